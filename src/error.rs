@@ -1,0 +1,286 @@
+//! What goes wrong, and what to do about it.
+
+use std::borrow::Cow;
+use std::error::Error as StdError;
+use std::fmt;
+use std::time::Duration;
+
+/// This crate's `Result`.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why something failed.
+///
+/// Opaque on purpose: ask [`kind`](Self::kind) what it is, and
+/// [`disposition`](Self::disposition) what to do. The text says only what this
+/// layer knows; walk [`source`](StdError::source) for the rest. No token, key,
+/// channel name or URL with a query is ever part of it.
+pub struct Error(Box<Inner>);
+
+struct Inner {
+    kind: ErrorKind,
+    disposition: Disposition,
+    message: Cow<'static, str>,
+    status: Option<u16>,
+    code: Option<String>,
+    parameter: Option<String>,
+    permission: Option<String>,
+    request_id: Option<String>,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+/// What kind of failure an [`Error`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// A value given to a builder or a call is not usable. Nothing was sent.
+    Config,
+    /// The service refused the credentials or the grant: the user or the
+    /// administrator must authorize again (`invalid_grant`, `invalid_client`, …).
+    Auth,
+    /// The app or the user lacks a permission; [`Error::permission`] names it
+    /// where the service did.
+    Permission,
+    /// The service refused the transport itself. For PubNub this is the normal
+    /// answer for new apps: use WebSocket or webhooks instead.
+    TransportRefused,
+    /// Too many requests (429).
+    RateLimited,
+    /// Too many subscriptions for this user and app (`SUB-505`).
+    SubscriptionLimit,
+    /// The thing asked for does not exist, or no longer (404).
+    NotFound,
+    /// The service refused the request for another reason (4xx).
+    Rejected,
+    /// The service failed (5xx).
+    Service,
+    /// The connection could not be made or broke.
+    Network,
+    /// A deadline passed.
+    Timeout,
+    /// The peer's answer could not be read.
+    Protocol,
+    /// A payload or key could not be used for decryption.
+    Crypto,
+    /// The user's store (tokens, checkpoints) failed.
+    Store,
+    /// Another change of the same subscription is still pending; nothing was sent.
+    Busy,
+    /// The subscription, or the client, is closed.
+    Closed,
+    /// A fault of this crate: a task of it ended by a panic.
+    Internal,
+}
+
+/// What to do about an [`Error`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Disposition {
+    /// Repeating cannot help; somebody must change something.
+    Fatal,
+    /// Passing trouble: repeat, and not before `after` where the service named a time.
+    Retry {
+        /// The service's own word (`Retry-After`): a floor, not a suggestion.
+        after: Option<Duration>,
+    },
+    /// The access token is no longer good: get another, repeat once.
+    Refresh,
+    /// The subscription is gone: create another. Events may have been lost.
+    Recreate,
+    /// Too many subscriptions: delete leftovers of your own, repeat once.
+    Prune,
+    /// A sync token is no longer good: do a full sync.
+    Resync,
+}
+
+impl Error {
+    pub(crate) fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
+        let disposition = match kind {
+            ErrorKind::Network
+            | ErrorKind::Timeout
+            | ErrorKind::Service
+            | ErrorKind::RateLimited
+            | ErrorKind::Protocol => Disposition::Retry { after: None },
+            ErrorKind::NotFound => Disposition::Recreate,
+            ErrorKind::SubscriptionLimit => Disposition::Prune,
+            ErrorKind::Config
+            | ErrorKind::Auth
+            | ErrorKind::Permission
+            | ErrorKind::TransportRefused
+            | ErrorKind::Rejected
+            | ErrorKind::Crypto
+            | ErrorKind::Store
+            | ErrorKind::Busy
+            | ErrorKind::Closed
+            | ErrorKind::Internal => Disposition::Fatal,
+        };
+        Self(Box::new(Inner {
+            kind,
+            disposition,
+            message: message.into(),
+            status: None,
+            code: None,
+            parameter: None,
+            permission: None,
+            request_id: None,
+            source: None,
+        }))
+    }
+
+    pub(crate) fn config(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(ErrorKind::Config, message)
+    }
+
+    pub(crate) fn with_disposition(mut self, disposition: Disposition) -> Self {
+        self.0.disposition = disposition;
+        self
+    }
+
+    pub(crate) fn with_status(mut self, status: u16) -> Self {
+        self.0.status = Some(status);
+        self
+    }
+
+    pub(crate) fn with_code(mut self, code: Option<String>) -> Self {
+        self.0.code = code;
+        self
+    }
+
+    pub(crate) fn with_parameter(mut self, parameter: Option<String>) -> Self {
+        self.0.parameter = parameter;
+        self
+    }
+
+    pub(crate) fn with_permission(mut self, permission: Option<String>) -> Self {
+        self.0.permission = permission;
+        self
+    }
+
+    pub(crate) fn with_request_id(mut self, id: Option<String>) -> Self {
+        self.0.request_id = id;
+        self
+    }
+
+    pub(crate) fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.0.source = Some(source.into());
+        self
+    }
+
+    /// What kind of failure this is.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn disposition(&self) -> Disposition {
+        self.0.disposition
+    }
+
+    /// The HTTP status, where the service answered.
+    #[must_use]
+    pub fn status(&self) -> Option<u16> {
+        self.0.status
+    }
+
+    /// The service's error code, such as `SUB-528` (`errors[0].errorCode`).
+    #[must_use]
+    pub fn code(&self) -> Option<&str> {
+        self.0.code.as_deref()
+    }
+
+    /// The parameter that the service named (`parameterName`).
+    #[must_use]
+    pub fn parameter(&self) -> Option<&str> {
+        self.0.parameter.as_deref()
+    }
+
+    /// The permission that is missing, where it is known.
+    #[must_use]
+    pub fn permission(&self) -> Option<&str> {
+        self.0.permission.as_deref()
+    }
+
+    /// The service's id of the request (`RCRequestId`); its support asks for it.
+    #[must_use]
+    pub fn request_id(&self) -> Option<&str> {
+        self.0.request_id.as_deref()
+    }
+
+    /// How long the service asked to wait, where it did.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self.0.disposition {
+            Disposition::Retry { after } => after,
+            Disposition::Fatal
+            | Disposition::Refresh
+            | Disposition::Recreate
+            | Disposition::Prune
+            | Disposition::Resync => None,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.message)?;
+        match (self.0.status, &self.0.code) {
+            (Some(status), Some(code)) => write!(f, " (HTTP {status}, {code})")?,
+            (Some(status), None) => write!(f, " (HTTP {status})")?,
+            (None, Some(code)) => write!(f, " ({code})")?,
+            (None, None) => {}
+        }
+        if let Some(parameter) = &self.0.parameter {
+            write!(f, ", parameter {parameter}")?;
+        }
+        if let Some(permission) = &self.0.permission {
+            write!(f, ", permission {permission}")?;
+        }
+        if let Some(id) = &self.0.request_id {
+            write!(f, ", request {id}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Error")
+            .field("kind", &self.0.kind)
+            .field("disposition", &self.0.disposition)
+            .field("message", &self.0.message)
+            .field("status", &self.0.status)
+            .field("code", &self.0.code)
+            .field("parameter", &self.0.parameter)
+            .field("permission", &self.0.permission)
+            .field("request_id", &self.0.request_id)
+            .field("source", &self.0.source)
+            .finish()
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.source.as_deref().map(|source| source as &(dyn StdError + 'static))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn display_says_its_own_layer_once_and_source_the_cause() {
+        let error = Error::new(ErrorKind::Rejected, "the service refused the subscription")
+            .with_status(400)
+            .with_code(Some("CMN-101".into()))
+            .with_parameter(Some("eventFilters".into()))
+            .with_request_id(Some("abc".into()))
+            .with_source(std::io::Error::other("inner"));
+        assert_eq!(
+            error.to_string(),
+            "the service refused the subscription (HTTP 400, CMN-101), parameter eventFilters, request abc"
+        );
+        assert_eq!(error.source().map(ToString::to_string).as_deref(), Some("inner"));
+    }
+}

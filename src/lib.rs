@@ -1,0 +1,14 @@
+//! RingCentral events that are never lost quietly.
+
+mod clock;
+mod error;
+mod ids;
+pub mod rest;
+mod secret;
+mod timestamp;
+pub mod transport;
+
+pub use error::{Disposition, Error, ErrorKind, Result};
+pub use ids::{AccountId, ExtensionId, SubscriptionId};
+pub use secret::Secret;
+pub use timestamp::Timestamp;

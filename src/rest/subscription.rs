@@ -1,0 +1,239 @@
+//! The subscription resource and the calls on it.
+
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::error::Result;
+use crate::ids::SubscriptionId;
+use crate::secret::Secret;
+use crate::timestamp::Timestamp;
+use crate::transport::DeliveryModeRequest;
+
+/// A subscription as the service describes it (`SubscriptionInfo`).
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct SubscriptionInfo {
+    /// Its id.
+    pub id: SubscriptionId,
+    /// The filters as accepted: `~` is usually expanded and the order may differ.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub event_filters: Vec<String>,
+    /// Filters that the service accepted but will not serve; partial success.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub disabled_filters: Vec<DisabledFilter>,
+    /// When it ends, by the service's clock. For people; timers use `expires_in`.
+    #[serde(default)]
+    pub expiration_time: Option<Timestamp>,
+    /// How long it still lives.
+    #[serde(default, deserialize_with = "seconds")]
+    pub expires_in: Option<Duration>,
+    /// Its state; `Active` when the service left it out.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub status: SubscriptionStatus,
+    /// When it was created, by the service's clock.
+    #[serde(default)]
+    pub creation_time: Option<Timestamp>,
+    /// How its events are delivered.
+    pub delivery_mode: DeliveryMode,
+    /// Why it is blacklisted, if it is.
+    #[serde(default)]
+    pub blacklisted_data: Option<BlacklistedData>,
+    /// The `Date` header of the answer this came in, if it had one.
+    #[serde(skip)]
+    pub(crate) answered_at: Option<std::time::SystemTime>,
+}
+
+/// A filter that the service accepted but will not serve.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct DisabledFilter {
+    /// The filter.
+    #[serde(default)]
+    pub filter: String,
+    /// An error code, such as `SUB-412` (a permission is missing).
+    #[serde(default)]
+    pub reason: String,
+    /// A sentence for people.
+    #[serde(default)]
+    pub message: Option<String>,
+}
+
+/// State of a subscription (`status`).
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum SubscriptionStatus {
+    /// Events are sent.
+    #[default]
+    Active,
+    /// In specifications up to 2023; no meaning published.
+    Suspended,
+    /// The service stopped sending, for good.
+    Blacklisted,
+    /// A state this crate does not know.
+    Other(String),
+}
+
+impl<'de> Deserialize<'de> for SubscriptionStatus {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(match String::deserialize(deserializer)? {
+            text if text.eq_ignore_ascii_case("Active") => Self::Active,
+            text if text.eq_ignore_ascii_case("Suspended") => Self::Suspended,
+            text if text.eq_ignore_ascii_case("Blacklisted") => Self::Blacklisted,
+            text => Self::Other(text),
+        })
+    }
+}
+
+/// `deliveryMode` of an answer. What could serve to listen in is a [`Secret`].
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct DeliveryMode {
+    /// The transport, in the service's words.
+    #[serde(default)]
+    pub transport_type: String,
+    /// Whether payloads are encrypted; sent as a boolean or as text.
+    #[serde(default, deserialize_with = "flag")]
+    pub encryption: Option<bool>,
+    /// For PubNub the channel.
+    #[serde(default)]
+    pub address: Option<Secret>,
+    /// PubNub's subscribe key.
+    #[serde(default)]
+    pub subscriber_key: Option<Secret>,
+    /// A JCA transformation name; `AES` means `AES/ECB/PKCS5Padding`.
+    #[serde(default)]
+    pub encryption_algorithm: Option<String>,
+    /// The key, in base64.
+    #[serde(default)]
+    pub encryption_key: Option<Secret>,
+}
+
+/// Why a subscription is blacklisted.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct BlacklistedData {
+    /// Since when.
+    #[serde(default)]
+    pub blacklisted_at: Option<Timestamp>,
+    /// Why, in the service's words.
+    #[serde(default)]
+    pub reason: Option<String>,
+}
+
+/// What to create.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct CreateSubscription {
+    /// At least one filter.
+    pub event_filters: Vec<String>,
+    /// By which transport.
+    pub delivery_mode: DeliveryModeRequest,
+    /// The lifetime asked for, in seconds; the service grants what it will.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_in: Option<u64>,
+}
+
+impl CreateSubscription {
+    /// Asks for `event_filters` by `delivery_mode`, for the default lifetime.
+    #[must_use]
+    pub fn new(event_filters: Vec<String>, delivery_mode: DeliveryModeRequest) -> Self {
+        Self { event_filters, delivery_mode, expires_in: None }
+    }
+}
+
+/// The calls that make, keep and end a subscription.
+///
+/// The paved path is REST; a transport that owns its subscriptions (the
+/// WebSocket gateway) brings its own. Each call is one attempt with a deadline:
+/// when to repeat it is the lifecycle's business.
+#[async_trait]
+pub trait ControlPlane: Send + Sync + fmt::Debug + 'static {
+    /// `POST /restapi/v1.0/subscription`.
+    async fn create(&self, request: &CreateSubscription) -> Result<SubscriptionInfo>;
+    /// `GET /restapi/v1.0/subscription`: all of this user and app.
+    async fn list(&self) -> Result<Vec<SubscriptionInfo>>;
+    /// `GET /restapi/v1.0/subscription/{id}`.
+    async fn get(&self, id: &SubscriptionId) -> Result<SubscriptionInfo>;
+    /// `PUT /restapi/v1.0/subscription/{id}`: replaces all filters and renews.
+    async fn update(&self, id: &SubscriptionId, event_filters: &[String]) -> Result<SubscriptionInfo>;
+    /// `POST /restapi/v1.0/subscription/{id}/renew`.
+    async fn renew(&self, id: &SubscriptionId) -> Result<SubscriptionInfo>;
+    /// `DELETE /restapi/v1.0/subscription/{id}`. Gone already (404) is success.
+    async fn delete(&self, id: &SubscriptionId) -> Result<()>;
+    /// The token's `owner_id`, where the login gave one.
+    async fn owner_id(&self) -> Result<Option<String>>;
+}
+
+fn null_is_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
+    Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Loose {
+    Flag(bool),
+    Number(f64),
+    Text(String),
+}
+
+fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    let number = match Option::<Loose>::deserialize(deserializer)? {
+        Some(Loose::Number(number)) => Some(number),
+        Some(Loose::Text(text)) => text.trim().parse().ok(),
+        Some(Loose::Flag(_)) | None => None,
+    };
+    Ok(number.map(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX)))
+}
+
+fn flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<bool>, D::Error> {
+    Ok(match Option::<Loose>::deserialize(deserializer)? {
+        Some(Loose::Flag(flag)) => Some(flag),
+        Some(Loose::Text(text)) => text.trim().to_ascii_lowercase().parse().ok(),
+        Some(Loose::Number(_)) | None => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_read_in_its_loosest_form() {
+        let info: SubscriptionInfo = serde_json::from_str(
+            r#"{"id":7,"eventFilters":null,"expiresIn":"899","expirationTime":"2014-03-12T19:54:35.613+0000",
+                "status":"Frozen","disabledFilters":[{"filter":"/x","reason":"SUB-412"}],
+                "deliveryMode":{"transportType":"PubNub","encryption":"true","address":"1_a","secretKey":"s"}}"#,
+        )
+        .unwrap();
+        assert_eq!(info.id, "7");
+        assert_eq!(info.expires_in, Some(Duration::from_secs(899)));
+        assert!(info.expiration_time.unwrap().instant().is_some());
+        assert_eq!(info.status, SubscriptionStatus::Other("Frozen".into()));
+        assert_eq!(info.delivery_mode.encryption, Some(true));
+        assert_eq!(info.disabled_filters[0].reason, "SUB-412");
+        let bare: SubscriptionInfo = serde_json::from_str(r#"{"id":"a","deliveryMode":{}}"#).unwrap();
+        assert_eq!((bare.status, bare.expires_in), (SubscriptionStatus::Active, None));
+        let odd: SubscriptionInfo =
+            serde_json::from_str(r#"{"id":"a","expiresIn":-5,"deliveryMode":{"encryption":1}}"#).unwrap();
+        assert_eq!((odd.expires_in, odd.delivery_mode.encryption), (Some(Duration::ZERO), None));
+    }
+
+    #[test]
+    fn debug_shows_neither_channel_nor_keys() {
+        let info: SubscriptionInfo = serde_json::from_str(
+            r#"{"id":"a","deliveryMode":{"address":"chan-1","subscriberKey":"sub-c-1","encryptionKey":"a2V5"}}"#,
+        )
+        .unwrap();
+        let shown = format!("{info:?}");
+        for secret in ["chan-1", "sub-c-1", "a2V5"] {
+            assert!(!shown.contains(secret), "{shown}");
+        }
+    }
+}

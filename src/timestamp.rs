@@ -1,0 +1,204 @@
+//! Times as the service writes them.
+
+use std::fmt;
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use time::{Date, Month, OffsetDateTime, PrimitiveDateTime, Time, UtcOffset};
+
+/// A moment as the service wrote it, text and instant.
+///
+/// The service writes `…T09:37:24.597Z`, `+0000`, `+00:00`, `+00` and anything
+/// from zero to nine digits of fraction. All are read into an instant that keeps
+/// its offset; text that is none of them is kept, so nothing is lost when an
+/// event is stored or forwarded.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Timestamp {
+    text: Box<str>,
+    instant: Option<OffsetDateTime>,
+}
+
+impl Timestamp {
+    /// Reads `text`; see the type for what is understood.
+    pub fn new(text: impl Into<String>) -> Self {
+        let text = text.into().into_boxed_str();
+        let instant = parse(&text);
+        Self { text, instant }
+    }
+
+    /// The text as it came.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The instant with its offset, or `None` when the text is no time known here.
+    #[must_use]
+    pub fn instant(&self) -> Option<OffsetDateTime> {
+        self.instant
+    }
+
+    /// The instant on the system's scale.
+    #[must_use]
+    pub fn system_time(&self) -> Option<SystemTime> {
+        let nanos = self.instant?.unix_timestamp_nanos();
+        let size = Duration::from_nanos(u64::try_from(nanos.unsigned_abs()).ok()?);
+        if nanos >= 0 { SystemTime::UNIX_EPOCH.checked_add(size) } else { SystemTime::UNIX_EPOCH.checked_sub(size) }
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl fmt::Debug for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Timestamp({})", self.text)
+    }
+}
+
+impl From<SystemTime> for Timestamp {
+    fn from(at: SystemTime) -> Self {
+        let at = OffsetDateTime::from(at);
+        let text = format!(
+            "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
+            at.year(),
+            u8::from(at.month()),
+            at.day(),
+            at.hour(),
+            at.minute(),
+            at.second(),
+            at.millisecond()
+        );
+        Self::new(text)
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.text)
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(Self::new)
+    }
+}
+
+/// `YYYY-MM-DDTHH:MM:SS[.f{1,}][Z|±HH[[:]MM]]`; digits past the ninth are cut.
+fn parse(text: &str) -> Option<OffsetDateTime> {
+    let (date, rest) = text.trim().split_once(['T', 't', ' '])?;
+    let mut parts = date.splitn(3, '-');
+    let year = parts.next().filter(|y| y.len() == 4)?;
+    let date = Date::from_calendar_date(
+        i32::from(number(year)?),
+        Month::try_from(u8::try_from(number(parts.next()?)?).ok()?).ok()?,
+        u8::try_from(number(parts.next()?)?).ok()?,
+    )
+    .ok()?;
+    let cut = rest.find(['Z', 'z', '+', '-']).unwrap_or(rest.len());
+    let (clock, zone) = rest.split_at(cut);
+    let (clock, fraction) = clock.split_once('.').unwrap_or((clock, "0"));
+    let mut parts = clock.splitn(3, ':');
+    let mut field = || u8::try_from(number(parts.next()?)?).ok();
+    let (hour, minute, second) = (field()?, field()?, field()?);
+    let time = Time::from_hms_nano(hour, minute, second, nanos(fraction)?).ok()?;
+    Some(PrimitiveDateTime::new(date, time).assume_offset(offset(zone)?))
+}
+
+fn offset(zone: &str) -> Option<UtcOffset> {
+    let sign = match zone.as_bytes().first() {
+        None | Some(b'Z' | b'z') => return (zone.len() <= 1).then_some(UtcOffset::UTC),
+        Some(b'+') => 1,
+        Some(_) => -1,
+    };
+    let digits: String = zone.get(1..)?.chars().filter(|c| *c != ':').collect();
+    let (hours, minutes) = match digits.len() {
+        2 => (number(&digits)?, 0),
+        4 => (number(digits.get(..2)?)?, number(digits.get(2..)?)?),
+        _ => return None,
+    };
+    let seconds = i32::from(hours) * 3600 + i32::from(minutes) * 60;
+    UtcOffset::from_whole_seconds(sign * seconds).ok()
+}
+
+fn number(digits: &str) -> Option<u16> {
+    let plain = !digits.is_empty() && digits.len() <= 4 && digits.bytes().all(|b| b.is_ascii_digit());
+    plain.then(|| digits.parse().ok()).flatten()
+}
+
+fn nanos(fraction: &str) -> Option<u32> {
+    if fraction.is_empty() || !fraction.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let nine: String = fraction.chars().chain("000000000".chars()).take(9).collect();
+    nine.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn every_form_the_service_writes_is_read() {
+        for (text, want_nanos) in [
+            ("2017-02-05T12:00:00Z", 1_486_296_000_000_000_000_i128),
+            ("2017-02-05T12:00:00.597Z", 1_486_296_000_597_000_000),
+            ("2017-02-05T12:00:00.597+0000", 1_486_296_000_597_000_000),
+            ("2017-02-05T12:00:00.597+00:00", 1_486_296_000_597_000_000),
+            ("2017-02-05T12:00:00.597+00", 1_486_296_000_597_000_000),
+            ("2017-02-05T12:00:00.985974Z", 1_486_296_000_985_974_000),
+            ("2017-02-05T12:00:00.961560383Z", 1_486_296_000_961_560_383),
+            ("2017-02-05T04:00:00-0800", 1_486_296_000_000_000_000),
+            ("2017-02-05T12:00:00", 1_486_296_000_000_000_000),
+        ] {
+            let at = Timestamp::new(text);
+            assert_eq!(at.instant().map(OffsetDateTime::unix_timestamp_nanos), Some(want_nanos), "{text}");
+            assert_eq!(at.as_str(), text);
+        }
+        let offset = Timestamp::new("2017-02-05T04:00:00-0830").instant().unwrap().offset();
+        assert_eq!(offset.whole_minutes(), -510);
+    }
+
+    #[test]
+    fn text_that_is_no_time_is_kept() {
+        for text in [
+            "",
+            "soon",
+            "2017-02-30T00:00:00Z",
+            "2017-02-05T25:00:00Z",
+            "2017-02-05T12:00:00.Z",
+            "2017-02-05T12:00:00+1",
+            "2017-02-05T12:00:00Zulu",
+        ] {
+            let at = Timestamp::new(text);
+            assert_eq!(at.instant(), None, "{text}");
+            assert_eq!(serde_json::to_value(&at).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn system_time_round_trips_to_the_millisecond() {
+        let at = SystemTime::UNIX_EPOCH + Duration::from_millis(1_714_979_289_010);
+        let stamp = Timestamp::from(at);
+        assert_eq!(stamp.as_str(), "2024-05-06T07:08:09.010Z");
+        assert_eq!(stamp.system_time(), Some(at));
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics_and_every_text_is_kept(text in "\\PC{0,40}") {
+            let stamp = Timestamp::new(text.clone());
+            prop_assert_eq!(stamp.as_str(), text);
+        }
+
+        #[test]
+        fn time_like_text_never_panics(text in "[0-9TZ:+. -]{0,36}") {
+            let _ = Timestamp::new(text).system_time();
+        }
+    }
+}

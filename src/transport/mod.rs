@@ -1,0 +1,211 @@
+//! How events travel from the service to here.
+//!
+//! A [`Transport`] opens [`Link`]s; a link reads one connection and reports what
+//! it read. Neither decides anything about the subscription's life: when to open,
+//! when to try again and when to give up is the lifecycle's business.
+
+use std::fmt;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use tokio::time::Instant;
+
+use crate::error::Result;
+use crate::secret::Secret;
+
+/// Which transport, as the service calls it (`deliveryMode.transportType`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum TransportKind {
+    /// PubNub long polling. Withdrawn by RingCentral for new apps.
+    PubNub,
+    /// RingCentral's WebSocket gateway.
+    WebSocket,
+    /// HTTPS calls to an address of yours.
+    WebHook,
+}
+
+impl TransportKind {
+    /// The service's spelling.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::PubNub => "PubNub",
+            Self::WebSocket => "WebSocket",
+            Self::WebHook => "WebHook",
+        }
+    }
+}
+
+impl fmt::Display for TransportKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What is asked for when a subscription is created (`deliveryMode` of the
+/// request).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DeliveryModeRequest {
+    transport_type: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    encryption: Option<bool>,
+}
+
+impl DeliveryModeRequest {
+    /// Asks for `transport`.
+    #[must_use]
+    pub fn new(transport: TransportKind) -> Self {
+        Self { transport_type: transport.as_str(), encryption: None }
+    }
+
+    /// Asks for payload encryption or for none. The service encrypts anyway as
+    /// soon as one filter is sensitive (presence, telephony).
+    #[must_use]
+    pub fn encryption(mut self, on: bool) -> Self {
+        self.encryption = Some(on);
+        self
+    }
+}
+
+/// A position in a transport's stream: where to go on without loss.
+///
+/// Opaque: only the transport that made it can read it. For PubNub it is the
+/// timetoken and region; neither is a secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cursor {
+    pub(crate) timetoken: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) region: Option<u32>,
+}
+
+/// Where to listen: what the service answered when it created or renewed the
+/// subscription, and where to go on.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// `deliveryMode.address`: for PubNub the channel.
+    pub address: Secret,
+    /// `deliveryMode.subscriberKey`.
+    pub subscriber_key: Secret,
+    /// The token's `owner_id`, which RingCentral's clients use as PubNub user id.
+    pub user_id: Option<String>,
+    /// Where to go on.
+    pub cursor: Cursor,
+    /// When the last good answer came, if this continues an earlier link of the
+    /// same address; `None` for the first.
+    pub last_good: Option<Instant>,
+}
+
+/// One payload as a link read it, not decrypted, not decoded.
+#[derive(Clone, Debug)]
+pub struct Frame {
+    /// What came.
+    pub body: FrameBody,
+    /// When it was read, nanoseconds on no particular scale: only differences
+    /// and the caller's own clock give it meaning.
+    pub received_at: std::time::SystemTime,
+}
+
+/// What a frame holds.
+#[derive(Clone)]
+#[non_exhaustive]
+pub enum FrameBody {
+    /// A payload: a JSON string (base64 of ciphertext) or a JSON object.
+    Payload(Box<RawValue>),
+    /// A piece of an answer that is not what the protocol says; `raw` is its
+    /// text as it came.
+    Malformed {
+        /// The text as it came.
+        raw: Box<str>,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+}
+
+impl fmt::Debug for FrameBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Payload(raw) => write!(f, "Payload({} bytes)", raw.get().len()),
+            Self::Malformed { raw, reason } => write!(f, "Malformed({} bytes, {reason})", raw.len()),
+        }
+    }
+}
+
+impl Frame {
+    /// What the frame weighs in a queue: its text and its keeping.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        const KEEPING: usize = 96;
+        KEEPING
+            + match &self.body {
+                FrameBody::Payload(raw) => raw.get().len(),
+                FrameBody::Malformed { raw, .. } => raw.len(),
+            }
+    }
+}
+
+/// What a link has to report.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum LinkEvent {
+    /// The peer proved to be there; nothing to deliver.
+    Alive,
+    /// One answer of the peer.
+    Batch {
+        /// Its frames, in order; may be empty.
+        frames: Vec<Frame>,
+        /// Where to go on once every one of them is queued.
+        cursor: Cursor,
+        /// Why events before these frames may be missing, if so.
+        suspected_loss: Option<SuspectedLoss>,
+    },
+}
+
+/// Why a link suspects that the service dropped events before it could read them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SuspectedLoss {
+    /// The answer was as large as the service's buffer: older events may have
+    /// been pushed out of it.
+    BufferFull {
+        /// How many events the answer held.
+        events: usize,
+    },
+    /// More time passed without a good answer than the service keeps events.
+    BufferAged {
+        /// How long.
+        pause: std::time::Duration,
+    },
+}
+
+/// Opens links.
+#[async_trait]
+pub trait Transport: Send + Sync + fmt::Debug + 'static {
+    /// Which one this is.
+    fn kind(&self) -> TransportKind;
+
+    /// What to ask for at creation.
+    fn delivery_mode(&self) -> DeliveryModeRequest;
+
+    /// Opens a link to `target`. May return before anything was sent; the first
+    /// [`Link::next`] then tells whether the peer is there.
+    ///
+    /// # Errors
+    /// When the link cannot be opened; the disposition tells what helps.
+    async fn open(&self, target: Target) -> Result<Box<dyn Link>>;
+}
+
+/// One open connection of a transport.
+#[async_trait]
+pub trait Link: Send {
+    /// Waits for what comes next. An `Err` ends the link; what it had not yet
+    /// returned is read again by a new link from the same cursor.
+    ///
+    /// Cancel safe: a dropped call loses nothing, the next one goes on.
+    async fn next(&mut self) -> Result<LinkEvent>;
+
+    /// Says good-bye, within a bound of its own.
+    async fn close(self: Box<Self>);
+}
