@@ -3,8 +3,10 @@
 mod clock;
 mod error;
 mod ids;
+mod policy;
 pub mod rest;
 mod secret;
+mod subscription;
 mod timestamp;
 pub mod transport;
 

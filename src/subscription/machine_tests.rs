@@ -1,0 +1,776 @@
+use proptest::prelude::*;
+
+use super::*;
+
+/// Drives a machine and keeps what it asked for.
+struct Bench {
+    machine: Machine,
+    now: Instant,
+    effects: Vec<Effect>,
+}
+
+const RETRY: Disposition = Disposition::Retry { after: None };
+
+impl Bench {
+    #[allow(clippy::disallowed_methods, reason = "a pure machine needs some first instant; none other can be made")]
+    fn new() -> Self {
+        Self { machine: Machine::new(Settings::default(), 7), now: Instant::now(), effects: Vec::new() }
+    }
+
+    fn started() -> Self {
+        let mut bench = Self::new();
+        bench.give(Input::Start { adopt: false });
+        bench
+    }
+
+    /// Leased for 900 s, link up.
+    fn live() -> Self {
+        let mut bench = Self::started();
+        bench.lease(900);
+        bench.link_up();
+        assert_eq!(bench.machine.phase(), Phase::Live);
+        bench
+    }
+
+    fn give(&mut self, input: Input) -> Vec<Effect> {
+        self.machine.handle(self.now, input);
+        self.drain()
+    }
+
+    fn drain(&mut self) -> Vec<Effect> {
+        let new: Vec<_> = std::iter::from_fn(|| self.machine.poll_effect()).collect();
+        self.effects.extend(&new);
+        new
+    }
+
+    /// Lets time pass, stopping at every timer on the way.
+    fn pass(&mut self, time: Duration) -> Vec<Effect> {
+        let until = self.now + time;
+        let mut seen = Vec::new();
+        while let Some(at) = self.machine.poll_timeout().filter(|at| *at <= until) {
+            self.now = self.now.max(at);
+            self.machine.handle_timeout(self.now);
+            seen.extend(self.drain());
+        }
+        self.now = until;
+        seen
+    }
+
+    fn secs(&mut self, secs: u64) -> Vec<Effect> {
+        self.pass(Duration::from_secs(secs))
+    }
+
+    fn op(&self) -> Op {
+        match self.machine.lease {
+            Lease::Acquiring { op } | Lease::Pruning { op } | Lease::Renewing { op, .. } | Lease::Deleting { op } => op,
+            other => panic!("no operation under way: {other:?}"),
+        }
+    }
+
+    fn link(&self) -> LinkId {
+        self.machine.link.id().expect("a link")
+    }
+
+    fn lease(&mut self, secs: u64) -> Vec<Effect> {
+        self.lease_moved(secs, false)
+    }
+
+    fn lease_moved(&mut self, secs: u64, moved: bool) -> Vec<Effect> {
+        let (op, requested_at) = (self.op(), self.now);
+        self.give(Input::Leased { op, requested_at, lifetime: Duration::from_secs(secs), moved })
+    }
+
+    fn fail(&mut self, disposition: Disposition) -> Vec<Effect> {
+        let op = self.op();
+        self.give(Input::Failed { op, disposition, unclear: false })
+    }
+
+    fn fail_unclear(&mut self) -> Vec<Effect> {
+        let op = self.op();
+        self.give(Input::Failed { op, disposition: RETRY, unclear: true })
+    }
+
+    fn link_up(&mut self) -> Vec<Effect> {
+        let link = self.link();
+        self.give(Input::LinkAlive { link })
+    }
+
+    fn link_progress(&mut self) -> Vec<Effect> {
+        let link = self.link();
+        self.give(Input::LinkProgress { link })
+    }
+
+    fn link_fail(&mut self, disposition: Disposition) -> Vec<Effect> {
+        let link = self.link();
+        self.give(Input::LinkFailed { link, disposition })
+    }
+
+    fn close(&mut self, delete: bool) -> Vec<Effect> {
+        self.give(Input::Close { delete, within: Duration::from_secs(5) })
+    }
+}
+
+fn has(effects: &[Effect], want: impl Fn(&Effect) -> bool) -> bool {
+    effects.iter().any(want)
+}
+
+fn creates(effects: &[Effect]) -> usize {
+    effects.iter().filter(|effect| matches!(effect, Effect::Create { .. })).count()
+}
+
+fn gaps(effects: &[Effect]) -> Vec<Cause> {
+    effects.iter().filter_map(|effect| if let Effect::Gap(cause) = effect { Some(*cause) } else { None }).collect()
+}
+
+#[test]
+fn the_way_up_is_create_then_open_then_live() {
+    let mut bench = Bench::started();
+    assert!(matches!(bench.effects[..], [Effect::Create { .. }]));
+    assert_eq!(bench.machine.phase(), Phase::Starting);
+    assert!(matches!(bench.lease(900)[..], [Effect::OpenLink { .. }]));
+    assert_eq!(bench.machine.phase(), Phase::Connecting);
+    assert!(bench.link_up().is_empty());
+    assert_eq!(bench.machine.phase(), Phase::Live);
+}
+
+#[test]
+fn l3_renews_ahead_of_expiry_by_the_lifetime_counted_from_the_request() {
+    let mut bench = Bench::started();
+    let requested_at = bench.now;
+    bench.now += Duration::from_secs(20); // a slow answer
+    let op = bench.op();
+    bench.give(Input::Leased { op, requested_at, lifetime: Duration::from_secs(900), moved: false });
+    bench.link_up();
+    let before = bench.secs(699);
+    assert!(!has(&before, |effect| matches!(effect, Effect::Renew { .. })), "{before:?}");
+    let after = bench.secs(61);
+    assert!(has(&after, |effect| matches!(effect, Effect::Renew { .. })), "{after:?}");
+    assert_eq!(bench.machine.expires_at(), Some(requested_at + Duration::from_secs(900)));
+}
+
+#[test]
+fn a_month_of_renewals_needs_nothing_else() {
+    let mut bench = Bench::live();
+    bench.effects.clear();
+    for _ in 0..4000 {
+        bench.secs(780);
+        bench.lease(900);
+    }
+    let renews = bench.effects.iter().filter(|effect| matches!(effect, Effect::Renew { .. })).count();
+    assert_eq!((renews, bench.effects.len()), (4000, 4000), "only renewals");
+}
+
+#[test]
+fn l4_a_failing_renewal_is_retried_until_expiry_then_recreated_with_one_gap() {
+    let mut bench = Bench::live();
+    bench.effects.clear();
+    let expires_at = bench.machine.expires_at().unwrap();
+    let mut attempts = 0;
+    while creates(&bench.effects) == 0 {
+        bench.secs(1);
+        if let Lease::Renewing { .. } = bench.machine.lease {
+            attempts += 1;
+            assert!(bench.now <= expires_at + Duration::from_secs(1));
+            bench.fail(RETRY);
+        }
+    }
+    assert!(attempts > 5, "{attempts}");
+    assert!(bench.now >= expires_at);
+    assert_eq!(gaps(&bench.effects), [Cause::Expired]);
+    assert_eq!(bench.machine.phase(), Phase::Recreating);
+    bench.lease(900);
+    assert!(has(&bench.link_up(), |effect| *effect == Effect::Resumed));
+}
+
+#[test]
+fn l5_a_subscription_that_is_gone_is_recreated_once() {
+    let mut bench = Bench::live();
+    bench.link_progress();
+    bench.secs(780);
+    bench.effects.clear();
+    let op = bench.op();
+    let effects = bench.fail(Disposition::Recreate);
+    assert!(matches!(effects[..], [Effect::Gap(Cause::Gone), Effect::Create { .. }]), "{effects:?}");
+    // The same news again changes nothing.
+    assert!(bench.give(Input::Failed { op, disposition: Disposition::Recreate, unclear: false }).is_empty());
+    bench.lease(900);
+    bench.link_up();
+    bench.secs(60);
+    assert_eq!(creates(&bench.effects), 1);
+    assert_eq!(gaps(&bench.effects), [Cause::Gone]);
+}
+
+#[test]
+fn answers_of_an_older_generation_change_nothing() {
+    let mut bench = Bench::live();
+    bench.secs(780);
+    let stale = bench.op() - 1;
+    let now = bench.now;
+    for input in [
+        Input::Leased { op: stale, requested_at: now, lifetime: Duration::from_secs(9), moved: true },
+        Input::Inactive { op: stale },
+        Input::Failed { op: stale, disposition: Disposition::Fatal, unclear: true },
+        Input::NoOrphan { op: stale },
+        Input::Pruned { op: stale, deleted: 3 },
+        Input::Deleted { op: stale },
+        Input::LinkAlive { link: 999 },
+        Input::LinkProgress { link: 999 },
+        Input::LinkFailed { link: 999, disposition: Disposition::Fatal },
+    ] {
+        let before = format!("{:?}", bench.machine);
+        assert!(bench.give(input.clone()).is_empty(), "{input:?}");
+        assert_eq!(format!("{:?}", bench.machine), before, "{input:?}");
+    }
+}
+
+#[test]
+fn stale_answers_are_dropped_in_every_state_of_the_lease() {
+    let states: [fn() -> Bench; 4] = [
+        Bench::started,
+        Bench::live,
+        || {
+            let mut bench = Bench::started();
+            bench.fail(Disposition::Prune);
+            bench
+        },
+        || {
+            let mut bench = Bench::live();
+            bench.close(true);
+            bench
+        },
+    ];
+    for (at, state) in states.into_iter().enumerate() {
+        for stale in [0, 1000] {
+            let mut bench = state();
+            let before = format!("{:?}", bench.machine);
+            let now = bench.now;
+            for input in [
+                Input::Leased { op: stale, requested_at: now, lifetime: Duration::from_secs(9), moved: true },
+                Input::Inactive { op: stale },
+                Input::Failed { op: stale, disposition: RETRY, unclear: true },
+                Input::NoOrphan { op: stale },
+                Input::Pruned { op: stale, deleted: 3 },
+                Input::Deleted { op: stale },
+            ] {
+                bench.give(input.clone());
+                assert_eq!(format!("{:?}", bench.machine), before, "state {at}, {input:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn l6_a_moved_address_opens_the_new_link_before_the_old_one_closes() {
+    let mut bench = Bench::live();
+    let old = bench.link();
+    bench.secs(780);
+    let effects = bench.lease_moved(900, true);
+    let new = bench.link();
+    assert_ne!(old, new);
+    assert_eq!(effects, [Effect::OpenLink { link: new }]);
+    assert!(!has(&bench.secs(9), |effect| matches!(effect, Effect::CloseLink { .. })));
+    assert_eq!(bench.secs(1), [Effect::CloseLink { link: old }]);
+}
+
+#[test]
+fn a_former_link_that_ends_early_is_reported_and_not_reopened() {
+    let mut bench = Bench::live();
+    let old = bench.link();
+    bench.secs(780);
+    bench.lease_moved(900, true);
+    bench.link_up();
+    let effects = bench.give(Input::LinkFailed { link: old, disposition: RETRY });
+    assert_eq!(effects, [Effect::FormerLinkLost]);
+    assert!(bench.secs(30).is_empty());
+}
+
+#[test]
+fn moving_twice_closes_the_older_link_at_once() {
+    let mut bench = Bench::live();
+    let first = bench.link();
+    bench.secs(780);
+    bench.lease_moved(900, true);
+    let second = bench.link();
+    bench.give(Input::Update);
+    let effects = bench.lease_moved(900, true);
+    assert!(effects.contains(&Effect::CloseLink { link: first }));
+    assert!(!effects.contains(&Effect::CloseLink { link: second }));
+}
+
+#[test]
+fn a_failed_link_is_reopened_with_growing_delays_that_progress_resets() {
+    let mut bench = Bench::live();
+    let mut longest = Duration::ZERO;
+    for _ in 0..40 {
+        let before = bench.now;
+        bench.link_fail(RETRY);
+        assert_eq!(bench.machine.phase(), Phase::Reconnecting);
+        let at = bench.machine.timers[Timer::Reopen as usize].expect("a reopen timer");
+        longest = longest.max(at - before);
+        bench.pass(at - before);
+        bench.link_up(); // alive alone is not yet trusted
+    }
+    assert!(longest > Duration::from_secs(10) && longest <= Duration::from_secs(30), "{longest:?}");
+    bench.link_progress();
+    bench.link_fail(RETRY);
+    let at = bench.machine.timers[Timer::Reopen as usize].unwrap();
+    assert!(at - bench.now <= Duration::from_millis(200));
+}
+
+#[test]
+fn a_link_that_stays_up_is_trusted_again() {
+    let mut bench = Bench::live();
+    for _ in 0..10 {
+        bench.link_fail(RETRY);
+        bench.secs(31);
+        bench.link_up();
+    }
+    assert!(bench.machine.link_attempts >= 10);
+    bench.secs(60);
+    assert_eq!(bench.machine.link_attempts, 0);
+}
+
+#[test]
+fn retry_after_is_a_floor() {
+    let after = Some(Duration::from_secs(40));
+    let mut bench = Bench::live();
+    bench.link_fail(Disposition::Retry { after });
+    assert!(!has(&bench.secs(39), |effect| matches!(effect, Effect::OpenLink { .. })));
+    assert!(has(&bench.secs(1), |effect| matches!(effect, Effect::OpenLink { .. })));
+    let mut bench = Bench::started();
+    bench.fail(Disposition::Retry { after });
+    assert_eq!(creates(&bench.secs(39)), 0);
+    assert_eq!(creates(&bench.secs(1)), 1);
+}
+
+#[test]
+fn a_refused_link_recreates_the_subscription_and_many_end_it() {
+    let mut bench = Bench::live();
+    bench.effects.clear();
+    let effects = bench.link_fail(Disposition::Recreate);
+    assert!(effects.contains(&Effect::Gap(Cause::LinkRefused)));
+    let began = bench.now;
+    let mut rounds = 0;
+    while bench.machine.phase() != Phase::Closing {
+        while !matches!(bench.machine.lease, Lease::Acquiring { .. }) {
+            bench.secs(1);
+        }
+        bench.lease(900);
+        bench.link_fail(Disposition::Recreate);
+        rounds += 1;
+        assert!(rounds < 200);
+    }
+    assert!(bench.now - began >= REFUSAL_PERIOD);
+    assert!(rounds < 60, "{rounds} subscriptions made in {:?}", bench.now - began);
+    assert_eq!(gaps(&bench.effects), [Cause::LinkRefused], "one gap, however often");
+}
+
+#[test]
+fn a_refusal_during_a_renewal_waits_for_its_answer() {
+    let mut bench = Bench::live();
+    bench.secs(780);
+    bench.effects.clear();
+    assert!(bench.link_fail(Disposition::Recreate).is_empty());
+    let effects = bench.lease(900);
+    assert!(effects.contains(&Effect::Gap(Cause::LinkRefused)), "{effects:?}");
+}
+
+#[test]
+fn a_move_answers_a_refusal() {
+    let mut bench = Bench::live();
+    bench.secs(780);
+    bench.link_fail(Disposition::Recreate);
+    let effects = bench.lease_moved(900, true);
+    assert!(matches!(effects[..], [Effect::OpenLink { .. }]), "{effects:?}");
+}
+
+#[test]
+fn an_unclear_creation_is_looked_for_before_another_is_made() {
+    let mut bench = Bench::started();
+    bench.fail_unclear();
+    let effects = bench.secs(1);
+    assert!(matches!(effects[..], [Effect::FindOrphan { .. }]), "{effects:?}");
+    // The search fails too: search again, do not create.
+    bench.fail(RETRY);
+    let effects = bench.secs(31);
+    assert!(matches!(effects[..], [Effect::FindOrphan { .. }]), "{effects:?}");
+    let op = bench.op();
+    assert!(matches!(bench.give(Input::NoOrphan { op })[..], [Effect::Create { .. }]));
+}
+
+#[test]
+fn l11_too_many_subscriptions_prunes_once_then_creates_or_gives_up() {
+    let mut bench = Bench::started();
+    assert!(matches!(bench.fail(Disposition::Prune)[..], [Effect::Prune { .. }]));
+    let op = bench.op();
+    assert!(matches!(bench.give(Input::Pruned { op, deleted: 2 })[..], [Effect::Create { .. }]));
+    assert_eq!(bench.fail(Disposition::Prune), [Effect::Finish(End::Fatal)]);
+
+    let mut bench = Bench::started();
+    bench.fail(Disposition::Prune);
+    let op = bench.op();
+    assert_eq!(bench.give(Input::Pruned { op, deleted: 0 }), [Effect::Finish(End::Fatal)]);
+}
+
+#[test]
+fn while_running_a_full_service_is_waited_out() {
+    let mut bench = Bench::live();
+    bench.secs(780);
+    bench.fail(Disposition::Recreate);
+    bench.fail(Disposition::Prune);
+    let op = bench.op();
+    bench.give(Input::Pruned { op, deleted: 0 });
+    bench.secs(30);
+    bench.fail(Disposition::Prune);
+    assert_eq!(bench.machine.phase(), Phase::Recreating);
+    assert_eq!(creates(&bench.secs(31)), 1);
+}
+
+#[test]
+fn the_start_gives_up_in_time_and_says_so() {
+    let mut bench = Bench::started();
+    let mut effects = Vec::new();
+    for _ in 0..70 {
+        if let Lease::Acquiring { .. } = bench.machine.lease {
+            effects.extend(bench.fail(RETRY));
+        }
+        effects.extend(bench.secs(1));
+    }
+    assert!(effects.ends_with(&[Effect::Finish(End::StartTimeout)]), "{effects:?}");
+}
+
+#[test]
+fn a_fatal_answer_ends_it_and_takes_the_subscription_along() {
+    let mut bench = Bench::started();
+    assert_eq!(bench.fail(Disposition::Fatal), [Effect::Finish(End::Fatal)]);
+
+    let mut bench = Bench::live();
+    bench.secs(780);
+    let effects = bench.fail(Disposition::Fatal);
+    assert!(has(&effects, |effect| matches!(effect, Effect::Delete { .. })), "{effects:?}");
+    let op = bench.op();
+    assert_eq!(bench.give(Input::Deleted { op }), [Effect::Finish(End::Fatal)]);
+}
+
+#[test]
+fn l7_closing_leaves_nothing_behind_wherever_it_strikes() {
+    // During create: the answer is awaited, then deleted.
+    let mut bench = Bench::started();
+    assert!(bench.close(true).is_empty());
+    assert!(matches!(bench.lease(900)[..], [Effect::Delete { .. }]));
+    let op = bench.op();
+    assert_eq!(bench.give(Input::Deleted { op }), [Effect::Finish(End::Closed { deleted: true })]);
+
+    // During an unclear create: what it left is looked for.
+    let mut bench = Bench::started();
+    bench.close(true);
+    bench.fail_unclear();
+    let effects = bench.secs(1);
+    assert!(matches!(effects[..], [Effect::FindOrphan { .. }]), "{effects:?}");
+    assert!(matches!(bench.lease(900)[..], [Effect::Delete { .. }]));
+
+    // During an update that fails.
+    let mut bench = Bench::live();
+    bench.give(Input::Update);
+    bench.close(true);
+    let effects = bench.fail(RETRY);
+    assert!(has(&effects, |effect| matches!(effect, Effect::Delete { .. })), "{effects:?}");
+
+    // During back-off.
+    let mut bench = Bench::started();
+    bench.fail(RETRY);
+    assert_eq!(bench.close(true), [Effect::Finish(End::Closed { deleted: false })]);
+
+    // During back-off after an unclear create.
+    let mut bench = Bench::started();
+    bench.fail_unclear();
+    assert!(matches!(bench.close(true)[..], [Effect::FindOrphan { .. }]));
+}
+
+#[test]
+fn deleting_is_repeated_until_the_bound() {
+    let mut bench = Bench::live();
+    bench.close(true);
+    bench.fail(RETRY);
+    let effects = bench.secs(1);
+    assert!(matches!(effects[..], [Effect::Delete { .. }]), "{effects:?}");
+    assert_eq!(bench.secs(5), [Effect::Finish(End::Closed { deleted: false })]);
+    assert!(bench.secs(1000).is_empty());
+}
+
+#[test]
+fn keeping_the_subscription_sends_no_delete() {
+    let mut bench = Bench::live();
+    let link = bench.link();
+    assert_eq!(bench.close(false), [Effect::CloseLink { link }, Effect::Finish(End::Closed { deleted: false })]);
+}
+
+#[test]
+fn an_update_waits_for_a_renewal_and_leaves_the_lease_when_refused() {
+    let mut bench = Bench::live();
+    bench.secs(780); // renewing
+    assert!(bench.give(Input::Update).is_empty());
+    assert!(bench.machine.update_pending());
+    assert!(matches!(bench.lease(900)[..], [Effect::Update { .. }]));
+    assert_eq!(bench.fail(Disposition::Fatal), [Effect::AnswerUpdate { ok: false }]);
+    assert_eq!(bench.machine.phase(), Phase::Live);
+    assert!(has(&bench.secs(781), |effect| matches!(effect, Effect::Renew { .. })), "renewal goes on");
+}
+
+#[test]
+fn an_update_that_finds_the_subscription_gone_recreates_it() {
+    let mut bench = Bench::live();
+    bench.link_progress();
+    bench.give(Input::Update);
+    let effects = bench.fail(Disposition::Recreate);
+    assert!(
+        matches!(effects[..], [Effect::AnswerUpdate { ok: false }, Effect::Gap(Cause::Gone), Effect::Create { .. }]),
+        "{effects:?}"
+    );
+}
+
+#[test]
+fn after_a_sleep_lease_and_link_are_checked_at_once() {
+    let mut bench = Bench::live();
+    let old = bench.link();
+    let effects = bench.give(Input::Slept { by: Duration::from_secs(3600) });
+    assert!(has(&effects, |effect| matches!(effect, Effect::Renew { .. })), "{effects:?}");
+    assert!(effects.contains(&Effect::CloseLink { link: old }));
+    assert!(has(&effects, |effect| matches!(effect, Effect::OpenLink { .. })));
+    // No network yet: the lease is not trusted for long.
+    bench.secs(1);
+    bench.fail(RETRY);
+    let expires_at = bench.machine.expires_at().unwrap();
+    assert!(expires_at - bench.now <= GRACE_AFTER_SLEEP);
+}
+
+#[test]
+fn a_sleep_cuts_back_off_short() {
+    let mut bench = Bench::live();
+    bench.link_fail(Disposition::Retry { after: Some(Duration::from_secs(3000)) });
+    let effects = bench.give(Input::Slept { by: Duration::from_secs(60) });
+    assert!(has(&effects, |effect| matches!(effect, Effect::OpenLink { .. })), "{effects:?}");
+}
+
+#[test]
+fn timers_due_together_end_in_a_sane_state() {
+    let mut bench = Bench::live();
+    bench.link_fail(RETRY);
+    bench.now += Duration::from_secs(100_000);
+    bench.machine.handle_timeout(bench.now);
+    let effects = bench.drain();
+    assert_eq!(gaps(&effects), [Cause::Expired]);
+    assert_eq!(creates(&effects) + usize::from(bench.machine.is_armed(Timer::Attempt)), 1);
+    assert!(!has(&effects, |effect| matches!(effect, Effect::Renew { .. })), "expiry makes renewal pointless");
+}
+
+#[test]
+fn an_adopted_subscription_that_is_gone_is_made_anew_with_a_gap() {
+    let mut bench = Bench::new();
+    assert!(matches!(bench.give(Input::Start { adopt: true })[..], [Effect::Adopt { .. }]));
+    let effects = bench.fail(Disposition::Recreate);
+    assert!(matches!(effects[..], [Effect::Gap(Cause::Gone), Effect::Create { .. }]), "{effects:?}");
+    bench.lease(900);
+    assert_eq!(bench.link_up(), [Effect::Resumed]);
+}
+
+#[test]
+fn a_subscription_no_longer_served_is_recreated() {
+    let mut bench = Bench::live();
+    bench.link_progress();
+    bench.secs(780);
+    let op = bench.op();
+    let effects = bench.give(Input::Inactive { op });
+    assert!(matches!(effects[..], [Effect::Gap(Cause::Inactive), Effect::Create { .. }]), "{effects:?}");
+    bench.close(true);
+    let op = bench.op();
+    assert_eq!(bench.give(Input::Inactive { op }), [Effect::Finish(End::Closed { deleted: false })]);
+}
+
+#[test]
+fn the_machine_depends_on_no_io() {
+    let source = include_str!("machine.rs");
+    for line in source.lines().filter(|line| line.trim_start().starts_with("use ")) {
+        let allowed = ["use std::", "use crate::error::Disposition", "use crate::policy::"];
+        assert!(allowed.iter().any(|start| line.starts_with(start)), "{line}");
+    }
+    assert!(!source.contains("tokio") && !source.contains("reqwest") && !source.contains("serde"));
+}
+
+/// One random thing that can happen. Operations and links are named by how far
+/// they lie behind the newest, so that stale answers are as common as fresh ones.
+#[derive(Clone, Debug)]
+enum Step {
+    Pass(u64),
+    Leased { back: u64, secs: u64, moved: bool },
+    Inactive { back: u64 },
+    Failed { back: u64, disposition: Disposition, unclear: bool },
+    NoOrphan { back: u64 },
+    Pruned { back: u64, deleted: usize },
+    Deleted { back: u64 },
+    Alive { back: u64 },
+    Progress { back: u64 },
+    LinkFailed { back: u64, disposition: Disposition },
+    Update,
+    Slept(u64),
+    Close { delete: bool },
+}
+
+fn disposition() -> impl Strategy<Value = Disposition> {
+    prop_oneof![
+        8 => Just(RETRY),
+        2 => (0u64..100).prop_map(|secs| Disposition::Retry { after: Some(Duration::from_secs(secs)) }),
+        4 => Just(Disposition::Recreate),
+        1 => Just(Disposition::Prune),
+        1 => Just(Disposition::Fatal),
+        1 => Just(Disposition::Refresh),
+        1 => Just(Disposition::Resync),
+    ]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let back = || 0u64..3;
+    prop_oneof![
+        6 => (0u64..2_000_000).prop_map(Step::Pass),
+        8 => (back(), 0u64..2000, any::<bool>()).prop_map(|(back, secs, moved)| Step::Leased { back, secs, moved }),
+        1 => back().prop_map(|back| Step::Inactive { back }),
+        4 => (back(), disposition(), any::<bool>())
+            .prop_map(|(back, disposition, unclear)| Step::Failed { back, disposition, unclear }),
+        2 => back().prop_map(|back| Step::NoOrphan { back }),
+        2 => (back(), 0usize..3).prop_map(|(back, deleted)| Step::Pruned { back, deleted }),
+        2 => back().prop_map(|back| Step::Deleted { back }),
+        5 => back().prop_map(|back| Step::Alive { back }),
+        3 => back().prop_map(|back| Step::Progress { back }),
+        4 => (back(), disposition()).prop_map(|(back, disposition)| Step::LinkFailed { back, disposition }),
+        1 => Just(Step::Update),
+        1 => (0u64..10_000).prop_map(Step::Slept),
+        1 => any::<bool>().prop_map(|delete| Step::Close { delete }),
+    ]
+}
+
+/// What must hold whenever the machine is at rest.
+fn check_rest(machine: &Machine) {
+    if matches!(machine.stage, Stage::Finished | Stage::Idle) {
+        assert_eq!(machine.poll_timeout(), None, "nothing waits at the end");
+        return;
+    }
+    let closing = machine.is_closing();
+    if closing {
+        assert!(machine.is_armed(Timer::Close), "closing is bounded");
+    }
+    match machine.lease {
+        Lease::Absent => assert!(machine.is_armed(Timer::Attempt), "no lease leads to the next attempt"),
+        Lease::Active { .. } => {
+            assert!(machine.is_armed(Timer::Renew), "a lease is renewed");
+            assert!(machine.is_armed(Timer::Expire), "a lease expires");
+        }
+        // Under way: the answer leads on; a failed delete waits for the next.
+        Lease::Acquiring { .. } | Lease::Pruning { .. } | Lease::Renewing { .. } | Lease::Deleting { .. } => {}
+        Lease::Gone => panic!("gone, but not finished"),
+    }
+    if machine.stage == Stage::Starting {
+        assert!(machine.is_armed(Timer::Start), "the start is bounded");
+    }
+    if machine.former.is_some() {
+        assert!(machine.is_armed(Timer::Retire), "a former link is closed in time");
+    }
+    match machine.link {
+        Link::Down if matches!(machine.lease, Lease::Active { .. }) => {
+            assert!(machine.is_armed(Timer::Reopen), "a link that is down is opened again");
+        }
+        Link::Up { .. } => assert!(
+            machine.is_armed(Timer::Stable) || (machine.link_attempts == 0 && machine.refusals == 0),
+            "a link that stays up is trusted in the end"
+        ),
+        Link::Down | Link::Opening { .. } => {}
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_happens_the_machine_stays_sane(adopt: bool, steps in prop::collection::vec(step(), 1..60)) {
+        let mut bench = Bench::new();
+        bench.give(Input::Start { adopt });
+        for step in steps {
+            let newest = bench.machine.generation;
+            let at = |back: u64| newest.saturating_sub(back);
+            let now = bench.now;
+            match step {
+                Step::Pass(ms) => { bench.pass(Duration::from_millis(ms)); }
+                Step::Leased { back, secs, moved } => {
+                    bench.give(Input::Leased { op: at(back), requested_at: now, lifetime: Duration::from_secs(secs), moved });
+                }
+                Step::Inactive { back } => { bench.give(Input::Inactive { op: at(back) }); }
+                Step::Failed { back, disposition, unclear } => {
+                    bench.give(Input::Failed { op: at(back), disposition, unclear });
+                }
+                Step::NoOrphan { back } => {
+                    // Only a search says so.
+                    if bench.machine.plan == Plan::FindOrphan {
+                        bench.give(Input::NoOrphan { op: at(back) });
+                    }
+                }
+                Step::Pruned { back, deleted } => { bench.give(Input::Pruned { op: at(back), deleted }); }
+                Step::Deleted { back } => { bench.give(Input::Deleted { op: at(back) }); }
+                Step::Alive { back } => { bench.give(Input::LinkAlive { link: at(back) }); }
+                Step::Progress { back } => { bench.give(Input::LinkProgress { link: at(back) }); }
+                Step::LinkFailed { back, disposition } => {
+                    bench.give(Input::LinkFailed { link: at(back), disposition });
+                }
+                Step::Update => { bench.give(Input::Update); }
+                Step::Slept(secs) => { bench.give(Input::Slept { by: Duration::from_secs(secs) }); }
+                Step::Close { delete } => { bench.close(delete); }
+            }
+            check_rest(&bench.machine);
+        }
+        check_history(&bench.effects);
+    }
+
+    #[test]
+    fn closing_always_ends(adopt: bool, steps in prop::collection::vec(step(), 0..20), delete: bool) {
+        let mut bench = Bench::new();
+        bench.give(Input::Start { adopt });
+        for step in steps {
+            if let Step::Pass(ms) = step {
+                bench.pass(Duration::from_millis(ms));
+            } else if let Step::Leased { secs, moved, .. } = step {
+                let (op, now) = (bench.machine.generation, bench.now);
+                bench.give(Input::Leased { op, requested_at: now, lifetime: Duration::from_secs(secs), moved });
+            }
+        }
+        bench.close(delete);
+        bench.secs(5);
+        prop_assert_eq!(bench.machine.phase(), Phase::Closed);
+    }
+}
+
+/// What must hold over everything the machine ever asked for.
+fn check_history(effects: &[Effect]) {
+    let mut open_links = Vec::new();
+    let mut gap = false;
+    for (at, effect) in effects.iter().enumerate() {
+        match effect {
+            Effect::Finish(_) => assert_eq!(at + 1, effects.len(), "nothing follows the end"),
+            Effect::Gap(_) => assert!(!std::mem::replace(&mut gap, true), "a gap within a gap"),
+            Effect::Resumed => assert!(std::mem::replace(&mut gap, false), "resumed without a gap"),
+            Effect::OpenLink { link } => {
+                open_links.push(*link);
+            }
+            Effect::CloseLink { link } => {
+                assert!(open_links.contains(link), "closed what was not open");
+                open_links.retain(|open| open != link);
+            }
+            Effect::Create { .. }
+            | Effect::FindOrphan { .. }
+            | Effect::Prune { .. }
+            | Effect::Adopt { .. }
+            | Effect::Renew { .. }
+            | Effect::Update { .. }
+            | Effect::Delete { .. }
+            | Effect::AnswerUpdate { .. }
+            | Effect::FormerLinkLost => {}
+        }
+    }
+}

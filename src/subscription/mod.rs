@@ -1,0 +1,2 @@
+//! The subscription: its lifecycle and its stream.
+mod machine;
