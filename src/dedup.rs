@@ -1,0 +1,96 @@
+//! Which events were already delivered.
+
+use std::collections::{HashSet, VecDeque};
+
+use tokio::time::{Duration, Instant};
+
+use crate::event::DedupKey;
+
+/// A window of keys seen lately, bounded by count and by time.
+///
+/// Replays come from cursors that are read again after a fault, from two links
+/// that overlap while an address moves, and from publishers that repeat: all
+/// within the age of the service's buffer, which the window outlives.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    keys: HashSet<DedupKey>,
+    order: VecDeque<(Instant, DedupKey)>,
+    capacity: usize,
+    keep: Duration,
+}
+
+impl Seen {
+    pub(crate) fn new(capacity: usize, keep: Duration) -> Self {
+        Self { keys: HashSet::new(), order: VecDeque::new(), capacity: capacity.max(1), keep }
+    }
+
+    /// Whether `key` is new; it is not from now on.
+    pub(crate) fn admit(&mut self, key: DedupKey, now: Instant) -> bool {
+        self.forget(now);
+        if !self.keys.insert(key) {
+            return false;
+        }
+        self.order.push_back((now, key));
+        true
+    }
+
+    fn forget(&mut self, now: Instant) {
+        while let Some((at, key)) = self.order.front() {
+            let fresh = now.saturating_duration_since(*at) < self.keep;
+            if fresh && self.order.len() < self.capacity {
+                break;
+            }
+            self.keys.remove(key);
+            self.order.pop_front();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn key(n: u32) -> DedupKey {
+        DedupKey::of(&n.to_string(), "/x")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_is_new_once_until_it_ages_out() {
+        let mut seen = Seen::new(100, Duration::from_secs(60));
+        let now = Instant::now();
+        assert!(seen.admit(key(1), now));
+        assert!(!seen.admit(key(1), now + Duration::from_secs(59)));
+        assert!(seen.admit(key(1), now + Duration::from_secs(60)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_window_holds_its_capacity_and_no_more() {
+        let mut seen = Seen::new(3, Duration::from_secs(60));
+        let now = Instant::now();
+        for n in 0..1000 {
+            assert!(seen.admit(key(n), now));
+            assert!(seen.order.len() <= 3 && seen.keys.len() == seen.order.len());
+        }
+        assert!(!seen.admit(key(999), now) && !seen.admit(key(998), now));
+        assert!(seen.admit(key(0), now));
+    }
+
+    proptest! {
+        #[test]
+        fn keys_and_order_never_drift_apart(steps in prop::collection::vec((0u32..20, 0u64..30), 1..200)) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+            runtime.block_on(async {
+                let mut seen = Seen::new(8, Duration::from_secs(60));
+                let mut now = Instant::now();
+                for (n, secs) in steps {
+                    now += Duration::from_secs(secs);
+                    seen.admit(key(n), now);
+                    assert!(!seen.admit(key(n), now), "just admitted");
+                    assert_eq!(seen.keys.len(), seen.order.len());
+                }
+            });
+        }
+    }
+}

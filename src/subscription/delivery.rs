@@ -1,0 +1,178 @@
+//! What the stream yields.
+
+use std::fmt;
+use std::time::{Duration, SystemTime};
+
+use crate::event::Notification;
+use crate::ids::SubscriptionId;
+use crate::rest::DisabledFilter;
+
+/// One item of a [`Subscription`](crate::Subscription)'s stream.
+///
+/// Everything that can happen to an event is one of these: it arrives, or a
+/// [`Gap`] says that it may not, or it came and could not be read.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Delivery {
+    /// An event.
+    Notification(Box<Notification>),
+    /// Events are missing, or may be, from here on.
+    Gap(Gap),
+    /// Events arrive again after a gap.
+    Resumed(Resumed),
+    /// Something came that could not be read.
+    Undecodable(Undecodable),
+    /// The service accepted these filters but will not serve them
+    /// (`disabledFilters`): it is silent about their events.
+    FiltersDisabled(Vec<DisabledFilter>),
+}
+
+/// Events are missing, or may be.
+///
+/// A gap comes in the stream at the place where the missing events would have
+/// come. It is followed by [`Resumed`] before the next event that is known to lie
+/// behind it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Gap {
+    /// Why.
+    pub cause: GapCause,
+    /// Whether events were lost for certain, or only may have been.
+    pub certainty: Certainty,
+    /// Since when, by this machine's clock; `None` if there was no good answer
+    /// before.
+    pub since: Option<SystemTime>,
+    /// Until when, where that is known already; else see [`Resumed::at`].
+    pub until: Option<SystemTime>,
+    /// How many events are missing, where that is known.
+    pub lost: Option<u64>,
+}
+
+/// How sure a [`Gap`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Certainty {
+    /// Events were dropped, or none were published for a while.
+    Certain,
+    /// The service may have dropped events; it does not say.
+    Possible,
+}
+
+/// Why events are missing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum GapCause {
+    /// The subscription expired before it could be renewed; nothing is published
+    /// until it is created again.
+    LeaseExpired,
+    /// The service no longer knows the subscription (404, `CMN-102`, `SUB-507`).
+    SubscriptionGone,
+    /// The service stopped serving the subscription (`Suspended`, `Blacklisted`).
+    SubscriptionInactive,
+    /// The transport's peer refused the address or key of the subscription.
+    TransportRefused,
+    /// The reader was too slow: the queue between the connection and the reader
+    /// reached its bound.
+    Overflow,
+    /// One answer held as many events as the service's buffer does: older ones may
+    /// have been pushed out.
+    ServiceBufferFull {
+        /// How many events came at once.
+        events: usize,
+    },
+    /// There was no good answer for longer than the service keeps events.
+    ServiceBufferAged {
+        /// For how long.
+        pause: Duration,
+    },
+    /// The address moved, and the connection to the former one ended before all
+    /// that was on its way there had surely come.
+    AddressMoved,
+    /// The stream was shut down at once: what had come and was not read is
+    /// discarded.
+    Discarded,
+}
+
+impl GapCause {
+    /// A word for logs and machines.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::LeaseExpired => "lease_expired",
+            Self::SubscriptionGone => "subscription_gone",
+            Self::SubscriptionInactive => "subscription_inactive",
+            Self::TransportRefused => "transport_refused",
+            Self::Overflow => "overflow",
+            Self::ServiceBufferFull { .. } => "service_buffer_full",
+            Self::ServiceBufferAged { .. } => "service_buffer_aged",
+            Self::AddressMoved => "address_moved",
+            Self::Discarded => "discarded",
+        }
+    }
+}
+
+impl fmt::Display for GapCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::LeaseExpired => "the subscription expired before it could be renewed",
+            Self::SubscriptionGone => "the service no longer knew the subscription",
+            Self::SubscriptionInactive => "the service stopped serving the subscription",
+            Self::TransportRefused => "the transport refused the subscription's address",
+            Self::Overflow => "the reader was too slow and the queue was full",
+            Self::ServiceBufferFull { events } => {
+                return write!(f, "{events} events came at once, as many as the service keeps");
+            }
+            Self::ServiceBufferAged { pause } => {
+                return write!(f, "no answer for {} s, longer than the service keeps events", pause.as_secs());
+            }
+            Self::AddressMoved => "the address moved and the former connection ended early",
+            Self::Discarded => "the stream was shut down before everything was read",
+        })
+    }
+}
+
+/// Events arrive again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Resumed {
+    /// Whether everything that the gap left out has been delivered by now. Never
+    /// so without a catch-up source.
+    pub complete: bool,
+    /// When, by this machine's clock.
+    pub at: SystemTime,
+    /// The subscription that replaced the one that was lost, if one did.
+    pub recreated: Option<Recreated>,
+}
+
+/// A subscription was lost and another one took its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Recreated {
+    /// The one that was lost.
+    pub old: SubscriptionId,
+    /// The one that replaced it.
+    pub new: SubscriptionId,
+}
+
+/// Something that came and could not be read.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct Undecodable {
+    /// What is wrong with it.
+    pub reason: String,
+    /// The text as it came over the transport, or as it was decrypted. Treat it as
+    /// data of the account: `Debug` does not show it.
+    pub raw: Box<str>,
+    /// When it came, by this machine's clock.
+    pub received_at: SystemTime,
+}
+
+impl fmt::Debug for Undecodable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Undecodable")
+            .field("reason", &self.reason)
+            .field("bytes", &self.raw.len())
+            .field("received_at", &self.received_at)
+            .finish()
+    }
+}

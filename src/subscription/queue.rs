@@ -1,0 +1,344 @@
+//! What waits for the reader: bounded by bytes, never dropping in silence.
+
+use std::collections::VecDeque;
+use std::time::SystemTime;
+
+use super::delivery::{Certainty, Delivery, Gap, GapCause, Recreated, Resumed};
+use super::keys::Keys;
+use crate::transport::{Cursor, Frame};
+
+/// What a marker weighs; markers are never dropped, but they count.
+const MARKER_WEIGHT: usize = 256;
+
+/// What the reader gets next.
+#[derive(Debug)]
+pub(super) enum Item {
+    /// A frame, with the keys that were good when it came.
+    Frame { frame: Frame, keys: Keys },
+    /// Something to deliver as it is.
+    Marker(Delivery),
+    /// Everything before this was read: go on here after a restart.
+    Cursor(Cursor),
+}
+
+#[derive(Debug)]
+enum Slot {
+    Item(Item),
+    /// Frames were dropped here.
+    Overflow {
+        since: SystemTime,
+        until: SystemTime,
+        lost: u64,
+    },
+}
+
+/// A queue of frames and markers in the order in which they came.
+///
+/// When `limit` bytes wait, frames are dropped until half of them have been read,
+/// and the place, the span and the count are kept as one [`Gap`].
+#[derive(Debug)]
+pub(super) struct Queue {
+    slots: VecDeque<Slot>,
+    bytes: usize,
+    limit: usize,
+    dropping: bool,
+}
+
+impl Queue {
+    pub(super) fn new(limit: usize) -> Self {
+        Self { slots: VecDeque::new(), bytes: 0, limit, dropping: false }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// Bytes that wait.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(super) fn push_frame(&mut self, frame: Frame, keys: &Keys) {
+        let weight = frame.weight();
+        if self.dropping && self.bytes <= self.limit / 2 {
+            self.dropping = false;
+        }
+        // A single frame heavier than the whole queue still gets through.
+        if !self.dropping && self.bytes + weight > self.limit && self.bytes > 0 {
+            self.dropping = true;
+            let at = frame.received_at;
+            self.bytes += MARKER_WEIGHT;
+            self.slots.push_back(Slot::Overflow { since: at, until: at, lost: 0 });
+        }
+        if self.dropping {
+            self.count_lost(&frame);
+        } else {
+            self.bytes += weight;
+            self.slots.push_back(Slot::Item(Item::Frame { frame, keys: keys.clone() }));
+        }
+    }
+
+    /// Adds to the newest overflow. One is always there while dropping: it leaves
+    /// with `pop`, which ends the dropping.
+    fn count_lost(&mut self, frame: &Frame) {
+        for slot in self.slots.iter_mut().rev() {
+            if let Slot::Overflow { until, lost, .. } = slot {
+                *until = frame.received_at;
+                *lost += 1;
+                return;
+            }
+        }
+    }
+
+    /// Markers keep their place and are never dropped. A gap that follows its like
+    /// with no event between is folded into it when it ends, so that trouble that
+    /// comes and goes while nobody reads takes no room.
+    pub(super) fn push_marker(&mut self, delivery: Delivery) {
+        if let Delivery::Resumed(resumed) = &delivery
+            && self.fold(resumed)
+        {
+            return;
+        }
+        self.bytes += MARKER_WEIGHT;
+        self.slots.push_back(Slot::Item(Item::Marker(delivery)));
+    }
+
+    /// Folds the gap that `end` closes into the one before it, if they are alike.
+    fn fold(&mut self, end: &Resumed) -> bool {
+        let mut markers = (0..self.slots.len())
+            .rev()
+            .filter(|at| !matches!(self.slots[*at], Slot::Item(Item::Cursor(_))))
+            .map_while(|at| match &self.slots[at] {
+                Slot::Item(Item::Marker(delivery)) => Some((at, delivery)),
+                _ => None,
+            });
+        let (Some((newer_at, Delivery::Gap(newer))), Some((end_at, Delivery::Resumed(_))), Some((_, Delivery::Gap(older)))) =
+            (markers.next(), markers.next(), markers.next())
+        else {
+            return false;
+        };
+        let alike = newer.lost.is_none()
+            && older.lost.is_none()
+            && newer.certainty == older.certainty
+            && std::mem::discriminant(&newer.cause) == std::mem::discriminant(&older.cause);
+        if !alike {
+            return false;
+        }
+        if let Slot::Item(Item::Marker(Delivery::Resumed(older_end))) = &mut self.slots[end_at] {
+            older_end.complete &= end.complete;
+            older_end.at = end.at;
+            older_end.recreated = match (older_end.recreated.take(), end.recreated.clone()) {
+                (Some(first), Some(last)) => Some(Recreated { old: first.old, new: last.new }),
+                (first, last) => first.or(last),
+            };
+        }
+        self.slots.remove(newer_at);
+        self.bytes -= MARKER_WEIGHT;
+        true
+    }
+
+    /// Where to go on once everything so far was read.
+    pub(super) fn push_cursor(&mut self, cursor: Cursor) {
+        match self.slots.back_mut() {
+            Some(Slot::Item(Item::Cursor(last))) => *last = cursor,
+            _ => self.slots.push_back(Slot::Item(Item::Cursor(cursor))),
+        }
+    }
+
+    /// The next one; an overflow comes as a gap and its end.
+    pub(super) fn pop(&mut self) -> Option<Item> {
+        match self.slots.pop_front()? {
+            Slot::Item(item) => {
+                self.bytes -= match &item {
+                    Item::Frame { frame, .. } => frame.weight(),
+                    Item::Marker(_) => MARKER_WEIGHT,
+                    Item::Cursor(_) => 0,
+                };
+                Some(item)
+            }
+            Slot::Overflow { since, until, lost } => {
+                self.dropping &= self.slots.iter().any(|slot| matches!(slot, Slot::Overflow { .. }));
+                // Its weight passes to the end marker that takes its place.
+                let resumed = Resumed { complete: false, at: until, recreated: None };
+                self.slots.push_front(Slot::Item(Item::Marker(Delivery::Resumed(resumed))));
+                let gap = Gap {
+                    cause: GapCause::Overflow,
+                    certainty: Certainty::Certain,
+                    since: Some(since),
+                    until: Some(until),
+                    lost: Some(lost),
+                };
+                Some(Item::Marker(Delivery::Gap(gap)))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::ids::SubscriptionId;
+    use crate::transport::FrameBody;
+
+    fn frame(n: u64, size: usize) -> Frame {
+        let text = format!("\"{n}-{}\"", "x".repeat(size));
+        let raw = serde_json::value::RawValue::from_string(text).unwrap();
+        Frame { body: FrameBody::Payload(raw), received_at: at(n) }
+    }
+
+    fn at(n: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(n)
+    }
+
+    fn number(frame: &Frame) -> u64 {
+        let FrameBody::Payload(raw) = &frame.body else { panic!("{frame:?}") };
+        raw.get().trim_matches('"').split('-').next().unwrap().parse().unwrap()
+    }
+
+    fn gap(cause: GapCause) -> Delivery {
+        Delivery::Gap(Gap { cause, certainty: Certainty::Certain, since: None, until: None, lost: None })
+    }
+
+    fn resumed(recreated: Option<(&str, &str)>) -> Delivery {
+        let recreated = recreated.map(|(old, new)| Recreated { old: SubscriptionId::new(old), new: SubscriptionId::new(new) });
+        Delivery::Resumed(Resumed { complete: false, at: at(9), recreated })
+    }
+
+    fn markers(queue: &mut Queue) -> Vec<Delivery> {
+        std::iter::from_fn(|| queue.pop())
+            .filter_map(|item| if let Item::Marker(delivery) = item { Some(delivery) } else { None })
+            .collect()
+    }
+
+    #[test]
+    fn overflow_is_one_gap_with_its_span_and_count_in_its_place() {
+        let mut queue = Queue::new(1000);
+        for n in 0..100 {
+            queue.push_frame(frame(n, 100), &Keys::default());
+        }
+        let mut got = Vec::new();
+        let mut lost = 0;
+        while let Some(item) = queue.pop() {
+            match item {
+                Item::Frame { frame, .. } => got.push(number(&frame)),
+                Item::Marker(Delivery::Gap(gap)) => {
+                    lost = gap.lost.unwrap();
+                    assert_eq!((gap.since, gap.until), (Some(at(100 - lost)), Some(at(99))));
+                    assert_eq!(gap.cause, GapCause::Overflow);
+                }
+                Item::Marker(Delivery::Resumed(resumed)) => assert!(!resumed.complete),
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(got, (0..got.len() as u64).collect::<Vec<_>>());
+        assert_eq!(got.len() as u64 + lost, 100);
+        assert_eq!(queue.bytes(), 0);
+    }
+
+    #[test]
+    fn reading_makes_room_again_behind_the_gap() {
+        let mut queue = Queue::new(1000);
+        for n in 0..10 {
+            queue.push_frame(frame(n, 100), &Keys::default());
+        }
+        while queue.bytes() > 500 {
+            queue.pop();
+        }
+        queue.push_frame(frame(77, 100), &Keys::default());
+        let tail: Vec<_> = std::iter::from_fn(|| queue.pop()).collect();
+        let gap_at = tail.iter().position(|item| matches!(item, Item::Marker(Delivery::Gap(_)))).unwrap();
+        assert!(matches!(&tail[gap_at + 1], Item::Marker(Delivery::Resumed(_))));
+        assert!(matches!(&tail[gap_at + 2], Item::Frame { frame, .. } if number(frame) == 77));
+    }
+
+    #[test]
+    fn a_frame_heavier_than_the_bound_gets_through_an_empty_queue() {
+        let mut queue = Queue::new(10);
+        queue.push_frame(frame(1, 5000), &Keys::default());
+        assert!(matches!(queue.pop(), Some(Item::Frame { .. })));
+    }
+
+    #[test]
+    fn gaps_of_a_kind_fold_while_nobody_reads_and_keep_the_first_and_last_id() {
+        let mut queue = Queue::new(1000);
+        for ids in [("a", "b"), ("b", "c"), ("c", "d")] {
+            queue.push_marker(gap(GapCause::SubscriptionGone));
+            queue.push_marker(resumed(Some(ids)));
+        }
+        let got = markers(&mut queue);
+        assert_eq!(got.len(), 2, "{got:?}");
+        let Delivery::Resumed(end) = &got[1] else { panic!("{got:?}") };
+        let recreated = end.recreated.as_ref().unwrap();
+        assert_eq!((recreated.old.as_str(), recreated.new.as_str()), ("a", "d"));
+        assert_eq!(queue.bytes(), 0);
+    }
+
+    #[test]
+    fn gaps_that_differ_or_have_events_between_do_not_fold() {
+        let mut queue = Queue::new(1000);
+        queue.push_marker(gap(GapCause::SubscriptionGone));
+        queue.push_marker(resumed(None));
+        queue.push_marker(gap(GapCause::LeaseExpired));
+        queue.push_marker(resumed(None));
+        queue.push_frame(frame(1, 1), &Keys::default());
+        queue.push_marker(gap(GapCause::LeaseExpired));
+        queue.push_marker(resumed(None));
+        assert_eq!(markers(&mut queue).len(), 6);
+    }
+
+    #[test]
+    fn cursors_keep_their_place_and_the_newest_wins() {
+        let cursor = |n: u64| Cursor { timetoken: n.to_string(), region: None };
+        let mut queue = Queue::new(1000);
+        queue.push_cursor(cursor(1));
+        queue.push_cursor(cursor(2));
+        queue.push_frame(frame(1, 1), &Keys::default());
+        queue.push_cursor(cursor(3));
+        assert!(matches!(queue.pop(), Some(Item::Cursor(c)) if c.timetoken == "2"));
+        assert!(matches!(queue.pop(), Some(Item::Frame { .. })));
+        assert!(matches!(queue.pop(), Some(Item::Cursor(c)) if c.timetoken == "3"));
+        assert!(queue.is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn every_frame_comes_out_in_order_or_is_counted_and_memory_is_bounded(
+            steps in prop::collection::vec((any::<bool>(), 0usize..400), 1..400),
+        ) {
+            let limit = 2000;
+            let mut queue = Queue::new(limit);
+            let (mut pushed, mut got, mut lost, mut last) = (0, 0, 0, None);
+            let mut take = |queue: &mut Queue, got: &mut u64, lost: &mut u64| match queue.pop() {
+                Some(Item::Frame { frame, .. }) => {
+                    let n = number(&frame);
+                    assert!(last.is_none_or(|last| n > last), "order");
+                    last = Some(n);
+                    *got += 1;
+                    true
+                }
+                Some(Item::Marker(Delivery::Gap(gap))) => {
+                    *lost += gap.lost.unwrap();
+                    true
+                }
+                Some(_) => true,
+                None => false,
+            };
+            for (push, size) in steps {
+                if push {
+                    queue.push_frame(frame(pushed, size), &Keys::default());
+                    pushed += 1;
+                } else {
+                    take(&mut queue, &mut got, &mut lost);
+                }
+                prop_assert!(queue.bytes() <= limit + 8 * MARKER_WEIGHT, "{}", queue.bytes());
+            }
+            while take(&mut queue, &mut got, &mut lost) {}
+            prop_assert_eq!(got + lost, pushed);
+            prop_assert_eq!(queue.bytes(), 0);
+        }
+    }
+}
