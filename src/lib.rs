@@ -1,6 +1,7 @@
 //! RingCentral events that are never lost quietly.
 
 mod clock;
+pub mod codec;
 mod error;
 mod ids;
 mod policy;

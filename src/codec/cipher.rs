@@ -1,0 +1,180 @@
+//! One key in one mode.
+
+use std::fmt;
+
+use aes::cipher::block_padding::Pkcs7;
+use aes::cipher::common::InnerInit;
+use aes::cipher::{BlockCipherDecrypt, BlockModeDecrypt, InnerIvInit, KeyInit, consts::U16};
+use aes::{Aes128, Aes192, Aes256};
+
+use super::{DecodeError, base64_bytes};
+use crate::error::{Error, ErrorKind, Result};
+use crate::secret::Secret;
+
+const BLOCK: usize = 16;
+
+/// A key as the service sent it (`deliveryMode.encryptionKey`), in the mode that
+/// `deliveryMode.encryptionAlgorithm` names.
+///
+/// `Debug` shows mode and size, never the key.
+#[derive(Clone)]
+pub struct Cipher {
+    mode: Mode,
+    key: Key,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    /// Each block by itself.
+    Ecb,
+    /// Chained; the IV is the first block of the message.
+    Cbc,
+}
+
+/// Boxed: key schedules are a few hundred bytes.
+#[derive(Clone)]
+enum Key {
+    Aes128(Box<Aes128>),
+    Aes192(Box<Aes192>),
+    Aes256(Box<Aes256>),
+}
+
+impl fmt::Debug for Cipher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bits = match self.key {
+            Key::Aes128(_) => 128,
+            Key::Aes192(_) => 192,
+            Key::Aes256(_) => 256,
+        };
+        write!(f, "Cipher({:?}, {bits} bits, ..)", self.mode)
+    }
+}
+
+impl Cipher {
+    /// Makes the cipher that a subscription's `deliveryMode` describes.
+    ///
+    /// `algorithm` is read as a JCA transformation name, in any case and with any
+    /// spaces: `AES` means `AES/ECB/PKCS5Padding`, which is what the service
+    /// sends; `AES/CBC/PKCS5Padding` takes the first block of a message as its
+    /// IV. `PKCS7Padding` is the same padding by its better name. A key without
+    /// an algorithm is taken as `AES`.
+    ///
+    /// `key` is base64 of 16, 24 or 32 bytes.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Crypto`] for another algorithm, which the error names, and
+    /// for a key that is not base64 or has another length.
+    pub fn from_delivery_mode(algorithm: Option<&str>, key: &Secret) -> Result<Self> {
+        let mode = mode_of(algorithm.unwrap_or_default())?;
+        let bytes = base64_bytes(key.expose())
+            .ok_or_else(|| Error::new(ErrorKind::Crypto, "the encryption key is not base64"))?;
+        let key = match bytes.len() {
+            16 => Aes128::new_from_slice(&bytes).map(Box::new).map(Key::Aes128),
+            24 => Aes192::new_from_slice(&bytes).map(Box::new).map(Key::Aes192),
+            32 => Aes256::new_from_slice(&bytes).map(Box::new).map(Key::Aes256),
+            other => return Err(Error::new(ErrorKind::Crypto, format!("an encryption key of {other} bytes"))),
+        };
+        let key = key.map_err(|error| Error::new(ErrorKind::Crypto, "the encryption key").with_source(error))?;
+        Ok(Self { mode, key })
+    }
+
+    /// Decrypts and takes the padding off.
+    pub(super) fn decrypt(&self, ciphertext: &[u8]) -> Result<Vec<u8>, DecodeError> {
+        if ciphertext.is_empty() || !ciphertext.len().is_multiple_of(BLOCK) {
+            return Err(DecodeError::Length { bytes: ciphertext.len() });
+        }
+        match &self.key {
+            Key::Aes128(key) => decrypt(self.mode, &**key, ciphertext),
+            Key::Aes192(key) => decrypt(self.mode, &**key, ciphertext),
+            Key::Aes256(key) => decrypt(self.mode, &**key, ciphertext),
+        }
+    }
+}
+
+fn mode_of(algorithm: &str) -> Result<Mode> {
+    let name: String = algorithm.chars().filter(|char| !char.is_whitespace()).collect::<String>().to_ascii_uppercase();
+    match name.as_str() {
+        "" | "AES" | "AES/ECB/PKCS5PADDING" | "AES/ECB/PKCS7PADDING" => Ok(Mode::Ecb),
+        "AES/CBC/PKCS5PADDING" | "AES/CBC/PKCS7PADDING" => Ok(Mode::Cbc),
+        _ => {
+            const SHOWN: usize = 64;
+            let shown: String = algorithm.chars().take(SHOWN).collect();
+            Err(Error::new(ErrorKind::Crypto, format!("the encryption algorithm {shown:?} is not supported")))
+        }
+    }
+}
+
+/// `ciphertext` is a whole number of blocks, at least one.
+fn decrypt<C>(mode: Mode, key: &C, ciphertext: &[u8]) -> Result<Vec<u8>, DecodeError>
+where
+    C: BlockCipherDecrypt<BlockSize = U16>,
+{
+    let bytes = ciphertext.len();
+    let mut plaintext = vec![0; bytes];
+    let unpadded = match mode {
+        Mode::Ecb => ecb::Decryptor::inner_init(key).decrypt_padded_b2b::<Pkcs7>(ciphertext, &mut plaintext),
+        Mode::Cbc => {
+            let (iv, rest) = ciphertext.split_at(BLOCK);
+            if rest.is_empty() {
+                return Err(DecodeError::Length { bytes });
+            }
+            cbc::Decryptor::inner_iv_slice_init(key, iv)
+                .map_err(|_| DecodeError::Length { bytes })?
+                .decrypt_padded_b2b::<Pkcs7>(rest, &mut plaintext)
+        }
+    };
+    let length = unpadded.map_err(|_| DecodeError::Padding { bytes })?.len();
+    plaintext.truncate(length);
+    Ok(plaintext)
+}
+
+#[cfg(any(test, feature = "sandbox"))]
+#[allow(dead_code, reason = "called by the sandbox and by tests, which a build may have one of")]
+mod encrypt {
+    use aes::cipher::block_padding::Pkcs7;
+    use aes::cipher::common::InnerInit;
+    use aes::cipher::{BlockCipherEncrypt, BlockModeEncrypt, InnerIvInit, consts::U16};
+    use base64::Engine as _;
+
+    use super::{BLOCK, Cipher, Key, Mode};
+    use crate::error::{Error, ErrorKind, Result};
+
+    impl Cipher {
+        /// The base64 text that the service would send for `plaintext`. `iv`
+        /// serves CBC only.
+        pub(crate) fn encrypt(&self, plaintext: &[u8], iv: [u8; BLOCK]) -> Result<String> {
+            let ciphertext = match &self.key {
+                Key::Aes128(key) => encrypt(self.mode, &**key, plaintext, iv),
+                Key::Aes192(key) => encrypt(self.mode, &**key, plaintext, iv),
+                Key::Aes256(key) => encrypt(self.mode, &**key, plaintext, iv),
+            }?;
+            Ok(super::super::BASE64.encode(ciphertext))
+        }
+    }
+
+    fn encrypt<C>(mode: Mode, key: &C, plaintext: &[u8], iv: [u8; BLOCK]) -> Result<Vec<u8>>
+    where
+        C: BlockCipherEncrypt<BlockSize = U16>,
+    {
+        let failed = || Error::new(ErrorKind::Crypto, "the payload could not be encrypted");
+        let lead = match mode {
+            Mode::Ecb => 0,
+            Mode::Cbc => BLOCK,
+        };
+        let mut out = vec![0; lead + plaintext.len() + BLOCK - plaintext.len() % BLOCK];
+        let (head, body) = out.split_at_mut(lead);
+        match mode {
+            Mode::Ecb => {
+                ecb::Encryptor::inner_init(key).encrypt_padded_b2b::<Pkcs7>(plaintext, body).map_err(|_| failed())?;
+            }
+            Mode::Cbc => {
+                head.copy_from_slice(&iv);
+                cbc::Encryptor::inner_iv_slice_init(key, &iv)
+                    .map_err(|_| failed())?
+                    .encrypt_padded_b2b::<Pkcs7>(plaintext, body)
+                    .map_err(|_| failed())?;
+            }
+        }
+        Ok(out)
+    }
+}

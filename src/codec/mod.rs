@@ -1,0 +1,155 @@
+//! From a payload as it came to the JSON of one notification.
+//!
+//! The service encrypts PubNub payloads with AES in ECB mode and PKCS#7 padding,
+//! the key sent with the subscription. That is what it sends, not what anybody
+//! should choose: there is no IV and no MAC, equal blocks look equal, and whoever
+//! can write to the channel can cut and paste blocks. Decryption here is
+//! decoding. It proves nothing about who sent the text.
+//!
+//! Nothing here does IO, waits, or panics, whatever the input.
+
+mod cipher;
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+
+use base64::Engine as _;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use serde_json::value::RawValue;
+
+pub use cipher::Cipher;
+
+/// Standard alphabet, `=` wanted or not.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// Why a payload could not be turned into a notification.
+///
+/// Carries lengths and never text: a payload is the user's, and what a wrong key
+/// makes of it is nobody's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DecodeError {
+    /// The payload is a string, so encrypted, and no key is known.
+    #[error("an encrypted payload of {chars} characters, and no key is known")]
+    NoKey {
+        /// Length of the text.
+        chars: usize,
+    },
+    /// The text is not base64.
+    #[error("a payload of {chars} characters is not base64")]
+    Base64 {
+        /// Length of the text.
+        chars: usize,
+    },
+    /// The ciphertext is not a whole number of blocks, or has none.
+    #[error("a ciphertext of {bytes} bytes is not a whole number of 16-byte blocks")]
+    Length {
+        /// Length of the ciphertext.
+        bytes: usize,
+    },
+    /// The padding is wrong: the key is another, or the text was damaged.
+    #[error("a ciphertext of {bytes} bytes has wrong padding under every known key")]
+    Padding {
+        /// Length of the ciphertext.
+        bytes: usize,
+    },
+    /// What was decrypted is not UTF-8.
+    #[error("a decrypted payload of {bytes} bytes is not UTF-8")]
+    Utf8 {
+        /// Length of the plaintext.
+        bytes: usize,
+    },
+    /// The text is not JSON.
+    #[error("a payload text of {bytes} bytes is not JSON")]
+    Json {
+        /// Length of the text.
+        bytes: usize,
+    },
+    /// It is JSON, but no object; every notification is one.
+    #[error("a payload of {bytes} bytes is JSON but not an object")]
+    NotAnObject {
+        /// Length of the JSON text.
+        bytes: usize,
+    },
+}
+
+/// Turns a payload (`d` of a PubNub envelope) into the JSON object of one
+/// notification.
+///
+/// What the payload is decides, not what the subscription promised, since a
+/// change of filters can turn encryption on:
+///
+/// - an object is not encrypted and is handed on byte for byte;
+/// - a string is base64 of a ciphertext, tried with each of `ciphers` in order:
+///   the current key, then the one before it. White space in it is skipped;
+/// - a string that is the JSON text of an object is that object;
+/// - anything else is an error.
+///
+/// # Errors
+/// [`DecodeError`]. With several keys it tells how far the first got, that being
+/// the one that should have fitted.
+pub fn decode(payload: &RawValue, ciphers: &[&Cipher]) -> Result<Box<RawValue>, DecodeError> {
+    let json = payload.get();
+    match json.as_bytes().first() {
+        Some(b'{') => Ok(payload.to_owned()),
+        Some(b'"') => decode_text(&text_of(json)?, ciphers),
+        _ => Err(DecodeError::NotAnObject { bytes: json.len() }),
+    }
+}
+
+/// The text that a JSON string stands for; borrowed unless it has escapes.
+fn text_of(json: &str) -> Result<Cow<'_, str>, DecodeError> {
+    let bytes = json.len();
+    if json.contains('\\') {
+        // RawValue lets lone surrogates pass; a String cannot hold them.
+        return serde_json::from_str(json).map(Cow::Owned).map_err(|_| DecodeError::Json { bytes });
+    }
+    json.get(1..bytes.saturating_sub(1)).map(Cow::Borrowed).ok_or(DecodeError::Json { bytes })
+}
+
+fn decode_text(text: &str, ciphers: &[&Cipher]) -> Result<Box<RawValue>, DecodeError> {
+    // No base64 text starts with a brace.
+    if text.trim_ascii_start().starts_with('{') {
+        return object_from(text.to_owned());
+    }
+    if ciphers.is_empty() {
+        return Err(DecodeError::NoKey { chars: text.len() });
+    }
+    let ciphertext = base64_bytes(text).ok_or(DecodeError::Base64 { chars: text.len() })?;
+    let mut first_error = None;
+    for cipher in ciphers {
+        match open(cipher, &ciphertext) {
+            Ok(object) => return Ok(object),
+            Err(error) => first_error = first_error.or(Some(error)),
+        }
+    }
+    Err(first_error.unwrap_or(DecodeError::NoKey { chars: text.len() }))
+}
+
+/// Decrypts with one key. A wrong key passes the padding check once in about 256
+/// times, so everything after it counts too.
+fn open(cipher: &Cipher, ciphertext: &[u8]) -> Result<Box<RawValue>, DecodeError> {
+    let plaintext = cipher.decrypt(ciphertext)?;
+    let text = String::from_utf8(plaintext).map_err(|error| DecodeError::Utf8 { bytes: error.as_bytes().len() })?;
+    object_from(text)
+}
+
+fn object_from(text: String) -> Result<Box<RawValue>, DecodeError> {
+    let bytes = text.len();
+    let value = RawValue::from_string(text).map_err(|_| DecodeError::Json { bytes })?;
+    if value.get().starts_with('{') { Ok(value) } else { Err(DecodeError::NotAnObject { bytes }) }
+}
+
+/// Base64, white space skipped.
+fn base64_bytes(text: &str) -> Option<Vec<u8>> {
+    if text.bytes().any(|byte| byte.is_ascii_whitespace()) {
+        let dense: Vec<u8> = text.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
+        return BASE64.decode(dense).ok();
+    }
+    BASE64.decode(text).ok()
+}
