@@ -140,6 +140,11 @@ impl Error {
         self
     }
 
+    pub(crate) fn with_status_of(mut self, other: &Self) -> Self {
+        self.0.status = other.0.status;
+        self
+    }
+
     pub(crate) fn with_code(mut self, code: Option<String>) -> Self {
         self.0.code = code;
         self

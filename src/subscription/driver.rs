@@ -1,0 +1,918 @@
+//! The IO shell of the lifecycle: one task that turns effects into calls and
+//! links, and their results into inputs. It decides nothing that the machine, the
+//! queue or the lease could decide, and it never waits for the reader.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use futures_util::StreamExt as _;
+use futures_util::future::select_all;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, sleep_until};
+
+use super::delivery::{Certainty, Delivery, Gap, GapCause, Recreated, Resumed, Undecodable};
+use super::keys::Keys;
+use super::lease::{self, Lease};
+use super::machine::{self, Cause, Effect, End, Input, LinkId, Machine, Op, Settings};
+use super::ops::{self, Asked, Done, Pending};
+use super::queue::{Item, Queue};
+use super::refusal;
+use super::registry::Registry;
+use super::resume::ResumeToken;
+use super::status::{Phase, Status};
+use crate::clock::Clock;
+use crate::dedup::Seen;
+use crate::error::{Disposition, Error, ErrorKind, Result};
+use crate::event::{self, DedupKey, Notification, Origin};
+use crate::ids::SubscriptionId;
+use crate::rest::{ControlPlane, CreateSubscription, DisabledFilter, SubscriptionInfo};
+use crate::transport::{Cursor, Frame, FrameBody, Link, LinkEvent, SuspectedLoss, Target, Transport};
+
+/// How often the wall clock is held against the monotonic one.
+const CLOCK_CHECK: Duration = Duration::from_secs(15);
+/// The clocks may drift apart by this much before it counts as a sleep.
+const CLOCK_SLACK: Duration = Duration::from_secs(10);
+
+/// What the driver is told at its start.
+pub(super) struct Setup {
+    pub(super) control: Arc<dyn ControlPlane>,
+    pub(super) transport: Arc<dyn Transport>,
+    pub(super) registry: Arc<Registry>,
+    pub(super) filters: Vec<String>,
+    pub(super) expires_in: Option<u64>,
+    pub(super) settings: Settings,
+    pub(super) queue_bytes: usize,
+    pub(super) dedup_window: (usize, Duration),
+    pub(super) adopt: Option<SubscriptionId>,
+    pub(super) resume: Option<ResumeToken>,
+    pub(super) leftovers: Vec<SubscriptionId>,
+    pub(super) delete_on_drop: bool,
+    pub(super) close_within: Duration,
+    pub(super) drop_within: Duration,
+    pub(super) clock: Clock,
+    pub(super) seed: u64,
+}
+
+/// The ends of the channels that the driver holds.
+pub(super) struct Ports {
+    pub(super) out: mpsc::Sender<Handed>,
+    pub(super) commands: mpsc::Receiver<Command>,
+    pub(super) shutdown: watch::Receiver<Option<Shutdown>>,
+    pub(super) status: watch::Sender<Status>,
+    pub(super) place: watch::Sender<Option<Place>>,
+    pub(super) started: oneshot::Sender<Result<()>>,
+}
+
+/// What is handed to the reader.
+pub(super) enum Handed {
+    Delivery { delivery: Delivery, key: Option<DedupKey> },
+    Cursor(Cursor),
+    End(Error),
+}
+
+/// What the user asks for.
+pub(super) enum Command {
+    Update { filters: Vec<String>, answer: oneshot::Sender<Result<()>> },
+    Revalidate,
+}
+
+/// How to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shutdown {
+    /// Delete, hand out what waits, end.
+    Drain,
+    /// Delete, discard what waits and say so, end.
+    Discard,
+    /// The reader is gone.
+    Dropped,
+}
+
+/// Which subscription, and a mark of where it is listened to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) id: SubscriptionId,
+    pub(super) fingerprint: String,
+}
+
+/// A link that is being read.
+struct Reading {
+    id: LinkId,
+    place: u64,
+    link: Box<dyn Link>,
+}
+
+/// A link that is being opened.
+struct Opening {
+    id: LinkId,
+    place: u64,
+}
+
+struct Update {
+    filters: Vec<String>,
+    answer: Option<oneshot::Sender<Result<()>>>,
+}
+
+pub(super) struct Driver {
+    setup: Setup,
+    machine: Machine,
+    queue: Queue,
+    seen: Seen,
+    keys: Keys,
+    lease: Option<Lease>,
+    /// Counts the addresses listened to, so that links of a former one are told apart.
+    place: u64,
+    cursor: Option<Cursor>,
+    last_good: Option<(Instant, SystemTime)>,
+    recreated: Option<Recreated>,
+    disabled: Vec<DisabledFilter>,
+    update: Option<Update>,
+    created: Option<Asked>,
+    last_error: Option<Arc<Error>>,
+    end: Option<End>,
+    shutdown: Option<Shutdown>,
+    opening: Vec<Opening>,
+    reading: Vec<Reading>,
+    pending: FuturesUnordered<Pending>,
+    clock_check: (Instant, SystemTime),
+}
+
+/// What woke the driver.
+enum Woken {
+    Shutdown(Option<Shutdown>),
+    Command(Command),
+    Done(Done),
+    Link(usize, Result<LinkEvent>),
+    Timer,
+    Room,
+    ReaderGone,
+}
+
+impl Driver {
+    pub(super) fn new(setup: Setup) -> Self {
+        let now = Instant::now();
+        let mut seen = Seen::new(setup.dedup_window.0, setup.dedup_window.1);
+        for key in setup.resume.iter().flat_map(|token| &token.seen) {
+            seen.admit(*key, now);
+        }
+        Self {
+            machine: Machine::new(setup.settings.clone(), setup.seed),
+            queue: Queue::new(setup.queue_bytes),
+            seen,
+            keys: Keys::default(),
+            lease: None,
+            place: 0,
+            cursor: None,
+            last_good: None,
+            recreated: None,
+            disabled: Vec::new(),
+            update: None,
+            created: None,
+            last_error: None,
+            end: None,
+            shutdown: None,
+            opening: Vec::new(),
+            reading: Vec::new(),
+            pending: FuturesUnordered::new(),
+            clock_check: (now, setup.clock.wall()),
+            setup,
+        }
+    }
+
+    /// Runs until the subscription is over and everything is handed out.
+    pub(super) async fn run(mut self, mut ports: Ports) {
+        let mut started = Some(ports.started);
+        self.give(Input::Start { adopt: self.adopted_id().is_some() });
+        loop {
+            self.carry_out();
+            self.publish(&ports.status, &ports.place);
+            self.report_start(&mut started);
+            if self.hand_out(&ports.out).is_err() {
+                self.reader_gone();
+                self.carry_out();
+            }
+            if self.is_over() {
+                break;
+            }
+            let woken = self.wait(&ports.out, &mut ports.commands, &mut ports.shutdown).await;
+            self.take_in(woken);
+        }
+        self.publish(&ports.status, &ports.place);
+        self.last_words(&ports.out).await;
+    }
+
+    async fn wait(
+        &mut self,
+        out: &mpsc::Sender<Handed>,
+        commands: &mut mpsc::Receiver<Command>,
+        shutdown: &mut watch::Receiver<Option<Shutdown>>,
+    ) -> Woken {
+        let timer = self.next_timer();
+        let watching = self.shutdown != Some(Shutdown::Dropped);
+        tokio::select! {
+            biased;
+            changed = shutdown.changed(), if watching => match changed {
+                Ok(()) => Woken::Shutdown(*shutdown.borrow_and_update()),
+                Err(_) => Woken::ReaderGone,
+            },
+            Some(command) = commands.recv() => Woken::Command(command),
+            Some(done) = self.pending.next() => Woken::Done(done),
+            () = sleep_until(timer) => Woken::Timer,
+            (at, event) = next_event(&mut self.reading) => Woken::Link(at, event),
+            permit = out.reserve(), if !self.queue.is_empty() => match permit {
+                Ok(_) => Woken::Room,
+                Err(_) => Woken::ReaderGone,
+            },
+        }
+    }
+
+    fn take_in(&mut self, woken: Woken) {
+        match woken {
+            Woken::Shutdown(Some(how)) => self.shut_down(how),
+            Woken::Command(command) => self.command(command),
+            Woken::Done(done) => self.done(done),
+            Woken::Link(at, event) => self.link_event(at, event),
+            Woken::ReaderGone => self.reader_gone(),
+            Woken::Timer | Woken::Room | Woken::Shutdown(None) => {}
+        }
+        self.check_clock();
+        self.machine.handle_timeout(Instant::now().into_std());
+    }
+
+    fn give(&mut self, input: Input) {
+        self.machine.handle(Instant::now().into_std(), input);
+    }
+
+    // --- effects -------------------------------------------------------------
+
+    fn carry_out(&mut self) {
+        while let Some(effect) = self.machine.poll_effect() {
+            tracing::debug!(?effect, subscription = self.id_for_log(), "lifecycle");
+            match effect {
+                Effect::Create { op } => self.create(op),
+                Effect::FindOrphan { op } => self.find_orphan(op),
+                Effect::Prune { op } => self.prune(op),
+                Effect::Adopt { op } => self.adopt(op),
+                Effect::Renew { op } => self.on_lease(op, ops::renew),
+                Effect::Update { op } => {
+                    let filters = self.update.as_ref().map_or_else(|| self.setup.filters.clone(), |u| u.filters.clone());
+                    self.on_lease(op, |control, op, id| ops::update(control, op, id, filters));
+                }
+                Effect::Delete { op } => self.on_lease(op, ops::delete),
+                Effect::AnswerUpdate { ok } => self.answer_update(ok),
+                Effect::OpenLink { link } => self.open(link),
+                Effect::CloseLink { link } => self.close(link),
+                Effect::FormerLinkLost => self.possible_gap(GapCause::AddressMoved),
+                Effect::Gap(cause) => self.gap(cause),
+                Effect::Resumed => self.resumed(),
+                Effect::Finish(end) => self.finish(end),
+            }
+        }
+    }
+
+    fn create(&mut self, op: Op) {
+        let mut request =
+            CreateSubscription::new(self.setup.filters.clone(), self.setup.transport.delivery_mode());
+        request.expires_in = self.setup.expires_in;
+        self.created = Some(Asked::now());
+        self.pending.push(ops::create(self.setup.control.clone(), op, request));
+    }
+
+    fn find_orphan(&mut self, op: Op) {
+        let created = self.created.unwrap_or_else(Asked::now);
+        let registry = self.setup.registry.clone();
+        self.pending.push(ops::find_orphan(
+            self.setup.control.clone(),
+            op,
+            self.setup.filters.clone(),
+            self.setup.transport.kind(),
+            created,
+            move |id| registry.is_live(id),
+        ));
+    }
+
+    fn prune(&mut self, op: Op) {
+        let mut ids = self.setup.registry.leftovers();
+        ids.extend(self.setup.leftovers.iter().cloned());
+        if let Some(former) = self.lease.as_ref().map(|lease| lease.id.clone()) {
+            ids.push(former);
+        }
+        ids.sort();
+        ids.dedup();
+        self.pending.push(ops::prune(self.setup.control.clone(), op, ids));
+    }
+
+    fn adopted_id(&self) -> Option<&SubscriptionId> {
+        self.setup.resume.as_ref().map(|token| &token.subscription_id).or(self.setup.adopt.as_ref())
+    }
+
+    fn adopt(&mut self, op: Op) {
+        if let Some(id) = self.adopted_id().cloned() {
+            self.pending.push(ops::adopt(self.setup.control.clone(), op, id));
+        }
+    }
+
+    fn on_lease(&mut self, op: Op, call: impl FnOnce(Arc<dyn ControlPlane>, Op, SubscriptionId) -> Pending) {
+        if let Some(lease) = &self.lease {
+            self.pending.push(call(self.setup.control.clone(), op, lease.id.clone()));
+        }
+    }
+
+    fn answer_update(&mut self, ok: bool) {
+        let Some(update) = self.update.take() else { return };
+        let result = if ok {
+            self.setup.filters = update.filters;
+            Ok(())
+        } else {
+            Err(self.shared_error("the filters could not be changed"))
+        };
+        match update.answer {
+            // Whoever asked may have stopped waiting; the change stands.
+            Some(answer) => drop(answer.send(result)),
+            None => {
+                if let Err(error) = result {
+                    tracing::warn!(%error, "the adopted subscription keeps its own filters");
+                }
+            }
+        }
+    }
+
+    fn open(&mut self, link: LinkId) {
+        let Some(lease) = &self.lease else { return };
+        let target = Target {
+            address: lease.address.clone(),
+            subscriber_key: lease.subscriber_key.clone(),
+            user_id: None,
+            cursor: self.cursor.clone().unwrap_or_else(|| Cursor::at(self.setup.clock.wall())),
+            last_good: self.last_good.map(|(at, _)| at),
+        };
+        self.opening.push(Opening { id: link, place: self.place });
+        let control = self.setup.control.clone();
+        let transport = self.setup.transport.clone();
+        self.pending.push(Box::pin(async move {
+            // RingCentral's clients name themselves by the owner of the token; not
+            // knowing it is no reason not to listen.
+            let user_id = control.owner_id().await.unwrap_or_else(|error| {
+                tracing::debug!(%error, "the owner of the token is not known");
+                None
+            });
+            ops::open(transport, link, Target { user_id, ..target }).await
+        }));
+    }
+
+    fn close(&mut self, link: LinkId) {
+        self.opening.retain(|opening| opening.id != link);
+        if let Some(at) = self.reading.iter().position(|reading| reading.id == link) {
+            let reading = self.reading.swap_remove(at);
+            self.pending.push(ops::part(reading.link));
+        }
+    }
+
+    fn gap(&mut self, cause: Cause) {
+        let cause = match cause {
+            Cause::Expired => GapCause::LeaseExpired,
+            Cause::Gone => GapCause::SubscriptionGone,
+            Cause::Inactive => GapCause::SubscriptionInactive,
+            Cause::LinkRefused => GapCause::TransportRefused,
+        };
+        tracing::info!(cause = cause.as_str(), subscription = self.id_for_log(), "events are being missed");
+        let gap = Gap { cause, certainty: Certainty::Certain, since: self.good_since(), until: None, lost: None };
+        self.queue.push_marker(Delivery::Gap(gap));
+    }
+
+    fn good_since(&self) -> Option<SystemTime> {
+        let saved = || self.setup.resume.as_ref().and_then(|token| token.saved_at.system_time());
+        self.last_good.map(|(_, wall)| wall).or_else(saved)
+    }
+
+    fn resumed(&mut self) {
+        let resumed = Resumed { complete: false, at: self.setup.clock.wall(), recreated: self.recreated.take() };
+        tracing::info!(subscription = self.id_for_log(), "events arrive again");
+        self.queue.push_marker(Delivery::Resumed(resumed));
+    }
+
+    /// A gap that only may be one has its end where it is noticed.
+    fn possible_gap(&mut self, cause: GapCause) {
+        let now = self.setup.clock.wall();
+        let gap = Gap { cause, certainty: Certainty::Possible, since: self.good_since(), until: Some(now), lost: None };
+        tracing::info!(cause = gap.cause.as_str(), subscription = self.id_for_log(), "events may be missing");
+        self.queue.push_marker(Delivery::Gap(gap));
+        self.queue.push_marker(Delivery::Resumed(Resumed { complete: false, at: now, recreated: None }));
+    }
+
+    fn finish(&mut self, end: End) {
+        tracing::info!(?end, subscription = self.id_for_log(), "the subscription is over");
+        self.end = Some(end);
+        self.opening.clear();
+        if let Some(lease) = &self.lease {
+            match end {
+                End::Closed { deleted: true } => self.setup.registry.gone(&lease.id),
+                End::Closed { deleted: false } if self.keeps_subscription() => self.setup.registry.gone(&lease.id),
+                _ => self.setup.registry.left_over(&lease.id),
+            }
+        }
+        self.update = None;
+    }
+
+    fn keeps_subscription(&self) -> bool {
+        self.shutdown == Some(Shutdown::Dropped) && !self.setup.delete_on_drop
+    }
+
+    // --- results -------------------------------------------------------------
+
+    fn done(&mut self, done: Done) {
+        match done {
+            Done::Lease { op, asked, result } => match result {
+                Ok(info) => self.leased(op, asked, info),
+                Err(error) => self.failed(op, error),
+            },
+            Done::Orphan { op, asked, result } => match result {
+                Ok(Some(info)) => self.leased(op, asked, info),
+                Ok(None) => self.give(Input::NoOrphan { op }),
+                Err(error) => self.failed(op, error),
+            },
+            Done::Pruned { op, deleted } => {
+                deleted.iter().for_each(|id| self.setup.registry.gone(id));
+                self.setup.leftovers.retain(|id| !deleted.contains(id));
+                self.give(Input::Pruned { op, deleted: deleted.len() });
+            }
+            Done::Deleted { op, result } => match result {
+                Ok(()) => self.give(Input::Deleted { op }),
+                Err(error) => self.failed(op, error),
+            },
+            Done::Opened { link, result } => self.opened(link, result),
+            Done::Discarded { id, gone: true } => self.setup.registry.gone(&id),
+            Done::Discarded { id, gone: false } => self.setup.registry.left_over(&id),
+            Done::Parted => {}
+        }
+    }
+
+    fn failed(&mut self, op: Op, error: Error) {
+        let error = match self.lease {
+            None => refusal::explain(error, self.setup.transport.kind()),
+            Some(_) => error,
+        };
+        tracing::debug!(%error, kind = ?error.kind(), subscription = self.id_for_log(), "a call failed");
+        let (disposition, unclear) = (error.disposition(), error.is_unclear());
+        self.last_error = Some(Arc::new(error));
+        self.give(Input::Failed { op, disposition, unclear });
+    }
+
+    fn leased(&mut self, op: Op, asked: Asked, info: SubscriptionInfo) {
+        if !lease::is_served(&info) {
+            self.last_error = Some(Arc::new(Error::new(ErrorKind::Rejected, "the service does not serve the subscription")));
+            self.discard(info.id);
+            return self.give(Input::Inactive { op });
+        }
+        let read = Lease::read(&info, self.lease.as_ref(), self.setup.transport.kind());
+        let lease = match read {
+            Ok(lease) => lease,
+            Err(error) => {
+                self.discard(info.id);
+                return self.failed(op, error);
+            }
+        };
+        let moved = self.lease.as_ref().is_some_and(|before| !before.same_place(&lease));
+        let first = self.lease.is_none();
+        let mode = &info.delivery_mode;
+        let key = match &mode.encryption_key {
+            Some(key) => self.keys.add(mode.encryption_algorithm.as_deref(), key),
+            None => Ok(()),
+        };
+        let lifetime = lease::lifetime(&info, self.setup.clock.wall());
+        self.replace_lease(lease, &info, asked);
+        self.give(Input::Leased { op, requested_at: asked.at.into_std(), lifetime, moved });
+        if let Err(error) = key {
+            self.bad_key(error, first);
+        }
+        self.check_filters(first);
+    }
+
+    /// A first lease whose payloads could never be read is no use; a later one is
+    /// better kept: its events come as undecodable, for all to see.
+    fn bad_key(&mut self, error: Error, first: bool) {
+        tracing::warn!(%error, subscription = self.id_for_log(), "the service sent an unusable key");
+        if first {
+            self.last_error = Some(Arc::new(error));
+            self.give(Input::Abort);
+        }
+    }
+
+    fn replace_lease(&mut self, lease: Lease, info: &SubscriptionInfo, asked: Asked) {
+        let resumed = self.setup.resume.take_if(|_| self.lease.is_none());
+        let adopted = self.setup.adopt.take();
+        match self.lease.take() {
+            Some(before) if before.id != lease.id => {
+                self.discard(before.id.clone());
+                self.recreated = Some(Recreated { old: before.id, new: lease.id.clone() });
+                self.move_cursor(lease::before_first_event(info, asked.wall));
+            }
+            Some(before) if !before.same_place(&lease) => {
+                self.move_cursor(lease::before_first_event(info, asked.wall));
+            }
+            Some(_) => {}
+            None => self.first_cursor(&lease, info, asked, resumed, adopted),
+        }
+        if self.disabled != lease.disabled {
+            self.disabled.clone_from(&lease.disabled);
+            if !lease.disabled.is_empty() {
+                self.queue.push_marker(Delivery::FiltersDisabled(lease.disabled.clone()));
+            }
+        }
+        self.setup.registry.live(&lease.id);
+        self.lease = Some(lease);
+    }
+
+    /// Goes on at a new address: everything there is new, so the later of two
+    /// moments that both lie before its first event. The region belonged to the
+    /// former address.
+    fn move_cursor(&mut self, made_before: SystemTime) {
+        let made = Cursor::at(made_before);
+        let known = self.cursor.take().map(|cursor| Cursor { region: None, ..cursor });
+        self.cursor = Some(match known {
+            Some(known) if known.is_later_than(&made) => known,
+            _ => made,
+        });
+        self.last_good = None;
+        self.place += 1;
+    }
+
+    fn first_cursor(
+        &mut self,
+        lease: &Lease,
+        info: &SubscriptionInfo,
+        asked: Asked,
+        resumed: Option<ResumeToken>,
+        adopted: Option<SubscriptionId>,
+    ) {
+        self.place += 1;
+        let made = lease::before_first_event(info, asked.wall);
+        match resumed {
+            Some(token) if token.subscription_id == lease.id => {
+                let age = token.saved_at.system_time().and_then(|at| self.setup.clock.wall().duration_since(at).ok());
+                let then = age.and_then(|age| Instant::now().checked_sub(age));
+                self.last_good = then.zip(token.saved_at.system_time());
+                let same_place = token.address == lease.fingerprint();
+                self.cursor = token.cursor.map(|cursor| Cursor { region: cursor.region.filter(|_| same_place), ..cursor });
+                if !same_place {
+                    self.possible_gap(GapCause::AddressMoved);
+                    self.last_good = None;
+                }
+                self.cursor.get_or_insert_with(|| Cursor::at(made));
+            }
+            Some(ResumeToken { subscription_id, .. }) => {
+                self.recreated = Some(Recreated { old: subscription_id, new: lease.id.clone() });
+                self.cursor = Some(Cursor::at(made));
+            }
+            // An adopted one may be old: its events from now on are asked for.
+            None if adopted.as_ref() == Some(&lease.id) => {
+                let answered = info.answered_at.unwrap_or(asked.wall);
+                self.cursor = Some(Cursor::at(answered.min(asked.wall) - Duration::from_secs(60)));
+            }
+            None => {
+                self.recreated = adopted.map(|old| Recreated { old, new: lease.id.clone() });
+                self.cursor = Some(Cursor::at(made));
+            }
+        }
+    }
+
+    /// What was taken over may have other filters than the ones asked for.
+    fn check_filters(&mut self, first: bool) {
+        let Some(lease) = &self.lease else { return };
+        let served: Vec<&str> = lease
+            .filters
+            .iter()
+            .map(String::as_str)
+            .chain(lease.disabled.iter().map(|disabled| disabled.filter.as_str()))
+            .collect();
+        if first && self.created.is_none() && !event::same_filters(&served, &self.setup.filters) && self.update.is_none() {
+            self.update = Some(Update { filters: self.setup.filters.clone(), answer: None });
+            self.give(Input::Update);
+        }
+    }
+
+    fn discard(&mut self, id: SubscriptionId) {
+        self.pending.push(ops::discard(self.setup.control.clone(), id));
+    }
+
+    // --- links ---------------------------------------------------------------
+
+    fn opened(&mut self, id: LinkId, result: Result<Box<dyn Link>>) {
+        let Some(at) = self.opening.iter().position(|opening| opening.id == id) else {
+            // Closed while it was being opened.
+            if let Ok(link) = result {
+                self.pending.push(ops::part(link));
+            }
+            return;
+        };
+        let Opening { id, place } = self.opening.swap_remove(at);
+        match result {
+            Ok(link) => self.reading.push(Reading { id, place, link }),
+            Err(error) => self.link_failed(id, error),
+        }
+    }
+
+    fn link_failed(&mut self, link: LinkId, error: Error) {
+        tracing::debug!(%error, kind = ?error.kind(), subscription = self.id_for_log(), "the link failed");
+        let disposition = error.disposition();
+        self.last_error = Some(Arc::new(error));
+        self.give(Input::LinkFailed { link, disposition });
+    }
+
+    fn link_event(&mut self, at: usize, event: Result<LinkEvent>) {
+        let Some(reading) = self.reading.get(at) else { return };
+        let (id, place) = (reading.id, reading.place);
+        match event {
+            Err(error) => {
+                drop(self.reading.swap_remove(at));
+                self.link_failed(id, error);
+            }
+            Ok(LinkEvent::Alive) => {
+                self.give(Input::LinkAlive { link: id });
+            }
+            Ok(LinkEvent::Batch { frames, cursor, suspected_loss }) => {
+                self.give(if frames.is_empty() { Input::LinkAlive { link: id } } else { Input::LinkProgress { link: id } });
+                // What the news leads to (the end of a gap) comes before the events.
+                self.carry_out();
+                self.batch(place, frames, cursor, suspected_loss);
+            }
+        }
+    }
+
+    fn batch(&mut self, place: u64, frames: Vec<Frame>, cursor: Cursor, loss: Option<SuspectedLoss>) {
+        match loss {
+            Some(SuspectedLoss::BufferFull { events }) => self.possible_gap(GapCause::ServiceBufferFull { events }),
+            Some(SuspectedLoss::BufferAged { pause }) => self.possible_gap(GapCause::ServiceBufferAged { pause }),
+            None => {}
+        }
+        for frame in frames {
+            self.queue.push_frame(frame, &self.keys);
+        }
+        if place == self.place {
+            self.queue.push_cursor(cursor.clone());
+            self.cursor = Some(cursor);
+            self.last_good = Some((Instant::now(), self.setup.clock.wall()));
+        }
+    }
+
+    // --- towards the user ----------------------------------------------------
+
+    fn hand_out(&mut self, out: &mpsc::Sender<Handed>) -> Result<(), ()> {
+        while !self.queue.is_empty() {
+            let permit = match out.try_reserve() {
+                Ok(permit) => permit,
+                Err(mpsc::error::TrySendError::Full(())) => return Ok(()),
+                Err(mpsc::error::TrySendError::Closed(())) => return Err(()),
+            };
+            if let Some(handed) = self.queue.pop().and_then(|item| self.decode(item)) {
+                permit.send(handed);
+            }
+        }
+        if out.is_closed() { Err(()) } else { Ok(()) }
+    }
+
+    /// Turns what waited into what the reader gets; `None` for a repetition.
+    fn decode(&mut self, item: Item) -> Option<Handed> {
+        let (frame, keys) = match item {
+            Item::Frame { frame, keys } => (frame, keys),
+            Item::Marker(delivery) => return Some(Handed::Delivery { delivery, key: None }),
+            Item::Cursor(cursor) => return Some(Handed::Cursor(cursor)),
+        };
+        let received_at = frame.received_at;
+        let (key, delivery) = match read(frame, &keys.and_then(&self.keys)) {
+            Ok(notification) => (notification.dedup_key(), Delivery::Notification(Box::new(notification))),
+            Err((reason, raw)) => {
+                tracing::warn!(%reason, subscription = self.id_for_log(), "something came that cannot be read");
+                let key = DedupKey::of(&raw, "");
+                (key, Delivery::Undecodable(Undecodable { reason, raw, received_at }))
+            }
+        };
+        if !self.seen.admit(key, Instant::now()) {
+            tracing::trace!(subscription = self.id_for_log(), "a repetition");
+            return None;
+        }
+        Some(Handed::Delivery { delivery, key: Some(key) })
+    }
+
+    fn command(&mut self, command: Command) {
+        match command {
+            Command::Update { filters, answer } => {
+                if self.update.is_some() || self.machine.update_pending() {
+                    let busy = Error::new(ErrorKind::Busy, "another change of this subscription is pending");
+                    drop(answer.send(Err(busy)));
+                } else if self.end.is_none() {
+                    self.update = Some(Update { filters, answer: Some(answer) });
+                    self.give(Input::Update);
+                }
+            }
+            Command::Revalidate => self.give(Input::Slept { by: Duration::ZERO }),
+        }
+    }
+
+    fn shut_down(&mut self, how: Shutdown) {
+        self.shutdown = Some(how);
+        let (delete, within) = match how {
+            Shutdown::Drain | Shutdown::Discard => (true, self.setup.close_within),
+            Shutdown::Dropped => (self.setup.delete_on_drop, self.setup.drop_within),
+        };
+        self.give(Input::Close { delete, within });
+        match how {
+            Shutdown::Drain => {}
+            Shutdown::Discard => self.discard_queue(),
+            Shutdown::Dropped => self.queue = Queue::new(self.setup.queue_bytes),
+        }
+    }
+
+    fn discard_queue(&mut self) {
+        let mut lost = 0;
+        while let Some(item) = self.queue.pop() {
+            match item {
+                Item::Frame { .. } => lost += 1,
+                Item::Marker(Delivery::Gap(gap)) => lost += gap.lost.unwrap_or(0),
+                Item::Marker(_) | Item::Cursor(_) => {}
+            }
+        }
+        if lost > 0 {
+            let (since, until) = (self.good_since(), Some(self.setup.clock.wall()));
+            let cause = GapCause::Discarded;
+            self.queue.push_marker(Delivery::Gap(Gap { cause, certainty: Certainty::Certain, since, until, lost: Some(lost) }));
+        }
+    }
+
+    fn reader_gone(&mut self) {
+        if self.shutdown != Some(Shutdown::Dropped) {
+            self.shut_down(Shutdown::Dropped);
+        }
+        self.queue = Queue::new(self.setup.queue_bytes);
+    }
+
+    fn report_start(&mut self, started: &mut Option<oneshot::Sender<Result<()>>>) {
+        let outcome = match (self.machine.phase(), self.end) {
+            (machine::Phase::Starting, None) => return,
+            // Ending before it began: the end tells how.
+            (machine::Phase::Closing, None) if self.lease.is_none() || self.shutdown.is_none() => return,
+            (_, Some(end)) => match self.end_error(end) {
+                Some(error) => Err(error),
+                None => Err(Error::new(ErrorKind::Closed, "the subscription was closed while it was being created")),
+            },
+            (_, None) => Ok(()),
+        };
+        if let Some(started) = started.take() {
+            let refused = started.send(outcome).is_err();
+            if refused {
+                self.reader_gone();
+            }
+        }
+    }
+
+    fn end_error(&self, end: End) -> Option<Error> {
+        match end {
+            End::Closed { .. } => None,
+            End::Fatal => Some(self.shared_error("the subscription cannot go on")),
+            End::Refused => Some(
+                Error::new(
+                    ErrorKind::TransportRefused,
+                    "the transport's peer keeps refusing the subscriptions that RingCentral makes for it; PubNub is \
+                     withdrawn for new apps: use the WebSocket transport or webhooks instead",
+                )
+                .with_source(self.shared_error("the last refusal")),
+            ),
+            End::StartTimeout => Some(
+                Error::new(ErrorKind::Timeout, "the subscription could not be created in time")
+                    .with_source(self.shared_error("no call failed, but none answered")),
+            ),
+        }
+    }
+
+    fn shared_error(&self, otherwise: &'static str) -> Error {
+        match &self.last_error {
+            Some(error) => Error::clone(error),
+            None => Error::new(ErrorKind::Internal, otherwise),
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.end.is_some() && self.queue.is_empty()
+    }
+
+    /// Courtesies still under way get their bound; then the end is told.
+    async fn last_words(&mut self, out: &mpsc::Sender<Handed>) {
+        let links = std::mem::take(&mut self.reading);
+        self.pending.extend(links.into_iter().map(|reading| ops::part(reading.link)));
+        let deadline = Instant::now() + self.setup.drop_within;
+        while let Ok(Some(done)) = tokio::time::timeout_at(deadline, self.pending.next()).await {
+            self.done(done);
+        }
+        if let Some(error) = self.end.and_then(|end| self.end_error(end)) {
+            // A reader that is gone needs no farewell.
+            drop(out.send(Handed::End(error)).await);
+        }
+    }
+
+    fn publish(&mut self, status: &watch::Sender<Status>, place: &watch::Sender<Option<Place>>) {
+        let phase = match self.machine.phase() {
+            machine::Phase::Starting => Phase::Starting,
+            machine::Phase::Connecting => Phase::Connecting,
+            machine::Phase::Live => Phase::Live,
+            machine::Phase::Reconnecting => Phase::Reconnecting,
+            machine::Phase::Recreating => Phase::Recreating,
+            machine::Phase::Closing => Phase::Closing,
+            machine::Phase::Closed => Phase::Closed,
+        };
+        if phase == Phase::Live {
+            self.last_error = None;
+        }
+        let id = self.lease.as_ref().map(|lease| lease.id.clone());
+        let attempts = self.machine.failed_attempts();
+        let expires_at = self.machine.expires_at().and_then(|at| {
+            let left = at.checked_duration_since(Instant::now().into_std())?;
+            self.setup.clock.wall().checked_add(left)
+        });
+        status.send_if_modified(|status| {
+            let new_error = self.last_error.as_ref().is_some_and(|new| {
+                status.last_error.as_ref().is_none_or(|old| !Arc::ptr_eq(old, new))
+            });
+            let renewed = status.expires_at.zip(expires_at).is_none_or(|(old, new)| new > old + Duration::from_secs(1));
+            let changed = status.phase != phase
+                || status.subscription_id != id
+                || status.failed_attempts != attempts
+                || status.last_error.is_some() != self.last_error.is_some()
+                || new_error
+                || (renewed && status.expires_at != expires_at);
+            if changed {
+                *status = Status {
+                    phase,
+                    subscription_id: id.clone(),
+                    transport: status.transport,
+                    expires_at,
+                    failed_attempts: attempts,
+                    last_error: self.last_error.clone(),
+                };
+            }
+            changed
+        });
+        place.send_if_modified(|place| {
+            let new = self.lease.as_ref().map(|lease| Place { id: lease.id.clone(), fingerprint: lease.fingerprint() });
+            let changed = *place != new;
+            *place = new;
+            changed
+        });
+    }
+
+    // --- time ----------------------------------------------------------------
+
+    fn next_timer(&self) -> Instant {
+        let check = self.clock_check.0 + CLOCK_CHECK;
+        self.machine.poll_timeout().map_or(check, |at| check.min(Instant::from_std(at)))
+    }
+
+    /// The monotonic clock stands still while the machine sleeps, the wall clock
+    /// does not.
+    fn check_clock(&mut self) {
+        let (now, wall) = (Instant::now(), self.setup.clock.wall());
+        let (then, wall_then) = self.clock_check;
+        if now.duration_since(then) < CLOCK_CHECK {
+            return;
+        }
+        self.clock_check = (now, wall);
+        let passed = now.duration_since(then);
+        let slept = wall.duration_since(wall_then).unwrap_or_default().saturating_sub(passed);
+        if slept > CLOCK_SLACK {
+            tracing::info!(seconds = slept.as_secs(), "the machine slept");
+            if let Some((good, _)) = &mut self.last_good {
+                *good = good.checked_sub(slept).unwrap_or(*good);
+            }
+            self.give(Input::Slept { by: slept });
+        }
+    }
+
+    fn id_for_log(&self) -> Option<&str> {
+        self.lease.as_ref().map(|lease| lease.id.as_str())
+    }
+}
+
+/// The next event of any link; never, if there is none.
+async fn next_event(links: &mut [Reading]) -> (usize, Result<LinkEvent>) {
+    if links.is_empty() {
+        return std::future::pending().await;
+    }
+    let (event, at, _) = select_all(links.iter_mut().map(|reading| reading.link.next())).await;
+    (at, event)
+}
+
+fn read(frame: Frame, ciphers: &[&crate::codec::Cipher]) -> Result<Notification, (String, Box<str>)> {
+    let raw = match frame.body {
+        FrameBody::Payload(raw) => raw,
+        FrameBody::Malformed { raw, reason } => return Err((reason.to_owned(), raw)),
+    };
+    let json = match crate::codec::decode(&raw, ciphers) {
+        Ok(json) => json,
+        Err(error) => return Err((error.to_string(), raw.get().into())),
+    };
+    Notification::parse(json, Origin::Push, frame.received_at)
+        .map_err(|malformed| (malformed.reason.to_string(), malformed.raw.get().into()))
+}
+
+#[cfg(test)]
+#[path = "driver_tests.rs"]
+mod tests;

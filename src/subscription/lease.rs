@@ -1,0 +1,192 @@
+//! What an answer of the service means for a subscription. Pure.
+
+use std::time::{Duration, SystemTime};
+
+use super::resume::fingerprint;
+use crate::error::{Disposition, Error, ErrorKind, Result};
+use crate::ids::SubscriptionId;
+use crate::rest::{DisabledFilter, SubscriptionInfo, SubscriptionStatus};
+use crate::secret::Secret;
+use crate::timestamp::Timestamp;
+use crate::transport::TransportKind;
+
+/// Lifetime when the service names none, as RingCentral's own client assumes.
+const ASSUMED_LIFETIME: Duration = Duration::from_secs(900);
+
+/// How far before the creation of a subscription its events are looked for. The
+/// channel is new, so nothing older can be in it: the margin costs nothing and
+/// covers clocks that differ between the service, PubNub and here.
+const HEAD_START: Duration = Duration::from_secs(60);
+
+/// A lease: the part of an answer that matters here.
+#[derive(Clone, Debug)]
+pub(super) struct Lease {
+    pub(super) id: SubscriptionId,
+    pub(super) address: Secret,
+    pub(super) subscriber_key: Secret,
+    pub(super) filters: Vec<String>,
+    pub(super) disabled: Vec<DisabledFilter>,
+}
+
+impl Lease {
+    /// Reads an answer. What a renewal leaves out stays as it was.
+    pub(super) fn read(info: &SubscriptionInfo, before: Option<&Self>, transport: TransportKind) -> Result<Self> {
+        let mode = &info.delivery_mode;
+        if !mode.transport_type.is_empty() && !mode.transport_type.eq_ignore_ascii_case(transport.as_str()) {
+            return Err(unusable("the service answered with another transport than the one asked for"));
+        }
+        let before = before.filter(|before| before.id == info.id);
+        let given = |new: &Option<Secret>, old: Option<&Secret>| {
+            new.as_ref().filter(|text| !text.expose().is_empty()).or(old).cloned()
+        };
+        let address = given(&mode.address, before.map(|lease| &lease.address));
+        let subscriber_key = given(&mode.subscriber_key, before.map(|lease| &lease.subscriber_key));
+        Ok(Self {
+            id: info.id.clone(),
+            address: address.ok_or_else(|| unusable("the service answered without deliveryMode.address"))?,
+            subscriber_key: subscriber_key
+                .ok_or_else(|| unusable("the service answered without deliveryMode.subscriberKey"))?,
+            filters: info.event_filters.clone(),
+            disabled: info.disabled_filters.clone(),
+        })
+    }
+
+    /// Whether `other` is to be listened to in the same place.
+    pub(super) fn same_place(&self, other: &Self) -> bool {
+        self.address == other.address && self.subscriber_key == other.subscriber_key
+    }
+
+    pub(super) fn fingerprint(&self) -> String {
+        fingerprint(&self.address, &self.subscriber_key)
+    }
+}
+
+fn unusable(what: &'static str) -> Error {
+    Error::new(ErrorKind::Protocol, what).with_disposition(Disposition::Fatal)
+}
+
+/// How long the service grants: `expiresIn`, else up to `expirationTime` by the
+/// service's own clock, else what is usual.
+pub(super) fn lifetime(info: &SubscriptionInfo, now: SystemTime) -> Duration {
+    info.expires_in.unwrap_or_else(|| {
+        let until = info.expiration_time.as_ref().and_then(Timestamp::system_time);
+        until.and_then(|until| until.duration_since(info.answered_at.unwrap_or(now)).ok()).unwrap_or(ASSUMED_LIFETIME)
+    })
+}
+
+/// Whether the service says that it does not serve the subscription. A state that
+/// is not known here is taken for a good one: a silent link would show.
+pub(super) fn is_served(info: &SubscriptionInfo) -> bool {
+    match info.status {
+        SubscriptionStatus::Active | SubscriptionStatus::Other(_) => true,
+        SubscriptionStatus::Suspended | SubscriptionStatus::Blacklisted => false,
+    }
+}
+
+/// A moment that surely lies before the first event of a subscription just made:
+/// the earliest that any clock involved says, and a margin.
+pub(super) fn before_first_event(info: &SubscriptionInfo, asked_at: SystemTime) -> SystemTime {
+    let created = info.creation_time.as_ref().and_then(Timestamp::system_time);
+    let earliest = [created, info.answered_at].into_iter().flatten().fold(asked_at, SystemTime::min);
+    earliest.checked_sub(HEAD_START).unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
+/// Whether a subscription found in the list is the one that an unclear creation,
+/// begun `since` ago, left behind.
+pub(super) fn is_orphan(
+    info: &SubscriptionInfo,
+    filters: &[String],
+    transport: TransportKind,
+    since: Duration,
+    now: SystemTime,
+) -> bool {
+    /// Clocks of one service differ by less.
+    const SLACK: Duration = Duration::from_secs(5);
+    let age = info.creation_time.as_ref().and_then(Timestamp::system_time).map(|created| {
+        // Both by the service's clock, wherever it is.
+        info.answered_at.unwrap_or(now).duration_since(created).unwrap_or_default()
+    });
+    is_served(info)
+        && info.delivery_mode.transport_type.eq_ignore_ascii_case(transport.as_str())
+        && crate::event::same_filters(&info.event_filters, filters)
+        && age.is_none_or(|age| age <= since + SLACK)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn info(value: serde_json::Value) -> SubscriptionInfo {
+        serde_json::from_value(value).unwrap()
+    }
+
+    fn at(secs: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(secs)
+    }
+
+    fn full() -> serde_json::Value {
+        json!({"id": "a", "eventFilters": ["/restapi/v1.0/account/1/extension/2/message-store"],
+               "creationTime": "1970-01-01T00:16:40Z",
+               "deliveryMode": {"transportType": "PubNub", "address": "c", "subscriberKey": "k"}})
+    }
+
+    #[test]
+    fn what_a_renewal_leaves_out_stays() {
+        let first = Lease::read(&info(full()), None, TransportKind::PubNub).unwrap();
+        let bare = info(json!({"id": "a", "deliveryMode": {"address": ""}}));
+        let renewed = Lease::read(&bare, Some(&first), TransportKind::PubNub).unwrap();
+        assert!(renewed.same_place(&first));
+        let other = info(json!({"id": "b", "deliveryMode": {}}));
+        let error = Lease::read(&other, Some(&first), TransportKind::PubNub).unwrap_err();
+        assert_eq!(error.disposition(), Disposition::Fatal);
+    }
+
+    #[test]
+    fn another_transport_than_asked_for_is_refused() {
+        let mut value = full();
+        value["deliveryMode"]["transportType"] = "WebHook".into();
+        assert!(Lease::read(&info(value), None, TransportKind::PubNub).is_err());
+    }
+
+    #[test]
+    fn the_lifetime_is_relative_then_absolute_by_the_services_clock_then_usual() {
+        let mut value = full();
+        assert_eq!(lifetime(&info(value.clone()), at(0)), ASSUMED_LIFETIME);
+        value["expirationTime"] = "1970-01-01T00:20:00+0000".into();
+        assert_eq!(lifetime(&info(value.clone()), at(1100)), Duration::from_secs(100));
+        let mut skewed = info(value.clone());
+        skewed.answered_at = Some(at(300));
+        assert_eq!(lifetime(&skewed, at(1100)), Duration::from_secs(900));
+        value["expiresIn"] = 7.into();
+        assert_eq!(lifetime(&info(value), at(1100)), Duration::from_secs(7));
+    }
+
+    #[test]
+    fn the_first_cursor_lies_before_the_creation_by_every_clock() {
+        let mut made = info(full()); // created at 1000 by the service
+        assert_eq!(before_first_event(&made, at(5000)), at(940));
+        assert_eq!(before_first_event(&made, at(700)), at(640));
+        made.answered_at = Some(at(900));
+        assert_eq!(before_first_event(&made, at(5000)), at(840));
+    }
+
+    #[test]
+    fn only_a_fresh_served_subscription_of_ours_is_an_orphan() {
+        let filters = vec!["/restapi/v1.0/account/~/extension/~/message-store".to_owned()];
+        let check = |value: serde_json::Value, now| {
+            is_orphan(&info(value), &filters, TransportKind::PubNub, Duration::from_secs(30), at(now))
+        };
+        assert!(check(full(), 1020));
+        assert!(!check(full(), 1040), "older than the attempt");
+        for (path, value) in [("status", json!("Blacklisted")), ("eventFilters", json!(["/x"]))] {
+            let mut other = full();
+            other[path] = value;
+            assert!(!check(other, 1020), "{path}");
+        }
+        let mut other = full();
+        other["deliveryMode"]["transportType"] = "WebHook".into();
+        assert!(!check(other, 1020));
+    }
+}

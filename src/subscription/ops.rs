@@ -1,0 +1,173 @@
+//! The calls that the lifecycle asks for, each with a deadline.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use futures_util::future::BoxFuture;
+use tokio::time::{Instant, timeout};
+
+use super::lease;
+use super::machine::{LinkId, Op};
+use crate::clock::wall_now;
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::SubscriptionId;
+use crate::rest::{ControlPlane, CreateSubscription, SubscriptionInfo};
+use crate::transport::{Link, Target, Transport, TransportKind};
+
+/// No call may take longer, whatever the control plane's own deadline is.
+const CALL_WITHIN: Duration = Duration::from_secs(60);
+/// A link is open within this or not at all.
+const OPEN_WITHIN: Duration = Duration::from_secs(30);
+/// Saying good-bye to a link may take this long.
+const PART_WITHIN: Duration = Duration::from_secs(2);
+/// Deleting what a lost lease left is a courtesy with a bound.
+const DISCARD_WITHIN: Duration = Duration::from_secs(30);
+
+/// What an operation came to.
+pub(super) enum Done {
+    /// Create, adopt, renew or update.
+    Lease { op: Op, asked: Asked, result: Result<SubscriptionInfo> },
+    /// The search for what an unclear creation left.
+    Orphan { op: Op, asked: Asked, result: Result<Option<SubscriptionInfo>> },
+    Pruned { op: Op, deleted: Vec<SubscriptionId> },
+    Deleted { op: Op, result: Result<()> },
+    Opened { link: LinkId, result: Result<Box<dyn Link>> },
+    /// A courtesy delete ended; `false` if the subscription may still be there.
+    Discarded { id: SubscriptionId, gone: bool },
+    /// A link said good-bye.
+    Parted,
+}
+
+/// When a request left, by both clocks.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked {
+    pub(super) at: Instant,
+    pub(super) wall: SystemTime,
+}
+
+impl Asked {
+    pub(super) fn now() -> Self {
+        Self { at: Instant::now(), wall: wall_now() }
+    }
+}
+
+pub(super) type Pending = BoxFuture<'static, Done>;
+
+async fn bounded<T>(what: impl Future<Output = Result<T>>, unclear: bool) -> Result<T> {
+    timeout(CALL_WITHIN, what).await.unwrap_or_else(|_| {
+        Err(Error::new(ErrorKind::Timeout, "no answer from the service within a minute").with_unclear(unclear))
+    })
+}
+
+pub(super) fn create(control: Arc<dyn ControlPlane>, op: Op, request: CreateSubscription) -> Pending {
+    let asked = Asked::now();
+    Box::pin(async move {
+        let result = bounded(control.create(&request), true).await;
+        Done::Lease { op, asked, result }
+    })
+}
+
+pub(super) fn adopt(control: Arc<dyn ControlPlane>, op: Op, id: SubscriptionId) -> Pending {
+    Box::pin(async move {
+        let found = bounded(control.get(&id), false).await;
+        let asked = Asked::now();
+        let result = match found {
+            Ok(found) if lease::is_served(&found) => take_over(&*control, found).await,
+            other => other,
+        };
+        Done::Lease { op, asked, result }
+    })
+}
+
+/// Renews what was found. A renewal may leave out what the reading told.
+async fn take_over(control: &dyn ControlPlane, found: SubscriptionInfo) -> Result<SubscriptionInfo> {
+    let renewed = bounded(control.renew(&found.id), false).await?;
+    Ok(renewed.or(found))
+}
+
+pub(super) fn renew(control: Arc<dyn ControlPlane>, op: Op, id: SubscriptionId) -> Pending {
+    let asked = Asked::now();
+    Box::pin(async move {
+        let result = bounded(control.renew(&id), false).await;
+        Done::Lease { op, asked, result }
+    })
+}
+
+pub(super) fn update(control: Arc<dyn ControlPlane>, op: Op, id: SubscriptionId, filters: Vec<String>) -> Pending {
+    let asked = Asked::now();
+    Box::pin(async move {
+        let result = bounded(control.update(&id, &filters), true).await;
+        Done::Lease { op, asked, result }
+    })
+}
+
+pub(super) fn find_orphan(
+    control: Arc<dyn ControlPlane>,
+    op: Op,
+    filters: Vec<String>,
+    transport: TransportKind,
+    created: Asked,
+    taken: impl Fn(&SubscriptionId) -> bool + Send + 'static,
+) -> Pending {
+    Box::pin(async move {
+        let listed = bounded(control.list(), false).await;
+        let asked = Asked::now();
+        let found = listed.map(|all| {
+            all.into_iter().find(|info| {
+                !taken(&info.id) && lease::is_orphan(info, &filters, transport, created.at.elapsed(), wall_now())
+            })
+        });
+        let result = match found {
+            Ok(Some(found)) => take_over(&*control, found).await.map(Some),
+            other => other,
+        };
+        // Events since the creation count, not since it was found.
+        Done::Orphan { op, asked: Asked { at: asked.at, wall: created.wall }, result }
+    })
+}
+
+pub(super) fn prune(control: Arc<dyn ControlPlane>, op: Op, ids: Vec<SubscriptionId>) -> Pending {
+    Box::pin(async move {
+        let mut deleted = Vec::new();
+        for id in ids {
+            match bounded(control.delete(&id), false).await {
+                Ok(()) => deleted.push(id),
+                Err(error) => tracing::debug!(subscription = %id, %error, "a leftover could not be deleted"),
+            }
+        }
+        Done::Pruned { op, deleted }
+    })
+}
+
+pub(super) fn delete(control: Arc<dyn ControlPlane>, op: Op, id: SubscriptionId) -> Pending {
+    Box::pin(async move {
+        let result = bounded(control.delete(&id), false).await;
+        Done::Deleted { op, result }
+    })
+}
+
+pub(super) fn discard(control: Arc<dyn ControlPlane>, id: SubscriptionId) -> Pending {
+    Box::pin(async move {
+        let outcome = timeout(DISCARD_WITHIN, control.delete(&id)).await;
+        let gone = matches!(outcome, Ok(Ok(())));
+        Done::Discarded { id, gone }
+    })
+}
+
+pub(super) fn open(transport: Arc<dyn Transport>, link: LinkId, target: Target) -> Pending {
+    Box::pin(async move {
+        let result = timeout(OPEN_WITHIN, transport.open(target)).await.unwrap_or_else(|_| {
+            Err(Error::new(ErrorKind::Timeout, "the transport could not be opened within half a minute"))
+        });
+        Done::Opened { link, result }
+    })
+}
+
+pub(super) fn part(link: Box<dyn Link>) -> Pending {
+    Box::pin(async move {
+        if timeout(PART_WITHIN, link.close()).await.is_err() {
+            tracing::debug!("a link took too long to close");
+        }
+        Done::Parted
+    })
+}

@@ -1,0 +1,76 @@
+//! "PubNub refused", said clearly.
+
+use crate::error::{Error, ErrorKind};
+use crate::transport::TransportKind;
+
+/// Turns the service's refusal to create a subscription into one that names the
+/// way out. Other errors pass as they are.
+///
+/// RingCentral has withdrawn PubNub for new apps. How its production service
+/// answers is unverified, so every plausible form counts: `SUB-528`, a 403 for a
+/// missing app permission, a 400 about `deliveryMode`.
+pub(super) fn explain(error: Error, transport: TransportKind) -> Error {
+    let about_mode = error.status() == Some(400) && error.parameter().is_some_and(|name| name.starts_with("deliveryMode"));
+    let kind = match error.kind() {
+        ErrorKind::TransportRefused => ErrorKind::TransportRefused,
+        ErrorKind::Permission => ErrorKind::Permission,
+        ErrorKind::Rejected if about_mode => ErrorKind::TransportRefused,
+        _ => return error,
+    };
+    let message = match transport {
+        TransportKind::PubNub => {
+            "RingCentral refused a PubNub subscription. It has withdrawn PubNub for new apps: use the WebSocket \
+             transport (app permission WebSocketsSubscription) or webhooks (SubscriptionWebhook) instead; an app \
+             that was granted PubNub needs that permission and those of its event filters"
+        }
+        TransportKind::WebSocket => {
+            "RingCentral refused a WebSocket subscription. The app needs the permission WebSocketsSubscription and \
+             those of its event filters"
+        }
+        TransportKind::WebHook => {
+            "RingCentral refused a webhook subscription. The app needs the permission SubscriptionWebhook and those \
+             of its event filters"
+        }
+    };
+    Error::new(kind, message)
+        .with_status_of(&error)
+        .with_code(error.code().map(str::to_owned))
+        .with_parameter(error.parameter().map(str::to_owned))
+        .with_permission(error.permission().map(str::to_owned))
+        .with_request_id(error.request_id().map(str::to_owned))
+        .with_source(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Disposition;
+
+    #[test]
+    fn every_form_of_refusal_names_the_way_out_and_is_final() {
+        let refused = Error::new(ErrorKind::TransportRefused, "x").with_status(403).with_code(Some("SUB-528".into()));
+        let scope = Error::new(ErrorKind::Permission, "x").with_status(403).with_permission(Some("PubNub".into()));
+        let mode = Error::new(ErrorKind::Rejected, "x")
+            .with_status(400)
+            .with_parameter(Some("deliveryMode.transportType".into()));
+        for (error, kind) in [
+            (refused, ErrorKind::TransportRefused),
+            (scope, ErrorKind::Permission),
+            (mode, ErrorKind::TransportRefused),
+        ] {
+            let permission = error.permission().map(str::to_owned);
+            let told = explain(error, TransportKind::PubNub);
+            assert_eq!((told.kind(), told.disposition()), (kind, Disposition::Fatal));
+            let text = told.to_string();
+            assert!(text.contains("WebSocket") && text.contains("webhooks"), "{text}");
+            assert_eq!(told.permission().map(str::to_owned), permission);
+            assert!(std::error::Error::source(&told).is_some());
+        }
+    }
+
+    #[test]
+    fn other_errors_pass() {
+        let error = Error::new(ErrorKind::Rejected, "bad filter").with_status(400).with_parameter(Some("eventFilters".into()));
+        assert_eq!(explain(error, TransportKind::PubNub).to_string(), "bad filter (HTTP 400), parameter eventFilters");
+    }
+}

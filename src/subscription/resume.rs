@@ -1,0 +1,111 @@
+//! Going on after a restart.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::error::{Error, Result};
+use crate::event::DedupKey;
+use crate::ids::SubscriptionId;
+use crate::secret::Secret;
+use crate::timestamp::Timestamp;
+use crate::transport::Cursor;
+
+/// Where a stream was when its reader stopped: enough to go on in another
+/// process without loss, as long as the service still keeps the events.
+///
+/// Take one with [`Subscription::resume_token`](crate::Subscription::resume_token)
+/// after the effects of the events read so far are safe, store its text, and give
+/// it to [`SubscriptionBuilder::resume`](crate::SubscriptionBuilder::resume). It
+/// covers what the stream has handed out and nothing more. Events that a batch
+/// shares with the last one read come again from the service and are recognised.
+///
+/// Its text is versioned JSON. It holds no secret: neither channel nor keys.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ResumeToken {
+    #[serde(rename = "v")]
+    version: u32,
+    pub(crate) subscription_id: SubscriptionId,
+    /// Tells whether the address is still the same without saying which.
+    pub(crate) address: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) cursor: Option<Cursor>,
+    pub(crate) saved_at: Timestamp,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) seen: Vec<DedupKey>,
+}
+
+impl ResumeToken {
+    const VERSION: u32 = 1;
+
+    pub(super) fn new(
+        subscription_id: SubscriptionId,
+        address: String,
+        cursor: Option<Cursor>,
+        saved_at: SystemTime,
+        seen: Vec<DedupKey>,
+    ) -> Self {
+        Self { version: Self::VERSION, subscription_id, address, cursor, saved_at: saved_at.into(), seen }
+    }
+
+    /// The subscription it goes on with.
+    #[must_use]
+    pub fn subscription_id(&self) -> &SubscriptionId {
+        &self.subscription_id
+    }
+}
+
+impl fmt::Display for ResumeToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&serde_json::to_string(self).map_err(|_| fmt::Error)?)
+    }
+}
+
+impl FromStr for ResumeToken {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let token: Self = serde_json::from_str(text)
+            .map_err(|error| Error::config("this is not a resume token").with_source(error))?;
+        if token.version != Self::VERSION {
+            return Err(Error::config(format!("a resume token of version {}, this is {}", token.version, Self::VERSION)));
+        }
+        Ok(token)
+    }
+}
+
+/// A mark by which an address can be recognised and not be told.
+pub(super) fn fingerprint(address: &Secret, subscriber_key: &Secret) -> String {
+    let mut hash = Sha256::new();
+    hash.update(address.expose());
+    hash.update([0]);
+    hash.update(subscriber_key.expose());
+    hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_survives_its_text_and_shows_no_secret() {
+        let address = fingerprint(&Secret::new("123_abc"), &Secret::new("sub-c-1"));
+        let cursor = Cursor { timetoken: "17000000000000000".into(), region: Some(4) };
+        let at = SystemTime::UNIX_EPOCH;
+        let token = ResumeToken::new("id-1".into(), address, Some(cursor), at, vec![DedupKey::of("u", "/e")]);
+        let text = token.to_string();
+        assert_eq!(text.parse::<ResumeToken>().unwrap(), token);
+        assert!(!text.contains("123_abc") && !text.contains("sub-c-1"), "{text}");
+    }
+
+    #[test]
+    fn other_versions_and_other_text_are_refused_as_such() {
+        for text in ["", "{}", "[]", r#"{"v":2,"subscriptionId":"a","address":"b","savedAt":"x"}"#] {
+            assert_eq!(text.parse::<ResumeToken>().unwrap_err().kind(), crate::ErrorKind::Config, "{text}");
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! What a subscription is doing.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use tokio::sync::watch;
+
+use crate::error::Error;
+use crate::ids::SubscriptionId;
+use crate::transport::TransportKind;
+
+/// What a [`Subscription`](crate::Subscription) is doing.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Status {
+    /// Where in its life it is.
+    pub phase: Phase,
+    /// The subscription at the service; changes when it is recreated.
+    pub subscription_id: Option<SubscriptionId>,
+    /// The transport in use.
+    pub transport: TransportKind,
+    /// When the lease ends unless renewed, by this machine's clock.
+    pub expires_at: Option<SystemTime>,
+    /// How many tries failed in a row; 0 when all is well.
+    pub failed_attempts: u32,
+    /// The latest error, kept until the phase is [`Phase::Live`] again.
+    pub last_error: Option<Arc<Error>>,
+}
+
+impl Status {
+    /// Whether events can arrive: the lease is held, and the transport's peer has
+    /// answered on the link that is open now.
+    #[must_use]
+    pub fn is_healthy(&self) -> bool {
+        self.phase == Phase::Live
+    }
+}
+
+/// Where in its life a subscription is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Phase {
+    /// Being created for the first time.
+    Starting,
+    /// Created; the transport's peer has not yet answered.
+    Connecting,
+    /// Events can arrive.
+    Live,
+    /// The link is down, the lease is held. Events wait at the service.
+    Reconnecting,
+    /// The lease is lost and being replaced. Events are being missed.
+    Recreating,
+    /// Being deleted.
+    Closing,
+    /// Over.
+    Closed,
+}
+
+impl Phase {
+    /// A word for logs and machines.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Connecting => "connecting",
+            Self::Live => "live",
+            Self::Reconnecting => "reconnecting",
+            Self::Recreating => "recreating",
+            Self::Closing => "closing",
+            Self::Closed => "closed",
+        }
+    }
+}
+
+/// Follows a subscription's [`Status`]. Cheap to clone; keeps nothing alive.
+#[derive(Clone, Debug)]
+pub struct StatusWatch(watch::Receiver<Status>);
+
+impl StatusWatch {
+    pub(super) fn new(receiver: watch::Receiver<Status>) -> Self {
+        Self(receiver)
+    }
+
+    /// The status now.
+    #[must_use]
+    pub fn current(&self) -> Status {
+        self.0.borrow().clone()
+    }
+
+    /// Waits for a change; `None` once the subscription is over and its last
+    /// status was seen.
+    ///
+    /// Changes that follow each other quickly may be seen as one. Cancel safe.
+    pub async fn changed(&mut self) -> Option<Status> {
+        self.0.changed().await.ok()?;
+        Some(self.0.borrow_and_update().clone())
+    }
+
+    /// Waits until `wanted` holds; `None` if the subscription ends before.
+    /// Cancel safe.
+    pub async fn wait_for(&mut self, mut wanted: impl FnMut(&Status) -> bool) -> Option<Status> {
+        self.0.wait_for(|status| wanted(status)).await.ok().map(|status| status.clone())
+    }
+}
