@@ -233,3 +233,32 @@ pub trait Link: Send {
     /// Says good-bye, within a bound of its own.
     async fn close(self: Box<Self>);
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn first_cursor_is_seventeen_digits_of_100_ns() {
+        let at = |duration| Cursor::at(UNIX_EPOCH + duration).timetoken;
+        assert_eq!(at(Duration::from_secs(1_562_865_247)), "15628652470000000");
+        assert_eq!(at(Duration::new(1_562_865_247, 993_271_799)), "15628652479932717");
+        assert_eq!(Cursor::at(UNIX_EPOCH).region, None);
+    }
+
+    #[test]
+    fn first_cursor_is_never_now_for_whatever_clock() {
+        for time in [
+            UNIX_EPOCH,
+            UNIX_EPOCH - Duration::from_secs(5),
+            UNIX_EPOCH + Duration::from_secs(1),
+            UNIX_EPOCH + Duration::from_secs(100 * 365 * 86_400 * 10),
+        ] {
+            let timetoken = Cursor::at(time).timetoken;
+            assert_eq!(timetoken.len(), 17, "{timetoken}");
+            assert!(timetoken.parse::<u64>().unwrap() > 0);
+        }
+    }
+}

@@ -72,7 +72,6 @@ impl fmt::Debug for PubNub {
 
 impl PubNub {
     /// Starts with the defaults, which suit the service.
-    #[must_use]
     pub fn builder() -> PubNubBuilder {
         PubNubBuilder::default()
     }
