@@ -4,7 +4,11 @@
 //! it read. Neither decides anything about the subscription's life: when to open,
 //! when to try again and when to give up is the lifecycle's business.
 
+#[cfg(feature = "pubnub")]
+mod pubnub;
+
 use std::fmt;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -13,6 +17,9 @@ use tokio::time::Instant;
 
 use crate::error::Result;
 use crate::secret::Secret;
+
+#[cfg(feature = "pubnub")]
+pub use pubnub::{PubNub, PubNubBuilder};
 
 /// Which transport, as the service calls it (`deliveryMode.transportType`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -79,6 +86,23 @@ pub struct Cursor {
     pub(crate) timetoken: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) region: Option<u32>,
+}
+
+impl Cursor {
+    /// PubNub's position of a moment, its region unknown: what was published from
+    /// then on is delivered, as far as the service still has it.
+    ///
+    /// Taken from before the subscription is created, it leaves no hole between
+    /// the creation and the first poll. In ticks of 100 ns since 1970, always 17
+    /// digits: times before 2001 and after 2286 become those. So it is never
+    /// zero, which PubNub reads as "from now on".
+    #[must_use]
+    pub fn at(time: SystemTime) -> Self {
+        const LEAST: u128 = 10_000_000_000_000_000;
+        const MOST: u128 = 99_999_999_999_999_999;
+        let ticks = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() / 100;
+        Self { timetoken: ticks.clamp(LEAST, MOST).to_string(), region: None }
+    }
 }
 
 /// Where to listen: what the service answered when it created or renewed the
@@ -208,4 +232,33 @@ pub trait Link: Send {
 
     /// Says good-bye, within a bound of its own.
     async fn close(self: Box<Self>);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn first_cursor_is_seventeen_digits_of_100_ns() {
+        let at = |duration| Cursor::at(UNIX_EPOCH + duration).timetoken;
+        assert_eq!(at(Duration::from_secs(1_562_865_247)), "15628652470000000");
+        assert_eq!(at(Duration::new(1_562_865_247, 993_271_799)), "15628652479932717");
+        assert_eq!(Cursor::at(UNIX_EPOCH).region, None);
+    }
+
+    #[test]
+    fn first_cursor_is_never_now_for_whatever_clock() {
+        for time in [
+            UNIX_EPOCH,
+            UNIX_EPOCH - Duration::from_secs(5),
+            UNIX_EPOCH + Duration::from_secs(1),
+            UNIX_EPOCH + Duration::from_secs(100 * 365 * 86_400 * 10),
+        ] {
+            let timetoken = Cursor::at(time).timetoken;
+            assert_eq!(timetoken.len(), 17, "{timetoken}");
+            assert!(timetoken.parse::<u64>().unwrap() > 0);
+        }
+    }
 }

@@ -1,0 +1,237 @@
+//! PubNub long polling, on the vendor's crate.
+//!
+//! Of that crate this uses its `Transport` trait, request, response, cursor and
+//! error types. The loop is our own: the crate's event engine loses messages
+//! under load and stops at the first network fault. Its types stay in here.
+//!
+//! A poll names a position and is held by the server until something newer is
+//! there, 280 s at most. The server keeps no state per client, so repeating a poll
+//! from the same position loses nothing while its buffer still has the messages.
+//! Hence the one rule of this module: the position moves when an answer was read
+//! in full and understood, and never otherwise.
+
+mod answer;
+mod http;
+mod link;
+mod pace;
+mod request;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use url::{Host, Url};
+
+use self::http::HttpTransport;
+use self::link::{PubNubLink, Tuning};
+use self::request::Endpoint;
+use super::{DeliveryModeRequest, Link, Target, Transport, TransportKind};
+use crate::error::{Error, Result};
+
+const ORIGIN: &str = "https://ringcentral.pubnubapi.com";
+const POLL_DEADLINE: Duration = Duration::from_secs(310);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const BUFFER_SIZE: usize = 100;
+const BUFFER_AGE: Duration = Duration::from_secs(120);
+const MAX_RESPONSE: usize = 16 << 20;
+
+/// The PubNub transport: one long poll per subscription.
+///
+/// Clones share one HTTP client; so should all subscriptions of a process.
+/// RingCentral has withdrawn PubNub for new apps and answers their attempt to
+/// subscribe with an error of kind
+/// [`TransportRefused`](crate::ErrorKind::TransportRefused).
+///
+/// What each [`Link`] promises:
+///
+/// - every message of an answer arrives, in order; a part of it that is not what
+///   the protocol says arrives as [`FrameBody::Malformed`](super::FrameBody);
+/// - messages are never filtered by time: the service's timetokens can go back;
+/// - an answer that cannot be read in full is an error, and the position stays;
+/// - an answer as large as the service's buffer, or one after a fault and a pause
+///   longer than the service keeps messages, is marked with
+///   [`SuspectedLoss`](super::SuspectedLoss).
+///
+/// An answer larger than [`max_response`](PubNubBuilder::max_response) would come
+/// again in the same size for the same position, so it is an error with
+/// [`Disposition::Recreate`](crate::Disposition::Recreate): a new subscription
+/// and a declared gap instead of a transport that hangs there without a word.
+#[derive(Clone)]
+pub struct PubNub {
+    http: HttpTransport,
+    tuning: Tuning,
+}
+
+impl fmt::Debug for PubNub {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PubNub").field("http", &self.http).field("tuning", &self.tuning).finish()
+    }
+}
+
+impl PubNub {
+    /// Starts with the defaults, which suit the service.
+    pub fn builder() -> PubNubBuilder {
+        PubNubBuilder::default()
+    }
+}
+
+#[async_trait]
+impl Transport for PubNub {
+    fn kind(&self) -> TransportKind {
+        TransportKind::PubNub
+    }
+
+    /// Asks for encryption, which the service turns on by itself for some
+    /// filters only.
+    fn delivery_mode(&self) -> DeliveryModeRequest {
+        DeliveryModeRequest::new(TransportKind::PubNub).encryption(true)
+    }
+
+    /// Sends nothing yet.
+    ///
+    /// # Errors
+    /// Kind `Protocol` when the service's address or key cannot be put into a
+    /// path; kind `Config` when the cursor is not one of PubNub's. A timetoken of
+    /// zero is refused too: it would mean "from now on", a silent loss.
+    async fn open(&self, target: Target) -> Result<Box<dyn Link>> {
+        let endpoint = Endpoint::new(&target)?;
+        request::check(&target.cursor)?;
+        Ok(Box::new(PubNubLink::new(self.http.clone(), self.tuning, endpoint, target.cursor, target.last_good)))
+    }
+}
+
+/// Makes a [`PubNub`].
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct PubNubBuilder {
+    origin: String,
+    poll_deadline: Duration,
+    connect_timeout: Duration,
+    buffer_size_hint: usize,
+    buffer_age: Duration,
+    max_response: usize,
+}
+
+impl Default for PubNubBuilder {
+    fn default() -> Self {
+        Self {
+            origin: ORIGIN.to_owned(),
+            poll_deadline: POLL_DEADLINE,
+            connect_timeout: CONNECT_TIMEOUT,
+            buffer_size_hint: BUFFER_SIZE,
+            buffer_age: BUFFER_AGE,
+            max_response: MAX_RESPONSE,
+        }
+    }
+}
+
+impl PubNubBuilder {
+    /// Where to poll: scheme, host, port, and a path to put in front, if any.
+    /// Plain `http` only on loopback.
+    ///
+    /// Default `https://ringcentral.pubnubapi.com`, the service's own name with
+    /// PubNub.
+    pub fn origin(mut self, url: impl Into<String>) -> Self {
+        self.origin = url.into();
+        self
+    }
+
+    /// How long one poll may take, from connecting to the last byte; up to an
+    /// hour.
+    ///
+    /// Default 310 s, as in PubNub's own clients: the server answers after 280 s
+    /// at the latest, so a poll that takes longer has a dead connection.
+    pub fn poll_deadline(mut self, deadline: Duration) -> Self {
+        self.poll_deadline = deadline;
+        self
+    }
+
+    /// How long connecting may take, TLS included. Default 10 s.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// How many messages in one answer mean that the service's buffer was full
+    /// and older ones may be lost.
+    ///
+    /// Default 100, PubNub's default buffer. PubNub raises it to 300 or 500 for
+    /// some customers; RingCentral's size is not published (unverified).
+    pub fn buffer_size_hint(mut self, events: usize) -> Self {
+        self.buffer_size_hint = events;
+        self
+    }
+
+    /// How long the service surely keeps messages. A longer pause after a fault
+    /// is reported as a possible loss.
+    ///
+    /// Default 2 min: PubNub's documents say between 2 and 20 minutes, depending
+    /// on their age.
+    pub fn buffer_age(mut self, age: Duration) -> Self {
+        self.buffer_age = age;
+        self
+    }
+
+    /// The largest answer to read, in bytes.
+    ///
+    /// Default 16 MiB: 100 messages of 32 KiB, with room for JSON escapes and for
+    /// a raised buffer.
+    pub fn max_response(mut self, bytes: usize) -> Self {
+        self.max_response = bytes;
+        self
+    }
+
+    /// Makes the transport and its HTTP client.
+    ///
+    /// # Errors
+    /// Kind `Config` when a value is out of its range, or the HTTP client cannot
+    /// be made, for example because the platform has no root certificates.
+    pub fn build(self) -> Result<PubNub> {
+        const HOUR: Duration = Duration::from_secs(3600);
+        let (origin, loopback) = origin(&self.origin)?;
+        if self.poll_deadline.is_zero() || self.poll_deadline > HOUR {
+            return Err(Error::config("poll_deadline must be above zero and at most an hour"));
+        }
+        if self.connect_timeout.is_zero() || self.connect_timeout > HOUR {
+            return Err(Error::config("connect_timeout must be above zero and at most an hour"));
+        }
+        if self.buffer_size_hint == 0 {
+            return Err(Error::config("buffer_size_hint must be at least 1"));
+        }
+        if self.buffer_age.is_zero() {
+            return Err(Error::config("buffer_age must be above zero"));
+        }
+        if self.max_response == 0 {
+            return Err(Error::config("max_response must be at least 1"));
+        }
+        let http = HttpTransport::new(origin, loopback, self.connect_timeout, self.poll_deadline, self.max_response)?;
+        let tuning = Tuning { buffer_size: self.buffer_size_hint, buffer_age: self.buffer_age };
+        Ok(PubNub { http, tuning })
+    }
+}
+
+/// The origin as text that a path can follow, and whether it is on loopback.
+fn origin(text: &str) -> Result<(String, bool)> {
+    let url = Url::parse(text).map_err(|error| Error::config("the origin is not a URL").with_source(error))?;
+    let loopback = match url.host() {
+        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    };
+    match url.scheme() {
+        "https" => {}
+        "http" if loopback => {}
+        "http" => return Err(Error::config("the origin must be https, except on loopback")),
+        _ => return Err(Error::config("the origin must be an https URL")),
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(Error::config("the origin must not hold credentials"));
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(Error::config("the origin must have no query and no fragment"));
+    }
+    Ok((url.as_str().trim_end_matches('/').to_owned(), loopback))
+}

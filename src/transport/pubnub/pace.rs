@@ -1,0 +1,31 @@
+//! Keeps a server that answers at once, over and over, from being polled in a
+//! circle.
+
+use std::time::Duration;
+
+/// An answer after this long was held, as a long poll should be.
+const HELD: Duration = Duration::from_millis(50);
+const FIRST_GAP: Duration = Duration::from_millis(100);
+/// Short, because messages may come all the same while waiting.
+const LONGEST_GAP: Duration = Duration::from_secs(1);
+
+/// How many answers in a row gave no reason to poll again at once.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Pace {
+    idle: u32,
+}
+
+impl Pace {
+    /// How long to wait before the next poll, after an answer that took `held`.
+    /// `progress`: it brought messages and moved the position. Messages without
+    /// that would be the same ones at the next poll.
+    pub(super) fn after(&mut self, held: Duration, progress: bool) -> Option<Duration> {
+        if progress || held >= HELD {
+            self.idle = 0;
+            return None;
+        }
+        let gap = FIRST_GAP.saturating_mul(1 << self.idle.min(8));
+        self.idle = self.idle.saturating_add(1);
+        Some(gap.min(LONGEST_GAP))
+    }
+}

@@ -1,0 +1,119 @@
+//! The three requests, as the vendor's crate describes them: path encoded, query
+//! values not.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::time::Duration;
+
+use ::pubnub::core::{TransportMethod, TransportRequest};
+
+use crate::error::{Disposition, Error, ErrorKind, Result};
+use crate::secret::Secret;
+use crate::transport::{Cursor, Target};
+
+/// Stands in for the owner's id where it is not known. Stable, since PubNub counts
+/// users.
+const USER_ID: &str = "ringcentral-events";
+/// PubNub's limit of a user id.
+const USER_ID_CHARS: usize = 92;
+const SDK: &str = concat!("RingCentralEvents-Rust/", env!("CARGO_PKG_VERSION"));
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
+const TIME_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Whom to poll for what, ready for a URL.
+#[derive(Clone)]
+pub(super) struct Endpoint {
+    key: Secret,
+    channel: Secret,
+    user_id: String,
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Endpoint(..)")
+    }
+}
+
+impl Endpoint {
+    pub(super) fn new(target: &Target) -> Result<Self> {
+        let user_id = match target.user_id.as_deref() {
+            None | Some("") => USER_ID.to_owned(),
+            Some(id) => id.chars().take(USER_ID_CHARS).collect(),
+        };
+        Ok(Self {
+            key: segment(&target.subscriber_key, "the service sent an unusable subscriberKey")?,
+            channel: segment(&target.address, "the service sent an unusable address")?,
+            user_id,
+        })
+    }
+
+    /// One long poll from `cursor`.
+    pub(super) fn subscribe(&self, cursor: &Cursor, deadline: Duration) -> TransportRequest {
+        let mut query = self.query();
+        query.insert("tt".to_owned(), cursor.timetoken.clone());
+        if let Some(region) = cursor.region {
+            query.insert("tr".to_owned(), region.to_string());
+        }
+        // The last segment stands for a JSONP callback and must be there.
+        get(format!("/v2/subscribe/{}/{}/0", self.key.expose(), self.channel.expose()), query, deadline)
+    }
+
+    /// Tells the service that this user is gone.
+    pub(super) fn leave(&self) -> TransportRequest {
+        let path = format!("/v2/presence/sub-key/{}/channel/{}/leave", self.key.expose(), self.channel.expose());
+        get(path, self.query(), LEAVE_TIMEOUT)
+    }
+
+    /// Asks the time, to see whether somebody is there.
+    pub(super) fn time(&self) -> TransportRequest {
+        get("/time/0".to_owned(), self.query(), TIME_TIMEOUT)
+    }
+
+    fn query(&self) -> HashMap<String, String> {
+        HashMap::from([("uuid".to_owned(), self.user_id.clone()), ("pnsdk".to_owned(), SDK.to_owned())])
+    }
+}
+
+fn get(path: String, query_parameters: HashMap<String, String>, timeout: Duration) -> TransportRequest {
+    TransportRequest {
+        path,
+        query_parameters,
+        method: TransportMethod::Get,
+        // Whole seconds is all this field can say; the transport has the exact deadline.
+        timeout: timeout.as_secs().saturating_add(u64::from(timeout.subsec_nanos() > 0)),
+        ..TransportRequest::default()
+    }
+}
+
+/// `text` as one segment of a path. Dots alone would walk up the path in whatever
+/// spelling, and nothing at all would drop the segment.
+fn segment(text: &Secret, refusal: &'static str) -> Result<Secret> {
+    match text.expose() {
+        "" | "." | ".." => Err(Error::new(ErrorKind::Protocol, refusal).with_disposition(Disposition::Fatal)),
+        text => Ok(Secret::new(encode(text))),
+    }
+}
+
+/// Percent-encodes everything but RFC 3986's unreserved characters.
+pub(super) fn encode(text: &str) -> String {
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.extend(['%', char::from(HEX[usize::from(byte >> 4)]), char::from(HEX[usize::from(byte & 15)])]);
+        }
+    }
+    out
+}
+
+/// Refuses a cursor that PubNub would take for "now", or not take at all.
+pub(super) fn check(cursor: &Cursor) -> Result<()> {
+    if is_timetoken(&cursor.timetoken) { Ok(()) } else { Err(Error::config("the cursor is not one of PubNub's")) }
+}
+
+/// Whether `text` is a position: digits only, more than zero, within 64 bits.
+pub(super) fn is_timetoken(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u64>().is_ok_and(|ticks| ticks > 0)
+}

@@ -1,0 +1,461 @@
+use std::collections::HashMap;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use ::pubnub::core::PubNubError;
+use ::pubnub::subscribe::result::APISuccessBody;
+use ::pubnub::subscribe::{SubscribeResponseBody, result::EnvelopePayload};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::answer::{self, Answer};
+use super::pace::Pace;
+use super::request::{self, Endpoint, encode};
+use super::*;
+use crate::transport::{Cursor, FrameBody};
+use crate::{Disposition, ErrorKind, Secret};
+
+const RETRY: Disposition = Disposition::Retry { after: None };
+
+fn read(body: &[u8]) -> Result<Answer> {
+    answer::read(200, &HashMap::new(), body, UNIX_EPOCH)
+}
+
+fn cursor(timetoken: &str, region: Option<u32>) -> Cursor {
+    Cursor { timetoken: timetoken.to_owned(), region }
+}
+
+fn target(key: &str, channel: &str, user: Option<&str>) -> Target {
+    Target {
+        address: Secret::new(channel),
+        subscriber_key: Secret::new(key),
+        user_id: user.map(str::to_owned),
+        cursor: cursor("17000000000000000", None),
+        last_good: None,
+    }
+}
+
+/// What the frames hold: `+payload` or `-reason`.
+fn shown(frames: &[FrameBody]) -> Vec<String> {
+    frames
+        .iter()
+        .map(|frame| match frame {
+            FrameBody::Payload(raw) => format!("+{}", raw.get()),
+            FrameBody::Malformed { raw, reason } => {
+                assert!(!raw.is_empty());
+                format!("-{reason}")
+            }
+        })
+        .collect()
+}
+
+// Answers.
+
+#[test]
+fn usual_answer_agrees_with_the_vendor_crate() {
+    let body = r#"{"t":{"t":"15628652479932717","r":4},"m":[
+        {"a":"1","f":514,"i":"pn-x","s":1,"p":{"t":"15628652479933927","r":4},"k":"sub-c-k","c":"ch","d":"Bz04jCY29UZGCeUiQMRbYw==","b":"ch"},
+        {"a":"1","f":0,"p":{"t":"15628652479933928","r":4},"k":"sub-c-k","c":"ch","d":{"b":1,"a":[null]},"u":{"x":1},"cmt":"z"}]}"#;
+    let ours = read(body.as_bytes()).unwrap();
+    let Ok(SubscribeResponseBody::SuccessResponse(APISuccessBody { cursor, messages })) = serde_json::from_str(body)
+    else {
+        panic!("the crate does not read it");
+    };
+    assert_eq!((ours.cursor.timetoken, ours.cursor.region), (cursor.timetoken, Some(cursor.region)));
+    let theirs: Vec<Value> = messages
+        .into_iter()
+        .map(|envelope| match envelope.payload {
+            EnvelopePayload::Message(payload) => serde_json::to_value(payload).unwrap(),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let frames: Vec<Value> = shown(&ours.frames)
+        .iter()
+        .map(|frame| serde_json::from_str(frame.strip_prefix('+').unwrap()).unwrap())
+        .collect();
+    assert_eq!(frames, theirs);
+    assert_eq!(frames, [json!("Bz04jCY29UZGCeUiQMRbYw=="), json!({"b": 1, "a": [null]})]);
+}
+
+#[test]
+fn vendor_crate_skips_what_we_report() {
+    // `f` is missing in one, the other is no object: the reason to decode here.
+    let body = r#"{"t":{"t":"15628652479932717","r":4},"m":[{"a":"1","p":{"t":"1","r":4},"c":"ch","d":{"x":1}},7]}"#;
+    assert_eq!(shown(&read(body.as_bytes()).unwrap().frames), [r#"+{"x":1}"#, "-an envelope that is not an object"]);
+    match serde_json::from_str(body) {
+        Ok(SubscribeResponseBody::SuccessResponse(body)) => assert!(body.messages.is_empty()),
+        Ok(SubscribeResponseBody::ErrorResponse(_)) | Err(_) => panic!("the crate reads it otherwise"),
+    }
+}
+
+#[test]
+fn payload_is_kept_byte_for_byte() {
+    let payload = r#"{ "b" : 1.0e+2 ,"a":"\/é", "a":18446744073709551616 }"#;
+    let body = format!(r#"{{"m":[{{"d":{payload}}}],"t":{{"t":"1","r":1}}}}"#);
+    assert_eq!(shown(&read(body.as_bytes()).unwrap().frames), [format!("+{payload}")]);
+}
+
+#[test]
+fn every_kind_of_message_is_handed_on() {
+    for kind in ["0", "1", "2", "3", "4", "99", "-1", "\"x\"", "null", "{}"] {
+        let body = format!(r#"{{"t":{{"t":"1","r":1}},"m":[{{"e":{kind},"c":5,"p":"?","d":"x"}}]}}"#);
+        assert_eq!(shown(&read(body.as_bytes()).unwrap().frames), ["+\"x\""], "{kind}");
+    }
+}
+
+#[test]
+fn malformed_envelope_leaves_its_neighbours_alone() {
+    let rows = [
+        ("7", "-an envelope that is not an object"),
+        ("null", "-an envelope that is not an object"),
+        ("\"d\"", "-an envelope that is not an object"),
+        ("[\"d\"]", "-an envelope that is not an object"),
+        ("{}", "-an envelope without a payload"),
+        ("{\"c\":\"x\",\"D\":1}", "-an envelope without a payload"),
+        ("{\"d\":1,\"d\":2}", "-an envelope that cannot be read"),
+        ("{\"\\ud800\":1,\"d\":2}", "-an envelope that cannot be read"),
+        ("{\"d\":null}", "+null"),
+        ("{\"d\":[1]}", "+[1]"),
+    ];
+    for (envelope, expected) in rows {
+        let body = format!(r#"{{"t":{{"t":"1","r":1}},"m":[{{"d":"a"}},{envelope},{{"d":"b"}}]}}"#);
+        assert_eq!(shown(&read(body.as_bytes()).unwrap().frames), ["+\"a\"", expected, "+\"b\""], "{envelope}");
+    }
+}
+
+#[test]
+fn bytes_that_are_no_text_spoil_their_envelope_only() {
+    let mut body = br#"{"t":{"t":"1","r":1},"m":[{"d":"a"},{"d":{"x":"?"}},{"d":"b"}]}"#.to_vec();
+    let at = body.iter().position(|byte| *byte == b'?').unwrap();
+    body[at] = 0xff;
+    let answer = read(&body).unwrap();
+    assert_eq!(shown(&answer.frames), ["+\"a\"", "-an envelope that is not UTF-8", "+\"b\""]);
+    // The character itself is no fault.
+    let fine = "{\"t\":{\"t\":\"1\",\"r\":1},\"m\":[{\"d\":\"\u{fffd}\"}]}";
+    assert_eq!(shown(&read(fine.as_bytes()).unwrap().frames), ["+\"\u{fffd}\""]);
+}
+
+#[test]
+fn position_is_read_exactly_and_leniently() {
+    for (t, expected) in [
+        (r#"{"t":"15628652479932717","r":4}"#, Some(("15628652479932717", Some(4)))),
+        (r#"{"r":4,"t":"15628652479932717","x":[]}"#, Some(("15628652479932717", Some(4)))),
+        (r#"{"t":15628652479932717,"r":4}"#, Some(("15628652479932717", Some(4)))),
+        (r#"{"t":18446744073709551615,"r":"12"}"#, Some(("18446744073709551615", Some(12)))),
+        (r#"{"t":"1"}"#, Some(("1", None))),
+        (r#"{"t":"1","r":null}"#, Some(("1", None))),
+        (r#"{"t":"1","r":-3}"#, Some(("1", None))),
+        (r#"{"t":"1","r":4294967296}"#, Some(("1", None))),
+        (r#"{"t":"1","r":{}}"#, Some(("1", None))),
+        (r#"{"t":"0","r":4}"#, None),
+        (r#"{"t":0,"r":4}"#, None),
+        (r#"{"t":"","r":4}"#, None),
+        (r#"{"t":"18446744073709551616","r":4}"#, None),
+        (r#"{"t":1.5e16,"r":4}"#, None),
+        (r#"{"t":-1,"r":4}"#, None),
+        (r#"{"t":"+1","r":4}"#, None),
+        (r#"{"t":" 1","r":4}"#, None),
+        (r#"{"t":null,"r":4}"#, None),
+        (r#"{"t":{"t":"1"},"r":4}"#, None),
+        (r#"{"r":4}"#, None),
+        (r#"["15628652479932717",4]"#, None),
+        (r#""15628652479932717""#, None),
+        ("15628652479932717", None),
+        ("null", None),
+    ] {
+        let body = format!(r#"{{"t":{t},"m":[{{"d":"x"}}]}}"#);
+        match (read(body.as_bytes()), expected) {
+            (Ok(answer), Some((timetoken, region))) => assert_eq!(answer.cursor, cursor(timetoken, region), "{t}"),
+            (Err(error), None) => {
+                assert_eq!((error.kind(), error.disposition()), (ErrorKind::Protocol, RETRY), "{t}");
+            }
+            (got, _) => panic!("{t}: {got:?}"),
+        }
+    }
+}
+
+#[test]
+fn answer_that_is_no_answer_keeps_the_position() {
+    for (body, kind) in [
+        ("", ErrorKind::Protocol),
+        ("<html>login</html>", ErrorKind::Protocol),
+        ("null", ErrorKind::Protocol),
+        ("1", ErrorKind::Protocol),
+        ("\"x\"", ErrorKind::Protocol),
+        ("{", ErrorKind::Protocol),
+        ("{}", ErrorKind::Protocol),
+        (r#"{"t":{"t":"1","r":1}}"#, ErrorKind::Protocol),
+        (r#"{"t":{"t":"1","r":1},"m":{}}"#, ErrorKind::Protocol),
+        (r#"{"t":{"t":"1","r":1},"m":[{"d":"x"}"#, ErrorKind::Protocol),
+        (r#"{"t":{"t":"1","r":1},"m":[]}{"#, ErrorKind::Protocol),
+        (r#"{"m":[{"d":"x"}]}"#, ErrorKind::Protocol),
+        (r#"[0,"Invalid Key"]"#, ErrorKind::Service),
+        (r#" [0,"Invalid Key","17000000000000000"]"#, ErrorKind::Service),
+        (r#"{"error":true}"#, ErrorKind::Service),
+        (r#"{"error":true,"status":200,"t":{"t":"1","r":1},"m":[]}"#, ErrorKind::Service),
+        (r#"{"error":true,"status":429,"message":"Too many"}"#, ErrorKind::RateLimited),
+        (r#"{"error":true,"status":503}"#, ErrorKind::Service),
+        (r#"{"status":503,"message":"x"}"#, ErrorKind::Service),
+    ] {
+        let error = read(body.as_bytes()).unwrap_err();
+        assert_eq!((error.kind(), error.disposition()), (kind, RETRY), "{body}");
+        assert!(!format!("{error} {error:?}").contains("Invalid"), "{error:?}");
+    }
+    for body in
+        [r#"{"error":true,"status":403,"payload":{"channels":["c"]}}"#, r#"{"message":"Forbidden","status":"403"}"#]
+    {
+        let error = read(body.as_bytes()).unwrap_err();
+        assert_eq!((error.disposition(), error.status()), (Disposition::Recreate, Some(403)), "{body}");
+    }
+}
+
+#[test]
+fn empty_answer_is_good_news() {
+    for body in [r#"{"t":{"t":"9","r":1},"m":[]}"#, r#" {"m":null,"t":{"t":"9","r":1},"error":false,"status":200}"#] {
+        let answer = read(body.as_bytes()).unwrap();
+        assert!(answer.frames.is_empty());
+        assert_eq!(answer.cursor, cursor("9", Some(1)));
+    }
+}
+
+#[test]
+fn status_table() {
+    use Disposition::Recreate;
+    for (status, kind, disposition) in [
+        (201, ErrorKind::Protocol, RETRY),
+        (204, ErrorKind::Protocol, RETRY),
+        (302, ErrorKind::Protocol, RETRY),
+        (400, ErrorKind::Rejected, Recreate),
+        (401, ErrorKind::Rejected, Recreate),
+        (402, ErrorKind::Rejected, Recreate),
+        (403, ErrorKind::Rejected, Recreate),
+        (404, ErrorKind::NotFound, Recreate),
+        (407, ErrorKind::Protocol, RETRY),
+        (408, ErrorKind::Timeout, RETRY),
+        (413, ErrorKind::Rejected, Recreate),
+        (414, ErrorKind::Rejected, Recreate),
+        (418, ErrorKind::Protocol, RETRY),
+        (429, ErrorKind::RateLimited, RETRY),
+        (500, ErrorKind::Service, RETRY),
+        (503, ErrorKind::Service, RETRY),
+        (530, ErrorKind::Service, RETRY),
+        (599, ErrorKind::Service, RETRY),
+        (600, ErrorKind::Protocol, RETRY),
+    ] {
+        // A good body does not make a bad status good.
+        let error = answer::read(status, &HashMap::new(), br#"{"t":{"t":"1","r":1},"m":[]}"#, UNIX_EPOCH).unwrap_err();
+        assert_eq!((error.kind(), error.disposition(), error.status()), (kind, disposition, Some(status)));
+    }
+}
+
+#[test]
+fn retry_after_is_seconds_or_a_date_and_capped() {
+    let now = UNIX_EPOCH + Duration::from_secs(784_111_777);
+    for (value, seconds) in [
+        ("3", Some(3)),
+        (" 3 ", Some(3)),
+        ("0", Some(0)),
+        ("86400", Some(300)),
+        ("99999999999999999999999", Some(300)),
+        ("Sun, 06 Nov 1994 08:50:00 GMT", Some(23)),
+        ("Sun, 06 Nov 1994 08:00:00 GMT", Some(0)),
+        ("Sun, 06 Nov 2094 08:00:00 GMT", Some(300)),
+        ("", None),
+        ("-3", None),
+        ("1.5", None),
+        ("soon", None),
+    ] {
+        for status in [429, 503] {
+            let headers = HashMap::from([("retry-after".to_owned(), value.to_owned())]);
+            let error = answer::read(status, &headers, b"", now).unwrap_err();
+            assert_eq!(error.retry_after(), seconds.map(Duration::from_secs), "{status} {value:?}");
+        }
+    }
+}
+
+#[test]
+fn no_answer_at_all() {
+    let details = || "cause".to_owned();
+    for (failure, kind, disposition) in [
+        (PubNubError::Transport { details: details(), response: None }, ErrorKind::Network, RETRY),
+        (PubNubError::RequestCancel { details: details() }, ErrorKind::Timeout, RETRY),
+        (PubNubError::Deserialization { details: details() }, ErrorKind::Protocol, Disposition::Recreate),
+        (PubNubError::EffectCanceled, ErrorKind::Network, RETRY),
+    ] {
+        let error = answer::failure(&failure);
+        assert_eq!((error.kind(), error.disposition()), (kind, disposition));
+        assert!(std::error::Error::source(&error).is_some());
+    }
+}
+
+fn envelope() -> impl Strategy<Value = String> {
+    let well = "[a-z]{0,8}".prop_map(|text| format!(r#"{{"c":"ch","d":"{text}"}}"#));
+    let ill = prop::sample::select(vec!["0", "null", "[]", "{}", "true", "{\"d\":1,\"d\":1}", "[[\"d\"]]", "\"\""]);
+    prop_oneof![well, ill.prop_map(str::to_owned)]
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_never_panic(status in 0_u16..1000, bytes: Vec<u8>, header: String) {
+        let headers = HashMap::from([("retry-after".to_owned(), header)]);
+        let _ = answer::read(status, &headers, &bytes, SystemTime::UNIX_EPOCH);
+        let _ = answer::read(200, &headers, &[br#"{"t":{"t":"1"},"m":["#, bytes.as_slice(), b"]}"].concat(), UNIX_EPOCH);
+    }
+
+    #[test]
+    fn one_changed_byte_never_panics_and_never_moves_to_now(at in 0_usize..120, to: u8) {
+        let mut body = br#"{"t":{"t":"15628652479932717","r":4},"m":[{"a":"1","f":514,"p":{"t":"15628652479933927","r":4},"c":"ch","d":{"x":[1]}}]}"#.to_vec();
+        let at = at % body.len();
+        body[at] = to;
+        if let Ok(answer) = read(&body) {
+            prop_assert!(answer.cursor.timetoken.parse::<u64>().unwrap() > 0);
+        }
+    }
+
+    #[test]
+    fn every_envelope_becomes_one_frame_in_order(envelopes in prop::collection::vec(envelope(), 0..40)) {
+        let body = format!(r#"{{"t":{{"t":"5","r":1}},"m":[{}]}}"#, envelopes.join(","));
+        let frames = read(body.as_bytes()).unwrap().frames;
+        prop_assert_eq!(frames.len(), envelopes.len());
+        for (frame, envelope) in frames.iter().zip(&envelopes) {
+            let payload = envelope.strip_prefix(r#"{"c":"ch","d":"#).and_then(|rest| rest.strip_suffix('}'));
+            match (frame, payload) {
+                (FrameBody::Payload(raw), Some(payload)) => prop_assert_eq!(raw.get(), payload),
+                (FrameBody::Malformed { raw, .. }, None) => prop_assert_eq!(&**raw, envelope.as_str()),
+                (frame, _) => prop_assert!(false, "{:?} for {}", frame, envelope),
+            }
+        }
+    }
+
+    #[test]
+    fn encoding_leaves_only_unreserved_characters(text: String) {
+        let encoded = encode(&text);
+        prop_assert!(encoded.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~%".contains(&byte)));
+        let query = format!("http://x/?a={encoded}");
+        let url = Url::parse(&query).unwrap();
+        prop_assert_eq!(&*url.query_pairs().next().unwrap().1, &text);
+    }
+}
+
+// Requests.
+
+#[test]
+fn poll_names_key_channel_user_and_position() {
+    let endpoint = Endpoint::new(&target("sub-c-1", "549_6/d,&é~", Some("100200301"))).unwrap();
+    let request = endpoint.subscribe(&cursor("17000000000000000", Some(12)), Duration::from_millis(310_500));
+    assert_eq!(request.path, "/v2/subscribe/sub-c-1/549_6%2Fd%2C%26%C3%A9~/0");
+    assert_eq!(request.timeout, 311);
+    let sdk = concat!("RingCentralEvents-Rust/", env!("CARGO_PKG_VERSION"));
+    let expected = [("tt", "17000000000000000"), ("tr", "12"), ("uuid", "100200301"), ("pnsdk", sdk)];
+    assert_eq!(request.query_parameters, expected.map(|(name, value)| (name.to_owned(), value.to_owned())).into());
+
+    let request = endpoint.subscribe(&cursor("17000000000000000", None), Duration::from_secs(310));
+    assert_eq!((request.timeout, request.query_parameters.contains_key("tr")), (310, false));
+    assert_eq!(endpoint.leave().path, "/v2/presence/sub-key/sub-c-1/channel/549_6%2Fd%2C%26%C3%A9~/leave");
+    assert_eq!(endpoint.leave().timeout, 2);
+    assert_eq!(endpoint.time().path, "/time/0");
+}
+
+#[test]
+fn user_id_is_the_owner_or_a_stable_name_and_never_too_long() {
+    let id = |user| Endpoint::new(&target("k", "c", user)).unwrap().time().query_parameters["uuid"].clone();
+    assert_eq!(id(None), "ringcentral-events");
+    assert_eq!(id(Some("")), "ringcentral-events");
+    assert_eq!(id(Some("7")), "7");
+    assert_eq!(id(Some(&"é".repeat(500))), "é".repeat(92));
+}
+
+#[test]
+fn what_cannot_be_a_path_segment_is_refused() {
+    for bad in ["", ".", ".."] {
+        for target in [target(bad, "c", None), target("k", bad, None)] {
+            let error = Endpoint::new(&target).unwrap_err();
+            assert_eq!((error.kind(), error.disposition()), (ErrorKind::Protocol, Disposition::Fatal));
+        }
+    }
+}
+
+#[test]
+fn cursor_that_would_mean_now_is_refused() {
+    for bad in ["", "0", "00000000000000000", "-1", "1.5", "x", "18446744073709551616", "+5"] {
+        assert_eq!(request::check(&cursor(bad, Some(1))).unwrap_err().kind(), ErrorKind::Config, "{bad}");
+    }
+    assert!(request::check(&Cursor::at(UNIX_EPOCH)).is_ok());
+}
+
+// Pace.
+
+#[test]
+fn answers_without_a_reason_slow_the_polls_down() {
+    let mut pace = Pace::default();
+    let at_once = Duration::from_millis(3);
+    let gaps: Vec<_> = (0..7).map(|_| pace.after(at_once, false).unwrap().as_millis()).collect();
+    assert_eq!(gaps, [100, 200, 400, 800, 1000, 1000, 1000]);
+    assert_eq!(pace.after(at_once, true), None);
+    assert_eq!(pace.after(at_once, false), Some(Duration::from_millis(100)));
+    assert_eq!(pace.after(Duration::from_millis(50), false), None);
+    assert_eq!(pace.after(at_once, false), Some(Duration::from_millis(100)));
+    for _ in 0..1000 {
+        assert!(pace.after(at_once, false) <= Some(Duration::from_secs(1)));
+    }
+}
+
+// Builder.
+
+#[test]
+fn origin_is_https_or_loopback_and_nothing_else() {
+    for good in [
+        ("https://ringcentral.pubnubapi.com", "https://ringcentral.pubnubapi.com"),
+        ("https://ps.pndsn.com/", "https://ps.pndsn.com"),
+        ("http://127.0.0.1:8080", "http://127.0.0.1:8080"),
+        ("http://localhost:1/base/", "http://localhost:1/base"),
+        ("http://[::1]:9", "http://[::1]:9"),
+    ] {
+        assert_eq!(origin(good.0).unwrap().0, good.1);
+        assert!(PubNub::builder().origin(good.0).build().is_ok());
+    }
+    for bad in [
+        "",
+        "ps.pndsn.com",
+        "http://ps.pndsn.com",
+        "http://10.0.0.1",
+        "http://localhost.example.com",
+        "ftp://127.0.0.1",
+        "https://user@ps.pndsn.com",
+        "https://:word@ps.pndsn.com",
+        "https://ps.pndsn.com/?a=b",
+        "https://ps.pndsn.com/#x",
+        "data:text/plain,x",
+    ] {
+        let error = PubNub::builder().origin(bad).build().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config, "{bad}");
+        assert!(!format!("{error:?}").contains("word"));
+    }
+}
+
+#[test]
+fn values_out_of_range_are_refused() {
+    let zero = Duration::ZERO;
+    let long = Duration::from_secs(3601);
+    for builder in [
+        PubNub::builder().poll_deadline(zero),
+        PubNub::builder().poll_deadline(long),
+        PubNub::builder().connect_timeout(zero),
+        PubNub::builder().connect_timeout(long),
+        PubNub::builder().buffer_size_hint(0),
+        PubNub::builder().buffer_age(zero),
+        PubNub::builder().max_response(0),
+    ] {
+        assert_eq!(builder.build().unwrap_err().kind(), ErrorKind::Config);
+    }
+}
+
+#[test]
+fn defaults_are_the_documented_ones() {
+    let builder = PubNub::builder();
+    assert_eq!(builder.origin, "https://ringcentral.pubnubapi.com");
+    assert_eq!(builder.poll_deadline, Duration::from_secs(310));
+    assert_eq!(builder.connect_timeout, Duration::from_secs(10));
+    assert_eq!((builder.buffer_size_hint, builder.buffer_age), (100, Duration::from_secs(120)));
+    assert_eq!(builder.max_response, 16 * 1024 * 1024);
+    assert_eq!(PubNub::builder().build().unwrap().kind(), TransportKind::PubNub);
+}
