@@ -53,7 +53,9 @@ mod tests {
     use super::*;
 
     fn key(n: u32) -> DedupKey {
-        DedupKey::of(&n.to_string(), "/x")
+        let mut bytes = [0; 16];
+        bytes[..4].copy_from_slice(&n.to_le_bytes());
+        DedupKey::from_bytes(bytes)
     }
 
     #[tokio::test(start_paused = true)]

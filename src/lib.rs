@@ -2,9 +2,11 @@
 
 mod clock;
 pub mod codec;
+mod dedup;
 mod error;
+pub mod event;
 mod ids;
-mod policy;
+pub mod policy;
 pub mod rest;
 mod secret;
 mod subscription;
@@ -14,4 +16,8 @@ pub mod transport;
 pub use error::{Disposition, Error, ErrorKind, Result};
 pub use ids::{AccountId, ExtensionId, SubscriptionId};
 pub use secret::Secret;
+pub use subscription::{
+    Certainty, Closed, Delivery, Gap, GapCause, Notifications, OnDrop, Phase, Recreated, ResumeToken, Resumed,
+    ShutdownHandle, Status, StatusWatch, Subscription, SubscriptionBuilder, SubscriptionHandle, Undecodable,
+};
 pub use timestamp::Timestamp;

@@ -47,6 +47,23 @@ pub struct SubscriptionInfo {
     pub(crate) answered_at: Option<std::time::SystemTime>,
 }
 
+impl SubscriptionInfo {
+    /// This answer, with what it leaves out taken from an earlier one.
+    pub(crate) fn or(mut self, earlier: Self) -> Self {
+        if self.event_filters.is_empty() {
+            self.event_filters = earlier.event_filters;
+        }
+        let mode = &mut self.delivery_mode;
+        let before = earlier.delivery_mode;
+        mode.address = mode.address.take().or(before.address);
+        mode.subscriber_key = mode.subscriber_key.take().or(before.subscriber_key);
+        mode.encryption_algorithm = mode.encryption_algorithm.take().or(before.encryption_algorithm);
+        mode.encryption_key = mode.encryption_key.take().or(before.encryption_key);
+        self.creation_time = self.creation_time.or(earlier.creation_time);
+        self
+    }
+}
+
 /// A filter that the service accepted but will not serve.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]

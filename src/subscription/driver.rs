@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use futures_util::StreamExt as _;
 use futures_util::future::select_all;
 use futures_util::stream::FuturesUnordered;
+use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
@@ -23,7 +24,7 @@ use super::resume::ResumeToken;
 use super::status::{Phase, Status};
 use crate::clock::Clock;
 use crate::dedup::Seen;
-use crate::error::{Disposition, Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::event::{self, DedupKey, Notification, Origin};
 use crate::ids::SubscriptionId;
 use crate::rest::{ControlPlane, CreateSubscription, DisabledFilter, SubscriptionInfo};
@@ -255,7 +256,8 @@ impl Driver {
                 Effect::Adopt { op } => self.adopt(op),
                 Effect::Renew { op } => self.on_lease(op, ops::renew),
                 Effect::Update { op } => {
-                    let filters = self.update.as_ref().map_or_else(|| self.setup.filters.clone(), |u| u.filters.clone());
+                    let filters =
+                        self.update.as_ref().map_or_else(|| self.setup.filters.clone(), |u| u.filters.clone());
                     self.on_lease(op, |control, op, id| ops::update(control, op, id, filters));
                 }
                 Effect::Delete { op } => self.on_lease(op, ops::delete),
@@ -271,8 +273,7 @@ impl Driver {
     }
 
     fn create(&mut self, op: Op) {
-        let mut request =
-            CreateSubscription::new(self.setup.filters.clone(), self.setup.transport.delivery_mode());
+        let mut request = CreateSubscription::new(self.setup.filters.clone(), self.setup.transport.delivery_mode());
         request.expires_in = self.setup.expires_in;
         self.created = Some(Asked::now());
         self.pending.push(ops::create(self.setup.control.clone(), op, request));
@@ -347,17 +348,7 @@ impl Driver {
             last_good: self.last_good.map(|(at, _)| at),
         };
         self.opening.push(Opening { id: link, place: self.place });
-        let control = self.setup.control.clone();
-        let transport = self.setup.transport.clone();
-        self.pending.push(Box::pin(async move {
-            // RingCentral's clients name themselves by the owner of the token; not
-            // knowing it is no reason not to listen.
-            let user_id = control.owner_id().await.unwrap_or_else(|error| {
-                tracing::debug!(%error, "the owner of the token is not known");
-                None
-            });
-            ops::open(transport, link, Target { user_id, ..target }).await
-        }));
+        self.pending.push(ops::open(self.setup.control.clone(), self.setup.transport.clone(), link, target));
     }
 
     fn close(&mut self, link: LinkId) {
@@ -460,7 +451,8 @@ impl Driver {
 
     fn leased(&mut self, op: Op, asked: Asked, info: SubscriptionInfo) {
         if !lease::is_served(&info) {
-            self.last_error = Some(Arc::new(Error::new(ErrorKind::Rejected, "the service does not serve the subscription")));
+            self.last_error =
+                Some(Arc::new(Error::new(ErrorKind::Rejected, "the service does not serve the subscription")));
             self.discard(info.id);
             return self.give(Input::Inactive { op });
         }
@@ -553,7 +545,8 @@ impl Driver {
                 let then = age.and_then(|age| Instant::now().checked_sub(age));
                 self.last_good = then.zip(token.saved_at.system_time());
                 let same_place = token.address == lease.fingerprint();
-                self.cursor = token.cursor.map(|cursor| Cursor { region: cursor.region.filter(|_| same_place), ..cursor });
+                self.cursor =
+                    token.cursor.map(|cursor| Cursor { region: cursor.region.filter(|_| same_place), ..cursor });
                 if !same_place {
                     self.possible_gap(GapCause::AddressMoved);
                     self.last_good = None;
@@ -585,7 +578,11 @@ impl Driver {
             .map(String::as_str)
             .chain(lease.disabled.iter().map(|disabled| disabled.filter.as_str()))
             .collect();
-        if first && self.created.is_none() && !event::same_filters(&served, &self.setup.filters) && self.update.is_none() {
+        if first
+            && self.created.is_none()
+            && !event::same_filters(&served, &self.setup.filters)
+            && self.update.is_none()
+        {
             self.update = Some(Update { filters: self.setup.filters.clone(), answer: None });
             self.give(Input::Update);
         }
@@ -631,7 +628,11 @@ impl Driver {
                 self.give(Input::LinkAlive { link: id });
             }
             Ok(LinkEvent::Batch { frames, cursor, suspected_loss }) => {
-                self.give(if frames.is_empty() { Input::LinkAlive { link: id } } else { Input::LinkProgress { link: id } });
+                self.give(if frames.is_empty() {
+                    Input::LinkAlive { link: id }
+                } else {
+                    Input::LinkProgress { link: id }
+                });
                 // What the news leads to (the end of a gap) comes before the events.
                 self.carry_out();
                 self.batch(place, frames, cursor, suspected_loss);
@@ -683,7 +684,7 @@ impl Driver {
             Ok(notification) => (notification.dedup_key(), Delivery::Notification(Box::new(notification))),
             Err((reason, raw)) => {
                 tracing::warn!(%reason, subscription = self.id_for_log(), "something came that cannot be read");
-                let key = DedupKey::of(&raw, "");
+                let key = key_of(&raw);
                 (key, Delivery::Undecodable(Undecodable { reason, raw, received_at }))
             }
         };
@@ -735,7 +736,13 @@ impl Driver {
         if lost > 0 {
             let (since, until) = (self.good_since(), Some(self.setup.clock.wall()));
             let cause = GapCause::Discarded;
-            self.queue.push_marker(Delivery::Gap(Gap { cause, certainty: Certainty::Certain, since, until, lost: Some(lost) }));
+            self.queue.push_marker(Delivery::Gap(Gap {
+                cause,
+                certainty: Certainty::Certain,
+                since,
+                until,
+                lost: Some(lost),
+            }));
         }
     }
 
@@ -749,8 +756,8 @@ impl Driver {
     fn report_start(&mut self, started: &mut Option<oneshot::Sender<Result<()>>>) {
         let outcome = match (self.machine.phase(), self.end) {
             (machine::Phase::Starting, None) => return,
-            // Ending before it began: the end tells how.
-            (machine::Phase::Closing, None) if self.lease.is_none() || self.shutdown.is_none() => return,
+            // Ending before it began: the end will tell how.
+            (machine::Phase::Closing, None) => return,
             (_, Some(end)) => match self.end_error(end) {
                 Some(error) => Err(error),
                 None => Err(Error::new(ErrorKind::Closed, "the subscription was closed while it was being created")),
@@ -829,9 +836,10 @@ impl Driver {
             self.setup.clock.wall().checked_add(left)
         });
         status.send_if_modified(|status| {
-            let new_error = self.last_error.as_ref().is_some_and(|new| {
-                status.last_error.as_ref().is_none_or(|old| !Arc::ptr_eq(old, new))
-            });
+            let new_error = self
+                .last_error
+                .as_ref()
+                .is_some_and(|new| status.last_error.as_ref().is_none_or(|old| !Arc::ptr_eq(old, new)));
             let renewed = status.expires_at.zip(expires_at).is_none_or(|(old, new)| new > old + Duration::from_secs(1));
             let changed = status.phase != phase
                 || status.subscription_id != id
@@ -847,6 +855,7 @@ impl Driver {
                     expires_at,
                     failed_attempts: attempts,
                     last_error: self.last_error.clone(),
+                    deleted: self.end == Some(End::Closed { deleted: true }),
                 };
             }
             changed
@@ -910,7 +919,16 @@ fn read(frame: Frame, ciphers: &[&crate::codec::Cipher]) -> Result<Notification,
         Err(error) => return Err((error.to_string(), raw.get().into())),
     };
     Notification::parse(json, Origin::Push, frame.received_at)
-        .map_err(|malformed| (malformed.reason.to_string(), malformed.raw.get().into()))
+        .map_err(|malformed| (malformed.to_string(), malformed.raw().get().into()))
+}
+
+/// What cannot be read has no uuid; its text tells repetitions.
+fn key_of(raw: &str) -> DedupKey {
+    let mut key = [0; 16];
+    for (to, from) in key.iter_mut().zip(Sha256::digest(raw)) {
+        *to = from;
+    }
+    DedupKey::from_bytes(key)
 }
 
 #[cfg(test)]

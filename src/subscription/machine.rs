@@ -81,6 +81,8 @@ pub(super) enum Input {
     Update,
     /// The clock jumped, by this much: check everything now.
     Slept { by: Duration },
+    /// What the lease gives is of no use: end with an error.
+    Abort,
     /// End. `delete` the subscription unless somebody is to take it over.
     Close { delete: bool, within: Duration },
 }
@@ -329,6 +331,7 @@ impl Machine {
             Input::LinkFailed { link, disposition } => self.link_failed(now, link, disposition),
             Input::Update => self.update(),
             Input::Slept { by } => self.slept(now, by),
+            Input::Abort => self.fail(now, End::Fatal),
             Input::Close { delete, within } => self.close(now, End::Closed { deleted: false }, delete, within),
         }
     }

@@ -1,2 +1,262 @@
-//! The subscription: its lifecycle and its stream.
+//! A subscription: created, renewed, reconnected and deleted for you, and read as
+//! a stream.
+
+mod builder;
+mod delivery;
+mod driver;
+mod handle;
+mod keys;
+mod lease;
 mod machine;
+mod ops;
+mod queue;
+mod refusal;
+pub(crate) mod registry;
+mod resume;
+mod status;
+
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use futures_core::Stream;
+use futures_core::stream::FusedStream;
+use tokio::sync::{mpsc, watch};
+
+pub use builder::{OnDrop, SubscriptionBuilder};
+pub use delivery::{Certainty, Delivery, Gap, GapCause, Recreated, Resumed, Undecodable};
+pub use handle::{ShutdownHandle, SubscriptionHandle};
+pub use resume::ResumeToken;
+pub use status::{Phase, Status, StatusWatch};
+
+use crate::clock::wall_now;
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::{DedupKey, Notification};
+use crate::ids::SubscriptionId;
+use crate::transport::Cursor;
+use driver::{Handed, Place, Shutdown};
+
+/// So many keys of events that share a batch are kept for the resume token. A
+/// batch of the service holds at most a few hundred events.
+const KEYS_KEPT: usize = 4096;
+
+/// A subscription, and the stream of what it delivers.
+///
+/// A task of its own keeps it: it renews before expiry, reconnects, and recreates
+/// the subscription when it is lost, whether or not anybody reads. The stream
+/// yields [`Delivery`]s; an `Err` is always the last item, and means that nothing
+/// more can come. Everything passing is retried inside and seen in
+/// [`status`](Self::status) and as [`Delivery::Gap`].
+///
+/// Reading is cancel safe: a dropped `next()` loses nothing.
+///
+/// A slow reader stops nothing: what comes waits in a queue bounded by bytes
+/// ([`SubscriptionBuilder::queue_bytes`]), and what does not fit becomes a
+/// [`Delivery::Gap`].
+///
+/// Dropping it deletes the subscription at the service, in the background and
+/// within a bound ([`OnDrop`]); [`close`](Self::close) waits for that.
+#[must_use = "dropping a subscription deletes it"]
+pub struct Subscription {
+    items: mpsc::Receiver<Handed>,
+    shutdown: watch::Sender<Option<Shutdown>>,
+    handle: SubscriptionHandle,
+    place: watch::Receiver<Option<Place>>,
+    read: ReadSoFar,
+    ended: Ended,
+}
+
+/// What the reader has been handed.
+#[derive(Default)]
+struct ReadSoFar {
+    cursor: Option<Cursor>,
+    /// Of events handed out since the cursor.
+    keys: Vec<DedupKey>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    No,
+    /// The stream has told its end.
+    Yes,
+}
+
+impl Subscription {
+    /// The subscription's id at the service; changes when it is recreated.
+    #[must_use]
+    pub fn id(&self) -> Option<SubscriptionId> {
+        self.handle.id()
+    }
+
+    /// Follows what the subscription is doing.
+    #[must_use]
+    pub fn status(&self) -> StatusWatch {
+        self.handle.status()
+    }
+
+    /// For changing filters and the like while the stream is being read.
+    #[must_use]
+    pub fn handle(&self) -> SubscriptionHandle {
+        self.handle.clone()
+    }
+
+    /// For ending the subscription from elsewhere, such as a signal handler.
+    #[must_use]
+    pub fn shutdown_handle(&self) -> ShutdownHandle {
+        ShutdownHandle::new(self.shutdown.clone(), self.status())
+    }
+
+    /// Where to go on after a restart: covers what the stream has yielded, and
+    /// nothing that still waits. `None` until the service has answered once.
+    #[must_use]
+    pub fn resume_token(&self) -> Option<ResumeToken> {
+        let place = self.place.borrow().clone()?;
+        let (cursor, keys) = (self.read.cursor.clone(), self.read.keys.clone());
+        Some(ResumeToken::new(place.id, place.fingerprint, cursor, wall_now(), keys))
+    }
+
+    /// Only the events, without the other deliveries.
+    ///
+    /// Gaps and undecodable payloads are then seen in logs (`tracing`, level
+    /// `warn`) only: for apps that can live with a missed event.
+    pub fn notifications(self) -> Notifications {
+        Notifications(self)
+    }
+
+    /// Deletes the subscription, waits for that, and hands out what had come and
+    /// was not read.
+    ///
+    /// Takes at most the bound of [`SubscriptionBuilder::close_within`]. Dropping
+    /// the future leaves the deletion to the background.
+    ///
+    /// # Errors
+    /// The error that ended the subscription, if one had.
+    pub async fn close(mut self) -> Result<Closed> {
+        let _ = self.shutdown.send_replace(Some(Shutdown::Drain));
+        let mut unread = Vec::new();
+        while let Some(item) = std::future::poll_fn(|cx| Pin::new(&mut self).poll_next(cx)).await {
+            unread.push(item?);
+        }
+        Ok(Closed { deleted: self.shutdown_handle().finished().await, unread })
+    }
+
+    fn take_in(&mut self, handed: Handed) -> Option<Result<Delivery>> {
+        match handed {
+            Handed::Delivery { delivery, key } => {
+                if let Some(key) = key.filter(|_| self.read.keys.len() < KEYS_KEPT) {
+                    self.read.keys.push(key);
+                }
+                Some(Ok(delivery))
+            }
+            Handed::Cursor(cursor) => {
+                self.read = ReadSoFar { cursor: Some(cursor), keys: Vec::new() };
+                None
+            }
+            Handed::End(error) => {
+                self.ended = Ended::Yes;
+                Some(Err(error))
+            }
+        }
+    }
+
+    /// The task ended without a word: by a panic of its own, or with its runtime.
+    fn ended_quietly(&mut self) -> Option<Result<Delivery>> {
+        self.ended = Ended::Yes;
+        let closed = self.handle.status().current().phase == Phase::Closed;
+        (!closed).then(|| {
+            Err(Error::new(
+                ErrorKind::Internal,
+                "the subscription's task ended: its runtime was shut down, or it panicked",
+            ))
+        })
+    }
+}
+
+impl Stream for Subscription {
+    type Item = Result<Delivery>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        while this.ended == Ended::No {
+            let item = match std::task::ready!(this.items.poll_recv(cx)) {
+                Some(handed) => this.take_in(handed),
+                None => return Poll::Ready(this.ended_quietly()),
+            };
+            if item.is_some() {
+                return Poll::Ready(item);
+            }
+        }
+        Poll::Ready(None)
+    }
+}
+
+impl FusedStream for Subscription {
+    fn is_terminated(&self) -> bool {
+        self.ended == Ended::Yes
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        // A message to the task, which is already running: no runtime is needed
+        // here. If it is over, nobody listens.
+        let _ = self.shutdown.send_replace(Some(Shutdown::Dropped));
+    }
+}
+
+impl fmt::Debug for Subscription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subscription").field("status", &self.handle.status().current()).finish_non_exhaustive()
+    }
+}
+
+/// How a subscription ended that was closed.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Closed {
+    /// Whether the service confirmed that the subscription is gone. If not, it
+    /// ends by itself when its lease does.
+    pub deleted: bool,
+    /// What had come and was not read.
+    pub unread: Vec<Delivery>,
+}
+
+/// The events of a [`Subscription`], without the other deliveries. See
+/// [`Subscription::notifications`].
+#[derive(Debug)]
+#[must_use = "dropping it deletes the subscription"]
+pub struct Notifications(Subscription);
+
+impl Notifications {
+    /// The subscription with all its deliveries.
+    pub fn into_inner(self) -> Subscription {
+        self.0
+    }
+
+    /// The subscription.
+    pub fn subscription(&self) -> &Subscription {
+        &self.0
+    }
+}
+
+impl Stream for Notifications {
+    type Item = Result<Notification>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            match std::task::ready!(Pin::new(&mut self.0).poll_next(cx)) {
+                Some(Ok(Delivery::Notification(notification))) => return Poll::Ready(Some(Ok(*notification))),
+                Some(Ok(Delivery::Gap(gap))) => {
+                    tracing::warn!(cause = gap.cause.as_str(), "events are missing, or may be")
+                }
+                Some(Ok(Delivery::FiltersDisabled(filters))) => {
+                    tracing::warn!(count = filters.len(), "the service will not serve some filters");
+                }
+                // Logged when it came.
+                Some(Ok(Delivery::Undecodable(_) | Delivery::Resumed(_))) => {}
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => return Poll::Ready(None),
+            }
+        }
+    }
+}

@@ -26,14 +26,34 @@ const DISCARD_WITHIN: Duration = Duration::from_secs(30);
 /// What an operation came to.
 pub(super) enum Done {
     /// Create, adopt, renew or update.
-    Lease { op: Op, asked: Asked, result: Result<SubscriptionInfo> },
+    Lease {
+        op: Op,
+        asked: Asked,
+        result: Result<SubscriptionInfo>,
+    },
     /// The search for what an unclear creation left.
-    Orphan { op: Op, asked: Asked, result: Result<Option<SubscriptionInfo>> },
-    Pruned { op: Op, deleted: Vec<SubscriptionId> },
-    Deleted { op: Op, result: Result<()> },
-    Opened { link: LinkId, result: Result<Box<dyn Link>> },
+    Orphan {
+        op: Op,
+        asked: Asked,
+        result: Result<Option<SubscriptionInfo>>,
+    },
+    Pruned {
+        op: Op,
+        deleted: Vec<SubscriptionId>,
+    },
+    Deleted {
+        op: Op,
+        result: Result<()>,
+    },
+    Opened {
+        link: LinkId,
+        result: Result<Box<dyn Link>>,
+    },
     /// A courtesy delete ended; `false` if the subscription may still be there.
-    Discarded { id: SubscriptionId, gone: bool },
+    Discarded {
+        id: SubscriptionId,
+        gone: bool,
+    },
     /// A link said good-bye.
     Parted,
 }
@@ -154,9 +174,23 @@ pub(super) fn discard(control: Arc<dyn ControlPlane>, id: SubscriptionId) -> Pen
     })
 }
 
-pub(super) fn open(transport: Arc<dyn Transport>, link: LinkId, target: Target) -> Pending {
+pub(super) fn open(
+    control: Arc<dyn ControlPlane>,
+    transport: Arc<dyn Transport>,
+    link: LinkId,
+    mut target: Target,
+) -> Pending {
     Box::pin(async move {
-        let result = timeout(OPEN_WITHIN, transport.open(target)).await.unwrap_or_else(|_| {
+        let opened = timeout(OPEN_WITHIN, async {
+            // RingCentral's clients name themselves by the owner of the token. Not
+            // knowing it is no reason not to listen.
+            target.user_id = control.owner_id().await.unwrap_or_else(|error| {
+                tracing::debug!(%error, "the owner of the token is not known");
+                None
+            });
+            transport.open(target).await
+        });
+        let result = opened.await.unwrap_or_else(|_| {
             Err(Error::new(ErrorKind::Timeout, "the transport could not be opened within half a minute"))
         });
         Done::Opened { link, result }

@@ -112,8 +112,11 @@ impl Queue {
                 Slot::Item(Item::Marker(delivery)) => Some((at, delivery)),
                 _ => None,
             });
-        let (Some((newer_at, Delivery::Gap(newer))), Some((end_at, Delivery::Resumed(_))), Some((_, Delivery::Gap(older)))) =
-            (markers.next(), markers.next(), markers.next())
+        let (
+            Some((newer_at, Delivery::Gap(newer))),
+            Some((end_at, Delivery::Resumed(_))),
+            Some((_, Delivery::Gap(older))),
+        ) = (markers.next(), markers.next(), markers.next())
         else {
             return false;
         };
@@ -204,7 +207,8 @@ mod tests {
     }
 
     fn resumed(recreated: Option<(&str, &str)>) -> Delivery {
-        let recreated = recreated.map(|(old, new)| Recreated { old: SubscriptionId::new(old), new: SubscriptionId::new(new) });
+        let recreated =
+            recreated.map(|(old, new)| Recreated { old: SubscriptionId::new(old), new: SubscriptionId::new(new) });
         Delivery::Resumed(Resumed { complete: false, at: at(9), recreated })
     }
 

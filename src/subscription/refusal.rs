@@ -10,7 +10,8 @@ use crate::transport::TransportKind;
 /// answers is unverified, so every plausible form counts: `SUB-528`, a 403 for a
 /// missing app permission, a 400 about `deliveryMode`.
 pub(super) fn explain(error: Error, transport: TransportKind) -> Error {
-    let about_mode = error.status() == Some(400) && error.parameter().is_some_and(|name| name.starts_with("deliveryMode"));
+    let about_mode =
+        error.status() == Some(400) && error.parameter().is_some_and(|name| name.starts_with("deliveryMode"));
     let kind = match error.kind() {
         ErrorKind::TransportRefused => ErrorKind::TransportRefused,
         ErrorKind::Permission => ErrorKind::Permission,
@@ -70,7 +71,8 @@ mod tests {
 
     #[test]
     fn other_errors_pass() {
-        let error = Error::new(ErrorKind::Rejected, "bad filter").with_status(400).with_parameter(Some("eventFilters".into()));
+        let error =
+            Error::new(ErrorKind::Rejected, "bad filter").with_status(400).with_parameter(Some("eventFilters".into()));
         assert_eq!(explain(error, TransportKind::PubNub).to_string(), "bad filter (HTTP 400), parameter eventFilters");
     }
 }

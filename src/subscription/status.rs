@@ -23,6 +23,9 @@ pub struct Status {
     pub expires_at: Option<SystemTime>,
     /// How many tries failed in a row; 0 when all is well.
     pub failed_attempts: u32,
+    /// Whether the service confirmed that the subscription is gone; only once the
+    /// phase is [`Phase::Closed`].
+    pub deleted: bool,
     /// The latest error, kept until the phase is [`Phase::Live`] again.
     pub last_error: Option<Arc<Error>>,
 }

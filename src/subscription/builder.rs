@@ -1,0 +1,279 @@
+//! Setting up a subscription.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::driver::{Driver, Ports, Setup, Shutdown};
+use super::handle::SubscriptionHandle;
+use super::machine::Settings;
+use super::registry::Registry;
+use super::resume::ResumeToken;
+use super::status::{Phase, Status, StatusWatch};
+use super::{Ended, ReadSoFar, Subscription};
+use crate::clock::Clock;
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::EventFilter;
+use crate::ids::SubscriptionId;
+use crate::policy::{BackoffPolicy, RenewalPolicy};
+use crate::rest::ControlPlane;
+use crate::transport::Transport;
+
+/// Commands are answered at once; more than a few never wait.
+const COMMANDS: usize = 8;
+
+/// What happens at the service when a [`Subscription`] is dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OnDrop {
+    /// It is deleted, in the background, within 5 s. The default: subscriptions
+    /// that are left behind count against the limit of the user and app.
+    Delete,
+    /// It is left to live until its lease ends: for planned restarts with a
+    /// [`ResumeToken`].
+    Keep,
+}
+
+/// Sets up a [`Subscription`]. Made by
+/// [`Client::subscribe`](crate::rest::Client::subscribe).
+#[must_use = "nothing happens until `start`"]
+#[derive(Debug)]
+pub struct SubscriptionBuilder {
+    control: Arc<dyn ControlPlane>,
+    registry: Arc<Registry>,
+    filters: Vec<EventFilter>,
+    transport: Option<Arc<dyn Transport>>,
+    expires_in: Option<Duration>,
+    settings: Settings,
+    buffer: NonZeroUsize,
+    queue_bytes: usize,
+    dedup_window: (usize, Duration),
+    adopt: Option<SubscriptionId>,
+    resume: Option<ResumeToken>,
+    leftovers: Vec<SubscriptionId>,
+    on_drop: OnDrop,
+    close_within: Duration,
+    clock: Clock,
+}
+
+impl SubscriptionBuilder {
+    /// Sets up a subscription over a control plane of your own.
+    pub fn new(control: impl ControlPlane, filters: impl IntoIterator<Item = EventFilter>) -> Self {
+        Self::with_registry(Arc::new(control), Arc::default(), filters)
+    }
+
+    pub(crate) fn with_registry(
+        control: Arc<dyn ControlPlane>,
+        registry: Arc<Registry>,
+        filters: impl IntoIterator<Item = EventFilter>,
+    ) -> Self {
+        Self {
+            control,
+            registry,
+            filters: filters.into_iter().collect(),
+            transport: None,
+            expires_in: None,
+            settings: Settings::default(),
+            buffer: NonZeroUsize::new(256).unwrap_or(NonZeroUsize::MIN),
+            queue_bytes: 8 << 20,
+            dedup_window: (8192, Duration::from_secs(30 * 60)),
+            adopt: None,
+            resume: None,
+            leftovers: Vec::new(),
+            on_drop: OnDrop::Delete,
+            close_within: Duration::from_secs(10),
+            clock: Clock::default(),
+        }
+    }
+
+    /// The transport that events come by. Must be set.
+    pub fn transport(mut self, transport: impl Transport) -> Self {
+        self.transport = Some(Arc::new(transport));
+        self
+    }
+
+    /// A transport that several subscriptions share, and with it its connections.
+    pub fn shared_transport(mut self, transport: Arc<dyn Transport>) -> Self {
+        self.transport = Some(transport);
+        self
+    }
+
+    /// The lifetime to ask for (`expiresIn`), in whole seconds. Default: the
+    /// service's own, which for PubNub is also the most it grants (15 min). What
+    /// is granted counts, whatever was asked.
+    pub fn expires_in(mut self, lifetime: Duration) -> Self {
+        self.expires_in = Some(lifetime);
+        self
+    }
+
+    /// When to renew. Default: [`RenewalPolicy::default`].
+    pub fn renewal(mut self, policy: RenewalPolicy) -> Self {
+        self.settings.renewal = policy;
+        self
+    }
+
+    /// How long to wait between tries. Default: [`BackoffPolicy::default`].
+    pub fn backoff(mut self, policy: BackoffPolicy) -> Self {
+        self.settings.backoff = policy;
+        self
+    }
+
+    /// How many deliveries may wait decoded, ready to be read. Default 256: small,
+    /// since what comes waits undecoded before that.
+    pub fn buffer(mut self, deliveries: NonZeroUsize) -> Self {
+        self.buffer = deliveries;
+        self
+    }
+
+    /// How many bytes of payloads may wait undecoded. Default 8 MiB: some minutes
+    /// of the most the service delivers. What does not fit becomes a
+    /// [`Delivery::Gap`](super::Delivery::Gap).
+    pub fn queue_bytes(mut self, bytes: usize) -> Self {
+        self.queue_bytes = bytes;
+        self
+    }
+
+    /// How many events, and for how long, are remembered to recognise
+    /// repetitions. Default 8192 and 30 min: PubNub keeps some hundred messages
+    /// for at most 20 min, so nothing older can come again.
+    pub fn dedup_window(mut self, events: NonZeroUsize, keep: Duration) -> Self {
+        self.dedup_window = (events.get(), keep);
+        self
+    }
+
+    /// How long [`start`](Self::start) may take, repeats included. Default 60 s.
+    pub fn start_within(mut self, bound: Duration) -> Self {
+        self.settings.start_within = bound;
+        self
+    }
+
+    /// How long [`Subscription::close`] may take to delete the subscription.
+    /// Default 10 s.
+    pub fn close_within(mut self, bound: Duration) -> Self {
+        self.close_within = bound;
+        self
+    }
+
+    /// What happens at the service when the subscription is dropped. Default
+    /// [`OnDrop::Delete`].
+    pub fn on_drop(mut self, what: OnDrop) -> Self {
+        self.on_drop = what;
+        self
+    }
+
+    /// Takes over a subscription that exists, such as one that a crash left,
+    /// instead of creating one. If it is gone, another is created, and a
+    /// [`Delivery::Gap`](super::Delivery::Gap) says so. If its filters differ, they
+    /// are replaced.
+    pub fn adopt(mut self, id: SubscriptionId) -> Self {
+        self.adopt = Some(id);
+        self
+    }
+
+    /// Goes on where another process stopped. As [`adopt`](Self::adopt), and
+    /// events since then are delivered as far as the service still has them;
+    /// where it may not, a [`Delivery::Gap`](super::Delivery::Gap) says so.
+    pub fn resume(mut self, from: ResumeToken) -> Self {
+        self.resume = Some(from);
+        self
+    }
+
+    /// Subscriptions that an earlier run of this app made and left: they are
+    /// deleted if the service says that there are too many (`SUB-505`). Those that
+    /// this client made itself and could not delete always are; no others ever.
+    pub fn leftovers(mut self, ids: impl IntoIterator<Item = SubscriptionId>) -> Self {
+        self.leftovers.extend(ids);
+        self
+    }
+
+    /// Creates the subscription and starts reading.
+    ///
+    /// Returns when the service has created it. From that moment on nothing is
+    /// lost quietly: the transport reads from before the creation, whenever it
+    /// comes up ([`Phase::Live`]).
+    ///
+    /// Dropping the future leaves nothing behind: what was created meanwhile is
+    /// deleted in the background.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] for settings that cannot work;
+    /// [`ErrorKind::TransportRefused`] or [`ErrorKind::Permission`] when the
+    /// service refuses, which names the way out; [`ErrorKind::Timeout`] when
+    /// passing trouble lasts longer than [`start_within`](Self::start_within).
+    pub async fn start(self) -> Result<Subscription> {
+        let buffer = self.buffer.get();
+        let setup = self.check()?;
+        let transport = setup.transport.kind();
+        let (out, items) = mpsc::channel(buffer);
+        let (commands_in, commands) = mpsc::channel(COMMANDS);
+        let (shutdown, shutdown_out) = watch::channel(None::<Shutdown>);
+        let (status_in, status) = watch::channel(Status {
+            phase: Phase::Starting,
+            subscription_id: None,
+            transport,
+            expires_at: None,
+            failed_attempts: 0,
+            last_error: None,
+            deleted: false,
+        });
+        let (place_in, place) = watch::channel(None);
+        let (started_in, started) = oneshot::channel();
+        let ports =
+            Ports { out, commands, shutdown: shutdown_out, status: status_in, place: place_in, started: started_in };
+        tokio::spawn(Driver::new(setup).run(ports));
+        // Made before the wait, so that dropping the wait drops it, which ends the task.
+        let subscription = Subscription {
+            items,
+            shutdown,
+            handle: SubscriptionHandle::new(commands_in, StatusWatch::new(status)),
+            place,
+            read: ReadSoFar::default(),
+            ended: Ended::No,
+        };
+        started.await.unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "the subscription's task ended")))?;
+        Ok(subscription)
+    }
+
+    fn check(self) -> Result<Setup> {
+        let transport = self.transport.ok_or_else(|| Error::config("a subscription needs a transport"))?;
+        if self.filters.is_empty() {
+            return Err(Error::config("a subscription needs at least one event filter"));
+        }
+        if self.expires_in.is_some_and(|lifetime| lifetime.as_secs() == 0) {
+            return Err(Error::config("expires_in must be at least one second"));
+        }
+        if self.queue_bytes == 0 {
+            return Err(Error::config("queue_bytes must not be zero"));
+        }
+        if self.adopt.is_some() && self.resume.is_some() {
+            return Err(Error::config("a resume token names the subscription to adopt: give one of both"));
+        }
+        self.settings.renewal.check()?;
+        Ok(Setup {
+            control: self.control,
+            transport,
+            registry: self.registry,
+            filters: self.filters.iter().map(ToString::to_string).collect(),
+            expires_in: self.expires_in.map(|lifetime| lifetime.as_secs()),
+            settings: self.settings,
+            queue_bytes: self.queue_bytes,
+            dedup_window: self.dedup_window,
+            adopt: self.adopt,
+            resume: self.resume,
+            leftovers: self.leftovers,
+            delete_on_drop: self.on_drop == OnDrop::Delete,
+            close_within: self.close_within,
+            drop_within: Duration::from_secs(5),
+            clock: self.clock,
+            seed: fastrand::u64(..),
+        })
+    }
+
+    #[cfg(test)]
+    pub(super) fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+}
