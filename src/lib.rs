@@ -2,6 +2,7 @@
 
 mod clock;
 mod error;
+pub mod event;
 mod ids;
 pub mod rest;
 mod secret;
@@ -9,6 +10,7 @@ mod timestamp;
 pub mod transport;
 
 pub use error::{Disposition, Error, ErrorKind, Result};
+pub use event::{Event, EventFilter, EventKind, Notification, Origin};
 pub use ids::{AccountId, ExtensionId, SubscriptionId};
 pub use secret::Secret;
 pub use timestamp::Timestamp;
