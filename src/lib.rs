@@ -14,6 +14,7 @@ mod timestamp;
 pub mod transport;
 
 pub use error::{Disposition, Error, ErrorKind, Result};
+pub use event::{Event, EventFilter, EventKind, Notification, Origin};
 pub use ids::{AccountId, ExtensionId, SubscriptionId};
 pub use secret::Secret;
 pub use subscription::{

@@ -1,0 +1,543 @@
+//! Reading JSON field by field, so that one odd field never costs the rest.
+//!
+//! Bodies are read from their raw text, not through `serde`'s derived code:
+//! that fails a whole struct for one wrong type, for a key that comes twice, or
+//! for half of a surrogate pair in some text, and the service's real payloads
+//! differ from its own schemas in all of these.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::de::{MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
+
+use crate::timestamp::Timestamp;
+
+/// A value that is either read or not there; reading never fails.
+pub(crate) trait Lenient: Sized {
+    fn read(raw: &RawValue) -> Option<Self>;
+}
+
+/// An object that takes over what it understands of another.
+pub(crate) trait Body: Default {
+    /// Reads the fields of `raw` over its own. A field that `raw` lacks, or holds
+    /// in a form that cannot be read, stays as it was. `false` if `raw` is no object.
+    fn absorb(&mut self, raw: &RawValue) -> bool;
+}
+
+/// A field of a body.
+pub(crate) trait Slot {
+    fn fill(&mut self, raw: &RawValue);
+    fn is_present(&self) -> bool;
+}
+
+impl<T: Lenient> Slot for Option<T> {
+    fn fill(&mut self, raw: &RawValue) {
+        if let Some(value) = T::read(raw) {
+            *self = Some(value);
+        }
+    }
+
+    fn is_present(&self) -> bool {
+        self.is_some()
+    }
+}
+
+/// A list, or one element where the service left the brackets out. Elements that
+/// cannot be read are skipped.
+impl<T: Lenient> Slot for Vec<T> {
+    fn fill(&mut self, raw: &RawValue) {
+        let mut read = Self::new();
+        if elements(raw, &mut |element| read.extend(T::read(element))) {
+            *self = read;
+        } else if let Some(one) = T::read(raw) {
+            *self = vec![one];
+        }
+    }
+
+    fn is_present(&self) -> bool {
+        !self.is_empty()
+    }
+}
+
+impl<T: Lenient> Slot for BTreeMap<String, Vec<T>> {
+    fn fill(&mut self, raw: &RawValue) {
+        let mut read = Self::new();
+        let is_object = object(raw, &mut |key, value| {
+            let mut list = Vec::new();
+            list.fill(value);
+            if list.is_present() {
+                read.insert(key.to_owned(), list);
+            }
+        });
+        if is_object {
+            *self = read;
+        }
+    }
+
+    fn is_present(&self) -> bool {
+        !self.is_empty()
+    }
+}
+
+/// Text, or a number by its exact digits.
+impl Lenient for String {
+    fn read(raw: &RawValue) -> Option<Self> {
+        match raw.get().as_bytes().first()? {
+            b'"' => serde_json::from_str::<Text<'_>>(raw.get()).ok().map(|text| text.0.into_owned()),
+            b'-' | b'0'..=b'9' => Some(raw.get().to_owned()),
+            _ => None,
+        }
+    }
+}
+
+/// A boolean, or its text.
+impl Lenient for bool {
+    fn read(raw: &RawValue) -> Option<Self> {
+        match raw.get() {
+            "true" => Some(true),
+            "false" => Some(false),
+            _ => {
+                let text = String::read(raw)?;
+                let text = text.trim();
+                if text.eq_ignore_ascii_case("true") {
+                    Some(true)
+                } else {
+                    text.eq_ignore_ascii_case("false").then_some(false)
+                }
+            }
+        }
+    }
+}
+
+impl Lenient for i64 {
+    fn read(raw: &RawValue) -> Option<Self> {
+        let text = String::read(raw)?;
+        let text = text.trim();
+        text.parse().ok().or_else(|| whole(text))
+    }
+}
+
+impl Lenient for u64 {
+    fn read(raw: &RawValue) -> Option<Self> {
+        let text = String::read(raw)?;
+        let text = text.trim();
+        text.parse().ok().or_else(|| Self::try_from(whole(text)?).ok())
+    }
+}
+
+/// A number that has a fraction or an exponent but is whole, such as `5.0`.
+#[allow(clippy::cast_possible_truncation, reason = "checked to be whole and within 53 bits")]
+fn whole(text: &str) -> Option<i64> {
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    let number = text.parse::<f64>().ok().filter(|n| n.fract() == 0.0 && n.abs() <= EXACT)?;
+    Some(number as i64)
+}
+
+impl Lenient for f64 {
+    fn read(raw: &RawValue) -> Option<Self> {
+        // Not serde_json's parser: that may be off by one in the last place, so
+        // that a number would change each time it is stored and read.
+        String::read(raw)?.trim().parse().ok().filter(|number: &Self| number.is_finite())
+    }
+}
+
+impl Lenient for Timestamp {
+    fn read(raw: &RawValue) -> Option<Self> {
+        String::read(raw).map(Self::new)
+    }
+}
+
+/// A piece of JSON whose form is not documented, kept as it came.
+#[derive(Clone)]
+pub struct RawJson(Box<RawValue>);
+
+impl RawJson {
+    /// The JSON, byte for byte.
+    #[must_use]
+    pub fn get(&self) -> &RawValue {
+        &self.0
+    }
+
+    /// Reads it as a type of yours.
+    ///
+    /// # Errors
+    /// When the JSON does not fit `T`.
+    pub fn parse<T: serde::de::DeserializeOwned>(&self) -> serde_json::Result<T> {
+        serde_json::from_str(self.0.get())
+    }
+}
+
+impl From<Box<RawValue>> for RawJson {
+    fn from(raw: Box<RawValue>) -> Self {
+        Self(raw)
+    }
+}
+
+/// Equal when the texts are.
+impl PartialEq for RawJson {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.get() == other.0.get()
+    }
+}
+
+impl fmt::Debug for RawJson {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RawJson({} bytes)", self.0.get().len())
+    }
+}
+
+impl Serialize for RawJson {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+impl Lenient for RawJson {
+    fn read(raw: &RawValue) -> Option<Self> {
+        (raw.get() != "null").then(|| Self(raw.to_owned()))
+    }
+}
+
+/// Calls `visit` with every key and value of an object, in their order, keys that
+/// come twice included. `false` if `raw` is no object.
+pub(crate) fn object<'a>(raw: &'a RawValue, visit: &mut dyn FnMut(&str, &'a RawValue)) -> bool {
+    struct Fields<'f, 'a>(&'f mut dyn FnMut(&str, &'a RawValue));
+
+    impl<'a> Visitor<'a> for Fields<'_, 'a> {
+        type Value = ();
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<(), A::Error> {
+            while let Some((key, value)) = map.next_entry::<Text<'a>, &'a RawValue>()? {
+                (self.0)(&key.0, value);
+            }
+            Ok(())
+        }
+    }
+
+    raw.get().starts_with('{') && serde_json::Deserializer::from_str(raw.get()).deserialize_map(Fields(visit)).is_ok()
+}
+
+/// Calls `visit` with every element of a list. `false` if `raw` is no list.
+fn elements<'a>(raw: &'a RawValue, visit: &mut dyn FnMut(&'a RawValue)) -> bool {
+    struct Elements<'f, 'a>(&'f mut dyn FnMut(&'a RawValue));
+
+    impl<'a> Visitor<'a> for Elements<'_, 'a> {
+        type Value = ();
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list")
+        }
+
+        fn visit_seq<A: SeqAccess<'a>>(self, mut seq: A) -> Result<(), A::Error> {
+            while let Some(element) = seq.next_element::<&'a RawValue>()? {
+                (self.0)(element);
+            }
+            Ok(())
+        }
+    }
+
+    raw.get().starts_with('[') && serde_json::Deserializer::from_str(raw.get()).deserialize_seq(Elements(visit)).is_ok()
+}
+
+/// A JSON string. Halves of surrogate pairs, which JSON can escape and no Rust
+/// text can hold, become U+FFFD.
+struct Text<'a>(Cow<'a, str>);
+
+impl<'de> Deserialize<'de> for Text<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Bytes;
+
+        impl<'de> Visitor<'de> for Bytes {
+            type Value = Text<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+
+            fn visit_borrowed_bytes<E>(self, bytes: &'de [u8]) -> Result<Self::Value, E> {
+                Ok(Text(String::from_utf8_lossy(bytes)))
+            }
+
+            fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Self::Value, E> {
+                Ok(Text(String::from_utf8_lossy(bytes).into_owned().into()))
+            }
+        }
+
+        deserializer.deserialize_bytes(Bytes)
+    }
+}
+
+/// Makes the struct of a body or of a part of one: every field optional, read one
+/// by one, written only where present.
+macro_rules! body {
+    ($(
+        $(#[$doc:meta])*
+        pub struct $name:ident {
+            $(
+                $(#[$field_doc:meta])*
+                pub $field:ident: $ty:ty = $key:literal $(| $alias:literal)*,
+            )*
+        }
+    )+) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Debug, Default, PartialEq)]
+        #[non_exhaustive]
+        pub struct $name {
+            $(
+                $(#[$field_doc])*
+                #[doc = concat!("\n\nOn the wire `", $key, "`", $(" or `", $alias, "`",)* ".")]
+                pub $field: $ty,
+            )*
+        }
+
+        impl $crate::event::lenient::Body for $name {
+            fn absorb(&mut self, raw: &::serde_json::value::RawValue) -> bool {
+                $crate::event::lenient::object(raw, &mut |key, value| match key {
+                    $($key $(| $alias)* => $crate::event::lenient::Slot::fill(&mut self.$field, value),)*
+                    _ => {}
+                })
+            }
+        }
+
+        impl $crate::event::lenient::Lenient for $name {
+            fn read(raw: &::serde_json::value::RawValue) -> Option<Self> {
+                let mut body = Self::default();
+                $crate::event::lenient::Body::absorb(&mut body, raw).then_some(body)
+            }
+        }
+
+        $crate::event::lenient::write_present!($name { $($field = $key),* });
+        $crate::event::lenient::deserialize_leniently!($name, "an object");
+    )+};
+}
+pub(crate) use body;
+
+/// `Serialize` as an object of the fields that are present.
+macro_rules! write_present {
+    ($name:ident { $($field:ident = $key:literal),* }) => {
+        impl ::serde::Serialize for $name {
+            fn serialize<S: ::serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                use ::serde::ser::SerializeMap as _;
+                let mut map = serializer.serialize_map(None)?;
+                $(
+                    if $crate::event::lenient::Slot::is_present(&self.$field) {
+                        map.serialize_entry($key, &self.$field)?;
+                    }
+                )*
+                map.end()
+            }
+        }
+    };
+}
+pub(crate) use write_present;
+
+/// `Deserialize` by way of `Lenient`; works with `serde_json` only.
+macro_rules! deserialize_leniently {
+    ($name:ident, $expected:literal) => {
+        impl<'de> ::serde::Deserialize<'de> for $name {
+            fn deserialize<D: ::serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let raw = <Box<::serde_json::value::RawValue> as ::serde::Deserialize>::deserialize(deserializer)?;
+                $crate::event::lenient::Lenient::read(&raw)
+                    .ok_or_else(|| ::serde::de::Error::custom(concat!("expected ", $expected)))
+            }
+        }
+    };
+}
+pub(crate) use deserialize_leniently;
+
+/// Makes an enum of known texts that keeps any other text.
+macro_rules! open_enum {
+    ($(
+        $(#[$doc:meta])*
+        pub enum $name:ident {
+            $($(#[$variant_doc:meta])* $variant:ident = $text:literal $(| $alias:literal)*,)+
+        }
+    )+) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum $name {
+            $(
+                #[doc = concat!("`", $text, "`", $(", also written `", $alias, "`",)* ".")]
+                $(#[$variant_doc])*
+                $variant,
+            )+
+            /// A text this crate does not know, kept as it came.
+            Other(String),
+        }
+
+        impl $name {
+            /// The service's text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                match self {
+                    $(Self::$variant => $text,)+
+                    Self::Other(text) => text,
+                }
+            }
+        }
+
+        impl From<String> for $name {
+            fn from(text: String) -> Self {
+                match text.as_str() {
+                    $($text $(| $alias)* => Self::$variant,)+
+                    _ => Self::Other(text),
+                }
+            }
+        }
+
+        impl From<&str> for $name {
+            fn from(text: &str) -> Self {
+                Self::from(text.to_owned())
+            }
+        }
+
+        impl ::std::fmt::Display for $name {
+            fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+
+        impl $crate::event::lenient::Lenient for $name {
+            fn read(raw: &::serde_json::value::RawValue) -> Option<Self> {
+                String::read(raw).map(Self::from)
+            }
+        }
+
+        impl ::serde::Serialize for $name {
+            fn serialize<S: ::serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.as_str())
+            }
+        }
+
+        $crate::event::lenient::deserialize_leniently!($name, "a text");
+    )+};
+}
+pub(crate) use open_enum;
+
+#[cfg(test)]
+#[allow(unreachable_pub, reason = "the macros make public types, here of a private module")]
+mod tests {
+    use super::*;
+
+    fn read<T: Lenient>(json: &str) -> Option<T> {
+        T::read(serde_json::from_str(json).unwrap())
+    }
+
+    #[test]
+    fn scalars_are_read_in_every_form_and_never_fail() {
+        for (json, want) in [
+            (r#""a""#, Some("a")),
+            (r#""\u0061""#, Some("a")),
+            (r#""x\ud800y""#, Some("x\u{fffd}\u{fffd}\u{fffd}y")),
+            ("99999999999999999999", Some("99999999999999999999")),
+            ("-1.50", Some("-1.50")),
+            ("true", None),
+            ("null", None),
+            ("{}", None),
+            ("[\"a\"]", None),
+        ] {
+            assert_eq!(read::<String>(json).as_deref(), want, "{json}");
+        }
+        for (json, want) in [
+            ("true", Some(true)),
+            ("\"False\"", Some(false)),
+            ("\" true \"", Some(true)),
+            ("1", None),
+            ("\"yes\"", None),
+            ("null", None),
+        ] {
+            assert_eq!(read::<bool>(json), want, "{json}");
+        }
+        for (json, want) in [
+            ("5", Some(5)),
+            ("\"5\"", Some(5)),
+            ("5.0", Some(5)),
+            ("5e2", Some(500)),
+            ("-3", Some(-3)),
+            ("9223372036854775807", Some(i64::MAX)),
+            ("9223372036854775808", None),
+            ("5.5", None),
+            ("1e99", None),
+            ("\"\"", None),
+            ("\"x\"", None),
+            ("\"NaN\"", None),
+        ] {
+            assert_eq!(read::<i64>(json), want, "{json}");
+        }
+        assert_eq!(read::<u64>("18446744073709551615"), Some(u64::MAX));
+        assert_eq!(read::<u64>("-1"), None);
+        assert_eq!(read::<f64>("0.007"), Some(0.007));
+        assert_eq!(read::<f64>("\"14.68\""), Some(14.68));
+        for json in ["1e999", "\"inf\"", "\"NaN\"", "true"] {
+            assert_eq!(read::<f64>(json), None, "{json}");
+        }
+        assert_eq!(read::<Timestamp>("7").map(|at| at.to_string()).as_deref(), Some("7"));
+    }
+
+    body! {
+        /// A body.
+        pub struct Probe {
+            /// A name.
+            pub name: Option<String> = "name" | "_name",
+            /// Numbers.
+            pub list: Vec<i64> = "list",
+            /// Itself.
+            pub part: Vec<Probe> = "part",
+        }
+    }
+
+    #[test]
+    fn a_wrong_field_costs_only_itself() {
+        let probe: Probe =
+            serde_json::from_str(r#"{"name":{"a":1},"list":[1,null,"2",[],3.0],"part":{"_name":"x"},"more":1}"#)
+                .unwrap();
+        assert_eq!(probe.name, None);
+        assert_eq!(probe.list, [1, 2, 3]);
+        assert_eq!(probe.part[0].name.as_deref(), Some("x"));
+        let twice: Probe = serde_json::from_str(r#"{"name":"a","name":"b","_name":null,"list":1}"#).unwrap();
+        assert_eq!((twice.name.as_deref(), &twice.list[..]), (Some("b"), &[1][..]));
+        let odd_key: Probe = serde_json::from_str(r#"{"\ud800":1,"\u006eame":"a"}"#).unwrap();
+        assert_eq!(odd_key.name.as_deref(), Some("a"));
+        for no_object in ["null", "[]", "1", "\"{}\""] {
+            assert!(serde_json::from_str::<Probe>(no_object).is_err(), "{no_object}");
+        }
+    }
+
+    #[test]
+    fn only_what_is_present_is_written() {
+        let probe: Probe = serde_json::from_str(r#"{"_name":7,"list":[],"part":[{}]}"#).unwrap();
+        assert_eq!(serde_json::to_string(&probe).unwrap(), r#"{"name":"7","part":[{}]}"#);
+    }
+
+    #[test]
+    fn depth_does_not_matter() {
+        let deep = format!(r#"{{"part":{}1{},"name":"a"}}"#, "[".repeat(100_000), "]".repeat(100_000));
+        let probe: Probe = serde_json::from_str(&deep).unwrap();
+        assert_eq!(probe.name.as_deref(), Some("a"));
+    }
+
+    open_enum! {
+        /// A color.
+        pub enum Color {
+            Red = "Red" | "red",
+            Green = "Green",
+        }
+    }
+
+    #[test]
+    fn enums_keep_the_text_they_do_not_know() {
+        assert_eq!(read::<Color>(r#""Green""#), Some(Color::Green));
+        assert_eq!(read::<Color>(r#""red""#), Some(Color::Red));
+        assert_eq!(read::<Color>("7"), Some(Color::Other("7".into())));
+        assert_eq!(read::<Color>("null"), None);
+        assert_eq!(serde_json::to_string(&Color::from("Mauve")).unwrap(), r#""Mauve""#);
+    }
+}

@@ -1,0 +1,355 @@
+//! Events: what to subscribe to, and what comes.
+//!
+//! [`EventFilter`] says what to subscribe to, with one constructor per documented
+//! filter. [`Notification`] is one event that came; its [`Event`] is typed by the
+//! filter that fired, and its text stays reachable byte for byte. The table of all
+//! filters, their bodies, the permission each needs, and what makes up for missed
+//! events is at [`EventKind`]; [`EventFilter::catalog`] has it as data.
+//!
+//! # What is read, and what is not
+//!
+//! The service's payloads differ from its own schemas: ids are text or numbers,
+//! lists may be single objects, fields come and go. So nothing is mandatory and
+//! nothing fails: a field that is absent, `null`, or of a type that makes no sense
+//! for it is `None` (or missing from its list), an unknown text of an enum is kept
+//! in `Other`, and an event that is not known at all is [`Event::Unknown`]. Whether
+//! something was passed over shows in [`Notification::raw_body`], which is the
+//! body as the service wrote it.
+//!
+//! Bodies can be stored and read again with `serde_json`: only what is present is
+//! written, ids and numbers in one canonical form. For the exact bytes store
+//! [`Notification::raw`].
+
+mod catalog;
+mod filter;
+mod id;
+mod lenient;
+mod message;
+mod notification;
+mod presence;
+mod push;
+mod query;
+mod reminder;
+mod table;
+mod team;
+mod telephony;
+mod unknown;
+mod uri;
+
+use std::fmt;
+
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
+
+use catalog::Route;
+use filter::{Scope, render};
+use lenient::Body;
+use table::{constructors, events, flat, gap, permission, scope};
+use uri::Parts;
+
+pub use catalog::{CatalogRow, FilterScope, GapClosure};
+pub use filter::{AccountScope, EventFilter, ExtensionScope, same_filters};
+pub use id::{
+    AttachmentId, BatchId, CallQueueId, ChatId, ConversationId, DeviceId, MessageId, PartyId, PersonId, PhoneNumberId,
+    PostId, RecordingId, SessionId, SiteId, TelephonySessionId,
+};
+pub use lenient::RawJson;
+pub use message::*;
+pub use notification::{DedupKey, Malformed, MalformedReason, Notification, Origin, Resource, Sequence};
+pub use presence::*;
+pub use push::*;
+pub use query::{
+    A2pMessageQuery, AccountPresenceQuery, BatchQuery, MessageStoreQuery, OptOutQuery, PresenceQuery, Seconds,
+    SmsV2MessageQuery, TelephonyQuery, WebinarQuery,
+};
+pub use reminder::*;
+pub use team::*;
+pub use telephony::*;
+pub use unknown::{Undocumented, UnknownEvent};
+
+events! {
+    /// Something changed in a message store: a hint, not the message.
+    MessageStore(MessageStore) {
+        permission: "ReadMessages",
+        gap: Complete "message-sync, incremental",
+        extension message_store() / message_store_with(MessageStoreQuery)
+            = "/restapi/v1.0/account/{accountId}/extension/{extensionId}/message-store";
+    }
+
+    /// A text message came in, in full.
+    InstantMessage(Message) {
+        permission: "ReadMessages or SMS",
+        gap: Complete "message-sync, incremental",
+        extension instant_message()
+            = "/restapi/v1.0/account/{accountId}/extension/{extensionId}/message-store/instant?type=SMS";
+    }
+
+    /// A fax came in, in full.
+    FaxMessage(Message) {
+        permission: "ReadMessages",
+        gap: Complete "message-sync, incremental",
+        extension fax() = "/restapi/v1.0/account/{accountId}/extension/{extensionId}/fax?direction=Inbound";
+    }
+
+    /// A voicemail was left, in full.
+    VoicemailMessage(Message) {
+        permission: "ReadMessages",
+        gap: Complete "message-sync, incremental",
+        extension voicemail() = "/restapi/v1.0/account/{accountId}/extension/{extensionId}/voicemail";
+    }
+
+    /// A mobile push about an inbound message.
+    InboundMessagePush(InboundMessagePush) flat {
+        permission: none,
+        gap: Partial "message-sync finds the message",
+        extension inbound_message_push()
+            = "/restapi/v1.0/account/{accountId}/extension/{extensionId}/inbound-messages?badge=true";
+    }
+
+    /// Presence of an extension, or of those it monitors, changed.
+    ExtensionPresence(Presence) {
+        permission: "ReadPresence",
+        gap: StateOnly "the extension's presence",
+        extension presence() = "/restapi/v1.0/account/{accountId}/extension/{extensionId}/presence";
+        extension line_presence()
+            = "/restapi/v1.0/account/{accountId}/extension/{extensionId}/presence/line/presence";
+        extension favorite_presence()
+            = "/restapi/v1.0/account/{accountId}/extension/{extensionId}/favorite/presence";
+    }
+
+    /// The same with the active calls; takes the place of the simple one.
+    DetailedExtensionPresence(Presence) {
+        permission: "ReadPresence",
+        gap: StateOnly "the extension's presence",
+        extension detailed_presence() / detailed_presence_with(PresenceQuery)
+            = "/restapi/v1.0/account/{accountId}/extension/{extensionId}/presence?detailedTelephonyState=true";
+        extension detailed_line_presence() / detailed_line_presence_with(PresenceQuery)
+            = "/restapi/v1.0/account/{accountId}/extension/{extensionId}/presence/line/presence?detailedTelephonyState=true";
+        extension detailed_favorite_presence() / detailed_favorite_presence_with(PresenceQuery)
+            = "/restapi/v1.0/account/{accountId}/extension/{extensionId}/favorite/presence?detailedTelephonyState=true";
+    }
+
+    /// The same with SIP data of the active calls; takes the place of both others.
+    DetailedExtensionPresenceWithSip(Presence) {
+        permission: "ReadPresence",
+        gap: StateOnly "the extension's presence",
+        extension sip_presence() / sip_presence_with(PresenceQuery)
+            = "/restapi/v1.0/account/{accountId}/extension/{extensionId}/presence?detailedTelephonyState=true&sipData=true";
+        extension sip_line_presence() / sip_line_presence_with(PresenceQuery)
+            = "/restapi/v1.0/account/{accountId}/extension/{extensionId}/presence/line/presence?detailedTelephonyState=true&sipData=true";
+        extension sip_favorite_presence() / sip_favorite_presence_with(PresenceQuery)
+            = "/restapi/v1.0/account/{accountId}/extension/{extensionId}/favorite/presence?detailedTelephonyState=true&sipData=true";
+    }
+
+    /// Presence of an extension of the account changed. Such events may also come
+    /// under the extension's URI, as [`ExtensionPresence`](Self::ExtensionPresence).
+    AccountPresence(Presence) {
+        permission: "ReadPresence (the guide says ReadAccounts: unverified)",
+        gap: StateOnly "the account's presence, page by page",
+        account account_presence() / account_presence_with(AccountPresenceQuery)
+            = "/restapi/v1.0/account/{accountId}/presence";
+    }
+
+    /// Which of the monitored lines changed.
+    ExtensionPresenceLine(PresenceLine) {
+        permission: "ReadPresence",
+        gap: StateOnly "presence of the monitored lines (unverified)",
+        extension presence_line() = "/restapi/v1.0/account/{accountId}/extension/{extensionId}/presence/line";
+    }
+
+    /// Do-not-disturb of an extension changed.
+    ExtensionDnd(ExtensionDnd) {
+        permission: "ReadAccounts",
+        gap: StateOnly "the extension's presence",
+        extension dnd() = "/restapi/v1.0/account/{accountId}/extension/{extensionId}/presence/dnd";
+    }
+
+    /// A call changed. Such events may also come under the extension's URI, as
+    /// [`ExtensionTelephonySessions`](Self::ExtensionTelephonySessions).
+    AccountTelephonySessions(TelephonySession) {
+        permission: "CallControl",
+        gap: Partial "live sessions by id, active-calls, then call-log-sync: the outcome, not the steps",
+        account account_telephony_sessions() / account_telephony_sessions_with(TelephonyQuery)
+            = "/restapi/v1.0/account/{accountId}/telephony/sessions";
+    }
+
+    /// A call of an extension changed.
+    ExtensionTelephonySessions(TelephonySession) {
+        permission: "CallControl",
+        gap: Partial "live sessions by id, active-calls, then call-log-sync: the outcome, not the steps",
+        extension telephony_sessions() / telephony_sessions_with(TelephonyQuery)
+            = "/restapi/v1.0/account/{accountId}/extension/{extensionId}/telephony/sessions";
+    }
+
+    /// A call was missed.
+    MissedCall(CallPush) flat {
+        permission: "ReadCallLog (unverified)",
+        gap: Complete "call-log-sync with statusGroup=Missed, 30 s after the call",
+        extension missed_calls() = "/restapi/v1.0/account/{accountId}/extension/{extensionId}/missed-calls";
+    }
+
+    /// A call rings, or no longer does; for mobile apps.
+    IncomingCall(CallPush) flat {
+        permission: none,
+        gap: Nothing "active-calls and presence tell about calls that go on",
+        extension incoming_call_pickup()
+            = "/restapi/v1.0/account/{accountId}/extension/{extensionId}/incoming-call-pickup";
+        extension start_ring() = "/restapi/v1.0/account/{accountId}/extension/{extensionId}/start-ring";
+        extension stop_ring() = "/restapi/v1.0/account/{accountId}/extension/{extensionId}/stop-ring";
+        extension call_answered_elsewhere()
+            = "/restapi/v1.0/account/{accountId}/extension/{extensionId}/telephony?action=call-answered-elsewhere";
+    }
+
+    /// A post was added, changed or removed in a chat of this user.
+    TeamMessagingPost(Post) {
+        permission: "TeamMessaging",
+        gap: Partial "recent chats and their posts: added and changed ones; removed ones by their absence",
+        service team_posts() = "/team-messaging/v1/posts";
+        service glip_posts() = "/restapi/v1.0/glip/posts";
+        extension extension_glip_posts() = "/restapi/v1.0/account/{accountId}/extension/{extensionId}/glip/posts";
+    }
+
+    /// A chat of this user changed, or this user joined or left it.
+    TeamMessagingChat(Chat) {
+        permission: "TeamMessaging",
+        gap: Partial "the list of chats, compared: who joined, left, was renamed",
+        service team_chats() = "/team-messaging/v1/chats";
+        service team_groups() = "/team-messaging/v1/groups";
+        service glip_groups() = "/restapi/v1.0/glip/groups";
+        extension extension_glip_groups() = "/restapi/v1.0/account/{accountId}/extension/{extensionId}/glip/groups";
+    }
+
+    /// This subscription is about to end. Cannot be the only filter of one.
+    ///
+    /// `threshold` is how long before the end it begins, at most half the lifetime;
+    /// `interval` how often it is repeated, at most half the threshold.
+    SubscriptionReminder(SubscriptionReminder) {
+        permission: none,
+        gap: StateOnly "the subscription",
+        service subscription_reminder(threshold: Seconds, interval: Seconds)
+            = "/restapi/v1.0/subscription/~?threshold={threshold}&interval={interval}";
+    }
+}
+
+impl EventFilter {
+    /// Every documented filter, in the order of the table at [`EventKind`].
+    pub fn catalog() -> impl Iterator<Item = &'static CatalogRow> + Clone {
+        CATALOG.iter()
+    }
+}
+
+impl fmt::Display for EventKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Serialize for EventKind {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl Event {
+    /// Reads a body that came with this event URI, such as one that was stored.
+    /// Never fails: what cannot be read is absent, or [`Event::Unknown`].
+    #[must_use]
+    pub fn from_body(event_uri: &str, body: &RawValue) -> Self {
+        Self::decode(route(event_uri), Payload { uri: event_uri, outer: None, nested: None, body: Some(body) })
+    }
+
+    /// The message, if this is one: text message, fax or voicemail.
+    #[must_use]
+    pub fn message(&self) -> Option<&Message> {
+        match self {
+            Self::InstantMessage(it) | Self::FaxMessage(it) | Self::VoicemailMessage(it) => Some(it),
+            _ => None,
+        }
+    }
+
+    /// Presence, if this is one, of any detail.
+    #[must_use]
+    pub fn presence(&self) -> Option<&Presence> {
+        match self {
+            Self::ExtensionPresence(it)
+            | Self::DetailedExtensionPresence(it)
+            | Self::DetailedExtensionPresenceWithSip(it)
+            | Self::AccountPresence(it) => Some(it),
+            _ => None,
+        }
+    }
+
+    /// The call, if this is about one, of an account or of an extension.
+    #[must_use]
+    pub fn telephony_session(&self) -> Option<&TelephonySession> {
+        match self {
+            Self::AccountTelephonySessions(it) | Self::ExtensionTelephonySessions(it) => Some(it),
+            _ => None,
+        }
+    }
+}
+
+/// Where the fields of an event are.
+#[derive(Clone, Copy)]
+struct Payload<'a> {
+    uri: &'a str,
+    outer: Option<&'a RawValue>,
+    nested: Option<&'a RawValue>,
+    body: Option<&'a RawValue>,
+}
+
+impl Payload<'_> {
+    /// `None` when there is a body that is no object. No body at all is an event
+    /// that says nothing but its kind.
+    fn read<B: Body>(self, kind: EventKind) -> Option<B> {
+        let mut read = B::default();
+        if kind.is_flat() {
+            for around in [self.outer, self.nested].into_iter().flatten() {
+                read.absorb(around);
+            }
+        }
+        match self.body.filter(|body| body.get() != "null") {
+            Some(body) => read.absorb(body).then_some(read),
+            None => Some(read),
+        }
+    }
+}
+
+/// The kind that a URI belongs to: the template with the most words of its path in
+/// it; of several with the same path the one with the largest query that agrees.
+fn route(uri: &str) -> EventKind {
+    let uri = Parts::of(uri);
+    let best = ROUTES.iter().filter_map(|route| Some((score(route.template, uri)?, route.kind)));
+    best.max_by_key(|(score, _)| *score).map_or(EventKind::Unknown, |(_, kind)| kind)
+}
+
+/// Words of the path, whether the query agrees, and its size; `None` if the path differs.
+fn score(template: &str, uri: Parts<'_>) -> Option<(usize, bool, usize)> {
+    let template = Parts::of(template);
+    let mut words = 0;
+    let mut segments = uri.segments();
+    for expected in template.segments() {
+        let segment = segments.next()?;
+        if is_placeholder(expected) {
+            if segment.is_empty() {
+                return None;
+            }
+        } else if expected == segment {
+            words += 1;
+        } else {
+            return None;
+        }
+    }
+    if segments.next().is_some() {
+        return None;
+    }
+    let agrees = template.pairs().all(|(key, want)| {
+        let mut found = uri.pairs().filter(|(name, _)| *name == key);
+        found.any(|(_, value)| is_placeholder(&want) || value.eq_ignore_ascii_case(&want))
+    });
+    Some((words, agrees, template.pairs().count()))
+}
+
+fn is_placeholder(segment: &str) -> bool {
+    segment == "~" || (segment.starts_with('{') && segment.ends_with('}'))
+}

@@ -1,0 +1,455 @@
+//! The envelope that every event comes in.
+
+use std::fmt::{self, Write as _};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
+
+use super::lenient::{Lenient, object};
+use super::uri::Parts;
+use super::{Event, EventKind, Payload, route};
+use crate::ids::{ExtensionId, SubscriptionId};
+use crate::timestamp::Timestamp;
+
+/// One event as the service sent it: who, what, when, and the body.
+///
+/// Made from the text of the whole notification, which stays reachable byte for
+/// byte ([`raw`](Self::raw), [`raw_body`](Self::raw_body)). That text is the truth:
+/// the typed [`event`](Self::event) is read field by field, and a field that is
+/// missing, unknown, or of a type it should not have is simply not in it. So are
+/// ids that came as numbers turned into text. Store and forward the raw text, and
+/// use [`body_as`](Self::body_as) for fields this crate does not know.
+///
+/// Cloning is cheap in the raw text, which is shared, and copies the typed event.
+#[derive(Clone)]
+pub struct Notification {
+    raw: Arc<RawValue>,
+    body: Option<Arc<RawValue>>,
+    /// `pn_apns`, where the notification was in there.
+    nested: Option<Arc<RawValue>>,
+    uuid: Option<String>,
+    event_uri: String,
+    timestamp: Option<Timestamp>,
+    subscription_id: Option<SubscriptionId>,
+    owner_id: Option<ExtensionId>,
+    kind: EventKind,
+    event: Event,
+    origin: Origin,
+    received_at: SystemTime,
+}
+
+/// How an event came to be known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Origin {
+    /// The service pushed it.
+    Push,
+    /// It was missed and found by a later query.
+    CatchUp,
+    /// It describes the state at the start, not a change.
+    Snapshot,
+}
+
+impl Origin {
+    /// `push`, `catch_up` or `snapshot`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Push => "push",
+            Self::CatchUp => "catch_up",
+            Self::Snapshot => "snapshot",
+        }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What makes two deliveries the same event: 128 bits of a SHA-256 over `uuid` and
+/// event URI, or over the whole text where there is no `uuid`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DedupKey([u8; 16]);
+
+impl DedupKey {
+    /// A key that was stored earlier.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    /// The key's bytes.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+
+    fn over(tag: u8, parts: &[&str]) -> Self {
+        let mut hash = Sha256::new();
+        hash.update([tag]);
+        for part in parts {
+            // The length first, so that no two lists of parts run into the same bytes.
+            hash.update((part.len() as u64).to_le_bytes());
+            hash.update(part.as_bytes());
+        }
+        let mut key = [0; 16];
+        for (to, from) in key.iter_mut().zip(hash.finalize()) {
+            *to = from;
+        }
+        Self(key)
+    }
+}
+
+/// 32 hexadecimal digits.
+impl fmt::Display for DedupKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for DedupKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "DedupKey({self})")
+    }
+}
+
+impl std::str::FromStr for DedupKey {
+    type Err = crate::Error;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut key = [0; 16];
+        let hex = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        for (at, byte) in key.iter_mut().enumerate() {
+            *byte = text
+                .get(2 * at..2 * at + 2)
+                .filter(|_| hex)
+                .and_then(|digits| u8::from_str_radix(digits, 16).ok())
+                .ok_or_else(|| crate::Error::config("a dedup key is 32 hexadecimal digits"))?;
+        }
+        Ok(Self(key))
+    }
+}
+
+impl serde::Serialize for DedupKey {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut text = String::with_capacity(32);
+        write!(text, "{self}").map_err(serde::ser::Error::custom)?;
+        serializer.serialize_str(&text)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for DedupKey {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// JSON that is no notification, given back as it came.
+pub struct Malformed {
+    raw: Box<RawValue>,
+    reason: MalformedReason,
+}
+
+/// Why JSON is no notification.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum MalformedReason {
+    /// It is no JSON object.
+    NotAnObject,
+    /// It has no `event`, or one that is no text or empty; nor has its `pn_apns`.
+    NoEvent,
+}
+
+impl MalformedReason {
+    /// The reason in words.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NotAnObject => "the notification is no JSON object",
+            Self::NoEvent => "the notification has no usable event field",
+        }
+    }
+}
+
+impl Malformed {
+    /// The text as it came.
+    #[must_use]
+    pub fn raw(&self) -> &RawValue {
+        &self.raw
+    }
+
+    /// The text as it came.
+    #[must_use]
+    pub fn into_raw(self) -> Box<RawValue> {
+        self.raw
+    }
+
+    /// What is wrong with it.
+    #[must_use]
+    pub fn reason(&self) -> MalformedReason {
+        self.reason
+    }
+}
+
+impl fmt::Debug for Malformed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Malformed({:?}, {} bytes)", self.reason, self.raw.get().len())
+    }
+}
+
+impl fmt::Display for Malformed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.reason.as_str())
+    }
+}
+
+impl std::error::Error for Malformed {}
+
+/// The fields of one envelope. Of a key that comes twice the last usable value
+/// counts; one of the wrong type counts as absent.
+#[derive(Default)]
+struct Envelope<'a> {
+    uuid: Option<String>,
+    event: Option<String>,
+    timestamp: Option<Timestamp>,
+    subscription_id: Option<SubscriptionId>,
+    owner_id: Option<ExtensionId>,
+    body: Option<&'a RawValue>,
+    nested: Option<&'a RawValue>,
+}
+
+impl<'a> Envelope<'a> {
+    fn of(raw: &'a RawValue) -> Option<Self> {
+        let mut it = Self::default();
+        object(raw, &mut |key, value| match key {
+            "uuid" => it.uuid = text(value).or(it.uuid.take()),
+            "event" if value.get().starts_with('"') => it.event = text(value).or(it.event.take()),
+            "timestamp" => it.timestamp = text(value).map(Timestamp::new).or(it.timestamp.take()),
+            "subscriptionId" => it.subscription_id = text(value).map(Into::into).or(it.subscription_id.take()),
+            "ownerId" => it.owner_id = text(value).map(Into::into).or(it.owner_id.take()),
+            "body" if value.get() != "null" || it.body.is_none() => it.body = Some(value),
+            "pn_apns" => it.nested = Some(value),
+            _ => {}
+        })
+        .then_some(it)
+    }
+
+    /// Fills what is absent from the envelope within.
+    fn or(self, inner: Self) -> Self {
+        Self {
+            uuid: self.uuid.or(inner.uuid),
+            event: self.event.or(inner.event),
+            timestamp: self.timestamp.or(inner.timestamp),
+            subscription_id: self.subscription_id.or(inner.subscription_id),
+            owner_id: self.owner_id.or(inner.owner_id),
+            body: self.body.filter(|body| body.get() != "null").or(inner.body).or(self.body),
+            nested: self.nested,
+        }
+    }
+}
+
+/// A text or a number; empty text says nothing and counts as absent.
+fn text(raw: &RawValue) -> Option<String> {
+    String::read(raw).filter(|text| !text.trim().is_empty())
+}
+
+impl Notification {
+    /// Reads the text of a whole notification.
+    ///
+    /// A notification within `pn_apns` is unwrapped when it has an `event` there.
+    ///
+    /// # Errors
+    /// Only when the text is no JSON object or has no usable `event`; any other
+    /// oddity leaves a getter empty. [`Malformed`] gives the text back.
+    pub fn parse(raw: Box<RawValue>, origin: Origin, received_at: SystemTime) -> Result<Self, Malformed> {
+        let Some(mut envelope) = Envelope::of(&raw) else {
+            return Err(Malformed { raw, reason: MalformedReason::NotAnObject });
+        };
+        let nested = envelope.nested.filter(|nested| match Envelope::of(nested) {
+            Some(inner) if inner.event.is_some() => {
+                envelope = std::mem::take(&mut envelope).or(inner);
+                true
+            }
+            _ => false,
+        });
+        let Some(event_uri) = envelope.event else {
+            return Err(Malformed { raw, reason: MalformedReason::NoEvent });
+        };
+        let kind = route(&event_uri);
+        let payload = Payload { uri: &event_uri, outer: Some(&raw), nested, body: envelope.body };
+        let event = Event::decode(kind, payload);
+        Ok(Self {
+            body: envelope.body.map(|body| Arc::from(body.to_owned())),
+            nested: nested.map(|nested| Arc::from(nested.to_owned())),
+            uuid: envelope.uuid,
+            event_uri,
+            timestamp: envelope.timestamp,
+            subscription_id: envelope.subscription_id,
+            owner_id: envelope.owner_id,
+            kind,
+            event,
+            origin,
+            received_at,
+            raw: Arc::from(raw),
+        })
+    }
+
+    /// The service's id of this event; opaque text, whatever it was on the wire.
+    #[must_use]
+    pub fn uuid(&self) -> Option<&str> {
+        self.uuid.as_deref()
+    }
+
+    /// The filter that fired (`event`). Ids and `~` may differ from what was
+    /// subscribed; see [`EventFilter::matches_uri`](super::EventFilter::matches_uri).
+    #[must_use]
+    pub fn event_uri(&self) -> &str {
+        &self.event_uri
+    }
+
+    /// When the service sent this, which may be long after it happened.
+    #[must_use]
+    pub fn timestamp(&self) -> Option<&Timestamp> {
+        self.timestamp.as_ref()
+    }
+
+    /// The subscription it belongs to; the service leaves it out at times.
+    #[must_use]
+    pub fn subscription_id(&self) -> Option<&SubscriptionId> {
+        self.subscription_id.as_ref()
+    }
+
+    /// The extension that owns the subscription; the service leaves it out at times.
+    #[must_use]
+    pub fn owner_id(&self) -> Option<&ExtensionId> {
+        self.owner_id.as_ref()
+    }
+
+    /// What happened.
+    #[must_use]
+    pub fn event(&self) -> &Event {
+        &self.event
+    }
+
+    /// What happened, without the rest.
+    #[must_use]
+    pub fn into_event(self) -> Event {
+        self.event
+    }
+
+    /// Which event this is, by its URI. The [`event`](Self::event) is of that kind,
+    /// except when its body is no JSON object: then it is [`Event::Unknown`].
+    #[must_use]
+    pub fn kind(&self) -> EventKind {
+        self.kind
+    }
+
+    /// How it came to be known.
+    #[must_use]
+    pub fn origin(&self) -> Origin {
+        self.origin
+    }
+
+    /// When it reached this process, by the wall clock.
+    #[must_use]
+    pub fn received_at(&self) -> SystemTime {
+        self.received_at
+    }
+
+    /// The whole notification, byte for byte.
+    #[must_use]
+    pub fn raw(&self) -> &RawValue {
+        &self.raw
+    }
+
+    /// The body, byte for byte; `None` when there is none, as with the flat kinds
+    /// ([`Event::MissedCall`] and the like), whose fields are in [`raw`](Self::raw).
+    #[must_use]
+    pub fn raw_body(&self) -> Option<&RawValue> {
+        self.body.as_deref()
+    }
+
+    /// Reads the body as a type of yours; without a body, the notification itself
+    /// (the one in `pn_apns`, if it was there).
+    ///
+    /// # Errors
+    /// When the JSON does not fit `T`.
+    pub fn body_as<T: DeserializeOwned>(&self) -> serde_json::Result<T> {
+        let source = self.body.as_deref().or(self.nested.as_deref()).unwrap_or(&self.raw);
+        serde_json::from_str(source.get())
+    }
+
+    /// What makes two deliveries the same event.
+    #[must_use]
+    pub fn dedup_key(&self) -> DedupKey {
+        match &self.uuid {
+            Some(uuid) => DedupKey::over(1, &[uuid, &self.event_uri]),
+            None => DedupKey::over(0, &[self.raw.get()]),
+        }
+    }
+
+    /// Where this stands among the events of the same resource, where the body says
+    /// so (presence and telephony sessions). They may arrive out of order.
+    #[must_use]
+    pub fn sequence(&self) -> Option<Sequence<'_>> {
+        let in_uri = || Parts::of(&self.event_uri).after("extension");
+        let (resource, number) = match &self.event {
+            Event::ExtensionPresence(it)
+            | Event::DetailedExtensionPresence(it)
+            | Event::DetailedExtensionPresenceWithSip(it)
+            | Event::AccountPresence(it) => {
+                let extension = it.extension_id.as_ref().map(ExtensionId::as_str).filter(|id| *id != "~");
+                (Resource::Presence(extension.or_else(in_uri)?), it.sequence?)
+            }
+            Event::ExtensionPresenceLine(it) => (Resource::PresenceLines(in_uri()?), it.sequence?),
+            Event::AccountTelephonySessions(it) | Event::ExtensionTelephonySessions(it) => {
+                (Resource::TelephonySession(it.telephony_session_id.as_ref()?.as_str()), it.sequence?)
+            }
+            _ => return None,
+        };
+        Some(Sequence { resource, number })
+    }
+}
+
+/// A position among the events of one resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Sequence<'a> {
+    /// What is counted; numbers of different resources have nothing to do with
+    /// each other.
+    pub resource: Resource<'a>,
+    /// The body's `sequence`: the higher, the later. Not without holes.
+    pub number: i64,
+}
+
+/// A resource whose events are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Resource<'a> {
+    /// Presence of this extension.
+    Presence(&'a str),
+    /// The lines that this extension monitors.
+    PresenceLines(&'a str),
+    /// This telephony session.
+    TelephonySession(&'a str),
+}
+
+/// Kind, ids and URI; never the body.
+impl fmt::Debug for Notification {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Notification")
+            .field("kind", &self.kind)
+            .field("uuid", &self.uuid)
+            .field("event_uri", &self.event_uri)
+            .field("timestamp", &self.timestamp)
+            .field("subscription_id", &self.subscription_id)
+            .field("owner_id", &self.owner_id)
+            .field("origin", &self.origin)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,272 @@
+//! Bodies of team messaging.
+
+use super::id::{AttachmentId, ChatId, PersonId, PostId};
+use super::lenient::{body, open_enum};
+use crate::timestamp::Timestamp;
+
+open_enum! {
+    /// What happened to a post.
+    pub enum PostEventType {
+        PostAdded = "PostAdded",
+        PostChanged = "PostChanged",
+        PostRemoved = "PostRemoved",
+    }
+
+    /// What a post is.
+    pub enum PostType {
+        TextMessage = "TextMessage",
+        PersonJoined = "PersonJoined",
+        PersonsAdded = "PersonsAdded",
+        /// Implied by `removedPersonIds`; not in a published sample.
+        PersonsRemoved = "PersonsRemoved",
+        Card = "Card",
+    }
+
+    /// What a mention points to.
+    pub enum MentionType {
+        Person = "Person",
+        Team = "Team",
+        File = "File",
+        Link = "Link",
+        Event = "Event",
+        Task = "Task",
+        Note = "Note",
+        Card = "Card",
+    }
+
+    /// What an attachment of a post is.
+    pub enum PostAttachmentType {
+        Card = "Card",
+        Event = "Event",
+        File = "File",
+        Note = "Note",
+        Task = "Task",
+        AdaptiveCard = "AdaptiveCard",
+    }
+
+    /// How wide a field of a card is.
+    pub enum CardFieldStyle {
+        Short = "Short",
+        Long = "Long",
+    }
+
+    /// What happened to a chat, or to this user in it.
+    pub enum ChatEventType {
+        /// This user joined; nobody else is told.
+        GroupJoined = "GroupJoined",
+        /// This user left; nobody else is told.
+        GroupLeft = "GroupLeft",
+        GroupRenamed = "GroupRenamed",
+        GroupChanged = "GroupChanged",
+    }
+
+    /// What a chat is. The API's other calls have names of their own for these,
+    /// which are here too.
+    pub enum ChatType {
+        PrivateChat = "PrivateChat",
+        Group = "Group",
+        Team = "Team",
+        PersonalChat = "PersonalChat",
+        Everyone = "Everyone",
+        Direct = "Direct",
+        Personal = "Personal",
+    }
+
+    /// Whether a chat is in use.
+    pub enum ChatStatus {
+        Active = "Active",
+        Archived = "Archived",
+    }
+}
+
+body! {
+    /// A post was added, changed or removed. A removed one is often just `id` and
+    /// `event_type`.
+    pub struct Post {
+        /// Its id.
+        pub id: Option<PostId> = "id",
+        /// The chat it is in.
+        pub group_id: Option<ChatId> = "groupId",
+        /// What it is; changed posts may lack it.
+        pub post_type: Option<PostType> = "type",
+        /// Its text.
+        pub text: Option<String> = "text",
+        /// Who wrote it.
+        pub creator_id: Option<PersonId> = "creatorId",
+        /// Who was added to the chat.
+        pub added_person_ids: Vec<PersonId> = "addedPersonIds" | "addedPersonsIds",
+        /// Who was removed from the chat.
+        pub removed_person_ids: Vec<PersonId> = "removedPersonIds" | "removedPersonsIds",
+        /// When it was written.
+        pub creation_time: Option<Timestamp> = "creationTime",
+        /// When it changed last.
+        pub last_modified_time: Option<Timestamp> = "lastModifiedTime",
+        /// Files, notes, tasks, cards.
+        pub attachments: Vec<PostAttachment> = "attachments",
+        /// Who and what its text mentions.
+        pub mentions: Vec<Mention> = "mentions",
+        /// What an integration says it did.
+        pub activity: Option<String> = "activity",
+        /// Title, of an integration's post.
+        pub title: Option<String> = "title",
+        /// Picture, of an integration's post.
+        pub icon_uri: Option<String> = "iconUri",
+        /// Emoji in place of a picture.
+        pub icon_emoji: Option<String> = "iconEmoji",
+        /// What happened.
+        pub event_type: Option<PostEventType> = "eventType",
+        /// Whether it has answers in a thread; documented for the API's calls only.
+        pub is_parent: Option<bool> = "isParent",
+        /// The post it answers; documented for the API's calls only.
+        pub parent_post_id: Option<PostId> = "parentPostId",
+        /// The thread it is in; documented for the API's calls only.
+        pub thread_id: Option<PostId> = "threadId",
+    }
+
+    /// A mention in a post.
+    pub struct Mention {
+        /// Who or what.
+        pub id: Option<PersonId> = "id",
+        /// What it is.
+        pub mention_type: Option<MentionType> = "type",
+        /// Its name.
+        pub name: Option<String> = "name",
+    }
+
+    /// An attachment of a post. Cards that are made elsewhere hold more than this:
+    /// read them from the notification's raw body.
+    pub struct PostAttachment {
+        /// Its id.
+        pub id: Option<AttachmentId> = "id",
+        /// What it is.
+        pub attachment_type: Option<PostAttachmentType> = "type",
+        /// Where its content is.
+        pub content_uri: Option<String> = "contentUri",
+        /// Its name.
+        pub name: Option<String> = "name",
+        /// What to show where cards cannot be.
+        pub fallback: Option<String> = "fallback",
+        /// Text before a card.
+        pub intro: Option<String> = "intro",
+        /// Author of a card.
+        pub author: Option<CardAuthor> = "author",
+        /// Title.
+        pub title: Option<String> = "title",
+        /// Text.
+        pub text: Option<String> = "text",
+        /// Picture.
+        pub image_uri: Option<String> = "imageUri",
+        /// Small picture.
+        pub thumbnail_uri: Option<String> = "thumbnailUri",
+        /// Fields of a card.
+        pub fields: Vec<CardField> = "fields",
+        /// Last line of a card.
+        pub footnote: Option<CardFootnote> = "footnote",
+        /// Who made it.
+        pub creator_id: Option<PersonId> = "creatorId",
+        /// When an event begins.
+        pub start_time: Option<Timestamp> = "startTime",
+        /// When an event ends.
+        pub end_time: Option<Timestamp> = "endTime",
+        /// Whether an event takes whole days.
+        pub all_day: Option<bool> = "allDay",
+        /// How an event repeats.
+        pub recurrence: Option<Recurrence> = "recurrence",
+        /// Color.
+        pub color: Option<String> = "color",
+        /// Where an event is.
+        pub location: Option<String> = "location",
+        /// Description.
+        pub description: Option<String> = "description",
+    }
+
+    /// Author of a card.
+    pub struct CardAuthor {
+        /// Name.
+        pub name: Option<String> = "name",
+        /// Page.
+        pub uri: Option<String> = "uri",
+        /// Picture.
+        pub icon_uri: Option<String> = "iconUri",
+    }
+
+    /// A field of a card.
+    pub struct CardField {
+        /// Title.
+        pub title: Option<String> = "title",
+        /// Text.
+        pub value: Option<String> = "value",
+        /// Width.
+        pub style: Option<CardFieldStyle> = "style",
+    }
+
+    /// Last line of a card.
+    pub struct CardFootnote {
+        /// Text.
+        pub text: Option<String> = "text",
+        /// Picture.
+        pub icon_uri: Option<String> = "iconUri",
+        /// Time.
+        pub time: Option<Timestamp> = "time",
+    }
+
+    /// How an event repeats.
+    pub struct Recurrence {
+        /// How often.
+        pub schedule: Option<String> = "schedule",
+        /// What ends it.
+        pub ending_condition: Option<String> = "endingCondition",
+        /// After how many times it ends.
+        pub ending_after: Option<u64> = "endingAfter",
+        /// When it ends.
+        pub ending_on: Option<Timestamp> = "endingOn",
+    }
+
+    /// A chat changed, or this user joined or left it. After leaving it may be just
+    /// `id` and `event_type`.
+    pub struct Chat {
+        /// Its id.
+        pub id: Option<ChatId> = "id",
+        /// Its name.
+        pub name: Option<String> = "name",
+        /// Its description.
+        pub description: Option<String> = "description",
+        /// What it is.
+        pub chat_type: Option<ChatType> = "type",
+        /// Whether it is in use.
+        pub status: Option<ChatStatus> = "status",
+        /// Its members; an older form had objects with an id, which are read too.
+        pub members: Vec<PersonId> = "members",
+        /// Whether anybody of the company may join.
+        pub is_public: Option<bool> = "isPublic" | "public",
+        /// When it was made.
+        pub creation_time: Option<Timestamp> = "creationTime",
+        /// When it changed last.
+        pub last_modified_time: Option<Timestamp> = "lastModifiedTime",
+        /// What happened.
+        pub event_type: Option<ChatEventType> = "eventType",
+    }
+}
+
+impl Post {
+    /// Whether its text mentions this person.
+    #[must_use]
+    pub fn mentions(&self, person: &PersonId) -> bool {
+        self.mentions.iter().any(|mention| {
+            mention.id.as_ref() == Some(person)
+                && mention.mention_type.as_ref().is_none_or(|kind| *kind == MentionType::Person)
+        })
+    }
+
+    /// Whether this person wrote it; a bot's own posts come back to it.
+    #[must_use]
+    pub fn is_by(&self, person: &PersonId) -> bool {
+        self.creator_id.as_ref() == Some(person)
+    }
+
+    /// Whether it is new.
+    #[must_use]
+    pub fn is_added(&self) -> bool {
+        self.event_type == Some(PostEventType::PostAdded)
+    }
+}

@@ -1,0 +1,69 @@
+//! Events without a typed body.
+
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
+
+use super::lenient::{Body, RawJson};
+use super::{EventKind, route};
+
+/// An event that this crate has no type for, or whose body is no JSON object.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct UnknownEvent {
+    event_uri: String,
+    body: Option<RawJson>,
+}
+
+impl UnknownEvent {
+    pub(super) fn new(event_uri: &str, body: Option<&RawValue>) -> Self {
+        Self { event_uri: event_uri.to_owned(), body: body.map(|body| body.to_owned().into()) }
+    }
+
+    /// The filter that fired (`event`).
+    #[must_use]
+    pub fn event_uri(&self) -> &str {
+        &self.event_uri
+    }
+
+    /// Which event the URI names. Not [`EventKind::Unknown`] means that the body
+    /// was no JSON object.
+    #[must_use]
+    pub fn kind(&self) -> EventKind {
+        route(&self.event_uri)
+    }
+
+    /// The body as it came, if there was one.
+    #[must_use]
+    pub fn body(&self) -> Option<&RawJson> {
+        self.body.as_ref()
+    }
+}
+
+/// Writes the body, or `null` without one.
+impl Serialize for UnknownEvent {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.body.serialize(serializer)
+    }
+}
+
+/// The body of an event whose URI is documented and whose body is not.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Undocumented {
+    /// The body as it came, if there was one.
+    pub body: Option<RawJson>,
+}
+
+impl Body for Undocumented {
+    fn absorb(&mut self, raw: &RawValue) -> bool {
+        self.body = Some(raw.to_owned().into());
+        raw.get().starts_with('{')
+    }
+}
+
+/// Writes the body, or `null` without one.
+impl Serialize for Undocumented {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.body.serialize(serializer)
+    }
+}

@@ -1,0 +1,205 @@
+//! Event URIs, taken apart and compared.
+//!
+//! The service reports the same filter in several spellings: ids or `~`, query
+//! in any order, `+` escaped or not, with its own host before it or without.
+
+use std::borrow::Cow;
+
+/// An event URI without scheme and host.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Parts<'a> {
+    path: &'a str,
+    query: &'a str,
+}
+
+impl<'a> Parts<'a> {
+    pub(crate) fn of(uri: &'a str) -> Self {
+        let relative = without_host(uri);
+        let relative = relative.split_once('#').map_or(relative, |(before, _)| before);
+        let (path, query) = relative.split_once('?').unwrap_or((relative, ""));
+        Self { path, query }
+    }
+
+    pub(crate) fn segments(self) -> impl Iterator<Item = &'a str> + Clone {
+        let path = self.path.strip_prefix('/').unwrap_or(self.path);
+        path.strip_suffix('/').unwrap_or(path).split('/')
+    }
+
+    /// Keys and values, unescaped; a flag without a value counts as `true`.
+    pub(crate) fn pairs(self) -> impl Iterator<Item = (Cow<'a, str>, Cow<'a, str>)> + Clone {
+        self.query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, "true"));
+            (unescape(key), unescape(value))
+        })
+    }
+
+    /// The segment that follows `name`, such as the id after `extension`.
+    pub(crate) fn after(self, name: &str) -> Option<&'a str> {
+        self.segments().skip_while(|segment| *segment != name).nth(1).filter(|id| !id.is_empty())
+    }
+}
+
+fn without_host(uri: &str) -> &str {
+    let scheme = ["https://", "http://"]
+        .into_iter()
+        .find(|scheme| uri.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme)));
+    match scheme.and_then(|scheme| uri.get(scheme.len()..)) {
+        Some(rest) => rest.find(['/', '?']).and_then(|at| rest.get(at..)).unwrap_or(""),
+        None => uri,
+    }
+}
+
+fn unescape(text: &str) -> Cow<'_, str> {
+    if !text.contains('%') {
+        return Cow::Borrowed(text);
+    }
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&byte, tail)) = rest.split_first() {
+        match (byte, tail) {
+            (b'%', [high, low, after @ ..]) if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
+                bytes.push(nibble(*high) << 4 | nibble(*low));
+                rest = after;
+            }
+            _ => {
+                bytes.push(byte);
+                rest = tail;
+            }
+        }
+    }
+    Cow::Owned(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn nibble(digit: u8) -> u8 {
+    match digit {
+        b'0'..=b'9' => digit - b'0',
+        _ => (digit | 0x20) - b'a' + 10,
+    }
+}
+
+/// Escapes what would end a path segment or a query value. `+` stays: the service
+/// writes phone numbers in filters with a bare one.
+pub(crate) fn escape(text: &str, into: &mut String) {
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    for &byte in text.as_bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~+:,@*".contains(&byte) {
+            into.push(char::from(byte));
+        } else {
+            into.push('%');
+            into.push(char::from(HEX[usize::from(byte >> 4)]));
+            into.push(char::from(HEX[usize::from(byte & 15)]));
+        }
+    }
+}
+
+/// An event URI in a form that can be compared.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Normal<'a> {
+    segments: Vec<Segment<'a>>,
+    query: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Segment<'a> {
+    Text(Cow<'a, str>),
+    /// `~`, or a placeholder that the service left in: any account or extension.
+    Own,
+    Id(Cow<'a, str>),
+}
+
+impl Segment<'_> {
+    fn agrees(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Own, Self::Own | Self::Id(_)) | (Self::Id(_), Self::Own) => true,
+            _ => self == other,
+        }
+    }
+}
+
+impl<'a> Normal<'a> {
+    pub(crate) fn of(uri: &'a str) -> Self {
+        let parts = Parts::of(uri);
+        let mut owner = false;
+        let segments = parts
+            .segments()
+            .map(|segment| {
+                let text = unescape(segment);
+                let is_id = std::mem::replace(&mut owner, is_owner(segment));
+                match (is_id, text.as_ref()) {
+                    (true, "~") => Segment::Own,
+                    (true, id) if id.starts_with('{') && id.ends_with('}') => Segment::Own,
+                    (true, id) if !is_owner(id) => Segment::Id(text),
+                    _ => Segment::Text(text),
+                }
+            })
+            .collect();
+        let mut query: Vec<_> = parts.pairs().collect();
+        query.sort_unstable();
+        query.dedup();
+        Self { segments, query }
+    }
+
+    /// Whether both may mean the same thing: `~` agrees with any id, two ids only
+    /// when they are equal.
+    pub(crate) fn agrees(&self, other: &Self) -> bool {
+        self.query == other.query
+            && self.segments.len() == other.segments.len()
+            && self.segments.iter().zip(&other.segments).all(|(a, b)| a.agrees(b))
+    }
+
+    /// The same for the whole account, if this is about an extension.
+    pub(crate) fn widened(mut self) -> Option<Self> {
+        let at = self.segments.iter().position(|segment| *segment == Segment::Text("extension".into()))?;
+        let is_pair = matches!(self.segments.get(at + 1), Some(Segment::Own | Segment::Id(_)));
+        is_pair.then(|| {
+            self.segments.drain(at..=at + 1);
+            self
+        })
+    }
+}
+
+fn is_owner(segment: &str) -> bool {
+    matches!(segment, "account" | "accounts" | "extension" | "extensions")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_uri_is_taken_apart() {
+        for (uri, segments, pairs) in [
+            ("/a/b?x=1&y", "a b", "x=1 y=true"),
+            ("a/b/", "a b", ""),
+            ("https://host:8/a/b?x=%2B1&&z=", "a b", "x=+1 z="),
+            ("HTTP://host", "", ""),
+            ("https://host?x=1", "", "x=1"),
+            ("/a#b?c", "a", ""),
+            ("/a?x=%zz%4", "a", "x=%zz%4"),
+            ("", "", ""),
+        ] {
+            let parts = Parts::of(uri);
+            assert_eq!(parts.segments().collect::<Vec<_>>().join(" "), segments, "{uri}");
+            let got: Vec<_> = parts.pairs().map(|(key, value)| format!("{key}={value}")).collect();
+            assert_eq!(got.join(" "), pairs, "{uri}");
+        }
+        assert_eq!(Parts::of("/account/~/extension/7/presence").after("extension"), Some("7"));
+        assert_eq!(Parts::of("/account/~/extension").after("extension"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn escaping_is_undone_by_unescaping(text in "\\PC{0,20}") {
+            let mut escaped = String::new();
+            escape(&text, &mut escaped);
+            prop_assert!(escaped.bytes().all(|byte| byte.is_ascii_graphic()));
+            prop_assert_eq!(unescape(&escaped), text);
+        }
+
+        #[test]
+        fn any_text_agrees_with_itself(text in "\\PC{0,40}") {
+            prop_assert!(Normal::of(&text).agrees(&Normal::of(&text)));
+        }
+    }
+}
