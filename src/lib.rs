@@ -4,6 +4,8 @@ mod clock;
 mod error;
 mod ids;
 pub mod rest;
+#[cfg(feature = "sandbox")]
+pub mod sandbox;
 mod secret;
 mod timestamp;
 pub mod transport;
