@@ -8,6 +8,8 @@ pub mod event;
 mod ids;
 pub mod policy;
 pub mod rest;
+#[cfg(feature = "sandbox")]
+pub mod sandbox;
 mod secret;
 mod subscription;
 mod timestamp;

@@ -1,0 +1,123 @@
+//! Rate limits: a sliding window per group, and a penalty that a request renews.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::knobs::RateLimits;
+
+/// The service's usage plan groups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Group {
+    Light,
+    Medium,
+    Heavy,
+    Auth,
+}
+
+impl Group {
+    /// As in `X-Rate-Limit-Group`.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Light => "light",
+            Self::Medium => "medium",
+            Self::Heavy => "heavy",
+            Self::Auth => "auth",
+        }
+    }
+
+    fn limit(self, limits: &RateLimits) -> u32 {
+        match self {
+            Self::Light => limits.light,
+            Self::Medium => limits.medium,
+            Self::Heavy => limits.heavy,
+            Self::Auth => limits.auth,
+        }
+    }
+}
+
+/// What the headers tell about a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Spent {
+    pub(super) group: Group,
+    pub(super) limit: u32,
+    pub(super) remaining: u32,
+    pub(super) window: Duration,
+    /// How long to wait, when the request is refused.
+    pub(super) refused_for: Option<Duration>,
+}
+
+/// The budgets of one user and app.
+#[derive(Debug, Default)]
+pub(super) struct Budgets {
+    groups: HashMap<Group, Budget>,
+}
+
+#[derive(Debug, Default)]
+struct Budget {
+    spent: VecDeque<Instant>,
+    penalty_until: Option<Instant>,
+}
+
+impl Budgets {
+    /// Spends one request of `group`.
+    pub(super) fn spend(&mut self, group: Group, limits: &RateLimits, now: Instant) -> Spent {
+        let limit = group.limit(limits);
+        let budget = self.groups.entry(group).or_default();
+        while budget.spent.front().is_some_and(|at| now.duration_since(*at) >= limits.window) {
+            budget.spent.pop_front();
+        }
+        let used = u32::try_from(budget.spent.len()).unwrap_or(u32::MAX);
+        let punished = budget.penalty_until.is_some_and(|until| now < until);
+        let refused = limits.enforce && (punished || used >= limit);
+        let mut spent = Spent { group, limit, remaining: 0, window: limits.window, refused_for: None };
+        if refused {
+            budget.penalty_until = Some(now + limits.penalty);
+            spent.refused_for = Some(limits.penalty);
+            return spent;
+        }
+        budget.penalty_until = None;
+        if used >= limit {
+            budget.spent.pop_front();
+        }
+        budget.spent.push_back(now);
+        spent.remaining = limit.saturating_sub(used).saturating_sub(1);
+        spent
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_budget_slides_and_a_request_renews_the_penalty() {
+        let limits = RateLimits {
+            light: 2,
+            window: Duration::from_secs(10),
+            penalty: Duration::from_secs(5),
+            ..RateLimits::default()
+        };
+        let mut budgets = Budgets::default();
+        let start = Instant::now();
+        let mut at = |seconds| budgets.spend(Group::Light, &limits, start + Duration::from_secs(seconds));
+        assert_eq!(at(0).remaining, 1);
+        assert_eq!(at(1).remaining, 0);
+        assert_eq!(at(8).refused_for, Some(Duration::from_secs(5)));
+        assert!(at(12).refused_for.is_some(), "a request in the penalty is refused and renews it");
+        assert!(at(16).refused_for.is_some());
+        assert_eq!(at(21).refused_for, None);
+        assert_eq!(budgets.spend(Group::Heavy, &limits, start).remaining, 9, "groups are apart");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_enforcement_nothing_is_refused_and_memory_is_bounded() {
+        let limits = RateLimits { enforce: false, light: 3, ..RateLimits::default() };
+        let mut budgets = Budgets::default();
+        for _ in 0..100 {
+            assert_eq!(budgets.spend(Group::Light, &limits, Instant::now()).refused_for, None);
+        }
+        assert_eq!(budgets.groups[&Group::Light].spent.len(), 3);
+    }
+}

@@ -1,0 +1,462 @@
+//! What goes wrong on purpose.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::time::Duration;
+
+use http::Method;
+use serde::{Deserialize, Serialize};
+
+use super::http::{Call, Refused};
+use super::knobs::millis;
+use super::requests::{Operation, Recorded, Service};
+
+/// A scripted fault: what happens, how often, and when it begins.
+///
+/// Made by one of the functions below; happens once unless
+/// [`times`](Self::times) or [`until_cleared`](Self::until_cleared) says otherwise.
+///
+/// ```
+/// use ringcentral_events::sandbox::Fault;
+/// // The second and third request are refused for three seconds each.
+/// let fault = Fault::status(429).header("Retry-After", "3").after(1).times(2);
+/// ```
+#[derive(Clone, Debug, Deserialize)]
+pub struct Fault {
+    #[serde(flatten)]
+    action: Action,
+    #[serde(default = "once")]
+    times: Option<u32>,
+    #[serde(default)]
+    after: u32,
+    #[serde(default)]
+    after_effect: bool,
+}
+
+#[allow(clippy::unnecessary_wraps, reason = "serde's default needs the field's type")]
+fn once() -> Option<u32> {
+    Some(1)
+}
+
+/// What a fault does.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub(super) enum Action {
+    Status {
+        status: u16,
+        #[serde(default)]
+        headers: Vec<(String, String)>,
+        #[serde(default)]
+        body: Option<String>,
+    },
+    Code {
+        status: u16,
+        code: String,
+        #[serde(default)]
+        parameter: Option<String>,
+        #[serde(default)]
+        headers: Vec<(String, String)>,
+    },
+    CutJson,
+    Close,
+    ResetMidBody,
+    Hang,
+    BlackHole,
+    Drip {
+        #[serde(default = "one")]
+        chunk: usize,
+        #[serde(rename = "every_ms", with = "millis")]
+        every: Duration,
+    },
+    Delay {
+        #[serde(rename = "ms", with = "millis")]
+        by: Duration,
+    },
+}
+
+fn one() -> usize {
+    1
+}
+
+impl Fault {
+    fn new(action: Action) -> Self {
+        Self { action, times: once(), after: 0, after_effect: false }
+    }
+
+    /// Answers with `status` and no body; see [`body`](Self::body) and
+    /// [`header`](Self::header).
+    #[must_use]
+    pub fn status(status: u16) -> Self {
+        Self::new(Action::Status { status, headers: Vec::new(), body: None })
+    }
+
+    /// Answers with `status` and the API's error envelope around `code`, such as
+    /// `OAU-128`.
+    #[must_use]
+    pub fn code(status: u16, code: impl Into<String>) -> Self {
+        Self::new(Action::Code { status, code: code.into(), parameter: None, headers: Vec::new() })
+    }
+
+    /// Answers with `status` and a gateway's HTML page.
+    #[must_use]
+    pub fn html(status: u16) -> Self {
+        Self::status(status)
+            .header("Content-Type", "text/html")
+            .body("<!DOCTYPE html><html><body><h1>The gateway says no</h1></body></html>")
+    }
+
+    /// Answers 200 with the first half of the JSON it would have answered; the
+    /// HTTP message itself is complete.
+    #[must_use]
+    pub fn cut_json() -> Self {
+        Self::new(Action::CutJson)
+    }
+
+    /// Closes the connection before the first byte of an answer.
+    #[must_use]
+    pub fn close() -> Self {
+        Self::new(Action::Close)
+    }
+
+    /// Sends the headers and the first half of the body it would have sent, then
+    /// resets the connection (RST).
+    #[must_use]
+    pub fn reset_mid_body() -> Self {
+        Self::new(Action::ResetMidBody)
+    }
+
+    /// Never answers; the connection stays, and its end is noticed.
+    #[must_use]
+    pub fn hang() -> Self {
+        Self::new(Action::Hang)
+    }
+
+    /// Half-open: the request has its effect, and nothing more is ever sent or
+    /// read on its connection, not even the client's end of it.
+    #[must_use]
+    pub fn black_hole() -> Self {
+        Self::new(Action::BlackHole)
+    }
+
+    /// Sends the body in pieces of `chunk` bytes, one every `every`.
+    #[must_use]
+    pub fn drip(chunk: usize, every: Duration) -> Self {
+        Self::new(Action::Drip { chunk: chunk.max(1), every })
+    }
+
+    /// Handles the request only after `by`.
+    #[must_use]
+    pub fn delay(by: Duration) -> Self {
+        Self::new(Action::Delay { by })
+    }
+
+    /// Adds a header to the answer; nothing for faults that make none of their own.
+    #[must_use]
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        if let Action::Status { headers, .. } | Action::Code { headers, .. } = &mut self.action {
+            headers.push((name.into(), value.into()));
+        }
+        self
+    }
+
+    /// Sets the body of [`status`](Self::status); nothing for other faults.
+    #[must_use]
+    pub fn body(mut self, text: impl Into<String>) -> Self {
+        if let Action::Status { body, .. } = &mut self.action {
+            *body = Some(text.into());
+        }
+        self
+    }
+
+    /// Names the parameter in the envelope of [`code`](Self::code); nothing for
+    /// other faults.
+    #[must_use]
+    pub fn parameter(mut self, name: impl Into<String>) -> Self {
+        if let Action::Code { parameter, .. } = &mut self.action {
+            *parameter = Some(name.into());
+        }
+        self
+    }
+
+    /// How many requests it hits. Default 1.
+    #[must_use]
+    pub fn times(mut self, times: u32) -> Self {
+        self.times = Some(times);
+        self
+    }
+
+    /// Hits every request until it is cleared.
+    #[must_use]
+    pub fn until_cleared(mut self) -> Self {
+        self.times = None;
+        self
+    }
+
+    /// Lets this many matching requests pass first. Default 0.
+    #[must_use]
+    pub fn after(mut self, requests: u32) -> Self {
+        self.after = requests;
+        self
+    }
+
+    /// Lets the request have its effect first, then loses or replaces its answer:
+    /// a create that succeeds without the client knowing. A poll waits for its
+    /// messages, as it would have.
+    #[must_use]
+    pub fn after_effect(mut self) -> Self {
+        self.after_effect = true;
+        self
+    }
+}
+
+/// Which requests a fault hits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Target {
+    /// Every request to either server.
+    Any,
+    /// Every request to the API server.
+    Api,
+    /// Every request to the PubNub server.
+    PubNub,
+    /// Any operation under `/restapi/oauth`.
+    Oauth,
+    /// Any verb on subscriptions.
+    Subscriptions,
+    /// Subscribe requests of either version, handshakes included.
+    Subscribe,
+    /// One operation.
+    Operation(Operation),
+    /// Requests whose path begins with this.
+    Path(String),
+    /// Requests of this method whose path begins with this.
+    MethodPath(String, String),
+}
+
+impl Target {
+    /// Requests whose path begins with `prefix`.
+    #[must_use]
+    pub fn path(prefix: impl Into<String>) -> Self {
+        Self::Path(prefix.into())
+    }
+
+    fn matches(&self, service: Service, operation: Operation, method: &Method, path: &str) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Api => service == Service::Api,
+            Self::PubNub => service == Service::PubNub,
+            Self::Oauth => path.starts_with("/restapi/oauth"),
+            Self::Subscriptions => operation.is_subscription(),
+            Self::Subscribe => matches!(operation, Operation::Handshake | Operation::Poll),
+            Self::Operation(wanted) => *wanted == operation,
+            Self::Path(prefix) => path.starts_with(prefix.as_str()),
+            Self::MethodPath(wanted, prefix) => {
+                method.as_str().eq_ignore_ascii_case(wanted) && path.starts_with(prefix.as_str())
+            }
+        }
+    }
+}
+
+impl From<Operation> for Target {
+    fn from(operation: Operation) -> Self {
+        Self::Operation(operation)
+    }
+}
+
+/// Names a fault, to clear it or to ask for its hits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct FaultId(u64);
+
+impl fmt::Display for FaultId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl From<u64> for FaultId {
+    fn from(id: u64) -> Self {
+        Self(id)
+    }
+}
+
+/// The script.
+#[derive(Debug, Default)]
+pub(super) struct FaultTable {
+    rules: Vec<Rule>,
+    next: u64,
+    /// What happens to the next deliveries.
+    pub(super) deliveries: VecDeque<Option<DeliveryFault>>,
+}
+
+#[derive(Debug)]
+struct Rule {
+    id: FaultId,
+    target: Target,
+    fault: Fault,
+    passed: u32,
+    hits: u32,
+}
+
+/// What one delivery to a channel suffers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum DeliveryFault {
+    /// It is published twice.
+    Duplicate,
+    /// It is published after the one that follows it on the same channel.
+    Swap,
+    /// It is published later.
+    Delay(Duration),
+    /// It is never published.
+    Lose,
+}
+
+/// A fault that hit.
+#[derive(Clone, Debug)]
+pub(super) struct Hit {
+    pub(super) action: Action,
+    pub(super) after_effect: bool,
+}
+
+impl FaultTable {
+    pub(super) fn add(&mut self, target: Target, fault: Fault) -> FaultId {
+        let id = FaultId(self.next);
+        self.next += 1;
+        self.rules.push(Rule { id, target, fault, passed: 0, hits: 0 });
+        id
+    }
+
+    pub(super) fn clear(&mut self, id: FaultId) {
+        self.rules.retain(|rule| rule.id != id);
+    }
+
+    pub(super) fn clear_all(&mut self) {
+        self.rules.clear();
+        self.deliveries.clear();
+    }
+
+    pub(super) fn hits(&self, id: FaultId) -> u32 {
+        self.rules.iter().find(|rule| rule.id == id).map_or(0, |rule| rule.hits)
+    }
+
+    /// The first fault that matches and is due. Rules before it that match count
+    /// the request as passed.
+    pub(super) fn take(&mut self, service: Service, operation: Operation, call: &Call) -> Option<Hit> {
+        for rule in &mut self.rules {
+            let spent = rule.fault.times.is_some_and(|times| rule.hits >= times);
+            if spent || !rule.target.matches(service, operation, &call.method, &call.path) {
+                continue;
+            }
+            if rule.passed < rule.fault.after {
+                rule.passed += 1;
+                continue;
+            }
+            rule.hits += 1;
+            let action = rule.fault.action.clone();
+            let transforms =
+                matches!(action, Action::CutJson | Action::ResetMidBody | Action::Drip { .. } | Action::BlackHole);
+            return Some(Hit { action, after_effect: rule.fault.after_effect || transforms });
+        }
+        None
+    }
+}
+
+impl Action {
+    /// The answer that a fault makes by itself, if it makes one.
+    pub(super) fn own_reply(&self) -> Option<super::http::Reply> {
+        let (mut reply, headers) = match self {
+            Self::Status { status, headers, body } => {
+                let status = http::StatusCode::from_u16(*status).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
+                let reply = match body {
+                    Some(text) => super::http::text_reply(status, "application/json", text.clone()),
+                    None => super::http::empty_reply(status),
+                };
+                (reply, headers)
+            }
+            Self::Code { status, code, parameter, headers } => {
+                let mut refused = Refused::new(*status, code.clone(), "Scripted by the sandbox");
+                refused.parameter = parameter.clone().map(|name| (name, None));
+                (refused.reply(), headers)
+            }
+            Self::CutJson
+            | Self::Close
+            | Self::ResetMidBody
+            | Self::Hang
+            | Self::BlackHole
+            | Self::Drip { .. }
+            | Self::Delay { .. } => return None,
+        };
+        for (name, value) in headers {
+            // A header that HTTP cannot carry is left out: the script is at fault.
+            if let (Ok(name), Ok(value)) =
+                (http::HeaderName::try_from(name.as_str()), http::HeaderValue::try_from(value.as_str()))
+            {
+                reply.headers_mut().insert(name, value);
+            }
+        }
+        Some(reply)
+    }
+}
+
+/// Whether a recorded request is one that `target` names.
+pub(super) fn hits_record(target: &Target, record: &Recorded) -> bool {
+    target.matches(record.service, record.operation, &record.method, record.path())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(method: Method, path: &str) -> Call {
+        Call {
+            method,
+            path: path.into(),
+            query: String::new(),
+            headers: http::HeaderMap::new(),
+            body: bytes::Bytes::new(),
+        }
+    }
+
+    fn take(table: &mut FaultTable, operation: Operation) -> Option<Action> {
+        table.take(Service::Api, operation, &call(Method::POST, "/restapi/v1.0/subscription")).map(|hit| hit.action)
+    }
+
+    #[test]
+    fn a_fault_waits_then_hits_its_number_of_times() {
+        let mut table = FaultTable::default();
+        let id = table.add(Operation::Renew.into(), Fault::close().after(1).times(2));
+        assert_eq!(take(&mut table, Operation::Create), None);
+        assert_eq!(take(&mut table, Operation::Renew), None);
+        assert_eq!(take(&mut table, Operation::Renew), Some(Action::Close));
+        assert_eq!(take(&mut table, Operation::Renew), Some(Action::Close));
+        assert_eq!(take(&mut table, Operation::Renew), None);
+        assert_eq!(table.hits(id), 2);
+    }
+
+    #[test]
+    fn rules_are_asked_in_order_and_cleared_by_name() {
+        let mut table = FaultTable::default();
+        let first = table.add(Target::Any, Fault::hang().until_cleared());
+        table.add(Target::Subscriptions, Fault::close());
+        assert_eq!(take(&mut table, Operation::Renew), Some(Action::Hang));
+        table.clear(first);
+        assert_eq!(take(&mut table, Operation::Renew), Some(Action::Close));
+        assert_eq!(take(&mut table, Operation::Renew), None);
+    }
+
+    #[test]
+    fn a_fault_is_read_from_json() {
+        let fault: Fault =
+            serde_json::from_str(r#"{"kind":"status","status":429,"headers":[["Retry-After","3"]],"times":2}"#)
+                .unwrap();
+        let reply = fault.action.own_reply().unwrap();
+        assert_eq!((reply.status().as_u16(), &reply.headers()["retry-after"]), (429, &"3".parse().unwrap()));
+        assert_eq!(fault.times, Some(2));
+        let drip: Fault = serde_json::from_str(r#"{"kind":"drip","every_ms":5,"times":null}"#).unwrap();
+        assert_eq!(drip.action, Action::Drip { chunk: 1, every: Duration::from_millis(5) });
+        assert_eq!(drip.times, None);
+        let target: Target = serde_json::from_str(r#"{"operation":"renew"}"#).unwrap();
+        assert_eq!(target, Operation::Renew.into());
+    }
+}

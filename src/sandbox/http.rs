@@ -1,0 +1,210 @@
+//! Requests and answers as plain values, so that what decides needs no socket.
+
+use std::borrow::Cow;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use serde_json::{Value, json};
+
+/// One request, read in full.
+#[derive(Clone, Debug)]
+pub(super) struct Call {
+    pub(super) method: Method,
+    /// Path as sent, not decoded.
+    pub(super) path: String,
+    /// Query as sent, without `?`.
+    pub(super) query: String,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+}
+
+/// An answer.
+pub(super) type Reply = Response<Bytes>;
+
+impl Call {
+    /// A query parameter, decoded; the first of its name.
+    pub(super) fn query(&self, name: &str) -> Option<String> {
+        url::form_urlencoded::parse(self.query.as_bytes())
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.into_owned())
+    }
+
+    /// All values of a query parameter.
+    pub(super) fn query_all(&self, name: &str) -> Vec<String> {
+        url::form_urlencoded::parse(self.query.as_bytes())
+            .filter(|(key, _)| key == name)
+            .map(|(_, value)| value.into_owned())
+            .collect()
+    }
+
+    /// The path's segments, decoded.
+    pub(super) fn segments(&self) -> Vec<String> {
+        self.path.split('/').skip(1).map(percent_decode).collect()
+    }
+
+    /// The body as JSON; an empty one is `None`.
+    pub(super) fn json(&self) -> Result<Option<Value>, serde_json::Error> {
+        if self.body.iter().all(u8::is_ascii_whitespace) {
+            return Ok(None);
+        }
+        serde_json::from_slice(&self.body).map(Some)
+    }
+
+    /// User and password of a `Basic` header.
+    pub(super) fn basic(&self) -> Option<(String, String)> {
+        let encoded = self.scheme("basic")?;
+        let text = String::from_utf8(STANDARD.decode(encoded).ok()?).ok()?;
+        let (user, password) = text.split_once(':')?;
+        Some((user.to_owned(), password.to_owned()))
+    }
+
+    /// What follows `scheme` in the `Authorization` header.
+    pub(super) fn scheme(&self, scheme: &str) -> Option<&str> {
+        let value = self.headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+        let (found, rest) = value.trim().split_once(' ')?;
+        found.eq_ignore_ascii_case(scheme).then(|| rest.trim())
+    }
+}
+
+/// `%41` to `A`; text that is no UTF-8 then is read with replacements.
+pub(super) fn percent_decode(text: &str) -> String {
+    if !text.contains('%') {
+        return text.to_owned();
+    }
+    let bytes = text.as_bytes();
+    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while let Some(&byte) = bytes.get(at) {
+        let hex = text
+            .get(at + 1..at + 3)
+            .filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()))
+            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        match (byte, hex) {
+            (b'%', Some(value)) => {
+                decoded.push(value);
+                at += 3;
+            }
+            _ => {
+                decoded.push(byte);
+                at += 1;
+            }
+        }
+    }
+    match String::from_utf8_lossy(&decoded) {
+        Cow::Borrowed(text) => text.to_owned(),
+        Cow::Owned(text) => text,
+    }
+}
+
+/// An answer with a JSON body.
+pub(super) fn json_reply(status: StatusCode, body: &Value) -> Reply {
+    text_reply(status, "application/json;charset=UTF-8", body.to_string())
+}
+
+/// An answer with a text body.
+pub(super) fn text_reply(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Reply {
+    let mut reply = Response::new(body.into());
+    *reply.status_mut() = status;
+    reply.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    reply
+}
+
+/// An answer without a body.
+pub(super) fn empty_reply(status: StatusCode) -> Reply {
+    let mut reply = Response::new(Bytes::new());
+    *reply.status_mut() = status;
+    reply
+}
+
+/// A refusal of the API: what the service says in both heads of its envelope.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Refused {
+    pub(super) status: u16,
+    pub(super) code: Cow<'static, str>,
+    pub(super) message: String,
+    pub(super) parameter: Option<(String, Option<String>)>,
+}
+
+impl Refused {
+    pub(super) fn new(status: u16, code: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
+        Self { status, code: code.into(), message: message.into(), parameter: None }
+    }
+
+    /// 400 `CMN-101`.
+    pub(super) fn parameter(name: &str) -> Self {
+        Self {
+            parameter: Some((name.to_owned(), None)),
+            ..Self::new(400, "CMN-101", format!("Parameter [{name}] value is invalid"))
+        }
+    }
+
+    /// 404 `CMN-102`.
+    pub(super) fn not_found(name: &str, value: &str) -> Self {
+        Self {
+            parameter: Some((name.to_owned(), Some(value.to_owned()))),
+            ..Self::new(404, "CMN-102", format!("Resource for parameter [{name}] is not found"))
+        }
+    }
+
+    /// The older word that the service writes into the outer head.
+    fn legacy_word(&self) -> &str {
+        match &*self.code {
+            "CMN-101" => "InvalidParameter",
+            "CMN-102" => "ResourceNotFound",
+            "CMN-401" => "InsufficientPermissions",
+            "OAU-128" | "OAU-129" | "OAU-213" => "TokenInvalid",
+            code => code,
+        }
+    }
+
+    /// The envelope with both heads.
+    pub(super) fn reply(&self) -> Reply {
+        let mut inner = json!({ "errorCode": self.code, "message": self.message });
+        let mut outer = json!({ "errorCode": self.legacy_word(), "message": self.message });
+        if let Some((name, value)) = &self.parameter {
+            for head in [&mut inner, &mut outer] {
+                head["parameterName"] = json!(name);
+                if let Some(value) = value {
+                    head["parameterValue"] = json!(value);
+                }
+            }
+        }
+        // The gateway's "no such resource" comes with an empty list.
+        outer["errors"] = if self.code == "AGW-404" { json!([]) } else { json!([inner]) };
+        json_reply(StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), &outer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn percent_decoding_reads_escapes_and_keeps_the_rest() {
+        for (text, want) in [("a%2Cb", "a,b"), ("%e2%98%83", "\u{2603}"), ("100%", "100%"), ("%zz%4", "%zz%4")] {
+            assert_eq!(percent_decode(text), want);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn percent_decoding_never_panics(text in "\\PC{0,20}") {
+            percent_decode(&text);
+        }
+    }
+
+    #[test]
+    fn a_refusal_has_both_heads() {
+        let reply = Refused::parameter("expiresIn").reply();
+        assert_eq!(reply.status(), 400);
+        let body: Value = serde_json::from_slice(reply.body()).unwrap();
+        assert_eq!(body["errorCode"], "InvalidParameter");
+        assert_eq!(body["errors"][0]["errorCode"], "CMN-101");
+        assert_eq!(body["errors"][0]["parameterName"], "expiresIn");
+        let gateway: Value = serde_json::from_slice(Refused::new(404, "AGW-404", "no").reply().body()).unwrap();
+        assert_eq!(gateway["errors"], json!([]));
+    }
+}

@@ -1,0 +1,201 @@
+//! One TCP connection, and what can be done to it from outside.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+
+/// What a connection does with bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    /// What it should.
+    Normal,
+    /// Reads nothing, swallows what is written, keeps the socket.
+    Mute,
+    /// Passes headers and this many bytes of body, then resets.
+    CutBody { left: usize, head: Head },
+    /// Broken; the socket is reset when it is dropped.
+    Reset,
+}
+
+/// How much of `\r\n\r\n` was seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Head(u8);
+
+impl Head {
+    /// Reads until the end of the head; how many bytes that took, all if it did
+    /// not end.
+    fn pass(&mut self, bytes: &[u8]) -> usize {
+        for (at, byte) in bytes.iter().enumerate() {
+            if self.0 == 4 {
+                return at;
+            }
+            self.0 = match (self.0, byte) {
+                (0 | 2, b'\r') => self.0 + 1,
+                (1 | 3, b'\n') => self.0 + 1,
+                (_, b'\r') => 1,
+                _ => 0,
+            };
+        }
+        bytes.len()
+    }
+}
+
+/// A handle to a connection.
+#[derive(Debug)]
+pub(super) struct LinkControl {
+    mode: Mutex<Mode>,
+    /// Ends the connection's task.
+    pub(super) cut: Notify,
+}
+
+impl LinkControl {
+    pub(super) fn new() -> Self {
+        Self { mode: Mutex::new(Mode::Normal), cut: Notify::new() }
+    }
+
+    fn mode(&self) -> MutexGuard<'_, Mode> {
+        self.mode.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Black hole from now on.
+    pub(super) fn mute(&self) {
+        *self.mode() = Mode::Mute;
+    }
+
+    /// Breaks the next answer after `body` bytes of its body.
+    pub(super) fn cut_body_after(&self, body: usize) {
+        *self.mode() = Mode::CutBody { left: body, head: Head(0) };
+    }
+
+    /// Ends it now, by a reset.
+    pub(super) fn reset(&self) {
+        *self.mode() = Mode::Reset;
+        self.cut.notify_one();
+    }
+
+    /// Ends it now, by an orderly close.
+    pub(super) fn close(&self) {
+        self.cut.notify_one();
+    }
+
+    /// How many of `bytes` may be written; `None` when the link is broken.
+    fn admit(&self, bytes: &[u8]) -> Option<usize> {
+        let mut mode = self.mode();
+        match *mode {
+            Mode::Normal | Mode::Mute => Some(bytes.len()),
+            Mode::Reset => None,
+            Mode::CutBody { left, mut head } => {
+                let passed = head.pass(bytes);
+                let admitted = passed + (bytes.len() - passed).min(left);
+                if admitted == 0 {
+                    *mode = Mode::Reset;
+                    return None;
+                }
+                Some(admitted)
+            }
+        }
+    }
+
+    /// Notes what of the admitted bytes the socket took.
+    fn written(&self, bytes: &[u8]) {
+        if let Mode::CutBody { left, head } = &mut *self.mode() {
+            let passed = head.pass(bytes);
+            *left = left.saturating_sub(bytes.len() - passed);
+        }
+    }
+}
+
+/// A stream that obeys its control.
+#[derive(Debug)]
+pub(super) struct Link {
+    stream: TcpStream,
+    control: std::sync::Arc<LinkControl>,
+}
+
+impl Link {
+    pub(super) fn new(stream: TcpStream, control: std::sync::Arc<LinkControl>) -> Self {
+        Self { stream, control }
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        if *self.control.mode() == Mode::Reset {
+            // With linger 0 the kernel sends RST in place of FIN. If that cannot
+            // be set the peer sees a close in mid-body: broken all the same.
+            let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
+        }
+    }
+}
+
+impl AsyncRead for Link {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if *self.control.mode() == Mode::Mute {
+            // Never woken again: only the end of the task frees the socket.
+            return Poll::Pending;
+        }
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Link {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if buf.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        if *self.control.mode() == Mode::Mute {
+            return Poll::Ready(Ok(buf.len()));
+        }
+        let control = std::sync::Arc::clone(&self.control);
+        let Some(admitted) = control.admit(buf).and_then(|admitted| buf.get(..admitted)) else {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        };
+        let written = Pin::new(&mut self.stream).poll_write(cx, admitted);
+        if let Poll::Ready(Ok(written)) = written {
+            control.written(admitted.get(..written).unwrap_or(admitted));
+        }
+        written
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cut_passes_the_head_and_half_the_body_in_any_pieces() {
+        let answer = b"HTTP/1.1 200 OK\r\nA: b\r\n\r\n0123456789";
+        for piece in [1, 2, 3, 7, answer.len()] {
+            let control = LinkControl::new();
+            control.cut_body_after(5);
+            let mut sent = Vec::new();
+            let mut rest = &answer[..];
+            while !rest.is_empty() {
+                let offered = &rest[..piece.min(rest.len())];
+                let Some(admitted) = control.admit(offered) else { break };
+                // The socket may take less than it was offered.
+                let taken = admitted.div_ceil(2);
+                control.written(&offered[..taken]);
+                sent.extend_from_slice(&offered[..taken]);
+                rest = &rest[taken..];
+            }
+            assert_eq!(sent, answer[..answer.len() - 5], "pieces of {piece}");
+            assert_eq!(*control.mode(), Mode::Reset);
+        }
+    }
+}

@@ -1,0 +1,503 @@
+//! The service on loopback: an emulator of RingCentral's OAuth, subscriptions
+//! and PubNub delivery, for tests of this crate and of yours.
+//!
+//! Two servers on 127.0.0.1, so that each can be taken down alone: the API server
+//! ([`Sandbox::base_url`]: OAuth and REST) and the PubNub server
+//! ([`Sandbox::pubnub_origin`]). Clients need to know nothing of it: any client
+//! whose two addresses can be set works against it, in any language. The real
+//! service is never called.
+//!
+//! ```
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+//! use ringcentral_events::sandbox::{Fault, Fixture, Operation, Sandbox};
+//!
+//! let sandbox = Sandbox::builder().knobs(|knobs| knobs.rate_limits.auth = 100).start().await?;
+//! // Point the program under test at these:
+//! let (api, pubnub) = (sandbox.base_url(), sandbox.pubnub_origin());
+//! # let _ = (api, pubnub);
+//! // The first renewal meets a 503, then a text message comes in.
+//! sandbox.faults().inject(Operation::Renew, Fault::status(503));
+//! let uuids = sandbox.trigger(&Fixture::inbound_sms("+16505550100", "hello"));
+//! assert!(uuids.is_empty(), "nobody has subscribed yet");
+//! # Ok::<(), ringcentral_events::Error>(())
+//! # })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Dropping the [`Sandbox`] ends its tasks and closes its sockets; that is safe
+//! outside a runtime too. Time is real: a sandbox works on sockets, so a paused
+//! tokio clock must not be used with it. [`Sandbox::advance`] moves the sandbox's
+//! own clock instead, so that a 15-minute lease or a 60-second penalty ends now.
+//!
+//! What the references leave open is a knob: see [`Knobs`].
+
+mod budget;
+mod builder;
+mod cipher;
+mod delivery;
+mod faults;
+mod filters;
+mod fixtures;
+mod http;
+mod knobs;
+mod link;
+mod messages;
+mod oauth;
+mod pubnub;
+mod requests;
+mod rest;
+mod schedule;
+mod server;
+mod state;
+mod subscribe;
+mod subscriptions;
+mod view;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+pub use self::builder::SandboxBuilder;
+pub use self::faults::{Fault, FaultId, Target};
+pub use self::fixtures::Fixture;
+pub use self::knobs::{Encryption, Knobs, Overflow, RateLimits, Refusal, Rotation, TimeFormat};
+pub use self::messages::{SentKind, SentMessage};
+pub use self::requests::{Operation, Recorded, Service};
+pub use self::view::{Faults, Gauges, SubscriptionView};
+
+use self::delivery::Happening;
+use self::filters::EventUri;
+use self::state::{Identity, Shared};
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::SubscriptionId;
+use crate::secret::Secret;
+
+/// A running emulator. See the [module](self).
+#[must_use = "dropping a sandbox stops it"]
+pub struct Sandbox {
+    shared: Arc<Shared>,
+    running: Running,
+    identity: Identity,
+    base_url: String,
+    pubnub_origin: String,
+}
+
+/// The tasks; dropping it aborts them, and what they own goes with them.
+struct Running(Vec<JoinHandle<()>>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        for task in &self.0 {
+            task.abort();
+        }
+    }
+}
+
+impl fmt::Debug for Sandbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sandbox")
+            .field("base_url", &self.base_url)
+            .field("pubnub_origin", &self.pubnub_origin)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Sandbox {
+    /// Starts a sandbox with the defaults, on free ports.
+    ///
+    /// # Errors
+    /// When no port can be had.
+    pub async fn start() -> Result<Self> {
+        Self::builder().start().await
+    }
+
+    /// Prepares a sandbox.
+    pub fn builder() -> SandboxBuilder {
+        SandboxBuilder::default()
+    }
+
+    /// Stops and waits until its tasks and sockets are gone.
+    pub async fn stop(mut self) {
+        for task in std::mem::take(&mut self.running.0) {
+            task.abort();
+            // Aborted, so the result says no more than that.
+            let _ = task.await;
+        }
+    }
+
+    /// Where OAuth and REST are: `http://127.0.0.1:port`, no slash at the end.
+    #[must_use]
+    pub fn base_url(&self) -> &str {
+        &self.base_url
+    }
+
+    /// Where PubNub is: `http://127.0.0.1:port`, no slash at the end.
+    #[must_use]
+    pub fn pubnub_origin(&self) -> &str {
+        &self.pubnub_origin
+    }
+
+    /// The confidential app's client id.
+    #[must_use]
+    pub fn client_id(&self) -> &str {
+        &self.identity.client_id
+    }
+
+    /// The confidential app's client secret.
+    #[must_use]
+    pub fn client_secret(&self) -> Secret {
+        Secret::new(&*self.identity.client_secret)
+    }
+
+    /// The client id of the public app, which logs in by authorization code and
+    /// PKCE, without a secret.
+    #[must_use]
+    pub fn public_client_id(&self) -> &str {
+        &self.identity.public_client_id
+    }
+
+    /// The user's JWT.
+    #[must_use]
+    pub fn jwt(&self) -> Secret {
+        Secret::new(&*self.identity.jwt)
+    }
+
+    /// User name and password for the legacy password grant.
+    #[must_use]
+    pub fn password_login(&self) -> (&str, Secret) {
+        (&self.identity.username, Secret::new(&*self.identity.password))
+    }
+
+    /// The account's id.
+    #[must_use]
+    pub fn account_id(&self) -> &str {
+        &self.identity.account_id
+    }
+
+    /// The user's extension id; also the token's `owner_id`.
+    #[must_use]
+    pub fn extension_id(&self) -> &str {
+        &self.identity.extension_id
+    }
+
+    /// The user's phone number, the only one that SMS can be sent from.
+    #[must_use]
+    pub fn phone_number(&self) -> &str {
+        &self.identity.phone_number
+    }
+
+    /// The chat that exists from the start.
+    #[must_use]
+    pub fn chat_id(&self) -> &str {
+        messages::CHAT
+    }
+
+    /// Changes how the sandbox behaves, from the next request on.
+    pub fn knobs(&self, change: impl FnOnce(&mut Knobs)) {
+        self.shared.update(|state| change(&mut state.knobs));
+    }
+
+    /// Moves the sandbox's clock forward: tokens, subscriptions, penalties and
+    /// the age of messages see the time pass at once.
+    pub fn advance(&self, by: Duration) {
+        self.shared.update(|state| {
+            state.clock.advance(by);
+            state.schedule.clock_moved();
+        });
+    }
+
+    /// Triggers `fixture`: every live subscription with a filter it meets is sent
+    /// a notification. Returns their uuids in the order of publishing; empty when
+    /// nobody has subscribed to it.
+    pub fn trigger(&self, fixture: &Fixture) -> Vec<String> {
+        self.trigger_all(std::slice::from_ref(fixture))
+    }
+
+    /// Triggers all of `fixtures` at once: a waiting poll gets them in one answer.
+    pub fn trigger_all(&self, fixtures: &[Fixture]) -> Vec<String> {
+        self.shared.update(|state| {
+            let mut uuids = Vec::new();
+            for fixture in fixtures {
+                for happening in fixture.happen(state) {
+                    uuids.extend(state.deliver(&happening));
+                }
+            }
+            uuids
+        })
+    }
+
+    /// Triggers an event of your own: `event_uri` (with `~` or ids) and the JSON
+    /// text of its body, which is passed on byte for byte.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] when `body` is no JSON.
+    pub fn trigger_json(&self, event_uri: &str, body: &str) -> Result<Vec<String>> {
+        self.trigger_json_all(event_uri, &[body])
+    }
+
+    /// [`trigger_json`](Self::trigger_json) for several bodies at once: a waiting
+    /// poll gets them in one answer.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] when one of `bodies` is no JSON; nothing is sent then.
+    pub fn trigger_json_all<B: AsRef<str>>(&self, event_uri: &str, bodies: &[B]) -> Result<Vec<String>> {
+        for body in bodies {
+            serde_json::from_str::<&serde_json::value::RawValue>(body.as_ref())
+                .map_err(|error| Error::config("the body of an event must be JSON").with_source(error))?;
+        }
+        let uri = EventUri::parse(event_uri, &self.identity.account_id, &self.identity.extension_id);
+        Ok(self.shared.update(|state| {
+            let mut uuids = Vec::new();
+            for body in bodies {
+                let bodies = vec![body.as_ref().to_owned()];
+                uuids.extend(state.deliver(&Happening { uri: uri.clone(), bodies }));
+            }
+            uuids
+        }))
+    }
+
+    /// Publishes on a subscription's channel, as the value of `d`, a JSON text as
+    /// it is: garbage, a plain object, JSON in a string. Text that is no JSON
+    /// breaks the whole answer it is part of.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when there is no such subscription.
+    pub fn publish_raw(&self, subscription: &SubscriptionId, data: &str) -> Result<()> {
+        self.publish(subscription, pubnub::Payload::Data(data.to_owned()))
+    }
+
+    /// As [`publish_raw`](Self::publish_raw), but the text stands for the whole
+    /// envelope in `m`: without `c`, without `d`, or no object at all.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when there is no such subscription.
+    pub fn publish_envelope(&self, subscription: &SubscriptionId, envelope: &str) -> Result<()> {
+        self.publish(subscription, pubnub::Payload::Envelope(envelope.to_owned()))
+    }
+
+    fn publish(&self, subscription: &SubscriptionId, payload: pubnub::Payload) -> Result<()> {
+        let published = self.shared.update(|state| {
+            let channel = subscriptions::find(state, subscription.as_str()).ok()?.channel.clone();
+            state.publish_payload(&channel, payload);
+            Some(())
+        });
+        published.ok_or_else(no_subscription)
+    }
+
+    /// The live subscriptions, oldest first.
+    #[must_use]
+    pub fn subscriptions(&self) -> Vec<SubscriptionView> {
+        let state = &mut *self.shared.lock();
+        let now = state.moment().now;
+        state.subscriptions.alive(now).iter().map(|held| SubscriptionView::new(held, now)).collect()
+    }
+
+    /// Lets a subscription expire now: publishing stops, and every call on it is
+    /// answered 404 `CMN-102`. False when there is none of this id.
+    pub fn expire(&self, id: &SubscriptionId) -> bool {
+        self.shared.update(|state| subscriptions::delete(state, id.as_str()).is_ok())
+    }
+
+    /// Changes channel or keys of a subscription now; the client learns of it
+    /// with its next renewal. False when there is none of this id.
+    pub fn rotate(&self, id: &SubscriptionId, rotation: Rotation) -> bool {
+        self.shared.update(|state| subscriptions::rotate(state, id.as_str(), rotation))
+    }
+
+    /// Changes channel or keys of a subscription with its next renewal or update.
+    /// False when there is none of this id.
+    pub fn rotate_on_renew(&self, id: &SubscriptionId, rotation: Rotation) -> bool {
+        self.shared.update(|state| subscriptions::find(state, id.as_str()).map(|held| held.pending = rotation).is_ok())
+    }
+
+    /// Sets a subscription's `status`. Anything but `Active` stops publishing.
+    /// False when there is none of this id.
+    pub fn set_status(&self, id: &SubscriptionId, status: &str) -> bool {
+        self.shared
+            .update(|state| subscriptions::find(state, id.as_str()).map(|held| held.status = status.into()).is_ok())
+    }
+
+    /// Lets every access token expire now (401 `OAU-128`).
+    pub fn expire_access_tokens(&self) {
+        self.shared.update(|state| {
+            let now = state.moment().now;
+            state.oauth.expire_access(now);
+        });
+    }
+
+    /// Ends every login: access and refresh tokens are unknown from now on.
+    pub fn revoke_sessions(&self) {
+        self.shared.update(|state| state.oauth.revoke_all());
+    }
+
+    /// Faults to script.
+    #[must_use]
+    pub fn faults(&self) -> Faults<'_> {
+        Faults { shared: &self.shared }
+    }
+
+    /// Takes a server down: open connections break, new ones are refused, the
+    /// port stays taken. What happens meanwhile queues up. Returns once it is down.
+    pub async fn take_down(&self, service: Service) {
+        self.set_power(service, false).await;
+    }
+
+    /// As [`take_down`](Self::take_down), and up again by itself after `time` of
+    /// the sandbox's clock.
+    pub async fn take_down_for(&self, service: Service, time: Duration) {
+        self.take_down(service).await;
+        self.shared.update(|state| {
+            let at = state.moment().now + time;
+            state.schedule.add(at, schedule::Due::Up(service));
+        });
+    }
+
+    /// Brings a server back on its port. Returns once it listens.
+    pub async fn bring_up(&self, service: Service) {
+        self.set_power(service, true).await;
+    }
+
+    async fn set_power(&self, service: Service, up: bool) {
+        self.shared.update(|state| state.server(service).want(up));
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let reached = self.shared.wait_until(deadline, |state| (state.server(service).listening == up).then_some(()));
+        if reached.await.is_none() {
+            tracing::error!(?service, up, "the sandbox's server did not follow within ten seconds");
+        }
+    }
+
+    /// Resets every open connection of a server (RST); new ones are welcome.
+    pub fn reset_connections(&self, service: Service) {
+        for (_, link) in &self.shared.lock().server(service).links {
+            link.reset();
+        }
+    }
+
+    /// Closes every open connection of a server in order (FIN); new ones are welcome.
+    pub fn close_connections(&self, service: Service) {
+        for (_, link) in &self.shared.lock().server(service).links {
+            link.close();
+        }
+    }
+
+    /// Turns every open connection of a server into a black hole: it stays open,
+    /// and nothing is read from it or sent on it any more. New ones are welcome.
+    pub fn black_hole_connections(&self, service: Service) {
+        for (_, link) in &self.shared.lock().server(service).links {
+            link.mute();
+        }
+    }
+
+    /// The newest requests in the order they were read; how many are kept is set
+    /// by [`SandboxBuilder::request_log`].
+    #[must_use]
+    pub fn requests(&self) -> Vec<Recorded> {
+        self.shared.lock().log.records().cloned().collect()
+    }
+
+    /// The kept requests that `target` names.
+    #[must_use]
+    pub fn requests_to(&self, target: impl Into<Target>) -> Vec<Recorded> {
+        let target = target.into();
+        let state = self.shared.lock();
+        state.log.records().filter(|record| faults::hits_record(&target, record)).cloned().collect()
+    }
+
+    /// Forgets the requests so far.
+    pub fn clear_requests(&self) {
+        self.shared.update(|state| state.log.clear());
+    }
+
+    /// What was sent by SMS, pager and posts, oldest first; the newest 10 000.
+    #[must_use]
+    pub fn sent_messages(&self) -> Vec<SentMessage> {
+        self.shared.lock().messages.sent.iter().cloned().collect()
+    }
+
+    /// Counts of connections, polls and requests.
+    #[must_use]
+    pub fn gauges(&self) -> Gauges {
+        Gauges::read(&mut self.shared.lock())
+    }
+
+    /// How many polls are open on a subscription's channel: 1 while a client
+    /// listens, and never more but for the moment of a reconnect.
+    #[must_use]
+    pub fn open_polls_on(&self, id: &SubscriptionId) -> usize {
+        let state = &mut *self.shared.lock();
+        let Ok(channel) = subscriptions::find(state, id.as_str()).map(|held| held.channel.clone()) else { return 0 };
+        state.pubnub.open_on(&channel)
+    }
+
+    /// Waits for a request, past or to come, that `wanted` accepts; asked again
+    /// when a request was answered. `None` after `timeout`.
+    pub async fn wait_for(&self, mut wanted: impl FnMut(&Recorded) -> bool, timeout: Duration) -> Option<Recorded> {
+        let deadline = Instant::now() + timeout;
+        self.shared.wait_until(deadline, |state| state.log.records().find(|record| wanted(record)).cloned()).await
+    }
+
+    /// Waits until `count` or more requests that `target` names were read.
+    /// False after `timeout`.
+    pub async fn wait_requests(&self, target: impl Into<Target>, count: usize, timeout: Duration) -> bool {
+        let target = target.into();
+        self.wait(timeout, |state| {
+            state.log.records().filter(|record| faults::hits_record(&target, record)).count() >= count
+        })
+        .await
+    }
+
+    /// Waits until exactly `count` subscriptions live. False after `timeout`.
+    pub async fn wait_subscriptions(&self, count: usize, timeout: Duration) -> bool {
+        self.wait(timeout, |state| {
+            let now = state.moment().now;
+            state.subscriptions.alive(now).len() == count
+        })
+        .await
+    }
+
+    /// Waits until exactly `count` polls are open. False after `timeout`.
+    pub async fn wait_open_polls(&self, count: usize, timeout: Duration) -> bool {
+        self.wait(timeout, |state| state.pubnub.counts(state.clock.read().now).open == count).await
+    }
+
+    /// Waits until every live channel was polled beyond its last message: all
+    /// that was published has arrived. False after `timeout`.
+    pub async fn wait_caught_up(&self, timeout: Duration) -> bool {
+        self.wait(timeout, |state| {
+            let subscriptions = &state.subscriptions;
+            state.pubnub.is_caught_up(|channel| subscriptions.has_channel(channel))
+        })
+        .await
+    }
+
+    /// Waits until `count` or more messages were sent by bots. False after `timeout`.
+    pub async fn wait_sent_messages(&self, count: usize, timeout: Duration) -> bool {
+        self.wait(timeout, |state| state.messages.sent.len() >= count).await
+    }
+
+    async fn wait(&self, timeout: Duration, mut reached: impl FnMut(&mut state::State) -> bool) -> bool {
+        let deadline = Instant::now() + timeout;
+        self.shared.wait_until(deadline, |state| reached(state).then_some(())).await.is_some()
+    }
+}
+
+/// What the service makes of `plain` with a base64 key of 16 bytes: the base64 of
+/// AES-128-ECB with PKCS#7 padding. `None` for any other key.
+#[must_use]
+pub fn encrypt(key: &Secret, plain: &[u8]) -> Option<String> {
+    Some(cipher::encrypt(&cipher::key_from_base64(key.expose())?, plain))
+}
+
+/// As [`encrypt`], without padding: bytes past the last whole block are left out.
+/// For payloads whose padding is wrong.
+#[must_use]
+pub fn encrypt_unpadded(key: &Secret, blocks: &[u8]) -> Option<String> {
+    Some(cipher::encrypt_unpadded(&cipher::key_from_base64(key.expose())?, blocks))
+}
+
+fn no_subscription() -> Error {
+    Error::new(ErrorKind::NotFound, "the sandbox has no live subscription of this id")
+}

@@ -1,0 +1,344 @@
+//! Logins: `/restapi/oauth/*`.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::{HeaderValue, StatusCode, header};
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+use tokio::time::Instant;
+
+use super::http::{Call, Refused, Reply, empty_reply, json_reply};
+use super::knobs::Knobs;
+use super::state::{Identity, State, token};
+
+/// How long a code lives.
+const CODE_LIFE: Duration = Duration::from_secs(60);
+/// How long a used refresh token works while the new access token is unused.
+const UNUSED_GRACE: Duration = Duration::from_secs(3600);
+const SCOPE: &str = "ReadMessages ReadPresence ReadAccounts SMS TeamMessaging CallControl SubscriptionWebhook";
+
+/// Sessions and codes.
+#[derive(Debug, Default)]
+pub(super) struct OAuth {
+    sessions: Vec<Session>,
+    codes: Vec<Code>,
+    /// Tokens issued since the start, for tests that count logins.
+    pub(super) issued: u64,
+}
+
+#[derive(Debug)]
+struct Session {
+    client_id: String,
+    access: String,
+    access_until: Instant,
+    /// When the access token was used for the first time.
+    used_at: Option<Instant>,
+    refresh: Option<(String, Instant)>,
+    /// The refresh token before, and when it was used up.
+    spent_refresh: Option<(String, Instant)>,
+    scope: String,
+}
+
+#[derive(Debug)]
+struct Code {
+    code: String,
+    client_id: String,
+    redirect_uri: String,
+    challenge: Option<(String, bool)>,
+    until: Instant,
+}
+
+/// A refusal of the token endpoint: OAuth's words and RingCentral's code.
+struct GrantRefused {
+    error: &'static str,
+    code: &'static str,
+    description: &'static str,
+}
+
+impl GrantRefused {
+    fn reply(&self) -> Reply {
+        json_reply(
+            StatusCode::BAD_REQUEST,
+            &json!({
+                "error": self.error,
+                "error_description": self.description,
+                "errors": [{ "errorCode": self.code, "message": self.description }],
+            }),
+        )
+    }
+}
+
+const BAD_CLIENT: GrantRefused =
+    GrantRefused { error: "invalid_client", code: "OAU-146", description: "Invalid client credentials" };
+const NO_CLIENT: GrantRefused =
+    GrantRefused { error: "invalid_client", code: "OAU-123", description: "Client authentication is required" };
+const BAD_USER: GrantRefused =
+    GrantRefused { error: "invalid_grant", code: "OAU-140", description: "Invalid resource owner credentials" };
+const BAD_CODE: GrantRefused =
+    GrantRefused { error: "invalid_grant", code: "OAU-106", description: "Invalid authorization code" };
+const EXPIRED_CODE: GrantRefused =
+    GrantRefused { error: "invalid_grant", code: "OAU-108", description: "Authorization code is expired" };
+const OTHER_REDIRECT: GrantRefused =
+    GrantRefused { error: "invalid_grant", code: "OAU-109", description: "Redirect URIs do not match" };
+const DEAD_REFRESH: GrantRefused =
+    GrantRefused { error: "invalid_grant", code: "OAU-213", description: "Token not found" };
+const SPENT_REFRESH: GrantRefused =
+    GrantRefused { error: "invalid_grant", code: "OAU-211", description: "Token revoked" };
+const BAD_GRANT: GrantRefused =
+    GrantRefused { error: "unsupported_grant_type", code: "OAU-250", description: "Unsupported grant type" };
+
+struct Form(Vec<(String, String)>);
+
+impl Form {
+    fn read(call: &Call) -> Self {
+        Self(url::form_urlencoded::parse(&call.body).into_owned().collect())
+    }
+
+    fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(key, value)| key == name && !value.is_empty()).map(|(_, value)| value.as_str())
+    }
+
+    fn ttl(&self, name: &str, default: Duration, range: std::ops::RangeInclusive<u64>) -> Duration {
+        let asked = self.get(name).and_then(|text| text.parse::<u64>().ok());
+        asked.map_or(default, |seconds| Duration::from_secs(seconds.clamp(*range.start(), *range.end())))
+    }
+}
+
+/// Who asks: an app that proved itself, or a public one that cannot.
+fn client(call: &Call, form: &Form, identity: &Identity) -> Result<(String, bool), GrantRefused> {
+    if let Some((id, secret)) = call.basic() {
+        let known = id == identity.client_id && secret == identity.client_secret;
+        return if known { Ok((id, true)) } else { Err(BAD_CLIENT) };
+    }
+    if call.headers.contains_key(header::AUTHORIZATION) {
+        return Err(GrantRefused { description: "Invalid Authorization header", code: "OAU-123", ..BAD_CLIENT });
+    }
+    match form.get("client_id") {
+        Some(id) if id == identity.public_client_id => Ok((id.to_owned(), false)),
+        Some(id) if id == identity.client_id => Err(NO_CLIENT),
+        Some(_) => Err(BAD_CLIENT),
+        None => Err(NO_CLIENT),
+    }
+}
+
+/// `POST /restapi/oauth/token`.
+pub(super) fn grant(state: &mut State, call: &Call) -> Reply {
+    grant_inner(state, call).unwrap_or_else(|refused| refused.reply())
+}
+
+fn grant_inner(state: &mut State, call: &Call) -> Result<Reply, GrantRefused> {
+    let form = Form::read(call);
+    let (client_id, confidential) = client(call, &form, &state.identity)?;
+    let now = state.moment().now;
+    match form.get("grant_type") {
+        Some("urn:ietf:params:oauth:grant-type:jwt-bearer") => {
+            if !confidential {
+                return Err(NO_CLIENT);
+            }
+            if form.get("assertion") != Some(&state.identity.jwt) {
+                return Err(BAD_USER);
+            }
+        }
+        Some("password") => {
+            let identity = &state.identity;
+            let user = form.get("username").unwrap_or_default().split('*').next();
+            if user != Some(&identity.username) || form.get("password") != Some(&identity.password) {
+                return Err(BAD_USER);
+            }
+        }
+        Some("authorization_code") => redeem(&mut state.oauth, &form, &client_id, confidential, now)?,
+        Some("refresh_token") => return refresh(state, &form, &client_id, now),
+        _ => return Err(BAD_GRANT),
+    }
+    let session = new_session(state, &form, client_id, now);
+    let reply = token_reply(&session, &state.identity, now);
+    let oauth = &mut state.oauth;
+    oauth.sessions.push(session);
+    let surplus = oauth.sessions.len().saturating_sub(state.knobs.max_sessions.max(1));
+    oauth.sessions.drain(..surplus);
+    Ok(reply)
+}
+
+fn redeem(
+    oauth: &mut OAuth,
+    form: &Form,
+    client_id: &str,
+    confidential: bool,
+    now: Instant,
+) -> Result<(), GrantRefused> {
+    let wanted = form.get("code").ok_or(BAD_CODE)?;
+    let at = oauth.codes.iter().position(|code| code.code == wanted && code.client_id == client_id).ok_or(BAD_CODE)?;
+    let code = oauth.codes.swap_remove(at);
+    if now >= code.until {
+        return Err(EXPIRED_CODE);
+    }
+    if form.get("redirect_uri") != Some(&code.redirect_uri) {
+        return Err(OTHER_REDIRECT);
+    }
+    let Some((challenge, hashed)) = code.challenge else {
+        // A public app proves itself by PKCE or not at all.
+        return if confidential { Ok(()) } else { Err(NO_CLIENT) };
+    };
+    let verifier = form.get("code_verifier").ok_or(BAD_CODE)?;
+    let shown = if hashed { URL_SAFE_NO_PAD.encode(Sha256::digest(verifier)) } else { verifier.to_owned() };
+    if shown == challenge { Ok(()) } else { Err(BAD_CODE) }
+}
+
+fn refresh(state: &mut State, form: &Form, client_id: &str, now: Instant) -> Result<Reply, GrantRefused> {
+    let wanted = form.get("refresh_token").ok_or(DEAD_REFRESH)?;
+    let grace = state.knobs.refresh_reuse_grace;
+    let is = |held: &Option<(String, Instant)>| held.as_ref().is_some_and(|(token, _)| token == wanted);
+    let at = state
+        .oauth
+        .sessions
+        .iter()
+        .position(|session| session.client_id == client_id && (is(&session.refresh) || is(&session.spent_refresh)))
+        .ok_or(DEAD_REFRESH)?;
+    let session = &state.oauth.sessions[at];
+    if let Some((spent, spent_at)) = &session.spent_refresh
+        && spent == wanted
+    {
+        let until = session.used_at.map_or(*spent_at + UNUSED_GRACE, |used| used + grace);
+        // The same new token again: an answer that got lost can be had again.
+        return if now < until { Ok(token_reply(session, &state.identity, now)) } else { Err(SPENT_REFRESH) };
+    }
+    if session.refresh.as_ref().is_some_and(|(_, until)| now >= *until) {
+        state.oauth.sessions.remove(at);
+        return Err(DEAD_REFRESH);
+    }
+    let mut next = new_session(state, form, client_id.to_owned(), now);
+    next.spent_refresh = Some((wanted.to_owned(), now));
+    let reply = token_reply(&next, &state.identity, now);
+    state.oauth.sessions[at] = next;
+    Ok(reply)
+}
+
+fn new_session(state: &mut State, form: &Form, client_id: String, now: Instant) -> Session {
+    let Knobs { access_token_ttl, refresh_token_ttl, issue_refresh_tokens, .. } = state.knobs;
+    let access_ttl = form.ttl("access_token_ttl", access_token_ttl, 600..=3600);
+    let refresh_ttl = form.ttl("refresh_token_ttl", refresh_token_ttl, 600..=2_592_000);
+    state.oauth.issued += 1;
+    Session {
+        client_id,
+        access: token(&mut state.rng, "U0pD", 96),
+        access_until: now + access_ttl.min(access_token_ttl),
+        used_at: None,
+        refresh: issue_refresh_tokens.then(|| (token(&mut state.rng, "U0pR", 96), now + refresh_ttl)),
+        spent_refresh: None,
+        scope: form.get("scope").unwrap_or(SCOPE).to_owned(),
+    }
+}
+
+fn token_reply(session: &Session, identity: &Identity, now: Instant) -> Reply {
+    let left = |until: Instant| until.saturating_duration_since(now).as_secs();
+    let mut body = json!({
+        "access_token": session.access,
+        "token_type": "bearer",
+        "expires_in": left(session.access_until),
+        "scope": session.scope,
+        "owner_id": identity.extension_id,
+        "endpoint_id": "sandbox-endpoint",
+    });
+    if let Some((token, until)) = &session.refresh {
+        body["refresh_token"] = json!(token);
+        body["refresh_token_expires_in"] = json!(left(*until));
+    }
+    json_reply(StatusCode::OK, &body)
+}
+
+/// `POST /restapi/oauth/revoke`: ends the session of the token.
+pub(super) fn revoke(state: &mut State, call: &Call) -> Reply {
+    let form = Form::read(call);
+    if let Err(refused) = client(call, &form, &state.identity) {
+        return refused.reply();
+    }
+    let Some(token) = form.get("token").map(str::to_owned).or_else(|| call.query("token")) else {
+        return Refused::parameter("token").reply();
+    };
+    state.oauth.sessions.retain(|session| {
+        session.access != token && session.refresh.as_ref().is_none_or(|(refresh, _)| *refresh != token)
+    });
+    empty_reply(StatusCode::OK)
+}
+
+/// `GET /restapi/oauth/authorize`: the user has always agreed.
+pub(super) fn authorize(state: &mut State, call: &Call) -> Reply {
+    let identity = &state.identity;
+    let client_id = call.query("client_id").unwrap_or_default();
+    if client_id != identity.client_id && client_id != identity.public_client_id {
+        return Refused::new(400, "OAU-153", "Invalid client application").reply();
+    }
+    if call.query("response_type").as_deref() != Some("code") {
+        return Refused::parameter("response_type").reply();
+    }
+    let redirect_uri = call.query("redirect_uri").unwrap_or_default();
+    let Ok(mut location) = url::Url::parse(&redirect_uri) else {
+        return Refused::new(403, "OAU-109", "Redirect URI is not usable").reply();
+    };
+    let hashed = call.query("code_challenge_method").as_deref() == Some("S256");
+    let code = token(&mut state.rng, "C0", 40);
+    let until = state.moment().now + CODE_LIFE;
+    state.oauth.codes.retain(|code| code.until > until - CODE_LIFE);
+    state.oauth.codes.push(Code {
+        code: code.clone(),
+        client_id,
+        redirect_uri,
+        challenge: call.query("code_challenge").map(|challenge| (challenge, hashed)),
+        until,
+    });
+    {
+        let mut query = location.query_pairs_mut();
+        query.append_pair("code", &code).append_pair("expires_in", &CODE_LIFE.as_secs().to_string());
+        if let Some(given) = call.query("state") {
+            query.append_pair("state", &given);
+        }
+    }
+    let mut reply = empty_reply(StatusCode::FOUND);
+    match HeaderValue::try_from(location.as_str()) {
+        Ok(location) => {
+            reply.headers_mut().insert(header::LOCATION, location);
+            reply
+        }
+        Err(_) => Refused::parameter("redirect_uri").reply(),
+    }
+}
+
+/// Checks the bearer token of an API call.
+pub(super) fn check(state: &mut State, call: &Call) -> Result<(), Refused> {
+    if !call.headers.contains_key(header::AUTHORIZATION) {
+        return Err(Refused::new(401, "AGW-401", "Authorization header is not specified"));
+    }
+    let Some(bearer) = call.scheme("bearer") else {
+        return Err(Refused::new(401, "AGW-402", "Invalid Authorization header"));
+    };
+    let now = state.moment().now;
+    let Some(session) = state.oauth.sessions.iter_mut().find(|session| session.access == bearer) else {
+        return Err(Refused::new(401, "OAU-213", "Token not found"));
+    };
+    if now >= session.access_until {
+        return Err(Refused::new(401, "OAU-128", "Access token expired"));
+    }
+    session.used_at.get_or_insert(now);
+    Ok(())
+}
+
+impl OAuth {
+    /// Lets every access token expire now.
+    pub(super) fn expire_access(&mut self, now: Instant) {
+        for session in &mut self.sessions {
+            session.access_until = now;
+        }
+    }
+
+    /// Ends every session.
+    pub(super) fn revoke_all(&mut self) {
+        self.sessions.clear();
+    }
+
+    /// Live sessions.
+    pub(super) fn sessions(&self) -> usize {
+        self.sessions.len()
+    }
+}

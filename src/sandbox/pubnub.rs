@@ -1,0 +1,349 @@
+//! The PubNub side: channels, their rings, and the long polls that read them.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::knobs::{Knobs, Overflow};
+
+/// 100 ns, PubNub's unit.
+const TICKS_PER_SECOND: u128 = 10_000_000;
+/// What a client may list in one poll before the address is too long anyway.
+const MAX_CHANNELS_PER_POLL: usize = 2000;
+/// Two polls of one channel count as a client's error if both are still open
+/// after this long; less is a connection whose end was not noticed yet.
+const OVERLAP_GRACE: Duration = Duration::from_millis(250);
+
+/// Everything PubNub keeps.
+#[derive(Debug, Default)]
+pub(super) struct PubNub {
+    channels: HashMap<ChannelId, Channel>,
+    /// Every subscribe key that was ever issued.
+    pub(super) keys: HashSet<String>,
+    /// The latest position given out; positions only grow.
+    latest: u64,
+    /// By how many ticks each region's tokens are ahead, as it was told to clients.
+    regions: HashMap<u32, i64>,
+    polls: HashMap<u64, OpenPoll>,
+    next_poll: u64,
+    max_open: usize,
+    overlaps: u64,
+}
+
+/// A channel is one of its subscribe key.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct ChannelId {
+    pub(super) key: String,
+    pub(super) name: String,
+}
+
+#[derive(Debug, Default)]
+struct Channel {
+    ring: VecDeque<Message>,
+    waiters: Vec<(u64, Arc<Notify>)>,
+    /// Position of the newest message ever published here.
+    head: u64,
+    /// The furthest position that a poll came back with.
+    acknowledged: u64,
+    dropped: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Message {
+    position: u64,
+    at: Instant,
+    payload: Payload,
+}
+
+/// What a message holds, as JSON text that is sent as it is.
+#[derive(Clone, Debug)]
+pub(super) enum Payload {
+    /// The text of `d`.
+    Data(String),
+    /// The text of the whole envelope.
+    Envelope(String),
+}
+
+#[derive(Debug)]
+struct OpenPoll {
+    channels: Vec<ChannelId>,
+    since: Instant,
+}
+
+/// A subscribe request, read.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Poll {
+    pub(super) channels: Vec<ChannelId>,
+    pub(super) timetoken: u64,
+    pub(super) region: Option<u32>,
+}
+
+/// What a poll is answered with.
+#[derive(Debug)]
+pub(super) struct Batch {
+    pub(super) timetoken: u64,
+    pub(super) region: u32,
+    /// Channel and text of each `d`, and the envelope's text.
+    pub(super) messages: Vec<Sent>,
+}
+
+/// One message of an answer.
+#[derive(Debug)]
+pub(super) struct Sent {
+    pub(super) channel: String,
+    pub(super) data: Option<String>,
+    pub(super) envelope: String,
+}
+
+/// What a sandbox counts of its polls.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct PollCounts {
+    pub(super) open: usize,
+    pub(super) max_open: usize,
+    pub(super) overlaps: u64,
+}
+
+/// A wall-clock time as timetoken.
+pub(super) fn ticks(wall: SystemTime) -> u64 {
+    let since = wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos() * TICKS_PER_SECOND / 1_000_000_000).unwrap_or(u64::MAX)
+}
+
+impl PubNub {
+    /// A position after every one before it, and the time's as far as that allows.
+    pub(super) fn advance(&mut self, wall: SystemTime) -> u64 {
+        self.latest = ticks(wall).max(self.latest + 1);
+        self.latest
+    }
+
+    /// Puts a message into a channel's ring, wakes its polls.
+    pub(super) fn publish(
+        &mut self,
+        id: &ChannelId,
+        payload: Payload,
+        knobs: &Knobs,
+        now: Instant,
+        wall: SystemTime,
+    ) -> u64 {
+        let position = self.advance(wall);
+        let channel = self.channels.entry(id.clone()).or_default();
+        channel.head = position;
+        channel.ring.push_back(Message { position, at: now, payload });
+        while channel.ring.len() > knobs.ring.max(1) {
+            channel.ring.pop_front();
+            channel.dropped += 1;
+        }
+        for (_, waiter) in &channel.waiters {
+            waiter.notify_one();
+        }
+        position
+    }
+
+    /// Where in the one order of positions a client's cursor is.
+    fn position(&self, poll: &Poll) -> u64 {
+        let offset = poll.region.and_then(|region| self.regions.get(&region)).copied().unwrap_or(0);
+        poll.timetoken.saturating_add_signed(-offset)
+    }
+
+    /// Notes what a poll's cursor tells: everything up to it arrived.
+    pub(super) fn acknowledge(&mut self, poll: &Poll) {
+        let position = self.position(poll);
+        for id in &poll.channels {
+            if let Some(channel) = self.channels.get_mut(id) {
+                channel.acknowledged = channel.acknowledged.max(position);
+            }
+        }
+    }
+
+    /// Whether every channel that had a message has seen a poll beyond its last,
+    /// apart from those that `is_live` does not name.
+    pub(super) fn is_caught_up(&self, is_live: impl Fn(&ChannelId) -> bool) -> bool {
+        self.channels.iter().filter(|(id, _)| is_live(id)).all(|(_, channel)| channel.acknowledged >= channel.head)
+    }
+
+    /// The messages after the poll's cursor, or `None` when there are none.
+    pub(super) fn answer(&mut self, poll: &Poll, knobs: &Knobs, now: Instant) -> Option<Batch> {
+        let since = self.position(poll);
+        let mut found: Vec<(&ChannelId, Message)> = Vec::new();
+        for id in &poll.channels {
+            let Some(channel) = self.channels.get_mut(id) else { continue };
+            while channel.ring.front().is_some_and(|first| now.duration_since(first.at) > knobs.retention) {
+                channel.ring.pop_front();
+                channel.dropped += 1;
+            }
+            let newer = channel.ring.partition_point(|message| message.position <= since);
+            found.extend(channel.ring.iter().skip(newer).map(|message| (id, message.clone())));
+        }
+        found.sort_by_key(|(_, message)| message.position);
+        let cap = knobs.response_cap.max(1);
+        if found.len() > cap {
+            match knobs.overflow {
+                Overflow::DropOldest => drop(found.drain(..found.len() - cap)),
+                Overflow::Page => found.truncate(cap),
+            }
+        }
+        let last = found.last()?.1.position;
+        let messages = found.into_iter().map(|(id, message)| sent(id, message, knobs)).collect();
+        Some(self.batch(last, messages, knobs))
+    }
+
+    /// An answer without messages, at the present.
+    pub(super) fn empty(&mut self, knobs: &Knobs, wall: SystemTime) -> Batch {
+        let position = self.advance(wall);
+        self.batch(position, Vec::new(), knobs)
+    }
+
+    fn batch(&mut self, position: u64, messages: Vec<Sent>, knobs: &Knobs) -> Batch {
+        let offset = knobs.region_offset_ms.saturating_mul(10_000);
+        self.regions.insert(knobs.region, offset);
+        Batch { timetoken: position.saturating_add_signed(offset), region: knobs.region, messages }
+    }
+
+    /// Counts a poll as open; [`close`](Self::close) ends it.
+    pub(super) fn open(&mut self, poll: &Poll, wake: &Arc<Notify>, now: Instant) -> u64 {
+        let id = self.next_poll;
+        self.next_poll += 1;
+        for channel in &poll.channels {
+            self.channels.entry(channel.clone()).or_default().waiters.push((id, Arc::clone(wake)));
+        }
+        self.polls.insert(id, OpenPoll { channels: poll.channels.clone(), since: now });
+        self.max_open = self.max_open.max(self.polls.len());
+        id
+    }
+
+    /// Ends what [`open`](Self::open) began.
+    pub(super) fn close(&mut self, id: u64, now: Instant) {
+        let Some(poll) = self.polls.remove(&id) else { return };
+        if self.overlapping(&poll).any(|other| now.duration_since(other.since.max(poll.since)) > OVERLAP_GRACE) {
+            self.overlaps += 1;
+        }
+        for name in &poll.channels {
+            if let Some(channel) = self.channels.get_mut(name) {
+                channel.waiters.retain(|(waiter, _)| *waiter != id);
+                if channel.waiters.is_empty() && channel.head == 0 {
+                    self.channels.remove(name);
+                }
+            }
+        }
+    }
+
+    fn overlapping<'a>(&'a self, poll: &'a OpenPoll) -> impl Iterator<Item = &'a OpenPoll> {
+        self.polls.values().filter(|other| other.channels.iter().any(|channel| poll.channels.contains(channel)))
+    }
+
+    /// The present counts.
+    pub(super) fn counts(&self, now: Instant) -> PollCounts {
+        let mut newest: HashMap<&ChannelId, (usize, Instant)> = HashMap::new();
+        for poll in self.polls.values() {
+            for channel in &poll.channels {
+                let entry = newest.entry(channel).or_insert((0, poll.since));
+                *entry = (entry.0 + 1, entry.1.max(poll.since));
+            }
+        }
+        let standing =
+            newest.values().filter(|(polls, since)| *polls > 1 && now.duration_since(*since) > OVERLAP_GRACE).count();
+        PollCounts {
+            open: self.polls.len(),
+            max_open: self.max_open,
+            overlaps: self.overlaps + u64::try_from(standing).unwrap_or(u64::MAX),
+        }
+    }
+
+    /// Open polls that list a channel.
+    pub(super) fn open_on(&self, id: &ChannelId) -> usize {
+        self.polls.values().filter(|poll| poll.channels.contains(id)).count()
+    }
+
+    /// Messages that a ring or their age pushed out, over all channels.
+    pub(super) fn dropped(&self) -> u64 {
+        self.channels.values().map(|channel| channel.dropped).sum()
+    }
+}
+
+fn sent(id: &ChannelId, message: Message, knobs: &Knobs) -> Sent {
+    match message.payload {
+        Payload::Envelope(envelope) => Sent { channel: id.name.clone(), data: None, envelope },
+        Payload::Data(data) => {
+            let envelope = envelope(id, message.position, &data, knobs);
+            Sent { channel: id.name.clone(), data: Some(data), envelope }
+        }
+    }
+}
+
+/// The envelope's text; `data` goes in as it is.
+fn envelope(id: &ChannelId, position: u64, data: &str, knobs: &Knobs) -> String {
+    let published = position.saturating_add(knobs.published_ahead);
+    let text = |value: &str| serde_json::Value::from(value).to_string();
+    let fields = [
+        ("a", "\"1\"".to_owned()),
+        ("f", "514".to_owned()),
+        ("e", knobs.event_type.to_string()),
+        ("i", "\"pn-sandbox\"".to_owned()),
+        ("s", "1".to_owned()),
+        ("p", format!(r#"{{"t":"{published}","r":{}}}"#, knobs.region)),
+        ("k", text(&id.key)),
+        ("c", text(&id.name)),
+        ("d", data.to_owned()),
+        ("b", text(&id.name)),
+    ];
+    let mut out = String::with_capacity(data.len() + 160);
+    for (name, value) in fields.iter().filter(|(name, _)| !knobs.omit.iter().any(|omitted| omitted == name)) {
+        let lead = if out.is_empty() { '{' } else { ',' };
+        // Writing to a String cannot fail.
+        let _ = write!(out, "{lead}\"{name}\":{value}");
+    }
+    out.push('}');
+    out
+}
+
+impl Batch {
+    /// The body of a v2 answer.
+    pub(super) fn v2(&self) -> String {
+        let messages: Vec<&str> = self.messages.iter().map(|message| message.envelope.as_str()).collect();
+        format!(r#"{{"t":{{"t":"{}","r":{}}},"m":[{}]}}"#, self.timetoken, self.region, messages.join(","))
+    }
+
+    /// The body of a v1 answer, which knows payloads only; with several channels
+    /// a list of their names follows.
+    pub(super) fn v1(&self, several: bool) -> String {
+        let data: Vec<&str> =
+            self.messages.iter().map(|message| message.data.as_deref().unwrap_or(&message.envelope)).collect();
+        let mut out = format!(r#"[[{}],"{}""#, data.join(","), self.timetoken);
+        if several && !self.messages.is_empty() {
+            let names: Vec<&str> = self.messages.iter().map(|message| message.channel.as_str()).collect();
+            out.push(',');
+            out.push_str(&serde_json::Value::from(names.join(",")).to_string());
+        }
+        out.push(']');
+        out
+    }
+}
+
+impl Poll {
+    /// Reads key, channel list, timetoken and region; `None` when one of them is
+    /// not what it should be.
+    pub(super) fn read(key: &str, channels: &str, timetoken: Option<&str>, region: Option<&str>) -> Option<Self> {
+        let names: Vec<String> =
+            channels.split(',').filter(|name| !name.is_empty()).map(super::http::percent_decode).collect();
+        if names.len() > MAX_CHANNELS_PER_POLL {
+            return None;
+        }
+        let mut channels: Vec<ChannelId> =
+            names.into_iter().map(|name| ChannelId { key: key.to_owned(), name }).collect();
+        channels.sort_by(|a, b| a.name.cmp(&b.name));
+        channels.dedup();
+        let timetoken = match timetoken.filter(|text| !text.is_empty()) {
+            None => 0,
+            Some(text) => text.parse().ok()?,
+        };
+        let region = match region.filter(|text| !text.is_empty()) {
+            None => None,
+            Some(text) => Some(text.parse().ok()?),
+        };
+        Some(Self { channels, timetoken, region })
+    }
+}

@@ -1,0 +1,314 @@
+//! What was requested.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, header};
+use serde::{Deserialize, Serialize};
+
+use super::http::Call;
+use crate::secret::Secret;
+
+/// Which of the two servers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Service {
+    /// OAuth and REST.
+    Api,
+    /// PubNub.
+    PubNub,
+}
+
+/// What a request asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Operation {
+    /// `GET /restapi/oauth/authorize`.
+    Authorize,
+    /// `POST /restapi/oauth/token`.
+    Token,
+    /// `POST /restapi/oauth/revoke`.
+    Revoke,
+    /// `POST …/subscription`.
+    Create,
+    /// `GET …/subscription`.
+    List,
+    /// `GET …/subscription/{id}`.
+    Get,
+    /// `PUT …/subscription/{id}`.
+    Update,
+    /// `POST …/subscription/{id}/renew`.
+    Renew,
+    /// `DELETE …/subscription/{id}`.
+    Delete,
+    /// Any other request to the API.
+    OtherApi,
+    /// A subscribe request with timetoken 0 or none.
+    Handshake,
+    /// A subscribe request with a cursor.
+    Poll,
+    /// PubNub's leave.
+    Leave,
+    /// PubNub's heartbeat.
+    Heartbeat,
+    /// PubNub's time.
+    Time,
+    /// Any other request to PubNub.
+    OtherPubNub,
+}
+
+impl Operation {
+    /// Whether it is one of the verbs on subscriptions.
+    #[must_use]
+    pub fn is_subscription(self) -> bool {
+        matches!(self, Self::Create | Self::List | Self::Get | Self::Update | Self::Renew | Self::Delete)
+    }
+
+    /// What `call` asks of `service`.
+    pub(super) fn of(service: Service, call: &Call) -> Self {
+        match service {
+            Service::Api => Self::of_api(&call.method, &call.path),
+            Service::PubNub => Self::of_pubnub(call),
+        }
+    }
+
+    fn of_api(method: &Method, path: &str) -> Self {
+        let parts: Vec<&str> = path.split('/').skip(1).collect();
+        match (method.as_str(), parts.as_slice()) {
+            ("GET", ["restapi", "oauth", "authorize"]) => Self::Authorize,
+            ("POST", ["restapi", "oauth", "token"]) => Self::Token,
+            ("POST", ["restapi", "oauth", "revoke"]) => Self::Revoke,
+            ("POST", ["restapi", "v1.0", "subscription"]) => Self::Create,
+            ("GET", ["restapi", "v1.0", "subscription"]) => Self::List,
+            ("GET", ["restapi", "v1.0", "subscription", _]) => Self::Get,
+            ("PUT", ["restapi", "v1.0", "subscription", _]) => Self::Update,
+            ("POST", ["restapi", "v1.0", "subscription", _, "renew"]) => Self::Renew,
+            ("DELETE", ["restapi", "v1.0", "subscription", _]) => Self::Delete,
+            _ => Self::OtherApi,
+        }
+    }
+
+    fn of_pubnub(call: &Call) -> Self {
+        let parts: Vec<&str> = call.path.split('/').skip(1).collect();
+        let subscribe = |timetoken: Option<&str>| match timetoken {
+            None | Some("" | "0") => Self::Handshake,
+            Some(_) => Self::Poll,
+        };
+        match parts.as_slice() {
+            ["v2", "subscribe", _, _, _] => subscribe(call.query("tt").as_deref()),
+            ["subscribe", _, _, _, timetoken] => subscribe(Some(timetoken)),
+            ["v2", "presence", .., "leave"] => Self::Leave,
+            ["v2", "presence", .., "heartbeat"] => Self::Heartbeat,
+            ["time", _] => Self::Time,
+            _ => Self::OtherPubNub,
+        }
+    }
+}
+
+/// A request as it came.
+///
+/// `Debug` shows method and path, neither query, nor headers, nor body.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct Recorded {
+    /// Which server got it.
+    pub service: Service,
+    /// What it asks for.
+    pub operation: Operation,
+    /// Its number, from 0; the two servers count together.
+    pub sequence: u64,
+    /// Its method.
+    pub method: Method,
+    /// Path and query as sent.
+    pub path_and_query: String,
+    /// Its headers; `Authorization` is replaced by `(redacted)`.
+    pub headers: HeaderMap,
+    /// Its body.
+    pub body: Bytes,
+    /// When it was read.
+    pub at: SystemTime,
+    /// The status it was answered with; `None` while it is open, and when it
+    /// never was answered.
+    pub status: Option<u16>,
+    authorization: Option<Secret>,
+}
+
+impl Recorded {
+    /// The path without the query.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        self.path_and_query.split('?').next().unwrap_or_default()
+    }
+
+    /// The first query parameter of this name, decoded.
+    #[must_use]
+    pub fn query(&self, name: &str) -> Option<String> {
+        let (_, query) = self.path_and_query.split_once('?')?;
+        url::form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
+    }
+
+    /// The first form field of this name, for bodies in
+    /// `application/x-www-form-urlencoded`.
+    #[must_use]
+    pub fn form(&self, name: &str) -> Option<String> {
+        url::form_urlencoded::parse(&self.body).find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
+    }
+
+    /// The body as JSON.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn json(&self) -> serde_json::Result<serde_json::Value> {
+        serde_json::from_slice(&self.body)
+    }
+
+    /// The `Authorization` header, for those who need it.
+    #[must_use]
+    pub fn authorization(&self) -> Option<&Secret> {
+        self.authorization.as_ref()
+    }
+}
+
+impl fmt::Debug for Recorded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "#{} {:?} {} {}", self.sequence, self.operation, self.method, self.path())?;
+        match self.status {
+            Some(status) => write!(f, " -> {status}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The newest requests, and a count of all.
+#[derive(Debug)]
+pub(super) struct RequestLog {
+    records: VecDeque<Recorded>,
+    capacity: usize,
+    next: u64,
+}
+
+impl RequestLog {
+    pub(super) fn new(capacity: usize) -> Self {
+        Self { records: VecDeque::new(), capacity: capacity.max(1), next: 0 }
+    }
+
+    pub(super) fn total(&self) -> u64 {
+        self.next
+    }
+
+    pub(super) fn records(&self) -> impl DoubleEndedIterator<Item = &Recorded> {
+        self.records.iter()
+    }
+
+    pub(super) fn record(&mut self, service: Service, operation: Operation, call: &Call, at: SystemTime) -> u64 {
+        let sequence = self.next;
+        self.next += 1;
+        if self.records.len() >= self.capacity {
+            self.records.pop_front();
+        }
+        let mut headers = call.headers.clone();
+        let authorization = headers
+            .get(header::AUTHORIZATION)
+            .map(|value| Secret::new(String::from_utf8_lossy(value.as_bytes()).into_owned()));
+        if authorization.is_some() {
+            headers.insert(header::AUTHORIZATION, HeaderValue::from_static("(redacted)"));
+        }
+        let path_and_query =
+            if call.query.is_empty() { call.path.clone() } else { format!("{}?{}", call.path, call.query) };
+        self.records.push_back(Recorded {
+            service,
+            operation,
+            sequence,
+            method: call.method.clone(),
+            path_and_query,
+            headers,
+            body: call.body.clone(),
+            at,
+            status: None,
+            authorization,
+        });
+        sequence
+    }
+
+    /// Notes how a request was answered.
+    pub(super) fn answered(&mut self, sequence: u64, status: u16) {
+        let oldest = self.next - u64::try_from(self.records.len()).unwrap_or(u64::MAX);
+        let at = sequence.checked_sub(oldest).and_then(|at| usize::try_from(at).ok());
+        if let Some(record) = at.and_then(|at| self.records.get_mut(at)) {
+            record.status = Some(status);
+        }
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.records.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(method: &str, target: &str) -> Call {
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let mut headers = HeaderMap::new();
+        headers.insert(header::AUTHORIZATION, HeaderValue::from_static("Bearer hush"));
+        Call {
+            method: method.parse().unwrap(),
+            path: path.into(),
+            query: query.into(),
+            headers,
+            body: Bytes::from_static(b"a=1"),
+        }
+    }
+
+    #[test]
+    fn every_request_has_its_operation() {
+        use Operation as O;
+        use Service::{Api, PubNub};
+        for (service, method, target, want) in [
+            (Api, "GET", "/restapi/oauth/authorize?x=1", O::Authorize),
+            (Api, "POST", "/restapi/oauth/token", O::Token),
+            (Api, "POST", "/restapi/oauth/revoke", O::Revoke),
+            (Api, "POST", "/restapi/v1.0/subscription", O::Create),
+            (Api, "GET", "/restapi/v1.0/subscription", O::List),
+            (Api, "GET", "/restapi/v1.0/subscription/1", O::Get),
+            (Api, "PUT", "/restapi/v1.0/subscription/1", O::Update),
+            (Api, "POST", "/restapi/v1.0/subscription/1/renew", O::Renew),
+            (Api, "DELETE", "/restapi/v1.0/subscription/1", O::Delete),
+            (Api, "POST", "/restapi/v1.0/account/~/extension/~/sms", O::OtherApi),
+            (PubNub, "GET", "/v2/subscribe/k/c/0", O::Handshake),
+            (PubNub, "GET", "/v2/subscribe/k/c/0?tt=0", O::Handshake),
+            (PubNub, "GET", "/v2/subscribe/k/c/0?tt=17", O::Poll),
+            (PubNub, "GET", "/subscribe/k/c/0/0", O::Handshake),
+            (PubNub, "GET", "/subscribe/k/c/0/17", O::Poll),
+            (PubNub, "GET", "/v2/presence/sub-key/k/channel/c/leave", O::Leave),
+            (PubNub, "GET", "/v2/presence/sub_key/k/channel/c/heartbeat", O::Heartbeat),
+            (PubNub, "GET", "/time/0", O::Time),
+            (PubNub, "GET", "/nothing", O::OtherPubNub),
+        ] {
+            assert_eq!(Operation::of(service, &call(method, target)), want, "{method} {target}");
+        }
+    }
+
+    #[test]
+    fn the_log_keeps_the_newest_and_hides_the_authorization() {
+        let mut log = RequestLog::new(2);
+        for path in ["/a?tt=1", "/b", "/c"] {
+            log.record(Service::Api, Operation::OtherApi, &call("GET", path), SystemTime::UNIX_EPOCH);
+        }
+        log.answered(0, 500);
+        log.answered(2, 204);
+        let records: Vec<&Recorded> = log.records().collect();
+        assert_eq!((records.len(), log.total()), (2, 3));
+        assert_eq!(records[1].status, Some(204));
+        assert_eq!(records[0].status, None);
+        assert_eq!(records[0].headers[header::AUTHORIZATION], "(redacted)");
+        assert_eq!(records[0].authorization().unwrap().expose(), "Bearer hush");
+        assert_eq!(records[0].form("a").as_deref(), Some("1"));
+        assert!(!format!("{records:?}").contains("hush"));
+    }
+}

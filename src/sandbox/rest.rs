@@ -1,0 +1,204 @@
+//! The API server's routes, and what every answer of it has.
+
+use http::header::{DATE, HeaderName, HeaderValue, RETRY_AFTER};
+use http::{Method, StatusCode};
+use serde_json::json;
+
+use super::budget::{Group, Spent};
+use super::delivery::Happening;
+use super::http::{Call, Refused, Reply, json_reply};
+use super::state::{State, uuid};
+use super::{messages, oauth, subscriptions};
+
+type Routed = Result<(Reply, Vec<Happening>), Refused>;
+
+/// Answers a call: token, budget, resource, headers.
+pub(super) fn handle(state: &mut State, call: &Call) -> Reply {
+    let segments = call.segments();
+    let path: Vec<&str> = segments.iter().map(String::as_str).collect();
+    let mut spent = None;
+    let mut reply = match route(state, call, &path, &mut spent) {
+        Ok((reply, happenings)) => {
+            for happening in &happenings {
+                state.deliver(happening);
+            }
+            reply
+        }
+        Err(refused) => refused.reply(),
+    };
+    stamp(state, &mut reply, spent);
+    reply
+}
+
+fn route(state: &mut State, call: &Call, path: &[&str], spent: &mut Option<Spent>) -> Routed {
+    let method = call.method.as_str();
+    if let ["restapi", "oauth", rest @ ..] = path {
+        return match (method, rest) {
+            ("GET", ["authorize"]) => quiet(oauth::authorize(state, call)),
+            ("POST", ["token"]) => spend(state, Group::Auth, spent).and_then(|()| quiet(oauth::grant(state, call))),
+            ("POST", ["revoke"]) => spend(state, Group::Auth, spent).and_then(|()| quiet(oauth::revoke(state, call))),
+            _ => Err(no_such(call)),
+        };
+    }
+    if let ("GET", ["restapi"] | ["restapi", "v1.0"]) = (method, path) {
+        return quiet(versions(state));
+    }
+    oauth::check(state, call)?;
+    let (group, handler) = resource(state, method, path).ok_or_else(|| no_such(call))?;
+    spend(state, group, spent)?;
+    handler(state, call, path)
+}
+
+type Handler = fn(&mut State, &Call, &[&str]) -> Routed;
+
+/// The handler of a path and the group that its calls are counted in.
+fn resource(state: &State, method: &str, path: &[&str]) -> Option<(Group, Handler)> {
+    use Group::{Heavy, Light, Medium};
+    let found: (Group, Handler) = match (method, path) {
+        ("POST", ["restapi", "v1.0", "subscription"]) => (Medium, |s, c, _| loud(subscriptions::create(s, c))),
+        ("GET", ["restapi", "v1.0", "subscription"]) => (Light, |s, _, _| quiet(subscriptions::list(s))),
+        ("GET", ["restapi", "v1.0", "subscription", _]) => (Light, |s, _, p| loud(subscriptions::get(s, p[3]))),
+        ("PUT", ["restapi", "v1.0", "subscription", _]) => (Medium, |s, c, p| loud(subscriptions::update(s, c, p[3]))),
+        ("POST", ["restapi", "v1.0", "subscription", _, "renew"]) => {
+            (Light, |s, _, p| loud(subscriptions::renew(s, p[3])))
+        }
+        ("DELETE", ["restapi", "v1.0", "subscription", _]) => (Medium, |s, _, p| loud(subscriptions::delete(s, p[3]))),
+        (_, ["restapi", "v1.0", "account", account, rest @ ..]) => {
+            if *account != "~" && *account != state.identity.account_id {
+                return None;
+            }
+            return account_resource(state, method, rest);
+        }
+        ("GET", ["team-messaging", "v1", "chats"] | ["restapi", "v1.0", "glip", "chats" | "groups"]) => {
+            (Medium, |_, _, _| quiet(messages::list_chats()))
+        }
+        ("GET", ["team-messaging", "v1", "recent", "chats"] | ["restapi", "v1.0", "glip", "recent", "chats"]) => {
+            (Light, |_, _, _| quiet(messages::list_chats()))
+        }
+        ("GET", ["team-messaging", "v1", "chats", _]) => (Light, |_, _, p| quiet(messages::get_chat(p[3]))),
+        ("GET", ["team-messaging", "v1", "chats", _, "posts"]) => {
+            (Medium, |s, c, p| quiet(messages::list_posts(s, c, p[3])))
+        }
+        ("POST", ["team-messaging", "v1", "chats", _, "posts"]) => {
+            (Medium, |s, c, p| messages::create_post(s, c, p[3]))
+        }
+        ("GET", ["restapi", "v1.0", "glip", "chats" | "groups", _, "posts"]) => {
+            (Heavy, |s, c, p| quiet(messages::list_posts(s, c, p[4])))
+        }
+        ("POST", ["restapi", "v1.0", "glip", "chats" | "groups", _, "posts"]) => {
+            (Heavy, |s, c, p| messages::create_post(s, c, p[4]))
+        }
+        _ => return None,
+    };
+    Some(found)
+}
+
+/// What is below `/restapi/v1.0/account/{accountId}`; handlers get the whole path.
+fn account_resource(state: &State, method: &str, rest: &[&str]) -> Option<(Group, Handler)> {
+    use Group::{Light, Medium};
+    let (extension, rest) = match rest {
+        [] if method == "GET" => return Some((Light, |s, _, _| quiet(messages::get_account(s)))),
+        ["extension", extension, rest @ ..] => (*extension, rest),
+        _ => return None,
+    };
+    if extension != "~" && extension != state.identity.extension_id {
+        return None;
+    }
+    let found: (Group, Handler) = match (method, rest) {
+        ("GET", []) => (Light, |s, _, _| quiet(messages::get_extension(s))),
+        ("GET", ["phone-number"]) => (Light, |s, _, _| quiet(messages::list_phone_numbers(s))),
+        ("POST", ["sms"]) => (Medium, |s, c, _| messages::send_sms(s, c)),
+        ("POST", ["company-pager"]) => (Medium, |s, c, _| messages::send_pager(s, c)),
+        ("GET", ["message-store"]) => (Light, |s, c, _| quiet(messages::list_messages(s, c))),
+        ("GET", ["message-store", _]) => (Light, |s, _, p| loud(messages::get_message(s, p[7]))),
+        ("GET", ["presence"]) => (Light, |s, _, _| quiet(messages::get_presence(s))),
+        _ => return None,
+    };
+    Some(found)
+}
+
+#[allow(clippy::unnecessary_wraps, reason = "every route has one type")]
+fn quiet(reply: Reply) -> Routed {
+    Ok((reply, Vec::new()))
+}
+
+fn loud(reply: Result<Reply, Refused>) -> Routed {
+    reply.map(|reply| (reply, Vec::new()))
+}
+
+fn no_such(call: &Call) -> Refused {
+    let message = format!("Resource [{} {}] is not found", call.method, call.path);
+    Refused::new(if call.method == Method::OPTIONS { 405 } else { 404 }, "AGW-404", message)
+}
+
+fn spend(state: &mut State, group: Group, spent: &mut Option<Spent>) -> Result<(), Refused> {
+    let now = state.moment().now;
+    let result = state.budgets.spend(group, &state.knobs.rate_limits, now);
+    *spent = Some(result);
+    match result.refused_for {
+        None => Ok(()),
+        Some(_) => Err(Refused::new(429, "CMN-301", "Request rate exceeded")),
+    }
+}
+
+fn versions(state: &State) -> Reply {
+    let body = json!({
+        "uri": format!("{}/restapi/", state.base_url),
+        "apiVersions": [{ "uri": format!("{}/restapi/v1.0", state.base_url), "versionString": "1.0.sandbox" }],
+        "serverVersion": "sandbox",
+    });
+    json_reply(StatusCode::OK, &body)
+}
+
+/// Request id, rate limits, and the service's clock.
+fn stamp(state: &mut State, reply: &mut Reply, spent: Option<Spent>) {
+    let id = uuid(&mut state.rng);
+    let date = http_date(state.service_time(state.moment().wall));
+    let headers = reply.headers_mut();
+    let mut put = |name: HeaderName, text: String| {
+        if let Ok(value) = HeaderValue::try_from(text) {
+            headers.insert(name, value);
+        }
+    };
+    put(HeaderName::from_static("rcrequestid"), id);
+    put(HeaderName::from_static("routingkey"), "SBX01".into());
+    put(DATE, date);
+    let Some(spent) = spent else { return };
+    if state.knobs.rate_limits.headers {
+        put(HeaderName::from_static("x-rate-limit-group"), spent.group.name().into());
+        put(HeaderName::from_static("x-rate-limit-limit"), spent.limit.to_string());
+        put(HeaderName::from_static("x-rate-limit-remaining"), spent.remaining.to_string());
+        put(HeaderName::from_static("x-rate-limit-window"), spent.window.as_secs().to_string());
+    }
+    if let Some(wait) = spent.refused_for {
+        put(RETRY_AFTER, wait.as_secs().max(1).to_string());
+    }
+}
+
+/// `Sun, 06 Nov 1994 08:49:37 GMT`.
+fn http_date(at: std::time::SystemTime) -> String {
+    let at = time::OffsetDateTime::from(at);
+    let weekday = at.weekday().to_string();
+    let month = at.month().to_string();
+    format!(
+        "{}, {:02} {} {} {:02}:{:02}:{:02} GMT",
+        weekday.get(..3).unwrap_or_default(),
+        at.day(),
+        month.get(..3).unwrap_or_default(),
+        at.year(),
+        at.hour(),
+        at.minute(),
+        at.second()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_http_dates() {
+        let at = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(784_111_777);
+        assert_eq!(http_date(at), "Sun, 06 Nov 1994 08:49:37 GMT");
+    }
+}

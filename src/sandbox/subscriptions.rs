@@ -1,0 +1,353 @@
+//! The subscription resource: `/restapi/v1.0/subscription*`.
+
+use std::time::{Duration, SystemTime};
+
+use http::StatusCode;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::cipher::{Key, key_to_base64};
+use super::filters::EventUri;
+use super::http::{Call, Refused, Reply, empty_reply, json_reply};
+use super::knobs::{Encryption, Refusal, Rotation};
+use super::pubnub::ChannelId;
+use super::state::{Moment, State, number, token, uuid};
+
+/// All subscriptions, oldest first.
+#[derive(Debug, Default)]
+pub(super) struct Subscriptions {
+    live: Vec<Subscription>,
+    /// The subscribe key that all get which were not given their own.
+    common_key: Option<String>,
+}
+
+/// One subscription.
+#[derive(Clone, Debug)]
+pub(super) struct Subscription {
+    pub(super) id: String,
+    pub(super) filters: Vec<EventUri>,
+    /// The filters as they are answered.
+    pub(super) answered: Vec<String>,
+    pub(super) disabled: Vec<String>,
+    pub(super) created: SystemTime,
+    pub(super) expires_at: Instant,
+    /// The lifetime granted first; a renewal grants it again.
+    lifetime: Duration,
+    /// Whether encryption was asked for.
+    asked_encryption: bool,
+    pub(super) key: Option<Key>,
+    pub(super) channel: ChannelId,
+    pub(super) status: String,
+    /// What the next renewal changes.
+    pub(super) pending: Rotation,
+    pub(super) renewals: u32,
+}
+
+impl Subscriptions {
+    /// Those that have not ended; what ended is dropped.
+    pub(super) fn alive(&mut self, now: Instant) -> &mut Vec<Subscription> {
+        self.live.retain(|subscription| now < subscription.expires_at);
+        &mut self.live
+    }
+
+    /// Whether a channel is one of a live subscription.
+    pub(super) fn has_channel(&self, channel: &ChannelId) -> bool {
+        self.live.iter().any(|subscription| subscription.channel == *channel)
+    }
+}
+
+impl Subscription {
+    fn encrypts(&self, knob: Encryption) -> bool {
+        match knob {
+            Encryption::Always => true,
+            Encryption::Never => false,
+            Encryption::Service => self.asked_encryption || self.filters.iter().any(EventUri::is_sensitive),
+        }
+    }
+}
+
+/// What a create or an update asks for.
+struct Asked {
+    filters: Vec<String>,
+    expires_in: Option<Duration>,
+}
+
+fn asked(body: &Value) -> Result<Asked, Refused> {
+    let list = body["eventFilters"].as_array().filter(|list| !list.is_empty());
+    let filters = list
+        .and_then(|list| list.iter().map(|item| item.as_str().map(str::to_owned)).collect::<Option<Vec<_>>>())
+        .ok_or_else(|| Refused::parameter("eventFilters"))?;
+    if filters.iter().any(|filter| filter.trim().is_empty()) {
+        return Err(Refused::parameter("eventFilters"));
+    }
+    Ok(Asked { filters, expires_in: expires_in(body)? })
+}
+
+fn expires_in(body: &Value) -> Result<Option<Duration>, Refused> {
+    match &body["expiresIn"] {
+        Value::Null => Ok(None),
+        value => {
+            let seconds = value.as_u64().or_else(|| value.as_str()?.parse().ok());
+            let seconds = seconds.filter(|seconds| *seconds >= 1).ok_or_else(|| Refused::parameter("expiresIn"))?;
+            Ok(Some(Duration::from_secs(seconds)))
+        }
+    }
+}
+
+fn body(call: &Call) -> Result<Option<Value>, Refused> {
+    call.json().map_err(|_| Refused::new(400, "CMN-103", "Request body is not readable"))
+}
+
+/// A filter list, sorted into what is served and what is not.
+struct Accepted {
+    filters: Vec<EventUri>,
+    answered: Vec<String>,
+    disabled: Vec<String>,
+}
+
+fn accept(state: &State, filters: &[String]) -> Result<Accepted, Refused> {
+    let identity = &state.identity;
+    let parse = |text: &String| EventUri::parse(text, &identity.account_id, &identity.extension_id);
+    let names = |list: &[String], text: &str| list.iter().any(|part| text.contains(part.as_str()));
+    let invalid: Vec<&str> = filters
+        .iter()
+        .filter(|text| !parse(text).is_known_family() || names(&state.knobs.invalid_filters, text))
+        .map(String::as_str)
+        .collect();
+    if !invalid.is_empty() {
+        let message = format!("Event filters [{}] are not valid", invalid.join(", "));
+        return Err(Refused::new(400, "SUB-508", message));
+    }
+    let mut accepted = Accepted { filters: Vec::new(), answered: Vec::new(), disabled: Vec::new() };
+    for text in filters {
+        let uri = parse(text);
+        let answer = if state.knobs.expand_tilde { uri.text() } else { text.clone() };
+        if names(&state.knobs.disabled_filters, text) {
+            accepted.disabled.push(answer);
+        } else if !accepted.filters.contains(&uri) {
+            accepted.filters.push(uri);
+            accepted.answered.push(answer);
+        }
+    }
+    if !accepted.filters.is_empty() && accepted.filters.iter().all(EventUri::is_reminder) {
+        return Err(Refused::new(400, "SUB-515", "Subscription for the reminder only is not allowed"));
+    }
+    Ok(accepted)
+}
+
+fn refuse_transport(state: &State, body: &Value) -> Result<(), Refused> {
+    let transport = body["deliveryMode"]["transportType"].as_str();
+    match (transport, state.knobs.refuse_pubnub) {
+        (Some("PubNub"), None) => Ok(()),
+        (Some("PubNub"), Some(Refusal::Sub528)) => {
+            Err(Refused::new(403, "SUB-528", "Application permission [PubNub] is required for the transport"))
+        }
+        (Some("PubNub"), Some(Refusal::Cmn401)) => {
+            let mut refused = Refused::new(
+                403,
+                "CMN-401",
+                "In order to call this API endpoint, application needs [PubNub] permission",
+            );
+            refused.parameter = None;
+            Err(refused)
+        }
+        // The door for other transports: none of them is served yet.
+        (_, _) => Err(Refused::parameter("deliveryMode.transportType")),
+    }
+}
+
+/// `POST /restapi/v1.0/subscription`.
+pub(super) fn create(state: &mut State, call: &Call) -> Result<Reply, Refused> {
+    let body = body(call)?.ok_or_else(|| Refused::new(400, "CMN-103", "Request body is required"))?;
+    refuse_transport(state, &body)?;
+    let asked = asked(&body)?;
+    let accepted = accept(state, &asked.filters)?;
+    let moment = state.moment();
+    if state.subscriptions.alive(moment.now).len() >= state.knobs.subscription_limit {
+        let limit = state.knobs.subscription_limit;
+        let message = format!("Subscriptions limit is exceeded: [{limit}] subscriptions are allowed");
+        return Err(Refused::new(403, "SUB-505", message));
+    }
+    let most = state.knobs.subscription_lifetime;
+    let lifetime = asked.expires_in.map_or(most, |asked| asked.min(most));
+    let encryption = &body["deliveryMode"]["encryption"];
+    let mut subscription = Subscription {
+        id: uuid(&mut state.rng),
+        filters: accepted.filters,
+        answered: accepted.answered,
+        disabled: accepted.disabled,
+        created: moment.wall,
+        expires_at: moment.now + lifetime,
+        lifetime,
+        asked_encryption: encryption.as_bool() == Some(true) || encryption.as_str() == Some("true"),
+        key: None,
+        channel: ChannelId { key: common_key(state), name: channel_name(state) },
+        status: "Active".into(),
+        pending: Rotation::default(),
+        renewals: 0,
+    };
+    settle_key(state, &mut subscription);
+    let answer = describe(state, &subscription, moment);
+    state.subscriptions.live.push(subscription);
+    Ok(json_reply(StatusCode::OK, &answer))
+}
+
+fn channel_name(state: &mut State) -> String {
+    let digits = number(&mut state.rng, 14);
+    format!("{digits}_{:08x}", state.rng.u32(..))
+}
+
+fn new_subscribe_key(state: &mut State) -> String {
+    let key = format!("sub-c-{}", uuid(&mut state.rng));
+    state.pubnub.keys.insert(key.clone());
+    key
+}
+
+fn common_key(state: &mut State) -> String {
+    if let Some(key) = &state.subscriptions.common_key {
+        return key.clone();
+    }
+    let key = new_subscribe_key(state);
+    state.subscriptions.common_key = Some(key.clone());
+    key
+}
+
+/// Gives a key to a subscription that encrypts, takes it from one that does not.
+fn settle_key(state: &mut State, subscription: &mut Subscription) {
+    if !subscription.encrypts(state.knobs.encryption) {
+        subscription.key = None;
+    } else if subscription.key.is_none() {
+        let mut key = Key::default();
+        state.rng.fill(&mut key);
+        subscription.key = Some(key);
+    }
+}
+
+/// `GET /restapi/v1.0/subscription`.
+pub(super) fn list(state: &mut State) -> Reply {
+    let moment = state.moment();
+    let alive = state.subscriptions.alive(moment.now).clone();
+    let records: Vec<Value> = alive.iter().map(|subscription| describe(state, subscription, moment)).collect();
+    json_reply(StatusCode::OK, &json!({ "uri": uri(state, ""), "records": records }))
+}
+
+/// `GET /restapi/v1.0/subscription/{id}`.
+pub(super) fn get(state: &mut State, id: &str) -> Result<Reply, Refused> {
+    let moment = state.moment();
+    let subscription = find(state, id)?.clone();
+    Ok(json_reply(StatusCode::OK, &describe(state, &subscription, moment)))
+}
+
+/// `PUT /restapi/v1.0/subscription/{id}`: new filters, or none to renew.
+pub(super) fn update(state: &mut State, call: &Call, id: &str) -> Result<Reply, Refused> {
+    find(state, id)?;
+    let Some(body) = body(call)?.filter(|body| !body["eventFilters"].is_null()) else {
+        return prolong(state, id, None);
+    };
+    let asked = asked(&body)?;
+    let accepted = accept(state, &asked.filters)?;
+    let subscription = find(state, id)?;
+    subscription.filters = accepted.filters;
+    subscription.answered = accepted.answered;
+    subscription.disabled = accepted.disabled;
+    prolong(state, id, asked.expires_in)
+}
+
+/// `POST /restapi/v1.0/subscription/{id}/renew`.
+pub(super) fn renew(state: &mut State, id: &str) -> Result<Reply, Refused> {
+    find(state, id)?;
+    prolong(state, id, None)
+}
+
+fn prolong(state: &mut State, id: &str, asked: Option<Duration>) -> Result<Reply, Refused> {
+    let moment = state.moment();
+    let most = state.knobs.subscription_lifetime;
+    let always = state.knobs.rotate_on_renew.unwrap_or_default();
+    let subscription = find(state, id)?;
+    subscription.lifetime = asked.unwrap_or(subscription.lifetime).min(most);
+    subscription.expires_at = moment.now + subscription.lifetime;
+    subscription.renewals += 1;
+    let pending = std::mem::take(&mut subscription.pending);
+    rotate(
+        state,
+        id,
+        Rotation {
+            key: pending.key || always.key,
+            address: pending.address || always.address,
+            subscriber_key: pending.subscriber_key || always.subscriber_key,
+        },
+    );
+    get(state, id)
+}
+
+/// Changes channel and keys of a subscription; false when there is none of this id.
+pub(super) fn rotate(state: &mut State, id: &str, rotation: Rotation) -> bool {
+    let Ok(mut subscription) = find(state, id).cloned() else { return false };
+    if rotation.address {
+        subscription.channel.name = channel_name(state);
+    }
+    if rotation.subscriber_key {
+        subscription.channel.key = new_subscribe_key(state);
+    }
+    if rotation.key {
+        subscription.key = None;
+    }
+    settle_key(state, &mut subscription);
+    find(state, id).map(|held| *held = subscription).is_ok()
+}
+
+/// `DELETE /restapi/v1.0/subscription/{id}`.
+pub(super) fn delete(state: &mut State, id: &str) -> Result<Reply, Refused> {
+    find(state, id)?;
+    state.subscriptions.live.retain(|subscription| subscription.id != id);
+    Ok(empty_reply(StatusCode::NO_CONTENT))
+}
+
+/// The live subscription of this id.
+pub(super) fn find<'a>(state: &'a mut State, id: &str) -> Result<&'a mut Subscription, Refused> {
+    let now = state.moment().now;
+    let alive = state.subscriptions.alive(now);
+    alive.iter_mut().find(|held| held.id == id).ok_or_else(|| Refused::not_found("subscriptionId", id))
+}
+
+fn uri(state: &State, tail: &str) -> String {
+    let host = if state.knobs.relative_uri { "" } else { &state.base_url };
+    format!("{host}/restapi/v1.0/subscription{tail}")
+}
+
+/// `SubscriptionInfo`.
+fn describe(state: &mut State, subscription: &Subscription, moment: Moment) -> Value {
+    let left = subscription.expires_at.saturating_duration_since(moment.now);
+    // A moment has passed since it was granted: 899 of 900, as captured.
+    let seconds = left.saturating_sub(Duration::from_millis(1)).as_secs().max(1);
+    let mut delivery = json!({
+        "transportType": "PubNub",
+        "encryption": subscription.key.is_some(),
+        "address": subscription.channel.name,
+        "subscriberKey": subscription.channel.key,
+    });
+    if let Some(key) = &subscription.key {
+        delivery["encryptionAlgorithm"] = json!("AES");
+        delivery["encryptionKey"] = json!(key_to_base64(key));
+    }
+    if state.knobs.send_secret_key {
+        delivery["secretKey"] = json!(token(&mut state.rng, "sec-c-", 48));
+    }
+    let mut info = json!({
+        "uri": uri(state, &format!("/{}", subscription.id)),
+        "id": subscription.id,
+        "creationTime": state.write_time(subscription.created),
+        "status": subscription.status,
+        "eventFilters": subscription.answered,
+        "expirationTime": state.write_time(moment.wall + left),
+        "deliveryMode": delivery,
+    });
+    if state.knobs.send_expires_in {
+        info["expiresIn"] = json!(seconds);
+    }
+    if !subscription.disabled.is_empty() {
+        let item = |filter: &String| json!({ "filter": filter, "reason": "SUB-412", "message": "Extension permission for this filter is missing" });
+        info["disabledFilters"] = subscription.disabled.iter().map(item).collect();
+    }
+    info
+}
