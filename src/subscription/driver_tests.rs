@@ -1,1 +1,782 @@
+use std::num::NonZeroUsize;
 
+use futures_util::{FutureExt as _, StreamExt as _};
+use tokio::time::{advance, sleep, timeout};
+
+use super::super::fakes::{Call, FakeControl, FakeTransport, Script, cursor, event_text, gone, unavailable};
+use super::super::{Subscription, SubscriptionBuilder};
+use super::*;
+use crate::OnDrop;
+use crate::event::EventFilter;
+
+const MESSAGES: &str = "/restapi/v1.0/account/~/extension/~/message-store";
+
+struct World {
+    control: FakeControl,
+    transport: FakeTransport,
+}
+
+fn filter(text: &str) -> EventFilter {
+    text.parse().unwrap()
+}
+
+fn secs(secs: u64) -> Duration {
+    Duration::from_secs(secs)
+}
+
+impl World {
+    fn new() -> Self {
+        Self { control: FakeControl::new(), transport: FakeTransport::default() }
+    }
+
+    fn builder(&self) -> SubscriptionBuilder {
+        SubscriptionBuilder::new(self.control.clone(), [filter(MESSAGES)]).transport(self.transport.clone())
+    }
+
+    async fn start(&self) -> Subscription {
+        self.builder().start().await.unwrap()
+    }
+
+    /// Started, the first link open and its peer there.
+    async fn live(&self) -> Subscription {
+        let subscription = self.start().await;
+        self.up(&subscription, 1).await;
+        subscription
+    }
+
+    async fn up(&self, subscription: &Subscription, link: usize) {
+        self.transport.opened(link).await;
+        self.transport.feed(link, Ok(LinkEvent::Alive));
+        phase(subscription, Phase::Live).await;
+    }
+}
+
+async fn phase(subscription: &Subscription, phase: Phase) {
+    let mut status = subscription.status();
+    timeout(secs(3600), status.wait_for(|status| status.phase == phase)).await.expect("in time").expect("not over");
+}
+
+async fn next(subscription: &mut Subscription) -> Delivery {
+    timeout(secs(3600), subscription.next()).await.expect("in time").expect("not over").expect("no error")
+}
+
+async fn next_uuid(subscription: &mut Subscription) -> u64 {
+    match next(subscription).await {
+        Delivery::Notification(notification) => notification.uuid().unwrap().parse().unwrap(),
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn next_gap(subscription: &mut Subscription) -> Gap {
+    match next(subscription).await {
+        Delivery::Gap(gap) => gap,
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn next_resumed(subscription: &mut Subscription) -> Resumed {
+    match next(subscription).await {
+        Delivery::Resumed(resumed) => resumed,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn is_quiet(subscription: &mut Subscription) -> bool {
+    subscription.next().now_or_never().is_none()
+}
+
+/// Waits until the task has nothing left to do but to wait for time.
+async fn settle() {
+    sleep(Duration::from_nanos(1)).await;
+}
+
+fn renews(control: &FakeControl) -> usize {
+    control.count(|call| matches!(call, Call::Renew(_)))
+}
+
+fn creates(control: &FakeControl) -> usize {
+    control.count(|call| matches!(call, Call::Create(_)))
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_arrive_once_and_in_order() {
+    let world = World::new();
+    let mut subscription = world.live().await;
+    world.transport.events(1, [1, 2, 3]);
+    world.transport.events(1, [2, 3, 4]);
+    for n in 1..=4 {
+        assert_eq!(next_uuid(&mut subscription).await, n);
+    }
+    settle().await;
+    assert!(is_quiet(&mut subscription));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_cursor_lies_before_the_create_call() {
+    let world = World::new();
+    let before = crate::clock::wall_now();
+    let _subscription = world.start().await;
+    world.transport.opened(1).await;
+    let target = world.transport.target(1);
+    assert!(!target.cursor.is_later_than(&Cursor::at(before)), "{:?}", target.cursor);
+    assert_eq!(target.cursor.region, None);
+    assert_eq!((target.user_id.as_deref(), target.last_good), (Some("owner-1"), None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn l1_only_a_confirmed_update_changes_the_filters() {
+    let world = World::new();
+    let mut subscription = world.live().await;
+    let handle = subscription.handle();
+    let other = || [filter("/restapi/v1.0/account/~/extension/~/presence")];
+    world.control.script("update", Script::Fail(Error::new(ErrorKind::Rejected, "no").with_status(400)));
+    assert_eq!(handle.update_filters(other()).await.unwrap_err().status(), Some(400));
+    // Gone: the error is told, the subscription is made anew with the filters as they were.
+    world.control.forget_all();
+    assert_eq!(handle.update_filters(other()).await.unwrap_err().status(), Some(404));
+    assert_eq!(next_gap(&mut subscription).await.cause, GapCause::SubscriptionGone);
+    world.up(&subscription, 2).await;
+    let made = |call: &Call| matches!(call, Call::Create(filters) if filters == &[MESSAGES.to_owned()]);
+    assert_eq!(world.control.count(made), 2, "both with the filters as they were");
+    handle.update_filters(other()).await.unwrap();
+    world.control.forget_all();
+    handle.revalidate().await.unwrap();
+    world.transport.opened(3).await;
+    assert!(matches!(world.control.calls().last(), Some(Call::Create(filters)) if filters[0].ends_with("/presence")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn l2_a_second_change_is_refused_before_it_is_sent() {
+    let world = World::new();
+    let subscription = world.live().await;
+    world.control.script("update", Script::Slow(secs(5)));
+    let (one, two) = (subscription.handle(), subscription.handle());
+    let (first, second) = tokio::join!(one.update_filters([filter(MESSAGES)]), async {
+        sleep(secs(1)).await;
+        two.update_filters([filter(MESSAGES)]).await
+    });
+    first.unwrap();
+    assert_eq!(second.unwrap_err().kind(), ErrorKind::Busy);
+    assert_eq!(world.control.count(|call| matches!(call, Call::Update(..))), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn l3_renewal_comes_before_expiry_for_every_way_of_telling_it() {
+    for (expires_in, expiration) in [(Some("900"), None), (None, Some("Z")), (None, Some("+0000")), (None, None)] {
+        for skew in [-600_i64, 0, 600] {
+            let world = World::new();
+            let clock = crate::clock::wall_now();
+            world.control.script(
+                "create",
+                Script::Answer(Box::new(move |info| {
+                    info.as_object_mut().unwrap().remove("expiresIn");
+                    if let Some(secs) = expires_in {
+                        info["expiresIn"] = secs.into();
+                        // Nonsense beside a good expiresIn does no harm.
+                        info["expirationTime"] = "1999-01-01T00:00:00Z".into();
+                    }
+                    if let Some(zone) = expiration {
+                        let at = clock + secs(900);
+                        let at = if skew < 0 { at - secs(skew.unsigned_abs()) } else { at + secs(skew.unsigned_abs()) };
+                        let text = crate::Timestamp::from(at).to_string().replace('Z', zone);
+                        info["expirationTime"] = text.into();
+                    }
+                })),
+            );
+            let _subscription = world.live().await;
+            // The answer's Date is what makes an absolute time safe; without one the
+            // skew shows, and only a late expiry could do harm: 600 s early is early.
+            let at_most = if expiration.is_some() && skew > 0 { 1500 } else { 900 };
+            sleep(secs(at_most - 1)).await;
+            assert!(renews(&world.control) >= 1, "{expires_in:?} {expiration:?} {skew}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn l4_a_renewal_that_fails_is_retried_and_nothing_is_lost() {
+    let world = World::new();
+    let mut subscription = world.live().await;
+    for _ in 0..5 {
+        world.control.script("renew", Script::Fail(unavailable()));
+    }
+    sleep(secs(890)).await;
+    assert!(renews(&world.control) >= 6);
+    assert_eq!(creates(&world.control), 1);
+    world.transport.events(1, [1]);
+    assert_eq!(next_uuid(&mut subscription).await, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn l5_and_p5_a_lost_subscription_is_recreated_once_with_both_ids() {
+    for lost in [gone(), Error::new(ErrorKind::NotFound, "x").with_status(404)] {
+        let world = World::new();
+        let mut subscription = world.live().await;
+        world.transport.events(1, [1]);
+        next_uuid(&mut subscription).await;
+        world.control.forget_all();
+        world.control.script("renew", Script::Fail(lost));
+        let gap = next_gap(&mut subscription).await;
+        assert_eq!((gap.cause, gap.certainty), (GapCause::SubscriptionGone, Certainty::Certain));
+        assert!(gap.since.is_some());
+        world.up(&subscription, 2).await;
+        let resumed = next_resumed(&mut subscription).await;
+        let recreated = resumed.recreated.unwrap();
+        assert_eq!((recreated.old.as_str(), recreated.new.as_str(), resumed.complete), ("sub-1", "sub-2", false));
+        assert_eq!(creates(&world.control), 2);
+        world.transport.events(2, [2]);
+        assert_eq!(next_uuid(&mut subscription).await, 2);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p5_failing_renewals_end_in_expiry_a_gap_and_a_new_subscription() {
+    let world = World::new();
+    let mut subscription = world.live().await;
+    for _ in 0..100 {
+        world.control.script("renew", Script::Fail(unavailable()));
+    }
+    let began = Instant::now();
+    let gap = next_gap(&mut subscription).await;
+    assert_eq!(gap.cause, GapCause::LeaseExpired);
+    assert!(began.elapsed() >= secs(880) && began.elapsed() <= secs(905), "{:?}", began.elapsed());
+    world.up(&subscription, 2).await;
+    assert_eq!(next_resumed(&mut subscription).await.recreated.unwrap().new.as_str(), "sub-2");
+    settle().await;
+    assert_eq!(world.control.alive(), ["sub-2"], "the old one is deleted as soon as the new one is there");
+}
+
+#[tokio::test(start_paused = true)]
+async fn l6_a_renewal_that_moves_the_address_switches_without_loss() {
+    let world = World::new();
+    let mut subscription = world.live().await;
+    world.transport.events(1, [1]);
+    assert_eq!(next_uuid(&mut subscription).await, 1);
+    world.control.move_to("chan-2");
+    world.transport.opened(2).await;
+    let target = world.transport.target(2);
+    assert_eq!(target.address.expose(), "chan-2");
+    assert_eq!(target.cursor.region, None, "a region belongs to its address");
+    // Both are read: what is still on its way at the old place arrives, once.
+    world.transport.events(1, [2]);
+    assert_eq!(next_uuid(&mut subscription).await, 2);
+    world.transport.events(2, [2, 3]);
+    assert_eq!(next_uuid(&mut subscription).await, 3);
+    sleep(secs(11)).await;
+    assert!(!world.transport.is_open(1) && world.transport.is_open(2));
+    assert!(is_quiet(&mut subscription), "no gap");
+    assert_eq!(creates(&world.control), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_former_key_still_opens_what_was_made_with_it() {
+    let (old, new) = ("pdj+XYIRRBryWS2k33qXiA==", "e0bMTqmumPfFUbwzppkSbA==");
+    let world = World::new();
+    world.control.encrypt_with(old);
+    let mut subscription = world.live().await;
+    world.control.encrypt_with(new);
+    sleep(secs(790)).await;
+    assert_eq!(renews(&world.control), 1);
+    // V1 of the reference, made with the former key.
+    let ciphertext = include_str!("../../tests/fixtures/v1.base64").trim();
+    world.transport.batch(1, vec![format!("\"{ciphertext}\"")], None);
+    let Delivery::Notification(notification) = next(&mut subscription).await else { panic!() };
+    assert_eq!(notification.uuid(), Some("11111111-2222-4333-8444-555555555555"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_frame_that_waited_through_many_rotations_is_still_read() {
+    use base64::Engine as _;
+    let world = World::new();
+    world.control.encrypt_with("pdj+XYIRRBryWS2k33qXiA==");
+    let mut subscription = world.builder().buffer(NonZeroUsize::MIN).start().await.unwrap();
+    world.up(&subscription, 1).await;
+    world.transport.events(1, [1, 2]); // fills the buffer
+    let ciphertext = include_str!("../../tests/fixtures/v1.base64").trim();
+    world.transport.batch(1, vec![format!("\"{ciphertext}\"")], None);
+    for n in 0..10u8 {
+        world.control.encrypt_with(&base64::engine::general_purpose::STANDARD.encode([n; 16]));
+        sleep(secs(790)).await;
+    }
+    assert_eq!(next_uuid(&mut subscription).await, 1);
+    assert_eq!(next_uuid(&mut subscription).await, 2);
+    assert!(matches!(next(&mut subscription).await, Delivery::Notification(_)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn l7_cancelling_the_start_leaves_nothing_at_the_service() {
+    // While the creation is on its way.
+    let world = World::new();
+    world.control.script("create", Script::Slow(secs(2)));
+    assert!(timeout(secs(1), world.start()).await.is_err());
+    sleep(secs(10)).await;
+    assert_eq!((creates(&world.control), world.control.alive()), (1, vec![]));
+
+    // After its answer was lost: it is looked for, and deleted.
+    let world = World::new();
+    let lost = Error::new(ErrorKind::Timeout, "lost").with_unclear(true);
+    world.control.script("create", Script::Lose(lost));
+    world.control.script("list", Script::Slow(secs(2)));
+    assert!(timeout(secs(1), world.start()).await.is_err());
+    sleep(secs(10)).await;
+    assert_eq!((creates(&world.control), world.control.alive()), (1, vec![]));
+
+    // During back-off.
+    let world = World::new();
+    world.control.script(
+        "create",
+        Script::Fail(unavailable().with_disposition(crate::Disposition::Retry { after: Some(secs(30)) })),
+    );
+    assert!(timeout(secs(1), world.start()).await.is_err());
+    sleep(secs(60)).await;
+    assert_eq!((creates(&world.control), world.control.alive()), (1, vec![]));
+
+    // During an update that fails.
+    let world = World::new();
+    let subscription = world.live().await;
+    world.control.script("update", Script::Slow(secs(1)));
+    let handle = subscription.handle();
+    let updating = tokio::spawn(async move { handle.update_filters([filter(MESSAGES)]).await });
+    settle().await;
+    drop(subscription);
+    sleep(secs(10)).await;
+    assert!(updating.await.unwrap().is_err() || world.control.alive().is_empty());
+    assert_eq!(world.control.alive(), Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn l8_an_existing_subscription_is_adopted_and_its_filters_set() {
+    let world = World::new();
+    world.control.plant("mine", &[MESSAGES]);
+    let subscription = world.builder().adopt("mine".into()).start().await.unwrap();
+    world.up(&subscription, 1).await;
+    assert_eq!(subscription.id().unwrap(), "mine");
+    assert_eq!((creates(&world.control), renews(&world.control)), (0, 1));
+    assert_eq!(world.control.count(|call| matches!(call, Call::Update(..))), 0, "the filters are the same");
+
+    let world = World::new();
+    world.control.plant("mine", &["/restapi/v1.0/account/1/extension/2/presence"]);
+    let subscription = world.builder().adopt("mine".into()).start().await.unwrap();
+    world.up(&subscription, 1).await;
+    settle().await;
+    assert!(world.control.calls().contains(&Call::Update("mine".into(), vec![MESSAGES.into()])));
+}
+
+#[tokio::test(start_paused = true)]
+async fn l8_an_expired_one_is_recreated_with_a_gap() {
+    let world = World::new();
+    let mut subscription = world.builder().adopt("mine".into()).start().await.unwrap();
+    assert_eq!(next_gap(&mut subscription).await.cause, GapCause::SubscriptionGone);
+    world.up(&subscription, 1).await;
+    let recreated = next_resumed(&mut subscription).await.recreated.unwrap();
+    assert_eq!((recreated.old.as_str(), recreated.new.as_str()), ("mine", "sub-1"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn l10_disabled_filters_are_delivered_and_again_only_when_they_change() {
+    let world = World::new();
+    for _ in 0..2 {
+        let disable = |info: &mut serde_json::Value| {
+            info["disabledFilters"] = serde_json::json!([{"filter": "/x", "reason": "SUB-412", "message": "no"}]);
+        };
+        world.control.script("create", Script::Answer(Box::new(disable)));
+        world.control.script("renew", Script::Answer(Box::new(disable)));
+    }
+    let mut subscription = world.live().await;
+    let Delivery::FiltersDisabled(filters) = next(&mut subscription).await else { panic!() };
+    assert_eq!((filters[0].filter.as_str(), filters[0].reason.as_str()), ("/x", "SUB-412"));
+    sleep(secs(800)).await;
+    assert_eq!(renews(&world.control), 1);
+    assert!(is_quiet(&mut subscription));
+}
+
+#[tokio::test(start_paused = true)]
+async fn l11_a_full_service_is_made_room_in_by_own_leftovers_only() {
+    let full = || Error::new(ErrorKind::SubscriptionLimit, "too many").with_status(403);
+    let world = World::new();
+    world.control.plant("mine", &["/x"]);
+    world.control.plant("foreign", &["/y"]);
+    world.control.script("create", Script::Fail(full()));
+    let subscription = world.builder().leftovers(["mine".into()]).start().await.unwrap();
+    assert_eq!(world.control.alive(), ["foreign", "sub-1"]);
+    drop(subscription);
+
+    let world = World::new();
+    world.control.plant("foreign", &["/y"]);
+    world.control.script("create", Script::Fail(full()));
+    let error = world.builder().start().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::SubscriptionLimit);
+    assert_eq!(world.control.alive(), ["foreign"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_answer_to_a_creation_is_found_again_not_doubled() {
+    let world = World::new();
+    world.control.plant("other", &["/restapi/v1.0/account/~/extension/~/presence"]);
+    let lost = Error::new(ErrorKind::Timeout, "lost").with_unclear(true);
+    world.control.script("create", Script::Lose(lost));
+    let subscription = world.start().await;
+    assert_eq!(subscription.id().unwrap(), "sub-1");
+    assert_eq!(creates(&world.control), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p3_a_link_goes_on_where_the_last_one_stopped() {
+    let world = World::new();
+    let mut subscription = world.live().await;
+    world
+        .transport
+        .feed(1, Ok(LinkEvent::Batch { frames: vec![], cursor: cursor(77_777_777_777_777_777), suspected_loss: None }));
+    settle().await;
+    world.transport.feed(1, Err(unavailable()));
+    phase(&subscription, Phase::Reconnecting).await;
+    world.transport.opened(2).await;
+    let target = world.transport.target(2);
+    assert_eq!(target.cursor, cursor(77_777_777_777_777_777));
+    assert!(target.last_good.is_some());
+    world.up(&subscription, 2).await;
+    assert!(is_quiet(&mut subscription), "nothing was lost, so nothing is told");
+}
+
+#[tokio::test(start_paused = true)]
+async fn p3_a_resume_token_goes_on_where_the_reader_stopped() {
+    let world = World::new();
+    let mut subscription = world.builder().on_drop(OnDrop::Keep).start().await.unwrap();
+    world.up(&subscription, 1).await;
+    world.transport.events(1, [1, 2]);
+    assert_eq!(next_uuid(&mut subscription).await, 1);
+    assert_eq!(next_uuid(&mut subscription).await, 2);
+    world.transport.events(1, [3, 4]);
+    assert_eq!(next_uuid(&mut subscription).await, 3); // of a batch that is not yet all read
+    let token = subscription.resume_token().unwrap().to_string();
+    drop(subscription);
+    settle().await;
+    assert_eq!(world.control.alive(), ["sub-1"], "kept");
+
+    let mut subscription = world.builder().resume(token.parse().unwrap()).start().await.unwrap();
+    world.up(&subscription, 2).await;
+    let target = world.transport.target(2);
+    assert_eq!(target.cursor.region, Some(7));
+    assert!(target.last_good.is_some(), "so that the link can tell whether the pause was too long");
+    world.transport.events(2, [3, 4, 5]); // the service repeats the batch
+    assert_eq!(next_uuid(&mut subscription).await, 4);
+    assert_eq!(next_uuid(&mut subscription).await, 5);
+    assert_eq!(creates(&world.control), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_transport_names_the_way_out() {
+    let world = World::new();
+    world.control.script("create", Script::Fail(Error::new(ErrorKind::TransportRefused, "no").with_status(403)));
+    let error = world.builder().start().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TransportRefused);
+    assert!(error.to_string().contains("WebSocket"), "{error}");
+    assert_eq!(creates(&world.control), 1, "not repeated");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_permission_that_is_taken_away_ends_the_stream_with_its_error() {
+    let world = World::new();
+    let mut subscription = world.live().await;
+    let denied = Error::new(ErrorKind::Permission, "no").with_permission(Some("ReadMessages".into()));
+    world.control.script("renew", Script::Fail(denied));
+    let error = timeout(secs(900), subscription.next()).await.unwrap().unwrap().unwrap_err();
+    assert_eq!((error.kind(), error.permission()), (ErrorKind::Permission, Some("ReadMessages")));
+    assert!(subscription.next().await.is_none(), "an error is the last item");
+    assert!(subscription.next().await.is_none());
+    assert_eq!(world.control.alive(), Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unusable_key_at_the_start_is_an_error_and_leaves_nothing() {
+    let world = World::new();
+    world.control.script(
+        "create",
+        Script::Answer(Box::new(|info| {
+            info["deliveryMode"]["encryptionKey"] = "AAAA".into();
+            info["deliveryMode"]["encryptionAlgorithm"] = "DES".into();
+        })),
+    );
+    let error = world.builder().start().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Crypto);
+    settle().await;
+    assert_eq!(world.control.alive(), Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_read_is_delivered_as_such_and_the_rest_arrives() {
+    let world = World::new();
+    let mut subscription = world.live().await;
+    let odd = ["42", "\"not base64!\"", "{\"no\":\"event\"}", "null"];
+    let mut payloads: Vec<String> = odd.iter().map(ToString::to_string).collect();
+    payloads.insert(2, event_text(1));
+    world.transport.batch(1, payloads, None);
+    let (mut events, mut undecodable) = (0, 0);
+    for _ in 0..5 {
+        match next(&mut subscription).await {
+            Delivery::Notification(_) => events += 1,
+            Delivery::Undecodable(what) => {
+                undecodable += 1;
+                assert!(!what.reason.is_empty());
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!((events, undecodable), (1, 4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_suspected_loss_comes_before_the_events_behind_it() {
+    let world = World::new();
+    let mut subscription = world.live().await;
+    world.transport.events(1, [1]);
+    world.transport.batch(1, vec![event_text(2)], Some(SuspectedLoss::BufferFull { events: 100 }));
+    assert_eq!(next_uuid(&mut subscription).await, 1);
+    let gap = next_gap(&mut subscription).await;
+    assert_eq!((gap.cause, gap.certainty), (GapCause::ServiceBufferFull { events: 100 }, Certainty::Possible));
+    assert!(!next_resumed(&mut subscription).await.complete);
+    assert_eq!(next_uuid(&mut subscription).await, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_stopped_for_three_lifetimes_misses_nothing() {
+    let world = World::new();
+    let mut subscription = world.builder().buffer(NonZeroUsize::MIN).start().await.unwrap();
+    world.up(&subscription, 1).await;
+    for n in 0..2700 {
+        world.transport.events(1, [n]);
+        sleep(secs(1)).await;
+    }
+    assert!(renews(&world.control) >= 3, "{}", renews(&world.control));
+    assert_eq!(creates(&world.control), 1);
+    for n in 0..2700 {
+        assert_eq!(next_uuid(&mut subscription).await, n);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn s2_a_stopped_reader_takes_bounded_memory_and_gets_one_gap() {
+    let world = World::new();
+    let mut subscription = world.builder().buffer(NonZeroUsize::MIN).queue_bytes(100_000).start().await.unwrap();
+    world.up(&subscription, 1).await;
+    for n in 0..50 {
+        world.transport.events(1, n * 100..(n + 1) * 100);
+        sleep(secs(60)).await;
+    }
+    let (mut got, mut lost, mut gaps) = (Vec::new(), 0, 0);
+    while (got.len() as u64 + lost) < 5000 {
+        match next(&mut subscription).await {
+            Delivery::Notification(notification) => got.push(notification.uuid().unwrap().parse::<u64>().unwrap()),
+            Delivery::Gap(gap) => {
+                gaps += 1;
+                lost += gap.lost.unwrap();
+                assert_eq!(gap.cause, GapCause::Overflow);
+            }
+            Delivery::Resumed(_) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(gaps, 1);
+    assert!(lost > 3000 && got.len() > 100, "{lost} {}", got.len());
+    assert_eq!(got, (0..got.len() as u64).collect::<Vec<_>>());
+    // Room again: events flow.
+    assert!(matches!(next(&mut subscription).await, Delivery::Resumed(_)));
+    world.transport.events(1, [9999]);
+    assert_eq!(next_uuid(&mut subscription).await, 9999);
+}
+
+#[tokio::test(start_paused = true)]
+async fn s6_draining_hands_out_what_came_and_ends() {
+    let world = World::new();
+    let mut subscription = world.live().await;
+    world.transport.events(1, [1, 2, 3]);
+    settle().await;
+    let shutdown = subscription.shutdown_handle();
+    shutdown.drain();
+    assert!(shutdown.finished().await);
+    assert_eq!(world.control.alive(), Vec::<String>::new());
+    for n in 1..=3 {
+        assert_eq!(next_uuid(&mut subscription).await, n);
+    }
+    assert!(subscription.next().await.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn s6_discarding_tells_how_much() {
+    let world = World::new();
+    let mut subscription = world.builder().buffer(NonZeroUsize::MIN).start().await.unwrap();
+    world.up(&subscription, 1).await;
+    world.transport.events(1, 0..10);
+    settle().await;
+    let shutdown = subscription.shutdown_handle();
+    shutdown.discard();
+    assert!(shutdown.finished().await);
+    assert_eq!(next_uuid(&mut subscription).await, 0); // was handed out already
+    let gap = next_gap(&mut subscription).await;
+    assert_eq!((gap.cause, gap.lost), (GapCause::Discarded, Some(9)));
+    assert!(subscription.next().await.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn closing_returns_what_was_not_read_and_deletes() {
+    let world = World::new();
+    let subscription = world.live().await;
+    world.transport.events(1, 0..1000);
+    settle().await;
+    let closed = subscription.close().await.unwrap();
+    assert!(closed.deleted);
+    assert_eq!(closed.unread.len(), 1000);
+    assert_eq!(world.control.alive(), Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn closing_is_bounded_when_the_service_is_silent() {
+    let world = World::new();
+    let subscription = world.live().await;
+    world.control.script("delete", Script::Slow(secs(3600)));
+    let began = Instant::now();
+    let closed = subscription.close().await.unwrap();
+    assert!(!closed.deleted);
+    assert!(began.elapsed() <= secs(16), "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn l9_dropping_deletes_in_the_background_and_keeping_does_not() {
+    let world = World::new();
+    drop(world.live().await);
+    settle().await;
+    assert_eq!(world.control.alive(), Vec::<String>::new());
+    assert!(!world.transport.is_open(1));
+
+    let world = World::new();
+    let subscription = world.builder().on_drop(OnDrop::Keep).start().await.unwrap();
+    drop(subscription);
+    settle().await;
+    assert_eq!(world.control.alive(), ["sub-1"]);
+}
+
+#[test]
+fn dropping_after_the_runtime_is_gone_is_safe() {
+    let world = World::new();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let mut subscription = runtime.block_on(world.start());
+    let shutdown = subscription.shutdown_handle();
+    drop(runtime);
+    shutdown.drain();
+    let ended = subscription.next().now_or_never().unwrap().unwrap().unwrap_err();
+    assert_eq!(ended.kind(), ErrorKind::Internal);
+    assert!(subscription.next().now_or_never().unwrap().is_none());
+    drop(subscription);
+}
+
+#[tokio::test(start_paused = true)]
+async fn s1_a_panic_of_one_reader_stops_nobody_else() {
+    let world = World::new();
+    let other_world = World::new();
+    let mut other = other_world.live().await;
+    let mut subscription = world.live().await;
+    world.transport.events(1, [1]);
+    let reader = tokio::spawn(async move {
+        next_uuid(&mut subscription).await;
+        panic!("the handler's own");
+    });
+    assert!(reader.await.unwrap_err().is_panic());
+    settle().await;
+    assert_eq!(world.control.alive(), Vec::<String>::new(), "its subscription is deleted");
+    other_world.transport.events(1, [5]);
+    assert_eq!(next_uuid(&mut other).await, 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_of_the_task_is_an_error_not_a_quiet_end() {
+    let world = World::new();
+    let mut subscription = world.live().await;
+    world.control.script("renew", Script::Panic);
+    let error = timeout(secs(900), subscription.next()).await.unwrap().unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Internal);
+    assert!(subscription.next().await.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sleep_of_the_machine_is_noticed_and_everything_checked() {
+    let world = World::new();
+    let slept = Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let (began, real) = (Instant::now(), crate::clock::wall_now());
+    let clock = Clock::from_fn({
+        let slept = slept.clone();
+        move || real + began.elapsed() + secs(slept.load(std::sync::atomic::Ordering::SeqCst))
+    });
+    let subscription = world.builder().clock(clock).start().await.unwrap();
+    world.up(&subscription, 1).await;
+    sleep(secs(60)).await;
+    assert_eq!(renews(&world.control), 0, "time that merely passes is no sleep");
+    slept.store(3600, std::sync::atomic::Ordering::SeqCst);
+    sleep(secs(31)).await;
+    assert_eq!(renews(&world.control), 1);
+    assert_eq!(world.transport.count(), 2);
+    assert!(!world.transport.is_open(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_subscription_that_the_service_stopped_serving_is_replaced() {
+    let world = World::new();
+    let mut subscription = world.live().await;
+    world.transport.events(1, [1]);
+    next_uuid(&mut subscription).await;
+    world.control.script("renew", Script::Answer(Box::new(|info| info["status"] = "Blacklisted".into())));
+    assert_eq!(next_gap(&mut subscription).await.cause, GapCause::SubscriptionInactive);
+    world.up(&subscription, 2).await;
+    settle().await;
+    assert_eq!(world.control.alive(), ["sub-2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn status_tells_the_way_and_the_trouble() {
+    let world = World::new();
+    let subscription = world.live().await;
+    let mut status = subscription.status();
+    assert!(status.current().is_healthy() && status.current().last_error.is_none());
+    world.transport.feed(1, Err(unavailable()));
+    let now = status.wait_for(|status| status.phase == Phase::Reconnecting).await.unwrap();
+    assert_eq!((now.failed_attempts, now.last_error.unwrap().status()), (1, Some(503)));
+    world.up(&subscription, 2).await;
+    assert!(status.current().last_error.is_none());
+    drop(subscription);
+    assert!(status.wait_for(|status| status.phase == Phase::Closed).await.unwrap().deleted);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a7_debug_of_a_subscription_shows_no_secret() {
+    let world = World::new();
+    world.control.move_to("secret-channel");
+    world.control.encrypt_with("pdj+XYIRRBryWS2k33qXiA==");
+    let subscription = world.live().await;
+    let target = world.transport.target(1);
+    let shown = format!(
+        "{subscription:?} {:?} {:?} {:?} {target:?}",
+        subscription.handle(),
+        subscription.shutdown_handle(),
+        subscription.resume_token()
+    );
+    for secret in ["secret-channel", "sub-c", "pdj+"] {
+        assert!(!shown.contains(secret), "{shown}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn settings_that_cannot_work_are_refused_before_anything_is_sent() {
+    let world = World::new();
+    let none: [EventFilter; 0] = [];
+    let builders = [
+        SubscriptionBuilder::new(world.control.clone(), [filter(MESSAGES)]),
+        SubscriptionBuilder::new(world.control.clone(), none).transport(world.transport.clone()),
+        world.builder().expires_in(Duration::ZERO),
+        world.builder().queue_bytes(0),
+        world.builder().renewal(crate::policy::RenewalPolicy::default().min_lead(secs(1000))),
+    ];
+    for builder in builders {
+        assert_eq!(builder.start().await.unwrap_err().kind(), ErrorKind::Config);
+    }
+    assert!(world.control.calls().is_empty());
+    advance(secs(1)).await;
+}

@@ -4,6 +4,8 @@
 mod builder;
 mod delivery;
 mod driver;
+#[cfg(test)]
+mod fakes;
 mod handle;
 mod keys;
 mod lease;

@@ -54,7 +54,8 @@ impl Queue {
     }
 
     /// Bytes that wait.
-    pub(super) fn bytes(&self) -> usize {
+    #[cfg(test)]
+    fn bytes(&self) -> usize {
         self.bytes
     }
 
@@ -283,7 +284,7 @@ mod tests {
 
     #[test]
     fn gaps_that_differ_or_have_events_between_do_not_fold() {
-        let mut queue = Queue::new(1000);
+        let mut queue = Queue::new(10_000);
         queue.push_marker(gap(GapCause::SubscriptionGone));
         queue.push_marker(resumed(None));
         queue.push_marker(gap(GapCause::LeaseExpired));

@@ -1,0 +1,344 @@
+//! An in-memory service for tests of the driver: calls are answered from a
+//! script, links are fed by the test, time is paused.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use serde_json::json;
+use tokio::sync::{Notify, mpsc};
+use tokio::time::Instant;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::SubscriptionId;
+use crate::rest::{ControlPlane, CreateSubscription, SubscriptionInfo};
+use crate::transport::{
+    Cursor, DeliveryModeRequest, Frame, FrameBody, Link, LinkEvent, SuspectedLoss, Target, Transport, TransportKind,
+};
+
+/// A call as it reached the service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Call {
+    Create(Vec<String>),
+    List,
+    Get(String),
+    Update(String, Vec<String>),
+    Renew(String),
+    Delete(String),
+}
+
+/// What the service does with the next call of a kind.
+pub(super) enum Script {
+    Fail(Error),
+    /// Carries it out and then fails.
+    Lose(Error),
+    /// Answers after this long.
+    Slow(Duration),
+    /// Changes the answer.
+    Answer(Box<dyn Fn(&mut serde_json::Value) + Send>),
+    Panic,
+}
+
+#[derive(Default)]
+struct Service {
+    calls: Vec<(Instant, Call)>,
+    scripts: VecDeque<(&'static str, Script)>,
+    alive: Vec<(String, Vec<String>)>,
+    made: usize,
+    lifetime: u64,
+    address: String,
+    key: Option<String>,
+}
+
+/// The service's REST side.
+#[derive(Clone)]
+pub(super) struct FakeControl(Arc<Mutex<Service>>);
+
+impl std::fmt::Debug for FakeControl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("FakeControl")
+    }
+}
+
+impl FakeControl {
+    pub(super) fn new() -> Self {
+        let service = Service { lifetime: 900, address: "chan".into(), ..Service::default() };
+        Self(Arc::new(Mutex::new(service)))
+    }
+
+    pub(super) fn script(&self, verb: &'static str, script: Script) {
+        self.0.lock().unwrap().scripts.push_back((verb, script));
+    }
+
+    pub(super) fn lifetime(&self, secs: u64) {
+        self.0.lock().unwrap().lifetime = secs;
+    }
+
+    pub(super) fn move_to(&self, address: &str) {
+        self.0.lock().unwrap().address = address.into();
+    }
+
+    pub(super) fn encrypt_with(&self, key: &str) {
+        self.0.lock().unwrap().key = Some(key.into());
+    }
+
+    pub(super) fn forget_all(&self) {
+        self.0.lock().unwrap().alive.clear();
+    }
+
+    pub(super) fn plant(&self, id: &str, filters: &[&str]) {
+        let filters = filters.iter().map(ToString::to_string).collect();
+        self.0.lock().unwrap().alive.push((id.into(), filters));
+    }
+
+    pub(super) fn alive(&self) -> Vec<String> {
+        self.0.lock().unwrap().alive.iter().map(|(id, _)| id.clone()).collect()
+    }
+
+    pub(super) fn calls(&self) -> Vec<Call> {
+        self.0.lock().unwrap().calls.iter().map(|(_, call)| call.clone()).collect()
+    }
+
+    pub(super) fn count(&self, is_it: impl Fn(&Call) -> bool) -> usize {
+        self.calls().iter().filter(|call| is_it(call)).count()
+    }
+
+    async fn serve<T>(
+        &self,
+        verb: &'static str,
+        call: Call,
+        act: impl FnOnce(&mut Service) -> Result<T>,
+        change: impl FnOnce(T, &dyn Fn(&mut serde_json::Value)) -> T,
+    ) -> Result<T> {
+        let script = {
+            let mut service = self.0.lock().unwrap();
+            service.calls.push((Instant::now(), call));
+            let at = service.scripts.iter().position(|(wanted, _)| *wanted == verb);
+            at.and_then(|at| service.scripts.remove(at)).map(|(_, script)| script)
+        };
+        match script {
+            None => act(&mut self.0.lock().unwrap()),
+            Some(Script::Fail(error)) => Err(error),
+            Some(Script::Lose(error)) => act(&mut self.0.lock().unwrap()).and(Err(error)),
+            Some(Script::Slow(time)) => {
+                tokio::time::sleep(time).await;
+                act(&mut self.0.lock().unwrap())
+            }
+            Some(Script::Answer(edit)) => {
+                let answer = act(&mut self.0.lock().unwrap())?;
+                Ok(change(answer, &*edit))
+            }
+            Some(Script::Panic) => panic!("scripted"),
+        }
+    }
+}
+
+impl Service {
+    fn info(&self, id: &str, filters: &[String]) -> serde_json::Value {
+        let mut info = json!({
+            "id": id, "eventFilters": filters, "expiresIn": self.lifetime, "status": "Active",
+            "deliveryMode": {"transportType": "PubNub", "address": self.address, "subscriberKey": "sub-c"},
+        });
+        if let Some(key) = &self.key {
+            info["deliveryMode"]["encryptionKey"] = key.clone().into();
+            info["deliveryMode"]["encryptionAlgorithm"] = "AES".into();
+        }
+        info
+    }
+
+    fn known(&self, id: &SubscriptionId) -> Result<serde_json::Value> {
+        match self.alive.iter().find(|(known, _)| id == known.as_str()) {
+            Some((id, filters)) => Ok(self.info(id, filters)),
+            None => Err(gone()),
+        }
+    }
+}
+
+pub(super) fn gone() -> Error {
+    Error::new(ErrorKind::NotFound, "unknown subscription").with_status(404)
+}
+
+pub(super) fn unavailable() -> Error {
+    Error::new(ErrorKind::Service, "temporarily unavailable").with_status(503)
+}
+
+fn parse(value: serde_json::Value) -> SubscriptionInfo {
+    serde_json::from_value(value).unwrap()
+}
+
+#[async_trait]
+impl ControlPlane for FakeControl {
+    async fn create(&self, request: &CreateSubscription) -> Result<SubscriptionInfo> {
+        let filters = request.event_filters.clone();
+        let act = |service: &mut Service| {
+            service.made += 1;
+            let id = format!("sub-{}", service.made);
+            service.alive.push((id.clone(), filters.clone()));
+            Ok(service.info(&id, &filters))
+        };
+        self.serve("create", Call::Create(request.event_filters.clone()), act, edit).await.map(parse)
+    }
+
+    async fn list(&self) -> Result<Vec<SubscriptionInfo>> {
+        let act = |service: &mut Service| {
+            Ok(service.alive.iter().map(|(id, filters)| parse(service.info(id, filters))).collect())
+        };
+        self.serve("list", Call::List, act, |all, _| all).await
+    }
+
+    async fn get(&self, id: &SubscriptionId) -> Result<SubscriptionInfo> {
+        self.serve("get", Call::Get(id.to_string()), |service| service.known(id), edit).await.map(parse)
+    }
+
+    async fn update(&self, id: &SubscriptionId, event_filters: &[String]) -> Result<SubscriptionInfo> {
+        let act = |service: &mut Service| {
+            service.known(id)?;
+            for (known, filters) in &mut service.alive {
+                if id == known.as_str() {
+                    *filters = event_filters.to_vec();
+                }
+            }
+            service.known(id)
+        };
+        self.serve("update", Call::Update(id.to_string(), event_filters.to_vec()), act, edit).await.map(parse)
+    }
+
+    async fn renew(&self, id: &SubscriptionId) -> Result<SubscriptionInfo> {
+        self.serve("renew", Call::Renew(id.to_string()), |service| service.known(id), edit).await.map(parse)
+    }
+
+    async fn delete(&self, id: &SubscriptionId) -> Result<()> {
+        let act = |service: &mut Service| {
+            service.alive.retain(|(known, _)| id != known.as_str());
+            Ok(())
+        };
+        self.serve("delete", Call::Delete(id.to_string()), act, |(), _| ()).await
+    }
+
+    async fn owner_id(&self) -> Result<Option<String>> {
+        Ok(Some("owner-1".into()))
+    }
+}
+
+fn edit(mut value: serde_json::Value, change: &dyn Fn(&mut serde_json::Value)) -> serde_json::Value {
+    change(&mut value);
+    value
+}
+
+/// The transport's peer: the test feeds the newest link.
+#[derive(Clone, Default)]
+pub(super) struct FakeTransport(Arc<Peer>);
+
+#[derive(Default)]
+struct Peer {
+    links: Mutex<Vec<Opened>>,
+    opened: Notify,
+}
+
+/// A link that was opened.
+pub(super) struct Opened {
+    pub(super) target: Target,
+    feed: mpsc::UnboundedSender<Result<LinkEvent>>,
+}
+
+impl std::fmt::Debug for FakeTransport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("FakeTransport")
+    }
+}
+
+impl FakeTransport {
+    /// Waits for the `n`th link (from 1) to be opened.
+    pub(super) async fn opened(&self, n: usize) {
+        loop {
+            let notified = self.0.opened.notified();
+            if self.0.links.lock().unwrap().len() >= n {
+                return;
+            }
+            notified.await;
+        }
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.0.links.lock().unwrap().len()
+    }
+
+    pub(super) fn target(&self, n: usize) -> Target {
+        self.0.links.lock().unwrap()[n - 1].target.clone()
+    }
+
+    pub(super) fn is_open(&self, n: usize) -> bool {
+        !self.0.links.lock().unwrap()[n - 1].feed.is_closed()
+    }
+
+    /// Feeds the `n`th link; whether it still listens.
+    pub(super) fn feed(&self, n: usize, event: Result<LinkEvent>) -> bool {
+        self.0.links.lock().unwrap()[n - 1].feed.send(event).is_ok()
+    }
+
+    /// Feeds events numbered `numbers` in one batch.
+    pub(super) fn events(&self, n: usize, numbers: impl IntoIterator<Item = u64>) -> bool {
+        self.batch(n, numbers.into_iter().map(event_text).collect(), None)
+    }
+
+    pub(super) fn batch(&self, n: usize, payloads: Vec<String>, suspected_loss: Option<SuspectedLoss>) -> bool {
+        let frames = payloads
+            .into_iter()
+            .map(|text| Frame {
+                body: FrameBody::Payload(serde_json::value::RawValue::from_string(text).unwrap()),
+                received_at: SystemTime::UNIX_EPOCH,
+            })
+            .collect();
+        let cursor = cursor(self.next_token());
+        self.feed(n, Ok(LinkEvent::Batch { frames, cursor, suspected_loss }))
+    }
+
+    fn next_token(&self) -> u64 {
+        use std::sync::atomic::{AtomicU64, Ordering};
+        static NEXT: AtomicU64 = AtomicU64::new(50_000_000_000_000_000);
+        NEXT.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+pub(super) fn cursor(token: u64) -> Cursor {
+    Cursor { timetoken: token.to_string(), region: Some(7) }
+}
+
+pub(super) fn event_text(n: u64) -> String {
+    json!({"uuid": n.to_string(), "event": "/restapi/v1.0/account/1/extension/2/message-store",
+           "timestamp": "2026-01-01T00:00:00Z", "body": {"extensionId": 2, "changes": []}})
+    .to_string()
+}
+
+#[async_trait]
+impl Transport for FakeTransport {
+    fn kind(&self) -> TransportKind {
+        TransportKind::PubNub
+    }
+
+    fn delivery_mode(&self) -> DeliveryModeRequest {
+        DeliveryModeRequest::new(TransportKind::PubNub)
+    }
+
+    async fn open(&self, target: Target) -> Result<Box<dyn Link>> {
+        let (feed, events) = mpsc::unbounded_channel();
+        self.0.links.lock().unwrap().push(Opened { target, feed });
+        self.0.opened.notify_waiters();
+        Ok(Box::new(FakeLink(events)))
+    }
+}
+
+struct FakeLink(mpsc::UnboundedReceiver<Result<LinkEvent>>);
+
+#[async_trait]
+impl Link for FakeLink {
+    async fn next(&mut self) -> Result<LinkEvent> {
+        match self.0.recv().await {
+            Some(event) => event,
+            None => std::future::pending().await,
+        }
+    }
+
+    async fn close(self: Box<Self>) {}
+}
