@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// This crate's `Result`.
@@ -14,8 +15,13 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// [`disposition`](Self::disposition) what to do. The text says only what this
 /// layer knows; walk [`source`](StdError::source) for the rest. No token, key,
 /// channel name or URL with a query is ever part of it.
+///
+/// A clone shares the cause with the original, so that everyone who waited for
+/// one failed operation gets the whole story.
+#[derive(Clone)]
 pub struct Error(Box<Inner>);
 
+#[derive(Clone)]
 struct Inner {
     kind: ErrorKind,
     disposition: Disposition,
@@ -25,7 +31,8 @@ struct Inner {
     parameter: Option<String>,
     permission: Option<String>,
     request_id: Option<String>,
-    source: Option<Box<dyn StdError + Send + Sync>>,
+    unclear: bool,
+    source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
 /// What kind of failure an [`Error`] is.
@@ -93,7 +100,14 @@ pub enum Disposition {
 }
 
 impl Error {
-    pub(crate) fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
+    /// An error of `kind` with the disposition that is usual for it, for your own
+    /// [`TokenProvider`](crate::auth::TokenProvider),
+    /// [`TokenStore`](crate::auth::TokenStore),
+    /// [`ControlPlane`](crate::rest::ControlPlane) or
+    /// [`Transport`](crate::transport::Transport).
+    ///
+    /// `message` is shown to people: no secret in it.
+    pub fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
         let disposition = match kind {
             ErrorKind::Network
             | ErrorKind::Timeout
@@ -122,6 +136,7 @@ impl Error {
             parameter: None,
             permission: None,
             request_id: None,
+            unclear: false,
             source: None,
         }))
     }
@@ -130,7 +145,9 @@ impl Error {
         Self::new(ErrorKind::Config, message)
     }
 
-    pub(crate) fn with_disposition(mut self, disposition: Disposition) -> Self {
+    /// Says what to do about it, where that is not what is usual for its kind.
+    #[must_use]
+    pub fn with_disposition(mut self, disposition: Disposition) -> Self {
         self.0.disposition = disposition;
         self
     }
@@ -160,8 +177,17 @@ impl Error {
         self
     }
 
-    pub(crate) fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        self.0.source = Some(source.into());
+    /// Adds the cause. Its text is shown too: no secret in it.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.0.source = Some(Arc::from(source.into()));
+        self
+    }
+
+    /// Marks a request that may have been carried out though it failed here.
+    #[must_use]
+    pub fn with_unclear(mut self, unclear: bool) -> Self {
+        self.0.unclear = unclear;
         self
     }
 
@@ -205,6 +231,16 @@ impl Error {
     #[must_use]
     pub fn request_id(&self) -> Option<&str> {
         self.0.request_id.as_deref()
+    }
+
+    /// Whether the request may have been carried out all the same: it left, and
+    /// no answer that could be read said what became of it (broken connection,
+    /// passed deadline, 5xx, unreadable success).
+    ///
+    /// After an unclear create, list what is there before you create again.
+    #[must_use]
+    pub fn is_unclear(&self) -> bool {
+        self.0.unclear
     }
 
     /// How long the service asked to wait, where it did.
@@ -254,6 +290,7 @@ impl fmt::Debug for Error {
             .field("parameter", &self.0.parameter)
             .field("permission", &self.0.permission)
             .field("request_id", &self.0.request_id)
+            .field("unclear", &self.0.unclear)
             .field("source", &self.0.source)
             .finish()
     }

@@ -1,8 +1,10 @@
 //! RingCentral events that are never lost quietly.
 
+pub mod auth;
 mod clock;
 mod error;
 mod ids;
+pub mod policy;
 pub mod rest;
 mod secret;
 mod timestamp;
