@@ -1,8 +1,31 @@
-//! RingCentral's REST API, as far as events need it.
+//! RingCentral's REST API, as far as events need it, and a way to make any other
+//! call with the same manners.
 
+mod budget;
+mod classify;
+mod client;
+mod control;
+pub(crate) mod envelope;
+mod message;
+mod request;
+mod response;
+mod retry;
 mod subscription;
+pub(crate) mod wire;
 
+pub use budget::RateBudget;
+pub use client::{Client, ClientBuilder};
+pub use control::RestControl;
+pub use http::Method;
+pub use message::{SentPost, SentSms};
+pub use request::RequestBuilder;
+pub use response::Response;
 pub use subscription::{
     BlacklistedData, ControlPlane, CreateSubscription, DeliveryMode, DisabledFilter, SubscriptionInfo,
     SubscriptionStatus,
 };
+
+/// Production, for API and OAuth alike.
+pub(crate) const PRODUCTION: &str = "https://platform.ringcentral.com";
+
+pub(crate) const USER_AGENT: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));

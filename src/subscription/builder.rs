@@ -9,7 +9,6 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::driver::{Driver, Ports, Setup, Shutdown};
 use super::handle::SubscriptionHandle;
 use super::machine::Settings;
-use super::registry::Registry;
 use super::resume::ResumeToken;
 use super::status::{Phase, Status, StatusWatch};
 use super::{Ended, ReadSoFar, Subscription};
@@ -18,6 +17,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::EventFilter;
 use crate::ids::SubscriptionId;
 use crate::policy::{BackoffPolicy, RenewalPolicy};
+use crate::registry::Registry;
 use crate::rest::ControlPlane;
 use crate::transport::Transport;
 

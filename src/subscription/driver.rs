@@ -19,7 +19,6 @@ use super::machine::{self, Cause, Effect, End, Input, LinkId, Machine, Op, Setti
 use super::ops::{self, Asked, Done, Pending};
 use super::queue::{Item, Queue};
 use super::refusal;
-use super::registry::Registry;
 use super::resume::ResumeToken;
 use super::status::{Phase, Status};
 use crate::clock::Clock;
@@ -27,6 +26,7 @@ use crate::dedup::Seen;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{self, DedupKey, Notification, Origin};
 use crate::ids::SubscriptionId;
+use crate::registry::Registry;
 use crate::rest::{ControlPlane, CreateSubscription, DisabledFilter, SubscriptionInfo};
 use crate::transport::{Cursor, Frame, FrameBody, Link, LinkEvent, SuspectedLoss, Target, Transport};
 

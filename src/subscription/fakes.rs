@@ -71,10 +71,6 @@ impl FakeControl {
         self.0.lock().unwrap().scripts.push_back((verb, script));
     }
 
-    pub(super) fn lifetime(&self, secs: u64) {
-        self.0.lock().unwrap().lifetime = secs;
-    }
-
     pub(super) fn move_to(&self, address: &str) {
         self.0.lock().unwrap().address = address.into();
     }

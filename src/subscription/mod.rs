@@ -13,12 +13,12 @@ mod machine;
 mod ops;
 mod queue;
 mod refusal;
-pub(crate) mod registry;
 mod resume;
 mod status;
 
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_core::Stream;
@@ -33,14 +33,44 @@ pub use status::{Phase, Status, StatusWatch};
 
 use crate::clock::wall_now;
 use crate::error::{Error, ErrorKind, Result};
-use crate::event::{DedupKey, Notification};
+use crate::event::{DedupKey, EventFilter, Notification};
 use crate::ids::SubscriptionId;
+use crate::rest::{Client, RestControl};
 use crate::transport::Cursor;
 use driver::{Handed, Place, Shutdown};
 
 /// So many keys of events that share a batch are kept for the resume token. A
 /// batch of the service holds at most a few hundred events.
 const KEYS_KEPT: usize = 4096;
+
+impl Client {
+    /// Sets up a subscription to `filters`: at least one.
+    ///
+    #[cfg_attr(feature = "pubnub", doc = "```no_run")]
+    #[cfg_attr(not(feature = "pubnub"), doc = "```text")]
+    /// # async fn run(client: ringcentral_events::Client) -> ringcentral_events::Result<()> {
+    /// use futures_util::StreamExt;
+    /// use ringcentral_events::{Delivery, EventFilter};
+    /// use ringcentral_events::transport::PubNub;
+    ///
+    /// let filter: EventFilter = "/restapi/v1.0/account/~/extension/~/message-store".parse()?;
+    /// let transport = PubNub::builder().build()?;
+    /// let mut subscription = client.subscribe([filter]).transport(transport).start().await?;
+    /// while let Some(delivery) = subscription.next().await {
+    ///     match delivery? {
+    ///         Delivery::Notification(event) => println!("{:?}", event.event()),
+    ///         Delivery::Gap(gap) => println!("events may be missing: {}", gap.cause),
+    ///         other => println!("{other:?}"),
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn subscribe(&self, filters: impl IntoIterator<Item = EventFilter>) -> SubscriptionBuilder {
+        let control = Arc::new(RestControl::new(self.clone()));
+        SubscriptionBuilder::with_registry(control, self.registry().clone(), filters)
+    }
+}
 
 /// A subscription, and the stream of what it delivers.
 ///

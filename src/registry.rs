@@ -27,23 +27,23 @@ impl Registry {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn live(&self, id: &SubscriptionId) {
+    pub(crate) fn live(&self, id: &SubscriptionId) {
         let mut known = self.known();
         known.leftovers.retain(|left| left != id);
         known.live.insert(id.clone());
     }
 
-    pub(super) fn is_live(&self, id: &SubscriptionId) -> bool {
+    pub(crate) fn is_live(&self, id: &SubscriptionId) -> bool {
         self.known().live.contains(id)
     }
 
-    pub(super) fn gone(&self, id: &SubscriptionId) {
+    pub(crate) fn gone(&self, id: &SubscriptionId) {
         let mut known = self.known();
         known.live.remove(id);
         known.leftovers.retain(|left| left != id);
     }
 
-    pub(super) fn left_over(&self, id: &SubscriptionId) {
+    pub(crate) fn left_over(&self, id: &SubscriptionId) {
         let mut known = self.known();
         known.live.remove(id);
         if !known.leftovers.contains(id) {
@@ -54,7 +54,7 @@ impl Registry {
         }
     }
 
-    pub(super) fn leftovers(&self) -> Vec<SubscriptionId> {
+    pub(crate) fn leftovers(&self) -> Vec<SubscriptionId> {
         self.known().leftovers.clone()
     }
 }

@@ -1,0 +1,421 @@
+//! The token endpoint's words: what is sent, what comes back. Pure.
+
+use std::time::{Duration, SystemTime};
+
+use http::HeaderMap;
+use serde_json::Value;
+use tokio::time::Instant;
+use url::form_urlencoded;
+
+use super::session::{PAUSE, Session, life};
+use super::store::StoredTokens;
+use crate::error::{Disposition, Error, ErrorKind, Result};
+use crate::policy::BackoffPolicy;
+use crate::rest::envelope::{Envelope, error_from};
+use crate::secret::Secret;
+
+/// What a token is asked for with.
+#[derive(Clone, Debug)]
+pub(super) enum Grant {
+    Jwt(Secret),
+    Code { code: Secret, redirect_uri: String, verifier: Secret },
+    Refresh(Secret),
+}
+
+impl Grant {
+    /// The form fields of this grant.
+    fn fields(&self) -> Vec<(&'static str, &str)> {
+        match self {
+            Self::Jwt(jwt) => {
+                vec![("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer"), ("assertion", jwt.expose())]
+            }
+            Self::Code { code, redirect_uri, verifier } => vec![
+                ("grant_type", "authorization_code"),
+                ("code", code.expose()),
+                ("redirect_uri", redirect_uri),
+                ("code_verifier", verifier.expose()),
+            ],
+            Self::Refresh(token) => vec![("grant_type", "refresh_token"), ("refresh_token", token.expose())],
+        }
+    }
+
+    /// What an answer must not repeat.
+    pub(super) fn secrets(&self) -> Vec<&str> {
+        match self {
+            Self::Jwt(secret) | Self::Refresh(secret) => vec![secret.expose()],
+            Self::Code { code, verifier, .. } => vec![code.expose(), verifier.expose()],
+        }
+    }
+
+    /// The service lists `client_id` among the fields of a code exchange.
+    pub(super) fn names_client(&self) -> bool {
+        matches!(self, Self::Code { .. })
+    }
+}
+
+/// What is asked for besides.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Wishes {
+    pub(super) access_token_ttl: Option<Duration>,
+    pub(super) refresh_token_ttl: Option<Duration>,
+    pub(super) scope: Option<String>,
+}
+
+/// The body of a token request.
+pub(super) fn form(grant: &Grant, wishes: &Wishes, client_id: Option<&str>) -> String {
+    let mut form = form_urlencoded::Serializer::new(String::new());
+    form.extend_pairs(grant.fields());
+    if let Some(client_id) = client_id {
+        form.append_pair("client_id", client_id);
+    }
+    for (name, ttl) in [("access_token_ttl", wishes.access_token_ttl), ("refresh_token_ttl", wishes.refresh_token_ttl)]
+    {
+        if let Some(ttl) = ttl {
+            form.append_pair(name, &ttl.as_secs().to_string());
+        }
+    }
+    if let Some(scope) = &wishes.scope {
+        form.append_pair("scope", scope);
+    }
+    form.finish()
+}
+
+/// Whose the tokens are.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Owner<'a> {
+    pub(super) server: &'a str,
+    pub(super) client_id: &'a str,
+}
+
+/// The session that `body` grants. What a refresh leaves out stays as in
+/// `previous`.
+pub(super) fn read_session(
+    body: &[u8],
+    owner: Owner<'_>,
+    previous: Option<&StoredTokens>,
+    asked_at: (Instant, SystemTime),
+) -> Result<Session> {
+    let unreadable = |what| Error::new(ErrorKind::Protocol, what).with_status(200).with_unclear(true);
+    let answer: Value = serde_json::from_slice(body).map_err(|_| unreadable("the token answer is no JSON"))?;
+    let text = |name: &str| match answer.get(name) {
+        Some(Value::String(text)) => Some(text.trim().to_owned()).filter(|text| !text.is_empty()),
+        Some(Value::Number(number)) => Some(number.to_string()),
+        Some(_) | None => None,
+    };
+    let seconds = |name: &str| text(name).and_then(|text| text.parse::<f64>().ok());
+    let access = text("access_token").ok_or_else(|| unreadable("the token answer has no access_token"))?;
+    if !access.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(unreadable("the access_token cannot be sent in a header"));
+    }
+    let (asked_at, wall) = asked_at;
+    let life = life(seconds("expires_in"));
+    let rotated = text("refresh_token").map(Secret::from);
+    let refresh_expires_at = match (&rotated, seconds("refresh_token_expires_in")) {
+        (Some(_), Some(left)) => {
+            Duration::try_from_secs_f64(left.max(0.0)).ok().and_then(|left| wall.checked_add(left))
+        }
+        (Some(_), None) => None,
+        (None, _) => previous.and_then(|previous| previous.refresh_expires_at),
+    };
+    let stored = StoredTokens {
+        server: owner.server.to_owned(),
+        client_id: owner.client_id.to_owned(),
+        access_token: access.into(),
+        expires_at: wall + life,
+        refresh_token: rotated.or_else(|| previous?.refresh_token.clone()),
+        refresh_expires_at,
+        scope: text("scope").or_else(|| Some(previous?.scope.clone())).unwrap_or_default(),
+        owner_id: text("owner_id").or_else(|| previous?.owner_id.clone()),
+    };
+    Ok(Session::granted(stored, life, asked_at))
+}
+
+/// Why a grant brought no token.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    /// The grant itself is spent, revoked or expired (`invalid_grant` and its like).
+    Dead(Error),
+    /// The service named a reason, but the grant may still be good
+    /// (`invalid_client`, …): repeating it as it is cannot help.
+    Refused(Error),
+    /// Anything else: passing trouble, or an answer that is not the service's.
+    Failed(Error),
+}
+
+impl Refusal {
+    pub(super) fn error(&self) -> &Error {
+        match self {
+            Self::Dead(error) | Self::Refused(error) | Self::Failed(error) => error,
+        }
+    }
+
+    pub(super) fn into_error(self) -> Error {
+        match self {
+            Self::Dead(error) | Self::Refused(error) | Self::Failed(error) => error,
+        }
+    }
+}
+
+/// What an answer other than 200 means. None of the service's text is kept: it
+/// answers to credentials.
+pub(super) fn read_refusal(status: u16, headers: &HeaderMap, body: &[u8], secrets: &[&str]) -> Refusal {
+    let seen = error_from(status, headers, body, secrets);
+    let envelope = Envelope::read(body);
+    let recast = |kind, message, disposition| {
+        Error::new(kind, message)
+            .with_disposition(disposition)
+            .with_status(status)
+            .with_code(seen.code().map(str::to_owned))
+            .with_request_id(seen.request_id().map(str::to_owned))
+            .with_unclear(seen.is_unclear())
+    };
+    match status {
+        400 | 401 | 403 => {
+            let error = recast(ErrorKind::Auth, "the service refused the login", Disposition::Fatal);
+            if is_dead(&envelope) {
+                Refusal::Dead(error)
+            } else if seen.code().is_some() {
+                Refusal::Refused(error)
+            } else {
+                // A gateway's page says nothing about the grant.
+                Refusal::Failed(error)
+            }
+        }
+        _ => match seen.disposition() {
+            retry @ Disposition::Retry { .. } => Refusal::Failed(recast(seen.kind(), "the login failed", retry)),
+            Disposition::Fatal
+            | Disposition::Refresh
+            | Disposition::Recreate
+            | Disposition::Prune
+            | Disposition::Resync => Refusal::Failed(recast(seen.kind(), "the login failed", Disposition::Fatal)),
+        },
+    }
+}
+
+/// Whether the grant itself is over: revoked, expired, used, unknown.
+fn is_dead(envelope: &Envelope) -> bool {
+    matches!(envelope.oauth_error.as_deref(), Some("invalid_grant" | "expired_token"))
+        || matches!(
+            envelope.code.as_deref(),
+            Some("OAU-106" | "OAU-108" | "OAU-110" | "OAU-128" | "OAU-129" | "OAU-149" | "OAU-211" | "OAU-213")
+        )
+}
+
+/// How often one grant was sent, and why again.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Tried {
+    repeats: u32,
+    lost_once: bool,
+}
+
+impl Tried {
+    /// How long to wait before the grant is sent again; `None`: give up.
+    ///
+    /// An answer that was lost is asked for once more at once, since the service
+    /// answers a repeated refresh with the same token for a while. Passing
+    /// trouble is met up to three times, 10 s apart (`pause`) or when the
+    /// service says; while the old token is good (`patient` is false) not at all.
+    pub(super) fn again(
+        &mut self,
+        refusal: &Refusal,
+        patient: bool,
+        pause: Duration,
+        random: f64,
+        left: Duration,
+    ) -> Option<Duration> {
+        let Refusal::Failed(error) = refusal else { return None };
+        let Disposition::Retry { after } = error.disposition() else { return None };
+        let answered = error.status().is_some_and(|status| status != 200);
+        let lost = error.is_unclear() && !answered;
+        if lost && !self.lost_once {
+            self.lost_once = true;
+            return (!left.is_zero()).then_some(Duration::ZERO);
+        }
+        if !patient || self.repeats >= 3 {
+            return None;
+        }
+        let wait = match after {
+            Some(after) => after,
+            // Nothing left this machine: no reason to spare the service.
+            None if !error.is_unclear() && !answered => BackoffPolicy::default().delay(self.repeats, None, random),
+            None => pause,
+        };
+        self.repeats += 1;
+        (wait < left).then_some(wait)
+    }
+
+    /// The guide's pause.
+    pub(super) const PAUSE: Duration = PAUSE;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const OWNER: Owner<'static> = Owner { server: "https://h/", client_id: "app" };
+
+    fn session(body: &str, previous: Option<&StoredTokens>) -> Result<Session> {
+        read_session(body.as_bytes(), OWNER, previous, (Instant::now(), SystemTime::UNIX_EPOCH))
+    }
+
+    #[test]
+    fn each_grant_has_its_form() {
+        let wishes = Wishes {
+            access_token_ttl: Some(Duration::from_secs(900)),
+            refresh_token_ttl: Some(Duration::from_secs(86_400)),
+            scope: Some("SMS ReadMessages".into()),
+        };
+        let none = Wishes::default();
+        let code = Grant::Code { code: "c&1".into(), redirect_uri: "https://me/b?x".into(), verifier: "v".into() };
+        for (grant, wishes, client_id, want) in [
+            (
+                Grant::Jwt("e.y".into()),
+                &none,
+                None,
+                "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion=e.y",
+            ),
+            (
+                code,
+                &none,
+                Some("app"),
+                "grant_type=authorization_code&code=c%261&redirect_uri=https%3A%2F%2Fme%2Fb%3Fx&code_verifier=v&client_id=app",
+            ),
+            (
+                Grant::Refresh("r".into()),
+                &wishes,
+                None,
+                "grant_type=refresh_token&refresh_token=r&access_token_ttl=900&refresh_token_ttl=86400&scope=SMS+ReadMessages",
+            ),
+        ] {
+            assert_eq!(form(&grant, wishes, client_id), want);
+        }
+    }
+
+    #[test]
+    fn a_token_answer_is_read_with_numbers_as_text_and_text_as_numbers() {
+        let full = session(
+            r#"{"access_token":"A","token_type":"bearer","expires_in":"7199","refresh_token":"R",
+                "refresh_token_expires_in":604799,"scope":"ReadMessages SMS","owner_id":402853446008}"#,
+            None,
+        )
+        .unwrap();
+        assert_eq!(full.stored.expires_at, SystemTime::UNIX_EPOCH + Duration::from_secs(7199));
+        assert_eq!(full.stored.refresh_expires_at, Some(SystemTime::UNIX_EPOCH + Duration::from_secs(604_799)));
+        assert_eq!((full.access.owner_id(), full.access.scopes().count()), (Some("402853446008"), 2));
+
+        let bare = session(r#"{"access_token":"B","refresh_token_expires_in":5}"#, Some(&full.stored)).unwrap();
+        assert_eq!(bare.stored.refresh_token, Some(Secret::new("R")));
+        assert_eq!(bare.stored.refresh_expires_at, full.stored.refresh_expires_at);
+        assert_eq!((bare.access.owner_id(), bare.access.scopes().count()), (Some("402853446008"), 2));
+
+        let rotated =
+            session(r#"{"access_token":"C","refresh_token":"S","refresh_token_expires_in":"x"}"#, Some(&bare.stored));
+        let rotated = rotated.unwrap().stored;
+        assert_eq!((rotated.refresh_token, rotated.refresh_expires_at), (Some(Secret::new("S")), None));
+    }
+
+    #[test]
+    fn an_answer_without_a_usable_token_is_an_error_without_its_text() {
+        for body in [
+            "",
+            "<html>",
+            "{}",
+            r#"{"access_token":""}"#,
+            r#"{"access_token":null}"#,
+            r#"{"access_token":"a\nb s3cret"}"#,
+        ] {
+            let error = session(body, None).unwrap_err();
+            assert_eq!((error.kind(), error.is_unclear()), (ErrorKind::Protocol, true), "{body}");
+            assert!(!format!("{error:?}").contains("s3cret"));
+        }
+    }
+
+    #[test]
+    fn only_answers_of_the_invalid_grant_class_are_the_end_of_a_grant() {
+        let word = |status, body: &str| match read_refusal(status, &HeaderMap::new(), body.as_bytes(), &[]) {
+            Refusal::Dead(error) => ("dead", error.kind(), error.disposition()),
+            Refusal::Refused(error) => ("refused", error.kind(), error.disposition()),
+            Refusal::Failed(error) => ("failed", error.kind(), error.disposition()),
+        };
+        let (fatal, retry) = (Disposition::Fatal, Disposition::Retry { after: None });
+        let penalty = Disposition::Retry { after: Some(Duration::from_secs(30)) };
+        for (status, body, want) in [
+            (400, r#"{"error":"invalid_grant","errors":[{"errorCode":"OAU-211"}]}"#, ("dead", ErrorKind::Auth, fatal)),
+            (400, r#"{"error":"invalid_grant"}"#, ("dead", ErrorKind::Auth, fatal)),
+            (400, r#"{"errors":[{"errorCode":"OAU-213"}]}"#, ("dead", ErrorKind::Auth, fatal)),
+            (401, r#"{"error":"expired_token","errors":[]}"#, ("dead", ErrorKind::Auth, fatal)),
+            (401, r#"{"error":"invalid_client"}"#, ("refused", ErrorKind::Auth, fatal)),
+            (
+                400,
+                r#"{"error":"invalid_request","errors":[{"errorCode":"OAU-250"}]}"#,
+                ("refused", ErrorKind::Auth, fatal),
+            ),
+            (403, r#"{"errors":[{"errorCode":"CMN-408"}]}"#, ("refused", ErrorKind::Auth, fatal)),
+            (403, "<html>blocked</html>", ("failed", ErrorKind::Auth, fatal)),
+            (404, "", ("failed", ErrorKind::NotFound, fatal)),
+            (408, "", ("failed", ErrorKind::Timeout, retry)),
+            (429, "", ("failed", ErrorKind::RateLimited, penalty)),
+            (500, r#"{"error":"invalid_grant"}"#, ("failed", ErrorKind::Service, retry)),
+            (503, "", ("failed", ErrorKind::Service, retry)),
+        ] {
+            assert_eq!(word(status, body), want, "{status} {body}");
+        }
+    }
+
+    #[test]
+    fn a7_a_refusal_keeps_none_of_the_services_text() {
+        let body = r#"{"error":"invalid_grant","error_description":"JWT s3cret is revoked","message":"s3cret",
+            "errors":[{"errorCode":"OAU-211 s3cret","message":"s3cret","parameterName":"s3cret"}]}"#;
+        let refusal = read_refusal(400, &HeaderMap::new(), body.as_bytes(), &["s3cret"]);
+        assert!(!format!("{refusal:?} {}", refusal.error()).contains("s3cret"), "{refusal:?}");
+    }
+
+    #[test]
+    fn passing_trouble_is_met_by_the_guides_rules() {
+        let second = Duration::from_secs(1);
+        let failed = |error: Error| Refusal::Failed(error);
+        let lost = || failed(Error::new(ErrorKind::Timeout, "x").with_unclear(true));
+        let unsent = || failed(Error::new(ErrorKind::Network, "x"));
+        let down = || failed(Error::new(ErrorKind::Service, "x").with_status(500).with_unclear(true));
+        let told = || {
+            let after = Disposition::Retry { after: Some(second * 4) };
+            failed(Error::new(ErrorKind::RateLimited, "x").with_status(429).with_disposition(after))
+        };
+        let garbled = || failed(Error::new(ErrorKind::Protocol, "x").with_status(200).with_unclear(true));
+        let again =
+            |tried: &mut Tried, refusal: &Refusal, patient| tried.again(refusal, patient, PAUSE, 1.0, second * 30);
+
+        let mut tried = Tried::default();
+        assert_eq!(again(&mut tried, &lost(), false), Some(Duration::ZERO));
+        assert_eq!(again(&mut tried, &lost(), false), None);
+        assert_eq!(again(&mut tried, &lost(), true), Some(PAUSE));
+        assert_eq!(again(&mut Tried::default(), &garbled(), false), Some(Duration::ZERO));
+        assert_eq!(again(&mut Tried::default(), &down(), false), None);
+        assert_eq!(again(&mut Tried::default(), &unsent(), true), Some(Duration::from_millis(200)));
+
+        let mut tried = Tried::default();
+        for want in [Some(PAUSE), Some(PAUSE), Some(PAUSE), None] {
+            assert_eq!(again(&mut tried, &down(), true), want);
+        }
+        assert_eq!(again(&mut Tried::default(), &told(), true), Some(second * 4));
+        assert_eq!(Tried::default().again(&told(), true, PAUSE, 1.0, second * 4), None);
+        let spent = failed(Error::new(ErrorKind::Auth, "x"));
+        assert_eq!(again(&mut Tried::default(), &spent, true), None);
+        assert_eq!(again(&mut Tried::default(), &Refusal::Dead(Error::new(ErrorKind::Network, "x")), true), None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_answer_panics(body: Vec<u8>, status in 100_u16..1000) {
+            let _ = session(&String::from_utf8_lossy(&body), None);
+            let _ = read_refusal(status, &HeaderMap::new(), &body, &[]);
+        }
+
+        #[test]
+        fn no_number_panics(left: f64, life: f64) {
+            let body = format!(r#"{{"access_token":"a","refresh_token":"r","expires_in":"{life}","refresh_token_expires_in":"{left}"}}"#);
+            prop_assert!(session(&body, None).is_ok());
+        }
+    }
+}

@@ -1,0 +1,608 @@
+//! RingCentral's OAuth: log in, stay logged in, log out.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::Method;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use tokio::time::{Instant, timeout};
+use url::{Url, form_urlencoded};
+
+use super::code::AuthorizationRequest;
+use super::flight::{Flight, Outcome};
+use super::grant::{Grant, Owner, Refusal, Tried, Wishes, form, read_refusal, read_session};
+use super::session::{Decision, Phase, Session, not_logged_in};
+use super::store::{MemoryTokenStore, StoredTokens, TokenStore};
+use super::{AccessToken, TokenProvider};
+use crate::clock::wall_now;
+use crate::error::{Error, ErrorKind, Result};
+use crate::rest::RateBudget;
+use crate::rest::wire::{Redirects, Wire, server_url};
+use crate::rest::{PRODUCTION, USER_AGENT};
+use crate::secret::Secret;
+
+const TOKEN_PATH: &str = "/restapi/oauth/token";
+const REVOKE_PATH: &str = "/restapi/oauth/revoke";
+const ANSWER_LIMIT: usize = 1024 * 1024;
+/// Within this a login ends, repeats included.
+const DEADLINE: Duration = Duration::from_secs(30);
+/// One request of it; leaves room for the immediate second try.
+const ATTEMPT: Duration = Duration::from_secs(14);
+const STORE_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Logs in and keeps the session alive.
+///
+/// One `OAuth` is one session of one user and app; clones share it. Use one per
+/// user and app: the service keeps about five sessions of them and drops the
+/// oldest.
+///
+/// - A token is renewed 60 s before its end (half its life if that is less),
+///   counted on the monotonic clock from before the request left.
+/// - However many callers need a new token, one request gets it. It runs in a
+///   task of its own, at most half a minute: a caller who goes away does not
+///   lose a rotated refresh token.
+/// - A new session is saved in the [`TokenStore`] before its token is used. When
+///   the store fails, callers get [`ErrorKind::Store`] and the session is kept
+///   in memory to be saved by the next call.
+/// - Only an answer of the `invalid_grant` class drops tokens. Trouble (5xx,
+///   timeouts, 429) never does: the old token is used as long as it is good.
+/// - A refresh token that is refused falls back to the JWT, if there is one.
+///   Without, and once the JWT is refused, calls fail with [`ErrorKind::Auth`]
+///   without asking the service again, until [`exchange`](Self::exchange)
+///   brings new credentials.
+///
+/// ```no_run
+/// # async fn run() -> ringcentral_events::Result<()> {
+/// use ringcentral_events::{auth::OAuth, rest::Client};
+///
+/// let oauth = OAuth::jwt("client id", "the user's JWT").client_secret("client secret").build()?;
+/// let client = Client::builder(oauth.clone()).build()?;
+/// // ...
+/// oauth.revoke().await
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct OAuth(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    app: App,
+    wire: Wire,
+    budget: RateBudget,
+    store: Arc<dyn TokenStore>,
+    state: Mutex<State>,
+}
+
+/// The app and its credentials.
+#[derive(Debug)]
+struct App {
+    server: Url,
+    client_id: String,
+    basic: Option<HeaderValue>,
+    client_secret: Option<Secret>,
+    jwt: Option<Secret>,
+    wishes: Wishes,
+    pause: Duration,
+}
+
+struct State {
+    phase: Phase,
+    flight: Option<Flight>,
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("State").field("phase", &self.phase).finish_non_exhaustive()
+    }
+}
+
+/// What a flight is for.
+enum Job {
+    Renew { urgent: bool },
+    Exchange(Grant),
+    Revoke,
+}
+
+impl OAuth {
+    /// An app that logs in with a JWT from the developer console (grant
+    /// `urn:ietf:params:oauth:grant-type:jwt-bearer`).
+    pub fn jwt(client_id: impl Into<String>, jwt: impl Into<Secret>) -> OAuthBuilder {
+        OAuthBuilder { jwt: Some(jwt.into()), ..OAuthBuilder::new(client_id.into()) }
+    }
+
+    /// An app whose users log in with their browser (grant
+    /// `authorization_code`, always with PKCE): see [`authorize`](Self::authorize).
+    pub fn authorization_code(client_id: impl Into<String>) -> OAuthBuilder {
+        OAuthBuilder::new(client_id.into())
+    }
+
+    /// Begins a login in the user's browser. `redirect_uri` must be registered
+    /// for the app, to the letter.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Internal`] when the system has no randomness.
+    pub fn authorize(&self, redirect_uri: impl Into<String>) -> Result<AuthorizationRequest> {
+        AuthorizationRequest::new(&self.0.app.server, &self.0.app.client_id, redirect_uri.into())
+    }
+
+    /// Ends a login in the user's browser: checks the `state` of `redirect`, the
+    /// URL that the browser was sent back to, and trades its code for a session.
+    ///
+    /// Cancel safe: once begun, the exchange goes on without the caller.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Auth`] when the `state` is not the one sent, when the user
+    /// declined ([`Error::code`] is `access_denied`) or when the service refused
+    /// the code; [`ErrorKind::Store`] when the session cannot be saved.
+    pub async fn exchange(&self, request: &AuthorizationRequest, redirect: &str) -> Result<AccessToken> {
+        let grant = Grant::Code {
+            code: request.code(redirect)?,
+            redirect_uri: request.redirect_uri().to_owned(),
+            verifier: request.verifier().clone(),
+        };
+        let flight = self.start_alone(Job::Exchange(grant)).await?;
+        flight.wait().await?.ok_or_else(not_logged_in)
+    }
+
+    /// Ends the session at the service (all of its tokens) and forgets it here.
+    ///
+    /// What the service answers is ignored, as its guide asks: the session is
+    /// gone from here either way. With a JWT the next call logs in again.
+    ///
+    /// Cancel safe: once begun, it goes on without the caller.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Store`] when the store cannot be read or emptied.
+    pub async fn revoke(&self) -> Result<()> {
+        let flight = self.start_alone(Job::Revoke).await?;
+        flight.wait().await.map(|_| ())
+    }
+
+    async fn obtain(&self, rejected: Option<&AccessToken>) -> Result<AccessToken> {
+        loop {
+            let flight = {
+                let mut state = self.0.state();
+                if let Some(rejected) = rejected {
+                    state.phase.refuse(rejected);
+                }
+                match state.phase.decide(Instant::now()) {
+                    Decision::Use(token) => return Ok(token),
+                    Decision::Fail(error) => return Err(error),
+                    Decision::Renew { urgent } => self.join_or_start(&mut state, Job::Renew { urgent })?,
+                }
+            };
+            match flight.wait().await {
+                Ok(Some(token)) => return Ok(token),
+                // A logout was under way: look again.
+                Ok(None) => {}
+                Err(error) => {
+                    // A renewal ahead of time may fail: the old token still does.
+                    return match self.0.state().phase.decide(Instant::now()) {
+                        Decision::Use(token) => Ok(token),
+                        Decision::Fail(_) | Decision::Renew { .. } => Err(error),
+                    };
+                }
+            }
+        }
+    }
+
+    fn join_or_start(&self, state: &mut State, job: Job) -> Result<Flight> {
+        if let Some(flight) = state.flight.as_ref().filter(|flight| flight.is_alive()) {
+            return Ok(flight.clone());
+        }
+        let shared = self.0.clone();
+        let flight = Flight::start(async move {
+            let outcome = shared.run(job).await;
+            shared.state().flight = None;
+            outcome
+        })?;
+        state.flight = Some(flight.clone());
+        Ok(flight)
+    }
+
+    /// Starts `job` once no other is under way. Each of them ends within bounds.
+    async fn start_alone(&self, job: Job) -> Result<Flight> {
+        loop {
+            let other = {
+                let mut state = self.0.state();
+                match state.flight.clone().filter(Flight::is_alive) {
+                    Some(other) => other,
+                    None => return self.join_or_start(&mut state, job),
+                }
+            };
+            // Its outcome is for those who asked for it.
+            let _theirs = other.wait().await;
+        }
+    }
+}
+
+#[async_trait]
+impl TokenProvider for OAuth {
+    /// Cancel safe: a login or refresh that was begun goes on without the caller.
+    async fn token(&self) -> Result<AccessToken> {
+        self.obtain(None).await
+    }
+
+    /// Cancel safe: a login or refresh that was begun goes on without the caller.
+    async fn refresh(&self, rejected: &AccessToken) -> Result<AccessToken> {
+        self.obtain(Some(rejected)).await
+    }
+
+    fn server(&self) -> Option<Url> {
+        Some(self.0.app.server.clone())
+    }
+
+    fn rate_budget(&self) -> Option<RateBudget> {
+        Some(self.0.budget.clone())
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Never held over a call that may panic or wait.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn run(&self, job: Job) -> Outcome {
+        match job {
+            Job::Renew { urgent } => self.renew(urgent).await.map(Some),
+            Job::Exchange(grant) => self.exchange(&grant).await.map(Some),
+            Job::Revoke => self.revoke().await.map(|()| None),
+        }
+    }
+
+    async fn renew(&self, urgent: bool) -> Result<AccessToken> {
+        let deadline = Instant::now() + DEADLINE;
+        self.recall().await?;
+        self.save_unsaved().await?;
+        if let Decision::Use(token) = self.state().phase.decide(Instant::now()) {
+            return Ok(token);
+        }
+        let outcome = self.grant_again(urgent, deadline).await;
+        if let Err(error) = &outcome {
+            self.state().phase.renewal_failed(error, Instant::now());
+        }
+        outcome
+    }
+
+    /// Reads the store, if that was not done yet.
+    async fn recall(&self) -> Result<()> {
+        if !matches!(self.state().phase, Phase::Unread) {
+            return Ok(());
+        }
+        let found = self.load().await?;
+        self.state().phase = found.map_or(Phase::Empty, Phase::live);
+        Ok(())
+    }
+
+    /// Uses the refresh token if there is one, then the JWT if there is one.
+    async fn grant_again(&self, urgent: bool, deadline: Instant) -> Result<AccessToken> {
+        let mut previous = self.state().phase.session().map(|session| session.stored.clone());
+        let mut looked_again = false;
+        let mut refused = None;
+        while let Some(refresh) = previous.as_ref().and_then(|stored| stored.refresh_token.clone()) {
+            let refusal = match self.grant(&Grant::Refresh(refresh.clone()), previous.as_ref(), urgent, deadline).await
+            {
+                Ok(session) => return self.install(session).await,
+                Err(refusal) => refusal,
+            };
+            match refusal {
+                Refusal::Failed(error) => return Err(error),
+                Refusal::Refused(error) => refused = Some(error),
+                Refusal::Dead(error) => {
+                    // Another process may have rotated the token: then its
+                    // session is in the store, and this one was simply late.
+                    let other = if looked_again { None } else { self.load().await? };
+                    let other = other.filter(|other| other.stored.refresh_token.as_ref() != Some(&refresh));
+                    looked_again = true;
+                    if let Some(session) = other {
+                        previous = Some(session.stored.clone());
+                        let mut state = self.state();
+                        state.phase = Phase::live(session);
+                        if let Decision::Use(token) = state.phase.decide(Instant::now()) {
+                            return Ok(token);
+                        }
+                        continue;
+                    }
+                    tracing::info!(code = error.code(), "the session is over");
+                    self.state().phase = Phase::Empty;
+                    refused = Some(self.forget(error).await);
+                }
+            }
+            break;
+        }
+        let Some(jwt) = self.app.jwt.clone() else {
+            return Err(refused.map_or_else(not_logged_in, |error| self.die(error)));
+        };
+        // An owner known before stays known: the same user's JWT.
+        match self.grant(&Grant::Jwt(jwt), None, urgent, deadline).await {
+            Ok(session) => self.install(session).await,
+            Err(refusal @ (Refusal::Dead(_) | Refusal::Refused(_))) => Err(self.die(refusal.into_error())),
+            Err(Refusal::Failed(error)) => Err(error),
+        }
+    }
+
+    /// Later calls fail with `error`, too, and ask nobody.
+    fn die(&self, error: Error) -> Error {
+        tracing::info!(code = error.code(), "the credentials were refused; waiting for others");
+        self.state().phase = Phase::Dead(error.clone());
+        error
+    }
+
+    /// Empties the store. When it cannot, that is the cause told with `error`.
+    async fn forget(&self, error: Error) -> Error {
+        match self.in_time(self.store.clear()).await {
+            Ok(()) => error,
+            Err(failure) => error.with_source(failure),
+        }
+    }
+
+    async fn exchange(&self, grant: &Grant) -> Result<AccessToken> {
+        let deadline = Instant::now() + DEADLINE;
+        match self.grant(grant, None, true, deadline).await {
+            Ok(session) => self.install(session).await,
+            Err(refusal) => Err(refusal.into_error()),
+        }
+    }
+
+    /// Saves `session`, then lets it be used.
+    async fn install(&self, session: Session) -> Result<AccessToken> {
+        let token = session.access.clone();
+        self.state().phase = Phase::Unsaved(session);
+        self.save_unsaved().await?;
+        tracing::info!(expires_in = ?token.expires_in(), "logged in");
+        Ok(token)
+    }
+
+    async fn save_unsaved(&self) -> Result<()> {
+        let session = match &self.state().phase {
+            Phase::Unsaved(session) => session.clone(),
+            Phase::Unread | Phase::Empty | Phase::Live { .. } | Phase::Dead(_) => return Ok(()),
+        };
+        self.in_time(self.store.save(&session.stored)).await?;
+        self.state().phase = Phase::live(session);
+        Ok(())
+    }
+
+    /// The store's session, if it is this app's.
+    async fn load(&self) -> Result<Option<Session>> {
+        let Some(stored) = self.in_time(self.store.load()).await? else { return Ok(None) };
+        if stored.server != self.app.server.as_str() || stored.client_id != self.app.client_id {
+            // Sending them would hand one server's credentials to another.
+            return Err(Error::new(ErrorKind::Store, "the stored tokens belong to another server or app"));
+        }
+        Ok(Some(Session::stored(stored, wall_now(), Instant::now())))
+    }
+
+    async fn in_time<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        let slow = |_| Error::new(ErrorKind::Store, "the token store did not answer in time");
+        timeout(STORE_DEADLINE, work).await.map_err(slow)?
+    }
+
+    /// Asks for a session, with the repeats the guide allows. `urgent` when
+    /// there is no token that would do meanwhile.
+    async fn grant(
+        &self,
+        grant: &Grant,
+        previous: Option<&StoredTokens>,
+        urgent: bool,
+        deadline: Instant,
+    ) -> Result<Session, Refusal> {
+        let mut tried = Tried::default();
+        loop {
+            let refusal = match self.grant_once(grant, previous, deadline).await {
+                Ok(session) => return Ok(session),
+                Err(refusal) => refusal,
+            };
+            tracing::debug!(error = %refusal.error(), "no token");
+            let left = deadline.saturating_duration_since(Instant::now());
+            match tried.again(&refusal, urgent, self.app.pause, fastrand::f64(), left) {
+                Some(wait) => tokio::time::sleep(wait).await,
+                None => return Err(refusal),
+            }
+        }
+    }
+
+    async fn grant_once(
+        &self,
+        grant: &Grant,
+        previous: Option<&StoredTokens>,
+        deadline: Instant,
+    ) -> Result<Session, Refusal> {
+        self.budget.admit(&Method::POST, TOKEN_PATH, deadline).await.map_err(Refusal::Failed)?;
+        let client_id = (grant.names_client() || self.app.basic.is_none()).then_some(self.app.client_id.as_str());
+        let request = self.app.post(TOKEN_PATH, form(grant, &self.app.wishes, client_id)).map_err(Refusal::Failed)?;
+        let asked_at = (Instant::now(), wall_now());
+        let deadline = deadline.min(asked_at.0 + ATTEMPT);
+        let answer = self.wire.exchange(request, deadline).await.map_err(Refusal::Failed)?;
+        let status = answer.status.as_u16();
+        self.budget.observe(&Method::POST, TOKEN_PATH, status, &answer.headers);
+        if answer.status.is_success() {
+            let owner = Owner { server: self.app.server.as_str(), client_id: &self.app.client_id };
+            return read_session(&answer.body, owner, previous, asked_at).map_err(Refusal::Failed);
+        }
+        let mut secrets = grant.secrets();
+        secrets.extend(self.app.client_secret.as_ref().map(Secret::expose));
+        Err(read_refusal(status, &answer.headers, &answer.body, &secrets))
+    }
+
+    async fn revoke(&self) -> Result<()> {
+        self.recall().await?;
+        let session = {
+            let mut state = self.state();
+            let session = state.phase.session().cloned();
+            if !matches!(state.phase, Phase::Dead(_)) {
+                state.phase = Phase::Empty;
+            }
+            session
+        };
+        self.in_time(self.store.clear()).await?;
+        let Some(session) = session else { return Ok(()) };
+        let token = session.stored.refresh_token.as_ref().unwrap_or(&session.stored.access_token);
+        match self.revoke_at_service(token).await {
+            Ok(status) => tracing::debug!(status, "revoked"),
+            // By design: the guide says not to repeat it, and nothing here
+            // depends on it.
+            Err(error) => tracing::debug!(%error, "the session was not revoked at the service"),
+        }
+        Ok(())
+    }
+
+    async fn revoke_at_service(&self, token: &Secret) -> Result<u16> {
+        let deadline = Instant::now() + ATTEMPT;
+        self.budget.admit(&Method::POST, REVOKE_PATH, deadline).await?;
+        let answer = self.wire.exchange(self.app.post(REVOKE_PATH, self.app.revoke_form(token))?, deadline).await?;
+        self.budget.observe(&Method::POST, REVOKE_PATH, answer.status.as_u16(), &answer.headers);
+        Ok(answer.status.as_u16())
+    }
+}
+
+impl App {
+    fn revoke_form(&self, token: &Secret) -> String {
+        let mut form = form_urlencoded::Serializer::new(String::new());
+        form.append_pair("token", token.expose());
+        if self.basic.is_none() {
+            form.append_pair("client_id", &self.client_id);
+        }
+        form.finish()
+    }
+
+    fn post(&self, path: &str, form: String) -> Result<reqwest::Request> {
+        let url = self.server.join(path).map_err(|error| Error::config("no URL").with_source(error))?;
+        let mut request = reqwest::Request::new(Method::POST, url);
+        let headers = request.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        if let Some(basic) = &self.basic {
+            headers.insert(AUTHORIZATION, basic.clone());
+        }
+        *request.body_mut() = Some(form.into());
+        Ok(request)
+    }
+}
+
+/// Builds an [`OAuth`]; from [`OAuth::jwt`] or [`OAuth::authorization_code`].
+#[derive(Debug)]
+#[must_use]
+pub struct OAuthBuilder {
+    client_id: String,
+    client_secret: Option<Secret>,
+    jwt: Option<Secret>,
+    server: Option<String>,
+    store: Option<Arc<dyn TokenStore>>,
+    wishes: Wishes,
+    user_agent: Option<String>,
+    pause: Duration,
+}
+
+impl OAuthBuilder {
+    fn new(client_id: String) -> Self {
+        Self {
+            client_id,
+            client_secret: None,
+            jwt: None,
+            server: None,
+            store: None,
+            wishes: Wishes::default(),
+            user_agent: None,
+            pause: Tried::PAUSE,
+        }
+    }
+
+    /// The app's secret, sent as HTTP Basic. Default: none, a public app, which
+    /// names itself in the form instead.
+    pub fn client_secret(self, secret: impl Into<Secret>) -> Self {
+        Self { client_secret: Some(secret.into()), ..self }
+    }
+
+    /// Where to log in: `http(s)://host[:port]`. Default: production,
+    /// `https://platform.ringcentral.com`. Over `http` every credential is in
+    /// the open: for an emulator only.
+    pub fn server(self, url: impl Into<String>) -> Self {
+        Self { server: Some(url.into()), ..self }
+    }
+
+    /// Where the session is kept. Default: a [`MemoryTokenStore`], since a JWT
+    /// logs in again anyway; users who logged in by browser want a
+    /// [`FileTokenStore`](super::FileTokenStore) or one of their own.
+    pub fn store(self, store: impl TokenStore) -> Self {
+        Self { store: Some(Arc::new(store)), ..self }
+    }
+
+    /// How long access tokens shall live (`access_token_ttl`). Default: the
+    /// service's, one hour or two. It cuts what is outside 600 s to 3600 s.
+    pub fn access_token_ttl(mut self, ttl: Duration) -> Self {
+        self.wishes.access_token_ttl = Some(ttl);
+        self
+    }
+
+    /// How long refresh tokens shall live (`refresh_token_ttl`). Default: the
+    /// service's, seven days. It cuts what is longer than it allows (30 days in
+    /// the newest specification).
+    pub fn refresh_token_ttl(mut self, ttl: Duration) -> Self {
+        self.wishes.refresh_token_ttl = Some(ttl);
+        self
+    }
+
+    /// Asks for these permissions only (`scope`), separated by spaces. Default:
+    /// all that the app has.
+    pub fn scope(mut self, scope: impl Into<String>) -> Self {
+        self.wishes.scope = Some(scope.into());
+        self
+    }
+
+    /// The `User-Agent`. Default: this crate's name and version.
+    pub fn user_agent(self, user_agent: impl Into<String>) -> Self {
+        Self { user_agent: Some(user_agent.into()), ..self }
+    }
+
+    /// How long to wait between tries while the service fails (408, 5xx,
+    /// timeouts). Default: 10 s, by RingCentral's errors guide.
+    pub fn repeat_pause(self, pause: Duration) -> Self {
+        Self { pause, ..self }
+    }
+
+    /// Makes the [`OAuth`]. Nothing is sent before a token is asked for.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] when the server's URL is none, or when the client
+    /// id is empty.
+    pub fn build(self) -> Result<OAuth> {
+        if self.client_id.is_empty() {
+            return Err(Error::config("the client id is empty"));
+        }
+        let server = server_url(self.server.as_deref().unwrap_or(PRODUCTION))?;
+        let basic = match &self.client_secret {
+            Some(secret) => Some(basic(&self.client_id, secret)?),
+            None => None,
+        };
+        let user_agent = self.user_agent.as_deref().unwrap_or(USER_AGENT);
+        let app = App {
+            server,
+            client_id: self.client_id,
+            basic,
+            client_secret: self.client_secret,
+            jwt: self.jwt,
+            wishes: self.wishes,
+            pause: self.pause,
+        };
+        Ok(OAuth(Arc::new(Shared {
+            app,
+            wire: Wire::new(user_agent, ANSWER_LIMIT, Redirects::Refuse)?,
+            budget: RateBudget::new(),
+            store: self.store.unwrap_or_else(|| Arc::new(MemoryTokenStore::new())),
+            state: Mutex::new(State { phase: Phase::Unread, flight: None }),
+        })))
+    }
+}
+
+fn basic(client_id: &str, secret: &Secret) -> Result<HeaderValue> {
+    let text = format!("Basic {}", STANDARD.encode(format!("{client_id}:{}", secret.expose())));
+    let mut value = HeaderValue::from_str(&text).map_err(|_| Error::config("the client id or secret is not usable"))?;
+    value.set_sensitive(true);
+    Ok(value)
+}

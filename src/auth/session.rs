@@ -1,0 +1,269 @@
+//! What a login is worth now, and what to do about it. Pure.
+
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
+
+use super::AccessToken;
+use super::store::StoredTokens;
+use crate::error::{Error, ErrorKind};
+
+/// How long before its end a token is renewed (RingCentral's JavaScript SDK: 60 s).
+const LEAD: Duration = Duration::from_secs(60);
+/// A shorter life would have a client do nothing but log in.
+const LIFE_FLOOR: Duration = Duration::from_secs(2);
+/// The documented maximum is one hour, samples have two.
+const LIFE_CAP: Duration = Duration::from_secs(24 * 60 * 60);
+/// The shortest documented lifetime, for an answer that names none.
+const LIFE_UNKNOWN: Duration = Duration::from_secs(600);
+/// After a failed renewal ahead of time (errors guide: 10 s apart).
+pub(super) const PAUSE: Duration = Duration::from_secs(10);
+
+/// A login: its tokens, and when the access token is renewed and over.
+#[derive(Clone, Debug)]
+pub(super) struct Session {
+    pub(super) access: AccessToken,
+    pub(super) stored: StoredTokens,
+    renew_at: Instant,
+    expires_at: Instant,
+}
+
+impl Session {
+    /// A session just granted; `asked_at` is from before the request left.
+    pub(super) fn granted(stored: StoredTokens, life: Duration, asked_at: Instant) -> Self {
+        Self::new(stored, life, asked_at)
+    }
+
+    /// A session from a store, where only the wall clock's time is known.
+    pub(super) fn stored(stored: StoredTokens, wall: SystemTime, now: Instant) -> Self {
+        let left = stored.expires_at.duration_since(wall).unwrap_or_default();
+        Self::new(stored, left.min(LIFE_CAP), now)
+    }
+
+    fn new(stored: StoredTokens, life: Duration, from: Instant) -> Self {
+        let expires_at = from + life;
+        let mut access = AccessToken::new(stored.access_token.clone()).with_scope(&stored.scope);
+        access.expires_at = Some(expires_at);
+        access.owner_id.clone_from(&stored.owner_id);
+        Self { access, stored, renew_at: expires_at - LEAD.min(life / 2), expires_at }
+    }
+}
+
+/// The life to count on for an `expires_in` of `seconds`.
+pub(super) fn life(seconds: Option<f64>) -> Duration {
+    let named = seconds.map(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(LIFE_CAP));
+    named.unwrap_or(LIFE_UNKNOWN).clamp(LIFE_FLOOR, LIFE_CAP)
+}
+
+/// Where a client stands.
+#[derive(Debug)]
+pub(super) enum Phase {
+    /// The store has not been asked yet.
+    Unread,
+    /// There is no session.
+    Empty,
+    /// There is a session that the store has not taken yet: not to be used.
+    Unsaved(Session),
+    /// There is a session.
+    Live {
+        session: Session,
+        /// The service answered 401 to its access token.
+        refused: bool,
+        /// A renewal ahead of time failed: not again before this.
+        not_before: Option<Instant>,
+    },
+    /// The service refused the credentials: nothing helps but others.
+    Dead(Error),
+}
+
+/// What a caller for a token gets.
+#[derive(Debug)]
+pub(super) enum Decision {
+    /// This token.
+    Use(AccessToken),
+    /// What a renewal brings. Not urgent: there is a token that would still do.
+    Renew { urgent: bool },
+    /// The reason why there is none.
+    Fail(Error),
+}
+
+impl Phase {
+    pub(super) fn live(session: Session) -> Self {
+        Self::Live { session, refused: false, not_before: None }
+    }
+
+    /// The service answered 401 to `token`. A token of the past changes nothing.
+    pub(super) fn refuse(&mut self, token: &AccessToken) {
+        if let Self::Live { session, refused, .. } = self
+            && session.access.is_same(token)
+        {
+            *refused = true;
+        }
+    }
+
+    /// A renewal failed with `error`; what is there stays.
+    pub(super) fn renewal_failed(&mut self, error: &Error, now: Instant) {
+        if let Self::Live { not_before, .. } = self {
+            *not_before = Some(now + error.retry_after().unwrap_or_default().max(PAUSE));
+        }
+    }
+
+    pub(super) fn decide(&self, now: Instant) -> Decision {
+        match self {
+            Self::Unread | Self::Empty | Self::Unsaved(_) => Decision::Renew { urgent: true },
+            Self::Dead(error) => Decision::Fail(error.clone()),
+            Self::Live { session, refused, not_before } => {
+                let waits = not_before.is_some_and(|at| now < at);
+                if *refused || now >= session.expires_at {
+                    Decision::Renew { urgent: true }
+                } else if now >= session.renew_at && !waits {
+                    Decision::Renew { urgent: false }
+                } else {
+                    Decision::Use(session.access.clone())
+                }
+            }
+        }
+    }
+
+    pub(super) fn session(&self) -> Option<&Session> {
+        match self {
+            Self::Unsaved(session) | Self::Live { session, .. } => Some(session),
+            Self::Unread | Self::Empty | Self::Dead(_) => None,
+        }
+    }
+}
+
+/// There is nothing to log in with.
+pub(super) fn not_logged_in() -> Error {
+    Error::new(ErrorKind::Auth, "not logged in, and nothing to log in with: the user must authorize")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Disposition;
+    use crate::secret::Secret;
+    use proptest::prelude::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn stored(expires_at: SystemTime) -> StoredTokens {
+        StoredTokens {
+            server: String::new(),
+            client_id: String::new(),
+            access_token: Secret::new("a"),
+            expires_at,
+            refresh_token: None,
+            refresh_expires_at: None,
+            scope: "A B".into(),
+            owner_id: Some("7".into()),
+        }
+    }
+
+    fn live(life: Duration, now: Instant) -> Phase {
+        Phase::live(Session::granted(stored(SystemTime::UNIX_EPOCH), life, now))
+    }
+
+    fn word(decision: &Decision) -> &'static str {
+        match decision {
+            Decision::Use(_) => "use",
+            Decision::Renew { urgent: true } => "renew now",
+            Decision::Renew { urgent: false } => "renew",
+            Decision::Fail(_) => "fail",
+        }
+    }
+
+    #[test]
+    fn a_token_is_renewed_a_minute_before_its_end_but_not_in_its_first_half() {
+        let start = Instant::now();
+        for (life, after, want) in [
+            (3600, 0, "use"),
+            (3600, 3539, "use"),
+            (3600, 3540, "renew"),
+            (3600, 3599, "renew"),
+            (3600, 3600, "renew now"),
+            (60, 29, "use"),
+            (60, 30, "renew"),
+            (2, 1, "renew"),
+        ] {
+            let phase = live(SECOND * life, start);
+            assert_eq!(word(&phase.decide(start + SECOND * after)), want, "{life} {after}");
+        }
+    }
+
+    #[test]
+    fn each_phase_has_its_answer() {
+        let now = Instant::now();
+        assert_eq!(word(&Phase::Unread.decide(now)), "renew now");
+        assert_eq!(word(&Phase::Empty.decide(now)), "renew now");
+        assert_eq!(word(&Phase::Dead(not_logged_in()).decide(now)), "fail");
+        let session = Session::granted(stored(SystemTime::UNIX_EPOCH), SECOND * 99, now);
+        assert_eq!(word(&Phase::Unsaved(session).decide(now)), "renew now");
+    }
+
+    #[test]
+    fn only_the_current_token_can_be_refused() {
+        let now = Instant::now();
+        let mut phase = live(SECOND * 99, now);
+        phase.refuse(&AccessToken::new("older"));
+        assert_eq!(word(&phase.decide(now)), "use");
+        phase.refuse(&AccessToken::new("a"));
+        assert_eq!(word(&phase.decide(now)), "renew now");
+    }
+
+    #[test]
+    fn a_renewal_that_failed_ahead_of_time_pauses_while_the_token_is_good() {
+        let start = Instant::now();
+        let mut phase = live(SECOND * 3600, start);
+        let due = start + SECOND * 3540;
+        phase.renewal_failed(&Error::new(ErrorKind::Service, "x"), due);
+        assert_eq!(word(&phase.decide(due)), "use");
+        assert_eq!(word(&phase.decide(due + PAUSE)), "renew");
+        let asked =
+            Error::new(ErrorKind::RateLimited, "x").with_disposition(Disposition::Retry { after: Some(SECOND * 55) });
+        phase.renewal_failed(&asked, due);
+        assert_eq!(word(&phase.decide(due + SECOND * 54)), "use");
+        assert_eq!(word(&phase.decide(due + SECOND * 60)), "renew now");
+    }
+
+    #[test]
+    fn a_life_has_a_floor_and_a_cap() {
+        for (named, want) in [
+            (Some(3600.0), SECOND * 3600),
+            (Some(7199.5), Duration::from_millis(7_199_500)),
+            (Some(0.0), LIFE_FLOOR),
+            (Some(-9.0), LIFE_FLOOR),
+            (Some(1e300), LIFE_CAP),
+            (Some(f64::NAN), LIFE_FLOOR),
+            (Some(f64::INFINITY), LIFE_CAP),
+            (None, LIFE_UNKNOWN),
+        ] {
+            assert_eq!(life(named), want, "{named:?}");
+        }
+    }
+
+    #[test]
+    fn a_stored_session_is_good_for_what_the_wall_clock_leaves() {
+        let (now, wall) = (Instant::now(), SystemTime::UNIX_EPOCH + SECOND * 1_000);
+        for (expires, want) in [(2_000, "use"), (1_010, "use"), (1_000, "renew now"), (3, "renew now")] {
+            let stored = stored(SystemTime::UNIX_EPOCH + SECOND * expires);
+            let phase = Phase::live(Session::stored(stored, wall, now));
+            assert_eq!(word(&phase.decide(now)), want, "{expires}");
+        }
+        let session = Session::stored(stored(SystemTime::UNIX_EPOCH + LIFE_CAP * 9), wall, now);
+        assert_eq!(session.access.expires_at, Some(now + LIFE_CAP));
+        assert_eq!((session.access.owner_id(), session.access.scopes().count()), (Some("7"), 2));
+    }
+
+    proptest! {
+        #[test]
+        fn no_expires_in_leads_to_a_loop_or_a_panic(seconds: f64, after in 0_u64..100_000) {
+            let start = Instant::now();
+            let phase = live(life(Some(seconds)), start);
+            // Freshly granted, it is used, and stays so for a while.
+            prop_assert_eq!(word(&phase.decide(start)), "use");
+            prop_assert_eq!(word(&phase.decide(start + LIFE_FLOOR / 4)), "use");
+            let _ = phase.decide(start + Duration::from_secs(after));
+        }
+    }
+}

@@ -1,0 +1,364 @@
+//! Where tokens outlive the process.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::secret::Secret;
+
+/// A session as a store keeps it: both tokens, their times, whose they are.
+///
+/// Times are on the wall clock, since a store outlives the process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredTokens {
+    pub(crate) server: String,
+    pub(crate) client_id: String,
+    pub(crate) access_token: Secret,
+    pub(crate) expires_at: SystemTime,
+    pub(crate) refresh_token: Option<Secret>,
+    pub(crate) refresh_expires_at: Option<SystemTime>,
+    pub(crate) scope: String,
+    pub(crate) owner_id: Option<String>,
+}
+
+/// The JSON form; seconds since 1970.
+#[derive(Serialize, Deserialize)]
+struct Document {
+    server: String,
+    client_id: String,
+    access_token: String,
+    expires_at: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    refresh_token: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    refresh_expires_at: Option<u64>,
+    #[serde(default)]
+    scope: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    owner_id: Option<String>,
+}
+
+impl StoredTokens {
+    /// One JSON object, for a store of your own. All of it is a secret.
+    ///
+    /// # Errors
+    /// [`Store`](ErrorKind::Store), should JSON refuse one of the texts.
+    pub fn to_json(&self) -> Result<Secret> {
+        let document = Document {
+            server: self.server.clone(),
+            client_id: self.client_id.clone(),
+            access_token: self.access_token.expose().to_owned(),
+            expires_at: seconds(self.expires_at),
+            refresh_token: self.refresh_token.as_ref().map(|token| token.expose().to_owned()),
+            refresh_expires_at: self.refresh_expires_at.map(seconds),
+            scope: self.scope.clone(),
+            owner_id: self.owner_id.clone(),
+        };
+        let json = serde_json::to_string(&document);
+        json.map(Secret::from).map_err(|_| Error::new(ErrorKind::Store, "the tokens cannot be written as JSON"))
+    }
+
+    /// Reads what [`to_json`](Self::to_json) made.
+    ///
+    /// # Errors
+    /// [`Store`](ErrorKind::Store) when `json` is something else.
+    pub fn from_json(json: &str) -> Result<Self> {
+        // The parser's message quotes values, so it goes no further.
+        let document: Document = serde_json::from_str(json)
+            .map_err(|_| Error::new(ErrorKind::Store, "the stored tokens are not of the expected form"))?;
+        Ok(Self {
+            server: document.server,
+            client_id: document.client_id,
+            access_token: document.access_token.into(),
+            expires_at: moment(document.expires_at),
+            refresh_token: document.refresh_token.map(Secret::from),
+            refresh_expires_at: document.refresh_expires_at.map(moment),
+            scope: document.scope,
+            owner_id: document.owner_id,
+        })
+    }
+}
+
+fn seconds(at: SystemTime) -> u64 {
+    at.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+fn moment(seconds: u64) -> SystemTime {
+    // A time beyond the clock's range is as good as none: it is over.
+    SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
+/// Keeps the session of one user and app.
+///
+/// Refresh tokens are single use: [`OAuth`](super::OAuth) saves each new session
+/// *before* it uses it, so that a restart finds the living one. Calls never
+/// overlap for one `OAuth`. Make errors with
+/// [`Error::new`]`(`[`ErrorKind::Store`]`, …)`.
+#[async_trait]
+pub trait TokenStore: Send + Sync + fmt::Debug + 'static {
+    /// The session saved last, if there is one.
+    async fn load(&self) -> Result<Option<StoredTokens>>;
+    /// Keeps `tokens` instead of what was there; durable once it returns.
+    async fn save(&self, tokens: &StoredTokens) -> Result<()>;
+    /// Forgets the session. Nothing there is success.
+    async fn clear(&self) -> Result<()>;
+}
+
+/// Keeps the session as long as the process lives. The default.
+#[derive(Debug, Default)]
+pub struct MemoryTokenStore(Mutex<Option<StoredTokens>>);
+
+impl MemoryTokenStore {
+    /// An empty store.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn replace(&self, tokens: Option<StoredTokens>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = tokens;
+    }
+}
+
+#[async_trait]
+impl TokenStore for MemoryTokenStore {
+    async fn load(&self) -> Result<Option<StoredTokens>> {
+        Ok(self.0.lock().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+
+    async fn save(&self, tokens: &StoredTokens) -> Result<()> {
+        self.replace(Some(tokens.clone()));
+        Ok(())
+    }
+
+    async fn clear(&self) -> Result<()> {
+        self.replace(None);
+        Ok(())
+    }
+}
+
+/// Keeps the session in a file that only its owner may read (0600 on Unix).
+///
+/// A save writes a new file beside it, syncs it and renames it over the old one:
+/// after a crash there is the old session or the new one, never half of either.
+#[derive(Clone, Debug)]
+pub struct FileTokenStore {
+    path: PathBuf,
+}
+
+impl FileTokenStore {
+    /// Keeps the session at `path`. Its directory must exist.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+
+    /// Runs `work` where blocking is allowed. A dropped call does not stop it
+    /// half way.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        what: &'static str,
+        work: impl FnOnce(&Path) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T> {
+        let path = self.path.clone();
+        let outcome = tokio::task::spawn_blocking(move || work(&path)).await;
+        let failure = match outcome {
+            Ok(Ok(done)) => return Ok(done),
+            Ok(Err(failure)) => failure,
+            Err(ended) => Failure::Io(io::Error::other(ended)),
+        };
+        let path = self.path.display();
+        Err(match failure {
+            Failure::Io(error) => {
+                Error::new(ErrorKind::Store, format!("the token file {path} cannot be {what}")).with_source(error)
+            }
+            Failure::Corrupt => Error::new(ErrorKind::Store, format!("the token file {path} is corrupt")),
+        })
+    }
+}
+
+enum Failure {
+    Io(io::Error),
+    Corrupt,
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+#[async_trait]
+impl TokenStore for FileTokenStore {
+    async fn load(&self) -> Result<Option<StoredTokens>> {
+        self.blocking("read", |path| match read(path)? {
+            Some(text) => StoredTokens::from_json(&text).map(Some).map_err(|_| Failure::Corrupt),
+            None => Ok(None),
+        })
+        .await
+    }
+
+    async fn save(&self, tokens: &StoredTokens) -> Result<()> {
+        let json = tokens.to_json()?;
+        self.blocking("written", move |path| Ok(replace(path, json.expose().as_bytes())?)).await
+    }
+
+    async fn clear(&self) -> Result<()> {
+        self.blocking("removed", |path| match std::fs::remove_file(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            outcome => Ok(outcome?),
+        })
+        .await
+    }
+}
+
+/// Far more than any session; a file that is larger is not one.
+const FILE_LIMIT: u64 = 1024 * 1024;
+
+fn read(path: &Path) -> Result<Option<String>, Failure> {
+    let file = match std::fs::File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let mut bytes = Vec::new();
+    file.take(FILE_LIMIT).read_to_end(&mut bytes)?;
+    String::from_utf8(bytes).map(Some).map_err(|_| Failure::Corrupt)
+}
+
+/// Puts `bytes` at `path` in one step.
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let name = path.file_name().ok_or_else(|| io::Error::other("the path names no file"))?;
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut random = [0_u8; 9];
+    getrandom::fill(&mut random).map_err(io::Error::other)?;
+    let mut beside = std::ffi::OsString::from(".");
+    beside.push(name);
+    beside.push(format!(".{}.tmp", URL_SAFE_NO_PAD.encode(random)));
+    let beside = directory.join(beside);
+    let outcome = write_new(&beside, bytes).and_then(|()| std::fs::rename(&beside, path));
+    if outcome.is_err() {
+        // The first failure is the one to report; this only tidies up after it.
+        let _tidied = std::fs::remove_file(&beside);
+    }
+    outcome.and_then(|()| sync_directory(directory))
+}
+
+fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// Makes a rename durable.
+#[cfg(unix)]
+fn sync_directory(directory: &Path) -> io::Result<()> {
+    std::fs::File::open(directory)?.sync_all()
+}
+
+#[cfg(not(unix))]
+fn sync_directory(_directory: &Path) -> io::Result<()> {
+    // Directories cannot be opened as files elsewhere.
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tokens(n: u32) -> StoredTokens {
+        StoredTokens {
+            server: "https://h/".into(),
+            client_id: "app".into(),
+            access_token: Secret::new(format!("access-{n}")),
+            expires_at: moment(1_700_000_000),
+            refresh_token: Some(Secret::new(format!("refresh-{n}"))),
+            refresh_expires_at: Some(moment(1_800_000_000)),
+            scope: "ReadMessages".into(),
+            owner_id: Some("7".into()),
+        }
+    }
+
+    #[test]
+    fn tokens_survive_json_and_never_show() {
+        let tokens = tokens(1);
+        let json = tokens.to_json().unwrap();
+        assert_eq!(StoredTokens::from_json(json.expose()).unwrap(), tokens);
+        assert!(!format!("{tokens:?}").contains("access-1") && !format!("{tokens:?}").contains("refresh-1"));
+        let error = StoredTokens::from_json(r#"{"access_token":7,"server":"s3cret"}"#).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Store);
+        assert!(!format!("{error:?}").contains("s3cret"));
+        let odd = json.expose().replace("1700000000", "18446744073709551615");
+        assert_eq!(StoredTokens::from_json(&odd).unwrap().expires_at, SystemTime::UNIX_EPOCH);
+    }
+
+    #[tokio::test]
+    async fn a_file_is_replaced_in_one_step_and_leaves_nothing_beside_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("tokens.json");
+        let store = FileTokenStore::new(&path);
+        assert_eq!(store.load().await.unwrap(), None);
+        store.clear().await.unwrap();
+        for n in 1..=2 {
+            store.save(&tokens(n)).await.unwrap();
+            assert_eq!(store.load().await.unwrap(), Some(tokens(n)));
+        }
+        let names: Vec<_> = std::fs::read_dir(directory.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert_eq!(names, ["tokens.json"]);
+        store.clear().await.unwrap();
+        assert!(!path.exists());
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn only_the_owner_may_read_the_file_even_if_anyone_could_before() {
+        use std::os::unix::fs::PermissionsExt;
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("tokens.json");
+        std::fs::write(&path, "old").unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        FileTokenStore::new(&path).save(&tokens(1)).await.unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[tokio::test]
+    async fn a_corrupt_file_is_an_error_that_names_it_and_quotes_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("tokens.json");
+        let store = FileTokenStore::new(&path);
+        let half = tokens(1).to_json().unwrap();
+        for broken in [&b""[..], b"\xff\xfe", b"{}", &half.expose().as_bytes()[..60]] {
+            std::fs::write(&path, broken).unwrap();
+            let error = store.load().await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Store);
+            assert!(error.to_string().contains("tokens.json"), "{error}");
+            assert!(!format!("{error:?}").contains("access-1"));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_failed_save_says_so_and_keeps_the_old_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let missing = FileTokenStore::new(directory.path().join("no/such/tokens.json"));
+        let error = missing.save(&tokens(1)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Store);
+        assert!(std::error::Error::source(&error).is_some());
+        // A directory in the way: the rename fails, and the temporary file goes.
+        let path = directory.path().join("tokens.json");
+        std::fs::create_dir_all(path.join("child")).unwrap();
+        assert!(FileTokenStore::new(&path).save(&tokens(1)).await.is_err());
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
+        assert!(FileTokenStore::new("/").save(&tokens(1)).await.is_err());
+    }
+}

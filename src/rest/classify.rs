@@ -1,0 +1,308 @@
+//! What an answer means, in one place.
+
+use crate::error::{Disposition, ErrorKind};
+
+type Verdict = (ErrorKind, Disposition);
+
+const RETRY: Disposition = Disposition::Retry { after: None };
+const RATE_LIMITED: Verdict = (ErrorKind::RateLimited, RETRY);
+const SERVICE: Verdict = (ErrorKind::Service, RETRY);
+const TIMEOUT: Verdict = (ErrorKind::Timeout, RETRY);
+const PROTOCOL: Verdict = (ErrorKind::Protocol, RETRY);
+const TOKEN_GONE: Verdict = (ErrorKind::Auth, Disposition::Refresh);
+const AUTH: Verdict = (ErrorKind::Auth, Disposition::Fatal);
+const PERMISSION: Verdict = (ErrorKind::Permission, Disposition::Fatal);
+const TRANSPORT: Verdict = (ErrorKind::TransportRefused, Disposition::Fatal);
+const LIMIT: Verdict = (ErrorKind::SubscriptionLimit, Disposition::Prune);
+const GONE: Verdict = (ErrorKind::NotFound, Disposition::Recreate);
+const NO_SUCH_PATH: Verdict = (ErrorKind::NotFound, Disposition::Fatal);
+const REJECTED: Verdict = (ErrorKind::Rejected, Disposition::Fatal);
+const PASSING: Verdict = (ErrorKind::Rejected, RETRY);
+const SYNC_AGAIN: Verdict = (ErrorKind::Rejected, Disposition::Resync);
+
+/// What kind of failure an answer is and what to do about it, from its HTTP
+/// status and its error code. Total: every pair has a verdict, and the message
+/// text has no part in it.
+///
+/// A status that speaks for the whole service (429, 5xx) outranks the code, then
+/// the code decides, then the status.
+pub(crate) fn classify(status: Option<u16>, code: Option<&str>) -> Verdict {
+    let code = code.map(str::trim).filter(|code| !code.is_empty());
+    match status {
+        Some(429) => RATE_LIMITED,
+        Some(500..=599) => SERVICE,
+        Some(_) | None => {
+            code.and_then(|code| by_code(status, code)).unwrap_or_else(|| by_status(status, code.is_some()))
+        }
+    }
+}
+
+/// The verdict on a code of the reference; `None` for a code it does not know.
+fn by_code(status: Option<u16>, code: &str) -> Option<Verdict> {
+    let Some((family, number)) = code.rsplit_once('-') else { return by_word(status, code) };
+    let number: u16 = number.parse().ok()?;
+    match family.to_ascii_uppercase().as_str() {
+        "OAU" => by_oauth_code(status, number),
+        "AGW" => match number {
+            401 | 402 => Some(AUTH),
+            404 => Some(NO_SUCH_PATH),
+            _ => None,
+        },
+        "CMN" => by_common_code(status, number),
+        "SUB" => by_subscription_code(number),
+        "MSG" => match number {
+            305 => Some(RATE_LIMITED),
+            333 => Some(SYNC_AGAIN),
+            _ => None,
+        },
+        // CLG-101 to 105 say that a token expired or a log was reset; the code
+        // for "more than 250 records since" is one of CLG-10x, which is unverified.
+        "CLG" => (100..=109).contains(&number).then_some(SYNC_AGAIN),
+        _ => None,
+    }
+}
+
+fn by_oauth_code(status: Option<u16>, number: u16) -> Option<Verdict> {
+    match number {
+        // On `/oauth/token` the same codes come with 400 and mean the grant.
+        128 | 129 | 149 | 213 if matches!(status, None | Some(401)) => Some(TOKEN_GONE),
+        101
+        | 102
+        | 105
+        | 106
+        | 108..=113
+        | 116
+        | 117
+        | 119..=121
+        | 123
+        | 125
+        | 127..=129
+        | 134
+        | 136
+        | 140..=142
+        | 146..=151
+        | 165
+        | 167
+        | 168
+        | 211
+        | 213
+        | 222 => Some(AUTH),
+        232 | 236 => Some(REJECTED),
+        _ => None,
+    }
+}
+
+fn by_common_code(status: Option<u16>, number: u16) -> Option<Verdict> {
+    match number {
+        101 | 103 | 104 if status != Some(404) => Some(REJECTED),
+        102 => Some(GONE),
+        120 => Some(NO_SUCH_PATH),
+        201 | 203 => Some(SERVICE),
+        301..=304 | 310 => Some(RATE_LIMITED),
+        401 | 408 => Some(PERMISSION),
+        405 => Some(AUTH),
+        _ => None,
+    }
+}
+
+fn by_subscription_code(number: u16) -> Option<Verdict> {
+    match number {
+        402..=406 | 408 | 412 | 518 | 527 | 530 | 531 => Some(PERMISSION),
+        407 | 508 | 509 | 511 | 515 | 516 | 520 | 523..=525 => Some(REJECTED),
+        505 => Some(LIMIT),
+        507 => Some(GONE),
+        521 | 522 => Some(PASSING),
+        528 => Some(TRANSPORT),
+        _ => None,
+    }
+}
+
+/// OAuth's words, and the legacy words at the head of some envelopes.
+fn by_word(status: Option<u16>, word: &str) -> Option<Verdict> {
+    match word {
+        "TokenExpired" | "TokenInvalid" if matches!(status, None | Some(401)) => Some(TOKEN_GONE),
+        "invalid_grant" | "invalid_client" | "unauthorized_client" | "expired_token" | "access_denied" => Some(AUTH),
+        "insufficient_scope" | "InsufficientPermissions" => Some(PERMISSION),
+        "invalid_request"
+        | "unsupported_grant_type"
+        | "invalid_scope"
+        | "invalid_request_uri"
+        | "unsupported_response_type"
+        | "request_not_supported"
+        | "request_uri_not_supported"
+        | "InvalidParameter" => Some(REJECTED),
+        _ => None,
+    }
+}
+
+fn by_status(status: Option<u16>, has_code: bool) -> Verdict {
+    match status {
+        // A gateway that says 401 without a code cannot mean a permission: a
+        // fresh token is worth one try. A code unknown here is not.
+        Some(401) if !has_code => TOKEN_GONE,
+        Some(401) => AUTH,
+        Some(403) => PERMISSION,
+        Some(404 | 410) => GONE,
+        Some(408) => TIMEOUT,
+        Some(400..=499) => REJECTED,
+        None if has_code => REJECTED,
+        // No failure by its status, yet not what was asked for; or nothing known.
+        Some(_) | None => PROTOCOL,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Every code the reference documents, with the status it documents.
+    #[test]
+    fn every_documented_code_has_its_verdict() {
+        let rows: &[(u16, &[&str], Verdict)] = &[
+            (401, &["OAU-128", "OAU-129", "OAU-149", "OAU-213"], TOKEN_GONE),
+            (400, &["OAU-128", "OAU-129", "OAU-149", "OAU-213", "OAU-211", "OAU-222"], AUTH),
+            (
+                403,
+                &[
+                    "OAU-101", "OAU-102", "OAU-105", "OAU-106", "OAU-108", "OAU-109", "OAU-110", "OAU-112", "OAU-113",
+                    "OAU-116", "OAU-117", "OAU-119", "OAU-167",
+                ],
+                AUTH,
+            ),
+            (400, &["OAU-111", "OAU-123", "OAU-147", "OAU-148", "OAU-150"], AUTH),
+            (
+                401,
+                &[
+                    "OAU-120", "OAU-121", "OAU-123", "OAU-125", "OAU-127", "OAU-134", "OAU-136", "OAU-140", "OAU-141",
+                    "OAU-142", "OAU-146", "OAU-151", "OAU-165", "OAU-168",
+                ],
+                AUTH,
+            ),
+            (400, &["OAU-232", "OAU-236"], REJECTED),
+            (401, &["AGW-401", "AGW-402", "CMN-405"], AUTH),
+            (404, &["AGW-404", "CMN-120"], NO_SUCH_PATH),
+            (400, &["CMN-101", "CMN-103", "CMN-104"], REJECTED),
+            (404, &["CMN-102", "SUB-507"], GONE),
+            (500, &["CMN-201", "CMN-203"], SERVICE),
+            (503, &["CMN-201"], SERVICE),
+            (429, &["CMN-301", "CMN-302", "CMN-303", "CMN-304", "CMN-310", "MSG-305"], RATE_LIMITED),
+            (403, &["CMN-401", "CMN-408"], PERMISSION),
+            (
+                403,
+                &[
+                    "SUB-402", "SUB-403", "SUB-404", "SUB-405", "SUB-406", "SUB-408", "SUB-412", "SUB-518", "SUB-527",
+                    "SUB-530", "SUB-531",
+                ],
+                PERMISSION,
+            ),
+            (403, &["SUB-407"], REJECTED),
+            (403, &["SUB-505"], LIMIT),
+            (400, &["SUB-508", "SUB-509", "SUB-515", "SUB-516", "SUB-520", "SUB-523", "SUB-524", "SUB-525"], REJECTED),
+            (405, &["SUB-511"], REJECTED),
+            (400, &["SUB-521", "SUB-522"], PASSING),
+            (403, &["SUB-528"], TRANSPORT),
+            (400, &["MSG-333", "CLG-101", "CLG-102", "CLG-103", "CLG-104", "CLG-105"], SYNC_AGAIN),
+            (400, &["invalid_grant", "invalid_client", "unauthorized_client", "expired_token", "access_denied"], AUTH),
+            (
+                400,
+                &[
+                    "invalid_request",
+                    "unsupported_grant_type",
+                    "invalid_scope",
+                    "invalid_request_uri",
+                    "unsupported_response_type",
+                    "request_not_supported",
+                    "request_uri_not_supported",
+                    "InvalidParameter",
+                ],
+                REJECTED,
+            ),
+            (403, &["insufficient_scope", "InsufficientPermissions"], PERMISSION),
+            (401, &["TokenExpired", "TokenInvalid"], TOKEN_GONE),
+        ];
+        for (status, codes, want) in rows {
+            for code in *codes {
+                assert_eq!(classify(Some(*status), Some(code)), *want, "{status} {code}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_code_without_a_status_says_the_same() {
+        for (code, want) in [
+            ("SUB-412", PERMISSION),
+            ("SUB-528", TRANSPORT),
+            ("OAU-128", TOKEN_GONE),
+            ("CMN-201", SERVICE),
+            ("CMN-301", RATE_LIMITED),
+            ("CMN-102", GONE),
+            (" sub-505 ", LIMIT),
+            ("TokenExpired", TOKEN_GONE),
+            ("SUB-999", REJECTED),
+        ] {
+            assert_eq!(classify(None, Some(code)), want, "{code}");
+        }
+        assert_eq!(classify(None, None), PROTOCOL);
+    }
+
+    #[test]
+    fn a_status_without_a_known_code_decides_alone() {
+        for (status, bare, unknown) in [
+            (200, PROTOCOL, PROTOCOL),
+            (302, PROTOCOL, PROTOCOL),
+            (400, REJECTED, REJECTED),
+            (401, TOKEN_GONE, AUTH),
+            (403, PERMISSION, PERMISSION),
+            (404, GONE, GONE),
+            (405, REJECTED, REJECTED),
+            (408, TIMEOUT, TIMEOUT),
+            (409, REJECTED, REJECTED),
+            (410, GONE, GONE),
+            (413, REJECTED, REJECTED),
+            (418, REJECTED, REJECTED),
+            (429, RATE_LIMITED, RATE_LIMITED),
+            (500, SERVICE, SERVICE),
+            (502, SERVICE, SERVICE),
+            (503, SERVICE, SERVICE),
+            (504, SERVICE, SERVICE),
+            (599, SERVICE, SERVICE),
+            (0, PROTOCOL, PROTOCOL),
+            (999, PROTOCOL, PROTOCOL),
+        ] {
+            assert_eq!(classify(Some(status), None), bare, "{status}");
+            assert_eq!(classify(Some(status), Some("")), bare, "{status}");
+            assert_eq!(classify(Some(status), Some("XYZ-1")), unknown, "{status}");
+        }
+    }
+
+    #[test]
+    fn a_status_that_speaks_for_the_service_outranks_the_code() {
+        assert_eq!(classify(Some(429), Some("SUB-528")), RATE_LIMITED);
+        assert_eq!(classify(Some(503), Some("OAU-128")), SERVICE);
+        // A bad parameter is no missing subscription, a missing one is never just bad.
+        assert_eq!(classify(Some(404), Some("CMN-101")), GONE);
+    }
+
+    proptest! {
+        #[test]
+        fn every_pair_has_a_verdict(status: Option<u16>, code in proptest::option::of("\\PC{0,12}")) {
+            let (kind, disposition) = classify(status, code.as_deref());
+            if matches!(status, Some(429 | 500..=599)) {
+                prop_assert_eq!(disposition, RETRY);
+            }
+            if kind == ErrorKind::Permission {
+                prop_assert_eq!(disposition, Disposition::Fatal);
+            }
+        }
+
+        #[test]
+        fn code_like_text_has_a_verdict_that_only_its_number_decides(
+            status: Option<u16>, family in "(OAU|AGW|CMN|SUB|MSG|CLG|oau|Sub)", number: u32,
+        ) {
+            let code = format!("{family}-{number}");
+            prop_assert_eq!(classify(status, Some(&code)), classify(status, Some(&format!(" {code} "))));
+            prop_assert_eq!(classify(status, Some(&code)), classify(status, Some(&code.to_ascii_uppercase())));
+        }
+    }
+}

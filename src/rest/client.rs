@@ -1,0 +1,272 @@
+//! Calls with manners.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Method;
+use http::header::{ACCEPT, AUTHORIZATION, HeaderValue};
+use tokio::time::{Instant, timeout_at};
+use url::Url;
+
+use super::budget::RateBudget;
+use super::envelope::error_from;
+use super::request::{Call, RequestBuilder};
+use super::response::Response;
+use super::retry::{Step, Tried, next_step};
+use super::wire::{Redirects, Wire, server_url};
+use super::{PRODUCTION, USER_AGENT};
+use crate::auth::{AccessToken, TokenProvider};
+use crate::error::{Disposition, Error, ErrorKind, Result};
+use crate::policy::BackoffPolicy;
+use crate::registry::Registry;
+
+const DEADLINE: Duration = Duration::from_secs(30);
+const BODY_LIMIT: usize = 16 * 1024 * 1024;
+
+/// RingCentral's REST API for one user and app.
+///
+/// Cheap to clone; clones share the connections, the tokens and the
+/// [`RateBudget`]. Whatever is called through it
+/// - carries the provider's access token; after a 401 that means the token, the
+///   provider gets another one and the call is repeated once,
+/// - ends within its deadline (default 30 s), waits and repeats included,
+/// - waits while its rate group is closed; when that would take longer than the
+///   deadline it fails at once with [`ErrorKind::RateLimited`] and nothing is sent,
+/// - is repeated after 5xx, 408 and network trouble up to three times with
+///   jittered backoff if that is safe (GET, HEAD, PUT, DELETE), and if not, only
+///   when the service certainly did not carry it out (429, no connection),
+/// - fails with the service's error code and request id.
+///
+/// ```no_run
+/// # async fn run(tokens: ringcentral_events::auth::OAuth) -> ringcentral_events::Result<()> {
+/// use ringcentral_events::rest::{Client, Method};
+///
+/// let client = Client::builder(tokens).build()?;
+/// let answer = client.request(Method::GET, "/restapi/v1.0/account/~/extension/~").send().await?;
+/// let extension: serde_json::Value = answer.json()?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Client(Arc<Inner>);
+
+struct Inner {
+    server: Url,
+    wire: Wire,
+    tokens: Arc<dyn TokenProvider>,
+    budget: RateBudget,
+    backoff: BackoffPolicy,
+    deadline: Duration,
+    registry: Arc<Registry>,
+}
+
+impl Client {
+    /// A client whose calls carry the tokens of `tokens`.
+    pub fn builder(tokens: impl TokenProvider) -> ClientBuilder {
+        ClientBuilder {
+            tokens: Arc::new(tokens),
+            server: None,
+            deadline: DEADLINE,
+            backoff: BackoffPolicy::default(),
+            body_limit: BODY_LIMIT,
+            user_agent: None,
+        }
+    }
+
+    /// Begins a call. `path` begins with `/` or is a URL on the same server; it
+    /// may have a query. Path segments are sent as they are: escape your own.
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        RequestBuilder::new(self.clone(), method, path)
+    }
+
+    /// The server that is called.
+    #[must_use]
+    pub fn server(&self) -> &Url {
+        &self.0.server
+    }
+
+    /// Where its tokens come from.
+    #[must_use]
+    pub fn tokens(&self) -> &Arc<dyn TokenProvider> {
+        &self.0.tokens
+    }
+
+    /// The subscriptions made through this client and its clones.
+    pub(crate) fn registry(&self) -> &Arc<Registry> {
+        &self.0.registry
+    }
+
+    pub(super) fn deadline(&self) -> Duration {
+        self.0.deadline
+    }
+
+    pub(super) async fn run(&self, call: &Call) -> Result<Response> {
+        let deadline = Instant::now() + call.deadline;
+        let mut tried = Tried::default();
+        let mut renewed = None;
+        loop {
+            let token = match renewed.take() {
+                Some(token) => token,
+                None => self.in_time(deadline, self.0.tokens.token()).await?,
+            };
+            self.0.budget.admit(&call.method, call.path(), deadline).await?;
+            let error = match self.attempt(call, &token, deadline).await {
+                Ok(response) => return Ok(response),
+                Err(error) => error,
+            };
+            let left = deadline.saturating_duration_since(Instant::now());
+            match next_step(&error, call.repeat, tried, &self.0.backoff, fastrand::f64(), left) {
+                Step::Refresh => {
+                    tried.refreshed = true;
+                    renewed = Some(self.renew(&token, deadline, error).await?);
+                }
+                Step::Wait(wait) => {
+                    tracing::debug!(%error, ?wait, method = %call.method, path = call.path(), "repeating");
+                    tried.repeats += 1;
+                    tokio::time::sleep(wait).await;
+                }
+                Step::GiveUp => return Err(last_word(error)),
+            }
+        }
+    }
+
+    async fn attempt(&self, call: &Call, token: &AccessToken, deadline: Instant) -> Result<Response> {
+        let request = call.build(&bearer(token)?);
+        let started = Instant::now();
+        let outcome = self.0.wire.exchange(request, deadline).await;
+        let took = started.elapsed();
+        let answer = match outcome {
+            Ok(answer) => answer,
+            Err(error) => {
+                tracing::debug!(%error, ?took, method = %call.method, path = call.path(), "no answer");
+                return Err(error);
+            }
+        };
+        let status = answer.status.as_u16();
+        tracing::debug!(status, ?took, method = %call.method, path = call.path(), "answer");
+        self.0.budget.observe(&call.method, call.path(), status, &answer.headers);
+        // 304 answers a condition of the caller's: it is what was asked for.
+        if answer.status.is_success() || status == 304 {
+            return Ok(Response::new(answer));
+        }
+        Err(error_from(status, &answer.headers, &answer.body, &[token.secret().expose()]))
+    }
+
+    /// Another token after a 401. When the credentials are refused, the 401 is
+    /// the failure and that is its cause.
+    async fn renew(&self, rejected: &AccessToken, deadline: Instant, error: Error) -> Result<AccessToken> {
+        let outcome = self.in_time(deadline, self.0.tokens.refresh(rejected)).await;
+        outcome.map_err(|cause| match cause.kind() {
+            ErrorKind::Auth => last_word(error).with_source(cause),
+            _ => cause,
+        })
+    }
+
+    /// Nothing of the call has left yet, so a deadline that passes is clear.
+    async fn in_time<T>(&self, deadline: Instant, token: impl Future<Output = Result<T>>) -> Result<T> {
+        let late = |_| Error::new(ErrorKind::Timeout, "no access token before the deadline; nothing was sent");
+        timeout_at(deadline, token).await.map_err(late)?
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("server", &self.0.server.as_str()).finish_non_exhaustive()
+    }
+}
+
+/// A second 401 is no reason to refresh once more.
+fn last_word(error: Error) -> Error {
+    match error.disposition() {
+        Disposition::Refresh => error.with_disposition(Disposition::Fatal),
+        _ => error,
+    }
+}
+
+fn bearer(token: &AccessToken) -> Result<HeaderValue> {
+    let value = HeaderValue::from_str(&format!("Bearer {}", token.secret().expose()));
+    let mut value = value.map_err(|_| Error::config("the access token cannot be sent in a header"))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+impl Call {
+    fn build(&self, bearer: &HeaderValue) -> reqwest::Request {
+        let mut request = reqwest::Request::new(self.method.clone(), self.url.clone());
+        let headers = request.headers_mut();
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        headers.extend(self.headers.clone());
+        headers.insert(AUTHORIZATION, bearer.clone());
+        *request.body_mut() = self.body.clone().map(reqwest::Body::from);
+        request
+    }
+}
+
+/// Builds a [`Client`].
+#[derive(Debug)]
+#[must_use]
+pub struct ClientBuilder {
+    tokens: Arc<dyn TokenProvider>,
+    server: Option<String>,
+    deadline: Duration,
+    backoff: BackoffPolicy,
+    body_limit: usize,
+    user_agent: Option<String>,
+}
+
+impl ClientBuilder {
+    /// The server: `http(s)://host[:port]`. Default: the one the tokens are for
+    /// ([`TokenProvider::server`]), else production,
+    /// `https://platform.ringcentral.com`. Over `http` every token is in the
+    /// open: for an emulator only.
+    pub fn server(self, url: impl Into<String>) -> Self {
+        Self { server: Some(url.into()), ..self }
+    }
+
+    /// Within this a call ends, waits and repeats included. Default 30 s: long
+    /// enough for two answers of a slow service, short enough to renew a
+    /// 15-minute subscription several times over.
+    pub fn deadline(self, deadline: Duration) -> Self {
+        Self { deadline, ..self }
+    }
+
+    /// How long to wait before a repeat. Default: [`BackoffPolicy::default`].
+    pub fn backoff(self, backoff: BackoffPolicy) -> Self {
+        Self { backoff, ..self }
+    }
+
+    /// The longest answer that is read, in bytes. Default 16 MiB: well beyond
+    /// any JSON answer; raise it for recordings.
+    pub fn body_limit(self, bytes: usize) -> Self {
+        Self { body_limit: bytes, ..self }
+    }
+
+    /// The `User-Agent`. Default: this crate's name and version.
+    pub fn user_agent(self, user_agent: impl Into<String>) -> Self {
+        Self { user_agent: Some(user_agent.into()), ..self }
+    }
+
+    /// Makes the client. Nothing is sent.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] when the server's URL is none, when the user agent
+    /// cannot be sent, or when TLS cannot be set up.
+    pub fn build(self) -> Result<Client> {
+        let server = match (&self.server, self.tokens.server()) {
+            (Some(text), _) => server_url(text)?,
+            (None, Some(url)) => server_url(url.as_str())?,
+            (None, None) => server_url(PRODUCTION)?,
+        };
+        let user_agent = self.user_agent.as_deref().unwrap_or(USER_AGENT);
+        Ok(Client(Arc::new(Inner {
+            server,
+            wire: Wire::new(user_agent, self.body_limit, Redirects::Follow)?,
+            budget: self.tokens.rate_budget().unwrap_or_default(),
+            tokens: self.tokens,
+            backoff: self.backoff,
+            deadline: self.deadline,
+            registry: Arc::default(),
+        })))
+    }
+}

@@ -1,0 +1,103 @@
+//! The subscription calls over REST.
+
+use async_trait::async_trait;
+use http::Method;
+use serde::Deserialize;
+
+use super::client::Client;
+use super::request::segment;
+use super::response::Response;
+use super::subscription::{ControlPlane, CreateSubscription, SubscriptionInfo};
+use crate::error::{Disposition, Error, Result};
+use crate::ids::SubscriptionId;
+
+const PATH: &str = "/restapi/v1.0/subscription";
+
+/// The [`ControlPlane`] of subscriptions that are made over HTTPS.
+///
+/// Each call is one attempt within the client's deadline; a refused token is
+/// renewed and the call repeated once, and a closed rate group is waited for.
+/// After a `create` that fails [unclearly](Error::is_unclear), `list` tells what
+/// became of it.
+#[derive(Clone, Debug)]
+pub struct RestControl {
+    client: Client,
+}
+
+impl RestControl {
+    /// Calls through `client`.
+    #[must_use]
+    pub fn new(client: Client) -> Self {
+        Self { client }
+    }
+
+    fn path(id: &SubscriptionId, action: &str) -> Result<String> {
+        Ok(format!("{PATH}/{}{action}", segment(id.as_str())?))
+    }
+}
+
+fn read(response: &Response) -> Result<SubscriptionInfo> {
+    let mut info: SubscriptionInfo = response.json()?;
+    info.answered_at = response.answered_at();
+    Ok(info)
+}
+
+#[derive(Deserialize)]
+struct Page {
+    records: Vec<SubscriptionInfo>,
+}
+
+#[async_trait]
+impl ControlPlane for RestControl {
+    async fn create(&self, request: &CreateSubscription) -> Result<SubscriptionInfo> {
+        let outcome = self.client.request(Method::POST, PATH).json(request).once().send().await;
+        read(&outcome.map_err(no_recreate)?)
+    }
+
+    async fn list(&self) -> Result<Vec<SubscriptionInfo>> {
+        let response = self.client.request(Method::GET, PATH).once().send().await?;
+        let page: Page = response.json()?;
+        let at = response.answered_at();
+        Ok(page.records.into_iter().map(|info| SubscriptionInfo { answered_at: at, ..info }).collect())
+    }
+
+    async fn get(&self, id: &SubscriptionId) -> Result<SubscriptionInfo> {
+        read(&self.client.request(Method::GET, &Self::path(id, "")?).once().send().await?)
+    }
+
+    async fn update(&self, id: &SubscriptionId, event_filters: &[String]) -> Result<SubscriptionInfo> {
+        let body = serde_json::json!({ "eventFilters": event_filters });
+        read(&self.client.request(Method::PUT, &Self::path(id, "")?).json(&body).once().send().await?)
+    }
+
+    async fn renew(&self, id: &SubscriptionId) -> Result<SubscriptionInfo> {
+        read(&self.client.request(Method::POST, &Self::path(id, "/renew")?).once().send().await?)
+    }
+
+    /// Gone already (404) is success, and so is a 401 that no refresh cures:
+    /// there is no session left that could delete anything, and what is left at
+    /// the service ends by itself.
+    async fn delete(&self, id: &SubscriptionId) -> Result<()> {
+        match self.client.request(Method::DELETE, &Self::path(id, "")?).once().send().await {
+            Ok(_) => Ok(()),
+            Err(error) if matches!(error.status(), Some(404 | 401)) => {
+                tracing::debug!(%error, %id, "nothing to delete, or nobody to do it");
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn owner_id(&self) -> Result<Option<String>> {
+        Ok(self.client.tokens().token().await?.owner_id().map(str::to_owned))
+    }
+}
+
+/// To a create, "not found" is about something in the request: creating once
+/// more would get the same answer.
+fn no_recreate(error: Error) -> Error {
+    match error.disposition() {
+        Disposition::Recreate => error.with_disposition(Disposition::Fatal),
+        _ => error,
+    }
+}

@@ -1,0 +1,311 @@
+//! What a failed answer says, in all the shapes the service has.
+
+use std::time::Duration;
+
+use http::HeaderMap;
+use serde_json::Value;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc2822;
+
+use super::classify::classify;
+use crate::error::{Disposition, Error, ErrorKind};
+
+/// What 429 means without a `Retry-After` (rate limits guide: at least 30 s).
+pub(crate) const PENALTY: Duration = Duration::from_secs(30);
+/// No server makes a client come back faster than this.
+pub(crate) const WAIT_FLOOR: Duration = Duration::from_secs(1);
+/// No server holds a client off for longer than this: the documented penalty is
+/// 60 s, and a caller's deadline ends the wait long before.
+pub(crate) const WAIT_CAP: Duration = crate::policy::BackoffPolicy::MAX_RETRY_AFTER;
+
+const TEXT_LIMIT: usize = 200;
+const WORD_LIMIT: usize = 80;
+
+/// The parts of an error body that anything may depend on.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Envelope {
+    /// `errors[0].errorCode`, else the head's `errorCode`, else OAuth's `error`.
+    pub(crate) code: Option<String>,
+    /// OAuth's `error`.
+    pub(crate) oauth_error: Option<String>,
+    /// The service's sentence, for people.
+    pub(crate) message: Option<String>,
+    pub(crate) parameter: Option<String>,
+    pub(crate) permission: Option<String>,
+}
+
+impl Envelope {
+    /// Reads `body`, whatever it is: JSON with or without a head, an empty
+    /// `errors`, OAuth's shape, HTML, nothing. What is not there is `None`.
+    pub(crate) fn read(body: &[u8]) -> Self {
+        let Ok(head) = serde_json::from_slice::<Value>(body) else { return Self::default() };
+        let first = head.get("errors").and_then(|errors| errors.get(0)).unwrap_or(&Value::Null);
+        let either = |name: &str, limit| text(first.get(name), limit).or_else(|| text(head.get(name), limit));
+        let oauth_error = text(head.get("error"), WORD_LIMIT);
+        Self {
+            code: either("errorCode", WORD_LIMIT).or_else(|| oauth_error.clone()),
+            message: either("message", TEXT_LIMIT),
+            parameter: either("parameterName", WORD_LIMIT),
+            permission: either("permissionName", WORD_LIMIT),
+            oauth_error,
+        }
+    }
+}
+
+/// A JSON string or number as one line of at most `limit` characters.
+fn text(value: Option<&Value>, limit: usize) -> Option<String> {
+    let text = match value? {
+        Value::String(text) => clean(text, limit),
+        Value::Number(number) => number.to_string(),
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => return None,
+    };
+    (!text.is_empty()).then_some(text)
+}
+
+/// `text` without control characters and not longer than `limit`.
+fn clean(text: &str, limit: usize) -> String {
+    text.chars().filter(|c| !c.is_control()).take(limit).collect::<String>().trim().to_owned()
+}
+
+/// The error that an answer with `status` and `body` is.
+///
+/// `secrets` are what the request carried: text of the service that repeats one
+/// of them is dropped.
+pub(crate) fn error_from(status: u16, headers: &HeaderMap, body: &[u8], secrets: &[&str]) -> Error {
+    let mut envelope = Envelope::read(body);
+    for part in [&mut envelope.code, &mut envelope.message, &mut envelope.parameter, &mut envelope.permission] {
+        let repeats = |text: &String| secrets.iter().any(|secret| !secret.is_empty() && text.contains(secret));
+        *part = part.take().filter(|text| !repeats(text));
+    }
+    let (kind, disposition) = classify(Some(status), envelope.code.as_deref());
+    // A sync token past its time comes as a bad parameter, too.
+    let stale_sync = envelope.code.as_deref() == Some("CMN-101") && envelope.parameter.as_deref() == Some("syncToken");
+    let disposition = if stale_sync && kind == ErrorKind::Rejected { Disposition::Resync } else { disposition };
+    let disposition = match disposition {
+        Disposition::Retry { .. } => Disposition::Retry { after: wait_asked_for(status, headers) },
+        Disposition::Fatal
+        | Disposition::Refresh
+        | Disposition::Recreate
+        | Disposition::Prune
+        | Disposition::Resync => disposition,
+    };
+    let message = match envelope.message {
+        Some(message) => format!("{}: {message}", headline(kind)).into(),
+        None => std::borrow::Cow::Borrowed(headline(kind)),
+    };
+    Error::new(kind, message)
+        .with_disposition(disposition)
+        .with_status(status)
+        .with_code(envelope.code)
+        .with_parameter(envelope.parameter)
+        .with_permission(envelope.permission)
+        .with_request_id(request_id(headers))
+        .with_unclear(matches!(status, 408 | 500..=599))
+}
+
+/// What `kind` says to a person, in a word.
+pub(crate) fn headline(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::Auth => "the service refused the credentials",
+        ErrorKind::Permission => "a permission is missing",
+        ErrorKind::TransportRefused => "the service refused this transport",
+        ErrorKind::RateLimited => "too many requests",
+        ErrorKind::SubscriptionLimit => "too many subscriptions for this user and app",
+        ErrorKind::NotFound => "not found",
+        ErrorKind::Service => "the service failed",
+        ErrorKind::Timeout => "the service gave up waiting for the request",
+        ErrorKind::Protocol => "the service answered something unexpected",
+        ErrorKind::Rejected
+        | ErrorKind::Config
+        | ErrorKind::Network
+        | ErrorKind::Crypto
+        | ErrorKind::Store
+        | ErrorKind::Busy
+        | ErrorKind::Closed
+        | ErrorKind::Internal => "the service refused the request",
+    }
+}
+
+/// The service's id of the request.
+pub(crate) fn request_id(headers: &HeaderMap) -> Option<String> {
+    let id = clean(headers.get("RCRequestId")?.to_str().ok()?, WORD_LIMIT);
+    (!id.is_empty()).then_some(id)
+}
+
+/// How long the answer asks to wait, between [`WAIT_FLOOR`] and [`WAIT_CAP`].
+pub(crate) fn wait_asked_for(status: u16, headers: &HeaderMap) -> Option<Duration> {
+    let asked = retry_after(headers).map(|wait| wait.clamp(WAIT_FLOOR, WAIT_CAP));
+    if status == 429 { asked.or(Some(PENALTY)) } else { asked }
+}
+
+/// `Retry-After` as seconds, or as a date against the answer's own `Date`.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(http::header::RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse::<f64>() {
+        return (seconds >= 0.0).then(|| Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX));
+    }
+    let wait = http_date(text)? - date(headers)?;
+    Some(wait.try_into().unwrap_or(Duration::ZERO))
+}
+
+/// The answer's `Date`.
+pub(crate) fn date(headers: &HeaderMap) -> Option<OffsetDateTime> {
+    http_date(headers.get(http::header::DATE)?.to_str().ok()?.trim())
+}
+
+fn http_date(text: &str) -> Option<OffsetDateTime> {
+    OffsetDateTime::parse(text, &Rfc2822).ok()
+}
+
+/// Why JSON could not be read, without a word of it: the parser's own message
+/// quotes values, and any of them may be a key.
+pub(crate) fn json_error(what: &'static str, error: &serde_json::Error) -> Error {
+    let reason = match error.classify() {
+        serde_json::error::Category::Io | serde_json::error::Category::Syntax => "is no JSON",
+        serde_json::error::Category::Eof => "ends too early",
+        serde_json::error::Category::Data => "is not of the expected shape",
+    };
+    Error::new(ErrorKind::Protocol, format!("{what} {reason} (line {}, column {})", error.line(), error.column()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| ((*name).parse().unwrap(), value.parse().unwrap())).collect()
+    }
+
+    fn error(status: u16, body: &str) -> Error {
+        error_from(status, &headers(&[("RCRequestId", "7f3c-0")]), body.as_bytes(), &[])
+    }
+
+    #[test]
+    fn every_shape_of_the_envelope_is_read() {
+        let plain = r#"{"errors":[{"errorCode":"CMN-408","message":"In order","permissionName":"ReadMessages"}]}"#;
+        let doubled = r#"{"errorCode":"InvalidParameter","message":"Parameter [expiresIn] value is invalid",
+            "errors":[{"errorCode":"CMN-101","message":"Parameter [expiresIn] value is invalid","parameterName":"expiresIn"}],
+            "parameterName":"expiresIn"}"#;
+        let empty = r#"{"errorCode":"AGW-404","message":"Resource not found","errors":[]}"#;
+        let head_only = r#"{"errorCode":"CMN-102","message":"gone","parameterName":"subscriptionId"}"#;
+        let oauth =
+            r#"{"error":"invalid_grant","error_description":"Token revoked","errors":[{"errorCode":"OAU-211"}]}"#;
+        let oauth_bare = r#"{"error":"invalid_client","error_description":"x"}"#;
+        for (status, body, kind, code, parameter, permission) in [
+            (403, plain, ErrorKind::Permission, Some("CMN-408"), None, Some("ReadMessages")),
+            (400, doubled, ErrorKind::Rejected, Some("CMN-101"), Some("expiresIn"), None),
+            (404, empty, ErrorKind::NotFound, Some("AGW-404"), None, None),
+            (404, head_only, ErrorKind::NotFound, Some("CMN-102"), Some("subscriptionId"), None),
+            (400, oauth, ErrorKind::Auth, Some("OAU-211"), None, None),
+            (400, oauth_bare, ErrorKind::Auth, Some("invalid_client"), None, None),
+            (502, "<html><body>Bad Gateway</body></html>", ErrorKind::Service, None, None, None),
+            (500, "", ErrorKind::Service, None, None, None),
+            (400, "[1,2]", ErrorKind::Rejected, None, None, None),
+            (400, "null", ErrorKind::Rejected, None, None, None),
+            (400, r#"{"errors":{"a":1},"errorCode":["x"],"message":7}"#, ErrorKind::Rejected, None, None, None),
+            (400, r#"{"errors":["SUB-1"]}"#, ErrorKind::Rejected, None, None, None),
+            (400, r#"{"errors":[{"errorCode":101}]}"#, ErrorKind::Rejected, Some("101"), None, None),
+        ] {
+            let error = error(status, body);
+            assert_eq!(
+                (error.kind(), error.code(), error.parameter(), error.permission()),
+                (kind, code, parameter, permission),
+                "{body}"
+            );
+            assert_eq!((error.status(), error.request_id()), (Some(status), Some("7f3c-0")));
+        }
+    }
+
+    #[test]
+    fn an_error_says_what_the_service_said_in_one_line_of_bounded_length() {
+        let long = format!(r#"{{"errors":[{{"errorCode":"CMN-101","message":"a\u0007b\n{}"}}]}}"#, "x".repeat(5_000));
+        let shown = error(400, &long).to_string();
+        assert!(shown.starts_with("the service refused the request: abxxx"), "{shown}");
+        assert!(shown.chars().count() < 300 && !shown.contains('\n'), "{shown}");
+        assert_eq!(error(503, "").to_string(), "the service failed (HTTP 503), request 7f3c-0");
+    }
+
+    #[test]
+    fn a7_text_that_repeats_a_secret_of_the_request_is_dropped() {
+        let body =
+            r#"{"errors":[{"errorCode":"OAU-129","message":"token [T0KEN] is corrupted","parameterName":"T0KEN"}]}"#;
+        let error = error_from(401, &HeaderMap::new(), body.as_bytes(), &["", "T0KEN"]);
+        assert_eq!(error.code(), Some("OAU-129"));
+        assert!(!format!("{error} {error:?}").contains("T0KEN"));
+    }
+
+    #[test]
+    fn a_stale_sync_token_asks_for_a_full_sync() {
+        let body = r#"{"errors":[{"errorCode":"CMN-101","parameterName":"syncToken"}]}"#;
+        assert_eq!(error(400, body).disposition(), Disposition::Resync);
+        let other = r#"{"errors":[{"errorCode":"CMN-101","parameterName":"expiresIn"}]}"#;
+        assert_eq!(error(400, other).disposition(), Disposition::Fatal);
+    }
+
+    #[test]
+    fn the_wait_asked_for_has_a_floor_and_a_cap() {
+        let seconds = Duration::from_secs;
+        for (status, value, want) in [
+            (429, Some("7"), Some(seconds(7))),
+            (429, Some(" 7 "), Some(seconds(7))),
+            (429, Some("0"), Some(WAIT_FLOOR)),
+            (429, Some("1.5"), Some(Duration::from_millis(1_500))),
+            (429, Some("999999999999999999999999"), Some(WAIT_CAP)),
+            (429, Some("inf"), Some(WAIT_CAP)),
+            (429, Some("NaN"), Some(PENALTY)),
+            (429, Some("-3"), Some(PENALTY)),
+            (429, Some("soon"), Some(PENALTY)),
+            (429, Some("Sun, 06 Nov 1994 08:50:37 GMT"), Some(seconds(60))),
+            (429, Some("Sun, 06 Nov 1994 08:00:00 GMT"), Some(WAIT_FLOOR)),
+            (429, None, Some(PENALTY)),
+            (503, Some("9"), Some(seconds(9))),
+            (503, None, None),
+            (500, Some("x"), None),
+        ] {
+            let mut headers = headers(&[("date", "Sun, 06 Nov 1994 08:49:37 GMT")]);
+            if let Some(value) = value {
+                headers.insert("retry-after", value.parse().unwrap());
+            }
+            assert_eq!(wait_asked_for(status, &headers), want, "{status} {value:?}");
+            assert_eq!(error_from(status, &headers, b"", &[]).retry_after(), want, "{status} {value:?}");
+        }
+    }
+
+    #[test]
+    fn only_answers_that_leave_it_open_are_unclear() {
+        for (status, unclear) in
+            [(400, false), (401, false), (404, false), (408, true), (429, false), (500, true), (504, true)]
+        {
+            assert_eq!(error(status, "").is_unclear(), unclear, "{status}");
+        }
+    }
+
+    #[test]
+    fn a_json_error_quotes_nothing() {
+        let broken = serde_json::from_str::<u8>(r#""s3cret""#).unwrap_err();
+        assert!(broken.to_string().contains("s3cret"));
+        let error = json_error("the answer", &broken);
+        assert_eq!(error.to_string(), "the answer is not of the expected shape (line 1, column 8)");
+    }
+
+    proptest! {
+        #[test]
+        fn no_body_and_no_header_panics(
+            status in 100_u16..1000, body: Vec<u8>, after in "[ -~]{0,30}", id in "[ -~]{0,200}",
+        ) {
+            let headers = headers(&[("retry-after", &after), ("rcrequestid", &id), ("date", &after)]);
+            let error = error_from(status, &headers, &body, &[]);
+            prop_assert_eq!(error.status(), Some(status));
+            if let Some(wait) = error.retry_after() {
+                prop_assert!((WAIT_FLOOR..=WAIT_CAP).contains(&wait));
+            }
+        }
+
+        #[test]
+        fn no_json_panics_and_no_part_is_long(message in "\\PC{0,400}", code in "\\PC{0,400}") {
+            let body = serde_json::json!({"errors": [{"errorCode": code, "message": message}]}).to_string();
+            prop_assert!(error(400, &body).to_string().chars().count() < 500);
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! One call in the making.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
+use http::{HeaderMap, Method};
+use serde::Serialize;
+use url::Url;
+
+use super::client::Client;
+use super::response::Response;
+use super::retry::Repeat;
+use crate::error::{Error, Result};
+
+/// The longest deadline a call can have; beyond it the clock's range ends.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A call, ready to be sent.
+#[derive(Debug)]
+pub(super) struct Call {
+    pub(super) method: Method,
+    pub(super) url: Url,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Option<Bytes>,
+    pub(super) repeat: Repeat,
+    pub(super) deadline: Duration,
+}
+
+impl Call {
+    pub(super) fn path(&self) -> &str {
+        self.url.path()
+    }
+}
+
+/// One call in the making; from [`Client::request`].
+///
+/// What is wrong with a value shows when it is sent.
+#[derive(Debug)]
+#[must_use = "a call is made by `send`"]
+pub struct RequestBuilder {
+    client: Client,
+    call: Result<Call>,
+}
+
+impl RequestBuilder {
+    pub(super) fn new(client: Client, method: Method, path: &str) -> Self {
+        let idempotent = matches!(method, Method::GET | Method::HEAD | Method::PUT | Method::DELETE | Method::OPTIONS);
+        let call = resolve(client.server(), path).map(|url| Call {
+            method,
+            url,
+            headers: HeaderMap::new(),
+            body: None,
+            repeat: if idempotent { Repeat::Safe } else { Repeat::IfUndone },
+            deadline: client.deadline().min(LONGEST),
+        });
+        Self { client, call }
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Call) -> Result<()>) -> Self {
+        let changed = self.call.as_mut().map(change);
+        if let Ok(Err(error)) = changed {
+            self.call = Err(error);
+        }
+        self
+    }
+
+    /// Adds a query parameter; escaped here.
+    pub fn query(self, name: &str, value: &str) -> Self {
+        self.with(|call| {
+            call.url.query_pairs_mut().append_pair(name, value);
+            Ok(())
+        })
+    }
+
+    /// Sends `value` as JSON.
+    pub fn json<T: Serialize + ?Sized>(self, value: &T) -> Self {
+        self.with(|call| {
+            let body = serde_json::to_vec(value)
+                .map_err(|error| Error::config("the body cannot be written as JSON").with_source(error))?;
+            call.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            call.body = Some(body.into());
+            Ok(())
+        })
+    }
+
+    /// Sends `bytes` as `content_type`.
+    pub fn body(self, bytes: impl Into<Bytes>, content_type: &str) -> Self {
+        self.with(|call| {
+            let value = HeaderValue::from_str(content_type);
+            call.headers.insert(CONTENT_TYPE, value.map_err(|_| Error::config("no usable content type"))?);
+            call.body = Some(bytes.into());
+            Ok(())
+        })
+    }
+
+    /// Adds a header. `Authorization` is the client's.
+    pub fn header(self, name: &str, value: &str) -> Self {
+        self.with(|call| {
+            let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| Error::config("no usable header name"))?;
+            if name == AUTHORIZATION {
+                return Err(Error::config("the client itself sends the access token"));
+            }
+            let value = HeaderValue::from_str(value).map_err(|_| Error::config("no usable header value"))?;
+            call.headers.append(name, value);
+            Ok(())
+        })
+    }
+
+    /// Whether sending it twice does no more than sending it once. Default by
+    /// method: yes for GET, HEAD, PUT, DELETE; no for POST and PATCH. Calls that
+    /// are not idempotent are repeated only when the service certainly did not
+    /// carry them out.
+    pub fn idempotent(self, yes: bool) -> Self {
+        self.repeat(if yes { Repeat::Safe } else { Repeat::IfUndone })
+    }
+
+    /// One attempt; the caller decides about others.
+    pub(super) fn once(self) -> Self {
+        self.repeat(Repeat::Never)
+    }
+
+    fn repeat(self, repeat: Repeat) -> Self {
+        self.with(|call| {
+            call.repeat = repeat;
+            Ok(())
+        })
+    }
+
+    /// Within this the call ends, waits and repeats included. Default: the
+    /// client's; at most a day.
+    pub fn deadline(self, deadline: Duration) -> Self {
+        self.with(|call| {
+            call.deadline = deadline.min(LONGEST);
+            Ok(())
+        })
+    }
+
+    /// Sends it and reads the answer.
+    ///
+    /// Not cancel safe for calls that change something: a dropped call may have
+    /// been carried out.
+    ///
+    /// # Errors
+    /// Any answer but 2xx (and 304), as [`Client`] says.
+    /// [`Config`](crate::ErrorKind::Config) when a value given to this builder
+    /// is not usable; nothing was sent then. [`Error::is_unclear`] tells whether
+    /// the service may have carried it out all the same.
+    pub async fn send(self) -> Result<Response> {
+        self.client.run(&self.call?).await
+    }
+}
+
+/// The URL of `path` on `server`, and on no other.
+fn resolve(server: &Url, path: &str) -> Result<Url> {
+    let relative = path.starts_with('/');
+    let url = if relative { server.join(path) } else { Url::parse(path) };
+    let url = url.map_err(|error| Error::config("the path is neither a path nor a URL").with_source(error))?;
+    let anonymous = url.username().is_empty() && url.password().is_none();
+    if url.origin() != server.origin() || !anonymous {
+        return Err(Error::config("the path leads to another server; the access token stays here"));
+    }
+    Ok(url)
+}
+
+/// `id` as one path segment.
+///
+/// # Errors
+/// `Config` for an id that would change the path: empty, `.` or `..`.
+pub(super) fn segment(id: &str) -> Result<String> {
+    if matches!(id, "" | "." | "..") {
+        return Err(Error::config("an empty or dotted id is no path segment"));
+    }
+    Ok(id.bytes().fold(String::with_capacity(id.len()), |mut text, byte| {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+            text.push(byte.into());
+        } else {
+            text.push_str(&format!("%{byte:02X}"));
+        }
+        text
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::{AccessToken, StaticToken};
+    use crate::error::ErrorKind;
+
+    fn client() -> Client {
+        Client::builder(StaticToken::new(AccessToken::new("t"))).server("https://api.example:8443").build().unwrap()
+    }
+
+    #[test]
+    fn a_path_never_leaves_the_server() {
+        let server = client().server().clone();
+        for (path, want) in [
+            ("/restapi/v1.0/x?a=b", "https://api.example:8443/restapi/v1.0/x?a=b"),
+            ("https://api.example:8443/y", "https://api.example:8443/y"),
+            ("HTTPS://API.EXAMPLE:8443/y", "https://api.example:8443/y"),
+        ] {
+            assert_eq!(resolve(&server, path).unwrap().as_str(), want);
+        }
+        for path in [
+            "",
+            "restapi",
+            "//evil.example/x",
+            "/\\evil.example/x",
+            "\\\\evil.example",
+            "https://evil.example:8443/x",
+            "https://api.example/x",
+            "http://api.example:8443/x",
+            "https://api.example:8443@evil.example/x",
+            "https://user@api.example:8443/x",
+            "file:///etc/passwd",
+        ] {
+            assert_eq!(resolve(&server, path).unwrap_err().kind(), ErrorKind::Config, "{path}");
+        }
+    }
+
+    #[test]
+    fn an_id_is_one_segment() {
+        assert_eq!(segment("a-1.~_").unwrap(), "a-1.~_");
+        assert_eq!(segment("a/../b?c#d%é").unwrap(), "a%2F..%2Fb%3Fc%23d%25%C3%A9");
+        for bad in ["", ".", ".."] {
+            assert_eq!(segment(bad).unwrap_err().kind(), ErrorKind::Config);
+        }
+    }
+
+    #[tokio::test]
+    async fn an_unusable_value_is_a_config_error_when_sent() {
+        let get = || client().request(Method::GET, "/x");
+        for request in [
+            client().request(Method::GET, "//evil.example/x"),
+            get().header("a b", "c"),
+            get().header("a", "b\nc"),
+            get().header("authorization", "Bearer mine"),
+            get().body("x", "text/\nplain"),
+            get().json(&std::collections::HashMap::from([((1, 2), 3)])),
+        ] {
+            let error = request.query("a", "b").idempotent(true).send().await.unwrap_err();
+            assert_eq!((error.kind(), error.is_unclear()), (ErrorKind::Config, false));
+        }
+    }
+
+    #[test]
+    fn a_method_is_safe_or_not_until_told_otherwise() {
+        for (method, want) in [
+            (Method::GET, Repeat::Safe),
+            (Method::HEAD, Repeat::Safe),
+            (Method::PUT, Repeat::Safe),
+            (Method::DELETE, Repeat::Safe),
+            (Method::POST, Repeat::IfUndone),
+            (Method::PATCH, Repeat::IfUndone),
+        ] {
+            assert_eq!(client().request(method, "/x").call.unwrap().repeat, want);
+        }
+        let post = || client().request(Method::POST, "/x");
+        assert_eq!(post().idempotent(true).call.unwrap().repeat, Repeat::Safe);
+        assert_eq!(post().once().call.unwrap().repeat, Repeat::Never);
+        assert_eq!(post().deadline(Duration::MAX).call.unwrap().deadline, LONGEST);
+        assert_eq!(post().query("a b", "c&d").call.unwrap().url.query(), Some("a+b=c%26d"));
+    }
+}

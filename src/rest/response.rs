@@ -1,0 +1,93 @@
+//! A successful answer.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use serde::de::DeserializeOwned;
+
+use super::envelope::{date, json_error, request_id};
+use super::wire::Answer;
+use crate::error::Result;
+
+/// A successful answer, read in full.
+///
+/// `Debug` shows neither body nor headers.
+#[derive(Clone)]
+pub struct Response {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+impl Response {
+    pub(super) fn new(answer: Answer) -> Self {
+        Self { status: answer.status, headers: answer.headers, body: answer.body }
+    }
+
+    /// The HTTP status: 2xx, or 304.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// A header's value, if it is there and text.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// All headers.
+    #[must_use]
+    pub fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+
+    /// The service's id of the request (`RCRequestId`); its support asks for it.
+    #[must_use]
+    pub fn request_id(&self) -> Option<String> {
+        request_id(&self.headers)
+    }
+
+    /// The body as a `T`.
+    ///
+    /// # Errors
+    /// [`Protocol`](crate::ErrorKind::Protocol) when it is no JSON or no `T`. The
+    /// request was carried out, so the error is [unclear](crate::Error::is_unclear).
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T> {
+        serde_json::from_slice(&self.body).map_err(|error| {
+            json_error("the answer", &error)
+                .with_status(self.status.as_u16())
+                .with_request_id(self.request_id())
+                .with_unclear(true)
+        })
+    }
+
+    /// The body.
+    #[must_use]
+    pub fn bytes(&self) -> &Bytes {
+        &self.body
+    }
+
+    /// The body as text; bytes that are no UTF-8 become `U+FFFD`.
+    #[must_use]
+    pub fn text(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(&self.body)
+    }
+
+    /// When the service answered, by its own clock (`Date`).
+    pub(super) fn answered_at(&self) -> Option<SystemTime> {
+        date(&self.headers).map(SystemTime::from)
+    }
+}
+
+impl fmt::Debug for Response {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Response")
+            .field("status", &self.status)
+            .field("bytes", &self.body.len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,120 @@
+//! Whether a call is repeated. Pure.
+
+use std::time::Duration;
+
+use crate::error::{Disposition, Error};
+use crate::policy::BackoffPolicy;
+
+/// The retry policy's "up to 3 times".
+const REPEATS: u32 = 3;
+
+/// What a call may do by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Repeat {
+    /// Sending it twice does what sending it once does.
+    Safe,
+    /// Sending it twice may do it twice: only when it was certainly not carried out.
+    IfUndone,
+    /// Somebody else decides. A refused token is renewed all the same.
+    Never,
+}
+
+/// What was tried already.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Tried {
+    pub(crate) repeats: u32,
+    pub(crate) refreshed: bool,
+}
+
+/// What to do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Get another token, then repeat.
+    Refresh,
+    /// Repeat after this long.
+    Wait(Duration),
+    /// It is the caller's now.
+    GiveUp,
+}
+
+/// What follows `error`, with `left` until the call's deadline.
+pub(crate) fn next_step(
+    error: &Error,
+    repeat: Repeat,
+    tried: Tried,
+    backoff: &BackoffPolicy,
+    random: f64,
+    left: Duration,
+) -> Step {
+    match error.disposition() {
+        Disposition::Refresh if !tried.refreshed => Step::Refresh,
+        Disposition::Retry { after } => {
+            let allowed = match repeat {
+                Repeat::Safe => true,
+                Repeat::IfUndone => !error.is_unclear(),
+                Repeat::Never => false,
+            };
+            let wait = backoff.delay(tried.repeats, after, random);
+            if allowed && tried.repeats < REPEATS && wait < left { Step::Wait(wait) } else { Step::GiveUp }
+        }
+        Disposition::Refresh
+        | Disposition::Fatal
+        | Disposition::Recreate
+        | Disposition::Prune
+        | Disposition::Resync => Step::GiveUp,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn step(error: &Error, repeat: Repeat, repeats: u32, refreshed: bool, left: Duration) -> Step {
+        next_step(error, repeat, Tried { repeats, refreshed }, &BackoffPolicy::default(), 1.0, left)
+    }
+
+    #[test]
+    fn only_safe_calls_are_repeated_blindly() {
+        let broken = Error::new(ErrorKind::Network, "x").with_unclear(true);
+        let unsent = Error::new(ErrorKind::Network, "x");
+        let limited =
+            Error::new(ErrorKind::RateLimited, "x").with_disposition(Disposition::Retry { after: Some(SECOND) });
+        let fatal = Error::new(ErrorKind::Rejected, "x");
+        let quick = Step::Wait(Duration::from_millis(200));
+        let plenty = SECOND * 9;
+        for (error, repeat, want) in [
+            (&broken, Repeat::Safe, quick),
+            (&broken, Repeat::IfUndone, Step::GiveUp),
+            (&broken, Repeat::Never, Step::GiveUp),
+            (&unsent, Repeat::Safe, quick),
+            (&unsent, Repeat::IfUndone, quick),
+            (&unsent, Repeat::Never, Step::GiveUp),
+            (&limited, Repeat::Safe, Step::Wait(SECOND)),
+            (&limited, Repeat::IfUndone, Step::Wait(SECOND)),
+            (&limited, Repeat::Never, Step::GiveUp),
+            (&fatal, Repeat::Safe, Step::GiveUp),
+        ] {
+            assert_eq!(step(error, repeat, 0, false, plenty), want, "{error} {repeat:?}");
+        }
+    }
+
+    #[test]
+    fn a_call_is_repeated_three_times_and_never_past_its_deadline() {
+        let error = Error::new(ErrorKind::Service, "x");
+        assert_eq!(step(&error, Repeat::Safe, 2, false, SECOND), Step::Wait(Duration::from_millis(800)));
+        assert_eq!(step(&error, Repeat::Safe, 3, false, SECOND * 99), Step::GiveUp);
+        assert_eq!(step(&error, Repeat::Safe, 2, false, Duration::from_millis(800)), Step::GiveUp);
+    }
+
+    #[test]
+    fn a_refused_token_is_renewed_once_whatever_the_call() {
+        let error = Error::new(ErrorKind::Auth, "x").with_disposition(Disposition::Refresh);
+        for repeat in [Repeat::Safe, Repeat::IfUndone, Repeat::Never] {
+            assert_eq!(step(&error, repeat, 3, false, Duration::ZERO), Step::Refresh);
+            assert_eq!(step(&error, repeat, 0, true, SECOND), Step::GiveUp);
+        }
+    }
+}

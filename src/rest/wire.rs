@@ -1,0 +1,144 @@
+//! One HTTP exchange: bounded in time and size, without a URL in its errors.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, StatusCode};
+use reqwest::redirect::Policy;
+use tokio::time::{Instant, timeout_at};
+use url::Url;
+
+use crate::error::{Error, ErrorKind, Result};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Shorter than common gateways keep a connection: one that the server closed
+/// meanwhile costs a request that may not be repeated.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+const REDIRECTS: usize = 10;
+
+/// What came back, whole.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+/// Which redirects to follow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Redirects {
+    /// As HTTP says, but never from `https` to `http`. reqwest drops the bearer
+    /// as soon as host or port change.
+    Follow,
+    /// None: the body itself is a credential.
+    Refuse,
+}
+
+/// The connection pool and its bounds.
+#[derive(Clone, Debug)]
+pub(crate) struct Wire {
+    http: reqwest::Client,
+    body_limit: usize,
+}
+
+impl Wire {
+    pub(crate) fn new(user_agent: &str, body_limit: usize, redirects: Redirects) -> Result<Self> {
+        let policy = match redirects {
+            Redirects::Refuse => Policy::none(),
+            Redirects::Follow => Policy::custom(|attempt| {
+                let from_tls = attempt.previous().last().is_some_and(|url| url.scheme() == "https");
+                if attempt.previous().len() > REDIRECTS {
+                    attempt.error("too many redirects")
+                } else if from_tls && attempt.url().scheme() != "https" {
+                    attempt.error("a redirect away from TLS")
+                } else {
+                    attempt.follow()
+                }
+            }),
+        };
+        let http = reqwest::Client::builder()
+            .user_agent(user_agent)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .redirect(policy)
+            .build()
+            .map_err(|error| Error::config("the HTTP client cannot be built").with_source(error.without_url()))?;
+        Ok(Self { http, body_limit })
+    }
+
+    /// Sends `request` and reads its answer, whatever its status.
+    ///
+    /// Cancel safe as far as this side goes: the connection is given up.
+    ///
+    /// # Errors
+    /// `Network`, `Timeout` and `Protocol`; [`Error::is_unclear`] unless it is
+    /// certain that nothing was sent.
+    pub(crate) async fn exchange(&self, request: reqwest::Request, deadline: Instant) -> Result<Answer> {
+        let exchange = async {
+            let mut response = self.http.execute(request).await.map_err(network_error)?;
+            let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
+            let mut body = BytesMut::new();
+            while let Some(chunk) = response.chunk().await.map_err(network_error)? {
+                if body.len() + chunk.len() > self.body_limit {
+                    let message = format!("the answer is longer than the limit of {} bytes", self.body_limit);
+                    let error = Error::new(ErrorKind::Protocol, message).with_status(status.as_u16());
+                    return Err(error.with_unclear(true));
+                }
+                body.extend_from_slice(&chunk);
+            }
+            Ok(Answer { status, headers, body: body.freeze() })
+        };
+        match timeout_at(deadline, exchange).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(Error::new(ErrorKind::Timeout, "no answer before the deadline").with_unclear(true)),
+        }
+    }
+}
+
+fn network_error(error: reqwest::Error) -> Error {
+    // A URL may carry a token in its query.
+    let error = error.without_url();
+    let (kind, message, sent) = if error.is_connect() {
+        (ErrorKind::Network, "no connection", false)
+    } else if error.is_builder() {
+        (ErrorKind::Config, "the request cannot be built", false)
+    } else if error.is_redirect() {
+        (ErrorKind::Protocol, "a redirect that is not followed", true)
+    } else if error.is_timeout() {
+        (ErrorKind::Timeout, "no answer in time", true)
+    } else {
+        (ErrorKind::Network, "the connection broke", true)
+    };
+    Error::new(kind, message).with_unclear(sent).with_source(error)
+}
+
+/// Reads a server's URL: `http` or `https`, a host, and nothing after the port.
+pub(crate) fn server_url(text: &str) -> Result<Url> {
+    // The parser's error quotes nothing, but the text may hold a password: no echo.
+    let url = Url::parse(text.trim()).map_err(|error| Error::config("the server's URL is none").with_source(error))?;
+    let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+    let anonymous = url.username().is_empty() && url.password().is_none();
+    if !matches!(url.scheme(), "http" | "https") || !url.has_host() || !bare || !anonymous {
+        return Err(Error::config("the server's URL must be http(s)://host[:port] and nothing more"));
+    }
+    Ok(url)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_is_an_origin() {
+        for good in ["https://platform.ringcentral.com", "http://127.0.0.1:8080/", " https://h "] {
+            assert!(server_url(good).is_ok(), "{good}");
+        }
+        for bad in
+            ["", "platform.ringcentral.com", "ftp://h", "https://h/x", "https://h?x", "https://h#x", "https://u:pw@h"]
+        {
+            let error = server_url(bad).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Config, "{bad}");
+            assert!(!format!("{error:?}").contains("pw"));
+        }
+    }
+}
