@@ -195,6 +195,7 @@ async fn fault_never_answered() {
     let mut link = link_of(builder(&server).poll_deadline(Duration::from_millis(400))).await;
     let (error, poll) = join!(error(&mut link), server.poll());
     assert_eq!((error.kind(), error.disposition()), (ErrorKind::Timeout, RETRY));
+    assert!(error.source().unwrap().to_string().contains("within 400ms"), "{error:?}");
     nothing_secret(&error);
     poll.closed_by_client().await;
 }
@@ -475,13 +476,15 @@ async fn close_breaks_the_poll_off_and_leaves() {
         event = link.next() => panic!("{event:?}"),
         poll = server.poll() => poll,
     };
-    let ((), ()) = join!(soon(link.close()), async {
-        poll.closed_by_client().await;
-        let leave = server.leave().await;
-        assert!(leave.line.starts_with(&format!("/v2/presence/sub-key/{KEY}/channel/{CHANNEL}/leave?")));
-        assert_eq!(leave.query("uuid").as_deref(), Some("100200301"));
-        leave.json(r#"{"status":200,"message":"OK","action":"leave","service":"Presence"}"#).await;
-    });
+    let closing = tokio::spawn(link.close());
+    poll.closed_by_client().await;
+    // First the poll, then the leave, which waits for its answer.
+    assert!(!closing.is_finished());
+    let leave = server.leave().await;
+    assert!(leave.line.starts_with(&format!("/v2/presence/sub-key/{KEY}/channel/{CHANNEL}/leave?")));
+    assert_eq!(leave.query("uuid").as_deref(), Some("100200301"));
+    leave.json(r#"{"status":200,"message":"OK","action":"leave","service":"Presence"}"#).await;
+    soon(closing).await.unwrap();
 }
 
 #[tokio::test]

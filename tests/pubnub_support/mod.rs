@@ -15,17 +15,17 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinHandle;
 
-pub const KEY: &str = "sub-c-5ub5cr1be";
-pub const CHANNEL: &str = "54770517599294_6dda849e";
-pub const TT: &str = "17000000000000000";
+pub(crate) const KEY: &str = "sub-c-5ub5cr1be";
+pub(crate) const CHANNEL: &str = "54770517599294_6dda849e";
+pub(crate) const TT: &str = "17000000000000000";
 
 /// No wait of a test is longer.
-pub async fn soon<T>(what: impl Future<Output = T>) -> T {
+pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(20), what).await.expect("a test waited for something that never came")
 }
 
-pub struct Server {
-    pub address: SocketAddr,
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
     polls: UnboundedReceiver<Request>,
     times: UnboundedReceiver<Request>,
     leaves: UnboundedReceiver<Request>,
@@ -46,15 +46,15 @@ struct Inbox {
 }
 
 /// A request whose answer is still to be written.
-pub struct Request {
+pub(crate) struct Request {
     /// Path and query.
-    pub line: String,
+    pub(crate) line: String,
     stream: TcpStream,
     inbox: Inbox,
 }
 
 impl Server {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (polls, polls_in) = unbounded_channel();
@@ -69,24 +69,24 @@ impl Server {
         Self { address, polls: polls_in, times: times_in, leaves: leaves_in, accepting }
     }
 
-    pub fn origin(&self) -> String {
+    pub(crate) fn origin(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    pub async fn poll(&mut self) -> Request {
+    pub(crate) async fn poll(&mut self) -> Request {
         soon(self.polls.recv()).await.unwrap()
     }
 
-    pub async fn time(&mut self) -> Request {
+    pub(crate) async fn time(&mut self) -> Request {
         soon(self.times.recv()).await.unwrap()
     }
 
-    pub async fn leave(&mut self) -> Request {
+    pub(crate) async fn leave(&mut self) -> Request {
         soon(self.leaves.recv()).await.unwrap()
     }
 
     /// Requests that came and nobody took: polls, times, leaves.
-    pub fn waiting(&self) -> (usize, usize, usize) {
+    pub(crate) fn waiting(&self) -> (usize, usize, usize) {
         (self.polls.len(), self.times.len(), self.leaves.len())
     }
 }
@@ -114,46 +114,46 @@ async fn receive(mut stream: TcpStream, inbox: Inbox) {
 }
 
 impl Request {
-    pub fn query(&self, name: &str) -> Option<String> {
+    pub(crate) fn query(&self, name: &str) -> Option<String> {
         let url = url::Url::parse(&format!("http://x{}", self.line)).unwrap();
         url.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
     }
 
-    pub fn position(&self) -> (String, Option<String>) {
+    pub(crate) fn position(&self) -> (String, Option<String>) {
         (self.query("tt").unwrap(), self.query("tr"))
     }
 
     /// Writes `bytes` and keeps the connection for the next request.
-    pub async fn raw(mut self, bytes: impl AsRef<[u8]>) {
+    pub(crate) async fn raw(mut self, bytes: impl AsRef<[u8]>) {
         self.stream.write_all(bytes.as_ref()).await.unwrap();
         tokio::spawn(receive(self.stream, self.inbox));
     }
 
     /// Writes `bytes` and closes the connection.
-    pub async fn raw_and_close(mut self, bytes: impl AsRef<[u8]>) {
+    pub(crate) async fn raw_and_close(mut self, bytes: impl AsRef<[u8]>) {
         self.stream.write_all(bytes.as_ref()).await.unwrap();
         self.stream.shutdown().await.unwrap();
     }
 
     /// Writes `bytes` and resets the connection.
-    pub async fn raw_and_reset(mut self, bytes: impl AsRef<[u8]>) {
+    pub(crate) async fn raw_and_reset(mut self, bytes: impl AsRef<[u8]>) {
         self.stream.write_all(bytes.as_ref()).await.unwrap();
         self.stream.set_zero_linger().unwrap();
     }
 
-    pub async fn status(self, status: &str, headers: &str, body: impl AsRef<[u8]>) {
+    pub(crate) async fn status(self, status: &str, headers: &str, body: impl AsRef<[u8]>) {
         let body = body.as_ref();
         let mut answer = format!("HTTP/1.1 {status}\r\n{headers}content-length: {}\r\n\r\n", body.len()).into_bytes();
         answer.extend_from_slice(body);
         self.raw(answer).await;
     }
 
-    pub async fn json(self, body: impl AsRef<[u8]>) {
+    pub(crate) async fn json(self, body: impl AsRef<[u8]>) {
         self.status("200 OK", "content-type: text/javascript; charset=\"UTF-8\"\r\n", body).await;
     }
 
     /// Waits for the client to close the connection without an answer.
-    pub async fn closed_by_client(mut self) {
+    pub(crate) async fn closed_by_client(mut self) {
         let end = soon(self.stream.read(&mut [0; 1])).await;
         assert!(matches!(end, Ok(0) | Err(_)), "the client sent more: {end:?}");
     }
@@ -161,17 +161,17 @@ impl Request {
 
 /// An answer with the numbered messages of `numbers`, next position `tt` in
 /// region 4.
-pub fn answer(tt: &str, numbers: impl IntoIterator<Item = usize>) -> String {
+pub(crate) fn answer(tt: &str, numbers: impl IntoIterator<Item = usize>) -> String {
     let messages: Vec<String> =
         numbers.into_iter().map(|n| format!(r#"{{"a":"1","f":514,"c":"{CHANNEL}","d":{{"n":{n}}}}}"#)).collect();
     format!(r#"{{"t":{{"t":"{tt}","r":4}},"m":[{}]}}"#, messages.join(","))
 }
 
-pub fn cursor(timetoken: &str, region: Option<u32>) -> Cursor {
+pub(crate) fn cursor(timetoken: &str, region: Option<u32>) -> Cursor {
     serde_json::from_value(serde_json::json!({"timetoken": timetoken, "region": region})).unwrap()
 }
 
-pub fn target(cursor: Cursor) -> Target {
+pub(crate) fn target(cursor: Cursor) -> Target {
     Target {
         address: Secret::new(CHANNEL),
         subscriber_key: Secret::new(KEY),
@@ -181,20 +181,20 @@ pub fn target(cursor: Cursor) -> Target {
     }
 }
 
-pub fn builder(server: &Server) -> PubNubBuilder {
+pub(crate) fn builder(server: &Server) -> PubNubBuilder {
     PubNub::builder().origin(server.origin())
 }
 
-pub async fn link(server: &Server) -> Box<dyn Link> {
+pub(crate) async fn link(server: &Server) -> Box<dyn Link> {
     link_of(builder(server)).await
 }
 
-pub async fn link_of(builder: PubNubBuilder) -> Box<dyn Link> {
+pub(crate) async fn link_of(builder: PubNubBuilder) -> Box<dyn Link> {
     builder.build().unwrap().open(target(cursor(TT, None))).await.unwrap()
 }
 
 /// The next batch; says nothing of an `Alive` before it.
-pub async fn batch(link: &mut Box<dyn Link>) -> (Vec<String>, Cursor, Option<SuspectedLoss>) {
+pub(crate) async fn batch(link: &mut Box<dyn Link>) -> (Vec<String>, Cursor, Option<SuspectedLoss>) {
     loop {
         match soon(link.next()).await.unwrap() {
             LinkEvent::Alive => {}
@@ -207,7 +207,7 @@ pub async fn batch(link: &mut Box<dyn Link>) -> (Vec<String>, Cursor, Option<Sus
 }
 
 /// The error that ends the link.
-pub async fn error(link: &mut Box<dyn Link>) -> ringcentral_events::Error {
+pub(crate) async fn error(link: &mut Box<dyn Link>) -> ringcentral_events::Error {
     loop {
         match soon(link.next()).await {
             Ok(LinkEvent::Alive) => {}
@@ -217,7 +217,7 @@ pub async fn error(link: &mut Box<dyn Link>) -> ringcentral_events::Error {
     }
 }
 
-pub fn shown(frame: &Frame) -> String {
+pub(crate) fn shown(frame: &Frame) -> String {
     match &frame.body {
         FrameBody::Payload(raw) => raw.get().to_owned(),
         FrameBody::Malformed { raw, .. } => format!("malformed {raw}"),
@@ -225,6 +225,6 @@ pub fn shown(frame: &Frame) -> String {
     }
 }
 
-pub fn numbered(numbers: impl IntoIterator<Item = usize>) -> Vec<String> {
+pub(crate) fn numbered(numbers: impl IntoIterator<Item = usize>) -> Vec<String> {
     numbers.into_iter().map(|n| format!(r#"{{"n":{n}}}"#)).collect()
 }
