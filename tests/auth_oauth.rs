@@ -1,5 +1,7 @@
 //! Logging in and staying logged in, against a scripted server.
 
+#![allow(clippy::unwrap_used, reason = "a helper of a test fails as the test does")]
+
 #[path = "common/scripted.rs"]
 mod scripted;
 
