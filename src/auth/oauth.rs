@@ -425,7 +425,7 @@ impl Shared {
     ) -> Result<Session, Refusal> {
         // Callers wait for this one: not for a rate group while their token is good.
         let patience = if urgent { deadline } else { Instant::now() };
-        self.budget.admit(&Method::POST, TOKEN_PATH, patience).await.map_err(Refusal::Failed)?;
+        let permit = self.budget.admit(&Method::POST, TOKEN_PATH, patience).await.map_err(Refusal::Failed)?;
         let client_id = (grant.names_client() || self.app.basic.is_none()).then_some(self.app.client_id.as_str());
         let request = self.app.post(TOKEN_PATH, form(grant, &self.app.wishes, client_id)).map_err(Refusal::Failed)?;
         let asked_at = (Instant::now(), wall_now());
@@ -433,7 +433,7 @@ impl Shared {
         let deadline = deadline.min(asked_at.0 + self.app.deadline / 2);
         let answer = self.wire.exchange(request, deadline).await.map_err(Refusal::Failed)?;
         let status = answer.status.as_u16();
-        self.budget.observe(&Method::POST, TOKEN_PATH, status, &answer.headers);
+        permit.answered(&Method::POST, TOKEN_PATH, status, &answer.headers);
         if answer.status.is_success() {
             let owner = Owner { server: self.app.server.as_str(), client_id: &self.app.client_id };
             return read_session(&answer.body, owner, previous, asked_at).map_err(Refusal::Failed);
@@ -467,9 +467,9 @@ impl Shared {
 
     async fn revoke_at_service(&self, token: &Secret) -> Result<u16> {
         let deadline = Instant::now() + self.app.deadline / 2;
-        self.budget.admit(&Method::POST, REVOKE_PATH, deadline).await?;
+        let permit = self.budget.admit(&Method::POST, REVOKE_PATH, deadline).await?;
         let answer = self.wire.exchange(self.app.post(REVOKE_PATH, self.app.revoke_form(token))?, deadline).await?;
-        self.budget.observe(&Method::POST, REVOKE_PATH, answer.status.as_u16(), &answer.headers);
+        permit.answered(&Method::POST, REVOKE_PATH, answer.status.as_u16(), &answer.headers);
         Ok(answer.status.as_u16())
     }
 }
