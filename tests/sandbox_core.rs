@@ -1,5 +1,7 @@
 //! The paved path: log in, subscribe, poll, receive, renew, delete.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod sandbox_support;
 
 use reqwest::Method;

@@ -48,7 +48,7 @@
 //! | `POST /_sandbox/faults` | `{"target":…,"fault":{"kind":…}}`, below; answers `id` |
 //! | `GET`, `DELETE /_sandbox/faults/{id}`, `DELETE /_sandbox/faults` | hits; clears one, clears all |
 //! | `POST /_sandbox/deliveries` | `{"kind":"duplicate"}`, `swap`, `lose` or `delay` with `ms`; `count` |
-//! | `POST /_sandbox/subscriptions/{id}/expire` | |
+//! | `POST /_sandbox/subscriptions/{id}/expire`, `…/forget` | |
 //! | `POST /_sandbox/subscriptions/{id}/rotate` | `{"what":{"key":true,"address":true,"subscriber_key":true},"on_renew":false}` |
 //! | `POST /_sandbox/subscriptions/{id}/status` | `{"status":"Suspended"}` |
 //! | `POST /_sandbox/tokens/expire`, `…/tokens/revoke` | |
@@ -156,6 +156,8 @@ impl Sandbox {
 
     /// Stops and waits until its tasks and sockets are gone.
     pub async fn stop(mut self) {
+        self.take_down(Service::Api).await;
+        self.take_down(Service::PubNub).await;
         for task in std::mem::take(&mut self.running.0) {
             task.abort();
             // Aborted, so the result says no more than that.
@@ -336,6 +338,12 @@ impl Sandbox {
         self.shared.update(|state| subscriptions::delete(state, id.as_str()).is_ok())
     }
 
+    /// Forgets a subscription now, as when its session ends at the service: every
+    /// call on it is answered 404 `SUB-507`. False when there is none of this id.
+    pub fn forget(&self, id: &SubscriptionId) -> bool {
+        self.shared.update(|state| subscriptions::forget(state, id.as_str()))
+    }
+
     /// Changes channel or keys of a subscription now; the client learns of it
     /// with its next renewal. False when there is none of this id.
     pub fn rotate(&self, id: &SubscriptionId, rotation: Rotation) -> bool {
@@ -385,7 +393,7 @@ impl Sandbox {
     pub async fn take_down_for(&self, service: Service, time: Duration) {
         self.take_down(service).await;
         self.shared.update(|state| {
-            let at = state.moment().now + time;
+            let at = state::later(state.moment().now, time);
             state.schedule.add(at, schedule::Due::Up(service));
         });
     }
@@ -420,6 +428,7 @@ impl Sandbox {
 
     /// Turns every open connection of a server into a black hole: it stays open,
     /// and nothing is read from it or sent on it any more. New ones are welcome.
+    /// Polls on them count as open no more.
     pub fn black_hole_connections(&self, service: Service) {
         for (_, link) in &self.shared.lock().server(service).links {
             link.mute();

@@ -19,6 +19,14 @@ use super::subscriptions::Subscriptions;
 use crate::clock::wall_now;
 use crate::timestamp::Timestamp;
 
+/// As far as any deadline reaches; what is set further is cut to it.
+const FAR: Duration = Duration::from_secs(10 * 365 * 86_400);
+
+/// `now` and `by` more, as far as deadlines reach.
+pub(super) fn later(now: Instant, by: Duration) -> Instant {
+    now + by.min(FAR)
+}
+
 /// Who the sandbox serves: one account, one user, two apps.
 #[derive(Clone, Debug)]
 pub(super) struct Identity {
@@ -95,8 +103,9 @@ impl Clock {
         Moment { now: Instant::now() + self.moved, wall: wall_now() + self.moved }
     }
 
+    /// Moves the clock; by ten years at most, all in all.
     pub(super) fn advance(&mut self, by: Duration) {
-        self.moved += by;
+        self.moved = self.moved.saturating_add(by).min(FAR);
     }
 
     /// A deadline of this clock as one of tokio's.

@@ -70,7 +70,8 @@ pub struct Gauges {
     /// How often two polls of one channel stood side by side for more than a
     /// quarter of a second: a client's error.
     pub overlapping_polls: u64,
-    /// Messages that a ring or their age pushed out before every poll saw them.
+    /// Messages that a ring or their age pushed out before a poll's cursor told
+    /// that they had arrived.
     pub dropped_messages: u64,
     /// Requests read since the start.
     pub requests: u64,
