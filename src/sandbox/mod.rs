@@ -111,6 +111,32 @@ use crate::ids::SubscriptionId;
 use crate::secret::Secret;
 
 /// A running emulator. See the [module](self).
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use ringcentral_events::sandbox::{Fault, Fixture, Operation, Sandbox, Service};
+///
+/// # async fn start_the_bot(_api: &str, _pubnub: &str) {}
+/// # async fn test() -> ringcentral_events::Result<()> {
+/// let sandbox = Sandbox::builder().knobs(|knobs| knobs.hold = Duration::from_millis(500)).start().await?;
+/// let minute = Duration::from_secs(60);
+/// start_the_bot(sandbox.base_url(), sandbox.pubnub_origin()).await;
+/// assert!(sandbox.wait_open_polls(1, minute).await, "it listens");
+///
+/// // A message while PubNub is down is there when it is back.
+/// sandbox.take_down(Service::PubNub).await;
+/// sandbox.trigger(&Fixture::inbound_sms("+16505550100", "ping"));
+/// sandbox.bring_up(Service::PubNub).await;
+/// assert!(sandbox.wait_sent_messages(1, minute).await, "it answered");
+/// assert_eq!(sandbox.sent_messages()[0].text, "pong");
+///
+/// // A lease that the server forgets is made anew.
+/// sandbox.forget(&sandbox.subscriptions()[0].id);
+/// sandbox.faults().inject(Operation::Create, Fault::status(503).header("Retry-After", "1"));
+/// assert!(sandbox.wait_requests(Operation::Create, 3, minute).await);
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "dropping a sandbox stops it"]
 pub struct Sandbox {
     shared: Arc<Shared>,
@@ -232,7 +258,8 @@ impl Sandbox {
         messages::CHAT
     }
 
-    /// Changes how the sandbox behaves, from the next request on.
+    /// Changes how the sandbox behaves, from the next request on. `change` must
+    /// not call the sandbox: it is locked meanwhile.
     pub fn knobs(&self, change: impl FnOnce(&mut Knobs)) {
         self.shared.update(|state| change(&mut state.knobs));
     }
@@ -477,7 +504,8 @@ impl Sandbox {
     }
 
     /// Waits for a request, past or to come, that `wanted` accepts; asked again
-    /// when a request was answered. `None` after `timeout`.
+    /// when a request was answered. `None` after `timeout`. `wanted` must not
+    /// call the sandbox: it is locked meanwhile.
     pub async fn wait_for(&self, mut wanted: impl FnMut(&Recorded) -> bool, timeout: Duration) -> Option<Recorded> {
         let deadline = Instant::now() + timeout;
         self.shared.wait_until(deadline, |state| state.log.records().find(|record| wanted(record)).cloned()).await

@@ -28,7 +28,7 @@ pub(super) fn later(now: Instant, by: Duration) -> Instant {
 }
 
 /// Who the sandbox serves: one account, one user, two apps.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Identity {
     pub(super) account_id: String,
     pub(super) extension_id: String,
@@ -41,8 +41,7 @@ pub(super) struct Identity {
     pub(super) phone_number: String,
 }
 
-/// The state of both servers.
-#[derive(Debug)]
+/// The state of both servers. No `Debug`: it is full of keys and tokens.
 pub(super) struct State {
     pub(super) identity: Identity,
     pub(super) knobs: Knobs,
@@ -174,7 +173,6 @@ pub(super) fn number(rng: &mut fastrand::Rng, digits: usize) -> String {
 }
 
 /// The state, and a way to wait for its next change.
-#[derive(Debug)]
 pub(super) struct Shared {
     state: Mutex<State>,
     changed: watch::Sender<()>,

@@ -1,5 +1,6 @@
 //! What a test sees of a sandbox.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -108,9 +109,15 @@ impl Gauges {
 }
 
 /// Scripts faults; from [`Sandbox::faults`](super::Sandbox::faults).
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Faults<'a> {
     pub(super) shared: &'a Arc<Shared>,
+}
+
+impl fmt::Debug for Faults<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Faults").finish_non_exhaustive()
+    }
 }
 
 impl Faults<'_> {
