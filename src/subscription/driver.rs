@@ -144,7 +144,7 @@ pub(super) struct Driver {
 enum Woken {
     Shutdown(Option<Shutdown>),
     Command(Command),
-    Done(Done),
+    Done(Box<Done>),
     Link(usize, Result<LinkEvent>),
     Timer,
     Room,
@@ -220,7 +220,7 @@ impl Driver {
                 Err(_) => Woken::ReaderGone,
             },
             Some(command) = commands.recv() => Woken::Command(command),
-            Some(done) = self.pending.next() => Woken::Done(done),
+            Some(done) = self.pending.next() => Woken::Done(Box::new(done)),
             () = sleep_until(timer) => Woken::Timer,
             (at, event) = next_event(&mut self.reading) => Woken::Link(at, event),
             permit = out.reserve(), if !self.queue.is_empty() => match permit {
@@ -234,7 +234,7 @@ impl Driver {
         match woken {
             Woken::Shutdown(Some(how)) => self.shut_down(how),
             Woken::Command(command) => self.command(command),
-            Woken::Done(done) => self.done(done),
+            Woken::Done(done) => self.done(*done),
             Woken::Link(at, event) => self.link_event(at, event),
             Woken::ReaderGone => self.reader_gone(),
             Woken::Timer | Woken::Room | Woken::Shutdown(None) => {}

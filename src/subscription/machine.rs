@@ -54,7 +54,7 @@ impl Default for Settings {
 }
 
 /// What happened.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Input {
     /// Begin: create a subscription, or take over one that exists.
     Start { adopt: bool },

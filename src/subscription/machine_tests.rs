@@ -218,7 +218,7 @@ fn answers_of_an_older_generation_change_nothing() {
         Input::LinkFailed { link: 999, disposition: Disposition::Fatal },
     ] {
         let before = format!("{:?}", bench.machine);
-        assert!(bench.give(input.clone()).is_empty(), "{input:?}");
+        assert!(bench.give(input).is_empty(), "{input:?}");
         assert_eq!(format!("{:?}", bench.machine), before, "{input:?}");
     }
 }
@@ -252,7 +252,7 @@ fn stale_answers_are_dropped_in_every_state_of_the_lease() {
                 Input::Pruned { op: stale, deleted: 3 },
                 Input::Deleted { op: stale },
             ] {
-                bench.give(input.clone());
+                bench.give(input);
                 assert_eq!(format!("{:?}", bench.machine), before, "state {at}, {input:?}");
             }
         }
