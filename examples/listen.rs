@@ -44,7 +44,7 @@ use lines::{Format, Line};
 use offline::Emulator;
 use output::Output;
 use ringcentral_events::transport::{Transport, TransportKind};
-use ringcentral_events::{Error, ErrorKind, Result, ShutdownHandle, Subscription, SubscriptionId};
+use ringcentral_events::{Delivery, Error, ErrorKind, Result, ShutdownHandle, Subscription, SubscriptionId};
 use support::Server;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
@@ -56,32 +56,45 @@ const LAST_WORDS: Duration = Duration::from_secs(15);
 
 /// What one subscription did.
 struct Followed {
+    index: usize,
+    /// The last, where it was recreated.
+    id: Option<SubscriptionId>,
     events: u64,
     failed: bool,
 }
 
-/// Prints what comes from one subscription, until its stream ends. Reads on when
-/// nobody reads the output any more: the end is near then.
+/// Prints what comes from one subscription, until its stream ends and it is
+/// deleted. Reads on when nobody reads the output any more: the end is near then.
 async fn follow(mut subscription: Subscription, index: usize, out: Output, format: Format) -> Followed {
     let mut status = subscription.status();
-    let mut followed = Followed { events: 0, failed: false };
+    let mut followed = Followed { index, id: subscription.id(), events: 0, failed: false };
     loop {
         let line = tokio::select! {
+            biased;
+            Some(status) = status.changed() => {
+                followed.id = status.subscription_id.clone().or(followed.id);
+                Line::status(&status, index).write(format)
+            }
             delivery = subscription.next() => match delivery {
                 Some(Ok(delivery)) => {
-                    followed.events += u64::from(matches!(delivery, ringcentral_events::Delivery::Notification(_)));
+                    followed.events += u64::from(matches!(delivery, Delivery::Notification(_)));
                     Line::delivery(&delivery, index).write(format)
                 }
                 Some(Err(error)) => {
                     followed.failed = true;
                     Line::error(&error, Some(index)).write(format)
                 }
-                None => return followed,
+                None => break,
             },
-            Some(status) = status.changed() => Line::status(&status, index).write(format),
         };
         followed.failed |= print(&out, line).await.is_err();
     }
+    // The stream may end before the last change of status.
+    while let Some(status) = status.changed().await {
+        followed.id = status.subscription_id.clone().or(followed.id);
+        followed.failed |= print(&out, Line::status(&status, index).write(format)).await.is_err();
+    }
+    followed
 }
 
 /// An error is a line that could not be written as JSON; a reader who is gone is
@@ -161,16 +174,17 @@ async fn listen(
     let Ok(all) = timeout(LAST_WORDS, rest).await else {
         return Err(Error::new(ErrorKind::Timeout, "standard output is not read; what came last was not printed"));
     };
-    let (mut deleted, mut failed, mut events) = (true, false, 0);
+    let mut deleted = true;
     for handle in &handles {
         deleted &= handle.finished().await;
     }
-    for followed in all {
-        let followed = followed
-            .map_err(|error| Error::new(ErrorKind::Internal, "a task of this program failed").with_source(error))?;
-        failed |= followed.failed;
-        events += followed.events;
-    }
+    let all = all.into_iter().collect::<std::result::Result<Vec<_>, _>>();
+    let mut all =
+        all.map_err(|error| Error::new(ErrorKind::Internal, "a task of this program failed").with_source(error))?;
+    all.sort_by_key(|followed| followed.index);
+    let failed = all.iter().any(|followed| followed.failed);
+    let events = all.iter().map(|followed| followed.events).sum();
+    let ids: Vec<SubscriptionId> = all.into_iter().filter_map(|followed| followed.id).collect();
     print(out, Line::Closed { deleted, subscription_ids: &ids, events }.write(asked.format)).await?;
     Ok(deleted && !failed)
 }

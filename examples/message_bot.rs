@@ -36,7 +36,7 @@ const USAGE: &str = "usage: message_bot [--keep-running]";
 /// No step of the script takes longer than this.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// So short that a renewal comes within the script.
-const LEASE: Duration = Duration::from_secs(6);
+const LEASE: Duration = Duration::from_secs(8);
 /// Everything the bot says begins with this.
 const MARK: &str = "Bot:";
 
@@ -108,6 +108,7 @@ struct Bot {
     subscription: Subscription,
     status: StatusWatch,
     expires_at: Option<SystemTime>,
+    tells_renewals: bool,
     seen: Seen,
 }
 
@@ -143,18 +144,20 @@ impl Bot {
         let (status, now) = (subscription.status(), subscription.status().current());
         say("subscribed", &format!("{} over {}, {}", id_of(&now), now.transport, until(now.expires_at)))?;
         let (expires_at, seen) = (now.expires_at, Seen::default());
-        Ok(Self { client, me: extension.id.as_str().into(), subscription, status, expires_at, seen })
+        let me = extension.id.as_str().into();
+        Ok(Self { client, me, subscription, status, expires_at, tells_renewals: true, seen })
     }
 
     /// Waits for one delivery or change of status, and deals with it. `false`
     /// when there will be no more.
     async fn step(&mut self) -> Result<bool, Failure> {
         tokio::select! {
+            biased;
+            Some(status) = self.status.changed() => self.follow(&status)?,
             delivery = self.subscription.next() => match delivery {
                 Some(delivery) => self.deliver(delivery?).await?,
                 None => return Ok(false),
             },
-            Some(status) = self.status.changed() => self.follow(&status)?,
         }
         Ok(true)
     }
@@ -222,8 +225,12 @@ impl Bot {
             }
             Event::ExtensionPresence(presence) => {
                 self.seen.presence += 1;
-                let (status, phone) = (text(presence.presence_status.as_ref()), text(presence.telephony_status.as_ref()));
-                say("presence received", &format!("extension={} {status}, {phone}", text(presence.extension_id.as_ref())))?;
+                let (status, phone) =
+                    (text(presence.presence_status.as_ref()), text(presence.telephony_status.as_ref()));
+                say(
+                    "presence received",
+                    &format!("extension={} {status}, {phone}", text(presence.extension_id.as_ref())),
+                )?;
             }
             other => say("event received", &other.kind().to_string())?,
         }
@@ -264,22 +271,24 @@ impl Bot {
         if status.expires_at > self.expires_at {
             self.expires_at = status.expires_at;
             self.seen.renewals += 1;
-            say("renewed", &format!("{}, {}", id_of(status), until(status.expires_at)))?;
+            if self.tells_renewals {
+                say("renewed", &format!("{}, {}", id_of(status), until(status.expires_at)))?;
+            }
         }
         Ok(())
     }
 
     /// Deletes the subscription.
     async fn close(self) -> Result<(), Failure> {
-        let id = id_of(&self.status.current());
+        let which = id_of(&self.status.current());
         let closed = self.subscription.close().await?;
         if !closed.unread.is_empty() {
             say("not answered", &format!("{} deliveries came too late", closed.unread.len()))?;
         }
         if !closed.deleted {
-            return Err(format!("the service did not confirm that subscription {id} is deleted").into());
+            return Err(format!("the service did not confirm that {which} is deleted").into());
         }
-        say("deleted", &id)?;
+        say("deleted", &which)?;
         Ok(())
     }
 }
@@ -321,6 +330,8 @@ async fn script(bot: &mut Bot, sandbox: &Sandbox) -> Result<(), Failure> {
         seen.phase == Some(Phase::Live) && seen.sms == 2 && seen.replies == 3
     })
     .await?;
+    // One for each message that came in, and one for each answer.
+    bot.until("the last of the hints", |seen| seen.hints == 4).await?;
     if bot.seen.gaps > 0 {
         return Err(format!("a gap where nothing was lost: {:?}", bot.seen).into());
     }
@@ -341,9 +352,23 @@ async fn offline(keep_running: bool, stop: impl Future<Output = ()>) -> Result<(
     let run = async {
         script(&mut bot, &sandbox).await?;
         if keep_running {
+            // With its short lease there is one every few seconds.
+            bot.tells_renewals = false;
             say("waiting", "send it messages from another terminal, Ctrl-C to end:")?;
-            say("", &format!("curl {}/_sandbox/trigger -d '{{\"fixture\":\"inbound_sms\",\"text\":\"hello\"}}'", sandbox.base_url()))?;
-            say("", &format!("curl {}/_sandbox/trigger -d '{{\"fixture\":\"team_post\",\"text\":\"ping\"}}'", sandbox.base_url()))?;
+            say(
+                "",
+                &format!(
+                    "curl {}/_sandbox/trigger -d '{{\"fixture\":\"inbound_sms\",\"text\":\"hello\"}}'",
+                    sandbox.base_url()
+                ),
+            )?;
+            say(
+                "",
+                &format!(
+                    "curl {}/_sandbox/trigger -d '{{\"fixture\":\"team_post\",\"text\":\"ping\"}}'",
+                    sandbox.base_url()
+                ),
+            )?;
             serve(&mut bot).await?;
         }
         Ok(())
@@ -394,5 +419,74 @@ async fn main() -> ExitCode {
             eprintln!("message_bot: {}", whole_story(&*error));
             ExitCode::FAILURE
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{json, value::to_raw_value};
+
+    const ME: &str = "100200301";
+
+    fn reply(uri: &str, body: &serde_json::Value) -> Option<Reply> {
+        reply_to(&Event::from_body(uri, &to_raw_value(body).unwrap()), &ME.into())
+    }
+
+    fn sms(change: serde_json::Value) -> Option<Reply> {
+        let mut body = json!({
+            "direction": "Inbound", "subject": "hello",
+            "from": { "phoneNumber": "+1" }, "to": [{ "phoneNumber": "+3" }, { "phoneNumber": "+2", "target": true }],
+        });
+        merge(&mut body, change);
+        reply("/restapi/v1.0/account/1/extension/2/message-store/instant?type=SMS", &body)
+    }
+
+    fn post(change: serde_json::Value) -> Option<Reply> {
+        let mut body = json!({ "eventType": "PostAdded", "groupId": "9", "creatorId": "7", "text": "Ping" });
+        merge(&mut body, change);
+        reply("/team-messaging/v1/posts", &body)
+    }
+
+    fn merge(body: &mut serde_json::Value, change: serde_json::Value) {
+        body.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+    }
+
+    #[test]
+    fn a_text_message_is_answered_from_the_number_it_came_to() {
+        let text = "Bot: you said \"hello\"".to_owned();
+        assert_eq!(sms(json!({})), Some(Reply::Sms { from: "+2".into(), to: "+1".into(), text }));
+    }
+
+    #[test]
+    fn a_post_is_answered_in_its_chat() {
+        assert_eq!(post(json!({})), Some(Reply::Post { chat: "9".into(), text: "Bot: pong".into() }));
+    }
+
+    #[test]
+    fn nothing_of_its_own_nor_of_a_bot_nor_empty_is_answered() {
+        for change in [
+            json!({ "direction": "Outbound" }),
+            json!({ "from": { "phoneNumber": "+2" } }),
+            json!({ "from": null }),
+            json!({ "to": [] }),
+            json!({ "subject": " " }),
+            json!({ "subject": null }),
+            json!({ "subject": "Bot: hello" }),
+        ] {
+            assert_eq!(sms(change.clone()), None, "{change}");
+        }
+        for change in [
+            json!({ "creatorId": ME }),
+            json!({ "creatorId": 100_200_301 }),
+            json!({ "creatorId": null }),
+            json!({ "eventType": "PostChanged" }),
+            json!({ "groupId": null }),
+            json!({ "text": "" }),
+            json!({ "text": "Bot: pong" }),
+        ] {
+            assert_eq!(post(change.clone()), None, "{change}");
+        }
+        assert_eq!(reply("/restapi/v1.0/account/1/extension/2/presence", &json!({})), None);
     }
 }

@@ -6,8 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use ringcentral_events::rest::DisabledFilter;
 use ringcentral_events::transport::TransportKind;
 use ringcentral_events::{
-    Delivery, Error, ErrorKind, Gap, Notification, Resumed, Status, SubscriptionId, Timestamp,
-    Undecodable,
+    Delivery, Error, ErrorKind, Gap, Notification, Resumed, Status, SubscriptionId, Timestamp, Undecodable,
 };
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
@@ -28,7 +27,11 @@ pub(crate) enum Format {
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(crate) enum Line<'a> {
     /// All subscriptions are created.
-    Ready { transport: &'static str, subscription_ids: &'a [SubscriptionId], event_filters: &'a [String] },
+    Ready {
+        transport: &'static str,
+        subscription_ids: &'a [SubscriptionId],
+        event_filters: &'a [String],
+    },
     Event {
         uuid: Option<&'a str>,
         kind: &'static str,
@@ -62,10 +65,22 @@ pub(crate) enum Line<'a> {
         new_id: Option<&'a SubscriptionId>,
         index: usize,
     },
-    Undecodable { reason: &'a str, bytes: usize, received_ns: u64, raw: &'a str, index: usize },
-    FiltersDisabled { filters: Vec<Disabled<'a>>, index: usize },
+    Undecodable {
+        reason: &'a str,
+        bytes: usize,
+        received_ns: u64,
+        raw: &'a str,
+        index: usize,
+    },
+    FiltersDisabled {
+        filters: Vec<Disabled<'a>>,
+        index: usize,
+    },
     /// A delivery that this program does not know yet.
-    Other { debug: String, index: usize },
+    Other {
+        debug: String,
+        index: usize,
+    },
     Status {
         phase: &'static str,
         healthy: bool,
@@ -87,7 +102,11 @@ pub(crate) enum Line<'a> {
         index: Option<usize>,
     },
     /// The last line.
-    Closed { deleted: bool, subscription_ids: &'a [SubscriptionId], events: u64 },
+    Closed {
+        deleted: bool,
+        subscription_ids: &'a [SubscriptionId],
+        events: u64,
+    },
 }
 
 /// A filter that the service will not serve.
@@ -319,8 +338,7 @@ mod tests {
     #[test]
     fn an_event_without_a_body_comes_whole() {
         let delivery = event(r#"{"uuid":"u","event":"/x","more":[1]}"#);
-        let value: Value =
-            serde_json::from_str(&Line::delivery(&delivery, 0).write(Format::Json).unwrap()).unwrap();
+        let value: Value = serde_json::from_str(&Line::delivery(&delivery, 0).write(Format::Json).unwrap()).unwrap();
         assert_eq!((&value["body"], &value["notification"]["more"][0]), (&Value::Null, &Value::from(1)));
     }
 

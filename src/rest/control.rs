@@ -44,7 +44,19 @@ fn read(response: &Response) -> Result<SubscriptionInfo> {
 
 #[derive(Deserialize)]
 struct Page {
-    records: Vec<SubscriptionInfo>,
+    records: Vec<serde_json::Value>,
+}
+
+impl Page {
+    /// The records that can be read. One odd record, of whatever transport, must
+    /// not hide the others.
+    fn readable(self) -> impl Iterator<Item = SubscriptionInfo> {
+        self.records.into_iter().filter_map(|record| {
+            SubscriptionInfo::deserialize(record)
+                .inspect_err(|error| tracing::warn!(%error, "a listed subscription cannot be read"))
+                .ok()
+        })
+    }
 }
 
 #[async_trait]
@@ -58,7 +70,7 @@ impl ControlPlane for RestControl {
         let response = self.client.request(Method::GET, PATH).once().send().await?;
         let page: Page = response.json()?;
         let at = response.answered_at();
-        Ok(page.records.into_iter().map(|info| SubscriptionInfo { answered_at: at, ..info }).collect())
+        Ok(page.readable().map(|info| SubscriptionInfo { answered_at: at, ..info }).collect())
     }
 
     async fn get(&self, id: &SubscriptionId) -> Result<SubscriptionInfo> {
@@ -99,5 +111,27 @@ fn no_recreate(error: Error) -> Error {
     match error.disposition() {
         Disposition::Recreate => error.with_disposition(Disposition::Fatal),
         _ => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use http::{HeaderMap, StatusCode};
+
+    use super::super::wire::Answer;
+    use super::*;
+
+    #[test]
+    fn an_answer_carries_the_services_own_time() {
+        let answered_at = |date: &str| {
+            let headers = HeaderMap::from_iter([(http::header::DATE, date.parse().unwrap())]);
+            let body = r#"{"id":"a","deliveryMode":{}}"#.into();
+            read(&Response::new(Answer { status: StatusCode::OK, headers, body })).unwrap().answered_at
+        };
+        let want = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
+        assert_eq!(answered_at("Sun, 06 Nov 1994 08:49:37 GMT"), Some(want));
+        assert_eq!(answered_at("yesterday"), None);
     }
 }

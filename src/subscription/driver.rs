@@ -123,6 +123,8 @@ pub(super) struct Driver {
     lease: Option<Lease>,
     /// Counts the addresses listened to, so that links of a former one are told apart.
     place: u64,
+    /// Told to the reader's side, for its resume token.
+    new_place: Option<Place>,
     cursor: Option<Cursor>,
     last_good: Option<(Instant, SystemTime)>,
     recreated: Option<Recreated>,
@@ -136,6 +138,9 @@ pub(super) struct Driver {
     reading: Vec<Reading>,
     pending: FuturesUnordered<Pending>,
     clock_check: (Instant, SystemTime),
+    /// The lease's end on the monotonic clock, and as told on the wall clock:
+    /// worked out once, so that what is told changes only when the end does.
+    expiry: Option<(std::time::Instant, SystemTime)>,
 }
 
 /// What woke the driver.
@@ -163,6 +168,7 @@ impl Driver {
             keys: Keys::default(),
             lease: None,
             place: 0,
+            new_place: None,
             cursor: None,
             last_good: None,
             recreated: None,
@@ -176,6 +182,7 @@ impl Driver {
             reading: Vec::new(),
             pending: FuturesUnordered::new(),
             clock_check: (now, setup.clock.wall()),
+            expiry: None,
             setup,
         }
     }
@@ -512,6 +519,7 @@ impl Driver {
             }
         }
         self.setup.registry.live(&lease.id);
+        self.new_place = Some(Place { id: lease.id.clone(), fingerprint: lease.fingerprint() });
         self.lease = Some(lease);
     }
 
@@ -831,22 +839,18 @@ impl Driver {
         }
         let id = self.lease.as_ref().map(|lease| lease.id.clone());
         let attempts = self.machine.failed_attempts();
-        let expires_at = self.machine.expires_at().and_then(|at| {
-            let left = at.checked_duration_since(Instant::now().into_std())?;
-            self.setup.clock.wall().checked_add(left)
-        });
+        let expires_at = self.expires_at();
         status.send_if_modified(|status| {
             let new_error = self
                 .last_error
                 .as_ref()
                 .is_some_and(|new| status.last_error.as_ref().is_none_or(|old| !Arc::ptr_eq(old, new)));
-            let renewed = status.expires_at.zip(expires_at).is_none_or(|(old, new)| new > old + Duration::from_secs(1));
             let changed = status.phase != phase
                 || status.subscription_id != id
                 || status.failed_attempts != attempts
                 || status.last_error.is_some() != self.last_error.is_some()
                 || new_error
-                || (renewed && status.expires_at != expires_at);
+                || status.expires_at != expires_at;
             if changed {
                 *status = Status {
                     phase,
@@ -860,12 +864,20 @@ impl Driver {
             }
             changed
         });
-        place.send_if_modified(|place| {
-            let new = self.lease.as_ref().map(|lease| Place { id: lease.id.clone(), fingerprint: lease.fingerprint() });
-            let changed = *place != new;
-            *place = new;
-            changed
-        });
+        if let Some(new) = self.new_place.take() {
+            place.send_replace(Some(new));
+        }
+    }
+
+    fn expires_at(&mut self) -> Option<SystemTime> {
+        let end = self.machine.expires_at();
+        if self.expiry.map(|(told, _)| told) != end {
+            self.expiry = end.and_then(|end| {
+                let left = end.saturating_duration_since(Instant::now().into_std());
+                Some((end, self.setup.clock.wall().checked_add(left)?))
+            });
+        }
+        self.expiry.map(|(_, wall)| wall)
     }
 
     // --- time ----------------------------------------------------------------
