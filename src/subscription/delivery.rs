@@ -58,6 +58,17 @@ pub enum Certainty {
     Possible,
 }
 
+impl Certainty {
+    /// A word for logs and machines.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Certain => "certain",
+            Self::Possible => "possible",
+        }
+    }
+}
+
 /// Why events are missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

@@ -138,6 +138,9 @@ pub(super) struct Driver {
     reading: Vec<Reading>,
     pending: FuturesUnordered<Pending>,
     clock_check: (Instant, SystemTime),
+    /// The lease's end on the monotonic clock, and as told on the wall clock:
+    /// worked out once, so that what is told changes only when the end does.
+    expiry: Option<(std::time::Instant, SystemTime)>,
 }
 
 /// What woke the driver.
@@ -179,6 +182,7 @@ impl Driver {
             reading: Vec::new(),
             pending: FuturesUnordered::new(),
             clock_check: (now, setup.clock.wall()),
+            expiry: None,
             setup,
         }
     }
@@ -835,22 +839,18 @@ impl Driver {
         }
         let id = self.lease.as_ref().map(|lease| lease.id.clone());
         let attempts = self.machine.failed_attempts();
-        let expires_at = self.machine.expires_at().and_then(|at| {
-            let left = at.checked_duration_since(Instant::now().into_std())?;
-            self.setup.clock.wall().checked_add(left)
-        });
+        let expires_at = self.expires_at();
         status.send_if_modified(|status| {
             let new_error = self
                 .last_error
                 .as_ref()
                 .is_some_and(|new| status.last_error.as_ref().is_none_or(|old| !Arc::ptr_eq(old, new)));
-            let renewed = status.expires_at.zip(expires_at).is_none_or(|(old, new)| new > old + Duration::from_secs(1));
             let changed = status.phase != phase
                 || status.subscription_id != id
                 || status.failed_attempts != attempts
                 || status.last_error.is_some() != self.last_error.is_some()
                 || new_error
-                || (renewed && status.expires_at != expires_at);
+                || status.expires_at != expires_at;
             if changed {
                 *status = Status {
                     phase,
@@ -867,6 +867,17 @@ impl Driver {
         if let Some(new) = self.new_place.take() {
             place.send_replace(Some(new));
         }
+    }
+
+    fn expires_at(&mut self) -> Option<SystemTime> {
+        let end = self.machine.expires_at();
+        if self.expiry.map(|(told, _)| told) != end {
+            self.expiry = end.and_then(|end| {
+                let left = end.saturating_duration_since(Instant::now().into_std());
+                Some((end, self.setup.clock.wall().checked_add(left)?))
+            });
+        }
+        self.expiry.map(|(_, wall)| wall)
     }
 
     // --- time ----------------------------------------------------------------

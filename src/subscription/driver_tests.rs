@@ -747,6 +747,22 @@ async fn status_tells_the_way_and_the_trouble() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_end_of_the_lease_as_told_changes_with_the_lease_only() {
+    let world = World::new();
+    let subscription = world.live().await;
+    let mut status = subscription.status();
+    let told = status.current().expires_at;
+    assert!(told.is_some());
+    world.transport.feed(1, Err(unavailable()));
+    phase(&subscription, Phase::Reconnecting).await;
+    assert_eq!(status.current().expires_at, told);
+    world.up(&subscription, 2).await;
+    assert_eq!(status.current().expires_at, told);
+    timeout(secs(3600), status.wait_for(|status| status.expires_at != told)).await.expect("in time");
+    assert_eq!(renews(&world.control), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a7_debug_of_a_subscription_shows_no_secret() {
     let world = World::new();
     world.control.move_to("secret-channel");

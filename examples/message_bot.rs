@@ -1,0 +1,492 @@
+//! A bot that answers text messages and team posts.
+//!
+//! ```text
+//! cargo run --example message_bot --features sandbox
+//! ```
+//!
+//! Without an account: it starts the sandbox, lets happen what can happen to a
+//! bot, and ends by itself. `--keep-running` stays after that, for messages sent
+//! by hand. With `RC_SERVER_URL`, `RC_APP_CLIENT_ID`, `RC_APP_CLIENT_SECRET` and
+//! `RC_USER_JWT` set (and `RC_PUBNUB_ORIGIN`, where PubNub is elsewhere) the same
+//! bot serves that server until Ctrl-C.
+//!
+//! `RUST_LOG=ringcentral_events=debug` shows what the crate does meanwhile.
+
+mod support;
+
+use std::error::Error;
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime};
+
+use futures_util::StreamExt as _;
+use ringcentral_events::event::{ChatId, Message, PersonId, Post};
+use ringcentral_events::rest::Method;
+use ringcentral_events::sandbox::{Fixture, Sandbox, Service};
+use ringcentral_events::{
+    Client, Delivery, Event, EventFilter, ExtensionId, Phase, Status, StatusWatch, Subscription, Timestamp,
+};
+use serde::Deserialize;
+use support::{Server, stop_signal, whole_story};
+use tokio::time::timeout;
+
+type Failure = Box<dyn Error + Send + Sync>;
+
+const USAGE: &str = "usage: message_bot [--keep-running]";
+/// No step of the script takes longer than this.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// So short that a renewal comes within the script.
+const LEASE: Duration = Duration::from_secs(8);
+/// Everything the bot says begins with this.
+const MARK: &str = "Bot:";
+
+/// What to say, and where.
+#[derive(Debug, PartialEq, Eq)]
+enum Reply {
+    Sms { from: String, to: String, text: String },
+    Post { chat: ChatId, text: String },
+}
+
+/// What the bot with the id `me` answers to an event, if anything. Never to
+/// itself: its own posts come back to it as events.
+fn reply_to(event: &Event, me: &PersonId) -> Option<Reply> {
+    match event {
+        Event::InstantMessage(sms) if sms.is_inbound() => {
+            let (from, to) = (own_number(sms)?.to_owned(), sms.from_number()?.to_owned());
+            (from != to).then_some(Reply::Sms { from, to, text: answer(sms.text()?)? })
+        }
+        Event::TeamMessagingPost(post) if post.is_added() && !may_be_own(post, me) => {
+            Some(Reply::Post { chat: post.group_id.clone()?, text: answer(post.text.as_deref()?)? })
+        }
+        _ => None,
+    }
+}
+
+/// Of several recipients the one whose message store this is.
+fn own_number(sms: &Message) -> Option<&str> {
+    let own = sms.to.iter().find(|party| party.target == Some(true)).or(sms.to.first())?;
+    own.phone_number.as_deref()
+}
+
+fn may_be_own(post: &Post, me: &PersonId) -> bool {
+    post.creator_id.as_ref().is_none_or(|creator| creator == me)
+}
+
+/// Two bots of this kind do not talk to each other for ever: what one says, the
+/// other ignores.
+fn answer(text: &str) -> Option<String> {
+    match text.trim() {
+        "" => None,
+        text if text.starts_with(MARK) => None,
+        text if text.eq_ignore_ascii_case("ping") => Some(format!("{MARK} pong")),
+        text => Some(format!("{MARK} you said {text:?}")),
+    }
+}
+
+/// One line per thing that happened.
+fn say(stage: &str, what: &str) -> std::io::Result<()> {
+    writeln!(std::io::stdout().lock(), "{stage:<20} {what}")
+}
+
+/// What the script waits for.
+#[derive(Debug, Default)]
+struct Seen {
+    sms: u32,
+    posts: u32,
+    own_posts: u32,
+    hints: u32,
+    presence: u32,
+    replies: u32,
+    gaps: u32,
+    renewals: u32,
+    phase: Option<Phase>,
+}
+
+struct Bot {
+    client: Client,
+    me: PersonId,
+    subscription: Subscription,
+    status: StatusWatch,
+    expires_at: Option<SystemTime>,
+    tells_renewals: bool,
+    seen: Seen,
+}
+
+/// `GET …/extension/~`.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Extension {
+    id: ExtensionId,
+    #[serde(default)]
+    name: String,
+}
+
+impl Bot {
+    /// Logs in and subscribes.
+    async fn start(server: &Server, expires_in: Option<Duration>) -> Result<Self, Failure> {
+        let client = server.client()?;
+        let answer = client.request(Method::GET, "/restapi/v1.0/account/~/extension/~").send().await?;
+        let extension: Extension = answer.json()?;
+        say("login", &format!("{} (extension {}) at {}", extension.name, extension.id, server.url))?;
+
+        let mut builder = client
+            .subscribe([
+                EventFilter::instant_message(),
+                EventFilter::message_store(),
+                EventFilter::team_posts(),
+                EventFilter::presence(),
+            ])
+            .transport(server.pubnub()?);
+        if let Some(lifetime) = expires_in {
+            builder = builder.expires_in(lifetime);
+        }
+        let subscription = builder.start().await?;
+        let (status, now) = (subscription.status(), subscription.status().current());
+        say("subscribed", &format!("{} over {}, {}", id_of(&now), now.transport, until(now.expires_at)))?;
+        let (expires_at, seen) = (now.expires_at, Seen::default());
+        let me = extension.id.as_str().into();
+        Ok(Self { client, me, subscription, status, expires_at, tells_renewals: true, seen })
+    }
+
+    /// Waits for one delivery or change of status, and deals with it. `false`
+    /// when there will be no more.
+    async fn step(&mut self) -> Result<bool, Failure> {
+        tokio::select! {
+            biased;
+            Some(status) = self.status.changed() => self.follow(&status)?,
+            delivery = self.subscription.next() => match delivery {
+                Some(delivery) => self.deliver(delivery?).await?,
+                None => return Ok(false),
+            },
+        }
+        Ok(true)
+    }
+
+    /// Steps until `reached`, with a deadline.
+    async fn until(&mut self, what: &str, reached: impl Fn(&Seen) -> bool) -> Result<(), Failure> {
+        let steps = async {
+            while !reached(&self.seen) {
+                if !self.step().await? {
+                    return Err(format!("the stream ended while waiting for {what}").into());
+                }
+            }
+            Ok(())
+        };
+        timeout(PATIENCE, steps).await.map_err(|_| format!("waited {} s for {what}", PATIENCE.as_secs()))?
+    }
+
+    async fn deliver(&mut self, delivery: Delivery) -> Result<(), Failure> {
+        match delivery {
+            Delivery::Notification(notification) => {
+                self.tell(notification.event())?;
+                if let Some(reply) = reply_to(notification.event(), &self.me) {
+                    self.reply(reply).await?;
+                }
+            }
+            Delivery::Gap(gap) => {
+                self.seen.gaps += 1;
+                say("gap", &format!("events may be missing: {}", gap.cause))?;
+            }
+            Delivery::Resumed(resumed) => match resumed.recreated {
+                Some(recreated) => say("resumed", &format!("as {}, before {}", recreated.new, recreated.old))?,
+                None => say("resumed", "events arrive again")?,
+            },
+            Delivery::Undecodable(bad) => say("undecodable", &bad.reason)?,
+            Delivery::FiltersDisabled(filters) => {
+                for filter in filters {
+                    say("filter disabled", &format!("{}: {}", filter.filter, filter.reason))?;
+                }
+            }
+            other => say("other", &format!("{other:?}"))?,
+        }
+        Ok(())
+    }
+
+    fn tell(&mut self, event: &Event) -> Result<(), Failure> {
+        match event {
+            Event::InstantMessage(sms) => {
+                self.seen.sms += 1;
+                let (id, from, to) = (text(sms.id.as_ref()), text(sms.from_number()), text(own_number(sms)));
+                say("SMS received", &format!("id={id} from={from} to={to} text={:?}", text(sms.text())))?;
+            }
+            Event::TeamMessagingPost(post) if may_be_own(post, &self.me) => {
+                self.seen.own_posts += 1;
+                say("own post seen", &format!("id={}, not answered", text(post.id.as_ref())))?;
+            }
+            Event::TeamMessagingPost(post) => {
+                self.seen.posts += 1;
+                let (id, chat) = (text(post.id.as_ref()), text(post.group_id.as_ref()));
+                let (from, words) = (text(post.creator_id.as_ref()), text(post.text.as_deref()));
+                say("team post received", &format!("id={id} chat={chat} from={from} text={words:?}"))?;
+            }
+            Event::MessageStore(hint) => {
+                self.seen.hints += 1;
+                say("message store", &format!("{} new, {} updated", hint.new_count(), hint.updated_count()))?;
+            }
+            Event::ExtensionPresence(presence) => {
+                self.seen.presence += 1;
+                let (status, phone) =
+                    (text(presence.presence_status.as_ref()), text(presence.telephony_status.as_ref()));
+                say(
+                    "presence received",
+                    &format!("extension={} {status}, {phone}", text(presence.extension_id.as_ref())),
+                )?;
+            }
+            other => say("event received", &other.kind().to_string())?,
+        }
+        Ok(())
+    }
+
+    /// What cannot be sent is told; the bot goes on.
+    async fn reply(&mut self, reply: Reply) -> Result<(), Failure> {
+        let sent = match &reply {
+            Reply::Sms { from, to, text } => {
+                let sent = self.client.send_sms(from, to, text).await;
+                sent.map(|sent| format!("id={} to={to} text={text:?}", sent.id))
+            }
+            Reply::Post { chat, text } => {
+                let sent = self.client.post_message(chat.as_str(), text).await;
+                sent.map(|sent| format!("id={} chat={chat} text={text:?}", sent.id))
+            }
+        };
+        match sent {
+            Ok(what) => {
+                self.seen.replies += 1;
+                say("replied", &what)?;
+            }
+            Err(error) => say("not replied", &whole_story(&error))?,
+        }
+        Ok(())
+    }
+
+    fn follow(&mut self, status: &Status) -> Result<(), Failure> {
+        if self.seen.phase.replace(status.phase) != Some(status.phase) {
+            match status.phase {
+                Phase::Live => say("live", "events can arrive")?,
+                Phase::Reconnecting => say("link lost", "the subscription lives on, its events wait at the service")?,
+                Phase::Recreating => say("subscription lost", "creating another")?,
+                _ => {}
+            }
+        }
+        if status.expires_at > self.expires_at {
+            self.expires_at = status.expires_at;
+            self.seen.renewals += 1;
+            if self.tells_renewals {
+                say("renewed", &format!("{}, {}", id_of(status), until(status.expires_at)))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes the subscription.
+    async fn close(self) -> Result<(), Failure> {
+        let which = id_of(&self.status.current());
+        let closed = self.subscription.close().await?;
+        if !closed.unread.is_empty() {
+            say("not answered", &format!("{} deliveries came too late", closed.unread.len()))?;
+        }
+        if !closed.deleted {
+            return Err(format!("the service did not confirm that {which} is deleted").into());
+        }
+        say("deleted", &which)?;
+        Ok(())
+    }
+}
+
+fn id_of(status: &Status) -> String {
+    status.subscription_id.as_ref().map_or_else(|| "no subscription".into(), |id| format!("subscription {id}"))
+}
+
+fn until(expires_at: Option<SystemTime>) -> String {
+    expires_at.map_or_else(|| "for ever".into(), |at| format!("until {}", Timestamp::from(at)))
+}
+
+/// A field that the service may leave out.
+fn text<T: ToString>(field: Option<T>) -> String {
+    field.map_or_else(|| "?".into(), |field| field.to_string())
+}
+
+/// What happens offline. Every step waits for what it needs, and for no longer
+/// than [`PATIENCE`].
+async fn script(bot: &mut Bot, sandbox: &Sandbox) -> Result<(), Failure> {
+    bot.until("PubNub to answer", |seen| seen.phase == Some(Phase::Live)).await?;
+
+    sandbox.trigger(&Fixture::inbound_sms("+16505550100", "Hello, is anybody there?"));
+    bot.until("the text message", |seen| seen.sms == 1 && seen.replies == 1).await?;
+
+    sandbox.trigger(&Fixture::team_post("ping"));
+    bot.until("the team post, and the answer to it", |seen| seen.posts == 1 && seen.own_posts == 1).await?;
+
+    sandbox.trigger(&Fixture::presence("Busy", "CallConnected"));
+    bot.until("presence", |seen| seen.presence == 1).await?;
+
+    bot.until("the renewal", |seen| seen.renewals > 0).await?;
+
+    sandbox.take_down(Service::PubNub).await;
+    bot.until("the link to break", |seen| seen.phase == Some(Phase::Reconnecting)).await?;
+    sandbox.trigger(&Fixture::inbound_sms("+16505550100", "Sent while the link was down"));
+    sandbox.bring_up(Service::PubNub).await;
+    bot.until("the message sent meanwhile", |seen| {
+        seen.phase == Some(Phase::Live) && seen.sms == 2 && seen.replies == 3
+    })
+    .await?;
+    // One for each message that came in, and one for each answer.
+    bot.until("the last of the hints", |seen| seen.hints == 4).await?;
+    if bot.seen.gaps > 0 {
+        return Err(format!("a gap where nothing was lost: {:?}", bot.seen).into());
+    }
+    say("recovered", "the message sent meanwhile is here, nothing was lost")?;
+    Ok(())
+}
+
+/// Serves until the stream ends.
+async fn serve(bot: &mut Bot) -> Result<(), Failure> {
+    while bot.step().await? {}
+    Ok(())
+}
+
+/// Without an account: the script, and what a person sends after it.
+async fn offline(keep_running: bool, stop: impl Future<Output = ()>) -> Result<(), Failure> {
+    let sandbox = Sandbox::start().await?;
+    let mut bot = Bot::start(&Server::of(&sandbox), Some(LEASE)).await?;
+    let run = async {
+        script(&mut bot, &sandbox).await?;
+        if keep_running {
+            // With its short lease there is one every few seconds.
+            bot.tells_renewals = false;
+            say("waiting", "send it messages from another terminal, Ctrl-C to end:")?;
+            say(
+                "",
+                &format!(
+                    "curl {}/_sandbox/trigger -d '{{\"fixture\":\"inbound_sms\",\"text\":\"hello\"}}'",
+                    sandbox.base_url()
+                ),
+            )?;
+            say(
+                "",
+                &format!(
+                    "curl {}/_sandbox/trigger -d '{{\"fixture\":\"team_post\",\"text\":\"ping\"}}'",
+                    sandbox.base_url()
+                ),
+            )?;
+            serve(&mut bot).await?;
+        }
+        Ok(())
+    };
+    let outcome = tokio::select! {
+        outcome = run => outcome,
+        () = stop => Ok(()),
+    };
+    let closed = bot.close().await;
+    let left = sandbox.subscriptions().len();
+    sandbox.stop().await;
+    outcome.and(closed)?;
+    if left > 0 { Err(format!("{left} subscriptions are left at the sandbox").into()) } else { Ok(()) }
+}
+
+/// With an account.
+async fn online(server: &Server, stop: impl Future<Output = ()>) -> Result<(), Failure> {
+    let mut bot = Bot::start(server, None).await?;
+    let outcome = tokio::select! {
+        outcome = serve(&mut bot) => outcome,
+        () = stop => Ok(()),
+    };
+    outcome.and(bot.close().await)
+}
+
+async fn run() -> Result<(), Failure> {
+    let mut keep_running = false;
+    for arg in std::env::args().skip(1) {
+        match arg.as_str() {
+            "--keep-running" => keep_running = true,
+            "--help" | "-h" => return Ok(writeln!(std::io::stdout().lock(), "{USAGE}")?),
+            _ => return Err(format!("{arg} is not an option; {USAGE}").into()),
+        }
+    }
+    let stop = stop_signal()?;
+    match Server::from_env()? {
+        Some(server) => online(&server, stop).await,
+        None => offline(keep_running, stop).await,
+    }
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    support::log_to_stderr();
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("message_bot: {}", whole_story(&*error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{json, value::to_raw_value};
+
+    const ME: &str = "100200301";
+
+    fn reply(uri: &str, body: &serde_json::Value) -> Option<Reply> {
+        reply_to(&Event::from_body(uri, &to_raw_value(body).unwrap()), &ME.into())
+    }
+
+    fn sms(change: serde_json::Value) -> Option<Reply> {
+        let mut body = json!({
+            "direction": "Inbound", "subject": "hello",
+            "from": { "phoneNumber": "+1" }, "to": [{ "phoneNumber": "+3" }, { "phoneNumber": "+2", "target": true }],
+        });
+        merge(&mut body, change);
+        reply("/restapi/v1.0/account/1/extension/2/message-store/instant?type=SMS", &body)
+    }
+
+    fn post(change: serde_json::Value) -> Option<Reply> {
+        let mut body = json!({ "eventType": "PostAdded", "groupId": "9", "creatorId": "7", "text": "Ping" });
+        merge(&mut body, change);
+        reply("/team-messaging/v1/posts", &body)
+    }
+
+    fn merge(body: &mut serde_json::Value, change: serde_json::Value) {
+        body.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+    }
+
+    #[test]
+    fn a_text_message_is_answered_from_the_number_it_came_to() {
+        let text = "Bot: you said \"hello\"".to_owned();
+        assert_eq!(sms(json!({})), Some(Reply::Sms { from: "+2".into(), to: "+1".into(), text }));
+    }
+
+    #[test]
+    fn a_post_is_answered_in_its_chat() {
+        assert_eq!(post(json!({})), Some(Reply::Post { chat: "9".into(), text: "Bot: pong".into() }));
+    }
+
+    #[test]
+    fn nothing_of_its_own_nor_of_a_bot_nor_empty_is_answered() {
+        for change in [
+            json!({ "direction": "Outbound" }),
+            json!({ "from": { "phoneNumber": "+2" } }),
+            json!({ "from": null }),
+            json!({ "to": [] }),
+            json!({ "subject": " " }),
+            json!({ "subject": null }),
+            json!({ "subject": "Bot: hello" }),
+        ] {
+            assert_eq!(sms(change.clone()), None, "{change}");
+        }
+        for change in [
+            json!({ "creatorId": ME }),
+            json!({ "creatorId": 100_200_301 }),
+            json!({ "creatorId": null }),
+            json!({ "eventType": "PostChanged" }),
+            json!({ "groupId": null }),
+            json!({ "text": "" }),
+            json!({ "text": "Bot: pong" }),
+        ] {
+            assert_eq!(post(change.clone()), None, "{change}");
+        }
+        assert_eq!(reply("/restapi/v1.0/account/1/extension/2/presence", &json!({})), None);
+    }
+}

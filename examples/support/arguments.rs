@@ -1,0 +1,159 @@
+//! Arguments of `listen`.
+
+use std::ffi::OsString;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use lexopt::{Arg, Parser, ValueExt as _};
+use ringcentral_events::EventFilter;
+use ringcentral_events::transport::TransportKind;
+
+use super::lines::Format;
+
+pub(crate) const USAGE: &str = "usage: listen [options]
+  --transport NAME     pubnub (the default)
+  --filter URI         what to listen to; may be repeated
+                       (/restapi/v1.0/account/~/extension/~/message-store)
+  --subscriptions N    so many subscriptions of these filters, on one client (1)
+  --expires-in SECS    lifetime to ask for (the service's own)
+  --format FORMAT      text (the default) or json: one object per line
+  --help
+
+Ends at the end of standard input, by Ctrl-C or by SIGTERM.
+Server: RC_SERVER_URL, RC_APP_CLIENT_ID, RC_APP_CLIENT_SECRET, RC_USER_JWT, and
+RC_PUBNUB_ORIGIN; without them the sandbox, where the program was built with it.";
+
+/// Transports by name.
+const TRANSPORTS: [(&str, TransportKind); 1] = [("pubnub", TransportKind::PubNub)];
+
+/// What to do.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Arguments {
+    pub(crate) transport: TransportKind,
+    pub(crate) filters: Vec<EventFilter>,
+    pub(crate) subscriptions: NonZeroU32,
+    pub(crate) expires_in: Option<Duration>,
+    pub(crate) format: Format,
+}
+
+/// What the command line asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Asked {
+    Listen(Arguments),
+    Help,
+}
+
+/// A mistake on the command line, and how to tell it as far as that was said.
+#[derive(Debug)]
+pub(crate) struct Mistake {
+    pub(crate) message: String,
+    pub(crate) format: Format,
+}
+
+/// Reads the command line, without the program's name.
+pub(crate) fn parse<I>(args: I) -> Result<Asked, Mistake>
+where
+    I: IntoIterator<Item = OsString>,
+    I::IntoIter: 'static,
+{
+    let args: Vec<OsString> = args.into_iter().collect();
+    let format = if wants_json(&args) { Format::Json } else { Format::Text };
+    read(Parser::from_args(args)).map_err(|error| Mistake { message: error.to_string(), format })
+}
+
+/// Whether a mistake is to be told in JSON, wherever on the line the mistake is.
+fn wants_json(args: &[OsString]) -> bool {
+    let pairs = args.iter().zip(args.iter().skip(1));
+    pairs.into_iter().any(|(name, value)| name == "--format" && value == "json")
+        || args.iter().any(|arg| arg == "--format=json")
+}
+
+fn read(mut parser: Parser) -> Result<Asked, lexopt::Error> {
+    let mut asked = Arguments {
+        transport: TransportKind::PubNub,
+        filters: Vec::new(),
+        subscriptions: NonZeroU32::MIN,
+        expires_in: None,
+        format: Format::Text,
+    };
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Arg::Long("transport") => asked.transport = transport(&parser.value()?.string()?)?,
+            Arg::Long("filter") => asked.filters.push(parser.value()?.parse()?),
+            Arg::Long("subscriptions") => asked.subscriptions = parser.value()?.parse()?,
+            Arg::Long("expires-in") => asked.expires_in = Some(Duration::from_secs(parser.value()?.parse()?)),
+            Arg::Long("format") => asked.format = format(&parser.value()?.string()?)?,
+            Arg::Long("help") | Arg::Short('h') => return Ok(Asked::Help),
+            other => return Err(other.unexpected()),
+        }
+    }
+    if asked.filters.is_empty() {
+        asked.filters.push(EventFilter::message_store());
+    }
+    Ok(Asked::Listen(asked))
+}
+
+fn transport(name: &str) -> Result<TransportKind, lexopt::Error> {
+    let found = TRANSPORTS.iter().find(|(known, _)| *known == name);
+    found.map(|(_, kind)| *kind).ok_or_else(|| {
+        let known = TRANSPORTS.map(|(known, _)| known).join(", ");
+        format!("transport {name:?} is not known; known are: {known}").into()
+    })
+}
+
+fn format(name: &str) -> Result<Format, lexopt::Error> {
+    match name {
+        "json" => Ok(Format::Json),
+        "text" => Ok(Format::Text),
+        _ => Err(format!("format {name:?} is not known; known are: json, text").into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(line: &str) -> Result<Asked, Mistake> {
+        parse(line.split_whitespace().map(OsString::from).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn options_are_read_and_have_defaults() {
+        let Asked::Listen(plain) = read("").unwrap() else { panic!("no help was asked for") };
+        assert_eq!(plain.filters, [EventFilter::message_store()]);
+        assert_eq!((plain.subscriptions.get(), plain.expires_in, plain.format), (1, None, Format::Text));
+        let Asked::Listen(full) =
+            read("--transport pubnub --filter /a --filter=/b --subscriptions 3 --expires-in 60 --format json").unwrap()
+        else {
+            panic!("no help was asked for")
+        };
+        assert_eq!(full.filters.iter().map(EventFilter::as_str).collect::<Vec<_>>(), ["/a", "/b"]);
+        assert_eq!((full.subscriptions.get(), full.expires_in), (3, Some(Duration::from_secs(60))));
+        assert_eq!((full.transport, full.format), (TransportKind::PubNub, Format::Json));
+        assert_eq!(read("--help").unwrap(), Asked::Help);
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        for (line, told) in [
+            ("--transport carrier-pigeon", "known are: pubnub"),
+            ("--format xml", "known are: json, text"),
+            ("--filter nonsense", "neither a path nor an http URL"),
+            ("--subscriptions 0", "0"),
+            ("--expires-in soon", "soon"),
+            ("--subscriptions", "missing argument"),
+            ("--what", "--what"),
+            ("what", "what"),
+        ] {
+            let message = read(line).unwrap_err().message;
+            assert!(message.contains(told), "{line}: {message}");
+        }
+    }
+
+    #[test]
+    fn a_mistake_is_told_in_json_where_json_was_asked_for() {
+        assert_eq!(read("--what --format json").unwrap_err().format, Format::Json);
+        assert_eq!(read("--format=json --what").unwrap_err().format, Format::Json);
+        assert_eq!(read("--what --format text").unwrap_err().format, Format::Text);
+    }
+}

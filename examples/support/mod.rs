@@ -1,0 +1,151 @@
+//! What the examples share: where to log in, when to stop, how to tell what went
+//! wrong.
+
+use std::error::Error;
+use std::io;
+
+use ringcentral_events::transport::PubNub;
+use ringcentral_events::{Client, OAuth, Result, Secret};
+use tracing_subscriber::EnvFilter;
+
+/// The variables that name a server; all of them, or none.
+const REQUIRED: [&str; 4] = ["RC_SERVER_URL", "RC_APP_CLIENT_ID", "RC_APP_CLIENT_SECRET", "RC_USER_JWT"];
+/// Where PubNub is, if not where RingCentral has it.
+const PUBNUB_ORIGIN: &str = "RC_PUBNUB_ORIGIN";
+
+/// A server and an app's login there.
+pub(crate) struct Server {
+    pub(crate) url: String,
+    pub(crate) client_id: String,
+    pub(crate) client_secret: Secret,
+    pub(crate) jwt: Secret,
+    pub(crate) pubnub_origin: Option<String>,
+}
+
+impl Server {
+    /// The server that the environment names; `None` when it names none.
+    pub(crate) fn from_env() -> std::result::Result<Option<Self>, String> {
+        Self::from_variables(|name| std::env::var(name).ok())
+    }
+
+    /// An empty variable counts as not set. Naming only some is a mistake that
+    /// must not end in the sandbox.
+    fn from_variables(variable: impl Fn(&str) -> Option<String>) -> std::result::Result<Option<Self>, String> {
+        let read = |name: &str| variable(name).filter(|value| !value.is_empty());
+        let [url, client_id, client_secret, jwt] = REQUIRED.map(read);
+        match (url, client_id, client_secret, jwt) {
+            (None, None, None, None) => Ok(None),
+            (Some(url), Some(client_id), Some(client_secret), Some(jwt)) => Ok(Some(Self {
+                url,
+                client_id,
+                client_secret: client_secret.into(),
+                jwt: jwt.into(),
+                pubnub_origin: read(PUBNUB_ORIGIN),
+            })),
+            _ => {
+                let missing: Vec<&str> = REQUIRED.into_iter().filter(|name| read(name).is_none()).collect();
+                Err(format!("not set: {}; set all of {}, or none", missing.join(", "), REQUIRED.join(", ")))
+            }
+        }
+    }
+
+    /// The sandbox, as a server.
+    #[cfg(feature = "sandbox")]
+    pub(crate) fn of(sandbox: &ringcentral_events::sandbox::Sandbox) -> Self {
+        Self {
+            url: sandbox.base_url().to_owned(),
+            client_id: sandbox.client_id().to_owned(),
+            client_secret: sandbox.client_secret(),
+            jwt: sandbox.jwt(),
+            pubnub_origin: Some(sandbox.pubnub_origin().to_owned()),
+        }
+    }
+
+    /// A client that logs in with its first call.
+    pub(crate) fn client(&self) -> Result<Client> {
+        let oauth = OAuth::jwt(&self.client_id, self.jwt.clone())
+            .client_secret(self.client_secret.clone())
+            .server(&self.url)
+            .build()?;
+        Client::builder(oauth).build()
+    }
+
+    /// The PubNub transport.
+    pub(crate) fn pubnub(&self) -> Result<PubNub> {
+        let pubnub = PubNub::builder();
+        match &self.pubnub_origin {
+            Some(origin) => pubnub.origin(origin),
+            None => pubnub,
+        }
+        .build()
+    }
+}
+
+/// An error and all its causes, in one line.
+pub(crate) fn whole_story(error: &dyn Error) -> String {
+    let mut story = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        story.push_str(": ");
+        story.push_str(&error.to_string());
+        cause = error.source();
+    }
+    story
+}
+
+/// The crate's own logs go to stderr; `RUST_LOG` says which.
+pub(crate) fn log_to_stderr() {
+    let wanted = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_env_filter(wanted).with_writer(io::stderr).with_ansi(false).init();
+}
+
+/// Waits for Ctrl-C or, on Unix, SIGTERM. From this call on neither ends the
+/// process by itself.
+#[cfg(unix)]
+pub(crate) fn stop_signal() -> io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}
+
+/// Waits for Ctrl-C. From this call on it does not end the process by itself.
+#[cfg(windows)]
+pub(crate) fn stop_signal() -> io::Result<impl Future<Output = ()>> {
+    let mut interrupt = tokio::signal::windows::ctrl_c()?;
+    Ok(async move {
+        interrupt.recv().await;
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(set: &[(&str, &str)]) -> std::result::Result<Option<Server>, String> {
+        let value = |name: &str| set.iter().find(|(set, _)| *set == name).map(|(_, value)| (*value).to_owned());
+        Server::from_variables(value)
+    }
+
+    #[test]
+    fn all_variables_name_a_server_none_names_none_and_some_are_a_mistake() {
+        let all = REQUIRED.map(|name| (name, "x"));
+        assert!(read(&all).unwrap().is_some_and(|server| server.pubnub_origin.is_none()));
+        assert!(read(&[]).unwrap().is_none());
+        assert!(read(&REQUIRED.map(|name| (name, ""))).unwrap().is_none());
+        let complaint = read(&all[..2]).err().unwrap();
+        assert!(complaint.starts_with("not set: RC_APP_CLIENT_SECRET, RC_USER_JWT;"), "{complaint}");
+    }
+
+    #[test]
+    fn a_story_has_every_cause_once() {
+        let error = ringcentral_events::Error::new(ringcentral_events::ErrorKind::Config, "outer")
+            .with_source(io::Error::other("inner"));
+        assert_eq!(whole_story(&error), "outer: inner");
+    }
+}

@@ -1,0 +1,491 @@
+//! Runs the examples as a person or another program would.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use ringcentral_events::SubscriptionId;
+use ringcentral_events::sandbox::{Fixture, Operation, Refusal, Sandbox, SentKind, Service};
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
+use tokio::sync::OnceCell;
+use tokio::time::timeout;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+const BUILD: Duration = Duration::from_secs(900);
+const VARIABLES: [&str; 5] =
+    ["RC_SERVER_URL", "RC_APP_CLIENT_ID", "RC_APP_CLIENT_SECRET", "RC_USER_JWT", "RC_PUBNUB_ORIGIN"];
+
+/// Where an example is. Cargo builds no examples for `cargo test --test examples`,
+/// and what lies there may be old, so they are built here; where `cargo test` has
+/// just built them this takes no time.
+async fn example(name: &str) -> PathBuf {
+    static BUILT: OnceCell<HashMap<String, PathBuf>> = OnceCell::const_new();
+    BUILT.get_or_init(build).await[name].clone()
+}
+
+async fn build() -> HashMap<String, PathBuf> {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "--examples", "--all-features", "--message-format=json-render-diagnostics"]);
+    if !cfg!(debug_assertions) {
+        cargo.arg("--release");
+    }
+    cargo.current_dir(env!("CARGO_MANIFEST_DIR")).stderr(Stdio::inherit()).kill_on_drop(true);
+    let output = timeout(BUILD, cargo.output()).await.expect("built in time").expect("cargo runs");
+    assert!(output.status.success(), "the examples are built");
+    let messages = String::from_utf8(output.stdout).unwrap();
+    let artifacts = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    artifacts
+        .filter(|artifact| artifact["target"]["kind"][0] == "example")
+        .filter_map(|artifact| {
+            Some((artifact["target"]["name"].as_str()?.into(), artifact["executable"].as_str()?.into()))
+        })
+        .collect()
+}
+
+/// A running example. Killed when dropped.
+struct Running {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    stdout: Lines<BufReader<ChildStdout>>,
+    stderr: ChildStderr,
+}
+
+impl Running {
+    async fn start(name: &str, args: &[&str], server: Option<&Sandbox>) -> Self {
+        Self::spawn(command(name, args, server).await)
+    }
+
+    fn spawn(mut command: Command) -> Self {
+        let mut child = command.spawn().unwrap();
+        let stdin = child.stdin.take();
+        let stdout = BufReader::new(child.stdout.take().unwrap()).lines();
+        let stderr = child.stderr.take().unwrap();
+        Self { child, stdin, stdout, stderr }
+    }
+
+    /// `listen` in JSON.
+    async fn listen(args: &[&str], server: &Sandbox) -> Self {
+        let all: Vec<&str> = ["--format", "json"].iter().chain(args).copied().collect();
+        Self::start("listen", &all, Some(server)).await
+    }
+
+    async fn line(&mut self) -> Option<String> {
+        timeout(PATIENCE, self.stdout.next_line()).await.expect("a line in time").unwrap()
+    }
+
+    async fn json(&mut self) -> Option<Value> {
+        let line = self.line().await?;
+        Some(serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}")))
+    }
+
+    /// The next line of a type, those before it skipped.
+    async fn next(&mut self, kind: &str) -> Value {
+        self.find(|line| line["type"] == kind).await
+    }
+
+    async fn find(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
+        let mut skipped = Vec::new();
+        while let Some(line) = self.json().await {
+            if wanted(&line) {
+                return line;
+            }
+            skipped.push(line);
+        }
+        panic!("not among {skipped:#?}");
+    }
+
+    async fn starts_with(&mut self, stage: &str) -> String {
+        let mut skipped = Vec::new();
+        while let Some(line) = self.line().await {
+            if line.starts_with(stage) {
+                return line;
+            }
+            skipped.push(line);
+        }
+        panic!("no {stage:?} among {skipped:#?}\n{}", rest(&mut self.stderr).await);
+    }
+
+    fn end_input(&mut self) {
+        self.stdin = None;
+    }
+
+    /// As `kill` does it: SIGTERM.
+    #[cfg(unix)]
+    async fn terminate(&self) {
+        let pid = self.child.id().expect("runs").to_string();
+        assert!(Command::new("kill").arg(pid).status().await.unwrap().success());
+    }
+
+    /// Waits for its end; what it still printed, on stdout and on stderr.
+    async fn end(mut self) -> (ExitStatus, Vec<String>, String) {
+        let mut lines = Vec::new();
+        while let Some(line) = self.line().await {
+            lines.push(line);
+        }
+        let errors = rest(&mut self.stderr).await;
+        (timeout(PATIENCE, self.child.wait()).await.expect("ends in time").unwrap(), lines, errors)
+    }
+}
+
+async fn rest(of: &mut (impl AsyncRead + Unpin)) -> String {
+    let mut text = String::new();
+    timeout(PATIENCE, of.read_to_string(&mut text)).await.expect("ends in time").unwrap();
+    text
+}
+
+async fn command(name: &str, args: &[&str], server: Option<&Sandbox>) -> Command {
+    let mut command = Command::new(example(name).await);
+    command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    for name in VARIABLES {
+        command.env_remove(name);
+    }
+    command.env_remove("RUST_LOG");
+    if let Some(sandbox) = server {
+        let (secret, jwt) = (sandbox.client_secret(), sandbox.jwt());
+        let values = [sandbox.base_url(), sandbox.client_id(), secret.expose(), jwt.expose(), sandbox.pubnub_origin()];
+        command.envs(VARIABLES.into_iter().zip(values));
+    }
+    command
+}
+
+fn id_of(value: &Value) -> SubscriptionId {
+    value.as_str().expect("an id").into()
+}
+
+fn parse(lines: &[String]) -> Vec<Value> {
+    lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+const SMS: &str = "/restapi/v1.0/account/~/extension/~/message-store/instant?type=SMS";
+const POSTS: &str = "/team-messaging/v1/posts";
+
+// --- message_bot -----------------------------------------------------------
+
+#[tokio::test]
+async fn message_bot_tells_every_stage_in_order_and_ends_by_itself() {
+    let bot = Running::start("message_bot", &[], None).await;
+    let (status, lines, errors) = bot.end().await;
+    assert!(status.success(), "{status}\n{lines:#?}\n{errors}");
+    let mut rest = lines.iter();
+    for stage in [
+        "login ",
+        "subscribed ",
+        "SMS received ",
+        "replied ",
+        "team post received ",
+        "replied ",
+        "own post seen ",
+        "presence received ",
+        "link lost ",
+        "SMS received ",
+        "replied ",
+        "recovered ",
+        "deleted ",
+    ] {
+        assert!(rest.any(|line| line.starts_with(stage)), "no {stage:?}, or not there: {lines:#?}");
+    }
+    let has = |text: &str| lines.iter().any(|line| line.contains(text));
+    assert!(has("from=+16505550100 to=+16505550101 text=\"Hello, is anybody there?\""), "{lines:#?}");
+    assert!(has("renewed "), "{lines:#?}");
+    assert!(!has("gap ") && !has("not replied"), "{lines:#?}");
+    assert_eq!(lines.iter().filter(|line| line.starts_with("SMS received ")).count(), 2, "{lines:#?}");
+}
+
+#[tokio::test]
+async fn message_bot_stays_if_asked_to_and_tells_how_to_send_it_messages() {
+    let mut bot = Running::start("message_bot", &["--keep-running"], None).await;
+    bot.starts_with("waiting ").await;
+    let hint = bot.line().await.unwrap();
+    let words: Vec<&str> = hint.split_whitespace().collect();
+    assert_eq!((words[0], words[2]), ("curl", "-d"), "{hint}");
+    let answer = reqwest::Client::new().post(words[1]).body(words[3].trim_matches('\'').to_owned()).send().await;
+    assert_eq!(answer.unwrap().status(), 200);
+    let line = bot.starts_with("SMS received ").await;
+    assert!(line.contains("text=\"hello\""), "{line}");
+    bot.starts_with("replied ").await;
+    #[cfg(unix)]
+    {
+        bot.terminate().await;
+        let (status, lines, errors) = bot.end().await;
+        assert!(status.success(), "{status}\n{lines:#?}\n{errors}");
+        assert!(lines.iter().any(|line| line.starts_with("deleted ")), "{lines:#?}");
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn message_bot_serves_a_server_that_is_named_until_it_is_told_to_stop() {
+    let sandbox = Sandbox::start().await.unwrap();
+    let mut bot = Running::start("message_bot", &[], Some(&sandbox)).await;
+    bot.starts_with("subscribed ").await;
+    assert_eq!(sandbox.trigger(&Fixture::inbound_sms("+16505550123", "ping")).len(), 2, "the message and its hint");
+    bot.starts_with("replied ").await;
+    let sent = sandbox.sent_messages();
+    assert_eq!((sent.len(), sent[0].kind, sent[0].text.as_str()), (1, SentKind::Sms, "Bot: pong"));
+    assert_eq!(sent[0].to, ["+16505550123"]);
+    bot.terminate().await;
+    let (status, lines, errors) = bot.end().await;
+    assert!(status.success(), "{status}\n{lines:#?}\n{errors}");
+    assert!(sandbox.subscriptions().is_empty());
+}
+
+#[tokio::test]
+async fn message_bot_names_the_variable_that_is_missing() {
+    let mut command = command("message_bot", &[], None).await;
+    command.env("RC_SERVER_URL", "http://127.0.0.1:9").env("RC_USER_JWT", "x");
+    let (status, lines, errors) = Running::spawn(command).end().await;
+    assert_eq!((status.code(), lines.len()), (Some(1), 0));
+    assert!(errors.contains("not set: RC_APP_CLIENT_ID, RC_APP_CLIENT_SECRET;"), "{errors}");
+}
+
+// --- listen ----------------------------------------------------------------
+
+#[tokio::test]
+async fn listen_tells_events_trouble_and_its_end_in_json() {
+    let sandbox = Sandbox::start().await.unwrap();
+    let mut listen = Running::listen(&["--filter", SMS, "--filter", POSTS, "--expires-in", "4"], &sandbox).await;
+    let ready = listen.json().await.unwrap();
+    assert_eq!((&ready["type"], &ready["transport"]), (&"ready".into(), &"PubNub".into()), "{ready}");
+    let first = id_of(&ready["subscription_ids"][0]);
+    assert_eq!(sandbox.subscriptions()[0].id, first);
+    listen.find(|line| line["type"] == "status" && line["phase"] == "live").await;
+
+    // An event, typed by its kind and with the body's own bytes.
+    let body = r#"{"b" : 1.50,"id":18446744073709551616,"text":"\u00e9","eventType":"PostAdded"}"#;
+    let uuids = sandbox.trigger_json(POSTS, body).unwrap();
+    let event = listen.line_of("event").await;
+    assert!(event.contains(&format!("\"body\":{body},")), "{event}");
+    let event: Value = serde_json::from_str(&event).unwrap();
+    assert_eq!(event["uuid"], uuids[0].as_str());
+    assert_eq!((&event["kind"], &event["origin"]), (&"TeamMessagingPost".into(), &"push".into()));
+    assert_eq!((&event["event"], &event["index"]), (&POSTS.into(), &0.into()));
+    assert!(event["received_ns"].as_u64().is_some_and(|ns| ns > 1_600_000_000_000_000_000), "{event}");
+    assert_eq!(id_of(&event["subscription_id"]), first);
+    assert_eq!(event["owner_id"], sandbox.extension_id());
+
+    // What cannot be read is told, and the rest goes on.
+    sandbox.publish_raw(&first, "\"no base64!\"").unwrap();
+    let bad = listen.next("undecodable").await;
+    assert_eq!((&bad["raw"], &bad["bytes"]), (&"\"no base64!\"".into(), &12.into()), "{bad}");
+
+    // A connection that breaks is no gap.
+    sandbox.take_down(Service::PubNub).await;
+    let down = listen.find(|line| line["phase"] == "reconnecting").await;
+    assert!(down["failed_attempts"].as_u64() >= Some(1) && down["error"].is_string(), "{down}");
+    let uuids = sandbox.trigger(&Fixture::inbound_sms("+16505550100", "meanwhile"));
+    sandbox.bring_up(Service::PubNub).await;
+    let event = listen.find(|line| line["type"] == "event" || line["type"] == "gap").await;
+    assert_eq!(event["uuid"], uuids[0].as_str(), "{event}");
+
+    // A subscription that is gone is one.
+    assert!(sandbox.expire(&first));
+    let gap = listen.next("gap").await;
+    assert_eq!((&gap["cause"], &gap["certainty"]), (&"subscription_gone".into(), &"certain".into()), "{gap}");
+    let resumed = listen.next("resumed").await;
+    let second = id_of(&resumed["new_id"]);
+    assert_eq!((id_of(&resumed["old_id"]), &resumed["complete"]), (first.clone(), &false.into()), "{resumed}");
+    assert_eq!(sandbox.subscriptions()[0].id, second);
+
+    listen.end_input();
+    let (status, lines, errors) = listen.end().await;
+    assert!(status.success(), "{status}\n{lines:#?}\n{errors}");
+    let lines = parse(&lines);
+    let closed = lines.last().unwrap();
+    assert_eq!((&closed["type"], &closed["deleted"]), (&"closed".into(), &true.into()), "{closed}");
+    assert_eq!(closed["subscription_ids"], serde_json::json!([second.as_str()]), "{closed}");
+    assert!(lines.iter().any(|line| line["phase"] == "closed"), "{lines:#?}");
+    assert!(sandbox.subscriptions().is_empty());
+}
+
+impl Running {
+    /// The text of the next line of a type.
+    async fn line_of(&mut self, kind: &str) -> String {
+        loop {
+            let line = self.line().await.expect("such a line");
+            if line.starts_with(&format!("{{\"type\":\"{kind}\"")) {
+                return line;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn listen_shares_one_client_between_its_subscriptions() {
+    let sandbox = Sandbox::start().await.unwrap();
+    let mut listen = Running::listen(&["--filter", POSTS, "--subscriptions", "3"], &sandbox).await;
+    let ready = listen.next("ready").await;
+    let ids: Vec<SubscriptionId> = ready["subscription_ids"].as_array().unwrap().iter().map(id_of).collect();
+    assert_eq!(sandbox.subscriptions().into_iter().map(|view| view.id).collect::<Vec<_>>(), ids);
+    assert_eq!(sandbox.gauges().tokens_issued, 1);
+    let mut uuids = sandbox.trigger(&Fixture::team_post("to all"));
+    let mut seen = Vec::new();
+    for _ in 0..3 {
+        let event = listen.next("event").await;
+        let index = usize::try_from(event["index"].as_u64().unwrap()).unwrap();
+        assert_eq!(id_of(&event["subscription_id"]), ids[index]);
+        seen.push(event["uuid"].as_str().unwrap().to_owned());
+    }
+    seen.sort();
+    uuids.sort();
+    assert_eq!(seen, uuids);
+    listen.end_input();
+    let (status, lines, _) = listen.end().await;
+    assert!(status.success());
+    assert_eq!(parse(&lines).last().unwrap()["events"], 3);
+    assert!(sandbox.subscriptions().is_empty());
+}
+
+#[tokio::test]
+async fn listen_prints_what_had_come_before_it_ends() {
+    let sandbox = Sandbox::start().await.unwrap();
+    let mut listen = Running::listen(&["--filter", POSTS], &sandbox).await;
+    listen.find(|line| line["phase"] == "live").await;
+    let uuids = sandbox.trigger_all(&vec![Fixture::team_post("one of many"); 90]);
+    assert!(sandbox.wait_caught_up(PATIENCE).await);
+    listen.end_input();
+    let (status, lines, errors) = listen.end().await;
+    assert!(status.success(), "{errors}");
+    let lines = parse(&lines);
+    let seen: Vec<&str> = lines.iter().filter_map(|line| line["uuid"].as_str()).collect();
+    assert_eq!(seen, uuids);
+    assert_eq!(lines.last().unwrap()["events"], 90);
+}
+
+#[tokio::test]
+async fn listen_says_why_it_was_refused_and_what_to_do() {
+    let sandbox = Sandbox::builder().knobs(|knobs| knobs.refuse_pubnub = Some(Refusal::Sub528)).start().await.unwrap();
+    let listen = Running::listen(&[], &sandbox).await;
+    let (status, lines, errors) = listen.end().await;
+    assert_eq!(status.code(), Some(1));
+    let lines = parse(&lines);
+    assert_eq!(lines.len(), 1, "{lines:#?}");
+    let error = &lines[0];
+    assert_eq!((&error["type"], &error["kind"]), (&"error".into(), &"transport_refused".into()), "{error}");
+    assert_eq!((&error["code"], &error["status"]), (&"SUB-528".into(), &403.into()), "{error}");
+    assert!(error["message"].as_str().unwrap().contains("WebSocket"), "{error}");
+    assert!(errors.contains("WebSocket"), "{errors}");
+}
+
+#[tokio::test]
+async fn listen_leaves_nothing_behind_when_one_of_several_is_refused() {
+    let sandbox = Sandbox::builder().knobs(|knobs| knobs.subscription_limit = 2).start().await.unwrap();
+    let listen = Running::listen(&["--subscriptions", "3"], &sandbox).await;
+    let (status, lines, _) = listen.end().await;
+    assert_eq!(status.code(), Some(1));
+    let lines = parse(&lines);
+    assert_eq!(
+        (lines.len(), &lines[0]["kind"], &lines[0]["code"]),
+        (1, &"subscription_limit".into(), &"SUB-505".into())
+    );
+    assert!(sandbox.subscriptions().is_empty());
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn listen_deletes_when_it_is_terminated() {
+    let sandbox = Sandbox::start().await.unwrap();
+    let mut listen = Running::listen(&[], &sandbox).await;
+    listen.next("ready").await;
+    listen.terminate().await;
+    let (status, lines, errors) = listen.end().await;
+    assert!(status.success(), "{status}\n{errors}");
+    assert_eq!(parse(&lines).last().unwrap()["deleted"], true);
+    assert!(sandbox.subscriptions().is_empty());
+}
+
+#[tokio::test]
+async fn listen_ends_as_soon_as_it_is_ready_where_there_is_no_input() {
+    let sandbox = Sandbox::start().await.unwrap();
+    let mut listen = Running::listen(&[], &sandbox).await;
+    listen.end_input();
+    let (status, lines, errors) = listen.end().await;
+    assert!(status.success(), "{status}\n{errors}");
+    let lines = parse(&lines);
+    assert_eq!((&lines[0]["type"], &lines.last().unwrap()["type"]), (&"ready".into(), &"closed".into()));
+    assert!(sandbox.subscriptions().is_empty());
+}
+
+#[tokio::test]
+async fn listen_ends_well_when_nobody_reads_it_any_more() {
+    let sandbox = Sandbox::start().await.unwrap();
+    let mut listen = Running::listen(&["--filter", POSTS], &sandbox).await;
+    listen.find(|line| line["phase"] == "live").await;
+    let Running { mut child, stdin: _stdin, stdout, mut stderr } = listen;
+    drop(stdout);
+    sandbox.trigger(&Fixture::team_post("into the void"));
+    let status = timeout(PATIENCE, child.wait()).await.expect("ends in time").unwrap();
+    assert!(status.success(), "{status}\n{}", rest(&mut stderr).await);
+    assert!(sandbox.subscriptions().is_empty());
+}
+
+#[tokio::test]
+async fn listen_says_it_when_the_service_does_not_confirm_the_deletion() {
+    let sandbox = Sandbox::start().await.unwrap();
+    let mut listen = Running::listen(&[], &sandbox).await;
+    listen.next("ready").await;
+    sandbox.faults().inject(Operation::Delete, ringcentral_events::sandbox::Fault::status(403).until_cleared());
+    listen.end_input();
+    let (status, lines, errors) = listen.end().await;
+    assert_eq!(status.code(), Some(1), "{errors}");
+    assert_eq!(parse(&lines).last().unwrap()["deleted"], false);
+}
+
+#[tokio::test]
+async fn listen_names_mistakes_on_its_command_line() {
+    let listen = Running::start("listen", &["--transport", "pigeon", "--format", "json"], None).await;
+    let (status, lines, errors) = listen.end().await;
+    assert_eq!(status.code(), Some(2));
+    let lines = parse(&lines);
+    assert_eq!((lines.len(), &lines[0]["kind"]), (1, &"config".into()));
+    for text in [lines[0]["message"].as_str().unwrap(), &errors] {
+        assert!(text.contains("\"pigeon\" is not known; known are: pubnub"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn listen_shows_something_without_an_account() {
+    let mut listen = Running::start("listen", &["--filter", POSTS], None).await;
+    assert!(listen.line().await.unwrap().starts_with("Ready! "));
+    let event = listen.starts_with("--> [0] ").await;
+    assert!(event.contains(" TeamMessagingPost ") && event.contains("Hello, team"), "{event}");
+    listen.end_input();
+    let (status, lines, errors) = listen.end().await;
+    assert!(status.success(), "{status}\n{errors}");
+    assert!(lines.last().unwrap().starts_with("Deleted: "), "{lines:#?}");
+    assert!(errors.contains("/_sandbox/trigger -d "), "{errors}");
+}
+
+#[tokio::test]
+async fn a7_logs_at_their_finest_show_no_secret() {
+    let sandbox = Sandbox::start().await.unwrap();
+    let presence = "/restapi/v1.0/account/~/extension/~/presence";
+    let args = ["--format", "json", "--filter", presence, "--expires-in", "4"];
+    let mut command = command("listen", &args, Some(&sandbox)).await;
+    command.env("RUST_LOG", "ringcentral_events=trace");
+    let mut listen = Running::spawn(command);
+    listen.find(|line| line["phase"] == "live").await;
+    sandbox.trigger(&Fixture::presence("Busy", "Ringing"));
+    listen.next("event").await;
+    let [view] = sandbox.subscriptions().try_into().unwrap();
+    assert!(sandbox.wait_requests(Operation::Renew, 1, PATIENCE).await);
+    listen.end_input();
+    let (status, lines, logs) = listen.end().await;
+    assert!(status.success(), "{logs}");
+    assert!(logs.contains("TRACE") || logs.contains("DEBUG"), "there are logs: {logs}");
+    let all = lines.join("\n") + &logs;
+    for secret in [
+        sandbox.client_secret().expose(),
+        sandbox.jwt().expose(),
+        view.address.expose(),
+        view.subscriber_key.expose(),
+        view.encryption_key.as_ref().expect("presence is encrypted").expose(),
+        "Bearer ",
+    ] {
+        assert!(!all.contains(secret), "{secret} in {all}");
+    }
+}
