@@ -47,7 +47,10 @@ impl Bench {
     fn pass(&mut self, time: Duration) -> Vec<Effect> {
         let until = self.now + time;
         let mut seen = Vec::new();
+        let mut steps = 0;
         while let Some(at) = self.machine.poll_timeout().filter(|at| *at <= until) {
+            steps += 1;
+            assert!(steps < 10_000, "a hot loop at {:?}", self.machine);
             self.now = self.now.max(at);
             self.machine.handle_timeout(self.now);
             seen.extend(self.drain());
@@ -167,6 +170,7 @@ fn l4_a_failing_renewal_is_retried_until_expiry_then_recreated_with_one_gap() {
     let expires_at = bench.machine.expires_at().unwrap();
     let mut attempts = 0;
     while creates(&bench.effects) == 0 {
+        assert!(bench.now <= expires_at + Duration::from_secs(60), "nothing leads on");
         bench.secs(1);
         if let Lease::Renewing { .. } = bench.machine.lease {
             attempts += 1;
@@ -353,6 +357,7 @@ fn a_refused_link_recreates_the_subscription_and_many_end_it() {
     let mut rounds = 0;
     while bench.machine.phase() != Phase::Closing {
         while !matches!(bench.machine.lease, Lease::Acquiring { .. }) {
+            assert!(bench.machine.poll_timeout().is_some(), "nothing leads on");
             bench.secs(1);
         }
         bench.lease(900);
