@@ -433,7 +433,7 @@ mod tests {
         reply_to(&Event::from_body(uri, &to_raw_value(body).unwrap()), &ME.into())
     }
 
-    fn sms(change: serde_json::Value) -> Option<Reply> {
+    fn sms(change: &serde_json::Value) -> Option<Reply> {
         let mut body = json!({
             "direction": "Inbound", "subject": "hello",
             "from": { "phoneNumber": "+1" }, "to": [{ "phoneNumber": "+3" }, { "phoneNumber": "+2", "target": true }],
@@ -442,25 +442,25 @@ mod tests {
         reply("/restapi/v1.0/account/1/extension/2/message-store/instant?type=SMS", &body)
     }
 
-    fn post(change: serde_json::Value) -> Option<Reply> {
+    fn post(change: &serde_json::Value) -> Option<Reply> {
         let mut body = json!({ "eventType": "PostAdded", "groupId": "9", "creatorId": "7", "text": "Ping" });
         merge(&mut body, change);
         reply("/team-messaging/v1/posts", &body)
     }
 
-    fn merge(body: &mut serde_json::Value, change: serde_json::Value) {
+    fn merge(body: &mut serde_json::Value, change: &serde_json::Value) {
         body.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
     }
 
     #[test]
     fn a_text_message_is_answered_from_the_number_it_came_to() {
         let text = "Bot: you said \"hello\"".to_owned();
-        assert_eq!(sms(json!({})), Some(Reply::Sms { from: "+2".into(), to: "+1".into(), text }));
+        assert_eq!(sms(&json!({})), Some(Reply::Sms { from: "+2".into(), to: "+1".into(), text }));
     }
 
     #[test]
     fn a_post_is_answered_in_its_chat() {
-        assert_eq!(post(json!({})), Some(Reply::Post { chat: "9".into(), text: "Bot: pong".into() }));
+        assert_eq!(post(&json!({})), Some(Reply::Post { chat: "9".into(), text: "Bot: pong".into() }));
     }
 
     #[test]
@@ -474,7 +474,7 @@ mod tests {
             json!({ "subject": null }),
             json!({ "subject": "Bot: hello" }),
         ] {
-            assert_eq!(sms(change.clone()), None, "{change}");
+            assert_eq!(sms(&change), None, "{change}");
         }
         for change in [
             json!({ "creatorId": ME }),
@@ -485,7 +485,7 @@ mod tests {
             json!({ "text": "" }),
             json!({ "text": "Bot: pong" }),
         ] {
-            assert_eq!(post(change.clone()), None, "{change}");
+            assert_eq!(post(&change), None, "{change}");
         }
         assert_eq!(reply("/restapi/v1.0/account/1/extension/2/presence", &json!({})), None);
     }

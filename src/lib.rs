@@ -1,4 +1,90 @@
-//! RingCentral events that are never lost quietly.
+//! RingCentral's events as a typed stream in which nothing is lost quietly.
+//!
+//! A [`Client`] logs in and calls the REST API. [`Client::subscribe`] makes a
+//! [`Subscription`]: a task of its own creates it at the service, renews it,
+//! reconnects, recreates it when it is lost, and deletes it in the end. You read a
+//! stream of [`Delivery`]s: every event arrives once as a [`Notification`], or a
+//! [`Gap`] stands in its place.
+//!
+#![cfg_attr(feature = "pubnub", doc = "```no_run")]
+#![cfg_attr(not(feature = "pubnub"), doc = "```text")]
+//! use futures_util::StreamExt as _;
+//! use ringcentral_events::{Client, Delivery, Event, EventFilter, OAuth, transport::PubNub};
+//!
+//! # async fn run() -> ringcentral_events::Result<()> {
+//! let oauth = OAuth::jwt("client id", "the user's JWT").client_secret("client secret").build()?;
+//! let client = Client::builder(oauth).build()?;
+//! let subscribe = client.subscribe([EventFilter::instant_message(), EventFilter::team_posts()]);
+//! let mut events = subscribe.transport(PubNub::builder().build()?).start().await?;
+//! while let Some(delivery) = events.next().await {
+//!     match delivery? {
+//!         Delivery::Notification(it) => match it.event() {
+//!             Event::InstantMessage(sms) => println!("{:?}: {:?}", sms.from_number(), sms.text()),
+//!             other => println!("{}", other.kind()),
+//!         },
+//!         Delivery::Gap(gap) => println!("events may be missing: {}", gap.cause),
+//!         other => println!("{other:?}"),
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Needs a tokio runtime with time and IO enabled. The repository's example
+//! `message_bot` runs all of this without an account, on the `sandbox`.
+//!
+//! # The life of a subscription
+//!
+//! ```text
+//!  start()
+//!     │
+//!  Starting ── created ──> Connecting ── first answer ──> Live <──────────────┐
+//!     │                                                    │                  │
+//!     │ refused                    ┌── the link breaks ────┤                  │
+//!     │                            v                       │                  │
+//!     │                      Reconnecting ── same place in the stream: ───────┤
+//!     │                            │         no gap        │                  │
+//!     │                            │ the lease is lost ────┤                  │
+//!     │                            v                       │                  │
+//!     │                       Recreating <── 404, expired ─┘                  │
+//!     │                            └── created: Gap … Resumed ────────────────┘
+//!     v
+//!   Err          close(), drop, or an error that only a person can mend, from
+//!                anywhere:  Closing ── deleted ──> Closed
+//! ```
+//!
+//! The phases are those of [`Phase`], followed with [`Subscription::status`]. The
+//! lease is renewed before its end in every phase in which there is one, whether
+//! or not anybody reads.
+//!
+//! # What you see when the network drops
+//!
+//! - **For a moment:** nothing in the stream, the events arrive late. The status is
+//!   [`Reconnecting`](Phase::Reconnecting), then [`Live`](Phase::Live).
+//! - **For longer than the service surely keeps events, or with more of them than it
+//!   keeps:** a [`Gap`] that is [`Possible`](Certainty::Possible), then what was kept.
+//! - **For longer than the lease:** a [`Gap`] that is [`Certain`](Certainty::Certain),
+//!   another subscription, and [`Resumed`] with both ids.
+//! - **For good, or refused:** an `Err` as the last item. Everything that can pass is
+//!   retried without end; [`Status::last_error`] says what.
+//!
+//! A gap comes in the stream where the missing events would have come. What to ask
+//! the service for then is in the table at [`EventKind`].
+//!
+//! # Features
+//!
+//! | Feature | Default | What it adds |
+//! | --- | --- | --- |
+//! | `pubnub` | yes | [`transport`]`::PubNub`, on PubNub's crate, which is source-available and not open source |
+//! | `sandbox` | no | `sandbox`: an emulator of the service on loopback, for tests |
+//!
+//! Features only add.
+//!
+//! # Logs and secrets
+//!
+//! The crate logs through `tracing`: `info` for changes of state, `debug` for calls,
+//! `trace` for frames. Tokens, keys, channel names and message bodies are in no log,
+//! no error and no `Debug`; a [`Secret`] is shown by [`Secret::expose`] only.
 
 pub mod auth;
 mod clock;
@@ -28,3 +114,8 @@ pub use subscription::{
     ShutdownHandle, Status, StatusWatch, Subscription, SubscriptionBuilder, SubscriptionHandle, Undecodable,
 };
 pub use timestamp::Timestamp;
+
+/// The README's examples, compiled.
+#[cfg(all(doctest, feature = "pubnub", feature = "sandbox"))]
+#[doc = include_str!("../README.md")]
+struct Readme;
