@@ -70,7 +70,7 @@ impl State {
         let fault = self.faults.deliveries.pop_front().flatten();
         match fault {
             Some(DeliveryFault::Lose) => {}
-            Some(DeliveryFault::Delay(by)) => {
+            Some(DeliveryFault::Delay { by }) => {
                 let at = self.moment().now + by;
                 self.schedule.add(at, Due::Publish(subscription.channel.clone(), data));
             }

@@ -119,7 +119,7 @@ impl Fault {
     }
 
     /// Sends the headers and the first half of the body it would have sent, then
-    /// resets the connection (RST).
+    /// resets the connection (RST); of a large half the kernel may withhold some.
     #[must_use]
     pub fn reset_mid_body() -> Self {
         Self::new(Action::ResetMidBody)
@@ -219,6 +219,7 @@ pub enum Target {
     /// Every request to the API server.
     Api,
     /// Every request to the PubNub server.
+    #[serde(rename = "pubnub")]
     PubNub,
     /// Any operation under `/restapi/oauth`.
     Oauth,
@@ -299,15 +300,28 @@ struct Rule {
     hits: u32,
 }
 
+/// What the next notifications suffer.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub(super) struct Deliveries {
+    #[serde(flatten)]
+    pub(super) fault: DeliveryFault,
+    #[serde(default = "one")]
+    pub(super) count: usize,
+}
+
 /// What one delivery to a channel suffers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
 pub(super) enum DeliveryFault {
     /// It is published twice.
     Duplicate,
     /// It is published after the one that follows it on the same channel.
     Swap,
     /// It is published later.
-    Delay(Duration),
+    Delay {
+        #[serde(rename = "ms", with = "millis")]
+        by: Duration,
+    },
     /// It is never published.
     Lose,
 }
@@ -318,6 +332,9 @@ pub(super) struct Hit {
     pub(super) action: Action,
     pub(super) after_effect: bool,
 }
+
+/// Deliveries that one call may script.
+const MAX_DELIVERIES: usize = 100_000;
 
 impl FaultTable {
     pub(super) fn add(&mut self, target: Target, fault: Fault) -> FaultId {
@@ -334,6 +351,16 @@ impl FaultTable {
     pub(super) fn clear_all(&mut self) {
         self.rules.clear();
         self.deliveries.clear();
+    }
+
+    /// Scripts what happens to the next notifications.
+    pub(super) fn script_deliveries(&mut self, script: Deliveries) {
+        for _ in 0..script.count.min(MAX_DELIVERIES) {
+            self.deliveries.push_back(Some(script.fault));
+            if script.fault == DeliveryFault::Swap {
+                self.deliveries.push_back(None);
+            }
+        }
     }
 
     pub(super) fn hits(&self, id: FaultId) -> u32 {

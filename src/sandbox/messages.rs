@@ -226,7 +226,8 @@ pub(super) fn list_messages(state: &State, call: &Call) -> Reply {
 
 /// `GET …/message-store/{id}`.
 pub(super) fn get_message(state: &State, id: &str) -> Result<Reply, Refused> {
-    let found = state.messages.messages.iter().find(|record| record["id"].to_string() == id);
+    let found =
+        state.messages.messages.iter().find(|record| record["id"].as_u64().is_some_and(|held| Ok(held) == id.parse()));
     found.map(|record| json_reply(StatusCode::OK, record)).ok_or_else(|| Refused::not_found("messageId", id))
 }
 

@@ -30,10 +30,45 @@
 //! own clock instead, so that a 15-minute lease or a 60-second penalty ends now.
 //!
 //! What the references leave open is a knob: see [`Knobs`].
+//!
+//! # Over HTTP
+//!
+//! The same for programs in other languages, on the API server. Bodies are JSON;
+//! what has nothing to tell is answered 204, a mistake 400 or 404 with `error`.
+//! These calls are neither recorded nor hit by faults, and refused to browsers.
+//!
+//! | Call | Body or answer |
+//! | --- | --- |
+//! | `GET /_sandbox/state` | gauges, `caught_up`, subscriptions with channel and keys, sent messages |
+//! | `GET /_sandbox/requests?after=7&target=renew` | requests, newest last; both parameters optional; targets as for faults |
+//! | `DELETE /_sandbox/requests` | forgets them |
+//! | `GET`, `PATCH /_sandbox/knobs` | [`Knobs`] by name, durations in ms: `{"hold":200,"rate_limits":{"auth":99}}` |
+//! | `POST /_sandbox/trigger` | a [`Fixture`]: `{"fixture":"inbound_sms","text":"hi","count":3}`, or `{"event":"/restapi/…","body":{…}}`; answers `uuids` |
+//! | `POST /_sandbox/publish` | `subscription` and one of `data` (text of `d`), `envelope` (text of the envelope), `encrypt` (plain text, with `key` or the subscription's) |
+//! | `POST /_sandbox/faults` | `{"target":…,"fault":{"kind":…}}`, below; answers `id` |
+//! | `GET`, `DELETE /_sandbox/faults/{id}`, `DELETE /_sandbox/faults` | hits; clears one, clears all |
+//! | `POST /_sandbox/deliveries` | `{"kind":"duplicate"}`, `swap`, `lose` or `delay` with `ms`; `count` |
+//! | `POST /_sandbox/subscriptions/{id}/expire` | |
+//! | `POST /_sandbox/subscriptions/{id}/rotate` | `{"what":{"key":true,"address":true,"subscriber_key":true},"on_renew":false}` |
+//! | `POST /_sandbox/subscriptions/{id}/status` | `{"status":"Suspended"}` |
+//! | `POST /_sandbox/tokens/expire`, `…/tokens/revoke` | |
+//! | `POST /_sandbox/advance` | `{"ms":900000}` moves the clock |
+//! | `POST /_sandbox/servers/pubnub`, `…/api` | `{"down_ms":30000}` takes it down for a time, `{}` brings it up |
+//! | `POST /_sandbox/connections/pubnub` | `{"action":"reset"}`, `close` or `black_hole` |
+//!
+//! A target is `"any"`, `"api"`, `"pubnub"`, `"oauth"`, `"subscriptions"`,
+//! `"subscribe"`, `{"operation":"renew"}` (an [`Operation`] in snake case),
+//! `{"path":"/prefix"}` or `{"method_path":["POST","/prefix"]}`. A fault has a
+//! `kind`: `status` (with `status`, and `headers` as pairs, `body`), `code` (with
+//! `status`, `code`, and `parameter`, `headers`), `cut_json`, `close`,
+//! `reset_mid_body`, `hang`, `black_hole`, `drip` (with `every_ms`, and `chunk`),
+//! `delay` (with `ms`); and may have `times` (1; null for ever), `after` (0) and
+//! `after_effect` (false).
 
 mod budget;
 mod builder;
 mod cipher;
+mod control;
 mod delivery;
 mod faults;
 mod filters;

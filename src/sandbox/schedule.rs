@@ -16,6 +16,8 @@ pub(super) enum Due {
     Publish(ChannelId, String),
     /// A server that was down comes back.
     Up(Service),
+    /// A server goes down.
+    Down(Service),
 }
 
 /// The list of it.
@@ -55,6 +57,7 @@ fn run(state: &mut State, due: Due) {
             state.pubnub.publish(&channel, Payload::Data(text), &state.knobs, moment.now, moment.wall);
         }
         Due::Up(service) => state.server(service).want(true),
+        Due::Down(service) => state.server(service).want(false),
     }
 }
 

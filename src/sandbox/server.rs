@@ -26,7 +26,7 @@ use super::http::{Call, Reply, empty_reply};
 use super::link::{Link, LinkControl};
 use super::requests::{Operation, Service};
 use super::state::Shared;
-use super::{rest, subscribe};
+use super::{control, rest, subscribe};
 
 /// More of a request's body than any call of the service takes.
 const MAX_BODY: usize = 4 << 20;
@@ -220,6 +220,9 @@ async fn answer(
         Ok(call) => call,
         Err(reply) => return Ok(whole(reply)),
     };
+    if service == Service::Api && control::is_control(&call) {
+        return Ok(whole(control::handle(&shared, &call)));
+    }
     let operation = Operation::of(service, &call);
     let (sequence, hit) = shared.update(|state| {
         let at = state.moment().wall;

@@ -7,7 +7,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::cipher::key_to_base64;
-use super::faults::{DeliveryFault, Fault, FaultId, Target};
+use super::faults::{Deliveries, DeliveryFault, Fault, FaultId, Target};
 use super::requests::Service;
 use super::state::{Shared, State};
 use super::subscriptions::Subscription;
@@ -148,16 +148,12 @@ impl Faults<'_> {
     /// Publishes the next notification after the one that follows it on its
     /// channel; `count` times.
     pub fn swap_next(&self, count: usize) {
-        self.shared.update(|state| {
-            for _ in 0..count {
-                state.faults.deliveries.extend([Some(DeliveryFault::Swap), None]);
-            }
-        });
+        self.deliveries(DeliveryFault::Swap, count);
     }
 
     /// Publishes each of the next `count` notifications later by `by`.
     pub fn delay_next(&self, count: usize, by: Duration) {
-        self.deliveries(DeliveryFault::Delay(by), count);
+        self.deliveries(DeliveryFault::Delay { by }, count);
     }
 
     /// Never publishes the next `count` notifications: what the service loses.
@@ -166,6 +162,6 @@ impl Faults<'_> {
     }
 
     fn deliveries(&self, fault: DeliveryFault, count: usize) {
-        self.shared.update(|state| state.faults.deliveries.extend(std::iter::repeat_n(Some(fault), count)));
+        self.shared.update(|state| state.faults.script_deliveries(Deliveries { fault, count }));
     }
 }

@@ -2,6 +2,7 @@
 //! sees is what the sandbox sent.
 
 #![allow(dead_code, reason = "each test binary uses its part")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a broken test set-up may panic")]
 
 use std::time::Duration;
 

@@ -1,0 +1,396 @@
+//! The same over HTTP, for programs in other languages: `/_sandbox/…` on the API
+//! server. See the table in the [module's documentation](super).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::StatusCode;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+use super::cipher;
+use super::delivery::Happening;
+use super::faults::{Fault, FaultId, Target};
+use super::filters::EventUri;
+use super::fixtures::Fixture;
+use super::http::{Call, Reply, empty_reply, json_reply};
+use super::knobs::{Knobs, Rotation};
+use super::pubnub::Payload;
+use super::requests::{Recorded, Service};
+use super::schedule::Due;
+use super::state::{Shared, State};
+use super::view::{Gauges, SubscriptionView};
+use super::{faults, subscriptions};
+use crate::timestamp::Timestamp;
+
+const PREFIX: &str = "/_sandbox/";
+/// Events that one call may trigger.
+const MAX_COUNT: usize = 10_000;
+
+/// What is wrong with a call.
+struct Bad(StatusCode, String);
+
+impl Bad {
+    fn request(why: impl ToString) -> Self {
+        Self(StatusCode::BAD_REQUEST, why.to_string())
+    }
+
+    fn missing() -> Self {
+        Self(StatusCode::NOT_FOUND, "no live subscription of this id".into())
+    }
+}
+
+type Answer = Result<Reply, Bad>;
+
+/// Whether a call is for the sandbox itself; such calls are not recorded, and no
+/// fault hits them.
+pub(super) fn is_control(call: &Call) -> bool {
+    call.path.starts_with(PREFIX)
+}
+
+pub(super) fn handle(shared: &Arc<Shared>, call: &Call) -> Reply {
+    // A page in a browser must not turn the knobs of a developer's sandbox: pages
+    // always tell where they are from.
+    if call.headers.contains_key(http::header::ORIGIN) {
+        return json_reply(StatusCode::FORBIDDEN, &json!({ "error": "not from a browser" }));
+    }
+    shared
+        .update(|state| route(state, call))
+        .unwrap_or_else(|Bad(status, why)| json_reply(status, &json!({ "error": why })))
+}
+
+fn route(state: &mut State, call: &Call) -> Answer {
+    let segments = call.segments();
+    let rest: Vec<&str> = segments.iter().skip(1).map(String::as_str).collect();
+    match (call.method.as_str(), rest.as_slice()) {
+        ("GET", ["state"]) => Ok(ok(&describe(state))),
+        ("GET", ["knobs"]) => knobs(state, None),
+        ("PATCH", ["knobs"]) => knobs(state, Some(read(call)?)),
+        ("GET", ["requests"]) => requests(state, call),
+        ("DELETE", ["requests"]) => done(state.log.clear()),
+        ("POST", ["trigger"]) => trigger(state, call),
+        ("POST", ["publish"]) => publish(state, read(call)?),
+        ("POST", ["faults"]) => {
+            let Scripted { target, fault } = read(call)?;
+            Ok(ok(&json!({ "id": state.faults.add(target, fault) })))
+        }
+        ("GET", ["faults", id]) => Ok(ok(&json!({ "hits": state.faults.hits(fault_id(id)?) }))),
+        ("DELETE", ["faults", id]) => done(state.faults.clear(fault_id(id)?)),
+        ("DELETE", ["faults"]) => done(state.faults.clear_all()),
+        ("POST", ["deliveries"]) => done(state.faults.script_deliveries(read(call)?)),
+        ("POST", ["subscriptions", id, "expire"]) => {
+            subscriptions::delete(state, id).map_err(|_| Bad::missing())?;
+            Ok(empty_reply(StatusCode::NO_CONTENT))
+        }
+        ("POST", ["subscriptions", id, "rotate"]) => rotate(state, id, read(call)?),
+        ("POST", ["subscriptions", id, "status"]) => {
+            let NewStatus { status } = read(call)?;
+            done(subscriptions::find(state, id).map_err(|_| Bad::missing())?.status = status)
+        }
+        ("POST", ["tokens", "expire"]) => {
+            let now = state.moment().now;
+            done(state.oauth.expire_access(now))
+        }
+        ("POST", ["tokens", "revoke"]) => done(state.oauth.revoke_all()),
+        ("POST", ["advance"]) => {
+            let Advance { ms } = read(call)?;
+            state.clock.advance(Duration::from_millis(ms));
+            done(state.schedule.clock_moved())
+        }
+        ("POST", ["servers", name]) => power(state, name, read(call)?),
+        ("POST", ["connections", name]) => connections(state, name, read(call)?),
+        _ => Err(Bad(StatusCode::NOT_FOUND, "no such call of the sandbox".into())),
+    }
+}
+
+fn read<T: DeserializeOwned>(call: &Call) -> Result<T, Bad> {
+    serde_json::from_slice(&call.body).map_err(Bad::request)
+}
+
+fn ok(body: &Value) -> Reply {
+    json_reply(StatusCode::OK, body)
+}
+
+#[allow(clippy::unnecessary_wraps, reason = "every route has one type")]
+fn done((): ()) -> Answer {
+    Ok(empty_reply(StatusCode::NO_CONTENT))
+}
+
+fn fault_id(text: &str) -> Result<FaultId, Bad> {
+    text.parse::<u64>().map(FaultId::from).map_err(Bad::request)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Scripted {
+    target: Target,
+    fault: Fault,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewStatus {
+    status: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Advance {
+    ms: u64,
+}
+
+/// Reads or patches the knobs; a patch names only what it changes.
+fn knobs(state: &mut State, patch: Option<Value>) -> Answer {
+    let mut all = serde_json::to_value(&state.knobs).map_err(Bad::request)?;
+    if let Some(patch) = patch {
+        merge(&mut all, patch);
+        state.knobs = serde_json::from_value::<Knobs>(all.clone()).map_err(Bad::request)?;
+    }
+    Ok(ok(&all))
+}
+
+/// Objects are merged, everything else is replaced.
+fn merge(into: &mut Value, patch: Value) {
+    match (into, patch) {
+        (Value::Object(into), Value::Object(patch)) => {
+            for (name, value) in patch {
+                merge(into.entry(name).or_insert(Value::Null), value);
+            }
+        }
+        (into, patch) => *into = patch,
+    }
+}
+
+fn describe(state: &mut State) -> Value {
+    let now = state.moment().now;
+    let gauges = Gauges::read(state);
+    let views: Vec<SubscriptionView> =
+        state.subscriptions.alive(now).iter().map(|held| SubscriptionView::new(held, now)).collect();
+    let subscriptions: Vec<Value> = views
+        .iter()
+        .map(|view| {
+            json!({
+                "id": view.id,
+                "event_filters": view.event_filters,
+                "expires_in_ms": u64::try_from(view.expires_in.as_millis()).unwrap_or(u64::MAX),
+                "status": view.status,
+                "renewals": view.renewals,
+                "address": view.address.expose(),
+                "subscriber_key": view.subscriber_key.expose(),
+                "encryption_key": view.encryption_key.as_ref().map(|key| key.expose()),
+            })
+        })
+        .collect();
+    let sent: Vec<Value> = state
+        .messages
+        .sent
+        .iter()
+        .map(|sent| {
+            json!({
+                "kind": sent.kind,
+                "to": sent.to,
+                "text": sent.text,
+                "id": sent.id,
+                "at": Timestamp::from(sent.at),
+            })
+        })
+        .collect();
+    let is_live = |channel: &super::pubnub::ChannelId| state.subscriptions.has_channel(channel);
+    json!({
+        "gauges": gauges,
+        "caught_up": state.pubnub.is_caught_up(is_live),
+        "subscriptions": subscriptions,
+        "sent_messages": sent,
+    })
+}
+
+fn requests(state: &State, call: &Call) -> Answer {
+    let after = call.query("after").map(|text| text.parse::<u64>()).transpose().map_err(Bad::request)?;
+    let target = call.query("target").map(|text| parse_target(&text)).transpose()?;
+    let wanted = |record: &&Recorded| {
+        after.is_none_or(|after| record.sequence > after)
+            && target.as_ref().is_none_or(|target| faults::hits_record(target, record))
+    };
+    let records: Vec<Value> = state.log.records().filter(wanted).map(write_record).collect();
+    Ok(ok(&json!({ "records": records })))
+}
+
+/// A target by its word, or by its JSON.
+fn parse_target(text: &str) -> Result<Target, Bad> {
+    serde_json::from_value(Value::from(text)).or_else(|_| serde_json::from_str(text)).map_err(Bad::request)
+}
+
+fn write_record(record: &Recorded) -> Value {
+    let headers: Vec<[String; 2]> = record
+        .headers
+        .iter()
+        .map(|(name, value)| [name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()])
+        .collect();
+    json!({
+        "sequence": record.sequence,
+        "service": record.service,
+        "operation": record.operation,
+        "method": record.method.as_str(),
+        "path_and_query": record.path_and_query,
+        "headers": headers,
+        "body": String::from_utf8_lossy(&record.body),
+        "at": Timestamp::from(record.at),
+        "status": record.status,
+    })
+}
+
+#[derive(Deserialize)]
+struct Repeat {
+    #[serde(default = "one")]
+    count: usize,
+}
+
+fn one() -> usize {
+    1
+}
+
+#[derive(Deserialize)]
+struct Event {
+    event: String,
+    body: Box<RawValue>,
+}
+
+fn trigger(state: &mut State, call: &Call) -> Answer {
+    let Repeat { count } = read(call)?;
+    if count > MAX_COUNT {
+        return Err(Bad::request(format!("count is at most {MAX_COUNT}")));
+    }
+    let mut uuids = Vec::new();
+    if let Ok(Event { event, body }) = serde_json::from_slice::<Event>(&call.body) {
+        let uri = EventUri::parse(&event, &state.identity.account_id, &state.identity.extension_id);
+        for _ in 0..count {
+            let happening = Happening { uri: uri.clone(), bodies: vec![body.get().to_owned()] };
+            uuids.extend(state.deliver(&happening));
+        }
+    } else {
+        let fixture: Fixture = read(call)?;
+        for _ in 0..count {
+            for happening in fixture.happen(state) {
+                uuids.extend(state.deliver(&happening));
+            }
+        }
+    }
+    Ok(ok(&json!({ "uuids": uuids })))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Publish {
+    subscription: String,
+    /// Text of `d` as it is.
+    data: Option<String>,
+    /// Text of the envelope as it is.
+    envelope: Option<String>,
+    /// Plain text to be encrypted with the subscription's key.
+    encrypt: Option<String>,
+    /// Another key for `encrypt`.
+    key: Option<String>,
+}
+
+fn publish(state: &mut State, asked: Publish) -> Answer {
+    let held = subscriptions::find(state, &asked.subscription).map_err(|_| Bad::missing())?.clone();
+    let payload = match (asked.data, asked.envelope, asked.encrypt) {
+        (Some(data), None, None) => Payload::Data(data),
+        (None, Some(envelope), None) => Payload::Envelope(envelope),
+        (None, None, Some(plain)) => {
+            let given = asked.key.map(|key| cipher::key_from_base64(&key).ok_or("key is base64 of 16 bytes"));
+            let key = given.transpose().map_err(Bad::request)?.or(held.key);
+            let key = key.ok_or_else(|| Bad::request("this subscription has no key; name one"))?;
+            Payload::Data(format!("\"{}\"", cipher::encrypt(&key, plain.as_bytes())))
+        }
+        _ => return Err(Bad::request("name one of data, envelope, encrypt")),
+    };
+    done(state.publish_payload(&held.channel, payload))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Rotate {
+    #[serde(default)]
+    on_renew: bool,
+    what: Rotation,
+}
+
+fn rotate(state: &mut State, id: &str, asked: Rotate) -> Answer {
+    if asked.on_renew {
+        return done(subscriptions::find(state, id).map_err(|_| Bad::missing())?.pending = asked.what);
+    }
+    if subscriptions::rotate(state, id, asked.what) { done(()) } else { Err(Bad::missing()) }
+}
+
+fn service(name: &str) -> Result<Service, Bad> {
+    serde_json::from_value(Value::from(name)).map_err(Bad::request)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Power {
+    /// Absent: up.
+    down_ms: Option<u64>,
+}
+
+/// Down for a time. There is no "down until told": the API server is where
+/// this is told.
+fn power(state: &mut State, name: &str, asked: Power) -> Answer {
+    let service = service(name)?;
+    let Some(ms) = asked.down_ms else { return done(state.server(service).want(true)) };
+    let now = state.moment().now;
+    let at = now.checked_add(Duration::from_millis(ms)).ok_or_else(|| Bad::request("down_ms is too long"))?;
+    state.schedule.add(at, Due::Up(service));
+    match service {
+        Service::PubNub => done(state.server(service).want(false)),
+        // Its own connection must carry this answer first.
+        Service::Api => {
+            state.schedule.add(now + Duration::from_millis(20), Due::Down(service));
+            done(())
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Cut {
+    Reset,
+    Close,
+    BlackHole,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Connections {
+    action: Cut,
+}
+
+/// The API server's connections carry this answer, so only PubNub's can be cut.
+fn connections(state: &mut State, name: &str, asked: Connections) -> Answer {
+    if service(name)? == Service::Api {
+        return Err(Bad::request("only pubnub connections can be cut over HTTP"));
+    }
+    for (_, link) in &state.server(Service::PubNub).links {
+        match asked.action {
+            Cut::Reset => link.reset(),
+            Cut::Close => link.close(),
+            Cut::BlackHole => link.mute(),
+        }
+    }
+    done(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_patch_changes_what_it_names() {
+        let mut all = json!({ "a": 1, "b": { "c": 2, "d": 3 }, "e": [1] });
+        merge(&mut all, json!({ "b": { "c": 9 }, "e": [] }));
+        assert_eq!(all, json!({ "a": 1, "b": { "c": 9, "d": 3 }, "e": [] }));
+    }
+}
