@@ -30,8 +30,7 @@ const REVOKE_PATH: &str = "/restapi/oauth/revoke";
 const ANSWER_LIMIT: usize = 1024 * 1024;
 /// Within this a login ends, repeats included.
 const DEADLINE: Duration = Duration::from_secs(30);
-/// One request of it; leaves room for the immediate second try.
-const ATTEMPT: Duration = Duration::from_secs(14);
+const LONGEST: Duration = Duration::from_secs(60 * 60);
 const STORE_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Logs in and keeps the session alive.
@@ -87,6 +86,7 @@ struct App {
     jwt: Option<Secret>,
     wishes: Wishes,
     pause: Duration,
+    deadline: Duration,
 }
 
 struct State {
@@ -102,7 +102,7 @@ impl fmt::Debug for State {
 
 /// What a flight is for.
 enum Job {
-    Renew { urgent: bool },
+    Renew,
     Exchange(Grant),
     Revoke,
 }
@@ -172,7 +172,7 @@ impl OAuth {
                 match state.phase.decide(Instant::now()) {
                     Decision::Use(token) => return Ok(token),
                     Decision::Fail(error) => return Err(error),
-                    Decision::Renew { urgent } => self.join_or_start(&mut state, Job::Renew { urgent })?,
+                    Decision::Renew { .. } => self.join_or_start(&mut state, Job::Renew)?,
                 }
             };
             match flight.wait().await {
@@ -249,19 +249,23 @@ impl Shared {
 
     async fn run(&self, job: Job) -> Outcome {
         match job {
-            Job::Renew { urgent } => self.renew(urgent).await.map(Some),
+            Job::Renew => self.renew().await.map(Some),
             Job::Exchange(grant) => self.exchange(&grant).await.map(Some),
             Job::Revoke => self.revoke().await.map(|()| None),
         }
     }
 
-    async fn renew(&self, urgent: bool) -> Result<AccessToken> {
-        let deadline = Instant::now() + DEADLINE;
+    async fn renew(&self) -> Result<AccessToken> {
+        let deadline = Instant::now() + self.app.deadline;
         self.recall().await?;
         self.save_unsaved().await?;
-        if let Decision::Use(token) = self.state().phase.decide(Instant::now()) {
-            return Ok(token);
-        }
+        // What was read or saved just now may do.
+        let decision = self.state().phase.decide(Instant::now());
+        let urgent = match decision {
+            Decision::Use(token) => return Ok(token),
+            Decision::Fail(error) => return Err(error),
+            Decision::Renew { urgent } => urgent,
+        };
         let outcome = self.grant_again(urgent, deadline).await;
         if let Err(error) = &outcome {
             self.state().phase.renewal_failed(error, Instant::now());
@@ -284,7 +288,7 @@ impl Shared {
         let mut previous = self.state().phase.session().map(|session| session.stored.clone());
         let mut looked_again = false;
         let mut refused = None;
-        while let Some(refresh) = previous.as_ref().and_then(|stored| stored.refresh_token.clone()) {
+        while let Some(refresh) = previous.as_ref().and_then(|stored| self.usable_refresh(stored)) {
             let refusal = match self.grant(&Grant::Refresh(refresh.clone()), previous.as_ref(), urgent, deadline).await
             {
                 Ok(session) => return self.install(session).await,
@@ -318,12 +322,17 @@ impl Shared {
         let Some(jwt) = self.app.jwt.clone() else {
             return Err(refused.map_or_else(not_logged_in, |error| self.die(error)));
         };
-        // An owner known before stays known: the same user's JWT.
         match self.grant(&Grant::Jwt(jwt), None, urgent, deadline).await {
             Ok(session) => self.install(session).await,
             Err(refusal @ (Refusal::Dead(_) | Refusal::Refused(_))) => Err(self.die(refusal.into_error())),
             Err(Refusal::Failed(error)) => Err(error),
         }
+    }
+
+    /// The refresh token, unless its time is over and there is a better way.
+    fn usable_refresh(&self, stored: &StoredTokens) -> Option<Secret> {
+        let over = stored.refresh_expires_at.is_some_and(|at| at <= wall_now());
+        stored.refresh_token.clone().filter(|_| !over || self.app.jwt.is_none())
     }
 
     /// Later calls fail with `error`, too, and ask nobody.
@@ -342,7 +351,7 @@ impl Shared {
     }
 
     async fn exchange(&self, grant: &Grant) -> Result<AccessToken> {
-        let deadline = Instant::now() + DEADLINE;
+        let deadline = Instant::now() + self.app.deadline;
         match self.grant(grant, None, true, deadline).await {
             Ok(session) => self.install(session).await,
             Err(refusal) => Err(refusal.into_error()),
@@ -394,7 +403,7 @@ impl Shared {
     ) -> Result<Session, Refusal> {
         let mut tried = Tried::default();
         loop {
-            let refusal = match self.grant_once(grant, previous, deadline).await {
+            let refusal = match self.grant_once(grant, previous, urgent, deadline).await {
                 Ok(session) => return Ok(session),
                 Err(refusal) => refusal,
             };
@@ -411,13 +420,17 @@ impl Shared {
         &self,
         grant: &Grant,
         previous: Option<&StoredTokens>,
+        urgent: bool,
         deadline: Instant,
     ) -> Result<Session, Refusal> {
-        self.budget.admit(&Method::POST, TOKEN_PATH, deadline).await.map_err(Refusal::Failed)?;
+        // Callers wait for this one: not for a rate group while their token is good.
+        let patience = if urgent { deadline } else { Instant::now() };
+        self.budget.admit(&Method::POST, TOKEN_PATH, patience).await.map_err(Refusal::Failed)?;
         let client_id = (grant.names_client() || self.app.basic.is_none()).then_some(self.app.client_id.as_str());
         let request = self.app.post(TOKEN_PATH, form(grant, &self.app.wishes, client_id)).map_err(Refusal::Failed)?;
         let asked_at = (Instant::now(), wall_now());
-        let deadline = deadline.min(asked_at.0 + ATTEMPT);
+        // Half of the time for the first try leaves room for the second.
+        let deadline = deadline.min(asked_at.0 + self.app.deadline / 2);
         let answer = self.wire.exchange(request, deadline).await.map_err(Refusal::Failed)?;
         let status = answer.status.as_u16();
         self.budget.observe(&Method::POST, TOKEN_PATH, status, &answer.headers);
@@ -453,7 +466,7 @@ impl Shared {
     }
 
     async fn revoke_at_service(&self, token: &Secret) -> Result<u16> {
-        let deadline = Instant::now() + ATTEMPT;
+        let deadline = Instant::now() + self.app.deadline / 2;
         self.budget.admit(&Method::POST, REVOKE_PATH, deadline).await?;
         let answer = self.wire.exchange(self.app.post(REVOKE_PATH, self.app.revoke_form(token))?, deadline).await?;
         self.budget.observe(&Method::POST, REVOKE_PATH, answer.status.as_u16(), &answer.headers);
@@ -497,6 +510,7 @@ pub struct OAuthBuilder {
     wishes: Wishes,
     user_agent: Option<String>,
     pause: Duration,
+    deadline: Duration,
 }
 
 impl OAuthBuilder {
@@ -510,6 +524,7 @@ impl OAuthBuilder {
             wishes: Wishes::default(),
             user_agent: None,
             pause: Tried::PAUSE,
+            deadline: DEADLINE,
         }
     }
 
@@ -566,6 +581,12 @@ impl OAuthBuilder {
         Self { pause, ..self }
     }
 
+    /// Within this a login or refresh ends, repeats included; one request of it
+    /// may take half. Default 30 s, as for any call; at most an hour.
+    pub fn deadline(self, deadline: Duration) -> Self {
+        Self { deadline, ..self }
+    }
+
     /// Makes the [`OAuth`]. Nothing is sent before a token is asked for.
     ///
     /// # Errors
@@ -589,6 +610,7 @@ impl OAuthBuilder {
             jwt: self.jwt,
             wishes: self.wishes,
             pause: self.pause,
+            deadline: self.deadline.min(LONGEST),
         };
         Ok(OAuth(Arc::new(Shared {
             app,

@@ -31,21 +31,20 @@ pub(super) struct Session {
 impl Session {
     /// A session just granted; `asked_at` is from before the request left.
     pub(super) fn granted(stored: StoredTokens, life: Duration, asked_at: Instant) -> Self {
-        Self::new(stored, life, asked_at)
+        Self::new(stored, asked_at + life, asked_at + (life - LEAD.min(life / 2)))
     }
 
     /// A session from a store, where only the wall clock's time is known.
     pub(super) fn stored(stored: StoredTokens, wall: SystemTime, now: Instant) -> Self {
-        let left = stored.expires_at.duration_since(wall).unwrap_or_default();
-        Self::new(stored, left.min(LIFE_CAP), now)
+        let left = stored.expires_at.duration_since(wall).unwrap_or_default().min(LIFE_CAP);
+        Self::new(stored, now + left, now + left.saturating_sub(LEAD))
     }
 
-    fn new(stored: StoredTokens, life: Duration, from: Instant) -> Self {
-        let expires_at = from + life;
+    fn new(stored: StoredTokens, expires_at: Instant, renew_at: Instant) -> Self {
         let mut access = AccessToken::new(stored.access_token.clone()).with_scope(&stored.scope);
         access.expires_at = Some(expires_at);
         access.owner_id.clone_from(&stored.owner_id);
-        Self { access, stored, renew_at: expires_at - LEAD.min(life / 2), expires_at }
+        Self { access, stored, renew_at, expires_at }
     }
 }
 
@@ -245,7 +244,9 @@ mod tests {
     #[test]
     fn a_stored_session_is_good_for_what_the_wall_clock_leaves() {
         let (now, wall) = (Instant::now(), SystemTime::UNIX_EPOCH + SECOND * 1_000);
-        for (expires, want) in [(2_000, "use"), (1_010, "use"), (1_000, "renew now"), (3, "renew now")] {
+        for (expires, want) in
+            [(2_000, "use"), (1_061, "use"), (1_060, "renew"), (1_001, "renew"), (1_000, "renew now"), (3, "renew now")]
+        {
             let stored = stored(SystemTime::UNIX_EPOCH + SECOND * expires);
             let phase = Phase::live(Session::stored(stored, wall, now));
             assert_eq!(word(&phase.decide(now)), want, "{expires}");

@@ -101,3 +101,25 @@ fn no_recreate(error: Error) -> Error {
         _ => error,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use http::{HeaderMap, StatusCode};
+
+    use super::super::wire::Answer;
+    use super::*;
+
+    #[test]
+    fn an_answer_carries_the_services_own_time() {
+        let answered_at = |date: &str| {
+            let headers = HeaderMap::from_iter([(http::header::DATE, date.parse().unwrap())]);
+            let body = r#"{"id":"a","deliveryMode":{}}"#.into();
+            read(&Response::new(Answer { status: StatusCode::OK, headers, body })).unwrap().answered_at
+        };
+        let want = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
+        assert_eq!(answered_at("Sun, 06 Nov 1994 08:49:37 GMT"), Some(want));
+        assert_eq!(answered_at("yesterday"), None);
+    }
+}

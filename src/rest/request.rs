@@ -1,5 +1,6 @@
 //! One call in the making.
 
+use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,7 +18,6 @@ use crate::error::{Error, Result};
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A call, ready to be sent.
-#[derive(Debug)]
 pub(super) struct Call {
     pub(super) method: Method,
     pub(super) url: Url,
@@ -30,6 +30,13 @@ pub(super) struct Call {
 impl Call {
     pub(super) fn path(&self) -> &str {
         self.url.path()
+    }
+}
+
+impl fmt::Debug for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // No query, headers or body: any of them may carry a secret.
+        f.debug_struct("Call").field("method", &self.method).field("path", &self.path()).finish_non_exhaustive()
     }
 }
 

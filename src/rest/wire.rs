@@ -14,6 +14,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Shorter than common gateways keep a connection: one that the server closed
 /// meanwhile costs a request that may not be repeated.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// A dead HTTP/2 connection would swallow one request after the other: a call
+/// that gives up ends its stream, not the connection.
+const PING: Duration = Duration::from_secs(10);
 const REDIRECTS: usize = 10;
 
 /// What came back, whole.
@@ -60,6 +63,8 @@ impl Wire {
             .user_agent(user_agent)
             .connect_timeout(CONNECT_TIMEOUT)
             .pool_idle_timeout(IDLE_TIMEOUT)
+            .http2_keep_alive_interval(PING)
+            .http2_keep_alive_timeout(PING)
             .redirect(policy)
             .build()
             .map_err(|error| Error::config("the HTTP client cannot be built").with_source(error.without_url()))?;

@@ -1,0 +1,579 @@
+//! Logging in and staying logged in, against a scripted server.
+
+#![allow(clippy::unwrap_used, reason = "a helper of a test fails as the test does")]
+
+#[path = "common/scripted.rs"]
+mod scripted;
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use ringcentral_events::auth::{
+    AccessToken, MemoryTokenStore, OAuth, OAuthBuilder, StoredTokens, TokenProvider, TokenStore,
+};
+use ringcentral_events::{Disposition, Error, ErrorKind, Result};
+use scripted::{Reply, Scripted, Seen, told};
+use tokio::sync::Semaphore;
+
+const JWT: &str = "jwt-s3cret";
+const CLIENT_SECRET: &str = "client-s3cret";
+
+fn jwt(server: &Scripted) -> OAuthBuilder {
+    OAuth::jwt("app", JWT).client_secret(CLIENT_SECRET).server(server.url()).repeat_pause(Duration::from_millis(1))
+}
+
+fn browser(server: &Scripted) -> OAuthBuilder {
+    OAuth::authorization_code("app").server(server.url()).repeat_pause(Duration::from_millis(1))
+}
+
+/// A token answer whose tokens carry `n`.
+fn grant(n: usize) -> Reply {
+    Reply::new(
+        200,
+        format!(
+            r#"{{"access_token":"access-{n}","token_type":"bearer","expires_in":3600,"refresh_token":"refresh-{n}",
+                "refresh_token_expires_in":604800,"scope":"ReadMessages","owner_id":"7"}}"#
+        ),
+    )
+}
+
+fn dead() -> Reply {
+    Reply::new(
+        400,
+        r#"{"error":"invalid_grant","error_description":"Token revoked","errors":[{"errorCode":"OAU-211","message":"Token revoked"}]}"#,
+    )
+}
+
+fn kind(seen: &Seen) -> String {
+    let grant = seen.field("grant_type").unwrap_or_default();
+    grant.rsplit(':').next().unwrap().to_owned()
+}
+
+fn grants(server: &Scripted) -> Vec<String> {
+    server.seen().iter().map(kind).collect()
+}
+
+/// A session whose access token has `left` seconds.
+fn stored(server: &Scripted, left: i64) -> StoredTokens {
+    let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
+    let json = serde_json::json!({
+        "server": format!("{}/", server.url()), "client_id": "app", "access_token": "access-0",
+        "expires_at": now.checked_add_signed(left).unwrap(), "refresh_token": "refresh-0", "owner_id": "7",
+    });
+    StoredTokens::from_json(&json.to_string()).unwrap()
+}
+
+/// A memory store that the test can read, hold up and break.
+#[derive(Clone, Debug, Default)]
+struct Watched(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    kept: MemoryTokenStore,
+    log: Mutex<Vec<String>>,
+    broken: AtomicBool,
+    gate: Option<Semaphore>,
+    saving: tokio::sync::Notify,
+}
+
+impl Watched {
+    fn gated() -> Self {
+        Self(Arc::new(Inner { gate: Some(Semaphore::new(0)), ..Inner::default() }))
+    }
+
+    async fn holding(tokens: &StoredTokens) -> Self {
+        let store = Self::default();
+        store.0.kept.save(tokens).await.unwrap();
+        store
+    }
+
+    async fn refresh_token(&self) -> Option<String> {
+        let json = self.0.kept.load().await.unwrap()?.to_json().unwrap();
+        let json: serde_json::Value = serde_json::from_str(json.expose()).unwrap();
+        json["refresh_token"].as_str().map(str::to_owned)
+    }
+}
+
+#[async_trait]
+impl TokenStore for Watched {
+    async fn load(&self) -> Result<Option<StoredTokens>> {
+        self.0.kept.load().await
+    }
+
+    async fn save(&self, tokens: &StoredTokens) -> Result<()> {
+        self.0.saving.notify_one();
+        if let Some(gate) = &self.0.gate {
+            gate.acquire().await.unwrap().forget();
+        }
+        if self.0.broken.load(Ordering::Relaxed) {
+            return Err(Error::new(ErrorKind::Store, "the disk is full"));
+        }
+        self.0.log.lock().unwrap().push("save".into());
+        self.0.kept.save(tokens).await
+    }
+
+    async fn clear(&self) -> Result<()> {
+        self.0.log.lock().unwrap().push("clear".into());
+        self.0.kept.clear().await
+    }
+}
+
+async fn all(callers: Vec<tokio::task::JoinHandle<Result<AccessToken>>>) -> Vec<String> {
+    let mut tokens = Vec::new();
+    for caller in callers {
+        tokens.push(caller.await.unwrap().unwrap().secret().expose().to_owned());
+    }
+    tokens.dedup();
+    tokens
+}
+
+#[tokio::test]
+async fn a1_a_hundred_callers_cause_one_refresh() {
+    let server = Scripted::start(|seen| async move { grant(seen.n) }).await;
+    let oauth = jwt(&server).build().unwrap();
+    let first = (0..100).map(|_| {
+        tokio::spawn({
+            let oauth = oauth.clone();
+            async move { oauth.token().await }
+        })
+    });
+    assert_eq!(all(first.collect()).await, ["access-0"]);
+    let token = oauth.token().await.unwrap();
+    let again = (0..100).map(|_| {
+        let (oauth, token) = (oauth.clone(), token.clone());
+        tokio::spawn(async move { oauth.refresh(&token).await })
+    });
+    assert_eq!(all(again.collect()).await, ["access-1"]);
+    // One that is late with the old token gets the current one.
+    assert_eq!(oauth.refresh(&token).await.unwrap().secret().expose(), "access-1");
+    assert_eq!(grants(&server), ["jwt-bearer", "refresh_token"]);
+}
+
+#[tokio::test]
+async fn a1_a_hundred_callers_share_one_failure() {
+    let server = Scripted::start(|_| async { dead() }).await;
+    let oauth = jwt(&server).build().unwrap();
+    let callers: Vec<_> = (0..100)
+        .map(|_| {
+            tokio::spawn({
+                let oauth = oauth.clone();
+                async move { oauth.token().await }
+            })
+        })
+        .collect();
+    for caller in callers {
+        assert_eq!(caller.await.unwrap().unwrap_err().code(), Some("OAU-211"));
+    }
+    assert_eq!(server.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn a2_trouble_keeps_the_tokens() {
+    for trouble in [
+        Reply::new(500, ""),
+        Reply::new(500, r#"{"error":"invalid_grant"}"#),
+        Reply::new(502, "<html>"),
+        Reply::new(408, ""),
+        Reply::new(503, "").with("retry-after", "3600"),
+        Reply::new(429, r#"{"errors":[{"errorCode":"CMN-301"}]}"#).with("retry-after", "3600"),
+        Reply::new(403, "<html>blocked</html>"),
+        Reply::new(404, ""),
+        Reply::new(302, "").with("location", "/elsewhere"),
+        Reply::new(200, "<html>login</html>"),
+        Reply::Reset,
+        Reply::Cut,
+    ] {
+        let shown = format!("{trouble:?}");
+        let server = Scripted::start(move |_| {
+            let trouble = trouble.clone();
+            async move { trouble }
+        })
+        .await;
+        let store = Watched::holding(&stored(&server, -1)).await;
+        let oauth = browser(&server).store(store.clone()).build().unwrap();
+        let error = oauth.token().await.unwrap_err();
+        assert_eq!(store.refresh_token().await.as_deref(), Some("refresh-0"), "{shown}: {error}");
+        assert!(
+            server.seen().iter().all(|seen| seen.field("refresh_token").as_deref() == Some("refresh-0")),
+            "{shown}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a2_a_service_that_hangs_keeps_the_tokens() {
+    let server = Scripted::start(|seen| async move { if seen.n < 2 { Reply::Hang } else { grant(1) } }).await;
+    let store = Watched::holding(&stored(&server, -1)).await;
+    let oauth = browser(&server).store(store.clone()).deadline(Duration::from_millis(200)).build().unwrap();
+    let error = oauth.token().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+    assert_eq!(store.refresh_token().await.as_deref(), Some("refresh-0"));
+}
+
+#[tokio::test]
+async fn a2_after_trouble_the_same_refresh_token_is_used() {
+    for trouble in [Reply::new(500, ""), Reply::new(408, ""), Reply::Reset, Reply::Cut, Reply::new(200, "{}")] {
+        let server = Scripted::start(move |seen| {
+            let trouble = trouble.clone();
+            async move { if seen.n == 0 { trouble } else { grant(1) } }
+        })
+        .await;
+        let store = Watched::holding(&stored(&server, -1)).await;
+        let oauth = browser(&server).store(store.clone()).build().unwrap();
+        assert_eq!(oauth.token().await.unwrap().secret().expose(), "access-1");
+        let sent: Vec<_> = server.seen().iter().map(|seen| seen.field("refresh_token").unwrap()).collect();
+        assert_eq!(sent, ["refresh-0", "refresh-0"]);
+        assert_eq!(store.refresh_token().await.as_deref(), Some("refresh-1"));
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_is_still_good_is_used_while_its_renewal_fails() {
+    let server = Scripted::start(|_| async { Reply::new(503, "") }).await;
+    let store = Watched::holding(&stored(&server, 30)).await;
+    let oauth = browser(&server).store(store).build().unwrap();
+    for _ in 0..5 {
+        assert_eq!(oauth.token().await.unwrap().secret().expose(), "access-0");
+    }
+    assert_eq!(server.seen().len(), 1, "and the service is spared meanwhile");
+}
+
+#[tokio::test]
+async fn a_stored_session_is_used_without_a_request_until_it_is_due() {
+    let server = Scripted::start(|_| async { grant(1) }).await;
+    let store = Watched::holding(&stored(&server, 3000)).await;
+    let oauth = browser(&server).store(store).build().unwrap();
+    let token = oauth.token().await.unwrap();
+    assert_eq!((token.secret().expose(), token.owner_id()), ("access-0", Some("7")));
+    assert!(server.seen().is_empty());
+}
+
+#[tokio::test]
+async fn a_stored_session_of_another_server_is_not_sent() {
+    let (server, other) =
+        (Scripted::start(|_| async { grant(1) }).await, Scripted::start(|_| async { grant(1) }).await);
+    let store = Watched::holding(&stored(&other, -1)).await;
+    let oauth = jwt(&server).store(store).build().unwrap();
+    assert_eq!(oauth.token().await.unwrap_err().kind(), ErrorKind::Store);
+    assert!(server.seen().is_empty() && other.seen().is_empty());
+}
+
+#[tokio::test]
+async fn a3_a_rotated_token_is_stored_before_it_is_used() {
+    let server = Scripted::start(|seen| async move { grant(seen.n) }).await;
+    let store = Watched::gated();
+    let oauth = jwt(&server).store(store.clone()).build().unwrap();
+    let caller = tokio::spawn({
+        let oauth = oauth.clone();
+        async move { oauth.token().await }
+    });
+    store.0.saving.notified().await;
+    // Saved it is not, so nobody gets it: neither the first caller nor another.
+    let other = tokio::spawn({
+        let oauth = oauth.clone();
+        async move { oauth.token().await }
+    });
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!caller.is_finished() && !other.is_finished());
+    store.0.gate.as_ref().unwrap().add_permits(1);
+    assert_eq!(all(vec![caller, other]).await, ["access-0"]);
+    assert_eq!(*store.0.log.lock().unwrap(), ["save"]);
+    assert_eq!(server.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn a_session_that_could_not_be_saved_is_saved_by_the_next_call_and_not_lost() {
+    let server = Scripted::start(|seen| async move { grant(seen.n) }).await;
+    let store = Watched::default();
+    store.0.broken.store(true, Ordering::Relaxed);
+    let oauth = jwt(&server).store(store.clone()).build().unwrap();
+    for _ in 0..2 {
+        let error = oauth.token().await.unwrap_err();
+        assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::Store, "the disk is full"));
+    }
+    store.0.broken.store(false, Ordering::Relaxed);
+    assert_eq!(oauth.token().await.unwrap().secret().expose(), "access-0");
+    assert_eq!((server.seen().len(), store.refresh_token().await.as_deref()), (1, Some("refresh-0")));
+}
+
+#[tokio::test]
+async fn a_caller_cancelled_during_a_refresh_loses_nothing() {
+    let gate = Arc::new(Semaphore::new(0));
+    let server = Scripted::start({
+        let gate = gate.clone();
+        move |_| {
+            let gate = gate.clone();
+            async move {
+                gate.acquire().await.unwrap().forget();
+                grant(1)
+            }
+        }
+    })
+    .await;
+    let store = Watched::holding(&stored(&server, -1)).await;
+    let oauth = browser(&server).store(store.clone()).build().unwrap();
+    let caller = tokio::spawn({
+        let oauth = oauth.clone();
+        async move { oauth.token().await }
+    });
+    while server.seen().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    caller.abort();
+    assert!(caller.await.unwrap_err().is_cancelled());
+    gate.add_permits(1);
+    assert_eq!(oauth.token().await.unwrap().secret().expose(), "access-1");
+    assert_eq!((server.seen().len(), store.refresh_token().await.as_deref()), (1, Some("refresh-1")));
+}
+
+#[tokio::test]
+async fn a5_invalid_grant_is_fatal_once() {
+    let server =
+        Scripted::start(|seen| async move { if kind(&seen) == "refresh_token" { dead() } else { grant(2) } }).await;
+    let store = Watched::holding(&stored(&server, -1)).await;
+    let oauth = browser(&server).store(store.clone()).build().unwrap();
+    for _ in 0..3 {
+        let error = oauth.token().await.unwrap_err();
+        assert_eq!((error.kind(), error.disposition()), (ErrorKind::Auth, Disposition::Fatal));
+        assert_eq!((error.code(), error.status()), (Some("OAU-211"), Some(400)));
+    }
+    assert_eq!(grants(&server), ["refresh_token"], "asked once");
+    assert_eq!((store.refresh_token().await, store.0.log.lock().unwrap().join(" ").as_str()), (None, "clear"));
+    // New credentials bring it back.
+    let request = oauth.authorize("https://me.example/back").unwrap();
+    let redirect = format!("https://me.example/back?code=c&state={}", request.state().expose());
+    oauth.exchange(&request, &redirect).await.unwrap();
+    assert_eq!(oauth.token().await.unwrap().secret().expose(), "access-2");
+}
+
+#[tokio::test]
+async fn a5_a_refused_jwt_is_fatal_once() {
+    let server = Scripted::start(|_| async { dead() }).await;
+    let oauth = jwt(&server).build().unwrap();
+    for _ in 0..3 {
+        assert_eq!(oauth.token().await.unwrap_err().kind(), ErrorKind::Auth);
+    }
+    assert_eq!(server.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn a_dead_refresh_token_falls_back_to_the_jwt() {
+    let server =
+        Scripted::start(|seen| async move { if kind(&seen) == "refresh_token" { dead() } else { grant(9) } }).await;
+    let store = Watched::holding(&stored(&server, -1)).await;
+    let oauth = jwt(&server).store(store.clone()).build().unwrap();
+    assert_eq!(oauth.token().await.unwrap().secret().expose(), "access-9");
+    assert_eq!(grants(&server), ["refresh_token", "jwt-bearer"]);
+    assert_eq!(store.refresh_token().await.as_deref(), Some("refresh-9"));
+}
+
+#[tokio::test]
+async fn trouble_with_a_refresh_does_not_fall_back_to_the_jwt() {
+    let server = Scripted::start(|_| async { Reply::new(500, "") }).await;
+    let store = Watched::holding(&stored(&server, -1)).await;
+    let oauth = jwt(&server).store(store).build().unwrap();
+    assert_eq!(oauth.token().await.unwrap_err().kind(), ErrorKind::Service);
+    assert_eq!(grants(&server), ["refresh_token"; 4], "three repeats, the session may live");
+}
+
+#[tokio::test]
+async fn a_refused_client_keeps_the_session_and_is_asked_once() {
+    let server = Scripted::start(|_| async { Reply::new(401, r#"{"error":"invalid_client","errors":[]}"#) }).await;
+    let store = Watched::holding(&stored(&server, -1)).await;
+    let oauth = browser(&server).store(store.clone()).build().unwrap();
+    for _ in 0..2 {
+        let error = oauth.token().await.unwrap_err();
+        assert_eq!((error.kind(), error.code()), (ErrorKind::Auth, Some("invalid_client")));
+    }
+    assert_eq!((server.seen().len(), store.refresh_token().await.as_deref()), (1, Some("refresh-0")));
+}
+
+#[tokio::test]
+async fn a_session_that_another_process_rotated_is_taken_from_the_store() {
+    let server = Scripted::start(|seen| async move { if seen.n == 0 { grant(0) } else { dead() } }).await;
+    let store = Watched::default();
+    let oauth = jwt(&server).store(store.clone()).build().unwrap();
+    let token = oauth.token().await.unwrap();
+    let theirs = stored(&server, 3000).to_json().unwrap();
+    let theirs = theirs.expose().replace("access-0", "access-5").replace("refresh-0", "refresh-5");
+    store.0.kept.save(&StoredTokens::from_json(&theirs).unwrap()).await.unwrap();
+    assert_eq!(oauth.refresh(&token).await.unwrap().secret().expose(), "access-5");
+    assert_eq!(grants(&server), ["jwt-bearer", "refresh_token"]);
+    assert_eq!(store.refresh_token().await.as_deref(), Some("refresh-5"));
+}
+
+#[tokio::test]
+async fn a_jwt_without_refresh_token_logs_in_again() {
+    let server = Scripted::start(|seen| async move {
+        Reply::new(200, format!(r#"{{"access_token":"access-{}","expires_in":"3600"}}"#, seen.n))
+    })
+    .await;
+    let oauth = jwt(&server).build().unwrap();
+    let token = oauth.token().await.unwrap();
+    assert_eq!(oauth.refresh(&token).await.unwrap().secret().expose(), "access-1");
+    assert_eq!(grants(&server), ["jwt-bearer", "jwt-bearer"]);
+}
+
+#[tokio::test]
+async fn nothing_to_log_in_with_is_an_error_without_a_request() {
+    let server = Scripted::start(|_| async { grant(0) }).await;
+    let oauth = browser(&server).build().unwrap();
+    assert_eq!(oauth.token().await.unwrap_err().kind(), ErrorKind::Auth);
+    assert!(server.seen().is_empty());
+}
+
+#[tokio::test]
+async fn an_app_names_itself_by_basic_or_in_the_form() {
+    let server = Scripted::start(|_| async { grant(0) }).await;
+    jwt(&server).build().unwrap().token().await.unwrap();
+    OAuth::jwt("public", JWT).server(server.url()).build().unwrap().token().await.unwrap();
+    let [confidential, public] = &server.seen()[..] else { panic!("two requests") };
+    assert_eq!(confidential.header("authorization"), Some("Basic YXBwOmNsaWVudC1zM2NyZXQ="));
+    assert_eq!((public.header("authorization"), public.field("client_id").as_deref()), (None, Some("public")));
+    for seen in [confidential, public] {
+        assert_eq!(seen.line(), "POST /restapi/oauth/token");
+        assert_eq!(seen.header("content-type"), Some("application/x-www-form-urlencoded"));
+        assert_eq!(seen.header("accept"), Some("application/json"));
+        assert_eq!(seen.field("assertion").as_deref(), Some(JWT));
+    }
+}
+
+#[tokio::test]
+async fn a_code_is_exchanged_with_its_verifier_and_only_for_the_right_state() {
+    let server = Scripted::start(|_| async { grant(0) }).await;
+    let oauth = browser(&server).build().unwrap();
+    let request = oauth.authorize("https://me.example/back").unwrap();
+    assert!(request.url().as_str().starts_with(&format!("{}/restapi/oauth/authorize?", server.url())));
+    let error = oauth.exchange(&request, "https://me.example/back?code=c&state=forged").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Auth);
+    let declined = format!("https://me.example/back?error=access_denied&state={}", request.state().expose());
+    let error = oauth.exchange(&request, &declined).await.unwrap_err();
+    assert_eq!((error.kind(), error.code()), (ErrorKind::Auth, Some("access_denied")));
+    assert!(server.seen().is_empty());
+    let redirect = format!("https://me.example/back?code=c%2F1&state={}", request.state().expose());
+    assert_eq!(oauth.exchange(&request, &redirect).await.unwrap().owner_id(), Some("7"));
+    let seen = &server.seen()[0];
+    assert_eq!((kind(seen).as_str(), seen.field("code").as_deref()), ("authorization_code", Some("c/1")));
+    assert_eq!(seen.field("redirect_uri").as_deref(), Some("https://me.example/back"));
+    assert_eq!((seen.field("code_verifier").unwrap().len(), seen.field("client_id").as_deref()), (43, Some("app")));
+}
+
+#[tokio::test]
+async fn a_logout_ends_the_session_here_whatever_the_service_says() {
+    for answer in [Reply::new(200, ""), Reply::code(400, "CMN-101"), Reply::Reset] {
+        let server = Scripted::start(move |seen| {
+            let answer = answer.clone();
+            async move { if seen.target.ends_with("revoke") { answer } else { grant(seen.n) } }
+        })
+        .await;
+        let store = Watched::default();
+        let oauth = jwt(&server).store(store.clone()).build().unwrap();
+        oauth.token().await.unwrap();
+        oauth.revoke().await.unwrap();
+        assert_eq!(store.refresh_token().await, None);
+        let seen = &server.seen()[1];
+        assert_eq!(
+            (seen.line().as_str(), seen.field("token").as_deref()),
+            ("POST /restapi/oauth/revoke", Some("refresh-0"))
+        );
+        assert!(seen.header("authorization").unwrap().starts_with("Basic "));
+        // The JWT can log in again; without a session there is nothing to revoke.
+        oauth.token().await.unwrap();
+        assert_eq!(kind(server.seen().last().unwrap()), "jwt-bearer");
+    }
+    let server = Scripted::start(|_| async { grant(0) }).await;
+    browser(&server).build().unwrap().revoke().await.unwrap();
+    assert!(server.seen().is_empty());
+}
+
+#[tokio::test]
+async fn a_penalty_of_the_auth_group_is_honoured() {
+    let server = Scripted::start(|_| async { Reply::code(429, "CMN-301").with("retry-after", "50") }).await;
+    let oauth = jwt(&server).build().unwrap();
+    for _ in 0..3 {
+        let error = oauth.token().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::RateLimited);
+        let wait = error.retry_after().unwrap();
+        assert!(wait > Duration::from_secs(45) && wait <= Duration::from_secs(50), "{wait:?}");
+    }
+    assert_eq!(server.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn a_short_wait_that_the_service_asks_for_is_waited() {
+    let server = Scripted::start(|seen| async move {
+        if seen.n == 0 { Reply::new(503, "").with("retry-after", "1") } else { grant(1) }
+    })
+    .await;
+    assert_eq!(jwt(&server).build().unwrap().token().await.unwrap().secret().expose(), "access-1");
+}
+
+#[tokio::test]
+async fn a7_credentials_are_never_shown() {
+    let echo = format!(
+        r#"{{"error":"invalid_grant","error_description":"{JWT} refresh-0","errors":[{{"errorCode":"OAU-211","message":"{JWT} {CLIENT_SECRET} refresh-0","parameterName":"{JWT}"}}]}}"#
+    );
+    let server = Scripted::start(move |_| {
+        let echo = echo.clone();
+        async move { Reply::new(400, echo) }
+    })
+    .await;
+    let builder = jwt(&server);
+    let mut shown = format!("{builder:?}");
+    let store = Watched::holding(&stored(&server, -1)).await;
+    let oauth = builder.store(store).build().unwrap();
+    shown += &told(&oauth.token().await.unwrap_err());
+    shown += &format!("{oauth:?} {oauth:#?}");
+    let live = Scripted::start(|_| async { grant(0) }).await;
+    let oauth = jwt(&live).build().unwrap();
+    shown += &format!("{:?} {oauth:?}", oauth.token().await.unwrap());
+    let request = oauth.authorize("https://me.example").unwrap();
+    shown += &format!("{request:?}");
+    for secret in [JWT, CLIENT_SECRET, "refresh-0", "access-0", "YXBwOmNsaWVudC1zM2NyZXQ", request.state().expose()] {
+        assert!(!shown.contains(secret), "{secret} in {shown}");
+    }
+}
+
+#[tokio::test]
+async fn unusable_settings_are_config_errors() {
+    for builder in [
+        OAuth::jwt("", JWT),
+        OAuth::jwt("app", JWT).server("nowhere"),
+        OAuth::jwt("app", JWT).server("https://h/path"),
+        OAuth::jwt("app", JWT).user_agent("a\nb"),
+    ] {
+        assert_eq!(builder.build().unwrap_err().kind(), ErrorKind::Config);
+    }
+}
+
+#[test]
+fn a_login_whose_runtime_ended_is_begun_again_in_the_next() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let outer = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let asked = Arc::new(AtomicUsize::new(0));
+    let server = outer.block_on(Scripted::start({
+        let asked = asked.clone();
+        move |seen| {
+            asked.fetch_add(1, Ordering::Relaxed);
+            async move { if seen.n == 0 { Reply::Hang } else { grant(1) } }
+        }
+    }));
+    let oauth = jwt(&server).build().unwrap();
+    let first = runtime();
+    first.block_on(async {
+        let caller = tokio::spawn({
+            let oauth = oauth.clone();
+            async move { oauth.token().await }
+        });
+        while asked.load(Ordering::Relaxed) == 0 {
+            tokio::task::yield_now().await;
+        }
+        caller.abort();
+    });
+    drop(first);
+    assert_eq!(runtime().block_on(oauth.token()).unwrap().secret().expose(), "access-1");
+}

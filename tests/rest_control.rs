@@ -1,0 +1,161 @@
+//! The subscription calls, against a scripted server.
+
+#![allow(clippy::unwrap_used, reason = "a helper of a test fails as the test does")]
+
+#[path = "common/scripted.rs"]
+mod scripted;
+
+use std::time::Duration;
+
+use ringcentral_events::auth::{AccessToken, StaticToken};
+use ringcentral_events::rest::{Client, ControlPlane, CreateSubscription, RestControl};
+use ringcentral_events::transport::{DeliveryModeRequest, TransportKind};
+use ringcentral_events::{Disposition, ErrorKind, SubscriptionId};
+use scripted::{Reply, Scripted};
+
+const INFO: &str = r#"{"id":"s-1","eventFilters":["/restapi/v1.0/account/1/extension/2/message-store"],"expiresIn":899,
+    "status":"Active","deliveryMode":{"transportType":"PubNub","encryption":true,"address":"1_a","subscriberKey":"sub-c-1",
+    "encryptionAlgorithm":"AES","encryptionKey":"a2V5"}}"#;
+
+fn control(server: &Scripted) -> RestControl {
+    let token = AccessToken::new("t").with_owner_id("7");
+    let client = Client::builder(StaticToken::new(token)).server(server.url()).deadline(Duration::from_secs(5));
+    RestControl::new(client.build().unwrap())
+}
+
+async fn always(reply: Reply) -> Scripted {
+    Scripted::start(move |_| {
+        let reply = reply.clone();
+        async move { reply }
+    })
+    .await
+}
+
+fn request() -> CreateSubscription {
+    let filter = "/restapi/v1.0/account/~/extension/~/message-store".to_owned();
+    CreateSubscription::new(vec![filter], DeliveryModeRequest::new(TransportKind::PubNub).encryption(true))
+}
+
+fn id() -> SubscriptionId {
+    SubscriptionId::new("s-1")
+}
+
+#[tokio::test]
+async fn each_call_has_its_verb_path_and_body() {
+    let server = Scripted::start(|seen| async move {
+        match seen.line().as_str() {
+            "DELETE /restapi/v1.0/subscription/s-1" => Reply::new(204, ""),
+            "GET /restapi/v1.0/subscription" => Reply::new(200, format!(r#"{{"uri":"x","records":[{INFO},{INFO}]}}"#)),
+            _ => Reply::new(200, INFO),
+        }
+    })
+    .await;
+    let control = control(&server);
+    let info = control.create(&request()).await.unwrap();
+    assert_eq!((info.id.as_str(), info.expires_in), ("s-1", Some(Duration::from_secs(899))));
+    assert_eq!(control.list().await.unwrap().len(), 2);
+    control.get(&id()).await.unwrap();
+    control.update(&id(), &["/a".into(), "/b".into()]).await.unwrap();
+    control.renew(&id()).await.unwrap();
+    control.delete(&id()).await.unwrap();
+    assert_eq!(control.owner_id().await.unwrap().as_deref(), Some("7"));
+    assert_eq!(
+        server.lines(),
+        [
+            "POST /restapi/v1.0/subscription",
+            "GET /restapi/v1.0/subscription",
+            "GET /restapi/v1.0/subscription/s-1",
+            "PUT /restapi/v1.0/subscription/s-1",
+            "POST /restapi/v1.0/subscription/s-1/renew",
+            "DELETE /restapi/v1.0/subscription/s-1",
+        ]
+    );
+    let bodies: Vec<String> = server.seen().into_iter().map(|seen| seen.body).collect();
+    let created: serde_json::Value = serde_json::from_str(&bodies[0]).unwrap();
+    assert_eq!(
+        created,
+        serde_json::json!({"eventFilters":["/restapi/v1.0/account/~/extension/~/message-store"],
+            "deliveryMode":{"transportType":"PubNub","encryption":true}})
+    );
+    assert_eq!((bodies[3].as_str(), bodies[4].as_str()), (r#"{"eventFilters":["/a","/b"]}"#, ""));
+}
+
+#[tokio::test]
+async fn l9_a_delete_takes_404_and_401_as_done() {
+    for reply in [
+        Reply::code(404, "CMN-102"),
+        Reply::code(404, "SUB-507"),
+        Reply::new(404, ""),
+        Reply::code(401, "OAU-213"),
+        Reply::code(401, "OAU-151"),
+    ] {
+        let server = always(reply.clone()).await;
+        control(&server).delete(&id()).await.unwrap_or_else(|error| panic!("{reply:?}: {error}"));
+    }
+    for (reply, kind) in [
+        (Reply::code(403, "CMN-408"), ErrorKind::Permission),
+        (Reply::new(500, ""), ErrorKind::Service),
+        (Reply::Reset, ErrorKind::Network),
+    ] {
+        let server = always(reply).await;
+        assert_eq!(control(&server).delete(&id()).await.unwrap_err().kind(), kind);
+        assert_eq!(server.seen().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn each_call_is_one_attempt() {
+    for reply in
+        [Reply::new(500, ""), Reply::new(503, ""), Reply::code(429, "CMN-301").with("retry-after", "1"), Reply::Reset]
+    {
+        let server = always(reply).await;
+        let error = control(&server).get(&id()).await.unwrap_err();
+        assert!(matches!(error.disposition(), Disposition::Retry { .. }));
+        assert_eq!(server.seen().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_create_that_may_have_been_carried_out_says_so() {
+    for (reply, unclear) in [
+        (Reply::Reset, true),
+        (Reply::Cut, true),
+        (Reply::new(504, ""), true),
+        (Reply::new(200, "<html>"), true),
+        (Reply::new(200, r#"{"id":"s-1"}"#), true),
+        (Reply::code(429, "CMN-301"), false),
+        (Reply::code(400, "SUB-508"), false),
+        (Reply::code(403, "SUB-528"), false),
+    ] {
+        let server = always(reply.clone()).await;
+        let error = control(&server).create(&request()).await.unwrap_err();
+        assert_eq!((error.is_unclear(), server.seen().len()), (unclear, 1), "{reply:?}");
+    }
+}
+
+#[tokio::test]
+async fn l11_refusals_of_a_create_have_their_kinds() {
+    for (reply, kind, disposition) in [
+        (Reply::code(403, "SUB-505"), ErrorKind::SubscriptionLimit, Disposition::Prune),
+        (Reply::code(403, "SUB-528"), ErrorKind::TransportRefused, Disposition::Fatal),
+        (Reply::code(403, "CMN-401"), ErrorKind::Permission, Disposition::Fatal),
+        (Reply::code(404, "CMN-102"), ErrorKind::NotFound, Disposition::Fatal),
+    ] {
+        let server = always(reply).await;
+        let error = control(&server).create(&request()).await.unwrap_err();
+        assert_eq!((error.kind(), error.disposition()), (kind, disposition));
+    }
+    let server = always(Reply::code(404, "CMN-102")).await;
+    assert_eq!(control(&server).renew(&id()).await.unwrap_err().disposition(), Disposition::Recreate);
+}
+
+#[tokio::test]
+async fn an_id_that_would_change_the_path_is_refused_unsent() {
+    let server = always(Reply::new(204, "")).await;
+    for bad in ["", ".", ".."] {
+        let error = control(&server).delete(&SubscriptionId::new(bad)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config);
+    }
+    control(&server).delete(&SubscriptionId::new("a/b?c")).await.unwrap();
+    assert_eq!(server.lines(), ["DELETE /restapi/v1.0/subscription/a%2Fb%3Fc"]);
+}
