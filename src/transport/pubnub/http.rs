@@ -18,7 +18,7 @@ const KEEPALIVE_PROBES: u32 = 3;
 const POOL_IDLE: Duration = Duration::from_secs(20);
 /// What to spend on the body of an answer whose status says it all.
 const ERROR_BODY_BYTES: usize = 64 << 10;
-const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(5);
+const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Sends one request and reads one answer; no retries, no redirects.
 ///

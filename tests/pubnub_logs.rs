@@ -1,0 +1,104 @@
+//! What reaches the logs, at any level, by `tracing` and by `log`.
+//!
+//! One test, since loggers are for the whole process.
+
+#![cfg(feature = "pubnub")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+mod pubnub_support;
+
+use std::fmt::{Debug, Write as _};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use pubnub_support::*;
+use ringcentral_events::transport::Transport;
+use tokio::join;
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Metadata, Subscriber};
+
+#[derive(Clone, Default)]
+struct Capture(Arc<Mutex<String>>);
+
+struct Line<'a>(&'a mut String);
+
+impl Visit for Line<'_> {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        write!(self.0, " {field}={value:?}").unwrap();
+    }
+}
+
+impl Capture {
+    fn line(&self, metadata: &Metadata<'_>, record: impl FnOnce(&mut Line<'_>)) {
+        let mut text = self.0.lock().unwrap();
+        write!(text, "\n{} {}", metadata.level(), metadata.target()).unwrap();
+        record(&mut Line(&mut text));
+    }
+}
+
+impl Subscriber for Capture {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+    fn new_span(&self, span: &Attributes<'_>) -> Id {
+        self.line(span.metadata(), |line| span.record(line));
+        Id::from_u64(1)
+    }
+    fn record(&self, _: &Id, values: &Record<'_>) {
+        values.record(&mut Line(&mut self.0.lock().unwrap()));
+    }
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+    fn event(&self, event: &Event<'_>) {
+        self.line(event.metadata(), |line| event.record(line));
+    }
+    fn enter(&self, _: &Id) {}
+    fn exit(&self, _: &Id) {}
+}
+
+impl log::Log for Capture {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+    fn log(&self, record: &log::Record<'_>) {
+        write!(self.0.lock().unwrap(), "\n{} {} {}", record.level(), record.target(), record.args()).unwrap();
+    }
+    fn flush(&self) {}
+}
+
+#[tokio::test]
+async fn no_level_shows_channel_key_url_or_payload() {
+    let (tracing_lines, log_lines) = (Capture::default(), Capture::default());
+    tracing::subscriber::set_global_default(tracing_lines.clone()).unwrap();
+    log::set_boxed_logger(Box::new(log_lines.clone())).unwrap();
+    log::set_max_level(log::LevelFilter::Trace);
+
+    let mut server = Server::start().await;
+    let transport = builder(&server).poll_deadline(Duration::from_millis(1500)).build().unwrap();
+    let mut link = transport.open(target(cursor(TT, Some(4)))).await.unwrap();
+    let body = r#"{"t":{"t":"17000000000000005","r":4},"m":[{"d":"pay10ad"},{"x":"pay10ad"},"pay10ad"]}"#;
+    let (_, ()) = join!(batch(&mut link), async { server.poll().await.json(body).await });
+    let forbidden = format!(r#"{{"error":true,"status":403,"message":"{CHANNEL} pay10ad"}}"#);
+    let (_, ()) = join!(error(&mut link), async { server.poll().await.status("403 x", "", &forbidden).await });
+    let (_, ()) = join!(error(&mut link), async { server.poll().await.json(&forbidden).await });
+    let (_, ()) = join!(error(&mut link), async { server.poll().await.json("pay10ad").await });
+    let (_, ()) = join!(error(&mut link), async { server.poll().await.raw_and_close("").await });
+    let (_, poll) = join!(error(&mut link), server.poll());
+    drop(poll);
+    let ((), ()) = join!(soon(link.close()), async { server.leave().await.raw_and_close("").await });
+    let shown = format!("{transport:?}");
+
+    let (ours, others) = (tracing_lines.0.lock().unwrap().clone(), log_lines.0.lock().unwrap().clone());
+    // Both loggers were heard at all.
+    assert!(ours.contains("ringcentral_events::transport::pubnub"), "{ours}");
+    assert!(ours.contains("poll answered") && ours.contains("poll failed") && ours.contains("TRACE"), "{ours}");
+    log::info!("heard");
+    assert!(log_lines.0.lock().unwrap().contains("heard"));
+    for secret in [KEY, CHANNEL, "/v2/", "pay10ad", "tt=", "uuid"] {
+        assert!(!ours.contains(secret), "{secret} in {ours}");
+        assert!(!others.contains(secret), "{secret} in {others}");
+        assert!(!shown.contains(secret), "{secret} in {shown}");
+    }
+    // The vendor's crate logs URLs and bodies at `info`, but in parts unused here.
+    assert!(!others.contains("pubnub"), "{others}");
+}
