@@ -319,6 +319,59 @@ macro_rules! body {
 }
 pub(crate) use body;
 
+/// Makes the struct of a body that is a list, or in another form of it one element.
+macro_rules! list_body {
+    ($(
+        $(#[$doc:meta])*
+        pub struct $name:ident {
+            $(#[$field_doc:meta])*
+            pub $field:ident: Vec<$element:ty> = $key:literal,
+        }
+    )+) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Debug, Default, PartialEq)]
+        #[non_exhaustive]
+        pub struct $name {
+            $(#[$field_doc])*
+            #[doc = concat!("\n\nOn the wire `", $key, "`.")]
+            pub $field: Vec<$element>,
+        }
+
+        impl $crate::event::lenient::Body for $name {
+            fn absorb(&mut self, raw: &::serde_json::value::RawValue) -> bool {
+                $crate::event::lenient::list_or_one(raw, $key, &mut self.$field)
+            }
+        }
+
+        impl $crate::event::lenient::Lenient for $name {
+            fn read(raw: &::serde_json::value::RawValue) -> Option<Self> {
+                let mut body = Self::default();
+                $crate::event::lenient::Body::absorb(&mut body, raw).then_some(body)
+            }
+        }
+
+        $crate::event::lenient::write_present!($name { $field = $key });
+        $crate::event::lenient::deserialize_leniently!($name, "an object");
+    )+};
+}
+pub(crate) use list_body;
+
+/// Reads the list in the field `key` of an object or, without one, the object
+/// itself as the only element, if it has anything of one.
+pub(crate) fn list_or_one<T: Lenient + Default + PartialEq>(raw: &RawValue, key: &str, list: &mut Vec<T>) -> bool {
+    let mut is_list = false;
+    let is_object = object(raw, &mut |name, value| {
+        if name == key && value.get() != "null" {
+            is_list = true;
+            list.fill(value);
+        }
+    });
+    if !is_list {
+        list.extend(T::read(raw).filter(|one| *one != T::default()));
+    }
+    is_object
+}
+
 /// `Serialize` as an object of the fields that are present.
 macro_rules! write_present {
     ($name:ident { $($field:ident = $key:literal),* }) => {

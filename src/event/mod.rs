@@ -20,9 +20,11 @@
 //! written, ids and numbers in one canonical form. For the exact bytes store
 //! [`Notification::raw`].
 
+mod account;
 mod catalog;
 mod filter;
 mod id;
+mod insights;
 mod lenient;
 mod message;
 mod notification;
@@ -30,6 +32,7 @@ mod presence;
 mod push;
 mod query;
 mod reminder;
+mod sms;
 mod table;
 mod team;
 mod telephony;
@@ -47,12 +50,14 @@ use lenient::Body;
 use table::{constructors, events, flat, gap, permission, scope};
 use uri::Parts;
 
+pub use account::*;
 pub use catalog::{CatalogRow, FilterScope, GapClosure};
 pub use filter::{AccountScope, EventFilter, ExtensionScope, same_filters};
 pub use id::{
     AttachmentId, BatchId, CallQueueId, ChatId, ConversationId, DeviceId, MessageId, PartyId, PersonId, PhoneNumberId,
     PostId, RecordingId, SessionId, SiteId, TelephonySessionId,
 };
+pub use insights::*;
 pub use lenient::RawJson;
 pub use message::*;
 pub use notification::{DedupKey, Malformed, MalformedReason, Notification, Origin, Resource, Sequence};
@@ -63,6 +68,7 @@ pub use query::{
     SmsV2MessageQuery, TelephonyQuery, WebinarQuery,
 };
 pub use reminder::*;
+pub use sms::*;
 pub use team::*;
 pub use telephony::*;
 pub use unknown::{Undocumented, UnknownEvent};
@@ -164,6 +170,16 @@ events! {
         extension dnd() = "/restapi/v1.0/account/{accountId}/extension/{extensionId}/presence/dnd";
     }
 
+    /// Members of a call queue take its calls, or no longer do.
+    CallQueueMemberPresence(QueuePresence) {
+        permission: "ReadPresence",
+        gap: StateOnly "presence of the queue's members, or of the extension's queues",
+        account call_queue_presence(group: CallQueueId)
+            = "/restapi/v1.0/account/{accountId}/call-queues/{groupId}/presence";
+        extension extension_call_queue_presence()
+            = "/restapi/v1.0/account/{accountId}/extension/{extensionId}/call-queue-presence";
+    }
+
     /// A call changed. Such events may also come under the extension's URI, as
     /// [`ExtensionTelephonySessions`](Self::ExtensionTelephonySessions).
     AccountTelephonySessions(TelephonySession) {
@@ -219,6 +235,119 @@ events! {
         extension extension_glip_groups() = "/restapi/v1.0/account/{accountId}/extension/{extensionId}/glip/groups";
     }
 
+    /// A batch of high-volume messages changed its status.
+    A2pBatch(A2pBatch) {
+        permission: "A2PSMS (the guide says ReadAccounts: unverified)",
+        gap: StateOnly "batches by dateFrom",
+        account a2p_batches() / a2p_batches_with(BatchQuery) = "/restapi/v1.0/account/{accountId}/a2p-sms/batches";
+        account a2p_batch(batch: BatchId) = "/restapi/v1.0/account/{accountId}/a2p-sms/batches/{batchId}";
+    }
+
+    /// A high-volume message came in, or one that went out changed its status.
+    A2pMessage(A2pMessage) {
+        permission: "A2PSMS",
+        gap: Partial "messages by dateFrom, which is creation time: a changed status must be read again",
+        account a2p_messages() / a2p_messages_with(A2pMessageQuery)
+            = "/restapi/v1.0/account/{accountId}/a2p-sms/messages";
+    }
+
+    /// A recipient opted out of a sender's messages, or in again.
+    A2pOptOut(A2pOptOut) {
+        permission: "A2PSMS",
+        gap: StateOnly "the list of opt-outs",
+        account a2p_opt_outs() / a2p_opt_outs_with(OptOutQuery)
+            = "/restapi/v1.0/account/{accountId}/a2p-sms/opt-outs";
+    }
+
+    /// A batch of messages changed its status (second API version).
+    SmsV2Batch(SmsV2Batch) {
+        permission: "SMS",
+        gap: Nothing "none published",
+        extension sms_v2_batches() / sms_v2_batches_with(BatchQuery)
+            = "/restapi/v2/accounts/{accountId}/extensions/{extensionId}/sms/batches";
+    }
+
+    /// A message came in, or one that went out changed its status (second API version).
+    SmsV2Message(SmsV2Message) {
+        permission: "SMS",
+        gap: Nothing "none published",
+        extension sms_v2_messages() / sms_v2_messages_with(SmsV2MessageQuery)
+            = "/restapi/v2/accounts/{accountId}/extensions/{extensionId}/sms/messages";
+    }
+
+    /// Recipients changed their consent.
+    SmsConsents(SmsConsents) {
+        permission: "SMS",
+        gap: StateOnly "the list of consents, by lastModifiedTime",
+        account sms_consents() = "/restapi/v2/accounts/{accountId}/sms/consents";
+    }
+
+    /// Message threads changed: a trigger for their sync.
+    MessageThreads(ThreadsChange) {
+        permission: "SMS",
+        gap: Complete "message-threads/sync",
+        account message_threads() = "/restapi/v1.0/account/{accountId}/message-threads/sync";
+    }
+
+    /// Entries of message threads changed: a trigger for their sync.
+    MessageThreadEntries(ThreadsChange) {
+        permission: "SMS",
+        gap: Complete "message-threads/entries/sync",
+        account message_thread_entries() = "/restapi/v1.0/account/{accountId}/message-threads/entries/sync";
+    }
+
+    /// Extensions of the account were added, changed or removed.
+    ExtensionList(ExtensionList) {
+        permission: "ReadAccounts",
+        gap: StateOnly "the list of extensions, compared; the hints are lost",
+        account extension_list() = "/restapi/v1.0/account/{accountId}/extension";
+    }
+
+    /// An extension changed or was removed.
+    ExtensionInfo(ExtensionChange) {
+        permission: "ReadAccounts",
+        gap: StateOnly "the extension, compared; the hints are lost",
+        extension extension_info() = "/restapi/v1.0/account/{accountId}/extension/{extensionId}";
+    }
+
+    /// The favorites of an extension changed.
+    ExtensionFavorites(ExtensionRef) {
+        permission: "ReadContacts",
+        gap: StateOnly "the list of favorites, compared",
+        extension favorites() = "/restapi/v1.0/account/{accountId}/extension/{extensionId}/favorite";
+    }
+
+    /// What others may do for an extension changed.
+    ExtensionGrants(ExtensionRef) {
+        permission: "ReadAccounts",
+        gap: StateOnly "the list of grants, compared",
+        extension grants() = "/restapi/v1.0/account/{accountId}/extension/{extensionId}/grant";
+    }
+
+    /// Entries of the company's directory changed.
+    CompanyDirectory(CompanyDirectory) {
+        permission: "ReadAccounts",
+        gap: StateOnly "directory/entries with If-None-Match, compared",
+        account directory_entries() = "/restapi/v1.0/account/{accountId}/directory/entries";
+        account directory_contacts() = "/restapi/v1.0/account/{accountId}/directory/contacts";
+    }
+
+    /// The emergency address of a device changed.
+    EmergencyAddress(EmergencyAddress) {
+        permission: "ReadAccounts",
+        gap: StateOnly "the device",
+        account emergency_address(device: DeviceId)
+            = "/restapi/v1.0/account/{accountId}/device/{deviceId}/emergency-address";
+    }
+
+    /// A number of the contact centre was added, changed or removed.
+    ContactCenterPhoneNumber(ContactCenterPhoneNumber) {
+        permission: "ReadAccounts",
+        gap: StateOnly "the account's phone numbers",
+        account contact_center_phone_numbers()
+            = "/restapi/v1.0/account/{accountId}/phone-number?usageType=ContactCenterNumber";
+    }
+
     /// This subscription is about to end. Cannot be the only filter of one.
     ///
     /// `threshold` is how long before the end it begins, at most half the lifetime;
@@ -228,6 +357,47 @@ events! {
         gap: StateOnly "the subscription",
         service subscription_reminder(threshold: Seconds, interval: Seconds)
             = "/restapi/v1.0/subscription/~?threshold={threshold}&interval={interval}";
+    }
+
+    /// Insights of a recorded call are there.
+    RingSenseInsights(RingSenseInsights) {
+        permission: "RingSense",
+        gap: Nothing "insights can be read by a record's id, which only this event tells",
+        account ring_sense_insights(domain: RingSenseDomain)
+            = "/ai/ringsense/v1/public/accounts/{accountId}/domains/{domain}/insights";
+    }
+
+    /// A webinar was made, changed or removed. Webinars have a subscription API of
+    /// their own, for webhooks only; their bodies are not published.
+    WebinarSession(Undocumented) {
+        permission: none,
+        gap: Nothing "none published",
+        service webinar_sessions() / webinar_sessions_with(WebinarQuery)
+            = "/webinar/configuration/v1/company/sessions";
+    }
+
+    /// A webinar began, ended, or changed its state otherwise.
+    WebinarSessionState(Undocumented) {
+        permission: none,
+        gap: Nothing "none published",
+        service webinar_session_states() / webinar_session_states_with(WebinarQuery)
+            = "/webinar/runtime/v1/company/sessions/state";
+    }
+
+    /// Registration for a webinar opened or closed.
+    WebinarRegistrationState(Undocumented) {
+        permission: none,
+        gap: Nothing "none published",
+        service webinar_registration_states() / webinar_registration_states_with(WebinarQuery)
+            = "/webinar/registration/v1/company/sessions/state";
+    }
+
+    /// Somebody registered for a webinar, or no longer.
+    WebinarRegistrant(Undocumented) {
+        permission: none,
+        gap: Nothing "none published",
+        service webinar_registrants() / webinar_registrants_with(WebinarQuery)
+            = "/webinar/registration/v1/company/sessions/registrants";
     }
 }
 
