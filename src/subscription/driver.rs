@@ -496,7 +496,9 @@ impl Driver {
         match self.lease.take() {
             Some(before) if before.id != lease.id => {
                 self.discard(before.id.clone());
-                self.recreated = Some(Recreated { old: before.id, new: lease.id.clone() });
+                // Lost again before events arrived: the gap is still the first one's.
+                let old = self.recreated.take().map_or(before.id, |recreated| recreated.old);
+                self.recreated = Some(Recreated { old, new: lease.id.clone() });
                 self.move_cursor(lease::before_first_event(info, asked.wall));
             }
             Some(before) if !before.same_place(&lease) => {
