@@ -372,6 +372,20 @@ async fn a_dead_refresh_token_falls_back_to_the_jwt() {
 }
 
 #[tokio::test]
+async fn a_refresh_token_past_its_time_is_not_tried_where_there_is_a_jwt() {
+    let server = Scripted::start(|_| async { grant(9) }).await;
+    let old = stored(&server, -1)
+        .to_json()
+        .unwrap()
+        .expose()
+        .replace("\"refresh_token\"", "\"refresh_expires_at\":1,\"refresh_token\"");
+    let old = StoredTokens::from_json(&old).unwrap();
+    jwt(&server).store(Watched::holding(&old).await).build().unwrap().token().await.unwrap();
+    browser(&server).store(Watched::holding(&old).await).build().unwrap().token().await.unwrap();
+    assert_eq!(grants(&server), ["jwt-bearer", "refresh_token"]);
+}
+
+#[tokio::test]
 async fn trouble_with_a_refresh_does_not_fall_back_to_the_jwt() {
     let server = Scripted::start(|_| async { Reply::new(500, "") }).await;
     let store = Watched::holding(&stored(&server, -1)).await;

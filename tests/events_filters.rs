@@ -1,4 +1,5 @@
 //! Filters: what constructors write, what text is let through, what agrees with what.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failure of a test is a panic")]
 
 use std::time::Duration;
 

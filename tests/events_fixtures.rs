@@ -1,4 +1,5 @@
 //! Every fixture: its kind, its bytes, nothing unread, and what it becomes when stored.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failure of a test is a panic")]
 
 mod events_common;
 

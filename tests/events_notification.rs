@@ -1,4 +1,5 @@
 //! The envelope in every odd form, and mutated fixtures.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failure of a test is a panic")]
 
 mod events_common;
 
@@ -244,6 +245,28 @@ fn calls_tell_the_state_of_each_party() {
     assert_eq!(session.party_state(&"p-3".into()), None);
     assert!(session.is_missed() && session.parties[0].is_inbound() && session.parties[1].is_outbound());
     assert!(!TelephonySession::default().is_missed());
+}
+
+#[test]
+fn spellings_that_sources_disagree_on_are_all_read() {
+    let one = |uri: &str, key: &str, sent: Value, stored: Value| {
+        let body = parse(&json!({"event": uri, "body": {key: sent}}).to_string());
+        assert_eq!(serde_json::to_value(body.event()).unwrap(), stored, "{key}");
+    };
+    one("/team-messaging/v1/posts", "addedPersonsIds", json!([1]), json!({"addedPersonIds": ["1"]}));
+    one("/team-messaging/v1/chats", "public", json!(true), json!({"isPublic": true}));
+    one("/team-messaging/v1/chats", "members", json!([{"id": 1}, "2"]), json!({"members": ["1", "2"]}));
+    let missed = "/restapi/v1.0/account/~/extension/~/missed-calls";
+    one(missed, "srvlvl", json!(-1), json!({"srvLvl": "-1"}));
+    one(missed, "_from", json!("+1"), json!({"from": "+1"}));
+    let voicemail = "/restapi/v1.0/account/~/extension/~/voicemail";
+    one(voicemail, "type", json!("Voicemail"), json!({"type": "VoiceMail"}));
+    one(voicemail, "attachments", json!([{"filename": "a"}]), json!({"attachments": [{"fileName": "a"}]}));
+    let calls = "/restapi/v1.0/account/~/telephony/sessions";
+    let state = |code: &str| json!([{"status": {"code": code}}]);
+    one(calls, "parties", state("VMScreening"), json!({"parties": state("VoiceMailScreening")}));
+    one(calls, "parties", state("NeverHeardOf"), json!({"parties": state("NeverHeardOf")}));
+    one("/restapi/v1.0/account/~/a2p-sms/messages", "to", json!("+1"), json!({"to": ["+1"]}));
 }
 
 #[test]

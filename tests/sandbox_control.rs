@@ -1,5 +1,7 @@
 //! The sandbox over HTTP, as a program in another language drives it.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod sandbox_support;
 
 use reqwest::Method;

@@ -1,5 +1,7 @@
 //! The paved path: log in, subscribe, poll, receive, renew, delete.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod sandbox_support;
 
 use reqwest::Method;
@@ -81,6 +83,25 @@ async fn a_poll_that_is_dropped_is_no_longer_open() {
     assert!(sandbox.wait_open_polls(1, SOON).await);
     poll.abort();
     assert!(sandbox.wait_open_polls(0, SOON).await);
+}
+
+#[tokio::test]
+async fn debug_shows_no_secret() {
+    let builder = quick().credentials("app", "client-hush", "jwt-hush");
+    let mut shown = format!("{builder:?}");
+    let sandbox = builder.start().await.unwrap();
+    let client = Client::login(&sandbox).await;
+    let info = client.subscribed(&["/restapi/v1.0/account/~/extension/~/presence"]).await;
+    let mut cursor = Cursor::start();
+    client.next(&info, &mut cursor).await;
+    shown += &format!("{sandbox:?} {:?} {:?} {:?}", sandbox.faults(), sandbox.subscriptions(), sandbox.gauges());
+    shown += &format!("{:?}", sandbox.requests_to(Operation::Token));
+    assert!(shown.contains("Token POST /restapi/oauth/token -> 200"), "{shown}");
+    let mode = &info["deliveryMode"];
+    for secret in ["client-hush", "jwt-hush", &client.token, mode["encryptionKey"].as_str().unwrap()] {
+        assert!(!shown.contains(secret), "{shown}");
+    }
+    assert!(!shown.contains(mode["address"].as_str().unwrap()), "{shown}");
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! Every fault does to a client what its documentation says.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod sandbox_support;
 
 use std::time::Duration;
@@ -212,8 +214,8 @@ async fn open_connections_can_be_reset_closed_and_muted() {
     let mut poll = tokio::spawn(client.poll(&info, &cursor).send());
     assert!(sandbox.wait_open_polls(1, SOON).await);
     sandbox.black_hole_connections(Service::PubNub);
+    assert!(sandbox.wait_open_polls(0, SOON).await, "nobody listens any more");
     sandbox.trigger(&Fixture::team_post("into the void"));
-    assert!(sandbox.wait_open_polls(0, SOON).await, "the server believes it has answered");
     assert!(tokio::time::timeout(Duration::from_millis(50), &mut poll).await.is_err(), "but nothing comes");
     let mut cursor = cursor.clone();
     assert_eq!(texts(&Client { http: http(), ..client }.next(&info, &mut cursor).await), ["into the void"]);
@@ -282,6 +284,11 @@ async fn subscriptions_expire_rotate_and_change_status_on_demand() {
     assert_eq!(texts(&client.next(&told, &mut cursor).await), ["new key"], "an old cursor serves the new key");
     assert!(sandbox.set_status(&id, "Suspended"));
     assert!(sandbox.trigger(&Fixture::team_post("nobody")).is_empty());
+    let other = client.subscribed(&["/team-messaging/v1/posts"]).await;
+    let forgotten = SubscriptionId::new(other["id"].as_str().unwrap());
+    assert!(sandbox.forget(&forgotten) && !sandbox.forget(&forgotten));
+    let (status, answer) = client.get(&format!("{SUBSCRIPTION}/{forgotten}")).await;
+    assert_eq!((status, &answer["errors"][0]["errorCode"]), (404, &json!("SUB-507")));
     assert!(sandbox.expire(&id) && !sandbox.expire(&id) && !sandbox.rotate(&id, Rotation::KEY));
     assert_eq!(client.call(Method::POST, &renew, None).await.0, 404);
 }

@@ -1,5 +1,7 @@
 //! Logins: every grant, what each refuses, and how refresh tokens rotate.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod sandbox_support;
 
 use std::time::Duration;

@@ -1,5 +1,7 @@
 //! The PubNub server: the rows of the emulator checklist.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod sandbox_support;
 
 use std::time::Duration;

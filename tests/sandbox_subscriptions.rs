@@ -1,5 +1,7 @@
 //! The subscription resource, limits, and which event meets which filter.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod sandbox_support;
 
 use std::time::Duration;

@@ -5,6 +5,7 @@
 //! serve tokens that somebody else looks after.
 
 mod bring;
+mod builder;
 mod code;
 mod flight;
 mod grant;
@@ -21,8 +22,9 @@ use tokio::time::Instant;
 use url::Url;
 
 pub use bring::{StaticToken, TokenFn};
+pub use builder::OAuthBuilder;
 pub use code::AuthorizationRequest;
-pub use oauth::{OAuth, OAuthBuilder};
+pub use oauth::OAuth;
 pub use store::{FileTokenStore, MemoryTokenStore, StoredTokens, TokenStore};
 
 use crate::error::Result;

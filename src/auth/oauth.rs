@@ -5,32 +5,26 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use http::Method;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use tokio::time::{Instant, timeout};
 use url::{Url, form_urlencoded};
 
+use super::builder::OAuthBuilder;
 use super::code::AuthorizationRequest;
 use super::flight::{Flight, Outcome};
 use super::grant::{Grant, Owner, Refusal, Tried, Wishes, form, read_refusal, read_session};
 use super::session::{Decision, Phase, Session, not_logged_in};
-use super::store::{MemoryTokenStore, StoredTokens, TokenStore};
+use super::store::{StoredTokens, TokenStore};
 use super::{AccessToken, TokenProvider};
 use crate::clock::wall_now;
 use crate::error::{Error, ErrorKind, Result};
 use crate::rest::RateBudget;
-use crate::rest::wire::{Redirects, Wire, server_url};
-use crate::rest::{PRODUCTION, USER_AGENT};
+use crate::rest::wire::Wire;
 use crate::secret::Secret;
 
 const TOKEN_PATH: &str = "/restapi/oauth/token";
 const REVOKE_PATH: &str = "/restapi/oauth/revoke";
-const ANSWER_LIMIT: usize = 1024 * 1024;
-/// Within this a login ends, repeats included.
-const DEADLINE: Duration = Duration::from_secs(30);
-const LONGEST: Duration = Duration::from_secs(60 * 60);
 const STORE_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Logs in and keeps the session alive.
@@ -78,15 +72,15 @@ struct Shared {
 
 /// The app and its credentials.
 #[derive(Debug)]
-struct App {
-    server: Url,
-    client_id: String,
-    basic: Option<HeaderValue>,
-    client_secret: Option<Secret>,
-    jwt: Option<Secret>,
-    wishes: Wishes,
-    pause: Duration,
-    deadline: Duration,
+pub(super) struct App {
+    pub(super) server: Url,
+    pub(super) client_id: String,
+    pub(super) basic: Option<HeaderValue>,
+    pub(super) client_secret: Option<Secret>,
+    pub(super) jwt: Option<Secret>,
+    pub(super) wishes: Wishes,
+    pub(super) pause: Duration,
+    pub(super) deadline: Duration,
 }
 
 struct State {
@@ -108,16 +102,21 @@ enum Job {
 }
 
 impl OAuth {
+    pub(super) fn new(app: App, wire: Wire, store: Arc<dyn TokenStore>) -> Self {
+        let state = Mutex::new(State { phase: Phase::Unread, flight: None });
+        Self(Arc::new(Shared { app, wire, budget: RateBudget::new(), store, state }))
+    }
+
     /// An app that logs in with a JWT from the developer console (grant
     /// `urn:ietf:params:oauth:grant-type:jwt-bearer`).
     pub fn jwt(client_id: impl Into<String>, jwt: impl Into<Secret>) -> OAuthBuilder {
-        OAuthBuilder { jwt: Some(jwt.into()), ..OAuthBuilder::new(client_id.into()) }
+        OAuthBuilder::new(client_id.into(), Some(jwt.into()))
     }
 
     /// An app whose users log in with their browser (grant
     /// `authorization_code`, always with PKCE): see [`authorize`](Self::authorize).
     pub fn authorization_code(client_id: impl Into<String>) -> OAuthBuilder {
-        OAuthBuilder::new(client_id.into())
+        OAuthBuilder::new(client_id.into(), None)
     }
 
     /// Begins a login in the user's browser. `redirect_uri` must be registered
@@ -425,7 +424,7 @@ impl Shared {
     ) -> Result<Session, Refusal> {
         // Callers wait for this one: not for a rate group while their token is good.
         let patience = if urgent { deadline } else { Instant::now() };
-        self.budget.admit(&Method::POST, TOKEN_PATH, patience).await.map_err(Refusal::Failed)?;
+        let permit = self.budget.admit(&Method::POST, TOKEN_PATH, patience).await.map_err(Refusal::Failed)?;
         let client_id = (grant.names_client() || self.app.basic.is_none()).then_some(self.app.client_id.as_str());
         let request = self.app.post(TOKEN_PATH, form(grant, &self.app.wishes, client_id)).map_err(Refusal::Failed)?;
         let asked_at = (Instant::now(), wall_now());
@@ -433,7 +432,7 @@ impl Shared {
         let deadline = deadline.min(asked_at.0 + self.app.deadline / 2);
         let answer = self.wire.exchange(request, deadline).await.map_err(Refusal::Failed)?;
         let status = answer.status.as_u16();
-        self.budget.observe(&Method::POST, TOKEN_PATH, status, &answer.headers);
+        permit.answered(&Method::POST, TOKEN_PATH, status, &answer.headers);
         if answer.status.is_success() {
             let owner = Owner { server: self.app.server.as_str(), client_id: &self.app.client_id };
             return read_session(&answer.body, owner, previous, asked_at).map_err(Refusal::Failed);
@@ -467,9 +466,9 @@ impl Shared {
 
     async fn revoke_at_service(&self, token: &Secret) -> Result<u16> {
         let deadline = Instant::now() + self.app.deadline / 2;
-        self.budget.admit(&Method::POST, REVOKE_PATH, deadline).await?;
+        let permit = self.budget.admit(&Method::POST, REVOKE_PATH, deadline).await?;
         let answer = self.wire.exchange(self.app.post(REVOKE_PATH, self.app.revoke_form(token))?, deadline).await?;
-        self.budget.observe(&Method::POST, REVOKE_PATH, answer.status.as_u16(), &answer.headers);
+        permit.answered(&Method::POST, REVOKE_PATH, answer.status.as_u16(), &answer.headers);
         Ok(answer.status.as_u16())
     }
 }
@@ -498,133 +497,58 @@ impl App {
     }
 }
 
-/// Builds an [`OAuth`]; from [`OAuth::jwt`] or [`OAuth::authorization_code`].
-#[derive(Debug)]
-#[must_use]
-pub struct OAuthBuilder {
-    client_id: String,
-    client_secret: Option<Secret>,
-    jwt: Option<Secret>,
-    server: Option<String>,
-    store: Option<Arc<dyn TokenStore>>,
-    wishes: Wishes,
-    user_agent: Option<String>,
-    pause: Duration,
-    deadline: Duration,
-}
+#[cfg(test)]
+mod tests {
+    use http::HeaderMap;
 
-impl OAuthBuilder {
-    fn new(client_id: String) -> Self {
-        Self {
-            client_id,
-            client_secret: None,
-            jwt: None,
-            server: None,
-            store: None,
-            wishes: Wishes::default(),
-            user_agent: None,
-            pause: Tried::PAUSE,
-            deadline: DEADLINE,
+    use super::*;
+
+    /// Nothing listens there: whatever is sent fails.
+    const NOWHERE: &str = "http://127.0.0.1:1";
+
+    fn session(left: u64) -> StoredTokens {
+        let now = wall_now().duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap().as_secs();
+        let json = serde_json::json!({
+            "server": format!("{NOWHERE}/"), "client_id": "app", "access_token": "access-0",
+            "expires_at": now + left, "refresh_token": "refresh-0",
+        });
+        StoredTokens::from_json(&json.to_string()).unwrap()
+    }
+
+    #[derive(Debug)]
+    struct Silent;
+
+    #[async_trait]
+    impl TokenStore for Silent {
+        async fn load(&self) -> Result<Option<StoredTokens>> {
+            std::future::pending().await
+        }
+        async fn save(&self, _tokens: &StoredTokens) -> Result<()> {
+            std::future::pending().await
+        }
+        async fn clear(&self) -> Result<()> {
+            std::future::pending().await
         }
     }
 
-    /// The app's secret, sent as HTTP Basic. Default: none, a public app, which
-    /// names itself in the form instead.
-    pub fn client_secret(self, secret: impl Into<Secret>) -> Self {
-        Self { client_secret: Some(secret.into()), ..self }
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_never_answers_is_an_error_in_time() {
+        let oauth = OAuth::jwt("app", "jwt").server(NOWHERE).store(Silent).build().unwrap();
+        let start = Instant::now();
+        assert_eq!(oauth.token().await.unwrap_err().kind(), ErrorKind::Store);
+        assert!(start.elapsed() >= STORE_DEADLINE && start.elapsed() < STORE_DEADLINE * 2);
     }
 
-    /// Where to log in: `http(s)://host[:port]`. Default: production,
-    /// `https://platform.ringcentral.com`. Over `http` every credential is in
-    /// the open: for an emulator only.
-    pub fn server(self, url: impl Into<String>) -> Self {
-        Self { server: Some(url.into()), ..self }
+    #[tokio::test(start_paused = true)]
+    async fn nobody_with_a_good_token_waits_for_the_rate_group_of_its_renewal() {
+        let store = super::super::MemoryTokenStore::new();
+        store.save(&session(30)).await.unwrap();
+        let oauth = OAuth::authorization_code("app").server(NOWHERE).store(store).build().unwrap();
+        let permit = oauth.0.budget.admit(&Method::POST, TOKEN_PATH, Instant::now()).await.unwrap();
+        let headers = HeaderMap::from_iter([(http::header::RETRY_AFTER, 20.into())]);
+        permit.answered(&Method::POST, TOKEN_PATH, 429, &headers);
+        let start = Instant::now();
+        assert_eq!(oauth.token().await.unwrap().secret().expose(), "access-0");
+        assert_eq!(start.elapsed(), Duration::ZERO);
     }
-
-    /// Where the session is kept. Default: a [`MemoryTokenStore`], since a JWT
-    /// logs in again anyway; users who logged in by browser want a
-    /// [`FileTokenStore`](super::FileTokenStore) or one of their own.
-    pub fn store(self, store: impl TokenStore) -> Self {
-        Self { store: Some(Arc::new(store)), ..self }
-    }
-
-    /// How long access tokens shall live (`access_token_ttl`). Default: the
-    /// service's, one hour or two. It cuts what is outside 600 s to 3600 s.
-    pub fn access_token_ttl(mut self, ttl: Duration) -> Self {
-        self.wishes.access_token_ttl = Some(ttl);
-        self
-    }
-
-    /// How long refresh tokens shall live (`refresh_token_ttl`). Default: the
-    /// service's, seven days. It cuts what is longer than it allows (30 days in
-    /// the newest specification).
-    pub fn refresh_token_ttl(mut self, ttl: Duration) -> Self {
-        self.wishes.refresh_token_ttl = Some(ttl);
-        self
-    }
-
-    /// Asks for these permissions only (`scope`), separated by spaces. Default:
-    /// all that the app has.
-    pub fn scope(mut self, scope: impl Into<String>) -> Self {
-        self.wishes.scope = Some(scope.into());
-        self
-    }
-
-    /// The `User-Agent`. Default: this crate's name and version.
-    pub fn user_agent(self, user_agent: impl Into<String>) -> Self {
-        Self { user_agent: Some(user_agent.into()), ..self }
-    }
-
-    /// How long to wait between tries while the service fails (408, 5xx,
-    /// timeouts). Default: 10 s, by RingCentral's errors guide.
-    pub fn repeat_pause(self, pause: Duration) -> Self {
-        Self { pause, ..self }
-    }
-
-    /// Within this a login or refresh ends, repeats included; one request of it
-    /// may take half. Default 30 s, as for any call; at most an hour.
-    pub fn deadline(self, deadline: Duration) -> Self {
-        Self { deadline, ..self }
-    }
-
-    /// Makes the [`OAuth`]. Nothing is sent before a token is asked for.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Config`] when the server's URL is none, or when the client
-    /// id is empty.
-    pub fn build(self) -> Result<OAuth> {
-        if self.client_id.is_empty() {
-            return Err(Error::config("the client id is empty"));
-        }
-        let server = server_url(self.server.as_deref().unwrap_or(PRODUCTION))?;
-        let basic = match &self.client_secret {
-            Some(secret) => Some(basic(&self.client_id, secret)?),
-            None => None,
-        };
-        let user_agent = self.user_agent.as_deref().unwrap_or(USER_AGENT);
-        let app = App {
-            server,
-            client_id: self.client_id,
-            basic,
-            client_secret: self.client_secret,
-            jwt: self.jwt,
-            wishes: self.wishes,
-            pause: self.pause,
-            deadline: self.deadline.min(LONGEST),
-        };
-        Ok(OAuth(Arc::new(Shared {
-            app,
-            wire: Wire::new(user_agent, ANSWER_LIMIT, Redirects::Refuse)?,
-            budget: RateBudget::new(),
-            store: self.store.unwrap_or_else(|| Arc::new(MemoryTokenStore::new())),
-            state: Mutex::new(State { phase: Phase::Unread, flight: None }),
-        })))
-    }
-}
-
-fn basic(client_id: &str, secret: &Secret) -> Result<HeaderValue> {
-    let text = format!("Basic {}", STANDARD.encode(format!("{client_id}:{}", secret.expose())));
-    let mut value = HeaderValue::from_str(&text).map_err(|_| Error::config("the client id or secret is not usable"))?;
-    value.set_sensitive(true);
-    Ok(value)
 }

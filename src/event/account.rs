@@ -1,7 +1,7 @@
 //! Bodies about an account: its extensions, directory, devices and numbers.
 
 use super::id::{DeviceId, PhoneNumberId, SiteId};
-use super::lenient::{body, list_body, open_enum};
+use super::macros::{body, list_body, open_enum};
 use crate::ids::{AccountId, ExtensionId};
 
 open_enum! {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::lenient::{body, open_enum};
+use super::macros::{body, open_enum};
 use super::message::Direction;
 use crate::ids::{AccountId, ExtensionId};
 use crate::timestamp::Timestamp;

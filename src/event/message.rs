@@ -1,7 +1,7 @@
 //! Bodies of the message store: text messages, faxes, voicemail.
 
 use super::id::{AttachmentId, ConversationId, MessageId};
-use super::lenient::{body, open_enum};
+use super::macros::{body, open_enum};
 use crate::ids::{AccountId, ExtensionId};
 use crate::timestamp::Timestamp;
 

@@ -26,6 +26,7 @@ mod filter;
 mod id;
 mod insights;
 mod lenient;
+mod macros;
 mod message;
 mod notification;
 mod presence;

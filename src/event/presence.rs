@@ -1,7 +1,7 @@
 //! Bodies of the presence family.
 
 use super::id::{CallQueueId, PartyId, SessionId, TelephonySessionId};
-use super::lenient::{body, open_enum};
+use super::macros::{body, open_enum};
 use super::message::Direction;
 use crate::ids::ExtensionId;
 use crate::timestamp::Timestamp;

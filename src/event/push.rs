@@ -1,7 +1,7 @@
 //! What mobile pushes carry besides.
 
 use super::id::{ConversationId, MessageId};
-use super::lenient::body;
+use super::macros::body;
 use crate::ids::ExtensionId;
 
 body! {

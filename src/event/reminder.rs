@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::lenient::body;
+use super::macros::body;
 
 body! {
     /// A subscription is about to end: renew it.

@@ -1,7 +1,8 @@
 //! Bodies of high-volume text messages, of both API versions, and of message threads.
 
 use super::id::{AttachmentId, BatchId, MessageId};
-use super::lenient::{RawJson, body, open_enum};
+use super::lenient::RawJson;
+use super::macros::{body, open_enum};
 use super::message::{Direction, MessageStatus};
 use crate::timestamp::Timestamp;
 

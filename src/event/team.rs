@@ -1,7 +1,7 @@
 //! Bodies of team messaging.
 
 use super::id::{AttachmentId, ChatId, PersonId, PostId};
-use super::lenient::{body, open_enum};
+use super::macros::{body, open_enum};
 use crate::timestamp::Timestamp;
 
 open_enum! {
@@ -96,7 +96,7 @@ body! {
         /// Who was added to the chat.
         pub added_person_ids: Vec<PersonId> = "addedPersonIds" | "addedPersonsIds",
         /// Who was removed from the chat.
-        pub removed_person_ids: Vec<PersonId> = "removedPersonIds" | "removedPersonsIds",
+        pub removed_person_ids: Vec<PersonId> = "removedPersonIds",
         /// When it was written.
         pub creation_time: Option<Timestamp> = "creationTime",
         /// When it changed last.

@@ -1,7 +1,7 @@
 //! Bodies of telephony: call sessions, missed and incoming calls.
 
 use super::id::{PartyId, RecordingId, SessionId, TelephonySessionId};
-use super::lenient::{body, open_enum};
+use super::macros::{body, open_enum};
 use super::message::Direction;
 use super::presence::CallInfo;
 use super::push::Aps;
@@ -199,7 +199,7 @@ body! {
         /// Service level.
         pub srv_lvl: Option<String> = "srvLvl" | "srvlvl",
         /// Service level, extended.
-        pub srv_lvl_ext: Option<String> = "srvLvlExt" | "srvlvlExt",
+        pub srv_lvl_ext: Option<String> = "srvLvlExt",
     }
 
     /// A recording of a call.
@@ -257,7 +257,7 @@ body! {
         /// Service level.
         pub srv_lvl: Option<String> = "srvLvl" | "srvlvl",
         /// Service level, extended.
-        pub srv_lvl_ext: Option<String> = "srvLvlExt" | "srvlvlExt",
+        pub srv_lvl_ext: Option<String> = "srvLvlExt",
         /// Where the recording is.
         pub rec_url: Option<String> = "recUrl",
         /// How long the push is worth showing, in seconds.

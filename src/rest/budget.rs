@@ -2,11 +2,13 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::{HeaderMap, Method};
-use tokio::time::Instant;
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
 
 use super::envelope::{WAIT_CAP, WAIT_FLOOR, wait_asked_for};
 use crate::error::{Disposition, Error, ErrorKind, Result};
@@ -24,9 +26,17 @@ const ENDPOINTS: usize = 512;
 /// its provider's, see [`TokenProvider::rate_budget`](crate::auth::TokenProvider::rate_budget).
 ///
 /// It closes a group for the time of `Retry-After` after a 429, and for
-/// `X-Rate-Limit-Window` when `X-Rate-Limit-Remaining` reaches 0.
+/// `X-Rate-Limit-Window` when `X-Rate-Limit-Remaining` reaches 0; requests under
+/// way count as sent, so that many callers do not overrun what remains.
 #[derive(Clone, Default)]
-pub struct RateBudget(Arc<Mutex<Groups>>);
+pub struct RateBudget(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    groups: Mutex<Groups>,
+    /// A request ended: what remains may be known better.
+    ended: Notify,
+}
 
 impl RateBudget {
     /// A budget about which nothing is known yet.
@@ -38,41 +48,63 @@ impl RateBudget {
     /// Waits until a request may leave.
     ///
     /// # Errors
-    /// [`ErrorKind::RateLimited`] at once, when that would be after `deadline`.
-    pub(crate) async fn admit(&self, method: &Method, path: &str, deadline: Instant) -> Result<()> {
+    /// [`ErrorKind::RateLimited`] without waiting, when the group opens after
+    /// `deadline`.
+    pub(crate) async fn admit(&self, method: &Method, path: &str, deadline: Instant) -> Result<Permit> {
         loop {
-            let (group, opens_at) = {
-                let groups = self.lock();
-                let group = groups.group_of(method, path);
-                let opens_at = groups.opens_at(&group);
-                (group, opens_at)
-            };
+            // Registered before the look, or an end in between would be missed.
+            let mut ended = pin!(self.0.ended.notified());
+            ended.as_mut().enable();
             let now = Instant::now();
-            let Some(opens_at) = opens_at.filter(|at| *at > now) else { return Ok(()) };
-            if opens_at > deadline {
-                let error =
-                    Error::new(ErrorKind::RateLimited, format!("the rate group {group} is closed; nothing was sent"));
-                return Err(error.with_disposition(Disposition::Retry { after: Some(opens_at - now) }));
+            let (group, gate) = self.lock().enter(method, path, now);
+            match gate {
+                Gate::Open => return Ok(Permit { budget: self.clone(), group }),
+                Gate::Until(at) if at > deadline => return Err(closed(&group, at - now)),
+                Gate::Until(at) => {
+                    tracing::debug!(%group, wait = ?(at - now), "waiting for the rate group");
+                    tokio::time::sleep_until(at).await;
+                }
+                Gate::Ends => timeout_at(deadline, ended).await.map_err(|_| closed(&group, WAIT_FLOOR))?,
             }
-            tracing::debug!(%group, wait = ?(opens_at - now), "waiting for the rate group");
-            tokio::time::sleep_until(opens_at).await;
         }
     }
 
-    /// Takes note of an answer.
-    pub(crate) fn observe(&self, method: &Method, path: &str, status: u16, headers: &HeaderMap) {
-        self.lock().observe(method, path, status, headers, Instant::now());
-    }
-
     fn lock(&self) -> MutexGuard<'_, Groups> {
-        // Every change is a single assignment: what a panicking holder left is whole.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        // Every change is whole before anything can panic.
+        self.0.groups.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn closed(group: &Group, wait: Duration) -> Error {
+    Error::new(ErrorKind::RateLimited, format!("the rate group {group} is closed; nothing was sent"))
+        .with_disposition(Disposition::Retry { after: Some(wait) })
+}
+
+/// One request under way; it ends when this is dropped.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Permit {
+    budget: RateBudget,
+    group: Group,
+}
+
+impl Permit {
+    /// Takes note of the answer, which ends the request.
+    pub(crate) fn answered(self, method: &Method, path: &str, status: u16, headers: &HeaderMap) {
+        self.budget.lock().observe(method, path, status, headers, &self.group, Instant::now());
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.budget.lock().leave(&self.group);
+        self.budget.0.ended.notify_waiters();
     }
 }
 
 impl fmt::Debug for RateBudget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_map().entries(&self.lock().closed_until).finish()
+        f.debug_map().entries(&self.lock().standing).finish()
     }
 }
 
@@ -92,10 +124,31 @@ impl fmt::Display for Group {
     }
 }
 
+/// Whether a request may leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Gate {
+    Open,
+    /// Not before this.
+    Until(Instant),
+    /// Not before another one ends: those under way may use up what remains.
+    Ends,
+}
+
+/// How one group stands.
+#[derive(Clone, Copy, Debug, Default)]
+struct Standing {
+    closed_until: Option<Instant>,
+    /// What remains after those under way, where the service said.
+    remaining: Option<u64>,
+    /// What a new window has, where the service said.
+    limit: Option<u64>,
+    under_way: u64,
+}
+
 /// The pure part: time is an argument.
 #[derive(Debug, Default)]
 struct Groups {
-    closed_until: HashMap<Group, Instant>,
+    standing: HashMap<Group, Standing>,
     /// Where an answer named another group than the guess.
     learned: HashMap<(Method, String), Group>,
 }
@@ -106,25 +159,74 @@ impl Groups {
         learned.cloned().unwrap_or_else(|| Group::new(guess(method, path)))
     }
 
-    fn opens_at(&self, group: &Group) -> Option<Instant> {
-        self.closed_until.get(group).copied()
+    fn standing(&mut self, group: &Group) -> Option<&mut Standing> {
+        if !self.standing.contains_key(group) && self.standing.len() >= GROUPS {
+            return None;
+        }
+        Some(self.standing.entry(group.clone()).or_default())
     }
 
-    fn observe(&mut self, method: &Method, path: &str, status: u16, headers: &HeaderMap, now: Instant) {
+    /// Counts a request in, if it may leave.
+    fn enter(&mut self, method: &Method, path: &str, now: Instant) -> (Group, Gate) {
+        let group = self.group_of(method, path);
+        let Some(standing) = self.standing(&group) else { return (group, Gate::Open) };
+        if let Some(at) = standing.closed_until {
+            if at > now {
+                return (group, Gate::Until(at));
+            }
+            standing.closed_until = None;
+            standing.remaining = standing.limit;
+        }
+        if standing.remaining == Some(0) && standing.under_way > 0 {
+            return (group, Gate::Ends);
+        }
+        standing.remaining = standing.remaining.map(|remaining| remaining.saturating_sub(1));
+        standing.under_way += 1;
+        (group, Gate::Open)
+    }
+
+    fn leave(&mut self, group: &Group) {
+        if let Some(standing) = self.standing.get_mut(group) {
+            standing.under_way = standing.under_way.saturating_sub(1);
+        }
+    }
+
+    #[cfg(test)]
+    fn opens_at(&self, group: &Group) -> Option<Instant> {
+        self.standing.get(group)?.closed_until
+    }
+
+    /// Takes note of the answer to a request that entered as one of `entered`
+    /// and has not left yet.
+    fn observe(
+        &mut self,
+        method: &Method,
+        path: &str,
+        status: u16,
+        headers: &HeaderMap,
+        entered: &Group,
+        now: Instant,
+    ) {
         let group = match limit_header(headers, "group").filter(|name| !name.is_empty() && name.len() <= 40) {
             Some(name) => self.learn(method, path, Group::new(name)),
-            None => self.group_of(method, path),
+            None => entered.clone(),
         };
+        let remaining = number(headers, "remaining");
         let penalty = (status == 429).then(|| wait_asked_for(status, headers)).flatten();
-        let window = (number(headers, "remaining") == Some(0)).then(|| {
+        let window = (remaining == Some(0)).then(|| {
             let window = number(headers, "window").map_or(Duration::from_secs(60), Duration::from_secs);
             window.clamp(WAIT_FLOOR, WAIT_CAP)
         });
-        let Some(wait) = penalty.max(window) else { return };
-        let known = self.closed_until.contains_key(&group);
-        if known || self.closed_until.len() < GROUPS {
-            let until = self.closed_until.entry(group).or_insert(now);
-            *until = (*until).max(now + wait);
+        let Some(standing) = self.standing(&group) else { return };
+        if let Some(remaining) = remaining {
+            let others = standing.under_way.saturating_sub(u64::from(group == *entered));
+            standing.remaining = Some(remaining.saturating_sub(others));
+        }
+        if let Some(limit) = number(headers, "limit") {
+            standing.limit = Some(limit.max(1));
+        }
+        if let Some(wait) = penalty.max(window) {
+            standing.closed_until = standing.closed_until.max(Some(now + wait));
         }
     }
 
@@ -204,6 +306,18 @@ mod tests {
         pairs.iter().map(|(name, value)| ((*name).parse().unwrap(), value.parse().unwrap())).collect()
     }
 
+    fn observe(
+        groups: &mut Groups,
+        method: &Method,
+        path: &str,
+        status: u16,
+        pairs: &[(&'static str, &str)],
+        now: Instant,
+    ) {
+        let entered = groups.group_of(method, path);
+        groups.observe(method, path, status, &headers(pairs), &entered, now);
+    }
+
     #[test]
     fn the_first_guess_is_the_specifications_group() {
         let extension = "/restapi/v1.0/account/~/extension/~";
@@ -252,10 +366,10 @@ mod tests {
     fn an_answer_teaches_the_group_of_its_endpoint_whatever_the_id() {
         let mut groups = Groups::default();
         let now = Instant::now();
-        groups.observe(&Method::POST, POSTS, 200, &headers(&[("X-Rate-Limit-Group", "Glip")]), now);
+        observe(&mut groups, &Method::POST, POSTS, 200, &[("X-Rate-Limit-Group", "Glip")], now);
         assert_eq!(groups.group_of(&Method::POST, "/team-messaging/v1/chats/456/posts?x=1"), Group::new("glip"));
         assert_eq!(groups.group_of(&Method::GET, POSTS), Group::new("medium"));
-        groups.observe(&Method::POST, POSTS, 429, &headers(&[("retry-after", "5")]), now);
+        observe(&mut groups, &Method::POST, POSTS, 429, &[("retry-after", "5")], now);
         assert_eq!(groups.opens_at(&Group::new("GLIP")), Some(now + Duration::from_secs(5)));
         assert_eq!(groups.opens_at(&Group::new("medium")), None);
     }
@@ -263,7 +377,6 @@ mod tests {
     #[test]
     fn a_group_closes_when_nothing_remains_and_for_a_penalty() {
         let seconds = Duration::from_secs;
-        let spent = ("X-RATE-LIMIT-REMAINING", "0");
         for (status, pairs, want) in [
             (200, &[("x-rate-limit-remaining", "1"), ("x-rate-limit-window", "60")][..], None),
             (200, &[("x-rate-limit-remaining", "0"), ("x-rate-limit-window", "40")], Some(seconds(40))),
@@ -282,18 +395,17 @@ mod tests {
             (503, &[("retry-after", "7")], None),
         ] {
             let (mut groups, now) = (Groups::default(), Instant::now());
-            groups.observe(&Method::GET, LIGHT, status, &headers(pairs), now);
+            observe(&mut groups, &Method::GET, LIGHT, status, pairs, now);
             assert_eq!(groups.opens_at(&Group::new("light")), want.map(|wait| now + wait), "{status} {pairs:?}");
         }
-        assert_eq!(number(&headers(&[(spent.0, spent.1)]), "remaining"), Some(0));
     }
 
     #[test]
     fn a_later_answer_never_opens_a_group_early() {
         let (mut groups, now) = (Groups::default(), Instant::now());
-        groups.observe(&Method::GET, LIGHT, 429, &headers(&[("retry-after", "60")]), now);
-        groups.observe(&Method::GET, LIGHT, 429, &headers(&[("retry-after", "2")]), now);
-        groups.observe(&Method::GET, LIGHT, 200, &headers(&[("x-rate-limit-remaining", "9")]), now);
+        observe(&mut groups, &Method::GET, LIGHT, 429, &[("retry-after", "60")], now);
+        observe(&mut groups, &Method::GET, LIGHT, 429, &[("retry-after", "2")], now);
+        observe(&mut groups, &Method::GET, LIGHT, 200, &[("x-rate-limit-remaining", "9")], now);
         assert_eq!(groups.opens_at(&Group::new("light")), Some(now + Duration::from_secs(60)));
     }
 
@@ -303,22 +415,63 @@ mod tests {
         for n in 0..2_000 {
             let name = format!("g{n}");
             let path = format!("/{}", "a".repeat(n % 30) + &"b-".repeat(n / 30));
-            groups.observe(&Method::GET, &path, 429, &headers(&[("x-rate-limit-group", &name)]), now);
+            observe(&mut groups, &Method::GET, &path, 429, &[("x-rate-limit-group", &name)], now);
         }
-        assert!(groups.closed_until.len() <= GROUPS && groups.learned.len() <= ENDPOINTS);
+        assert!(groups.standing.len() <= GROUPS && groups.learned.len() <= ENDPOINTS);
+    }
+
+    async fn answer(budget: &RateBudget, method: &Method, path: &str, status: u16, pairs: &[(&'static str, &str)]) {
+        let permit = budget.admit(method, path, Instant::now()).await.unwrap();
+        permit.answered(method, path, status, &headers(pairs));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_request_waits_for_its_group_if_the_deadline_allows_and_fails_at_once_if_not() {
         let budget = RateBudget::new();
-        budget.observe(&Method::GET, LIGHT, 429, &headers(&[("retry-after", "20")]));
+        answer(&budget, &Method::GET, LIGHT, 429, &[("retry-after", "20")]).await;
         let start = Instant::now();
         let error = budget.admit(&Method::GET, LIGHT, start + Duration::from_secs(19)).await.unwrap_err();
         assert_eq!((error.kind(), error.retry_after()), (ErrorKind::RateLimited, Some(Duration::from_secs(20))));
         assert!(!error.is_unclear());
-        budget.admit(&Method::POST, POSTS, start).await.unwrap();
+        let _other_group = budget.admit(&Method::POST, POSTS, start).await.unwrap();
         assert_eq!(start.elapsed(), Duration::ZERO);
-        budget.admit(&Method::GET, LIGHT, start + Duration::from_secs(30)).await.unwrap();
+        let _permit = budget.admit(&Method::GET, LIGHT, start + Duration::from_secs(30)).await.unwrap();
         assert!(start.elapsed() >= Duration::from_secs(20) && start.elapsed() < Duration::from_secs(21));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn requests_under_way_count_so_that_many_callers_do_not_overrun_what_remains() {
+        let budget = RateBudget::new();
+        let start = Instant::now();
+        let get = |budget: RateBudget, deadline| async move { budget.admit(&Method::GET, LIGHT, deadline).await };
+        answer(&budget, &Method::GET, LIGHT, 200, &[("x-rate-limit-remaining", "2"), ("x-rate-limit-limit", "3")])
+            .await;
+        let first = get(budget.clone(), start).await.unwrap();
+        let second = get(budget.clone(), start).await.unwrap();
+        assert_eq!(get(budget.clone(), start).await.unwrap_err().kind(), ErrorKind::RateLimited);
+        // One that waits goes as soon as an answer shows that something remains.
+        let waiting = tokio::spawn(get(budget.clone(), start + Duration::from_secs(5)));
+        tokio::task::yield_now().await;
+        first.answered(&Method::GET, LIGHT, 200, &headers(&[("x-rate-limit-remaining", "2")]));
+        let third = waiting.await.unwrap().unwrap();
+        assert_eq!(start.elapsed(), Duration::ZERO);
+        // A request that ends without an answer makes room, too.
+        assert!(get(budget.clone(), start).await.is_err());
+        drop((second, third));
+        let last = get(budget.clone(), start).await.unwrap();
+        // After the window there is as much as the service said.
+        last.answered(
+            &Method::GET,
+            LIGHT,
+            200,
+            &headers(&[("x-rate-limit-remaining", "0"), ("x-rate-limit-window", "9")]),
+        );
+        let deadline = start + Duration::from_secs(10);
+        let mut permits = Vec::new();
+        for _ in 0..3 {
+            permits.push(get(budget.clone(), deadline).await.unwrap());
+        }
+        assert!(start.elapsed() >= Duration::from_secs(9));
+        assert!(get(budget.clone(), Instant::now()).await.is_err());
     }
 }

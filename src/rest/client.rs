@@ -9,7 +9,7 @@ use http::header::{ACCEPT, AUTHORIZATION, HeaderValue};
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
-use super::budget::RateBudget;
+use super::budget::{Permit, RateBudget};
 use super::envelope::error_from;
 use super::request::{Call, RequestBuilder};
 use super::response::Response;
@@ -110,8 +110,8 @@ impl Client {
                 Some(token) => token,
                 None => self.in_time(deadline, self.0.tokens.token()).await?,
             };
-            self.0.budget.admit(&call.method, call.path(), deadline).await?;
-            let error = match self.attempt(call, &token, deadline).await {
+            let permit = self.0.budget.admit(&call.method, call.path(), deadline).await?;
+            let error = match self.attempt(call, &token, permit, deadline).await {
                 Ok(response) => return Ok(response),
                 Err(error) => error,
             };
@@ -131,7 +131,7 @@ impl Client {
         }
     }
 
-    async fn attempt(&self, call: &Call, token: &AccessToken, deadline: Instant) -> Result<Response> {
+    async fn attempt(&self, call: &Call, token: &AccessToken, permit: Permit, deadline: Instant) -> Result<Response> {
         let request = call.build(&bearer(token)?);
         let started = Instant::now();
         let outcome = self.0.wire.exchange(request, deadline).await;
@@ -145,7 +145,7 @@ impl Client {
         };
         let status = answer.status.as_u16();
         tracing::debug!(status, ?took, method = %call.method, path = call.path(), "answer");
-        self.0.budget.observe(&call.method, call.path(), status, &answer.headers);
+        permit.answered(&call.method, call.path(), status, &answer.headers);
         // 304 answers a condition of the caller's: it is what was asked for.
         if answer.status.is_success() || status == 304 {
             return Ok(Response::new(answer));

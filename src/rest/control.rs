@@ -44,7 +44,19 @@ fn read(response: &Response) -> Result<SubscriptionInfo> {
 
 #[derive(Deserialize)]
 struct Page {
-    records: Vec<SubscriptionInfo>,
+    records: Vec<serde_json::Value>,
+}
+
+impl Page {
+    /// The records that can be read. One odd record, of whatever transport, must
+    /// not hide the others.
+    fn readable(self) -> impl Iterator<Item = SubscriptionInfo> {
+        self.records.into_iter().filter_map(|record| {
+            SubscriptionInfo::deserialize(record)
+                .inspect_err(|error| tracing::warn!(%error, "a listed subscription cannot be read"))
+                .ok()
+        })
+    }
 }
 
 #[async_trait]
@@ -58,7 +70,7 @@ impl ControlPlane for RestControl {
         let response = self.client.request(Method::GET, PATH).once().send().await?;
         let page: Page = response.json()?;
         let at = response.answered_at();
-        Ok(page.records.into_iter().map(|info| SubscriptionInfo { answered_at: at, ..info }).collect())
+        Ok(page.readable().map(|info| SubscriptionInfo { answered_at: at, ..info }).collect())
     }
 
     async fn get(&self, id: &SubscriptionId) -> Result<SubscriptionInfo> {

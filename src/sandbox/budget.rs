@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::knobs::RateLimits;
+use super::state::later;
 
 /// The service's usage plan groups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -73,7 +74,7 @@ impl Budgets {
         let refused = limits.enforce && (punished || used >= limit);
         let mut spent = Spent { group, limit, remaining: 0, window: limits.window, refused_for: None };
         if refused {
-            budget.penalty_until = Some(now + limits.penalty);
+            budget.penalty_until = Some(later(now, limits.penalty));
             spent.refused_for = Some(limits.penalty);
             return spent;
         }

@@ -10,6 +10,7 @@ use super::server::Port;
 use super::state::{Clock, Identity, ServerState, Shared, State, token};
 use super::{Running, Sandbox, schedule, server};
 use crate::error::{Error, ErrorKind, Result};
+use crate::secret::Secret;
 
 /// Requests kept for [`Sandbox::requests`].
 const LOG: usize = 10_000;
@@ -25,7 +26,7 @@ pub struct SandboxBuilder {
     knobs: Knobs,
     account_id: String,
     extension_id: String,
-    credentials: Option<(String, String, String)>,
+    credentials: Option<(String, Secret, Secret)>,
 }
 
 impl Default for SandboxBuilder {
@@ -81,8 +82,8 @@ impl SandboxBuilder {
     pub fn credentials(
         mut self,
         client_id: impl Into<String>,
-        client_secret: impl Into<String>,
-        jwt: impl Into<String>,
+        client_secret: impl Into<Secret>,
+        jwt: impl Into<Secret>,
     ) -> Self {
         self.credentials = Some((client_id.into(), client_secret.into(), jwt.into()));
         self
@@ -130,7 +131,9 @@ impl SandboxBuilder {
 
     fn make_identity(&self) -> Identity {
         let rng = &mut self.rng();
-        let (client_id, client_secret, jwt) = self.credentials.clone().unwrap_or_else(|| {
+        let given = self.credentials.as_ref();
+        let given = given.map(|(id, secret, jwt)| (id.clone(), secret.expose().to_owned(), jwt.expose().to_owned()));
+        let (client_id, client_secret, jwt) = given.unwrap_or_else(|| {
             ("sandbox-client-id".into(), token(rng, "sandbox-secret-", 24), token(rng, "eyJhbGciOiJTQU5EQk9YIn0.", 64))
         });
         Identity {

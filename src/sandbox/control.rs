@@ -1,6 +1,7 @@
 //! The same over HTTP, for programs in other languages: `/_sandbox/…` on the API
 //! server. See the table in the [module's documentation](super).
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use super::knobs::{Knobs, Rotation};
 use super::pubnub::Payload;
 use super::requests::{Recorded, Service};
 use super::schedule::Due;
-use super::state::{Shared, State};
+use super::state::{Shared, State, later};
 use super::view::{Gauges, SubscriptionView};
 use super::{faults, subscriptions};
 use crate::timestamp::Timestamp;
@@ -33,8 +34,8 @@ const MAX_COUNT: usize = 10_000;
 struct Bad(StatusCode, String);
 
 impl Bad {
-    fn request(why: impl ToString) -> Self {
-        Self(StatusCode::BAD_REQUEST, why.to_string())
+    fn request(why: impl fmt::Display) -> Self {
+        Self(StatusCode::BAD_REQUEST, format!("{why}"))
     }
 
     fn missing() -> Self {
@@ -69,40 +70,62 @@ fn route(state: &mut State, call: &Call) -> Answer {
         ("GET", ["knobs"]) => knobs(state, None),
         ("PATCH", ["knobs"]) => knobs(state, Some(read(call)?)),
         ("GET", ["requests"]) => requests(state, call),
-        ("DELETE", ["requests"]) => done(state.log.clear()),
         ("POST", ["trigger"]) => trigger(state, call),
-        ("POST", ["publish"]) => publish(state, read(call)?),
         ("POST", ["faults"]) => {
             let Scripted { target, fault } = read(call)?;
             Ok(ok(&json!({ "id": state.faults.add(target, fault) })))
         }
         ("GET", ["faults", id]) => Ok(ok(&json!({ "hits": state.faults.hits(fault_id(id)?) }))),
-        ("DELETE", ["faults", id]) => done(state.faults.clear(fault_id(id)?)),
-        ("DELETE", ["faults"]) => done(state.faults.clear_all()),
-        ("POST", ["deliveries"]) => done(state.faults.script_deliveries(read(call)?)),
-        ("POST", ["subscriptions", id, "expire"]) => {
-            subscriptions::delete(state, id).map_err(|_| Bad::missing())?;
-            Ok(empty_reply(StatusCode::NO_CONTENT))
-        }
-        ("POST", ["subscriptions", id, "rotate"]) => rotate(state, id, read(call)?),
-        ("POST", ["subscriptions", id, "status"]) => {
-            let NewStatus { status } = read(call)?;
-            done(subscriptions::find(state, id).map_err(|_| Bad::missing())?.status = status)
-        }
+        (method, rest) => tell(state, call, method, rest).map(|()| empty_reply(StatusCode::NO_CONTENT)),
+    }
+}
+
+/// The calls that have nothing to answer.
+fn tell(state: &mut State, call: &Call, method: &str, rest: &[&str]) -> Result<(), Bad> {
+    match (method, rest) {
+        ("DELETE", ["requests"]) => state.log.clear(),
+        ("POST", ["publish"]) => publish(state, read(call)?)?,
+        ("DELETE", ["faults", id]) => state.faults.clear(fault_id(id)?),
+        ("DELETE", ["faults"]) => state.faults.clear_all(),
+        ("POST", ["deliveries"]) => state.faults.script_deliveries(read(call)?),
+        ("POST", ["subscriptions", id, action]) => subscription(state, call, id, action)?,
         ("POST", ["tokens", "expire"]) => {
             let now = state.moment().now;
-            done(state.oauth.expire_access(now))
+            state.oauth.expire_access(now);
         }
-        ("POST", ["tokens", "revoke"]) => done(state.oauth.revoke_all()),
+        ("POST", ["tokens", "revoke"]) => state.oauth.revoke_all(),
         ("POST", ["advance"]) => {
             let Advance { ms } = read(call)?;
             state.clock.advance(Duration::from_millis(ms));
-            done(state.schedule.clock_moved())
+            state.schedule.clock_moved();
         }
-        ("POST", ["servers", name]) => power(state, name, read(call)?),
-        ("POST", ["connections", name]) => connections(state, name, read(call)?),
-        _ => Err(Bad(StatusCode::NOT_FOUND, "no such call of the sandbox".into())),
+        ("POST", ["servers", name]) => power(state, service(name)?, &read(call)?),
+        ("POST", ["connections", name]) => connections(state, service(name)?, &read(call)?)?,
+        _ => return Err(Bad(StatusCode::NOT_FOUND, "no such call of the sandbox".into())),
     }
+    Ok(())
+}
+
+fn subscription(state: &mut State, call: &Call, id: &str, action: &str) -> Result<(), Bad> {
+    let held = subscriptions::find(state, id).map_err(|_| Bad::missing())?;
+    match action {
+        "expire" => drop(subscriptions::delete(state, id).map_err(|_| Bad::missing())?),
+        "forget" => drop(subscriptions::forget(state, id)),
+        "status" => {
+            let NewStatus { status } = read(call)?;
+            held.status = status;
+        }
+        "rotate" => {
+            let Rotate { on_renew, what } = read(call)?;
+            if on_renew {
+                held.pending = what;
+            } else {
+                subscriptions::rotate(state, id, what);
+            }
+        }
+        _ => return Err(Bad(StatusCode::NOT_FOUND, "no such action on a subscription".into())),
+    }
+    Ok(())
 }
 
 fn read<T: DeserializeOwned>(call: &Call) -> Result<T, Bad> {
@@ -111,11 +134,6 @@ fn read<T: DeserializeOwned>(call: &Call) -> Result<T, Bad> {
 
 fn ok(body: &Value) -> Reply {
     json_reply(StatusCode::OK, body)
-}
-
-#[allow(clippy::unnecessary_wraps, reason = "every route has one type")]
-fn done((): ()) -> Answer {
-    Ok(empty_reply(StatusCode::NO_CONTENT))
 }
 
 fn fault_id(text: &str) -> Result<FaultId, Bad> {
@@ -294,7 +312,7 @@ struct Publish {
     key: Option<String>,
 }
 
-fn publish(state: &mut State, asked: Publish) -> Answer {
+fn publish(state: &mut State, asked: Publish) -> Result<(), Bad> {
     let held = subscriptions::find(state, &asked.subscription).map_err(|_| Bad::missing())?.clone();
     let payload = match (asked.data, asked.envelope, asked.encrypt) {
         (Some(data), None, None) => Payload::Data(data),
@@ -307,7 +325,8 @@ fn publish(state: &mut State, asked: Publish) -> Answer {
         }
         _ => return Err(Bad::request("name one of data, envelope, encrypt")),
     };
-    done(state.publish_payload(&held.channel, payload))
+    state.publish_payload(&held.channel, payload);
+    Ok(())
 }
 
 #[derive(Deserialize)]
@@ -316,13 +335,6 @@ struct Rotate {
     #[serde(default)]
     on_renew: bool,
     what: Rotation,
-}
-
-fn rotate(state: &mut State, id: &str, asked: Rotate) -> Answer {
-    if asked.on_renew {
-        return done(subscriptions::find(state, id).map_err(|_| Bad::missing())?.pending = asked.what);
-    }
-    if subscriptions::rotate(state, id, asked.what) { done(()) } else { Err(Bad::missing()) }
 }
 
 fn service(name: &str) -> Result<Service, Bad> {
@@ -338,20 +350,16 @@ struct Power {
 
 /// Down for a time. There is no "down until told": the API server is where
 /// this is told.
-fn power(state: &mut State, name: &str, asked: Power) -> Answer {
-    let service = service(name)?;
-    let Some(ms) = asked.down_ms else { return done(state.server(service).want(true)) };
+fn power(state: &mut State, service: Service, asked: &Power) {
+    let Some(ms) = asked.down_ms else { return state.server(service).want(true) };
     let now = state.moment().now;
-    let at = now.checked_add(Duration::from_millis(ms)).ok_or_else(|| Bad::request("down_ms is too long"))?;
-    state.schedule.add(at, Due::Up(service));
-    match service {
-        Service::PubNub => done(state.server(service).want(false)),
+    let delay = match service {
+        Service::PubNub => Duration::ZERO,
         // Its own connection must carry this answer first.
-        Service::Api => {
-            state.schedule.add(now + Duration::from_millis(20), Due::Down(service));
-            done(())
-        }
-    }
+        Service::Api => Duration::from_millis(20),
+    };
+    state.schedule.add(later(now, delay), Due::Down(service));
+    state.schedule.add(later(now, delay + Duration::from_millis(ms)), Due::Up(service));
 }
 
 #[derive(Deserialize)]
@@ -369,18 +377,18 @@ struct Connections {
 }
 
 /// The API server's connections carry this answer, so only PubNub's can be cut.
-fn connections(state: &mut State, name: &str, asked: Connections) -> Answer {
-    if service(name)? == Service::Api {
+fn connections(state: &mut State, service: Service, asked: &Connections) -> Result<(), Bad> {
+    if service == Service::Api {
         return Err(Bad::request("only pubnub connections can be cut over HTTP"));
     }
-    for (_, link) in &state.server(Service::PubNub).links {
+    for (_, link) in &state.server(service).links {
         match asked.action {
             Cut::Reset => link.reset(),
             Cut::Close => link.close(),
             Cut::BlackHole => link.mute(),
         }
     }
-    done(())
+    Ok(())
 }
 
 #[cfg(test)]

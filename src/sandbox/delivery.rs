@@ -7,7 +7,7 @@ use super::faults::DeliveryFault;
 use super::filters::EventUri;
 use super::pubnub::{ChannelId, Payload};
 use super::schedule::Due;
-use super::state::{State, uuid};
+use super::state::{State, later, uuid};
 use super::subscriptions::Subscription;
 
 /// Something that happened: an event URI, and the body for each richness that a
@@ -71,7 +71,7 @@ impl State {
         match fault {
             Some(DeliveryFault::Lose) => {}
             Some(DeliveryFault::Delay { by }) => {
-                let at = self.moment().now + by;
+                let at = later(self.moment().now, by);
                 self.schedule.add(at, Due::Publish(subscription.channel.clone(), data));
             }
             Some(DeliveryFault::Swap) => self.held_back.push((subscription.channel.clone(), data)),

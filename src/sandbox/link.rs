@@ -2,7 +2,8 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -51,13 +52,15 @@ impl Head {
 #[derive(Debug)]
 pub(super) struct LinkControl {
     mode: Mutex<Mode>,
+    /// Set for good once the link is a black hole.
+    silent: Arc<AtomicBool>,
     /// Ends the connection's task.
     pub(super) cut: Notify,
 }
 
 impl LinkControl {
     pub(super) fn new() -> Self {
-        Self { mode: Mutex::new(Mode::Normal), cut: Notify::new() }
+        Self { mode: Mutex::new(Mode::Normal), silent: Arc::default(), cut: Notify::new() }
     }
 
     fn mode(&self) -> MutexGuard<'_, Mode> {
@@ -67,6 +70,12 @@ impl LinkControl {
     /// Black hole from now on.
     pub(super) fn mute(&self) {
         *self.mode() = Mode::Mute;
+        self.silent.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the link is a black hole, now or later.
+    pub(super) fn silent(&self) -> &Arc<AtomicBool> {
+        &self.silent
     }
 
     /// Breaks the next answer after `body` bytes of its body.
@@ -116,11 +125,11 @@ impl LinkControl {
 #[derive(Debug)]
 pub(super) struct Link {
     stream: TcpStream,
-    control: std::sync::Arc<LinkControl>,
+    control: Arc<LinkControl>,
 }
 
 impl Link {
-    pub(super) fn new(stream: TcpStream, control: std::sync::Arc<LinkControl>) -> Self {
+    pub(super) fn new(stream: TcpStream, control: Arc<LinkControl>) -> Self {
         Self { stream, control }
     }
 }
@@ -153,7 +162,7 @@ impl AsyncWrite for Link {
         if *self.control.mode() == Mode::Mute {
             return Poll::Ready(Ok(buf.len()));
         }
-        let control = std::sync::Arc::clone(&self.control);
+        let control = Arc::clone(&self.control);
         let Some(admitted) = control.admit(buf).and_then(|admitted| buf.get(..admitted)) else {
             return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
         };

@@ -48,7 +48,7 @@
 //! | `POST /_sandbox/faults` | `{"target":…,"fault":{"kind":…}}`, below; answers `id` |
 //! | `GET`, `DELETE /_sandbox/faults/{id}`, `DELETE /_sandbox/faults` | hits; clears one, clears all |
 //! | `POST /_sandbox/deliveries` | `{"kind":"duplicate"}`, `swap`, `lose` or `delay` with `ms`; `count` |
-//! | `POST /_sandbox/subscriptions/{id}/expire` | |
+//! | `POST /_sandbox/subscriptions/{id}/expire`, `…/forget` | |
 //! | `POST /_sandbox/subscriptions/{id}/rotate` | `{"what":{"key":true,"address":true,"subscriber_key":true},"on_renew":false}` |
 //! | `POST /_sandbox/subscriptions/{id}/status` | `{"status":"Suspended"}` |
 //! | `POST /_sandbox/tokens/expire`, `…/tokens/revoke` | |
@@ -111,6 +111,32 @@ use crate::ids::SubscriptionId;
 use crate::secret::Secret;
 
 /// A running emulator. See the [module](self).
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use ringcentral_events::sandbox::{Fault, Fixture, Operation, Sandbox, Service};
+///
+/// # async fn start_the_bot(_api: &str, _pubnub: &str) {}
+/// # async fn test() -> ringcentral_events::Result<()> {
+/// let sandbox = Sandbox::builder().knobs(|knobs| knobs.hold = Duration::from_millis(500)).start().await?;
+/// let minute = Duration::from_secs(60);
+/// start_the_bot(sandbox.base_url(), sandbox.pubnub_origin()).await;
+/// assert!(sandbox.wait_open_polls(1, minute).await, "it listens");
+///
+/// // A message while PubNub is down is there when it is back.
+/// sandbox.take_down(Service::PubNub).await;
+/// sandbox.trigger(&Fixture::inbound_sms("+16505550100", "ping"));
+/// sandbox.bring_up(Service::PubNub).await;
+/// assert!(sandbox.wait_sent_messages(1, minute).await, "it answered");
+/// assert_eq!(sandbox.sent_messages()[0].text, "pong");
+///
+/// // A lease that the server forgets is made anew.
+/// sandbox.forget(&sandbox.subscriptions()[0].id);
+/// sandbox.faults().inject(Operation::Create, Fault::status(503).header("Retry-After", "1"));
+/// assert!(sandbox.wait_requests(Operation::Create, 3, minute).await);
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "dropping a sandbox stops it"]
 pub struct Sandbox {
     shared: Arc<Shared>,
@@ -156,6 +182,8 @@ impl Sandbox {
 
     /// Stops and waits until its tasks and sockets are gone.
     pub async fn stop(mut self) {
+        self.take_down(Service::Api).await;
+        self.take_down(Service::PubNub).await;
         for task in std::mem::take(&mut self.running.0) {
             task.abort();
             // Aborted, so the result says no more than that.
@@ -230,7 +258,8 @@ impl Sandbox {
         messages::CHAT
     }
 
-    /// Changes how the sandbox behaves, from the next request on.
+    /// Changes how the sandbox behaves, from the next request on. `change` must
+    /// not call the sandbox: it is locked meanwhile.
     pub fn knobs(&self, change: impl FnOnce(&mut Knobs)) {
         self.shared.update(|state| change(&mut state.knobs));
     }
@@ -336,6 +365,12 @@ impl Sandbox {
         self.shared.update(|state| subscriptions::delete(state, id.as_str()).is_ok())
     }
 
+    /// Forgets a subscription now, as when its session ends at the service: every
+    /// call on it is answered 404 `SUB-507`. False when there is none of this id.
+    pub fn forget(&self, id: &SubscriptionId) -> bool {
+        self.shared.update(|state| subscriptions::forget(state, id.as_str()))
+    }
+
     /// Changes channel or keys of a subscription now; the client learns of it
     /// with its next renewal. False when there is none of this id.
     pub fn rotate(&self, id: &SubscriptionId, rotation: Rotation) -> bool {
@@ -385,7 +420,7 @@ impl Sandbox {
     pub async fn take_down_for(&self, service: Service, time: Duration) {
         self.take_down(service).await;
         self.shared.update(|state| {
-            let at = state.moment().now + time;
+            let at = state::later(state.moment().now, time);
             state.schedule.add(at, schedule::Due::Up(service));
         });
     }
@@ -420,6 +455,7 @@ impl Sandbox {
 
     /// Turns every open connection of a server into a black hole: it stays open,
     /// and nothing is read from it or sent on it any more. New ones are welcome.
+    /// Polls on them count as open no more.
     pub fn black_hole_connections(&self, service: Service) {
         for (_, link) in &self.shared.lock().server(service).links {
             link.mute();
@@ -468,7 +504,8 @@ impl Sandbox {
     }
 
     /// Waits for a request, past or to come, that `wanted` accepts; asked again
-    /// when a request was answered. `None` after `timeout`.
+    /// when a request was answered. `None` after `timeout`. `wanted` must not
+    /// call the sandbox: it is locked meanwhile.
     pub async fn wait_for(&self, mut wanted: impl FnMut(&Recorded) -> bool, timeout: Duration) -> Option<Recorded> {
         let deadline = Instant::now() + timeout;
         self.shared.wait_until(deadline, |state| state.log.records().find(|record| wanted(record)).cloned()).await

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::http::{Call, Refused, Reply, empty_reply, json_reply};
 use super::knobs::Knobs;
-use super::state::{Identity, State, token};
+use super::state::{Identity, State, later, token};
 
 /// How long a code lives.
 const CODE_LIFE: Duration = Duration::from_secs(60);
@@ -200,7 +200,7 @@ fn refresh(state: &mut State, form: &Form, client_id: &str, now: Instant) -> Res
     if let Some((spent, spent_at)) = &session.spent_refresh
         && spent == wanted
     {
-        let until = session.used_at.map_or(*spent_at + UNUSED_GRACE, |used| used + grace);
+        let until = session.used_at.map_or(*spent_at + UNUSED_GRACE, |used| later(used, grace));
         // The same new token again: an answer that got lost can be had again.
         return if now < until { Ok(token_reply(session, &state.identity, now)) } else { Err(SPENT_REFRESH) };
     }
@@ -223,9 +223,9 @@ fn new_session(state: &mut State, form: &Form, client_id: String, now: Instant) 
     Session {
         client_id,
         access: token(&mut state.rng, "U0pD", 96),
-        access_until: now + access_ttl.min(access_token_ttl),
+        access_until: later(now, access_ttl.min(access_token_ttl)),
         used_at: None,
-        refresh: issue_refresh_tokens.then(|| (token(&mut state.rng, "U0pR", 96), now + refresh_ttl)),
+        refresh: issue_refresh_tokens.then(|| (token(&mut state.rng, "U0pR", 96), later(now, refresh_ttl))),
         spent_refresh: None,
         scope: form.get("scope").unwrap_or(SCOPE).to_owned(),
     }

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::Notify;
@@ -14,6 +15,8 @@ use super::knobs::{Knobs, Overflow};
 const TICKS_PER_SECOND: u128 = 10_000_000;
 /// What a client may list in one poll before the address is too long anyway.
 const MAX_CHANNELS_PER_POLL: usize = 2000;
+/// Channels kept; a new one then takes the place of the idlest.
+const MAX_CHANNELS: usize = 20_000;
 /// Two polls of one channel count as a client's error if both are still open
 /// after this long; less is a connection whose end was not noticed yet.
 const OVERLAP_GRACE: Duration = Duration::from_millis(250);
@@ -52,6 +55,14 @@ struct Channel {
     dropped: u64,
 }
 
+impl Channel {
+    fn drop_oldest(&mut self) {
+        if self.ring.pop_front().is_some_and(|oldest| oldest.position > self.acknowledged) {
+            self.dropped += 1;
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 struct Message {
     position: u64,
@@ -72,6 +83,14 @@ pub(super) enum Payload {
 struct OpenPoll {
     channels: Vec<ChannelId>,
     since: Instant,
+    /// Its connection is a black hole: the client cannot know that it is open.
+    silent: Arc<AtomicBool>,
+}
+
+impl OpenPoll {
+    fn is_heard(&self) -> bool {
+        !self.silent.load(Ordering::Relaxed)
+    }
 }
 
 /// A subscribe request, read.
@@ -130,17 +149,27 @@ impl PubNub {
         wall: SystemTime,
     ) -> u64 {
         let position = self.advance(wall);
+        if self.channels.len() >= MAX_CHANNELS && !self.channels.contains_key(id) {
+            self.drop_idlest();
+        }
         let channel = self.channels.entry(id.clone()).or_default();
         channel.head = position;
         channel.ring.push_back(Message { position, at: now, payload });
         while channel.ring.len() > knobs.ring.max(1) {
-            channel.ring.pop_front();
-            channel.dropped += 1;
+            channel.drop_oldest();
         }
         for (_, waiter) in &channel.waiters {
             waiter.notify_one();
         }
         position
+    }
+
+    /// Makes room for a channel: the one that nobody polls and that was silent longest.
+    fn drop_idlest(&mut self) {
+        let idle = self.channels.iter().filter(|(_, channel)| channel.waiters.is_empty());
+        if let Some(id) = idle.min_by_key(|(_, channel)| channel.head).map(|(id, _)| id.clone()) {
+            self.channels.remove(&id);
+        }
     }
 
     /// Where in the one order of positions a client's cursor is.
@@ -172,8 +201,7 @@ impl PubNub {
         for id in &poll.channels {
             let Some(channel) = self.channels.get_mut(id) else { continue };
             while channel.ring.front().is_some_and(|first| now.duration_since(first.at) > knobs.retention) {
-                channel.ring.pop_front();
-                channel.dropped += 1;
+                channel.drop_oldest();
             }
             let newer = channel.ring.partition_point(|message| message.position <= since);
             found.extend(channel.ring.iter().skip(newer).map(|message| (id, message.clone())));
@@ -204,21 +232,23 @@ impl PubNub {
     }
 
     /// Counts a poll as open; [`close`](Self::close) ends it.
-    pub(super) fn open(&mut self, poll: &Poll, wake: &Arc<Notify>, now: Instant) -> u64 {
+    pub(super) fn open(&mut self, poll: &Poll, wake: &Arc<Notify>, silent: &Arc<AtomicBool>, now: Instant) -> u64 {
         let id = self.next_poll;
         self.next_poll += 1;
         for channel in &poll.channels {
             self.channels.entry(channel.clone()).or_default().waiters.push((id, Arc::clone(wake)));
         }
-        self.polls.insert(id, OpenPoll { channels: poll.channels.clone(), since: now });
-        self.max_open = self.max_open.max(self.polls.len());
+        self.polls.insert(id, OpenPoll { channels: poll.channels.clone(), since: now, silent: Arc::clone(silent) });
+        self.max_open = self.max_open.max(self.heard().count());
         id
     }
 
     /// Ends what [`open`](Self::open) began.
     pub(super) fn close(&mut self, id: u64, now: Instant) {
         let Some(poll) = self.polls.remove(&id) else { return };
-        if self.overlapping(&poll).any(|other| now.duration_since(other.since.max(poll.since)) > OVERLAP_GRACE) {
+        if poll.is_heard()
+            && self.overlapping(&poll).any(|other| now.duration_since(other.since.max(poll.since)) > OVERLAP_GRACE)
+        {
             self.overlaps += 1;
         }
         for name in &poll.channels {
@@ -231,14 +261,18 @@ impl PubNub {
         }
     }
 
+    fn heard(&self) -> impl Iterator<Item = &OpenPoll> {
+        self.polls.values().filter(|poll| poll.is_heard())
+    }
+
     fn overlapping<'a>(&'a self, poll: &'a OpenPoll) -> impl Iterator<Item = &'a OpenPoll> {
-        self.polls.values().filter(|other| other.channels.iter().any(|channel| poll.channels.contains(channel)))
+        self.heard().filter(|other| other.channels.iter().any(|channel| poll.channels.contains(channel)))
     }
 
     /// The present counts.
     pub(super) fn counts(&self, now: Instant) -> PollCounts {
         let mut newest: HashMap<&ChannelId, (usize, Instant)> = HashMap::new();
-        for poll in self.polls.values() {
+        for poll in self.heard() {
             for channel in &poll.channels {
                 let entry = newest.entry(channel).or_insert((0, poll.since));
                 *entry = (entry.0 + 1, entry.1.max(poll.since));
@@ -247,7 +281,7 @@ impl PubNub {
         let standing =
             newest.values().filter(|(polls, since)| *polls > 1 && now.duration_since(*since) > OVERLAP_GRACE).count();
         PollCounts {
-            open: self.polls.len(),
+            open: self.heard().count(),
             max_open: self.max_open,
             overlaps: self.overlaps + u64::try_from(standing).unwrap_or(u64::MAX),
         }
@@ -255,10 +289,11 @@ impl PubNub {
 
     /// Open polls that list a channel.
     pub(super) fn open_on(&self, id: &ChannelId) -> usize {
-        self.polls.values().filter(|poll| poll.channels.contains(id)).count()
+        self.heard().filter(|poll| poll.channels.contains(id)).count()
     }
 
-    /// Messages that a ring or their age pushed out, over all channels.
+    /// Messages that a ring or their age pushed out before a poll came back from
+    /// beyond them, over all channels.
     pub(super) fn dropped(&self) -> u64 {
         self.channels.values().map(|channel| channel.dropped).sum()
     }
@@ -345,5 +380,112 @@ impl Poll {
             Some(text) => Some(text.parse().ok()?),
         };
         Some(Self { channels, timetoken, region })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn channel(name: &str) -> ChannelId {
+        ChannelId { key: "sub-c-1".into(), name: name.into() }
+    }
+
+    fn poll(names: &[&str], timetoken: u64, region: Option<u32>) -> Poll {
+        Poll { channels: names.iter().map(|name| channel(name)).collect(), timetoken, region }
+    }
+
+    #[test]
+    fn a_request_is_read() {
+        let read = Poll::read("k", "b,a%2Cc,,b", Some("17"), Some("4")).unwrap();
+        let names: Vec<&str> = read.channels.iter().map(|id| id.name.as_str()).collect();
+        assert_eq!((names, read.timetoken, read.region), (vec!["a,c", "b"], 17, Some(4)));
+        assert_eq!(Poll::read("k", "c", None, Some("")).unwrap().timetoken, 0);
+        for (timetoken, region) in [("-1", "1"), ("1.5", "1"), ("99999999999999999999", "1"), ("1", "x")] {
+            assert_eq!(Poll::read("k", "c", Some(timetoken), Some(region)), None);
+        }
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Publish(u8),
+        Poll,
+        Region(u32, i16),
+        ClockBack,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            4 => (0..2_u8).prop_map(Step::Publish),
+            3 => Just(Step::Poll),
+            1 => (1..4_u32, any::<i16>()).prop_map(|(region, offset)| Step::Region(region, offset)),
+            1 => Just(Step::ClockBack),
+        ]
+    }
+
+    proptest! {
+        /// Who echoes the cursor gets every message once and in order, whatever
+        /// the regions and the clock do, as long as nothing overflows.
+        #[test]
+        fn an_echoed_cursor_loses_and_repeats_nothing(
+            steps in proptest::collection::vec(step(), 0..60), cap in 1..5_usize, ahead in 0..3000_u64,
+        ) {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let now = runtime.block_on(async { Instant::now() });
+            let mut knobs = Knobs { response_cap: cap, overflow: Overflow::Page, published_ahead: ahead, ..Knobs::default() };
+            let mut wall = SystemTime::UNIX_EPOCH + Duration::from_secs(1_714_979_289);
+            let mut pubnub = PubNub::default();
+            let first = pubnub.empty(&knobs, wall);
+            let mut cursor = (first.timetoken, first.region);
+            let (mut sent, mut seen) = (0_u32, Vec::new());
+            let names = ["a", "b"];
+            // Regions keep their offset: a cursor is a position in its region's stream.
+            let mut offsets: HashMap<u32, i64> = HashMap::from([(knobs.region, 0)]);
+            for step in steps.into_iter().chain(std::iter::repeat_n(Step::Poll, 60)) {
+                match step {
+                    Step::Publish(at) => {
+                        let payload = Payload::Data(sent.to_string());
+                        pubnub.publish(&channel(names[usize::from(at)]), payload, &knobs, now, wall);
+                        sent += 1;
+                    }
+                    Step::Region(region, offset) => {
+                        knobs.region = region;
+                        knobs.region_offset_ms = *offsets.entry(region).or_insert_with(|| i64::from(offset));
+                    }
+                    Step::ClockBack => wall -= Duration::from_secs(1),
+                    Step::Poll => {
+                        let poll = poll(&names, cursor.0, Some(cursor.1));
+                        if let Some(batch) = pubnub.answer(&poll, &knobs, now) {
+                            prop_assert!(!batch.messages.is_empty() && batch.messages.len() <= cap);
+                            seen.extend(batch.messages.iter().map(|m| m.data.as_ref().unwrap().parse::<u32>().unwrap()));
+                            cursor = (batch.timetoken, batch.region);
+                        }
+                    }
+                }
+            }
+            prop_assert_eq!(seen, (0..sent).collect::<Vec<_>>());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn overlaps_count_when_they_last_and_the_client_can_know() {
+        let mut pubnub = PubNub::default();
+        let (wake, heard, silent) = (Arc::default(), Arc::default(), Arc::new(AtomicBool::new(true)));
+        let poll = poll(&["a"], 1, None);
+        let start = Instant::now();
+        let lost = pubnub.open(&poll, &wake, &silent, start);
+        let first = pubnub.open(&poll, &wake, &heard, start);
+        assert_eq!(pubnub.counts(start + Duration::from_secs(9)).overlaps, 0, "the other is lost in a black hole");
+        let second = pubnub.open(&poll, &wake, &heard, start + Duration::from_secs(10));
+        pubnub.close(first, start + Duration::from_millis(10_100));
+        assert_eq!(pubnub.counts(start + Duration::from_secs(20)).overlaps, 0, "a reconnect");
+        let third = pubnub.open(&poll, &wake, &heard, start + Duration::from_secs(20));
+        assert_eq!(pubnub.counts(start + Duration::from_secs(21)), PollCounts { open: 2, max_open: 2, overlaps: 1 });
+        pubnub.close(second, start + Duration::from_secs(21));
+        pubnub.close(third, start + Duration::from_secs(22));
+        pubnub.close(lost, start + Duration::from_secs(22));
+        assert_eq!(pubnub.counts(start + Duration::from_secs(30)), PollCounts { open: 0, max_open: 2, overlaps: 1 });
+        assert!(pubnub.channels.is_empty(), "a channel without messages or polls is not kept");
     }
 }

@@ -25,7 +25,7 @@ use super::faults::{Action, Hit};
 use super::http::{Call, Reply, empty_reply};
 use super::link::{Link, LinkControl};
 use super::requests::{Operation, Service};
-use super::state::Shared;
+use super::state::{Shared, later};
 use super::{control, rest, subscribe};
 
 /// More of a request's body than any call of the service takes.
@@ -235,10 +235,10 @@ async fn answer(
 }
 
 /// Does what the request asks.
-async fn effect(shared: &Arc<Shared>, service: Service, call: &Call) -> Reply {
+async fn effect(shared: &Arc<Shared>, link: &LinkControl, service: Service, call: &Call) -> Reply {
     match service {
         Service::Api => shared.update(|state| rest::handle(state, call)),
-        Service::PubNub => subscribe::handle(shared, call).await,
+        Service::PubNub => subscribe::handle(shared, link, call).await,
     }
 }
 
@@ -250,9 +250,9 @@ async fn with_fault(
     hit: Option<Hit>,
 ) -> Result<Response<Body>, NoAnswer> {
     let Some(Hit { action, after_effect }) = hit else {
-        return Ok(whole(effect(shared, service, call).await));
+        return Ok(whole(effect(shared, link, service, call).await));
     };
-    let served = if after_effect { Some(effect(shared, service, call).await) } else { None };
+    let served = if after_effect { Some(effect(shared, link, service, call).await) } else { None };
     if let Some(reply) = action.own_reply() {
         return Ok(whole(reply));
     }
@@ -269,7 +269,7 @@ async fn with_fault(
     }
     let reply = match served {
         Some(reply) => reply,
-        None => effect(shared, service, call).await,
+        None => effect(shared, link, service, call).await,
     };
     Ok(match action {
         Action::BlackHole => {
@@ -332,7 +332,7 @@ impl Stream for Drip {
             Poll::Ready(()) => {
                 let length = self.chunk.min(self.rest.len());
                 let piece = self.rest.split_to(length);
-                let next = tokio::time::Instant::now() + self.every;
+                let next = later(tokio::time::Instant::now(), self.every);
                 self.pause.as_mut().reset(next);
                 Poll::Ready(Some(Ok(Frame::data(piece))))
             }

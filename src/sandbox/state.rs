@@ -19,8 +19,16 @@ use super::subscriptions::Subscriptions;
 use crate::clock::wall_now;
 use crate::timestamp::Timestamp;
 
+/// As far as any deadline reaches; what is set further is cut to it.
+const FAR: Duration = Duration::from_secs(10 * 365 * 86_400);
+
+/// `now` and `by` more, as far as deadlines reach.
+pub(super) fn later(now: Instant, by: Duration) -> Instant {
+    now + by.min(FAR)
+}
+
 /// Who the sandbox serves: one account, one user, two apps.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Identity {
     pub(super) account_id: String,
     pub(super) extension_id: String,
@@ -33,8 +41,7 @@ pub(super) struct Identity {
     pub(super) phone_number: String,
 }
 
-/// The state of both servers.
-#[derive(Debug)]
+/// The state of both servers. No `Debug`: it is full of keys and tokens.
 pub(super) struct State {
     pub(super) identity: Identity,
     pub(super) knobs: Knobs,
@@ -95,8 +102,9 @@ impl Clock {
         Moment { now: Instant::now() + self.moved, wall: wall_now() + self.moved }
     }
 
+    /// Moves the clock; by ten years at most, all in all.
     pub(super) fn advance(&mut self, by: Duration) {
-        self.moved += by;
+        self.moved = self.moved.saturating_add(by).min(FAR);
     }
 
     /// A deadline of this clock as one of tokio's.
@@ -165,7 +173,6 @@ pub(super) fn number(rng: &mut fastrand::Rng, digits: usize) -> String {
 }
 
 /// The state, and a way to wait for its next change.
-#[derive(Debug)]
 pub(super) struct Shared {
     state: Mutex<State>,
     changed: watch::Sender<()>,

@@ -11,8 +11,9 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::http::{Call, Reply, empty_reply, text_reply};
+use super::link::LinkControl;
 use super::pubnub::{Batch, Poll, ticks};
-use super::state::Shared;
+use super::state::{Shared, later};
 
 /// As the service: JSON under a script's name.
 const CONTENT_TYPE: &str = "text/javascript; charset=\"UTF-8\"";
@@ -20,15 +21,15 @@ const CONTENT_TYPE: &str = "text/javascript; charset=\"UTF-8\"";
 const MAX_ADDRESS: usize = 32 * 1024;
 
 /// Answers a call; a subscribe waits for messages.
-pub(super) async fn handle(shared: &Arc<Shared>, call: &Call) -> Reply {
-    let mut reply = route(shared, call).await;
+pub(super) async fn handle(shared: &Arc<Shared>, link: &LinkControl, call: &Call) -> Reply {
+    let mut reply = route(shared, link, call).await;
     let headers = reply.headers_mut();
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     reply
 }
 
-async fn route(shared: &Arc<Shared>, call: &Call) -> Reply {
+async fn route(shared: &Arc<Shared>, link: &LinkControl, call: &Call) -> Reply {
     if call.method == Method::OPTIONS {
         return preflight();
     }
@@ -43,11 +44,11 @@ async fn route(shared: &Arc<Shared>, call: &Call) -> Reply {
         ["v2", "subscribe", key, channels, _callback] => {
             let (timetoken, region) = (call.query("tt"), call.query("tr"));
             let poll = Poll::read(key, channels, timetoken.as_deref(), region.as_deref());
-            subscribe(shared, key, poll, |batch, _| batch.v2()).await
+            subscribe(shared, link, key, poll, |batch, _| batch.v2()).await
         }
         ["subscribe", key, channels, callback, timetoken] => {
             let poll = Poll::read(key, channels, Some(timetoken), None);
-            subscribe(shared, key, poll, |batch, several| padded(callback, batch.v1(several))).await
+            subscribe(shared, link, key, poll, |batch, several| padded(callback, batch.v1(several))).await
         }
         ["time", callback] => {
             let now = shared.update(|state| state.moment().wall);
@@ -107,6 +108,7 @@ impl Drop for Open {
 
 async fn subscribe(
     shared: &Arc<Shared>,
+    link: &LinkControl,
     key: &str,
     poll: Option<Poll>,
     write: impl Fn(&Batch, bool) -> String,
@@ -122,8 +124,8 @@ async fn subscribe(
         }
         state.pubnub.acknowledge(&poll);
         let now = state.moment().now;
-        let deadline = state.clock.real(now + state.knobs.hold);
-        Some((state.pubnub.open(&poll, &wake, now), deadline))
+        let deadline = state.clock.real(later(now, state.knobs.hold));
+        Some((state.pubnub.open(&poll, &wake, link.silent(), now), deadline))
     });
     let Some((id, deadline)) = opened else {
         return failure(StatusCode::BAD_REQUEST, "Invalid Subscribe Key", "Access Manager");

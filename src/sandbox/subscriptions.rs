@@ -1,5 +1,6 @@
 //! The subscription resource: `/restapi/v1.0/subscription*`.
 
+use std::collections::VecDeque;
 use std::time::{Duration, SystemTime};
 
 use http::StatusCode;
@@ -11,7 +12,10 @@ use super::filters::EventUri;
 use super::http::{Call, Refused, Reply, empty_reply, json_reply};
 use super::knobs::{Encryption, Refusal, Rotation};
 use super::pubnub::ChannelId;
-use super::state::{Moment, State, number, token, uuid};
+use super::state::{Moment, State, later, number, token, uuid};
+
+/// Ids remembered as forgotten.
+const FORGOTTEN: usize = 1000;
 
 /// All subscriptions, oldest first.
 #[derive(Debug, Default)]
@@ -19,6 +23,8 @@ pub(super) struct Subscriptions {
     live: Vec<Subscription>,
     /// The subscribe key that all get which were not given their own.
     common_key: Option<String>,
+    /// Ids answered with `SUB-507`, the newest.
+    forgotten: VecDeque<String>,
 }
 
 /// One subscription.
@@ -177,7 +183,7 @@ pub(super) fn create(state: &mut State, call: &Call) -> Result<Reply, Refused> {
         answered: accepted.answered,
         disabled: accepted.disabled,
         created: moment.wall,
-        expires_at: moment.now + lifetime,
+        expires_at: later(moment.now, lifetime),
         lifetime,
         asked_encryption: encryption.as_bool() == Some(true) || encryption.as_str() == Some("true"),
         key: None,
@@ -265,7 +271,7 @@ fn prolong(state: &mut State, id: &str, asked: Option<Duration>) -> Result<Reply
     let always = state.knobs.rotate_on_renew.unwrap_or_default();
     let subscription = find(state, id)?;
     subscription.lifetime = asked.unwrap_or(subscription.lifetime).min(most);
-    subscription.expires_at = moment.now + subscription.lifetime;
+    subscription.expires_at = later(moment.now, subscription.lifetime);
     subscription.renewals += 1;
     let pending = std::mem::take(&mut subscription.pending);
     rotate(
@@ -306,8 +312,28 @@ pub(super) fn delete(state: &mut State, id: &str) -> Result<Reply, Refused> {
 /// The live subscription of this id.
 pub(super) fn find<'a>(state: &'a mut State, id: &str) -> Result<&'a mut Subscription, Refused> {
     let now = state.moment().now;
-    let alive = state.subscriptions.alive(now);
-    alive.iter_mut().find(|held| held.id == id).ok_or_else(|| Refused::not_found("subscriptionId", id))
+    let held = &mut state.subscriptions;
+    if let Some(at) = held.alive(now).iter().position(|held| held.id == id) {
+        return Ok(&mut held.live[at]);
+    }
+    if held.forgotten.iter().any(|forgotten| forgotten == id) {
+        return Err(Refused::new(404, "SUB-507", "Subscription session is expired"));
+    }
+    Err(Refused::not_found("subscriptionId", id))
+}
+
+/// Drops a subscription as if its session had ended; false when there is none of
+/// this id.
+pub(super) fn forget(state: &mut State, id: &str) -> bool {
+    let dropped = delete(state, id).is_ok();
+    if dropped {
+        let forgotten = &mut state.subscriptions.forgotten;
+        if forgotten.len() >= FORGOTTEN {
+            forgotten.pop_front();
+        }
+        forgotten.push_back(id.to_owned());
+    }
+    dropped
 }
 
 fn uri(state: &State, tail: &str) -> String {

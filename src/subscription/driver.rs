@@ -123,6 +123,8 @@ pub(super) struct Driver {
     lease: Option<Lease>,
     /// Counts the addresses listened to, so that links of a former one are told apart.
     place: u64,
+    /// Told to the reader's side, for its resume token.
+    new_place: Option<Place>,
     cursor: Option<Cursor>,
     last_good: Option<(Instant, SystemTime)>,
     recreated: Option<Recreated>,
@@ -163,6 +165,7 @@ impl Driver {
             keys: Keys::default(),
             lease: None,
             place: 0,
+            new_place: None,
             cursor: None,
             last_good: None,
             recreated: None,
@@ -514,6 +517,7 @@ impl Driver {
             }
         }
         self.setup.registry.live(&lease.id);
+        self.new_place = Some(Place { id: lease.id.clone(), fingerprint: lease.fingerprint() });
         self.lease = Some(lease);
     }
 
@@ -862,12 +866,9 @@ impl Driver {
             }
             changed
         });
-        place.send_if_modified(|place| {
-            let new = self.lease.as_ref().map(|lease| Place { id: lease.id.clone(), fingerprint: lease.fingerprint() });
-            let changed = *place != new;
-            *place = new;
-            changed
-        });
+        if let Some(new) = self.new_place.take() {
+            place.send_replace(Some(new));
+        }
     }
 
     // --- time ----------------------------------------------------------------

@@ -1,0 +1,147 @@
+//! The settings of an [`OAuth`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::header::HeaderValue;
+
+use super::grant::{Tried, Wishes};
+use super::oauth::{App, OAuth};
+use super::store::{MemoryTokenStore, TokenStore};
+use crate::error::{Error, Result};
+use crate::rest::wire::{Redirects, Wire, server_url};
+use crate::rest::{PRODUCTION, USER_AGENT};
+use crate::secret::Secret;
+
+const ANSWER_LIMIT: usize = 1024 * 1024;
+/// Within this a login ends, repeats included.
+const DEADLINE: Duration = Duration::from_secs(30);
+const LONGEST: Duration = Duration::from_secs(60 * 60);
+
+/// Builds an [`OAuth`]; from [`OAuth::jwt`] or [`OAuth::authorization_code`].
+#[derive(Debug)]
+#[must_use]
+pub struct OAuthBuilder {
+    client_id: String,
+    client_secret: Option<Secret>,
+    jwt: Option<Secret>,
+    server: Option<String>,
+    store: Option<Arc<dyn TokenStore>>,
+    wishes: Wishes,
+    user_agent: Option<String>,
+    pause: Duration,
+    deadline: Duration,
+}
+
+impl OAuthBuilder {
+    pub(super) fn new(client_id: String, jwt: Option<Secret>) -> Self {
+        Self {
+            client_id,
+            client_secret: None,
+            jwt,
+            server: None,
+            store: None,
+            wishes: Wishes::default(),
+            user_agent: None,
+            pause: Tried::PAUSE,
+            deadline: DEADLINE,
+        }
+    }
+
+    /// The app's secret, sent as HTTP Basic. Default: none, a public app, which
+    /// names itself in the form instead.
+    pub fn client_secret(self, secret: impl Into<Secret>) -> Self {
+        Self { client_secret: Some(secret.into()), ..self }
+    }
+
+    /// Where to log in: `http(s)://host[:port]`. Default: production,
+    /// `https://platform.ringcentral.com`. Over `http` every credential is in
+    /// the open: for an emulator only.
+    pub fn server(self, url: impl Into<String>) -> Self {
+        Self { server: Some(url.into()), ..self }
+    }
+
+    /// Where the session is kept. Default: a [`MemoryTokenStore`], since a JWT
+    /// logs in again anyway; users who logged in by browser want a
+    /// [`FileTokenStore`](super::FileTokenStore) or one of their own.
+    pub fn store(self, store: impl TokenStore) -> Self {
+        Self { store: Some(Arc::new(store)), ..self }
+    }
+
+    /// How long access tokens shall live (`access_token_ttl`). Default: the
+    /// service's, one hour or two. It cuts what is outside 600 s to 3600 s.
+    pub fn access_token_ttl(mut self, ttl: Duration) -> Self {
+        self.wishes.access_token_ttl = Some(ttl);
+        self
+    }
+
+    /// How long refresh tokens shall live (`refresh_token_ttl`). Default: the
+    /// service's, seven days. It cuts what is longer than it allows (30 days in
+    /// the newest specification).
+    pub fn refresh_token_ttl(mut self, ttl: Duration) -> Self {
+        self.wishes.refresh_token_ttl = Some(ttl);
+        self
+    }
+
+    /// Asks for these permissions only (`scope`), separated by spaces. Default:
+    /// all that the app has.
+    pub fn scope(mut self, scope: impl Into<String>) -> Self {
+        self.wishes.scope = Some(scope.into());
+        self
+    }
+
+    /// The `User-Agent`. Default: this crate's name and version.
+    pub fn user_agent(self, user_agent: impl Into<String>) -> Self {
+        Self { user_agent: Some(user_agent.into()), ..self }
+    }
+
+    /// How long to wait between tries while the service fails (408, 5xx,
+    /// timeouts). Default: 10 s, by RingCentral's errors guide.
+    pub fn repeat_pause(self, pause: Duration) -> Self {
+        Self { pause, ..self }
+    }
+
+    /// Within this a login or refresh ends, repeats included; one request of it
+    /// may take half. Default 30 s, as for any call; at most an hour.
+    pub fn deadline(self, deadline: Duration) -> Self {
+        Self { deadline, ..self }
+    }
+
+    /// Makes the [`OAuth`]. Nothing is sent before a token is asked for.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] when the server's URL is none, or when the client
+    /// id is empty.
+    pub fn build(self) -> Result<OAuth> {
+        if self.client_id.is_empty() {
+            return Err(Error::config("the client id is empty"));
+        }
+        let server = server_url(self.server.as_deref().unwrap_or(PRODUCTION))?;
+        let basic = match &self.client_secret {
+            Some(secret) => Some(basic(&self.client_id, secret)?),
+            None => None,
+        };
+        let user_agent = self.user_agent.as_deref().unwrap_or(USER_AGENT);
+        let app = App {
+            server,
+            client_id: self.client_id,
+            basic,
+            client_secret: self.client_secret,
+            jwt: self.jwt,
+            wishes: self.wishes,
+            pause: self.pause,
+            deadline: self.deadline.min(LONGEST),
+        };
+        let store = self.store.unwrap_or_else(|| Arc::new(MemoryTokenStore::new()));
+        Ok(OAuth::new(app, Wire::new(user_agent, ANSWER_LIMIT, Redirects::Refuse)?, store))
+    }
+}
+
+fn basic(client_id: &str, secret: &Secret) -> Result<HeaderValue> {
+    let text = format!("Basic {}", STANDARD.encode(format!("{client_id}:{}", secret.expose())));
+    let mut value = HeaderValue::from_str(&text).map_err(|_| Error::config("the client id or secret is not usable"))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
