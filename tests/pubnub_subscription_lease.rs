@@ -3,8 +3,8 @@
 
 mod support;
 
-use ringcentral_events::sandbox::{Fault, Operation, Rotation, Sandbox};
-use ringcentral_events::{Phase, Subscription};
+use ringcentral_events::sandbox::{Fault, Knobs, Operation, Rotation, Sandbox, Service};
+use ringcentral_events::{Certainty, GapCause, Phase, Subscription};
 use support::*;
 
 #[tokio::test]
@@ -41,7 +41,12 @@ async fn moves(rotation: Rotation) -> (Sandbox, Subscription) {
     publish(&sandbox, 6..=10);
     assert!(sandbox.wait_requests(Operation::Poll, asked + 3, SOON).await);
     publish(&sandbox, 11..=15);
-    assert!(sandbox.wait_for(|request| request.operation == Operation::Renew && request.status.is_some(), SOON).await.is_some());
+    assert!(
+        sandbox
+            .wait_for(|request| request.operation == Operation::Renew && request.status.is_some(), SOON)
+            .await
+            .is_some()
+    );
     publish(&sandbox, 16..=20);
     let mut journal = Journal::upto(&mut subscription, 20).await;
     assert!(sandbox.wait_caught_up(SOON).await);
@@ -97,7 +102,8 @@ async fn move_that_the_client_learns_of_late_loses_nothing() {
 
 #[tokio::test]
 async fn moves_in_a_row_lose_nothing_and_leave_one_poll() {
-    let sandbox = quick().knobs(|knobs| knobs.rotate_on_renew = Some(Rotation::ALL)).start().await.unwrap();
+    let knobs = |knobs: &mut Knobs| (knobs.rotate_on_renew, knobs.hold) = (Some(Rotation::ALL), SOON);
+    let sandbox = quick().knobs(knobs).start().await.unwrap();
     let mut subscription = live(&sandbox).await;
     let handle = subscription.handle();
     let mut journal = Journal::default();
@@ -111,8 +117,34 @@ async fn moves_in_a_row_lose_nothing_and_leave_one_poll() {
         journal.read_to(&mut subscription, 10 * round + 10).await;
     }
     journal.assert_only(1..=60);
-    // The former links linger; then one poll is left, on the present channel.
+    // The former link lingers; then one poll is left, on the present channel.
+    assert!(sandbox.wait_open_polls(2, SOON).await);
     assert!(sandbox.wait_open_polls(1, SOON).await);
     assert_eq!(sandbox.open_polls_on(&subscription.id().unwrap()), 1);
+    close(&sandbox, subscription).await;
+}
+
+#[tokio::test]
+async fn move_while_the_link_is_down_is_a_possible_gap() {
+    let sandbox = quick().start().await.unwrap();
+    let mut subscription = live(&sandbox).await;
+    let (id, handle) = (subscription.id().unwrap(), subscription.handle());
+    publish(&sandbox, 1..=5);
+    let mut journal = Journal::upto(&mut subscription, 5).await;
+    sandbox.take_down(Service::PubNub).await;
+    // These wait at an address that will not be read again.
+    publish(&sandbox, 6..=10);
+    let mut status = subscription.status();
+    soon(status.wait_for(|status| status.failed_attempts >= 3)).await.unwrap();
+    assert!(sandbox.rotate_on_renew(&id, Rotation::ALL));
+    // Not by `revalidate`, which dials at once.
+    soon(handle.update_filters([filter(STORE)])).await.unwrap();
+    publish(&sandbox, 11..=15);
+    sandbox.bring_up(Service::PubNub).await;
+    journal.read_to(&mut subscription, 15).await;
+    journal.assert_missing_only_in_gaps(1..=15);
+    assert!(journal.events().ends_with(&[11, 12, 13, 14, 15]), "{:?}", journal.events());
+    let gap = journal.gaps()[0];
+    assert_eq!((&gap.cause, gap.certainty), (&GapCause::AddressMoved, Certainty::Possible));
     close(&sandbox, subscription).await;
 }
