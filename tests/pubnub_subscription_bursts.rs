@@ -110,9 +110,8 @@ async fn slow_reader_with_the_100_message_ring_loses_nothing_since_polls_do_not_
 #[tokio::test]
 async fn slow_reader_whose_queue_is_full_gets_one_gap_that_counts() {
     let sandbox = quick().start().await.unwrap();
-    let builder = subscribe(&client(&sandbox), pubnub(&sandbox).build().unwrap())
-        .buffer(NonZeroUsize::MIN)
-        .queue_bytes(64 << 10);
+    let builder =
+        subscribe(&client(&sandbox), pubnub(&sandbox).build().unwrap()).buffer(NonZeroUsize::MIN).queue_bytes(64 << 10);
     let mut subscription = start(builder).await;
     for first in (1..=1000).step_by(50) {
         publish_at_once(&sandbox, first..first + 50);

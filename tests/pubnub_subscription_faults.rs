@@ -334,10 +334,8 @@ fn numbered(timetoken: u64) -> Answer {
 const BASE: u64 = 90_000_000_000_000_000;
 
 fn answer_with(n: u64) -> String {
-    let event = format!(
-        r#"{{"uuid":"u-{n}","event":"/restapi/v1.0/account/1/extension/2/message-store","body":{}}}"#,
-        body(n)
-    );
+    let event =
+        format!(r#"{{"uuid":"u-{n}","event":"/restapi/v1.0/account/1/extension/2/message-store","body":{}}}"#, body(n));
     format!(r#"{{"t":{{"t":"{}","r":1}},"m":[{{"c":"c","d":{event}}}]}}"#, BASE + n)
 }
 
@@ -370,7 +368,11 @@ async fn fault_bodies_cut_by_the_connections_end() {
 async fn fault_one_position_for_ever_delivers_once_and_is_not_asked_in_a_circle() {
     // The position never moves: the same messages are answered again and again.
     let server = RawPubNub::start(|poll, _| {
-        if poll < 8 { Answer::Json(answer_with(1).replace(&(BASE + 1).to_string(), &BASE.to_string())) } else { Answer::Json(answer_with(2)) }
+        if poll < 8 {
+            Answer::Json(answer_with(1).replace(&(BASE + 1).to_string(), &BASE.to_string()))
+        } else {
+            Answer::Json(answer_with(2))
+        }
     })
     .await;
     let (_sandbox, mut subscription) = live_at(&server).await;
