@@ -455,8 +455,15 @@ impl Driver {
         };
         tracing::debug!(%error, kind = ?error.kind(), subscription = self.id_for_log(), "a call failed");
         let (disposition, unclear) = (error.disposition(), error.is_unclear());
-        self.last_error = Some(Arc::new(error));
+        self.note(error);
         self.give(Input::Failed { op, disposition, unclear });
+    }
+
+    /// Once it is over, what ended it counts, and not what goes wrong on the way out.
+    fn note(&mut self, error: Error) {
+        if self.machine.phase() != machine::Phase::Closing {
+            self.last_error = Some(Arc::new(error));
+        }
     }
 
     fn leased(&mut self, op: Op, asked: Asked, info: SubscriptionInfo) {
