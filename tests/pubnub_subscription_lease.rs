@@ -9,8 +9,8 @@ use support::*;
 
 #[tokio::test]
 async fn reader_stopped_for_three_lease_lifetimes_misses_nothing() {
-    // Renewed after about a second each.
-    let sandbox = quick().knobs(|knobs| knobs.subscription_lifetime = ms(3000)).start().await.unwrap();
+    // Leases of three seconds, each renewed after one and a half at the latest.
+    let sandbox = quick().knobs(|knobs| knobs.subscription_lifetime = ms(4000)).start().await.unwrap();
     let mut subscription = live(&sandbox).await;
     let id = subscription.id().unwrap();
     let mut published = 0;

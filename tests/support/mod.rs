@@ -54,6 +54,7 @@ pub(crate) fn oauth(sandbox: &Sandbox) -> OAuth {
     OAuth::jwt(sandbox.client_id(), sandbox.jwt())
         .client_secret(sandbox.client_secret())
         .server(sandbox.base_url())
+        .repeat_pause(ms(50))
         .build()
         .unwrap()
 }
