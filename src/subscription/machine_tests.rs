@@ -322,6 +322,17 @@ fn a_failed_link_is_reopened_with_growing_delays_that_progress_resets() {
 }
 
 #[test]
+fn what_a_former_link_delivers_does_not_vouch_for_the_current_one() {
+    let mut bench = Bench::live();
+    let former = bench.link();
+    bench.link_fail(RETRY);
+    bench.secs(1);
+    assert_ne!(bench.link(), former);
+    bench.give(Input::LinkProgress { link: former });
+    assert_eq!((bench.machine.link_attempts, bench.machine.phase()), (1, Phase::Reconnecting));
+}
+
+#[test]
 fn a_link_that_stays_up_is_trusted_again() {
     let mut bench = Bench::live();
     for _ in 0..10 {
