@@ -751,7 +751,6 @@ impl Machine {
             let at_most = expires_at.checked_sub(by).unwrap_or(now);
             let expires_at = at_most.max(now + GRACE_AFTER_SLEEP).min(expires_at);
             self.lease = Lease::Active { expires_at };
-            self.arm(Timer::Expire, expires_at);
             self.renew(false);
         }
         if self.take(Timer::Attempt).is_some() {
