@@ -72,7 +72,7 @@ mod tests {
         assert!(registry.leftovers().is_empty());
         registry.left_over(&a);
         registry.left_over(&a);
-        assert_eq!(registry.leftovers(), [a.clone()]);
+        assert_eq!(registry.leftovers(), std::slice::from_ref(&a));
         assert!(!registry.is_live(&a) && registry.is_live(&b));
         registry.live(&a); // taken over again
         assert!(registry.leftovers().is_empty());

@@ -40,7 +40,9 @@ mod telephony;
 mod unknown;
 mod uri;
 
+use std::borrow::Cow;
 use std::fmt;
+use std::sync::LazyLock;
 
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
@@ -489,36 +491,43 @@ impl Payload<'_> {
 /// The kind that a URI belongs to: the template with the most words of its path in
 /// it; of several with the same path the one with the largest query that agrees.
 fn route(uri: &str) -> EventKind {
+    static MATCHERS: LazyLock<Vec<Matcher>> = LazyLock::new(|| ROUTES.iter().map(Matcher::of).collect());
     let uri = Parts::of(uri);
-    let best = ROUTES.iter().filter_map(|route| Some((score(route.template, uri)?, route.kind)));
-    best.max_by_key(|(score, _)| *score).map_or(EventKind::Unknown, |(_, kind)| kind)
+    let segments: Vec<&str> = uri.segments().collect();
+    let best = MATCHERS.iter().filter(|it| it.takes(&segments)).max_by_key(|it| it.score(uri));
+    best.map_or(EventKind::Unknown, |it| it.kind)
 }
 
-/// Words of the path, whether the query agrees, and its size; `None` if the path differs.
-fn score(template: &str, uri: Parts<'_>) -> Option<(usize, bool, usize)> {
-    let template = Parts::of(template);
-    let mut words = 0;
-    let mut segments = uri.segments();
-    for expected in template.segments() {
-        let segment = segments.next()?;
-        if is_placeholder(expected) {
-            if segment.is_empty() {
-                return None;
-            }
-        } else if expected == segment {
-            words += 1;
-        } else {
-            return None;
-        }
+/// A route, taken apart once.
+struct Matcher {
+    kind: EventKind,
+    segments: Vec<&'static str>,
+    words: usize,
+    query: Vec<(Cow<'static, str>, Cow<'static, str>)>,
+}
+
+impl Matcher {
+    fn of(route: &Route) -> Self {
+        let template = Parts::of(route.template);
+        let segments: Vec<&str> = template.segments().collect();
+        let words = segments.iter().filter(|segment| !is_placeholder(segment)).count();
+        Self { kind: route.kind, segments, words, query: template.pairs().collect() }
     }
-    if segments.next().is_some() {
-        return None;
+
+    /// Whether the path is this one's. From its end, where paths differ most.
+    fn takes(&self, segments: &[&str]) -> bool {
+        let agree = |(expected, got): (&&str, &&str)| expected == got || (is_placeholder(expected) && !got.is_empty());
+        self.segments.len() == segments.len() && self.segments.iter().zip(segments).rev().all(agree)
     }
-    let agrees = template.pairs().all(|(key, want)| {
-        let mut found = uri.pairs().filter(|(name, _)| *name == key);
-        found.any(|(_, value)| is_placeholder(&want) || value.eq_ignore_ascii_case(&want))
-    });
-    Some((words, agrees, template.pairs().count()))
+
+    /// Words of the path, whether the query agrees, and its size.
+    fn score(&self, uri: Parts<'_>) -> (usize, bool, usize) {
+        let agrees = self.query.iter().all(|(key, want)| {
+            let mut found = uri.pairs().filter(|(name, _)| name == key);
+            found.any(|(_, value)| is_placeholder(want) || value.eq_ignore_ascii_case(want))
+        });
+        (self.words, agrees, self.query.len())
+    }
 }
 
 fn is_placeholder(segment: &str) -> bool {

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -52,9 +51,8 @@ impl RateBudget {
     /// `deadline`.
     pub(crate) async fn admit(&self, method: &Method, path: &str, deadline: Instant) -> Result<Permit> {
         loop {
-            // Registered before the look, or an end in between would be missed.
-            let mut ended = pin!(self.0.ended.notified());
-            ended.as_mut().enable();
+            // Made before the look: it hears of every end from here on.
+            let ended = self.0.ended.notified();
             let now = Instant::now();
             let (group, gate) = self.lock().enter(method, path, now);
             match gate {

@@ -167,6 +167,10 @@ impl SubscriptionBuilder {
     /// instead of creating one. If it is gone, another is created, and a
     /// [`Delivery::Gap`](super::Delivery::Gap) says so. If its filters differ, they
     /// are replaced.
+    ///
+    /// Without a [`ResumeToken`] it is not known what was handled already: events
+    /// of the minute before come too, as far as the service still has them, and
+    /// older ones are not looked for.
     pub fn adopt(mut self, id: SubscriptionId) -> Self {
         self.adopt = Some(id);
         self

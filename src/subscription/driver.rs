@@ -22,6 +22,7 @@ use super::refusal;
 use super::resume::ResumeToken;
 use super::status::{Phase, Status};
 use crate::clock::Clock;
+use crate::codec::DecodeError;
 use crate::dedup::Seen;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{self, DedupKey, Notification, Origin};
@@ -126,6 +127,10 @@ pub(super) struct Driver {
     /// Told to the reader's side, for its resume token.
     new_place: Option<Place>,
     cursor: Option<Cursor>,
+    /// When the present address was last known to be the only one.
+    confirmed: Option<SystemTime>,
+    /// What waits first may be made with a key that is on its way.
+    sealed: bool,
     last_good: Option<(Instant, SystemTime)>,
     recreated: Option<Recreated>,
     disabled: Vec<DisabledFilter>,
@@ -147,7 +152,7 @@ pub(super) struct Driver {
 enum Woken {
     Shutdown(Option<Shutdown>),
     Command(Command),
-    Done(Done),
+    Done(Box<Done>),
     Link(usize, Result<LinkEvent>),
     Timer,
     Room,
@@ -170,6 +175,8 @@ impl Driver {
             place: 0,
             new_place: None,
             cursor: None,
+            confirmed: None,
+            sealed: false,
             last_good: None,
             recreated: None,
             disabled: Vec::new(),
@@ -224,10 +231,10 @@ impl Driver {
                 Err(_) => Woken::ReaderGone,
             },
             Some(command) = commands.recv() => Woken::Command(command),
-            Some(done) = self.pending.next() => Woken::Done(done),
+            Some(done) = self.pending.next() => Woken::Done(Box::new(done)),
             () = sleep_until(timer) => Woken::Timer,
             (at, event) = next_event(&mut self.reading) => Woken::Link(at, event),
-            permit = out.reserve(), if !self.queue.is_empty() => match permit {
+            permit = out.reserve(), if !self.queue.is_empty() && !self.sealed => match permit {
                 Ok(_) => Woken::Room,
                 Err(_) => Woken::ReaderGone,
             },
@@ -238,7 +245,7 @@ impl Driver {
         match woken {
             Woken::Shutdown(Some(how)) => self.shut_down(how),
             Woken::Command(command) => self.command(command),
-            Woken::Done(done) => self.done(done),
+            Woken::Done(done) => self.done(*done),
             Woken::Link(at, event) => self.link_event(at, event),
             Woken::ReaderGone => self.reader_gone(),
             Woken::Timer | Woken::Room | Woken::Shutdown(None) => {}
@@ -452,8 +459,15 @@ impl Driver {
         };
         tracing::debug!(%error, kind = ?error.kind(), subscription = self.id_for_log(), "a call failed");
         let (disposition, unclear) = (error.disposition(), error.is_unclear());
-        self.last_error = Some(Arc::new(error));
+        self.note(error);
         self.give(Input::Failed { op, disposition, unclear });
+    }
+
+    /// Once it is over, what ended it counts, and not what goes wrong on the way out.
+    fn note(&mut self, error: Error) {
+        if self.machine.phase() != machine::Phase::Closing {
+            self.last_error = Some(Arc::new(error));
+        }
     }
 
     fn leased(&mut self, op: Op, asked: Asked, info: SubscriptionInfo) {
@@ -503,11 +517,15 @@ impl Driver {
         match self.lease.take() {
             Some(before) if before.id != lease.id => {
                 self.discard(before.id.clone());
-                self.recreated = Some(Recreated { old: before.id, new: lease.id.clone() });
+                // Lost again before events arrived: the gap is still the first one's.
+                let old = self.recreated.take().map_or(before.id, |recreated| recreated.old);
+                self.recreated = Some(Recreated { old, new: lease.id.clone() });
                 self.move_cursor(lease::before_first_event(info, asked.wall));
             }
+            // It moved at some time since the last answer, which may have been long
+            // before this one was asked for.
             Some(before) if !before.same_place(&lease) => {
-                self.move_cursor(lease::before_first_event(info, asked.wall));
+                self.move_cursor(self.confirmed.unwrap_or(asked.wall));
             }
             Some(_) => {}
             None => self.first_cursor(&lease, info, asked, resumed, adopted),
@@ -518,21 +536,17 @@ impl Driver {
                 self.queue.push_marker(Delivery::FiltersDisabled(lease.disabled.clone()));
             }
         }
+        self.confirmed = Some(lease::before_answer(info, asked.wall));
         self.setup.registry.live(&lease.id);
         self.new_place = Some(Place { id: lease.id.clone(), fingerprint: lease.fingerprint() });
         self.lease = Some(lease);
     }
 
-    /// Goes on at a new address: everything there is new, so the later of two
-    /// moments that both lie before its first event. The region belonged to the
-    /// former address.
+    /// Goes on at a new address, from a moment before its first event. Not from
+    /// where the former address was read to: that may lie behind that event, if
+    /// the former link was answered while the address moved.
     fn move_cursor(&mut self, made_before: SystemTime) {
-        let made = Cursor::at(made_before);
-        let known = self.cursor.take().map(|cursor| Cursor { region: None, ..cursor });
-        self.cursor = Some(match known {
-            Some(known) if known.is_later_than(&made) => known,
-            _ => made,
-        });
+        self.cursor = Some(Cursor::at(made_before));
         self.last_good = None;
         self.place += 1;
     }
@@ -668,6 +682,10 @@ impl Driver {
 
     fn hand_out(&mut self, out: &mpsc::Sender<Handed>) -> Result<(), ()> {
         while !self.queue.is_empty() {
+            self.sealed = self.is_sealed();
+            if self.sealed {
+                break;
+            }
             let permit = match out.try_reserve() {
                 Ok(permit) => permit,
                 Err(mpsc::error::TrySendError::Full(())) => return Ok(()),
@@ -678,6 +696,14 @@ impl Driver {
             }
         }
         if out.is_closed() { Err(()) } else { Ok(()) }
+    }
+
+    /// Whether the next payload opens with no key while a renewal is under way.
+    /// The service may use the new key before it has told it, so the answer is
+    /// waited for.
+    fn is_sealed(&self) -> bool {
+        self.machine.is_renewing()
+            && self.queue.next_frame().is_some_and(|(frame, keys)| needs_key(frame, &keys.and_then(&self.keys)))
     }
 
     /// Turns what waited into what the reader gets; `None` for a repetition.
@@ -932,6 +958,20 @@ fn read(frame: Frame, ciphers: &[&crate::codec::Cipher]) -> Result<Notification,
     };
     Notification::parse(json, Origin::Push, frame.received_at)
         .map_err(|malformed| (malformed.to_string(), malformed.raw().get().into()))
+}
+
+/// Whether another key could open a payload that these do not.
+fn needs_key(frame: &Frame, ciphers: &[&crate::codec::Cipher]) -> bool {
+    let FrameBody::Payload(raw) = &frame.body else { return false };
+    match crate::codec::decode(raw, ciphers) {
+        Err(
+            DecodeError::NoKey { .. }
+            | DecodeError::Padding { .. }
+            | DecodeError::Utf8 { .. }
+            | DecodeError::Json { .. },
+        ) => true,
+        Ok(_) | Err(DecodeError::Base64 { .. } | DecodeError::Length { .. } | DecodeError::NotAnObject { .. }) => false,
+    }
 }
 
 /// What cannot be read has no uuid; its text tells repetitions.

@@ -91,6 +91,13 @@ pub(super) fn before_first_event(info: &SubscriptionInfo, asked_at: SystemTime) 
     earliest.checked_sub(HEAD_START).unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
+/// A moment that surely lies before an answer was made, by any clock involved, and
+/// a margin. What that answer does not say had not happened then.
+pub(super) fn before_answer(info: &SubscriptionInfo, asked_at: SystemTime) -> SystemTime {
+    let earliest = info.answered_at.map_or(asked_at, |answered| answered.min(asked_at));
+    earliest.checked_sub(HEAD_START).unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
 /// Whether a subscription found in the list is the one that an unclear creation,
 /// begun `since` ago, left behind.
 pub(super) fn is_orphan(

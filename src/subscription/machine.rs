@@ -54,7 +54,7 @@ impl Default for Settings {
 }
 
 /// What happened.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Input {
     /// Begin: create a subscription, or take over one that exists.
     Start { adopt: bool },
@@ -110,8 +110,8 @@ pub(super) enum Effect {
     OpenLink { link: LinkId },
     /// Close a link.
     CloseLink { link: LinkId },
-    /// The link to a former address ended before its time: what was still on its
-    /// way there may be lost.
+    /// The link to a former address ended before its time, or was down when the
+    /// address moved: what was still on its way there may be lost.
     FormerLinkLost,
     /// Events are being missed from here on.
     Gap(Cause),
@@ -373,6 +373,11 @@ impl Machine {
         self.update_wanted || matches!(self.lease, Lease::Renewing { for_user: true, .. })
     }
 
+    /// Whether a renewal or a change is under way, whose answer may bring a key.
+    pub(super) fn is_renewing(&self) -> bool {
+        self.stage != Stage::Finished && matches!(self.lease, Lease::Renewing { .. })
+    }
+
     /// When the lease ends, if one is held.
     pub(super) fn expires_at(&self) -> Option<Instant> {
         match self.lease {
@@ -450,6 +455,10 @@ impl Machine {
         if !fresh {
             self.acquire_attempts = 0;
         }
+        if !fresh && moved && self.link.id().is_none() {
+            // Nothing reads on at the former address.
+            self.effects.push_back(Effect::FormerLinkLost);
+        }
         if fresh || moved {
             self.open_link(now);
         }
@@ -493,7 +502,7 @@ impl Machine {
     fn failed(&mut self, now: Instant, op: Op, disposition: Disposition, unclear: bool) {
         match self.lease {
             Lease::Acquiring { op: current } if current == op => self.acquire_failed(now, disposition, unclear),
-            Lease::Pruning { op: current } if current == op => self.pruned(now, op, 0),
+            Lease::Pruning { .. } => self.pruned(now, op, 0),
             Lease::Renewing { op: current, expires_at, for_user } if current == op => {
                 self.renew_failed(now, disposition, expires_at, for_user);
             }

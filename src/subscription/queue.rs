@@ -53,6 +53,14 @@ impl Queue {
         self.slots.is_empty()
     }
 
+    /// What comes next, if it is a frame.
+    pub(super) fn next_frame(&self) -> Option<(&Frame, &Keys)> {
+        match self.slots.front()? {
+            Slot::Item(Item::Frame { frame, keys }) => Some((frame, keys)),
+            Slot::Item(Item::Marker(_) | Item::Cursor(_)) | Slot::Overflow { .. } => None,
+        }
+    }
+
     /// Bytes that wait.
     #[cfg(test)]
     fn bytes(&self) -> usize {

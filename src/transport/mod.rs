@@ -103,12 +103,6 @@ impl Cursor {
         let ticks = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() / 100;
         Self { timetoken: ticks.clamp(LEAST, MOST).to_string(), region: None }
     }
-
-    /// Whether this lies behind `other` in time.
-    pub(crate) fn is_later_than(&self, other: &Self) -> bool {
-        // Digits only: a longer one is a later one.
-        (self.timetoken.len(), &self.timetoken) > (other.timetoken.len(), &other.timetoken)
-    }
 }
 
 /// Where to listen: what the service answered when it created or renewed the
