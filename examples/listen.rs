@@ -45,7 +45,7 @@ use offline::Emulator;
 use output::Output;
 use ringcentral_events::transport::{Transport, TransportKind};
 use ringcentral_events::{Delivery, Error, ErrorKind, Result, ShutdownHandle, Subscription, SubscriptionId};
-use support::Server;
+use support::{Server, Stop};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -137,14 +137,9 @@ async fn subscribe(asked: &Arguments, server: &Server) -> Result<Vec<Subscriptio
 
 /// Listens until `stop`, prints, and deletes. `false` when something failed
 /// and was told.
-async fn listen(
-    asked: &Arguments,
-    server: &Server,
-    out: &Output,
-    ready: impl FnOnce(),
-    stop: impl Future<Output = ()>,
-) -> Result<bool> {
-    let subscriptions = subscribe(asked, server).await?;
+async fn listen(asked: &Arguments, server: &Server, out: &Output, ready: impl FnOnce(), stop: &Stop) -> Result<bool> {
+    let late = || Error::new(ErrorKind::Timeout, "told to end before the service had answered");
+    let subscriptions = stop.grace(subscribe(asked, server)).await.ok_or_else(late)??;
     let ids: Vec<SubscriptionId> = subscriptions.iter().filter_map(Subscription::id).collect();
     let handles: Vec<ShutdownHandle> = subscriptions.iter().map(Subscription::shutdown_handle).collect();
     let filters: Vec<String> = asked.filters.iter().map(ToString::to_string).collect();
@@ -156,7 +151,7 @@ async fn listen(
     }
     ready();
     let first = tokio::select! {
-        () = stop => None,
+        () = stop.asked() => None,
         () = out.gone() => None,
         first = following.join_next() => first,
     };
@@ -210,17 +205,17 @@ async fn run(asked: &Arguments, out: &Output) -> Result<bool> {
     let signal = support::stop_signal()
         .map_err(|error| Error::new(ErrorKind::Config, "signals cannot be waited for").with_source(error))?;
     let input = end_of_input();
-    let stop = async {
+    let stop = Stop::when(async {
         tokio::select! {
             () = signal => {}
             () = input => {}
         }
-    };
+    });
     match Server::from_env().map_err(|message| Error::new(ErrorKind::Config, message))? {
-        Some(server) => listen(asked, &server, out, || (), stop).await,
+        Some(server) => listen(asked, &server, out, || (), &stop).await,
         None => {
             let emulator = Emulator::start().await?;
-            let outcome = listen(asked, &emulator.server(), out, || emulator.show(), stop).await;
+            let outcome = listen(asked, &emulator.server(), out, || emulator.show(), &stop).await;
             emulator.stop().await;
             outcome
         }

@@ -27,7 +27,7 @@ use ringcentral_events::{
     Client, Delivery, Event, EventFilter, ExtensionId, Phase, Status, StatusWatch, Subscription, Timestamp,
 };
 use serde::Deserialize;
-use support::{Server, stop_signal, whole_story};
+use support::{Server, Stop, stop_signal, whole_story};
 use tokio::time::timeout;
 
 type Failure = Box<dyn Error + Send + Sync>;
@@ -345,10 +345,14 @@ async fn serve(bot: &mut Bot) -> Result<(), Failure> {
     Ok(())
 }
 
+async fn begin(server: &Server, expires_in: Option<Duration>, stop: &Stop) -> Result<Bot, Failure> {
+    stop.grace(Bot::start(server, expires_in)).await.ok_or("told to end before the service had answered")?
+}
+
 /// Without an account: the script, and what a person sends after it.
-async fn offline(keep_running: bool, stop: impl Future<Output = ()>) -> Result<(), Failure> {
+async fn offline(keep_running: bool, stop: &Stop) -> Result<(), Failure> {
     let sandbox = Sandbox::start().await?;
-    let mut bot = Bot::start(&Server::of(&sandbox), Some(LEASE)).await?;
+    let mut bot = begin(&Server::of(&sandbox), Some(LEASE), stop).await?;
     let run = async {
         script(&mut bot, &sandbox).await?;
         if keep_running {
@@ -375,7 +379,7 @@ async fn offline(keep_running: bool, stop: impl Future<Output = ()>) -> Result<(
     };
     let outcome = tokio::select! {
         outcome = run => outcome,
-        () = stop => Ok(()),
+        () = stop.asked() => Ok(()),
     };
     let closed = bot.close().await;
     let left = sandbox.subscriptions().len();
@@ -385,11 +389,11 @@ async fn offline(keep_running: bool, stop: impl Future<Output = ()>) -> Result<(
 }
 
 /// With an account.
-async fn online(server: &Server, stop: impl Future<Output = ()>) -> Result<(), Failure> {
-    let mut bot = Bot::start(server, None).await?;
+async fn online(server: &Server, stop: &Stop) -> Result<(), Failure> {
+    let mut bot = begin(server, None, stop).await?;
     let outcome = tokio::select! {
         outcome = serve(&mut bot) => outcome,
-        () = stop => Ok(()),
+        () = stop.asked() => Ok(()),
     };
     outcome.and(bot.close().await)
 }
@@ -403,10 +407,10 @@ async fn run() -> Result<(), Failure> {
             _ => return Err(format!("{arg} is not an option; {USAGE}").into()),
         }
     }
-    let stop = stop_signal()?;
+    let stop = Stop::when(stop_signal()?);
     match Server::from_env()? {
-        Some(server) => online(&server, stop).await,
-        None => offline(keep_running, stop).await,
+        Some(server) => online(&server, &stop).await,
+        None => offline(keep_running, &stop).await,
     }
 }
 

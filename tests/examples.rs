@@ -8,7 +8,7 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use ringcentral_events::SubscriptionId;
-use ringcentral_events::sandbox::{Fixture, Operation, Refusal, Sandbox, SentKind, Service};
+use ringcentral_events::sandbox::{Fault, Fixture, Operation, Refusal, Sandbox, SentKind, Service};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
@@ -398,6 +398,20 @@ async fn listen_deletes_when_it_is_terminated() {
     assert!(sandbox.subscriptions().is_empty());
 }
 
+#[cfg(unix)]
+#[tokio::test]
+async fn listen_ends_while_the_service_does_not_answer() {
+    let sandbox = Sandbox::start().await.unwrap();
+    sandbox.faults().inject(Operation::Create, Fault::status(503).until_cleared());
+    let listen = Running::listen(&[], &sandbox).await;
+    assert!(sandbox.wait_requests(Operation::Create, 1, PATIENCE).await);
+    listen.terminate().await;
+    let (status, lines, _) = listen.end().await;
+    assert_eq!(status.code(), Some(1));
+    let lines = parse(&lines);
+    assert_eq!((lines.len(), &lines[0]["kind"]), (1, &"timeout".into()), "{lines:#?}");
+}
+
 #[tokio::test]
 async fn listen_ends_as_soon_as_it_is_ready_where_there_is_no_input() {
     let sandbox = Sandbox::start().await.unwrap();
@@ -428,7 +442,7 @@ async fn listen_says_it_when_the_service_does_not_confirm_the_deletion() {
     let sandbox = Sandbox::start().await.unwrap();
     let mut listen = Running::listen(&[], &sandbox).await;
     listen.next("ready").await;
-    sandbox.faults().inject(Operation::Delete, ringcentral_events::sandbox::Fault::status(403).until_cleared());
+    sandbox.faults().inject(Operation::Delete, Fault::status(403).until_cleared());
     listen.end_input();
     let (status, lines, errors) = listen.end().await;
     assert_eq!(status.code(), Some(1), "{errors}");

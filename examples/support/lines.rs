@@ -278,7 +278,7 @@ fn nanos(time: SystemTime) -> u64 {
 /// would end the line early; they become spaces.
 fn on_one_line(raw: &RawValue) -> Cow<'_, RawValue> {
     let text = raw.get();
-    if !text.contains(['\n', '\r']) {
+    if !text.bytes().any(|byte| matches!(byte, b'\n' | b'\r')) {
         return Cow::Borrowed(raw);
     }
     // Within a string JSON has no line breaks, so this leaves every value alone.

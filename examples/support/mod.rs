@@ -3,9 +3,12 @@
 
 use std::error::Error;
 use std::io;
+use std::time::Duration;
 
 use ringcentral_events::transport::PubNub;
 use ringcentral_events::{Client, OAuth, Result, Secret};
+use tokio::sync::watch;
+use tokio::time::sleep;
 use tracing_subscriber::EnvFilter;
 
 /// The variables that name a server; all of them, or none.
@@ -99,6 +102,42 @@ pub(crate) fn log_to_stderr() {
     tracing_subscriber::fmt().with_env_filter(wanted).with_writer(io::stderr).with_ansi(false).init();
 }
 
+/// What was begun is given so long once it is time to end.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Tells when it is time to end.
+pub(crate) struct Stop(watch::Receiver<bool>);
+
+impl Stop {
+    /// It is time when `reason` is over.
+    pub(crate) fn when(reason: impl Future<Output = ()> + Send + 'static) -> Self {
+        let (asked, stop) = watch::channel(false);
+        tokio::spawn(async move {
+            reason.await;
+            asked.send_replace(true);
+        });
+        Self(stop)
+    }
+
+    /// Waits until it is time to end.
+    pub(crate) async fn asked(&self) {
+        // It fails when the task is gone, which is a reason to end as well.
+        let _ = self.0.clone().wait_for(|asked| *asked).await;
+    }
+
+    /// Waits for `work`; `None` if it is not done some time after it was time to end.
+    pub(crate) async fn grace<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        let late = async {
+            self.asked().await;
+            sleep(GRACE).await;
+        };
+        tokio::select! {
+            done = work => Some(done),
+            () = late => None,
+        }
+    }
+}
+
 /// Waits for Ctrl-C or, on Unix, SIGTERM. From this call on neither ends the
 /// process by itself.
 #[cfg(unix)]
@@ -140,6 +179,16 @@ mod tests {
         assert!(read(&REQUIRED.map(|name| (name, ""))).unwrap().is_none());
         let complaint = read(&all[..2]).err().unwrap();
         assert!(complaint.starts_with("not set: RC_APP_CLIENT_SECRET, RC_USER_JWT;"), "{complaint}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_begun_gets_its_time_and_no_more() {
+        let stop = Stop::when(async {});
+        stop.asked().await;
+        assert_eq!(stop.grace(sleep(GRACE / 2)).await, Some(()));
+        assert_eq!(stop.grace(sleep(GRACE * 2)).await, None);
+        let never = Stop::when(std::future::pending());
+        assert_eq!(never.grace(sleep(GRACE * 2)).await, Some(()));
     }
 
     #[test]
