@@ -381,7 +381,16 @@ fn a_move_answers_a_refusal() {
     bench.secs(780);
     bench.link_fail(Disposition::Recreate);
     let effects = bench.lease_moved(900, true);
-    assert!(matches!(effects[..], [Effect::OpenLink { .. }]), "{effects:?}");
+    assert!(matches!(effects[..], [Effect::FormerLinkLost, Effect::OpenLink { .. }]), "{effects:?}");
+}
+
+#[test]
+fn an_address_that_moves_while_its_link_is_down_may_have_lost_events() {
+    let mut bench = Bench::live();
+    bench.secs(780);
+    bench.link_fail(RETRY);
+    let effects = bench.lease_moved(900, true);
+    assert!(matches!(effects[..], [Effect::FormerLinkLost, Effect::OpenLink { .. }]), "{effects:?}");
 }
 
 #[test]
