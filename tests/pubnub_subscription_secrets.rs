@@ -3,6 +3,8 @@
 //!
 //! One test, since loggers are for the whole process.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
 mod support;
 
 use std::collections::BTreeSet;

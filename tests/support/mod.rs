@@ -198,13 +198,14 @@ impl Journal {
     }
 
     pub(crate) fn resumed(&self) -> Vec<&Resumed> {
-        let resumed = |entry| if let &Entry::Resumed(ref resumed) = entry { Some(resumed) } else { None };
-        self.entries.iter().filter_map(resumed).collect()
+        self.entries.iter().filter_map(|entry| if let Entry::Resumed(it) = entry { Some(it) } else { None }).collect()
     }
 
     pub(crate) fn undecodable(&self) -> Vec<&Undecodable> {
-        let undecodable = |entry| if let &Entry::Undecodable(ref it) = entry { Some(it) } else { None };
-        self.entries.iter().filter_map(undecodable).collect()
+        self.entries
+            .iter()
+            .filter_map(|entry| if let Entry::Undecodable(it) = entry { Some(it) } else { None })
+            .collect()
     }
 
     /// Exactly these events, in this order, each once, and not a word besides.
