@@ -1,6 +1,8 @@
 //! The conformance rows of a subscription's life, end to end: L1 to L12, P3 and
 //! P5. `conformance_rows.rs` has the table of all rows and their tests.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
 mod support;
 
 use futures_util::StreamExt as _;

@@ -2,6 +2,8 @@
 //! S1, S3, S6, A1, A2, A3, A5. `conformance_rows.rs` has the table of all rows and
 //! their tests.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
 mod support;
 
 use std::sync::{Arc, Mutex};

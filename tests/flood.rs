@@ -1,9 +1,11 @@
 //! A hundred thousand events, a hundred per answer, published as fast as the loop
 //! polls, to a reader who sleeps two seconds now and then.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
 mod support;
 
-use std::time::Instant;
+use tokio::time::Instant;
 
 use ringcentral_events::sandbox::Encryption;
 use ringcentral_events::{Certainty, Delivery, GapCause, Subscription};

@@ -1,6 +1,8 @@
 //! Many events at once, and readers that are slower than they come: what comes
 //! in one answer arrives whole, and polling never waits for the reader.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
 mod support;
 
 use std::num::NonZeroUsize;

@@ -4,6 +4,8 @@
 //! Each fault hits polls twice: where it takes the place of an answer without
 //! events, and where it takes the place of one that holds some.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
 mod support;
 
 use ringcentral_events::sandbox::{Fault, Operation, Sandbox, Service, Target};

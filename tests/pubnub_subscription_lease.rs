@@ -1,6 +1,8 @@
 //! Leases end to end: renewals that go on without a reader, and renewals that
 //! move channel and keys while events come.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
 mod support;
 
 use ringcentral_events::sandbox::{Fault, Knobs, Operation, Rotation, Sandbox, Service};

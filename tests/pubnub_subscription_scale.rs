@@ -2,6 +2,8 @@
 //! polls, tasks and memory. Measured in a process of its own, with the sandbox in
 //! this one.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
 mod support;
 
 use std::sync::Arc;

@@ -112,7 +112,7 @@ impl OAuthBuilder {
     /// Makes the [`OAuth`]. Nothing is sent before a token is asked for.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] when the server's URL is none, or when the client
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) when the server's URL is none, or when the client
     /// id is empty.
     pub fn build(self) -> Result<OAuth> {
         if self.client_id.is_empty() {

@@ -105,8 +105,11 @@ pub(crate) async fn phase(subscription: &Subscription, wanted: Phase) {
 /// live here too.
 pub(crate) async fn replaced(sandbox: &Sandbox, subscription: &Subscription, old: &SubscriptionId) -> SubscriptionId {
     let is_new = |id: Option<&SubscriptionId>, phase| phase == Phase::Live && id.is_some_and(|id| id != old);
-    let status =
-        soon(subscription.status().wait_for(|status| is_new(status.subscription_id.as_ref(), status.phase))).await;
+    let mut watch = subscription.status();
+    let replaced = watch.wait_for(|status| is_new(status.subscription_id.as_ref(), status.phase));
+    let Ok(status) = tokio::time::timeout(SOON, replaced).await else {
+        panic!("not replaced: {:?}", subscription.status().current())
+    };
     assert!(sandbox.wait_subscriptions(1, SOON).await, "the former subscription is deleted");
     status.unwrap().subscription_id.unwrap()
 }
@@ -195,13 +198,14 @@ impl Journal {
     }
 
     pub(crate) fn resumed(&self) -> Vec<&Resumed> {
-        let resumed = |entry| if let &Entry::Resumed(ref resumed) = entry { Some(resumed) } else { None };
-        self.entries.iter().filter_map(resumed).collect()
+        self.entries.iter().filter_map(|entry| if let Entry::Resumed(it) = entry { Some(it) } else { None }).collect()
     }
 
     pub(crate) fn undecodable(&self) -> Vec<&Undecodable> {
-        let undecodable = |entry| if let &Entry::Undecodable(ref it) = entry { Some(it) } else { None };
-        self.entries.iter().filter_map(undecodable).collect()
+        self.entries
+            .iter()
+            .filter_map(|entry| if let Entry::Undecodable(it) = entry { Some(it) } else { None })
+            .collect()
     }
 
     /// Exactly these events, in this order, each once, and not a word besides.

@@ -1,0 +1,212 @@
+//! What an event costs, against the least that it could: figures of one run, to be
+//! compared with each other. Nothing here passes or fails by time.
+//!
+//! `cargo bench --features sandbox --bench throughput`
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a bench")]
+#![allow(clippy::disallowed_methods, reason = "it measures real time")]
+
+use std::hint::black_box;
+use std::num::NonZeroUsize;
+use std::time::{Duration, Instant, SystemTime};
+
+use async_trait::async_trait;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use ecb::cipher::block_padding::Pkcs7;
+use ecb::cipher::{BlockModeDecrypt as _, KeyInit as _};
+use futures_util::StreamExt as _;
+use ringcentral_events::codec::{self, Cipher};
+use ringcentral_events::rest::Client;
+use ringcentral_events::sandbox::{Sandbox, encrypt};
+use ringcentral_events::transport::{
+    Cursor, DeliveryModeRequest, Frame, FrameBody, Link, LinkEvent, PubNub, Target, Transport, TransportKind,
+};
+use ringcentral_events::{Delivery, EventFilter, Notification, OAuth, Origin, Result, Secret, Subscription};
+use serde_json::value::RawValue;
+
+const KEY: &str = "pdj+XYIRRBryWS2k33qXiA==";
+const STORE: &str = "/restapi/v1.0/account/~/extension/~/message-store";
+/// Events that the queue is measured with.
+const EVENTS: usize = 100_000;
+/// Subscriptions that memory is measured with.
+const IDLE: usize = 500;
+
+/// An event of about one kilobyte.
+fn event(n: usize) -> String {
+    let body = format!(
+        r#"{{"accountId":"100200300","extensionId":"100200301","lastUpdated":"2024-05-06T07:08:09.123Z","changes":[{{"type":"SMS","newCount":1,"updatedCount":0,"newMessageIds":["{n}"]}}],"filling":"{}"}}"#,
+        "x".repeat(500)
+    );
+    format!(
+        r#"{{"uuid":"11111111-2222-4333-8444-{n:012}","event":"/restapi/v1.0/account/100200300/extension/100200301/message-store","timestamp":"2024-05-06T07:08:09.123Z","subscriptionId":"11111111-2222-4333-8444-555555555555","ownerId":"100200301","body":{body}}}"#
+    )
+}
+
+fn report(what: &str, figure: f64, unit: &str, against: Option<f64>) {
+    let ratio = against.map_or(String::new(), |base| format!("   x{:.2}", figure / base));
+    println!("{what:<58} {figure:>10.2} {unit}{ratio}");
+}
+
+/// Nanoseconds of one call: the median of several rounds.
+fn nanos(mut call: impl FnMut()) -> f64 {
+    const CALLS: u32 = 2000;
+    let mut rounds: Vec<f64> = (0..9)
+        .map(|_| {
+            let began = Instant::now();
+            (0..CALLS).for_each(|_| call());
+            began.elapsed().as_secs_f64() * 1e9 / f64::from(CALLS)
+        })
+        .collect();
+    rounds.sort_by(f64::total_cmp);
+    rounds[rounds.len() / 2]
+}
+
+fn decoding() {
+    let secret = Secret::new(KEY);
+    let sealed = encrypt(&secret, event(1).as_bytes()).unwrap();
+    let payload = RawValue::from_string(format!("\"{sealed}\"")).unwrap();
+    let cipher = Cipher::from_delivery_mode(Some("AES"), &secret).unwrap();
+    let key: [u8; 16] = STANDARD.decode(KEY).unwrap().try_into().unwrap();
+    println!("decoding, one event of {} bytes", event(1).len());
+
+    // The least: base64, AES and a look at whether it is JSON.
+    let bare = nanos(|| {
+        let mut bytes = STANDARD.decode(black_box(&sealed)).unwrap();
+        let plain = ecb::Decryptor::<aes::Aes128>::new(&key.into()).decrypt_padded::<Pkcs7>(&mut bytes).unwrap();
+        black_box(serde_json::from_slice::<&RawValue>(plain).unwrap());
+    });
+    let tree = nanos(|| {
+        let mut bytes = STANDARD.decode(black_box(&sealed)).unwrap();
+        let plain = ecb::Decryptor::<aes::Aes128>::new(&key.into()).decrypt_padded::<Pkcs7>(&mut bytes).unwrap();
+        black_box(serde_json::from_slice::<serde_json::Value>(plain).unwrap());
+    });
+    let decoded = nanos(|| drop(black_box(codec::decode(black_box(&payload), &[&cipher]).unwrap())));
+    let now = SystemTime::UNIX_EPOCH;
+    let typed = nanos(|| {
+        let json = codec::decode(black_box(&payload), &[&cipher]).unwrap();
+        black_box(Notification::parse(json, Origin::Push, now).unwrap());
+    });
+    report("  bare base64 + AES + JSON check", bare, "ns", None);
+    report("  bare base64 + AES + JSON tree", tree, "ns", Some(bare));
+    report("  codec::decode", decoded, "ns", Some(bare));
+    report("  codec::decode + typed notification", typed, "ns", Some(bare));
+}
+
+/// A transport that hands over everything at once.
+#[derive(Debug)]
+struct Instantly;
+
+struct InstantLink {
+    next: usize,
+}
+
+#[async_trait]
+impl Transport for Instantly {
+    fn kind(&self) -> TransportKind {
+        TransportKind::PubNub
+    }
+
+    fn delivery_mode(&self) -> DeliveryModeRequest {
+        DeliveryModeRequest::new(TransportKind::PubNub)
+    }
+
+    async fn open(&self, _: Target) -> Result<Box<dyn Link>> {
+        Ok(Box::new(InstantLink { next: 0 }))
+    }
+}
+
+#[async_trait]
+impl Link for InstantLink {
+    async fn next(&mut self) -> Result<LinkEvent> {
+        if self.next >= EVENTS {
+            return std::future::pending().await;
+        }
+        let received_at = SystemTime::UNIX_EPOCH;
+        let frame = |n| Frame { body: FrameBody::Payload(RawValue::from_string(event(n)).unwrap()), received_at };
+        let frames = (self.next..self.next + 100).map(frame).collect();
+        self.next += 100;
+        Ok(LinkEvent::Batch { frames, cursor: Cursor::at(received_at), suspected_loss: None })
+    }
+
+    async fn close(self: Box<Self>) {}
+}
+
+async fn sandbox() -> Sandbox {
+    let free = |knobs: &mut ringcentral_events::sandbox::Knobs| {
+        (knobs.rate_limits.enforce, knobs.rate_limits.headers) = (false, false);
+        knobs.subscription_limit = 10_000;
+    };
+    Sandbox::builder().knobs(free).request_log(10).start().await.unwrap()
+}
+
+fn client(sandbox: &Sandbox) -> Client {
+    let oauth = OAuth::jwt(sandbox.client_id(), sandbox.jwt()).client_secret(sandbox.client_secret());
+    Client::builder(oauth.server(sandbox.base_url()).build().unwrap()).build().unwrap()
+}
+
+fn filter() -> EventFilter {
+    STORE.parse().unwrap()
+}
+
+/// From a link's batch through queue, decoding and channel to the reader.
+async fn queue() {
+    let sandbox = sandbox().await;
+    let client = client(&sandbox);
+    println!("link to reader, {EVENTS} plain events, 100 per batch");
+    let began = Instant::now();
+    for n in 0..EVENTS {
+        let json = RawValue::from_string(event(n)).unwrap();
+        black_box(Notification::parse(json, Origin::Push, SystemTime::UNIX_EPOCH).unwrap());
+    }
+    let parsed = began.elapsed();
+    report("  made and parsed in a loop", per_event(parsed), "ns", None);
+    for buffer in [256, 1] {
+        let builder = client.subscribe([filter()]).transport(Instantly).queue_bytes(1 << 30);
+        let mut subscription = builder.buffer(NonZeroUsize::new(buffer).unwrap()).start().await.unwrap();
+        let began = Instant::now();
+        let mut read = 0;
+        while read < EVENTS {
+            let delivery = subscription.next().await.unwrap().unwrap();
+            read += usize::from(matches!(black_box(delivery), Delivery::Notification(_)));
+        }
+        let what = format!("  through a subscription, buffer of {buffer}");
+        report(&what, per_event(began.elapsed()), "ns", Some(per_event(parsed)));
+        subscription.close().await.unwrap();
+    }
+}
+
+fn per_event(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e9 / EVENTS as f64
+}
+
+fn resident() -> Option<f64> {
+    let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
+    Some(statm.split(' ').nth(1)?.parse::<f64>().ok()? * 4.0)
+}
+
+/// Subscriptions that wait in a poll; the sandbox's side is in the figure.
+async fn memory() {
+    let sandbox = sandbox().await;
+    let client = client(&sandbox);
+    let transport = PubNub::builder().origin(sandbox.pubnub_origin()).build().unwrap();
+    let before = resident();
+    let start = |_| async { client.subscribe([filter()]).transport(transport.clone()).start().await.unwrap() };
+    let idle: Vec<Subscription> = futures_util::stream::iter(0..IDLE).map(start).buffer_unordered(50).collect().await;
+    sandbox.wait_open_polls(IDLE, Duration::from_secs(60)).await;
+    println!("memory, {IDLE} idle subscriptions and the sandbox's side of them");
+    match resident().zip(before) {
+        Some((now, before)) => report("  per subscription", (now - before) / IDLE as f64, "KiB", None),
+        None => println!("  this system does not tell"),
+    }
+    println!("  handle on the stack: {} bytes", std::mem::size_of::<Subscription>());
+    drop(idle);
+    sandbox.wait_subscriptions(0, Duration::from_secs(60)).await;
+}
+
+fn main() {
+    decoding();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(queue());
+    runtime.block_on(memory());
+}
