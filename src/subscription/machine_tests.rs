@@ -402,6 +402,15 @@ fn a_move_answers_a_refusal() {
 }
 
 #[test]
+fn an_address_that_moves_while_its_link_is_down_may_have_lost_events() {
+    let mut bench = Bench::live();
+    bench.secs(780);
+    bench.link_fail(RETRY);
+    let effects = bench.lease_moved(900, true);
+    assert!(matches!(effects[..], [Effect::FormerLinkLost, Effect::OpenLink { .. }]), "{effects:?}");
+}
+
+#[test]
 fn an_unclear_creation_is_looked_for_before_another_is_made() {
     let mut bench = Bench::started();
     bench.fail_unclear();
