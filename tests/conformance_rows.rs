@@ -269,7 +269,7 @@ const ROWS: &[(&str, &str, &[&str])] = &[
 /// The rows that must be there.
 const WANTED: &[&str] = &[
     "L1", "L2", "L3", "L4", "L5", "L6", "L7", "L8", "L9", "L10", "L11", "L12", "P1", "P2", "P3", "P4", "P5", "S1",
-    "S2", "S3", "S6", "A1", "A2", "A3", "A5", "A7",
+    "S2", "S3", "S5", "S6", "A1", "A2", "A3", "A5", "A7",
 ];
 
 /// Names of the functions in `text` that an attribute makes tests, and whether one

@@ -149,7 +149,7 @@ async fn s3_order_is_kept_as_the_service_delivers_it() {
     let mut sequences = Vec::new();
     while sequences.len() < expected.len() {
         let Delivery::Notification(event) = next(&mut subscription).await else { panic!() };
-        sequences.push(i64::try_from(event.sequence().unwrap().number).unwrap());
+        sequences.push(event.sequence().unwrap().number);
     }
     assert_eq!(sequences, expected);
     close(&sandbox, subscription).await;
@@ -170,6 +170,31 @@ async fn the_error_at_the_end_is_the_one_that_ended_it() {
     };
     assert_eq!((error.kind(), error.code()), (ErrorKind::Permission, Some("CMN-401")), "{error:?}");
     assert!(soon(subscription.next()).await.is_none());
+}
+
+#[tokio::test]
+async fn s5_a_process_that_is_killed_gets_again_what_it_had_not_acknowledged() {
+    let sandbox = quick().start().await.unwrap();
+    let builder = || subscribe(&client(&sandbox), pubnub(&sandbox).build().unwrap());
+    // A runtime of its own stands for the process: it ends with all its tasks, and
+    // nothing of what a drop or a close would do is done.
+    let doomed = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let first = builder();
+    let mut first = soon(doomed.spawn(start(first))).await.unwrap();
+    publish_at_once(&sandbox, 1..=5);
+    Journal::upto(&mut first, 2).await.assert_only(1..=2);
+    let acknowledged = first.resume_token().unwrap();
+    Journal::upto(&mut first, 4).await.assert_only(3..=4);
+    doomed.shutdown_background();
+    std::mem::forget(first);
+    publish(&sandbox, 6..=8);
+    assert!(sandbox.wait_open_polls(0, SOON).await);
+
+    let mut second = start(builder().resume(acknowledged)).await;
+    publish(&sandbox, [9]);
+    Journal::upto(&mut second, 9).await.assert_only(3..=9);
+    assert_eq!(sandbox.requests_to(Operation::Create).len(), 1);
+    close(&sandbox, second).await;
 }
 
 #[tokio::test]
