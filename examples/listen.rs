@@ -124,7 +124,7 @@ async fn subscribe(asked: &Arguments, server: &Server) -> Result<Vec<Subscriptio
             Ok(subscription) => subscriptions.push(subscription),
             Err(error) => {
                 for subscription in subscriptions {
-                    if let Err(error) = subscription.close().await {
+                    if let Some(error) = subscription.close().await.error {
                         tracing::warn!(%error, "a subscription had failed already");
                     }
                 }

@@ -281,7 +281,10 @@ impl Bot {
     /// Deletes the subscription.
     async fn close(self) -> Result<(), Failure> {
         let which = id_of(&self.status.current());
-        let closed = self.subscription.close().await?;
+        let closed = self.subscription.close().await;
+        if let Some(error) = closed.error {
+            return Err(error.into());
+        }
         if !closed.unread.is_empty() {
             say("not answered", &format!("{} deliveries came too late", closed.unread.len()))?;
         }

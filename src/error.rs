@@ -110,6 +110,7 @@ impl Error {
     pub fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
         let disposition = match kind {
             ErrorKind::Network
+            | ErrorKind::Store
             | ErrorKind::Timeout
             | ErrorKind::Service
             | ErrorKind::RateLimited
@@ -122,7 +123,6 @@ impl Error {
             | ErrorKind::TransportRefused
             | ErrorKind::Rejected
             | ErrorKind::Crypto
-            | ErrorKind::Store
             | ErrorKind::Busy
             | ErrorKind::Closed
             | ErrorKind::Internal => Disposition::Fatal,

@@ -33,8 +33,9 @@ impl Registry {
         known.live.insert(id.clone());
     }
 
-    pub(crate) fn is_live(&self, id: &SubscriptionId) -> bool {
-        self.known().live.contains(id)
+    /// Takes `id` for the caller, unless somebody here has it.
+    pub(crate) fn claim(&self, id: &SubscriptionId) -> bool {
+        self.known().live.insert(id.clone())
     }
 
     pub(crate) fn gone(&self, id: &SubscriptionId) {
@@ -73,7 +74,8 @@ mod tests {
         registry.left_over(&a);
         registry.left_over(&a);
         assert_eq!(registry.leftovers(), std::slice::from_ref(&a));
-        assert!(!registry.is_live(&a) && registry.is_live(&b));
+        assert!(!registry.claim(&b));
+        assert!(registry.claim(&a) && !registry.claim(&a));
         registry.live(&a); // taken over again
         assert!(registry.leftovers().is_empty());
         registry.left_over(&a);

@@ -18,7 +18,7 @@ use super::session::{Decision, Phase, Session, not_logged_in};
 use super::store::{StoredTokens, TokenStore};
 use super::{AccessToken, TokenProvider};
 use crate::clock::wall_now;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Disposition, Error, ErrorKind, Result};
 use crate::rest::RateBudget;
 use crate::rest::wire::Wire;
 use crate::secret::Secret;
@@ -381,7 +381,8 @@ impl Shared {
         let Some(stored) = self.in_time(self.store.load()).await? else { return Ok(None) };
         if stored.server != self.app.server.as_str() || stored.client_id != self.app.client_id {
             // Sending them would hand one server's credentials to another.
-            return Err(Error::new(ErrorKind::Store, "the stored tokens belong to another server or app"));
+            return Err(Error::new(ErrorKind::Store, "the stored tokens belong to another server or app")
+                .with_disposition(Disposition::Fatal));
         }
         Ok(Some(Session::stored(stored, wall_now(), Instant::now())))
     }

@@ -11,7 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Disposition, Error, ErrorKind, Result};
 use crate::secret::Secret;
 
 /// A session as a store keeps it: both tokens, their times, whose they are.
@@ -72,8 +72,10 @@ impl StoredTokens {
     /// [`Store`](ErrorKind::Store) when `json` is something else.
     pub fn from_json(json: &str) -> Result<Self> {
         // The parser's message quotes values, so it goes no further.
-        let document: Document = serde_json::from_str(json)
-            .map_err(|_| Error::new(ErrorKind::Store, "the stored tokens are not of the expected form"))?;
+        let document: Document = serde_json::from_str(json).map_err(|_| {
+            Error::new(ErrorKind::Store, "the stored tokens are not of the expected form")
+                .with_disposition(Disposition::Fatal)
+        })?;
         Ok(Self {
             server: document.server,
             client_id: document.client_id,

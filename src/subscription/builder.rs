@@ -59,6 +59,9 @@ pub struct SubscriptionBuilder {
 }
 
 impl SubscriptionBuilder {
+    /// No bound may be longer: a wait of a day is none.
+    const LONGEST_BOUND: Duration = Duration::from_secs(24 * 60 * 60);
+
     /// Sets up a subscription over a control plane of your own.
     pub fn new(control: impl ControlPlane, filters: impl IntoIterator<Item = EventFilter>) -> Self {
         Self::with_registry(Arc::new(control), Arc::default(), filters)
@@ -222,17 +225,14 @@ impl SubscriptionBuilder {
             last_error: None,
             deleted: false,
         });
-        let (place_in, place) = watch::channel(None);
         let (started_in, started) = oneshot::channel();
-        let ports =
-            Ports { out, commands, shutdown: shutdown_out, status: status_in, place: place_in, started: started_in };
+        let ports = Ports { out, commands, shutdown: shutdown_out, status: status_in, started: started_in };
         tokio::spawn(Driver::new(setup).run(ports));
         // Made before the wait, so that dropping the wait drops it, which ends the task.
         let subscription = Subscription {
             items,
             shutdown,
             handle: SubscriptionHandle::new(commands_in, StatusWatch::new(status)),
-            place,
             read: ReadSoFar::default(),
             ended: Ended::No,
         };
@@ -253,6 +253,9 @@ impl SubscriptionBuilder {
         }
         if self.adopt.is_some() && self.resume.is_some() {
             return Err(Error::config("a resume token names the subscription to adopt: give one of both"));
+        }
+        if [self.settings.start_within, self.close_within].iter().any(|bound| *bound > Self::LONGEST_BOUND) {
+            return Err(Error::config("start_within and close_within are bounds: a day at most"));
         }
         self.settings.renewal.check()?;
         Ok(Setup {

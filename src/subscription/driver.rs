@@ -62,14 +62,13 @@ pub(super) struct Ports {
     pub(super) commands: mpsc::Receiver<Command>,
     pub(super) shutdown: watch::Receiver<Option<Shutdown>>,
     pub(super) status: watch::Sender<Status>,
-    pub(super) place: watch::Sender<Option<Place>>,
     pub(super) started: oneshot::Sender<Result<()>>,
 }
 
 /// What is handed to the reader.
 pub(super) enum Handed {
     Delivery { delivery: Delivery, key: Option<DedupKey> },
-    Cursor(Cursor),
+    Mark(Mark),
     End(Error),
 }
 
@@ -90,7 +89,16 @@ pub(super) enum Shutdown {
     Dropped,
 }
 
-/// Which subscription, and a mark of where it is listened to.
+/// A place in the stream: everything before it was handed out.
+#[derive(Clone, Debug)]
+pub(super) struct Mark {
+    pub(super) cursor: Cursor,
+    pub(super) place: Arc<Place>,
+    /// When the service answered.
+    pub(super) at: SystemTime,
+}
+
+/// Which subscription, and a fingerprint of where it is listened to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Place {
     pub(super) id: SubscriptionId,
@@ -124,8 +132,12 @@ pub(super) struct Driver {
     lease: Option<Lease>,
     /// Counts the addresses listened to, so that links of a former one are told apart.
     place: u64,
-    /// Told to the reader's side, for its resume token.
-    new_place: Option<Place>,
+    /// Where is listened now, as a resume token tells it.
+    listening: Option<Arc<Place>>,
+    /// The last good answer at the former address.
+    former_good: Option<SystemTime>,
+    /// Whether the service may have other filters than the ones asked for.
+    filters_doubtful: bool,
     cursor: Option<Cursor>,
     /// When the present address was last known to be the only one.
     confirmed: Option<SystemTime>,
@@ -173,7 +185,9 @@ impl Driver {
             keys: Keys::default(),
             lease: None,
             place: 0,
-            new_place: None,
+            listening: None,
+            former_good: None,
+            filters_doubtful: false,
             cursor: None,
             confirmed: None,
             sealed: false,
@@ -200,7 +214,7 @@ impl Driver {
         self.give(Input::Start { adopt: self.adopted_id().is_some() });
         loop {
             self.carry_out();
-            self.publish(&ports.status, &ports.place);
+            self.publish(&ports.status);
             self.report_start(&mut started);
             if self.hand_out(&ports.out).is_err() {
                 self.reader_gone();
@@ -212,8 +226,8 @@ impl Driver {
             let woken = self.wait(&ports.out, &mut ports.commands, &mut ports.shutdown).await;
             self.take_in(woken);
         }
-        self.publish(&ports.status, &ports.place);
-        self.last_words(&ports.out).await;
+        self.publish(&ports.status);
+        self.last_words(ports.out).await;
     }
 
     async fn wait(
@@ -278,7 +292,10 @@ impl Driver {
                 Effect::AnswerUpdate { ok } => self.answer_update(ok),
                 Effect::OpenLink { link } => self.open(link),
                 Effect::CloseLink { link } => self.close(link),
-                Effect::FormerLinkLost => self.possible_gap(GapCause::AddressMoved),
+                Effect::FormerLinkLost => {
+                    let since = self.former_good.or_else(|| self.good_since());
+                    self.possible_gap(GapCause::AddressMoved, since);
+                }
                 Effect::Gap(cause) => self.gap(cause),
                 Effect::Resumed => self.resumed(),
                 Effect::Finish(end) => self.finish(end),
@@ -295,14 +312,13 @@ impl Driver {
 
     fn find_orphan(&mut self, op: Op) {
         let created = self.created.unwrap_or_else(Asked::now);
-        let registry = self.setup.registry.clone();
         self.pending.push(ops::find_orphan(
             self.setup.control.clone(),
             op,
             self.setup.filters.clone(),
             self.setup.transport.kind(),
             created,
-            move |id| registry.is_live(id),
+            self.setup.registry.clone(),
         ));
     }
 
@@ -335,6 +351,7 @@ impl Driver {
 
     fn answer_update(&mut self, ok: bool) {
         let Some(update) = self.update.take() else { return };
+        self.filters_doubtful = !ok;
         let result = if ok {
             self.setup.filters = update.filters;
             Ok(())
@@ -346,7 +363,7 @@ impl Driver {
             Some(answer) => drop(answer.send(result)),
             None => {
                 if let Err(error) = result {
-                    tracing::warn!(%error, "the adopted subscription keeps its own filters");
+                    tracing::warn!(%error, "the filters could not be set; again with the next renewal");
                 }
             }
         }
@@ -397,9 +414,9 @@ impl Driver {
     }
 
     /// A gap that only may be one has its end where it is noticed.
-    fn possible_gap(&mut self, cause: GapCause) {
+    fn possible_gap(&mut self, cause: GapCause, since: Option<SystemTime>) {
         let now = self.setup.clock.wall();
-        let gap = Gap { cause, certainty: Certainty::Possible, since: self.good_since(), until: Some(now), lost: None };
+        let gap = Gap { cause, certainty: Certainty::Possible, since, until: Some(now), lost: None };
         tracing::info!(cause = gap.cause.as_str(), subscription = self.id_for_log(), "events may be missing");
         self.queue.push_marker(Delivery::Gap(gap));
         self.queue.push_marker(Delivery::Resumed(Resumed { complete: false, at: now, recreated: None }));
@@ -453,10 +470,7 @@ impl Driver {
     }
 
     fn failed(&mut self, op: Op, error: Error) {
-        let error = match self.lease {
-            None => refusal::explain(error, self.setup.transport.kind()),
-            Some(_) => error,
-        };
+        let error = refusal::explain(error, self.setup.transport.kind());
         tracing::debug!(%error, kind = ?error.kind(), subscription = self.id_for_log(), "a call failed");
         let (disposition, unclear) = (error.disposition(), error.is_unclear());
         self.note(error);
@@ -471,17 +485,25 @@ impl Driver {
     }
 
     fn leased(&mut self, op: Op, asked: Asked, info: SubscriptionInfo) {
+        if self.end.is_some() {
+            return self.too_late(info.id);
+        }
+        // What the user named and was never ours is not deleted.
+        let ours = self.lease.is_some() || self.created.is_some();
         if !lease::is_served(&info) {
-            self.last_error =
-                Some(Arc::new(Error::new(ErrorKind::Rejected, "the service does not serve the subscription")));
-            self.discard(info.id);
+            self.note(Error::new(ErrorKind::Rejected, "the service does not serve the subscription"));
+            if ours {
+                self.discard(info.id);
+            }
             return self.give(Input::Inactive { op });
         }
         let read = Lease::read(&info, self.lease.as_ref(), self.setup.transport.kind());
         let lease = match read {
             Ok(lease) => lease,
             Err(error) => {
-                self.discard(info.id);
+                if ours {
+                    self.discard(info.id);
+                }
                 return self.failed(op, error);
             }
         };
@@ -499,6 +521,14 @@ impl Driver {
             self.bad_key(error, first);
         }
         self.check_filters(first);
+    }
+
+    /// The service granted what nobody waits for any more.
+    fn too_late(&mut self, id: SubscriptionId) {
+        if !self.keeps_subscription() {
+            self.setup.registry.left_over(&id);
+            self.discard(id);
+        }
     }
 
     /// A first lease whose payloads could never be read is no use; a later one is
@@ -520,12 +550,12 @@ impl Driver {
                 // Lost again before events arrived: the gap is still the first one's.
                 let old = self.recreated.take().map_or(before.id, |recreated| recreated.old);
                 self.recreated = Some(Recreated { old, new: lease.id.clone() });
-                self.move_cursor(lease::before_first_event(info, asked.wall));
+                self.move_cursor(lease::before_first_event(info, asked.wall), asked);
             }
             // It moved at some time since the last answer, which may have been long
             // before this one was asked for.
             Some(before) if !before.same_place(&lease) => {
-                self.move_cursor(self.confirmed.unwrap_or(asked.wall));
+                self.move_cursor(self.confirmed.unwrap_or(asked.wall), asked);
             }
             Some(_) => {}
             None => self.first_cursor(&lease, info, asked, resumed, adopted),
@@ -538,16 +568,18 @@ impl Driver {
         }
         self.confirmed = Some(lease::before_answer(info, asked.wall));
         self.setup.registry.live(&lease.id);
-        self.new_place = Some(Place { id: lease.id.clone(), fingerprint: lease.fingerprint() });
+        self.listening = Some(Arc::new(Place { id: lease.id.clone(), fingerprint: lease.fingerprint() }));
         self.lease = Some(lease);
     }
 
     /// Goes on at a new address, from a moment before its first event. Not from
     /// where the former address was read to: that may lie behind that event, if
     /// the former link was answered while the address moved.
-    fn move_cursor(&mut self, made_before: SystemTime) {
+    fn move_cursor(&mut self, made_before: SystemTime, asked: Asked) {
         self.cursor = Some(Cursor::at(made_before));
-        self.last_good = None;
+        self.former_good = self.last_good.map(|(_, wall)| wall);
+        // The service keeps events from here on; how long they wait counts.
+        self.last_good = Some((asked.at, asked.wall));
         self.place += 1;
     }
 
@@ -560,21 +592,10 @@ impl Driver {
         adopted: Option<SubscriptionId>,
     ) {
         self.place += 1;
+        self.last_good = Some((asked.at, asked.wall));
         let made = lease::before_first_event(info, asked.wall);
         match resumed {
-            Some(token) if token.subscription_id == lease.id => {
-                let age = token.saved_at.system_time().and_then(|at| self.setup.clock.wall().duration_since(at).ok());
-                let then = age.and_then(|age| Instant::now().checked_sub(age));
-                self.last_good = then.zip(token.saved_at.system_time());
-                let same_place = token.address == lease.fingerprint();
-                self.cursor =
-                    token.cursor.map(|cursor| Cursor { region: cursor.region.filter(|_| same_place), ..cursor });
-                if !same_place {
-                    self.possible_gap(GapCause::AddressMoved);
-                    self.last_good = None;
-                }
-                self.cursor.get_or_insert_with(|| Cursor::at(made));
-            }
+            Some(token) if token.subscription_id == lease.id => self.resume_at(token, lease, made),
             Some(ResumeToken { subscription_id, .. }) => {
                 self.recreated = Some(Recreated { old: subscription_id, new: lease.id.clone() });
                 self.cursor = Some(Cursor::at(made));
@@ -591,20 +612,40 @@ impl Driver {
         }
     }
 
-    /// What was taken over may have other filters than the ones asked for.
+    /// Goes on where a reader stopped, and says so if that may be too long ago or
+    /// in another place.
+    fn resume_at(&mut self, token: ResumeToken, lease: &Lease, made: SystemTime) {
+        let saved_at = token.saved_at.system_time();
+        let age = saved_at.and_then(|at| self.setup.clock.wall().duration_since(at).ok());
+        let then = age.and_then(|age| Instant::now().checked_sub(age));
+        let same_place = token.address == lease.fingerprint();
+        self.cursor = token.cursor.map(|cursor| Cursor { region: cursor.region.filter(|_| same_place), ..cursor });
+        self.cursor.get_or_insert_with(|| Cursor::at(made));
+        match then.zip(saved_at) {
+            _ if !same_place => self.possible_gap(GapCause::AddressMoved, saved_at),
+            Some(good) => self.last_good = Some(good),
+            // A clock that was set, or a machine younger than the token.
+            None => self.possible_gap(GapCause::ServiceBufferAged { pause: age.unwrap_or_default() }, saved_at),
+        }
+    }
+
+    /// The service may have other filters than the ones asked for: in what was
+    /// taken over, and after a change that failed unclearly. What it answers to a
+    /// creation or a change is its own affair.
     fn check_filters(&mut self, first: bool) {
-        let Some(lease) = &self.lease else { return };
+        let doubtful = self.filters_doubtful || first && self.created.is_none();
+        let Some(lease) = self.lease.as_ref().filter(|_| doubtful && self.update.is_none()) else { return };
+        if lease.filters.is_empty() {
+            return;
+        }
         let served: Vec<&str> = lease
             .filters
             .iter()
             .map(String::as_str)
             .chain(lease.disabled.iter().map(|disabled| disabled.filter.as_str()))
             .collect();
-        if first
-            && self.created.is_none()
-            && !event::same_filters(&served, &self.setup.filters)
-            && self.update.is_none()
-        {
+        self.filters_doubtful = !event::same_filters(&served, &self.setup.filters);
+        if self.filters_doubtful {
             self.update = Some(Update { filters: self.setup.filters.clone(), answer: None });
             self.give(Input::Update);
         }
@@ -663,18 +704,25 @@ impl Driver {
     }
 
     fn batch(&mut self, place: u64, frames: Vec<Frame>, cursor: Cursor, loss: Option<SuspectedLoss>) {
-        match loss {
-            Some(SuspectedLoss::BufferFull { events }) => self.possible_gap(GapCause::ServiceBufferFull { events }),
-            Some(SuspectedLoss::BufferAged { pause }) => self.possible_gap(GapCause::ServiceBufferAged { pause }),
-            None => {}
+        let cause = loss.map(|loss| match loss {
+            SuspectedLoss::BufferFull { events } => GapCause::ServiceBufferFull { events },
+            SuspectedLoss::BufferAged { pause } => GapCause::ServiceBufferAged { pause },
+        });
+        if let Some(cause) = cause {
+            self.possible_gap(cause, self.good_since());
         }
         for frame in frames {
             self.queue.push_frame(frame, &self.keys);
         }
         if place == self.place {
-            self.queue.push_cursor(cursor.clone());
-            self.cursor = Some(cursor);
-            self.last_good = Some((Instant::now(), self.setup.clock.wall()));
+            let now = (Instant::now(), self.setup.clock.wall());
+            self.cursor = Some(cursor.clone());
+            self.last_good = Some(now);
+            // While a former link still delivers, only its own place covers all.
+            let alone = self.reading.iter().all(|reading| reading.place == self.place);
+            if let Some(place) = self.listening.clone().filter(|_| alone) {
+                self.queue.push_mark(Mark { cursor, place, at: now.1 });
+            }
         }
     }
 
@@ -711,7 +759,7 @@ impl Driver {
         let (frame, keys) = match item {
             Item::Frame { frame, keys } => (frame, keys),
             Item::Marker(delivery) => return Some(Handed::Delivery { delivery, key: None }),
-            Item::Cursor(cursor) => return Some(Handed::Cursor(cursor)),
+            Item::Mark(mark) => return Some(Handed::Mark(mark)),
         };
         let received_at = frame.received_at;
         let (key, delivery) = match read(frame, &keys.and_then(&self.keys)) {
@@ -759,24 +807,27 @@ impl Driver {
     }
 
     fn discard_queue(&mut self) {
-        let mut lost = 0;
+        let (mut lost, mut gaps, mut since) = (0, 0, None::<SystemTime>);
+        let mut began = |at: Option<SystemTime>| since = since.into_iter().chain(at).min();
         while let Some(item) = self.queue.pop() {
             match item {
-                Item::Frame { .. } => lost += 1,
-                Item::Marker(Delivery::Gap(gap)) => lost += gap.lost.unwrap_or(0),
-                Item::Marker(_) | Item::Cursor(_) => {}
+                Item::Frame { frame, .. } => {
+                    lost += 1;
+                    began(Some(frame.received_at));
+                }
+                Item::Marker(Delivery::Gap(gap)) => {
+                    gaps += 1;
+                    lost += gap.lost.unwrap_or(0);
+                    began(gap.since);
+                }
+                Item::Marker(_) | Item::Mark(_) => {}
             }
         }
-        if lost > 0 {
-            let (since, until) = (self.good_since(), Some(self.setup.clock.wall()));
-            let cause = GapCause::Discarded;
-            self.queue.push_marker(Delivery::Gap(Gap {
-                cause,
-                certainty: Certainty::Certain,
-                since,
-                until,
-                lost: Some(lost),
-            }));
+        if lost + gaps > 0 {
+            let certainty = if lost > 0 { Certainty::Certain } else { Certainty::Possible };
+            let lost = (gaps == 0).then_some(lost);
+            let (cause, until) = (GapCause::Discarded, Some(self.setup.clock.wall()));
+            self.queue.push_marker(Delivery::Gap(Gap { cause, certainty, since, until, lost }));
         }
     }
 
@@ -836,21 +887,22 @@ impl Driver {
         self.end.is_some() && self.queue.is_empty()
     }
 
-    /// Courtesies still under way get their bound; then the end is told.
-    async fn last_words(&mut self, out: &mpsc::Sender<Handed>) {
+    /// The end is told; then what is still under way gets its bound, so that a
+    /// grant that comes late is not left behind.
+    async fn last_words(&mut self, out: mpsc::Sender<Handed>) {
         let links = std::mem::take(&mut self.reading);
         self.pending.extend(links.into_iter().map(|reading| ops::part(reading.link)));
-        let deadline = Instant::now() + self.setup.drop_within;
-        while let Ok(Some(done)) = tokio::time::timeout_at(deadline, self.pending.next()).await {
-            self.done(done);
-        }
         if let Some(error) = self.end.and_then(|end| self.end_error(end)) {
             // A reader that is gone needs no farewell.
             drop(out.send(Handed::End(error)).await);
         }
+        drop(out);
+        while let Some(done) = self.pending.next().await {
+            self.done(done);
+        }
     }
 
-    fn publish(&mut self, status: &watch::Sender<Status>, place: &watch::Sender<Option<Place>>) {
+    fn publish(&mut self, status: &watch::Sender<Status>) {
         let phase = match self.machine.phase() {
             machine::Phase::Starting => Phase::Starting,
             machine::Phase::Connecting => Phase::Connecting,
@@ -860,7 +912,7 @@ impl Driver {
             machine::Phase::Closing => Phase::Closing,
             machine::Phase::Closed => Phase::Closed,
         };
-        if phase == Phase::Live {
+        if phase == Phase::Live && status.borrow().phase != Phase::Live {
             self.last_error = None;
         }
         let id = self.lease.as_ref().map(|lease| lease.id.clone());
@@ -890,9 +942,6 @@ impl Driver {
             }
             changed
         });
-        if let Some(new) = self.new_place.take() {
-            place.send_replace(Some(new));
-        }
     }
 
     fn expires_at(&mut self) -> Option<SystemTime> {

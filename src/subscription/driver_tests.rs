@@ -120,7 +120,8 @@ async fn the_first_cursor_lies_before_the_create_call() {
     let target = world.transport.target(1);
     assert!(target.cursor.timetoken <= Cursor::at(before).timetoken, "{:?}", target.cursor);
     assert_eq!(target.cursor.region, None);
-    assert_eq!((target.user_id.as_deref(), target.last_good), (Some("owner-1"), None));
+    assert_eq!(target.user_id.as_deref(), Some("owner-1"));
+    assert!(target.last_good.is_some(), "how long the first events wait counts too");
 }
 
 #[tokio::test(start_paused = true)]
@@ -624,7 +625,7 @@ async fn closing_returns_what_was_not_read_and_deletes() {
     let subscription = world.live().await;
     world.transport.events(1, 0..1000);
     settle().await;
-    let closed = subscription.close().await.unwrap();
+    let closed = subscription.close().await;
     assert!(closed.deleted);
     assert_eq!(closed.unread.len(), 1000);
     assert_eq!(world.control.alive(), Vec::<String>::new());
@@ -636,7 +637,7 @@ async fn closing_is_bounded_when_the_service_is_silent() {
     let subscription = world.live().await;
     world.control.script("delete", Script::Slow(secs(3600)));
     let began = Instant::now();
-    let closed = subscription.close().await.unwrap();
+    let closed = subscription.close().await;
     assert!(!closed.deleted);
     assert!(began.elapsed() <= secs(16), "{:?}", began.elapsed());
 }
@@ -796,4 +797,134 @@ async fn settings_that_cannot_work_are_refused_before_anything_is_sent() {
     }
     assert!(world.control.calls().is_empty());
     advance(secs(1)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_resume_token_names_the_place_that_was_read_not_the_newest() {
+    let world = World::new();
+    let mut subscription = world.builder().buffer(NonZeroUsize::MIN).start().await.unwrap();
+    world.up(&subscription, 1).await;
+    world.transport.events(1, [1]);
+    assert_eq!(next_uuid(&mut subscription).await, 1);
+    settle().await;
+    world.transport.events(1, [2, 3, 4]); // not read
+    let before = subscription.resume_token();
+    world.control.move_to("chan-2");
+    world.transport.opened(2).await;
+    world.transport.events(2, [5]);
+    settle().await;
+    assert_eq!(next_uuid(&mut subscription).await, 2);
+    let token = subscription.resume_token().unwrap();
+    assert_eq!(token.address, before.map_or_else(|| token.address.clone(), |before| before.address));
+    drop(subscription);
+    settle().await;
+
+    // So whoever resumes with it is told that what lay at the former place may be lost.
+    world.control.plant("sub-1", &[MESSAGES]);
+    let mut subscription = world.builder().resume(token).start().await.unwrap();
+    assert_eq!(next_gap(&mut subscription).await.cause, GapCause::AddressMoved);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_resume_token_is_as_old_as_what_was_read_last() {
+    let clock = {
+        let (began, real) = (Instant::now(), crate::clock::wall_now());
+        Clock::from_fn(move || real + began.elapsed())
+    };
+    let world = World::new();
+    let mut subscription = world.builder().buffer(NonZeroUsize::MIN).clock(clock).start().await.unwrap();
+    world.up(&subscription, 1).await;
+    world.transport.events(1, [1]);
+    settle().await;
+    world.transport.events(1, [2, 3]);
+    assert_eq!(next_uuid(&mut subscription).await, 1);
+    sleep(secs(600)).await;
+    assert_eq!(next_uuid(&mut subscription).await, 2); // which comes behind the first mark
+    let token = subscription.resume_token().unwrap();
+    let age = crate::clock::wall_now().duration_since(token.saved_at.system_time().unwrap()).unwrap_or_default();
+    assert!(age < secs(60), "by the wall clock of the answer, {age:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn repetitions_from_before_the_last_mark_are_recognised_after_a_restart() {
+    let world = World::new();
+    let mut subscription = world.builder().on_drop(OnDrop::Keep).start().await.unwrap();
+    world.up(&subscription, 1).await;
+    world.transport.events(1, [1, 2]);
+    assert_eq!((next_uuid(&mut subscription).await, next_uuid(&mut subscription).await), (1, 2));
+    settle().await;
+    assert!(is_quiet(&mut subscription)); // takes the mark behind them
+    let token = subscription.resume_token().unwrap();
+    drop(subscription);
+    let mut subscription = world.builder().resume(token).start().await.unwrap();
+    world.up(&subscription, 2).await;
+    world.transport.events(2, [1, 2, 3]); // PubNub's position may lie before its own events
+    assert_eq!(next_uuid(&mut subscription).await, 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_named_and_is_not_ours_is_not_deleted() {
+    for (path, value) in [("status", "Suspended"), ("transport", "WebHook")] {
+        let world = World::new();
+        world.control.plant("theirs", &[MESSAGES]);
+        for verb in ["get", "renew"] {
+            let change = move |info: &mut serde_json::Value| match path {
+                "status" => info["status"] = value.into(),
+                _ => info["deliveryMode"]["transportType"] = value.into(),
+            };
+            world.control.script(verb, Script::Answer(Box::new(change)));
+        }
+        let _outcome = world.builder().adopt("theirs".into()).start().await;
+        sleep(secs(10)).await;
+        assert!(world.control.alive().contains(&"theirs".to_owned()), "{path}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_creation_answered_after_the_end_is_not_left_behind() {
+    let world = World::new();
+    world.control.script("create", Script::Slow(secs(20)));
+    assert!(timeout(secs(1), world.start()).await.is_err());
+    sleep(secs(60)).await;
+    assert_eq!((creates(&world.control), world.control.alive()), (1, vec![]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn filters_that_could_not_be_set_are_set_with_the_next_renewal() {
+    let world = World::new();
+    world.control.plant("mine", &["/restapi/v1.0/account/1/extension/2/presence"]);
+    world.control.script("update", Script::Fail(unavailable()));
+    let subscription = world.builder().adopt("mine".into()).start().await.unwrap();
+    world.up(&subscription, 1).await;
+    sleep(secs(800)).await;
+    let set = Call::Update("mine".into(), vec![MESSAGES.into()]);
+    assert_eq!(world.control.count(|call| *call == set), 2);
+    sleep(secs(1800)).await;
+    assert_eq!(world.control.count(|call| *call == set), 2, "set once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn closing_after_an_error_loses_neither_the_error_nor_the_events() {
+    let world = World::new();
+    let subscription = world.live().await;
+    world.transport.events(1, 0..5);
+    world.control.script("renew", Script::Fail(Error::new(ErrorKind::Permission, "no")));
+    sleep(secs(900)).await;
+    let closed = subscription.close().await;
+    assert_eq!((closed.unread.len(), closed.error.map(|error| error.kind())), (5, Some(ErrorKind::Permission)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_unclear_creations_do_not_take_over_the_same_subscription() {
+    let world = World::new();
+    let registry = Arc::new(Registry::default());
+    let builder = || {
+        SubscriptionBuilder::with_registry(Arc::new(world.control.clone()), registry.clone(), [filter(MESSAGES)])
+            .transport(world.transport.clone())
+    };
+    for _ in 0..2 {
+        world.control.script("create", Script::Lose(Error::new(ErrorKind::Timeout, "lost").with_unclear(true)));
+    }
+    let (one, two) = tokio::join!(builder().start(), builder().start());
+    assert_ne!(one.unwrap().id(), two.unwrap().id());
 }

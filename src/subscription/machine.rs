@@ -455,8 +455,8 @@ impl Machine {
         if !fresh {
             self.acquire_attempts = 0;
         }
-        if !fresh && moved && self.link.id().is_none() {
-            // Nothing reads on at the former address.
+        if !fresh && moved && !matches!(self.link, Link::Up { .. }) {
+            // Nothing surely reads on at the former address.
             self.effects.push_back(Effect::FormerLinkLost);
         }
         if fresh || moved {
@@ -655,15 +655,21 @@ impl Machine {
     /// Opens a link for the lease; the one that was current lingers, so that
     /// what is still on its way over it arrives.
     fn open_link(&mut self, now: Instant) {
-        if let Some(older) = self.former.take() {
-            self.effects.push_back(Effect::CloseLink { link: older });
-            self.disarm(Timer::Retire);
-        }
+        self.part_early();
         if let Some(former) = self.link.id() {
             self.former = Some(former);
             self.arm(Timer::Retire, now + self.settings.linger);
         }
         self.dial();
+    }
+
+    /// Closes a former link before its time.
+    fn part_early(&mut self) {
+        if let Some(link) = self.former.take() {
+            self.effects.push_back(Effect::CloseLink { link });
+            self.effects.push_back(Effect::FormerLinkLost);
+            self.disarm(Timer::Retire);
+        }
     }
 
     fn dial(&mut self) {
@@ -756,6 +762,7 @@ impl Machine {
         if self.take(Timer::Attempt).is_some() {
             self.attempt();
         }
+        self.part_early();
         match self.link {
             // Connections do not outlive a sleep, but take their time to say so.
             Link::Opening { link } | Link::Up { link } => {

@@ -411,6 +411,19 @@ fn an_address_that_moves_while_its_link_is_down_may_have_lost_events() {
 }
 
 #[test]
+fn a_link_that_never_answered_covers_nothing_when_the_address_moves() {
+    let mut bench = Bench::live();
+    bench.secs(780);
+    bench.link_fail(RETRY);
+    bench.now += Duration::from_secs(1);
+    bench.machine.handle_timeout(bench.now);
+    bench.drain();
+    assert_eq!(bench.machine.phase(), Phase::Reconnecting);
+    let effects = bench.lease_moved(900, true);
+    assert!(matches!(effects[..], [Effect::FormerLinkLost, Effect::OpenLink { .. }]), "{effects:?}");
+}
+
+#[test]
 fn an_unclear_creation_is_looked_for_before_another_is_made() {
     let mut bench = Bench::started();
     bench.fail_unclear();

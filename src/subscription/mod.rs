@@ -16,6 +16,7 @@ mod refusal;
 mod resume;
 mod status;
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -36,12 +37,13 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::{DedupKey, EventFilter, Notification};
 use crate::ids::SubscriptionId;
 use crate::rest::{Client, RestControl};
-use crate::transport::Cursor;
-use driver::{Handed, Place, Shutdown};
+use driver::{Handed, Mark, Shutdown};
 
 /// So many keys of events that share a batch are kept for the resume token. A
 /// batch of the service holds at most a few hundred events.
 const KEYS_KEPT: usize = 4096;
+/// So many keys from before the last position: one answer of the service.
+const KEYS_BEFORE_MARK: usize = 100;
 
 impl Client {
     /// Sets up a subscription to `filters`: at least one.
@@ -93,7 +95,6 @@ pub struct Subscription {
     items: mpsc::Receiver<Handed>,
     shutdown: watch::Sender<Option<Shutdown>>,
     handle: SubscriptionHandle,
-    place: watch::Receiver<Option<Place>>,
     read: ReadSoFar,
     ended: Ended,
 }
@@ -101,9 +102,34 @@ pub struct Subscription {
 /// What the reader has been handed.
 #[derive(Default)]
 struct ReadSoFar {
-    cursor: Option<Cursor>,
-    /// Of events handed out since the cursor.
-    keys: Vec<DedupKey>,
+    mark: Option<Mark>,
+    /// Of the events handed out last.
+    keys: VecDeque<DedupKey>,
+    /// How many of them came since the mark.
+    since_mark: usize,
+}
+
+impl ReadSoFar {
+    fn event(&mut self, key: DedupKey) {
+        self.keys.push_back(key);
+        self.since_mark += 1;
+        self.forget();
+    }
+
+    fn mark(&mut self, mark: Mark) {
+        self.mark = Some(mark);
+        self.since_mark = 0;
+        self.forget();
+    }
+
+    /// What the service will repeat: all since the mark, and a few before it, as a
+    /// position of PubNub may lie a little before the events it came with.
+    fn forget(&mut self) {
+        let keep = (self.since_mark + KEYS_BEFORE_MARK).min(KEYS_KEPT);
+        while self.keys.len() > keep {
+            self.keys.pop_front();
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -139,12 +165,16 @@ impl Subscription {
     }
 
     /// Where to go on after a restart: covers what the stream has yielded, and
-    /// nothing that still waits. `None` until the service has answered once.
+    /// nothing that still waits. `None` until the transport has answered once and
+    /// the stream was read since.
     #[must_use]
     pub fn resume_token(&self) -> Option<ResumeToken> {
-        let place = self.place.borrow().clone()?;
-        let (cursor, keys) = (self.read.cursor.clone(), self.read.keys.clone());
-        Some(ResumeToken::new(place.id, place.fingerprint, cursor, wall_now(), keys))
+        let Mark { cursor, place, at } = self.read.mark.clone()?;
+        // With nothing waiting and a link that is up, that is how things still are.
+        let is_current = self.items.is_empty() && self.handle.status().current().is_healthy();
+        let saved_at = if is_current { wall_now() } else { at };
+        let keys = self.read.keys.iter().copied().collect();
+        Some(ResumeToken::new(place.id.clone(), place.fingerprint.clone(), Some(cursor), saved_at, keys))
     }
 
     /// Only the events, without the other deliveries.
@@ -160,28 +190,28 @@ impl Subscription {
     ///
     /// Takes at most the bound of [`SubscriptionBuilder::close_within`]. Dropping
     /// the future leaves the deletion to the background.
-    ///
-    /// # Errors
-    /// The error that ended the subscription, if one had.
-    pub async fn close(mut self) -> Result<Closed> {
+    pub async fn close(mut self) -> Closed {
         let _ = self.shutdown.send_replace(Some(Shutdown::Drain));
-        let mut unread = Vec::new();
+        let (mut unread, mut error) = (Vec::new(), None);
         while let Some(item) = std::future::poll_fn(|cx| Pin::new(&mut self).poll_next(cx)).await {
-            unread.push(item?);
+            match item {
+                Ok(delivery) => unread.push(delivery),
+                Err(ended_by) => error = Some(ended_by),
+            }
         }
-        Ok(Closed { deleted: self.shutdown_handle().finished().await, unread })
+        Closed { deleted: self.shutdown_handle().finished().await, unread, error }
     }
 
     fn take_in(&mut self, handed: Handed) -> Option<Result<Delivery>> {
         match handed {
             Handed::Delivery { delivery, key } => {
-                if let Some(key) = key.filter(|_| self.read.keys.len() < KEYS_KEPT) {
-                    self.read.keys.push(key);
+                if let Some(key) = key {
+                    self.read.event(key);
                 }
                 Some(Ok(delivery))
             }
-            Handed::Cursor(cursor) => {
-                self.read = ReadSoFar { cursor: Some(cursor), keys: Vec::new() };
+            Handed::Mark(mark) => {
+                self.read.mark(mark);
                 None
             }
             Handed::End(error) => {
@@ -251,6 +281,8 @@ pub struct Closed {
     pub deleted: bool,
     /// What had come and was not read.
     pub unread: Vec<Delivery>,
+    /// The error that ended the subscription before it was closed, if one had.
+    pub error: Option<Error>,
 }
 
 /// The events of a [`Subscription`], without the other deliveries. See

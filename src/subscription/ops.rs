@@ -11,6 +11,7 @@ use super::machine::{LinkId, Op};
 use crate::clock::wall_now;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::SubscriptionId;
+use crate::registry::Registry;
 use crate::rest::{ControlPlane, CreateSubscription, SubscriptionInfo};
 use crate::transport::{Link, Target, Transport, TransportKind};
 
@@ -18,6 +19,8 @@ use crate::transport::{Link, Target, Transport, TransportKind};
 const CALL_WITHIN: Duration = Duration::from_secs(60);
 /// A link is open within this or not at all.
 const OPEN_WITHIN: Duration = Duration::from_secs(30);
+/// The link must not wait long for a login.
+const OWNER_WITHIN: Duration = Duration::from_secs(2);
 /// Saying good-bye to a link may take this long.
 const PART_WITHIN: Duration = Duration::from_secs(2);
 /// Deleting what a lost lease left is a courtesy with a bound.
@@ -127,18 +130,23 @@ pub(super) fn find_orphan(
     filters: Vec<String>,
     transport: TransportKind,
     created: Asked,
-    taken: impl Fn(&SubscriptionId) -> bool + Send + 'static,
+    registry: Arc<Registry>,
 ) -> Pending {
     Box::pin(async move {
         let listed = bounded(control.list(), false).await;
         let asked = Asked::now();
         let found = listed.map(|all| {
             all.into_iter().find(|info| {
-                !taken(&info.id) && lease::is_orphan(info, &filters, transport, created.at.elapsed(), wall_now())
+                lease::is_orphan(info, &filters, transport, created.at.elapsed(), wall_now())
+                    && registry.claim(&info.id)
             })
         });
         let result = match found {
-            Ok(Some(found)) => take_over(&*control, found).await.map(Some),
+            Ok(Some(found)) => {
+                let id = found.id.clone();
+                let taken = take_over(&*control, found).await;
+                taken.inspect_err(|_| registry.gone(&id)).map(Some)
+            }
             other => other,
         };
         // Events since the creation count, not since it was found.
@@ -184,10 +192,14 @@ pub(super) fn open(
         let opened = timeout(OPEN_WITHIN, async {
             // RingCentral's clients name themselves by the owner of the token. Not
             // knowing it is no reason not to listen.
-            target.user_id = control.owner_id().await.unwrap_or_else(|error| {
-                tracing::debug!(%error, "the owner of the token is not known");
-                None
-            });
+            target.user_id = match timeout(OWNER_WITHIN, control.owner_id()).await {
+                Ok(Ok(owner)) => owner,
+                Ok(Err(error)) => {
+                    tracing::debug!(%error, "the owner of the token is not known");
+                    None
+                }
+                Err(_) => None,
+            };
             transport.open(target).await
         });
         let result = opened.await.unwrap_or_else(|_| {

@@ -4,8 +4,9 @@ use std::collections::VecDeque;
 use std::time::SystemTime;
 
 use super::delivery::{Certainty, Delivery, Gap, GapCause, Recreated, Resumed};
+use super::driver::Mark;
 use super::keys::Keys;
-use crate::transport::{Cursor, Frame};
+use crate::transport::Frame;
 
 /// What a marker weighs; markers are never dropped, but they count.
 const MARKER_WEIGHT: usize = 256;
@@ -18,7 +19,7 @@ pub(super) enum Item {
     /// Something to deliver as it is.
     Marker(Delivery),
     /// Everything before this was read: go on here after a restart.
-    Cursor(Cursor),
+    Mark(Mark),
 }
 
 #[derive(Debug)]
@@ -57,7 +58,7 @@ impl Queue {
     pub(super) fn next_frame(&self) -> Option<(&Frame, &Keys)> {
         match self.slots.front()? {
             Slot::Item(Item::Frame { frame, keys }) => Some((frame, keys)),
-            Slot::Item(Item::Marker(_) | Item::Cursor(_)) | Slot::Overflow { .. } => None,
+            Slot::Item(Item::Marker(_) | Item::Mark(_)) | Slot::Overflow { .. } => None,
         }
     }
 
@@ -116,7 +117,7 @@ impl Queue {
     fn fold(&mut self, end: &Resumed) -> bool {
         let mut markers = (0..self.slots.len())
             .rev()
-            .filter(|at| !matches!(self.slots[*at], Slot::Item(Item::Cursor(_))))
+            .filter(|at| !matches!(self.slots[*at], Slot::Item(Item::Mark(_))))
             .map_while(|at| match &self.slots[at] {
                 Slot::Item(Item::Marker(delivery)) => Some((at, delivery)),
                 _ => None,
@@ -124,7 +125,7 @@ impl Queue {
         let (
             Some((newer_at, Delivery::Gap(newer))),
             Some((end_at, Delivery::Resumed(_))),
-            Some((_, Delivery::Gap(older))),
+            Some((older_at, Delivery::Gap(older))),
         ) = (markers.next(), markers.next(), markers.next())
         else {
             return false;
@@ -135,6 +136,12 @@ impl Queue {
             && std::mem::discriminant(&newer.cause) == std::mem::discriminant(&older.cause);
         if !alike {
             return false;
+        }
+        // From the first one's beginning to the last one's end.
+        let (cause, until) = (newer.cause.clone(), newer.until);
+        if let Slot::Item(Item::Marker(Delivery::Gap(older))) = &mut self.slots[older_at] {
+            older.cause = cause;
+            older.until = until;
         }
         if let Slot::Item(Item::Marker(Delivery::Resumed(older_end))) = &mut self.slots[end_at] {
             older_end.complete &= end.complete;
@@ -150,10 +157,10 @@ impl Queue {
     }
 
     /// Where to go on once everything so far was read.
-    pub(super) fn push_cursor(&mut self, cursor: Cursor) {
+    pub(super) fn push_mark(&mut self, mark: Mark) {
         match self.slots.back_mut() {
-            Some(Slot::Item(Item::Cursor(last))) => *last = cursor,
-            _ => self.slots.push_back(Slot::Item(Item::Cursor(cursor))),
+            Some(Slot::Item(Item::Mark(last))) => *last = mark,
+            _ => self.slots.push_back(Slot::Item(Item::Mark(mark))),
         }
     }
 
@@ -164,7 +171,7 @@ impl Queue {
                 self.bytes -= match &item {
                     Item::Frame { frame, .. } => frame.weight(),
                     Item::Marker(_) => MARKER_WEIGHT,
-                    Item::Cursor(_) => 0,
+                    Item::Mark(_) => 0,
                 };
                 Some(item)
             }
@@ -304,16 +311,22 @@ mod tests {
     }
 
     #[test]
-    fn cursors_keep_their_place_and_the_newest_wins() {
-        let cursor = |n: u64| Cursor { timetoken: n.to_string(), region: None };
+    fn marks_keep_their_place_and_the_newest_wins() {
+        let place =
+            std::sync::Arc::new(crate::subscription::driver::Place { id: "a".into(), fingerprint: String::new() });
+        let mark = |n: u64| Mark {
+            cursor: crate::transport::Cursor { timetoken: n.to_string(), region: None },
+            place: place.clone(),
+            at: at(n),
+        };
         let mut queue = Queue::new(1000);
-        queue.push_cursor(cursor(1));
-        queue.push_cursor(cursor(2));
+        queue.push_mark(mark(1));
+        queue.push_mark(mark(2));
         queue.push_frame(frame(1, 1), &Keys::default());
-        queue.push_cursor(cursor(3));
-        assert!(matches!(queue.pop(), Some(Item::Cursor(c)) if c.timetoken == "2"));
+        queue.push_mark(mark(3));
+        assert!(matches!(queue.pop(), Some(Item::Mark(m)) if m.cursor.timetoken == "2"));
         assert!(matches!(queue.pop(), Some(Item::Frame { .. })));
-        assert!(matches!(queue.pop(), Some(Item::Cursor(c)) if c.timetoken == "3"));
+        assert!(matches!(queue.pop(), Some(Item::Mark(m)) if m.cursor.timetoken == "3"));
         assert!(queue.is_empty());
     }
 

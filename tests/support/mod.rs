@@ -259,7 +259,7 @@ pub(crate) fn is_buffer_full(gap: &Gap) -> bool {
 
 /// Closes, and checks that nothing is left at the service.
 pub(crate) async fn close(sandbox: &Sandbox, subscription: Subscription) {
-    let closed = soon(subscription.close()).await.unwrap();
+    let closed = soon(subscription.close()).await;
     assert!(closed.deleted);
     assert_eq!(closed.unread.len(), 0, "{:?}", closed.unread);
     assert!(sandbox.wait_subscriptions(0, SOON).await);
