@@ -156,6 +156,7 @@ const ROWS: &[(&str, &str, &[&str])] = &[
         ],
     ),
     ("S3", "order as delivered, place by sequence", &["s3_order_is_kept_as_the_service_delivers_it"]),
+    ("S5", "killed: at least once", &["s5_a_process_that_is_killed_gets_again_what_it_had_not_acknowledged"]),
     (
         "S6",
         "drain and discard",
