@@ -568,7 +568,17 @@ impl Driver {
         }
         self.confirmed = Some(lease::before_answer(info, asked.wall));
         self.setup.registry.live(&lease.id);
-        self.listening = Some(Arc::new(Place { id: lease.id.clone(), fingerprint: lease.fingerprint() }));
+        let place = Arc::new(Place { id: lease.id.clone(), fingerprint: lease.fingerprint() });
+        if self.listening.is_none() {
+            // Nothing was read yet, and a restart begins where this does.
+            let at = self.good_since().unwrap_or(asked.wall);
+            self.queue.push_mark(Mark {
+                cursor: self.cursor.clone().unwrap_or_else(|| Cursor::at(at)),
+                place: place.clone(),
+                at,
+            });
+        }
+        self.listening = Some(place);
         self.lease = Some(lease);
     }
 

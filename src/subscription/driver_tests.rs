@@ -608,6 +608,7 @@ async fn s6_discarding_tells_how_much() {
     let world = World::new();
     let mut subscription = world.builder().buffer(NonZeroUsize::MIN).start().await.unwrap();
     world.up(&subscription, 1).await;
+    assert!(is_quiet(&mut subscription)); // takes the first mark
     world.transport.events(1, 0..10);
     settle().await;
     let shutdown = subscription.shutdown_handle();

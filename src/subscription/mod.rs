@@ -165,8 +165,8 @@ impl Subscription {
     }
 
     /// Where to go on after a restart: covers what the stream has yielded, and
-    /// nothing that still waits. `None` until the transport has answered once and
-    /// the stream was read since.
+    /// nothing that still waits. `None` before the stream was polled for the first
+    /// time.
     #[must_use]
     pub fn resume_token(&self) -> Option<ResumeToken> {
         let Mark { cursor, place, at } = self.read.mark.clone()?;
