@@ -187,6 +187,17 @@ impl Link {
     }
 }
 
+/// A link to an address that was left, still read for what is on its way there.
+#[derive(Clone, Copy, Debug)]
+struct Former {
+    link: LinkId,
+    /// Whether its peer answered: only then is its silence an empty place.
+    proven: bool,
+}
+
+/// So many former links linger at once; moves come with renewals, minutes apart.
+const FORMERS: usize = 8;
+
 /// Whether events are being missed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Gap {
@@ -266,7 +277,7 @@ pub(super) struct Machine {
     stage: Stage,
     lease: Lease,
     link: Link,
-    former: Option<LinkId>,
+    formers: Vec<Former>,
     gap: Gap,
     plan: Plan,
     pruned: bool,
@@ -294,7 +305,7 @@ impl Machine {
             stage: Stage::Idle,
             lease: Lease::Absent,
             link: Link::Down,
-            former: None,
+            formers: Vec::new(),
             gap: Gap::Closed,
             plan: Plan::Create,
             pruned: false,
@@ -455,8 +466,8 @@ impl Machine {
         if !fresh {
             self.acquire_attempts = 0;
         }
-        if !fresh && moved && !matches!(self.link, Link::Up { .. }) {
-            // Nothing surely reads on at the former address.
+        if !fresh && moved && self.link.id().is_none() {
+            // Nothing reads on at the former address.
             self.effects.push_back(Effect::FormerLinkLost);
         }
         if fresh || moved {
@@ -655,20 +666,31 @@ impl Machine {
     /// Opens a link for the lease; the one that was current lingers, so that
     /// what is still on its way over it arrives.
     fn open_link(&mut self, now: Instant) {
-        self.part_early();
-        if let Some(former) = self.link.id() {
-            self.former = Some(former);
+        if let Some(link) = self.link.id() {
+            let crowded = self.formers.len() >= FORMERS;
+            self.retire(usize::from(crowded));
+            self.formers.push(Former { link, proven: matches!(self.link, Link::Up { .. }) });
             self.arm(Timer::Retire, now + self.settings.linger);
         }
         self.dial();
     }
 
-    /// Closes a former link before its time.
-    fn part_early(&mut self) {
-        if let Some(link) = self.former.take() {
-            self.effects.push_back(Effect::CloseLink { link });
+    /// Closes the oldest `count` former links. One that never answered may have
+    /// left events unread.
+    fn retire(&mut self, count: usize) {
+        let mut unread = false;
+        for former in self.formers.drain(..count) {
+            self.effects.push_back(Effect::CloseLink { link: former.link });
+            unread |= !former.proven;
+        }
+        if unread {
             self.effects.push_back(Effect::FormerLinkLost);
-            self.disarm(Timer::Retire);
+        }
+    }
+
+    fn prove(&mut self, link: LinkId) {
+        for former in self.formers.iter_mut().filter(|former| former.link == link) {
+            former.proven = true;
         }
     }
 
@@ -681,6 +703,7 @@ impl Machine {
     }
 
     fn link_alive(&mut self, now: Instant, link: LinkId) {
+        self.prove(link);
         if self.link != (Link::Opening { link }) {
             return;
         }
@@ -694,6 +717,7 @@ impl Machine {
     }
 
     fn link_progress(&mut self, now: Instant, link: LinkId) {
+        self.prove(link);
         if self.link.id() != Some(link) {
             return;
         }
@@ -711,9 +735,11 @@ impl Machine {
     }
 
     fn link_failed(&mut self, now: Instant, link: LinkId, disposition: Disposition) {
-        if self.former == Some(link) {
-            self.former = None;
-            self.disarm(Timer::Retire);
+        if let Some(at) = self.formers.iter().position(|former| former.link == link) {
+            self.formers.remove(at);
+            if self.formers.is_empty() {
+                self.disarm(Timer::Retire);
+            }
             self.effects.push_back(Effect::FormerLinkLost);
             return;
         }
@@ -762,7 +788,12 @@ impl Machine {
         if self.take(Timer::Attempt).is_some() {
             self.attempt();
         }
-        self.part_early();
+        if !by.is_zero() {
+            // Whatever they had proved is past.
+            self.formers.iter_mut().for_each(|former| former.proven = false);
+            self.disarm(Timer::Retire);
+            self.retire(self.formers.len());
+        }
         match self.link {
             // Connections do not outlive a sleep, but take their time to say so.
             Link::Opening { link } | Link::Up { link } => {
@@ -807,9 +838,8 @@ impl Machine {
         self.stage = Stage::Closing { end, delete };
         self.timers = [None; Timer::COUNT];
         self.arm(Timer::Close, now + within);
-        for link in self.former.take().into_iter().chain(self.link.id()) {
-            self.effects.push_back(Effect::CloseLink { link });
-        }
+        let formers = self.formers.drain(..).map(|former| former.link);
+        self.effects.extend(formers.chain(self.link.id()).map(|link| Effect::CloseLink { link }));
         self.link = Link::Down;
         match self.lease {
             Lease::Active { .. } => self.end_lease(),
@@ -894,11 +924,7 @@ impl Machine {
                 _ => self.attempt(),
             },
             Timer::Reopen => self.dial(),
-            Timer::Retire => {
-                if let Some(link) = self.former.take() {
-                    self.effects.push_back(Effect::CloseLink { link });
-                }
-            }
+            Timer::Retire => self.retire(self.formers.len()),
             Timer::Stable => self.trust_link(),
         }
     }

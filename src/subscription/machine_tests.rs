@@ -289,16 +289,41 @@ fn a_former_link_that_ends_early_is_reported_and_not_reopened() {
 }
 
 #[test]
-fn moving_twice_closes_the_older_link_at_once() {
+fn moving_twice_keeps_both_former_links_for_their_time() {
     let mut bench = Bench::live();
     let first = bench.link();
     bench.secs(780);
     bench.lease_moved(900, true);
     let second = bench.link();
+    bench.link_up();
     bench.give(Input::Update);
     let effects = bench.lease_moved(900, true);
-    assert!(effects.contains(&Effect::CloseLink { link: first }));
-    assert!(!effects.contains(&Effect::CloseLink { link: second }));
+    assert!(!has(&effects, |effect| matches!(effect, Effect::CloseLink { .. })), "{effects:?}");
+    let closed = [Effect::CloseLink { link: first }, Effect::CloseLink { link: second }];
+    assert_eq!(bench.secs(10), closed, "without a gap: both had answered");
+}
+
+#[test]
+fn links_that_move_without_end_are_bounded() {
+    let mut bench = Bench::live();
+    for _ in 0..100 {
+        bench.link_up();
+        bench.give(Input::Update);
+        bench.lease_moved(900, true);
+    }
+    assert_eq!(bench.machine.formers.len(), FORMERS);
+    assert!(!bench.effects.contains(&Effect::FormerLinkLost));
+}
+
+#[test]
+fn a_sleep_ends_former_links_and_says_what_may_be_lost() {
+    let mut bench = Bench::live();
+    bench.secs(780);
+    bench.lease_moved(900, true);
+    bench.link_up();
+    let effects = bench.give(Input::Slept { by: Duration::from_secs(60) });
+    assert!(effects.contains(&Effect::FormerLinkLost), "{effects:?}");
+    assert!(bench.machine.formers.is_empty());
 }
 
 #[test]
@@ -419,8 +444,21 @@ fn a_link_that_never_answered_covers_nothing_when_the_address_moves() {
     bench.machine.handle_timeout(bench.now);
     bench.drain();
     assert_eq!(bench.machine.phase(), Phase::Reconnecting);
-    let effects = bench.lease_moved(900, true);
-    assert!(matches!(effects[..], [Effect::FormerLinkLost, Effect::OpenLink { .. }]), "{effects:?}");
+    let former = bench.link();
+    assert!(matches!(bench.lease_moved(900, true)[..], [Effect::OpenLink { .. }]));
+    assert_eq!(bench.secs(10), [Effect::CloseLink { link: former }, Effect::FormerLinkLost]);
+
+    // One that answers in its last seconds does.
+    let mut bench = Bench::live();
+    bench.secs(780);
+    bench.link_fail(RETRY);
+    bench.now += Duration::from_secs(1);
+    bench.machine.handle_timeout(bench.now);
+    bench.drain();
+    let former = bench.link();
+    bench.lease_moved(900, true);
+    bench.give(Input::LinkAlive { link: former });
+    assert_eq!(bench.secs(10), [Effect::CloseLink { link: former }]);
 }
 
 #[test]
@@ -710,7 +748,8 @@ fn check_rest(machine: &Machine) {
     if machine.stage == Stage::Starting {
         assert!(machine.is_armed(Timer::Start), "the start is bounded");
     }
-    if machine.former.is_some() {
+    if !machine.formers.is_empty() {
+        assert!(machine.formers.len() <= FORMERS);
         assert!(machine.is_armed(Timer::Retire), "a former link is closed in time");
     }
     match machine.link {
