@@ -1,0 +1,171 @@
+//! What the machine asks for, carried out.
+
+use super::*;
+
+impl Driver {
+    pub(super) fn carry_out(&mut self) {
+        while let Some(effect) = self.machine.poll_effect() {
+            tracing::debug!(?effect, subscription = self.id_for_log(), "lifecycle");
+            match effect {
+                Effect::Create { op } => self.create(op),
+                Effect::FindOrphan { op } => self.find_orphan(op),
+                Effect::Prune { op } => self.prune(op),
+                Effect::Adopt { op } => self.adopt(op),
+                Effect::Renew { op } => self.on_lease(op, ops::renew),
+                Effect::Update { op } => {
+                    let filters =
+                        self.update.as_ref().map_or_else(|| self.setup.filters.clone(), |u| u.filters.clone());
+                    self.on_lease(op, |control, op, id| ops::update(control, op, id, filters));
+                }
+                Effect::Delete { op } => self.on_lease(op, ops::delete),
+                Effect::AnswerUpdate { ok } => self.answer_update(ok),
+                Effect::OpenLink { link } => self.open(link),
+                Effect::CloseLink { link } => self.close(link),
+                Effect::FormerLinkLost => {
+                    let since = self.former_good.or_else(|| self.good_since());
+                    self.possible_gap(GapCause::AddressMoved, since);
+                }
+                Effect::Gap(cause) => self.gap(cause),
+                Effect::Resumed => self.resumed(),
+                Effect::Finish(end) => self.finish(end),
+            }
+        }
+    }
+
+    pub(super) fn create(&mut self, op: Op) {
+        let mut request = CreateSubscription::new(self.setup.filters.clone(), self.setup.transport.delivery_mode());
+        request.expires_in = self.setup.expires_in;
+        self.created = Some(Asked::now());
+        self.pending.push(ops::create(self.setup.control.clone(), op, request));
+    }
+
+    pub(super) fn find_orphan(&mut self, op: Op) {
+        let created = self.created.unwrap_or_else(Asked::now);
+        self.pending.push(ops::find_orphan(
+            self.setup.control.clone(),
+            op,
+            self.setup.filters.clone(),
+            self.setup.transport.kind(),
+            created,
+            self.setup.registry.clone(),
+        ));
+    }
+
+    pub(super) fn prune(&mut self, op: Op) {
+        let mut ids = self.setup.registry.leftovers();
+        ids.extend(self.setup.leftovers.iter().cloned());
+        if let Some(former) = self.lease.as_ref().map(|lease| lease.id.clone()) {
+            ids.push(former);
+        }
+        ids.sort();
+        ids.dedup();
+        self.pending.push(ops::prune(self.setup.control.clone(), op, ids));
+    }
+
+    pub(super) fn adopted_id(&self) -> Option<&SubscriptionId> {
+        self.setup.resume.as_ref().map(|token| &token.subscription_id).or(self.setup.adopt.as_ref())
+    }
+
+    pub(super) fn adopt(&mut self, op: Op) {
+        if let Some(id) = self.adopted_id().cloned() {
+            self.pending.push(ops::adopt(self.setup.control.clone(), op, id));
+        }
+    }
+
+    pub(super) fn on_lease(&mut self, op: Op, call: impl FnOnce(Arc<dyn ControlPlane>, Op, SubscriptionId) -> Pending) {
+        if let Some(lease) = &self.lease {
+            self.pending.push(call(self.setup.control.clone(), op, lease.id.clone()));
+        }
+    }
+
+    pub(super) fn answer_update(&mut self, ok: bool) {
+        let Some(update) = self.update.take() else { return };
+        self.filters_doubtful = !ok;
+        let result = if ok {
+            self.setup.filters = update.filters;
+            Ok(())
+        } else {
+            Err(self.shared_error("the filters could not be changed"))
+        };
+        match update.answer {
+            // Whoever asked may have stopped waiting; the change stands.
+            Some(answer) => drop(answer.send(result)),
+            None => {
+                if let Err(error) = result {
+                    tracing::warn!(%error, "the filters could not be set; again with the next renewal");
+                }
+            }
+        }
+    }
+
+    pub(super) fn open(&mut self, link: LinkId) {
+        let Some(lease) = &self.lease else { return };
+        let target = Target {
+            address: lease.address.clone(),
+            subscriber_key: lease.subscriber_key.clone(),
+            user_id: None,
+            cursor: self.cursor.clone().unwrap_or_else(|| Cursor::at(self.setup.clock.wall())),
+            last_good: self.last_good.map(|(at, _)| at),
+        };
+        self.opening.push(Opening { id: link, place: self.place });
+        self.pending.push(ops::open(self.setup.control.clone(), self.setup.transport.clone(), link, target));
+    }
+
+    pub(super) fn close(&mut self, link: LinkId) {
+        self.opening.retain(|opening| opening.id != link);
+        if let Some(at) = self.reading.iter().position(|reading| reading.id == link) {
+            let reading = self.reading.swap_remove(at);
+            self.pending.push(ops::part(reading.link));
+        }
+    }
+
+    pub(super) fn gap(&mut self, cause: Cause) {
+        let cause = match cause {
+            Cause::Expired => GapCause::LeaseExpired,
+            Cause::Gone => GapCause::SubscriptionGone,
+            Cause::Inactive => GapCause::SubscriptionInactive,
+            Cause::LinkRefused => GapCause::TransportRefused,
+        };
+        tracing::info!(cause = cause.as_str(), subscription = self.id_for_log(), "events are being missed");
+        let gap = Gap { cause, certainty: Certainty::Certain, since: self.good_since(), until: None, lost: None };
+        self.queue.push_marker(Delivery::Gap(gap));
+    }
+
+    pub(super) fn good_since(&self) -> Option<SystemTime> {
+        let saved = || self.setup.resume.as_ref().and_then(|token| token.saved_at.system_time());
+        self.last_good.map(|(_, wall)| wall).or_else(saved)
+    }
+
+    pub(super) fn resumed(&mut self) {
+        let resumed = Resumed { complete: false, at: self.setup.clock.wall(), recreated: self.recreated.take() };
+        tracing::info!(subscription = self.id_for_log(), "events arrive again");
+        self.queue.push_marker(Delivery::Resumed(resumed));
+    }
+
+    /// A gap that only may be one has its end where it is noticed.
+    pub(super) fn possible_gap(&mut self, cause: GapCause, since: Option<SystemTime>) {
+        let now = self.setup.clock.wall();
+        let gap = Gap { cause, certainty: Certainty::Possible, since, until: Some(now), lost: None };
+        tracing::info!(cause = gap.cause.as_str(), subscription = self.id_for_log(), "events may be missing");
+        self.queue.push_marker(Delivery::Gap(gap));
+        self.queue.push_marker(Delivery::Resumed(Resumed { complete: false, at: now, recreated: None }));
+    }
+
+    pub(super) fn finish(&mut self, end: End) {
+        tracing::info!(?end, subscription = self.id_for_log(), "the subscription is over");
+        self.end = Some(end);
+        self.opening.clear();
+        if let Some(lease) = &self.lease {
+            match end {
+                End::Closed { deleted: true } => self.setup.registry.gone(&lease.id),
+                End::Closed { deleted: false } if self.keeps_subscription() => self.setup.registry.gone(&lease.id),
+                _ => self.setup.registry.left_over(&lease.id),
+            }
+        }
+        self.update = None;
+    }
+
+    pub(super) fn keeps_subscription(&self) -> bool {
+        self.shutdown == Some(Shutdown::Dropped) && !self.setup.delete_on_drop
+    }
+}

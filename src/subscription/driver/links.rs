@@ -1,0 +1,83 @@
+//! What the links report.
+
+use super::*;
+
+impl Driver {
+    pub(super) fn opened(&mut self, id: LinkId, result: Result<Box<dyn Link>>) {
+        let Some(at) = self.opening.iter().position(|opening| opening.id == id) else {
+            // Closed while it was being opened.
+            if let Ok(link) = result {
+                self.pending.push(ops::part(link));
+            }
+            return;
+        };
+        let Opening { id, place } = self.opening.swap_remove(at);
+        match result {
+            Ok(link) => self.reading.push(Reading { id, place, link }),
+            Err(error) => self.link_failed(id, error),
+        }
+    }
+
+    pub(super) fn link_failed(&mut self, link: LinkId, error: Error) {
+        tracing::debug!(%error, kind = ?error.kind(), subscription = self.id_for_log(), "the link failed");
+        let disposition = error.disposition();
+        self.last_error = Some(Arc::new(error));
+        self.give(Input::LinkFailed { link, disposition });
+    }
+
+    pub(super) fn link_event(&mut self, at: usize, event: Result<LinkEvent>) {
+        let Some(reading) = self.reading.get(at) else { return };
+        let (id, place) = (reading.id, reading.place);
+        match event {
+            Err(error) => {
+                drop(self.reading.swap_remove(at));
+                self.link_failed(id, error);
+            }
+            Ok(LinkEvent::Alive) => {
+                self.give(Input::LinkAlive { link: id });
+            }
+            Ok(LinkEvent::Batch { frames, cursor, suspected_loss }) => {
+                self.give(if frames.is_empty() {
+                    Input::LinkAlive { link: id }
+                } else {
+                    Input::LinkProgress { link: id }
+                });
+                // What the news leads to (the end of a gap) comes before the events.
+                self.carry_out();
+                self.batch(place, frames, cursor, suspected_loss);
+            }
+        }
+    }
+
+    pub(super) fn batch(&mut self, place: u64, frames: Vec<Frame>, cursor: Cursor, loss: Option<SuspectedLoss>) {
+        let cause = loss.map(|loss| match loss {
+            SuspectedLoss::BufferFull { events } => GapCause::ServiceBufferFull { events },
+            SuspectedLoss::BufferAged { pause } => GapCause::ServiceBufferAged { pause },
+        });
+        if let Some(cause) = cause {
+            self.possible_gap(cause, self.good_since());
+        }
+        for frame in frames {
+            self.queue.push_frame(frame, &self.keys);
+        }
+        if place == self.place {
+            let now = (Instant::now(), self.setup.clock.wall());
+            self.cursor = Some(cursor.clone());
+            self.last_good = Some(now);
+            // While a former link still delivers, only its own place covers all.
+            let alone = self.reading.iter().all(|reading| reading.place == self.place);
+            if let Some(place) = self.listening.clone().filter(|_| alone) {
+                self.queue.push_mark(Mark { cursor, place, at: now.1 });
+            }
+        }
+    }
+}
+
+/// The next event of any link; never, if there is none.
+pub(super) async fn next_event(links: &mut [Reading]) -> (usize, Result<LinkEvent>) {
+    if links.is_empty() {
+        return std::future::pending().await;
+    }
+    let (event, at, _) = select_all(links.iter_mut().map(|reading| reading.link.next())).await;
+    (at, event)
+}

@@ -1,0 +1,285 @@
+//! The IO shell of the lifecycle: one task that turns effects into calls and
+//! links, and their results into inputs. It decides nothing that the machine, the
+//! queue or the lease could decide, and it never waits for the reader.
+
+mod effects;
+mod links;
+mod reader;
+mod results;
+mod time;
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use futures_util::StreamExt as _;
+use futures_util::future::select_all;
+use futures_util::stream::FuturesUnordered;
+use sha2::{Digest, Sha256};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, sleep_until};
+
+use super::delivery::{Certainty, Delivery, Gap, GapCause, Recreated, Resumed, Undecodable};
+use super::keys::Keys;
+use super::lease::{self, Lease};
+use super::machine::{self, Cause, Effect, End, Input, LinkId, Machine, Op, Settings};
+use super::ops::{self, Asked, Done, Pending};
+use super::queue::{Item, Queue};
+use super::refusal;
+use super::resume::ResumeToken;
+use super::status::{Phase, Status};
+use crate::clock::Clock;
+use crate::codec::DecodeError;
+use crate::dedup::Seen;
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::{self, DedupKey, Notification, Origin};
+use crate::ids::SubscriptionId;
+use crate::registry::Registry;
+use crate::rest::{ControlPlane, CreateSubscription, DisabledFilter, SubscriptionInfo};
+use crate::transport::{Cursor, Frame, FrameBody, Link, LinkEvent, SuspectedLoss, Target, Transport};
+use links::next_event;
+
+/// How often the wall clock is held against the monotonic one.
+const CLOCK_CHECK: Duration = Duration::from_secs(15);
+/// The clocks may drift apart by this much before it counts as a sleep.
+const CLOCK_SLACK: Duration = Duration::from_secs(10);
+
+/// What the driver is told at its start.
+pub(in crate::subscription) struct Setup {
+    pub(in crate::subscription) control: Arc<dyn ControlPlane>,
+    pub(in crate::subscription) transport: Arc<dyn Transport>,
+    pub(in crate::subscription) registry: Arc<Registry>,
+    pub(in crate::subscription) filters: Vec<String>,
+    pub(in crate::subscription) expires_in: Option<u64>,
+    pub(in crate::subscription) settings: Settings,
+    pub(in crate::subscription) queue_bytes: usize,
+    pub(in crate::subscription) dedup_window: (usize, Duration),
+    pub(in crate::subscription) adopt: Option<SubscriptionId>,
+    pub(in crate::subscription) resume: Option<ResumeToken>,
+    pub(in crate::subscription) leftovers: Vec<SubscriptionId>,
+    pub(in crate::subscription) delete_on_drop: bool,
+    pub(in crate::subscription) close_within: Duration,
+    pub(in crate::subscription) drop_within: Duration,
+    pub(in crate::subscription) clock: Clock,
+    pub(in crate::subscription) seed: u64,
+}
+
+/// The ends of the channels that the driver holds.
+pub(in crate::subscription) struct Ports {
+    pub(in crate::subscription) out: mpsc::Sender<Handed>,
+    pub(in crate::subscription) commands: mpsc::Receiver<Command>,
+    pub(in crate::subscription) shutdown: watch::Receiver<Option<Shutdown>>,
+    pub(in crate::subscription) status: watch::Sender<Status>,
+    pub(in crate::subscription) started: oneshot::Sender<Result<()>>,
+}
+
+/// What is handed to the reader.
+pub(in crate::subscription) enum Handed {
+    Delivery { delivery: Delivery, key: Option<DedupKey> },
+    Mark(Mark),
+    End(Error),
+}
+
+/// What the user asks for.
+pub(in crate::subscription) enum Command {
+    Update { filters: Vec<String>, answer: oneshot::Sender<Result<()>> },
+    Revalidate,
+}
+
+/// How to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::subscription) enum Shutdown {
+    /// Delete, hand out what waits, end.
+    Drain,
+    /// Delete, discard what waits and say so, end.
+    Discard,
+    /// The reader is gone.
+    Dropped,
+}
+
+/// A place in the stream: everything before it was handed out.
+#[derive(Clone, Debug)]
+pub(in crate::subscription) struct Mark {
+    pub(in crate::subscription) cursor: Cursor,
+    pub(in crate::subscription) place: Arc<Place>,
+    /// When the service answered.
+    pub(in crate::subscription) at: SystemTime,
+}
+
+/// Which subscription, and a fingerprint of where it is listened to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::subscription) struct Place {
+    pub(in crate::subscription) id: SubscriptionId,
+    pub(in crate::subscription) fingerprint: String,
+}
+
+/// A link that is being read.
+struct Reading {
+    id: LinkId,
+    place: u64,
+    link: Box<dyn Link>,
+}
+
+/// A link that is being opened.
+struct Opening {
+    id: LinkId,
+    place: u64,
+}
+
+struct Update {
+    filters: Vec<String>,
+    answer: Option<oneshot::Sender<Result<()>>>,
+}
+
+pub(in crate::subscription) struct Driver {
+    setup: Setup,
+    machine: Machine,
+    queue: Queue,
+    seen: Seen,
+    keys: Keys,
+    lease: Option<Lease>,
+    /// Counts the addresses listened to, so that links of a former one are told apart.
+    place: u64,
+    /// Where is listened now, as a resume token tells it.
+    listening: Option<Arc<Place>>,
+    /// The last good answer at the former address.
+    former_good: Option<SystemTime>,
+    /// Whether the service may have other filters than the ones asked for.
+    filters_doubtful: bool,
+    cursor: Option<Cursor>,
+    /// When the present address was last known to be the only one.
+    confirmed: Option<SystemTime>,
+    /// What waits first may be made with a key that is on its way.
+    sealed: bool,
+    last_good: Option<(Instant, SystemTime)>,
+    recreated: Option<Recreated>,
+    disabled: Vec<DisabledFilter>,
+    update: Option<Update>,
+    created: Option<Asked>,
+    last_error: Option<Arc<Error>>,
+    end: Option<End>,
+    shutdown: Option<Shutdown>,
+    opening: Vec<Opening>,
+    reading: Vec<Reading>,
+    pending: FuturesUnordered<Pending>,
+    clock_check: (Instant, SystemTime),
+    /// The lease's end on the monotonic clock, and as told on the wall clock:
+    /// worked out once, so that what is told changes only when the end does.
+    expiry: Option<(std::time::Instant, SystemTime)>,
+}
+
+/// What woke the driver.
+enum Woken {
+    Shutdown(Option<Shutdown>),
+    Command(Command),
+    Done(Box<Done>),
+    Link(usize, Result<LinkEvent>),
+    Timer,
+    Room,
+    ReaderGone,
+}
+
+impl Driver {
+    pub(in crate::subscription) fn new(setup: Setup) -> Self {
+        let now = Instant::now();
+        let mut seen = Seen::new(setup.dedup_window.0, setup.dedup_window.1);
+        for key in setup.resume.iter().flat_map(|token| &token.seen) {
+            seen.admit(*key, now);
+        }
+        Self {
+            machine: Machine::new(setup.settings.clone(), setup.seed),
+            queue: Queue::new(setup.queue_bytes),
+            seen,
+            keys: Keys::default(),
+            lease: None,
+            place: 0,
+            listening: None,
+            former_good: None,
+            filters_doubtful: false,
+            cursor: None,
+            confirmed: None,
+            sealed: false,
+            last_good: None,
+            recreated: None,
+            disabled: Vec::new(),
+            update: None,
+            created: None,
+            last_error: None,
+            end: None,
+            shutdown: None,
+            opening: Vec::new(),
+            reading: Vec::new(),
+            pending: FuturesUnordered::new(),
+            clock_check: (now, setup.clock.wall()),
+            expiry: None,
+            setup,
+        }
+    }
+
+    /// Runs until the subscription is over and everything is handed out.
+    pub(in crate::subscription) async fn run(mut self, mut ports: Ports) {
+        let mut started = Some(ports.started);
+        self.give(Input::Start { adopt: self.adopted_id().is_some() });
+        loop {
+            self.carry_out();
+            self.publish(&ports.status);
+            self.report_start(&mut started);
+            if self.hand_out(&ports.out).is_err() {
+                self.reader_gone();
+                self.carry_out();
+            }
+            if self.is_over() {
+                break;
+            }
+            let woken = self.wait(&ports.out, &mut ports.commands, &mut ports.shutdown).await;
+            self.take_in(woken);
+        }
+        self.publish(&ports.status);
+        self.last_words(ports.out).await;
+    }
+
+    async fn wait(
+        &mut self,
+        out: &mpsc::Sender<Handed>,
+        commands: &mut mpsc::Receiver<Command>,
+        shutdown: &mut watch::Receiver<Option<Shutdown>>,
+    ) -> Woken {
+        let timer = self.next_timer();
+        let watching = self.shutdown != Some(Shutdown::Dropped);
+        tokio::select! {
+            biased;
+            changed = shutdown.changed(), if watching => match changed {
+                Ok(()) => Woken::Shutdown(*shutdown.borrow_and_update()),
+                Err(_) => Woken::ReaderGone,
+            },
+            Some(command) = commands.recv() => Woken::Command(command),
+            Some(done) = self.pending.next() => Woken::Done(Box::new(done)),
+            () = sleep_until(timer) => Woken::Timer,
+            (at, event) = next_event(&mut self.reading) => Woken::Link(at, event),
+            permit = out.reserve(), if !self.queue.is_empty() && !self.sealed => match permit {
+                Ok(_) => Woken::Room,
+                Err(_) => Woken::ReaderGone,
+            },
+        }
+    }
+
+    fn take_in(&mut self, woken: Woken) {
+        match woken {
+            Woken::Shutdown(Some(how)) => self.shut_down(how),
+            Woken::Command(command) => self.command(command),
+            Woken::Done(done) => self.done(*done),
+            Woken::Link(at, event) => self.link_event(at, event),
+            Woken::ReaderGone => self.reader_gone(),
+            Woken::Timer | Woken::Room | Woken::Shutdown(None) => {}
+        }
+        self.check_clock();
+        self.machine.handle_timeout(Instant::now().into_std());
+    }
+
+    fn give(&mut self, input: Input) {
+        self.machine.handle(Instant::now().into_std(), input);
+    }
+}
+
+#[cfg(test)]
+#[path = "../driver_tests.rs"]
+mod tests;

@@ -1,0 +1,268 @@
+//! What the reader gets, and asks for.
+
+use super::*;
+
+impl Driver {
+    pub(super) fn hand_out(&mut self, out: &mpsc::Sender<Handed>) -> Result<(), ()> {
+        while !self.queue.is_empty() {
+            self.sealed = self.is_sealed();
+            if self.sealed {
+                break;
+            }
+            let permit = match out.try_reserve() {
+                Ok(permit) => permit,
+                Err(mpsc::error::TrySendError::Full(())) => return Ok(()),
+                Err(mpsc::error::TrySendError::Closed(())) => return Err(()),
+            };
+            if let Some(handed) = self.queue.pop().and_then(|item| self.decode(item)) {
+                permit.send(handed);
+            }
+        }
+        if out.is_closed() { Err(()) } else { Ok(()) }
+    }
+
+    /// Whether the next payload opens with no key while a renewal is under way.
+    /// The service may use the new key before it has told it, so the answer is
+    /// waited for.
+    pub(super) fn is_sealed(&self) -> bool {
+        self.machine.is_renewing()
+            && self.queue.next_frame().is_some_and(|(frame, keys)| needs_key(frame, &keys.and_then(&self.keys)))
+    }
+
+    /// Turns what waited into what the reader gets; `None` for a repetition.
+    pub(super) fn decode(&mut self, item: Item) -> Option<Handed> {
+        let (frame, keys) = match item {
+            Item::Frame { frame, keys } => (frame, keys),
+            Item::Marker(delivery) => return Some(Handed::Delivery { delivery, key: None }),
+            Item::Mark(mark) => return Some(Handed::Mark(mark)),
+        };
+        let received_at = frame.received_at;
+        let (key, delivery) = match read(frame, &keys.and_then(&self.keys)) {
+            Ok(notification) => (notification.dedup_key(), Delivery::Notification(Box::new(notification))),
+            Err((reason, raw)) => {
+                tracing::warn!(%reason, subscription = self.id_for_log(), "something came that cannot be read");
+                let key = key_of(&raw);
+                (key, Delivery::Undecodable(Undecodable { reason, raw, received_at }))
+            }
+        };
+        if !self.seen.admit(key, Instant::now()) {
+            tracing::trace!(subscription = self.id_for_log(), "a repetition");
+            return None;
+        }
+        Some(Handed::Delivery { delivery, key: Some(key) })
+    }
+
+    pub(super) fn command(&mut self, command: Command) {
+        match command {
+            Command::Update { filters, answer } => {
+                if self.update.is_some() || self.machine.update_pending() {
+                    let busy = Error::new(ErrorKind::Busy, "another change of this subscription is pending");
+                    drop(answer.send(Err(busy)));
+                } else if self.end.is_none() {
+                    self.update = Some(Update { filters, answer: Some(answer) });
+                    self.give(Input::Update);
+                }
+            }
+            Command::Revalidate => self.give(Input::Slept { by: Duration::ZERO }),
+        }
+    }
+
+    pub(super) fn shut_down(&mut self, how: Shutdown) {
+        self.shutdown = Some(how);
+        let (delete, within) = match how {
+            Shutdown::Drain | Shutdown::Discard => (true, self.setup.close_within),
+            Shutdown::Dropped => (self.setup.delete_on_drop, self.setup.drop_within),
+        };
+        self.give(Input::Close { delete, within });
+        match how {
+            Shutdown::Drain => {}
+            Shutdown::Discard => self.discard_queue(),
+            Shutdown::Dropped => self.queue = Queue::new(self.setup.queue_bytes),
+        }
+    }
+
+    pub(super) fn discard_queue(&mut self) {
+        let (mut lost, mut gaps, mut since) = (0, 0, None::<SystemTime>);
+        let mut began = |at: Option<SystemTime>| since = since.into_iter().chain(at).min();
+        while let Some(item) = self.queue.pop() {
+            match item {
+                Item::Frame { frame, .. } => {
+                    lost += 1;
+                    began(Some(frame.received_at));
+                }
+                Item::Marker(Delivery::Gap(gap)) => {
+                    gaps += 1;
+                    lost += gap.lost.unwrap_or(0);
+                    began(gap.since);
+                }
+                Item::Marker(_) | Item::Mark(_) => {}
+            }
+        }
+        if lost + gaps > 0 {
+            let certainty = if lost > 0 { Certainty::Certain } else { Certainty::Possible };
+            let lost = (gaps == 0).then_some(lost);
+            let (cause, until) = (GapCause::Discarded, Some(self.setup.clock.wall()));
+            self.queue.push_marker(Delivery::Gap(Gap { cause, certainty, since, until, lost }));
+        }
+    }
+
+    pub(super) fn reader_gone(&mut self) {
+        if self.shutdown != Some(Shutdown::Dropped) {
+            self.shut_down(Shutdown::Dropped);
+        }
+        self.queue = Queue::new(self.setup.queue_bytes);
+    }
+
+    pub(super) fn report_start(&mut self, started: &mut Option<oneshot::Sender<Result<()>>>) {
+        let outcome = match (self.machine.phase(), self.end) {
+            (machine::Phase::Starting, None) => return,
+            // Ending before it began: the end will tell how.
+            (machine::Phase::Closing, None) => return,
+            (_, Some(end)) => match self.end_error(end) {
+                Some(error) => Err(error),
+                None => Err(Error::new(ErrorKind::Closed, "the subscription was closed while it was being created")),
+            },
+            (_, None) => Ok(()),
+        };
+        if let Some(started) = started.take() {
+            let refused = started.send(outcome).is_err();
+            if refused {
+                self.reader_gone();
+            }
+        }
+    }
+
+    pub(super) fn end_error(&self, end: End) -> Option<Error> {
+        match end {
+            End::Closed { .. } => None,
+            End::Fatal => Some(self.shared_error("the subscription cannot go on")),
+            End::Refused => Some(
+                Error::new(
+                    ErrorKind::TransportRefused,
+                    "the transport's peer keeps refusing the subscriptions that RingCentral makes for it; PubNub is \
+                     withdrawn for new apps: use the WebSocket transport or webhooks instead",
+                )
+                .with_source(self.shared_error("the last refusal")),
+            ),
+            End::StartTimeout => Some(
+                Error::new(ErrorKind::Timeout, "the subscription could not be created in time")
+                    .with_source(self.shared_error("no call failed, but none answered")),
+            ),
+        }
+    }
+
+    pub(super) fn shared_error(&self, otherwise: &'static str) -> Error {
+        match &self.last_error {
+            Some(error) => Error::clone(error),
+            None => Error::new(ErrorKind::Internal, otherwise),
+        }
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.end.is_some() && self.queue.is_empty()
+    }
+
+    /// The end is told; then what is still under way gets its bound, so that a
+    /// grant that comes late is not left behind.
+    pub(super) async fn last_words(&mut self, out: mpsc::Sender<Handed>) {
+        let links = std::mem::take(&mut self.reading);
+        self.pending.extend(links.into_iter().map(|reading| ops::part(reading.link)));
+        if let Some(error) = self.end.and_then(|end| self.end_error(end)) {
+            // A reader that is gone needs no farewell.
+            drop(out.send(Handed::End(error)).await);
+        }
+        drop(out);
+        while let Some(done) = self.pending.next().await {
+            self.done(done);
+        }
+    }
+
+    pub(super) fn publish(&mut self, status: &watch::Sender<Status>) {
+        let phase = match self.machine.phase() {
+            machine::Phase::Starting => Phase::Starting,
+            machine::Phase::Connecting => Phase::Connecting,
+            machine::Phase::Live => Phase::Live,
+            machine::Phase::Reconnecting => Phase::Reconnecting,
+            machine::Phase::Recreating => Phase::Recreating,
+            machine::Phase::Closing => Phase::Closing,
+            machine::Phase::Closed => Phase::Closed,
+        };
+        if phase == Phase::Live && status.borrow().phase != Phase::Live {
+            self.last_error = None;
+        }
+        let id = self.lease.as_ref().map(|lease| lease.id.clone());
+        let attempts = self.machine.failed_attempts();
+        let expires_at = self.expires_at();
+        status.send_if_modified(|status| {
+            let new_error = self
+                .last_error
+                .as_ref()
+                .is_some_and(|new| status.last_error.as_ref().is_none_or(|old| !Arc::ptr_eq(old, new)));
+            let changed = status.phase != phase
+                || status.subscription_id != id
+                || status.failed_attempts != attempts
+                || status.last_error.is_some() != self.last_error.is_some()
+                || new_error
+                || status.expires_at != expires_at;
+            if changed {
+                *status = Status {
+                    phase,
+                    subscription_id: id.clone(),
+                    transport: status.transport,
+                    expires_at,
+                    failed_attempts: attempts,
+                    last_error: self.last_error.clone(),
+                    deleted: self.end == Some(End::Closed { deleted: true }),
+                };
+            }
+            changed
+        });
+    }
+
+    pub(super) fn expires_at(&mut self) -> Option<SystemTime> {
+        let end = self.machine.expires_at();
+        if self.expiry.map(|(told, _)| told) != end {
+            self.expiry = end.and_then(|end| {
+                let left = end.saturating_duration_since(Instant::now().into_std());
+                Some((end, self.setup.clock.wall().checked_add(left)?))
+            });
+        }
+        self.expiry.map(|(_, wall)| wall)
+    }
+}
+
+fn read(frame: Frame, ciphers: &[&crate::codec::Cipher]) -> Result<Notification, (String, Box<str>)> {
+    let raw = match frame.body {
+        FrameBody::Payload(raw) => raw,
+        FrameBody::Malformed { raw, reason } => return Err((reason.to_owned(), raw)),
+    };
+    let json = match crate::codec::decode(&raw, ciphers) {
+        Ok(json) => json,
+        Err(error) => return Err((error.to_string(), raw.get().into())),
+    };
+    Notification::parse(json, Origin::Push, frame.received_at)
+        .map_err(|malformed| (malformed.to_string(), malformed.raw().get().into()))
+}
+
+/// Whether another key could open a payload that these do not.
+fn needs_key(frame: &Frame, ciphers: &[&crate::codec::Cipher]) -> bool {
+    let FrameBody::Payload(raw) = &frame.body else { return false };
+    match crate::codec::decode(raw, ciphers) {
+        Err(
+            DecodeError::NoKey { .. }
+            | DecodeError::Padding { .. }
+            | DecodeError::Utf8 { .. }
+            | DecodeError::Json { .. },
+        ) => true,
+        Ok(_) | Err(DecodeError::Base64 { .. } | DecodeError::Length { .. } | DecodeError::NotAnObject { .. }) => false,
+    }
+}
+
+/// What cannot be read has no uuid; its text tells repetitions.
+fn key_of(raw: &str) -> DedupKey {
+    let mut key = [0; 16];
+    for (to, from) in key.iter_mut().zip(Sha256::digest(raw)) {
+        *to = from;
+    }
+    DedupKey::from_bytes(key)
+}

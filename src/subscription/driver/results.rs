@@ -1,0 +1,228 @@
+//! What the calls came to.
+
+use super::*;
+
+impl Driver {
+    pub(super) fn done(&mut self, done: Done) {
+        match done {
+            Done::Lease { op, asked, result } => match result {
+                Ok(info) => self.leased(op, asked, info),
+                Err(error) => self.failed(op, error),
+            },
+            Done::Orphan { op, asked, result } => match result {
+                Ok(Some(info)) => self.leased(op, asked, info),
+                Ok(None) => self.give(Input::NoOrphan { op }),
+                Err(error) => self.failed(op, error),
+            },
+            Done::Pruned { op, deleted } => {
+                deleted.iter().for_each(|id| self.setup.registry.gone(id));
+                self.setup.leftovers.retain(|id| !deleted.contains(id));
+                self.give(Input::Pruned { op, deleted: deleted.len() });
+            }
+            Done::Deleted { op, result } => match result {
+                Ok(()) => self.give(Input::Deleted { op }),
+                Err(error) => self.failed(op, error),
+            },
+            Done::Opened { link, result } => self.opened(link, result),
+            Done::Discarded { id, gone: true } => self.setup.registry.gone(&id),
+            Done::Discarded { id, gone: false } => self.setup.registry.left_over(&id),
+            Done::Parted => {}
+        }
+    }
+
+    pub(super) fn failed(&mut self, op: Op, error: Error) {
+        let error = refusal::explain(error, self.setup.transport.kind());
+        tracing::debug!(%error, kind = ?error.kind(), subscription = self.id_for_log(), "a call failed");
+        let (disposition, unclear) = (error.disposition(), error.is_unclear());
+        self.note(error);
+        self.give(Input::Failed { op, disposition, unclear });
+    }
+
+    /// Once it is over, what ended it counts, and not what goes wrong on the way out.
+    pub(super) fn note(&mut self, error: Error) {
+        if self.machine.phase() != machine::Phase::Closing {
+            self.last_error = Some(Arc::new(error));
+        }
+    }
+
+    pub(super) fn leased(&mut self, op: Op, asked: Asked, info: SubscriptionInfo) {
+        if self.end.is_some() {
+            return self.too_late(info.id);
+        }
+        // What the user named and was never ours is not deleted.
+        let ours = self.lease.is_some() || self.created.is_some();
+        if !lease::is_served(&info) {
+            self.note(Error::new(ErrorKind::Rejected, "the service does not serve the subscription"));
+            if ours {
+                self.discard(info.id);
+            }
+            return self.give(Input::Inactive { op });
+        }
+        let read = Lease::read(&info, self.lease.as_ref(), self.setup.transport.kind());
+        let lease = match read {
+            Ok(lease) => lease,
+            Err(error) => {
+                if ours {
+                    self.discard(info.id);
+                }
+                return self.failed(op, error);
+            }
+        };
+        let moved = self.lease.as_ref().is_some_and(|before| !before.same_place(&lease));
+        let first = self.lease.is_none();
+        let mode = &info.delivery_mode;
+        let key = match &mode.encryption_key {
+            Some(key) => self.keys.add(mode.encryption_algorithm.as_deref(), key),
+            None => Ok(()),
+        };
+        let lifetime = lease::lifetime(&info, self.setup.clock.wall());
+        self.replace_lease(lease, &info, asked);
+        self.give(Input::Leased { op, requested_at: asked.at.into_std(), lifetime, moved });
+        if let Err(error) = key {
+            self.bad_key(error, first);
+        }
+        self.check_filters(first);
+    }
+
+    /// The service granted what nobody waits for any more.
+    pub(super) fn too_late(&mut self, id: SubscriptionId) {
+        if !self.keeps_subscription() {
+            self.setup.registry.left_over(&id);
+            self.discard(id);
+        }
+    }
+
+    /// A first lease whose payloads could never be read is no use; a later one is
+    /// better kept: its events come as undecodable, for all to see.
+    pub(super) fn bad_key(&mut self, error: Error, first: bool) {
+        tracing::warn!(%error, subscription = self.id_for_log(), "the service sent an unusable key");
+        if first {
+            self.last_error = Some(Arc::new(error));
+            self.give(Input::Abort);
+        }
+    }
+
+    pub(super) fn replace_lease(&mut self, lease: Lease, info: &SubscriptionInfo, asked: Asked) {
+        let resumed = self.setup.resume.take_if(|_| self.lease.is_none());
+        let adopted = self.setup.adopt.take();
+        match self.lease.take() {
+            Some(before) if before.id != lease.id => {
+                self.discard(before.id.clone());
+                // Lost again before events arrived: the gap is still the first one's.
+                let old = self.recreated.take().map_or(before.id, |recreated| recreated.old);
+                self.recreated = Some(Recreated { old, new: lease.id.clone() });
+                self.move_cursor(lease::before_first_event(info, asked.wall), asked);
+            }
+            // It moved at some time since the last answer, which may have been long
+            // before this one was asked for.
+            Some(before) if !before.same_place(&lease) => {
+                self.move_cursor(self.confirmed.unwrap_or(asked.wall), asked);
+            }
+            Some(_) => {}
+            None => self.first_cursor(&lease, info, asked, resumed, adopted),
+        }
+        if self.disabled != lease.disabled {
+            self.disabled.clone_from(&lease.disabled);
+            if !lease.disabled.is_empty() {
+                self.queue.push_marker(Delivery::FiltersDisabled(lease.disabled.clone()));
+            }
+        }
+        self.confirmed = Some(lease::before_answer(info, asked.wall));
+        self.setup.registry.live(&lease.id);
+        let place = Arc::new(Place { id: lease.id.clone(), fingerprint: lease.fingerprint() });
+        if self.listening.is_none() {
+            // Nothing was read yet, and a restart begins where this does.
+            let at = self.good_since().unwrap_or(asked.wall);
+            self.queue.push_mark(Mark {
+                cursor: self.cursor.clone().unwrap_or_else(|| Cursor::at(at)),
+                place: place.clone(),
+                at,
+            });
+        }
+        self.listening = Some(place);
+        self.lease = Some(lease);
+    }
+
+    /// Goes on at a new address, from a moment before its first event. Not from
+    /// where the former address was read to: that may lie behind that event, if
+    /// the former link was answered while the address moved.
+    pub(super) fn move_cursor(&mut self, made_before: SystemTime, asked: Asked) {
+        self.cursor = Some(Cursor::at(made_before));
+        self.former_good = self.last_good.map(|(_, wall)| wall);
+        // The service keeps events from here on; how long they wait counts.
+        self.last_good = Some((asked.at, asked.wall));
+        self.place += 1;
+    }
+
+    pub(super) fn first_cursor(
+        &mut self,
+        lease: &Lease,
+        info: &SubscriptionInfo,
+        asked: Asked,
+        resumed: Option<ResumeToken>,
+        adopted: Option<SubscriptionId>,
+    ) {
+        self.place += 1;
+        self.last_good = Some((asked.at, asked.wall));
+        let made = lease::before_first_event(info, asked.wall);
+        match resumed {
+            Some(token) if token.subscription_id == lease.id => self.resume_at(token, lease, made),
+            Some(ResumeToken { subscription_id, .. }) => {
+                self.recreated = Some(Recreated { old: subscription_id, new: lease.id.clone() });
+                self.cursor = Some(Cursor::at(made));
+            }
+            // An adopted one may be old: its events from now on are asked for.
+            None if adopted.as_ref() == Some(&lease.id) => {
+                let answered = info.answered_at.unwrap_or(asked.wall);
+                self.cursor = Some(Cursor::at(answered.min(asked.wall) - Duration::from_secs(60)));
+            }
+            None => {
+                self.recreated = adopted.map(|old| Recreated { old, new: lease.id.clone() });
+                self.cursor = Some(Cursor::at(made));
+            }
+        }
+    }
+
+    /// Goes on where a reader stopped, and says so if that may be too long ago or
+    /// in another place.
+    pub(super) fn resume_at(&mut self, token: ResumeToken, lease: &Lease, made: SystemTime) {
+        let saved_at = token.saved_at.system_time();
+        let age = saved_at.and_then(|at| self.setup.clock.wall().duration_since(at).ok());
+        let then = age.and_then(|age| Instant::now().checked_sub(age));
+        let same_place = token.address == lease.fingerprint();
+        self.cursor = token.cursor.map(|cursor| Cursor { region: cursor.region.filter(|_| same_place), ..cursor });
+        self.cursor.get_or_insert_with(|| Cursor::at(made));
+        match then.zip(saved_at) {
+            _ if !same_place => self.possible_gap(GapCause::AddressMoved, saved_at),
+            Some(good) => self.last_good = Some(good),
+            // A clock that was set, or a machine younger than the token.
+            None => self.possible_gap(GapCause::ServiceBufferAged { pause: age.unwrap_or_default() }, saved_at),
+        }
+    }
+
+    /// The service may have other filters than the ones asked for: in what was
+    /// taken over, and after a change that failed unclearly. What it answers to a
+    /// creation or a change is its own affair.
+    pub(super) fn check_filters(&mut self, first: bool) {
+        let doubtful = self.filters_doubtful || first && self.created.is_none();
+        let Some(lease) = self.lease.as_ref().filter(|_| doubtful && self.update.is_none()) else { return };
+        if lease.filters.is_empty() {
+            return;
+        }
+        let served: Vec<&str> = lease
+            .filters
+            .iter()
+            .map(String::as_str)
+            .chain(lease.disabled.iter().map(|disabled| disabled.filter.as_str()))
+            .collect();
+        self.filters_doubtful = !event::same_filters(&served, &self.setup.filters);
+        if self.filters_doubtful {
+            self.update = Some(Update { filters: self.setup.filters.clone(), answer: None });
+            self.give(Input::Update);
+        }
+    }
+
+    pub(super) fn discard(&mut self, id: SubscriptionId) {
+        self.pending.push(ops::discard(self.setup.control.clone(), id));
+    }
+}

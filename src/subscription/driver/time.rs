@@ -1,0 +1,34 @@
+//! The clocks.
+
+use super::*;
+
+impl Driver {
+    pub(super) fn next_timer(&self) -> Instant {
+        let check = self.clock_check.0 + CLOCK_CHECK;
+        self.machine.poll_timeout().map_or(check, |at| check.min(Instant::from_std(at)))
+    }
+
+    /// The monotonic clock stands still while the machine sleeps, the wall clock
+    /// does not.
+    pub(super) fn check_clock(&mut self) {
+        let (now, wall) = (Instant::now(), self.setup.clock.wall());
+        let (then, wall_then) = self.clock_check;
+        if now.duration_since(then) < CLOCK_CHECK {
+            return;
+        }
+        self.clock_check = (now, wall);
+        let passed = now.duration_since(then);
+        let slept = wall.duration_since(wall_then).unwrap_or_default().saturating_sub(passed);
+        if slept > CLOCK_SLACK {
+            tracing::info!(seconds = slept.as_secs(), "the machine slept");
+            if let Some((good, _)) = &mut self.last_good {
+                *good = good.checked_sub(slept).unwrap_or(*good);
+            }
+            self.give(Input::Slept { by: slept });
+        }
+    }
+
+    pub(super) fn id_for_log(&self) -> Option<&str> {
+        self.lease.as_ref().map(|lease| lease.id.as_str())
+    }
+}

@@ -1,0 +1,102 @@
+//! The gap, and the end.
+
+use super::*;
+
+impl Machine {
+    pub(super) fn open_gap(&mut self, cause: Cause) {
+        if self.gap == Gap::Closed {
+            self.gap = Gap::Open;
+            self.effects.push_back(Effect::Gap(cause));
+        }
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        matches!(self.stage, Stage::Closing { .. })
+    }
+
+    pub(super) fn fail(&mut self, now: Instant, end: End) {
+        self.close(now, end, true, Duration::from_secs(5));
+    }
+
+    pub(super) fn close(&mut self, now: Instant, end: End, delete: bool, within: Duration) {
+        if self.is_closing() {
+            if end != (End::Closed { deleted: false }) {
+                // Nothing worse can come of it: what was asked for is under way.
+                self.finish_if_idle();
+            }
+            return;
+        }
+        if self.stage == Stage::Idle {
+            return self.finish_as(end);
+        }
+        self.stage = Stage::Closing { end, delete };
+        self.timers = [None; Timer::COUNT];
+        self.arm(Timer::Close, now + within);
+        let formers = self.formers.drain(..).map(|former| former.link);
+        self.effects.extend(formers.chain(self.link.id()).map(|link| Effect::CloseLink { link }));
+        self.link = Link::Down;
+        match self.lease {
+            Lease::Active { .. } => self.end_lease(),
+            Lease::Absent if self.plan == Plan::FindOrphan => self.attempt(),
+            Lease::Absent | Lease::Gone => self.finish(),
+            // Their answers go on from here.
+            Lease::Acquiring { .. } | Lease::Pruning { .. } | Lease::Renewing { .. } | Lease::Deleting { .. } => {}
+        }
+    }
+
+    pub(super) fn finish_if_idle(&mut self) {
+        if matches!(self.lease, Lease::Absent | Lease::Gone) {
+            self.finish();
+        }
+    }
+
+    pub(super) fn end_lease(&mut self) {
+        let Stage::Closing { delete, .. } = self.stage else { return };
+        if delete {
+            let op = self.next_generation();
+            self.lease = Lease::Deleting { op };
+            self.effects.push_back(Effect::Delete { op });
+        } else {
+            self.lease = Lease::Gone;
+            self.finish();
+        }
+    }
+
+    pub(super) fn deleted(&mut self, op: Op) {
+        if self.lease != (Lease::Deleting { op }) {
+            return;
+        }
+        self.lease = Lease::Gone;
+        if let Stage::Closing { end: End::Closed { deleted }, .. } = &mut self.stage {
+            *deleted = true;
+        }
+        self.finish();
+    }
+
+    pub(super) fn delete_failed(&mut self, now: Instant, disposition: Disposition) {
+        match disposition {
+            Disposition::Retry { after } => {
+                let delay = self.back_off(self.renew_attempts, after);
+                self.renew_attempts = self.renew_attempts.saturating_add(1);
+                self.arm(Timer::Attempt, now + delay);
+            }
+            Disposition::Fatal
+            | Disposition::Refresh
+            | Disposition::Recreate
+            | Disposition::Prune
+            | Disposition::Resync => self.finish(),
+        }
+    }
+
+    pub(super) fn finish(&mut self) {
+        if let Stage::Closing { end, .. } = self.stage {
+            self.finish_as(end);
+        }
+    }
+
+    pub(super) fn finish_as(&mut self, end: End) {
+        self.stage = Stage::Finished;
+        self.timers = [None; Timer::COUNT];
+        self.effects.push_back(Effect::Finish(end));
+    }
+}

@@ -1,0 +1,260 @@
+//! The lease: sought, held, renewed, lost.
+
+use super::*;
+
+impl Machine {
+    pub(super) fn start(&mut self, now: Instant, adopt: bool) {
+        if self.stage != Stage::Idle {
+            return;
+        }
+        self.stage = Stage::Starting;
+        self.arm(Timer::Start, now + self.settings.start_within);
+        self.plan = if adopt { Plan::Adopt } else { Plan::Create };
+        self.acquire(now, None);
+    }
+
+    /// Seeks a lease: at once the first time, later after a back-off.
+    pub(super) fn acquire(&mut self, now: Instant, retry_after: Option<Duration>) {
+        self.lease = Lease::Absent;
+        let attempt = self.acquire_attempts;
+        self.acquire_attempts = attempt.saturating_add(1);
+        if attempt == 0 && retry_after.is_none() {
+            self.attempt();
+        } else {
+            let delay = self.back_off(attempt.saturating_sub(1), retry_after);
+            self.arm(Timer::Attempt, now + delay);
+        }
+    }
+
+    pub(super) fn attempt(&mut self) {
+        let op = self.next_generation();
+        self.lease = Lease::Acquiring { op };
+        self.effects.push_back(match self.plan {
+            Plan::Create => Effect::Create { op },
+            Plan::FindOrphan => Effect::FindOrphan { op },
+            Plan::Adopt => Effect::Adopt { op },
+        });
+    }
+
+    pub(super) fn leased(&mut self, now: Instant, op: Op, requested_at: Instant, lifetime: Duration, moved: bool) {
+        let (fresh, for_user) = match self.lease {
+            Lease::Acquiring { op: current } if current == op => (true, false),
+            Lease::Renewing { op: current, for_user, .. } if current == op => (false, for_user),
+            _ => return,
+        };
+        if for_user {
+            self.effects.push_back(Effect::AnswerUpdate { ok: true });
+        }
+        let lifetime = RenewalPolicy::lifetime(lifetime);
+        let expires_at = requested_at + lifetime;
+        self.lease = Lease::Active { expires_at };
+        self.plan = Plan::Create;
+        self.pruned = false;
+        self.renew_attempts = 0;
+        if let Stage::Closing { .. } = self.stage {
+            return self.end_lease();
+        }
+        let renew_at = requested_at + self.settings.renewal.renew_after(lifetime, self.chance.f64());
+        self.schedule(now, renew_at, expires_at);
+        if self.stage == Stage::Starting {
+            self.stage = Stage::Running;
+            self.disarm(Timer::Start);
+        }
+        if !fresh {
+            self.acquire_attempts = 0;
+        }
+        if !fresh && moved && self.link.id().is_none() {
+            // Nothing reads on at the former address.
+            self.effects.push_back(Effect::FormerLinkLost);
+        }
+        if fresh || moved {
+            self.open_link(now);
+        }
+        if let Some(cause) = self.pending_loss.take().filter(|_| !fresh && !moved) {
+            return self.lose_lease(now, cause);
+        }
+        self.start_update();
+    }
+
+    /// Arms what watches an active lease. Both lie in the future, so that a
+    /// slow answer to a short lease cannot make a hot loop.
+    pub(super) fn schedule(&mut self, now: Instant, renew_at: Instant, expires_at: Instant) {
+        let earliest = now + RenewalPolicy::FLOOR;
+        self.renew_at = Some(renew_at.max(earliest));
+        self.arm(Timer::Renew, renew_at.max(earliest));
+        self.arm(Timer::Expire, expires_at.max(earliest));
+    }
+
+    pub(super) fn inactive(&mut self, now: Instant, op: Op) {
+        match self.lease {
+            Lease::Acquiring { op: current } if current == op => {
+                // What was found serves nobody: make another.
+                self.plan = Plan::Create;
+                self.open_gap(Cause::Inactive);
+                self.acquire_or_end(now, None);
+            }
+            Lease::Renewing { op: current, for_user, .. } if current == op => {
+                if for_user {
+                    self.effects.push_back(Effect::AnswerUpdate { ok: false });
+                }
+                if self.is_closing() {
+                    self.end_lease();
+                } else {
+                    self.lose_lease(now, Cause::Inactive);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn failed(&mut self, now: Instant, op: Op, disposition: Disposition, unclear: bool) {
+        match self.lease {
+            Lease::Acquiring { op: current } if current == op => self.acquire_failed(now, disposition, unclear),
+            Lease::Pruning { .. } => self.pruned(now, op, 0),
+            Lease::Renewing { op: current, expires_at, for_user } if current == op => {
+                self.renew_failed(now, disposition, expires_at, for_user);
+            }
+            Lease::Deleting { op: current } if current == op => self.delete_failed(now, disposition),
+            _ => {}
+        }
+    }
+
+    pub(super) fn acquire_failed(&mut self, now: Instant, disposition: Disposition, unclear: bool) {
+        if unclear && self.plan == Plan::Create {
+            self.plan = Plan::FindOrphan;
+        }
+        match disposition {
+            Disposition::Retry { after } => self.acquire_or_end(now, after),
+            Disposition::Prune if !self.pruned && self.plan == Plan::Create && !self.is_closing() => {
+                self.pruned = true;
+                let op = self.next_generation();
+                self.lease = Lease::Pruning { op };
+                self.effects.push_back(Effect::Prune { op });
+            }
+            // While running, leftovers of a former life expire; at the start the
+            // user should know at once.
+            Disposition::Prune if self.stage == Stage::Running => self.acquire_or_end(now, None),
+            Disposition::Recreate if self.plan == Plan::Adopt => {
+                self.plan = Plan::Create;
+                self.acquire_attempts = 0;
+                self.open_gap(Cause::Gone);
+                self.acquire_or_end(now, None);
+            }
+            Disposition::Fatal
+            | Disposition::Refresh
+            | Disposition::Recreate
+            | Disposition::Prune
+            | Disposition::Resync => {
+                self.lease = Lease::Absent;
+                self.fail(now, End::Fatal);
+            }
+        }
+    }
+
+    /// Tries again, unless we are on the way out and nothing can be left over.
+    pub(super) fn acquire_or_end(&mut self, now: Instant, retry_after: Option<Duration>) {
+        self.lease = Lease::Absent;
+        if self.is_closing() && self.plan != Plan::FindOrphan {
+            self.finish();
+        } else {
+            self.acquire(now, retry_after);
+        }
+    }
+
+    pub(super) fn no_orphan(&mut self, op: Op) {
+        if self.lease != (Lease::Acquiring { op }) {
+            return;
+        }
+        self.plan = Plan::Create;
+        if self.is_closing() {
+            self.lease = Lease::Absent;
+            self.finish();
+        } else {
+            self.attempt();
+        }
+    }
+
+    pub(super) fn pruned(&mut self, now: Instant, op: Op, deleted: usize) {
+        if self.lease != (Lease::Pruning { op }) {
+            return;
+        }
+        self.lease = Lease::Absent;
+        match self.stage {
+            Stage::Closing { .. } => self.finish(),
+            _ if deleted > 0 => self.attempt(),
+            Stage::Running => self.acquire(now, None),
+            Stage::Idle | Stage::Starting | Stage::Finished => self.fail(now, End::Fatal),
+        }
+    }
+
+    pub(super) fn renew(&mut self, for_user: bool) {
+        let Lease::Active { expires_at } = self.lease else { return };
+        let op = self.next_generation();
+        self.lease = Lease::Renewing { op, expires_at, for_user };
+        self.disarm(Timer::Renew);
+        self.effects.push_back(if for_user { Effect::Update { op } } else { Effect::Renew { op } });
+    }
+
+    pub(super) fn renew_failed(&mut self, now: Instant, disposition: Disposition, expires_at: Instant, for_user: bool) {
+        self.lease = Lease::Active { expires_at };
+        if for_user {
+            self.effects.push_back(Effect::AnswerUpdate { ok: false });
+        }
+        if self.is_closing() {
+            return match disposition {
+                Disposition::Recreate => {
+                    self.lease = Lease::Gone;
+                    self.finish();
+                }
+                _ => self.end_lease(),
+            };
+        }
+        let lost = match disposition {
+            Disposition::Recreate => Some(Cause::Gone),
+            _ if expires_at <= now => Some(Cause::Expired),
+            _ => self.pending_loss,
+        };
+        if let Some(cause) = lost {
+            return self.lose_lease(now, cause);
+        }
+        match disposition {
+            // The user's request was refused, not the lease.
+            _ if for_user => {
+                let renew_at = self.renew_at.unwrap_or(now);
+                self.schedule(now, renew_at, expires_at);
+            }
+            Disposition::Retry { after } => {
+                let delay = self.back_off(self.renew_attempts, after);
+                self.renew_attempts = self.renew_attempts.saturating_add(1);
+                self.schedule(now, now + delay, expires_at);
+            }
+            Disposition::Fatal
+            | Disposition::Refresh
+            | Disposition::Recreate
+            | Disposition::Prune
+            | Disposition::Resync => self.fail(now, End::Fatal),
+        }
+        self.start_update();
+    }
+
+    pub(super) fn lose_lease(&mut self, now: Instant, cause: Cause) {
+        self.pending_loss = None;
+        self.disarm(Timer::Renew);
+        self.disarm(Timer::Expire);
+        self.open_gap(cause);
+        self.plan = Plan::Create;
+        self.acquire(now, None);
+    }
+
+    pub(super) fn update(&mut self) {
+        self.update_wanted = true;
+        self.start_update();
+    }
+
+    pub(super) fn start_update(&mut self) {
+        if self.update_wanted && matches!(self.lease, Lease::Active { .. }) && !self.is_closing() {
+            self.update_wanted = false;
+            self.renew(true);
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! The link: opened, trusted, moved, lost.
+
+use super::*;
+
+impl Machine {
+    /// Opens a link for the lease; the one that was current lingers, so that
+    /// what is still on its way over it arrives.
+    pub(super) fn open_link(&mut self, now: Instant) {
+        if let Some(link) = self.link.id() {
+            let crowded = self.formers.len() >= FORMERS;
+            self.retire(usize::from(crowded));
+            self.formers.push(Former { link, proven: matches!(self.link, Link::Up { .. }) });
+            self.arm(Timer::Retire, now + self.settings.linger);
+        }
+        self.dial();
+    }
+
+    /// Closes the oldest `count` former links. One that never answered may have
+    /// left events unread.
+    pub(super) fn retire(&mut self, count: usize) {
+        let mut unread = false;
+        for former in self.formers.drain(..count) {
+            self.effects.push_back(Effect::CloseLink { link: former.link });
+            unread |= !former.proven;
+        }
+        if unread {
+            self.effects.push_back(Effect::FormerLinkLost);
+        }
+    }
+
+    pub(super) fn prove(&mut self, link: LinkId) {
+        for former in self.formers.iter_mut().filter(|former| former.link == link) {
+            former.proven = true;
+        }
+    }
+
+    pub(super) fn dial(&mut self) {
+        self.disarm(Timer::Reopen);
+        self.disarm(Timer::Stable);
+        let link = self.next_generation();
+        self.link = Link::Opening { link };
+        self.effects.push_back(Effect::OpenLink { link });
+    }
+
+    pub(super) fn link_alive(&mut self, now: Instant, link: LinkId) {
+        self.prove(link);
+        if self.link != (Link::Opening { link }) {
+            return;
+        }
+        self.link = Link::Up { link };
+        self.ever_up = true;
+        self.arm(Timer::Stable, now + self.settings.stable_after);
+        if self.gap == Gap::Open && self.expires_at().is_some() {
+            self.gap = Gap::Closed;
+            self.effects.push_back(Effect::Resumed);
+        }
+    }
+
+    pub(super) fn link_progress(&mut self, now: Instant, link: LinkId) {
+        self.prove(link);
+        if self.link.id() != Some(link) {
+            return;
+        }
+        self.link_alive(now, link);
+        self.trust_link();
+    }
+
+    pub(super) fn trust_link(&mut self) {
+        self.link_attempts = 0;
+        self.refusals = 0;
+        self.first_refusal = None;
+        if self.expires_at().is_some() {
+            self.acquire_attempts = 0;
+        }
+    }
+
+    pub(super) fn link_failed(&mut self, now: Instant, link: LinkId, disposition: Disposition) {
+        if let Some(at) = self.formers.iter().position(|former| former.link == link) {
+            self.formers.remove(at);
+            if self.formers.is_empty() {
+                self.disarm(Timer::Retire);
+            }
+            self.effects.push_back(Effect::FormerLinkLost);
+            return;
+        }
+        if self.link.id() != Some(link) {
+            return;
+        }
+        self.link = Link::Down;
+        self.disarm(Timer::Stable);
+        match disposition {
+            Disposition::Retry { after } => {
+                let delay = self.back_off(self.link_attempts, after);
+                self.link_attempts = self.link_attempts.saturating_add(1);
+                self.arm(Timer::Reopen, now + delay);
+            }
+            Disposition::Recreate => self.link_refused(now),
+            Disposition::Fatal | Disposition::Refresh | Disposition::Prune | Disposition::Resync => {
+                self.fail(now, End::Fatal);
+            }
+        }
+    }
+
+    pub(super) fn link_refused(&mut self, now: Instant) {
+        self.refusals = self.refusals.saturating_add(1);
+        let since = *self.first_refusal.get_or_insert(now);
+        if self.refusals >= MAX_REFUSALS && now.saturating_duration_since(since) >= REFUSAL_PERIOD {
+            return self.fail(now, End::Refused);
+        }
+        match self.lease {
+            Lease::Active { .. } => self.lose_lease(now, Cause::LinkRefused),
+            Lease::Renewing { .. } => self.pending_loss = Some(Cause::LinkRefused),
+            // A new lease is on its way, and a new link with it.
+            Lease::Absent | Lease::Acquiring { .. } | Lease::Pruning { .. } | Lease::Deleting { .. } | Lease::Gone => {}
+        }
+    }
+
+    pub(super) fn slept(&mut self, now: Instant, by: Duration) {
+        if self.stage != Stage::Running {
+            return;
+        }
+        if let Lease::Active { expires_at } = self.lease {
+            let at_most = expires_at.checked_sub(by).unwrap_or(now);
+            let expires_at = at_most.max(now + GRACE_AFTER_SLEEP).min(expires_at);
+            self.lease = Lease::Active { expires_at };
+            self.renew(false);
+        }
+        if self.take(Timer::Attempt).is_some() {
+            self.attempt();
+        }
+        if !by.is_zero() {
+            // Whatever they had proved is past.
+            self.formers.iter_mut().for_each(|former| former.proven = false);
+            self.disarm(Timer::Retire);
+            self.retire(self.formers.len());
+        }
+        match self.link {
+            // Connections do not outlive a sleep, but take their time to say so.
+            Link::Opening { link } | Link::Up { link } => {
+                self.effects.push_back(Effect::CloseLink { link });
+                self.dial();
+            }
+            Link::Down if self.is_armed(Timer::Reopen) => self.dial(),
+            Link::Down => {}
+        }
+    }
+}

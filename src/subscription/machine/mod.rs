@@ -1,0 +1,415 @@
+//! The lifecycle of a subscription, without IO.
+//!
+//! Three parts, each a small enum: the lease (our right at the service), the link
+//! (the connection that events come over) and the gap (whether events are being
+//! missed). Time comes in as an argument, what must be done comes out as
+//! [`Effect`]s, and each effect that will be answered carries a generation, so
+//! that an answer to an older one is recognised and dropped.
+//!
+//! Payloads never pass through here.
+
+mod end;
+mod lease;
+mod link;
+mod timers;
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use crate::error::Disposition;
+use crate::policy::{BackoffPolicy, RenewalPolicy};
+
+/// Generation of an operation on the lease.
+pub(in crate::subscription) type Op = u64;
+/// Generation of a link.
+pub(in crate::subscription) type LinkId = u64;
+
+/// So many links in a row that the peer refuses, over at least
+/// [`REFUSAL_PERIOD`], end the subscription: the transport is closed to this app.
+const MAX_REFUSALS: u32 = 5;
+/// Shorter spells of refusal are trouble on the way, not an answer.
+const REFUSAL_PERIOD: Duration = Duration::from_secs(120);
+/// How long a lease is trusted after the machine slept, while it is being
+/// renewed: the true expiry is unknown then.
+const GRACE_AFTER_SLEEP: Duration = Duration::from_secs(30);
+
+/// What can be set.
+#[derive(Clone, Debug)]
+pub(in crate::subscription) struct Settings {
+    pub(in crate::subscription) renewal: RenewalPolicy,
+    pub(in crate::subscription) backoff: BackoffPolicy,
+    /// How long the first creation may take, repeats included.
+    pub(in crate::subscription) start_within: Duration,
+    /// How long the old link stays open after the address moved.
+    pub(in crate::subscription) linger: Duration,
+    /// A link that stayed up this long is trusted again.
+    pub(in crate::subscription) stable_after: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            renewal: RenewalPolicy::default(),
+            backoff: BackoffPolicy::default(),
+            start_within: Duration::from_secs(60),
+            linger: Duration::from_secs(10),
+            stable_after: Duration::from_secs(60),
+        }
+    }
+}
+
+/// What happened.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::subscription) enum Input {
+    /// Begin: create a subscription, or take over one that exists.
+    Start { adopt: bool },
+    /// The service granted or prolonged the lease. `requested_at` is when the
+    /// request left, so that the lifetime is never counted too long.
+    Leased { op: Op, requested_at: Instant, lifetime: Duration, moved: bool },
+    /// The subscription exists, but the service no longer serves it.
+    Inactive { op: Op },
+    /// The operation failed. `unclear`: the service may have carried it out.
+    Failed { op: Op, disposition: Disposition, unclear: bool },
+    /// No subscription is left over from an unclear creation.
+    NoOrphan { op: Op },
+    /// So many leftovers of our own were deleted.
+    Pruned { op: Op, deleted: usize },
+    /// The subscription is deleted.
+    Deleted { op: Op },
+    /// The link's peer proved to be there.
+    LinkAlive { link: LinkId },
+    /// The link delivered.
+    LinkProgress { link: LinkId },
+    /// The link ended.
+    LinkFailed { link: LinkId, disposition: Disposition },
+    /// The user wants other filters.
+    Update,
+    /// The clock jumped, by this much: check everything now.
+    Slept { by: Duration },
+    /// What the lease gives is of no use: end with an error.
+    Abort,
+    /// End. `delete` the subscription unless somebody is to take it over.
+    Close { delete: bool, within: Duration },
+}
+
+/// What must be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::subscription) enum Effect {
+    /// Create a subscription.
+    Create { op: Op },
+    /// Look for a subscription that an unclear creation left, and take it over.
+    FindOrphan { op: Op },
+    /// Delete leftovers of our own.
+    Prune { op: Op },
+    /// Take over the subscription the user named.
+    Adopt { op: Op },
+    /// Renew.
+    Renew { op: Op },
+    /// Put the user's filters, which renews too.
+    Update { op: Op },
+    /// Delete.
+    Delete { op: Op },
+    /// The user's change is done, or failed for good.
+    AnswerUpdate { ok: bool },
+    /// Open a link to the current lease's address.
+    OpenLink { link: LinkId },
+    /// Close a link.
+    CloseLink { link: LinkId },
+    /// The link to a former address ended before its time, or was down when the
+    /// address moved: what was still on its way there may be lost.
+    FormerLinkLost,
+    /// Events are being missed from here on.
+    Gap(Cause),
+    /// Events arrive again.
+    Resumed,
+    /// Over; nothing follows.
+    Finish(End),
+}
+
+/// Why events are being missed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::subscription) enum Cause {
+    /// The lease ended before it could be renewed.
+    Expired,
+    /// The service no longer knows the subscription.
+    Gone,
+    /// The service stopped serving the subscription.
+    Inactive,
+    /// The transport's peer refused the address or key it was given.
+    LinkRefused,
+}
+
+/// How it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::subscription) enum End {
+    /// As asked. `deleted` says whether the service confirmed the deletion.
+    Closed { deleted: bool },
+    /// By an error that repeating cannot help.
+    Fatal,
+    /// The transport's peer refused too often.
+    Refused,
+    /// The first creation took too long.
+    StartTimeout,
+}
+
+/// Our right at the service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lease {
+    /// None; `Timer::Attempt` leads to the next try.
+    Absent,
+    /// An operation that will give one is on its way.
+    Acquiring { op: Op },
+    /// Leftovers are being deleted to make room.
+    Pruning { op: Op },
+    /// Held; `Timer::Renew` and `Timer::Expire` watch it.
+    Active { expires_at: Instant },
+    /// Held, while it is renewed or its filters are put.
+    Renewing { op: Op, expires_at: Instant, for_user: bool },
+    /// On its way out.
+    Deleting { op: Op },
+    /// Deleted, or left to somebody else.
+    Gone,
+}
+
+/// The connection that events come over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Link {
+    /// None. `Timer::Reopen` leads to the next one, unless there is no lease to
+    /// open it for.
+    Down,
+    /// Opened; the peer has not yet answered.
+    Opening { link: LinkId },
+    /// The peer answered.
+    Up { link: LinkId },
+}
+
+impl Link {
+    fn id(self) -> Option<LinkId> {
+        match self {
+            Self::Down => None,
+            Self::Opening { link } | Self::Up { link } => Some(link),
+        }
+    }
+}
+
+/// A link to an address that was left, still read for what is on its way there.
+#[derive(Clone, Copy, Debug)]
+struct Former {
+    link: LinkId,
+    /// Whether its peer answered: only then is its silence an empty place.
+    proven: bool,
+}
+
+/// So many former links linger at once; moves come with renewals, minutes apart.
+const FORMERS: usize = 8;
+
+/// Whether events are being missed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Gap {
+    Closed,
+    Open,
+}
+
+/// Where in its life the whole is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Idle,
+    /// Until the first lease.
+    Starting,
+    Running,
+    /// Ending; `Timer::Close` bounds it.
+    Closing {
+        end: End,
+        delete: bool,
+    },
+    Finished,
+}
+
+/// How the next lease is sought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Plan {
+    Create,
+    FindOrphan,
+    Adopt,
+}
+
+/// What a user may see of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::subscription) enum Phase {
+    Starting,
+    Connecting,
+    Live,
+    Reconnecting,
+    Recreating,
+    Closing,
+    Closed,
+}
+
+/// One slot per reason to wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::subscription) enum Timer {
+    /// The end must be reached by then.
+    Close,
+    /// The first lease must be held by then.
+    Start,
+    /// The lease ends.
+    Expire,
+    /// The lease is to be renewed.
+    Renew,
+    /// The next try to get a lease, or to delete the one we have.
+    Attempt,
+    /// The next try to open a link.
+    Reopen,
+    /// The former link has lingered long enough.
+    Retire,
+    /// The link has been up long enough to be trusted.
+    Stable,
+}
+
+impl Timer {
+    const COUNT: usize = 8;
+    /// The order in which timers that are due together are handled: ends first,
+    /// and expiry before the renewal it makes pointless.
+    const ALL: [Self; Self::COUNT] =
+        [Self::Close, Self::Start, Self::Expire, Self::Renew, Self::Attempt, Self::Reopen, Self::Retire, Self::Stable];
+}
+
+/// The lifecycle. See the module.
+#[derive(Debug)]
+pub(in crate::subscription) struct Machine {
+    settings: Settings,
+    chance: fastrand::Rng,
+    stage: Stage,
+    lease: Lease,
+    link: Link,
+    formers: Vec<Former>,
+    gap: Gap,
+    plan: Plan,
+    pruned: bool,
+    update_wanted: bool,
+    /// A loss noticed while an operation was on its way; acted on at its answer.
+    pending_loss: Option<Cause>,
+    acquire_attempts: u32,
+    renew_attempts: u32,
+    link_attempts: u32,
+    refusals: u32,
+    first_refusal: Option<Instant>,
+    ever_up: bool,
+    renew_at: Option<Instant>,
+    timers: [Option<Instant>; Timer::COUNT],
+    effects: VecDeque<Effect>,
+    generation: u64,
+}
+
+impl Machine {
+    /// A machine at rest; `seed` makes its jitter.
+    pub(in crate::subscription) fn new(settings: Settings, seed: u64) -> Self {
+        Self {
+            settings,
+            chance: fastrand::Rng::with_seed(seed),
+            stage: Stage::Idle,
+            lease: Lease::Absent,
+            link: Link::Down,
+            formers: Vec::new(),
+            gap: Gap::Closed,
+            plan: Plan::Create,
+            pruned: false,
+            update_wanted: false,
+            pending_loss: None,
+            acquire_attempts: 0,
+            renew_attempts: 0,
+            link_attempts: 0,
+            refusals: 0,
+            first_refusal: None,
+            ever_up: false,
+            renew_at: None,
+            timers: [None; Timer::COUNT],
+            effects: VecDeque::new(),
+            generation: 0,
+        }
+    }
+
+    /// Takes in what happened.
+    pub(in crate::subscription) fn handle(&mut self, now: Instant, input: Input) {
+        if self.stage == Stage::Finished {
+            return;
+        }
+        match input {
+            Input::Start { adopt } => self.start(now, adopt),
+            Input::Leased { op, requested_at, lifetime, moved } => self.leased(now, op, requested_at, lifetime, moved),
+            Input::Inactive { op } => self.inactive(now, op),
+            Input::Failed { op, disposition, unclear } => self.failed(now, op, disposition, unclear),
+            Input::NoOrphan { op } => self.no_orphan(op),
+            Input::Pruned { op, deleted } => self.pruned(now, op, deleted),
+            Input::Deleted { op } => self.deleted(op),
+            Input::LinkAlive { link } => self.link_alive(now, link),
+            Input::LinkProgress { link } => self.link_progress(now, link),
+            Input::LinkFailed { link, disposition } => self.link_failed(now, link, disposition),
+            Input::Update => self.update(),
+            Input::Slept { by } => self.slept(now, by),
+            Input::Abort => self.fail(now, End::Fatal),
+            Input::Close { delete, within } => self.close(now, End::Closed { deleted: false }, delete, within),
+        }
+    }
+
+    /// Handles every timer that is due, in a fixed order.
+    pub(in crate::subscription) fn handle_timeout(&mut self, now: Instant) {
+        for timer in Timer::ALL {
+            if self.stage != Stage::Finished && self.take_if_due(now, timer) {
+                self.fire(now, timer);
+            }
+        }
+    }
+
+    /// The next thing to do.
+    pub(in crate::subscription) fn poll_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) must be called next.
+    pub(in crate::subscription) fn poll_timeout(&self) -> Option<Instant> {
+        self.timers.iter().flatten().min().copied()
+    }
+
+    /// What a user may see.
+    pub(in crate::subscription) fn phase(&self) -> Phase {
+        match (self.stage, self.lease, self.link) {
+            (Stage::Finished, ..) => Phase::Closed,
+            (Stage::Closing { .. }, ..) => Phase::Closing,
+            (Stage::Idle | Stage::Starting, ..) => Phase::Starting,
+            (Stage::Running, Lease::Active { .. } | Lease::Renewing { .. }, Link::Up { .. }) => Phase::Live,
+            (Stage::Running, Lease::Active { .. } | Lease::Renewing { .. }, _) if self.ever_up => Phase::Reconnecting,
+            (Stage::Running, Lease::Active { .. } | Lease::Renewing { .. }, _) => Phase::Connecting,
+            (Stage::Running, ..) => Phase::Recreating,
+        }
+    }
+
+    /// Whether a change of filters is pending.
+    pub(in crate::subscription) fn update_pending(&self) -> bool {
+        self.update_wanted || matches!(self.lease, Lease::Renewing { for_user: true, .. })
+    }
+
+    /// Whether a renewal or a change is under way, whose answer may bring a key.
+    pub(in crate::subscription) fn is_renewing(&self) -> bool {
+        self.stage != Stage::Finished && matches!(self.lease, Lease::Renewing { .. })
+    }
+
+    /// When the lease ends, if one is held.
+    pub(in crate::subscription) fn expires_at(&self) -> Option<Instant> {
+        match self.lease {
+            Lease::Active { expires_at } | Lease::Renewing { expires_at, .. } => Some(expires_at),
+            Lease::Absent | Lease::Acquiring { .. } | Lease::Pruning { .. } | Lease::Deleting { .. } | Lease::Gone => {
+                None
+            }
+        }
+    }
+
+    /// How many tries to get a lease or a link failed in a row.
+    pub(in crate::subscription) fn failed_attempts(&self) -> u32 {
+        self.acquire_attempts.saturating_sub(1).max(self.link_attempts).max(self.renew_attempts)
+    }
+}
+
+#[cfg(test)]
+#[path = "../machine_tests.rs"]
+mod tests;

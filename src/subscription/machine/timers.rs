@@ -1,0 +1,58 @@
+//! When to look again.
+
+use super::*;
+
+impl Machine {
+    pub(super) fn fire(&mut self, now: Instant, timer: Timer) {
+        match timer {
+            Timer::Close => self.finish(),
+            Timer::Start => self.fail(now, End::StartTimeout),
+            // While a renewal is on its way its answer decides.
+            Timer::Expire => {
+                if matches!(self.lease, Lease::Active { .. }) {
+                    self.lose_lease(now, Cause::Expired);
+                }
+            }
+            Timer::Renew => self.renew(false),
+            Timer::Attempt => match self.lease {
+                Lease::Deleting { .. } => self.end_lease(),
+                _ => self.attempt(),
+            },
+            Timer::Reopen => self.dial(),
+            Timer::Retire => self.retire(self.formers.len()),
+            Timer::Stable => self.trust_link(),
+        }
+    }
+
+    pub(super) fn arm(&mut self, timer: Timer, at: Instant) {
+        self.timers[timer as usize] = Some(at);
+    }
+
+    pub(super) fn disarm(&mut self, timer: Timer) {
+        self.timers[timer as usize] = None;
+    }
+
+    pub(super) fn is_armed(&self, timer: Timer) -> bool {
+        self.timers[timer as usize].is_some()
+    }
+
+    pub(super) fn take(&mut self, timer: Timer) -> Option<Instant> {
+        self.timers[timer as usize].take()
+    }
+
+    pub(super) fn take_if_due(&mut self, now: Instant, timer: Timer) -> bool {
+        match self.timers[timer as usize] {
+            Some(at) if at <= now => self.take(timer).is_some(),
+            _ => false,
+        }
+    }
+
+    pub(super) fn next_generation(&mut self) -> u64 {
+        self.generation += 1;
+        self.generation
+    }
+
+    pub(super) fn back_off(&mut self, attempt: u32, retry_after: Option<Duration>) -> Duration {
+        self.settings.backoff.delay(attempt, retry_after, self.chance.f64())
+    }
+}
