@@ -123,7 +123,7 @@ impl Link for InstantLink {
             return std::future::pending().await;
         }
         let received_at = SystemTime::UNIX_EPOCH;
-        let frame = |n| Frame { body: FrameBody::Payload(RawValue::from_string(event(n)).unwrap()), received_at };
+        let frame = |n| Frame::new(FrameBody::Payload(RawValue::from_string(event(n)).unwrap()), received_at);
         let frames = (self.next..self.next + 100).map(frame).collect();
         self.next += 100;
         Ok(LinkEvent::Batch { frames, cursor: Cursor::at(received_at), suspected_loss: None })

@@ -56,6 +56,9 @@ pub enum ErrorKind {
     SubscriptionLimit,
     /// The thing asked for does not exist, or no longer (404).
     NotFound,
+    /// The session of a connection is lost at the service, and the subscription
+    /// that lived in it.
+    SessionLost,
     /// The service refused the request for another reason (4xx).
     Rejected,
     /// The service failed (5xx).
@@ -115,7 +118,7 @@ impl Error {
             | ErrorKind::Service
             | ErrorKind::RateLimited
             | ErrorKind::Protocol => Disposition::Retry { after: None },
-            ErrorKind::NotFound => Disposition::Recreate,
+            ErrorKind::NotFound | ErrorKind::SessionLost => Disposition::Recreate,
             ErrorKind::SubscriptionLimit => Disposition::Prune,
             ErrorKind::Config
             | ErrorKind::Auth

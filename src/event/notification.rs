@@ -89,7 +89,7 @@ impl DedupKey {
         &self.0
     }
 
-    fn over(tag: u8, parts: &[&str]) -> Self {
+    pub(crate) fn over(tag: u8, parts: &[&str]) -> Self {
         let mut hash = Sha256::new();
         hash.update([tag]);
         for part in parts {
@@ -390,6 +390,15 @@ impl Notification {
         match &self.uuid {
             Some(uuid) => DedupKey::over(1, &[uuid, &self.event_uri]),
             None => DedupKey::over(0, &[self.raw.get()]),
+        }
+    }
+
+    /// As [`dedup_key`](Self::dedup_key) for what came at `position` of a transport:
+    /// without a uuid, two notifications of the same text in two places are two.
+    pub(crate) fn dedup_key_at(&self, position: Option<&str>) -> DedupKey {
+        match (&self.uuid, position) {
+            (None, Some(position)) => DedupKey::over(0, &[self.raw.get(), position]),
+            _ => self.dedup_key(),
         }
     }
 

@@ -97,6 +97,10 @@ impl Client {
         &self.0.registry
     }
 
+    pub(super) fn budget(&self) -> &RateBudget {
+        &self.0.budget
+    }
+
     pub(super) fn deadline(&self) -> Duration {
         self.0.deadline
     }

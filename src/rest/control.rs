@@ -4,14 +4,16 @@ use async_trait::async_trait;
 use http::Method;
 use serde::Deserialize;
 
+use super::budget::RateBudget;
 use super::client::Client;
 use super::request::segment;
 use super::response::Response;
-use super::subscription::{ControlPlane, CreateSubscription, SubscriptionInfo};
+use super::subscription::{ControlPlane, CreateSubscription, SocketToken, SocketTokenAnswer, SubscriptionInfo};
 use crate::error::{Disposition, Error, Result};
 use crate::ids::SubscriptionId;
 
 const PATH: &str = "/restapi/v1.0/subscription";
+const SOCKET_TOKEN: &str = "/restapi/oauth/wstoken";
 
 /// The [`ControlPlane`] of subscriptions that are made over HTTPS.
 ///
@@ -102,6 +104,15 @@ impl ControlPlane for RestControl {
 
     async fn owner_id(&self) -> Result<Option<String>> {
         Ok(self.client.tokens().token().await?.owner_id().map(str::to_owned))
+    }
+
+    async fn socket_token(&self) -> Result<SocketToken> {
+        let answer: SocketTokenAnswer = self.client.request(Method::POST, SOCKET_TOKEN).once().send().await?.json()?;
+        answer.try_into()
+    }
+
+    fn rate_budget(&self) -> Option<RateBudget> {
+        Some(self.client.budget().clone())
     }
 }
 

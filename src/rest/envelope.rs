@@ -112,6 +112,7 @@ pub(crate) fn headline(kind: ErrorKind) -> &'static str {
         ErrorKind::RateLimited => "too many requests",
         ErrorKind::SubscriptionLimit => "too many subscriptions for this user and app",
         ErrorKind::NotFound => "not found",
+        ErrorKind::SessionLost => "the session is lost",
         ErrorKind::Service => "the service failed",
         ErrorKind::Timeout => "the service gave up waiting for the request",
         ErrorKind::Protocol => "the service answered something unexpected",

@@ -21,7 +21,7 @@ pub use message::{SentPost, SentSms};
 pub use request::RequestBuilder;
 pub use response::Response;
 pub use subscription::{
-    BlacklistedData, ControlPlane, CreateSubscription, DeliveryMode, DisabledFilter, SubscriptionInfo,
+    BlacklistedData, ControlPlane, CreateSubscription, DeliveryMode, DisabledFilter, SocketToken, SubscriptionInfo,
     SubscriptionStatus,
 };
 

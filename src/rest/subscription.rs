@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Deserializer, Serialize};
+use url::Url;
 
+use super::budget::RateBudget;
 use crate::error::Result;
 use crate::ids::SubscriptionId;
 use crate::secret::Secret;
@@ -185,7 +187,84 @@ pub trait ControlPlane: Send + Sync + fmt::Debug + 'static {
     /// `DELETE /restapi/v1.0/subscription/{id}`. Gone already (404) is success.
     async fn delete(&self, id: &SubscriptionId) -> Result<()>;
     /// The token's `owner_id`, where the login gave one.
+    ///
+    /// Also what keeps a login alive that nothing else uses: it gets a token, which
+    /// refreshes one that is near its end.
     async fn owner_id(&self) -> Result<Option<String>>;
+
+    /// Creates a subscription that takes over from one that still delivers, on a
+    /// connection of its own. Default: [`create`](Self::create).
+    async fn replace(&self, request: &CreateSubscription) -> Result<SubscriptionInfo> {
+        self.create(request).await
+    }
+
+    /// `POST /restapi/oauth/wstoken`: what opens one connection to the WebSocket
+    /// gateway.
+    ///
+    /// # Errors
+    /// [`Config`](crate::ErrorKind::Config) by default: only a control plane that
+    /// logs in can have it.
+    async fn socket_token(&self) -> Result<SocketToken> {
+        Err(crate::Error::new(crate::ErrorKind::Config, "this control plane has no tokens for the WebSocket gateway"))
+    }
+
+    /// What the user and app may still send, shared by all that talks for them.
+    /// Default: none is known.
+    fn rate_budget(&self) -> Option<RateBudget> {
+        None
+    }
+}
+
+/// Opens one connection to the WebSocket gateway (answer of
+/// `POST /restapi/oauth/wstoken`). By the guide single use; `Debug` shows neither
+/// token nor the address's query.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct SocketToken {
+    /// Where to connect (`uri`), a `ws` or `wss` URL.
+    pub uri: Url,
+    /// `ws_access_token`.
+    pub token: Secret,
+    /// For how long it may be used to connect; 30, 60 and 600 s have been seen.
+    pub expires_in: Option<Duration>,
+}
+
+impl SocketToken {
+    /// A token for one connection to `uri`.
+    #[must_use]
+    pub fn new(uri: Url, token: Secret) -> Self {
+        Self { uri, token, expires_in: None }
+    }
+}
+
+impl fmt::Debug for SocketToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SocketToken")
+            .field("host", &self.uri.host_str())
+            .field("expires_in", &self.expires_in)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The answer as it comes.
+#[derive(Deserialize)]
+pub(super) struct SocketTokenAnswer {
+    /// May hold a query, and so a secret.
+    uri: Secret,
+    ws_access_token: Secret,
+    #[serde(default, deserialize_with = "seconds")]
+    expires_in: Option<Duration>,
+}
+
+impl TryFrom<SocketTokenAnswer> for SocketToken {
+    type Error = crate::Error;
+
+    fn try_from(answer: SocketTokenAnswer) -> Result<Self> {
+        let uri = Url::parse(answer.uri.expose()).map_err(|error| {
+            crate::Error::new(crate::ErrorKind::Protocol, "the gateway's address is not a URL").with_source(error)
+        })?;
+        Ok(Self { uri, token: answer.ws_access_token, expires_in: answer.expires_in })
+    }
 }
 
 fn null_is_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {

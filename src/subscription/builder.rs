@@ -258,9 +258,14 @@ impl SubscriptionBuilder {
             return Err(Error::config("start_within and close_within are bounds: a day at most"));
         }
         self.settings.renewal.check()?;
+        let (control, transport, has_address) = match transport.session(&self.control) {
+            Some(session) => (session.control, session.transport, session.has_address),
+            None => (self.control, transport, true),
+        };
         Ok(Setup {
-            control: self.control,
+            control,
             transport,
+            has_address,
             registry: self.registry,
             filters: self.filters.iter().map(ToString::to_string).collect(),
             expires_in: self.expires_in.map(|lifetime| lifetime.as_secs()),

@@ -82,6 +82,12 @@ pub enum GapCause {
     SubscriptionInactive,
     /// The transport's peer refused the address or key of the subscription.
     TransportRefused,
+    /// The connection was down for longer than the service keeps its session, or the
+    /// service would not continue it: the subscription in it is gone.
+    SessionLost,
+    /// Something came that is larger than this side reads, and would have come
+    /// again: the subscription was given up to go on behind it.
+    TooLarge,
     /// The reader was too slow: the queue between the connection and the reader
     /// reached its bound.
     Overflow,
@@ -113,6 +119,8 @@ impl GapCause {
             Self::SubscriptionGone => "subscription_gone",
             Self::SubscriptionInactive => "subscription_inactive",
             Self::TransportRefused => "transport_refused",
+            Self::SessionLost => "session_lost",
+            Self::TooLarge => "too_large",
             Self::Overflow => "overflow",
             Self::ServiceBufferFull { .. } => "service_buffer_full",
             Self::ServiceBufferAged { .. } => "service_buffer_aged",
@@ -129,6 +137,8 @@ impl fmt::Display for GapCause {
             Self::SubscriptionGone => "the service no longer knew the subscription",
             Self::SubscriptionInactive => "the service stopped serving the subscription",
             Self::TransportRefused => "the transport refused the subscription's address",
+            Self::SessionLost => "the connection's session was lost",
+            Self::TooLarge => "something came that is too large to be read",
             Self::Overflow => "the reader was too slow and the queue was full",
             Self::ServiceBufferFull { events } => {
                 return write!(f, "{events} events came at once, as many as the service keeps");

@@ -281,9 +281,9 @@ impl FakeTransport {
     pub(super) fn batch(&self, n: usize, payloads: Vec<String>, suspected_loss: Option<SuspectedLoss>) -> bool {
         let frames = payloads
             .into_iter()
-            .map(|text| Frame {
-                body: FrameBody::Payload(serde_json::value::RawValue::from_string(text).unwrap()),
-                received_at: SystemTime::UNIX_EPOCH,
+            .map(|text| {
+                let body = FrameBody::Payload(serde_json::value::RawValue::from_string(text).unwrap());
+                Frame::new(body, SystemTime::UNIX_EPOCH)
             })
             .collect();
         let cursor = cursor(self.next_token());

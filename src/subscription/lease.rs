@@ -29,15 +29,22 @@ pub(super) struct Lease {
 }
 
 impl Lease {
-    /// Reads an answer. What a renewal leaves out stays as it was.
-    pub(super) fn read(info: &SubscriptionInfo, before: Option<&Self>, transport: TransportKind) -> Result<Self> {
+    /// Reads an answer. What a renewal leaves out stays as it was. `has_address`:
+    /// whether the transport needs to be told where to listen.
+    pub(super) fn read(
+        info: &SubscriptionInfo,
+        before: Option<&Self>,
+        transport: TransportKind,
+        has_address: bool,
+    ) -> Result<Self> {
         let mode = &info.delivery_mode;
         if !mode.transport_type.is_empty() && !mode.transport_type.eq_ignore_ascii_case(transport.as_str()) {
             return Err(unusable("the service answered with another transport than the one asked for"));
         }
         let before = before.filter(|before| before.id == info.id);
         let given = |new: &Option<Secret>, old: Option<&Secret>| {
-            new.as_ref().filter(|text| !text.expose().is_empty()).or(old).cloned()
+            let known = new.as_ref().filter(|text| !text.expose().is_empty()).or(old).cloned();
+            if has_address { known } else { Some(Secret::new("")) }
         };
         let address = given(&mode.address, before.map(|lease| &lease.address));
         let subscriber_key = given(&mode.subscriber_key, before.map(|lease| &lease.subscriber_key));
@@ -51,9 +58,13 @@ impl Lease {
         })
     }
 
-    /// Whether `other` is to be listened to in the same place.
+    /// Whether `other` is to be listened to in the same place. Where there is no
+    /// address, each subscription is its own place.
     pub(super) fn same_place(&self, other: &Self) -> bool {
-        self.address == other.address && self.subscriber_key == other.subscriber_key
+        let addressed = !self.address.expose().is_empty();
+        self.address == other.address
+            && self.subscriber_key == other.subscriber_key
+            && (addressed || self.id == other.id)
     }
 
     pub(super) fn fingerprint(&self) -> String {
@@ -141,20 +152,30 @@ mod tests {
 
     #[test]
     fn what_a_renewal_leaves_out_stays() {
-        let first = Lease::read(&info(full()), None, TransportKind::PubNub).unwrap();
+        let first = Lease::read(&info(full()), None, TransportKind::PubNub, true).unwrap();
         let bare = info(json!({"id": "a", "deliveryMode": {"address": ""}}));
-        let renewed = Lease::read(&bare, Some(&first), TransportKind::PubNub).unwrap();
+        let renewed = Lease::read(&bare, Some(&first), TransportKind::PubNub, true).unwrap();
         assert!(renewed.same_place(&first));
         let other = info(json!({"id": "b", "deliveryMode": {}}));
-        let error = Lease::read(&other, Some(&first), TransportKind::PubNub).unwrap_err();
+        let error = Lease::read(&other, Some(&first), TransportKind::PubNub, true).unwrap_err();
         assert_eq!(error.disposition(), Disposition::Fatal);
+    }
+
+    #[test]
+    fn without_an_address_each_subscription_is_a_place_of_its_own() {
+        let read = |id: &str| {
+            let value = json!({"id": id, "deliveryMode": {"transportType": "WebSocket", "encryption": false}});
+            Lease::read(&info(value), None, TransportKind::WebSocket, false).unwrap()
+        };
+        assert!(read("a").same_place(&read("a")));
+        assert!(!read("a").same_place(&read("b")));
     }
 
     #[test]
     fn another_transport_than_asked_for_is_refused() {
         let mut value = full();
         value["deliveryMode"]["transportType"] = "WebHook".into();
-        assert!(Lease::read(&info(value), None, TransportKind::PubNub).is_err());
+        assert!(Lease::read(&info(value), None, TransportKind::PubNub, true).is_err());
     }
 
     #[test]

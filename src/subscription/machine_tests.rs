@@ -70,6 +70,12 @@ impl Bench {
         }
     }
 
+    /// The operation that is under way once `act` was done.
+    fn op_after(&mut self, act: impl FnOnce(&mut Self) -> Vec<Effect>) -> Op {
+        act(self);
+        self.op()
+    }
+
     fn link(&self) -> LinkId {
         self.machine.link.id().expect("a link")
     }
@@ -665,6 +671,128 @@ fn a_subscription_no_longer_served_is_recreated() {
 }
 
 #[test]
+fn a_link_that_is_leaving_is_replaced_without_a_gap() {
+    let mut bench = Bench::live();
+    let old = bench.link();
+    let effects = bench.give(Input::LinkLeaving { link: old });
+    assert!(matches!(effects[..], [Effect::Replace { .. }]), "{effects:?}");
+    assert_eq!(bench.give(Input::LinkLeaving { link: old }), [], "one at a time");
+    let effects = bench.lease_moved(900, true);
+    assert!(matches!(effects[..], [Effect::OpenLink { .. }]), "{effects:?}");
+    bench.link_up();
+    assert_eq!(bench.machine.phase(), Phase::Live);
+    assert_eq!(bench.secs(10), [Effect::CloseLink { link: old }]);
+    assert_eq!(gaps(&bench.effects), []);
+}
+
+#[test]
+fn only_the_present_link_of_a_running_subscription_is_replaced() {
+    let mut bench = Bench::live();
+    let old = bench.link();
+    assert_eq!(bench.give(Input::LinkLeaving { link: old + 1 }), []);
+    bench.close(true);
+    assert_eq!(bench.give(Input::LinkLeaving { link: old }), []);
+}
+
+#[test]
+fn a_replacement_that_fails_leaves_the_old_one_in_force() {
+    for disposition in [
+        RETRY,
+        Disposition::Fatal,
+        Disposition::Recreate,
+        Disposition::Prune,
+        Disposition::Refresh,
+        Disposition::Resync,
+    ] {
+        let mut bench = Bench::live();
+        let link = bench.link();
+        bench.give(Input::LinkLeaving { link });
+        assert_eq!(bench.fail(disposition), [], "{disposition:?}");
+        assert_eq!(bench.machine.phase(), Phase::Live);
+        let effects = bench.give(Input::LinkLeaving { link });
+        assert!(matches!(effects[..], [Effect::Replace { .. }]), "it is tried again: {effects:?}");
+        bench.fail(disposition);
+        assert!(has(&bench.secs(800), |effect| matches!(effect, Effect::Renew { .. })), "and renewed in time");
+    }
+}
+
+#[test]
+fn a_link_whose_session_is_lost_costs_the_subscription_and_tells() {
+    for cause in [Cause::SessionLost, Cause::TooLarge] {
+        let mut bench = Bench::live();
+        bench.link_progress();
+        let link = bench.link();
+        let effects = bench.give(Input::LinkLost { link, cause });
+        let [Effect::Gap(told), Effect::Create { .. }] = effects[..] else { panic!("{effects:?}") };
+        assert_eq!(told, cause);
+        bench.lease(900);
+        assert!(has(&bench.link_up(), |effect| *effect == Effect::Resumed));
+    }
+}
+
+#[test]
+fn sessions_lost_again_and_again_are_no_refusal() {
+    let mut bench = Bench::live();
+    for _ in 0..20 {
+        let link = bench.link();
+        bench.give(Input::LinkLost { link, cause: Cause::SessionLost });
+        bench.secs(50);
+        bench.lease(900);
+        bench.link_up();
+    }
+    assert_eq!(bench.machine.phase(), Phase::Live);
+}
+
+#[test]
+fn a_session_lost_during_a_renewal_is_acted_upon_at_its_answer() {
+    let mut bench = Bench::live();
+    bench.link_progress();
+    bench.secs(780);
+    let link = bench.link();
+    assert_eq!(bench.give(Input::LinkLost { link, cause: Cause::SessionLost }), []);
+    let effects = bench.lease(900);
+    assert!(matches!(effects[..], [Effect::Gap(Cause::SessionLost), Effect::Create { .. }]), "{effects:?}");
+}
+
+#[test]
+fn a_renewal_that_was_on_its_way_during_a_sleep_is_not_trusted_for_longer() {
+    let mut bench = Bench::live();
+    bench.secs(780);
+    let (op, requested_at) = (bench.op(), bench.now);
+    bench.give(Input::Slept { by: Duration::from_secs(600) });
+    bench.give(Input::Leased { op, requested_at, lifetime: Duration::from_secs(900), moved: false });
+    assert_eq!(bench.machine.expires_at(), Some(bench.now + Duration::from_secs(300)));
+    let op = bench.op_after(|bench| bench.secs(200));
+    // The next one was not slept through.
+    let requested_at = bench.now;
+    bench.give(Input::Leased { op, requested_at, lifetime: Duration::from_secs(900), moved: false });
+    assert_eq!(bench.machine.expires_at(), Some(bench.now + Duration::from_secs(900)));
+}
+
+#[test]
+fn a_renewal_on_its_way_through_a_sleep_longer_than_the_lease_is_asked_about_at_once() {
+    let mut bench = Bench::live();
+    bench.secs(780);
+    let (op, requested_at) = (bench.op(), bench.now);
+    bench.give(Input::Slept { by: Duration::from_secs(5000) });
+    bench.give(Input::Leased { op, requested_at, lifetime: Duration::from_secs(900), moved: false });
+    assert_eq!(bench.machine.expires_at(), Some(bench.now + GRACE_AFTER_SLEEP));
+    assert!(has(&bench.secs(2), |effect| matches!(effect, Effect::Renew { .. })));
+}
+
+#[test]
+fn a_creation_slept_through_counts_the_sleep_too() {
+    let mut bench = Bench::live();
+    bench.link_progress();
+    bench.secs(780);
+    bench.fail(Disposition::Recreate);
+    let (op, requested_at) = (bench.op(), bench.now);
+    bench.give(Input::Slept { by: Duration::from_secs(600) });
+    bench.give(Input::Leased { op, requested_at, lifetime: Duration::from_secs(900), moved: false });
+    assert_eq!(bench.machine.expires_at(), Some(bench.now + Duration::from_secs(300)));
+}
+
+#[test]
 fn the_machine_depends_on_no_io() {
     let files = [
         include_str!("machine/mod.rs"),
@@ -696,6 +824,8 @@ enum Step {
     Alive { back: u64 },
     Progress { back: u64 },
     LinkFailed { back: u64, disposition: Disposition },
+    LinkLost { back: u64 },
+    LinkLeaving { back: u64 },
     Update,
     Slept(u64),
     Close { delete: bool },
@@ -727,6 +857,8 @@ fn step() -> impl Strategy<Value = Step> {
         5 => back().prop_map(|back| Step::Alive { back }),
         3 => back().prop_map(|back| Step::Progress { back }),
         4 => (back(), disposition()).prop_map(|(back, disposition)| Step::LinkFailed { back, disposition }),
+        1 => back().prop_map(|back| Step::LinkLost { back }),
+        2 => back().prop_map(|back| Step::LinkLeaving { back }),
         1 => Just(Step::Update),
         1 => (0u64..10_000).prop_map(Step::Slept),
         1 => any::<bool>().prop_map(|delete| Step::Close { delete }),
@@ -805,6 +937,10 @@ proptest! {
                 Step::LinkFailed { back, disposition } => {
                     bench.give(Input::LinkFailed { link: at(back), disposition });
                 }
+                Step::LinkLost { back } => {
+                    bench.give(Input::LinkLost { link: at(back), cause: Cause::SessionLost });
+                }
+                Step::LinkLeaving { back } => { bench.give(Input::LinkLeaving { link: at(back) }); }
                 Step::Update => { bench.give(Input::Update); }
                 Step::Slept(secs) => { bench.give(Input::Slept { by: Duration::from_secs(secs) }); }
                 Step::Close { delete } => { bench.close(delete); }
@@ -849,6 +985,7 @@ fn check_history(effects: &[Effect]) {
                 open_links.retain(|open| open != link);
             }
             Effect::Create { .. }
+            | Effect::Replace { .. }
             | Effect::FindOrphan { .. }
             | Effect::Prune { .. }
             | Effect::Adopt { .. }

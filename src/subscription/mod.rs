@@ -11,6 +11,7 @@ mod keys;
 mod lease;
 mod machine;
 mod ops;
+mod overlap;
 mod queue;
 mod refusal;
 mod resume;

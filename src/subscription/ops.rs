@@ -90,6 +90,14 @@ pub(super) fn create(control: Arc<dyn ControlPlane>, op: Op, request: CreateSubs
     })
 }
 
+pub(super) fn replace(control: Arc<dyn ControlPlane>, op: Op, request: CreateSubscription) -> Pending {
+    let asked = Asked::now();
+    Box::pin(async move {
+        let result = bounded(control.replace(&request), true).await;
+        Done::Lease { op, asked, result }
+    })
+}
+
 pub(super) fn adopt(control: Arc<dyn ControlPlane>, op: Op, id: SubscriptionId) -> Pending {
     Box::pin(async move {
         let found = bounded(control.get(&id), false).await;

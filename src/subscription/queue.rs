@@ -206,7 +206,7 @@ mod tests {
     fn frame(n: u64, size: usize) -> Frame {
         let text = format!("\"{n}-{}\"", "x".repeat(size));
         let raw = serde_json::value::RawValue::from_string(text).unwrap();
-        Frame { body: FrameBody::Payload(raw), received_at: at(n) }
+        Frame::new(FrameBody::Payload(raw), at(n))
     }
 
     fn at(n: u64) -> SystemTime {

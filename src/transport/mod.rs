@@ -8,6 +8,7 @@
 mod pubnub;
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
@@ -16,6 +17,8 @@ use serde_json::value::RawValue;
 use tokio::time::Instant;
 
 use crate::error::Result;
+use crate::ids::SubscriptionId;
+use crate::rest::ControlPlane;
 use crate::secret::Secret;
 
 #[cfg(feature = "pubnub")]
@@ -109,9 +112,12 @@ impl Cursor {
 /// subscription, and where to go on.
 #[derive(Clone, Debug)]
 pub struct Target {
-    /// `deliveryMode.address`: for PubNub the channel.
+    /// Which subscription.
+    pub subscription_id: SubscriptionId,
+    /// `deliveryMode.address`: for PubNub the channel. Empty for a transport whose
+    /// subscriptions live in its connection.
     pub address: Secret,
-    /// `deliveryMode.subscriberKey`.
+    /// `deliveryMode.subscriberKey`; empty likewise.
     pub subscriber_key: Secret,
     /// The token's `owner_id`, which RingCentral's clients use as PubNub user id.
     pub user_id: Option<String>,
@@ -127,9 +133,12 @@ pub struct Target {
 pub struct Frame {
     /// What came.
     pub body: FrameBody,
-    /// When it was read, nanoseconds on no particular scale: only differences
-    /// and the caller's own clock give it meaning.
-    pub received_at: std::time::SystemTime,
+    /// When it was read, by this machine's clock.
+    pub received_at: SystemTime,
+    /// What the transport says of its place in the stream, where it does: PubNub's
+    /// publish timetoken and region, a WebSocket frame's `messageId`. Tells two
+    /// events of the same text apart when they carry no `uuid`.
+    pub position: Option<Box<str>>,
 }
 
 /// What a frame holds.
@@ -158,11 +167,25 @@ impl fmt::Debug for FrameBody {
 }
 
 impl Frame {
+    /// A frame without a position.
+    #[must_use]
+    pub fn new(body: FrameBody, received_at: SystemTime) -> Self {
+        Self { body, received_at, position: None }
+    }
+
+    /// Says where in the stream it stands.
+    #[must_use]
+    pub fn at(mut self, position: Option<Box<str>>) -> Self {
+        self.position = position;
+        self
+    }
+
     /// What the frame weighs in a queue: its text and its keeping.
     #[must_use]
     pub fn weight(&self) -> usize {
         const KEEPING: usize = 96;
         KEEPING
+            + self.position.as_deref().map_or(0, str::len)
             + match &self.body {
                 FrameBody::Payload(raw) => raw.get().len(),
                 FrameBody::Malformed { raw, .. } => raw.len(),
@@ -185,6 +208,10 @@ pub enum LinkEvent {
         /// Why events before these frames may be missing, if so.
         suspected_loss: Option<SuspectedLoss>,
     },
+    /// The peer will end this connection at a time it has set: another
+    /// subscription on another connection should take over before. The link goes
+    /// on meanwhile, and says so again if nothing came of it.
+    Leaving,
 }
 
 /// Why a link suspects that the service dropped events before it could read them.
@@ -204,6 +231,26 @@ pub enum SuspectedLoss {
     },
 }
 
+/// One subscription's own part of a transport: see [`Transport::session`].
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Session {
+    /// Makes the subscription's calls.
+    pub control: Arc<dyn ControlPlane>,
+    /// Opens its links.
+    pub transport: Arc<dyn Transport>,
+    /// Whether the service names an address to listen at.
+    pub has_address: bool,
+}
+
+impl Session {
+    /// A session whose subscriptions have no address of their own.
+    #[must_use]
+    pub fn new(control: Arc<dyn ControlPlane>, transport: Arc<dyn Transport>) -> Self {
+        Self { control, transport, has_address: false }
+    }
+}
+
 /// Opens links.
 #[async_trait]
 pub trait Transport: Send + Sync + fmt::Debug + 'static {
@@ -213,11 +260,24 @@ pub trait Transport: Send + Sync + fmt::Debug + 'static {
     /// What to ask for at creation.
     fn delivery_mode(&self) -> DeliveryModeRequest;
 
+    /// Called once for each subscription, before anything else. A transport whose
+    /// subscriptions live in its connection returns what makes their calls over
+    /// it; `control` is the one over REST. Default: none, the calls go over REST.
+    fn session(&self, control: &Arc<dyn ControlPlane>) -> Option<Session> {
+        let _ = control;
+        None
+    }
+
     /// Opens a link to `target`. May return before anything was sent; the first
     /// [`Link::next`] then tells whether the peer is there.
     ///
     /// # Errors
-    /// When the link cannot be opened; the disposition tells what helps.
+    /// When the link cannot be opened; the disposition tells what helps. With
+    /// [`Recreate`](crate::Disposition::Recreate) the kind says why the
+    /// subscription is of no use any more:
+    /// [`SessionLost`](crate::ErrorKind::SessionLost), its connection's session is
+    /// gone; [`Protocol`](crate::ErrorKind::Protocol), something too large to be
+    /// read would come again; any other, the peer refuses it.
     async fn open(&self, target: Target) -> Result<Box<dyn Link>>;
 }
 

@@ -173,6 +173,7 @@ pub(crate) fn cursor(timetoken: &str, region: Option<u32>) -> Cursor {
 
 pub(crate) fn target(cursor: Cursor) -> Target {
     Target {
+        subscription_id: "sub-1".into(),
         address: Secret::new(CHANNEL),
         subscriber_key: Secret::new(KEY),
         user_id: Some("100200301".to_owned()),

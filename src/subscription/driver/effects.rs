@@ -17,6 +17,7 @@ impl Driver {
                         self.update.as_ref().map_or_else(|| self.setup.filters.clone(), |u| u.filters.clone());
                     self.on_lease(op, |control, op, id| ops::update(control, op, id, filters));
                 }
+                Effect::Replace { op } => self.replace(op),
                 Effect::Delete { op } => self.on_lease(op, ops::delete),
                 Effect::AnswerUpdate { ok } => self.answer_update(ok),
                 Effect::OpenLink { link } => self.open(link),
@@ -30,13 +31,39 @@ impl Driver {
                 Effect::Finish(end) => self.finish(end),
             }
         }
+        self.retire();
+    }
+
+    /// Deletes what was taken over from and is not listened to any more.
+    fn retire(&mut self) {
+        let over = self.end.is_some();
+        let listened = |place: u64| {
+            self.reading.iter().any(|reading| reading.place == place)
+                || self.opening.iter().any(|opening| opening.place == place)
+        };
+        let (kept, gone) =
+            std::mem::take(&mut self.retiring).into_iter().partition(|(place, _)| !over && listened(*place));
+        self.retiring = kept;
+        let gone: Vec<(u64, SubscriptionId)> = gone;
+        for (_, id) in gone {
+            self.discard(id);
+        }
+    }
+
+    fn request(&self) -> CreateSubscription {
+        let mut request = CreateSubscription::new(self.setup.filters.clone(), self.setup.transport.delivery_mode());
+        request.expires_in = self.setup.expires_in;
+        request
     }
 
     pub(super) fn create(&mut self, op: Op) {
-        let mut request = CreateSubscription::new(self.setup.filters.clone(), self.setup.transport.delivery_mode());
-        request.expires_in = self.setup.expires_in;
         self.created = Some(Asked::now());
-        self.pending.push(ops::create(self.setup.control.clone(), op, request));
+        self.pending.push(ops::create(self.setup.control.clone(), op, self.request()));
+    }
+
+    fn replace(&mut self, op: Op) {
+        self.replacing = Some(op);
+        self.pending.push(ops::replace(self.setup.control.clone(), op, self.request()));
     }
 
     pub(super) fn find_orphan(&mut self, op: Op) {
@@ -101,6 +128,7 @@ impl Driver {
     pub(super) fn open(&mut self, link: LinkId) {
         let Some(lease) = &self.lease else { return };
         let target = Target {
+            subscription_id: lease.id.clone(),
             address: lease.address.clone(),
             subscriber_key: lease.subscriber_key.clone(),
             user_id: None,
@@ -125,6 +153,8 @@ impl Driver {
             Cause::Gone => GapCause::SubscriptionGone,
             Cause::Inactive => GapCause::SubscriptionInactive,
             Cause::LinkRefused => GapCause::TransportRefused,
+            Cause::SessionLost => GapCause::SessionLost,
+            Cause::TooLarge => GapCause::TooLarge,
         };
         tracing::info!(cause = cause.as_str(), subscription = self.id_for_log(), "events are being missed");
         let gap = Gap { cause, certainty: Certainty::Certain, since: self.good_since(), until: None, lost: None };

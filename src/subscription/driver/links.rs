@@ -20,9 +20,13 @@ impl Driver {
 
     pub(super) fn link_failed(&mut self, link: LinkId, error: Error) {
         tracing::debug!(%error, kind = ?error.kind(), subscription = self.id_for_log(), "the link failed");
-        let disposition = error.disposition();
+        let input = match (error.disposition(), error.kind()) {
+            (Disposition::Recreate, ErrorKind::SessionLost) => Input::LinkLost { link, cause: Cause::SessionLost },
+            (Disposition::Recreate, ErrorKind::Protocol) => Input::LinkLost { link, cause: Cause::TooLarge },
+            (disposition, _) => Input::LinkFailed { link, disposition },
+        };
         self.last_error = Some(Arc::new(error));
-        self.give(Input::LinkFailed { link, disposition });
+        self.give(input);
     }
 
     pub(super) fn link_event(&mut self, at: usize, event: Result<LinkEvent>) {
@@ -36,6 +40,7 @@ impl Driver {
             Ok(LinkEvent::Alive) => {
                 self.give(Input::LinkAlive { link: id });
             }
+            Ok(LinkEvent::Leaving) => self.give(Input::LinkLeaving { link: id }),
             Ok(LinkEvent::Batch { frames, cursor, suspected_loss }) => {
                 self.give(if frames.is_empty() {
                     Input::LinkAlive { link: id }

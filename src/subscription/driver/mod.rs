@@ -14,7 +14,6 @@ use std::time::{Duration, SystemTime};
 use futures_util::StreamExt as _;
 use futures_util::future::select_all;
 use futures_util::stream::FuturesUnordered;
-use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
@@ -23,6 +22,7 @@ use super::keys::Keys;
 use super::lease::{self, Lease};
 use super::machine::{self, Cause, Effect, End, Input, LinkId, Machine, Op, Settings};
 use super::ops::{self, Asked, Done, Pending};
+use super::overlap::Overlap;
 use super::queue::{Item, Queue};
 use super::refusal;
 use super::resume::ResumeToken;
@@ -30,7 +30,7 @@ use super::status::{Phase, Status};
 use crate::clock::Clock;
 use crate::codec::DecodeError;
 use crate::dedup::Seen;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Disposition, Error, ErrorKind, Result};
 use crate::event::{self, DedupKey, Notification, Origin};
 use crate::ids::SubscriptionId;
 use crate::registry::Registry;
@@ -47,6 +47,8 @@ const CLOCK_SLACK: Duration = Duration::from_secs(10);
 pub(in crate::subscription) struct Setup {
     pub(in crate::subscription) control: Arc<dyn ControlPlane>,
     pub(in crate::subscription) transport: Arc<dyn Transport>,
+    /// Whether the service names an address to listen at.
+    pub(in crate::subscription) has_address: bool,
     pub(in crate::subscription) registry: Arc<Registry>,
     pub(in crate::subscription) filters: Vec<String>,
     pub(in crate::subscription) expires_in: Option<u64>,
@@ -155,6 +157,12 @@ pub(in crate::subscription) struct Driver {
     disabled: Vec<DisabledFilter>,
     update: Option<Update>,
     created: Option<Asked>,
+    /// The creation of a subscription that takes over.
+    replacing: Option<Op>,
+    /// The subscriptions that were taken over from, and the places where they are
+    /// still listened to.
+    retiring: Vec<(u64, SubscriptionId)>,
+    overlap: Overlap,
     last_error: Option<Arc<Error>>,
     end: Option<End>,
     shutdown: Option<Shutdown>,
@@ -203,6 +211,9 @@ impl Driver {
             disabled: Vec::new(),
             update: None,
             created: None,
+            replacing: None,
+            retiring: Vec::new(),
+            overlap: Overlap::default(),
             last_error: None,
             end: None,
             shutdown: None,

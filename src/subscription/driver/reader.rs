@@ -18,6 +18,9 @@ impl Driver {
                 permit.send(handed);
             }
         }
+        if self.queue.is_empty() && self.retiring.is_empty() && self.overlap.is_on() {
+            self.overlap.end();
+        }
         if out.is_closed() { Err(()) } else { Ok(()) }
     }
 
@@ -37,15 +40,22 @@ impl Driver {
             Item::Mark(mark) => return Some(Handed::Mark(mark)),
         };
         let received_at = frame.received_at;
+        let position = frame.position.clone();
+        let mut repeated = false;
         let (key, delivery) = match read(frame, &keys.and_then(&self.keys)) {
-            Ok(notification) => (notification.dedup_key(), Delivery::Notification(Box::new(notification))),
+            Ok(notification) => {
+                repeated = !self.overlap.admit(&notification);
+                (notification.dedup_key_at(position.as_deref()), Delivery::Notification(Box::new(notification)))
+            }
             Err((reason, raw)) => {
                 tracing::warn!(%reason, subscription = self.id_for_log(), "something came that cannot be read");
-                let key = key_of(&raw);
+                let key = DedupKey::over(2, &[&raw, position.as_deref().unwrap_or_default()]);
                 (key, Delivery::Undecodable(Undecodable { reason, raw, received_at }))
             }
         };
-        if !self.seen.admit(key, Instant::now()) {
+        // Both are asked: each counts what it is told.
+        repeated |= !self.seen.admit(key, Instant::now());
+        if repeated {
             tracing::trace!(subscription = self.id_for_log(), "a repetition");
             return None;
         }
@@ -256,13 +266,4 @@ fn needs_key(frame: &Frame, ciphers: &[&crate::codec::Cipher]) -> bool {
         ) => true,
         Ok(_) | Err(DecodeError::Base64 { .. } | DecodeError::Length { .. } | DecodeError::NotAnObject { .. }) => false,
     }
-}
-
-/// What cannot be read has no uuid; its text tells repetitions.
-fn key_of(raw: &str) -> DedupKey {
-    let mut key = [0; 16];
-    for (to, from) in key.iter_mut().zip(Sha256::digest(raw)) {
-        *to = from;
-    }
-    DedupKey::from_bytes(key)
 }

@@ -34,6 +34,7 @@ impl Driver {
         let error = refusal::explain(error, self.setup.transport.kind());
         tracing::debug!(%error, kind = ?error.kind(), subscription = self.id_for_log(), "a call failed");
         let (disposition, unclear) = (error.disposition(), error.is_unclear());
+        self.replacing.take_if(|replacing| *replacing == op);
         self.note(error);
         self.give(Input::Failed { op, disposition, unclear });
     }
@@ -58,7 +59,7 @@ impl Driver {
             }
             return self.give(Input::Inactive { op });
         }
-        let read = Lease::read(&info, self.lease.as_ref(), self.setup.transport.kind());
+        let read = Lease::read(&info, self.lease.as_ref(), self.setup.transport.kind(), self.setup.has_address);
         let lease = match read {
             Ok(lease) => lease,
             Err(error) => {
@@ -76,7 +77,7 @@ impl Driver {
             None => Ok(()),
         };
         let lifetime = lease::lifetime(&info, self.setup.clock.wall());
-        self.replace_lease(lease, &info, asked);
+        self.replace_lease(op, lease, &info, asked);
         self.give(Input::Leased { op, requested_at: asked.at.into_std(), lifetime, moved });
         if let Err(error) = key {
             self.bad_key(error, first);
@@ -102,10 +103,17 @@ impl Driver {
         }
     }
 
-    pub(super) fn replace_lease(&mut self, lease: Lease, info: &SubscriptionInfo, asked: Asked) {
+    pub(super) fn replace_lease(&mut self, op: Op, lease: Lease, info: &SubscriptionInfo, asked: Asked) {
         let resumed = self.setup.resume.take_if(|_| self.lease.is_none());
         let adopted = self.setup.adopt.take();
+        let takes_over = self.replacing.take_if(|replacing| *replacing == op).is_some();
         match self.lease.take() {
+            // It delivers until its link is closed; then it is deleted.
+            Some(before) if takes_over && before.id != lease.id => {
+                self.retiring.push((self.place, before.id));
+                self.overlap.begin();
+                self.move_cursor(lease::before_first_event(info, asked.wall), asked);
+            }
             Some(before) if before.id != lease.id => {
                 self.discard(before.id.clone());
                 // Lost again before events arrived: the gap is still the first one's.

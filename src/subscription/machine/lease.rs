@@ -28,6 +28,7 @@ impl Machine {
 
     pub(super) fn attempt(&mut self) {
         let op = self.next_generation();
+        self.slept_meanwhile = Duration::ZERO;
         self.lease = Lease::Acquiring { op };
         self.effects.push_back(match self.plan {
             Plan::Create => Effect::Create { op },
@@ -37,16 +38,17 @@ impl Machine {
     }
 
     pub(super) fn leased(&mut self, now: Instant, op: Op, requested_at: Instant, lifetime: Duration, moved: bool) {
-        let (fresh, for_user) = match self.lease {
+        let (fresh, updated) = match self.lease {
             Lease::Acquiring { op: current } if current == op => (true, false),
-            Lease::Renewing { op: current, for_user, .. } if current == op => (false, for_user),
+            Lease::Renewing { op: current, what, .. } if current == op => (false, what == Upkeep::Update),
             _ => return,
         };
-        if for_user {
+        if updated {
             self.effects.push_back(Effect::AnswerUpdate { ok: true });
         }
         let lifetime = RenewalPolicy::lifetime(lifetime);
-        let expires_at = requested_at + lifetime;
+        let slept = std::mem::take(&mut self.slept_meanwhile);
+        let expires_at = shortened(now, requested_at + lifetime, slept);
         self.lease = Lease::Active { expires_at };
         self.plan = Plan::Create;
         self.pruned = false;
@@ -54,7 +56,8 @@ impl Machine {
         if let Stage::Closing { .. } = self.stage {
             return self.end_lease();
         }
-        let renew_at = requested_at + self.settings.renewal.renew_after(lifetime, self.chance.f64());
+        let renew_after = self.settings.renewal.renew_after(lifetime, self.chance.f64());
+        let renew_at = requested_at + renew_after.saturating_sub(slept);
         self.schedule(now, renew_at, expires_at);
         if self.stage == Stage::Starting {
             self.stage = Stage::Running;
@@ -93,8 +96,8 @@ impl Machine {
                 self.open_gap(Cause::Inactive);
                 self.acquire_or_end(now, None);
             }
-            Lease::Renewing { op: current, for_user, .. } if current == op => {
-                if for_user {
+            Lease::Renewing { op: current, what, .. } if current == op => {
+                if what == Upkeep::Update {
                     self.effects.push_back(Effect::AnswerUpdate { ok: false });
                 }
                 if self.is_closing() {
@@ -111,8 +114,8 @@ impl Machine {
         match self.lease {
             Lease::Acquiring { op: current } if current == op => self.acquire_failed(now, disposition, unclear),
             Lease::Pruning { .. } => self.pruned(now, op, 0),
-            Lease::Renewing { op: current, expires_at, for_user } if current == op => {
-                self.renew_failed(now, disposition, expires_at, for_user);
+            Lease::Renewing { op: current, expires_at, what } if current == op => {
+                self.renew_failed(now, disposition, expires_at, what);
             }
             Lease::Deleting { op: current } if current == op => self.delete_failed(now, disposition),
             _ => {}
@@ -187,17 +190,22 @@ impl Machine {
         }
     }
 
-    pub(super) fn renew(&mut self, for_user: bool) {
+    pub(super) fn keep_up(&mut self, what: Upkeep) {
         let Lease::Active { expires_at } = self.lease else { return };
         let op = self.next_generation();
-        self.lease = Lease::Renewing { op, expires_at, for_user };
+        self.slept_meanwhile = Duration::ZERO;
+        self.lease = Lease::Renewing { op, expires_at, what };
         self.disarm(Timer::Renew);
-        self.effects.push_back(if for_user { Effect::Update { op } } else { Effect::Renew { op } });
+        self.effects.push_back(match what {
+            Upkeep::Renew => Effect::Renew { op },
+            Upkeep::Update => Effect::Update { op },
+            Upkeep::Replace => Effect::Replace { op },
+        });
     }
 
-    pub(super) fn renew_failed(&mut self, now: Instant, disposition: Disposition, expires_at: Instant, for_user: bool) {
+    pub(super) fn renew_failed(&mut self, now: Instant, disposition: Disposition, expires_at: Instant, what: Upkeep) {
         self.lease = Lease::Active { expires_at };
-        if for_user {
+        if what == Upkeep::Update {
             self.effects.push_back(Effect::AnswerUpdate { ok: false });
         }
         if self.is_closing() {
@@ -210,29 +218,33 @@ impl Machine {
             };
         }
         let lost = match disposition {
-            Disposition::Recreate => Some(Cause::Gone),
+            Disposition::Recreate if what != Upkeep::Replace => Some(Cause::Gone),
             _ if expires_at <= now => Some(Cause::Expired),
             _ => self.pending_loss,
         };
         if let Some(cause) = lost {
             return self.lose_lease(now, cause);
         }
-        match disposition {
-            // The user's request was refused, not the lease.
-            _ if for_user => {
+        match (what, disposition) {
+            // What was asked for was refused, not the lease. A link that is about
+            // to end says so again.
+            (Upkeep::Update | Upkeep::Replace, _) => {
                 let renew_at = self.renew_at.unwrap_or(now);
                 self.schedule(now, renew_at, expires_at);
             }
-            Disposition::Retry { after } => {
+            (Upkeep::Renew, Disposition::Retry { after }) => {
                 let delay = self.back_off(self.renew_attempts, after);
                 self.renew_attempts = self.renew_attempts.saturating_add(1);
                 self.schedule(now, now + delay, expires_at);
             }
-            Disposition::Fatal
-            | Disposition::Refresh
-            | Disposition::Recreate
-            | Disposition::Prune
-            | Disposition::Resync => self.fail(now, End::Fatal),
+            (
+                Upkeep::Renew,
+                Disposition::Fatal
+                | Disposition::Refresh
+                | Disposition::Recreate
+                | Disposition::Prune
+                | Disposition::Resync,
+            ) => self.fail(now, End::Fatal),
         }
         self.start_update();
     }
@@ -254,7 +266,18 @@ impl Machine {
     pub(super) fn start_update(&mut self) {
         if self.update_wanted && matches!(self.lease, Lease::Active { .. }) && !self.is_closing() {
             self.update_wanted = false;
-            self.renew(true);
+            self.keep_up(Upkeep::Update);
         }
     }
+}
+
+/// When a lease ends that was thought to end at `expires_at`, after a sleep of
+/// `by` that the clock did not see. The true end is not known better than that:
+/// it may be past, so there is time left to ask.
+pub(super) fn shortened(now: Instant, expires_at: Instant, by: Duration) -> Instant {
+    if by.is_zero() {
+        return expires_at;
+    }
+    let at_most = expires_at.checked_sub(by).unwrap_or(now);
+    at_most.max(now + GRACE_AFTER_SLEEP).min(expires_at)
 }

@@ -75,19 +75,9 @@ impl Machine {
     }
 
     pub(super) fn link_failed(&mut self, now: Instant, link: LinkId, disposition: Disposition) {
-        if let Some(at) = self.formers.iter().position(|former| former.link == link) {
-            self.formers.remove(at);
-            if self.formers.is_empty() {
-                self.disarm(Timer::Retire);
-            }
-            self.effects.push_back(Effect::FormerLinkLost);
+        if !self.link_ended(link) {
             return;
         }
-        if self.link.id() != Some(link) {
-            return;
-        }
-        self.link = Link::Down;
-        self.disarm(Timer::Stable);
         match disposition {
             Disposition::Retry { after } => {
                 let delay = self.back_off(self.link_attempts, after);
@@ -101,15 +91,50 @@ impl Machine {
         }
     }
 
+    pub(super) fn link_lost(&mut self, now: Instant, link: LinkId, cause: Cause) {
+        if self.link_ended(link) {
+            self.lose_lease_by_link(now, cause);
+        }
+    }
+
+    /// Takes a link that ended out; whether it was the current one.
+    fn link_ended(&mut self, link: LinkId) -> bool {
+        if let Some(at) = self.formers.iter().position(|former| former.link == link) {
+            self.formers.remove(at);
+            if self.formers.is_empty() {
+                self.disarm(Timer::Retire);
+            }
+            self.effects.push_back(Effect::FormerLinkLost);
+            return false;
+        }
+        if self.link.id() != Some(link) {
+            return false;
+        }
+        self.link = Link::Down;
+        self.disarm(Timer::Stable);
+        true
+    }
+
+    /// While something is done to the lease already, the link says so again later.
+    pub(super) fn link_leaving(&mut self, link: LinkId) {
+        if self.link.id() == Some(link) && !self.is_closing() {
+            self.keep_up(Upkeep::Replace);
+        }
+    }
+
     pub(super) fn link_refused(&mut self, now: Instant) {
         self.refusals = self.refusals.saturating_add(1);
         let since = *self.first_refusal.get_or_insert(now);
         if self.refusals >= MAX_REFUSALS && now.saturating_duration_since(since) >= REFUSAL_PERIOD {
             return self.fail(now, End::Refused);
         }
+        self.lose_lease_by_link(now, Cause::LinkRefused);
+    }
+
+    fn lose_lease_by_link(&mut self, now: Instant, cause: Cause) {
         match self.lease {
-            Lease::Active { .. } => self.lose_lease(now, Cause::LinkRefused),
-            Lease::Renewing { .. } => self.pending_loss = Some(Cause::LinkRefused),
+            Lease::Active { .. } => self.lose_lease(now, cause),
+            Lease::Renewing { .. } => self.pending_loss = Some(cause),
             // A new lease is on its way, and a new link with it.
             Lease::Absent | Lease::Acquiring { .. } | Lease::Pruning { .. } | Lease::Deleting { .. } | Lease::Gone => {}
         }
@@ -119,11 +144,18 @@ impl Machine {
         if self.stage != Stage::Running {
             return;
         }
-        if let Lease::Active { expires_at } = self.lease {
-            let at_most = expires_at.checked_sub(by).unwrap_or(now);
-            let expires_at = at_most.max(now + GRACE_AFTER_SLEEP).min(expires_at);
-            self.lease = Lease::Active { expires_at };
-            self.renew(false);
+        match self.lease {
+            Lease::Active { expires_at } => {
+                self.lease = Lease::Active { expires_at: lease::shortened(now, expires_at, by) };
+                self.keep_up(Upkeep::Renew);
+            }
+            Lease::Renewing { op, expires_at, what } => {
+                let expires_at = lease::shortened(now, expires_at, by);
+                self.lease = Lease::Renewing { op, expires_at, what };
+                self.slept_meanwhile = self.slept_meanwhile.saturating_add(by);
+            }
+            Lease::Acquiring { .. } => self.slept_meanwhile = self.slept_meanwhile.saturating_add(by),
+            Lease::Absent | Lease::Pruning { .. } | Lease::Deleting { .. } | Lease::Gone => {}
         }
         if self.take(Timer::Attempt).is_some() {
             self.attempt();

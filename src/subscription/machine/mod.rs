@@ -82,6 +82,10 @@ pub(in crate::subscription) enum Input {
     LinkProgress { link: LinkId },
     /// The link ended.
     LinkFailed { link: LinkId, disposition: Disposition },
+    /// The link ended, and the subscription is of no use any more.
+    LinkLost { link: LinkId, cause: Cause },
+    /// The link will be ended by its peer before long.
+    LinkLeaving { link: LinkId },
     /// The user wants other filters.
     Update,
     /// The clock jumped, by this much: check everything now.
@@ -107,6 +111,8 @@ pub(in crate::subscription) enum Effect {
     Renew { op: Op },
     /// Put the user's filters, which renews too.
     Update { op: Op },
+    /// Create a subscription that takes over from the present one.
+    Replace { op: Op },
     /// Delete.
     Delete { op: Op },
     /// The user's change is done, or failed for good.
@@ -137,6 +143,10 @@ pub(in crate::subscription) enum Cause {
     Inactive,
     /// The transport's peer refused the address or key it was given.
     LinkRefused,
+    /// The connection's session is lost, and the subscription with it.
+    SessionLost,
+    /// Something came that is too large to be read, and would come again.
+    TooLarge,
 }
 
 /// How it ended.
@@ -163,12 +173,23 @@ enum Lease {
     Pruning { op: Op },
     /// Held; `Timer::Renew` and `Timer::Expire` watch it.
     Active { expires_at: Instant },
-    /// Held, while it is renewed or its filters are put.
-    Renewing { op: Op, expires_at: Instant, for_user: bool },
+    /// Held, while an operation on it is on its way.
+    Renewing { op: Op, expires_at: Instant, what: Upkeep },
     /// On its way out.
     Deleting { op: Op },
     /// Deleted, or left to somebody else.
     Gone,
+}
+
+/// What is done to a lease that is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Upkeep {
+    /// It is renewed.
+    Renew,
+    /// The user's filters are put.
+    Update,
+    /// Another is created that takes over, since the link is about to end.
+    Replace,
 }
 
 /// The connection that events come over.
@@ -287,6 +308,9 @@ pub(in crate::subscription) struct Machine {
     plan: Plan,
     pruned: bool,
     update_wanted: bool,
+    /// How long the machine slept while the operation that gives the lease was on
+    /// its way: the clock stood still, the lifetime ran on.
+    slept_meanwhile: Duration,
     /// A loss noticed while an operation was on its way; acted on at its answer.
     pending_loss: Option<Cause>,
     acquire_attempts: u32,
@@ -315,6 +339,7 @@ impl Machine {
             plan: Plan::Create,
             pruned: false,
             update_wanted: false,
+            slept_meanwhile: Duration::ZERO,
             pending_loss: None,
             acquire_attempts: 0,
             renew_attempts: 0,
@@ -345,6 +370,8 @@ impl Machine {
             Input::LinkAlive { link } => self.link_alive(now, link),
             Input::LinkProgress { link } => self.link_progress(now, link),
             Input::LinkFailed { link, disposition } => self.link_failed(now, link, disposition),
+            Input::LinkLost { link, cause } => self.link_lost(now, link, cause),
+            Input::LinkLeaving { link } => self.link_leaving(link),
             Input::Update => self.update(),
             Input::Slept { by } => self.slept(now, by),
             Input::Abort => self.fail(now, End::Fatal),
@@ -386,7 +413,7 @@ impl Machine {
 
     /// Whether a change of filters is pending.
     pub(in crate::subscription) fn update_pending(&self) -> bool {
-        self.update_wanted || matches!(self.lease, Lease::Renewing { for_user: true, .. })
+        self.update_wanted || matches!(self.lease, Lease::Renewing { what: Upkeep::Update, .. })
     }
 
     /// Whether a renewal or a change is under way, whose answer may bring a key.

@@ -13,7 +13,7 @@ impl Machine {
                     self.lose_lease(now, Cause::Expired);
                 }
             }
-            Timer::Renew => self.renew(false),
+            Timer::Renew => self.keep_up(Upkeep::Renew),
             Timer::Attempt => match self.lease {
                 Lease::Deleting { .. } => self.end_lease(),
                 _ => self.attempt(),

@@ -22,8 +22,17 @@ const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(300);
 /// A good answer.
 #[derive(Debug)]
 pub(super) struct Answer {
-    pub(super) frames: Vec<FrameBody>,
+    pub(super) frames: Vec<Message>,
     pub(super) cursor: Cursor,
+}
+
+/// One message of it.
+#[derive(Debug)]
+pub(super) struct Message {
+    pub(super) body: FrameBody,
+    /// Its publish timetoken and region, in which two messages of one publisher
+    /// differ.
+    pub(super) position: Option<Box<str>>,
 }
 
 /// The answer of the service, with the wall clock's time for a `Retry-After` that
@@ -116,6 +125,8 @@ struct Body<'a> {
 struct Envelope<'a> {
     #[serde(borrow, default, deserialize_with = "present")]
     d: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    p: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -152,7 +163,7 @@ fn read_body(body: &[u8]) -> Result<Answer, Unusable> {
     }
     match (body.t.and_then(position), body.m, status) {
         (Some(cursor), Some(envelopes), _) => {
-            let frames = envelopes.unwrap_or_default().into_iter().map(|raw| frame(raw, patched)).collect();
+            let frames = envelopes.unwrap_or_default().into_iter().map(|raw| message(raw, patched)).collect();
             Ok(Answer { frames, cursor })
         }
         (None, None, Some(status)) => Err(Unusable::Refused(status)),
@@ -163,8 +174,8 @@ fn read_body(body: &[u8]) -> Result<Answer, Unusable> {
 
 /// The payload of one envelope, as it came. Neither its kind (`e`) nor its
 /// channel is asked about: what is on this channel is for the reader to judge.
-fn frame(raw: &RawValue, patched: bool) -> FrameBody {
-    let malformed = |reason| FrameBody::Malformed { raw: raw.get().into(), reason };
+fn message(raw: &RawValue, patched: bool) -> Message {
+    let malformed = |reason| Message { body: FrameBody::Malformed { raw: raw.get().into(), reason }, position: None };
     if patched && raw.get().contains(char::REPLACEMENT_CHARACTER) {
         return malformed("an envelope that is not UTF-8");
     }
@@ -173,8 +184,14 @@ fn frame(raw: &RawValue, patched: bool) -> FrameBody {
         return malformed("an envelope that is not an object");
     }
     match serde_json::from_str(raw.get()) {
-        Ok(Envelope { d: Some(payload) }) => FrameBody::Payload(payload.to_owned()),
-        Ok(Envelope { d: None }) => malformed("an envelope without a payload"),
+        Ok(Envelope { d: Some(payload), p }) => {
+            let position = p.and_then(position).map(|Cursor { timetoken, region }| match region {
+                Some(region) => format!("{timetoken}/{region}").into_boxed_str(),
+                None => timetoken.into_boxed_str(),
+            });
+            Message { body: FrameBody::Payload(payload.to_owned()), position }
+        }
+        Ok(Envelope { d: None, .. }) => malformed("an envelope without a payload"),
         Err(_) => malformed("an envelope that cannot be read"),
     }
 }

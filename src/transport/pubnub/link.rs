@@ -10,13 +10,13 @@ use futures_util::future::{BoxFuture, FutureExt as _, pending};
 use tokio::time::{Instant, Sleep, sleep};
 use tracing::{debug, trace};
 
-use super::answer::{self, Answer};
+use super::answer::{self, Answer, Message};
 use super::http::HttpTransport;
 use super::pace::Pace;
 use super::request::Endpoint;
 use crate::clock::wall_now;
 use crate::error::Result;
-use crate::transport::{Cursor, Frame, FrameBody, Link, LinkEvent, SuspectedLoss};
+use crate::transport::{Cursor, Frame, Link, LinkEvent, SuspectedLoss};
 
 /// A first poll that is not answered by then is being held, or is lost.
 const PROBE_AFTER: Duration = Duration::from_millis(250);
@@ -110,10 +110,10 @@ impl PubNubLink {
 }
 
 /// Puts the same time on every frame of an answer.
-fn stamped() -> impl FnMut(FrameBody) -> Frame {
+fn stamped() -> impl FnMut(Message) -> Frame {
     let received_at = wall_now();
-    move |body| {
-        let frame = Frame { body, received_at };
+    move |Message { body, position }| {
+        let frame = Frame::new(body, received_at).at(position);
         trace!(weight = frame.weight(), "frame");
         frame
     }

@@ -7,7 +7,7 @@ use ::pubnub::subscribe::{SubscribeResponseBody, result::EnvelopePayload};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::answer::{self, Answer};
+use super::answer::{self, Answer, Message};
 use super::pace::Pace;
 use super::request::{self, Endpoint, encode};
 use super::*;
@@ -26,6 +26,7 @@ fn cursor(timetoken: &str, region: Option<u32>) -> Cursor {
 
 fn target(key: &str, channel: &str, user: Option<&str>) -> Target {
     Target {
+        subscription_id: "sub-1".into(),
         address: Secret::new(channel),
         subscriber_key: Secret::new(key),
         user_id: user.map(str::to_owned),
@@ -35,10 +36,10 @@ fn target(key: &str, channel: &str, user: Option<&str>) -> Target {
 }
 
 /// What the frames hold: `+payload` or `-reason`.
-fn shown(frames: &[FrameBody]) -> Vec<String> {
+fn shown(frames: &[Message]) -> Vec<String> {
     frames
         .iter()
-        .map(|frame| match frame {
+        .map(|message| match &message.body {
             FrameBody::Payload(raw) => format!("+{}", raw.get()),
             FrameBody::Malformed { raw, reason } => {
                 assert!(!raw.is_empty());
@@ -318,7 +319,7 @@ proptest! {
         prop_assert_eq!(frames.len(), envelopes.len());
         for (frame, envelope) in frames.iter().zip(&envelopes) {
             let payload = envelope.strip_prefix(r#"{"c":"ch","d":"#).and_then(|rest| rest.strip_suffix('}'));
-            match (frame, payload) {
+            match (&frame.body, payload) {
                 (FrameBody::Payload(raw), Some(payload)) => prop_assert_eq!(raw.get(), payload),
                 (FrameBody::Malformed { raw, .. }, None) => prop_assert_eq!(&**raw, envelope.as_str()),
                 (frame, _) => prop_assert!(false, "{:?} for {}", frame, envelope),
