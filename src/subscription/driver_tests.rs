@@ -3,7 +3,9 @@ use std::num::NonZeroUsize;
 use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::time::{advance, sleep, timeout};
 
-use super::super::fakes::{Call, FakeControl, FakeTransport, Script, cursor, event_text, gone, unavailable};
+use super::super::fakes::{
+    Call, FakeControl, FakeTransport, Script, cursor, event_text, event_told_by, gone, unavailable,
+};
 use super::super::{Subscription, SubscriptionBuilder};
 use super::*;
 use crate::OnDrop;
@@ -928,4 +930,93 @@ async fn two_unclear_creations_do_not_take_over_the_same_subscription() {
     }
     let (one, two) = tokio::join!(builder().start(), builder().start());
     assert_ne!(one.unwrap().id(), two.unwrap().id());
+}
+
+async fn next_number(subscription: &mut Subscription) -> u64 {
+    match next(subscription).await {
+        Delivery::Notification(notification) => {
+            let body: serde_json::Value = notification.body_as().unwrap();
+            body["n"].as_u64().unwrap()
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_about_to_end_is_taken_over_from_with_overlap_and_each_event_once() {
+    let world = World { control: FakeControl::new(), transport: FakeTransport::in_connection() };
+    let mut subscription = world.live().await;
+    let told = |link: usize, by: &str, numbers: &[u64]| {
+        world.transport.batch(link, numbers.iter().map(|n| event_told_by(by, *n)).collect(), None);
+    };
+    told(1, "sub-1", &[1, 2]);
+    world.transport.feed(1, Ok(LinkEvent::Leaving));
+    world.transport.opened(2).await;
+    assert_eq!(world.transport.target(2).subscription_id, "sub-2");
+    assert!(world.transport.is_open(1), "the old one delivers on");
+    world.transport.feed(2, Ok(LinkEvent::Alive));
+    // Both tell what happens now, in their own words.
+    told(1, "sub-1", &[3, 4]);
+    told(2, "sub-2", &[3, 4, 5]);
+    told(1, "sub-1", &[5, 6]);
+    told(2, "sub-2", &[6, 7]);
+    for n in 1..=7 {
+        assert_eq!(next_number(&mut subscription).await, n);
+    }
+    assert_eq!(world.control.alive(), ["sub-1", "sub-2"]);
+    sleep(secs(11)).await;
+    settle().await;
+    assert!(!world.transport.is_open(1));
+    assert_eq!(world.control.alive(), ["sub-2"]);
+    world.transport.placed(2, &event_told_by("sub-2", 7).replace("sub-2:7", "another"), None);
+    assert_eq!(next_number(&mut subscription).await, 7, "after the overlap a repeated body is a new event");
+    assert!(is_quiet(&mut subscription), "no gap");
+    assert_eq!(subscription.id().unwrap(), "sub-2");
+    assert!(subscription.close().await.deleted);
+    assert!(world.control.alive().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn closing_in_the_middle_of_a_takeover_leaves_nothing_behind() {
+    let world = World { control: FakeControl::new(), transport: FakeTransport::in_connection() };
+    let subscription = world.live().await;
+    world.transport.feed(1, Ok(LinkEvent::Leaving));
+    world.transport.opened(2).await;
+    subscription.close().await;
+    settle().await;
+    assert!(world.control.alive().is_empty(), "{:?}", world.control.alive());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_session_and_an_answer_too_large_are_gaps_of_their_own_name() {
+    let lost = Error::new(ErrorKind::SessionLost, "the session is lost");
+    let large = Error::new(ErrorKind::Protocol, "too large").with_disposition(Disposition::Recreate);
+    for (error, cause) in [(lost, GapCause::SessionLost), (large, GapCause::TooLarge)] {
+        let world = World { control: FakeControl::new(), transport: FakeTransport::in_connection() };
+        let mut subscription = world.live().await;
+        world.transport.feed(1, Err(error));
+        let gap = next_gap(&mut subscription).await;
+        assert_eq!((gap.cause, gap.certainty), (cause, Certainty::Certain));
+        world.up(&subscription, 2).await;
+        let recreated = next_resumed(&mut subscription).await.recreated.unwrap();
+        assert_eq!((recreated.old, recreated.new), ("sub-1".into(), "sub-2".into()));
+        settle().await;
+        assert_eq!(world.control.alive(), ["sub-2"]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_uuid_the_same_text_in_two_places_is_two_events() {
+    let world = World::new();
+    let mut subscription = world.live().await;
+    for text in [r#"{"event":"/x","body":{"a":1}}"#, "\"unreadable\""] {
+        for position in [Some("1/7"), Some("2/7"), Some("1/7"), None, None] {
+            world.transport.placed(1, text, position);
+        }
+        for _ in 0..3 {
+            assert!(matches!(next(&mut subscription).await, Delivery::Notification(_) | Delivery::Undecodable(_)));
+        }
+        settle().await;
+        assert!(is_quiet(&mut subscription), "{text}");
+    }
 }

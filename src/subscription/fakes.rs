@@ -2,6 +2,7 @@
 //! script, links are fed by the test, time is paused.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
@@ -14,7 +15,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ids::SubscriptionId;
 use crate::rest::{ControlPlane, CreateSubscription, SubscriptionInfo};
 use crate::transport::{
-    Cursor, DeliveryModeRequest, Frame, FrameBody, Link, LinkEvent, SuspectedLoss, Target, Transport, TransportKind,
+    Cursor, DeliveryModeRequest, Frame, FrameBody, Link, LinkEvent, Session, SuspectedLoss, Target, Transport,
+    TransportKind,
 };
 
 /// A call as it reached the service.
@@ -230,6 +232,8 @@ pub(super) struct FakeTransport(Arc<Peer>);
 struct Peer {
     links: Mutex<Vec<Opened>>,
     opened: Notify,
+    /// Whether its subscriptions live in its connection.
+    in_connection: AtomicBool,
 }
 
 /// A link that was opened.
@@ -245,6 +249,13 @@ impl std::fmt::Debug for FakeTransport {
 }
 
 impl FakeTransport {
+    /// One whose subscriptions live in its connection.
+    pub(super) fn in_connection() -> Self {
+        let transport = Self::default();
+        transport.0.in_connection.store(true, Ordering::Relaxed);
+        transport
+    }
+
     /// Waits for the `n`th link (from 1) to be opened.
     pub(super) async fn opened(&self, n: usize) {
         loop {
@@ -278,6 +289,14 @@ impl FakeTransport {
         self.batch(n, numbers.into_iter().map(event_text).collect(), None)
     }
 
+    /// Feeds one payload at a position.
+    pub(super) fn placed(&self, n: usize, text: &str, position: Option<&str>) -> bool {
+        let body = FrameBody::Payload(serde_json::value::RawValue::from_string(text.into()).unwrap());
+        let frame = Frame::new(body, SystemTime::UNIX_EPOCH).at(position.map(Into::into));
+        let cursor = cursor(self.next_token());
+        self.feed(n, Ok(LinkEvent::Batch { frames: vec![frame], cursor, suspected_loss: None }))
+    }
+
     pub(super) fn batch(&self, n: usize, payloads: Vec<String>, suspected_loss: Option<SuspectedLoss>) -> bool {
         let frames = payloads
             .into_iter()
@@ -291,7 +310,6 @@ impl FakeTransport {
     }
 
     fn next_token(&self) -> u64 {
-        use std::sync::atomic::{AtomicU64, Ordering};
         static NEXT: AtomicU64 = AtomicU64::new(50_000_000_000_000_000);
         NEXT.fetch_add(1, Ordering::Relaxed)
     }
@@ -299,6 +317,13 @@ impl FakeTransport {
 
 pub(super) fn cursor(token: u64) -> Cursor {
     Cursor { timetoken: token.to_string(), region: Some(7) }
+}
+
+/// An event as subscription `by` tells it: its own uuid, the same body.
+pub(super) fn event_told_by(by: &str, n: u64) -> String {
+    json!({"uuid": format!("{by}:{n}"), "event": "/restapi/v1.0/account/1/extension/2/message-store",
+           "subscriptionId": by, "body": {"extensionId": 2, "n": n}})
+    .to_string()
 }
 
 pub(super) fn event_text(n: u64) -> String {
@@ -315,6 +340,11 @@ impl Transport for FakeTransport {
 
     fn delivery_mode(&self) -> DeliveryModeRequest {
         DeliveryModeRequest::new(TransportKind::PubNub)
+    }
+
+    fn session(&self, control: &Arc<dyn ControlPlane>) -> Option<Session> {
+        let has_one = self.0.in_connection.load(Ordering::Relaxed);
+        has_one.then(|| Session::new(control.clone(), Arc::new(self.clone())))
     }
 
     async fn open(&self, target: Target) -> Result<Box<dyn Link>> {
