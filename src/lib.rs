@@ -87,6 +87,7 @@
 //! no error and no `Debug`; a [`Secret`] is shown by [`Secret::expose`] only.
 
 pub mod auth;
+pub mod catch_up;
 mod clock;
 pub mod codec;
 mod dedup;

@@ -1,0 +1,226 @@
+//! Asking the service for what a push transport missed.
+//!
+//! No transport keeps every event: PubNub has some hundred messages for some
+//! minutes, the WebSocket gateway a hundred for three minutes, an expired
+//! subscription none. For most events the service can be asked afterwards. A
+//! [`CatchUp`] is one such source; a subscription asks it after every gap, and
+//! instead of the push transport while that is down for long.
+
+use std::fmt;
+use std::time::SystemTime;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::{EventFilter, GapClosure};
+use crate::secret::Secret;
+
+/// A source of missed events.
+///
+/// What it finds is delivered with [`Origin::CatchUp`](crate::Origin) (or
+/// `Snapshot`, where [`Found::snapshot`] says so). It may find what was pushed as
+/// well: the subscription recognises repetitions by what the event is about.
+///
+/// Each call is one request or a few, with a deadline of its own, inside the rate
+/// budget of the client it was made for; when to call again is the subscription's
+/// business. Cancel safe: a dropped call is as good as none.
+#[async_trait]
+pub trait CatchUp: Send + Sync + fmt::Debug + 'static {
+    /// A word for logs, status and resume tokens; one of its kind per subscription.
+    fn name(&self) -> &'static str;
+
+    /// How well this makes up for missed events of `filter`.
+    fn covers(&self, filter: &EventFilter) -> GapClosure;
+
+    /// A position from which [`sync`](Self::sync) finds what happens from now on.
+    ///
+    /// # Errors
+    /// As the service answers.
+    async fn begin(&self, filters: &[EventFilter]) -> Result<SyncToken>;
+
+    /// What happened since `request.from`, page by page.
+    ///
+    /// # Errors
+    /// As the service answers. A position that the service no longer takes is not
+    /// an error: the source finds what it can from `request.since` on and says
+    /// that the page is not [`complete`](SyncPage::complete).
+    async fn sync(&self, request: SyncRequest<'_>) -> Result<SyncPage>;
+}
+
+/// What to ask a source for.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct SyncRequest<'a> {
+    /// Where to go on; `None` where no position could be had in time: then from
+    /// `since` on.
+    pub from: Option<&'a SyncToken>,
+    /// The filters of the subscription that this source covers.
+    pub filters: &'a [EventFilter],
+    /// Since when events may be missing, by this machine's clock. `None` where
+    /// none is known to be: a check, in which only what is certainly new counts.
+    pub since: Option<SystemTime>,
+}
+
+impl<'a> SyncRequest<'a> {
+    /// Asks for what happened since `from`.
+    #[must_use]
+    pub fn new(from: Option<&'a SyncToken>, filters: &'a [EventFilter], since: Option<SystemTime>) -> Self {
+        Self { from, filters, since }
+    }
+}
+
+/// What a source answered.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct SyncPage {
+    /// What happened, oldest first.
+    pub found: Vec<Found>,
+    /// Where to go on.
+    pub next: SyncToken,
+    /// Whether there is more to ask for at once.
+    pub more: bool,
+    /// Whether `found` has everything from the position asked for up to `next`.
+    pub complete: bool,
+}
+
+impl SyncPage {
+    /// A last page with everything in it.
+    #[must_use]
+    pub fn new(found: Vec<Found>, next: SyncToken) -> Self {
+        Self { found, next, more: false, complete: true }
+    }
+
+    /// Says that there is more to ask for at once.
+    #[must_use]
+    pub fn with_more(mut self, more: bool) -> Self {
+        self.more = more;
+        self
+    }
+
+    /// Says whether everything is in it.
+    #[must_use]
+    pub fn with_complete(mut self, complete: bool) -> Self {
+        self.complete = complete;
+        self
+    }
+}
+
+/// An event that was found: in the form in which it would have been pushed.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct Found {
+    /// The notification's text: an envelope with `event`, `timestamp` (where the
+    /// service tells when it happened) and `body`; without `uuid`.
+    pub notification: Box<RawValue>,
+    /// Whether it tells a state and not a change.
+    pub snapshot: bool,
+}
+
+impl Found {
+    /// A change, as the notification that would have been pushed.
+    ///
+    /// # Errors
+    /// [`Internal`](ErrorKind::Internal) when the body cannot be written as JSON.
+    pub fn change(event_uri: &str, timestamp: Option<&str>, body: &impl Serialize) -> Result<Self> {
+        Ok(Self { notification: envelope(event_uri, timestamp, body)?, snapshot: false })
+    }
+
+    /// A state, in the form of the notification that would have told it.
+    ///
+    /// # Errors
+    /// As [`change`](Self::change).
+    pub fn state(event_uri: &str, timestamp: Option<&str>, body: &impl Serialize) -> Result<Self> {
+        Ok(Self { notification: envelope(event_uri, timestamp, body)?, snapshot: true })
+    }
+}
+
+impl fmt::Debug for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Found")
+            .field("bytes", &self.notification.get().len())
+            .field("snapshot", &self.snapshot)
+            .finish()
+    }
+}
+
+fn envelope(event: &str, timestamp: Option<&str>, body: &impl Serialize) -> Result<Box<RawValue>> {
+    #[derive(Serialize)]
+    struct Envelope<'a, B> {
+        event: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        timestamp: Option<&'a str>,
+        body: &'a B,
+    }
+    let text = serde_json::to_string(&Envelope { event, timestamp, body }).and_then(RawValue::from_string);
+    text.map_err(|error| Error::new(ErrorKind::Internal, "a found event cannot be written").with_source(error))
+}
+
+/// A position in a source. Its text is the source's own business; a sync token of
+/// the service is part of it, so `Debug` does not show it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SyncToken {
+    #[serde(rename = "t", serialize_with = "expose")]
+    text: Secret,
+    /// When it was made, by this machine's clock, in seconds since 1970.
+    #[serde(rename = "at")]
+    made_at: u64,
+}
+
+impl SyncToken {
+    /// A position made at `made_at`.
+    #[must_use]
+    pub fn new(text: impl Into<Secret>, made_at: SystemTime) -> Self {
+        let made_at = made_at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+        Self { text: text.into(), made_at }
+    }
+
+    /// The source's own text.
+    #[must_use]
+    pub fn text(&self) -> &Secret {
+        &self.text
+    }
+
+    /// When it was made, to the second.
+    #[must_use]
+    pub fn made_at(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(self.made_at.min(u64::from(u32::MAX) * 4))
+    }
+}
+
+/// A position must survive a restart, so it is written out.
+fn expose<S: serde::Serializer>(text: &Secret, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(text.expose())
+}
+
+impl fmt::Debug for SyncToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SyncToken").field("made_at", &self.made_at).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_found_event_reads_as_the_notification_it_stands_for() {
+        let body = serde_json::json!({"id": "7", "subject": "hi"});
+        let filter = EventFilter::instant_message();
+        let found = Found::change(filter.as_str(), Some("2026-01-01T00:00:00Z"), &body).unwrap();
+        let notification =
+            crate::Notification::parse(found.notification, crate::Origin::CatchUp, SystemTime::UNIX_EPOCH).unwrap();
+        assert_eq!(notification.kind(), crate::EventKind::InstantMessage);
+        assert_eq!(notification.uuid(), None);
+    }
+
+    #[test]
+    fn a_position_survives_its_text_and_is_not_shown() {
+        let token =
+            SyncToken::new("secret-token", SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_800_000_000));
+        let text = serde_json::to_string(&token).unwrap();
+        assert_eq!(serde_json::from_str::<SyncToken>(&text).unwrap(), token);
+        assert!(!format!("{token:?}").contains("secret-token"));
+    }
+}
