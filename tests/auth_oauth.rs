@@ -406,6 +406,86 @@ async fn a_refused_client_keeps_the_session_and_is_asked_once() {
     assert_eq!((server.seen().len(), store.refresh_token().await.as_deref()), (1, Some("refresh-0")));
 }
 
+/// What a refused refresh comes to: the status and code of the answer, whether
+/// the access token is still good, whether there is a JWT and whether the service
+/// takes it; then the token or the error's code, and the grants that were asked for.
+#[tokio::test]
+async fn a_refused_refresh_costs_no_token_that_is_good() {
+    let over = r#"{"error":"invalid_grant","errors":[{"errorCode":"OAU-211"}]}"#;
+    let client = r#"{"error":"invalid_client","errors":[]}"#;
+    let request = r#"{"errors":[{"errorCode":"CMN-101"}]}"#;
+    let locked = r#"{"errors":[{"errorCode":"OAU-167"}]}"#;
+    let (refresh, both): (&[&str], &[&str]) = (&["refresh_token"], &["refresh_token", "jwt-bearer"]);
+    for (status, body, good, jwt_taken, want, asked) in [
+        (400, request, true, None, "access-0", refresh),
+        (401, client, true, None, "access-0", refresh),
+        (403, locked, true, None, "access-0", refresh),
+        (400, request, true, Some(true), "access-9", both),
+        (401, client, true, Some(true), "access-9", both),
+        (403, locked, true, Some(true), "access-9", both),
+        (400, request, true, Some(false), "access-0", both),
+        (401, client, true, Some(false), "access-0", both),
+        (400, request, false, None, "CMN-101", refresh),
+        (401, client, false, None, "invalid_client", refresh),
+        (403, locked, false, None, "OAU-167", refresh),
+        (400, request, false, Some(true), "access-9", both),
+        (403, locked, false, Some(true), "access-9", both),
+        (401, client, false, Some(false), "OAU-146", both),
+        // Only these drop the session, with the token that it granted.
+        (400, over, true, None, "OAU-211", refresh),
+        (400, over, false, None, "OAU-211", refresh),
+        (400, over, true, Some(true), "access-9", both),
+        (400, over, true, Some(false), "OAU-146", both),
+        // No word of the service's about the grant.
+        (403, "<html>", true, None, "access-0", refresh),
+        (500, over, true, None, "access-0", refresh),
+        (503, request, true, Some(true), "access-0", refresh),
+    ] {
+        let row = format!("{status} {body} {good} {jwt_taken:?}");
+        let server = Scripted::start(move |seen| async move {
+            match (kind(&seen).as_str(), jwt_taken) {
+                ("refresh_token", _) => Reply::new(status, body),
+                (_, Some(true)) => grant(9),
+                (_, Some(false) | None) => Reply::code(401, "OAU-146"),
+            }
+        })
+        .await;
+        let store = Watched::holding(&stored(&server, if good { 30 } else { -1 })).await;
+        let builder = if jwt_taken.is_some() { jwt(&server) } else { browser(&server) };
+        let oauth = builder.store(store.clone()).build().unwrap();
+        // The second call asks nobody: it has its answer, or the pause is on.
+        for _ in 0..2 {
+            let got = match oauth.token().await {
+                Ok(token) => token.secret().expose().to_owned(),
+                Err(error) => {
+                    assert_eq!((error.kind(), error.disposition()), (ErrorKind::Auth, Disposition::Fatal), "{row}");
+                    error.code().unwrap_or_default().to_owned()
+                }
+            };
+            assert_eq!(got, want, "{row}");
+        }
+        assert_eq!(grants(&server), asked, "{row}");
+        let kept = match want {
+            "access-9" => Some("refresh-9"),
+            _ if body == over && status == 400 => None,
+            _ => Some("refresh-0"),
+        };
+        assert_eq!(store.refresh_token().await.as_deref(), kept, "{row}");
+    }
+}
+
+#[tokio::test]
+async fn a_refused_refresh_is_the_end_once_the_service_refuses_the_token_too() {
+    let server = Scripted::start(|_| async { Reply::new(401, r#"{"error":"invalid_client"}"#) }).await;
+    let store = Watched::holding(&stored(&server, 30)).await;
+    let oauth = browser(&server).store(store).build().unwrap();
+    let token = oauth.token().await.unwrap();
+    for _ in 0..2 {
+        assert_eq!(oauth.refresh(&token).await.unwrap_err().code(), Some("invalid_client"));
+    }
+    assert_eq!(server.seen().len(), 2, "ahead of time, and once in need");
+}
+
 #[tokio::test]
 async fn a_session_that_another_process_rotated_is_taken_from_the_store() {
     let server = Scripted::start(|seen| async move { if seen.n == 0 { grant(0) } else { dead() } }).await;

@@ -43,10 +43,11 @@ const STORE_DEADLINE: Duration = Duration::from_secs(10);
 ///   in memory to be saved by the next call.
 /// - Only an answer of the `invalid_grant` class drops tokens. Trouble (5xx,
 ///   timeouts, 429) never does: the old token is used as long as it is good.
-/// - A refresh token that is refused falls back to the JWT, if there is one.
-///   Without, and once the JWT is refused, calls fail with [`ErrorKind::Auth`]
-///   without asking the service again, until [`exchange`](Self::exchange)
-///   brings new credentials.
+/// - A refresh that is refused falls back to the JWT, if there is one. Without,
+///   and when the JWT is refused, too, the access token is used to its end, and
+///   the refresh tried again 10 s later, then 20 s, 40 s, 60 s. With no access
+///   token that is good, calls fail with [`ErrorKind::Auth`] without asking the
+///   service again, until [`exchange`](Self::exchange) brings new credentials.
 ///
 /// ```no_run
 /// # async fn run() -> ringcentral_events::Result<()> {
@@ -334,10 +335,17 @@ impl Shared {
         stored.refresh_token.clone().filter(|_| !over || self.app.jwt.is_none())
     }
 
-    /// Later calls fail with `error`, too, and ask nobody.
+    /// Nothing is left to log in with: later calls fail with `error`, too, and ask
+    /// nobody. While the access token is good it is used, and the renewal tried
+    /// again later: the service refused the request, not the token.
     fn die(&self, error: Error) -> Error {
-        tracing::info!(code = error.code(), "the credentials were refused; waiting for others");
-        self.state().phase = Phase::Dead(error.clone());
+        let mut state = self.state();
+        if state.phase.is_good(Instant::now()) {
+            tracing::info!(code = error.code(), "the renewal was refused; the token is used to its end");
+        } else {
+            tracing::info!(code = error.code(), "the credentials were refused; waiting for others");
+            state.phase = Phase::Dead(error.clone());
+        }
         error
     }
 
