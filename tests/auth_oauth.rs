@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use ringcentral_events::auth::{
     AccessToken, MemoryTokenStore, OAuth, OAuthBuilder, StoredTokens, TokenProvider, TokenStore,
 };
-use ringcentral_events::{Disposition, Error, ErrorKind, Result};
+use ringcentral_events::{Disposition, Error, ErrorKind, Result, Secret};
 use scripted::{Reply, Scripted, Seen, told};
 use tokio::sync::Semaphore;
 
@@ -537,6 +537,79 @@ async fn an_app_names_itself_by_basic_or_in_the_form() {
 }
 
 #[tokio::test]
+async fn an_app_may_prove_itself_by_an_assertion_that_is_fresh_each_time() {
+    let server = Scripted::start(|seen| async move { grant(seen.n) }).await;
+    let app = || OAuth::jwt("app", JWT).server(server.url());
+    let made = Arc::new(AtomicUsize::new(0));
+    let fresh = app().endpoint_id("e 1").client_assertion_with({
+        let made = made.clone();
+        move || {
+            let n = made.fetch_add(1, Ordering::Relaxed);
+            async move { Ok(Secret::new(format!("assertion-{n}"))) }
+        }
+    });
+    let fresh = fresh.build().unwrap();
+    let token = fresh.token().await.unwrap();
+    fresh.refresh(&token).await.unwrap();
+    fresh.revoke().await.unwrap();
+    let fixed = app().client_assertion("the same").build().unwrap();
+    let token = fixed.token().await.unwrap();
+    fixed.refresh(&token).await.unwrap();
+    let sent: Vec<_> = server.seen().iter().map(|seen| seen.field("client_assertion").unwrap()).collect();
+    assert_eq!(sent, ["assertion-0", "assertion-1", "assertion-2", "the same", "the same"]);
+    for seen in server.seen() {
+        let kind = seen.field("client_assertion_type");
+        assert_eq!(kind.as_deref(), Some("urn:ietf:params:oauth:client-assertion-type:jwt-bearer"));
+        assert_eq!((seen.header("authorization"), seen.field("client_id").as_deref()), (None, Some("app")));
+    }
+    let named = server.seen().iter().filter(|seen| seen.field("endpoint_id").as_deref() == Some("e 1")).count();
+    assert_eq!(named, 2, "on both grants of the first, and on nothing else");
+}
+
+#[tokio::test]
+async fn an_assertion_that_cannot_be_made_is_the_callers_error_and_nothing_is_sent() {
+    let server = Scripted::start(|_| async { grant(0) }).await;
+    let made = Arc::new(AtomicUsize::new(0));
+    let make = {
+        let made = made.clone();
+        move || {
+            let n = made.fetch_add(1, Ordering::Relaxed);
+            async move {
+                match n {
+                    0 => Err(Error::new(ErrorKind::Config, "no key")),
+                    1 => Err(Error::new(ErrorKind::Network, "the vault is away")),
+                    _ => Ok(Secret::new("assertion")),
+                }
+            }
+        }
+    };
+    let oauth = OAuth::jwt("app", JWT).server(server.url()).client_assertion_with(make).build().unwrap();
+    let error = oauth.token().await.unwrap_err();
+    assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::Config, "no key"));
+    assert!(server.seen().is_empty());
+    // Passing trouble is met within the same call.
+    assert_eq!(oauth.token().await.unwrap().secret().expose(), "access-0");
+    assert_eq!((made.load(Ordering::Relaxed), server.seen().len()), (3, 1));
+}
+
+#[tokio::test]
+async fn a7_an_assertion_is_never_shown() {
+    let server = Scripted::start(|_| async {
+        Reply::new(
+            401,
+            r#"{"error":"invalid_client","errors":[{"errorCode":"OAU-146 a55ertion","message":"a55ertion"}]}"#,
+        )
+    })
+    .await;
+    let builder = OAuth::jwt("app", JWT).server(server.url()).client_assertion("a55ertion");
+    let mut shown = format!("{builder:?}");
+    let oauth = builder.build().unwrap();
+    shown += &told(&oauth.token().await.unwrap_err());
+    shown += &format!("{oauth:?}");
+    assert!(!shown.contains("a55ertion"), "{shown}");
+}
+
+#[tokio::test]
 async fn a_code_is_exchanged_with_its_verifier_and_only_for_the_right_state() {
     let server = Scripted::start(|_| async { grant(0) }).await;
     let oauth = browser(&server).build().unwrap();
@@ -639,6 +712,8 @@ async fn unusable_settings_are_config_errors() {
         OAuth::jwt("app", JWT).server("nowhere"),
         OAuth::jwt("app", JWT).server("https://h/path"),
         OAuth::jwt("app", JWT).user_agent("a\nb"),
+        OAuth::jwt("app", JWT).client_assertion(""),
+        OAuth::jwt("app", JWT).client_secret(CLIENT_SECRET).client_assertion("a"),
     ] {
         assert_eq!(builder.build().unwrap_err().kind(), ErrorKind::Config);
     }
