@@ -81,6 +81,40 @@ pub enum ErrorKind {
     Internal,
 }
 
+impl ErrorKind {
+    /// The kind's name in `snake_case`, for logs, metrics and messages between
+    /// programs. It does not change.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Config => "config",
+            Self::Auth => "auth",
+            Self::Permission => "permission",
+            Self::TransportRefused => "transport_refused",
+            Self::RateLimited => "rate_limited",
+            Self::SubscriptionLimit => "subscription_limit",
+            Self::NotFound => "not_found",
+            Self::SessionLost => "session_lost",
+            Self::Rejected => "rejected",
+            Self::Service => "service",
+            Self::Network => "network",
+            Self::Timeout => "timeout",
+            Self::Protocol => "protocol",
+            Self::Crypto => "crypto",
+            Self::Store => "store",
+            Self::Busy => "busy",
+            Self::Closed => "closed",
+            Self::Internal => "internal",
+        }
+    }
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 /// What to do about an [`Error`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -327,5 +361,30 @@ mod tests {
             "the service refused the subscription (HTTP 400, CMN-101), parameter eventFilters, request abc"
         );
         assert_eq!(error.source().map(ToString::to_string).as_deref(), Some("inner"));
+    }
+    #[test]
+    fn a_kind_is_named_as_its_variant_is() {
+        for kind in [
+            ErrorKind::Config,
+            ErrorKind::Auth,
+            ErrorKind::Permission,
+            ErrorKind::TransportRefused,
+            ErrorKind::RateLimited,
+            ErrorKind::SubscriptionLimit,
+            ErrorKind::NotFound,
+            ErrorKind::SessionLost,
+            ErrorKind::Rejected,
+            ErrorKind::Service,
+            ErrorKind::Network,
+            ErrorKind::Timeout,
+            ErrorKind::Protocol,
+            ErrorKind::Crypto,
+            ErrorKind::Store,
+            ErrorKind::Busy,
+            ErrorKind::Closed,
+            ErrorKind::Internal,
+        ] {
+            assert_eq!(kind.to_string().replace('_', ""), format!("{kind:?}").to_lowercase());
+        }
     }
 }

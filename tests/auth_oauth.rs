@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use ringcentral_events::auth::{
     AccessToken, MemoryTokenStore, OAuth, OAuthBuilder, StoredTokens, TokenProvider, TokenStore,
 };
-use ringcentral_events::{Disposition, Error, ErrorKind, Result};
+use ringcentral_events::{Disposition, Error, ErrorKind, Result, Secret};
 use scripted::{Reply, Scripted, Seen, told};
 use tokio::sync::Semaphore;
 
@@ -406,6 +406,86 @@ async fn a_refused_client_keeps_the_session_and_is_asked_once() {
     assert_eq!((server.seen().len(), store.refresh_token().await.as_deref()), (1, Some("refresh-0")));
 }
 
+/// What a refused refresh comes to: the status and code of the answer, whether
+/// the access token is still good, whether there is a JWT and whether the service
+/// takes it; then the token or the error's code, and the grants that were asked for.
+#[tokio::test]
+async fn a_refused_refresh_costs_no_token_that_is_good() {
+    let over = r#"{"error":"invalid_grant","errors":[{"errorCode":"OAU-211"}]}"#;
+    let client = r#"{"error":"invalid_client","errors":[]}"#;
+    let request = r#"{"errors":[{"errorCode":"CMN-101"}]}"#;
+    let locked = r#"{"errors":[{"errorCode":"OAU-167"}]}"#;
+    let (refresh, both): (&[&str], &[&str]) = (&["refresh_token"], &["refresh_token", "jwt-bearer"]);
+    for (status, body, good, jwt_taken, want, asked) in [
+        (400, request, true, None, "access-0", refresh),
+        (401, client, true, None, "access-0", refresh),
+        (403, locked, true, None, "access-0", refresh),
+        (400, request, true, Some(true), "access-9", both),
+        (401, client, true, Some(true), "access-9", both),
+        (403, locked, true, Some(true), "access-9", both),
+        (400, request, true, Some(false), "access-0", both),
+        (401, client, true, Some(false), "access-0", both),
+        (400, request, false, None, "CMN-101", refresh),
+        (401, client, false, None, "invalid_client", refresh),
+        (403, locked, false, None, "OAU-167", refresh),
+        (400, request, false, Some(true), "access-9", both),
+        (403, locked, false, Some(true), "access-9", both),
+        (401, client, false, Some(false), "OAU-146", both),
+        // Only these drop the session, with the token that it granted.
+        (400, over, true, None, "OAU-211", refresh),
+        (400, over, false, None, "OAU-211", refresh),
+        (400, over, true, Some(true), "access-9", both),
+        (400, over, true, Some(false), "OAU-146", both),
+        // No word of the service's about the grant.
+        (403, "<html>", true, None, "access-0", refresh),
+        (500, over, true, None, "access-0", refresh),
+        (503, request, true, Some(true), "access-0", refresh),
+    ] {
+        let row = format!("{status} {body} {good} {jwt_taken:?}");
+        let server = Scripted::start(move |seen| async move {
+            match (kind(&seen).as_str(), jwt_taken) {
+                ("refresh_token", _) => Reply::new(status, body),
+                (_, Some(true)) => grant(9),
+                (_, Some(false) | None) => Reply::code(401, "OAU-146"),
+            }
+        })
+        .await;
+        let store = Watched::holding(&stored(&server, if good { 30 } else { -1 })).await;
+        let builder = if jwt_taken.is_some() { jwt(&server) } else { browser(&server) };
+        let oauth = builder.store(store.clone()).build().unwrap();
+        // The second call asks nobody: it has its answer, or the pause is on.
+        for _ in 0..2 {
+            let got = match oauth.token().await {
+                Ok(token) => token.secret().expose().to_owned(),
+                Err(error) => {
+                    assert_eq!((error.kind(), error.disposition()), (ErrorKind::Auth, Disposition::Fatal), "{row}");
+                    error.code().unwrap_or_default().to_owned()
+                }
+            };
+            assert_eq!(got, want, "{row}");
+        }
+        assert_eq!(grants(&server), asked, "{row}");
+        let kept = match want {
+            "access-9" => Some("refresh-9"),
+            _ if body == over && status == 400 => None,
+            _ => Some("refresh-0"),
+        };
+        assert_eq!(store.refresh_token().await.as_deref(), kept, "{row}");
+    }
+}
+
+#[tokio::test]
+async fn a_refused_refresh_is_the_end_once_the_service_refuses_the_token_too() {
+    let server = Scripted::start(|_| async { Reply::new(401, r#"{"error":"invalid_client"}"#) }).await;
+    let store = Watched::holding(&stored(&server, 30)).await;
+    let oauth = browser(&server).store(store).build().unwrap();
+    let token = oauth.token().await.unwrap();
+    for _ in 0..2 {
+        assert_eq!(oauth.refresh(&token).await.unwrap_err().code(), Some("invalid_client"));
+    }
+    assert_eq!(server.seen().len(), 2, "ahead of time, and once in need");
+}
+
 #[tokio::test]
 async fn a_session_that_another_process_rotated_is_taken_from_the_store() {
     let server = Scripted::start(|seen| async move { if seen.n == 0 { grant(0) } else { dead() } }).await;
@@ -454,6 +534,79 @@ async fn an_app_names_itself_by_basic_or_in_the_form() {
         assert_eq!(seen.header("accept"), Some("application/json"));
         assert_eq!(seen.field("assertion").as_deref(), Some(JWT));
     }
+}
+
+#[tokio::test]
+async fn an_app_may_prove_itself_by_an_assertion_that_is_fresh_each_time() {
+    let server = Scripted::start(|seen| async move { grant(seen.n) }).await;
+    let app = || OAuth::jwt("app", JWT).server(server.url());
+    let made = Arc::new(AtomicUsize::new(0));
+    let fresh = app().endpoint_id("e 1").client_assertion_with({
+        let made = made.clone();
+        move || {
+            let n = made.fetch_add(1, Ordering::Relaxed);
+            async move { Ok(Secret::new(format!("assertion-{n}"))) }
+        }
+    });
+    let fresh = fresh.build().unwrap();
+    let token = fresh.token().await.unwrap();
+    fresh.refresh(&token).await.unwrap();
+    fresh.revoke().await.unwrap();
+    let fixed = app().client_assertion("the same").build().unwrap();
+    let token = fixed.token().await.unwrap();
+    fixed.refresh(&token).await.unwrap();
+    let sent: Vec<_> = server.seen().iter().map(|seen| seen.field("client_assertion").unwrap()).collect();
+    assert_eq!(sent, ["assertion-0", "assertion-1", "assertion-2", "the same", "the same"]);
+    for seen in server.seen() {
+        let kind = seen.field("client_assertion_type");
+        assert_eq!(kind.as_deref(), Some("urn:ietf:params:oauth:client-assertion-type:jwt-bearer"));
+        assert_eq!((seen.header("authorization"), seen.field("client_id").as_deref()), (None, Some("app")));
+    }
+    let named = server.seen().iter().filter(|seen| seen.field("endpoint_id").as_deref() == Some("e 1")).count();
+    assert_eq!(named, 2, "on both grants of the first, and on nothing else");
+}
+
+#[tokio::test]
+async fn an_assertion_that_cannot_be_made_is_the_callers_error_and_nothing_is_sent() {
+    let server = Scripted::start(|_| async { grant(0) }).await;
+    let made = Arc::new(AtomicUsize::new(0));
+    let make = {
+        let made = made.clone();
+        move || {
+            let n = made.fetch_add(1, Ordering::Relaxed);
+            async move {
+                match n {
+                    0 => Err(Error::new(ErrorKind::Config, "no key")),
+                    1 => Err(Error::new(ErrorKind::Network, "the vault is away")),
+                    _ => Ok(Secret::new("assertion")),
+                }
+            }
+        }
+    };
+    let oauth = OAuth::jwt("app", JWT).server(server.url()).client_assertion_with(make).build().unwrap();
+    let error = oauth.token().await.unwrap_err();
+    assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::Config, "no key"));
+    assert!(server.seen().is_empty());
+    // Passing trouble is met within the same call.
+    assert_eq!(oauth.token().await.unwrap().secret().expose(), "access-0");
+    assert_eq!((made.load(Ordering::Relaxed), server.seen().len()), (3, 1));
+}
+
+#[tokio::test]
+async fn a7_an_assertion_is_never_shown() {
+    let server = Scripted::start(|_| async {
+        Reply::new(
+            401,
+            r#"{"error":"invalid_client","errors":[{"errorCode":"OAU-146 a55ertion","message":"a55ertion"}]}"#,
+        )
+    })
+    .await;
+    let builder = OAuth::jwt("app", JWT).server(server.url()).client_assertion("a55ertion");
+    let mut shown = format!("{builder:?}");
+    let oauth = builder.build().unwrap();
+    shown += &told(&oauth.token().await.unwrap_err());
+    shown += &format!("{oauth:?}");
+    assert!(!shown.contains("a55ertion"), "{shown}");
 }
 
 #[tokio::test]
@@ -559,6 +712,8 @@ async fn unusable_settings_are_config_errors() {
         OAuth::jwt("app", JWT).server("nowhere"),
         OAuth::jwt("app", JWT).server("https://h/path"),
         OAuth::jwt("app", JWT).user_agent("a\nb"),
+        OAuth::jwt("app", JWT).client_assertion(""),
+        OAuth::jwt("app", JWT).client_secret(CLIENT_SECRET).client_assertion("a"),
     ] {
         assert_eq!(builder.build().unwrap_err().kind(), ErrorKind::Config);
     }

@@ -457,7 +457,7 @@ async fn listen_names_mistakes_on_its_command_line() {
     let lines = parse(&lines);
     assert_eq!((lines.len(), &lines[0]["kind"]), (1, &"config".into()));
     for text in [lines[0]["message"].as_str().unwrap(), &errors] {
-        assert!(text.contains("\"pigeon\" is not known; known are: pubnub"), "{text}");
+        assert!(text.contains("\"pigeon\" is not known; known are: PubNub"), "{text}");
     }
 }
 

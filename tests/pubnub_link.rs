@@ -360,43 +360,49 @@ async fn alive(link: &mut Box<dyn Link>) {
 }
 
 #[tokio::test]
-async fn silent_first_poll_is_probed_once_and_any_answer_will_do() {
-    for status in ["200 OK", "404 x", "503 x"] {
-        let mut server = Server::start().await;
-        let mut link = link(&server).await;
-        let ((), poll) = join!(alive(&mut link), async {
-            let poll = server.poll().await;
-            server.time().await.status(status, "", "[17000000000000000]").await;
-            poll
+async fn silent_first_poll_is_probed_once() {
+    let mut server = Server::start().await;
+    let mut link = link(&server).await;
+    let ((), poll) = join!(alive(&mut link), async {
+        let poll = server.poll().await;
+        server.time().await.status("200 OK", "", "[17000000000000000]").await;
+        poll
+    });
+    // Held long enough for another probe to be due, twice.
+    for poll in [Some(poll), None] {
+        let ((frames, ..), ()) = join!(batch(&mut link), async {
+            let poll = match poll {
+                Some(poll) => poll,
+                None => server.poll().await,
+            };
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            poll.json(answer(TT, [1])).await;
         });
-        // Held long enough for another probe to be due, twice.
-        for poll in [Some(poll), None] {
-            let ((frames, ..), ()) = join!(batch(&mut link), async {
-                let poll = match poll {
-                    Some(poll) => poll,
-                    None => server.poll().await,
-                };
-                tokio::time::sleep(Duration::from_millis(300)).await;
-                poll.json(answer(TT, [1])).await;
-            });
-            assert_eq!(frames, numbered([1]));
-        }
-        assert_eq!(server.waiting(), (0, 0, 0));
+        assert_eq!(frames, numbered([1]));
     }
+    assert_eq!(server.waiting(), (0, 0, 0));
 }
 
 #[tokio::test]
-async fn probe_that_fails_is_not_the_links_failure() {
-    let mut server = Server::start().await;
-    let mut link = link(&server).await;
-    let ((frames, ..), ()) = join!(batch(&mut link), async {
-        let poll = server.poll().await;
-        server.time().await.raw_and_close("").await;
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        poll.json(answer(TT, [1])).await;
-    });
-    assert_eq!(frames, numbered([1]));
-    assert_eq!(server.waiting(), (0, 0, 0));
+async fn probe_that_fails_is_neither_a_sign_of_life_nor_the_links_failure() {
+    // What a proxy says in the service's place, and nothing at all.
+    for status in ["302 Found", "404 x", "407 x", "502 x", "503 x", ""] {
+        let mut server = Server::start().await;
+        let mut link = link(&server).await;
+        let (event, ()) = join!(soon(link.next()), async {
+            let poll = server.poll().await;
+            let time = server.time().await;
+            match status {
+                "" => time.raw_and_close("").await,
+                status => time.status(status, "", "[17000000000000000]").await,
+            }
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            poll.json(answer(TT, [1])).await;
+        });
+        // The poll's own answer is the first that is told.
+        assert!(matches!(event.unwrap(), LinkEvent::Batch { .. }), "{status}");
+        assert_eq!(server.waiting(), (0, 0, 0));
+    }
 }
 
 #[tokio::test]

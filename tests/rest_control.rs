@@ -135,7 +135,12 @@ async fn a_create_that_may_have_been_carried_out_says_so() {
 
 #[tokio::test]
 async fn l11_refusals_of_a_create_have_their_kinds() {
+    let not_ready = Disposition::Retry { after: Some(Duration::from_secs(10)) };
     for (reply, kind, disposition) in [
+        (Reply::code(403, "SUB-406"), ErrorKind::Permission, not_ready),
+        (Reply::code(406, "SUB-406"), ErrorKind::Permission, not_ready),
+        (Reply::new(406, ""), ErrorKind::Rejected, not_ready),
+        (Reply::code(406, "XYZ-1"), ErrorKind::Rejected, Disposition::Fatal),
         (Reply::code(403, "SUB-505"), ErrorKind::SubscriptionLimit, Disposition::Prune),
         (Reply::code(403, "SUB-528"), ErrorKind::TransportRefused, Disposition::Fatal),
         (Reply::code(403, "CMN-401"), ErrorKind::Permission, Disposition::Fatal),
@@ -145,6 +150,9 @@ async fn l11_refusals_of_a_create_have_their_kinds() {
         let error = control(&server).create(&request()).await.unwrap_err();
         assert_eq!((error.kind(), error.disposition()), (kind, disposition));
     }
+    // Elsewhere 406 is about the request, which repeating does not change.
+    let server = always(Reply::new(406, "")).await;
+    assert_eq!(control(&server).get(&id()).await.unwrap_err().disposition(), Disposition::Fatal);
     let server = always(Reply::code(404, "CMN-102")).await;
     assert_eq!(control(&server).renew(&id()).await.unwrap_err().disposition(), Disposition::Recreate);
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use reqwest::Method;
+use ringcentral_events::auth::{OAuth, TokenProvider};
 use ringcentral_events::sandbox::Sandbox;
 use sandbox_support::*;
 use serde_json::{Value, json};
@@ -231,4 +232,25 @@ async fn the_sixth_login_within_a_minute_is_refused() {
     assert_eq!((status, &answer["errors"][0]["errorCode"]), (429, &json!("CMN-301")));
     sandbox.advance(Duration::from_secs(61));
     login(&sandbox).await;
+}
+
+#[tokio::test]
+async fn an_assertion_about_the_app_stands_for_its_secret() {
+    let sandbox = quick().start().await.unwrap();
+    let id = sandbox.client_id();
+    let assertion = |subject: &str| {
+        let claims = json!({ "iss": subject, "sub": subject, "aud": sandbox.base_url() });
+        format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(claims.to_string()))
+    };
+    let app = || OAuth::jwt(id, sandbox.jwt()).server(sandbox.base_url());
+    let oauth = app().client_assertion(assertion(id)).build().unwrap();
+    let first = oauth.token().await.unwrap();
+    let second = oauth.refresh(&first).await.unwrap();
+    assert_eq!(is_let_in(&sandbox, second.secret().expose()).await.0, 200);
+    oauth.revoke().await.unwrap();
+    assert_eq!(is_let_in(&sandbox, second.secret().expose()).await.0, 401);
+    for wrong in [assertion("somebody else"), "no JWT".to_owned(), "a.b.c".to_owned()] {
+        let oauth = app().client_assertion(wrong).build().unwrap();
+        assert_eq!(oauth.token().await.unwrap_err().code(), Some("OAU-146"));
+    }
 }

@@ -5,8 +5,8 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use lexopt::{Arg, Parser, ValueExt as _};
-use ringcentral_events::EventFilter;
 use ringcentral_events::transport::TransportKind;
+use ringcentral_events::{Error, EventFilter};
 
 use super::lines::Format;
 
@@ -23,8 +23,8 @@ Ends at the end of standard input, by Ctrl-C or by SIGTERM.
 Server: RC_SERVER_URL, RC_APP_CLIENT_ID, RC_APP_CLIENT_SECRET, RC_USER_JWT, and
 RC_PUBNUB_ORIGIN; without them the sandbox, where the program was built with it.";
 
-/// Transports by name.
-const TRANSPORTS: [(&str, TransportKind); 1] = [("pubnub", TransportKind::PubNub)];
+/// The transports that this program has.
+const TRANSPORTS: [TransportKind; 1] = [TransportKind::PubNub];
 
 /// What to do.
 #[derive(Debug, PartialEq, Eq)]
@@ -94,11 +94,12 @@ fn read(mut parser: Parser) -> Result<Asked, lexopt::Error> {
 }
 
 fn transport(name: &str) -> Result<TransportKind, lexopt::Error> {
-    let found = TRANSPORTS.iter().find(|(known, _)| *known == name);
-    found.map(|(_, kind)| *kind).ok_or_else(|| {
-        let known = TRANSPORTS.map(|(known, _)| known).join(", ");
-        format!("transport {name:?} is not known; known are: {known}").into()
-    })
+    let kind: TransportKind = name.parse().map_err(|error: Error| error.to_string())?;
+    if TRANSPORTS.contains(&kind) {
+        return Ok(kind);
+    }
+    let had = TRANSPORTS.map(TransportKind::as_str).join(", ");
+    Err(format!("{kind} is not a transport of this program, which has: {had}").into())
 }
 
 fn format(name: &str) -> Result<Format, lexopt::Error> {
@@ -123,7 +124,7 @@ mod tests {
         assert_eq!(plain.filters, [EventFilter::message_store()]);
         assert_eq!((plain.subscriptions.get(), plain.expires_in, plain.format), (1, None, Format::Text));
         let Asked::Listen(full) =
-            read("--transport pubnub --filter /a --filter=/b --subscriptions 3 --expires-in 60 --format json").unwrap()
+            read("--transport PUBNUB --filter /a --filter=/b --subscriptions 3 --expires-in 60 --format json").unwrap()
         else {
             panic!("no help was asked for")
         };
@@ -136,7 +137,8 @@ mod tests {
     #[test]
     fn mistakes_are_named() {
         for (line, told) in [
-            ("--transport carrier-pigeon", "known are: pubnub"),
+            ("--transport carrier-pigeon", "known are: PubNub, WebSocket, WebHook"),
+            ("--transport webhook", "WebHook is not a transport of this program"),
             ("--format xml", "known are: json, text"),
             ("--filter nonsense", "neither a path nor an http URL"),
             ("--subscriptions 0", "0"),

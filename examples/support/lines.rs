@@ -91,7 +91,7 @@ pub(crate) enum Line<'a> {
         index: usize,
     },
     Error {
-        #[serde(serialize_with = "snake_case")]
+        #[serde(serialize_with = "by_name")]
         kind: ErrorKind,
         code: Option<&'a str>,
         status: Option<u16>,
@@ -285,15 +285,8 @@ fn on_one_line(raw: &RawValue) -> Cow<'_, RawValue> {
     RawValue::from_string(text.replace(['\n', '\r'], " ")).map_or(Cow::Borrowed(raw), Cow::Owned)
 }
 
-fn snake_case<S: Serializer>(kind: &ErrorKind, serializer: S) -> Result<S::Ok, S::Error> {
-    let mut name = String::new();
-    for letter in format!("{kind:?}").chars() {
-        if letter.is_ascii_uppercase() && !name.is_empty() {
-            name.push('_');
-        }
-        name.push(letter.to_ascii_lowercase());
-    }
-    serializer.serialize_str(&name)
+fn by_name<S: Serializer>(kind: &ErrorKind, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(kind.as_str())
 }
 
 #[cfg(test)]

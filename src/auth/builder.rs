@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::header::HeaderValue;
 
+use super::assertion::Assertion;
 use super::grant::{Tried, Wishes};
 use super::oauth::{App, OAuth};
 use super::store::{MemoryTokenStore, TokenStore};
@@ -26,6 +27,7 @@ const LONGEST: Duration = Duration::from_secs(60 * 60);
 pub struct OAuthBuilder {
     client_id: String,
     client_secret: Option<Secret>,
+    assertion: Option<Assertion>,
     jwt: Option<Secret>,
     server: Option<String>,
     store: Option<Arc<dyn TokenStore>>,
@@ -40,6 +42,7 @@ impl OAuthBuilder {
         Self {
             client_id,
             client_secret: None,
+            assertion: None,
             jwt,
             server: None,
             store: None,
@@ -51,9 +54,39 @@ impl OAuthBuilder {
     }
 
     /// The app's secret, sent as HTTP Basic. Default: none, a public app, which
-    /// names itself in the form instead.
+    /// names itself in the form instead, or one that sends a
+    /// [`client_assertion`](Self::client_assertion).
     pub fn client_secret(self, secret: impl Into<Secret>) -> Self {
         Self { client_secret: Some(secret.into()), ..self }
+    }
+
+    /// A signed assertion instead of the app's secret (`client_assertion`, of the
+    /// type `urn:ietf:params:oauth:client-assertion-type:jwt-bearer`). It goes out
+    /// as it is with every request; one that is good for minutes only is better
+    /// made anew: [`client_assertion_with`](Self::client_assertion_with).
+    pub fn client_assertion(self, assertion: impl Into<Secret>) -> Self {
+        Self { assertion: Some(Assertion::Fixed(assertion.into())), ..self }
+    }
+
+    /// Makes a [`client_assertion`](Self::client_assertion) for each request to
+    /// log in, refresh or revoke. `make` runs within the
+    /// [`deadline`](Self::deadline), and its error is the login's: passing trouble
+    /// by its own kind is met like the service's.
+    ///
+    /// ```
+    /// # use ringcentral_events::{auth::OAuth, Result, Secret};
+    /// # async fn sign(client_id: &str) -> Result<Secret> { Ok(Secret::new(client_id)) }
+    /// # fn main() -> Result<()> {
+    /// let oauth = OAuth::jwt("client id", "the user's JWT").client_assertion_with(|| sign("client id")).build()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn client_assertion_with<F, Fut>(self, make: F) -> Self
+    where
+        F: Fn() -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Secret>> + Send + 'static,
+    {
+        Self { assertion: Some(Assertion::fresh(make)), ..self }
     }
 
     /// Where to log in: `http(s)://host[:port]`. Default: production,
@@ -92,6 +125,13 @@ impl OAuthBuilder {
         self
     }
 
+    /// Names this installation of the app (`endpoint_id`), the same one each time.
+    /// Default: none, and the service makes one up.
+    pub fn endpoint_id(mut self, id: impl Into<String>) -> Self {
+        self.wishes.endpoint_id = Some(id.into());
+        self
+    }
+
     /// The `User-Agent`. Default: this crate's name and version.
     pub fn user_agent(self, user_agent: impl Into<String>) -> Self {
         Self { user_agent: Some(user_agent.into()), ..self }
@@ -112,11 +152,17 @@ impl OAuthBuilder {
     /// Makes the [`OAuth`]. Nothing is sent before a token is asked for.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`](crate::ErrorKind::Config) when the server's URL is none, or when the client
-    /// id is empty.
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) when the server's URL is none, when the client
+    /// id is empty, or when there are both a secret and an assertion.
     pub fn build(self) -> Result<OAuth> {
         if self.client_id.is_empty() {
             return Err(Error::config("the client id is empty"));
+        }
+        if self.client_secret.is_some() && self.assertion.is_some() {
+            return Err(Error::config("an app proves itself by its secret or by an assertion, not by both"));
+        }
+        if matches!(&self.assertion, Some(Assertion::Fixed(assertion)) if assertion.expose().is_empty()) {
+            return Err(Error::config("the client assertion is empty"));
         }
         let server = server_url(self.server.as_deref().unwrap_or(PRODUCTION))?;
         let basic = match &self.client_secret {
@@ -129,6 +175,7 @@ impl OAuthBuilder {
             client_id: self.client_id,
             basic,
             client_secret: self.client_secret,
+            assertion: self.assertion,
             jwt: self.jwt,
             wishes: self.wishes,
             pause: self.pause,

@@ -59,23 +59,48 @@ pub(super) struct Wishes {
     pub(super) access_token_ttl: Option<Duration>,
     pub(super) refresh_token_ttl: Option<Duration>,
     pub(super) scope: Option<String>,
+    pub(super) endpoint_id: Option<String>,
+}
+
+/// How an app names and proves itself in a form; neither where a header does.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Client<'a> {
+    pub(super) id: Option<&'a str>,
+    pub(super) assertion: Option<&'a Secret>,
+}
+
+impl Client<'_> {
+    fn fields(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let id = self.id.map(|id| ("client_id", id));
+        let assertion = self.assertion.map(|assertion| {
+            let kind = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+            [("client_assertion_type", kind), ("client_assertion", assertion.expose())]
+        });
+        id.into_iter().chain(assertion.into_iter().flatten())
+    }
+}
+
+/// The body of a request to revoke `token`.
+pub(super) fn revoke_form(token: &Secret, client: Client<'_>) -> String {
+    let mut form = form_urlencoded::Serializer::new(String::new());
+    form.append_pair("token", token.expose()).extend_pairs(client.fields());
+    form.finish()
 }
 
 /// The body of a token request.
-pub(super) fn form(grant: &Grant, wishes: &Wishes, client_id: Option<&str>) -> String {
+pub(super) fn form(grant: &Grant, wishes: &Wishes, client: Client<'_>) -> String {
     let mut form = form_urlencoded::Serializer::new(String::new());
-    form.extend_pairs(grant.fields());
-    if let Some(client_id) = client_id {
-        form.append_pair("client_id", client_id);
-    }
+    form.extend_pairs(grant.fields()).extend_pairs(client.fields());
     for (name, ttl) in [("access_token_ttl", wishes.access_token_ttl), ("refresh_token_ttl", wishes.refresh_token_ttl)]
     {
         if let Some(ttl) = ttl {
             form.append_pair(name, &ttl.as_secs().to_string());
         }
     }
-    if let Some(scope) = &wishes.scope {
-        form.append_pair("scope", scope);
+    for (name, wish) in [("scope", &wishes.scope), ("endpoint_id", &wishes.endpoint_id)] {
+        if let Some(wish) = wish {
+            form.append_pair(name, wish);
+        }
     }
     form.finish()
 }
@@ -265,31 +290,44 @@ mod tests {
             access_token_ttl: Some(Duration::from_secs(900)),
             refresh_token_ttl: Some(Duration::from_secs(86_400)),
             scope: Some("SMS ReadMessages".into()),
+            endpoint_id: Some("this one".into()),
         };
+        let (nobody, assertion) = (Client::default(), Secret::new("a.s"));
+        let named = Client { id: Some("app"), ..nobody };
+        let proven = Client { assertion: Some(&assertion), ..named };
         let none = Wishes::default();
         let code = Grant::Code { code: "c&1".into(), redirect_uri: "https://me/b?x".into(), verifier: "v".into() };
-        for (grant, wishes, client_id, want) in [
+        for (grant, wishes, client, want) in [
             (
                 Grant::Jwt("e.y".into()),
                 &none,
-                None,
+                nobody,
                 "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion=e.y",
             ),
             (
                 code,
                 &none,
-                Some("app"),
+                named,
                 "grant_type=authorization_code&code=c%261&redirect_uri=https%3A%2F%2Fme%2Fb%3Fx&code_verifier=v&client_id=app",
             ),
             (
                 Grant::Refresh("r".into()),
                 &wishes,
-                None,
-                "grant_type=refresh_token&refresh_token=r&access_token_ttl=900&refresh_token_ttl=86400&scope=SMS+ReadMessages",
+                nobody,
+                "grant_type=refresh_token&refresh_token=r&access_token_ttl=900&refresh_token_ttl=86400&scope=SMS+ReadMessages&endpoint_id=this+one",
+            ),
+            (
+                Grant::Refresh("r".into()),
+                &none,
+                proven,
+                "grant_type=refresh_token&refresh_token=r&client_id=app&client_assertion_type=urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer&client_assertion=a.s",
             ),
         ] {
-            assert_eq!(form(&grant, wishes, client_id), want);
+            assert_eq!(form(&grant, wishes, client), want);
         }
+        assert_eq!(revoke_form(&"t".into(), nobody), "token=t");
+        let proof = "client_assertion_type=urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer&client_assertion=a.s";
+        assert_eq!(revoke_form(&"t".into(), proven), format!("token=t&client_id=app&{proof}"));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! that logs in and keeps the session alive; [`StaticToken`] and [`TokenFn`]
 //! serve tokens that somebody else looks after.
 
+mod assertion;
 mod bring;
 mod builder;
 mod code;

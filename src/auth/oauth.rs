@@ -8,12 +8,13 @@ use async_trait::async_trait;
 use http::Method;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use tokio::time::{Instant, timeout};
-use url::{Url, form_urlencoded};
+use url::Url;
 
+use super::assertion::Assertion;
 use super::builder::OAuthBuilder;
 use super::code::AuthorizationRequest;
 use super::flight::{Flight, Outcome};
-use super::grant::{Grant, Owner, Refusal, Tried, Wishes, form, read_refusal, read_session};
+use super::grant::{Client, Grant, Owner, Refusal, Tried, Wishes, form, read_refusal, read_session, revoke_form};
 use super::session::{Decision, Phase, Session, not_logged_in};
 use super::store::{StoredTokens, TokenStore};
 use super::{AccessToken, TokenProvider};
@@ -43,10 +44,11 @@ const STORE_DEADLINE: Duration = Duration::from_secs(10);
 ///   in memory to be saved by the next call.
 /// - Only an answer of the `invalid_grant` class drops tokens. Trouble (5xx,
 ///   timeouts, 429) never does: the old token is used as long as it is good.
-/// - A refresh token that is refused falls back to the JWT, if there is one.
-///   Without, and once the JWT is refused, calls fail with [`ErrorKind::Auth`]
-///   without asking the service again, until [`exchange`](Self::exchange)
-///   brings new credentials.
+/// - A refresh that is refused falls back to the JWT, if there is one. Without,
+///   and when the JWT is refused, too, the access token is used to its end, and
+///   the refresh tried again 10 s later, then 20 s, 40 s, 60 s. With no access
+///   token that is good, calls fail with [`ErrorKind::Auth`] without asking the
+///   service again, until [`exchange`](Self::exchange) brings new credentials.
 ///
 /// ```no_run
 /// # async fn run() -> ringcentral_events::Result<()> {
@@ -77,6 +79,7 @@ pub(super) struct App {
     pub(super) client_id: String,
     pub(super) basic: Option<HeaderValue>,
     pub(super) client_secret: Option<Secret>,
+    pub(super) assertion: Option<Assertion>,
     pub(super) jwt: Option<Secret>,
     pub(super) wishes: Wishes,
     pub(super) pause: Duration,
@@ -334,10 +337,17 @@ impl Shared {
         stored.refresh_token.clone().filter(|_| !over || self.app.jwt.is_none())
     }
 
-    /// Later calls fail with `error`, too, and ask nobody.
+    /// Nothing is left to log in with: later calls fail with `error`, too, and ask
+    /// nobody. While the access token is good it is used, and the renewal tried
+    /// again later: the service refused the request, not the token.
     fn die(&self, error: Error) -> Error {
-        tracing::info!(code = error.code(), "the credentials were refused; waiting for others");
-        self.state().phase = Phase::Dead(error.clone());
+        let mut state = self.state();
+        if state.phase.is_good(Instant::now()) {
+            tracing::info!(code = error.code(), "the renewal was refused; the token is used to its end");
+        } else {
+            tracing::info!(code = error.code(), "the credentials were refused; waiting for others");
+            state.phase = Phase::Dead(error.clone());
+        }
         error
     }
 
@@ -426,8 +436,9 @@ impl Shared {
         // Callers wait for this one: not for a rate group while their token is good.
         let patience = if urgent { deadline } else { Instant::now() };
         let permit = self.budget.admit(&Method::POST, TOKEN_PATH, patience).await.map_err(Refusal::Failed)?;
-        let client_id = (grant.names_client() || self.app.basic.is_none()).then_some(self.app.client_id.as_str());
-        let request = self.app.post(TOKEN_PATH, form(grant, &self.app.wishes, client_id)).map_err(Refusal::Failed)?;
+        let assertion = self.app.assertion(deadline).await.map_err(Refusal::Failed)?;
+        let client = self.app.client(assertion.as_ref(), grant.names_client());
+        let request = self.app.post(TOKEN_PATH, form(grant, &self.app.wishes, client)).map_err(Refusal::Failed)?;
         let asked_at = (Instant::now(), wall_now());
         // Half of the time for the first try leaves room for the second.
         let deadline = deadline.min(asked_at.0 + self.app.deadline / 2);
@@ -439,7 +450,7 @@ impl Shared {
             return read_session(&answer.body, owner, previous, asked_at).map_err(Refusal::Failed);
         }
         let mut secrets = grant.secrets();
-        secrets.extend(self.app.client_secret.as_ref().map(Secret::expose));
+        secrets.extend(self.app.client_secret.iter().chain(&assertion).map(Secret::expose));
         Err(read_refusal(status, &answer.headers, &answer.body, &secrets))
     }
 
@@ -468,20 +479,27 @@ impl Shared {
     async fn revoke_at_service(&self, token: &Secret) -> Result<u16> {
         let deadline = Instant::now() + self.app.deadline / 2;
         let permit = self.budget.admit(&Method::POST, REVOKE_PATH, deadline).await?;
-        let answer = self.wire.exchange(self.app.post(REVOKE_PATH, self.app.revoke_form(token))?, deadline).await?;
+        let assertion = self.app.assertion(deadline).await?;
+        let form = revoke_form(token, self.app.client(assertion.as_ref(), false));
+        let answer = self.wire.exchange(self.app.post(REVOKE_PATH, form)?, deadline).await?;
         permit.answered(&Method::POST, REVOKE_PATH, answer.status.as_u16(), &answer.headers);
         Ok(answer.status.as_u16())
     }
 }
 
 impl App {
-    fn revoke_form(&self, token: &Secret) -> String {
-        let mut form = form_urlencoded::Serializer::new(String::new());
-        form.append_pair("token", token.expose());
-        if self.basic.is_none() {
-            form.append_pair("client_id", &self.client_id);
+    /// The proof for one request, if this app has that way.
+    async fn assertion(&self, deadline: Instant) -> Result<Option<Secret>> {
+        match &self.assertion {
+            Some(assertion) => assertion.get(deadline).await.map(Some),
+            None => Ok(None),
         }
-        form.finish()
+    }
+
+    /// What the form says of the app: its name, unless the header does.
+    fn client<'a>(&'a self, assertion: Option<&'a Secret>, always_named: bool) -> Client<'a> {
+        let id = (always_named || self.basic.is_none()).then_some(self.client_id.as_str());
+        Client { id, assertion }
     }
 
     fn post(&self, path: &str, form: String) -> Result<reqwest::Request> {

@@ -16,8 +16,11 @@ const LIFE_FLOOR: Duration = Duration::from_secs(2);
 const LIFE_CAP: Duration = Duration::from_secs(24 * 60 * 60);
 /// The shortest documented lifetime, for an answer that names none.
 const LIFE_UNKNOWN: Duration = Duration::from_secs(600);
-/// After a failed renewal ahead of time (errors guide: 10 s apart).
+/// After a failed renewal ahead of time (errors guide: 10 s apart). Each further
+/// failure doubles it.
 pub(super) const PAUSE: Duration = Duration::from_secs(10);
+/// The longest pause: the rate group of logins counts by the minute.
+const PAUSE_CAP: Duration = Duration::from_secs(60);
 
 /// A login: its tokens, and when the access token is renewed and over.
 #[derive(Clone, Debug)]
@@ -70,6 +73,8 @@ pub(super) enum Phase {
         refused: bool,
         /// A renewal ahead of time failed: not again before this.
         not_before: Option<Instant>,
+        /// So many renewals failed in a row.
+        failures: u32,
     },
     /// The service refused the credentials: nothing helps but others.
     Dead(Error),
@@ -88,7 +93,7 @@ pub(super) enum Decision {
 
 impl Phase {
     pub(super) fn live(session: Session) -> Self {
-        Self::Live { session, refused: false, not_before: None }
+        Self::Live { session, refused: false, not_before: None, failures: 0 }
     }
 
     /// The service answered 401 to `token`. A token of the past changes nothing.
@@ -102,8 +107,19 @@ impl Phase {
 
     /// A renewal failed with `error`; what is there stays.
     pub(super) fn renewal_failed(&mut self, error: &Error, now: Instant) {
-        if let Self::Live { not_before, .. } = self {
-            *not_before = Some(now + error.retry_after().unwrap_or_default().max(PAUSE));
+        if let Self::Live { not_before, failures, .. } = self {
+            let factor = 1_u32.checked_shl(*failures).unwrap_or(u32::MAX);
+            let pause = PAUSE.saturating_mul(factor).min(PAUSE_CAP);
+            *not_before = Some(now + error.retry_after().unwrap_or_default().max(pause));
+            *failures = failures.saturating_add(1);
+        }
+    }
+
+    /// Whether there is an access token that still does, due for renewal or not.
+    pub(super) fn is_good(&self, now: Instant) -> bool {
+        match self {
+            Self::Live { session, refused, .. } => !refused && now < session.expires_at,
+            Self::Unread | Self::Empty | Self::Unsaved(_) | Self::Dead(_) => false,
         }
     }
 
@@ -111,9 +127,9 @@ impl Phase {
         match self {
             Self::Unread | Self::Empty | Self::Unsaved(_) => Decision::Renew { urgent: true },
             Self::Dead(error) => Decision::Fail(error.clone()),
-            Self::Live { session, refused, not_before } => {
+            Self::Live { session, not_before, .. } => {
                 let waits = not_before.is_some_and(|at| now < at);
-                if *refused || now >= session.expires_at {
+                if !self.is_good(now) {
                     Decision::Renew { urgent: true }
                 } else if now >= session.renew_at && !waits {
                     Decision::Renew { urgent: false }
@@ -223,6 +239,38 @@ mod tests {
         phase.renewal_failed(&asked, due);
         assert_eq!(word(&phase.decide(due + SECOND * 54)), "use");
         assert_eq!(word(&phase.decide(due + SECOND * 60)), "renew now");
+    }
+
+    #[test]
+    fn pauses_after_failed_renewals_double_up_to_a_minute_and_begin_anew_with_a_session() {
+        let start = Instant::now();
+        let mut phase = live(SECOND * 3600, start);
+        let mut now = start + SECOND * 3540;
+        for pause in [10, 20] {
+            phase.renewal_failed(&Error::new(ErrorKind::Auth, "x"), now);
+            assert_eq!(word(&phase.decide(now + SECOND * pause - Duration::from_nanos(1))), "use", "{pause}");
+            now += SECOND * pause;
+            assert_eq!(word(&phase.decide(now)), "renew", "{pause}");
+        }
+        for _ in 0..99 {
+            phase.renewal_failed(&Error::new(ErrorKind::Auth, "x"), now);
+        }
+        assert!(matches!(phase, Phase::Live { not_before: Some(at), .. } if at == now + PAUSE_CAP), "{phase:?}");
+        assert!(matches!(live(SECOND, now), Phase::Live { not_before: None, failures: 0, .. }));
+    }
+
+    #[test]
+    fn a_token_is_good_until_it_is_refused_or_over() {
+        let start = Instant::now();
+        let mut phase = live(SECOND * 3600, start);
+        for (after, good) in [(0, true), (3540, true), (3599, true), (3600, false)] {
+            assert_eq!(phase.is_good(start + SECOND * after), good, "{after}");
+        }
+        phase.refuse(&AccessToken::new("a"));
+        assert!(!phase.is_good(start));
+        for phase in [Phase::Unread, Phase::Empty, Phase::Dead(not_logged_in())] {
+            assert!(!phase.is_good(start), "{phase:?}");
+        }
     }
 
     #[test]

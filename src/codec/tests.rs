@@ -80,6 +80,12 @@ fn p2_plain_object_is_handed_on_byte_for_byte() {
 }
 
 #[test]
+fn a_cbc_message_of_nothing_but_its_iv_is_told_by_its_length() {
+    let key = cipher("AES/CBC/PKCS5Padding", &[3; 16]);
+    assert_eq!(decoded(&STANDARD.encode([7; 16]), &[&key]), Err(DecodeError::Length { bytes: 16 }));
+}
+
+#[test]
 fn p2_every_failure_has_its_own_error() {
     let key = aes();
     let encrypted = |plaintext: &[u8]| key.encrypt(plaintext, [0; 16]).unwrap();

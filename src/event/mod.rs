@@ -33,6 +33,7 @@ mod presence;
 mod push;
 mod query;
 mod reminder;
+mod route;
 mod sms;
 mod table;
 mod team;
@@ -40,9 +41,7 @@ mod telephony;
 mod unknown;
 mod uri;
 
-use std::borrow::Cow;
 use std::fmt;
-use std::sync::LazyLock;
 
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
@@ -50,8 +49,8 @@ use serde_json::value::RawValue;
 use catalog::Route;
 use filter::{Scope, render};
 use lenient::Body;
+use route::route;
 use table::{constructors, events, flat, gap, permission, scope};
-use uri::Parts;
 
 pub use account::*;
 pub use catalog::{CatalogRow, FilterScope, GapClosure};
@@ -486,50 +485,4 @@ impl Payload<'_> {
             None => Some(read),
         }
     }
-}
-
-/// The kind that a URI belongs to: the template with the most words of its path in
-/// it; of several with the same path the one with the largest query that agrees.
-fn route(uri: &str) -> EventKind {
-    static MATCHERS: LazyLock<Vec<Matcher>> = LazyLock::new(|| ROUTES.iter().map(Matcher::of).collect());
-    let uri = Parts::of(uri);
-    let segments: Vec<&str> = uri.segments().collect();
-    let best = MATCHERS.iter().filter(|it| it.takes(&segments)).max_by_key(|it| it.score(uri));
-    best.map_or(EventKind::Unknown, |it| it.kind)
-}
-
-/// A route, taken apart once.
-struct Matcher {
-    kind: EventKind,
-    segments: Vec<&'static str>,
-    words: usize,
-    query: Vec<(Cow<'static, str>, Cow<'static, str>)>,
-}
-
-impl Matcher {
-    fn of(route: &Route) -> Self {
-        let template = Parts::of(route.template);
-        let segments: Vec<&str> = template.segments().collect();
-        let words = segments.iter().filter(|segment| !is_placeholder(segment)).count();
-        Self { kind: route.kind, segments, words, query: template.pairs().collect() }
-    }
-
-    /// Whether the path is this one's. From its end, where paths differ most.
-    fn takes(&self, segments: &[&str]) -> bool {
-        let agree = |(expected, got): (&&str, &&str)| expected == got || (is_placeholder(expected) && !got.is_empty());
-        self.segments.len() == segments.len() && self.segments.iter().zip(segments).rev().all(agree)
-    }
-
-    /// Words of the path, whether the query agrees, and its size.
-    fn score(&self, uri: Parts<'_>) -> (usize, bool, usize) {
-        let agrees = self.query.iter().all(|(key, want)| {
-            let mut found = uri.pairs().filter(|(name, _)| name == key);
-            found.any(|(_, value)| is_placeholder(want) || value.eq_ignore_ascii_case(want))
-        });
-        (self.words, agrees, self.query.len())
-    }
-}
-
-fn is_placeholder(segment: &str) -> bool {
-    segment == "~" || (segment.starts_with('{') && segment.ends_with('}'))
 }

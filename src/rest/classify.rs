@@ -1,5 +1,7 @@
 //! What an answer means, in one place.
 
+use std::time::Duration;
+
 use crate::error::{Disposition, ErrorKind};
 
 type Verdict = (ErrorKind, Disposition);
@@ -12,6 +14,8 @@ const PROTOCOL: Verdict = (ErrorKind::Protocol, RETRY);
 const TOKEN_GONE: Verdict = (ErrorKind::Auth, Disposition::Refresh);
 const AUTH: Verdict = (ErrorKind::Auth, Disposition::Fatal);
 const PERMISSION: Verdict = (ErrorKind::Permission, Disposition::Fatal);
+/// A permission that a bot just installed has not got yet.
+const NOT_READY: Verdict = (ErrorKind::Permission, Disposition::Retry { after: Some(NOT_READY_PAUSE) });
 const TRANSPORT: Verdict = (ErrorKind::TransportRefused, Disposition::Fatal);
 const LIMIT: Verdict = (ErrorKind::SubscriptionLimit, Disposition::Prune);
 const GONE: Verdict = (ErrorKind::NotFound, Disposition::Recreate);
@@ -19,6 +23,10 @@ const NO_SUCH_PATH: Verdict = (ErrorKind::NotFound, Disposition::Fatal);
 const REJECTED: Verdict = (ErrorKind::Rejected, Disposition::Fatal);
 const PASSING: Verdict = (ErrorKind::Rejected, RETRY);
 const SYNC_AGAIN: Verdict = (ErrorKind::Rejected, Disposition::Resync);
+
+/// How long to leave an extension that is not ready alone (RingCentral's bot
+/// framework: 10 s).
+pub(crate) const NOT_READY_PAUSE: Duration = Duration::from_secs(10);
 
 /// What kind of failure an answer is and what to do about it, from its HTTP
 /// status and its error code. Total: every pair has a verdict, and the message
@@ -107,7 +115,10 @@ fn by_common_code(status: Option<u16>, number: u16) -> Option<Verdict> {
 
 fn by_subscription_code(number: u16) -> Option<Verdict> {
     match number {
-        402..=406 | 408 | 412 | 518 | 527 | 530 | 531 => Some(PERMISSION),
+        // Also what an extension answers that will never be allowed to: whoever
+        // repeats it needs a bound.
+        406 => Some(NOT_READY),
+        402..=405 | 408 | 412 | 518 | 527 | 530 | 531 => Some(PERMISSION),
         407 | 508 | 509 | 511 | 515 | 516 | 520 | 523..=525 => Some(REJECTED),
         505 => Some(LIMIT),
         507 => Some(GONE),
@@ -191,11 +202,12 @@ mod tests {
             (
                 403,
                 &[
-                    "SUB-402", "SUB-403", "SUB-404", "SUB-405", "SUB-406", "SUB-408", "SUB-412", "SUB-518", "SUB-527",
-                    "SUB-530", "SUB-531",
+                    "SUB-402", "SUB-403", "SUB-404", "SUB-405", "SUB-408", "SUB-412", "SUB-518", "SUB-527", "SUB-530",
+                    "SUB-531",
                 ],
                 PERMISSION,
             ),
+            (403, &["SUB-406"], NOT_READY),
             (403, &["SUB-407"], REJECTED),
             (403, &["SUB-505"], LIMIT),
             (400, &["SUB-508", "SUB-509", "SUB-515", "SUB-516", "SUB-520", "SUB-523", "SUB-524", "SUB-525"], REJECTED),
@@ -291,7 +303,7 @@ mod tests {
             if matches!(status, Some(429 | 500..=599)) {
                 prop_assert_eq!(disposition, RETRY);
             }
-            if kind == ErrorKind::Permission {
+            if kind == ErrorKind::Permission && disposition != NOT_READY.1 {
                 prop_assert_eq!(disposition, Disposition::Fatal);
             }
         }

@@ -5,6 +5,7 @@ use http::Method;
 use serde::Deserialize;
 
 use super::budget::RateBudget;
+use super::classify::NOT_READY_PAUSE;
 use super::client::Client;
 use super::request::segment;
 use super::response::Response;
@@ -65,7 +66,7 @@ impl Page {
 impl ControlPlane for RestControl {
     async fn create(&self, request: &CreateSubscription) -> Result<SubscriptionInfo> {
         let outcome = self.client.request(Method::POST, PATH).json(request).once().send().await;
-        read(&outcome.map_err(no_recreate)?)
+        read(&outcome.map_err(of_create)?)
     }
 
     async fn list(&self) -> Result<Vec<SubscriptionInfo>> {
@@ -116,11 +117,15 @@ impl ControlPlane for RestControl {
     }
 }
 
-/// To a create, "not found" is about something in the request: creating once
-/// more would get the same answer.
-fn no_recreate(error: Error) -> Error {
+/// To a create, "not found" is about something in the request: creating once more
+/// would get the same answer. A 406 that names no reason is what an extension says
+/// that is not ready yet, a bot's just after its installation.
+fn of_create(error: Error) -> Error {
     match error.disposition() {
         Disposition::Recreate => error.with_disposition(Disposition::Fatal),
+        Disposition::Fatal if error.status() == Some(406) && error.code().is_none() => {
+            error.with_disposition(Disposition::Retry { after: Some(NOT_READY_PAUSE) })
+        }
         _ => error,
     }
 }

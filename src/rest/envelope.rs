@@ -82,7 +82,8 @@ pub(crate) fn error_from(status: u16, headers: &HeaderMap, body: &[u8], secrets:
     let stale_sync = envelope.code.as_deref() == Some("CMN-101") && envelope.parameter.as_deref() == Some("syncToken");
     let disposition = if stale_sync && kind == ErrorKind::Rejected { Disposition::Resync } else { disposition };
     let disposition = match disposition {
-        Disposition::Retry { .. } => Disposition::Retry { after: wait_asked_for(status, headers) },
+        // The longer of what the code means and what the service says.
+        Disposition::Retry { after } => Disposition::Retry { after: after.max(wait_asked_for(status, headers)) },
         Disposition::Fatal
         | Disposition::Refresh
         | Disposition::Recreate
@@ -242,6 +243,19 @@ mod tests {
         assert_eq!(error(400, body).disposition(), Disposition::Resync);
         let other = r#"{"errors":[{"errorCode":"CMN-101","parameterName":"expiresIn"}]}"#;
         assert_eq!(error(400, other).disposition(), Disposition::Fatal);
+    }
+
+    #[test]
+    fn a_code_that_means_a_pause_gets_it_and_more_where_the_service_asks_for_more() {
+        let body = br#"{"errors":[{"errorCode":"SUB-406","message":"no","permissionName":"ReadMessages"}]}"#;
+        for (headers, seconds) in [(&[][..], 10), (&[("retry-after", "3")], 10), (&[("retry-after", "30")], 30)] {
+            let error = error_from(403, &self::headers(headers), body, &[]);
+            assert_eq!(
+                (error.kind(), error.retry_after()),
+                (ErrorKind::Permission, Some(Duration::from_secs(seconds)))
+            );
+            assert_eq!((error.code(), error.permission()), (Some("SUB-406"), Some("ReadMessages")));
+        }
     }
 
     #[test]

@@ -17,6 +17,7 @@ use super::state::{Identity, State, later, token};
 const CODE_LIFE: Duration = Duration::from_secs(60);
 /// How long a used refresh token works while the new access token is unused.
 const UNUSED_GRACE: Duration = Duration::from_secs(3600);
+const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 const SCOPE: &str = "ReadMessages ReadPresence ReadAccounts SMS TeamMessaging CallControl SubscriptionWebhook";
 
 /// Sessions and codes.
@@ -115,12 +116,25 @@ fn client(call: &Call, form: &Form, identity: &Identity) -> Result<(String, bool
     if call.headers.contains_key(header::AUTHORIZATION) {
         return Err(GrantRefused { description: "Invalid Authorization header", code: "OAU-123", ..BAD_CLIENT });
     }
+    if let Some(assertion) = form.get("client_assertion") {
+        let known = form.get("client_assertion_type") == Some(ASSERTION_TYPE)
+            && subject(assertion).is_some_and(|subject| subject == identity.client_id)
+            && form.get("client_id").is_none_or(|id| id == identity.client_id);
+        return if known { Ok((identity.client_id.clone(), true)) } else { Err(BAD_CLIENT) };
+    }
     match form.get("client_id") {
         Some(id) if id == identity.public_client_id => Ok((id.to_owned(), false)),
         Some(id) if id == identity.client_id => Err(NO_CLIENT),
         Some(_) => Err(BAD_CLIENT),
         None => Err(NO_CLIENT),
     }
+}
+
+/// Whom a JWT is about. Its signature is not looked at: no key is known here.
+fn subject(jwt: &str) -> Option<String> {
+    let claims = URL_SAFE_NO_PAD.decode(jwt.split('.').nth(1)?).ok()?;
+    let claims: serde_json::Value = serde_json::from_slice(&claims).ok()?;
+    claims["sub"].as_str().map(str::to_owned)
 }
 
 /// `POST /restapi/oauth/token`.

@@ -66,6 +66,19 @@ mod tests {
     }
 
     #[test]
+    fn a_key_that_comes_again_is_there_once() {
+        let mut keys = Keys::default();
+        for n in [1, 2, 1] {
+            keys.add(None, &key(n)).unwrap();
+        }
+        assert_eq!(keys.0.iter().map(|known| known.text.clone()).collect::<Vec<_>>(), [key(1), key(2)]);
+        // Every renewal tells the same one: a frame that waits tries it once.
+        let then = keys.clone();
+        keys.add(None, &key(1)).unwrap();
+        assert_eq!(then.and_then(&keys).len(), 2);
+    }
+
+    #[test]
     fn a_bad_key_leaves_the_good_ones() {
         let mut keys = Keys::default();
         keys.add(None, &key(1)).unwrap();

@@ -295,6 +295,101 @@ fn a_former_link_that_ends_early_is_reported_and_not_reopened() {
 }
 
 #[test]
+fn the_current_link_can_fail_while_a_former_one_lingers() {
+    let mut bench = Bench::live();
+    let former = bench.link();
+    bench.secs(780);
+    bench.lease_moved(900, true);
+    bench.link_up();
+    assert!(bench.link_fail(RETRY).is_empty(), "no loss at the former address");
+    assert_eq!(bench.machine.phase(), Phase::Reconnecting);
+    let effects = bench.secs(10);
+    assert!(
+        matches!(effects[..], [Effect::OpenLink { .. }, Effect::CloseLink { link }] if link == former),
+        "{effects:?}"
+    );
+}
+
+#[test]
+fn of_two_former_links_the_one_that_ends_is_the_one_forgotten() {
+    let mut bench = Bench::live();
+    let first = bench.link();
+    bench.secs(780);
+    bench.lease_moved(900, true);
+    bench.link_up();
+    let second = bench.link();
+    bench.give(Input::Update);
+    bench.lease_moved(900, true);
+    assert_eq!(bench.give(Input::LinkFailed { link: second, disposition: RETRY }), [Effect::FormerLinkLost]);
+    assert_eq!(bench.secs(10), [Effect::CloseLink { link: first }]);
+}
+
+#[test]
+fn one_former_links_answer_proves_nothing_of_another() {
+    let mut bench = Bench::live();
+    bench.secs(780);
+    bench.link_fail(RETRY);
+    bench.now += Duration::from_secs(1);
+    bench.machine.handle_timeout(bench.now);
+    bench.drain();
+    let silent = bench.link();
+    bench.lease_moved(900, true);
+    let answering = bench.link();
+    bench.give(Input::Update);
+    bench.lease_moved(900, true);
+    bench.give(Input::LinkAlive { link: answering });
+    let closed = [silent, answering].map(|link| Effect::CloseLink { link });
+    assert_eq!(bench.secs(10), [closed[0], closed[1], Effect::FormerLinkLost]);
+}
+
+#[test]
+fn a_move_makes_the_reopening_it_overtakes_pointless() {
+    let mut bench = Bench::live();
+    bench.secs(780);
+    bench.link_fail(Disposition::Retry { after: Some(Duration::from_secs(40)) });
+    bench.lease_moved(900, true);
+    bench.link_up();
+    assert!(bench.secs(100).is_empty(), "one link, not two");
+}
+
+#[test]
+fn a_link_that_ended_or_was_left_is_not_trusted_afterwards() {
+    let failed = || {
+        let mut bench = Bench::live();
+        for _ in 0..3 {
+            bench.link_fail(RETRY);
+            bench.secs(31);
+            bench.link_up();
+        }
+        bench
+    };
+    let stable = Settings::default().stable_after;
+    // It ended, and the next one is a long time coming.
+    let mut bench = failed();
+    bench.link_fail(Disposition::Retry { after: Some(stable * 2) });
+    let attempts = bench.machine.link_attempts;
+    bench.pass(stable + Duration::from_secs(1));
+    assert_eq!(bench.machine.link_attempts, attempts);
+    // The address moved, and nobody answers at the new one.
+    let mut bench = failed();
+    let attempts = bench.machine.link_attempts;
+    bench.give(Input::Update);
+    bench.lease_moved(900, true);
+    bench.pass(stable + Duration::from_secs(1));
+    assert_eq!(bench.machine.link_attempts, attempts);
+}
+
+#[test]
+fn an_answer_of_an_older_link_does_not_make_the_current_one_live() {
+    let mut bench = Bench::live();
+    let older = bench.link();
+    bench.link_fail(RETRY);
+    bench.secs(1);
+    assert!(bench.give(Input::LinkAlive { link: older }).is_empty());
+    assert_eq!(bench.machine.phase(), Phase::Reconnecting);
+}
+
+#[test]
 fn moving_twice_keeps_both_former_links_for_their_time() {
     let mut bench = Bench::live();
     let first = bench.link();
@@ -875,6 +970,12 @@ fn check_rest(machine: &Machine) {
     if closing {
         assert!(machine.is_armed(Timer::Close), "closing is bounded");
     }
+    if !matches!(machine.lease, Lease::Active { .. }) {
+        assert!(!machine.is_armed(Timer::Renew), "only a lease at rest is renewed");
+    }
+    if machine.expires_at().is_none() {
+        assert!(!machine.is_armed(Timer::Expire), "only a lease expires");
+    }
     match machine.lease {
         Lease::Absent => assert!(machine.is_armed(Timer::Attempt), "no lease leads to the next attempt"),
         Lease::Active { .. } => {
@@ -888,9 +989,13 @@ fn check_rest(machine: &Machine) {
     if machine.stage == Stage::Starting {
         assert!(machine.is_armed(Timer::Start), "the start is bounded");
     }
-    if !machine.formers.is_empty() {
-        assert!(machine.formers.len() <= FORMERS);
-        assert!(machine.is_armed(Timer::Retire), "a former link is closed in time");
+    assert!(machine.formers.len() <= FORMERS);
+    assert_eq!(machine.is_armed(Timer::Retire), !machine.formers.is_empty(), "former links are closed in time");
+    if machine.link.id().is_some() {
+        assert!(!machine.is_armed(Timer::Reopen), "a link that is there is not opened again");
+    }
+    if !matches!(machine.link, Link::Up { .. }) {
+        assert!(!machine.is_armed(Timer::Stable), "only a link that is up is trusted");
     }
     match machine.link {
         Link::Down if matches!(machine.lease, Lease::Active { .. }) => {

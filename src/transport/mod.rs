@@ -4,6 +4,7 @@
 //! it read. Neither decides anything about the subscription's life: when to open,
 //! when to try again and when to give up is the lifecycle's business.
 
+mod kind;
 #[cfg(feature = "pubnub")]
 mod pubnub;
 
@@ -21,38 +22,9 @@ use crate::ids::SubscriptionId;
 use crate::rest::ControlPlane;
 use crate::secret::Secret;
 
+pub use kind::TransportKind;
 #[cfg(feature = "pubnub")]
 pub use pubnub::{PubNub, PubNubBuilder};
-
-/// Which transport, as the service calls it (`deliveryMode.transportType`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum TransportKind {
-    /// PubNub long polling. Withdrawn by RingCentral for new apps.
-    PubNub,
-    /// RingCentral's WebSocket gateway.
-    WebSocket,
-    /// HTTPS calls to an address of yours.
-    WebHook,
-}
-
-impl TransportKind {
-    /// The service's spelling.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::PubNub => "PubNub",
-            Self::WebSocket => "WebSocket",
-            Self::WebHook => "WebHook",
-        }
-    }
-}
-
-impl fmt::Display for TransportKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
 
 /// What is asked for when a subscription is created (`deliveryMode` of the
 /// request).

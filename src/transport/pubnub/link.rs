@@ -165,6 +165,12 @@ impl Link for PubNubLink {
     }
 }
 
+/// Whether `answer` to the question for the time proves the service alive. A
+/// proxy or a gateway in between has other answers, and they prove only itself.
+pub(super) fn is_life(answer: &Result<TransportResponse, PubNubError>) -> bool {
+    answer.as_ref().is_ok_and(|response| (200..300).contains(&response.status))
+}
+
 /// Asks once per link whether somebody is there. A poll from an old position is
 /// held without a word, which looks the same as a dead path.
 enum Probe {
@@ -175,7 +181,7 @@ enum Probe {
 }
 
 impl Probe {
-    /// Comes back when an answer proved it; else never. The poll itself will tell
+    /// Comes back when the service's answer proved it; else never. The poll itself will tell
     /// what is wrong, so a failure here is none. Cancel safe.
     async fn alive(&mut self, http: &HttpTransport, endpoint: &Endpoint) {
         loop {
@@ -184,7 +190,7 @@ impl Probe {
                 Self::Waiting(delay) => {
                     delay.await;
                     let (http, request) = (http.clone(), endpoint.time());
-                    *self = Self::Asking(async move { http.send(request).await.is_ok() }.boxed());
+                    *self = Self::Asking(async move { is_life(&http.send(request).await) }.boxed());
                 }
                 Self::Asking(answered) => {
                     let alive = answered.await;

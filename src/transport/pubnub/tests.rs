@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use ::pubnub::core::PubNubError;
+use ::pubnub::core::{PubNubError, TransportResponse};
 use ::pubnub::subscribe::result::APISuccessBody;
 use ::pubnub::subscribe::{SubscribeResponseBody, result::EnvelopePayload};
 use proptest::prelude::*;
@@ -381,6 +381,20 @@ fn cursor_that_would_mean_now_is_refused() {
         assert_eq!(request::check(&cursor(bad, Some(1))).unwrap_err().kind(), ErrorKind::Config, "{bad}");
     }
     assert!(request::check(&Cursor::at(UNIX_EPOCH)).is_ok());
+}
+
+// Probe.
+
+#[test]
+fn only_an_answer_of_the_services_own_is_a_sign_of_life() {
+    let answer = |status| Ok(TransportResponse { status, headers: HashMap::new(), body: Some(b"[1]".to_vec()) });
+    for status in [200, 204, 299] {
+        assert!(link::is_life(&answer(status)), "{status}");
+    }
+    for status in [100, 199, 300, 302, 400, 403, 404, 407, 429, 500, 502, 503, 511] {
+        assert!(!link::is_life(&answer(status)), "{status}");
+    }
+    assert!(!link::is_life(&Err(PubNubError::EffectCanceled)));
 }
 
 // Pace.

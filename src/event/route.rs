@@ -1,0 +1,173 @@
+//! Which kind an event's URI belongs to.
+
+use std::borrow::Cow;
+use std::sync::LazyLock;
+
+use super::catalog::Route;
+use super::uri::Parts;
+use super::{EventKind, ROUTES};
+
+/// The kind that a URI belongs to: the template with the most words of its path in
+/// it; of several with the same path the one with the largest query that agrees.
+pub(super) fn route(uri: &str) -> EventKind {
+    static TREE: LazyLock<Node> = LazyLock::new(|| Node::of(ROUTES));
+    let uri = Parts::of(uri);
+    let mut best = None;
+    TREE.find(uri.segments(), 0, &mut |words, end| {
+        let score = (words, end.agrees(uri), end.query.len(), end.order);
+        best = best.max(Some((score, end.kind)));
+    });
+    best.map_or(EventKind::Unknown, |(_, kind)| kind)
+}
+
+/// The templates by the segments of their paths: what a path goes through is
+/// compared once, not once per template.
+#[derive(Default)]
+struct Node {
+    words: Vec<(&'static str, Self)>,
+    /// What follows a placeholder, which stands for any text but none.
+    any: Option<Box<Self>>,
+    ends: Vec<End>,
+}
+
+/// A template whose path ends here.
+struct End {
+    kind: EventKind,
+    /// Its place in the table: where nothing else decides, the later one does.
+    order: usize,
+    query: Vec<(Cow<'static, str>, Cow<'static, str>)>,
+}
+
+impl Node {
+    fn of(routes: &'static [Route]) -> Self {
+        let mut root = Self::default();
+        for (order, route) in routes.iter().enumerate() {
+            let template = Parts::of(route.template);
+            let end = End { kind: route.kind, order, query: template.pairs().collect() };
+            template.segments().fold(&mut root, Self::child).ends.push(end);
+        }
+        root
+    }
+
+    fn child(&mut self, segment: &'static str) -> &mut Self {
+        if is_placeholder(segment) {
+            return self.any.get_or_insert_default();
+        }
+        let at = self.words.iter().position(|(word, _)| *word == segment).unwrap_or_else(|| {
+            self.words.push((segment, Self::default()));
+            self.words.len() - 1
+        });
+        &mut self.words[at].1
+    }
+
+    /// Tells `found` of every template whose path is `segments`, and how many
+    /// words of it that took. At most two ways from each node, and no deeper than
+    /// the longest template.
+    fn find<'a, 'n>(
+        &'n self,
+        mut segments: impl Iterator<Item = &'a str> + Clone,
+        words: usize,
+        found: &mut dyn FnMut(usize, &'n End),
+    ) {
+        let Some(segment) = segments.next() else {
+            return self.ends.iter().for_each(|end| found(words, end));
+        };
+        if let Some((_, node)) = self.words.iter().find(|(word, _)| *word == segment) {
+            node.find(segments.clone(), words + 1, found);
+        }
+        if let Some(node) = self.any.as_ref().filter(|_| !segment.is_empty()) {
+            node.find(segments, words, found);
+        }
+    }
+}
+
+impl End {
+    fn agrees(&self, uri: Parts<'_>) -> bool {
+        self.query.iter().all(|(key, want)| {
+            let mut found = uri.pairs().filter(|(name, _)| name == key);
+            found.any(|(_, value)| is_placeholder(want) || value.eq_ignore_ascii_case(want))
+        })
+    }
+}
+
+fn is_placeholder(segment: &str) -> bool {
+    segment == "~" || (segment.starts_with('{') && segment.ends_with('}'))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
+    use super::*;
+
+    /// The rule as it is said: every template is looked at.
+    fn by_the_rule(uri: &str) -> EventKind {
+        let uri = Parts::of(uri);
+        let segments: Vec<&str> = uri.segments().collect();
+        let matching = ROUTES.iter().filter_map(|route| {
+            let template = Parts::of(route.template);
+            let expected: Vec<&str> = template.segments().collect();
+            let agree = |(want, got): (&&str, &&str)| want == got || (is_placeholder(want) && !got.is_empty());
+            let takes = expected.len() == segments.len() && expected.iter().zip(&segments).all(agree);
+            let words = expected.iter().filter(|segment| !is_placeholder(segment)).count();
+            let end = End { kind: route.kind, order: 0, query: template.pairs().collect() };
+            takes.then(|| ((words, end.agrees(uri), end.query.len()), route.kind))
+        });
+        // The last of equals.
+        matching.max_by_key(|(score, _)| *score).map_or(EventKind::Unknown, |(_, kind)| kind)
+    }
+
+    /// A template with `fill` for each placeholder of its path.
+    fn filled(template: &str, fill: &[String]) -> String {
+        let (path, query) = template.split_once('?').map_or((template, ""), |(path, query)| (path, query));
+        let mut fill = fill.iter().cycle();
+        let path: Vec<&str> = path
+            .split('/')
+            .map(|segment| if is_placeholder(segment) { fill.next().map_or("", String::as_str) } else { segment })
+            .collect();
+        format!("{}?{query}", path.join("/"))
+    }
+
+    #[test]
+    fn every_template_leads_to_its_kind_in_every_spelling() {
+        for route in ROUTES {
+            for fill in ["~", "100200300", "{accountId}", "~é"] {
+                let uri = filled(route.template, &[fill.to_owned()]);
+                for uri in [uri.clone(), format!("https://platform.ringcentral.com{uri}"), format!("{uri}&more=1")] {
+                    assert_eq!(super::route(&uri), route.kind, "{uri}");
+                    assert_eq!(by_the_rule(&uri), route.kind, "{uri}");
+                }
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_tree_answers_as_the_rule_does(
+            at in 0..ROUTES.len(),
+            fill in proptest::collection::vec("[0-9]{1,9}|~|[{]accountId[}]|extension|messages|", 1..4),
+            host in select(vec!["", "https://platform.ringcentral.com", "http://127.0.0.1:8080", "!"]),
+            query in select(vec!["", "type=SMS", "type=sms&direction=Inbound", "direction=Outbound&x", "&&usageType=X"]),
+            tail in select(vec!["", "", "", "/", "/more", "//"]),
+            swap in proptest::option::of((0_usize..9, "[a-z~-]{0,12}")),
+        ) {
+            let uri = filled(ROUTES[at].template, &fill);
+            let (path, own) = uri.split_once('?').unwrap();
+            let mut segments: Vec<&str> = path.split('/').collect();
+            if let Some((at, word)) = &swap {
+                let at = at % segments.len();
+                segments[at] = word;
+            }
+            let path = segments.join("/");
+            for uri in [format!("{host}{path}{tail}?{own}&{query}"), format!("{host}{path}{tail}?{query}"), format!("{host}{path}{tail}")] {
+                prop_assert_eq!(super::route(&uri), by_the_rule(&uri), "{}", uri);
+            }
+        }
+
+        #[test]
+        fn any_text_is_answered_as_by_the_rule(uri in "\\PC{0,60}") {
+            prop_assert_eq!(super::route(&uri), by_the_rule(&uri));
+        }
+    }
+}
