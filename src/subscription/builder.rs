@@ -146,7 +146,9 @@ impl SubscriptionBuilder {
         self
     }
 
-    /// How long [`start`](Self::start) may take, repeats included. Default 60 s.
+    /// How long [`start`](Self::start) may take, repeats included. Default 150 s: the
+    /// service's penalty for too many requests is 60 s, and one in the login and one
+    /// in the creation should not be the end.
     pub fn start_within(mut self, bound: Duration) -> Self {
         self.settings.start_within = bound;
         self

@@ -105,6 +105,9 @@ pub enum GapCause {
     /// The address moved, and the connection to the former one ended before all
     /// that was on its way there had surely come.
     AddressMoved,
+    /// The subscription was ended while the connection was down: what had come
+    /// meanwhile was not read.
+    EndedOffline,
     /// The stream was shut down at once: what had come and was not read is
     /// discarded.
     Discarded,
@@ -125,6 +128,7 @@ impl GapCause {
             Self::ServiceBufferFull { .. } => "service_buffer_full",
             Self::ServiceBufferAged { .. } => "service_buffer_aged",
             Self::AddressMoved => "address_moved",
+            Self::EndedOffline => "ended_offline",
             Self::Discarded => "discarded",
         }
     }
@@ -147,6 +151,7 @@ impl fmt::Display for GapCause {
                 return write!(f, "no answer for {} s, longer than the service keeps events", pause.as_secs());
             }
             Self::AddressMoved => "the address moved and the former connection ended early",
+            Self::EndedOffline => "the subscription was ended while the connection was down",
             Self::Discarded => "the stream was shut down before everything was read",
         })
     }

@@ -1020,3 +1020,131 @@ async fn without_a_uuid_the_same_text_in_two_places_is_two_events() {
         assert!(is_quiet(&mut subscription), "{text}");
     }
 }
+
+fn deletes(control: &FakeControl) -> Vec<String> {
+    let ids = control.calls().into_iter().filter_map(|call| match call {
+        Call::Delete(id) => Some(id),
+        _ => None,
+    });
+    ids.collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn closing_does_not_wait_for_a_renewal_that_hangs() {
+    let world = World::new();
+    let subscription = world.live().await;
+    world.control.script("renew", Script::Slow(secs(3600)));
+    sleep(secs(790)).await;
+    assert_eq!(renews(&world.control), 1);
+    let before = Instant::now();
+    assert!(subscription.close().await.deleted);
+    assert!(before.elapsed() < secs(1), "{:?}", before.elapsed());
+    assert!(world.control.alive().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_status_ends_with_the_subscription_whatever_is_still_awaited() {
+    let world = World::new();
+    let subscription = world.live().await;
+    world.control.script("renew", Script::Slow(secs(3600)));
+    sleep(secs(790)).await;
+    let mut status = subscription.status();
+    drop(subscription.close().await);
+    let before = Instant::now();
+    while status.changed().await.is_some() {}
+    assert!(before.elapsed() < secs(1), "{:?}", before.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_creation_given_up_and_carried_out_late_is_deleted() {
+    let world = World::new();
+    // Made, but the answer was lost; and the list does not show it yet.
+    world.control.script("create", Script::Fail(Error::new(ErrorKind::Timeout, "no answer").with_unclear(true)));
+    let subscription = world.live().await;
+    let created = crate::Timestamp::from(crate::clock::wall_now());
+    world.control.plant_made_at("late", &[MESSAGES], &created);
+    world.control.plant_made_at("another's", &["/restapi/v1.0/account/~/presence"], &created);
+    sleep(secs(61)).await;
+    settle().await;
+    assert_eq!(deletes(&world.control), ["late"]);
+    assert_eq!(world.control.alive(), ["sub-1", "another's"]);
+    subscription.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_creation_given_up_is_looked_for_at_the_end_too() {
+    let world = World::new();
+    world.control.script("create", Script::Fail(Error::new(ErrorKind::Timeout, "no answer").with_unclear(true)));
+    let subscription = world.live().await;
+    let created = crate::Timestamp::from(crate::clock::wall_now());
+    world.control.plant_made_at("late", &[MESSAGES], &created);
+    subscription.close().await;
+    assert!(world.control.alive().is_empty(), "{:?}", world.control.alive());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_that_fails_has_deleted_what_is_of_no_use() {
+    let world = World::new();
+    let no_address = Script::Answer(Box::new(|info| info["deliveryMode"]["address"] = "".into()));
+    world.control.script("create", no_address);
+    world.control.script("delete", Script::Slow(secs(2)));
+    let error = world.builder().start().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Protocol);
+    assert!(world.control.alive().is_empty(), "by the time it is told");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delete_that_hangs_does_not_keep_the_error_for_long() {
+    let world = World::new();
+    world.control.script("create", Script::Answer(Box::new(|info| info["deliveryMode"]["address"] = "".into())));
+    world.control.script("delete", Script::Slow(secs(3600)));
+    let before = Instant::now();
+    assert!(world.builder().start().await.is_err());
+    assert!(before.elapsed() <= FAREWELL + secs(1), "{:?}", before.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_comes_after_the_expiry_is_of_no_use_and_makes_no_harm() {
+    let world = World::new();
+    world.control.script("create", Script::Answer(Box::new(|info| info["expiresIn"] = 30.into())));
+    let mut subscription = world.live().await;
+    world.control.script("renew", Script::Slow(secs(50)));
+    sleep(secs(31)).await;
+    assert_eq!(next_gap(&mut subscription).await.cause, GapCause::LeaseExpired);
+    world.up(&subscription, 2).await;
+    next_resumed(&mut subscription).await;
+    sleep(secs(100)).await;
+    settle().await;
+    assert_eq!(world.control.alive(), ["sub-2"]);
+    assert_eq!(subscription.id().unwrap(), "sub-2");
+    assert!(world.transport.is_open(2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_that_stood_still_goes_on_from_what_it_last_knew() {
+    let world = World::new();
+    let _subscription = world.live().await;
+    world.transport.events(1, [1]);
+    settle().await;
+    let good = Instant::now();
+    // Both clocks run on while nothing of this process does.
+    advance(secs(150)).await;
+    world.transport.events(1, [2]);
+    world.transport.opened(2).await;
+    let last_good = world.transport.target(2).last_good.unwrap();
+    assert!(last_good <= good + CLOCK_CHECK, "{:?} after", last_good - good);
+}
+
+#[tokio::test(start_paused = true)]
+async fn ending_while_the_connection_is_down_tells_of_what_may_wait() {
+    let world = World::new();
+    let subscription = world.live().await;
+    world.transport.feed(
+        1,
+        Err(Error::new(ErrorKind::Network, "gone").with_disposition(Disposition::Retry { after: Some(secs(60)) })),
+    );
+    phase(&subscription, Phase::Reconnecting).await;
+    let unread = subscription.close().await.unread;
+    let [Delivery::Gap(gap)] = &unread[..] else { panic!("{unread:?}") };
+    assert_eq!((gap.cause.clone(), gap.certainty), (GapCause::EndedOffline, Certainty::Possible));
+}

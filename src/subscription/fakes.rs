@@ -1,7 +1,7 @@
 //! An in-memory service for tests of the driver: calls are answered from a
 //! script, links are fed by the test, time is paused.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
@@ -48,6 +48,7 @@ struct Service {
     scripts: VecDeque<(&'static str, Script)>,
     alive: Vec<(String, Vec<String>)>,
     made: usize,
+    made_at: HashMap<String, String>,
     lifetime: u64,
     address: String,
     key: Option<String>,
@@ -88,6 +89,12 @@ impl FakeControl {
     pub(super) fn plant(&self, id: &str, filters: &[&str]) {
         let filters = filters.iter().map(ToString::to_string).collect();
         self.0.lock().unwrap().alive.push((id.into(), filters));
+    }
+
+    /// As [`plant`](Self::plant), and the service tells when it was made.
+    pub(super) fn plant_made_at(&self, id: &str, filters: &[&str], at: &crate::Timestamp) {
+        self.plant(id, filters);
+        self.0.lock().unwrap().made_at.insert(id.into(), at.as_str().into());
     }
 
     pub(super) fn alive(&self) -> Vec<String> {
@@ -138,6 +145,9 @@ impl Service {
             "id": id, "eventFilters": filters, "expiresIn": self.lifetime, "status": "Active",
             "deliveryMode": {"transportType": "PubNub", "address": self.address, "subscriberKey": "sub-c"},
         });
+        if let Some(at) = self.made_at.get(id) {
+            info["creationTime"] = at.clone().into();
+        }
         if let Some(key) = &self.key {
             info["deliveryMode"]["encryptionKey"] = key.clone().into();
             info["deliveryMode"]["encryptionAlgorithm"] = "AES".into();

@@ -608,7 +608,7 @@ fn while_running_a_full_service_is_waited_out() {
 fn the_start_gives_up_in_time_and_says_so() {
     let mut bench = Bench::started();
     let mut effects = Vec::new();
-    for _ in 0..70 {
+    for _ in 0..160 {
         if let Lease::Acquiring { .. } = bench.machine.lease {
             effects.extend(bench.fail(RETRY));
         }
@@ -647,22 +647,100 @@ fn l7_closing_leaves_nothing_behind_wherever_it_strikes() {
     assert!(matches!(effects[..], [Effect::FindOrphan { .. }]), "{effects:?}");
     assert!(matches!(bench.lease(900)[..], [Effect::Delete { .. }]));
 
-    // During an update that fails.
-    let mut bench = Bench::live();
-    bench.give(Input::Update);
-    bench.close(true);
-    let effects = bench.fail(RETRY);
-    assert!(has(&effects, |effect| matches!(effect, Effect::Delete { .. })), "{effects:?}");
+    // During an update or a renewal: their answers may never come.
+    for update in [true, false] {
+        let mut bench = Bench::live();
+        if update {
+            bench.give(Input::Update);
+        } else {
+            bench.secs(780);
+        }
+        let stale = bench.op();
+        let effects = bench.close(true);
+        assert!(has(&effects, |effect| matches!(effect, Effect::Delete { .. })), "{effects:?}");
+        assert_eq!(bench.give(Input::Failed { op: stale, disposition: RETRY, unclear: true }), []);
+        let op = bench.op();
+        assert_eq!(bench.give(Input::Deleted { op }), [Effect::Finish(End::Closed { deleted: true })]);
+    }
 
-    // During back-off.
+    // During back-off: nothing is left.
     let mut bench = Bench::started();
     bench.fail(RETRY);
-    assert_eq!(bench.close(true), [Effect::Finish(End::Closed { deleted: false })]);
+    assert_eq!(bench.close(true), [Effect::Finish(End::Closed { deleted: true })]);
 
     // During back-off after an unclear create.
     let mut bench = Bench::started();
     bench.fail_unclear();
     assert!(matches!(bench.close(true)[..], [Effect::FindOrphan { .. }]));
+}
+
+#[test]
+fn l7_a_creation_that_is_not_answered_is_looked_for_before_the_end() {
+    let mut bench = Bench::started();
+    let create = bench.op();
+    bench.close(true);
+    let effects = bench.secs(2);
+    assert!(matches!(effects[..], [Effect::FindOrphan { .. }]), "{effects:?}");
+    assert!(!bench.machine.expects(create));
+    assert!(matches!(bench.lease(900)[..], [Effect::Delete { .. }]));
+
+    let mut bench = Bench::started();
+    bench.close(true);
+    bench.secs(2);
+    let op = bench.op();
+    assert_eq!(bench.give(Input::NoOrphan { op }), [Effect::Finish(End::Closed { deleted: true })]);
+}
+
+#[test]
+fn what_was_lost_but_may_still_be_there_is_deleted_at_the_end() {
+    for cause in [Cause::SessionLost, Cause::TooLarge, Cause::LinkRefused, Cause::Inactive, Cause::Expired] {
+        let mut bench = Bench::live();
+        match cause {
+            Cause::SessionLost | Cause::TooLarge | Cause::Gone => {
+                let link = bench.link();
+                bench.give(Input::LinkLost { link, cause });
+            }
+            Cause::LinkRefused => drop(bench.link_fail(Disposition::Recreate)),
+            Cause::Inactive => {
+                bench.secs(780);
+                let op = bench.op();
+                bench.give(Input::Inactive { op });
+            }
+            Cause::Expired => drop(bench.secs(901)),
+        }
+        assert_eq!(gaps(&bench.effects), [cause]);
+        // Whether the next one is waited for or under way.
+        if let Lease::Acquiring { .. } = bench.machine.lease {
+            bench.fail(RETRY);
+        }
+        let effects = bench.close(true);
+        assert!(has(&effects, |effect| matches!(effect, Effect::Delete { .. })), "{cause:?}: {effects:?}");
+    }
+    // One that the service does not know is not asked about again.
+    let mut bench = Bench::live();
+    bench.link_progress();
+    bench.secs(780);
+    bench.fail(Disposition::Recreate);
+    bench.fail(RETRY);
+    let effects = bench.close(true);
+    assert!(has(&effects, |effect| *effect == Effect::Finish(End::Closed { deleted: true })), "{effects:?}");
+}
+
+#[test]
+fn a_renewal_that_is_not_answered_does_not_hide_the_expiry() {
+    for update in [true, false] {
+        let mut bench = Bench::live();
+        bench.link_progress();
+        bench.secs(700);
+        if update {
+            bench.give(Input::Update);
+        }
+        let effects = bench.secs(200);
+        let told = effects.iter().filter(|effect| matches!(effect, Effect::AnswerUpdate { ok: false })).count();
+        assert_eq!(told, usize::from(update));
+        assert_eq!(gaps(&effects), [Cause::Expired]);
+        assert_eq!(creates(&effects), 1);
+    }
 }
 
 #[test]
@@ -762,7 +840,8 @@ fn a_subscription_no_longer_served_is_recreated() {
     assert!(matches!(effects[..], [Effect::Gap(Cause::Inactive), Effect::Create { .. }]), "{effects:?}");
     bench.close(true);
     let op = bench.op();
-    assert_eq!(bench.give(Input::Inactive { op }), [Effect::Finish(End::Closed { deleted: false })]);
+    let effects = bench.give(Input::Inactive { op });
+    assert!(matches!(effects[..], [Effect::Delete { .. }]), "the one that was given up: {effects:?}");
 }
 
 #[test]

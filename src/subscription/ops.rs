@@ -52,6 +52,8 @@ pub(super) enum Done {
         link: LinkId,
         result: Result<Box<dyn Link>>,
     },
+    /// The search for what creations made after they had been given up.
+    Swept,
     /// A courtesy delete ended; `false` if the subscription may still be there.
     Discarded {
         id: SubscriptionId,
@@ -159,6 +161,48 @@ pub(super) fn find_orphan(
         };
         // Events since the creation count, not since it was found.
         Done::Orphan { op, asked: Asked { at: asked.at, wall: created.wall }, result }
+    })
+}
+
+/// A creation that may yet be carried out: when it was asked for, and when it was
+/// given up.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Doubt {
+    pub(super) asked: Instant,
+    pub(super) given_up: Instant,
+}
+
+/// Deletes what creations in doubt made after all. Nobody here holds it, and it is
+/// of no use: its events came, or were told missing, by the one made since.
+pub(super) fn sweep(
+    control: Arc<dyn ControlPlane>,
+    filters: Vec<String>,
+    transport: TransportKind,
+    doubts: Vec<Doubt>,
+    registry: Arc<Registry>,
+) -> Pending {
+    Box::pin(async move {
+        let listed = match bounded(control.list(), false).await {
+            Ok(listed) => listed,
+            Err(error) => {
+                tracing::debug!(%error, "what a lost creation may have left cannot be looked for");
+                return Done::Swept;
+            }
+        };
+        let late = |info: &SubscriptionInfo| {
+            doubts.iter().any(|doubt| {
+                let span = (doubt.asked.elapsed(), doubt.given_up.elapsed());
+                lease::is_late(info, &filters, transport, span, wall_now())
+            })
+        };
+        for info in listed.iter().filter(|info| late(info)) {
+            if !registry.claim(&info.id) {
+                continue;
+            }
+            let gone = matches!(timeout(DISCARD_WITHIN, control.delete(&info.id)).await, Ok(Ok(())));
+            if gone { registry.gone(&info.id) } else { registry.left_over(&info.id) }
+        }
+        Done::Swept
     })
 }
 

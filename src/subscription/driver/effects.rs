@@ -58,6 +58,7 @@ impl Driver {
 
     pub(super) fn create(&mut self, op: Op) {
         self.created = Some(Asked::now());
+        self.creating = Some(op);
         self.pending.push(ops::create(self.setup.control.clone(), op, self.request()));
     }
 
@@ -193,6 +194,16 @@ impl Driver {
             }
         }
         self.update = None;
+        if !self.keeps_subscription() {
+            self.sweep();
+        }
+        self.farewell_by = Some(Instant::now() + FAREWELL);
+    }
+
+    /// Whether the end may be told: nothing that was made in vain is being deleted,
+    /// or that has had its time.
+    pub(super) fn is_settled(&self) -> bool {
+        self.courtesies == 0 || self.farewell_by.is_some_and(|by| by <= Instant::now())
     }
 
     pub(super) fn keeps_subscription(&self) -> bool {

@@ -21,7 +21,7 @@ use super::delivery::{Certainty, Delivery, Gap, GapCause, Recreated, Resumed, Un
 use super::keys::Keys;
 use super::lease::{self, Lease};
 use super::machine::{self, Cause, Effect, End, Input, LinkId, Machine, Op, Settings};
-use super::ops::{self, Asked, Done, Pending};
+use super::ops::{self, Asked, Done, Doubt, Pending};
 use super::overlap::Overlap;
 use super::queue::{Item, Queue};
 use super::refusal;
@@ -40,6 +40,15 @@ use links::next_event;
 
 /// How often the wall clock is held against the monotonic one.
 const CLOCK_CHECK: Duration = Duration::from_secs(15);
+/// A look at the clocks that comes later than this was kept from coming: the
+/// process was frozen, or its runtime was.
+const FROZEN: Duration = Duration::from_secs(30);
+/// How long after a creation in doubt is looked for what it made.
+const SWEEP_AFTER: Duration = Duration::from_secs(60);
+/// So many creations in doubt are remembered.
+const DOUBTS: usize = 16;
+/// The end waits this long for what was made in vain to be deleted.
+const FAREWELL: Duration = Duration::from_secs(5);
 /// The clocks may drift apart by this much before it counts as a sleep.
 const CLOCK_SLACK: Duration = Duration::from_secs(10);
 
@@ -157,12 +166,20 @@ pub(in crate::subscription) struct Driver {
     disabled: Vec<DisabledFilter>,
     update: Option<Update>,
     created: Option<Asked>,
+    /// The creation that is, or was last, under way.
+    creating: Option<Op>,
     /// The creation of a subscription that takes over.
     replacing: Option<Op>,
     /// The subscriptions that were taken over from, and the places where they are
     /// still listened to.
     retiring: Vec<(u64, SubscriptionId)>,
     overlap: Overlap,
+    /// Creations that may yet be carried out, and when to look for what they made.
+    doubts: Vec<Doubt>,
+    sweep_at: Option<Instant>,
+    /// Deletions under way that the end waits for, and until when.
+    courtesies: usize,
+    farewell_by: Option<Instant>,
     last_error: Option<Arc<Error>>,
     end: Option<End>,
     shutdown: Option<Shutdown>,
@@ -211,9 +228,14 @@ impl Driver {
             disabled: Vec::new(),
             update: None,
             created: None,
+            creating: None,
             replacing: None,
             retiring: Vec::new(),
             overlap: Overlap::default(),
+            doubts: Vec::new(),
+            sweep_at: None,
+            courtesies: 0,
+            farewell_by: None,
             last_error: None,
             end: None,
             shutdown: None,
@@ -245,6 +267,8 @@ impl Driver {
             self.take_in(woken);
         }
         self.publish(&ports.status);
+        // Whoever follows the status is not kept waiting by what nobody waits for.
+        drop(ports.status);
         self.last_words(ports.out).await;
     }
 
@@ -283,6 +307,7 @@ impl Driver {
             Woken::Timer | Woken::Room | Woken::Shutdown(None) => {}
         }
         self.check_clock();
+        self.sweep_if_due();
         self.machine.handle_timeout(Instant::now().into_std());
     }
 

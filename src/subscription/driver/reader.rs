@@ -79,6 +79,19 @@ impl Driver {
 
     pub(super) fn shut_down(&mut self, how: Shutdown) {
         self.shutdown = Some(how);
+        if self.machine.phase() == machine::Phase::Reconnecting {
+            // What waits at the service goes with the subscription. Nothing follows
+            // that could lie behind the gap, so it has no end marker.
+            let (cause, since) = (GapCause::EndedOffline, self.good_since());
+            let until = Some(self.setup.clock.wall());
+            self.queue.push_marker(Delivery::Gap(Gap {
+                cause,
+                certainty: Certainty::Possible,
+                since,
+                until,
+                lost: None,
+            }));
+        }
         let (delete, within) = match how {
             Shutdown::Drain | Shutdown::Discard => (true, self.setup.close_within),
             Shutdown::Dropped => (self.setup.delete_on_drop, self.setup.drop_within),
@@ -128,6 +141,7 @@ impl Driver {
             (machine::Phase::Starting, None) => return,
             // Ending before it began: the end will tell how.
             (machine::Phase::Closing, None) => return,
+            (_, Some(_)) if !self.is_settled() => return,
             (_, Some(end)) => match self.end_error(end) {
                 Some(error) => Err(error),
                 None => Err(Error::new(ErrorKind::Closed, "the subscription was closed while it was being created")),
@@ -169,7 +183,7 @@ impl Driver {
     }
 
     pub(super) fn is_over(&self) -> bool {
-        self.end.is_some() && self.queue.is_empty()
+        self.end.is_some() && self.queue.is_empty() && self.is_settled()
     }
 
     /// The end is told; then what is still under way gets its bound, so that a
@@ -195,6 +209,7 @@ impl Driver {
             machine::Phase::Reconnecting => Phase::Reconnecting,
             machine::Phase::Recreating => Phase::Recreating,
             machine::Phase::Closing => Phase::Closing,
+            machine::Phase::Closed if !self.is_settled() => Phase::Closing,
             machine::Phase::Closed => Phase::Closed,
         };
         if phase == Phase::Live && status.borrow().phase != Phase::Live {

@@ -24,8 +24,11 @@ impl Driver {
                 Err(error) => self.failed(op, error),
             },
             Done::Opened { link, result } => self.opened(link, result),
-            Done::Discarded { id, gone: true } => self.setup.registry.gone(&id),
-            Done::Discarded { id, gone: false } => self.setup.registry.left_over(&id),
+            Done::Discarded { id, gone } => {
+                self.courtesies -= 1;
+                if gone { self.setup.registry.gone(&id) } else { self.setup.registry.left_over(&id) }
+            }
+            Done::Swept => self.courtesies -= 1,
             Done::Parted => {}
         }
     }
@@ -34,6 +37,9 @@ impl Driver {
         let error = refusal::explain(error, self.setup.transport.kind());
         tracing::debug!(%error, kind = ?error.kind(), subscription = self.id_for_log(), "a call failed");
         let (disposition, unclear) = (error.disposition(), error.is_unclear());
+        if unclear && let Some(created) = self.created.filter(|_| self.creating == Some(op)) {
+            self.doubt(created);
+        }
         self.replacing.take_if(|replacing| *replacing == op);
         self.note(error);
         self.give(Input::Failed { op, disposition, unclear });
@@ -49,6 +55,14 @@ impl Driver {
     pub(super) fn leased(&mut self, op: Op, asked: Asked, info: SubscriptionInfo) {
         if self.end.is_some() {
             return self.too_late(info.id);
+        }
+        if !self.machine.expects(op) {
+            // What came of a call that was given up. Another subscription than the
+            // present one is nobody's.
+            if self.lease.as_ref().is_none_or(|lease| lease.id != info.id) {
+                self.too_late(info.id);
+            }
+            return;
         }
         // What the user named and was never ours is not deleted.
         let ours = self.lease.is_some() || self.created.is_some();
@@ -231,6 +245,39 @@ impl Driver {
     }
 
     pub(super) fn discard(&mut self, id: SubscriptionId) {
+        self.courtesies += 1;
         self.pending.push(ops::discard(self.setup.control.clone(), id));
+    }
+
+    /// A creation was given up that the service may yet carry out.
+    fn doubt(&mut self, created: Asked) {
+        let now = Instant::now();
+        if self.doubts.len() == DOUBTS {
+            self.doubts.remove(0);
+        }
+        self.doubts.push(Doubt { asked: created.at, given_up: now });
+        self.sweep_at = Some(now + SWEEP_AFTER);
+    }
+
+    pub(super) fn sweep_if_due(&mut self) {
+        if self.sweep_at.is_some_and(|at| at <= Instant::now()) {
+            self.sweep();
+        }
+    }
+
+    /// Looks for what creations in doubt made after all.
+    pub(super) fn sweep(&mut self) {
+        self.sweep_at = None;
+        if self.doubts.is_empty() {
+            return;
+        }
+        self.courtesies += 1;
+        self.pending.push(ops::sweep(
+            self.setup.control.clone(),
+            self.setup.filters.clone(),
+            self.setup.transport.kind(),
+            std::mem::take(&mut self.doubts),
+            self.setup.registry.clone(),
+        ));
     }
 }

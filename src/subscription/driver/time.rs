@@ -5,7 +5,9 @@ use super::*;
 impl Driver {
     pub(super) fn next_timer(&self) -> Instant {
         let check = self.clock_check.0 + CLOCK_CHECK;
-        self.machine.poll_timeout().map_or(check, |at| check.min(Instant::from_std(at)))
+        let machine = self.machine.poll_timeout().map(Instant::from_std);
+        let farewell = self.farewell_by.filter(|_| !self.is_settled());
+        [machine, self.sweep_at, farewell].into_iter().flatten().fold(check, Instant::min)
     }
 
     /// The monotonic clock stands still while the machine sleeps, the wall clock
@@ -25,6 +27,14 @@ impl Driver {
                 *good = good.checked_sub(slept).unwrap_or(*good);
             }
             self.give(Input::Slept { by: slept });
+        } else if passed > CLOCK_CHECK + FROZEN {
+            // Both clocks ran on, but nobody was here: an answer that waited meanwhile
+            // is as old as the last look, whenever it is read.
+            tracing::info!(seconds = passed.as_secs(), "the process stood still");
+            if let Some((good, _)) = &mut self.last_good {
+                *good = (*good).min(then);
+            }
+            self.give(Input::Slept { by: Duration::ZERO });
         }
     }
 

@@ -36,17 +36,45 @@ impl Machine {
         self.effects.extend(formers.chain(self.link.id()).map(|link| Effect::CloseLink { link }));
         self.link = Link::Down;
         match self.lease {
-            Lease::Active { .. } => self.end_lease(),
+            // What is under way is not waited for: its answer may never come.
+            Lease::Active { .. } | Lease::Renewing { .. } => self.end_lease(),
             Lease::Absent if self.plan == Plan::FindOrphan => self.attempt(),
-            Lease::Absent | Lease::Gone => self.finish(),
-            // Their answers go on from here.
-            Lease::Acquiring { .. } | Lease::Pruning { .. } | Lease::Renewing { .. } | Lease::Deleting { .. } => {}
+            Lease::Absent => self.end_nothing(),
+            Lease::Gone => self.finish(),
+            // Its answer goes on from here; what it makes must not be left behind.
+            Lease::Acquiring { .. } if self.plan == Plan::Create => {
+                self.arm(Timer::Attempt, now + CLOSE_PATIENCE.min(within / 3));
+            }
+            Lease::Acquiring { .. } | Lease::Pruning { .. } | Lease::Deleting { .. } => {}
+        }
+    }
+
+    /// Ends without a lease: nothing is left at the service, but for one that was
+    /// lost here and may still be there.
+    pub(super) fn end_nothing(&mut self) {
+        if self.stale {
+            return self.end_lease();
+        }
+        self.lease = Lease::Gone;
+        self.confirm_deleted();
+        self.finish();
+    }
+
+    fn confirm_deleted(&mut self) {
+        if let Stage::Closing { end: End::Closed { deleted }, .. } = &mut self.stage {
+            *deleted = true;
         }
     }
 
     pub(super) fn finish_if_idle(&mut self) {
-        if matches!(self.lease, Lease::Absent | Lease::Gone) {
-            self.finish();
+        match self.lease {
+            Lease::Absent => self.end_nothing(),
+            Lease::Gone => self.finish(),
+            Lease::Acquiring { .. }
+            | Lease::Pruning { .. }
+            | Lease::Active { .. }
+            | Lease::Renewing { .. }
+            | Lease::Deleting { .. } => {}
         }
     }
 
@@ -67,9 +95,7 @@ impl Machine {
             return;
         }
         self.lease = Lease::Gone;
-        if let Stage::Closing { end: End::Closed { deleted }, .. } = &mut self.stage {
-            *deleted = true;
-        }
+        self.confirm_deleted();
         self.finish();
     }
 

@@ -52,7 +52,9 @@ impl Machine {
         self.lease = Lease::Active { expires_at };
         self.plan = Plan::Create;
         self.pruned = false;
+        self.stale = false;
         self.renew_attempts = 0;
+        self.disarm(Timer::Attempt);
         if let Stage::Closing { .. } = self.stage {
             return self.end_lease();
         }
@@ -100,11 +102,7 @@ impl Machine {
                 if what == Upkeep::Update {
                     self.effects.push_back(Effect::AnswerUpdate { ok: false });
                 }
-                if self.is_closing() {
-                    self.end_lease();
-                } else {
-                    self.lose_lease(now, Cause::Inactive);
-                }
+                self.lose_lease(now, Cause::Inactive);
             }
             _ => {}
         }
@@ -158,7 +156,7 @@ impl Machine {
     pub(super) fn acquire_or_end(&mut self, now: Instant, retry_after: Option<Duration>) {
         self.lease = Lease::Absent;
         if self.is_closing() && self.plan != Plan::FindOrphan {
-            self.finish();
+            self.end_nothing();
         } else {
             self.acquire(now, retry_after);
         }
@@ -171,7 +169,7 @@ impl Machine {
         self.plan = Plan::Create;
         if self.is_closing() {
             self.lease = Lease::Absent;
-            self.finish();
+            self.end_nothing();
         } else {
             self.attempt();
         }
@@ -183,7 +181,7 @@ impl Machine {
         }
         self.lease = Lease::Absent;
         match self.stage {
-            Stage::Closing { .. } => self.finish(),
+            Stage::Closing { .. } => self.end_nothing(),
             _ if deleted > 0 => self.attempt(),
             Stage::Running => self.acquire(now, None),
             Stage::Idle | Stage::Starting | Stage::Finished => self.fail(now, End::Fatal),
@@ -207,15 +205,6 @@ impl Machine {
         self.lease = Lease::Active { expires_at };
         if what == Upkeep::Update {
             self.effects.push_back(Effect::AnswerUpdate { ok: false });
-        }
-        if self.is_closing() {
-            return match disposition {
-                Disposition::Recreate => {
-                    self.lease = Lease::Gone;
-                    self.finish();
-                }
-                _ => self.end_lease(),
-            };
         }
         let lost = match disposition {
             Disposition::Recreate if what != Upkeep::Replace => Some(Cause::Gone),
@@ -251,6 +240,7 @@ impl Machine {
 
     pub(super) fn lose_lease(&mut self, now: Instant, cause: Cause) {
         self.pending_loss = None;
+        self.stale = cause != Cause::Gone;
         self.disarm(Timer::Renew);
         self.disarm(Timer::Expire);
         self.open_gap(cause);

@@ -146,12 +146,15 @@ impl Machine {
         }
         match self.lease {
             Lease::Active { expires_at } => {
-                self.lease = Lease::Active { expires_at: lease::shortened(now, expires_at, by) };
+                let expires_at = lease::shortened(now, expires_at, by);
+                self.lease = Lease::Active { expires_at };
+                self.arm(Timer::Expire, expires_at);
                 self.keep_up(Upkeep::Renew);
             }
             Lease::Renewing { op, expires_at, what } => {
                 let expires_at = lease::shortened(now, expires_at, by);
                 self.lease = Lease::Renewing { op, expires_at, what };
+                self.arm(Timer::Expire, expires_at);
                 self.slept_meanwhile = self.slept_meanwhile.saturating_add(by);
             }
             Lease::Acquiring { .. } => self.slept_meanwhile = self.slept_meanwhile.saturating_add(by),

@@ -33,6 +33,10 @@ const REFUSAL_PERIOD: Duration = Duration::from_secs(120);
 /// renewed: the true expiry is unknown then.
 const GRACE_AFTER_SLEEP: Duration = Duration::from_secs(30);
 
+/// How long the end waits for a creation that is under way before it looks for
+/// what that made.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
+
 /// What can be set.
 #[derive(Clone, Debug)]
 pub(in crate::subscription) struct Settings {
@@ -51,7 +55,7 @@ impl Default for Settings {
         Self {
             renewal: RenewalPolicy::default(),
             backoff: BackoffPolicy::default(),
-            start_within: Duration::from_secs(60),
+            start_within: Duration::from_secs(150),
             linger: Duration::from_secs(10),
             stable_after: Duration::from_secs(60),
         }
@@ -152,7 +156,7 @@ pub(in crate::subscription) enum Cause {
 /// How it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::subscription) enum End {
-    /// As asked. `deleted` says whether the service confirmed the deletion.
+    /// As asked. `deleted` says whether nothing of it is left at the service.
     Closed { deleted: bool },
     /// By an error that repeating cannot help.
     Fatal,
@@ -307,6 +311,8 @@ pub(in crate::subscription) struct Machine {
     gap: Gap,
     plan: Plan,
     pruned: bool,
+    /// Whether a lease that was lost may still be there at the service.
+    stale: bool,
     update_wanted: bool,
     /// How long the machine slept while the operation that gives the lease was on
     /// its way: the clock stood still, the lifetime ran on.
@@ -338,6 +344,7 @@ impl Machine {
             gap: Gap::Closed,
             plan: Plan::Create,
             pruned: false,
+            stale: false,
             update_wanted: false,
             slept_meanwhile: Duration::ZERO,
             pending_loss: None,
@@ -408,6 +415,17 @@ impl Machine {
             (Stage::Running, Lease::Active { .. } | Lease::Renewing { .. }, _) if self.ever_up => Phase::Reconnecting,
             (Stage::Running, Lease::Active { .. } | Lease::Renewing { .. }, _) => Phase::Connecting,
             (Stage::Running, ..) => Phase::Recreating,
+        }
+    }
+
+    /// Whether the answer to `op` is still waited for.
+    pub(in crate::subscription) fn expects(&self, op: Op) -> bool {
+        match self.lease {
+            Lease::Acquiring { op: current }
+            | Lease::Pruning { op: current }
+            | Lease::Renewing { op: current, .. }
+            | Lease::Deleting { op: current } => current == op,
+            Lease::Absent | Lease::Active { .. } | Lease::Gone => false,
         }
     }
 

@@ -7,16 +7,31 @@ impl Machine {
         match timer {
             Timer::Close => self.finish(),
             Timer::Start => self.fail(now, End::StartTimeout),
-            // While a renewal is on its way its answer decides.
-            Timer::Expire => {
-                if matches!(self.lease, Lease::Active { .. }) {
+            // A renewal that is still on its way comes too late, if at all.
+            Timer::Expire => match self.lease {
+                Lease::Active { .. } => self.lose_lease(now, Cause::Expired),
+                Lease::Renewing { what, .. } => {
+                    if what == Upkeep::Update {
+                        self.effects.push_back(Effect::AnswerUpdate { ok: false });
+                    }
                     self.lose_lease(now, Cause::Expired);
                 }
-            }
+                Lease::Absent
+                | Lease::Acquiring { .. }
+                | Lease::Pruning { .. }
+                | Lease::Deleting { .. }
+                | Lease::Gone => {}
+            },
             Timer::Renew => self.keep_up(Upkeep::Renew),
             Timer::Attempt => match self.lease {
                 Lease::Deleting { .. } => self.end_lease(),
-                _ => self.attempt(),
+                // Ending, and the creation is not answered: look what it made.
+                Lease::Acquiring { .. } => {
+                    self.plan = Plan::FindOrphan;
+                    self.attempt();
+                }
+                Lease::Absent => self.attempt(),
+                Lease::Pruning { .. } | Lease::Active { .. } | Lease::Renewing { .. } | Lease::Gone => {}
             },
             Timer::Reopen => self.dial(),
             Timer::Retire => self.retire(self.formers.len()),
