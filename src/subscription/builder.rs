@@ -212,6 +212,33 @@ impl SubscriptionBuilder {
     /// service refuses, which names the way out; [`ErrorKind::Timeout`] when
     /// passing trouble lasts longer than [`start_within`](Self::start_within).
     pub async fn start(self) -> Result<Subscription> {
+        let (subscription, started) = self.launch()?;
+        told(started).await?;
+        Ok(subscription)
+    }
+
+    /// As [`start`](Self::start), unless `stop` comes first: then what was made is
+    /// deleted again, a creation that is not answered looked for, all within
+    /// [`close_within`](Self::close_within), and the answer is `None`.
+    ///
+    /// For programs that may be told to end while they start: dropping `start`
+    /// leaves that to the background, which ends with the process.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub async fn start_unless(self, stop: impl Future<Output = ()>) -> Result<Option<Subscription>> {
+        let (subscription, started) = self.launch()?;
+        tokio::select! {
+            biased;
+            told = told(started) => told.map(|()| Some(subscription)),
+            () = stop => {
+                subscription.close().await;
+                Ok(None)
+            }
+        }
+    }
+
+    fn launch(self) -> Result<(Subscription, oneshot::Receiver<Result<()>>)> {
         let buffer = self.buffer.get();
         let setup = self.check()?;
         let transport = setup.transport.kind();
@@ -238,8 +265,7 @@ impl SubscriptionBuilder {
             read: ReadSoFar::default(),
             ended: Ended::No,
         };
-        started.await.unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "the subscription's task ended")))?;
-        Ok(subscription)
+        Ok((subscription, started))
     }
 
     fn check(self) -> Result<Setup> {
@@ -290,4 +316,8 @@ impl SubscriptionBuilder {
         self.clock = clock;
         self
     }
+}
+
+async fn told(started: oneshot::Receiver<Result<()>>) -> Result<()> {
+    started.await.unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "the subscription's task ended")))
 }

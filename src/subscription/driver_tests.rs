@@ -1148,3 +1148,38 @@ async fn ending_while_the_connection_is_down_tells_of_what_may_wait() {
     let [Delivery::Gap(gap)] = &unread[..] else { panic!("{unread:?}") };
     assert_eq!((gap.cause.clone(), gap.certainty), (GapCause::EndedOffline, Certainty::Possible));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_answers_nothing_any_more_does_not_keep_the_end() {
+    let world = World::new();
+    world.control.script("create", Script::Fail(Error::new(ErrorKind::Timeout, "no answer").with_unclear(true)));
+    let subscription = world.live().await;
+    for verb in ["delete", "list", "list"] {
+        world.control.script(verb, Script::Slow(secs(3600)));
+    }
+    let before = Instant::now();
+    assert!(!subscription.close().await.deleted);
+    assert!(before.elapsed() <= secs(11), "{:?}", before.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_that_is_called_off_leaves_nothing_behind() {
+    // Not answered, answered late, waiting for the next try, and just done.
+    for script in [
+        Script::Slow(secs(3600)),
+        Script::Slow(secs(1)),
+        Script::Lose(Error::new(ErrorKind::Timeout, "lost").with_unclear(true)),
+        Script::Fail(unavailable()),
+    ] {
+        let world = World::new();
+        world.control.script("create", script);
+        let before = Instant::now();
+        let called_off = world.builder().start_unless(std::future::ready(())).await.unwrap();
+        assert!(called_off.is_none());
+        settle().await;
+        assert!(world.control.alive().is_empty());
+        assert!(before.elapsed() <= secs(10), "{:?}", before.elapsed());
+    }
+    let world = World::new();
+    assert!(world.builder().start_unless(std::future::pending()).await.unwrap().is_some());
+}

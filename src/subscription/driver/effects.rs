@@ -197,7 +197,9 @@ impl Driver {
         if !self.keeps_subscription() {
             self.sweep();
         }
-        self.farewell_by = Some(Instant::now() + FAREWELL);
+        // Counted from when the end began, so that both bounds are not added up.
+        let now = Instant::now();
+        self.farewell_by = Some((self.ending_since.unwrap_or(now) + FAREWELL).max(now + LAST_LOOK));
     }
 
     /// Whether the end may be told: nothing that was made in vain is being deleted,

@@ -49,6 +49,8 @@ const SWEEP_AFTER: Duration = Duration::from_secs(60);
 const DOUBTS: usize = 16;
 /// The end waits this long for what was made in vain to be deleted.
 const FAREWELL: Duration = Duration::from_secs(5);
+/// And at least this long.
+const LAST_LOOK: Duration = Duration::from_secs(1);
 /// The clocks may drift apart by this much before it counts as a sleep.
 const CLOCK_SLACK: Duration = Duration::from_secs(10);
 
@@ -180,6 +182,8 @@ pub(in crate::subscription) struct Driver {
     /// Deletions under way that the end waits for, and until when.
     courtesies: usize,
     farewell_by: Option<Instant>,
+    /// Since when it is being ended.
+    ending_since: Option<Instant>,
     last_error: Option<Arc<Error>>,
     end: Option<End>,
     shutdown: Option<Shutdown>,
@@ -236,6 +240,7 @@ impl Driver {
             sweep_at: None,
             courtesies: 0,
             farewell_by: None,
+            ending_since: None,
             last_error: None,
             end: None,
             shutdown: None,
@@ -313,6 +318,9 @@ impl Driver {
 
     fn give(&mut self, input: Input) {
         self.machine.handle(Instant::now().into_std(), input);
+        if self.machine.phase() == machine::Phase::Closing {
+            self.ending_since.get_or_insert_with(Instant::now);
+        }
     }
 }
 
