@@ -11,13 +11,7 @@ use super::{EventKind, ROUTES};
 /// it; of several with the same path the one with the largest query that agrees.
 pub(super) fn route(uri: &str) -> EventKind {
     static TREE: LazyLock<Node> = LazyLock::new(|| Node::of(ROUTES));
-    let uri = Parts::of(uri);
-    let mut best = None;
-    TREE.find(uri.segments(), 0, &mut |words, end| {
-        let score = (words, end.agrees(uri), end.query.len(), end.order);
-        best = best.max(Some((score, end.kind)));
-    });
-    best.map_or(EventKind::Unknown, |(_, kind)| kind)
+    TREE.best(uri)
 }
 
 /// The templates by the segments of their paths: what a path goes through is
@@ -58,6 +52,16 @@ impl Node {
             self.words.len() - 1
         });
         &mut self.words[at].1
+    }
+
+    fn best(&self, uri: &str) -> EventKind {
+        let uri = Parts::of(uri);
+        let mut best = None;
+        self.find(uri.segments(), 0, &mut |words, end| {
+            let score = (words, end.agrees(uri), end.query.len(), end.order);
+            best = best.max(Some((score, end.kind)));
+        });
+        best.map_or(EventKind::Unknown, |(_, kind)| kind)
     }
 
     /// Tells `found` of every template whose path is `segments`, and how many
@@ -102,10 +106,10 @@ mod tests {
     use super::*;
 
     /// The rule as it is said: every template is looked at.
-    fn by_the_rule(uri: &str) -> EventKind {
+    fn by_the_rule(routes: &'static [Route], uri: &str) -> EventKind {
         let uri = Parts::of(uri);
         let segments: Vec<&str> = uri.segments().collect();
-        let matching = ROUTES.iter().filter_map(|route| {
+        let matching = routes.iter().filter_map(|route| {
             let template = Parts::of(route.template);
             let expected: Vec<&str> = template.segments().collect();
             let agree = |(want, got): (&&str, &&str)| want == got || (is_placeholder(want) && !got.is_empty());
@@ -136,13 +140,44 @@ mod tests {
                 let uri = filled(route.template, &[fill.to_owned()]);
                 for uri in [uri.clone(), format!("https://platform.ringcentral.com{uri}"), format!("{uri}&more=1")] {
                     assert_eq!(super::route(&uri), route.kind, "{uri}");
-                    assert_eq!(by_the_rule(&uri), route.kind, "{uri}");
+                    assert_eq!(by_the_rule(ROUTES, &uri), route.kind, "{uri}");
                 }
             }
         }
     }
 
+    /// Templates that compete, which those of the table hardly do.
+    const RIVALS: &[Route] = &[
+        Route { kind: EventKind::MessageStore, template: "/a/b/c" },
+        Route { kind: EventKind::InstantMessage, template: "/a/{x}/c" },
+        Route { kind: EventKind::ExtensionList, template: "/{x}/b/{y}" },
+        Route { kind: EventKind::ExtensionInfo, template: "/a/{x}/{y}" },
+        Route { kind: EventKind::ExtensionFavorites, template: "/q?one={x}" },
+        Route { kind: EventKind::ExtensionGrants, template: "/q?two={x}" },
+        Route { kind: EventKind::CompanyDirectory, template: "/q?one=1&two=2" },
+    ];
+
+    #[test]
+    fn more_words_win_then_a_query_that_agrees_then_the_larger_then_the_later() {
+        for (uri, want) in [
+            ("/a/b/c", EventKind::MessageStore),
+            ("/a/1/c", EventKind::InstantMessage),
+            ("/1/b/1", EventKind::ExtensionList),
+            ("/a/b/1", EventKind::ExtensionInfo),
+            ("/q?one=7", EventKind::ExtensionFavorites),
+            ("/q?two=7&one=7", EventKind::ExtensionGrants),
+            ("/q?two=2&one=1", EventKind::CompanyDirectory),
+        ] {
+            assert_eq!(Node::of(RIVALS).best(uri), want, "{uri}");
+        }
+    }
+
     proptest! {
+        #[test]
+        fn rivals_are_told_apart_as_the_rule_does(uri in "(/[abc1]){1,4}|/q[?](one|two)=[12](&(one|two)=[12])?") {
+            prop_assert_eq!(Node::of(RIVALS).best(&uri), by_the_rule(RIVALS, &uri), "{}", uri);
+        }
+
         #[test]
         fn the_tree_answers_as_the_rule_does(
             at in 0..ROUTES.len(),
@@ -161,13 +196,13 @@ mod tests {
             }
             let path = segments.join("/");
             for uri in [format!("{host}{path}{tail}?{own}&{query}"), format!("{host}{path}{tail}?{query}"), format!("{host}{path}{tail}")] {
-                prop_assert_eq!(super::route(&uri), by_the_rule(&uri), "{}", uri);
+                prop_assert_eq!(super::route(&uri), by_the_rule(ROUTES, &uri), "{}", uri);
             }
         }
 
         #[test]
         fn any_text_is_answered_as_by_the_rule(uri in "\\PC{0,60}") {
-            prop_assert_eq!(super::route(&uri), by_the_rule(&uri));
+            prop_assert_eq!(super::route(&uri), by_the_rule(ROUTES, &uri));
         }
     }
 }
