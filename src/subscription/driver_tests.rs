@@ -1183,3 +1183,38 @@ async fn a_start_that_is_called_off_leaves_nothing_behind() {
     let world = World::new();
     assert!(world.builder().start_unless(std::future::pending()).await.unwrap().is_some());
 }
+
+#[tokio::test(start_paused = true)]
+async fn not_ready_yet_is_waited_for_at_the_start_told_as_what_it_is_and_final_later() {
+    let not_ready = || {
+        let wait = Disposition::Retry { after: Some(secs(10)) };
+        Script::Fail(
+            Error::new(ErrorKind::Permission, "not ready").with_code(Some("SUB-406".into())).with_disposition(wait),
+        )
+    };
+    let world = World::new();
+    world.control.script("create", not_ready());
+    let before = Instant::now();
+    let mut subscription = world.live().await;
+    assert!(before.elapsed() >= secs(10));
+    world.control.script("create", not_ready());
+    world.control.forget_all();
+    let error = loop {
+        match timeout(secs(3600), subscription.next()).await.unwrap() {
+            Some(Ok(_)) => {}
+            Some(Err(error)) => break error,
+            None => panic!("ended without a word"),
+        }
+    };
+    assert_eq!((error.kind(), error.code()), (ErrorKind::Permission, Some("SUB-406")));
+
+    let world = World::new();
+    for _ in 0..100 {
+        world.control.script("create", not_ready());
+    }
+    let error = world.builder().start().await.unwrap_err();
+    assert_eq!(
+        (error.kind(), error.code(), error.disposition()),
+        (ErrorKind::Permission, Some("SUB-406"), Disposition::Fatal)
+    );
+}

@@ -1,6 +1,6 @@
 //! "PubNub refused", said clearly.
 
-use crate::error::{Error, ErrorKind};
+use crate::error::{Disposition, Error, ErrorKind};
 use crate::transport::TransportKind;
 
 /// Turns the service's refusal to create a subscription into one that names the
@@ -10,6 +10,10 @@ use crate::transport::TransportKind;
 /// answers is unverified, so every plausible form counts: `SUB-528`, a 403 for a
 /// missing app permission, a 400 about `deliveryMode`.
 pub(super) fn explain(error: Error, transport: TransportKind) -> Error {
+    // Not for good: an extension that is not ready yet (SUB-406).
+    if matches!(error.disposition(), Disposition::Retry { .. }) {
+        return error;
+    }
     let about_mode =
         error.status() == Some(400) && error.parameter().is_some_and(|name| name.starts_with("deliveryMode"));
     let kind = match error.kind() {
@@ -45,7 +49,6 @@ pub(super) fn explain(error: Error, transport: TransportKind) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Disposition;
 
     #[test]
     fn every_form_of_refusal_names_the_way_out_and_is_final() {

@@ -168,6 +168,10 @@ impl Driver {
                 )
                 .with_source(self.shared_error("the last refusal")),
             ),
+            // Retried for a while, since it can pass (SUB-406); a person must know what it was.
+            End::StartTimeout if self.last_error.as_ref().is_some_and(|it| it.kind() == ErrorKind::Permission) => {
+                Some(self.shared_error("a permission is missing").with_disposition(Disposition::Fatal))
+            }
             End::StartTimeout => Some(
                 Error::new(ErrorKind::Timeout, "the subscription could not be created in time")
                     .with_source(self.shared_error("no call failed, but none answered")),

@@ -36,7 +36,13 @@ impl Driver {
     pub(super) fn failed(&mut self, op: Op, error: Error) {
         let error = refusal::explain(error, self.setup.transport.kind());
         tracing::debug!(%error, kind = ?error.kind(), subscription = self.id_for_log(), "a call failed");
-        let (disposition, unclear) = (error.disposition(), error.is_unclear());
+        let mut disposition = error.disposition();
+        // "Not ready yet" (SUB-406) passes after an installation; later it is a
+        // permission that was taken away.
+        if error.kind() == ErrorKind::Permission && self.machine.phase() != machine::Phase::Starting {
+            disposition = Disposition::Fatal;
+        }
+        let unclear = error.is_unclear();
         if unclear && let Some(created) = self.created.filter(|_| self.creating == Some(op)) {
             self.doubt(created);
         }
