@@ -26,7 +26,7 @@ impl Seen {
 
     /// Whether `key` is new; it is not from now on.
     pub(crate) fn admit(&mut self, key: DedupKey, now: Instant) -> bool {
-        self.forget(now);
+        self.forget(now, self.capacity);
         if !self.keys.insert(key) {
             return false;
         }
@@ -34,10 +34,17 @@ impl Seen {
         true
     }
 
-    fn forget(&mut self, now: Instant) {
+    /// Whether `key` was seen within the window.
+    pub(crate) fn holds(&mut self, key: DedupKey, now: Instant) -> bool {
+        self.forget(now, self.capacity + 1);
+        self.keys.contains(&key)
+    }
+
+    /// Leaves fewer than `below`, all of them young.
+    fn forget(&mut self, now: Instant, below: usize) {
         while let Some((at, key)) = self.order.front() {
             let fresh = now.saturating_duration_since(*at) < self.keep;
-            if fresh && self.order.len() < self.capacity {
+            if fresh && self.order.len() < below {
                 break;
             }
             self.keys.remove(key);

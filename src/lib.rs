@@ -111,8 +111,8 @@ pub use ids::{AccountId, ExtensionId, SubscriptionId};
 pub use rest::Client;
 pub use secret::Secret;
 pub use subscription::{
-    Certainty, Closed, Delivery, Gap, GapCause, Notifications, OnDrop, Phase, Recreated, ResumeToken, Resumed,
-    ShutdownHandle, Status, StatusWatch, Subscription, SubscriptionBuilder, SubscriptionHandle, Undecodable,
+    Certainty, Closed, Delivery, Gap, GapCause, LeftOpen, Notifications, OnDrop, Phase, Recreated, ResumeToken,
+    Resumed, ShutdownHandle, Status, StatusWatch, Subscription, SubscriptionBuilder, SubscriptionHandle, Undecodable,
 };
 pub use timestamp::Timestamp;
 

@@ -9,9 +9,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::driver::{Driver, Ports, Setup, Shutdown};
 use super::handle::SubscriptionHandle;
 use super::machine::Settings;
+use super::reconcile::Pace;
 use super::resume::ResumeToken;
 use super::status::{Phase, Status, StatusWatch};
 use super::{Ended, ReadSoFar, Subscription};
+use crate::catch_up::CatchUp;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::EventFilter;
@@ -53,6 +55,8 @@ pub struct SubscriptionBuilder {
     adopt: Option<SubscriptionId>,
     resume: Option<ResumeToken>,
     leftovers: Vec<SubscriptionId>,
+    catch_up: Vec<Arc<dyn CatchUp>>,
+    pace: Pace,
     on_drop: OnDrop,
     close_within: Duration,
     clock: Clock,
@@ -85,6 +89,8 @@ impl SubscriptionBuilder {
             adopt: None,
             resume: None,
             leftovers: Vec::new(),
+            catch_up: Vec::new(),
+            pace: Pace::default(),
             on_drop: OnDrop::Delete,
             close_within: Duration::from_secs(10),
             clock: Clock::default(),
@@ -197,6 +203,22 @@ impl SubscriptionBuilder {
         self
     }
 
+    /// Adds a source that is asked for missed events after a gap, and that stands in
+    /// for push while that is down for long. Sources that cover none of the filters
+    /// are never asked.
+    pub fn catch_up(mut self, source: impl CatchUp) -> Self {
+        self.catch_up.push(Arc::new(source));
+        self
+    }
+
+    /// How long push may be down before catch-up sources are polled instead. Default
+    /// 20 s: most interruptions are shorter, and what waits at the service meanwhile
+    /// arrives by push.
+    pub fn poll_after(mut self, down: Duration) -> Self {
+        self.pace.poll_after = down;
+        self
+    }
+
     /// Creates the subscription and starts reading.
     ///
     /// Returns when the service has created it. From that moment on nothing is
@@ -303,6 +325,8 @@ impl SubscriptionBuilder {
             adopt: self.adopt,
             resume: self.resume,
             leftovers: self.leftovers,
+            catch_up: self.catch_up,
+            pace: self.pace,
             delete_on_drop: self.on_drop == OnDrop::Delete,
             close_within: self.close_within,
             drop_within: Duration::from_secs(5),

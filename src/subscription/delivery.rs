@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
-use crate::event::Notification;
+use crate::event::{GapClosure, Notification};
 use crate::ids::SubscriptionId;
 use crate::rest::DisabledFilter;
 
@@ -162,12 +162,24 @@ impl fmt::Display for GapCause {
 #[non_exhaustive]
 pub struct Resumed {
     /// Whether everything that the gap left out has been delivered by now. Never
-    /// so without a catch-up source.
+    /// so without a catch-up source for every filter.
     pub complete: bool,
     /// When, by this machine's clock.
     pub at: SystemTime,
     /// The subscription that replaced the one that was lost, if one did.
     pub recreated: Option<Recreated>,
+    /// The filters whose missing events cannot be asked for, or not all of them.
+    pub left_open: Vec<LeftOpen>,
+}
+
+/// A filter whose missing events cannot all be found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LeftOpen {
+    /// The filter.
+    pub filter: String,
+    /// How well a source of this subscription makes up for it.
+    pub closure: GapClosure,
 }
 
 /// A subscription was lost and another one took its place.

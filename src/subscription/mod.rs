@@ -13,9 +13,11 @@ mod machine;
 mod ops;
 mod overlap;
 mod queue;
+mod reconcile;
 mod refusal;
 mod resume;
 mod status;
+mod told;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -28,7 +30,7 @@ use futures_core::stream::FusedStream;
 use tokio::sync::{mpsc, watch};
 
 pub use builder::{OnDrop, SubscriptionBuilder};
-pub use delivery::{Certainty, Delivery, Gap, GapCause, Recreated, Resumed, Undecodable};
+pub use delivery::{Certainty, Delivery, Gap, GapCause, LeftOpen, Recreated, Resumed, Undecodable};
 pub use handle::{ShutdownHandle, SubscriptionHandle};
 pub use resume::ResumeToken;
 pub use status::{Phase, Status, StatusWatch};

@@ -8,8 +8,11 @@ use tokio::time::{Instant, timeout};
 
 use super::lease;
 use super::machine::{LinkId, Op};
+use super::reconcile::Turn;
+use crate::catch_up::{CatchUp, SyncPage, SyncRequest, SyncToken};
 use crate::clock::wall_now;
 use crate::error::{Error, ErrorKind, Result};
+use crate::event::EventFilter;
 use crate::ids::SubscriptionId;
 use crate::registry::Registry;
 use crate::rest::{ControlPlane, CreateSubscription, SubscriptionInfo};
@@ -61,6 +64,18 @@ pub(super) enum Done {
     },
     /// A link said good-bye.
     Parted,
+    /// A source gave its first position.
+    Begun {
+        source: usize,
+        turn: Turn,
+        result: Result<SyncToken>,
+    },
+    /// A source told what happened.
+    Synced {
+        source: usize,
+        turn: Turn,
+        result: Result<SyncPage>,
+    },
 }
 
 /// When a request left, by both clocks.
@@ -258,6 +273,27 @@ pub(super) fn open(
             Err(Error::new(ErrorKind::Timeout, "the transport could not be opened within half a minute"))
         });
         Done::Opened { link, result }
+    })
+}
+
+pub(super) fn begin(source: Arc<dyn CatchUp>, filters: Arc<[EventFilter]>, at: usize, turn: Turn) -> Pending {
+    Box::pin(async move {
+        let result = bounded(source.begin(&filters), false).await;
+        Done::Begun { source: at, turn, result }
+    })
+}
+
+pub(super) fn sync(
+    source: Arc<dyn CatchUp>,
+    filters: Arc<[EventFilter]>,
+    from: Option<SyncToken>,
+    since: Option<SystemTime>,
+    at: usize,
+    turn: Turn,
+) -> Pending {
+    Box::pin(async move {
+        let result = bounded(source.sync(SyncRequest::new(from.as_ref(), &filters, since)), false).await;
+        Done::Synced { source: at, turn, result }
     })
 }
 

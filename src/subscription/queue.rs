@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use super::delivery::{Certainty, Delivery, Gap, GapCause, Recreated, Resumed};
 use super::driver::Mark;
 use super::keys::Keys;
+use crate::catch_up::Found;
 use crate::transport::Frame;
 
 /// What a marker weighs; markers are never dropped, but they count.
@@ -16,6 +17,8 @@ const MARKER_WEIGHT: usize = 256;
 pub(super) enum Item {
     /// A frame, with the keys that were good when it came.
     Frame { frame: Frame, keys: Keys },
+    /// An event that a catch-up source found.
+    Found { found: Found, at: SystemTime },
     /// Something to deliver as it is.
     Marker(Delivery),
     /// Everything before this was read: go on here after a restart.
@@ -25,6 +28,12 @@ pub(super) enum Item {
 #[derive(Debug)]
 enum Slot {
     Item(Item),
+    /// What catch-up sources find comes here, before all that came later. While it
+    /// is open, nothing behind it is handed out.
+    Hole {
+        items: VecDeque<Item>,
+        open: bool,
+    },
     /// Frames were dropped here.
     Overflow {
         since: SystemTime,
@@ -54,11 +63,59 @@ impl Queue {
         self.slots.is_empty()
     }
 
+    /// Whether something can be handed out now.
+    pub(super) fn is_ready(&self) -> bool {
+        !matches!(self.slots.front(), None | Some(Slot::Hole { open: true, .. }))
+            || matches!(self.slots.front(), Some(Slot::Hole { items, .. }) if !items.is_empty())
+    }
+
+    /// Whether less than half of what may wait does.
+    pub(super) fn has_room(&self) -> bool {
+        self.bytes <= self.limit / 2
+    }
+
+    /// Opens a hole behind everything that waits; one that is open is closed.
+    pub(super) fn open_hole(&mut self) {
+        self.close_hole();
+        self.slots.push_back(Slot::Hole { items: VecDeque::new(), open: true });
+    }
+
+    /// Opens a hole before everything that waits.
+    pub(super) fn open_hole_first(&mut self) {
+        self.close_hole();
+        self.slots.push_front(Slot::Hole { items: VecDeque::new(), open: true });
+    }
+
+    /// Puts something into the open hole; without one, behind everything.
+    pub(super) fn push_found(&mut self, item: Item) {
+        self.bytes += weight(&item);
+        let hole = self.slots.iter_mut().rev().find_map(|slot| match slot {
+            Slot::Hole { items, open: true } => Some(items),
+            Slot::Hole { .. } | Slot::Item(_) | Slot::Overflow { .. } => None,
+        });
+        match hole {
+            Some(items) => items.push_back(item),
+            None => self.slots.push_back(Slot::Item(item)),
+        }
+    }
+
+    /// Nothing more comes into the hole.
+    pub(super) fn close_hole(&mut self) {
+        for slot in &mut self.slots {
+            if let Slot::Hole { open, .. } = slot {
+                *open = false;
+            }
+        }
+        self.slots.retain(|slot| !matches!(slot, Slot::Hole { items, open: false } if items.is_empty()));
+    }
+
     /// What comes next, if it is a frame.
     pub(super) fn next_frame(&self) -> Option<(&Frame, &Keys)> {
         match self.slots.front()? {
             Slot::Item(Item::Frame { frame, keys }) => Some((frame, keys)),
-            Slot::Item(Item::Marker(_) | Item::Mark(_)) | Slot::Overflow { .. } => None,
+            Slot::Item(Item::Found { .. } | Item::Marker(_) | Item::Mark(_))
+            | Slot::Hole { .. }
+            | Slot::Overflow { .. } => None,
         }
     }
 
@@ -166,19 +223,25 @@ impl Queue {
 
     /// The next one; an overflow comes as a gap and its end.
     pub(super) fn pop(&mut self) -> Option<Item> {
+        if let Some(Slot::Hole { items, open }) = self.slots.front_mut() {
+            let item = items.pop_front();
+            let done = items.is_empty() && !*open;
+            if done {
+                self.slots.pop_front();
+            }
+            self.bytes -= item.as_ref().map_or(0, weight);
+            return item;
+        }
         match self.slots.pop_front()? {
             Slot::Item(item) => {
-                self.bytes -= match &item {
-                    Item::Frame { frame, .. } => frame.weight(),
-                    Item::Marker(_) => MARKER_WEIGHT,
-                    Item::Mark(_) => 0,
-                };
+                self.bytes -= weight(&item);
                 Some(item)
             }
+            Slot::Hole { .. } => None,
             Slot::Overflow { since, until, lost } => {
                 self.dropping &= self.slots.iter().any(|slot| matches!(slot, Slot::Overflow { .. }));
                 // Its weight passes to the end marker that takes its place.
-                let resumed = Resumed { complete: false, at: until, recreated: None };
+                let resumed = Resumed { complete: false, at: until, recreated: None, left_open: Vec::new() };
                 self.slots.push_front(Slot::Item(Item::Marker(Delivery::Resumed(resumed))));
                 let gap = Gap {
                     cause: GapCause::Overflow,
@@ -190,6 +253,15 @@ impl Queue {
                 Some(Item::Marker(Delivery::Gap(gap)))
             }
         }
+    }
+}
+
+fn weight(item: &Item) -> usize {
+    match item {
+        Item::Frame { frame, .. } => frame.weight(),
+        Item::Found { found, .. } => found.notification.get().len() + MARKER_WEIGHT,
+        Item::Marker(_) => MARKER_WEIGHT,
+        Item::Mark(_) => 0,
     }
 }
 
@@ -225,7 +297,7 @@ mod tests {
     fn resumed(recreated: Option<(&str, &str)>) -> Delivery {
         let recreated =
             recreated.map(|(old, new)| Recreated { old: SubscriptionId::new(old), new: SubscriptionId::new(new) });
-        Delivery::Resumed(Resumed { complete: false, at: at(9), recreated })
+        Delivery::Resumed(Resumed { complete: false, at: at(9), recreated, left_open: Vec::new() })
     }
 
     fn markers(queue: &mut Queue) -> Vec<Delivery> {

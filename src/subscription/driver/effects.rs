@@ -159,6 +159,7 @@ impl Driver {
         };
         tracing::info!(cause = cause.as_str(), subscription = self.id_for_log(), "events are being missed");
         let gap = Gap { cause, certainty: Certainty::Certain, since: self.good_since(), until: None, lost: None };
+        self.cut_filling();
         self.queue.push_marker(Delivery::Gap(gap));
     }
 
@@ -168,9 +169,9 @@ impl Driver {
     }
 
     pub(super) fn resumed(&mut self) {
-        let resumed = Resumed { complete: false, at: self.setup.clock.wall(), recreated: self.recreated.take() };
         tracing::info!(subscription = self.id_for_log(), "events arrive again");
-        self.queue.push_marker(Delivery::Resumed(resumed));
+        let recreated = self.recreated.take();
+        self.end_gap(self.good_since(), recreated);
     }
 
     /// A gap that only may be one has its end where it is noticed.
@@ -178,8 +179,9 @@ impl Driver {
         let now = self.setup.clock.wall();
         let gap = Gap { cause, certainty: Certainty::Possible, since, until: Some(now), lost: None };
         tracing::info!(cause = gap.cause.as_str(), subscription = self.id_for_log(), "events may be missing");
+        self.cut_filling();
         self.queue.push_marker(Delivery::Gap(gap));
-        self.queue.push_marker(Delivery::Resumed(Resumed { complete: false, at: now, recreated: None }));
+        self.end_gap(since, None);
     }
 
     pub(super) fn finish(&mut self, end: End) {

@@ -2,6 +2,7 @@
 //! links, and their results into inputs. It decides nothing that the machine, the
 //! queue or the lease could decide, and it never waits for the reader.
 
+mod catch_up;
 mod effects;
 mod links;
 mod reader;
@@ -17,16 +18,19 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
-use super::delivery::{Certainty, Delivery, Gap, GapCause, Recreated, Resumed, Undecodable};
+use super::delivery::{Certainty, Delivery, Gap, GapCause, LeftOpen, Recreated, Resumed, Undecodable};
 use super::keys::Keys;
 use super::lease::{self, Lease};
 use super::machine::{self, Cause, Effect, End, Input, LinkId, Machine, Op, Settings};
 use super::ops::{self, Asked, Done, Doubt, Pending};
 use super::overlap::Overlap;
 use super::queue::{Item, Queue};
+use super::reconcile::Pace;
 use super::refusal;
 use super::resume::ResumeToken;
 use super::status::{Phase, Status};
+use super::told::Told;
+use crate::catch_up::CatchUp;
 use crate::clock::Clock;
 use crate::codec::DecodeError;
 use crate::dedup::Seen;
@@ -36,6 +40,7 @@ use crate::ids::SubscriptionId;
 use crate::registry::Registry;
 use crate::rest::{ControlPlane, CreateSubscription, DisabledFilter, SubscriptionInfo};
 use crate::transport::{Cursor, Frame, FrameBody, Link, LinkEvent, SuspectedLoss, Target, Transport};
+use catch_up::Recovery;
 use links::next_event;
 
 /// How often the wall clock is held against the monotonic one.
@@ -62,6 +67,8 @@ pub(in crate::subscription) struct Setup {
     pub(in crate::subscription) has_address: bool,
     pub(in crate::subscription) registry: Arc<Registry>,
     pub(in crate::subscription) filters: Vec<String>,
+    pub(in crate::subscription) catch_up: Vec<Arc<dyn CatchUp>>,
+    pub(in crate::subscription) pace: Pace,
     pub(in crate::subscription) expires_in: Option<u64>,
     pub(in crate::subscription) settings: Settings,
     pub(in crate::subscription) queue_bytes: usize,
@@ -148,6 +155,9 @@ pub(in crate::subscription) struct Driver {
     machine: Machine,
     queue: Queue,
     seen: Seen,
+    /// What events were about.
+    told: Told,
+    recovery: Recovery,
     keys: Keys,
     lease: Option<Lease>,
     /// Counts the addresses listened to, so that links of a former one are told apart.
@@ -218,6 +228,8 @@ impl Driver {
             machine: Machine::new(setup.settings.clone(), setup.seed),
             queue: Queue::new(setup.queue_bytes),
             seen,
+            told: Told::default(),
+            recovery: Recovery::new(&setup.catch_up, &setup.filters, setup.pace, setup.seed),
             keys: Keys::default(),
             lease: None,
             place: 0,
@@ -259,6 +271,7 @@ impl Driver {
         self.give(Input::Start { adopt: self.adopted_id().is_some() });
         loop {
             self.carry_out();
+            self.reconcile();
             self.publish(&ports.status);
             self.report_start(&mut started);
             if self.hand_out(&ports.out).is_err() {
@@ -295,7 +308,7 @@ impl Driver {
             Some(done) = self.pending.next() => Woken::Done(Box::new(done)),
             () = sleep_until(timer) => Woken::Timer,
             (at, event) = next_event(&mut self.reading) => Woken::Link(at, event),
-            permit = out.reserve(), if !self.queue.is_empty() && !self.sealed => match permit {
+            permit = out.reserve(), if self.queue.is_ready() && !self.sealed => match permit {
                 Ok(_) => Woken::Room,
                 Err(_) => Woken::ReaderGone,
             },

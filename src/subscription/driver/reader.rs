@@ -4,7 +4,7 @@ use super::*;
 
 impl Driver {
     pub(super) fn hand_out(&mut self, out: &mpsc::Sender<Handed>) -> Result<(), ()> {
-        while !self.queue.is_empty() {
+        while self.queue.is_ready() {
             self.sealed = self.is_sealed();
             if self.sealed {
                 break;
@@ -36,15 +36,17 @@ impl Driver {
     pub(super) fn decode(&mut self, item: Item) -> Option<Handed> {
         let (frame, keys) = match item {
             Item::Frame { frame, keys } => (frame, keys),
+            Item::Found { found, at } => return self.found(found, at),
             Item::Marker(delivery) => return Some(Handed::Delivery { delivery, key: None }),
             Item::Mark(mark) => return Some(Handed::Mark(mark)),
         };
         let received_at = frame.received_at;
         let position = frame.position.clone();
-        let mut repeated = false;
+        let (mut repeated, mut subjects) = (false, Vec::new());
         let (key, delivery) = match read(frame, &keys.and_then(&self.keys)) {
             Ok(notification) => {
                 repeated = !self.overlap.admit(&notification);
+                subjects = notification.subject_keys();
                 (notification.dedup_key_at(position.as_deref()), Delivery::Notification(Box::new(notification)))
             }
             Err((reason, raw)) => {
@@ -54,7 +56,9 @@ impl Driver {
             }
         };
         // Both are asked: each counts what it is told.
-        repeated |= !self.seen.admit(key, Instant::now());
+        let now = Instant::now();
+        repeated |= !self.seen.admit(key, now);
+        repeated = repeated || !self.told.admit_pushed(&subjects, now);
         if repeated {
             tracing::trace!(subscription = self.id_for_log(), "a repetition");
             return None;
@@ -117,6 +121,10 @@ impl Driver {
                     gaps += 1;
                     lost += gap.lost.unwrap_or(0);
                     began(gap.since);
+                }
+                Item::Found { at, .. } => {
+                    lost += 1;
+                    began(Some(at));
                 }
                 Item::Marker(_) | Item::Mark(_) => {}
             }

@@ -30,6 +30,8 @@ impl Driver {
             }
             Done::Swept => self.courtesies -= 1,
             Done::Parted => {}
+            Done::Begun { source, turn, result } => self.begun(source, turn, result),
+            Done::Synced { source, turn, result } => self.synced(source, turn, result),
         }
     }
 

@@ -7,7 +7,8 @@ impl Driver {
         let check = self.clock_check.0 + CLOCK_CHECK;
         let machine = self.machine.poll_timeout().map(Instant::from_std);
         let farewell = self.farewell_by.filter(|_| !self.is_settled());
-        [machine, self.sweep_at, farewell].into_iter().flatten().fold(check, Instant::min)
+        let plan = self.recovery.plan.poll_timeout().map(Instant::from_std);
+        [machine, plan, self.sweep_at, farewell].into_iter().flatten().fold(check, Instant::min)
     }
 
     /// The monotonic clock stands still while the machine sleeps, the wall clock

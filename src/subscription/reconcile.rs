@@ -1,0 +1,704 @@
+//! When to ask which catch-up source, without IO.
+//!
+//! Each source is at rest, or one call of it is under way. Three reasons lead to
+//! a call: a gap that is to be filled, push that has been down for long, and a
+//! check now and then while all is well, which keeps the source's position young.
+
+use std::time::{Duration, Instant};
+
+use crate::error::Disposition;
+use crate::policy::BackoffPolicy;
+
+/// Generation of a call.
+pub(super) type Turn = u64;
+
+/// What can be set.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    /// Push that is down for longer is stood in for by polls.
+    pub(super) poll_after: Duration,
+    /// The time between two polls of one source: the least, after something was
+    /// found, and the most, after long silence.
+    pub(super) poll_every: (Duration, Duration),
+    /// The time between two calls of any source while push is well.
+    pub(super) check_every: Duration,
+    /// A gap is declared filled or not by then.
+    pub(super) fill_within: Duration,
+    pub(super) backoff: BackoffPolicy,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            poll_after: Duration::from_secs(20),
+            poll_every: (Duration::from_secs(10), Duration::from_secs(30)),
+            check_every: Duration::from_secs(30 * 60),
+            fill_within: Duration::from_secs(60),
+            backoff: BackoffPolicy::default(),
+        }
+    }
+}
+
+/// What must be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ask {
+    /// Get a first position of a source.
+    Begin { source: usize, turn: Turn },
+    /// Ask a source what happened. `missed`: events are known to be missing, or
+    /// nobody else tells them.
+    Sync { source: usize, turn: Turn, missed: bool },
+    /// The gap is filled as well as it can be; `complete` if every source said so.
+    Filled { complete: bool },
+}
+
+/// How a call ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// The source has a position.
+    Began,
+    /// The source answered.
+    Synced {
+        found: usize,
+        more: bool,
+        complete: bool,
+    },
+    Failed(Disposition),
+}
+
+/// What a source is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Doing {
+    /// Nothing until then, if anything is to come by itself.
+    Resting {
+        until: Option<Instant>,
+    },
+    Beginning {
+        turn: Turn,
+    },
+    Syncing {
+        turn: Turn,
+    },
+    /// Not allowed to this app, or not there: asked no more.
+    Off,
+}
+
+/// What a source owes to the gap that is being filled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Debt {
+    None,
+    /// Not asked since the gap opened.
+    Owed,
+    Paid {
+        complete: bool,
+    },
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Source {
+    doing: Doing,
+    debt: Debt,
+    /// Whether the call under way began before the gap opened, so that its answer
+    /// pays nothing.
+    is_early: bool,
+    /// Whether it has a position.
+    has_position: bool,
+    failures: u32,
+    /// The present time between polls.
+    interval: Duration,
+}
+
+/// The state of push.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Push {
+    Up,
+    Down { since: Instant },
+}
+
+/// Decides when to ask. See the module.
+#[derive(Debug)]
+pub(super) struct Reconciler {
+    pace: Pace,
+    chance: fastrand::Rng,
+    sources: Vec<Source>,
+    push: Push,
+    /// A gap is open, since its first sign; asked about as soon as push is up.
+    filling: Option<Option<Instant>>,
+    next_check: Option<Instant>,
+    asks: std::collections::VecDeque<Ask>,
+    turn: Turn,
+}
+
+impl Reconciler {
+    /// For so many sources; push counts as down from `now` on.
+    pub(super) fn new(pace: Pace, sources: usize, now: Instant, seed: u64) -> Self {
+        let source = Source {
+            doing: Doing::Resting { until: None },
+            debt: Debt::None,
+            is_early: false,
+            has_position: false,
+            failures: 0,
+            interval: pace.poll_every.0,
+        };
+        Self {
+            pace,
+            chance: fastrand::Rng::with_seed(seed),
+            sources: vec![source; sources],
+            push: Push::Down { since: now },
+            filling: None,
+            next_check: None,
+            asks: std::collections::VecDeque::new(),
+            turn: 0,
+        }
+    }
+
+    /// The next thing to do.
+    pub(super) fn poll_ask(&mut self) -> Option<Ask> {
+        self.asks.pop_front()
+    }
+
+    /// Whether a gap is being filled, so that what comes by push has to wait.
+    pub(super) fn is_filling(&self) -> bool {
+        matches!(self.filling, Some(Some(_)))
+    }
+
+    /// Whether polls stand in for push.
+    pub(super) fn is_polling(&self, now: Instant) -> bool {
+        self.polls_from().is_some_and(|from| from <= now) && self.sources.iter().any(|it| it.doing != Doing::Off)
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) must be called next.
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        let resting = self.sources.iter().filter_map(|source| match source.doing {
+            Doing::Resting { until } => until,
+            Doing::Beginning { .. } | Doing::Syncing { .. } | Doing::Off => None,
+        });
+        resting.chain(self.next_check).chain(self.fill_deadline()).min()
+    }
+
+    /// Push delivers. The first time, sources get their first position.
+    pub(super) fn push_up(&mut self, now: Instant) {
+        if self.push == Push::Up {
+            return;
+        }
+        self.push = Push::Up;
+        self.next_check = Some(now + self.jittered(self.pace.check_every));
+        for source in &mut self.sources {
+            source.interval = self.pace.poll_every.0;
+            let wanted = !source.has_position || source.debt == Debt::Owed;
+            if let Doing::Resting { until } = &mut source.doing {
+                *until = wanted.then_some(until.unwrap_or(now));
+            }
+        }
+        if self.filling == Some(None) {
+            self.fill(now);
+        }
+        self.handle_timeout(now);
+    }
+
+    /// Push does not deliver.
+    pub(super) fn push_down(&mut self, now: Instant) {
+        if self.push != Push::Up {
+            return;
+        }
+        self.push = Push::Down { since: now };
+        self.next_check = None;
+        for source in &mut self.sources {
+            if let Doing::Resting { until } = &mut source.doing {
+                *until = Some(now + self.pace.poll_after);
+            }
+        }
+    }
+
+    /// Without push at all: polls begin at once.
+    pub(super) fn no_push(&mut self, now: Instant) {
+        self.pace.poll_after = Duration::ZERO;
+        self.push = Push::Down { since: now };
+        for source in &mut self.sources {
+            source.doing = Doing::Resting { until: Some(now) };
+        }
+        self.handle_timeout(now);
+    }
+
+    /// Events are missing, or may be.
+    pub(super) fn gap(&mut self, now: Instant) {
+        for source in &mut self.sources {
+            source.debt = Debt::Owed;
+            source.is_early = matches!(source.doing, Doing::Beginning { .. } | Doing::Syncing { .. });
+        }
+        match (self.push, self.filling) {
+            // One that is being filled starts over: it asks for the later part too.
+            (Push::Up, _) => self.fill(now),
+            (Push::Down { .. }, None) => self.filling = Some(None),
+            (Push::Down { .. }, Some(_)) => self.filling = Some(None),
+        }
+    }
+
+    fn fill(&mut self, now: Instant) {
+        self.filling = Some(Some(now));
+        for at in 0..self.sources.len() {
+            if self.sources[at].doing == Doing::Off {
+                self.sources[at].debt = Debt::Paid { complete: false };
+            }
+            if let Doing::Resting { .. } = self.sources[at].doing {
+                self.sync(at, true);
+            }
+        }
+        self.check_filled(now);
+    }
+
+    fn fill_deadline(&self) -> Option<Instant> {
+        self.filling.flatten().map(|since| since + self.pace.fill_within)
+    }
+
+    fn polls_from(&self) -> Option<Instant> {
+        match self.push {
+            Push::Up => None,
+            Push::Down { since } => Some(since + self.pace.poll_after),
+        }
+    }
+
+    /// Takes in how a call ended. One that is not the present call of its source
+    /// is none.
+    pub(super) fn done(&mut self, now: Instant, at: usize, turn: Turn, outcome: Outcome) {
+        let Some(source) = self.sources.get_mut(at) else { return };
+        let syncing = match source.doing {
+            Doing::Beginning { turn: current } if current == turn => false,
+            Doing::Syncing { turn: current } if current == turn => true,
+            _ => return,
+        };
+        let is_early = std::mem::take(&mut source.is_early);
+        match outcome {
+            Outcome::Began => {
+                source.failures = 0;
+                source.has_position = true;
+                self.rest(now, at, None);
+            }
+            Outcome::Synced { more: true, .. } if syncing => self.sync(at, true),
+            Outcome::Synced { found, complete, .. } => {
+                source.failures = 0;
+                source.has_position = true;
+                if source.debt == Debt::Owed && !is_early {
+                    source.debt = if self.filling.is_some() { Debt::Paid { complete } } else { Debt::None };
+                }
+                let (least, most) = self.pace.poll_every;
+                source.interval = if found > 0 { least } else { (source.interval * 3 / 2).min(most) };
+                self.rest(now, at, None);
+            }
+            Outcome::Failed(Disposition::Retry { after }) => {
+                let delay = self.pace.backoff.delay(source.failures, after, self.chance.f64());
+                source.failures = source.failures.saturating_add(1);
+                self.rest(now, at, Some(delay));
+            }
+            Outcome::Failed(
+                Disposition::Fatal
+                | Disposition::Refresh
+                | Disposition::Recreate
+                | Disposition::Prune
+                | Disposition::Resync,
+            ) => {
+                source.doing = Doing::Off;
+                source.debt = Debt::Paid { complete: false };
+            }
+        }
+        self.check_filled(now);
+        self.handle_timeout(now);
+    }
+
+    /// Until the next call of this source; `retry`: the last one failed.
+    fn rest(&mut self, now: Instant, at: usize, retry: Option<Duration>) {
+        let polls_from = self.polls_from();
+        let Some(source) = self.sources.get_mut(at) else { return };
+        let owed = source.debt == Debt::Owed;
+        let until = match (retry, polls_from) {
+            (Some(delay), Some(from)) => Some((now + delay).max(from)),
+            (Some(delay), None) if owed || !source.has_position => Some(now + delay),
+            // The check that failed is repeated as the next one.
+            (Some(_), None) => None,
+            (None, Some(from)) => Some((now + source.interval).max(from)),
+            (None, None) if owed => Some(now),
+            (None, None) => None,
+        };
+        source.doing = Doing::Resting { until };
+    }
+
+    fn sync(&mut self, at: usize, missed: bool) {
+        self.turn += 1;
+        let turn = self.turn;
+        if let Some(source) = self.sources.get_mut(at) {
+            source.doing = Doing::Syncing { turn };
+            self.asks.push_back(Ask::Sync { source: at, turn, missed });
+        }
+    }
+
+    fn check_filled(&mut self, now: Instant) {
+        let Some(since) = self.filling.flatten() else { return };
+        let owed = self.sources.iter().any(|source| source.debt == Debt::Owed);
+        if owed && now < since + self.pace.fill_within {
+            return;
+        }
+        let paid = |source: &Source| source.debt == Debt::Paid { complete: true };
+        let complete = !self.sources.is_empty() && self.sources.iter().all(paid);
+        self.filling = None;
+        self.asks.push_back(Ask::Filled { complete });
+        // What a source still owes it goes on trying for.
+        for source in &mut self.sources {
+            if source.debt != Debt::Owed {
+                source.debt = Debt::None;
+            }
+        }
+    }
+
+    /// Calls every source that is due.
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        self.check_filled(now);
+        for at in 0..self.sources.len() {
+            let Doing::Resting { until: Some(until) } = self.sources[at].doing else { continue };
+            if until > now {
+                continue;
+            }
+            match (self.push, self.sources[at].has_position) {
+                (Push::Up, false) if self.sources[at].debt != Debt::Owed => {
+                    self.turn += 1;
+                    self.sources[at].doing = Doing::Beginning { turn: self.turn };
+                    self.asks.push_back(Ask::Begin { source: at, turn: self.turn });
+                }
+                _ => self.sync(at, true),
+            }
+        }
+        if self.next_check.is_some_and(|at| at <= now) {
+            self.next_check = Some(now + self.jittered(self.pace.check_every));
+            self.check();
+        }
+    }
+
+    /// One call while all is well: of the source that waited longest.
+    fn check(&mut self) {
+        let resting = |source: &Source| matches!(source.doing, Doing::Resting { until: None });
+        let Some(at) = self.sources.iter().position(resting) else { return };
+        // The next time it is another one's turn.
+        self.turn += 1;
+        let start = usize::try_from(self.turn).unwrap_or(0) % self.sources.len();
+        let next = (0..self.sources.len()).map(|step| (start + step) % self.sources.len());
+        let at = next.into_iter().find(|at| resting(&self.sources[*at])).unwrap_or(at);
+        self.sync(at, false);
+    }
+
+    /// Later by up to a tenth: many that began at once do not go on at once.
+    fn jittered(&mut self, time: Duration) -> Duration {
+        time + (time / 10).mul_f64(self.chance.f64())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const RETRY: Outcome = Outcome::Failed(Disposition::Retry { after: None });
+    const OFF: Outcome = Outcome::Failed(Disposition::Fatal);
+
+    fn synced(found: usize) -> Outcome {
+        Outcome::Synced { found, more: false, complete: true }
+    }
+
+    /// Drives a plan and keeps what it asked for.
+    struct Bench {
+        plan: Reconciler,
+        now: Instant,
+        asked: Vec<(Instant, Ask)>,
+    }
+
+    impl Bench {
+        #[allow(clippy::disallowed_methods, reason = "a pure plan needs some first instant; none other can be made")]
+        fn new(sources: usize) -> Self {
+            let now = Instant::now();
+            Self { plan: Reconciler::new(Pace::default(), sources, now, 3), now, asked: Vec::new() }
+        }
+
+        /// Push up, every source at rest with a position.
+        fn well(sources: usize) -> Self {
+            let mut bench = Self::new(sources);
+            bench.up();
+            for at in 0..sources {
+                bench.answer(at, Outcome::Began);
+            }
+            bench
+        }
+
+        fn drain(&mut self) -> Vec<Ask> {
+            let new: Vec<_> = std::iter::from_fn(|| self.plan.poll_ask()).collect();
+            self.asked.extend(new.iter().map(|ask| (self.now, *ask)));
+            new
+        }
+
+        fn up(&mut self) -> Vec<Ask> {
+            self.plan.push_up(self.now);
+            self.drain()
+        }
+
+        fn down(&mut self) -> Vec<Ask> {
+            self.plan.push_down(self.now);
+            self.drain()
+        }
+
+        fn gap(&mut self) -> Vec<Ask> {
+            self.plan.gap(self.now);
+            self.drain()
+        }
+
+        /// The call of a source that is under way.
+        fn turn(&self, at: usize) -> Option<Turn> {
+            match self.plan.sources[at].doing {
+                Doing::Beginning { turn } | Doing::Syncing { turn } => Some(turn),
+                Doing::Resting { .. } | Doing::Off => None,
+            }
+        }
+
+        fn answer(&mut self, at: usize, outcome: Outcome) -> Vec<Ask> {
+            let turn = self.turn(at).expect("a call under way");
+            self.plan.done(self.now, at, turn, outcome);
+            self.drain()
+        }
+
+        /// Lets time pass; calls are answered with `outcome` at once.
+        fn pass(&mut self, secs: u64, outcome: Outcome) -> Vec<(Instant, Ask)> {
+            let (from, until) = (self.asked.len(), self.now + Duration::from_secs(secs));
+            let mut steps = 0;
+            loop {
+                for at in 0..self.plan.sources.len() {
+                    if self.turn(at).is_some() {
+                        self.answer(at, outcome);
+                    }
+                }
+                let Some(next) = self.plan.poll_timeout().filter(|next| *next <= until) else { break };
+                steps += 1;
+                assert!(steps < 100_000, "a hot loop: {:?}", self.plan);
+                self.now = self.now.max(next);
+                self.plan.handle_timeout(self.now);
+                self.drain();
+            }
+            self.now = until;
+            self.asked[from..].to_vec()
+        }
+    }
+
+    fn syncs(asked: &[(Instant, Ask)]) -> usize {
+        asked.iter().filter(|(_, ask)| matches!(ask, Ask::Sync { .. })).count()
+    }
+
+    #[test]
+    fn sources_get_a_position_once_push_is_up() {
+        let mut bench = Bench::new(2);
+        assert_eq!(bench.up(), [Ask::Begin { source: 0, turn: 1 }, Ask::Begin { source: 1, turn: 2 }]);
+        bench.answer(0, Outcome::Began);
+        bench.answer(1, RETRY);
+        assert_eq!(bench.turn(0), None);
+        let asked = bench.pass(60, Outcome::Began);
+        assert!(matches!(asked[..], [(_, Ask::Begin { source: 1, .. })]), "{asked:?}");
+    }
+
+    #[test]
+    fn while_all_is_well_there_is_one_check_in_half_an_hour_and_each_source_has_its_turn() {
+        let mut bench = Bench::well(3);
+        let hours = 20;
+        let asked = bench.pass(hours * 3600, synced(0));
+        assert!(syncs(&asked) <= 2 * usize::try_from(hours).unwrap(), "{}", syncs(&asked));
+        for source in 0..3 {
+            let its = |(_, ask): &&(Instant, Ask)| matches!(ask, Ask::Sync { source: it, missed: false, .. } if *it == source);
+            assert!(asked.iter().filter(its).count() >= 3, "source {source}");
+        }
+    }
+
+    #[test]
+    fn a_gap_is_filled_by_every_source_and_complete_only_if_all_say_so() {
+        for (second, complete) in
+            [(synced(1), true), (Outcome::Synced { found: 1, more: false, complete: false }, false), (OFF, false)]
+        {
+            let mut bench = Bench::well(2);
+            let asked = bench.gap();
+            assert!(matches!(asked[..], [Ask::Sync { missed: true, .. }, Ask::Sync { missed: true, .. }]), "{asked:?}");
+            assert!(bench.plan.is_filling());
+            assert_eq!(bench.answer(0, synced(3)), []);
+            assert_eq!(bench.answer(1, second), [Ask::Filled { complete }]);
+            assert!(!bench.plan.is_filling());
+        }
+    }
+
+    #[test]
+    fn a_source_with_more_to_tell_is_asked_on_before_the_gap_is_filled() {
+        let mut bench = Bench::well(1);
+        bench.gap();
+        let asked = bench.answer(0, Outcome::Synced { found: 100, more: true, complete: true });
+        assert!(matches!(asked[..], [Ask::Sync { missed: true, .. }]), "{asked:?}");
+        assert_eq!(bench.answer(0, synced(3)), [Ask::Filled { complete: true }]);
+    }
+
+    #[test]
+    fn a_gap_while_push_is_down_is_filled_when_it_is_up() {
+        let mut bench = Bench::well(1);
+        bench.down();
+        assert_eq!(bench.gap(), []);
+        let asked = bench.up();
+        assert!(matches!(asked[..], [Ask::Sync { missed: true, .. }]), "{asked:?}");
+    }
+
+    #[test]
+    fn a_gap_that_follows_on_a_gap_is_asked_about_anew() {
+        let mut bench = Bench::well(1);
+        bench.gap();
+        let stale = bench.turn(0).unwrap();
+        bench.gap();
+        // The answer to the first may be from before the second.
+        bench.plan.done(bench.now, 0, stale, synced(1));
+        let asked = bench.drain();
+        assert!(matches!(asked[..], [Ask::Sync { missed: true, .. }]), "{asked:?}");
+        assert_eq!(bench.answer(0, synced(0)), [Ask::Filled { complete: true }]);
+    }
+
+    #[test]
+    fn a_source_in_trouble_keeps_the_gap_for_a_minute_and_goes_on_trying() {
+        let mut bench = Bench::well(1);
+        bench.gap();
+        let asked = bench.pass(70, RETRY);
+        let filled: Vec<_> = asked.iter().filter(|(_, ask)| *ask == Ask::Filled { complete: false }).collect();
+        assert_eq!(filled.len(), 1, "{asked:?}");
+        assert!(syncs(&asked) >= 3);
+        // It owes the answer still.
+        assert!(syncs(&bench.pass(60, RETRY)) >= 1);
+    }
+
+    #[test]
+    fn y4_push_that_is_down_for_long_is_stood_in_for_and_hands_back() {
+        let mut bench = Bench::well(1);
+        bench.down();
+        assert_eq!(syncs(&bench.pass(19, synced(0))), 0, "most interruptions are shorter");
+        assert!(!bench.plan.is_polling(bench.now));
+        let asked = bench.pass(600, synced(0));
+        let times: Vec<_> = asked.iter().map(|(at, _)| *at).collect();
+        let longest = times.windows(2).map(|two| two[1] - two[0]).max().unwrap();
+        assert!(longest <= Duration::from_secs(30), "{longest:?}");
+        assert!(syncs(&asked) <= 600 / 10);
+        // Something found makes it poll closer.
+        let busy = syncs(&bench.pass(600, synced(1)));
+        assert!(busy > syncs(&asked), "{busy}");
+        assert!(bench.plan.is_polling(bench.now));
+        bench.up();
+        assert_eq!(syncs(&bench.pass(1500, synced(0))), 0);
+    }
+
+    #[test]
+    fn without_push_polls_begin_at_once() {
+        let mut bench = Bench::new(1);
+        bench.plan.no_push(bench.now);
+        let asked = bench.drain();
+        assert!(matches!(asked[..], [Ask::Sync { missed: true, .. }]), "{asked:?}");
+    }
+
+    #[test]
+    fn a_source_that_is_not_allowed_is_asked_no_more() {
+        let mut bench = Bench::well(2);
+        bench.gap();
+        bench.answer(0, OFF);
+        bench.answer(1, synced(0));
+        bench.down();
+        let asked = bench.pass(600, synced(0));
+        assert!(asked.iter().all(|(_, ask)| !matches!(ask, Ask::Sync { source: 0, .. })), "{asked:?}");
+        assert!(syncs(&asked) > 5);
+    }
+
+    #[test]
+    fn answers_to_an_older_call_are_none() {
+        let mut bench = Bench::well(1);
+        bench.gap();
+        let turn = bench.turn(0).unwrap();
+        bench.plan.done(bench.now, 0, turn - 1, synced(1));
+        bench.plan.done(bench.now, 7, turn, synced(1));
+        assert_eq!(bench.drain(), []);
+        assert!(bench.plan.is_filling());
+    }
+
+    #[derive(Clone, Copy, Debug)]
+    enum Step {
+        Up,
+        Down,
+        Gap,
+        Pass(u64),
+        Answer(usize, Outcome),
+    }
+
+    fn outcome() -> impl Strategy<Value = Outcome> {
+        prop_oneof![
+            4 => (0usize..3, any::<bool>(), any::<bool>())
+                .prop_map(|(found, more, complete)| Outcome::Synced { found, more, complete }),
+            1 => Just(Outcome::Began),
+            3 => (0u64..100).prop_map(|secs| {
+                Outcome::Failed(Disposition::Retry { after: Some(Duration::from_secs(secs)) })
+            }),
+            1 => Just(OFF),
+        ]
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            2 => Just(Step::Up),
+            2 => Just(Step::Down),
+            2 => Just(Step::Gap),
+            4 => (0u64..4000).prop_map(Step::Pass),
+            8 => (0usize..3, outcome()).prop_map(|(at, outcome)| Step::Answer(at, outcome)),
+        ]
+    }
+
+    fn check(plan: &Reconciler) {
+        for source in &plan.sources {
+            if source.doing == (Doing::Resting { until: None }) {
+                assert!(plan.push == Push::Up && plan.next_check.is_some(), "a source at rest has its turn: {plan:?}");
+                assert!(source.has_position, "a position is got: {plan:?}");
+                assert!(!(plan.is_filling() && source.debt == Debt::Owed), "a debt is paid: {plan:?}");
+            }
+        }
+        if plan.is_filling() {
+            assert!(plan.poll_timeout().is_some(), "filling is bounded: {plan:?}");
+            assert!(plan.sources.iter().any(|source| source.debt == Debt::Owed), "filled is told: {plan:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_happens_every_source_is_led_on_and_every_gap_is_told_filled_once(
+            sources in 1usize..4, steps in prop::collection::vec(step(), 1..80),
+        ) {
+            let mut bench = Bench::new(sources);
+            bench.up();
+            let mut open = 0_i64;
+            for step in steps {
+                match step {
+                    Step::Up => drop(bench.up()),
+                    Step::Down => drop(bench.down()),
+                    Step::Gap => {
+                        if !bench.plan.is_filling() && bench.plan.filling.is_none() {
+                            open += 1;
+                        }
+                        bench.gap();
+                    }
+                    Step::Pass(secs) => {
+                        bench.now += Duration::from_secs(secs);
+                        bench.plan.handle_timeout(bench.now);
+                        bench.drain();
+                    }
+                    Step::Answer(at, outcome) => {
+                        let began = outcome == Outcome::Began;
+                        let Some(source) = bench.plan.sources.get(at) else { continue };
+                        if bench.turn(at).is_some() && began == matches!(source.doing, Doing::Beginning { .. }) {
+                            bench.answer(at, outcome);
+                        }
+                    }
+                }
+                check(&bench.plan);
+            }
+            let told = bench.asked.iter().filter(|(_, ask)| matches!(ask, Ask::Filled { .. })).count();
+            let told = i64::try_from(told).unwrap();
+            prop_assert_eq!(told, open - i64::from(bench.plan.filling.is_some()));
+        }
+    }
+}

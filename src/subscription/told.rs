@@ -1,0 +1,92 @@
+//! What events were about that push and catch-up told, so that the same thing
+//! arrives once, whoever tells it first. Pure.
+
+use tokio::time::{Duration, Instant};
+
+use crate::dedup::Seen;
+use crate::event::DedupKey;
+
+/// So many subjects are remembered. At 16 bytes each and their keeping, some
+/// hundred KiB at most, in a process that is that busy.
+const REMEMBERED: usize = 16_384;
+/// For so long: three times the time between two checks of a source, which may
+/// find again what was pushed since the last one.
+const KEEP: Duration = Duration::from_secs(100 * 60);
+
+/// What was told by whom.
+#[derive(Debug)]
+pub(super) struct Told {
+    by_push: Seen,
+    by_catch_up: Seen,
+}
+
+impl Default for Told {
+    fn default() -> Self {
+        Self { by_push: Seen::new(REMEMBERED, KEEP), by_catch_up: Seen::new(REMEMBERED, KEEP) }
+    }
+}
+
+impl Told {
+    /// Whether a pushed event tells something that catch-up has not told. What is
+    /// about nothing that could be told apart always does. Two pushes about the
+    /// same are the service's own affair.
+    pub(super) fn admit_pushed(&mut self, subjects: &[DedupKey], now: Instant) -> bool {
+        let repeated = !subjects.is_empty() && subjects.iter().all(|key| self.by_catch_up.holds(*key, now));
+        if !repeated {
+            for key in subjects {
+                self.by_push.admit(*key, now);
+            }
+        }
+        !repeated
+    }
+
+    /// Whether a found event tells something that nobody has told.
+    pub(super) fn admit_found(&mut self, subjects: &[DedupKey], now: Instant) -> bool {
+        let told = |key: &DedupKey| self.by_push.holds(*key, now) || self.by_catch_up.holds(*key, now);
+        let repeated = !subjects.is_empty() && subjects.iter().all(told);
+        if !repeated {
+            for key in subjects {
+                self.by_catch_up.admit(*key, now);
+            }
+        }
+        !repeated
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(n: u8) -> DedupKey {
+        DedupKey::from_bytes([n; 16])
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_same_thing_is_told_once_whoever_is_first() {
+        let now = Instant::now();
+        let mut told = Told::default();
+        assert!(told.admit_pushed(&[key(1)], now));
+        assert!(!told.admit_found(&[key(1)], now));
+        assert!(told.admit_found(&[key(2)], now));
+        assert!(!told.admit_found(&[key(2)], now));
+        assert!(!told.admit_pushed(&[key(2)], now));
+        assert!(told.admit_pushed(&[key(1)], now), "a push about what a push told is the service's affair");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn several_subjects_are_a_repetition_only_together() {
+        let now = Instant::now();
+        let mut told = Told::default();
+        told.admit_found(&[key(1)], now);
+        assert!(told.admit_pushed(&[key(1), key(2)], now));
+        assert!(told.admit_found(&[], now) && told.admit_found(&[], now), "what cannot be told apart passes");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_told_long_ago_may_be_told_again() {
+        let now = Instant::now();
+        let mut told = Told::default();
+        told.admit_found(&[key(1)], now);
+        assert!(told.admit_found(&[key(1)], now + KEEP));
+    }
+}
