@@ -4,7 +4,8 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::time::{advance, sleep, timeout};
 
 use super::super::fakes::{
-    Call, FakeControl, FakeTransport, Script, cursor, event_text, event_told_by, gone, unavailable,
+    Call, FakeControl, FakeSource, FakeTransport, Script, cursor, event_text, event_told_by, gone, sms_text,
+    unavailable,
 };
 use super::super::{Subscription, SubscriptionBuilder};
 use super::*;
@@ -1217,4 +1218,201 @@ async fn not_ready_yet_is_waited_for_at_the_start_told_as_what_it_is_and_final_l
         (error.kind(), error.code(), error.disposition()),
         (ErrorKind::Permission, Some("SUB-406"), Disposition::Fatal)
     );
+}
+
+const TEXTS: &str = "/restapi/v1.0/account/~/extension/~/message-store/instant?type=SMS";
+
+/// A world with a catch-up source, live.
+async fn with_source(world: &World, source: &FakeSource) -> Subscription {
+    let builder = SubscriptionBuilder::new(world.control.clone(), [filter(TEXTS)]).transport(world.transport.clone());
+    let subscription = builder.catch_up(source.clone()).start().await.unwrap();
+    world.up(&subscription, 1).await;
+    settle().await;
+    subscription
+}
+
+async fn next_sms(subscription: &mut Subscription) -> (Origin, u64) {
+    match next(subscription).await {
+        Delivery::Notification(it) => {
+            let message = it.event().message().unwrap();
+            (it.origin(), message.id.as_ref().unwrap().as_str().parse().unwrap())
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+fn push_sms(world: &World, link: usize, numbers: &[u64]) {
+    world.transport.batch(link, numbers.iter().map(|n| sms_text(*n)).collect(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gap_is_filled_in_its_place_and_told_complete() {
+    let (world, source) = (World::new(), FakeSource::default());
+    let mut subscription = with_source(&world, &source).await;
+    source.happen([1]);
+    push_sms(&world, 1, &[1]);
+    assert_eq!(next_sms(&mut subscription).await, (Origin::Push, 1));
+    world.control.forget_all();
+    sleep(secs(800)).await;
+    assert_eq!(next_gap(&mut subscription).await.cause, GapCause::SubscriptionGone);
+    source.happen([2, 3]);
+    source.slow(secs(2));
+    world.transport.opened(2).await;
+    world.transport.feed(2, Ok(LinkEvent::Alive));
+    // What is pushed meanwhile comes behind what was missed, and once.
+    source.happen([4]);
+    push_sms(&world, 2, &[4, 5]);
+    for n in [2, 3, 4] {
+        assert_eq!(next_sms(&mut subscription).await, (Origin::CatchUp, n));
+    }
+    let resumed = next_resumed(&mut subscription).await;
+    assert!(resumed.complete && resumed.left_open.is_empty());
+    assert_eq!(resumed.recreated.unwrap().new, "sub-2");
+    assert_eq!(next_sms(&mut subscription).await, (Origin::Push, 5));
+    settle().await;
+    assert!(is_quiet(&mut subscription));
+    subscription.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_possible_gap_is_filled_too_and_costs_nothing_where_nothing_was_missed() {
+    let (world, source) = (World::new(), FakeSource::default());
+    let mut subscription = with_source(&world, &source).await;
+    source.happen([1, 2]);
+    let loss = SuspectedLoss::BufferFull { events: 2 };
+    world.transport.batch(1, vec![sms_text(1), sms_text(2)], Some(loss));
+    assert!(matches!(next_gap(&mut subscription).await.cause, GapCause::ServiceBufferFull { .. }));
+    assert_eq!(next_sms(&mut subscription).await, (Origin::CatchUp, 1));
+    assert_eq!(next_sms(&mut subscription).await, (Origin::CatchUp, 2));
+    assert!(next_resumed(&mut subscription).await.complete);
+    settle().await;
+    assert!(is_quiet(&mut subscription), "the pushes tell nothing new");
+    subscription.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_no_source_covers_is_told_as_left_open() {
+    let (world, source) = (World::new(), FakeSource::default());
+    let presence = "/restapi/v1.0/account/~/extension/~/presence";
+    let builder = SubscriptionBuilder::new(world.control.clone(), [filter(TEXTS), filter(presence)]);
+    let builder = builder.transport(world.transport.clone()).catch_up(source.clone());
+    let mut subscription = builder.start().await.unwrap();
+    world.up(&subscription, 1).await;
+    world.transport.batch(1, Vec::new(), Some(SuspectedLoss::BufferAged { pause: secs(300) }));
+    next_gap(&mut subscription).await;
+    let resumed = next_resumed(&mut subscription).await;
+    assert!(!resumed.complete);
+    let open: Vec<_> = resumed.left_open.iter().map(|open| (open.filter.as_str(), open.closure)).collect();
+    assert_eq!(open, [(presence, crate::event::GapClosure::Nothing)]);
+    subscription.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn polls_stand_in_for_push_that_is_down_and_hand_back_with_each_event_once() {
+    let (world, source) = (World::new(), FakeSource::default());
+    let mut subscription = with_source(&world, &source).await;
+    world.transport.feed(
+        1,
+        Err(Error::new(ErrorKind::Network, "down").with_disposition(Disposition::Retry { after: Some(secs(200)) })),
+    );
+    phase(&subscription, Phase::Reconnecting).await;
+    let since = Instant::now();
+    source.happen([1]);
+    assert_eq!(next_sms(&mut subscription).await, (Origin::CatchUp, 1));
+    assert!(since.elapsed() <= secs(60), "{:?}", since.elapsed());
+    source.happen([2]);
+    assert_eq!(next_sms(&mut subscription).await, (Origin::CatchUp, 2));
+    assert!(source.calls().iter().all(|(_, missed)| *missed));
+    world.up(&subscription, 2).await;
+    // PubNub kept them.
+    source.happen([3]);
+    push_sms(&world, 2, &[1, 2, 3]);
+    assert_eq!(next_sms(&mut subscription).await, (Origin::Push, 3));
+    let polls = source.calls().len();
+    sleep(secs(1700)).await;
+    assert_eq!(source.calls().len(), polls, "push is well again");
+    subscription.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_fails_keeps_nothing_from_arriving_for_more_than_a_minute() {
+    let (world, source) = (World::new(), FakeSource::default());
+    let mut subscription = with_source(&world, &source).await;
+    for _ in 0..1000 {
+        source.fail(unavailable());
+    }
+    world.transport.batch(1, vec![sms_text(7)], Some(SuspectedLoss::BufferFull { events: 1 }));
+    next_gap(&mut subscription).await;
+    let since = Instant::now();
+    assert!(!next_resumed(&mut subscription).await.complete);
+    assert!(since.elapsed() <= secs(61), "{:?}", since.elapsed());
+    assert_eq!(next_sms(&mut subscription).await, (Origin::Push, 7));
+    subscription.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn closing_while_a_gap_is_being_filled_ends_it() {
+    let (world, source) = (World::new(), FakeSource::default());
+    let mut subscription = with_source(&world, &source).await;
+    source.slow(secs(3600));
+    world.transport.batch(1, vec![sms_text(7)], Some(SuspectedLoss::BufferFull { events: 1 }));
+    next_gap(&mut subscription).await;
+    let before = Instant::now();
+    let unread = subscription.close().await.unread;
+    assert!(before.elapsed() <= secs(1));
+    let [Delivery::Resumed(resumed), Delivery::Notification(_)] = &unread[..] else { panic!("{unread:?}") };
+    assert!(!resumed.complete);
+}
+
+#[tokio::test(start_paused = true)]
+async fn ten_thousand_found_events_wait_at_the_source_while_nobody_reads() {
+    let (world, source) = (World::new(), FakeSource::default());
+    let builder = SubscriptionBuilder::new(world.control.clone(), [filter(TEXTS)]).transport(world.transport.clone());
+    let mut subscription = builder.catch_up(source.clone()).queue_bytes(20_000).start().await.unwrap();
+    world.up(&subscription, 1).await;
+    settle().await;
+    source.page(10);
+    source.happen(1..=10_000);
+    world.transport.batch(1, Vec::new(), Some(SuspectedLoss::BufferAged { pause: secs(300) }));
+    sleep(secs(30)).await;
+    assert!(source.calls().len() < 100, "{} pages asked for", source.calls().len());
+    next_gap(&mut subscription).await;
+    for n in 1..=10_000 {
+        assert_eq!(next_sms(&mut subscription).await, (Origin::CatchUp, n));
+    }
+    subscription.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_did_not_fit_into_the_queue_is_asked_for_when_there_is_room() {
+    let (world, source) = (World::new(), FakeSource::default());
+    let builder = SubscriptionBuilder::new(world.control.clone(), [filter(TEXTS)]).transport(world.transport.clone());
+    let builder = builder.catch_up(source.clone()).queue_bytes(4_000).buffer(NonZeroUsize::MIN);
+    let mut subscription = builder.start().await.unwrap();
+    world.up(&subscription, 1).await;
+    settle().await;
+    for n in 1..=500 {
+        source.happen([n]);
+        push_sms(&world, 1, &[n]);
+        settle().await;
+    }
+    let (mut got, mut gaps) = (Vec::new(), 0);
+    while got.len() < 500 {
+        match next(&mut subscription).await {
+            Delivery::Notification(it) => {
+                let message = it.event().message().unwrap().id.clone().unwrap();
+                got.push(message.as_str().parse::<u64>().unwrap());
+            }
+            Delivery::Gap(gap) => {
+                assert_eq!(gap.cause, GapCause::Overflow);
+                gaps += 1;
+            }
+            Delivery::Resumed(resumed) => assert!(resumed.complete),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(gaps > 0);
+    assert_eq!(got, (1..=500).collect::<Vec<_>>(), "each once, in order");
+    settle().await;
+    subscription.close().await;
 }

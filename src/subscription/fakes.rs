@@ -11,7 +11,9 @@ use serde_json::json;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
+use crate::catch_up::{CatchUp, Found, SyncPage, SyncRequest, SyncToken};
 use crate::error::{Error, ErrorKind, Result};
+use crate::event::{EventFilter, GapClosure};
 use crate::ids::SubscriptionId;
 use crate::rest::{ControlPlane, CreateSubscription, SubscriptionInfo};
 use crate::transport::{
@@ -377,4 +379,87 @@ impl Link for FakeLink {
     }
 
     async fn close(self: Box<Self>) {}
+}
+
+/// A source of text messages, numbered; the test says what has happened there.
+#[derive(Clone, Debug, Default)]
+pub(super) struct FakeSource(Arc<Mutex<Account>>);
+
+#[derive(Debug, Default)]
+struct Account {
+    messages: Vec<u64>,
+    calls: Vec<(Instant, bool)>,
+    slow: Option<Duration>,
+    fail: VecDeque<Error>,
+    page: usize,
+}
+
+impl FakeSource {
+    /// Messages happen, whoever hears of them.
+    pub(super) fn happen(&self, numbers: impl IntoIterator<Item = u64>) {
+        self.0.lock().unwrap().messages.extend(numbers);
+    }
+
+    pub(super) fn slow(&self, time: Duration) {
+        self.0.lock().unwrap().slow = Some(time);
+    }
+
+    pub(super) fn fail(&self, error: Error) {
+        self.0.lock().unwrap().fail.push_back(error);
+    }
+
+    /// So many messages in a page.
+    pub(super) fn page(&self, messages: usize) {
+        self.0.lock().unwrap().page = messages;
+    }
+
+    /// When it was asked, and whether something was known to be missing.
+    pub(super) fn calls(&self) -> Vec<(Instant, bool)> {
+        self.0.lock().unwrap().calls.clone()
+    }
+}
+
+/// A text message as it is pushed.
+pub(super) fn sms_text(n: u64) -> String {
+    json!({"uuid": format!("push-{n}"), "event": SMS, "body": {"id": n.to_string(), "subject": "x"}}).to_string()
+}
+
+const SMS: &str = "/restapi/v1.0/account/1/extension/2/message-store/instant?type=SMS";
+
+#[async_trait]
+impl CatchUp for FakeSource {
+    fn name(&self) -> &'static str {
+        "fake"
+    }
+
+    fn covers(&self, filter: &EventFilter) -> GapClosure {
+        if filter.as_str().contains("message-store") { GapClosure::Complete } else { GapClosure::Nothing }
+    }
+
+    async fn begin(&self, _: &[EventFilter]) -> Result<SyncToken> {
+        let at = self.0.lock().unwrap().messages.len();
+        Ok(SyncToken::new(at.to_string(), SystemTime::UNIX_EPOCH))
+    }
+
+    async fn sync(&self, request: SyncRequest<'_>) -> Result<SyncPage> {
+        let (slow, failure) = {
+            let mut account = self.0.lock().unwrap();
+            account.calls.push((Instant::now(), request.since.is_some()));
+            (account.slow, account.fail.pop_front())
+        };
+        if let Some(slow) = slow {
+            tokio::time::sleep(slow).await;
+        }
+        if let Some(error) = failure {
+            return Err(error);
+        }
+        let account = self.0.lock().unwrap();
+        let from: usize = request.from.map_or(0, |token| token.text().expose().parse().unwrap());
+        let page = if account.page == 0 { usize::MAX } else { account.page };
+        let new: Vec<u64> = account.messages.iter().skip(from).take(page).copied().collect();
+        let to = from + new.len();
+        let found = new.iter().map(|n| Found::change(SMS, None, &json!({"id": n, "subject": "x"})).unwrap()).collect();
+        let next = SyncToken::new(to.to_string(), SystemTime::UNIX_EPOCH);
+        Ok(SyncPage::new(found, next).with_more(to < account.messages.len()))
+    }
 }

@@ -86,6 +86,14 @@ impl Queue {
         self.slots.push_front(Slot::Hole { items: VecDeque::new(), open: true });
     }
 
+    /// Takes out the end of an overflow whose gap was just handed out.
+    pub(super) fn drop_overflow_end(&mut self) {
+        if let Some(Slot::Item(Item::Marker(Delivery::Resumed(_)))) = self.slots.front() {
+            self.slots.pop_front();
+            self.bytes -= MARKER_WEIGHT;
+        }
+    }
+
     /// Puts something into the open hole; without one, behind everything.
     pub(super) fn push_found(&mut self, item: Item) {
         self.bytes += weight(&item);

@@ -246,6 +246,13 @@ impl Reconciler {
         self.check_filled(now);
     }
 
+    /// A gap is being filled as fast as its reader takes it: its bound begins anew.
+    pub(super) fn goes_on(&mut self, now: Instant) {
+        if let Some(Some(since)) = &mut self.filling {
+            *since = now;
+        }
+    }
+
     fn fill_deadline(&self) -> Option<Instant> {
         self.filling.flatten().map(|since| since + self.pace.fill_within)
     }

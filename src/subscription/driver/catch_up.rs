@@ -83,6 +83,31 @@ impl Driver {
         self.recovery.plan.gap(Instant::now().into_std());
     }
 
+    /// The reader has come to the place where the queue had been full: what was
+    /// dropped there is asked for.
+    pub(super) fn refill(&mut self, since: Option<SystemTime>) {
+        if self.recovery.sources.is_empty() || !self.may_ask() {
+            return;
+        }
+        self.queue.drop_overflow_end();
+        self.cut_filling();
+        self.recovery.since = self.recovery.since.into_iter().chain(since).min();
+        self.recovery.ending = Some(Ending { recreated: None });
+        self.queue.open_hole_first();
+        self.recovery.plan.gap(Instant::now().into_std());
+    }
+
+    /// Not at the end: what is missing then stays so.
+    fn may_ask(&self) -> bool {
+        matches!(
+            self.machine.phase(),
+            machine::Phase::Live
+                | machine::Phase::Connecting
+                | machine::Phase::Reconnecting
+                | machine::Phase::Recreating
+        )
+    }
+
     /// The gap that is being filled is told as not filled.
     pub(super) fn cut_filling(&mut self) {
         if let Some(Ending { recreated }) = self.recovery.ending.take() {
@@ -189,6 +214,8 @@ impl Driver {
         for (at, turn, outcome) in std::mem::take(&mut self.recovery.held_back) {
             if wants_room(&outcome) && !room {
                 self.recovery.held_back.push((at, turn, outcome));
+                // The reader's time is not the source's.
+                self.recovery.plan.goes_on(now);
             } else {
                 self.recovery.plan.done(now, at, turn, outcome);
             }

@@ -278,6 +278,8 @@ impl Driver {
                 self.reader_gone();
                 self.carry_out();
             }
+            // There may be room now for what a source has to tell.
+            self.reconcile();
             if self.is_over() {
                 break;
             }

@@ -14,7 +14,13 @@ impl Driver {
                 Err(mpsc::error::TrySendError::Full(())) => return Ok(()),
                 Err(mpsc::error::TrySendError::Closed(())) => return Err(()),
             };
-            if let Some(handed) = self.queue.pop().and_then(|item| self.decode(item)) {
+            let item = self.queue.pop();
+            if let Some(Item::Marker(Delivery::Gap(gap))) = &item
+                && gap.cause == GapCause::Overflow
+            {
+                self.refill(gap.since);
+            }
+            if let Some(handed) = item.and_then(|item| self.decode(item)) {
                 permit.send(handed);
             }
         }
