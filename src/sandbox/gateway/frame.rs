@@ -120,7 +120,7 @@ pub(super) fn with_boundary(frame: &str) -> String {
 pub(super) fn padded(frame: &str, bytes: usize) -> String {
     let Some(head) = frame.strip_suffix(']') else { return frame.to_owned() };
     let blanks = bytes.min(MAX_PADDING).saturating_sub(frame.len());
-    format!("{head}{:blanks$}]", "")
+    format!("{head}{}]", " ".repeat(blanks))
 }
 
 /// HTTP writes names in any case, the gateway in this one.
