@@ -217,6 +217,17 @@ async fn strict_gateways_want_silence_before_the_details() {
 }
 
 #[tokio::test]
+async fn a_burst_too_large_for_a_socket_breaks_it_and_the_newest_are_kept() {
+    let (sandbox, client, mut socket, token) = started(patient()).await;
+    let bodies: Vec<String> = (0..20_001).map(|n| format!(r#"{{"text":"{n}"}}"#)).collect();
+    sandbox.trigger_json_all(POSTS, &bodies).unwrap();
+    assert_eq!(sandbox.gauges().open_sockets, 0);
+    while socket.message().await.is_some_and(|message| message.is_ok()) {}
+    let (mut next, _) = resume(&sandbox, &client, &token).await;
+    assert_eq!(next.posts(100).await, (19_901..20_001).map(|n| n.to_string()).collect::<Vec<_>>());
+}
+
+#[tokio::test]
 async fn a_client_that_does_not_read_is_not_waited_for() {
     let (sandbox, client, mut socket, _) = started(patient()).await;
     let (mut other, _) = connect(&sandbox, &client).await;

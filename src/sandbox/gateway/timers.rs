@@ -69,7 +69,7 @@ fn run_socket(state: &mut State, id: u64) {
     }
     if is_expired(state, socket, now) {
         let code = state.knobs.gateway.close_code;
-        return sockets::end(state, id, End::Close(code));
+        return sockets::end(state, id, End::Close(code, String::new()));
     }
     if socket.is_silent() && now >= later(socket.ping_at, limits.pong_deadline) {
         return sockets::end(state, id, End::Park);
