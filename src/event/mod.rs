@@ -25,7 +25,7 @@ mod catalog;
 mod filter;
 mod id;
 mod insights;
-mod lenient;
+pub(crate) mod lenient;
 mod macros;
 mod message;
 mod notification;
