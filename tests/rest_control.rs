@@ -104,6 +104,28 @@ async fn l9_a_delete_takes_404_and_401_as_done() {
 }
 
 #[tokio::test]
+async fn a_delete_leaves_though_nothing_should_remain_and_stays_during_a_penalty() {
+    let used_up = |status, body| {
+        Reply::new(status, body).with("x-rate-limit-group", "medium").with("x-rate-limit-remaining", "0")
+    };
+    let server = Scripted::start(move |seen| async move {
+        match seen.line().as_str() {
+            "POST /restapi/v1.0/subscription" => used_up(200, INFO),
+            "DELETE /restapi/v1.0/subscription/s-1" => used_up(429, "").with("retry-after", "60"),
+            _ => Reply::new(500, ""),
+        }
+    })
+    .await;
+    let control = control(&server);
+    control.create(&request()).await.unwrap();
+    assert_eq!(control.update(&id(), &["/a".into()]).await.unwrap_err().kind(), ErrorKind::RateLimited);
+    for _ in 0..2 {
+        assert_eq!(control.delete(&id()).await.unwrap_err().kind(), ErrorKind::RateLimited);
+    }
+    assert_eq!(server.lines(), ["POST /restapi/v1.0/subscription", "DELETE /restapi/v1.0/subscription/s-1"]);
+}
+
+#[tokio::test]
 async fn each_call_is_one_attempt() {
     for reply in
         [Reply::new(500, ""), Reply::new(503, ""), Reply::code(429, "CMN-301").with("retry-after", "1"), Reply::Reset]

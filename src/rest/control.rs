@@ -94,7 +94,7 @@ impl ControlPlane for RestControl {
     /// there is no session left that could delete anything, and what is left at
     /// the service ends by itself.
     async fn delete(&self, id: &SubscriptionId) -> Result<()> {
-        match self.client.request(Method::DELETE, &Self::path(id, "")?).once().send().await {
+        match self.client.request(Method::DELETE, &Self::path(id, "")?).once().urgent().send().await {
             Ok(_) => Ok(()),
             Err(error) if matches!(error.status(), Some(404 | 401)) => {
                 tracing::debug!(%error, %id, "nothing to delete, or nobody to do it");
