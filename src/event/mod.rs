@@ -28,6 +28,7 @@ mod insights;
 pub(crate) mod lenient;
 mod macros;
 mod message;
+mod missing;
 mod notification;
 mod presence;
 mod push;
@@ -62,6 +63,7 @@ pub use id::{
 pub use insights::*;
 pub use lenient::RawJson;
 pub use message::*;
+pub use missing::missing_filters;
 pub use notification::{DedupKey, Malformed, MalformedReason, Notification, Origin, Resource, Sequence};
 pub use presence::*;
 pub use push::*;

@@ -142,9 +142,22 @@ impl<'a> Normal<'a> {
     /// Whether both may mean the same thing: `~` agrees with any id, two ids only
     /// when they are equal.
     pub(crate) fn agrees(&self, other: &Self) -> bool {
-        self.query == other.query
-            && self.segments.len() == other.segments.len()
+        self.query == other.query && self.agrees_in_path(other)
+    }
+
+    fn agrees_in_path(&self, other: &Self) -> bool {
+        self.segments.len() == other.segments.len()
             && self.segments.iter().zip(&other.segments).all(|(a, b)| a.agrees(b))
+    }
+
+    /// Whether this is a presence filter that `other`, on the same path, is served
+    /// in place of: it tells all of this, and more.
+    pub(crate) fn is_simpler_presence_than(&self, other: &Self) -> bool {
+        let is_presence = matches!(self.segments.last(), Some(Segment::Text(word)) if word == "presence");
+        let has = |(key, value): &(Cow<'_, str>, Cow<'_, str>)| {
+            value == "false" || other.query.iter().any(|(other_key, other)| other_key == key && other == value)
+        };
+        is_presence && self.agrees_in_path(other) && self.query.iter().all(has)
     }
 
     /// The one text of all URIs that mean the same: a path with `~` for each account
