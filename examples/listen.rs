@@ -21,7 +21,9 @@
 //! subscriptions are there, then `event`, `gap`, `resumed`, `undecodable`,
 //! `filters_disabled`, `status` and `error`, and `closed` at last. `index` counts
 //! the subscriptions from 0. An event's `body` is the service's text to the byte,
-//! but for line breaks between its tokens, which become spaces.
+//! but for line breaks between its tokens, which become spaces. `raw`, the text of
+//! what is `undecodable`, comes with `--show-raw` only: of a malformed answer it is
+//! the whole, with the name of the channel, which is a secret.
 
 #[path = "support/arguments.rs"]
 mod arguments;
@@ -65,7 +67,7 @@ struct Followed {
 
 /// Prints what comes from one subscription, until its stream ends and it is
 /// deleted. Reads on when nobody reads the output any more: the end is near then.
-async fn follow(mut subscription: Subscription, index: usize, out: Output, format: Format) -> Followed {
+async fn follow(mut subscription: Subscription, index: usize, out: Output, format: Format, show_raw: bool) -> Followed {
     let mut status = subscription.status();
     let mut followed = Followed { index, id: subscription.id(), events: 0, failed: false };
     loop {
@@ -78,7 +80,7 @@ async fn follow(mut subscription: Subscription, index: usize, out: Output, forma
             delivery = subscription.next() => match delivery {
                 Some(Ok(delivery)) => {
                     followed.events += u64::from(matches!(delivery, Delivery::Notification(_)));
-                    Line::delivery(&delivery, index).write(format)
+                    Line::delivery(&delivery, index, show_raw).write(format)
                 }
                 Some(Err(error)) => {
                     followed.failed = true;
@@ -147,7 +149,7 @@ async fn listen(asked: &Arguments, server: &Server, out: &Output, ready: impl Fn
 
     let mut following = JoinSet::new();
     for (index, subscription) in subscriptions.into_iter().enumerate() {
-        following.spawn(follow(subscription, index, out.clone(), asked.format));
+        following.spawn(follow(subscription, index, out.clone(), asked.format, asked.show_raw));
     }
     ready();
     let first = tokio::select! {
