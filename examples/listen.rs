@@ -24,6 +24,8 @@
 //! but for line breaks between its tokens, which become spaces. `raw`, the text of
 //! what is `undecodable`, comes with `--show-raw` only: of a malformed answer it is
 //! the whole, with the name of the channel, which is a secret.
+//!
+//! `--format text` shows control characters and the like as escapes.
 
 #[path = "support/arguments.rs"]
 mod arguments;
@@ -230,7 +232,7 @@ async fn run_and_tell(asked: &Arguments) -> ExitCode {
     let well = match run(asked, &out).await {
         Ok(well) => well,
         Err(error) => {
-            eprintln!("listen: {}", support::whole_story(&error));
+            eprintln!("listen: {}", support::printable(&support::whole_story(&error)));
             let line = Line::error(&error, None).write(asked.format);
             // Standard error has it, if standard output takes nothing any more.
             let _ = timeout(LAST_WORDS, print(&out, line)).await;
@@ -253,7 +255,7 @@ async fn run_and_tell(asked: &Arguments) -> ExitCode {
 }
 
 fn complain(Mistake { message, format }: Mistake) -> ExitCode {
-    eprintln!("listen: {message}\n{USAGE}");
+    eprintln!("listen: {}\n{USAGE}", support::printable(&message));
     if format == Format::Json {
         let error = Error::new(ErrorKind::Config, message);
         // The exit code and standard error tell it as well.

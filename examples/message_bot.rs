@@ -27,7 +27,7 @@ use ringcentral_events::{
     Client, Delivery, Event, EventFilter, ExtensionId, Phase, Status, StatusWatch, Subscription, Timestamp,
 };
 use serde::Deserialize;
-use support::{Server, Stop, stop_signal, whole_story};
+use support::{Server, Stop, printable, stop_signal, whole_story};
 use tokio::time::timeout;
 
 type Failure = Box<dyn Error + Send + Sync>;
@@ -85,7 +85,7 @@ fn answer(text: &str) -> Option<String> {
 
 /// One line per thing that happened.
 fn say(stage: &str, what: &str) -> std::io::Result<()> {
-    writeln!(std::io::stdout().lock(), "{stage:<20} {what}")
+    writeln!(std::io::stdout().lock(), "{stage:<20} {}", printable(what))
 }
 
 /// What the script waits for.
@@ -423,7 +423,7 @@ async fn main() -> ExitCode {
     match run().await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("message_bot: {}", whole_story(&*error));
+            eprintln!("message_bot: {}", printable(&whole_story(&*error)));
             ExitCode::FAILURE
         }
     }

@@ -9,7 +9,7 @@ use ringcentral_events::{Delivery, Error, ErrorKind, Gap, Notification, Resumed,
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use super::support::whole_story;
+use super::support::{printable, whole_story};
 
 /// How lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -222,7 +222,7 @@ impl<'a> Line<'a> {
     pub(crate) fn write(&self, format: Format) -> serde_json::Result<String> {
         match format {
             Format::Json => serde_json::to_string(self),
-            Format::Text => Ok(self.for_people()),
+            Format::Text => Ok(printable(&self.for_people())),
         }
     }
 
@@ -349,6 +349,20 @@ mod tests {
             let line = Line::undecodable("why", raw, UNIX_EPOCH, 0, true).write(format).unwrap();
             assert!(line.contains("1_channel"), "{line}");
         }
+    }
+
+    #[test]
+    fn nothing_that_comes_commands_a_terminal() {
+        let delivery = event(
+            "{\"event\":\"/x\\u001b[2J\\u009b\\n\",\"uuid\":\"u\\u202e\",\"body\":{\"t\":\"\u{202e}\u{9b}é☃ \\n\",\t\"a\":1}}",
+        );
+        let line = Line::delivery(&delivery, 0, false).write(Format::Text).unwrap();
+        let bad = line.chars().find(|c| c.is_control() || ('\u{202a}'..='\u{202e}').contains(c));
+        assert_eq!(bad, None, "{line}");
+        assert!(line.contains(r"/x\u{1b}[2J\u{9b}\u{a} "), "{line}");
+        assert!(line.contains(r#""\u{202e}\u{9b}é☃ \n""#), "{line}");
+        let error = Error::new(ErrorKind::Config, "a\u{1b}b");
+        assert_eq!(Line::error(&error, None).write(Format::Text).unwrap(), r"error: a\u{1b}b");
     }
 
     #[test]

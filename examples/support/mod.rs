@@ -96,6 +96,29 @@ pub(crate) fn whole_story(error: &dyn Error) -> String {
     story
 }
 
+/// `text` on one line, with nothing in it that a terminal obeys: control characters
+/// and those that turn or hide text are written as escapes.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars().fold(String::with_capacity(text.len()), |mut shown, c| {
+        if c.is_control() || is_format(c) {
+            shown.extend(c.escape_unicode());
+        } else {
+            shown.push(c);
+        }
+        shown
+    })
+}
+
+/// Marks of direction, separators of lines, and what takes no room, but for the
+/// joiners that scripts and emoji need.
+fn is_format(c: char) -> bool {
+    matches!(
+        c,
+        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}'
+    )
+}
+
 /// The crate's own logs go to stderr; `RUST_LOG` says which.
 pub(crate) fn log_to_stderr() {
     let wanted = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
@@ -189,6 +212,20 @@ mod tests {
         assert_eq!(stop.grace(sleep(GRACE * 2)).await, None);
         let never = Stop::when(std::future::pending());
         assert_eq!(never.grace(sleep(GRACE * 2)).await, Some(()));
+    }
+
+    #[test]
+    fn what_a_terminal_obeys_is_escaped_and_all_else_is_left_alone() {
+        for (text, want) in [
+            ("plain é ☃ 👩\u{200d}🚀 \\ \"q\"", "plain é ☃ 👩\u{200d}🚀 \\ \"q\""),
+            ("\u{1b}[31mred", r"\u{1b}[31mred"),
+            ("a\r\nb\tc\u{7f}", r"a\u{d}\u{a}b\u{9}c\u{7f}"),
+            ("\u{9b}2J\u{85}", r"\u{9b}2J\u{85}"),
+            ("\u{202e}gpj.exe\u{2066}\u{200f}", r"\u{202e}gpj.exe\u{2066}\u{200f}"),
+            ("\u{2028}\u{feff}\u{e0041}", r"\u{2028}\u{feff}\u{e0041}"),
+        ] {
+            assert_eq!(printable(text), want);
+        }
     }
 
     #[test]
