@@ -390,10 +390,11 @@ async fn listen_leaves_nothing_behind_when_one_of_several_is_refused() {
     let (status, lines, _) = listen.end().await;
     assert_eq!(status.code(), Some(1));
     let lines = parse(&lines);
-    assert_eq!(
-        (lines.len(), &lines[0]["kind"], &lines[0]["code"]),
-        (1, &"subscription_limit".into(), &"SUB-505".into())
-    );
+    let error = lines.iter().find(|line| line["type"] == "error").expect("an error");
+    assert_eq!((&error["kind"], &error["code"]), (&"subscription_limit".into(), &"SUB-505".into()), "{error}");
+    let closed = lines.last().unwrap();
+    assert_eq!((&closed["type"], &closed["deleted"]), (&"closed".into(), &true.into()), "{closed}");
+    assert_eq!(closed["subscription_ids"].as_array().map(Vec::len), Some(2), "{closed}");
     assert!(sandbox.subscriptions().is_empty());
 }
 
@@ -421,7 +422,49 @@ async fn listen_ends_while_the_service_does_not_answer() {
     let (status, lines, _) = listen.end().await;
     assert_eq!(status.code(), Some(1));
     let lines = parse(&lines);
-    assert_eq!((lines.len(), &lines[0]["kind"]), (1, &"timeout".into()), "{lines:#?}");
+    assert_eq!((lines.len(), &lines[0]["kind"]), (2, &"timeout".into()), "{lines:#?}");
+    assert_eq!(lines[1], serde_json::json!({"type":"closed","deleted":true,"subscription_ids":[],"events":0}));
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn listen_leaves_nothing_behind_when_it_is_terminated_while_it_starts() {
+    for (fault, known) in [(Fault::status(503).header("Retry-After", "30"), true), (Fault::hang(), false)] {
+        let sandbox = Sandbox::start().await.unwrap();
+        sandbox.faults().inject(Operation::Create, fault.after(2).until_cleared());
+        let listen = Running::listen(&["--subscriptions", "5"], &sandbox).await;
+        assert!(sandbox.wait_requests(Operation::Create, 3, PATIENCE).await);
+        assert_eq!(sandbox.subscriptions().len(), 2);
+        listen.terminate().await;
+        let (status, lines, errors) = listen.end().await;
+        assert_eq!(status.code(), Some(1), "{errors}");
+        let lines = parse(&lines);
+        let error = lines.iter().find(|line| line["type"] == "error").expect("an error");
+        assert_eq!(error["kind"], "timeout", "{error}");
+        let closed = lines.last().unwrap();
+        assert_eq!(closed["type"], "closed", "{closed}");
+        assert_eq!(closed["subscription_ids"].as_array().map(Vec::len), Some(2), "{closed}");
+        // What a creation that was not answered came to may not be known.
+        assert!(!known || closed["deleted"] == true, "{closed}");
+        assert!(sandbox.subscriptions().is_empty());
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn what_is_created_after_the_end_was_asked_for_is_deleted() {
+    for (name, args) in [("listen", &["--format", "json"][..]), ("message_bot", &[])] {
+        let sandbox = Sandbox::start().await.unwrap();
+        sandbox.faults().inject(Operation::Create, Fault::delay(Duration::from_secs(3)));
+        let running = Running::start(name, args, Some(&sandbox)).await;
+        assert!(sandbox.wait_requests(Operation::Create, 1, PATIENCE).await);
+        running.terminate().await;
+        let (status, lines, errors) = running.end().await;
+        assert_eq!(status.code(), Some(1), "{name}: {lines:#?}\n{errors}");
+        assert!(errors.contains("told to end before"), "{errors}");
+        assert!(sandbox.subscriptions().is_empty(), "{name}");
+        assert_eq!(sandbox.requests_to(Operation::Delete).len(), 1, "{name}");
+    }
 }
 
 #[tokio::test]

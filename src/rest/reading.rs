@@ -138,7 +138,7 @@ impl<'de> Deserialize<'de> for DisabledFilter {
 
 /// `expiresIn` of another answer.
 pub(super) fn lenient_seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-    Ok(seconds(&*Box::<RawValue>::deserialize(deserializer)?))
+    Ok(seconds(&Box::<RawValue>::deserialize(deserializer)?))
 }
 
 #[cfg(test)]
