@@ -17,6 +17,7 @@ pub(crate) const USAGE: &str = "usage: listen [options]
   --subscriptions N    so many subscriptions of these filters, on one client (1)
   --expires-in SECS    lifetime to ask for (the service's own)
   --format FORMAT      text (the default) or json: one object per line
+  --show-raw           print what could not be read, too; it may hold secrets
   --help
 
 Ends at the end of standard input, by Ctrl-C or by SIGTERM.
@@ -34,6 +35,8 @@ pub(crate) struct Arguments {
     pub(crate) subscriptions: NonZeroU32,
     pub(crate) expires_in: Option<Duration>,
     pub(crate) format: Format,
+    /// Whether to print the text of what could not be read.
+    pub(crate) show_raw: bool,
 }
 
 /// What the command line asks for.
@@ -75,6 +78,7 @@ fn read(mut parser: Parser) -> Result<Asked, lexopt::Error> {
         subscriptions: NonZeroU32::MIN,
         expires_in: None,
         format: Format::Text,
+        show_raw: false,
     };
     while let Some(arg) = parser.next()? {
         match arg {
@@ -83,6 +87,7 @@ fn read(mut parser: Parser) -> Result<Asked, lexopt::Error> {
             Arg::Long("subscriptions") => asked.subscriptions = parser.value()?.parse()?,
             Arg::Long("expires-in") => asked.expires_in = Some(Duration::from_secs(parser.value()?.parse()?)),
             Arg::Long("format") => asked.format = format(&parser.value()?.string()?)?,
+            Arg::Long("show-raw") => asked.show_raw = true,
             Arg::Long("help") | Arg::Short('h') => return Ok(Asked::Help),
             other => return Err(other.unexpected()),
         }
@@ -123,6 +128,8 @@ mod tests {
         let Asked::Listen(plain) = read("").unwrap() else { panic!("no help was asked for") };
         assert_eq!(plain.filters, [EventFilter::message_store()]);
         assert_eq!((plain.subscriptions.get(), plain.expires_in, plain.format), (1, None, Format::Text));
+        assert!(!plain.show_raw);
+        assert!(matches!(read("--show-raw").unwrap(), Asked::Listen(Arguments { show_raw: true, .. })));
         let Asked::Listen(full) =
             read("--transport PUBNUB --filter /a --filter=/b --subscriptions 3 --expires-in 60 --format json").unwrap()
         else {

@@ -27,6 +27,10 @@ const ENDPOINTS: usize = 512;
 /// It closes a group for the time of `Retry-After` after a 429, and for
 /// `X-Rate-Limit-Window` when `X-Rate-Limit-Remaining` reaches 0; requests under
 /// way count as sent, so that many callers do not overrun what remains.
+///
+/// The first of these is the service's word, the second a prediction. The deletion
+/// of a subscription heeds the first only: what is not deleted in time counts
+/// against the limit of subscriptions until its lease ends.
 #[derive(Clone, Default)]
 pub struct RateBudget(Arc<Shared>);
 
@@ -50,11 +54,22 @@ impl RateBudget {
     /// [`ErrorKind::RateLimited`] without waiting, when the group opens after
     /// `deadline`.
     pub(crate) async fn admit(&self, method: &Method, path: &str, deadline: Instant) -> Result<Permit> {
+        self.admit_heeding(Heed::All, method, path, deadline).await
+    }
+
+    /// As [`admit`](Self::admit), for a request that only some of it holds back.
+    pub(crate) async fn admit_heeding(
+        &self,
+        heed: Heed,
+        method: &Method,
+        path: &str,
+        deadline: Instant,
+    ) -> Result<Permit> {
         loop {
             // Made before the look: it hears of every end from here on.
             let ended = self.0.ended.notified();
             let now = Instant::now();
-            let (group, gate) = self.lock().enter(method, path, now);
+            let (group, gate) = self.lock().enter(heed, method, path, now);
             match gate {
                 Gate::Open => return Ok(Permit { budget: self.clone(), group }),
                 Gate::Until(at) if at > deadline => return Err(closed(&group, at - now)),
@@ -71,6 +86,15 @@ impl RateBudget {
         // Every change is whole before anything can panic.
         self.0.groups.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What holds a request back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Heed {
+    /// A penalty, and what the service says remains.
+    All,
+    /// A penalty alone.
+    Penalty,
 }
 
 fn closed(group: &Group, wait: Duration) -> Error {
@@ -135,12 +159,21 @@ enum Gate {
 /// How one group stands.
 #[derive(Clone, Copy, Debug, Default)]
 struct Standing {
-    closed_until: Option<Instant>,
+    /// A penalty runs until then.
+    penalty_until: Option<Instant>,
+    /// Nothing remains until then.
+    used_up_until: Option<Instant>,
     /// What remains after those under way, where the service said.
     remaining: Option<u64>,
     /// What a new window has, where the service said.
     limit: Option<u64>,
     under_way: u64,
+}
+
+impl Standing {
+    fn closed_until(&self) -> Option<Instant> {
+        self.penalty_until.max(self.used_up_until)
+    }
 }
 
 /// The pure part: time is an argument.
@@ -165,17 +198,21 @@ impl Groups {
     }
 
     /// Counts a request in, if it may leave.
-    fn enter(&mut self, method: &Method, path: &str, now: Instant) -> (Group, Gate) {
+    fn enter(&mut self, heed: Heed, method: &Method, path: &str, now: Instant) -> (Group, Gate) {
         let group = self.group_of(method, path);
         let Some(standing) = self.standing(&group) else { return (group, Gate::Open) };
-        if let Some(at) = standing.closed_until {
-            if at > now {
-                return (group, Gate::Until(at));
-            }
-            standing.closed_until = None;
+        let closed_until = match heed {
+            Heed::All => standing.closed_until(),
+            Heed::Penalty => standing.penalty_until,
+        };
+        if let Some(at) = closed_until.filter(|at| *at > now) {
+            return (group, Gate::Until(at));
+        }
+        if standing.closed_until().is_some_and(|at| at <= now) {
+            (standing.penalty_until, standing.used_up_until) = (None, None);
             standing.remaining = standing.limit;
         }
-        if standing.remaining == Some(0) && standing.under_way > 0 {
+        if heed == Heed::All && standing.remaining == Some(0) && standing.under_way > 0 {
             return (group, Gate::Ends);
         }
         standing.remaining = standing.remaining.map(|remaining| remaining.saturating_sub(1));
@@ -191,7 +228,7 @@ impl Groups {
 
     #[cfg(test)]
     fn opens_at(&self, group: &Group) -> Option<Instant> {
-        self.standing.get(group)?.closed_until
+        self.standing.get(group)?.closed_until()
     }
 
     /// Takes note of the answer to a request that entered as one of `entered`
@@ -223,9 +260,8 @@ impl Groups {
         if let Some(limit) = number(headers, "limit") {
             standing.limit = Some(limit.max(1));
         }
-        if let Some(wait) = penalty.max(window) {
-            standing.closed_until = standing.closed_until.max(Some(now + wait));
-        }
+        standing.penalty_until = standing.penalty_until.max(penalty.map(|wait| now + wait));
+        standing.used_up_until = standing.used_up_until.max(window.map(|wait| now + wait));
     }
 
     fn learn(&mut self, method: &Method, path: &str, group: Group) -> Group {
@@ -471,5 +507,46 @@ mod tests {
         }
         assert!(start.elapsed() >= Duration::from_secs(9));
         assert!(get(budget.clone(), Instant::now()).await.is_err());
+    }
+
+    const ONE: &str = "/restapi/v1.0/subscription/ab-1";
+
+    async fn delete(budget: &RateBudget, deadline: Instant) -> Result<Permit> {
+        budget.admit_heeding(Heed::Penalty, &Method::DELETE, ONE, deadline).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deletion_leaves_when_nothing_should_remain_but_waits_for_a_penalty() {
+        let start = Instant::now();
+        let budget = RateBudget::new();
+        let used_up = [("x-rate-limit-remaining", "0"), ("x-rate-limit-limit", "40"), ("x-rate-limit-window", "60")];
+        answer(&budget, &Method::POST, LIGHT, 200, &used_up).await;
+        let other = budget.admit(&Method::PUT, ONE, start).await.unwrap_err();
+        assert_eq!(other.retry_after(), Some(Duration::from_secs(60)));
+        // Nor does one under way hold up the next.
+        let first = delete(&budget, start).await.unwrap();
+        let second = delete(&budget, start).await.unwrap();
+        // What the service then says counts: all wait, and no longer than it says.
+        let penalty = [("retry-after", "7"), ("x-rate-limit-remaining", "0"), ("x-rate-limit-window", "60")];
+        first.answered(&Method::DELETE, ONE, 429, &headers(&penalty));
+        second.answered(&Method::DELETE, ONE, 429, &headers(&[("retry-after", "2")]));
+        let error = delete(&budget, start + Duration::from_secs(6)).await.unwrap_err();
+        assert_eq!(error.retry_after(), Some(Duration::from_secs(7)));
+        assert_eq!(start.elapsed(), Duration::ZERO);
+        let third = delete(&budget, start + Duration::from_secs(8)).await.unwrap();
+        assert!(start.elapsed() >= Duration::from_secs(7) && start.elapsed() < Duration::from_secs(8));
+        // Its leaving opened the group for nobody else.
+        drop(third);
+        assert!(budget.admit(&Method::PUT, ONE, start + Duration::from_secs(59)).await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deletion_does_not_wait_for_those_under_way() {
+        let start = Instant::now();
+        let budget = RateBudget::new();
+        answer(&budget, &Method::POST, LIGHT, 200, &[("x-rate-limit-remaining", "1")]).await;
+        let _last = budget.admit(&Method::PUT, ONE, start).await.unwrap();
+        assert!(budget.admit(&Method::PUT, ONE, start).await.is_err());
+        let _deletion = delete(&budget, start).await.unwrap();
     }
 }

@@ -7,6 +7,7 @@ mod client;
 mod control;
 pub(crate) mod envelope;
 mod message;
+mod reading;
 mod request;
 mod response;
 mod retry;

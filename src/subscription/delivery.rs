@@ -187,7 +187,9 @@ pub struct Undecodable {
     /// What is wrong with it.
     pub reason: String,
     /// The text as it came over the transport, or as it was decrypted. Treat it as
-    /// data of the account: `Debug` does not show it.
+    /// data of the account: `Debug` does not show it. Where the transport's answer
+    /// itself is malformed it is that answer, with the channel's name and the
+    /// subscribe key, which let anybody listen.
     pub raw: Box<str>,
     /// When it came, by this machine's clock.
     pub received_at: SystemTime,
