@@ -7,7 +7,7 @@ mod client;
 mod control;
 pub(crate) mod envelope;
 mod message;
-mod request;
+pub(crate) mod request;
 mod response;
 mod retry;
 mod subscription;

@@ -6,6 +6,8 @@
 
 #[cfg(feature = "pubnub")]
 mod pubnub;
+#[cfg(feature = "websocket")]
+mod websocket;
 
 use std::fmt;
 use std::sync::Arc;
@@ -23,6 +25,8 @@ use crate::secret::Secret;
 
 #[cfg(feature = "pubnub")]
 pub use pubnub::{PubNub, PubNubBuilder};
+#[cfg(feature = "websocket")]
+pub use websocket::{SocketClient, SocketRequest, SocketStats, WebSocket, WebSocketBuilder};
 
 /// Which transport, as the service calls it (`deliveryMode.transportType`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -241,13 +245,22 @@ pub struct Session {
     pub transport: Arc<dyn Transport>,
     /// Whether the service names an address to listen at.
     pub has_address: bool,
+    /// Makes calls over the subscription's own connection, where it can.
+    #[cfg(feature = "websocket")]
+    pub socket: Option<SocketClient>,
 }
 
 impl Session {
     /// A session whose subscriptions have no address of their own.
     #[must_use]
     pub fn new(control: Arc<dyn ControlPlane>, transport: Arc<dyn Transport>) -> Self {
-        Self { control, transport, has_address: false }
+        Self {
+            control,
+            transport,
+            has_address: false,
+            #[cfg(feature = "websocket")]
+            socket: None,
+        }
     }
 }
 
