@@ -62,6 +62,24 @@ pub(super) enum Action {
     ResetMidBody,
     Hang,
     BlackHole,
+    Reset,
+    CloseCode {
+        code: u16,
+    },
+    ErrorFrame {
+        #[serde(default = "bad_request")]
+        status: u16,
+        code: String,
+    },
+    Twice,
+    Garbage {
+        text: String,
+    },
+    Binary,
+    Padded {
+        bytes: usize,
+    },
+    Boundary,
     Drip {
         #[serde(default = "one")]
         chunk: usize,
@@ -77,6 +95,13 @@ pub(super) enum Action {
 fn one() -> usize {
     1
 }
+
+fn bad_request() -> u16 {
+    400
+}
+
+/// More than any client takes in one frame.
+pub(super) const MAX_PADDING: usize = 256 << 20;
 
 impl Fault {
     fn new(action: Action) -> Self {
@@ -150,6 +175,59 @@ impl Fault {
         Self::new(Action::Delay { by })
     }
 
+    /// Resets the connection (RST) before the first byte of an answer.
+    #[must_use]
+    pub fn reset() -> Self {
+        Self::new(Action::Reset)
+    }
+
+    /// Closes a socket with a close frame of this code; over HTTP as
+    /// [`close`](Self::close).
+    #[must_use]
+    pub fn close_code(code: u16) -> Self {
+        Self::new(Action::CloseCode { code })
+    }
+
+    /// Answers over a socket with an `Error` frame of `status` and `code`, such as
+    /// `WSG-808`; in place of `ConnectionDetails` the socket is closed after it.
+    /// Over HTTP as [`code`](Self::code).
+    #[must_use]
+    pub fn error_frame(status: u16, code: impl Into<String>) -> Self {
+        Self::new(Action::ErrorFrame { status, code: code.into() })
+    }
+
+    /// Sends a frame twice. For sockets; so are the four that follow, and over HTTP
+    /// nothing happens but for [`garbage`](Self::garbage).
+    #[must_use]
+    pub fn twice() -> Self {
+        Self::new(Action::Twice)
+    }
+
+    /// Sends this text in place of a frame; over HTTP as the body of a 200.
+    #[must_use]
+    pub fn garbage(text: impl Into<String>) -> Self {
+        Self::new(Action::Garbage { text: text.into() })
+    }
+
+    /// Sends a frame as a binary one.
+    #[must_use]
+    pub fn binary() -> Self {
+        Self::new(Action::Binary)
+    }
+
+    /// Makes a frame this many bytes long, by blanks; 256 MiB at most.
+    #[must_use]
+    pub fn padded(bytes: usize) -> Self {
+        Self::new(Action::Padded { bytes })
+    }
+
+    /// Sends a frame in the form that answers have which are no JSON: text between
+    /// `--Boundary` marks in place of the second element.
+    #[must_use]
+    pub fn boundary() -> Self {
+        Self::new(Action::Boundary)
+    }
+
     /// Adds a header to the answer; nothing for faults that make none of their own.
     #[must_use]
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
@@ -214,13 +292,15 @@ impl Fault {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Target {
-    /// Every request to either server.
+    /// Every request to any server.
     Any,
     /// Every request to the API server.
     Api,
     /// Every request to the PubNub server.
     #[serde(rename = "pubnub")]
     PubNub,
+    /// Every request to the gateway: upgrades, requests and heartbeats.
+    Gateway,
     /// Any operation under `/restapi/oauth`.
     Oauth,
     /// Any verb on subscriptions.
@@ -243,10 +323,14 @@ impl Target {
     }
 
     fn matches(&self, service: Service, operation: Operation, method: &Method, path: &str) -> bool {
+        if operation.is_unasked() {
+            return *self == Self::Operation(operation);
+        }
         match self {
             Self::Any => true,
             Self::Api => service == Service::Api,
             Self::PubNub => service == Service::PubNub,
+            Self::Gateway => service == Service::Gateway,
             Self::Oauth => path.starts_with("/restapi/oauth"),
             Self::Subscriptions => operation.is_subscription(),
             Self::Subscribe => matches!(operation, Operation::Handshake | Operation::Poll),
@@ -381,15 +465,30 @@ impl FaultTable {
             }
             rule.hits += 1;
             let action = rule.fault.action.clone();
-            let transforms =
-                matches!(action, Action::CutJson | Action::ResetMidBody | Action::Drip { .. } | Action::BlackHole);
-            return Some(Hit { action, after_effect: rule.fault.after_effect || transforms });
+            let after_effect = rule.fault.after_effect || action.transforms();
+            return Some(Hit { action, after_effect });
         }
         None
     }
 }
 
 impl Action {
+    /// Whether it acts on an answer that must be made first.
+    fn transforms(&self) -> bool {
+        matches!(
+            self,
+            Self::CutJson
+                | Self::ResetMidBody
+                | Self::Drip { .. }
+                | Self::BlackHole
+                | Self::Twice
+                | Self::Garbage { .. }
+                | Self::Binary
+                | Self::Padded { .. }
+                | Self::Boundary
+        )
+    }
+
     /// The answer that a fault makes by itself, if it makes one.
     pub(super) fn own_reply(&self) -> Option<super::http::Reply> {
         let (mut reply, headers) = match self {
@@ -401,6 +500,12 @@ impl Action {
                 };
                 (reply, headers)
             }
+            Self::Garbage { text } => {
+                return Some(super::http::text_reply(http::StatusCode::OK, "text/plain", text.clone()));
+            }
+            Self::ErrorFrame { status, code } => {
+                return Some(Refused::new(*status, code.clone(), "Scripted by the sandbox").reply());
+            }
             Self::Code { status, code, parameter, headers } => {
                 let mut refused = Refused::new(*status, code.clone(), "Scripted by the sandbox");
                 refused.parameter = parameter.clone().map(|name| (name, None));
@@ -410,6 +515,12 @@ impl Action {
             | Self::Close
             | Self::ResetMidBody
             | Self::Hang
+            | Self::Reset
+            | Self::CloseCode { .. }
+            | Self::Twice
+            | Self::Binary
+            | Self::Padded { .. }
+            | Self::Boundary
             | Self::BlackHole
             | Self::Drip { .. }
             | Self::Delay { .. } => return None,
@@ -442,6 +553,7 @@ mod tests {
             query: String::new(),
             headers: http::HeaderMap::new(),
             body: bytes::Bytes::new(),
+            socket: None,
         }
     }
 
