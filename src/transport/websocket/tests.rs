@@ -1,6 +1,10 @@
 //! The transport against a gateway in memory, under the whole lifecycle; time is
 //! paused.
 
+mod recovery;
+mod rest;
+mod trouble;
+
 use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
@@ -8,10 +12,10 @@ use serde_json::json;
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::protocol::Message;
 
+use super::WebSocket;
 use super::fakes::*;
-use super::*;
-use crate::error::ErrorKind;
-use crate::subscription::{Delivery, GapCause, Phase, Subscription};
+use crate::error::{Disposition, Error, ErrorKind};
+use crate::subscription::{Delivery, Phase, Subscription};
 
 fn s(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -28,6 +32,11 @@ async fn told(subscription: &mut Subscription) -> String {
         },
         other => format!("{other:?}"),
     }
+}
+
+/// Whether nothing more is told within `time`.
+async fn is_silent(subscription: &mut Subscription, time: Duration) -> bool {
+    tokio::time::timeout(time, told(subscription)).await.is_err()
 }
 
 async fn wait_for(subscription: &Subscription, phase: Phase) {
@@ -60,22 +69,82 @@ async fn w01_nothing_is_sent_before_the_gateways_first_words() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn w05_replayed_events_in_the_same_segment_as_the_first_words_arrive() {
+async fn w02_heartbeats_are_sent_when_no_message_came_and_the_login_is_kept_alive() {
     let mut service = Service::new();
-    let (mut subscription, peer) = service.live("s1").await;
+    let (subscription, mut peer) = service.live("s1").await;
     wait_for(&subscription, Phase::Live).await;
-    drop(peer);
-    let mut peer = service.accept().await;
-    assert_eq!(peer.wsc().as_deref(), Some("W1"));
-    // All in the buffer before the client can read any of it.
-    peer.ws.feed(Message::text(details("W2", json!({"recoveryState": "Successful"})))).await.unwrap();
-    for n in 1..=10 {
-        peer.ws.feed(Message::text(event("s1", n))).await.unwrap();
+    let before = service.https.owner_asked();
+    for n in 1..=3 {
+        let (quiet_since, (frame, _)) = (Instant::now(), peer.frame().await.unwrap());
+        assert_eq!(frame, json!({"type": "Heartbeat", "messageId": format!("h-{n}")}));
+        assert_eq!(quiet_since.elapsed().as_secs(), 30, "{n}");
+        peer.send(json!([frame]).to_string()).await;
     }
-    peer.ws.flush().await.unwrap();
-    for n in 1..=10 {
-        assert_eq!(told(&mut subscription).await, n.to_string());
+    assert!(service.https.owner_asked() >= before + 2, "{}", service.https.owner_asked());
+}
+
+#[tokio::test(start_paused = true)]
+async fn w14_ten_subscriptions_get_only_their_own_events() {
+    let mut service = Service::new();
+    let mut live = Vec::new();
+    // Four connections a minute: the first waits of the user's rate.
+    for n in 0..10 {
+        let id = format!("s{n}");
+        let (subscription, mut peer) = service.live(&id).await;
+        peer.event(&id, n).await;
+        peer.event("s99", 99).await;
+        live.push((subscription, peer));
     }
-    peer.event("s1", 11).await;
-    assert_eq!(told(&mut subscription).await, "11");
+    for (n, (subscription, _)) in live.iter_mut().enumerate() {
+        assert_eq!(told(subscription).await, n.to_string());
+        assert!(is_silent(subscription, s(1)).await);
+    }
+    let tokens = service.https.tokens();
+    for five in tokens.windows(5) {
+        assert!(five[4] - five[0] >= s(60), "more than four connections in a minute");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn w32_a_subscription_that_the_service_lost_without_a_word_is_made_again() {
+    let mut service = Service::new();
+    let (mut subscription, mut peer) = service.live("s1").await;
+    let began = Instant::now();
+    let (meta, _) = peer.request().await.unwrap();
+    assert_eq!((meta["method"].as_str(), meta["path"].as_str()), (Some("GET"), Some("/restapi/v1.0/subscription/s1")));
+    assert!((s(290)..=s(340)).contains(&began.elapsed()), "{:?}", began.elapsed());
+    peer.send(reply(&meta, 200, Some(info("s1")))).await;
+    let (meta, _) = peer.request().await.unwrap();
+    assert!(began.elapsed() <= s(680), "{:?}", began.elapsed());
+    peer.send(reply(&meta, 404, Some(json!({"errorCode": "CMN-102"})))).await;
+    let mut second = service.accept().await;
+    assert_eq!(second.wsc(), None);
+    second.details("W9", json!({})).await;
+    second.subscribed("s2").await;
+    assert_eq!(told(&mut subscription).await, "gap subscription_gone");
+    assert_eq!(told(&mut subscription).await, "resumed s1 as s2");
+    second.event("s2", 7).await;
+    assert_eq!(told(&mut subscription).await, "7");
+}
+
+#[tokio::test(start_paused = true)]
+async fn w08_another_connection_takes_over_before_the_limit_and_each_event_is_told_once() {
+    let mut service = Service::new();
+    let (mut subscription, mut first) = service.live("s1").await;
+    let began = Instant::now();
+    first.event("s1", 1).await;
+    assert_eq!(told(&mut subscription).await, "1");
+    let old = tokio::spawn(first.serve("s1"));
+    let mut second = service.accept().await;
+    assert!((s(82_200)..=s(85_800)).contains(&began.elapsed()), "{:?}", began.elapsed());
+    assert_eq!(second.wsc(), None, "another session");
+    second.details("X1", json!({})).await;
+    second.subscribed("s2").await;
+    second.event("s2", 2).await;
+    assert_eq!(told(&mut subscription).await, "2");
+    let asked = old.await.unwrap();
+    assert_eq!(asked.last().map(String::as_str), Some("DELETE"));
+    second.event("s2", 3).await;
+    assert_eq!(told(&mut subscription).await, "3");
+    assert!(service.https.deleted().is_empty() && service.is_quiet());
 }
