@@ -38,7 +38,6 @@ async fn w06_a_failed_recovery_subscribes_on_that_connection_again_and_again_and
     peer.subscribed("s2").await;
     assert_eq!(told(&mut subscription).await, "gap session_lost");
     assert_eq!(told(&mut subscription).await, "resumed s1 as s2");
-    peer.event("s1", 1).await;
     peer.event("s2", 2).await;
     assert_eq!(told(&mut subscription).await, "2");
     assert_eq!(service.https.deleted(), ["s1"]);
