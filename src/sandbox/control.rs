@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 
 use super::cipher;
 use super::delivery::Happening;
-use super::faults::{Fault, FaultId, Target};
+use super::fault::Fault;
+use super::faults::{FaultId, Target};
 use super::filters::EventUri;
 use super::fixtures::Fixture;
 use super::http::{Call, Reply, empty_reply, json_reply};

@@ -83,7 +83,7 @@
 //! `kind`: `status` (with `status`, and `headers` as pairs, `body`), `code` (with
 //! `status`, `code`, and `parameter`, `headers`), `cut_json`, `close`,
 //! `reset_mid_body`, `hang`, `black_hole`, `drip` (with `every_ms`, and `chunk`),
-//! `delay` (with `ms`), `reset`, and for sockets `close_code` (with `code`),
+//! `delay` (with `ms`), `reset`, and for sockets `close_code` (with `code`, and `reason`),
 //! `error_frame` (with `code`, and `status`), `twice`, `garbage` (with `text`),
 //! `binary`, `padded` (with `bytes`), `boundary`; and may have `times` (1; null for ever), `after` (0) and
 //! `after_effect` (false).
@@ -93,6 +93,7 @@ mod builder;
 mod cipher;
 mod control;
 mod delivery;
+mod fault;
 mod faults;
 mod filters;
 mod fixtures;
@@ -120,7 +121,8 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 pub use self::builder::SandboxBuilder;
-pub use self::faults::{Fault, FaultId, Target};
+pub use self::fault::Fault;
+pub use self::faults::{FaultId, Target};
 pub use self::fixtures::Fixture;
 pub use self::gateway::{AuthRefusal, Excess, GatewayKnobs, LiveRecovery, TokenExpiry, WscRotation};
 pub use self::knobs::{Encryption, Knobs, Overflow, RateLimits, Refusal, Rotation, TimeFormat};

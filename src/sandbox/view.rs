@@ -8,7 +8,8 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::cipher::key_to_base64;
-use super::faults::{Deliveries, DeliveryFault, Fault, FaultId, Target};
+use super::fault::Fault;
+use super::faults::{Deliveries, DeliveryFault, FaultId, Target};
 use super::gateway::Gateway;
 use super::requests::Service;
 use super::state::{Shared, State};

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
-use super::super::faults::MAX_PADDING;
+use super::super::fault::MAX_PADDING;
 use super::super::http::{Call, Refused, Reply};
 
 /// The `type` of a frame.
@@ -120,7 +120,16 @@ pub(super) fn with_boundary(frame: &str) -> String {
 pub(super) fn padded(frame: &str, bytes: usize) -> String {
     let Some(head) = frame.strip_suffix(']') else { return frame.to_owned() };
     let blanks = bytes.min(MAX_PADDING).saturating_sub(frame.len());
-    format!("{head}{:blanks$}]", "")
+    format!("{head}{}]", " ".repeat(blanks))
+}
+
+/// The start of a text, of at most `bytes`.
+pub(super) fn start(text: &str, bytes: usize) -> &str {
+    let mut at = bytes.min(text.len());
+    while !text.is_char_boundary(at) {
+        at -= 1;
+    }
+    &text[..at]
 }
 
 /// HTTP writes names in any case, the gateway in this one.

@@ -88,7 +88,8 @@ pub struct GatewayKnobs {
     #[serde(with = "millis")]
     pub replay_delay: Duration,
     /// How many of the events that were sent before the loss are sent again, the
-    /// newest. Default 0 (*unverified*).
+    /// newest; an event that was lost on its way counts as sent. Default 0
+    /// (*unverified*).
     pub replay_duplicates: usize,
     /// Whether the replay comes newest first. Default false (*unverified*).
     pub replay_reversed: bool,

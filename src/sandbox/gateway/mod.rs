@@ -2,7 +2,9 @@
 //! sandbox's lock; [`serve`] only moves frames.
 
 mod admit;
+mod events;
 mod frame;
+mod greeting;
 mod knobs;
 mod requests;
 mod serve;
@@ -15,12 +17,13 @@ use std::collections::BTreeMap;
 use tokio::time::Instant;
 
 pub(super) use self::admit::{Admitted, admit, issue};
+pub(super) use self::events::{notify, send_raw};
 pub use self::knobs::{AuthRefusal, Excess, GatewayKnobs, LiveRecovery, TokenExpiry, WscRotation};
 pub(super) use self::requests::Later;
 pub(super) use self::serve::serve;
 use self::session::Session;
 use self::sockets::Socket;
-pub(super) use self::sockets::{notify, send_raw};
+
 pub(super) use self::timers::{clock_moved, next_deadline, run_due, run_later};
 use super::state::State;
 

@@ -11,6 +11,7 @@ use super::super::state::{State, later};
 use super::Excess;
 use super::frame::{self, Incoming};
 use super::sockets::{self, Out};
+use super::{events, greeting};
 
 /// Frames that may wait for `ConnectionDetails`.
 const MAX_EARLY: usize = 100;
@@ -44,8 +45,8 @@ pub(in super::super) enum Later {
 /// Does what was put off.
 pub(super) fn run(state: &mut State, later: Later) {
     match later {
-        Later::Greet(id) => sockets::greet(state, id),
-        Later::Replay(id) => sockets::replay(state, id),
+        Later::Greet(id) => greeting::greet(state, id),
+        Later::Replay(id) => greeting::replay(state, id),
         Later::Send(id, out) => {
             if let Some(socket) = state.gateway.sockets.get_mut(&id).filter(|socket| !socket.ending) {
                 socket.push(out);
@@ -119,7 +120,7 @@ fn heartbeat(state: &mut State, id: u64, message_id: &Value) {
     if hit != Some(Action::Hang) {
         state.log.answered(sequence, 200);
     }
-    sockets::transmit(state, id, frame::heartbeat(message_id), None, hit);
+    events::transmit(state, id, frame::heartbeat(message_id), None, hit);
 }
 
 fn request(state: &mut State, id: u64, message_id: Value, mut call: Call) {
@@ -175,7 +176,7 @@ fn perform(state: &mut State, id: u64, pending: Pending) {
         }
         // These end the socket, and only `after_effect` lets the request through.
         Action::Close | Action::CloseCode { .. } | Action::Reset => {
-            sockets::transmit(state, id, String::new(), None, Some(action));
+            events::transmit(state, id, String::new(), None, Some(action));
         }
         action => {
             let reply = served.unwrap_or_else(|| serve(state, &pending));
@@ -199,5 +200,5 @@ fn respond(state: &mut State, id: u64, pending: &Pending, reply: &Reply, hit: Op
     socket.replies += 1;
     let request = format!("{}-{}", socket.name, socket.replies);
     let frame = frame::reply(&pending.message_id, reply, &request, subscription.as_deref());
-    sockets::transmit(state, id, frame, None, hit);
+    events::transmit(state, id, frame, None, hit);
 }

@@ -15,7 +15,7 @@ use super::super::link::{Link, LinkControl};
 use super::super::state::Shared;
 use super::requests::{received, received_binary};
 use super::sockets::{self, End, Out};
-use super::{Admitted, timers};
+use super::{Admitted, frame, timers};
 
 /// How long a client may take to answer a close frame.
 const CLOSING: Duration = Duration::from_secs(5);
@@ -23,6 +23,9 @@ const CLOSING: Duration = Duration::from_secs(5);
 const MAX_MESSAGE: usize = 4 << 20;
 /// What is written until a flush leaves in one piece up to this size.
 const PIECE: usize = 1 << 20;
+
+/// What fits into a close frame beside its code.
+const MAX_REASON: usize = 123;
 
 type Stream = WebSocketStream<Link>;
 
@@ -116,12 +119,16 @@ async fn pieces(stream: &mut Stream, text: &str, chunk: usize, every: Duration) 
 
 async fn end(stream: &mut Stream, control: &LinkControl, how: End) -> Result<(), Error> {
     match how {
-        End::Close(code) => {
-            let frame = CloseFrame { code: CloseCode::from(code), reason: "".into() };
-            stream.close(Some(frame)).await?;
-            let answered = async { while let Some(Ok(_)) = stream.next().await {} };
+        End::Close(code, reason) => {
+            let reason = frame::start(&reason, MAX_REASON);
+            let frame = CloseFrame { code: CloseCode::from(code), reason: reason.into() };
+            let closed = async {
+                stream.close(Some(frame)).await?;
+                while let Some(Ok(_)) = stream.next().await {}
+                Ok(())
+            };
             // A client that never answers is dropped.
-            let _ = tokio::time::timeout(CLOSING, answered).await;
+            return tokio::time::timeout(CLOSING, closed).await.unwrap_or(Ok(()));
         }
         End::Drop => stream.flush().await?,
         End::Reset => {

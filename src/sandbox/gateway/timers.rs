@@ -18,12 +18,17 @@ pub(in super::super) fn next_deadline(state: &State) -> Option<Instant> {
         [
             Some(later(socket.opened, socket.limits.absolute_timeout)),
             Some(later(socket.traffic, socket.limits.idle_timeout)),
-            Some(socket.pong_due.unwrap_or(socket.ping_at)),
+            Some(socket.pong_due.unwrap_or_else(|| next_probe(socket))),
             login.and_then(|login| state.oauth.access_until(login)),
         ]
     });
     let sessions = state.gateway.sessions.iter().map(super::Session::ends_at);
     sockets.chain(sessions).flatten().min()
+}
+
+/// When a socket is pinged, or given up if nobody is there.
+fn next_probe(socket: &Socket) -> Instant {
+    if socket.is_silent() { later(socket.ping_at, socket.limits.pong_deadline) } else { socket.ping_at }
 }
 
 /// Does what is due.
@@ -64,11 +69,13 @@ fn run_socket(state: &mut State, id: u64) {
     }
     if is_expired(state, socket, now) {
         let code = state.knobs.gateway.close_code;
-        return sockets::end(state, id, End::Close(code));
+        return sockets::end(state, id, End::Close(code, String::new()));
+    }
+    if socket.is_silent() && now >= later(socket.ping_at, limits.pong_deadline) {
+        return sockets::end(state, id, End::Park);
     }
     if socket.pong_due.is_some_and(|due| now >= due) {
-        let how = if socket.is_silent() { End::Park } else { End::Drop };
-        return sockets::end(state, id, how);
+        return sockets::end(state, id, End::Drop);
     }
     if socket.pong_due.is_none() && now >= socket.ping_at {
         let due = later(now, limits.pong_deadline);
@@ -104,10 +111,9 @@ pub(super) fn ping(state: &mut State, id: u64) {
     }
 }
 
-/// The sandbox's clock was moved. No client is late with a pong by that; one that
-/// is lost in a black hole is.
+/// The sandbox's clock was moved. No client is late with a pong by that.
 pub(in super::super) fn clock_moved(state: &mut State, by: std::time::Duration) {
-    for socket in state.gateway.sockets.values_mut().filter(|socket| !socket.is_silent()) {
+    for socket in state.gateway.sockets.values_mut() {
         socket.pong_due = socket.pong_due.map(|due| later(due, by));
     }
 }
