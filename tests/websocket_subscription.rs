@@ -162,11 +162,14 @@ async fn w06_faults_of_the_upgrade_and_of_the_first_words_end_nothing() {
         publish(&sandbox, [1]);
         let mut journal = Journal::upto(&mut subscription, 1).await;
         let told = format!("{operation:?} {fault:?}");
+
         let fault = sandbox.faults().inject(operation, fault);
         lose(&sandbox, || publish(&sandbox, [2, 3])).await;
         assert!(sandbox.faults().wait_hits(fault, 1, SOON).await, "{told}");
-        journal.read_to(&mut subscription, 3).await;
-        journal.assert_missing_only_in_gaps(1..=3);
+        phase(&subscription, Phase::Live).await;
+        publish(&sandbox, [4]);
+        journal.read_to(&mut subscription, 4).await;
+        journal.assert_missing_only_in_gaps(1..=4);
         close(&sandbox, subscription).await;
     }
 }
@@ -182,20 +185,24 @@ async fn probe_b_w03_no_heartbeat_reply_closes_and_reconnects() {
     reconnected(&sandbox, || drop(faults.inject(Operation::SocketHeartbeat, Fault::hang()))).await;
     publish(&sandbox, [2]);
     journal.read_to(&mut subscription, 2).await;
-    journal.assert_only([1, 2]);
+    assert_eq!((journal.events(), journal.gaps().len()), (vec![1, 2], 1));
     close(&sandbox, subscription).await;
 }
 
+/// Whether the service sends again what it wrote to a connection that was dead
+/// already is not known, so its loss is told as possible.
 #[tokio::test]
-async fn probe_b_w12_a_black_hole_is_left_and_nothing_of_it_is_lost() {
-    let sandbox = quick().start().await.unwrap();
+async fn probe_b_w12_a_black_hole_is_left_and_nothing_of_it_is_lost_quietly() {
+    let sandbox = quick().knobs(|knobs| knobs.gateway.replay_duplicates = 10).start().await.unwrap();
     let mut subscription = live_with(&sandbox, nervous()).await;
     publish(&sandbox, [1]);
     let mut journal = Journal::upto(&mut subscription, 1).await;
     sandbox.black_hole_connections(Service::Gateway);
     publish(&sandbox, 2..=4);
     journal.read_to(&mut subscription, 4).await;
-    journal.assert_only(1..=4);
+    assert_eq!(journal.events(), [1, 2, 3, 4]);
+    let gaps = journal.gaps();
+    assert!(gaps.len() == 1 && gaps[0].certainty == Certainty::Possible, "{gaps:?}");
     close(&sandbox, subscription).await;
 }
 

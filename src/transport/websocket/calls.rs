@@ -86,7 +86,7 @@ impl SocketSession {
         let mut known = self.known();
         known.spare.take_if(|spare| Arc::ptr_eq(spare, socket));
         known.held.retain(|held| held.id != info.id);
-        known.held.push(Held { id: info.id.clone(), socket: socket.clone(), info: info.clone() });
+        known.held.push(Held { id: info.id.clone(), socket: socket.clone(), info: info.clone(), doubtful: false });
         drop(known);
         self.changed.notify_waiters();
         Ok(info)

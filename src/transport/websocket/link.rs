@@ -23,6 +23,9 @@ pub(super) struct SocketLink {
     socket: Arc<Socket>,
     reader: u64,
     replay: Replay,
+    /// How long nothing was heard on the connection before, if that is why it was
+    /// left.
+    unheard: Option<Duration>,
     greeted: bool,
 }
 
@@ -34,9 +37,9 @@ enum Look {
 }
 
 impl SocketLink {
-    fn new(session: Arc<SocketSession>, socket: Arc<Socket>, replay: Replay) -> Self {
+    fn new(session: Arc<SocketSession>, socket: Arc<Socket>, replay: Replay, unheard: Option<Duration>) -> Self {
         let reader = socket.attach();
-        Self { session, socket, reader, replay, greeted: false }
+        Self { session, socket, reader, replay, unheard, greeted: false }
     }
 
     fn look(&mut self, now: Instant) -> Look {
@@ -59,7 +62,10 @@ impl SocketLink {
             drop(state);
             let replayed = self.replay.hand_on(frames.len(), now);
             let events = if lost > 0 { Some(frames.len() + lost) } else { replayed };
-            let suspected_loss = events.map(|events| SuspectedLoss::BufferFull { events });
+            // What the service wrote to a connection that was dead already counts as
+            // sent for all that is known.
+            let aged = self.unheard.take().map(|pause| SuspectedLoss::BufferAged { pause });
+            let suspected_loss = events.map(|events| SuspectedLoss::BufferFull { events }).or(aged);
             return Look::Say(Ok(LinkEvent::Batch { frames, cursor: Cursor::at(wall_now()), suspected_loss }));
         }
         if let Some(ended) = over {
@@ -132,12 +138,12 @@ impl Transport for Links {
         let now = Instant::now();
         // A link that reads it is about to close it, whatever comes first.
         if held.socket.is_usable() && !held.socket.is_attached() {
-            return Ok(Box::new(SocketLink::new(session.clone(), held.socket, Replay::none(now))));
+            return Ok(Box::new(SocketLink::new(session.clone(), held.socket, Replay::none(now), None)));
         }
         match session.redial(&held).await? {
-            Redialled::Recovered(socket) => {
-                let buffer = socket.lock().details.buffer();
-                Ok(Box::new(SocketLink::new(session.clone(), socket, Replay::new(buffer, Instant::now()))))
+            Redialled::Recovered { socket, unheard } => {
+                let replay = Replay::new(socket.lock().details.buffer(), Instant::now());
+                Ok(Box::new(SocketLink::new(session.clone(), socket, replay, unheard)))
             }
             Redialled::Lost => {
                 session.forget(id);

@@ -32,6 +32,8 @@ use crate::rest::ControlPlane;
 const BUFFER: usize = 4 << 10;
 /// What waits to be sent may weigh this much; beyond it requests fail at once.
 const UNSENT: usize = 16 << 20;
+/// A peer that is there answers within this, when it is left.
+const PROBE_WITHIN: Duration = Duration::from_millis(500);
 /// So long may the last words take.
 const LAST_FLUSH: Duration = Duration::from_millis(500);
 
@@ -64,12 +66,15 @@ enum Deadline {
     Bye(Instant),
     /// It was said, and the peer's must have come.
     Gone(Instant),
+    /// Left without a word, once it is known whether the peer was there to the
+    /// last.
+    Probed(Instant),
 }
 
 impl Deadline {
     fn at(self) -> Option<Instant> {
         match self {
-            Self::Details(at) | Self::Bye(at) | Self::Gone(at) => Some(at),
+            Self::Details(at) | Self::Bye(at) | Self::Gone(at) | Self::Probed(at) => Some(at),
             Self::None => None,
         }
     }
@@ -133,8 +138,8 @@ impl Pump {
             tokio::select! {
                 biased;
                 command = self.commands.recv() => match command {
-                    Some(Command::BreakOff) | None => return Cause::Ours,
                     Some(command) => self.command(command),
+                    None => return Cause::Ours,
                 },
                 () = &mut self.upkeep => {}
                 message = next(&mut self.ws, &mut self.unflushed) => {
@@ -153,11 +158,12 @@ impl Pump {
         match self.deadline {
             Deadline::Details(at) if at <= now => return Some(Cause::NoDetails),
             Deadline::Gone(at) if at <= now => return Some(Cause::Ours),
+            Deadline::Probed(at) if at <= now => return Some(Cause::Silent("nothing came in answer to the last ping")),
             Deadline::Bye(at) if at <= now => {
                 self.send(Message::Close(Some(CloseFrame { code: CloseCode::Normal, reason: "".into() })));
                 self.deadline = Deadline::Gone(now + CLOSE_WITHIN);
             }
-            Deadline::Details(_) | Deadline::None | Deadline::Bye(_) | Deadline::Gone(_) => {}
+            Deadline::Details(_) | Deadline::None | Deadline::Bye(_) | Deadline::Gone(_) | Deadline::Probed(_) => {}
         }
         while let Some(due) = self.liveness.as_mut().and_then(|liveness| liveness.poll(now)) {
             match due {
@@ -183,11 +189,14 @@ impl Pump {
 
     fn command(&mut self, command: Command) {
         match command {
-            Command::BreakOff => {}
+            Command::BreakOff => {
+                self.send(Message::Ping(Vec::new().into()));
+                self.deadline = Deadline::Probed(Instant::now() + PROBE_WITHIN);
+            }
             Command::Close { after } => {
                 let at = Instant::now() + after;
                 self.deadline = match self.deadline {
-                    Deadline::Gone(at) => Deadline::Gone(at),
+                    Deadline::Gone(_) | Deadline::Probed(_) => self.deadline,
                     Deadline::Bye(earlier) => Deadline::Bye(at.min(earlier)),
                     Deadline::Details(_) | Deadline::None => Deadline::Bye(at),
                 };
@@ -231,6 +240,7 @@ impl Pump {
                 let _ = timeout(LAST_FLUSH, self.ws.flush()).await;
                 return Err(self.closed(frame.map(|frame| frame.code.into())));
             }
+            Message::Pong(_) if matches!(self.deadline, Deadline::Probed(_)) => return Err(Cause::Ours),
             Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => self.unflushed = true,
         }
         Ok(())

@@ -35,6 +35,9 @@ pub(super) struct Held {
     pub(super) socket: Arc<Socket>,
     /// As the service last described it.
     pub(super) info: SubscriptionInfo,
+    /// A connection that was to go on with it broke before its session began: what
+    /// was missed may have been sent there.
+    pub(super) doubtful: bool,
 }
 
 #[derive(Default)]
@@ -84,8 +87,9 @@ impl From<Error> for Failed {
 
 /// What a redial came to.
 pub(super) enum Redialled {
-    /// The session goes on.
-    Recovered(Arc<Socket>),
+    /// The session goes on. `unheard`: for how long nothing had come on the former
+    /// connection, if that is why it was left.
+    Recovered { socket: Arc<Socket>, unheard: Option<Duration> },
     /// It is lost.
     Lost,
 }
@@ -205,13 +209,20 @@ impl SocketSession {
     pub(super) async fn redial(&self, held: &Held) -> Result<Redialled> {
         let left = &held.socket;
         left.break_off().await;
-        let too_large = left.ended().is_some_and(|ended| ended.cause == Cause::TooLarge);
+        let cause = left.ended().map(|ended| ended.cause);
+        let too_large = cause == Some(Cause::TooLarge);
+        let silent = matches!(cause, Some(Cause::Silent(_)));
         let lost = left.resumable().filter(|lost| lost.is_fresh(Instant::now()));
         let Some(lost) = lost else { return Ok(Redialled::Lost) };
         let socket = match self.connect(Some(&lost), too_large).await {
             Ok(socket) => socket,
             Err(failed) if is_wsc_refused(&failed) => return Ok(Redialled::Lost),
-            Err(failed) => return Err(self.too_large_again(failed, too_large)),
+            Err(failed) => {
+                let cause = failed.ended.as_ref().map(|ended| &ended.cause);
+                let doubtful = matches!(cause, Some(Cause::NoDetails | Cause::Broken(_) | Cause::Closed(None)));
+                self.known().held.iter_mut().filter(|it| it.id == held.id).for_each(|it| it.doubtful |= doubtful);
+                return Err(self.too_large_again(failed, too_large));
+            }
         };
         if socket.recovery() == Some(RecoveryState::Successful) {
             socket.own(left.lock().inbox.owner().clone());
@@ -219,10 +230,12 @@ impl SocketSession {
             let mut known = self.known();
             if let Some(held) = known.held.iter_mut().find(|known| known.id == held.id) {
                 held.socket = socket.clone();
+                held.doubtful = false;
             }
             drop(known);
             self.changed.notify_waiters();
-            return Ok(Redialled::Recovered(socket));
+            let unheard = (silent || held.doubtful).then(|| lost.heard_at.elapsed());
+            return Ok(Redialled::Recovered { socket, unheard });
         }
         // The connection is good: the next creation uses it.
         self.known().spare = Some(socket);

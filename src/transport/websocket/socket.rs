@@ -39,7 +39,7 @@ pub(super) enum Command {
     Close {
         after: Duration,
     },
-    /// End without a word.
+    /// End without a good-bye, after a last ping.
     BreakOff,
 }
 
@@ -253,7 +253,8 @@ impl Socket {
         }
     }
 
-    /// Ends it without a word, which leaves the session to be continued.
+    /// Ends it without a good-bye, which leaves the session to be continued. A last
+    /// ping tells whether the peer was there until then.
     pub(super) async fn break_off(&self) {
         const WITHIN: Duration = Duration::from_secs(1);
         {
