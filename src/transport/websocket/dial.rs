@@ -175,13 +175,29 @@ async fn refused(status: u16, mut response: reqwest::Response, to: &Address) -> 
     // The status is the answer; a body that fails to come changes nothing.
     let _ = timeout(REFUSAL_TIMEOUT, read).await;
     let secrets: Vec<&str> = to.secrets.iter().map(Secret::expose).collect();
-    passing(error_from(status, response.headers(), &body, &secrets), wait_asked_for(status, response.headers()))
+    refusal(status, response.headers(), &body, &secrets)
 }
 
-/// Whatever a connection fails of may be over at the next try. What lasts is
-/// noticed by counting, see [`Refusals`](super::refusals::Refusals).
-fn passing(error: Error, after: Option<Duration>) -> Error {
-    error.with_disposition(Disposition::Retry { after }).with_unclear(false)
+/// A refusal as one of the door, and not of what is asked for behind it. Whatever
+/// it is of may be over at the next try; what lasts is noticed by counting, see
+/// [`Refusals`](super::refusals::Refusals).
+pub(super) fn refusal(status: u16, headers: &HeaderMap, body: &[u8], secrets: &[&str]) -> Error {
+    let error = error_from(status, headers, body, secrets);
+    let retry = Disposition::Retry { after: wait_asked_for(status, headers) };
+    if !is_final(status) {
+        return error.with_disposition(retry).with_unclear(false);
+    }
+    Error::new(ErrorKind::Network, "the gateway refused the connection")
+        .with_disposition(retry)
+        .with_status(status)
+        .with_code(error.code().map(str::to_owned))
+        .with_request_id(error.request_id().map(str::to_owned))
+        .with_source(error)
+}
+
+/// Whether a status says that the client is at fault.
+pub(super) fn is_final(status: u16) -> bool {
+    matches!(status, 400..=499) && !matches!(status, 408 | 429)
 }
 
 /// Keeps the causes and drops the URL.
@@ -221,6 +237,28 @@ mod tests {
             assert!(error.to_string().contains("wss") || error.to_string().contains("credentials"), "{error}");
             assert!(!format!("{error:?}").contains("pw@"), "{error:?}");
         }
+    }
+
+    #[test]
+    fn a_refusal_at_the_door_says_nothing_about_the_app_and_may_pass() {
+        let headers = |wait: &str| HeaderMap::from_iter([(http::header::RETRY_AFTER, wait.parse().unwrap())]);
+        let retry = |seconds: Option<u64>| Disposition::Retry { after: seconds.map(Duration::from_secs) };
+        for (status, kind, after) in [
+            (400, ErrorKind::Network, Some(7)),
+            (401, ErrorKind::Network, Some(7)),
+            (403, ErrorKind::Network, Some(7)),
+            (404, ErrorKind::Network, Some(7)),
+            (408, ErrorKind::Timeout, Some(7)),
+            (429, ErrorKind::RateLimited, Some(7)),
+            (503, ErrorKind::Service, Some(7)),
+            (302, ErrorKind::Protocol, Some(7)),
+        ] {
+            let error = refusal(status, &headers("7"), b"the T0KEN", &["T0KEN"]);
+            assert_eq!((error.kind(), error.disposition()), (kind, retry(after)), "{status}");
+            assert_eq!((error.status(), error.is_unclear()), (Some(status), false));
+        }
+        assert_eq!(refusal(429, &HeaderMap::new(), b"", &[]).disposition(), retry(Some(30)));
+        assert_eq!(refusal(503, &HeaderMap::new(), b"", &[]).disposition(), retry(None));
     }
 
     #[test]

@@ -33,7 +33,6 @@ struct HttpsState {
     deleted: Vec<String>,
     owner_asked: usize,
     budget: RateBudget,
-    uri: Option<String>,
 }
 
 impl Https {
@@ -55,10 +54,6 @@ impl Https {
 
     pub(super) fn budget(&self) -> RateBudget {
         self.0.lock().unwrap().budget.clone()
-    }
-
-    pub(super) fn uri(&self, uri: &str) {
-        self.0.lock().unwrap().uri = Some(uri.into());
     }
 }
 
@@ -94,42 +89,27 @@ impl ControlPlane for Https {
             return Err(error);
         }
         let n = state.tokens.len();
-        let uri = state.uri.as_deref().unwrap_or("wss://gw.example/ws");
-        Ok(SocketToken::new(Url::parse(uri).unwrap(), Secret::new(format!("T0KEN-{n}"))))
+        Ok(SocketToken::new(Url::parse("wss://gw.example/ws").unwrap(), Secret::new(format!("T0KEN-{n}"))))
     }
     fn rate_budget(&self) -> Option<RateBudget> {
         Some(self.budget())
     }
 }
 
-/// What becomes of a connection that is dialled.
-pub(super) enum Dialled {
-    Refused(Error),
-    /// Never answered.
-    Hangs,
-}
+pub(super) type Refusals = Arc<Mutex<VecDeque<Error>>>;
 
 /// The gateway's door.
 #[derive(Debug)]
 pub(super) struct Door {
     knocking: mpsc::UnboundedSender<Peer>,
-    scripts: Arc<Mutex<VecDeque<Dialled>>>,
-}
-
-impl std::fmt::Debug for Dialled {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Dialled")
-    }
+    refusals: Refusals,
 }
 
 #[async_trait]
 impl Dial for Door {
     async fn dial(&self, to: &Address) -> Result<Stream> {
-        let script = self.scripts.lock().unwrap().pop_front();
-        match script {
-            Some(Dialled::Refused(error)) => return Err(error),
-            Some(Dialled::Hangs) => std::future::pending().await,
-            None => {}
+        if let Some(error) = self.refusals.lock().unwrap().pop_front() {
+            return Err(error);
         }
         let (ours, theirs) = tokio::io::duplex(1 << 16);
         let ws = WebSocketStream::from_raw_socket(theirs, Role::Server, None).await;
@@ -143,7 +123,7 @@ impl Dial for Door {
 pub(super) struct Service {
     pub(super) https: Https,
     knocking: mpsc::UnboundedReceiver<Peer>,
-    scripts: Arc<Mutex<VecDeque<Dialled>>>,
+    refusals: Refusals,
     pub(super) transport: WebSocket,
 }
 
@@ -155,14 +135,19 @@ impl Service {
     pub(super) fn with(builder: WebSocketBuilder) -> Self {
         builder.check().unwrap();
         let (knocking, knocked) = mpsc::unbounded_channel();
-        let scripts = Arc::default();
-        let door = Door { knocking, scripts: Arc::clone(&scripts) };
+        let refusals = Refusals::default();
+        let door = Door { knocking, refusals: Arc::clone(&refusals) };
         let transport = builder.with(Arc::new(door));
-        Self { https: Https::default(), knocking: knocked, scripts, transport }
+        Self { https: Https::default(), knocking: knocked, refusals, transport }
     }
 
-    pub(super) fn next_dial(&self, what: Dialled) {
-        self.scripts.lock().unwrap().push_back(what);
+    pub(super) fn refuse_dial(&self, error: Error) {
+        self.refusals.lock().unwrap().push_back(error);
+    }
+
+    /// What the next connections are refused with.
+    pub(super) fn scripts(&self) -> Refusals {
+        Arc::clone(&self.refusals)
     }
 
     pub(super) fn builder(&self) -> SubscriptionBuilder {

@@ -219,3 +219,7 @@ impl Wsc {
         Some(Self { token: sent.token, sequence })
     }
 }
+
+#[cfg(test)]
+#[path = "frame_tests.rs"]
+mod tests;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
-use super::dial::Address;
+use super::dial::{self, Address};
 use super::ended::{Cause, Ended};
 use super::recovery::{RecoveryState, Resumable};
 use super::refusals::Refusals;
@@ -139,7 +139,7 @@ impl SocketSession {
         tracing::debug!(host = address.url.host_str(), recover = lost.is_some(), ?subscription, "connecting");
         let stream = match self.gateway.dial.dial(&address).await {
             Ok(stream) => stream,
-            Err(error) if matches!(error.status(), Some(400..=407 | 409..=428 | 430..=499)) => {
+            Err(error) if error.status().is_some_and(dial::is_final) => {
                 return Err(self.refused(error).into());
             }
             Err(error) => return Err(error.into()),
@@ -167,7 +167,7 @@ impl SocketSession {
         if !self.known().refusals.note(Instant::now()) {
             return error;
         }
-        let kind = if error.kind() == ErrorKind::Network { ErrorKind::Config } else { ErrorKind::TransportRefused };
+        let kind = if error.status().is_none() { ErrorKind::Config } else { ErrorKind::TransportRefused };
         Error::new(kind, "RingCentral's WebSocket gateway keeps refusing the tokens that it was given")
             .with_status_of(&error)
             .with_code(error.code().map(str::to_owned))

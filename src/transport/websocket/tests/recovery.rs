@@ -58,7 +58,7 @@ async fn w07_after_the_window_the_token_is_not_offered_and_the_loss_is_told() {
     wait_for(&subscription, Phase::Live).await;
     let lost_at = Instant::now();
     for _ in 0..200 {
-        service.next_dial(Dialled::Refused(Error::new(ErrorKind::Network, "refused")));
+        service.refuse_dial(Error::new(ErrorKind::Network, "refused"));
     }
     drop(peer);
     assert_eq!(told(&mut subscription).await, "gap session_lost");
@@ -218,6 +218,12 @@ async fn w42_a_sleep_goes_on_with_the_session_on_another_connection() {
     let (mut subscription, mut peer) = service.live("s1").await;
     wait_for(&subscription, Phase::Live).await;
     peer.event("s1", 1).await;
+    // No good-bye, which might end the session.
+    let left = tokio::spawn(async move {
+        while let Some(message) = peer.next().await {
+            assert!(!message.is_close(), "{message:?}");
+        }
+    });
     subscription.handle().revalidate().await.unwrap();
     let mut second = service.accept().await;
     assert_eq!(second.wsc().as_deref(), Some("W1"));
@@ -225,10 +231,7 @@ async fn w42_a_sleep_goes_on_with_the_session_on_another_connection() {
     second.event("s1", 2).await;
     assert_eq!((told(&mut subscription).await, told(&mut subscription).await), ("1".into(), "2".into()));
     assert!(is_silent(&mut subscription, s(20)).await);
-    // No good-bye, which might end the session.
-    while let Some(message) = peer.next().await {
-        assert!(!message.is_close(), "{message:?}");
-    }
+    left.await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
