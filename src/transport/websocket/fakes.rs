@@ -151,7 +151,10 @@ impl Service {
     }
 
     pub(super) fn builder(&self) -> SubscriptionBuilder {
-        SubscriptionBuilder::new(self.https.clone(), [EventFilter::instant_message()]).transport(self.transport.clone())
+        SubscriptionBuilder::new(self.https.clone(), [EventFilter::instant_message()])
+            .transport(self.transport.clone())
+            // Four connections a minute are what the user's rate allows.
+            .start_within(std::time::Duration::from_secs(300))
     }
 
     /// Starts a subscription; its connection must be served meanwhile.

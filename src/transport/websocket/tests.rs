@@ -90,7 +90,6 @@ async fn w14_ten_subscriptions_get_only_their_own_events() {
     let mut live = Vec::new();
     // Four connections a minute: the first waits of the user's rate.
     for n in 0..10 {
-        eprintln!("{n} {:?}", service.https.tokens().iter().map(|t| t.elapsed().as_secs()).collect::<Vec<_>>());
         let id = format!("s{n}");
         let (subscription, mut peer) = service.live(&id).await;
         peer.event(&id, n).await;
