@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! cargo run --example listen --features sandbox
+//! cargo run --example listen --features sandbox -- --transport websocket
 //! cargo run --example listen -- --filter /restapi/v1.0/account/~/extension/~/presence --format json
 //! ```
 //!
@@ -43,7 +44,7 @@ use futures_util::StreamExt as _;
 use lines::{Format, Line};
 use offline::Emulator;
 use output::Output;
-use ringcentral_events::transport::{Transport, TransportKind};
+use ringcentral_events::transport::{Transport, TransportKind, WebSocket};
 use ringcentral_events::{Delivery, Error, ErrorKind, Result, ShutdownHandle, Subscription, SubscriptionId};
 use support::{Server, Stop};
 use tokio::sync::oneshot;
@@ -112,6 +113,7 @@ async fn subscribe(asked: &Arguments, server: &Server) -> Result<Vec<Subscriptio
     let client = server.client()?;
     let transport: Arc<dyn Transport> = match asked.transport {
         TransportKind::PubNub => Arc::new(server.pubnub()?),
+        TransportKind::WebSocket => Arc::new(WebSocket::builder().build()?),
         other => return Err(Error::new(ErrorKind::Config, format!("{other} is not a transport of this program"))),
     };
     let mut subscriptions = Vec::new();

@@ -182,7 +182,7 @@ async fn probe_b_w03_no_heartbeat_reply_closes_and_reconnects() {
     let mut journal = Journal::upto(&mut subscription, 1).await;
     // Pings are answered, heartbeats are not.
     let faults = sandbox.faults();
-    reconnected(&sandbox, || drop(faults.inject(Operation::SocketHeartbeat, Fault::hang()))).await;
+    reconnected(&sandbox, || _ = faults.inject(Operation::SocketHeartbeat, Fault::hang())).await;
     publish(&sandbox, [2]);
     journal.read_to(&mut subscription, 2).await;
     assert_eq!((journal.events(), journal.gaps().len()), (vec![1, 2], 1));
@@ -349,6 +349,62 @@ async fn filters_are_changed_over_the_connection() {
     assert_eq!((updates.len(), updates[0].service), (1, Service::Gateway));
     assert_eq!(sandbox.subscriptions()[0].event_filters.len(), 2);
     close(&sandbox, subscription).await;
+}
+
+#[tokio::test]
+async fn w33_filters_of_a_subscription_that_is_gone_make_another() {
+    let sandbox = quick().start().await.unwrap();
+    let subscription = live(&sandbox).await;
+    let old = subscription.id().unwrap();
+    sandbox.forget(&old);
+    let error = soon(subscription.handle().update_filters([filter(STORE)])).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    replaced(&sandbox, &subscription, &old).await;
+    let mut subscription = subscription;
+    publish(&sandbox, [1]);
+    let journal = Journal::upto(&mut subscription, 1).await;
+    assert_eq!(journal.gaps()[0].cause, GapCause::SubscriptionGone);
+    close(&sandbox, subscription).await;
+}
+
+#[tokio::test]
+async fn w39_a_burst_for_a_reader_who_does_not_read_is_all_there() {
+    let sandbox = quick().start().await.unwrap();
+    let mut subscription = live(&sandbox).await;
+    for hundred in 0..100 {
+        publish_at_once(&sandbox, hundred * 100 + 1..=hundred * 100 + 100);
+    }
+    Journal::upto(&mut subscription, 10_000).await.assert_only(1..=10_000);
+    assert_eq!(sandbox.gauges().sockets_opened, 1);
+    close(&sandbox, subscription).await;
+}
+
+#[tokio::test]
+async fn hundreds_of_connections_are_lost_together_and_come_back() {
+    const MANY: usize = 300;
+    let sandbox = quick().knobs(|knobs| knobs.gateway.max_connections = 2 * MANY).start().await.unwrap();
+    sandbox.knobs(|knobs| {
+        let limits = &mut knobs.rate_limits;
+        (limits.headers, limits.auth, limits.medium, limits.light) = (true, 100_000, 100_000, 100_000);
+    });
+    let client = client(&sandbox);
+    let transport = WebSocket::builder().build().unwrap();
+    let starts = (0..MANY).map(|_| subscribe(&client, transport.clone()).start());
+    let mut live: Vec<Subscription> =
+        soon(futures_util::future::join_all(starts)).await.into_iter().map(Result::unwrap).collect();
+    assert!(sandbox.wait_open_sockets(MANY, SOON).await);
+    publish(&sandbox, [1]);
+    sandbox.reset_connections(Service::Gateway);
+    publish(&sandbox, [2]);
+    for subscription in &mut live {
+        let mut journal = Journal::default();
+        journal.read_to(subscription, 2).await;
+        journal.assert_only([1, 2]);
+    }
+    assert_eq!(sandbox.requests_to(Operation::Create).len(), MANY);
+    let closed = soon(futures_util::future::join_all(live.into_iter().map(Subscription::close))).await;
+    assert!(closed.iter().all(|closed| closed.deleted));
+    assert!(sandbox.wait_open_sockets(0, SOON).await);
 }
 
 #[tokio::test]

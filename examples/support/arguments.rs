@@ -11,7 +11,7 @@ use ringcentral_events::transport::TransportKind;
 use super::lines::Format;
 
 pub(crate) const USAGE: &str = "usage: listen [options]
-  --transport NAME     pubnub (the default)
+  --transport NAME     pubnub (the default) or websocket
   --filter URI         what to listen to; may be repeated
                        (/restapi/v1.0/account/~/extension/~/message-store)
   --subscriptions N    so many subscriptions of these filters, on one client (1)
@@ -24,7 +24,8 @@ Server: RC_SERVER_URL, RC_APP_CLIENT_ID, RC_APP_CLIENT_SECRET, RC_USER_JWT, and
 RC_PUBNUB_ORIGIN; without them the sandbox, where the program was built with it.";
 
 /// Transports by name.
-const TRANSPORTS: [(&str, TransportKind); 1] = [("pubnub", TransportKind::PubNub)];
+const TRANSPORTS: [(&str, TransportKind); 2] =
+    [("pubnub", TransportKind::PubNub), ("websocket", TransportKind::WebSocket)];
 
 /// What to do.
 #[derive(Debug, PartialEq, Eq)]
@@ -130,13 +131,15 @@ mod tests {
         assert_eq!(full.filters.iter().map(EventFilter::as_str).collect::<Vec<_>>(), ["/a", "/b"]);
         assert_eq!((full.subscriptions.get(), full.expires_in), (3, Some(Duration::from_secs(60))));
         assert_eq!((full.transport, full.format), (TransportKind::PubNub, Format::Json));
+        let Asked::Listen(other) = read("--transport websocket").unwrap() else { panic!("no help was asked for") };
+        assert_eq!(other.transport, TransportKind::WebSocket);
         assert_eq!(read("--help").unwrap(), Asked::Help);
     }
 
     #[test]
     fn mistakes_are_named() {
         for (line, told) in [
-            ("--transport carrier-pigeon", "known are: pubnub"),
+            ("--transport carrier-pigeon", "known are: pubnub, websocket"),
             ("--format xml", "known are: json, text"),
             ("--filter nonsense", "neither a path nor an http URL"),
             ("--subscriptions 0", "0"),

@@ -25,6 +25,9 @@ use crate::secret::Secret;
 
 #[cfg(feature = "pubnub")]
 pub use pubnub::{PubNub, PubNubBuilder};
+#[cfg(all(fuzzing, feature = "websocket"))]
+#[doc(hidden)]
+pub use websocket::fuzz_frame;
 #[cfg(feature = "websocket")]
 pub use websocket::{SocketClient, SocketRequest, SocketStats, WebSocket, WebSocketBuilder};
 

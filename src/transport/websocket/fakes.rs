@@ -194,7 +194,7 @@ impl std::fmt::Debug for Peer {
     }
 }
 
-pub(super) fn details(wsc: &str, body: Value) -> String {
+pub(super) fn details(wsc: &str, body: &Value) -> String {
     let mut terms = json!({"creationTime": "2026-03-01T08:00:00.000+0000", "recoveryBufferSize": 100,
         "recoveryTimeout": 180, "idleTimeout": 1800, "absoluteTimeout": 86400, "maxActiveRequests": 10});
     for (name, value) in body.as_object().unwrap() {
@@ -237,7 +237,7 @@ impl Peer {
     }
 
     pub(super) async fn details(&mut self, wsc: &str, body: Value) {
-        self.send(details(wsc, body)).await;
+        self.send(details(wsc, &body)).await;
     }
 
     pub(super) async fn recovered(&mut self, wsc: &str) {

@@ -275,3 +275,18 @@ impl WebSocketBuilder {
         WebSocket { gateway: Arc::new(Gateway { dial, tuning, audit_every, budget: RateBudget::new() }) }
     }
 }
+
+/// Reads any text as a frame, for the fuzzer.
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub fn fuzz_frame(text: &str) {
+    let read = frame::read(text);
+    let event = text.contains("\"ServerNotification\"");
+    assert!(read.is_ok() || !event, "what may have been an event is lost");
+    if let Ok(frame::Incoming { what: frame::What::Notification(event), .. }) = read {
+        match event.body {
+            Ok(body) => assert!(text.contains(body.get())),
+            Err((raw, _)) => assert_eq!(&*raw, text),
+        }
+    }
+}

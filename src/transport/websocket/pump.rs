@@ -33,7 +33,7 @@ const BUFFER: usize = 4 << 10;
 /// What waits to be sent may weigh this much; beyond it requests fail at once.
 const UNSENT: usize = 16 << 20;
 /// A peer that is there answers within this, when it is left.
-const PROBE_WITHIN: Duration = Duration::from_millis(500);
+pub(super) const PROBE_WITHIN: Duration = Duration::from_secs(1);
 /// So long may the last words take.
 const LAST_FLUSH: Duration = Duration::from_millis(500);
 

@@ -19,7 +19,7 @@ use super::dial::Stream;
 use super::ended::{Cause, Ended};
 use super::frame::{self, Reply};
 use super::inbox::{Inbox, Owner};
-use super::pump::Pump;
+use super::pump::{PROBE_WITHIN, Pump};
 use super::recovery::{Details, RecoveryState, Resumable, Wsc};
 use super::stats::Counters;
 use crate::error::{Error, ErrorKind, Result};
@@ -256,7 +256,6 @@ impl Socket {
     /// Ends it without a good-bye, which leaves the session to be continued. A last
     /// ping tells whether the peer was there until then.
     pub(super) async fn break_off(&self) {
-        const WITHIN: Duration = Duration::from_secs(1);
         {
             let mut state = self.lock();
             state.retired = true;
@@ -266,7 +265,7 @@ impl Socket {
         }
         // It ends by itself, so that nothing it has read is lost; unless it hangs.
         let _ = self.commands.send(Command::BreakOff);
-        if timeout(WITHIN, self.over()).await.is_err() {
+        if timeout(PROBE_WITHIN * 2, self.over()).await.is_err() {
             self.task.abort();
         }
         self.lock().ended.get_or_insert(Ended { cause: Cause::Ours, complaint: None });

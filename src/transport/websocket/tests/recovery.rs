@@ -11,7 +11,7 @@ async fn w05_replayed_events_in_the_same_segment_as_the_first_words_arrive() {
     let mut peer = service.accept().await;
     assert_eq!(peer.wsc().as_deref(), Some("W1"));
     // All in the buffer before the client can read any of it.
-    peer.ws.feed(Message::text(details("W2", json!({"recoveryState": "Successful"})))).await.unwrap();
+    peer.ws.feed(Message::text(details("W2", &json!({"recoveryState": "Successful"})))).await.unwrap();
     for n in 1..=10 {
         peer.ws.feed(Message::text(event("s1", n))).await.unwrap();
     }
