@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! cargo run --example listen --features sandbox
+//! cargo run --example listen --features sandbox -- --transport websocket
 //! cargo run --example listen -- --filter /restapi/v1.0/account/~/extension/~/presence --format json
 //! ```
 //!
@@ -50,7 +51,7 @@ use futures_util::StreamExt as _;
 use lines::{Format, Line};
 use offline::Emulator;
 use output::Output;
-use ringcentral_events::transport::{Transport, TransportKind};
+use ringcentral_events::transport::{Transport, TransportKind, WebSocket};
 use ringcentral_events::{
     Client, Delivery, Error, ErrorKind, Phase, Result, ShutdownHandle, StatusWatch, Subscription, SubscriptionId,
 };
@@ -161,6 +162,7 @@ struct Begun {
 fn transport(asked: &Arguments, server: &Server) -> Result<(Arc<dyn Transport>, Tasks)> {
     match asked.transport {
         TransportKind::PubNub => Ok(held(server.pubnub()?)),
+        TransportKind::WebSocket => Ok(held(WebSocket::builder().build()?)),
         other => Err(Error::new(ErrorKind::Config, format!("{other} is not a transport of this program"))),
     }
 }

@@ -76,6 +76,7 @@
 //! | Feature | Default | What it adds |
 //! | --- | --- | --- |
 //! | `pubnub` | yes | [`transport`]`::PubNub`, on PubNub's crate, which is source-available and not open source |
+//! | `websocket` | yes | [`transport`]`::WebSocket`, over RingCentral's own gateway |
 //! | `sandbox` | no | `sandbox`: an emulator of the service on loopback, for tests |
 //!
 //! Features only add.

@@ -246,6 +246,22 @@ async fn message_bot_names_the_variable_that_is_missing() {
 // --- listen ----------------------------------------------------------------
 
 #[tokio::test]
+async fn listen_listens_by_websocket_too() {
+    let sandbox = Sandbox::start().await.unwrap();
+    let mut listen = Running::listen(&["--transport", "websocket", "--filter", POSTS], &sandbox).await;
+    let ready = listen.json().await.unwrap();
+    assert_eq!((&ready["type"], &ready["transport"]), (&"ready".into(), &"WebSocket".into()), "{ready}");
+    listen.find(|line| line["type"] == "status" && line["phase"] == "live").await;
+    let uuids = sandbox.trigger_json(POSTS, r#"{"id":"1","eventType":"PostAdded"}"#).unwrap();
+    let event: Value = serde_json::from_str(&listen.line_of("event").await).unwrap();
+    assert_eq!(event["uuid"], uuids[0].as_str());
+    listen.terminate().await;
+    let (status, lines, errors) = listen.end().await;
+    assert!(status.success(), "{status}\n{lines:#?}\n{errors}");
+    assert!(sandbox.subscriptions().is_empty());
+}
+
+#[tokio::test]
 async fn listen_tells_events_trouble_and_its_end_in_json() {
     let sandbox = Sandbox::start().await.unwrap();
     let mut listen = Running::listen(&["--filter", SMS, "--filter", POSTS, "--expires-in", "4"], &sandbox).await;

@@ -11,7 +11,7 @@ use ringcentral_events::{Error, EventFilter};
 use super::lines::Format;
 
 pub(crate) const USAGE: &str = "usage: listen [options]
-  --transport NAME     pubnub (the default)
+  --transport NAME     pubnub (the default) or websocket
   --filter URI         what to listen to; may be repeated
                        (/restapi/v1.0/account/~/extension/~/message-store)
   --subscriptions N    so many subscriptions of these filters, on one client (1)
@@ -25,7 +25,7 @@ Server: RC_SERVER_URL, RC_APP_CLIENT_ID, RC_APP_CLIENT_SECRET, RC_USER_JWT, and
 RC_PUBNUB_ORIGIN; without them the sandbox, where the program was built with it.";
 
 /// The transports that this program has.
-const TRANSPORTS: [TransportKind; 1] = [TransportKind::PubNub];
+const TRANSPORTS: [TransportKind; 2] = [TransportKind::PubNub, TransportKind::WebSocket];
 
 /// What to do.
 #[derive(Debug, PartialEq, Eq)]
@@ -138,6 +138,8 @@ mod tests {
         assert_eq!(full.filters.iter().map(EventFilter::as_str).collect::<Vec<_>>(), ["/a", "/b"]);
         assert_eq!((full.subscriptions.get(), full.expires_in), (3, Some(Duration::from_secs(60))));
         assert_eq!((full.transport, full.format), (TransportKind::PubNub, Format::Json));
+        let Asked::Listen(other) = read("--transport websocket").unwrap() else { panic!("no help was asked for") };
+        assert_eq!(other.transport, TransportKind::WebSocket);
         assert_eq!(read("--help").unwrap(), Asked::Help);
     }
 

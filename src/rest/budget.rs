@@ -1,6 +1,8 @@
 //! Rate groups: who may send now.
 
 use std::collections::HashMap;
+#[cfg(feature = "websocket")]
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -15,6 +17,13 @@ use crate::error::{Disposition, Error, ErrorKind, Result};
 /// More groups and endpoints than the service has; beyond them nothing is learned.
 const GROUPS: usize = 64;
 const ENDPOINTS: usize = 512;
+
+#[cfg(feature = "websocket")]
+/// Calls for socket tokens in one [`DIAL_WINDOW`], until the service has said what
+/// the group `Auth` may have: one less than its default, which refreshes need too.
+const DIALS: usize = 4;
+#[cfg(feature = "websocket")]
+const DIAL_WINDOW: Duration = Duration::from_secs(60);
 
 /// What one user of one app may still send, by rate group.
 ///
@@ -37,6 +46,9 @@ pub struct RateBudget(Arc<Shared>);
 #[derive(Default)]
 struct Shared {
     groups: Mutex<Groups>,
+    /// When sockets were dialled of late.
+    #[cfg(feature = "websocket")]
+    dials: Mutex<VecDeque<Instant>>,
     /// A request ended: what remains may be known better.
     ended: Notify,
 }
@@ -82,6 +94,37 @@ impl RateBudget {
         }
     }
 
+    /// Waits until one more connection to the gateway may be made. Many sockets that
+    /// are lost together come back one after the other, and leave something of the
+    /// group for the login itself.
+    ///
+    /// # Errors
+    /// [`ErrorKind::RateLimited`] without waiting, when that is after `deadline`.
+    #[cfg(feature = "websocket")]
+    pub(crate) async fn admit_dial(&self, deadline: Instant) -> Result<()> {
+        loop {
+            let ended = self.0.ended.notified();
+            let now = Instant::now();
+            let most = self.lock().dials();
+            let free_at = enter_dial(&mut self.dials(), most, now);
+            let Some(at) = free_at else { return Ok(()) };
+            if at > deadline {
+                return Err(closed(&Group::new("auth"), at - now));
+            }
+            tracing::debug!(wait = ?(at - now), "waiting before another connection");
+            tokio::select! {
+                () = tokio::time::sleep_until(at) => {}
+                // An answer may have told a higher limit.
+                () = ended => {}
+            }
+        }
+    }
+
+    #[cfg(feature = "websocket")]
+    fn dials(&self) -> MutexGuard<'_, VecDeque<Instant>> {
+        self.0.dials.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Groups> {
         // Every change is whole before anything can panic.
         self.0.groups.lock().unwrap_or_else(PoisonError::into_inner)
@@ -95,6 +138,21 @@ pub(crate) enum Heed {
     All,
     /// A penalty alone.
     Penalty,
+}
+
+/// Counts a connection in, if there were less than `most` within the window; else
+/// when there is room.
+#[cfg(feature = "websocket")]
+fn enter_dial(dials: &mut VecDeque<Instant>, most: usize, now: Instant) -> Option<Instant> {
+    while dials.front().is_some_and(|at| *at + DIAL_WINDOW <= now) {
+        dials.pop_front();
+    }
+    if dials.len() < most {
+        dials.push_back(now);
+        return None;
+    }
+    // All but `most - 1` of them must have passed.
+    dials.get(dials.len() - most).map(|at| *at + DIAL_WINDOW)
 }
 
 fn closed(group: &Group, wait: Duration) -> Error {
@@ -195,6 +253,15 @@ impl Groups {
             return None;
         }
         Some(self.standing.entry(group.clone()).or_default())
+    }
+
+    /// How many connections may be made within [`DIAL_WINDOW`]: four fifths of what
+    /// the service gives the group `Auth`.
+    #[cfg(feature = "websocket")]
+    fn dials(&self) -> usize {
+        const MOST: u64 = 10_000;
+        let limit = self.standing.get(&Group::new("auth")).and_then(|standing| standing.limit).unwrap_or(0);
+        usize::try_from(limit.min(MOST) * 4 / 5).unwrap_or(DIALS).max(DIALS)
     }
 
     /// Counts a request in, if it may leave.
@@ -441,6 +508,23 @@ mod tests {
         observe(&mut groups, &Method::GET, LIGHT, 429, &[("retry-after", "2")], now);
         observe(&mut groups, &Method::GET, LIGHT, 200, &[("x-rate-limit-remaining", "9")], now);
         assert_eq!(groups.opens_at(&Group::new("light")), Some(now + Duration::from_secs(60)));
+    }
+
+    #[cfg(feature = "websocket")]
+    #[test]
+    fn w41_no_more_than_four_connections_a_minute_until_the_service_grants_more() {
+        let (mut groups, mut dials, start) = (Groups::default(), VecDeque::new(), Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        for (second, wait_until) in
+            [(0, None), (1, None), (2, None), (3, None), (4, Some(60)), (59, Some(60)), (60, None), (60, Some(61))]
+        {
+            assert_eq!(enter_dial(&mut dials, groups.dials(), at(second)), wait_until.map(at), "{second}");
+        }
+        let wstoken = "/restapi/oauth/wstoken";
+        for (limit, dials) in [("5", 4), ("0", 4), ("10", 8), ("1000", 800), ("99999999999", 8_000)] {
+            observe(&mut groups, &Method::POST, wstoken, 200, &[("x-rate-limit-limit", limit)], start);
+            assert_eq!(groups.dials(), dials, "{limit}");
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ mod control;
 pub(crate) mod envelope;
 mod message;
 mod reading;
-mod request;
+pub(crate) mod request;
 mod response;
 mod retry;
 mod subscription;

@@ -7,6 +7,8 @@
 mod kind;
 #[cfg(feature = "pubnub")]
 mod pubnub;
+#[cfg(feature = "websocket")]
+mod websocket;
 
 use std::fmt;
 use std::sync::Arc;
@@ -25,6 +27,11 @@ use crate::secret::Secret;
 pub use kind::TransportKind;
 #[cfg(feature = "pubnub")]
 pub use pubnub::{PubNub, PubNubBuilder};
+#[cfg(all(fuzzing, feature = "websocket"))]
+#[doc(hidden)]
+pub use websocket::fuzz_frame;
+#[cfg(feature = "websocket")]
+pub use websocket::{SocketClient, SocketRequest, SocketStats, WebSocket, WebSocketBuilder};
 
 /// What is asked for when a subscription is created (`deliveryMode` of the
 /// request).
@@ -213,13 +220,22 @@ pub struct Session {
     pub transport: Arc<dyn Transport>,
     /// Whether the service names an address to listen at.
     pub has_address: bool,
+    /// Makes calls over the subscription's own connection, where it can.
+    #[cfg(feature = "websocket")]
+    pub socket: Option<SocketClient>,
 }
 
 impl Session {
     /// A session whose subscriptions have no address of their own.
     #[must_use]
     pub fn new(control: Arc<dyn ControlPlane>, transport: Arc<dyn Transport>) -> Self {
-        Self { control, transport, has_address: false }
+        Self {
+            control,
+            transport,
+            has_address: false,
+            #[cfg(feature = "websocket")]
+            socket: None,
+        }
     }
 }
 
