@@ -176,9 +176,10 @@ impl Frame {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum LinkEvent {
-    /// The peer proved to be there; nothing to deliver.
+    /// The peer proved to be there. That says nothing about the subscription.
     Alive,
-    /// One answer of the peer.
+    /// One answer of the peer about the subscription. Without frames it says that
+    /// there was nothing to deliver.
     Batch {
         /// Its frames, in order; may be empty.
         frames: Vec<Frame>,
@@ -197,6 +198,21 @@ pub enum LinkEvent {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SuspectedLoss {
+    /// A session was continued, and the service told as many missed events as it
+    /// keeps: older ones may have been dropped.
+    ReplayFull {
+        /// How many it told.
+        events: usize,
+        /// When the connection before was last known to deliver, by this machine's
+        /// clock.
+        since: SystemTime,
+    },
+    /// A session was continued, but what was sent over the connection before, or
+    /// over an attempt to continue it, may have been sent and not been read.
+    Unheard {
+        /// When that connection was last known to deliver, by this machine's clock.
+        since: SystemTime,
+    },
     /// The answer was as large as the service's buffer: older events may have
     /// been pushed out of it.
     BufferFull {
