@@ -99,21 +99,23 @@ impl RateBudget {
     /// group for the login itself.
     ///
     /// # Errors
-    /// [`ErrorKind::RateLimited`] without waiting, when that is after `deadline`.
+    /// [`ErrorKind::RateLimited`] when that is after `deadline`: without waiting if
+    /// the service has told its limit; else at `deadline`, since an answer on its
+    /// way may tell a higher one than is assumed.
     #[cfg(feature = "websocket")]
     pub(crate) async fn admit_dial(&self, deadline: Instant) -> Result<()> {
         loop {
             let ended = self.0.ended.notified();
             let now = Instant::now();
-            let most = self.lock().dials();
-            let free_at = enter_dial(&mut self.dials(), most, now);
+            let told = self.lock().dials();
+            let free_at = enter_dial(&mut self.dials(), told.unwrap_or(DIALS), now);
             let Some(at) = free_at else { return Ok(()) };
-            if at > deadline {
+            if at > deadline && (told.is_some() || now >= deadline) {
                 return Err(closed(&Group::new("auth"), at - now));
             }
             tracing::debug!(wait = ?(at - now), "waiting before another connection");
             tokio::select! {
-                () = tokio::time::sleep_until(at) => {}
+                () = tokio::time::sleep_until(at.min(deadline)) => {}
                 // An answer may have told a higher limit.
                 () = ended => {}
             }
@@ -256,12 +258,12 @@ impl Groups {
     }
 
     /// How many connections may be made within [`DIAL_WINDOW`]: four fifths of what
-    /// the service gives the group `Auth`.
+    /// the service gives the group `Auth`, where it has told.
     #[cfg(feature = "websocket")]
-    fn dials(&self) -> usize {
+    fn dials(&self) -> Option<usize> {
         const MOST: u64 = 10_000;
-        let limit = self.standing.get(&Group::new("auth")).and_then(|standing| standing.limit).unwrap_or(0);
-        usize::try_from(limit.min(MOST) * 4 / 5).unwrap_or(DIALS).max(DIALS)
+        let limit = self.standing.get(&Group::new("auth")).and_then(|standing| standing.limit)?;
+        Some(usize::try_from(limit.min(MOST) * 4 / 5).unwrap_or(DIALS).max(DIALS))
     }
 
     /// Counts a request in, if it may leave.
@@ -518,13 +520,41 @@ mod tests {
         for (second, wait_until) in
             [(0, None), (1, None), (2, None), (3, None), (4, Some(60)), (59, Some(60)), (60, None), (60, Some(61))]
         {
-            assert_eq!(enter_dial(&mut dials, groups.dials(), at(second)), wait_until.map(at), "{second}");
+            assert_eq!(enter_dial(&mut dials, DIALS, at(second)), wait_until.map(at), "{second}");
         }
         let wstoken = "/restapi/oauth/wstoken";
+        assert_eq!(groups.dials(), None);
         for (limit, dials) in [("5", 4), ("0", 4), ("10", 8), ("1000", 800), ("99999999999", 8_000)] {
             observe(&mut groups, &Method::POST, wstoken, 200, &[("x-rate-limit-limit", limit)], start);
-            assert_eq!(groups.dials(), dials, "{limit}");
+            assert_eq!(groups.dials(), Some(dials), "{limit}");
         }
+    }
+
+    #[cfg(feature = "websocket")]
+    #[tokio::test(start_paused = true)]
+    async fn connections_wait_for_the_first_word_about_the_limit_and_not_in_vain_after_it() {
+        let (budget, start) = (RateBudget::new(), Instant::now());
+        let dial = |within| {
+            let budget = budget.clone();
+            async move { budget.admit_dial(Instant::now() + Duration::from_secs(within)).await }
+        };
+        for _ in 0..4 {
+            dial(0).await.unwrap();
+        }
+        assert_eq!(dial(5).await.unwrap_err().kind(), ErrorKind::RateLimited);
+        assert_eq!(start.elapsed().as_secs(), 5, "an answer might have told more");
+        let waiting = tokio::spawn(dial(20));
+        tokio::task::yield_now().await;
+        answer(&budget, &Method::POST, "/restapi/oauth/wstoken", 200, &[("x-rate-limit-limit", "100")]).await;
+        waiting.await.unwrap().unwrap();
+        assert_eq!(start.elapsed().as_secs(), 5);
+        for _ in 5..80 {
+            dial(0).await.unwrap();
+        }
+        assert_eq!(dial(20).await.unwrap_err().retry_after(), Some(Duration::from_secs(55)));
+        assert_eq!(start.elapsed().as_secs(), 5);
+        dial(55).await.unwrap();
+        assert_eq!(start.elapsed().as_secs(), 60);
     }
 
     #[test]
