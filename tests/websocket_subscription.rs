@@ -474,16 +474,9 @@ async fn another_login_cannot_recover_and_the_loss_is_told() {
 
 #[tokio::test]
 async fn calls_go_over_the_connection() {
-    use ringcentral_events::rest::{ControlPlane, CreateSubscription, RestControl};
-    use ringcentral_events::transport::Transport as _;
-
     let sandbox = quick().start().await.unwrap();
-    let outer: std::sync::Arc<dyn ControlPlane> = std::sync::Arc::new(RestControl::new(client(&sandbox)));
-    let transport = WebSocket::builder().build().unwrap();
-    let session = transport.session(&outer).unwrap();
-    let request = CreateSubscription::new(vec![STORE.into()], transport.delivery_mode());
-    let made = soon(session.control.create(&request)).await.unwrap();
-    let socket = session.socket.clone().unwrap();
+    let subscription = live(&sandbox).await;
+    let socket = subscription.handle().socket().unwrap();
     let calls = (0..30).map(|_| socket.request(Method::GET, "/restapi/v1.0/account/~/extension/~").send());
     for answer in soon(futures_util::future::join_all(calls)).await {
         let answer: serde_json::Value = answer.unwrap().json().unwrap();
@@ -495,6 +488,6 @@ async fn calls_go_over_the_connection() {
     sandbox.faults().inject(Operation::OtherApi, Fault::error_frame(400, "WSG-808"));
     let error = soon(socket.request(Method::GET, "/restapi/v1.0/account/~").send()).await.unwrap_err();
     assert_eq!((error.kind(), error.code()), (ErrorKind::Rejected, Some("WSG-808")));
-    soon(session.control.delete(&made.id)).await.unwrap();
     assert_eq!(socket.stats().connections, 1);
+    close(&sandbox, subscription).await;
 }
