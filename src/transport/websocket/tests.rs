@@ -5,6 +5,7 @@ mod matrix;
 mod recovery;
 mod rest;
 mod trouble;
+mod week;
 
 use std::time::Duration;
 
