@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! cargo run --example listen --features sandbox
+//! cargo run --example listen --features sandbox -- --transport websocket
 //! cargo run --example listen -- --filter /restapi/v1.0/account/~/extension/~/presence --format json
 //! ```
 //!
@@ -11,17 +12,23 @@
 //! and lets a few things happen.
 //!
 //! It ends at the end of standard input, by Ctrl-C or by SIGTERM; with
-//! `</dev/null` that is at once, as soon as it is ready. Then it deletes its
-//! subscriptions, prints what had come, and says so. The exit code is 0 when all
+//! `</dev/null` that is at once, as soon as it is ready (within 10 s; a signal is
+//! not kept waiting). Then it deletes its subscriptions, also those that it was
+//! still creating, prints what had come, and says so. The exit code is 0 when all
 //! went well, 1 after an error, 2 for a mistake on the command line. Nobody
 //! reading standard output any more is a reason to end, not an error.
 //!
 //! `--format json` prints one object per line, and nothing else, on standard
 //! output; logs (`RUST_LOG`) go to standard error. `type` is `ready`, when all
 //! subscriptions are there, then `event`, `gap`, `resumed`, `undecodable`,
-//! `filters_disabled`, `status` and `error`, and `closed` at last. `index` counts
+//! `filters_disabled`, `status` and `error`, and `closed` at last, if any
+//! subscription was there or being created. `index` counts
 //! the subscriptions from 0. An event's `body` is the service's text to the byte,
-//! but for line breaks between its tokens, which become spaces.
+//! but for line breaks between its tokens, which become spaces. `raw`, the text of
+//! what is `undecodable`, comes with `--show-raw` only: of a malformed answer it is
+//! the whole, with the name of the channel, which is a secret.
+//!
+//! `--format text` shows control characters and the like as escapes.
 
 #[path = "support/arguments.rs"]
 mod arguments;
@@ -36,6 +43,7 @@ mod support;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arguments::{Arguments, Asked, Mistake, USAGE};
@@ -43,145 +51,233 @@ use futures_util::StreamExt as _;
 use lines::{Format, Line};
 use offline::Emulator;
 use output::Output;
-use ringcentral_events::transport::{Transport, TransportKind};
-use ringcentral_events::{Delivery, Error, ErrorKind, Result, ShutdownHandle, Subscription, SubscriptionId};
-use support::{Server, Stop};
+use ringcentral_events::transport::{Transport, TransportKind, WebSocket};
+use ringcentral_events::{
+    Client, Delivery, Error, ErrorKind, Phase, Result, ShutdownHandle, StatusWatch, Subscription, SubscriptionId,
+};
+use support::tasks::{Tasks, held};
+use support::{LAST_WORDS, Server, Stop};
 use tokio::sync::oneshot;
-use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{Instant, timeout, timeout_at};
 
-/// Within this all is deleted and written once it is time to end: what `close`
-/// allows itself (10 s), and some for standard output.
-const LAST_WORDS: Duration = Duration::from_secs(15);
+/// A line gets so long when nothing may read standard output any more.
+const LAST_LINE: Duration = Duration::from_secs(1);
 
-/// What one subscription did.
-struct Followed {
-    index: usize,
-    /// The last, where it was recreated.
+/// What is watched of one subscription while its stream is being read.
+struct Subject {
+    handle: ShutdownHandle,
+    status: StatusWatch,
+    /// The first.
     id: Option<SubscriptionId>,
-    events: u64,
-    failed: bool,
 }
 
-/// Prints what comes from one subscription, until its stream ends and it is
-/// deleted. Reads on when nobody reads the output any more: the end is near then.
-async fn follow(mut subscription: Subscription, index: usize, out: Output, format: Format) -> Followed {
+impl Subject {
+    fn of(subscription: &Subscription) -> Self {
+        Self { handle: subscription.shutdown_handle(), status: subscription.status(), id: subscription.id() }
+    }
+
+    /// The last, where it was recreated.
+    fn id(&self) -> Option<SubscriptionId> {
+        self.status.current().subscription_id.or_else(|| self.id.clone())
+    }
+}
+
+/// Where lines go, and how they look.
+#[derive(Clone)]
+struct Printer {
+    out: Output,
+    format: Format,
+    show_raw: bool,
+    events: Arc<AtomicU64>,
+}
+
+impl Printer {
+    /// An error is a line that could not be written as JSON; a reader who is gone is
+    /// none, and seen by [`Output::gone`].
+    async fn print(&self, line: &Line<'_>) -> Result<()> {
+        let line = line.write(self.format);
+        let line =
+            line.map_err(|error| Error::new(ErrorKind::Internal, "a line cannot be written").with_source(error))?;
+        // Gone is told to `listen`, which then ends everything.
+        let _ = self.out.line(line).await;
+        Ok(())
+    }
+
+    async fn delivery(&self, delivery: &Delivery, index: usize) -> Result<()> {
+        let is_event = matches!(delivery, Delivery::Notification(_));
+        self.events.fetch_add(u64::from(is_event), Ordering::Relaxed);
+        self.print(&Line::delivery(delivery, index, self.show_raw)).await
+    }
+
+    /// Tells an error that belongs to no stream.
+    async fn tell(&self, error: &Error) {
+        eprintln!("listen: {}", support::printable(&support::whole_story(error)));
+        // Standard error has it, if standard output takes nothing any more.
+        let _ = timeout(LAST_LINE, self.print(&Line::error(error, None))).await;
+    }
+}
+
+/// Prints what comes from one subscription, until its stream ends and the service
+/// was told. Reads on when nobody reads the output any more: the end is near then.
+/// `false` when something failed.
+async fn follow(mut subscription: Subscription, index: usize, printer: Printer) -> bool {
     let mut status = subscription.status();
-    let mut followed = Followed { index, id: subscription.id(), events: 0, failed: false };
+    let (mut well, mut phase) = (true, Phase::Starting);
     loop {
-        let line = tokio::select! {
+        let printed = tokio::select! {
             biased;
             Some(status) = status.changed() => {
-                followed.id = status.subscription_id.clone().or(followed.id);
-                Line::status(&status, index).write(format)
+                phase = status.phase;
+                printer.print(&Line::status(&status, index)).await
             }
             delivery = subscription.next() => match delivery {
-                Some(Ok(delivery)) => {
-                    followed.events += u64::from(matches!(delivery, Delivery::Notification(_)));
-                    Line::delivery(&delivery, index).write(format)
-                }
+                Some(Ok(delivery)) => printer.delivery(&delivery, index).await,
                 Some(Err(error)) => {
-                    followed.failed = true;
-                    Line::error(&error, Some(index)).write(format)
+                    well = false;
+                    printer.print(&Line::error(&error, Some(index))).await
                 }
                 None => break,
             },
         };
-        followed.failed |= print(&out, line).await.is_err();
+        well &= printed.is_ok();
     }
     // The stream may end before the last change of status.
-    while let Some(status) = status.changed().await {
-        followed.id = status.subscription_id.clone().or(followed.id);
-        followed.failed |= print(&out, Line::status(&status, index).write(format)).await.is_err();
+    while phase != Phase::Closed {
+        let Some(status) = status.changed().await else { break };
+        phase = status.phase;
+        well &= printer.print(&Line::status(&status, index)).await.is_ok();
     }
-    followed
+    well
 }
 
-/// An error is a line that could not be written as JSON; a reader who is gone is
-/// none, and seen by [`Output::gone`].
-async fn print(out: &Output, line: serde_json::Result<String>) -> Result<()> {
-    let line = line.map_err(|error| Error::new(ErrorKind::Internal, "a line cannot be written").with_source(error))?;
-    // Gone is told to `listen`, which then ends everything.
-    let _ = out.line(line).await;
-    Ok(())
+/// What came of creating the subscriptions.
+struct Begun {
+    subscriptions: Vec<Subscription>,
+    failure: Option<Error>,
+    /// One was being created when it was time to end.
+    broken_off: bool,
 }
 
-/// Creates all subscriptions, on one client and one transport. When one fails,
-/// those before it are deleted.
-async fn subscribe(asked: &Arguments, server: &Server) -> Result<Vec<Subscription>> {
-    let client = server.client()?;
-    let transport: Arc<dyn Transport> = match asked.transport {
-        TransportKind::PubNub => Arc::new(server.pubnub()?),
-        other => return Err(Error::new(ErrorKind::Config, format!("{other} is not a transport of this program"))),
-    };
-    let mut subscriptions = Vec::new();
+fn transport(asked: &Arguments, server: &Server) -> Result<(Arc<dyn Transport>, Tasks)> {
+    match asked.transport {
+        TransportKind::PubNub => Ok(held(server.pubnub()?)),
+        TransportKind::WebSocket => Ok(held(WebSocket::builder().build()?)),
+        other => Err(Error::new(ErrorKind::Config, format!("{other} is not a transport of this program"))),
+    }
+}
+
+/// Creates all subscriptions, on one client and one transport, until one fails.
+async fn subscribe(asked: &Arguments, client: &Client, transport: Arc<dyn Transport>, stop: &Stop) -> Begun {
+    let mut begun = Begun { subscriptions: Vec::new(), failure: None, broken_off: false };
     for _ in 0..asked.subscriptions.get() {
         let mut builder = client.subscribe(asked.filters.iter().cloned()).shared_transport(Arc::clone(&transport));
         if let Some(lifetime) = asked.expires_in {
             builder = builder.expires_in(lifetime);
         }
-        match builder.start().await {
-            Ok(subscription) => subscriptions.push(subscription),
-            Err(error) => {
-                for subscription in subscriptions {
-                    if let Some(error) = subscription.close().await.error {
-                        tracing::warn!(%error, "a subscription had failed already");
-                    }
-                }
-                return Err(error);
+        match stop.grace(builder.start()).await {
+            Some(Ok(subscription)) => begun.subscriptions.push(subscription),
+            Some(Err(error)) => {
+                begun.failure = Some(error);
+                break;
+            }
+            None => {
+                let message = "told to end before the service had answered; what it creates all the same is deleted \
+                               if it answers soon";
+                begun.failure = Some(Error::new(ErrorKind::Timeout, message));
+                begun.broken_off = true;
+                break;
             }
         }
     }
-    Ok(subscriptions)
+    begun
 }
 
 /// Listens until `stop`, prints, and deletes. `false` when something failed
 /// and was told.
-async fn listen(asked: &Arguments, server: &Server, out: &Output, ready: impl FnOnce(), stop: &Stop) -> Result<bool> {
-    let late = || Error::new(ErrorKind::Timeout, "told to end before the service had answered");
-    let subscriptions = stop.grace(subscribe(asked, server)).await.ok_or_else(late)??;
-    let ids: Vec<SubscriptionId> = subscriptions.iter().filter_map(Subscription::id).collect();
-    let handles: Vec<ShutdownHandle> = subscriptions.iter().map(Subscription::shutdown_handle).collect();
-    let filters: Vec<String> = asked.filters.iter().map(ToString::to_string).collect();
-    print(out, Line::ready(asked.transport, &ids, &filters).write(asked.format)).await?;
-
+async fn listen(
+    asked: &Arguments,
+    server: &Server,
+    printer: &Printer,
+    ready: impl FnOnce(),
+    stop: &Stop,
+) -> Result<bool> {
+    let client = server.client()?;
+    let (transport, tasks) = transport(asked, server)?;
+    let Begun { subscriptions, failure, broken_off } = subscribe(asked, &client, transport, stop).await;
+    let subjects: Vec<Subject> = subscriptions.iter().map(Subject::of).collect();
+    let mut well = failure.is_none();
+    if failure.is_none() {
+        let ids: Vec<SubscriptionId> = subjects.iter().filter_map(Subject::id).collect();
+        let filters: Vec<String> = asked.filters.iter().map(ToString::to_string).collect();
+        well = printer.print(&Line::ready(asked.transport, &ids, &filters)).await.is_ok();
+    }
     let mut following = JoinSet::new();
     for (index, subscription) in subscriptions.into_iter().enumerate() {
-        following.spawn(follow(subscription, index, out.clone(), asked.format));
+        following.spawn(follow(subscription, index, printer.clone()));
     }
-    ready();
-    let first = tokio::select! {
-        () = stop.asked() => None,
-        () = out.gone() => None,
-        first = following.join_next() => first,
-    };
-
-    for handle in &handles {
-        handle.drain();
-    }
-    let rest = async {
-        let mut all: Vec<_> = first.into_iter().collect();
-        while let Some(followed) = following.join_next().await {
-            all.push(followed);
+    match &failure {
+        Some(error) => printer.tell(error).await,
+        None => {
+            ready();
+            tokio::select! {
+                () = stop.asked() => {}
+                () = printer.out.gone() => {}
+                Some(followed) = following.join_next() => well &= went_well(followed),
+            }
         }
-        all
-    };
-    let Ok(all) = timeout(LAST_WORDS, rest).await else {
-        return Err(Error::new(ErrorKind::Timeout, "standard output is not read; what came last was not printed"));
-    };
-    let mut deleted = true;
-    for handle in &handles {
-        deleted &= handle.finished().await;
     }
-    let all = all.into_iter().collect::<std::result::Result<Vec<_>, _>>();
-    let mut all =
-        all.map_err(|error| Error::new(ErrorKind::Internal, "a task of this program failed").with_source(error))?;
-    all.sort_by_key(|followed| followed.index);
-    let failed = all.iter().any(|followed| followed.failed);
-    let events = all.iter().map(|followed| followed.events).sum();
-    let ids: Vec<SubscriptionId> = all.into_iter().filter_map(|followed| followed.id).collect();
-    print(out, Line::Closed { deleted, subscription_ids: &ids, events }.write(asked.format)).await?;
-    Ok(deleted && !failed)
+    subjects.iter().for_each(|subject| subject.handle.drain());
+    let (followed, over) = end(&subjects, following, tasks, printer).await;
+    let deleted = over && subjects.iter().all(|subject| subject.status.current().deleted);
+    if !subjects.is_empty() || broken_off {
+        let ids: Vec<SubscriptionId> = subjects.iter().filter_map(Subject::id).collect();
+        let events = printer.events.load(Ordering::Relaxed);
+        let closed = Line::Closed { deleted, subscription_ids: &ids, events };
+        // What standard output does not take was told on standard error.
+        let _ = timeout(LAST_LINE, printer.print(&closed)).await;
+    }
+    Ok(well && followed && deleted)
+}
+
+/// Waits, within [`LAST_WORDS`], until all is printed and nothing is under way at
+/// the service any more, and tells what is not. Whether the one went well, and
+/// whether the other is known.
+async fn end(subjects: &[Subject], mut following: JoinSet<bool>, tasks: Tasks, printer: &Printer) -> (bool, bool) {
+    let deadline = Instant::now() + LAST_WORDS;
+    let rest = async {
+        let mut well = true;
+        while let Some(followed) = following.join_next().await {
+            well &= went_well(followed);
+        }
+        well
+    };
+    let followed = timeout_at(deadline, rest).await;
+    if followed.is_err() {
+        printer.tell(&Error::new(ErrorKind::Timeout, why_late(subjects))).await;
+    }
+    // Ends who still waits for standard output; their tasks need nobody to read.
+    following.shutdown().await;
+    let left = deadline.saturating_duration_since(Instant::now()).max(LAST_LINE);
+    let over = tasks.over_within(left).await;
+    if let (Ok(_), Err(error)) = (&followed, &over) {
+        printer.tell(error).await;
+    }
+    (followed.unwrap_or(false), over.is_ok())
+}
+
+/// A task of this program that panicked is no success.
+fn went_well(followed: std::result::Result<bool, JoinError>) -> bool {
+    followed.unwrap_or(false)
+}
+
+/// Why not all was printed in time.
+fn why_late(subjects: &[Subject]) -> &'static str {
+    if subjects.iter().all(|subject| subject.status.current().phase == Phase::Closed) {
+        "standard output is not read; what came last was not printed"
+    } else {
+        "the service has not confirmed the deletion in time; what came last may not have been printed"
+    }
 }
 
 /// Ends with standard input. A thread of its own reads it: a read of a terminal
@@ -201,21 +297,15 @@ fn end_of_input() -> impl Future<Output = ()> {
     }
 }
 
-async fn run(asked: &Arguments, out: &Output) -> Result<bool> {
+async fn run(asked: &Arguments, printer: &Printer) -> Result<bool> {
     let signal = support::stop_signal()
         .map_err(|error| Error::new(ErrorKind::Config, "signals cannot be waited for").with_source(error))?;
-    let input = end_of_input();
-    let stop = Stop::when(async {
-        tokio::select! {
-            () = signal => {}
-            () = input => {}
-        }
-    });
+    let stop = Stop::when(signal, end_of_input());
     match Server::from_env().map_err(|message| Error::new(ErrorKind::Config, message))? {
-        Some(server) => listen(asked, &server, out, || (), &stop).await,
+        Some(server) => listen(asked, &server, printer, || (), &stop).await,
         None => {
             let emulator = Emulator::start().await?;
-            let outcome = listen(asked, &emulator.server(), out, || emulator.show(), &stop).await;
+            let outcome = listen(asked, &emulator.server(), printer, || emulator.show(), &stop).await;
             emulator.stop().await;
             outcome
         }
@@ -225,17 +315,15 @@ async fn run(asked: &Arguments, out: &Output) -> Result<bool> {
 /// Runs, tells what failed, and waits until all is written.
 async fn run_and_tell(asked: &Arguments) -> ExitCode {
     let (out, written) = output::start(io::stdout());
-    let well = match run(asked, &out).await {
+    let printer = Printer { out, format: asked.format, show_raw: asked.show_raw, events: Arc::default() };
+    let well = match run(asked, &printer).await {
         Ok(well) => well,
         Err(error) => {
-            eprintln!("listen: {}", support::whole_story(&error));
-            let line = Line::error(&error, None).write(asked.format);
-            // Standard error has it, if standard output takes nothing any more.
-            let _ = timeout(LAST_WORDS, print(&out, line)).await;
+            printer.tell(&error).await;
             false
         }
     };
-    drop(out);
+    drop(printer);
     match timeout(LAST_WORDS, written.finished()).await {
         Ok(Err(error)) if error.kind() != io::ErrorKind::BrokenPipe => {
             eprintln!("listen: standard output: {error}");
@@ -251,7 +339,7 @@ async fn run_and_tell(asked: &Arguments) -> ExitCode {
 }
 
 fn complain(Mistake { message, format }: Mistake) -> ExitCode {
-    eprintln!("listen: {message}\n{USAGE}");
+    eprintln!("listen: {}\n{USAGE}", support::printable(&message));
     if format == Format::Json {
         let error = Error::new(ErrorKind::Config, message);
         // The exit code and standard error tell it as well.

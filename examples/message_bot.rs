@@ -17,17 +17,20 @@ mod support;
 use std::error::Error;
 use std::io::Write as _;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use futures_util::StreamExt as _;
 use ringcentral_events::event::{ChatId, Message, PersonId, Post};
 use ringcentral_events::rest::Method;
 use ringcentral_events::sandbox::{Fixture, Sandbox, Service};
+use ringcentral_events::transport::Transport;
 use ringcentral_events::{
     Client, Delivery, Event, EventFilter, ExtensionId, Phase, Status, StatusWatch, Subscription, Timestamp,
 };
 use serde::Deserialize;
-use support::{Server, Stop, stop_signal, whole_story};
+use support::tasks::held;
+use support::{LAST_WORDS, Server, Stop, printable, stop_signal, whole_story};
 use tokio::time::timeout;
 
 type Failure = Box<dyn Error + Send + Sync>;
@@ -85,7 +88,7 @@ fn answer(text: &str) -> Option<String> {
 
 /// One line per thing that happened.
 fn say(stage: &str, what: &str) -> std::io::Result<()> {
-    writeln!(std::io::stdout().lock(), "{stage:<20} {what}")
+    writeln!(std::io::stdout().lock(), "{stage:<20} {}", printable(what))
 }
 
 /// What the script waits for.
@@ -123,7 +126,11 @@ struct Extension {
 
 impl Bot {
     /// Logs in and subscribes.
-    async fn start(server: &Server, expires_in: Option<Duration>) -> Result<Self, Failure> {
+    async fn start(
+        server: &Server,
+        transport: Arc<dyn Transport>,
+        expires_in: Option<Duration>,
+    ) -> Result<Self, Failure> {
         let client = server.client()?;
         let answer = client.request(Method::GET, "/restapi/v1.0/account/~/extension/~").send().await?;
         let extension: Extension = answer.json()?;
@@ -136,7 +143,7 @@ impl Bot {
                 EventFilter::team_posts(),
                 EventFilter::presence(),
             ])
-            .transport(server.pubnub()?);
+            .shared_transport(transport);
         if let Some(lifetime) = expires_in {
             builder = builder.expires_in(lifetime);
         }
@@ -348,57 +355,50 @@ async fn serve(bot: &mut Bot) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn begin(server: &Server, expires_in: Option<Duration>, stop: &Stop) -> Result<Bot, Failure> {
-    stop.grace(Bot::start(server, expires_in)).await.ok_or("told to end before the service had answered")?
+/// Lets `run` have a bot, and waits until nothing of it is left at the service:
+/// also of one that was told to end while it was subscribing.
+async fn with_bot<R>(server: &Server, expires_in: Option<Duration>, stop: &Stop, run: R) -> Result<(), Failure>
+where
+    R: AsyncFnOnce(&mut Bot) -> Result<(), Failure>,
+{
+    let (transport, tasks) = held(server.pubnub()?);
+    let outcome = match stop.grace(Bot::start(server, transport, expires_in)).await {
+        Some(Ok(mut bot)) => {
+            let outcome = tokio::select! {
+                outcome = run(&mut bot) => outcome,
+                () = stop.asked() => Ok(()),
+            };
+            outcome.and(bot.close().await)
+        }
+        Some(Err(error)) => Err(error),
+        None => Err("told to end before the service had answered".into()),
+    };
+    let over = tasks.over_within(LAST_WORDS).await;
+    outcome.and(over.map_err(Failure::from))
 }
 
 /// Without an account: the script, and what a person sends after it.
 async fn offline(keep_running: bool, stop: &Stop) -> Result<(), Failure> {
     let sandbox = Sandbox::start().await?;
-    let mut bot = begin(&Server::of(&sandbox), Some(LEASE), stop).await?;
-    let run = async {
-        script(&mut bot, &sandbox).await?;
-        if keep_running {
-            // With its short lease there is one every few seconds.
-            bot.tells_renewals = false;
-            say("waiting", "send it messages from another terminal, Ctrl-C to end:")?;
-            say(
-                "",
-                &format!(
-                    "curl {}/_sandbox/trigger -d '{{\"fixture\":\"inbound_sms\",\"text\":\"hello\"}}'",
-                    sandbox.base_url()
-                ),
-            )?;
-            say(
-                "",
-                &format!(
-                    "curl {}/_sandbox/trigger -d '{{\"fixture\":\"team_post\",\"text\":\"ping\"}}'",
-                    sandbox.base_url()
-                ),
-            )?;
-            serve(&mut bot).await?;
+    let run = async |bot: &mut Bot| {
+        script(bot, &sandbox).await?;
+        if !keep_running {
+            return Ok(());
         }
-        Ok(())
+        // With its short lease there is one every few seconds.
+        bot.tells_renewals = false;
+        say("waiting", "send it messages from another terminal, Ctrl-C to end:")?;
+        let url = sandbox.base_url();
+        for what in [r#""inbound_sms","text":"hello""#, r#""team_post","text":"ping""#] {
+            say("", &format!("curl {url}/_sandbox/trigger -d '{{\"fixture\":{what}}}'"))?;
+        }
+        serve(bot).await
     };
-    let outcome = tokio::select! {
-        outcome = run => outcome,
-        () = stop.asked() => Ok(()),
-    };
-    let closed = bot.close().await;
+    let outcome = with_bot(&Server::of(&sandbox), Some(LEASE), stop, run).await;
     let left = sandbox.subscriptions().len();
     sandbox.stop().await;
-    outcome.and(closed)?;
+    outcome?;
     if left > 0 { Err(format!("{left} subscriptions are left at the sandbox").into()) } else { Ok(()) }
-}
-
-/// With an account.
-async fn online(server: &Server, stop: &Stop) -> Result<(), Failure> {
-    let mut bot = begin(server, None, stop).await?;
-    let outcome = tokio::select! {
-        outcome = serve(&mut bot) => outcome,
-        () = stop.asked() => Ok(()),
-    };
-    outcome.and(bot.close().await)
 }
 
 async fn run() -> Result<(), Failure> {
@@ -410,9 +410,9 @@ async fn run() -> Result<(), Failure> {
             _ => return Err(format!("{arg} is not an option; {USAGE}").into()),
         }
     }
-    let stop = Stop::when(stop_signal()?);
+    let stop = Stop::when(stop_signal()?, std::future::pending());
     match Server::from_env()? {
-        Some(server) => online(&server, &stop).await,
+        Some(server) => with_bot(&server, None, &stop, serve).await,
         None => offline(keep_running, &stop).await,
     }
 }
@@ -423,7 +423,7 @@ async fn main() -> ExitCode {
     match run().await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("message_bot: {}", whole_story(&*error));
+            eprintln!("message_bot: {}", printable(&whole_story(&*error)));
             ExitCode::FAILURE
         }
     }

@@ -76,6 +76,7 @@
 //! | Feature | Default | What it adds |
 //! | --- | --- | --- |
 //! | `pubnub` | yes | [`transport`]`::PubNub`, on PubNub's crate, which is source-available and not open source |
+//! | `websocket` | yes | [`transport`]`::WebSocket`, over RingCentral's own gateway |
 //! | `sandbox` | no | `sandbox`: an emulator of the service on loopback, for tests |
 //!
 //! Features only add.
@@ -85,6 +86,10 @@
 //! The crate logs through `tracing`: `info` for changes of state, `debug` for calls,
 //! `trace` for frames. Tokens, keys, channel names and message bodies are in no log,
 //! no error and no `Debug`; a [`Secret`] is shown by [`Secret::expose`] only.
+//!
+//! One dependency does otherwise: `tungstenite`, which the feature `websocket` uses,
+//! writes whole messages through the crate `log` at `trace`, and the gateway's first
+//! one holds a session's token. Leave its target off where that level is on.
 
 pub mod auth;
 pub mod catch_up;

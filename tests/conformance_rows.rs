@@ -1,5 +1,5 @@
 //! Which test holds which conformance row, and which row of the acceptance list
-//! for PubNub. A row without a test, or a test that was renamed away, fails here.
+//! for PubNub and WebSocket. A row without a test, or a test that was renamed away, fails here.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
@@ -265,12 +265,116 @@ const ROWS: &[(&str, &str, &[&str])] = &[
             "reader_stopped_for_three_lease_lifetimes_misses_nothing",
         ],
     ),
+    ("W1", "sends nothing before ConnectionDetails", &["w01_nothing_is_sent_before_the_gateways_first_words"]),
+    (
+        "W2",
+        "heartbeat after silence, put off by any message",
+        &[
+            "w02_heartbeats_are_sent_when_no_message_came_and_the_login_is_kept_alive",
+            "w02_any_text_puts_the_heartbeat_off_but_the_gateway_hears_of_us_every_third_of_its_limit",
+        ],
+    ),
+    (
+        "W3",
+        "no heartbeat reply closes and reconnects (probe B)",
+        &[
+            "probe_b_w03_no_heartbeat_reply_closes_and_reconnects",
+            "probe_b_w12_a_black_hole_is_left_and_nothing_of_it_is_lost_quietly",
+        ],
+    ),
+    (
+        "W4",
+        "every fault in every phase (probe A)",
+        &[
+            "w04_every_fault_in_every_phase_is_survived_or_named",
+            "probe_a_w04_one_refusal_of_a_token_ends_nothing",
+            "probe_a_one_refusal_of_a_token_during_a_recovery_ends_nothing",
+        ],
+    ),
+    (
+        "W5",
+        "replayed events in one segment with ConnectionDetails (probe E)",
+        &[
+            "probe_e_w05_replayed_events_in_one_segment_with_the_first_words_arrive",
+            "w05_replayed_events_in_the_same_segment_as_the_first_words_arrive",
+        ],
+    ),
+    (
+        "W6",
+        "recovery failed: resubscribe, again when refused, one gap (probe F)",
+        &[
+            "probe_f_w06_a_failed_recovery_and_a_refused_subscription_end_in_one_gap_and_a_live_stream",
+            "w06_a_failed_recovery_subscribes_on_that_connection_again_and_again_and_tells_one_gap",
+        ],
+    ),
+    (
+        "W7",
+        "after recoveryTimeout without wsc",
+        &["w07_after_the_window_the_token_is_not_offered_and_the_loss_is_told"],
+    ),
+    (
+        "W8",
+        "hand-over before 24 h, each event once",
+        &["w08_another_connection_takes_over_before_the_limit_and_each_event_is_told_once"],
+    ),
+    (
+        "W9",
+        "WSG-90x, 1003, 4400, any close",
+        &[
+            "w09_every_end_of_a_connection_is_recovered_from_and_costs_no_gap",
+            "w40_every_end_of_a_connection_is_passing_trouble",
+            "w05_close_code_4400_gets_another_token_and_is_a_config_error_when_it_lasts",
+            "another_login_cannot_recover_and_the_loss_is_told",
+        ],
+    ),
+    (
+        "W10",
+        "wsc from every frame, the newest of the present connection",
+        &[
+            "w10_the_newest_token_of_the_present_connection_is_offered_whatever_frame_it_came_on",
+            "w10_the_newest_token_recovers_however_it_comes",
+        ],
+    ),
+    (
+        "W11",
+        "frames in every bad shape",
+        &[
+            "w11_frames_that_cannot_be_read_stop_nothing",
+            "w11_frames_in_every_bad_shape_stop_nothing",
+            "w11_a_frame_beyond_the_limit_costs_the_connection_and_nothing_else",
+            "what_is_too_large_is_not_asked_for_for_ever",
+        ],
+    ),
+    (
+        "W12",
+        "a refused subscription leaves nothing behind (probe C)",
+        &[
+            "probe_c_w12_a_refused_subscription_leaves_nothing_behind",
+            "probe_c_w12_a_refused_subscription_is_an_error_that_names_the_permission",
+        ],
+    ),
+    ("W13", "foreign subscriptionId dropped and counted", &["w13_w27_what_is_not_ours_is_dropped_and_counted"]),
+    (
+        "W14",
+        "ten subscriptions get only their own events, once (probe D)",
+        &[
+            "w14_ten_subscriptions_get_only_their_own_events",
+            "w14_ten_subscriptions_get_their_own_events_once",
+            "probe_d_w18_repeated_and_reordered_events_are_told_once",
+        ],
+    ),
+    (
+        "W15",
+        "REST over the socket: any order, maxActiveRequests",
+        &["w15_answers_come_in_any_order_and_no_more_calls_are_under_way_than_allowed", "calls_go_over_the_connection"],
+    ),
 ];
 
 /// The rows that must be there.
 const WANTED: &[&str] = &[
     "L1", "L2", "L3", "L4", "L5", "L6", "L7", "L8", "L9", "L10", "L11", "L12", "P1", "P2", "P3", "P4", "P5", "S1",
-    "S2", "S3", "S5", "S6", "A1", "A2", "A3", "A5", "A7",
+    "S2", "S3", "S5", "S6", "A1", "A2", "A3", "A5", "A7", "W1", "W2", "W3", "W4", "W5", "W6", "W7", "W8", "W9", "W10",
+    "W11", "W12", "W13", "W14", "W15",
 ];
 
 /// Names of the functions in `text` that an attribute makes tests, and whether one

@@ -163,6 +163,22 @@ fn the_dedup_key_is_of_uuid_and_uri_or_of_the_text() {
     assert_eq!(one, key(r#"{"event":"/x","uuid":1,"body":{}}"#), "the wire's form does not count");
     assert_ne!(one, key(r#"{"uuid":"2","event":"/x"}"#));
     assert_ne!(one, key(r#"{"uuid":"1","event":"/y"}"#));
+    let spelled = |uri: &str| key(&json!({ "uuid": "1", "event": uri }).to_string());
+    let store = spelled("/restapi/v1.0/account/~/extension/~/message-store?type=SMS&direction=Inbound");
+    for uri in [
+        "/restapi/v1.0/account/1/extension/2/message-store?direction=Inbound&type=SMS",
+        "https://host/restapi/v1.0/account/{accountId}/extension/2/message-store?type=SMS&direction=Inbound",
+    ] {
+        assert_eq!(spelled(uri), store, "{uri}");
+    }
+    for uri in [
+        "/restapi/v1.0/account/1/extension/2/message-store",
+        "/restapi/v1.0/account/1/extension/2/message-store?direction=Outbound&type=SMS",
+        "/restapi/v1.0/account/1/message-store?direction=Inbound&type=SMS",
+    ] {
+        assert_ne!(spelled(uri), store, "{uri}");
+    }
+    assert_eq!(store.to_string(), "fb6c30d11304296a182de68f35a046c5", "stored keys must stay good");
     assert_ne!(key(r#"{"uuid":"1/","event":"x"}"#), key(r#"{"uuid":"1","event":"/x"}"#));
     let bare = key(r#"{"event":"/x"}"#);
     assert_eq!(bare, key(r#"{"event":"/x"}"#));

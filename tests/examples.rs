@@ -246,6 +246,22 @@ async fn message_bot_names_the_variable_that_is_missing() {
 // --- listen ----------------------------------------------------------------
 
 #[tokio::test]
+async fn listen_listens_by_websocket_too() {
+    let sandbox = Sandbox::start().await.unwrap();
+    let mut listen = Running::listen(&["--transport", "websocket", "--filter", POSTS], &sandbox).await;
+    let ready = listen.json().await.unwrap();
+    assert_eq!((&ready["type"], &ready["transport"]), (&"ready".into(), &"WebSocket".into()), "{ready}");
+    listen.find(|line| line["type"] == "status" && line["phase"] == "live").await;
+    let uuids = sandbox.trigger_json(POSTS, r#"{"id":"1","eventType":"PostAdded"}"#).unwrap();
+    let event: Value = serde_json::from_str(&listen.line_of("event").await).unwrap();
+    assert_eq!(event["uuid"], uuids[0].as_str());
+    listen.terminate().await;
+    let (status, lines, errors) = listen.end().await;
+    assert!(status.success(), "{status}\n{lines:#?}\n{errors}");
+    assert!(sandbox.subscriptions().is_empty());
+}
+
+#[tokio::test]
 async fn listen_tells_events_trouble_and_its_end_in_json() {
     let sandbox = Sandbox::start().await.unwrap();
     let mut listen = Running::listen(&["--filter", SMS, "--filter", POSTS, "--expires-in", "4"], &sandbox).await;
@@ -271,7 +287,7 @@ async fn listen_tells_events_trouble_and_its_end_in_json() {
     // What cannot be read is told, and the rest goes on.
     sandbox.publish_raw(&first, "\"no base64!\"").unwrap();
     let bad = listen.next("undecodable").await;
-    assert_eq!((&bad["raw"], &bad["bytes"]), (&"\"no base64!\"".into(), &12.into()), "{bad}");
+    assert_eq!((bad.get("raw"), &bad["bytes"]), (None, &12.into()), "it may hold secrets: {bad}");
 
     // A connection that breaks is no gap.
     sandbox.take_down(Service::PubNub).await;
@@ -312,6 +328,18 @@ impl Running {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn listen_shows_what_cannot_be_read_where_that_is_asked_for() {
+    let sandbox = Sandbox::start().await.unwrap();
+    let mut listen = Running::listen(&["--show-raw"], &sandbox).await;
+    let ready = listen.next("ready").await;
+    sandbox.publish_raw(&id_of(&ready["subscription_ids"][0]), "\"no base64!\"").unwrap();
+    let bad = listen.next("undecodable").await;
+    assert_eq!((&bad["raw"], &bad["bytes"]), (&"\"no base64!\"".into(), &12.into()), "{bad}");
+    listen.end_input();
+    assert!(listen.end().await.0.success());
 }
 
 #[tokio::test]
@@ -378,10 +406,11 @@ async fn listen_leaves_nothing_behind_when_one_of_several_is_refused() {
     let (status, lines, _) = listen.end().await;
     assert_eq!(status.code(), Some(1));
     let lines = parse(&lines);
-    assert_eq!(
-        (lines.len(), &lines[0]["kind"], &lines[0]["code"]),
-        (1, &"subscription_limit".into(), &"SUB-505".into())
-    );
+    let error = lines.iter().find(|line| line["type"] == "error").expect("an error");
+    assert_eq!((&error["kind"], &error["code"]), (&"subscription_limit".into(), &"SUB-505".into()), "{error}");
+    let closed = lines.last().unwrap();
+    assert_eq!((&closed["type"], &closed["deleted"]), (&"closed".into(), &true.into()), "{closed}");
+    assert_eq!(closed["subscription_ids"].as_array().map(Vec::len), Some(2), "{closed}");
     assert!(sandbox.subscriptions().is_empty());
 }
 
@@ -409,7 +438,49 @@ async fn listen_ends_while_the_service_does_not_answer() {
     let (status, lines, _) = listen.end().await;
     assert_eq!(status.code(), Some(1));
     let lines = parse(&lines);
-    assert_eq!((lines.len(), &lines[0]["kind"]), (1, &"timeout".into()), "{lines:#?}");
+    assert_eq!((lines.len(), &lines[0]["kind"]), (2, &"timeout".into()), "{lines:#?}");
+    assert_eq!(lines[1], serde_json::json!({"type":"closed","deleted":true,"subscription_ids":[],"events":0}));
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn listen_leaves_nothing_behind_when_it_is_terminated_while_it_starts() {
+    for (fault, known) in [(Fault::status(503).header("Retry-After", "30"), true), (Fault::hang(), false)] {
+        let sandbox = Sandbox::start().await.unwrap();
+        sandbox.faults().inject(Operation::Create, fault.after(2).until_cleared());
+        let listen = Running::listen(&["--subscriptions", "5"], &sandbox).await;
+        assert!(sandbox.wait_requests(Operation::Create, 3, PATIENCE).await);
+        assert_eq!(sandbox.subscriptions().len(), 2);
+        listen.terminate().await;
+        let (status, lines, errors) = listen.end().await;
+        assert_eq!(status.code(), Some(1), "{errors}");
+        let lines = parse(&lines);
+        let error = lines.iter().find(|line| line["type"] == "error").expect("an error");
+        assert_eq!(error["kind"], "timeout", "{error}");
+        let closed = lines.last().unwrap();
+        assert_eq!(closed["type"], "closed", "{closed}");
+        assert_eq!(closed["subscription_ids"].as_array().map(Vec::len), Some(2), "{closed}");
+        // What a creation that was not answered came to may not be known.
+        assert!(!known || closed["deleted"] == true, "{closed}");
+        assert!(sandbox.subscriptions().is_empty());
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn what_is_created_after_the_end_was_asked_for_is_deleted() {
+    for (name, args) in [("listen", &["--format", "json"][..]), ("message_bot", &[])] {
+        let sandbox = Sandbox::start().await.unwrap();
+        sandbox.faults().inject(Operation::Create, Fault::delay(Duration::from_secs(3)));
+        let running = Running::start(name, args, Some(&sandbox)).await;
+        assert!(sandbox.wait_requests(Operation::Create, 1, PATIENCE).await);
+        running.terminate().await;
+        let (status, lines, errors) = running.end().await;
+        assert_eq!(status.code(), Some(1), "{name}: {lines:#?}\n{errors}");
+        assert!(errors.contains("told to end before"), "{errors}");
+        assert!(sandbox.subscriptions().is_empty(), "{name}");
+        assert_eq!(sandbox.requests_to(Operation::Delete).len(), 1, "{name}");
+    }
 }
 
 #[tokio::test]

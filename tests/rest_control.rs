@@ -104,6 +104,28 @@ async fn l9_a_delete_takes_404_and_401_as_done() {
 }
 
 #[tokio::test]
+async fn a_delete_leaves_though_nothing_should_remain_and_stays_during_a_penalty() {
+    let used_up = |status, body| {
+        Reply::new(status, body).with("x-rate-limit-group", "medium").with("x-rate-limit-remaining", "0")
+    };
+    let server = Scripted::start(move |seen| async move {
+        match seen.line().as_str() {
+            "POST /restapi/v1.0/subscription" => used_up(200, INFO),
+            "DELETE /restapi/v1.0/subscription/s-1" => used_up(429, "").with("retry-after", "60"),
+            _ => Reply::new(500, ""),
+        }
+    })
+    .await;
+    let control = control(&server);
+    control.create(&request()).await.unwrap();
+    assert_eq!(control.update(&id(), &["/a".into()]).await.unwrap_err().kind(), ErrorKind::RateLimited);
+    for _ in 0..2 {
+        assert_eq!(control.delete(&id()).await.unwrap_err().kind(), ErrorKind::RateLimited);
+    }
+    assert_eq!(server.lines(), ["POST /restapi/v1.0/subscription", "DELETE /restapi/v1.0/subscription/s-1"]);
+}
+
+#[tokio::test]
 async fn each_call_is_one_attempt() {
     for reply in
         [Reply::new(500, ""), Reply::new(503, ""), Reply::code(429, "CMN-301").with("retry-after", "1"), Reply::Reset]
@@ -122,7 +144,9 @@ async fn a_create_that_may_have_been_carried_out_says_so() {
         (Reply::Cut, true),
         (Reply::new(504, ""), true),
         (Reply::new(200, "<html>"), true),
-        (Reply::new(200, r#"{"id":"s-1"}"#), true),
+        (Reply::new(200, r#"{"id":null,"deliveryMode":{}}"#), true),
+        (Reply::new(200, r#"{"deliveryMode":{"transportType":"PubNub"}}"#), true),
+        (Reply::new(200, "[]"), true),
         (Reply::code(429, "CMN-301"), false),
         (Reply::code(400, "SUB-508"), false),
         (Reply::code(403, "SUB-528"), false),
@@ -130,6 +154,31 @@ async fn a_create_that_may_have_been_carried_out_says_so() {
         let server = always(reply.clone()).await;
         let error = control(&server).create(&request()).await.unwrap_err();
         assert_eq!((error.is_unclear(), server.seen().len()), (unclear, 1), "{reply:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_odd_field_hides_neither_a_creation_nor_a_record_of_the_list() {
+    let deep = "[".repeat(1000) + &"]".repeat(1000);
+    for odd in [
+        r#""expirationTime":1795645404189"#,
+        r#""disabledFilters":["/x"]"#,
+        r#""disabledFilters":{"filter":"/x"}"#,
+        r#""status":5"#,
+        r#""expiresIn":[899],"creationTime":{}"#,
+        r#""blacklistedData":"x""#,
+        r#""deliveryMode":{"transportType":null,"encryption":{},"encryptionAlgorithm":5}"#,
+        r#""deliveryMode":null"#,
+        &format!(r#""more":{deep}"#),
+    ] {
+        let info = format!(r#"{{"id":"s-1",{odd}}}"#);
+        let server = always(Reply::new(200, info.clone())).await;
+        let control = control(&server);
+        for read in [control.create(&request()).await, control.renew(&id()).await, control.get(&id()).await] {
+            assert_eq!(read.unwrap_or_else(|error| panic!("{info}: {error}")).id, id());
+        }
+        let server = always(Reply::new(200, format!(r#"{{"records":[{info},{{"id":[]}},{INFO}]}}"#))).await;
+        assert_eq!(self::control(&server).list().await.unwrap().len(), 2, "{info}");
     }
 }
 

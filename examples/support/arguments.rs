@@ -11,12 +11,13 @@ use ringcentral_events::{Error, EventFilter};
 use super::lines::Format;
 
 pub(crate) const USAGE: &str = "usage: listen [options]
-  --transport NAME     pubnub (the default)
+  --transport NAME     pubnub (the default) or websocket
   --filter URI         what to listen to; may be repeated
                        (/restapi/v1.0/account/~/extension/~/message-store)
   --subscriptions N    so many subscriptions of these filters, on one client (1)
   --expires-in SECS    lifetime to ask for (the service's own)
   --format FORMAT      text (the default) or json: one object per line
+  --show-raw           print what could not be read, too; it may hold secrets
   --help
 
 Ends at the end of standard input, by Ctrl-C or by SIGTERM.
@@ -24,7 +25,7 @@ Server: RC_SERVER_URL, RC_APP_CLIENT_ID, RC_APP_CLIENT_SECRET, RC_USER_JWT, and
 RC_PUBNUB_ORIGIN; without them the sandbox, where the program was built with it.";
 
 /// The transports that this program has.
-const TRANSPORTS: [TransportKind; 1] = [TransportKind::PubNub];
+const TRANSPORTS: [TransportKind; 2] = [TransportKind::PubNub, TransportKind::WebSocket];
 
 /// What to do.
 #[derive(Debug, PartialEq, Eq)]
@@ -34,6 +35,8 @@ pub(crate) struct Arguments {
     pub(crate) subscriptions: NonZeroU32,
     pub(crate) expires_in: Option<Duration>,
     pub(crate) format: Format,
+    /// Whether to print the text of what could not be read.
+    pub(crate) show_raw: bool,
 }
 
 /// What the command line asks for.
@@ -75,6 +78,7 @@ fn read(mut parser: Parser) -> Result<Asked, lexopt::Error> {
         subscriptions: NonZeroU32::MIN,
         expires_in: None,
         format: Format::Text,
+        show_raw: false,
     };
     while let Some(arg) = parser.next()? {
         match arg {
@@ -83,6 +87,7 @@ fn read(mut parser: Parser) -> Result<Asked, lexopt::Error> {
             Arg::Long("subscriptions") => asked.subscriptions = parser.value()?.parse()?,
             Arg::Long("expires-in") => asked.expires_in = Some(Duration::from_secs(parser.value()?.parse()?)),
             Arg::Long("format") => asked.format = format(&parser.value()?.string()?)?,
+            Arg::Long("show-raw") => asked.show_raw = true,
             Arg::Long("help") | Arg::Short('h') => return Ok(Asked::Help),
             other => return Err(other.unexpected()),
         }
@@ -123,6 +128,8 @@ mod tests {
         let Asked::Listen(plain) = read("").unwrap() else { panic!("no help was asked for") };
         assert_eq!(plain.filters, [EventFilter::message_store()]);
         assert_eq!((plain.subscriptions.get(), plain.expires_in, plain.format), (1, None, Format::Text));
+        assert!(!plain.show_raw);
+        assert!(matches!(read("--show-raw").unwrap(), Asked::Listen(Arguments { show_raw: true, .. })));
         let Asked::Listen(full) =
             read("--transport PUBNUB --filter /a --filter=/b --subscriptions 3 --expires-in 60 --format json").unwrap()
         else {
@@ -131,6 +138,8 @@ mod tests {
         assert_eq!(full.filters.iter().map(EventFilter::as_str).collect::<Vec<_>>(), ["/a", "/b"]);
         assert_eq!((full.subscriptions.get(), full.expires_in), (3, Some(Duration::from_secs(60))));
         assert_eq!((full.transport, full.format), (TransportKind::PubNub, Format::Json));
+        let Asked::Listen(other) = read("--transport websocket").unwrap() else { panic!("no help was asked for") };
+        assert_eq!(other.transport, TransportKind::WebSocket);
         assert_eq!(read("--help").unwrap(), Asked::Help);
     }
 

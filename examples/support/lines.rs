@@ -5,13 +5,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use ringcentral_events::rest::DisabledFilter;
 use ringcentral_events::transport::TransportKind;
-use ringcentral_events::{
-    Delivery, Error, ErrorKind, Gap, Notification, Resumed, Status, SubscriptionId, Timestamp, Undecodable,
-};
+use ringcentral_events::{Delivery, Error, ErrorKind, Gap, Notification, Resumed, Status, SubscriptionId, Timestamp};
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use super::support::whole_story;
+use super::support::{printable, whole_story};
 
 /// How lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +67,10 @@ pub(crate) enum Line<'a> {
         reason: &'a str,
         bytes: usize,
         received_ns: u64,
-        raw: &'a str,
+        /// Only where it was asked for: account data, and of a malformed answer
+        /// of PubNub also the channel.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        raw: Option<&'a str>,
         index: usize,
     },
     FiltersDisabled {
@@ -132,13 +133,14 @@ impl<'a> Line<'a> {
         Self::Ready { transport: transport.as_str(), subscription_ids, event_filters }
     }
 
-    /// What the stream of subscription number `index` yielded.
-    pub(crate) fn delivery(delivery: &'a Delivery, index: usize) -> Self {
+    /// What the stream of subscription number `index` yielded. `show_raw`: whether
+    /// with the text of what could not be read.
+    pub(crate) fn delivery(delivery: &'a Delivery, index: usize, show_raw: bool) -> Self {
         match delivery {
             Delivery::Notification(notification) => Self::event(notification, index),
             Delivery::Gap(gap) => Self::gap(gap, index),
             Delivery::Resumed(resumed) => Self::resumed(resumed, index),
-            Delivery::Undecodable(it) => Self::undecodable(it, index),
+            Delivery::Undecodable(it) => Self::undecodable(&it.reason, &it.raw, it.received_at, index, show_raw),
             Delivery::FiltersDisabled(filters) => {
                 Self::FiltersDisabled { filters: filters.iter().map(Disabled::from).collect(), index }
             }
@@ -186,9 +188,9 @@ impl<'a> Line<'a> {
         }
     }
 
-    fn undecodable(it: &'a Undecodable, index: usize) -> Self {
-        let (reason, raw) = (it.reason.as_str(), &*it.raw);
-        Self::Undecodable { reason, bytes: raw.len(), received_ns: nanos(it.received_at), raw, index }
+    fn undecodable(reason: &'a str, raw: &'a str, received_at: SystemTime, index: usize, show_raw: bool) -> Self {
+        let received_ns = nanos(received_at);
+        Self::Undecodable { reason, bytes: raw.len(), received_ns, raw: show_raw.then_some(raw), index }
     }
 
     pub(crate) fn status(status: &'a Status, index: usize) -> Self {
@@ -220,7 +222,7 @@ impl<'a> Line<'a> {
     pub(crate) fn write(&self, format: Format) -> serde_json::Result<String> {
         match format {
             Format::Json => serde_json::to_string(self),
-            Format::Text => Ok(self.for_people()),
+            Format::Text => Ok(printable(&self.for_people())),
         }
     }
 
@@ -244,8 +246,9 @@ impl<'a> Line<'a> {
                 let now = new_id.zip(*old_id).map(|(new, old)| format!(", subscription {new} replaces {old}"));
                 format!("... [{index}] resumed{}{}", now.unwrap_or_default(), if *complete { ", complete" } else { "" })
             }
-            Self::Undecodable { reason, bytes, index, .. } => {
-                format!("!!! [{index}] {bytes} bytes that could not be read: {reason}")
+            Self::Undecodable { reason, bytes, raw, index, .. } => {
+                let raw = raw.map_or_else(String::new, |raw| format!(": {raw}"));
+                format!("!!! [{index}] {bytes} bytes that could not be read: {reason}{raw}")
             }
             Self::FiltersDisabled { filters, index } => {
                 let each: Vec<String> = filters.iter().map(|it| format!("{} ({})", it.filter, it.reason)).collect();
@@ -310,7 +313,7 @@ mod tests {
         let delivery = event(&format!(
             r#"{{"uuid":"u1","event":"/restapi/v1.0/account/1/extension/2/message-store","ownerId":2,"body":{body}}}"#
         ));
-        let line = Line::delivery(&delivery, 3).write(Format::Json).unwrap();
+        let line = Line::delivery(&delivery, 3, false).write(Format::Json).unwrap();
         assert_eq!(
             line,
             format!(
@@ -322,7 +325,7 @@ mod tests {
     #[test]
     fn a_body_with_line_breaks_stays_one_line() {
         let delivery = event("{\"event\":\"/x\",\"body\":{\r\n  \"a\": \"b\\nc\"\n}}");
-        let line = Line::delivery(&delivery, 0).write(Format::Json).unwrap();
+        let line = Line::delivery(&delivery, 0, false).write(Format::Json).unwrap();
         assert!(!line.contains(['\n', '\r']), "{line}");
         let value: Value = serde_json::from_str(&line).unwrap();
         assert_eq!(value["body"]["a"], "b\nc");
@@ -331,8 +334,35 @@ mod tests {
     #[test]
     fn an_event_without_a_body_comes_whole() {
         let delivery = event(r#"{"uuid":"u","event":"/x","more":[1]}"#);
-        let value: Value = serde_json::from_str(&Line::delivery(&delivery, 0).write(Format::Json).unwrap()).unwrap();
+        let value: Value =
+            serde_json::from_str(&Line::delivery(&delivery, 0, false).write(Format::Json).unwrap()).unwrap();
         assert_eq!((&value["body"], &value["notification"]["more"][0]), (&Value::Null, &Value::from(1)));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_shown_only_where_that_was_asked_for() {
+        let raw = r#"{"e":1,"c":"1_channel","k":"sub-c-key"}"#;
+        for format in [Format::Json, Format::Text] {
+            let line = Line::undecodable("why", raw, UNIX_EPOCH, 0, false).write(format).unwrap();
+            assert!(line.contains("why") && line.contains("39"), "{line}");
+            assert!(!line.contains("channel") && !line.contains("sub-c") && !line.contains("raw"), "{line}");
+            let line = Line::undecodable("why", raw, UNIX_EPOCH, 0, true).write(format).unwrap();
+            assert!(line.contains("1_channel"), "{line}");
+        }
+    }
+
+    #[test]
+    fn nothing_that_comes_commands_a_terminal() {
+        let delivery = event(
+            "{\"event\":\"/x\\u001b[2J\\u009b\\n\",\"uuid\":\"u\\u202e\",\"body\":{\"t\":\"\u{202e}\u{9b}é☃ \\n\",\t\"a\":1}}",
+        );
+        let line = Line::delivery(&delivery, 0, false).write(Format::Text).unwrap();
+        let bad = line.chars().find(|c| c.is_control() || ('\u{202a}'..='\u{202e}').contains(c));
+        assert_eq!(bad, None, "{line}");
+        assert!(line.contains(r"/x\u{1b}[2J\u{9b}\u{a} "), "{line}");
+        assert!(line.contains(r#""\u{202e}\u{9b}é☃ \n""#), "{line}");
+        let error = Error::new(ErrorKind::Config, "a\u{1b}b");
+        assert_eq!(Line::error(&error, None).write(Format::Text).unwrap(), r"error: a\u{1b}b");
     }
 
     #[test]

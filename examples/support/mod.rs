@@ -1,6 +1,8 @@
 //! What the examples share: where to log in, when to stop, how to tell what went
 //! wrong.
 
+pub(crate) mod tasks;
+
 use std::error::Error;
 use std::io;
 use std::time::Duration;
@@ -8,7 +10,7 @@ use std::time::Duration;
 use ringcentral_events::transport::PubNub;
 use ringcentral_events::{Client, OAuth, Result, Secret};
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep_until};
 use tracing_subscriber::EnvFilter;
 
 /// The variables that name a server; all of them, or none.
@@ -96,25 +98,62 @@ pub(crate) fn whole_story(error: &dyn Error) -> String {
     story
 }
 
+/// `text` on one line, with nothing in it that a terminal obeys: control characters
+/// and those that turn or hide text are written as escapes.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars().fold(String::with_capacity(text.len()), |mut shown, c| {
+        if c.is_control() || is_format(c) {
+            shown.extend(c.escape_unicode());
+        } else {
+            shown.push(c);
+        }
+        shown
+    })
+}
+
+/// Marks of direction, separators of lines, and what takes no room, but for the
+/// joiners that scripts and emoji need.
+fn is_format(c: char) -> bool {
+    matches!(
+        c,
+        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}'
+    )
+}
+
 /// The crate's own logs go to stderr; `RUST_LOG` says which.
 pub(crate) fn log_to_stderr() {
     let wanted = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
     tracing_subscriber::fmt().with_env_filter(wanted).with_writer(io::stderr).with_ansi(false).init();
 }
 
-/// What was begun is given so long once it is time to end.
+/// Within this all is deleted and written once it is time to end: what `close`
+/// allows itself (10 s), and some for standard output.
+pub(crate) const LAST_WORDS: Duration = Duration::from_secs(15);
+/// What was begun is given so long once the input has ended.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// Tells when it is time to end.
-pub(crate) struct Stop(watch::Receiver<bool>);
+/// Tells when it is time to end, and until when what was begun may go on.
+pub(crate) struct Stop(watch::Receiver<Option<Instant>>);
 
 impl Stop {
-    /// It is time when `reason` is over.
-    pub(crate) fn when(reason: impl Future<Output = ()> + Send + 'static) -> Self {
-        let (asked, stop) = watch::channel(false);
+    /// It is time when `signal` is over, which leaves no time, or when `input` is,
+    /// which leaves some: who has nothing more to say still wants to hear how it went.
+    pub(crate) fn when(
+        signal: impl Future<Output = ()> + Send + 'static,
+        input: impl Future<Output = ()> + Send + 'static,
+    ) -> Self {
+        let (asked, stop) = watch::channel(None);
         tokio::spawn(async move {
-            reason.await;
-            asked.send_replace(true);
+            tokio::pin!(signal);
+            tokio::select! {
+                () = &mut signal => {}
+                () = input => {
+                    asked.send_replace(Some(Instant::now() + GRACE));
+                    signal.await;
+                }
+            }
+            asked.send_replace(Some(Instant::now()));
         });
         Self(stop)
     }
@@ -122,18 +161,25 @@ impl Stop {
     /// Waits until it is time to end.
     pub(crate) async fn asked(&self) {
         // It fails when the task is gone, which is a reason to end as well.
-        let _ = self.0.clone().wait_for(|asked| *asked).await;
+        let _ = self.0.clone().wait_for(Option::is_some).await;
     }
 
-    /// Waits for `work`; `None` if it is not done some time after it was time to end.
+    /// Waits for `work`; `None` if it is time to end and it is not done in the time
+    /// that is left.
     pub(crate) async fn grace<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        let mut stop = self.0.clone();
         let late = async {
-            self.asked().await;
-            sleep(GRACE).await;
+            let _ = stop.wait_for(Option::is_some).await;
+            let until = stop.borrow().unwrap_or_else(Instant::now);
+            tokio::select! {
+                () = sleep_until(until) => {}
+                _ = stop.wait_for(|now| now.is_some_and(|now| now < until)) => {}
+            }
         };
         tokio::select! {
-            done = work => Some(done),
+            biased;
             () = late => None,
+            done = work => Some(done),
         }
     }
 }
@@ -164,6 +210,10 @@ pub(crate) fn stop_signal() -> io::Result<impl Future<Output = ()>> {
 
 #[cfg(test)]
 mod tests {
+    use std::future::pending;
+
+    use tokio::time::sleep;
+
     use super::*;
 
     fn read(set: &[(&str, &str)]) -> std::result::Result<Option<Server>, String> {
@@ -182,13 +232,33 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_was_begun_gets_its_time_and_no_more() {
-        let stop = Stop::when(async {});
+    async fn what_was_begun_gets_its_time_after_the_input_and_none_after_a_signal() {
+        let stop = Stop::when(pending(), async {});
         stop.asked().await;
         assert_eq!(stop.grace(sleep(GRACE / 2)).await, Some(()));
-        assert_eq!(stop.grace(sleep(GRACE * 2)).await, None);
-        let never = Stop::when(std::future::pending());
+        // All of it together, not each anew.
+        assert_eq!(stop.grace(sleep(GRACE)).await, None);
+        let begun = Instant::now();
+        let stop = Stop::when(sleep(GRACE / 4), async {});
+        assert_eq!(stop.grace(sleep(GRACE / 2)).await, None);
+        assert!(begun.elapsed() < GRACE / 2);
+        assert_eq!(stop.grace(async {}).await, None, "nothing is begun any more");
+        let never = Stop::when(pending(), pending());
         assert_eq!(never.grace(sleep(GRACE * 2)).await, Some(()));
+    }
+
+    #[test]
+    fn what_a_terminal_obeys_is_escaped_and_all_else_is_left_alone() {
+        for (text, want) in [
+            ("plain é ☃ 👩\u{200d}🚀 \\ \"q\"", "plain é ☃ 👩\u{200d}🚀 \\ \"q\""),
+            ("\u{1b}[31mred", r"\u{1b}[31mred"),
+            ("a\r\nb\tc\u{7f}", r"a\u{d}\u{a}b\u{9}c\u{7f}"),
+            ("\u{9b}2J\u{85}", r"\u{9b}2J\u{85}"),
+            ("\u{202e}gpj.exe\u{2066}\u{200f}", r"\u{202e}gpj.exe\u{2066}\u{200f}"),
+            ("\u{2028}\u{feff}\u{e0041}", r"\u{2028}\u{feff}\u{e0041}"),
+        ] {
+            assert_eq!(printable(text), want);
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use super::lenient::{Lenient, object};
-use super::uri::Parts;
+use super::uri::{Normal, Parts};
 use super::{Event, EventKind, Payload, route};
 use crate::ids::{ExtensionId, SubscriptionId};
 use crate::timestamp::Timestamp;
@@ -73,6 +73,14 @@ impl fmt::Display for Origin {
 
 /// What makes two deliveries the same event: 128 bits of a SHA-256 over `uuid` and
 /// event URI, or over the whole text where there is no `uuid`.
+///
+/// The URI counts by what it means, in whatever spelling it came: without scheme
+/// and host, with `~` for every account and extension, its query as a set. It
+/// counts at all because two filters that overlap may bring one event with one
+/// `uuid`, each under its own URI (unverified): these are two deliveries.
+///
+/// A key may be stored: the same notification has the same key in every version
+/// of this crate, and a change of that is a breaking one.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DedupKey([u8; 16]);
 
@@ -388,7 +396,7 @@ impl Notification {
     #[must_use]
     pub fn dedup_key(&self) -> DedupKey {
         match &self.uuid {
-            Some(uuid) => DedupKey::over(1, &[uuid, &self.event_uri]),
+            Some(uuid) => DedupKey::over(1, &[uuid, &Normal::of(&self.event_uri).canonical()]),
             None => DedupKey::over(0, &[self.raw.get()]),
         }
     }

@@ -124,7 +124,7 @@ impl<'a> Normal<'a> {
             .segments()
             .map(|segment| {
                 let text = unescape(segment);
-                let is_id = std::mem::replace(&mut owner, is_owner(segment));
+                let is_id = std::mem::replace(&mut owner, is_owner(&text));
                 match (is_id, text.as_ref()) {
                     (true, "~") => Segment::Own,
                     (true, id) if id.starts_with('{') && id.ends_with('}') => Segment::Own,
@@ -142,9 +142,43 @@ impl<'a> Normal<'a> {
     /// Whether both may mean the same thing: `~` agrees with any id, two ids only
     /// when they are equal.
     pub(crate) fn agrees(&self, other: &Self) -> bool {
-        self.query == other.query
-            && self.segments.len() == other.segments.len()
+        self.query == other.query && self.agrees_in_path(other)
+    }
+
+    fn agrees_in_path(&self, other: &Self) -> bool {
+        self.segments.len() == other.segments.len()
             && self.segments.iter().zip(&other.segments).all(|(a, b)| a.agrees(b))
+    }
+
+    /// Whether this is a presence filter that `other`, on the same path, is served
+    /// in place of: it tells all of this, and more.
+    pub(crate) fn is_simpler_presence_than(&self, other: &Self) -> bool {
+        let is_presence = matches!(self.segments.last(), Some(Segment::Text(word)) if word == "presence");
+        let has = |(key, value): &(Cow<'_, str>, Cow<'_, str>)| {
+            value == "false" || other.query.iter().any(|(other_key, other)| other_key == key && other == value)
+        };
+        is_presence && self.agrees_in_path(other) && self.query.iter().all(has)
+    }
+
+    /// The one text of all URIs that mean the same: a path with `~` for each account
+    /// and extension, then the query in order. Part of what a
+    /// [`DedupKey`](super::DedupKey) is made of, so it must stay as it is.
+    pub(crate) fn canonical(&self) -> String {
+        let mut text = String::new();
+        for segment in &self.segments {
+            text.push('/');
+            match segment {
+                Segment::Own | Segment::Id(_) => text.push('~'),
+                Segment::Text(word) => escape(word, &mut text),
+            }
+        }
+        for (at, (key, value)) in self.query.iter().enumerate() {
+            text.push(if at == 0 { '?' } else { '&' });
+            escape(key, &mut text);
+            text.push('=');
+            escape(value, &mut text);
+        }
+        text
     }
 
     /// The same for the whole account, if this is about an extension.
@@ -188,7 +222,46 @@ mod tests {
         assert_eq!(Parts::of("/account/~/extension").after("extension"), None);
     }
 
+    #[test]
+    fn all_spellings_of_a_uri_have_one_canonical_text() {
+        for (uris, want) in [
+            (&["/x", "x", "/x/", "https://host/x", "/x?", "/x#y"][..], "/x"),
+            (
+                &[
+                    "/restapi/v1.0/account/1/extension/2/message-store",
+                    "/restapi/v1.0/account/~/extension/{extensionId}/message-store",
+                    "https://host:8/restapi/v1.0/account/1/extension/~/message-store",
+                    "/restapi/v1.0/%61ccount/%7E/extension/7/message%2Dstore",
+                ],
+                "/restapi/v1.0/account/~/extension/~/message-store",
+            ),
+            (&["/a?y=%2B1&x&x=true", "/a?x&y=+1", "/a?x=true&y=+1&"], "/a?x=true&y=+1"),
+            (&["/a?x=b%26c=d"], "/a?x=b%26c%3Dd"),
+            (&["/a%2Fb"], "/a%2Fb"),
+            (&["/chats/7/posts"], "/chats/7/posts"),
+        ] {
+            for uri in uris {
+                assert_eq!(Normal::of(uri).canonical(), want, "{uri}");
+                assert_eq!(Normal::of(want).canonical(), want, "it stays as it is");
+            }
+        }
+    }
+
     proptest! {
+        #[test]
+        fn uris_that_agree_have_one_canonical_text(
+            path in prop::collection::vec("account|extension|~|[12]|[{]id[}]|presence|%2F|é", 1..6),
+            other in prop::collection::vec("account|extension|~|[12]|[{]id[}]|presence|%2F|é", 1..6),
+            query in prop::sample::subsequence(vec!["a=1", "b", "b=true", "c=%2B1", "c=+1", ""], 0..6).prop_shuffle(),
+        ) {
+            let (a, b) = (format!("/{}?{}", path.join("/"), query.join("&")), format!("/{}", other.join("/")));
+            let (a, b) = (Normal::of(&a), Normal::of(&b));
+            prop_assert!(!a.agrees(&b) || a.canonical() == b.canonical());
+            let canonical = a.canonical();
+            prop_assert!(Normal::of(&canonical).agrees(&a), "{}", canonical);
+            prop_assert_eq!(Normal::of(&canonical).canonical(), canonical);
+        }
+
         #[test]
         fn escaping_is_undone_by_unescaping(text in "\\PC{0,20}") {
             let mut escaped = String::new();

@@ -1,6 +1,8 @@
 //! Rate groups: who may send now.
 
 use std::collections::HashMap;
+#[cfg(feature = "websocket")]
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -16,6 +18,13 @@ use crate::error::{Disposition, Error, ErrorKind, Result};
 const GROUPS: usize = 64;
 const ENDPOINTS: usize = 512;
 
+#[cfg(feature = "websocket")]
+/// Calls for socket tokens in one [`DIAL_WINDOW`], until the service has said what
+/// the group `Auth` may have: one less than its default, which refreshes need too.
+const DIALS: usize = 4;
+#[cfg(feature = "websocket")]
+const DIAL_WINDOW: Duration = Duration::from_secs(60);
+
 /// What one user of one app may still send, by rate group.
 ///
 /// The service counts requests per user, app and group (`Light` 50, `Medium` 40,
@@ -27,12 +36,19 @@ const ENDPOINTS: usize = 512;
 /// It closes a group for the time of `Retry-After` after a 429, and for
 /// `X-Rate-Limit-Window` when `X-Rate-Limit-Remaining` reaches 0; requests under
 /// way count as sent, so that many callers do not overrun what remains.
+///
+/// The first of these is the service's word, the second a prediction. The deletion
+/// of a subscription heeds the first only: what is not deleted in time counts
+/// against the limit of subscriptions until its lease ends.
 #[derive(Clone, Default)]
 pub struct RateBudget(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
     groups: Mutex<Groups>,
+    /// When sockets were dialled of late.
+    #[cfg(feature = "websocket")]
+    dials: Mutex<VecDeque<Instant>>,
     /// A request ended: what remains may be known better.
     ended: Notify,
 }
@@ -50,11 +66,22 @@ impl RateBudget {
     /// [`ErrorKind::RateLimited`] without waiting, when the group opens after
     /// `deadline`.
     pub(crate) async fn admit(&self, method: &Method, path: &str, deadline: Instant) -> Result<Permit> {
+        self.admit_heeding(Heed::All, method, path, deadline).await
+    }
+
+    /// As [`admit`](Self::admit), for a request that only some of it holds back.
+    pub(crate) async fn admit_heeding(
+        &self,
+        heed: Heed,
+        method: &Method,
+        path: &str,
+        deadline: Instant,
+    ) -> Result<Permit> {
         loop {
             // Made before the look: it hears of every end from here on.
             let ended = self.0.ended.notified();
             let now = Instant::now();
-            let (group, gate) = self.lock().enter(method, path, now);
+            let (group, gate) = self.lock().enter(heed, method, path, now);
             match gate {
                 Gate::Open => return Ok(Permit { budget: self.clone(), group }),
                 Gate::Until(at) if at > deadline => return Err(closed(&group, at - now)),
@@ -67,10 +94,67 @@ impl RateBudget {
         }
     }
 
+    /// Waits until one more connection to the gateway may be made. Many sockets that
+    /// are lost together come back one after the other, and leave something of the
+    /// group for the login itself.
+    ///
+    /// # Errors
+    /// [`ErrorKind::RateLimited`] when that is after `deadline`: without waiting if
+    /// the service has told its limit; else at `deadline`, since an answer on its
+    /// way may tell a higher one than is assumed.
+    #[cfg(feature = "websocket")]
+    pub(crate) async fn admit_dial(&self, deadline: Instant) -> Result<()> {
+        loop {
+            let ended = self.0.ended.notified();
+            let now = Instant::now();
+            let told = self.lock().dials();
+            let free_at = enter_dial(&mut self.dials(), told.unwrap_or(DIALS), now);
+            let Some(at) = free_at else { return Ok(()) };
+            if at > deadline && (told.is_some() || now >= deadline) {
+                return Err(closed(&Group::new("auth"), at - now));
+            }
+            tracing::debug!(wait = ?(at - now), "waiting before another connection");
+            tokio::select! {
+                () = tokio::time::sleep_until(at.min(deadline)) => {}
+                // An answer may have told a higher limit.
+                () = ended => {}
+            }
+        }
+    }
+
+    #[cfg(feature = "websocket")]
+    fn dials(&self) -> MutexGuard<'_, VecDeque<Instant>> {
+        self.0.dials.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Groups> {
         // Every change is whole before anything can panic.
         self.0.groups.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What holds a request back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Heed {
+    /// A penalty, and what the service says remains.
+    All,
+    /// A penalty alone.
+    Penalty,
+}
+
+/// Counts a connection in, if there were less than `most` within the window; else
+/// when there is room.
+#[cfg(feature = "websocket")]
+fn enter_dial(dials: &mut VecDeque<Instant>, most: usize, now: Instant) -> Option<Instant> {
+    while dials.front().is_some_and(|at| *at + DIAL_WINDOW <= now) {
+        dials.pop_front();
+    }
+    if dials.len() < most {
+        dials.push_back(now);
+        return None;
+    }
+    // All but `most - 1` of them must have passed.
+    dials.get(dials.len() - most).map(|at| *at + DIAL_WINDOW)
 }
 
 fn closed(group: &Group, wait: Duration) -> Error {
@@ -135,12 +219,21 @@ enum Gate {
 /// How one group stands.
 #[derive(Clone, Copy, Debug, Default)]
 struct Standing {
-    closed_until: Option<Instant>,
+    /// A penalty runs until then.
+    penalty_until: Option<Instant>,
+    /// Nothing remains until then.
+    used_up_until: Option<Instant>,
     /// What remains after those under way, where the service said.
     remaining: Option<u64>,
     /// What a new window has, where the service said.
     limit: Option<u64>,
     under_way: u64,
+}
+
+impl Standing {
+    fn closed_until(&self) -> Option<Instant> {
+        self.penalty_until.max(self.used_up_until)
+    }
 }
 
 /// The pure part: time is an argument.
@@ -164,18 +257,31 @@ impl Groups {
         Some(self.standing.entry(group.clone()).or_default())
     }
 
+    /// How many connections may be made within [`DIAL_WINDOW`]: four fifths of what
+    /// the service gives the group `Auth`, where it has told.
+    #[cfg(feature = "websocket")]
+    fn dials(&self) -> Option<usize> {
+        const MOST: u64 = 10_000;
+        let limit = self.standing.get(&Group::new("auth")).and_then(|standing| standing.limit)?;
+        Some(usize::try_from(limit.min(MOST) * 4 / 5).unwrap_or(DIALS).max(DIALS))
+    }
+
     /// Counts a request in, if it may leave.
-    fn enter(&mut self, method: &Method, path: &str, now: Instant) -> (Group, Gate) {
+    fn enter(&mut self, heed: Heed, method: &Method, path: &str, now: Instant) -> (Group, Gate) {
         let group = self.group_of(method, path);
         let Some(standing) = self.standing(&group) else { return (group, Gate::Open) };
-        if let Some(at) = standing.closed_until {
-            if at > now {
-                return (group, Gate::Until(at));
-            }
-            standing.closed_until = None;
+        let closed_until = match heed {
+            Heed::All => standing.closed_until(),
+            Heed::Penalty => standing.penalty_until,
+        };
+        if let Some(at) = closed_until.filter(|at| *at > now) {
+            return (group, Gate::Until(at));
+        }
+        if standing.closed_until().is_some_and(|at| at <= now) {
+            (standing.penalty_until, standing.used_up_until) = (None, None);
             standing.remaining = standing.limit;
         }
-        if standing.remaining == Some(0) && standing.under_way > 0 {
+        if heed == Heed::All && standing.remaining == Some(0) && standing.under_way > 0 {
             return (group, Gate::Ends);
         }
         standing.remaining = standing.remaining.map(|remaining| remaining.saturating_sub(1));
@@ -191,7 +297,7 @@ impl Groups {
 
     #[cfg(test)]
     fn opens_at(&self, group: &Group) -> Option<Instant> {
-        self.standing.get(group)?.closed_until
+        self.standing.get(group)?.closed_until()
     }
 
     /// Takes note of the answer to a request that entered as one of `entered`
@@ -223,9 +329,8 @@ impl Groups {
         if let Some(limit) = number(headers, "limit") {
             standing.limit = Some(limit.max(1));
         }
-        if let Some(wait) = penalty.max(window) {
-            standing.closed_until = standing.closed_until.max(Some(now + wait));
-        }
+        standing.penalty_until = standing.penalty_until.max(penalty.map(|wait| now + wait));
+        standing.used_up_until = standing.used_up_until.max(window.map(|wait| now + wait));
     }
 
     fn learn(&mut self, method: &Method, path: &str, group: Group) -> Group {
@@ -407,6 +512,51 @@ mod tests {
         assert_eq!(groups.opens_at(&Group::new("light")), Some(now + Duration::from_secs(60)));
     }
 
+    #[cfg(feature = "websocket")]
+    #[test]
+    fn w41_no_more_than_four_connections_a_minute_until_the_service_grants_more() {
+        let (mut groups, mut dials, start) = (Groups::default(), VecDeque::new(), Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        for (second, wait_until) in
+            [(0, None), (1, None), (2, None), (3, None), (4, Some(60)), (59, Some(60)), (60, None), (60, Some(61))]
+        {
+            assert_eq!(enter_dial(&mut dials, DIALS, at(second)), wait_until.map(at), "{second}");
+        }
+        let wstoken = "/restapi/oauth/wstoken";
+        assert_eq!(groups.dials(), None);
+        for (limit, dials) in [("5", 4), ("0", 4), ("10", 8), ("1000", 800), ("99999999999", 8_000)] {
+            observe(&mut groups, &Method::POST, wstoken, 200, &[("x-rate-limit-limit", limit)], start);
+            assert_eq!(groups.dials(), Some(dials), "{limit}");
+        }
+    }
+
+    #[cfg(feature = "websocket")]
+    #[tokio::test(start_paused = true)]
+    async fn connections_wait_for_the_first_word_about_the_limit_and_not_in_vain_after_it() {
+        let (budget, start) = (RateBudget::new(), Instant::now());
+        let dial = |within| {
+            let budget = budget.clone();
+            async move { budget.admit_dial(Instant::now() + Duration::from_secs(within)).await }
+        };
+        for _ in 0..4 {
+            dial(0).await.unwrap();
+        }
+        assert_eq!(dial(5).await.unwrap_err().kind(), ErrorKind::RateLimited);
+        assert_eq!(start.elapsed().as_secs(), 5, "an answer might have told more");
+        let waiting = tokio::spawn(dial(20));
+        tokio::task::yield_now().await;
+        answer(&budget, &Method::POST, "/restapi/oauth/wstoken", 200, &[("x-rate-limit-limit", "100")]).await;
+        waiting.await.unwrap().unwrap();
+        assert_eq!(start.elapsed().as_secs(), 5);
+        for _ in 5..80 {
+            dial(0).await.unwrap();
+        }
+        assert_eq!(dial(20).await.unwrap_err().retry_after(), Some(Duration::from_secs(55)));
+        assert_eq!(start.elapsed().as_secs(), 5);
+        dial(55).await.unwrap();
+        assert_eq!(start.elapsed().as_secs(), 60);
+    }
+
     #[test]
     fn what_is_learned_is_bounded() {
         let (mut groups, now) = (Groups::default(), Instant::now());
@@ -471,5 +621,46 @@ mod tests {
         }
         assert!(start.elapsed() >= Duration::from_secs(9));
         assert!(get(budget.clone(), Instant::now()).await.is_err());
+    }
+
+    const ONE: &str = "/restapi/v1.0/subscription/ab-1";
+
+    async fn delete(budget: &RateBudget, deadline: Instant) -> Result<Permit> {
+        budget.admit_heeding(Heed::Penalty, &Method::DELETE, ONE, deadline).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deletion_leaves_when_nothing_should_remain_but_waits_for_a_penalty() {
+        let start = Instant::now();
+        let budget = RateBudget::new();
+        let used_up = [("x-rate-limit-remaining", "0"), ("x-rate-limit-limit", "40"), ("x-rate-limit-window", "60")];
+        answer(&budget, &Method::POST, LIGHT, 200, &used_up).await;
+        let other = budget.admit(&Method::PUT, ONE, start).await.unwrap_err();
+        assert_eq!(other.retry_after(), Some(Duration::from_secs(60)));
+        // Nor does one under way hold up the next.
+        let first = delete(&budget, start).await.unwrap();
+        let second = delete(&budget, start).await.unwrap();
+        // What the service then says counts: all wait, and no longer than it says.
+        let penalty = [("retry-after", "7"), ("x-rate-limit-remaining", "0"), ("x-rate-limit-window", "60")];
+        first.answered(&Method::DELETE, ONE, 429, &headers(&penalty));
+        second.answered(&Method::DELETE, ONE, 429, &headers(&[("retry-after", "2")]));
+        let error = delete(&budget, start + Duration::from_secs(6)).await.unwrap_err();
+        assert_eq!(error.retry_after(), Some(Duration::from_secs(7)));
+        assert_eq!(start.elapsed(), Duration::ZERO);
+        let third = delete(&budget, start + Duration::from_secs(8)).await.unwrap();
+        assert!(start.elapsed() >= Duration::from_secs(7) && start.elapsed() < Duration::from_secs(8));
+        // Its leaving opened the group for nobody else.
+        drop(third);
+        assert!(budget.admit(&Method::PUT, ONE, start + Duration::from_secs(59)).await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deletion_does_not_wait_for_those_under_way() {
+        let start = Instant::now();
+        let budget = RateBudget::new();
+        answer(&budget, &Method::POST, LIGHT, 200, &[("x-rate-limit-remaining", "1")]).await;
+        let _last = budget.admit(&Method::PUT, ONE, start).await.unwrap();
+        assert!(budget.admit(&Method::PUT, ONE, start).await.is_err());
+        let _deletion = delete(&budget, start).await.unwrap();
     }
 }

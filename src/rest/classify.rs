@@ -63,6 +63,8 @@ fn by_code(status: Option<u16>, code: &str) -> Option<Verdict> {
             333 => Some(SYNC_AGAIN),
             _ => None,
         },
+        // The WebSocket gateway's own word on a request it cannot take.
+        "WSG" => (number == 808).then_some(REJECTED),
         // CLG-101 to 105 say that a token expired or a log was reset; the code
         // for "more than 250 records since" is one of CLG-10x, which is unverified.
         "CLG" => (100..=109).contains(&number).then_some(SYNC_AGAIN),
@@ -252,6 +254,7 @@ mod tests {
             (" sub-505 ", LIMIT),
             ("TokenExpired", TOKEN_GONE),
             ("SUB-999", REJECTED),
+            ("WSG-808", REJECTED),
         ] {
             assert_eq!(classify(None, Some(code)), want, "{code}");
         }

@@ -114,7 +114,7 @@ impl Client {
                 Some(token) => token,
                 None => self.in_time(deadline, self.0.tokens.token()).await?,
             };
-            let permit = self.0.budget.admit(&call.method, call.path(), deadline).await?;
+            let permit = self.0.budget.admit_heeding(call.heed, &call.method, call.path(), deadline).await?;
             let error = match self.attempt(call, &token, permit, deadline).await {
                 Ok(response) => return Ok(response),
                 Err(error) => error,

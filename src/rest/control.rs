@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use http::Method;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use super::budget::RateBudget;
 use super::classify::NOT_READY_PAUSE;
@@ -47,7 +48,7 @@ fn read(response: &Response) -> Result<SubscriptionInfo> {
 
 #[derive(Deserialize)]
 struct Page {
-    records: Vec<serde_json::Value>,
+    records: Vec<Box<RawValue>>,
 }
 
 impl Page {
@@ -55,7 +56,7 @@ impl Page {
     /// not hide the others.
     fn readable(self) -> impl Iterator<Item = SubscriptionInfo> {
         self.records.into_iter().filter_map(|record| {
-            SubscriptionInfo::deserialize(record)
+            serde_json::from_str::<SubscriptionInfo>(record.get())
                 .inspect_err(|error| tracing::warn!(%error, "a listed subscription cannot be read"))
                 .ok()
         })
@@ -93,7 +94,7 @@ impl ControlPlane for RestControl {
     /// there is no session left that could delete anything, and what is left at
     /// the service ends by itself.
     async fn delete(&self, id: &SubscriptionId) -> Result<()> {
-        match self.client.request(Method::DELETE, &Self::path(id, "")?).once().send().await {
+        match self.client.request(Method::DELETE, &Self::path(id, "")?).once().urgent().send().await {
             Ok(_) => Ok(()),
             Err(error) if matches!(error.status(), Some(404 | 401)) => {
                 tracing::debug!(%error, %id, "nothing to delete, or nobody to do it");

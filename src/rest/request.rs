@@ -9,6 +9,7 @@ use http::{HeaderMap, Method};
 use serde::Serialize;
 use url::Url;
 
+use super::budget::Heed;
 use super::client::Client;
 use super::response::Response;
 use super::retry::Repeat;
@@ -24,6 +25,7 @@ pub(super) struct Call {
     pub(super) headers: HeaderMap,
     pub(super) body: Option<Bytes>,
     pub(super) repeat: Repeat,
+    pub(super) heed: Heed,
     pub(super) deadline: Duration,
 }
 
@@ -59,6 +61,7 @@ impl RequestBuilder {
             headers: HeaderMap::new(),
             body: None,
             repeat: if idempotent { Repeat::Safe } else { Repeat::IfUndone },
+            heed: Heed::All,
             deadline: client.deadline().min(LONGEST),
         });
         Self { client, call }
@@ -127,6 +130,14 @@ impl RequestBuilder {
         self.repeat(Repeat::Never)
     }
 
+    /// Held back by a penalty of its rate group only, and not by what should remain.
+    pub(super) fn urgent(self) -> Self {
+        self.with(|call| {
+            call.heed = Heed::Penalty;
+            Ok(())
+        })
+    }
+
     fn repeat(self, repeat: Repeat) -> Self {
         self.with(|call| {
             call.repeat = repeat;
@@ -174,7 +185,7 @@ fn resolve(server: &Url, path: &str) -> Result<Url> {
 ///
 /// # Errors
 /// `Config` for an id that would change the path: empty, `.` or `..`.
-pub(super) fn segment(id: &str) -> Result<String> {
+pub(crate) fn segment(id: &str) -> Result<String> {
     if matches!(id, "" | "." | "..") {
         return Err(Error::config("an empty or dotted id is no path segment"));
     }

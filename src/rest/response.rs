@@ -23,7 +23,7 @@ pub struct Response {
 }
 
 impl Response {
-    pub(super) fn new(answer: Answer) -> Self {
+    pub(crate) fn new(answer: Answer) -> Self {
         Self { status: answer.status, headers: answer.headers, body: answer.body }
     }
 
@@ -78,7 +78,7 @@ impl Response {
     }
 
     /// When the service answered, by its own clock (`Date`).
-    pub(super) fn answered_at(&self) -> Option<SystemTime> {
+    pub(crate) fn answered_at(&self) -> Option<SystemTime> {
         date(&self.headers).map(SystemTime::from)
     }
 }

@@ -4,10 +4,11 @@ use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::budget::RateBudget;
+use super::reading::lenient_seconds;
 use crate::error::Result;
 use crate::ids::SubscriptionId;
 use crate::secret::Secret;
@@ -15,41 +16,53 @@ use crate::timestamp::Timestamp;
 use crate::transport::DeliveryModeRequest;
 
 /// A subscription as the service describes it (`SubscriptionInfo`).
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
+///
+/// Reading it from JSON needs an `id` that a call can name, and nothing else: any
+/// other field that is absent, null or of a type that makes no sense counts as
+/// left out.
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct SubscriptionInfo {
     /// Its id.
     pub id: SubscriptionId,
     /// The filters as accepted: `~` is usually expanded and the order may differ.
-    #[serde(default, deserialize_with = "null_is_default")]
+    /// Empty when the service left them out.
     pub event_filters: Vec<String>,
     /// Filters that the service accepted but will not serve; partial success.
-    #[serde(default, deserialize_with = "null_is_default")]
     pub disabled_filters: Vec<DisabledFilter>,
     /// When it ends, by the service's clock. For people; timers use `expires_in`.
-    #[serde(default)]
     pub expiration_time: Option<Timestamp>,
     /// How long it still lives.
-    #[serde(default, deserialize_with = "seconds")]
     pub expires_in: Option<Duration>,
     /// Its state; `Active` when the service left it out.
-    #[serde(default, deserialize_with = "null_is_default")]
     pub status: SubscriptionStatus,
     /// When it was created, by the service's clock.
-    #[serde(default)]
     pub creation_time: Option<Timestamp>,
     /// How its events are delivered.
     pub delivery_mode: DeliveryMode,
     /// Why it is blacklisted, if it is.
-    #[serde(default)]
     pub blacklisted_data: Option<BlacklistedData>,
     /// The `Date` header of the answer this came in, if it had one.
-    #[serde(skip)]
     pub(crate) answered_at: Option<std::time::SystemTime>,
 }
 
 impl SubscriptionInfo {
+    /// One of which only the id is known.
+    pub(super) fn new(id: SubscriptionId) -> Self {
+        Self {
+            id,
+            event_filters: Vec::new(),
+            disabled_filters: Vec::new(),
+            expiration_time: None,
+            expires_in: None,
+            status: SubscriptionStatus::default(),
+            creation_time: None,
+            delivery_mode: DeliveryMode::default(),
+            blacklisted_data: None,
+            answered_at: None,
+        }
+    }
+
     /// This answer, with what it leaves out taken from an earlier one.
     pub(crate) fn or(mut self, earlier: Self) -> Self {
         if self.event_filters.is_empty() {
@@ -67,17 +80,15 @@ impl SubscriptionInfo {
 }
 
 /// A filter that the service accepted but will not serve.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct DisabledFilter {
     /// The filter.
-    #[serde(default)]
     pub filter: String,
-    /// An error code, such as `SUB-412` (a permission is missing).
-    #[serde(default)]
+    /// An error code, such as `SUB-412` (a permission is missing). Empty when the
+    /// service told none.
     pub reason: String,
     /// A sentence for people.
-    #[serde(default)]
     pub message: Option<String>,
 }
 
@@ -96,52 +107,42 @@ pub enum SubscriptionStatus {
     Other(String),
 }
 
-impl<'de> Deserialize<'de> for SubscriptionStatus {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(match String::deserialize(deserializer)? {
+impl SubscriptionStatus {
+    pub(super) fn named(text: String) -> Self {
+        match text {
             text if text.eq_ignore_ascii_case("Active") => Self::Active,
             text if text.eq_ignore_ascii_case("Suspended") => Self::Suspended,
             text if text.eq_ignore_ascii_case("Blacklisted") => Self::Blacklisted,
             text => Self::Other(text),
-        })
+        }
     }
 }
 
 /// `deliveryMode` of an answer. What could serve to listen in is a [`Secret`].
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct DeliveryMode {
-    /// The transport, in the service's words.
-    #[serde(default)]
+    /// The transport, in the service's words; empty when it left that out.
     pub transport_type: String,
     /// Whether payloads are encrypted; sent as a boolean or as text.
-    #[serde(default, deserialize_with = "flag")]
     pub encryption: Option<bool>,
     /// For PubNub the channel.
-    #[serde(default)]
     pub address: Option<Secret>,
     /// PubNub's subscribe key.
-    #[serde(default)]
     pub subscriber_key: Option<Secret>,
     /// A JCA transformation name; `AES` means `AES/ECB/PKCS5Padding`.
-    #[serde(default)]
     pub encryption_algorithm: Option<String>,
     /// The key, in base64.
-    #[serde(default)]
     pub encryption_key: Option<Secret>,
 }
 
 /// Why a subscription is blacklisted.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct BlacklistedData {
     /// Since when.
-    #[serde(default)]
     pub blacklisted_at: Option<Timestamp>,
     /// Why, in the service's words.
-    #[serde(default)]
     pub reason: Option<String>,
 }
 
@@ -252,7 +253,7 @@ pub(super) struct SocketTokenAnswer {
     /// May hold a query, and so a secret.
     uri: Secret,
     ws_access_token: Secret,
-    #[serde(default, deserialize_with = "seconds")]
+    #[serde(default, deserialize_with = "lenient_seconds")]
     expires_in: Option<Duration>,
 }
 
@@ -265,35 +266,6 @@ impl TryFrom<SocketTokenAnswer> for SocketToken {
         })?;
         Ok(Self { uri, token: answer.ws_access_token, expires_in: answer.expires_in })
     }
-}
-
-fn null_is_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
-    Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Loose {
-    Flag(bool),
-    Number(f64),
-    Text(String),
-}
-
-fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-    let number = match Option::<Loose>::deserialize(deserializer)? {
-        Some(Loose::Number(number)) => Some(number),
-        Some(Loose::Text(text)) => text.trim().parse().ok(),
-        Some(Loose::Flag(_)) | None => None,
-    };
-    Ok(number.map(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX)))
-}
-
-fn flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<bool>, D::Error> {
-    Ok(match Option::<Loose>::deserialize(deserializer)? {
-        Some(Loose::Flag(flag)) => Some(flag),
-        Some(Loose::Text(text)) => text.trim().to_ascii_lowercase().parse().ok(),
-        Some(Loose::Number(_)) | None => None,
-    })
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ use crate::ids::SubscriptionId;
 use crate::policy::{BackoffPolicy, RenewalPolicy};
 use crate::registry::Registry;
 use crate::rest::ControlPlane;
-use crate::transport::Transport;
+use crate::transport::{Session, Transport};
 
 /// Commands are answered at once; more than a few never wait.
 const COMMANDS: usize = 8;
@@ -262,7 +262,10 @@ impl SubscriptionBuilder {
 
     fn launch(self) -> Result<(Subscription, oneshot::Receiver<Result<()>>)> {
         let buffer = self.buffer.get();
-        let setup = self.check()?;
+        let session = self.transport.as_ref().and_then(|transport| transport.session(&self.control));
+        #[cfg(feature = "websocket")]
+        let socket = session.as_ref().and_then(|session| session.socket.clone());
+        let setup = self.check(session)?;
         let transport = setup.transport.kind();
         let (out, items) = mpsc::channel(buffer);
         let (commands_in, commands) = mpsc::channel(COMMANDS);
@@ -283,6 +286,9 @@ impl SubscriptionBuilder {
         let subscription = Subscription {
             items,
             shutdown,
+            #[cfg(feature = "websocket")]
+            handle: SubscriptionHandle::new(commands_in, StatusWatch::new(status)).with_socket(socket),
+            #[cfg(not(feature = "websocket"))]
             handle: SubscriptionHandle::new(commands_in, StatusWatch::new(status)),
             read: ReadSoFar::default(),
             ended: Ended::No,
@@ -290,7 +296,7 @@ impl SubscriptionBuilder {
         Ok((subscription, started))
     }
 
-    fn check(self) -> Result<Setup> {
+    fn check(self, session: Option<Session>) -> Result<Setup> {
         let transport = self.transport.ok_or_else(|| Error::config("a subscription needs a transport"))?;
         if self.filters.is_empty() {
             return Err(Error::config("a subscription needs at least one event filter"));
@@ -308,7 +314,7 @@ impl SubscriptionBuilder {
             return Err(Error::config("start_within and close_within are bounds: a day at most"));
         }
         self.settings.renewal.check()?;
-        let (control, transport, has_address) = match transport.session(&self.control) {
+        let (control, transport, has_address) = match session {
             Some(session) => (session.control, session.transport, session.has_address),
             None => (self.control, transport, true),
         };

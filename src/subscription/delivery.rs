@@ -102,6 +102,9 @@ pub enum GapCause {
         /// For how long.
         pause: Duration,
     },
+    /// The connection broke and its session was continued, but what was on its way
+    /// over the broken one may have counted as delivered.
+    ConnectionBroken,
     /// The address moved, and the connection to the former one ended before all
     /// that was on its way there had surely come.
     AddressMoved,
@@ -127,6 +130,7 @@ impl GapCause {
             Self::Overflow => "overflow",
             Self::ServiceBufferFull { .. } => "service_buffer_full",
             Self::ServiceBufferAged { .. } => "service_buffer_aged",
+            Self::ConnectionBroken => "connection_broken",
             Self::AddressMoved => "address_moved",
             Self::EndedOffline => "ended_offline",
             Self::Discarded => "discarded",
@@ -150,6 +154,7 @@ impl fmt::Display for GapCause {
             Self::ServiceBufferAged { pause } => {
                 return write!(f, "no answer for {} s, longer than the service keeps events", pause.as_secs());
             }
+            Self::ConnectionBroken => "the connection broke with events on their way",
             Self::AddressMoved => "the address moved and the former connection ended early",
             Self::EndedOffline => "the subscription was ended while the connection was down",
             Self::Discarded => "the stream was shut down before everything was read",
@@ -199,7 +204,9 @@ pub struct Undecodable {
     /// What is wrong with it.
     pub reason: String,
     /// The text as it came over the transport, or as it was decrypted. Treat it as
-    /// data of the account: `Debug` does not show it.
+    /// data of the account: `Debug` does not show it. Where the transport's answer
+    /// itself is malformed it is that answer, with the channel's name and the
+    /// subscribe key, which let anybody listen.
     pub raw: Box<str>,
     /// When it came, by this machine's clock.
     pub received_at: SystemTime,

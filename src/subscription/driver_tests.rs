@@ -1022,6 +1022,13 @@ async fn without_a_uuid_the_same_text_in_two_places_is_two_events() {
     }
 }
 
+/// Waits until the first renewal is on its way.
+async fn renewing(control: &FakeControl) {
+    while renews(control) == 0 {
+        sleep(secs(1)).await;
+    }
+}
+
 fn deletes(control: &FakeControl) -> Vec<String> {
     let ids = control.calls().into_iter().filter_map(|call| match call {
         Call::Delete(id) => Some(id),
@@ -1035,8 +1042,7 @@ async fn closing_does_not_wait_for_a_renewal_that_hangs() {
     let world = World::new();
     let subscription = world.live().await;
     world.control.script("renew", Script::Slow(secs(3600)));
-    sleep(secs(790)).await;
-    assert_eq!(renews(&world.control), 1);
+    renewing(&world.control).await;
     let before = Instant::now();
     assert!(subscription.close().await.deleted);
     assert!(before.elapsed() < secs(1), "{:?}", before.elapsed());
@@ -1048,7 +1054,7 @@ async fn the_status_ends_with_the_subscription_whatever_is_still_awaited() {
     let world = World::new();
     let subscription = world.live().await;
     world.control.script("renew", Script::Slow(secs(3600)));
-    sleep(secs(790)).await;
+    renewing(&world.control).await;
     let mut status = subscription.status();
     drop(subscription.close().await);
     let before = Instant::now();
@@ -1415,4 +1421,46 @@ async fn what_did_not_fit_into_the_queue_is_asked_for_when_there_is_room() {
     assert_eq!(got, (1..=500).collect::<Vec<_>>(), "each once, in order");
     settle().await;
     subscription.close().await;
+#[tokio::test(start_paused = true)]
+async fn a_gap_begins_where_its_subscription_was_last_known_to_deliver() {
+    // The connection says now and then that it is there; the subscription is dead.
+    for (error, heard_counts) in [(None, false), (Some(Error::new(ErrorKind::SessionLost, "lost")), true)] {
+        let world = World { control: FakeControl::new(), transport: FakeTransport::in_connection() };
+        let mut subscription = world.live().await;
+        let link = world.transport.count();
+        world.transport.batch(link, Vec::new(), None);
+        settle().await;
+        let (good, wall) = (Instant::now(), crate::clock::wall_now());
+        for _ in 0..20 {
+            sleep(secs(30)).await;
+            world.transport.feed(link, Ok(LinkEvent::Alive));
+        }
+        settle().await;
+        match error {
+            Some(error) => drop(world.transport.feed(link, Err(error))),
+            None => {
+                world.control.forget_all();
+                subscription.handle().revalidate().await.unwrap();
+            }
+        }
+        let gap = next_gap(&mut subscription).await;
+        // The wall clock does not wait in these tests, so moments are told apart by it.
+        assert!(good.elapsed() >= secs(600));
+        assert_eq!(gap.since.unwrap() > wall, heard_counts, "{:?}", gap.cause);
+        subscription.close().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_link_that_cannot_be_opened_does_not_keep_the_end() {
+    let world = World::new();
+    let subscription = world.live().await;
+    world.transport.hang();
+    world.transport.feed(1, Err(Error::new(ErrorKind::Network, "gone")));
+    phase(&subscription, Phase::Reconnecting).await;
+    sleep(secs(1)).await;
+    let (handle, before) = (subscription.shutdown_handle(), Instant::now());
+    assert!(subscription.close().await.deleted && handle.finished().await);
+    world.transport.released().await;
+    assert!(before.elapsed() <= secs(1), "{:?}", before.elapsed());
 }

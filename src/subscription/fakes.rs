@@ -246,6 +246,9 @@ struct Peer {
     opened: Notify,
     /// Whether its subscriptions live in its connection.
     in_connection: AtomicBool,
+    /// Whether opening a link never ends.
+    hangs: AtomicBool,
+    released: Notify,
 }
 
 /// A link that was opened.
@@ -266,6 +269,16 @@ impl FakeTransport {
         let transport = Self::default();
         transport.0.in_connection.store(true, Ordering::Relaxed);
         transport
+    }
+
+    /// Links cannot be opened any more, nor does that fail.
+    pub(super) fn hang(&self) {
+        self.0.hangs.store(true, Ordering::Relaxed);
+    }
+
+    /// Waits until an opening that hangs is given up.
+    pub(super) async fn released(&self) {
+        self.0.released.notified().await;
     }
 
     /// Waits for the `n`th link (from 1) to be opened.
@@ -360,10 +373,22 @@ impl Transport for FakeTransport {
     }
 
     async fn open(&self, target: Target) -> Result<Box<dyn Link>> {
+        if self.0.hangs.load(Ordering::Relaxed) {
+            let _released = Released(self.clone());
+            return std::future::pending().await;
+        }
         let (feed, events) = mpsc::unbounded_channel();
         self.0.links.lock().unwrap().push(Opened { target, feed });
         self.0.opened.notify_waiters();
         Ok(Box::new(FakeLink(events)))
+    }
+}
+
+struct Released(FakeTransport);
+
+impl Drop for Released {
+    fn drop(&mut self) {
+        self.0.0.released.notify_one();
     }
 }
 

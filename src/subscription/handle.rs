@@ -9,6 +9,8 @@ use super::status::{Phase, StatusWatch};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::EventFilter;
 use crate::ids::SubscriptionId;
+#[cfg(feature = "websocket")]
+use crate::transport::SocketClient;
 
 /// Changes a subscription while its stream is being read. Cheap to clone; keeps
 /// nothing alive.
@@ -16,11 +18,31 @@ use crate::ids::SubscriptionId;
 pub struct SubscriptionHandle {
     commands: mpsc::Sender<Command>,
     status: StatusWatch,
+    #[cfg(feature = "websocket")]
+    socket: Option<SocketClient>,
 }
 
 impl SubscriptionHandle {
     pub(super) fn new(commands: mpsc::Sender<Command>, status: StatusWatch) -> Self {
-        Self { commands, status }
+        Self {
+            commands,
+            status,
+            #[cfg(feature = "websocket")]
+            socket: None,
+        }
+    }
+
+    #[cfg(feature = "websocket")]
+    pub(super) fn with_socket(self, socket: Option<SocketClient>) -> Self {
+        Self { socket, ..self }
+    }
+
+    /// Makes REST calls over the subscription's own connection to the WebSocket
+    /// gateway; `None` with another transport.
+    #[cfg(feature = "websocket")]
+    #[must_use]
+    pub fn socket(&self) -> Option<SocketClient> {
+        self.socket.clone()
     }
 
     /// The subscription's id at the service; changes when it is recreated.

@@ -860,6 +860,36 @@ fn a_link_that_is_leaving_is_replaced_without_a_gap() {
 }
 
 #[test]
+fn what_a_link_may_have_missed_is_told_once() {
+    // Left within a gap: the gap tells it already, however the link ends.
+    let mut bench = Bench::live();
+    bench.link_progress();
+    bench.secs(780);
+    bench.fail(Disposition::Recreate);
+    let old = bench.link();
+    bench.lease(900);
+    bench.link_up();
+    assert_eq!(bench.give(Input::LinkFailed { link: old, disposition: RETRY }), []);
+    // One that was left for another address has a story of its own.
+    let mut bench = Bench::live();
+    bench.secs(780);
+    let old = bench.link();
+    bench.lease_moved(900, true);
+    assert_eq!(bench.give(Input::LinkFailed { link: old, disposition: RETRY }), [Effect::FormerLinkLost]);
+}
+
+#[test]
+fn an_end_by_an_error_tells_too_whether_anything_is_left() {
+    let mut bench = Bench::live();
+    bench.secs(780);
+    bench.fail(Disposition::Fatal);
+    assert!(!bench.machine.is_deleted());
+    let op = bench.op();
+    bench.give(Input::Deleted { op });
+    assert!(bench.machine.is_deleted());
+}
+
+#[test]
 fn only_the_present_link_of_a_running_subscription_is_replaced() {
     let mut bench = Bench::live();
     let old = bench.link();

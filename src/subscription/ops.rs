@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{AbortHandle, BoxFuture};
 use tokio::time::{Instant, timeout};
 
 use super::lease;
@@ -21,7 +21,10 @@ use crate::transport::{Link, Target, Transport, TransportKind};
 /// No call may take longer, whatever the control plane's own deadline is.
 const CALL_WITHIN: Duration = Duration::from_secs(60);
 /// A link is open within this or not at all.
-const OPEN_WITHIN: Duration = Duration::from_secs(30);
+/// Longer than the parts of it may take together (a login, a turn within the rate,
+/// a token, a connection, its first message): cut short, it could lose what the
+/// service sends at once.
+const OPEN_WITHIN: Duration = Duration::from_secs(120);
 /// The link must not wait long for a login.
 const OWNER_WITHIN: Duration = Duration::from_secs(2);
 /// Saying good-bye to a link may take this long.
@@ -62,6 +65,8 @@ pub(super) enum Done {
         id: SubscriptionId,
         gone: bool,
     },
+    /// A call that nobody waited for any more.
+    BrokenOff,
     /// A link said good-bye.
     Parted,
     /// A source gave its first position.
@@ -92,6 +97,12 @@ impl Asked {
 }
 
 pub(super) type Pending = BoxFuture<'static, Done>;
+
+/// A call that can be broken off.
+pub(super) fn abortable(call: Pending) -> (Pending, AbortHandle) {
+    let (call, handle) = futures_util::future::abortable(call);
+    (Box::pin(async move { call.await.unwrap_or(Done::BrokenOff) }), handle)
+}
 
 async fn bounded<T>(what: impl Future<Output = Result<T>>, unclear: bool) -> Result<T> {
     timeout(CALL_WITHIN, what).await.unwrap_or_else(|_| {
@@ -270,7 +281,7 @@ pub(super) fn open(
             transport.open(target).await
         });
         let result = opened.await.unwrap_or_else(|_| {
-            Err(Error::new(ErrorKind::Timeout, "the transport could not be opened within half a minute"))
+            Err(Error::new(ErrorKind::Timeout, "the transport could not be opened within two minutes"))
         });
         Done::Opened { link, result }
     })

@@ -7,6 +7,8 @@
 mod kind;
 #[cfg(feature = "pubnub")]
 mod pubnub;
+#[cfg(feature = "websocket")]
+mod websocket;
 
 use std::fmt;
 use std::sync::Arc;
@@ -25,6 +27,11 @@ use crate::secret::Secret;
 pub use kind::TransportKind;
 #[cfg(feature = "pubnub")]
 pub use pubnub::{PubNub, PubNubBuilder};
+#[cfg(all(fuzzing, feature = "websocket"))]
+#[doc(hidden)]
+pub use websocket::fuzz_frame;
+#[cfg(feature = "websocket")]
+pub use websocket::{SocketClient, SocketRequest, SocketStats, WebSocket, WebSocketBuilder};
 
 /// What is asked for when a subscription is created (`deliveryMode` of the
 /// request).
@@ -169,9 +176,10 @@ impl Frame {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum LinkEvent {
-    /// The peer proved to be there; nothing to deliver.
+    /// The peer proved to be there. That says nothing about the subscription.
     Alive,
-    /// One answer of the peer.
+    /// One answer of the peer about the subscription. Without frames it says that
+    /// there was nothing to deliver.
     Batch {
         /// Its frames, in order; may be empty.
         frames: Vec<Frame>,
@@ -190,6 +198,21 @@ pub enum LinkEvent {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SuspectedLoss {
+    /// A session was continued, and the service told as many missed events as it
+    /// keeps: older ones may have been dropped.
+    ReplayFull {
+        /// How many it told.
+        events: usize,
+        /// When the connection before was last known to deliver, by this machine's
+        /// clock.
+        since: SystemTime,
+    },
+    /// A session was continued, but what was sent over the connection before, or
+    /// over an attempt to continue it, may have been sent and not been read.
+    Unheard {
+        /// When that connection was last known to deliver, by this machine's clock.
+        since: SystemTime,
+    },
     /// The answer was as large as the service's buffer: older events may have
     /// been pushed out of it.
     BufferFull {
@@ -213,13 +236,22 @@ pub struct Session {
     pub transport: Arc<dyn Transport>,
     /// Whether the service names an address to listen at.
     pub has_address: bool,
+    /// Makes calls over the subscription's own connection, where it can.
+    #[cfg(feature = "websocket")]
+    pub socket: Option<SocketClient>,
 }
 
 impl Session {
     /// A session whose subscriptions have no address of their own.
     #[must_use]
     pub fn new(control: Arc<dyn ControlPlane>, transport: Arc<dyn Transport>) -> Self {
-        Self { control, transport, has_address: false }
+        Self {
+            control,
+            transport,
+            has_address: false,
+            #[cfg(feature = "websocket")]
+            socket: None,
+        }
     }
 }
 

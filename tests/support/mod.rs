@@ -17,6 +17,8 @@ use futures_util::StreamExt as _;
 use ringcentral_events::policy::BackoffPolicy;
 use ringcentral_events::rest::Client;
 use ringcentral_events::sandbox::{Sandbox, SandboxBuilder};
+use ringcentral_events::transport::Transport;
+#[cfg(feature = "pubnub")]
 use ringcentral_events::transport::{PubNub, PubNubBuilder};
 use ringcentral_events::{
     Delivery, EventFilter, Gap, GapCause, OAuth, Phase, Resumed, Subscription, SubscriptionBuilder, SubscriptionId,
@@ -63,6 +65,7 @@ pub(crate) fn client(sandbox: &Sandbox) -> Client {
     Client::builder(oauth(sandbox)).build().unwrap()
 }
 
+#[cfg(feature = "pubnub")]
 pub(crate) fn pubnub(sandbox: &Sandbox) -> PubNubBuilder {
     PubNub::builder().origin(sandbox.pubnub_origin())
 }
@@ -76,15 +79,17 @@ pub(crate) fn eager() -> BackoffPolicy {
     BackoffPolicy::new().base(ms(40)).cap(ms(250))
 }
 
-pub(crate) fn subscribe(client: &Client, transport: PubNub) -> SubscriptionBuilder {
+pub(crate) fn subscribe(client: &Client, transport: impl Transport) -> SubscriptionBuilder {
     client.subscribe([filter(STORE)]).transport(transport).backoff(eager())
 }
 
 /// A subscription that is live, to [`STORE`].
+#[cfg(feature = "pubnub")]
 pub(crate) async fn live(sandbox: &Sandbox) -> Subscription {
     live_over(sandbox, pubnub(sandbox)).await
 }
 
+#[cfg(feature = "pubnub")]
 pub(crate) async fn live_over(sandbox: &Sandbox, transport: PubNubBuilder) -> Subscription {
     start(subscribe(&client(sandbox), transport.build().unwrap())).await
 }

@@ -166,7 +166,7 @@ impl Driver {
 
     fn begin(&mut self, at: usize, turn: Turn) {
         if let Some(source) = self.recovery.sources.get(at) {
-            self.pending.push(ops::begin(source.source.clone(), source.filters.clone(), at, turn));
+            self.passing.push(ops::begin(source.source.clone(), source.filters.clone(), at, turn));
         }
     }
 
@@ -174,7 +174,7 @@ impl Driver {
         let since = self.recovery.since.or_else(|| self.good_since()).filter(|_| missed);
         if let Some(source) = self.recovery.sources.get(at) {
             let (filters, token) = (source.filters.clone(), source.token.clone());
-            self.pending.push(ops::sync(source.source.clone(), filters, token, since, at, turn));
+            self.passing.push(ops::sync(source.source.clone(), filters, token, since, at, turn));
         }
     }
 

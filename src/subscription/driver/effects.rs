@@ -11,11 +11,11 @@ impl Driver {
                 Effect::FindOrphan { op } => self.find_orphan(op),
                 Effect::Prune { op } => self.prune(op),
                 Effect::Adopt { op } => self.adopt(op),
-                Effect::Renew { op } => self.on_lease(op, ops::renew),
+                Effect::Renew { op } => self.upkeep(op, ops::renew),
                 Effect::Update { op } => {
                     let filters =
                         self.update.as_ref().map_or_else(|| self.setup.filters.clone(), |u| u.filters.clone());
-                    self.on_lease(op, |control, op, id| ops::update(control, op, id, filters));
+                    self.upkeep(op, |control, op, id| ops::update(control, op, id, filters));
                 }
                 Effect::Replace { op } => self.replace(op),
                 Effect::Delete { op } => self.on_lease(op, ops::delete),
@@ -58,8 +58,9 @@ impl Driver {
 
     pub(super) fn create(&mut self, op: Op) {
         self.created = Some(Asked::now());
-        self.creating = Some(op);
-        self.pending.push(ops::create(self.setup.control.clone(), op, self.request()));
+        let (call, abort) = ops::abortable(ops::create(self.setup.control.clone(), op, self.request()));
+        self.creating = Some((op, AbortOnDrop(abort)));
+        self.pending.push(call);
     }
 
     fn replace(&mut self, op: Op) {
@@ -69,7 +70,7 @@ impl Driver {
 
     pub(super) fn find_orphan(&mut self, op: Op) {
         let created = self.created.unwrap_or_else(Asked::now);
-        self.pending.push(ops::find_orphan(
+        self.passing.push(ops::find_orphan(
             self.setup.control.clone(),
             op,
             self.setup.filters.clone(),
@@ -96,7 +97,13 @@ impl Driver {
 
     pub(super) fn adopt(&mut self, op: Op) {
         if let Some(id) = self.adopted_id().cloned() {
-            self.pending.push(ops::adopt(self.setup.control.clone(), op, id));
+            self.passing.push(ops::adopt(self.setup.control.clone(), op, id));
+        }
+    }
+
+    fn upkeep(&mut self, op: Op, call: impl FnOnce(Arc<dyn ControlPlane>, Op, SubscriptionId) -> Pending) {
+        if let Some(lease) = &self.lease {
+            self.passing.push(call(self.setup.control.clone(), op, lease.id.clone()));
         }
     }
 
@@ -136,8 +143,10 @@ impl Driver {
             cursor: self.cursor.clone().unwrap_or_else(|| Cursor::at(self.setup.clock.wall())),
             last_good: self.last_good.map(|(at, _)| at),
         };
-        self.opening.push(Opening { id: link, place: self.place });
-        self.pending.push(ops::open(self.setup.control.clone(), self.setup.transport.clone(), link, target));
+        let opening = ops::open(self.setup.control.clone(), self.setup.transport.clone(), link, target);
+        let (call, abort) = ops::abortable(opening);
+        self.opening.push(Opening { id: link, place: self.place, _abort: AbortOnDrop(abort) });
+        self.passing.push(call);
     }
 
     pub(super) fn close(&mut self, link: LinkId) {
@@ -149,6 +158,11 @@ impl Driver {
     }
 
     pub(super) fn gap(&mut self, cause: Cause) {
+        let since = match cause {
+            // The connection was alive until then, and the subscription with it.
+            Cause::SessionLost | Cause::TooLarge => self.good_since().into_iter().chain(self.heard).max(),
+            Cause::Expired | Cause::Gone | Cause::Inactive | Cause::LinkRefused => self.good_since(),
+        };
         let cause = match cause {
             Cause::Expired => GapCause::LeaseExpired,
             Cause::Gone => GapCause::SubscriptionGone,
@@ -158,7 +172,7 @@ impl Driver {
             Cause::TooLarge => GapCause::TooLarge,
         };
         tracing::info!(cause = cause.as_str(), subscription = self.id_for_log(), "events are being missed");
-        let gap = Gap { cause, certainty: Certainty::Certain, since: self.good_since(), until: None, lost: None };
+        let gap = Gap { cause, certainty: Certainty::Certain, since, until: None, lost: None };
         self.cut_filling();
         self.queue.push_marker(Delivery::Gap(gap));
     }
@@ -188,6 +202,10 @@ impl Driver {
         tracing::info!(?end, subscription = self.id_for_log(), "the subscription is over");
         self.end = Some(end);
         self.opening.clear();
+        if self.machine.is_deleted() {
+            // Nothing is left for its answer to name.
+            self.creating = None;
+        }
         if let Some(lease) = &self.lease {
             match end {
                 End::Closed { deleted: true } => self.setup.registry.gone(&lease.id),

@@ -11,7 +11,7 @@ impl Driver {
             }
             return;
         };
-        let Opening { id, place } = self.opening.swap_remove(at);
+        let Opening { id, place, .. } = self.opening.swap_remove(at);
         match result {
             Ok(link) => self.reading.push(Reading { id, place, link }),
             Err(error) => self.link_failed(id, error),
@@ -38,6 +38,9 @@ impl Driver {
                 self.link_failed(id, error);
             }
             Ok(LinkEvent::Alive) => {
+                if place == self.place {
+                    self.heard = Some(self.setup.clock.wall());
+                }
                 self.give(Input::LinkAlive { link: id });
             }
             Ok(LinkEvent::Leaving) => self.give(Input::LinkLeaving { link: id }),
@@ -55,12 +58,18 @@ impl Driver {
     }
 
     pub(super) fn batch(&mut self, place: u64, frames: Vec<Frame>, cursor: Cursor, loss: Option<SuspectedLoss>) {
-        let cause = loss.map(|loss| match loss {
-            SuspectedLoss::BufferFull { events } => GapCause::ServiceBufferFull { events },
-            SuspectedLoss::BufferAged { pause } => GapCause::ServiceBufferAged { pause },
-        });
-        if let Some(cause) = cause {
-            self.possible_gap(cause, self.good_since());
+        match loss {
+            Some(SuspectedLoss::BufferFull { events }) => {
+                self.possible_gap(GapCause::ServiceBufferFull { events }, self.good_since());
+            }
+            Some(SuspectedLoss::BufferAged { pause }) => {
+                self.possible_gap(GapCause::ServiceBufferAged { pause }, self.good_since());
+            }
+            Some(SuspectedLoss::ReplayFull { events, since }) => {
+                self.possible_gap(GapCause::ServiceBufferFull { events }, Some(since));
+            }
+            Some(SuspectedLoss::Unheard { since }) => self.possible_gap(GapCause::ConnectionBroken, Some(since)),
+            None => {}
         }
         for frame in frames {
             self.queue.push_frame(frame, &self.keys);

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use futures_util::StreamExt as _;
-use futures_util::future::select_all;
+use futures_util::future::{AbortHandle, select_all};
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
@@ -143,6 +143,17 @@ struct Reading {
 struct Opening {
     id: LinkId,
     place: u64,
+    /// Nobody waits for it any more.
+    _abort: AbortOnDrop,
+}
+
+/// Breaks a call off that nobody waits for any more.
+struct AbortOnDrop(AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 struct Update {
@@ -173,13 +184,16 @@ pub(in crate::subscription) struct Driver {
     confirmed: Option<SystemTime>,
     /// What waits first may be made with a key that is on its way.
     sealed: bool,
+    /// When the service last proved that the subscription delivers.
     last_good: Option<(Instant, SystemTime)>,
+    /// When the connection last proved to be alive, which says less.
+    heard: Option<SystemTime>,
     recreated: Option<Recreated>,
     disabled: Vec<DisabledFilter>,
     update: Option<Update>,
     created: Option<Asked>,
     /// The creation that is, or was last, under way.
-    creating: Option<Op>,
+    creating: Option<(Op, AbortOnDrop)>,
     /// The creation of a subscription that takes over.
     replacing: Option<Op>,
     /// The subscriptions that were taken over from, and the places where they are
@@ -200,6 +214,8 @@ pub(in crate::subscription) struct Driver {
     opening: Vec<Opening>,
     reading: Vec<Reading>,
     pending: FuturesUnordered<Pending>,
+    /// Calls whose answers are of no use once it is over.
+    passing: FuturesUnordered<Pending>,
     clock_check: (Instant, SystemTime),
     /// The lease's end on the monotonic clock, and as told on the wall clock:
     /// worked out once, so that what is told changes only when the end does.
@@ -240,6 +256,7 @@ impl Driver {
             confirmed: None,
             sealed: false,
             last_good: None,
+            heard: None,
             recreated: None,
             disabled: Vec::new(),
             update: None,
@@ -259,6 +276,7 @@ impl Driver {
             opening: Vec::new(),
             reading: Vec::new(),
             pending: FuturesUnordered::new(),
+            passing: FuturesUnordered::new(),
             clock_check: (now, setup.clock.wall()),
             expiry: None,
             setup,
@@ -308,6 +326,7 @@ impl Driver {
             },
             Some(command) = commands.recv() => Woken::Command(command),
             Some(done) = self.pending.next() => Woken::Done(Box::new(done)),
+            Some(done) = self.passing.next() => Woken::Done(Box::new(done)),
             () = sleep_until(timer) => Woken::Timer,
             (at, event) = next_event(&mut self.reading) => Woken::Link(at, event),
             permit = out.reserve(), if self.queue.is_ready() && !self.sealed => match permit {

@@ -255,7 +255,7 @@ impl Driver {
                     expires_at,
                     failed_attempts: attempts,
                     last_error: self.last_error.clone(),
-                    deleted: self.end == Some(End::Closed { deleted: true }),
+                    deleted: self.end.is_some() && self.machine.is_deleted(),
                 };
             }
             changed

@@ -29,9 +29,9 @@ impl Driver {
                 if gone { self.setup.registry.gone(&id) } else { self.setup.registry.left_over(&id) }
             }
             Done::Swept => self.courtesies -= 1,
-            Done::Parted => {}
             Done::Begun { source, turn, result } => self.begun(source, turn, result),
             Done::Synced { source, turn, result } => self.synced(source, turn, result),
+            Done::Parted | Done::BrokenOff => {}
         }
     }
 
@@ -45,7 +45,10 @@ impl Driver {
             disposition = Disposition::Fatal;
         }
         let unclear = error.is_unclear();
-        if unclear && let Some(created) = self.created.filter(|_| self.creating == Some(op)) {
+        if unclear
+            && let Some(created) =
+                self.created.filter(|_| self.creating.as_ref().is_some_and(|(creating, _)| *creating == op))
+        {
             self.doubt(created);
         }
         self.replacing.take_if(|replacing| *replacing == op);
@@ -99,6 +102,10 @@ impl Driver {
             None => Ok(()),
         };
         let lifetime = lease::lifetime(&info, self.setup.clock.wall());
+        if !self.setup.has_address && self.lease.as_ref().is_some_and(|lease| lease.id == info.id) {
+            // The service was asked and still serves it.
+            self.last_good = Some((asked.at, asked.wall));
+        }
         self.replace_lease(op, lease, &info, asked);
         self.give(Input::Leased { op, requested_at: asked.at.into_std(), lifetime, moved });
         if let Err(error) = key {

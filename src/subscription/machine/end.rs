@@ -61,6 +61,7 @@ impl Machine {
     }
 
     fn confirm_deleted(&mut self) {
+        self.deleted = true;
         if let Stage::Closing { end: End::Closed { deleted }, .. } = &mut self.stage {
             *deleted = true;
         }

@@ -9,7 +9,8 @@ impl Machine {
         if let Some(link) = self.link.id() {
             let crowded = self.formers.len() >= FORMERS;
             self.retire(usize::from(crowded));
-            self.formers.push(Former { link, proven: matches!(self.link, Link::Up { .. }) });
+            let (proven, told) = (matches!(self.link, Link::Up { .. }), self.gap == Gap::Open);
+            self.formers.push(Former { link, proven, told });
             self.arm(Timer::Retire, now + self.settings.linger);
         }
         self.dial();
@@ -21,7 +22,7 @@ impl Machine {
         let mut unread = false;
         for former in self.formers.drain(..count) {
             self.effects.push_back(Effect::CloseLink { link: former.link });
-            unread |= !former.proven;
+            unread |= !former.proven && !former.told;
         }
         if unread {
             self.effects.push_back(Effect::FormerLinkLost);
@@ -100,11 +101,13 @@ impl Machine {
     /// Takes a link that ended out; whether it was the current one.
     fn link_ended(&mut self, link: LinkId) -> bool {
         if let Some(at) = self.formers.iter().position(|former| former.link == link) {
-            self.formers.remove(at);
+            let former = self.formers.remove(at);
             if self.formers.is_empty() {
                 self.disarm(Timer::Retire);
             }
-            self.effects.push_back(Effect::FormerLinkLost);
+            if !former.told {
+                self.effects.push_back(Effect::FormerLinkLost);
+            }
             return false;
         }
         if self.link.id() != Some(link) {

@@ -223,6 +223,9 @@ struct Former {
     link: LinkId,
     /// Whether its peer answered: only then is its silence an empty place.
     proven: bool,
+    /// Whether what it may have missed was told already, by the gap in which it
+    /// was left.
+    told: bool,
 }
 
 /// So many former links linger at once; moves come with renewals, minutes apart.
@@ -311,6 +314,8 @@ pub(in crate::subscription) struct Machine {
     gap: Gap,
     plan: Plan,
     pruned: bool,
+    /// Whether nothing is left at the service.
+    deleted: bool,
     /// Whether a lease that was lost may still be there at the service.
     stale: bool,
     update_wanted: bool,
@@ -344,6 +349,7 @@ impl Machine {
             gap: Gap::Closed,
             plan: Plan::Create,
             pruned: false,
+            deleted: false,
             stale: false,
             update_wanted: false,
             slept_meanwhile: Duration::ZERO,
@@ -416,6 +422,11 @@ impl Machine {
             (Stage::Running, Lease::Active { .. } | Lease::Renewing { .. }, _) => Phase::Connecting,
             (Stage::Running, ..) => Phase::Recreating,
         }
+    }
+
+    /// Whether nothing is left at the service.
+    pub(in crate::subscription) fn is_deleted(&self) -> bool {
+        self.deleted
     }
 
     /// Whether the answer to `op` is still waited for.

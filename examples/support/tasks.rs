@@ -1,0 +1,90 @@
+//! Knowing when all subscriptions are over at the service, those included that
+//! were never handed out.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use ringcentral_events::rest::ControlPlane;
+use ringcentral_events::transport::{DeliveryModeRequest, Link, Session, Target, Transport, TransportKind};
+use ringcentral_events::{Error, ErrorKind, Result};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+/// A transport that every subscription's task holds until it is over: then all
+/// that it made is deleted, also where nobody waits for it any more.
+#[derive(Debug)]
+struct Held {
+    transport: Arc<dyn Transport>,
+    held: mpsc::Sender<Infallible>,
+}
+
+/// The tasks of all subscriptions on one transport.
+pub(crate) struct Tasks(mpsc::Receiver<Infallible>);
+
+/// `transport`, and the tasks that will hold it.
+pub(crate) fn held(transport: impl Transport) -> (Arc<dyn Transport>, Tasks) {
+    let (held, tasks) = mpsc::channel(1);
+    (Arc::new(Held { transport: Arc::new(transport), held }), Tasks(tasks))
+}
+
+impl Tasks {
+    /// Waits until they are over and the transport is held nowhere else either.
+    ///
+    /// # Errors
+    /// When that takes too long.
+    pub(crate) async fn over_within(mut self, bound: Duration) -> Result<()> {
+        timeout(bound, async { while self.0.recv().await.is_some() {} }).await.map_err(|_| {
+            let message = "the service has not answered what was under way; a subscription may be left there";
+            Error::new(ErrorKind::Timeout, message)
+        })
+    }
+}
+
+#[async_trait]
+impl Transport for Held {
+    fn kind(&self) -> TransportKind {
+        self.transport.kind()
+    }
+
+    fn delivery_mode(&self) -> DeliveryModeRequest {
+        self.transport.delivery_mode()
+    }
+
+    fn session(&self, control: &Arc<dyn ControlPlane>) -> Option<Session> {
+        let mut session = self.transport.session(control)?;
+        session.transport = Arc::new(Self { transport: session.transport, held: self.held.clone() });
+        Some(session)
+    }
+
+    async fn open(&self, target: Target) -> Result<Box<dyn Link>> {
+        self.transport.open(target).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ringcentral_events::transport::PubNub;
+    use tokio::time::{Instant, sleep};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn tasks_are_over_when_the_last_holder_is() {
+        let bound = Duration::from_secs(9);
+        let (transport, tasks) = held(PubNub::builder().build().unwrap());
+        assert_eq!(transport.kind(), TransportKind::PubNub);
+        let other = Arc::clone(&transport);
+        drop(transport);
+        let start = Instant::now();
+        tokio::spawn(async move {
+            sleep(bound / 2).await;
+            drop(other);
+        });
+        tasks.over_within(bound).await.unwrap();
+        assert!(start.elapsed() >= bound / 2);
+        let (_kept, tasks) = held(PubNub::builder().build().unwrap());
+        assert_eq!(tasks.over_within(bound).await.unwrap_err().kind(), ErrorKind::Timeout);
+    }
+}

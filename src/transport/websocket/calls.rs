@@ -1,0 +1,255 @@
+//! The subscription's calls, over its connection.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use http::Method;
+use tokio::time::Instant;
+
+use super::client;
+use super::inbox::Owner;
+use super::session::{Held, SocketSession, in_time};
+use super::socket::Socket;
+use crate::error::{Disposition, Error, ErrorKind, Result};
+use crate::ids::SubscriptionId;
+use crate::rest::request::segment;
+use crate::rest::{
+    ControlPlane, CreateSubscription, RateBudget, Response, SocketToken, SubscriptionInfo, SubscriptionStatus,
+};
+
+const PATH: &str = "/restapi/v1.0/subscription";
+/// A reply comes within this or not at all.
+pub(super) const REPLY_WITHIN: Duration = Duration::from_secs(30);
+/// The last call of a subscription must leave time for another way.
+const DELETE_WITHIN: Duration = Duration::from_secs(4);
+/// So much longer than the service keeps the session the lifecycle waits before it
+/// takes the subscription for lost.
+const BEYOND: Duration = Duration::from_secs(60);
+
+impl SocketSession {
+    /// One request over `socket`, within the user's rate.
+    pub(super) async fn call(
+        &self,
+        socket: &Socket,
+        method: &Method,
+        path: &str,
+        body: Option<&str>,
+        deadline: Instant,
+    ) -> Result<Response> {
+        let permit = self.budget().admit(method, path, deadline).await?;
+        let outcome = match socket.request(method, path, body, deadline).await {
+            Ok(reply) => {
+                permit.answered(method, path, client::status_of(&reply), &reply.headers);
+                client::answer(reply)
+            }
+            Err(error) => {
+                drop(permit);
+                Err(error)
+            }
+        };
+        tracing::debug!(
+            %method, path = path.split('?').next(), error = outcome.as_ref().err().map(tracing::field::display),
+            "call over the gateway"
+        );
+        outcome.map_err(|error| self.no_refresh(socket, error))
+    }
+
+    /// The connection's login is no longer good: only a new connection has a new
+    /// one.
+    fn no_refresh(&self, socket: &Socket, error: Error) -> Error {
+        if error.disposition() != Disposition::Refresh {
+            return error;
+        }
+        socket.retire(Duration::ZERO);
+        self.refused(error.with_disposition(Disposition::Retry { after: None }))
+    }
+
+    /// Creates a subscription in the session of `socket`.
+    async fn subscribe(&self, socket: &Arc<Socket>, request: &CreateSubscription) -> Result<SubscriptionInfo> {
+        let body = serde_json::to_string(request)
+            .map_err(|error| Error::config("the request cannot be written as JSON").with_source(error))?;
+        let before = socket.lock().inbox.owner().clone();
+        // From here on it may be carried out without an answer.
+        socket.own(Owner::Any);
+        let deadline = Instant::now() + REPLY_WITHIN;
+        let answer = self.call(socket, &Method::POST, PATH, Some(&body), deadline).await;
+        let info = match answer.and_then(|response| self.read(&response, socket)) {
+            Ok(info) => info,
+            Err(error) if error.is_unclear() => return Err(error),
+            Err(error) => {
+                socket.own(before);
+                return Err(no_recreate(error));
+            }
+        };
+        socket.own(if before == Owner::Any { before } else { Owner::Only(info.id.clone()) });
+        let mut known = self.known();
+        known.spare.take_if(|spare| Arc::ptr_eq(spare, socket));
+        known.held.retain(|held| held.id != info.id);
+        known.held.push(Held { id: info.id.clone(), socket: socket.clone(), info: info.clone(), doubtful: false });
+        drop(known);
+        self.changed.notify_waiters();
+        Ok(info)
+    }
+
+    /// A description of the subscription, with the lifetime that makes the
+    /// lifecycle ask after it.
+    fn read(&self, response: &Response, socket: &Socket) -> Result<SubscriptionInfo> {
+        let mut info: SubscriptionInfo = response.json()?;
+        info.answered_at = response.answered_at();
+        info.expires_in = Some(self.lease(socket));
+        Ok(info)
+    }
+
+    fn describe(&self, id: &SubscriptionId, info: &SubscriptionInfo) {
+        let mut known = self.known();
+        if let Some(held) = known.held.iter_mut().find(|held| held.id == *id) {
+            held.info = info.clone();
+        }
+    }
+
+    /// Waits for a connection that the subscription lives in.
+    async fn live(&self, id: &SubscriptionId, deadline: Instant) -> Result<Arc<Socket>> {
+        loop {
+            let changed = self.changed.notified();
+            let held = self.held(id).ok_or_else(|| elsewhere(id))?;
+            if held.socket.is_usable() {
+                return Ok(held.socket);
+            }
+            if !in_time(changed, deadline).await {
+                return Err(Error::new(ErrorKind::Network, "no connection to the gateway before the deadline"));
+            }
+        }
+    }
+
+    /// Asks after the subscription over its connection.
+    async fn audit(&self, held: &Held) -> Result<SubscriptionInfo> {
+        let path = path(&held.id)?;
+        let answer = self.call(&held.socket, &Method::GET, &path, None, Instant::now() + REPLY_WITHIN).await?;
+        let info = self.read(&answer, &held.socket)?;
+        if info.id != held.id || matches!(info.status, SubscriptionStatus::Other(_)) {
+            return Err(Error::new(ErrorKind::NotFound, "the service no longer serves the subscription"));
+        }
+        self.describe(&held.id, &info);
+        Ok(info)
+    }
+}
+
+fn path(id: &SubscriptionId) -> Result<String> {
+    Ok(format!("{PATH}/{}", segment(id.as_str())?))
+}
+
+fn elsewhere(id: &SubscriptionId) -> Error {
+    let message = format!("the subscription {id} does not live in a connection of this one; it cannot be moved here");
+    Error::new(ErrorKind::NotFound, message)
+}
+
+/// To a create, "not found" is about something in the request: creating once
+/// more would get the same answer.
+fn no_recreate(error: Error) -> Error {
+    match error.disposition() {
+        Disposition::Recreate => error.with_disposition(Disposition::Fatal),
+        _ => error,
+    }
+}
+
+#[async_trait]
+impl ControlPlane for SocketSession {
+    /// Connects, if there is no connection that waits for it, and creates.
+    ///
+    /// When an earlier attempt ended unclearly, this one replaces what it may have
+    /// made: a session has one subscription. Events of both are taken.
+    async fn create(&self, request: &CreateSubscription) -> Result<SubscriptionInfo> {
+        let _turn = self.turn.lock().await;
+        let socket = self.fresh().await?;
+        self.subscribe(&socket, request).await
+    }
+
+    /// None. The lifecycle asks for what an unclear creation left; here that is
+    /// found by its session, see [`create`](Self::create), and what lives in
+    /// another session cannot be taken over.
+    async fn list(&self) -> Result<Vec<SubscriptionInfo>> {
+        Ok(Vec::new())
+    }
+
+    async fn get(&self, id: &SubscriptionId) -> Result<SubscriptionInfo> {
+        let held = self.held(id).ok_or_else(|| elsewhere(id))?;
+        self.audit(&held).await
+    }
+
+    async fn update(&self, id: &SubscriptionId, event_filters: &[String]) -> Result<SubscriptionInfo> {
+        let deadline = Instant::now() + REPLY_WITHIN;
+        let body = serde_json::json!({ "eventFilters": event_filters }).to_string();
+        let socket = self.live(id, deadline).await?;
+        let answer = self.call(&socket, &Method::PUT, &path(id)?, Some(&body), deadline).await?;
+        let info = self.read(&answer, &socket)?;
+        self.describe(id, &info);
+        Ok(info)
+    }
+
+    /// The service renews by itself; this asks whether the subscription is still
+    /// there. While there is no connection, that is what the next one will tell:
+    /// until the service surely has given the session up, the answer is the last
+    /// one, so that the subscription is not taken for lost too early.
+    async fn renew(&self, id: &SubscriptionId) -> Result<SubscriptionInfo> {
+        let held = self.held(id).ok_or_else(|| elsewhere(id))?;
+        if held.socket.is_usable() {
+            let audit = self.audit(&held).await;
+            if audit.is_ok() || held.socket.is_usable() {
+                return audit;
+            }
+        }
+        let until = held.socket.resumable().map(|lost| lost.until());
+        match until.map(|until| until.saturating_duration_since(Instant::now())) {
+            Some(left) if !left.is_zero() => {
+                let mut info = held.info;
+                info.expires_in = Some(left + BEYOND);
+                info.answered_at = None;
+                Ok(info)
+            }
+            _ => Err(Error::new(ErrorKind::Network, "no connection to the gateway")),
+        }
+    }
+
+    /// Over its connection while that is open, else over HTTPS. The connection is
+    /// closed after that.
+    async fn delete(&self, id: &SubscriptionId) -> Result<()> {
+        let held = self.held(id);
+        let mut done = false;
+        if let Some(held) = held.as_ref().filter(|held| held.socket.is_open()) {
+            let deadline = Instant::now() + DELETE_WITHIN;
+            match self.call(&held.socket, &Method::DELETE, &path(id)?, None, deadline).await {
+                Ok(_) => done = true,
+                Err(error) if error.status() == Some(404) => done = true,
+                Err(error) => tracing::debug!(%error, %id, "not deleted over the connection"),
+            }
+        }
+        if !done {
+            self.outer.delete(id).await?;
+        }
+        self.forget(id);
+        if let Some(held) = held.filter(|held| held.socket.is_open()) {
+            held.socket.close().await;
+        }
+        Ok(())
+    }
+
+    async fn owner_id(&self) -> Result<Option<String>> {
+        self.outer.owner_id().await
+    }
+
+    /// On a connection of its own, while the former one goes on.
+    async fn replace(&self, request: &CreateSubscription) -> Result<SubscriptionInfo> {
+        let _turn = self.turn.lock().await;
+        let socket = self.connect(None, false).await.map_err(|failed| failed.error)?;
+        self.subscribe(&socket, request).await
+    }
+
+    async fn socket_token(&self) -> Result<SocketToken> {
+        self.outer.socket_token().await
+    }
+
+    fn rate_budget(&self) -> Option<RateBudget> {
+        self.outer.rate_budget()
+    }
+}

@@ -1,0 +1,277 @@
+//! Makes connections. The upgrade goes through reqwest, so that TLS, its roots,
+//! proxies and names are the same as for every other call.
+
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use http::HeaderMap;
+use http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
+use reqwest::redirect::Policy;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::handshake::client::generate_key;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use url::{Host, Url};
+
+use crate::error::{Disposition, Error, ErrorKind, Result};
+use crate::rest::SocketToken;
+use crate::rest::envelope::{error_from, wait_asked_for};
+use crate::secret::Secret;
+
+/// With three probes a dead path shows after about a minute, whatever else fails.
+const KEEPALIVE: Duration = Duration::from_secs(15);
+const KEEPALIVE_PROBES: u32 = 3;
+/// What to spend on the body of a refusal.
+const REFUSAL_BYTES: usize = 64 << 10;
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What a connection is.
+pub(super) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+pub(super) type Stream = Box<dyn Io>;
+
+/// Where to connect: the gateway's address with both secrets in its query.
+pub(super) struct Address {
+    pub(super) url: Url,
+    secrets: Vec<Secret>,
+}
+
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Address").field("host", &self.url.host_str()).finish_non_exhaustive()
+    }
+}
+
+impl Address {
+    /// The address for one token, and for the session to go on with.
+    ///
+    /// # Errors
+    /// `Config` when the service names an address that no token may be sent to.
+    pub(super) fn new(token: &SocketToken, wsc: Option<&Secret>) -> Result<Self> {
+        let mut url = token.uri.clone();
+        let loopback = match url.host() {
+            Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+            Some(Host::Ipv4(address)) => address.is_loopback(),
+            Some(Host::Ipv6(address)) => address.is_loopback(),
+            None => false,
+        };
+        match url.scheme() {
+            "wss" => {}
+            "ws" if loopback => {}
+            "ws" => return Err(Error::config("the gateway's address must be wss, except on loopback")),
+            _ => return Err(Error::config("the gateway's address is no wss URL")),
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(Error::config("the gateway's address must not hold credentials"));
+        }
+        url.set_fragment(None);
+        url.query_pairs_mut().append_pair("access_token", token.token.expose());
+        if let Some(wsc) = wsc {
+            url.query_pairs_mut().append_pair("wsc", wsc.expose());
+        }
+        let secrets = std::iter::once(&token.token).chain(wsc).cloned().collect();
+        Ok(Self { url, secrets })
+    }
+}
+
+/// Makes a connection and upgrades it.
+#[async_trait]
+pub(super) trait Dial: Send + Sync + fmt::Debug + 'static {
+    /// # Errors
+    /// Any error is passing trouble; a status of 4xx means that the gateway
+    /// refused.
+    async fn dial(&self, to: &Address) -> Result<Stream>;
+}
+
+/// Dials for real.
+#[derive(Clone)]
+pub(super) struct HttpDialer {
+    http: reqwest::Client,
+    within: Duration,
+}
+
+impl fmt::Debug for HttpDialer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpDialer").field("within", &self.within).finish_non_exhaustive()
+    }
+}
+
+impl HttpDialer {
+    pub(super) fn new(user_agent: &str, within: Duration) -> Result<Self> {
+        let http = reqwest::Client::builder()
+            .user_agent(user_agent)
+            .connect_timeout(within)
+            .http1_only()
+            .tcp_nodelay(true)
+            .tcp_keepalive(KEEPALIVE)
+            .tcp_keepalive_interval(KEEPALIVE)
+            .tcp_keepalive_retries(KEEPALIVE_PROBES)
+            // An upgraded connection never comes back.
+            .pool_max_idle_per_host(0)
+            // A redirect would hand both secrets to whoever names himself.
+            .redirect(Policy::none());
+        // Bounds how long what was sent can be on its way, which keepalive does not.
+        #[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
+        let http = http.tcp_user_timeout(KEEPALIVE * (KEEPALIVE_PROBES + 1));
+        let http = http
+            .build()
+            .map_err(|error| Error::config("the HTTP client cannot be made").with_source(error.without_url()))?;
+        Ok(Self { http, within })
+    }
+
+    async fn upgrade(&self, to: &Address) -> Result<Stream> {
+        let mut url = to.url.clone();
+        let scheme = if url.scheme() == "wss" { "https" } else { "http" };
+        url.set_scheme(scheme).map_err(|()| Error::config("the gateway's address is no wss URL"))?;
+        let key = generate_key();
+        let request = self
+            .http
+            .get(url)
+            .header(CONNECTION, "Upgrade")
+            .header(UPGRADE, "websocket")
+            .header(SEC_WEBSOCKET_VERSION, "13")
+            .header(SEC_WEBSOCKET_KEY, &key);
+        let response = request.send().await.map_err(failed)?;
+        let status = response.status().as_u16();
+        if status != 101 {
+            return Err(refused(status, response, to).await);
+        }
+        if !is_upgraded(response.headers(), &key) {
+            return Err(Error::new(ErrorKind::Protocol, "the gateway's answer to the upgrade is none"));
+        }
+        Ok(Box::new(response.upgrade().await.map_err(failed)?))
+    }
+}
+
+#[async_trait]
+impl Dial for HttpDialer {
+    async fn dial(&self, to: &Address) -> Result<Stream> {
+        let late = |_| Error::new(ErrorKind::Timeout, "the gateway could not be reached in time");
+        timeout(self.within, self.upgrade(to)).await.map_err(late)?
+    }
+}
+
+fn is_upgraded(headers: &HeaderMap, key: &str) -> bool {
+    let is = |name, want: &str| {
+        headers.get(name).and_then(|value| value.to_str().ok()).is_some_and(|value| value.eq_ignore_ascii_case(want))
+    };
+    is(UPGRADE, "websocket")
+        && headers.get(SEC_WEBSOCKET_ACCEPT).is_some_and(|value| *value == derive_accept_key(key.as_bytes()))
+}
+
+/// What the gateway answered in place of the upgrade.
+async fn refused(status: u16, mut response: reqwest::Response, to: &Address) -> Error {
+    let mut body = Vec::new();
+    let read = async {
+        while let Ok(Some(chunk)) = response.chunk().await {
+            let room = REFUSAL_BYTES - body.len();
+            body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+            if body.len() == REFUSAL_BYTES {
+                break;
+            }
+        }
+    };
+    // The status is the answer; a body that fails to come changes nothing.
+    let _ = timeout(REFUSAL_TIMEOUT, read).await;
+    let secrets: Vec<&str> = to.secrets.iter().map(Secret::expose).collect();
+    refusal(status, response.headers(), &body, &secrets)
+}
+
+/// A refusal as one of the door, and not of what is asked for behind it. Whatever
+/// it is of may be over at the next try; what lasts is noticed by counting, see
+/// [`Refusals`](super::refusals::Refusals).
+pub(super) fn refusal(status: u16, headers: &HeaderMap, body: &[u8], secrets: &[&str]) -> Error {
+    let error = error_from(status, headers, body, secrets);
+    let retry = Disposition::Retry { after: wait_asked_for(status, headers) };
+    if !is_final(status) {
+        return error.with_disposition(retry).with_unclear(false);
+    }
+    Error::new(ErrorKind::Network, "the gateway refused the connection")
+        .with_disposition(retry)
+        .with_status(status)
+        .with_code(error.code().map(str::to_owned))
+        .with_request_id(error.request_id().map(str::to_owned))
+        .with_source(error)
+}
+
+/// Whether a status says that the client is at fault.
+pub(super) fn is_final(status: u16) -> bool {
+    matches!(status, 400..=499) && !matches!(status, 408 | 429)
+}
+
+/// Keeps the causes and drops the URL.
+fn failed(error: reqwest::Error) -> Error {
+    let (kind, message) = if error.is_timeout() {
+        (ErrorKind::Timeout, "the gateway could not be reached in time")
+    } else {
+        (ErrorKind::Network, "no connection to the gateway")
+    };
+    Error::new(kind, message).with_source(error.without_url())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn token(uri: &str) -> SocketToken {
+        SocketToken::new(Url::parse(uri).unwrap(), Secret::new("T0KEN"))
+    }
+
+    #[test]
+    fn both_secrets_go_into_the_query_and_nowhere_else() {
+        let address = Address::new(&token("wss://gw.example/ws?x=1#f"), Some(&Secret::new("W&SC"))).unwrap();
+        assert_eq!(address.url.as_str(), "wss://gw.example/ws?x=1&access_token=T0KEN&wsc=W%26SC");
+        let shown = format!("{address:?} {:?}", token("wss://gw.example/ws?s=e"));
+        assert!(!shown.contains("T0KEN") && !shown.contains("SC") && !shown.contains("s=e"), "{shown}");
+    }
+
+    #[test]
+    fn a_token_is_sent_over_tls_only_except_on_loopback() {
+        for good in ["wss://gw.example/ws", "ws://127.0.0.1:9/ws", "ws://localhost/ws", "ws://[::1]:9/"] {
+            assert!(Address::new(&token(good), None).is_ok(), "{good}");
+        }
+        for bad in ["ws://gw.example/ws", "https://gw.example/ws", "wss://u:pw@gw.example/ws", "file:///ws"] {
+            let error = Address::new(&token(bad), None).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Config, "{bad}");
+            assert!(error.to_string().contains("wss") || error.to_string().contains("credentials"), "{error}");
+            assert!(!format!("{error:?}").contains("pw@"), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_at_the_door_says_nothing_about_the_app_and_may_pass() {
+        let headers = |wait: &str| HeaderMap::from_iter([(http::header::RETRY_AFTER, wait.parse().unwrap())]);
+        let retry = |seconds: Option<u64>| Disposition::Retry { after: seconds.map(Duration::from_secs) };
+        for (status, kind, after) in [
+            (400, ErrorKind::Network, Some(7)),
+            (401, ErrorKind::Network, Some(7)),
+            (403, ErrorKind::Network, Some(7)),
+            (404, ErrorKind::Network, Some(7)),
+            (408, ErrorKind::Timeout, Some(7)),
+            (429, ErrorKind::RateLimited, Some(7)),
+            (503, ErrorKind::Service, Some(7)),
+            (302, ErrorKind::Protocol, Some(7)),
+        ] {
+            let error = refusal(status, &headers("7"), b"the T0KEN", &["T0KEN"]);
+            assert_eq!((error.kind(), error.disposition()), (kind, retry(after)), "{status}");
+            assert_eq!((error.status(), error.is_unclear()), (Some(status), false));
+        }
+        assert_eq!(refusal(429, &HeaderMap::new(), b"", &[]).disposition(), retry(Some(30)));
+        assert_eq!(refusal(503, &HeaderMap::new(), b"", &[]).disposition(), retry(None));
+    }
+
+    #[test]
+    fn an_answer_that_does_not_know_the_key_is_no_upgrade() {
+        let headers = |accept: &str| {
+            HeaderMap::from_iter([
+                (UPGRADE, "WebSocket".parse().unwrap()),
+                (SEC_WEBSOCKET_ACCEPT, accept.parse().unwrap()),
+            ])
+        };
+        // The example of RFC 6455.
+        let key = "dGhlIHNhbXBsZSBub25jZQ==";
+        assert!(is_upgraded(&headers("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), key));
+        assert!(!is_upgraded(&headers("x"), key) && !is_upgraded(&HeaderMap::new(), key));
+    }
+}

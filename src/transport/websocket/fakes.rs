@@ -1,0 +1,309 @@
+//! An in-memory gateway for tests: the test is the service, time is paused.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use futures_util::{SinkExt as _, StreamExt as _};
+use serde_json::{Value, json};
+use tokio::io::DuplexStream;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message, Role};
+use url::Url;
+
+use super::dial::{Address, Dial, Stream};
+use super::{WebSocket, WebSocketBuilder};
+use crate::error::{Error, Result};
+use crate::event::EventFilter;
+use crate::ids::SubscriptionId;
+use crate::rest::{ControlPlane, CreateSubscription, RateBudget, SocketToken, SubscriptionInfo};
+use crate::secret::Secret;
+use crate::subscription::{Subscription, SubscriptionBuilder};
+
+/// The service's HTTPS side.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Https(Arc<Mutex<HttpsState>>);
+
+#[derive(Debug, Default)]
+struct HttpsState {
+    tokens: Vec<Instant>,
+    refusals: VecDeque<Error>,
+    deleted: Vec<String>,
+    owner_asked: usize,
+    budget: RateBudget,
+}
+
+impl Https {
+    pub(super) fn refuse_token(&self, error: Error) {
+        self.0.lock().unwrap().refusals.push_back(error);
+    }
+
+    pub(super) fn tokens(&self) -> Vec<Instant> {
+        self.0.lock().unwrap().tokens.clone()
+    }
+
+    pub(super) fn deleted(&self) -> Vec<String> {
+        self.0.lock().unwrap().deleted.clone()
+    }
+
+    pub(super) fn owner_asked(&self) -> usize {
+        self.0.lock().unwrap().owner_asked
+    }
+
+    pub(super) fn budget(&self) -> RateBudget {
+        self.0.lock().unwrap().budget.clone()
+    }
+}
+
+#[async_trait]
+impl ControlPlane for Https {
+    async fn create(&self, _: &CreateSubscription) -> Result<SubscriptionInfo> {
+        panic!("a WebSocket subscription is made over its connection")
+    }
+    async fn list(&self) -> Result<Vec<SubscriptionInfo>> {
+        panic!("not asked for")
+    }
+    async fn get(&self, _: &SubscriptionId) -> Result<SubscriptionInfo> {
+        panic!("not asked for")
+    }
+    async fn update(&self, _: &SubscriptionId, _: &[String]) -> Result<SubscriptionInfo> {
+        panic!("refused over HTTPS")
+    }
+    async fn renew(&self, _: &SubscriptionId) -> Result<SubscriptionInfo> {
+        panic!("not asked for")
+    }
+    async fn delete(&self, id: &SubscriptionId) -> Result<()> {
+        self.0.lock().unwrap().deleted.push(id.to_string());
+        Ok(())
+    }
+    async fn owner_id(&self) -> Result<Option<String>> {
+        self.0.lock().unwrap().owner_asked += 1;
+        Ok(None)
+    }
+    async fn socket_token(&self) -> Result<SocketToken> {
+        let mut state = self.0.lock().unwrap();
+        state.tokens.push(Instant::now());
+        if let Some(error) = state.refusals.pop_front() {
+            return Err(error);
+        }
+        let n = state.tokens.len();
+        Ok(SocketToken::new(Url::parse("wss://gw.example/ws").unwrap(), Secret::new(format!("T0KEN-{n}"))))
+    }
+    fn rate_budget(&self) -> Option<RateBudget> {
+        Some(self.budget())
+    }
+}
+
+pub(super) type Refusals = Arc<Mutex<VecDeque<Error>>>;
+
+/// The gateway's door.
+#[derive(Debug)]
+pub(super) struct Door {
+    knocking: mpsc::UnboundedSender<Peer>,
+    refusals: Refusals,
+}
+
+#[async_trait]
+impl Dial for Door {
+    async fn dial(&self, to: &Address) -> Result<Stream> {
+        if let Some(error) = self.refusals.lock().unwrap().pop_front() {
+            return Err(error);
+        }
+        let (ours, theirs) = tokio::io::duplex(1 << 16);
+        let ws = WebSocketStream::from_raw_socket(theirs, Role::Server, None).await;
+        let peer = Peer { url: to.url.clone(), ws };
+        self.knocking.send(peer).map_err(|_| Error::new(crate::ErrorKind::Network, "nobody is at home"))?;
+        Ok(Box::new(ours))
+    }
+}
+
+/// The service.
+pub(super) struct Service {
+    pub(super) https: Https,
+    knocking: mpsc::UnboundedReceiver<Peer>,
+    refusals: Refusals,
+    pub(super) transport: WebSocket,
+}
+
+impl Service {
+    pub(super) fn new() -> Self {
+        Self::with(WebSocket::builder())
+    }
+
+    pub(super) fn with(builder: WebSocketBuilder) -> Self {
+        builder.check().unwrap();
+        let (knocking, knocked) = mpsc::unbounded_channel();
+        let refusals = Refusals::default();
+        let door = Door { knocking, refusals: Arc::clone(&refusals) };
+        let transport = builder.with(Arc::new(door));
+        Self { https: Https::default(), knocking: knocked, refusals, transport }
+    }
+
+    pub(super) fn refuse_dial(&self, error: Error) {
+        self.refusals.lock().unwrap().push_back(error);
+    }
+
+    /// What the next connections are refused with.
+    pub(super) fn scripts(&self) -> Refusals {
+        Arc::clone(&self.refusals)
+    }
+
+    pub(super) fn builder(&self) -> SubscriptionBuilder {
+        SubscriptionBuilder::new(self.https.clone(), [EventFilter::instant_message()])
+            .transport(self.transport.clone())
+            // Four connections a minute are what the user's rate allows.
+            .start_within(std::time::Duration::from_secs(300))
+    }
+
+    /// Starts a subscription; its connection must be served meanwhile.
+    pub(super) fn start(&self) -> tokio::task::JoinHandle<Result<Subscription>> {
+        tokio::spawn(self.builder().start())
+    }
+
+    /// The next connection.
+    pub(super) async fn accept(&mut self) -> Peer {
+        self.knocking.recv().await.unwrap()
+    }
+
+    /// Whether nobody knocks.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.knocking.is_empty()
+    }
+
+    /// Starts a subscription `id` and serves its first connection so far.
+    pub(super) async fn live(&mut self, id: &str) -> (Subscription, Peer) {
+        let start = self.start();
+        let mut peer = self.accept().await;
+        peer.details("W1", json!({})).await;
+        peer.subscribed(id).await;
+        (start.await.unwrap().unwrap(), peer)
+    }
+}
+
+/// The gateway's end of a connection.
+pub(super) struct Peer {
+    pub(super) url: Url,
+    pub(super) ws: WebSocketStream<DuplexStream>,
+}
+
+impl std::fmt::Debug for Peer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Peer")
+    }
+}
+
+pub(super) fn details(wsc: &str, body: &Value) -> String {
+    let mut terms = json!({"creationTime": "2026-03-01T08:00:00.000+0000", "recoveryBufferSize": 100,
+        "recoveryTimeout": 180, "idleTimeout": 1800, "absoluteTimeout": 86400, "maxActiveRequests": 10});
+    for (name, value) in body.as_object().unwrap() {
+        terms[name] = value.clone();
+    }
+    json!([{"type": "ConnectionDetails", "messageId": "c", "status": 200, "wsc": {"token": wsc, "sequence": 1}}, terms])
+        .to_string()
+}
+
+pub(super) fn info(id: &str) -> Value {
+    json!({"uri": "/restapi/v1.0/subscription/x", "id": id, "status": "Active", "expiresIn": 86399,
+           "eventFilters": ["/restapi/v1.0/account/1/extension/2/message-store/instant?type=SMS"],
+           "deliveryMode": {"transportType": "WebSocket", "encryption": false}})
+}
+
+pub(super) fn event(subscription: &str, n: usize) -> String {
+    json!([{"type": "ServerNotification", "messageId": n.to_string(), "status": 200},
+           {"uuid": n.to_string(), "event": "/restapi/v1.0/account/1/extension/2/message-store",
+            "timestamp": "2026-01-01T00:00:00Z", "subscriptionId": subscription, "ownerId": "2",
+            "body": {"extensionId": 2, "changes": []}}])
+    .to_string()
+}
+
+pub(super) fn reply(to: &Value, status: u16, body: Option<Value>) -> String {
+    let meta = json!({"type": "ClientRequest", "messageId": to["messageId"], "status": status});
+    body.map_or_else(|| json!([meta]), |body| json!([meta, body])).to_string()
+}
+
+impl Peer {
+    pub(super) fn wsc(&self) -> Option<String> {
+        self.url.query_pairs().find(|(name, _)| name == "wsc").map(|(_, value)| value.into_owned())
+    }
+
+    pub(super) fn token(&self) -> Option<String> {
+        self.url.query_pairs().find(|(name, _)| name == "access_token").map(|(_, value)| value.into_owned())
+    }
+
+    pub(super) async fn send(&mut self, text: impl Into<String>) {
+        self.ws.send(Message::text(text.into())).await.unwrap();
+    }
+
+    pub(super) async fn details(&mut self, wsc: &str, body: Value) {
+        self.send(details(wsc, &body)).await;
+    }
+
+    pub(super) async fn recovered(&mut self, wsc: &str) {
+        self.details(wsc, json!({"recoveryState": "Successful"})).await;
+    }
+
+    pub(super) async fn event(&mut self, subscription: &str, n: usize) {
+        self.send(event(subscription, n)).await;
+    }
+
+    /// The next message of the client; `None` when it is gone.
+    pub(super) async fn next(&mut self) -> Option<Message> {
+        self.ws.next().await?.ok()
+    }
+
+    /// The next frame of the client, as meta and body. Pings are answered.
+    pub(super) async fn frame(&mut self) -> Option<(Value, Option<Value>)> {
+        loop {
+            if let Message::Text(text) = self.next().await? {
+                let frame: Vec<Value> = serde_json::from_str(&text).unwrap();
+                return Some((frame[0].clone(), frame.get(1).cloned()));
+            }
+        }
+    }
+
+    /// The next request; heartbeats are answered.
+    pub(super) async fn request(&mut self) -> Option<(Value, Option<Value>)> {
+        loop {
+            let (meta, body) = self.frame().await?;
+            if meta["type"] != "Heartbeat" {
+                return Some((meta, body));
+            }
+            self.ws.send(Message::text(json!([meta]).to_string())).await.ok()?;
+        }
+    }
+
+    /// Answers the creation.
+    pub(super) async fn subscribed(&mut self, id: &str) {
+        let (meta, body) = self.request().await.unwrap();
+        assert_eq!(
+            (meta["method"].as_str(), meta["path"].as_str()),
+            (Some("POST"), Some("/restapi/v1.0/subscription"))
+        );
+        assert_eq!(body.unwrap()["deliveryMode"], json!({"transportType": "WebSocket"}));
+        self.send(reply(&meta, 200, Some(info(id)))).await;
+    }
+
+    /// Serves whatever is asked until the client is gone; what it asked for.
+    pub(super) async fn serve(mut self, id: &str) -> Vec<String> {
+        let mut asked = Vec::new();
+        while let Some((meta, _)) = self.request().await {
+            let method = meta["method"].as_str().unwrap().to_owned();
+            let answer = match method.as_str() {
+                "DELETE" => reply(&meta, 204, None),
+                _ => reply(&meta, 200, Some(info(id))),
+            };
+            asked.push(method);
+            if self.ws.send(Message::text(answer)).await.is_err() {
+                break;
+            }
+        }
+        asked
+    }
+
+    pub(super) async fn close(&mut self, code: u16) {
+        let frame = CloseFrame { code: code.into(), reason: "whatever".into() };
+        self.ws.close(Some(frame)).await.unwrap();
+    }
+}

@@ -1,0 +1,225 @@
+//! The gateway's frames. Pure, and lenient: what cannot be read is told as such,
+//! and nothing in here can panic.
+//!
+//! A frame is a JSON array of a meta object and, mostly, a body. One form is no
+//! JSON as a whole: a reply whose body is raw text begins with `--Boundary`.
+
+use std::fmt::Write as _;
+
+use http::header::{HeaderName, HeaderValue};
+use http::{HeaderMap, Method};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
+
+use super::recovery::{Details, Wsc};
+use crate::secret::Secret;
+
+/// What one message of the gateway is.
+#[derive(Debug)]
+pub(super) struct Incoming {
+    /// The newest recovery token, on whatever frame it comes.
+    pub(super) wsc: Option<Wsc>,
+    pub(super) what: What,
+}
+
+#[derive(Debug)]
+pub(super) enum What {
+    /// The session begins, or tells of a change.
+    Details(Box<Details>),
+    /// The answer to a request.
+    Reply(Reply),
+    /// An event.
+    Notification(Event),
+    /// The echo of a heartbeat.
+    Heartbeat,
+    /// The gateway's own complaint, about a request or about the connection.
+    Error(Reply),
+    /// A type that this crate does not know.
+    Unknown,
+}
+
+/// The answer to a request, REST's or the gateway's.
+#[derive(Debug, Default)]
+pub(super) struct Reply {
+    pub(super) id: Option<String>,
+    pub(super) status: Option<u16>,
+    pub(super) headers: HeaderMap,
+    pub(super) body: String,
+}
+
+/// An event as it came.
+#[derive(Debug)]
+pub(super) struct Event {
+    /// The frame's `messageId`.
+    pub(super) position: Option<Box<str>>,
+    /// Whose it says it is.
+    pub(super) subscription: Option<Box<str>>,
+    pub(super) body: Result<Box<RawValue>, (Box<str>, &'static str)>,
+}
+
+#[derive(Deserialize)]
+struct Meta<'a> {
+    #[serde(borrow, default, rename = "type")]
+    kind: Option<&'a RawValue>,
+    #[serde(borrow, default, rename = "messageId")]
+    message_id: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    status: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    headers: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    wsc: Option<&'a RawValue>,
+}
+
+/// Reads one message.
+///
+/// # Errors
+/// Why it is no frame. It is to be counted and left alone.
+pub(super) fn read(text: &str) -> Result<Incoming, &'static str> {
+    read_whole(text).or_else(|reason| {
+        // What may have been an event is shown, and not only counted.
+        let event = text.contains("\"ServerNotification\"");
+        let broken = || Event { position: None, subscription: None, body: Err((text.into(), reason)) };
+        event.then(|| Incoming { wsc: None, what: What::Notification(broken()) }).ok_or(reason)
+    })
+}
+
+fn read_whole(text: &str) -> Result<Incoming, &'static str> {
+    let (meta, body) = split(text)?;
+    // A repeated field is an error to serde; so is a meta that is no object.
+    let meta: Meta<'_> = serde_json::from_str(meta).map_err(|_| "the meta is not an object")?;
+    let id = meta.message_id.and_then(text_of);
+    let kind = meta.kind.and_then(text_of).ok_or("a frame without type")?;
+    let wsc = meta.wsc.and_then(Wsc::read);
+    let reply = || Reply {
+        id: id.clone(),
+        status: meta.status.and_then(status_of),
+        headers: meta.headers.map(headers_of).unwrap_or_default(),
+        body: body.unwrap_or_default().to_owned(),
+    };
+    let what = match kind.as_str() {
+        "ConnectionDetails" => What::Details(Box::new(Details::read(body.unwrap_or_default()))),
+        "ClientRequest" => What::Reply(reply()),
+        "ServerNotification" => What::Notification(event(text, id, body)),
+        "Heartbeat" => What::Heartbeat,
+        "Error" => What::Error(reply()),
+        _ => What::Unknown,
+    };
+    Ok(Incoming { wsc, what })
+}
+
+/// The meta's text and the body's, if there is one.
+fn split(text: &str) -> Result<(&str, Option<&str>), &'static str> {
+    let inner = text.trim().strip_prefix('[').ok_or("not an array")?;
+    let inner = inner.strip_suffix(']').ok_or("not a whole array")?;
+    let mut values = serde_json::Deserializer::from_str(inner).into_iter::<&RawValue>();
+    let meta = match values.next() {
+        Some(Ok(meta)) => meta.get(),
+        Some(Err(_)) => return Err("the meta is no JSON"),
+        None => return Err("an empty array"),
+    };
+    let rest = inner.get(values.byte_offset()..).unwrap_or_default().trim();
+    match rest.strip_prefix(',').map(str::trim) {
+        None if rest.is_empty() => Ok((meta, None)),
+        None => Err("no comma after the meta"),
+        Some(body) => Ok((meta, Some(body))),
+    }
+}
+
+fn event(text: &str, id: Option<String>, body: Option<&str>) -> Event {
+    #[derive(Deserialize)]
+    struct Head<'a> {
+        #[serde(borrow, default, rename = "subscriptionId")]
+        subscription: Option<&'a RawValue>,
+    }
+    let bad = |reason| Err((Box::from(text), reason));
+    let body = match body {
+        None => bad("a notification without a body"),
+        Some(body) if !body.starts_with('{') => bad("a notification whose body is not an object"),
+        Some(body) => match serde_json::from_str::<Box<RawValue>>(body) {
+            Ok(body) => Ok(body),
+            Err(_) => bad("a notification whose body is no JSON"),
+        },
+    };
+    let head = body.as_ref().ok().and_then(|body| serde_json::from_str::<Head<'_>>(body.get()).ok());
+    let subscription = head.and_then(|head| head.subscription).and_then(text_of).map(String::into_boxed_str);
+    Event { position: id.map(String::into_boxed_str), subscription, body }
+}
+
+/// A JSON string, or a number by its digits.
+fn text_of(raw: &RawValue) -> Option<String> {
+    match raw.get().as_bytes().first()? {
+        b'"' => serde_json::from_str(raw.get()).ok(),
+        b'-' | b'0'..=b'9' => Some(raw.get().to_owned()),
+        _ => None,
+    }
+}
+
+fn status_of(raw: &RawValue) -> Option<u16> {
+    text_of(raw)?.trim().parse().ok()
+}
+
+/// The headers that are usable; the others are none.
+fn headers_of(raw: &RawValue) -> HeaderMap {
+    let Ok(fields) = serde_json::from_str::<std::collections::HashMap<String, &RawValue>>(raw.get()) else {
+        return HeaderMap::new();
+    };
+    fields
+        .into_iter()
+        .filter_map(|(name, value)| {
+            let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
+            Some((name, HeaderValue::from_str(&text_of(value)?).ok()?))
+        })
+        .collect()
+}
+
+/// A request as it is sent. `body` is JSON, an object or a string: the gateway
+/// refuses anything else (`WSG-808`).
+pub(super) fn request(id: &str, method: &Method, path: &str, body: Option<&str>) -> String {
+    let meta = serde_json::json!({
+        "type": "ClientRequest", "messageId": id, "method": method.as_str(), "path": path,
+    });
+    let mut text = format!("[{meta}");
+    if let Some(body) = body {
+        text.push(',');
+        text.push_str(body);
+    }
+    text.push(']');
+    text
+}
+
+/// A heartbeat as it is sent.
+pub(super) fn heartbeat(n: u64) -> String {
+    let mut text = String::with_capacity(48);
+    // Writing to a string cannot fail.
+    let _ = write!(text, r#"[{{"type":"Heartbeat","messageId":"h-{n}"}}]"#);
+    text
+}
+
+/// Whether the gateway takes `body`.
+pub(super) fn is_sendable(body: &str) -> bool {
+    matches!(body.trim_start().as_bytes().first(), Some(b'{' | b'"'))
+        && serde_json::from_str::<IgnoredAny>(body).is_ok()
+}
+
+impl Wsc {
+    fn read(raw: &RawValue) -> Option<Self> {
+        #[derive(Deserialize)]
+        struct Sent<'a> {
+            token: Secret,
+            #[serde(borrow, default)]
+            sequence: Option<&'a RawValue>,
+        }
+        let sent: Sent<'_> = serde_json::from_str(raw.get()).ok()?;
+        if sent.token.expose().is_empty() {
+            return None;
+        }
+        let sequence = sent.sequence.and_then(text_of).and_then(|digits| digits.parse().ok());
+        Some(Self { token: sent.token, sequence })
+    }
+}
+
+#[cfg(test)]
+#[path = "frame_tests.rs"]
+mod tests;

@@ -1,0 +1,154 @@
+//! Reads one connection for the lifecycle.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::time::{Instant, timeout_at};
+
+use super::replay::Replay;
+use super::session::{Redialled, SocketSession};
+use super::socket::Socket;
+use crate::clock::wall_now;
+use crate::error::{Error, ErrorKind, Result};
+use crate::transport::{Cursor, DeliveryModeRequest, Link, LinkEvent, SuspectedLoss, Target, Transport, TransportKind};
+
+/// How often it is said that another connection should take over.
+const LEAVING_AGAIN: Duration = Duration::from_secs(60);
+/// So long a connection that is left stays open for its subscription's deletion.
+const GRACE: Duration = Duration::from_secs(3);
+
+pub(super) struct SocketLink {
+    session: Arc<SocketSession>,
+    socket: Arc<Socket>,
+    reader: u64,
+    replay: Replay,
+    /// How long nothing was heard on the connection before, if that is why it was
+    /// left.
+    unheard: Option<Duration>,
+    greeted: bool,
+}
+
+/// What there is to say now.
+enum Look {
+    Say(Result<LinkEvent>),
+    /// Nothing before this, unless something changes.
+    Wait(Option<Instant>),
+}
+
+impl SocketLink {
+    fn new(session: Arc<SocketSession>, socket: Arc<Socket>, replay: Replay, unheard: Option<Duration>) -> Self {
+        let reader = socket.attach();
+        Self { session, socket, reader, replay, unheard, greeted: false }
+    }
+
+    fn look(&mut self, now: Instant) -> Look {
+        let mut state = self.socket.lock();
+        if state.reader != self.reader {
+            return Look::Wait(None);
+        }
+        if !self.greeted {
+            self.greeted = true;
+            return Look::Say(Ok(LinkEvent::Alive));
+        }
+        let over = state.ended.clone();
+        let (waiting, came) = (state.inbox.len(), state.inbox.last_at());
+        if let Some(until) = self.replay.gather_until(waiting, came, now).filter(|_| over.is_none()) {
+            return Look::Wait(Some(until));
+        }
+        let proof = std::mem::take(&mut state.proof);
+        if proof || !state.inbox.is_empty() || (self.replay.is_gathering() && over.is_none()) {
+            let (frames, lost) = state.inbox.take();
+            drop(state);
+            let replayed = self.replay.hand_on(frames.len(), now);
+            let events = if lost > 0 { Some(frames.len() + lost) } else { replayed };
+            // What the service wrote to a connection that was dead already counts as
+            // sent for all that is known.
+            let aged = self.unheard.take().map(|pause| SuspectedLoss::BufferAged { pause });
+            let suspected_loss = events.map(|events| SuspectedLoss::BufferFull { events }).or(aged);
+            return Look::Say(Ok(LinkEvent::Batch { frames, cursor: Cursor::at(wall_now()), suspected_loss }));
+        }
+        if let Some(ended) = over {
+            drop(state);
+            return Look::Say(Err(self.session.link_error(&self.socket, &ended)));
+        }
+        match state.leave_at {
+            Some(at) if at <= now => {
+                state.leave_at = Some(now + LEAVING_AGAIN);
+                Look::Say(Ok(LinkEvent::Leaving))
+            }
+            at => Look::Wait(at),
+        }
+    }
+}
+
+#[async_trait]
+impl Link for SocketLink {
+    async fn next(&mut self) -> Result<LinkEvent> {
+        let socket = self.socket.clone();
+        loop {
+            // Made before the look, so that no change is missed.
+            let changed = socket.changed();
+            let until = match self.look(Instant::now()) {
+                Look::Say(event) => return event,
+                Look::Wait(until) => until,
+            };
+            match until {
+                Some(until) => drop(timeout_at(until, changed).await),
+                None => changed.await,
+            }
+        }
+    }
+
+    /// Leaves the connection. It closes a little later, so that its subscription
+    /// can still be deleted over it.
+    async fn close(self: Box<Self>) {
+        if self.socket.detach(self.reader) {
+            self.socket.retire(GRACE);
+        }
+    }
+}
+
+impl Drop for SocketLink {
+    fn drop(&mut self) {
+        self.socket.detach(self.reader);
+    }
+}
+
+/// [`SocketSession`] as a transport: a session hands itself to its links.
+#[derive(Clone, Debug)]
+pub(super) struct Links(pub(super) Arc<SocketSession>);
+
+#[async_trait]
+impl Transport for Links {
+    fn kind(&self) -> TransportKind {
+        TransportKind::WebSocket
+    }
+
+    fn delivery_mode(&self) -> DeliveryModeRequest {
+        DeliveryModeRequest::new(TransportKind::WebSocket)
+    }
+
+    async fn open(&self, target: Target) -> Result<Box<dyn Link>> {
+        let session = &self.0;
+        let _turn = session.turn.lock().await;
+        let id = &target.subscription_id;
+        let lost = || Error::new(ErrorKind::SessionLost, "the gateway has given up the connection's session");
+        let held = session.held(id).ok_or_else(lost)?;
+        let now = Instant::now();
+        // A link that reads it is about to close it, whatever comes first.
+        if held.socket.is_usable() && !held.socket.is_attached() {
+            return Ok(Box::new(SocketLink::new(session.clone(), held.socket, Replay::none(now), None)));
+        }
+        match session.redial(&held).await? {
+            Redialled::Recovered { socket, unheard } => {
+                let replay = Replay::new(socket.lock().details.buffer(), Instant::now());
+                Ok(Box::new(SocketLink::new(session.clone(), socket, replay, unheard)))
+            }
+            Redialled::Lost => {
+                session.forget(id);
+                Err(lost())
+            }
+        }
+    }
+}

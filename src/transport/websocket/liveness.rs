@@ -1,0 +1,213 @@
+//! Whether the peer is still there. Pure.
+//!
+//! Two questions, since either answer can be there without the other: a ping asks
+//! whether anybody reads at the other end, a heartbeat whether the gateway behind
+//! it still works. The gateway takes only the latter for traffic, so that it also
+//! keeps an idle connection from being closed.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// When to ask and how long to wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Pace {
+    /// Silence after which the peer is pinged.
+    pub(super) ping_after: Duration,
+    /// Silence in text after which a heartbeat is sent.
+    pub(super) beat_after: Duration,
+    /// Within this something must have come.
+    pub(super) answer_within: Duration,
+}
+
+/// What is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Due {
+    Ping,
+    Heartbeat,
+    /// The peer did not answer.
+    Dead(&'static str),
+}
+
+/// What came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Heard {
+    /// A ping or a pong.
+    Control,
+    /// A frame of the gateway.
+    Text,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Liveness {
+    pace: Pace,
+    /// The gateway hears of us at least this often.
+    beat_every: Duration,
+    any_at: Instant,
+    text_at: Instant,
+    beat_at: Instant,
+    /// Asked and not yet answered, since when.
+    ping: Option<Instant>,
+    beat: Option<Instant>,
+}
+
+impl Liveness {
+    pub(super) fn new(pace: Pace, idle_timeout: Duration, now: Instant) -> Self {
+        let mut liveness =
+            Self { pace, beat_every: Duration::ZERO, any_at: now, text_at: now, beat_at: now, ping: None, beat: None };
+        liveness.idle_timeout(idle_timeout);
+        liveness
+    }
+
+    /// The gateway closes what is silent for this long.
+    pub(super) fn idle_timeout(&mut self, idle_timeout: Duration) {
+        self.beat_every = (idle_timeout / 3).max(Duration::from_secs(10));
+    }
+
+    pub(super) fn heard(&mut self, what: Heard, now: Instant) {
+        self.any_at = now;
+        self.ping = None;
+        if what == Heard::Text {
+            self.text_at = now;
+            self.beat = None;
+        }
+    }
+
+    /// What is due at `now`; to be asked until it says nothing.
+    pub(super) fn poll(&mut self, now: Instant) -> Option<Due> {
+        let late = |asked: Option<Instant>| asked.is_some_and(|at| now >= at + self.pace.answer_within);
+        if late(self.ping) {
+            return Some(Due::Dead("nothing came in answer to a ping"));
+        }
+        if late(self.beat) {
+            return Some(Due::Dead("nothing came in answer to a heartbeat"));
+        }
+        if self.ping.is_none() && now >= self.any_at + self.pace.ping_after {
+            self.ping = Some(now);
+            return Some(Due::Ping);
+        }
+        if self.beat.is_none() && now >= self.beat_due() {
+            self.beat = Some(now);
+            self.beat_at = now;
+            return Some(Due::Heartbeat);
+        }
+        None
+    }
+
+    fn beat_due(&self) -> Instant {
+        (self.text_at + self.pace.beat_after).min(self.beat_at + self.beat_every)
+    }
+
+    /// When [`poll`](Self::poll) must be asked next.
+    pub(super) fn next(&self) -> Instant {
+        let ping = match self.ping {
+            Some(at) => at + self.pace.answer_within,
+            None => self.any_at + self.pace.ping_after,
+        };
+        let beat = match self.beat {
+            Some(at) => at + self.pace.answer_within,
+            None => self.beat_due(),
+        };
+        ping.min(beat)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const PACE: Pace = Pace {
+        ping_after: Duration::from_secs(30),
+        beat_after: Duration::from_secs(30),
+        answer_within: Duration::from_secs(10),
+    };
+
+    fn s(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    /// What is due, second by second, while `heard` says what comes, and heartbeats
+    /// are echoed a second later or not at all.
+    fn run(idle: u64, until: u64, echo: bool, heard: impl Fn(u64) -> Option<Heard>) -> Vec<(u64, Due)> {
+        let start = Instant::now();
+        let mut liveness = Liveness::new(PACE, s(idle), start);
+        let (mut told, mut owed) = (Vec::new(), false);
+        for second in 1..=until {
+            let now = start + s(second);
+            let echoed = std::mem::take(&mut owed).then_some(Heard::Text);
+            if let Some(what) = echoed.or_else(|| heard(second)) {
+                liveness.heard(what, now);
+            }
+            while let Some(due) = liveness.poll(now) {
+                told.push((second, due));
+                owed |= echo && due == Due::Heartbeat;
+                if matches!(due, Due::Dead(_)) {
+                    return told;
+                }
+            }
+            assert!(liveness.next() > now, "{second}");
+        }
+        told
+    }
+
+    #[test]
+    fn w12_half_open_is_noticed_within_forty_seconds() {
+        let told = run(1800, 100, false, |_| None);
+        assert_eq!(told[..2], [(30, Due::Ping), (30, Due::Heartbeat)]);
+        assert!(matches!(told[2..], [(40, Due::Dead(_))]), "{told:?}");
+    }
+
+    #[test]
+    fn w13_a_pong_does_not_excuse_a_missing_heartbeat() {
+        let told = run(1800, 100, false, |second| (second > 20).then_some(Heard::Control));
+        assert_eq!(told, [(30, Due::Heartbeat), (40, Due::Dead("nothing came in answer to a heartbeat"))]);
+    }
+
+    #[test]
+    fn w02_any_text_puts_the_heartbeat_off_but_the_gateway_hears_of_us_every_third_of_its_limit() {
+        let told = run(1800, 1300, true, |second| (second % 20 == 0).then_some(Heard::Text));
+        assert_eq!(told, [(600, Due::Heartbeat), (1200, Due::Heartbeat)]);
+        // A limit that is set very low does not make a storm.
+        let told = run(1, 35, false, |_| Some(Heard::Text));
+        assert_eq!(told, [(10, Due::Heartbeat), (20, Due::Heartbeat), (30, Due::Heartbeat)]);
+    }
+
+    #[test]
+    fn w15_echoed_heartbeats_keep_a_quiet_connection_for_ever() {
+        let told = run(1800, 1000, true, |_| None);
+        assert!(told.iter().all(|(_, due)| !matches!(due, Due::Dead(_))), "{told:?}");
+        assert_eq!(told.iter().filter(|(_, due)| *due == Due::Heartbeat).count(), 32);
+    }
+
+    proptest! {
+        #[test]
+        fn silence_is_death_within_bounds_and_the_living_live(
+            answers in proptest::collection::vec(any::<bool>(), 1..20), idle in 1u64..4000,
+        ) {
+            let start = Instant::now();
+            let mut liveness = Liveness::new(PACE, s(idle), start);
+            let (mut now, mut text_at) = (start, start);
+            for answer in answers {
+                let next = liveness.next();
+                prop_assert!(next > now);
+                now = next;
+                prop_assert!(now - text_at <= s(40));
+                let mut asked = 0;
+                while let Some(due) = liveness.poll(now) {
+                    if let Due::Dead(_) = due {
+                        prop_assert!(now - text_at >= s(10));
+                        return Ok(());
+                    }
+                    asked += 1;
+                }
+                prop_assert!((1..=2).contains(&asked));
+                if answer {
+                    liveness.heard(Heard::Text, now);
+                    text_at = now;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,292 @@
+//! RingCentral's WebSocket gateway.
+//!
+//! A connection has a session at the service, and the session one subscription,
+//! made over the connection and served by it. When the connection is lost, another
+//! one that offers the session's token in time goes on with it and gets what was
+//! missed. So what is a lease elsewhere is a session here:
+//!
+//! - `session` makes connections and knows which subscription lives in which;
+//! - `calls` makes the subscription's calls over them, `link` reads them;
+//! - `socket` is one connection, `pump` the task that reads it;
+//! - `frame`, `liveness`, `recovery`, `replay`, `inbox`, `ended` and `refusals`
+//!   decide, without IO.
+
+mod calls;
+mod client;
+mod dial;
+mod ended;
+#[cfg(test)]
+mod fakes;
+mod frame;
+mod inbox;
+mod link;
+mod liveness;
+mod pump;
+mod recovery;
+mod refusals;
+mod replay;
+mod session;
+mod socket;
+mod stats;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use self::dial::{Dial, HttpDialer};
+use self::link::Links;
+use self::liveness::Pace;
+use self::session::SocketSession;
+use super::{DeliveryModeRequest, Link, Session, Target, Transport, TransportKind};
+use crate::error::{Error, Result};
+use crate::rest::{ControlPlane, RateBudget, USER_AGENT};
+
+pub use self::client::{SocketClient, SocketRequest};
+pub use self::stats::SocketStats;
+
+/// What holds for each connection.
+#[derive(Clone, Debug)]
+struct Tuning {
+    pace: Pace,
+    details_within: Duration,
+    max_message: usize,
+    inbox_bytes: usize,
+}
+
+/// What all subscriptions of a [`WebSocket`] share.
+#[derive(Debug)]
+struct Gateway {
+    dial: Arc<dyn Dial>,
+    tuning: Tuning,
+    audit_every: Duration,
+    /// For a control plane that has none.
+    budget: RateBudget,
+}
+
+/// The WebSocket transport: one connection per subscription, to RingCentral's own
+/// gateway.
+///
+/// What it promises, beyond what every transport does:
+///
+/// - A lost connection is replaced by one that goes on with the same session, and
+///   what was missed arrives, also what comes together with the gateway's first
+///   words. When the service has given the session up, the subscription is made
+///   again on the connection that is there, and a [`Gap`](crate::Gap) says so.
+/// - As many missed events as the service keeps are reported as a possible
+///   [`Gap`](crate::Gap): there may have been more.
+/// - A connection that looks open and is dead is noticed within 40 s: by a ping
+///   when nothing came for 30 s, and by a heartbeat of the gateway when no message
+///   did, each of which must be answered within 10 s. Heartbeats also keep an idle
+///   connection alive, which pings do not.
+/// - A subscription that the service lost without a word is noticed by asking after
+///   it every [`audit_every`](WebSocketBuilder::audit_every).
+/// - The service ends each connection after a day. Before that another one takes
+///   over, both delivering for a while, each event told once.
+/// - The login is kept alive, without which the session would end, and one user's
+///   connections are made one after the other, within the service's rate.
+///
+/// A subscription lives in its connection, so it cannot be taken over by another
+/// process: [`adopt`](crate::SubscriptionBuilder::adopt) and
+/// [`resume`](crate::SubscriptionBuilder::resume) make another one and tell of a
+/// [`Gap`](crate::Gap). `expires_in` has no meaning here, and what
+/// [`Status`](crate::Status) tells as the expiry is when the service is asked at
+/// the latest.
+///
+/// Clones share one HTTP client; so should all subscriptions of a process. The app
+/// needs the permission `WebSocketsSubscription`.
+#[derive(Clone)]
+pub struct WebSocket {
+    gateway: Arc<Gateway>,
+}
+
+impl fmt::Debug for WebSocket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WebSocket").field("gateway", &self.gateway).finish()
+    }
+}
+
+impl WebSocket {
+    /// Starts with the defaults, which suit the service.
+    pub fn builder() -> WebSocketBuilder {
+        WebSocketBuilder::default()
+    }
+}
+
+#[async_trait]
+impl Transport for WebSocket {
+    fn kind(&self) -> TransportKind {
+        TransportKind::WebSocket
+    }
+
+    /// Events are not encrypted beyond TLS; the service takes no other wish here.
+    fn delivery_mode(&self) -> DeliveryModeRequest {
+        DeliveryModeRequest::new(TransportKind::WebSocket)
+    }
+
+    fn session(&self, control: &Arc<dyn ControlPlane>) -> Option<Session> {
+        let session = Arc::new(SocketSession::new(control.clone(), self.gateway.clone()));
+        let socket = SocketClient::new(Arc::downgrade(&session));
+        let mut parts = Session::new(session.clone(), Arc::new(Links(session)));
+        parts.socket = Some(socket);
+        Some(parts)
+    }
+
+    /// # Errors
+    /// Always `Config`: a link is opened by the subscription's own
+    /// [`session`](Transport::session).
+    async fn open(&self, _target: Target) -> Result<Box<dyn Link>> {
+        Err(Error::config("a WebSocket link is opened by its subscription's session"))
+    }
+}
+
+/// Makes a [`WebSocket`].
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct WebSocketBuilder {
+    tuning: Tuning,
+    audit_every: Duration,
+    connect_timeout: Duration,
+}
+
+impl Default for WebSocketBuilder {
+    fn default() -> Self {
+        let pace = Pace {
+            ping_after: Duration::from_secs(30),
+            beat_after: Duration::from_secs(30),
+            answer_within: Duration::from_secs(10),
+        };
+        let details_within = Duration::from_secs(15);
+        Self {
+            tuning: Tuning { pace, details_within, max_message: 16 << 20, inbox_bytes: 8 << 20 },
+            audit_every: Duration::from_secs(300),
+            connect_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+impl WebSocketBuilder {
+    /// After how long a silence the peer is pinged. Default 30 s, as RingCentral's
+    /// guide asks for; from 100 ms to an hour.
+    pub fn ping_after(mut self, silence: Duration) -> Self {
+        self.tuning.pace.ping_after = silence;
+        self
+    }
+
+    /// After how long without a message a heartbeat is sent. Default 30 s, the
+    /// shortest that RingCentral's guide allows; from 100 ms to an hour. It is sent
+    /// at every third of the gateway's idle limit in any case.
+    pub fn heartbeat_after(mut self, silence: Duration) -> Self {
+        self.tuning.pace.beat_after = silence;
+        self
+    }
+
+    /// How long the answer to either may take before the connection is given up.
+    /// Default 10 s, what the gateway itself allows for a pong; from 100 ms to an
+    /// hour.
+    pub fn answer_within(mut self, bound: Duration) -> Self {
+        self.tuning.pace.answer_within = bound;
+        self
+    }
+
+    /// How long connecting may take, TLS and upgrade included. Default 10 s.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// How long the gateway may take from there to its first words, which tell the
+    /// terms of the session. Default 15 s.
+    pub fn details_within(mut self, bound: Duration) -> Self {
+        self.tuning.details_within = bound;
+        self
+    }
+
+    /// How often the service is asked whether it still serves the subscription.
+    /// Default 5 min: one of 50 light calls a minute, and the longest that a loss
+    /// without a word stays unnoticed. At least 30 s, at most 40 min; chance makes
+    /// it up to an eighth longer.
+    pub fn audit_every(mut self, period: Duration) -> Self {
+        self.audit_every = period;
+        self
+    }
+
+    /// The largest message to read, in bytes. Default 16 MiB, far beyond any event:
+    /// a larger one breaks the connection, and when it comes again after the
+    /// recovery, the subscription is made anew with a [`Gap`](crate::Gap).
+    pub fn max_message(mut self, bytes: usize) -> Self {
+        self.tuning.max_message = bytes;
+        self
+    }
+
+    /// How many bytes of events may wait between a connection and its reader.
+    /// Default 8 MiB. They are read at once, so that only what comes before there
+    /// is a reader waits; when it does not fit, the oldest gives way and a possible
+    /// [`Gap`](crate::Gap) says so.
+    pub fn inbox_bytes(mut self, bytes: usize) -> Self {
+        self.tuning.inbox_bytes = bytes;
+        self
+    }
+
+    fn check(&self) -> Result<()> {
+        const LEAST: Duration = Duration::from_millis(100);
+        let bounds = [
+            ("ping_after", self.tuning.pace.ping_after),
+            ("heartbeat_after", self.tuning.pace.beat_after),
+            ("answer_within", self.tuning.pace.answer_within),
+            ("connect_timeout", self.connect_timeout),
+            ("details_within", self.tuning.details_within),
+        ];
+        for (name, value) in bounds {
+            if value < LEAST || value > HOUR {
+                return Err(Error::config(format!("{name} must be from 100 ms to an hour")));
+            }
+        }
+        if self.audit_every < Duration::from_secs(30) || self.audit_every > HOUR * 2 / 3 {
+            return Err(Error::config("audit_every must be from 30 s to 40 min"));
+        }
+        if self.tuning.max_message < 1 << 10 {
+            return Err(Error::config("max_message must be at least 1 KiB"));
+        }
+        if self.tuning.inbox_bytes == 0 {
+            return Err(Error::config("inbox_bytes must not be zero"));
+        }
+        Ok(())
+    }
+
+    /// Makes the transport and its HTTP client. Nothing is sent.
+    ///
+    /// # Errors
+    /// Kind `Config` when a value is out of its range, or the HTTP client cannot be
+    /// made, for example because the platform has no root certificates.
+    pub fn build(self) -> Result<WebSocket> {
+        self.check()?;
+        let dial = HttpDialer::new(USER_AGENT, self.connect_timeout)?;
+        Ok(self.with(Arc::new(dial)))
+    }
+
+    fn with(self, dial: Arc<dyn Dial>) -> WebSocket {
+        let Self { tuning, audit_every, .. } = self;
+        WebSocket { gateway: Arc::new(Gateway { dial, tuning, audit_every, budget: RateBudget::new() }) }
+    }
+}
+
+/// Reads any text as a frame, for the fuzzer.
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub fn fuzz_frame(text: &str) {
+    let read = frame::read(text);
+    let event = text.contains("\"ServerNotification\"");
+    assert!(read.is_ok() || !event, "what may have been an event is lost");
+    if let Ok(frame::Incoming { what: frame::What::Notification(event), .. }) = read {
+        match event.body {
+            Ok(body) => assert!(text.contains(body.get())),
+            Err((raw, _)) => assert_eq!(&*raw, text),
+        }
+    }
+}

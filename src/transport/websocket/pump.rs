@@ -1,0 +1,373 @@
+//! The task that reads one connection. It never waits for anybody: what comes goes
+//! into the inbox or to whoever asked, what is sent waits in the stream's buffer.
+
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use futures_util::{FutureExt as _, Sink as _, SinkExt as _, StreamExt as _};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message, Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Error as WsError, error::ProtocolError};
+
+use super::Tuning;
+use super::dial::Stream;
+use super::ended::{Cause, Ended};
+use super::frame::{self, Incoming, Reply, What};
+use super::liveness::{Due, Heard, Liveness};
+use super::recovery::Wsc;
+use super::socket::{CLOSE_WITHIN, Command, Shared};
+use crate::clock::wall_now;
+use crate::error::{Error, ErrorKind, Result};
+use crate::rest::ControlPlane;
+
+/// Thousands of connections may be open: small buffers, which grow for what is
+/// larger.
+const BUFFER: usize = 4 << 10;
+/// What waits to be sent may weigh this much; beyond it requests fail at once.
+const UNSENT: usize = 16 << 20;
+/// A peer that is there answers within this, when it is left.
+pub(super) const PROBE_WITHIN: Duration = Duration::from_secs(1);
+/// So long may the last words take.
+const LAST_FLUSH: Duration = Duration::from_millis(500);
+
+type Answer = oneshot::Sender<Result<Reply>>;
+
+pub(super) struct Pump {
+    ws: WebSocketStream<Stream>,
+    shared: Arc<Shared>,
+    commands: mpsc::UnboundedReceiver<Command>,
+    tuning: Tuning,
+    /// Keeps the login alive, which the session needs; never ends.
+    upkeep: Pin<Box<dyn Future<Output = ()> + Send>>,
+    pending: HashMap<String, Answer>,
+    /// Something may wait in the stream's buffer.
+    unflushed: bool,
+    /// From the gateway's terms on: before that, nothing may be sent.
+    liveness: Option<Liveness>,
+    deadline: Deadline,
+    beats: u64,
+    complaint: Option<Box<str>>,
+}
+
+/// What ends the connection from here.
+#[derive(Clone, Copy)]
+enum Deadline {
+    /// The terms must have come.
+    Details(Instant),
+    None,
+    /// A good-bye is to be said.
+    Bye(Instant),
+    /// It was said, and the peer's must have come.
+    Gone(Instant),
+    /// Left without a word, once it is known whether the peer was there to the
+    /// last.
+    Probed(Instant),
+}
+
+impl Deadline {
+    fn at(self) -> Option<Instant> {
+        match self {
+            Self::Details(at) | Self::Bye(at) | Self::Gone(at) | Self::Probed(at) => Some(at),
+            Self::None => None,
+        }
+    }
+}
+
+impl Pump {
+    pub(super) async fn new(
+        stream: Stream,
+        shared: Arc<Shared>,
+        commands: mpsc::UnboundedReceiver<Command>,
+        tuning: Tuning,
+        control: Arc<dyn ControlPlane>,
+    ) -> Self {
+        let config = WebSocketConfig::default()
+            .read_buffer_size(BUFFER)
+            .write_buffer_size(0)
+            .max_write_buffer_size(UNSENT)
+            .max_message_size(Some(tuning.max_message))
+            .max_frame_size(Some(tuning.max_message));
+        Self {
+            ws: WebSocketStream::from_raw_socket(stream, Role::Client, Some(config)).await,
+            shared,
+            commands,
+            upkeep: upkeep(control, tuning.pace.beat_after.min(Duration::from_secs(30))).boxed(),
+            pending: HashMap::new(),
+            unflushed: false,
+            liveness: None,
+            deadline: Deadline::Details(Instant::now() + tuning.details_within),
+            beats: 0,
+            complaint: None,
+            tuning,
+        }
+    }
+
+    pub(super) async fn run(mut self) {
+        let cause = self.until_over().await;
+        tracing::debug!(?cause, complaint = self.complaint.as_deref(), "the connection is over");
+        let ended = Ended { cause, complaint: self.complaint.take() };
+        // What was sent may have been carried out, what was not was not.
+        for (_, answer) in self.pending.drain() {
+            let _ = answer.send(Err(ended.error().with_unclear(true)));
+        }
+        self.commands.close();
+        while let Ok(command) = self.commands.try_recv() {
+            if let Command::Request { answer, .. } = command {
+                let _ = answer.send(Err(ended.error()));
+            }
+        }
+        self.shared.lock().ended.get_or_insert(ended);
+        self.shared.changed.notify_waiters();
+    }
+
+    async fn until_over(&mut self) -> Cause {
+        loop {
+            if let Some(cause) = self.due() {
+                return cause;
+            }
+            let liveness = self.liveness.as_ref().map(Liveness::next);
+            let timer = liveness.into_iter().chain(self.deadline.at()).min();
+            let timer = timer.unwrap_or_else(|| Instant::now() + CLOSE_WITHIN);
+            tokio::select! {
+                biased;
+                command = self.commands.recv() => match command {
+                    Some(command) => self.command(command),
+                    None => return Cause::Ours,
+                },
+                () = &mut self.upkeep => {}
+                message = next(&mut self.ws, &mut self.unflushed) => {
+                    if let Err(cause) = self.message(message).await {
+                        return cause;
+                    }
+                }
+                () = sleep_until(timer) => {}
+            }
+        }
+    }
+
+    /// What is due by the clock.
+    fn due(&mut self) -> Option<Cause> {
+        let now = Instant::now();
+        match self.deadline {
+            Deadline::Details(at) if at <= now => return Some(Cause::NoDetails),
+            Deadline::Gone(at) if at <= now => return Some(Cause::Ours),
+            Deadline::Probed(at) if at <= now => return Some(Cause::Silent("nothing came in answer to the last ping")),
+            Deadline::Bye(at) if at <= now => {
+                self.send(Message::Close(Some(CloseFrame { code: CloseCode::Normal, reason: "".into() })));
+                self.deadline = Deadline::Gone(now + CLOSE_WITHIN);
+            }
+            Deadline::Details(_) | Deadline::None | Deadline::Bye(_) | Deadline::Gone(_) | Deadline::Probed(_) => {}
+        }
+        while let Some(due) = self.liveness.as_mut().and_then(|liveness| liveness.poll(now)) {
+            match due {
+                Due::Dead(why) => return Some(Cause::Silent(why)),
+                Due::Ping => {
+                    self.send(Message::Ping(Vec::new().into()));
+                }
+                Due::Heartbeat => {
+                    self.beats += 1;
+                    self.send(Message::text(frame::heartbeat(self.beats)));
+                }
+            }
+        }
+        None
+    }
+
+    /// Puts a message into the stream's buffer; whether there was room. A stream
+    /// that is broken tells so when it is read.
+    fn send(&mut self, message: Message) -> bool {
+        self.unflushed = true;
+        self.ws.start_send_unpin(message).is_ok()
+    }
+
+    fn command(&mut self, command: Command) {
+        match command {
+            Command::BreakOff => {
+                self.send(Message::Ping(Vec::new().into()));
+                self.deadline = Deadline::Probed(Instant::now() + PROBE_WITHIN);
+            }
+            Command::Close { after } => {
+                let at = Instant::now() + after;
+                self.deadline = match self.deadline {
+                    Deadline::Gone(_) | Deadline::Probed(_) => self.deadline,
+                    Deadline::Bye(earlier) => Deadline::Bye(at.min(earlier)),
+                    Deadline::Details(_) | Deadline::None => Deadline::Bye(at),
+                };
+            }
+            Command::Request { id, text, answer } => {
+                // Whoever gave up waits no more.
+                self.pending.retain(|_, answer| !answer.is_closed());
+                if self.send(Message::text(text)) {
+                    self.pending.insert(id, answer);
+                } else {
+                    let error = Error::new(ErrorKind::Network, "the connection takes nothing more; it was not sent");
+                    let _ = answer.send(Err(error));
+                }
+            }
+        }
+    }
+
+    async fn message(&mut self, message: Option<Result<Message, WsError>>) -> Result<(), Cause> {
+        let message = match message {
+            None => return Err(self.closed(None)),
+            Some(Err(error)) => return Err(self.broken(error)),
+            Some(Ok(message)) => message,
+        };
+        let now = Instant::now();
+        let heard = if message.is_text() || message.is_binary() { Heard::Text } else { Heard::Control };
+        if let Some(liveness) = &mut self.liveness {
+            liveness.heard(heard, now);
+        }
+        self.shared.lock().heard_at = now;
+        match message {
+            Message::Text(text) => match frame::read(&text) {
+                Ok(incoming) => self.incoming(incoming, now),
+                Err(reason) => {
+                    tracing::debug!(reason, bytes = text.len(), "a frame that cannot be read");
+                    self.shared.counters.unreadable();
+                }
+            },
+            Message::Binary(_) => self.shared.counters.unreadable(),
+            Message::Close(frame) => {
+                // The answer to it is in the buffer.
+                let _ = timeout(LAST_FLUSH, self.ws.flush()).await;
+                return Err(self.closed(frame.map(|frame| frame.code.into())));
+            }
+            Message::Pong(_) if matches!(self.deadline, Deadline::Probed(_)) => return Err(Cause::Ours),
+            Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => self.unflushed = true,
+        }
+        Ok(())
+    }
+
+    fn closed(&self, code: Option<u16>) -> Cause {
+        if matches!(self.deadline, Deadline::Gone(_)) { Cause::Ours } else { Cause::Closed(code) }
+    }
+
+    fn broken(&self, error: WsError) -> Cause {
+        match error {
+            _ if matches!(self.deadline, Deadline::Gone(_)) => Cause::Ours,
+            WsError::Capacity(_) => Cause::TooLarge,
+            WsError::Protocol(ProtocolError::ResetWithoutClosingHandshake) => Cause::Closed(None),
+            WsError::Io(error) => Cause::Broken(error.to_string()),
+            error => Cause::Protocol(error.to_string()),
+        }
+    }
+
+    fn incoming(&mut self, Incoming { wsc, what }: Incoming, now: Instant) {
+        if let What::Details(details) = what {
+            return self.details(*details, wsc, now);
+        }
+        self.keep(wsc);
+        match what {
+            What::Notification(event) => {
+                let fresh = self.shared.lock().inbox.push(event, wall_now(), now);
+                if fresh {
+                    self.shared.changed.notify_waiters();
+                } else {
+                    self.shared.counters.foreign(1);
+                }
+            }
+            What::Heartbeat => {
+                self.shared.lock().proof = true;
+                self.shared.changed.notify_waiters();
+            }
+            What::Reply(reply) => {
+                if !self.answer(reply.id.clone(), || Ok(reply)) {
+                    self.shared.counters.unasked();
+                }
+            }
+            What::Error(reply) => {
+                let code = crate::rest::envelope::Envelope::read(reply.body.as_bytes()).code;
+                let refused = || Err(super::client::refusal(&reply));
+                if !self.answer(reply.id.clone(), refused) {
+                    tracing::debug!(code = code.as_deref(), "the gateway complains of the connection");
+                    self.complaint = code.map(String::into_boxed_str);
+                }
+            }
+            What::Unknown => self.shared.counters.unreadable(),
+            What::Details(_) => {}
+        }
+    }
+
+    /// Hands a reply to whoever asked; whether somebody did.
+    fn answer(&mut self, id: Option<String>, reply: impl FnOnce() -> Result<Reply>) -> bool {
+        let Some(answer) = id.and_then(|id| self.pending.remove(&id)) else { return false };
+        // Whoever asked may have given up meanwhile.
+        let _ = answer.send(reply());
+        true
+    }
+
+    fn keep(&self, wsc: Option<Wsc>) {
+        let Some(wsc) = wsc else { return };
+        let mut state = self.shared.lock();
+        if wsc.replaces(state.wsc.as_ref()) {
+            state.wsc = Some(wsc);
+        }
+    }
+
+    /// The session begins, or its terms change.
+    fn details(&mut self, details: super::recovery::Details, wsc: Option<Wsc>, now: Instant) {
+        let mut state = self.shared.lock();
+        if state.opened {
+            drop(state);
+            self.keep(wsc);
+            let mut state = self.shared.lock();
+            // Said of a session that goes on, it is old news.
+            let recovery = state.details.recovery;
+            state.details = super::recovery::Details { recovery, ..details.or(state.details) };
+            if let Some(liveness) = &mut self.liveness {
+                liveness.idle_timeout(state.details.idle());
+            }
+            return;
+        }
+        state.opened = true;
+        state.details = details;
+        if wsc.is_some() {
+            state.wsc = wsc;
+        }
+        state.leave_at = Some(now + details.leave_after(fastrand::f64()));
+        drop(state);
+        if let Deadline::Details(_) = self.deadline {
+            self.deadline = Deadline::None;
+        }
+        self.liveness = Some(Liveness::new(self.tuning.pace, details.idle(), now));
+        self.shared.changed.notify_waiters();
+    }
+}
+
+/// The next message; what waits to be sent is sent meanwhile. Cancel safe.
+async fn next(ws: &mut WebSocketStream<Stream>, unflushed: &mut bool) -> Option<Result<Message, WsError>> {
+    poll_fn(|cx| {
+        if *unflushed {
+            match Pin::new(&mut *ws).poll_flush(cx) {
+                Poll::Ready(Ok(())) => *unflushed = false,
+                // Reading tells the same, after what had come before.
+                Poll::Ready(Err(_)) => *unflushed = false,
+                Poll::Pending => {}
+            }
+        }
+        ws.poll_next_unpin(cx)
+    })
+    .await
+}
+
+/// Gets a token again and again, which refreshes one that is near its end: the
+/// session ends with the login.
+async fn upkeep(control: Arc<dyn ControlPlane>, every: Duration) {
+    const WITHIN: Duration = Duration::from_secs(60);
+    loop {
+        sleep(every).await;
+        match timeout(WITHIN, control.owner_id()).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "the login could not be kept up"),
+            Err(_) => tracing::debug!("the login could not be kept up in time"),
+        }
+    }
+}

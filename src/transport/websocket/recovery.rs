@@ -1,0 +1,259 @@
+//! What is kept of a session, for the case that its connection is lost. Pure.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use crate::ids::SubscriptionId;
+use crate::secret::Secret;
+
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// The service sees a loss later than it happens here: a token is worth offering
+/// for this much longer than its window. Offering it in vain costs nothing.
+const LATE: Duration = Duration::from_secs(30);
+
+/// A session's recovery token (`wsc`). It is as good as a password.
+#[derive(Clone, Debug)]
+pub(super) struct Wsc {
+    pub(super) token: Secret,
+    pub(super) sequence: Option<u64>,
+}
+
+impl Wsc {
+    /// Whether this is to be kept instead of `kept`, both of one connection.
+    /// Sequences count within a connection only: another one begins anew.
+    pub(super) fn replaces(&self, kept: Option<&Self>) -> bool {
+        match (self.sequence, kept.and_then(|kept| kept.sequence)) {
+            (Some(new), Some(old)) => new > old,
+            (None | Some(_), None) => true,
+            // Without a number the later one counts.
+            (None, Some(_)) => true,
+        }
+    }
+}
+
+/// What it takes to go on with a lost session on another connection.
+#[derive(Clone, Debug)]
+pub(super) struct Resumable {
+    pub(super) wsc: Wsc,
+    /// The subscription that lives in it; `None` if it only may have one.
+    pub(super) subscription: Option<SubscriptionId>,
+    /// When the peer was last heard.
+    pub(super) heard_at: Instant,
+    /// How long the service keeps it.
+    pub(super) window: Duration,
+}
+
+impl Resumable {
+    /// Whether it is worth offering.
+    pub(super) fn is_fresh(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.heard_at) <= self.window + LATE
+    }
+
+    /// Until when the subscription may still be there, nothing being heard of it.
+    pub(super) fn until(&self) -> Instant {
+        self.heard_at + self.window + LATE
+    }
+}
+
+/// What became of the session whose token was offered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RecoveryState {
+    /// It goes on here; what was missed follows.
+    Successful,
+    /// It is lost, and the subscription that was in it.
+    Failed,
+}
+
+/// The gateway's terms (`ConnectionDetails`), within bounds. `None`: not told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Details {
+    pub(super) recovery: Option<RecoveryState>,
+    pub(super) recovery_timeout: Option<Duration>,
+    pub(super) recovery_buffer: Option<usize>,
+    pub(super) idle_timeout: Option<Duration>,
+    pub(super) absolute_timeout: Option<Duration>,
+    pub(super) max_requests: Option<usize>,
+}
+
+impl Details {
+    /// Reads the body of the frame, in whatever state it is.
+    pub(super) fn read(body: &str) -> Self {
+        #[derive(Deserialize, Default)]
+        #[serde(rename_all = "camelCase", default)]
+        struct Sent {
+            recovery_state: Value,
+            recovery_timeout: Value,
+            recovery_buffer_size: Value,
+            idle_timeout: Value,
+            absolute_timeout: Value,
+            max_active_requests: Value,
+        }
+        let sent: Sent = serde_json::from_str(body).unwrap_or_default();
+        let state = sent.recovery_state.as_str().map(str::trim);
+        Self {
+            // Any other word than success is none.
+            recovery: state.map(|word| {
+                if word.eq_ignore_ascii_case("Successful") { RecoveryState::Successful } else { RecoveryState::Failed }
+            }),
+            recovery_timeout: seconds(&sent.recovery_timeout, SECOND, HOUR),
+            recovery_buffer: number(&sent.recovery_buffer_size).map(|n| (n as usize).clamp(1, 100_000)),
+            idle_timeout: seconds(&sent.idle_timeout, 10 * SECOND, DAY),
+            absolute_timeout: seconds(&sent.absolute_timeout, 60 * SECOND, 7 * DAY),
+            max_requests: number(&sent.max_active_requests).map(|n| (n as usize).clamp(1, 100)),
+        }
+    }
+
+    /// These, with what they leave out taken from `earlier` ones.
+    pub(super) fn or(self, earlier: Self) -> Self {
+        Self {
+            recovery: self.recovery.or(earlier.recovery),
+            recovery_timeout: self.recovery_timeout.or(earlier.recovery_timeout),
+            recovery_buffer: self.recovery_buffer.or(earlier.recovery_buffer),
+            idle_timeout: self.idle_timeout.or(earlier.idle_timeout),
+            absolute_timeout: self.absolute_timeout.or(earlier.absolute_timeout),
+            max_requests: self.max_requests.or(earlier.max_requests),
+        }
+    }
+
+    /// How long the service keeps a session without a connection.
+    pub(super) fn window(&self) -> Duration {
+        self.recovery_timeout.unwrap_or(180 * SECOND)
+    }
+
+    /// How many events it keeps for it.
+    pub(super) fn buffer(&self) -> usize {
+        self.recovery_buffer.unwrap_or(100)
+    }
+
+    pub(super) fn idle(&self) -> Duration {
+        self.idle_timeout.unwrap_or(1800 * SECOND)
+    }
+
+    pub(super) fn requests(&self) -> usize {
+        self.max_requests.unwrap_or(10)
+    }
+
+    /// When another connection should take over, counted from the opening;
+    /// `chance` in `0..1` spreads many connections that were opened at once.
+    pub(super) fn leave_after(&self, chance: f64) -> Duration {
+        let absolute = self.absolute_timeout.unwrap_or(DAY);
+        let share = absolute / 24;
+        let margin = share.clamp(10 * SECOND, 600 * SECOND) + share.mul_f64(chance.clamp(0.0, 1.0));
+        absolute - margin.min(absolute / 2)
+    }
+}
+
+fn number(value: &Value) -> Option<f64> {
+    let number = match value {
+        Value::Number(number) => number.as_f64(),
+        Value::String(text) => text.trim().parse().ok(),
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+    };
+    number.filter(|number| number.is_finite() && *number >= 0.0)
+}
+
+fn seconds(value: &Value, least: Duration, most: Duration) -> Option<Duration> {
+    number(value).map(|n| Duration::try_from_secs_f64(n).unwrap_or(most).clamp(least, most))
+}
+
+/// The lifetime that the lifecycle is told, so that it asks after the subscription
+/// every `audit` or a little later: it renews at four fifths of a lifetime or up
+/// to a tenth earlier. The service's own is a day, and means nothing: the
+/// subscription lives as long as its connection's session.
+pub(super) fn lease(audit: Duration, window: Duration) -> Duration {
+    (audit * 7 / 5).max(window + 60 * SECOND).min(HOUR)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wsc(sequence: Option<u64>) -> Wsc {
+        Wsc { token: Secret::new("t"), sequence }
+    }
+
+    #[test]
+    fn w10_the_newest_token_of_a_connection_is_kept() {
+        for (new, kept, replaces) in [
+            (Some(1), None, true),
+            (None, None, true),
+            (Some(2), Some(1), true),
+            (Some(1), Some(1), false),
+            (Some(1), Some(2), false),
+            (None, Some(7), true),
+        ] {
+            assert_eq!(wsc(new).replaces(kept.map(|n| wsc(Some(n))).as_ref()), replaces, "{new:?} {kept:?}");
+        }
+        assert!(wsc(Some(1)).replaces(Some(&wsc(None))));
+    }
+
+    #[test]
+    fn terms_have_floors_and_caps_and_what_is_left_out_stays() {
+        let sent = Details::read(
+            r#"{"creationTime":"2021-07-02T11:40:28.805+0000","recoveryTimeout":180,"recoveryBufferSize":100,
+                "idleTimeout":"1800","absoluteTimeout":86400,"maxActiveRequests":10,"recoveryState":"Successful"}"#,
+        );
+        assert_eq!(sent.recovery, Some(RecoveryState::Successful));
+        assert_eq!((sent.window(), sent.idle()), (180 * SECOND, 1800 * SECOND));
+        assert_eq!((sent.buffer(), sent.requests()), (100, 10));
+        let odd = Details::read(
+            r#"{"recoveryTimeout":1e99,"recoveryBufferSize":0,"idleTimeout":0,"absoluteTimeout":1e300,
+                "maxActiveRequests":1e9,"recoveryState":"Maybe"}"#,
+        );
+        assert_eq!(odd.recovery, Some(RecoveryState::Failed));
+        assert_eq!((odd.window(), odd.idle(), odd.absolute_timeout), (HOUR, 10 * SECOND, Some(7 * DAY)));
+        assert_eq!((odd.buffer(), odd.requests()), (1, 100));
+        for nothing in
+            ["", "{}", "[]", "null", "7", "{\"recoveryTimeout\":-1,\"recoveryState\":null}", "{\"idleTimeout\":[]}"]
+        {
+            assert_eq!(Details::read(nothing), Details::default(), "{nothing}");
+        }
+        assert_eq!(Details::default().or(sent), sent);
+        let shorter = Details { recovery_timeout: Some(30 * SECOND), ..Details::default() };
+        assert_eq!(shorter.or(sent).window(), 30 * SECOND);
+    }
+
+    #[test]
+    fn a_connection_is_left_before_its_end_and_not_by_all_at_once() {
+        for (absolute, at_latest, at_earliest) in [(86_400, 85_800, 82_200), (60, 50, 47), (3_600, 3_450, 3_300)] {
+            let details = Details { absolute_timeout: Some(absolute * SECOND), ..Details::default() };
+            assert_eq!(details.leave_after(0.0).as_secs(), at_latest, "{absolute}");
+            assert_eq!(details.leave_after(1.0).as_secs(), at_earliest, "{absolute}");
+        }
+        assert_eq!(Details::default().leave_after(0.0), DAY - 600 * SECOND);
+    }
+
+    #[test]
+    fn a_lost_session_is_worth_a_try_for_its_window_and_a_little_longer() {
+        let now = Instant::now();
+        let lost = Resumable { wsc: wsc(None), subscription: None, heard_at: now, window: 180 * SECOND };
+        for (age, fresh) in [(0, true), (180, true), (210, true), (211, false)] {
+            assert_eq!(lost.is_fresh(now + age * SECOND), fresh, "{age}");
+        }
+    }
+
+    #[test]
+    fn the_lease_makes_the_lifecycle_ask_every_five_minutes() {
+        let lifetime = lease(300 * SECOND, 180 * SECOND);
+        assert_eq!(lifetime, 420 * SECOND);
+        let policy = crate::policy::RenewalPolicy::default();
+        assert_eq!(policy.renew_after(lifetime, 0.0).as_secs(), 336);
+        assert_eq!(policy.renew_after(lifetime, 1.0).as_secs(), 294);
+        // Never shorter than the service keeps the session, never longer than an hour.
+        assert_eq!(lease(30 * SECOND, 180 * SECOND), 240 * SECOND);
+        assert_eq!(lease(300 * SECOND, HOUR), HOUR);
+    }
+
+    #[test]
+    fn a7_a_token_never_shows_itself() {
+        let kept = Wsc { token: Secret::new("W1"), sequence: Some(1) };
+        let kept = Resumable { wsc: kept, subscription: None, heard_at: Instant::now(), window: SECOND };
+        assert!(!format!("{kept:?}").contains("W1"));
+    }
+}

@@ -1,0 +1,328 @@
+//! One connection to the gateway: what is known of it, and what is asked of it.
+//!
+//! A task of its own reads it, see [`pump`](super::pump). Dropping the last
+//! [`Socket`] ends that task.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use http::Method;
+use tokio::sync::futures::Notified;
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::Tuning;
+use super::dial::Stream;
+use super::ended::{Cause, Ended};
+use super::frame::{self, Reply};
+use super::inbox::{Inbox, Owner};
+use super::pump::{PROBE_WITHIN, Pump};
+use super::recovery::{Details, RecoveryState, Resumable, Wsc};
+use super::stats::Counters;
+use crate::error::{Error, ErrorKind, Result};
+use crate::rest::ControlPlane;
+
+/// A peer that says no good-bye is left after this.
+pub(super) const CLOSE_WITHIN: Duration = Duration::from_secs(2);
+
+/// What the task is asked for.
+pub(super) enum Command {
+    Request {
+        id: String,
+        text: String,
+        answer: oneshot::Sender<Result<Reply>>,
+    },
+    /// Say good-bye, now or after a while.
+    Close {
+        after: Duration,
+    },
+    /// End without a good-bye, after a last ping.
+    BreakOff,
+}
+
+/// What is known of a connection.
+pub(super) struct State {
+    pub(super) opened: bool,
+    pub(super) details: Details,
+    pub(super) wsc: Option<Wsc>,
+    pub(super) heard_at: Instant,
+    pub(super) inbox: Inbox,
+    /// The peer answered, so that nothing is missing up to now.
+    pub(super) proof: bool,
+    /// When another connection should take over.
+    pub(super) leave_at: Option<Instant>,
+    pub(super) ended: Option<Ended>,
+    /// Whether it is kept only until its subscription is deleted.
+    pub(super) retired: bool,
+    /// Counts the links that read it; the last one does, while it is attached.
+    pub(super) reader: u64,
+    pub(super) attached: bool,
+}
+
+/// What the task and the others share.
+pub(super) struct Shared {
+    pub(super) state: Mutex<State>,
+    pub(super) changed: Notify,
+    pub(super) counters: Arc<Counters>,
+}
+
+impl Shared {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        // Every change is whole before anything can panic.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A connection.
+pub(super) struct Socket {
+    shared: Arc<Shared>,
+    commands: mpsc::UnboundedSender<Command>,
+    /// One for each request that the gateway lets be under way.
+    slots: Semaphore,
+    next_id: AtomicU64,
+    task: JoinHandle<()>,
+    pub(super) opened_at: Instant,
+    /// Whether the connection before it ended by a message that was too large.
+    pub(super) after_too_large: bool,
+}
+
+impl fmt::Debug for Socket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.lock();
+        f.debug_struct("Socket")
+            .field("owner", state.inbox.owner())
+            .field("retired", &state.retired)
+            .field("ended", &state.ended)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Socket {
+    /// Begins to read a connection that continues `lost`, if that is given, and
+    /// waits for the gateway's terms.
+    pub(super) async fn open(
+        stream: Stream,
+        tuning: &Tuning,
+        lost: Option<&Resumable>,
+        after_too_large: bool,
+        control: Arc<dyn ControlPlane>,
+        counters: Arc<Counters>,
+    ) -> Result<Self, Ended> {
+        let now = Instant::now();
+        let shared = Arc::new(Shared {
+            state: Mutex::new(State {
+                opened: false,
+                details: Details::default(),
+                // Kept until the gateway gives another.
+                wsc: lost.map(|lost| Wsc { token: lost.wsc.token.clone(), sequence: None }),
+                heard_at: now,
+                inbox: Inbox::new(tuning.inbox_bytes),
+                proof: false,
+                leave_at: None,
+                ended: None,
+                retired: false,
+                reader: 0,
+                attached: false,
+            }),
+            changed: Notify::new(),
+            counters,
+        });
+        let (commands, commands_out) = mpsc::unbounded_channel();
+        let pump = Pump::new(stream, shared.clone(), commands_out, tuning.clone(), control).await;
+        let socket = Self {
+            shared,
+            commands,
+            slots: Semaphore::new(0),
+            next_id: AtomicU64::new(1),
+            task: tokio::spawn(pump.run()),
+            opened_at: now,
+            after_too_large,
+        };
+        loop {
+            // Made before the look, so that no change is missed.
+            let changed = socket.changed();
+            {
+                let state = socket.lock();
+                if state.opened {
+                    socket.slots.add_permits(state.details.requests());
+                    break;
+                }
+                if let Some(ended) = &state.ended {
+                    return Err(ended.clone());
+                }
+            }
+            changed.await;
+        }
+        Ok(socket)
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.shared.lock()
+    }
+
+    /// Hears of the next change.
+    pub(super) fn changed(&self) -> Notified<'_> {
+        self.shared.changed.notified()
+    }
+
+    pub(super) fn recovery(&self) -> Option<RecoveryState> {
+        self.lock().details.recovery
+    }
+
+    /// Whether it is open, and to be used for more than a good-bye.
+    pub(super) fn is_usable(&self) -> bool {
+        let state = self.lock();
+        state.ended.is_none() && !state.retired
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.lock().ended.is_none()
+    }
+
+    pub(super) fn ended(&self) -> Option<Ended> {
+        self.lock().ended.clone()
+    }
+
+    /// What it takes to go on elsewhere; `None` if the gateway gave nothing.
+    pub(super) fn resumable(&self) -> Option<Resumable> {
+        let state = self.lock();
+        Some(Resumable {
+            wsc: state.wsc.clone()?,
+            subscription: match state.inbox.owner() {
+                Owner::Only(id) => Some(id.clone()),
+                Owner::Unknown | Owner::Any => None,
+            },
+            heard_at: state.heard_at,
+            window: state.details.window(),
+        })
+    }
+
+    /// Says whose events it takes.
+    pub(super) fn own(&self, owner: Owner) {
+        let foreign = self.lock().inbox.own(owner);
+        self.shared.counters.foreign(foreign);
+        self.shared.changed.notify_waiters();
+    }
+
+    /// Another link reads from now on; which one that is.
+    pub(super) fn attach(&self) -> u64 {
+        let reader = {
+            let mut state = self.lock();
+            state.reader += 1;
+            state.attached = true;
+            state.reader
+        };
+        self.shared.changed.notify_waiters();
+        reader
+    }
+
+    /// The link `reader` reads no more.
+    pub(super) fn detach(&self, reader: u64) -> bool {
+        let mut state = self.lock();
+        let current = state.reader == reader;
+        state.attached &= !current;
+        current
+    }
+
+    pub(super) fn is_attached(&self) -> bool {
+        self.lock().attached
+    }
+
+    /// Not to be used any more but for its subscription's deletion; it closes
+    /// after `grace`.
+    pub(super) fn retire(&self, grace: Duration) {
+        self.lock().retired = true;
+        // The task may have ended already.
+        let _ = self.commands.send(Command::Close { after: grace });
+    }
+
+    /// Says good-bye and waits for the peer's, within a bound.
+    pub(super) async fn close(&self) {
+        self.retire(Duration::ZERO);
+        if timeout(CLOSE_WITHIN * 2, self.over()).await.is_err() {
+            tracing::debug!("the connection took too long to close");
+        }
+    }
+
+    /// Ends it without a good-bye, which leaves the session to be continued. A last
+    /// ping tells whether the peer was there until then.
+    pub(super) async fn break_off(&self) {
+        {
+            let mut state = self.lock();
+            state.retired = true;
+            // A link that still reads it gets nothing more.
+            state.reader += 1;
+            state.attached = false;
+        }
+        // It ends by itself, so that nothing it has read is lost; unless it hangs.
+        let _ = self.commands.send(Command::BreakOff);
+        if timeout(PROBE_WITHIN * 2, self.over()).await.is_err() {
+            self.task.abort();
+        }
+        self.lock().ended.get_or_insert(Ended { cause: Cause::Ours, complaint: None });
+        self.shared.changed.notify_waiters();
+    }
+
+    /// What had come and was not read.
+    pub(super) fn leave_inbox(&self) -> Inbox {
+        std::mem::replace(&mut self.lock().inbox, Inbox::new(0))
+    }
+
+    /// Puts what an earlier connection left before what came here.
+    pub(super) fn inherit(&self, earlier: Inbox) {
+        self.lock().inbox.inherit(earlier);
+    }
+
+    async fn over(&self) {
+        loop {
+            let changed = self.changed();
+            if !self.is_open() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// One request and its reply, whatever that says.
+    ///
+    /// Cancel safe as far as this side goes: a late reply is dropped.
+    pub(super) async fn request(
+        &self,
+        method: &Method,
+        path: &str,
+        body: Option<&str>,
+        deadline: Instant,
+    ) -> Result<Reply> {
+        let slot = timeout_at(deadline, self.slots.acquire()).await;
+        let _slot = slot
+            .map_err(|_| Error::new(ErrorKind::Timeout, "other requests were in the way until the deadline"))?
+            .map_err(|_| self.gone())?;
+        let id = format!("r-{}", self.next_id.fetch_add(1, Ordering::Relaxed));
+        let text = frame::request(&id, method, path, body);
+        let (answer, answered) = oneshot::channel();
+        self.commands.send(Command::Request { id, text, answer }).map_err(|_| self.gone())?;
+        match timeout_at(deadline, answered).await {
+            Ok(Ok(reply)) => reply,
+            // The task was broken off.
+            Ok(Err(_)) => Err(self.gone().with_unclear(true)),
+            Err(_) => Err(Error::new(ErrorKind::Timeout, "no reply before the deadline").with_unclear(true)),
+        }
+    }
+
+    /// Nothing was sent: the connection is over.
+    fn gone(&self) -> Error {
+        match self.ended() {
+            Some(ended) => ended.error(),
+            None => Error::new(ErrorKind::Network, "the connection is over"),
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! The transport against a gateway in memory, under the whole lifecycle; time is
+//! paused.
+
+mod matrix;
+mod recovery;
+mod rest;
+mod trouble;
+mod week;
+
+use std::time::Duration;
+
+use futures_util::{SinkExt as _, StreamExt as _};
+use serde_json::json;
+use tokio::time::Instant;
+use tokio_tungstenite::tungstenite::protocol::Message;
+
+use super::WebSocket;
+use super::fakes::*;
+use crate::error::{Disposition, Error, ErrorKind};
+use crate::subscription::{Delivery, Phase, Subscription};
+
+fn s(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// The next delivery in a word: the event's uuid, or what the marker is.
+async fn told(subscription: &mut Subscription) -> String {
+    match subscription.next().await.unwrap().unwrap() {
+        Delivery::Notification(it) => it.uuid().unwrap_or_default().to_owned(),
+        Delivery::Gap(gap) => format!("gap {}", gap.cause.as_str()),
+        Delivery::Resumed(resumed) => match resumed.recreated {
+            Some(recreated) => format!("resumed {} as {}", recreated.old, recreated.new),
+            None => "resumed".into(),
+        },
+        other => format!("{other:?}"),
+    }
+}
+
+/// Whether nothing more is told within `time`.
+async fn is_silent(subscription: &mut Subscription, time: Duration) -> bool {
+    tokio::time::timeout(time, told(subscription)).await.is_err()
+}
+
+async fn wait_for(subscription: &Subscription, phase: Phase) {
+    subscription.status().wait_for(|status| status.phase == phase).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_connects_creates_delivers_and_deletes() {
+    let mut service = Service::new();
+    let (mut subscription, mut peer) = service.live("s1").await;
+    assert_eq!((peer.token().as_deref(), peer.wsc()), (Some("T0KEN-1"), None));
+    peer.event("s1", 1).await;
+    assert_eq!(told(&mut subscription).await, "1");
+    let served = tokio::spawn(peer.serve("s1"));
+    assert!(subscription.close().await.deleted);
+    assert_eq!(served.await.unwrap(), ["DELETE"]);
+    assert!(service.https.deleted().is_empty() && service.is_quiet());
+}
+
+#[tokio::test(start_paused = true)]
+async fn w01_nothing_is_sent_before_the_gateways_first_words() {
+    let mut service = Service::new();
+    let start = service.start();
+    let mut peer = service.accept().await;
+    let silent = tokio::time::timeout(s(14), peer.next()).await;
+    assert!(silent.is_err(), "{silent:?}");
+    peer.details("W1", json!({})).await;
+    peer.subscribed("s1").await;
+    assert!(start.await.unwrap().is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn w02_heartbeats_are_sent_when_no_message_came_and_the_login_is_kept_alive() {
+    let mut service = Service::new();
+    let (subscription, mut peer) = service.live("s1").await;
+    wait_for(&subscription, Phase::Live).await;
+    let before = service.https.owner_asked();
+    for n in 1..=3 {
+        let (quiet_since, (frame, _)) = (Instant::now(), peer.frame().await.unwrap());
+        assert_eq!(frame, json!({"type": "Heartbeat", "messageId": format!("h-{n}")}));
+        assert_eq!(quiet_since.elapsed().as_secs(), 30, "{n}");
+        peer.send(json!([frame]).to_string()).await;
+    }
+    assert!(service.https.owner_asked() >= before + 2, "{}", service.https.owner_asked());
+}
+
+#[tokio::test(start_paused = true)]
+async fn w14_ten_subscriptions_get_only_their_own_events() {
+    let mut service = Service::new();
+    let mut live = Vec::new();
+    // Four connections a minute: the first waits of the user's rate.
+    for n in 0..10 {
+        let id = format!("s{n}");
+        let (subscription, mut peer) = service.live(&id).await;
+        peer.event(&id, n).await;
+        peer.event("s99", 99).await;
+        // Heartbeats are answered.
+        tokio::spawn(async move { peer.serve(&id).await });
+        live.push(subscription);
+    }
+    for (n, subscription) in live.iter_mut().enumerate() {
+        assert_eq!(told(subscription).await, n.to_string());
+        assert!(is_silent(subscription, s(1)).await);
+    }
+    let tokens = service.https.tokens();
+    for five in tokens.windows(5) {
+        assert!(five[4] - five[0] >= s(60), "more than four connections in a minute");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn w32_a_subscription_that_the_service_lost_without_a_word_is_made_again() {
+    let mut service = Service::new();
+    let (mut subscription, mut peer) = service.live("s1").await;
+    let began = Instant::now();
+    let (meta, _) = peer.request().await.unwrap();
+    assert_eq!((meta["method"].as_str(), meta["path"].as_str()), (Some("GET"), Some("/restapi/v1.0/subscription/s1")));
+    assert!((s(290)..=s(340)).contains(&began.elapsed()), "{:?}", began.elapsed());
+    peer.send(reply(&meta, 200, Some(info("s1")))).await;
+    let (meta, _) = peer.request().await.unwrap();
+    assert!(began.elapsed() <= s(680), "{:?}", began.elapsed());
+    peer.send(reply(&meta, 404, Some(json!({"errorCode": "CMN-102"})))).await;
+    let mut second = service.accept().await;
+    assert_eq!(second.wsc(), None);
+    second.details("W9", json!({})).await;
+    second.subscribed("s2").await;
+    assert_eq!(told(&mut subscription).await, "gap subscription_gone");
+    assert_eq!(told(&mut subscription).await, "resumed s1 as s2");
+    second.event("s2", 7).await;
+    assert_eq!(told(&mut subscription).await, "7");
+}
+
+#[tokio::test(start_paused = true)]
+async fn w08_another_connection_takes_over_before_the_limit_and_each_event_is_told_once() {
+    let mut service = Service::new();
+    let (mut subscription, mut first) = service.live("s1").await;
+    let began = Instant::now();
+    first.event("s1", 1).await;
+    assert_eq!(told(&mut subscription).await, "1");
+    let old = tokio::spawn(first.serve("s1"));
+    let mut second = service.accept().await;
+    assert!((s(82_200)..=s(85_800)).contains(&began.elapsed()), "{:?}", began.elapsed());
+    assert_eq!(second.wsc(), None, "another session");
+    second.details("X1", json!({})).await;
+    second.subscribed("s2").await;
+    second.event("s2", 2).await;
+    assert_eq!(told(&mut subscription).await, "2");
+    let asked = old.await.unwrap();
+    assert_eq!(asked.last().map(String::as_str), Some("DELETE"));
+    second.event("s2", 3).await;
+    assert_eq!(told(&mut subscription).await, "3");
+    assert!(service.https.deleted().is_empty() && service.is_quiet());
+}

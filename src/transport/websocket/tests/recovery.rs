@@ -1,0 +1,256 @@
+//! A connection is lost.
+
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn w05_replayed_events_in_the_same_segment_as_the_first_words_arrive() {
+    let mut service = Service::new();
+    let (mut subscription, peer) = service.live("s1").await;
+    wait_for(&subscription, Phase::Live).await;
+    drop(peer);
+    let mut peer = service.accept().await;
+    assert_eq!(peer.wsc().as_deref(), Some("W1"));
+    // All in the buffer before the client can read any of it.
+    peer.ws.feed(Message::text(details("W2", &json!({"recoveryState": "Successful"})))).await.unwrap();
+    for n in 1..=10 {
+        peer.ws.feed(Message::text(event("s1", n))).await.unwrap();
+    }
+    peer.ws.flush().await.unwrap();
+    for n in 1..=10 {
+        assert_eq!(told(&mut subscription).await, n.to_string());
+    }
+    peer.event("s1", 11).await;
+    assert_eq!(told(&mut subscription).await, "11");
+}
+
+#[tokio::test(start_paused = true)]
+async fn w06_a_failed_recovery_subscribes_on_that_connection_again_and_again_and_tells_one_gap() {
+    let mut service = Service::new();
+    let (mut subscription, peer) = service.live("s1").await;
+    wait_for(&subscription, Phase::Live).await;
+    drop(peer);
+    let mut peer = service.accept().await;
+    peer.details("W2", json!({"recoveryState": "Failed", "recoveryErrorCode": "WSG-1003"})).await;
+    // Refused once; not deaf after that.
+    let (meta, _) = peer.request().await.unwrap();
+    assert_eq!(meta["method"], "POST");
+    peer.send(reply(&meta, 503, None)).await;
+    peer.subscribed("s2").await;
+    assert_eq!(told(&mut subscription).await, "gap session_lost");
+    assert_eq!(told(&mut subscription).await, "resumed s1 as s2");
+    peer.event("s2", 2).await;
+    assert_eq!(told(&mut subscription).await, "2");
+    assert_eq!(service.https.deleted(), ["s1"]);
+    // A further loss is recovered with the token of the new session.
+    drop(peer);
+    let mut peer = service.accept().await;
+    assert_eq!(peer.wsc().as_deref(), Some("W2"));
+    peer.recovered("W3").await;
+    peer.event("s2", 3).await;
+    assert_eq!(told(&mut subscription).await, "3");
+    assert_eq!(service.https.tokens().len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn w07_after_the_window_the_token_is_not_offered_and_the_loss_is_told() {
+    let mut service = Service::new();
+    let (mut subscription, peer) = service.live("s1").await;
+    wait_for(&subscription, Phase::Live).await;
+    let lost_at = Instant::now();
+    for _ in 0..200 {
+        service.refuse_dial(Error::new(ErrorKind::Network, "refused"));
+    }
+    drop(peer);
+    assert_eq!(told(&mut subscription).await, "gap session_lost");
+    assert!((s(210)..s(300)).contains(&lost_at.elapsed()), "{:?}", lost_at.elapsed());
+    let mut peer = service.accept().await;
+    assert_eq!(peer.wsc(), None);
+    peer.details("W2", json!({})).await;
+    peer.subscribed("s2").await;
+    assert_eq!(told(&mut subscription).await, "resumed s1 as s2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn w08_a_token_that_the_gateway_cannot_read_is_forgotten_and_the_next_connection_is_plain() {
+    let mut service = Service::new();
+    let (mut subscription, peer) = service.live("s1").await;
+    wait_for(&subscription, Phase::Live).await;
+    drop(peer);
+    let mut peer = service.accept().await;
+    assert_eq!(peer.wsc().as_deref(), Some("W1"));
+    peer.send(json!([{"type": "Error", "messageId": "e", "status": 400}, {"errorCode": "WSG-400"}]).to_string()).await;
+    peer.close(1000).await;
+    let mut peer = service.accept().await;
+    assert_eq!(peer.wsc(), None);
+    peer.details("W2", json!({})).await;
+    peer.subscribed("s2").await;
+    assert_eq!(told(&mut subscription).await, "gap session_lost");
+    assert_eq!(told(&mut subscription).await, "resumed s1 as s2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn w09_every_end_of_a_connection_is_recovered_from_and_costs_no_gap() {
+    let mut service = Service::new();
+    let (mut subscription, mut peer) = service.live("s1").await;
+    wait_for(&subscription, Phase::Live).await;
+    let mut n = 0;
+    for (code, complaint) in [
+        (1000, Some("WSG-902")),
+        (1000, Some("WSG-903")),
+        (1001, None),
+        (1011, None),
+        (1012, None),
+        (1013, Some("WSG-901")),
+        (4400, None),
+        (4999, None),
+    ] {
+        if let Some(complaint) = complaint {
+            let error = json!([{"type": "Error", "messageId": "e", "status": 408}, {"errorCode": complaint}]);
+            peer.send(error.to_string()).await;
+        }
+        peer.close(code).await;
+        peer = service.accept().await;
+        assert!(peer.wsc().is_some(), "{code}");
+        peer.recovered(&format!("W-{code}")).await;
+        n += 1;
+        peer.event("s1", n).await;
+        assert_eq!(told(&mut subscription).await, n.to_string(), "{code}");
+    }
+    assert!(is_silent(&mut subscription, s(20)).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn w10_the_newest_token_of_the_present_connection_is_offered_whatever_frame_it_came_on() {
+    let wsc = |kind: &str, token: &str, sequence: serde_json::Value| {
+        json!([{"type": kind, "messageId": "x", "wsc": {"token": token, "sequence": sequence}}]).to_string()
+    };
+    for (sent, want) in [
+        (vec![], "W1"),
+        (vec![wsc("ConnectionDetails", "A", json!(2))], "A"),
+        (vec![wsc("SomethingNew", "A", json!(2))], "A"),
+        (vec![wsc("Heartbeat", "A", json!(3)), wsc("Heartbeat", "B", json!(2))], "A"),
+        (vec![wsc("Heartbeat", "A", json!("3")), wsc("Heartbeat", "B", json!(null))], "B"),
+        (vec![json!([{"type": "ConnectionDetails", "messageId": "x"}]).to_string()], "W1"),
+    ] {
+        let mut service = Service::new();
+        let (mut subscription, mut peer) = service.live("s1").await;
+        for frame in &sent {
+            peer.send(frame.as_str()).await;
+        }
+        peer.event("s1", 1).await;
+        assert_eq!(told(&mut subscription).await, "1");
+        drop(peer);
+        let mut peer = service.accept().await;
+        assert_eq!(peer.wsc().as_deref(), Some(want), "{sent:?}");
+        // Another connection counts from 1 again.
+        peer.recovered("Z").await;
+        peer.event("s1", 2).await;
+        assert_eq!(told(&mut subscription).await, "2");
+        drop(peer);
+        assert_eq!(service.accept().await.wsc().as_deref(), Some("Z"), "{sent:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn w20_a_replay_as_large_as_the_services_buffer_may_not_be_all() {
+    for (replayed, gap) in [(99, false), (100, true)] {
+        let mut service = Service::new();
+        let (mut subscription, peer) = service.live("s1").await;
+        wait_for(&subscription, Phase::Live).await;
+        drop(peer);
+        let mut peer = service.accept().await;
+        peer.recovered("W2").await;
+        for n in 1..=replayed {
+            peer.event("s1", n).await;
+        }
+        if gap {
+            assert_eq!(told(&mut subscription).await, "gap service_buffer_full");
+            assert_eq!(told(&mut subscription).await, "resumed");
+        }
+        for n in 1..=replayed {
+            assert_eq!(told(&mut subscription).await, n.to_string());
+        }
+        assert!(is_silent(&mut subscription, s(5)).await);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn w18_replayed_events_that_came_before_are_told_once() {
+    let mut service = Service::new();
+    let (mut subscription, mut peer) = service.live("s1").await;
+    peer.event("s1", 1).await;
+    peer.event("s1", 1).await;
+    peer.event("s1", 2).await;
+    assert_eq!((told(&mut subscription).await, told(&mut subscription).await), ("1".into(), "2".into()));
+    drop(peer);
+    let mut peer = service.accept().await;
+    peer.recovered("W2").await;
+    for n in [2, 3, 2] {
+        peer.event("s1", n).await;
+    }
+    assert_eq!(told(&mut subscription).await, "3");
+    assert!(is_silent(&mut subscription, s(5)).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_creation_whose_answer_is_lost_is_replaced_in_the_same_session() {
+    let mut service = Service::new();
+    let start = service.start();
+    let mut peer = service.accept().await;
+    peer.details("W1", json!({})).await;
+    peer.request().await.unwrap();
+    drop(peer);
+    let mut peer = service.accept().await;
+    assert_eq!(peer.wsc().as_deref(), Some("W1"));
+    peer.recovered("W2").await;
+    // Events of the one that was made without our knowing are ours, too.
+    peer.event("s1", 1).await;
+    peer.subscribed("s2").await;
+    let mut subscription = start.await.unwrap().unwrap();
+    peer.event("s2", 2).await;
+    assert_eq!((told(&mut subscription).await, told(&mut subscription).await), ("1".into(), "2".into()));
+    assert!(is_silent(&mut subscription, s(5)).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn w42_a_sleep_goes_on_with_the_session_on_another_connection() {
+    let mut service = Service::new();
+    let (mut subscription, mut peer) = service.live("s1").await;
+    wait_for(&subscription, Phase::Live).await;
+    peer.event("s1", 1).await;
+    // No good-bye, which might end the session.
+    let left = tokio::spawn(async move {
+        while let Some(message) = peer.next().await {
+            assert!(!message.is_close(), "{message:?}");
+        }
+    });
+    subscription.handle().revalidate().await.unwrap();
+    let mut second = service.accept().await;
+    assert_eq!(second.wsc().as_deref(), Some("W1"));
+    second.recovered("W2").await;
+    second.event("s1", 2).await;
+    assert_eq!((told(&mut subscription).await, told(&mut subscription).await), ("1".into(), "2".into()));
+    assert!(is_silent(&mut subscription, s(20)).await);
+    left.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_too_large_is_not_asked_for_for_ever() {
+    let mut service = Service::with(WebSocket::builder().max_message(2_000));
+    let (mut subscription, mut peer) = service.live("s1").await;
+    wait_for(&subscription, Phase::Live).await;
+    let large = event("s1", 1).replace("\"changes\"", &format!("\"{}\"", "x".repeat(3_000)));
+    peer.send(large.clone()).await;
+    let mut peer = service.accept().await;
+    assert_eq!(peer.wsc().as_deref(), Some("W1"));
+    peer.recovered("W2").await;
+    peer.send(large).await;
+    let mut peer = service.accept().await;
+    assert_eq!(peer.wsc(), None);
+    peer.details("W3", json!({})).await;
+    peer.subscribed("s2").await;
+    assert_eq!(told(&mut subscription).await, "gap too_large");
+    assert_eq!(told(&mut subscription).await, "resumed s1 as s2");
+    peer.event("s2", 2).await;
+    assert_eq!(told(&mut subscription).await, "2");
+}

@@ -1,0 +1,238 @@
+//! The gateway, or what stands before it, is in trouble.
+
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn probe_a_one_refusal_of_a_token_during_a_recovery_ends_nothing() {
+    let retry = |after| Disposition::Retry { after };
+    for error in [
+        Error::new(ErrorKind::RateLimited, "429").with_disposition(retry(Some(s(30)))),
+        Error::new(ErrorKind::Service, "503").with_disposition(retry(None)),
+        Error::new(ErrorKind::Auth, "401").with_disposition(Disposition::Refresh),
+        Error::new(ErrorKind::Network, "reset"),
+        Error::new(ErrorKind::Timeout, "late"),
+        Error::new(ErrorKind::Protocol, "garbage"),
+        Error::new(ErrorKind::NotFound, "404"),
+    ] {
+        let mut service = Service::new();
+        let (mut subscription, peer) = service.live("s1").await;
+        wait_for(&subscription, Phase::Live).await;
+        let (text, wait) = (error.to_string(), error.retry_after().unwrap_or_default());
+        service.https.refuse_token(error);
+        let lost_at = Instant::now();
+        drop(peer);
+        let mut peer = service.accept().await;
+        assert!(lost_at.elapsed() >= wait && lost_at.elapsed() < wait + s(2), "{text} {:?}", lost_at.elapsed());
+        assert_eq!(service.https.tokens().len(), 3, "{text}");
+        peer.recovered("W2").await;
+        peer.event("s1", 1).await;
+        assert_eq!(told(&mut subscription).await, "1", "{text}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn probe_b_w03_no_heartbeat_reply_closes_and_reconnects() {
+    let mut service = Service::new();
+    let (mut subscription, mut peer) = service.live("s1").await;
+    wait_for(&subscription, Phase::Live).await;
+    peer.event("s1", 1).await;
+    let since = Instant::now();
+    // Reads, and so answers pings, but no heartbeat.
+    let stuck = tokio::spawn(async move { while peer.next().await.is_some() {} });
+    let mut peer = service.accept().await;
+    assert!((s(40)..s(45)).contains(&since.elapsed()), "{:?}", since.elapsed());
+    stuck.await.unwrap();
+    peer.recovered("W2").await;
+    peer.event("s1", 2).await;
+    // What was written to a dead connection may be lost: that is told.
+    for want in ["1", "gap service_buffer_aged", "resumed", "2"] {
+        assert_eq!(told(&mut subscription).await, want);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn w12_a_half_open_connection_is_left_within_45_s() {
+    let mut service = Service::new();
+    let (subscription, peer) = service.live("s1").await;
+    wait_for(&subscription, Phase::Live).await;
+    let since = Instant::now();
+    let second = service.accept().await;
+    assert!(since.elapsed() <= s(45), "{:?}", since.elapsed());
+    drop((peer, second));
+}
+
+#[tokio::test(start_paused = true)]
+async fn w07_a_gateway_that_does_not_begin_is_left_after_15_s() {
+    let mut service = Service::new();
+    let start = service.start();
+    let silent = service.accept().await;
+    let since = Instant::now();
+    let mut peer = service.accept().await;
+    assert!((s(15)..s(17)).contains(&since.elapsed()), "{:?}", since.elapsed());
+    peer.details("W1", json!({})).await;
+    peer.subscribed("s1").await;
+    assert!(start.await.unwrap().is_ok());
+    drop(silent);
+}
+
+#[tokio::test(start_paused = true)]
+async fn w02_a_token_refused_for_want_of_permission_is_final_and_names_it() {
+    let forbidden = || Error::new(ErrorKind::Permission, "a permission is missing").with_status(403);
+    let service = Service::new();
+    service.https.refuse_token(forbidden());
+    let error = service.start().await.unwrap().unwrap_err();
+    assert_eq!((error.kind(), error.disposition()), (ErrorKind::Permission, Disposition::Fatal));
+    assert!(error.to_string().contains("WebSocketsSubscription"), "{error}");
+    assert_eq!((error.permission(), service.https.tokens().len()), (Some("WebSocketsSubscription"), 1));
+
+    // Later, too.
+    let mut service = Service::new();
+    let (mut subscription, peer) = service.live("s1").await;
+    service.https.refuse_token(forbidden());
+    drop(peer);
+    let error = subscription.next().await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Permission);
+    assert!(error.to_string().contains("WebSocketsSubscription"), "{error}");
+    assert!(service.is_quiet());
+}
+
+#[tokio::test(start_paused = true)]
+async fn probe_c_w12_a_refused_subscription_leaves_nothing_behind() {
+    let mut service = Service::new();
+    let start = service.start();
+    let mut peer = service.accept().await;
+    peer.details("W1", json!({})).await;
+    let (meta, _) = peer.request().await.unwrap();
+    peer.send(reply(&meta, 403, Some(json!({"errors": [{"errorCode": "SUB-528", "message": "no"}]})))).await;
+    peer.event("s1", 1).await;
+    let error = start.await.unwrap().unwrap_err();
+    assert_eq!((error.kind(), error.code()), (ErrorKind::TransportRefused, Some("SUB-528")));
+    assert!(error.to_string().contains("WebSocketsSubscription"), "{error}");
+    while peer.next().await.is_some() {}
+    assert!(service.is_quiet());
+}
+
+#[tokio::test(start_paused = true)]
+async fn refusals_of_the_gateway_that_last_are_final_and_shorter_ones_are_not() {
+    let refused = |status| {
+        let error = Error::new(ErrorKind::Auth, "no").with_status(status);
+        error.with_disposition(Disposition::Retry { after: None })
+    };
+    let mut service = Service::new();
+    let (mut subscription, peer) = service.live("s1").await;
+    wait_for(&subscription, Phase::Live).await;
+    // A spell of four, within a minute or so.
+    for status in [401, 403, 401, 403] {
+        service.refuse_dial(refused(status));
+    }
+    drop(peer);
+    let mut peer = service.accept().await;
+    peer.recovered("W2").await;
+    peer.event("s1", 1).await;
+    assert_eq!(told(&mut subscription).await, "1");
+    // One that lasts.
+    let since = Instant::now();
+    for _ in 0..100 {
+        service.refuse_dial(refused(401));
+    }
+    drop(peer);
+    let error = subscription.next().await.unwrap().unwrap_err();
+    assert_eq!((error.kind(), error.status()), (ErrorKind::TransportRefused, Some(401)));
+    assert!((s(120)..s(200)).contains(&since.elapsed()), "{:?}", since.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn w05_close_code_4400_gets_another_token_and_is_a_config_error_when_it_lasts() {
+    let mut service = Service::new();
+    let (mut subscription, peer) = service.live("s1").await;
+    wait_for(&subscription, Phase::Live).await;
+    drop(peer);
+    let since = Instant::now();
+    let mut tokens = Vec::new();
+    let error = loop {
+        tokio::select! {
+            told = subscription.next() => break told.unwrap().unwrap_err(),
+            mut peer = service.accept() => {
+                tokens.push(peer.token().unwrap());
+                peer.close(4400).await;
+            }
+        }
+    };
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert!((s(120)..s(200)).contains(&since.elapsed()), "{:?}", since.elapsed());
+    let count = tokens.len();
+    tokens.dedup();
+    assert!(count >= 3 && tokens.len() == count, "a token of its own for each connection");
+}
+
+#[tokio::test(start_paused = true)]
+async fn w11_frames_that_cannot_be_read_stop_nothing() {
+    let mut service = Service::new();
+    let (mut subscription, mut peer) = service.live("s1").await;
+    for text in [
+        "",
+        "{}",
+        "[]",
+        "null",
+        "[{}]",
+        "[[]]",
+        "not json",
+        "[{\"type\":7}]",
+        "[{\"type\":\"New\"}]",
+        "[{\"type\":\"ClientRequest\",\"messageId\":\"r-99\"},--Boundary_1 x --Boundary_1--]",
+        "[{\"type\":\"ClientRequest\",\"messageId\":\"r-1\",\"status\":200}]",
+        "[{\"type\":\"Error\"}]",
+        "[{\"type\":\"Heartbeat\"}]",
+    ] {
+        peer.send(text).await;
+    }
+    peer.ws.send(Message::binary(vec![0, 159, 146, 150])).await.unwrap();
+    peer.event("s1", 1).await;
+    assert_eq!(told(&mut subscription).await, "1");
+    // What may have been an event is shown.
+    peer.send("[{\"type\":\"ServerNotification\",\"messageId\":\"2\"},{\"uuid\":]").await;
+    peer.send("[{\"type\":\"ServerNotification\",\"messageId\":\"3\"}]").await;
+    for _ in 0..2 {
+        assert!(told(&mut subscription).await.starts_with("Undecodable"));
+    }
+    // Five megabytes are well within the limit.
+    let large = event("s1", 4).replace("\"changes\"", &format!("\"{}\":0,\"changes\"", "x".repeat(5 << 20)));
+    peer.send(large).await;
+    peer.event("s1", 5).await;
+    assert_eq!((told(&mut subscription).await, told(&mut subscription).await), ("4".into(), "5".into()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_comes_before_anybody_reads_is_bounded_and_its_loss_is_told() {
+    let mut service = Service::with(WebSocket::builder().inbox_bytes(2_000));
+    let start = service.start();
+    let mut peer = service.accept().await;
+    peer.details("W1", json!({})).await;
+    let (meta, _) = peer.request().await.unwrap();
+    for n in 1..=50 {
+        peer.event("s1", n).await;
+    }
+    peer.send(reply(&meta, 200, Some(info("s1")))).await;
+    let mut subscription = start.await.unwrap().unwrap();
+    assert_eq!(told(&mut subscription).await, "gap service_buffer_full");
+    assert_eq!(told(&mut subscription).await, "resumed");
+    let first: usize = told(&mut subscription).await.parse().unwrap();
+    assert!(first > 40, "{first}");
+    for n in first + 1..=50 {
+        assert_eq!(told(&mut subscription).await, n.to_string());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_login_that_the_gateway_no_longer_takes_gets_a_new_connection() {
+    let mut service = Service::new();
+    let start = service.start();
+    let mut peer = service.accept().await;
+    peer.details("W1", json!({})).await;
+    let (meta, _) = peer.request().await.unwrap();
+    peer.send(reply(&meta, 401, Some(json!({"errors": [{"errorCode": "OAU-213"}]})))).await;
+    let mut peer = service.accept().await;
+    peer.details("W2", json!({})).await;
+    peer.subscribed("s1").await;
+    assert!(start.await.unwrap().is_ok());
+}
