@@ -19,6 +19,7 @@ use tokio::io::AsyncReadExt as _;
 const USAGE: &str = "usage: sandbox [options]
   --port N               API server's port on 127.0.0.1 (0: any free one)
   --pubnub-port N        PubNub server's port on 127.0.0.1 (0: any free one)
+  --gateway-port N       WebSocket gateway's port on 127.0.0.1 (0: any free one)
   --hold-ms N            how long a poll without messages is held (280000)
   --subscription-ttl N   life of a subscription, seconds (900)
   --token-ttl N          life of an access token, seconds (3600)
@@ -44,6 +45,7 @@ fn args() -> Result<Option<Args>, Box<dyn Error>> {
         sandbox = match arg.as_str() {
             "--port" => sandbox.port(value()?.parse()?),
             "--pubnub-port" => sandbox.pubnub_port(value()?.parse()?),
+            "--gateway-port" => sandbox.gateway_port(value()?.parse()?),
             "--seed" => sandbox.seed(value()?.parse()?),
             "--hold-ms" => {
                 let hold = Duration::from_millis(value()?.parse()?);
@@ -101,6 +103,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let line = json!({
         "base_url": sandbox.base_url(),
         "pubnub_origin": sandbox.pubnub_origin(),
+        "gateway_url": sandbox.gateway_url(),
         "client_id": sandbox.client_id(),
         "client_secret": sandbox.client_secret().expose(),
         "jwt": sandbox.jwt().expose(),

@@ -21,6 +21,7 @@ const LOG: usize = 10_000;
 pub struct SandboxBuilder {
     port: u16,
     pubnub_port: u16,
+    gateway_port: u16,
     seed: Option<u64>,
     log: usize,
     knobs: Knobs,
@@ -34,6 +35,7 @@ impl Default for SandboxBuilder {
         Self {
             port: 0,
             pubnub_port: 0,
+            gateway_port: 0,
             seed: None,
             log: LOG,
             knobs: Knobs::default(),
@@ -54,6 +56,12 @@ impl SandboxBuilder {
     /// Port of the PubNub server on 127.0.0.1. Default 0: any free one.
     pub fn pubnub_port(mut self, port: u16) -> Self {
         self.pubnub_port = port;
+        self
+    }
+
+    /// Port of the WebSocket gateway on 127.0.0.1. Default 0: any free one.
+    pub fn gateway_port(mut self, port: u16) -> Self {
+        self.gateway_port = port;
         self
     }
 
@@ -95,7 +103,7 @@ impl SandboxBuilder {
         self
     }
 
-    /// Starts both servers. They run on the tokio runtime this is called in.
+    /// Starts the servers. They run on the tokio runtime this is called in.
     ///
     /// # Errors
     /// [`ErrorKind::Config`] for ids that are no decimal numbers,
@@ -113,16 +121,19 @@ impl SandboxBuilder {
         };
         let (api, api_listener) = open(self.port)?;
         let (pubnub, pubnub_listener) = open(self.pubnub_port)?;
+        let (gateway, gateway_listener) = open(self.gateway_port)?;
+        let gateway_url = format!("ws://{}{}", gateway.address(), super::gateway::PATH);
         let base_url = format!("http://{}", api.address());
         let pubnub_origin = format!("http://{}", pubnub.address());
         let identity = self.make_identity();
-        let shared = Arc::new(Shared::new(self.state(identity.clone(), base_url.clone())));
+        let shared = Arc::new(Shared::new(self.state(identity.clone(), base_url.clone(), gateway_url.clone())));
         let tasks = vec![
             tokio::spawn(server::keep(Arc::clone(&shared), Service::Api, api, api_listener)),
             tokio::spawn(server::keep(Arc::clone(&shared), Service::PubNub, pubnub, pubnub_listener)),
+            tokio::spawn(server::keep(Arc::clone(&shared), Service::Gateway, gateway, gateway_listener)),
             tokio::spawn(schedule::keep(Arc::clone(&shared))),
         ];
-        Ok(Sandbox { shared, running: Running(tasks), identity, base_url, pubnub_origin })
+        Ok(Sandbox { shared, running: Running(tasks), identity, base_url, pubnub_origin, gateway_url })
     }
 
     fn rng(&self) -> fastrand::Rng {
@@ -149,7 +160,7 @@ impl SandboxBuilder {
         }
     }
 
-    fn state(&self, identity: Identity, base_url: String) -> State {
+    fn state(&self, identity: Identity, base_url: String, gateway_url: String) -> State {
         let server = || ServerState { wanted_up: true, power: Arc::new(Notify::new()), ..ServerState::default() };
         State {
             identity,
@@ -162,10 +173,11 @@ impl SandboxBuilder {
             subscriptions: super::subscriptions::Subscriptions::default(),
             messages: super::messages::Messages::default(),
             pubnub: super::pubnub::PubNub::default(),
+            gateway: super::gateway::Gateway::at(gateway_url),
             faults: super::faults::FaultTable::default(),
             log: RequestLog::new(self.log),
             schedule: schedule::Schedule::default(),
-            servers: [server(), server()],
+            servers: [server(), server(), server()],
             held_back: Vec::new(),
         }
     }

@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 
 use super::cipher;
 use super::delivery::Happening;
-use super::faults::{Fault, FaultId, Target};
+use super::fault::Fault;
+use super::faults::{FaultId, Target};
 use super::filters::EventUri;
 use super::fixtures::Fixture;
 use super::http::{Call, Reply, empty_reply, json_reply};
@@ -21,9 +22,9 @@ use super::knobs::{Knobs, Rotation};
 use super::pubnub::Payload;
 use super::requests::{Recorded, Service};
 use super::schedule::Due;
-use super::state::{Shared, State, later};
+use super::state::{Cut, Shared, State, later};
 use super::view::{Gauges, SubscriptionView};
-use super::{faults, subscriptions};
+use super::{faults, gateway, subscriptions};
 use crate::timestamp::Timestamp;
 
 const PREFIX: &str = "/_sandbox/";
@@ -75,6 +76,7 @@ fn route(state: &mut State, call: &Call) -> Answer {
             let Scripted { target, fault } = read(call)?;
             Ok(ok(&json!({ "id": state.faults.add(target, fault) })))
         }
+        ("POST", ["frames"]) => frames(state, read(call)?),
         ("GET", ["faults", id]) => Ok(ok(&json!({ "hits": state.faults.hits(fault_id(id)?) }))),
         (method, rest) => tell(state, call, method, rest).map(|()| empty_reply(StatusCode::NO_CONTENT)),
     }
@@ -92,12 +94,15 @@ fn tell(state: &mut State, call: &Call, method: &str, rest: &[&str]) -> Result<(
         ("POST", ["tokens", "expire"]) => {
             let now = state.moment().now;
             state.oauth.expire_access(now);
+            state.schedule.poke();
         }
-        ("POST", ["tokens", "revoke"]) => state.oauth.revoke_all(),
+        ("POST", ["tokens", "revoke"]) => {
+            state.oauth.revoke_all();
+            state.schedule.poke();
+        }
         ("POST", ["advance"]) => {
             let Advance { ms } = read(call)?;
-            state.clock.advance(Duration::from_millis(ms));
-            state.schedule.clock_moved();
+            state.advance(Duration::from_millis(ms));
         }
         ("POST", ["servers", name]) => power(state, service(name)?, &read(call)?),
         ("POST", ["connections", name]) => connections(state, service(name)?, &read(call)?)?,
@@ -185,7 +190,7 @@ fn describe(state: &mut State) -> Value {
     let now = state.moment().now;
     let gauges = Gauges::read(state);
     let views: Vec<SubscriptionView> =
-        state.subscriptions.alive(now).iter().map(|held| SubscriptionView::new(held, now)).collect();
+        state.subscriptions.alive(now).iter().map(|held| SubscriptionView::new(held, &state.gateway, now)).collect();
     let subscriptions: Vec<Value> = views
         .iter()
         .map(|view| {
@@ -195,6 +200,8 @@ fn describe(state: &mut State) -> Value {
                 "expires_in_ms": u64::try_from(view.expires_in.as_millis()).unwrap_or(u64::MAX),
                 "status": view.status,
                 "renewals": view.renewals,
+                "transport": view.transport,
+                "connected": view.connected,
                 "address": view.address.expose(),
                 "subscriber_key": view.subscriber_key.expose(),
                 "encryption_key": view.encryption_key.as_ref().map(|key| key.expose()),
@@ -331,6 +338,21 @@ fn publish(state: &mut State, asked: Publish) -> Result<(), Bad> {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+struct Frames {
+    text: String,
+    subscription: Option<String>,
+}
+
+fn frames(state: &mut State, asked: Frames) -> Answer {
+    let Frames { text, subscription } = asked;
+    if let Some(id) = &subscription {
+        subscriptions::find(state, id).map_err(|_| Bad::missing())?;
+    }
+    Ok(ok(&json!({ "sockets": gateway::send_raw(state, subscription.as_deref(), &text) })))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Rotate {
     #[serde(default)]
     on_renew: bool,
@@ -354,7 +376,7 @@ fn power(state: &mut State, service: Service, asked: &Power) {
     let Some(ms) = asked.down_ms else { return state.server(service).want(true) };
     let now = state.moment().now;
     let delay = match service {
-        Service::PubNub => Duration::ZERO,
+        Service::PubNub | Service::Gateway => Duration::ZERO,
         // Its own connection must carry this answer first.
         Service::Api => Duration::from_millis(20),
     };
@@ -363,31 +385,17 @@ fn power(state: &mut State, service: Service, asked: &Power) {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Cut {
-    Reset,
-    Close,
-    BlackHole,
-}
-
-#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Connections {
     action: Cut,
 }
 
-/// The API server's connections carry this answer, so only PubNub's can be cut.
+/// The API server's connections carry this answer, so only the others' can be cut.
 fn connections(state: &mut State, service: Service, asked: &Connections) -> Result<(), Bad> {
     if service == Service::Api {
-        return Err(Bad::request("only pubnub connections can be cut over HTTP"));
+        return Err(Bad::request("connections of the API server cannot be cut over HTTP"));
     }
-    for (_, link) in &state.server(service).links {
-        match asked.action {
-            Cut::Reset => link.reset(),
-            Cut::Close => link.close(),
-            Cut::BlackHole => link.mute(),
-        }
-    }
+    state.cut(service, asked.action);
     Ok(())
 }
 

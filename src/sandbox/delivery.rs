@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use super::cipher::encrypt;
 use super::faults::DeliveryFault;
 use super::filters::EventUri;
+use super::gateway;
 use super::pubnub::{ChannelId, Payload};
 use super::schedule::Due;
 use super::state::{State, later, uuid};
@@ -45,9 +46,10 @@ impl State {
                 Some((subscription.clone(), met.max_by_key(|filter| filter.richness())?.clone()))
             })
             .collect();
+        let shared = self.knobs.shared_uuid.then(|| uuid(&mut self.rng));
         let mut uuids = Vec::with_capacity(targets.len());
         for (subscription, filter) in targets {
-            let id = uuid(&mut self.rng);
+            let id = shared.clone().unwrap_or_else(|| uuid(&mut self.rng));
             let event = EventUri { path: event_path(&happening.uri, &filter), query: filter.query.clone() };
             let text = format!(
                 r#"{{"uuid":"{id}","event":{},"timestamp":"{timestamp}","subscriptionId":"{}","ownerId":"{owner}","body":{}}}"#,
@@ -98,8 +100,15 @@ impl State {
         }
     }
 
-    /// Puts a payload on a channel as it is.
+    /// Puts a payload on a channel, or on a socket, as it is.
     pub(super) fn publish_payload(&mut self, channel: &ChannelId, payload: Payload) {
+        if let Some(subscription) = channel.socket() {
+            match payload {
+                Payload::Data(text) => gateway::notify(self, subscription, text),
+                Payload::Envelope(frame) => drop(gateway::send_raw(self, Some(subscription), &frame)),
+            }
+            return;
+        }
         let moment = self.moment();
         self.pubnub.publish(channel, payload, &self.knobs, moment.now, moment.wall);
     }

@@ -7,220 +7,26 @@ use std::time::Duration;
 use http::Method;
 use serde::{Deserialize, Serialize};
 
-use super::http::{Call, Refused};
+pub(super) use super::fault::Action;
+use super::fault::Fault;
+use super::http::Call;
 use super::knobs::millis;
 use super::requests::{Operation, Recorded, Service};
-
-/// A scripted fault: what happens, how often, and when it begins.
-///
-/// Made by one of the functions below; happens once unless
-/// [`times`](Self::times) or [`until_cleared`](Self::until_cleared) says otherwise.
-///
-/// ```
-/// use ringcentral_events::sandbox::Fault;
-/// // The second and third request are refused for three seconds each.
-/// let fault = Fault::status(429).header("Retry-After", "3").after(1).times(2);
-/// ```
-#[derive(Clone, Debug, Deserialize)]
-pub struct Fault {
-    #[serde(flatten)]
-    action: Action,
-    #[serde(default = "once")]
-    times: Option<u32>,
-    #[serde(default)]
-    after: u32,
-    #[serde(default)]
-    after_effect: bool,
-}
-
-#[allow(clippy::unnecessary_wraps, reason = "serde's default needs the field's type")]
-fn once() -> Option<u32> {
-    Some(1)
-}
-
-/// What a fault does.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub(super) enum Action {
-    Status {
-        status: u16,
-        #[serde(default)]
-        headers: Vec<(String, String)>,
-        #[serde(default)]
-        body: Option<String>,
-    },
-    Code {
-        status: u16,
-        code: String,
-        #[serde(default)]
-        parameter: Option<String>,
-        #[serde(default)]
-        headers: Vec<(String, String)>,
-    },
-    CutJson,
-    Close,
-    ResetMidBody,
-    Hang,
-    BlackHole,
-    Drip {
-        #[serde(default = "one")]
-        chunk: usize,
-        #[serde(rename = "every_ms", with = "millis")]
-        every: Duration,
-    },
-    Delay {
-        #[serde(rename = "ms", with = "millis")]
-        by: Duration,
-    },
-}
-
-fn one() -> usize {
-    1
-}
-
-impl Fault {
-    fn new(action: Action) -> Self {
-        Self { action, times: once(), after: 0, after_effect: false }
-    }
-
-    /// Answers with `status` and no body; see [`body`](Self::body) and
-    /// [`header`](Self::header).
-    #[must_use]
-    pub fn status(status: u16) -> Self {
-        Self::new(Action::Status { status, headers: Vec::new(), body: None })
-    }
-
-    /// Answers with `status` and the API's error envelope around `code`, such as
-    /// `OAU-128`.
-    #[must_use]
-    pub fn code(status: u16, code: impl Into<String>) -> Self {
-        Self::new(Action::Code { status, code: code.into(), parameter: None, headers: Vec::new() })
-    }
-
-    /// Answers with `status` and a gateway's HTML page.
-    #[must_use]
-    pub fn html(status: u16) -> Self {
-        Self::status(status)
-            .header("Content-Type", "text/html")
-            .body("<!DOCTYPE html><html><body><h1>The gateway says no</h1></body></html>")
-    }
-
-    /// Answers 200 with the first half of the JSON it would have answered; the
-    /// HTTP message itself is complete.
-    #[must_use]
-    pub fn cut_json() -> Self {
-        Self::new(Action::CutJson)
-    }
-
-    /// Closes the connection before the first byte of an answer.
-    #[must_use]
-    pub fn close() -> Self {
-        Self::new(Action::Close)
-    }
-
-    /// Sends the headers and the first half of the body it would have sent, then
-    /// resets the connection (RST); of a large half the kernel may withhold some.
-    #[must_use]
-    pub fn reset_mid_body() -> Self {
-        Self::new(Action::ResetMidBody)
-    }
-
-    /// Never answers; the connection stays, and its end is noticed.
-    #[must_use]
-    pub fn hang() -> Self {
-        Self::new(Action::Hang)
-    }
-
-    /// Half-open: the request has its effect, and nothing more is ever sent or
-    /// read on its connection, not even the client's end of it.
-    #[must_use]
-    pub fn black_hole() -> Self {
-        Self::new(Action::BlackHole)
-    }
-
-    /// Sends the body in pieces of `chunk` bytes, one every `every`.
-    #[must_use]
-    pub fn drip(chunk: usize, every: Duration) -> Self {
-        Self::new(Action::Drip { chunk: chunk.max(1), every })
-    }
-
-    /// Handles the request only after `by`.
-    #[must_use]
-    pub fn delay(by: Duration) -> Self {
-        Self::new(Action::Delay { by })
-    }
-
-    /// Adds a header to the answer; nothing for faults that make none of their own.
-    #[must_use]
-    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        if let Action::Status { headers, .. } | Action::Code { headers, .. } = &mut self.action {
-            headers.push((name.into(), value.into()));
-        }
-        self
-    }
-
-    /// Sets the body of [`status`](Self::status); nothing for other faults.
-    #[must_use]
-    pub fn body(mut self, text: impl Into<String>) -> Self {
-        if let Action::Status { body, .. } = &mut self.action {
-            *body = Some(text.into());
-        }
-        self
-    }
-
-    /// Names the parameter in the envelope of [`code`](Self::code); nothing for
-    /// other faults.
-    #[must_use]
-    pub fn parameter(mut self, name: impl Into<String>) -> Self {
-        if let Action::Code { parameter, .. } = &mut self.action {
-            *parameter = Some(name.into());
-        }
-        self
-    }
-
-    /// How many requests it hits. Default 1.
-    #[must_use]
-    pub fn times(mut self, times: u32) -> Self {
-        self.times = Some(times);
-        self
-    }
-
-    /// Hits every request until it is cleared.
-    #[must_use]
-    pub fn until_cleared(mut self) -> Self {
-        self.times = None;
-        self
-    }
-
-    /// Lets this many matching requests pass first. Default 0.
-    #[must_use]
-    pub fn after(mut self, requests: u32) -> Self {
-        self.after = requests;
-        self
-    }
-
-    /// Lets the request have its effect first, then loses or replaces its answer:
-    /// a create that succeeds without the client knowing. A poll waits for its
-    /// messages, as it would have.
-    #[must_use]
-    pub fn after_effect(mut self) -> Self {
-        self.after_effect = true;
-        self
-    }
-}
 
 /// Which requests a fault hits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Target {
-    /// Every request to either server.
+    /// Every request to any server.
     Any,
     /// Every request to the API server.
     Api,
     /// Every request to the PubNub server.
     #[serde(rename = "pubnub")]
     PubNub,
+    /// Every request to the gateway: upgrades, requests and heartbeats.
+    Gateway,
     /// Any operation under `/restapi/oauth`.
     Oauth,
     /// Any verb on subscriptions.
@@ -243,10 +49,14 @@ impl Target {
     }
 
     fn matches(&self, service: Service, operation: Operation, method: &Method, path: &str) -> bool {
+        if operation.is_unasked() {
+            return *self == Self::Operation(operation);
+        }
         match self {
             Self::Any => true,
             Self::Api => service == Service::Api,
             Self::PubNub => service == Service::PubNub,
+            Self::Gateway => service == Service::Gateway,
             Self::Oauth => path.starts_with("/restapi/oauth"),
             Self::Subscriptions => operation.is_subscription(),
             Self::Subscribe => matches!(operation, Operation::Handshake | Operation::Poll),
@@ -300,12 +110,16 @@ struct Rule {
     hits: u32,
 }
 
+fn once() -> usize {
+    1
+}
+
 /// What the next notifications suffer.
 #[derive(Clone, Copy, Debug, Deserialize)]
 pub(super) struct Deliveries {
     #[serde(flatten)]
     pub(super) fault: DeliveryFault,
-    #[serde(default = "one")]
+    #[serde(default = "once")]
     pub(super) count: usize,
 }
 
@@ -381,48 +195,10 @@ impl FaultTable {
             }
             rule.hits += 1;
             let action = rule.fault.action.clone();
-            let transforms =
-                matches!(action, Action::CutJson | Action::ResetMidBody | Action::Drip { .. } | Action::BlackHole);
-            return Some(Hit { action, after_effect: rule.fault.after_effect || transforms });
+            let after_effect = rule.fault.after_effect || action.transforms();
+            return Some(Hit { action, after_effect });
         }
         None
-    }
-}
-
-impl Action {
-    /// The answer that a fault makes by itself, if it makes one.
-    pub(super) fn own_reply(&self) -> Option<super::http::Reply> {
-        let (mut reply, headers) = match self {
-            Self::Status { status, headers, body } => {
-                let status = http::StatusCode::from_u16(*status).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
-                let reply = match body {
-                    Some(text) => super::http::text_reply(status, "application/json", text.clone()),
-                    None => super::http::empty_reply(status),
-                };
-                (reply, headers)
-            }
-            Self::Code { status, code, parameter, headers } => {
-                let mut refused = Refused::new(*status, code.clone(), "Scripted by the sandbox");
-                refused.parameter = parameter.clone().map(|name| (name, None));
-                (refused.reply(), headers)
-            }
-            Self::CutJson
-            | Self::Close
-            | Self::ResetMidBody
-            | Self::Hang
-            | Self::BlackHole
-            | Self::Drip { .. }
-            | Self::Delay { .. } => return None,
-        };
-        for (name, value) in headers {
-            // A header that HTTP cannot carry is left out: the script is at fault.
-            if let (Ok(name), Ok(value)) =
-                (http::HeaderName::try_from(name.as_str()), http::HeaderValue::try_from(value.as_str()))
-            {
-                reply.headers_mut().insert(name, value);
-            }
-        }
-        Some(reply)
     }
 }
 
@@ -442,6 +218,7 @@ mod tests {
             query: String::new(),
             headers: http::HeaderMap::new(),
             body: bytes::Bytes::new(),
+            socket: None,
         }
     }
 

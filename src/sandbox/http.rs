@@ -18,12 +18,26 @@ pub(super) struct Call {
     pub(super) query: String,
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
+    /// The socket it came over, when it came over one.
+    pub(super) socket: Option<u64>,
 }
 
 /// An answer.
 pub(super) type Reply = Response<Bytes>;
 
 impl Call {
+    /// A frame that is no request, as a call for the log and the faults.
+    pub(super) fn of_frame(text: String) -> Self {
+        Self {
+            method: Method::POST,
+            path: super::gateway::PATH.to_owned(),
+            query: String::new(),
+            headers: HeaderMap::new(),
+            body: text.into(),
+            socket: None,
+        }
+    }
+
     /// A query parameter, decoded; the first of its name.
     pub(super) fn query(&self, name: &str) -> Option<String> {
         url::form_urlencoded::parse(self.query.as_bytes())

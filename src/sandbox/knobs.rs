@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::gateway::GatewayKnobs;
+
 /// How a sandbox behaves. Every field can be set at the start
 /// ([`SandboxBuilder::knobs`](super::SandboxBuilder::knobs)), while it runs
 /// ([`Sandbox::knobs`](super::Sandbox::knobs)), or over HTTP
@@ -69,6 +71,14 @@ pub struct Knobs {
     /// The rate limits. Default as documented, on.
     pub rate_limits: RateLimits,
 
+    /// Whether all notifications of one event have the same `uuid`, whatever
+    /// subscriptions they are for. Default false; which one the service does is
+    /// *unverified*.
+    pub shared_uuid: bool,
+
+    /// The WebSocket gateway.
+    pub gateway: GatewayKnobs,
+
     /// How long a poll without messages is held. Default 280 s.
     #[serde(with = "millis")]
     pub hold: Duration,
@@ -125,6 +135,8 @@ impl Default for Knobs {
             rotate_on_renew: None,
             clock_skew_ms: 0,
             rate_limits: RateLimits::default(),
+            shared_uuid: false,
+            gateway: GatewayKnobs::default(),
             hold: Duration::from_secs(280),
             ring: 100,
             response_cap: 100,

@@ -83,6 +83,11 @@ impl LinkControl {
         *self.mode() = Mode::CutBody { left: body, head: Head(0) };
     }
 
+    /// Breaks after this many bytes more, whatever they are.
+    pub(super) fn cut_after(&self, bytes: usize) {
+        *self.mode() = Mode::CutBody { left: bytes, head: Head(4) };
+    }
+
     /// Ends it now, by a reset.
     pub(super) fn reset(&self) {
         *self.mode() = Mode::Reset;

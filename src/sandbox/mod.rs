@@ -1,11 +1,12 @@
-//! The service on loopback: an emulator of RingCentral's OAuth, subscriptions
-//! and PubNub delivery, for tests of this crate and of yours.
+//! The service on loopback: an emulator of RingCentral's OAuth, subscriptions,
+//! PubNub delivery and WebSocket gateway, for tests of this crate and of yours.
 //!
-//! Two servers on 127.0.0.1, so that each can be taken down alone: the API server
-//! ([`Sandbox::base_url`]: OAuth and REST) and the PubNub server
-//! ([`Sandbox::pubnub_origin`]). Clients need to know nothing of it: any client
-//! whose two addresses can be set works against it, in any language. The real
-//! service is never called.
+//! Three servers on 127.0.0.1, so that each can be taken down alone: the API server
+//! ([`Sandbox::base_url`]: OAuth and REST), the PubNub server
+//! ([`Sandbox::pubnub_origin`]) and the gateway ([`Sandbox::gateway_url`], which
+//! clients learn from `POST /restapi/oauth/wstoken`). Clients need to know nothing
+//! of it: any client whose addresses can be set works against it, in any language.
+//! The real service is never called.
 //!
 //! ```
 //! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
@@ -29,7 +30,26 @@
 //! tokio clock must not be used with it. [`Sandbox::advance`] moves the sandbox's
 //! own clock instead, so that a 15-minute lease or a 60-second penalty ends now.
 //!
-//! What the references leave open is a knob: see [`Knobs`].
+//! What the references leave open is a knob: see [`Knobs`] and, for the gateway,
+//! [`GatewayKnobs`].
+//!
+//! # The gateway
+//!
+//! A socket is opened with a token of its own (`?access_token=` or a `Bearer`
+//! header), used once. `ConnectionDetails` comes first. REST calls over it have the
+//! handlers, budgets and faults of HTTPS and stand in the request log with
+//! [`Service::Gateway`]; so do heartbeats ([`Operation::SocketHeartbeat`]) and what
+//! was not understood ([`Operation::OtherFrame`]). One subscription per session: a
+//! second `POST` replaces the first. A session that loses its socket keeps its
+//! subscription and its events for `recoveryTimeout`, for a socket that offers its
+//! `wsc`. [`Sandbox::reset_connections`] and its kin part sessions from their sockets
+//! at once: what is triggered after them waits for the next socket.
+//!
+//! A fault on a request hits the answer to it. Two more phases are targets:
+//! [`Operation::ConnectionDetails`] (here `status`, `code` and `error_frame` send
+//! an `Error` and close, `hang` sends nothing, `delay` sends it later) and
+//! [`Operation::Notification`]. Faults on the upgrade ([`Operation::Upgrade`]) are
+//! those of HTTP.
 //!
 //! # Over HTTP
 //!
@@ -47,22 +67,25 @@
 //! | `POST /_sandbox/publish` | `subscription` and one of `data` (text of `d`), `envelope` (text of the envelope), `encrypt` (plain text, with `key` or the subscription's) |
 //! | `POST /_sandbox/faults` | `{"target":…,"fault":{"kind":…}}`, below; answers `id` |
 //! | `GET`, `DELETE /_sandbox/faults/{id}`, `DELETE /_sandbox/faults` | hits; clears one, clears all |
+//! | `POST /_sandbox/frames` | `{"text":"[…]","subscription":…}` sends a text frame as it is, without `subscription` on every socket; answers `sockets` |
 //! | `POST /_sandbox/deliveries` | `{"kind":"duplicate"}`, `swap`, `lose` or `delay` with `ms`; `count` |
 //! | `POST /_sandbox/subscriptions/{id}/expire`, `…/forget` | |
 //! | `POST /_sandbox/subscriptions/{id}/rotate` | `{"what":{"key":true,"address":true,"subscriber_key":true},"on_renew":false}` |
 //! | `POST /_sandbox/subscriptions/{id}/status` | `{"status":"Suspended"}` |
 //! | `POST /_sandbox/tokens/expire`, `…/tokens/revoke` | |
 //! | `POST /_sandbox/advance` | `{"ms":900000}` moves the clock |
-//! | `POST /_sandbox/servers/pubnub`, `…/api` | `{"down_ms":30000}` takes it down for a time, `{}` brings it up |
-//! | `POST /_sandbox/connections/pubnub` | `{"action":"reset"}`, `close` or `black_hole` |
+//! | `POST /_sandbox/servers/pubnub`, `…/gateway`, `…/api` | `{"down_ms":30000}` takes it down for a time, `{}` brings it up |
+//! | `POST /_sandbox/connections/pubnub`, `…/gateway` | `{"action":"reset"}`, `close` or `black_hole` |
 //!
-//! A target is `"any"`, `"api"`, `"pubnub"`, `"oauth"`, `"subscriptions"`,
+//! A target is `"any"`, `"api"`, `"pubnub"`, `"gateway"`, `"oauth"`, `"subscriptions"`,
 //! `"subscribe"`, `{"operation":"renew"}` (an [`Operation`] in snake case),
 //! `{"path":"/prefix"}` or `{"method_path":["POST","/prefix"]}`. A fault has a
 //! `kind`: `status` (with `status`, and `headers` as pairs, `body`), `code` (with
 //! `status`, `code`, and `parameter`, `headers`), `cut_json`, `close`,
 //! `reset_mid_body`, `hang`, `black_hole`, `drip` (with `every_ms`, and `chunk`),
-//! `delay` (with `ms`); and may have `times` (1; null for ever), `after` (0) and
+//! `delay` (with `ms`), `reset`, and for sockets `close_code` (with `code`, and `reason`),
+//! `error_frame` (with `code`, and `status`), `twice`, `garbage` (with `text`),
+//! `binary`, `padded` (with `bytes`), `boundary`; and may have `times` (1; null for ever), `after` (0) and
 //! `after_effect` (false).
 
 mod budget;
@@ -70,9 +93,11 @@ mod builder;
 mod cipher;
 mod control;
 mod delivery;
+mod fault;
 mod faults;
 mod filters;
 mod fixtures;
+mod gateway;
 mod http;
 mod knobs;
 mod link;
@@ -96,16 +121,18 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 pub use self::builder::SandboxBuilder;
-pub use self::faults::{Fault, FaultId, Target};
+pub use self::fault::Fault;
+pub use self::faults::{FaultId, Target};
 pub use self::fixtures::Fixture;
+pub use self::gateway::{AuthRefusal, Excess, GatewayKnobs, LiveRecovery, TokenExpiry, WscRotation};
 pub use self::knobs::{Encryption, Knobs, Overflow, RateLimits, Refusal, Rotation, TimeFormat};
 pub use self::messages::{SentKind, SentMessage};
 pub use self::requests::{Operation, Recorded, Service};
-pub use self::view::{Faults, Gauges, SubscriptionView};
+pub use self::view::{Faults, Gauges, SubscriptionView, Transport};
 
 use self::delivery::Happening;
 use self::filters::EventUri;
-use self::state::{Identity, Shared};
+use self::state::{Cut, Identity, Shared};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::SubscriptionId;
 use crate::secret::Secret;
@@ -144,6 +171,7 @@ pub struct Sandbox {
     identity: Identity,
     base_url: String,
     pubnub_origin: String,
+    gateway_url: String,
 }
 
 /// The tasks; dropping it aborts them, and what they own goes with them.
@@ -184,6 +212,7 @@ impl Sandbox {
     pub async fn stop(mut self) {
         self.take_down(Service::Api).await;
         self.take_down(Service::PubNub).await;
+        self.take_down(Service::Gateway).await;
         for task in std::mem::take(&mut self.running.0) {
             task.abort();
             // Aborted, so the result says no more than that.
@@ -201,6 +230,13 @@ impl Sandbox {
     #[must_use]
     pub fn pubnub_origin(&self) -> &str {
         &self.pubnub_origin
+    }
+
+    /// Where the WebSocket gateway is: `ws://127.0.0.1:port/ws`; wstoken tells it
+    /// to clients.
+    #[must_use]
+    pub fn gateway_url(&self) -> &str {
+        &self.gateway_url
     }
 
     /// The confidential app's client id.
@@ -267,10 +303,7 @@ impl Sandbox {
     /// Moves the sandbox's clock forward: tokens, subscriptions, penalties and
     /// the age of messages see the time pass at once.
     pub fn advance(&self, by: Duration) {
-        self.shared.update(|state| {
-            state.clock.advance(by);
-            state.schedule.clock_moved();
-        });
+        self.shared.update(|state| state.advance(by));
     }
 
     /// Triggers `fixture`: every live subscription with a filter it meets is sent
@@ -351,12 +384,18 @@ impl Sandbox {
         published.ok_or_else(no_subscription)
     }
 
+    /// Sends a text frame as it is over the socket of a subscription, or over every
+    /// open socket: garbage, a frame of a kind of your own. Returns to how many.
+    pub fn send_frame(&self, subscription: Option<&SubscriptionId>, text: &str) -> usize {
+        self.shared.update(|state| gateway::send_raw(state, subscription.map(SubscriptionId::as_str), text))
+    }
+
     /// The live subscriptions, oldest first.
     #[must_use]
     pub fn subscriptions(&self) -> Vec<SubscriptionView> {
         let state = &mut *self.shared.lock();
         let now = state.moment().now;
-        state.subscriptions.alive(now).iter().map(|held| SubscriptionView::new(held, now)).collect()
+        state.subscriptions.alive(now).iter().map(|held| SubscriptionView::new(held, &state.gateway, now)).collect()
     }
 
     /// Lets a subscription expire now: publishing stops, and every call on it is
@@ -395,12 +434,16 @@ impl Sandbox {
         self.shared.update(|state| {
             let now = state.moment().now;
             state.oauth.expire_access(now);
+            state.schedule.poke();
         });
     }
 
     /// Ends every login: access and refresh tokens are unknown from now on.
     pub fn revoke_sessions(&self) {
-        self.shared.update(|state| state.oauth.revoke_all());
+        self.shared.update(|state| {
+            state.oauth.revoke_all();
+            state.schedule.poke();
+        });
     }
 
     /// Faults to script.
@@ -441,25 +484,19 @@ impl Sandbox {
 
     /// Resets every open connection of a server (RST); new ones are welcome.
     pub fn reset_connections(&self, service: Service) {
-        for (_, link) in &self.shared.lock().server(service).links {
-            link.reset();
-        }
+        self.shared.update(|state| state.cut(service, Cut::Reset));
     }
 
     /// Closes every open connection of a server in order (FIN); new ones are welcome.
     pub fn close_connections(&self, service: Service) {
-        for (_, link) in &self.shared.lock().server(service).links {
-            link.close();
-        }
+        self.shared.update(|state| state.cut(service, Cut::Close));
     }
 
     /// Turns every open connection of a server into a black hole: it stays open,
     /// and nothing is read from it or sent on it any more. New ones are welcome.
     /// Polls on them count as open no more.
     pub fn black_hole_connections(&self, service: Service) {
-        for (_, link) in &self.shared.lock().server(service).links {
-            link.mute();
-        }
+        self.shared.update(|state| state.cut(service, Cut::BlackHole));
     }
 
     /// The newest requests in the order they were read; how many are kept is set
@@ -533,6 +570,12 @@ impl Sandbox {
     /// Waits until exactly `count` polls are open. False after `timeout`.
     pub async fn wait_open_polls(&self, count: usize, timeout: Duration) -> bool {
         self.wait(timeout, |state| state.pubnub.counts(state.clock.read().now).open == count).await
+    }
+
+    /// Waits until exactly `count` sockets are open at the gateway. False after
+    /// `timeout`.
+    pub async fn wait_open_sockets(&self, count: usize, timeout: Duration) -> bool {
+        self.wait(timeout, |state| state.gateway.counts().0 == count).await
     }
 
     /// Waits until every live channel was polled beyond its last message: all

@@ -18,12 +18,14 @@ const CODE_LIFE: Duration = Duration::from_secs(60);
 /// How long a used refresh token works while the new access token is unused.
 const UNUSED_GRACE: Duration = Duration::from_secs(3600);
 const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
-const SCOPE: &str = "ReadMessages ReadPresence ReadAccounts SMS TeamMessaging CallControl SubscriptionWebhook";
+const SCOPE: &str =
+    "ReadMessages ReadPresence ReadAccounts SMS TeamMessaging CallControl SubscriptionWebhook WebSocketsSubscription";
 
 /// Sessions and codes.
 #[derive(Debug, Default)]
 pub(super) struct OAuth {
     sessions: Vec<Session>,
+    next_id: u64,
     codes: Vec<Code>,
     /// Tokens issued since the start, for tests that count logins.
     pub(super) issued: u64,
@@ -31,6 +33,8 @@ pub(super) struct OAuth {
 
 #[derive(Debug)]
 struct Session {
+    /// Stays through refreshes.
+    id: u64,
     client_id: String,
     access: String,
     access_until: Instant,
@@ -223,6 +227,7 @@ fn refresh(state: &mut State, form: &Form, client_id: &str, now: Instant) -> Res
         return Err(DEAD_REFRESH);
     }
     let mut next = new_session(state, form, client_id.to_owned(), now);
+    next.id = state.oauth.sessions[at].id;
     next.spent_refresh = Some((wanted.to_owned(), now));
     let reply = token_reply(&next, &state.identity, now);
     state.oauth.sessions[at] = next;
@@ -234,7 +239,9 @@ fn new_session(state: &mut State, form: &Form, client_id: String, now: Instant) 
     let access_ttl = form.ttl("access_token_ttl", access_token_ttl, 600..=3600);
     let refresh_ttl = form.ttl("refresh_token_ttl", refresh_token_ttl, 600..=2_592_000);
     state.oauth.issued += 1;
+    state.oauth.next_id += 1;
     Session {
+        id: state.oauth.next_id,
         client_id,
         access: token(&mut state.rng, "U0pD", 96),
         access_until: later(now, access_ttl.min(access_token_ttl)),
@@ -319,8 +326,11 @@ pub(super) fn authorize(state: &mut State, call: &Call) -> Reply {
     }
 }
 
-/// Checks the bearer token of an API call.
-pub(super) fn check(state: &mut State, call: &Call) -> Result<(), Refused> {
+/// Checks the bearer token of an API call, or the login of its socket. The login's id.
+pub(super) fn check(state: &mut State, call: &Call) -> Result<u64, Refused> {
+    if let Some(socket) = call.socket {
+        return check_login(state, socket);
+    }
     if !call.headers.contains_key(header::AUTHORIZATION) {
         return Err(Refused::new(401, "AGW-401", "Authorization header is not specified"));
     }
@@ -335,7 +345,17 @@ pub(super) fn check(state: &mut State, call: &Call) -> Result<(), Refused> {
         return Err(Refused::new(401, "OAU-128", "Access token expired"));
     }
     session.used_at.get_or_insert(now);
-    Ok(())
+    Ok(session.id)
+}
+
+fn check_login(state: &State, socket: u64) -> Result<u64, Refused> {
+    let login = state.gateway.login(socket);
+    let until = login.and_then(|login| Some((login, state.oauth.access_until(login)?)));
+    match until {
+        None => Err(Refused::new(401, "OAU-213", "Token not found")),
+        Some((_, until)) if state.moment().now >= until => Err(Refused::new(401, "OAU-128", "Access token expired")),
+        Some((login, _)) => Ok(login),
+    }
 }
 
 impl OAuth {
@@ -344,6 +364,11 @@ impl OAuth {
         for session in &mut self.sessions {
             session.access_until = now;
         }
+    }
+
+    /// How long the access token of a login lives; `None` when the login is gone.
+    pub(super) fn access_until(&self, login: u64) -> Option<Instant> {
+        self.sessions.iter().find(|session| session.id == login).map(|session| session.access_until)
     }
 
     /// Ends every session.

@@ -44,6 +44,18 @@ pub(super) struct ChannelId {
     pub(super) name: String,
 }
 
+impl ChannelId {
+    /// Stands for the socket of a subscription, which has no channel.
+    pub(super) fn of_socket(subscription: &str) -> Self {
+        Self { key: String::new(), name: subscription.to_owned() }
+    }
+
+    /// The subscription that it stands for.
+    pub(super) fn socket(&self) -> Option<&str> {
+        self.key.is_empty().then_some(self.name.as_str())
+    }
+}
+
 #[derive(Debug, Default)]
 struct Channel {
     ring: VecDeque<Message>,

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::http::Call;
 use crate::secret::Secret;
 
-/// Which of the two servers.
+/// Which of the three servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -20,6 +20,8 @@ pub enum Service {
     Api,
     /// PubNub.
     PubNub,
+    /// The WebSocket gateway.
+    Gateway,
 }
 
 /// What a request asks for.
@@ -33,6 +35,8 @@ pub enum Operation {
     Token,
     /// `POST /restapi/oauth/revoke`.
     Revoke,
+    /// `POST /restapi/oauth/wstoken`.
+    WsToken,
     /// `POST …/subscription`.
     Create,
     /// `GET …/subscription`.
@@ -59,6 +63,16 @@ pub enum Operation {
     Time,
     /// Any other request to PubNub.
     OtherPubNub,
+    /// The request for a socket at the gateway.
+    Upgrade,
+    /// The `ConnectionDetails` of a new socket: a target for faults, never in the log.
+    ConnectionDetails,
+    /// A notification on a socket: a target for faults, never in the log.
+    Notification,
+    /// A heartbeat on a socket.
+    SocketHeartbeat,
+    /// A frame that the gateway did not understand; its text is the body.
+    OtherFrame,
 }
 
 impl Operation {
@@ -68,11 +82,19 @@ impl Operation {
         matches!(self, Self::Create | Self::List | Self::Get | Self::Update | Self::Renew | Self::Delete)
     }
 
+    /// Whether it is a frame that the gateway sends by itself, which only its own
+    /// target names.
+    pub(super) fn is_unasked(self) -> bool {
+        matches!(self, Self::ConnectionDetails | Self::Notification)
+    }
+
     /// What `call` asks of `service`.
     pub(super) fn of(service: Service, call: &Call) -> Self {
         match service {
             Service::Api => Self::of_api(&call.method, &call.path),
             Service::PubNub => Self::of_pubnub(call),
+            Service::Gateway if call.socket.is_some() => Self::of_api(&call.method, &call.path),
+            Service::Gateway => Self::Upgrade,
         }
     }
 
@@ -82,6 +104,7 @@ impl Operation {
             ("GET", ["restapi", "oauth", "authorize"]) => Self::Authorize,
             ("POST", ["restapi", "oauth", "token"]) => Self::Token,
             ("POST", ["restapi", "oauth", "revoke"]) => Self::Revoke,
+            ("POST", ["restapi", "oauth", "wstoken"]) => Self::WsToken,
             ("POST", ["restapi", "v1.0", "subscription"]) => Self::Create,
             ("GET", ["restapi", "v1.0", "subscription"]) => Self::List,
             ("GET", ["restapi", "v1.0", "subscription", _]) => Self::Get,
@@ -119,7 +142,7 @@ pub struct Recorded {
     pub service: Service,
     /// What it asks for.
     pub operation: Operation,
-    /// Its number, from 0; the two servers count together.
+    /// Its number, from 0; the servers count together.
     pub sequence: u64,
     /// Its method.
     pub method: Method,
@@ -262,17 +285,20 @@ mod tests {
             query: query.into(),
             headers,
             body: Bytes::from_static(b"a=1"),
+            socket: None,
         }
     }
 
     #[test]
     fn every_request_has_its_operation() {
         use Operation as O;
-        use Service::{Api, PubNub};
+        use Service::{Api, Gateway, PubNub};
         for (service, method, target, want) in [
             (Api, "GET", "/restapi/oauth/authorize?x=1", O::Authorize),
             (Api, "POST", "/restapi/oauth/token", O::Token),
             (Api, "POST", "/restapi/oauth/revoke", O::Revoke),
+            (Api, "POST", "/restapi/oauth/wstoken", O::WsToken),
+            (Gateway, "GET", "/ws?access_token=1", O::Upgrade),
             (Api, "POST", "/restapi/v1.0/subscription", O::Create),
             (Api, "GET", "/restapi/v1.0/subscription", O::List),
             (Api, "GET", "/restapi/v1.0/subscription/1", O::Get),

@@ -8,7 +8,7 @@ use super::budget::{Group, Spent};
 use super::delivery::Happening;
 use super::http::{Call, Refused, Reply, json_reply};
 use super::state::{State, uuid};
-use super::{messages, oauth, subscriptions};
+use super::{gateway, messages, oauth, subscriptions};
 
 type Routed = Result<(Reply, Vec<Happening>), Refused>;
 
@@ -33,10 +33,17 @@ pub(super) fn handle(state: &mut State, call: &Call) -> Reply {
 fn route(state: &mut State, call: &Call, path: &[&str], spent: &mut Option<Spent>) -> Routed {
     let method = call.method.as_str();
     if let ["restapi", "oauth", rest @ ..] = path {
+        // Sockets live by the access tokens that change here.
+        state.schedule.poke();
         return match (method, rest) {
             ("GET", ["authorize"]) => quiet(oauth::authorize(state, call)),
             ("POST", ["token"]) => spend(state, Group::Auth, spent).and_then(|()| quiet(oauth::grant(state, call))),
             ("POST", ["revoke"]) => spend(state, Group::Auth, spent).and_then(|()| quiet(oauth::revoke(state, call))),
+            ("POST", ["wstoken"]) => {
+                let login = oauth::check(state, call)?;
+                spend(state, Group::Auth, spent)?;
+                loud(gateway::issue(state, login))
+            }
             _ => Err(no_such(call)),
         };
     }
@@ -56,11 +63,11 @@ fn resource(state: &State, method: &str, path: &[&str]) -> Option<(Group, Handle
     use Group::{Heavy, Light, Medium};
     let found: (Group, Handler) = match (method, path) {
         ("POST", ["restapi", "v1.0", "subscription"]) => (Medium, |s, c, _| loud(subscriptions::create(s, c))),
-        ("GET", ["restapi", "v1.0", "subscription"]) => (Light, |s, _, _| quiet(subscriptions::list(s))),
-        ("GET", ["restapi", "v1.0", "subscription", _]) => (Light, |s, _, p| loud(subscriptions::get(s, p[3]))),
+        ("GET", ["restapi", "v1.0", "subscription"]) => (Light, |s, c, _| quiet(subscriptions::list(s, c))),
+        ("GET", ["restapi", "v1.0", "subscription", _]) => (Light, |s, c, p| loud(subscriptions::get(s, c, p[3]))),
         ("PUT", ["restapi", "v1.0", "subscription", _]) => (Medium, |s, c, p| loud(subscriptions::update(s, c, p[3]))),
         ("POST", ["restapi", "v1.0", "subscription", _, "renew"]) => {
-            (Light, |s, _, p| loud(subscriptions::renew(s, p[3])))
+            (Light, |s, c, p| loud(subscriptions::renew(s, c, p[3])))
         }
         ("DELETE", ["restapi", "v1.0", "subscription", _]) => (Medium, |s, _, p| loud(subscriptions::delete(s, p[3]))),
         (_, ["restapi", "v1.0", "account", account, rest @ ..]) => {

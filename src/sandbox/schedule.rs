@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::gateway;
 use super::pubnub::{ChannelId, Payload};
 use super::requests::Service;
 use super::state::{Shared, State};
@@ -18,6 +19,8 @@ pub(super) enum Due {
     Up(Service),
     /// A server goes down.
     Down(Service),
+    /// Something of the gateway.
+    Gateway(gateway::Later),
 }
 
 /// The list of it.
@@ -33,8 +36,8 @@ impl Schedule {
         self.wake.notify_one();
     }
 
-    /// Tells that the clock was moved.
-    pub(super) fn clock_moved(&self) {
+    /// Tells that deadlines have changed, or the clock.
+    pub(super) fn poke(&self) {
         self.wake.notify_one();
     }
 
@@ -51,11 +54,9 @@ impl Schedule {
 }
 
 fn run(state: &mut State, due: Due) {
-    let moment = state.moment();
     match due {
-        Due::Publish(channel, text) => {
-            state.pubnub.publish(&channel, Payload::Data(text), &state.knobs, moment.now, moment.wall);
-        }
+        Due::Publish(channel, text) => state.publish_payload(&channel, Payload::Data(text)),
+        Due::Gateway(later) => gateway::run_later(state, later),
         Due::Up(service) => state.server(service).want(true),
         Due::Down(service) => state.server(service).want(false),
     }
@@ -67,7 +68,8 @@ pub(super) async fn keep(shared: Arc<Shared>) {
     loop {
         let next = {
             let state = shared.lock();
-            state.schedule.next().map(|at| state.clock.real(at))
+            let next = state.schedule.next().into_iter().chain(gateway::next_deadline(&state)).min();
+            next.map(|at| state.clock.real(at))
         };
         match next {
             None => wake.notified().await,
@@ -81,6 +83,7 @@ pub(super) async fn keep(shared: Arc<Shared>) {
             for due in state.schedule.take(now) {
                 run(state, due);
             }
+            gateway::run_due(state);
         });
     }
 }

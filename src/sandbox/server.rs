@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full, Limited, StreamBody};
 use hyper::body::{Frame, Incoming};
+use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
@@ -26,7 +27,7 @@ use super::http::{Call, Reply, empty_reply};
 use super::link::{Link, LinkControl};
 use super::requests::{Operation, Service};
 use super::state::{Shared, later};
-use super::{control, rest, subscribe};
+use super::{control, gateway, rest, subscribe};
 
 /// More of a request's body than any call of the service takes.
 const MAX_BODY: usize = 4 << 20;
@@ -169,7 +170,14 @@ async fn connection(shared: Arc<Shared>, service: Service, stream: TcpStream) {
     let _counted = Counted::new(&shared, service, &control);
     // Answers are small and awaited: waiting for more to send would only cost time.
     let _ = stream.set_nodelay(true);
-    let io = TokioIo::new(Link::new(stream, Arc::clone(&control)));
+    let link = Link::new(stream, Arc::clone(&control));
+    if service == Service::Gateway {
+        return tokio::select! {
+            () = socket(&shared, &control, link) => {}
+            () = control.cut.notified() => {}
+        };
+    }
+    let io = TokioIo::new(link);
     let answering = service_fn(|request| answer(Arc::clone(&shared), Arc::clone(&control), service, request));
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().header_read_timeout(None);
@@ -180,6 +188,34 @@ async fn connection(shared: Arc<Shared>, service: Service, stream: TcpStream) {
             }
         }
         () = control.cut.notified() => {}
+    }
+}
+
+/// A connection to the gateway: requests until one is answered by an upgrade.
+async fn socket(shared: &Arc<Shared>, control: &Arc<LinkControl>, link: Link) {
+    let upgrade = Mutex::new(None);
+    let answering = service_fn(|mut request: Request<Incoming>| {
+        let upgraded = hyper::upgrade::on(&mut request);
+        let answer = answer(Arc::clone(shared), Arc::clone(control), Service::Gateway, request);
+        let upgrade = &upgrade;
+        async move {
+            let mut response = answer.await?;
+            if let Some(admitted) = response.extensions_mut().remove::<gateway::Admitted>() {
+                *upgrade.lock().unwrap_or_else(PoisonError::into_inner) = Some((upgraded, admitted));
+            }
+            Ok::<_, NoAnswer>(response)
+        }
+    });
+    let mut builder = http1::Builder::new();
+    builder.header_read_timeout(None);
+    if let Err(error) = builder.serve_connection(TokioIo::new(link), answering).with_upgrades().await {
+        tracing::trace!(error = %error, "a connection to the sandbox's gateway broke");
+    }
+    let Some((upgraded, admitted)) = upgrade.into_inner().unwrap_or_else(PoisonError::into_inner) else { return };
+    let Ok(upgraded) = upgraded.await else { return };
+    // It is our own link again, with what was read beyond the request.
+    if let Ok(parts) = upgraded.downcast::<TokioIo<Link>>() {
+        gateway::serve(shared, control, parts.io.into_inner(), parts.read_buf, admitted).await;
     }
 }
 
@@ -207,6 +243,7 @@ async fn read(request: Request<Incoming>) -> Result<Result<Call, Reply>, NoAnswe
         query: head.uri.query().unwrap_or_default().to_owned(),
         headers: head.headers,
         body,
+        socket: None,
     }))
 }
 
@@ -239,6 +276,7 @@ async fn effect(shared: &Arc<Shared>, link: &LinkControl, service: Service, call
     match service {
         Service::Api => shared.update(|state| rest::handle(state, call)),
         Service::PubNub => subscribe::handle(shared, link, call).await,
+        Service::Gateway => shared.update(|state| gateway::admit(state, call)),
     }
 }
 
@@ -257,13 +295,23 @@ async fn with_fault(
         return Ok(whole(reply));
     }
     match action {
-        Action::Close => return Err(NoAnswer::Scripted),
+        Action::Close | Action::CloseCode { .. } => return Err(NoAnswer::Scripted),
+        Action::Reset => {
+            link.reset();
+            return std::future::pending().await;
+        }
         Action::Hang => return std::future::pending().await,
         Action::Delay { by } => tokio::time::sleep(by).await,
         Action::BlackHole
         | Action::ResetMidBody
         | Action::CutJson
         | Action::Drip { .. }
+        | Action::Twice
+        | Action::Binary
+        | Action::Padded { .. }
+        | Action::Boundary
+        | Action::Garbage { .. }
+        | Action::ErrorFrame { .. }
         | Action::Status { .. }
         | Action::Code { .. } => {}
     }
@@ -290,9 +338,7 @@ async fn with_fault(
             whole(Response::from_parts(parts, body.slice(..body.len() / 2)))
         }
         Action::Drip { chunk, every } => dripping(reply, chunk, every),
-        Action::Delay { .. } | Action::Close | Action::Hang | Action::Status { .. } | Action::Code { .. } => {
-            whole(reply)
-        }
+        _ => whole(reply),
     })
 }
 

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::budget::Budgets;
 use super::faults::FaultTable;
+use super::gateway::Gateway;
 use super::knobs::{Knobs, TimeFormat};
 use super::messages::Messages;
 use super::oauth::OAuth;
@@ -41,7 +42,7 @@ pub(super) struct Identity {
     pub(super) phone_number: String,
 }
 
-/// The state of both servers. No `Debug`: it is full of keys and tokens.
+/// The state of all servers. No `Debug`: it is full of keys and tokens.
 pub(super) struct State {
     pub(super) identity: Identity,
     pub(super) knobs: Knobs,
@@ -53,10 +54,11 @@ pub(super) struct State {
     pub(super) subscriptions: Subscriptions,
     pub(super) messages: Messages,
     pub(super) pubnub: PubNub,
+    pub(super) gateway: Gateway,
     pub(super) faults: FaultTable,
     pub(super) log: RequestLog,
     pub(super) schedule: Schedule,
-    pub(super) servers: [ServerState; 2],
+    pub(super) servers: [ServerState; 3],
     /// Messages that wait for the next one of their channel, by a swap fault.
     pub(super) held_back: Vec<(super::pubnub::ChannelId, String)>,
 }
@@ -80,6 +82,15 @@ impl ServerState {
         self.wanted_up = up;
         self.power.notify_one();
     }
+}
+
+/// What can be done to open connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Cut {
+    Reset,
+    Close,
+    BlackHole,
 }
 
 /// The sandbox's clock: the machine's, and what a test moved it by.
@@ -119,10 +130,32 @@ impl State {
         self.clock.read()
     }
 
+    /// Cuts every open connection of a server.
+    pub(super) fn cut(&mut self, service: Service, how: Cut) {
+        for (_, link) in &self.server(service).links {
+            match how {
+                Cut::Reset => link.reset(),
+                Cut::Close => link.close(),
+                Cut::BlackHole => link.mute(),
+            }
+        }
+        if service == Service::Gateway && how != Cut::BlackHole {
+            super::gateway::part(self);
+        }
+    }
+
+    /// Moves the clock, and lets happen what is due by that.
+    pub(super) fn advance(&mut self, by: Duration) {
+        self.clock.advance(by);
+        super::gateway::clock_moved(self, by);
+        self.schedule.poke();
+    }
+
     pub(super) fn server(&mut self, service: Service) -> &mut ServerState {
         match service {
             Service::Api => &mut self.servers[0],
             Service::PubNub => &mut self.servers[1],
+            Service::Gateway => &mut self.servers[2],
         }
     }
 
@@ -135,9 +168,14 @@ impl State {
 
     /// A time in the form that the knob asks for.
     pub(super) fn write_time(&self, wall: SystemTime) -> String {
+        self.write_time_as(wall, self.knobs.time_format)
+    }
+
+    /// A time in one form.
+    pub(super) fn write_time_as(&self, wall: SystemTime, format: TimeFormat) -> String {
         let zulu = Timestamp::from(self.service_time(wall)).as_str().to_owned();
         let body = zulu.trim_end_matches('Z');
-        match self.knobs.time_format {
+        match format {
             TimeFormat::Zulu => zulu,
             TimeFormat::PlusFour => format!("{body}+0000"),
             TimeFormat::PlusTwo => format!("{body}+00"),

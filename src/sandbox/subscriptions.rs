@@ -13,6 +13,7 @@ use super::http::{Call, Refused, Reply, empty_reply, json_reply};
 use super::knobs::{Encryption, Refusal, Rotation};
 use super::pubnub::ChannelId;
 use super::state::{Moment, State, later, number, token, uuid};
+use super::view::Transport;
 
 /// Ids remembered as forgotten.
 const FORGOTTEN: usize = 1000;
@@ -41,6 +42,7 @@ pub(super) struct Subscription {
     lifetime: Duration,
     /// Whether encryption was asked for.
     asked_encryption: bool,
+    pub(super) transport: Transport,
     pub(super) key: Option<Key>,
     pub(super) channel: ChannelId,
     pub(super) status: String,
@@ -63,7 +65,15 @@ impl Subscriptions {
 }
 
 impl Subscription {
+    /// Time until it expires; what its session renews has all of it.
+    pub(super) fn left(&self, now: Instant) -> Duration {
+        self.expires_at.saturating_duration_since(now).min(self.lifetime)
+    }
+
     fn encrypts(&self, knob: Encryption) -> bool {
+        if self.transport == Transport::WebSocket {
+            return false;
+        }
         match knob {
             Encryption::Always => true,
             Encryption::Never => false,
@@ -141,10 +151,19 @@ fn accept(state: &State, filters: &[String]) -> Result<Accepted, Refused> {
     Ok(accepted)
 }
 
-fn refuse_transport(state: &State, body: &Value) -> Result<(), Refused> {
+/// What is asked for, unless it is refused.
+fn transport(state: &mut State, call: &Call, body: &Value) -> Result<Transport, Refused> {
     let transport = body["deliveryMode"]["transportType"].as_str();
     match (transport, state.knobs.refuse_pubnub) {
-        (Some("PubNub"), None) => Ok(()),
+        // These are made on a socket only.
+        (Some("WebSocket"), _) if call.socket.is_some_and(|socket| state.gateway.has_session(socket)) => {
+            if state.knobs.gateway.may_subscribe {
+                return Ok(Transport::WebSocket);
+            }
+            let message = "Application permission [WebSocketsSubscription] is required for the transport";
+            Err(Refused::new(403, "SUB-528", message))
+        }
+        (Some("PubNub"), None) => Ok(Transport::PubNub),
         (Some("PubNub"), Some(Refusal::Sub528)) => {
             Err(Refused::new(403, "SUB-528", "Application permission [PubNub] is required for the transport"))
         }
@@ -157,7 +176,7 @@ fn refuse_transport(state: &State, body: &Value) -> Result<(), Refused> {
             refused.parameter = None;
             Err(refused)
         }
-        // The door for other transports: none of them is served yet.
+        // The door for other transports.
         (_, _) => Err(Refused::parameter("deliveryMode.transportType")),
     }
 }
@@ -165,35 +184,57 @@ fn refuse_transport(state: &State, body: &Value) -> Result<(), Refused> {
 /// `POST /restapi/v1.0/subscription`.
 pub(super) fn create(state: &mut State, call: &Call) -> Result<Reply, Refused> {
     let body = body(call)?.ok_or_else(|| Refused::new(400, "CMN-103", "Request body is required"))?;
-    refuse_transport(state, &body)?;
+    let transport = transport(state, call, &body)?;
     let asked = asked(&body)?;
     let accepted = accept(state, &asked.filters)?;
     let moment = state.moment();
-    if state.subscriptions.alive(moment.now).len() >= state.knobs.subscription_limit {
+    let replaced = call.socket.filter(|_| transport == Transport::WebSocket);
+    let replaced = replaced.and_then(|socket| state.gateway.subscription_of(socket));
+    let held = state.subscriptions.alive(moment.now).iter().filter(|held| Some(&held.id) != replaced.as_ref()).count();
+    if held >= state.knobs.subscription_limit {
         let limit = state.knobs.subscription_limit;
         let message = format!("Subscriptions limit is exceeded: [{limit}] subscriptions are allowed");
         return Err(Refused::new(403, "SUB-505", message));
     }
     let most = state.knobs.subscription_lifetime;
-    let lifetime = asked.expires_in.map_or(most, |asked| asked.min(most));
+    let id = uuid(&mut state.rng);
+    let (lifetime, expires_at, channel) = match transport {
+        Transport::PubNub => {
+            let lifetime = asked.expires_in.map_or(most, |asked| asked.min(most));
+            let channel = ChannelId { key: common_key(state), name: channel_name(state) };
+            (lifetime, later(moment.now, lifetime), channel)
+        }
+        // The service renews it for as long as its session lives.
+        Transport::WebSocket => {
+            let lifetime = state.knobs.gateway.subscription_lifetime;
+            (lifetime, later(moment.now, Duration::MAX), ChannelId::of_socket(&id))
+        }
+    };
+    if let Some(replaced) = replaced {
+        state.subscriptions.live.retain(|held| held.id != replaced);
+    }
     let encryption = &body["deliveryMode"]["encryption"];
     let mut subscription = Subscription {
-        id: uuid(&mut state.rng),
+        id,
         filters: accepted.filters,
         answered: accepted.answered,
         disabled: accepted.disabled,
         created: moment.wall,
-        expires_at: later(moment.now, lifetime),
+        expires_at,
         lifetime,
         asked_encryption: encryption.as_bool() == Some(true) || encryption.as_str() == Some("true"),
         key: None,
-        channel: ChannelId { key: common_key(state), name: channel_name(state) },
+        transport,
+        channel,
         status: "Active".into(),
         pending: Rotation::default(),
         renewals: 0,
     };
     settle_key(state, &mut subscription);
-    let answer = describe(state, &subscription, moment);
+    let answer = describe(state, &subscription, moment, call.socket.is_some());
+    if let Some(socket) = call.socket.filter(|_| transport == Transport::WebSocket) {
+        state.gateway.subscribe(socket, &subscription.id);
+    }
     state.subscriptions.live.push(subscription);
     Ok(json_reply(StatusCode::OK, &answer))
 }
@@ -230,25 +271,26 @@ fn settle_key(state: &mut State, subscription: &mut Subscription) {
 }
 
 /// `GET /restapi/v1.0/subscription`.
-pub(super) fn list(state: &mut State) -> Reply {
+pub(super) fn list(state: &mut State, call: &Call) -> Reply {
     let moment = state.moment();
     let alive = state.subscriptions.alive(moment.now).clone();
-    let records: Vec<Value> = alive.iter().map(|subscription| describe(state, subscription, moment)).collect();
-    json_reply(StatusCode::OK, &json!({ "uri": uri(state, ""), "records": records }))
+    let short = call.socket.is_some();
+    let records: Vec<Value> = alive.iter().map(|held| describe(state, held, moment, short)).collect();
+    json_reply(StatusCode::OK, &json!({ "uri": uri(state, "", short), "records": records }))
 }
 
 /// `GET /restapi/v1.0/subscription/{id}`.
-pub(super) fn get(state: &mut State, id: &str) -> Result<Reply, Refused> {
+pub(super) fn get(state: &mut State, call: &Call, id: &str) -> Result<Reply, Refused> {
     let moment = state.moment();
     let subscription = find(state, id)?.clone();
-    Ok(json_reply(StatusCode::OK, &describe(state, &subscription, moment)))
+    Ok(json_reply(StatusCode::OK, &describe(state, &subscription, moment, call.socket.is_some())))
 }
 
 /// `PUT /restapi/v1.0/subscription/{id}`: new filters, or none to renew.
 pub(super) fn update(state: &mut State, call: &Call, id: &str) -> Result<Reply, Refused> {
-    find(state, id)?;
+    refuse_foreign(state, call, id)?;
     let Some(body) = body(call)?.filter(|body| !body["eventFilters"].is_null()) else {
-        return prolong(state, id, None);
+        return prolong(state, call, id, None);
     };
     let asked = asked(&body)?;
     let accepted = accept(state, &asked.filters)?;
@@ -256,22 +298,36 @@ pub(super) fn update(state: &mut State, call: &Call, id: &str) -> Result<Reply, 
     subscription.filters = accepted.filters;
     subscription.answered = accepted.answered;
     subscription.disabled = accepted.disabled;
-    prolong(state, id, asked.expires_in)
+    prolong(state, call, id, asked.expires_in)
+}
+
+/// A WebSocket subscription is changed over its own socket only. That it is
+/// refused is documented, how is not.
+fn refuse_foreign(state: &mut State, call: &Call, id: &str) -> Result<(), Refused> {
+    let transport = find(state, id)?.transport;
+    let own = call.socket.and_then(|socket| state.gateway.subscription_of(socket));
+    if transport == Transport::WebSocket && own.as_deref() != Some(id) {
+        let message = "The subscription can be changed over its WebSocket only";
+        return Err(Refused::new(405, "SUB-511", message));
+    }
+    Ok(())
 }
 
 /// `POST /restapi/v1.0/subscription/{id}/renew`.
-pub(super) fn renew(state: &mut State, id: &str) -> Result<Reply, Refused> {
-    find(state, id)?;
-    prolong(state, id, None)
+pub(super) fn renew(state: &mut State, call: &Call, id: &str) -> Result<Reply, Refused> {
+    refuse_foreign(state, call, id)?;
+    prolong(state, call, id, None)
 }
 
-fn prolong(state: &mut State, id: &str, asked: Option<Duration>) -> Result<Reply, Refused> {
+fn prolong(state: &mut State, call: &Call, id: &str, asked: Option<Duration>) -> Result<Reply, Refused> {
     let moment = state.moment();
     let most = state.knobs.subscription_lifetime;
     let always = state.knobs.rotate_on_renew.unwrap_or_default();
     let subscription = find(state, id)?;
-    subscription.lifetime = asked.unwrap_or(subscription.lifetime).min(most);
-    subscription.expires_at = later(moment.now, subscription.lifetime);
+    if subscription.transport == Transport::PubNub {
+        subscription.lifetime = asked.unwrap_or(subscription.lifetime).min(most);
+        subscription.expires_at = later(moment.now, subscription.lifetime);
+    }
     subscription.renewals += 1;
     let pending = std::mem::take(&mut subscription.pending);
     rotate(
@@ -283,12 +339,15 @@ fn prolong(state: &mut State, id: &str, asked: Option<Duration>) -> Result<Reply
             subscriber_key: pending.subscriber_key || always.subscriber_key,
         },
     );
-    get(state, id)
+    get(state, call, id)
 }
 
 /// Changes channel and keys of a subscription; false when there is none of this id.
 pub(super) fn rotate(state: &mut State, id: &str, rotation: Rotation) -> bool {
     let Ok(mut subscription) = find(state, id).cloned() else { return false };
+    if subscription.transport == Transport::WebSocket {
+        return true;
+    }
     if rotation.address {
         subscription.channel.name = channel_name(state);
     }
@@ -306,6 +365,7 @@ pub(super) fn rotate(state: &mut State, id: &str, rotation: Rotation) -> bool {
 pub(super) fn delete(state: &mut State, id: &str) -> Result<Reply, Refused> {
     find(state, id)?;
     state.subscriptions.live.retain(|subscription| subscription.id != id);
+    state.gateway.unsubscribe(id);
     Ok(empty_reply(StatusCode::NO_CONTENT))
 }
 
@@ -336,31 +396,32 @@ pub(super) fn forget(state: &mut State, id: &str) -> bool {
     dropped
 }
 
-fn uri(state: &State, tail: &str) -> String {
-    let host = if state.knobs.relative_uri { "" } else { &state.base_url };
+/// Ends the WebSocket subscription of a session that has ended.
+pub(super) fn orphan(state: &mut State, id: &str) {
+    let now = state.moment().now;
+    let keep = state.knobs.gateway.keep_orphans;
+    if let Ok(held) = find(state, id) {
+        if keep {
+            held.expires_at = later(now, held.lifetime);
+        } else {
+            state.subscriptions.live.retain(|held| held.id != id);
+        }
+    }
+}
+
+fn uri(state: &State, tail: &str, short: bool) -> String {
+    let host = if short || state.knobs.relative_uri { "" } else { &state.base_url };
     format!("{host}/restapi/v1.0/subscription{tail}")
 }
 
-/// `SubscriptionInfo`.
-fn describe(state: &mut State, subscription: &Subscription, moment: Moment) -> Value {
-    let left = subscription.expires_at.saturating_duration_since(moment.now);
+/// `SubscriptionInfo`, with a `short` URI for sockets.
+fn describe(state: &mut State, subscription: &Subscription, moment: Moment, short: bool) -> Value {
+    let left = subscription.left(moment.now);
     // A moment has passed since it was granted: 899 of 900, as captured.
     let seconds = left.saturating_sub(Duration::from_millis(1)).as_secs().max(1);
-    let mut delivery = json!({
-        "transportType": "PubNub",
-        "encryption": subscription.key.is_some(),
-        "address": subscription.channel.name,
-        "subscriberKey": subscription.channel.key,
-    });
-    if let Some(key) = &subscription.key {
-        delivery["encryptionAlgorithm"] = json!("AES");
-        delivery["encryptionKey"] = json!(key_to_base64(key));
-    }
-    if state.knobs.send_secret_key {
-        delivery["secretKey"] = json!(token(&mut state.rng, "sec-c-", 48));
-    }
+    let delivery = delivery_mode(state, subscription);
     let mut info = json!({
-        "uri": uri(state, &format!("/{}", subscription.id)),
+        "uri": uri(state, &format!("/{}", subscription.id), short),
         "id": subscription.id,
         "creationTime": state.write_time(subscription.created),
         "status": subscription.status,
@@ -376,4 +437,24 @@ fn describe(state: &mut State, subscription: &Subscription, moment: Moment) -> V
         info["disabledFilters"] = subscription.disabled.iter().map(item).collect();
     }
     info
+}
+
+fn delivery_mode(state: &mut State, subscription: &Subscription) -> Value {
+    if subscription.transport == Transport::WebSocket {
+        return json!({ "transportType": "WebSocket", "encryption": false });
+    }
+    let mut delivery = json!({
+        "transportType": "PubNub",
+        "encryption": subscription.key.is_some(),
+        "address": subscription.channel.name,
+        "subscriberKey": subscription.channel.key,
+    });
+    if let Some(key) = &subscription.key {
+        delivery["encryptionAlgorithm"] = json!("AES");
+        delivery["encryptionKey"] = json!(key_to_base64(key));
+    }
+    if state.knobs.send_secret_key {
+        delivery["secretKey"] = json!(token(&mut state.rng, "sec-c-", 48));
+    }
+    delivery
 }

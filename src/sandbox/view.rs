@@ -8,12 +8,24 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::cipher::key_to_base64;
-use super::faults::{Deliveries, DeliveryFault, Fault, FaultId, Target};
+use super::fault::Fault;
+use super::faults::{Deliveries, DeliveryFault, FaultId, Target};
+use super::gateway::Gateway;
 use super::requests::Service;
 use super::state::{Shared, State};
 use super::subscriptions::Subscription;
 use crate::ids::SubscriptionId;
 use crate::secret::Secret;
+
+/// How a subscription delivers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub enum Transport {
+    /// By a PubNub channel.
+    PubNub,
+    /// By the socket it was made on.
+    WebSocket,
+}
 
 /// A live subscription.
 #[derive(Clone, Debug)]
@@ -29,23 +41,31 @@ pub struct SubscriptionView {
     pub status: String,
     /// Renewals and updates so far.
     pub renewals: u32,
-    /// Its channel.
+    /// How it delivers.
+    pub transport: Transport,
+    /// Whether a socket of its session is open; `None` for other transports, and
+    /// once its session is gone.
+    pub connected: Option<bool>,
+    /// Its channel; empty for other transports than PubNub.
     pub address: Secret,
-    /// Its subscribe key.
+    /// Its subscribe key; empty for other transports than PubNub.
     pub subscriber_key: Secret,
     /// Its encryption key in base64; `None` when payloads are plain.
     pub encryption_key: Option<Secret>,
 }
 
 impl SubscriptionView {
-    pub(super) fn new(held: &Subscription, now: Instant) -> Self {
+    pub(super) fn new(held: &Subscription, gateway: &Gateway, now: Instant) -> Self {
+        let address = if held.channel.socket().is_some() { "" } else { &*held.channel.name };
         Self {
             id: SubscriptionId::new(&*held.id),
             event_filters: held.answered.clone(),
-            expires_in: held.expires_at.saturating_duration_since(now),
+            expires_in: held.left(now),
             status: held.status.clone(),
             renewals: held.renewals,
-            address: Secret::new(&*held.channel.name),
+            transport: held.transport,
+            connected: gateway.is_connected(&held.id),
+            address: Secret::new(address),
             subscriber_key: Secret::new(&*held.channel.key),
             encryption_key: held.key.as_ref().map(|key| Secret::new(key_to_base64(key))),
         }
@@ -64,6 +84,16 @@ pub struct Gauges {
     pub pubnub_connections: usize,
     /// The most there were at once.
     pub max_pubnub_connections: usize,
+    /// Connections open to the gateway.
+    pub gateway_connections: usize,
+    /// The most there were at once.
+    pub max_gateway_connections: usize,
+    /// Sockets open at the gateway; one in a black hole is not.
+    pub open_sockets: usize,
+    /// The most there were at once.
+    pub max_open_sockets: usize,
+    /// Sockets opened since the start.
+    pub sockets_opened: u64,
     /// Polls open.
     pub open_polls: usize,
     /// The most there were at once.
@@ -91,12 +121,19 @@ impl Gauges {
             (server.links.len(), server.max_connections)
         };
         let (api_connections, max_api_connections) = connections(state, Service::Api);
+        let (gateway_connections, max_gateway_connections) = connections(state, Service::Gateway);
+        let (open_sockets, max_open_sockets) = state.gateway.counts();
         let (pubnub_connections, max_pubnub_connections) = connections(state, Service::PubNub);
         Self {
             api_connections,
             max_api_connections,
             pubnub_connections,
             max_pubnub_connections,
+            gateway_connections,
+            max_gateway_connections,
+            open_sockets,
+            max_open_sockets,
+            sockets_opened: state.gateway.opened,
             open_polls: polls.open,
             max_open_polls: polls.max_open,
             overlapping_polls: polls.overlaps,

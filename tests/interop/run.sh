@@ -1,7 +1,10 @@
 #!/usr/bin/env bash
 # Unmodified clients of other vendors against the sandbox example.
 #
-#   tests/interop/run.sh [name…]      names: py-pubnub py-ringcentral js-pubnub js-ringcentral
+#   tests/interop/run.sh [name…]
+#
+# Names: py-pubnub py-ringcentral js-pubnub js-ringcentral, and over the gateway
+# py-ringcentral-ws js-ringcentral-ws js-rc-ex-ws.
 #
 # Installs what it needs into INTEROP_CACHE (default target/interop), builds the
 # sandbox example, runs each client against a sandbox of its own, and prints
@@ -33,6 +36,9 @@ modules() { # modules NAME PACKAGE…
 install() {
   case "$1" in
     py-pubnub) venv py-pubnub 'pubnub==10.8.*' pycryptodome ;;
+    py-ringcentral-ws) venv py-ringcentral-ws 'ringcentral==0.9.2' ;;
+    js-ringcentral-ws) modules js-ringcentral-ws '@ringcentral/sdk@5.0.11' '@ringcentral/subscriptions@5.0.11' ;;
+    js-rc-ex-ws) modules js-rc-ex-ws '@rc-ex/core@1.8.6' '@rc-ex/ws@1.4.2' ;;
     py-ringcentral) venv py-ringcentral 'ringcentral==0.7.18' ;;
     js-pubnub) modules js-pubnub 'pubnub@11.0' ;;
     js-ringcentral) modules js-ringcentral '@ringcentral/sdk@4.7.4' '@ringcentral/subscriptions@4.7.4' 'pubnub@4.37' ;;
@@ -80,7 +86,7 @@ target="$(cd "$root" && cargo metadata --format-version 1 --no-deps | python3 -c
 sandbox="$target/debug/examples/sandbox"
 export here cache
 
-[ $# -gt 0 ] || set -- py-pubnub py-ringcentral js-pubnub js-ringcentral
+[ $# -gt 0 ] || set -- py-pubnub py-ringcentral js-pubnub js-ringcentral py-ringcentral-ws js-ringcentral-ws js-rc-ex-ws
 passed=0
 failed=0
 for name in "$@"; do

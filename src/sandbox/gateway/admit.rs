@@ -1,0 +1,99 @@
+//! Socket tokens, and who may open a socket.
+
+use http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use serde_json::json;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+
+use super::super::http::{Call, Refused, Reply, empty_reply, json_reply};
+use super::super::state::{State, later, token};
+use super::{AuthRefusal, PATH, WsToken};
+
+/// Goes with a 101: whose socket it is to be.
+#[derive(Clone, Debug)]
+pub(in super::super) struct Admitted {
+    /// The login; `None` for a socket that is only opened to be closed.
+    pub(super) login: Option<u64>,
+    /// The resume token it offers.
+    pub(super) wsc: Option<String>,
+}
+
+/// `POST /restapi/oauth/wstoken`, for a login.
+pub(in super::super) fn issue(state: &mut State, login: u64) -> Result<Reply, Refused> {
+    if !state.knobs.gateway.may_connect {
+        let message = "In order to call this API endpoint, application needs [WebSocketsSubscription] permission";
+        return Err(Refused::new(403, "CMN-401", message));
+    }
+    let now = state.moment().now;
+    let ttl = state.knobs.gateway.wstoken_ttl;
+    let token = token(&mut state.rng, "U0pDV1M", 40);
+    state.gateway.tokens.retain(|held| now < held.until);
+    state.gateway.tokens.push(WsToken { token: token.clone(), login, until: later(now, ttl), used: false });
+    let body = json!({ "uri": state.gateway.url, "ws_access_token": token, "expires_in": ttl.as_secs() });
+    Ok(json_reply(StatusCode::OK, &body))
+}
+
+/// Answers the request for an upgrade: 101 with [`Admitted`] in its extensions,
+/// or why not.
+pub(in super::super) fn admit(state: &mut State, call: &Call) -> Reply {
+    if call.path.trim_end_matches('/') != PATH {
+        return Refused::new(404, "AGW-404", "The gateway has one resource").reply();
+    }
+    let Some(accept) = accept_key(call) else {
+        let mut reply = empty_reply(StatusCode::UPGRADE_REQUIRED);
+        reply.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
+        return reply;
+    };
+    let given = call.query("access_token").or_else(|| call.scheme("bearer").map(str::to_owned));
+    let login = given.and_then(|given| spend(state, &given));
+    let knobs = &state.knobs.gateway;
+    match login {
+        None if knobs.refusal == AuthRefusal::Status401 => {
+            return Refused::new(401, "OAU-213", "Token not found").reply();
+        }
+        Some(login) => {
+            let held = state.gateway.open_sockets().filter(|socket| socket.login == Some(login)).count();
+            if held >= knobs.max_connections {
+                return Refused::new(429, "CMN-301", "Too many connections of this session").reply();
+            }
+        }
+        None => {}
+    }
+    let mut reply = empty_reply(StatusCode::SWITCHING_PROTOCOLS);
+    let headers = reply.headers_mut();
+    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
+    reply.extensions_mut().insert(Admitted { login, wsc: call.query("wsc") });
+    reply
+}
+
+/// The login of a socket token, which is used up by this.
+fn spend(state: &mut State, given: &str) -> Option<u64> {
+    let now = state.moment().now;
+    let reuse = state.knobs.gateway.wstoken_reuse;
+    let held = state.gateway.tokens.iter_mut().find(|held| held.token == given && now < held.until)?;
+    if std::mem::replace(&mut held.used, true) && !reuse {
+        return None;
+    }
+    let login = held.login;
+    // A token outlives its login only on paper.
+    state.oauth.access_until(login).filter(|until| now < *until).map(|_| login)
+}
+
+fn accept_key(call: &Call) -> Option<HeaderValue> {
+    let has = |name: HeaderName, word: &str| names(&call.headers, &name, word);
+    if call.method != Method::GET || !has(UPGRADE, "websocket") || !has(CONNECTION, "upgrade") {
+        return None;
+    }
+    if !has(SEC_WEBSOCKET_VERSION, "13") {
+        return None;
+    }
+    let key = call.headers.get(SEC_WEBSOCKET_KEY)?;
+    HeaderValue::try_from(derive_accept_key(key.as_bytes())).ok()
+}
+
+fn names(headers: &HeaderMap, name: &HeaderName, word: &str) -> bool {
+    let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|part| part.trim().eq_ignore_ascii_case(word))
+}

@@ -1,0 +1,144 @@
+//! The first frame of a socket, and what its session missed.
+
+use serde_json::{Value, json};
+
+use super::super::faults::Action;
+use super::super::requests::Operation;
+use super::super::schedule::Due;
+use super::super::state::{State, later};
+use super::LiveRecovery;
+use super::events::{scripted, send_event, transmit};
+use super::frame::{self, Wsc};
+use super::requests::{self, Later};
+use super::session::{Rules, Session, Verdict, judge};
+use super::sockets::{End, Out, detach, end, fail};
+
+/// Finds or makes the session, sends `ConnectionDetails` and what was missed.
+pub(super) fn greet(state: &mut State, id: u64) {
+    let Some(socket) = state.gateway.sockets.get(&id).filter(|socket| !socket.ending) else { return };
+    let (Some(login), name) = (socket.login, socket.name.clone()) else { return };
+    let knobs = &socket.limits;
+    let rules = Rules {
+        same_login: knobs.recovery_needs_same_login,
+        needs_subscription: knobs.recovery_needs_subscription,
+        take_over: knobs.live_recovery == LiveRecovery::TakeOver,
+        late_code: knobs.late_recovery_code.clone(),
+    };
+    let moment = state.moment();
+    let verdict = judge(&state.gateway.sessions, socket.wsc.as_deref(), login, rules, moment.now);
+    if verdict == Verdict::Malformed {
+        return fail(state, id, &json!(name), 400, "WSG-400", "Malformed WebSocket session context token");
+    }
+    let hit = scripted(state, Operation::ConnectionDetails);
+    match hit {
+        Some(Action::ErrorFrame { status, code } | Action::Code { status, code, .. }) => {
+            return fail(state, id, &json!(name), status, &code, "Scripted by the sandbox");
+        }
+        Some(Action::Status { status, .. }) => {
+            return fail(state, id, &json!(name), status, "WSG-400", "Scripted by the sandbox");
+        }
+        Some(Action::Delay { by }) => {
+            return state.schedule.add(later(moment.now, by), Due::Gateway(Later::Greet(id)));
+        }
+        _ => {}
+    }
+    let session = attach(state, id, login, &verdict);
+    let Some(wsc) = new_wsc(state, session) else { return };
+    let body = describe(state, id, &verdict);
+    transmit(state, id, frame::details(&name, Some(&wsc), Some(&body)), None, hit);
+    let Some(socket) = state.gateway.sockets.get_mut(&id) else { return };
+    socket.greeted = true;
+    socket.replaying = true;
+    let delay = socket.limits.replay_delay;
+    if delay.is_zero() {
+        if !socket.limits.coalesce_replay {
+            socket.push(Out::Flush);
+        }
+        replay(state, id);
+    } else {
+        state.schedule.add(later(moment.now, delay), Due::Gateway(Later::Replay(id)));
+    }
+    let early = state.gateway.sockets.get_mut(&id).map(|socket| std::mem::take(&mut socket.early));
+    for text in early.unwrap_or_default() {
+        requests::received(state, id, &text);
+    }
+}
+
+/// The session that goes on, or a new one, with this socket.
+fn attach(state: &mut State, id: u64, login: u64, verdict: &Verdict) -> u64 {
+    let moment = state.moment();
+    let session = match verdict {
+        Verdict::Resumed(session) => *session,
+        Verdict::Fresh | Verdict::Malformed | Verdict::Failed(_) => {
+            let gateway = &mut state.gateway;
+            let knobs = &state.knobs.gateway;
+            let sequence = if knobs.wsc_sequence_restarts { 0 } else { gateway.sequence };
+            let session = gateway.id();
+            let (timeout, size) = (knobs.recovery_timeout, knobs.recovery_buffer_size);
+            gateway.sessions.push(Session::new(session, login, timeout, size, sequence, moment.wall));
+            session
+        }
+    };
+    let former = state.gateway.session(session).and_then(|session| session.socket);
+    if let Some(former) = former {
+        let code = state.knobs.gateway.close_code;
+        detach(state, former, true);
+        end(state, former, End::Close(code, String::new()));
+    }
+    if let Some(held) = state.gateway.session(session) {
+        held.socket = Some(id);
+        held.lost_at = None;
+        held.login = login;
+    }
+    if let Some(socket) = state.gateway.sockets.get_mut(&id) {
+        socket.session = Some(session);
+    }
+    session
+}
+
+/// A new resume token of a session.
+pub(super) fn new_wsc(state: &mut State, session: u64) -> Option<Wsc> {
+    let State { gateway, rng, .. } = state;
+    let wsc = gateway.session(session)?.next_wsc(rng);
+    gateway.sequence = gateway.sequence.max(wsc.sequence);
+    Some(wsc)
+}
+
+/// The body of `ConnectionDetails`.
+fn describe(state: &mut State, id: u64, verdict: &Verdict) -> Value {
+    let created = state.gateway.session_of(id).map(|session| session.created);
+    let format = state.knobs.gateway.creation_time_format;
+    let created = created.map(|created| state.write_time_as(created, format));
+    let knobs = state.gateway.sockets.get(&id).map_or(&state.knobs.gateway, |socket| &socket.limits);
+    let mut body = json!({
+        "creationTime": created,
+        "maxConnectionsPerSession": knobs.max_connections,
+        "recoveryBufferSize": knobs.recovery_buffer_size,
+        "recoveryTimeout": knobs.recovery_timeout.as_secs(),
+        "idleTimeout": knobs.idle_timeout.as_secs(),
+        "absoluteTimeout": knobs.absolute_timeout.as_secs(),
+        "maxActiveRequests": knobs.max_active_requests,
+    });
+    match verdict {
+        Verdict::Fresh | Verdict::Malformed => {}
+        Verdict::Resumed(_) => body["recoveryState"] = json!("Successful"),
+        Verdict::Failed(code) => {
+            body["recoveryState"] = json!("Failed");
+            if let Some(code) = code {
+                body["recoveryErrorCode"] = json!(code);
+            }
+        }
+    }
+    body
+}
+
+/// Sends what a session missed.
+pub(super) fn replay(state: &mut State, id: u64) {
+    let Some(socket) = state.gateway.sockets.get_mut(&id) else { return };
+    socket.replaying = false;
+    let (duplicates, reversed) = (socket.limits.replay_duplicates, socket.limits.replay_reversed);
+    let Some(session) = state.gateway.session_of(id) else { return };
+    for text in session.replay(duplicates, reversed) {
+        send_event(state, id, text);
+    }
+}

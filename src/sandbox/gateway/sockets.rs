@@ -1,0 +1,224 @@
+//! Sockets: how they open, what they are sent, how they end.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::super::link::LinkControl;
+use super::super::schedule::Due;
+use super::super::state::{State, later, uuid};
+use super::events::transmit;
+use super::frame;
+use super::greeting::greet;
+use super::requests::{Later, Pending};
+use super::{Admitted, GatewayKnobs};
+
+/// Frames that wait for a client that does not read; one more breaks its socket.
+pub(super) const MAX_OUTBOX: usize = 20_000;
+
+/// Something a socket's task is to do.
+#[derive(Clone, Debug)]
+pub(in super::super) enum Out {
+    Text(String),
+    /// A notification as it came, beside its frame: it is kept for the next socket
+    /// if this one is lost first.
+    Event {
+        frame: String,
+        text: String,
+    },
+    Binary(String),
+    /// A message in fragments.
+    Pieces {
+        text: String,
+        chunk: usize,
+        every: Duration,
+    },
+    Ping,
+    /// What is before it leaves before what is behind it.
+    Flush,
+    End(End),
+}
+
+/// How a socket ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in super::super) enum End {
+    /// With a close frame.
+    Close(u16, String),
+    /// With the TCP connection, in order.
+    Drop,
+    /// With a reset.
+    Reset,
+    /// With a reset in the middle of a frame.
+    HalfThenReset(String),
+    /// Not at all: a black hole stays.
+    Park,
+}
+
+/// One socket.
+#[derive(Debug)]
+pub(super) struct Socket {
+    pub(super) link: Arc<LinkControl>,
+    pub(super) login: Option<u64>,
+    pub(super) session: Option<u64>,
+    /// The resume token it came with.
+    pub(super) wsc: Option<String>,
+    /// Its connection's id, from which those of replies are made.
+    pub(super) name: String,
+    pub(super) replies: u64,
+    outbox: VecDeque<Out>,
+    wake: Arc<Notify>,
+    /// Whether it has a session, now or before.
+    pub(super) greeted: bool,
+    /// Whether a replay is due, before which no event is sent.
+    pub(super) replaying: bool,
+    pub(super) ending: bool,
+    /// Frames that came before `ConnectionDetails`.
+    pub(super) early: Vec<String>,
+    pub(super) active: usize,
+    pub(super) waiting: VecDeque<Pending>,
+    pub(super) opened: Instant,
+    pub(super) traffic: Instant,
+    pub(super) ping_at: Instant,
+    pub(super) pong_due: Option<Instant>,
+    /// The knobs as they were when it opened.
+    pub(super) limits: GatewayKnobs,
+}
+
+impl Socket {
+    pub(super) fn is_open(&self) -> bool {
+        !self.ending && !self.is_silent()
+    }
+
+    /// Whether it is a black hole.
+    pub(super) fn is_silent(&self) -> bool {
+        self.link.silent().load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// How much waits for its task.
+    pub(super) fn queued(&self) -> usize {
+        self.outbox.len()
+    }
+
+    pub(super) fn push(&mut self, out: Out) {
+        self.outbox.push_back(out);
+        self.wake.notify_one();
+    }
+}
+
+/// Opens a socket. Its number, and what wakes its task.
+pub(super) fn open(state: &mut State, admitted: Admitted, link: &Arc<LinkControl>) -> (u64, Arc<Notify>) {
+    let now = state.moment().now;
+    let limits = state.knobs.gateway.clone();
+    let id = state.gateway.id();
+    let wake = Arc::new(Notify::new());
+    let delay = limits.details_delay;
+    let socket = Socket {
+        link: Arc::clone(link),
+        login: admitted.login,
+        session: None,
+        wsc: admitted.wsc,
+        name: uuid(&mut state.rng),
+        replies: 0,
+        outbox: VecDeque::new(),
+        wake: Arc::clone(&wake),
+        greeted: false,
+        replaying: false,
+        ending: false,
+        early: Vec::new(),
+        active: 0,
+        waiting: VecDeque::new(),
+        opened: now,
+        traffic: now,
+        ping_at: later(now, limits.ping_period),
+        pong_due: None,
+        limits,
+    };
+    state.gateway.sockets.insert(id, socket);
+    if admitted.login.is_none() {
+        end(state, id, End::Close(4400, String::new()));
+        return (id, wake);
+    }
+    state.gateway.opened += 1;
+    state.gateway.max_open = state.gateway.max_open.max(state.gateway.open_sockets().count());
+    if delay.is_zero() {
+        greet(state, id);
+    } else {
+        state.schedule.add(later(now, delay), Due::Gateway(Later::Greet(id)));
+    }
+    state.schedule.poke();
+    (id, wake)
+}
+
+/// Sends an `Error`; to a request when it has an id.
+pub(super) fn error(state: &mut State, id: u64, message_id: &Value, status: u16, code: &str, message: &str) {
+    let request = uuid(&mut state.rng);
+    let own = json!(request);
+    let message_id = if message_id.is_null() { &own } else { message_id };
+    transmit(state, id, frame::error(message_id, &request, status, code, message), None, None);
+}
+
+/// Sends an `Error` and closes.
+pub(super) fn fail(state: &mut State, id: u64, message_id: &Value, status: u16, code: &str, message: &str) {
+    error(state, id, message_id, status, code, message);
+    let close = state.knobs.gateway.close_code;
+    end(state, id, End::Close(close, String::new()));
+}
+
+/// Ends a socket after what it was sent so far.
+pub(super) fn end(state: &mut State, id: u64, how: End) {
+    detach(state, id, false);
+    if let Some(socket) = state.gateway.sockets.get_mut(&id).filter(|socket| !socket.ending) {
+        socket.ending = true;
+        socket.push(Out::End(how));
+    }
+}
+
+/// Parts a socket from its session, which waits for the next one from now on.
+/// With `reclaim`, events that were not sent yet wait with it.
+pub(super) fn detach(state: &mut State, id: u64, reclaim: bool) {
+    let now = state.moment().now;
+    let Some(socket) = state.gateway.sockets.get_mut(&id) else { return };
+    let Some(session) = socket.session.take() else { return };
+    let mut unsent = Vec::new();
+    if reclaim {
+        socket.outbox.retain_mut(|out| match out {
+            Out::Event { text, .. } => {
+                unsent.push(std::mem::take(text));
+                false
+            }
+            _ => true,
+        });
+    }
+    if let Some(held) = state.gateway.session(session) {
+        held.socket = None;
+        held.lost_at = Some(now);
+        for text in unsent {
+            held.missed(text);
+        }
+    }
+    state.schedule.poke();
+}
+
+/// Forgets a socket whose task has ended.
+pub(super) fn lost(state: &mut State, id: u64) {
+    detach(state, id, true);
+    state.gateway.sockets.remove(&id);
+}
+
+/// What a socket's task is to do next.
+pub(super) fn take(state: &mut State, id: u64) -> VecDeque<Out> {
+    let Some(socket) = state.gateway.sockets.get_mut(&id) else { return VecDeque::new() };
+    let taken = std::mem::take(&mut socket.outbox);
+    if let Some(session) = state.gateway.session_of(id) {
+        for out in &taken {
+            if let Out::Event { text, .. } = out {
+                session.sent(text.clone());
+            }
+        }
+    }
+    taken
+}
