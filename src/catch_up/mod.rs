@@ -6,7 +6,13 @@
 //! [`CatchUp`] is one such source; a subscription asks it after every gap, and
 //! instead of the push transport while that is down for long.
 
+mod message_map;
+mod messages;
+mod scope;
+mod time;
+
 use std::fmt;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use async_trait::async_trait;
@@ -15,7 +21,17 @@ use serde_json::value::RawValue;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{EventFilter, GapClosure};
+use crate::rest::Client;
 use crate::secret::Secret;
+
+pub use messages::MessageSync;
+
+/// Every source of this crate, with its defaults: those that cover none of a
+/// subscription's filters cost it nothing.
+#[must_use]
+pub fn standard(client: &Client) -> Vec<Arc<dyn CatchUp>> {
+    vec![Arc::new(MessageSync::new(client.clone()))]
+}
 
 /// A source of missed events.
 ///

@@ -35,11 +35,12 @@ mod query;
 mod reminder;
 mod route;
 mod sms;
+mod subject;
 mod table;
 mod team;
 mod telephony;
 mod unknown;
-mod uri;
+pub(crate) mod uri;
 
 use std::fmt;
 

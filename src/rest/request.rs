@@ -174,7 +174,7 @@ fn resolve(server: &Url, path: &str) -> Result<Url> {
 ///
 /// # Errors
 /// `Config` for an id that would change the path: empty, `.` or `..`.
-pub(super) fn segment(id: &str) -> Result<String> {
+pub(crate) fn segment(id: &str) -> Result<String> {
     if matches!(id, "" | "." | "..") {
         return Err(Error::config("an empty or dotted id is no path segment"));
     }

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::account::messages::{Change, NewMessage};
 use super::delivery::Happening;
 use super::filters::EventUri;
 use super::state::{Identity, State, number};
@@ -25,6 +26,9 @@ pub enum Fixture {
         /// Text (`subject`).
         #[serde(default = "greeting")]
         text: String,
+        /// Whose message it is. Default the user's.
+        #[serde(default)]
+        extension: Option<String>,
     },
     /// Somebody wrote into a chat.
     #[non_exhaustive]
@@ -66,6 +70,9 @@ pub enum Fixture {
         /// Caller. Default `+16505550100`.
         #[serde(default = "caller")]
         from: String,
+        /// Whose message it is. Default the user's.
+        #[serde(default)]
+        extension: Option<String>,
     },
     /// A fax came in: its own event, and the message-store hint.
     #[non_exhaustive]
@@ -73,8 +80,27 @@ pub enum Fixture {
         /// Sender. Default `+16505550100`.
         #[serde(default = "caller")]
         from: String,
+        /// Whose message it is. Default the user's.
+        #[serde(default)]
+        extension: Option<String>,
     },
-    /// The message store changed.
+    /// A message of the store was read; a hint about an update.
+    #[non_exhaustive]
+    MessageRead {
+        /// Its id.
+        id: u64,
+    },
+    /// A message of the store was deleted; a hint about an update.
+    #[non_exhaustive]
+    MessageDeleted {
+        /// Its id.
+        id: u64,
+        /// Whether for good. Default false: into the bin.
+        #[serde(default)]
+        purge: bool,
+    },
+    /// The message store changed. New messages are put into it, the newest ones
+    /// are touched for updates; the hint has no ids, as older versions of it.
     #[non_exhaustive]
     MessageStore {
         /// `changes[].type`. Default `SMS`.
@@ -131,7 +157,7 @@ impl Fixture {
     /// A text message from `from`.
     #[must_use]
     pub fn inbound_sms(from: impl Into<String>, text: impl Into<String>) -> Self {
-        Self::InboundSms { from: from.into(), text: text.into() }
+        Self::InboundSms { from: from.into(), text: text.into(), extension: None }
     }
 
     /// A post in the sandbox's first chat by another user.
@@ -155,13 +181,42 @@ impl Fixture {
     /// A voicemail from `from`.
     #[must_use]
     pub fn voicemail(from: impl Into<String>) -> Self {
-        Self::Voicemail { from: from.into() }
+        Self::Voicemail { from: from.into(), extension: None }
     }
 
     /// A fax from `from`.
     #[must_use]
     pub fn fax(from: impl Into<String>) -> Self {
-        Self::Fax { from: from.into() }
+        Self::Fax { from: from.into(), extension: None }
+    }
+
+    /// The message `id` was read.
+    #[must_use]
+    pub fn message_read(id: u64) -> Self {
+        Self::MessageRead { id }
+    }
+
+    /// The message `id` was put into the bin.
+    #[must_use]
+    pub fn message_deleted(id: u64) -> Self {
+        Self::MessageDeleted { id, purge: false }
+    }
+
+    /// The message `id` was deleted for good.
+    #[must_use]
+    pub fn message_purged(id: u64) -> Self {
+        Self::MessageDeleted { id, purge: true }
+    }
+
+    /// The same in the message store of another extension; only messages have one.
+    #[must_use]
+    pub fn for_extension(mut self, id: impl Into<String>) -> Self {
+        if let Self::InboundSms { extension, .. } | Self::Voicemail { extension, .. } | Self::Fax { extension, .. } =
+            &mut self
+        {
+            *extension = Some(id.into());
+        }
+        self
     }
 
     /// `new_count` new messages of `message_type`.
@@ -179,16 +234,19 @@ impl Fixture {
     /// What happens by it; messages it brings are put into the store.
     pub(super) fn happen(&self, state: &mut State) -> Vec<Happening> {
         match self {
-            Self::InboundSms { from, text } => inbound_sms(state, from, text),
+            Self::InboundSms { from, text, extension } => inbound_sms(state, from, text, extension.as_deref()),
             Self::TeamPost { chat_id, creator_id, text } => vec![post(state, chat_id, creator_id, text).1],
             Self::Presence { presence_status, telephony_status } => {
                 vec![presence(state, presence_status, telephony_status)]
             }
             Self::TelephonySession { status, from } => vec![telephony(state, status, from)],
-            Self::Voicemail { from } => stored(state, "VoiceMail", "voicemail", from),
-            Self::Fax { from } => stored(state, "Fax", "fax?direction=Inbound", from),
+            Self::Voicemail { from, extension } => stored(state, "VoiceMail", "voicemail", from, extension.as_deref()),
+            Self::Fax { from, extension } => stored(state, "Fax", "fax?direction=Inbound", from, extension.as_deref()),
+            Self::MessageRead { id } => state.change_message(*id, Change::Read),
+            Self::MessageDeleted { id, purge: false } => state.change_message(*id, Change::Delete),
+            Self::MessageDeleted { id, purge: true } => state.change_message(*id, Change::Purge),
             Self::MessageStore { message_type, new_count, updated_count } => {
-                vec![hint(state, message_type, *new_count, *updated_count, &[])]
+                vec![store_changed(state, message_type, *new_count, *updated_count)]
             }
             Self::SubscriptionReminder { expires_in } => {
                 vec![happening(state, "/restapi/v1.0/subscription/~", &json!({ "expiresIn": expires_in }))]
@@ -198,7 +256,11 @@ impl Fixture {
 }
 
 fn own(identity: &Identity, tail: &str) -> String {
-    format!("/restapi/v1.0/account/{}/extension/{}/{tail}", identity.account_id, identity.extension_id)
+    of(identity, &identity.extension_id, tail)
+}
+
+fn of(identity: &Identity, extension: &str, tail: &str) -> String {
+    format!("/restapi/v1.0/account/{}/extension/{extension}/{tail}", identity.account_id)
 }
 
 fn happening(state: &State, uri: &str, body: &Value) -> Happening {
@@ -210,46 +272,58 @@ fn times(state: &State) -> String {
     state.write_time(state.moment().wall)
 }
 
-/// The hint that the message store changed. Ids are numbers here, as captured.
-pub(super) fn hint(state: &State, kind: &str, new_count: u32, updated_count: u32, ids: &[u64]) -> Happening {
+/// The hint that a message store changed. Ids are numbers here, as captured.
+pub(super) fn hint(
+    state: &State,
+    extension: &str,
+    kind: &str,
+    new_count: u32,
+    updated_count: u32,
+    ids: &[u64],
+) -> Happening {
     let mut change = json!({ "type": kind, "newCount": new_count, "updatedCount": updated_count });
     if !ids.is_empty() {
         change["newMessageIds"] = json!(ids);
     }
     let body = json!({
-        "extensionId": state.identity.extension_id.parse::<u64>().map_or(Value::Null, Value::from),
+        "extensionId": extension.parse::<u64>().map_or(Value::Null, Value::from),
         "lastUpdated": times(state),
         "changes": [change],
     });
-    happening(state, &format!("{}?type={kind}", own(&state.identity, "message-store")), &body)
+    happening(state, &format!("{}?type={kind}", of(&state.identity, extension, "message-store")), &body)
 }
 
-fn inbound_sms(state: &mut State, from: &str, text: &str) -> Vec<Happening> {
-    let to = state.identity.phone_number.clone();
-    let (id, record) = state.store_message("SMS", "Inbound", from, &[to], text);
-    let mut body = record;
+fn inbound(state: &mut State, extension: Option<&str>, kind: &str, from: &str, subject: &str) -> (String, u64, Value) {
+    let to = [state.identity.phone_number.clone()];
+    let extension = extension.unwrap_or(&state.identity.extension_id).to_owned();
+    let new = NewMessage { extension: &extension, kind, direction: "Inbound", from, to: &to, subject };
+    let (id, mut body) = state.store_message(&new);
     body["id"] = json!(id.to_string());
-    let instant = happening(state, &own(&state.identity, "message-store/instant?type=SMS"), &body);
-    vec![instant, hint(state, "SMS", 1, 0, &[id])]
+    (extension, id, body)
 }
 
-fn stored(state: &mut State, kind: &str, tail: &str, from: &str) -> Vec<Happening> {
-    let to = state.identity.phone_number.clone();
-    let (id, mut body) = state.store_message(kind, "Inbound", from, &[to], from);
-    body["id"] = json!(id.to_string());
-    let attachment = number(&mut state.rng, 12);
-    if kind == "Fax" {
-        body["faxResolution"] = json!("High");
-        body["faxPageCount"] = json!(2);
-        body["attachments"] =
-            json!([{ "id": attachment, "type": "RenderedDocument", "contentType": "application/pdf" }]);
-    } else {
-        body["vmTranscriptionStatus"] = json!("NotAvailable");
-        body["attachments"] =
-            json!([{ "id": attachment, "type": "AudioRecording", "contentType": "audio/mpeg", "vmDuration": 7 }]);
+fn inbound_sms(state: &mut State, from: &str, text: &str, extension: Option<&str>) -> Vec<Happening> {
+    let (extension, id, body) = inbound(state, extension, "SMS", from, text);
+    let instant = happening(state, &of(&state.identity, &extension, "message-store/instant?type=SMS"), &body);
+    vec![instant, hint(state, &extension, "SMS", 1, 0, &[id])]
+}
+
+fn stored(state: &mut State, kind: &str, tail: &str, from: &str, extension: Option<&str>) -> Vec<Happening> {
+    let (extension, id, body) = inbound(state, extension, kind, from, from);
+    let event = happening(state, &of(&state.identity, &extension, tail), &body);
+    vec![event, hint(state, &extension, kind, 1, 0, &[id])]
+}
+
+/// Counts of a hint that go into the store; a caller may name any number.
+const MOST: u32 = 10_000;
+
+fn store_changed(state: &mut State, kind: &str, new_count: u32, updated_count: u32) -> Happening {
+    state.touch_messages(kind, usize::try_from(updated_count).unwrap_or(usize::MAX));
+    for _ in 0..new_count.min(MOST) {
+        inbound(state, None, kind, &caller(), &greeting());
     }
-    let event = happening(state, &own(&state.identity, tail), &body);
-    vec![event, hint(state, kind, 1, 0, &[id])]
+    let extension = state.identity.extension_id.clone();
+    hint(state, &extension, kind, new_count, updated_count, &[])
 }
 
 /// A post and the event it raises.

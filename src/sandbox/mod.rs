@@ -88,6 +88,7 @@
 //! `binary`, `padded` (with `bytes`), `boundary`; and may have `times` (1; null for ever), `after` (0) and
 //! `after_effect` (false).
 
+mod account;
 mod budget;
 mod builder;
 mod cipher;
@@ -120,6 +121,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+pub use self::account::{AccountKnobs, StaleToken};
 pub use self::builder::SandboxBuilder;
 pub use self::fault::Fault;
 pub use self::faults::{FaultId, Target};
@@ -523,6 +525,13 @@ impl Sandbox {
     #[must_use]
     pub fn sent_messages(&self) -> Vec<SentMessage> {
         self.shared.lock().messages.sent.iter().cloned().collect()
+    }
+
+    /// The messages of the account, of all extensions, oldest first, as the API
+    /// writes them; deleted ones with their `availability`.
+    #[must_use]
+    pub fn stored_messages(&self) -> Vec<serde_json::Value> {
+        self.shared.lock().account.messages.records()
     }
 
     /// Counts of connections, polls and requests.

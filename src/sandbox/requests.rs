@@ -49,6 +49,10 @@ pub enum Operation {
     Renew,
     /// `DELETE …/subscription/{id}`.
     Delete,
+    /// `GET …/message-sync`.
+    MessageSync,
+    /// `GET`, `PUT` or `DELETE` below `…/message-store`.
+    MessageStore,
     /// Any other request to the API.
     OtherApi,
     /// A subscribe request with timetoken 0 or none.
@@ -111,6 +115,11 @@ impl Operation {
             ("PUT", ["restapi", "v1.0", "subscription", _]) => Self::Update,
             ("POST", ["restapi", "v1.0", "subscription", _, "renew"]) => Self::Renew,
             ("DELETE", ["restapi", "v1.0", "subscription", _]) => Self::Delete,
+            (_, ["restapi", "v1.0", "account", _, "extension", _, rest @ ..]) => match (method.as_str(), rest) {
+                ("GET", ["message-sync"]) => Self::MessageSync,
+                (_, ["message-store", ..]) => Self::MessageStore,
+                _ => Self::OtherApi,
+            },
             _ => Self::OtherApi,
         }
     }
@@ -305,6 +314,9 @@ mod tests {
             (Api, "PUT", "/restapi/v1.0/subscription/1", O::Update),
             (Api, "POST", "/restapi/v1.0/subscription/1/renew", O::Renew),
             (Api, "DELETE", "/restapi/v1.0/subscription/1", O::Delete),
+            (Api, "GET", "/restapi/v1.0/account/~/extension/~/message-sync?syncType=FSync", O::MessageSync),
+            (Api, "GET", "/restapi/v1.0/account/~/extension/7/message-store", O::MessageStore),
+            (Api, "DELETE", "/restapi/v1.0/account/~/extension/7/message-store/5", O::MessageStore),
             (Api, "POST", "/restapi/v1.0/account/~/extension/~/sms", O::OtherApi),
             (PubNub, "GET", "/v2/subscribe/k/c/0", O::Handshake),
             (PubNub, "GET", "/v2/subscribe/k/c/0?tt=0", O::Handshake),

@@ -4,6 +4,7 @@ use http::header::{DATE, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{Method, StatusCode};
 use serde_json::json;
 
+use super::account::{message_sync, messages as store};
 use super::budget::{Group, Spent};
 use super::delivery::Happening;
 use super::http::{Call, Refused, Reply, json_reply};
@@ -108,7 +109,8 @@ fn account_resource(state: &State, method: &str, rest: &[&str]) -> Option<(Group
         ["extension", extension, rest @ ..] => (*extension, rest),
         _ => return None,
     };
-    if extension != "~" && extension != state.identity.extension_id {
+    let extension = state.extension_of(extension)?;
+    if extension != state.identity.extension_id && !matches!(rest, ["message-sync" | "message-store", ..]) {
         return None;
     }
     let found: (Group, Handler) = match (method, rest) {
@@ -116,12 +118,21 @@ fn account_resource(state: &State, method: &str, rest: &[&str]) -> Option<(Group
         ("GET", ["phone-number"]) => (Light, |s, _, _| quiet(messages::list_phone_numbers(s))),
         ("POST", ["sms"]) => (Medium, |s, c, _| messages::send_sms(s, c)),
         ("POST", ["company-pager"]) => (Medium, |s, c, _| messages::send_pager(s, c)),
-        ("GET", ["message-store"]) => (Light, |s, c, _| quiet(messages::list_messages(s, c))),
-        ("GET", ["message-store", _]) => (Light, |s, _, p| loud(messages::get_message(s, p[7]))),
+        ("GET", ["message-sync"]) => (Light, |s, c, p| loud(message_sync::answer(s, c, &named(s, p)?))),
+        ("GET", ["message-store"]) => (Light, |s, c, p| loud(store::list(s, c, &named(s, p)?))),
+        ("GET", ["message-store", _]) => (Light, |s, _, p| loud(store::get(s, &named(s, p)?, p[7]))),
+        ("PUT", ["message-store", _]) => (Medium, |s, c, p| store::update(s, c, &named(s, p)?, p[7])),
+        ("DELETE", ["message-store", _]) => (Medium, |s, c, p| store::delete(s, c, &named(s, p)?, p[7])),
         ("GET", ["presence"]) => (Light, |s, _, _| quiet(messages::get_presence(s))),
         _ => return None,
     };
     Some(found)
+}
+
+/// The extension in a path of the API.
+fn named(state: &State, path: &[&str]) -> Result<String, Refused> {
+    let segment = path.get(5).copied().unwrap_or_default();
+    state.extension_of(segment).ok_or_else(|| Refused::not_found("extensionId", segment))
 }
 
 #[allow(clippy::unnecessary_wraps, reason = "every route has one type")]
