@@ -1,12 +1,6 @@
 //! Canned events.
 
 use serde::Deserialize;
-use serde_json::{Value, json};
-
-use super::account::messages::{Change, NewMessage};
-use super::delivery::Happening;
-use super::filters::EventUri;
-use super::state::{Identity, State, number};
 
 /// An event to trigger. Made by one of the functions; over HTTP by its name in
 /// `fixture`, such as `{"fixture":"inbound_sms","text":"hi"}`.
@@ -54,7 +48,8 @@ pub enum Fixture {
         #[serde(default = "connected")]
         telephony_status: String,
     },
-    /// A call changed its state.
+    /// A call changed its state. One that is `Disconnected` or `Gone` is in the call
+    /// log after `call_log_delay`.
     #[non_exhaustive]
     TelephonySession {
         /// `status.code` of its party. Default `Proceeding`.
@@ -99,6 +94,82 @@ pub enum Fixture {
         #[serde(default)]
         purge: bool,
     },
+    /// A post was edited.
+    #[non_exhaustive]
+    PostEdited {
+        /// Its id.
+        id: String,
+        /// Its new text.
+        #[serde(default = "greeting")]
+        text: String,
+    },
+    /// A post was removed.
+    #[non_exhaustive]
+    PostRemoved {
+        /// Its id.
+        id: String,
+    },
+    /// A chat was renamed; one that is new was joined.
+    #[non_exhaustive]
+    ChatNamed {
+        /// The chat.
+        id: String,
+        /// Its name.
+        name: String,
+    },
+    /// The user left a chat.
+    #[non_exhaustive]
+    ChatLeft {
+        /// The chat.
+        id: String,
+    },
+    /// A call was missed: the event of missed calls, and the session's end. The
+    /// call log has it after `call_log_delay`.
+    #[non_exhaustive]
+    MissedCall {
+        /// Caller. Default `+16505550100`.
+        #[serde(default = "caller")]
+        from: String,
+    },
+    /// A high-volume message came in.
+    #[non_exhaustive]
+    A2pMessage {
+        /// Sender. Default `+16505550100`.
+        #[serde(default = "caller")]
+        from: String,
+        /// Its text.
+        #[serde(default = "greeting")]
+        text: String,
+        /// Whether it came in or went out. Default `Inbound`.
+        #[serde(default = "inbound")]
+        direction: String,
+    },
+    /// A high-volume message has another status.
+    #[non_exhaustive]
+    A2pStatus {
+        /// Its id.
+        id: u64,
+        /// `messageStatus`.
+        status: String,
+    },
+    /// An extension was added to the account.
+    #[non_exhaustive]
+    ExtensionAdded {
+        /// Its id, a decimal number.
+        id: String,
+    },
+    /// An extension of the account changed: its name.
+    #[non_exhaustive]
+    ExtensionChanged {
+        /// Its id.
+        id: String,
+    },
+    /// An extension of the account was removed.
+    #[non_exhaustive]
+    ExtensionRemoved {
+        /// Its id.
+        id: String,
+    },
     /// The message store changed. New messages are put into it, the newest ones
     /// are touched for updates; the hint has no ids, as older versions of it.
     #[non_exhaustive]
@@ -122,10 +193,10 @@ pub enum Fixture {
     },
 }
 
-fn caller() -> String {
+pub(super) fn caller() -> String {
     "+16505550100".into()
 }
-fn greeting() -> String {
+pub(super) fn greeting() -> String {
     "Hello from the sandbox".into()
 }
 fn chat() -> String {
@@ -148,6 +219,9 @@ fn sms() -> String {
 }
 fn one() -> u32 {
     1
+}
+fn inbound() -> String {
+    "Inbound".into()
 }
 fn minute() -> u64 {
     60
@@ -208,6 +282,66 @@ impl Fixture {
         Self::MessageDeleted { id, purge: true }
     }
 
+    /// The post `id` has another text.
+    #[must_use]
+    pub fn post_edited(id: impl Into<String>, text: impl Into<String>) -> Self {
+        Self::PostEdited { id: id.into(), text: text.into() }
+    }
+
+    /// The post `id` is gone.
+    #[must_use]
+    pub fn post_removed(id: impl Into<String>) -> Self {
+        Self::PostRemoved { id: id.into() }
+    }
+
+    /// The chat `id` is called `name`.
+    #[must_use]
+    pub fn chat_named(id: impl Into<String>, name: impl Into<String>) -> Self {
+        Self::ChatNamed { id: id.into(), name: name.into() }
+    }
+
+    /// The user left the chat `id`.
+    #[must_use]
+    pub fn chat_left(id: impl Into<String>) -> Self {
+        Self::ChatLeft { id: id.into() }
+    }
+
+    /// A missed call from `from`.
+    #[must_use]
+    pub fn missed_call(from: impl Into<String>) -> Self {
+        Self::MissedCall { from: from.into() }
+    }
+
+    /// A high-volume message from `from`.
+    #[must_use]
+    pub fn a2p_message(from: impl Into<String>, text: impl Into<String>) -> Self {
+        Self::A2pMessage { from: from.into(), text: text.into(), direction: inbound() }
+    }
+
+    /// The high-volume message `id` is now `status`.
+    #[must_use]
+    pub fn a2p_status(id: u64, status: impl Into<String>) -> Self {
+        Self::A2pStatus { id, status: status.into() }
+    }
+
+    /// The extension `id`, a decimal number, was added.
+    #[must_use]
+    pub fn extension_added(id: impl Into<String>) -> Self {
+        Self::ExtensionAdded { id: id.into() }
+    }
+
+    /// The extension `id` changed.
+    #[must_use]
+    pub fn extension_changed(id: impl Into<String>) -> Self {
+        Self::ExtensionChanged { id: id.into() }
+    }
+
+    /// The extension `id` was removed.
+    #[must_use]
+    pub fn extension_removed(id: impl Into<String>) -> Self {
+        Self::ExtensionRemoved { id: id.into() }
+    }
+
     /// The same in the message store of another extension; only messages have one.
     #[must_use]
     pub fn for_extension(mut self, id: impl Into<String>) -> Self {
@@ -230,194 +364,4 @@ impl Fixture {
     pub fn subscription_reminder(expires_in: u64) -> Self {
         Self::SubscriptionReminder { expires_in }
     }
-
-    /// What happens by it; messages it brings are put into the store.
-    pub(super) fn happen(&self, state: &mut State) -> Vec<Happening> {
-        match self {
-            Self::InboundSms { from, text, extension } => inbound_sms(state, from, text, extension.as_deref()),
-            Self::TeamPost { chat_id, creator_id, text } => vec![post(state, chat_id, creator_id, text).1],
-            Self::Presence { presence_status, telephony_status } => {
-                vec![presence(state, presence_status, telephony_status)]
-            }
-            Self::TelephonySession { status, from } => vec![telephony(state, status, from)],
-            Self::Voicemail { from, extension } => stored(state, "VoiceMail", "voicemail", from, extension.as_deref()),
-            Self::Fax { from, extension } => stored(state, "Fax", "fax?direction=Inbound", from, extension.as_deref()),
-            Self::MessageRead { id } => state.change_message(*id, Change::Read),
-            Self::MessageDeleted { id, purge: false } => state.change_message(*id, Change::Delete),
-            Self::MessageDeleted { id, purge: true } => state.change_message(*id, Change::Purge),
-            Self::MessageStore { message_type, new_count, updated_count } => {
-                vec![store_changed(state, message_type, *new_count, *updated_count)]
-            }
-            Self::SubscriptionReminder { expires_in } => {
-                vec![happening(state, "/restapi/v1.0/subscription/~", &json!({ "expiresIn": expires_in }))]
-            }
-        }
-    }
-}
-
-fn own(identity: &Identity, tail: &str) -> String {
-    of(identity, &identity.extension_id, tail)
-}
-
-fn of(identity: &Identity, extension: &str, tail: &str) -> String {
-    format!("/restapi/v1.0/account/{}/extension/{extension}/{tail}", identity.account_id)
-}
-
-fn happening(state: &State, uri: &str, body: &Value) -> Happening {
-    let uri = EventUri::parse(uri, &state.identity.account_id, &state.identity.extension_id);
-    Happening { uri, bodies: vec![body.to_string()] }
-}
-
-fn times(state: &State) -> String {
-    state.write_time(state.moment().wall)
-}
-
-/// The hint that a message store changed. Ids are numbers here, as captured.
-pub(super) fn hint(
-    state: &State,
-    extension: &str,
-    kind: &str,
-    new_count: u32,
-    updated_count: u32,
-    ids: &[u64],
-) -> Happening {
-    let mut change = json!({ "type": kind, "newCount": new_count, "updatedCount": updated_count });
-    if !ids.is_empty() {
-        change["newMessageIds"] = json!(ids);
-    }
-    let body = json!({
-        "extensionId": extension.parse::<u64>().map_or(Value::Null, Value::from),
-        "lastUpdated": times(state),
-        "changes": [change],
-    });
-    happening(state, &format!("{}?type={kind}", of(&state.identity, extension, "message-store")), &body)
-}
-
-fn inbound(state: &mut State, extension: Option<&str>, kind: &str, from: &str, subject: &str) -> (String, u64, Value) {
-    let to = [state.identity.phone_number.clone()];
-    let extension = extension.unwrap_or(&state.identity.extension_id).to_owned();
-    let new = NewMessage { extension: &extension, kind, direction: "Inbound", from, to: &to, subject };
-    let (id, mut body) = state.store_message(&new);
-    body["id"] = json!(id.to_string());
-    (extension, id, body)
-}
-
-fn inbound_sms(state: &mut State, from: &str, text: &str, extension: Option<&str>) -> Vec<Happening> {
-    let (extension, id, body) = inbound(state, extension, "SMS", from, text);
-    let instant = happening(state, &of(&state.identity, &extension, "message-store/instant?type=SMS"), &body);
-    vec![instant, hint(state, &extension, "SMS", 1, 0, &[id])]
-}
-
-fn stored(state: &mut State, kind: &str, tail: &str, from: &str, extension: Option<&str>) -> Vec<Happening> {
-    let (extension, id, body) = inbound(state, extension, kind, from, from);
-    let event = happening(state, &of(&state.identity, &extension, tail), &body);
-    vec![event, hint(state, &extension, kind, 1, 0, &[id])]
-}
-
-/// Counts of a hint that go into the store; a caller may name any number.
-const MOST: u32 = 10_000;
-
-fn store_changed(state: &mut State, kind: &str, new_count: u32, updated_count: u32) -> Happening {
-    state.touch_messages(kind, usize::try_from(updated_count).unwrap_or(usize::MAX));
-    for _ in 0..new_count.min(MOST) {
-        inbound(state, None, kind, &caller(), &greeting());
-    }
-    let extension = state.identity.extension_id.clone();
-    hint(state, &extension, kind, new_count, updated_count, &[])
-}
-
-/// A post and the event it raises.
-pub(super) fn post(state: &mut State, chat_id: &str, creator_id: &str, text: &str) -> (Value, Happening) {
-    let now = times(state);
-    let record = json!({
-        "id": number(&mut state.rng, 14),
-        "groupId": chat_id,
-        "type": "TextMessage",
-        "text": text,
-        "creatorId": creator_id,
-        "addedPersonIds": null,
-        "creationTime": now,
-        "lastModifiedTime": now,
-        "attachments": null,
-        "activity": null,
-        "title": null,
-        "iconUri": null,
-        "iconEmoji": null,
-        "mentions": null,
-    });
-    state.messages.store_post(record.clone());
-    let mut body = record.clone();
-    body["eventType"] = json!("PostAdded");
-    let event = happening(state, "/team-messaging/v1/posts", &body);
-    (record, event)
-}
-
-fn presence(state: &mut State, presence_status: &str, telephony_status: &str) -> Happening {
-    let sequence = state.messages.next_sequence();
-    let identity = state.identity.clone();
-    state.messages.presence = (presence_status.to_owned(), telephony_status.to_owned());
-    let simple = json!({
-        "extensionId": identity.extension_id,
-        "telephonyStatus": telephony_status,
-        "sequence": sequence,
-        "presenceStatus": presence_status,
-        "userStatus": "Available",
-        "meetingStatus": "Disconnected",
-        "dndStatus": "TakeAllCalls",
-        "allowSeeMyPresence": true,
-        "ringOnMonitoredCall": false,
-        "pickUpCallsOnHold": false,
-    });
-    let mut detailed = simple.clone();
-    let mut with_sip = simple.clone();
-    if telephony_status != "NoCall" {
-        let session = number(&mut state.rng, 12);
-        let mut call = json!({
-            "id": number(&mut state.rng, 12),
-            "direction": "Inbound",
-            "queueCall": false,
-            "from": caller(),
-            "to": identity.phone_number,
-            "startTime": times(state),
-            "telephonyStatus": telephony_status,
-            "sessionId": session,
-            "telephonySessionId": format!("s-sandbox-{session}"),
-            "partyId": format!("p-sandbox-{session}-1"),
-        });
-        detailed["activeCalls"] = json!([call]);
-        detailed["totalActiveCalls"] = json!(1);
-        call["sipData"] = json!({ "callId": session, "toTag": "t", "fromTag": "f", "remoteUri": "-", "localUri": "-" });
-        with_sip["activeCalls"] = json!([call]);
-        with_sip["totalActiveCalls"] = json!(1);
-    }
-    let uri = EventUri::parse(&own(&identity, "presence"), &identity.account_id, &identity.extension_id);
-    Happening { uri, bodies: vec![simple.to_string(), detailed.to_string(), with_sip.to_string()] }
-}
-
-fn telephony(state: &mut State, status: &str, from: &str) -> Happening {
-    let session = number(&mut state.rng, 12);
-    let identity = state.identity.clone();
-    let body = json!({
-        "sequence": state.messages.next_sequence(),
-        "sessionId": session,
-        "telephonySessionId": format!("s-sandbox-{session}"),
-        "serverId": "10.0.0.1.SBX",
-        "eventTime": times(state),
-        "accountId": identity.account_id,
-        "extensionId": identity.extension_id,
-        "parties": [{
-            "accountId": identity.account_id,
-            "extensionId": identity.extension_id,
-            "id": format!("p-sandbox-{session}-1"),
-            "direction": "Inbound",
-            "to": { "phoneNumber": identity.phone_number, "name": "Sandbox User", "extensionId": identity.extension_id },
-            "from": { "phoneNumber": from },
-            "status": { "code": status, "rcc": false },
-            "missedCall": false,
-            "standAlone": false,
-            "muted": false,
-        }],
-        "origin": { "type": "Call" },
-    });
-    happening(state, &own(&identity, "telephony/sessions"), &body)
 }

@@ -1,4 +1,4 @@
-//! Messages, posts, chats and presence: what a bot reads and writes.
+//! What a bot sends, and reads of its account.
 
 use std::collections::VecDeque;
 use std::time::SystemTime;
@@ -8,13 +8,12 @@ use serde_json::{Value, json};
 
 use super::account::messages::NewMessage;
 use super::delivery::Happening;
-use super::fixtures;
+use super::happen;
 use super::http::{Call, Refused, Reply, json_reply};
 use super::state::State;
 
-/// Posts and sent messages kept; the oldest are dropped.
+/// Sent messages kept; the oldest are dropped.
 const KEPT: usize = 10_000;
-const DEFAULT_POSTS: usize = 30;
 
 /// What a bot sent through the sandbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,25 +44,11 @@ pub enum SentKind {
     Post,
 }
 
-/// What a bot wrote, posts, and presence.
-#[derive(Debug)]
+/// What a bot sent.
+#[derive(Debug, Default)]
 pub(super) struct Messages {
-    posts: VecDeque<Value>,
     pub(super) sent: VecDeque<SentMessage>,
     sequence: u64,
-    /// `presenceStatus` and `telephonyStatus`.
-    pub(super) presence: (String, String),
-}
-
-impl Default for Messages {
-    fn default() -> Self {
-        Self {
-            posts: VecDeque::new(),
-            sent: VecDeque::new(),
-            sequence: 0,
-            presence: ("Available".into(), "NoCall".into()),
-        }
-    }
 }
 
 pub(super) fn keep<T>(list: &mut VecDeque<T>, item: T, most: usize) {
@@ -77,10 +62,6 @@ impl Messages {
     pub(super) fn next_sequence(&mut self) -> u64 {
         self.sequence += 1;
         self.sequence
-    }
-
-    pub(super) fn store_post(&mut self, post: Value) {
-        keep(&mut self.posts, post, KEPT);
     }
 }
 
@@ -122,7 +103,7 @@ pub(super) fn send_sms(state: &mut State, call: &Call) -> Result<(Reply, Vec<Hap
     let new = NewMessage { extension, kind: "SMS", direction: "Outbound", from, to: &to, subject: text };
     let (id, record) = state.store_message(&new);
     state.note_sent(SentKind::Sms, to, text, id.to_string());
-    let mut hint = fixtures::hint(state, extension, "SMS", 1, 0, &[id]);
+    let mut hint = happen::hint(state, extension, "SMS", 1, 0, &[id]);
     hint.uri.query.push_str("&direction=Outbound");
     Ok((json_reply(StatusCode::OK, &record), vec![hint]))
 }
@@ -138,44 +119,9 @@ pub(super) fn send_pager(state: &mut State, call: &Call) -> Result<(Reply, Vec<H
     let new = NewMessage { extension, kind: "Pager", direction: "Outbound", from, to: &tagged, subject: text };
     let (id, record) = state.store_message(&new);
     state.note_sent(SentKind::Pager, to, text, id.to_string());
-    let mut hint = fixtures::hint(state, extension, "Pager", 1, 0, &[id]);
+    let mut hint = happen::hint(state, extension, "Pager", 1, 0, &[id]);
     hint.uri.query.push_str("&direction=Outbound");
     Ok((json_reply(StatusCode::OK, &record), vec![hint]))
-}
-
-fn chat(id: &str) -> Value {
-    json!({
-        "id": id,
-        "name": "Sandbox team",
-        "description": "The chat that every sandbox has",
-        "type": "Team",
-        "status": "Active",
-        "public": false,
-        "members": [{ "id": "100200301" }, { "id": "100200399" }],
-        "creationTime": "2024-01-01T00:00:00.000Z",
-        "lastModifiedTime": "2024-01-01T00:00:00.000Z",
-    })
-}
-
-/// The chat that every sandbox has.
-pub(super) const CHAT: &str = "1200000001";
-
-/// `GET /team-messaging/v1/chats`, and recent chats.
-pub(super) fn list_chats() -> Reply {
-    json_reply(StatusCode::OK, &json!({ "records": [chat(CHAT)], "navigation": {} }))
-}
-
-/// `GET /team-messaging/v1/chats/{id}`.
-pub(super) fn get_chat(id: &str) -> Reply {
-    json_reply(StatusCode::OK, &chat(id))
-}
-
-/// `GET /team-messaging/v1/chats/{id}/posts`: newest first.
-pub(super) fn list_posts(state: &State, call: &Call, chat_id: &str) -> Reply {
-    let count = call.query("recordCount").and_then(|text| text.parse().ok()).unwrap_or(DEFAULT_POSTS).clamp(1, 250);
-    let records: Vec<&Value> =
-        state.messages.posts.iter().rev().filter(|post| post["groupId"] == chat_id).take(count).collect();
-    json_reply(StatusCode::OK, &json!({ "records": records, "navigation": {} }))
 }
 
 /// `POST /team-messaging/v1/chats/{id}/posts`.
@@ -183,53 +129,10 @@ pub(super) fn create_post(state: &mut State, call: &Call, chat_id: &str) -> Resu
     let body = body(call)?;
     let text = text_field(&body, "text")?;
     let creator = state.identity.extension_id.clone();
-    let (record, event) = fixtures::post(state, chat_id, &creator, text);
+    let (record, event) = state.add_post(chat_id, &creator, text);
     let id = record["id"].as_str().unwrap_or_default().to_owned();
     state.note_sent(SentKind::Post, vec![chat_id.to_owned()], text, id);
     Ok((json_reply(StatusCode::OK, &record), vec![event]))
-}
-
-/// `GET …/presence`.
-pub(super) fn get_presence(state: &State) -> Reply {
-    let identity = &state.identity;
-    let uri =
-        format!("{}/restapi/v1.0/account/{}/extension/{}", state.base_url, identity.account_id, identity.extension_id);
-    let (presence, telephony) = &state.messages.presence;
-    let body = json!({
-        "uri": format!("{uri}/presence"),
-        "extension": {
-            "id": identity.extension_id.parse::<u64>().map_or(Value::Null, Value::from),
-            "uri": uri,
-            "extensionNumber": "101",
-        },
-        "presenceStatus": presence,
-        "telephonyStatus": telephony,
-        "userStatus": "Available",
-        "dndStatus": "TakeAllCalls",
-        "allowSeeMyPresence": true,
-        "ringOnMonitoredCall": false,
-        "pickUpCallsOnHold": false,
-        "activeCalls": [],
-    });
-    json_reply(StatusCode::OK, &body)
-}
-
-/// `GET …/extension/~`.
-pub(super) fn get_extension(state: &State) -> Reply {
-    let identity = &state.identity;
-    let number = |text: &str| text.parse::<u64>().map_or(Value::Null, Value::from);
-    let account = format!("{}/restapi/v1.0/account/{}", state.base_url, identity.account_id);
-    let body = json!({
-        "uri": format!("{account}/extension/{}", identity.extension_id),
-        "id": number(&identity.extension_id),
-        "extensionNumber": "101",
-        "name": "Sandbox User",
-        "type": "User",
-        "status": "Enabled",
-        "contact": { "firstName": "Sandbox", "lastName": "User", "email": "user@sandbox.invalid" },
-        "account": { "id": identity.account_id, "uri": account },
-    });
-    json_reply(StatusCode::OK, &body)
 }
 
 /// `GET …/account/~`.

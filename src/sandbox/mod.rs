@@ -99,6 +99,7 @@ mod faults;
 mod filters;
 mod fixtures;
 mod gateway;
+mod happen;
 mod http;
 mod knobs;
 mod link;
@@ -293,7 +294,7 @@ impl Sandbox {
     /// The chat that exists from the start.
     #[must_use]
     pub fn chat_id(&self) -> &str {
-        messages::CHAT
+        account::team::CHAT
     }
 
     /// Changes how the sandbox behaves, from the next request on. `change` must
@@ -532,6 +533,12 @@ impl Sandbox {
     #[must_use]
     pub fn stored_messages(&self) -> Vec<serde_json::Value> {
         self.shared.lock().account.messages.records()
+    }
+
+    /// The posts of all chats, oldest first, as the API writes them.
+    #[must_use]
+    pub fn stored_posts(&self) -> Vec<serde_json::Value> {
+        self.shared.lock().posts()
     }
 
     /// Counts of connections, polls and requests.

@@ -27,6 +27,19 @@ pub struct AccountKnobs {
     pub stale_message_token: StaleToken,
     /// Whether every sync token of messages is stale. Default false.
     pub refuse_message_tokens: bool,
+    /// How long after its end a call is in the call log. Default 15 s; 30 s were
+    /// seen.
+    #[serde(with = "millis")]
+    pub call_log_delay: Duration,
+    /// Life of a sync token of the call log, then 400 `CLG-102`. Default 24 h;
+    /// life and code are *unverified*.
+    #[serde(with = "millis")]
+    pub call_log_token_life: Duration,
+    /// Whether every sync token of the call log is stale. Default false.
+    pub refuse_call_log_tokens: bool,
+    /// Calls in one answer of a sync; more since the token are 400 `CLG-104`.
+    /// Default 250; the code is *unverified*.
+    pub call_log_limit: usize,
     /// Whether an incremental sync passes over changes of messages that were
     /// created before the `dateFrom` of its full sync. Default true; *unverified*.
     pub frame_hides_older: bool,
@@ -43,6 +56,10 @@ impl Default for AccountKnobs {
             message_token_life: Duration::from_secs(86_400),
             stale_message_token: StaleToken::Msg333,
             refuse_message_tokens: false,
+            call_log_delay: Duration::from_secs(15),
+            call_log_token_life: Duration::from_secs(86_400),
+            refuse_call_log_tokens: false,
+            call_log_limit: 250,
             frame_hides_older: true,
             older_beyond_frame: false,
         }

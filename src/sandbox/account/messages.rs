@@ -7,7 +7,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::super::delivery::Happening;
-use super::super::fixtures;
+use super::super::happen;
 use super::super::http::{Call, Refused, Reply, empty_reply, json_reply};
 use super::super::state::{State, number};
 use super::{count_in, id_number, time_in};
@@ -157,7 +157,7 @@ impl State {
         stored.modified = modified;
         let Stored { extension, record, .. } = stored.clone();
         let kind = record["type"].as_str().unwrap_or_default();
-        let mut hint = fixtures::hint(self, &extension, kind, 0, 1, &[]);
+        let mut hint = happen::hint(self, &extension, kind, 0, 1, &[]);
         if record["direction"] == "Outbound" {
             hint.uri.query.push_str("&direction=Outbound");
         }

@@ -3,9 +3,13 @@
 //! Whatever a fixture tells the subscribers is put here as well, so that it is
 //! found by who was not told.
 
+pub(super) mod a2p;
+pub(super) mod calls;
 mod knobs;
 pub(super) mod message_sync;
 pub(super) mod messages;
+pub(super) mod people;
+pub(super) mod team;
 mod token;
 
 pub use self::knobs::{AccountKnobs, StaleToken};
@@ -20,6 +24,10 @@ use crate::timestamp::Timestamp;
 #[derive(Debug, Default)]
 pub(super) struct Account {
     pub(super) messages: messages::Messages,
+    pub(super) calls: calls::Calls,
+    pub(super) team: team::Team,
+    pub(super) people: people::People,
+    pub(super) a2p: a2p::A2p,
 }
 
 impl State {
