@@ -223,6 +223,23 @@ async fn without_a_position_all_since_the_gap_is_found() {
 }
 
 #[tokio::test]
+async fn a_service_that_takes_no_token_at_all_keeps_nobody_busy() {
+    let sandbox = free().knobs(|knobs| knobs.account.refuse_message_tokens = true).start().await.unwrap();
+    for since in [Some(now()), None] {
+        let source = MessageSync::new(client(&sandbox)).page_size(10);
+        let mut it = Follower::begin(source, [EventFilter::instant_message()]).await;
+        for n in 0..95 {
+            sandbox.trigger(&sms(&n.to_string()));
+            sandbox.advance(std::time::Duration::from_millis(1));
+        }
+        let told = it.sync(since).await.len();
+        assert!(told >= 95, "{told} {since:?}");
+        // Begun ten pages ago, it reads those once, and looks once more.
+        assert!(it.pages <= 25, "{} pages {since:?}", it.pages);
+    }
+}
+
+#[tokio::test]
 async fn ten_thousand_messages_come_page_by_page_within_the_rate_limit() {
     let sandbox = Sandbox::builder().start().await.unwrap();
     // Messages outside the gap, on both sides of it.

@@ -1,25 +1,21 @@
 //! Messages of any type, by message-sync.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use async_trait::async_trait;
-use http::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::ask::{OVERLAP, SyncInfo, get, is_stale, read_position, write_position};
 use super::message_map::{Record, Window, found};
 use super::{CatchUp, Found, SyncPage, SyncRequest, SyncToken, scope, time};
 use crate::clock::Clock;
-use crate::error::{Disposition, Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::event::uri::Parts;
 use crate::event::{EventFilter, EventKind, GapClosure, MessageType};
 use crate::rest::Client;
-use crate::secret::Secret;
-use crate::timestamp::Timestamp;
 
-/// What the service itself goes back before a token (documented: 5 s).
-const OVERLAP: u64 = 5_000;
 /// No maximum is published; other clients ask for as many.
 const PAGE: usize = 250;
 const REACH: Duration = Duration::from_secs(7 * 86_400);
@@ -82,9 +78,16 @@ struct Position {
     /// What a full sync still has to read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     back: Option<Back>,
-    /// Since when a full sync has read everything already.
+    /// Since when a full sync has just read everything; 0 in a check.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     read_since: Option<u64>,
+}
+
+impl Position {
+    /// Whether a full sync has just read everything since `since`.
+    fn has_read(&self, since: Option<u64>) -> bool {
+        self.read_since.is_some_and(|read| since.is_none_or(|since| read == since))
+    }
 }
 
 /// The part of the past that is still to be read.
@@ -106,16 +109,6 @@ struct Answer {
     #[serde(default)]
     records: Vec<Box<RawValue>>,
     sync_info: SyncInfo,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct SyncInfo {
-    sync_token: Secret,
-    #[serde(default)]
-    sync_time: Option<Timestamp>,
-    #[serde(default)]
-    older_records_exist: bool,
 }
 
 /// What is asked for one extension.
@@ -160,13 +153,13 @@ impl CatchUp for MessageSync {
             let ask = Ask { path, filters, types: types(filters), since: None };
             positions.insert(path.clone(), self.start(&ask).await?.0);
         }
-        write(&positions, now)
+        write_position(&positions, now)
     }
 
     async fn sync(&self, request: SyncRequest<'_>) -> Result<SyncPage> {
         let now = self.clock.wall();
         let extensions = by_extension(request.filters)?;
-        let mut positions = read(request.from);
+        let mut positions: Positions = read_position(request.from).unwrap_or_default();
         positions.retain(|path, _| extensions.contains_key(path));
         // What is left of a full sync goes first. Every round ends with a sync of
         // all extensions, so that the last page reaches up to its own time.
@@ -189,7 +182,7 @@ impl CatchUp for MessageSync {
         all.sort_by_key(|(at, _)| (at.is_none(), *at));
         let more = unread.is_some() || positions.values().any(|held| held.back.is_some());
         let found = all.into_iter().map(|(_, found)| found).collect();
-        Ok(SyncPage::new(found, write(&positions, now)?).with_more(more).with_complete(complete))
+        Ok(SyncPage::new(found, write_position(&positions, now)?).with_more(more).with_complete(complete))
     }
 }
 
@@ -214,7 +207,7 @@ impl MessageSync {
     async fn incremental(&self, ask: &Ask<'_>, held: &Position) -> Result<Step> {
         let query = [("syncType", "ISync".to_owned()), ("syncToken", held.token.clone())];
         let answer = self.ask(ask.path, &query).await?;
-        let (time, skew) = self.clocks(&answer.sync_info);
+        let (time, skew) = answer.sync_info.clocks(&self.clock);
         let window = Window {
             created: held.time.saturating_sub(OVERLAP),
             changed: ask.since.map(|since| time::shift(since, skew).saturating_sub(OVERLAP)),
@@ -231,13 +224,13 @@ impl MessageSync {
         let from = match (ask.since, held) {
             // What came before the last start was read after it. So a service that
             // takes no position at all does not keep anybody busy.
-            (Some(since), Some(held)) if held.read_since == Some(since) => Some(held.time),
+            (since, Some(held)) if held.has_read(since) => Some(held.time),
             (Some(since), _) => Some(time::shift(since, skew).saturating_sub(OVERLAP)),
             (None, Some(held)) => Some(held.time.saturating_sub(OVERLAP)),
             (None, None) => made.map(|made| time::shift(made, skew).saturating_sub(OVERLAP)),
         };
         let Some(from) = from else { return Ok(Step { found: Vec::new(), position, complete: true }) };
-        position.read_since = ask.since;
+        position.read_since = Some(ask.since.unwrap_or(0));
         self.page(ask, position, Back { from, to: None }).await
     }
 
@@ -245,7 +238,7 @@ impl MessageSync {
     async fn start(&self, ask: &Ask<'_>) -> Result<(Position, i64)> {
         let from = time::millis(self.clock.wall()).saturating_sub(u64::try_from(self.reach.as_millis()).unwrap_or(0));
         let answer = self.ask(ask.path, &frame(ask, from, None, 1)).await?;
-        let (time, skew) = self.clocks(&answer.sync_info);
+        let (time, skew) = answer.sync_info.clocks(&self.clock);
         let token = answer.sync_info.sync_token.expose().to_owned();
         Ok((Position { token, time, types: ask.types.clone(), back: None, read_since: None }, skew))
     }
@@ -253,7 +246,7 @@ impl MessageSync {
     /// Reads one page of the past, the newest part of it.
     async fn page(&self, ask: &Ask<'_>, mut position: Position, back: Back) -> Result<Step> {
         let answer = self.ask(ask.path, &frame(ask, back.from, back.to, self.page)).await?;
-        let (_, skew) = self.clocks(&answer.sync_info);
+        let (_, skew) = answer.sync_info.clocks(&self.clock);
         let changed = ask.since.map(|since| time::shift(since, skew).saturating_sub(OVERLAP));
         let found = self.read(ask, &answer, Window { created: back.from, changed })?;
         let oldest = answer.records.iter().filter_map(|raw| Record::of(raw).created_up()).min();
@@ -280,15 +273,7 @@ impl MessageSync {
     }
 
     async fn ask(&self, path: &str, query: &[(&str, String)]) -> Result<Answer> {
-        let request = self.client.request(Method::GET, &format!("{path}/message-sync"));
-        query.iter().fold(request, |request, (name, value)| request.query(name, value)).send().await?.json()
-    }
-
-    /// The service's time at an answer, and by how much it is ahead of ours.
-    fn clocks(&self, info: &SyncInfo) -> (u64, i64) {
-        let ours = time::millis(self.clock.wall());
-        let theirs = info.sync_time.as_ref().and_then(time::of).unwrap_or(ours);
-        (theirs, time::skew(theirs, ours))
+        Ok(get(&self.client, &self.clock, &format!("{path}/message-sync"), query).await?.body)
     }
 }
 
@@ -313,11 +298,6 @@ fn older(back: Back, oldest: Option<u64>, full_page: bool, exist: bool) -> Optio
         }
         _ => Some((Back { to: Some(oldest), ..back }, false)),
     }
-}
-
-/// Whether the service does not take the position, for whatever reason.
-fn is_stale(error: &Error) -> bool {
-    error.disposition() == Disposition::Resync || error.kind() == ErrorKind::Rejected
 }
 
 /// The filters of each extension, by its path.
@@ -357,16 +337,6 @@ fn types_of(filter: &EventFilter) -> Option<Vec<String>> {
         }
         _ => None,
     }
-}
-
-fn read(token: Option<&SyncToken>) -> Positions {
-    token.and_then(|token| serde_json::from_str(token.text().expose()).ok()).unwrap_or_default()
-}
-
-fn write(positions: &Positions, made_at: SystemTime) -> Result<SyncToken> {
-    let text = serde_json::to_string(positions);
-    let text = text.map_err(|error| Error::new(ErrorKind::Internal, "a position cannot be written").with_source(error));
-    Ok(SyncToken::new(text?, made_at))
 }
 
 #[cfg(test)]
@@ -424,12 +394,13 @@ mod tests {
 
     #[test]
     fn a_position_that_cannot_be_read_is_none() {
-        let token = |text: &str| SyncToken::new(text, SystemTime::UNIX_EPOCH);
+        let epoch = std::time::SystemTime::UNIX_EPOCH;
+        let read = |token: &SyncToken| read_position::<Positions>(Some(token));
         for text in ["", "[]", r#"{"/x":{"token":7}}"#] {
-            assert!(read(Some(&token(text))).is_empty(), "{text}");
+            assert!(read(&SyncToken::new(text, epoch)).is_none(), "{text}");
         }
         let position = Position { token: "t".into(), time: 7, types: vec![], back: None, read_since: None };
         let all = Positions::from([("/x".to_owned(), position)]);
-        assert!(read(Some(&write(&all, SystemTime::UNIX_EPOCH).unwrap())) == all);
+        assert!(read(&write_position(&all, epoch).unwrap()) == Some(all));
     }
 }

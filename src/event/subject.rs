@@ -2,6 +2,7 @@
 
 use super::message::Message;
 use super::notification::{DedupKey, Notification};
+use super::team::PostEventType;
 use super::telephony::{Party, PartyStatusCode, TelephonySession};
 use super::{Event, EventKind};
 use crate::timestamp::Timestamp;
@@ -20,7 +21,8 @@ impl Notification {
     /// | instant message | the message |
     /// | fax, voicemail | the message at its last change |
     /// | message store | each new message; none for updates, which are pushed without ids |
-    /// | post, chat of team messaging | what happened to it, at its last change |
+    /// | post | that it was added; any other change at its time |
+    /// | chat | what happened to it, at its last change |
     /// | missed call | the session |
     /// | telephony session | each party that is gone; none while all are there |
     /// | high-volume message | the message in its status |
@@ -46,7 +48,9 @@ impl Notification {
             Event::MessageStore(it) => it.new_message_ids().map(|id| key(&[id.as_str()])).collect(),
             Event::TeamMessagingPost(it) => {
                 let what = it.event_type.as_ref().map_or("", |what| what.as_str());
-                one(it.id.as_ref().map(|id| id.as_str()), &[what, &moment(it.last_modified_time.as_ref())])
+                // A post is added once, however it looks by the time it is found.
+                let at = it.last_modified_time.as_ref().filter(|_| it.event_type != Some(PostEventType::PostAdded));
+                one(it.id.as_ref().map(|id| id.as_str()), &[what, &moment(at)])
             }
             Event::TeamMessagingChat(it) => {
                 let what = it.event_type.as_ref().map_or("", |what| what.as_str());

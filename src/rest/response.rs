@@ -78,7 +78,7 @@ impl Response {
     }
 
     /// When the service answered, by its own clock (`Date`).
-    pub(super) fn answered_at(&self) -> Option<SystemTime> {
+    pub(crate) fn answered_at(&self) -> Option<SystemTime> {
         date(&self.headers).map(SystemTime::from)
     }
 }

@@ -110,6 +110,28 @@ pub(crate) fn line(it: &Notification) -> String {
                 text(record.map(|it| it.as_str())),
             )
         }
+        Event::MissedCall(call) => format!("missed {}", text(call.from.as_deref())),
+        Event::ExtensionTelephonySessions(call) | Event::AccountTelephonySessions(call) => {
+            let party = &call.parties[0];
+            format!("call {} missed {}", text(party.state().map(|it| it.as_str())), party.is_missed())
+        }
+        Event::TeamMessagingPost(post) => {
+            format!("{} {}", text(post.event_type.as_ref().map(|it| it.as_str())), text(post.text.as_deref()))
+        }
+        Event::A2pMessage(it) => {
+            format!("{} {}", text(it.text.as_deref()), text(it.message_status.as_ref().map(|it| it.as_str())))
+        }
+        Event::ExtensionPresence(it) | Event::DetailedExtensionPresence(it) | Event::AccountPresence(it) => format!(
+            "{} {} calls {}",
+            text(it.extension_id.as_ref().map(|it| it.as_str())),
+            text(it.presence_status.as_ref().map(|it| it.as_str())),
+            it.active_calls.len()
+        ),
+        Event::ExtensionList(it) => {
+            let change = &it.extensions[0];
+            let what = change.event_type.as_ref().map(|it| it.as_str());
+            format!("{} {}", text(what), text(change.extension_id.as_ref().map(|it| it.as_str())))
+        }
         other => format!("{}", other.kind()),
     }
 }

@@ -18,6 +18,7 @@ pub(in super::super) struct People {
     presence: BTreeMap<String, [Value; 3]>,
     /// Names that were given.
     names: BTreeMap<String, String>,
+    renames: u64,
 }
 
 /// What can happen to an extension.
@@ -49,7 +50,8 @@ impl State {
                 "Delete"
             }
             (ExtensionChange::Update, Some(_)) => {
-                let name = format!("Renamed {}", self.account.people.names.len() + 1);
+                self.account.people.renames += 1;
+                let name = format!("Renamed {}", self.account.people.renames);
                 self.account.people.names.insert(id.to_owned(), name);
                 "Update"
             }
