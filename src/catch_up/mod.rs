@@ -6,8 +6,21 @@
 //! [`CatchUp`] is one such source; a subscription asks it after every gap, and
 //! instead of the push transport while that is down for long.
 
+mod a2p;
+mod ask;
+mod call_log;
+mod call_map;
+mod extensions;
+mod message_map;
+mod messages;
+mod presence;
+mod scope;
+mod team_posts;
+mod time;
+
 use std::fmt;
-use std::time::SystemTime;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -15,7 +28,29 @@ use serde_json::value::RawValue;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{EventFilter, GapClosure};
+use crate::rest::Client;
 use crate::secret::Secret;
+
+pub use a2p::A2pMessages;
+pub use call_log::CallLogSync;
+pub use extensions::ExtensionList;
+pub use messages::MessageSync;
+pub use presence::PresenceSnapshot;
+pub use team_posts::TeamPosts;
+
+/// Every source of this crate, with its defaults: those that cover none of a
+/// subscription's filters cost it nothing.
+#[must_use]
+pub fn standard(client: &Client) -> Vec<Arc<dyn CatchUp>> {
+    vec![
+        Arc::new(MessageSync::new(client.clone())),
+        Arc::new(CallLogSync::new(client.clone())),
+        Arc::new(TeamPosts::new(client.clone())),
+        Arc::new(A2pMessages::new(client.clone())),
+        Arc::new(ExtensionList::new(client.clone())),
+        Arc::new(PresenceSnapshot::new(client.clone())),
+    ]
+}
 
 /// A source of missed events.
 ///
@@ -33,6 +68,13 @@ pub trait CatchUp: Send + Sync + fmt::Debug + 'static {
 
     /// How well this makes up for missed events of `filter`.
     fn covers(&self, filter: &EventFilter) -> GapClosure;
+
+    /// How long after it happened the source is sure to know of something. Whoever
+    /// needs to know that a gap is closed asks once more when so much time has
+    /// passed since its end. Default: at once.
+    fn settles_after(&self) -> Duration {
+        Duration::ZERO
+    }
 
     /// A position from which [`sync`](Self::sync) finds what happens from now on.
     ///
@@ -81,7 +123,8 @@ pub struct SyncPage {
     pub next: SyncToken,
     /// Whether there is more to ask for at once.
     pub more: bool,
-    /// Whether `found` has everything from the position asked for up to `next`.
+    /// Whether `found` has everything from the position asked for up to `next`, as
+    /// far as the source can know of it at all: see [`CatchUp::covers`].
     pub complete: bool,
 }
 
@@ -185,7 +228,7 @@ impl SyncToken {
     /// When it was made, to the second.
     #[must_use]
     pub fn made_at(&self) -> SystemTime {
-        SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(self.made_at.min(u64::from(u32::MAX) * 4))
+        SystemTime::UNIX_EPOCH + Duration::from_secs(self.made_at.min(u64::from(u32::MAX) * 4))
     }
 }
 
@@ -217,8 +260,7 @@ mod tests {
 
     #[test]
     fn a_position_survives_its_text_and_is_not_shown() {
-        let token =
-            SyncToken::new("secret-token", SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_800_000_000));
+        let token = SyncToken::new("secret-token", SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000));
         let text = serde_json::to_string(&token).unwrap();
         assert_eq!(serde_json::from_str::<SyncToken>(&text).unwrap(), token);
         assert!(!format!("{token:?}").contains("secret-token"));

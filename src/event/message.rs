@@ -94,6 +94,9 @@ body! {
         pub last_updated: Option<Timestamp> = "lastUpdated",
         /// What changed, per type of message.
         pub changes: Vec<MessageStoreChange> = "changes",
+        /// The messages themselves. Never pushed: only what was found by a later
+        /// query has them, those that are gone with `id` and `availability` only.
+        pub records: Vec<Message> = "records",
     }
 
     /// Changes of one type of message.

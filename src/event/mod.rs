@@ -26,7 +26,7 @@ mod filter;
 mod id;
 mod insights;
 pub(crate) mod lenient;
-mod macros;
+pub(crate) mod macros;
 mod message;
 mod missing;
 mod notification;
@@ -36,11 +36,12 @@ mod query;
 mod reminder;
 mod route;
 mod sms;
+mod subject;
 mod table;
 mod team;
 mod telephony;
 mod unknown;
-mod uri;
+pub(crate) mod uri;
 
 use std::fmt;
 

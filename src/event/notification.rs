@@ -410,18 +410,6 @@ impl Notification {
         }
     }
 
-    /// What this is about: the same for a push and for what catch-up finds of the
-    /// same thing. Empty for what cannot be told apart.
-    #[must_use]
-    pub fn subject_keys(&self) -> Vec<DedupKey> {
-        match &self.event {
-            Event::InstantMessage(message) => {
-                message.id.iter().map(|id| DedupKey::over(10, &["sms", id.as_str()])).collect()
-            }
-            _ => Vec::new(),
-        }
-    }
-
     /// Where this stands among the events of the same resource, where the body says
     /// so (presence and telephony sessions). They may arrive out of order.
     #[must_use]

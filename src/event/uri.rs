@@ -49,7 +49,7 @@ fn without_host(uri: &str) -> &str {
     }
 }
 
-fn unescape(text: &str) -> Cow<'_, str> {
+pub(crate) fn unescape(text: &str) -> Cow<'_, str> {
     if !text.contains('%') {
         return Cow::Borrowed(text);
     }

@@ -20,6 +20,7 @@ pub use control::RestControl;
 pub use http::Method;
 pub use message::{SentPost, SentSms};
 pub use request::RequestBuilder;
+pub(crate) use request::segment;
 pub use response::Response;
 pub use subscription::{
     BlacklistedData, ControlPlane, CreateSubscription, DeliveryMode, DisabledFilter, SocketToken, SubscriptionInfo,

@@ -171,6 +171,7 @@ impl SandboxBuilder {
             oauth: super::oauth::OAuth::default(),
             budgets: super::budget::Budgets::default(),
             subscriptions: super::subscriptions::Subscriptions::default(),
+            account: super::account::Account::default(),
             messages: super::messages::Messages::default(),
             pubnub: super::pubnub::PubNub::default(),
             gateway: super::gateway::Gateway::at(gateway_url),

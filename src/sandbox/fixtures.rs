@@ -1,11 +1,6 @@
 //! Canned events.
 
 use serde::Deserialize;
-use serde_json::{Value, json};
-
-use super::delivery::Happening;
-use super::filters::EventUri;
-use super::state::{Identity, State, number};
 
 /// An event to trigger. Made by one of the functions; over HTTP by its name in
 /// `fixture`, such as `{"fixture":"inbound_sms","text":"hi"}`.
@@ -25,6 +20,9 @@ pub enum Fixture {
         /// Text (`subject`).
         #[serde(default = "greeting")]
         text: String,
+        /// Whose message it is. Default the user's.
+        #[serde(default)]
+        extension: Option<String>,
     },
     /// Somebody wrote into a chat.
     #[non_exhaustive]
@@ -50,7 +48,8 @@ pub enum Fixture {
         #[serde(default = "connected")]
         telephony_status: String,
     },
-    /// A call changed its state.
+    /// A call changed its state. One that is `Disconnected` or `Gone` is in the call
+    /// log after `call_log_delay`.
     #[non_exhaustive]
     TelephonySession {
         /// `status.code` of its party. Default `Proceeding`.
@@ -66,6 +65,9 @@ pub enum Fixture {
         /// Caller. Default `+16505550100`.
         #[serde(default = "caller")]
         from: String,
+        /// Whose message it is. Default the user's.
+        #[serde(default)]
+        extension: Option<String>,
     },
     /// A fax came in: its own event, and the message-store hint.
     #[non_exhaustive]
@@ -73,8 +75,103 @@ pub enum Fixture {
         /// Sender. Default `+16505550100`.
         #[serde(default = "caller")]
         from: String,
+        /// Whose message it is. Default the user's.
+        #[serde(default)]
+        extension: Option<String>,
     },
-    /// The message store changed.
+    /// A message of the store was read; a hint about an update.
+    #[non_exhaustive]
+    MessageRead {
+        /// Its id.
+        id: u64,
+    },
+    /// A message of the store was deleted; a hint about an update.
+    #[non_exhaustive]
+    MessageDeleted {
+        /// Its id.
+        id: u64,
+        /// Whether for good. Default false: into the bin.
+        #[serde(default)]
+        purge: bool,
+    },
+    /// A post was edited.
+    #[non_exhaustive]
+    PostEdited {
+        /// Its id.
+        id: String,
+        /// Its new text.
+        #[serde(default = "greeting")]
+        text: String,
+    },
+    /// A post was removed.
+    #[non_exhaustive]
+    PostRemoved {
+        /// Its id.
+        id: String,
+    },
+    /// A chat was renamed; one that is new was joined.
+    #[non_exhaustive]
+    ChatNamed {
+        /// The chat.
+        id: String,
+        /// Its name.
+        name: String,
+    },
+    /// The user left a chat.
+    #[non_exhaustive]
+    ChatLeft {
+        /// The chat.
+        id: String,
+    },
+    /// A call was missed: the event of missed calls, and the session's end. The
+    /// call log has it after `call_log_delay`.
+    #[non_exhaustive]
+    MissedCall {
+        /// Caller. Default `+16505550100`.
+        #[serde(default = "caller")]
+        from: String,
+    },
+    /// A high-volume message came in.
+    #[non_exhaustive]
+    A2pMessage {
+        /// Sender. Default `+16505550100`.
+        #[serde(default = "caller")]
+        from: String,
+        /// Its text.
+        #[serde(default = "greeting")]
+        text: String,
+        /// Whether it came in or went out. Default `Inbound`.
+        #[serde(default = "inbound")]
+        direction: String,
+    },
+    /// A high-volume message has another status.
+    #[non_exhaustive]
+    A2pStatus {
+        /// Its id.
+        id: u64,
+        /// `messageStatus`.
+        status: String,
+    },
+    /// An extension was added to the account.
+    #[non_exhaustive]
+    ExtensionAdded {
+        /// Its id, a decimal number.
+        id: String,
+    },
+    /// An extension of the account changed: its name.
+    #[non_exhaustive]
+    ExtensionChanged {
+        /// Its id.
+        id: String,
+    },
+    /// An extension of the account was removed.
+    #[non_exhaustive]
+    ExtensionRemoved {
+        /// Its id.
+        id: String,
+    },
+    /// The message store changed. New messages are put into it, the newest ones
+    /// are touched for updates; the hint has no ids, as older versions of it.
     #[non_exhaustive]
     MessageStore {
         /// `changes[].type`. Default `SMS`.
@@ -96,10 +193,10 @@ pub enum Fixture {
     },
 }
 
-fn caller() -> String {
+pub(super) fn caller() -> String {
     "+16505550100".into()
 }
-fn greeting() -> String {
+pub(super) fn greeting() -> String {
     "Hello from the sandbox".into()
 }
 fn chat() -> String {
@@ -123,6 +220,9 @@ fn sms() -> String {
 fn one() -> u32 {
     1
 }
+fn inbound() -> String {
+    "Inbound".into()
+}
 fn minute() -> u64 {
     60
 }
@@ -131,7 +231,7 @@ impl Fixture {
     /// A text message from `from`.
     #[must_use]
     pub fn inbound_sms(from: impl Into<String>, text: impl Into<String>) -> Self {
-        Self::InboundSms { from: from.into(), text: text.into() }
+        Self::InboundSms { from: from.into(), text: text.into(), extension: None }
     }
 
     /// A post in the sandbox's first chat by another user.
@@ -155,13 +255,102 @@ impl Fixture {
     /// A voicemail from `from`.
     #[must_use]
     pub fn voicemail(from: impl Into<String>) -> Self {
-        Self::Voicemail { from: from.into() }
+        Self::Voicemail { from: from.into(), extension: None }
     }
 
     /// A fax from `from`.
     #[must_use]
     pub fn fax(from: impl Into<String>) -> Self {
-        Self::Fax { from: from.into() }
+        Self::Fax { from: from.into(), extension: None }
+    }
+
+    /// The message `id` was read.
+    #[must_use]
+    pub fn message_read(id: u64) -> Self {
+        Self::MessageRead { id }
+    }
+
+    /// The message `id` was put into the bin.
+    #[must_use]
+    pub fn message_deleted(id: u64) -> Self {
+        Self::MessageDeleted { id, purge: false }
+    }
+
+    /// The message `id` was deleted for good.
+    #[must_use]
+    pub fn message_purged(id: u64) -> Self {
+        Self::MessageDeleted { id, purge: true }
+    }
+
+    /// The post `id` has another text.
+    #[must_use]
+    pub fn post_edited(id: impl Into<String>, text: impl Into<String>) -> Self {
+        Self::PostEdited { id: id.into(), text: text.into() }
+    }
+
+    /// The post `id` is gone.
+    #[must_use]
+    pub fn post_removed(id: impl Into<String>) -> Self {
+        Self::PostRemoved { id: id.into() }
+    }
+
+    /// The chat `id` is called `name`.
+    #[must_use]
+    pub fn chat_named(id: impl Into<String>, name: impl Into<String>) -> Self {
+        Self::ChatNamed { id: id.into(), name: name.into() }
+    }
+
+    /// The user left the chat `id`.
+    #[must_use]
+    pub fn chat_left(id: impl Into<String>) -> Self {
+        Self::ChatLeft { id: id.into() }
+    }
+
+    /// A missed call from `from`.
+    #[must_use]
+    pub fn missed_call(from: impl Into<String>) -> Self {
+        Self::MissedCall { from: from.into() }
+    }
+
+    /// A high-volume message from `from`.
+    #[must_use]
+    pub fn a2p_message(from: impl Into<String>, text: impl Into<String>) -> Self {
+        Self::A2pMessage { from: from.into(), text: text.into(), direction: inbound() }
+    }
+
+    /// The high-volume message `id` is now `status`.
+    #[must_use]
+    pub fn a2p_status(id: u64, status: impl Into<String>) -> Self {
+        Self::A2pStatus { id, status: status.into() }
+    }
+
+    /// The extension `id`, a decimal number, was added.
+    #[must_use]
+    pub fn extension_added(id: impl Into<String>) -> Self {
+        Self::ExtensionAdded { id: id.into() }
+    }
+
+    /// The extension `id` changed.
+    #[must_use]
+    pub fn extension_changed(id: impl Into<String>) -> Self {
+        Self::ExtensionChanged { id: id.into() }
+    }
+
+    /// The extension `id` was removed.
+    #[must_use]
+    pub fn extension_removed(id: impl Into<String>) -> Self {
+        Self::ExtensionRemoved { id: id.into() }
+    }
+
+    /// The same in the message store of another extension; only messages have one.
+    #[must_use]
+    pub fn for_extension(mut self, id: impl Into<String>) -> Self {
+        if let Self::InboundSms { extension, .. } | Self::Voicemail { extension, .. } | Self::Fax { extension, .. } =
+            &mut self
+        {
+            *extension = Some(id.into());
+        }
+        self
     }
 
     /// `new_count` new messages of `message_type`.
@@ -175,175 +364,4 @@ impl Fixture {
     pub fn subscription_reminder(expires_in: u64) -> Self {
         Self::SubscriptionReminder { expires_in }
     }
-
-    /// What happens by it; messages it brings are put into the store.
-    pub(super) fn happen(&self, state: &mut State) -> Vec<Happening> {
-        match self {
-            Self::InboundSms { from, text } => inbound_sms(state, from, text),
-            Self::TeamPost { chat_id, creator_id, text } => vec![post(state, chat_id, creator_id, text).1],
-            Self::Presence { presence_status, telephony_status } => {
-                vec![presence(state, presence_status, telephony_status)]
-            }
-            Self::TelephonySession { status, from } => vec![telephony(state, status, from)],
-            Self::Voicemail { from } => stored(state, "VoiceMail", "voicemail", from),
-            Self::Fax { from } => stored(state, "Fax", "fax?direction=Inbound", from),
-            Self::MessageStore { message_type, new_count, updated_count } => {
-                vec![hint(state, message_type, *new_count, *updated_count, &[])]
-            }
-            Self::SubscriptionReminder { expires_in } => {
-                vec![happening(state, "/restapi/v1.0/subscription/~", &json!({ "expiresIn": expires_in }))]
-            }
-        }
-    }
-}
-
-fn own(identity: &Identity, tail: &str) -> String {
-    format!("/restapi/v1.0/account/{}/extension/{}/{tail}", identity.account_id, identity.extension_id)
-}
-
-fn happening(state: &State, uri: &str, body: &Value) -> Happening {
-    let uri = EventUri::parse(uri, &state.identity.account_id, &state.identity.extension_id);
-    Happening { uri, bodies: vec![body.to_string()] }
-}
-
-fn times(state: &State) -> String {
-    state.write_time(state.moment().wall)
-}
-
-/// The hint that the message store changed. Ids are numbers here, as captured.
-pub(super) fn hint(state: &State, kind: &str, new_count: u32, updated_count: u32, ids: &[u64]) -> Happening {
-    let mut change = json!({ "type": kind, "newCount": new_count, "updatedCount": updated_count });
-    if !ids.is_empty() {
-        change["newMessageIds"] = json!(ids);
-    }
-    let body = json!({
-        "extensionId": state.identity.extension_id.parse::<u64>().map_or(Value::Null, Value::from),
-        "lastUpdated": times(state),
-        "changes": [change],
-    });
-    happening(state, &format!("{}?type={kind}", own(&state.identity, "message-store")), &body)
-}
-
-fn inbound_sms(state: &mut State, from: &str, text: &str) -> Vec<Happening> {
-    let to = state.identity.phone_number.clone();
-    let (id, record) = state.store_message("SMS", "Inbound", from, &[to], text);
-    let mut body = record;
-    body["id"] = json!(id.to_string());
-    let instant = happening(state, &own(&state.identity, "message-store/instant?type=SMS"), &body);
-    vec![instant, hint(state, "SMS", 1, 0, &[id])]
-}
-
-fn stored(state: &mut State, kind: &str, tail: &str, from: &str) -> Vec<Happening> {
-    let to = state.identity.phone_number.clone();
-    let (id, mut body) = state.store_message(kind, "Inbound", from, &[to], from);
-    body["id"] = json!(id.to_string());
-    let attachment = number(&mut state.rng, 12);
-    if kind == "Fax" {
-        body["faxResolution"] = json!("High");
-        body["faxPageCount"] = json!(2);
-        body["attachments"] =
-            json!([{ "id": attachment, "type": "RenderedDocument", "contentType": "application/pdf" }]);
-    } else {
-        body["vmTranscriptionStatus"] = json!("NotAvailable");
-        body["attachments"] =
-            json!([{ "id": attachment, "type": "AudioRecording", "contentType": "audio/mpeg", "vmDuration": 7 }]);
-    }
-    let event = happening(state, &own(&state.identity, tail), &body);
-    vec![event, hint(state, kind, 1, 0, &[id])]
-}
-
-/// A post and the event it raises.
-pub(super) fn post(state: &mut State, chat_id: &str, creator_id: &str, text: &str) -> (Value, Happening) {
-    let now = times(state);
-    let record = json!({
-        "id": number(&mut state.rng, 14),
-        "groupId": chat_id,
-        "type": "TextMessage",
-        "text": text,
-        "creatorId": creator_id,
-        "addedPersonIds": null,
-        "creationTime": now,
-        "lastModifiedTime": now,
-        "attachments": null,
-        "activity": null,
-        "title": null,
-        "iconUri": null,
-        "iconEmoji": null,
-        "mentions": null,
-    });
-    state.messages.store_post(record.clone());
-    let mut body = record.clone();
-    body["eventType"] = json!("PostAdded");
-    let event = happening(state, "/team-messaging/v1/posts", &body);
-    (record, event)
-}
-
-fn presence(state: &mut State, presence_status: &str, telephony_status: &str) -> Happening {
-    let sequence = state.messages.next_sequence();
-    let identity = state.identity.clone();
-    state.messages.presence = (presence_status.to_owned(), telephony_status.to_owned());
-    let simple = json!({
-        "extensionId": identity.extension_id,
-        "telephonyStatus": telephony_status,
-        "sequence": sequence,
-        "presenceStatus": presence_status,
-        "userStatus": "Available",
-        "meetingStatus": "Disconnected",
-        "dndStatus": "TakeAllCalls",
-        "allowSeeMyPresence": true,
-        "ringOnMonitoredCall": false,
-        "pickUpCallsOnHold": false,
-    });
-    let mut detailed = simple.clone();
-    let mut with_sip = simple.clone();
-    if telephony_status != "NoCall" {
-        let session = number(&mut state.rng, 12);
-        let mut call = json!({
-            "id": number(&mut state.rng, 12),
-            "direction": "Inbound",
-            "queueCall": false,
-            "from": caller(),
-            "to": identity.phone_number,
-            "startTime": times(state),
-            "telephonyStatus": telephony_status,
-            "sessionId": session,
-            "telephonySessionId": format!("s-sandbox-{session}"),
-            "partyId": format!("p-sandbox-{session}-1"),
-        });
-        detailed["activeCalls"] = json!([call]);
-        detailed["totalActiveCalls"] = json!(1);
-        call["sipData"] = json!({ "callId": session, "toTag": "t", "fromTag": "f", "remoteUri": "-", "localUri": "-" });
-        with_sip["activeCalls"] = json!([call]);
-        with_sip["totalActiveCalls"] = json!(1);
-    }
-    let uri = EventUri::parse(&own(&identity, "presence"), &identity.account_id, &identity.extension_id);
-    Happening { uri, bodies: vec![simple.to_string(), detailed.to_string(), with_sip.to_string()] }
-}
-
-fn telephony(state: &mut State, status: &str, from: &str) -> Happening {
-    let session = number(&mut state.rng, 12);
-    let identity = state.identity.clone();
-    let body = json!({
-        "sequence": state.messages.next_sequence(),
-        "sessionId": session,
-        "telephonySessionId": format!("s-sandbox-{session}"),
-        "serverId": "10.0.0.1.SBX",
-        "eventTime": times(state),
-        "accountId": identity.account_id,
-        "extensionId": identity.extension_id,
-        "parties": [{
-            "accountId": identity.account_id,
-            "extensionId": identity.extension_id,
-            "id": format!("p-sandbox-{session}-1"),
-            "direction": "Inbound",
-            "to": { "phoneNumber": identity.phone_number, "name": "Sandbox User", "extensionId": identity.extension_id },
-            "from": { "phoneNumber": from },
-            "status": { "code": status, "rcc": false },
-            "missedCall": false,
-            "standAlone": false,
-            "muted": false,
-        }],
-        "origin": { "type": "Call" },
-    });
-    happening(state, &own(&identity, "telephony/sessions"), &body)
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::account::AccountKnobs;
 use super::gateway::GatewayKnobs;
 
 /// How a sandbox behaves. Every field can be set at the start
@@ -76,6 +77,8 @@ pub struct Knobs {
     /// *unverified*.
     pub shared_uuid: bool,
 
+    /// What the account can be asked for.
+    pub account: AccountKnobs,
     /// The WebSocket gateway.
     pub gateway: GatewayKnobs,
 
@@ -136,6 +139,7 @@ impl Default for Knobs {
             clock_skew_ms: 0,
             rate_limits: RateLimits::default(),
             shared_uuid: false,
+            account: AccountKnobs::default(),
             gateway: GatewayKnobs::default(),
             hold: Duration::from_secs(280),
             ring: 100,

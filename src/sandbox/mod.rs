@@ -88,6 +88,7 @@
 //! `binary`, `padded` (with `bytes`), `boundary`; and may have `times` (1; null for ever), `after` (0) and
 //! `after_effect` (false).
 
+mod account;
 mod budget;
 mod builder;
 mod cipher;
@@ -98,6 +99,7 @@ mod faults;
 mod filters;
 mod fixtures;
 mod gateway;
+mod happen;
 mod http;
 mod knobs;
 mod link;
@@ -120,6 +122,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+pub use self::account::{AccountKnobs, StaleToken};
 pub use self::builder::SandboxBuilder;
 pub use self::fault::Fault;
 pub use self::faults::{FaultId, Target};
@@ -291,7 +294,7 @@ impl Sandbox {
     /// The chat that exists from the start.
     #[must_use]
     pub fn chat_id(&self) -> &str {
-        messages::CHAT
+        account::team::CHAT
     }
 
     /// Changes how the sandbox behaves, from the next request on. `change` must
@@ -523,6 +526,19 @@ impl Sandbox {
     #[must_use]
     pub fn sent_messages(&self) -> Vec<SentMessage> {
         self.shared.lock().messages.sent.iter().cloned().collect()
+    }
+
+    /// The messages of the account, of all extensions, oldest first, as the API
+    /// writes them; deleted ones with their `availability`.
+    #[must_use]
+    pub fn stored_messages(&self) -> Vec<serde_json::Value> {
+        self.shared.lock().account.messages.records()
+    }
+
+    /// The posts of all chats, oldest first, as the API writes them.
+    #[must_use]
+    pub fn stored_posts(&self) -> Vec<serde_json::Value> {
+        self.shared.lock().posts()
     }
 
     /// Counts of connections, polls and requests.

@@ -49,6 +49,26 @@ pub enum Operation {
     Renew,
     /// `DELETE …/subscription/{id}`.
     Delete,
+    /// `GET …/message-sync`.
+    MessageSync,
+    /// `GET`, `PUT` or `DELETE` below `…/message-store`.
+    MessageStore,
+    /// `GET …/call-log-sync`, of an extension or of the account.
+    CallLogSync,
+    /// `GET …/call-log`, of an extension or of the account.
+    CallLog,
+    /// `GET …/presence`, of an extension or of the account.
+    Presence,
+    /// `GET …/extension`.
+    ExtensionList,
+    /// `GET …/a2p-sms/messages`.
+    A2pMessages,
+    /// `GET …/recent/chats`.
+    RecentChats,
+    /// `GET …/chats`.
+    Chats,
+    /// `GET …/chats/{id}/posts`.
+    Posts,
     /// Any other request to the API.
     OtherApi,
     /// A subscribe request with timetoken 0 or none.
@@ -111,6 +131,27 @@ impl Operation {
             ("PUT", ["restapi", "v1.0", "subscription", _]) => Self::Update,
             ("POST", ["restapi", "v1.0", "subscription", _, "renew"]) => Self::Renew,
             ("DELETE", ["restapi", "v1.0", "subscription", _]) => Self::Delete,
+            (_, ["restapi", "v1.0", "account", _, rest @ ..]) => Self::of_account(method, rest),
+            ("GET", [.., "recent", "chats"]) => Self::RecentChats,
+            ("GET", ["team-messaging", "v1", "chats"] | ["restapi", "v1.0", "glip", "chats" | "groups"]) => Self::Chats,
+            ("GET", [.., "chats" | "groups", _, "posts"]) => Self::Posts,
+            _ => Self::OtherApi,
+        }
+    }
+
+    fn of_account(method: &Method, rest: &[&str]) -> Self {
+        let of_either = match rest {
+            ["extension", _, rest @ ..] => rest,
+            rest => rest,
+        };
+        match (method.as_str(), rest, of_either) {
+            (_, ["extension", ..], ["message-store", ..]) => Self::MessageStore,
+            ("GET", ["extension", ..], ["message-sync"]) => Self::MessageSync,
+            ("GET", _, ["call-log-sync"]) => Self::CallLogSync,
+            ("GET", _, ["call-log"]) => Self::CallLog,
+            ("GET", _, ["presence"]) => Self::Presence,
+            ("GET", ["extension"], _) => Self::ExtensionList,
+            ("GET", ["a2p-sms", "messages"], _) => Self::A2pMessages,
             _ => Self::OtherApi,
         }
     }
@@ -305,6 +346,22 @@ mod tests {
             (Api, "PUT", "/restapi/v1.0/subscription/1", O::Update),
             (Api, "POST", "/restapi/v1.0/subscription/1/renew", O::Renew),
             (Api, "DELETE", "/restapi/v1.0/subscription/1", O::Delete),
+            (Api, "GET", "/restapi/v1.0/account/~/extension/~/message-sync?syncType=FSync", O::MessageSync),
+            (Api, "GET", "/restapi/v1.0/account/~/extension/7/message-store", O::MessageStore),
+            (Api, "DELETE", "/restapi/v1.0/account/~/extension/7/message-store/5", O::MessageStore),
+            (Api, "GET", "/restapi/v1.0/account/~/call-log-sync", O::CallLogSync),
+            (Api, "GET", "/restapi/v1.0/account/~/extension/7/call-log-sync", O::CallLogSync),
+            (Api, "GET", "/restapi/v1.0/account/~/extension/7/call-log", O::CallLog),
+            (Api, "GET", "/restapi/v1.0/account/~/extension/7/presence", O::Presence),
+            (Api, "GET", "/restapi/v1.0/account/~/presence", O::Presence),
+            (Api, "GET", "/restapi/v1.0/account/~/extension", O::ExtensionList),
+            (Api, "GET", "/restapi/v1.0/account/~/extension/7", O::OtherApi),
+            (Api, "GET", "/restapi/v1.0/account/~/a2p-sms/messages", O::A2pMessages),
+            (Api, "GET", "/team-messaging/v1/recent/chats", O::RecentChats),
+            (Api, "GET", "/team-messaging/v1/chats", O::Chats),
+            (Api, "GET", "/team-messaging/v1/chats/5", O::OtherApi),
+            (Api, "GET", "/team-messaging/v1/chats/5/posts", O::Posts),
+            (Api, "POST", "/team-messaging/v1/chats/5/posts", O::OtherApi),
             (Api, "POST", "/restapi/v1.0/account/~/extension/~/sms", O::OtherApi),
             (PubNub, "GET", "/v2/subscribe/k/c/0", O::Handshake),
             (PubNub, "GET", "/v2/subscribe/k/c/0?tt=0", O::Handshake),

@@ -4,6 +4,7 @@ use http::header::{DATE, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{Method, StatusCode};
 use serde_json::json;
 
+use super::account::{a2p, calls, message_sync, messages as store, people, team};
 use super::budget::{Group, Spent};
 use super::delivery::Happening;
 use super::http::{Call, Refused, Reply, json_reply};
@@ -77,20 +78,20 @@ fn resource(state: &State, method: &str, path: &[&str]) -> Option<(Group, Handle
             return account_resource(state, method, rest);
         }
         ("GET", ["team-messaging", "v1", "chats"] | ["restapi", "v1.0", "glip", "chats" | "groups"]) => {
-            (Medium, |_, _, _| quiet(messages::list_chats()))
+            (Medium, |s, c, _| loud(team::list_chats(s, c)))
         }
         ("GET", ["team-messaging", "v1", "recent", "chats"] | ["restapi", "v1.0", "glip", "recent", "chats"]) => {
-            (Light, |_, _, _| quiet(messages::list_chats()))
+            (Light, |s, c, _| loud(team::recent_chats(s, c)))
         }
-        ("GET", ["team-messaging", "v1", "chats", _]) => (Light, |_, _, p| quiet(messages::get_chat(p[3]))),
+        ("GET", ["team-messaging", "v1", "chats", _]) => (Light, |s, _, p| loud(team::get_chat(s, p[3]))),
         ("GET", ["team-messaging", "v1", "chats", _, "posts"]) => {
-            (Medium, |s, c, p| quiet(messages::list_posts(s, c, p[3])))
+            (Medium, |s, c, p| loud(team::list_posts(s, c, p[3])))
         }
         ("POST", ["team-messaging", "v1", "chats", _, "posts"]) => {
             (Medium, |s, c, p| messages::create_post(s, c, p[3]))
         }
         ("GET", ["restapi", "v1.0", "glip", "chats" | "groups", _, "posts"]) => {
-            (Heavy, |s, c, p| quiet(messages::list_posts(s, c, p[4])))
+            (Heavy, |s, c, p| loud(team::list_posts(s, c, p[4])))
         }
         ("POST", ["restapi", "v1.0", "glip", "chats" | "groups", _, "posts"]) => {
             (Heavy, |s, c, p| messages::create_post(s, c, p[4]))
@@ -102,26 +103,44 @@ fn resource(state: &State, method: &str, path: &[&str]) -> Option<(Group, Handle
 
 /// What is below `/restapi/v1.0/account/{accountId}`; handlers get the whole path.
 fn account_resource(state: &State, method: &str, rest: &[&str]) -> Option<(Group, Handler)> {
-    use Group::{Light, Medium};
-    let (extension, rest) = match rest {
-        [] if method == "GET" => return Some((Light, |s, _, _| quiet(messages::get_account(s)))),
-        ["extension", extension, rest @ ..] => (*extension, rest),
+    use Group::{Heavy, Light, Medium};
+    let (extension, rest) = match (method, rest) {
+        (_, ["extension", extension, rest @ ..]) => (*extension, rest),
+        ("GET", []) => return Some((Light, |s, _, _| quiet(messages::get_account(s)))),
+        ("GET", ["extension"]) => return Some((Medium, |s, c, _| loud(people::list(s, c)))),
+        ("GET", ["presence"]) => return Some((Heavy, |s, c, _| loud(people::account_presence(s, c)))),
+        ("GET", ["call-log"]) => return Some((Heavy, |s, c, _| loud(calls::list(s, c, None)))),
+        ("GET", ["call-log-sync"]) => return Some((Heavy, |s, c, _| loud(calls::sync(s, c, None)))),
+        ("GET", ["a2p-sms", "messages"]) => return Some((Light, |s, c, _| loud(a2p::list(s, c)))),
         _ => return None,
     };
-    if extension != "~" && extension != state.identity.extension_id {
+    let extension = state.extension_of(extension)?;
+    let writes = matches!(rest, ["sms" | "company-pager" | "phone-number"]);
+    if writes && extension != state.identity.extension_id {
         return None;
     }
     let found: (Group, Handler) = match (method, rest) {
-        ("GET", []) => (Light, |s, _, _| quiet(messages::get_extension(s))),
+        ("GET", []) => (Light, |s, _, p| quiet(people::get(s, &named(s, p)?))),
         ("GET", ["phone-number"]) => (Light, |s, _, _| quiet(messages::list_phone_numbers(s))),
         ("POST", ["sms"]) => (Medium, |s, c, _| messages::send_sms(s, c)),
         ("POST", ["company-pager"]) => (Medium, |s, c, _| messages::send_pager(s, c)),
-        ("GET", ["message-store"]) => (Light, |s, c, _| quiet(messages::list_messages(s, c))),
-        ("GET", ["message-store", _]) => (Light, |s, _, p| loud(messages::get_message(s, p[7]))),
-        ("GET", ["presence"]) => (Light, |s, _, _| quiet(messages::get_presence(s))),
+        ("GET", ["message-sync"]) => (Light, |s, c, p| loud(message_sync::answer(s, c, &named(s, p)?))),
+        ("GET", ["message-store"]) => (Light, |s, c, p| loud(store::list(s, c, &named(s, p)?))),
+        ("GET", ["message-store", _]) => (Light, |s, _, p| loud(store::get(s, &named(s, p)?, p[7]))),
+        ("PUT", ["message-store", _]) => (Medium, |s, c, p| store::update(s, c, &named(s, p)?, p[7])),
+        ("DELETE", ["message-store", _]) => (Medium, |s, c, p| store::delete(s, c, &named(s, p)?, p[7])),
+        ("GET", ["presence"]) => (Light, |s, c, p| quiet(people::presence(s, c, &named(s, p)?))),
+        ("GET", ["call-log"]) => (Heavy, |s, c, p| loud(calls::list(s, c, Some(&named(s, p)?)))),
+        ("GET", ["call-log-sync"]) => (Heavy, |s, c, p| loud(calls::sync(s, c, Some(&named(s, p)?)))),
         _ => return None,
     };
     Some(found)
+}
+
+/// The extension in a path of the API.
+fn named(state: &State, path: &[&str]) -> Result<String, Refused> {
+    let segment = path.get(5).copied().unwrap_or_default();
+    state.extension_of(segment).ok_or_else(|| Refused::not_found("extensionId", segment))
 }
 
 #[allow(clippy::unnecessary_wraps, reason = "every route has one type")]

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::account::Account;
 use super::budget::Budgets;
 use super::faults::FaultTable;
 use super::gateway::Gateway;
@@ -52,6 +53,7 @@ pub(super) struct State {
     pub(super) oauth: OAuth,
     pub(super) budgets: Budgets,
     pub(super) subscriptions: Subscriptions,
+    pub(super) account: Account,
     pub(super) messages: Messages,
     pub(super) pubnub: PubNub,
     pub(super) gateway: Gateway,
@@ -173,7 +175,13 @@ impl State {
 
     /// A time in one form.
     pub(super) fn write_time_as(&self, wall: SystemTime, format: TimeFormat) -> String {
-        let zulu = Timestamp::from(self.service_time(wall)).as_str().to_owned();
+        self.format_time(self.service_time(wall), format)
+    }
+
+    /// A time of the service's clock in one form.
+    #[allow(clippy::unused_self, reason = "beside its siblings")]
+    pub(super) fn format_time(&self, at: SystemTime, format: TimeFormat) -> String {
+        let zulu = Timestamp::from(at).as_str().to_owned();
         let body = zulu.trim_end_matches('Z');
         match format {
             TimeFormat::Zulu => zulu,

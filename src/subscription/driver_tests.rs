@@ -1421,6 +1421,8 @@ async fn what_did_not_fit_into_the_queue_is_asked_for_when_there_is_room() {
     assert_eq!(got, (1..=500).collect::<Vec<_>>(), "each once, in order");
     settle().await;
     subscription.close().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_gap_begins_where_its_subscription_was_last_known_to_deliver() {
     // The connection says now and then that it is there; the subscription is dead.

@@ -1,0 +1,305 @@
+//! Calls, by call-log-sync.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::ask::{OVERLAP, SyncInfo, get, is_stale, read_position, write_position};
+use super::call_map::{CallRecord, found};
+use super::{CatchUp, Found, SyncPage, SyncRequest, SyncToken, scope, time};
+use crate::clock::Clock;
+use crate::error::Result;
+use crate::event::{EventFilter, EventKind, GapClosure};
+use crate::rest::Client;
+
+/// Documented: the most that one sync tells.
+const PAGE: usize = 250;
+/// Documented: a full sync reaches back 30 days; a minute less, for the clocks.
+const LONGEST: u64 = 30 * 86_400_000 - 60_000;
+/// Calls are asked for by their start and count by their end: as far as that.
+const LONG_CALL: u64 = 3_600_000;
+/// Documented: calls are in the log 15 to 30 s after their end.
+const DELAY: Duration = Duration::from_secs(30);
+/// As long as other clients rely on a token.
+const TOKEN_LIFE: u64 = 3_600_000;
+
+/// Makes up for calls by call-log-sync (`GET …/call-log-sync`, rate group Heavy):
+/// missed calls, and the end of any other, of extensions or of an account.
+///
+/// - A missed call is found as the event that would have told it.
+/// - For a telephony-session filter a call is found as the last event of its
+///   session: one party, gone. What happened before is lost.
+///
+/// The log has a call 15 to 30 s after its end only, see
+/// [`settles_after`](CatchUp::settles_after). A sync costs one request per
+/// extension or account; where the service does not take the position, or where it
+/// is older than an hour, one more for each 250 calls. Calls of more than an hour
+/// that began before the gap are then not found.
+#[derive(Clone, Debug)]
+pub struct CallLogSync {
+    client: Client,
+    clock: Clock,
+}
+
+impl CallLogSync {
+    /// Syncs through `client`.
+    #[must_use]
+    pub fn new(client: Client) -> Self {
+        Self { client, clock: Clock::default() }
+    }
+}
+
+/// Where the sync of one extension or account stands.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Position {
+    token: String,
+    /// When the token was made, by the service's clock.
+    time: u64,
+    /// The same by this machine's clock.
+    at: u64,
+    /// Whether it is for missed calls only.
+    missed: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    back: Option<Back>,
+    /// Since when a full sync has just read everything; 0 in a check.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    read_since: Option<u64>,
+}
+
+impl Position {
+    /// Whether a full sync has just read everything since `since`.
+    fn has_read(&self, since: Option<u64>) -> bool {
+        self.read_since.is_some_and(|read| since.is_none_or(|since| read == since))
+    }
+}
+
+/// The part of the log that is still to be read.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Back {
+    /// Calls that ended since then count.
+    ended: u64,
+    to: u64,
+    page: u64,
+}
+
+/// By the path of the extension or account.
+type Positions = BTreeMap<String, Position>;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Synced {
+    #[serde(default)]
+    uri: Option<String>,
+    #[serde(default)]
+    records: Vec<Box<RawValue>>,
+    sync_info: SyncInfo,
+}
+
+#[derive(Deserialize)]
+struct Listed {
+    #[serde(default)]
+    uri: Option<String>,
+    #[serde(default)]
+    records: Vec<Box<RawValue>>,
+}
+
+struct Ask<'a> {
+    path: &'a str,
+    filters: &'a [&'a EventFilter],
+    since: Option<u64>,
+}
+
+impl Ask<'_> {
+    fn missed(&self) -> bool {
+        self.filters.iter().all(|filter| filter.kind() == EventKind::MissedCall)
+    }
+
+    /// What the records mean for the filters, oldest first.
+    fn read(&self, uri: Option<&str>, records: &[Box<RawValue>], ended: u64) -> Result<Vec<(Option<u64>, Found)>> {
+        let mut all = Vec::new();
+        for raw in records.iter().rev() {
+            let record = CallRecord::of(raw);
+            if record.ended().is_some_and(|at| at < ended) {
+                continue;
+            }
+            for filter in self.filters {
+                all.extend(found(filter, uri, &record)?.map(|found| (record.ended(), found)));
+            }
+        }
+        Ok(all)
+    }
+}
+
+struct Step {
+    found: Vec<(Option<u64>, Found)>,
+    position: Position,
+    complete: bool,
+}
+
+#[async_trait]
+impl CatchUp for CallLogSync {
+    fn name(&self) -> &'static str {
+        "call-log-sync"
+    }
+
+    fn covers(&self, filter: &EventFilter) -> GapClosure {
+        match filter.kind() {
+            EventKind::MissedCall => GapClosure::Complete,
+            EventKind::ExtensionTelephonySessions | EventKind::AccountTelephonySessions => GapClosure::Partial,
+            _ => GapClosure::Nothing,
+        }
+    }
+
+    fn settles_after(&self) -> Duration {
+        DELAY
+    }
+
+    async fn begin(&self, filters: &[EventFilter]) -> Result<SyncToken> {
+        let now = self.clock.wall();
+        let mut positions = Positions::new();
+        for (path, filters) in &by_owner(filters)? {
+            let ask = Ask { path, filters, since: None };
+            let from = time::millis(now).saturating_sub(OVERLAP);
+            positions.insert(path.clone(), self.start(&ask, from, 1).await?.1);
+        }
+        write_position(&positions, now)
+    }
+
+    async fn sync(&self, request: SyncRequest<'_>) -> Result<SyncPage> {
+        let now = self.clock.wall();
+        let owners = by_owner(request.filters)?;
+        let mut positions: Positions = read_position(request.from).unwrap_or_default();
+        positions.retain(|path, _| owners.contains_key(path));
+        // As with messages: what is left goes first, and a round ends with a sync.
+        let unread = positions.iter().find(|(_, held)| held.back.is_some()).map(|(path, _)| path.clone());
+        let (mut all, mut complete) = (Vec::new(), true);
+        for (path, filters) in &owners {
+            if unread.as_ref().is_some_and(|unread| unread != path) {
+                continue;
+            }
+            let ask = Ask { path, filters, since: request.since.map(time::millis) };
+            let made = request.from.map(|token| time::millis(token.made_at()));
+            let Step { found, position, complete: whole } = self.step(&ask, positions.remove(path), made).await?;
+            all.extend(found);
+            complete &= whole;
+            positions.insert(path.clone(), position);
+        }
+        all.sort_by_key(|(at, _)| (at.is_none(), *at));
+        let more = unread.is_some() || positions.values().any(|held| held.back.is_some());
+        let found = all.into_iter().map(|(_, found)| found).collect();
+        Ok(SyncPage::new(found, write_position(&positions, now)?).with_more(more).with_complete(complete))
+    }
+}
+
+impl CallLogSync {
+    async fn step(&self, ask: &Ask<'_>, held: Option<Position>, made: Option<u64>) -> Result<Step> {
+        let Some(mut held) = held else { return self.full(ask, None, made).await };
+        if let Some(back) = held.back.take() {
+            return self.page(ask, held, back).await;
+        }
+        let age = time::millis(self.clock.wall()).saturating_sub(held.at);
+        if age > TOKEN_LIFE || held.missed != ask.missed() {
+            return self.full(ask, Some(&held), made).await;
+        }
+        match self.incremental(ask, &held).await {
+            Err(error) if is_stale(&error) => {
+                tracing::debug!(%error, "the sync token is not taken: full sync");
+                self.full(ask, Some(&held), made).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn incremental(&self, ask: &Ask<'_>, held: &Position) -> Result<Step> {
+        let query = [("syncType", "ISync".to_owned()), ("syncToken", held.token.clone())];
+        let (synced, position) = self.ask(ask, &query).await?;
+        // A call is told late, and an old one again when something of it changed.
+        let ended = before(held.time);
+        let found = ask.read(synced.uri.as_deref(), &synced.records, ended)?;
+        Ok(Step { found, position, complete: true })
+    }
+
+    async fn full(&self, ask: &Ask<'_>, held: Option<&Position>, made: Option<u64>) -> Result<Step> {
+        // What came before the last start was read after it: so a service that takes
+        // no position at all does not keep anybody busy.
+        let again = held.filter(|held| held.has_read(ask.since));
+        let from = again.map(|held| held.at).or(ask.since).or(held.map(|held| held.at)).or(made);
+        let now = time::millis(self.clock.wall());
+        let Some(from) = from else {
+            let position = self.start(ask, now.saturating_sub(OVERLAP), 1).await?.1;
+            return Ok(Step { found: Vec::new(), position, complete: true });
+        };
+        let earliest = now.saturating_sub(LONGEST);
+        let (synced, mut position) =
+            self.start(ask, before(from).saturating_sub(LONG_CALL).max(earliest), PAGE).await?;
+        let ended = before(time::shift(from, synced.sync_info.clocks(&self.clock).1));
+        let found = ask.read(synced.uri.as_deref(), &synced.records, ended)?;
+        let oldest = synced.records.iter().filter_map(|raw| CallRecord::of(raw).started()).min();
+        position.read_since = Some(ask.since.unwrap_or(0));
+        let to = oldest.unwrap_or(position.time);
+        if synced.records.len() >= PAGE && again.is_none_or(|held| to > held.time) {
+            position.back = Some(Back { ended, to, page: 1 });
+        }
+        Ok(Step { found, position, complete: from > earliest })
+    }
+
+    /// A position from now on, and the newest calls since `from`.
+    async fn start(&self, ask: &Ask<'_>, from: u64, count: usize) -> Result<(Synced, Position)> {
+        let mut query = vec![
+            ("syncType", "FSync".to_owned()),
+            ("recordCount", count.to_string()),
+            ("dateFrom", time::text(from)),
+            ("view", "Simple".to_owned()),
+        ];
+        query.extend(ask.missed().then(|| ("statusGroup", "Missed".to_owned())));
+        self.ask(ask, &query).await
+    }
+
+    async fn ask(&self, ask: &Ask<'_>, query: &[(&str, String)]) -> Result<(Synced, Position)> {
+        let path = format!("{}/call-log-sync", ask.path);
+        let synced: Synced = get(&self.client, &self.clock, &path, query).await?.body;
+        let time = synced.sync_info.clocks(&self.clock).0;
+        let at = time::millis(self.clock.wall());
+        let token = synced.sync_info.sync_token.expose().to_owned();
+        Ok((synced, Position { token, time, at, missed: ask.missed(), back: None, read_since: None }))
+    }
+
+    /// Reads one page of the log itself.
+    async fn page(&self, ask: &Ask<'_>, mut position: Position, back: Back) -> Result<Step> {
+        let query = [
+            ("dateFrom", time::text(back.ended.saturating_sub(LONG_CALL))),
+            ("dateTo", time::text(back.to)),
+            ("page", back.page.to_string()),
+            ("perPage", PAGE.to_string()),
+        ];
+        let path = format!("{}/call-log", ask.path);
+        let listed: Listed = get(&self.client, &self.clock, &path, &query).await?.body;
+        let found = ask.read(listed.uri.as_deref(), &listed.records, back.ended)?;
+        let full = listed.records.len() >= PAGE;
+        position.back = full.then_some(Back { page: back.page.saturating_add(1), ..back });
+        Ok(Step { found, position, complete: true })
+    }
+}
+
+/// Since when calls have to have ended that may not be told yet at `time`.
+fn before(time: u64) -> u64 {
+    let delay = u64::try_from(DELAY.as_millis()).unwrap_or(0);
+    time.saturating_sub(OVERLAP + delay)
+}
+
+/// The filters of each extension or account, by its path.
+fn by_owner(filters: &[EventFilter]) -> Result<BTreeMap<String, Vec<&EventFilter>>> {
+    let mut owners = BTreeMap::<String, Vec<&EventFilter>>::new();
+    for filter in filters {
+        let path = match filter.kind() {
+            EventKind::MissedCall | EventKind::ExtensionTelephonySessions => scope::extension_path(filter)?,
+            EventKind::AccountTelephonySessions => scope::account_path(filter)?,
+            _ => continue,
+        };
+        owners.entry(path).or_default().push(filter);
+    }
+    Ok(owners)
+}

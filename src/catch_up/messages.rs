@@ -1,0 +1,406 @@
+//! Messages of any type, by message-sync.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::ask::{OVERLAP, SyncInfo, get, is_stale, read_position, write_position};
+use super::message_map::{Record, Window, found};
+use super::{CatchUp, Found, SyncPage, SyncRequest, SyncToken, scope, time};
+use crate::clock::Clock;
+use crate::error::Result;
+use crate::event::uri::Parts;
+use crate::event::{EventFilter, EventKind, GapClosure, MessageType};
+use crate::rest::Client;
+
+/// No maximum is published; other clients ask for as many.
+const PAGE: usize = 250;
+const REACH: Duration = Duration::from_secs(7 * 86_400);
+
+/// Makes up for messages by message-sync (`GET …/message-sync`, rate group Light):
+/// the filters of the message store, instant messages, faxes and voicemail, of one
+/// or more extensions.
+///
+/// - A text message that came in is found as the event that would have told it.
+/// - So is a fax or a voicemail, and each later change of one.
+/// - For a message-store filter each message is a hint of its own, with the
+///   message in [`records`](crate::event::MessageStore::records). New ones have
+///   their ids in `newMessageIds`. Messages that were changed, deleted or purged
+///   are updates; of those that are gone the service tells the id only, and their
+///   type only where all filters of the extension want the same one.
+///
+/// A sync costs one request per extension. When the service no longer takes the
+/// position, it costs two, and one for each 250 messages: the pages of such a full
+/// sync come newest first, each oldest first in itself, and changes of messages
+/// from before the gap cannot be found by it.
+#[derive(Clone, Debug)]
+pub struct MessageSync {
+    client: Client,
+    page: usize,
+    reach: Duration,
+    clock: Clock,
+}
+
+impl MessageSync {
+    /// Syncs through `client`.
+    #[must_use]
+    pub fn new(client: Client) -> Self {
+        Self { client, page: PAGE, reach: REACH, clock: Clock::default() }
+    }
+
+    /// How many messages to ask for at once in a full sync. Default 250; at least 1.
+    /// The service takes it as a hint, and publishes no maximum.
+    #[must_use]
+    pub fn page_size(self, messages: usize) -> Self {
+        Self { page: messages.max(1), ..self }
+    }
+
+    /// Of how old messages changes are to be found. Default 7 days. It costs
+    /// nothing; that the service tells changes of messages from within the frame
+    /// of the full sync only is unverified.
+    #[must_use]
+    pub fn reach(self, reach: Duration) -> Self {
+        Self { reach, ..self }
+    }
+}
+
+/// Where one extension's sync stands.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Position {
+    token: String,
+    /// When the token was made, by the service's clock.
+    time: u64,
+    /// The types of message it is for; none stands for all.
+    types: Vec<String>,
+    /// What a full sync still has to read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    back: Option<Back>,
+    /// Since when a full sync has just read everything; 0 in a check.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    read_since: Option<u64>,
+}
+
+impl Position {
+    /// Whether a full sync has just read everything since `since`.
+    fn has_read(&self, since: Option<u64>) -> bool {
+        self.read_since.is_some_and(|read| since.is_none_or(|since| read == since))
+    }
+}
+
+/// The part of the past that is still to be read.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Back {
+    from: u64,
+    /// `None` for up to now.
+    to: Option<u64>,
+}
+
+/// The position of the source: one for each extension, by its path.
+type Positions = BTreeMap<String, Position>;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Answer {
+    #[serde(default)]
+    uri: Option<String>,
+    #[serde(default)]
+    records: Vec<Box<RawValue>>,
+    sync_info: SyncInfo,
+}
+
+/// What is asked for one extension.
+struct Ask<'a> {
+    path: &'a str,
+    filters: &'a [&'a EventFilter],
+    types: Vec<String>,
+    since: Option<u64>,
+}
+
+impl Ask<'_> {
+    /// Whether a full sync, which knows creation times only, finds all that counts.
+    fn only_new_counts(&self) -> bool {
+        self.since.is_none() || self.filters.iter().all(|filter| filter.kind() == EventKind::InstantMessage)
+    }
+}
+
+/// What one step brought.
+struct Step {
+    found: Vec<(Option<u64>, Found)>,
+    position: Position,
+    complete: bool,
+}
+
+#[async_trait]
+impl CatchUp for MessageSync {
+    fn name(&self) -> &'static str {
+        "message-sync"
+    }
+
+    fn covers(&self, filter: &EventFilter) -> GapClosure {
+        match types_of(filter) {
+            Some(_) => GapClosure::Complete,
+            None => GapClosure::Nothing,
+        }
+    }
+
+    async fn begin(&self, filters: &[EventFilter]) -> Result<SyncToken> {
+        let now = self.clock.wall();
+        let mut positions = Positions::new();
+        for (path, filters) in &by_extension(filters)? {
+            let ask = Ask { path, filters, types: types(filters), since: None };
+            positions.insert(path.clone(), self.start(&ask).await?.0);
+        }
+        write_position(&positions, now)
+    }
+
+    async fn sync(&self, request: SyncRequest<'_>) -> Result<SyncPage> {
+        let now = self.clock.wall();
+        let extensions = by_extension(request.filters)?;
+        let mut positions: Positions = read_position(request.from).unwrap_or_default();
+        positions.retain(|path, _| extensions.contains_key(path));
+        // What is left of a full sync goes first. Every round ends with a sync of
+        // all extensions, so that the last page reaches up to its own time.
+        let unread = positions.iter().find(|(_, held)| held.back.is_some()).map(|(path, _)| path.clone());
+        let (mut all, mut complete) = (Vec::new(), true);
+        for (path, filters) in &extensions {
+            if unread.as_ref().is_some_and(|unread| unread != path) {
+                continue;
+            }
+            let since = request.since.map(time::millis);
+            let ask = Ask { path, filters, types: types(filters), since };
+            // A position of another kind or version still tells when it was made.
+            let made = request.from.map(|token| time::millis(token.made_at()));
+            let Step { found, position, complete: whole } = self.step(&ask, positions.remove(path), made).await?;
+            all.extend(found);
+            complete &= whole;
+            positions.insert(path.clone(), position);
+        }
+        // What has no time is the news of something gone: the latest there is.
+        all.sort_by_key(|(at, _)| (at.is_none(), *at));
+        let more = unread.is_some() || positions.values().any(|held| held.back.is_some());
+        let found = all.into_iter().map(|(_, found)| found).collect();
+        Ok(SyncPage::new(found, write_position(&positions, now)?).with_more(more).with_complete(complete))
+    }
+}
+
+impl MessageSync {
+    async fn step(&self, ask: &Ask<'_>, held: Option<Position>, made: Option<u64>) -> Result<Step> {
+        match held {
+            Some(mut held) => match held.back.take() {
+                Some(back) => self.page(ask, held, back).await,
+                None if held.types != ask.types => self.full(ask, Some(&held), made).await,
+                None => match self.incremental(ask, &held).await {
+                    Err(error) if is_stale(&error) => {
+                        tracing::debug!(%error, "the sync token is not taken: full sync");
+                        self.full(ask, Some(&held), made).await
+                    }
+                    outcome => outcome,
+                },
+            },
+            None => self.full(ask, None, made).await,
+        }
+    }
+
+    async fn incremental(&self, ask: &Ask<'_>, held: &Position) -> Result<Step> {
+        let query = [("syncType", "ISync".to_owned()), ("syncToken", held.token.clone())];
+        let answer = self.ask(ask.path, &query).await?;
+        let (time, skew) = answer.sync_info.clocks(&self.clock);
+        let window = Window {
+            created: held.time.saturating_sub(OVERLAP),
+            changed: ask.since.map(|since| time::shift(since, skew).saturating_sub(OVERLAP)),
+        };
+        let found = self.read(ask, &answer, window)?;
+        let token = answer.sync_info.sync_token.expose().to_owned();
+        let position = Position { token, time, types: ask.types.clone(), back: None, read_since: None };
+        Ok(Step { found, position, complete: true })
+    }
+
+    /// Starts anew, and reads what was created since then.
+    async fn full(&self, ask: &Ask<'_>, held: Option<&Position>, made: Option<u64>) -> Result<Step> {
+        let (mut position, skew) = self.start(ask).await?;
+        let from = match (ask.since, held) {
+            // What came before the last start was read after it. So a service that
+            // takes no position at all does not keep anybody busy.
+            (since, Some(held)) if held.has_read(since) => Some(held.time),
+            (Some(since), _) => Some(time::shift(since, skew).saturating_sub(OVERLAP)),
+            (None, Some(held)) => Some(held.time.saturating_sub(OVERLAP)),
+            (None, None) => made.map(|made| time::shift(made, skew).saturating_sub(OVERLAP)),
+        };
+        let Some(from) = from else { return Ok(Step { found: Vec::new(), position, complete: true }) };
+        position.read_since = Some(ask.since.unwrap_or(0));
+        self.page(ask, position, Back { from, to: None }).await
+    }
+
+    /// A position from now on, and by how much the service's clock is ahead.
+    async fn start(&self, ask: &Ask<'_>) -> Result<(Position, i64)> {
+        let from = time::millis(self.clock.wall()).saturating_sub(u64::try_from(self.reach.as_millis()).unwrap_or(0));
+        let answer = self.ask(ask.path, &frame(ask, from, None, 1)).await?;
+        let (time, skew) = answer.sync_info.clocks(&self.clock);
+        let token = answer.sync_info.sync_token.expose().to_owned();
+        Ok((Position { token, time, types: ask.types.clone(), back: None, read_since: None }, skew))
+    }
+
+    /// Reads one page of the past, the newest part of it.
+    async fn page(&self, ask: &Ask<'_>, mut position: Position, back: Back) -> Result<Step> {
+        let answer = self.ask(ask.path, &frame(ask, back.from, back.to, self.page)).await?;
+        let (_, skew) = answer.sync_info.clocks(&self.clock);
+        let changed = ask.since.map(|since| time::shift(since, skew).saturating_sub(OVERLAP));
+        let found = self.read(ask, &answer, Window { created: back.from, changed })?;
+        let oldest = answer.records.iter().filter_map(|raw| Record::of(raw).created_up()).min();
+        let next = older(back, oldest, answer.records.len() >= self.page, answer.sync_info.older_records_exist);
+        position.back = next.map(|(back, _)| back);
+        let lost = next.is_some_and(|(_, lost)| lost);
+        Ok(Step { found, position, complete: !lost && ask.only_new_counts() })
+    }
+
+    fn read(&self, ask: &Ask<'_>, answer: &Answer, window: Window) -> Result<Vec<(Option<u64>, Found)>> {
+        let mut all = Vec::new();
+        for raw in answer.records.iter().rev() {
+            let record = Record::of(raw);
+            let known_type = match ask.types.as_slice() {
+                [only] => Some(only.as_str()),
+                _ => None,
+            };
+            for filter in ask.filters {
+                let found = found(filter, answer.uri.as_deref(), &record, known_type, window)?;
+                all.extend(found.into_iter().map(|found| (record.changed(), found)));
+            }
+        }
+        Ok(all)
+    }
+
+    async fn ask(&self, path: &str, query: &[(&str, String)]) -> Result<Answer> {
+        Ok(get(&self.client, &self.clock, &format!("{path}/message-sync"), query).await?.body)
+    }
+}
+
+/// The query of a full sync.
+fn frame(ask: &Ask<'_>, from: u64, to: Option<u64>, count: usize) -> Vec<(&'static str, String)> {
+    let mut query = vec![("syncType", "FSync".to_owned()), ("recordCount", count.to_string())];
+    query.push(("dateFrom", time::text(from)));
+    query.extend(to.map(|to| ("dateTo", time::text(to))));
+    query.extend(ask.types.iter().map(|kind| ("messageType", kind.clone())));
+    query
+}
+
+/// What is left of `back` after a page whose oldest message was created at
+/// `oldest`, and whether part of it has to be passed over.
+fn older(back: Back, oldest: Option<u64>, full_page: bool, exist: bool) -> Option<(Back, bool)> {
+    let oldest = oldest.filter(|oldest| exist && *oldest > back.from)?;
+    match back.to {
+        Some(to) if oldest >= to => {
+            // More messages of one millisecond than a page holds; or, of a page
+            // that is not full, all there are.
+            full_page.then(|| (Back { to: Some(to.saturating_sub(1)), ..back }, true))
+        }
+        _ => Some((Back { to: Some(oldest), ..back }, false)),
+    }
+}
+
+/// The filters of each extension, by its path.
+fn by_extension(filters: &[EventFilter]) -> Result<BTreeMap<String, Vec<&EventFilter>>> {
+    let mut extensions = BTreeMap::<String, Vec<&EventFilter>>::new();
+    for filter in filters.iter().filter(|filter| types_of(filter).is_some()) {
+        extensions.entry(scope::extension_path(filter)?).or_default().push(filter);
+    }
+    Ok(extensions)
+}
+
+/// The types that the filters want, in one order; none for all.
+fn types(filters: &[&EventFilter]) -> Vec<String> {
+    let mut all = Vec::new();
+    for filter in filters {
+        match types_of(filter) {
+            Some(types) if types.is_empty() => return types,
+            types => all.extend(types.into_iter().flatten()),
+        }
+    }
+    all.sort();
+    all.dedup();
+    all
+}
+
+/// The types of message that a filter is about, none for all; `None` for a filter
+/// that is about no messages.
+fn types_of(filter: &EventFilter) -> Option<Vec<String>> {
+    let of = |name: &str| Some(vec![name.to_owned()]);
+    match filter.kind() {
+        EventKind::InstantMessage => of("SMS"),
+        EventKind::FaxMessage => of("Fax"),
+        EventKind::VoicemailMessage => of("VoiceMail"),
+        EventKind::MessageStore => {
+            let named = Parts::of(filter.as_str()).pairs().filter(|(key, _)| key == "type");
+            Some(named.map(|(_, value)| MessageType::from(&*value).as_str().to_owned()).collect())
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_message_filter_is_covered_and_no_other() {
+        let client = Client::builder(crate::auth::StaticToken::new(crate::auth::AccessToken::new("t")));
+        let source = MessageSync::new(client.build().unwrap());
+        for row in EventFilter::catalog() {
+            let filter = EventFilter::custom(row.template()).unwrap();
+            let ours = row.gap_source().starts_with("message-sync,");
+            let want = if ours { GapClosure::Complete } else { GapClosure::Nothing };
+            assert_eq!(source.covers(&filter), want, "{filter}");
+        }
+    }
+
+    #[test]
+    fn a_full_sync_asks_for_the_types_that_the_filters_want() {
+        let store = |query| EventFilter::custom(format!("/restapi/v1.0/account/~/extension/~/message-store{query}"));
+        let (sms, both, all) = (store("?type=SMS"), store("?type=Voicemail&type=SMS"), store("?direction=Inbound"));
+        let (sms, both, all) = (sms.unwrap(), both.unwrap(), all.unwrap());
+        let (instant, fax) = (EventFilter::instant_message(), EventFilter::fax());
+        for (filters, want) in [
+            (vec![&sms, &instant], vec!["SMS"]),
+            (vec![&both, &fax], vec!["Fax", "SMS", "VoiceMail"]),
+            (vec![&fax, &all, &sms], vec![]),
+            (vec![], vec![]),
+        ] {
+            assert_eq!(types(&filters), want);
+        }
+    }
+
+    #[test]
+    fn a_full_sync_goes_back_until_all_is_read() {
+        let back = |to| Back { from: 100, to };
+        for (to, oldest, full, exist, want) in [
+            (None, Some(500), true, true, Some((Some(500), false))),
+            (None, Some(500), false, true, Some((Some(500), false))),
+            (Some(500), Some(400), true, true, Some((Some(400), false))),
+            // The service has no more, or none of the time asked about.
+            (Some(500), Some(400), true, false, None),
+            (Some(500), Some(100), true, true, None),
+            (Some(500), Some(50), true, true, None),
+            (Some(500), None, false, true, None),
+            // The same page again.
+            (Some(500), Some(500), true, true, Some((Some(499), true))),
+            (Some(500), Some(500), false, true, None),
+        ] {
+            let got = older(back(to), oldest, full, exist).map(|(back, lost)| (back.to, lost));
+            assert_eq!(got, want, "{to:?} {oldest:?} {full} {exist}");
+        }
+    }
+
+    #[test]
+    fn a_position_that_cannot_be_read_is_none() {
+        let epoch = std::time::SystemTime::UNIX_EPOCH;
+        let read = |token: &SyncToken| read_position::<Positions>(Some(token));
+        for text in ["", "[]", r#"{"/x":{"token":7}}"#] {
+            assert!(read(&SyncToken::new(text, epoch)).is_none(), "{text}");
+        }
+        let position = Position { token: "t".into(), time: 7, types: vec![], back: None, read_since: None };
+        let all = Positions::from([("/x".to_owned(), position)]);
+        assert!(read(&write_position(&all, epoch).unwrap()) == Some(all));
+    }
+}

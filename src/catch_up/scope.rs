@@ -1,0 +1,96 @@
+//! Whose things a filter is about, and the URI that events of it have.
+
+use crate::error::Result;
+use crate::event::EventFilter;
+use crate::event::uri::{Parts, unescape};
+use crate::rest::segment;
+
+/// The API's path of the extension that `filter` is about.
+///
+/// # Errors
+/// `Config` for an id that is none.
+pub(super) fn extension_path(filter: &EventFilter) -> Result<String> {
+    let parts = Parts::of(filter.as_str());
+    let extension = parts.after("extension").unwrap_or("~");
+    Ok(format!("{}/extension/{}", account_path(filter)?, segment(&unescape(extension))?))
+}
+
+/// The API's path of the account that `filter` is about.
+///
+/// # Errors
+/// `Config` for an id that is none.
+pub(super) fn account_path(filter: &EventFilter) -> Result<String> {
+    let account = Parts::of(filter.as_str()).after("account").unwrap_or("~");
+    Ok(format!("/restapi/v1.0/account/{}", segment(&unescape(account))?))
+}
+
+/// The id that follows `name` in a URI of the service, if it is one.
+pub(super) fn id_in<'a>(uri: &'a str, name: &str) -> Option<&'a str> {
+    Parts::of(uri).after(name).filter(|id| id.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// The filter's URI as the service writes it in events: `~` as the ids that
+/// `answered` has, the URI of an answer of the service; `~` stays where it has none.
+pub(super) fn event_uri(filter: &EventFilter, answered: Option<&str>) -> String {
+    let Some(answered) = answered else { return filter.as_str().to_owned() };
+    let (path, query) = filter.as_str().split_once('?').map_or((filter.as_str(), None), |(a, b)| (a, Some(b)));
+    let mut owner = "";
+    let segments: Vec<&str> = path
+        .split('/')
+        .map(|segment| {
+            let name = std::mem::replace(&mut owner, segment);
+            let id = match (name, segment) {
+                ("account" | "extension", "~") => id_in(answered, name),
+                _ => None,
+            };
+            id.unwrap_or(segment)
+        })
+        .collect();
+    let path = segments.join("/");
+    query.map_or(path.clone(), |query| format!("{path}?{query}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+
+    #[test]
+    fn a_filter_names_its_extension() {
+        for (filter, want) in [
+            (EventFilter::fax(), "/restapi/v1.0/account/~/extension/~"),
+            (EventFilter::extension("7").fax(), "/restapi/v1.0/account/~/extension/7"),
+            (EventFilter::account("4").extension("a b").fax(), "/restapi/v1.0/account/4/extension/a%20b"),
+            (
+                EventFilter::custom("https://host/restapi/v1.0/account/4/extension/7/fax?x=extension").unwrap(),
+                "/restapi/v1.0/account/4/extension/7",
+            ),
+        ] {
+            assert_eq!(extension_path(&filter).unwrap(), want);
+        }
+        let bad = EventFilter::custom("/restapi/v1.0/account/../extension/7/fax").unwrap();
+        assert_eq!(extension_path(&bad).unwrap_err().kind(), ErrorKind::Config);
+    }
+
+    #[test]
+    fn an_event_has_the_ids_that_the_service_answers() {
+        let answered = Some("https://host/restapi/v1.0/account/400/extension/700/message-sync?syncType=ISync");
+        for (filter, answered, want) in [
+            (
+                EventFilter::instant_message(),
+                answered,
+                "/restapi/v1.0/account/400/extension/700/message-store/instant?type=SMS",
+            ),
+            (EventFilter::extension("9").voicemail(), answered, "/restapi/v1.0/account/400/extension/9/voicemail"),
+            (EventFilter::voicemail(), None, "/restapi/v1.0/account/~/extension/~/voicemail"),
+            (
+                EventFilter::voicemail(),
+                Some("/restapi/v1.0/account/~/extension/700/message-sync"),
+                "/restapi/v1.0/account/~/extension/700/voicemail",
+            ),
+            (EventFilter::team_posts(), answered, "/team-messaging/v1/posts"),
+        ] {
+            assert_eq!(event_uri(&filter, answered), want);
+        }
+    }
+}

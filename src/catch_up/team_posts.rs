@@ -1,0 +1,297 @@
+//! Posts of team messaging, chat by chat.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::ask::{OVERLAP, get, read_position, write_position};
+use super::{CatchUp, Found, SyncPage, SyncRequest, SyncToken, time};
+use crate::clock::Clock;
+use crate::error::Result;
+use crate::event::{EventFilter, EventKind, GapClosure};
+use crate::rest::{Client, segment};
+use crate::timestamp::Timestamp;
+
+/// Documented: the most that one answer has.
+const PAGE: usize = 250;
+/// How often a round reads the list of chats: once more after the posts, and not
+/// for as long as somebody writes.
+const LOOKS: u8 = 2;
+/// Pages of one chat that are read; beyond them its posts are missing.
+const PAGES: u32 = 40;
+
+/// Makes up for posts of team messaging: the chats that changed (rate group Light),
+/// and the newest posts of each (Medium).
+///
+/// New posts are found as `PostAdded`, changed ones as `PostChanged`, as far back as
+/// the new ones reach and one page at least. There is no list of removed posts, so
+/// they are not found. Each call is one request; the pages come chat by chat.
+///
+/// That `prevPageToken` leads to older posts was read off an old sample: unverified.
+#[derive(Clone, Debug)]
+pub struct TeamPosts {
+    client: Client,
+    clock: Clock,
+}
+
+impl TeamPosts {
+    /// Asks through `client`.
+    #[must_use]
+    pub fn new(client: Client) -> Self {
+        Self { client, clock: Clock::default() }
+    }
+}
+
+/// Where it stands. All times are the service's.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Position {
+    /// Everything before was read.
+    time: u64,
+    /// When the list of chats was read that `todo` comes from.
+    #[serde(default)]
+    listed: u64,
+    /// Chats still to be read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    todo: Vec<Todo>,
+    /// How often the list of chats was read in this round.
+    #[serde(default)]
+    looks: u8,
+    /// When the chats read in this round had changed last.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    read: BTreeMap<String, u64>,
+}
+
+impl Position {
+    fn at(time: u64) -> Self {
+        Self { time, listed: time, todo: Vec::new(), looks: 0, read: BTreeMap::new() }
+    }
+}
+
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Todo {
+    chat: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    page: Option<String>,
+    #[serde(default)]
+    pages: u32,
+}
+
+#[derive(Deserialize)]
+struct Listed {
+    #[serde(default)]
+    records: Vec<Map<String, Value>>,
+    #[serde(default)]
+    navigation: Navigation,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Navigation {
+    prev_page_token: Option<String>,
+}
+
+/// When something counts as new, and as changed.
+#[derive(Clone, Copy, Debug)]
+struct Window {
+    created: u64,
+    /// `None` where only what is new counts.
+    changed: Option<u64>,
+}
+
+#[async_trait]
+impl CatchUp for TeamPosts {
+    fn name(&self) -> &'static str {
+        "team-posts"
+    }
+
+    fn covers(&self, filter: &EventFilter) -> GapClosure {
+        match filter.kind() {
+            EventKind::TeamMessagingPost => GapClosure::Partial,
+            _ => GapClosure::Nothing,
+        }
+    }
+
+    async fn begin(&self, _filters: &[EventFilter]) -> Result<SyncToken> {
+        let now = self.clock.wall();
+        let (_, at, _) = self.recent(1).await?;
+        write_position(&Position::at(at), now)
+    }
+
+    async fn sync(&self, request: SyncRequest<'_>) -> Result<SyncPage> {
+        let now = self.clock.wall();
+        let held: Option<Position> = read_position(request.from);
+        match held {
+            Some(mut held) if !held.todo.is_empty() => {
+                let todo = held.todo.remove(0);
+                let (found, complete) = self.posts(&request, &mut held, todo).await?;
+                // One more look at the list, for what happened meanwhile.
+                Ok(SyncPage::new(found, write_position(&held, now)?).with_more(true).with_complete(complete))
+            }
+            held => {
+                let (position, complete) = self.list(&request, held).await?;
+                let more = !position.todo.is_empty();
+                Ok(SyncPage::new(Vec::new(), write_position(&position, now)?).with_more(more).with_complete(complete))
+            }
+        }
+    }
+}
+
+impl TeamPosts {
+    /// The chats that changed last, the service's time, and its lead over ours.
+    async fn recent(&self, count: usize) -> Result<(Vec<Map<String, Value>>, u64, i64)> {
+        let query = [("recordCount", count.to_string())];
+        let answer = get::<Listed>(&self.client, &self.clock, "/team-messaging/v1/recent/chats", &query).await?;
+        Ok((answer.body.records, answer.at, answer.skew))
+    }
+
+    /// Which chats to read.
+    async fn list(&self, request: &SyncRequest<'_>, held: Option<Position>) -> Result<(Position, bool)> {
+        let (chats, at, skew) = self.recent(PAGE).await?;
+        let since = request.since.or(request.from.map(SyncToken::made_at));
+        let since = since.map_or(at, |since| time::shift(time::millis(since), skew));
+        let mut held = held.unwrap_or_else(|| Position::at(since));
+        let from = held.time.saturating_sub(OVERLAP);
+        let changed = changed_chats(&chats, from);
+        let complete = changed.len() < PAGE;
+        let due: Vec<_> = changed.into_iter().filter(|(chat, at)| held.read.get(chat) != Some(at)).collect();
+        // The next round begins where the last list was read whose posts were, too.
+        if due.is_empty() {
+            return Ok((Position::at(at), complete));
+        }
+        if held.looks >= LOOKS {
+            return Ok((Position::at(held.listed), complete));
+        }
+        held.looks += 1;
+        held.todo = due.iter().map(|(chat, _)| Todo { chat: chat.clone(), page: None, pages: 0 }).collect();
+        held.read.extend(due);
+        held.listed = at;
+        Ok((held, complete))
+    }
+
+    /// Reads a page of one chat.
+    async fn posts(&self, request: &SyncRequest<'_>, held: &mut Position, todo: Todo) -> Result<(Vec<Found>, bool)> {
+        let mut query = vec![("recordCount", PAGE.to_string())];
+        query.extend(todo.page.iter().map(|page| ("pageToken", page.clone())));
+        let path = format!("/team-messaging/v1/chats/{}/posts", segment(&todo.chat)?);
+        let answer = match get::<Listed>(&self.client, &self.clock, &path, &query).await {
+            // Left or removed meanwhile: nothing of it is for this user.
+            Err(error) if error.status() == Some(404) => return Ok((Vec::new(), true)),
+            answer => answer?,
+        };
+        let skew = answer.skew;
+        let changed = request.since.map(|since| time::shift(time::millis(since), skew).saturating_sub(OVERLAP));
+        let window = Window { created: held.time.saturating_sub(OVERLAP), changed };
+        let Listed { records, navigation } = answer.body;
+        let oldest = records.iter().filter_map(|post| stamp(post, "creationTime")).min();
+        let older = navigation.prev_page_token.filter(|_| oldest.is_some_and(|oldest| oldest >= window.created));
+        let pages = todo.pages.saturating_add(1);
+        let cut = older.is_some() && pages >= PAGES;
+        if let Some(page) = older.filter(|_| !cut) {
+            held.todo.insert(0, Todo { page: Some(page), pages, ..todo });
+        }
+        let mut all = Vec::new();
+        for post in records.iter().rev() {
+            for filter in request.filters.iter().filter(|filter| filter.kind() == EventKind::TeamMessagingPost) {
+                all.extend(found(filter, post, window)?);
+            }
+        }
+        Ok((all, !cut))
+    }
+}
+
+fn stamp(record: &Map<String, Value>, name: &str) -> Option<u64> {
+    time::of(&Timestamp::new(record.get(name)?.as_str()?))
+}
+
+/// Ids of the chats that changed since `from`, with the time they did.
+fn changed_chats(chats: &[Map<String, Value>], from: u64) -> Vec<(String, u64)> {
+    let of = |chat: &Map<String, Value>| {
+        let id = match chat.get("id")? {
+            Value::String(id) => id.clone(),
+            Value::Number(id) => id.to_string(),
+            _ => return None,
+        };
+        // One without a readable time is read once a round.
+        Some((id, stamp(chat, "lastModifiedTime").unwrap_or(u64::MAX)))
+    };
+    chats.iter().filter_map(of).filter(|(_, at)| *at >= from).collect()
+}
+
+/// What a post means: nothing, that it was added, changed, or both where it may
+/// have been known before it changed.
+fn found(filter: &EventFilter, post: &Map<String, Value>, window: Window) -> Result<Vec<Found>> {
+    let created = stamp(post, "creationTime");
+    let modified = stamp(post, "lastModifiedTime").or(created);
+    let added = created.is_none_or(|created| created >= window.created);
+    let changed = window.changed.is_some_and(|since| {
+        modified > created && modified.is_some_and(|at| at >= since) && (!added || created < Some(since))
+    });
+    let mut all = Vec::new();
+    for (told, what, at) in [(added, "PostAdded", "creationTime"), (changed, "PostChanged", "lastModifiedTime")] {
+        if told {
+            let mut body = post.clone();
+            body.insert("eventType".into(), what.into());
+            all.push(Found::change(filter.as_str(), post.get(at).and_then(Value::as_str), &body)?);
+        }
+    }
+    Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::{Notification, Origin};
+
+    const NOON: u64 = 1_714_996_800_000;
+
+    fn object(value: Value) -> Map<String, Value> {
+        let Value::Object(object) = value else { panic!("{value}") };
+        object
+    }
+
+    #[test]
+    fn a_post_is_told_as_added_or_changed() {
+        let after = Window { created: NOON, changed: Some(NOON) };
+        let late = Window { created: NOON, changed: Some(NOON + 10_000) };
+        let check = Window { created: NOON, changed: None };
+        for (created, modified, window, want) in [
+            ("12:00:01", "12:00:01", after, "PostAdded"),
+            ("12:00:01", "12:00:02", after, "PostAdded"),
+            ("11:00:00", "12:00:02", after, "PostChanged"),
+            ("11:00:00", "12:00:02", check, ""),
+            ("11:00:00", "11:30:00", after, ""),
+            ("11:00:00", "11:00:00", after, ""),
+            ("12:00:01", "12:00:30", late, "PostAdded PostChanged"),
+            ("12:00:01", "12:00:05", late, "PostAdded"),
+            ("12:00:01", "12:00:01", check, "PostAdded"),
+        ] {
+            let at = |clock: &str| format!("2024-05-06T{clock}Z");
+            let post = object(json!({"id": "9", "creationTime": at(created), "lastModifiedTime": at(modified)}));
+            let found = found(&EventFilter::team_posts(), &post, window).unwrap();
+            let what = |it: Found| {
+                let it = Notification::parse(it.notification, Origin::CatchUp, std::time::SystemTime::UNIX_EPOCH);
+                it.unwrap().body_as::<Value>().unwrap()["eventType"].as_str().unwrap().to_owned()
+            };
+            let got: Vec<String> = found.into_iter().map(what).collect();
+            assert_eq!(got.join(" "), want, "{created} {modified} {window:?}");
+        }
+    }
+
+    #[test]
+    fn chats_that_changed_are_read() {
+        let chat = |id: Value, at: &str| object(json!({"id": id, "lastModifiedTime": at}));
+        let chats = [
+            chat(json!("1"), "2024-05-06T12:00:01Z"),
+            chat(json!(2), "2024-05-06T12:00:00Z"),
+            chat(json!("3"), "2024-05-06T11:59:59Z"),
+            chat(json!("4"), "soon"),
+            chat(json!(null), "2024-05-06T12:00:01Z"),
+        ];
+        let got = changed_chats(&chats, NOON);
+        assert_eq!(got, [("1".into(), NOON + 1000), ("2".into(), NOON), ("4".into(), u64::MAX)]);
+    }
+}

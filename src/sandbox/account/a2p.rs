@@ -1,0 +1,105 @@
+//! High-volume messages.
+
+use std::collections::VecDeque;
+use std::time::{Duration, SystemTime};
+
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use super::super::delivery::Happening;
+use super::super::happen::happening;
+use super::super::http::{Call, Refused, Reply, json_reply};
+use super::super::messages::keep;
+use super::super::state::State;
+use super::{count_in, time_in};
+
+const KEPT: usize = 20_000;
+
+/// The messages, oldest first, with the time each was created.
+#[derive(Debug, Default)]
+pub(in super::super) struct A2p {
+    messages: VecDeque<(SystemTime, Value)>,
+    last_id: u64,
+}
+
+impl State {
+    /// Puts a message into the account; its id, and the event it raises.
+    pub(in super::super) fn add_a2p(&mut self, direction: &str, from: &str, text: &str) -> Happening {
+        let (created, now) = self.written_now();
+        let inbound = direction == "Inbound";
+        self.account.a2p.last_id += 1;
+        let record = json!({
+            "id": 7_000_000 + self.account.a2p.last_id,
+            "from": from,
+            "to": [self.identity.phone_number],
+            "text": text,
+            "creationTime": now,
+            "lastModifiedTime": now,
+            "messageStatus": if inbound { "Delivered" } else { "Queued" },
+            "segmentCount": 1,
+            "cost": 0.007,
+            "direction": direction,
+        });
+        keep(&mut self.account.a2p.messages, (created, record.clone()), KEPT);
+        told(self, &record)
+    }
+
+    /// Gives a message another status; nothing when there is none of this id.
+    pub(in super::super) fn change_a2p(&mut self, id: u64, status: &str) -> Vec<Happening> {
+        let (_, now) = self.written_now();
+        let Some((_, record)) = self.account.a2p.messages.iter_mut().find(|(_, record)| record["id"] == id) else {
+            return Vec::new();
+        };
+        record["messageStatus"] = json!(status);
+        record["lastModifiedTime"] = json!(now);
+        let record = record.clone();
+        vec![told(self, &record)]
+    }
+}
+
+fn told(state: &State, record: &Value) -> Happening {
+    let direction = record["direction"].as_str().unwrap_or_default();
+    let uri = format!("/restapi/v1.0/account/{}/a2p-sms/messages?direction={direction}", state.identity.account_id);
+    happening(state, &uri, record)
+}
+
+/// `GET …/a2p-sms/messages`: newest first, by page; texts with `view=Detailed`.
+pub(in super::super) fn list(state: &State, call: &Call) -> Result<Reply, Refused> {
+    let to = time_in(call, "dateTo")?.unwrap_or_else(|| state.service_now());
+    let from = time_in(call, "dateFrom")?.unwrap_or(to - Duration::from_secs(86_400));
+    let per_page = count_in(call, "perPage")?.unwrap_or(1000).min(1000);
+    let start = match call.query("pageToken") {
+        Some(text) => text.parse().map_err(|_| Refused::parameter("pageToken"))?,
+        None => 0_usize,
+    };
+    let detailed = call.query("view").is_some_and(|view| view == "Detailed");
+    let directions = call.query_all("direction");
+    let all: Vec<&Value> = state
+        .account
+        .a2p
+        .messages
+        .iter()
+        .rev()
+        .filter(|(created, _)| *created >= from && *created <= to)
+        .map(|(_, record)| record)
+        .filter(|record| directions.is_empty() || directions.iter().any(|it| record["direction"] == **it))
+        .collect();
+    let shown: Vec<Value> = all
+        .iter()
+        .skip(start)
+        .take(per_page)
+        .map(|record| {
+            let mut record = (*record).clone();
+            if let (false, Some(fields)) = (detailed, record.as_object_mut()) {
+                fields.remove("text");
+            }
+            record
+        })
+        .collect();
+    let end = start.saturating_add(shown.len());
+    let mut paging = json!({ "perPage": per_page });
+    if end < all.len() {
+        paging["nextPageToken"] = json!(end.to_string());
+    }
+    Ok(json_reply(StatusCode::OK, &json!({ "records": shown, "paging": paging })))
+}

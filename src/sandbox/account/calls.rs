@@ -1,0 +1,188 @@
+//! The call log.
+
+use std::collections::VecDeque;
+use std::time::{Duration, SystemTime};
+
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use super::super::http::{Call, Refused, Reply, json_reply};
+use super::super::messages::keep;
+use super::super::state::{State, number};
+use super::token::{Token, from_millis, to_millis};
+use super::{count_in, id_number, time_in};
+
+const KEPT: usize = 20_000;
+const RESOURCE: &str = "call-log-sync";
+/// Documented: how far back a full sync may reach.
+const REACH: Duration = Duration::from_secs(30 * 86_400);
+
+/// The calls of all extensions, oldest first.
+#[derive(Debug, Default)]
+pub(in super::super) struct Calls {
+    ended: VecDeque<Ended>,
+}
+
+/// A call that is over.
+#[derive(Clone, Debug)]
+struct Ended {
+    extension: String,
+    start: SystemTime,
+    /// From when on the log has it.
+    visible: SystemTime,
+    record: Value,
+}
+
+/// One call of the user.
+pub(in super::super) struct NewCall<'a> {
+    pub(in super::super) from: &'a str,
+    /// As the log has it: `Missed`, `Call connected`, …
+    pub(in super::super) result: &'a str,
+    /// Number of the session.
+    pub(in super::super) session: &'a str,
+}
+
+impl State {
+    /// Puts a call that just ended into the log; it shows there after a while.
+    pub(in super::super) fn log_call(&mut self, new: &NewCall<'_>) {
+        let (start, now) = self.written_now();
+        let extension = self.identity.extension_id.clone();
+        let session = new.session;
+        let id = number(&mut self.rng, 12);
+        let record = json!({
+            "id": id,
+            "uri": self.extension_uri(&extension, &format!("/call-log/{id}?view=Simple")),
+            "sessionId": session,
+            "telephonySessionId": format!("s-sandbox-{session}"),
+            "partyId": format!("p-sandbox-{session}-1"),
+            "startTime": now,
+            "duration": if new.result == "Missed" { 0 } else { 42 },
+            "type": "Voice",
+            "direction": "Inbound",
+            "action": "Phone Call",
+            "result": new.result,
+            "from": { "phoneNumber": new.from },
+            "to": { "phoneNumber": self.identity.phone_number, "name": "Sandbox User" },
+            "extension": { "id": id_number(&extension) },
+            "lastModifiedTime": now,
+        });
+        let visible = start + self.knobs.account.call_log_delay;
+        keep(&mut self.account.calls.ended, Ended { extension, start, visible, record }, KEPT);
+    }
+
+    /// The calls that the log shows, newest first: of one extension, or of all.
+    fn calls<'a>(&'a self, extension: Option<&'a str>) -> impl Iterator<Item = &'a Ended> {
+        let now = self.service_now();
+        let of = move |call: &&Ended| extension.is_none_or(|extension| call.extension == extension);
+        self.account.calls.ended.iter().rev().filter(of).filter(move |call| call.visible <= now)
+    }
+}
+
+/// `GET …/call-log-sync` of an extension, or of the account.
+pub(in super::super) fn sync(state: &State, call: &Call, extension: Option<&str>) -> Result<Reply, Refused> {
+    let now = state.service_now();
+    let (kind, records, token) = match call.query("syncType").as_deref() {
+        None | Some("FSync") => full(state, call, extension, now)?,
+        Some("ISync") => incremental(state, call, extension, now)?,
+        Some(_) => return Err(Refused::parameter("syncType")),
+    };
+    let body = json!({
+        "uri": format!("{}{}?syncType={kind}", state.base_url, resource_path(state, extension, "call-log-sync")),
+        "records": records,
+        "syncInfo": { "syncType": kind, "syncToken": token.write(), "syncTime": state.write_service_time(now) },
+    });
+    Ok(json_reply(StatusCode::OK, &body))
+}
+
+fn resource_path(state: &State, extension: Option<&str>, name: &str) -> String {
+    let account = format!("/restapi/v1.0/account/{}", state.identity.account_id);
+    extension.map_or_else(|| format!("{account}/{name}"), |id| format!("{account}/extension/{id}/{name}"))
+}
+
+type Synced<'a> = (&'static str, Vec<&'a Value>, Token);
+
+fn full<'a>(state: &'a State, call: &Call, extension: Option<&'a str>, now: SystemTime) -> Result<Synced<'a>, Refused> {
+    let most = state.knobs.account.call_log_limit;
+    let count = count_in(call, "recordCount")?.filter(|count| *count <= most);
+    let count = count.ok_or_else(|| Refused::parameter("recordCount"))?;
+    let from = time_in(call, "dateFrom")?.unwrap_or(now);
+    if from < now - REACH {
+        return Err(Refused::parameter("dateFrom"));
+    }
+    let only = status_group(call)?;
+    let found = state.calls(extension).filter(|call| call.start >= from && fits(call, &only));
+    let records = found.take(count).map(|call| &call.record).collect();
+    let at = to_millis(now);
+    let token =
+        Token { resource: RESOURCE.into(), at, from: to_millis(from), types: only, directions: scope(extension) };
+    Ok(("FSync", records, token))
+}
+
+fn incremental<'a>(
+    state: &'a State,
+    call: &Call,
+    extension: Option<&'a str>,
+    now: SystemTime,
+) -> Result<Synced<'a>, Refused> {
+    let knobs = &state.knobs.account;
+    let refused = |code: &str, why: &str| Refused {
+        parameter: Some(("syncToken".into(), None)),
+        ..Refused::new(400, code.to_owned(), format!("Parameter [syncToken] is invalid{why}"))
+    };
+    let text = call.query("syncToken").ok_or_else(|| Refused::parameter("syncToken"))?;
+    let token = Token::read(&text).filter(|token| token.resource == RESOURCE && token.directions == scope(extension));
+    let token = token.ok_or_else(|| refused("CLG-101", ""))?;
+    let made = from_millis(token.at);
+    if knobs.refuse_call_log_tokens || now.duration_since(made).unwrap_or_default() > knobs.call_log_token_life {
+        return Err(refused("CLG-102", " [token is expired]"));
+    }
+    let since = made - knobs.sync_overlap;
+    let records: Vec<&Value> = state
+        .calls(extension)
+        .filter(|call| call.visible >= since && fits(call, &token.types))
+        .map(|call| &call.record)
+        .collect();
+    if records.len() > knobs.call_log_limit {
+        return Err(refused("CLG-104", " [max sync record number limit is exceeded]"));
+    }
+    Ok(("ISync", records, Token { at: to_millis(now), ..token }))
+}
+
+/// Whose calls a token is for: one of the account is none of an extension.
+fn scope(extension: Option<&str>) -> Vec<String> {
+    extension.map(str::to_owned).into_iter().collect()
+}
+
+/// The results asked for; none for all.
+fn status_group(call: &Call) -> Result<Vec<String>, Refused> {
+    match call.query("statusGroup").as_deref() {
+        None | Some("All") => Ok(Vec::new()),
+        Some("Missed") => Ok(vec!["Missed".into()]),
+        Some(_) => Err(Refused::parameter("statusGroup")),
+    }
+}
+
+fn fits(call: &Ended, results: &[String]) -> bool {
+    results.is_empty() || results.iter().any(|result| call.record["result"] == **result)
+}
+
+/// `GET …/call-log` of an extension, or of the account: newest first, by page.
+pub(in super::super) fn list(state: &State, call: &Call, extension: Option<&str>) -> Result<Reply, Refused> {
+    let now = state.service_now();
+    let page = count_in(call, "page")?.unwrap_or(1);
+    let per_page = count_in(call, "perPage")?.unwrap_or(100).min(1000);
+    let to = time_in(call, "dateTo")?.unwrap_or(now);
+    let from = time_in(call, "dateFrom")?.unwrap_or(to - Duration::from_secs(86_400));
+    let found: Vec<&Value> =
+        state.calls(extension).filter(|call| call.start >= from && call.start <= to).map(|call| &call.record).collect();
+    let start = (page - 1).saturating_mul(per_page);
+    let records: Vec<&Value> = found.iter().skip(start).take(per_page).copied().collect();
+    let uri = format!("{}{}", state.base_url, resource_path(state, extension, "call-log"));
+    let mut navigation = json!({ "firstPage": { "uri": format!("{uri}?page=1&perPage={per_page}") } });
+    if start + records.len() < found.len() {
+        navigation["nextPage"] = json!({ "uri": format!("{uri}?page={}&perPage={per_page}", page + 1) });
+    }
+    let paging = json!({ "page": page, "perPage": per_page, "pageStart": start });
+    let body = json!({ "uri": uri, "records": records, "paging": paging, "navigation": navigation });
+    Ok(json_reply(StatusCode::OK, &body))
+}

@@ -1,0 +1,78 @@
+//! What can be turned on the account's resources.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::super::knobs::millis;
+
+/// How the account's resources behave; `account` of [`Knobs`](super::super::Knobs).
+///
+/// The defaults are what the service documents; where it documents nothing, the
+/// field says *unverified*.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct AccountKnobs {
+    /// Extensions of the account beside the user's, decimal numbers. Default
+    /// `100200302` and `100200399`.
+    pub other_extensions: Vec<String>,
+    /// How far an incremental sync reaches back before its token. Default 5 s.
+    #[serde(with = "millis")]
+    pub sync_overlap: Duration,
+    /// Life of a sync token of messages. Default 24 h; *unverified*.
+    #[serde(with = "millis")]
+    pub message_token_life: Duration,
+    /// How a stale sync token of messages is refused. Default `MSG-333`.
+    pub stale_message_token: StaleToken,
+    /// Whether every sync token of messages is stale. Default false.
+    pub refuse_message_tokens: bool,
+    /// How long after its end a call is in the call log. Default 15 s; 30 s were
+    /// seen.
+    #[serde(with = "millis")]
+    pub call_log_delay: Duration,
+    /// Life of a sync token of the call log, then 400 `CLG-102`. Default 24 h;
+    /// life and code are *unverified*.
+    #[serde(with = "millis")]
+    pub call_log_token_life: Duration,
+    /// Whether every sync token of the call log is stale. Default false.
+    pub refuse_call_log_tokens: bool,
+    /// Calls in one answer of a sync; more since the token are 400 `CLG-104`.
+    /// Default 250; the code is *unverified*.
+    pub call_log_limit: usize,
+    /// Whether an incremental sync passes over changes of messages that were
+    /// created before the `dateFrom` of its full sync. Default true; *unverified*.
+    pub frame_hides_older: bool,
+    /// Whether `olderRecordsExist` also tells of records before `dateFrom`.
+    /// Default false; *unverified*.
+    pub older_beyond_frame: bool,
+}
+
+impl Default for AccountKnobs {
+    fn default() -> Self {
+        Self {
+            other_extensions: vec!["100200302".into(), "100200399".into()],
+            sync_overlap: Duration::from_secs(5),
+            message_token_life: Duration::from_secs(86_400),
+            stale_message_token: StaleToken::Msg333,
+            refuse_message_tokens: false,
+            call_log_delay: Duration::from_secs(15),
+            call_log_token_life: Duration::from_secs(86_400),
+            refuse_call_log_tokens: false,
+            call_log_limit: 250,
+            frame_hides_older: true,
+            older_beyond_frame: false,
+        }
+    }
+}
+
+/// How a stale sync token is refused; both are documented.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum StaleToken {
+    /// 400 `MSG-333`: a full sync is required.
+    Msg333,
+    /// 400 `CMN-101` with `parameterName` `syncToken`.
+    Cmn101,
+}

@@ -1,0 +1,186 @@
+//! Extensions, and their presence.
+
+use std::collections::BTreeMap;
+
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use super::super::delivery::Happening;
+use super::super::happen::happening;
+use super::super::http::{Call, Refused, Reply, json_reply};
+use super::super::state::State;
+use super::{count_in, id_number};
+
+/// What is known of people beyond their ids.
+#[derive(Debug, Default)]
+pub(in super::super) struct People {
+    /// Presence as it was told last, by extension and richness.
+    presence: BTreeMap<String, [Value; 3]>,
+    /// Names that were given.
+    names: BTreeMap<String, String>,
+    renames: u64,
+}
+
+/// What can happen to an extension.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) enum ExtensionChange {
+    Create,
+    Update,
+    Delete,
+}
+
+impl State {
+    /// Keeps a presence as it is told: plain, detailed, with SIP data.
+    pub(in super::super) fn set_presence(&mut self, extension: &str, bodies: [Value; 3]) {
+        self.account.people.presence.insert(extension.to_owned(), bodies);
+    }
+
+    /// Changes the list of extensions, and tells it. Creating an extension that is
+    /// there, or changing one that is not, does nothing.
+    pub(in super::super) fn change_extension(&mut self, id: &str, change: ExtensionChange) -> Vec<Happening> {
+        let others = &mut self.knobs.account.other_extensions;
+        let at = others.iter().position(|other| other == id);
+        let what = match (change, at) {
+            (ExtensionChange::Create, None) if id != self.identity.extension_id => {
+                others.push(id.to_owned());
+                "Create"
+            }
+            (ExtensionChange::Delete, Some(at)) => {
+                others.remove(at);
+                "Delete"
+            }
+            (ExtensionChange::Update, Some(_)) => {
+                self.account.people.renames += 1;
+                let name = format!("Renamed {}", self.account.people.renames);
+                self.account.people.names.insert(id.to_owned(), name);
+                "Update"
+            }
+            _ => return Vec::new(),
+        };
+        let account = self.identity.account_id.clone();
+        let list = format!("/restapi/v1.0/account/{account}/extension");
+        let mut changed = json!({ "extensionId": id, "eventType": what });
+        if what == "Update" {
+            changed["hints"] = json!(["ExtensionInfo"]);
+        }
+        let mut all = vec![happening(self, &list, &json!({ "extensions": [changed] }))];
+        if what != "Create" {
+            all.push(happening(self, &format!("{list}/{id}"), &changed));
+        }
+        all
+    }
+
+    fn extensions(&self) -> impl Iterator<Item = &str> {
+        let others = self.knobs.account.other_extensions.iter().map(String::as_str);
+        std::iter::once(&*self.identity.extension_id).chain(others)
+    }
+
+    fn extension_record(&self, id: &str, at: usize) -> Value {
+        let default = if at == 0 { "Sandbox User".to_owned() } else { format!("Colleague {at}") };
+        json!({
+            "uri": self.extension_uri(id, ""),
+            "id": id_number(id),
+            "extensionNumber": (101 + at).to_string(),
+            "name": self.account.people.names.get(id).unwrap_or(&default),
+            "type": "User",
+            "status": "Enabled",
+        })
+    }
+
+    fn presence_record(&self, id: &str, richness: usize) -> Value {
+        let simple = json!({
+            "presenceStatus": "Available",
+            "telephonyStatus": "NoCall",
+            "userStatus": "Available",
+            "dndStatus": "TakeAllCalls",
+            "allowSeeMyPresence": true,
+            "ringOnMonitoredCall": false,
+            "pickUpCallsOnHold": false,
+        });
+        let told = self.account.people.presence.get(id).and_then(|bodies| bodies.get(richness));
+        let mut record = told.cloned().unwrap_or(simple);
+        if let Some(fields) = record.as_object_mut() {
+            // What an event has and the resource has not.
+            for name in ["sequence", "extensionId", "totalActiveCalls"] {
+                fields.remove(name);
+            }
+            let at = self.extensions().position(|other| other == id).unwrap_or(0);
+            fields.insert("uri".into(), json!(self.extension_uri(id, "/presence")));
+            fields.insert(
+                "extension".into(),
+                json!({
+                    "id": id_number(id),
+                    "uri": self.extension_uri(id, ""),
+                    "extensionNumber": (101 + at).to_string(),
+                }),
+            );
+        }
+        record
+    }
+}
+
+fn richness(call: &Call) -> usize {
+    let is = |name| call.query(name).is_some_and(|value| value == "true");
+    match (is("detailedTelephonyState"), is("sipData")) {
+        (true, true) => 2,
+        (true, false) => 1,
+        (false, _) => 0,
+    }
+}
+
+/// `GET …/extension/{id}/presence`.
+pub(in super::super) fn presence(state: &State, call: &Call, extension: &str) -> Reply {
+    json_reply(StatusCode::OK, &state.presence_record(extension, richness(call)))
+}
+
+/// `GET …/account/{id}/presence`: of all extensions, by page.
+pub(in super::super) fn account_presence(state: &State, call: &Call) -> Result<Reply, Refused> {
+    let richness = richness(call);
+    let all: Vec<&str> = state.extensions().collect();
+    paged(state, call, "/presence", &all, |_, id| state.presence_record(id, richness))
+}
+
+/// `GET …/account/{id}/extension`: all, by page.
+pub(in super::super) fn list(state: &State, call: &Call) -> Result<Reply, Refused> {
+    let all: Vec<&str> = state.extensions().collect();
+    paged(state, call, "/extension", &all, |at, id| state.extension_record(id, at))
+}
+
+fn paged(
+    state: &State,
+    call: &Call,
+    tail: &str,
+    all: &[&str],
+    record: impl Fn(usize, &str) -> Value,
+) -> Result<Reply, Refused> {
+    let page = count_in(call, "page")?.unwrap_or(1);
+    let per_page = count_in(call, "perPage")?.unwrap_or(100).min(1000);
+    let start = (page - 1).saturating_mul(per_page);
+    let shown = all.iter().enumerate().skip(start).take(per_page);
+    let records: Vec<Value> = shown.map(|(at, id)| record(at, id)).collect();
+    let uri = format!("{}/restapi/v1.0/account/{}{tail}", state.base_url, state.identity.account_id);
+    let mut navigation = json!({ "firstPage": { "uri": format!("{uri}?page=1&perPage={per_page}") } });
+    if start + records.len() < all.len() {
+        navigation["nextPage"] = json!({ "uri": format!("{uri}?page={}&perPage={per_page}", page + 1) });
+    }
+    let paging = json!({
+        "page": page,
+        "perPage": per_page,
+        "pageStart": start,
+        "totalPages": all.len().div_ceil(per_page),
+        "totalElements": all.len(),
+    });
+    let body = json!({ "uri": uri, "records": records, "paging": paging, "navigation": navigation });
+    Ok(json_reply(StatusCode::OK, &body))
+}
+
+/// `GET …/extension/{id}`.
+pub(in super::super) fn get(state: &State, extension: &str) -> Reply {
+    let identity = &state.identity;
+    let at = state.extensions().position(|other| other == extension).unwrap_or(0);
+    let mut body = state.extension_record(extension, at);
+    let account = format!("{}/restapi/v1.0/account/{}", state.base_url, identity.account_id);
+    body["contact"] = json!({ "firstName": "Sandbox", "lastName": "User", "email": "user@sandbox.invalid" });
+    body["account"] = json!({ "id": identity.account_id, "uri": account });
+    json_reply(StatusCode::OK, &body)
+}

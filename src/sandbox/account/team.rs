@@ -1,0 +1,229 @@
+//! Chats and posts.
+
+use std::collections::VecDeque;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use super::super::delivery::Happening;
+use super::super::happen::happening;
+use super::super::http::{Call, Refused, Reply, json_reply};
+use super::super::messages::keep;
+use super::super::state::{State, number};
+use super::count_in;
+
+const KEPT: usize = 10_000;
+const DEFAULT_COUNT: usize = 30;
+const MOST: usize = 250;
+
+/// The chat that every sandbox has.
+pub(in super::super) const CHAT: &str = "1200000001";
+
+/// Chats and posts, oldest first.
+#[derive(Debug)]
+pub(in super::super) struct Team {
+    chats: Vec<Value>,
+    posts: VecDeque<(u64, Value)>,
+    next: u64,
+}
+
+impl Default for Team {
+    fn default() -> Self {
+        let first = "2024-01-01T00:00:00.000Z";
+        Self { chats: vec![new_chat(CHAT, first)], posts: VecDeque::new(), next: 1 }
+    }
+}
+
+fn new_chat(id: &str, at: &str) -> Value {
+    json!({
+        "id": id,
+        "name": "Sandbox team",
+        "description": "A chat of the sandbox",
+        "type": "Team",
+        "status": "Active",
+        "public": false,
+        "members": [{ "id": "100200301" }, { "id": "100200399" }],
+        "creationTime": at,
+        "lastModifiedTime": at,
+    })
+}
+
+/// The event of a post or chat: its record, and what happened.
+fn told(state: &State, uri: &str, record: &Value, what: &str) -> Happening {
+    let mut body = record.clone();
+    body["eventType"] = json!(what);
+    if let Some(public) = body.as_object_mut().and_then(|body| body.remove("public")) {
+        body["isPublic"] = public;
+    }
+    if let Some(members) = record["members"].as_array() {
+        body["members"] = members.iter().map(|member| member["id"].clone()).collect();
+    }
+    happening(state, uri, &body)
+}
+
+const POSTS: &str = "/team-messaging/v1/posts";
+const CHATS: &str = "/team-messaging/v1/chats";
+
+impl State {
+    /// A post in a chat, which is made if it is new, and the event it raises.
+    pub(in super::super) fn add_post(&mut self, chat_id: &str, creator_id: &str, text: &str) -> (Value, Happening) {
+        let (_, now) = self.written_now();
+        let record = json!({
+            "id": number(&mut self.rng, 14),
+            "groupId": chat_id,
+            "type": "TextMessage",
+            "text": text,
+            "creatorId": creator_id,
+            "addedPersonIds": null,
+            "creationTime": now,
+            "lastModifiedTime": now,
+            "attachments": null,
+            "activity": null,
+            "title": null,
+            "iconUri": null,
+            "iconEmoji": null,
+            "mentions": null,
+        });
+        let team = &mut self.account.team;
+        let sequence = team.next;
+        team.next += 1;
+        keep(&mut team.posts, (sequence, record.clone()), KEPT);
+        self.touch_chat(chat_id, &now);
+        let event = told(self, POSTS, &record, "PostAdded");
+        (record, event)
+    }
+
+    fn touch_chat(&mut self, id: &str, now: &str) -> &mut Value {
+        let chats = &mut self.account.team.chats;
+        let at = chats.iter().position(|chat| chat["id"] == id).unwrap_or_else(|| {
+            chats.push(new_chat(id, now));
+            chats.len() - 1
+        });
+        let chat = &mut chats[at];
+        chat["lastModifiedTime"] = json!(now);
+        chat
+    }
+
+    /// Changes the text of a post; nothing when there is none of this id.
+    pub(in super::super) fn edit_post(&mut self, id: &str, text: &str) -> Vec<Happening> {
+        let (_, now) = self.written_now();
+        let Some((_, post)) = self.account.team.posts.iter_mut().find(|(_, post)| post["id"] == id) else {
+            return Vec::new();
+        };
+        post["text"] = json!(text);
+        post["lastModifiedTime"] = json!(now);
+        let post = post.clone();
+        self.touch_chat(post["groupId"].as_str().unwrap_or(CHAT), &now);
+        vec![told(self, POSTS, &post, "PostChanged")]
+    }
+
+    /// Removes a post; nothing when there is none of this id.
+    pub(in super::super) fn remove_post(&mut self, id: &str) -> Vec<Happening> {
+        let posts = &mut self.account.team.posts;
+        let Some(at) = posts.iter().position(|(_, post)| post["id"] == id) else { return Vec::new() };
+        let removed = posts.remove(at);
+        let (_, now) = self.written_now();
+        if let Some(chat) = removed.as_ref().and_then(|(_, post)| post["groupId"].as_str()) {
+            self.touch_chat(chat, &now);
+        }
+        vec![told(self, POSTS, &json!({ "id": id }), "PostRemoved")]
+    }
+
+    /// Names a chat; the user joins it if it is new.
+    pub(in super::super) fn name_chat(&mut self, id: &str, name: &str) -> Happening {
+        let (_, now) = self.written_now();
+        let known = self.account.team.chats.iter().any(|chat| chat["id"] == id);
+        let chat = self.touch_chat(id, &now);
+        chat["name"] = json!(name);
+        let chat = chat.clone();
+        told(self, CHATS, &chat, if known { "GroupRenamed" } else { "GroupJoined" })
+    }
+
+    /// The user leaves a chat.
+    pub(in super::super) fn leave_chat(&mut self, id: &str) -> Vec<Happening> {
+        let chats = &mut self.account.team.chats;
+        let Some(at) = chats.iter().position(|chat| chat["id"] == id) else { return Vec::new() };
+        chats.remove(at);
+        vec![told(self, CHATS, &json!({ "id": id }), "GroupLeft")]
+    }
+
+    /// The posts as the API writes them, oldest first.
+    pub(in super::super) fn posts(&self) -> Vec<Value> {
+        self.account.team.posts.iter().map(|(_, post)| post.clone()).collect()
+    }
+}
+
+fn count(call: &Call) -> Result<usize, Refused> {
+    Ok(count_in(call, "recordCount")?.unwrap_or(DEFAULT_COUNT).min(MOST))
+}
+
+/// A page token: which way, and from where.
+fn page_token(way: char, at: u64) -> String {
+    URL_SAFE_NO_PAD.encode(format!("{way}{at}"))
+}
+
+fn page(call: &Call) -> Result<Option<(char, u64)>, Refused> {
+    let Some(text) = call.query("pageToken") else { return Ok(None) };
+    let decoded = URL_SAFE_NO_PAD.decode(text).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    let read = |text: String| Some((text.chars().next()?, text.get(1..)?.parse().ok()?));
+    decoded.and_then(read).map(Some).ok_or_else(|| Refused::parameter("pageToken"))
+}
+
+/// `GET /team-messaging/v1/recent/chats`: the latest changed first.
+pub(in super::super) fn recent_chats(state: &State, call: &Call) -> Result<Reply, Refused> {
+    let mut chats: Vec<&Value> = state.account.team.chats.iter().collect();
+    chats.sort_by_key(|chat| std::cmp::Reverse(chat["lastModifiedTime"].as_str().unwrap_or_default()));
+    chats.truncate(count(call)?);
+    Ok(json_reply(StatusCode::OK, &json!({ "records": chats })))
+}
+
+/// `GET /team-messaging/v1/chats`: the oldest first, by page.
+pub(in super::super) fn list_chats(state: &State, call: &Call) -> Result<Reply, Refused> {
+    let count = count(call)?;
+    let start = page(call)?.map_or(0, |(_, at)| usize::try_from(at).unwrap_or(usize::MAX));
+    let all = &state.account.team.chats;
+    let records: Vec<&Value> = all.iter().skip(start).take(count).collect();
+    let end = start.saturating_add(records.len());
+    let mut navigation = json!({});
+    if end < all.len() {
+        navigation["nextPageToken"] = json!(page_token('c', u64::try_from(end).unwrap_or(u64::MAX)));
+    }
+    Ok(json_reply(StatusCode::OK, &json!({ "records": records, "navigation": navigation })))
+}
+
+/// `GET /team-messaging/v1/chats/{id}`.
+pub(in super::super) fn get_chat(state: &State, id: &str) -> Result<Reply, Refused> {
+    let found = state.account.team.chats.iter().find(|chat| chat["id"] == id);
+    found.map(|chat| json_reply(StatusCode::OK, chat)).ok_or_else(|| Refused::not_found("chatId", id))
+}
+
+/// `GET /team-messaging/v1/chats/{id}/posts`: newest first, by page both ways;
+/// `prevPageToken` leads to older posts.
+pub(in super::super) fn list_posts(state: &State, call: &Call, chat_id: &str) -> Result<Reply, Refused> {
+    let count = count(call)?;
+    let from = page(call)?;
+    let all: Vec<&(u64, Value)> =
+        state.account.team.posts.iter().rev().filter(|(_, post)| post["groupId"] == chat_id).collect();
+    let start = match from {
+        Some(('o', at)) => all.iter().position(|(sequence, _)| *sequence < at).unwrap_or(all.len()),
+        Some((_, at)) => {
+            let newer = all.iter().take_while(|(sequence, _)| *sequence > at).count();
+            newer.saturating_sub(count)
+        }
+        None => 0,
+    };
+    let shown: Vec<&&(u64, Value)> = all.iter().skip(start).take(count).collect();
+    let mut navigation = json!({});
+    if let (Some((newest, _)), Some((oldest, _))) = (shown.first(), shown.last()) {
+        if start > 0 {
+            navigation["nextPageToken"] = json!(page_token('n', *newest));
+        }
+        if start + shown.len() < all.len() {
+            navigation["prevPageToken"] = json!(page_token('o', *oldest));
+        }
+    }
+    let records: Vec<&Value> = shown.iter().map(|(_, post)| post).collect();
+    Ok(json_reply(StatusCode::OK, &json!({ "records": records, "navigation": navigation })))
+}

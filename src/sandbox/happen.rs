@@ -1,0 +1,207 @@
+//! What a fixture does: to the account, and to those who listen.
+
+use serde_json::{Value, json};
+
+use super::account::calls::NewCall;
+use super::account::messages::{Change, NewMessage};
+use super::account::people::ExtensionChange;
+use super::delivery::Happening;
+use super::filters::EventUri;
+use super::fixtures::{Fixture, caller, greeting};
+use super::state::{Identity, State, number};
+
+impl Fixture {
+    /// What happens by it; what it tells is put into the account.
+    pub(super) fn happen(&self, state: &mut State) -> Vec<Happening> {
+        match self {
+            Self::InboundSms { from, text, extension } => inbound_sms(state, from, text, extension.as_deref()),
+            Self::TeamPost { chat_id, creator_id, text } => vec![state.add_post(chat_id, creator_id, text).1],
+            Self::Presence { presence_status, telephony_status } => {
+                vec![presence(state, presence_status, telephony_status)]
+            }
+            Self::TelephonySession { status, from } => vec![telephony(state, status, from, false).1],
+            Self::Voicemail { from, extension } => stored(state, "VoiceMail", "voicemail", from, extension.as_deref()),
+            Self::Fax { from, extension } => stored(state, "Fax", "fax?direction=Inbound", from, extension.as_deref()),
+            Self::MessageRead { id } => state.change_message(*id, Change::Read),
+            Self::MessageDeleted { id, purge: false } => state.change_message(*id, Change::Delete),
+            Self::MessageDeleted { id, purge: true } => state.change_message(*id, Change::Purge),
+            Self::PostEdited { id, text } => state.edit_post(id, text),
+            Self::PostRemoved { id } => state.remove_post(id),
+            Self::ChatNamed { id, name } => vec![state.name_chat(id, name)],
+            Self::ChatLeft { id } => state.leave_chat(id),
+            Self::MissedCall { from } => missed_call(state, from),
+            Self::A2pMessage { from, text, direction } => vec![state.add_a2p(direction, from, text)],
+            Self::A2pStatus { id, status } => state.change_a2p(*id, status),
+            Self::ExtensionAdded { id } => state.change_extension(id, ExtensionChange::Create),
+            Self::ExtensionChanged { id } => state.change_extension(id, ExtensionChange::Update),
+            Self::ExtensionRemoved { id } => state.change_extension(id, ExtensionChange::Delete),
+            Self::MessageStore { message_type, new_count, updated_count } => {
+                vec![store_changed(state, message_type, *new_count, *updated_count)]
+            }
+            Self::SubscriptionReminder { expires_in } => {
+                vec![happening(state, "/restapi/v1.0/subscription/~", &json!({ "expiresIn": expires_in }))]
+            }
+        }
+    }
+}
+
+fn own(identity: &Identity, tail: &str) -> String {
+    of(identity, &identity.extension_id, tail)
+}
+
+fn of(identity: &Identity, extension: &str, tail: &str) -> String {
+    format!("/restapi/v1.0/account/{}/extension/{extension}/{tail}", identity.account_id)
+}
+
+pub(super) fn happening(state: &State, uri: &str, body: &Value) -> Happening {
+    let uri = EventUri::parse(uri, &state.identity.account_id, &state.identity.extension_id);
+    Happening { uri, bodies: vec![body.to_string()] }
+}
+
+fn times(state: &State) -> String {
+    state.write_time(state.moment().wall)
+}
+
+/// The hint that a message store changed. Ids are numbers here, as captured.
+pub(super) fn hint(
+    state: &State,
+    extension: &str,
+    kind: &str,
+    new_count: u32,
+    updated_count: u32,
+    ids: &[u64],
+) -> Happening {
+    let mut change = json!({ "type": kind, "newCount": new_count, "updatedCount": updated_count });
+    if !ids.is_empty() {
+        change["newMessageIds"] = json!(ids);
+    }
+    let body = json!({
+        "extensionId": extension.parse::<u64>().map_or(Value::Null, Value::from),
+        "lastUpdated": times(state),
+        "changes": [change],
+    });
+    happening(state, &format!("{}?type={kind}", of(&state.identity, extension, "message-store")), &body)
+}
+
+fn inbound(state: &mut State, extension: Option<&str>, kind: &str, from: &str, subject: &str) -> (String, u64, Value) {
+    let to = [state.identity.phone_number.clone()];
+    let extension = extension.unwrap_or(&state.identity.extension_id).to_owned();
+    let new = NewMessage { extension: &extension, kind, direction: "Inbound", from, to: &to, subject };
+    let (id, mut body) = state.store_message(&new);
+    body["id"] = json!(id.to_string());
+    (extension, id, body)
+}
+
+fn inbound_sms(state: &mut State, from: &str, text: &str, extension: Option<&str>) -> Vec<Happening> {
+    let (extension, id, body) = inbound(state, extension, "SMS", from, text);
+    let instant = happening(state, &of(&state.identity, &extension, "message-store/instant?type=SMS"), &body);
+    vec![instant, hint(state, &extension, "SMS", 1, 0, &[id])]
+}
+
+fn stored(state: &mut State, kind: &str, tail: &str, from: &str, extension: Option<&str>) -> Vec<Happening> {
+    let (extension, id, body) = inbound(state, extension, kind, from, from);
+    let event = happening(state, &of(&state.identity, &extension, tail), &body);
+    vec![event, hint(state, &extension, kind, 1, 0, &[id])]
+}
+
+/// Counts of a hint that go into the store; a caller may name any number.
+const MOST: u32 = 10_000;
+
+fn store_changed(state: &mut State, kind: &str, new_count: u32, updated_count: u32) -> Happening {
+    state.touch_messages(kind, usize::try_from(updated_count).unwrap_or(usize::MAX));
+    for _ in 0..new_count.min(MOST) {
+        inbound(state, None, kind, &caller(), &greeting());
+    }
+    let extension = state.identity.extension_id.clone();
+    hint(state, &extension, kind, new_count, updated_count, &[])
+}
+
+fn presence(state: &mut State, presence_status: &str, telephony_status: &str) -> Happening {
+    let sequence = state.messages.next_sequence();
+    let identity = state.identity.clone();
+    let simple = json!({
+        "extensionId": identity.extension_id,
+        "telephonyStatus": telephony_status,
+        "sequence": sequence,
+        "presenceStatus": presence_status,
+        "userStatus": "Available",
+        "meetingStatus": "Disconnected",
+        "dndStatus": "TakeAllCalls",
+        "allowSeeMyPresence": true,
+        "ringOnMonitoredCall": false,
+        "pickUpCallsOnHold": false,
+    });
+    let mut detailed = simple.clone();
+    let mut with_sip = simple.clone();
+    if telephony_status != "NoCall" {
+        let session = number(&mut state.rng, 12);
+        let mut call = json!({
+            "id": number(&mut state.rng, 12),
+            "direction": "Inbound",
+            "queueCall": false,
+            "from": caller(),
+            "to": identity.phone_number,
+            "startTime": times(state),
+            "telephonyStatus": telephony_status,
+            "sessionId": session,
+            "telephonySessionId": format!("s-sandbox-{session}"),
+            "partyId": format!("p-sandbox-{session}-1"),
+        });
+        detailed["activeCalls"] = json!([call]);
+        detailed["totalActiveCalls"] = json!(1);
+        call["sipData"] = json!({ "callId": session, "toTag": "t", "fromTag": "f", "remoteUri": "-", "localUri": "-" });
+        with_sip["activeCalls"] = json!([call]);
+        with_sip["totalActiveCalls"] = json!(1);
+    }
+    state.set_presence(&identity.extension_id, [simple.clone(), detailed.clone(), with_sip.clone()]);
+    let uri = EventUri::parse(&own(&identity, "presence"), &identity.account_id, &identity.extension_id);
+    Happening { uri, bodies: vec![simple.to_string(), detailed.to_string(), with_sip.to_string()] }
+}
+
+fn telephony(state: &mut State, status: &str, from: &str, missed: bool) -> (String, Happening) {
+    let session = number(&mut state.rng, 12);
+    let identity = state.identity.clone();
+    let body = json!({
+        "sequence": state.messages.next_sequence(),
+        "sessionId": session,
+        "telephonySessionId": format!("s-sandbox-{session}"),
+        "serverId": "10.0.0.1.SBX",
+        "eventTime": times(state),
+        "accountId": identity.account_id,
+        "extensionId": identity.extension_id,
+        "parties": [{
+            "accountId": identity.account_id,
+            "extensionId": identity.extension_id,
+            "id": format!("p-sandbox-{session}-1"),
+            "direction": "Inbound",
+            "to": { "phoneNumber": identity.phone_number, "name": "Sandbox User", "extensionId": identity.extension_id },
+            "from": { "phoneNumber": from },
+            "status": { "code": status, "rcc": false },
+            "missedCall": missed,
+            "standAlone": false,
+            "muted": false,
+        }],
+        "origin": { "type": "Call" },
+    });
+    if matches!(status, "Disconnected" | "Gone") {
+        let result = if missed { "Missed" } else { "Call connected" };
+        state.log_call(&NewCall { from, result, session: &session });
+    }
+    let event = happening(state, &own(&identity, "telephony/sessions"), &body);
+    (session, event)
+}
+
+fn missed_call(state: &mut State, from: &str) -> Vec<Happening> {
+    let (session, event) = telephony(state, "Disconnected", from, true);
+    let identity = &state.identity;
+    let body = json!({
+        "extensionId": identity.extension_id,
+        "action": "MissedCall",
+        "sessionId": session,
+        "serverId": "10.0.0.1.SBX",
+        "from": from,
+        "to": identity.phone_number,
+        "toName": "Sandbox User",
+    });
+    vec![event, happening(state, &own(identity, "missed-calls"), &body)]
+}
