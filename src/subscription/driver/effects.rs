@@ -202,10 +202,6 @@ impl Driver {
         tracing::info!(?end, subscription = self.id_for_log(), "the subscription is over");
         self.end = Some(end);
         self.opening.clear();
-        if self.machine.is_deleted() {
-            // Nothing is left for its answer to name.
-            self.creating = None;
-        }
         if let Some(lease) = &self.lease {
             match end {
                 End::Closed { deleted: true } => self.setup.registry.gone(&lease.id),

@@ -135,6 +135,8 @@ impl Driver {
     pub(super) fn replace_lease(&mut self, op: Op, lease: Lease, info: &SubscriptionInfo, asked: Asked) {
         let resumed = self.setup.resume.take_if(|_| self.lease.is_none());
         let adopted = self.setup.adopt.take();
+        // If its creation is still to be answered, that tells nothing new.
+        self.creating = None;
         let takes_over = self.replacing.take_if(|replacing| *replacing == op).is_some();
         match self.lease.take() {
             // It delivers until its link is closed; then it is deleted.

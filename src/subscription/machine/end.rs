@@ -56,7 +56,9 @@ impl Machine {
             return self.end_lease();
         }
         self.lease = Lease::Gone;
-        self.confirm_deleted();
+        if !self.unanswered {
+            self.confirm_deleted();
+        }
         self.finish();
     }
 

@@ -314,6 +314,8 @@ pub(in crate::subscription) struct Machine {
     gap: Gap,
     plan: Plan,
     pruned: bool,
+    /// Whether a creation was given up at the end and may still be carried out.
+    unanswered: bool,
     /// Whether nothing is left at the service.
     deleted: bool,
     /// Whether a lease that was lost may still be there at the service.
@@ -349,6 +351,7 @@ impl Machine {
             gap: Gap::Closed,
             plan: Plan::Create,
             pruned: false,
+            unanswered: false,
             deleted: false,
             stale: false,
             update_wanted: false,

@@ -27,6 +27,7 @@ impl Machine {
                 Lease::Deleting { .. } => self.end_lease(),
                 // Ending, and the creation is not answered: look what it made.
                 Lease::Acquiring { .. } => {
+                    self.unanswered = true;
                     self.plan = Plan::FindOrphan;
                     self.attempt();
                 }
