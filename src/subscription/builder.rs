@@ -211,6 +211,13 @@ impl SubscriptionBuilder {
         self
     }
 
+    /// As [`catch_up`](Self::catch_up), for several sources, such as
+    /// [`catch_up::standard`](crate::catch_up::standard).
+    pub fn catch_up_all(mut self, sources: impl IntoIterator<Item = Arc<dyn CatchUp>>) -> Self {
+        self.catch_up.extend(sources);
+        self
+    }
+
     /// How long push may be down before catch-up sources are polled instead. Default
     /// 20 s: most interruptions are shorter, and what waits at the service meanwhile
     /// arrives by push.

@@ -156,14 +156,10 @@ impl Reconciler {
         self.asks.pop_front()
     }
 
-    /// Whether a gap is being filled, so that what comes by push has to wait.
-    pub(super) fn is_filling(&self) -> bool {
+    /// Whether a gap is being filled.
+    #[cfg(test)]
+    fn is_filling(&self) -> bool {
         matches!(self.filling, Some(Some(_)))
-    }
-
-    /// Whether polls stand in for push.
-    pub(super) fn is_polling(&self, now: Instant) -> bool {
-        self.polls_from().is_some_and(|from| from <= now) && self.sources.iter().any(|it| it.doing != Doing::Off)
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) must be called next.
@@ -207,16 +203,6 @@ impl Reconciler {
                 *until = Some(now + self.pace.poll_after);
             }
         }
-    }
-
-    /// Without push at all: polls begin at once.
-    pub(super) fn no_push(&mut self, now: Instant) {
-        self.pace.poll_after = Duration::ZERO;
-        self.push = Push::Down { since: now };
-        for source in &mut self.sources {
-            source.doing = Doing::Resting { until: Some(now) };
-        }
-        self.handle_timeout(now);
     }
 
     /// Events are missing, or may be.
@@ -580,7 +566,6 @@ mod tests {
         let mut bench = Bench::well(1);
         bench.down();
         assert_eq!(syncs(&bench.pass(19, synced(0))), 0, "most interruptions are shorter");
-        assert!(!bench.plan.is_polling(bench.now));
         let asked = bench.pass(600, synced(0));
         let times: Vec<_> = asked.iter().map(|(at, _)| *at).collect();
         let longest = times.windows(2).map(|two| two[1] - two[0]).max().unwrap();
@@ -589,17 +574,8 @@ mod tests {
         // Something found makes it poll closer.
         let busy = syncs(&bench.pass(600, synced(1)));
         assert!(busy > syncs(&asked), "{busy}");
-        assert!(bench.plan.is_polling(bench.now));
         bench.up();
         assert_eq!(syncs(&bench.pass(1500, synced(0))), 0);
-    }
-
-    #[test]
-    fn without_push_polls_begin_at_once() {
-        let mut bench = Bench::new(1);
-        bench.plan.no_push(bench.now);
-        let asked = bench.drain();
-        assert!(matches!(asked[..], [Ask::Sync { missed: true, .. }]), "{asked:?}");
     }
 
     #[test]

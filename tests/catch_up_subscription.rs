@@ -1,0 +1,106 @@
+//! A subscription that makes up for what push missed, against the sandbox.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+mod support;
+
+use std::time::Duration;
+
+use ringcentral_events::sandbox::{Fixture, Sandbox, Service};
+use ringcentral_events::transport::PubNub;
+use ringcentral_events::{Certainty, Delivery, EventFilter, Gap, Origin, Phase, Resumed, Subscription, catch_up};
+use support::{client, ms, quick, soon};
+
+fn sms(n: usize) -> Fixture {
+    Fixture::inbound_sms("+16505550100", format!("text {n}"))
+}
+
+async fn start(sandbox: &Sandbox, poll_after: Duration) -> Subscription {
+    let client = client(sandbox);
+    let transport = PubNub::builder().origin(sandbox.pubnub_origin()).buffer_age(ms(300)).build().unwrap();
+    let subscribe = client.subscribe([EventFilter::instant_message()]).transport(transport);
+    let subscribe = subscribe.catch_up_all(catch_up::standard(&client)).poll_after(poll_after);
+    let subscription = soon(subscribe.start()).await.unwrap();
+    soon(subscription.status().wait_for(|status| status.phase == Phase::Live)).await.unwrap();
+    // The first position is there once the account was asked.
+    assert!(sandbox.wait_requests(ringcentral_events::sandbox::Operation::MessageSync, 1, support::SOON).await);
+    subscription
+}
+
+async fn next(subscription: &mut Subscription) -> Delivery {
+    use futures_util::StreamExt as _;
+    soon(subscription.next()).await.unwrap().unwrap()
+}
+
+async fn next_text(subscription: &mut Subscription) -> (Origin, String) {
+    match next(subscription).await {
+        Delivery::Notification(it) => (it.origin(), it.event().message().unwrap().text().unwrap().to_owned()),
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn next_gap(subscription: &mut Subscription) -> Gap {
+    match next(subscription).await {
+        Delivery::Gap(gap) => gap,
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn next_resumed(subscription: &mut Subscription) -> Resumed {
+    match next(subscription).await {
+        Delivery::Resumed(resumed) => resumed,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn what_pubnub_no_longer_has_is_found_in_the_message_store() {
+    let sandbox = quick().knobs(|knobs| knobs.retention = ms(200)).start().await.unwrap();
+    let mut subscription = start(&sandbox, Duration::from_secs(600)).await;
+    sandbox.trigger(&sms(1));
+    assert_eq!(next_text(&mut subscription).await, (Origin::Push, "text 1".into()));
+    sandbox.take_down(Service::PubNub).await;
+    for n in 2..=6 {
+        sandbox.trigger(&sms(n));
+    }
+    // Longer than it is kept.
+    sandbox.advance(ms(500));
+    tokio::time::sleep(ms(400)).await;
+    sandbox.bring_up(Service::PubNub).await;
+    assert_eq!(next_gap(&mut subscription).await.certainty, Certainty::Possible);
+    for n in 2..=6 {
+        assert_eq!(next_text(&mut subscription).await, (Origin::CatchUp, format!("text {n}")));
+    }
+    let resumed = next_resumed(&mut subscription).await;
+    assert!(resumed.complete && resumed.left_open.is_empty(), "{resumed:?}");
+    sandbox.trigger(&sms(7));
+    assert_eq!(next_text(&mut subscription).await, (Origin::Push, "text 7".into()));
+    soon(subscription.close()).await;
+}
+
+#[tokio::test]
+async fn while_pubnub_is_down_the_message_store_is_polled_and_each_text_arrives_once() {
+    let sandbox = quick().start().await.unwrap();
+    let mut subscription = start(&sandbox, ms(200)).await;
+    sandbox.take_down(Service::PubNub).await;
+    soon(subscription.status().wait_for(|status| status.phase == Phase::Reconnecting)).await.unwrap();
+    sandbox.trigger(&sms(1));
+    assert_eq!(next_text(&mut subscription).await, (Origin::CatchUp, "text 1".into()));
+    sandbox.bring_up(Service::PubNub).await;
+    sandbox.trigger(&sms(2));
+    // PubNub tells both; the first is known.
+    loop {
+        match next(&mut subscription).await {
+            Delivery::Notification(it) => {
+                let text = it.event().message().unwrap().text().unwrap().to_owned();
+                assert_eq!(text, "text 2");
+                break;
+            }
+            // The pause was longer than this test says that PubNub keeps messages.
+            Delivery::Gap(gap) => assert_eq!(gap.certainty, Certainty::Possible),
+            Delivery::Resumed(resumed) => assert!(resumed.complete, "{resumed:?}"),
+            other => panic!("{other:?}"),
+        }
+    }
+    soon(subscription.close()).await;
+}
