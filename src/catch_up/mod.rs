@@ -5,6 +5,16 @@
 //! subscription none. For most events the service can be asked afterwards. A
 //! [`CatchUp`] is one such source; a subscription asks it after every gap, and
 //! instead of the push transport while that is down for long.
+//!
+//! | Source | Filters | Closes a gap | Rate group |
+//! | --- | --- | --- | --- |
+//! | [`MessageSync`] | message store, instant messages, faxes, voicemail | completely | Light |
+//! | [`CallLogSync`] | missed calls | completely, 30 s later | Heavy |
+//! | | telephony sessions | how they ended | Heavy |
+//! | [`TeamPosts`] | posts | added and changed ones | Light, Medium |
+//! | [`A2pMessages`] | high-volume messages | new ones; status of recent ones | Light |
+//! | [`ExtensionList`] | the list of extensions | what differs | Medium |
+//! | [`PresenceSnapshot`] | presence, do-not-disturb; of an account | the present state | Light; Heavy |
 
 mod a2p;
 mod ask;
@@ -89,6 +99,29 @@ pub trait CatchUp: Send + Sync + fmt::Debug + 'static {
     /// an error: the source finds what it can from `request.since` on and says
     /// that the page is not [`complete`](SyncPage::complete).
     async fn sync(&self, request: SyncRequest<'_>) -> Result<SyncPage>;
+}
+
+#[async_trait]
+impl<T: CatchUp + ?Sized> CatchUp for Arc<T> {
+    fn name(&self) -> &'static str {
+        (**self).name()
+    }
+
+    fn covers(&self, filter: &EventFilter) -> GapClosure {
+        (**self).covers(filter)
+    }
+
+    fn settles_after(&self) -> Duration {
+        (**self).settles_after()
+    }
+
+    async fn begin(&self, filters: &[EventFilter]) -> Result<SyncToken> {
+        (**self).begin(filters).await
+    }
+
+    async fn sync(&self, request: SyncRequest<'_>) -> Result<SyncPage> {
+        (**self).sync(request).await
+    }
 }
 
 /// What to ask a source for.

@@ -51,6 +51,13 @@
 //! [`Operation::Notification`]. Faults on the upgrade ([`Operation::Upgrade`]) are
 //! those of HTTP.
 //!
+//! # What is missed
+//!
+//! Whatever a fixture tells is in the account as well, whether or not anybody was
+//! told: [`stored_messages`](Sandbox::stored_messages), message-sync, the call log,
+//! the posts of a chat, and so on. So a test can lose events and have its program
+//! find them: see [`AccountKnobs`] for how those resources behave.
+//!
 //! # Over HTTP
 //!
 //! The same for programs in other languages, on the API server. Bodies are JSON;
