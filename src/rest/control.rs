@@ -121,7 +121,7 @@ impl ControlPlane for RestControl {
 /// To a create, "not found" is about something in the request: creating once more
 /// would get the same answer. A 406 that names no reason is what an extension says
 /// that is not ready yet, a bot's just after its installation.
-fn of_create(error: Error) -> Error {
+pub(crate) fn of_create(error: Error) -> Error {
     match error.disposition() {
         Disposition::Recreate => error.with_disposition(Disposition::Fatal),
         Disposition::Fatal if error.status() == Some(406) && error.code().is_none() => {

@@ -4,7 +4,7 @@
 mod budget;
 mod classify;
 mod client;
-mod control;
+pub(crate) mod control;
 pub(crate) mod envelope;
 mod message;
 mod reading;

@@ -9,10 +9,13 @@ use tokio::time::Instant;
 
 use super::client;
 use super::inbox::Owner;
+use super::recovery::{audit_within, lease};
 use super::session::{Held, SocketSession, in_time};
 use super::socket::Socket;
+use crate::clock::wall_now;
 use crate::error::{Disposition, Error, ErrorKind, Result};
 use crate::ids::SubscriptionId;
+use crate::rest::control::of_create;
 use crate::rest::request::segment;
 use crate::rest::{
     ControlPlane, CreateSubscription, RateBudget, Response, SocketToken, SubscriptionInfo, SubscriptionStatus,
@@ -26,6 +29,11 @@ const DELETE_WITHIN: Duration = Duration::from_secs(4);
 /// So much longer than the service keeps the session the lifecycle waits before it
 /// takes the subscription for lost.
 const BEYOND: Duration = Duration::from_secs(60);
+/// When the service does not say whether it serves a subscription, it is asked
+/// again as often as this, or as it would be.
+const ASK_AGAIN: Duration = Duration::from_secs(60);
+/// What it does not say for so long, it does not any more.
+const UNANSWERED: Duration = Duration::from_secs(15 * 60);
 
 impl SocketSession {
     /// One request over `socket`, within the user's rate.
@@ -72,21 +80,31 @@ impl SocketSession {
         let before = socket.lock().inbox.owner().clone();
         // From here on it may be carried out without an answer.
         socket.own(Owner::Any);
+        let asked = self.known().asked.replace(request.clone());
         let deadline = Instant::now() + REPLY_WITHIN;
         let answer = self.call(socket, &Method::POST, PATH, Some(&body), deadline).await;
-        let info = match answer.and_then(|response| self.read(&response, socket)) {
+        let info = match answer.and_then(|response| self.read(&response)) {
             Ok(info) => info,
             Err(error) if error.is_unclear() => return Err(error),
             Err(error) => {
                 socket.own(before);
-                return Err(no_recreate(error));
+                self.known().asked = asked;
+                return Err(of_create(error));
             }
         };
         socket.own(if before == Owner::Any { before } else { Owner::Only(info.id.clone()) });
         let mut known = self.known();
         known.spare.take_if(|spare| Arc::ptr_eq(spare, socket));
-        known.held.retain(|held| held.id != info.id);
-        known.held.push(Held { id: info.id.clone(), socket: socket.clone(), info: info.clone(), doubtful: false });
+        // What an earlier creation made in this session is replaced.
+        known.asked = None;
+        known.held.retain(|held| held.id != info.id && !Arc::ptr_eq(&held.socket, socket));
+        known.held.push(Held {
+            id: info.id.clone(),
+            socket: socket.clone(),
+            info: info.clone(),
+            served_at: Instant::now(),
+            doubtful: false,
+        });
         drop(known);
         self.changed.notify_waiters();
         Ok(info)
@@ -94,10 +112,11 @@ impl SocketSession {
 
     /// A description of the subscription, with the lifetime that makes the
     /// lifecycle ask after it.
-    fn read(&self, response: &Response, socket: &Socket) -> Result<SubscriptionInfo> {
+    fn read(&self, response: &Response) -> Result<SubscriptionInfo> {
         let mut info: SubscriptionInfo = response.json()?;
-        info.answered_at = response.answered_at();
-        info.expires_in = Some(self.lease(socket));
+        // It was asked: that is told from what is only remembered.
+        info.answered_at = response.answered_at().or_else(|| Some(wall_now()));
+        info.expires_in = Some(self.lease());
         Ok(info)
     }
 
@@ -105,6 +124,7 @@ impl SocketSession {
         let mut known = self.known();
         if let Some(held) = known.held.iter_mut().find(|held| held.id == *id) {
             held.info = info.clone();
+            held.served_at = Instant::now();
         }
     }
 
@@ -125,8 +145,9 @@ impl SocketSession {
     /// Asks after the subscription over its connection.
     async fn audit(&self, held: &Held) -> Result<SubscriptionInfo> {
         let path = path(&held.id)?;
-        let answer = self.call(&held.socket, &Method::GET, &path, None, Instant::now() + REPLY_WITHIN).await?;
-        let info = self.read(&answer, &held.socket)?;
+        let deadline = Instant::now() + audit_within(self.lease());
+        let answer = self.call(&held.socket, &Method::GET, &path, None, deadline).await?;
+        let info = self.read(&answer)?;
         if info.id != held.id || matches!(info.status, SubscriptionStatus::Other(_)) {
             return Err(Error::new(ErrorKind::NotFound, "the service no longer serves the subscription"));
         }
@@ -144,13 +165,12 @@ fn elsewhere(id: &SubscriptionId) -> Error {
     Error::new(ErrorKind::NotFound, message)
 }
 
-/// To a create, "not found" is about something in the request: creating once
-/// more would get the same answer.
-fn no_recreate(error: Error) -> Error {
-    match error.disposition() {
-        Disposition::Recreate => error.with_disposition(Disposition::Fatal),
-        _ => error,
-    }
+/// What was last known, for so long: nothing new was said.
+fn unchanged(held: Held, lease: Duration) -> SubscriptionInfo {
+    let mut info = held.info;
+    info.expires_in = Some(lease);
+    info.answered_at = None;
+    info
 }
 
 #[async_trait]
@@ -160,16 +180,19 @@ impl ControlPlane for SocketSession {
     /// When an earlier attempt ended unclearly, this one replaces what it may have
     /// made: a session has one subscription. Events of both are taken.
     async fn create(&self, request: &CreateSubscription) -> Result<SubscriptionInfo> {
-        let _turn = self.turn.lock().await;
-        let socket = self.fresh().await?;
+        let socket = {
+            let _turn = self.turn.lock().await;
+            self.fresh().await?
+        };
         self.subscribe(&socket, request).await
     }
 
-    /// None. The lifecycle asks for what an unclear creation left; here that is
-    /// found by its session, see [`create`](Self::create), and what lives in
-    /// another session cannot be taken over.
+    /// While a creation is not answered, what the service has: one of them may be
+    /// what it made. Else none: what lives in another session cannot be taken over,
+    /// and is not ours to be deleted.
     async fn list(&self) -> Result<Vec<SubscriptionInfo>> {
-        Ok(Vec::new())
+        let asked = self.known().asked.is_some();
+        if asked { self.outer.list().await } else { Ok(Vec::new()) }
     }
 
     async fn get(&self, id: &SubscriptionId) -> Result<SubscriptionInfo> {
@@ -182,7 +205,7 @@ impl ControlPlane for SocketSession {
         let body = serde_json::json!({ "eventFilters": event_filters }).to_string();
         let socket = self.live(id, deadline).await?;
         let answer = self.call(&socket, &Method::PUT, &path(id)?, Some(&body), deadline).await?;
-        let info = self.read(&answer, &socket)?;
+        let info = self.read(&answer)?;
         self.describe(id, &info);
         Ok(info)
     }
@@ -190,23 +213,34 @@ impl ControlPlane for SocketSession {
     /// The service renews by itself; this asks whether the subscription is still
     /// there. While there is no connection, that is what the next one will tell:
     /// until the service surely has given the session up, the answer is the last
-    /// one, so that the subscription is not taken for lost too early.
+    /// one, so that the subscription is not taken for lost too early. So it is when
+    /// the service does not answer on a connection that is alive, for a quarter of
+    /// an hour.
+    ///
+    /// What a creation without an answer may have made is made once more in the same
+    /// session, which replaces it: whether a subscription that was found in the list
+    /// lives there cannot be known.
     async fn renew(&self, id: &SubscriptionId) -> Result<SubscriptionInfo> {
-        let held = self.held(id).ok_or_else(|| elsewhere(id))?;
+        let Some(held) = self.held(id) else {
+            let asked = self.known().asked.clone();
+            return self.create(&asked.ok_or_else(|| elsewhere(id))?).await;
+        };
         if held.socket.is_usable() {
-            let audit = self.audit(&held).await;
-            if audit.is_ok() || held.socket.is_usable() {
-                return audit;
+            match self.audit(&held).await {
+                Err(_) if !held.socket.is_usable() => {}
+                Err(error)
+                    if matches!(error.disposition(), Disposition::Retry { .. })
+                        && held.served_at.elapsed() < UNANSWERED =>
+                {
+                    tracing::debug!(%error, %id, "the service does not say whether it serves the subscription");
+                    return Ok(unchanged(held, lease(self.gateway.audit_every.min(ASK_AGAIN))));
+                }
+                audit => return audit,
             }
         }
         let until = held.socket.resumable().map(|lost| lost.until());
         match until.map(|until| until.saturating_duration_since(Instant::now())) {
-            Some(left) if !left.is_zero() => {
-                let mut info = held.info;
-                info.expires_in = Some(left + BEYOND);
-                info.answered_at = None;
-                Ok(info)
-            }
+            Some(left) if !left.is_zero() => Ok(unchanged(held, self.lease().min(left + BEYOND))),
             _ => Err(Error::new(ErrorKind::Network, "no connection to the gateway")),
         }
     }
@@ -228,7 +262,8 @@ impl ControlPlane for SocketSession {
             self.outer.delete(id).await?;
         }
         self.forget(id);
-        if let Some(held) = held.filter(|held| held.socket.is_open()) {
+        let shared = |socket: &Arc<Socket>| self.known().held.iter().any(|held| Arc::ptr_eq(&held.socket, socket));
+        if let Some(held) = held.filter(|held| held.socket.is_open() && !shared(&held.socket)) {
             held.socket.close().await;
         }
         Ok(())
@@ -240,9 +275,7 @@ impl ControlPlane for SocketSession {
 
     /// On a connection of its own, while the former one goes on.
     async fn replace(&self, request: &CreateSubscription) -> Result<SubscriptionInfo> {
-        let _turn = self.turn.lock().await;
-        let socket = self.connect(None, false).await.map_err(|failed| failed.error)?;
-        self.subscribe(&socket, request).await
+        self.create(request).await
     }
 
     async fn socket_token(&self) -> Result<SocketToken> {

@@ -80,7 +80,7 @@ impl Address {
 pub(super) trait Dial: Send + Sync + fmt::Debug + 'static {
     /// # Errors
     /// Any error is passing trouble; a status of 4xx means that the gateway
-    /// refused.
+    /// refused. An unclear one: the gateway may have taken it for a connection.
     async fn dial(&self, to: &Address) -> Result<Stream>;
 }
 
@@ -101,7 +101,8 @@ impl HttpDialer {
     pub(super) fn new(user_agent: &str, within: Duration) -> Result<Self> {
         let http = reqwest::Client::builder()
             .user_agent(user_agent)
-            .connect_timeout(within)
+            // Before the whole time is over, so that it is known that nothing was sent.
+            .connect_timeout(within * 9 / 10)
             .http1_only()
             .tcp_nodelay(true)
             .tcp_keepalive(KEEPALIVE)
@@ -138,7 +139,8 @@ impl HttpDialer {
             return Err(refused(status, response, to).await);
         }
         if !is_upgraded(response.headers(), &key) {
-            return Err(Error::new(ErrorKind::Protocol, "the gateway's answer to the upgrade is none"));
+            let error = Error::new(ErrorKind::Protocol, "the gateway's answer to the upgrade is none");
+            return Err(error.with_unclear(true));
         }
         Ok(Box::new(response.upgrade().await.map_err(failed)?))
     }
@@ -147,7 +149,7 @@ impl HttpDialer {
 #[async_trait]
 impl Dial for HttpDialer {
     async fn dial(&self, to: &Address) -> Result<Stream> {
-        let late = |_| Error::new(ErrorKind::Timeout, "the gateway could not be reached in time");
+        let late = |_| Error::new(ErrorKind::Timeout, "the gateway could not be reached in time").with_unclear(true);
         timeout(self.within, self.upgrade(to)).await.map_err(late)?
     }
 }
@@ -207,7 +209,9 @@ fn failed(error: reqwest::Error) -> Error {
     } else {
         (ErrorKind::Network, "no connection to the gateway")
     };
-    Error::new(kind, message).with_source(error.without_url())
+    // Before there was a connection nothing was sent.
+    let unclear = !error.is_connect() && !error.is_builder();
+    Error::new(kind, message).with_unclear(unclear).with_source(error.without_url())
 }
 
 #[cfg(test)]

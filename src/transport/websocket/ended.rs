@@ -38,6 +38,24 @@ impl Ended {
         self.complaint.as_deref() == Some("WSG-400")
     }
 
+    /// Whether something came that cannot be read, so that what came behind it was
+    /// not read either, and may be sent again after a recovery.
+    pub(super) fn unreadable(&self) -> bool {
+        matches!(self.cause, Cause::TooLarge | Cause::Protocol(_))
+    }
+
+    /// Whether the gateway may have sent more than was read, and count it as sent.
+    pub(super) fn unheard(&self) -> bool {
+        self.unreadable() || matches!(self.cause, Cause::Silent(_))
+    }
+
+    /// Whether a connection that was to go on with a session, and ended before it
+    /// began here, may have got what was missed. A close code tells that the gateway
+    /// did not want it.
+    pub(super) fn doubtful(&self) -> bool {
+        self.unheard() || matches!(self.cause, Cause::NoDetails | Cause::Broken(_) | Cause::Closed(None))
+    }
+
     /// Whether the gateway saw no good token.
     pub(super) fn refused_token(&self) -> bool {
         self.cause == Cause::Closed(Some(NO_AUTHORIZATION))

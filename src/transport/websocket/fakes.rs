@@ -10,6 +10,8 @@ use tokio::io::DuplexStream;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message, Role};
 use url::Url;
 
@@ -32,12 +34,24 @@ struct HttpsState {
     refusals: VecDeque<Error>,
     deleted: Vec<String>,
     owner_asked: usize,
+    listed: Vec<Value>,
+    odd: usize,
     budget: RateBudget,
 }
 
 impl Https {
     pub(super) fn refuse_token(&self, error: Error) {
         self.0.lock().unwrap().refusals.push_back(error);
+    }
+
+    /// The next tokens are for an address that they must not be sent to.
+    pub(super) fn name_odd_addresses(&self, tokens: usize) {
+        self.0.lock().unwrap().odd = tokens;
+    }
+
+    /// What a list of all subscriptions holds.
+    pub(super) fn lists(&self, id: &str) {
+        self.0.lock().unwrap().listed.push(info(id));
     }
 
     pub(super) fn tokens(&self) -> Vec<Instant> {
@@ -63,7 +77,8 @@ impl ControlPlane for Https {
         panic!("a WebSocket subscription is made over its connection")
     }
     async fn list(&self) -> Result<Vec<SubscriptionInfo>> {
-        panic!("not asked for")
+        let listed = self.0.lock().unwrap().listed.clone();
+        Ok(listed.into_iter().map(|info| serde_json::from_value(info).unwrap()).collect())
     }
     async fn get(&self, _: &SubscriptionId) -> Result<SubscriptionInfo> {
         panic!("not asked for")
@@ -89,6 +104,10 @@ impl ControlPlane for Https {
             return Err(error);
         }
         let n = state.tokens.len();
+        if state.odd > 0 {
+            state.odd -= 1;
+            return Ok(SocketToken::new(Url::parse("http://gw.example/ws").unwrap(), Secret::new("x")));
+        }
         Ok(SocketToken::new(Url::parse("wss://gw.example/ws").unwrap(), Secret::new(format!("T0KEN-{n}"))))
     }
     fn rate_budget(&self) -> Option<RateBudget> {
@@ -300,6 +319,12 @@ impl Peer {
             }
         }
         asked
+    }
+
+    /// A text frame of any bytes.
+    pub(super) async fn send_bytes(&mut self, bytes: Vec<u8>) {
+        let frame = Frame::message(bytes, OpCode::Data(Data::Text), true);
+        self.ws.send(Message::Frame(frame)).await.unwrap();
     }
 
     pub(super) async fn close(&mut self, code: u16) {

@@ -72,6 +72,23 @@ struct Meta<'a> {
     wsc: Option<&'a RawValue>,
 }
 
+/// Reads one message, which should be UTF-8. An event that is not is shown as one
+/// that cannot be decoded, in anything else it makes no difference.
+///
+/// # Errors
+/// See [`read`].
+pub(super) fn read_bytes(bytes: &[u8]) -> Result<Incoming, &'static str> {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        let text = String::from_utf8_lossy(bytes);
+        let mut incoming = read(&text)?;
+        if let What::Notification(event) = &mut incoming.what {
+            event.body = Err((Box::from(&*text), "a notification that is not UTF-8"));
+        }
+        return Ok(incoming);
+    };
+    read(text)
+}
+
 /// Reads one message.
 ///
 /// # Errors

@@ -3,8 +3,6 @@
 use std::collections::VecDeque;
 use std::time::SystemTime;
 
-use tokio::time::Instant;
-
 use super::frame::Event;
 use crate::ids::SubscriptionId;
 use crate::transport::{Frame, FrameBody};
@@ -35,16 +33,15 @@ pub(super) struct Inbox {
     bytes: usize,
     limit: usize,
     lost: usize,
-    last_at: Option<Instant>,
 }
 
 impl Inbox {
     pub(super) fn new(limit: usize) -> Self {
-        Self { owner: Owner::Unknown, waiting: VecDeque::new(), bytes: 0, limit, lost: 0, last_at: None }
+        Self { owner: Owner::Unknown, waiting: VecDeque::new(), bytes: 0, limit, lost: 0 }
     }
 
     /// Takes an event in; `false` if it is somebody else's.
-    pub(super) fn push(&mut self, event: Event, received_at: SystemTime, now: Instant) -> bool {
+    pub(super) fn push(&mut self, event: Event, received_at: SystemTime) -> bool {
         let Event { position, subscription, body } = event;
         if !is_ours(&self.owner, subscription.as_deref()) {
             return false;
@@ -54,7 +51,6 @@ impl Inbox {
             Err((raw, reason)) => FrameBody::Malformed { raw, reason },
         };
         let frame = Frame::new(body, received_at).at(position);
-        self.last_at = Some(now);
         self.put(Waiting { frame, subscription });
         true
     }
@@ -97,17 +93,8 @@ impl Inbox {
         (frames, std::mem::take(&mut self.lost))
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.waiting.len()
-    }
-
     pub(super) fn is_empty(&self) -> bool {
         self.waiting.is_empty() && self.lost == 0
-    }
-
-    /// When the last event came.
-    pub(super) fn last_at(&self) -> Option<Instant> {
-        self.last_at
     }
 }
 
@@ -135,7 +122,7 @@ mod tests {
     }
 
     fn push(inbox: &mut Inbox, event: Event) -> bool {
-        inbox.push(event, SystemTime::UNIX_EPOCH, Instant::now())
+        inbox.push(event, SystemTime::UNIX_EPOCH)
     }
 
     fn taken(inbox: &mut Inbox) -> (Vec<String>, usize) {

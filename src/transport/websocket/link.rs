@@ -6,9 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::time::{Instant, timeout_at};
 
-use super::replay::Replay;
 use super::session::{Redialled, SocketSession};
-use super::socket::Socket;
+use super::socket::{Socket, State};
 use crate::clock::wall_now;
 use crate::error::{Error, ErrorKind, Result};
 use crate::transport::{Cursor, DeliveryModeRequest, Link, LinkEvent, SuspectedLoss, Target, Transport, TransportKind};
@@ -22,10 +21,6 @@ pub(super) struct SocketLink {
     session: Arc<SocketSession>,
     socket: Arc<Socket>,
     reader: u64,
-    replay: Replay,
-    /// How long nothing was heard on the connection before, if that is why it was
-    /// left.
-    unheard: Option<Duration>,
     greeted: bool,
 }
 
@@ -37,9 +32,9 @@ enum Look {
 }
 
 impl SocketLink {
-    fn new(session: Arc<SocketSession>, socket: Arc<Socket>, replay: Replay, unheard: Option<Duration>) -> Self {
+    fn new(session: Arc<SocketSession>, socket: Arc<Socket>) -> Self {
         let reader = socket.attach();
-        Self { session, socket, reader, replay, unheard, greeted: false }
+        Self { session, socket, reader, greeted: false }
     }
 
     fn look(&mut self, now: Instant) -> Look {
@@ -52,21 +47,15 @@ impl SocketLink {
             return Look::Say(Ok(LinkEvent::Alive));
         }
         let over = state.ended.clone();
-        let (waiting, came) = (state.inbox.len(), state.inbox.last_at());
-        if let Some(until) = self.replay.gather_until(waiting, came, now).filter(|_| over.is_none()) {
+        if let Some(until) = state.replay.settles_at(now).filter(|_| over.is_none()) {
             return Look::Wait(Some(until));
         }
-        let proof = std::mem::take(&mut state.proof);
-        if proof || !state.inbox.is_empty() || (self.replay.is_gathering() && over.is_none()) {
-            let (frames, lost) = state.inbox.take();
-            drop(state);
-            let replayed = self.replay.hand_on(frames.len(), now);
-            let events = if lost > 0 { Some(frames.len() + lost) } else { replayed };
-            // What the service wrote to a connection that was dead already counts as
-            // sent for all that is known.
-            let aged = self.unheard.take().map(|pause| SuspectedLoss::BufferAged { pause });
-            let suspected_loss = events.map(|events| SuspectedLoss::BufferFull { events }).or(aged);
-            return Look::Say(Ok(LinkEvent::Batch { frames, cursor: Cursor::at(wall_now()), suspected_loss }));
+        if let Some(batch) = batch(&mut state) {
+            return Look::Say(Ok(batch));
+        }
+        // That proves the connection and not the subscription.
+        if std::mem::take(&mut state.proof) {
+            return Look::Say(Ok(LinkEvent::Alive));
         }
         if let Some(ended) = over {
             drop(state);
@@ -80,6 +69,26 @@ impl SocketLink {
             at => Look::Wait(at),
         }
     }
+}
+
+/// What came; also that nothing did, once, when a session goes on.
+fn batch(state: &mut State) -> Option<LinkEvent> {
+    let replayed = state.replay.full();
+    let settled = state.replay.settle() && state.ended.is_none();
+    let unheard = std::mem::take(&mut state.unheard);
+    if !settled && !unheard && replayed.is_none() && state.inbox.is_empty() {
+        return None;
+    }
+    let (frames, lost) = state.inbox.take();
+    let since = state.since;
+    let suspected_loss = match (replayed.zip(since), since.filter(|_| unheard)) {
+        (Some((events, since)), _) => Some(SuspectedLoss::ReplayFull { events, since }),
+        // What the service wrote to a connection that was dead already counts as
+        // sent for all that is known.
+        (None, Some(since)) => Some(SuspectedLoss::Unheard { since }),
+        (None, None) => (lost > 0).then(|| SuspectedLoss::BufferFull { events: frames.len() + lost }),
+    };
+    Some(LinkEvent::Batch { frames, cursor: Cursor::at(wall_now()), suspected_loss })
 }
 
 #[async_trait]
@@ -135,16 +144,12 @@ impl Transport for Links {
         let id = &target.subscription_id;
         let lost = || Error::new(ErrorKind::SessionLost, "the gateway has given up the connection's session");
         let held = session.held(id).ok_or_else(lost)?;
-        let now = Instant::now();
         // A link that reads it is about to close it, whatever comes first.
         if held.socket.is_usable() && !held.socket.is_attached() {
-            return Ok(Box::new(SocketLink::new(session.clone(), held.socket, Replay::none(now), None)));
+            return Ok(Box::new(SocketLink::new(session.clone(), held.socket)));
         }
         match session.redial(&held).await? {
-            Redialled::Recovered { socket, unheard } => {
-                let replay = Replay::new(socket.lock().details.buffer(), Instant::now());
-                Ok(Box::new(SocketLink::new(session.clone(), socket, replay, unheard)))
-            }
+            Redialled::Recovered(socket) => Ok(Box::new(SocketLink::new(session.clone(), socket))),
             Redialled::Lost => {
                 session.forget(id);
                 Err(lost())

@@ -8,8 +8,9 @@
 //! - `session` makes connections and knows which subscription lives in which;
 //! - `calls` makes the subscription's calls over them, `link` reads them;
 //! - `socket` is one connection, `pump` the task that reads it;
-//! - `frame`, `liveness`, `recovery`, `replay`, `inbox`, `ended` and `refusals`
-//!   decide, without IO.
+//! - `wire` is the bytes of it on their way to the WebSocket library;
+//! - `frame`, `liveness`, `recovery`, `replay`, `inbox`, `ended`, `pacing` and
+//!   `refusals` decide, without IO.
 
 mod calls;
 mod client;
@@ -21,6 +22,7 @@ mod frame;
 mod inbox;
 mod link;
 mod liveness;
+mod pacing;
 mod pump;
 mod recovery;
 mod refusals;
@@ -30,6 +32,7 @@ mod socket;
 mod stats;
 #[cfg(test)]
 mod tests;
+mod wire;
 
 use std::fmt;
 use std::sync::Arc;
@@ -78,6 +81,8 @@ struct Gateway {
 ///   again on the connection that is there, and a [`Gap`](crate::Gap) says so.
 /// - As many missed events as the service keeps are reported as a possible
 ///   [`Gap`](crate::Gap): there may have been more.
+/// - What may have been sent over a connection that was left, and was not read, is
+///   reported as a possible [`Gap`](crate::Gap) too, from when it was last heard.
 /// - A connection that looks open and is dead is noticed within 40 s: by a ping
 ///   when nothing came for 30 s, and by a heartbeat of the gateway when no message
 ///   did, each of which must be answered within 10 s. Heartbeats also keep an idle
@@ -210,14 +215,16 @@ impl WebSocketBuilder {
     /// How often the service is asked whether it still serves the subscription.
     /// Default 5 min: one of 50 light calls a minute, and the longest that a loss
     /// without a word stays unnoticed. At least 30 s, at most 40 min; chance makes
-    /// it up to an eighth longer.
+    /// it up to an eighth longer. While the service does not answer it is asked every
+    /// minute, and the subscription is kept for a quarter of an hour.
     pub fn audit_every(mut self, period: Duration) -> Self {
         self.audit_every = period;
         self
     }
 
     /// The largest message to read, in bytes. Default 16 MiB, far beyond any event:
-    /// a larger one breaks the connection, and when it comes again after the
+    /// a larger one breaks the connection, which a possible [`Gap`](crate::Gap) tells of,
+    /// and when it comes again after the
     /// recovery, the subscription is made anew with a [`Gap`](crate::Gap).
     pub fn max_message(mut self, bytes: usize) -> Self {
         self.tuning.max_message = bytes;

@@ -21,8 +21,10 @@ use super::dial::Stream;
 use super::ended::{Cause, Ended};
 use super::frame::{self, Incoming, Reply, What};
 use super::liveness::{Due, Heard, Liveness};
-use super::recovery::Wsc;
+use super::recovery::{RecoveryState, Wsc};
+use super::replay::Replay;
 use super::socket::{CLOSE_WITHIN, Command, Shared};
+use super::wire::Wire;
 use crate::clock::wall_now;
 use crate::error::{Error, ErrorKind, Result};
 use crate::rest::ControlPlane;
@@ -40,7 +42,7 @@ const LAST_FLUSH: Duration = Duration::from_millis(500);
 type Answer = oneshot::Sender<Result<Reply>>;
 
 pub(super) struct Pump {
-    ws: WebSocketStream<Stream>,
+    ws: WebSocketStream<Wire>,
     shared: Arc<Shared>,
     commands: mpsc::UnboundedReceiver<Command>,
     tuning: Tuning,
@@ -95,7 +97,7 @@ impl Pump {
             .max_message_size(Some(tuning.max_message))
             .max_frame_size(Some(tuning.max_message));
         Self {
-            ws: WebSocketStream::from_raw_socket(stream, Role::Client, Some(config)).await,
+            ws: WebSocketStream::from_raw_socket(Wire::new(stream), Role::Client, Some(config)).await,
             shared,
             commands,
             upkeep: upkeep(control, tuning.pace.beat_after.min(Duration::from_secs(30))).boxed(),
@@ -165,6 +167,11 @@ impl Pump {
             }
             Deadline::Details(_) | Deadline::None | Deadline::Bye(_) | Deadline::Gone(_) | Deadline::Probed(_) => {}
         }
+        // A message that is on its way is in the way of every other answer.
+        let grew = self.ws.get_ref().grew();
+        if let Some((liveness, at)) = self.liveness.as_mut().zip(grew) {
+            liveness.heard(Heard::Text, at);
+        }
         while let Some(due) = self.liveness.as_mut().and_then(|liveness| liveness.poll(now)) {
             match due {
                 Due::Dead(why) => return Some(Cause::Silent(why)),
@@ -225,16 +232,13 @@ impl Pump {
         if let Some(liveness) = &mut self.liveness {
             liveness.heard(heard, now);
         }
-        self.shared.lock().heard_at = now;
+        {
+            let mut state = self.shared.lock();
+            (state.heard_at, state.heard_wall) = (now, wall_now());
+        }
         match message {
-            Message::Text(text) => match frame::read(&text) {
-                Ok(incoming) => self.incoming(incoming, now),
-                Err(reason) => {
-                    tracing::debug!(reason, bytes = text.len(), "a frame that cannot be read");
-                    self.shared.counters.unreadable();
-                }
-            },
-            Message::Binary(_) => self.shared.counters.unreadable(),
+            Message::Text(text) => self.frame(text.as_bytes(), now),
+            Message::Binary(bytes) => self.frame(&bytes, now),
             Message::Close(frame) => {
                 // The answer to it is in the buffer.
                 let _ = timeout(LAST_FLUSH, self.ws.flush()).await;
@@ -244,6 +248,16 @@ impl Pump {
             Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => self.unflushed = true,
         }
         Ok(())
+    }
+
+    fn frame(&mut self, bytes: &[u8], now: Instant) {
+        match frame::read_bytes(bytes) {
+            Ok(incoming) => self.incoming(incoming, now),
+            Err(reason) => {
+                tracing::debug!(reason, bytes = bytes.len(), "a frame that cannot be read");
+                self.shared.counters.unreadable();
+            }
+        }
     }
 
     fn closed(&self, code: Option<u16>) -> Cause {
@@ -267,8 +281,14 @@ impl Pump {
         self.keep(wsc);
         match what {
             What::Notification(event) => {
-                let fresh = self.shared.lock().inbox.push(event, wall_now(), now);
-                if fresh {
+                let position = event.position.clone();
+                let mut state = self.shared.lock();
+                let ours = state.inbox.push(event, wall_now());
+                if ours {
+                    state.replay.came(position.as_deref(), now);
+                }
+                drop(state);
+                if ours {
                     self.shared.changed.notify_waiters();
                 } else {
                     self.shared.counters.foreign(1);
@@ -332,6 +352,9 @@ impl Pump {
         if wsc.is_some() {
             state.wsc = wsc;
         }
+        if details.recovery == Some(RecoveryState::Successful) {
+            state.replay = Replay::new(details.buffer(), now);
+        }
         state.leave_at = Some(now + details.leave_after(fastrand::f64()));
         drop(state);
         if let Deadline::Details(_) = self.deadline {
@@ -343,7 +366,7 @@ impl Pump {
 }
 
 /// The next message; what waits to be sent is sent meanwhile. Cancel safe.
-async fn next(ws: &mut WebSocketStream<Stream>, unflushed: &mut bool) -> Option<Result<Message, WsError>> {
+async fn next(ws: &mut WebSocketStream<Wire>, unflushed: &mut bool) -> Option<Result<Message, WsError>> {
     poll_fn(|cx| {
         if *unflushed {
             match Pin::new(&mut *ws).poll_flush(cx) {

@@ -163,11 +163,18 @@ fn seconds(value: &Value, least: Duration, most: Duration) -> Option<Duration> {
 }
 
 /// The lifetime that the lifecycle is told, so that it asks after the subscription
-/// every `audit` or a little later: it renews at four fifths of a lifetime or up
-/// to a tenth earlier. The service's own is a day, and means nothing: the
-/// subscription lives as long as its connection's session.
-pub(super) fn lease(audit: Duration, window: Duration) -> Duration {
-    (audit * 7 / 5).max(window + 60 * SECOND).min(HOUR)
+/// every `audit` or a little later: it renews a fifth of a lifetime before its end,
+/// at least 10 s and at most two minutes, or up to half as much earlier. The
+/// service's own is a day, and means nothing: the subscription lives as long as its
+/// connection's session.
+pub(super) fn lease(audit: Duration) -> Duration {
+    (audit * 7 / 5).max(audit + 15 * SECOND).min(audit + 180 * SECOND)
+}
+
+/// How long the answer may take, so that it comes before that lifetime ends: a
+/// fifth of it is left when it is asked.
+pub(super) fn audit_within(lease: Duration) -> Duration {
+    (lease / 8).min(30 * SECOND)
 }
 
 #[cfg(test)]
@@ -239,15 +246,22 @@ mod tests {
     }
 
     #[test]
-    fn the_lease_makes_the_lifecycle_ask_every_five_minutes() {
-        let lifetime = lease(300 * SECOND, 180 * SECOND);
+    fn the_lease_makes_the_lifecycle_ask_as_often_as_it_should() {
+        let lifetime = lease(300 * SECOND);
         assert_eq!(lifetime, 420 * SECOND);
         let policy = crate::policy::RenewalPolicy::default();
         assert_eq!(policy.renew_after(lifetime, 0.0).as_secs(), 336);
         assert_eq!(policy.renew_after(lifetime, 1.0).as_secs(), 294);
-        // Never shorter than the service keeps the session, never longer than an hour.
-        assert_eq!(lease(30 * SECOND, 180 * SECOND), 240 * SECOND);
-        assert_eq!(lease(300 * SECOND, HOUR), HOUR);
+        assert_eq!((lease(30 * SECOND), lease(2400 * SECOND)), (45 * SECOND, 2580 * SECOND));
+        // The answer comes before the lease ends.
+        for audit in [30, 300, 2400] {
+            let lifetime = lease(audit * SECOND);
+            let (late, early) = (policy.renew_after(lifetime, 0.0), policy.renew_after(lifetime, 1.0));
+            assert!(early >= audit * SECOND * 97 / 100 && late <= audit * SECOND * 9 / 8 + 2 * SECOND, "{audit}");
+            let left = lifetime - late;
+            let within = audit_within(lifetime);
+            assert!(within * 3 / 2 <= left && within <= 30 * SECOND, "{audit} {within:?} {left:?}");
+        }
     }
 
     #[test]

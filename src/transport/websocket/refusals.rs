@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// So many in a row, over at least [`PERIOD`], are an answer. Shorter spells are
-/// trouble on the way, and a live subscription must not die of them.
+/// So many in a row are an answer, once there was a connection only if they last for
+/// [`PERIOD`]. Shorter spells are trouble on the way, and a live subscription must
+/// not die of them; one that is to be started should say what is wrong soon.
 const MOST: u32 = 3;
 const PERIOD: Duration = Duration::from_secs(120);
 
@@ -14,6 +15,8 @@ const PERIOD: Duration = Duration::from_secs(120);
 pub(super) struct Refusals {
     count: u32,
     first: Option<Instant>,
+    /// There was a connection before.
+    had_one: bool,
 }
 
 impl Refusals {
@@ -21,12 +24,18 @@ impl Refusals {
     pub(super) fn note(&mut self, now: Instant) -> bool {
         self.count = self.count.saturating_add(1);
         let first = *self.first.get_or_insert(now);
-        self.count >= MOST && now.saturating_duration_since(first) >= PERIOD
+        let lasts = !self.had_one || now.saturating_duration_since(first) >= PERIOD;
+        self.count >= MOST && lasts
+    }
+
+    /// Whether there was ever a connection.
+    pub(super) fn had_one(&self) -> bool {
+        self.had_one
     }
 
     /// A session began.
     pub(super) fn clear(&mut self) {
-        *self = Self::default();
+        *self = Self { had_one: true, ..Self::default() };
     }
 }
 
@@ -39,6 +48,11 @@ mod tests {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut refusals = Refusals::default();
+        for (second, last) in [(0, false), (1, false), (2, true)] {
+            assert_eq!((refusals.note(at(second)), refusals.had_one()), (last, false), "{second}");
+        }
+        refusals.clear();
+        assert!(refusals.had_one());
         for (second, last) in [(0, false), (1, false), (2, false), (119, false), (120, true)] {
             assert_eq!(refusals.note(at(second)), last, "{second}");
         }

@@ -9,10 +9,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::dial::{self, Address};
-use super::ended::{Cause, Ended};
+use super::ended::Ended;
+use super::pacing::Pacing;
 use super::recovery::{RecoveryState, Resumable};
 use super::refusals::Refusals;
 use super::socket::Socket;
@@ -20,11 +21,11 @@ use super::stats::Counters;
 use super::{Gateway, recovery};
 use crate::error::{Disposition, Error, ErrorKind, Result};
 use crate::ids::SubscriptionId;
-use crate::rest::{ControlPlane, RateBudget, SubscriptionInfo};
+use crate::rest::{ControlPlane, CreateSubscription, RateBudget, SubscriptionInfo};
 
 /// So long a new connection may wait for its turn within the user's rate.
 const TURN_WITHIN: Duration = Duration::from_secs(20);
-/// A message that is too large, so soon after the connection before it ended by
+/// A message that cannot be read, so soon after the connection before it ended by
 /// one, is the same message again.
 const SAME_AGAIN: Duration = Duration::from_secs(60);
 
@@ -35,8 +36,10 @@ pub(super) struct Held {
     pub(super) socket: Arc<Socket>,
     /// As the service last described it.
     pub(super) info: SubscriptionInfo,
-    /// A connection that was to go on with it broke before its session began: what
-    /// was missed may have been sent there.
+    /// When it last did.
+    pub(super) served_at: Instant,
+    /// A connection that was to go on with it may have got what was missed, and did
+    /// not hand it on.
     pub(super) doubtful: bool,
 }
 
@@ -49,7 +52,12 @@ pub(super) struct Known {
     /// A lost session that may have a subscription: a creation was sent, and its
     /// answer never came.
     orphan: Option<Resumable>,
+    /// The creation that was sent and not answered.
+    pub(super) asked: Option<CreateSubscription>,
     refusals: Refusals,
+    pacing: Pacing,
+    /// Why there was no connection the last time.
+    trouble: Option<Error>,
 }
 
 pub(super) struct SocketSession {
@@ -75,21 +83,16 @@ impl fmt::Debug for SocketSession {
 
 /// Why there is no connection.
 pub(super) struct Failed {
-    pub(super) error: Error,
-    pub(super) ended: Option<Ended>,
-}
-
-impl From<Error> for Failed {
-    fn from(error: Error) -> Self {
-        Self { error, ended: None }
-    }
+    error: Error,
+    ended: Option<Ended>,
+    /// The gateway may have begun the session, and sent what was missed.
+    doubtful: bool,
 }
 
 /// What a redial came to.
 pub(super) enum Redialled {
-    /// The session goes on. `unheard`: for how long nothing had come on the former
-    /// connection, if that is why it was left.
-    Recovered { socket: Arc<Socket>, unheard: Option<Duration> },
+    /// The session goes on.
+    Recovered(Arc<Socket>),
     /// It is lost.
     Lost,
 }
@@ -120,45 +123,99 @@ impl SocketSession {
     }
 
     /// The lifetime that the lifecycle is told.
-    pub(super) fn lease(&self, socket: &Socket) -> Duration {
-        recovery::lease(self.gateway.audit_every, socket.lock().details.window())
+    pub(super) fn lease(&self) -> Duration {
+        recovery::lease(self.gateway.audit_every)
     }
 
     pub(super) fn budget(&self) -> RateBudget {
         self.outer.rate_budget().unwrap_or_else(|| self.gateway.budget.clone())
     }
 
-    /// Makes a connection; with `lost`, one that is to go on with that session.
+    /// Makes a connection for a subscription that is yet to be made; with `lost`, one
+    /// that is to go on with that session.
     ///
     /// Dropped halfway, it leaves nothing but a token that was not used.
-    pub(super) async fn connect(&self, lost: Option<&Resumable>, after_too_large: bool) -> Result<Arc<Socket>, Failed> {
-        self.budget().admit_dial(Instant::now() + TURN_WITHIN).await?;
-        let token = self.outer.socket_token().await.map_err(no_token)?;
-        let address = Address::new(&token, lost.map(|lost| &lost.wsc.token))?;
+    async fn connect(&self, lost: Option<&Resumable>) -> Result<Arc<Socket>, Failed> {
+        let address = self.address(lost).await.map_err(|error| Failed { error, ended: None, doubtful: false })?;
+        self.dial(&address, lost, false).await
+    }
+
+    /// Where to connect, once it is this subscription's turn.
+    async fn address(&self, lost: Option<&Resumable>) -> Result<Address> {
+        let next = self.known().pacing.next(Instant::now());
+        if let Some(next) = next {
+            sleep_until(next).await;
+        }
+        self.budget().admit_dial(Instant::now() + TURN_WITHIN).await.map_err(|error| self.cause_of(error))?;
+        self.known().pacing.began(Instant::now(), fastrand::f64());
+        let token = self.outer.socket_token().await.map_err(no_token);
+        let address = match token {
+            Ok(token) => Address::new(&token, lost.map(|lost| &lost.wsc.token)).map_err(|error| self.odd(error)),
+            Err(error) => Err(error),
+        };
+        address.inspect_err(|error| self.known().trouble = Some(error.clone()))
+    }
+
+    async fn dial(
+        &self,
+        address: &Address,
+        lost: Option<&Resumable>,
+        after_unreadable: bool,
+    ) -> Result<Arc<Socket>, Failed> {
         let subscription = lost.and_then(|lost| lost.subscription.as_ref());
         tracing::debug!(host = address.url.host_str(), recover = lost.is_some(), ?subscription, "connecting");
-        let stream = match self.gateway.dial.dial(&address).await {
-            Ok(stream) => stream,
-            Err(error) if error.status().is_some_and(dial::is_final) => {
-                return Err(self.refused(error).into());
+        let failed = match self.gateway.dial.dial(address).await {
+            Ok(stream) => {
+                let (tuning, counters) = (&self.gateway.tuning, self.counters.clone());
+                let opened = Socket::open(stream, tuning, lost, after_unreadable, self.outer.clone(), counters).await;
+                match opened {
+                    Ok(socket) => {
+                        self.counters.connected();
+                        let mut known = self.known();
+                        if !known.refusals.had_one() {
+                            // It is no repeat when the first one is replaced.
+                            known.pacing = Pacing::default();
+                        }
+                        known.refusals.clear();
+                        known.trouble = None;
+                        drop(known);
+                        tracing::debug!(recovery = ?socket.recovery(), "connected to the gateway");
+                        return Ok(Arc::new(socket));
+                    }
+                    Err(ended) => {
+                        let error = ended.error();
+                        let error = if ended.refused_token() { self.refused(error) } else { error };
+                        let doubtful = ended.doubtful();
+                        Failed { error, ended: Some(ended), doubtful }
+                    }
+                }
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => {
+                let doubtful = error.is_unclear();
+                // Nothing was asked for over it.
+                let error = error.with_unclear(false);
+                let error = if error.status().is_some_and(dial::is_final) { self.refused(error) } else { error };
+                Failed { error, ended: None, doubtful }
+            }
         };
-        let (tuning, counters) = (&self.gateway.tuning, self.counters.clone());
-        let opened = Socket::open(stream, tuning, lost, after_too_large, self.outer.clone(), counters).await;
-        match opened {
-            Ok(socket) => {
-                self.counters.connected();
-                self.known().refusals.clear();
-                tracing::debug!(recovery = ?socket.recovery(), "connected to the gateway");
-                Ok(Arc::new(socket))
-            }
-            Err(ended) => {
-                let error = ended.error();
-                let error = if ended.refused_token() { self.refused(error) } else { error };
-                Err(Failed { error, ended: Some(ended) })
-            }
-        }
+        self.known().trouble = Some(failed.error.clone());
+        Err(failed)
+    }
+
+    /// There is no room for another connection in the user's rate: why there was
+    /// none before says more.
+    fn cause_of(&self, closed: Error) -> Error {
+        let wait = closed.retry_after();
+        let trouble = self.known().trouble.clone();
+        trouble.map_or(closed, |trouble| trouble.with_disposition(Disposition::Retry { after: wait }))
+    }
+
+    /// The service named an address that no token may be sent to. That may pass,
+    /// and ends no subscription that was connected before.
+    fn odd(&self, error: Error) -> Error {
+        let mut known = self.known();
+        let lasts = known.refusals.note(Instant::now()) && !known.refusals.had_one();
+        if lasts { error } else { error.with_disposition(Disposition::Retry { after: None }) }
     }
 
     /// The gateway refused a connection, or what is asked over it for want of a
@@ -186,7 +243,7 @@ impl SocketSession {
             return Ok(spare);
         }
         let orphan = self.known().orphan.clone().filter(|orphan| orphan.is_fresh(Instant::now()));
-        let connected = self.connect(orphan.as_ref(), false).await;
+        let connected = self.connect(orphan.as_ref()).await;
         if connected.as_ref().is_ok() || connected.as_ref().is_err_and(is_wsc_refused) {
             self.known().orphan = None;
         }
@@ -206,27 +263,30 @@ impl SocketSession {
     }
 
     /// Goes on with the session of a connection that is gone, or is being left.
+    ///
+    /// Dropped halfway, it leaves a doubt: the gateway may have sent what was missed.
     pub(super) async fn redial(&self, held: &Held) -> Result<Redialled> {
         let left = &held.socket;
         left.break_off().await;
-        let cause = left.ended().map(|ended| ended.cause);
-        let too_large = cause == Some(Cause::TooLarge);
-        let silent = matches!(cause, Some(Cause::Silent(_)));
+        let ended = left.ended();
+        let unreadable = ended.as_ref().is_some_and(Ended::unreadable);
         let lost = left.resumable().filter(|lost| lost.is_fresh(Instant::now()));
         let Some(lost) = lost else { return Ok(Redialled::Lost) };
-        let socket = match self.connect(Some(&lost), too_large).await {
+        let address = self.address(Some(&lost)).await?;
+        let doubtful = self.doubt(&held.id, true);
+        let socket = match self.dial(&address, Some(&lost), unreadable).await {
             Ok(socket) => socket,
-            Err(failed) if is_wsc_refused(&failed) => return Ok(Redialled::Lost),
             Err(failed) => {
-                let cause = failed.ended.as_ref().map(|ended| &ended.cause);
-                let doubtful = matches!(cause, Some(Cause::NoDetails | Cause::Broken(_) | Cause::Closed(None)));
-                self.known().held.iter_mut().filter(|it| it.id == held.id).for_each(|it| it.doubtful |= doubtful);
-                return Err(self.too_large_again(failed, too_large));
+                self.doubt(&held.id, doubtful || failed.doubtful);
+                if is_wsc_refused(&failed) {
+                    return Ok(Redialled::Lost);
+                }
+                let again = unreadable && failed.ended.as_ref().is_some_and(Ended::unreadable);
+                return Err(if again { poisoned() } else { failed.error });
             }
         };
         if socket.recovery() == Some(RecoveryState::Successful) {
-            socket.own(left.lock().inbox.owner().clone());
-            socket.inherit(left.leave_inbox());
+            socket.inherit(left, doubtful || ended.is_some_and(|ended| ended.unheard()));
             let mut known = self.known();
             if let Some(held) = known.held.iter_mut().find(|known| known.id == held.id) {
                 held.socket = socket.clone();
@@ -234,25 +294,24 @@ impl SocketSession {
             }
             drop(known);
             self.changed.notify_waiters();
-            let unheard = (silent || held.doubtful).then(|| lost.heard_at.elapsed());
-            return Ok(Redialled::Recovered { socket, unheard });
+            return Ok(Redialled::Recovered(socket));
         }
         // The connection is good: the next creation uses it.
         self.known().spare = Some(socket);
         Ok(Redialled::Lost)
     }
 
-    fn too_large_again(&self, failed: Failed, before: bool) -> Error {
-        match failed.ended {
-            Some(ended) if before && ended.cause == Cause::TooLarge => poisoned(),
-            _ => failed.error,
-        }
+    /// Says whether what was missed may have been sent in vain; what was said before.
+    fn doubt(&self, id: &SubscriptionId, doubtful: bool) -> bool {
+        let mut known = self.known();
+        let held = known.held.iter_mut().find(|held| held.id == *id);
+        held.is_some_and(|held| std::mem::replace(&mut held.doubtful, doubtful))
     }
 
     /// What a connection's end is to its link.
     pub(super) fn link_error(&self, socket: &Socket, ended: &Ended) -> Error {
         let soon = socket.opened_at.elapsed() < SAME_AGAIN;
-        if ended.cause == Cause::TooLarge && socket.after_too_large && soon { poisoned() } else { ended.error() }
+        if ended.unreadable() && socket.after_unreadable && soon { poisoned() } else { ended.error() }
     }
 }
 
@@ -262,7 +321,7 @@ fn is_wsc_refused(failed: &Failed) -> bool {
 
 /// Recovering once more would bring the same message once more.
 fn poisoned() -> Error {
-    Error::new(ErrorKind::Protocol, "the gateway sent a message larger than the limit, and again after a recovery")
+    Error::new(ErrorKind::Protocol, "the gateway sent what cannot be read, and again after a recovery")
         .with_disposition(Disposition::Recreate)
 }
 

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::Method;
 use tokio::sync::futures::Notified;
@@ -21,7 +21,9 @@ use super::frame::{self, Reply};
 use super::inbox::{Inbox, Owner};
 use super::pump::{PROBE_WITHIN, Pump};
 use super::recovery::{Details, RecoveryState, Resumable, Wsc};
+use super::replay::Replay;
 use super::stats::Counters;
+use crate::clock::wall_now;
 use crate::error::{Error, ErrorKind, Result};
 use crate::rest::ControlPlane;
 
@@ -48,9 +50,18 @@ pub(super) struct State {
     pub(super) opened: bool,
     pub(super) details: Details,
     pub(super) wsc: Option<Wsc>,
+    /// When the peer was last heard, by both clocks: all that it had sent before has
+    /// come.
     pub(super) heard_at: Instant,
+    pub(super) heard_wall: SystemTime,
     pub(super) inbox: Inbox,
-    /// The peer answered, so that nothing is missing up to now.
+    pub(super) replay: Replay,
+    /// When the connection before was last heard, if this one goes on with it.
+    pub(super) since: Option<SystemTime>,
+    /// What was sent since then may not have been read, and that is still to be
+    /// told.
+    pub(super) unheard: bool,
+    /// The peer answered a heartbeat.
     pub(super) proof: bool,
     /// When another connection should take over.
     pub(super) leave_at: Option<Instant>,
@@ -85,8 +96,8 @@ pub(super) struct Socket {
     next_id: AtomicU64,
     task: JoinHandle<()>,
     pub(super) opened_at: Instant,
-    /// Whether the connection before it ended by a message that was too large.
-    pub(super) after_too_large: bool,
+    /// Whether the connection before it ended by something that cannot be read.
+    pub(super) after_unreadable: bool,
 }
 
 impl fmt::Debug for Socket {
@@ -113,7 +124,7 @@ impl Socket {
         stream: Stream,
         tuning: &Tuning,
         lost: Option<&Resumable>,
-        after_too_large: bool,
+        after_unreadable: bool,
         control: Arc<dyn ControlPlane>,
         counters: Arc<Counters>,
     ) -> Result<Self, Ended> {
@@ -125,7 +136,11 @@ impl Socket {
                 // Kept until the gateway gives another.
                 wsc: lost.map(|lost| Wsc { token: lost.wsc.token.clone(), sequence: None }),
                 heard_at: now,
+                heard_wall: wall_now(),
                 inbox: Inbox::new(tuning.inbox_bytes),
+                replay: Replay::none(now),
+                since: None,
+                unheard: false,
                 proof: false,
                 leave_at: None,
                 ended: None,
@@ -145,7 +160,7 @@ impl Socket {
             next_id: AtomicU64::new(1),
             task: tokio::spawn(pump.run()),
             opened_at: now,
-            after_too_large,
+            after_unreadable,
         };
         loop {
             // Made before the look, so that no change is missed.
@@ -272,14 +287,21 @@ impl Socket {
         self.shared.changed.notify_waiters();
     }
 
-    /// What had come and was not read.
-    pub(super) fn leave_inbox(&self) -> Inbox {
-        std::mem::replace(&mut self.lock().inbox, Inbox::new(0))
-    }
-
-    /// Puts what an earlier connection left before what came here.
-    pub(super) fn inherit(&self, earlier: Inbox) {
-        self.lock().inbox.inherit(earlier);
+    /// Goes on with what `earlier`, which is over, had and did not hand on. `unheard`:
+    /// more than it read may have been sent to it.
+    pub(super) fn inherit(&self, earlier: &Self, unheard: bool) {
+        let (inbox, owner, untold, heard) = {
+            let mut state = earlier.lock();
+            let inbox = std::mem::replace(&mut state.inbox, Inbox::new(0));
+            let owner = inbox.owner().clone();
+            let untold = state.since.filter(|_| state.unheard || state.replay.full().is_some());
+            (inbox, owner, untold, state.heard_wall)
+        };
+        self.own(owner);
+        let mut state = self.lock();
+        state.inbox.inherit(inbox);
+        state.since = Some(untold.unwrap_or(heard));
+        state.unheard = unheard || untold.is_some();
     }
 
     async fn over(&self) {

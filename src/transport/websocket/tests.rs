@@ -1,7 +1,9 @@
 //! The transport against a gateway in memory, under the whole lifecycle; time is
 //! paused.
 
+mod doubt;
 mod matrix;
+mod pace;
 mod recovery;
 mod rest;
 mod trouble;

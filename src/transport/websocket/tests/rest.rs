@@ -182,3 +182,15 @@ async fn calls_keep_to_the_users_rate() {
     peer.send(reply(&meta, 200, Some(json!({})))).await;
     second.await.unwrap().unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_answered_heartbeat_proves_the_connection_and_not_the_subscription() {
+    let mut service = Service::new();
+    let (session, _client, mut peer) = session(&mut service, "s1", json!({})).await;
+    let mut link = session.transport.open(target("s1")).await.unwrap();
+    tokio::spawn(async move { while peer.request().await.is_some() {} });
+    for _ in 0..3 {
+        let event = link.next().await.unwrap();
+        assert!(matches!(event, crate::transport::LinkEvent::Alive), "{event:?}");
+    }
+}

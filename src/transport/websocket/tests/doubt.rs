@@ -1,0 +1,215 @@
+//! What may have been sent and was not read is told; what was not lost is not.
+
+use tokio::io::AsyncWriteExt as _;
+
+use super::*;
+use crate::subscription::Certainty;
+
+/// The next gap: its cause, and how long it is.
+async fn gap(subscription: &mut Subscription) -> (&'static str, Duration) {
+    match subscription.next().await.unwrap().unwrap() {
+        Delivery::Gap(gap) => {
+            assert_eq!(gap.certainty, Certainty::Possible);
+            (gap.cause.as_str(), gap.until.unwrap().duration_since(gap.since.unwrap()).unwrap_or_default())
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_that_is_not_utf8_is_shown_and_takes_nothing_with_it() {
+    let mut service = Service::new();
+    let (mut subscription, mut peer) = service.live("s1").await;
+    let latin = |text: String| {
+        let at = text.find("\"body\"").unwrap();
+        let mut bytes = text.into_bytes();
+        bytes.splice(at..at, *b"\"t\":\"caf\xe9\",");
+        bytes
+    };
+    peer.send_bytes(latin(event("s1", 1))).await;
+    // Somebody else's, and no event at all.
+    peer.send_bytes(latin(event("s9", 2))).await;
+    peer.send_bytes(b"[{\"type\":\"Heartbeat\",\"messageId\":\"\xff\"}]".to_vec()).await;
+    peer.event("s1", 3).await;
+    match subscription.next().await.unwrap().unwrap() {
+        Delivery::Undecodable(it) => assert!(format!("{it:?}").contains("UTF-8"), "{it:?}"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(told(&mut subscription).await, "3");
+    assert!(is_silent(&mut subscription, s(20)).await && service.is_quiet());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_came_behind_a_message_that_cannot_be_read_may_be_lost() {
+    // Too large; a control frame that is longer than one may be.
+    let large = |n| event("s1", n).replace("\"changes\"", &format!("\"{}\"", "x".repeat(3_000))).into_bytes();
+    let long_ping = [&[0x89, 126, 0, 200][..], &[0; 200]].concat();
+    for breaks_off in ["large", "protocol"] {
+        let mut service = Service::with(WebSocket::builder().max_message(2_000));
+        let (mut subscription, mut peer) = service.live("s1").await;
+        wait_for(&subscription, Phase::Live).await;
+        peer.event("s1", 1).await;
+        assert_eq!(told(&mut subscription).await, "1");
+        match breaks_off {
+            "large" => peer.send_bytes(large(2)).await,
+            _ => peer.ws.get_mut().write_all(&long_ping).await.unwrap(),
+        }
+        let mut peer = service.accept().await;
+        peer.recovered("W2").await;
+        peer.event("s1", 3).await;
+        assert_eq!(gap(&mut subscription).await.0, "connection_broken", "{breaks_off}");
+        assert_eq!((told(&mut subscription).await, told(&mut subscription).await), ("resumed".into(), "3".into()));
+        // The same again is not asked for for ever.
+        match breaks_off {
+            "large" => peer.send_bytes(large(4)).await,
+            _ => peer.ws.get_mut().write_all(&long_ping).await.unwrap(),
+        }
+        let mut peer = service.accept().await;
+        assert_eq!(peer.wsc(), None, "{breaks_off}");
+        peer.details("W3", json!({})).await;
+        peer.subscribed("s2").await;
+        assert_eq!(told(&mut subscription).await, "gap too_large");
+        assert_eq!(told(&mut subscription).await, "resumed s1 as s2");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn w05_a_recovery_that_is_cut_short_may_have_lost_what_was_missed() {
+    let mut service = Service::new();
+    let (mut subscription, mut peer) = service.live("s1").await;
+    wait_for(&subscription, Phase::Live).await;
+    peer.event("s1", 1).await;
+    assert_eq!(told(&mut subscription).await, "1");
+    drop(peer);
+    let cut = service.accept().await;
+    // Before its first words the opening is given up for another.
+    subscription.handle().revalidate().await.unwrap();
+    let mut peer = service.accept().await;
+    assert_eq!(peer.wsc().as_deref(), Some("W1"));
+    peer.recovered("W2").await;
+    peer.event("s1", 3).await;
+    assert_eq!(gap(&mut subscription).await.0, "connection_broken");
+    assert_eq!((told(&mut subscription).await, told(&mut subscription).await), ("resumed".into(), "3".into()));
+    drop(cut);
+    // That is told once.
+    drop(peer);
+    let mut peer = service.accept().await;
+    peer.recovered("W3").await;
+    peer.event("s1", 4).await;
+    assert_eq!(told(&mut subscription).await, "4");
+}
+
+#[tokio::test(start_paused = true)]
+async fn whether_a_failed_dial_leaves_a_doubt_depends_on_what_was_sent() {
+    let network = || Error::new(ErrorKind::Network, "no");
+    for (error, doubt) in [
+        (network(), false),
+        (network().with_unclear(true), true),
+        (network().with_status(503), false),
+        (network().with_status(403), false),
+    ] {
+        let mut service = Service::new();
+        let (mut subscription, peer) = service.live("s1").await;
+        wait_for(&subscription, Phase::Live).await;
+        let text = format!("{error:?}");
+        service.refuse_dial(error);
+        drop(peer);
+        let mut peer = service.accept().await;
+        peer.recovered("W2").await;
+        peer.event("s1", 1).await;
+        if doubt {
+            assert_eq!(gap(&mut subscription).await.0, "connection_broken", "{text}");
+            assert_eq!(told(&mut subscription).await, "resumed");
+        }
+        assert_eq!(told(&mut subscription).await, "1", "{text}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn w20_a_replay_that_comes_late_is_counted_and_one_that_comes_twice_is_not_more() {
+    for (what, wait, numbers, full) in
+        [("late", 3, (0..150).collect::<Vec<_>>(), true), ("twice", 0, (0..60).chain(0..60).collect(), false)]
+    {
+        let mut service = Service::new();
+        let (mut subscription, mut peer) = service.live("s1").await;
+        wait_for(&subscription, Phase::Live).await;
+        drop(peer);
+        peer = service.accept().await;
+        peer.recovered("W2").await;
+        tokio::time::sleep(s(wait)).await;
+        for n in &numbers {
+            peer.event("s1", *n).await;
+        }
+        if full {
+            assert_eq!(gap(&mut subscription).await.0, "service_buffer_full", "{what}");
+            assert_eq!(told(&mut subscription).await, "resumed");
+        }
+        for n in 0..numbers.iter().max().unwrap() + 1 {
+            assert_eq!(told(&mut subscription).await, n.to_string(), "{what}");
+        }
+        // What is live is not replayed.
+        for n in 1_000..1_100 {
+            peer.event("s1", n).await;
+        }
+        for n in 1_000..1_100 {
+            assert_eq!(told(&mut subscription).await, n.to_string(), "{what}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_comes_slowly_is_waited_for_and_not_for_ever() {
+    let mut service = Service::new();
+    let (mut subscription, mut peer) = service.live("s1").await;
+    wait_for(&subscription, Phase::Live).await;
+    let text = event("s1", 1).replace("\"changes\"", &format!("\"{}\":0,\"changes\"", "x".repeat(300 << 10)));
+    let head = [&[0x81, 127][..], &(text.len() as u64).to_be_bytes()].concat();
+    for piece in [&head, text.as_bytes()].concat().chunks(5_000) {
+        peer.ws.get_mut().write_all(piece).await.unwrap();
+        tokio::time::sleep(s(1)).await;
+    }
+    assert_eq!(told(&mut subscription).await, "1");
+    assert!(service.is_quiet());
+    // One that has no end.
+    let since = Instant::now();
+    let drip = tokio::spawn(async move {
+        let head = [&[0x81, 127][..], &1_000_000_u64.to_be_bytes()].concat();
+        let mut sent = peer.ws.get_mut().write_all(&head).await;
+        while sent.is_ok() {
+            tokio::time::sleep(s(1)).await;
+            sent = peer.ws.get_mut().write_all(b"x").await;
+        }
+    });
+    let _peer = service.accept().await;
+    assert!((s(300)..s(350)).contains(&since.elapsed()), "{:?}", since.elapsed());
+    drip.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_audit_that_the_service_does_not_answer_ends_nothing_for_a_while() {
+    let mut service = Service::with(WebSocket::builder().audit_every(s(30)));
+    let (mut subscription, mut peer) = service.live("s1").await;
+    wait_for(&subscription, Phase::Live).await;
+    let mut asked = Instant::now();
+    for answer in [Some(429), Some(503), None, None, Some(200), None] {
+        let (meta, _) = peer.request().await.unwrap();
+        assert_eq!(meta["method"], "GET");
+        let pause = asked.elapsed();
+        assert!((s(28)..=s(75)).contains(&pause), "{answer:?} {pause:?}");
+        asked = Instant::now();
+        match answer {
+            Some(200) => peer.send(reply(&meta, 200, Some(info("s1")))).await,
+            Some(status) => peer.send(reply(&meta, status, None)).await,
+            None => {}
+        }
+        peer.event("s1", asked.elapsed().as_millis() as usize).await;
+    }
+    assert_eq!(told(&mut subscription).await, "0");
+    assert!(is_silent(&mut subscription, s(1)).await);
+    // Not answered for a quarter of an hour, while heartbeats are.
+    let mute = tokio::spawn(async move { while peer.request().await.is_some() {} });
+    let word = told(&mut subscription).await;
+    assert_eq!(word, "gap lease_expired");
+    assert!((s(800)..s(1_100)).contains(&asked.elapsed()), "{:?}", asked.elapsed());
+    mute.abort();
+}

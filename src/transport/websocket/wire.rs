@@ -1,0 +1,248 @@
+//! The bytes of a connection, on their way to the WebSocket library. The parsing
+//! is pure.
+//!
+//! Two things that the library does not offer are done to what is read:
+//!
+//! - Text is passed on as binary. The library ends a connection for text that is
+//!   not UTF-8, and with it goes all that came behind; here it is one message that
+//!   cannot be read.
+//! - It is noted when a message that is not whole yet grew. While it is on its way
+//!   nothing else can come, no answer to a ping either.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
+
+use super::dial::Stream;
+
+/// So long one message may be on its way before its growing is no sign of life any
+/// more: 16 MiB in that time are 56 kB/s.
+const LONGEST_MESSAGE: Duration = Duration::from_secs(300);
+
+const TEXT: u8 = 1;
+const BINARY: u8 = 2;
+/// From here on the frames are control frames.
+const CONTROL: u8 = 8;
+
+/// Follows the frames in a stream of bytes.
+#[derive(Debug, Default)]
+struct Frames {
+    /// The frame's head as far as it came, and how long it is.
+    head: [u8; 10],
+    have: usize,
+    /// What is still to be skipped of its mask, which only a client's frames should
+    /// have, and of its payload.
+    left: u64,
+    /// When the message began that is on its way, and last grew.
+    began: Option<Instant>,
+    grew: Option<Instant>,
+}
+
+impl Frames {
+    fn is_data(&self) -> bool {
+        self.head[0] & 0x0f < CONTROL
+    }
+
+    /// Looks at the next bytes and changes them.
+    fn pass(&mut self, bytes: &mut [u8], now: Instant) {
+        let mut at = 0;
+        while at < bytes.len() {
+            if self.left > 0 {
+                let rest = (bytes.len() - at) as u64;
+                let step = self.left.min(rest);
+                self.left -= step;
+                at += step as usize;
+                if self.is_data() {
+                    self.grew = Some(now);
+                }
+            } else {
+                self.head_byte(&mut bytes[at], now);
+                at += 1;
+            }
+            if self.left == 0 && self.have == 0 {
+                self.end();
+            }
+        }
+    }
+
+    fn head_byte(&mut self, byte: &mut u8, now: Instant) {
+        self.head[self.have] = *byte;
+        self.have += 1;
+        if self.have == 1 {
+            if *byte & 0x0f == TEXT {
+                *byte = *byte & 0xf0 | BINARY;
+            }
+            if self.is_data() {
+                self.began.get_or_insert(now);
+                self.grew = Some(now);
+            }
+            return;
+        }
+        let short = self.head[1] & 0x7f;
+        let length_bytes = match short {
+            126 => 2,
+            127 => 8,
+            _ => 0,
+        };
+        if self.have < 2 + length_bytes {
+            return;
+        }
+        let length = match length_bytes {
+            0 => u64::from(short),
+            n => self.head[2..2 + n].iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte)),
+        };
+        let mask = if self.head[1] & 0x80 == 0 { 0 } else { 4 };
+        self.left = length.saturating_add(mask);
+        self.have = 0;
+    }
+
+    /// A frame is whole.
+    fn end(&mut self) {
+        let last = self.head[0] & 0x80 != 0;
+        if self.is_data() && last {
+            self.began = None;
+        }
+    }
+
+    /// When the message that is on its way last grew; `None` if there is none, or
+    /// it takes too long.
+    fn grew(&self) -> Option<Instant> {
+        let began = self.began?;
+        self.grew.filter(|grew| *grew < began + LONGEST_MESSAGE)
+    }
+}
+
+/// A connection, seen through [`Frames`].
+pub(super) struct Wire {
+    stream: Stream,
+    frames: Frames,
+}
+
+impl Wire {
+    pub(super) fn new(stream: Stream) -> Self {
+        Self { stream, frames: Frames::default() }
+    }
+
+    /// When a message that is not whole yet last grew, within a bound.
+    pub(super) fn grew(&self) -> Option<Instant> {
+        self.frames.grew()
+    }
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if let Some(new) = buf.filled_mut().get_mut(before..).filter(|new| !new.is_empty()) {
+            self.frames.pass(new, Instant::now());
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn frame(first: u8, length: usize) -> Vec<u8> {
+        let mut frame = vec![first];
+        match length {
+            0..126 => frame.push(length as u8),
+            126..65_536 => {
+                frame.push(126);
+                frame.extend((length as u16).to_be_bytes());
+            }
+            _ => {
+                frame.push(127);
+                frame.extend((length as u64).to_be_bytes());
+            }
+        }
+        // Bytes that would be taken for text frames where none is expected.
+        frame.extend(std::iter::repeat_n(0x81, length));
+        frame
+    }
+
+    #[test]
+    fn text_becomes_binary_and_nothing_else_changes() {
+        for (first, want) in [(0x81, 0x82), (0x01, 0x02), (0x80, 0x80), (0x82, 0x82), (0x88, 0x88), (0x89, 0x89)] {
+            for length in [0, 1, 125, 126, 65_535, 65_536] {
+                let mut bytes = [frame(first, length), frame(0x81, 3)].concat();
+                let mut wanted = bytes.clone();
+                wanted[0] = want;
+                let second = bytes.len() - 5;
+                wanted[second] = 0x82;
+                Frames::default().pass(&mut bytes, Instant::now());
+                assert_eq!(bytes, wanted, "{first:x} {length}");
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn how_the_bytes_are_cut_makes_no_difference(
+            frames in proptest::collection::vec((any::<u8>(), 0_usize..300), 1..8),
+            cuts in proptest::collection::vec(1_usize..40, 1..40),
+        ) {
+            let bytes: Vec<u8> = frames.iter().flat_map(|(first, length)| frame(*first, *length)).collect();
+            let now = Instant::now();
+            let (mut whole, mut cut) = (bytes.clone(), bytes);
+            let (mut one, mut two) = (Frames::default(), Frames::default());
+            one.pass(&mut whole, now);
+            let mut rest = &mut cut[..];
+            for size in cuts.iter().cycle() {
+                if rest.is_empty() {
+                    break;
+                }
+                let (piece, more) = rest.split_at_mut((*size).min(rest.len()));
+                two.pass(piece, now);
+                rest = more;
+            }
+            prop_assert_eq!(whole, cut);
+            prop_assert_eq!(one.grew(), two.grew());
+        }
+    }
+
+    #[test]
+    fn only_a_message_on_its_way_grows_and_not_for_ever() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut frames = Frames::default();
+        // The first frame of two, and a pong between them.
+        frames.pass(&mut frame(0x01, 10), at(1));
+        assert_eq!(frames.grew(), Some(at(1)));
+        frames.pass(&mut frame(0x8a, 0), at(2));
+        assert_eq!(frames.grew(), Some(at(1)));
+        let mut last = frame(0x80, 400);
+        frames.pass(&mut last[..50], at(3));
+        assert_eq!(frames.grew(), Some(at(3)));
+        frames.pass(&mut last[50..100], at(300));
+        assert_eq!(frames.grew(), Some(at(300)));
+        // It began at 1.
+        frames.pass(&mut last[100..150], at(301));
+        assert_eq!(frames.grew(), None);
+        frames.pass(&mut last[150..], at(302));
+        assert_eq!(frames.grew(), None);
+        frames.pass(&mut frame(0x81, 10)[..4], at(400));
+        assert_eq!(frames.grew(), Some(at(400)));
+    }
+}
