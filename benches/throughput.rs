@@ -7,7 +7,10 @@
 #![allow(clippy::disallowed_methods, reason = "it measures real time")]
 
 use std::hint::black_box;
+use std::io::{BufRead as _, BufReader};
 use std::num::NonZeroUsize;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use async_trait::async_trait;
@@ -185,28 +188,97 @@ fn resident() -> Option<f64> {
     Some(statm.split(' ').nth(1)?.parse::<f64>().ok()? * 4.0)
 }
 
-/// Subscriptions that wait in a poll; the sandbox's side is in the figure.
+/// A sandbox in a process of its own, so that its memory is not in the figure.
+struct Apart {
+    process: Child,
+    base_url: String,
+    pubnub: String,
+}
+
+const CREDENTIALS: (&str, &str, &str) = ("bench-app", "bench-secret", "bench-jwt");
+
+impl Apart {
+    fn start() -> Self {
+        let this = std::env::current_exe().unwrap();
+        let mut process =
+            Command::new(this).arg("--serve").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let mut line = || lines.next().unwrap().unwrap();
+        Self { base_url: line(), pubnub: line(), process }
+    }
+
+    fn client(&self) -> Client {
+        let (id, secret, jwt) = CREDENTIALS;
+        let oauth = OAuth::jwt(id, jwt).client_secret(secret).server(self.base_url.as_str());
+        Client::builder(oauth.build().unwrap()).build().unwrap()
+    }
+}
+
+impl Drop for Apart {
+    fn drop(&mut self) {
+        // Its input ends, and it with it.
+        drop(self.process.stdin.take());
+        let _ = self.process.wait();
+    }
+}
+
+/// The other process: serves until its input ends.
+async fn serve() {
+    let (id, secret, jwt) = CREDENTIALS;
+    let wide = |knobs: &mut ringcentral_events::sandbox::Knobs| {
+        let limits = &mut knobs.rate_limits;
+        // Told, so that a client knows how many connections it may make.
+        (limits.auth, limits.light, limits.medium, limits.heavy) = (1_000_000, 1_000_000, 1_000_000, 1_000_000);
+        knobs.subscription_limit = 100_000;
+        knobs.gateway.max_connections = 100_000;
+    };
+    let sandbox = Sandbox::builder().knobs(wide).credentials(id, secret, jwt).request_log(10).start().await.unwrap();
+    println!("{}\n{}", sandbox.base_url(), sandbox.pubnub_origin());
+    let input = tokio::task::spawn_blocking(|| std::io::copy(&mut std::io::stdin(), &mut std::io::sink()));
+    input.await.unwrap().unwrap();
+}
+
+/// Subscriptions that wait; what one more of them costs this process.
 async fn memory() {
-    let sandbox = sandbox().await;
-    let client = client(&sandbox);
-    let transport = PubNub::builder().origin(sandbox.pubnub_origin()).build().unwrap();
-    let before = resident();
-    let start = |_| async { client.subscribe([filter()]).transport(transport.clone()).start().await.unwrap() };
-    let idle: Vec<Subscription> = futures_util::stream::iter(0..IDLE).map(start).buffer_unordered(50).collect().await;
-    sandbox.wait_open_polls(IDLE, Duration::from_secs(60)).await;
-    println!("memory, {IDLE} idle subscriptions and the sandbox's side of them");
-    match resident().zip(before) {
-        Some((now, before)) => report("  per subscription", (now - before) / IDLE as f64, "KiB", None),
-        None => println!("  this system does not tell"),
+    println!("memory, {IDLE} and {} idle subscriptions, the sandbox in a process of its own", 2 * IDLE);
+    let apart = Apart::start();
+    let client = apart.client();
+    let pubnub: Arc<dyn Transport> = Arc::new(PubNub::builder().origin(&apart.pubnub).build().unwrap());
+    #[cfg_attr(not(feature = "websocket"), allow(unused_mut, reason = "one transport may be all there is"))]
+    let mut transports = vec![("PubNub", pubnub)];
+    #[cfg(feature = "websocket")]
+    transports.push(("WebSocket", Arc::new(ringcentral_events::transport::WebSocket::builder().build().unwrap())));
+    for (name, transport) in transports {
+        let start = |_| async {
+            let subscribe = client.subscribe([filter()]).shared_transport(transport.clone());
+            let subscription = subscribe.start().await.unwrap();
+            subscription.status().wait_for(|status| status.is_healthy()).await.unwrap();
+            subscription
+        };
+        let many = || futures_util::stream::iter(0..IDLE).map(start).buffer_unordered(50).collect::<Vec<_>>();
+        // What the first ones cost is in part the process's own.
+        let first = many().await;
+        let before = resident();
+        let second = many().await;
+        match resident().zip(before) {
+            Some((now, before)) => {
+                report(&format!("  per further subscription, {name}"), (now - before) / IDLE as f64, "KiB", None);
+            }
+            None => println!("  this system does not tell"),
+        }
+        for subscription in first.into_iter().chain(second) {
+            let _ = subscription.close().await;
+        }
     }
     println!("  handle on the stack: {} bytes", std::mem::size_of::<Subscription>());
-    drop(idle);
-    sandbox.wait_subscriptions(0, Duration::from_secs(60)).await;
 }
 
 fn main() {
-    decoding();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    if std::env::args().any(|arg| arg == "--serve") {
+        return runtime.block_on(serve());
+    }
+    decoding();
     runtime.block_on(queue());
     runtime.block_on(memory());
 }
