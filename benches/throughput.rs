@@ -23,7 +23,7 @@ use ringcentral_events::codec::{self, Cipher};
 use ringcentral_events::rest::Client;
 use ringcentral_events::sandbox::{Sandbox, encrypt};
 use ringcentral_events::transport::{
-    Cursor, DeliveryModeRequest, Frame, FrameBody, Link, LinkEvent, PubNub, Target, Transport, TransportKind,
+    Cursor, DeliveryModeRequest, Frame, FrameBody, Link, LinkEvent, PubNub, Target, Transport, TransportKind, WebSocket,
 };
 use ringcentral_events::{Delivery, EventFilter, Notification, OAuth, Origin, Result, Secret, Subscription};
 use serde_json::value::RawValue;
@@ -273,6 +273,33 @@ async fn memory() {
     println!("  handle on the stack: {} bytes", std::mem::size_of::<Subscription>());
 }
 
+/// Subscriptions on a connection of their own each; the sandbox's side is in the
+/// figure, and cannot be told apart within one process.
+async fn sockets() {
+    let sandbox = sandbox().await;
+    sandbox.knobs(|knobs| {
+        knobs.gateway.max_connections = 4 * IDLE;
+        // Told, so that many connections may be made.
+        let limits = &mut knobs.rate_limits;
+        (limits.headers, limits.auth, limits.medium, limits.light) = (true, 100_000, 100_000, 100_000);
+    });
+    let client = client(&sandbox);
+    let transport = WebSocket::builder().build().unwrap();
+    let start = |_| async { client.subscribe([filter()]).transport(transport.clone()).start().await.unwrap() };
+    // What is made once is there before it is measured.
+    let first = start(0).await;
+    let before = resident();
+    let idle: Vec<Subscription> = futures_util::stream::iter(0..IDLE).map(start).buffer_unordered(50).collect().await;
+    assert!(sandbox.wait_open_sockets(IDLE + 1, Duration::from_secs(60)).await);
+    println!("memory, {IDLE} idle subscriptions by WebSocket and the sandbox's side of them");
+    match resident().zip(before) {
+        Some((now, before)) => report("  per subscription", (now - before) / IDLE as f64, "KiB", None),
+        None => println!("  this system does not tell"),
+    }
+    drop((first, idle));
+    sandbox.wait_subscriptions(0, Duration::from_secs(60)).await;
+}
+
 fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     if std::env::args().any(|arg| arg == "--serve") {
@@ -281,4 +308,5 @@ fn main() {
     decoding();
     runtime.block_on(queue());
     runtime.block_on(memory());
+    runtime.block_on(sockets());
 }

@@ -381,7 +381,7 @@ async fn w39_a_burst_for_a_reader_who_does_not_read_is_all_there() {
 
 #[tokio::test]
 async fn hundreds_of_connections_are_lost_together_and_come_back() {
-    const MANY: usize = 300;
+    const MANY: usize = 100;
     let sandbox = quick().knobs(|knobs| knobs.gateway.max_connections = 2 * MANY).start().await.unwrap();
     sandbox.knobs(|knobs| {
         let limits = &mut knobs.rate_limits;

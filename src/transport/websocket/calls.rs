@@ -49,7 +49,7 @@ impl SocketSession {
         let outcome = match socket.request(method, path, body, deadline).await {
             Ok(reply) => {
                 permit.answered(method, path, client::status_of(&reply), &reply.headers);
-                client::answer(reply)
+                client::answer(reply, &socket.lock().secrets())
             }
             Err(error) => {
                 drop(permit);

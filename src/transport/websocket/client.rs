@@ -18,6 +18,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::rest::Response;
 use crate::rest::envelope::{Envelope, error_from};
 use crate::rest::wire::Answer;
+use crate::secret::Secret;
 
 /// The longest deadline a call can have.
 const LONGEST: Duration = Duration::from_secs(60 * 60);
@@ -170,18 +171,23 @@ pub(super) fn status_of(reply: &Reply) -> u16 {
     reply.status.unwrap_or_else(|| if failed() { 400 } else { 200 })
 }
 
-/// What a reply of the service is.
-pub(super) fn answer(reply: Reply) -> Result<Response> {
+/// What a reply of the service is. What quotes one of `secrets` is left out.
+pub(super) fn answer(reply: Reply, secrets: &[Secret]) -> Result<Response> {
     let status = status_of(&reply);
     match StatusCode::from_u16(status) {
         Ok(code) if code.is_success() || status == 304 => {
             Ok(Response::new(Answer { status: code, headers: reply.headers, body: Bytes::from(reply.body) }))
         }
-        _ => Err(error_from(status, &reply.headers, reply.body.as_bytes(), &[])),
+        _ => Err(error_of(status, &reply, secrets)),
     }
 }
 
 /// The gateway's own refusal of a request.
-pub(super) fn refusal(reply: &Reply) -> Error {
-    error_from(reply.status.unwrap_or(400), &reply.headers, reply.body.as_bytes(), &[])
+pub(super) fn refusal(reply: &Reply, secrets: &[Secret]) -> Error {
+    error_of(reply.status.unwrap_or(400), reply, secrets)
+}
+
+fn error_of(status: u16, reply: &Reply, secrets: &[Secret]) -> Error {
+    let secrets: Vec<&str> = secrets.iter().map(Secret::expose).collect();
+    error_from(status, &reply.headers, reply.body.as_bytes(), &secrets)
 }

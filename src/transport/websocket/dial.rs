@@ -34,7 +34,7 @@ pub(super) type Stream = Box<dyn Io>;
 /// Where to connect: the gateway's address with both secrets in its query.
 pub(super) struct Address {
     pub(super) url: Url,
-    secrets: Vec<Secret>,
+    pub(super) secrets: Vec<Secret>,
 }
 
 impl fmt::Debug for Address {

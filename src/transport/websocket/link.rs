@@ -47,7 +47,9 @@ impl SocketLink {
             return Look::Say(Ok(LinkEvent::Alive));
         }
         let over = state.ended.clone();
-        if let Some(until) = state.replay.settles_at(now).filter(|_| over.is_none()) {
+        // Where a loss is told anyway, how many there were says nothing more.
+        let counts = over.is_none() && !state.unheard;
+        if let Some(until) = state.replay.settles_at(now).filter(|_| counts) {
             return Look::Wait(Some(until));
         }
         if let Some(batch) = batch(&mut state) {

@@ -56,6 +56,7 @@ pub use self::stats::SocketStats;
 struct Tuning {
     pace: Pace,
     details_within: Duration,
+    dial_pause: Duration,
     max_message: usize,
     inbox_bytes: usize,
 }
@@ -166,7 +167,13 @@ impl Default for WebSocketBuilder {
         };
         let details_within = Duration::from_secs(15);
         Self {
-            tuning: Tuning { pace, details_within, max_message: 16 << 20, inbox_bytes: 8 << 20 },
+            tuning: Tuning {
+                pace,
+                details_within,
+                dial_pause: Duration::from_secs(2),
+                max_message: 16 << 20,
+                inbox_bytes: 8 << 20,
+            },
             audit_every: Duration::from_secs(300),
             connect_timeout: Duration::from_secs(10),
         }
@@ -212,6 +219,15 @@ impl WebSocketBuilder {
         self
     }
 
+    /// How long a connection that failed, or was lost again soon, is not tried anew.
+    /// Default 2 s, and each time within a minute twice as long, up to eight times:
+    /// so one subscription does not spend at once the four connections a minute that
+    /// the service's default leaves a user. From 100 ms to an hour.
+    pub fn dial_pause(mut self, pause: Duration) -> Self {
+        self.tuning.dial_pause = pause;
+        self
+    }
+
     /// How often the service is asked whether it still serves the subscription.
     /// Default 5 min: one of 50 light calls a minute, and the longest that a loss
     /// without a word stays unnoticed. At least 30 s, at most 40 min; chance makes
@@ -248,6 +264,7 @@ impl WebSocketBuilder {
             ("answer_within", self.tuning.pace.answer_within),
             ("connect_timeout", self.connect_timeout),
             ("details_within", self.tuning.details_within),
+            ("dial_pause", self.tuning.dial_pause),
         ];
         for (name, value) in bounds {
             if value < LEAST || value > HOUR {

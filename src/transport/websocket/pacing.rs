@@ -8,10 +8,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The pause before the first repeat; each further one is twice as long.
-const BASE: Duration = Duration::from_secs(2);
-/// Beyond this the user's rate is what holds it back.
-const CAP: Duration = Duration::from_secs(16);
+/// The longest pause is so many times the shortest: beyond that the user's rate is
+/// what holds it back.
+const LONGEST: u32 = 8;
 /// After this long without a connection being made the next one is a first again.
 const FORGET: Duration = Duration::from_secs(60);
 
@@ -29,14 +28,15 @@ impl Pacing {
         self.next.filter(|next| *next > now)
     }
 
-    /// A dial begins; `chance` in `0..1` makes the pause after it up to a quarter
+    /// A dial begins. The pause before the first repeat is `base`, each further one
+    /// twice as long; `chance` in `0..1` makes the pause after it up to a quarter
     /// shorter, so that many that failed together do not come again together.
-    pub(super) fn began(&mut self, now: Instant, chance: f64) {
+    pub(super) fn began(&mut self, now: Instant, base: Duration, chance: f64) {
         if self.last.is_none_or(|last| now.saturating_duration_since(last) >= FORGET) {
             self.repeats = 0;
         }
-        let pause = BASE.saturating_mul(1 << self.repeats.min(8)).min(CAP);
-        self.repeats += 1;
+        let pause = base.saturating_mul((1 << self.repeats.min(8)).min(LONGEST));
+        self.repeats = self.repeats.saturating_add(1);
         self.last = Some(now);
         self.next = Some(now + pause.mul_f64(1.0 - chance.clamp(0.0, 1.0) / 4.0));
     }
@@ -56,14 +56,14 @@ mod tests {
             let mut now = start;
             assert_eq!(pacing.next(now), None);
             for pause in pauses {
-                pacing.began(now, chance);
+                pacing.began(now, Duration::from_secs(2), chance);
                 let next = now + Duration::from_millis(pause);
                 assert_eq!(pacing.next(now), Some(next), "{chance} {pause}");
                 now = next;
                 assert_eq!(pacing.next(now), None);
             }
             now += FORGET;
-            pacing.began(now, chance);
+            pacing.began(now, Duration::from_secs(2), chance);
             assert_eq!(pacing.next(now), Some(now + Duration::from_millis(pauses[0])));
         }
     }

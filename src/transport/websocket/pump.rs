@@ -304,11 +304,11 @@ impl Pump {
                 }
             }
             What::Error(reply) => {
-                let code = crate::rest::envelope::Envelope::read(reply.body.as_bytes()).code;
-                let refused = || Err(super::client::refusal(&reply));
-                if !self.answer(reply.id.clone(), refused) {
+                let refusal = super::client::refusal(&reply, &self.shared.lock().secrets());
+                let code = refusal.code().map(Box::from);
+                if !self.answer(reply.id, || Err(refusal)) {
                     tracing::debug!(code = code.as_deref(), "the gateway complains of the connection");
-                    self.complaint = code.map(String::into_boxed_str);
+                    self.complaint = code;
                 }
             }
             What::Unknown => self.shared.counters.unreadable(),

@@ -147,7 +147,7 @@ impl SocketSession {
             sleep_until(next).await;
         }
         self.budget().admit_dial(Instant::now() + TURN_WITHIN).await.map_err(|error| self.cause_of(error))?;
-        self.known().pacing.began(Instant::now(), fastrand::f64());
+        self.known().pacing.began(Instant::now(), self.gateway.tuning.dial_pause, fastrand::f64());
         let token = self.outer.socket_token().await.map_err(no_token);
         let address = match token {
             Ok(token) => Address::new(&token, lost.map(|lost| &lost.wsc.token)).map_err(|error| self.odd(error)),
@@ -167,7 +167,8 @@ impl SocketSession {
         let failed = match self.gateway.dial.dial(address).await {
             Ok(stream) => {
                 let (tuning, counters) = (&self.gateway.tuning, self.counters.clone());
-                let opened = Socket::open(stream, tuning, lost, after_unreadable, self.outer.clone(), counters).await;
+                let opened =
+                    Socket::open(stream, tuning, address, lost, after_unreadable, self.outer.clone(), counters).await;
                 match opened {
                     Ok(socket) => {
                         self.counters.connected();

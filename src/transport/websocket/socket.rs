@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Tuning;
-use super::dial::Stream;
+use super::dial::{Address, Stream};
 use super::ended::{Cause, Ended};
 use super::frame::{self, Reply};
 use super::inbox::{Inbox, Owner};
@@ -26,6 +26,7 @@ use super::stats::Counters;
 use crate::clock::wall_now;
 use crate::error::{Error, ErrorKind, Result};
 use crate::rest::ControlPlane;
+use crate::secret::Secret;
 
 /// A peer that says no good-bye is left after this.
 pub(super) const CLOSE_WITHIN: Duration = Duration::from_secs(2);
@@ -50,6 +51,8 @@ pub(super) struct State {
     pub(super) opened: bool,
     pub(super) details: Details,
     pub(super) wsc: Option<Wsc>,
+    /// What it was opened with.
+    pub(super) opened_with: Vec<Secret>,
     /// When the peer was last heard, by both clocks: all that it had sent before has
     /// come.
     pub(super) heard_at: Instant,
@@ -71,6 +74,13 @@ pub(super) struct State {
     /// Counts the links that read it; the last one does, while it is attached.
     pub(super) reader: u64,
     pub(super) attached: bool,
+}
+
+impl State {
+    /// What the peer knows and must not be shown, should it quote it.
+    pub(super) fn secrets(&self) -> Vec<Secret> {
+        self.opened_with.iter().chain(self.wsc.as_ref().map(|wsc| &wsc.token)).cloned().collect()
+    }
 }
 
 /// What the task and the others share.
@@ -123,6 +133,7 @@ impl Socket {
     pub(super) async fn open(
         stream: Stream,
         tuning: &Tuning,
+        address: &Address,
         lost: Option<&Resumable>,
         after_unreadable: bool,
         control: Arc<dyn ControlPlane>,
@@ -135,6 +146,7 @@ impl Socket {
                 details: Details::default(),
                 // Kept until the gateway gives another.
                 wsc: lost.map(|lost| Wsc { token: lost.wsc.token.clone(), sequence: None }),
+                opened_with: address.secrets.clone(),
                 heard_at: now,
                 heard_wall: wall_now(),
                 inbox: Inbox::new(tuning.inbox_bytes),
