@@ -244,11 +244,8 @@ async fn memory() {
     let apart = Apart::start();
     let client = apart.client();
     let pubnub: Arc<dyn Transport> = Arc::new(PubNub::builder().origin(&apart.pubnub).build().unwrap());
-    #[cfg_attr(not(feature = "websocket"), allow(unused_mut, reason = "one transport may be all there is"))]
-    let mut transports = vec![("PubNub", pubnub)];
-    #[cfg(feature = "websocket")]
-    transports.push(("WebSocket", Arc::new(ringcentral_events::transport::WebSocket::builder().build().unwrap())));
-    for (name, transport) in transports {
+    let socket: Arc<dyn Transport> = Arc::new(WebSocket::builder().build().unwrap());
+    for (name, transport) in [("PubNub", pubnub), ("WebSocket", socket)] {
         let start = |_| async {
             let subscribe = client.subscribe([filter()]).shared_transport(transport.clone());
             let subscription = subscribe.start().await.unwrap();
@@ -273,33 +270,6 @@ async fn memory() {
     println!("  handle on the stack: {} bytes", std::mem::size_of::<Subscription>());
 }
 
-/// Subscriptions on a connection of their own each; the sandbox's side is in the
-/// figure, and cannot be told apart within one process.
-async fn sockets() {
-    let sandbox = sandbox().await;
-    sandbox.knobs(|knobs| {
-        knobs.gateway.max_connections = 4 * IDLE;
-        // Told, so that many connections may be made.
-        let limits = &mut knobs.rate_limits;
-        (limits.headers, limits.auth, limits.medium, limits.light) = (true, 100_000, 100_000, 100_000);
-    });
-    let client = client(&sandbox);
-    let transport = WebSocket::builder().build().unwrap();
-    let start = |_| async { client.subscribe([filter()]).transport(transport.clone()).start().await.unwrap() };
-    // What is made once is there before it is measured.
-    let first = start(0).await;
-    let before = resident();
-    let idle: Vec<Subscription> = futures_util::stream::iter(0..IDLE).map(start).buffer_unordered(50).collect().await;
-    assert!(sandbox.wait_open_sockets(IDLE + 1, Duration::from_secs(60)).await);
-    println!("memory, {IDLE} idle subscriptions by WebSocket and the sandbox's side of them");
-    match resident().zip(before) {
-        Some((now, before)) => report("  per subscription", (now - before) / IDLE as f64, "KiB", None),
-        None => println!("  this system does not tell"),
-    }
-    drop((first, idle));
-    sandbox.wait_subscriptions(0, Duration::from_secs(60)).await;
-}
-
 fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     if std::env::args().any(|arg| arg == "--serve") {
@@ -308,5 +278,4 @@ fn main() {
     decoding();
     runtime.block_on(queue());
     runtime.block_on(memory());
-    runtime.block_on(sockets());
 }
