@@ -4,7 +4,6 @@
 //!
 //! One test, since loggers are for the whole process.
 
-#![cfg(feature = "websocket")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod support;
