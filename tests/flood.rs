@@ -105,7 +105,9 @@ async fn flood(queue_bytes: usize) -> Tally {
     let closed = soon(subscription.close()).await;
     let is_marker = |delivery: &Delivery| matches!(delivery, Delivery::Gap(_) | Delivery::Resumed(_));
     assert!(closed.deleted && closed.unread.iter().all(is_marker), "{closed:?}");
-    assert_eq!(server.polls(), EVENTS / PER_ANSWER + 1, "each position asked for once, and a last poll held");
+    // The end may come before the last poll, which would be held, has left.
+    let (polls, positions) = (server.polls(), EVENTS / PER_ANSWER);
+    assert!(polls == positions || polls == positions + 1, "{polls} polls: each position is asked for once");
     // What the queue may hold, in the allocator's measure, and 100 messages on their way.
     assert!(grown < (32 << 20) + 3 * queue_bytes as u64, "{:.1} MiB", mib(grown));
     tally
