@@ -13,9 +13,14 @@ use ringcentral_events::transport::{WebSocket, WebSocketBuilder};
 use ringcentral_events::{Certainty, ErrorKind, GapCause, Phase, Subscription};
 use support::*;
 
+/// Is soon back.
+fn quick_again() -> WebSocketBuilder {
+    WebSocket::builder().dial_pause(ms(100))
+}
+
 /// Notices a dead connection soon.
 fn nervous() -> WebSocketBuilder {
-    WebSocket::builder().ping_after(ms(400)).heartbeat_after(ms(400)).answer_within(ms(1500))
+    quick_again().ping_after(ms(400)).heartbeat_after(ms(400)).answer_within(ms(1500))
 }
 
 async fn live_with(sandbox: &Sandbox, transport: WebSocketBuilder) -> Subscription {
@@ -23,7 +28,7 @@ async fn live_with(sandbox: &Sandbox, transport: WebSocketBuilder) -> Subscripti
 }
 
 async fn live(sandbox: &Sandbox) -> Subscription {
-    live_with(sandbox, WebSocket::builder()).await
+    live_with(sandbox, quick_again()).await
 }
 
 /// Waits for the next connection after what `cause` does to the present one.
@@ -158,7 +163,7 @@ async fn w06_faults_of_the_upgrade_and_of_the_first_words_end_nothing() {
         (Operation::ConnectionDetails, Fault::garbage("[")),
     ] {
         let sandbox = quick().start().await.unwrap();
-        let mut subscription = live_with(&sandbox, WebSocket::builder().details_within(ms(800))).await;
+        let mut subscription = live_with(&sandbox, quick_again().details_within(ms(800))).await;
         publish(&sandbox, [1]);
         let mut journal = Journal::upto(&mut subscription, 1).await;
         let told = format!("{operation:?} {fault:?}");
@@ -287,7 +292,7 @@ async fn w11_frames_in_every_bad_shape_stop_nothing() {
 #[tokio::test]
 async fn w11_a_frame_beyond_the_limit_costs_the_connection_and_nothing_else() {
     let sandbox = quick().start().await.unwrap();
-    let mut subscription = live_with(&sandbox, WebSocket::builder().max_message(64 << 10)).await;
+    let mut subscription = live_with(&sandbox, quick_again().max_message(64 << 10)).await;
     publish(&sandbox, [1]);
     let mut journal = Journal::upto(&mut subscription, 1).await;
     sandbox.faults().inject(Operation::Notification, Fault::padded(5 << 20));
@@ -301,7 +306,7 @@ async fn w11_a_frame_beyond_the_limit_costs_the_connection_and_nothing_else() {
 #[tokio::test]
 async fn probe_c_w12_a_refused_subscription_is_an_error_that_names_the_permission() {
     let sandbox = quick().knobs(|knobs| knobs.gateway.may_subscribe = false).start().await.unwrap();
-    let transport = WebSocket::builder().build().unwrap();
+    let transport = quick_again().build().unwrap();
     let error = soon(subscribe(&client(&sandbox), transport).start()).await.unwrap_err();
     assert_eq!((error.kind(), error.code()), (ErrorKind::TransportRefused, Some("SUB-528")));
     assert!(error.to_string().contains("WebSocketsSubscription"), "{error}");
@@ -311,7 +316,7 @@ async fn probe_c_w12_a_refused_subscription_is_an_error_that_names_the_permissio
 #[tokio::test]
 async fn w02_a_refused_token_is_an_error_that_names_the_permission() {
     let sandbox = quick().knobs(|knobs| knobs.gateway.may_connect = false).start().await.unwrap();
-    let transport = WebSocket::builder().build().unwrap();
+    let transport = quick_again().build().unwrap();
     let error = soon(subscribe(&client(&sandbox), transport).start()).await.unwrap_err();
     assert_eq!((error.kind(), error.status()), (ErrorKind::Permission, Some(403)));
     assert!(error.to_string().contains("WebSocketsSubscription"), "{error}");
@@ -324,7 +329,7 @@ async fn w14_ten_subscriptions_get_their_own_events_once() {
     // More than four connections a minute need the service's word.
     sandbox.knobs(|knobs| (knobs.rate_limits.headers, knobs.rate_limits.auth) = (true, 1000));
     let client = client(&sandbox);
-    let transport = WebSocket::builder().build().unwrap();
+    let transport = quick_again().build().unwrap();
     let mut live = Vec::new();
     for _ in 0..10 {
         live.push(start(subscribe(&client, transport.clone())).await);
@@ -388,7 +393,7 @@ async fn hundreds_of_connections_are_lost_together_and_come_back() {
         (limits.headers, limits.auth, limits.medium, limits.light) = (true, 100_000, 100_000, 100_000);
     });
     let client = client(&sandbox);
-    let transport = WebSocket::builder().build().unwrap();
+    let transport = quick_again().build().unwrap();
     let starts = (0..MANY).map(|_| subscribe(&client, transport.clone()).start());
     let mut live: Vec<Subscription> =
         soon(futures_util::future::join_all(starts)).await.into_iter().map(Result::unwrap).collect();
