@@ -52,6 +52,8 @@ pub(in super::super) async fn serve(
     let (id, wake) = shared.update(|state| sockets::open(state, admitted, control));
     let _open = Open { shared: Arc::clone(shared), id };
     let config = WebSocketConfig::default()
+        // The library's own is 128 KiB for each connection.
+        .read_buffer_size(8 << 10)
         .write_buffer_size(PIECE)
         .max_write_buffer_size(usize::MAX)
         .max_message_size(Some(MAX_MESSAGE))

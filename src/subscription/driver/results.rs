@@ -102,8 +102,10 @@ impl Driver {
             None => Ok(()),
         };
         let lifetime = lease::lifetime(&info, self.setup.clock.wall());
-        if !self.setup.has_address && self.lease.as_ref().is_some_and(|lease| lease.id == info.id) {
-            // The service was asked and still serves it.
+        let asked_about = self.lease.as_ref().is_some_and(|lease| lease.id == info.id);
+        if !self.setup.has_address && asked_about && info.answered_at.is_some() {
+            // The service itself said that it still serves it; an answer from memory,
+            // in the place of one that did not come, has no time.
             self.last_good = Some((asked.at, asked.wall));
         }
         self.replace_lease(op, lease, &info, asked);
