@@ -238,44 +238,51 @@ async fn serve() {
     input.await.unwrap().unwrap();
 }
 
-/// Subscriptions that wait; what one more of them costs this process.
-async fn memory() {
-    println!("memory, {IDLE} and {} idle subscriptions, the sandbox in a process of its own", 2 * IDLE);
+/// Subscriptions that wait; what one more of them costs this process, which is one
+/// of its own for each transport: what another had freed would be used again.
+async fn memory(name: &str) {
     let apart = Apart::start();
     let client = apart.client();
-    let pubnub: Arc<dyn Transport> = Arc::new(PubNub::builder().origin(&apart.pubnub).build().unwrap());
-    let socket: Arc<dyn Transport> = Arc::new(WebSocket::builder().build().unwrap());
-    for (name, transport) in [("PubNub", pubnub), ("WebSocket", socket)] {
-        let start = |_| async {
-            let subscribe = client.subscribe([filter()]).shared_transport(transport.clone());
-            let subscription = subscribe.start().await.unwrap();
-            subscription.status().wait_for(|status| status.is_healthy()).await.unwrap();
-            subscription
-        };
-        let many = || futures_util::stream::iter(0..IDLE).map(start).buffer_unordered(50).collect::<Vec<_>>();
-        // What the first ones cost is in part the process's own.
-        let first = many().await;
-        let before = resident();
-        let second = many().await;
-        match resident().zip(before) {
-            Some((now, before)) => {
-                report(&format!("  per further subscription, {name}"), (now - before) / IDLE as f64, "KiB", None);
-            }
-            None => println!("  this system does not tell"),
+    let transport: Arc<dyn Transport> = match name {
+        "PubNub" => Arc::new(PubNub::builder().origin(&apart.pubnub).build().unwrap()),
+        _ => Arc::new(WebSocket::builder().build().unwrap()),
+    };
+    let start = |_| async {
+        let subscription = client.subscribe([filter()]).shared_transport(transport.clone()).start().await.unwrap();
+        subscription.status().wait_for(|status| status.is_healthy()).await.unwrap();
+        subscription
+    };
+    let many = || futures_util::stream::iter(0..IDLE).map(start).buffer_unordered(50).collect::<Vec<_>>();
+    // What the first ones cost is in part the process's own.
+    let first = many().await;
+    let before = resident();
+    let second = many().await;
+    match resident().zip(before) {
+        Some((now, before)) => {
+            report(&format!("  per further subscription, {name}"), (now - before) / IDLE as f64, "KiB", None);
         }
-        for subscription in first.into_iter().chain(second) {
-            let _ = subscription.close().await;
-        }
+        None => println!("  this system does not tell"),
     }
-    println!("  handle on the stack: {} bytes", std::mem::size_of::<Subscription>());
+    for subscription in first.into_iter().chain(second) {
+        let _ = subscription.close().await;
+    }
 }
 
 fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    if std::env::args().any(|arg| arg == "--serve") {
+    let args: Vec<String> = std::env::args().collect();
+    if args.iter().any(|arg| arg == "--serve") {
         return runtime.block_on(serve());
+    }
+    if let Some(at) = args.iter().position(|arg| arg == "--memory") {
+        return runtime.block_on(memory(&args[at + 1]));
     }
     decoding();
     runtime.block_on(queue());
-    runtime.block_on(memory());
+    println!("memory, {IDLE} and {} idle subscriptions, the sandbox in a process of its own", 2 * IDLE);
+    for name in ["PubNub", "WebSocket"] {
+        let run = Command::new(std::env::current_exe().unwrap()).args(["--memory", name]).status().unwrap();
+        assert!(run.success(), "{name}: {run}");
+    }
+    println!("  handle on the stack: {} bytes", std::mem::size_of::<Subscription>());
 }
