@@ -1469,3 +1469,114 @@ async fn a_link_that_cannot_be_opened_does_not_keep_the_end() {
     world.transport.released().await;
     assert!(before.elapsed() <= secs(1), "{:?}", before.elapsed());
 }
+
+#[tokio::test(start_paused = true)]
+async fn pushes_that_wait_behind_a_gap_do_not_keep_it_from_being_filled() {
+    let (world, source) = (World::new(), FakeSource::default());
+    let builder = SubscriptionBuilder::new(world.control.clone(), [filter(TEXTS)]).transport(world.transport.clone());
+    let mut subscription = builder.catch_up(source.clone()).queue_bytes(4_000).start().await.unwrap();
+    world.up(&subscription, 1).await;
+    settle().await;
+    source.page(1);
+    source.slow(secs(1));
+    source.happen(1..=5);
+    world.transport.batch(1, Vec::new(), Some(SuspectedLoss::BufferAged { pause: secs(300) }));
+    next_gap(&mut subscription).await;
+    // More is pushed meanwhile than may wait.
+    push_sms(&world, 1, &(100..200).collect::<Vec<_>>());
+    for n in 1..=5 {
+        assert_eq!(next_sms(&mut subscription).await, (Origin::CatchUp, n));
+    }
+    assert!(next_resumed(&mut subscription).await.complete);
+    assert_eq!(next_sms(&mut subscription).await, (Origin::Push, 100));
+    subscription.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn polls_stop_while_nobody_reads_what_they_found() {
+    let (world, source) = (World::new(), FakeSource::default());
+    let builder = SubscriptionBuilder::new(world.control.clone(), [filter(TEXTS)]).transport(world.transport.clone());
+    let builder = builder.catch_up(source.clone()).queue_bytes(4_000).buffer(NonZeroUsize::MIN);
+    let mut subscription = builder.start().await.unwrap();
+    world.up(&subscription, 1).await;
+    settle().await;
+    let down = Disposition::Retry { after: Some(secs(3000)) };
+    world.transport.feed(1, Err(Error::new(ErrorKind::Network, "down").with_disposition(down)));
+    for n in 1..=200 {
+        source.happen([n]);
+        sleep(secs(10)).await;
+    }
+    assert!(source.calls().len() < 30, "{} polls for nobody", source.calls().len());
+    for n in 1..=200 {
+        assert_eq!(next_sms(&mut subscription).await, (Origin::CatchUp, n));
+    }
+    subscription.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn filters_that_are_changed_are_made_up_for_too() {
+    let (world, source) = (World::new(), FakeSource::default());
+    let presence = "/restapi/v1.0/account/~/extension/~/presence";
+    let builder = SubscriptionBuilder::new(world.control.clone(), [filter(presence)]);
+    let builder = builder.transport(world.transport.clone()).catch_up(source.clone());
+    let mut subscription = builder.start().await.unwrap();
+    world.up(&subscription, 1).await;
+    settle().await;
+    subscription.handle().update_filters([filter(TEXTS)]).await.unwrap();
+    source.happen([1]);
+    world.transport.batch(1, Vec::new(), Some(SuspectedLoss::BufferAged { pause: secs(300) }));
+    next_gap(&mut subscription).await;
+    assert_eq!(next_sms(&mut subscription).await, (Origin::CatchUp, 1));
+    assert!(next_resumed(&mut subscription).await.complete);
+    // And what is no longer asked for is not.
+    subscription.handle().update_filters([filter(presence)]).await.unwrap();
+    let calls = source.calls().len();
+    world.transport.batch(1, Vec::new(), Some(SuspectedLoss::BufferAged { pause: secs(300) }));
+    next_gap(&mut subscription).await;
+    assert!(!next_resumed(&mut subscription).await.complete);
+    assert_eq!(source.calls().len(), calls);
+    subscription.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_overflow_read_while_push_is_down_holds_nothing_up() {
+    let (world, source) = (World::new(), FakeSource::default());
+    let builder = SubscriptionBuilder::new(world.control.clone(), [filter(TEXTS)]).transport(world.transport.clone());
+    let builder = builder.catch_up(source.clone()).queue_bytes(2_000).buffer(NonZeroUsize::MIN);
+    let mut subscription = builder.start().await.unwrap();
+    world.up(&subscription, 1).await;
+    settle().await;
+    push_sms(&world, 1, &(1..=100).collect::<Vec<_>>());
+    settle().await;
+    let down = Disposition::Retry { after: Some(secs(3000)) };
+    world.transport.feed(1, Err(Error::new(ErrorKind::Network, "down").with_disposition(down)));
+    phase(&subscription, Phase::Reconnecting).await;
+    let before = Instant::now();
+    loop {
+        match next(&mut subscription).await {
+            Delivery::Resumed(resumed) => break assert!(!resumed.complete),
+            Delivery::Notification(_) | Delivery::Gap(_) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(before.elapsed() < secs(1), "{:?}", before.elapsed());
+    subscription.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_source_finds_again_and_cannot_name_is_told_once() {
+    let (world, source) = (World::new(), FakeSource::default());
+    let mut subscription = with_source(&world, &source).await;
+    source.nameless();
+    source.happen([1]);
+    for _ in 0..2 {
+        world.transport.batch(1, Vec::new(), Some(SuspectedLoss::BufferAged { pause: secs(300) }));
+    }
+    let mut told = 0;
+    sleep(secs(5)).await;
+    while let Some(Some(delivery)) = subscription.next().now_or_never() {
+        told += usize::from(matches!(delivery.unwrap(), Delivery::Notification(_)));
+    }
+    assert_eq!(told, 1);
+    subscription.close().await;
+}

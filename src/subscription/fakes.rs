@@ -417,6 +417,8 @@ struct Account {
     slow: Option<Duration>,
     fail: VecDeque<Error>,
     page: usize,
+    /// Its messages have no ids, and it tells the last one again each time.
+    nameless: bool,
 }
 
 impl FakeSource {
@@ -431,6 +433,11 @@ impl FakeSource {
 
     pub(super) fn fail(&self, error: Error) {
         self.0.lock().unwrap().fail.push_back(error);
+    }
+
+    /// Its messages have no ids from now on, and the last one is told each time.
+    pub(super) fn nameless(&self) {
+        self.0.lock().unwrap().nameless = true;
     }
 
     /// So many messages in a page.
@@ -479,11 +486,18 @@ impl CatchUp for FakeSource {
             return Err(error);
         }
         let account = self.0.lock().unwrap();
-        let from: usize = request.from.map_or(0, |token| token.text().expose().parse().unwrap());
+        let mut from: usize = request.from.map_or(0, |token| token.text().expose().parse().unwrap());
+        if account.nameless {
+            from = from.saturating_sub(1);
+        }
+        let text = |n: &u64| match account.nameless {
+            true => json!({"subject": n}),
+            false => json!({"id": n, "subject": "x"}),
+        };
         let page = if account.page == 0 { usize::MAX } else { account.page };
         let new: Vec<u64> = account.messages.iter().skip(from).take(page).copied().collect();
         let to = from + new.len();
-        let found = new.iter().map(|n| Found::change(SMS, None, &json!({"id": n, "subject": "x"})).unwrap()).collect();
+        let found = new.iter().map(|n| Found::change(SMS, None, &text(n)).unwrap()).collect();
         let next = SyncToken::new(to.to_string(), SystemTime::UNIX_EPOCH);
         Ok(SyncPage::new(found, next).with_more(to < account.messages.len()))
     }

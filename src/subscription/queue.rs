@@ -50,13 +50,15 @@ enum Slot {
 pub(super) struct Queue {
     slots: VecDeque<Slot>,
     bytes: usize,
+    /// How many of them were found by catch-up sources.
+    found_bytes: usize,
     limit: usize,
     dropping: bool,
 }
 
 impl Queue {
     pub(super) fn new(limit: usize) -> Self {
-        Self { slots: VecDeque::new(), bytes: 0, limit, dropping: false }
+        Self { slots: VecDeque::new(), bytes: 0, found_bytes: 0, limit, dropping: false }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -69,9 +71,11 @@ impl Queue {
             || matches!(self.slots.front(), Some(Slot::Hole { items, .. }) if !items.is_empty())
     }
 
-    /// Whether less than half of what may wait does.
+    /// Whether more may be asked for: what was found and waits is less than half of
+    /// what may wait. What was pushed does not count; it waits behind a hole that
+    /// only what is asked for can close.
     pub(super) fn has_room(&self) -> bool {
-        self.bytes <= self.limit / 2
+        self.found_bytes <= self.limit / 2
     }
 
     /// Opens a hole behind everything that waits; one that is open is closed.
@@ -97,6 +101,7 @@ impl Queue {
     /// Puts something into the open hole; without one, behind everything.
     pub(super) fn push_found(&mut self, item: Item) {
         self.bytes += weight(&item);
+        self.found_bytes += found_weight(&item);
         let hole = self.slots.iter_mut().rev().find_map(|slot| match slot {
             Slot::Hole { items, open: true } => Some(items),
             Slot::Hole { .. } | Slot::Item(_) | Slot::Overflow { .. } => None,
@@ -238,11 +243,13 @@ impl Queue {
                 self.slots.pop_front();
             }
             self.bytes -= item.as_ref().map_or(0, weight);
+            self.found_bytes -= item.as_ref().map_or(0, found_weight);
             return item;
         }
         match self.slots.pop_front()? {
             Slot::Item(item) => {
                 self.bytes -= weight(&item);
+                self.found_bytes -= found_weight(&item);
                 Some(item)
             }
             Slot::Hole { .. } => None,
@@ -262,6 +269,10 @@ impl Queue {
             }
         }
     }
+}
+
+fn found_weight(item: &Item) -> usize {
+    if matches!(item, Item::Found { .. }) { weight(item) } else { 0 }
 }
 
 fn weight(item: &Item) -> usize {

@@ -105,6 +105,8 @@ struct Source {
     failures: u32,
     /// The present time between polls.
     interval: Duration,
+    /// How long after it happened it may tell something.
+    settle: Duration,
 }
 
 /// The state of push.
@@ -129,20 +131,22 @@ pub(super) struct Reconciler {
 }
 
 impl Reconciler {
-    /// For so many sources; push counts as down from `now` on.
-    pub(super) fn new(pace: Pace, sources: usize, now: Instant, seed: u64) -> Self {
-        let source = Source {
+    /// For sources that take so long to tell what happened; push counts as down from
+    /// `now` on.
+    pub(super) fn new(pace: Pace, settle: &[Duration], now: Instant, seed: u64) -> Self {
+        let source = |settle: &Duration| Source {
             doing: Doing::Resting { until: None },
             debt: Debt::None,
             is_early: false,
             has_position: false,
             failures: 0,
             interval: pace.poll_every.0,
+            settle: *settle,
         };
         Self {
             pace,
             chance: fastrand::Rng::with_seed(seed),
-            sources: vec![source; sources],
+            sources: settle.iter().map(source).collect(),
             push: Push::Down { since: now },
             filling: None,
             next_check: None,
@@ -338,6 +342,12 @@ impl Reconciler {
             if source.debt != Debt::Owed {
                 source.debt = Debt::None;
             }
+            // What happened last it may tell later only.
+            if let Doing::Resting { until: until @ None } = &mut source.doing
+                && !source.settle.is_zero()
+            {
+                *until = Some(now + source.settle);
+            }
         }
     }
 
@@ -406,7 +416,11 @@ mod tests {
         #[allow(clippy::disallowed_methods, reason = "a pure plan needs some first instant; none other can be made")]
         fn new(sources: usize) -> Self {
             let now = Instant::now();
-            Self { plan: Reconciler::new(Pace::default(), sources, now, 3), now, asked: Vec::new() }
+            Self {
+                plan: Reconciler::new(Pace::default(), &vec![Duration::ZERO; sources], now, 3),
+                now,
+                asked: Vec::new(),
+            }
         }
 
         /// Push up, every source at rest with a position.
@@ -576,6 +590,17 @@ mod tests {
         assert!(busy > syncs(&asked), "{busy}");
         bench.up();
         assert_eq!(syncs(&bench.pass(1500, synced(0))), 0);
+    }
+
+    #[test]
+    fn a_source_that_tells_late_is_asked_once_more_after_the_gap() {
+        let mut bench = Bench::well(1);
+        bench.plan.sources[0].settle = Duration::from_secs(30);
+        bench.gap();
+        assert_eq!(bench.answer(0, synced(0)), [Ask::Filled { complete: true }]);
+        assert_eq!(syncs(&bench.pass(29, synced(0))), 0);
+        assert_eq!(syncs(&bench.pass(2, synced(0))), 1);
+        assert_eq!(syncs(&bench.pass(1000, synced(0))), 0, "once");
     }
 
     #[test]

@@ -29,19 +29,34 @@ struct Ending {
 }
 
 impl Recovery {
-    /// With those of `sources` that cover one of `filters`.
+    /// With `sources`, each for those of `filters` that it covers.
     pub(super) fn new(sources: &[Arc<dyn CatchUp>], filters: &[String], pace: Pace, seed: u64) -> Self {
+        let settle: Vec<Duration> = sources.iter().map(|source| source.settles_after()).collect();
+        let plan = Reconciler::new(pace, &settle, Instant::now().into_std(), seed);
+        let sources = sources.iter().map(|source| Source { source: source.clone(), filters: [].into(), token: None });
+        let mut recovery = Self { sources: sources.collect(), plan, ending: None, since: None, held_back: Vec::new() };
+        recovery.cover(filters);
+        recovery
+    }
+
+    /// Covers `filters` from now on. A position is good for what it was made for:
+    /// where that changed, the next call begins at the time since when events may
+    /// be missing.
+    pub(super) fn cover(&mut self, filters: &[String]) {
         let filters: Vec<EventFilter> = filters.iter().filter_map(|text| text.parse().ok()).collect();
-        let sources: Vec<Source> = sources
-            .iter()
-            .map(|source| {
-                let covered = filters.iter().filter(|filter| source.covers(filter) != GapClosure::Nothing);
-                Source { source: source.clone(), filters: covered.cloned().collect(), token: None }
-            })
-            .filter(|source| !source.filters.is_empty())
-            .collect();
-        let plan = Reconciler::new(pace, sources.len(), Instant::now().into_std(), seed);
-        Self { sources, plan, ending: None, since: None, held_back: Vec::new() }
+        for source in &mut self.sources {
+            let covered = filters.iter().filter(|filter| source.source.covers(filter) != GapClosure::Nothing);
+            let covered: Arc<[EventFilter]> = covered.cloned().collect();
+            if covered != source.filters {
+                source.token = None;
+                source.filters = covered;
+            }
+        }
+    }
+
+    /// Whether there is anything to ask.
+    fn can_ask(&self) -> bool {
+        self.sources.iter().any(|source| !source.filters.is_empty())
     }
 
     /// The filters that no source, or no source in full, makes up for.
@@ -71,7 +86,7 @@ impl Recovery {
 impl Driver {
     /// A gap that ends here, unless its events can be asked for first.
     pub(super) fn end_gap(&mut self, since: Option<SystemTime>, recreated: Option<Recreated>) {
-        if self.recovery.sources.is_empty() {
+        if !self.recovery.can_ask() {
             return self.tell_resumed(false, recreated);
         }
         // One that is being filled has its end before this one begins.
@@ -86,7 +101,8 @@ impl Driver {
     /// The reader has come to the place where the queue had been full: what was
     /// dropped there is asked for.
     pub(super) fn refill(&mut self, since: Option<SystemTime>) {
-        if self.recovery.sources.is_empty() || !self.may_ask() {
+        // Without push nothing would end the wait.
+        if !self.recovery.can_ask() || self.machine.phase() != machine::Phase::Live {
             return;
         }
         self.queue.drop_overflow_end();
@@ -95,17 +111,6 @@ impl Driver {
         self.recovery.ending = Some(Ending { recreated: None });
         self.queue.open_hole_first();
         self.recovery.plan.gap(Instant::now().into_std());
-    }
-
-    /// Not at the end: what is missing then stays so.
-    fn may_ask(&self) -> bool {
-        matches!(
-            self.machine.phase(),
-            machine::Phase::Live
-                | machine::Phase::Connecting
-                | machine::Phase::Reconnecting
-                | machine::Phase::Recreating
-        )
     }
 
     /// The gap that is being filled is told as not filled.
@@ -141,8 +146,8 @@ impl Driver {
 
     /// Tells the plan how push is, and does what it asks for.
     pub(super) fn reconcile(&mut self) {
-        if self.recovery.sources.is_empty() {
-            return;
+        if !self.recovery.can_ask() {
+            return self.cut_filling();
         }
         let now = Instant::now().into_std();
         match self.machine.phase() {
@@ -164,15 +169,23 @@ impl Driver {
         }
     }
 
+    /// A source that covers nothing has nothing to say, and is not asked.
     fn begin(&mut self, at: usize, turn: Turn) {
-        if let Some(source) = self.recovery.sources.get(at) {
+        let Some(source) = self.recovery.sources.get(at) else { return };
+        if source.filters.is_empty() {
+            self.recovery.plan.done(Instant::now().into_std(), at, turn, Outcome::Began);
+        } else {
             self.passing.push(ops::begin(source.source.clone(), source.filters.clone(), at, turn));
         }
     }
 
     fn sync(&mut self, at: usize, turn: Turn, missed: bool) {
         let since = self.recovery.since.or_else(|| self.good_since()).filter(|_| missed);
-        if let Some(source) = self.recovery.sources.get(at) {
+        let Some(source) = self.recovery.sources.get(at) else { return };
+        if source.filters.is_empty() {
+            let nothing = Outcome::Synced { found: 0, more: false, complete: true };
+            self.recovery.plan.done(Instant::now().into_std(), at, turn, nothing);
+        } else {
             let (filters, token) = (source.filters.clone(), source.token.clone());
             self.passing.push(ops::sync(source.source.clone(), filters, token, since, at, turn));
         }
@@ -208,7 +221,7 @@ impl Driver {
 
     /// What is asked for next may be large, so there has to be room for it.
     fn release(&mut self) {
-        let wants_room = |outcome: &Outcome| matches!(outcome, Outcome::Synced { more: true, .. });
+        let wants_room = |outcome: &Outcome| matches!(outcome, Outcome::Synced { .. });
         let room = self.queue.has_room();
         let now = Instant::now().into_std();
         for (at, turn, outcome) in std::mem::take(&mut self.recovery.held_back) {
@@ -239,8 +252,14 @@ impl Driver {
         let origin = if found.snapshot { Origin::Snapshot } else { Origin::CatchUp };
         match Notification::parse(found.notification, origin, at) {
             Ok(notification) => {
-                let subjects = notification.subject_keys();
-                if !found.snapshot && !self.told.admit_found(&subjects, Instant::now()) {
+                let (subjects, now) = (notification.subject_keys(), Instant::now());
+                // What is about nothing that could be told apart is told by its text:
+                // sources overlap on purpose.
+                let new = match subjects[..] {
+                    [] => self.seen.admit(notification.dedup_key(), now),
+                    _ => found.snapshot || self.told.admit_found(&subjects, now),
+                };
+                if !new {
                     return None;
                 }
                 Some(Handed::Delivery { delivery: Delivery::Notification(Box::new(notification)), key: None })

@@ -118,6 +118,7 @@ impl Driver {
         self.filters_doubtful = !ok;
         let result = if ok {
             self.setup.filters = update.filters;
+            self.recovery.cover(&self.setup.filters);
             Ok(())
         } else {
             Err(self.shared_error("the filters could not be changed"))
