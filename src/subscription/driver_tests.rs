@@ -1580,3 +1580,23 @@ async fn what_a_source_finds_again_and_cannot_name_is_told_once() {
     assert_eq!(told, 1);
     subscription.close().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_pages_of_a_round_are_asked_for_with_the_same_beginning() {
+    let (world, source) = (World::new(), FakeSource::default());
+    let mut subscription = with_source(&world, &source).await;
+    source.page(1);
+    source.slow(secs(20));
+    source.happen(1..=8);
+    world.transport.batch(1, Vec::new(), Some(SuspectedLoss::BufferAged { pause: secs(300) }));
+    // The gap is given up after a minute; its source goes on, and pushes with it.
+    for _ in 0..20 {
+        sleep(secs(10)).await;
+        world.transport.batch(1, Vec::new(), None);
+    }
+    let since = source.asked_since();
+    assert_eq!(since.len(), 8, "{since:?}");
+    assert!(since.iter().all(|it| it.is_some() && *it == since[0]), "{since:?}");
+    next_gap(&mut subscription).await;
+    subscription.close().await;
+}

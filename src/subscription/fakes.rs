@@ -414,6 +414,7 @@ pub(super) struct FakeSource(Arc<Mutex<Account>>);
 struct Account {
     messages: Vec<u64>,
     calls: Vec<(Instant, bool)>,
+    since: Vec<Option<SystemTime>>,
     slow: Option<Duration>,
     fail: VecDeque<Error>,
     page: usize,
@@ -438,6 +439,11 @@ impl FakeSource {
     /// Its messages have no ids from now on, and the last one is told each time.
     pub(super) fn nameless(&self) {
         self.0.lock().unwrap().nameless = true;
+    }
+
+    /// Since when it was asked for what is missing.
+    pub(super) fn asked_since(&self) -> Vec<Option<SystemTime>> {
+        self.0.lock().unwrap().since.clone()
     }
 
     /// So many messages in a page.
@@ -477,6 +483,7 @@ impl CatchUp for FakeSource {
         let (slow, failure) = {
             let mut account = self.0.lock().unwrap();
             account.calls.push((Instant::now(), request.since.is_some()));
+            account.since.push(request.since);
             (account.slow, account.fail.pop_front())
         };
         if let Some(slow) = slow {

@@ -21,6 +21,8 @@ pub(super) struct Source {
     pub(super) source: Arc<dyn CatchUp>,
     pub(super) filters: Arc<[EventFilter]>,
     pub(super) token: Option<SyncToken>,
+    /// What the pages of the present round are asked for with: the same for all.
+    round: Option<Option<SystemTime>>,
 }
 
 /// What is told once a gap is filled.
@@ -33,7 +35,12 @@ impl Recovery {
     pub(super) fn new(sources: &[Arc<dyn CatchUp>], filters: &[String], pace: Pace, seed: u64) -> Self {
         let settle: Vec<Duration> = sources.iter().map(|source| source.settles_after()).collect();
         let plan = Reconciler::new(pace, &settle, Instant::now().into_std(), seed);
-        let sources = sources.iter().map(|source| Source { source: source.clone(), filters: [].into(), token: None });
+        let sources = sources.iter().map(|source| Source {
+            source: source.clone(),
+            filters: [].into(),
+            token: None,
+            round: None,
+        });
         let mut recovery = Self { sources: sources.collect(), plan, ending: None, since: None, held_back: Vec::new() };
         recovery.cover(filters);
         recovery
@@ -52,6 +59,12 @@ impl Recovery {
                 source.filters = covered;
             }
         }
+    }
+
+    /// Events are missing since then, or since earlier: what is asked for begins anew.
+    fn missing_since(&mut self, since: Option<SystemTime>) {
+        self.since = self.since.into_iter().chain(since).min();
+        self.sources.iter_mut().for_each(|source| source.round = None);
     }
 
     /// Whether there is anything to ask.
@@ -91,8 +104,7 @@ impl Driver {
         }
         // One that is being filled has its end before this one begins.
         self.cut_filling();
-        let earliest = self.recovery.since.into_iter().chain(since).min();
-        self.recovery.since = earliest;
+        self.recovery.missing_since(since);
         self.recovery.ending = Some(Ending { recreated });
         self.queue.open_hole();
         self.recovery.plan.gap(Instant::now().into_std());
@@ -107,7 +119,7 @@ impl Driver {
         }
         self.queue.drop_overflow_end();
         self.cut_filling();
-        self.recovery.since = self.recovery.since.into_iter().chain(since).min();
+        self.recovery.missing_since(since);
         self.recovery.ending = Some(Ending { recreated: None });
         self.queue.open_hole_first();
         self.recovery.plan.gap(Instant::now().into_std());
@@ -181,12 +193,13 @@ impl Driver {
 
     fn sync(&mut self, at: usize, turn: Turn, missed: bool) {
         let since = self.recovery.since.or_else(|| self.good_since()).filter(|_| missed);
-        let Some(source) = self.recovery.sources.get(at) else { return };
+        let Some(source) = self.recovery.sources.get_mut(at) else { return };
         if source.filters.is_empty() {
             let nothing = Outcome::Synced { found: 0, more: false, complete: true };
             self.recovery.plan.done(Instant::now().into_std(), at, turn, nothing);
         } else {
             let (filters, token) = (source.filters.clone(), source.token.clone());
+            let since = *source.round.get_or_insert(since);
             self.passing.push(ops::sync(source.source.clone(), filters, token, since, at, turn));
         }
     }
@@ -207,6 +220,9 @@ impl Driver {
             Ok(page) => {
                 let outcome = Outcome::Synced { found: page.found.len(), more: page.more, complete: page.complete };
                 self.keep(at, page.next);
+                if let Some(source) = self.recovery.sources.get_mut(at).filter(|_| !page.more) {
+                    source.round = None;
+                }
                 let wall = self.setup.clock.wall();
                 for found in page.found {
                     self.queue.push_found(Item::Found { found, at: wall });
