@@ -5,6 +5,8 @@
 //! when to try again and when to give up is the lifecycle's business.
 
 mod kind;
+#[cfg(any(feature = "pubnub", feature = "websocket"))]
+mod loopback;
 #[cfg(feature = "pubnub")]
 mod pubnub;
 #[cfg(feature = "websocket")]

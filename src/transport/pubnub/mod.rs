@@ -22,11 +22,12 @@ use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use url::{Host, Url};
+use url::Url;
 
 use self::http::HttpTransport;
 use self::link::{PubNubLink, Tuning};
 use self::request::Endpoint;
+use super::loopback::is_loopback;
 use super::{DeliveryModeRequest, Link, Target, Transport, TransportKind};
 use crate::error::{Error, Result};
 
@@ -215,12 +216,7 @@ impl PubNubBuilder {
 /// The origin as text that a path can follow, and whether it is on loopback.
 fn origin(text: &str) -> Result<(String, bool)> {
     let url = Url::parse(text).map_err(|error| Error::config("the origin is not a URL").with_source(error))?;
-    let loopback = match url.host() {
-        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    };
+    let loopback = is_loopback(&url);
     match url.scheme() {
         "https" => {}
         "http" if loopback => {}

@@ -12,12 +12,13 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
-use url::{Host, Url};
+use url::Url;
 
 use crate::error::{Disposition, Error, ErrorKind, Result};
 use crate::rest::SocketToken;
 use crate::rest::envelope::{error_from, wait_asked_for};
 use crate::secret::Secret;
+use crate::transport::loopback::is_loopback;
 
 /// With three probes a dead path shows after about a minute, whatever else fails.
 const KEEPALIVE: Duration = Duration::from_secs(15);
@@ -50,12 +51,7 @@ impl Address {
     /// `Config` when the service names an address that no token may be sent to.
     pub(super) fn new(token: &SocketToken, wsc: Option<&Secret>) -> Result<Self> {
         let mut url = token.uri.clone();
-        let loopback = match url.host() {
-            Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-            Some(Host::Ipv4(address)) => address.is_loopback(),
-            Some(Host::Ipv6(address)) => address.is_loopback(),
-            None => false,
-        };
+        let loopback = is_loopback(&url);
         match url.scheme() {
             "wss" => {}
             "ws" if loopback => {}
