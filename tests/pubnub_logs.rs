@@ -5,66 +5,15 @@
 #![cfg(feature = "pubnub")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
+mod capture;
 mod pubnub_support;
 
-use std::fmt::{Debug, Write as _};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use capture::Capture;
 use pubnub_support::*;
 use ringcentral_events::transport::Transport;
 use tokio::join;
-use tracing::field::{Field, Visit};
-use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Metadata, Subscriber};
-
-#[derive(Clone, Default)]
-struct Capture(Arc<Mutex<String>>);
-
-struct Line<'a>(&'a mut String);
-
-impl Visit for Line<'_> {
-    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        write!(self.0, " {field}={value:?}").unwrap();
-    }
-}
-
-impl Capture {
-    fn line(&self, metadata: &Metadata<'_>, record: impl FnOnce(&mut Line<'_>)) {
-        let mut text = self.0.lock().unwrap();
-        write!(text, "\n{} {}", metadata.level(), metadata.target()).unwrap();
-        record(&mut Line(&mut text));
-    }
-}
-
-impl Subscriber for Capture {
-    fn enabled(&self, _: &Metadata<'_>) -> bool {
-        true
-    }
-    fn new_span(&self, span: &Attributes<'_>) -> Id {
-        self.line(span.metadata(), |line| span.record(line));
-        Id::from_u64(1)
-    }
-    fn record(&self, _: &Id, values: &Record<'_>) {
-        values.record(&mut Line(&mut self.0.lock().unwrap()));
-    }
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-    fn event(&self, event: &Event<'_>) {
-        self.line(event.metadata(), |line| event.record(line));
-    }
-    fn enter(&self, _: &Id) {}
-    fn exit(&self, _: &Id) {}
-}
-
-impl log::Log for Capture {
-    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
-        true
-    }
-    fn log(&self, record: &log::Record<'_>) {
-        write!(self.0.lock().unwrap(), "\n{} {} {}", record.level(), record.target(), record.args()).unwrap();
-    }
-    fn flush(&self) {}
-}
 
 #[tokio::test]
 async fn no_level_shows_channel_key_url_or_payload() {
@@ -88,12 +37,12 @@ async fn no_level_shows_channel_key_url_or_payload() {
     let ((), ()) = join!(soon(link.close()), async { server.leave().await.raw_and_close("").await });
     let shown = format!("{transport:?}");
 
-    let (ours, others) = (tracing_lines.0.lock().unwrap().clone(), log_lines.0.lock().unwrap().clone());
+    let (ours, others) = (tracing_lines.text(), log_lines.text());
     // Both loggers were heard at all.
     assert!(ours.contains("ringcentral_events::transport::pubnub"), "{ours}");
     assert!(ours.contains("poll answered") && ours.contains("poll failed") && ours.contains("TRACE"), "{ours}");
     log::info!("heard");
-    assert!(log_lines.0.lock().unwrap().contains("heard"));
+    assert!(log_lines.text().contains("heard"));
     for secret in [KEY, CHANNEL, "/v2/", "pay10ad", "tt=", "uuid"] {
         assert!(!ours.contains(secret), "{secret} in {ours}");
         assert!(!others.contains(secret), "{secret} in {others}");

@@ -6,78 +6,22 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
+mod capture;
 mod support;
 
 use std::collections::BTreeSet;
 use std::fmt::{Debug, Write as _};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
+use capture::Capture;
 use ringcentral_events::rest::{Client, ControlPlane, CreateSubscription, Method, RestControl};
 use ringcentral_events::sandbox::{AuthRefusal, Fault, Operation, Sandbox, Service, WscRotation};
 use ringcentral_events::transport::{Transport as _, WebSocket};
 use ringcentral_events::{Delivery, Error, Phase, Subscription};
 use support::*;
-use tracing::field::{Field, Visit};
-use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Metadata, Subscriber};
 
 /// A word in every payload.
 const CONTENT: &str = "pay10ad";
-
-#[derive(Clone, Default)]
-struct Capture(Arc<Mutex<String>>);
-
-struct Line<'a>(&'a mut String);
-
-impl Visit for Line<'_> {
-    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        write!(self.0, " {field}={value:?}").unwrap();
-    }
-}
-
-impl Capture {
-    fn line(&self, metadata: &Metadata<'_>, record: impl FnOnce(&mut Line<'_>)) {
-        let mut text = self.0.lock().unwrap();
-        write!(text, "\n{} {}", metadata.level(), metadata.target()).unwrap();
-        record(&mut Line(&mut text));
-    }
-
-    fn text(&self) -> String {
-        self.0.lock().unwrap().clone()
-    }
-}
-
-impl Subscriber for Capture {
-    fn enabled(&self, _: &Metadata<'_>) -> bool {
-        true
-    }
-    fn new_span(&self, span: &Attributes<'_>) -> Id {
-        self.line(span.metadata(), |line| span.record(line));
-        Id::from_u64(1)
-    }
-    fn record(&self, _: &Id, values: &Record<'_>) {
-        values.record(&mut Line(&mut self.0.lock().unwrap()));
-    }
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-    fn event(&self, event: &Event<'_>) {
-        self.line(event.metadata(), |line| event.record(line));
-    }
-    fn enter(&self, _: &Id) {}
-    fn exit(&self, _: &Id) {}
-}
-
-impl log::Log for Capture {
-    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
-        true
-    }
-    fn log(&self, record: &log::Record<'_>) {
-        // It writes whole messages, as the crate's documentation says.
-        if !record.target().starts_with("tungstenite") {
-            write!(self.0.lock().unwrap(), "\n{} {} {}", record.level(), record.target(), record.args()).unwrap();
-        }
-    }
-    fn flush(&self) {}
-}
 
 /// What must not be seen, and what is shown.
 #[derive(Default)]
