@@ -163,6 +163,8 @@ impl Socket {
             changed: Notify::new(),
             counters,
         });
+        // The pump never waits, so nothing gathers in here; requests are bounded by
+        // their slots, and good-byes are few.
         let (commands, commands_out) = mpsc::unbounded_channel();
         let pump = Pump::new(stream, shared.clone(), commands_out, tuning.clone(), control).await;
         let socket = Self {
