@@ -6,16 +6,16 @@
 //! stream of [`Delivery`]s: every event arrives once as a [`Notification`], or a
 //! [`Gap`] stands in its place.
 //!
-#![cfg_attr(feature = "pubnub", doc = "```no_run")]
-#![cfg_attr(not(feature = "pubnub"), doc = "```text")]
+#![cfg_attr(feature = "websocket", doc = "```no_run")]
+#![cfg_attr(not(feature = "websocket"), doc = "```text")]
 //! use futures_util::StreamExt as _;
-//! use ringcentral_events::{Client, Delivery, Event, EventFilter, OAuth, transport::PubNub};
+//! use ringcentral_events::{Client, Delivery, Event, EventFilter, OAuth, transport::WebSocket};
 //!
 //! # async fn run() -> ringcentral_events::Result<()> {
 //! let oauth = OAuth::jwt("client id", "the user's JWT").client_secret("client secret").build()?;
 //! let client = Client::builder(oauth).build()?;
 //! let subscribe = client.subscribe([EventFilter::instant_message(), EventFilter::team_posts()]);
-//! let mut events = subscribe.transport(PubNub::builder().build()?).start().await?;
+//! let mut events = subscribe.transport(WebSocket::builder().build()?).start().await?;
 //! while let Some(delivery) = events.next().await {
 //!     match delivery? {
 //!         Delivery::Notification(it) => match it.event() {
@@ -69,7 +69,8 @@
 //!   retried without end; [`Status::last_error`] says what.
 //!
 //! A gap comes in the stream where the missing events would have come. What to ask
-//! the service for then is in the table at [`EventKind`].
+//! the service for then is in the table at [`EventKind`]; the sources in [`catch_up`]
+//! ask for it, where a subscription is given them.
 //!
 //! # Features
 //!
@@ -122,6 +123,6 @@ pub use subscription::{
 pub use timestamp::Timestamp;
 
 /// The README's examples, compiled.
-#[cfg(all(doctest, feature = "pubnub", feature = "sandbox"))]
+#[cfg(all(doctest, feature = "websocket", feature = "sandbox"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
