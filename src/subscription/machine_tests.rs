@@ -693,6 +693,28 @@ fn l7_a_creation_that_is_not_answered_is_looked_for_before_the_end() {
 }
 
 #[test]
+fn l7_a_creation_that_is_answered_at_the_end_is_deleted_once() {
+    let mut bench = Bench::started();
+    bench.close(true);
+    bench.secs(1);
+    assert!(matches!(bench.lease(900)[..], [Effect::Delete { .. }]));
+    assert_eq!(bench.secs(3), [], "its patience is over, and nobody is waited for");
+}
+
+#[test]
+fn after_a_sleep_that_outlasted_the_lease_an_unanswered_renewal_is_not_waited_for() {
+    // Whether it was under way before or begins with the waking.
+    for before in [true, false] {
+        let mut bench = Bench::live();
+        bench.link_progress();
+        bench.secs(if before { 780 } else { 100 });
+        bench.give(Input::Slept { by: Duration::from_secs(3600) });
+        assert_eq!(gaps(&bench.secs(29)), []);
+        assert_eq!(gaps(&bench.secs(2)), [Cause::Expired], "under way before: {before}");
+    }
+}
+
+#[test]
 fn what_was_lost_but_may_still_be_there_is_deleted_at_the_end() {
     for cause in [Cause::SessionLost, Cause::TooLarge, Cause::LinkRefused, Cause::Inactive, Cause::Expired] {
         let mut bench = Bench::live();

@@ -52,7 +52,6 @@ impl Machine {
         self.lease = Lease::Active { expires_at };
         self.plan = Plan::Create;
         self.pruned = false;
-        self.stale = false;
         self.renew_attempts = 0;
         self.disarm(Timer::Attempt);
         if let Stage::Closing { .. } = self.stage {
