@@ -54,6 +54,7 @@ pub(crate) enum Line<'a> {
         since: Option<Timestamp>,
         until: Option<Timestamp>,
         lost: Option<u64>,
+        filters: &'a [String],
         index: usize,
     },
     Resumed {
@@ -61,6 +62,8 @@ pub(crate) enum Line<'a> {
         at: Timestamp,
         old_id: Option<&'a SubscriptionId>,
         new_id: Option<&'a SubscriptionId>,
+        /// The filters whose missing events cannot be asked for, or not all of them.
+        left_open: Vec<&'a str>,
         index: usize,
     },
     Undecodable {
@@ -165,7 +168,7 @@ impl<'a> Line<'a> {
         }
     }
 
-    fn gap(gap: &Gap, index: usize) -> Self {
+    fn gap(gap: &'a Gap, index: usize) -> Self {
         Self::Gap {
             cause: gap.cause.as_str(),
             detail: gap.cause.to_string(),
@@ -173,6 +176,7 @@ impl<'a> Line<'a> {
             since: gap.since.map(Timestamp::from),
             until: gap.until.map(Timestamp::from),
             lost: gap.lost,
+            filters: &gap.filters,
             index,
         }
     }
@@ -184,6 +188,7 @@ impl<'a> Line<'a> {
             at: resumed.at.into(),
             old_id: recreated.map(|it| &it.old),
             new_id: recreated.map(|it| &it.new),
+            left_open: resumed.left_open.iter().map(|open| open.filter.as_str()).collect(),
             index,
         }
     }

@@ -46,6 +46,8 @@ pub struct Gap {
     pub until: Option<SystemTime>,
     /// How many events are missing, where that is known.
     pub lost: Option<u64>,
+    /// The filters whose events they may be: those of the subscription at that time.
+    pub filters: Vec<String>,
 }
 
 /// How sure a [`Gap`] is.

@@ -576,6 +576,7 @@ async fn s2_a_stopped_reader_takes_bounded_memory_and_gets_one_gap() {
                 gaps += 1;
                 lost += gap.lost.unwrap();
                 assert_eq!(gap.cause, GapCause::Overflow);
+                assert_eq!(gap.filters, [MESSAGES]);
             }
             Delivery::Resumed(_) => {}
             other => panic!("{other:?}"),
@@ -585,7 +586,9 @@ async fn s2_a_stopped_reader_takes_bounded_memory_and_gets_one_gap() {
     assert!(lost > 3000 && got.len() > 100, "{lost} {}", got.len());
     assert_eq!(got, (0..got.len() as u64).collect::<Vec<_>>());
     // Room again: events flow.
-    assert!(matches!(next(&mut subscription).await, Delivery::Resumed(_)));
+    let end = next_resumed(&mut subscription).await;
+    assert!(!end.complete);
+    assert_eq!(end.left_open.iter().map(|open| open.filter.as_str()).collect::<Vec<_>>(), [MESSAGES]);
     world.transport.events(1, [9999]);
     assert_eq!(next_uuid(&mut subscription).await, 9999);
 }
@@ -1314,7 +1317,7 @@ async fn what_no_source_covers_is_told_as_left_open() {
     let mut subscription = builder.start().await.unwrap();
     world.up(&subscription, 1).await;
     world.transport.batch(1, Vec::new(), Some(SuspectedLoss::BufferAged { pause: secs(300) }));
-    next_gap(&mut subscription).await;
+    assert_eq!(next_gap(&mut subscription).await.filters, [TEXTS, presence]);
     let resumed = next_resumed(&mut subscription).await;
     assert!(!resumed.complete);
     let open: Vec<_> = resumed.left_open.iter().map(|open| (open.filter.as_str(), open.closure)).collect();

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::SystemTime;
 
-use super::delivery::{Certainty, Delivery, Gap, GapCause, Recreated, Resumed};
+use super::delivery::{Certainty, Delivery, Gap, GapCause, LeftOpen, Recreated, Resumed};
 use super::driver::Mark;
 use super::keys::Keys;
 use crate::catch_up::Found;
@@ -95,6 +95,13 @@ impl Queue {
         if let Some(Slot::Item(Item::Marker(Delivery::Resumed(_)))) = self.slots.front() {
             self.slots.pop_front();
             self.bytes -= MARKER_WEIGHT;
+        }
+    }
+
+    /// Completes the end of an overflow whose gap was just handed out.
+    pub(super) fn leave_open(&mut self, filters: Vec<LeftOpen>) {
+        if let Some(Slot::Item(Item::Marker(Delivery::Resumed(resumed)))) = self.slots.front_mut() {
+            resumed.left_open = filters;
         }
     }
 
@@ -208,14 +215,16 @@ impl Queue {
             return false;
         }
         // From the first one's beginning to the last one's end.
-        let (cause, until) = (newer.cause.clone(), newer.until);
+        let (cause, until, filters) = (newer.cause.clone(), newer.until, newer.filters.clone());
         if let Slot::Item(Item::Marker(Delivery::Gap(older))) = &mut self.slots[older_at] {
             older.cause = cause;
             older.until = until;
+            add(&mut older.filters, filters, |filter| filter);
         }
         if let Slot::Item(Item::Marker(Delivery::Resumed(older_end))) = &mut self.slots[end_at] {
             older_end.complete &= end.complete;
             older_end.at = end.at;
+            add(&mut older_end.left_open, end.left_open.clone(), |open| &open.filter);
             older_end.recreated = match (older_end.recreated.take(), end.recreated.clone()) {
                 (Some(first), Some(last)) => Some(Recreated { old: first.old, new: last.new }),
                 (first, last) => first.or(last),
@@ -264,9 +273,20 @@ impl Queue {
                     since: Some(since),
                     until: Some(until),
                     lost: Some(lost),
+                    // Whoever knows them adds them.
+                    filters: Vec::new(),
                 };
                 Some(Item::Marker(Delivery::Gap(gap)))
             }
+        }
+    }
+}
+
+/// Adds what is not there yet.
+fn add<T>(to: &mut Vec<T>, more: Vec<T>, name: impl Fn(&T) -> &String) {
+    for item in more {
+        if !to.iter().any(|known| name(known) == name(&item)) {
+            to.push(item);
         }
     }
 }
@@ -291,6 +311,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::event::GapClosure;
     use crate::ids::SubscriptionId;
     use crate::transport::FrameBody;
 
@@ -310,7 +331,14 @@ mod tests {
     }
 
     fn gap(cause: GapCause) -> Delivery {
-        Delivery::Gap(Gap { cause, certainty: Certainty::Certain, since: None, until: None, lost: None })
+        Delivery::Gap(Gap {
+            cause,
+            certainty: Certainty::Certain,
+            since: None,
+            until: None,
+            lost: None,
+            filters: Vec::new(),
+        })
     }
 
     fn resumed(recreated: Option<(&str, &str)>) -> Delivery {
@@ -386,6 +414,23 @@ mod tests {
         let recreated = end.recreated.as_ref().unwrap();
         assert_eq!((recreated.old.as_str(), recreated.new.as_str()), ("a", "d"));
         assert_eq!(queue.bytes(), 0);
+    }
+
+    #[test]
+    fn folded_gaps_name_the_filters_of_all() {
+        let mut queue = Queue::new(1000);
+        for name in ["a", "b", "a"] {
+            let open = LeftOpen { filter: name.into(), closure: GapClosure::Nothing };
+            let Delivery::Gap(gap) = gap(GapCause::SubscriptionGone) else { panic!("a gap") };
+            queue.push_marker(Delivery::Gap(Gap { filters: vec![name.into()], ..gap }));
+            let Delivery::Resumed(end) = resumed(None) else { panic!("an end") };
+            queue.push_marker(Delivery::Resumed(Resumed { left_open: vec![open], ..end }));
+        }
+        let got = markers(&mut queue);
+        let [Delivery::Gap(gap), Delivery::Resumed(end)] = &got[..] else { panic!("{got:?}") };
+        assert_eq!(gap.filters, ["a", "b"]);
+        let open: Vec<_> = end.left_open.iter().map(|open| open.filter.as_str()).collect();
+        assert_eq!(open, ["a", "b"]);
     }
 
     #[test]

@@ -115,7 +115,7 @@ impl Driver {
     pub(super) fn refill(&mut self, since: Option<SystemTime>) {
         // Without push nothing would end the wait.
         if !self.recovery.can_ask() || self.machine.phase() != machine::Phase::Live {
-            return;
+            return self.queue.leave_open(self.recovery.left_open(&self.setup.filters));
         }
         self.queue.drop_overflow_end();
         self.cut_filling();

@@ -173,7 +173,14 @@ impl Driver {
             Cause::TooLarge => GapCause::TooLarge,
         };
         tracing::info!(cause = cause.as_str(), subscription = self.id_for_log(), "events are being missed");
-        let gap = Gap { cause, certainty: Certainty::Certain, since, until: None, lost: None };
+        let gap = Gap {
+            cause,
+            certainty: Certainty::Certain,
+            since,
+            until: None,
+            lost: None,
+            filters: self.setup.filters.clone(),
+        };
         self.cut_filling();
         self.queue.push_marker(Delivery::Gap(gap));
     }
@@ -192,7 +199,8 @@ impl Driver {
     /// A gap that only may be one has its end where it is noticed.
     pub(super) fn possible_gap(&mut self, cause: GapCause, since: Option<SystemTime>) {
         let now = self.setup.clock.wall();
-        let gap = Gap { cause, certainty: Certainty::Possible, since, until: Some(now), lost: None };
+        let filters = self.setup.filters.clone();
+        let gap = Gap { cause, certainty: Certainty::Possible, since, until: Some(now), lost: None, filters };
         tracing::info!(cause = gap.cause.as_str(), subscription = self.id_for_log(), "events may be missing");
         self.cut_filling();
         self.queue.push_marker(Delivery::Gap(gap));

@@ -14,10 +14,11 @@ impl Driver {
                 Err(mpsc::error::TrySendError::Full(())) => return Ok(()),
                 Err(mpsc::error::TrySendError::Closed(())) => return Err(()),
             };
-            let item = self.queue.pop();
-            if let Some(Item::Marker(Delivery::Gap(gap))) = &item
+            let mut item = self.queue.pop();
+            if let Some(Item::Marker(Delivery::Gap(gap))) = &mut item
                 && gap.cause == GapCause::Overflow
             {
+                gap.filters.clone_from(&self.setup.filters);
                 self.refill(gap.since);
             }
             if let Some(handed) = item.and_then(|item| self.decode(item)) {
@@ -100,6 +101,7 @@ impl Driver {
                 since,
                 until,
                 lost: None,
+                filters: self.setup.filters.clone(),
             }));
         }
         let (delete, within) = match how {
@@ -139,7 +141,8 @@ impl Driver {
             let certainty = if lost > 0 { Certainty::Certain } else { Certainty::Possible };
             let lost = (gaps == 0).then_some(lost);
             let (cause, until) = (GapCause::Discarded, Some(self.setup.clock.wall()));
-            self.queue.push_marker(Delivery::Gap(Gap { cause, certainty, since, until, lost }));
+            let filters = self.setup.filters.clone();
+            self.queue.push_marker(Delivery::Gap(Gap { cause, certainty, since, until, lost, filters }));
         }
     }
 
