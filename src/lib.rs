@@ -97,6 +97,7 @@ pub mod catch_up;
 mod clock;
 pub mod codec;
 mod dedup;
+mod durable;
 mod error;
 pub mod event;
 mod ids;
@@ -117,8 +118,9 @@ pub use ids::{AccountId, ExtensionId, SubscriptionId};
 pub use rest::Client;
 pub use secret::Secret;
 pub use subscription::{
-    Certainty, Closed, Delivery, Gap, GapCause, LeftOpen, Notifications, OnDrop, Phase, Recreated, ResumeToken,
-    Resumed, ShutdownHandle, Status, StatusWatch, Subscription, SubscriptionBuilder, SubscriptionHandle, Undecodable,
+    AckMode, Certainty, Checkpoint, Closed, Delivery, FileCheckpoint, Gap, GapCause, LeftOpen, MemoryCheckpoint,
+    Notifications, OnDrop, Phase, Recreated, ResumeToken, Resumed, ShutdownHandle, Status, StatusWatch, Subscription,
+    SubscriptionBuilder, SubscriptionHandle, Undecodable,
 };
 pub use timestamp::Timestamp;
 

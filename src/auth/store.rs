@@ -1,16 +1,15 @@
 //! Where tokens outlive the process.
 
 use std::fmt;
-use std::io::{self, Read, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 
+use crate::durable;
 use crate::error::{Disposition, Error, ErrorKind, Result};
 use crate::secret::Secret;
 
@@ -209,7 +208,7 @@ impl TokenStore for FileTokenStore {
 
     async fn save(&self, tokens: &StoredTokens) -> Result<()> {
         let json = tokens.to_json()?;
-        self.blocking("written", move |path| Ok(replace(path, json.expose().as_bytes())?)).await
+        self.blocking("written", move |path| Ok(durable::replace(path, json.expose().as_bytes())?)).await
     }
 
     async fn clear(&self) -> Result<()> {
@@ -225,54 +224,10 @@ impl TokenStore for FileTokenStore {
 const FILE_LIMIT: u64 = 1024 * 1024;
 
 fn read(path: &Path) -> Result<Option<String>, Failure> {
-    let file = match std::fs::File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error.into()),
-    };
-    let mut bytes = Vec::new();
-    file.take(FILE_LIMIT).read_to_end(&mut bytes)?;
-    String::from_utf8(bytes).map(Some).map_err(|_| Failure::Corrupt)
-}
-
-/// Puts `bytes` at `path` in one step.
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let name = path.file_name().ok_or_else(|| io::Error::other("the path names no file"))?;
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut random = [0_u8; 9];
-    getrandom::fill(&mut random).map_err(io::Error::other)?;
-    let mut beside = std::ffi::OsString::from(".");
-    beside.push(name);
-    beside.push(format!(".{}.tmp", URL_SAFE_NO_PAD.encode(random)));
-    let beside = directory.join(beside);
-    let outcome = write_new(&beside, bytes).and_then(|()| std::fs::rename(&beside, path));
-    if outcome.is_err() {
-        // The first failure is the one to report; this only tidies up after it.
-        let _tidied = std::fs::remove_file(&beside);
-    }
-    outcome.and_then(|()| sync_directory(directory))
-}
-
-fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
-}
-
-/// Makes a rename durable.
-#[cfg(unix)]
-fn sync_directory(directory: &Path) -> io::Result<()> {
-    std::fs::File::open(directory)?.sync_all()
-}
-
-#[cfg(not(unix))]
-fn sync_directory(_directory: &Path) -> io::Result<()> {
-    // Directories cannot be opened as files elsewhere.
-    Ok(())
+    durable::read(path, FILE_LIMIT).map_err(|error| match error.kind() {
+        io::ErrorKind::InvalidData => Failure::Corrupt,
+        _ => Failure::Io(error),
+    })
 }
 
 #[cfg(test)]

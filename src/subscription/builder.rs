@@ -1,18 +1,21 @@
 //! Setting up a subscription.
 
+use std::collections::VecDeque;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::checkpoint::{AckMode, Checkpoint, Keeper};
 use super::driver::{Driver, Ports, Setup, Shutdown};
 use super::handle::SubscriptionHandle;
 use super::machine::Settings;
+use super::progress::Progress;
 use super::reconcile::Pace;
 use super::resume::ResumeToken;
 use super::status::{Phase, Status, StatusWatch};
-use super::{Ended, ReadSoFar, Subscription};
+use super::{Ended, Kept, Subscription};
 use crate::catch_up::CatchUp;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
@@ -54,6 +57,8 @@ pub struct SubscriptionBuilder {
     dedup_window: (usize, Duration),
     adopt: Option<SubscriptionId>,
     resume: Option<ResumeToken>,
+    checkpoint: Option<Arc<dyn Checkpoint>>,
+    ack: AckMode,
     leftovers: Vec<SubscriptionId>,
     catch_up: Vec<Arc<dyn CatchUp>>,
     pace: Pace,
@@ -88,6 +93,8 @@ impl SubscriptionBuilder {
             dedup_window: (8192, Duration::from_secs(30 * 60)),
             adopt: None,
             resume: None,
+            checkpoint: None,
+            ack: AckMode::default(),
             leftovers: Vec::new(),
             catch_up: Vec::new(),
             pace: Pace::default(),
@@ -195,6 +202,24 @@ impl SubscriptionBuilder {
         self
     }
 
+    /// Keeps the place in the stream there, and goes on from what is kept there, as
+    /// [`resume`](Self::resume) does. A crash at any point loses nothing: what was not
+    /// finished ([`ack_mode`](Self::ack_mode)) is delivered again, or a
+    /// [`Delivery::Gap`](super::Delivery::Gap) says that it may be lost.
+    ///
+    /// The first place is kept before [`start`](Self::start) returns. After a clean end
+    /// the next start tells the time between as a gap, since nobody was subscribed.
+    pub fn checkpoint(mut self, checkpoint: impl Checkpoint) -> Self {
+        self.checkpoint = Some(Arc::new(checkpoint));
+        self
+    }
+
+    /// When an event counts as finished. Default: [`AckMode::OnNext`].
+    pub fn ack_mode(mut self, mode: AckMode) -> Self {
+        self.ack = mode;
+        self
+    }
+
     /// Subscriptions that an earlier run of this app made and left: they are
     /// deleted if the service says that there are too many (`SUB-505`). Those that
     /// this client made itself and could not delete always are; no others ever.
@@ -239,10 +264,12 @@ impl SubscriptionBuilder {
     /// [`ErrorKind::Config`] for settings that cannot work;
     /// [`ErrorKind::TransportRefused`] or [`ErrorKind::Permission`] when the
     /// service refuses, which names the way out; [`ErrorKind::Timeout`] when
-    /// passing trouble lasts longer than [`start_within`](Self::start_within).
+    /// passing trouble lasts longer than [`start_within`](Self::start_within);
+    /// [`ErrorKind::Store`] when the [`checkpoint`](Self::checkpoint) cannot be read, or
+    /// the first place not be kept.
     pub async fn start(self) -> Result<Subscription> {
-        let (subscription, started) = self.launch()?;
-        told(started).await?;
+        let (mut subscription, started) = self.restored().await?.launch()?;
+        begun(&mut subscription, started).await?;
         Ok(subscription)
     }
 
@@ -256,19 +283,42 @@ impl SubscriptionBuilder {
     /// # Errors
     /// As [`start`](Self::start).
     pub async fn start_unless(self, stop: impl Future<Output = ()>) -> Result<Option<Subscription>> {
-        let (subscription, started) = self.launch()?;
-        tokio::select! {
+        let mut stop = std::pin::pin!(stop);
+        let restored = tokio::select! {
             biased;
-            told = told(started) => told.map(|()| Some(subscription)),
-            () = stop => {
+            restored = self.restored() => restored?,
+            () = &mut stop => return Ok(None),
+        };
+        let (mut subscription, started) = restored.launch()?;
+        let begun = tokio::select! {
+            biased;
+            begun = begun(&mut subscription, started) => Some(begun),
+            () = stop => None,
+        };
+        match begun {
+            Some(begun) => begun.map(|()| Some(subscription)),
+            None => {
                 subscription.close().await;
                 Ok(None)
             }
         }
     }
 
+    /// Goes on from what the checkpoint has.
+    async fn restored(mut self) -> Result<Self> {
+        if let Some(checkpoint) = &self.checkpoint {
+            if self.adopt.is_some() || self.resume.is_some() {
+                return Err(Error::config("a checkpoint tells where to go on: no token or id besides"));
+            }
+            self.resume = checkpoint.load().await?;
+        }
+        Ok(self)
+    }
+
     fn launch(self) -> Result<(Subscription, oneshot::Receiver<Result<()>>)> {
         let buffer = self.buffer.get();
+        let read = self.resume.as_ref().map(Progress::after).unwrap_or_default();
+        let kept = self.checkpoint.clone().map(|store| (Keeper::new(store, read.clone()), self.ack));
         let session = self.transport.as_ref().and_then(|transport| transport.session(&self.control));
         #[cfg(feature = "websocket")]
         let socket = session.as_ref().and_then(|session| session.socket.clone());
@@ -297,7 +347,9 @@ impl SubscriptionBuilder {
             handle: SubscriptionHandle::new(commands_in, StatusWatch::new(status)).with_socket(socket),
             #[cfg(not(feature = "websocket"))]
             handle: SubscriptionHandle::new(commands_in, StatusWatch::new(status)),
-            read: ReadSoFar::default(),
+            read,
+            kept: kept.map(|(keeper, mode)| Kept::new(keeper, mode)),
+            ahead: VecDeque::new(),
             ended: Ended::No,
         };
         Ok((subscription, started))
@@ -353,6 +405,13 @@ impl SubscriptionBuilder {
         self.clock = clock;
         self
     }
+}
+
+/// The subscription is made, and where it begins is kept.
+async fn begun(subscription: &mut Subscription, started: oneshot::Receiver<Result<()>>) -> Result<()> {
+    let anew = subscription.kept.is_some() && !subscription.read.is_after_restart();
+    told(started).await?;
+    if anew { subscription.keep_first_place().await } else { Ok(()) }
 }
 
 async fn told(started: oneshot::Receiver<Result<()>>) -> Result<()> {

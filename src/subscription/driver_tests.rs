@@ -1609,3 +1609,6 @@ async fn the_pages_of_a_round_are_asked_for_with_the_same_beginning() {
     next_gap(&mut subscription).await;
     subscription.close().await;
 }
+
+#[path = "restart_tests.rs"]
+mod restart;

@@ -420,6 +420,8 @@ struct Account {
     page: usize,
     /// Its messages have no ids, and it tells the last one again each time.
     nameless: bool,
+    /// When its first position is made.
+    begins_at: Option<SystemTime>,
 }
 
 impl FakeSource {
@@ -439,6 +441,11 @@ impl FakeSource {
     /// Its messages have no ids from now on, and the last one is told each time.
     pub(super) fn nameless(&self) {
         self.0.lock().unwrap().nameless = true;
+    }
+
+    /// Its first position is made at that time.
+    pub(super) fn begin_at(&self, time: SystemTime) {
+        self.0.lock().unwrap().begins_at = Some(time);
     }
 
     /// Since when it was asked for what is missing.
@@ -475,8 +482,9 @@ impl CatchUp for FakeSource {
     }
 
     async fn begin(&self, _: &[EventFilter]) -> Result<SyncToken> {
-        let at = self.0.lock().unwrap().messages.len();
-        Ok(SyncToken::new(at.to_string(), SystemTime::UNIX_EPOCH))
+        let account = self.0.lock().unwrap();
+        let made_at = account.begins_at.unwrap_or(SystemTime::UNIX_EPOCH);
+        Ok(SyncToken::new(account.messages.len().to_string(), made_at))
     }
 
     async fn sync(&self, request: SyncRequest<'_>) -> Result<SyncPage> {

@@ -2,6 +2,7 @@
 //! a stream.
 
 mod builder;
+mod checkpoint;
 mod delivery;
 mod driver;
 #[cfg(test)]
@@ -12,6 +13,7 @@ mod lease;
 mod machine;
 mod ops;
 mod overlap;
+mod progress;
 mod queue;
 mod reconcile;
 mod refusal;
@@ -28,8 +30,10 @@ use std::task::{Context, Poll};
 use futures_core::Stream;
 use futures_core::stream::FusedStream;
 use tokio::sync::{mpsc, watch};
+use tokio::task::AbortHandle;
 
 pub use builder::{OnDrop, SubscriptionBuilder};
+pub use checkpoint::{AckMode, Checkpoint, FileCheckpoint, MemoryCheckpoint};
 pub use delivery::{Certainty, Delivery, Gap, GapCause, LeftOpen, Recreated, Resumed, Undecodable};
 pub use handle::{ShutdownHandle, SubscriptionHandle};
 pub use resume::ResumeToken;
@@ -37,16 +41,12 @@ pub use status::{Phase, Status, StatusWatch};
 
 use crate::clock::wall_now;
 use crate::error::{Error, ErrorKind, Result};
-use crate::event::{DedupKey, EventFilter, Notification};
+use crate::event::{EventFilter, Notification};
 use crate::ids::SubscriptionId;
 use crate::rest::{Client, RestControl};
-use driver::{Handed, Mark, Shutdown};
-
-/// So many keys of events that share a batch are kept for the resume token. A
-/// batch of the service holds at most a few hundred events.
-const KEYS_KEPT: usize = 4096;
-/// So many keys from before the last position: one answer of the service.
-const KEYS_BEFORE_MARK: usize = 100;
+use checkpoint::Keeper;
+use driver::{Handed, Shutdown};
+use progress::{Progress, Step};
 
 impl Client {
     /// Sets up a subscription to `filters`: at least one.
@@ -98,40 +98,61 @@ pub struct Subscription {
     items: mpsc::Receiver<Handed>,
     shutdown: watch::Sender<Option<Shutdown>>,
     handle: SubscriptionHandle,
-    read: ReadSoFar,
+    /// What the stream has yielded.
+    read: Progress,
+    /// Where that is kept.
+    kept: Option<Kept>,
+    /// What was taken out of `items` to find the first mark, and comes first.
+    ahead: VecDeque<Handed>,
     ended: Ended,
 }
 
-/// What the reader has been handed.
-#[derive(Default)]
-struct ReadSoFar {
-    mark: Option<Mark>,
-    /// Of the events handed out last.
-    keys: VecDeque<DedupKey>,
-    /// How many of them came since the mark.
-    since_mark: usize,
+/// The reader's side of a checkpoint.
+struct Kept {
+    keeper: Arc<Keeper>,
+    saver: AbortHandle,
+    mode: AckMode,
+    /// Handed out, and finished when the reader comes back.
+    last: Option<Step>,
+    /// Whether anything was handed out that is not finished.
+    behind: bool,
 }
 
-impl ReadSoFar {
-    fn event(&mut self, key: DedupKey) {
-        self.keys.push_back(key);
-        self.since_mark += 1;
-        self.forget();
+impl Kept {
+    fn new(keeper: Keeper, mode: AckMode) -> Self {
+        let keeper = Arc::new(keeper);
+        let saver = tokio::spawn(keeper.clone().run()).abort_handle();
+        Self { keeper, saver, mode, last: None, behind: false }
     }
 
-    fn mark(&mut self, mark: Mark) {
-        self.mark = Some(mark);
-        self.since_mark = 0;
-        self.forget();
-    }
-
-    /// What the service will repeat: all since the mark, and a few before it, as a
-    /// position of PubNub may lie a little before the events it came with.
-    fn forget(&mut self) {
-        let keep = (self.since_mark + KEYS_BEFORE_MARK).min(KEYS_KEPT);
-        while self.keys.len() > keep {
-            self.keys.pop_front();
+    /// The reader asks for what comes next.
+    fn comes_back(&mut self) {
+        if let Some(step) = self.last.take() {
+            self.keeper.finish(|finished| finished.take_in(step));
         }
+    }
+
+    fn handed_out(&mut self, step: &Step) {
+        let is_event = matches!(step, Step::Event(_));
+        match self.mode {
+            AckMode::OnNext if is_event => self.last = Some(step.clone()),
+            AckMode::Explicit if is_event || self.behind => self.behind = true,
+            // Nothing before it is unfinished.
+            AckMode::OnNext | AckMode::Explicit => self.keeper.finish(|finished| finished.take_in(step.clone())),
+        }
+    }
+
+    async fn ack(&mut self, read: &Progress) -> Result<()> {
+        self.last = None;
+        self.behind = false;
+        self.keeper.finish(|finished| finished.clone_from(read));
+        self.keeper.save().await
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.saver.abort();
     }
 }
 
@@ -172,12 +193,46 @@ impl Subscription {
     /// time.
     #[must_use]
     pub fn resume_token(&self) -> Option<ResumeToken> {
-        let Mark { cursor, place, at } = self.read.mark.clone()?;
+        let token = self.read.token()?;
         // With nothing waiting and a link that is up, that is how things still are.
-        let is_current = self.items.is_empty() && self.handle.status().current().is_healthy();
-        let saved_at = if is_current { wall_now() } else { at };
-        let keys = self.read.keys.iter().copied().collect();
-        Some(ResumeToken::new(place.id.clone(), place.fingerprint.clone(), Some(cursor), saved_at, keys))
+        let nothing_waits = self.items.is_empty() && self.ahead.is_empty();
+        let is_current = nothing_waits && self.handle.status().current().is_healthy();
+        Some(if is_current { token.with_saved_at(wall_now()) } else { token })
+    }
+
+    /// Says that everything the stream has yielded so far is finished, and keeps that
+    /// in the [`Checkpoint`]: after a restart none of it is delivered again, and all
+    /// that follows is.
+    ///
+    /// Works in both [`AckMode`]s. Cancel safe: dropped, it is kept now or within a
+    /// second.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Store`] when it cannot be kept: it is tried again in the
+    /// background, and the stream goes on. [`ErrorKind::Config`] without a checkpoint.
+    pub async fn ack(&mut self) -> Result<()> {
+        let read = &self.read;
+        match &mut self.kept {
+            Some(kept) => kept.ack(read).await,
+            None => Err(Error::config("there is no checkpoint to keep the place in")),
+        }
+    }
+
+    /// Makes the place durable in which a new subscription begins.
+    async fn keep_first_place(&mut self) -> Result<()> {
+        while let Some(handed) = self.items.recv().await {
+            let found = matches!(handed, Handed::Step(Step::Mark(_)));
+            let is_end = matches!(handed, Handed::End(_));
+            if let Handed::Step(step) = handed {
+                self.read.take_in(step);
+            } else {
+                self.ahead.push_back(handed);
+            }
+            if found || is_end {
+                break;
+            }
+        }
+        self.ack().await
     }
 
     /// Only the events, without the other deliveries.
@@ -196,6 +251,11 @@ impl Subscription {
     pub async fn close(mut self) -> Closed {
         let _ = self.shutdown.send_replace(Some(Shutdown::Drain));
         let (mut unread, mut error) = (Vec::new(), None);
+        // What is handed out below is not finished.
+        if let Some(mut kept) = self.kept.take() {
+            kept.comes_back();
+            error = kept.keeper.save().await.err();
+        }
         while let Some(item) = std::future::poll_fn(|cx| Pin::new(&mut self).poll_next(cx)).await {
             match item {
                 Ok(delivery) => unread.push(delivery),
@@ -207,14 +267,12 @@ impl Subscription {
 
     fn take_in(&mut self, handed: Handed) -> Option<Result<Delivery>> {
         match handed {
-            Handed::Delivery { delivery, key } => {
-                if let Some(key) = key {
-                    self.read.event(key);
-                }
+            Handed::Delivery { delivery, traces } => {
+                self.step(Step::Event(traces));
                 Some(Ok(delivery))
             }
-            Handed::Mark(mark) => {
-                self.read.mark(mark);
+            Handed::Step(step) => {
+                self.step(step);
                 None
             }
             Handed::End(error) => {
@@ -222,6 +280,13 @@ impl Subscription {
                 Some(Err(error))
             }
         }
+    }
+
+    fn step(&mut self, step: Step) {
+        if let Some(kept) = &mut self.kept {
+            kept.handed_out(&step);
+        }
+        self.read.take_in(step);
     }
 
     /// The task ended without a word: by a panic of its own, or with its runtime.
@@ -242,8 +307,15 @@ impl Stream for Subscription {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
+        if let Some(kept) = &mut this.kept {
+            kept.comes_back();
+        }
         while this.ended == Ended::No {
-            let item = match std::task::ready!(this.items.poll_recv(cx)) {
+            let handed = match this.ahead.pop_front() {
+                Some(handed) => Some(handed),
+                None => std::task::ready!(this.items.poll_recv(cx)),
+            };
+            let item = match handed {
                 Some(handed) => this.take_in(handed),
                 None => return Poll::Ready(this.ended_quietly()),
             };
@@ -284,7 +356,8 @@ pub struct Closed {
     pub deleted: bool,
     /// What had come and was not read.
     pub unread: Vec<Delivery>,
-    /// The error that ended the subscription before it was closed, if one had.
+    /// The error that ended the subscription before it was closed, if one had; else
+    /// the one for which its place could not be kept in its [`Checkpoint`].
     pub error: Option<Error>,
 }
 

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use super::delivery::{Certainty, Delivery, Gap, GapCause, LeftOpen, Recreated, Resumed};
 use super::driver::Mark;
 use super::keys::Keys;
+use super::resume::Position;
 use crate::catch_up::Found;
 use crate::transport::Frame;
 
@@ -23,6 +24,8 @@ pub(super) enum Item {
     Marker(Delivery),
     /// Everything before this was read: go on here after a restart.
     Mark(Mark),
+    /// Everything that a source knows up to this position was read.
+    Position { source: &'static str, position: Position },
 }
 
 #[derive(Debug)]
@@ -119,6 +122,33 @@ impl Queue {
         }
     }
 
+    /// Where a source stands once all that it found was read: its newest position, where
+    /// nothing is between them.
+    pub(super) fn push_position(&mut self, source: &'static str, position: Position) {
+        let is_former = |item: &Item| matches!(item, Item::Position { source: former, .. } if *former == source);
+        let hole = self.slots.iter_mut().rev().find_map(|slot| match slot {
+            Slot::Hole { items, open: true } => Some(items),
+            Slot::Hole { .. } | Slot::Item(_) | Slot::Overflow { .. } => None,
+        });
+        let tail: Vec<&mut Item> = match hole {
+            Some(items) => items.iter_mut().rev().collect(),
+            None => self
+                .slots
+                .iter_mut()
+                .rev()
+                .map_while(|slot| match slot {
+                    Slot::Item(item) => Some(item),
+                    Slot::Hole { .. } | Slot::Overflow { .. } => None,
+                })
+                .collect(),
+        };
+        let mut positions = tail.into_iter().take_while(|item| matches!(item, Item::Position { .. }));
+        match positions.find(|item| is_former(item)) {
+            Some(former) => *former = Item::Position { source, position },
+            None => self.push_found(Item::Position { source, position }),
+        }
+    }
+
     /// Nothing more comes into the hole.
     pub(super) fn close_hole(&mut self) {
         for slot in &mut self.slots {
@@ -133,7 +163,7 @@ impl Queue {
     pub(super) fn next_frame(&self) -> Option<(&Frame, &Keys)> {
         match self.slots.front()? {
             Slot::Item(Item::Frame { frame, keys }) => Some((frame, keys)),
-            Slot::Item(Item::Found { .. } | Item::Marker(_) | Item::Mark(_))
+            Slot::Item(Item::Found { .. } | Item::Marker(_) | Item::Mark(_) | Item::Position { .. })
             | Slot::Hole { .. }
             | Slot::Overflow { .. } => None,
         }
@@ -194,7 +224,7 @@ impl Queue {
     fn fold(&mut self, end: &Resumed) -> bool {
         let mut markers = (0..self.slots.len())
             .rev()
-            .filter(|at| !matches!(self.slots[*at], Slot::Item(Item::Mark(_))))
+            .filter(|at| !matches!(self.slots[*at], Slot::Item(Item::Mark(_) | Item::Position { .. })))
             .map_while(|at| match &self.slots[at] {
                 Slot::Item(Item::Marker(delivery)) => Some((at, delivery)),
                 _ => None,
@@ -300,7 +330,7 @@ fn weight(item: &Item) -> usize {
         Item::Frame { frame, .. } => frame.weight(),
         Item::Found { found, .. } => found.notification.get().len() + MARKER_WEIGHT,
         Item::Marker(_) => MARKER_WEIGHT,
-        Item::Mark(_) => 0,
+        Item::Mark(_) | Item::Position { .. } => 0,
     }
 }
 
@@ -311,6 +341,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::catch_up::SyncToken;
     use crate::event::GapClosure;
     use crate::ids::SubscriptionId;
     use crate::transport::FrameBody;
@@ -414,6 +445,34 @@ mod tests {
         let recreated = end.recreated.as_ref().unwrap();
         assert_eq!((recreated.old.as_str(), recreated.new.as_str()), ("a", "d"));
         assert_eq!(queue.bytes(), 0);
+    }
+
+    #[test]
+    fn positions_keep_behind_what_was_found_and_take_no_room_while_nobody_reads() {
+        let mut queue = Queue::new(1000);
+        let position = |n: u64| Position { token: SyncToken::new(n.to_string(), at(n)), begun: false };
+        let text = "{}".to_owned();
+        let notification = serde_json::value::RawValue::from_string(text).unwrap();
+        let found = || Found { notification: notification.clone(), snapshot: false };
+        for hole in [false, true] {
+            if hole {
+                queue.open_hole();
+            }
+            for n in 0..50 {
+                queue.push_position("a", position(n));
+                queue.push_position("b", position(n));
+            }
+            queue.push_found(Item::Found { found: found(), at: at(1) });
+            queue.push_position("a", position(77));
+            queue.close_hole();
+            let told: Vec<_> = std::iter::from_fn(|| queue.pop())
+                .map(|item| match item {
+                    Item::Position { source, position } => (source, position.token.made_at()),
+                    _ => ("found", at(0)),
+                })
+                .collect();
+            assert_eq!(told, [("a", at(49)), ("b", at(49)), ("found", at(0)), ("a", at(77))]);
+        }
     }
 
     #[test]

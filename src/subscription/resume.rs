@@ -1,5 +1,6 @@
 //! Going on after a restart.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 use std::time::SystemTime;
@@ -7,6 +8,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::catch_up::SyncToken;
 use crate::error::{Error, Result};
 use crate::event::DedupKey;
 use crate::ids::SubscriptionId;
@@ -23,7 +25,9 @@ use crate::transport::Cursor;
 /// covers what the stream has handed out and nothing more. Events that a batch
 /// shares with the last one read come again from the service and are recognised.
 ///
-/// Its text is versioned JSON. It holds no secret: neither channel nor keys.
+/// Its text is versioned JSON. It holds no secret that would let anybody in: neither
+/// channel nor keys nor tokens of a session. Where catch-up sources stand is in it
+/// (the service's sync tokens, useless without a session), which `Debug` hides.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ResumeToken {
@@ -37,6 +41,30 @@ pub struct ResumeToken {
     pub(crate) saved_at: Timestamp,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) seen: Vec<DedupKey>,
+    /// What events were about that were pushed, and that were found: see `Told`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) pushed: Vec<DedupKey>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) found: Vec<DedupKey>,
+    /// Where catch-up sources stand, by their names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) positions: BTreeMap<String, Position>,
+}
+
+/// Where a catch-up source stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Position {
+    #[serde(flatten)]
+    pub(crate) token: SyncToken,
+    /// Whether nothing was asked for yet: what happened before is not in it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) begun: bool,
+}
+
+impl Position {
+    pub(super) fn new(token: SyncToken, begun: bool) -> Self {
+        Self { token, begun }
+    }
 }
 
 impl ResumeToken {
@@ -47,9 +75,23 @@ impl ResumeToken {
         address: String,
         cursor: Option<Cursor>,
         saved_at: SystemTime,
-        seen: Vec<DedupKey>,
     ) -> Self {
-        Self { version: Self::VERSION, subscription_id, address, cursor, saved_at: saved_at.into(), seen }
+        Self {
+            version: Self::VERSION,
+            subscription_id,
+            address,
+            cursor,
+            saved_at: saved_at.into(),
+            seen: Vec::new(),
+            pushed: Vec::new(),
+            found: Vec::new(),
+            positions: BTreeMap::new(),
+        }
+    }
+
+    /// Says that all was well until then.
+    pub(super) fn with_saved_at(self, at: SystemTime) -> Self {
+        Self { saved_at: at.into(), ..self }
     }
 
     /// The subscription it goes on with.
@@ -100,7 +142,11 @@ mod tests {
         let address = fingerprint(&Secret::new("123_abc"), &Secret::new("sub-c-1"));
         let cursor = Cursor { timetoken: "17000000000000000".into(), region: Some(4) };
         let at = SystemTime::UNIX_EPOCH;
-        let token = ResumeToken::new("id-1".into(), address, Some(cursor), at, vec![DedupKey::from_bytes([7; 16])]);
+        let mut token = ResumeToken::new("id-1".into(), address, Some(cursor), at);
+        token.seen.push(DedupKey::from_bytes([7; 16]));
+        token.found.push(DedupKey::from_bytes([8; 16]));
+        let position = Position { token: SyncToken::new("position", at), begun: true };
+        token.positions.insert("message-sync".into(), position);
         let text = token.to_string();
         assert_eq!(text.parse::<ResumeToken>().unwrap(), token);
         assert!(!text.contains("123_abc") && !text.contains("sub-c-1"), "{text}");

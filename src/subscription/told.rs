@@ -3,6 +3,7 @@
 
 use tokio::time::{Duration, Instant};
 
+use super::resume::ResumeToken;
 use crate::dedup::Seen;
 use crate::event::DedupKey;
 
@@ -27,6 +28,20 @@ impl Default for Told {
 }
 
 impl Told {
+    /// What was told before a restart is told.
+    pub(super) fn after(token: Option<&ResumeToken>, now: Instant) -> Self {
+        let mut told = Self::default();
+        if let Some(token) = token {
+            for key in &token.pushed {
+                told.by_push.admit(*key, now);
+            }
+            for key in &token.found {
+                told.by_catch_up.admit(*key, now);
+            }
+        }
+        told
+    }
+
     /// Whether a pushed event tells something that catch-up has not told. What is
     /// about nothing that could be told apart always does. Two pushes about the
     /// same are the service's own affair.

@@ -21,6 +21,9 @@ pub(super) struct Source {
     pub(super) source: Arc<dyn CatchUp>,
     pub(super) filters: Arc<[EventFilter]>,
     pub(super) token: Option<SyncToken>,
+    /// Whether nothing was asked for since the position was had: what happened before
+    /// is not told from it.
+    begun: bool,
     /// What the pages of the present round are asked for with: the same for all.
     round: Option<Option<SystemTime>>,
 }
@@ -31,18 +34,25 @@ struct Ending {
 }
 
 impl Recovery {
-    /// With `sources`, each for those of `filters` that it covers.
-    pub(super) fn new(sources: &[Arc<dyn CatchUp>], filters: &[String], pace: Pace, seed: u64) -> Self {
-        let settle: Vec<Duration> = sources.iter().map(|source| source.settles_after()).collect();
-        let plan = Reconciler::new(pace, &settle, Instant::now().into_std(), seed);
-        let sources = sources.iter().map(|source| Source {
+    /// With the sources, each for those filters that it covers, and where it stood.
+    pub(super) fn new(setup: &Setup) -> Self {
+        let settle: Vec<Duration> = setup.catch_up.iter().map(|source| source.settles_after()).collect();
+        let plan = Reconciler::new(setup.pace, &settle, Instant::now().into_std(), setup.seed);
+        let sources = setup.catch_up.iter().map(|source| Source {
             source: source.clone(),
             filters: [].into(),
             token: None,
+            begun: false,
             round: None,
         });
         let mut recovery = Self { sources: sources.collect(), plan, ending: None, since: None, held_back: Vec::new() };
-        recovery.cover(filters);
+        recovery.cover(&setup.filters);
+        // A source knows for which filters a position of its own was made.
+        for source in &mut recovery.sources {
+            let held = setup.resume.as_ref().and_then(|token| token.positions.get(source.source.name()));
+            source.begun = held.is_some_and(|held| held.begun);
+            source.token = held.map(|held| held.token.clone());
+        }
         recovery
     }
 
@@ -68,7 +78,7 @@ impl Recovery {
     }
 
     /// Whether there is anything to ask.
-    fn can_ask(&self) -> bool {
+    pub(super) fn can_ask(&self) -> bool {
         self.sources.iter().any(|source| !source.filters.is_empty())
     }
 
@@ -198,8 +208,9 @@ impl Driver {
             let nothing = Outcome::Synced { found: 0, more: false, complete: true };
             self.recovery.plan.done(Instant::now().into_std(), at, turn, nothing);
         } else {
-            let (filters, token) = (source.filters.clone(), source.token.clone());
             let since = *source.round.get_or_insert(since);
+            let told = source.token.as_ref().filter(|token| !source.begun || begins_before(token, since));
+            let (filters, token) = (source.filters.clone(), told.cloned());
             self.passing.push(ops::sync(source.source.clone(), filters, token, since, at, turn));
         }
     }
@@ -207,7 +218,9 @@ impl Driver {
     pub(super) fn begun(&mut self, at: usize, turn: Turn, result: Result<SyncToken>) {
         let outcome = match result {
             Ok(token) => {
-                self.keep(at, token);
+                let position = Position::new(token.clone(), true);
+                self.keep(at, token, true);
+                self.tell_position(at, position);
                 Outcome::Began
             }
             Err(error) => self.source_failed(at, &error),
@@ -219,7 +232,8 @@ impl Driver {
         let outcome = match result {
             Ok(page) => {
                 let outcome = Outcome::Synced { found: page.found.len(), more: page.more, complete: page.complete };
-                self.keep(at, page.next);
+                let position = Position::new(page.next.clone(), false);
+                self.keep(at, page.next, false);
                 if let Some(source) = self.recovery.sources.get_mut(at).filter(|_| !page.more) {
                     source.round = None;
                 }
@@ -227,6 +241,7 @@ impl Driver {
                 for found in page.found {
                     self.queue.push_found(Item::Found { found, at: wall });
                 }
+                self.tell_position(at, position);
                 outcome
             }
             Err(error) => self.source_failed(at, &error),
@@ -251,9 +266,17 @@ impl Driver {
         }
     }
 
-    fn keep(&mut self, at: usize, token: SyncToken) {
+    fn keep(&mut self, at: usize, token: SyncToken, begun: bool) {
         if let Some(source) = self.recovery.sources.get_mut(at) {
             source.token = Some(token);
+            source.begun = begun;
+        }
+    }
+
+    /// Where a source stands once what it found was read.
+    fn tell_position(&mut self, at: usize, position: Position) {
+        if let Some(source) = self.recovery.sources.get(at) {
+            self.queue.push_position(source.source.name(), position);
         }
     }
 
@@ -278,14 +301,22 @@ impl Driver {
                 if !new {
                     return None;
                 }
-                Some(Handed::Delivery { delivery: Delivery::Notification(Box::new(notification)), key: None })
+                let key = subjects.is_empty().then(|| notification.dedup_key());
+                let delivery = Delivery::Notification(Box::new(notification));
+                Some(Handed::Delivery { delivery, traces: Traces { key, subjects, found: true } })
             }
             Err(malformed) => {
                 let reason = malformed.to_string();
                 let raw = malformed.raw().get().into();
                 let undecodable = Undecodable { reason, raw, received_at: at };
-                Some(Handed::Delivery { delivery: Delivery::Undecodable(undecodable), key: None })
+                Some(Handed::Delivery { delivery: Delivery::Undecodable(undecodable), traces: Traces::default() })
             }
         }
     }
+}
+
+/// Whether a position that was only begun reaches back to `since`: it is told to the
+/// second.
+fn begins_before(token: &SyncToken, since: Option<SystemTime>) -> bool {
+    since.is_none_or(|since| token.made_at() + Duration::from_secs(1) <= since)
 }

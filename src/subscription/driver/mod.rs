@@ -24,10 +24,11 @@ use super::lease::{self, Lease};
 use super::machine::{self, Cause, Effect, End, Input, LinkId, Machine, Op, Settings};
 use super::ops::{self, Asked, Done, Doubt, Pending};
 use super::overlap::Overlap;
+use super::progress::{Step, Traces};
 use super::queue::{Item, Queue};
 use super::reconcile::Pace;
 use super::refusal;
-use super::resume::ResumeToken;
+use super::resume::{Position, ResumeToken};
 use super::status::{Phase, Status};
 use super::told::Told;
 use crate::catch_up::CatchUp;
@@ -94,8 +95,8 @@ pub(in crate::subscription) struct Ports {
 
 /// What is handed to the reader.
 pub(in crate::subscription) enum Handed {
-    Delivery { delivery: Delivery, key: Option<DedupKey> },
-    Mark(Mark),
+    Delivery { delivery: Delivery, traces: Traces },
+    Step(Step),
     End(Error),
 }
 
@@ -244,8 +245,8 @@ impl Driver {
             machine: Machine::new(setup.settings.clone(), setup.seed),
             queue: Queue::new(setup.queue_bytes),
             seen,
-            told: Told::default(),
-            recovery: Recovery::new(&setup.catch_up, &setup.filters, setup.pace, setup.seed),
+            told: Told::after(setup.resume.as_ref(), now),
+            recovery: Recovery::new(&setup),
             keys: Keys::default(),
             lease: None,
             place: 0,

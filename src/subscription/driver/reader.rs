@@ -44,8 +44,9 @@ impl Driver {
         let (frame, keys) = match item {
             Item::Frame { frame, keys } => (frame, keys),
             Item::Found { found, at } => return self.found(found, at),
-            Item::Marker(delivery) => return Some(Handed::Delivery { delivery, key: None }),
-            Item::Mark(mark) => return Some(Handed::Mark(mark)),
+            Item::Marker(delivery) => return Some(Handed::Delivery { delivery, traces: Traces::default() }),
+            Item::Mark(mark) => return Some(Handed::Step(Step::Mark(mark))),
+            Item::Position { source, position } => return Some(Handed::Step(Step::Position { source, position })),
         };
         let received_at = frame.received_at;
         let position = frame.position.clone();
@@ -70,7 +71,9 @@ impl Driver {
             tracing::trace!(subscription = self.id_for_log(), "a repetition");
             return None;
         }
-        Some(Handed::Delivery { delivery, key: Some(key) })
+        // Without a source nothing is ever found that was pushed before.
+        let subjects = if self.recovery.can_ask() { subjects } else { Vec::new() };
+        Some(Handed::Delivery { delivery, traces: Traces { key: Some(key), subjects, found: false } })
     }
 
     pub(super) fn command(&mut self, command: Command) {
@@ -134,7 +137,7 @@ impl Driver {
                     lost += 1;
                     began(Some(at));
                 }
-                Item::Marker(_) | Item::Mark(_) => {}
+                Item::Marker(_) | Item::Mark(_) | Item::Position { .. } => {}
             }
         }
         if lost + gaps > 0 {

@@ -1,0 +1,256 @@
+//! Crashes and restarts with a checkpoint.
+
+use std::collections::HashSet;
+
+use super::*;
+use crate::{AckMode, Checkpoint, MemoryCheckpoint};
+
+/// The service's log of events, and the position behind each.
+struct Log(u64);
+
+impl Log {
+    const BASE: u64 = 60_000_000_000_000_000;
+
+    /// Where a link goes on: a first position lies before everything.
+    fn place(world: &World, link: usize) -> u64 {
+        let token: u64 = world.transport.target(link).cursor.timetoken.parse().unwrap();
+        token.saturating_sub(Self::BASE)
+    }
+
+    /// Delivers what a link has not had, in batches of up to `most`.
+    fn deliver(&self, world: &World, link: usize, chance: &mut fastrand::Rng, most: u64) {
+        let mut from = Self::place(world, link);
+        while from < self.0 {
+            let to = (from + chance.u64(1..=most)).min(self.0);
+            let payloads = (from..to).map(event_text);
+            let frames = payloads.map(|text| {
+                let raw = serde_json::value::RawValue::from_string(text).unwrap();
+                Frame::new(FrameBody::Payload(raw), SystemTime::UNIX_EPOCH)
+            });
+            let batch =
+                LinkEvent::Batch { frames: frames.collect(), cursor: cursor(Self::BASE + to), suspected_loss: None };
+            world.transport.feed(link, Ok(batch));
+            from = to;
+        }
+    }
+}
+
+fn keeping(world: &World, store: &MemoryCheckpoint, mode: AckMode) -> SubscriptionBuilder {
+    world.builder().checkpoint(store.clone()).ack_mode(mode).on_drop(OnDrop::Keep)
+}
+
+/// As a crash does it: nothing is saved or deleted on the way out.
+async fn crash(subscription: Subscription) {
+    drop(subscription);
+    settle().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crash_at_any_point_loses_nothing_and_repeats_what_was_not_acknowledged_only() {
+    for seed in 0..60 {
+        let mut chance = fastrand::Rng::with_seed(seed);
+        let (world, store) = (World::new(), MemoryCheckpoint::new());
+        let (mut log, mut all, mut acknowledged) = (Log(0), HashSet::new(), HashSet::new());
+        for life in 1..=8 {
+            let mut subscription = keeping(&world, &store, AckMode::Explicit).start().await.unwrap();
+            world.up(&subscription, life).await;
+            log.0 += chance.u64(0..40);
+            log.deliver(&world, life, &mut chance, 20);
+            let mut here = Vec::new();
+            let last = life == 8;
+            let wanted = if last { usize::MAX } else { chance.usize(0..60) };
+            while here.len() < wanted {
+                let due: Vec<u64> = (0..log.0).filter(|n| !acknowledged.contains(n) && !here.contains(n)).collect();
+                if due.is_empty() {
+                    break;
+                }
+                let n = next_uuid(&mut subscription).await;
+                assert!(!acknowledged.contains(&n), "seed {seed}: {n} was acknowledged and came again");
+                assert!(here.last().is_none_or(|before| *before < n), "seed {seed}: {n} after {here:?}");
+                here.push(n);
+                all.insert(n);
+                if chance.u8(0..4) == 0 {
+                    subscription.ack().await.unwrap();
+                    acknowledged.extend(here.drain(..here.len() - 1));
+                    acknowledged.extend(here.last());
+                }
+            }
+            crash(subscription).await;
+        }
+        assert_eq!(all, (0..log.0).collect(), "seed {seed}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn read_one_after_the_other_only_the_last_event_comes_again() {
+    let (world, store) = (World::new(), MemoryCheckpoint::new());
+    let mut subscription = keeping(&world, &store, AckMode::OnNext).start().await.unwrap();
+    world.up(&subscription, 1).await;
+    let (log, mut chance) = (Log(5), fastrand::Rng::with_seed(1));
+    log.deliver(&world, 1, &mut chance, 5);
+    for n in 0..3 {
+        assert_eq!(next_uuid(&mut subscription).await, n);
+    }
+    // The third is still being worked on; the two before it are kept within a second.
+    sleep(secs(2)).await;
+    crash(subscription).await;
+    let mut subscription = keeping(&world, &store, AckMode::OnNext).start().await.unwrap();
+    world.up(&subscription, 2).await;
+    log.deliver(&world, 2, &mut chance, 5);
+    for n in 2..5 {
+        assert_eq!(next_uuid(&mut subscription).await, n);
+    }
+    assert!(is_quiet(&mut subscription), "the reader came back for more: all is finished");
+    sleep(secs(2)).await;
+    crash(subscription).await;
+    let mut subscription = keeping(&world, &store, AckMode::OnNext).start().await.unwrap();
+    world.up(&subscription, 3).await;
+    log.deliver(&world, 3, &mut chance, 5);
+    settle().await;
+    assert!(is_quiet(&mut subscription));
+    crash(subscription).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gap_that_was_not_handled_is_told_again() {
+    let (world, store) = (World::new(), MemoryCheckpoint::new());
+    let mut subscription = keeping(&world, &store, AckMode::Explicit).start().await.unwrap();
+    world.up(&subscription, 1).await;
+    assert!(is_quiet(&mut subscription));
+    sleep(secs(2)).await;
+    let from = store.load().await.unwrap().unwrap();
+    world.transport.batch(1, Vec::new(), Some(SuspectedLoss::BufferAged { pause: secs(300) }));
+    next_gap(&mut subscription).await;
+    next_resumed(&mut subscription).await;
+    sleep(secs(2)).await;
+    assert_eq!(store.load().await.unwrap(), Some(from.clone()), "the gap is not finished");
+    // What stands behind the gap is read by asking for more.
+    assert!(is_quiet(&mut subscription));
+    subscription.ack().await.unwrap();
+    assert_ne!(store.load().await.unwrap(), Some(from));
+    crash(subscription).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_place_is_kept_before_anything_came() {
+    let (world, store) = (World::new(), MemoryCheckpoint::new());
+    let subscription = keeping(&world, &store, AckMode::Explicit).start().await.unwrap();
+    let token = store.load().await.unwrap().expect("kept before the start is over");
+    assert_eq!(Some(token.subscription_id()), subscription.id().as_ref());
+    crash(subscription).await;
+    let mut subscription = keeping(&world, &store, AckMode::Explicit).start().await.unwrap();
+    assert_eq!(creates(&world.control), 1, "it goes on with the one that was made");
+    world.up(&subscription, world.transport.count()).await;
+    Log(3).deliver(&world, world.transport.count(), &mut fastrand::Rng::with_seed(1), 3);
+    assert_eq!(next_uuid(&mut subscription).await, 0);
+    crash(subscription).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_crash_a_lost_subscription_is_made_up_for_from_where_its_source_stood() {
+    let (world, store, source) = (World::new(), MemoryCheckpoint::new(), FakeSource::default());
+    let start = async |life: usize| {
+        let builder = SubscriptionBuilder::new(world.control.clone(), [filter(TEXTS)]).on_drop(OnDrop::Keep);
+        let builder = builder.transport(world.transport.clone()).catch_up(source.clone());
+        let subscription = builder.checkpoint(store.clone()).ack_mode(AckMode::Explicit).start().await.unwrap();
+        world.up(&subscription, life).await;
+        subscription
+    };
+    let mut subscription = start(1).await;
+    settle().await;
+    // Pushed, and found in a gap.
+    source.happen([1, 2]);
+    world.transport.batch(1, vec![sms_text(1)], None);
+    assert_eq!(next_sms(&mut subscription).await, (Origin::Push, 1));
+    world.transport.batch(1, Vec::new(), Some(SuspectedLoss::BufferAged { pause: secs(300) }));
+    next_gap(&mut subscription).await;
+    assert_eq!(next_sms(&mut subscription).await, (Origin::CatchUp, 2));
+    next_resumed(&mut subscription).await;
+    // Pushed since: the source does not know that it was told.
+    source.happen([3]);
+    world.transport.batch(1, vec![sms_text(3)], None);
+    assert_eq!(next_sms(&mut subscription).await, (Origin::Push, 3));
+    assert!(is_quiet(&mut subscription));
+    subscription.ack().await.unwrap();
+    crash(subscription).await;
+    world.control.forget_all();
+    source.happen([4]);
+    let mut subscription = start(2).await;
+    assert_eq!(next_gap(&mut subscription).await.cause, GapCause::SubscriptionGone);
+    assert_eq!(next_sms(&mut subscription).await, (Origin::CatchUp, 4));
+    assert!(next_resumed(&mut subscription).await.complete);
+    // What was found before the crash and is pushed late tells nothing new.
+    world.transport.batch(2, vec![sms_text(2), sms_text(4), sms_text(5)], None);
+    assert_eq!(next_sms(&mut subscription).await, (Origin::Push, 5));
+    crash(subscription).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_began_after_a_gap_began_is_asked_from_before() {
+    for (young, found) in [(true, vec![1, 2]), (false, vec![2])] {
+        let (world, source) = (World::new(), FakeSource::default());
+        source.happen([1]);
+        if young {
+            source.begin_at(crate::clock::wall_now() + secs(3600));
+        }
+        let builder = SubscriptionBuilder::new(world.control.clone(), [filter(TEXTS)]).catch_up(source.clone());
+        let mut subscription = builder.transport(world.transport.clone()).start().await.unwrap();
+        world.up(&subscription, 1).await;
+        settle().await;
+        source.happen([2]);
+        world.transport.batch(1, Vec::new(), Some(SuspectedLoss::BufferAged { pause: secs(300) }));
+        next_gap(&mut subscription).await;
+        for n in found {
+            assert_eq!(next_sms(&mut subscription).await, (Origin::CatchUp, n), "young: {young}");
+        }
+        next_resumed(&mut subscription).await;
+        subscription.close().await;
+    }
+}
+
+#[derive(Debug, Default)]
+struct Broken {
+    load: bool,
+}
+
+#[async_trait::async_trait]
+impl Checkpoint for Broken {
+    async fn load(&self) -> Result<Option<ResumeToken>> {
+        if self.load { Err(Error::new(ErrorKind::Store, "no disk")) } else { Ok(None) }
+    }
+
+    async fn save(&self, _: &ResumeToken) -> Result<()> {
+        Err(Error::new(ErrorKind::Store, "no disk"))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_checkpoint_that_does_not_work_is_told_at_the_start_and_leaves_nothing_behind() {
+    for load in [true, false] {
+        let world = World::new();
+        let error = world.builder().checkpoint(Broken { load }).start().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Store);
+        settle().await;
+        assert!(world.control.alive().is_empty());
+    }
+    let world = World::new();
+    let error = world.builder().checkpoint(MemoryCheckpoint::new()).adopt("x".into()).start().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+    let mut subscription = world.start().await;
+    assert_eq!(subscription.ack().await.unwrap_err().kind(), ErrorKind::Config);
+    subscription.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_close_hands_out_is_not_finished() {
+    let (world, store) = (World::new(), MemoryCheckpoint::new());
+    let mut subscription = keeping(&world, &store, AckMode::OnNext).start().await.unwrap();
+    world.up(&subscription, 1).await;
+    Log(3).deliver(&world, 1, &mut fastrand::Rng::with_seed(1), 3);
+    assert_eq!(next_uuid(&mut subscription).await, 0);
+    settle().await;
+    let closed = subscription.close().await;
+    assert_eq!(closed.unread.len(), 2);
+    let token = store.load().await.unwrap().unwrap();
+    assert_eq!(token.seen.len(), 1, "the one that was read");
+}
