@@ -156,7 +156,42 @@ const ROWS: &[(&str, &str, &[&str])] = &[
         ],
     ),
     ("S3", "order as delivered, place by sequence", &["s3_order_is_kept_as_the_service_delivers_it"]),
-    ("S5", "killed: at least once", &["s5_a_process_that_is_killed_gets_again_what_it_had_not_acknowledged"]),
+    (
+        "S4",
+        "what was told is known after a restart",
+        &[
+            "repetitions_from_before_the_last_mark_are_recognised_after_a_restart",
+            "a_crash_at_any_point_loses_nothing_and_repeats_what_was_not_acknowledged_only",
+            "after_a_crash_a_lost_subscription_is_made_up_for_from_where_its_source_stood",
+        ],
+    ),
+    (
+        "S5",
+        "killed: at least once",
+        &[
+            "s5_a_process_that_is_killed_gets_again_what_it_had_not_acknowledged",
+            "a_crash_at_any_point_loses_nothing_and_repeats_what_was_not_acknowledged_only",
+        ],
+    ),
+    ("A6", "a refresh does not break the recovery", &["a6_a_refreshed_token_continues_the_session"]),
+    (
+        "Y1",
+        "full, then incremental; the overlap is told once",
+        &["y1_an_incremental_sync_follows_a_full_one_and_its_overlap_is_told_once"],
+    ),
+    (
+        "Y2",
+        "a refused token: full, without duplicates",
+        &["y2_a_refused_token_leads_to_a_full_sync_without_duplicates"],
+    ),
+    ("Y3", "Retry-After is obeyed", &["y3_a_closed_rate_group_is_told_and_the_position_stays_good"]),
+    (
+        "Y4",
+        "polls while push is down, and hands back",
+        &["y4_push_that_is_down_for_long_is_stood_in_for_and_hands_back"],
+    ),
+    ("Y5", "a call-log token older than an hour: full", &["y5_a_token_older_than_an_hour_is_not_tried"]),
+    ("Y6", "changed and deleted messages are changes", &["y6_updated_and_deleted_messages_are_changes"]),
     (
         "S6",
         "drain and discard",
@@ -373,8 +408,8 @@ const ROWS: &[(&str, &str, &[&str])] = &[
 /// The rows that must be there.
 const WANTED: &[&str] = &[
     "L1", "L2", "L3", "L4", "L5", "L6", "L7", "L8", "L9", "L10", "L11", "L12", "P1", "P2", "P3", "P4", "P5", "S1",
-    "S2", "S3", "S5", "S6", "A1", "A2", "A3", "A5", "A7", "W1", "W2", "W3", "W4", "W5", "W6", "W7", "W8", "W9", "W10",
-    "W11", "W12", "W13", "W14", "W15",
+    "S2", "S3", "S4", "S5", "S6", "A1", "A2", "A3", "A5", "A6", "A7", "Y1", "Y2", "Y3", "Y4", "Y5", "Y6", "W1", "W2",
+    "W3", "W4", "W5", "W6", "W7", "W8", "W9", "W10", "W11", "W12", "W13", "W14", "W15",
 ];
 
 /// Names of the functions in `text` that an attribute makes tests, and whether one

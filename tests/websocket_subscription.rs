@@ -478,6 +478,22 @@ async fn another_login_cannot_recover_and_the_loss_is_told() {
 }
 
 #[tokio::test]
+async fn a6_a_refreshed_token_continues_the_session() {
+    let sandbox = quick().start().await.unwrap();
+    let mut subscription = live(&sandbox).await;
+    publish(&sandbox, [1]);
+    let mut journal = Journal::upto(&mut subscription, 1).await;
+    let before = sandbox.requests_to(Operation::Token).len();
+    sandbox.expire_access_tokens();
+    lose(&sandbox, || publish(&sandbox, 2..=5)).await;
+    journal.read_to(&mut subscription, 5).await;
+    journal.assert_only(1..=5);
+    assert_eq!(sandbox.requests_to(Operation::Token).len(), before + 1, "refreshed once");
+    assert_eq!(sandbox.requests_to(Operation::Create).len(), 1, "the same subscription goes on");
+    close(&sandbox, subscription).await;
+}
+
+#[tokio::test]
 async fn calls_go_over_the_connection() {
     let sandbox = quick().start().await.unwrap();
     let subscription = live(&sandbox).await;
