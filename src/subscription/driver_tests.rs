@@ -1326,6 +1326,27 @@ async fn what_no_source_covers_is_told_as_left_open() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn polls_stand_in_for_push_that_never_came_up() {
+    let (world, source) = (World::new(), FakeSource::default());
+    // Its position is younger than the subscription.
+    source.begin_at(crate::clock::wall_now() + secs(5));
+    let builder = SubscriptionBuilder::new(world.control.clone(), [filter(TEXTS)]).transport(world.transport.clone());
+    let mut subscription = builder.catch_up(source.clone()).start().await.unwrap();
+    source.happen([1]);
+    sleep(secs(21)).await;
+    assert_eq!(next_sms(&mut subscription).await, (Origin::CatchUp, 1));
+    source.happen([2]);
+    sleep(secs(31)).await;
+    assert_eq!(next_sms(&mut subscription).await, (Origin::CatchUp, 2));
+    // It comes up, and has everything since the creation.
+    let link = world.transport.count();
+    world.up(&subscription, link).await;
+    push_sms(&world, link, &[1, 2, 3]);
+    assert_eq!(next_sms(&mut subscription).await, (Origin::Push, 3));
+    subscription.close().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn polls_stand_in_for_push_that_is_down_and_hand_back_with_each_event_once() {
     let (world, source) = (World::new(), FakeSource::default());
     let mut subscription = with_source(&world, &source).await;

@@ -112,8 +112,12 @@ struct Source {
 /// The state of push.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Push {
+    /// There is no subscription yet.
+    Unmade,
     Up,
-    Down { since: Instant },
+    Down {
+        since: Instant,
+    },
 }
 
 /// Decides when to ask. See the module.
@@ -131,9 +135,8 @@ pub(super) struct Reconciler {
 }
 
 impl Reconciler {
-    /// For sources that take so long to tell what happened; push counts as down from
-    /// `now` on.
-    pub(super) fn new(pace: Pace, settle: &[Duration], now: Instant, seed: u64) -> Self {
+    /// For sources that take so long to tell what happened.
+    pub(super) fn new(pace: Pace, settle: &[Duration], seed: u64) -> Self {
         let source = |settle: &Duration| Source {
             doing: Doing::Resting { until: None },
             debt: Debt::None,
@@ -147,11 +150,18 @@ impl Reconciler {
             pace,
             chance: fastrand::Rng::with_seed(seed),
             sources: settle.iter().map(source).collect(),
-            push: Push::Down { since: now },
+            push: Push::Unmade,
             filling: None,
             next_check: None,
             asks: std::collections::VecDeque::new(),
             turn: 0,
+        }
+    }
+
+    /// A source has a position from before a restart.
+    pub(super) fn goes_on_from_position(&mut self, at: usize) {
+        if let Some(source) = self.sources.get_mut(at) {
+            source.has_position = true;
         }
     }
 
@@ -195,18 +205,20 @@ impl Reconciler {
         self.handle_timeout(now);
     }
 
-    /// Push does not deliver.
+    /// Push does not deliver. When it never did, sources get their first position: it
+    /// may never come up.
     pub(super) fn push_down(&mut self, now: Instant) {
-        if self.push != Push::Up {
+        if matches!(self.push, Push::Down { .. }) {
             return;
         }
         self.push = Push::Down { since: now };
         self.next_check = None;
         for source in &mut self.sources {
             if let Doing::Resting { until } = &mut source.doing {
-                *until = Some(now + self.pace.poll_after);
+                *until = Some(if source.has_position { now + self.pace.poll_after } else { now });
             }
         }
+        self.handle_timeout(now);
     }
 
     /// Events are missing, or may be.
@@ -218,8 +230,7 @@ impl Reconciler {
         match (self.push, self.filling) {
             // One that is being filled starts over: it asks for the later part too.
             (Push::Up, _) => self.fill(now),
-            (Push::Down { .. }, None) => self.filling = Some(None),
-            (Push::Down { .. }, Some(_)) => self.filling = Some(None),
+            (Push::Unmade | Push::Down { .. }, _) => self.filling = Some(None),
         }
     }
 
@@ -249,7 +260,7 @@ impl Reconciler {
 
     fn polls_from(&self) -> Option<Instant> {
         match self.push {
-            Push::Up => None,
+            Push::Unmade | Push::Up => None,
             Push::Down { since } => Some(since + self.pace.poll_after),
         }
     }
@@ -359,13 +370,16 @@ impl Reconciler {
             if until > now {
                 continue;
             }
-            match (self.push, self.sources[at].has_position) {
-                (Push::Up, false) if self.sources[at].debt != Debt::Owed => {
-                    self.turn += 1;
-                    self.sources[at].doing = Doing::Beginning { turn: self.turn };
-                    self.asks.push_back(Ask::Begin { source: at, turn: self.turn });
-                }
-                _ => self.sync(at, true),
+            // In the place of push what happened counts, wherever it is counted from.
+            let polls = self.polls_from().is_some_and(|from| from <= now);
+            let source = &mut self.sources[at];
+            let wanted = source.has_position || polls || source.debt == Debt::Owed && self.push == Push::Up;
+            if wanted {
+                self.sync(at, true);
+            } else {
+                self.turn += 1;
+                source.doing = Doing::Beginning { turn: self.turn };
+                self.asks.push_back(Ask::Begin { source: at, turn: self.turn });
             }
         }
         if self.next_check.is_some_and(|at| at <= now) {
@@ -416,11 +430,7 @@ mod tests {
         #[allow(clippy::disallowed_methods, reason = "a pure plan needs some first instant; none other can be made")]
         fn new(sources: usize) -> Self {
             let now = Instant::now();
-            Self {
-                plan: Reconciler::new(Pace::default(), &vec![Duration::ZERO; sources], now, 3),
-                now,
-                asked: Vec::new(),
-            }
+            Self { plan: Reconciler::new(Pace::default(), &vec![Duration::ZERO; sources], 3), now, asked: Vec::new() }
         }
 
         /// Push up, every source at rest with a position.
@@ -593,6 +603,22 @@ mod tests {
     }
 
     #[test]
+    fn push_that_never_comes_up_is_stood_in_for() {
+        let mut bench = Bench::new(2);
+        assert_eq!(bench.down(), [Ask::Begin { source: 0, turn: 1 }, Ask::Begin { source: 1, turn: 2 }]);
+        bench.answer(0, Outcome::Began);
+        bench.answer(1, RETRY);
+        assert_eq!(syncs(&bench.pass(19, Outcome::Began)), 0, "most interruptions are shorter");
+        let asked = bench.pass(600, synced(0));
+        for source in 0..2 {
+            let its = asked.iter().filter(|(_, ask)| matches!(ask, Ask::Sync { source: it, .. } if *it == source));
+            assert!(its.count() >= 600 / 30 - 1, "source {source}: {asked:?}");
+        }
+        bench.up();
+        assert_eq!(syncs(&bench.pass(1500, synced(0))), 0);
+    }
+
+    #[test]
     fn a_source_that_tells_late_is_asked_once_more_after_the_gap() {
         let mut bench = Bench::well(1);
         bench.plan.sources[0].settle = Duration::from_secs(30);
@@ -674,10 +700,10 @@ mod tests {
     proptest! {
         #[test]
         fn whatever_happens_every_source_is_led_on_and_every_gap_is_told_filled_once(
-            sources in 1usize..4, steps in prop::collection::vec(step(), 1..80),
+            sources in 1usize..4, comes_up in any::<bool>(), steps in prop::collection::vec(step(), 1..80),
         ) {
             let mut bench = Bench::new(sources);
-            bench.up();
+            if comes_up { bench.up() } else { bench.down() };
             let mut open = 0_i64;
             for step in steps {
                 match step {

@@ -37,7 +37,7 @@ impl Recovery {
     /// With the sources, each for those filters that it covers, and where it stood.
     pub(super) fn new(setup: &Setup) -> Self {
         let settle: Vec<Duration> = setup.catch_up.iter().map(|source| source.settles_after()).collect();
-        let plan = Reconciler::new(setup.pace, &settle, Instant::now().into_std(), setup.seed);
+        let plan = Reconciler::new(setup.pace, &settle, setup.seed);
         let sources = setup.catch_up.iter().map(|source| Source {
             source: source.clone(),
             filters: [].into(),
@@ -48,10 +48,13 @@ impl Recovery {
         let mut recovery = Self { sources: sources.collect(), plan, ending: None, since: None, held_back: Vec::new() };
         recovery.cover(&setup.filters);
         // A source knows for which filters a position of its own was made.
-        for source in &mut recovery.sources {
+        for (at, source) in recovery.sources.iter_mut().enumerate() {
             let held = setup.resume.as_ref().and_then(|token| token.positions.get(source.source.name()));
             source.begun = held.is_some_and(|held| held.begun);
             source.token = held.map(|held| held.token.clone());
+            if held.is_some() {
+                recovery.plan.goes_on_from_position(at);
+            }
         }
         recovery
     }
