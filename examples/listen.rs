@@ -53,7 +53,8 @@ use offline::Emulator;
 use output::Output;
 use ringcentral_events::transport::{Transport, TransportKind, WebSocket};
 use ringcentral_events::{
-    Client, Delivery, Error, ErrorKind, Phase, Result, ShutdownHandle, StatusWatch, Subscription, SubscriptionId,
+    Client, Delivery, Error, ErrorKind, FileCheckpoint, Phase, Result, ShutdownHandle, StatusWatch, Subscription,
+    SubscriptionId,
 };
 use support::tasks::{Tasks, held};
 use support::{LAST_WORDS, Server, Stop};
@@ -174,6 +175,9 @@ async fn subscribe(asked: &Arguments, client: &Client, transport: Arc<dyn Transp
         let mut builder = client.subscribe(asked.filters.iter().cloned()).shared_transport(Arc::clone(&transport));
         if let Some(lifetime) = asked.expires_in {
             builder = builder.expires_in(lifetime);
+        }
+        if let Some(path) = &asked.checkpoint {
+            builder = builder.checkpoint(FileCheckpoint::new(path));
         }
         match stop.grace(builder.start()).await {
             Some(Ok(subscription)) => begun.subscriptions.push(subscription),

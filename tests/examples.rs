@@ -520,6 +520,86 @@ async fn listen_says_it_when_the_service_does_not_confirm_the_deletion() {
     assert_eq!(parse(&lines).last().unwrap()["deleted"], false);
 }
 
+/// Prints what comes until it is killed; the numbers of the events in whole lines.
+#[cfg(unix)]
+async fn printed_until_killed(mut listen: Running, after: Duration) -> Vec<u64> {
+    let mut numbers = Vec::new();
+    let killed = tokio::time::sleep(after);
+    tokio::pin!(killed);
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut killed => break,
+            line = listen.stdout.next_line() => numbers.extend(number(&line.unwrap().expect("runs until it is killed"))),
+        }
+    }
+    listen.child.kill().await.unwrap();
+    // What it had printed by then counts, and half a line does not.
+    let mut last = String::new();
+    let mut rest = listen.stdout.into_inner();
+    while rest.read_line(&mut last).await.unwrap() > 0 {
+        numbers.extend(number(&last).filter(|_| last.ends_with('\n')));
+        last.clear();
+    }
+    numbers
+}
+
+/// The number of the event that a line tells, if it does.
+fn number(line: &str) -> Option<u64> {
+    let line: Value = serde_json::from_str(line).ok()?;
+    assert!(line["type"] != "error", "{line}");
+    line["body"]["n"].as_u64()
+}
+
+/// `KILLS` says how often; at points that `KILL_SEED` decides.
+#[cfg(unix)]
+#[tokio::test]
+async fn s5_listen_that_is_killed_again_and_again_prints_every_event() {
+    let set = |name| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
+    let (kills, seed) = (set("KILLS").unwrap_or(12), set("KILL_SEED").unwrap_or_else(|| fastrand::u64(..)));
+    println!("KILL_SEED={seed}");
+    let mut chance = fastrand::Rng::with_seed(seed);
+    let sandbox = Sandbox::builder()
+        .knobs(|knobs| (knobs.rate_limits.enforce, knobs.rate_limits.headers) = (false, false))
+        .start()
+        .await
+        .unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let place = directory.path().join("place.json");
+    let args = ["--checkpoint", place.to_str().unwrap(), "--filter", SMS];
+    // There must be a subscription before there is anything to lose.
+    let mut listen = Running::listen(&args, &sandbox).await;
+    listen.next("ready").await;
+    let (mut published, mut printed, mut again) = (0_u64, std::collections::HashSet::new(), 0_u64);
+    for _ in 0..kills {
+        // While it starts, reads or saves, and now and then much later.
+        let longest = if chance.u8(0..5) == 0 { 1500 } else { 300 };
+        let after = Duration::from_millis(chance.u64(0..longest));
+        let life = printed_until_killed(listen, after);
+        let publish = async {
+            for _ in 0..chance.u64(1..12) {
+                let body = serde_json::json!({ "id": published.to_string(), "n": published });
+                assert!(!sandbox.trigger_json(SMS, &body.to_string()).unwrap().is_empty(), "it was left to live");
+                published += 1;
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let (numbers, ()) = tokio::join!(life, publish);
+        assert!(numbers.is_sorted_by(|a, b| a < b), "in order, and once in a life: {numbers:?}");
+        again += numbers.into_iter().map(|n| u64::from(!printed.insert(n))).sum::<u64>();
+        listen = Running::listen(&args, &sandbox).await;
+    }
+    while printed.len() < usize::try_from(published).unwrap() {
+        printed.extend(number(&listen.line().await.expect("all are printed")));
+    }
+    assert_eq!(printed, (0..published).collect(), "KILL_SEED={seed}");
+    assert_eq!(sandbox.requests_to(Operation::Create).len(), 1, "one subscription all along");
+    println!("{kills} kills, {published} events, {again} printed again");
+    listen.end_input();
+    let (status, lines, errors) = listen.end().await;
+    assert!(status.success(), "{status}\n{lines:#?}\n{errors}");
+}
+
 #[tokio::test]
 async fn listen_names_mistakes_on_its_command_line() {
     let listen = Running::start("listen", &["--transport", "pigeon", "--format", "json"], None).await;

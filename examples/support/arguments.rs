@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::num::NonZeroU32;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use lexopt::{Arg, Parser, ValueExt as _};
@@ -16,6 +17,8 @@ pub(crate) const USAGE: &str = "usage: listen [options]
                        (/restapi/v1.0/account/~/extension/~/message-store)
   --subscriptions N    so many subscriptions of these filters, on one client (1)
   --expires-in SECS    lifetime to ask for (the service's own)
+  --checkpoint FILE    keep the place there, and go on from it: what was printed
+                       before a crash is not printed again, and nothing is left out
   --format FORMAT      text (the default) or json: one object per line
   --show-raw           print what could not be read, too; it may hold secrets
   --help
@@ -34,6 +37,8 @@ pub(crate) struct Arguments {
     pub(crate) filters: Vec<EventFilter>,
     pub(crate) subscriptions: NonZeroU32,
     pub(crate) expires_in: Option<Duration>,
+    /// Where to keep the place.
+    pub(crate) checkpoint: Option<PathBuf>,
     pub(crate) format: Format,
     /// Whether to print the text of what could not be read.
     pub(crate) show_raw: bool,
@@ -77,6 +82,7 @@ fn read(mut parser: Parser) -> Result<Asked, lexopt::Error> {
         filters: Vec::new(),
         subscriptions: NonZeroU32::MIN,
         expires_in: None,
+        checkpoint: None,
         format: Format::Text,
         show_raw: false,
     };
@@ -86,11 +92,15 @@ fn read(mut parser: Parser) -> Result<Asked, lexopt::Error> {
             Arg::Long("filter") => asked.filters.push(parser.value()?.parse()?),
             Arg::Long("subscriptions") => asked.subscriptions = parser.value()?.parse()?,
             Arg::Long("expires-in") => asked.expires_in = Some(Duration::from_secs(parser.value()?.parse()?)),
+            Arg::Long("checkpoint") => asked.checkpoint = Some(parser.value()?.into()),
             Arg::Long("format") => asked.format = format(&parser.value()?.string()?)?,
             Arg::Long("show-raw") => asked.show_raw = true,
             Arg::Long("help") | Arg::Short('h') => return Ok(Asked::Help),
             other => return Err(other.unexpected()),
         }
+    }
+    if asked.checkpoint.is_some() && asked.subscriptions > NonZeroU32::MIN {
+        return Err("--checkpoint keeps the place of one subscription".into());
     }
     if asked.filters.is_empty() {
         asked.filters.push(EventFilter::message_store());
@@ -147,6 +157,7 @@ mod tests {
     fn mistakes_are_named() {
         for (line, told) in [
             ("--transport carrier-pigeon", "known are: PubNub, WebSocket, WebHook"),
+            ("--checkpoint x --subscriptions 2", "--checkpoint keeps the place of one subscription"),
             ("--transport webhook", "WebHook is not a transport of this program"),
             ("--format xml", "known are: json, text"),
             ("--filter nonsense", "neither a path nor an http URL"),
