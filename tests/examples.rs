@@ -243,6 +243,45 @@ async fn message_bot_names_the_variable_that_is_missing() {
     assert!(errors.contains("not set: RC_APP_CLIENT_ID, RC_APP_CLIENT_SECRET;"), "{errors}");
 }
 
+// --- hybrid_fallback -------------------------------------------------------
+
+#[tokio::test]
+async fn hybrid_fallback_tells_push_the_outage_what_is_found_meanwhile_and_the_way_back() {
+    for transport in ["pubnub", "websocket"] {
+        let app = Running::start("hybrid_fallback", &["--transport", transport], None).await;
+        let (status, lines, errors) = app.end().await;
+        assert!(status.success(), "{status}\n{lines:#?}\n{errors}");
+        let mut rest = lines.iter();
+        for stage in [
+            "subscribed ",
+            "status live ",
+            "SMS pushed ",
+            "status down ",
+            "SMS found ",
+            "status live ",
+            "SMS pushed ",
+            "status closed ",
+            "well ",
+        ] {
+            assert!(rest.any(|line| line.starts_with(stage)), "no {stage:?}, or not there: {lines:#?}");
+        }
+        assert_eq!(lines.iter().filter(|line| line.starts_with("SMS ")).count(), 3, "{lines:#?}");
+    }
+}
+
+#[tokio::test]
+async fn hybrid_fallback_names_mistakes_on_its_command_line() {
+    for (args, complaint) in [
+        (&["--transport", "webhook"][..], "WebHook is not a transport of this program"),
+        (&["--poll-after"], "--poll-after needs a value"),
+        (&["--poll-after", "soon"], "invalid digit"),
+        (&["-x"], "-x is not an option"),
+    ] {
+        let (status, lines, errors) = Running::start("hybrid_fallback", args, None).await.end().await;
+        assert!(!status.success() && errors.contains(complaint), "{status}\n{lines:#?}\n{errors}");
+    }
+}
+
 // --- listen ----------------------------------------------------------------
 
 #[tokio::test]

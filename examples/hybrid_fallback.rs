@@ -1,0 +1,272 @@
+//! Push, an outage of push, polls in its stead, and the way back.
+//!
+//! ```text
+//! cargo run --example hybrid_fallback --features sandbox
+//! cargo run --example hybrid_fallback --features sandbox -- --transport websocket
+//! ```
+//!
+//! Without an account: it starts the sandbox, takes push down and brings it up
+//! again, and ends by itself. With `RC_SERVER_URL`, `RC_APP_CLIENT_ID`,
+//! `RC_APP_CLIENT_SECRET` and `RC_USER_JWT` set (and `RC_PUBNUB_ORIGIN`, where PubNub
+//! is elsewhere) it follows that server until Ctrl-C.
+
+mod support;
+
+use std::collections::HashMap;
+use std::error::Error;
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use ringcentral_events::sandbox::{Fixture, Operation, Sandbox, Service};
+use ringcentral_events::transport::{Transport, TransportKind, WebSocket};
+use ringcentral_events::{
+    Delivery, Event, EventFilter, Notification, Origin, Phase, StatusWatch, Subscription, catch_up,
+};
+use support::tasks::{Tasks, held};
+use support::{LAST_WORDS, Server, Stop, printable, stop_signal, whole_story};
+use tokio::time::timeout;
+
+type Failure = Box<dyn Error + Send + Sync>;
+
+const USAGE: &str = "usage: hybrid_fallback [--transport pubnub|websocket] [--poll-after SECS]";
+/// No step of the script takes longer than this.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What to do.
+struct Asked {
+    transport: TransportKind,
+    poll_after: Duration,
+}
+
+fn read(mut args: impl Iterator<Item = String>) -> Result<Option<Asked>, Failure> {
+    // Short, so that it is seen; the crate's own default is 20 s.
+    let mut asked = Asked { transport: TransportKind::PubNub, poll_after: Duration::from_secs(2) };
+    while let Some(arg) = args.next() {
+        let mut value = || args.next().ok_or_else(|| format!("{arg} needs a value; {USAGE}"));
+        match arg.as_str() {
+            "--transport" => asked.transport = value()?.parse()?,
+            "--poll-after" => asked.poll_after = Duration::from_secs(value()?.parse()?),
+            "--help" | "-h" => return Ok(None),
+            _ => return Err(format!("{} is not an option; {USAGE}", printable(&arg)).into()),
+        }
+    }
+    Ok(Some(asked))
+}
+
+/// One line per thing that happened.
+fn say(stage: &str, what: &str) -> std::io::Result<()> {
+    writeln!(std::io::stdout().lock(), "{stage:<16} {}", printable(what))
+}
+
+struct App {
+    subscription: Subscription,
+    status: StatusWatch,
+    phase: Phase,
+    poll_after: Duration,
+    /// How often each text message was told, and how it came first.
+    texts: HashMap<String, (u32, Origin)>,
+}
+
+impl App {
+    async fn start(asked: &Asked, server: &Server, transport: Arc<dyn Transport>) -> Result<Self, Failure> {
+        let client = server.client()?;
+        let subscription = client
+            .subscribe([EventFilter::instant_message()])
+            .shared_transport(transport)
+            // Asked after a gap, and while push is down for long.
+            .catch_up_all(catch_up::standard(&client))
+            .poll_after(asked.poll_after)
+            .start()
+            .await?;
+        let status = subscription.status();
+        say("subscribed", &format!("over {}; without push, RingCentral is asked", asked.transport))?;
+        let texts = HashMap::new();
+        Ok(Self { subscription, status, phase: Phase::Starting, poll_after: asked.poll_after, texts })
+    }
+
+    /// Waits for one delivery or change of status, and tells it. `false` when there
+    /// will be no more.
+    async fn step(&mut self) -> Result<bool, Failure> {
+        tokio::select! {
+            biased;
+            Some(status) = self.status.changed() => self.follow(status.phase)?,
+            delivery = self.subscription.next() => match delivery {
+                Some(delivery) => self.deliver(&delivery?)?,
+                None => return Ok(false),
+            },
+        }
+        Ok(true)
+    }
+
+    /// Steps until `reached`, with a deadline.
+    async fn until(&mut self, what: &str, reached: impl Fn(&Self) -> bool) -> Result<(), Failure> {
+        let steps = async {
+            while !reached(self) {
+                if !self.step().await? {
+                    return Err(format!("the stream ended while waiting for {what}").into());
+                }
+            }
+            Ok(())
+        };
+        timeout(PATIENCE, steps).await.map_err(|_| format!("waited {} s for {what}", PATIENCE.as_secs()))?
+    }
+
+    fn follow(&mut self, phase: Phase) -> Result<(), Failure> {
+        if std::mem::replace(&mut self.phase, phase) == phase {
+            return Ok(());
+        }
+        match phase {
+            Phase::Live => say("status live", "events are pushed")?,
+            Phase::Reconnecting | Phase::Recreating => {
+                let after = self.poll_after.as_secs();
+                say("status down", &format!("no push; after {after} s its events are asked for"))?;
+            }
+            Phase::Closed => say("status closed", "the subscription is deleted")?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn deliver(&mut self, delivery: &Delivery) -> Result<(), Failure> {
+        match delivery {
+            Delivery::Notification(notification) => self.tell(notification)?,
+            Delivery::Gap(gap) => say("gap", &format!("{}: {}", gap.certainty.as_str(), gap.cause))?,
+            Delivery::Resumed(resumed) if resumed.complete => say("resumed", "all of it is found")?,
+            Delivery::Resumed(_) => say("resumed", "some of it may be lost")?,
+            other => say("other", &format!("{other:?}"))?,
+        }
+        Ok(())
+    }
+
+    fn tell(&mut self, notification: &Notification) -> Result<(), Failure> {
+        let Event::InstantMessage(sms) = notification.event() else {
+            return Ok(say("event", &notification.kind().to_string())?);
+        };
+        let how = match notification.origin() {
+            Origin::Push => "SMS pushed",
+            _ => "SMS found",
+        };
+        let id = sms.id.as_ref().map_or_else(|| "?".into(), ToString::to_string);
+        let (from, text) = (sms.from_number().unwrap_or("?"), sms.text().unwrap_or("?"));
+        say(how, &format!("id={id} from={from} text={text:?}"))?;
+        self.texts.entry(id).or_insert((0, notification.origin())).0 += 1;
+        Ok(())
+    }
+
+    /// Deletes the subscription, and tells what was still to be told.
+    async fn close(mut self) -> Result<HashMap<String, (u32, Origin)>, Failure> {
+        self.subscription.shutdown_handle().drain();
+        while self.step().await? {}
+        let deleted = self.status.current().deleted;
+        if deleted { Ok(self.texts) } else { Err("the service did not confirm that it is deleted".into()) }
+    }
+}
+
+/// What happens offline. Every step waits for what it needs, and for no longer than
+/// [`PATIENCE`].
+async fn script(app: &mut App, sandbox: &Sandbox, push: Service) -> Result<(), Failure> {
+    let sms = |text: &str| drop(sandbox.trigger(&Fixture::inbound_sms("+16505550100", text)));
+    app.until("push", |app| app.phase == Phase::Live).await?;
+    // What is found later is counted from here.
+    if !sandbox.wait_requests(Operation::MessageSync, 1, PATIENCE).await {
+        return Err("the message store was not asked for a first position".into());
+    }
+    sms("Sent while push is up");
+    app.until("the first message", |app| app.texts.len() == 1).await?;
+
+    sandbox.take_down(push).await;
+    app.until("the outage to be noticed", |app| app.phase != Phase::Live).await?;
+    sms("Sent while push is down");
+    app.until("the second message", |app| app.texts.len() == 2).await?;
+
+    sandbox.bring_up(push).await;
+    app.until("push to come back", |app| app.phase == Phase::Live).await?;
+    sms("Sent after push came back");
+    app.until("the third message", |app| app.texts.len() == 3).await
+}
+
+fn transport(asked: &Asked, server: &Server) -> Result<(Arc<dyn Transport>, Tasks), Failure> {
+    match asked.transport {
+        TransportKind::PubNub => Ok(held(server.pubnub()?)),
+        TransportKind::WebSocket => Ok(held(WebSocket::builder().build()?)),
+        other => Err(format!("{other} is not a transport of this program; {USAGE}").into()),
+    }
+}
+
+/// Lets `run` have an app until it is time to end, and waits until nothing of it is
+/// left at the service. What it received.
+async fn with_app<R>(
+    asked: &Asked,
+    server: &Server,
+    stop: &Stop,
+    run: R,
+) -> Result<HashMap<String, (u32, Origin)>, Failure>
+where
+    R: AsyncFnOnce(&mut App) -> Result<(), Failure>,
+{
+    let (transport, tasks) = transport(asked, server)?;
+    let outcome = match stop.grace(App::start(asked, server, transport)).await {
+        Some(Ok(mut app)) => {
+            let outcome = tokio::select! {
+                outcome = run(&mut app) => outcome,
+                () = stop.asked() => Ok(()),
+            };
+            let closed = app.close().await;
+            outcome.and(closed)
+        }
+        Some(Err(error)) => Err(error),
+        None => Err("told to end before the service had answered".into()),
+    };
+    let over = tasks.over_within(LAST_WORDS).await;
+    let texts = outcome?;
+    over?;
+    Ok(texts)
+}
+
+async fn offline(asked: &Asked, stop: &Stop) -> Result<(), Failure> {
+    let sandbox = Sandbox::start().await?;
+    let push = if asked.transport == TransportKind::WebSocket { Service::Gateway } else { Service::PubNub };
+    let run = async |app: &mut App| script(app, &sandbox, push).await;
+    let texts = with_app(asked, &Server::of(&sandbox), stop, run).await;
+    sandbox.stop().await;
+    let texts = texts?;
+    let once = texts.values().filter(|(times, _)| *times == 1).count();
+    let found = texts.values().filter(|(_, origin)| *origin != Origin::Push).count();
+    say("well", &format!("3 sent, {} received, {once} of them once, {found} by asking", texts.len()))?;
+    if (texts.len(), once, found) == (3, 3, 1) { Ok(()) } else { Err("not every message came once".into()) }
+}
+
+/// Follows a server until it is time to end.
+async fn online(asked: &Asked, server: &Server, stop: &Stop) -> Result<(), Failure> {
+    let follow = async |app: &mut App| {
+        while app.step().await? {}
+        Ok(())
+    };
+    with_app(asked, server, stop, follow).await.map(drop)
+}
+
+async fn run() -> Result<(), Failure> {
+    let Some(asked) = read(std::env::args().skip(1))? else {
+        return Ok(writeln!(std::io::stdout().lock(), "{USAGE}")?);
+    };
+    let stop = Stop::when(stop_signal()?, std::future::pending());
+    match Server::from_env()? {
+        Some(server) => online(&asked, &server, &stop).await,
+        None => offline(&asked, &stop).await,
+    }
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    support::log_to_stderr();
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("hybrid_fallback: {}", printable(&whole_story(&*error)));
+            ExitCode::FAILURE
+        }
+    }
+}
