@@ -1,0 +1,252 @@
+//! Nothing is lost quietly: things happen in the sandbox's account while push and REST
+//! are in random trouble, and each arrives once, or lies in a gap that is told as one
+//! that could not be closed.
+//!
+//! `LOSSLESS_SEEDS`, `LOSSLESS_EVENTS` and `LOSSLESS_FAULTS` say how many, and
+//! `LOSSLESS_SEED` repeats one.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+mod support;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use futures_util::StreamExt as _;
+use ringcentral_events::sandbox::{Fault, Fixture, Operation, Sandbox, Service};
+use ringcentral_events::transport::{PubNub, Transport, WebSocket};
+use ringcentral_events::{Delivery, Event, EventFilter, Gap, Origin, Resumed, Subscription, catch_up};
+use support::{client, eager, ms, quick, start};
+use tokio::time::{Instant, sleep, timeout};
+
+/// After the last fault everything is there by then. The bound of a gap that is being
+/// filled is a minute.
+const SETTLED: Duration = Duration::from_secs(90);
+/// The sandbox's PubNub keeps messages for so long, and the client counts on less.
+const RETENTION: Duration = Duration::from_millis(2000);
+const BUFFER_AGE: Duration = Duration::from_millis(1500);
+
+/// What happened, by its text, and when.
+type Sent = BTreeMap<String, SystemTime>;
+
+#[derive(Debug, Default)]
+struct Journal {
+    /// How often each thing was told, and how.
+    told: BTreeMap<String, Vec<Origin>>,
+    gaps: Vec<Gap>,
+    ends: Vec<Resumed>,
+    undecodable: Vec<String>,
+    failed: Option<String>,
+}
+
+impl Journal {
+    fn enter(&mut self, delivery: Delivery) {
+        match delivery {
+            Delivery::Notification(it) => {
+                let text = match it.event() {
+                    Event::InstantMessage(sms) => sms.text().map(str::to_owned),
+                    Event::TeamMessagingPost(post) => post.text.clone(),
+                    other => panic!("{other:?}"),
+                };
+                self.told.entry(text.unwrap()).or_default().push(it.origin());
+            }
+            Delivery::Gap(gap) => self.gaps.push(gap),
+            Delivery::Resumed(end) => self.ends.push(end),
+            Delivery::Undecodable(bad) => self.undecodable.push(bad.reason),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Whether a thing that happened then may be missing: a gap covers it whose end
+    /// says that not all of it was found.
+    fn excuses(&self, at: SystemTime) -> bool {
+        let slack = Duration::from_secs(1);
+        self.gaps.iter().enumerate().any(|(n, gap)| {
+            let end = self.ends.get(n);
+            let since = gap.since.is_none_or(|since| since <= at + slack);
+            let until = gap.until.into_iter().chain(end.map(|end| end.at)).max();
+            since && until.is_none_or(|until| at <= until + slack) && end.is_none_or(|end| !end.complete)
+        })
+    }
+}
+
+async fn read(mut subscription: Subscription, journal: Arc<Mutex<Journal>>) {
+    while let Some(item) = subscription.next().await {
+        let mut journal = journal.lock().unwrap();
+        match item {
+            Ok(delivery) => journal.enter(delivery),
+            Err(error) => journal.failed = Some(error.to_string()),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Size {
+    events: usize,
+    faults: usize,
+}
+
+/// One piece of trouble.
+async fn trouble(sandbox: &Sandbox, push: Service, chance: &mut fastrand::Rng) -> String {
+    let short = ms(chance.u64(20..300));
+    let id = sandbox.subscriptions().first().map(|view| view.id.clone());
+    let ways = [
+        "down",
+        "down for long",
+        "reset",
+        "closed",
+        "forgotten",
+        "expired",
+        "refused",
+        "busy",
+        "late",
+        "twice",
+        "cut",
+        "token",
+        "session",
+    ];
+    let way = ways[chance.usize(..ways.len())];
+    let rest = [
+        Operation::Create,
+        Operation::Renew,
+        Operation::Get,
+        Operation::MessageSync,
+        Operation::Posts,
+        Operation::RecentChats,
+        Operation::Token,
+        Operation::WsToken,
+        Operation::Upgrade,
+    ];
+    let at = rest[chance.usize(..rest.len())];
+    match (way, id) {
+        ("down", _) => sandbox.take_down_for(push, short).await,
+        ("down for long", _) => sandbox.take_down_for(push, RETENTION + short).await,
+        ("reset", _) => sandbox.reset_connections(push),
+        ("closed", _) => sandbox.close_connections(push),
+        ("forgotten", Some(id)) => drop(sandbox.forget(&id)),
+        ("expired", Some(id)) => drop(sandbox.expire(&id)),
+        ("refused", _) => drop(sandbox.faults().inject(at, Fault::status(503).times(2))),
+        ("busy", _) => drop(sandbox.faults().inject(at, Fault::status(429).header("Retry-After", "1"))),
+        ("late", _) => drop(sandbox.faults().inject(at, Fault::delay(short))),
+        ("twice", _) => drop(sandbox.faults().inject(Operation::Notification, Fault::twice())),
+        ("cut", _) => drop(sandbox.faults().inject(Operation::Poll, Fault::reset_mid_body())),
+        ("token", _) => sandbox.expire_access_tokens(),
+        ("session", _) => sandbox.revoke_sessions(),
+        _ => {}
+    }
+    format!("{way} {at:?}")
+}
+
+/// Lets `size.events` things happen and `size.faults` faults strike, and holds what
+/// arrived against it. What went wrong, if anything did.
+async fn run(seed: u64, push: Service, size: Size) -> Result<String, String> {
+    let mut chance = fastrand::Rng::with_seed(seed);
+    let sandbox = quick().knobs(|knobs| knobs.retention = RETENTION).start().await.unwrap();
+    let app = client(&sandbox);
+    let transport: Arc<dyn Transport> = match push {
+        Service::Gateway => Arc::new(WebSocket::builder().dial_pause(ms(100)).build().unwrap()),
+        _ => Arc::new(PubNub::builder().origin(sandbox.pubnub_origin()).buffer_age(BUFFER_AGE).build().unwrap()),
+    };
+    let builder =
+        app.subscribe([EventFilter::instant_message(), EventFilter::team_posts()]).shared_transport(transport);
+    let builder = builder.backoff(eager()).catch_up_all(catch_up::standard(&app)).poll_after(ms(300));
+    let subscription = start(builder).await;
+    let (handle, shutdown) = (subscription.handle(), subscription.shutdown_handle());
+    let mut status = subscription.status();
+    let journal = Arc::new(Mutex::new(Journal::default()));
+    let reader = tokio::spawn(read(subscription, journal.clone()));
+
+    let (mut sent, mut posts, mut story) = (Sent::new(), BTreeSet::new(), Vec::new());
+    let every = (size.events / size.faults.max(1)).max(1);
+    for n in 0..size.events {
+        if n % every == every / 2 {
+            story.push(trouble(&sandbox, push, &mut chance).await);
+            // PubNub says nothing of a subscription that is gone; apps are told so by
+            // the next renewal, which comes now.
+            handle.revalidate().await.map_err(|error| format!("{error}"))?;
+        }
+        let text = format!("{n}");
+        let fixture = if chance.u8(0..3) == 0 {
+            posts.insert(text.clone());
+            Fixture::team_post(&text)
+        } else {
+            Fixture::inbound_sms("+16505550100", &text)
+        };
+        sent.insert(text, wall());
+        sandbox.trigger(&fixture);
+        sleep(ms(chance.u64(0..25))).await;
+    }
+    sandbox.faults().clear_all();
+    let deadline = Instant::now() + SETTLED;
+    let is_complete = |journal: &Journal| sent.keys().all(|text| journal.told.contains_key(text));
+    let mut complete = false;
+    while Instant::now() < deadline && !complete {
+        sleep(ms(20)).await;
+        complete = is_complete(&journal.lock().unwrap());
+        let failed = journal.lock().unwrap().failed.clone();
+        if let Some(failed) = failed {
+            return Err(format!("it ended: {failed}; {story:?}"));
+        }
+    }
+    let _ = timeout(SETTLED, status.wait_for(|status| status.is_healthy())).await;
+    shutdown.drain();
+    timeout(SETTLED, reader).await.map_err(|_| "it does not end".to_owned())?.unwrap();
+    let journal = journal.lock().unwrap();
+    let missing: Vec<_> = sent.iter().filter(|(text, _)| !journal.told.contains_key(*text)).collect();
+    // Text messages can always be asked for; posts that were deleted cannot.
+    let quiet: Vec<_> = missing.iter().filter(|(text, at)| !(posts.contains(*text) && journal.excuses(**at))).collect();
+    let twice: Vec<_> = journal.told.iter().filter(|(_, how)| how.len() > 1).collect();
+    let found = journal.told.values().flatten().filter(|how| **how != Origin::Push).count();
+    if !quiet.is_empty() || !twice.is_empty() {
+        let Journal { gaps, ends, undecodable, .. } = &*journal;
+        return Err(format!(
+            "lost quietly: {quiet:?}\ntwice: {twice:?}\ngaps: {gaps:?}\nends: {ends:?}\nunreadable: {undecodable:?}\n\
+             trouble: {story:?}"
+        ));
+    }
+    Ok(format!(
+        "{} of {} arrived, {found} by catch-up, {} gaps ({} closed), {} missing within one",
+        journal.told.len(),
+        sent.len(),
+        journal.gaps.len(),
+        journal.ends.iter().filter(|end| end.complete).count(),
+        missing.len()
+    ))
+}
+
+#[allow(clippy::disallowed_methods, reason = "when something happened, to be held against the gaps")]
+fn wall() -> SystemTime {
+    SystemTime::now()
+}
+
+async fn seeds(push: Service) {
+    let set = |name| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
+    let number = |name, default| usize::try_from(set(name).unwrap_or(default)).unwrap();
+    let size = Size { events: number("LOSSLESS_EVENTS", 200), faults: number("LOSSLESS_FAULTS", 12) };
+    let seeds: Vec<u64> = match set("LOSSLESS_SEED") {
+        Some(seed) => vec![seed],
+        None => (0..set("LOSSLESS_SEEDS").unwrap_or(4)).collect(),
+    };
+    // A few at a time: each has servers and connections of its own.
+    let runs = futures_util::stream::iter(seeds).map(|seed| async move { (seed, run(seed, push, size).await) });
+    let outcomes: Vec<_> = runs.buffer_unordered(4).collect().await;
+    let mut wrong = Vec::new();
+    for (seed, outcome) in outcomes {
+        match outcome {
+            Ok(told) => println!("{push:?} LOSSLESS_SEED={seed}: {told}"),
+            Err(how) => wrong.push(format!("{push:?} LOSSLESS_SEED={seed}: {how}")),
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+#[tokio::test]
+async fn over_pubnub_everything_arrives_once_or_lies_in_a_gap() {
+    seeds(Service::PubNub).await;
+}
+
+#[tokio::test]
+async fn over_websocket_everything_arrives_once_or_lies_in_a_gap() {
+    seeds(Service::Gateway).await;
+}
