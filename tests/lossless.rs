@@ -189,7 +189,10 @@ async fn run(seed: u64, push: Service, size: Size) -> Result<String, String> {
             return Err(format!("it ended: {failed}; {story:?}"));
         }
     }
-    let _ = timeout(SETTLED, status.wait_for(|status| status.is_healthy())).await;
+    // Connections to the gateway are rationed, so that it may be a minute until the next.
+    if push != Service::Gateway && timeout(SETTLED, status.wait_for(|status| status.is_healthy())).await.is_err() {
+        return Err(format!("push does not come back: {story:?}"));
+    }
     shutdown.drain();
     timeout(SETTLED, reader).await.map_err(|_| "it does not end".to_owned())?.unwrap();
     let journal = journal.lock().unwrap();

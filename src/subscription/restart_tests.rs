@@ -75,6 +75,10 @@ async fn a_crash_at_any_point_loses_nothing_and_repeats_what_was_not_acknowledge
                     acknowledged.extend(here.last());
                 }
             }
+            if chance.bool() {
+                // What is saved in the background is.
+                sleep(secs(2)).await;
+            }
             crash(subscription).await;
         }
         assert_eq!(all, (0..log.0).collect(), "seed {seed}");
@@ -156,6 +160,8 @@ async fn after_a_crash_a_lost_subscription_is_made_up_for_from_where_its_source_
         world.up(&subscription, life).await;
         subscription
     };
+    // Before the first position: nothing of this subscription's.
+    source.happen([9]);
     let mut subscription = start(1).await;
     settle().await;
     // Pushed, and found in a gap.
@@ -249,8 +255,25 @@ async fn what_close_hands_out_is_not_finished() {
     Log(3).deliver(&world, 1, &mut fastrand::Rng::with_seed(1), 3);
     assert_eq!(next_uuid(&mut subscription).await, 0);
     settle().await;
+    // Long enough for whatever is saved in the background.
+    world.control.script("delete", Script::Slow(secs(5)));
     let closed = subscription.close().await;
     assert_eq!(closed.unread.len(), 2);
     let token = store.load().await.unwrap().unwrap();
     assert_eq!(token.seen.len(), 1, "the one that was read");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_comes_before_the_first_place_is_told_all_the_same() {
+    let (world, store) = (World::new(), MemoryCheckpoint::new());
+    world.control.script(
+        "create",
+        Script::Answer(Box::new(|info| {
+            info["disabledFilters"] = serde_json::json!([{"filter": "/x", "reason": "SUB-412", "message": "no"}]);
+        })),
+    );
+    let mut subscription = keeping(&world, &store, AckMode::Explicit).start().await.unwrap();
+    assert!(store.load().await.unwrap().is_some());
+    assert!(matches!(next(&mut subscription).await, Delivery::FiltersDisabled(filters) if filters.len() == 1));
+    crash(subscription).await;
 }
