@@ -16,7 +16,9 @@ use std::time::{Duration, SystemTime};
 use futures_util::StreamExt as _;
 use ringcentral_events::sandbox::{Fault, Fixture, Operation, Sandbox, Service};
 use ringcentral_events::transport::{PubNub, Transport, WebSocket};
-use ringcentral_events::{Delivery, Event, EventFilter, Gap, Origin, Resumed, Subscription, catch_up};
+use ringcentral_events::{
+    AckMode, Delivery, Event, EventFilter, Gap, MemoryCheckpoint, OnDrop, Origin, Resumed, Subscription, catch_up,
+};
 use support::{client, eager, ms, quick, start};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -252,4 +254,50 @@ async fn over_pubnub_everything_arrives_once_or_lies_in_a_gap() {
 #[tokio::test]
 async fn over_websocket_everything_arrives_once_or_lies_in_a_gap() {
     seeds(Service::Gateway).await;
+}
+
+/// With WebSocket a subscription ends with its process: what happens until the next
+/// one is asked for.
+#[tokio::test]
+async fn over_websocket_what_happens_between_two_processes_is_found() {
+    let sandbox = quick().start().await.unwrap();
+    let app = client(&sandbox);
+    let place = MemoryCheckpoint::new();
+    let begin = async || {
+        let transport = WebSocket::builder().dial_pause(ms(100)).build().unwrap();
+        let builder = app.subscribe([EventFilter::instant_message()]).transport(transport).backoff(eager());
+        let builder = builder.catch_up_all(catch_up::standard(&app)).checkpoint(place.clone()).on_drop(OnDrop::Keep);
+        start(builder.ack_mode(AckMode::Explicit)).await
+    };
+    let sms = |n: u32| drop(sandbox.trigger(&Fixture::inbound_sms("+16505550100", n.to_string())));
+    let next = async |subscription: &mut Subscription| support::next(subscription).await;
+    let text = |delivery: Delivery| match delivery {
+        Delivery::Notification(it) => (it.origin(), it.event().message().unwrap().text().unwrap().to_owned()),
+        other => panic!("{other:?}"),
+    };
+
+    let mut subscription = begin().await;
+    assert!(sandbox.wait_requests(Operation::MessageSync, 1, support::SOON).await);
+    for n in 1..=3 {
+        sms(n);
+        assert_eq!(text(next(&mut subscription).await), (Origin::Push, n.to_string()));
+        if n == 2 {
+            subscription.ack().await.unwrap();
+        }
+    }
+    drop(subscription);
+    assert!(sandbox.wait_open_sockets(0, support::SOON).await);
+    sms(4);
+
+    let mut subscription = begin().await;
+    assert!(matches!(next(&mut subscription).await, Delivery::Gap(_)));
+    for n in 3..=4 {
+        assert_eq!(text(next(&mut subscription).await), (Origin::CatchUp, n.to_string()));
+    }
+    let Delivery::Resumed(end) = next(&mut subscription).await else { panic!("an end") };
+    assert!(end.left_open.is_empty(), "{end:?}");
+    sms(5);
+    assert_eq!(text(next(&mut subscription).await), (Origin::Push, "5".into()));
+    subscription.ack().await.unwrap();
+    subscription.close().await;
 }

@@ -54,7 +54,8 @@ impl<T: Checkpoint + ?Sized> Checkpoint for Arc<T> {
 pub enum AckMode {
     /// When the stream is polled for the next one. Right for a loop that handles
     /// one event after the other. The default. Saved in the background within a
-    /// second, so that a crash repeats as much.
+    /// second, so that a crash repeats as much; before a planned end that keeps the
+    /// subscription ([`OnDrop::Keep`](crate::OnDrop)) call `ack`.
     #[default]
     OnNext,
     /// When [`Subscription::ack`](crate::Subscription::ack) is called. For readers

@@ -143,7 +143,6 @@ impl Kept {
     }
 
     async fn ack(&mut self, read: &Progress) -> Result<()> {
-        self.last = None;
         self.behind = false;
         self.keeper.finish(|finished| finished.clone_from(read));
         self.keeper.save().await
