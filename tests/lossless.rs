@@ -233,9 +233,9 @@ async fn seeds(push: Service) {
         Some(seed) => vec![seed],
         None => (0..set("LOSSLESS_SEEDS").unwrap_or(4)).collect(),
     };
-    // A few at a time: each has servers and connections of its own.
+    // Some at a time: most of their time is waiting.
     let runs = futures_util::stream::iter(seeds).map(|seed| async move { (seed, run(seed, push, size).await) });
-    let outcomes: Vec<_> = runs.buffer_unordered(4).collect().await;
+    let outcomes: Vec<_> = runs.buffer_unordered(16).collect().await;
     let mut wrong = Vec::new();
     for (seed, outcome) in outcomes {
         match outcome {
