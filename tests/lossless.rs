@@ -145,6 +145,13 @@ async fn trouble(sandbox: &Sandbox, push: Service, chance: &mut fastrand::Rng) -
 async fn run(seed: u64, push: Service, size: Size) -> Result<String, String> {
     let mut chance = fastrand::Rng::with_seed(seed);
     let sandbox = quick().knobs(|knobs| knobs.retention = RETENTION).start().await.unwrap();
+    // By default a user has five connections a minute, and the client keeps to what it
+    // is told.
+    sandbox.knobs(|knobs| {
+        let limits = &mut knobs.rate_limits;
+        (limits.headers, limits.auth, limits.medium, limits.light) = (true, 100_000, 100_000, 100_000);
+        limits.heavy = 100_000;
+    });
     let app = client(&sandbox);
     let transport: Arc<dyn Transport> = match push {
         Service::Gateway => Arc::new(WebSocket::builder().dial_pause(ms(100)).build().unwrap()),
@@ -167,6 +174,10 @@ async fn run(seed: u64, push: Service, size: Size) -> Result<String, String> {
             // PubNub says nothing of a subscription that is gone; apps are told so by
             // the next renewal, which comes now.
             handle.revalidate().await.map_err(|error| format!("{error}"))?;
+            // Trouble in the midst of trouble, and push now and then.
+            if chance.bool() {
+                let _ = timeout(RETENTION * 2, status.wait_for(|status| status.is_healthy())).await;
+            }
         }
         let text = format!("{n}");
         let fixture = if chance.u8(0..3) == 0 {
@@ -191,8 +202,7 @@ async fn run(seed: u64, push: Service, size: Size) -> Result<String, String> {
             return Err(format!("it ended: {failed}; {story:?}"));
         }
     }
-    // Connections to the gateway are rationed, so that it may be a minute until the next.
-    if push != Service::Gateway && timeout(SETTLED, status.wait_for(|status| status.is_healthy())).await.is_err() {
+    if timeout(SETTLED, status.wait_for(|status| status.is_healthy())).await.is_err() {
         return Err(format!("push does not come back: {story:?}"));
     }
     shutdown.drain();

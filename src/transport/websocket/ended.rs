@@ -44,9 +44,10 @@ impl Ended {
         matches!(self.cause, Cause::TooLarge | Cause::Protocol(_))
     }
 
-    /// Whether the gateway may have sent more than was read, and count it as sent.
+    /// Whether the gateway may have sent more than was read, and count it as sent: also
+    /// to a connection that was broken off here in good health, until it noticed.
     pub(super) fn unheard(&self) -> bool {
-        self.unreadable() || matches!(self.cause, Cause::Silent(_))
+        self.unreadable() || matches!(self.cause, Cause::Silent(_) | Cause::Ours)
     }
 
     /// Whether a connection that was to go on with a session, and ended before it
