@@ -292,20 +292,16 @@ impl Reconciler {
                 source.interval = if found > 0 { least } else { (source.interval * 3 / 2).min(most) };
                 self.rest(now, at, None);
             }
-            Outcome::Failed(Disposition::Retry { after }) => {
+            Outcome::Failed(Disposition::Fatal) => {
+                source.doing = Doing::Off;
+                source.debt = Debt::Paid { complete: false };
+            }
+            // A login that is just being renewed, a position that is not taken: passing.
+            Outcome::Failed(how) => {
+                let after = if let Disposition::Retry { after } = how { after } else { None };
                 let delay = self.pace.backoff.delay(source.failures, after, self.chance.f64());
                 source.failures = source.failures.saturating_add(1);
                 self.rest(now, at, Some(delay));
-            }
-            Outcome::Failed(
-                Disposition::Fatal
-                | Disposition::Refresh
-                | Disposition::Recreate
-                | Disposition::Prune
-                | Disposition::Resync,
-            ) => {
-                source.doing = Doing::Off;
-                source.debt = Debt::Paid { complete: false };
             }
         }
         self.check_filled(now);
@@ -639,6 +635,17 @@ mod tests {
         let asked = bench.pass(600, synced(0));
         assert!(asked.iter().all(|(_, ask)| !matches!(ask, Ask::Sync { source: 0, .. })), "{asked:?}");
         assert!(syncs(&asked) > 5);
+    }
+
+    #[test]
+    fn only_what_is_final_turns_a_source_off() {
+        for how in [Disposition::Refresh, Disposition::Recreate, Disposition::Prune, Disposition::Resync] {
+            let mut bench = Bench::well(1);
+            bench.gap();
+            bench.answer(0, Outcome::Failed(how));
+            let asked = bench.pass(60, synced(0));
+            assert!(asked.iter().any(|(_, ask)| *ask == Ask::Filled { complete: true }), "{how:?}: {asked:?}");
+        }
     }
 
     #[test]
