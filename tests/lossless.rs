@@ -65,7 +65,7 @@ async fn read(mut subscription: Subscription, journal: Arc<Mutex<Journal>>) {
         let mut journal = journal.lock().unwrap();
         match item {
             Ok(delivery) => journal.enter(delivery),
-            Err(error) => journal.failed = Some(error.to_string()),
+            Err(error) => journal.failed = Some(format!("{error:?}")),
         }
     }
 }
@@ -77,7 +77,7 @@ struct Size {
 }
 
 /// One piece of trouble.
-async fn trouble(sandbox: &Sandbox, push: Service, chance: &mut fastrand::Rng) -> String {
+async fn trouble(sandbox: &Sandbox, push: Service, login: &mut Option<Instant>, chance: &mut fastrand::Rng) -> String {
     let short = ms(chance.u64(20..300));
     let id = sandbox.subscriptions().first().map(|view| view.id.clone());
     let ways = [
@@ -95,7 +95,13 @@ async fn trouble(sandbox: &Sandbox, push: Service, chance: &mut fastrand::Rng) -
         "token",
         "session",
     ];
-    let way = ways[chance.usize(..ways.len())];
+    // A token that is refused twice in a row ends a subscription, with an error that
+    // says so; that is another test's.
+    let calm = login.is_none_or(|at| at.elapsed() > RETENTION);
+    let way = ways[chance.usize(..ways.len() - if calm { 0 } else { 2 })];
+    if matches!(way, "token" | "session") {
+        *login = Some(Instant::now());
+    }
     let rest = [
         Operation::Create,
         Operation::Renew,
@@ -153,14 +159,17 @@ async fn run(seed: u64, push: Service, size: Size) -> Result<String, String> {
     let journal = Arc::new(Mutex::new(Journal::default()));
     let reader = tokio::spawn(read(subscription, journal.clone()));
 
-    let (mut sent, mut story) = (Sent::new(), Vec::new());
+    let (mut sent, mut story, mut login) = (Sent::new(), Vec::new(), None);
     let every = (size.events / size.faults.max(1)).max(1);
     for n in 0..size.events {
         if n % every == every / 2 {
-            story.push(trouble(&sandbox, push, &mut chance).await);
+            story.push(trouble(&sandbox, push, &mut login, &mut chance).await);
             // PubNub says nothing of a subscription that is gone; apps are told so by
             // the next renewal, which comes now.
-            handle.revalidate().await.map_err(|error| format!("{error}"))?;
+            if let Err(error) = handle.revalidate().await {
+                let why = journal.lock().unwrap().failed.clone();
+                return Err(format!("{error}: {why:?}; {story:?}"));
+            }
             // Trouble in the midst of trouble, and push now and then.
             if chance.bool() {
                 let _ = timeout(RETENTION * 2, status.wait_for(|status| status.is_healthy())).await;
