@@ -8,7 +8,7 @@ mod scripted;
 use std::time::Duration;
 
 use ringcentral_events::auth::{AccessToken, StaticToken};
-use ringcentral_events::rest::{Client, ControlPlane, CreateSubscription, RestControl};
+use ringcentral_events::rest::{Client, ControlPlane, CreateSubscription, Deletion, RestControl};
 use ringcentral_events::transport::{DeliveryModeRequest, TransportKind};
 use ringcentral_events::{Disposition, ErrorKind, SubscriptionId};
 use scripted::{Reply, Scripted};
@@ -82,15 +82,17 @@ async fn each_call_has_its_verb_path_and_body() {
 
 #[tokio::test]
 async fn l9_a_delete_takes_404_and_401_as_done() {
-    for reply in [
-        Reply::code(404, "CMN-102"),
-        Reply::code(404, "SUB-507"),
-        Reply::new(404, ""),
-        Reply::code(401, "OAU-213"),
-        Reply::code(401, "OAU-151"),
+    for (reply, found) in [
+        (Reply::code(404, "CMN-102"), Deletion::GoneAlready),
+        (Reply::code(404, "SUB-507"), Deletion::GoneAlready),
+        (Reply::new(404, ""), Deletion::GoneAlready),
+        (Reply::code(401, "OAU-213"), Deletion::Deleted),
+        (Reply::code(401, "OAU-151"), Deletion::Deleted),
+        (Reply::new(204, ""), Deletion::Deleted),
     ] {
         let server = always(reply.clone()).await;
-        control(&server).delete(&id()).await.unwrap_or_else(|error| panic!("{reply:?}: {error}"));
+        let outcome = control(&server).delete(&id()).await;
+        assert_eq!(outcome.unwrap_or_else(|error| panic!("{reply:?}: {error}")), found, "{reply:?}");
     }
     for (reply, kind) in [
         (Reply::code(403, "CMN-408"), ErrorKind::Permission),

@@ -10,7 +10,9 @@ use super::classify::NOT_READY_PAUSE;
 use super::client::Client;
 use super::request::segment;
 use super::response::Response;
-use super::subscription::{ControlPlane, CreateSubscription, SocketToken, SocketTokenAnswer, SubscriptionInfo};
+use super::subscription::{
+    ControlPlane, CreateSubscription, Deletion, SocketToken, SocketTokenAnswer, SubscriptionInfo,
+};
 use crate::error::{Disposition, Error, Result};
 use crate::ids::SubscriptionId;
 
@@ -90,15 +92,15 @@ impl ControlPlane for RestControl {
         read(&self.client.request(Method::POST, &Self::path(id, "/renew")?).once().send().await?)
     }
 
-    /// Gone already (404) is success, and so is a 401 that no refresh cures:
-    /// there is no session left that could delete anything, and what is left at
-    /// the service ends by itself.
-    async fn delete(&self, id: &SubscriptionId) -> Result<()> {
+    /// A 401 that no refresh cures is success too: there is no session left that
+    /// could delete anything, and what is left at the service ends by itself.
+    async fn delete(&self, id: &SubscriptionId) -> Result<Deletion> {
         match self.client.request(Method::DELETE, &Self::path(id, "")?).once().urgent().send().await {
-            Ok(_) => Ok(()),
-            Err(error) if matches!(error.status(), Some(404 | 401)) => {
-                tracing::debug!(%error, %id, "nothing to delete, or nobody to do it");
-                Ok(())
+            Ok(_) => Ok(Deletion::Deleted),
+            Err(error) if error.status() == Some(404) => Ok(Deletion::GoneAlready),
+            Err(error) if error.status() == Some(401) => {
+                tracing::debug!(%error, %id, "nobody to delete it");
+                Ok(Deletion::Deleted)
             }
             Err(error) => Err(error),
         }

@@ -23,8 +23,8 @@ pub use request::RequestBuilder;
 pub(crate) use request::segment;
 pub use response::Response;
 pub use subscription::{
-    BlacklistedData, ControlPlane, CreateSubscription, DeliveryMode, DisabledFilter, SocketToken, SubscriptionInfo,
-    SubscriptionStatus,
+    BlacklistedData, ControlPlane, CreateSubscription, Deletion, DeliveryMode, DisabledFilter, SocketToken,
+    SubscriptionInfo, SubscriptionStatus,
 };
 
 /// Production, for API and OAuth alike.

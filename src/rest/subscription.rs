@@ -168,6 +168,16 @@ impl CreateSubscription {
     }
 }
 
+/// What a deletion that succeeded found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Deletion {
+    /// The subscription, until now.
+    Deleted,
+    /// None: the service had let go of it before.
+    GoneAlready,
+}
+
 /// The calls that make, keep and end a subscription.
 ///
 /// The paved path is REST; a transport that owns its subscriptions (the
@@ -185,8 +195,9 @@ pub trait ControlPlane: Send + Sync + fmt::Debug + 'static {
     async fn update(&self, id: &SubscriptionId, event_filters: &[String]) -> Result<SubscriptionInfo>;
     /// `POST /restapi/v1.0/subscription/{id}/renew`.
     async fn renew(&self, id: &SubscriptionId) -> Result<SubscriptionInfo>;
-    /// `DELETE /restapi/v1.0/subscription/{id}`. Gone already (404) is success.
-    async fn delete(&self, id: &SubscriptionId) -> Result<()>;
+    /// `DELETE /restapi/v1.0/subscription/{id}`. Gone already (404) is success of its
+    /// own kind: nobody had been told, and events may be missing.
+    async fn delete(&self, id: &SubscriptionId) -> Result<Deletion>;
     /// The token's `owner_id`, where the login gave one.
     ///
     /// Also what keeps a login alive that nothing else uses: it gets a token, which

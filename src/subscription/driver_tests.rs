@@ -639,6 +639,58 @@ async fn closing_returns_what_was_not_read_and_deletes() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_gone_before_it_is_closed_is_told_as_a_gap() {
+    let world = World::new();
+    let subscription = world.live().await;
+    world.control.forget_all();
+    let closed = subscription.close().await;
+    assert!(closed.deleted);
+    let [Delivery::Gap(gap)] = &closed.unread[..] else { panic!("{:?}", closed.unread) };
+    assert_eq!((&gap.cause, gap.certainty), (&GapCause::SubscriptionGone, Certainty::Certain));
+    assert!(gap.since.is_some() && gap.since <= gap.until, "{gap:?}");
+
+    // A deletion that was carried out and not answered is no such sign.
+    let world = World::new();
+    let subscription = world.live().await;
+    world.control.script("delete", Script::Lose(Error::new(ErrorKind::Timeout, "no answer").with_unclear(true)));
+    let closed = subscription.close().await;
+    assert_eq!(deletes(&world.control).len(), 2);
+    assert!(closed.deleted && closed.unread.is_empty(), "{:?}", closed.unread);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gap_begins_when_the_subscription_was_last_known_to_be_served() {
+    let clock = {
+        let (began, real) = (Instant::now(), crate::clock::wall_now());
+        Clock::from_fn(move || real + began.elapsed())
+    };
+    let made = crate::clock::wall_now();
+    let world = World::new();
+    let mut subscription = world.builder().clock(clock.clone()).on_drop(OnDrop::Keep).start().await.unwrap();
+    world.up(&subscription, 1).await;
+    world.control.forget_all();
+    // The quiet of an address that nobody publishes to.
+    for _ in 0..10 {
+        sleep(secs(30)).await;
+        world.transport.events(1, []);
+    }
+    settle().await;
+    assert!(is_quiet(&mut subscription));
+    let token = subscription.resume_token().unwrap();
+    let gap = next_gap(&mut subscription).await;
+    assert_eq!(gap.cause, GapCause::SubscriptionGone);
+    assert!(gap.since.unwrap() < made + secs(5), "{gap:?}");
+
+    // Nor does a restart make it later.
+    drop(subscription);
+    world.control.forget_all();
+    let mut subscription = world.builder().clock(clock).resume(token).start().await.unwrap();
+    let gap = next_gap(&mut subscription).await;
+    assert_eq!(gap.cause, GapCause::SubscriptionGone);
+    assert!(gap.since.unwrap() < made + secs(5), "{gap:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn closing_is_bounded_when_the_service_is_silent() {
     let world = World::new();
     let subscription = world.live().await;

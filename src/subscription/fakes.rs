@@ -15,7 +15,7 @@ use crate::catch_up::{CatchUp, Found, SyncPage, SyncRequest, SyncToken};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{EventFilter, GapClosure};
 use crate::ids::SubscriptionId;
-use crate::rest::{ControlPlane, CreateSubscription, SubscriptionInfo};
+use crate::rest::{ControlPlane, CreateSubscription, Deletion, SubscriptionInfo};
 use crate::transport::{
     Cursor, DeliveryModeRequest, Frame, FrameBody, Link, LinkEvent, Session, SuspectedLoss, Target, Transport,
     TransportKind,
@@ -218,12 +218,13 @@ impl ControlPlane for FakeControl {
         self.serve("renew", Call::Renew(id.to_string()), |service| service.known(id), edit).await.map(parse)
     }
 
-    async fn delete(&self, id: &SubscriptionId) -> Result<()> {
+    async fn delete(&self, id: &SubscriptionId) -> Result<Deletion> {
         let act = |service: &mut Service| {
+            let before = service.alive.len();
             service.alive.retain(|(known, _)| id != known.as_str());
-            Ok(())
+            Ok(if service.alive.len() < before { Deletion::Deleted } else { Deletion::GoneAlready })
         };
-        self.serve("delete", Call::Delete(id.to_string()), act, |(), _| ()).await
+        self.serve("delete", Call::Delete(id.to_string()), act, |found, _| found).await
     }
 
     async fn owner_id(&self) -> Result<Option<String>> {

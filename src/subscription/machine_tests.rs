@@ -222,7 +222,7 @@ fn answers_of_an_older_generation_change_nothing() {
         Input::Failed { op: stale, disposition: Disposition::Fatal, unclear: true },
         Input::NoOrphan { op: stale },
         Input::Pruned { op: stale, deleted: 3 },
-        Input::Deleted { op: stale },
+        Input::Deleted { op: stale, found: true },
         Input::LinkAlive { link: 999 },
         Input::LinkProgress { link: 999 },
         Input::LinkFailed { link: 999, disposition: Disposition::Fatal },
@@ -260,7 +260,7 @@ fn stale_answers_are_dropped_in_every_state_of_the_lease() {
                 Input::Failed { op: stale, disposition: RETRY, unclear: true },
                 Input::NoOrphan { op: stale },
                 Input::Pruned { op: stale, deleted: 3 },
-                Input::Deleted { op: stale },
+                Input::Deleted { op: stale, found: true },
             ] {
                 bench.give(input);
                 assert_eq!(format!("{:?}", bench.machine), before, "state {at}, {input:?}");
@@ -627,7 +627,7 @@ fn a_fatal_answer_ends_it_and_takes_the_subscription_along() {
     let effects = bench.fail(Disposition::Fatal);
     assert!(has(&effects, |effect| matches!(effect, Effect::Delete { .. })), "{effects:?}");
     let op = bench.op();
-    assert_eq!(bench.give(Input::Deleted { op }), [Effect::Finish(End::Fatal)]);
+    assert_eq!(bench.give(Input::Deleted { op, found: true }), [Effect::Finish(End::Fatal)]);
 }
 
 #[test]
@@ -637,7 +637,7 @@ fn l7_closing_leaves_nothing_behind_wherever_it_strikes() {
     assert!(bench.close(true).is_empty());
     assert!(matches!(bench.lease(900)[..], [Effect::Delete { .. }]));
     let op = bench.op();
-    assert_eq!(bench.give(Input::Deleted { op }), [Effect::Finish(End::Closed { deleted: true })]);
+    assert_eq!(bench.give(Input::Deleted { op, found: true }), [Effect::Finish(End::Closed { deleted: true })]);
 
     // During an unclear create: what it left is looked for.
     let mut bench = Bench::started();
@@ -660,8 +660,15 @@ fn l7_closing_leaves_nothing_behind_wherever_it_strikes() {
         assert!(has(&effects, |effect| matches!(effect, Effect::Delete { .. })), "{effects:?}");
         assert_eq!(bench.give(Input::Failed { op: stale, disposition: RETRY, unclear: true }), []);
         let op = bench.op();
-        assert_eq!(bench.give(Input::Deleted { op }), [Effect::Finish(End::Closed { deleted: true })]);
+        assert_eq!(bench.give(Input::Deleted { op, found: true }), [Effect::Finish(End::Closed { deleted: true })]);
     }
+
+    // Gone before, without a word: what it would have told is missing.
+    let mut bench = Bench::live();
+    bench.close(true);
+    let op = bench.op();
+    let effects = bench.give(Input::Deleted { op, found: false });
+    assert_eq!(effects, [Effect::Gap(Cause::Gone), Effect::Finish(End::Closed { deleted: true })]);
 
     // During back-off: nothing is left.
     let mut bench = Bench::started();
@@ -908,7 +915,7 @@ fn an_end_by_an_error_tells_too_whether_anything_is_left() {
     bench.fail(Disposition::Fatal);
     assert!(!bench.machine.is_deleted());
     let op = bench.op();
-    bench.give(Input::Deleted { op });
+    bench.give(Input::Deleted { op, found: true });
     assert!(bench.machine.is_deleted());
 }
 
@@ -1047,7 +1054,7 @@ enum Step {
     Failed { back: u64, disposition: Disposition, unclear: bool },
     NoOrphan { back: u64 },
     Pruned { back: u64, deleted: usize },
-    Deleted { back: u64 },
+    Deleted { back: u64, found: bool },
     Alive { back: u64 },
     Progress { back: u64 },
     LinkFailed { back: u64, disposition: Disposition },
@@ -1080,7 +1087,7 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(back, disposition, unclear)| Step::Failed { back, disposition, unclear }),
         2 => back().prop_map(|back| Step::NoOrphan { back }),
         2 => (back(), 0usize..3).prop_map(|(back, deleted)| Step::Pruned { back, deleted }),
-        2 => back().prop_map(|back| Step::Deleted { back }),
+        2 => (back(), any::<bool>()).prop_map(|(back, found)| Step::Deleted { back, found }),
         5 => back().prop_map(|back| Step::Alive { back }),
         3 => back().prop_map(|back| Step::Progress { back }),
         4 => (back(), disposition()).prop_map(|(back, disposition)| Step::LinkFailed { back, disposition }),
@@ -1168,7 +1175,7 @@ proptest! {
                     }
                 }
                 Step::Pruned { back, deleted } => { bench.give(Input::Pruned { op: at(back), deleted }); }
-                Step::Deleted { back } => { bench.give(Input::Deleted { op: at(back) }); }
+                Step::Deleted { back, found } => { bench.give(Input::Deleted { op: at(back), found }); }
                 Step::Alive { back } => { bench.give(Input::LinkAlive { link: at(back) }); }
                 Step::Progress { back } => { bench.give(Input::LinkProgress { link: at(back) }); }
                 Step::LinkFailed { back, disposition } => {

@@ -15,7 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::EventFilter;
 use crate::ids::SubscriptionId;
 use crate::registry::Registry;
-use crate::rest::{ControlPlane, CreateSubscription, SubscriptionInfo};
+use crate::rest::{ControlPlane, CreateSubscription, Deletion, SubscriptionInfo};
 use crate::transport::{Link, Target, Transport, TransportKind};
 
 /// No call may take longer, whatever the control plane's own deadline is.
@@ -52,7 +52,7 @@ pub(super) enum Done {
     },
     Deleted {
         op: Op,
-        result: Result<()>,
+        result: Result<Deletion>,
     },
     Opened {
         link: LinkId,
@@ -225,7 +225,7 @@ pub(super) fn sweep(
             if !registry.claim(&info.id) {
                 continue;
             }
-            let gone = matches!(timeout(DISCARD_WITHIN, control.delete(&info.id)).await, Ok(Ok(())));
+            let gone = matches!(timeout(DISCARD_WITHIN, control.delete(&info.id)).await, Ok(Ok(_)));
             if gone { registry.gone(&info.id) } else { registry.left_over(&info.id) }
         }
         Done::Swept
@@ -237,7 +237,7 @@ pub(super) fn prune(control: Arc<dyn ControlPlane>, op: Op, ids: Vec<Subscriptio
         let mut deleted = Vec::new();
         for id in ids {
             match bounded(control.delete(&id), false).await {
-                Ok(()) => deleted.push(id),
+                Ok(_) => deleted.push(id),
                 Err(error) => tracing::debug!(subscription = %id, %error, "a leftover could not be deleted"),
             }
         }
@@ -255,7 +255,7 @@ pub(super) fn delete(control: Arc<dyn ControlPlane>, op: Op, id: SubscriptionId)
 pub(super) fn discard(control: Arc<dyn ControlPlane>, id: SubscriptionId) -> Pending {
     Box::pin(async move {
         let outcome = timeout(DISCARD_WITHIN, control.delete(&id)).await;
-        let gone = matches!(outcome, Ok(Ok(())));
+        let gone = matches!(outcome, Ok(Ok(_)));
         Done::Discarded { id, gone }
     })
 }

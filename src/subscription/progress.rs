@@ -94,8 +94,9 @@ impl Progress {
 
     /// Where to go on; `None` before the first mark.
     pub(super) fn token(&self) -> Option<ResumeToken> {
-        let Mark { cursor, place, at } = self.mark.clone()?;
+        let Mark { cursor, place, at, served } = self.mark.clone()?;
         let mut token = ResumeToken::new(place.id.clone(), place.fingerprint.clone(), Some(cursor), at);
+        token.served_at = served.map(Into::into);
         token.seen = self.keys.iter().copied().collect();
         token.pushed = self.pushed.iter().copied().collect();
         token.found = self.found.iter().copied().collect();
@@ -123,7 +124,7 @@ mod tests {
     fn mark(n: u64) -> Step {
         let at = SystemTime::UNIX_EPOCH + Duration::from_secs(n);
         let place = Arc::new(Place { id: "sub-1".into(), fingerprint: "f".into() });
-        Step::Mark(Mark { cursor: Cursor::at(at), place, at })
+        Step::Mark(Mark { cursor: Cursor::at(at), place, at, served: Some(at - Duration::from_secs(1)) })
     }
 
     fn event(n: usize, found: bool) -> Step {

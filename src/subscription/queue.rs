@@ -513,6 +513,7 @@ mod tests {
             cursor: crate::transport::Cursor { timetoken: n.to_string(), region: None },
             place: place.clone(),
             at: at(n),
+            served: None,
         };
         let mut queue = Queue::new(1000);
         queue.push_mark(mark(1));

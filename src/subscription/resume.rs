@@ -39,6 +39,9 @@ pub struct ResumeToken {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) cursor: Option<Cursor>,
     pub(crate) saved_at: Timestamp,
+    /// When the subscription was last known to be served, where that is earlier.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) served_at: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) seen: Vec<DedupKey>,
     /// What events were about that were pushed, and that were found: see `Told`.
@@ -82,6 +85,7 @@ impl ResumeToken {
             address,
             cursor,
             saved_at: saved_at.into(),
+            served_at: None,
             seen: Vec::new(),
             pushed: Vec::new(),
             found: Vec::new(),
@@ -92,6 +96,11 @@ impl ResumeToken {
     /// Says that all was well until then.
     pub(super) fn with_saved_at(self, at: SystemTime) -> Self {
         Self { saved_at: at.into(), ..self }
+    }
+
+    /// When the subscription was last known to be served.
+    pub(super) fn served(&self) -> Option<SystemTime> {
+        self.served_at.as_ref().unwrap_or(&self.saved_at).system_time()
     }
 
     /// The subscription it goes on with.

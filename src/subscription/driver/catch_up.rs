@@ -205,7 +205,7 @@ impl Driver {
     }
 
     fn sync(&mut self, at: usize, turn: Turn, missed: bool) {
-        let since = self.recovery.since.or_else(|| self.good_since()).filter(|_| missed);
+        let since = self.recovery.since.or(self.missing_since).or_else(|| self.served_since()).filter(|_| missed);
         let Some(source) = self.recovery.sources.get_mut(at) else { return };
         if source.filters.is_empty() {
             let nothing = Outcome::Synced { found: 0, more: false, complete: true };

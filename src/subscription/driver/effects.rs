@@ -162,8 +162,10 @@ impl Driver {
         let since = match cause {
             // The connection was alive until then, and the subscription with it.
             Cause::SessionLost | Cause::TooLarge => self.good_since().into_iter().chain(self.heard).max(),
-            Cause::Expired | Cause::Gone | Cause::Inactive | Cause::LinkRefused => self.good_since(),
+            Cause::Expired | Cause::Gone | Cause::Inactive => self.served_since(),
+            Cause::LinkRefused => self.good_since(),
         };
+        self.missing_since = since;
         let cause = match cause {
             Cause::Expired => GapCause::LeaseExpired,
             Cause::Gone => GapCause::SubscriptionGone,
@@ -177,7 +179,7 @@ impl Driver {
             cause,
             certainty: Certainty::Certain,
             since,
-            until: None,
+            until: self.is_ending().then(|| self.setup.clock.wall()),
             lost: None,
             filters: self.setup.filters.clone(),
         };
@@ -186,14 +188,34 @@ impl Driver {
     }
 
     pub(super) fn good_since(&self) -> Option<SystemTime> {
-        let saved = || self.setup.resume.as_ref().and_then(|token| token.saved_at.system_time());
+        let saved = || {
+            let token = self.setup.resume.as_ref()?;
+            if self.setup.has_address { token.saved_at.system_time() } else { token.served() }
+        };
         self.last_good.map(|(_, wall)| wall).or_else(saved)
+    }
+
+    /// When the subscription was last known to be served. Where it names an address,
+    /// the answers that come there say nothing of it: an address that nobody
+    /// publishes to is as quiet as one where nothing happens.
+    pub(super) fn served_since(&self) -> Option<SystemTime> {
+        if !self.setup.has_address {
+            return self.good_since();
+        }
+        let saved = || self.setup.resume.as_ref().and_then(ResumeToken::served);
+        let known = self.confirmed.or_else(saved);
+        known.into_iter().chain(self.good_since()).min()
+    }
+
+    fn is_ending(&self) -> bool {
+        matches!(self.machine.phase(), machine::Phase::Closing | machine::Phase::Closed)
     }
 
     pub(super) fn resumed(&mut self) {
         tracing::info!(subscription = self.id_for_log(), "events arrive again");
         let recreated = self.recreated.take();
-        self.end_gap(self.good_since(), recreated);
+        let since = self.missing_since.take().or_else(|| self.good_since());
+        self.end_gap(since, recreated);
     }
 
     /// A gap that only may be one has its end where it is noticed.

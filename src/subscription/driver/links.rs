@@ -81,7 +81,7 @@ impl Driver {
             // While a former link still delivers, only its own place covers all.
             let alone = self.reading.iter().all(|reading| reading.place == self.place);
             if let Some(place) = self.listening.clone().filter(|_| alone) {
-                self.queue.push_mark(Mark { cursor, place, at: now.1 });
+                self.queue.push_mark(Mark { cursor, place, at: now.1, served: self.served_since() });
             }
         }
     }

@@ -39,7 +39,7 @@ use crate::error::{Disposition, Error, ErrorKind, Result};
 use crate::event::{self, DedupKey, Notification, Origin};
 use crate::ids::SubscriptionId;
 use crate::registry::Registry;
-use crate::rest::{ControlPlane, CreateSubscription, DisabledFilter, SubscriptionInfo};
+use crate::rest::{ControlPlane, CreateSubscription, Deletion, DisabledFilter, SubscriptionInfo};
 use crate::transport::{Cursor, Frame, FrameBody, Link, LinkEvent, SuspectedLoss, Target, Transport};
 use catch_up::Recovery;
 use links::next_event;
@@ -124,6 +124,8 @@ pub(in crate::subscription) struct Mark {
     pub(in crate::subscription) place: Arc<Place>,
     /// When the service answered.
     pub(in crate::subscription) at: SystemTime,
+    /// When the subscription was last known to be served.
+    pub(in crate::subscription) served: Option<SystemTime>,
 }
 
 /// Which subscription, and a fingerprint of where it is listened to.
@@ -178,6 +180,10 @@ pub(in crate::subscription) struct Driver {
     listening: Option<Arc<Place>>,
     /// The last good answer at the former address.
     former_good: Option<SystemTime>,
+    /// Since when events are missing, while they are.
+    missing_since: Option<SystemTime>,
+    /// Whether a deletion was tried whose answer did not come.
+    deletion_in_doubt: bool,
     /// Whether the service may have other filters than the ones asked for.
     filters_doubtful: bool,
     cursor: Option<Cursor>,
@@ -252,6 +258,8 @@ impl Driver {
             place: 0,
             listening: None,
             former_good: None,
+            missing_since: None,
+            deletion_in_doubt: false,
             filters_doubtful: false,
             cursor: None,
             confirmed: None,

@@ -20,7 +20,10 @@ impl Driver {
                 self.give(Input::Pruned { op, deleted: deleted.len() });
             }
             Done::Deleted { op, result } => match result {
-                Ok(()) => self.give(Input::Deleted { op }),
+                // One whose first deletion was not answered may be gone by that.
+                Ok(how) => {
+                    self.give(Input::Deleted { op, found: how != Deletion::GoneAlready || self.deletion_in_doubt })
+                }
                 Err(error) => self.failed(op, error),
             },
             Done::Opened { link, result } => self.opened(link, result),
@@ -45,6 +48,7 @@ impl Driver {
             disposition = Disposition::Fatal;
         }
         let unclear = error.is_unclear();
+        self.deletion_in_doubt |= unclear && self.machine.phase() == machine::Phase::Closing;
         if unclear
             && let Some(created) =
                 self.created.filter(|_| self.creating.as_ref().is_some_and(|(creating, _)| *creating == op))
@@ -178,6 +182,7 @@ impl Driver {
                 cursor: self.cursor.clone().unwrap_or_else(|| Cursor::at(at)),
                 place: place.clone(),
                 at,
+                served: self.served_since(),
             });
         }
         self.listening = Some(place);
@@ -228,13 +233,16 @@ impl Driver {
     /// in another place.
     pub(super) fn resume_at(&mut self, token: ResumeToken, lease: &Lease, made: SystemTime) {
         let saved_at = token.saved_at.system_time();
+        let served = token.served();
         let age = saved_at.and_then(|at| self.setup.clock.wall().duration_since(at).ok());
         let then = age.and_then(|age| Instant::now().checked_sub(age));
         let same_place = token.address == lease.fingerprint();
         self.cursor = token.cursor.map(|cursor| Cursor { region: cursor.region.filter(|_| same_place), ..cursor });
         self.cursor.get_or_insert_with(|| Cursor::at(made));
         match then.zip(saved_at) {
-            _ if !same_place => self.possible_gap(GapCause::AddressMoved, saved_at),
+            // At some time since it was last heard of, with the answers of the former
+            // address going on.
+            _ if !same_place => self.possible_gap(GapCause::AddressMoved, served.or(saved_at)),
             Some(good) => self.last_good = Some(good),
             // A clock that was set, or a machine younger than the token.
             None => self.possible_gap(GapCause::ServiceBufferAged { pause: age.unwrap_or_default() }, saved_at),

@@ -93,9 +93,13 @@ impl Machine {
         }
     }
 
-    pub(super) fn deleted(&mut self, op: Op) {
+    /// One that was gone before delivered nothing since, and nobody was told.
+    pub(super) fn deleted(&mut self, op: Op, found: bool) {
         if self.lease != (Lease::Deleting { op }) {
             return;
+        }
+        if !found && !self.stale {
+            self.open_gap(Cause::Gone);
         }
         self.lease = Lease::Gone;
         self.confirm_deleted();

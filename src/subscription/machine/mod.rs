@@ -78,8 +78,8 @@ pub(in crate::subscription) enum Input {
     NoOrphan { op: Op },
     /// So many leftovers of our own were deleted.
     Pruned { op: Op, deleted: usize },
-    /// The subscription is deleted.
-    Deleted { op: Op },
+    /// Nothing is left of the subscription; `found`: it was still there.
+    Deleted { op: Op, found: bool },
     /// The link's peer proved to be there.
     LinkAlive { link: LinkId },
     /// The link delivered.
@@ -382,7 +382,7 @@ impl Machine {
             Input::Failed { op, disposition, unclear } => self.failed(now, op, disposition, unclear),
             Input::NoOrphan { op } => self.no_orphan(op),
             Input::Pruned { op, deleted } => self.pruned(now, op, deleted),
-            Input::Deleted { op } => self.deleted(op),
+            Input::Deleted { op, found } => self.deleted(op, found),
             Input::LinkAlive { link } => self.link_alive(now, link),
             Input::LinkProgress { link } => self.link_progress(now, link),
             Input::LinkFailed { link, disposition } => self.link_failed(now, link, disposition),

@@ -18,7 +18,7 @@ use crate::ids::SubscriptionId;
 use crate::rest::control::of_create;
 use crate::rest::request::segment;
 use crate::rest::{
-    ControlPlane, CreateSubscription, RateBudget, Response, SocketToken, SubscriptionInfo, SubscriptionStatus,
+    ControlPlane, CreateSubscription, Deletion, RateBudget, Response, SocketToken, SubscriptionInfo, SubscriptionStatus,
 };
 
 const PATH: &str = "/restapi/v1.0/subscription";
@@ -247,26 +247,34 @@ impl ControlPlane for SocketSession {
 
     /// Over its connection while that is open, else over HTTPS. The connection is
     /// closed after that.
-    async fn delete(&self, id: &SubscriptionId) -> Result<()> {
+    async fn delete(&self, id: &SubscriptionId) -> Result<Deletion> {
         let held = self.held(id);
-        let mut done = false;
+        let (mut done, mut asked) = (None, false);
         if let Some(held) = held.as_ref().filter(|held| held.socket.is_open()) {
             let deadline = Instant::now() + DELETE_WITHIN;
             match self.call(&held.socket, &Method::DELETE, &path(id)?, None, deadline).await {
-                Ok(_) => done = true,
-                Err(error) if error.status() == Some(404) => done = true,
-                Err(error) => tracing::debug!(%error, %id, "not deleted over the connection"),
+                Ok(_) => done = Some(Deletion::Deleted),
+                Err(error) if error.status() == Some(404) => done = Some(Deletion::GoneAlready),
+                Err(error) => {
+                    asked = error.is_unclear();
+                    tracing::debug!(%error, %id, "not deleted over the connection");
+                }
             }
         }
-        if !done {
-            self.outer.delete(id).await?;
-        }
+        let done = match done {
+            Some(done) => done,
+            // It may be the call over the connection that did it.
+            None => match self.outer.delete(id).await? {
+                Deletion::GoneAlready if !asked => Deletion::GoneAlready,
+                Deletion::GoneAlready | Deletion::Deleted => Deletion::Deleted,
+            },
+        };
         self.forget(id);
         let shared = |socket: &Arc<Socket>| self.known().held.iter().any(|held| Arc::ptr_eq(&held.socket, socket));
         if let Some(held) = held.filter(|held| held.socket.is_open() && !shared(&held.socket)) {
             held.socket.close().await;
         }
-        Ok(())
+        Ok(done)
     }
 
     async fn owner_id(&self) -> Result<Option<String>> {

@@ -20,7 +20,7 @@ use super::{WebSocket, WebSocketBuilder};
 use crate::error::{Error, Result};
 use crate::event::EventFilter;
 use crate::ids::SubscriptionId;
-use crate::rest::{ControlPlane, CreateSubscription, RateBudget, SocketToken, SubscriptionInfo};
+use crate::rest::{ControlPlane, CreateSubscription, Deletion, RateBudget, SocketToken, SubscriptionInfo};
 use crate::secret::Secret;
 use crate::subscription::{Subscription, SubscriptionBuilder};
 
@@ -89,9 +89,9 @@ impl ControlPlane for Https {
     async fn renew(&self, _: &SubscriptionId) -> Result<SubscriptionInfo> {
         panic!("not asked for")
     }
-    async fn delete(&self, id: &SubscriptionId) -> Result<()> {
+    async fn delete(&self, id: &SubscriptionId) -> Result<Deletion> {
         self.0.lock().unwrap().deleted.push(id.to_string());
-        Ok(())
+        Ok(Deletion::Deleted)
     }
     async fn owner_id(&self) -> Result<Option<String>> {
         self.0.lock().unwrap().owner_asked += 1;

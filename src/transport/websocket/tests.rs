@@ -19,7 +19,7 @@ use tokio_tungstenite::tungstenite::protocol::Message;
 use super::WebSocket;
 use super::fakes::*;
 use crate::error::{Disposition, Error, ErrorKind};
-use crate::subscription::{Delivery, Phase, Subscription};
+use crate::subscription::{Delivery, GapCause, Phase, Subscription};
 
 fn s(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -58,6 +58,20 @@ async fn it_connects_creates_delivers_and_deletes() {
     assert!(subscription.close().await.deleted);
     assert_eq!(served.await.unwrap(), ["DELETE"]);
     assert!(service.https.deleted().is_empty() && service.is_quiet());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_subscription_that_is_gone_when_it_is_closed_was_missed() {
+    let mut service = Service::new();
+    let (subscription, mut peer) = service.live("s1").await;
+    wait_for(&subscription, Phase::Live).await;
+    let closing = tokio::spawn(subscription.close());
+    let (meta, _) = peer.request().await.unwrap();
+    peer.send(reply(&meta, 404, Some(json!({"errorCode": "SUB-507"})))).await;
+    let closed = closing.await.unwrap();
+    assert!(closed.deleted);
+    let [Delivery::Gap(gap)] = &closed.unread[..] else { panic!("{:?}", closed.unread) };
+    assert_eq!(gap.cause, GapCause::SubscriptionGone);
 }
 
 #[tokio::test(start_paused = true)]
