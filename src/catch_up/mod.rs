@@ -37,7 +37,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::event::{EventFilter, GapClosure};
+use crate::event::{DedupKey, EventFilter, GapClosure};
 use crate::rest::Client;
 use crate::secret::Secret;
 
@@ -192,6 +192,8 @@ pub struct Found {
     pub notification: Box<RawValue>,
     /// Whether it tells a state and not a change.
     pub snapshot: bool,
+    /// What the state is of, and the state, to tell whether it is news.
+    pub(crate) state: Option<(DedupKey, DedupKey)>,
 }
 
 impl Found {
@@ -200,15 +202,19 @@ impl Found {
     /// # Errors
     /// [`Internal`](ErrorKind::Internal) when the body cannot be written as JSON.
     pub fn change(event_uri: &str, timestamp: Option<&str>, body: &impl Serialize) -> Result<Self> {
-        Ok(Self { notification: envelope(event_uri, timestamp, body)?, snapshot: false })
+        Ok(Self { notification: envelope(event_uri, timestamp, body)?, snapshot: false, state: None })
     }
 
-    /// A state, in the form of the notification that would have told it.
+    /// A state, in the form of the notification that would have told it. While it is
+    /// asked for again and again and nothing is pushed in between, it is told when it
+    /// differs from the last one of `subject`: what it is the state of.
     ///
     /// # Errors
     /// As [`change`](Self::change).
-    pub fn state(event_uri: &str, timestamp: Option<&str>, body: &impl Serialize) -> Result<Self> {
-        Ok(Self { notification: envelope(event_uri, timestamp, body)?, snapshot: true })
+    pub fn state(event_uri: &str, subject: &str, timestamp: Option<&str>, body: &impl Serialize) -> Result<Self> {
+        let bare = envelope(event_uri, None, body)?;
+        let state = Some((DedupKey::over(4, &[event_uri, subject]), DedupKey::over(5, &[bare.get()])));
+        Ok(Self { notification: envelope(event_uri, timestamp, body)?, snapshot: true, state })
     }
 }
 

@@ -145,15 +145,16 @@ fn state(filter: &EventFilter, answered: Option<&str>, at: u64, mut record: Map<
     record.remove("uri");
     let extension = record.remove("extension");
     let id = extension.and_then(|mut extension| extension.get_mut("id").map(Value::take)).unwrap_or(Value::Null);
+    let subject = id.to_string();
     if filter.kind() == EventKind::ExtensionDnd {
         let dnd = record.remove("dndStatus").unwrap_or(Value::Null);
-        return Found::state(&uri, Some(&at), &json!({ "extensionId": id, "dndStatus": dnd }));
+        return Found::state(&uri, &subject, Some(&at), &json!({ "extensionId": id, "dndStatus": dnd }));
     }
     record.insert("extensionId".into(), id);
     if details(filter).is_empty() {
         record.remove("activeCalls");
     }
-    Found::state(&uri, Some(&at), &record)
+    Found::state(&uri, &subject, Some(&at), &record)
 }
 
 #[cfg(test)]

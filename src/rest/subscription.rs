@@ -48,7 +48,7 @@ pub struct SubscriptionInfo {
 
 impl SubscriptionInfo {
     /// One of which only the id is known.
-    pub(super) fn new(id: SubscriptionId) -> Self {
+    pub(crate) fn new(id: SubscriptionId) -> Self {
         Self {
             id,
             event_filters: Vec::new(),

@@ -15,7 +15,7 @@ use super::progress::Progress;
 use super::reconcile::Pace;
 use super::resume::ResumeToken;
 use super::status::{Phase, Status, StatusWatch};
-use super::{Ended, Kept, Subscription};
+use super::{Ended, Kept, Subscription, polled};
 use crate::catch_up::CatchUp;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
@@ -251,6 +251,16 @@ impl SubscriptionBuilder {
         self
     }
 
+    /// How often catch-up sources are polled where nothing is pushed, or push is down
+    /// for long: every `least` after something was found, and more and more seldom, up
+    /// to every `most`, while nothing is. Default 10 s and 30 s, which keep one source
+    /// well within each of the service's rate groups; at least 1 s. What the user and
+    /// app may not ask so often is waited for.
+    pub fn poll_every(mut self, least: Duration, most: Duration) -> Self {
+        self.pace.poll_every = (least, most);
+        self
+    }
+
     /// Creates the subscription and starts reading.
     ///
     /// Returns when the service has created it. From that moment on nothing is
@@ -372,15 +382,26 @@ impl SubscriptionBuilder {
         if [self.settings.start_within, self.close_within].iter().any(|bound| *bound > Self::LONGEST_BOUND) {
             return Err(Error::config("start_within and close_within are bounds: a day at most"));
         }
+        let (least, most) = self.pace.poll_every;
+        if least < Duration::from_secs(1) || least > most || most > Self::LONGEST_BOUND {
+            return Err(Error::config("poll_every: from a second to a day, the least first"));
+        }
         self.settings.renewal.check()?;
-        let (control, transport, has_address) = match session {
-            Some(session) => (session.control, session.transport, session.has_address),
-            None => (self.control, transport, true),
+        let (mut control, transport, has_address, polls) = match session {
+            Some(session) => (session.control, session.transport, session.has_address, session.polls),
+            None => (self.control, transport, true, false),
         };
+        let (mut catch_up, mut pace) = (self.catch_up, self.pace);
+        if polls {
+            polled::check_covered(&self.filters, &catch_up)?;
+            (control, catch_up) = polled::beginning(control, catch_up, self.filters.clone());
+            (pace.alone, pace.poll_after) = (true, Duration::ZERO);
+        }
         Ok(Setup {
             control,
             transport,
             has_address,
+            polls,
             registry: self.registry,
             filters: self.filters.iter().map(ToString::to_string).collect(),
             expires_in: self.expires_in.map(|lifetime| lifetime.as_secs()),
@@ -390,8 +411,8 @@ impl SubscriptionBuilder {
             adopt: self.adopt,
             resume: self.resume,
             leftovers: self.leftovers,
-            catch_up: self.catch_up,
-            pace: self.pace,
+            catch_up,
+            pace,
             delete_on_drop: self.on_drop == OnDrop::Delete,
             close_within: self.close_within,
             drop_within: Duration::from_secs(5),

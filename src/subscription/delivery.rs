@@ -113,6 +113,12 @@ pub enum GapCause {
     /// The subscription was ended while the connection was down: what had come
     /// meanwhile was not read.
     EndedOffline,
+    /// Without push: a source could not tell everything that happened since it was
+    /// asked before, or can never tell all of it.
+    PolledInPart,
+    /// Without push: the subscription was ended, and what happened since the sources
+    /// were asked last was not asked for.
+    NotPolled,
     /// The stream was shut down at once: what had come and was not read is
     /// discarded.
     Discarded,
@@ -135,6 +141,8 @@ impl GapCause {
             Self::ConnectionBroken => "connection_broken",
             Self::AddressMoved => "address_moved",
             Self::EndedOffline => "ended_offline",
+            Self::PolledInPart => "polled_in_part",
+            Self::NotPolled => "not_polled",
             Self::Discarded => "discarded",
         }
     }
@@ -159,6 +167,8 @@ impl fmt::Display for GapCause {
             Self::ConnectionBroken => "the connection broke with events on their way",
             Self::AddressMoved => "the address moved and the former connection ended early",
             Self::EndedOffline => "the subscription was ended while the connection was down",
+            Self::PolledInPart => "polls could not tell everything that happened",
+            Self::NotPolled => "the subscription was ended before the next poll",
             Self::Discarded => "the stream was shut down before everything was read",
         })
     }

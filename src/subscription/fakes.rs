@@ -418,6 +418,9 @@ struct Account {
     since: Vec<Option<SystemTime>>,
     slow: Option<Duration>,
     fail: VecDeque<Error>,
+    fail_begin: VecDeque<Error>,
+    /// So many of the next answers are not complete.
+    partial: usize,
     page: usize,
     /// Its messages have no ids, and it tells the last one again each time.
     nameless: bool,
@@ -437,6 +440,16 @@ impl FakeSource {
 
     pub(super) fn fail(&self, error: Error) {
         self.0.lock().unwrap().fail.push_back(error);
+    }
+
+    /// Its first position cannot be had.
+    pub(super) fn fail_begin(&self, error: Error) {
+        self.0.lock().unwrap().fail_begin.push_back(error);
+    }
+
+    /// The next answer is not complete.
+    pub(super) fn partial(&self) {
+        self.0.lock().unwrap().partial += 1;
     }
 
     /// Its messages have no ids from now on, and the last one is told each time.
@@ -483,7 +496,10 @@ impl CatchUp for FakeSource {
     }
 
     async fn begin(&self, _: &[EventFilter]) -> Result<SyncToken> {
-        let account = self.0.lock().unwrap();
+        let mut account = self.0.lock().unwrap();
+        if let Some(error) = account.fail_begin.pop_front() {
+            return Err(error);
+        }
         let made_at = account.begins_at.unwrap_or(SystemTime::UNIX_EPOCH);
         Ok(SyncToken::new(account.messages.len().to_string(), made_at))
     }
@@ -501,7 +517,9 @@ impl CatchUp for FakeSource {
         if let Some(error) = failure {
             return Err(error);
         }
-        let account = self.0.lock().unwrap();
+        let mut account = self.0.lock().unwrap();
+        let complete = account.partial == 0;
+        account.partial = account.partial.saturating_sub(1);
         let mut from: usize = request.from.map_or(0, |token| token.text().expose().parse().unwrap());
         if account.nameless {
             from = from.saturating_sub(1);
@@ -515,6 +533,6 @@ impl CatchUp for FakeSource {
         let to = from + new.len();
         let found = new.iter().map(|n| Found::change(SMS, None, &text(n)).unwrap()).collect();
         let next = SyncToken::new(to.to_string(), SystemTime::UNIX_EPOCH);
-        Ok(SyncPage::new(found, next).with_more(to < account.messages.len()))
+        Ok(SyncPage::new(found, next).with_more(to < account.messages.len()).with_complete(complete))
     }
 }

@@ -13,6 +13,7 @@ mod lease;
 mod machine;
 mod ops;
 mod overlap;
+mod polled;
 mod progress;
 mod queue;
 mod reconcile;

@@ -453,7 +453,7 @@ mod tests {
         let position = |n: u64| Position { token: SyncToken::new(n.to_string(), at(n)), begun: false };
         let text = "{}".to_owned();
         let notification = serde_json::value::RawValue::from_string(text).unwrap();
-        let found = || Found { notification: notification.clone(), snapshot: false };
+        let found = || Found { notification: notification.clone(), snapshot: false, state: None };
         for hole in [false, true] {
             if hole {
                 queue.open_hole();

@@ -15,6 +15,8 @@ pub(super) type Turn = u64;
 /// What can be set.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pace {
+    /// Whether nothing is pushed: polls are all there is.
+    pub(super) alone: bool,
     /// Push that is down for longer is stood in for by polls.
     pub(super) poll_after: Duration,
     /// The time between two polls of one source: the least, after something was
@@ -30,6 +32,7 @@ pub(super) struct Pace {
 impl Default for Pace {
     fn default() -> Self {
         Self {
+            alone: false,
             poll_after: Duration::from_secs(20),
             poll_every: (Duration::from_secs(10), Duration::from_secs(30)),
             check_every: Duration::from_secs(30 * 60),
@@ -227,10 +230,11 @@ impl Reconciler {
             source.debt = Debt::Owed;
             source.is_early = matches!(source.doing, Doing::Beginning { .. } | Doing::Syncing { .. });
         }
-        match (self.push, self.filling) {
+        match self.push {
             // One that is being filled starts over: it asks for the later part too.
-            (Push::Up, _) => self.fill(now),
-            (Push::Unmade | Push::Down { .. }, _) => self.filling = Some(None),
+            Push::Up => self.fill(now),
+            Push::Down { .. } if self.pace.alone => self.fill(now),
+            Push::Unmade | Push::Down { .. } => self.filling = Some(None),
         }
     }
 
@@ -318,6 +322,7 @@ impl Reconciler {
             (Some(delay), None) if owed || !source.has_position => Some(now + delay),
             // The check that failed is repeated as the next one.
             (Some(_), None) => None,
+            (None, Some(_)) if owed && self.pace.alone => Some(now),
             (None, Some(from)) => Some((now + source.interval).max(from)),
             (None, None) if owed => Some(now),
             (None, None) => None,
@@ -358,6 +363,23 @@ impl Reconciler {
         }
     }
 
+    /// Polls at once.
+    pub(super) fn poll_now(&mut self, now: Instant) {
+        for source in &mut self.sources {
+            if let Doing::Resting { until: Some(until) } = &mut source.doing
+                && source.failures == 0
+            {
+                *until = now;
+            }
+        }
+        self.handle_timeout(now);
+    }
+
+    /// Whether what happens now would be told: no source is in trouble.
+    pub(super) fn is_well(&self) -> bool {
+        self.sources.iter().all(|source| source.failures == 0 && source.doing != Doing::Off)
+    }
+
     /// Calls every source that is due.
     pub(super) fn handle_timeout(&mut self, now: Instant) {
         self.check_filled(now);
@@ -367,7 +389,8 @@ impl Reconciler {
                 continue;
             }
             // In the place of push what happened counts, wherever it is counted from.
-            let polls = self.polls_from().is_some_and(|from| from <= now);
+            // Where nothing else is, what happened before the start does not.
+            let polls = !self.pace.alone && self.polls_from().is_some_and(|from| from <= now);
             let source = &mut self.sources[at];
             let wanted = source.has_position || polls || source.debt == Debt::Owed && self.push == Push::Up;
             if wanted {

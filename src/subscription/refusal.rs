@@ -36,6 +36,7 @@ pub(super) fn explain(error: Error, transport: TransportKind) -> Error {
             "RingCentral refused a webhook subscription. The app needs the permission SubscriptionWebhook and those \
              of its event filters"
         }
+        TransportKind::Poll => return error,
     };
     Error::new(kind, message)
         .with_status_of(&error)

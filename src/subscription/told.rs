@@ -1,6 +1,8 @@
 //! What events were about that push and catch-up told, so that the same thing
 //! arrives once, whoever tells it first. Pure.
 
+use std::collections::HashMap;
+
 use tokio::time::{Duration, Instant};
 
 use super::resume::ResumeToken;
@@ -19,11 +21,14 @@ const KEEP: Duration = Duration::from_secs(100 * 60);
 pub(super) struct Told {
     by_push: Seen,
     by_catch_up: Seen,
+    /// The states told last, by what they are of, while nothing was pushed since.
+    states: HashMap<DedupKey, DedupKey>,
 }
 
 impl Default for Told {
     fn default() -> Self {
-        Self { by_push: Seen::new(REMEMBERED, KEEP), by_catch_up: Seen::new(REMEMBERED, KEEP) }
+        let seen = || Seen::new(REMEMBERED, KEEP);
+        Self { by_push: seen(), by_catch_up: seen(), states: HashMap::new() }
     }
 }
 
@@ -42,10 +47,24 @@ impl Told {
         told
     }
 
+    /// Whether a state is another than the one told last.
+    pub(super) fn admit_state(&mut self, subject: DedupKey, state: DedupKey) -> bool {
+        if self.states.len() >= REMEMBERED {
+            self.states.clear();
+        }
+        self.states.insert(subject, state) != Some(state)
+    }
+
+    /// The states told last may not be the present ones.
+    pub(super) fn forget_states(&mut self) {
+        self.states.clear();
+    }
+
     /// Whether a pushed event tells something that catch-up has not told. What is
     /// about nothing that could be told apart always does. Two pushes about the
     /// same are the service's own affair.
     pub(super) fn admit_pushed(&mut self, subjects: &[DedupKey], now: Instant) -> bool {
+        self.forget_states();
         let repeated = !subjects.is_empty() && subjects.iter().all(|key| self.by_catch_up.holds(*key, now));
         if !repeated {
             for key in subjects {
@@ -103,5 +122,17 @@ mod tests {
         let mut told = Told::default();
         told.admit_found(&[key(1)], now);
         assert!(told.admit_found(&[key(1)], now + KEEP));
+    }
+
+    #[test]
+    fn a_state_is_news_when_it_differs_from_the_last_one_or_that_may_be_past() {
+        let mut told = Told::default();
+        let now = Instant::now();
+        for (state, new) in [(1, true), (1, false), (2, true), (1, true)] {
+            assert_eq!(told.admit_state(key(9), key(state)), new, "{state}");
+        }
+        assert!(told.admit_state(key(8), key(1)), "of something else");
+        told.admit_pushed(&[], now);
+        assert!(told.admit_state(key(9), key(1)), "something was pushed since");
     }
 }

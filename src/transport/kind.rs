@@ -15,10 +15,12 @@ pub enum TransportKind {
     WebSocket,
     /// HTTPS calls to an address of yours.
     WebHook,
+    /// No push: this crate asks at intervals. The service knows nothing of it.
+    Poll,
 }
 
 impl TransportKind {
-    const ALL: [Self; 3] = [Self::PubNub, Self::WebSocket, Self::WebHook];
+    const ALL: [Self; 4] = [Self::PubNub, Self::WebSocket, Self::WebHook, Self::Poll];
 
     /// The service's spelling.
     #[must_use]
@@ -27,6 +29,7 @@ impl TransportKind {
             Self::PubNub => "PubNub",
             Self::WebSocket => "WebSocket",
             Self::WebHook => "WebHook",
+            Self::Poll => "Poll",
         }
     }
 }
@@ -66,6 +69,7 @@ mod tests {
             ("pubnub", TransportKind::PubNub),
             ("WEBSOCKET", TransportKind::WebSocket),
             ("webHook", TransportKind::WebHook),
+            ("poll", TransportKind::Poll),
         ] {
             assert_eq!(name.parse::<TransportKind>().unwrap(), kind);
             assert_eq!(kind.to_string().parse::<TransportKind>().unwrap(), kind);
@@ -73,7 +77,7 @@ mod tests {
         for bad in ["", " pubnub", "pigeon", "APNS"] {
             let error = bad.parse::<TransportKind>().unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Config);
-            let told = format!("transport {bad:?} is not known; known are: PubNub, WebSocket, WebHook");
+            let told = format!("transport {bad:?} is not known; known are: PubNub, WebSocket, WebHook, Poll");
             assert_eq!(error.to_string(), told);
         }
         assert!("x".repeat(9999).parse::<TransportKind>().unwrap_err().to_string().len() < 200);

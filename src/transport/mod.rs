@@ -7,6 +7,7 @@
 mod kind;
 #[cfg(any(feature = "pubnub", feature = "websocket"))]
 mod loopback;
+mod poll;
 #[cfg(feature = "pubnub")]
 mod pubnub;
 #[cfg(feature = "websocket")]
@@ -27,6 +28,7 @@ use crate::rest::ControlPlane;
 use crate::secret::Secret;
 
 pub use kind::TransportKind;
+pub use poll::Poll;
 #[cfg(feature = "pubnub")]
 pub use pubnub::{PubNub, PubNubBuilder};
 #[cfg(all(fuzzing, feature = "websocket"))]
@@ -238,6 +240,9 @@ pub struct Session {
     pub transport: Arc<dyn Transport>,
     /// Whether the service names an address to listen at.
     pub has_address: bool,
+    /// Whether nothing is pushed: what catch-up sources find at intervals is all
+    /// there is.
+    pub polls: bool,
     /// Makes calls over the subscription's own connection, where it can.
     #[cfg(feature = "websocket")]
     pub socket: Option<SocketClient>,
@@ -251,6 +256,7 @@ impl Session {
             control,
             transport,
             has_address: false,
+            polls: false,
             #[cfg(feature = "websocket")]
             socket: None,
         }

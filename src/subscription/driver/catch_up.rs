@@ -26,6 +26,9 @@ pub(super) struct Source {
     begun: bool,
     /// What the pages of the present round are asked for with: the same for all.
     round: Option<Option<SystemTime>>,
+    /// When the last call left that was answered, and the one that is under way.
+    good: Option<SystemTime>,
+    asked: Option<SystemTime>,
 }
 
 /// What is told once a gap is filled.
@@ -44,6 +47,8 @@ impl Recovery {
             token: None,
             begun: false,
             round: None,
+            good: None,
+            asked: None,
         });
         let mut recovery = Self { sources: sources.collect(), plan, ending: None, since: None, held_back: Vec::new() };
         recovery.cover(&setup.filters);
@@ -52,7 +57,8 @@ impl Recovery {
             let held = setup.resume.as_ref().and_then(|token| token.positions.get(source.source.name()));
             source.begun = held.is_some_and(|held| held.begun);
             source.token = held.map(|held| held.token.clone());
-            if held.is_some() {
+            // Without push, what happened since then is asked for in any case.
+            if held.is_some() || setup.polls && setup.resume.is_some() {
                 recovery.plan.goes_on_from_position(at);
             }
         }
@@ -78,6 +84,12 @@ impl Recovery {
     fn missing_since(&mut self, since: Option<SystemTime>) {
         self.since = self.since.into_iter().chain(since).min();
         self.sources.iter_mut().for_each(|source| source.round = None);
+    }
+
+    /// When the source that was asked longest ago was asked; `None` before all were.
+    pub(super) fn good_since(&self) -> Option<SystemTime> {
+        let asked = self.sources.iter().filter(|source| !source.filters.is_empty()).map(|source| source.good);
+        asked.min().flatten()
     }
 
     /// Whether there is anything to ask.
@@ -117,6 +129,7 @@ impl Driver {
         }
         // One that is being filled has its end before this one begins.
         self.cut_filling();
+        self.told.forget_states();
         self.recovery.missing_since(since);
         self.recovery.ending = Some(Ending { recreated });
         self.queue.open_hole();
@@ -132,6 +145,7 @@ impl Driver {
         }
         self.queue.drop_overflow_end();
         self.cut_filling();
+        self.told.forget_states();
         self.recovery.missing_since(since);
         self.recovery.ending = Some(Ending { recreated: None });
         self.queue.open_hole_first();
@@ -176,7 +190,8 @@ impl Driver {
         }
         let now = Instant::now().into_std();
         match self.machine.phase() {
-            machine::Phase::Live => self.recovery.plan.push_up(now),
+            machine::Phase::Live if !self.setup.polls => self.recovery.plan.push_up(now),
+            machine::Phase::Live => self.recovery.plan.push_down(now),
             machine::Phase::Connecting | machine::Phase::Reconnecting | machine::Phase::Recreating => {
                 self.recovery.plan.push_down(now);
             }
@@ -196,7 +211,9 @@ impl Driver {
 
     /// A source that covers nothing has nothing to say, and is not asked.
     fn begin(&mut self, at: usize, turn: Turn) {
-        let Some(source) = self.recovery.sources.get(at) else { return };
+        let asked = self.setup.clock.wall();
+        let Some(source) = self.recovery.sources.get_mut(at) else { return };
+        source.asked = Some(asked);
         if source.filters.is_empty() {
             self.recovery.plan.done(Instant::now().into_std(), at, turn, Outcome::Began);
         } else {
@@ -206,13 +223,17 @@ impl Driver {
 
     fn sync(&mut self, at: usize, turn: Turn, missed: bool) {
         let since = self.recovery.since.or(self.missing_since).or_else(|| self.served_since()).filter(|_| missed);
+        let asked = self.setup.clock.wall();
         let Some(source) = self.recovery.sources.get_mut(at) else { return };
+        source.asked.get_or_insert(asked);
         if source.filters.is_empty() {
             let nothing = Outcome::Synced { found: 0, more: false, complete: true };
             self.recovery.plan.done(Instant::now().into_std(), at, turn, nothing);
         } else {
             let since = *source.round.get_or_insert(since);
-            let told = source.token.as_ref().filter(|token| !source.begun || begins_before(token, since));
+            // Without push a source begins before anything can be missing.
+            let reaches_back = |token: &SyncToken| !source.begun || self.setup.polls || begins_before(token, since);
+            let told = source.token.as_ref().filter(|token| reaches_back(token));
             let (filters, token) = (source.filters.clone(), told.cloned());
             self.passing.push(ops::sync(source.source.clone(), filters, token, since, at, turn));
         }
@@ -223,10 +244,13 @@ impl Driver {
             Ok(token) => {
                 let position = Position::new(token.clone(), true);
                 self.keep(at, token, true);
+                if let Some(source) = self.recovery.sources.get_mut(at) {
+                    source.good = source.asked.take();
+                }
                 self.tell_position(at, position);
                 Outcome::Began
             }
-            Err(error) => self.source_failed(at, &error),
+            Err(error) => self.source_failed(at, error),
         };
         self.recovery.plan.done(Instant::now().into_std(), at, turn, outcome);
     }
@@ -239,18 +263,62 @@ impl Driver {
                 self.keep(at, page.next, false);
                 if let Some(source) = self.recovery.sources.get_mut(at).filter(|_| !page.more) {
                     source.round = None;
+                    source.good = source.asked.take();
                 }
                 let wall = self.setup.clock.wall();
+                let cut = self.setup.polls && !page.complete && self.recovery.ending.is_none();
+                if cut {
+                    self.polled_in_part(at, wall);
+                }
                 for found in page.found {
                     self.queue.push_found(Item::Found { found, at: wall });
                 }
                 self.tell_position(at, position);
                 outcome
             }
-            Err(error) => self.source_failed(at, &error),
+            Err(error) => self.source_failed(at, error),
         };
         self.recovery.held_back.push((at, turn, outcome));
         self.release();
+    }
+
+    /// A poll that a source could not answer in full.
+    fn polled_in_part(&mut self, at: usize, now: SystemTime) {
+        let Some(source) = self.recovery.sources.get(at) else { return };
+        let filters: Vec<String> = source.filters.iter().map(ToString::to_string).collect();
+        let since = source.round.flatten().or(source.good);
+        let left_open = self.recovery.left_open(&filters);
+        let left_open = if left_open.is_empty() {
+            let open = |filter: &String| LeftOpen { filter: filter.clone(), closure: GapClosure::Partial };
+            filters.iter().map(open).collect()
+        } else {
+            left_open
+        };
+        self.queue.push_marker(Delivery::Gap(Gap {
+            cause: GapCause::PolledInPart,
+            certainty: Certainty::Possible,
+            since,
+            until: Some(now),
+            lost: None,
+            filters,
+        }));
+        self.queue.push_marker(Delivery::Resumed(Resumed { complete: false, at: now, recreated: None, left_open }));
+    }
+
+    /// What polls can tell in part only is told to be missing, from the beginning.
+    pub(super) fn tell_what_polls_leave_out(&mut self) {
+        let open = self.recovery.left_open(&self.setup.filters);
+        if !self.setup.polls || open.is_empty() {
+            return;
+        }
+        self.queue.push_marker(Delivery::Gap(Gap {
+            cause: GapCause::PolledInPart,
+            certainty: Certainty::Possible,
+            since: self.good_since(),
+            until: None,
+            lost: None,
+            filters: open.into_iter().map(|open| open.filter).collect(),
+        }));
     }
 
     /// What is asked for next may be large, so there has to be room for it.
@@ -283,14 +351,27 @@ impl Driver {
         }
     }
 
-    fn source_failed(&self, at: usize, error: &Error) -> Outcome {
+    fn source_failed(&mut self, at: usize, error: Error) -> Outcome {
         let name = self.recovery.sources.get(at).map(|source| source.source.name());
         tracing::warn!(%error, source = name, subscription = self.id_for_log(), "a catch-up source failed");
-        Outcome::Failed(error.disposition())
+        let disposition = error.disposition();
+        if self.setup.polls {
+            self.note(error);
+            if disposition == Disposition::Fatal {
+                // Nothing else would ever tell of its events.
+                self.give(Input::Abort);
+            }
+        }
+        Outcome::Failed(disposition)
     }
 
     /// An event that a source found; `None` for a repetition.
     pub(super) fn found(&mut self, found: Found, at: SystemTime) -> Option<Handed> {
+        if let Some((subject, state)) = found.state
+            && !self.told.admit_state(subject, state)
+        {
+            return None;
+        }
         let origin = if found.snapshot { Origin::Snapshot } else { Origin::CatchUp };
         match Notification::parse(found.notification, origin, at) {
             Ok(notification) => {

@@ -188,6 +188,11 @@ impl Driver {
     }
 
     pub(super) fn good_since(&self) -> Option<SystemTime> {
+        if self.setup.polls
+            && let Some(asked) = self.recovery.good_since()
+        {
+            return Some(asked);
+        }
         let saved = || {
             let token = self.setup.resume.as_ref()?;
             if self.setup.has_address { token.saved_at.system_time() } else { token.served() }

@@ -66,6 +66,8 @@ pub(in crate::subscription) struct Setup {
     pub(in crate::subscription) transport: Arc<dyn Transport>,
     /// Whether the service names an address to listen at.
     pub(in crate::subscription) has_address: bool,
+    /// Whether nothing is pushed.
+    pub(in crate::subscription) polls: bool,
     pub(in crate::subscription) registry: Arc<Registry>,
     pub(in crate::subscription) filters: Vec<String>,
     pub(in crate::subscription) catch_up: Vec<Arc<dyn CatchUp>>,

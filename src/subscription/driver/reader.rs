@@ -87,16 +87,23 @@ impl Driver {
                     self.give(Input::Update);
                 }
             }
-            Command::Revalidate => self.give(Input::Slept { by: Duration::ZERO }),
+            Command::Revalidate => {
+                self.give(Input::Slept { by: Duration::ZERO });
+                if self.setup.polls {
+                    self.recovery.plan.poll_now(Instant::now().into_std());
+                }
+            }
         }
     }
 
     pub(super) fn shut_down(&mut self, how: Shutdown) {
         self.shutdown = Some(how);
-        if self.machine.phase() == machine::Phase::Reconnecting {
+        let is_polled = self.setup.polls && self.machine.phase() == machine::Phase::Live;
+        if is_polled || self.machine.phase() == machine::Phase::Reconnecting {
             // What waits at the service goes with the subscription. Nothing follows
             // that could lie behind the gap, so it has no end marker.
-            let (cause, since) = (GapCause::EndedOffline, self.good_since());
+            let cause = if is_polled { GapCause::NotPolled } else { GapCause::EndedOffline };
+            let since = self.good_since();
             let until = Some(self.setup.clock.wall());
             self.queue.push_marker(Delivery::Gap(Gap {
                 cause,
@@ -229,6 +236,8 @@ impl Driver {
         let phase = match self.machine.phase() {
             machine::Phase::Starting => Phase::Starting,
             machine::Phase::Connecting => Phase::Connecting,
+            // Of what is polled, the sources tell how it is.
+            machine::Phase::Live if self.setup.polls && !self.recovery.plan.is_well() => Phase::Reconnecting,
             machine::Phase::Live => Phase::Live,
             machine::Phase::Reconnecting => Phase::Reconnecting,
             machine::Phase::Recreating => Phase::Recreating,

@@ -185,8 +185,12 @@ impl Driver {
                 served: self.served_since(),
             });
         }
+        let first = self.listening.is_none();
         self.listening = Some(place);
         self.lease = Some(lease);
+        if first {
+            self.tell_what_polls_leave_out();
+        }
     }
 
     /// Goes on at a new address, from a moment before its first event. Not from

@@ -1,0 +1,142 @@
+//! Subscriptions to which nothing is pushed.
+
+use super::*;
+use crate::transport::{Poll, TransportKind};
+
+fn polled(world: &World, source: &FakeSource) -> SubscriptionBuilder {
+    SubscriptionBuilder::new(world.control.clone(), [filter(TEXTS)]).transport(Poll::new()).catch_up(source.clone())
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_happens_after_the_start_arrives_and_nothing_from_before() {
+    let (world, source) = (World::new(), FakeSource::default());
+    source.happen([1]);
+    let mut subscription = polled(&world, &source).start().await.unwrap();
+    source.happen([2]);
+    let before = Instant::now();
+    assert_eq!(next_sms(&mut subscription).await, (Origin::CatchUp, 2));
+    sleep(secs(300)).await;
+    source.happen([3, 4]);
+    let idle = Instant::now();
+    for n in [3, 4] {
+        assert_eq!(next_sms(&mut subscription).await, (Origin::CatchUp, n));
+    }
+    assert!(idle.elapsed() <= secs(30) && before.elapsed() > secs(300), "{:?}", idle.elapsed());
+    assert_eq!(subscription.status().current().transport, TransportKind::Poll);
+    assert!(world.control.calls().is_empty(), "nothing is subscribed to: {:?}", world.control.calls());
+    let closed = subscription.close().await;
+    let [Delivery::Gap(gap)] = &closed.unread[..] else { panic!("{:?}", closed.unread) };
+    assert_eq!((&gap.cause, gap.certainty), (&GapCause::NotPolled, Certainty::Possible));
+    assert!(closed.deleted);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_interval_is_as_set_and_a_poll_can_be_had_at_once() {
+    let (world, source) = (World::new(), FakeSource::default());
+    let every = polled(&world, &source).poll_every(secs(100), secs(400));
+    let mut subscription = every.start().await.unwrap();
+    sleep(secs(4000)).await;
+    let polls = source.calls().len();
+    assert!((10..=16).contains(&polls), "{polls}");
+    source.happen([1]);
+    let asked = Instant::now();
+    subscription.handle().revalidate().await.unwrap();
+    assert_eq!(next_sms(&mut subscription).await, (Origin::CatchUp, 1));
+    assert!(asked.elapsed() < secs(1), "{:?}", asked.elapsed());
+    for (least, most) in [(0, 10), (20, 10), (10, 100_000)] {
+        let error = polled(&world, &source).poll_every(secs(least), secs(most)).start().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_filter_that_no_source_tells_of_is_refused() {
+    let (world, source) = (World::new(), FakeSource::default());
+    let presence = "/restapi/v1.0/account/~/extension/~/presence";
+    let both = SubscriptionBuilder::new(world.control.clone(), [filter(TEXTS), filter(presence)]);
+    let error = both.transport(Poll::new()).catch_up(source.clone()).start().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert!(error.to_string().contains(presence), "{error}");
+
+    let subscription = polled(&world, &source).start().await.unwrap();
+    let error = subscription.handle().update_filters([filter(presence)]).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_cannot_begin_keeps_it_from_starting() {
+    let (world, source) = (World::new(), FakeSource::default());
+    source.fail_begin(unavailable());
+    let subscription = polled(&world, &source).start().await.unwrap();
+    drop(subscription);
+    source.fail_begin(Error::new(ErrorKind::Permission, "ReadMessages").with_status(403));
+    let error = polled(&world, &source).start().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Permission);
+}
+
+#[tokio::test(start_paused = true)]
+async fn its_health_is_that_of_its_sources() {
+    let (world, source) = (World::new(), FakeSource::default());
+    let mut subscription = polled(&world, &source).start().await.unwrap();
+    phase(&subscription, Phase::Live).await;
+    for _ in 0..3 {
+        source.fail(unavailable());
+    }
+    phase(&subscription, Phase::Reconnecting).await;
+    assert_eq!(subscription.status().current().last_error.unwrap().status(), Some(503));
+    source.happen([1]);
+    phase(&subscription, Phase::Live).await;
+    assert!(subscription.status().current().last_error.is_none());
+    assert_eq!(next_sms(&mut subscription).await, (Origin::CatchUp, 1));
+
+    source.fail(Error::new(ErrorKind::Permission, "ReadMessages").with_status(403));
+    let error = subscription.next().await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Permission);
+    assert!(subscription.next().await.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_source_cannot_tell_in_full_is_a_gap() {
+    let (world, source) = (World::new(), FakeSource::default());
+    let mut subscription = polled(&world, &source).start().await.unwrap();
+    source.partial();
+    source.happen([1]);
+    let gap = next_gap(&mut subscription).await;
+    assert_eq!(
+        (gap.cause, gap.certainty, gap.filters),
+        (GapCause::PolledInPart, Certainty::Possible, vec![TEXTS.into()])
+    );
+    assert!(gap.since.unwrap() <= gap.until.unwrap());
+    let resumed = next_resumed(&mut subscription).await;
+    assert!(!resumed.complete && resumed.left_open[0].filter == TEXTS, "{resumed:?}");
+    assert_eq!(next_sms(&mut subscription).await, (Origin::CatchUp, 1));
+    settle().await;
+    assert!(is_quiet(&mut subscription));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_goes_on_where_the_sources_stood() {
+    let (world, source) = (World::new(), FakeSource::default());
+    let store = crate::MemoryCheckpoint::new();
+    let start = async || {
+        let builder = polled(&world, &source).checkpoint(store.clone()).ack_mode(crate::AckMode::Explicit);
+        builder.on_drop(OnDrop::Keep).start().await.unwrap()
+    };
+    // One that ends before its first poll.
+    drop(start().await);
+    source.happen([1, 2]);
+    let mut subscription = start().await;
+    assert_eq!(next_sms(&mut subscription).await, (Origin::CatchUp, 1));
+    subscription.ack().await.unwrap();
+    assert_eq!(next_sms(&mut subscription).await, (Origin::CatchUp, 2));
+    let id = subscription.id();
+    drop(subscription);
+    source.happen([3]);
+    let mut subscription = start().await;
+    assert_eq!(subscription.id(), id);
+    for n in [2, 3] {
+        assert_eq!(next_sms(&mut subscription).await, (Origin::CatchUp, n));
+    }
+    settle().await;
+    assert!(is_quiet(&mut subscription), "no gap, nothing twice");
+}

@@ -1,0 +1,165 @@
+//! No push: the service is asked at intervals.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::{DeliveryModeRequest, Link, LinkEvent, Session, Target, Transport, TransportKind};
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::SubscriptionId;
+use crate::rest::{ControlPlane, CreateSubscription, Deletion, RateBudget, SubscriptionInfo};
+
+/// How often the login is looked after when nothing else is to be done.
+const LEASE: Duration = Duration::from_secs(60 * 60);
+/// What the ids of polled subscriptions begin with. The service never sees them.
+const PREFIX: &str = "poll-";
+
+/// The transport of apps that cannot have push: nothing is subscribed to at the
+/// service; the subscription's catch-up sources are asked at intervals
+/// ([`poll_every`](crate::SubscriptionBuilder::poll_every)) instead.
+///
+/// What comes is what those sources can tell, so every filter needs a source that
+/// [covers](crate::catch_up::CatchUp::covers) it, at least in part:
+/// [`start`](crate::SubscriptionBuilder::start) fails with
+/// [`Config`](ErrorKind::Config) otherwise. Filters whose events a source tells in
+/// part only, or as states, are named by a [`Gap`](crate::Gap) without an end at the
+/// beginning of the stream. Events carry [`Origin::CatchUp`](crate::Origin) or
+/// `Snapshot`.
+///
+/// Every source has its first position before `start` returns: what happens after
+/// that arrives. The health of the subscription is that of its sources. A source
+/// that is refused for good ends the stream with its error.
+///
+/// ```no_run
+/// # async fn run(client: ringcentral_events::Client) -> ringcentral_events::Result<()> {
+/// use ringcentral_events::{EventFilter, catch_up, transport::Poll};
+///
+/// let events = client
+///     .subscribe([EventFilter::instant_message()])
+///     .transport(Poll::new())
+///     .catch_up_all(catch_up::standard(&client))
+///     .start()
+///     .await?;
+/// # drop(events);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Poll(());
+
+impl Poll {
+    /// The transport; it has nothing to set.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(())
+    }
+}
+
+#[async_trait]
+impl Transport for Poll {
+    fn kind(&self) -> TransportKind {
+        TransportKind::Poll
+    }
+
+    /// Never sent.
+    fn delivery_mode(&self) -> DeliveryModeRequest {
+        DeliveryModeRequest::new(TransportKind::Poll)
+    }
+
+    fn session(&self, control: &Arc<dyn ControlPlane>) -> Option<Session> {
+        let mut session = Session::new(Arc::new(PollControl(control.clone())), Arc::new(*self));
+        session.polls = true;
+        Some(session)
+    }
+
+    async fn open(&self, _target: Target) -> Result<Box<dyn Link>> {
+        Ok(Box::new(Nothing { told: false }))
+    }
+}
+
+/// Over which nothing comes.
+struct Nothing {
+    told: bool,
+}
+
+#[async_trait]
+impl Link for Nothing {
+    async fn next(&mut self) -> Result<LinkEvent> {
+        if !self.told {
+            self.told = true;
+            return Ok(LinkEvent::Alive);
+        }
+        std::future::pending().await
+    }
+
+    async fn close(self: Box<Self>) {}
+}
+
+/// Keeps the login alive; there is nothing else to keep.
+#[derive(Debug)]
+struct PollControl(Arc<dyn ControlPlane>);
+
+impl PollControl {
+    fn info(id: SubscriptionId, filters: Vec<String>) -> SubscriptionInfo {
+        let mut info = SubscriptionInfo::new(id);
+        info.expires_in = Some(LEASE);
+        info.event_filters = filters;
+        info.delivery_mode.transport_type = TransportKind::Poll.as_str().to_owned();
+        info
+    }
+
+    /// Trouble that passes is no reason to give anything up: the sources tell.
+    async fn login(&self) -> Result<()> {
+        match self.0.owner_id().await {
+            Err(error) if error.disposition() == crate::Disposition::Fatal => Err(error),
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+
+    async fn known(&self, id: &SubscriptionId, filters: Vec<String>) -> Result<SubscriptionInfo> {
+        if !id.as_str().starts_with(PREFIX) {
+            return Err(Error::new(ErrorKind::NotFound, "no polled subscription has this id"));
+        }
+        self.login().await?;
+        Ok(Self::info(id.clone(), filters))
+    }
+}
+
+#[async_trait]
+impl ControlPlane for PollControl {
+    async fn create(&self, request: &CreateSubscription) -> Result<SubscriptionInfo> {
+        self.0.owner_id().await?;
+        let id = SubscriptionId::new(format!("{PREFIX}{:016x}", fastrand::u64(..)));
+        Ok(Self::info(id, request.event_filters.clone()))
+    }
+
+    async fn list(&self) -> Result<Vec<SubscriptionInfo>> {
+        Ok(Vec::new())
+    }
+
+    async fn get(&self, id: &SubscriptionId) -> Result<SubscriptionInfo> {
+        self.known(id, Vec::new()).await
+    }
+
+    async fn update(&self, id: &SubscriptionId, event_filters: &[String]) -> Result<SubscriptionInfo> {
+        self.known(id, event_filters.to_vec()).await
+    }
+
+    async fn renew(&self, id: &SubscriptionId) -> Result<SubscriptionInfo> {
+        self.known(id, Vec::new()).await
+    }
+
+    async fn delete(&self, id: &SubscriptionId) -> Result<Deletion> {
+        // Of another transport, before this one took over.
+        if id.as_str().starts_with(PREFIX) { Ok(Deletion::Deleted) } else { self.0.delete(id).await }
+    }
+
+    async fn owner_id(&self) -> Result<Option<String>> {
+        self.0.owner_id().await
+    }
+
+    fn rate_budget(&self) -> Option<RateBudget> {
+        self.0.rate_budget()
+    }
+}
