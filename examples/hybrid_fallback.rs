@@ -189,11 +189,13 @@ async fn script(app: &mut App, sandbox: &Sandbox, push: Service) -> Result<(), F
 }
 
 fn transport(asked: &Asked, server: &Server) -> Result<(Arc<dyn Transport>, Tasks), Failure> {
-    match asked.transport {
-        TransportKind::PubNub => Ok(held(server.pubnub()?)),
-        TransportKind::WebSocket => Ok(held(WebSocket::builder().build()?)),
-        other => Err(format!("{other} is not a transport of this program; {USAGE}").into()),
-    }
+    let transport: Arc<dyn Transport> = match asked.transport {
+        TransportKind::PubNub => Arc::new(server.pubnub()?),
+        TransportKind::WebSocket => Arc::new(WebSocket::builder().build()?),
+        other => return Err(format!("{other} is not a transport of this program; {USAGE}").into()),
+    };
+    let (mut transports, tasks) = held(vec![transport]);
+    Ok((transports.remove(0), tasks))
 }
 
 /// Lets `run` have an app until it is time to end, and waits until nothing of it is

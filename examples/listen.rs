@@ -3,6 +3,7 @@
 //! ```text
 //! cargo run --example listen --features sandbox
 //! cargo run --example listen --features sandbox -- --transport websocket
+//! cargo run --example listen --features sandbox -- --transport websocket,pubnub,poll
 //! cargo run --example listen -- --filter /restapi/v1.0/account/~/extension/~/presence --format json
 //! ```
 //!
@@ -51,10 +52,10 @@ use futures_util::StreamExt as _;
 use lines::{Format, Line};
 use offline::Emulator;
 use output::Output;
-use ringcentral_events::transport::{Transport, TransportKind, WebSocket};
+use ringcentral_events::transport::{Poll, Transport, TransportKind, WebSocket};
 use ringcentral_events::{
     Client, Delivery, Error, ErrorKind, FileCheckpoint, Phase, Result, ShutdownHandle, StatusWatch, Subscription,
-    SubscriptionId,
+    SubscriptionId, catch_up,
 };
 use support::tasks::{Tasks, held};
 use support::{LAST_WORDS, Server, Stop};
@@ -160,19 +161,26 @@ struct Begun {
     broken_off: bool,
 }
 
-fn transport(asked: &Arguments, server: &Server) -> Result<(Arc<dyn Transport>, Tasks)> {
-    match asked.transport {
-        TransportKind::PubNub => Ok(held(server.pubnub()?)),
-        TransportKind::WebSocket => Ok(held(WebSocket::builder().build()?)),
+fn transport(kind: TransportKind, server: &Server) -> Result<Arc<dyn Transport>> {
+    match kind {
+        TransportKind::PubNub => Ok(Arc::new(server.pubnub()?)),
+        TransportKind::WebSocket => Ok(Arc::new(WebSocket::builder().build()?)),
+        TransportKind::Poll => Ok(Arc::new(Poll::new())),
         other => Err(Error::new(ErrorKind::Config, format!("{other} is not a transport of this program"))),
     }
 }
 
-/// Creates all subscriptions, on one client and one transport, until one fails.
-async fn subscribe(asked: &Arguments, client: &Client, transport: Arc<dyn Transport>, stop: &Stop) -> Begun {
+/// Creates all subscriptions, on one client and the same transports, until one fails.
+async fn subscribe(asked: &Arguments, client: &Client, transports: &[Arc<dyn Transport>], stop: &Stop) -> Begun {
     let mut begun = Begun { subscriptions: Vec::new(), failure: None, broken_off: false };
     for _ in 0..asked.subscriptions.get() {
-        let mut builder = client.subscribe(asked.filters.iter().cloned()).shared_transport(Arc::clone(&transport));
+        let mut builder = client.subscribe(asked.filters.iter().cloned());
+        for (at, transport) in transports.iter().cloned().enumerate() {
+            builder = if at == 0 { builder.shared_transport(transport) } else { builder.fall_back_to(transport) };
+        }
+        if asked.transports.contains(&TransportKind::Poll) {
+            builder = builder.catch_up_all(catch_up::standard(client));
+        }
         if let Some(lifetime) = asked.expires_in {
             builder = builder.expires_in(lifetime);
         }
@@ -207,14 +215,18 @@ async fn listen(
     stop: &Stop,
 ) -> Result<bool> {
     let client = server.client()?;
-    let (transport, tasks) = transport(asked, server)?;
-    let Begun { subscriptions, failure, broken_off } = subscribe(asked, &client, transport, stop).await;
+    let transports = asked.transports.iter().map(|kind| transport(*kind, server)).collect::<Result<_>>()?;
+    let (transports, tasks) = held(transports);
+    let Begun { subscriptions, failure, broken_off } = subscribe(asked, &client, &transports, stop).await;
+    // Their tasks hold them from here on.
+    drop(transports);
     let subjects: Vec<Subject> = subscriptions.iter().map(Subject::of).collect();
     let mut well = failure.is_none();
     if failure.is_none() {
         let ids: Vec<SubscriptionId> = subjects.iter().filter_map(Subject::id).collect();
         let filters: Vec<String> = asked.filters.iter().map(ToString::to_string).collect();
-        well = printer.print(&Line::ready(asked.transport, &ids, &filters)).await.is_ok();
+        let transport = subjects.first().map_or(asked.transports[0], |subject| subject.status.current().transport);
+        well = printer.print(&Line::ready(transport, &ids, &filters)).await.is_ok();
     }
     let mut following = JoinSet::new();
     for (index, subscription) in subscriptions.into_iter().enumerate() {

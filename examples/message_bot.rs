@@ -361,7 +361,8 @@ async fn with_bot<R>(server: &Server, expires_in: Option<Duration>, stop: &Stop,
 where
     R: AsyncFnOnce(&mut Bot) -> Result<(), Failure>,
 {
-    let (transport, tasks) = held(server.pubnub()?);
+    let (mut transports, tasks) = held(vec![Arc::new(server.pubnub()?)]);
+    let transport = transports.remove(0);
     let outcome = match stop.grace(Bot::start(server, transport, expires_in)).await {
         Some(Ok(mut bot)) => {
             let outcome = tokio::select! {

@@ -301,6 +301,30 @@ async fn listen_listens_by_websocket_too() {
 }
 
 #[tokio::test]
+async fn listen_listens_by_polls_and_falls_back_to_them() {
+    let sms = "/restapi/v1.0/account/~/extension/~/message-store/instant?type=SMS";
+    for names in ["poll", "pubnub,poll"] {
+        let sandbox =
+            Sandbox::builder().knobs(|knobs| knobs.refuse_pubnub = Some(Refusal::Sub528)).start().await.unwrap();
+        let mut listen = Running::listen(&["--transport", names, "--filter", sms], &sandbox).await;
+        let ready = listen.json().await.unwrap();
+        assert_eq!((&ready["type"], &ready["transport"]), (&"ready".into(), &"Poll".into()), "{ready}");
+        sandbox.trigger(&Fixture::inbound_sms("+16505550100", "found"));
+        let event: Value = serde_json::from_str(&listen.line_of("event").await).unwrap();
+        assert_eq!(event["body"]["subject"], "found", "{event}");
+        listen.terminate().await;
+        let (status, lines, errors) = listen.end().await;
+        assert!(status.success(), "{status}\n{lines:#?}\n{errors}");
+    }
+    // Nothing but push tells of lines.
+    let sandbox = Sandbox::start().await.unwrap();
+    let presence = "/restapi/v1.0/account/~/extension/~/presence/line";
+    let mut listen = Running::listen(&["--transport", "poll", "--filter", presence], &sandbox).await;
+    let error = listen.next("error").await;
+    assert_eq!(error["kind"], "config", "{error}");
+}
+
+#[tokio::test]
 async fn listen_tells_events_trouble_and_its_end_in_json() {
     let sandbox = Sandbox::start().await.unwrap();
     let mut listen = Running::listen(&["--filter", SMS, "--filter", POSTS, "--expires-in", "4"], &sandbox).await;

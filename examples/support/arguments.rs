@@ -12,7 +12,8 @@ use ringcentral_events::{Error, EventFilter};
 use super::lines::Format;
 
 pub(crate) const USAGE: &str = "usage: listen [options]
-  --transport NAME     pubnub (the default) or websocket
+  --transport NAMES    pubnub (the default), websocket or poll; several, with
+                       commas between them, are used in that order
   --filter URI         what to listen to; may be repeated
                        (/restapi/v1.0/account/~/extension/~/message-store)
   --subscriptions N    so many subscriptions of these filters, on one client (1)
@@ -28,12 +29,13 @@ Server: RC_SERVER_URL, RC_APP_CLIENT_ID, RC_APP_CLIENT_SECRET, RC_USER_JWT, and
 RC_PUBNUB_ORIGIN; without them the sandbox, where the program was built with it.";
 
 /// The transports that this program has.
-const TRANSPORTS: [TransportKind; 2] = [TransportKind::PubNub, TransportKind::WebSocket];
+const TRANSPORTS: [TransportKind; 3] = [TransportKind::PubNub, TransportKind::WebSocket, TransportKind::Poll];
 
 /// What to do.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Arguments {
-    pub(crate) transport: TransportKind,
+    /// At least one, in the order of preference.
+    pub(crate) transports: Vec<TransportKind>,
     pub(crate) filters: Vec<EventFilter>,
     pub(crate) subscriptions: NonZeroU32,
     pub(crate) expires_in: Option<Duration>,
@@ -78,7 +80,7 @@ fn wants_json(args: &[OsString]) -> bool {
 
 fn read(mut parser: Parser) -> Result<Asked, lexopt::Error> {
     let mut asked = Arguments {
-        transport: TransportKind::PubNub,
+        transports: vec![TransportKind::PubNub],
         filters: Vec::new(),
         subscriptions: NonZeroU32::MIN,
         expires_in: None,
@@ -88,7 +90,10 @@ fn read(mut parser: Parser) -> Result<Asked, lexopt::Error> {
     };
     while let Some(arg) = parser.next()? {
         match arg {
-            Arg::Long("transport") => asked.transport = transport(&parser.value()?.string()?)?,
+            Arg::Long("transport") => {
+                let names = parser.value()?.string()?;
+                asked.transports = names.split(',').map(transport).collect::<Result<_, _>>()?;
+            }
             Arg::Long("filter") => asked.filters.push(parser.value()?.parse()?),
             Arg::Long("subscriptions") => asked.subscriptions = parser.value()?.parse()?,
             Arg::Long("expires-in") => asked.expires_in = Some(Duration::from_secs(parser.value()?.parse()?)),
@@ -147,9 +152,9 @@ mod tests {
         };
         assert_eq!(full.filters.iter().map(EventFilter::as_str).collect::<Vec<_>>(), ["/a", "/b"]);
         assert_eq!((full.subscriptions.get(), full.expires_in), (3, Some(Duration::from_secs(60))));
-        assert_eq!((full.transport, full.format), (TransportKind::PubNub, Format::Json));
-        let Asked::Listen(other) = read("--transport websocket").unwrap() else { panic!("no help was asked for") };
-        assert_eq!(other.transport, TransportKind::WebSocket);
+        assert_eq!((full.transports, full.format), (vec![TransportKind::PubNub], Format::Json));
+        let Asked::Listen(other) = read("--transport websocket,poll").unwrap() else { panic!("no help was asked for") };
+        assert_eq!(other.transports, [TransportKind::WebSocket, TransportKind::Poll]);
         assert_eq!(read("--help").unwrap(), Asked::Help);
     }
 
@@ -158,6 +163,7 @@ mod tests {
         for (line, told) in [
             ("--transport carrier-pigeon", "known are: PubNub, WebSocket, WebHook"),
             ("--checkpoint x --subscriptions 2", "--checkpoint keeps the place of one subscription"),
+            ("--transport websocket,", "known are"),
             ("--transport webhook", "WebHook is not a transport of this program"),
             ("--format xml", "known are: json, text"),
             ("--filter nonsense", "neither a path nor an http URL"),

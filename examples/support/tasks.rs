@@ -23,10 +23,11 @@ struct Held {
 /// The tasks of all subscriptions on one transport.
 pub(crate) struct Tasks(mpsc::Receiver<Infallible>);
 
-/// `transport`, and the tasks that will hold it.
-pub(crate) fn held(transport: impl Transport) -> (Arc<dyn Transport>, Tasks) {
+/// `transports`, and the tasks that will hold them.
+pub(crate) fn held(transports: Vec<Arc<dyn Transport>>) -> (Vec<Arc<dyn Transport>>, Tasks) {
     let (held, tasks) = mpsc::channel(1);
-    (Arc::new(Held { transport: Arc::new(transport), held }), Tasks(tasks))
+    let hold = |transport| -> Arc<dyn Transport> { Arc::new(Held { transport, held: held.clone() }) };
+    (transports.into_iter().map(hold).collect(), Tasks(tasks))
 }
 
 impl Tasks {
@@ -73,7 +74,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn tasks_are_over_when_the_last_holder_is() {
         let bound = Duration::from_secs(9);
-        let (transport, tasks) = held(PubNub::builder().build().unwrap());
+        let pubnub = || -> Vec<Arc<dyn Transport>> { vec![Arc::new(PubNub::builder().build().unwrap())] };
+        let (mut transports, tasks) = held(pubnub());
+        let transport = transports.remove(0);
         assert_eq!(transport.kind(), TransportKind::PubNub);
         let other = Arc::clone(&transport);
         drop(transport);
@@ -84,7 +87,7 @@ mod tests {
         });
         tasks.over_within(bound).await.unwrap();
         assert!(start.elapsed() >= bound / 2);
-        let (_kept, tasks) = held(PubNub::builder().build().unwrap());
+        let (_kept, tasks) = held(pubnub());
         assert_eq!(tasks.over_within(bound).await.unwrap_err().kind(), ErrorKind::Timeout);
     }
 }

@@ -8,14 +8,14 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::checkpoint::{AckMode, Checkpoint, Keeper};
-use super::driver::{Driver, Ports, Setup, Shutdown};
+use super::driver::{Driver, Ports, Setup, Shutdown, Way};
 use super::handle::SubscriptionHandle;
 use super::machine::Settings;
 use super::progress::Progress;
 use super::reconcile::Pace;
 use super::resume::ResumeToken;
 use super::status::{Phase, Status, StatusWatch};
-use super::{Ended, Kept, Subscription, polled};
+use super::{Ended, Kept, Subscription, failover, polled};
 use crate::catch_up::CatchUp;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
@@ -50,6 +50,8 @@ pub struct SubscriptionBuilder {
     registry: Arc<Registry>,
     filters: Vec<EventFilter>,
     transport: Option<Arc<dyn Transport>>,
+    fallbacks: Vec<Arc<dyn Transport>>,
+    failover: failover::Terms,
     expires_in: Option<Duration>,
     settings: Settings,
     buffer: NonZeroUsize,
@@ -86,6 +88,8 @@ impl SubscriptionBuilder {
             registry,
             filters: filters.into_iter().collect(),
             transport: None,
+            fallbacks: Vec::new(),
+            failover: failover::Terms::default(),
             expires_in: None,
             settings: Settings::default(),
             buffer: NonZeroUsize::new(256).unwrap_or(NonZeroUsize::MIN),
@@ -113,6 +117,31 @@ impl SubscriptionBuilder {
     /// A transport that several subscriptions share, and with it its connections.
     pub fn shared_transport(mut self, transport: Arc<dyn Transport>) -> Self {
         self.transport = Some(transport);
+        self
+    }
+
+    /// A transport to use when the one before it in the order in which they are given
+    /// is refused, or does not deliver for a minute
+    /// ([`fail_over`](Self::fail_over)): WebSocket, then
+    /// PubNub, then [`Poll`](crate::transport::Poll), for example.
+    ///
+    /// The reader sees one stream. A change is a possible
+    /// [`Gap`](super::Delivery::Gap) with its end, which catch-up sources close as they
+    /// close others; what both transports tell comes once.
+    /// [`Status::transport`](crate::Status::transport) names the one in use. While one
+    /// that is not the first is in use, the first is tried again now and then, unless
+    /// it was refused.
+    pub fn fall_back_to(mut self, transport: impl Transport) -> Self {
+        self.fallbacks.push(Arc::new(transport));
+        self
+    }
+
+    /// When to change the transport, where [there are several](Self::fall_back_to):
+    /// `after` it did not deliver for so long (default 60 s: catch-up sources stand in
+    /// meanwhile), and back to an earlier one after `back_after` (default 10 min),
+    /// twice as long each time that is in vain, up to 6 h. Both at least 1 s.
+    pub fn fail_over(mut self, after: Duration, back_after: Duration) -> Self {
+        self.failover = failover::Terms { after, back_after };
         self
     }
 
@@ -329,10 +358,12 @@ impl SubscriptionBuilder {
         let buffer = self.buffer.get();
         let read = self.resume.as_ref().map(Progress::after).unwrap_or_default();
         let kept = self.checkpoint.clone().map(|store| (Keeper::new(store, read.clone()), self.ack));
-        let session = self.transport.as_ref().and_then(|transport| transport.session(&self.control));
+        let ways: Vec<_> = self.transport.iter().chain(&self.fallbacks).cloned().collect();
+        let sessions: Vec<_> =
+            ways.into_iter().map(|transport| (transport.session(&self.control), transport)).collect();
         #[cfg(feature = "websocket")]
-        let socket = session.as_ref().and_then(|session| session.socket.clone());
-        let setup = self.check(session)?;
+        let socket = sessions.iter().find_map(|(session, _)| session.as_ref()?.socket.clone());
+        let setup = self.check(sessions)?;
         let transport = setup.transport.kind();
         let (out, items) = mpsc::channel(buffer);
         let (commands_in, commands) = mpsc::channel(COMMANDS);
@@ -365,8 +396,10 @@ impl SubscriptionBuilder {
         Ok((subscription, started))
     }
 
-    fn check(self, session: Option<Session>) -> Result<Setup> {
-        let transport = self.transport.ok_or_else(|| Error::config("a subscription needs a transport"))?;
+    fn check(self, sessions: Vec<(Option<Session>, Arc<dyn Transport>)>) -> Result<Setup> {
+        if self.transport.is_none() {
+            return Err(Error::config("a subscription needs a transport"));
+        }
         if self.filters.is_empty() {
             return Err(Error::config("a subscription needs at least one event filter"));
         }
@@ -387,21 +420,34 @@ impl SubscriptionBuilder {
             return Err(Error::config("poll_every: from a second to a day, the least first"));
         }
         self.settings.renewal.check()?;
-        let (mut control, transport, has_address, polls) = match session {
-            Some(session) => (session.control, session.transport, session.has_address, session.polls),
-            None => (self.control, transport, true, false),
-        };
-        let (mut catch_up, mut pace) = (self.catch_up, self.pace);
-        if polls {
-            polled::check_covered(&self.filters, &catch_up)?;
-            (control, catch_up) = polled::beginning(control, catch_up, self.filters.clone());
-            (pace.alone, pace.poll_after) = (true, Duration::ZERO);
+        if [self.failover.after, self.failover.back_after].iter().any(|time| *time < Duration::from_secs(1)) {
+            return Err(Error::config("fail_over: at least a second each"));
         }
+        let mut ways = Vec::with_capacity(sessions.len());
+        let begun = polled::first_positions(self.catch_up);
+        for (session, transport) in sessions {
+            ways.push(match session {
+                Some(Session { control, transport, polls: true, has_address, .. }) => {
+                    let control = polled::beginning(control, &begun, self.filters.clone(), self.fallbacks.is_empty())?;
+                    Way { control, transport, has_address, polls: true }
+                }
+                Some(Session { control, transport, has_address, .. }) => {
+                    Way { control, transport, has_address, polls: false }
+                }
+                None => Way { control: self.control.clone(), transport, has_address: true, polls: false },
+            });
+        }
+        let first = ways.first().cloned().ok_or_else(|| Error::config("a subscription needs a transport"))?;
+        let Way { control, transport, has_address, polls } = first;
+        let pace = Pace { alone: polls, ..self.pace };
+        let catch_up = polled::erased(begun);
         Ok(Setup {
             control,
             transport,
             has_address,
             polls,
+            ways,
+            failover: self.failover,
             registry: self.registry,
             filters: self.filters.iter().map(ToString::to_string).collect(),
             expires_in: self.expires_in.map(|lifetime| lifetime.as_secs()),

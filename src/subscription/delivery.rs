@@ -113,6 +113,9 @@ pub enum GapCause {
     /// The subscription was ended while the connection was down: what had come
     /// meanwhile was not read.
     EndedOffline,
+    /// Another transport is used from here on, since the one before did not deliver,
+    /// was refused, or was only a stand-in.
+    TransportChanged,
     /// Without push: a source could not tell everything that happened since it was
     /// asked before, or can never tell all of it.
     PolledInPart,
@@ -141,6 +144,7 @@ impl GapCause {
             Self::ConnectionBroken => "connection_broken",
             Self::AddressMoved => "address_moved",
             Self::EndedOffline => "ended_offline",
+            Self::TransportChanged => "transport_changed",
             Self::PolledInPart => "polled_in_part",
             Self::NotPolled => "not_polled",
             Self::Discarded => "discarded",
@@ -167,6 +171,7 @@ impl fmt::Display for GapCause {
             Self::ConnectionBroken => "the connection broke with events on their way",
             Self::AddressMoved => "the address moved and the former connection ended early",
             Self::EndedOffline => "the subscription was ended while the connection was down",
+            Self::TransportChanged => "another transport is used from here on",
             Self::PolledInPart => "polls could not tell everything that happened",
             Self::NotPolled => "the subscription was ended before the next poll",
             Self::Discarded => "the stream was shut down before everything was read",

@@ -1683,6 +1683,8 @@ async fn the_pages_of_a_round_are_asked_for_with_the_same_beginning() {
     subscription.close().await;
 }
 
+#[path = "failover_tests.rs"]
+mod failover_tests;
 #[path = "poll_tests.rs"]
 mod poll_tests;
 #[path = "restart_tests.rs"]

@@ -722,8 +722,44 @@ fn after_a_sleep_that_outlasted_the_lease_an_unanswered_renewal_is_not_waited_fo
 }
 
 #[test]
+fn another_transport_makes_another_subscription_at_once_and_reads_the_former_link_on() {
+    // Before there is one, nothing can be missing.
+    let mut bench = Bench::started();
+    bench.fail(RETRY);
+    assert!(matches!(bench.give(Input::Exchanged)[..], [Effect::Create { .. }]));
+
+    let mut bench = Bench::live();
+    let former = bench.link();
+    bench.give(Input::Update);
+    let effects = bench.give(Input::Exchanged);
+    assert!(
+        matches!(
+            effects[..],
+            [Effect::AnswerUpdate { ok: false }, Effect::Gap(Cause::Exchanged), Effect::Create { .. }]
+        ),
+        "{effects:?}"
+    );
+    let effects = bench.lease(900);
+    assert!(matches!(effects[..], [Effect::OpenLink { .. }]), "{effects:?}");
+    let link = bench.link();
+    assert_eq!(bench.give(Input::LinkAlive { link }), [Effect::Resumed]);
+    assert_eq!(bench.secs(10), [Effect::CloseLink { link: former }]);
+
+    // A link of the former transport that does not open is of no use.
+    let mut bench = Bench::live();
+    bench.link_fail(RETRY);
+    bench.secs(60);
+    let opening = bench.link();
+    let effects = bench.give(Input::Exchanged);
+    assert!(has(&effects, |effect| *effect == Effect::CloseLink { link: opening }), "{effects:?}");
+    assert!(!has(&bench.secs(60), |effect| matches!(effect, Effect::OpenLink { .. })));
+}
+
+#[test]
 fn what_was_lost_but_may_still_be_there_is_deleted_at_the_end() {
-    for cause in [Cause::SessionLost, Cause::TooLarge, Cause::LinkRefused, Cause::Inactive, Cause::Expired] {
+    for cause in
+        [Cause::SessionLost, Cause::TooLarge, Cause::LinkRefused, Cause::Inactive, Cause::Expired, Cause::Exchanged]
+    {
         let mut bench = Bench::live();
         match cause {
             Cause::SessionLost | Cause::TooLarge | Cause::Gone => {
@@ -737,6 +773,7 @@ fn what_was_lost_but_may_still_be_there_is_deleted_at_the_end() {
                 bench.give(Input::Inactive { op });
             }
             Cause::Expired => drop(bench.secs(901)),
+            Cause::Exchanged => drop(bench.give(Input::Exchanged)),
         }
         assert_eq!(gaps(&bench.effects), [cause]);
         // Whether the next one is waited for or under way.
@@ -1055,6 +1092,7 @@ enum Step {
     NoOrphan { back: u64 },
     Pruned { back: u64, deleted: usize },
     Deleted { back: u64, found: bool },
+    Exchanged,
     Alive { back: u64 },
     Progress { back: u64 },
     LinkFailed { back: u64, disposition: Disposition },
@@ -1088,6 +1126,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => back().prop_map(|back| Step::NoOrphan { back }),
         2 => (back(), 0usize..3).prop_map(|(back, deleted)| Step::Pruned { back, deleted }),
         2 => (back(), any::<bool>()).prop_map(|(back, found)| Step::Deleted { back, found }),
+        1 => Just(Step::Exchanged),
         5 => back().prop_map(|back| Step::Alive { back }),
         3 => back().prop_map(|back| Step::Progress { back }),
         4 => (back(), disposition()).prop_map(|(back, disposition)| Step::LinkFailed { back, disposition }),
@@ -1175,6 +1214,7 @@ proptest! {
                     }
                 }
                 Step::Pruned { back, deleted } => { bench.give(Input::Pruned { op: at(back), deleted }); }
+                Step::Exchanged => { bench.give(Input::Exchanged); }
                 Step::Deleted { back, found } => { bench.give(Input::Deleted { op: at(back), found }); }
                 Step::Alive { back } => { bench.give(Input::LinkAlive { link: at(back) }); }
                 Step::Progress { back } => { bench.give(Input::LinkProgress { link: at(back) }); }

@@ -5,6 +5,7 @@ mod builder;
 mod checkpoint;
 mod delivery;
 mod driver;
+mod failover;
 #[cfg(test)]
 mod fakes;
 mod handle;

@@ -64,26 +64,38 @@ struct Beginning {
     control: Arc<dyn ControlPlane>,
     sources: Vec<Arc<Begun>>,
     filters: Vec<EventFilter>,
+    /// Whether there is no other transport, which could tell what polls cannot.
+    alone: bool,
 }
 
-/// The control plane and the sources of a subscription to `filters` that is polled.
+/// The sources, each of which may have its first position before it is asked.
+pub(super) fn first_positions(sources: Vec<Arc<dyn CatchUp>>) -> Vec<Arc<Begun>> {
+    sources.into_iter().map(|source| Arc::new(Begun { source, first: Mutex::default() })).collect()
+}
+
+pub(super) fn erased(sources: Vec<Arc<Begun>>) -> Vec<Arc<dyn CatchUp>> {
+    let erase = |source: Arc<Begun>| -> Arc<dyn CatchUp> { source };
+    sources.into_iter().map(erase).collect()
+}
+
+/// The control plane of a subscription to `filters` that is polled.
+///
+/// # Errors
+/// Where there is no other transport and a filter that nothing would tell of.
 pub(super) fn beginning(
     control: Arc<dyn ControlPlane>,
-    sources: Vec<Arc<dyn CatchUp>>,
+    sources: &[Arc<Begun>],
     filters: Vec<EventFilter>,
-) -> (Arc<dyn ControlPlane>, Vec<Arc<dyn CatchUp>>) {
-    let begun: Vec<Arc<Begun>> =
-        sources.into_iter().map(|source| Arc::new(Begun { source, first: Mutex::default() })).collect();
-    let sources = begun.iter().map(erased).collect();
-    (Arc::new(Beginning { control, sources: begun, filters }), sources)
-}
-
-fn erased(source: &Arc<Begun>) -> Arc<dyn CatchUp> {
-    source.clone()
+    alone: bool,
+) -> Result<Arc<dyn ControlPlane>> {
+    if alone {
+        check_covered(&filters, sources)?;
+    }
+    Ok(Arc::new(Beginning { control, sources: sources.to_vec(), filters, alone }))
 }
 
 /// Every filter needs a source that can tell of it: nothing else does.
-pub(super) fn check_covered(filters: &[EventFilter], sources: &[Arc<dyn CatchUp>]) -> Result<()> {
+fn check_covered(filters: &[EventFilter], sources: &[Arc<Begun>]) -> Result<()> {
     let is_told = |filter: &EventFilter| sources.iter().any(|source| source.covers(filter) != GapClosure::Nothing);
     match filters.iter().find(|filter| !is_told(filter)) {
         None => Ok(()),
@@ -112,7 +124,9 @@ impl ControlPlane for Beginning {
 
     async fn update(&self, id: &SubscriptionId, event_filters: &[String]) -> Result<SubscriptionInfo> {
         let filters = event_filters.iter().map(|text| text.parse()).collect::<Result<Vec<EventFilter>>>()?;
-        check_covered(&filters, &self.sources.iter().map(erased).collect::<Vec<_>>())?;
+        if self.alone {
+            check_covered(&filters, &self.sources)?;
+        }
         self.control.update(id, event_filters).await
     }
 

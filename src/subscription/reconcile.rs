@@ -216,9 +216,10 @@ impl Reconciler {
         }
         self.push = Push::Down { since: now };
         self.next_check = None;
+        let poll_after = self.poll_after();
         for source in &mut self.sources {
             if let Doing::Resting { until } = &mut source.doing {
-                *until = Some(if source.has_position { now + self.pace.poll_after } else { now });
+                *until = Some(if source.has_position { now + poll_after } else { now });
             }
         }
         self.handle_timeout(now);
@@ -262,10 +263,14 @@ impl Reconciler {
         self.filling.flatten().map(|since| since + self.pace.fill_within)
     }
 
+    fn poll_after(&self) -> Duration {
+        if self.pace.alone { Duration::ZERO } else { self.pace.poll_after }
+    }
+
     fn polls_from(&self) -> Option<Instant> {
         match self.push {
             Push::Unmade | Push::Up => None,
-            Push::Down { since } => Some(since + self.pace.poll_after),
+            Push::Down { since } => Some(since + self.poll_after()),
         }
     }
 
@@ -361,6 +366,11 @@ impl Reconciler {
                 *until = Some(now + source.settle);
             }
         }
+    }
+
+    /// From now on polls are all there is, or are not.
+    pub(super) fn polls_alone(&mut self, alone: bool) {
+        self.pace.alone = alone;
     }
 
     /// Polls at once.

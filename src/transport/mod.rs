@@ -293,6 +293,25 @@ pub trait Transport: Send + Sync + fmt::Debug + 'static {
     async fn open(&self, target: Target) -> Result<Box<dyn Link>>;
 }
 
+#[async_trait]
+impl<T: Transport + ?Sized> Transport for Arc<T> {
+    fn kind(&self) -> TransportKind {
+        (**self).kind()
+    }
+
+    fn delivery_mode(&self) -> DeliveryModeRequest {
+        (**self).delivery_mode()
+    }
+
+    fn session(&self, control: &Arc<dyn ControlPlane>) -> Option<Session> {
+        (**self).session(control)
+    }
+
+    async fn open(&self, target: Target) -> Result<Box<dyn Link>> {
+        (**self).open(target).await
+    }
+}
+
 /// One open connection of a transport.
 #[async_trait]
 pub trait Link: Send {

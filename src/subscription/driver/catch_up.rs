@@ -356,6 +356,10 @@ impl Driver {
         tracing::warn!(%error, source = name, subscription = self.id_for_log(), "a catch-up source failed");
         let disposition = error.disposition();
         if self.setup.polls {
+            if disposition == Disposition::Fatal && self.fail_over_refused(&error) {
+                self.note(error);
+                return Outcome::Failed(disposition);
+            }
             self.note(error);
             if disposition == Disposition::Fatal {
                 // Nothing else would ever tell of its events.

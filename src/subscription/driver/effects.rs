@@ -42,11 +42,11 @@ impl Driver {
                 || self.opening.iter().any(|opening| opening.place == place)
         };
         let (kept, gone) =
-            std::mem::take(&mut self.retiring).into_iter().partition(|(place, _)| !over && listened(*place));
+            std::mem::take(&mut self.retiring).into_iter().partition(|(place, ..)| !over && listened(*place));
         self.retiring = kept;
-        let gone: Vec<(u64, SubscriptionId)> = gone;
-        for (_, id) in gone {
-            self.discard(id);
+        let gone: Vec<(u64, usize, SubscriptionId)> = gone;
+        for (_, way, id) in gone {
+            self.discard(way, id);
         }
     }
 
@@ -65,6 +65,8 @@ impl Driver {
 
     fn replace(&mut self, op: Op) {
         self.replacing = Some(op);
+        // The new one may tell what the present one tells before the answer is here.
+        self.overlap.begin();
         self.pending.push(ops::replace(self.setup.control.clone(), op, self.request()));
     }
 
@@ -109,7 +111,7 @@ impl Driver {
 
     pub(super) fn on_lease(&mut self, op: Op, call: impl FnOnce(Arc<dyn ControlPlane>, Op, SubscriptionId) -> Pending) {
         if let Some(lease) = &self.lease {
-            self.pending.push(call(self.setup.control.clone(), op, lease.id.clone()));
+            self.pending.push(call(self.control_of(self.lease_way), op, lease.id.clone()));
         }
     }
 
@@ -164,6 +166,7 @@ impl Driver {
             Cause::SessionLost | Cause::TooLarge => self.good_since().into_iter().chain(self.heard).max(),
             Cause::Expired | Cause::Gone | Cause::Inactive => self.served_since(),
             Cause::LinkRefused => self.good_since(),
+            Cause::Exchanged => self.exchanged_since.take(),
         };
         self.missing_since = since;
         let cause = match cause {
@@ -173,11 +176,13 @@ impl Driver {
             Cause::LinkRefused => GapCause::TransportRefused,
             Cause::SessionLost => GapCause::SessionLost,
             Cause::TooLarge => GapCause::TooLarge,
+            Cause::Exchanged => GapCause::TransportChanged,
         };
         tracing::info!(cause = cause.as_str(), subscription = self.id_for_log(), "events are being missed");
+        let certainty = if cause == GapCause::TransportChanged { Certainty::Possible } else { Certainty::Certain };
         let gap = Gap {
             cause,
-            certainty: Certainty::Certain,
+            certainty,
             since,
             until: self.is_ending().then(|| self.setup.clock.wall()),
             lost: None,
@@ -221,6 +226,7 @@ impl Driver {
         let recreated = self.recreated.take();
         let since = self.missing_since.take().or_else(|| self.good_since());
         self.end_gap(since, recreated);
+        self.tell_what_polls_leave_out();
     }
 
     /// A gap that only may be one has its end where it is noticed.

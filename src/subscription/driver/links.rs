@@ -20,6 +20,10 @@ impl Driver {
 
     pub(super) fn link_failed(&mut self, link: LinkId, error: Error) {
         tracing::debug!(%error, kind = ?error.kind(), subscription = self.id_for_log(), "the link failed");
+        let is_current = self.machine.is_current(link);
+        if is_current && error.disposition() == Disposition::Fatal && self.fail_over_refused(&error) {
+            return self.note(error);
+        }
         let input = match (error.disposition(), error.kind()) {
             (Disposition::Recreate, ErrorKind::SessionLost) => Input::LinkLost { link, cause: Cause::SessionLost },
             (Disposition::Recreate, ErrorKind::Protocol) => Input::LinkLost { link, cause: Cause::TooLarge },

@@ -8,6 +8,7 @@ mod links;
 mod reader;
 mod results;
 mod time;
+mod ways;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -19,6 +20,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::delivery::{Certainty, Delivery, Gap, GapCause, LeftOpen, Recreated, Resumed, Undecodable};
+use super::failover::{self, Failover};
 use super::keys::Keys;
 use super::lease::{self, Lease};
 use super::machine::{self, Cause, Effect, End, Input, LinkId, Machine, Op, Settings};
@@ -43,6 +45,7 @@ use crate::rest::{ControlPlane, CreateSubscription, Deletion, DisabledFilter, Su
 use crate::transport::{Cursor, Frame, FrameBody, Link, LinkEvent, SuspectedLoss, Target, Transport};
 use catch_up::Recovery;
 use links::next_event;
+pub(in crate::subscription) use ways::Way;
 
 /// How often the wall clock is held against the monotonic one.
 const CLOCK_CHECK: Duration = Duration::from_secs(15);
@@ -68,6 +71,9 @@ pub(in crate::subscription) struct Setup {
     pub(in crate::subscription) has_address: bool,
     /// Whether nothing is pushed.
     pub(in crate::subscription) polls: bool,
+    /// The transports to use, the present one first.
+    pub(in crate::subscription) ways: Vec<Way>,
+    pub(in crate::subscription) failover: failover::Terms,
     pub(in crate::subscription) registry: Arc<Registry>,
     pub(in crate::subscription) filters: Vec<String>,
     pub(in crate::subscription) catch_up: Vec<Arc<dyn CatchUp>>,
@@ -186,6 +192,16 @@ pub(in crate::subscription) struct Driver {
     missing_since: Option<SystemTime>,
     /// Whether a deletion was tried whose answer did not come.
     deletion_in_doubt: bool,
+    failover: Failover,
+    /// Which of the transports is used, and up to which operation former ones were.
+    way: usize,
+    ways_until: Vec<(Op, usize)>,
+    /// With which one the lease was made.
+    lease_way: usize,
+    /// Since when events may be missing because the transport was exchanged.
+    exchanged_since: Option<SystemTime>,
+    /// Creations with former transports that may be under way.
+    left_behind: Vec<AbortOnDrop>,
     /// Whether the service may have other filters than the ones asked for.
     filters_doubtful: bool,
     cursor: Option<Cursor>,
@@ -206,11 +222,11 @@ pub(in crate::subscription) struct Driver {
     /// The creation of a subscription that takes over.
     replacing: Option<Op>,
     /// The subscriptions that were taken over from, and the places where they are
-    /// still listened to.
-    retiring: Vec<(u64, SubscriptionId)>,
+    /// still listened to, and with which of the transports.
+    retiring: Vec<(u64, usize, SubscriptionId)>,
     overlap: Overlap,
     /// Creations that may yet be carried out, and when to look for what they made.
-    doubts: Vec<Doubt>,
+    doubts: Vec<(usize, Doubt)>,
     sweep_at: Option<Instant>,
     /// Deletions under way that the end waits for, and until when.
     courtesies: usize,
@@ -262,6 +278,12 @@ impl Driver {
             former_good: None,
             missing_since: None,
             deletion_in_doubt: false,
+            failover: Failover::new(setup.failover, setup.ways.len()),
+            way: 0,
+            ways_until: Vec::new(),
+            lease_way: 0,
+            exchanged_since: None,
+            left_behind: Vec::new(),
             filters_doubtful: false,
             cursor: None,
             confirmed: None,
@@ -299,6 +321,8 @@ impl Driver {
         let mut started = Some(ports.started);
         self.give(Input::Start { adopt: self.adopted_id().is_some() });
         loop {
+            self.carry_out();
+            self.fail_over();
             self.carry_out();
             self.reconcile();
             self.publish(&ports.status);

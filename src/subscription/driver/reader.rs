@@ -25,7 +25,8 @@ impl Driver {
                 permit.send(handed);
             }
         }
-        if self.queue.is_empty() && self.retiring.is_empty() && self.overlap.is_on() {
+        let settled = self.retiring.is_empty() && self.replacing.is_none() && self.lease_way == self.way;
+        if settled && self.queue.is_empty() && self.overlap.is_on() {
             self.overlap.end();
         }
         if out.is_closed() { Err(()) } else { Ok(()) }
@@ -250,6 +251,7 @@ impl Driver {
         }
         let id = self.lease.as_ref().map(|lease| lease.id.clone());
         let attempts = self.machine.failed_attempts();
+        let transport = self.setup.transport.kind();
         let expires_at = self.expires_at();
         status.send_if_modified(|status| {
             let new_error = self
@@ -257,6 +259,7 @@ impl Driver {
                 .as_ref()
                 .is_some_and(|new| status.last_error.as_ref().is_none_or(|old| !Arc::ptr_eq(old, new)));
             let changed = status.phase != phase
+                || status.transport != transport
                 || status.subscription_id != id
                 || status.failed_attempts != attempts
                 || status.last_error.is_some() != self.last_error.is_some()
@@ -266,7 +269,7 @@ impl Driver {
                 *status = Status {
                     phase,
                     subscription_id: id.clone(),
-                    transport: status.transport,
+                    transport,
                     expires_at,
                     failed_attempts: attempts,
                     last_error: self.last_error.clone(),

@@ -41,6 +41,9 @@ impl Driver {
     pub(super) fn failed(&mut self, op: Op, error: Error) {
         let error = refusal::explain(error, self.setup.transport.kind());
         tracing::debug!(%error, kind = ?error.kind(), subscription = self.id_for_log(), "a call failed");
+        if self.machine.expects(op) && error.disposition() == Disposition::Fatal && self.fail_over_refused(&error) {
+            return self.note(error);
+        }
         let mut disposition = error.disposition();
         // "Not ready yet" (SUB-406) passes after an installation; later it is a
         // permission that was taken away.
@@ -69,13 +72,13 @@ impl Driver {
 
     pub(super) fn leased(&mut self, op: Op, asked: Asked, info: SubscriptionInfo) {
         if self.end.is_some() {
-            return self.too_late(info.id);
+            return self.too_late(op, info.id);
         }
         if !self.machine.expects(op) {
             // What came of a call that was given up. Another subscription than the
             // present one is nobody's.
             if self.lease.as_ref().is_none_or(|lease| lease.id != info.id) {
-                self.too_late(info.id);
+                self.too_late(op, info.id);
             }
             return;
         }
@@ -84,7 +87,7 @@ impl Driver {
         if !lease::is_served(&info) {
             self.note(Error::new(ErrorKind::Rejected, "the service does not serve the subscription"));
             if ours {
-                self.discard(info.id);
+                self.discard(self.way, info.id);
             }
             return self.give(Input::Inactive { op });
         }
@@ -93,7 +96,7 @@ impl Driver {
             Ok(lease) => lease,
             Err(error) => {
                 if ours {
-                    self.discard(info.id);
+                    self.discard(self.way, info.id);
                 }
                 return self.failed(op, error);
             }
@@ -121,10 +124,10 @@ impl Driver {
     }
 
     /// The service granted what nobody waits for any more.
-    pub(super) fn too_late(&mut self, id: SubscriptionId) {
+    pub(super) fn too_late(&mut self, op: Op, id: SubscriptionId) {
         if !self.keeps_subscription() {
             self.setup.registry.left_over(&id);
-            self.discard(id);
+            self.discard(self.way_of(op), id);
         }
     }
 
@@ -144,15 +147,19 @@ impl Driver {
         // If its creation is still to be answered, that tells nothing new.
         self.creating = None;
         let takes_over = self.replacing.take_if(|replacing| *replacing == op).is_some();
+        let changed = self.lease_way != self.way;
         match self.lease.take() {
             // It delivers until its link is closed; then it is deleted.
-            Some(before) if takes_over && before.id != lease.id => {
-                self.retiring.push((self.place, before.id));
-                self.overlap.begin();
+            Some(before) if (takes_over || changed) && before.id != lease.id => {
+                if changed {
+                    let old = self.recreated.take().map_or_else(|| before.id.clone(), |recreated| recreated.old);
+                    self.recreated = Some(Recreated { old, new: lease.id.clone() });
+                }
+                self.retiring.push((self.place, self.lease_way, before.id));
                 self.move_cursor(lease::before_first_event(info, asked.wall), asked);
             }
             Some(before) if before.id != lease.id => {
-                self.discard(before.id.clone());
+                self.discard(self.lease_way, before.id.clone());
                 // Lost again before events arrived: the gap is still the first one's.
                 let old = self.recreated.take().map_or(before.id, |recreated| recreated.old);
                 self.recreated = Some(Recreated { old, new: lease.id.clone() });
@@ -185,6 +192,7 @@ impl Driver {
                 served: self.served_since(),
             });
         }
+        self.lease_way = self.way;
         let first = self.listening.is_none();
         self.listening = Some(place);
         self.lease = Some(lease);
@@ -275,18 +283,18 @@ impl Driver {
         }
     }
 
-    pub(super) fn discard(&mut self, id: SubscriptionId) {
+    pub(super) fn discard(&mut self, way: usize, id: SubscriptionId) {
         self.courtesies += 1;
-        self.pending.push(ops::discard(self.setup.control.clone(), id));
+        self.pending.push(ops::discard(self.control_of(way), id));
     }
 
     /// A creation was given up that the service may yet carry out.
-    fn doubt(&mut self, created: Asked) {
+    pub(super) fn doubt(&mut self, created: Asked) {
         let now = Instant::now();
         if self.doubts.len() == DOUBTS {
             self.doubts.remove(0);
         }
-        self.doubts.push(Doubt { asked: created.at, given_up: now });
+        self.doubts.push((self.way, Doubt { asked: created.at, given_up: now }));
         self.sweep_at = Some(now + SWEEP_AFTER);
     }
 
@@ -302,13 +310,20 @@ impl Driver {
         if self.doubts.is_empty() {
             return;
         }
-        self.courtesies += 1;
-        self.pending.push(ops::sweep(
-            self.setup.control.clone(),
-            self.setup.filters.clone(),
-            self.setup.transport.kind(),
-            std::mem::take(&mut self.doubts),
-            self.setup.registry.clone(),
-        ));
+        let doubts = std::mem::take(&mut self.doubts);
+        for (at, way) in self.setup.ways.iter().enumerate() {
+            let its: Vec<Doubt> = doubts.iter().filter(|(of, _)| *of == at).map(|(_, doubt)| *doubt).collect();
+            if its.is_empty() {
+                continue;
+            }
+            self.courtesies += 1;
+            self.pending.push(ops::sweep(
+                way.control.clone(),
+                self.setup.filters.clone(),
+                way.transport.kind(),
+                its,
+                self.setup.registry.clone(),
+            ));
+        }
     }
 }

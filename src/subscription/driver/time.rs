@@ -8,7 +8,8 @@ impl Driver {
         let machine = self.machine.poll_timeout().map(Instant::from_std);
         let farewell = self.farewell_by.filter(|_| !self.is_settled());
         let plan = self.recovery.plan.poll_timeout().map(Instant::from_std);
-        [machine, plan, self.sweep_at, farewell].into_iter().flatten().fold(check, Instant::min)
+        let failover = self.failover.poll_timeout().map(Instant::from_std);
+        [machine, plan, failover, self.sweep_at, farewell].into_iter().flatten().fold(check, Instant::min)
     }
 
     /// The monotonic clock stands still while the machine sleeps, the wall clock

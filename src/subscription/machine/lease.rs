@@ -247,6 +247,32 @@ impl Machine {
         self.acquire(now, None);
     }
 
+    /// What was held or sought with the former transport is given up. Its link is
+    /// read on while it delivers, until the new one opens.
+    pub(super) fn exchanged(&mut self, now: Instant) {
+        if !matches!(self.stage, Stage::Starting | Stage::Running) {
+            return;
+        }
+        if let Lease::Renewing { what: Upkeep::Update, .. } = self.lease {
+            self.effects.push_back(Effect::AnswerUpdate { ok: false });
+        }
+        if let Link::Opening { link } = self.link {
+            self.effects.push_back(Effect::CloseLink { link });
+            self.link = Link::Down;
+        }
+        self.disarm(Timer::Reopen);
+        self.disarm(Timer::Attempt);
+        (self.acquire_attempts, self.renew_attempts) = (0, 0);
+        self.pruned = false;
+        self.trust_link();
+        if self.stage == Stage::Running || self.plan == Plan::Adopt {
+            self.lose_lease(now, Cause::Exchanged);
+        } else {
+            self.plan = Plan::Create;
+            self.acquire(now, None);
+        }
+    }
+
     pub(super) fn update(&mut self) {
         self.update_wanted = true;
         self.start_update();

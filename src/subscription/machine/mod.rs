@@ -92,6 +92,9 @@ pub(in crate::subscription) enum Input {
     LinkLeaving { link: LinkId },
     /// The user wants other filters.
     Update,
+    /// What makes the calls and opens the links is another one from here on: make
+    /// another subscription with it.
+    Exchanged,
     /// The clock jumped, by this much: check everything now.
     Slept { by: Duration },
     /// What the lease gives is of no use: end with an error.
@@ -151,6 +154,8 @@ pub(in crate::subscription) enum Cause {
     SessionLost,
     /// Something came that is too large to be read, and would come again.
     TooLarge,
+    /// Another transport is used from here on.
+    Exchanged,
 }
 
 /// How it ended.
@@ -389,6 +394,7 @@ impl Machine {
             Input::LinkLost { link, cause } => self.link_lost(now, link, cause),
             Input::LinkLeaving { link } => self.link_leaving(link),
             Input::Update => self.update(),
+            Input::Exchanged => self.exchanged(now),
             Input::Slept { by } => self.slept(now, by),
             Input::Abort => self.fail(now, End::Fatal),
             Input::Close { delete, within } => self.close(now, End::Closed { deleted: false }, delete, within),
@@ -425,6 +431,21 @@ impl Machine {
             (Stage::Running, Lease::Active { .. } | Lease::Renewing { .. }, _) => Phase::Connecting,
             (Stage::Running, ..) => Phase::Recreating,
         }
+    }
+
+    /// Whether a link is the one that events come over now.
+    pub(in crate::subscription) fn is_current(&self, link: LinkId) -> bool {
+        self.link.id() == Some(link)
+    }
+
+    /// The newest generation that was given out.
+    pub(in crate::subscription) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Whether a creation that was not answered may have been carried out.
+    pub(in crate::subscription) fn is_unsure(&self) -> bool {
+        self.plan == Plan::FindOrphan
     }
 
     /// Whether nothing is left at the service.

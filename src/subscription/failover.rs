@@ -1,0 +1,227 @@
+//! Which of several transports to use, without IO.
+
+use std::time::{Duration, Instant};
+
+/// However often the first transport was tried in vain, it is tried again by then.
+const LONGEST: Duration = Duration::from_secs(6 * 60 * 60);
+/// No wait is doubled more often.
+const DOUBLINGS: u32 = 16;
+
+/// What can be set.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Terms {
+    /// A transport that does not deliver for so long is left for the next one.
+    pub(super) after: Duration,
+    /// One that is not the first is left for an earlier one after so long; twice as
+    /// long after each time that was in vain.
+    pub(super) back_after: Duration,
+}
+
+impl Default for Terms {
+    fn default() -> Self {
+        Self { after: Duration::from_secs(60), back_after: Duration::from_secs(10 * 60) }
+    }
+}
+
+/// How the present transport is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// It does not deliver, since then.
+    Down(Instant),
+    /// It delivers, since then.
+    Up(Instant),
+    /// What it does is of no interest: nothing has begun, or it is over.
+    Idle,
+}
+
+/// Decides when to exchange the transport. See the module.
+#[derive(Debug)]
+pub(super) struct Failover {
+    terms: Terms,
+    /// The transports, in order of preference; `true`: refused for good.
+    ways: Vec<bool>,
+    way: usize,
+    state: State,
+    /// How often an earlier transport was gone back to in vain.
+    in_vain: u32,
+}
+
+impl Failover {
+    pub(super) fn new(terms: Terms, ways: usize) -> Self {
+        Self { terms, ways: vec![false; ways], way: 0, state: State::Idle, in_vain: 0 }
+    }
+
+    /// Whether the present transport delivers, as of now.
+    pub(super) fn observe(&mut self, now: Instant, delivers: bool) {
+        match (self.state, delivers) {
+            (State::Down(_) | State::Idle, true) => self.state = State::Up(now),
+            (State::Up(_) | State::Idle, false) => self.state = State::Down(now),
+            (State::Up(_), true) | (State::Down(_), false) => {}
+        }
+        if let State::Up(since) = self.state
+            && self.way == self.first()
+            && now.saturating_duration_since(since) >= self.terms.back_after
+        {
+            self.in_vain = 0;
+        }
+    }
+
+    /// Nothing is to be exchanged any more.
+    pub(super) fn end(&mut self) {
+        self.ways.clear();
+        self.state = State::Idle;
+    }
+
+    /// The first that was not refused.
+    fn first(&self) -> usize {
+        self.ways.iter().position(|refused| !refused).unwrap_or(self.way)
+    }
+
+    /// The one to use after the present one, if there is any other.
+    fn next(&self) -> Option<usize> {
+        let ways = self.ways.len();
+        (1..ways).map(|step| (self.way + step) % ways).find(|way| !self.ways[*way])
+    }
+
+    fn wait(&self) -> Duration {
+        (self.terms.back_after * 2_u32.pow(self.in_vain.min(DOUBLINGS))).min(LONGEST.max(self.terms.back_after))
+    }
+
+    /// When [`due`](Self::due) has an answer, as things are.
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        match self.state {
+            State::Down(since) => self.next().map(|_| since + self.terms.after),
+            State::Up(since) => (self.first() < self.way).then(|| since + self.wait()),
+            State::Idle => None,
+        }
+    }
+
+    /// The transport to change to now, if so.
+    pub(super) fn due(&mut self, now: Instant) -> Option<usize> {
+        if self.poll_timeout().is_none_or(|at| at > now) {
+            return None;
+        }
+        let to = match self.state {
+            State::Down(_) => self.next()?,
+            State::Up(_) => {
+                self.in_vain = self.in_vain.saturating_add(1);
+                self.first()
+            }
+            State::Idle => return None,
+        };
+        self.change(now, to);
+        Some(to)
+    }
+
+    /// The service refused the present transport: the one to change to, if any is left.
+    pub(super) fn refused(&mut self, now: Instant) -> Option<usize> {
+        *self.ways.get_mut(self.way)? = true;
+        let to = self.next()?;
+        self.change(now, to);
+        Some(to)
+    }
+
+    fn change(&mut self, now: Instant, to: usize) {
+        self.way = to;
+        self.state = State::Down(now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn secs(secs: u64) -> Duration {
+        Duration::from_secs(secs)
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "a pure plan needs some first instant; none other can be made")]
+    fn start() -> Instant {
+        Instant::now()
+    }
+
+    #[test]
+    fn one_that_does_not_deliver_is_left_after_a_minute_and_in_a_circle() {
+        let now = start();
+        let mut plan = Failover::new(Terms::default(), 3);
+        assert_eq!(plan.poll_timeout(), None);
+        plan.observe(now, false);
+        assert_eq!(plan.due(now + secs(59)), None);
+        assert_eq!(plan.due(now + secs(60)), Some(1));
+        assert_eq!(plan.due(now + secs(119)), None, "it has its minute");
+        assert_eq!(plan.due(now + secs(120)), Some(2));
+        assert_eq!(plan.due(now + secs(180)), Some(0));
+        // Down for a moment only, again and again.
+        for n in 0..10 {
+            plan.observe(now + secs(200 + 60 * n), true);
+            plan.observe(now + secs(201 + 60 * n), false);
+            assert_eq!(plan.due(now + secs(250 + 60 * n)), None);
+        }
+    }
+
+    #[test]
+    fn the_first_is_gone_back_to_and_less_often_when_that_was_in_vain() {
+        let mut now = start();
+        let mut plan = Failover::new(Terms::default(), 2);
+        let mut waits = Vec::new();
+        for _ in 0..8 {
+            plan.observe(now, false);
+            now += secs(60);
+            assert_eq!(plan.due(now), Some(1));
+            plan.observe(now, true);
+            let at = plan.poll_timeout().unwrap();
+            waits.push((at - now).as_secs() / 60);
+            now = at;
+            assert_eq!(plan.due(now), Some(0));
+        }
+        assert_eq!(waits, [10, 20, 40, 80, 160, 320, 360, 360]);
+        // Once it has delivered for long, all of that is forgotten.
+        plan.observe(now, true);
+        plan.observe(now + secs(600), true);
+        plan.observe(now + secs(700), false);
+        assert_eq!(plan.due(now + secs(760)), Some(1));
+        plan.observe(now + secs(760), true);
+        assert_eq!(plan.poll_timeout(), Some(now + secs(760 + 600)));
+    }
+
+    #[test]
+    fn what_was_refused_is_not_gone_back_to() {
+        let now = start();
+        let mut plan = Failover::new(Terms::default(), 3);
+        assert_eq!(plan.refused(now), Some(1));
+        plan.observe(now, true);
+        assert_eq!(plan.poll_timeout(), None);
+        assert_eq!(plan.refused(now), Some(2));
+        assert_eq!(plan.refused(now), None, "none is left");
+        let mut one = Failover::new(Terms::default(), 1);
+        one.observe(now, false);
+        assert_eq!((one.poll_timeout(), one.refused(now)), (None, None));
+    }
+
+    proptest! {
+        #[test]
+        fn it_never_stays_with_one_that_is_down_and_never_names_the_present_one(
+            ways in 1usize..4, steps in prop::collection::vec((0u64..2000, 0u8..5), 1..100),
+        ) {
+            let mut now = start();
+            let mut plan = Failover::new(Terms::default(), ways);
+            for (pass, what) in steps {
+                now += secs(pass);
+                let before = plan.way;
+                let to = match what {
+                    0 => plan.refused(now),
+                    1 | 2 => { plan.observe(now, what == 1); None }
+                    _ => plan.due(now),
+                };
+                prop_assert!(to.is_none_or(|to| to != before && to < ways && !plan.ways[to]));
+                if let State::Down(_) = plan.state && plan.next().is_some() {
+                    prop_assert!(plan.poll_timeout().is_some());
+                }
+            }
+            plan.end();
+            prop_assert_eq!((plan.poll_timeout(), plan.due(now), plan.refused(now)), (None, None, None));
+        }
+    }
+}

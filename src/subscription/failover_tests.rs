@@ -1,0 +1,197 @@
+//! Several transports.
+
+use super::*;
+use crate::transport::{Poll, TransportKind};
+
+/// Two push transports on one service; what falls back from the first to the second.
+struct Two {
+    world: World,
+    second: FakeTransport,
+    source: FakeSource,
+}
+
+impl Two {
+    fn new() -> Self {
+        Self { world: World::new(), second: FakeTransport::default(), source: FakeSource::default() }
+    }
+
+    fn builder(&self) -> SubscriptionBuilder {
+        let builder = SubscriptionBuilder::new(self.world.control.clone(), [filter(TEXTS)]);
+        builder.transport(self.world.transport.clone()).catch_up(self.source.clone())
+    }
+}
+
+fn refused() -> Error {
+    Error::new(ErrorKind::TransportRefused, "no").with_status(403).with_code(Some("SUB-528".into()))
+}
+
+/// The links of a transport fail from now on, each as soon as it is opened.
+fn cut(transport: &FakeTransport) -> tokio::task::JoinHandle<()> {
+    let transport = transport.clone();
+    tokio::spawn(async move {
+        for link in transport.count().max(1).. {
+            transport.opened(link).await;
+            transport.feed(link, Err(Error::new(ErrorKind::Network, "cut")));
+        }
+    })
+}
+
+async fn is_over(subscription: &Subscription, kind: TransportKind) {
+    let mut status = subscription.status();
+    let there = status.wait_for(|status| status.transport == kind && status.is_healthy());
+    timeout(secs(7200), there).await.expect("in time").expect("not over");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_is_refused_at_the_start_is_left_for_the_next() {
+    let two = Two::new();
+    two.world.control.script("create", Script::Fail(refused()));
+    let before = Instant::now();
+    let mut subscription = two.builder().fall_back_to(Poll::new()).start().await.unwrap();
+    assert!(before.elapsed() < secs(1), "{:?}", before.elapsed());
+    is_over(&subscription, TransportKind::Poll).await;
+    two.source.happen([1]);
+    assert_eq!(next_sms(&mut subscription).await, (Origin::CatchUp, 1));
+    // It is not asked for again.
+    sleep(secs(24 * 3600)).await;
+    assert_eq!((creates(&two.world.control), is_quiet(&mut subscription)), (1, true));
+    subscription.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_every_one_is_refused_the_last_refusal_is_the_error() {
+    let two = Two::new();
+    two.world.control.script("create", Script::Fail(Error::new(ErrorKind::Permission, "first").with_status(403)));
+    two.world.control.script("create", Script::Fail(refused()));
+    let error = two.builder().fall_back_to(two.second.clone()).start().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TransportRefused);
+    // Nor is another transport the way out of a login that is refused.
+    let two = Two::new();
+    two.world.control.script("create", Script::Fail(Error::new(ErrorKind::Auth, "revoked").with_status(401)));
+    let error = two.builder().fall_back_to(two.second.clone()).start().await.unwrap_err();
+    assert_eq!((error.kind(), creates(&two.world.control)), (ErrorKind::Auth, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_does_not_deliver_for_a_minute_is_left_and_nothing_is_lost_or_told_twice() {
+    let two = Two::new();
+    let mut subscription = two.builder().fall_back_to(two.second.clone()).start().await.unwrap();
+    two.world.up(&subscription, 1).await;
+    push_sms(&two.world, 1, &[1]);
+    assert_eq!(next_sms(&mut subscription).await, (Origin::Push, 1));
+    settle().await;
+    let since = crate::clock::wall_now();
+    let cutting = cut(&two.world.transport);
+    let before = Instant::now();
+    two.source.happen([1, 2]);
+    assert_eq!(next_sms(&mut subscription).await, (Origin::CatchUp, 2));
+    two.second.opened(1).await;
+    assert!((secs(60)..secs(62)).contains(&before.elapsed()), "{:?}", before.elapsed());
+    two.source.happen([3]);
+    let gap = next_gap(&mut subscription).await;
+    assert_eq!((&gap.cause, gap.certainty), (&GapCause::TransportChanged, Certainty::Possible));
+    assert!(gap.since.unwrap() <= since, "{gap:?}");
+    two.second.feed(1, Ok(LinkEvent::Alive));
+    let sms: Vec<String> = [2, 3, 4].map(sms_text).into();
+    two.second.batch(1, sms, None);
+    assert_eq!(next_sms(&mut subscription).await, (Origin::CatchUp, 3));
+    let resumed = next_resumed(&mut subscription).await;
+    let recreated = resumed.recreated.unwrap();
+    assert_eq!((resumed.complete, recreated.old.as_str(), recreated.new.as_str()), (true, "sub-1", "sub-2"));
+    assert_eq!(next_sms(&mut subscription).await, (Origin::Push, 4));
+    settle().await;
+    assert_eq!(two.world.control.alive(), ["sub-2"], "the former one is deleted");
+    cutting.abort();
+    assert!(subscription.close().await.unread.is_empty());
+    assert!(two.world.control.alive().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_is_gone_back_to_while_the_other_still_delivers() {
+    let two = Two::new();
+    let mut subscription = two.builder().fall_back_to(two.second.clone()).start().await.unwrap();
+    let cutting = cut(&two.world.transport);
+    two.second.opened(1).await;
+    cutting.abort();
+    two.second.feed(1, Ok(LinkEvent::Alive));
+    phase(&subscription, Phase::Live).await;
+    while !matches!(next(&mut subscription).await, Delivery::Resumed(_)) {}
+    let before = Instant::now();
+    let link = two.world.transport.count() + 1;
+    two.world.transport.opened(link).await;
+    assert!((secs(599)..secs(602)).contains(&before.elapsed()), "{:?}", before.elapsed());
+    // Both tell of it, each in its own words.
+    let told_by = |by: &str, n: u64| {
+        let mut text: serde_json::Value = serde_json::from_str(&sms_text(n)).unwrap();
+        (text["uuid"], text["subscriptionId"]) = (format!("{by}-{n}").into(), by.into());
+        text.to_string()
+    };
+    two.second.batch(1, vec![told_by("sub-2", 1)], None);
+    two.world.transport.feed(link, Ok(LinkEvent::Alive));
+    two.world.transport.batch(link, vec![told_by("sub-3", 1), told_by("sub-3", 2)], None);
+    let mut told = Vec::new();
+    while told.len() < 2 {
+        if let Delivery::Notification(it) = next(&mut subscription).await {
+            told.push(it.event().message().unwrap().id.as_ref().unwrap().as_str().to_owned());
+        }
+    }
+    assert_eq!(told, ["1", "2"]);
+    settle().await;
+    sleep(secs(11)).await;
+    assert!(is_quiet(&mut subscription));
+    assert_eq!(two.world.control.alive(), ["sub-3"]);
+    subscription.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn polls_stand_in_as_a_transport_and_hand_back() {
+    let two = Two::new();
+    let mut subscription = two.builder().fall_back_to(Poll::new()).start().await.unwrap();
+    two.world.up(&subscription, 1).await;
+    settle().await;
+    let cutting = cut(&two.world.transport);
+    is_over(&subscription, TransportKind::Poll).await;
+    two.source.happen([1]);
+    let mut told = Vec::new();
+    let enter = |delivery: Delivery, told: &mut Vec<(Origin, u64)>| {
+        if let Delivery::Notification(it) = delivery {
+            let id = it.event().message().unwrap().id.as_ref().unwrap().as_str().parse().unwrap();
+            told.push((it.origin(), id));
+        }
+    };
+    while told.is_empty() {
+        enter(next(&mut subscription).await, &mut told);
+    }
+    cutting.abort();
+    two.source.happen([2]);
+    // It goes back by itself, and what happens on the way is found.
+    let link = two.world.transport.count() + 1;
+    two.world.transport.opened(link).await;
+    two.source.happen([3]);
+    two.world.up(&subscription, link).await;
+    push_sms(&two.world, link, &[3, 4]);
+    while told.len() < 4 {
+        enter(next(&mut subscription).await, &mut told);
+    }
+    assert_eq!(told[..3], [1, 2, 3].map(|n| (Origin::CatchUp, n)));
+    assert_eq!(told[3], (Origin::Push, 4));
+    settle().await;
+    assert!(is_quiet(&mut subscription));
+    assert_eq!(two.world.control.alive().len(), 1);
+    subscription.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_former_transport_makes_late_is_deleted() {
+    let two = Two::new();
+    two.world.control.script("create", Script::Slow(secs(59)));
+    two.world.control.script("create", Script::Slow(secs(30)));
+    let start = tokio::spawn(two.builder().fail_over(secs(20), secs(600)).fall_back_to(Poll::new()).start());
+    let subscription = start.await.unwrap().unwrap();
+    assert_eq!(subscription.status().current().transport, TransportKind::Poll);
+    sleep(secs(60)).await;
+    settle().await;
+    assert_eq!(creates(&two.world.control), 1);
+    assert!(two.world.control.alive().is_empty(), "{:?}", two.world.control.alive());
+    subscription.close().await;
+}
