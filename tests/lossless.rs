@@ -13,10 +13,12 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use futures_util::StreamExt as _;
+use ringcentral_events::event::{Message, PostEventType};
 use ringcentral_events::sandbox::{Fault, Fixture, Operation, Sandbox, Service};
-use ringcentral_events::transport::{PubNub, Transport, WebSocket};
+use ringcentral_events::transport::{Poll, PubNub, WebSocket};
 use ringcentral_events::{
-    AckMode, Delivery, Event, EventFilter, Gap, MemoryCheckpoint, OnDrop, Origin, Resumed, Subscription, catch_up,
+    AckMode, Delivery, Event, EventFilter, Gap, MemoryCheckpoint, Notification, OnDrop, Origin, Resumed, Subscription,
+    SubscriptionBuilder, catch_up,
 };
 use support::{client, eager, ms, quick, start};
 use tokio::time::{Instant, sleep, timeout};
@@ -28,15 +30,62 @@ const SETTLED: Duration = Duration::from_secs(90);
 const RETENTION: Duration = Duration::from_millis(2000);
 const BUFFER_AGE: Duration = Duration::from_millis(1500);
 
-/// What happened, by its text, and when.
-type Sent = BTreeMap<String, SystemTime>;
+const SECOND: Duration = Duration::from_secs(1);
+
+/// What can be asked for afterwards, so that all of it arrives.
+const CLOSED: [Kind; 7] = [Kind::Sms, Kind::Fax, Kind::Voicemail, Kind::Post, Kind::Missed, Kind::A2p, Kind::Store];
+
+/// What happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Sms,
+    Fax,
+    Voicemail,
+    Post,
+    Missed,
+    A2p,
+    /// That a message is there, by the event that tells counts.
+    Store,
+    /// What no source tells of: each that does not arrive lies in a gap.
+    Chat,
+}
+
+impl Kind {
+    fn fixture(self, n: usize) -> Fixture {
+        let (text, number) = (n.to_string(), format!("+{n}"));
+        match self {
+            Self::Sms | Self::Store => Fixture::inbound_sms("+16505550100", text),
+            Self::Fax => Fixture::fax(number),
+            Self::Voicemail => Fixture::voicemail(number),
+            Self::Post => Fixture::team_post(text),
+            Self::Missed => Fixture::missed_call(number),
+            Self::A2p => Fixture::a2p_message("+16505550100", text),
+            Self::Chat => Fixture::chat_named("7", text),
+        }
+    }
+
+    fn any(chance: &mut fastrand::Rng, chats: bool) -> Self {
+        let all = [Self::Sms, Self::Fax, Self::Voicemail, Self::Post, Self::Missed, Self::A2p, Self::Chat];
+        all[chance.usize(..all.len() - usize::from(!chats))]
+    }
+}
+
+/// One thing that happened: a message's place in the store by its id.
+type Thing = (Kind, String);
+/// What happened, and when.
+type Sent = BTreeMap<Thing, SystemTime>;
 
 #[derive(Debug, Default)]
 struct Journal {
     /// How often each thing was told, and how.
-    told: BTreeMap<String, Vec<Origin>>,
+    told: BTreeMap<Thing, Vec<Origin>>,
+    /// What was told of each post, in order: its text, and whether it was new.
+    posts: BTreeMap<String, Vec<(bool, String)>>,
     gaps: Vec<Gap>,
     ends: Vec<Resumed>,
+    /// The spans of gaps, by this machine's clock.
+    spans: Vec<(SystemTime, SystemTime)>,
+    open: Vec<SystemTime>,
     undecodable: Vec<String>,
     failed: Option<String>,
 }
@@ -44,18 +93,47 @@ struct Journal {
 impl Journal {
     fn enter(&mut self, delivery: Delivery) {
         match delivery {
-            Delivery::Notification(it) => {
-                let text = match it.event() {
-                    Event::InstantMessage(sms) => sms.text().map(str::to_owned),
-                    Event::TeamMessagingPost(post) => post.text.clone(),
-                    other => panic!("{other:?}"),
-                };
-                self.told.entry(text.unwrap()).or_default().push(it.origin());
+            Delivery::Notification(it) => self.tell(&it),
+            Delivery::Gap(gap) => {
+                let since = gap.since.unwrap_or(SystemTime::UNIX_EPOCH);
+                match gap.until {
+                    Some(until) => self.spans.push((since, until)),
+                    None => self.open.push(since),
+                }
+                self.gaps.push(gap);
             }
-            Delivery::Gap(gap) => self.gaps.push(gap),
-            Delivery::Resumed(end) => self.ends.push(end),
+            Delivery::Resumed(end) => {
+                self.spans.extend(self.open.drain(..).map(|since| (since, end.at)));
+                self.ends.push(end);
+            }
             Delivery::Undecodable(bad) => self.undecodable.push(bad.reason),
             other => panic!("{other:?}"),
+        }
+    }
+
+    fn tell(&mut self, it: &Notification) {
+        let number = |it: &Message| it.from_number().unwrap().trim_start_matches('+').to_owned();
+        let things: Vec<Thing> = match it.event() {
+            Event::InstantMessage(sms) => vec![(Kind::Sms, sms.text().unwrap().to_owned())],
+            Event::FaxMessage(fax) => vec![(Kind::Fax, number(fax))],
+            Event::VoicemailMessage(voicemail) => vec![(Kind::Voicemail, number(voicemail))],
+            Event::TeamMessagingPost(post) => {
+                let (id, text) = (post.id.as_ref().unwrap().to_string(), post.text.clone().unwrap());
+                let new = post.event_type == Some(PostEventType::PostAdded);
+                self.posts.entry(id.clone()).or_default().push((new, text));
+                if new { vec![(Kind::Post, id)] } else { Vec::new() }
+            }
+            Event::MissedCall(call) => {
+                let from = call.from.as_deref().unwrap();
+                vec![(Kind::Missed, from.trim_start_matches('+').to_owned())]
+            }
+            Event::A2pMessage(sms) => vec![(Kind::A2p, sms.text.clone().unwrap())],
+            Event::MessageStore(store) => store.new_message_ids().map(|id| (Kind::Store, id.to_string())).collect(),
+            Event::TeamMessagingChat(chat) => vec![(Kind::Chat, chat.name.clone().unwrap())],
+            other => panic!("{other:?}"),
+        };
+        for thing in things {
+            self.told.entry(thing).or_default().push(it.origin());
         }
     }
 }
@@ -76,9 +154,46 @@ struct Size {
     faults: usize,
 }
 
+/// By which transports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Over {
+    PubNub,
+    WebSocket,
+    Poll,
+    /// WebSocket, then PubNub, then polls.
+    All,
+}
+
+impl Over {
+    /// Whose connections are in trouble.
+    fn push(self, chance: &mut fastrand::Rng) -> Service {
+        match self {
+            Self::PubNub => Service::PubNub,
+            Self::WebSocket => Service::Gateway,
+            Self::Poll => Service::Api,
+            Self::All => [Service::Gateway, Service::PubNub][usize::from(chance.bool())],
+        }
+    }
+
+    fn set(self, sandbox: &Sandbox, builder: SubscriptionBuilder) -> SubscriptionBuilder {
+        let websocket = || WebSocket::builder().dial_pause(ms(100)).build().unwrap();
+        let pubnub = || PubNub::builder().origin(sandbox.pubnub_origin()).buffer_age(BUFFER_AGE).build().unwrap();
+        match self {
+            Self::PubNub => builder.transport(pubnub()),
+            Self::WebSocket => builder.transport(websocket()),
+            Self::Poll => builder.transport(Poll::new()).poll_every(SECOND, SECOND),
+            Self::All => {
+                let all = builder.transport(websocket()).fall_back_to(pubnub()).fall_back_to(Poll::new());
+                all.fail_over(SECOND, SECOND * 2).poll_every(SECOND, SECOND)
+            }
+        }
+    }
+}
+
 /// One piece of trouble.
-async fn trouble(sandbox: &Sandbox, push: Service, login: &mut Option<Instant>, chance: &mut fastrand::Rng) -> String {
+async fn trouble(sandbox: &Sandbox, over: Over, login: &mut Option<Instant>, chance: &mut fastrand::Rng) -> String {
     let short = ms(chance.u64(20..300));
+    let push = over.push(chance);
     let id = sandbox.subscriptions().first().map(|view| view.id.clone());
     let ways = [
         "down",
@@ -106,7 +221,10 @@ async fn trouble(sandbox: &Sandbox, push: Service, login: &mut Option<Instant>, 
         Operation::Create,
         Operation::Renew,
         Operation::Get,
+        Operation::Delete,
         Operation::MessageSync,
+        Operation::CallLogSync,
+        Operation::A2pMessages,
         Operation::Posts,
         Operation::RecentChats,
         Operation::Token,
@@ -133,11 +251,33 @@ async fn trouble(sandbox: &Sandbox, push: Service, login: &mut Option<Instant>, 
     format!("{way} {at:?}")
 }
 
+/// Lets one thing happen, and enters it. A post that was added may be edited instead.
+fn happen(sandbox: &Sandbox, kind: Kind, n: usize, sent: &mut Sent) {
+    let at = wall();
+    sandbox.trigger(&kind.fixture(n));
+    let last_id = |records: Vec<serde_json::Value>| {
+        let id = &records.last().unwrap()["id"];
+        id.as_str().map_or_else(|| id.to_string(), str::to_owned)
+    };
+    match kind {
+        Kind::Post => drop(sent.insert((kind, last_id(sandbox.stored_posts())), at)),
+        _ => drop(sent.insert((kind, n.to_string()), at)),
+    }
+    if matches!(kind, Kind::Sms | Kind::Fax | Kind::Voicemail) {
+        sent.insert((Kind::Store, last_id(sandbox.stored_messages())), at);
+    }
+}
+
 /// Lets `size.events` things happen and `size.faults` faults strike, and holds what
 /// arrived against it. What went wrong, if anything did.
-async fn run(seed: u64, push: Service, size: Size) -> Result<String, String> {
+async fn run(seed: u64, over: Over, size: Size) -> Result<String, String> {
     let mut chance = fastrand::Rng::with_seed(seed);
-    let sandbox = quick().knobs(|knobs| knobs.retention = RETENTION).start().await.unwrap();
+    let knobs = quick().knobs(|knobs| {
+        knobs.retention = RETENTION;
+        // Another test waits for calls that come late into the log.
+        knobs.account.call_log_delay = Duration::ZERO;
+    });
+    let sandbox = knobs.start().await.unwrap();
     // By default a user has five connections a minute, and the client keeps to what it
     // is told.
     sandbox.knobs(|knobs| {
@@ -146,12 +286,19 @@ async fn run(seed: u64, push: Service, size: Size) -> Result<String, String> {
         limits.heavy = 100_000;
     });
     let app = client(&sandbox);
-    let transport: Arc<dyn Transport> = match push {
-        Service::Gateway => Arc::new(WebSocket::builder().dial_pause(ms(100)).build().unwrap()),
-        _ => Arc::new(PubNub::builder().origin(sandbox.pubnub_origin()).buffer_age(BUFFER_AGE).build().unwrap()),
-    };
-    let builder =
-        app.subscribe([EventFilter::instant_message(), EventFilter::team_posts()]).shared_transport(transport);
+    let mut filters = vec![
+        EventFilter::instant_message(),
+        EventFilter::fax(),
+        EventFilter::voicemail(),
+        EventFilter::team_posts(),
+        EventFilter::missed_calls(),
+        EventFilter::a2p_messages(),
+        EventFilter::message_store(),
+    ];
+    // What no source tells of cannot be polled for.
+    let chats = over != Over::Poll;
+    filters.extend(chats.then(EventFilter::team_chats));
+    let builder = over.set(&sandbox, app.subscribe(filters));
     let builder = builder.backoff(eager()).catch_up_all(catch_up::standard(&app)).poll_after(ms(300));
     let subscription = start(builder).await;
     let (handle, shutdown) = (subscription.handle(), subscription.shutdown_handle());
@@ -160,10 +307,12 @@ async fn run(seed: u64, push: Service, size: Size) -> Result<String, String> {
     let reader = tokio::spawn(read(subscription, journal.clone()));
 
     let (mut sent, mut story, mut login) = (Sent::new(), Vec::new(), None);
+    // The last text of posts that were edited.
+    let mut edited = BTreeMap::new();
     let every = (size.events / size.faults.max(1)).max(1);
     for n in 0..size.events {
         if n % every == every / 2 {
-            story.push(trouble(&sandbox, push, &mut login, &mut chance).await);
+            story.push(trouble(&sandbox, over, &mut login, &mut chance).await);
             // PubNub says nothing of a subscription that is gone; apps are told so by
             // the next renewal, which comes now.
             if let Err(error) = handle.revalidate().await {
@@ -175,16 +324,25 @@ async fn run(seed: u64, push: Service, size: Size) -> Result<String, String> {
                 let _ = timeout(RETENTION * 2, status.wait_for(|status| status.is_healthy())).await;
             }
         }
-        let text = format!("{n}");
-        let fixture =
-            if chance.u8(0..3) == 0 { Fixture::team_post(&text) } else { Fixture::inbound_sms("+16505550100", &text) };
-        sent.insert(text, wall());
-        sandbox.trigger(&fixture);
+        let kind = Kind::any(&mut chance, chats);
+        let posts = sandbox.stored_posts();
+        if kind == Kind::Post && !posts.is_empty() && chance.u8(0..3) == 0 {
+            let id = posts[chance.usize(..posts.len())]["id"].as_str().unwrap().to_owned();
+            sandbox.trigger(&Fixture::post_edited(&id, format!("{n} edited")));
+            edited.insert(id, format!("{n} edited"));
+        } else {
+            happen(&sandbox, kind, n, &mut sent);
+        }
         sleep(ms(chance.u64(0..25))).await;
     }
     sandbox.faults().clear_all();
     let deadline = Instant::now() + SETTLED;
-    let is_complete = |journal: &Journal| sent.keys().all(|text| journal.told.contains_key(text));
+    let is_closed = |thing: &Thing| CLOSED.contains(&thing.0);
+    let is_complete = |journal: &Journal| {
+        let last = |id: &String| journal.posts.get(id)?.last().map(|(_, text)| text);
+        sent.keys().filter(|thing| is_closed(thing)).all(|thing| journal.told.contains_key(thing))
+            && edited.iter().all(|(id, text)| last(id) == Some(text))
+    };
     let mut complete = false;
     while Instant::now() < deadline && !complete {
         sleep(ms(20)).await;
@@ -197,20 +355,39 @@ async fn run(seed: u64, push: Service, size: Size) -> Result<String, String> {
     if timeout(SETTLED, status.wait_for(|status| status.is_healthy())).await.is_err() {
         return Err(format!("push does not come back: {story:?}"));
     }
+    // What was not told by now lies in a gap that has its end.
+    let at_the_end = wall();
     shutdown.drain();
     timeout(SETTLED, reader).await.map_err(|_| "it does not end".to_owned())?.unwrap();
-    let journal = journal.lock().unwrap();
-    let missing: Vec<_> = sent.iter().filter(|(text, _)| !journal.told.contains_key(*text)).collect();
+    let mut journal = std::mem::take(&mut *journal.lock().unwrap());
+    journal.spans.extend(journal.open.drain(..).map(|since| (since, at_the_end)));
+    let in_a_gap = |at: SystemTime| journal.spans.iter().any(|(since, until)| *since <= at && at <= *until);
+    let missing: Vec<_> = sent
+        .iter()
+        .filter(|(thing, _)| !journal.told.contains_key(thing))
+        .filter(|(thing, at)| is_closed(thing) || !in_a_gap(**at))
+        .collect();
     let twice: Vec<_> = journal.told.iter().filter(|(_, how)| how.len() > 1).collect();
+    let late: Vec<_> = journal.posts.iter().filter(|(_, told)| told.iter().skip(1).any(|(new, _)| *new)).collect();
+    let stale = edited
+        .iter()
+        .filter(|(id, text)| journal.posts.get(*id).and_then(|it| it.last()).map(|it| &it.1) != Some(text));
+    let stale: Vec<_> = stale.map(|(id, text)| (id, text, journal.posts.get(id))).collect();
+    let lost = sent.keys().filter(|thing| !journal.told.contains_key(thing)).count();
     let found = journal.told.values().flatten().filter(|how| **how != Origin::Push).count();
-    if !missing.is_empty() || !twice.is_empty() {
-        let Journal { gaps, ends, undecodable, .. } = &*journal;
+    if !missing.is_empty() || !twice.is_empty() || !late.is_empty() || !stale.is_empty() {
+        let Journal { gaps, ends, undecodable, .. } = &journal;
         return Err(format!(
-            "missing: {missing:?}\ntwice: {twice:?}\ngaps: {gaps:?}\nends: {ends:?}\nunreadable: {undecodable:?}\n\
-             trouble: {story:?}"
+            "missing: {missing:?}\ntwice: {twice:?}\nadded after a change: {late:?}\nolder at the end: {stale:?}\n\
+             gaps: {gaps:?}\nends: {ends:?}\nunreadable: {undecodable:?}\ntrouble: {story:?}"
         ));
     }
-    Ok(format!("{} of {} arrived, {found} by catch-up, {} gaps", journal.told.len(), sent.len(), journal.gaps.len(),))
+    Ok(format!(
+        "{} of {} arrived, {lost} in gaps, {found} by catch-up, {} gaps",
+        journal.told.len(),
+        sent.len(),
+        journal.gaps.len()
+    ))
 }
 
 #[allow(clippy::disallowed_methods, reason = "when something happened, to be held against the gaps")]
@@ -218,7 +395,7 @@ fn wall() -> SystemTime {
     SystemTime::now()
 }
 
-async fn seeds(push: Service) {
+async fn seeds(over: Over) {
     let set = |name| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
     let number = |name, default| usize::try_from(set(name).unwrap_or(default)).unwrap();
     let size = Size { events: number("LOSSLESS_EVENTS", 200), faults: number("LOSSLESS_FAULTS", 12) };
@@ -227,13 +404,13 @@ async fn seeds(push: Service) {
         None => (0..set("LOSSLESS_SEEDS").unwrap_or(4)).collect(),
     };
     // Some at a time: most of their time is waiting.
-    let runs = futures_util::stream::iter(seeds).map(|seed| async move { (seed, run(seed, push, size).await) });
+    let runs = futures_util::stream::iter(seeds).map(|seed| async move { (seed, run(seed, over, size).await) });
     let outcomes: Vec<_> = runs.buffer_unordered(16).collect().await;
     let mut wrong = Vec::new();
     for (seed, outcome) in outcomes {
         match outcome {
-            Ok(told) => println!("{push:?} LOSSLESS_SEED={seed}: {told}"),
-            Err(how) => wrong.push(format!("{push:?} LOSSLESS_SEED={seed}: {how}")),
+            Ok(told) => println!("{over:?} LOSSLESS_SEED={seed}: {told}"),
+            Err(how) => wrong.push(format!("{over:?} LOSSLESS_SEED={seed}: {how}")),
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
@@ -241,12 +418,22 @@ async fn seeds(push: Service) {
 
 #[tokio::test]
 async fn over_pubnub_everything_arrives_once_whatever_the_trouble() {
-    seeds(Service::PubNub).await;
+    seeds(Over::PubNub).await;
 }
 
 #[tokio::test]
 async fn over_websocket_everything_arrives_once_whatever_the_trouble() {
-    seeds(Service::Gateway).await;
+    seeds(Over::WebSocket).await;
+}
+
+#[tokio::test]
+async fn over_polls_everything_arrives_once_whatever_the_trouble() {
+    seeds(Over::Poll).await;
+}
+
+#[tokio::test]
+async fn over_one_transport_after_another_everything_arrives_once_whatever_the_trouble() {
+    seeds(Over::All).await;
 }
 
 /// With WebSocket a subscription ends with its process: what happens until the next

@@ -219,15 +219,13 @@ fn changed_chats(chats: &[Map<String, Value>], from: u64) -> Vec<(String, u64)> 
     chats.iter().filter_map(of).filter(|(_, at)| *at >= from).collect()
 }
 
-/// What a post means: nothing, that it was added, changed, or both where it may
-/// have been known before it changed.
+/// What a post means: nothing, that it was added, changed, or both.
 fn found(filter: &EventFilter, post: &Map<String, Value>, window: Window) -> Result<Vec<Found>> {
     let created = stamp(post, "creationTime");
     let modified = stamp(post, "lastModifiedTime").or(created);
     let added = created.is_none_or(|created| created >= window.created);
-    let changed = window.changed.is_some_and(|since| {
-        modified > created && modified.is_some_and(|at| at >= since) && (!added || created < Some(since))
-    });
+    // Also where it was added just now: that may have been told before it changed.
+    let changed = window.changed.is_some_and(|since| modified > created && modified.is_some_and(|at| at >= since));
     let mut all = Vec::new();
     for (told, what, at) in [(added, "PostAdded", "creationTime"), (changed, "PostChanged", "lastModifiedTime")] {
         if told {
@@ -260,7 +258,7 @@ mod tests {
         let check = Window { created: NOON, changed: None };
         for (created, modified, window, want) in [
             ("12:00:01", "12:00:01", after, "PostAdded"),
-            ("12:00:01", "12:00:02", after, "PostAdded"),
+            ("12:00:01", "12:00:02", after, "PostAdded PostChanged"),
             ("11:00:00", "12:00:02", after, "PostChanged"),
             ("11:00:00", "12:00:02", check, ""),
             ("11:00:00", "11:30:00", after, ""),

@@ -77,6 +77,20 @@ impl Notification {
             _ => Vec::new(),
         }
     }
+
+    /// Of something that changes: what it is, and its last change, in nanoseconds
+    /// since 1970. A later look at it tells of every change before.
+    pub(crate) fn version(&self) -> Option<(DedupKey, i128)> {
+        let (id, at) = match self.event() {
+            Event::FaxMessage(it) | Event::VoicemailMessage(it) => (message_id(it)?, it.last_modified_time.as_ref()?),
+            Event::TeamMessagingPost(it) if it.event_type == Some(PostEventType::PostChanged) => {
+                (it.id.as_ref()?.as_str(), it.last_modified_time.as_ref()?)
+            }
+            _ => return None,
+        };
+        let at = at.system_time()?.duration_since(std::time::SystemTime::UNIX_EPOCH).ok()?;
+        Some((DedupKey::over(TAG, &["version", self.kind().as_str(), id]), i128::try_from(at.as_nanos()).ok()?))
+    }
 }
 
 fn message_id(message: &Message) -> Option<&str> {

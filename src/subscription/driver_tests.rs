@@ -1510,8 +1510,8 @@ async fn what_did_not_fit_into_the_queue_is_asked_for_when_there_is_room() {
 
 #[tokio::test(start_paused = true)]
 async fn a_gap_begins_where_its_subscription_was_last_known_to_deliver() {
-    // The connection says now and then that it is there; the subscription is dead.
-    for (error, heard_counts) in [(None, false), (Some(Error::new(ErrorKind::SessionLost, "lost")), true)] {
+    // The connection says now and then that it is there; the subscription may be dead.
+    for error in [None, Some(Error::new(ErrorKind::SessionLost, "lost"))] {
         let world = World { control: FakeControl::new(), transport: FakeTransport::in_connection() };
         let mut subscription = world.live().await;
         let link = world.transport.count();
@@ -1533,7 +1533,7 @@ async fn a_gap_begins_where_its_subscription_was_last_known_to_deliver() {
         let gap = next_gap(&mut subscription).await;
         // The wall clock does not wait in these tests, so moments are told apart by it.
         assert!(good.elapsed() >= secs(600));
-        assert_eq!(gap.since.unwrap() > wall, heard_counts, "{:?}", gap.cause);
+        assert!(gap.since.unwrap() <= wall, "{:?}", gap.cause);
         subscription.close().await;
     }
 }

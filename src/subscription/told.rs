@@ -16,11 +16,16 @@ const REMEMBERED: usize = 16_384;
 /// find again what was pushed since the last one.
 const KEEP: Duration = Duration::from_secs(100 * 60);
 
+/// What something is, and its last change.
+type Version = Option<(DedupKey, i128)>;
+
 /// What was told by whom.
 #[derive(Debug)]
 pub(super) struct Told {
     by_push: Seen,
     by_catch_up: Seen,
+    /// The last change that catch-up told of what changes.
+    newest: HashMap<DedupKey, i128>,
     /// The states told last, by what they are of, while nothing was pushed since.
     states: HashMap<DedupKey, DedupKey>,
 }
@@ -28,7 +33,7 @@ pub(super) struct Told {
 impl Default for Told {
     fn default() -> Self {
         let seen = || Seen::new(REMEMBERED, KEEP);
-        Self { by_push: seen(), by_catch_up: seen(), states: HashMap::new() }
+        Self { by_push: seen(), by_catch_up: seen(), newest: HashMap::new(), states: HashMap::new() }
     }
 }
 
@@ -63,8 +68,12 @@ impl Told {
     /// Whether a pushed event tells something that catch-up has not told. What is
     /// about nothing that could be told apart always does. Two pushes about the
     /// same are the service's own affair.
-    pub(super) fn admit_pushed(&mut self, subjects: &[DedupKey], now: Instant) -> bool {
+    pub(super) fn admit_pushed(&mut self, subjects: &[DedupKey], version: Version, now: Instant) -> bool {
         self.forget_states();
+        // An older change of what was found in its newer state is part of that.
+        if version.is_some_and(|(what, at)| self.newest.get(&what).is_some_and(|newest| at < *newest)) {
+            return false;
+        }
         let repeated = !subjects.is_empty() && subjects.iter().all(|key| self.by_catch_up.holds(*key, now));
         if !repeated {
             for key in subjects {
@@ -75,7 +84,14 @@ impl Told {
     }
 
     /// Whether a found event tells something that nobody has told.
-    pub(super) fn admit_found(&mut self, subjects: &[DedupKey], now: Instant) -> bool {
+    pub(super) fn admit_found(&mut self, subjects: &[DedupKey], version: Version, now: Instant) -> bool {
+        if let Some((what, at)) = version {
+            if self.newest.len() >= REMEMBERED {
+                self.newest.clear();
+            }
+            let newest = self.newest.entry(what).or_insert(at);
+            *newest = at.max(*newest);
+        }
         let told = |key: &DedupKey| self.by_push.holds(*key, now) || self.by_catch_up.holds(*key, now);
         let repeated = !subjects.is_empty() && subjects.iter().all(told);
         if !repeated {
@@ -99,29 +115,32 @@ mod tests {
     async fn the_same_thing_is_told_once_whoever_is_first() {
         let now = Instant::now();
         let mut told = Told::default();
-        assert!(told.admit_pushed(&[key(1)], now));
-        assert!(!told.admit_found(&[key(1)], now));
-        assert!(told.admit_found(&[key(2)], now));
-        assert!(!told.admit_found(&[key(2)], now));
-        assert!(!told.admit_pushed(&[key(2)], now));
-        assert!(told.admit_pushed(&[key(1)], now), "a push about what a push told is the service's affair");
+        assert!(told.admit_pushed(&[key(1)], None, now));
+        assert!(!told.admit_found(&[key(1)], None, now));
+        assert!(told.admit_found(&[key(2)], None, now));
+        assert!(!told.admit_found(&[key(2)], None, now));
+        assert!(!told.admit_pushed(&[key(2)], None, now));
+        assert!(told.admit_pushed(&[key(1)], None, now), "a push about what a push told is the service's affair");
     }
 
     #[tokio::test(start_paused = true)]
     async fn several_subjects_are_a_repetition_only_together() {
         let now = Instant::now();
         let mut told = Told::default();
-        told.admit_found(&[key(1)], now);
-        assert!(told.admit_pushed(&[key(1), key(2)], now));
-        assert!(told.admit_found(&[], now) && told.admit_found(&[], now), "what cannot be told apart passes");
+        told.admit_found(&[key(1)], None, now);
+        assert!(told.admit_pushed(&[key(1), key(2)], None, now));
+        assert!(
+            told.admit_found(&[], None, now) && told.admit_found(&[], None, now),
+            "what cannot be told apart passes"
+        );
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_was_told_long_ago_may_be_told_again() {
         let now = Instant::now();
         let mut told = Told::default();
-        told.admit_found(&[key(1)], now);
-        assert!(told.admit_found(&[key(1)], now + KEEP));
+        told.admit_found(&[key(1)], None, now);
+        assert!(told.admit_found(&[key(1)], None, now + KEEP));
     }
 
     #[test]
@@ -132,7 +151,21 @@ mod tests {
             assert_eq!(told.admit_state(key(9), key(state)), new, "{state}");
         }
         assert!(told.admit_state(key(8), key(1)), "of something else");
-        told.admit_pushed(&[], now);
+        told.admit_pushed(&[], None, now);
         assert!(told.admit_state(key(9), key(1)), "something was pushed since");
+    }
+
+    #[test]
+    fn an_older_change_of_what_was_found_in_its_newer_state_is_part_of_that() {
+        let mut told = Told::default();
+        let now = Instant::now();
+        let version = |at| Some((key(9), at));
+        assert!(told.admit_pushed(&[key(1)], version(5), now));
+        assert!(told.admit_found(&[key(3)], version(7), now));
+        for (at, new) in [(6, false), (7, true), (8, true)] {
+            let subject = key(20 + u8::try_from(at).unwrap());
+            assert_eq!(told.admit_pushed(&[subject], version(at), now), new, "{at}");
+        }
+        assert!(told.admit_pushed(&[key(2)], Some((key(8), 6)), now), "of something else");
     }
 }

@@ -384,7 +384,7 @@ impl Driver {
                 // sources overlap on purpose.
                 let new = match subjects[..] {
                     [] => self.seen.admit(notification.dedup_key(), now),
-                    _ => found.snapshot || self.told.admit_found(&subjects, now),
+                    _ => found.snapshot || self.told.admit_found(&subjects, notification.version(), now),
                 };
                 if !new {
                     return None;

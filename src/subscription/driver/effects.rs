@@ -162,10 +162,9 @@ impl Driver {
 
     pub(super) fn gap(&mut self, cause: Cause) {
         let since = match cause {
-            // The connection was alive until then, and the subscription with it.
-            Cause::SessionLost | Cause::TooLarge => self.good_since().into_iter().chain(self.heard).max(),
             Cause::Expired | Cause::Gone | Cause::Inactive => self.served_since(),
-            Cause::LinkRefused => self.good_since(),
+            // A connection that is alive says nothing of the subscription.
+            Cause::LinkRefused | Cause::SessionLost | Cause::TooLarge => self.good_since(),
             Cause::Exchanged => self.exchanged_since.take(),
         };
         self.missing_since = since;
@@ -213,7 +212,7 @@ impl Driver {
             return self.good_since();
         }
         let saved = || self.setup.resume.as_ref().and_then(ResumeToken::served);
-        let known = self.confirmed.or_else(saved);
+        let known = self.served.or_else(saved);
         known.into_iter().chain(self.good_since()).min()
     }
 

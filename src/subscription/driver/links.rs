@@ -41,12 +41,7 @@ impl Driver {
                 drop(self.reading.swap_remove(at));
                 self.link_failed(id, error);
             }
-            Ok(LinkEvent::Alive) => {
-                if place == self.place {
-                    self.heard = Some(self.setup.clock.wall());
-                }
-                self.give(Input::LinkAlive { link: id });
-            }
+            Ok(LinkEvent::Alive) => self.give(Input::LinkAlive { link: id }),
             Ok(LinkEvent::Leaving) => self.give(Input::LinkLeaving { link: id }),
             Ok(LinkEvent::Batch { frames, cursor, suspected_loss }) => {
                 self.give(if frames.is_empty() {

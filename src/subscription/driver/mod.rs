@@ -207,12 +207,12 @@ pub(in crate::subscription) struct Driver {
     cursor: Option<Cursor>,
     /// When the present address was last known to be the only one.
     confirmed: Option<SystemTime>,
+    /// When the service was last asked whether it serves the subscription, and did.
+    served: Option<SystemTime>,
     /// What waits first may be made with a key that is on its way.
     sealed: bool,
     /// When the service last proved that the subscription delivers.
     last_good: Option<(Instant, SystemTime)>,
-    /// When the connection last proved to be alive, which says less.
-    heard: Option<SystemTime>,
     recreated: Option<Recreated>,
     disabled: Vec<DisabledFilter>,
     update: Option<Update>,
@@ -287,9 +287,9 @@ impl Driver {
             filters_doubtful: false,
             cursor: None,
             confirmed: None,
+            served: None,
             sealed: false,
             last_good: None,
-            heard: None,
             recreated: None,
             disabled: Vec::new(),
             update: None,

@@ -51,11 +51,12 @@ impl Driver {
         };
         let received_at = frame.received_at;
         let position = frame.position.clone();
-        let (mut repeated, mut subjects) = (false, Vec::new());
+        let (mut repeated, mut subjects, mut version) = (false, Vec::new(), None);
         let (key, delivery) = match read(frame, &keys.and_then(&self.keys)) {
             Ok(notification) => {
                 repeated = !self.overlap.admit(&notification);
                 subjects = notification.subject_keys();
+                version = notification.version();
                 (notification.dedup_key_at(position.as_deref()), Delivery::Notification(Box::new(notification)))
             }
             Err((reason, raw)) => {
@@ -67,7 +68,7 @@ impl Driver {
         // Both are asked: each counts what it is told.
         let now = Instant::now();
         repeated |= !self.seen.admit(key, now);
-        repeated = repeated || !self.told.admit_pushed(&subjects, now);
+        repeated = repeated || !self.told.admit_pushed(&subjects, version, now);
         if repeated {
             tracing::trace!(subscription = self.id_for_log(), "a repetition");
             return None;

@@ -179,6 +179,7 @@ impl Driver {
                 self.queue.push_marker(Delivery::FiltersDisabled(lease.disabled.clone()));
             }
         }
+        self.served = Some(asked.wall);
         self.confirmed = Some(lease::before_answer(info, asked.wall));
         self.setup.registry.live(&lease.id);
         let place = Arc::new(Place { id: lease.id.clone(), fingerprint: lease.fingerprint() });
