@@ -39,8 +39,9 @@ pub struct Gap {
     pub cause: GapCause,
     /// Whether events were lost for certain, or only may have been.
     pub certainty: Certainty,
-    /// Since when, by this machine's clock; `None` if there was no good answer
-    /// before.
+    /// Since when, by this machine's clock: 5 s before the last that was surely
+    /// delivered, since what happened meanwhile was on its way. `None` if there was no
+    /// good answer before.
     pub since: Option<SystemTime>,
     /// Until when, where that is known already; else see [`Resumed::at`].
     pub until: Option<SystemTime>,

@@ -679,7 +679,7 @@ async fn a_gap_begins_when_the_subscription_was_last_known_to_be_served() {
     let token = subscription.resume_token().unwrap();
     let gap = next_gap(&mut subscription).await;
     assert_eq!(gap.cause, GapCause::SubscriptionGone);
-    assert!(gap.since.unwrap() < made + secs(5), "{gap:?}");
+    assert!(gap.since.unwrap() < made, "what was on its way counts: {gap:?}");
 
     // Nor does a restart make it later.
     drop(subscription);
@@ -687,7 +687,7 @@ async fn a_gap_begins_when_the_subscription_was_last_known_to_be_served() {
     let mut subscription = world.builder().clock(clock).resume(token).start().await.unwrap();
     let gap = next_gap(&mut subscription).await;
     assert_eq!(gap.cause, GapCause::SubscriptionGone);
-    assert!(gap.since.unwrap() < made + secs(5), "{gap:?}");
+    assert!(gap.since.unwrap() < made, "what was on its way counts: {gap:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,6 +2,10 @@
 
 use super::*;
 
+/// A gap begins this much before the last that came: what happened just before that
+/// may have been on its way.
+const ON_ITS_WAY: Duration = Duration::from_secs(5);
+
 impl Driver {
     pub(super) fn hand_out(&mut self, out: &mpsc::Sender<Handed>) -> Result<(), ()> {
         while self.queue.is_ready() {
@@ -15,11 +19,12 @@ impl Driver {
                 Err(mpsc::error::TrySendError::Closed(())) => return Err(()),
             };
             let mut item = self.queue.pop();
-            if let Some(Item::Marker(Delivery::Gap(gap))) = &mut item
-                && gap.cause == GapCause::Overflow
-            {
-                gap.filters.clone_from(&self.setup.filters);
-                self.refill(gap.since);
+            if let Some(Item::Marker(Delivery::Gap(gap))) = &mut item {
+                if gap.cause == GapCause::Overflow {
+                    gap.filters.clone_from(&self.setup.filters);
+                    self.refill(gap.since);
+                }
+                gap.since = gap.since.map(|at| at.checked_sub(ON_ITS_WAY).unwrap_or(SystemTime::UNIX_EPOCH));
             }
             if let Some(handed) = item.and_then(|item| self.decode(item)) {
                 permit.send(handed);
