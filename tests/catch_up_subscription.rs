@@ -6,9 +6,12 @@ mod support;
 
 use std::time::Duration;
 
-use ringcentral_events::sandbox::{Fixture, Sandbox, Service};
+use ringcentral_events::event::ReadStatus;
+use ringcentral_events::sandbox::{Fault, Fixture, Operation, Sandbox, Service};
 use ringcentral_events::transport::PubNub;
-use ringcentral_events::{Certainty, Delivery, EventFilter, Gap, Origin, Phase, Resumed, Subscription, catch_up};
+use ringcentral_events::{
+    Certainty, Delivery, ErrorKind, Event, EventFilter, Gap, GapCause, Origin, Phase, Resumed, Subscription, catch_up,
+};
 use support::{client, ms, quick, soon};
 
 fn sms(n: usize) -> Fixture {
@@ -23,7 +26,7 @@ async fn start(sandbox: &Sandbox, poll_after: Duration) -> Subscription {
     let subscription = soon(subscribe.start()).await.unwrap();
     soon(subscription.status().wait_for(|status| status.phase == Phase::Live)).await.unwrap();
     // The first position is there once the account was asked.
-    assert!(sandbox.wait_requests(ringcentral_events::sandbox::Operation::MessageSync, 1, support::SOON).await);
+    assert!(sandbox.wait_requests(Operation::MessageSync, 1, support::SOON).await);
     subscription
 }
 
@@ -103,4 +106,52 @@ async fn while_pubnub_is_down_the_message_store_is_polled_and_each_text_arrives_
         }
     }
     soon(subscription.close()).await;
+}
+
+#[tokio::test]
+async fn counts_become_the_messages_by_one_sync_per_burst() {
+    let sandbox = quick().start().await.unwrap();
+    let app = client(&sandbox);
+    let transport = PubNub::builder().origin(sandbox.pubnub_origin()).build().unwrap();
+    let builder = app.subscribe([EventFilter::message_store()]).transport(transport).backoff(support::eager());
+    let builder = builder.catch_up_all(catch_up::standard(&app)).enrich_messages(true);
+    let mut subscription = support::start(builder).await;
+    let syncs = || sandbox.requests_to(Operation::MessageSync).len();
+    assert!(sandbox.wait_requests(Operation::MessageSync, 1, support::SOON).await);
+    let before = syncs();
+    for n in 1..=5 {
+        sandbox.trigger(&sms(n));
+    }
+    let message = async |subscription: &mut Subscription| match next(subscription).await {
+        Delivery::Notification(it) => {
+            assert_eq!(it.origin(), Origin::CatchUp);
+            let Event::MessageStore(store) = it.event() else { panic!("{it:?}") };
+            let [message] = &store.records[..] else { panic!("{store:?}") };
+            (message.text().unwrap().to_owned(), message.read_status.clone())
+        }
+        other => panic!("{other:?}"),
+    };
+    for n in 1..=5 {
+        assert_eq!(message(&mut subscription).await.0, format!("text {n}"));
+    }
+    assert!((1..=2).contains(&(syncs() - before)), "{} syncs for one burst", syncs() - before);
+    // A change is told as well, and trouble is passed over.
+    sandbox.faults().inject(Operation::MessageSync, Fault::status(503).times(4));
+    let id = sandbox.stored_messages()[0]["id"].as_u64().unwrap();
+    sandbox.trigger(&Fixture::message_read(id));
+    assert_eq!(message(&mut subscription).await, ("text 1".into(), Some(ReadStatus::Read)));
+    // Counts come as they are where the messages may not be read.
+    sandbox.faults().inject(Operation::MessageSync, Fault::status(403).times(1));
+    sandbox.trigger(&sms(6));
+    let Delivery::Gap(gap) = next(&mut subscription).await else { panic!("what was counted and is not told") };
+    assert_eq!(gap.cause, GapCause::PolledInPart);
+    assert!(!next_resumed(&mut subscription).await.complete);
+    sandbox.trigger(&sms(7));
+    let Delivery::Notification(counts) = next(&mut subscription).await else { panic!("counts") };
+    assert_eq!(counts.origin(), Origin::Push);
+    soon(subscription.close()).await;
+
+    let transport = PubNub::builder().origin(sandbox.pubnub_origin()).build().unwrap();
+    let builder = app.subscribe([EventFilter::message_store()]).transport(transport).enrich_messages(true);
+    assert_eq!(builder.start().await.unwrap_err().kind(), ErrorKind::Config, "who would ask");
 }

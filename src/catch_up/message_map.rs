@@ -63,7 +63,8 @@ impl<'a> Record<'a> {
     fn is_updated(&self, window: Window) -> bool {
         let Some(since) = window.changed else { return false };
         let changed = self.changed().is_none_or(|changed| changed >= since);
-        changed && (!self.is_new(window) || self.created() < Some(since) && self.changed() > self.created())
+        // Also where it is new: that may have been told before it changed.
+        changed && (!self.is_new(window) || self.changed() > self.created())
     }
 
     fn is_of(&self, kind: &MessageType, known_type: Option<&str>) -> bool {
@@ -279,7 +280,7 @@ mod tests {
         for (created, changed, want) in [
             ("12:00:01", "12:00:30", "+1 ~1"),
             ("12:00:01", "12:00:05", "+1"),
-            ("12:00:11", "12:00:30", "+1"),
+            ("12:00:11", "12:00:30", "+1 ~1"),
             ("12:00:01", "12:00:01", "+1"),
         ] {
             let record = record("SMS", "Inbound", created, changed);

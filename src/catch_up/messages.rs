@@ -146,6 +146,10 @@ impl CatchUp for MessageSync {
         }
     }
 
+    fn covers_messages(&self) -> bool {
+        true
+    }
+
     async fn begin(&self, filters: &[EventFilter]) -> Result<SyncToken> {
         let now = self.clock.wall();
         let mut positions = Positions::new();

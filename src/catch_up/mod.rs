@@ -79,6 +79,12 @@ pub trait CatchUp: Send + Sync + fmt::Debug + 'static {
     /// How well this makes up for missed events of `filter`.
     fn covers(&self, filter: &EventFilter) -> GapClosure;
 
+    /// Whether what it finds for a message-store filter has the message in it, so that
+    /// it can stand for a notification that only counts. Default: no.
+    fn covers_messages(&self) -> bool {
+        false
+    }
+
     /// How long after it happened the source is sure to know of something. Whoever
     /// needs to know that a gap is closed asks once more when so much time has
     /// passed since its end. Default: at once.
@@ -109,6 +115,10 @@ impl<T: CatchUp + ?Sized> CatchUp for Arc<T> {
 
     fn covers(&self, filter: &EventFilter) -> GapClosure {
         (**self).covers(filter)
+    }
+
+    fn covers_messages(&self) -> bool {
+        (**self).covers_messages()
     }
 
     fn settles_after(&self) -> Duration {

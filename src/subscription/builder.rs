@@ -64,6 +64,7 @@ pub struct SubscriptionBuilder {
     leftovers: Vec<SubscriptionId>,
     catch_up: Vec<Arc<dyn CatchUp>>,
     pace: Pace,
+    enrich: bool,
     on_drop: OnDrop,
     close_within: Duration,
     clock: Clock,
@@ -102,6 +103,7 @@ impl SubscriptionBuilder {
             leftovers: Vec::new(),
             catch_up: Vec::new(),
             pace: Pace::default(),
+            enrich: false,
             on_drop: OnDrop::Delete,
             close_within: Duration::from_secs(10),
             clock: Clock::default(),
@@ -272,6 +274,21 @@ impl SubscriptionBuilder {
         self
     }
 
+    /// Whether a message-store notification, which only counts what changed, becomes the
+    /// changed messages. Default: no.
+    ///
+    /// With it, such a notification is not delivered. It makes
+    /// [`MessageSync`](crate::catch_up::MessageSync), which must be among the catch-up
+    /// sources, do one incremental sync per burst of them, and what that finds is
+    /// delivered: one notification per message, with the message in
+    /// [`records`](crate::event::MessageStore::records) and
+    /// [`Origin::CatchUp`](crate::Origin). Trouble with that is retried; where the source
+    /// is refused for good, the counts are delivered again.
+    pub fn enrich_messages(mut self, on: bool) -> Self {
+        self.enrich = on;
+        self
+    }
+
     /// How long push may be down before catch-up sources are polled instead. Default
     /// 20 s: most interruptions are shorter, and what waits at the service meanwhile
     /// arrives by push.
@@ -419,6 +436,9 @@ impl SubscriptionBuilder {
         if least < Duration::from_secs(1) || least > most || most > Self::LONGEST_BOUND {
             return Err(Error::config("poll_every: from a second to a day, the least first"));
         }
+        if self.enrich && !self.catch_up.iter().any(|source| source.covers_messages()) {
+            return Err(Error::config("enrich_messages needs MessageSync among the catch-up sources"));
+        }
         self.settings.renewal.check()?;
         if [self.failover.after, self.failover.back_after].iter().any(|time| *time < Duration::from_secs(1)) {
             return Err(Error::config("fail_over: at least a second each"));
@@ -431,10 +451,15 @@ impl SubscriptionBuilder {
                     let control = polled::beginning(control, &begun, self.filters.clone(), self.fallbacks.is_empty())?;
                     Way { control, transport, has_address, polls: true }
                 }
-                Some(Session { control, transport, has_address, .. }) => {
+                session => {
+                    let (control, transport, has_address) = match session {
+                        Some(session) => (session.control, session.transport, session.has_address),
+                        None => (self.control.clone(), transport, true),
+                    };
+                    let control =
+                        if self.enrich { polled::enriching(control, &begun, self.filters.clone()) } else { control };
                     Way { control, transport, has_address, polls: false }
                 }
-                None => Way { control: self.control.clone(), transport, has_address: true, polls: false },
             });
         }
         let first = ways.first().cloned().ok_or_else(|| Error::config("a subscription needs a transport"))?;
@@ -459,6 +484,7 @@ impl SubscriptionBuilder {
             leftovers: self.leftovers,
             catch_up,
             pace,
+            enrich: self.enrich,
             delete_on_drop: self.on_drop == OnDrop::Delete,
             close_within: self.close_within,
             drop_within: Duration::from_secs(5),

@@ -117,11 +117,12 @@ pub enum GapCause {
     /// Another transport is used from here on, since the one before did not deliver,
     /// was refused, or was only a stand-in.
     TransportChanged,
-    /// Without push: a source could not tell everything that happened since it was
-    /// asked before, or can never tell all of it.
+    /// Without push, or where messages stand for counts of them: a source could not
+    /// tell everything that happened since it was asked before, or can never tell all
+    /// of it.
     PolledInPart,
-    /// Without push: the subscription was ended, and what happened since the sources
-    /// were asked last was not asked for.
+    /// Likewise: the subscription was ended, and what happened since the sources were
+    /// asked last was not asked for.
     NotPolled,
     /// The stream was shut down at once: what had come and was not read is
     /// discarded.

@@ -610,6 +610,40 @@ async fn s6_draining_hands_out_what_came_and_ends() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn s6_what_the_service_sent_before_it_answered_the_end_is_handed_out() {
+    let world = World::new();
+    let mut subscription = world.live().await;
+    world.control.script("delete", Script::Slow(secs(1)));
+    // The second one comes in the moment of the answer.
+    let transport = world.transport.clone();
+    let last = tokio::spawn(async move {
+        sleep(secs(1)).await;
+        transport.feed(1, Ok(LinkEvent::Alive));
+        transport.events(1, [2]);
+    });
+    tokio::task::yield_now().await;
+    let shutdown = subscription.shutdown_handle();
+    shutdown.drain();
+    tokio::task::yield_now().await;
+    world.transport.events(1, [1]);
+    last.await.unwrap();
+    assert!(shutdown.finished().await);
+    for n in 1..=2 {
+        assert_eq!(next_uuid(&mut subscription).await, n);
+    }
+    assert!(subscription.next().await.is_none());
+    // A link that ends meanwhile is not opened again.
+    let world = World::new();
+    let subscription = world.live().await;
+    world.control.script("delete", Script::Slow(secs(9)));
+    let closing = tokio::spawn(subscription.close());
+    settle().await;
+    world.transport.feed(1, Err(Error::new(ErrorKind::Network, "cut")));
+    assert!(closing.await.unwrap().deleted);
+    assert_eq!(world.transport.count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn s6_discarding_tells_how_much() {
     let world = World::new();
     let mut subscription = world.builder().buffer(NonZeroUsize::MIN).start().await.unwrap();

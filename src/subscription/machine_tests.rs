@@ -115,7 +115,7 @@ impl Bench {
     }
 
     fn close(&mut self, delete: bool) -> Vec<Effect> {
-        self.give(Input::Close { delete, within: Duration::from_secs(5) })
+        self.give(Input::Close { delete, within: Duration::from_secs(5), linger: false })
     }
 }
 

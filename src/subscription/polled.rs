@@ -1,7 +1,7 @@
-//! Subscriptions to which nothing is pushed: their sources have a first position
-//! before they count as made.
+//! Subscriptions whose sources tell what nothing else does: they have a first
+//! position before the subscription is made.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -16,16 +16,31 @@ use crate::rest::{ControlPlane, CreateSubscription, Deletion, RateBudget, Socket
 #[derive(Debug)]
 pub(super) struct Begun {
     source: Arc<dyn CatchUp>,
-    first: Mutex<Option<SyncToken>>,
+    first: Mutex<First>,
+}
+
+/// The first position of a source.
+#[derive(Debug, Default)]
+enum First {
+    #[default]
+    None,
+    Had(SyncToken),
+    /// It was handed on, and the source goes on from there.
+    Used,
 }
 
 impl Begun {
+    fn first(&self) -> MutexGuard<'_, First> {
+        self.first.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has the first position, once.
     async fn begin_now(&self, filters: &[EventFilter]) -> Result<()> {
         let covered = filters.iter().filter(|filter| self.source.covers(filter) != GapClosure::Nothing);
         let covered: Vec<EventFilter> = covered.cloned().collect();
-        if !covered.is_empty() {
+        if !covered.is_empty() && matches!(*self.first(), First::None) {
             let token = self.source.begin(&covered).await?;
-            *self.first.lock().unwrap_or_else(PoisonError::into_inner) = Some(token);
+            *self.first() = First::Had(token);
         }
         Ok(())
     }
@@ -41,15 +56,19 @@ impl CatchUp for Begun {
         self.source.covers(filter)
     }
 
+    fn covers_messages(&self) -> bool {
+        self.source.covers_messages()
+    }
+
     fn settles_after(&self) -> Duration {
         self.source.settles_after()
     }
 
     async fn begin(&self, filters: &[EventFilter]) -> Result<SyncToken> {
-        let first = self.first.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let first = std::mem::replace(&mut *self.first(), First::Used);
         match first {
-            Some(token) => Ok(token),
-            None => self.source.begin(filters).await,
+            First::Had(token) => Ok(token),
+            First::None | First::Used => self.source.begin(filters).await,
         }
     }
 
@@ -76,6 +95,17 @@ pub(super) fn first_positions(sources: Vec<Arc<dyn CatchUp>>) -> Vec<Arc<Begun>>
 pub(super) fn erased(sources: Vec<Arc<Begun>>) -> Vec<Arc<dyn CatchUp>> {
     let erase = |source: Arc<Begun>| -> Arc<dyn CatchUp> { source };
     sources.into_iter().map(erase).collect()
+}
+
+/// The control plane of a subscription to `filters` whose counts of messages become
+/// the messages.
+pub(super) fn enriching(
+    control: Arc<dyn ControlPlane>,
+    sources: &[Arc<Begun>],
+    filters: Vec<EventFilter>,
+) -> Arc<dyn ControlPlane> {
+    let sources = sources.iter().filter(|source| source.covers_messages()).cloned().collect();
+    Arc::new(Beginning { control, sources, filters, alone: false })
 }
 
 /// The control plane of a subscription to `filters` that is polled.

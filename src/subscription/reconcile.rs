@@ -12,6 +12,9 @@ use crate::policy::BackoffPolicy;
 /// Generation of a call.
 pub(super) type Turn = u64;
 
+/// News that comes within this is asked about together.
+const BURST: Duration = Duration::from_millis(300);
+
 /// What can be set.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pace {
@@ -50,6 +53,8 @@ pub(super) enum Ask {
     /// Ask a source what happened. `missed`: events are known to be missing, or
     /// nobody else tells them.
     Sync { source: usize, turn: Turn, missed: bool },
+    /// A source that was to tell what is behind a piece of news never will.
+    Untold { source: usize },
     /// The gap is filled as well as it can be; `complete` if every source said so.
     Filled { complete: bool },
 }
@@ -96,10 +101,21 @@ enum Debt {
     },
 }
 
+/// News of which a source is to tell more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum News {
+    None,
+    /// It came, and the source was not asked since.
+    Due,
+    /// The source is being asked.
+    Asked,
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Source {
     doing: Doing,
     debt: Debt,
+    news: News,
     /// Whether the call under way began before the gap opened, so that its answer
     /// pays nothing.
     is_early: bool,
@@ -143,6 +159,7 @@ impl Reconciler {
         let source = |settle: &Duration| Source {
             doing: Doing::Resting { until: None },
             debt: Debt::None,
+            news: News::None,
             is_early: false,
             has_position: false,
             failures: 0,
@@ -197,7 +214,7 @@ impl Reconciler {
         self.next_check = Some(now + self.jittered(self.pace.check_every));
         for source in &mut self.sources {
             source.interval = self.pace.poll_every.0;
-            let wanted = !source.has_position || source.debt == Debt::Owed;
+            let wanted = !source.has_position || source.debt == Debt::Owed || source.news != News::None;
             if let Doing::Resting { until } = &mut source.doing {
                 *until = wanted.then_some(until.unwrap_or(now));
             }
@@ -292,6 +309,9 @@ impl Reconciler {
             }
             Outcome::Synced { more: true, .. } if syncing => self.sync(at, true),
             Outcome::Synced { found, complete, .. } => {
+                if source.news == News::Asked {
+                    source.news = News::None;
+                }
                 source.failures = 0;
                 source.has_position = true;
                 if source.debt == Debt::Owed && !is_early {
@@ -304,12 +324,18 @@ impl Reconciler {
             Outcome::Failed(Disposition::Fatal) => {
                 source.doing = Doing::Off;
                 source.debt = Debt::Paid { complete: false };
+                if std::mem::replace(&mut source.news, News::None) != News::None {
+                    self.asks.push_back(Ask::Untold { source: at });
+                }
             }
             // A login that is just being renewed, a position that is not taken: passing.
             Outcome::Failed(how) => {
                 let after = if let Disposition::Retry { after } = how { after } else { None };
                 let delay = self.pace.backoff.delay(source.failures, after, self.chance.f64());
                 source.failures = source.failures.saturating_add(1);
+                if source.news == News::Asked {
+                    source.news = News::Due;
+                }
                 self.rest(now, at, Some(delay));
             }
         }
@@ -322,14 +348,16 @@ impl Reconciler {
         let polls_from = self.polls_from();
         let Some(source) = self.sources.get_mut(at) else { return };
         let owed = source.debt == Debt::Owed;
+        let due = source.news == News::Due;
         let until = match (retry, polls_from) {
             (Some(delay), Some(from)) => Some((now + delay).max(from)),
-            (Some(delay), None) if owed || !source.has_position => Some(now + delay),
+            (Some(delay), None) if owed || due || !source.has_position => Some(now + delay),
             // The check that failed is repeated as the next one.
             (Some(_), None) => None,
             (None, Some(_)) if owed && self.pace.alone => Some(now),
             (None, Some(from)) => Some((now + source.interval).max(from)),
             (None, None) if owed => Some(now),
+            (None, None) if due => Some(now + BURST),
             (None, None) => None,
         };
         source.doing = Doing::Resting { until };
@@ -340,6 +368,9 @@ impl Reconciler {
         let turn = self.turn;
         if let Some(source) = self.sources.get_mut(at) {
             source.doing = Doing::Syncing { turn };
+            if source.news == News::Due {
+                source.news = News::Asked;
+            }
             self.asks.push_back(Ask::Sync { source: at, turn, missed });
         }
     }
@@ -371,6 +402,25 @@ impl Reconciler {
     /// From now on polls are all there is, or are not.
     pub(super) fn polls_alone(&mut self, alone: bool) {
         self.pace.alone = alone;
+    }
+
+    /// News came of which a source is to tell more: it is asked once for all that come
+    /// in a burst. `false` if it cannot be asked.
+    pub(super) fn news(&mut self, now: Instant, at: usize) -> bool {
+        let Some(source) = self.sources.get_mut(at).filter(|source| source.doing != Doing::Off) else { return false };
+        source.news = News::Due;
+        // One in trouble is not asked before its time.
+        let in_trouble = source.failures > 0;
+        if let Doing::Resting { until } = &mut source.doing {
+            let soon = now + BURST;
+            *until = Some(until.map_or(soon, |until| if in_trouble { until } else { until.min(soon) }));
+        }
+        true
+    }
+
+    /// Whether there is news of which a source has not yet told more.
+    pub(super) fn has_news(&self) -> bool {
+        self.sources.iter().any(|source| source.news != News::None)
     }
 
     /// Polls at once.
@@ -682,6 +732,37 @@ mod tests {
     }
 
     #[test]
+    fn news_that_comes_in_a_burst_is_asked_about_once_and_never_forgotten() {
+        let mut bench = Bench::well(1);
+        for _ in 0..10 {
+            assert!(bench.plan.news(bench.now, 0));
+            bench.now += Duration::from_millis(20);
+        }
+        assert_eq!(syncs(&bench.pass(60, synced(3))), 1);
+        assert!(!bench.plan.has_news());
+        // While it is being asked, it may have looked already.
+        bench.plan.news(bench.now, 0);
+        bench.now += Duration::from_millis(300);
+        bench.plan.handle_timeout(bench.now);
+        bench.drain();
+        bench.plan.news(bench.now, 0);
+        bench.answer(0, synced(1));
+        assert!(bench.plan.has_news());
+        assert_eq!(syncs(&bench.pass(60, synced(0))), 1);
+        // A call that failed is made again, though all else is well.
+        bench.plan.news(bench.now, 0);
+        assert!(syncs(&bench.pass(120, RETRY)) > 2);
+        assert!(bench.plan.has_news());
+        assert!(syncs(&bench.pass(60, synced(0))) >= 1);
+        assert!(!bench.plan.has_news());
+        // One that will never answer is told of.
+        bench.plan.news(bench.now, 0);
+        let asked = bench.pass(1, OFF);
+        assert!(asked.iter().any(|(_, ask)| *ask == Ask::Untold { source: 0 }), "{asked:?}");
+        assert!(!bench.plan.news(bench.now, 0));
+    }
+
+    #[test]
     fn answers_to_an_older_call_are_none() {
         let mut bench = Bench::well(1);
         bench.gap();
@@ -694,6 +775,7 @@ mod tests {
 
     #[derive(Clone, Copy, Debug)]
     enum Step {
+        News(usize),
         Up,
         Down,
         Gap,
@@ -715,6 +797,7 @@ mod tests {
 
     fn step() -> impl Strategy<Value = Step> {
         prop_oneof![
+            2 => (0usize..3).prop_map(Step::News),
             2 => Just(Step::Up),
             2 => Just(Step::Down),
             2 => Just(Step::Gap),
@@ -726,6 +809,7 @@ mod tests {
     fn check(plan: &Reconciler) {
         for source in &plan.sources {
             if source.doing == (Doing::Resting { until: None }) {
+                assert!(source.news == News::None, "news is asked about: {plan:?}");
                 assert!(plan.push == Push::Up && plan.next_check.is_some(), "a source at rest has its turn: {plan:?}");
                 assert!(source.has_position, "a position is got: {plan:?}");
                 assert!(!(plan.is_filling() && source.debt == Debt::Owed), "a debt is paid: {plan:?}");
@@ -747,6 +831,10 @@ mod tests {
             let mut open = 0_i64;
             for step in steps {
                 match step {
+                    Step::News(at) => {
+                        let off = bench.plan.sources.get(at).is_none_or(|source| source.doing == Doing::Off);
+                        prop_assert_eq!(bench.plan.news(bench.now, at), !off);
+                    }
                     Step::Up => drop(bench.up()),
                     Step::Down => drop(bench.down()),
                     Step::Gap => {

@@ -204,6 +204,7 @@ impl Driver {
             match ask {
                 Ask::Begin { source, turn } => self.begin(source, turn),
                 Ask::Sync { source, turn, missed } => self.sync(source, turn, missed),
+                Ask::Untold { source } => self.polled_in_part(source, self.setup.clock.wall()),
                 Ask::Filled { complete } => self.filled(complete),
             }
         }
@@ -223,16 +224,23 @@ impl Driver {
 
     fn sync(&mut self, at: usize, turn: Turn, missed: bool) {
         let since = self.recovery.since.or(self.missing_since).or_else(|| self.served_since()).filter(|_| missed);
-        let asked = self.setup.clock.wall();
+        let (asked, enrich) = (self.setup.clock.wall(), self.setup.enrich);
         let Some(source) = self.recovery.sources.get_mut(at) else { return };
         source.asked.get_or_insert(asked);
+        // Changes count since it was asked last: they were told by counts.
+        let since = if enrich {
+            since.or(source.good).map(|since| source.good.map_or(since, |good| good.min(since)))
+        } else {
+            since
+        };
         if source.filters.is_empty() {
             let nothing = Outcome::Synced { found: 0, more: false, complete: true };
             self.recovery.plan.done(Instant::now().into_std(), at, turn, nothing);
         } else {
             let since = *source.round.get_or_insert(since);
-            // Without push a source begins before anything can be missing.
-            let reaches_back = |token: &SyncToken| !source.begun || self.setup.polls || begins_before(token, since);
+            // Where nothing else tells, a source begins before anything can be missing.
+            let first = self.setup.polls || enrich && source.source.covers_messages();
+            let reaches_back = |token: &SyncToken| !source.begun || first || begins_before(token, since);
             let told = source.token.as_ref().filter(|token| reaches_back(token));
             let (filters, token) = (source.filters.clone(), told.cloned());
             self.passing.push(ops::sync(source.source.clone(), filters, token, since, at, turn));
@@ -266,7 +274,7 @@ impl Driver {
                     source.good = source.asked.take();
                 }
                 let wall = self.setup.clock.wall();
-                let cut = self.setup.polls && !page.complete && self.recovery.ending.is_none();
+                let cut = (self.setup.polls || self.setup.enrich) && !page.complete && self.recovery.ending.is_none();
                 if cut {
                     self.polled_in_part(at, wall);
                 }
@@ -367,6 +375,19 @@ impl Driver {
             }
         }
         Outcome::Failed(disposition)
+    }
+
+    /// Whether a source tells the messages behind a notification that only counts them.
+    pub(super) fn is_enriched(&mut self, notification: &Notification) -> bool {
+        if !self.setup.enrich || notification.kind() != event::EventKind::MessageStore {
+            return false;
+        }
+        let covers = |source: &Source| {
+            source.filters.iter().any(|filter| filter.kind() == event::EventKind::MessageStore)
+                && source.source.covers_messages()
+        };
+        let Some(at) = self.recovery.sources.iter().position(covers) else { return false };
+        self.recovery.plan.news(Instant::now().into_std(), at)
     }
 
     /// An event that a source found; `None` for a repetition.

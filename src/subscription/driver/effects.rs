@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// So many answers at most are read that had come when the link was closed.
+const READ_OUT: usize = 10_000;
+
 impl Driver {
     pub(super) fn carry_out(&mut self) {
         while let Some(effect) = self.machine.poll_effect() {
@@ -155,8 +158,24 @@ impl Driver {
     pub(super) fn close(&mut self, link: LinkId) {
         self.opening.retain(|opening| opening.id != link);
         if let Some(at) = self.reading.iter().position(|reading| reading.id == link) {
-            let reading = self.reading.swap_remove(at);
+            let mut reading = self.reading.swap_remove(at);
+            if self.shutdown == Some(Shutdown::Drain) {
+                self.read_out(&mut reading);
+            }
             self.pending.push(ops::part(reading.link));
+        }
+    }
+
+    /// What came before the end is handed out.
+    fn read_out(&mut self, reading: &mut Reading) {
+        for _ in 0..READ_OUT {
+            match reading.link.next().now_or_never() {
+                Some(Ok(LinkEvent::Batch { frames, cursor, suspected_loss })) => {
+                    self.batch(reading.place, frames, cursor, suspected_loss);
+                }
+                Some(Ok(LinkEvent::Alive | LinkEvent::Leaving)) => {}
+                Some(Err(_)) | None => break,
+            }
         }
     }
 

@@ -29,7 +29,7 @@ impl Driver {
             (Disposition::Recreate, ErrorKind::Protocol) => Input::LinkLost { link, cause: Cause::TooLarge },
             (disposition, _) => Input::LinkFailed { link, disposition },
         };
-        self.last_error = Some(Arc::new(error));
+        self.note(error);
         self.give(input);
     }
 

@@ -13,9 +13,9 @@ mod ways;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use futures_util::StreamExt as _;
 use futures_util::future::{AbortHandle, select_all};
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
@@ -78,6 +78,8 @@ pub(in crate::subscription) struct Setup {
     pub(in crate::subscription) filters: Vec<String>,
     pub(in crate::subscription) catch_up: Vec<Arc<dyn CatchUp>>,
     pub(in crate::subscription) pace: Pace,
+    /// Whether counts of messages become the messages.
+    pub(in crate::subscription) enrich: bool,
     pub(in crate::subscription) expires_in: Option<u64>,
     pub(in crate::subscription) settings: Settings,
     pub(in crate::subscription) queue_bytes: usize,

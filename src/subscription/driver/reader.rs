@@ -58,6 +58,7 @@ impl Driver {
         let position = frame.position.clone();
         let (mut repeated, mut subjects, mut version) = (false, Vec::new(), None);
         let (key, delivery) = match read(frame, &keys.and_then(&self.keys)) {
+            Ok(notification) if self.is_enriched(&notification) => return None,
             Ok(notification) => {
                 repeated = !self.overlap.admit(&notification);
                 subjects = notification.subject_keys();
@@ -105,7 +106,8 @@ impl Driver {
 
     pub(super) fn shut_down(&mut self, how: Shutdown) {
         self.shutdown = Some(how);
-        let is_polled = self.setup.polls && self.machine.phase() == machine::Phase::Live;
+        let is_polled =
+            (self.setup.polls || self.recovery.plan.has_news()) && self.machine.phase() == machine::Phase::Live;
         if is_polled || self.machine.phase() == machine::Phase::Reconnecting {
             // What waits at the service goes with the subscription. Nothing follows
             // that could lie behind the gap, so it has no end marker.
@@ -125,7 +127,7 @@ impl Driver {
             Shutdown::Drain | Shutdown::Discard => (true, self.setup.close_within),
             Shutdown::Dropped => (self.setup.delete_on_drop, self.setup.drop_within),
         };
-        self.give(Input::Close { delete, within });
+        self.give(Input::Close { delete, within, linger: how == Shutdown::Drain });
         match how {
             Shutdown::Drain => {}
             Shutdown::Discard => self.discard_queue(),

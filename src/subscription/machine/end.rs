@@ -15,10 +15,10 @@ impl Machine {
     }
 
     pub(super) fn fail(&mut self, now: Instant, end: End) {
-        self.close(now, end, true, Duration::from_secs(5));
+        self.close(now, end, true, Duration::from_secs(5), false);
     }
 
-    pub(super) fn close(&mut self, now: Instant, end: End, delete: bool, within: Duration) {
+    pub(super) fn close(&mut self, now: Instant, end: End, delete: bool, within: Duration, linger: bool) {
         if self.is_closing() {
             if end != (End::Closed { deleted: false }) {
                 // Nothing worse can come of it: what was asked for is under way.
@@ -33,8 +33,11 @@ impl Machine {
         self.timers = [None; Timer::COUNT];
         self.arm(Timer::Close, now + within);
         let formers = self.formers.drain(..).map(|former| former.link);
-        self.effects.extend(formers.chain(self.link.id()).map(|link| Effect::CloseLink { link }));
-        self.link = Link::Down;
+        self.effects.extend(formers.map(|link| Effect::CloseLink { link }));
+        // What the service sent before its answer comes before it.
+        if !(linger && delete && matches!(self.link, Link::Up { .. })) {
+            self.close_link();
+        }
         match self.lease {
             // What is under way is not waited for: its answer may never come.
             Lease::Active { .. } | Lease::Renewing { .. } => self.end_lease(),
@@ -127,7 +130,13 @@ impl Machine {
         }
     }
 
+    fn close_link(&mut self) {
+        self.effects.extend(self.link.id().map(|link| Effect::CloseLink { link }));
+        self.link = Link::Down;
+    }
+
     pub(super) fn finish_as(&mut self, end: End) {
+        self.close_link();
         self.stage = Stage::Finished;
         self.timers = [None; Timer::COUNT];
         self.effects.push_back(Effect::Finish(end));

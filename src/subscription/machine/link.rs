@@ -76,7 +76,7 @@ impl Machine {
     }
 
     pub(super) fn link_failed(&mut self, now: Instant, link: LinkId, disposition: Disposition) {
-        if !self.link_ended(link) {
+        if !self.link_ended(link) || self.is_closing() {
             return;
         }
         match disposition {

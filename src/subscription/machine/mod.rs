@@ -99,8 +99,9 @@ pub(in crate::subscription) enum Input {
     Slept { by: Duration },
     /// What the lease gives is of no use: end with an error.
     Abort,
-    /// End. `delete` the subscription unless somebody is to take it over.
-    Close { delete: bool, within: Duration },
+    /// End. `delete` the subscription unless somebody is to take it over. `linger`: the
+    /// link is read until that is answered.
+    Close { delete: bool, within: Duration, linger: bool },
 }
 
 /// What must be done.
@@ -397,7 +398,9 @@ impl Machine {
             Input::Exchanged => self.exchanged(now),
             Input::Slept { by } => self.slept(now, by),
             Input::Abort => self.fail(now, End::Fatal),
-            Input::Close { delete, within } => self.close(now, End::Closed { deleted: false }, delete, within),
+            Input::Close { delete, within, linger } => {
+                self.close(now, End::Closed { deleted: false }, delete, within, linger);
+            }
         }
     }
 
