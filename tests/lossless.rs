@@ -17,8 +17,8 @@ use ringcentral_events::event::{Message, PostEventType};
 use ringcentral_events::sandbox::{Fault, Fixture, Operation, Sandbox, Service};
 use ringcentral_events::transport::{Poll, PubNub, WebSocket};
 use ringcentral_events::{
-    AckMode, Delivery, Event, EventFilter, Gap, MemoryCheckpoint, Notification, OnDrop, Origin, Resumed, Subscription,
-    SubscriptionBuilder, catch_up,
+    AckMode, Delivery, Event, EventFilter, Gap, GapCause, MemoryCheckpoint, Notification, OnDrop, Origin, Resumed,
+    Subscription, SubscriptionBuilder, catch_up,
 };
 use support::{client, eager, ms, quick, start};
 use tokio::time::{Instant, sleep, timeout};
@@ -212,7 +212,7 @@ async fn trouble(sandbox: &Sandbox, over: Over, login: &mut Option<Instant>, cha
     ];
     // A token that is refused twice in a row ends a subscription, with an error that
     // says so; that is another test's.
-    let calm = login.is_none_or(|at| at.elapsed() > RETENTION);
+    let calm = login.is_none_or(|at| at.elapsed() > RETENTION * 3);
     let way = ways[chance.usize(..ways.len() - if calm { 0 } else { 2 })];
     if matches!(way, "token" | "session") {
         *login = Some(Instant::now());
@@ -436,48 +436,79 @@ async fn over_one_transport_after_another_everything_arrives_once_whatever_the_t
     seeds(Over::All).await;
 }
 
-/// With WebSocket a subscription ends with its process: what happens until the next
-/// one is asked for.
+/// With WebSocket a subscription outlives its process for as long as its session; what
+/// happens until the next process is told by the session, or found.
 #[tokio::test]
-async fn over_websocket_what_happens_between_two_processes_is_found() {
-    let sandbox = quick().start().await.unwrap();
-    let app = client(&sandbox);
-    let place = MemoryCheckpoint::new();
-    let begin = async || {
-        let transport = WebSocket::builder().dial_pause(ms(100)).build().unwrap();
-        let builder = app.subscribe([EventFilter::instant_message()]).transport(transport).backoff(eager());
-        let builder = builder.catch_up_all(catch_up::standard(&app)).checkpoint(place.clone()).on_drop(OnDrop::Keep);
-        start(builder.ack_mode(AckMode::Explicit)).await
-    };
-    let sms = |n: u32| drop(sandbox.trigger(&Fixture::inbound_sms("+16505550100", n.to_string())));
-    let next = async |subscription: &mut Subscription| support::next(subscription).await;
-    let text = |delivery: Delivery| match delivery {
-        Delivery::Notification(it) => (it.origin(), it.event().message().unwrap().text().unwrap().to_owned()),
-        other => panic!("{other:?}"),
-    };
+async fn over_websocket_what_happens_between_two_processes_is_told_or_found() {
+    for kept in [true, false] {
+        let sandbox = quick().start().await.unwrap();
+        let place = MemoryCheckpoint::new();
+        let begin = async || {
+            // Each process has its own connections.
+            let app = client(&sandbox);
+            let transport = WebSocket::builder().dial_pause(ms(100)).build().unwrap();
+            let filters = [EventFilter::instant_message(), EventFilter::team_chats()];
+            let builder = app.subscribe(filters).transport(transport).backoff(eager());
+            let builder = builder.catch_up_all(catch_up::standard(&app)).checkpoint(place.clone());
+            start(builder.on_drop(OnDrop::Keep).ack_mode(AckMode::Explicit)).await
+        };
+        let sms = |n: u32| drop(sandbox.trigger(&Fixture::inbound_sms("+16505550100", n.to_string())));
+        let chat = |n: u32| drop(sandbox.trigger(&Fixture::chat_named("7", n.to_string())));
+        // What is told up to the end of a gap, or the next `count` without one.
+        let read = async |subscription: &mut Subscription, count: usize| {
+            let (mut told, mut gaps, mut ends) = (Vec::new(), Vec::new(), Vec::new());
+            while told.len() < count || ends.len() < gaps.len() {
+                match support::next(subscription).await {
+                    Delivery::Notification(it) => match it.event() {
+                        Event::TeamMessagingChat(chat) => told.push(format!("chat {}", chat.name.as_deref().unwrap())),
+                        other => told.push(format!("sms {}", other.message().unwrap().text().unwrap())),
+                    },
+                    Delivery::Gap(gap) => gaps.push(gap),
+                    Delivery::Resumed(end) => ends.push(end),
+                    other => panic!("{other:?}"),
+                }
+            }
+            told.sort();
+            (told, gaps, ends)
+        };
 
-    let mut subscription = begin().await;
-    assert!(sandbox.wait_requests(Operation::MessageSync, 1, support::SOON).await);
-    for n in 1..=3 {
-        sms(n);
-        assert_eq!(text(next(&mut subscription).await), (Origin::Push, n.to_string()));
-        if n == 2 {
-            subscription.ack().await.unwrap();
+        let mut subscription = begin().await;
+        let first = subscription.id();
+        assert!(sandbox.wait_requests(Operation::MessageSync, 1, support::SOON).await);
+        for n in 1..=3 {
+            sms(n);
+            let (told, gaps, _) = read(&mut subscription, 1).await;
+            assert_eq!((told, gaps), (vec![format!("sms {n}")], vec![]));
+            if n == 2 {
+                subscription.ack().await.unwrap();
+            }
         }
-    }
-    drop(subscription);
-    assert!(sandbox.wait_open_sockets(0, support::SOON).await);
-    sms(4);
+        drop(subscription);
+        assert!(sandbox.wait_open_sockets(0, support::SOON).await);
+        sms(4);
+        chat(5);
+        if !kept {
+            sandbox.advance(Duration::from_secs(600));
+        }
 
-    let mut subscription = begin().await;
-    assert!(matches!(next(&mut subscription).await, Delivery::Gap(_)));
-    for n in 3..=4 {
-        assert_eq!(text(next(&mut subscription).await), (Origin::CatchUp, n.to_string()));
+        let mut subscription = begin().await;
+        assert_eq!(subscription.id() == first, kept);
+        if kept {
+            let (told, gaps, _) = read(&mut subscription, 3).await;
+            assert_eq!(told, ["chat 5", "sms 3", "sms 4"]);
+            let causes: Vec<_> = gaps.iter().map(|gap| &gap.cause).collect();
+            assert_eq!(causes, [&GapCause::ConnectionBroken], "what was sent to the process before may be lost");
+        } else {
+            let (told, gaps, ends) = read(&mut subscription, 2).await;
+            assert_eq!(told, ["sms 3", "sms 4"]);
+            let causes: Vec<_> = gaps.iter().map(|gap| &gap.cause).collect();
+            assert_eq!(causes, [&GapCause::SubscriptionGone]);
+            assert_eq!(ends[0].left_open.len(), 1, "nobody can tell of the chat: {ends:?}");
+        }
+        sms(6);
+        assert_eq!(read(&mut subscription, 1).await.0, ["sms 6"]);
+        subscription.ack().await.unwrap();
+        assert!(subscription.close().await.deleted);
+        assert!(sandbox.subscriptions().is_empty());
     }
-    let Delivery::Resumed(end) = next(&mut subscription).await else { panic!("an end") };
-    assert!(end.left_open.is_empty(), "{end:?}");
-    sms(5);
-    assert_eq!(text(next(&mut subscription).await), (Origin::Push, "5".into()));
-    subscription.ack().await.unwrap();
-    subscription.close().await;
 }

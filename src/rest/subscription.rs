@@ -1,7 +1,7 @@
 //! The subscription resource and the calls on it.
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::ids::SubscriptionId;
 use crate::secret::Secret;
 use crate::timestamp::Timestamp;
-use crate::transport::DeliveryModeRequest;
+use crate::transport::{Cursor, DeliveryModeRequest};
 
 /// A subscription as the service describes it (`SubscriptionInfo`).
 ///
@@ -191,6 +191,12 @@ pub trait ControlPlane: Send + Sync + fmt::Debug + 'static {
     async fn list(&self) -> Result<Vec<SubscriptionInfo>>;
     /// `GET /restapi/v1.0/subscription/{id}`.
     async fn get(&self, id: &SubscriptionId) -> Result<SubscriptionInfo>;
+    /// Takes a subscription up again that another process had, at the place `at` that
+    /// was read last, `since` when nothing was missed. Default: [`get`](Self::get).
+    async fn resume(&self, id: &SubscriptionId, at: &Cursor, since: SystemTime) -> Result<SubscriptionInfo> {
+        let _ = (at, since);
+        self.get(id).await
+    }
     /// `PUT /restapi/v1.0/subscription/{id}`: replaces all filters and renews.
     async fn update(&self, id: &SubscriptionId, event_filters: &[String]) -> Result<SubscriptionInfo>;
     /// `POST /restapi/v1.0/subscription/{id}/renew`.

@@ -342,7 +342,7 @@ impl FakeTransport {
 }
 
 pub(super) fn cursor(token: u64) -> Cursor {
-    Cursor { timetoken: token.to_string(), region: Some(7) }
+    Cursor { timetoken: token.to_string(), region: Some(7), session: None }
 }
 
 /// An event as subscription `by` tells it: its own uuid, the same body.

@@ -745,6 +745,22 @@ fn another_transport_makes_another_subscription_at_once_and_reads_the_former_lin
     assert_eq!(bench.give(Input::LinkAlive { link }), [Effect::Resumed]);
     assert_eq!(bench.secs(10), [Effect::CloseLink { link: former }]);
 
+    // One that ends, or is left after a sleep, before there is another subscription has
+    // nothing to be opened for.
+    for asleep in [true, false] {
+        let mut bench = Bench::live();
+        let link = bench.link();
+        bench.give(Input::Exchanged);
+        if asleep {
+            bench.give(Input::Slept { by: Duration::ZERO });
+        } else {
+            bench.give(Input::LinkFailed { link, disposition: RETRY });
+        }
+        let effects = bench.secs(60);
+        assert!(!has(&effects, |effect| matches!(effect, Effect::OpenLink { .. })), "{effects:?}");
+        assert!(matches!(bench.lease(900)[..], [Effect::OpenLink { .. }]));
+    }
+
     // A link of the former transport that does not open is of no use.
     let mut bench = Bench::live();
     bench.link_fail(RETRY);

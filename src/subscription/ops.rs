@@ -16,7 +16,7 @@ use crate::event::EventFilter;
 use crate::ids::SubscriptionId;
 use crate::registry::Registry;
 use crate::rest::{ControlPlane, CreateSubscription, Deletion, SubscriptionInfo};
-use crate::transport::{Link, Target, Transport, TransportKind};
+use crate::transport::{Cursor, Link, Target, Transport, TransportKind};
 
 /// No call may take longer, whatever the control plane's own deadline is.
 const CALL_WITHIN: Duration = Duration::from_secs(60);
@@ -126,9 +126,18 @@ pub(super) fn replace(control: Arc<dyn ControlPlane>, op: Op, request: CreateSub
     })
 }
 
-pub(super) fn adopt(control: Arc<dyn ControlPlane>, op: Op, id: SubscriptionId) -> Pending {
+/// `from`: where another process stopped.
+pub(super) fn adopt(
+    control: Arc<dyn ControlPlane>,
+    op: Op,
+    id: SubscriptionId,
+    from: Option<(Cursor, SystemTime)>,
+) -> Pending {
     Box::pin(async move {
-        let found = bounded(control.get(&id), false).await;
+        let found = match &from {
+            Some((at, since)) => bounded(control.resume(&id, at, *since), false).await,
+            None => bounded(control.get(&id), false).await,
+        };
         let asked = Asked::now();
         let result = match found {
             Ok(found) if lease::is_served(&found) => take_over(&*control, found).await,

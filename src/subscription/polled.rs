@@ -2,7 +2,7 @@
 //! position before the subscription is made.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 
@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::event::{EventFilter, GapClosure};
 use crate::ids::SubscriptionId;
 use crate::rest::{ControlPlane, CreateSubscription, Deletion, RateBudget, SocketToken, SubscriptionInfo};
+use crate::transport::Cursor;
 
 /// A source whose first position was had when the subscription was made.
 #[derive(Debug)]
@@ -150,6 +151,10 @@ impl ControlPlane for Beginning {
 
     async fn get(&self, id: &SubscriptionId) -> Result<SubscriptionInfo> {
         self.control.get(id).await
+    }
+
+    async fn resume(&self, id: &SubscriptionId, at: &Cursor, since: SystemTime) -> Result<SubscriptionInfo> {
+        self.control.resume(id, at, since).await
     }
 
     async fn update(&self, id: &SubscriptionId, event_filters: &[String]) -> Result<SubscriptionInfo> {

@@ -510,7 +510,7 @@ mod tests {
         let place =
             std::sync::Arc::new(crate::subscription::driver::Place { id: "a".into(), fingerprint: String::new() });
         let mark = |n: u64| Mark {
-            cursor: crate::transport::Cursor { timetoken: n.to_string(), region: None },
+            cursor: crate::transport::Cursor { timetoken: n.to_string(), region: None, session: None },
             place: place.clone(),
             at: at(n),
             served: None,

@@ -25,9 +25,11 @@ use crate::transport::Cursor;
 /// covers what the stream has handed out and nothing more. Events that a batch
 /// shares with the last one read come again from the service and are recognised.
 ///
-/// Its text is versioned JSON. It holds no secret that would let anybody in: neither
-/// channel nor keys nor tokens of a session. Where catch-up sources stand is in it
-/// (the service's sync tokens, useless without a session), which `Debug` hides.
+/// Its text is versioned JSON. It holds neither channel nor keys nor access tokens. Where
+/// catch-up sources stand is in it (the service's sync tokens, useless without a login),
+/// and over WebSocket what the session is continued with (`wsc`), for which the gateway
+/// wants a login of the same user as well, as far as is known: keep the text as you
+/// keep a refresh token. `Debug` hides both.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ResumeToken {
@@ -149,7 +151,8 @@ mod tests {
     #[test]
     fn a_token_survives_its_text_and_shows_no_secret() {
         let address = fingerprint(&Secret::new("123_abc"), &Secret::new("sub-c-1"));
-        let cursor = Cursor { timetoken: "17000000000000000".into(), region: Some(4) };
+        let cursor =
+            Cursor { timetoken: "17000000000000000".into(), region: Some(4), session: Some(Secret::new("wsc-secret")) };
         let at = SystemTime::UNIX_EPOCH;
         let mut token = ResumeToken::new("id-1".into(), address, Some(cursor), at);
         token.seen.push(DedupKey::from_bytes([7; 16]));
@@ -158,6 +161,7 @@ mod tests {
         token.positions.insert("message-sync".into(), position);
         let text = token.to_string();
         assert_eq!(text.parse::<ResumeToken>().unwrap(), token);
+        assert!(!format!("{token:?}").contains("wsc-secret"), "{token:?}");
         assert!(!text.contains("123_abc") && !text.contains("sub-c-1"), "{text}");
     }
 

@@ -66,12 +66,20 @@ impl DeliveryModeRequest {
 /// A position in a transport's stream: where to go on without loss.
 ///
 /// Opaque: only the transport that made it can read it. For PubNub it is the
-/// timetoken and region; neither is a secret.
+/// timetoken and region; neither is a secret. For WebSocket it is the session's
+/// recovery token, which `Debug` hides.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cursor {
     pub(crate) timetoken: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) region: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "expose")]
+    pub(crate) session: Option<Secret>,
+}
+
+/// A position must survive a restart, so it is written out.
+fn expose<S: serde::Serializer>(session: &Option<Secret>, serializer: S) -> Result<S::Ok, S::Error> {
+    session.as_ref().map(Secret::expose).serialize(serializer)
 }
 
 impl Cursor {
@@ -87,7 +95,7 @@ impl Cursor {
         const LEAST: u128 = 10_000_000_000_000_000;
         const MOST: u128 = 99_999_999_999_999_999;
         let ticks = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() / 100;
-        Self { timetoken: ticks.clamp(LEAST, MOST).to_string(), region: None }
+        Self { timetoken: ticks.clamp(LEAST, MOST).to_string(), region: None, session: None }
     }
 }
 
@@ -192,6 +200,8 @@ pub enum LinkEvent {
         /// Why events before these frames may be missing, if so.
         suspected_loss: Option<SuspectedLoss>,
     },
+    /// Where to go on after a restart, though nothing came.
+    At(Cursor),
     /// The peer will end this connection at a time it has set: another
     /// subscription on another connection should take over before. The link goes
     /// on meanwhile, and says so again if nothing came of it.

@@ -102,7 +102,8 @@ impl Driver {
 
     pub(super) fn adopt(&mut self, op: Op) {
         if let Some(id) = self.adopted_id().cloned() {
-            self.passing.push(ops::adopt(self.setup.control.clone(), op, id));
+            let from = self.setup.resume.as_ref().and_then(|token| Some((token.cursor.clone()?, token.served()?)));
+            self.passing.push(ops::adopt(self.setup.control.clone(), op, id, from));
         }
     }
 
@@ -162,7 +163,10 @@ impl Driver {
             if self.shutdown == Some(Shutdown::Drain) {
                 self.read_out(&mut reading);
             }
-            self.pending.push(ops::part(reading.link));
+            // Without a good-bye, where somebody is to go on with it.
+            if !self.keeps_subscription() {
+                self.pending.push(ops::part(reading.link));
+            }
         }
     }
 
@@ -173,7 +177,7 @@ impl Driver {
                 Some(Ok(LinkEvent::Batch { frames, cursor, suspected_loss })) => {
                     self.batch(reading.place, frames, cursor, suspected_loss);
                 }
-                Some(Ok(LinkEvent::Alive | LinkEvent::Leaving)) => {}
+                Some(Ok(LinkEvent::Alive | LinkEvent::At(_) | LinkEvent::Leaving)) => {}
                 Some(Err(_)) | None => break,
             }
         }

@@ -20,7 +20,7 @@ impl Driver {
 
     pub(super) fn link_failed(&mut self, link: LinkId, error: Error) {
         tracing::debug!(%error, kind = ?error.kind(), subscription = self.id_for_log(), "the link failed");
-        let is_current = self.machine.is_current(link);
+        let is_current = self.machine.is_current(link) && self.lease_way == self.way;
         if is_current && error.disposition() == Disposition::Fatal && self.fail_over_refused(&error) {
             return self.note(error);
         }
@@ -42,6 +42,7 @@ impl Driver {
                 self.link_failed(id, error);
             }
             Ok(LinkEvent::Alive) => self.give(Input::LinkAlive { link: id }),
+            Ok(LinkEvent::At(cursor)) => self.at(place, cursor),
             Ok(LinkEvent::Leaving) => self.give(Input::LinkLeaving { link: id }),
             Ok(LinkEvent::Batch { frames, cursor, suspected_loss }) => {
                 self.give(if frames.is_empty() {
@@ -54,6 +55,14 @@ impl Driver {
                 self.batch(place, frames, cursor, suspected_loss);
             }
         }
+    }
+
+    /// That is no sign that the subscription delivers.
+    fn at(&mut self, place: u64, cursor: Cursor) {
+        let Some(listening) = self.listening.clone().filter(|_| place == self.place) else { return };
+        self.cursor = Some(cursor.clone());
+        let at = self.good_since().unwrap_or_else(|| self.setup.clock.wall());
+        self.queue.push_mark(Mark { cursor, place: listening, at, served: self.served_since() });
     }
 
     pub(super) fn batch(&mut self, place: u64, frames: Vec<Frame>, cursor: Cursor, loss: Option<SuspectedLoss>) {

@@ -76,7 +76,8 @@ impl Machine {
     }
 
     pub(super) fn link_failed(&mut self, now: Instant, link: LinkId, disposition: Disposition) {
-        if !self.link_ended(link) || self.is_closing() {
+        // Without a lease there is nothing to open another for.
+        if !self.link_ended(link) || self.is_closing() || self.expires_at().is_none() {
             return;
         }
         match disposition {
@@ -176,7 +177,12 @@ impl Machine {
             // Connections do not outlive a sleep, but take their time to say so.
             Link::Opening { link } | Link::Up { link } => {
                 self.effects.push_back(Effect::CloseLink { link });
-                self.dial();
+                if self.expires_at().is_some() {
+                    self.dial();
+                } else {
+                    self.link = Link::Down;
+                    self.disarm(Timer::Stable);
+                }
             }
             Link::Down if self.is_armed(Timer::Reopen) => self.dial(),
             Link::Down => {}

@@ -185,7 +185,7 @@ fn message(raw: &RawValue, patched: bool) -> Message {
     }
     match serde_json::from_str(raw.get()) {
         Ok(Envelope { d: Some(payload), p }) => {
-            let position = p.and_then(position).map(|Cursor { timetoken, region }| match region {
+            let position = p.and_then(position).map(|Cursor { timetoken, region, .. }| match region {
                 Some(region) => format!("{timetoken}/{region}").into_boxed_str(),
                 None => timetoken.into_boxed_str(),
             });
@@ -210,5 +210,5 @@ fn position(raw: &RawValue) -> Option<Cursor> {
             (digits(lenient.t?), lenient.r.and_then(|raw| digits(raw).parse().ok()))
         }
     };
-    is_timetoken(&timetoken).then_some(Cursor { timetoken, region })
+    is_timetoken(&timetoken).then_some(Cursor { timetoken, region, session: None })
 }

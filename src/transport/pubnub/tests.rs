@@ -21,7 +21,7 @@ fn read(body: &[u8]) -> Result<Answer> {
 }
 
 fn cursor(timetoken: &str, region: Option<u32>) -> Cursor {
-    Cursor { timetoken: timetoken.to_owned(), region }
+    Cursor { timetoken: timetoken.to_owned(), region, session: None }
 }
 
 fn target(key: &str, channel: &str, user: Option<&str>) -> Target {

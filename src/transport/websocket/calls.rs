@@ -1,7 +1,7 @@
 //! The subscription's calls, over its connection.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use http::Method;
@@ -20,6 +20,7 @@ use crate::rest::request::segment;
 use crate::rest::{
     ControlPlane, CreateSubscription, Deletion, RateBudget, Response, SocketToken, SubscriptionInfo, SubscriptionStatus,
 };
+use crate::transport::Cursor;
 
 const PATH: &str = "/restapi/v1.0/subscription";
 /// A reply comes within this or not at all.
@@ -198,6 +199,26 @@ impl ControlPlane for SocketSession {
     async fn get(&self, id: &SubscriptionId) -> Result<SubscriptionInfo> {
         let held = self.held(id).ok_or_else(|| elsewhere(id))?;
         self.audit(&held).await
+    }
+
+    /// Goes on with the session that another process had, if the gateway does.
+    async fn resume(&self, id: &SubscriptionId, at: &Cursor, since: SystemTime) -> Result<SubscriptionInfo> {
+        let Some(token) = at.session.clone().filter(|_| self.held(id).is_none()) else { return self.get(id).await };
+        let _turn = self.turn.lock().await;
+        let socket = self.take_up(id, token, since).await?;
+        let held = Held {
+            id: id.clone(),
+            socket: socket.clone(),
+            info: SubscriptionInfo::new(id.clone()),
+            served_at: Instant::now(),
+            doubtful: false,
+        };
+        self.known().held.push(held.clone());
+        // Not there: another can be made over the same connection.
+        self.audit(&held).await.inspect_err(|_| {
+            self.forget(id);
+            self.known().spare = Some(socket);
+        })
     }
 
     async fn update(&self, id: &SubscriptionId, event_filters: &[String]) -> Result<SubscriptionInfo> {

@@ -22,6 +22,8 @@ pub(super) struct SocketLink {
     socket: Arc<Socket>,
     reader: u64,
     greeted: bool,
+    /// Whether it was told where to go on after a restart.
+    placed: bool,
 }
 
 /// What there is to say now.
@@ -34,7 +36,7 @@ enum Look {
 impl SocketLink {
     fn new(session: Arc<SocketSession>, socket: Arc<Socket>) -> Self {
         let reader = socket.attach();
-        Self { session, socket, reader, greeted: false }
+        Self { session, socket, reader, greeted: false, placed: false }
     }
 
     fn look(&mut self, now: Instant) -> Look {
@@ -45,6 +47,10 @@ impl SocketLink {
         if !self.greeted {
             self.greeted = true;
             return Look::Say(Ok(LinkEvent::Alive));
+        }
+        if !self.placed {
+            self.placed = true;
+            return Look::Say(Ok(LinkEvent::At(place(&state))));
         }
         let over = state.ended.clone();
         // Where a loss is told anyway, how many there were says nothing more.
@@ -90,7 +96,12 @@ fn batch(state: &mut State) -> Option<LinkEvent> {
         (None, Some(since)) => Some(SuspectedLoss::Unheard { since }),
         (None, None) => (lost > 0).then(|| SuspectedLoss::BufferFull { events: frames.len() + lost }),
     };
-    Some(LinkEvent::Batch { frames, cursor: Cursor::at(wall_now()), suspected_loss })
+    Some(LinkEvent::Batch { frames, cursor: place(state), suspected_loss })
+}
+
+/// Where another process would go on.
+fn place(state: &State) -> Cursor {
+    Cursor { session: state.wsc.as_ref().map(|wsc| wsc.token.clone()), ..Cursor::at(wall_now()) }
 }
 
 #[async_trait]

@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout_at};
@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use super::dial::{self, Address};
 use super::ended::Ended;
 use super::pacing::Pacing;
-use super::recovery::{RecoveryState, Resumable};
+use super::recovery::{RecoveryState, Resumable, Wsc};
 use super::refusals::Refusals;
 use super::socket::Socket;
 use super::stats::Counters;
@@ -22,6 +22,7 @@ use super::{Gateway, recovery};
 use crate::error::{Disposition, Error, ErrorKind, Result};
 use crate::ids::SubscriptionId;
 use crate::rest::{ControlPlane, CreateSubscription, RateBudget, SubscriptionInfo};
+use crate::secret::Secret;
 
 /// So long a new connection may wait for its turn within the user's rate.
 const TURN_WITHIN: Duration = Duration::from_secs(20);
@@ -300,6 +301,33 @@ impl SocketSession {
         // The connection is good: the next creation uses it.
         self.known().spare = Some(socket);
         Ok(Redialled::Lost)
+    }
+
+    /// A connection that goes on with the session of another process, of which that
+    /// had read all since `since`. How long it has been over is not known: the gateway
+    /// knows.
+    ///
+    /// # Errors
+    /// [`NotFound`](ErrorKind::NotFound) where the gateway does not go on with it.
+    pub(super) async fn take_up(&self, id: &SubscriptionId, token: Secret, since: SystemTime) -> Result<Arc<Socket>> {
+        let lost = Resumable {
+            wsc: Wsc { token, sequence: None },
+            subscription: Some(id.clone()),
+            heard_at: Instant::now(),
+            window: Duration::ZERO,
+        };
+        let gone = || Error::new(ErrorKind::NotFound, "the gateway has given up the session of the process before");
+        let socket = match self.connect(Some(&lost)).await {
+            Ok(socket) => socket,
+            Err(failed) if is_wsc_refused(&failed) => return Err(gone()),
+            Err(failed) => return Err(failed.error),
+        };
+        if socket.recovery() != Some(RecoveryState::Successful) {
+            self.known().spare = Some(socket);
+            return Err(gone());
+        }
+        socket.continues(id, since);
+        Ok(socket)
     }
 
     /// Says whether what was missed may have been sent in vain; what was said before.

@@ -25,6 +25,7 @@ use super::replay::Replay;
 use super::stats::Counters;
 use crate::clock::wall_now;
 use crate::error::{Error, ErrorKind, Result};
+use crate::ids::SubscriptionId;
 use crate::rest::ControlPlane;
 use crate::secret::Secret;
 
@@ -316,6 +317,15 @@ impl Socket {
         state.inbox.inherit(inbox);
         state.since = Some(untold.unwrap_or(heard));
         state.unheard = unheard || untold.is_some();
+    }
+
+    /// Goes on with the subscription of another process: what was sent to that since
+    /// `since` may not have been read.
+    pub(super) fn continues(&self, id: &SubscriptionId, since: SystemTime) {
+        self.own(Owner::Only(id.clone()));
+        let mut state = self.lock();
+        state.since = Some(since);
+        state.unheard = true;
     }
 
     async fn over(&self) {
