@@ -78,6 +78,7 @@
 //! | --- | --- | --- |
 //! | `pubnub` | yes | [`transport`]`::PubNub`, on PubNub's crate, which is source-available and not open source |
 //! | `websocket` | yes | [`transport`]`::WebSocket`, over RingCentral's own gateway |
+//! | `redb` | no | [`RedbCheckpoints`]: places of many subscriptions in one embedded database |
 //! | `sandbox` | no | `sandbox`: an emulator of the service on loopback, for tests |
 //!
 //! Features only add.
@@ -122,6 +123,8 @@ pub use subscription::{
     Notifications, OnDrop, Phase, Recreated, ResumeToken, Resumed, ShutdownHandle, Status, StatusWatch, Subscription,
     SubscriptionBuilder, SubscriptionHandle, Undecodable,
 };
+#[cfg(feature = "redb")]
+pub use subscription::{RedbCheckpoint, RedbCheckpoints};
 pub use timestamp::Timestamp;
 
 /// The README's examples, compiled.

@@ -18,6 +18,8 @@ mod polled;
 mod progress;
 mod queue;
 mod reconcile;
+#[cfg(feature = "redb")]
+mod redb_checkpoint;
 mod refusal;
 mod resume;
 mod status;
@@ -38,6 +40,8 @@ pub use builder::{OnDrop, SubscriptionBuilder};
 pub use checkpoint::{AckMode, Checkpoint, FileCheckpoint, MemoryCheckpoint};
 pub use delivery::{Certainty, Delivery, Gap, GapCause, LeftOpen, Recreated, Resumed, Undecodable};
 pub use handle::{ShutdownHandle, SubscriptionHandle};
+#[cfg(feature = "redb")]
+pub use redb_checkpoint::{RedbCheckpoint, RedbCheckpoints};
 pub use resume::ResumeToken;
 pub use status::{Phase, Status, StatusWatch};
 

@@ -78,6 +78,9 @@ impl Machine {
             return self.lose_lease(now, cause);
         }
         self.start_update();
+        if std::mem::take(&mut self.check_again) {
+            self.keep_up(Upkeep::Renew);
+        }
     }
 
     /// Arms what watches an active lease. Both lie in the future, so that a

@@ -160,8 +160,12 @@ impl Machine {
                 self.lease = Lease::Renewing { op, expires_at, what };
                 self.arm(Timer::Expire, expires_at);
                 self.slept_meanwhile = self.slept_meanwhile.saturating_add(by);
+                self.check_again = true;
             }
-            Lease::Acquiring { .. } => self.slept_meanwhile = self.slept_meanwhile.saturating_add(by),
+            Lease::Acquiring { .. } => {
+                self.slept_meanwhile = self.slept_meanwhile.saturating_add(by);
+                self.check_again = true;
+            }
             Lease::Absent | Lease::Pruning { .. } | Lease::Deleting { .. } | Lease::Gone => {}
         }
         if self.take(Timer::Attempt).is_some() {

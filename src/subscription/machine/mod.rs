@@ -330,6 +330,9 @@ pub(in crate::subscription) struct Machine {
     /// How long the machine slept while the operation that gives the lease was on
     /// its way: the clock stood still, the lifetime ran on.
     slept_meanwhile: Duration,
+    /// Whether the lease is to be checked once more: what is on its way may have been
+    /// answered before that was asked for.
+    check_again: bool,
     /// A loss noticed while an operation was on its way; acted on at its answer.
     pending_loss: Option<Cause>,
     acquire_attempts: u32,
@@ -362,6 +365,7 @@ impl Machine {
             stale: false,
             update_wanted: false,
             slept_meanwhile: Duration::ZERO,
+            check_again: false,
             pending_loss: None,
             acquire_attempts: 0,
             renew_attempts: 0,
