@@ -13,12 +13,13 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use futures_util::StreamExt as _;
+use ringcentral_events::auth::MemoryTokenStore;
 use ringcentral_events::event::{Message, PostEventType};
 use ringcentral_events::sandbox::{Fault, Fixture, Operation, Sandbox, Service};
 use ringcentral_events::transport::{Poll, PubNub, WebSocket};
 use ringcentral_events::{
-    AckMode, Delivery, Event, EventFilter, Gap, GapCause, MemoryCheckpoint, Notification, OnDrop, Origin, Resumed,
-    Subscription, SubscriptionBuilder, catch_up,
+    AckMode, Client, Delivery, Event, EventFilter, Gap, GapCause, MemoryCheckpoint, Notification, OnDrop, Origin,
+    Resumed, Subscription, SubscriptionBuilder, catch_up,
 };
 use support::{client, eager, ms, quick, start};
 use tokio::time::{Instant, sleep, timeout};
@@ -450,10 +451,10 @@ async fn over_one_transport_after_another_everything_arrives_once_whatever_the_t
 async fn over_websocket_what_happens_between_two_processes_is_told_or_found() {
     for kept in [true, false] {
         let sandbox = quick().start().await.unwrap();
-        let place = MemoryCheckpoint::new();
+        let (place, tokens) = (MemoryCheckpoint::new(), Arc::new(MemoryTokenStore::new()));
         let begin = async || {
-            // Each process has its own connections.
-            let app = client(&sandbox);
+            // Each process has its own connections, and the login of the one before.
+            let app = Client::builder(support::oauth_with(&sandbox, tokens.clone())).build().unwrap();
             let transport = WebSocket::builder().dial_pause(ms(100)).build().unwrap();
             let filters = [EventFilter::instant_message(), EventFilter::team_chats()];
             let builder = app.subscribe(filters).transport(transport).backoff(eager());

@@ -9,8 +9,8 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use reqwest::Method;
-use ringcentral_events::auth::{OAuth, TokenProvider};
-use ringcentral_events::sandbox::Sandbox;
+use ringcentral_events::auth::{FileTokenStore, OAuth, TokenProvider};
+use ringcentral_events::sandbox::{Operation, Sandbox};
 use sandbox_support::*;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -252,5 +252,29 @@ async fn an_assertion_about_the_app_stands_for_its_secret() {
     for wrong in [assertion("somebody else"), "no JWT".to_owned(), "a.b.c".to_owned()] {
         let oauth = app().client_assertion(wrong).build().unwrap();
         assert_eq!(oauth.token().await.unwrap_err().code(), Some("OAU-146"));
+    }
+}
+
+#[tokio::test]
+async fn a4_two_processes_that_share_a_token_file_make_one_renewal() {
+    let sandbox = Sandbox::builder().knobs(|knobs| knobs.rate_limits.auth = 1000).start().await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("tokens.json");
+    let process = || {
+        let oauth = OAuth::jwt(sandbox.client_id(), sandbox.jwt()).client_secret(sandbox.client_secret());
+        oauth.server(sandbox.base_url()).store(FileTokenStore::new(&path)).build().unwrap()
+    };
+    let (one, other) = (process(), process());
+    let logins = || sandbox.requests_to(Operation::Token).len();
+    // Both log in at once, and later find out at once that the token is refused.
+    let (a, b) = tokio::join!(one.token(), other.token());
+    let (mut a, mut b) = (a.unwrap(), b.unwrap());
+    assert_eq!((a.secret().expose(), logins()), (b.secret().expose(), 1));
+    for round in 2..=4 {
+        sandbox.expire_access_tokens();
+        let renewed = tokio::join!(one.refresh(&a), other.refresh(&b));
+        assert_ne!(renewed.0.as_ref().unwrap().secret().expose(), a.secret().expose());
+        (a, b) = (renewed.0.unwrap(), renewed.1.unwrap());
+        assert_eq!((a.secret().expose(), logins()), (b.secret().expose(), round));
     }
 }

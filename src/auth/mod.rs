@@ -26,7 +26,7 @@ pub use bring::{StaticToken, TokenFn};
 pub use builder::OAuthBuilder;
 pub use code::AuthorizationRequest;
 pub use oauth::OAuth;
-pub use store::{FileTokenStore, MemoryTokenStore, StoredTokens, TokenStore};
+pub use store::{FileTokenStore, MemoryTokenStore, StoreLock, StoredTokens, TokenStore};
 
 use crate::error::Result;
 use crate::rest::RateBudget;

@@ -16,7 +16,7 @@ use super::code::AuthorizationRequest;
 use super::flight::{Flight, Outcome};
 use super::grant::{Client, Grant, Owner, Refusal, Tried, Wishes, form, read_refusal, read_session, revoke_form};
 use super::session::{Decision, Phase, Session, not_logged_in};
-use super::store::{StoredTokens, TokenStore};
+use super::store::{StoreLock, StoredTokens, TokenStore};
 use super::{AccessToken, TokenProvider};
 use crate::clock::wall_now;
 use crate::error::{Disposition, Error, ErrorKind, Result};
@@ -287,6 +287,12 @@ impl Shared {
 
     /// Uses the refresh token if there is one, then the JWT if there is one.
     async fn grant_again(&self, urgent: bool, deadline: Instant) -> Result<AccessToken> {
+        let lock = self.lock_store(deadline).await?;
+        if lock.is_some()
+            && let Some(token) = self.renewed_elsewhere().await?
+        {
+            return Ok(token);
+        }
         let mut previous = self.state().phase.session().map(|session| session.stored.clone());
         let mut looked_again = false;
         let mut refused = None;
@@ -329,6 +335,32 @@ impl Shared {
             Err(refusal @ (Refusal::Dead(_) | Refusal::Refused(_))) => Err(self.die(refusal.into_error())),
             Err(Refusal::Failed(error)) => Err(error),
         }
+    }
+
+    /// Keeps other processes from renewing meanwhile. One that takes too long is not
+    /// waited for: that its renewal and ours meet is noticed below.
+    async fn lock_store(&self, deadline: Instant) -> Result<Option<StoreLock>> {
+        let patience = deadline.saturating_duration_since(Instant::now()) / 2;
+        timeout(patience, self.store.lock()).await.unwrap_or_else(|_| {
+            tracing::warn!("another process does not let go of the token store");
+            Ok(None)
+        })
+    }
+
+    /// The token of a session that another process has put into the store.
+    async fn renewed_elsewhere(&self) -> Result<Option<AccessToken>> {
+        let Some(other) = self.load().await? else { return Ok(None) };
+        let mut state = self.state();
+        let is_ours = |mine: &Session| mine.stored.access_token == other.stored.access_token;
+        // What is not yet saved is newer than what is.
+        if matches!(state.phase, Phase::Unsaved(_)) || state.phase.session().is_some_and(is_ours) {
+            return Ok(None);
+        }
+        state.phase = Phase::live(other);
+        Ok(match state.phase.decide(Instant::now()) {
+            Decision::Use(token) => Some(token),
+            Decision::Renew { .. } | Decision::Fail(_) => None,
+        })
     }
 
     /// The refresh token, unless its time is over and there is a better way.

@@ -1,9 +1,11 @@
 //! Where tokens outlive the process.
 
+use std::any::Any;
 use std::fmt;
+use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
@@ -111,6 +113,51 @@ pub trait TokenStore: Send + Sync + fmt::Debug + 'static {
     async fn save(&self, tokens: &StoredTokens) -> Result<()>;
     /// Forgets the session. Nothing there is success.
     async fn clear(&self) -> Result<()>;
+
+    /// Keeps other processes that share the store from renewing the session, until
+    /// what it returns is dropped: so that two processes make one renewal. May wait.
+    /// Default: nothing is locked, which is right where no other process is.
+    ///
+    /// Cancel safe: a dropped call holds nothing.
+    async fn lock(&self) -> Result<Option<StoreLock>> {
+        Ok(None)
+    }
+}
+
+#[async_trait]
+impl<T: TokenStore + ?Sized> TokenStore for Arc<T> {
+    async fn load(&self) -> Result<Option<StoredTokens>> {
+        (**self).load().await
+    }
+
+    async fn save(&self, tokens: &StoredTokens) -> Result<()> {
+        (**self).save(tokens).await
+    }
+
+    async fn clear(&self) -> Result<()> {
+        (**self).clear().await
+    }
+
+    async fn lock(&self) -> Result<Option<StoreLock>> {
+        (**self).lock().await
+    }
+}
+
+/// A [`TokenStore`] is locked until this is dropped.
+pub struct StoreLock(#[allow(dead_code, reason = "held for its drop")] Box<dyn Any + Send + Sync>);
+
+impl StoreLock {
+    /// A lock that dropping `guard` lets go.
+    #[must_use]
+    pub fn new(guard: impl Any + Send + Sync) -> Self {
+        Self(Box::new(guard))
+    }
+}
+
+impl fmt::Debug for StoreLock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("StoreLock")
+    }
 }
 
 /// Keeps the session as long as the process lives. The default.
@@ -149,7 +196,9 @@ impl TokenStore for MemoryTokenStore {
 /// Keeps the session in a file that only its owner may read (0600 on Unix).
 ///
 /// A save writes a new file beside it, syncs it and renames it over the old one:
-/// after a crash there is the old session or the new one, never half of either.
+/// after a crash there is the old session or the new one, never half of either. While
+/// one process renews the session, others that use the same file wait for what it
+/// gets; a file beside it, with `.lock` at its name's end, is locked for that.
 #[derive(Clone, Debug)]
 pub struct FileTokenStore {
     path: PathBuf,
@@ -218,6 +267,33 @@ impl TokenStore for FileTokenStore {
         })
         .await
     }
+
+    async fn lock(&self) -> Result<Option<StoreLock>> {
+        let file = self.blocking("locked", lock_file).await?;
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(Some(StoreLock::new(file))),
+                Err(TryLockError::WouldBlock) => tokio::time::sleep(LOOK_EVERY).await,
+                Err(TryLockError::Error(error)) => {
+                    let message = format!("the token file {} cannot be locked", self.path.display());
+                    return Err(Error::new(ErrorKind::Store, message).with_source(error));
+                }
+            }
+        }
+    }
+}
+
+/// How often it is looked whether another process has let go of the lock.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+fn lock_file(path: &Path) -> Result<File, Failure> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".lock");
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    Ok(options.open(PathBuf::from(beside))?)
 }
 
 /// Far more than any session; a file that is larger is not one.

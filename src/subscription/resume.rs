@@ -27,9 +27,9 @@ use crate::transport::Cursor;
 ///
 /// Its text is versioned JSON. It holds neither channel nor keys nor access tokens. Where
 /// catch-up sources stand is in it (the service's sync tokens, useless without a login),
-/// and over WebSocket what the session is continued with (`wsc`), for which the gateway
-/// wants a login of the same user as well, as far as is known: keep the text as you
-/// keep a refresh token. `Debug` hides both.
+/// and over WebSocket what the session is continued with (`wsc`). The gateway wants the
+/// same login for that, so it takes a [`TokenStore`](crate::auth::TokenStore) that
+/// outlives the process; keep the text as you keep a refresh token. `Debug` hides both.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ResumeToken {

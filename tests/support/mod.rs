@@ -14,6 +14,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use ringcentral_events::auth::{OAuthBuilder, TokenStore};
 use ringcentral_events::policy::BackoffPolicy;
 use ringcentral_events::rest::Client;
 use ringcentral_events::sandbox::{Sandbox, SandboxBuilder};
@@ -53,12 +54,19 @@ pub(crate) fn quick() -> SandboxBuilder {
 }
 
 pub(crate) fn oauth(sandbox: &Sandbox) -> OAuth {
+    login(sandbox).build().unwrap()
+}
+
+/// A login whose tokens are kept.
+pub(crate) fn oauth_with(sandbox: &Sandbox, tokens: impl TokenStore) -> OAuth {
+    login(sandbox).store(tokens).build().unwrap()
+}
+
+fn login(sandbox: &Sandbox) -> OAuthBuilder {
     OAuth::jwt(sandbox.client_id(), sandbox.jwt())
         .client_secret(sandbox.client_secret())
         .server(sandbox.base_url())
         .repeat_pause(ms(50))
-        .build()
-        .unwrap()
 }
 
 pub(crate) fn client(sandbox: &Sandbox) -> Client {
