@@ -7,8 +7,8 @@ mod support;
 use std::time::Duration;
 
 use ringcentral_events::event::ReadStatus;
-use ringcentral_events::sandbox::{Fault, Fixture, Operation, Sandbox, Service};
-use ringcentral_events::transport::PubNub;
+use ringcentral_events::sandbox::{Fault, Fixture, Operation, RateLimits, Sandbox, Service};
+use ringcentral_events::transport::{Poll, PubNub};
 use ringcentral_events::{
     Certainty, Delivery, ErrorKind, Event, EventFilter, Gap, GapCause, Origin, Phase, Resumed, Subscription, catch_up,
 };
@@ -154,4 +154,50 @@ async fn counts_become_the_messages_by_one_sync_per_burst() {
     let transport = PubNub::builder().origin(sandbox.pubnub_origin()).build().unwrap();
     let builder = app.subscribe([EventFilter::message_store()]).transport(transport).enrich_messages(true);
     assert_eq!(builder.start().await.unwrap_err().kind(), ErrorKind::Config, "who would ask");
+}
+
+#[tokio::test]
+async fn no_rate_group_is_passed_while_polls_stand_in_for_push() {
+    let groups = |limits: &mut RateLimits| {
+        // A fifth of what the service allows, so that a minute passes in seconds.
+        (limits.light, limits.medium, limits.heavy, limits.window) = (10, 8, 2, Duration::from_secs(3));
+        (limits.auth, limits.penalty) = (5, Duration::from_secs(20));
+    };
+    let sandbox = Sandbox::builder().knobs(|knobs| groups(&mut knobs.rate_limits)).start().await.unwrap();
+    sandbox.knobs(|knobs| knobs.account.call_log_delay = Duration::ZERO);
+    let app = client(&sandbox);
+    let filters = [
+        EventFilter::instant_message(),
+        EventFilter::team_posts(),
+        EventFilter::missed_calls(),
+        EventFilter::account_telephony_sessions(),
+        EventFilter::a2p_messages(),
+        EventFilter::extension_list(),
+        EventFilter::presence(),
+        EventFilter::account_presence(),
+    ];
+    let second = Duration::from_secs(1);
+    let builder = app.subscribe(filters).transport(Poll::new()).poll_every(second, second);
+    let mut subscription = soon(builder.catch_up_all(catch_up::standard(&app)).start()).await.unwrap();
+    for n in 1..=6 {
+        sandbox.trigger(&sms(n));
+        sandbox.trigger(&Fixture::missed_call(format!("+{n}")));
+        let (mut text, mut call) = (false, false);
+        while !(text && call) {
+            match next(&mut subscription).await {
+                Delivery::Notification(it) => match it.event() {
+                    Event::InstantMessage(it) => text |= it.text() == Some(&format!("text {n}")),
+                    Event::MissedCall(it) => call |= it.from.as_deref() == Some(&format!("+{n}")),
+                    _ => {}
+                },
+                Delivery::Gap(gap) => assert_eq!(gap.cause, GapCause::PolledInPart),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    let refused: Vec<_> = sandbox.requests().into_iter().filter(|request| request.status == Some(429)).collect();
+    assert!(refused.is_empty(), "{refused:?}");
+    let heavy = [Operation::CallLogSync, Operation::CallLog];
+    assert!(heavy.iter().map(|at| sandbox.requests_to(*at).len()).sum::<usize>() > 4);
+    soon(subscription.close()).await;
 }
