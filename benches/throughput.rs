@@ -179,6 +179,33 @@ async fn queue() {
     }
 }
 
+/// What recognising repetitions costs: the same events through windows of any size.
+async fn window() {
+    let sandbox = sandbox().await;
+    let client = client(&sandbox);
+    println!("dedup window, {EVENTS} events through a subscription (default 8192 events, 30 min)");
+    let mut least = None;
+    for events in [1, 8192, EVENTS] {
+        let builder = client.subscribe([filter()]).transport(Instantly).queue_bytes(1 << 30);
+        let builder = builder.dedup_window(NonZeroUsize::new(events).unwrap(), Duration::from_secs(1800));
+        let mut subscription = builder.start().await.unwrap();
+        let (before, began) = (resident(), Instant::now());
+        for read in 0.. {
+            if read == EVENTS {
+                break;
+            }
+            black_box(subscription.next().await.unwrap().unwrap());
+        }
+        let time = per_event(began.elapsed());
+        report(&format!("  window of {events}"), time, "ns", least);
+        least.get_or_insert(time);
+        if let Some((now, before)) = resident().zip(before) {
+            report("    resident memory more than before", now - before, "KiB", None);
+        }
+        let _ = subscription.close().await;
+    }
+}
+
 fn per_event(time: Duration) -> f64 {
     time.as_secs_f64() * 1e9 / EVENTS as f64
 }
@@ -279,6 +306,7 @@ fn main() {
     }
     decoding();
     runtime.block_on(queue());
+    runtime.block_on(window());
     println!("memory, {IDLE} and {} idle subscriptions, the sandbox in a process of its own", 2 * IDLE);
     for name in ["PubNub", "WebSocket"] {
         let run = Command::new(std::env::current_exe().unwrap()).args(["--memory", name]).status().unwrap();

@@ -128,6 +128,6 @@ pub use subscription::{RedbCheckpoint, RedbCheckpoints};
 pub use timestamp::Timestamp;
 
 /// The README's examples, compiled.
-#[cfg(all(doctest, feature = "websocket", feature = "sandbox"))]
+#[cfg(all(doctest, feature = "pubnub", feature = "websocket", feature = "sandbox"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

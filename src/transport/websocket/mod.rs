@@ -95,10 +95,12 @@ struct Gateway {
 /// - The login is kept alive, without which the session would end, and one user's
 ///   connections are made one after the other, within the service's rate.
 ///
-/// A subscription lives in its connection, so it cannot be taken over by another
-/// process: [`adopt`](crate::SubscriptionBuilder::adopt) and
-/// [`resume`](crate::SubscriptionBuilder::resume) make another one and tell of a
-/// [`Gap`](crate::Gap). `expires_in` has no meaning here, and what
+/// A subscription lives in its connection. Another process goes on with it
+/// ([`resume`](crate::SubscriptionBuilder::resume),
+/// [`checkpoint`](crate::SubscriptionBuilder::checkpoint)) for as long as the gateway keeps
+/// the session, and with the same login; otherwise, and with
+/// [`adopt`](crate::SubscriptionBuilder::adopt), another one is made and a
+/// [`Gap`](crate::Gap) told. `expires_in` has no meaning here, and what
 /// [`Status`](crate::Status) tells as the expiry is when the service is asked at
 /// the latest.
 ///
