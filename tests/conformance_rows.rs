@@ -217,6 +217,7 @@ const ROWS: &[(&str, &str, &[&str])] = &[
         ],
     ),
     ("A3", "a rotated token is stored before use", &["a3_a_rotated_token_is_stored_before_it_is_used"]),
+    ("A4", "two processes make one refresh", &["a4_two_processes_that_share_a_token_file_make_one_renewal"]),
     (
         "A5",
         "invalid_grant is fatal once",
@@ -408,8 +409,8 @@ const ROWS: &[(&str, &str, &[&str])] = &[
 /// The rows that must be there.
 const WANTED: &[&str] = &[
     "L1", "L2", "L3", "L4", "L5", "L6", "L7", "L8", "L9", "L10", "L11", "L12", "P1", "P2", "P3", "P4", "P5", "S1",
-    "S2", "S3", "S4", "S5", "S6", "A1", "A2", "A3", "A5", "A6", "A7", "Y1", "Y2", "Y3", "Y4", "Y5", "Y6", "W1", "W2",
-    "W3", "W4", "W5", "W6", "W7", "W8", "W9", "W10", "W11", "W12", "W13", "W14", "W15",
+    "S2", "S3", "S4", "S5", "S6", "A1", "A2", "A3", "A4", "A5", "A6", "A7", "Y1", "Y2", "Y3", "Y4", "Y5", "Y6", "W1",
+    "W2", "W3", "W4", "W5", "W6", "W7", "W8", "W9", "W10", "W11", "W12", "W13", "W14", "W15",
 ];
 
 /// Names of the functions in `text` that an attribute makes tests, and whether one
