@@ -201,3 +201,29 @@ async fn no_rate_group_is_passed_while_polls_stand_in_for_push() {
     assert!(heavy.iter().map(|at| sandbox.requests_to(*at).len()).sum::<usize>() > 4);
     soon(subscription.close()).await;
 }
+
+#[tokio::test]
+async fn a_state_that_is_polled_is_told_when_it_changes() {
+    let sandbox = quick().start().await.unwrap();
+    let app = client(&sandbox);
+    let second = Duration::from_secs(1);
+    let builder = app.subscribe([EventFilter::presence()]).transport(Poll::new()).poll_every(second, second);
+    let mut subscription = soon(builder.catch_up_all(catch_up::standard(&app)).start()).await.unwrap();
+    let Delivery::Gap(gap) = next(&mut subscription).await else { panic!("what polls leave out") };
+    assert_eq!((gap.cause, gap.until), (GapCause::PolledInPart, None));
+    let state = async |subscription: &mut Subscription| match next(subscription).await {
+        Delivery::Notification(it) => {
+            assert_eq!(it.origin(), Origin::Snapshot);
+            it.event().presence().unwrap().presence_status.as_ref().unwrap().to_string()
+        }
+        other => panic!("{other:?}"),
+    };
+    let first = state(&mut subscription).await;
+    // Some polls that find the same.
+    let polls = sandbox.requests_to(Operation::Presence).len();
+    assert!(sandbox.wait_requests(Operation::Presence, polls + 2, support::SOON).await);
+    sandbox.trigger(&Fixture::presence("Busy", "NoCall"));
+    assert_ne!(first, "Busy");
+    assert_eq!(state(&mut subscription).await, "Busy", "and nothing in between");
+    soon(subscription.close()).await;
+}

@@ -183,15 +183,17 @@ async fn polls_stand_in_as_a_transport_and_hand_back() {
 
 #[tokio::test(start_paused = true)]
 async fn what_a_former_transport_makes_late_is_deleted() {
-    let two = Two::new();
-    two.world.control.script("create", Script::Slow(secs(59)));
-    two.world.control.script("create", Script::Slow(secs(30)));
-    let start = tokio::spawn(two.builder().fail_over(secs(20), secs(600)).fall_back_to(Poll::new()).start());
-    let subscription = start.await.unwrap().unwrap();
-    assert_eq!(subscription.status().current().transport, TransportKind::Poll);
-    sleep(secs(60)).await;
-    settle().await;
-    assert_eq!(creates(&two.world.control), 1);
-    assert!(two.world.control.alive().is_empty(), "{:?}", two.world.control.alive());
-    subscription.close().await;
+    // Whether it is carried out before or after the change.
+    for script in [Script::Slow(secs(50)), Script::Late(secs(50))] {
+        let two = Two::new();
+        two.world.control.script("create", script);
+        let builder = two.builder().fail_over(secs(20), secs(600)).fall_back_to(Poll::new());
+        let subscription = builder.start().await.unwrap();
+        assert_eq!(subscription.status().current().transport, TransportKind::Poll);
+        sleep(secs(40)).await;
+        settle().await;
+        assert_eq!(creates(&two.world.control), 1);
+        assert!(two.world.control.alive().is_empty(), "{:?}", two.world.control.alive());
+        subscription.close().await;
+    }
 }

@@ -39,6 +39,8 @@ pub(super) enum Script {
     Lose(Error),
     /// Answers after this long.
     Slow(Duration),
+    /// Done at once, answered after so long.
+    Late(Duration),
     /// Changes the answer.
     Answer(Box<dyn Fn(&mut serde_json::Value) + Send>),
     Panic,
@@ -131,6 +133,11 @@ impl FakeControl {
             Some(Script::Slow(time)) => {
                 tokio::time::sleep(time).await;
                 act(&mut self.0.lock().unwrap())
+            }
+            Some(Script::Late(time)) => {
+                let answer = act(&mut self.0.lock().unwrap());
+                tokio::time::sleep(time).await;
+                answer
             }
             Some(Script::Answer(edit)) => {
                 let answer = act(&mut self.0.lock().unwrap())?;
