@@ -29,7 +29,8 @@ pub trait Checkpoint: Send + Sync + fmt::Debug + 'static {
     /// subscription then does not start: to begin anew would lose events quietly.
     async fn load(&self) -> Result<Option<ResumeToken>>;
 
-    /// Keeps `token`. Done only when it would survive a crash of the process.
+    /// Keeps `token`, as [`to_secret`](ResumeToken::to_secret) or serde write it. Done only
+    /// when it would survive a crash of the process.
     ///
     /// # Errors
     /// [`Store`](ErrorKind::Store) when it cannot be kept.
@@ -132,8 +133,8 @@ impl Checkpoint for FileCheckpoint {
     }
 
     async fn save(&self, token: &ResumeToken) -> Result<()> {
-        let text = token.to_string();
-        self.blocking("written", move |path| durable::replace(&path, text.as_bytes())).await
+        let text = token.to_secret();
+        self.blocking("written", move |path| durable::replace(&path, text.expose().as_bytes())).await
     }
 }
 

@@ -110,10 +110,10 @@ impl Checkpoint for RedbCheckpoint {
     }
 
     async fn save(&self, token: &ResumeToken) -> Result<()> {
-        let text = token.to_string();
+        let text = token.to_secret();
         let write = move |database: &Database, name: &str| {
             let write = database.begin_write()?;
-            write.open_table(PLACES)?.insert(name, text.as_str())?;
+            write.open_table(PLACES)?.insert(name, text.expose())?;
             Ok(write.commit()?)
         };
         self.blocking("written", write).await

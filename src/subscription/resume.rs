@@ -29,7 +29,8 @@ use crate::transport::Cursor;
 /// catch-up sources stand is in it (the service's sync tokens, useless without a login),
 /// and over WebSocket what the session is continued with (`wsc`). The gateway wants the
 /// same login for that, so it takes a [`TokenStore`](crate::auth::TokenStore) that
-/// outlives the process; keep the text as you keep a refresh token. `Debug` hides both.
+/// outlives the process. `Debug` and `Display` leave that out: [`to_secret`](Self::to_secret)
+/// and serde do not.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ResumeToken {
@@ -105,6 +106,15 @@ impl ResumeToken {
         self.served_at.as_ref().unwrap_or(&self.saved_at).system_time()
     }
 
+    /// Its whole text, for a place where secrets are kept. Over WebSocket it has what the
+    /// session is continued with; the text that `Display` gives has not, and leads to a
+    /// gap that catch-up sources fill.
+    #[must_use]
+    pub fn to_secret(&self) -> Secret {
+        // Nothing of it cannot be written; a text that is none would be refused as such.
+        Secret::new(serde_json::to_string(self).unwrap_or_default())
+    }
+
     /// The subscription it goes on with.
     #[must_use]
     pub fn subscription_id(&self) -> &SubscriptionId {
@@ -114,7 +124,11 @@ impl ResumeToken {
 
 impl fmt::Display for ResumeToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&serde_json::to_string(self).map_err(|_| fmt::Error)?)
+        let mut shown = self.clone();
+        if let Some(cursor) = &mut shown.cursor {
+            cursor.session = None;
+        }
+        f.write_str(&serde_json::to_string(&shown).map_err(|_| fmt::Error)?)
     }
 }
 
@@ -159,8 +173,10 @@ mod tests {
         token.found.push(DedupKey::from_bytes([8; 16]));
         let position = Position { token: SyncToken::new("position", at), begun: true };
         token.positions.insert("message-sync".into(), position);
+        let whole = token.to_secret();
+        assert_eq!(whole.expose().parse::<ResumeToken>().unwrap(), token);
         let text = token.to_string();
-        assert_eq!(text.parse::<ResumeToken>().unwrap(), token);
+        assert!(!text.contains("wsc-secret") && text.parse::<ResumeToken>().is_ok(), "{text}");
         assert!(!format!("{token:?}").contains("wsc-secret"), "{token:?}");
         assert!(!text.contains("123_abc") && !text.contains("sub-c-1"), "{text}");
     }
