@@ -1,6 +1,5 @@
 //! Signatures: vectors that other implementations computed, in both directions.
 
-#![cfg(feature = "digital")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use proptest::prelude::*;
