@@ -3,6 +3,7 @@
 use super::action::{Action, CollectionName};
 use super::create::{NewMessage, NewPrivateMessage, NewThread};
 use super::object::{Message, PrivateMessage, Thread};
+use crate::error::Result;
 
 mod sealed {
     pub trait Sealed {}
@@ -25,6 +26,14 @@ pub trait Collection: sealed::Sealed + Copy + Send + Sync + 'static {
 pub trait Content: sealed::Sealed + serde::Serialize + Clone + Send + Sync + 'static {
     /// The source's own id.
     fn id(&self) -> &str;
+
+    /// Whether it has what the platform needs of one that is sent to it: an id, author
+    /// and recipient with id and name, text or a file, a text that is not too long, and
+    /// a structured message by the rules.
+    ///
+    /// # Errors
+    /// [`Config`](crate::ErrorKind::Config), naming the field.
+    fn check(&self) -> Result<()>;
 }
 
 /// A new content, and what the crate itself looks at.
@@ -61,6 +70,10 @@ macro_rules! collections {
         impl Content for $content {
             fn id(&self) -> &str {
                 &self.id
+            }
+
+            fn check(&self) -> Result<()> {
+                $content::is_whole(self)
             }
         }
     )+};

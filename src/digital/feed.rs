@@ -104,6 +104,10 @@ fn is_listed<T: Content>(content: &T, since_id: Option<&str>) -> bool {
         tracing::warn!("a content without an id is left out of a list");
         return false;
     }
+    if let Err(error) = content.check() {
+        // It stays in the list, so that the platform gets past it.
+        tracing::warn!(id = content.id(), %error, "a content is listed that the platform ignores");
+    }
     Some(content.id()) != since_id
 }
 

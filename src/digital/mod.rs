@@ -46,6 +46,11 @@
 //!   written again; see [`ContentStore`].
 //! - What is registered is what the platform is told; see [`SourceBuilder`].
 //! - A handler that panics or takes too long is an answer that says so.
+//!
+//! # Without waiting for the next poll
+//!
+//! With [`SendApi`] your app sends what happens at once. The source is polled all the
+//! same, at the least for what it can do; use the same ids in both.
 
 mod action;
 mod collection;
@@ -56,11 +61,13 @@ mod failure;
 mod feed;
 mod object;
 mod option;
+mod send;
 mod service;
 mod signature;
 mod source;
 mod structured;
 mod value;
+mod whole;
 
 pub use action::{Action, ActionRequest, CollectionName, CustomAction};
 pub use collection::{Collection, Content, Messages, PrivateMessages, Threads};
@@ -71,6 +78,7 @@ pub use failure::Failure;
 pub use feed::{Entry, Feed, MemoryFeed};
 pub use object::{Attachment, Gender, Message, PrivateMessage, Thread, User};
 pub use option::SourceOption;
+pub use send::{SendApi, SendApiBuilder};
 pub use signature::{InvalidSignature, SIGNATURE_HEADER, SIGNATURE_QUERY, Signer};
 pub use source::{Source, SourceBuilder};
 pub use structured::{ButtonKind, StructuredContent, StructuredItem, StructuredKind, StructuredReply};
