@@ -79,6 +79,7 @@
 //! | `pubnub` | yes | [`transport`]`::PubNub`, on PubNub's crate, which is source-available and not open source |
 //! | `websocket` | yes | [`transport`]`::WebSocket`, over RingCentral's own gateway |
 //! | `redb` | no | [`RedbCheckpoints`]: places of many subscriptions in one embedded database |
+//! | `digital` | no | `digital`: a source of yours that Engage Digital (RingCX Digital) polls, and its Send API |
 //! | `sandbox` | no | `sandbox`: an emulator of the service on loopback, for tests |
 //!
 //! Features only add.
@@ -98,6 +99,8 @@ pub mod catch_up;
 mod clock;
 pub mod codec;
 mod dedup;
+#[cfg(feature = "digital")]
+pub mod digital;
 mod durable;
 mod error;
 pub mod event;
@@ -128,6 +131,6 @@ pub use subscription::{RedbCheckpoint, RedbCheckpoints};
 pub use timestamp::Timestamp;
 
 /// The README's examples, compiled.
-#[cfg(all(doctest, feature = "pubnub", feature = "websocket", feature = "sandbox"))]
+#[cfg(all(doctest, feature = "pubnub", feature = "websocket", feature = "sandbox", feature = "digital"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -10,7 +10,7 @@ mod message;
 mod reading;
 pub(crate) mod request;
 mod response;
-mod retry;
+pub(crate) mod retry;
 mod subscription;
 pub(crate) mod wire;
 

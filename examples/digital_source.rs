@@ -1,0 +1,223 @@
+//! A small forum in memory, as a source that Engage Digital (RingCX Digital) polls.
+//!
+//! ```text
+//! RC_DIGITAL_TOKEN='the API access token' cargo run --example digital_source --features digital -- --port 8080
+//! ```
+//!
+//! Serves the forum on loopback until Ctrl-C; put what terminates TLS before it, and
+//! enter its URL with the same token in the channel's settings. Agents can then read,
+//! answer, hide and delete messages, and mark them as spam.
+
+use std::error::Error;
+use std::io::Write as _;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use axum::Router;
+use ringcentral_events::digital::{
+    Date, Failure, Format, MemoryFeed, Message, Messages, NewMessage, Source, SourceEndpoint, SourceOption, Thread,
+    Threads, User,
+};
+use tokio::net::TcpListener;
+
+type Stop = Box<dyn Error + Send + Sync>;
+
+const USAGE: &str = "usage: digital_source [--port N]
+  RC_DIGITAL_TOKEN   the channel's API access token";
+/// What can be done with a message that is shown, and with one that is hidden.
+const SHOWN: [&str; 5] = ["show", "reply", "delete", "unpublish", "spam"];
+const HIDDEN: [&str; 3] = ["show", "delete", "publish"];
+const SPAM: [&str; 3] = ["show", "delete", "unspam"];
+
+/// Users, threads and messages, in the order in which they came.
+struct Forum {
+    customer: User,
+    agent: User,
+    threads: MemoryFeed<Thread>,
+    messages: MemoryFeed<Message>,
+    next: AtomicU64,
+}
+
+impl Forum {
+    /// A forum with one thread, in which a customer asks and an agent has answered:
+    /// the platform learns of identities that it may write as from what they wrote.
+    fn new() -> Arc<Self> {
+        let forum = Self {
+            customer: User::new("ana", "Ana", Date::now()),
+            agent: User::new("jane", "Jane", Date::now()).puppet(),
+            threads: MemoryFeed::new(),
+            messages: MemoryFeed::new(),
+            next: AtomicU64::new(1),
+        };
+        let thread = Thread::new("t-1", "Delivery");
+        let question = forum.message(&forum.customer, "t-1", None, "Where is my order?");
+        forum.threads.put(thread);
+        forum.messages.put(question.clone());
+        forum.messages.put(forum.message(&forum.agent, "t-1", Some(question.id), "Let me see."));
+        Arc::new(forum)
+    }
+
+    fn message(&self, author: &User, thread: &str, in_reply_to: Option<String>, text: &str) -> Message {
+        let id = format!("m-{}", self.next.fetch_add(1, Ordering::Relaxed));
+        let mut message = Message::new(id, author.clone());
+        message.thread_id = Some(thread.to_owned());
+        message.in_reply_to_id = in_reply_to;
+        message.body = Some(text.to_owned());
+        message.format = Some(Format::Text);
+        message.created_at = Some(Date::now());
+        message.actions = SHOWN.map(str::to_owned).to_vec();
+        message
+    }
+
+    /// Writes what an agent wrote. A refusal that is for ever is told so: the platform
+    /// would try it again otherwise.
+    fn write(&self, new: &NewMessage) -> Result<Message, Failure> {
+        if new.author_id != self.agent.id {
+            return Err(Failure::fatal("nobody of this id may write here"));
+        }
+        let answered = new.in_reply_to_id.as_deref().and_then(|id| self.messages.get(id));
+        let thread = new.thread_id.clone().or_else(|| answered?.thread_id);
+        let thread = thread.filter(|id| self.threads.get(id).is_some());
+        let (Some(thread), Some(text)) = (thread, new.body.as_deref()) else {
+            return Err(Failure::fatal("a message here has a thread and a text"));
+        };
+        let message = self.message(&self.agent, &thread, new.in_reply_to_id.clone(), text);
+        self.messages.put(message.clone());
+        Ok(message)
+    }
+
+    /// Gives a message other buttons, which is all that hiding and marking do here.
+    fn mark(&self, id: &str, actions: &[&str]) -> Result<Message, Failure> {
+        let mark = |message: &mut Message| message.actions = actions.iter().map(|&it| it.to_owned()).collect();
+        self.messages.change(id, mark).ok_or_else(Failure::not_found)
+    }
+}
+
+/// What the platform can do with the forum.
+fn source(forum: &Arc<Forum>) -> ringcentral_events::Result<Source> {
+    // Nothing here waits; a handler that asks a database does.
+    macro_rules! with {
+        (|$forum:ident, $given:pat_param| $answer:expr) => {{
+            let $forum = Arc::clone(forum);
+            move |$given| {
+                let $forum = Arc::clone(&$forum);
+                async move { $answer }
+            }
+        }};
+    }
+    Source::builder()
+        .option(SourceOption::MessagesNoTitle)
+        .option(SourceOption::MessagesText)
+        .option(SourceOption::ThreadsNoContent)
+        .list(Threads, forum.threads.clone())
+        .show(Threads, with!(|forum, id| Ok(forum.threads.get(&id))))
+        .list(Messages, forum.messages.clone())
+        .show(Messages, with!(|forum, id| Ok(forum.messages.get(&id))))
+        .create(Messages, with!(|forum, new| forum.write(&new)))
+        .reply(Messages)
+        .delete(Messages, with!(|forum, id| forum.messages.remove(&id).ok_or_else(Failure::not_found)))
+        .publish(Messages, with!(|forum, id| forum.mark(&id, &SHOWN)))
+        .unpublish(Messages, with!(|forum, id| forum.mark(&id, &HIDDEN)))
+        .custom(Messages, "spam", with!(|forum, it| forum.mark(&it.id, &SPAM)))
+        .custom(Messages, "unspam", with!(|forum, it| forum.mark(&it.id, &SHOWN)))
+        .label("default", "spam", "Report as spam")
+        .label("fr", "spam", "Signaler comme indésirable")
+        .build()
+}
+
+/// The port on loopback, and the channel's token.
+fn arguments() -> Result<(u16, String), Stop> {
+    let mut port = 0;
+    let mut args = std::env::args().skip(1);
+    while let Some(arg) = args.next() {
+        match (arg.as_str(), args.next()) {
+            ("--port", Some(value)) => port = value.parse()?,
+            _ => return Err(USAGE.into()),
+        }
+    }
+    let token = std::env::var("RC_DIGITAL_TOKEN").map_err(|_| USAGE)?;
+    Ok((port, token))
+}
+
+async fn run() -> Result<(), Stop> {
+    let (port, token) = arguments()?;
+    let endpoint = SourceEndpoint::builder(source(&Forum::new())?, token).build()?;
+    let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await?;
+    writeln!(std::io::stdout(), "ready            http://{}/", listener.local_addr()?)?;
+    let router = Router::new().route_service("/", endpoint);
+    // Where no signal can be waited for, it is the system that ends the process.
+    let stop = async {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    };
+    axum::serve(listener, router).with_graceful_shutdown(stop).await?;
+    Ok(())
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+        .with_writer(std::io::stderr)
+        .init();
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::Request;
+    use ringcentral_events::digital::{SIGNATURE_HEADER, Signer};
+    use serde_json::{Value, json};
+
+    async fn act(endpoint: &SourceEndpoint, action: &str, params: Value) -> Value {
+        let body = json!({ "action": action, "params": params }).to_string();
+        let signature = Signer::new("token").unwrap().sign(body.as_bytes());
+        let request = Request::post("/").header(SIGNATURE_HEADER, signature).body(body.into()).unwrap();
+        let answer = endpoint.handle(request).await;
+        assert_eq!(answer.status(), 200, "{action}");
+        serde_json::from_slice(answer.body()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn an_agent_reads_answers_hides_and_deletes() {
+        let endpoint = SourceEndpoint::builder(source(&Forum::new()).unwrap(), "token").build().unwrap();
+        let info = act(&endpoint, "implementation.info", json!({})).await;
+        assert_eq!(info["objects"]["threads"], json!(["list", "show"]));
+        assert_eq!(act(&endpoint, "threads.list", json!({})).await, json!([{ "id": "t-1", "title": "Delivery" }]));
+        let listed = act(&endpoint, "messages.list", json!({})).await;
+        assert_eq!((&listed[0]["id"], &listed[1]["body"]), (&json!("m-2"), &json!("Where is my order?")));
+
+        let answer =
+            json!({ "author_id": "jane", "body": "On its way.", "in_reply_to_id": "m-1", "content_id": "c-1" });
+        let written = act(&endpoint, "messages.create", answer.clone()).await;
+        assert_eq!((&written["id"], &written["thread_id"]), (&json!("m-3"), &json!("t-1")));
+        assert_eq!(act(&endpoint, "messages.create", answer).await, written);
+        assert_eq!(act(&endpoint, "messages.list", json!({ "since_id": "m-2" })).await, json!([written]));
+
+        let hidden = act(&endpoint, "messages.unpublish", json!({ "id": "m-1" })).await;
+        assert_eq!(hidden["actions"], json!(HIDDEN));
+        let spam = act(&endpoint, "messages.spam", json!({ "id": "m-1", "user_id": "jane" })).await;
+        assert_eq!(spam["actions"], json!(SPAM));
+        for action in ["messages.delete", "messages.destroy"] {
+            assert_eq!(act(&endpoint, action, json!({ "id": "m-1" })).await["id"], "m-1");
+        }
+        assert_eq!(act(&endpoint, "messages.show", json!({ "id": "m-1" })).await, json!({}));
+        for refused in [
+            json!({ "author_id": "ana", "body": "x", "thread_id": "t-1" }),
+            json!({ "author_id": "jane", "body": "x" }),
+        ] {
+            let answer = act(&endpoint, "messages.create", refused).await;
+            assert_eq!(answer["error"]["fatal"], true);
+        }
+    }
+}

@@ -1,0 +1,333 @@
+//! One action of the platform, read from the bytes of a body.
+
+use std::fmt;
+
+use serde_json::value::RawValue;
+
+use super::create::{NewMessage, NewPrivateMessage, NewThread, QueuingUpdate, Typing};
+use super::value::Date;
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::lenient::{Lenient, Slot as _, object};
+
+/// The three collections that a source may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum CollectionName {
+    /// `messages`.
+    Messages,
+    /// `private_messages`.
+    PrivateMessages,
+    /// `threads`.
+    Threads,
+}
+
+impl CollectionName {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Messages, Self::PrivateMessages, Self::Threads];
+
+    /// The protocol's word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Messages => "messages",
+            Self::PrivateMessages => "private_messages",
+            Self::Threads => "threads",
+        }
+    }
+
+    fn of(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|name| name.as_str() == text)
+    }
+}
+
+impl fmt::Display for CollectionName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What the platform asks for, with its parameters.
+///
+/// Parameters are read leniently: unknown ones are passed over; `null`, an empty
+/// value and an absent one are the same; an id that is a number is its digits.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Action {
+    /// `implementation.info`: what the source can do.
+    ImplementationInfo,
+    /// `….list`: what is new.
+    List {
+        /// Of which collection.
+        collection: CollectionName,
+        /// What the platform has seen last; absent the first time.
+        since_id: Option<String>,
+    },
+    /// `….show`: one content.
+    Show {
+        /// Of which collection.
+        collection: CollectionName,
+        /// Which.
+        id: String,
+    },
+    /// `messages.create`.
+    CreateMessage(Box<NewMessage>),
+    /// `private_messages.create`.
+    CreatePrivateMessage(Box<NewPrivateMessage>),
+    /// `threads.create`.
+    CreateThread(Box<NewThread>),
+    /// `….delete`, also written `….destroy`, as the guide's own example has it.
+    Delete {
+        /// Of which collection.
+        collection: CollectionName,
+        /// Which.
+        id: String,
+    },
+    /// `….publish`.
+    Publish {
+        /// Of which collection.
+        collection: CollectionName,
+        /// Which.
+        id: String,
+    },
+    /// `….unpublish`.
+    Unpublish {
+        /// Of which collection.
+        collection: CollectionName,
+        /// Which.
+        id: String,
+    },
+    /// Any other operation of a collection, such as `messages.spam`.
+    Custom(CustomAction),
+    /// `messaging.queuing_update`.
+    QueuingUpdate(QueuingUpdate),
+    /// `typing.start`. That it is sent to sources is not verified.
+    TypingStart(Typing),
+    /// `typing.stop`, as the above.
+    TypingStop(Typing),
+}
+
+/// An operation of the source's own on one content: a button that an agent pressed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CustomAction {
+    /// Of which collection.
+    pub collection: CollectionName,
+    /// The operation's name, without the collection.
+    pub operation: String,
+    /// Which content.
+    pub id: String,
+    /// The source's own id of the identity that acted.
+    pub user_id: Option<String>,
+}
+
+/// An action, and when it was sent.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct ActionRequest {
+    /// What is asked for.
+    pub action: Action,
+    /// When the platform sent it, if it says so.
+    pub time: Option<Date>,
+}
+
+impl ActionRequest {
+    /// Reads a body: JSON in UTF-8, an object with `action`, `params` and `time`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Protocol`] when it is something else, when the action has no
+    /// known name, or when a parameter is missing without which it means nothing.
+    pub fn parse(body: &[u8]) -> Result<Self> {
+        let text = std::str::from_utf8(body).map_err(|error| refused("the body is not UTF-8").with_source(error))?;
+        let raw = serde_json::from_str::<&RawValue>(text)
+            .map_err(|error| refused("the body is not JSON").with_source(Position::of(&error)))?;
+        let (mut action, mut params, mut time) = (None, None, None);
+        let is_object = object(raw, &mut |key, value| match key {
+            "action" => action = Some(value),
+            "params" => params = Some(value),
+            "time" => time = Date::read(value),
+            _ => {}
+        });
+        if !is_object {
+            return Err(refused("the body is not a JSON object"));
+        }
+        let name = action.filter(|raw| raw.get().starts_with('"')).and_then(String::read);
+        let name = name.ok_or_else(|| refused("the body has no text for an action"))?;
+        Ok(Self { action: Action::read(&name, Params(params))?, time })
+    }
+}
+
+impl Action {
+    fn read(name: &str, params: Params<'_>) -> Result<Self> {
+        let Some((object, operation)) = name.split_once('.').filter(|(a, b)| is_word(a) && is_word(b)) else {
+            return Err(refused("the action is not two words with a dot between them"));
+        };
+        match (object, operation) {
+            ("implementation", "info") => Ok(Self::ImplementationInfo),
+            ("messaging", "queuing_update") => params.read().map(Self::QueuingUpdate),
+            ("typing", "start") => params.read().map(Self::TypingStart),
+            ("typing", "stop") => params.read().map(Self::TypingStop),
+            _ => match CollectionName::of(object) {
+                Some(collection) => Self::of_collection(collection, operation, params),
+                None => Err(unknown_action()),
+            },
+        }
+    }
+
+    fn of_collection(collection: CollectionName, operation: &str, params: Params<'_>) -> Result<Self> {
+        match operation {
+            "list" => Ok(Self::List { collection, since_id: params.text("since_id")? }),
+            "show" => Ok(Self::Show { collection, id: params.required("id")? }),
+            "create" => Self::create(collection, params),
+            "delete" | "destroy" => Ok(Self::Delete { collection, id: params.required("id")? }),
+            "publish" => Ok(Self::Publish { collection, id: params.required("id")? }),
+            "unpublish" => Ok(Self::Unpublish { collection, id: params.required("id")? }),
+            // A mark in lists of operations; what it stands for is a `create`.
+            "reply" => Err(unknown_action()),
+            _ => Ok(Self::Custom(CustomAction {
+                collection,
+                operation: operation.to_owned(),
+                id: params.required("id")?,
+                user_id: params.text("user_id")?,
+            })),
+        }
+    }
+
+    fn create(collection: CollectionName, params: Params<'_>) -> Result<Self> {
+        match collection {
+            CollectionName::Messages => {
+                let mut new: NewMessage = params.read()?;
+                [&mut new.content_id, &mut new.thread_id, &mut new.in_reply_to_id].into_iter().for_each(none_if_empty);
+                let other = !new.attachments.is_empty() || new.structured_content.is_some();
+                written(&new.author_id, new.body.as_deref(), other)?;
+                Ok(Self::CreateMessage(Box::new(new)))
+            }
+            CollectionName::PrivateMessages => {
+                let mut new: NewPrivateMessage = params.read()?;
+                let ids = [&mut new.content_id, &mut new.recipient_id, &mut new.in_reply_to_id];
+                ids.into_iter().for_each(none_if_empty);
+                let other = !new.attachments.is_empty() || new.structured_content.is_some();
+                written(&new.author_id, new.body.as_deref(), other)?;
+                Ok(Self::CreatePrivateMessage(Box::new(new)))
+            }
+            CollectionName::Threads => {
+                let mut new: NewThread = params.read()?;
+                none_if_empty(&mut new.content_id);
+                written(&new.author_id, new.body.as_deref(), !new.attachments.is_empty() || new.title.is_some())?;
+                Ok(Self::CreateThread(Box::new(new)))
+            }
+        }
+    }
+
+    /// The action's name as the platform writes it; `delete` also for `destroy`.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let (collection, operation) = match self {
+            Self::ImplementationInfo => return "implementation.info".to_owned(),
+            Self::QueuingUpdate(_) => return "messaging.queuing_update".to_owned(),
+            Self::TypingStart(_) => return "typing.start".to_owned(),
+            Self::TypingStop(_) => return "typing.stop".to_owned(),
+            Self::CreateMessage(_) => (CollectionName::Messages, "create"),
+            Self::CreatePrivateMessage(_) => (CollectionName::PrivateMessages, "create"),
+            Self::CreateThread(_) => (CollectionName::Threads, "create"),
+            Self::List { collection, .. } => (*collection, "list"),
+            Self::Show { collection, .. } => (*collection, "show"),
+            Self::Delete { collection, .. } => (*collection, "delete"),
+            Self::Publish { collection, .. } => (*collection, "publish"),
+            Self::Unpublish { collection, .. } => (*collection, "unpublish"),
+            Self::Custom(custom) => (custom.collection, custom.operation.as_str()),
+        };
+        format!("{collection}.{operation}")
+    }
+}
+
+impl Action {
+    /// Whether it changes something, so that it must not be ended halfway.
+    pub(super) fn writes(&self) -> bool {
+        !matches!(self, Self::ImplementationInfo | Self::List { .. } | Self::Show { .. })
+    }
+}
+
+/// A name of letters, digits and `_`.
+pub(super) fn is_word(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}
+
+fn none_if_empty(id: &mut Option<String>) {
+    if id.as_ref().is_some_and(String::is_empty) {
+        *id = None;
+    }
+}
+
+fn written(author_id: &str, body: Option<&str>, other: bool) -> Result<()> {
+    if author_id.is_empty() {
+        return Err(missing("author_id"));
+    }
+    if body.is_none_or(str::is_empty) && !other {
+        return Err(missing("body"));
+    }
+    Ok(())
+}
+
+#[derive(Clone, Copy)]
+struct Params<'a>(Option<&'a RawValue>);
+
+impl<'a> Params<'a> {
+    /// The object, if there is anything in it. PHP writes an empty one as a list.
+    fn object(self) -> Result<Option<&'a RawValue>> {
+        let Some(raw) = self.0 else { return Ok(None) };
+        let text = raw.get();
+        let is_empty = match text.as_bytes().first() {
+            Some(b'{') => return Ok(Some(raw)),
+            Some(b'[') => text.trim_start_matches('[').trim_start() == "]",
+            _ => matches!(text, "null" | "\"\""),
+        };
+        if is_empty { Ok(None) } else { Err(refused("the parameters are not a JSON object")) }
+    }
+
+    fn read<T: Lenient + Default>(self) -> Result<T> {
+        Ok(self.object()?.and_then(T::read).unwrap_or_default())
+    }
+
+    fn text(self, name: &str) -> Result<Option<String>> {
+        let mut found = String::new();
+        if let Some(raw) = self.object()? {
+            object(raw, &mut |key, value| {
+                if key == name {
+                    found.fill(value);
+                }
+            });
+        }
+        Ok(Some(found).filter(|text| !text.is_empty()))
+    }
+
+    fn required(self, name: &'static str) -> Result<String> {
+        self.text(name)?.ok_or_else(|| missing(name))
+    }
+}
+
+fn refused(message: &'static str) -> Error {
+    Error::new(ErrorKind::Protocol, message)
+}
+
+/// The one answer to an action that nobody knows, here or in the source.
+pub(super) fn unknown_action() -> Error {
+    refused("unknown action")
+}
+
+fn missing(name: &'static str) -> Error {
+    Error::new(ErrorKind::Protocol, format!("the parameter {name} is missing"))
+}
+
+/// Where JSON is wrong, without a word of it.
+#[derive(Debug, thiserror::Error)]
+#[error("line {line}, column {column}")]
+struct Position {
+    line: usize,
+    column: usize,
+}
+
+impl Position {
+    fn of(error: &serde_json::Error) -> Self {
+        Self { line: error.line(), column: error.column() }
+    }
+}

@@ -1,0 +1,146 @@
+//! One content, one creation: what was answered to a `content_id` is answered again.
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::action::CollectionName;
+use super::failure::Failure;
+use crate::error::Result;
+
+type Key = (CollectionName, String);
+
+/// Who has it creates; the others wait.
+type Turn = tokio::sync::Mutex<()>;
+
+/// Keeps what was answered to each `content_id`.
+///
+/// The platform repeats a create whose answer it did not get. With this the repetition
+/// gets the first answer, and nothing is written twice. Within one process creates of
+/// one content wait for each other; where several processes serve one channel, the
+/// store is theirs together, and a create that arrives at two of them at once is only
+/// found out by a unique `content_id` in your own table.
+///
+/// Keep entries for days, not minutes: a person can have an old content tried again.
+#[async_trait]
+pub trait ContentStore: fmt::Debug + Send + Sync + 'static {
+    /// What was answered to `content_id`, if it was.
+    ///
+    /// # Errors
+    /// The store's. Nothing is created then; the platform tries again.
+    async fn load(&self, collection: CollectionName, content_id: &str) -> Result<Option<String>>;
+
+    /// Keeps the answer, JSON. Called after the handler has created the content and
+    /// before the platform is answered.
+    ///
+    /// # Errors
+    /// The store's. They are logged; the platform gets the answer all the same, since
+    /// a repetition would create the content again.
+    async fn save(&self, collection: CollectionName, content_id: &str, answer: &str) -> Result<()>;
+}
+
+/// Answers in memory, the last ones: for one process, until it ends.
+#[derive(Debug)]
+pub struct MemoryContents {
+    limit: usize,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Default)]
+struct Kept {
+    answers: HashMap<Key, String>,
+    order: VecDeque<Key>,
+}
+
+impl fmt::Debug for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} answers", self.answers.len())
+    }
+}
+
+impl MemoryContents {
+    /// Keeps the last `limit` answers; at least one.
+    #[must_use]
+    pub fn new(limit: usize) -> Self {
+        Self { limit: limit.max(1), kept: Mutex::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Keeps 10 000: at an answer of 1 KiB some 10 MiB, and more than agents write in the
+/// time in which the platform repeats by itself.
+impl Default for MemoryContents {
+    fn default() -> Self {
+        Self::new(10_000)
+    }
+}
+
+#[async_trait]
+impl ContentStore for MemoryContents {
+    async fn load(&self, collection: CollectionName, content_id: &str) -> Result<Option<String>> {
+        Ok(self.lock().answers.get(&(collection, content_id.to_owned())).cloned())
+    }
+
+    async fn save(&self, collection: CollectionName, content_id: &str, answer: &str) -> Result<()> {
+        let key = (collection, content_id.to_owned());
+        let mut kept = self.lock();
+        if kept.answers.insert(key.clone(), answer.to_owned()).is_none() {
+            kept.order.push_back(key);
+        }
+        while kept.order.len() > self.limit {
+            if let Some(oldest) = kept.order.pop_front() {
+                kept.answers.remove(&oldest);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The store, and who is creating what at the moment.
+#[derive(Debug)]
+pub(super) struct Once {
+    store: Arc<dyn ContentStore>,
+    under_way: Mutex<HashMap<Key, Weak<Turn>>>,
+}
+
+impl Once {
+    pub(super) fn new(store: Arc<dyn ContentStore>) -> Self {
+        Self { store, under_way: Mutex::default() }
+    }
+
+    /// The first answer to `content_id`: kept, or that of `create`.
+    pub(super) async fn run<F>(&self, collection: CollectionName, content_id: &str, create: F) -> Result<Bytes, Failure>
+    where
+        F: Future<Output = Result<Bytes, Failure>>,
+    {
+        let turn = self.turn((collection, content_id.to_owned()));
+        let _mine = turn.lock().await;
+        if let Some(answer) = self.store.load(collection, content_id).await? {
+            tracing::debug!(%collection, "a create that was answered already is answered again");
+            return Ok(answer.into());
+        }
+        let answer = create.await?;
+        let text = String::from_utf8_lossy(&answer);
+        if let Err(error) = self.store.save(collection, content_id, &text).await {
+            tracing::error!(%error, %collection, "a content is created, but its answer is not kept");
+        }
+        Ok(answer)
+    }
+
+    fn turn(&self, key: Key) -> Arc<Turn> {
+        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(turn) = under_way.get(&key).and_then(Weak::upgrade) {
+            return turn;
+        }
+        under_way.retain(|_, turn| turn.strong_count() > 0);
+        let turn = Arc::new(Turn::new(()));
+        under_way.insert(key, Arc::downgrade(&turn));
+        turn
+    }
+}

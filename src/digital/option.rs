@@ -1,0 +1,93 @@
+//! Options of a source, and whether they go together.
+
+use std::collections::BTreeMap;
+
+use super::action::CollectionName;
+use crate::error::{Error, Result};
+use crate::event::macros::open_enum;
+
+open_enum! {
+    /// What a source wants to be different (`options`). All are off by default.
+    ///
+    /// `messaging.queuing_update` is declared by giving the builder a handler for it.
+    pub enum SourceOption {
+        /// Messages belong to no thread: conversations follow `in_reply_to_id`, and
+        /// the platform ignores threads.
+        MessagesUnthreaded = "messages.unthreaded",
+        /// Agents give messages no title.
+        MessagesNoTitle = "messages.no_title",
+        /// Agents give private messages no title.
+        PrivateMessagesNoTitle = "private_messages.no_title",
+        /// Threads have an id and a title only.
+        ThreadsNoContent = "threads.no_content",
+        /// Agents may write messages in plain text.
+        MessagesText = "messages.text",
+        /// Agents may write messages in HTML, the default without text.
+        MessagesHtml = "messages.html",
+        /// Agents may write private messages in plain text.
+        PrivateMessagesText = "private_messages.text",
+        /// Agents may write private messages in HTML, the default without text.
+        PrivateMessagesHtml = "private_messages.html",
+        /// Agents may write threads in plain text.
+        ThreadsText = "threads.text",
+        /// Agents may write threads in HTML, the default without text.
+        ThreadsHtml = "threads.html",
+        /// Agents may attach files to messages.
+        MessagesAttachments = "messages.attachments",
+        /// Agents may attach files to private messages.
+        PrivateMessagesAttachments = "private_messages.attachments",
+        /// Agents may attach files to threads.
+        ThreadsAttachments = "threads.attachments",
+        /// Surveys may be sent as messages. Wants messages, and nothing else.
+        MessagesAllowSurvey = "messages.allow_survey",
+        /// Shown like a chat. Wants either messages or private messages, in plain text
+        /// only; structured messages want it.
+        ViewMessaging = "view.messaging",
+        /// Typing is told both ways. Wants [`ViewMessaging`](Self::ViewMessaging).
+        MessagingTypingIndicator = "messaging.typing_indicator",
+        /// The place in the queue is told.
+        MessagingQueuingUpdate = "messaging.queuing_update",
+    }
+}
+
+/// What is registered; no collection without an operation.
+pub(super) type Operations = BTreeMap<CollectionName, Vec<String>>;
+
+/// Whether `options` go together with the operations that are registered.
+///
+/// The platform drops what does not, without a word; so it is told here.
+pub(super) fn check(options: &[SourceOption], operations: &Operations) -> Result<()> {
+    let on = |option: SourceOption| options.contains(&option);
+    let any = |collection| operations.contains_key(&collection);
+    if on(SourceOption::MessagesUnthreaded) && any(CollectionName::Threads) {
+        return Err(Error::config("with messages.unthreaded the platform ignores every operation on threads"));
+    }
+    if on(SourceOption::ThreadsNoContent) && has_more_than_structure(operations) {
+        return Err(Error::config("with threads.no_content the platform uses only list and show of threads"));
+    }
+    if on(SourceOption::MessagingTypingIndicator) && !on(SourceOption::ViewMessaging) {
+        return Err(Error::config("messaging.typing_indicator needs view.messaging"));
+    }
+    if on(SourceOption::MessagesAllowSurvey)
+        && (!any(CollectionName::Messages) || any(CollectionName::PrivateMessages) || any(CollectionName::Threads))
+    {
+        return Err(Error::config("messages.allow_survey needs messages, and nothing else"));
+    }
+    if !on(SourceOption::ViewMessaging) {
+        return Ok(());
+    }
+    let (text, html) = match (any(CollectionName::Messages), any(CollectionName::PrivateMessages)) {
+        (true, false) => (SourceOption::MessagesText, SourceOption::MessagesHtml),
+        (false, true) => (SourceOption::PrivateMessagesText, SourceOption::PrivateMessagesHtml),
+        _ => return Err(Error::config("view.messaging needs either messages or private messages")),
+    };
+    if !on(text) || on(html) {
+        return Err(Error::config("view.messaging needs plain text, and no HTML"));
+    }
+    Ok(())
+}
+
+fn has_more_than_structure(operations: &Operations) -> bool {
+    let threads = operations.get(&CollectionName::Threads);
+    threads.is_some_and(|threads| threads.iter().any(|operation| !matches!(operation.as_str(), "list" | "show")))
+}

@@ -1,0 +1,443 @@
+//! The Send API: what happens in the source is told to the platform at once.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, StatusCode};
+use serde::Serialize;
+use serde_json::json;
+use tokio::time::Instant;
+use url::Url;
+
+use super::collection::{Collection, Content};
+use super::create::Typing;
+use super::object::User;
+use super::signature::{SIGNATURE_HEADER, Signer};
+use crate::error::{Disposition, Error, ErrorKind, Result};
+use crate::policy::BackoffPolicy;
+use crate::rest::USER_AGENT;
+use crate::rest::envelope::wait_asked_for;
+use crate::rest::retry::{Repeat, Step, Tried, next_step};
+use crate::rest::wire::{Answer, Redirects, Wire};
+use crate::secret::Secret;
+
+const DEADLINE: Duration = Duration::from_secs(30);
+const DEADLINE_CAP: Duration = Duration::from_secs(600);
+/// The documented limit of a request, in bytes.
+const REQUEST_LIMIT: usize = 20_971_520;
+/// An answer is a word.
+const ANSWER_LIMIT: usize = 64 << 10;
+/// One `typing.start` per thread in this time.
+const TYPING: Duration = Duration::from_secs(2);
+/// Threads whose typing is remembered; beyond them the service does the counting.
+const THREADS: usize = 1000;
+/// What an answer's text may add to an error, in characters.
+const TEXT: usize = 200;
+
+/// Sends actions to a channel's real-time endpoint.
+///
+/// Every call ends within its deadline, and is one signed action: there is no batch.
+/// After 5xx and network trouble it is repeated up to three times with jittered
+/// backoff, since contents are known by their ids; that the service takes an id twice
+/// is inferred, not documented. What the service refuses is not repeated.
+///
+/// The service wants `implementation.info` to work, so there is a
+/// [`SourceEndpoint`](super::SourceEndpoint) too. Cheap to clone.
+///
+/// ```no_run
+/// # async fn run() -> ringcentral_events::Result<()> {
+/// use ringcentral_events::digital::{Date, Message, Messages, SendApi, User};
+///
+/// let url = "https://example.digital.ringcentral.com/realtime/sdk/5f3a0e6b7c8d9e0f1a2b3c4d";
+/// let api = SendApi::builder(url, "the channel's API access token").build()?;
+/// let mut message = Message::new("m-42", User::new("cust-7", "Ana", Date::now()));
+/// message.thread_id = Some("t-1".into());
+/// message.body = Some("Hello".into());
+/// api.create(Messages, &message).await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct SendApi(Arc<Inner>);
+
+struct Inner {
+    url: Url,
+    signer: Signer,
+    token: Secret,
+    wire: Wire,
+    backoff: BackoffPolicy,
+    deadline: Duration,
+    typing: Mutex<TypingLimit>,
+}
+
+/// Sets up a [`SendApi`].
+#[derive(Debug)]
+#[must_use]
+pub struct SendApiBuilder {
+    url: Secret,
+    token: Secret,
+    backoff: BackoffPolicy,
+    deadline: Duration,
+}
+
+impl SendApi {
+    /// For the endpoint at `url`, which the channel's settings show in full
+    /// (`https://…/realtime/sdk/{source_id}`), with the channel's API access token.
+    pub fn builder(url: impl Into<Secret>, token: impl Into<Secret>) -> SendApiBuilder {
+        let (url, token) = (url.into(), token.into());
+        SendApiBuilder { url, token, backoff: BackoffPolicy::default(), deadline: DEADLINE }
+    }
+
+    /// Tells of a content (`messages.create`, `private_messages.create`,
+    /// `threads.create`), or what changed on one, by its id. A message with an unknown
+    /// thread makes that thread.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] for one that [is not whole](Content::check); else as
+    /// [`send`](Self::send).
+    pub async fn create<C: Collection>(&self, _: C, content: &C::Content) -> Result<()> {
+        content.check()?;
+        self.send(&format!("{}.create", C::NAME), content).await
+    }
+
+    /// Tells of an identity (`users.create`): one that the platform may write as, or a
+    /// recipient that it does not know yet.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create).
+    pub async fn create_user(&self, user: &User) -> Result<()> {
+        user.check()?;
+        self.send("users.create", user).await
+    }
+
+    /// Marks an agent's message as read (`status.mark_as_read`), by the id that the
+    /// source gave it. Shown with `view.messaging` only.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] without an id; else as [`send`](Self::send).
+    pub async fn mark_as_read(&self, id: &str) -> Result<()> {
+        if id.is_empty() {
+            return Err(Error::config("the message that was read has an id"));
+        }
+        self.send("status.mark_as_read", &json!({ "id": id })).await
+    }
+
+    /// Tells that a customer types (`typing.start`).
+    ///
+    /// # Errors
+    /// [`ErrorKind::RateLimited`] within 2 s after the last one in the same thread;
+    /// nothing is sent then, since the service would refuse it. [`ErrorKind::Config`]
+    /// without a preview, or a thread or content. Else as [`send`](Self::send), but
+    /// never repeated: the next one tells it as well.
+    pub async fn typing_start(&self, typing: &Typing) -> Result<()> {
+        let place = place(typing)?;
+        if typing.preview.is_none() {
+            return Err(Error::config("what was typed is missing"));
+        }
+        self.limit().start(place, Instant::now()).map_err(|wait| {
+            let error = Error::new(ErrorKind::RateLimited, "typing was told less than 2 s ago; nothing was sent");
+            error.with_disposition(Disposition::Retry { after: Some(wait) })
+        })?;
+        self.post("typing.start", typing, Repeat::Never).await
+    }
+
+    /// Tells that a customer no longer types (`typing.stop`).
+    ///
+    /// # Errors
+    /// As [`typing_start`](Self::typing_start), but for the rate.
+    pub async fn typing_stop(&self, typing: &Typing) -> Result<()> {
+        let place = place(typing)?;
+        self.post("typing.stop", typing, Repeat::Never).await?;
+        self.limit().stop(place);
+        Ok(())
+    }
+
+    /// Sends any action with its parameters.
+    ///
+    /// Cancel safe as far as this side goes: whether the action was done is not known.
+    ///
+    /// # Errors
+    /// - [`ErrorKind::Config`]: the parameters cannot be written, or are larger than
+    ///   20 971 520 bytes in all. Nothing was sent.
+    /// - [`ErrorKind::Auth`]: the token is not this channel's (422).
+    /// - [`ErrorKind::NotFound`]: the URL is of no source (422, 404).
+    /// - [`ErrorKind::Rejected`]: refused for ever; the text says why (400, 413, 422).
+    /// - [`ErrorKind::RateLimited`]: too many (429).
+    /// - [`ErrorKind::Service`], [`ErrorKind::Network`], [`ErrorKind::Timeout`],
+    ///   [`ErrorKind::Protocol`]: after the last repetition. With
+    ///   [`is_unclear`](Error::is_unclear) it may have been done.
+    pub async fn send(&self, action: &str, params: &(impl Serialize + Sync + ?Sized)) -> Result<()> {
+        self.post(action, params, Repeat::Safe).await
+    }
+
+    async fn post(&self, action: &str, params: &(impl Serialize + Sync + ?Sized), repeat: Repeat) -> Result<()> {
+        #[derive(Serialize)]
+        struct Sent<'a, P: ?Sized> {
+            action: &'a str,
+            params: &'a P,
+        }
+        let deadline = Instant::now() + self.0.deadline;
+        let body = serde_json::to_vec(&Sent { action, params })
+            .map_err(|error| Error::config("the parameters cannot be written as JSON").with_source(error))?;
+        if body.len() > REQUEST_LIMIT {
+            return Err(Error::config(format!("the action is larger than {REQUEST_LIMIT} bytes; nothing was sent")));
+        }
+        let body = Bytes::from(body);
+        let mut tried = Tried::default();
+        loop {
+            let error = match self.attempt(&body, deadline).await {
+                Ok(()) => return Ok(()),
+                Err(error) => error,
+            };
+            let left = deadline.saturating_duration_since(Instant::now());
+            match next_step(&error, repeat, tried, &self.0.backoff, fastrand::f64(), left) {
+                Step::Wait(wait) => {
+                    tracing::debug!(%error, ?wait, action, "repeating");
+                    tried.repeats += 1;
+                    tokio::time::sleep(wait).await;
+                }
+                Step::Refresh | Step::GiveUp => return Err(error),
+            }
+        }
+    }
+
+    async fn attempt(&self, body: &Bytes, deadline: Instant) -> Result<()> {
+        let signature = self.0.signer.sign(body);
+        let mut request = reqwest::Request::new(Method::POST, self.0.url.clone());
+        let mut value = HeaderValue::from_str(&signature)
+            .map_err(|_| Error::new(ErrorKind::Internal, "a signature is no header's value"))?;
+        value.set_sensitive(true);
+        request.headers_mut().insert(HeaderName::from_static(SIGNATURE_HEADER), value);
+        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        *request.body_mut() = Some(reqwest::Body::from(body.clone()));
+        let Answer { status, headers, body } = self.0.wire.exchange(request, deadline).await?;
+        outcome(status, &headers, &body, &[self.0.token.expose(), &signature])
+    }
+
+    fn limit(&self) -> std::sync::MutexGuard<'_, TypingLimit> {
+        self.0.typing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for SendApi {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let server = self.0.url.origin().ascii_serialization();
+        f.debug_struct("SendApi").field("server", &server).field("deadline", &self.0.deadline).finish_non_exhaustive()
+    }
+}
+
+impl SendApiBuilder {
+    /// Within this a call ends, repetitions included. Default 30 s, up to 10 minutes.
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    /// How long to wait before a repetition. Default: [`BackoffPolicy::default`].
+    pub fn backoff(mut self, backoff: BackoffPolicy) -> Self {
+        self.backoff = backoff;
+        self
+    }
+
+    /// The client.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] for a URL that is not `http(s)`, or has a user in it; for a
+    /// token that is none, as in [`Signer::new`]; for a deadline out of its range.
+    pub fn build(self) -> Result<SendApi> {
+        // No echo of the text: it may hold a password.
+        let url = Url::parse(self.url.expose().trim())
+            .map_err(|error| Error::config("the endpoint's URL is none").with_source(error))?;
+        let anonymous = url.username().is_empty() && url.password().is_none();
+        if !matches!(url.scheme(), "http" | "https") || !url.has_host() || !anonymous {
+            return Err(Error::config("the endpoint's URL is http(s), with a host and without a user"));
+        }
+        if self.deadline.is_zero() || self.deadline > DEADLINE_CAP {
+            return Err(Error::config("the deadline of a call is up to 10 minutes, and not zero"));
+        }
+        Ok(SendApi(Arc::new(Inner {
+            url,
+            signer: Signer::new(self.token.clone())?,
+            token: self.token,
+            // The signed body goes nowhere else.
+            wire: Wire::new(USER_AGENT, ANSWER_LIMIT, Redirects::Refuse)?,
+            backoff: self.backoff,
+            deadline: self.deadline,
+            typing: Mutex::default(),
+        })))
+    }
+}
+
+/// Where the typing is: the thread, else the content.
+fn place(typing: &Typing) -> Result<&str> {
+    let given = [&typing.thread_id, &typing.in_reply_to_id].into_iter().flatten().find(|id| !id.is_empty());
+    given.map(String::as_str).ok_or_else(|| Error::config("typing is in a thread, or answers a content"))
+}
+
+/// When typing was told last, by thread.
+#[derive(Default)]
+struct TypingLimit(HashMap<String, Instant>);
+
+impl TypingLimit {
+    /// Whether it may be told now; else how long not.
+    fn start(&mut self, place: &str, now: Instant) -> Result<(), Duration> {
+        if let Some(told) = self.0.get(place) {
+            let free = *told + TYPING;
+            if now < free {
+                return Err(free - now);
+            }
+        }
+        if self.0.len() >= THREADS {
+            self.0.retain(|_, told| now < *told + TYPING);
+        }
+        if self.0.len() < THREADS {
+            self.0.insert(place.to_owned(), now);
+        }
+        Ok(())
+    }
+
+    fn stop(&mut self, place: &str) {
+        self.0.remove(place);
+    }
+}
+
+/// What an answer says. The form of an error's text is not documented: the status
+/// decides, and the text is searched.
+fn outcome(status: StatusCode, headers: &HeaderMap, body: &[u8], secrets: &[&str]) -> Result<()> {
+    let text = String::from_utf8_lossy(body);
+    if status.is_success() {
+        // Documented as the bare word; in quotes it is the same as JSON.
+        return if matches!(text.trim(), "ok" | "\"ok\"") {
+            Ok(())
+        } else {
+            let error = Error::new(ErrorKind::Protocol, "the answer is a success, but not the word that says so");
+            Err(error.with_status(status.as_u16()).with_unclear(true))
+        };
+    }
+    let (kind, disposition, headline) = classify(status.as_u16(), &text, headers);
+    let said: String = text.chars().filter(|c| !c.is_control()).take(TEXT).collect();
+    let repeats = secrets.iter().any(|secret| text.contains(secret));
+    let message = if said.trim().is_empty() || repeats { headline.into() } else { format!("{headline}: {said}") };
+    let error = Error::new(kind, message).with_disposition(disposition).with_status(status.as_u16());
+    Err(error.with_unclear(matches!(status.as_u16(), 408 | 500..=599)))
+}
+
+fn classify(status: u16, text: &str, headers: &HeaderMap) -> (ErrorKind, Disposition, &'static str) {
+    let says = |words: &str| text.to_ascii_lowercase().contains(words);
+    match status {
+        422 if says("invalid signature") => (ErrorKind::Auth, Disposition::Fatal, "the token is not this channel's"),
+        401 => (ErrorKind::Auth, Disposition::Fatal, "the service refused the signature"),
+        403 => (ErrorKind::Permission, Disposition::Fatal, "the service refused the action"),
+        422 if says("source not found") => (ErrorKind::NotFound, Disposition::Fatal, "the URL is of no source"),
+        404 => (ErrorKind::NotFound, Disposition::Fatal, "the URL is of no source"),
+        429 => {
+            // "Please try again in a few seconds."
+            let after = wait_asked_for(status, headers).filter(|_| headers.contains_key(http::header::RETRY_AFTER));
+            (ErrorKind::RateLimited, Disposition::Retry { after: after.or(Some(TYPING)) }, "too many requests")
+        }
+        408 => (ErrorKind::Timeout, Disposition::Retry { after: None }, "the service gave up waiting"),
+        500..=599 => {
+            let after = wait_asked_for(status, headers);
+            (ErrorKind::Service, Disposition::Retry { after }, "the service failed")
+        }
+        300..=399 => (ErrorKind::Protocol, Disposition::Fatal, "a redirect that is not followed"),
+        _ => (ErrorKind::Rejected, Disposition::Fatal, "the service refused the action"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answered(status: u16, text: &str) -> Result<()> {
+        outcome(StatusCode::from_u16(status).unwrap(), &HeaderMap::new(), text.as_bytes(), &["hunter2"])
+    }
+
+    #[test]
+    fn only_the_word_is_a_success() {
+        for good in ["ok", "ok\n", "\"ok\""] {
+            assert!(answered(200, good).is_ok(), "{good}");
+        }
+        for bad in ["", "OK", "<html>ok</html>", "{\"status\":\"ok\"}"] {
+            let error = answered(200, bad).unwrap_err();
+            assert_eq!((error.kind(), error.is_unclear()), (ErrorKind::Protocol, true), "{bad}");
+        }
+    }
+
+    #[test]
+    fn every_documented_refusal_is_for_ever_and_the_rest_passes() {
+        use ErrorKind::{Auth, NotFound, Permission, Protocol, RateLimited, Rejected, Service, Timeout};
+        let fatal = Disposition::Fatal;
+        let retry = Disposition::Retry { after: None };
+        for (status, text, kind, disposition) in [
+            (400, "Bad request", Rejected, fatal),
+            (400, "{\"error\":\"Invalid request format\"}", Rejected, fatal),
+            (413, "Invalid request size (max: 20971520 bytes)", Rejected, fatal),
+            (422, "Source not found", NotFound, fatal),
+            (422, "Invalid signature", Auth, fatal),
+            (422, "Invalid action", Rejected, fatal),
+            (422, "Invalid resource format", Rejected, fatal),
+            (422, "Source doesn't support structured contents", Rejected, fatal),
+            (422, "The author must be puppetizable", Rejected, fatal),
+            (
+                429,
+                "too many typing requests, please try again in a few seconds",
+                RateLimited,
+                Disposition::Retry { after: Some(TYPING) },
+            ),
+            (500, "", Service, retry),
+            (503, "x", Service, retry),
+            (408, "", Timeout, retry),
+            (401, "", Auth, fatal),
+            (403, "", Permission, fatal),
+            (404, "", NotFound, fatal),
+            (302, "", Protocol, fatal),
+            (418, "", Rejected, fatal),
+        ] {
+            let error = answered(status, text).unwrap_err();
+            assert_eq!((error.kind(), error.disposition()), (kind, disposition), "{status} {text}");
+            assert_eq!(error.status(), Some(status));
+            assert_eq!(error.is_unclear(), matches!(status, 408 | 500 | 503), "{status}");
+        }
+    }
+
+    #[test]
+    fn an_error_has_the_services_text_unless_that_repeats_a_secret() {
+        let error = answered(422, "structured_content: \"title\" must not be empty\u{7}").unwrap_err();
+        assert!(error.to_string().contains("\"title\" must not be empty (HTTP 422)"), "{error}");
+        let error = answered(422, "no token hunter2 here").unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("hunter2"));
+        assert!(answered(422, &"x".repeat(1000)).unwrap_err().to_string().len() < 300);
+    }
+
+    #[test]
+    fn a_retry_after_is_heeded_within_its_bounds() {
+        let mut headers = HeaderMap::new();
+        headers.insert("retry-after", HeaderValue::from_static("7"));
+        for status in [429, 503] {
+            let error = outcome(StatusCode::from_u16(status).unwrap(), &headers, b"", &[]).unwrap_err();
+            assert_eq!(error.retry_after(), Some(Duration::from_secs(7)), "{status}");
+        }
+    }
+
+    #[test]
+    fn typing_is_told_once_in_two_seconds_by_thread() {
+        let (mut limit, now) = (TypingLimit::default(), Instant::now());
+        assert_eq!(limit.start("t-1", now), Ok(()));
+        assert_eq!(limit.start("t-1", now + Duration::from_millis(500)), Err(Duration::from_millis(1500)));
+        assert_eq!(limit.start("t-2", now), Ok(()));
+        assert_eq!(limit.start("t-1", now + TYPING), Ok(()));
+        limit.stop("t-1");
+        assert_eq!(limit.start("t-1", now + TYPING), Ok(()));
+        for thread in 0..2 * THREADS {
+            assert_eq!(limit.start(&format!("many-{thread}"), now), Ok(()));
+        }
+        assert_eq!(limit.0.len(), THREADS, "memory is bounded");
+        assert_eq!(limit.start("late", now + TYPING * 3), Ok(()));
+        assert_eq!(limit.0.len(), 1, "and given back");
+    }
+}
