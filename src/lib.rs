@@ -78,7 +78,7 @@
 //! | --- | --- | --- |
 //! | `pubnub` | yes | [`transport`]`::PubNub`, on PubNub's crate, which is source-available and not open source |
 //! | `websocket` | yes | [`transport`]`::WebSocket`, over RingCentral's own gateway |
-//! | `redb` | no | [`RedbCheckpoints`]: places of many subscriptions in one embedded database |
+//! | `redb` | no | `RedbCheckpoints`: places of many subscriptions in one embedded database |
 //! | `digital` | no | `digital`: a source of yours that Engage Digital (RingCX Digital) polls, and its Send API |
 //! | `sandbox` | no | `sandbox`: an emulator of the service on loopback, for tests |
 //!
