@@ -197,3 +197,24 @@ async fn what_a_former_transport_makes_late_is_deleted() {
         subscription.close().await;
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_token_of_another_transport_leads_to_a_gap_and_leaves_nothing() {
+    let two = Two::new();
+    let subscription = two.builder().on_drop(OnDrop::Keep).start().await.unwrap();
+    two.world.up(&subscription, 1).await;
+    let mut subscription = subscription;
+    assert!(is_quiet(&mut subscription));
+    let token = subscription.resume_token().unwrap();
+    drop(subscription);
+    settle().await;
+    // As the service would describe one that lives elsewhere.
+    let elsewhere = |info: &mut serde_json::Value| info["deliveryMode"]["transportType"] = "WebSocket".into();
+    two.world.control.script("renew", Script::Answer(Box::new(elsewhere)));
+    let mut subscription = two.builder().resume(token).start().await.unwrap();
+    assert_eq!(next_gap(&mut subscription).await.cause, GapCause::SubscriptionGone);
+    two.world.up(&subscription, 2).await;
+    settle().await;
+    assert_eq!(two.world.control.alive(), ["sub-2"]);
+    subscription.close().await;
+}

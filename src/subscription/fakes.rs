@@ -431,6 +431,8 @@ struct Account {
     page: usize,
     /// Its messages have no ids, and it tells the last one again each time.
     nameless: bool,
+    /// It tells the messages behind counts.
+    tells_messages: bool,
     /// When its first position is made.
     begins_at: Option<SystemTime>,
 }
@@ -449,9 +451,19 @@ impl FakeSource {
         self.0.lock().unwrap().fail.push_back(error);
     }
 
+    /// It tells the messages behind counts.
+    pub(super) fn tells_messages(&self) {
+        self.0.lock().unwrap().tells_messages = true;
+    }
+
     /// Its first position cannot be had.
     pub(super) fn fail_begin(&self, error: Error) {
         self.0.lock().unwrap().fail_begin.push_back(error);
+    }
+
+    /// Whatever it was to fail with, it fails no more.
+    pub(super) fn well(&self) {
+        self.0.lock().unwrap().fail.clear();
     }
 
     /// The next answer is not complete.
@@ -500,6 +512,10 @@ impl CatchUp for FakeSource {
 
     fn covers(&self, filter: &EventFilter) -> GapClosure {
         if filter.as_str().contains("message-store") { GapClosure::Complete } else { GapClosure::Nothing }
+    }
+
+    fn covers_messages(&self) -> bool {
+        self.0.lock().unwrap().tells_messages
     }
 
     async fn begin(&self, _: &[EventFilter]) -> Result<SyncToken> {

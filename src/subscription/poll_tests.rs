@@ -140,3 +140,63 @@ async fn a_restart_goes_on_where_the_sources_stood() {
     settle().await;
     assert!(is_quiet(&mut subscription), "no gap, nothing twice");
 }
+
+fn enriched(world: &World, source: &FakeSource) -> SubscriptionBuilder {
+    source.tells_messages();
+    world.builder().catch_up(source.clone()).enrich_messages(true)
+}
+
+/// The service is in trouble with the source and not with push.
+fn trouble(source: &FakeSource) {
+    (0..1000).for_each(|_| source.fail(unavailable()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_counted_and_not_yet_told_is_told_after_a_restart() {
+    let (world, source) = (World::new(), FakeSource::default());
+    let mut subscription = enriched(&world, &source).on_drop(OnDrop::Keep).start().await.unwrap();
+    world.up(&subscription, 1).await;
+    settle().await;
+    trouble(&source);
+    source.happen([1]);
+    world.transport.events(1, [1]);
+    settle().await;
+    assert!(is_quiet(&mut subscription), "a count is no delivery, and its place is behind it");
+    let token = subscription.resume_token().unwrap();
+    drop(subscription);
+    source.well();
+    let mut subscription = enriched(&world, &source).resume(token).start().await.unwrap();
+    world.up(&subscription, 2).await;
+    let before = Instant::now();
+    assert_eq!(next_sms(&mut subscription).await, (Origin::CatchUp, 1));
+    assert!(before.elapsed() < secs(5), "{:?}", before.elapsed());
+    assert!(source.asked_since().last().unwrap().is_some(), "changes count");
+    settle().await;
+    assert!(is_quiet(&mut subscription));
+    subscription.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_counted_and_not_yet_told_at_the_end_is_a_gap() {
+    for down in [false, true] {
+        let (world, source) = (World::new(), FakeSource::default());
+        let subscription = enriched(&world, &source).start().await.unwrap();
+        world.up(&subscription, 1).await;
+        settle().await;
+        let counted = crate::clock::wall_now();
+        trouble(&source);
+        world.transport.events(1, [1]);
+        settle().await;
+        sleep(secs(600)).await;
+        // An answer that says nothing of what was counted.
+        world.transport.batch(1, Vec::new(), None);
+        if down {
+            world.transport.feed(1, Err(unavailable()));
+            phase(&subscription, Phase::Reconnecting).await;
+        }
+        let closed = subscription.close().await;
+        let [Delivery::Gap(gap)] = &closed.unread[..] else { panic!("{:?}", closed.unread) };
+        assert_eq!(gap.cause, if down { GapCause::EndedOffline } else { GapCause::NotPolled });
+        assert!(gap.since.unwrap() <= counted, "{gap:?}");
+    }
+}

@@ -236,7 +236,10 @@ impl Reconciler {
         let poll_after = self.poll_after();
         for source in &mut self.sources {
             if let Doing::Resting { until } = &mut source.doing {
-                *until = Some(if source.has_position { now + poll_after } else { now });
+                let later = if source.has_position { now + poll_after } else { now };
+                // News is not put off by that.
+                let due = until.filter(|_| source.news != News::None);
+                *until = Some(due.map_or(later, |due| due.min(later)));
             }
         }
         self.handle_timeout(now);
@@ -420,7 +423,12 @@ impl Reconciler {
 
     /// Whether there is news of which a source has not yet told more.
     pub(super) fn has_news(&self) -> bool {
-        self.sources.iter().any(|source| source.news != News::None)
+        (0..self.sources.len()).any(|at| self.has_news_for(at))
+    }
+
+    /// Whether it is this source that has not yet told more.
+    pub(super) fn has_news_for(&self, at: usize) -> bool {
+        self.sources.get(at).is_some_and(|source| source.news != News::None)
     }
 
     /// Polls at once.

@@ -27,6 +27,8 @@ const PREFIX: &str = "poll-";
 /// beginning of the stream. Events carry [`Origin::CatchUp`](crate::Origin) or
 /// `Snapshot`.
 ///
+/// Ended, it tells a possible [`Gap`](crate::Gap) since the last poll.
+///
 /// Every source has its first position before `start` returns: what happens after
 /// that arrives. The health of the subscription is that of its sources. A source
 /// that is refused for good ends the stream with its error.

@@ -38,7 +38,7 @@ struct Ending {
 
 impl Recovery {
     /// With the sources, each for those filters that it covers, and where it stood.
-    pub(super) fn new(setup: &Setup) -> Self {
+    pub(super) fn new(setup: &Setup, now: Instant) -> Self {
         let settle: Vec<Duration> = setup.catch_up.iter().map(|source| source.settles_after()).collect();
         let plan = Reconciler::new(setup.pace, &settle, setup.seed);
         let sources = setup.catch_up.iter().map(|source| Source {
@@ -57,9 +57,16 @@ impl Recovery {
             let held = setup.resume.as_ref().and_then(|token| token.positions.get(source.source.name()));
             source.begun = held.is_some_and(|held| held.begun);
             source.token = held.map(|held| held.token.clone());
+            let resumed = setup.resume.as_ref();
+            // What was counted and not yet told before is asked for at once.
+            let counted = setup.enrich && resumed.is_some() && source.source.covers_messages();
             // Without push, what happened since then is asked for in any case.
-            if held.is_some() || setup.polls && setup.resume.is_some() {
+            if held.is_some() || counted || setup.polls && resumed.is_some() {
                 recovery.plan.goes_on_from_position(at);
+            }
+            if counted {
+                source.good = resumed.and_then(ResumeToken::served);
+                recovery.plan.news(now.into_std(), at);
             }
         }
         recovery
@@ -90,6 +97,12 @@ impl Recovery {
     pub(super) fn good_since(&self) -> Option<SystemTime> {
         let asked = self.sources.iter().filter(|source| !source.filters.is_empty()).map(|source| source.good);
         asked.min().flatten()
+    }
+
+    /// Since when something was counted that no source has told yet.
+    pub(super) fn untold_since(&self) -> Option<SystemTime> {
+        let sources = self.sources.iter().enumerate().filter(|(at, _)| self.plan.has_news_for(*at));
+        sources.filter_map(|(_, source)| source.good).min()
     }
 
     /// Whether there is anything to ask.

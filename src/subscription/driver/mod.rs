@@ -203,7 +203,7 @@ pub(in crate::subscription) struct Driver {
     /// Since when events may be missing because the transport was exchanged.
     exchanged_since: Option<SystemTime>,
     /// Creations with former transports that may be under way.
-    left_behind: Vec<AbortOnDrop>,
+    left_behind: Vec<(Op, AbortOnDrop)>,
     /// Whether the service may have other filters than the ones asked for.
     filters_doubtful: bool,
     cursor: Option<Cursor>,
@@ -272,7 +272,7 @@ impl Driver {
             queue: Queue::new(setup.queue_bytes),
             seen,
             told: Told::after(setup.resume.as_ref(), now),
-            recovery: Recovery::new(&setup),
+            recovery: Recovery::new(&setup, now),
             keys: Keys::default(),
             lease: None,
             place: 0,

@@ -112,7 +112,7 @@ impl Driver {
             // What waits at the service goes with the subscription. Nothing follows
             // that could lie behind the gap, so it has no end marker.
             let cause = if is_polled { GapCause::NotPolled } else { GapCause::EndedOffline };
-            let since = self.good_since();
+            let since = self.good_since().into_iter().chain(self.recovery.untold_since()).min();
             let until = Some(self.setup.clock.wall());
             self.queue.push_marker(Delivery::Gap(Gap {
                 cause,

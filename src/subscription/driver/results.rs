@@ -5,10 +5,13 @@ use super::*;
 impl Driver {
     pub(super) fn done(&mut self, done: Done) {
         match done {
-            Done::Lease { op, asked, result } => match result {
-                Ok(info) => self.leased(op, asked, info),
-                Err(error) => self.failed(op, error),
-            },
+            Done::Lease { op, asked, result } => {
+                self.left_behind.retain(|(left, _)| *left != op);
+                match result {
+                    Ok(info) => self.leased(op, asked, info),
+                    Err(error) => self.failed(op, error),
+                }
+            }
             Done::Orphan { op, asked, result } => match result {
                 Ok(Some(info)) => self.leased(op, asked, info),
                 Ok(None) => self.give(Input::NoOrphan { op }),
@@ -95,10 +98,13 @@ impl Driver {
         let lease = match read {
             Ok(lease) => lease,
             Err(error) => {
-                if ours {
+                // Another process had it over another transport: it was ours, and is of no
+                // use to this one.
+                let taken_up = !ours && self.setup.resume.is_some();
+                if ours || taken_up {
                     self.discard(self.way, info.id);
                 }
-                return self.failed(op, error);
+                return self.failed(op, if taken_up { error.with_disposition(Disposition::Recreate) } else { error });
             }
         };
         let moved = self.lease.as_ref().is_some_and(|before| !before.same_place(&lease));

@@ -2,8 +2,9 @@
 
 use super::*;
 
-/// So many changes are remembered; no call of an older one is under way.
-const CHANGES_KNOWN: usize = 16;
+/// So many changes are remembered. Changes are a second apart at least and calls end
+/// within a minute, so none of an older one is under way.
+const CHANGES_KNOWN: usize = 128;
 
 /// One of the transports that a subscription may use.
 #[derive(Clone)]
@@ -46,7 +47,7 @@ impl Driver {
         let Some(way) = self.setup.ways.get(to).cloned() else { return };
         tracing::info!(transport = %way.transport.kind(), subscription = self.id_for_log(), "another transport is used");
         // A creation under way goes on: what it makes is deleted.
-        self.left_behind.extend(self.creating.take().map(|(_, abort)| abort));
+        self.left_behind.extend(self.creating.take());
         if let Some(created) = self.created.filter(|_| self.machine.is_unsure()) {
             self.doubt(created);
         }
