@@ -23,7 +23,7 @@ use futures_util::StreamExt as _;
 use ringcentral_events::sandbox::{Fixture, Operation, Sandbox, Service};
 use ringcentral_events::transport::{Transport, TransportKind, WebSocket};
 use ringcentral_events::{
-    Delivery, Event, EventFilter, Notification, Origin, Phase, StatusWatch, Subscription, catch_up,
+    Delivery, Event, EventFilter, Notification, Origin, Phase, Status, StatusWatch, Subscription, catch_up,
 };
 use support::tasks::{Tasks, held};
 use support::{LAST_WORDS, Server, Stop, printable, stop_signal, whole_story};
@@ -65,6 +65,7 @@ struct App {
     subscription: Subscription,
     status: StatusWatch,
     phase: Phase,
+    is_polling: bool,
     poll_after: Duration,
     /// How often each text message was told, and how it came first.
     texts: HashMap<String, (u32, Origin)>,
@@ -84,7 +85,14 @@ impl App {
         let status = subscription.status();
         say("subscribed", &format!("over {}; without push, RingCentral is asked", asked.transport))?;
         let texts = HashMap::new();
-        Ok(Self { subscription, status, phase: Phase::Starting, poll_after: asked.poll_after, texts })
+        Ok(Self {
+            subscription,
+            status,
+            phase: Phase::Starting,
+            is_polling: false,
+            poll_after: asked.poll_after,
+            texts,
+        })
     }
 
     /// Waits for one delivery or change of status, and tells it. `false` when there
@@ -92,7 +100,7 @@ impl App {
     async fn step(&mut self) -> Result<bool, Failure> {
         tokio::select! {
             biased;
-            Some(status) = self.status.changed() => self.follow(status.phase)?,
+            Some(status) = self.status.changed() => self.follow(&status)?,
             delivery = self.subscription.next() => match delivery {
                 Some(delivery) => self.deliver(&delivery?)?,
                 None => return Ok(false),
@@ -114,11 +122,14 @@ impl App {
         timeout(PATIENCE, steps).await.map_err(|_| format!("waited {} s for {what}", PATIENCE.as_secs()))?
     }
 
-    fn follow(&mut self, phase: Phase) -> Result<(), Failure> {
-        if std::mem::replace(&mut self.phase, phase) == phase {
+    fn follow(&mut self, status: &Status) -> Result<(), Failure> {
+        if !std::mem::replace(&mut self.is_polling, status.is_polling) && status.is_polling {
+            say("status polling", "its events are asked for")?;
+        }
+        if std::mem::replace(&mut self.phase, status.phase) == status.phase {
             return Ok(());
         }
-        match phase {
+        match status.phase {
             Phase::Live => say("status live", "events are pushed")?,
             Phase::Reconnecting | Phase::Recreating => {
                 let after = self.poll_after.as_secs();

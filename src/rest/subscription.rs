@@ -79,7 +79,8 @@ impl SubscriptionInfo {
     }
 }
 
-/// A filter that the service accepted but will not serve.
+/// A filter that the service accepted but will not serve, or of which it says
+/// nothing at all.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct DisabledFilter {
@@ -90,6 +91,17 @@ pub struct DisabledFilter {
     pub reason: String,
     /// A sentence for people.
     pub message: Option<String>,
+}
+
+impl DisabledFilter {
+    /// One that is neither among the served nor among the disabled ones.
+    pub(crate) fn left_out(filter: &str) -> Self {
+        Self {
+            filter: filter.to_owned(),
+            reason: String::new(),
+            message: Some("the service's answer leaves it out".to_owned()),
+        }
+    }
 }
 
 /// State of a subscription (`status`).

@@ -390,6 +390,7 @@ impl SubscriptionBuilder {
             subscription_id: None,
             transport,
             expires_at: None,
+            is_polling: false,
             failed_attempts: 0,
             last_error: None,
             deleted: false,

@@ -22,8 +22,11 @@ pub enum Delivery {
     Resumed(Resumed),
     /// Something came that could not be read.
     Undecodable(Undecodable),
-    /// The service accepted these filters but will not serve them
-    /// (`disabledFilters`): it is silent about their events.
+    /// The service accepted these filters but will not serve them: it is silent
+    /// about their events. Those are its `disabledFilters`, and those that were
+    /// asked for and that its answer leaves out of both lists, without a `reason`
+    /// ([`missing_filters`](crate::event::missing_filters)). Told again when they
+    /// become others.
     FiltersDisabled(Vec<DisabledFilter>),
 }
 

@@ -396,6 +396,28 @@ async fn l10_disabled_filters_are_delivered_and_again_only_when_they_change() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_filter_that_the_answer_leaves_out_is_told_as_disabled() {
+    let world = World::new();
+    let other = |info: &mut serde_json::Value| {
+        info["eventFilters"] = serde_json::json!(["/restapi/v1.0/account/1/extension/2/presence"])
+    };
+    world.control.script("create", Script::Answer(Box::new(other)));
+    world.control.script("renew", Script::Answer(Box::new(other)));
+    let mut subscription = world.live().await;
+    let Delivery::FiltersDisabled(filters) = next(&mut subscription).await else { panic!() };
+    let told: Vec<_> = filters.iter().map(|it| (it.filter.as_str(), it.reason.as_str())).collect();
+    assert_eq!(told, [(MESSAGES, "")]);
+    sleep(secs(800)).await;
+    assert_eq!(renews(&world.control), 1);
+    assert!(is_quiet(&mut subscription));
+    assert_eq!(
+        world.control.count(|call| matches!(call, Call::Update(..))),
+        0,
+        "it answered, and asking again is no cure"
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn l11_a_full_service_is_made_room_in_by_own_leftovers_only() {
     let full = || Error::new(ErrorKind::SubscriptionLimit, "too many").with_status(403);
     let world = World::new();
@@ -1443,8 +1465,10 @@ async fn polls_stand_in_for_push_that_is_down_and_hand_back_with_each_event_once
     phase(&subscription, Phase::Reconnecting).await;
     let since = Instant::now();
     source.happen([1]);
+    assert!(!subscription.status().current().is_polling, "push may soon be back");
     assert_eq!(next_sms(&mut subscription).await, (Origin::CatchUp, 1));
     assert!(since.elapsed() <= secs(60), "{:?}", since.elapsed());
+    assert!(subscription.status().current().is_polling);
     source.happen([2]);
     assert_eq!(next_sms(&mut subscription).await, (Origin::CatchUp, 2));
     assert!(source.calls().iter().all(|(_, missed)| *missed));
@@ -1453,6 +1477,7 @@ async fn polls_stand_in_for_push_that_is_down_and_hand_back_with_each_event_once
     source.happen([3]);
     push_sms(&world, 2, &[1, 2, 3]);
     assert_eq!(next_sms(&mut subscription).await, (Origin::Push, 3));
+    assert!(!subscription.status().current().is_polling);
     let polls = source.calls().len();
     sleep(secs(1700)).await;
     assert_eq!(source.calls().len(), polls, "push is well again");

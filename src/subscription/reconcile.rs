@@ -287,6 +287,12 @@ impl Reconciler {
         if self.pace.alone { Duration::ZERO } else { self.pace.poll_after }
     }
 
+    /// Whether polls stand in for push, with at least one source to ask.
+    pub(super) fn is_polling(&self, now: Instant) -> bool {
+        self.polls_from().is_some_and(|from| from <= now)
+            && self.sources.iter().any(|source| source.doing != Doing::Off && source.has_position)
+    }
+
     fn polls_from(&self) -> Option<Instant> {
         match self.push {
             Push::Unmade | Push::Up => None,

@@ -21,6 +21,11 @@ pub struct Status {
     pub transport: TransportKind,
     /// When the lease ends unless renewed, by this machine's clock.
     pub expires_at: Option<SystemTime>,
+    /// Whether catch-up sources are being asked for events, because push is down for
+    /// longer than [`poll_after`](crate::SubscriptionBuilder::poll_after) or the
+    /// transport is [`Poll`](crate::transport::Poll). Filters that no source covers
+    /// are not served by that.
+    pub is_polling: bool,
     /// How many tries failed in a row; 0 when all is well.
     pub failed_attempts: u32,
     /// Whether the service confirmed that the subscription is gone; only once the

@@ -261,6 +261,7 @@ impl Driver {
         let attempts = self.machine.failed_attempts();
         let transport = self.setup.transport.kind();
         let expires_at = self.expires_at();
+        let is_polling = self.end.is_none() && self.recovery.plan.is_polling(Instant::now().into_std());
         status.send_if_modified(|status| {
             let new_error = self
                 .last_error
@@ -269,6 +270,7 @@ impl Driver {
             let changed = status.phase != phase
                 || status.transport != transport
                 || status.subscription_id != id
+                || status.is_polling != is_polling
                 || status.failed_attempts != attempts
                 || status.last_error.is_some() != self.last_error.is_some()
                 || new_error
@@ -279,6 +281,7 @@ impl Driver {
                     subscription_id: id.clone(),
                     transport,
                     expires_at,
+                    is_polling,
                     failed_attempts: attempts,
                     last_error: self.last_error.clone(),
                     deleted: self.end.is_some() && self.machine.is_deleted(),

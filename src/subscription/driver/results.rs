@@ -127,6 +127,7 @@ impl Driver {
             self.bad_key(error, first);
         }
         self.check_filters(first);
+        self.tell_what_is_not_served();
     }
 
     /// The service granted what nobody waits for any more.
@@ -178,12 +179,6 @@ impl Driver {
             }
             Some(_) => {}
             None => self.first_cursor(&lease, info, asked, resumed, adopted),
-        }
-        if self.disabled != lease.disabled {
-            self.disabled.clone_from(&lease.disabled);
-            if !lease.disabled.is_empty() {
-                self.queue.push_marker(Delivery::FiltersDisabled(lease.disabled.clone()));
-            }
         }
         self.served = Some(asked.wall);
         self.confirmed = Some(lease::before_answer(info, asked.wall));
@@ -287,6 +282,23 @@ impl Driver {
         if self.filters_doubtful {
             self.update = Some(Update { filters: self.setup.filters.clone(), answer: None });
             self.give(Input::Update);
+        }
+    }
+
+    /// Filters that are asked for and whose events will not come, each time that
+    /// these are others. A change on its way has its own answer.
+    fn tell_what_is_not_served(&mut self) {
+        let Some(lease) = self.lease.as_ref().filter(|_| self.update.is_none()) else { return };
+        let mut not_served = lease.disabled.clone();
+        let named: Vec<&str> = not_served.iter().map(|disabled| disabled.filter.as_str()).collect();
+        let left_out = event::missing_filters(&self.setup.filters, &lease.filters, &named);
+        let left_out: Vec<_> = left_out.into_iter().map(DisabledFilter::left_out).collect();
+        not_served.extend(left_out);
+        if self.disabled != not_served {
+            self.disabled.clone_from(&not_served);
+            if !not_served.is_empty() {
+                self.queue.push_marker(Delivery::FiltersDisabled(not_served));
+            }
         }
     }
 
