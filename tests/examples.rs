@@ -611,8 +611,15 @@ async fn printed_until_killed(mut listen: Running, after: Duration) -> Vec<u64> 
 fn number(line: &str) -> Option<u64> {
     let line: Value = serde_json::from_str(line).ok()?;
     assert!(line["type"] != "error", "{line}");
+    if line["type"] == "gap" {
+        println!("{line}");
+    }
     line["body"]["n"].as_u64()
 }
+
+/// PubNub keeps 100 messages of a channel; more than these are a gap, and rightly so.
+#[cfg(unix)]
+const UNREAD: u64 = 80;
 
 /// `KILLS` says how often; at points that `KILL_SEED` decides.
 #[cfg(unix)]
@@ -639,8 +646,9 @@ async fn s5_listen_that_is_killed_again_and_again_prints_every_event() {
         let longest = if chance.u8(0..5) == 0 { 1500 } else { 300 };
         let after = Duration::from_millis(chance.u64(0..longest));
         let life = printed_until_killed(listen, after);
+        let unread = published - printed.len() as u64;
         let publish = async {
-            for _ in 0..chance.u64(1..12) {
+            for _ in 0..chance.u64(1..12).min(UNREAD - unread) {
                 let body = serde_json::json!({ "id": published.to_string(), "n": published });
                 assert!(!sandbox.trigger_json(SMS, &body.to_string()).unwrap().is_empty(), "it was left to live");
                 published += 1;
