@@ -182,6 +182,26 @@ async fn polls_stand_in_as_a_transport_and_hand_back() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_that_is_ended_on_the_way_back_deletes_each_where_it_was_made() {
+    let two = Two::new();
+    let subscription = two.builder().fall_back_to(Poll::new()).start().await.unwrap();
+    two.world.up(&subscription, 1).await;
+    let cutting = cut(&two.world.transport);
+    is_over(&subscription, TransportKind::Poll).await;
+    cutting.abort();
+    two.world.control.script("create", Script::Slow(secs(5)));
+    while creates(&two.world.control) < 2 {
+        sleep(secs(1)).await;
+    }
+    subscription.close().await;
+    settle().await;
+    sleep(secs(60)).await;
+    assert!(two.world.control.alive().is_empty(), "{:?}", two.world.control.alive());
+    // What polls go by is nothing that the service knows.
+    assert_eq!(deletes(&two.world.control), ["sub-1", "sub-2"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_a_former_transport_makes_late_is_deleted() {
     // Whether it is carried out before or after the change.
     for script in [Script::Slow(secs(50)), Script::Late(secs(50))] {
