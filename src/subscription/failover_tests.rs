@@ -144,6 +144,68 @@ async fn the_first_is_gone_back_to_while_the_other_still_delivers() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_the_former_told_and_the_present_tells_a_moment_later_comes_once() {
+    let two = Two::new();
+    let mut subscription = two.builder().fall_back_to(two.second.clone()).start().await.unwrap();
+    let cutting = cut(&two.world.transport);
+    two.second.opened(1).await;
+    cutting.abort();
+    two.second.feed(1, Ok(LinkEvent::Alive));
+    phase(&subscription, Phase::Live).await;
+    while !matches!(next(&mut subscription).await, Delivery::Resumed(_)) {}
+    let link = two.world.transport.count() + 1;
+    two.world.transport.opened(link).await;
+    // Of such, only the content tells that they are one.
+    let told_by = |by: &str, n: u64| {
+        let text = format!("{by}-{n}");
+        serde_json::json!({"uuid": text, "event": TEXTS, "subscriptionId": by, "body": {"n": n}}).to_string()
+    };
+    two.second.batch(1, vec![told_by("sub-2", 1)], None);
+    two.world.transport.feed(link, Ok(LinkEvent::Alive));
+    settle().await;
+    two.second.feed(1, Err(Error::new(ErrorKind::Network, "cut")));
+    settle().await;
+    assert_eq!(two.world.control.alive(), ["sub-3"], "the former is gone");
+    sleep(secs(4)).await;
+    two.world.transport.batch(link, vec![told_by("sub-3", 1), told_by("sub-3", 2)], None);
+    sleep(secs(11)).await;
+    two.world.transport.batch(link, vec![told_by("sub-3", 3)], None);
+    let mut told = Vec::new();
+    while told.last() != Some(&3) {
+        if let Delivery::Notification(it) = next(&mut subscription).await {
+            told.push(it.body_as::<serde_json::Value>().unwrap()["n"].as_u64().unwrap());
+        }
+    }
+    assert_eq!(told, [1, 2, 3]);
+    subscription.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_of_the_former_transport_says_nothing_of_the_present_one() {
+    let two = Two::new();
+    let mut subscription = two.builder().fall_back_to(two.second.clone()).start().await.unwrap();
+    let cutting = cut(&two.world.transport);
+    two.second.opened(1).await;
+    cutting.abort();
+    two.second.feed(1, Ok(LinkEvent::Alive));
+    phase(&subscription, Phase::Live).await;
+    two.world.control.script("create", Script::Slow(secs(10)));
+    while creates(&two.world.control) < 3 {
+        sleep(secs(1)).await;
+    }
+    // On the way back to the first.
+    two.second.feed(1, Err(refused().with_disposition(Disposition::Fatal)));
+    let link = two.world.transport.count() + 1;
+    timeout(secs(60), two.world.transport.opened(link)).await.expect("it stays on the way");
+    two.world.transport.feed(link, Ok(LinkEvent::Alive));
+    phase(&subscription, Phase::Live).await;
+    assert_eq!(creates(&two.world.control), 3);
+    push_sms(&two.world, link, &[1]);
+    while !matches!(next(&mut subscription).await, Delivery::Notification(_)) {}
+    subscription.close().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn polls_stand_in_as_a_transport_and_hand_back() {
     let two = Two::new();
     let mut subscription = two.builder().fall_back_to(Poll::new()).start().await.unwrap();

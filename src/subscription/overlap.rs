@@ -7,6 +7,9 @@
 //! subscription has told its like more often than the other has.
 
 use std::collections::HashMap;
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::event::{DedupKey, Notification};
 use crate::ids::SubscriptionId;
@@ -15,31 +18,57 @@ use crate::ids::SubscriptionId;
 /// this many events, some may come twice rather than none.
 const REMEMBERED: usize = 16_384;
 
+/// What one subscription told is on its way from the other for no longer.
+const SPAN: Duration = Duration::from_secs(5);
+
+/// How often a subscription told one content, and when it last did.
+#[derive(Debug)]
+struct Told {
+    by: SubscriptionId,
+    count: u64,
+    last: Instant,
+}
+
 /// How often each content came by each subscription, while two overlap.
 #[derive(Debug, Default)]
 pub(super) struct Overlap {
     on: bool,
-    told: HashMap<DedupKey, Vec<(SubscriptionId, u64)>>,
+    /// Since when the one that is left delivers.
+    alone_since: Option<Instant>,
+    told: HashMap<DedupKey, Vec<Told>>,
 }
 
 impl Overlap {
-    /// Another subscription is about to be made.
-    pub(super) fn begin(&mut self) {
+    /// Another subscription is about to be made. It tells nothing of what came long
+    /// before, so that what is like that is new.
+    pub(super) fn begin(&mut self, now: Instant) {
         self.on = true;
+        self.alone_since = None;
+        self.told.retain(|_, told| {
+            told.retain(|told| now.saturating_duration_since(told.last) <= SPAN);
+            !told.is_empty()
+        });
     }
 
-    /// Only one is left, and all that the other had told was looked at.
-    pub(super) fn end(&mut self) {
-        self.on = false;
-        self.told = HashMap::new();
+    /// Another attempt to make it.
+    pub(super) fn begin_again(&mut self, now: Instant) {
+        if self.on {
+            self.begin(now);
+        }
     }
 
-    pub(super) fn is_on(&self) -> bool {
-        self.on
+    /// Whether only one is left, and delivers; `is_read` if nothing waits that came. It
+    /// has told all that the other had told a while after that, and not as soon.
+    pub(super) fn observe(&mut self, now: Instant, is_alone: bool, is_read: bool) {
+        if !self.on || !is_alone {
+            self.alone_since = None;
+        } else if now.saturating_duration_since(*self.alone_since.get_or_insert(now)) >= SPAN && is_read {
+            *self = Self::default();
+        }
     }
 
     /// Counts a notification; `false` if the other subscription told it already.
-    pub(super) fn admit(&mut self, notification: &Notification) -> bool {
+    pub(super) fn admit(&mut self, notification: &Notification, now: Instant) -> bool {
         let Some(from) = notification.subscription_id().filter(|_| self.on) else { return true };
         let body = notification.raw_body().map_or("", |raw| raw.get());
         let key = DedupKey::over(3, &[notification.event_uri(), body]);
@@ -47,14 +76,14 @@ impl Overlap {
             return true;
         }
         let counts = self.told.entry(key).or_default();
-        let most_by_others = counts.iter().filter(|(id, _)| id != from).map(|(_, count)| *count).max().unwrap_or(0);
-        let own = match counts.iter_mut().find(|(id, _)| id == from) {
-            Some((_, count)) => {
-                *count += 1;
-                *count
+        let most_by_others = counts.iter().filter(|told| told.by != *from).map(|told| told.count).max().unwrap_or(0);
+        let own = match counts.iter_mut().find(|told| told.by == *from) {
+            Some(told) => {
+                (told.count, told.last) = (told.count + 1, now);
+                told.count
             }
             None => {
-                counts.push((from.clone(), 1));
+                counts.push(Told { by: from.clone(), count: 1, last: now });
                 1
             }
         };
@@ -77,21 +106,59 @@ mod tests {
 
     #[test]
     fn outside_an_overlap_everything_is_new() {
-        let mut overlap = Overlap::default();
-        assert!(overlap.admit(&told("a", 1)) && overlap.admit(&told("b", 1)));
-        overlap.begin();
-        assert!(overlap.admit(&told("a", 1)) && !overlap.admit(&told("b", 1)));
-        overlap.end();
-        assert!(overlap.admit(&told("b", 1)) && overlap.admit(&told("b", 1)));
+        let (mut overlap, now) = (Overlap::default(), Instant::now());
+        assert!(overlap.admit(&told("a", 1), now) && overlap.admit(&told("b", 1), now));
+        overlap.begin(now);
+        assert!(overlap.admit(&told("a", 1), now) && !overlap.admit(&told("b", 1), now));
+        overlap.observe(now, true, true);
+        overlap.observe(now + SPAN, true, true);
+        assert!(overlap.admit(&told("b", 1), now + SPAN) && overlap.admit(&told("b", 1), now + SPAN));
+    }
+
+    #[test]
+    fn it_lasts_until_the_one_that_is_left_has_delivered_for_a_while_and_all_is_read() {
+        let now = Instant::now();
+        let at = |share: u32| now + SPAN * share / 10;
+        for (observed, is_on) in [
+            (&[(0, true, true), (9, true, true)][..], true),
+            (&[(0, true, true), (10, true, true)], false),
+            (&[(0, false, true), (10, true, true)], true),
+            (&[(0, true, true), (5, false, true), (10, true, true)], true),
+            (&[(0, true, true), (5, false, true), (9, true, true), (19, true, true)], false),
+            (&[(0, true, true), (10, true, false)], true),
+            (&[(0, true, false), (10, true, true)], false),
+        ] {
+            let mut overlap = Overlap::default();
+            overlap.begin(now);
+            overlap.admit(&told("a", 1), now);
+            for (share, is_alone, is_read) in observed {
+                overlap.observe(at(*share), *is_alone, *is_read);
+            }
+            assert_eq!(!overlap.admit(&told("b", 1), at(20)), is_on, "{observed:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_like_something_told_long_before_the_other_was_made_is_new() {
+        let (mut overlap, now) = (Overlap::default(), Instant::now());
+        overlap.begin_again(now);
+        assert!(overlap.admit(&told("a", 1), now) && overlap.admit(&told("b", 1), now), "none is being made");
+        overlap.begin(now);
+        overlap.admit(&told("a", 1), now);
+        overlap.begin_again(now + SPAN);
+        assert!(!overlap.admit(&told("b", 1), now + SPAN));
+        overlap.admit(&told("a", 2), now + SPAN);
+        overlap.begin_again(now + SPAN * 3);
+        assert!(overlap.admit(&told("b", 2), now + SPAN * 3));
     }
 
     #[test]
     fn a_notification_that_does_not_say_whose_it_is_passes() {
-        let mut overlap = Overlap::default();
-        overlap.begin();
+        let (mut overlap, now) = (Overlap::default(), Instant::now());
+        overlap.begin(now);
         let json = serde_json::value::RawValue::from_string(r#"{"event":"/x","body":{}}"#.into()).unwrap();
         let anonymous = Notification::parse(json, Origin::Push, std::time::SystemTime::UNIX_EPOCH).unwrap();
-        assert!(overlap.admit(&anonymous) && overlap.admit(&anonymous));
+        assert!(overlap.admit(&anonymous, now) && overlap.admit(&anonymous, now));
     }
 
     proptest! {
@@ -109,8 +176,8 @@ mod tests {
             // What came before the overlap began is not looked at.
             let mut old = events[new_from..old_to].iter();
             let mut new = events[new_from..].iter();
-            let mut overlap = Overlap::default();
-            overlap.begin();
+            let (mut overlap, now) = (Overlap::default(), Instant::now());
+            overlap.begin(now);
             let mut admitted = Vec::new();
             let mut order = order.into_iter().cycle();
             loop {
@@ -121,7 +188,7 @@ mod tests {
                     new.next().map(|event| ("new", event)).or_else(|| old.next().map(|event| ("old", event)))
                 };
                 let Some((by, event)) = next else { break };
-                if overlap.admit(&told(by, *event)) {
+                if overlap.admit(&told(by, *event), now) {
                     admitted.push(*event);
                 }
             }

@@ -61,6 +61,7 @@ impl Driver {
 
     pub(super) fn create(&mut self, op: Op) {
         self.created = Some(Asked::now());
+        self.overlap.begin_again(Instant::now());
         let (call, abort) = ops::abortable(ops::create(self.setup.control.clone(), op, self.request()));
         self.creating = Some((op, AbortOnDrop(abort)));
         self.pending.push(call);
@@ -69,7 +70,7 @@ impl Driver {
     fn replace(&mut self, op: Op) {
         self.replacing = Some(op);
         // The new one may tell what the present one tells before the answer is here.
-        self.overlap.begin();
+        self.overlap.begin(Instant::now());
         self.pending.push(ops::replace(self.setup.control.clone(), op, self.request()));
     }
 

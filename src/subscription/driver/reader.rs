@@ -31,9 +31,8 @@ impl Driver {
             }
         }
         let settled = self.retiring.is_empty() && self.replacing.is_none() && self.lease_way == self.way;
-        if settled && self.queue.is_empty() && self.overlap.is_on() {
-            self.overlap.end();
-        }
+        let is_alone = settled && self.machine.phase() == machine::Phase::Live;
+        self.overlap.observe(Instant::now(), is_alone, self.queue.is_empty());
         if out.is_closed() { Err(()) } else { Ok(()) }
     }
 
@@ -60,7 +59,7 @@ impl Driver {
         let (key, delivery) = match read(frame, &keys.and_then(&self.keys)) {
             Ok(notification) if self.is_enriched(&notification) => return None,
             Ok(notification) => {
-                repeated = !self.overlap.admit(&notification);
+                repeated = !self.overlap.admit(&notification, Instant::now());
                 subjects = notification.subject_keys();
                 version = notification.version();
                 (notification.dedup_key_at(position.as_deref()), Delivery::Notification(Box::new(notification)))

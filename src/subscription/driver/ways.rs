@@ -64,7 +64,7 @@ impl Driver {
         self.setup.polls = polls;
         self.recovery.plan.polls_alone(polls);
         if self.lease.is_some() {
-            self.overlap.begin();
+            self.overlap.begin(Instant::now());
         }
         self.give(Input::Exchanged);
     }
