@@ -744,6 +744,7 @@ fn another_transport_makes_another_subscription_at_once_and_reads_the_former_lin
     let mut bench = Bench::started();
     bench.fail(RETRY);
     assert!(matches!(bench.give(Input::Exchanged)[..], [Effect::Create { .. }]));
+    assert_eq!(bench.secs(20), [], "the attempt that was due is no other one");
 
     let mut bench = Bench::live();
     let former = bench.link();
@@ -761,6 +762,14 @@ fn another_transport_makes_another_subscription_at_once_and_reads_the_former_lin
     let link = bench.link();
     assert_eq!(bench.give(Input::LinkAlive { link }), [Effect::Resumed]);
     assert_eq!(bench.secs(10), [Effect::CloseLink { link: former }]);
+
+    // One that was about to be opened again is not.
+    let mut bench = Bench::live();
+    let link = bench.link();
+    bench.give(Input::LinkFailed { link, disposition: Disposition::Retry { after: Some(Duration::from_secs(5)) } });
+    bench.give(Input::Exchanged);
+    assert_eq!(bench.secs(10), []);
+    assert!(matches!(bench.lease(900)[..], [Effect::OpenLink { .. }]));
 
     // One that ends, or is left after a sleep, before there is another subscription has
     // nothing to be opened for.

@@ -526,6 +526,20 @@ mod tests {
             Self { plan: Reconciler::new(Pace::default(), &vec![Duration::ZERO; sources], 3), now, asked: Vec::new() }
         }
 
+        /// Polls are all there is, every source at rest with a position.
+        fn alone(sources: usize) -> Self {
+            let mut bench = Self::new(sources);
+            bench.plan.polls_alone(true);
+            bench.down();
+            for at in 0..sources {
+                bench.answer(at, Outcome::Began);
+            }
+            for at in (0..sources).filter(|at| bench.turn(*at).is_some()).collect::<Vec<_>>() {
+                bench.answer(at, synced(0));
+            }
+            bench
+        }
+
         /// Push up, every source at rest with a position.
         fn well(sources: usize) -> Self {
             let mut bench = Self::new(sources);
@@ -595,6 +609,26 @@ mod tests {
 
     fn syncs(asked: &[(Instant, Ask)]) -> usize {
         asked.iter().filter(|(_, ask)| matches!(ask, Ask::Sync { .. })).count()
+    }
+
+    #[test]
+    fn where_polls_are_all_there_is_a_gap_is_filled_at_once() {
+        let mut bench = Bench::alone(2);
+        let asked = bench.gap();
+        assert!(matches!(asked[..], [Ask::Sync { source: 0, .. }, Ask::Sync { source: 1, .. }]), "{asked:?}");
+        bench.answer(0, synced(0));
+        assert_eq!(bench.answer(1, synced(0)), [Ask::Filled { complete: true }]);
+    }
+
+    #[test]
+    fn what_is_missing_since_a_poll_began_is_asked_for_as_soon_as_it_is_over() {
+        let mut bench = Bench::alone(1);
+        bench.gap();
+        // That call may have been answered before more went missing.
+        bench.gap();
+        let asked = bench.answer(0, synced(0));
+        assert!(matches!(asked[..], [Ask::Sync { source: 0, .. }]), "{asked:?}");
+        assert_eq!(bench.answer(0, synced(0)), [Ask::Filled { complete: true }]);
     }
 
     #[test]
