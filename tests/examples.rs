@@ -583,10 +583,15 @@ async fn listen_says_it_when_the_service_does_not_confirm_the_deletion() {
     assert_eq!(parse(&lines).last().unwrap()["deleted"], false);
 }
 
-/// Prints what comes until it is killed; the numbers of the events in whole lines.
+/// Prints what comes until it is killed, `after` so long or so long after it has printed
+/// that event; the numbers of the events in whole lines.
 #[cfg(unix)]
-async fn printed_until_killed(mut listen: Running, after: Duration) -> Vec<u64> {
-    let mut numbers = Vec::new();
+async fn printed_until_killed(mut listen: Running, seen: Option<u64>, after: Duration) -> Vec<u64> {
+    let mut numbers: Vec<u64> = Vec::new();
+    while let Some(seen) = seen.filter(|seen| numbers.last() != Some(seen)) {
+        let line = listen.line().await.unwrap_or_else(|| panic!("ended before it printed {seen}"));
+        numbers.extend(number(&line));
+    }
     let killed = tokio::time::sleep(after);
     tokio::pin!(killed);
     loop {
@@ -647,13 +652,13 @@ async fn s5_listen_that_is_killed_again_and_again_prints_every_event() {
     for _ in 0..kills {
         // While it starts, reads or saves, and now and then much later.
         let longest = if chance.u8(0..5) == 0 { 1500 } else { 300 };
-        // On a busy machine none may have lived long enough to save anything.
+        let after = Duration::from_millis(chance.u64(0..longest));
+        // On a busy machine none may have lived long enough to save anything. Then one
+        // lives until it has read all.
         let room = (saved + KEPT).saturating_sub(published);
-        let least = if room == 0 { 3000 } else { 0 };
-        let after = Duration::from_millis(least + chance.u64(0..longest));
-        let life = printed_until_killed(listen, after);
+        let life = printed_until_killed(listen, (room == 0).then_some(published), after);
         let publish = async {
-            for _ in 0..chance.u64(1..12).min(room) {
+            for _ in 0..chance.u64(1..12).min(room.max(1)) {
                 let body = serde_json::json!({ "id": published.to_string(), "n": published });
                 assert!(!sandbox.trigger_json(SMS, &body.to_string()).unwrap().is_empty(), "it was left to live");
                 published += 1;

@@ -479,6 +479,7 @@ async fn p3_a_resume_token_goes_on_where_the_reader_stopped() {
     drop(subscription);
     settle().await;
     assert_eq!(world.control.alive(), ["sub-1"], "kept");
+    assert_eq!(world.transport.parted(), 0, "no good-bye, which might end a session that is to be gone on with");
 
     let mut subscription = world.builder().resume(token.parse().unwrap()).start().await.unwrap();
     world.up(&subscription, 2).await;
@@ -1720,6 +1721,25 @@ async fn what_a_source_finds_again_and_cannot_name_is_told_once() {
     }
     assert_eq!(told, 1);
     subscription.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_missed_is_asked_for_from_where_the_gap_begins() {
+    let (world, source) = (World::new(), FakeSource::default());
+    let mut subscription = with_source(&world, &source).await;
+    world.control.forget_all();
+    sleep(secs(800)).await;
+    let gap = next_gap(&mut subscription).await;
+    assert_eq!(gap.cause, GapCause::SubscriptionGone);
+    world.transport.opened(2).await;
+    world.transport.feed(2, Ok(LinkEvent::Alive));
+    next_resumed(&mut subscription).await;
+    // What was on its way counts for the reader.
+    let since = gap.since.unwrap().checked_add(secs(5));
+    let asked = source.asked_since();
+    assert!(!asked.is_empty() && asked.iter().all(|it| *it == since), "{asked:?} {since:?}");
+    subscription.close().await;
+    assert_eq!(world.transport.parted(), 2);
 }
 
 #[tokio::test(start_paused = true)]

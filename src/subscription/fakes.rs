@@ -257,6 +257,8 @@ pub(super) struct FakeTransport(Arc<Peer>);
 struct Peer {
     links: Mutex<Vec<Opened>>,
     opened: Notify,
+    /// How many links said good-bye.
+    parted: AtomicU64,
     /// Whether its subscriptions live in its connection.
     in_connection: AtomicBool,
     /// Whether opening a link never ends.
@@ -287,6 +289,11 @@ impl FakeTransport {
     /// Links cannot be opened any more, nor does that fail.
     pub(super) fn hang(&self) {
         self.0.hangs.store(true, Ordering::Relaxed);
+    }
+
+    /// How many links were ended with a good-bye.
+    pub(super) fn parted(&self) -> u64 {
+        self.0.parted.load(Ordering::Relaxed)
     }
 
     /// Waits until an opening that hangs is given up.
@@ -393,7 +400,7 @@ impl Transport for FakeTransport {
         let (feed, events) = mpsc::unbounded_channel();
         self.0.links.lock().unwrap().push(Opened { target, feed });
         self.0.opened.notify_waiters();
-        Ok(Box::new(FakeLink(events)))
+        Ok(Box::new(FakeLink { events, peer: self.0.clone() }))
     }
 }
 
@@ -405,18 +412,23 @@ impl Drop for Released {
     }
 }
 
-struct FakeLink(mpsc::UnboundedReceiver<Result<LinkEvent>>);
+struct FakeLink {
+    events: mpsc::UnboundedReceiver<Result<LinkEvent>>,
+    peer: Arc<Peer>,
+}
 
 #[async_trait]
 impl Link for FakeLink {
     async fn next(&mut self) -> Result<LinkEvent> {
-        match self.0.recv().await {
+        match self.events.recv().await {
             Some(event) => event,
             None => std::future::pending().await,
         }
     }
 
-    async fn close(self: Box<Self>) {}
+    async fn close(self: Box<Self>) {
+        self.peer.parted.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 /// A source of text messages, numbered; the test says what has happened there.
