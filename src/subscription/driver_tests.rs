@@ -1119,6 +1119,19 @@ async fn a_lost_session_and_an_answer_too_large_are_gaps_of_their_own_name() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_renewal_that_the_service_did_not_answer_itself_says_nothing_of_the_connection() {
+    let world = World { control: FakeControl::new(), transport: FakeTransport::in_connection() };
+    let mut subscription = world.live().await;
+    let before = crate::clock::wall_now();
+    sleep(secs(800)).await;
+    assert_eq!(renews(&world.control), 1);
+    world.transport.feed(1, Err(Error::new(ErrorKind::SessionLost, "the session is lost")));
+    let gap = next_gap(&mut subscription).await;
+    // The reader is told five seconds more, for what was on its way.
+    assert!(gap.since.unwrap() + secs(5) <= before, "{gap:?} {before:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn without_a_uuid_the_same_text_in_two_places_is_two_events() {
     let world = World::new();
     let mut subscription = world.live().await;
