@@ -652,10 +652,11 @@ async fn s5_listen_that_is_killed_again_and_again_prints_every_event() {
     for _ in 0..kills {
         // While it starts, reads or saves, and now and then much later.
         let longest = if chance.u8(0..5) == 0 { 1500 } else { 300 };
-        let after = Duration::from_millis(chance.u64(0..longest));
-        // On a busy machine none may have lived long enough to save anything. Then one
-        // lives until it has read all.
+        // On a busy machine none may have lived long enough to save anything: a place is
+        // saved once a second. Then one lives until it has read all, and for longer.
         let room = (saved + KEPT).saturating_sub(published);
+        let least = if room == 0 { 1500 } else { 0 };
+        let after = Duration::from_millis(least + chance.u64(0..longest));
         let life = printed_until_killed(listen, (room == 0).then_some(published), after);
         let publish = async {
             for _ in 0..chance.u64(1..12).min(room.max(1)) {
