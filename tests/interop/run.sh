@@ -84,7 +84,7 @@ run() {
   return "$status"
 }
 
-(cd "$root" && cargo build --quiet --example sandbox --example digital_crawler --features sandbox,digital) || exit 1
+(cd "$root" && cargo build --quiet --example sandbox --example digital_crawler --all-features) || exit 1
 target="$(cd "$root" && cargo metadata --format-version 1 --no-deps | python3 -c 'import json,sys; print(json.load(sys.stdin)["target_directory"])')"
 sandbox="$target/debug/examples/sandbox"
 DIGITAL_CRAWLER="$target/debug/examples/digital_crawler"
