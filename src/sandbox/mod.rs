@@ -51,6 +51,11 @@
 //! [`Operation::Notification`]. Faults on the upgrade ([`Operation::Upgrade`]) are
 //! those of HTTP.
 //!
+//! # Engage Digital
+//!
+//! With the feature `digital` the sandbox is the platform that polls a source of yours
+//! too, and its Send API: see the module `digital`.
+//!
 //! # What is missed
 //!
 //! Whatever a fixture tells is in the account as well, whether or not anybody was

@@ -151,7 +151,7 @@ fn no_answer(lost: &Lost, knobs: &DigitalKnobs, findings: &mut Findings) -> Fail
 fn refused(answer: &Answer, findings: &mut Findings) -> String {
     let said: String = String::from_utf8_lossy(&answer.body).chars().filter(|c| !c.is_control()).take(120).collect();
     let (rule, why) = if (300..400).contains(&answer.status) {
-        let to = answer.headers.contains_key(LOCATION).then_some("somewhere else").unwrap_or("nowhere");
+        let to = if answer.headers.contains_key(LOCATION) { "somewhere else" } else { "nowhere" };
         (Rule::Redirect, format!("status {} leads {to}; redirects are not followed", answer.status))
     } else if said.is_empty() {
         (Rule::Status, format!("status {}", answer.status))
@@ -197,13 +197,16 @@ fn what_it_is_of(body: &[u8], given: &str, signer: &Signer) -> &'static str {
     if is_of(body.trim_ascii()) {
         return ", but that of the body without the white space around it";
     }
+    let value = serde_json::from_slice::<Value>(body);
+    if let Ok(Value::String(text)) = &value
+        && is_of(text.as_bytes())
+    {
+        return ", but that of the text without its quotes";
+    }
     if is_of(b"") {
         return ", but that of an empty one";
     }
-    let Ok(value) = serde_json::from_slice::<Value>(body) else { return "" };
-    if value.as_str().is_some_and(|text| is_of(text.as_bytes())) {
-        return ", but that of the text without its quotes";
-    }
+    let Ok(value) = value else { return "" };
     if is_of(value.to_string().as_bytes()) { ", but that of the same JSON written compactly" } else { "" }
 }
 

@@ -280,6 +280,7 @@ impl Crawl {
         };
         again(&page, &core.store, collection, since.as_deref(), findings);
         let imported = self.import(core, collection, &page, findings);
+        let page_size = page.items.len();
         self.pages += 1;
         let goes_on = page.first.as_ref().is_some_and(|first| Some(first) != since.as_ref());
         if let (true, Some(first)) = (goes_on, page.first) {
@@ -295,7 +296,9 @@ impl Crawl {
             }
             self.pages = 0;
         }
-        Ok(told("new", &imported))
+        let known = page_size - imported.len();
+        let known = if known > 0 { format!(", {known} known") } else { String::new() };
+        Ok(told("new", &imported) + &known)
     }
 
     /// Takes the contents of a page, oldest first.
