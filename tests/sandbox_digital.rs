@@ -120,6 +120,28 @@ async fn agents_answer_hide_mark_and_delete() {
 }
 
 #[tokio::test]
+async fn a_write_whose_answer_is_lost_or_that_comes_twice_at_once_is_done_once() {
+    let forum = Forum::new();
+    let sandbox = Sandbox::start().await.unwrap();
+    let channel = sandbox.digital_channel(SourceAt::endpoint(endpoint(&forum)), TOKEN).unwrap();
+    channel.run().await;
+    channel.lose_answers(2);
+    let write = Write::message("agent-1", "On its way.").in_thread("t-1");
+    let job = channel.write(write).await.unwrap().job;
+    assert_eq!((job.status, forum.messages.contents().len()), (SyncStatus::ExportFailure, 1), "the source has it");
+    let run = channel.run().await;
+    assert!(run.findings().next().is_none(), "no fault of the source: {run}");
+    let run = channel.run().await;
+    assert!(run.is_clean(), "{run}");
+    let job = channel.job(job.number).unwrap();
+    assert_eq!((job.status, job.attempts), (SyncStatus::Success, 3));
+    let (one, two) = tokio::join!(channel.repeat(job.number), channel.repeat(job.number));
+    assert!(one.is_clean() && two.is_clean(), "{one}\n{two}");
+    assert_eq!(forum.messages.contents().len(), 1, "it is written once");
+    assert!(channel.audit().await.is_clean());
+}
+
+#[tokio::test]
 async fn every_form_and_place_of_the_signature_is_taken_and_every_forgery_refused() {
     let forum = Forum::new();
     forum.messages.put(forum.message("m-1", "t-1", None));

@@ -754,6 +754,32 @@ async fn a_write_is_tried_three_times_and_given_up_at_once_when_it_is_fatal() {
 }
 
 #[tokio::test]
+async fn the_place_in_the_queue_is_told_once() {
+    fn answer(action: &str, status: u16) -> Option<Answer> {
+        match action {
+            "messaging.queuing_update" => Some(Answer::bytes(status, "")),
+            "implementation.info" => Some(queue_info()),
+            _ => None,
+        }
+    }
+    let well: Own = |action, _, _| answer(action, 204);
+    let ill: Own = |action, _, _| answer(action, 500);
+    for (own, status) in [(well, SyncStatus::Success), (ill, SyncStatus::ExportAborted)] {
+        let (_, _, channel, _sandbox) = find(wrong(own), Then::Nothing).await;
+        let job = channel.write(Write::queuing_update("t-1", 1, 30)).await.unwrap().job;
+        let run = channel.run().await;
+        assert_eq!((job.status, job.attempts), (status, 1), "{run}");
+        assert!(!run.actions().any(|action| action.starts_with("messaging.")), "{run}");
+    }
+}
+
+fn queue_info() -> Answer {
+    let mut info = info();
+    info["options"] = json!(["threads.no_content", "messages.text", "messaging.queuing_update"]);
+    Answer::json(&info)
+}
+
+#[tokio::test]
 async fn writes_wait_for_a_run_in_their_order_where_the_knob_says_so() {
     let (_, _, channel, sandbox) = find(wrong(|_, _, _| None), Then::Nothing).await;
     sandbox.knobs(|knobs| (knobs.digital.write_at_once, knobs.digital.destroy) = (false, true));

@@ -28,6 +28,8 @@ pub(super) enum Lost {
     TooLarge(usize),
     /// No connection, or it broke.
     Broken(String),
+    /// A test wants it to be lost: no fault of the source.
+    Scripted,
 }
 
 /// An answer, or why there is none.
@@ -140,6 +142,7 @@ fn json(answer: &Answer, needs: Needs, findings: &mut Findings) -> Result<Said, 
 
 fn no_answer(lost: &Lost, knobs: &DigitalKnobs, findings: &mut Findings) -> Failed {
     let (rule, why) = match lost {
+        Lost::Scripted => return Failed { status: None, why: "the answer was lost, as the test wanted it".into() },
         Lost::Late => (Rule::Late, format!("no answer within {} ms", knobs.timeout.as_millis())),
         Lost::TooLarge(limit) => (Rule::TooLarge, format!("the body is larger than {limit} bytes")),
         Lost::Broken(why) => (Rule::NoAnswer, why.clone()),

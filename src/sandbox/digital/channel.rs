@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::super::state::{Shared, State, later};
-use super::answer::Answered;
+use super::answer::{Answered, Lost};
 use super::caps::Capabilities;
 use super::crawl::{Ask, Crawl, Task};
 use super::finding::{Finding, Findings, Rule};
@@ -42,6 +42,8 @@ pub(crate) struct Core {
     run_count: u64,
     failed_runs: u32,
     off: bool,
+    /// Answers to writes that are still to be lost.
+    lose: u32,
 }
 
 impl Core {
@@ -56,6 +58,7 @@ impl Core {
             run_count: 0,
             failed_runs: 0,
             off: false,
+            lose: 0,
         }
     }
 
@@ -77,6 +80,13 @@ impl Core {
             mark: None,
         });
         number
+    }
+
+    /// Whether the answer to a write is to be lost.
+    fn loses(&mut self) -> bool {
+        let loses = self.lose > 0;
+        self.lose = self.lose.saturating_sub(1);
+        loses
     }
 
     /// Keeps a run, and switches the channel off after too many that failed.
@@ -332,6 +342,12 @@ impl DigitalChannel {
         Ok(Written { job, run })
     }
 
+    /// The next `count` answers to writes are lost on their way: the source has done
+    /// what was asked, and the platform does not know it and tries again.
+    pub fn lose_answers(&self, count: u32) {
+        self.inner.with(|core, _| core.lose = count);
+    }
+
     /// A write by its number.
     #[must_use]
     pub fn job(&self, number: usize) -> Option<Job> {
@@ -465,8 +481,11 @@ impl Inner {
             let Some((ask, request, knobs)) = next else { return crawl };
             let started = Instant::now();
             let under_way = UnderWay { inner: self, job: job_of(&ask) };
-            let answered: Answered = self.reach.exchange(request, &knobs).await;
+            let mut answered: Answered = self.reach.exchange(request, &knobs).await;
             let took = started.elapsed();
+            if under_way.job.is_some() && self.with(|core, _| core.loses()) {
+                answered = Err(Lost::Scripted);
+            }
             self.shared.update(|state| {
                 if let Some(core) = state.digital.0.get_mut(&self.source_id) {
                     crawl.answered(core, &knobs, ask, &answered, took);

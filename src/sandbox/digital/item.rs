@@ -4,7 +4,7 @@ use base64::Engine as _;
 use serde_json::{Map, Value};
 
 use super::caps::{Capabilities, field, is_standard, is_word, kind, texts};
-use super::finding::{Findings, Rule};
+use super::finding::{Findings, Rule, Severity};
 use crate::digital::{CollectionName, Date, StructuredContent};
 
 /// "20k" in the documentation.
@@ -175,7 +175,9 @@ impl Item<'_> {
                 let name = self.collection;
                 let what = if is_standard(action) || is_word(action) { "" } else { "is no word, and " };
                 let why = format!("actions has {action:?}, which {what}is not in objects.{name}");
-                findings.add(Rule::ActionUndeclared, id, why);
+                // A reply is of the whole collection too, but belongs in both.
+                let severity = if action == "reply" { Severity::Warning } else { Severity::Error };
+                findings.add_as(severity, Rule::ActionUndeclared, id, why);
             }
         }
     }

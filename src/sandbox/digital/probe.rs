@@ -160,7 +160,7 @@ impl Probe {
             Ok(_) => "refused",
             Err(Lost::Late) => "no answer in time",
             Err(Lost::TooLarge(_)) => "too large an answer",
-            Err(Lost::Broken(_)) => "no answer",
+            Err(Lost::Broken(_) | Lost::Scripted) => "no answer",
         };
         let accepted = outcome == "accepted";
         match (self.want, status) {

@@ -55,7 +55,8 @@ pub(super) fn answered(
     if repeated {
         findings.add(Rule::RepeatRefused, target(&job), format!("it was done before, and is refused now: {why}"));
     } else if let Some(job) = core.jobs.get_mut(number) {
-        job.fail(why.clone(), fatal, knobs.attempts);
+        // What is no content is told once: its time is over by the next run.
+        job.fail(why.clone(), fatal || job.write.collection.is_none(), knobs.attempts);
         return Err(format!("{why} ({})", job.status.as_str()));
     }
     Err(why)
