@@ -7,6 +7,13 @@
 //! Serves the forum on loopback until Ctrl-C; put what terminates TLS before it, and
 //! enter its URL with the same token in the channel's settings. Agents can then read,
 //! answer, hide and delete messages, and mark them as spam.
+//!
+//! Without an account, the sandbox is the platform: it crawls the forum, its agents
+//! write, and it ends by itself.
+//!
+//! ```text
+//! cargo run --example digital_source --features digital,sandbox -- --sandbox
+//! ```
 
 use std::error::Error;
 use std::io::Write as _;
@@ -24,8 +31,10 @@ use tokio::net::TcpListener;
 
 type Stop = Box<dyn Error + Send + Sync>;
 
-const USAGE: &str = "usage: digital_source [--port N]
-  RC_DIGITAL_TOKEN   the channel's API access token";
+const USAGE: &str = "usage: digital_source [--port N] [--sandbox]
+  --port N           port on 127.0.0.1 (0: any free one)
+  --sandbox          the sandbox crawls the forum; wants the feature `sandbox`
+  RC_DIGITAL_TOKEN   the channel's API access token; not with --sandbox";
 /// What can be done with a message that is shown, and with one that is hidden.
 const SHOWN: [&str; 5] = ["show", "reply", "delete", "unpublish", "spam"];
 const HIDDEN: [&str; 3] = ["show", "delete", "publish"];
@@ -127,33 +136,115 @@ fn source(forum: &Arc<Forum>) -> ringcentral_events::Result<Source> {
         .build()
 }
 
-/// The port on loopback, and the channel's token.
-fn arguments() -> Result<(u16, String), Stop> {
-    let mut port = 0;
+/// What the command line says.
+struct Args {
+    port: u16,
+    sandbox: bool,
+}
+
+fn arguments() -> Result<Args, Stop> {
+    let mut read = Args { port: 0, sandbox: false };
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
-        match (arg.as_str(), args.next()) {
-            ("--port", Some(value)) => port = value.parse()?,
+        match arg.as_str() {
+            "--port" => read.port = args.next().ok_or(USAGE)?.parse()?,
+            "--sandbox" => read.sandbox = true,
             _ => return Err(USAGE.into()),
         }
     }
-    let token = std::env::var("RC_DIGITAL_TOKEN").map_err(|_| USAGE)?;
-    Ok((port, token))
+    Ok(read)
 }
 
 async fn run() -> Result<(), Stop> {
-    let (port, token) = arguments()?;
-    let endpoint = SourceEndpoint::builder(source(&Forum::new())?, token).build()?;
-    let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await?;
-    writeln!(std::io::stdout(), "ready            http://{}/", listener.local_addr()?)?;
-    let router = Router::new().route_service("/", endpoint);
+    let args = arguments()?;
+    let forum = Forum::new();
+    let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, args.port))).await?;
+    let url = format!("http://{}/", listener.local_addr()?);
+    if args.sandbox {
+        return in_sandbox(&forum, listener, &url).await;
+    }
+    let token = std::env::var("RC_DIGITAL_TOKEN").map_err(|_| USAGE)?;
+    let endpoint = SourceEndpoint::builder(source(&forum)?, token).build()?;
+    writeln!(std::io::stdout(), "ready            {url}")?;
     // Where no signal can be waited for, it is the system that ends the process.
     let stop = async {
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }
     };
+    let router = Router::new().route_service("/", endpoint);
     axum::serve(listener, router).with_graceful_shutdown(stop).await?;
+    Ok(())
+}
+
+#[cfg(not(feature = "sandbox"))]
+async fn in_sandbox(_: &Arc<Forum>, _: TcpListener, _: &str) -> Result<(), Stop> {
+    Err("--sandbox wants the feature `sandbox`".into())
+}
+
+/// The forum as the platform sees it: two runs, agents between them, and all the checks
+/// that the sandbox has. An error when anything is wrong.
+#[cfg(feature = "sandbox")]
+async fn in_sandbox(forum: &Arc<Forum>, listener: TcpListener, url: &str) -> Result<(), Stop> {
+    use ringcentral_events::digital::{CollectionName, SendApi};
+    use ringcentral_events::sandbox::Sandbox;
+    use ringcentral_events::sandbox::digital::{Run, SourceAt, Write};
+
+    const TOKEN: &str = "the token of the example's channel";
+    const MESSAGES: CollectionName = CollectionName::Messages;
+    let mut out = std::io::stdout();
+    let mut wrong = 0;
+    let mut tell = |stage: &str, run: &Run| -> std::io::Result<()> {
+        for step in &run.steps {
+            writeln!(out, "{stage:<16} {step}")?;
+        }
+        wrong += run.findings().count();
+        Ok(())
+    };
+    let endpoint = SourceEndpoint::builder(source(forum)?, TOKEN).build()?;
+    let server = tokio::spawn(async move { axum::serve(listener, Router::new().route_service("/", endpoint)).await });
+    let sandbox = Sandbox::start().await?;
+    let channel = sandbox.digital_channel(SourceAt::url(url)?, TOKEN)?;
+    tell("crawl", &channel.run().await)?;
+    for thread in channel.contents(CollectionName::Threads) {
+        println!("thread           {} {:?}", thread.id, thread.text("title").unwrap_or_default());
+    }
+    for message in channel.contents(MESSAGES) {
+        println!("message          {} {:?}", message.id, message.text("body").unwrap_or_default());
+    }
+
+    // The customer writes, and the platform is told at once.
+    let message = forum.message(&forum.customer, "t-1", None, "It is order 7.");
+    forum.messages.put(message.clone());
+    SendApi::builder(channel.send_url(), TOKEN).build()?.create(Messages, &message).await?;
+    println!("sent             {} {:?}", message.id, message.body.as_deref().unwrap_or_default());
+
+    let reply = Write::message(&forum.agent.id, "On its way.").in_thread("t-1").in_reply_to(&message.id);
+    let written = channel.write(reply).await?;
+    tell("agent", &written.run)?;
+    let answer = written.job.id.ok_or("the forum did not take the answer")?;
+    for write in [
+        Write::on(MESSAGES, "unpublish", "m-1"),
+        Write::on(MESSAGES, "publish", "m-1"),
+        Write::custom(MESSAGES, "spam", "m-2", &forum.agent.id),
+        Write::on(MESSAGES, "delete", &answer),
+    ] {
+        tell("agent", &channel.write(write).await?.run)?;
+    }
+    tell("crawl", &channel.run().await)?;
+    tell("audit", &channel.audit().await)?;
+    let probes = channel.probe().await;
+    let refused = probes.steps.iter().filter(|step| step.outcome == "refused").count();
+    println!("probe            {} refused, {} accepted", refused, probes.steps.len() - refused);
+    wrong += probes.findings().count();
+    for finding in probes.findings() {
+        println!("                 {finding}");
+    }
+    server.abort();
+    if wrong > 0 {
+        return Err(format!("the forum is wrong in {wrong} ways").into());
+    }
+    println!("well             the source keeps every rule");
     Ok(())
 }
 

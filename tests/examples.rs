@@ -8,6 +8,7 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use ringcentral_events::SubscriptionId;
+use ringcentral_events::digital::{Date, SendApi, User};
 use ringcentral_events::sandbox::{Fault, Fixture, Operation, Refusal, Sandbox, SentKind, Service};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, BufReader, Lines};
@@ -144,7 +145,7 @@ async fn command(name: &str, args: &[&str], server: Option<&Sandbox>) -> Command
     for name in VARIABLES {
         command.env_remove(name);
     }
-    command.env_remove("RUST_LOG");
+    command.env_remove("RUST_LOG").env_remove("RC_DIGITAL_TOKEN");
     if let Some(sandbox) = server {
         let (secret, jwt) = (sandbox.client_secret(), sandbox.jwt());
         let values = [sandbox.base_url(), sandbox.client_id(), secret.expose(), jwt.expose(), sandbox.pubnub_origin()];
@@ -279,6 +280,78 @@ async fn hybrid_fallback_names_mistakes_on_its_command_line() {
     ] {
         let (status, lines, errors) = Running::start("hybrid_fallback", args, None).await.end().await;
         assert!(!status.success() && errors.contains(complaint), "{status}\n{lines:#?}\n{errors}");
+    }
+}
+
+// --- digital_source, digital_crawler ----------------------------------------
+
+#[tokio::test]
+async fn digital_source_is_crawled_answered_and_checked_by_the_sandbox() {
+    let forum = Running::start("digital_source", &["--sandbox"], None).await;
+    let (status, lines, errors) = forum.end().await;
+    assert!(status.success(), "{status}\n{lines:#?}\n{errors}");
+    let mut rest = lines.iter();
+    for stage in [
+        "crawl            implementation.info ",
+        "crawl            threads.list             200  1 new: t-1",
+        "crawl            messages.list            200  2 new: m-1 m-2",
+        "thread           t-1 \"Delivery\"",
+        "message          m-1 \"Where is my order?\"",
+        "sent             m-3 ",
+        "agent            messages.create          200  created m-4",
+        "agent            messages.unpublish       200  unpublished m-1",
+        "agent            messages.publish         200  published m-1",
+        "agent            messages.spam            200  did spam on m-2",
+        "agent            messages.delete          200  deleted m-4",
+        "crawl            messages.list ",
+        "audit            messages.list ",
+        "probe            ",
+        "well             ",
+    ] {
+        assert!(rest.any(|line| line.starts_with(stage)), "no {stage:?}, or not there: {lines:#?}");
+    }
+    assert!(!lines.iter().any(|line| line.contains("error ") || line.contains("warning ")), "{lines:#?}");
+}
+
+#[tokio::test]
+async fn digital_crawler_checks_a_source_at_its_url_and_tells_what_was_sent() {
+    let mut source = command("digital_source", &[], None).await;
+    let mut source = Running::spawn({
+        source.env("RC_DIGITAL_TOKEN", "token");
+        source
+    });
+    let ready = source.starts_with("ready ").await;
+    let url = ready.split_whitespace().last().unwrap().to_owned();
+    let crawler = async |token: &str, args: &[&str]| {
+        let mut crawler = command("digital_crawler", &[&[url.as_str(), "--json"], args].concat(), None).await;
+        crawler.env("RC_DIGITAL_TOKEN", token);
+        Running::spawn(crawler)
+    };
+    let (status, lines, errors) =
+        crawler("token", &["--reply", "On its way.", "--delete", "--probe"]).await.end().await;
+    assert!(status.success(), "{status}\n{lines:#?}\n{errors}");
+    let end = parse(&lines).pop().unwrap();
+    assert_eq!((&end["type"], &end["errors"], &end["warnings"]), (&"end".into(), &0.into(), &0.into()), "{end}");
+    let (status, lines, _) = crawler("another", &["--runs", "1"]).await.end().await;
+    assert_eq!(status.code(), Some(1));
+    assert!(lines.iter().any(|line| line.contains("\"rule\":\"status\"")), "{lines:#?}");
+
+    let mut crawler = crawler("token", &["--runs", "1", "--stay"]).await;
+    let serving = crawler.next("serving").await;
+    let api = SendApi::builder(serving["send_url"].as_str().unwrap(), "token").build().unwrap();
+    api.create_user(&User::new("ana", "Ana", Date::now())).await.unwrap();
+    crawler.end_input();
+    let received = crawler.next("received").await;
+    assert_eq!((&received["action"], &received["params"]["screenname"]), (&"users.create".into(), &"Ana".into()));
+    let (status, ..) = crawler.end().await;
+    assert!(status.success());
+}
+
+#[tokio::test]
+async fn digital_source_names_mistakes_on_its_command_line() {
+    for args in [&["--port"][..], &["--port", "x"], &["-x"], &[]] {
+        let (status, lines, errors) = Running::start("digital_source", args, None).await.end().await;
+        assert!(!status.success() && !errors.is_empty() && lines.is_empty(), "{args:?}: {status}\n{lines:#?}");
     }
 }
 

@@ -45,6 +45,11 @@ const TEXT: usize = 200;
 /// backoff, since contents are known by their ids; that the service takes an id twice
 /// is inferred, not documented. What the service refuses is not repeated.
 ///
+/// Clones share what the service said of its limits: after a 429 no call sends before
+/// the wait that was asked for is over (2 s where it names none). A call waits as long
+/// as its deadline allows. A 429 on typing is about one thread, and holds back no other
+/// call.
+///
 /// The service wants `implementation.info` to work, so there is a
 /// [`SourceEndpoint`](super::SourceEndpoint) too. Cheap to clone.
 ///
@@ -72,6 +77,8 @@ struct Inner {
     backoff: BackoffPolicy,
     deadline: Duration,
     typing: Mutex<TypingLimit>,
+    /// Until when the service wants nothing from this client.
+    pause: Mutex<Option<Instant>>,
 }
 
 /// Sets up a [`SendApi`].
@@ -130,8 +137,8 @@ impl SendApi {
     ///
     /// # Errors
     /// [`ErrorKind::RateLimited`] within 2 s after the last one in the same thread;
-    /// nothing is sent then, since the service would refuse it. [`ErrorKind::Config`]
-    /// without a preview, or a thread or content. Else as [`send`](Self::send), but
+    /// nothing is sent then, since the service would refuse it; nor while it wants
+    /// nothing at all. [`ErrorKind::Config`] without a preview, or a thread or content. Else as [`send`](Self::send), but
     /// never repeated: the next one tells it as well.
     pub async fn typing_start(&self, typing: &Typing) -> Result<()> {
         let place = place(typing)?;
@@ -189,10 +196,15 @@ impl SendApi {
         let body = Bytes::from(body);
         let mut tried = Tried::default();
         loop {
+            self.pass_pause(repeat, deadline).await?;
             let error = match self.attempt(&body, deadline).await {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             };
+            // Typing, which is never repeated, has a limit of its own.
+            if let (ErrorKind::RateLimited, Some(wait), Repeat::Safe) = (error.kind(), error.retry_after(), repeat) {
+                self.pause(wait);
+            }
             let left = deadline.saturating_duration_since(Instant::now());
             match next_step(&error, repeat, tried, &self.0.backoff, fastrand::f64(), left) {
                 Step::Wait(wait) => {
@@ -203,6 +215,27 @@ impl SendApi {
                 Step::Refresh | Step::GiveUp => return Err(error),
             }
         }
+    }
+
+    /// Waits until the service wants to be asked again; an error where that is too late.
+    async fn pass_pause(&self, repeat: Repeat, deadline: Instant) -> Result<()> {
+        loop {
+            let now = Instant::now();
+            let until = *self.0.pause.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some(until) = until.filter(|until| *until > now) else { return Ok(()) };
+            if repeat == Repeat::Never || until >= deadline {
+                let error = Error::new(ErrorKind::RateLimited, "the service asked to wait; nothing was sent");
+                return Err(error.with_disposition(Disposition::Retry { after: Some(until - now) }));
+            }
+            tokio::time::sleep_until(until).await;
+        }
+    }
+
+    /// No call sends for so long.
+    fn pause(&self, wait: Duration) {
+        let until = Instant::now() + wait;
+        let mut pause = self.0.pause.lock().unwrap_or_else(PoisonError::into_inner);
+        *pause = Some(pause.map_or(until, |old| old.max(until)));
     }
 
     async fn attempt(&self, body: &Bytes, deadline: Instant) -> Result<()> {
@@ -268,6 +301,7 @@ impl SendApiBuilder {
             backoff: self.backoff,
             deadline: self.deadline,
             typing: Mutex::default(),
+            pause: Mutex::default(),
         })))
     }
 }

@@ -179,6 +179,8 @@ impl SandboxBuilder {
             log: RequestLog::new(self.log),
             schedule: schedule::Schedule::default(),
             servers: [server(), server(), server()],
+            #[cfg(feature = "digital")]
+            digital: super::digital::Channels::default(),
             held_back: Vec::new(),
         }
     }

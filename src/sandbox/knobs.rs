@@ -81,6 +81,9 @@ pub struct Knobs {
     pub account: AccountKnobs,
     /// The WebSocket gateway.
     pub gateway: GatewayKnobs,
+    /// Channels of Engage Digital.
+    #[cfg(feature = "digital")]
+    pub digital: super::digital::DigitalKnobs,
 
     /// How long a poll without messages is held. Default 280 s.
     #[serde(with = "millis")]
@@ -141,6 +144,8 @@ impl Default for Knobs {
             shared_uuid: false,
             account: AccountKnobs::default(),
             gateway: GatewayKnobs::default(),
+            #[cfg(feature = "digital")]
+            digital: super::digital::DigitalKnobs::default(),
             hold: Duration::from_secs(280),
             ring: 100,
             response_cap: 100,

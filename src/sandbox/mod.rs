@@ -51,6 +51,11 @@
 //! [`Operation::Notification`]. Faults on the upgrade ([`Operation::Upgrade`]) are
 //! those of HTTP.
 //!
+//! # Engage Digital
+//!
+//! With the feature `digital` the sandbox is the platform that polls a source of yours
+//! too, and its Send API: see the module `digital`.
+//!
 //! # What is missed
 //!
 //! Whatever a fixture tells is in the account as well, whether or not anybody was
@@ -101,6 +106,8 @@ mod builder;
 mod cipher;
 mod control;
 mod delivery;
+#[cfg(feature = "digital")]
+pub mod digital;
 mod fault;
 mod faults;
 mod filters;
@@ -398,6 +405,21 @@ impl Sandbox {
     /// open socket: garbage, a frame of a kind of your own. Returns to how many.
     pub fn send_frame(&self, subscription: Option<&SubscriptionId>, text: &str) -> usize {
         self.shared.update(|state| gateway::send_raw(state, subscription.map(SubscriptionId::as_str), text))
+    }
+
+    /// Opens a channel of Engage Digital (RingCX Digital) for a source of yours, with the
+    /// channel's API access token. See [`digital`].
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] for a token that is none, as in
+    /// [`Signer::new`](crate::digital::Signer::new).
+    #[cfg(feature = "digital")]
+    pub fn digital_channel(
+        &self,
+        source: digital::SourceAt,
+        token: impl Into<Secret>,
+    ) -> Result<digital::DigitalChannel> {
+        digital::DigitalChannel::open(&self.shared, &self.base_url, source, crate::digital::Signer::new(token)?)
     }
 
     /// The live subscriptions, oldest first.

@@ -69,6 +69,9 @@ pub enum Operation {
     Chats,
     /// `GET …/chats/{id}/posts`.
     Posts,
+    /// `POST /realtime/sdk/{source_id}`: the Send API of Engage Digital, with the
+    /// feature `digital`.
+    SendApi,
     /// Any other request to the API.
     OtherApi,
     /// A subscribe request with timetoken 0 or none.
@@ -132,6 +135,7 @@ impl Operation {
             ("POST", ["restapi", "v1.0", "subscription", _, "renew"]) => Self::Renew,
             ("DELETE", ["restapi", "v1.0", "subscription", _]) => Self::Delete,
             (_, ["restapi", "v1.0", "account", _, rest @ ..]) => Self::of_account(method, rest),
+            ("POST", ["realtime", "sdk", _]) => Self::SendApi,
             ("GET", [.., "recent", "chats"]) => Self::RecentChats,
             ("GET", ["team-messaging", "v1", "chats"] | ["restapi", "v1.0", "glip", "chats" | "groups"]) => Self::Chats,
             ("GET", [.., "chats" | "groups", _, "posts"]) => Self::Posts,

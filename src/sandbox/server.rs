@@ -22,6 +22,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
+#[cfg(feature = "digital")]
+use super::digital;
 use super::faults::{Action, Hit};
 use super::http::{Call, Reply, empty_reply};
 use super::link::{Link, LinkControl};
@@ -228,12 +230,12 @@ enum NoAnswer {
     Scripted,
 }
 
-async fn read(request: Request<Incoming>) -> Result<Result<Call, Reply>, NoAnswer> {
+async fn read(shared: &Shared, request: Request<Incoming>) -> Result<Result<Call, Reply>, NoAnswer> {
     let (head, body) = request.into_parts();
-    let body = match Limited::new(body, MAX_BODY).collect().await {
+    let body = match Limited::new(body, body_limit(head.uri.path())).collect().await {
         Ok(body) => body.to_bytes(),
         Err(error) if error.is::<http_body_util::LengthLimitError>() => {
-            return Ok(Err(empty_reply(StatusCode::PAYLOAD_TOO_LARGE)));
+            return Ok(Err(too_large(shared, head.uri.path())));
         }
         Err(_) => return Err(NoAnswer::Request),
     };
@@ -247,13 +249,32 @@ async fn read(request: Request<Incoming>) -> Result<Result<Call, Reply>, NoAnswe
     }))
 }
 
+#[cfg(feature = "digital")]
+fn body_limit(path: &str) -> usize {
+    if digital::source_of(path).is_some() { digital::request_limit() } else { MAX_BODY }
+}
+
+#[cfg(not(feature = "digital"))]
+fn body_limit(_: &str) -> usize {
+    MAX_BODY
+}
+
+fn too_large(shared: &Shared, path: &str) -> Reply {
+    #[cfg(feature = "digital")]
+    if digital::source_of(path).is_some() {
+        return digital::too_large(shared);
+    }
+    let _ = (shared, path);
+    empty_reply(StatusCode::PAYLOAD_TOO_LARGE)
+}
+
 async fn answer(
     shared: Arc<Shared>,
     link: Arc<LinkControl>,
     service: Service,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, NoAnswer> {
-    let call = match read(request).await? {
+    let call = match read(&shared, request).await? {
         Ok(call) => call,
         Err(reply) => return Ok(whole(reply)),
     };
@@ -273,6 +294,10 @@ async fn answer(
 
 /// Does what the request asks.
 async fn effect(shared: &Arc<Shared>, link: &LinkControl, service: Service, call: &Call) -> Reply {
+    #[cfg(feature = "digital")]
+    if let (Service::Api, "POST", Some(source)) = (service, call.method.as_str(), digital::source_of(&call.path)) {
+        return digital::handle(shared, call, source);
+    }
     match service {
         Service::Api => shared.update(|state| rest::handle(state, call)),
         Service::PubNub => subscribe::handle(shared, link, call).await,

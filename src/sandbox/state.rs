@@ -61,6 +61,8 @@ pub(super) struct State {
     pub(super) log: RequestLog,
     pub(super) schedule: Schedule,
     pub(super) servers: [ServerState; 3],
+    #[cfg(feature = "digital")]
+    pub(super) digital: super::digital::Channels,
     /// Messages that wait for the next one of their channel, by a swap fault.
     pub(super) held_back: Vec<(super::pubnub::ChannelId, String)>,
 }

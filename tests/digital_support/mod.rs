@@ -3,9 +3,14 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+use std::sync::{Arc, Mutex};
+
 use bytes::Bytes;
 use http::{Request, Response};
-use ringcentral_events::digital::{Date, SIGNATURE_HEADER, Signer, Source, SourceEndpoint, User};
+use ringcentral_events::digital::{
+    Date, Failure, Format, MemoryFeed, Message, Messages, NewMessage, SIGNATURE_HEADER, Signer, Source, SourceEndpoint,
+    SourceOption, Thread, Threads, User,
+};
 use serde_json::{Value, json};
 
 pub(crate) const TOKEN: &str = "3YJZzqMJ5Ec7i2JGvnt8TgvleD7dtpwp";
@@ -62,4 +67,86 @@ pub(crate) fn customer() -> User {
 
 pub(crate) fn agent() -> User {
     User::new("agent-1", "Jane", date("2026-01-01")).puppet()
+}
+
+/// A forum in memory: threads, messages, and whatever agents do with them.
+#[derive(Clone)]
+pub(crate) struct Forum {
+    pub(crate) threads: MemoryFeed<Thread>,
+    pub(crate) messages: MemoryFeed<Message>,
+    /// Not listed, only shown.
+    archive: Arc<Mutex<(Vec<Message>, Vec<Thread>)>>,
+}
+
+impl Forum {
+    pub(crate) const SHOWN: [&'static str; 5] = ["show", "reply", "delete", "unpublish", "spam"];
+
+    /// With one thread.
+    pub(crate) fn new() -> Self {
+        let threads = MemoryFeed::new();
+        threads.put(Thread::new("t-1", "Delivery"));
+        Self { threads, messages: MemoryFeed::new(), archive: Arc::default() }
+    }
+
+    pub(crate) fn message(&self, id: &str, thread: &str, in_reply_to: Option<&str>) -> Message {
+        let mut message = Message::new(id, customer());
+        message.thread_id = Some(thread.into());
+        message.in_reply_to_id = in_reply_to.map(str::to_owned);
+        message.body = Some(format!("text of {id}"));
+        message.format = Some(Format::Text);
+        message.actions = Self::SHOWN.map(str::to_owned).to_vec();
+        message
+    }
+
+    pub(crate) fn archive(&self, message: Message, thread: Thread) {
+        let mut archive = self.archive.lock().unwrap();
+        archive.0.push(message);
+        archive.1.push(thread);
+    }
+
+    fn mark(&self, id: &str, actions: &[&str]) -> Result<Message, Failure> {
+        let mark = |message: &mut Message| message.actions = actions.iter().map(|&it| it.to_owned()).collect();
+        self.messages.change(id, mark).ok_or_else(Failure::not_found)
+    }
+
+    fn write(&self, new: NewMessage) -> Message {
+        let id = format!("w-{}", new.content_id.unwrap_or_default());
+        let mut message = self.message(&id, &new.thread_id.unwrap_or_else(|| "t-1".into()), None);
+        message.in_reply_to_id = new.in_reply_to_id;
+        message.body = new.body;
+        message.author = Some(agent());
+        self.messages.put(message.clone());
+        message
+    }
+
+    pub(crate) fn source(&self) -> Source {
+        macro_rules! with {
+            (|$forum:ident, $given:pat_param| $answer:expr) => {{
+                let $forum = self.clone();
+                move |$given| {
+                    let $forum = $forum.clone();
+                    async move { $answer }
+                }
+            }};
+        }
+        let archived = |of: &Self, id: &str| of.archive.lock().unwrap().0.iter().find(|it| it.id == id).cloned();
+        let thread = |of: &Self, id: &str| of.archive.lock().unwrap().1.iter().find(|it| it.id == id).cloned();
+        Source::builder()
+            .option(SourceOption::MessagesText)
+            .option(SourceOption::ThreadsNoContent)
+            .list(Threads, self.threads.clone())
+            .show(Threads, with!(|forum, id| Ok(forum.threads.get(&id).or_else(|| thread(&forum, &id)))))
+            .list(Messages, self.messages.clone())
+            .show(Messages, with!(|forum, id| Ok(forum.messages.get(&id).or_else(|| archived(&forum, &id)))))
+            .create(Messages, with!(|forum, new| Ok(forum.write(new))))
+            .reply(Messages)
+            .delete(Messages, with!(|forum, id| forum.messages.remove(&id).ok_or_else(Failure::not_found)))
+            .publish(Messages, with!(|forum, id| forum.mark(&id, &Self::SHOWN)))
+            .unpublish(Messages, with!(|forum, id| forum.mark(&id, &["publish"])))
+            .custom(Messages, "spam", with!(|forum, it| forum.mark(&it.id, &["unspam"])))
+            .custom(Messages, "unspam", with!(|forum, it| forum.mark(&it.id, &Self::SHOWN)))
+            .label("fr", "spam", "Signaler")
+            .build()
+            .unwrap()
+    }
 }

@@ -3,8 +3,9 @@
 #
 #   tests/interop/run.sh [name…]
 #
-# Names: py-pubnub py-ringcentral js-pubnub js-ringcentral, and over the gateway
-# py-ringcentral-ws js-ringcentral-ws js-rc-ex-ws.
+# Names: py-pubnub py-ringcentral js-pubnub js-ringcentral, over the gateway
+# py-ringcentral-ws js-ringcentral-ws js-rc-ex-ws, and as sources of Engage Digital,
+# crawled by the example digital_crawler, py-engage-source js-engage-source.
 #
 # Installs what it needs into INTEROP_CACHE (default target/interop), builds the
 # sandbox example, runs each client against a sandbox of its own, and prints
@@ -39,6 +40,8 @@ install() {
     py-ringcentral-ws) venv py-ringcentral-ws 'ringcentral==0.9.2' ;;
     js-ringcentral-ws) modules js-ringcentral-ws '@ringcentral/sdk@5.0.11' '@ringcentral/subscriptions@5.0.11' ;;
     js-rc-ex-ws) modules js-rc-ex-ws '@rc-ex/core@1.8.6' '@rc-ex/ws@1.4.2' ;;
+    py-engage-source) venv py-engage-source 'ringcentral-engage-digital-source-sdk==0.0.1' requests ;;
+    js-engage-source) modules js-engage-source 'ringcentral-engage-source@0.1.9' ;;
     py-ringcentral) venv py-ringcentral 'ringcentral==0.7.18' ;;
     js-pubnub) modules js-pubnub 'pubnub@11.0' ;;
     js-ringcentral) modules js-ringcentral '@ringcentral/sdk@4.7.4' '@ringcentral/subscriptions@4.7.4' 'pubnub@4.37' ;;
@@ -81,12 +84,13 @@ run() {
   return "$status"
 }
 
-(cd "$root" && cargo build --quiet --example sandbox --features sandbox) || exit 1
+(cd "$root" && cargo build --quiet --example sandbox --example digital_crawler --all-features) || exit 1
 target="$(cd "$root" && cargo metadata --format-version 1 --no-deps | python3 -c 'import json,sys; print(json.load(sys.stdin)["target_directory"])')"
 sandbox="$target/debug/examples/sandbox"
-export here cache
+DIGITAL_CRAWLER="$target/debug/examples/digital_crawler"
+export here cache DIGITAL_CRAWLER
 
-[ $# -gt 0 ] || set -- py-pubnub py-ringcentral js-pubnub js-ringcentral py-ringcentral-ws js-ringcentral-ws js-rc-ex-ws
+[ $# -gt 0 ] || set -- py-pubnub py-ringcentral js-pubnub js-ringcentral py-ringcentral-ws js-ringcentral-ws js-rc-ex-ws py-engage-source js-engage-source
 passed=0
 failed=0
 for name in "$@"; do

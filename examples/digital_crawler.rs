@@ -1,0 +1,200 @@
+//! Crawls a source as Engage Digital (RingCX Digital) does, and says what is wrong with it.
+//!
+//! ```text
+//! RC_DIGITAL_TOKEN=… cargo run --example digital_crawler --features digital,sandbox -- http://127.0.0.1:8080/
+//! ```
+//!
+//! For sources in any language. Runs, has an agent answer if asked to, compares, and
+//! tries forgeries; ends with 1 when the source breaks a rule. With `--stay` it serves
+//! the Send API until its input ends, and tells what came.
+
+use std::error::Error;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use ringcentral_events::digital::CollectionName;
+use ringcentral_events::sandbox::Sandbox;
+use ringcentral_events::sandbox::digital::{DigitalChannel, DigitalKnobs, Run, Severity, SourceAt, WireForm, Write};
+use serde_json::json;
+use tokio::io::AsyncReadExt as _;
+
+type Stop = Box<dyn Error + Send + Sync>;
+
+const USAGE: &str = "usage: digital_crawler URL [options]
+  --runs N           how many runs (2)
+  --reply TEXT       an agent answers the newest message, before the last run
+  --delete           and deletes its answer again
+  --show ID          asks for a message
+  --probe            tries forgeries and unusual requests
+  --wire FORM        how requests are written: compact, ascii, html, slashes, pretty, newline
+  --undeclared       the Send API takes what the source did not declare
+  --stay             serves the Send API until the end of input
+  --json             a JSON object per line
+  RC_DIGITAL_TOKEN   the channel's API access token";
+
+#[derive(Default)]
+struct Args {
+    url: Option<String>,
+    runs: Option<u32>,
+    reply: Option<String>,
+    wire: Option<WireForm>,
+    delete: bool,
+    show: Option<String>,
+    probe: bool,
+    undeclared: bool,
+    stay: bool,
+    json: bool,
+}
+
+fn arguments() -> Result<Args, Stop> {
+    let mut read = Args::default();
+    let mut args = std::env::args().skip(1);
+    while let Some(arg) = args.next() {
+        let mut value = || args.next().ok_or_else(|| format!("{arg} wants a value\n{USAGE}"));
+        match arg.as_str() {
+            "--runs" => read.runs = Some(value()?.parse()?),
+            "--reply" => read.reply = Some(value()?),
+            "--wire" => read.wire = Some(serde_json::from_value(json!(value()?))?),
+            "--delete" => read.delete = true,
+            "--show" => read.show = Some(value()?),
+            "--probe" => read.probe = true,
+            "--undeclared" => read.undeclared = true,
+            "--stay" => read.stay = true,
+            "--json" => read.json = true,
+            url if !url.starts_with('-') && read.url.is_none() => read.url = Some(arg),
+            _ => return Err(USAGE.into()),
+        }
+    }
+    Ok(read)
+}
+
+/// Tells what happens, and counts what is wrong.
+struct Report {
+    json: bool,
+    errors: usize,
+    warnings: usize,
+}
+
+impl Report {
+    fn tell(&mut self, stage: &str, run: &Run) -> Result<(), Stop> {
+        let mut out = std::io::stdout();
+        for step in &run.steps {
+            if self.json {
+                let (status, outcome) = (step.status, &step.outcome);
+                let line = json!({
+                    "type": "step", "stage": stage, "action": step.action, "status": status, "outcome": outcome,
+                    "succeeded": step.succeeded,
+                });
+                writeln!(out, "{line}")?;
+            } else {
+                writeln!(out, "{stage:<8} {step}")?;
+            }
+        }
+        for finding in run.findings() {
+            match finding.severity {
+                Severity::Warning => self.warnings += 1,
+                _ => self.errors += 1,
+            }
+            if self.json {
+                let line = json!({
+                    "type": "finding", "stage": stage, "rule": finding.rule.as_str(), "action": finding.action,
+                    "severity": format!("{:?}", finding.severity).to_lowercase(), "id": finding.id,
+                    "message": finding.message,
+                });
+                writeln!(out, "{line}")?;
+            }
+        }
+        if !self.json {
+            run.findings.iter().try_for_each(|finding| writeln!(out, "{stage:<8}   {finding}"))?;
+        }
+        Ok(())
+    }
+
+    fn line(&self, kind: &str, mut line: serde_json::Value) -> Result<(), Stop> {
+        let mut out = std::io::stdout();
+        if self.json {
+            line["type"] = json!(kind);
+            writeln!(out, "{line}")?;
+        } else {
+            writeln!(out, "{kind:<8} {line}")?;
+        }
+        out.flush()?;
+        Ok(())
+    }
+}
+
+/// An agent answers the newest message, and may delete the answer.
+async fn answer(channel: &DigitalChannel, report: &mut Report, text: &str, delete: bool) -> Result<(), Stop> {
+    let (collection, newest) = [CollectionName::Messages, CollectionName::PrivateMessages]
+        .into_iter()
+        .find_map(|collection| Some((collection, channel.contents(collection).into_iter().next_back()?)))
+        .ok_or("the source has no message to answer")?;
+    let agent = channel.puppet().ok_or("the source has no identity that an agent may write as (puppetizable)")?;
+    let customer = newest.content.get("author").and_then(|author| author["id"].as_str()).unwrap_or_default();
+    let write = match newest.text("thread_id") {
+        Some(thread) if collection == CollectionName::Messages => Write::message(&agent, text).in_thread(thread),
+        _ if collection == CollectionName::Messages => Write::message(&agent, text),
+        _ => Write::private_message(&agent, customer, text),
+    };
+    let written = channel.write(write.in_reply_to(&newest.id)).await?;
+    report.tell("agent", &written.run)?;
+    if let (true, Some(id)) = (delete, written.job.id.as_deref()) {
+        report.tell("agent", &channel.write(Write::on(collection, "delete", id)).await?.run)?;
+    }
+    Ok(())
+}
+
+async fn run() -> Result<bool, Stop> {
+    let args = arguments()?;
+    let url = args.url.as_deref().ok_or(USAGE)?;
+    let token = std::env::var("RC_DIGITAL_TOKEN").map_err(|_| USAGE)?;
+    let knobs = |knobs: &mut DigitalKnobs| {
+        knobs.wire = args.wire.unwrap_or(knobs.wire);
+        knobs.check_declared = !args.undeclared;
+    };
+    let sandbox = Sandbox::builder().knobs(|all| knobs(&mut all.digital)).start().await?;
+    let channel = sandbox.digital_channel(SourceAt::url(url)?, token)?;
+    let mut report = Report { json: args.json, errors: 0, warnings: 0 };
+    report.line("ready", json!({ "send_url": channel.send_url() }))?;
+    let runs = args.runs.unwrap_or(2);
+    for number in 1..=runs {
+        if let (true, Some(text)) = (number == runs && number > 1, &args.reply) {
+            answer(&channel, &mut report, text, args.delete).await?;
+        }
+        report.tell("crawl", &channel.run().await)?;
+    }
+    if let Some(id) = &args.show {
+        report.tell("show", &channel.show(CollectionName::Messages, id).await)?;
+    }
+    report.tell("audit", &channel.audit().await)?;
+    if args.probe {
+        report.tell("probe", &channel.probe().await)?;
+    }
+    if args.stay {
+        report.line("serving", json!({ "send_url": channel.send_url() }))?;
+        tokio::io::stdin().read_to_end(&mut Vec::new()).await?;
+        for received in channel.received() {
+            report.line("received", json!({ "action": received.action, "params": received.params }))?;
+        }
+    }
+    let contents = CollectionName::ALL.map(|name| (name.to_string(), json!(channel.contents(name).len())));
+    let contents: serde_json::Map<_, _> = contents.into_iter().collect();
+    report.line("end", json!({ "errors": report.errors, "warnings": report.warnings, "contents": contents }))?;
+    Ok(report.errors == 0)
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+        .with_writer(std::io::stderr)
+        .init();
+    match run().await {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::from(2)
+        }
+    }
+}
