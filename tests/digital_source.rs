@@ -41,12 +41,16 @@ fn what_is_registered_is_what_is_advertised() {
         .option(SourceOption::MessagesText)
         .option(SourceOption::MessagesText)
         .queuing_update(|_| std::future::ready(Ok(())))
+        .read_marks()
         .build()
         .unwrap();
     assert_eq!(
         serde_json::from_slice::<Value>(source.info()).unwrap(),
         json!({
-            "objects": { "messages": ["create", "reply", "publish", "unpublish", "spam"] },
+            "objects": {
+                "messages": ["create", "reply", "publish", "unpublish", "spam"],
+                "status": ["mark_as_read"],
+            },
             "options": ["messages.unthreaded", "messages.text", "messaging.queuing_update"],
             "locales": { "default": { "spam": "Report as spam" } },
         })

@@ -39,6 +39,7 @@ async fn chat(sandbox: &Sandbox) -> DigitalChannel {
         .option(SourceOption::ViewMessaging)
         .option(SourceOption::PrivateMessagesText)
         .option(SourceOption::MessagingTypingIndicator)
+        .read_marks()
         .create(PrivateMessages, |new| async move {
             let mut message = PrivateMessage::new("pm-1", agent(), customer());
             message.body = new.body;
@@ -140,6 +141,8 @@ async fn typing_and_the_rate_of_requests_are_limited() {
     let error = two.typing_start(&typing).await.unwrap_err();
     assert_eq!((error.kind(), error.status()), (ErrorKind::RateLimited, Some(429)));
     one.typing_stop(&typing).await.unwrap();
+    one.mark_as_read("pm-1").await.unwrap();
+    assert_eq!(channel.received().last().unwrap().params["id"], "pm-1");
     // Its own client would hold this one back.
     api(&channel).typing_start(&typing).await.unwrap();
     sandbox.advance(Duration::from_secs(2));

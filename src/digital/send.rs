@@ -122,7 +122,8 @@ impl SendApi {
     }
 
     /// Marks an agent's message as read (`status.mark_as_read`), by the id that the
-    /// source gave it. Shown with `view.messaging` only.
+    /// source gave it. Shown with `view.messaging` only; the source declares it by
+    /// [`read_marks`](super::SourceBuilder::read_marks).
     ///
     /// # Errors
     /// [`ErrorKind::Config`] without an id; else as [`send`](Self::send).

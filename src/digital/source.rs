@@ -47,6 +47,7 @@ pub struct SourceBuilder {
     operations: Operations,
     options: Vec<SourceOption>,
     locales: BTreeMap<String, BTreeMap<String, String>>,
+    read_marks: bool,
     once: Arc<dyn ContentStore>,
     once_used: Vec<PendingCreate>,
     page: usize,
@@ -72,6 +73,7 @@ impl Source {
             operations: Operations::new(),
             options: Vec::new(),
             locales: BTreeMap::new(),
+            read_marks: false,
             once: Arc::new(MemoryContents::default()),
             once_used: Vec::new(),
             page: PAGE,
@@ -307,6 +309,15 @@ impl SourceBuilder {
         self
     }
 
+    /// Says that the source tells which messages were read (`status.mark_as_read` in
+    /// `objects`), so that the platform takes
+    /// [`SendApi::mark_as_read`](super::SendApi::mark_as_read). Shown with
+    /// [`ViewMessaging`](SourceOption::ViewMessaging) only.
+    pub fn read_marks(mut self) -> Self {
+        self.read_marks = true;
+        self
+    }
+
     /// Where answers to creates are kept. [`MemoryContents`] by default, which a
     /// restart empties: a create whose answer was lost in it is then written again.
     pub fn contents(mut self, store: impl ContentStore) -> Self {
@@ -351,7 +362,10 @@ impl SourceBuilder {
         if !self.locales.values().flat_map(BTreeMap::keys).all(known) {
             return Err(Error::config("a label is for an operation that is not registered"));
         }
-        let objects = self.operations.iter().map(|(name, operations)| (name.as_str(), operations.as_slice())).collect();
+        let objects = self.operations.iter().map(|(name, operations)| (name.as_str(), operations.as_slice()));
+        let status = ["mark_as_read".to_owned()];
+        let status = self.read_marks.then_some(("status", &status[..]));
+        let objects = objects.chain(status).collect();
         let info = Info { objects, options: &self.options, locales: &self.locales };
         let info = serde_json::to_vec(&info)
             .map_err(|error| Error::config("what the source can do cannot be written").with_source(error))?;

@@ -407,21 +407,6 @@ impl Sandbox {
         self.shared.update(|state| gateway::send_raw(state, subscription.map(SubscriptionId::as_str), text))
     }
 
-    /// Opens a channel of Engage Digital (RingCX Digital) for a source of yours, with the
-    /// channel's API access token. See [`digital`].
-    ///
-    /// # Errors
-    /// [`ErrorKind::Config`] for a token that is none, as in
-    /// [`Signer::new`](crate::digital::Signer::new).
-    #[cfg(feature = "digital")]
-    pub fn digital_channel(
-        &self,
-        source: digital::SourceAt,
-        token: impl Into<Secret>,
-    ) -> Result<digital::DigitalChannel> {
-        digital::DigitalChannel::open(&self.shared, &self.base_url, source, crate::digital::Signer::new(token)?)
-    }
-
     /// The live subscriptions, oldest first.
     #[must_use]
     pub fn subscriptions(&self) -> Vec<SubscriptionView> {

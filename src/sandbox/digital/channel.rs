@@ -1,6 +1,5 @@
 //! A channel of the platform: its state, and the IO around it.
 
-use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,107 +12,23 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use url::Url;
 
+use super::super::Sandbox;
 use super::super::state::{Shared, State, later};
 use super::answer::{Answered, Lost};
 use super::caps::Capabilities;
+use super::core::Core;
 use super::crawl::{Ask, Crawl, Task};
 use super::finding::{Finding, Findings, Rule};
-use super::jobs::{Job, SyncStatus, Write};
+use super::jobs::{Job, Write};
 use super::knobs::{DigitalKnobs, SignatureIn};
 use super::reach::{Reach, SourceAt};
-use super::realtime::{Realtime, Received};
+use super::realtime::Received;
 use super::run::{Run, RunEnd};
-use super::store::{Imported, Store};
+use super::store::Imported;
 use super::{probe, wire};
 use crate::digital::{CollectionName, Date, SIGNATURE_HEADER, SIGNATURE_QUERY, Signer};
 use crate::error::{Error, ErrorKind, Result};
-
-/// Runs that are kept; of more the oldest go.
-const RUNS: usize = 1000;
-
-/// What the platform knows of one channel. No `Debug`: it has the channel's key.
-pub(crate) struct Core {
-    pub(super) signer: Signer,
-    pub(super) caps: Option<Capabilities>,
-    pub(super) store: Store,
-    pub(super) jobs: Vec<Job>,
-    pub(super) realtime: Realtime,
-    runs: VecDeque<Run>,
-    run_count: u64,
-    failed_runs: u32,
-    off: bool,
-    /// Answers to writes that are still to be lost.
-    lose: u32,
-}
-
-impl Core {
-    pub(super) fn new(signer: Signer) -> Self {
-        Self {
-            signer,
-            caps: None,
-            store: Store::default(),
-            jobs: Vec::new(),
-            realtime: Realtime::default(),
-            runs: VecDeque::new(),
-            run_count: 0,
-            failed_runs: 0,
-            off: false,
-            lose: 0,
-        }
-    }
-
-    /// Takes a write into the outbox.
-    pub(super) fn enqueue(&mut self, write: Write, content_id: String, at: Date, unchecked: bool) -> usize {
-        let number = self.jobs.len();
-        let content_id = (write.operation == "create").then_some(content_id);
-        self.jobs.push(Job {
-            number,
-            write,
-            content_id,
-            created_at: at,
-            attempts: 0,
-            status: SyncStatus::ExportPending,
-            id: None,
-            why: None,
-            busy: false,
-            unchecked,
-            mark: None,
-        });
-        number
-    }
-
-    /// Whether the answer to a write is to be lost.
-    fn loses(&mut self) -> bool {
-        let loses = self.lose > 0;
-        self.lose = self.lose.saturating_sub(1);
-        loses
-    }
-
-    /// Keeps a run, and switches the channel off after too many that failed.
-    pub(super) fn ran(&mut self, run: Run, failed: bool, knobs: &DigitalKnobs) {
-        self.failed_runs = if failed { self.failed_runs.saturating_add(1) } else { 0 };
-        self.off |= knobs.disable_after.is_some_and(|limit| self.failed_runs >= limit);
-        self.runs.push_back(run);
-        if self.runs.len() > RUNS {
-            self.runs.pop_front();
-        }
-    }
-
-    /// The time from one run to the next.
-    pub(super) fn gap(&self, knobs: &DigitalKnobs) -> Duration {
-        let lists = self.caps.as_ref().is_some_and(Capabilities::lists);
-        let gap = if lists { knobs.gap } else { knobs.silent_gap };
-        gap / knobs.faster.max(1)
-    }
-
-    fn saved(&mut self) {
-        (self.off, self.failed_runs) = (false, 0);
-    }
-}
-
-/// The channels of a sandbox, by source id.
-#[derive(Default)]
-pub(crate) struct Channels(pub(super) HashMap<String, Core>);
+use crate::secret::Secret;
 
 /// A channel of Engage Digital (RingCX Digital) in the sandbox: crawls a source, has
 /// agents that write, and takes what the source sends. Made by
@@ -163,8 +78,20 @@ impl Drop for DigitalChannel {
     }
 }
 
+impl Sandbox {
+    /// Opens a channel of Engage Digital (RingCX Digital) for a source of yours, with the
+    /// channel's API access token. See [`digital`](super).
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] for a token that is none, as in
+    /// [`Signer::new`].
+    pub fn digital_channel(&self, source: SourceAt, token: impl Into<Secret>) -> Result<DigitalChannel> {
+        DigitalChannel::open(&self.shared, &self.base_url, source, Signer::new(token)?)
+    }
+}
+
 impl DigitalChannel {
-    pub(in super::super) fn open(shared: &Arc<Shared>, base_url: &str, at: SourceAt, signer: Signer) -> Result<Self> {
+    fn open(shared: &Arc<Shared>, base_url: &str, at: SourceAt, signer: Signer) -> Result<Self> {
         let limit = shared.lock().knobs.digital.answer_limit;
         let reach = Reach::new(at, limit)?;
         let source_id = shared.update(|state| {

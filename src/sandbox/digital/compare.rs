@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::channel::Core;
+use super::core::Core;
 use super::finding::{Findings, Rule, Severity};
 use super::jobs::SyncStatus;
 use super::page::Page;

@@ -8,8 +8,8 @@ use serde_json::{Map, Value, json};
 
 use super::answer::{Answered, Failed, Needs, Said, read};
 use super::caps::Capabilities;
-use super::channel::Core;
 use super::compare::{Walk, compare};
+use super::core::Core;
 use super::finding::{Findings, Rule, Severity};
 use super::knobs::DigitalKnobs;
 use super::page::{Page, again, read_page};

@@ -44,6 +44,7 @@ mod answer;
 mod caps;
 mod channel;
 mod compare;
+mod core;
 mod crawl;
 mod finding;
 mod item;
@@ -68,5 +69,5 @@ pub use self::realtime::Received;
 pub use self::run::{Run, RunEnd, Step};
 pub use self::store::{Imported, Origin};
 
-pub(super) use self::channel::Channels;
+pub(super) use self::core::Channels;
 pub(super) use self::realtime::{handle, request_limit, source_of, too_large};

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use super::answer::{Failed, Needs, Said};
 use super::caps::{is_empty, kind};
-use super::channel::Core;
+use super::core::Core;
 use super::finding::{Findings, Rule};
 use super::item::id_of;
 use super::jobs::{Job, Write};

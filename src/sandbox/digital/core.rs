@@ -1,0 +1,99 @@
+//! What the platform knows of a channel.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use super::caps::Capabilities;
+use super::jobs::{Job, SyncStatus, Write};
+use super::knobs::DigitalKnobs;
+use super::realtime::Realtime;
+use super::run::Run;
+use super::store::Store;
+use crate::digital::{Date, Signer};
+
+/// Runs that are kept; of more the oldest go.
+const RUNS: usize = 1000;
+
+/// What the platform knows of one channel. No `Debug`: it has the channel's key.
+pub(crate) struct Core {
+    pub(super) signer: Signer,
+    pub(super) caps: Option<Capabilities>,
+    pub(super) store: Store,
+    pub(super) jobs: Vec<Job>,
+    pub(super) realtime: Realtime,
+    pub(super) runs: VecDeque<Run>,
+    pub(super) run_count: u64,
+    failed_runs: u32,
+    pub(super) off: bool,
+    /// Answers to writes that are still to be lost.
+    pub(super) lose: u32,
+}
+
+impl Core {
+    pub(super) fn new(signer: Signer) -> Self {
+        Self {
+            signer,
+            caps: None,
+            store: Store::default(),
+            jobs: Vec::new(),
+            realtime: Realtime::default(),
+            runs: VecDeque::new(),
+            run_count: 0,
+            failed_runs: 0,
+            off: false,
+            lose: 0,
+        }
+    }
+
+    /// Takes a write into the outbox.
+    pub(super) fn enqueue(&mut self, write: Write, content_id: String, at: Date, unchecked: bool) -> usize {
+        let number = self.jobs.len();
+        let content_id = (write.operation == "create").then_some(content_id);
+        self.jobs.push(Job {
+            number,
+            write,
+            content_id,
+            created_at: at,
+            attempts: 0,
+            status: SyncStatus::ExportPending,
+            id: None,
+            why: None,
+            busy: false,
+            unchecked,
+            mark: None,
+        });
+        number
+    }
+
+    /// Whether the answer to a write is to be lost.
+    pub(super) fn loses(&mut self) -> bool {
+        let loses = self.lose > 0;
+        self.lose = self.lose.saturating_sub(1);
+        loses
+    }
+
+    /// Keeps a run, and switches the channel off after too many that failed.
+    pub(super) fn ran(&mut self, run: Run, failed: bool, knobs: &DigitalKnobs) {
+        self.failed_runs = if failed { self.failed_runs.saturating_add(1) } else { 0 };
+        self.off |= knobs.disable_after.is_some_and(|limit| self.failed_runs >= limit);
+        self.runs.push_back(run);
+        if self.runs.len() > RUNS {
+            self.runs.pop_front();
+        }
+    }
+
+    /// The time from one run to the next.
+    pub(super) fn gap(&self, knobs: &DigitalKnobs) -> Duration {
+        let lists = self.caps.as_ref().is_some_and(Capabilities::lists);
+        let gap = if lists { knobs.gap } else { knobs.silent_gap };
+        gap / knobs.faster.max(1)
+    }
+
+    pub(super) fn saved(&mut self) {
+        (self.off, self.failed_runs) = (false, 0);
+    }
+}
+
+/// The channels of a sandbox, by source id.
+#[derive(Default)]
+pub(crate) struct Channels(pub(super) HashMap<String, Core>);
