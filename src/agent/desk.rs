@@ -253,3 +253,122 @@ fn status(event: &AgentEvent) -> Option<ContactStatus> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::agent::{EndReason, SessionEnded};
+    use crate::subscription::{Certainty, Gap, GapCause};
+
+    fn event(json: &Value) -> AgentNotification {
+        AgentNotification::from_json(&json.to_string()).unwrap()
+    }
+
+    fn told(json: &Value) -> AgentDelivery {
+        Delivery::Notification(Box::new(event(json)))
+    }
+
+    fn contact(name: &str, id: &str, status: &str, last: &str) -> Value {
+        json!({ "Type": name, "ContactID": id, "Status": status, "FinalState": last })
+    }
+
+    #[test]
+    fn a_contact_is_there_until_nothing_follows_for_it() {
+        for (name, channel) in [
+            ("CallContactEvent", Channel::Voice),
+            ("VoiceMailContactEvent", Channel::VoiceMail),
+            ("WorkItemContactEvent", Channel::WorkItem),
+            ("EmailContactEvent", Channel::Email),
+            ("ChatContactEvent", Channel::Text),
+            ("TextContactEvent", Channel::Text),
+            ("DigitalContactEvent", Channel::Digital),
+        ] {
+            let mut desk = Desk::new();
+            for (status, last, is_there) in [
+                ("Incoming", "False", true),
+                ("Active", "", true),
+                ("Disconnected", "False", true),
+                ("Disconnected", "True", false),
+                ("Active", "False", true),
+                ("Discarded", "", false),
+            ] {
+                desk.apply(&told(&contact(name, "7", status, last)));
+                assert_eq!(desk.contact("7").is_some(), is_there, "{name} {status} {last}");
+                if let Some(there) = desk.contact("7") {
+                    assert_eq!((there.channel, there.status.clone()), (channel, Some(ContactStatus::from(status))));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_phone_the_state_and_the_lamps_are_the_latest() {
+        let mut desk = Desk::new();
+        desk.apply(&told(&json!({ "Type": "AgentState", "CurrentState": "Available" })));
+        desk.apply(&told(&json!({ "Type": "AgentLeg", "AgentLegId": "1", "Status": "Active", "FinalState": "False" })));
+        desk.apply(&told(&json!({ "Type": "Mute", "AgentMuted": "True" })));
+        desk.apply(&told(&json!({ "Type": "Indicator", "Name": "VIP", "IndicatorState": "On" })));
+        assert!(desk.is_connected() && desk.is_muted() && desk.state().is_some());
+        assert_eq!(desk.indicators().count(), 1);
+        desk.apply(&told(&json!({ "Type": "Indicator", "Name": "VIP", "IndicatorState": "" })));
+        desk.apply(&told(
+            &json!({ "Type": "AgentLeg", "AgentLegId": "1", "Status": "Disconnected", "FinalState": "True" }),
+        ));
+        assert!(desk.leg().is_none() && desk.indicators().next().is_none());
+    }
+
+    #[test]
+    fn a_snapshot_puts_out_what_it_does_not_name_and_an_end_clears_the_desk() {
+        let mut desk = Desk::new();
+        desk.apply(&told(&json!({ "Type": "AgentLeg", "Status": "Active" })));
+        desk.apply(&told(&json!({ "Type": "Mute", "AgentMuted": "True" })));
+        desk.apply(&told(&json!({ "Type": "Indicator", "Name": "VIP", "IndicatorState": "On" })));
+        desk.apply(&told(&contact("CallContactEvent", "7", "Active", "False")));
+        desk.apply(&Delivery::Gap(Gap {
+            cause: GapCause::AnswerLost,
+            certainty: Certainty::Possible,
+            since: None,
+            until: None,
+            lost: None,
+            filters: Vec::new(),
+        }));
+        assert!(desk.is_stale());
+        let snapshot = |json: Value| Delivery::Notification(Box::new(event(&json).with_origin(AgentOrigin::Snapshot)));
+        desk.apply(&snapshot(json!({ "Type": "Indicator", "Name": "Late", "IndicatorState": "On" })));
+        desk.apply(&snapshot(json!({ "Type": "AgentState", "CurrentState": "Available" })));
+        assert!(desk.leg().is_none() && !desk.is_muted());
+        assert_eq!(desk.indicators().map(|it| it.name.as_deref()).collect::<Vec<_>>(), [Some("Late")]);
+        assert!(desk.contact("7").is_some(), "until it is told that it is gone");
+        let gone = GoneContact { contact_id: "7".into(), channel: Channel::Voice };
+        desk.apply(&Delivery::ContactsGone(vec![gone]));
+        assert!(desk.contact("7").is_none());
+        desk.apply(&Delivery::SessionEnded(SessionEnded { reason: EndReason::Conflict, message: None }));
+        assert!(desk.is_ended() && desk.state().is_none() && desk.indicators().next().is_none());
+    }
+
+    #[test]
+    fn only_the_channels_that_a_snapshot_lists_can_be_gone() {
+        let mut roster = Roster::default();
+        let channels = [
+            "CallContactEvent",
+            "VoiceMailContactEvent",
+            "WorkItemContactEvent",
+            "TextContactEvent",
+            "DigitalContactEvent",
+        ];
+        let events: Vec<_> = channels
+            .iter()
+            .enumerate()
+            .map(|(n, name)| event(&contact(name, &n.to_string(), "Active", "False")))
+            .collect();
+        roster.take_in(&events);
+        let gone = roster.reconcile(&[event(&contact("CallContactEvent", "0", "Holding", "False"))]);
+        assert_eq!(gone.iter().map(|it| it.contact_id.as_str()).collect::<Vec<_>>(), ["1", "2"]);
+        assert!(
+            roster.reconcile(&[event(&contact("CallContactEvent", "0", "Holding", "False"))]).is_empty(),
+            "told once"
+        );
+    }
+}

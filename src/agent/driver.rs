@@ -85,7 +85,14 @@ impl Driver {
     }
 
     async fn poll(&mut self, ask: Duration) {
-        self.backlog.room(self.shared.settings.queue_bytes).await;
+        let limit = self.shared.settings.queue_bytes;
+        if self.backlog.is_over(limit) {
+            tracing::warn!(
+                limit,
+                "the reader is slow: no poll until it has read on, and the session may end meanwhile"
+            );
+            self.backlog.room(limit).await;
+        }
         let within = ask.saturating_add(self.shared.settings.margin);
         let token = match self.shared.api.token(within).await {
             Ok(token) => token,

@@ -45,6 +45,7 @@
 //! repeats them.
 
 mod answer;
+pub mod auth;
 mod builder;
 mod client;
 mod delivery;

@@ -46,9 +46,13 @@ impl Backlog {
         self.read.notify_one();
     }
 
+    pub(crate) fn is_over(&self, limit: usize) -> bool {
+        self.bytes.load(Ordering::Acquire) > limit
+    }
+
     /// Waits until no more than `limit` bytes wait.
     pub(crate) async fn room(&self, limit: usize) {
-        while self.bytes.load(Ordering::Acquire) > limit {
+        while self.is_over(limit) {
             self.read.notified().await;
         }
     }
