@@ -35,11 +35,11 @@ impl Batch {
             serde_json::from_str(&body).map_err(|error| format!("the batch is no JSON: {:?}", error.classify()))?;
         let fields = Fields::of(&raw).ok_or("the batch is no object")?;
         let mut events = Vec::new();
-        if let Some(list) = fields.get(&["events"]).filter(|list| list.get() != "null") {
-            if !elements(list, &mut |event| events.push(event.to_owned())) {
-                // One event without its brackets, or something that is none: seen either way.
-                events = vec![list.to_owned()];
-            }
+        if let Some(list) = fields.get(&["events"]).filter(|list| list.get() != "null")
+            && !elements(list, &mut |event| events.push(event.to_owned()))
+        {
+            // One event without its brackets, or something that is none: seen either way.
+            events = vec![list.to_owned()];
         }
         Ok(Self { next: session_id(&fields), events })
     }

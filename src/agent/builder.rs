@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use url::Url;
 
-use super::client::Api;
+use super::client::{Api, Calls};
 use super::machine::{Begun, Rules};
 use super::session::{AgentCursor, AgentSession, Settings};
 use crate::auth::TokenProvider;
@@ -321,7 +321,7 @@ impl AgentSessionBuilder {
         Api::new(self.tokens.clone(), base, version.into(), self.application.as_deref(), self.body_limit)
     }
 
-    fn session(self, api: Api, cursor: AgentCursor, begun: Begun) -> AgentSession {
+    pub(crate) fn session(self, api: impl Calls, cursor: AgentCursor, begun: Begun) -> AgentSession {
         let rules = Rules {
             timeout: self.poll_timeout,
             give_up_after: self.give_up_after,

@@ -1,9 +1,11 @@
 //! The calls about agent sessions: one request each, bounded, with a token that is good
 //! for long enough.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, Method};
 use serde_json::{Value, json};
@@ -23,7 +25,26 @@ pub(crate) const CALL: Duration = Duration::from_secs(30);
 /// How long a token may take.
 const TOKEN: Duration = Duration::from_secs(30);
 
-/// What all calls share.
+/// The calls about agent sessions: the service, or a test's model of it.
+#[async_trait]
+pub(crate) trait Calls: fmt::Debug + Send + Sync + 'static {
+    /// A token that is good for a request that takes `life`.
+    async fn token(&self, life: Duration) -> Result<AccessToken>;
+    /// Another token instead of one that was refused.
+    async fn refresh(&self, refused: &AccessToken) -> Result<AccessToken>;
+    /// `GET agent-sessions/{id}/get-next-event`.
+    async fn poll(&self, id: &Secret, token: &AccessToken, ask: Duration, within: Duration) -> Result<Answer>;
+    /// `POST agent-sessions`.
+    async fn start(&self, station: &Station) -> Result<Secret>;
+    /// `POST agent-sessions/join`.
+    async fn join(&self, agent: Option<&str>) -> Result<Secret>;
+    /// `DELETE agent-sessions/{id}`. 404 and 409 mean that it is ended already.
+    async fn end(&self, id: &Secret, query: &[(&str, String)]) -> Result<()>;
+    /// `POST agent-sessions/{id}/state`.
+    async fn set_state(&self, id: &Secret, state: &str, reason: Option<&str>) -> Result<()>;
+}
+
+/// What all calls over HTTP share.
 #[derive(Debug)]
 pub(crate) struct Api {
     wire: Wire,
@@ -64,76 +85,6 @@ impl Api {
         // A redirect would take the token elsewhere.
         let wire = Wire::decoding(USER_AGENT, body_limit, Redirects::Refuse)?;
         Ok(Self { wire, tokens, base, version, headers, short: Mutex::new(None) })
-    }
-
-    /// A token that is good for a request that takes `life`.
-    pub(crate) async fn token(&self, life: Duration) -> Result<AccessToken> {
-        let token = in_time(self.tokens.token()).await?;
-        let left = token.expires_in().unwrap_or(Duration::MAX);
-        let is_best = lock(&self.short).as_ref().is_some_and(|short| short.is_same(&token)) && !left.is_zero();
-        if left >= life || is_best {
-            return Ok(token);
-        }
-        match self.refresh(&token).await {
-            Ok(better) => {
-                let is_short = better.expires_in().is_some_and(|left| left < life);
-                *lock(&self.short) = is_short.then(|| better.clone());
-                Ok(better)
-            }
-            // Not good for long, but good.
-            Err(error) if answer::passing(&error).is_some() && !left.is_zero() => {
-                tracing::warn!(%error, "the token ends soon and cannot be renewed yet");
-                Ok(token)
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Another token instead of one that was refused.
-    pub(crate) async fn refresh(&self, refused: &AccessToken) -> Result<AccessToken> {
-        in_time(self.tokens.refresh(refused)).await
-    }
-
-    /// `GET agent-sessions/{id}/get-next-event`.
-    pub(crate) async fn poll(
-        &self,
-        id: &Secret,
-        token: &AccessToken,
-        ask: Duration,
-        within: Duration,
-    ) -> Result<Answer> {
-        let path = [id.expose(), "get-next-event"];
-        let query = [("timeout", ask.as_secs().to_string())];
-        self.send(token, Call { method: Method::GET, path: &path, query: &query, body: None, within }).await
-    }
-
-    /// `POST agent-sessions`.
-    pub(crate) async fn start(&self, station: &Station) -> Result<Secret> {
-        let answer = self.called(&[], Method::POST, &[], Some(station.to_json())).await?;
-        succeeded("start a session", answer, &[]).and_then(|answer| answer::established(&answer))
-    }
-
-    /// `POST agent-sessions/join`.
-    pub(crate) async fn join(&self, agent: Option<&str>) -> Result<Secret> {
-        let body = agent.map_or_else(|| json!({}), |agent| json!({ "asAgentId": agent }));
-        let answer = self.called(&["join"], Method::POST, &[], Some(body)).await?;
-        succeeded("join the session", answer, &[]).and_then(|answer| answer::established(&answer))
-    }
-
-    /// `DELETE agent-sessions/{id}`. 404 and 409 mean that it is ended already.
-    pub(crate) async fn end(&self, id: &Secret, query: &[(&str, String)]) -> Result<()> {
-        let answer = self.called(&[id.expose()], Method::DELETE, query, None).await?;
-        if matches!(answer.status.as_u16(), 404 | 409) {
-            return Ok(());
-        }
-        succeeded("end the session", answer, &[id]).map(drop)
-    }
-
-    /// `POST agent-sessions/{id}/state`.
-    pub(crate) async fn set_state(&self, id: &Secret, state: &str, reason: Option<&str>) -> Result<()> {
-        let body = json!({ "state": state, "reason": reason.unwrap_or_default() });
-        let answer = self.called(&[id.expose(), "state"], Method::POST, &[], Some(body)).await?;
-        succeeded("set the state", answer, &[id]).map(drop)
     }
 
     /// A call that is made once, and once more with another token after a 401.
@@ -181,6 +132,66 @@ impl Api {
         base.map(|base| api_base(&base)).ok_or_else(|| {
             Error::config("nobody says where the sessions are served: neither the builder nor the token's source")
         })
+    }
+}
+
+#[async_trait]
+impl Calls for Api {
+    async fn token(&self, life: Duration) -> Result<AccessToken> {
+        let token = in_time(self.tokens.token()).await?;
+        let left = token.expires_in().unwrap_or(Duration::MAX);
+        let is_best = lock(&self.short).as_ref().is_some_and(|short| short.is_same(&token)) && !left.is_zero();
+        if left >= life || is_best {
+            return Ok(token);
+        }
+        match self.refresh(&token).await {
+            Ok(better) => {
+                let is_short = better.expires_in().is_some_and(|left| left < life);
+                *lock(&self.short) = is_short.then(|| better.clone());
+                Ok(better)
+            }
+            // Not good for long, but good.
+            Err(error) if answer::passing(&error).is_some() && !left.is_zero() => {
+                tracing::warn!(%error, "the token ends soon and cannot be renewed yet");
+                Ok(token)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn refresh(&self, refused: &AccessToken) -> Result<AccessToken> {
+        in_time(self.tokens.refresh(refused)).await
+    }
+
+    async fn poll(&self, id: &Secret, token: &AccessToken, ask: Duration, within: Duration) -> Result<Answer> {
+        let path = [id.expose(), "get-next-event"];
+        let query = [("timeout", ask.as_secs().to_string())];
+        self.send(token, Call { method: Method::GET, path: &path, query: &query, body: None, within }).await
+    }
+
+    async fn start(&self, station: &Station) -> Result<Secret> {
+        let answer = self.called(&[], Method::POST, &[], Some(station.to_json())).await?;
+        succeeded("start a session", answer, &[]).and_then(|answer| answer::established(&answer))
+    }
+
+    async fn join(&self, agent: Option<&str>) -> Result<Secret> {
+        let body = agent.map_or_else(|| json!({}), |agent| json!({ "asAgentId": agent }));
+        let answer = self.called(&["join"], Method::POST, &[], Some(body)).await?;
+        succeeded("join the session", answer, &[]).and_then(|answer| answer::established(&answer))
+    }
+
+    async fn end(&self, id: &Secret, query: &[(&str, String)]) -> Result<()> {
+        let answer = self.called(&[id.expose()], Method::DELETE, query, None).await?;
+        if matches!(answer.status.as_u16(), 404 | 409) {
+            return Ok(());
+        }
+        succeeded("end the session", answer, &[id]).map(drop)
+    }
+
+    async fn set_state(&self, id: &Secret, state: &str, reason: Option<&str>) -> Result<()> {
+        let body = json!({ "state": state, "reason": reason.unwrap_or_default() });
+        let answer = self.called(&[id.expose(), "state"], Method::POST, &[], Some(body)).await?;
+        succeeded("set the state", answer, &[id]).map(drop)
     }
 }
 

@@ -54,6 +54,8 @@ mod driver;
 mod event;
 mod machine;
 mod session;
+#[cfg(test)]
+mod shift_tests;
 mod stream;
 
 pub use builder::{AgentSessionBuilder, OnExisting, OnLost};

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::builder::{AgentSessionBuilder, Station};
-use super::client::Api;
+use super::client::Calls;
 use super::delivery::SessionEnded;
 use super::machine::{Begun, Rules};
 use super::stream::AgentEvents;
@@ -123,7 +123,7 @@ pub(crate) struct Place {
 
 #[derive(Debug)]
 pub(crate) struct Shared {
-    pub(crate) api: Api,
+    pub(crate) api: Box<dyn Calls>,
     pub(crate) settings: Settings,
     place: Mutex<Place>,
     pub(crate) status: watch::Sender<AgentStatus>,
@@ -151,10 +151,10 @@ impl AgentSession {
         AgentSessionBuilder::new(tokens)
     }
 
-    pub(crate) fn new(api: Api, settings: Settings, cursor: AgentCursor, begun: Begun) -> Self {
+    pub(crate) fn new(api: impl Calls, settings: Settings, cursor: AgentCursor, begun: Begun) -> Self {
         let status = AgentStatus { phase: Phase::Connecting, failed_attempts: 0, ended: None, last_error: None };
         Self(Arc::new(Shared {
-            api,
+            api: Box::new(api),
             settings,
             place: Mutex::new(Place { cursor, begun, stream: 0 }),
             status: watch::Sender::new(status),
