@@ -134,6 +134,13 @@ pub use subscription::{RedbCheckpoint, RedbCheckpoints};
 pub use timestamp::Timestamp;
 
 /// The README's examples, compiled.
-#[cfg(all(doctest, feature = "pubnub", feature = "websocket", feature = "sandbox", feature = "digital"))]
+#[cfg(all(
+    doctest,
+    feature = "pubnub",
+    feature = "websocket",
+    feature = "sandbox",
+    feature = "digital",
+    feature = "agent"
+))]
 #[doc = include_str!("../README.md")]
 struct Readme;
