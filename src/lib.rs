@@ -80,6 +80,7 @@
 //! | `websocket` | yes | [`transport`]`::WebSocket`, over RingCentral's own gateway |
 //! | `redb` | no | `RedbCheckpoints`: places of many subscriptions in one embedded database |
 //! | `digital` | no | `digital`: a source of yours that Engage Digital (RingCX Digital) polls, and its Send API |
+//! | `agent` | no | `agent`: agent sessions of NICE inContact / CXone, polled for events |
 //! | `sandbox` | no | `sandbox`: an emulator of the service on loopback, for tests |
 //!
 //! Features only add.
@@ -94,6 +95,8 @@
 //! writes whole messages through the crate `log` at `trace`, and the gateway's first
 //! one holds a session's token. Leave its target off where that level is on.
 
+#[cfg(feature = "agent")]
+pub mod agent;
 pub mod auth;
 pub mod catch_up;
 mod clock;
@@ -131,6 +134,13 @@ pub use subscription::{RedbCheckpoint, RedbCheckpoints};
 pub use timestamp::Timestamp;
 
 /// The README's examples, compiled.
-#[cfg(all(doctest, feature = "pubnub", feature = "websocket", feature = "sandbox", feature = "digital"))]
+#[cfg(all(
+    doctest,
+    feature = "pubnub",
+    feature = "websocket",
+    feature = "sandbox",
+    feature = "digital",
+    feature = "agent"
+))]
 #[doc = include_str!("../README.md")]
 struct Readme;

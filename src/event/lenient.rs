@@ -225,7 +225,7 @@ pub(crate) fn object<'a>(raw: &'a RawValue, visit: &mut dyn FnMut(&str, &'a RawV
 }
 
 /// Calls `visit` with every element of a list. `false` if `raw` is no list.
-fn elements<'a>(raw: &'a RawValue, visit: &mut dyn FnMut(&'a RawValue)) -> bool {
+pub(crate) fn elements<'a>(raw: &'a RawValue, visit: &mut dyn FnMut(&'a RawValue)) -> bool {
     struct Elements<'f, 'a>(&'f mut dyn FnMut(&'a RawValue));
 
     impl<'a> Visitor<'a> for Elements<'_, 'a> {

@@ -188,7 +188,7 @@ fn last_word(error: Error) -> Error {
     }
 }
 
-fn bearer(token: &AccessToken) -> Result<HeaderValue> {
+pub(crate) fn bearer(token: &AccessToken) -> Result<HeaderValue> {
     let value = HeaderValue::from_str(&format!("Bearer {}", token.secret().expose()));
     let mut value = value.map_err(|_| Error::config("the access token cannot be sent in a header"))?;
     value.set_sensitive(true);

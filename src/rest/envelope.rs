@@ -141,7 +141,7 @@ pub(crate) fn wait_asked_for(status: u16, headers: &HeaderMap) -> Option<Duratio
 }
 
 /// `Retry-After` as seconds, or as a date against the answer's own `Date`.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(http::header::RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = text.parse::<f64>() {
         return (seconds >= 0.0).then(|| Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX));

@@ -14,6 +14,9 @@ pub(crate) mod retry;
 mod subscription;
 pub(crate) mod wire;
 
+#[cfg(feature = "agent")]
+pub(crate) use {client::bearer, envelope::retry_after};
+
 pub use budget::RateBudget;
 pub use client::{Client, ClientBuilder};
 pub use control::RestControl;

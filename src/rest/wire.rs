@@ -46,6 +46,23 @@ pub(crate) struct Wire {
 
 impl Wire {
     pub(crate) fn new(user_agent: &str, body_limit: usize, redirects: Redirects) -> Result<Self> {
+        // No body of RingCentral's API needs it, and a feature of another part must not
+        // change what is sent here.
+        Self::built(user_agent, body_limit, redirects, reqwest::ClientBuilder::no_gzip)
+    }
+
+    /// One that also reads what is compressed. The limit is that of what comes out.
+    #[cfg(feature = "agent")]
+    pub(crate) fn decoding(user_agent: &str, body_limit: usize, redirects: Redirects) -> Result<Self> {
+        Self::built(user_agent, body_limit, redirects, |builder| builder.gzip(true))
+    }
+
+    fn built(
+        user_agent: &str,
+        body_limit: usize,
+        redirects: Redirects,
+        decode: impl FnOnce(reqwest::ClientBuilder) -> reqwest::ClientBuilder,
+    ) -> Result<Self> {
         let policy = match redirects {
             Redirects::Refuse => Policy::none(),
             Redirects::Follow => Policy::custom(|attempt| {
@@ -59,7 +76,7 @@ impl Wire {
                 }
             }),
         };
-        let http = reqwest::Client::builder()
+        let http = decode(reqwest::Client::builder())
             .user_agent(user_agent)
             .connect_timeout(CONNECT_TIMEOUT)
             .pool_idle_timeout(IDLE_TIMEOUT)

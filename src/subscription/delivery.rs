@@ -11,11 +11,14 @@ use crate::rest::DisabledFilter;
 ///
 /// Everything that can happen to an event is one of these: it arrives, or a
 /// [`Gap`] says that it may not, or it came and could not be read.
+///
+/// With the feature `agent` the stream of an agent session yields them too, with
+/// another `E`.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub enum Delivery {
+pub enum Delivery<E = Notification> {
     /// An event.
-    Notification(Box<Notification>),
+    Notification(Box<E>),
     /// Events are missing, or may be, from here on.
     Gap(Gap),
     /// Events arrive again after a gap.
@@ -28,6 +31,13 @@ pub enum Delivery {
     /// ([`missing_filters`](crate::event::missing_filters)). Told again when they
     /// become others.
     FiltersDisabled(Vec<DisabledFilter>),
+    /// Agent sessions only: contacts that were there before a gap are over. The
+    /// snapshot after it leaves them out, so no event of their own tells it.
+    #[cfg(feature = "agent")]
+    ContactsGone(Vec<crate::agent::GoneContact>),
+    /// Agent sessions only, and the last item: the session is over.
+    #[cfg(feature = "agent")]
+    SessionEnded(crate::agent::SessionEnded),
 }
 
 /// Events are missing, or may be.
@@ -130,6 +140,14 @@ pub enum GapCause {
     /// The stream was shut down at once: what had come and was not read is
     /// discarded.
     Discarded,
+    /// Agent sessions: the service no longer has, one by one, what happened since the
+    /// poll before (`icBranchValue` 3, or a snapshot that was not asked for).
+    EventsMissed,
+    /// Agent sessions: an answer was lost on its way, and what it held is told only as
+    /// far as it is state.
+    AnswerLost,
+    /// Agent sessions: the session was there before it was joined.
+    SessionJoined,
 }
 
 impl GapCause {
@@ -153,6 +171,9 @@ impl GapCause {
             Self::PolledInPart => "polled_in_part",
             Self::NotPolled => "not_polled",
             Self::Discarded => "discarded",
+            Self::EventsMissed => "events_missed",
+            Self::AnswerLost => "answer_lost",
+            Self::SessionJoined => "session_joined",
         }
     }
 }
@@ -180,6 +201,9 @@ impl fmt::Display for GapCause {
             Self::PolledInPart => "polls could not tell everything that happened",
             Self::NotPolled => "the subscription was ended before the next poll",
             Self::Discarded => "the stream was shut down before everything was read",
+            Self::EventsMissed => "the service no longer had what happened since the poll before",
+            Self::AnswerLost => "an answer was lost and only the latest state was told again",
+            Self::SessionJoined => "the session was there before it was joined",
         })
     }
 }

@@ -397,6 +397,8 @@ impl Stream for Notifications {
                 Some(Ok(Delivery::FiltersDisabled(filters))) => {
                     tracing::warn!(count = filters.len(), "the service will not serve some filters");
                 }
+                #[cfg(feature = "agent")]
+                Some(Ok(Delivery::ContactsGone(_) | Delivery::SessionEnded(_))) => {}
                 // Logged when it came.
                 Some(Ok(Delivery::Undecodable(_) | Delivery::Resumed(_))) => {}
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),

@@ -80,18 +80,19 @@ impl Phase {
     }
 }
 
-/// Follows a subscription's [`Status`]. Cheap to clone; keeps nothing alive.
+/// Follows a subscription's [`Status`], or that of an agent session. Cheap to clone;
+/// keeps nothing alive.
 #[derive(Clone, Debug)]
-pub struct StatusWatch(watch::Receiver<Status>);
+pub struct StatusWatch<S = Status>(watch::Receiver<S>);
 
-impl StatusWatch {
-    pub(super) fn new(receiver: watch::Receiver<Status>) -> Self {
+impl<S: Clone> StatusWatch<S> {
+    pub(crate) fn new(receiver: watch::Receiver<S>) -> Self {
         Self(receiver)
     }
 
     /// The status now.
     #[must_use]
-    pub fn current(&self) -> Status {
+    pub fn current(&self) -> S {
         self.0.borrow().clone()
     }
 
@@ -99,14 +100,14 @@ impl StatusWatch {
     /// status was seen.
     ///
     /// Changes that follow each other quickly may be seen as one. Cancel safe.
-    pub async fn changed(&mut self) -> Option<Status> {
+    pub async fn changed(&mut self) -> Option<S> {
         self.0.changed().await.ok()?;
         Some(self.0.borrow_and_update().clone())
     }
 
     /// Waits until `wanted` holds; `None` if the subscription ends before.
     /// Cancel safe.
-    pub async fn wait_for(&mut self, mut wanted: impl FnMut(&Status) -> bool) -> Option<Status> {
+    pub async fn wait_for(&mut self, mut wanted: impl FnMut(&S) -> bool) -> Option<S> {
         self.0.wait_for(|status| wanted(status)).await.ok().map(|status| status.clone())
     }
 }

@@ -1,0 +1,153 @@
+//! An agent's desk: the state, the phone and the contacts, as they change.
+//!
+//! `cargo run --example agent_desktop --features agent` needs no account: a service of its
+//! own on loopback plays a call that arrives, is held, taken back and ended, and drops an
+//! answer in the middle of it. With `CXONE_CLIENT_ID`, `CXONE_CLIENT_SECRET`,
+//! `CXONE_KEY_ID`, `CXONE_KEY_SECRET` and `CXONE_PHONE` set it is the agent's own desk,
+//! until Ctrl-C.
+
+#[path = "support/agent_service.rs"]
+mod agent_service;
+
+use std::error::Error;
+use std::io::Write as _;
+use std::{env, io};
+
+use futures_util::StreamExt as _;
+use ringcentral_events::Delivery;
+use ringcentral_events::agent::auth::CxOneTokens;
+use ringcentral_events::agent::{
+    AgentDelivery, AgentEvent, AgentNotification, AgentOrigin, AgentSession, AgentSessionBuilder, ContactStatus, Desk,
+    EndSession,
+};
+use ringcentral_events::auth::{AccessToken, StaticToken};
+
+type Failure = Box<dyn Error + Send + Sync>;
+
+/// What the run was for, where the service is the example's own.
+#[derive(Default)]
+struct Seen {
+    arrived: bool,
+    held: bool,
+    ended: bool,
+    gaps: u32,
+    one_shots: u32,
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Failure> {
+    match account()? {
+        Some(session) => run(session.start().await?, false).await.map(drop),
+        None => {
+            let service = agent_service::start().await?;
+            let tokens = StaticToken::new(AccessToken::new("offline"));
+            let session = AgentSession::builder(tokens).base_url(service.url()).phone_number("+12055550100");
+            let session = session.start().await?;
+            service.play();
+            let seen = run(session, true).await?;
+            if !(seen.arrived && seen.held && seen.ended && seen.gaps == 1 && seen.one_shots == 2) {
+                return Err("the desk did not see all of the call".into());
+            }
+            say("done", "a call arrived, was held and ended, and one dropped answer was a gap")
+        }
+    }
+}
+
+/// The account of the environment, if there is one.
+fn account() -> Result<Option<AgentSessionBuilder>, Failure> {
+    let Ok(client) = env::var("CXONE_CLIENT_ID") else { return Ok(None) };
+    let var = |name| env::var(name).map_err(|_| format!("{name} is not set"));
+    let tokens =
+        CxOneTokens::builder(&client, var("CXONE_CLIENT_SECRET")?, var("CXONE_KEY_ID")?, var("CXONE_KEY_SECRET")?);
+    Ok(Some(AgentSession::builder(tokens.build()?).phone_number(var("CXONE_PHONE")?)))
+}
+
+/// Until the session is over, which Ctrl-C or, if `one_call`, the end of a call makes it.
+async fn run(session: AgentSession, one_call: bool) -> Result<Seen, Failure> {
+    let mut events = session.events()?;
+    let (mut desk, mut seen) = (Desk::new(), Seen::default());
+    session.set_available().await?;
+    let interrupted = tokio::signal::ctrl_c();
+    tokio::pin!(interrupted);
+    let mut is_ending = false;
+    loop {
+        let delivery = tokio::select! {
+            delivery = events.next() => delivery,
+            pressed = &mut interrupted, if !is_ending => {
+                pressed?;
+                is_ending = true;
+                session.end(EndSession::new().force_logoff(true)).await?;
+                continue;
+            }
+        };
+        let Some(delivery) = delivery else { return Ok(seen) };
+        let delivery = delivery?;
+        desk.apply(&delivery);
+        tell(&delivery, &desk, &mut seen)?;
+        if one_call && seen.ended && !is_ending {
+            is_ending = true;
+            session.end(EndSession::new()).await?;
+        }
+    }
+}
+
+fn tell(delivery: &AgentDelivery, desk: &Desk, seen: &mut Seen) -> Result<(), Failure> {
+    match delivery {
+        Delivery::Notification(notification) => event(notification, desk, seen),
+        Delivery::Gap(gap) => {
+            seen.gaps += 1;
+            say("gap", &format!("events may be missing: {}", gap.cause))
+        }
+        Delivery::Resumed(_) => say("resumed", &format!("{} contacts on the desk", desk.contacts().count())),
+        Delivery::ContactsGone(gone) => {
+            for contact in gone {
+                say("gone", &format!("contact {} ended meanwhile", contact.contact_id))?;
+            }
+            Ok(())
+        }
+        Delivery::Undecodable(bad) => say("undecodable", &bad.reason),
+        Delivery::SessionEnded(ended) => say("over", ended.reason.as_str()),
+        other => say("other", &format!("{other:?}")),
+    }
+}
+
+fn event(notification: &AgentNotification, desk: &Desk, seen: &mut Seen) -> Result<(), Failure> {
+    let again = if notification.origin() == AgentOrigin::Snapshot { ", says the snapshot" } else { "" };
+    match notification.event() {
+        AgentEvent::AgentState(state) => {
+            let word = state.state.as_ref().map_or("?", |state| state.as_str());
+            let after = if state.is_acw == Some(true) { ", in the work after a call" } else { "" };
+            say("state", &format!("{word}{after}{again}"))
+        }
+        AgentEvent::AgentLeg(_) => say("phone", if desk.is_connected() { "connected" } else { "not connected" }),
+        AgentEvent::CallContact(call) => {
+            let what = match call.status() {
+                Some(ContactStatus::Incoming) => {
+                    seen.arrived = true;
+                    format!("arrives from {}", call.ani.as_deref().unwrap_or("?"))
+                }
+                Some(ContactStatus::Holding) => {
+                    seen.held = true;
+                    "is held".to_owned()
+                }
+                Some(ContactStatus::Disconnected) if call.final_state == Some(true) => {
+                    seen.ended = true;
+                    "is done with".to_owned()
+                }
+                Some(ContactStatus::Disconnected) => "is hung up".to_owned(),
+                Some(status) => format!("is {status}"),
+                None => "is".to_owned(),
+            };
+            say("call", &format!("{} {what}{again}", call.contact_id.as_deref().unwrap_or("?")))
+        }
+        AgentEvent::PopUrl(pop) => {
+            seen.one_shots += 1;
+            say("show", pop.url.as_deref().unwrap_or("?"))
+        }
+        other => say("event", other.kind().as_str()),
+    }
+}
+
+fn say(what: &str, text: &str) -> Result<(), Failure> {
+    Ok(writeln!(io::stdout(), "{what:<12} {text}")?)
+}

@@ -1,0 +1,284 @@
+//! What an answer of the service says, read leniently.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use http::{HeaderMap, StatusCode};
+use serde_json::value::RawValue;
+
+use super::event::value::{Fields, text};
+use super::machine;
+use crate::error::{Disposition, Error, ErrorKind, Result};
+use crate::event::lenient::elements;
+use crate::rest::retry_after;
+use crate::rest::wire::Answer;
+use crate::secret::Secret;
+
+/// How much of what the service says about itself is kept.
+const WORDS: usize = 300;
+
+/// A batch of events.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    /// The id to poll with next, if it names one.
+    pub(crate) next: Option<Secret>,
+    pub(crate) events: Vec<Box<RawValue>>,
+}
+
+impl Batch {
+    /// Reads the body of a 200.
+    pub(crate) fn read(body: &[u8]) -> Result<Self, String> {
+        let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
+        // An odd byte costs the text it is in, not the batch.
+        let body = String::from_utf8_lossy(body);
+        let raw: Box<RawValue> =
+            serde_json::from_str(&body).map_err(|error| format!("the batch is no JSON: {:?}", error.classify()))?;
+        let fields = Fields::of(&raw).ok_or("the batch is no object")?;
+        let mut events = Vec::new();
+        if let Some(list) = fields.get(&["events"]).filter(|list| list.get() != "null")
+            && !elements(list, &mut |event| events.push(event.to_owned()))
+        {
+            // One event without its brackets, or something that is none: seen either way.
+            events = vec![list.to_owned()];
+        }
+        Ok(Self { next: session_id(&fields), events })
+    }
+}
+
+/// An id that can be polled with. Any text is one, since it is opaque; `.` and `..`
+/// cannot be part of a URL's path.
+fn session_id(fields: &Fields<'_>) -> Option<Secret> {
+    fields.get(&["sessionId"]).and_then(text).filter(|id| !matches!(id.as_str(), "." | "..")).map(Secret::new)
+}
+
+/// Reads the id out of the answer to a start or a join.
+pub(crate) fn established(answer: &Answer) -> Result<Secret> {
+    let body = answer.body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&answer.body);
+    let raw: Option<Box<RawValue>> = serde_json::from_slice(body).ok();
+    raw.as_deref().and_then(Fields::of).and_then(|fields| session_id(&fields)).ok_or_else(|| {
+        Error::new(ErrorKind::Protocol, "the service began a session without telling its id")
+            .with_status(answer.status.as_u16())
+            .with_disposition(Disposition::Fatal)
+            .with_unclear(true)
+    })
+}
+
+/// Whether `icBranchValue` says that events were missed. Absent, repeated or unreadable
+/// means that nothing is known.
+pub(crate) fn says_missed(headers: &HeaderMap) -> bool {
+    let mut values = headers.get_all("icBranchValue").iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return false };
+    value.to_str().is_ok_and(|value| value.trim() == "3")
+}
+
+/// What the service says about its answer: the body's `error_description` or `error`,
+/// else `icStatusDescription`. `secrets` are left out of it.
+pub(crate) fn words(answer: &Answer, secrets: &[&Secret]) -> Option<String> {
+    let raw: Option<Box<RawValue>> = serde_json::from_slice(&answer.body).ok();
+    let fields = raw.as_deref().and_then(Fields::of);
+    let from_body = fields
+        .and_then(|fields| ["error_description", "error"].iter().find_map(|key| fields.get(&[key]).and_then(text)));
+    let from_header = || {
+        let value = answer.headers.get("icStatusDescription")?;
+        Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
+    };
+    let said = from_body.or_else(from_header)?;
+    let mut said = said.chars().map(|it| if it.is_control() { ' ' } else { it }).take(WORDS).collect::<String>();
+    for secret in secrets.iter().map(|secret| secret.expose()).filter(|secret| !secret.is_empty()) {
+        // A part of it at the end is one that was cut off.
+        let whole = said.contains(secret);
+        let cut =
+            (8..secret.len()).rev().filter(|at| secret.is_char_boundary(*at)).any(|at| said.ends_with(&secret[..at]));
+        if whole || cut {
+            said = "(it names the session's id or token)".to_owned();
+        }
+    }
+    let said = said.trim();
+    (!said.is_empty()).then(|| said.to_owned())
+}
+
+/// What an answer that is no success means as an error. `what` is what was asked for.
+pub(crate) fn error(what: &str, answer: &Answer, secrets: &[&Secret]) -> Error {
+    let status = answer.status;
+    let (kind, does) = match status.as_u16() {
+        401 => (ErrorKind::Auth, "the service refused the token to"),
+        403 => (ErrorKind::Permission, "the service does not permit to"),
+        404 => (ErrorKind::SessionLost, "the service does not know the session to"),
+        409 => (ErrorKind::Busy, "another session, or none, stands against the wish to"),
+        429 => (ErrorKind::RateLimited, "too many requests to"),
+        408 | 500.. => (ErrorKind::Service, "the service failed to"),
+        300..=399 => (ErrorKind::Protocol, "the service sent elsewhere, which is not followed, who wants to"),
+        _ => (ErrorKind::Rejected, "the service refused to"),
+    };
+    let message: Cow<'static, str> = match words(answer, secrets) {
+        Some(said) => format!("{does} {what}: {said}").into(),
+        None => format!("{does} {what}").into(),
+    };
+    let disposition = match kind {
+        ErrorKind::RateLimited | ErrorKind::Service => Disposition::Retry { after: retry_after(&answer.headers) },
+        ErrorKind::Auth => Disposition::Refresh,
+        ErrorKind::SessionLost => Disposition::Recreate,
+        _ => Disposition::Fatal,
+    };
+    Error::new(kind, message)
+        .with_disposition(disposition)
+        .with_status(status.as_u16())
+        .with_unclear(kind == ErrorKind::Service)
+}
+
+/// What an answer to a poll that brought no batch means to the machine.
+pub(crate) fn verdict(answer: &Answer) -> machine::Answer {
+    match answer.status.as_u16() {
+        304 => machine::Answer::Quiet,
+        401 => machine::Answer::Unauthorized,
+        404 => machine::Answer::Unknown,
+        409 => machine::Answer::Over,
+        408 | 429 | 500.. => machine::Answer::Trouble(machine::Trouble {
+            retry_after: retry_after(&answer.headers),
+            // Whoever answered, the service behind may have handed out a batch.
+            may_have_lost: !matches!(answer.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE),
+            broken: false,
+        }),
+        201..300 => machine::Answer::Trouble(machine::Trouble { may_have_lost: true, ..machine::Trouble::default() }),
+        _ => machine::Answer::Fatal,
+    }
+}
+
+/// What a poll without an answer means to the machine.
+pub(crate) fn no_answer(error: &Error) -> machine::Answer {
+    match error.kind() {
+        ErrorKind::Protocol if error.status().is_some() => machine::Answer::TooLarge,
+        ErrorKind::Config => machine::Answer::Fatal,
+        _ => machine::Answer::Trouble(machine::Trouble {
+            retry_after: None,
+            may_have_lost: error.is_unclear(),
+            broken: error.kind() == ErrorKind::Network && error.is_unclear(),
+        }),
+    }
+}
+
+/// Whether an error can pass, and what wait it asks for.
+pub(crate) fn passing(error: &Error) -> Option<Option<Duration>> {
+    match error.disposition() {
+        Disposition::Retry { after } => Some(after),
+        Disposition::Fatal
+        | Disposition::Refresh
+        | Disposition::Recreate
+        | Disposition::Prune
+        | Disposition::Resync => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(status: u16, headers: &[(&'static str, &str)], body: &str) -> Answer {
+        Answer {
+            status: StatusCode::from_u16(status).unwrap(),
+            headers: headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect(),
+            body: body.to_owned().into(),
+        }
+    }
+
+    #[test]
+    fn f05_f06_f36_f44_a_batch_is_read_whatever_its_form() {
+        for (body, id, events) in [
+            (r#"{"sessionId":"S1","events":[{},1,null,"x"]}"#, Some("S1"), 4),
+            (r#"{"sessionId":"S1","events":[]}"#, Some("S1"), 0),
+            (r#"{"sessionId":"S1"}"#, Some("S1"), 0),
+            (r#"{"sessionId":"S1","events":null}"#, Some("S1"), 0),
+            (r#"{"events":[{}]}"#, None, 1),
+            (r#"{"sessionId":"","events":[{}]}"#, None, 1),
+            (r#"{"sessionId":null,"events":[{}]}"#, None, 1),
+            (r#"{"sessionId":"..","events":[{}]}"#, None, 1),
+            (r#"{"SESSIONID":"S1","Events":{"Type":"Mute"}}"#, Some("S1"), 1),
+            (r#"{"sessionId":7,"events":"odd"}"#, Some("7"), 1),
+            ("\u{feff}{\"sessionId\":\"a/b+c%=\",\"events\":[]}", Some("a/b+c%="), 0),
+        ] {
+            let batch = Batch::read(body.as_bytes()).unwrap();
+            assert_eq!(batch.next.as_ref().map(Secret::expose), id, "{body}");
+            assert_eq!(batch.events.len(), events, "{body}");
+        }
+        for body in ["", "<html>", "{\"sessionId\":\"S1\",\"events\":[", "[]", "null"] {
+            assert!(Batch::read(body.as_bytes()).is_err(), "{body}");
+        }
+        let odd = b"{\"sessionId\":\"S1\",\"events\":[{\"Type\":\"x\xff\"}]}";
+        assert_eq!(Batch::read(odd).unwrap().events.len(), 1);
+    }
+
+    #[test]
+    fn f15_only_a_plain_three_says_that_events_were_missed() {
+        for (values, want) in [
+            (vec!["3"], true),
+            (vec![" 3 "], true),
+            (vec!["03"], false),
+            (vec!["banana"], false),
+            (vec!["3", "3"], false),
+            (vec!["1"], false),
+            (vec![""], false),
+            (vec![], false),
+        ] {
+            let mut headers = HeaderMap::new();
+            for value in &values {
+                headers.append("icbranchvalue", value.parse().unwrap());
+            }
+            assert_eq!(says_missed(&headers), want, "{values:?}");
+        }
+    }
+
+    #[test]
+    fn f21_the_reason_is_found_in_the_body_or_the_header_and_never_the_secret() {
+        let secret = Secret::new("c2VjcmV0c2VjcmV0");
+        for (headers, body, want) in [
+            (vec![], r#"{"error":"e","error_description":"d"}"#, Some("d")),
+            (vec![], r#"{"error":"e"}"#, Some("e")),
+            (vec![("icStatusDescription", "InvalidTimeout")], "", Some("InvalidTimeout")),
+            (vec![("icStatusDescription", "h")], "<html>", Some("h")),
+            (vec![], "", None),
+            (vec![("icStatusDescription", "of c2VjcmV0c2VjcmV0")], "", Some("(it names the session's id or token)")),
+            (vec![("icStatusDescription", "of c2VjcmV0c2V")], "", Some("(it names the session's id or token)")),
+        ] {
+            let answer = answer(403, &headers, body);
+            assert_eq!(words(&answer, &[&secret]).as_deref(), want, "{body}");
+            assert!(!format!("{:?}", error("poll", &answer, &[&secret])).contains("c2VjcmV0"));
+        }
+    }
+
+    #[test]
+    fn statuses_mean_what_the_reference_says() {
+        let trouble = |after: Option<u64>, lost| {
+            machine::Answer::Trouble(machine::Trouble {
+                retry_after: after.map(Duration::from_secs),
+                may_have_lost: lost,
+                broken: false,
+            })
+        };
+        for (status, want) in [
+            (304, machine::Answer::Quiet),
+            (401, machine::Answer::Unauthorized),
+            (404, machine::Answer::Unknown),
+            (409, machine::Answer::Over),
+            (400, machine::Answer::Fatal),
+            (403, machine::Answer::Fatal),
+            (405, machine::Answer::Fatal),
+            (302, machine::Answer::Fatal),
+            (429, trouble(Some(7), false)),
+            (503, trouble(Some(7), false)),
+            (500, trouble(Some(7), true)),
+            (502, trouble(Some(7), true)),
+            (504, trouble(Some(7), true)),
+        ] {
+            assert_eq!(verdict(&answer(status, &[("retry-after", "7")], "")), want, "{status}");
+        }
+        assert_eq!(verdict(&answer(204, &[], "")), trouble(None, true));
+    }
+
+    #[test]
+    fn f35_a_session_without_an_id_is_an_error_and_any_success_with_one_is_good() {
+        assert_eq!(established(&answer(200, &[], r#"{"sessionId":"S0"}"#)).unwrap().expose(), "S0");
+        for body in ["", "{}", "{\"sessionId\":\"\"}", "[]"] {
+            assert!(established(&answer(202, &[], body)).is_err(), "{body}");
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! The legacy Central token service (developer portal: "API Authentication Token").
+
+use async_trait::async_trait;
+use http::Method;
+use url::Url;
+
+use super::exchange::{Body, Exchange, Object};
+use super::{Granted, Keeper, Route, named};
+use crate::agent::builder::api_url;
+use crate::error::Result;
+use crate::secret::Secret;
+
+const TOKEN_URL: &str = "https://api.incontact.com/InContactAuthorizationServer/Token";
+
+/// Tokens of the legacy Central token service, for a user's password.
+///
+/// The answer says where sessions are served (`resource_server_base_uri`) and where the
+/// token is renewed, and a renewal may move both.
+#[derive(Debug)]
+pub struct CentralTokens(pub(super) Keeper<Central>);
+
+/// Sets up [`CentralTokens`].
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct CentralTokensBuilder {
+    app: Secret,
+    username: String,
+    password: Secret,
+    scope: String,
+    url: String,
+}
+
+impl CentralTokens {
+    /// `app` is `AppName@VendorName:BusinessUnitNumber`, as the app was registered.
+    pub fn builder(
+        app: impl Into<Secret>,
+        username: impl Into<String>,
+        password: impl Into<Secret>,
+    ) -> CentralTokensBuilder {
+        CentralTokensBuilder {
+            app: app.into(),
+            username: username.into(),
+            password: password.into(),
+            scope: String::new(),
+            url: TOKEN_URL.into(),
+        }
+    }
+}
+
+impl CentralTokensBuilder {
+    /// The scope (`AgentApi`, …), separated by spaces. Default: all that the app has.
+    pub fn scope(mut self, scope: impl Into<String>) -> Self {
+        self.scope = scope.into();
+        self
+    }
+
+    /// The token service. Default
+    /// `https://api.incontact.com/InContactAuthorizationServer/Token`.
+    pub fn token_url(mut self, url: impl Into<String>) -> Self {
+        self.url = url.into();
+        self
+    }
+
+    /// The provider. Sends nothing yet.
+    ///
+    /// # Errors
+    /// [`Config`](crate::ErrorKind::Config) for a URL that is none.
+    pub fn build(self) -> Result<CentralTokens> {
+        let url = api_url(&self.url)?;
+        let Self { app, username, password, scope, .. } = self;
+        Keeper::new(Central { app, username, password, scope, url }).map(CentralTokens)
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Central {
+    app: Secret,
+    username: String,
+    password: Secret,
+    scope: String,
+    url: Url,
+}
+
+impl Central {
+    fn read(&self, object: &Object, by: &Url) -> Result<Granted> {
+        let mut granted = object.granted(&["access_token"], &["refresh_token"], &["expires_in"])?;
+        let url = |key| object.text(&[key]).map(|text| named(&text, by)).transpose();
+        granted.refresh_at = url("refresh_token_server_uri")?;
+        granted.server = url("resource_server_base_uri")?;
+        Ok(granted)
+    }
+}
+
+#[async_trait]
+impl Route for Central {
+    async fn login(&self, http: &Exchange) -> Result<Granted> {
+        let form = vec![
+            ("grant_type", "password".to_owned()),
+            ("username", self.username.clone()),
+            ("password", self.password.expose().to_owned()),
+            ("scope", self.scope.clone()),
+        ];
+        let secrets = [&self.app, &self.password];
+        let object = http.send(Method::POST, &self.url, Some(&self.app), Body::Form(form), &secrets).await?;
+        self.read(&object, &self.url)
+    }
+
+    async fn renew(&self, http: &Exchange, refresh: &Secret, former: &Granted) -> Result<Granted> {
+        let url = former.refresh_at.as_ref().unwrap_or(&self.url);
+        let form = vec![("grant_type", "refresh_token".to_owned()), ("refresh_token", refresh.expose().to_owned())];
+        let object = http.send(Method::POST, url, Some(&self.app), Body::Form(form), &[&self.app, refresh]).await?;
+        let granted = self.read(&object, url)?;
+        Ok(granted.with_rest_of(former))
+    }
+}

@@ -1,0 +1,196 @@
+//! CXone's global authentication, as RingCentral Contact Center's customers use it.
+
+use async_trait::async_trait;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::Method;
+use serde_json::json;
+use serde_json::value::RawValue;
+use url::Url;
+
+use super::exchange::{Body, Exchange, Object};
+use super::user_hub::at;
+use super::{Granted, Keeper, Route, named};
+use crate::agent::builder::api_url;
+use crate::agent::event::value::{Fields, text};
+use crate::error::{Disposition, Error, ErrorKind, Result};
+use crate::secret::Secret;
+
+const ISSUER: &str = "https://cxone.niceincontact.com";
+
+/// Tokens of CXone's global authentication, for an access key.
+///
+/// The token service is discovered; the token names its tenant, and the tenant's
+/// configuration says where sessions are served.
+#[derive(Debug)]
+pub struct CxOneTokens(pub(super) Keeper<CxOne>);
+
+/// Sets up [`CxOneTokens`].
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct CxOneTokensBuilder {
+    client: Secret,
+    key_id: Secret,
+    key_secret: Secret,
+    issuer: String,
+    who_am_i: bool,
+}
+
+impl CxOneTokens {
+    /// The client's id and secret as they were registered, and an access key.
+    pub fn builder(
+        client_id: &str,
+        client_secret: impl Into<Secret>,
+        key_id: impl Into<Secret>,
+        key_secret: impl Into<Secret>,
+    ) -> CxOneTokensBuilder {
+        let client_secret: Secret = client_secret.into();
+        CxOneTokensBuilder {
+            client: Secret::new(format!("{client_id}:{}", client_secret.expose())),
+            key_id: key_id.into(),
+            key_secret: key_secret.into(),
+            issuer: ISSUER.into(),
+            who_am_i: false,
+        }
+    }
+}
+
+impl CxOneTokensBuilder {
+    /// Where discovery begins. Default `https://cxone.niceincontact.com`.
+    pub fn issuer(mut self, url: impl Into<String>) -> Self {
+        self.issuer = url.into();
+        self
+    }
+
+    /// Whether the host of sessions is asked for at the cluster (`token/whoami`), as the
+    /// vendor's own program does, instead of taking the tenant's `api_endpoint`. Default
+    /// no: with access keys that is enough.
+    pub fn who_am_i(mut self, ask: bool) -> Self {
+        self.who_am_i = ask;
+        self
+    }
+
+    /// The provider. Sends nothing yet.
+    ///
+    /// # Errors
+    /// [`Config`](crate::ErrorKind::Config) for a URL that is none.
+    pub fn build(self) -> Result<CxOneTokens> {
+        let issuer = api_url(&self.issuer)?;
+        let Self { client, key_id, key_secret, who_am_i, .. } = self;
+        Keeper::new(CxOne { client, key_id, key_secret, issuer, who_am_i }).map(CxOneTokens)
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct CxOne {
+    client: Secret,
+    key_id: Secret,
+    key_secret: Secret,
+    issuer: Url,
+    who_am_i: bool,
+}
+
+impl CxOne {
+    async fn token_endpoint(&self, http: &Exchange) -> Result<Url> {
+        let url = at(&self.issuer, ".well-known/openid-configuration")?;
+        let object = http.send(Method::GET, &url, None, Body::None, &[]).await?;
+        named(&needed(&object, "token_endpoint")?, &self.issuer)
+    }
+
+    fn read(object: &Object) -> Result<Granted> {
+        object.granted(&["access_token"], &["refresh_token"], &["expires_in"])
+    }
+
+    async fn server(&self, http: &Exchange, token: &Secret) -> Result<Url> {
+        let tenant = tenant_of(token)?;
+        let mut url = at(&self.issuer, ".well-known/cxone-configuration")?;
+        url.query_pairs_mut().append_pair("tenantId", &tenant);
+        let configuration = http.send(Method::GET, &url, None, Body::None, &[token]).await?;
+        if !self.who_am_i {
+            return named(&needed(&configuration, "api_endpoint")?, &self.issuer);
+        }
+        let (cluster, domain) = (needed(&configuration, "cluster")?, needed(&configuration, "acdDomain")?);
+        let host = cluster_host(self.issuer.scheme(), &cluster, &domain);
+        let host = named(&host, &self.issuer)?;
+        let url = at(&host, "incontactauthorizationserver/token/whoami")?;
+        let body = Body::Json(json!({ "token": token.expose() }));
+        let object = http.send(Method::POST, &url, None, body, &[token]).await?;
+        named(&needed(&object, "resource_server_base_uri")?, &url)
+    }
+}
+
+/// Where a cluster says what a token is good for.
+fn cluster_host(scheme: &str, cluster: &str, domain: &str) -> String {
+    format!("{scheme}://api-{cluster}.{domain}")
+}
+
+fn needed(object: &Object, key: &'static str) -> Result<String> {
+    object.text(&[key]).ok_or_else(|| {
+        Error::new(ErrorKind::Protocol, format!("the service's configuration lacks {key}"))
+            .with_disposition(Disposition::Fatal)
+    })
+}
+
+/// The claim `tenantId`. The signature is the service's own business: the token goes
+/// nowhere but to the service.
+fn tenant_of(token: &Secret) -> Result<String> {
+    let read = || {
+        let claims = token.expose().split('.').nth(1)?;
+        let claims = URL_SAFE_NO_PAD.decode(claims.trim_end_matches('=')).ok()?;
+        let claims: Box<RawValue> = serde_json::from_slice(&claims).ok()?;
+        Fields::of(&claims)?.get(&["tenantId"]).and_then(text)
+    };
+    read().ok_or_else(|| {
+        Error::new(ErrorKind::Protocol, "the token does not name its tenant").with_disposition(Disposition::Fatal)
+    })
+}
+
+#[async_trait]
+impl Route for CxOne {
+    async fn login(&self, http: &Exchange) -> Result<Granted> {
+        let form = vec![
+            ("grant_type", "password".to_owned()),
+            ("username", self.key_id.expose().to_owned()),
+            ("password", self.key_secret.expose().to_owned()),
+        ];
+        let endpoint = self.token_endpoint(http).await?;
+        let secrets = [&self.client, &self.key_id, &self.key_secret];
+        let object = http.send(Method::POST, &endpoint, Some(&self.client), Body::Form(form), &secrets).await?;
+        let mut granted = Self::read(&object)?;
+        granted.server = Some(self.server(http, granted.access.secret()).await?);
+        granted.refresh_at = Some(endpoint);
+        Ok(granted)
+    }
+
+    async fn renew(&self, http: &Exchange, refresh: &Secret, former: &Granted) -> Result<Granted> {
+        let Some(endpoint) = &former.refresh_at else { return self.login(http).await };
+        let form = vec![("grant_type", "refresh_token".to_owned()), ("refresh_token", refresh.expose().to_owned())];
+        let secrets = [&self.client, refresh];
+        let object = http.send(Method::POST, endpoint, Some(&self.client), Body::Form(form), &secrets).await?;
+        Ok(Self::read(&object)?.with_rest_of(former))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cluster_has_a_host_and_nothing_leads_away_from_tls() {
+        let issuer: Url = ISSUER.parse().unwrap();
+        let host = named(&cluster_host("https", "c71", "nice-incontact.com"), &issuer).unwrap();
+        assert_eq!(at(&host, "x/y").unwrap().as_str(), "https://api-c71.nice-incontact.com/x/y");
+        for bad in ["http://api.example", "ftp://api.example", "https://u@api.example", "api.example", ""] {
+            assert_eq!(named(bad, &issuer).unwrap_err().kind(), ErrorKind::Protocol, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_token_names_its_tenant() {
+        let token = |claims: &str| Secret::new(format!("h.{}.s", URL_SAFE_NO_PAD.encode(claims)));
+        assert_eq!(tenant_of(&token(r#"{"tenantId":"t-1","exp":1}"#)).unwrap(), "t-1");
+        for bad in [token("{}"), token("[]"), Secret::new("opaque"), Secret::new("a.b.c"), Secret::new("")] {
+            assert!(tenant_of(&bad).is_err());
+        }
+    }
+}

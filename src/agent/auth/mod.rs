@@ -1,0 +1,194 @@
+//! The service's ways to a token.
+//!
+//! | Type | For | What it takes |
+//! | --- | --- | --- |
+//! | [`CentralTokens`] | the legacy Central token service | an app's name, a user's password |
+//! | [`AccessKeys`] | UserHub | an access key |
+//! | [`CxOneTokens`] | CXone's global authentication | an access key and a client's id and secret |
+//!
+//! Each is a [`TokenProvider`]: it logs in at the first call, renews before the token
+//! ends, and says where sessions are served. Any other provider does as well, with
+//! [`base_url`](super::AgentSessionBuilder::base_url).
+
+mod central;
+mod cxone;
+mod exchange;
+mod user_hub;
+
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::time::Instant;
+use url::Url;
+
+pub use central::{CentralTokens, CentralTokensBuilder};
+pub use cxone::{CxOneTokens, CxOneTokensBuilder};
+pub use user_hub::{AccessKeys, AccessKeysBuilder};
+
+use crate::auth::AccessToken;
+use crate::error::{Disposition, Error, Result};
+use crate::secret::Secret;
+use exchange::Exchange;
+
+/// Below this a token counts as ended, as with the vendor's own program; of a token that
+/// lives for less, a quarter of its life.
+const EARLY: Duration = Duration::from_secs(120);
+
+/// What a login or a renewal brings.
+#[derive(Clone, Debug)]
+struct Granted {
+    access: AccessToken,
+    life: Option<Duration>,
+    refresh: Option<Secret>,
+    /// Where it is renewed.
+    refresh_at: Option<Url>,
+    /// Where sessions are served.
+    server: Option<Url>,
+}
+
+/// One way to a token.
+#[async_trait]
+trait Route: fmt::Debug + Send + Sync + 'static {
+    async fn login(&self, http: &Exchange) -> Result<Granted>;
+    /// What is left out of the answer stays as it was.
+    async fn renew(&self, http: &Exchange, refresh: &Secret, former: &Granted) -> Result<Granted>;
+}
+
+/// Keeps what a route brings.
+struct Keeper<R> {
+    route: R,
+    http: Exchange,
+    // Held over a call: that is the single flight. A caller that goes away lets go of it,
+    // and the next one logs in again.
+    current: tokio::sync::Mutex<Option<Granted>>,
+    server: Mutex<Option<Url>>,
+}
+
+impl<R: Route> Keeper<R> {
+    fn new(route: R) -> Result<Self> {
+        Ok(Self { route, http: Exchange::new()?, current: tokio::sync::Mutex::new(None), server: Mutex::new(None) })
+    }
+
+    async fn token(&self) -> Result<AccessToken> {
+        let mut current = self.current.lock().await;
+        if let Some(granted) = current.as_ref().filter(|granted| granted.is_good()) {
+            return Ok(granted.access.clone());
+        }
+        match self.another(current.as_ref()).await {
+            Ok(granted) => Ok(self.keep(&mut current, granted)),
+            // Not for long, but it is still good: the trouble may pass before it ends.
+            Err(error) if matches!(error.disposition(), Disposition::Retry { .. }) => match current.as_ref() {
+                Some(granted) if !granted.is_over() => Ok(granted.access.clone()),
+                Some(_) | None => Err(error),
+            },
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn refresh(&self, rejected: &AccessToken) -> Result<AccessToken> {
+        let mut current = self.current.lock().await;
+        if let Some(granted) = current.as_ref().filter(|granted| !granted.access.is_same(rejected)) {
+            return Ok(granted.access.clone());
+        }
+        let granted = self.another(current.as_ref()).await?;
+        Ok(self.keep(&mut current, granted))
+    }
+
+    fn server(&self) -> Option<Url> {
+        self.server.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn keep(&self, current: &mut Option<Granted>, granted: Granted) -> AccessToken {
+        self.server.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&granted.server);
+        let token = granted.access.clone();
+        *current = Some(granted);
+        token
+    }
+
+    async fn another(&self, former: Option<&Granted>) -> Result<Granted> {
+        if let Some((former, refresh)) = former.and_then(|former| Some((former, former.refresh.as_ref()?))) {
+            match self.route.renew(&self.http, refresh, former).await {
+                Ok(granted) => return Ok(granted),
+                Err(error) if matches!(error.disposition(), Disposition::Retry { .. }) => return Err(error),
+                // The renewal token is used up: the credentials are still there.
+                Err(error) => tracing::debug!(%error, "no renewal: another login"),
+            }
+        }
+        self.route.login(&self.http).await
+    }
+}
+
+impl Granted {
+    fn new(access: Secret, life: Option<Duration>) -> Self {
+        let token = AccessToken::new(access);
+        let access = match life {
+            Some(life) => token.with_expires_in(life),
+            None => token,
+        };
+        Self { access, life, refresh: None, refresh_at: None, server: None }
+    }
+
+    /// What a renewal left out is as it was.
+    fn with_rest_of(mut self, former: &Self) -> Self {
+        self.refresh = self.refresh.or_else(|| former.refresh.clone());
+        self.refresh_at = self.refresh_at.or_else(|| former.refresh_at.clone());
+        self.server = self.server.or_else(|| former.server.clone());
+        self
+    }
+
+    fn is_good(&self) -> bool {
+        let early = EARLY.min(self.life.unwrap_or(Duration::MAX) / 4);
+        self.access.expires_in().is_none_or(|left| left > early)
+    }
+
+    fn is_over(&self) -> bool {
+        self.access.expires_in().is_some_and(|left| left.is_zero())
+    }
+}
+
+impl<R: fmt::Debug> fmt::Debug for Keeper<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keeper").field("route", &self.route).finish_non_exhaustive()
+    }
+}
+
+/// The trait for a type around a [`Keeper`].
+macro_rules! provide {
+    ($($name:ident)+) => {$(
+        #[async_trait]
+        impl crate::auth::TokenProvider for $name {
+            async fn token(&self) -> Result<AccessToken> {
+                self.0.token().await
+            }
+
+            async fn refresh(&self, rejected: &AccessToken) -> Result<AccessToken> {
+                self.0.refresh(rejected).await
+            }
+
+            /// Where sessions are served, once a token is there.
+            fn server(&self) -> Option<Url> {
+                self.0.server()
+            }
+        }
+    )+};
+}
+provide!(CentralTokens AccessKeys CxOneTokens);
+
+/// Reads a URL that the service named. It must not lead away from TLS: the token goes
+/// there.
+fn named(text: &str, by: &Url) -> Result<Url> {
+    let url = super::builder::api_url(text).map_err(|error| {
+        Error::new(crate::ErrorKind::Protocol, "the service named an address that is none").with_source(error)
+    })?;
+    if by.scheme() == "https" && url.scheme() != "https" {
+        return Err(Error::new(crate::ErrorKind::Protocol, "the service named an address without TLS")
+            .with_disposition(Disposition::Fatal));
+    }
+    Ok(url)
+}
+
+fn deadline(within: Duration) -> Instant {
+    Instant::now() + within
+}

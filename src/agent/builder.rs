@@ -1,0 +1,403 @@
+//! How a session is set up.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use url::Url;
+
+use super::client::{Api, Calls};
+use super::machine::{Begun, Rules};
+use super::session::{AgentCursor, AgentSession, Settings};
+use crate::auth::TokenProvider;
+use crate::error::{Error, Result};
+use crate::policy::BackoffPolicy;
+use crate::rest::wire;
+
+/// The longest poll that the service takes.
+const MAX_POLL: Duration = Duration::from_secs(60);
+const MARGIN: Duration = Duration::from_secs(30);
+const GIVE_UP_AFTER: Duration = Duration::from_secs(600);
+const QUEUE_BYTES: usize = 8 * 1024 * 1024;
+const BODY_LIMIT: usize = 16 * 1024 * 1024;
+const VERSION: &str = "v23.0";
+
+/// What becomes of a start when the agent has a session already (409).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OnExisting {
+    /// Join it: its stream begins with a [`Gap`](crate::Gap), since what it told before
+    /// is not told again, and then says what is.
+    #[default]
+    Join,
+    /// Fail with [`ErrorKind::Busy`](crate::ErrorKind::Busy).
+    Fail,
+}
+
+/// What becomes of a stream when the service no longer has its session (404, 409).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OnLost {
+    /// It ends: 409 with [`SessionEnded`](super::SessionEnded), 404 with an error.
+    #[default]
+    End,
+    /// A [`Gap`](crate::Gap), and the session is joined or, without one, started anew
+    /// at the same station. An end that an event tells is an end all the same.
+    Reestablish,
+}
+
+/// Where the agent's phone is.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Station {
+    id: String,
+    phone: String,
+    agent: Option<String>,
+    inactivity: Option<Duration>,
+    force_logout: Option<bool>,
+    context: Option<String>,
+}
+
+impl Station {
+    /// The body of a start.
+    pub(crate) fn to_json(&self) -> Value {
+        let mut body = json!({ "stationId": self.id, "stationPhoneNumber": self.phone });
+        let mut put = |key: &str, value: Option<Value>| {
+            if let Some(value) = value {
+                body[key] = value;
+            }
+        };
+        put("asAgentId", self.agent.as_deref().map(Value::from));
+        put("inactivityTimeout", self.inactivity.map(|time| time.as_secs().into()));
+        put("inactivityForceLogout", self.force_logout.map(Value::from));
+        put("apiApplicationContext", self.context.as_deref().map(Value::from));
+        body
+    }
+
+    pub(crate) fn agent(&self) -> Option<&str> {
+        self.agent.as_deref()
+    }
+}
+
+/// Sets up an [`AgentSession`].
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct AgentSessionBuilder {
+    tokens: Arc<dyn TokenProvider>,
+    base: Option<String>,
+    version: String,
+    application: Option<String>,
+    station: Station,
+    on_existing: OnExisting,
+    on_lost: OnLost,
+    unsuccessful_end_is_end: bool,
+    poll_timeout: Duration,
+    margin: Duration,
+    give_up_after: Duration,
+    backoff: BackoffPolicy,
+    queue_bytes: usize,
+    body_limit: usize,
+}
+
+impl AgentSessionBuilder {
+    pub(crate) fn new(tokens: impl TokenProvider) -> Self {
+        Self {
+            tokens: Arc::new(tokens),
+            base: None,
+            version: VERSION.into(),
+            application: None,
+            station: Station::default(),
+            on_existing: OnExisting::default(),
+            on_lost: OnLost::default(),
+            unsuccessful_end_is_end: true,
+            poll_timeout: MAX_POLL,
+            margin: MARGIN,
+            give_up_after: GIVE_UP_AFTER,
+            backoff: BackoffPolicy::new().base(Duration::from_millis(500)).cap(Duration::from_secs(10)),
+            queue_bytes: QUEUE_BYTES,
+            body_limit: BODY_LIMIT,
+        }
+    }
+
+    /// Where sessions are served: `resource_server_base_uri` of the token's answer or
+    /// `api_endpoint` of the tenant's configuration, with or without `/inContactAPI/`.
+    ///
+    /// Default: what the token's source says
+    /// ([`TokenProvider::server`]), asked before each request. Given here it is kept,
+    /// though the token's source names another one.
+    pub fn base_url(mut self, url: impl Into<String>) -> Self {
+        self.base = Some(url.into());
+        self
+    }
+
+    /// The version in the path (`services/v23.0/`). Default `v23.0`: what the vendor's
+    /// own program uses.
+    pub fn version(mut self, version: impl Into<String>) -> Self {
+        self.version = version.into();
+        self
+    }
+
+    /// What this program is called (`Originating-Service-Identifier`). Default: nothing
+    /// is sent.
+    pub fn application(mut self, name: impl Into<String>) -> Self {
+        self.application = Some(name.into());
+        self
+    }
+
+    /// The agent's phone number (`stationPhoneNumber`). Default: neither this nor a
+    /// station, which a start needs one of.
+    pub fn phone_number(mut self, number: impl Into<String>) -> Self {
+        self.station.phone = number.into();
+        self
+    }
+
+    /// The agent's phone is in the browser or program itself (`stationPhoneNumber`
+    /// `WebRTC`).
+    pub fn web_rtc(self) -> Self {
+        self.phone_number("WebRTC")
+    }
+
+    /// The agent's station (`stationId`).
+    pub fn station_id(mut self, id: u32) -> Self {
+        self.station.id = id.to_string();
+        self
+    }
+
+    /// Another agent than the token's (`asAgentId`); needs a permission.
+    pub fn as_agent(mut self, id: impl Into<String>) -> Self {
+        self.station.agent = Some(id.into());
+        self
+    }
+
+    /// After what time without a poll the service acts (`inactivityTimeout`): 30 to
+    /// 300 s, or 0 for the platform's own. That the unit is seconds is not confirmed.
+    /// Default: not sent.
+    pub fn inactivity_timeout(mut self, time: Duration) -> Self {
+        self.station.inactivity = Some(time);
+        self
+    }
+
+    /// Whether it then logs the agent out (`inactivityForceLogout`). Default: not sent.
+    pub fn inactivity_force_logout(mut self, force: bool) -> Self {
+        self.station.force_logout = Some(force);
+        self
+    }
+
+    /// What is kept with the session (`apiApplicationContext`). Default: nothing.
+    pub fn application_context(mut self, context: impl Into<String>) -> Self {
+        self.station.context = Some(context.into());
+        self
+    }
+
+    /// When a start finds a session. Default: join it.
+    pub fn on_existing(mut self, on_existing: OnExisting) -> Self {
+        self.on_existing = on_existing;
+        self
+    }
+
+    /// When the session is gone. Default: end.
+    pub fn on_lost(mut self, on_lost: OnLost) -> Self {
+        self.on_lost = on_lost;
+        self
+    }
+
+    /// Whether `AgentSessionEnd` with `Success` `False` is an end. Default `true`, as the
+    /// vendor's own program takes it; what it means is not documented. With `false` it is
+    /// polled on, and a session that is over answers that with 409.
+    pub fn unsuccessful_end_is_end(mut self, is_end: bool) -> Self {
+        self.unsuccessful_end_is_end = is_end;
+        self
+    }
+
+    /// How long the service may hold a poll: whole seconds, 0 to 60. Default 60 s;
+    /// 15 s where a proxy cuts what is silent for longer.
+    ///
+    /// Anything else is refused by [`start`](Self::start). With 0 every answer comes at
+    /// once, and after five without news in a row polls are spaced by 1 to 10 s.
+    pub fn poll_timeout(mut self, timeout: Duration) -> Self {
+        self.poll_timeout = timeout;
+        self
+    }
+
+    /// How much longer than that an answer may take before it is given up. Default 30 s:
+    /// the vendor's own program waits 90 s in all.
+    pub fn margin(mut self, margin: Duration) -> Self {
+        self.margin = margin;
+        self
+    }
+
+    /// For how long polls may fail in a row before the stream ends with the error.
+    /// Default 10 minutes, as the vendor's own program tries.
+    pub fn give_up_after(mut self, time: Duration) -> Self {
+        self.give_up_after = time;
+        self
+    }
+
+    /// How failing polls are spaced. Default 500 ms to 10 s, at random; never less than
+    /// 500 ms, and what the service asks for up to 5 minutes.
+    pub fn backoff(mut self, backoff: BackoffPolicy) -> Self {
+        self.backoff = backoff;
+        self
+    }
+
+    /// How much may wait for the reader, in bytes of what came. Default 8 MiB.
+    ///
+    /// While more waits there is **no poll**: the service keeps what happens, and ends
+    /// the session or drops events if that takes too long, which the stream then tells.
+    pub fn queue_bytes(mut self, bytes: usize) -> Self {
+        self.queue_bytes = bytes;
+        self
+    }
+
+    /// How large an answer may be, in bytes, decompressed. Default 16 MiB. What is larger
+    /// is a [`Gap`](crate::Gap) of the cause [`TooLarge`](crate::GapCause::TooLarge).
+    pub fn body_limit(mut self, bytes: usize) -> Self {
+        self.body_limit = bytes;
+        self
+    }
+
+    /// Starts a session (`POST agent-sessions`), or joins the one that is there.
+    ///
+    /// Not cancel safe: dropped, the session may be there all the same; another start
+    /// joins it.
+    ///
+    /// # Errors
+    /// [`Config`](crate::ErrorKind::Config) for numbers out of their bounds and for
+    /// neither or both of phone number and station, before anything is sent; then what
+    /// the service answered, with its own words such as `StationIDInUse`.
+    pub async fn start(self) -> Result<AgentSession> {
+        if self.station.id.is_empty() == self.station.phone.is_empty() {
+            return Err(Error::config("a session needs a phone number or a station, one of them"));
+        }
+        if let Some(time) = self.station.inactivity
+            && !(time.is_zero() || (30..=300).contains(&time.as_secs()))
+        {
+            return Err(Error::config("the inactivity timeout is 0, or 30 to 300 s"));
+        }
+        let api = self.api()?;
+        match api.start(&self.station).await {
+            Ok(id) => Ok(self.session(api, AgentCursor::new(id), Begun::Started)),
+            Err(error) if self.on_existing == OnExisting::Join && is_there(&error) => {
+                tracing::info!("there is a session already: it is joined");
+                let id = api.join(self.station.agent()).await?;
+                Ok(self.session(api, AgentCursor::new(id), Begun::Joined))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Joins the session that is there (`POST agent-sessions/join`): after a crash, or
+    /// beside another program of the same agent.
+    ///
+    /// # Errors
+    /// As for [`start`](Self::start); [`Busy`](crate::ErrorKind::Busy) (409) when there
+    /// is none.
+    pub async fn join(self) -> Result<AgentSession> {
+        let api = self.api()?;
+        let id = api.join(self.station.agent()).await?;
+        Ok(self.session(api, AgentCursor::new(id), Begun::Joined))
+    }
+
+    /// Goes on with a session at a place that was kept
+    /// ([`AgentEvents::cursor`](super::AgentEvents::cursor)). Sends nothing: the first
+    /// poll shows whether the session is there.
+    ///
+    /// # Errors
+    /// [`Config`](crate::ErrorKind::Config) for numbers out of their bounds.
+    pub fn resume(self, cursor: AgentCursor) -> Result<AgentSession> {
+        let api = self.api()?;
+        Ok(self.session(api, cursor, Begun::Continued))
+    }
+
+    fn api(&self) -> Result<Api> {
+        if self.poll_timeout > MAX_POLL || self.poll_timeout.subsec_nanos() != 0 {
+            return Err(Error::config("a poll may be held for 0 to 60 whole seconds"));
+        }
+        let version = self.version.trim().trim_matches('/');
+        let good = |it: char| it.is_ascii_alphanumeric() || it == '.';
+        if version.is_empty() || !version.chars().all(good) || version.chars().all(|it| it == '.') {
+            return Err(Error::config("the version is one such as v23.0"));
+        }
+        let base = self.base.as_deref().map(api_url).transpose()?;
+        Api::new(self.tokens.clone(), base, version.into(), self.application.as_deref(), self.body_limit)
+    }
+
+    pub(crate) fn session(self, api: impl Calls, cursor: AgentCursor, begun: Begun) -> AgentSession {
+        let rules = Rules {
+            timeout: self.poll_timeout,
+            give_up_after: self.give_up_after,
+            backoff: self.backoff,
+            reestablish: self.on_lost == OnLost::Reestablish,
+            unsuccessful_end_is_end: self.unsuccessful_end_is_end,
+        };
+        let settings = Settings { rules, margin: self.margin, queue_bytes: self.queue_bytes, station: self.station };
+        AgentSession::new(api, settings, cursor, begun)
+    }
+}
+
+/// Whether a start failed because there is a session.
+pub(crate) fn is_there(error: &Error) -> bool {
+    error.status() == Some(409) || (error.status() == Some(400) && error.to_string().contains("SessionInProgress"))
+}
+
+/// Reads where an API is served: `http` or `https`, a host, a path, and no more.
+pub(crate) fn api_url(text: &str) -> Result<Url> {
+    let mut url = Url::parse(text.trim()).map_err(|error| Error::config("the API's URL is none").with_source(error))?;
+    let path = url.path().to_owned();
+    url.set_path("");
+    wire::server_url(url.as_str())?;
+    url.set_path(&path);
+    Ok(url)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::{AccessToken, StaticToken};
+    use crate::error::ErrorKind;
+
+    fn builder() -> AgentSessionBuilder {
+        AgentSession::builder(StaticToken::new(AccessToken::new("t"))).base_url("http://127.0.0.1:9/").phone_number("1")
+    }
+
+    #[test]
+    fn a_poll_is_0_to_60_whole_seconds() {
+        let resume = |timeout| builder().poll_timeout(timeout).resume(AgentCursor::new("S0".into()));
+        for seconds in [0, 1, 60] {
+            assert!(resume(Duration::from_secs(seconds)).is_ok(), "{seconds}");
+        }
+        for bad in [Duration::from_secs(61), Duration::from_millis(1500), Duration::MAX] {
+            assert_eq!(resume(bad).unwrap_err().kind(), ErrorKind::Config, "{bad:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_good_is_refused_before_anything_is_sent() {
+        for bad in [
+            builder().station_id(7),
+            builder().phone_number(""),
+            builder().inactivity_timeout(Duration::from_secs(29)),
+            builder().inactivity_timeout(Duration::from_secs(301)),
+            builder().version("../x"),
+            builder().version(""),
+            builder().base_url("ftp://h"),
+            builder().base_url("https://u:pw@h"),
+            builder().base_url("https://h/x?token=1"),
+            builder().poll_timeout(Duration::from_secs(61)),
+        ] {
+            let error = bad.start().await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Config, "{error}");
+        }
+    }
+
+    #[test]
+    fn a_start_names_what_was_asked_for_and_nothing_else() {
+        let station =
+            builder().as_agent("7").inactivity_timeout(Duration::from_secs(120)).application_context("c").station;
+        assert_eq!(
+            station.to_json(),
+            json!({ "stationId": "", "stationPhoneNumber": "1", "asAgentId": "7", "inactivityTimeout": 120,
+                "apiApplicationContext": "c" })
+        );
+        assert_eq!(builder().station.to_json(), json!({ "stationId": "", "stationPhoneNumber": "1" }));
+    }
+}

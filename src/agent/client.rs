@@ -1,0 +1,242 @@
+//! The calls about agent sessions: one request each, bounded, with a token that is good
+//! for long enough.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
+use http::{HeaderMap, Method};
+use serde_json::{Value, json};
+use tokio::time::{Instant, timeout};
+use url::Url;
+
+use super::answer;
+use super::builder::Station;
+use crate::auth::{AccessToken, TokenProvider};
+use crate::error::{Error, ErrorKind, Result};
+use crate::rest::wire::{Answer, Redirects, Wire};
+use crate::rest::{USER_AGENT, bearer, segment};
+use crate::secret::Secret;
+
+/// How long a call other than a poll may take.
+pub(crate) const CALL: Duration = Duration::from_secs(30);
+/// How long a token may take.
+const TOKEN: Duration = Duration::from_secs(30);
+
+/// The calls about agent sessions: the service, or a test's model of it.
+#[async_trait]
+pub(crate) trait Calls: fmt::Debug + Send + Sync + 'static {
+    /// A token that is good for a request that takes `life`.
+    async fn token(&self, life: Duration) -> Result<AccessToken>;
+    /// Another token instead of one that was refused.
+    async fn refresh(&self, refused: &AccessToken) -> Result<AccessToken>;
+    /// `GET agent-sessions/{id}/get-next-event`.
+    async fn poll(&self, id: &Secret, token: &AccessToken, ask: Duration, within: Duration) -> Result<Answer>;
+    /// `POST agent-sessions`.
+    async fn start(&self, station: &Station) -> Result<Secret>;
+    /// `POST agent-sessions/join`.
+    async fn join(&self, agent: Option<&str>) -> Result<Secret>;
+    /// `DELETE agent-sessions/{id}`. 404 and 409 mean that it is ended already.
+    async fn end(&self, id: &Secret, query: &[(&str, String)]) -> Result<()>;
+    /// `POST agent-sessions/{id}/state`.
+    async fn set_state(&self, id: &Secret, state: &str, reason: Option<&str>) -> Result<()>;
+}
+
+/// What all calls over HTTP share.
+#[derive(Debug)]
+pub(crate) struct Api {
+    wire: Wire,
+    tokens: Arc<dyn TokenProvider>,
+    base: Option<Url>,
+    version: Box<str>,
+    headers: HeaderMap,
+    /// A token that came from a refresh and does not live for as long as a poll takes:
+    /// another refresh would bring no better one.
+    short: Mutex<Option<AccessToken>>,
+}
+
+/// One call.
+struct Call<'a> {
+    method: Method,
+    /// After `agent-sessions`.
+    path: &'a [&'a str],
+    query: &'a [(&'a str, String)],
+    body: Option<Value>,
+    within: Duration,
+}
+
+impl Api {
+    pub(crate) fn new(
+        tokens: Arc<dyn TokenProvider>,
+        base: Option<Url>,
+        version: Box<str>,
+        application: Option<&str>,
+        body_limit: usize,
+    ) -> Result<Self> {
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        if let Some(name) = application {
+            let value = HeaderValue::from_str(name);
+            let value = value.map_err(|_| Error::config("the application's name cannot be sent in a header"))?;
+            headers.insert(HeaderName::from_static("originating-service-identifier"), value);
+        }
+        // A redirect would take the token elsewhere.
+        let wire = Wire::decoding(USER_AGENT, body_limit, Redirects::Refuse)?;
+        Ok(Self { wire, tokens, base, version, headers, short: Mutex::new(None) })
+    }
+
+    /// A call that is made once, and once more with another token after a 401.
+    async fn called(
+        &self,
+        path: &[&str],
+        method: Method,
+        query: &[(&str, String)],
+        body: Option<Value>,
+    ) -> Result<Answer> {
+        let call = || Call { method: method.clone(), path, query, body: body.clone(), within: CALL };
+        let token = self.token(CALL).await?;
+        let answer = self.send(&token, call()).await?;
+        if answer.status != http::StatusCode::UNAUTHORIZED {
+            return Ok(answer);
+        }
+        let token = self.refresh(&token).await?;
+        self.send(&token, call()).await
+    }
+
+    async fn send(&self, token: &AccessToken, call: Call<'_>) -> Result<Answer> {
+        let mut url = self.base()?;
+        let mut path = format!("{}/services/{}/agent-sessions", url.path().trim_end_matches('/'), self.version);
+        for part in call.path {
+            path.push('/');
+            path.push_str(&segment(part)?);
+        }
+        url.set_path(&path);
+        if !call.query.is_empty() {
+            url.query_pairs_mut().extend_pairs(call.query);
+        }
+        let mut request = reqwest::Request::new(call.method, url);
+        request.headers_mut().clone_from(&self.headers);
+        request.headers_mut().insert(AUTHORIZATION, bearer(token)?);
+        if let Some(body) = call.body {
+            request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            *request.body_mut() = Some(body.to_string().into());
+        }
+        self.wire.exchange(request, Instant::now() + call.within).await
+    }
+
+    /// Where the sessions are served; the token's source may move it with each token.
+    fn base(&self) -> Result<Url> {
+        let base = self.base.clone().or_else(|| self.tokens.server());
+        base.map(|base| api_base(&base)).ok_or_else(|| {
+            Error::config("nobody says where the sessions are served: neither the builder nor the token's source")
+        })
+    }
+}
+
+#[async_trait]
+impl Calls for Api {
+    async fn token(&self, life: Duration) -> Result<AccessToken> {
+        let token = in_time(self.tokens.token()).await?;
+        let left = token.expires_in().unwrap_or(Duration::MAX);
+        let is_best = lock(&self.short).as_ref().is_some_and(|short| short.is_same(&token)) && !left.is_zero();
+        if left >= life || is_best {
+            return Ok(token);
+        }
+        match self.refresh(&token).await {
+            Ok(better) => {
+                let is_short = better.expires_in().is_some_and(|left| left < life);
+                *lock(&self.short) = is_short.then(|| better.clone());
+                Ok(better)
+            }
+            // Not good for long, but good.
+            Err(error) if answer::passing(&error).is_some() && !left.is_zero() => {
+                tracing::warn!(%error, "the token ends soon and cannot be renewed yet");
+                Ok(token)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn refresh(&self, refused: &AccessToken) -> Result<AccessToken> {
+        in_time(self.tokens.refresh(refused)).await
+    }
+
+    async fn poll(&self, id: &Secret, token: &AccessToken, ask: Duration, within: Duration) -> Result<Answer> {
+        let path = [id.expose(), "get-next-event"];
+        let query = [("timeout", ask.as_secs().to_string())];
+        self.send(token, Call { method: Method::GET, path: &path, query: &query, body: None, within }).await
+    }
+
+    async fn start(&self, station: &Station) -> Result<Secret> {
+        let answer = self.called(&[], Method::POST, &[], Some(station.to_json())).await?;
+        succeeded("start a session", answer, &[]).and_then(|answer| answer::established(&answer))
+    }
+
+    async fn join(&self, agent: Option<&str>) -> Result<Secret> {
+        let body = agent.map_or_else(|| json!({}), |agent| json!({ "asAgentId": agent }));
+        let answer = self.called(&["join"], Method::POST, &[], Some(body)).await?;
+        succeeded("join the session", answer, &[]).and_then(|answer| answer::established(&answer))
+    }
+
+    async fn end(&self, id: &Secret, query: &[(&str, String)]) -> Result<()> {
+        let answer = self.called(&[id.expose()], Method::DELETE, query, None).await?;
+        if matches!(answer.status.as_u16(), 404 | 409) {
+            return Ok(());
+        }
+        succeeded("end the session", answer, &[id]).map(drop)
+    }
+
+    async fn set_state(&self, id: &Secret, state: &str, reason: Option<&str>) -> Result<()> {
+        let body = json!({ "state": state, "reason": reason.unwrap_or_default() });
+        let answer = self.called(&[id.expose(), "state"], Method::POST, &[], Some(body)).await?;
+        succeeded("set the state", answer, &[id]).map(drop)
+    }
+}
+
+/// `…/inContactAPI`, from an origin alone or from what ends with it in any casing.
+fn api_base(base: &Url) -> Url {
+    let mut parts: Vec<&str> = base.path().split('/').filter(|part| !part.is_empty()).collect();
+    if !parts.iter().any(|part| part.eq_ignore_ascii_case("inContactAPI")) {
+        parts.push("inContactAPI");
+    }
+    let path = parts.join("/");
+    let mut url = base.clone();
+    url.set_path(&path);
+    url.set_query(None);
+    url.set_fragment(None);
+    url
+}
+
+fn succeeded(what: &str, answer: Answer, secrets: &[&Secret]) -> Result<Answer> {
+    if answer.status.is_success() { Ok(answer) } else { Err(answer::error(what, &answer, secrets)) }
+}
+
+async fn in_time<T>(asked: impl Future<Output = Result<T>>) -> Result<T> {
+    timeout(TOKEN, asked)
+        .await
+        .unwrap_or_else(|_| Err(Error::new(ErrorKind::Timeout, "the token's source did not answer in time")))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_base_is_joined_whatever_its_slashes_and_casing() {
+        for (base, want) in [
+            ("https://api.example", "https://api.example/inContactAPI"),
+            ("https://api.example/", "https://api.example/inContactAPI"),
+            ("https://api.example/inContactAPI/", "https://api.example/inContactAPI"),
+            ("https://api.example//incontactapi//", "https://api.example/incontactapi"),
+            ("https://api.example:8443/x/?a=1#b", "https://api.example:8443/x/inContactAPI"),
+        ] {
+            assert_eq!(api_base(&base.parse().unwrap()).as_str(), want, "{base}");
+        }
+    }
+}

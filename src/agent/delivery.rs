@@ -1,0 +1,71 @@
+//! What the stream of a session yields besides events and gaps.
+
+use super::event::{AgentNotification, RemoteEnd};
+use crate::subscription::Delivery;
+
+/// One item of the stream of an agent session.
+pub type AgentDelivery = Delivery<AgentNotification>;
+
+/// The channel of a contact.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Channel {
+    /// A call.
+    Voice,
+    /// A voicemail.
+    VoiceMail,
+    /// A work item.
+    WorkItem,
+    /// A chat or a text message.
+    Text,
+    /// An e-mail.
+    Email,
+    /// A digital contact.
+    Digital,
+}
+
+/// A contact that ended without an event of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct GoneContact {
+    /// Its id (`ContactID`).
+    pub contact_id: String,
+    /// Its channel: voice, voicemail or work item. A snapshot need not list the others.
+    pub channel: Channel,
+}
+
+/// How a session ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SessionEnded {
+    /// Why.
+    pub reason: EndReason,
+    /// What the service said about it (`Message`, `icStatusDescription`).
+    pub message: Option<String>,
+}
+
+/// Why a session ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EndReason {
+    /// This agent's program asked for it (`AgentSessionEnd`, or an `end` of this side).
+    Asked,
+    /// Somebody or something else did (`RemoteAgentSessionEnd`).
+    Remote(RemoteEnd),
+    /// The service answered a poll with 409: it is over, and no event told why.
+    Conflict,
+}
+
+impl EndReason {
+    /// A word for logs and machines.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Asked => "asked",
+            Self::Remote(RemoteEnd::SessionTimeout) => "session_timeout",
+            Self::Remote(RemoteEnd::RemoteLogoff) => "remote_logoff",
+            Self::Remote(RemoteEnd::Other(_)) => "remote",
+            Self::Conflict => "conflict",
+        }
+    }
+}

@@ -1,0 +1,366 @@
+//! The task that polls: does what the machine says, and tells it what came of it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::sync::mpsc;
+
+use super::answer::{self, Batch};
+use super::builder::is_there;
+use super::delivery::{AgentDelivery, EndReason, SessionEnded};
+use super::desk::Roster;
+use super::event::{AgentEvent, AgentNotification, AgentOrigin};
+use super::machine::{self, Answer, Begun, EndSeen, Machine, Next, Outcome, Verdict};
+use super::session::{AgentCursor, Place, Shared};
+use super::stream::{Backlog, Parcel};
+use crate::auth::AccessToken;
+use crate::clock::wall_now;
+use crate::error::{Disposition, Error, ErrorKind, Result};
+use crate::rest::wire;
+use crate::subscription::{Delivery, Gap, Phase, Resumed, Undecodable};
+
+/// What a parcel weighs beside its bytes.
+const PARCEL_WEIGHT: usize = 256;
+/// What was on its way when an answer was given may be missing too.
+const ON_ITS_WAY: Duration = Duration::from_secs(5);
+
+pub(crate) struct Driver {
+    shared: Arc<Shared>,
+    machine: Machine,
+    cursor: AgentCursor,
+    /// Which stream this is.
+    stream: u64,
+    batches: u64,
+    roster: Roster,
+    backlog: Arc<Backlog>,
+    out: mpsc::UnboundedSender<Parcel>,
+    refused: Option<AccessToken>,
+    last_good: Option<SystemTime>,
+    last_error: Option<Error>,
+    ended: Option<SessionEnded>,
+}
+
+impl Driver {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        place: &Place,
+        backlog: Arc<Backlog>,
+        out: mpsc::UnboundedSender<Parcel>,
+    ) -> Self {
+        Self {
+            machine: Machine::new(shared.settings.rules, place.begun),
+            cursor: place.cursor.clone(),
+            stream: place.stream,
+            batches: 0,
+            roster: Roster::default(),
+            backlog,
+            out,
+            refused: None,
+            last_good: None,
+            last_error: None,
+            ended: None,
+            shared,
+        }
+    }
+
+    pub(crate) async fn run(mut self) {
+        loop {
+            if self.shared.ended_here.load(Ordering::Acquire) {
+                self.machine.ended_here();
+            }
+            let next = self.machine.next(now());
+            if !matches!(next, Next::Nothing(_)) {
+                self.tell_status();
+            }
+            match next {
+                Next::Wait(until) => tokio::time::sleep_until(until.into()).await,
+                Next::Poll { timeout } => self.poll(timeout).await,
+                Next::Refresh => self.refresh().await,
+                Next::Establish { may_start } => self.establish(may_start).await,
+                Next::Nothing(outcome) => return self.finish(outcome),
+            }
+        }
+    }
+
+    async fn poll(&mut self, ask: Duration) {
+        let limit = self.shared.settings.queue_bytes;
+        if self.backlog.is_over(limit) {
+            tracing::warn!(
+                limit,
+                "the reader is slow: no poll until it has read on, and the session may end meanwhile"
+            );
+            self.backlog.room(limit).await;
+        }
+        let within = ask.saturating_add(self.shared.settings.margin);
+        let token = match self.shared.api.token(within).await {
+            Ok(token) => token,
+            Err(error) => return self.stumbled(error),
+        };
+        let begun = now();
+        let polled = self.shared.api.poll(self.cursor.secret(), &token, ask, within).await;
+        let elapsed = now().saturating_duration_since(begun);
+        let answer = match polled {
+            Ok(answer) => answer,
+            Err(error) => {
+                let verdict = self.tell_machine(answer::no_answer(&error), elapsed);
+                tracing::debug!(%error, "a poll failed");
+                self.last_error = Some(error);
+                return self.deliver(&verdict, Vec::new(), None, None, 0);
+            }
+        };
+        if answer.status == http::StatusCode::OK {
+            return self.batch(&answer, elapsed);
+        }
+        let means = answer::verdict(&answer);
+        if means == Answer::Quiet {
+            self.good();
+        } else {
+            let error = answer::error("poll for events", &answer, &[self.cursor.secret(), token.secret()]);
+            tracing::debug!(%error, "a poll was refused");
+            self.last_error = Some(error);
+        }
+        if means == Answer::Over {
+            let message = answer::words(&answer, &[self.cursor.secret(), token.secret()]);
+            self.ended = Some(SessionEnded { reason: EndReason::Conflict, message });
+        }
+        if means == Answer::Unauthorized {
+            self.refused = Some(token);
+        }
+        let verdict = self.tell_machine(means, elapsed);
+        self.deliver(&verdict, Vec::new(), None, None, 0);
+    }
+
+    fn batch(&mut self, answer: &wire::Answer, elapsed: Duration) {
+        let batch = match Batch::read(&answer.body) {
+            Ok(batch) => batch,
+            Err(reason) => return self.undecodable(answer, reason, elapsed),
+        };
+        let at = wall_now();
+        self.batches += 1;
+        let number = self.batches;
+        let read = |(index, raw)| AgentNotification::new(raw, number, index, at);
+        let mut events: Vec<AgentNotification> = batch.events.into_iter().enumerate().map(read).collect();
+        // It opens what follows, and need not come first.
+        events.sort_by_key(|event| !matches!(event.event(), AgentEvent::AgentSessionStart(_)));
+        let moves = batch.next.is_some();
+        let facts = machine::Batch {
+            moves,
+            has_events: !events.is_empty(),
+            has_start: matches!(events.first().map(AgentNotification::event), Some(AgentEvent::AgentSessionStart(_))),
+            missed: answer::says_missed(&answer.headers),
+            end: events.iter().filter_map(|event| end_of(event.event())).max(),
+        };
+        if !self.adopt(batch.next.map(AgentCursor::new), Begun::Continued) {
+            return;
+        }
+        let verdict = self.tell_machine(Answer::Batch(facts), elapsed);
+        if matches!(self.machine.next(now()), Next::Nothing(Outcome::Ended)) {
+            self.ended = events.iter().rev().find_map(|event| ended_by(event.event()));
+        }
+        let gone = if verdict.is_snapshot {
+            events = events.into_iter().map(|event| event.with_origin(AgentOrigin::Snapshot)).collect();
+            self.roster.reconcile(&events)
+        } else {
+            self.roster.take_in(&events);
+            Vec::new()
+        };
+        let mut items: Vec<AgentDelivery> = events.into_iter().map(|it| Delivery::Notification(Box::new(it))).collect();
+        if !gone.is_empty() {
+            items.push(Delivery::ContactsGone(gone));
+        }
+        self.deliver(&verdict, items, None, Some(self.cursor.clone()), answer.body.len());
+        self.good();
+    }
+
+    fn undecodable(&mut self, answer: &wire::Answer, reason: String, elapsed: Duration) {
+        let trouble = machine::Trouble { may_have_lost: true, ..machine::Trouble::default() };
+        let verdict = self.tell_machine(Answer::Trouble(trouble), elapsed);
+        self.last_error = Some(Error::new(ErrorKind::Protocol, reason.clone()).with_status(answer.status.as_u16()));
+        let raw = String::from_utf8_lossy(&answer.body).into_owned().into_boxed_str();
+        let odd = Delivery::Undecodable(Undecodable { reason, raw, received_at: wall_now() });
+        self.deliver(&verdict, vec![odd], None, None, answer.body.len());
+    }
+
+    async fn refresh(&mut self) {
+        let Some(refused) = self.refused.clone() else { return self.machine.refreshed() };
+        match self.shared.api.refresh(&refused).await {
+            Ok(_) => {
+                self.refused = None;
+                self.machine.refreshed();
+            }
+            Err(error) => self.stumbled(error),
+        }
+    }
+
+    async fn establish(&mut self, may_start: bool) {
+        let api = &self.shared.api;
+        let station = &self.shared.settings.station;
+        let established = match api.join(station.agent()).await {
+            Ok(id) => Ok((id, Begun::Joined)),
+            Err(error) if may_start && matches!(error.status(), Some(404 | 409)) => match api.start(station).await {
+                Ok(id) => Ok((id, Begun::Started)),
+                // It came into being in between: it can be joined soon.
+                Err(error) if is_there(&error) => Err(error.with_disposition(Disposition::Retry { after: None })),
+                Err(error) => Err(error),
+            },
+            Err(error) => Err(error),
+        };
+        match established {
+            Ok((id, begun)) => {
+                tracing::info!(started = begun == Begun::Started, "a session is there again");
+                if self.adopt(Some(AgentCursor::new(id)), begun) {
+                    self.machine.established(begun);
+                }
+            }
+            Err(error) => self.stumbled(error),
+        }
+    }
+
+    /// Something else than a poll failed.
+    fn stumbled(&mut self, error: Error) {
+        tracing::debug!(%error, "no token or no session");
+        match answer::passing(&error) {
+            Some(after) => self.machine.stumbled(after, now(), fastrand::f64()),
+            None => self.machine.refused(),
+        }
+        self.last_error = Some(error);
+    }
+
+    /// Makes `next` the id to poll with, before anything of its batch is handed out.
+    /// `false` if another stream has taken over.
+    fn adopt(&mut self, next: Option<AgentCursor>, begun: Begun) -> bool {
+        let mut place = self.shared.place();
+        if place.stream != self.stream {
+            return false;
+        }
+        place.begun = begun;
+        if let Some(next) = next {
+            place.cursor = next.clone();
+            self.cursor = next;
+        }
+        true
+    }
+
+    fn tell_machine(&mut self, answer: Answer, elapsed: Duration) -> Verdict {
+        self.machine.answered(answer, elapsed, now(), fastrand::f64())
+    }
+
+    fn good(&mut self) {
+        self.last_good = Some(wall_now());
+        self.last_error = None;
+    }
+
+    /// The gap, what came, and that it goes on.
+    fn deliver(
+        &mut self,
+        verdict: &Verdict,
+        items: Vec<AgentDelivery>,
+        last: Option<Result<AgentDelivery>>,
+        after: Option<AgentCursor>,
+        bytes: usize,
+    ) {
+        let gap = verdict.gap.clone().map(|(cause, certainty)| {
+            tracing::info!(cause = cause.as_str(), certainty = certainty.as_str(), "events may be missing");
+            let since = self.last_good.and_then(|at| at.checked_sub(ON_ITS_WAY));
+            Delivery::Gap(Gap { cause, certainty, since, until: None, lost: None, filters: Vec::new() })
+        });
+        let resumed = verdict.resumed.then(|| {
+            Delivery::Resumed(Resumed { complete: false, at: wall_now(), recreated: None, left_open: Vec::new() })
+        });
+        let items: VecDeque<_> = gap.into_iter().chain(items).chain(resumed).map(Ok).chain(last).collect();
+        if items.is_empty() && after.is_none() {
+            return;
+        }
+        let weight = bytes + PARCEL_WEIGHT;
+        self.backlog.add(weight);
+        // Nobody reads any more: the task is cut soon.
+        let _ = self.out.send(Parcel { items, after, weight });
+    }
+
+    fn tell_status(&self) {
+        let (phase, failed_attempts) = (self.machine.phase(), self.machine.failures());
+        self.shared.status.send_if_modified(|status| {
+            let is_new = status.phase != phase || status.failed_attempts != failed_attempts;
+            if is_new {
+                tracing::info!(phase = phase.as_str(), failed_attempts, "agent session");
+                status.phase = phase;
+                status.failed_attempts = failed_attempts;
+                status.last_error = self.last_error.clone().map(Arc::new);
+            }
+            is_new
+        });
+    }
+
+    /// The last item, and the status that goes with it.
+    fn finish(mut self, outcome: Outcome) {
+        let ended_here = self.shared.ended_here.load(Ordering::Acquire);
+        let ended = match outcome {
+            Outcome::Ended | Outcome::Conflict => {
+                let reason = if ended_here { EndReason::Asked } else { EndReason::Conflict };
+                let mut ended = self.ended.take().unwrap_or(SessionEnded { reason: reason.clone(), message: None });
+                if ended.reason == EndReason::Conflict {
+                    ended.reason = reason;
+                }
+                Some(ended)
+            }
+            Outcome::Invalid | Outcome::Unauthorized | Outcome::Refused | Outcome::GaveUp => None,
+        };
+        let last = match &ended {
+            Some(ended) => Ok(Delivery::SessionEnded(ended.clone())),
+            None => Err(self.last_word(outcome)),
+        };
+        tracing::info!(?outcome, "the agent session's stream ends");
+        let error = last.as_ref().err().cloned().map(Arc::new);
+        self.shared.status.send_modify(|status| {
+            status.phase = Phase::Closed;
+            status.ended = ended;
+            status.last_error = error;
+        });
+        self.deliver(&Verdict::default(), Vec::new(), Some(last), None, 0);
+    }
+
+    fn last_word(&self, outcome: Outcome) -> Error {
+        let last = self.last_error.clone();
+        match (outcome, last) {
+            (Outcome::GaveUp, Some(last)) => {
+                let message = "polls failed for longer than they are tried";
+                Error::new(last.kind(), message)
+                    .with_status_of(&last)
+                    .with_disposition(Disposition::Fatal)
+                    .with_source(last)
+            }
+            (_, Some(last)) => {
+                let keeps = last.disposition() == Disposition::Recreate;
+                if keeps { last } else { last.with_disposition(Disposition::Fatal) }
+            }
+            (_, None) => Error::new(ErrorKind::Internal, "the stream ended without a reason"),
+        }
+    }
+}
+
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+fn end_of(event: &AgentEvent) -> Option<EndSeen> {
+    match event {
+        AgentEvent::AgentSessionEnd(end) => Some(EndSeen::Own { success: end.success != Some(false) }),
+        AgentEvent::RemoteAgentSessionEnd(_) => Some(EndSeen::Remote),
+        _ => None,
+    }
+}
+
+fn ended_by(event: &AgentEvent) -> Option<SessionEnded> {
+    match event {
+        AgentEvent::AgentSessionEnd(end) => {
+            Some(SessionEnded { reason: EndReason::Asked, message: end.message.clone() })
+        }
+        AgentEvent::RemoteAgentSessionEnd(end) => {
+            let reason = EndReason::Remote(end.reason().unwrap_or_else(|| "".into()));
+            Some(SessionEnded { reason, message: end.message.clone() })
+        }
+        _ => None,
+    }
+}

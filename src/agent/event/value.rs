@@ -1,0 +1,239 @@
+//! Values as this feed writes them: almost always text, in any casing.
+//!
+//! A value is read or it is not there; reading never fails, and the event keeps the
+//! object it was read from.
+
+use serde_json::value::RawValue;
+
+use crate::event::RawJson;
+use crate::event::lenient::{Lenient, object};
+use crate::timestamp::Timestamp;
+
+/// The fields of one event, to be found whatever their casing.
+pub(crate) struct Fields<'a>(Vec<(Box<str>, &'a RawValue)>);
+
+impl<'a> Fields<'a> {
+    /// `None` if `raw` is no object.
+    pub(crate) fn of(raw: &'a RawValue) -> Option<Self> {
+        let mut fields = Vec::new();
+        object(raw, &mut |key, value| fields.push((Box::from(key), value))).then_some(Self(fields))
+    }
+
+    /// The value of the first of `keys` that is there in its documented casing; without
+    /// one, of the first key that is one of them in another.
+    pub(crate) fn get(&self, keys: &[&str]) -> Option<&'a RawValue> {
+        let exact = keys.iter().find_map(|wanted| self.0.iter().find(|(key, _)| **key == **wanted));
+        let found =
+            exact.or_else(|| self.0.iter().find(|(key, _)| keys.iter().any(|wanted| key.eq_ignore_ascii_case(wanted))));
+        found.map(|(_, value)| *value)
+    }
+}
+
+/// Text; `""` means that there is none.
+pub(crate) fn text(raw: &RawValue) -> Option<String> {
+    match raw.get() {
+        "true" => Some("True".into()),
+        "false" => Some("False".into()),
+        _ => String::read(raw).filter(|text| !text.is_empty()),
+    }
+}
+
+/// `True`, `on` and `1`, or `False`, `off` and `0`, in any casing; also `Name=1`, which
+/// is what some versions write for `True`.
+pub(super) fn flag(raw: &RawValue) -> Option<bool> {
+    let text = text(raw)?;
+    let word = text.rsplit('=').next().unwrap_or_default().trim();
+    let is_one_of = |words: [&str; 3]| words.iter().any(|it| word.eq_ignore_ascii_case(it));
+    if is_one_of(["true", "on", "1"]) { Some(true) } else { is_one_of(["false", "off", "0"]).then_some(false) }
+}
+
+/// Likewise, where `""` is documented to mean `False`.
+pub(super) fn flag_or_false(raw: &RawValue) -> Option<bool> {
+    if is_blank(raw) { Some(false) } else { flag(raw) }
+}
+
+/// A whole number.
+pub(super) fn int(raw: &RawValue) -> Option<i64> {
+    i64::read(raw)
+}
+
+/// Likewise, where `""` is documented to mean 0.
+pub(super) fn int_or_zero(raw: &RawValue) -> Option<i64> {
+    if is_blank(raw) { Some(0) } else { int(raw) }
+}
+
+/// A moment. Text that is none is kept as it came.
+pub(super) fn date(raw: &RawValue) -> Option<Timestamp> {
+    text(raw).map(Timestamp::new)
+}
+
+/// Any JSON that is not blank.
+pub(super) fn json(raw: &RawValue) -> Option<RawJson> {
+    (!is_blank(raw)).then(|| RawJson::read(raw)).flatten()
+}
+
+fn is_blank(raw: &RawValue) -> bool {
+    String::read(raw).is_some_and(|text| text.trim().is_empty())
+}
+
+/// Makes the body of an event: every field optional, read by the function of
+/// [`value`](self) that is named as its kind.
+macro_rules! body {
+    (@type text) => { Option<String> };
+    (@type flag) => { Option<bool> };
+    (@type flag_or_false) => { Option<bool> };
+    (@type int) => { Option<i64> };
+    (@type int_or_zero) => { Option<i64> };
+    (@type date) => { Option<$crate::Timestamp> };
+    (@type json) => { Option<$crate::event::RawJson> };
+    ($(
+        $(#[$doc:meta])*
+        pub struct $name:ident {
+            $(
+                $(#[$field_doc:meta])*
+                $field:ident: $kind:tt = $key:literal $(| $alias:literal)*,
+            )*
+        }
+    )+) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Debug, Default, PartialEq)]
+        #[non_exhaustive]
+        pub struct $name {
+            $(
+                $(#[$field_doc])*
+                #[doc = concat!("\n\nOn the wire `", $key, "`", $(" or `", $alias, "`",)* ".")]
+                pub $field: $crate::agent::event::value::body!(@type $kind),
+            )*
+        }
+
+        impl $name {
+            #[allow(unused_variables, reason = "some events have no fields")]
+            pub(super) fn read(fields: &$crate::agent::event::value::Fields<'_>) -> Self {
+                Self {
+                    $($field: fields.get(&[$key $(, $alias)*]).and_then($crate::agent::event::value::$kind),)*
+                }
+            }
+        }
+    )+};
+}
+pub(crate) use body;
+
+/// Makes an enum of known words, in any casing, that keeps any other.
+macro_rules! words {
+    ($(
+        $(#[$doc:meta])*
+        pub enum $name:ident {
+            $($(#[$variant_doc:meta])* $variant:ident = $text:literal,)+
+        }
+    )+) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum $name {
+            $(
+                #[doc = concat!("`", $text, "`.")]
+                $(#[$variant_doc])*
+                $variant,
+            )+
+            /// A word this crate does not know, kept as it came.
+            Other(String),
+        }
+
+        impl $name {
+            /// The service's word.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                match self {
+                    $(Self::$variant => $text,)+
+                    Self::Other(word) => word,
+                }
+            }
+        }
+
+        impl From<&str> for $name {
+            fn from(word: &str) -> Self {
+                let known = word.trim();
+                $(
+                    if known.eq_ignore_ascii_case($text) {
+                        return Self::$variant;
+                    }
+                )+
+                Self::Other(word.to_owned())
+            }
+        }
+
+        impl ::std::fmt::Display for $name {
+            fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+    )+};
+}
+pub(crate) use words;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn raw(json: &str) -> Box<RawValue> {
+        serde_json::from_str(json).unwrap()
+    }
+
+    #[test]
+    fn a_flag_has_many_spellings() {
+        for (json, want) in [
+            (r#""True""#, Some(true)),
+            (r#""TRUE""#, Some(true)),
+            (r#"" True ""#, Some(true)),
+            ("true", Some(true)),
+            (r#""on""#, Some(true)),
+            ("1", Some(true)),
+            (r#""1""#, Some(true)),
+            (r#""ComplianceRecord=1""#, Some(true)),
+            (r#""ComplianceRecord=0""#, Some(false)),
+            (r#""False""#, Some(false)),
+            ("false", Some(false)),
+            ("0", Some(false)),
+            (r#""off""#, Some(false)),
+            (r#""""#, None),
+            (r#""maybe""#, None),
+            ("null", None),
+            ("{}", None),
+        ] {
+            assert_eq!(flag(&raw(json)), want, "{json}");
+        }
+        assert_eq!(flag_or_false(&raw(r#""""#)), Some(false));
+        assert_eq!(flag_or_false(&raw(r#""true""#)), Some(true));
+    }
+
+    #[test]
+    fn numbers_dates_and_text_are_read_from_text_or_as_they_are() {
+        for (json, want) in
+            [("\"4500\"", Some(4500)), ("4500", Some(4500)), ("\" 7 \"", Some(7)), ("\"\"", None), ("\"x\"", None)]
+        {
+            assert_eq!(int(&raw(json)), want, "{json}");
+        }
+        assert_eq!(int_or_zero(&raw("\"\"")), Some(0));
+        assert_eq!(int_or_zero(&raw("\"30\"")), Some(30));
+        assert_eq!(int_or_zero(&raw("null")), None);
+        let at = date(&raw(r#""2025-02-03T12:00:01.250Z""#)).unwrap();
+        assert!(at.instant().is_some());
+        assert_eq!(date(&raw(r#""soon""#)).unwrap().as_str(), "soon");
+        assert_eq!(date(&raw(r#""""#)), None);
+        assert_eq!(text(&raw("900100200301900100200301")).as_deref(), Some("900100200301900100200301"));
+        assert_eq!(text(&raw("\"\"")), None);
+        assert_eq!(text(&raw("true")).as_deref(), Some("True"));
+        assert!(json(&raw("\"\"")).is_none() && json(&raw("{}")).is_some());
+    }
+
+    #[test]
+    fn the_documented_casing_wins_and_else_the_first() {
+        let object = raw(r#"{"CONTACTID":"1","contactid":"2","ContactID":"3","x":"4","X":"5"}"#);
+        let fields = Fields::of(&object).unwrap();
+        assert_eq!(fields.get(&["ContactID"]).and_then(text).as_deref(), Some("3"));
+        assert_eq!(fields.get(&["ContactId"]).and_then(text).as_deref(), Some("1"));
+        assert_eq!(fields.get(&["Other", "X"]).and_then(text).as_deref(), Some("5"));
+        assert!(fields.get(&["nothing"]).is_none());
+        assert!(Fields::of(&raw("[]")).is_none());
+    }
+}

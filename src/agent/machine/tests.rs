@@ -1,0 +1,430 @@
+use proptest::prelude::*;
+
+use super::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+const FRESH: Batch = Batch { moves: true, has_events: true, has_start: false, missed: false, end: None };
+const START: Batch = Batch { has_start: true, ..FRESH };
+const MISSED: Batch = Batch { missed: true, has_start: true, ..FRESH };
+const CUT: Trouble = Trouble { retry_after: None, may_have_lost: true, broken: true };
+const DOWN: Trouble = Trouble { retry_after: None, may_have_lost: false, broken: false };
+
+fn rules() -> Rules {
+    Rules {
+        timeout: Duration::from_secs(60),
+        give_up_after: Duration::from_secs(600),
+        backoff: BackoffPolicy::new().base(Duration::from_millis(500)).cap(Duration::from_secs(10)),
+        reestablish: false,
+        unsuccessful_end_is_end: true,
+    }
+}
+
+/// A machine with a clock of its own.
+struct Run {
+    machine: Machine,
+    now: Instant,
+}
+
+impl Run {
+    fn new(rules: Rules, begun: Begun) -> Self {
+        Self { machine: Machine::new(rules, begun), now: tokio::time::Instant::now().into_std() }
+    }
+
+    /// A session that has had its first batch.
+    fn live() -> Self {
+        Self::live_with(rules())
+    }
+
+    fn live_with(rules: Rules) -> Self {
+        let mut run = Self::new(rules, Begun::Started);
+        assert_eq!(run.after(Answer::Batch(START), SECOND), Verdict::default());
+        run
+    }
+
+    fn after(&mut self, answer: Answer, elapsed: Duration) -> Verdict {
+        self.now += elapsed;
+        self.machine.answered(answer, elapsed, self.now, 1.0)
+    }
+
+    fn next(&self) -> Next {
+        self.machine.next(self.now)
+    }
+
+    /// How long the machine waits now; the clock moves there.
+    fn wait(&mut self) -> Duration {
+        match self.next() {
+            Next::Wait(at) => {
+                let wait = at - self.now;
+                self.now = at;
+                wait
+            }
+            _ => Duration::ZERO,
+        }
+    }
+}
+
+fn poll(seconds: u64) -> Next {
+    Next::Poll { timeout: Duration::from_secs(seconds) }
+}
+
+fn gap(cause: GapCause, certainty: Certainty) -> Verdict {
+    Verdict { gap: Some((cause, certainty)), is_snapshot: true, resumed: true }
+}
+
+#[test]
+fn f01_after_200_and_304_the_next_poll_is_due_at_once() {
+    let mut run = Run::new(rules(), Begun::Started);
+    assert_eq!((run.next(), run.machine.phase()), (poll(60), Phase::Connecting));
+    run.after(Answer::Batch(START), Duration::ZERO);
+    assert_eq!((run.next(), run.machine.phase()), (poll(60), Phase::Live));
+    for _ in 0..10 {
+        assert_eq!(run.after(Answer::Quiet, 60 * SECOND), Verdict::default());
+        assert_eq!(run.next(), poll(60));
+    }
+    for _ in 0..100 {
+        assert_eq!(run.after(Answer::Batch(FRESH), Duration::ZERO), Verdict::default());
+        assert_eq!(run.next(), poll(60));
+    }
+}
+
+#[test]
+fn f02_answers_without_progress_that_come_at_once_are_paced() {
+    let still = Batch { moves: false, ..FRESH };
+    let empty = Batch { has_events: false, ..FRESH };
+    for answer in [Answer::Quiet, Answer::Batch(still), Answer::Batch(empty)] {
+        let mut run = Run::live();
+        let waits: Vec<u64> = (0..11)
+            .map(|_| {
+                run.after(answer, Duration::ZERO);
+                run.wait().as_secs()
+            })
+            .collect();
+        assert_eq!(waits, [0, 0, 0, 0, 1, 2, 4, 8, 10, 10, 10], "{answer:?}");
+        // One that takes its time ends that, and so does an event.
+        run.after(Answer::Quiet, 30 * SECOND);
+        assert_eq!(run.next(), poll(60));
+        for _ in 0..4 {
+            run.after(answer, Duration::ZERO);
+            assert_eq!(run.next(), poll(60), "counted from the start again");
+        }
+        run.after(answer, Duration::ZERO);
+        assert_eq!(run.wait(), SECOND);
+        run.after(Answer::Batch(FRESH), Duration::ZERO);
+        assert_eq!(run.next(), poll(60));
+    }
+}
+
+#[test]
+fn snapshots_without_end_are_paced_too() {
+    let mut run = Run::live();
+    let waits: Vec<u64> = (0..7)
+        .map(|_| {
+            run.after(Answer::Batch(START), Duration::ZERO);
+            run.wait().as_secs()
+        })
+        .collect();
+    assert_eq!(waits, [0, 0, 0, 0, 0, 1, 2]);
+}
+
+#[test]
+fn f03_a_timeout_of_zero_is_polled_with_zero_and_paced() {
+    let mut run = Run::live_with(Rules { timeout: Duration::ZERO, ..rules() });
+    for _ in 0..4 {
+        assert_eq!(run.next(), poll(0));
+        run.after(Answer::Quiet, Duration::from_millis(1));
+    }
+    run.after(Answer::Quiet, Duration::from_millis(1));
+    assert_eq!(run.wait(), SECOND);
+    run.after(Answer::Trouble(DOWN), Duration::ZERO);
+    run.wait();
+    assert_eq!(run.next(), poll(0));
+}
+
+#[test]
+fn f08_a_lost_answer_leads_to_a_gap_only_if_a_snapshot_follows() {
+    let mut run = Run::live();
+    run.after(Answer::Trouble(CUT), 20 * SECOND);
+    assert!(run.wait() >= MIN_WAIT);
+    assert_eq!(run.next(), poll(1), "an answer soon tells that all is well");
+    assert_eq!(run.after(Answer::Batch(START), Duration::ZERO), gap(GapCause::AnswerLost, Certainty::Possible));
+    assert_eq!(run.next(), poll(60));
+    // F09: it is told again. Nothing is lost.
+    run.after(Answer::Trouble(CUT), 20 * SECOND);
+    run.wait();
+    assert_eq!(run.after(Answer::Batch(FRESH), Duration::ZERO), Verdict::default());
+    // It was not lost at all.
+    run.after(Answer::Trouble(CUT), 20 * SECOND);
+    run.wait();
+    assert_eq!(run.after(Answer::Quiet, SECOND), Verdict::default());
+    assert_eq!(run.after(Answer::Batch(START), 9 * SECOND), gap(GapCause::EventsMissed, Certainty::Possible));
+}
+
+#[test]
+fn what_was_lost_before_the_first_batch_is_a_gap() {
+    for (trouble, lost) in [(CUT, true), (DOWN, false)] {
+        let mut run = Run::new(rules(), Begun::Started);
+        run.after(Answer::Trouble(trouble), 20 * SECOND);
+        run.wait();
+        let verdict = run.after(Answer::Batch(START), Duration::ZERO);
+        assert_eq!(verdict.gap.is_some(), lost, "{trouble:?}");
+        assert_eq!(verdict.is_snapshot, lost);
+    }
+}
+
+#[test]
+fn f12_f14_a_snapshot_is_known_by_its_branch_or_by_its_start() {
+    for (batch, certainty) in [
+        (MISSED, Certainty::Certain),
+        (Batch { has_start: false, ..MISSED }, Certainty::Certain),
+        (START, Certainty::Possible),
+    ] {
+        let mut run = Run::live();
+        assert_eq!(run.after(Answer::Batch(batch), SECOND), gap(GapCause::EventsMissed, certainty), "{batch:?}");
+        assert_eq!(run.after(Answer::Batch(FRESH), SECOND), Verdict::default());
+    }
+    let mut first = Run::new(rules(), Begun::Started);
+    assert_eq!(first.after(Answer::Batch(MISSED), SECOND), gap(GapCause::EventsMissed, Certainty::Certain));
+}
+
+#[test]
+fn f11_f34_how_a_session_came_to_be_says_what_its_first_batch_means() {
+    for (begun, batch, want) in [
+        (Begun::Started, START, Verdict::default()),
+        (Begun::Started, FRESH, Verdict::default()),
+        (Begun::Joined, START, gap(GapCause::SessionJoined, Certainty::Possible)),
+        (Begun::Joined, FRESH, Verdict { is_snapshot: false, ..gap(GapCause::SessionJoined, Certainty::Possible) }),
+        (Begun::Continued, START, gap(GapCause::EventsMissed, Certainty::Possible)),
+        (Begun::Continued, FRESH, Verdict::default()),
+    ] {
+        assert_eq!(Run::new(rules(), begun).after(Answer::Batch(batch), SECOND), want, "{begun:?} {batch:?}");
+    }
+}
+
+#[test]
+fn f16_f17_one_refresh_then_the_same_poll_and_no_second_one() {
+    let mut run = Run::live();
+    run.after(Answer::Unauthorized, SECOND);
+    assert_eq!(run.next(), Next::Refresh);
+    run.machine.refreshed();
+    assert_eq!(run.next(), poll(60));
+    // An answer in between, and another 401 is another first one.
+    run.after(Answer::Quiet, 60 * SECOND);
+    run.after(Answer::Unauthorized, SECOND);
+    assert_eq!(run.next(), Next::Refresh);
+    run.machine.refreshed();
+    run.after(Answer::Unauthorized, SECOND);
+    assert_eq!(run.next(), Next::Nothing(Outcome::Unauthorized));
+    assert_eq!(run.machine.phase(), Phase::Closed);
+}
+
+#[test]
+fn f18_a_refresh_is_repeated_until_it_is_given_up() {
+    let mut run = Run::live();
+    run.after(Answer::Unauthorized, SECOND);
+    run.machine.stumbled(None, run.now, 1.0);
+    assert!(run.wait() >= MIN_WAIT);
+    assert_eq!((run.next(), run.machine.failures()), (Next::Refresh, 1));
+    run.machine.refreshed();
+    assert_eq!(run.next(), poll(1));
+    run.machine.refused();
+    assert_eq!(run.next(), Next::Nothing(Outcome::Refused));
+}
+
+#[test]
+fn f21_f22_f23_terminal_answers_are_terminal() {
+    for (answer, outcome) in
+        [(Answer::Fatal, Outcome::Refused), (Answer::Unknown, Outcome::Invalid), (Answer::Over, Outcome::Conflict)]
+    {
+        let mut run = Run::live();
+        run.after(answer, SECOND);
+        assert_eq!(run.next(), Next::Nothing(outcome), "{answer:?}");
+    }
+    for answer in [Answer::Unknown, Answer::Over] {
+        let mut run = Run::live_with(Rules { reestablish: true, ..rules() });
+        run.machine.ended_here();
+        assert_eq!(run.machine.phase(), Phase::Closing);
+        run.after(answer, SECOND);
+        assert_eq!(run.next(), Next::Nothing(Outcome::Conflict), "what this side ended is not started again");
+    }
+}
+
+#[test]
+fn a_session_that_is_gone_is_there_again_where_that_is_asked_for() {
+    for answer in [Answer::Unknown, Answer::Over] {
+        let mut run = Run::live_with(Rules { reestablish: true, ..rules() });
+        let verdict = run.after(answer, SECOND);
+        assert_eq!(verdict.gap, Some((GapCause::SessionLost, Certainty::Certain)));
+        assert!(!verdict.resumed);
+        assert_eq!((run.next(), run.machine.phase()), (Next::Establish { may_start: true }, Phase::Recreating));
+        run.machine.stumbled(None, run.now, 1.0);
+        assert!(run.wait() >= MIN_WAIT);
+        run.machine.established(Begun::Started);
+        // Gone again at once: no second gap, and not without a wait.
+        assert_eq!(run.after(answer, Duration::ZERO), Verdict::default());
+        assert!(run.wait() >= MIN_WAIT);
+        run.machine.established(Begun::Joined);
+        let verdict = run.after(Answer::Batch(START), Duration::ZERO);
+        assert_eq!(verdict, Verdict { gap: None, is_snapshot: true, resumed: true });
+        assert_eq!((run.next(), run.machine.phase()), (poll(60), Phase::Live));
+    }
+}
+
+#[test]
+fn an_answer_that_is_too_large_is_a_gap_that_is_got_behind() {
+    let mut run = Run::live();
+    let verdict = run.after(Answer::TooLarge, SECOND);
+    assert_eq!(verdict, Verdict { gap: Some((GapCause::TooLarge, Certainty::Certain)), ..Verdict::default() });
+    assert!(run.wait() >= MIN_WAIT);
+    assert_eq!(run.next(), poll(1));
+    assert_eq!(run.after(Answer::TooLarge, SECOND), Verdict::default());
+    run.wait();
+    assert_eq!(run.next(), Next::Establish { may_start: false });
+    run.machine.established(Begun::Joined);
+    assert_eq!(run.after(Answer::Batch(START), SECOND), Verdict { gap: None, is_snapshot: true, resumed: true });
+    let mut quiet = Run::live();
+    quiet.after(Answer::TooLarge, SECOND);
+    quiet.wait();
+    assert!(quiet.after(Answer::Quiet, SECOND).resumed);
+}
+
+#[test]
+fn f24_f25_an_end_event_is_the_end_whatever_else_is_in_the_batch() {
+    for (end, is_end) in
+        [(EndSeen::Own { success: true }, true), (EndSeen::Own { success: false }, false), (EndSeen::Remote, true)]
+    {
+        let batch = Answer::Batch(Batch { end: Some(end), ..FRESH });
+        let mut strict = Run::live();
+        strict.after(batch, SECOND);
+        assert_eq!(strict.next(), Next::Nothing(Outcome::Ended), "{end:?}");
+        let mut lenient = Run::live_with(Rules { unsuccessful_end_is_end: false, ..rules() });
+        lenient.after(batch, SECOND);
+        assert_eq!(lenient.next() == Next::Nothing(Outcome::Ended), is_end, "{end:?}");
+    }
+}
+
+#[test]
+fn f27_what_the_service_asks_for_is_a_floor_and_has_a_cap() {
+    for (asked, at_least, at_most) in [(Some(7), 7, 7), (Some(0), 0, 1), (None, 0, 1), (Some(1_000_000_000), 300, 300)]
+    {
+        let mut run = Run::live();
+        let trouble = Trouble { retry_after: asked.map(Duration::from_secs), ..DOWN };
+        run.after(Answer::Trouble(trouble), SECOND);
+        let wait = run.wait();
+        assert!(wait >= MIN_WAIT.max(Duration::from_secs(at_least)), "{asked:?}: {wait:?}");
+        assert!(wait <= Duration::from_secs(at_most).max(MIN_WAIT), "{asked:?}: {wait:?}");
+    }
+}
+
+#[test]
+fn f28_trouble_backs_off_and_ends_with_the_first_good_answer() {
+    let mut run = Run::live();
+    let waits: Vec<u128> = (0..7)
+        .map(|_| {
+            run.after(Answer::Trouble(DOWN), Duration::ZERO);
+            let wait = run.wait().as_millis();
+            assert_eq!((run.next(), run.machine.phase()), (poll(1), Phase::Reconnecting));
+            wait
+        })
+        .collect();
+    assert_eq!(waits, [500, 1000, 2000, 4000, 8000, 10_000, 10_000]);
+    run.after(Answer::Quiet, SECOND);
+    assert_eq!((run.next(), run.machine.phase(), run.machine.failures()), (poll(60), Phase::Live, 0));
+    run.after(Answer::Trouble(DOWN), Duration::ZERO);
+    assert_eq!(run.wait().as_millis(), 500);
+}
+
+#[test]
+fn trouble_is_given_up_after_its_time_and_not_before() {
+    let mut run = Run::live_with(Rules { give_up_after: Duration::from_secs(60), ..rules() });
+    let begin = run.now;
+    while run.next() != Next::Nothing(Outcome::GaveUp) {
+        run.wait();
+        run.after(Answer::Trouble(DOWN), SECOND);
+        assert!(run.now - begin < Duration::from_secs(75));
+    }
+    assert!(run.now - begin > Duration::from_secs(45));
+}
+
+#[test]
+fn f45_a_connection_that_was_closed_while_idle_does_not_count_once() {
+    let mut run = Run::live();
+    for _ in 0..3 {
+        run.after(Answer::Trouble(CUT), Duration::from_millis(2));
+        assert_eq!((run.next(), run.machine.failures()), (poll(60), 0));
+        run.after(Answer::Trouble(CUT), Duration::from_millis(2));
+        assert_eq!(run.machine.failures(), 1, "the second one does");
+        run.wait();
+        run.after(Answer::Batch(FRESH), SECOND);
+    }
+    run.after(Answer::Trouble(CUT), 2 * SECOND);
+    assert_eq!(run.machine.failures(), 1, "one that was open for longer does");
+}
+
+#[test]
+fn the_machine_has_no_io_and_no_clock() {
+    let source = include_str!("../machine.rs");
+    let uses = source.lines().filter(|line| line.starts_with("use "));
+    for line in uses {
+        assert!(
+            ["use std::time::", "use crate::policy::", "use crate::subscription::"]
+                .iter()
+                .any(|ok| line.starts_with(ok)),
+            "{line}"
+        );
+    }
+    assert!(!source.contains("Instant::now"));
+}
+
+fn any_answer() -> impl Strategy<Value = Answer> {
+    let batch = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>(), 0_u8..12).prop_map(
+        |(moves, has_events, has_start, missed, end)| {
+            let end = match end {
+                0 => Some(EndSeen::Own { success: true }),
+                1 => Some(EndSeen::Remote),
+                _ => None,
+            };
+            Answer::Batch(Batch { moves, has_events, has_start, missed, end })
+        },
+    );
+    let trouble = (prop::option::of(0_u64..100_000), any::<bool>(), any::<bool>()).prop_map(|(after, lost, broken)| {
+        Answer::Trouble(Trouble { retry_after: after.map(Duration::from_secs), may_have_lost: lost, broken })
+    });
+    prop_oneof![
+        8 => batch, 4 => Just(Answer::Quiet), 4 => trouble, 2 => Just(Answer::Unauthorized),
+        1 => Just(Answer::Unknown), 1 => Just(Answer::Over), 1 => Just(Answer::Fatal), 1 => Just(Answer::TooLarge),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn gaps_are_closed_waits_are_bounded_and_an_end_is_final(
+        answers in prop::collection::vec((any_answer(), 0_u64..61, 0.0..=1.0_f64), 1..60),
+        reestablish: bool,
+    ) {
+        let mut run = Run::new(Rules { reestablish, ..rules() }, Begun::Started);
+        let mut open = false;
+        for (answer, seconds, random) in answers {
+            let wait = run.wait();
+            prop_assert!(wait <= MAX_RETRY_AFTER);
+            match run.next() {
+                Next::Poll { timeout } => prop_assert!(timeout <= Duration::from_secs(60)),
+                Next::Refresh => run.machine.refreshed(),
+                Next::Establish { .. } => run.machine.established(Begun::Joined),
+                Next::Wait(at) => prop_assert!(false, "waited until {at:?} already"),
+                Next::Nothing(outcome) => {
+                    run.now += 1000 * SECOND;
+                    prop_assert_eq!(run.next(), Next::Nothing(outcome));
+                    break;
+                }
+            }
+            run.now += Duration::from_secs(seconds);
+            let verdict = run.machine.answered(answer, Duration::from_secs(seconds), run.now, random);
+            prop_assert!(!(open && verdict.gap.is_some()), "a second gap in a gap");
+            open = (open || verdict.gap.is_some()) && !verdict.resumed;
+            if let Answer::Batch(batch) = answer {
+                prop_assert!(!open, "events outside of the gap that is told");
+                prop_assert!(!batch.missed || verdict.is_snapshot);
+            }
+        }
+    }
+}

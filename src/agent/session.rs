@@ -1,0 +1,253 @@
+//! A session and what can be done with it.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::builder::{AgentSessionBuilder, Station};
+use super::client::Calls;
+use super::delivery::SessionEnded;
+use super::machine::{Begun, Rules};
+use super::stream::AgentEvents;
+use crate::auth::TokenProvider;
+use crate::error::{Error, ErrorKind, Result};
+use crate::secret::Secret;
+use crate::subscription::{Phase, StatusWatch};
+
+/// A place in a session's events: the session id, which is at the same time the cursor
+/// and all that is needed to read and to end the session.
+///
+/// A secret, so `Debug` does not show it. [`expose`](Self::expose) it to a store of
+/// yours only, and hand it to [`AgentSessionBuilder::resume`] after a restart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AgentCursor(Secret);
+
+impl AgentCursor {
+    pub(crate) fn new(id: Secret) -> Self {
+        Self(id)
+    }
+
+    /// A cursor out of your store. Never made from parts: the text is the service's.
+    pub fn from_text(text: impl Into<String>) -> Self {
+        Self(Secret::new(text))
+    }
+
+    /// The text, for your store.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        self.0.expose()
+    }
+
+    pub(crate) fn secret(&self) -> &Secret {
+        &self.0
+    }
+}
+
+/// What a session is doing.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct AgentStatus {
+    /// Where in its life it is: [`Connecting`](Phase::Connecting) until the first answer
+    /// to a poll, [`Reconnecting`](Phase::Reconnecting) while polls fail,
+    /// [`Recreating`](Phase::Recreating) while a session that is gone is replaced.
+    pub phase: Phase,
+    /// How many tries failed in a row; 0 when all is well.
+    pub failed_attempts: u32,
+    /// How it ended, once it has.
+    pub ended: Option<SessionEnded>,
+    /// The latest error, kept until polls are answered again.
+    pub last_error: Option<Arc<Error>>,
+}
+
+impl AgentStatus {
+    /// Whether events can arrive.
+    #[must_use]
+    pub fn is_healthy(&self) -> bool {
+        self.phase == Phase::Live
+    }
+}
+
+/// How to end a session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[must_use]
+pub struct EndSession {
+    force_logoff: bool,
+    end_contacts: bool,
+    ignore_personal_queue: bool,
+}
+
+impl EndSession {
+    /// Only if nothing stands against it.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Even with open contacts (`forceLogoff`). Default no.
+    pub fn force_logoff(mut self, force: bool) -> Self {
+        self.force_logoff = force;
+        self
+    }
+
+    /// Ends open contacts (`endContacts`). Default no.
+    pub fn end_contacts(mut self, end: bool) -> Self {
+        self.end_contacts = end;
+        self
+    }
+
+    /// Whatever waits in the agent's own queue (`ignorePersonalQueue`). Default no.
+    pub fn ignore_personal_queue(mut self, ignore: bool) -> Self {
+        self.ignore_personal_queue = ignore;
+        self
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) rules: Rules,
+    pub(crate) margin: Duration,
+    pub(crate) queue_bytes: usize,
+    pub(crate) station: Station,
+}
+
+/// Where the next stream begins.
+#[derive(Debug)]
+pub(crate) struct Place {
+    pub(crate) cursor: AgentCursor,
+    pub(crate) begun: Begun,
+    /// Counts the streams: only the newest may move the place.
+    pub(crate) stream: u64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) api: Box<dyn Calls>,
+    pub(crate) settings: Settings,
+    place: Mutex<Place>,
+    pub(crate) status: watch::Sender<AgentStatus>,
+    /// A stream is being read.
+    pub(crate) is_read: AtomicBool,
+    /// The service agreed to end the session.
+    pub(crate) ended_here: AtomicBool,
+}
+
+impl Shared {
+    pub(crate) fn place(&self) -> MutexGuard<'_, Place> {
+        self.place.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A session of an agent. Cheap to clone; clones are the same session.
+///
+/// Dropping it, or its stream, ends nothing at the service: [`end`](Self::end) does.
+#[derive(Clone)]
+pub struct AgentSession(Arc<Shared>);
+
+impl AgentSession {
+    /// Sets up a session whose calls carry the tokens of `tokens`.
+    pub fn builder(tokens: impl TokenProvider) -> AgentSessionBuilder {
+        AgentSessionBuilder::new(tokens)
+    }
+
+    pub(crate) fn new(api: impl Calls, settings: Settings, cursor: AgentCursor, begun: Begun) -> Self {
+        let status = AgentStatus { phase: Phase::Connecting, failed_attempts: 0, ended: None, last_error: None };
+        Self(Arc::new(Shared {
+            api: Box::new(api),
+            settings,
+            place: Mutex::new(Place { cursor, begun, stream: 0 }),
+            status: watch::Sender::new(status),
+            is_read: AtomicBool::new(false),
+            ended_here: AtomicBool::new(false),
+        }))
+    }
+
+    /// The stream of what happens. It polls from now on, in a task of its own, whether
+    /// or not it is read, as far as [`queue_bytes`](AgentSessionBuilder::queue_bytes)
+    /// allow.
+    ///
+    /// One at a time: two polls of one session would take each other's events. Another
+    /// one after the drop of the first goes on where that was read to; the service
+    /// answers an old place with a snapshot, so that begins with a
+    /// [`Gap`](crate::Gap) unless everything had been read.
+    ///
+    /// # Errors
+    /// [`Busy`](ErrorKind::Busy) while another stream of this session is there,
+    /// [`Closed`](ErrorKind::Closed) once the session is over,
+    /// [`Config`](ErrorKind::Config) outside of a tokio runtime.
+    pub fn events(&self) -> Result<AgentEvents> {
+        if self.0.status.borrow().phase == Phase::Closed {
+            return Err(Error::new(ErrorKind::Closed, "the session is over"));
+        }
+        if self.0.is_read.swap(true, Ordering::AcqRel) {
+            return Err(Error::new(ErrorKind::Busy, "the session's events are being read already"));
+        }
+        AgentEvents::open(self.0.clone()).inspect_err(|_| self.0.is_read.store(false, Ordering::Release))
+    }
+
+    /// Follows what the session is doing.
+    #[must_use]
+    pub fn status(&self) -> StatusWatch<AgentStatus> {
+        StatusWatch::new(self.0.status.subscribe())
+    }
+
+    /// The id that the next poll is made with. For a place to go on from after a restart
+    /// take [`AgentEvents::cursor`], which covers what was read and no more.
+    #[must_use]
+    pub fn newest_cursor(&self) -> AgentCursor {
+        self.0.place().cursor.clone()
+    }
+
+    /// Ends the session (`DELETE agent-sessions/{id}`). A stream that is open yields what
+    /// still comes and then [`SessionEnded`](crate::Delivery::SessionEnded).
+    ///
+    /// One that the service no longer knows counts as ended (404, 409). What a refusal
+    /// looks like, with open contacts for instance, is not documented: an error here, or
+    /// an `AgentSessionEnd` without success.
+    ///
+    /// # Errors
+    /// What the service answered. The session goes on then.
+    pub async fn end(&self, how: EndSession) -> Result<()> {
+        let query = [
+            ("forceLogoff", how.force_logoff.to_string()),
+            ("endContacts", how.end_contacts.to_string()),
+            ("ignorePersonalQueue", how.ignore_personal_queue.to_string()),
+        ];
+        let cursor = self.newest_cursor();
+        self.0.api.end(cursor.secret(), &query).await?;
+        self.0.ended_here.store(true, Ordering::Release);
+        let is_read = self.0.is_read.load(Ordering::Acquire);
+        self.0.status.send_if_modified(|status| {
+            let is_open = status.phase != Phase::Closed;
+            if is_open {
+                status.phase = if is_read { Phase::Closing } else { Phase::Closed };
+            }
+            is_open
+        });
+        Ok(())
+    }
+
+    /// Makes the agent available (`POST agent-sessions/{id}/state`). The change itself
+    /// arrives as `AgentState`.
+    ///
+    /// # Errors
+    /// What the service answered.
+    pub async fn set_available(&self) -> Result<()> {
+        self.0.api.set_state(self.newest_cursor().secret(), "Available", None).await
+    }
+
+    /// Makes the agent unavailable, for a reason that the business unit has a code for.
+    ///
+    /// # Errors
+    /// What the service answered.
+    pub async fn set_unavailable(&self, reason: Option<&str>) -> Result<()> {
+        self.0.api.set_state(self.newest_cursor().secret(), "Unavailable", reason).await
+    }
+}
+
+impl fmt::Debug for AgentSession {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AgentSession").field("status", &*self.0.status.borrow()).finish_non_exhaustive()
+    }
+}
