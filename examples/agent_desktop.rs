@@ -3,8 +3,8 @@
 //! `cargo run --example agent_desktop --features agent` needs no account: a service of its
 //! own on loopback plays a call that arrives, is held, taken back and ended, and drops an
 //! answer in the middle of it. With `CXONE_CLIENT_ID`, `CXONE_CLIENT_SECRET`,
-//! `CXONE_KEY_ID`, `CXONE_KEY_SECRET` and `CXONE_PHONE` set it is the agent's own desk,
-//! until Ctrl-C.
+//! `CXONE_KEY_ID`, `CXONE_KEY_SECRET` and `CXONE_PHONE` set (and `CXONE_ISSUER`, where
+//! the login is elsewhere) it is the agent's own desk, until Ctrl-C.
 
 #[path = "support/agent_service.rs"]
 mod agent_service;
@@ -57,8 +57,11 @@ async fn main() -> Result<(), Failure> {
 fn account() -> Result<Option<AgentSessionBuilder>, Failure> {
     let Ok(client) = env::var("CXONE_CLIENT_ID") else { return Ok(None) };
     let var = |name| env::var(name).map_err(|_| format!("{name} is not set"));
-    let tokens =
+    let mut tokens =
         CxOneTokens::builder(&client, var("CXONE_CLIENT_SECRET")?, var("CXONE_KEY_ID")?, var("CXONE_KEY_SECRET")?);
+    if let Ok(issuer) = env::var("CXONE_ISSUER") {
+        tokens = tokens.issuer(issuer);
+    }
     Ok(Some(AgentSession::builder(tokens.build()?).phone_number(var("CXONE_PHONE")?)))
 }
 
