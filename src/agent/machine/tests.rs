@@ -316,6 +316,15 @@ fn f27_what_the_service_asks_for_is_a_floor_and_has_a_cap() {
 }
 
 #[test]
+fn no_chance_makes_a_wait_after_a_failure_shorter_than_half_a_second() {
+    let mut run = Run::live();
+    for _ in 0..5 {
+        run.machine.answered(Answer::Trouble(DOWN), Duration::ZERO, run.now, 0.0);
+        assert_eq!(run.wait(), MIN_WAIT);
+    }
+}
+
+#[test]
 fn f28_trouble_backs_off_and_ends_with_the_first_good_answer() {
     let mut run = Run::live();
     let waits: Vec<u128> = (0..7)
