@@ -19,6 +19,7 @@ use scripted::{Reply, Scripted};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
 
 /// A server of which a test writes every byte: a start is answered, and the n-th poll by
 /// what `write` does with its connection, which then is closed.
@@ -279,4 +280,77 @@ async fn an_error_that_may_pass_is_told_with_its_cause_at_the_end() {
     let Some(Err(error)) = next(&mut events).await else { panic!() };
     assert_eq!((error.kind(), error.disposition()), (ErrorKind::Service, Disposition::Fatal));
     assert!(std::error::Error::source(&error).is_some());
+}
+
+#[tokio::test]
+async fn f42_an_id_is_one_segment_of_the_path_and_comes_back_unchanged() {
+    for (id, sent) in [
+        ("a/b+c%2F=?#".to_owned(), "a%2Fb%2Bc%252F%3D%3F%23".to_owned()),
+        ("60timeout=60".to_owned(), "60timeout%3D60".to_owned()),
+        ("x".repeat(4096), "x".repeat(4096)),
+    ] {
+        let service = Service::start().await;
+        service.polls.then(batch(&id, &[start_event()])).then(Reply::new(500, ""));
+        let (session, mut events) = service.events().await;
+        assert_eq!(word(&mut events).await, "AgentSessionStart");
+        service.until("polls", |it| it.polled().len() == 3).await;
+        assert_eq!(service.polled()[1..], [(sent.clone(), "60".to_owned()), (sent, "1".to_owned())]);
+        assert_eq!(session.newest_cursor().expose(), id);
+        assert!(!format!("{session:?} {events:?} {:?}", session.newest_cursor()).contains(&id));
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_is_too_large_is_a_gap() {
+    let service = Service::start().await;
+    let large = batch("S9", &[json!({ "type": "CustomEvent", "data": "x".repeat(10_000) })]);
+    service
+        .polls
+        .then(batch("S1", &[start_event()]))
+        .then(large.clone())
+        .then(large)
+        .then(batch("J1", &[start_event(), state("Available")]));
+    let session = service.builder().body_limit(5_000).start().await.unwrap();
+    let mut events = session.events().unwrap();
+    let want = ["AgentSessionStart", "gap too_large", "AgentSessionStart", "AgentState", "resumed"];
+    assert_eq!(words(&mut events, 5).await, want);
+    assert_eq!(service.polled()[3].0, "J0", "joined to get behind it");
+}
+
+/// A server that holds every poll, and tells when the client has closed one.
+async fn held() -> (String, Arc<Mutex<Vec<String>>>, mpsc::UnboundedReceiver<()>) {
+    let (sender, closed) = mpsc::unbounded_channel();
+    let (url, polls) = raw(move |_, mut socket| {
+        let sender = sender.clone();
+        async move {
+            let mut rest = [0; 16];
+            while socket.read(&mut rest).await.is_ok_and(|read| read > 0) {}
+            let _told = sender.send(());
+        }
+    })
+    .await;
+    (url, polls, closed)
+}
+
+#[tokio::test]
+async fn f29_the_poll_that_was_given_up_is_closed() {
+    let (url, _polls, mut closed) = held().await;
+    let builder = session(&url).poll_timeout(Duration::ZERO).margin(Duration::from_millis(200));
+    let _events = builder.start().await.unwrap().events().unwrap();
+    assert_eq!(tokio::time::timeout(SOON, closed.recv()).await.unwrap(), Some(()));
+}
+
+#[tokio::test]
+async fn f48_the_poll_of_a_dropped_stream_is_closed_at_once() {
+    let (url, polls, mut closed) = held().await;
+    let events = session(&url).start().await.unwrap().events().unwrap();
+    let open = async {
+        while polls.lock().unwrap().is_empty() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(SOON, open).await.unwrap();
+    assert!(closed.try_recv().is_err());
+    drop(events);
+    assert_eq!(tokio::time::timeout(SOON, closed.recv()).await.unwrap(), Some(()));
 }

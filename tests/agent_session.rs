@@ -444,41 +444,6 @@ async fn f36_odd_events_and_odd_bodies_are_seen() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_too_large_is_a_gap() {
-    let service = Service::start().await;
-    let large = batch("S9", &[json!({ "type": "CustomEvent", "data": "x".repeat(10_000) })]);
-    service
-        .polls
-        .then(batch("S1", &[start_event()]))
-        .then(large.clone())
-        .then(large)
-        .then(batch("J1", &[start_event(), state("Available")]));
-    let session = service.builder().body_limit(5_000).start().await.unwrap();
-    let mut events = session.events().unwrap();
-    let want = ["AgentSessionStart", "gap too_large", "AgentSessionStart", "AgentState", "resumed"];
-    assert_eq!(words(&mut events, 5).await, want);
-    assert_eq!(service.polled()[3].0, "J0", "joined to get behind it");
-}
-
-#[tokio::test]
-async fn f42_an_id_is_one_segment_of_the_path_and_comes_back_unchanged() {
-    for (id, sent) in [
-        ("a/b+c%2F=?#".to_owned(), "a%2Fb%2Bc%252F%3D%3F%23".to_owned()),
-        ("60timeout=60".to_owned(), "60timeout%3D60".to_owned()),
-        ("x".repeat(4096), "x".repeat(4096)),
-    ] {
-        let service = Service::start().await;
-        service.polls.then(batch(&id, &[start_event()])).then(Reply::new(500, ""));
-        let (session, mut events) = service.events().await;
-        assert_eq!(word(&mut events).await, "AgentSessionStart");
-        service.until("polls", |it| it.polled().len() == 3).await;
-        assert_eq!(service.polled()[1..], [(sent.clone(), "60".to_owned()), (sent, "1".to_owned())]);
-        assert_eq!(session.newest_cursor().expose(), id);
-        assert!(!format!("{session:?} {events:?} {:?}", session.newest_cursor()).contains(&id));
-    }
-}
-
-#[tokio::test]
 async fn f48_a_dropped_stream_cuts_its_poll_and_ends_nothing() {
     let service = Service::start().await;
     service.polls.then(batch("S1", &[start_event()]));

@@ -17,6 +17,8 @@ use crate::rest::wire;
 /// The longest poll that the service takes.
 const MAX_POLL: Duration = Duration::from_secs(60);
 const MARGIN: Duration = Duration::from_secs(30);
+/// A poll that is waited for longer is a connection that nobody watches.
+const MAX_MARGIN: Duration = Duration::from_secs(3600);
 const GIVE_UP_AFTER: Duration = Duration::from_secs(600);
 const QUEUE_BYTES: usize = 8 * 1024 * 1024;
 const BODY_LIMIT: usize = 16 * 1024 * 1024;
@@ -219,7 +221,7 @@ impl AgentSessionBuilder {
     }
 
     /// How much longer than that an answer may take before it is given up. Default 30 s:
-    /// the vendor's own program waits 90 s in all.
+    /// the vendor's own program waits 90 s in all. At most an hour.
     pub fn margin(mut self, margin: Duration) -> Self {
         self.margin = margin;
         self
@@ -329,7 +331,12 @@ impl AgentSessionBuilder {
             reestablish: self.on_lost == OnLost::Reestablish,
             unsuccessful_end_is_end: self.unsuccessful_end_is_end,
         };
-        let settings = Settings { rules, margin: self.margin, queue_bytes: self.queue_bytes, station: self.station };
+        let settings = Settings {
+            rules,
+            margin: self.margin.min(MAX_MARGIN),
+            queue_bytes: self.queue_bytes,
+            station: self.station,
+        };
         AgentSession::new(api, settings, cursor, begun)
     }
 }

@@ -2,7 +2,8 @@
 //! for long enough.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -52,9 +53,9 @@ pub(crate) struct Api {
     base: Option<Url>,
     version: Box<str>,
     headers: HeaderMap,
-    /// A token that came from a refresh and does not live for as long as a poll takes:
-    /// another refresh would bring no better one.
-    short: Mutex<Option<AccessToken>>,
+    /// A token fresh from its source does not live for as long as a poll takes: to ask for
+    /// another one before each poll would bring no better one.
+    all_are_short: AtomicBool,
 }
 
 /// One call.
@@ -84,7 +85,7 @@ impl Api {
         }
         // A redirect would take the token elsewhere.
         let wire = Wire::decoding(USER_AGENT, body_limit, Redirects::Refuse)?;
-        Ok(Self { wire, tokens, base, version, headers, short: Mutex::new(None) })
+        Ok(Self { wire, tokens, base, version, headers, all_are_short: AtomicBool::new(false) })
     }
 
     /// A call that is made once, and once more with another token after a 401.
@@ -140,14 +141,17 @@ impl Calls for Api {
     async fn token(&self, life: Duration) -> Result<AccessToken> {
         let token = in_time(self.tokens.token()).await?;
         let left = token.expires_in().unwrap_or(Duration::MAX);
-        let is_best = lock(&self.short).as_ref().is_some_and(|short| short.is_same(&token)) && !left.is_zero();
-        if left >= life || is_best {
+        if left >= life {
+            self.all_are_short.store(false, Ordering::Relaxed);
+            return Ok(token);
+        }
+        if self.all_are_short.load(Ordering::Relaxed) && !left.is_zero() {
             return Ok(token);
         }
         match self.refresh(&token).await {
             Ok(better) => {
                 let is_short = better.expires_in().is_some_and(|left| left < life);
-                *lock(&self.short) = is_short.then(|| better.clone());
+                self.all_are_short.store(is_short, Ordering::Relaxed);
                 Ok(better)
             }
             // Not good for long, but good.
@@ -217,10 +221,6 @@ async fn in_time<T>(asked: impl Future<Output = Result<T>>) -> Result<T> {
     timeout(TOKEN, asked)
         .await
         .unwrap_or_else(|_| Err(Error::new(ErrorKind::Timeout, "the token's source did not answer in time")))
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -364,3 +364,31 @@ fn ended_by(event: &AgentEvent) -> Option<SessionEnded> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::AgentSession;
+    use crate::auth::StaticToken;
+
+    #[tokio::test]
+    async fn a_task_whose_stream_is_gone_moves_nothing_and_tells_nothing() {
+        let builder = AgentSession::builder(StaticToken::new(AccessToken::new("t"))).base_url("http://127.0.0.1:9");
+        let session = builder.resume(AgentCursor::from_text("S0")).unwrap();
+        let shared = session.shared();
+        let answer = |id: &str| wire::Answer {
+            status: http::StatusCode::OK,
+            headers: http::HeaderMap::new(),
+            body: format!(r#"{{"sessionId":"{id}","events":[{{"Type":"Mute"}}]}}"#).into(),
+        };
+        let (sender, mut parcels) = mpsc::unbounded_channel();
+        let mut driver = Driver::new(shared.clone(), &shared.place(), Arc::default(), sender);
+        driver.batch(&answer("S1"), Duration::ZERO);
+        assert_eq!(session.newest_cursor().expose(), "S1");
+        assert_eq!(parcels.try_recv().unwrap().items.len(), 1);
+        shared.place().stream += 1;
+        driver.batch(&answer("S2"), Duration::ZERO);
+        assert_eq!(session.newest_cursor().expose(), "S1");
+        assert!(parcels.try_recv().is_err());
+    }
+}

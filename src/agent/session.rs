@@ -163,6 +163,11 @@ impl AgentSession {
         }))
     }
 
+    #[cfg(test)]
+    pub(crate) fn shared(&self) -> Arc<Shared> {
+        self.0.clone()
+    }
+
     /// The stream of what happens. It polls from now on, in a task of its own, whether
     /// or not it is read, as far as [`queue_bytes`](AgentSessionBuilder::queue_bytes)
     /// allow.

@@ -70,7 +70,8 @@ pub trait TokenProvider: Send + Sync + fmt::Debug + 'static {
     async fn refresh(&self, rejected: &AccessToken) -> Result<AccessToken>;
 
     /// The server these tokens are for, if the provider knows it. A
-    /// [`Client`](crate::rest::Client) takes it as its default.
+    /// [`Client`](crate::rest::Client) takes it as its default; an agent session (feature
+    /// `agent`) asks before each request, and there it may have a path.
     fn server(&self) -> Option<Url> {
         None
     }

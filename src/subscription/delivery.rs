@@ -60,7 +60,8 @@ pub struct Gap {
     pub until: Option<SystemTime>,
     /// How many events are missing, where that is known.
     pub lost: Option<u64>,
-    /// The filters whose events they may be: those of the subscription at that time.
+    /// The filters whose events they may be: those of the subscription at that time. An
+    /// agent session has none.
     pub filters: Vec<String>,
 }
 
@@ -99,7 +100,8 @@ pub enum GapCause {
     /// The transport's peer refused the address or key of the subscription.
     TransportRefused,
     /// The connection was down for longer than the service keeps its session, or the
-    /// service would not continue it: the subscription in it is gone.
+    /// service would not continue it: the subscription in it is gone. Of an agent session:
+    /// the service no longer has it (404, 409), and it is joined or started again.
     SessionLost,
     /// Something came that is larger than this side reads, and would have come
     /// again: the subscription was given up to go on behind it.

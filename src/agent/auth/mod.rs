@@ -6,7 +6,7 @@
 //! | [`AccessKeys`] | UserHub | an access key |
 //! | [`CxOneTokens`] | CXone's global authentication | an access key and a client's id and secret |
 //!
-//! Each is a [`TokenProvider`]: it logs in at the first call, renews before the token
+//! Each is a [`TokenProvider`](crate::auth::TokenProvider): it logs in at the first call, renews before the token
 //! ends, and says where sessions are served. Any other provider does as well, with
 //! [`base_url`](super::AgentSessionBuilder::base_url).
 

@@ -270,6 +270,26 @@ fn a_session_that_is_gone_is_there_again_where_that_is_asked_for() {
 }
 
 #[test]
+fn a_session_that_was_started_anew_has_news_and_no_snapshot() {
+    let mut run = Run::live_with(Rules { reestablish: true, ..rules() });
+    run.after(Answer::Over, SECOND);
+    run.machine.established(Begun::Started);
+    assert_eq!(run.after(Answer::Batch(START), SECOND), Verdict { resumed: true, ..Verdict::default() });
+}
+
+#[test]
+fn one_answer_that_is_too_large_is_forgotten_after_a_good_one() {
+    let mut run = Run::live();
+    for _ in 0..3 {
+        run.after(Answer::TooLarge, SECOND);
+        run.wait();
+        assert_eq!(run.next(), poll(1));
+        run.after(Answer::Batch(START), SECOND);
+        run.wait();
+    }
+}
+
+#[test]
 fn an_answer_that_is_too_large_is_a_gap_that_is_got_behind() {
     let mut run = Run::live();
     let verdict = run.after(Answer::TooLarge, SECOND);
@@ -312,6 +332,15 @@ fn f27_what_the_service_asks_for_is_a_floor_and_has_a_cap() {
         let wait = run.wait();
         assert!(wait >= MIN_WAIT.max(Duration::from_secs(at_least)), "{asked:?}: {wait:?}");
         assert!(wait <= Duration::from_secs(at_most).max(MIN_WAIT), "{asked:?}: {wait:?}");
+    }
+}
+
+#[test]
+fn no_chance_makes_a_wait_after_a_failure_shorter_than_half_a_second() {
+    let mut run = Run::live();
+    for _ in 0..5 {
+        run.machine.answered(Answer::Trouble(DOWN), Duration::ZERO, run.now, 0.0);
+        assert_eq!(run.wait(), MIN_WAIT);
     }
 }
 
