@@ -225,8 +225,14 @@ async fn after_a_429_clones_of_one_client_wait_together() {
     assert_eq!(hurried.create(Messages, &forum.message("m-2", "t-1", None)).await.unwrap_err().status(), Some(429));
     // Another client knows nothing of it.
     assert_eq!(sandbox.requests_to(Operation::SendApi).len(), before + 1);
+    // A clone waits as long as the one that met the limit.
+    first.clone().create(Messages, &forum.message("m-3", "t-1", None)).await.unwrap();
     limited.await.unwrap().unwrap();
-    assert!(channel.content(MESSAGES, "m-1").is_some());
+    assert!(channel.content(MESSAGES, "m-1").is_some() && channel.content(MESSAGES, "m-3").is_some());
+    let records = sandbox.requests_to(Operation::SendApi);
+    let of = |id: &str| records.iter().find(|it| String::from_utf8_lossy(&it.body).contains(id)).unwrap().at;
+    let apart = of("m-3").duration_since(of("m-1")).unwrap();
+    assert!(apart >= Duration::from_millis(900), "sent after {apart:?}, a second was asked for");
 }
 
 #[tokio::test]

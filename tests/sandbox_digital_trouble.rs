@@ -1,20 +1,25 @@
 //! What the crawler does with sources that fail, and with any bytes that they answer.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod digital_support;
 #[path = "digital_support/wrong.rs"]
 mod wrong;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use http::Request;
 use proptest::prelude::*;
 use ringcentral_events::digital::CollectionName;
 use ringcentral_events::sandbox::digital::{Run, RunEnd, SourceAt, SyncStatus, Write};
 use serde_json::{Value, json};
 use wrong::{Answer, MESSAGES, Own, Sign, Then, delete, find, info, reply, right, spam, wrong};
+
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The answer of `action` is `body`.
 macro_rules! says {
@@ -131,6 +136,70 @@ fn queue_info() -> Answer {
     let mut info = info();
     info["options"] = json!(["threads.no_content", "messages.text", "messaging.queuing_update"]);
     Answer::json(&info)
+}
+
+#[tokio::test]
+async fn what_contents_point_to_is_asked_for_once_and_a_hundred_times_at_most() {
+    let own: Own = |action, params, _| {
+        let item = |number: usize| {
+            let mut item = wrong::message(&format!("m-{number}"));
+            item["in_reply_to_id"] = json!(format!("old-{}", number / 2));
+            item
+        };
+        match action {
+            "messages.list" if params.get("since_id").is_none() => {
+                Some(Answer::json(&(0..240).rev().map(item).collect()))
+            }
+            "messages.show" => Some(Answer::json(&json!({}))),
+            _ => None,
+        }
+    };
+    let (findings, runs, ..) = find(wrong(own), Then::Nothing).await;
+    let mut shows: Vec<_> = runs[0].steps.iter().filter(|step| step.action == "messages.show").collect();
+    assert_eq!(shows.len(), 100);
+    shows.dedup_by_key(|step| step.params.clone());
+    assert_eq!(shows.len(), 100, "each once");
+    assert_eq!(findings.len(), 240, "what was not asked for is told as well");
+}
+
+#[tokio::test]
+async fn a_write_that_nobody_waits_for_is_tried_again_and_a_dropped_channel_leaves_nothing() {
+    let kept = Arc::new(());
+    let left = Arc::downgrade(&kept);
+    let calls = Arc::new(AtomicUsize::new(0));
+    let source = SourceAt::answers(move |request: Request<Bytes>| {
+        let (kept, calls) = (Arc::clone(&kept), Arc::clone(&calls));
+        async move {
+            let body: Value = serde_json::from_slice(request.body()).unwrap();
+            let action = body["action"].as_str().unwrap();
+            if action == "messages.create" && calls.fetch_add(1, Ordering::Relaxed) == 0 {
+                std::future::pending::<()>().await;
+            }
+            drop(kept);
+            right(action, &body["params"]).response()
+        }
+    });
+    let (_, _, mut channel, sandbox) = find(source, Then::Nothing).await;
+    sandbox.knobs(|knobs| knobs.digital.timeout = PATIENCE);
+    let mut write = Box::pin(channel.write(reply()));
+    while channel.jobs().first().is_none_or(|job| job.attempts == 0) {
+        assert!((&mut write).now_or_never().is_none());
+    }
+    drop(write);
+    let job = &channel.jobs()[0];
+    assert_eq!((job.status, job.why.as_deref()), (SyncStatus::ExportFailure, Some("broken off")));
+    assert!(channel.run().await.is_clean());
+    assert_eq!(channel.jobs()[0].status, SyncStatus::Success);
+
+    channel.start();
+    assert!(channel.wait_runs(4, PATIENCE).await);
+    drop(channel);
+    let gone = async {
+        while left.strong_count() > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, gone).await.expect("the crawl has ended");
 }
 
 #[tokio::test]

@@ -144,3 +144,19 @@ impl Once {
         turn
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_done_is_not_remembered_as_under_way() {
+        let once = Once::new(Arc::new(MemoryContents::default()));
+        for number in 0..100 {
+            let create = async { Ok(Bytes::from_static(b"{}")) };
+            once.run(CollectionName::Messages, &format!("c-{number}"), create).await.unwrap();
+        }
+        let under_way = once.under_way.lock().unwrap().len();
+        assert!(under_way <= 1, "{under_way} of 100, and the last may wait for the next");
+    }
+}

@@ -97,3 +97,43 @@ impl Core {
 /// The channels of a sandbox, by source id.
 #[derive(Default)]
 pub(crate) struct Channels(pub(super) HashMap<String, Core>);
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_are_kept_up_to_a_number_and_failed_ones_in_a_row_switch_off() {
+        let mut core = Core::new(Signer::new("token").unwrap());
+        let knobs = DigitalKnobs { disable_after: Some(3), ..DigitalKnobs::default() };
+        for number in 0..RUNS as u64 + 5 {
+            core.ran(Run::new(number), false, &knobs);
+        }
+        assert_eq!((core.runs.len(), core.runs[0].number), (RUNS, 5));
+        for (failed, off) in [(true, false), (true, false), (false, false), (true, false), (true, false), (true, true)]
+        {
+            core.ran(Run::new(0), failed, &knobs);
+            assert_eq!(core.off, off);
+        }
+        core.saved();
+        core.ran(Run::new(0), true, &knobs);
+        assert!(!core.off);
+    }
+
+    #[test]
+    fn the_gap_is_long_where_nothing_is_listed_and_made_faster() {
+        let mut core = Core::new(Signer::new("token").unwrap());
+        let read = |operation: &str| {
+            let answer = serde_json::json!({ "objects": { "messages": [operation] } });
+            Capabilities::read(&answer, &mut super::super::finding::Findings::about(""))
+        };
+        let knobs = DigitalKnobs { faster: 10, ..DigitalKnobs::default() };
+        assert_eq!(core.gap(&knobs), Duration::from_secs(18), "before the first answer");
+        core.caps = read("create");
+        assert_eq!(core.gap(&knobs), Duration::from_secs(18));
+        core.caps = read("list");
+        assert_eq!(core.gap(&knobs), Duration::from_secs(6));
+        assert_eq!(core.gap(&DigitalKnobs { faster: 0, ..knobs }), Duration::from_secs(60), "never by nothing");
+    }
+}

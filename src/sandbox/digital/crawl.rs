@@ -236,7 +236,6 @@ impl Crawl {
             Ok(caps) => caps,
             Err(why) => {
                 self.failed = true;
-                self.plan.clear();
                 self.run.end = RunEnd::Aborted;
                 return Err(why);
             }

@@ -376,6 +376,16 @@ mod tests {
     }
 
     #[test]
+    fn what_was_received_is_kept_up_to_a_number() {
+        let mut realtime = Realtime::default();
+        for number in 0..RECEIVED + 3 {
+            realtime.keep(Received { action: number.to_string(), params: Map::new() });
+        }
+        let received = realtime.received();
+        assert_eq!((received.len(), received[0].action.as_str()), (RECEIVED, "3"));
+    }
+
+    #[test]
     fn typing_is_taken_once_in_its_gap_by_thread() {
         let (mut core, knobs, now) = (core(), DigitalKnobs::default(), Instant::now());
         let mut told = |action: &str, thread: &str, after: u64| {
