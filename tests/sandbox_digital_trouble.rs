@@ -15,7 +15,7 @@ use futures_util::FutureExt as _;
 use http::Request;
 use proptest::prelude::*;
 use ringcentral_events::digital::CollectionName;
-use ringcentral_events::sandbox::digital::{Run, RunEnd, SourceAt, SyncStatus, Write};
+use ringcentral_events::sandbox::digital::{Rule, Run, RunEnd, Severity, SourceAt, SyncStatus, Write};
 use serde_json::{Value, json};
 use wrong::{Answer, MESSAGES, Own, Sign, Then, delete, find, info, reply, right, spam, wrong};
 
@@ -200,6 +200,23 @@ async fn a_write_that_nobody_waits_for_is_tried_again_and_a_dropped_channel_leav
         }
     };
     tokio::time::timeout(PATIENCE, gone).await.expect("the crawl has ended");
+}
+
+#[tokio::test]
+async fn what_a_failed_list_may_have_had_is_no_error() {
+    let own: Own = |action, params, _| match action {
+        "threads.list" => Some(Answer::bytes(503, "later")),
+        "messages.list" if params.get("since_id").is_none() => {
+            let mut item = wrong::message("m-1");
+            item["in_reply_to_id"] = json!("m-0");
+            Some(Answer::json(&json!([item])))
+        }
+        "messages.show" => Some(Answer::json(&json!({}))),
+        _ => None,
+    };
+    let (findings, ..) = find(wrong(own), Then::Nothing).await;
+    let unresolved: Vec<_> = findings.iter().filter(|found| found.rule == Rule::ReplyUnresolved).collect();
+    assert_eq!((unresolved.len(), unresolved[0].severity), (1, Severity::Warning), "{findings:?}");
 }
 
 #[tokio::test]
