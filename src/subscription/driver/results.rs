@@ -289,6 +289,10 @@ impl Driver {
     /// these are others. A change on its way has its own answer.
     fn tell_what_is_not_served(&mut self) {
         let Some(lease) = self.lease.as_ref().filter(|_| self.update.is_none()) else { return };
+        // An answer without any filter says nothing, and takes nothing back.
+        if lease.filters.is_empty() && lease.disabled.is_empty() {
+            return;
+        }
         let mut not_served = lease.disabled.clone();
         let named: Vec<&str> = not_served.iter().map(|disabled| disabled.filter.as_str()).collect();
         let left_out = event::missing_filters(&self.setup.filters, &lease.filters, &named);
