@@ -129,7 +129,10 @@ impl SubscriptionBuilder {
     ///
     /// The reader sees one stream. A change is a possible
     /// [`Gap`](super::Delivery::Gap) with its end, which catch-up sources close as they
-    /// close others; what both transports tell comes once.
+    /// close others; what both transports tell comes once. They are told apart by what
+    /// they say, since it is not published whether the service gives an event one uuid
+    /// for both: of two events that are equal to the byte, within seconds of a change,
+    /// one may be taken for the other's repetition.
     /// [`Status::transport`](crate::Status::transport) names the one in use. While one
     /// that is not the first is in use, the first is tried again now and then, unless
     /// it was refused.

@@ -19,6 +19,17 @@ impl Two {
         let builder = SubscriptionBuilder::new(self.world.control.clone(), [filter(TEXTS)]);
         builder.transport(self.world.transport.clone()).catch_up(self.source.clone())
     }
+
+    /// One whose first transport did not deliver, so that the second does.
+    async fn over_the_second(&self) -> Subscription {
+        let subscription = self.builder().fall_back_to(self.second.clone()).start().await.unwrap();
+        let cutting = cut(&self.world.transport);
+        self.second.opened(1).await;
+        cutting.abort();
+        self.second.feed(1, Ok(LinkEvent::Alive));
+        phase(&subscription, Phase::Live).await;
+        subscription
+    }
 }
 
 fn refused() -> Error {
@@ -109,12 +120,7 @@ async fn one_that_does_not_deliver_for_a_minute_is_left_and_nothing_is_lost_or_t
 #[tokio::test(start_paused = true)]
 async fn the_first_is_gone_back_to_while_the_other_still_delivers() {
     let two = Two::new();
-    let mut subscription = two.builder().fall_back_to(two.second.clone()).start().await.unwrap();
-    let cutting = cut(&two.world.transport);
-    two.second.opened(1).await;
-    cutting.abort();
-    two.second.feed(1, Ok(LinkEvent::Alive));
-    phase(&subscription, Phase::Live).await;
+    let mut subscription = two.over_the_second().await;
     while !matches!(next(&mut subscription).await, Delivery::Resumed(_)) {}
     let before = Instant::now();
     let link = two.world.transport.count() + 1;
@@ -146,12 +152,7 @@ async fn the_first_is_gone_back_to_while_the_other_still_delivers() {
 #[tokio::test(start_paused = true)]
 async fn what_the_former_told_and_the_present_tells_a_moment_later_comes_once() {
     let two = Two::new();
-    let mut subscription = two.builder().fall_back_to(two.second.clone()).start().await.unwrap();
-    let cutting = cut(&two.world.transport);
-    two.second.opened(1).await;
-    cutting.abort();
-    two.second.feed(1, Ok(LinkEvent::Alive));
-    phase(&subscription, Phase::Live).await;
+    let mut subscription = two.over_the_second().await;
     while !matches!(next(&mut subscription).await, Delivery::Resumed(_)) {}
     let link = two.world.transport.count() + 1;
     two.world.transport.opened(link).await;
@@ -183,12 +184,7 @@ async fn what_the_former_told_and_the_present_tells_a_moment_later_comes_once() 
 #[tokio::test(start_paused = true)]
 async fn a_refusal_of_the_former_transport_says_nothing_of_the_present_one() {
     let two = Two::new();
-    let mut subscription = two.builder().fall_back_to(two.second.clone()).start().await.unwrap();
-    let cutting = cut(&two.world.transport);
-    two.second.opened(1).await;
-    cutting.abort();
-    two.second.feed(1, Ok(LinkEvent::Alive));
-    phase(&subscription, Phase::Live).await;
+    let mut subscription = two.over_the_second().await;
     two.world.control.script("create", Script::Slow(secs(10)));
     while creates(&two.world.control) < 3 {
         sleep(secs(1)).await;
