@@ -115,14 +115,15 @@ macro_rules! deserialize_leniently {
 }
 pub(crate) use deserialize_leniently;
 
-/// Makes an enum of known texts that keeps any other text.
-macro_rules! open_enum {
-    ($(
+/// Makes an enum of known texts that can hold any other text; how one is read is the
+/// caller's.
+macro_rules! text_enum {
+    (
         $(#[$doc:meta])*
         pub enum $name:ident {
             $($(#[$variant_doc:meta])* $variant:ident = $text:literal $(| $alias:literal)*,)+
         }
-    )+) => {$(
+    ) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, Hash)]
         #[non_exhaustive]
@@ -147,6 +148,30 @@ macro_rules! open_enum {
             }
         }
 
+        impl ::std::fmt::Display for $name {
+            fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+    };
+}
+pub(crate) use text_enum;
+
+/// Makes an enum of known texts, in their casing, that keeps any other text.
+macro_rules! open_enum {
+    ($(
+        $(#[$doc:meta])*
+        pub enum $name:ident {
+            $($(#[$variant_doc:meta])* $variant:ident = $text:literal $(| $alias:literal)*,)+
+        }
+    )+) => {$(
+        $crate::event::macros::text_enum! {
+            $(#[$doc])*
+            pub enum $name {
+                $($(#[$variant_doc])* $variant = $text $(| $alias)*,)+
+            }
+        }
+
         impl From<String> for $name {
             fn from(text: String) -> Self {
                 match text.as_str() {
@@ -159,12 +184,6 @@ macro_rules! open_enum {
         impl From<&str> for $name {
             fn from(text: &str) -> Self {
                 Self::from(text.to_owned())
-            }
-        }
-
-        impl ::std::fmt::Display for $name {
-            fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
-                f.write_str(self.as_str())
             }
         }
 

@@ -126,27 +126,10 @@ macro_rules! words {
             $($(#[$variant_doc:meta])* $variant:ident = $text:literal,)+
         }
     )+) => {$(
-        $(#[$doc])*
-        #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-        #[non_exhaustive]
-        pub enum $name {
-            $(
-                #[doc = concat!("`", $text, "`.")]
-                $(#[$variant_doc])*
-                $variant,
-            )+
-            /// A word this crate does not know, kept as it came.
-            Other(String),
-        }
-
-        impl $name {
-            /// The service's word.
-            #[must_use]
-            pub fn as_str(&self) -> &str {
-                match self {
-                    $(Self::$variant => $text,)+
-                    Self::Other(word) => word,
-                }
+        $crate::event::macros::text_enum! {
+            $(#[$doc])*
+            pub enum $name {
+                $($(#[$variant_doc])* $variant = $text,)+
             }
         }
 
@@ -159,12 +142,6 @@ macro_rules! words {
                     }
                 )+
                 Self::Other(word.to_owned())
-            }
-        }
-
-        impl ::std::fmt::Display for $name {
-            fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
-                f.write_str(self.as_str())
             }
         }
     )+};
