@@ -239,15 +239,20 @@ impl SendApi {
         *pause = Some(pause.map_or(until, |old| old.max(until)));
     }
 
-    async fn attempt(&self, body: &Bytes, deadline: Instant) -> Result<()> {
-        let signature = self.0.signer.sign(body);
+    fn request(&self, body: &Bytes, signature: &str) -> Result<reqwest::Request> {
         let mut request = reqwest::Request::new(Method::POST, self.0.url.clone());
-        let mut value = HeaderValue::from_str(&signature)
+        let mut value = HeaderValue::from_str(signature)
             .map_err(|_| Error::new(ErrorKind::Internal, "a signature is no header's value"))?;
         value.set_sensitive(true);
         request.headers_mut().insert(HeaderName::from_static(SIGNATURE_HEADER), value);
         request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         *request.body_mut() = Some(reqwest::Body::from(body.clone()));
+        Ok(request)
+    }
+
+    async fn attempt(&self, body: &Bytes, deadline: Instant) -> Result<()> {
+        let signature = self.0.signer.sign(body);
+        let request = self.request(body, &signature)?;
         let Answer { status, headers, body } = self.0.wire.exchange(request, deadline).await?;
         outcome(status, &headers, &body, &[self.0.token.expose(), &signature])
     }
@@ -390,6 +395,27 @@ mod tests {
 
     fn answered(status: u16, text: &str) -> Result<()> {
         outcome(StatusCode::from_u16(status).unwrap(), &HeaderMap::new(), text.as_bytes(), &["hunter2"])
+    }
+
+    fn api() -> SendApi {
+        SendApi::builder("http://127.0.0.1:9/realtime/sdk/1", "hunter2").build().unwrap()
+    }
+
+    #[test]
+    fn no_log_of_a_request_shows_its_signature() {
+        let request = api().request(&Bytes::from_static(b"{}"), "5167").unwrap();
+        assert_eq!(request.headers()[SIGNATURE_HEADER], "5167");
+        assert!(!format!("{:?}", request.headers()).contains("5167"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_several_waits_the_longest_counts() {
+        let api = api();
+        let began = Instant::now();
+        api.pause(Duration::from_secs(9));
+        api.clone().pause(Duration::from_secs(2));
+        api.pass_pause(Repeat::Safe, began + Duration::from_secs(60)).await.unwrap();
+        assert_eq!(began.elapsed(), Duration::from_secs(9));
     }
 
     #[test]
