@@ -115,7 +115,7 @@ pub(crate) fn error(what: &str, answer: &Answer, secrets: &[&Secret]) -> Error {
         None => format!("{does} {what}").into(),
     };
     let disposition = match kind {
-        ErrorKind::RateLimited | ErrorKind::Service => Disposition::Retry { after: retry_after(&answer.headers) },
+        ErrorKind::RateLimited | ErrorKind::Service => Disposition::Retry { after: wait_asked_for(&answer.headers) },
         ErrorKind::Auth => Disposition::Refresh,
         ErrorKind::SessionLost => Disposition::Recreate,
         _ => Disposition::Fatal,
@@ -126,6 +126,11 @@ pub(crate) fn error(what: &str, answer: &Answer, secrets: &[&Secret]) -> Error {
         .with_unclear(kind == ErrorKind::Service)
 }
 
+/// The wait that the service asks for, with a cap: whoever reads it may wait so long.
+pub(crate) fn wait_asked_for(headers: &HeaderMap) -> Option<Duration> {
+    retry_after(headers).map(|wait| wait.min(machine::MAX_RETRY_AFTER))
+}
+
 /// What an answer to a poll that brought no batch means to the machine.
 pub(crate) fn verdict(answer: &Answer) -> machine::Answer {
     match answer.status.as_u16() {
@@ -134,7 +139,7 @@ pub(crate) fn verdict(answer: &Answer) -> machine::Answer {
         404 => machine::Answer::Unknown,
         409 => machine::Answer::Over,
         408 | 429 | 500.. => machine::Answer::Trouble(machine::Trouble {
-            retry_after: retry_after(&answer.headers),
+            retry_after: wait_asked_for(&answer.headers),
             // Whoever answered, the service behind may have handed out a batch.
             may_have_lost: !matches!(answer.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE),
             broken: false,
@@ -178,6 +183,17 @@ mod tests {
             status: StatusCode::from_u16(status).unwrap(),
             headers: headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect(),
             body: body.to_owned().into(),
+        }
+    }
+
+    #[test]
+    fn a_wait_that_is_asked_for_has_a_cap_wherever_it_is_told() {
+        for (text, want) in [("7", 7), ("0", 0), ("1e300", 300), ("99999999999999999999", 300)] {
+            let answer = answer(503, &[("retry-after", text)], "");
+            let want = Some(Duration::from_secs(want));
+            assert_eq!(error("start", &answer, &[]).retry_after(), want, "{text}");
+            let machine::Answer::Trouble(trouble) = verdict(&answer) else { panic!("{text}") };
+            assert_eq!(trouble.retry_after, want, "{text}");
         }
     }
 

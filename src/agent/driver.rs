@@ -372,6 +372,23 @@ mod tests {
     use crate::auth::StaticToken;
 
     #[tokio::test]
+    async fn what_a_dropped_stream_had_not_read_is_no_beginning_for_the_next() {
+        let builder = AgentSession::builder(StaticToken::new(AccessToken::new("t"))).base_url("http://127.0.0.1:9");
+        let session = builder.resume(AgentCursor::from_text("S0")).unwrap();
+        let shared = session.shared();
+        let events = session.events().unwrap();
+        {
+            // As its task does after the session was lost and started again.
+            let mut place = shared.place();
+            (place.cursor, place.begun) = (AgentCursor::from_text("S1"), Begun::Started);
+        }
+        drop(events);
+        // What the old place is answered with tells what is, and not what is new.
+        let place = shared.place();
+        assert_eq!((place.cursor.expose(), place.begun), ("S0", Begun::Continued));
+    }
+
+    #[tokio::test]
     async fn a_task_whose_stream_is_gone_moves_nothing_and_tells_nothing() {
         let builder = AgentSession::builder(StaticToken::new(AccessToken::new("t"))).base_url("http://127.0.0.1:9");
         let session = builder.resume(AgentCursor::from_text("S0")).unwrap();

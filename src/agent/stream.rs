@@ -84,6 +84,7 @@ impl AgentEvents {
     pub(crate) fn open(shared: Arc<Shared>) -> Result<Self> {
         let runtime = tokio::runtime::Handle::try_current()
             .map_err(|error| Error::config("polls need a tokio runtime").with_source(error))?;
+        // Bounded by what the backlog weighs: while it is over, there is no poll.
         let (sender, parcels) = mpsc::unbounded_channel();
         let backlog = Arc::new(Backlog::default());
         let (driver, read) = {

@@ -15,7 +15,6 @@ use super::{Granted, deadline};
 use crate::error::{Disposition, Error, ErrorKind, Result};
 use crate::event::lenient::Lenient as _;
 use crate::rest::USER_AGENT;
-use crate::rest::retry_after;
 use crate::rest::wire::{Redirects, Wire};
 use crate::secret::Secret;
 
@@ -98,7 +97,9 @@ fn refused(answer: &crate::rest::wire::Answer, secrets: &[&Secret]) -> Error {
         _ => (ErrorKind::Auth, "the token service refused the credentials"),
     };
     let disposition = match kind {
-        ErrorKind::RateLimited | ErrorKind::Service => Disposition::Retry { after: retry_after(&answer.headers) },
+        ErrorKind::RateLimited | ErrorKind::Service => {
+            Disposition::Retry { after: answer::wait_asked_for(&answer.headers) }
+        }
         _ => Disposition::Fatal,
     };
     let error = match answer::words(answer, secrets) {

@@ -2,7 +2,7 @@
 
 use serde_json::value::RawValue;
 
-use super::value::{Fields, body, flag, text, words};
+use super::value::{Fields, body, date, flag, text, words};
 use crate::event::RawJson;
 use crate::event::lenient::Slot as _;
 
@@ -167,7 +167,8 @@ impl AgentState {
         Self {
             state: get("CurrentState").and_then(text).map(|word| State::from(word.as_str())),
             out_reason: get("CurrentOutReason").and_then(text),
-            start_time_utc: fields.get(&["StartTimeUTC", "StartTime"]).and_then(super::value::date),
+            // One without a zone stands in where the other is not told, whatever its casing.
+            start_time_utc: get("StartTimeUTC").and_then(date).or_else(|| get("StartTime").and_then(date)),
             is_acw: get("IsAcw").and_then(flag),
             acw_timeout: get("AcwTimeout").and_then(super::value::int),
             next_states: get("NextStates").map(NextState::read_all).unwrap_or_default(),

@@ -132,6 +132,26 @@ fn f39_an_odd_field_costs_itself_and_its_text_stays() {
 }
 
 #[test]
+fn of_two_times_the_one_that_names_its_zone_counts_whatever_its_casing() {
+    let since = |mut value: Value| {
+        value["Type"] = "AgentState".into();
+        match event(&value) {
+            AgentEvent::AgentState(state) => state.start_time_utc.map(|at| at.as_str().to_owned()),
+            other => panic!("{other:?}"),
+        }
+    };
+    for (value, want) in [
+        (json!({"StartTime":"local","StartTimeUTC":"utc"}), Some("utc")),
+        (json!({"StartTime":"local","starttimeutc":"utc"}), Some("utc")),
+        (json!({"StartTime":"local","StartTimeUTC":""}), Some("local")),
+        (json!({"starttime":"local"}), Some("local")),
+        (json!({}), None),
+    ] {
+        assert_eq!(since(value.clone()).as_deref(), want, "{value}");
+    }
+}
+
+#[test]
 fn f40_lists_come_in_many_forms() {
     let next = |value: Value| match event(&json!({"Type":"AgentState","NextStates":value})) {
         AgentEvent::AgentState(state) => state.next_states,
