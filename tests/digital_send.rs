@@ -248,7 +248,11 @@ async fn a_server_that_is_not_there_or_silent_is_an_error_in_time() {
     // Nobody accepts: the connection is made by the system, and nothing comes.
     let error = api.create(Messages, &message("Hello")).await.unwrap_err();
     assert_eq!((error.kind(), error.is_unclear()), (ErrorKind::Timeout, true), "{error}");
-    drop(listener);
+    // Bound and never listening: nobody else gets the port meanwhile.
+    let closed = tokio::net::TcpSocket::new_v4().unwrap();
+    closed.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let url = format!("http://{}/realtime/sdk/1", closed.local_addr().unwrap());
+    let api = SendApi::builder(url.as_str(), TOKEN).deadline(Duration::from_millis(300)).build().unwrap();
     let error = api.create(Messages, &message("Hello")).await.unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::Network | ErrorKind::Timeout), "{error}");
 }

@@ -469,8 +469,10 @@ async fn each_rule_has_a_source_that_breaks_it_and_a_finding_that_says_so() {
     }
 
     // Nobody there, nobody who answers in time.
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let closed = SourceAt::url(&format!("http://{port}/")).unwrap();
+    // Bound and never listening: nobody else gets the port meanwhile.
+    let port = tokio::net::TcpSocket::new_v4().unwrap();
+    port.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let closed = SourceAt::url(&format!("http://{}/", port.local_addr().unwrap())).unwrap();
     let silent = SourceAt::answers(|_| std::future::pending());
     for (source, rule, part) in
         [(closed, Rule::NoAnswer, "no connection"), (silent, Rule::Late, "no answer within 300 ms")]
