@@ -259,10 +259,10 @@ impl Machine {
                 self.want = Want::Refresh;
                 Verdict::default()
             }
-            Answer::Unknown | Answer::Over if self.ended_here => self.stop(Outcome::Conflict),
+            Answer::Unknown | Answer::Over if self.ended_here => self.over(Outcome::Conflict),
             Answer::Unknown | Answer::Over if self.rules.reestablish => self.lost(now, random),
-            Answer::Unknown => self.stop(Outcome::Invalid),
-            Answer::Over => self.stop(Outcome::Conflict),
+            Answer::Unknown => self.over(Outcome::Invalid),
+            Answer::Over => self.over(Outcome::Conflict),
             Answer::Fatal => self.stop(Outcome::Refused),
             Answer::TooLarge => self.too_large(now, random),
             Answer::Trouble(trouble) => {
@@ -394,6 +394,13 @@ impl Machine {
         if (now + wait).saturating_duration_since(since) > self.rules.give_up_after {
             self.want = Want::Nothing(Outcome::GaveUp);
         }
+    }
+
+    /// The session is over: what was in an answer that was lost will not be told again.
+    fn over(&mut self, outcome: Outcome) -> Verdict {
+        self.want = Want::Nothing(outcome);
+        let lost = self.doubt && !self.gap_open;
+        Verdict { gap: lost.then_some((GapCause::AnswerLost, Certainty::Possible)), ..Verdict::default() }
     }
 
     fn stop(&mut self, outcome: Outcome) -> Verdict {

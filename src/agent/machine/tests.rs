@@ -249,6 +249,24 @@ fn f21_f22_f23_terminal_answers_are_terminal() {
 }
 
 #[test]
+fn an_answer_that_was_lost_before_the_end_is_a_gap() {
+    let lost = Some((GapCause::AnswerLost, Certainty::Possible));
+    for (trouble, want) in [(CUT, lost), (DOWN, None)] {
+        for (answer, ended_here) in [(Answer::Over, false), (Answer::Unknown, false), (Answer::Over, true)] {
+            let mut run = Run::live();
+            if ended_here {
+                run.machine.ended_here();
+            }
+            run.after(Answer::Trouble(trouble), SECOND);
+            run.wait();
+            let verdict = run.after(answer, SECOND);
+            assert_eq!((verdict.gap, verdict.resumed), (want.clone(), false), "{answer:?}");
+            assert!(matches!(run.next(), Next::Nothing(_)));
+        }
+    }
+}
+
+#[test]
 fn a_session_that_is_gone_is_there_again_where_that_is_asked_for() {
     for answer in [Answer::Unknown, Answer::Over] {
         let mut run = Run::live_with(Rules { reestablish: true, ..rules() });
