@@ -22,6 +22,8 @@ pub struct SandboxBuilder {
     port: u16,
     pubnub_port: u16,
     gateway_port: u16,
+    #[cfg(feature = "agent")]
+    contact_center_port: u16,
     seed: Option<u64>,
     log: usize,
     knobs: Knobs,
@@ -36,6 +38,8 @@ impl Default for SandboxBuilder {
             port: 0,
             pubnub_port: 0,
             gateway_port: 0,
+            #[cfg(feature = "agent")]
+            contact_center_port: 0,
             seed: None,
             log: LOG,
             knobs: Knobs::default(),
@@ -62,6 +66,13 @@ impl SandboxBuilder {
     /// Port of the WebSocket gateway on 127.0.0.1. Default 0: any free one.
     pub fn gateway_port(mut self, port: u16) -> Self {
         self.gateway_port = port;
+        self
+    }
+
+    /// Port of the Contact Center on 127.0.0.1. Default 0: any free one.
+    #[cfg(feature = "agent")]
+    pub fn contact_center_port(mut self, port: u16) -> Self {
+        self.contact_center_port = port;
         self
     }
 
@@ -126,8 +137,19 @@ impl SandboxBuilder {
         let base_url = format!("http://{}", api.address());
         let pubnub_origin = format!("http://{}", pubnub.address());
         let identity = self.make_identity();
-        let shared = Arc::new(Shared::new(self.state(identity.clone(), base_url.clone(), gateway_url.clone())));
+        let state = self.state(identity.clone(), base_url.clone(), gateway_url.clone());
+        #[cfg(feature = "agent")]
+        let (center, center_listener) = open(self.contact_center_port)?;
+        #[cfg(feature = "agent")]
+        let state = {
+            let mut state = state;
+            state.agents = super::agent::Center::at(format!("http://{}", center.address()), &mut state.rng);
+            state
+        };
+        let shared = Arc::new(Shared::new(state));
         let tasks = vec![
+            #[cfg(feature = "agent")]
+            tokio::spawn(server::keep(Arc::clone(&shared), Service::ContactCenter, center, center_listener)),
             tokio::spawn(server::keep(Arc::clone(&shared), Service::Api, api, api_listener)),
             tokio::spawn(server::keep(Arc::clone(&shared), Service::PubNub, pubnub, pubnub_listener)),
             tokio::spawn(server::keep(Arc::clone(&shared), Service::Gateway, gateway, gateway_listener)),
@@ -178,7 +200,9 @@ impl SandboxBuilder {
             faults: super::faults::FaultTable::default(),
             log: RequestLog::new(self.log),
             schedule: schedule::Schedule::default(),
-            servers: [server(), server(), server()],
+            servers: [server(), server(), server(), server()],
+            #[cfg(feature = "agent")]
+            agents: super::agent::Center::at(String::new(), &mut self.rng()),
             #[cfg(feature = "digital")]
             digital: super::digital::Channels::default(),
             held_back: Vec::new(),

@@ -77,6 +77,8 @@ fn route(state: &mut State, call: &Call) -> Answer {
             Ok(ok(&json!({ "id": state.faults.add(target, fault) })))
         }
         ("POST", ["frames"]) => frames(state, read(call)?),
+        #[cfg(feature = "agent")]
+        (method, ["agents", rest @ ..]) => agents(state, call, method, rest),
         ("GET", ["faults", id]) => Ok(ok(&json!({ "hits": state.faults.hits(fault_id(id)?) }))),
         (method, rest) => tell(state, call, method, rest).map(|()| empty_reply(StatusCode::NO_CONTENT)),
     }
@@ -109,6 +111,18 @@ fn tell(state: &mut State, call: &Call, method: &str, rest: &[&str]) -> Result<(
         _ => return Err(Bad(StatusCode::NOT_FOUND, "no such call of the sandbox".into())),
     }
     Ok(())
+}
+
+#[cfg(feature = "agent")]
+fn agents(state: &mut State, call: &Call, method: &str, rest: &[&str]) -> Answer {
+    use super::agent::Not;
+    let asked = if method == "POST" { Some(read(call)?) } else { None };
+    match super::agent::control(state, method, rest, asked) {
+        Ok(Some(answer)) => Ok(ok(&answer)),
+        Ok(None) => Ok(empty_reply(StatusCode::NO_CONTENT)),
+        Err(Not::Found(why)) => Err(Bad(StatusCode::NOT_FOUND, why.into())),
+        Err(Not::Complete(name)) => Err(Bad::request(format!("{name} is missing, or not known"))),
+    }
 }
 
 fn subscription(state: &mut State, call: &Call, id: &str, action: &str) -> Result<(), Bad> {
@@ -376,9 +390,9 @@ fn power(state: &mut State, service: Service, asked: &Power) {
     let Some(ms) = asked.down_ms else { return state.server(service).want(true) };
     let now = state.moment().now;
     let delay = match service {
-        Service::PubNub | Service::Gateway => Duration::ZERO,
         // Its own connection must carry this answer first.
         Service::Api => Duration::from_millis(20),
+        _ => Duration::ZERO,
     };
     state.schedule.add(later(now, delay), Due::Down(service));
     state.schedule.add(later(now, delay + Duration::from_millis(ms)), Due::Up(service));

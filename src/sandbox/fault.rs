@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::amend::Amend;
 use super::http::Refused;
 use super::knobs::millis;
 
@@ -88,6 +89,7 @@ pub(super) enum Action {
         #[serde(rename = "ms", with = "millis")]
         by: Duration,
     },
+    Amend(Amend),
 }
 
 fn one() -> usize {
@@ -226,10 +228,72 @@ impl Fault {
         Self::new(Action::Boundary)
     }
 
-    /// Adds a header to the answer; nothing for faults that make none of their own.
+    /// Answers as it would have, with the changes of [`header`](Self::header),
+    /// [`without_header`](Self::without_header), [`field`](Self::field),
+    /// [`without_field`](Self::without_field), [`byte_order_mark`](Self::byte_order_mark),
+    /// [`gzip`](Self::gzip) and [`chunked`](Self::chunked). Over sockets nothing happens.
+    ///
+    /// ```
+    /// use ringcentral_events::sandbox::Fault;
+    /// // An answer that closes its connection and whose `id` is null.
+    /// let fault = Fault::amend().header("Connection", "close").field("id", ().into());
+    /// ```
+    #[must_use]
+    pub fn amend() -> Self {
+        Self::new(Action::Amend(Amend::default()))
+    }
+
+    fn amended(mut self, change: impl FnOnce(&mut Amend)) -> Self {
+        if let Action::Amend(amend) = &mut self.action {
+            change(amend);
+        }
+        self
+    }
+
+    /// Takes a header away from the answer; as the six that follow nothing but for
+    /// [`amend`](Self::amend).
+    #[must_use]
+    pub fn without_header(self, name: impl Into<String>) -> Self {
+        self.amended(|amend| amend.without_headers.push(name.into()))
+    }
+
+    /// Sets a field of the JSON object that is answered.
+    #[must_use]
+    pub fn field(self, name: impl Into<String>, value: serde_json::Value) -> Self {
+        self.amended(|amend| drop(amend.fields.insert(name.into(), value)))
+    }
+
+    /// Takes a field of the JSON object away.
+    #[must_use]
+    pub fn without_field(self, name: impl Into<String>) -> Self {
+        self.amended(|amend| amend.without_fields.push(name.into()))
+    }
+
+    /// Begins the body with U+FEFF.
+    #[must_use]
+    pub fn byte_order_mark(self) -> Self {
+        self.amended(|amend| amend.byte_order_mark = true)
+    }
+
+    /// Compresses the body, whatever the request accepts.
+    #[must_use]
+    pub fn gzip(self) -> Self {
+        self.amended(|amend| amend.gzip = true)
+    }
+
+    /// Sends the body in chunks, without a length.
+    #[must_use]
+    pub fn chunked(self) -> Self {
+        self.amended(|amend| amend.chunked = true)
+    }
+
+    /// Adds a header to the answer; nothing for faults that make none of their own. Of
+    /// [`amend`](Self::amend) it takes the place of the answer's own.
     #[must_use]
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        if let Action::Status { headers, .. } | Action::Code { headers, .. } = &mut self.action {
+        if let Action::Status { headers, .. } | Action::Code { headers, .. } | Action::Amend(Amend { headers, .. }) =
+            &mut self.action
+        {
             headers.push((name.into(), value.into()));
         }
         self
@@ -302,6 +366,7 @@ impl Action {
                 | Self::Binary
                 | Self::Padded { .. }
                 | Self::Boundary
+                | Self::Amend(_)
         )
     }
 
@@ -339,6 +404,7 @@ impl Action {
             | Self::Boundary
             | Self::BlackHole
             | Self::Drip { .. }
+            | Self::Amend(_)
             | Self::Delay { .. } => return None,
         };
         for (name, value) in headers {

@@ -27,6 +27,9 @@ pub enum Target {
     PubNub,
     /// Every request to the gateway: upgrades, requests and heartbeats.
     Gateway,
+    /// Every request to the Contact Center.
+    #[cfg(feature = "agent")]
+    ContactCenter,
     /// Any operation under `/restapi/oauth`.
     Oauth,
     /// Any verb on subscriptions.
@@ -57,6 +60,8 @@ impl Target {
             Self::Api => service == Service::Api,
             Self::PubNub => service == Service::PubNub,
             Self::Gateway => service == Service::Gateway,
+            #[cfg(feature = "agent")]
+            Self::ContactCenter => service == Service::ContactCenter,
             Self::Oauth => path.starts_with("/restapi/oauth"),
             Self::Subscriptions => operation.is_subscription(),
             Self::Subscribe => matches!(operation, Operation::Handshake | Operation::Poll),

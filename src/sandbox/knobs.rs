@@ -77,6 +77,10 @@ pub struct Knobs {
     /// *unverified*.
     pub shared_uuid: bool,
 
+    /// How agent sessions are served.
+    #[cfg(feature = "agent")]
+    pub agent: super::agent::AgentKnobs,
+
     /// What the account can be asked for.
     pub account: AccountKnobs,
     /// The WebSocket gateway.
@@ -142,6 +146,8 @@ impl Default for Knobs {
             clock_skew_ms: 0,
             rate_limits: RateLimits::default(),
             shared_uuid: false,
+            #[cfg(feature = "agent")]
+            agent: super::agent::AgentKnobs::default(),
             account: AccountKnobs::default(),
             gateway: GatewayKnobs::default(),
             #[cfg(feature = "digital")]

@@ -1,7 +1,7 @@
 //! The service on loopback: an emulator of RingCentral's OAuth, subscriptions,
 //! PubNub delivery and WebSocket gateway, for tests of this crate and of yours.
 //!
-//! Three servers on 127.0.0.1, so that each can be taken down alone: the API server
+//! Servers on 127.0.0.1, so that each can be taken down alone: the API server
 //! ([`Sandbox::base_url`]: OAuth and REST), the PubNub server
 //! ([`Sandbox::pubnub_origin`]) and the gateway ([`Sandbox::gateway_url`], which
 //! clients learn from `POST /restapi/oauth/wstoken`). Clients need to know nothing
@@ -56,6 +56,11 @@
 //! With the feature `digital` the sandbox is the platform that polls a source of yours
 //! too, and its Send API: see the module `digital`.
 //!
+//! # The Contact Center
+//!
+//! With the feature `agent` the sandbox serves agent sessions of NICE inContact / CXone
+//! too, from a server of its own: see the module `agent`.
+//!
 //! # What is missed
 //!
 //! Whatever a fixture tells is in the account as well, whether or not anybody was
@@ -86,21 +91,26 @@
 //! | `POST /_sandbox/subscriptions/{id}/status` | `{"status":"Suspended"}` |
 //! | `POST /_sandbox/tokens/expire`, `…/tokens/revoke` | |
 //! | `POST /_sandbox/advance` | `{"ms":900000}` moves the clock |
-//! | `POST /_sandbox/servers/pubnub`, `…/gateway`, `…/api` | `{"down_ms":30000}` takes it down for a time, `{}` brings it up |
-//! | `POST /_sandbox/connections/pubnub`, `…/gateway` | `{"action":"reset"}`, `close` or `black_hole` |
+//! | `POST /_sandbox/servers/pubnub`, `…/gateway`, `…/contact_center`, `…/api` | `{"down_ms":30000}` takes it down for a time, `{}` brings it up |
+//! | `POST /_sandbox/connections/pubnub`, `…/gateway`, `…/contact_center` | `{"action":"reset"}`, `close` or `black_hole` |
 //!
-//! A target is `"any"`, `"api"`, `"pubnub"`, `"gateway"`, `"oauth"`, `"subscriptions"`,
-//! `"subscribe"`, `{"operation":"renew"}` (an [`Operation`] in snake case),
+//! A target is `"any"`, `"api"`, `"pubnub"`, `"gateway"`, `"contact_center"`, `"oauth"`,
+//! `"subscriptions"`, `"subscribe"`, `{"operation":"renew"}` (an [`Operation`] in snake case),
 //! `{"path":"/prefix"}` or `{"method_path":["POST","/prefix"]}`. A fault has a
 //! `kind`: `status` (with `status`, and `headers` as pairs, `body`), `code` (with
 //! `status`, `code`, and `parameter`, `headers`), `cut_json`, `close`,
 //! `reset_mid_body`, `hang`, `black_hole`, `drip` (with `every_ms`, and `chunk`),
 //! `delay` (with `ms`), `reset`, and for sockets `close_code` (with `code`, and `reason`),
 //! `error_frame` (with `code`, and `status`), `twice`, `garbage` (with `text`),
-//! `binary`, `padded` (with `bytes`), `boundary`; and may have `times` (1; null for ever), `after` (0) and
+//! `binary`, `padded` (with `bytes`), `boundary`, and `amend`, which changes the answer that
+//! there is (with `headers` and `fields` to set, `without_headers`, `without_fields`,
+//! `byte_order_mark`, `gzip`, `chunked`); and may have `times` (1; null for ever), `after` (0) and
 //! `after_effect` (false).
 
 mod account;
+#[cfg(feature = "agent")]
+pub mod agent;
+mod amend;
 mod budget;
 mod builder;
 mod cipher;
@@ -230,6 +240,8 @@ impl Sandbox {
         self.take_down(Service::Api).await;
         self.take_down(Service::PubNub).await;
         self.take_down(Service::Gateway).await;
+        #[cfg(feature = "agent")]
+        self.take_down(Service::ContactCenter).await;
         for task in std::mem::take(&mut self.running.0) {
             task.abort();
             // Aborted, so the result says no more than that.

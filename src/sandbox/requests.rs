@@ -22,6 +22,10 @@ pub enum Service {
     PubNub,
     /// The WebSocket gateway.
     Gateway,
+    /// The Contact Center, with its logins.
+    #[cfg(feature = "agent")]
+    #[serde(rename = "contact_center")]
+    ContactCenter,
 }
 
 /// What a request asks for.
@@ -96,6 +100,24 @@ pub enum Operation {
     SocketHeartbeat,
     /// A frame that the gateway did not understand; its text is the body.
     OtherFrame,
+    /// `POST agent-sessions`, of the Contact Center as all that follow, which need the
+    /// feature `agent`.
+    AgentStart,
+    /// `POST agent-sessions/join`.
+    AgentJoin,
+    /// `GET agent-sessions/{id}/get-next-event`.
+    AgentPoll,
+    /// `DELETE agent-sessions/{id}`.
+    AgentEnd,
+    /// Any other call below `agent-sessions/{id}`: `state`, `keep-alive`, `agent-phone`,
+    /// `interactions`.
+    AgentCommand,
+    /// A login or a refresh, of any of the three ways.
+    AgentToken,
+    /// What tells clients where things are: `.well-known`, `whoami`.
+    AgentDiscovery,
+    /// Any other request to the Contact Center.
+    OtherContactCenter,
 }
 
 impl Operation {
@@ -118,6 +140,8 @@ impl Operation {
             Service::PubNub => Self::of_pubnub(call),
             Service::Gateway if call.socket.is_some() => Self::of_api(&call.method, &call.path),
             Service::Gateway => Self::Upgrade,
+            #[cfg(feature = "agent")]
+            Service::ContactCenter => super::agent::operation(call),
         }
     }
 
@@ -179,7 +203,8 @@ impl Operation {
 
 /// A request as it came.
 ///
-/// `Debug` shows method and path, neither query, nor headers, nor body.
+/// `Debug` shows method and path, neither query, nor headers, nor body; of the Contact
+/// Center's paths not the session's id.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Recorded {
@@ -210,6 +235,14 @@ impl Recorded {
     #[must_use]
     pub fn path(&self) -> &str {
         self.path_and_query.split('?').next().unwrap_or_default()
+    }
+
+    fn shown_path(&self) -> std::borrow::Cow<'_, str> {
+        #[cfg(feature = "agent")]
+        if self.service == Service::ContactCenter {
+            return super::agent::without_id(self.path()).into();
+        }
+        self.path().into()
     }
 
     /// The first query parameter of this name, decoded.
@@ -243,7 +276,7 @@ impl Recorded {
 
 impl fmt::Debug for Recorded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "#{} {:?} {} {}", self.sequence, self.operation, self.method, self.path())?;
+        write!(f, "#{} {:?} {} {}", self.sequence, self.operation, self.method, self.shown_path())?;
         match self.status {
             Some(status) => write!(f, " -> {status}"),
             None => Ok(()),

@@ -68,7 +68,10 @@ pub(super) async fn keep(shared: Arc<Shared>) {
     loop {
         let next = {
             let state = shared.lock();
-            let next = state.schedule.next().into_iter().chain(gateway::next_deadline(&state)).min();
+            let next = state.schedule.next().into_iter().chain(gateway::next_deadline(&state));
+            #[cfg(feature = "agent")]
+            let next = next.chain(super::agent::next_deadline(&state));
+            let next = next.min();
             next.map(|at| state.clock.real(at))
         };
         match next {
@@ -84,6 +87,8 @@ pub(super) async fn keep(shared: Arc<Shared>) {
                 run(state, due);
             }
             gateway::run_due(state);
+            #[cfg(feature = "agent")]
+            super::agent::run_due(state);
         });
     }
 }

@@ -302,6 +302,8 @@ async fn effect(shared: &Arc<Shared>, link: &LinkControl, service: Service, call
         Service::Api => shared.update(|state| rest::handle(state, call)),
         Service::PubNub => subscribe::handle(shared, link, call).await,
         Service::Gateway => shared.update(|state| gateway::admit(state, call)),
+        #[cfg(feature = "agent")]
+        Service::ContactCenter => super::agent::handle(shared, call).await,
     }
 }
 
@@ -335,6 +337,7 @@ async fn with_fault(
         | Action::Binary
         | Action::Padded { .. }
         | Action::Boundary
+        | Action::Amend(_)
         | Action::Garbage { .. }
         | Action::ErrorFrame { .. }
         | Action::Status { .. }
@@ -363,6 +366,8 @@ async fn with_fault(
             whole(Response::from_parts(parts, body.slice(..body.len() / 2)))
         }
         Action::Drip { chunk, every } => dripping(reply, chunk, every),
+        Action::Amend(amend) if amend.chunked => chunked(amend.apply(reply)),
+        Action::Amend(amend) => whole(amend.apply(reply)),
         _ => whole(reply),
     })
 }
@@ -378,6 +383,15 @@ fn dripping(reply: Reply, chunk: usize, every: Duration) -> Response<Body> {
     announce(&mut parts.headers, body.len());
     let drip = Drip { rest: body, chunk, every, pause: Box::pin(tokio::time::sleep(Duration::ZERO)) };
     Response::from_parts(parts, StreamBody::new(drip).boxed_unsync())
+}
+
+/// Sends the body without its length, in two chunks.
+fn chunked(reply: Reply) -> Response<Body> {
+    reply.map(|mut body| {
+        let first = body.split_to(body.len() / 2);
+        let frames = [first, body].map(|piece| Ok(Frame::data(piece)));
+        StreamBody::new(futures_util::stream::iter(frames)).boxed_unsync()
+    })
 }
 
 fn announce(headers: &mut HeaderMap, length: usize) {

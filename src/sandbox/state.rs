@@ -60,7 +60,9 @@ pub(super) struct State {
     pub(super) faults: FaultTable,
     pub(super) log: RequestLog,
     pub(super) schedule: Schedule,
-    pub(super) servers: [ServerState; 3],
+    pub(super) servers: [ServerState; 4],
+    #[cfg(feature = "agent")]
+    pub(super) agents: super::agent::Center,
     #[cfg(feature = "digital")]
     pub(super) digital: super::digital::Channels,
     /// Messages that wait for the next one of their channel, by a swap fault.
@@ -160,6 +162,8 @@ impl State {
             Service::Api => &mut self.servers[0],
             Service::PubNub => &mut self.servers[1],
             Service::Gateway => &mut self.servers[2],
+            #[cfg(feature = "agent")]
+            Service::ContactCenter => &mut self.servers[3],
         }
     }
 

@@ -97,7 +97,7 @@ pub(super) fn transmit(state: &mut State, id: u64, frame: String, event: Option<
         None => Out::Text(frame.clone()),
     };
     match hit {
-        None => socket.push(whole),
+        None | Some(Action::Amend(_)) => socket.push(whole),
         Some(Action::Hang) => {}
         Some(Action::Twice) => {
             socket.push(whole);

@@ -1,0 +1,140 @@
+//! What an agent and a caller do, as the batches of events that tell of it.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::super::knobs::TimeFormat;
+use super::super::state::State;
+use super::event::Event;
+use super::session::{agent_state, contact_id, named};
+
+/// A step of a contact.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ContactStep {
+    /// The agent takes it: `Active`, and the leg is up.
+    Answer,
+    /// The agent does not take it: it is gone, for this agent.
+    Reject,
+    /// `Holding`.
+    Hold,
+    /// `Active` again.
+    Resume,
+    /// `Masking`.
+    Mask,
+    /// `Active` again.
+    Unmask,
+    /// The customer is gone, and the work after it begins: `Disconnected`, not final.
+    HangUp,
+    /// That is done with: `Disconnected`, final.
+    Finish,
+}
+
+/// The event of `id` with another status.
+fn changed(event: &Event, status: &str, last: bool, at: &str) -> Option<Value> {
+    let mut value: Value = serde_json::from_str(&event.text).ok()?;
+    value["Status"] = status.into();
+    value["FinalState"] = if last { "True" } else { "False" }.into();
+    value["LastStateChangeTimeUTC"] = at.into();
+    value["LastStateChangeTime"] = at.into();
+    if status == "Disconnected" {
+        value["DisconnectCode"] = "1".into();
+    }
+    Some(value)
+}
+
+fn leg(status: &str, last: bool) -> Value {
+    let mut event = named("AgentLeg");
+    event["AgentLegId"] = "880010001".into();
+    event["Status"] = status.into();
+    event["FinalState"] = if last { "True" } else { "False" }.into();
+    event
+}
+
+/// The phone between the platform and the agent rings, is up or is down.
+pub(super) fn phone(action: &str) -> Option<Vec<Value>> {
+    let mute = |muted: &str| {
+        let mut event = named("Mute");
+        event["AgentMuted"] = muted.into();
+        vec![event]
+    };
+    Some(match action {
+        "dial" => vec![leg("Dialing", false), leg("Active", false)],
+        "end" => vec![leg("Disconnected", true)],
+        "mute" => mute("True"),
+        "unmute" => mute("False"),
+        _ => return None,
+    })
+}
+
+/// The batch of a call that comes in, and its contact's id.
+pub(super) fn incoming(state: &mut State, from: &str) -> (String, Vec<Value>) {
+    let id = contact_id(&mut state.rng);
+    let at = state.write_time_as(state.moment().wall, TimeFormat::Zulu);
+    let mut call = named("CallContactEvent");
+    for (name, value) in [
+        ("ContactID", id.as_str()),
+        ("MasterID", id.as_str()),
+        ("ParentContactId", ""),
+        ("Status", "Incoming"),
+        ("OriginalState", "False"),
+        ("CallType", "Regular"),
+        ("DNIS", "+18005550199"),
+        ("ANI", from),
+        ("Skill", "Billing"),
+        ("IsInbound", "True"),
+        ("StartTime", at.as_str()),
+        ("StartTimeUTC", at.as_str()),
+        ("LastStateChangeTime", at.as_str()),
+        ("LastStateChangeTimeUTC", at.as_str()),
+        ("ScreenPopUrl", ""),
+        ("DisconnectCode", ""),
+        ("IsLogging", "False"),
+        ("Timeout", ""),
+        ("AllowDispositions", "True"),
+        ("IsLinked", "False"),
+        ("FinalState", "False"),
+        ("DeliveryType", "single"),
+        ("CustomData", ""),
+    ] {
+        call[name] = value.into();
+    }
+    call["ScreenPopUrlVariables"] = json!([{ "ani": from }]);
+    let mut pop = named("PopURL");
+    for (name, value) in [
+        ("ContactId", id.as_str()),
+        ("URL", "https://crm.example/caller"),
+        ("TabTitle", "Caller"),
+        ("PopDestination", "ContactPanel"),
+        ("PopoutWindowHeight", "600"),
+        ("PopoutWindowWidth", "800"),
+        ("ClosePopoutUponTermination", "True"),
+    ] {
+        pop[name] = value.into();
+    }
+    (id, vec![agent_state("InboundContact", "", &at), leg("Dialing", false), call, pop])
+}
+
+/// The batch of a step; `None` where the session has no such contact.
+pub(super) fn step(state: &State, contact: &Event, leg_is_up: bool, step: ContactStep) -> Option<Vec<Value>> {
+    let at = state.write_time_as(state.moment().wall, TimeFormat::Zulu);
+    let to = |status, last| changed(contact, status, last, &at);
+    Some(match step {
+        ContactStep::Answer if leg_is_up => vec![to("Active", false)?],
+        ContactStep::Answer => vec![leg("Active", false), to("Active", false)?],
+        ContactStep::Resume | ContactStep::Unmask => vec![to("Active", false)?],
+        ContactStep::Hold => vec![to("Holding", false)?],
+        ContactStep::Mask => vec![to("Masking", false)?],
+        ContactStep::HangUp => {
+            let mut after = agent_state("Unavailable", "", &at);
+            after["IsAcw"] = "True".into();
+            after["AcwTimeout"] = "30".into();
+            after["NextStates"] = json!([{ "State": "Available", "OutReason": "" }]);
+            vec![to("Disconnected", false)?, after]
+        }
+        ContactStep::Finish | ContactStep::Reject => {
+            vec![to("Disconnected", true)?, agent_state("Available", "", &at)]
+        }
+    })
+}

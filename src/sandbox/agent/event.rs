@@ -1,0 +1,197 @@
+//! One event: its text, and what of it the platform must know.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use fastrand::Rng;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+
+use super::knobs::{AgentKnobs, Casing, Values};
+
+/// An event as it was pushed.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Event {
+    pub(super) text: Arc<str>,
+    /// Its type, in lower case.
+    kind: String,
+    /// Texts among its fields, by their names in lower case; the first of a name.
+    fields: BTreeMap<String, String>,
+}
+
+impl Event {
+    pub(super) fn of(value: &Value) -> Self {
+        Self::read(&value.to_string())
+    }
+
+    /// Any JSON text; of what is no object nothing is known.
+    pub(super) fn read(text: &str) -> Self {
+        let mut fields = BTreeMap::new();
+        // What no JSON library reads, such as a lone surrogate, costs its field only.
+        let object: BTreeMap<String, Box<RawValue>> = serde_json::from_str(text).unwrap_or_default();
+        for (name, value) in object {
+            if let Ok(value) = serde_json::from_str::<String>(value.get()) {
+                fields.entry(name.to_ascii_lowercase()).or_insert(value);
+            }
+        }
+        let kind = fields.get("type").map(|kind| kind.to_ascii_lowercase()).unwrap_or_default();
+        Self { text: text.into(), kind, fields }
+    }
+
+    pub(super) fn field(&self, name: &str) -> Option<&str> {
+        self.fields.get(name).map(String::as_str)
+    }
+
+    /// Its type, in lower case.
+    pub(super) fn kind(&self) -> &str {
+        &self.kind
+    }
+
+    pub(super) fn is_true(&self, name: &str) -> Option<bool> {
+        self.field(name).filter(|value| !value.is_empty()).map(|value| value.eq_ignore_ascii_case("true"))
+    }
+
+    /// The name under which a custom event takes the place of those before it.
+    pub(super) fn custom_name(&self) -> Option<&str> {
+        if self.kind == "customevent" { self.field("eventname") } else { None }
+    }
+
+    /// The contact that it tells of, and whether that is over with it.
+    pub(super) fn contact(&self) -> Option<(&str, bool)> {
+        let kind = self.kind();
+        if !kind.ends_with("contactevent") {
+            return None;
+        }
+        let id = self.field("contactid").filter(|id| !id.is_empty())?;
+        let status = self.field("status").unwrap_or_default().to_ascii_lowercase();
+        let ends = matches!(&*status, "disconnected" | "callbackdisconnected" | "discarded");
+        Some((id, self.is_true("finalstate").unwrap_or(ends)))
+    }
+
+    /// Whether the session is over with it.
+    pub(super) fn ends_session(&self) -> bool {
+        matches!(self.kind(), "agentsessionend" | "remoteagentsessionend") && self.is_true("success") != Some(false)
+    }
+
+    /// The text to send, as the knobs ask for it.
+    pub(super) fn written(&self, knobs: &AgentKnobs, rng: &mut Rng) -> String {
+        let plain = knobs.values == Values::Strings && knobs.casing == Casing::Documented;
+        if !plain && let Ok(Value::Object(object)) = serde_json::from_str(&self.text) {
+            return Value::Object(form(object, knobs, rng)).to_string();
+        }
+        (*self.text).to_owned()
+    }
+}
+
+fn form(object: Map<String, Value>, knobs: &AgentKnobs, rng: &mut Rng) -> Map<String, Value> {
+    let mut formed = Map::new();
+    for (name, value) in object {
+        let value = match value {
+            // The keys in it are the platform's own.
+            Value::Array(items) if name == "NextStates" => items
+                .into_iter()
+                .map(|item| match item {
+                    Value::Object(item) => Value::Object(form(item, knobs, rng)),
+                    other => other,
+                })
+                .collect(),
+            Value::String(text) if knobs.values == Values::Native => native(text),
+            other => other,
+        };
+        let name = match knobs.casing {
+            Casing::Documented => name,
+            Casing::Lower => name.to_ascii_lowercase(),
+            Casing::Random => {
+                let any = |it: char| if rng.bool() { it.to_ascii_uppercase() } else { it.to_ascii_lowercase() };
+                name.chars().map(any).collect()
+            }
+        };
+        formed.insert(name, value);
+    }
+    formed
+}
+
+fn native(text: String) -> Value {
+    match &*text {
+        "True" => true.into(),
+        "False" => false.into(),
+        "" => Value::Null,
+        digits => match digits.parse::<u64>() {
+            // As text it would come back another, or not to the digit.
+            Ok(number) if number.to_string() == digits && number < 1 << 53 => number.into(),
+            _ => text.into(),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fastrand::Rng;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_contact_of_an_event_is_over_when_the_event_says_so() {
+        for (event, want) in [
+            (json!({"Type":"CallContactEvent","ContactID":"7","Status":"Active"}), Some(("7", false))),
+            (json!({"type":"EMAILCONTACTEVENT","contactid":"7","status":"disconnected"}), Some(("7", true))),
+            (
+                json!({"Type":"CallContactEvent","ContactID":"7","Status":"Disconnected","FinalState":"False"}),
+                Some(("7", false)),
+            ),
+            (json!({"Type":"VoiceMailContactEvent","ContactId":"7","Status":"Discarded"}), Some(("7", true))),
+            (
+                json!({"Type":"CallContactEvent","ContactID":"7","Status":"Active","FinalState":"TRUE"}),
+                Some(("7", true)),
+            ),
+            (json!({"Type":"CallContactEvent","Status":"Active"}), None),
+            (json!({"Type":"PopURL","ContactId":"7"}), None),
+        ] {
+            let event = Event::of(&event);
+            assert_eq!(event.contact(), want, "{}", event.text);
+        }
+    }
+
+    #[test]
+    fn a_session_is_over_unless_its_end_did_not_succeed() {
+        for (event, want) in [
+            (json!({"Type":"AgentSessionEnd","Success":"True"}), true),
+            (json!({"Type":"AgentSessionEnd","Success":"False"}), false),
+            (json!({"type":"remoteagentsessionend"}), true),
+            (json!({"Type":"AgentSessionStart","Success":"True"}), false),
+        ] {
+            assert_eq!(Event::of(&event).ends_session(), want, "{event}");
+        }
+    }
+
+    #[test]
+    fn values_and_keys_are_written_as_the_knobs_ask() {
+        let text = r#"{"Type":"AgentState","IsAcw":"True","AcwTimeout":"30","Long":"900100200300400500","Zip":"007","NextStates":[{"State":"Available","OutReason":""}],"Empty":""}"#;
+        let written = |values, casing| {
+            let knobs = AgentKnobs { values, casing, ..AgentKnobs::default() };
+            Event::read(text).written(&knobs, &mut Rng::with_seed(1))
+        };
+        assert_eq!(written(Values::Strings, Casing::Documented), text);
+        let native: Value = serde_json::from_str(&written(Values::Native, Casing::Documented)).unwrap();
+        let want = json!({"Type":"AgentState","IsAcw":true,"AcwTimeout":30,"Long":"900100200300400500","Zip":"007",
+            "NextStates":[{"State":"Available","OutReason":null}],"Empty":null});
+        assert_eq!(native, want);
+        let lower = written(Values::Strings, Casing::Lower);
+        assert!(lower.contains(r#""isacw":"True""#) && lower.contains(r#""outreason":"""#), "{lower}");
+        let random = written(Values::Strings, Casing::Random);
+        assert!(random.to_ascii_lowercase().contains(r#""acwtimeout":"30""#) && !random.contains("AcwTimeout"));
+        let odd = Event::read("[1,2]");
+        let knobs = AgentKnobs { casing: Casing::Lower, ..AgentKnobs::default() };
+        assert_eq!(odd.written(&knobs, &mut Rng::with_seed(1)), "[1,2]");
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_an_event(text in "\\PC{0,40}") {
+            let event = Event::read(&text);
+            prop_assert_eq!(&*event.text, &*text);
+            event.contact();
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! What is: the state of an agent, the phone and the contacts, folded from the events.
+
+use fastrand::Rng;
+
+use super::event::Event;
+use super::knobs::SnapshotOrder;
+
+/// The latest event of each piece of state.
+#[derive(Debug, Default)]
+pub(super) struct Live {
+    start: Option<Event>,
+    state: Option<Event>,
+    leg: Option<Event>,
+    mute: Option<Event>,
+    /// By id, in the order they came.
+    contacts: Vec<(String, Event)>,
+    /// By contact and name.
+    indicators: Vec<((String, String), Event)>,
+}
+
+/// Puts a piece of state in its place, or takes it away.
+fn put<K: PartialEq>(list: &mut Vec<(K, Event)>, key: K, event: Option<&Event>) {
+    let at = list.iter().position(|(held, _)| *held == key);
+    match (at, event) {
+        (Some(at), Some(event)) => list[at].1 = event.clone(),
+        (None, Some(event)) => list.push((key, event.clone())),
+        (Some(at), None) => drop(list.remove(at)),
+        (None, None) => {}
+    }
+}
+
+impl Live {
+    pub(super) fn fold(&mut self, event: &Event) {
+        if let Some((id, is_over)) = event.contact() {
+            put(&mut self.contacts, id.to_owned(), (!is_over).then_some(event));
+            if is_over {
+                self.indicators.retain(|((contact, _), _)| contact != id);
+            }
+            return;
+        }
+        match event.kind() {
+            "agentsessionstart" => self.start = Some(event.clone()),
+            "agentstate" => self.state = Some(event.clone()),
+            "agentleg" => self.leg = (event.is_true("finalstate") != Some(true)).then(|| event.clone()),
+            "mute" => self.mute = (event.is_true("agentmuted") == Some(true)).then(|| event.clone()),
+            "indicator" => {
+                let part = |name| event.field(name).unwrap_or_default().to_owned();
+                let is_lit = part("indicatorstate").eq_ignore_ascii_case("on");
+                put(&mut self.indicators, (part("contactid"), part("name")), is_lit.then_some(event));
+            }
+            _ => {}
+        }
+    }
+
+    /// The events that tell all of it.
+    pub(super) fn snapshot(&self, order: SnapshotOrder, rng: &mut Rng) -> Vec<Event> {
+        let one = [&self.start, &self.state, &self.leg, &self.mute].into_iter().flatten();
+        let contacts = self.contacts.iter().map(|(_, event)| event);
+        let indicators = self.indicators.iter().map(|(_, event)| event);
+        let mut events: Vec<Event> = one.chain(contacts).chain(indicators).cloned().collect();
+        match order {
+            SnapshotOrder::StartFirst => {}
+            SnapshotOrder::StartLast => events.rotate_left(usize::from(self.start.is_some())),
+            SnapshotOrder::Mixed => rng.shuffle(&mut events),
+        }
+        events
+    }
+
+    pub(super) fn contact(&self, id: &str) -> Option<&Event> {
+        self.contacts.iter().find(|(held, _)| held == id).map(|(_, event)| event)
+    }
+
+    pub(super) fn contact_ids(&self) -> impl Iterator<Item = &str> {
+        self.contacts.iter().map(|(id, _)| id.as_str())
+    }
+
+    /// `CurrentState`.
+    pub(super) fn agent_state(&self) -> &str {
+        self.state.as_ref().and_then(|event| event.field("currentstate")).unwrap_or_default()
+    }
+
+    pub(super) fn leg_is_up(&self) -> bool {
+        self.leg.as_ref().and_then(|event| event.field("status")).is_some_and(|it| it.eq_ignore_ascii_case("active"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn folded(events: &[Value]) -> Live {
+        let mut live = Live::default();
+        for event in events {
+            live.fold(&Event::of(event));
+        }
+        live
+    }
+
+    fn told(live: &Live, order: SnapshotOrder) -> Vec<String> {
+        let events = live.snapshot(order, &mut Rng::with_seed(3));
+        events.iter().map(|it| format!("{} {}", it.kind(), it.field("contactid").unwrap_or_default())).collect()
+    }
+
+    #[test]
+    fn a_snapshot_has_what_is_and_nothing_that_was() {
+        let call = |id: &str, last: &str| json!({"Type":"CallContactEvent","ContactID":id,"FinalState":last});
+        let lit = |contact: &str, state: &str| json!({"Type":"Indicator","ContactID":contact,"Name":"VIP","IndicatorState":state});
+        let live = folded(&[
+            json!({"Type":"AgentSessionStart"}),
+            json!({"Type":"AgentState","CurrentState":"Unavailable"}),
+            json!({"Type":"AgentState","CurrentState":"Available"}),
+            json!({"Type":"AgentLeg","Status":"Active","FinalState":"False"}),
+            json!({"Type":"Mute","AgentMuted":"True"}),
+            json!({"Type":"PopURL","ContactId":"1"}),
+            call("1", "False"),
+            call("2", "False"),
+            lit("1", "On"),
+            lit("2", "On"),
+            lit("", "On"),
+            lit("", "Off"),
+            call("1", "True"),
+            call("2", "False"),
+        ]);
+        let want = ["agentsessionstart ", "agentstate ", "agentleg ", "mute ", "callcontactevent 2", "indicator 2"];
+        assert_eq!(told(&live, SnapshotOrder::StartFirst), want);
+        assert_eq!(live.agent_state(), "Available");
+        assert_eq!(told(&live, SnapshotOrder::StartLast).last().map(String::as_str), Some("agentsessionstart "));
+        let mut mixed = told(&live, SnapshotOrder::Mixed);
+        assert_ne!(mixed, want);
+        mixed.sort();
+        let mut want = want;
+        want.sort_unstable();
+        assert_eq!(mixed, want, "the same, in another order");
+    }
+
+    #[test]
+    fn a_leg_that_is_down_and_a_mute_that_is_off_are_not_told() {
+        let live = folded(&[
+            json!({"Type":"AgentLeg","Status":"Active"}),
+            json!({"Type":"AgentLeg","Status":"Disconnected","FinalState":"True"}),
+            json!({"Type":"Mute","AgentMuted":"True"}),
+            json!({"Type":"Mute","AgentMuted":"False"}),
+        ]);
+        assert!(told(&live, SnapshotOrder::StartLast).is_empty());
+    }
+}

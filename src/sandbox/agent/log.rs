@@ -1,0 +1,251 @@
+//! What happened in a session, numbered, and which ids have been told how much of it.
+
+use std::collections::{HashMap, VecDeque};
+
+use super::event::Event;
+
+/// Events of which the fate is kept; of more the oldest are forgotten.
+const KEPT: usize = 100_000;
+
+/// What became of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Fate {
+    /// No poll was given it yet.
+    Queued,
+    /// It was in an answer.
+    Answered,
+    /// A custom event of the same name took its place before a poll came.
+    Overwritten,
+    /// A snapshot was told instead: it, or the answer it was in, is lost.
+    Missed,
+}
+
+#[derive(Debug)]
+struct Held {
+    event: Event,
+    fate: Fate,
+}
+
+/// Where an id stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    /// The last event that was told when it was handed out.
+    pub(super) at: u64,
+    /// It is from a join: its holder knows nothing.
+    pub(super) joined: bool,
+}
+
+/// The events of a session, from number 1, and its ids. No `Debug`: ids are secrets.
+#[derive(Default)]
+pub(super) struct Log {
+    held: VecDeque<Held>,
+    /// The number of the newest event.
+    end: u64,
+    /// Events up to this one are gone from the queue.
+    gone_to: u64,
+    /// None of the events up to this one is queued.
+    settled_to: u64,
+    /// The queued custom event of each name.
+    customs: HashMap<String, u64>,
+    ids: HashMap<String, Place>,
+    newest: String,
+}
+
+impl Log {
+    /// Takes an event in; its number.
+    pub(super) fn push(&mut self, event: Event, capacity: usize) -> u64 {
+        let name = event.custom_name().map(str::to_owned);
+        self.end += 1;
+        self.held.push_back(Held { event, fate: Fate::Queued });
+        if self.held.len() > KEPT {
+            self.held.pop_front();
+        }
+        let former = name.and_then(|name| self.customs.insert(name, self.end));
+        if let Some(former) = former.filter(|former| *former > self.before_held())
+            && let Some(held) = self.after(former - 1).next()
+        {
+            held.fate = Fate::Overwritten;
+        }
+        let kept = capacity.clamp(1, KEPT);
+        self.gone_to = self.gone_to.max(self.end.saturating_sub(u64::try_from(kept).unwrap_or(u64::MAX)));
+        self.end
+    }
+
+    /// The number before that of the oldest event held.
+    fn before_held(&self) -> u64 {
+        self.end - u64::try_from(self.held.len()).unwrap_or(u64::MAX)
+    }
+
+    fn after(&mut self, at: u64) -> impl Iterator<Item = &mut Held> {
+        let skip = usize::try_from(at.saturating_sub(self.before_held())).unwrap_or(usize::MAX);
+        self.held.iter_mut().skip(skip)
+    }
+
+    pub(super) fn place(&self, id: &str) -> Option<Place> {
+        self.ids.get(id).copied()
+    }
+
+    pub(super) fn is_newest(&self, id: &str) -> bool {
+        id == self.newest
+    }
+
+    pub(super) fn newest(&self) -> &str {
+        &self.newest
+    }
+
+    /// Hands out an id at the end of what there is.
+    pub(super) fn mint(&mut self, id: String, joined: bool) -> String {
+        self.ids.insert(id.clone(), Place { at: self.end, joined });
+        self.newest.clone_from(&id);
+        id
+    }
+
+    /// Whether all that followed `at` can still be told one by one.
+    pub(super) fn has_all_after(&self, at: u64) -> bool {
+        at >= self.gone_to
+    }
+
+    /// Whether something followed `at`.
+    pub(super) fn is_behind(&self, at: u64) -> bool {
+        at < self.end
+    }
+
+    /// What followed `at`, which counts as answered with this.
+    pub(super) fn answer(&mut self, at: u64) -> Vec<Event> {
+        let told = self.after(at).filter(|held| held.fate != Fate::Overwritten);
+        let told = told.map(|held| {
+            held.fate = Fate::Answered;
+            held.event.clone()
+        });
+        let told = told.collect();
+        self.settle();
+        told
+    }
+
+    fn settle(&mut self) {
+        self.settled_to = self.end;
+        self.customs.clear();
+    }
+
+    /// How many events no poll was given yet.
+    pub(super) fn queued(&self) -> usize {
+        let skip = usize::try_from(self.settled_to.saturating_sub(self.before_held())).unwrap_or(usize::MAX);
+        self.held.iter().skip(skip).filter(|held| held.fate == Fate::Queued).count()
+    }
+
+    /// A snapshot is told to an id at `at`: what followed it, and what is queued, is not
+    /// going to be told any more.
+    pub(super) fn miss(&mut self, at: u64) {
+        for held in self.after(at).filter(|held| held.fate != Fate::Overwritten) {
+            held.fate = Fate::Missed;
+        }
+        // Of those before it too: a join leaves them behind.
+        for held in self.after(self.settled_to).filter(|held| held.fate == Fate::Queued) {
+            held.fate = Fate::Missed;
+        }
+        self.settle();
+    }
+
+    /// The number, the event and its fate, oldest first.
+    pub(super) fn fates(&self) -> impl Iterator<Item = (u64, &Event, Fate)> {
+        let numbers = self.before_held() + 1..;
+        numbers.zip(&self.held).map(|(number, held)| (number, &held.event, held.fate))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    fn custom(name: &str) -> Event {
+        Event::of(&json!({"type":"CustomEvent","eventName":name}))
+    }
+
+    fn names(events: &[Event]) -> Vec<&str> {
+        events.iter().filter_map(|event| event.field("eventname")).collect()
+    }
+
+    #[test]
+    fn f46_of_custom_events_of_one_name_the_latest_is_told() {
+        let mut log = Log::default();
+        for name in ["a", "b", "a", "A", "a"] {
+            log.push(custom(name), 100);
+        }
+        assert_eq!(names(&log.answer(0)), ["b", "A", "a"]);
+        let fates: Vec<Fate> = log.fates().map(|(_, _, fate)| fate).collect();
+        use Fate::{Answered, Overwritten};
+        assert_eq!(fates, [Overwritten, Answered, Overwritten, Answered, Answered]);
+        log.push(custom("a"), 100);
+        assert_eq!(names(&log.answer(5)), ["a"], "one that was answered is not overwritten");
+        assert_eq!(log.fates().filter(|(_, _, fate)| *fate == Answered).count(), 4);
+        for name in ["x", "x", "y"] {
+            log.push(custom(name), 100);
+        }
+        assert_eq!(log.queued(), 2);
+        log.miss(6);
+        assert_eq!(log.queued(), 0);
+    }
+
+    #[test]
+    fn what_is_beyond_the_capacity_cannot_be_told() {
+        let mut log = Log::default();
+        log.mint("S0".into(), false);
+        for name in ["a", "b", "c"] {
+            log.push(custom(name), 2);
+        }
+        assert!(!log.has_all_after(0));
+        assert!(log.has_all_after(1));
+        log.miss(1);
+        assert_eq!(log.fates().map(|(_, _, fate)| fate).collect::<Vec<_>>(), [Fate::Missed; 3]);
+    }
+
+    #[test]
+    fn an_id_stands_where_it_was_handed_out() {
+        let mut log = Log::default();
+        log.mint("S0".into(), false);
+        log.push(custom("a"), 10);
+        log.mint("J".into(), true);
+        assert_eq!(log.place("S0"), Some(Place { at: 0, joined: false }));
+        assert_eq!(log.place("J"), Some(Place { at: 1, joined: true }));
+        assert!(log.is_newest("J") && !log.is_newest("S0") && log.newest() == "J");
+        assert!(log.is_behind(0) && !log.is_behind(1));
+        assert_eq!(log.place("s0"), None);
+    }
+
+    #[test]
+    fn fates_are_kept_up_to_a_number() {
+        let mut log = Log::default();
+        for _ in 0..KEPT + 3 {
+            log.push(Event::read("{}"), usize::MAX);
+        }
+        let numbers: Vec<u64> = log.fates().map(|(number, _, _)| number).collect();
+        assert_eq!((numbers.len(), numbers[0]), (KEPT, 4));
+        assert!(!log.has_all_after(2) && log.has_all_after(3), "what is forgotten is not in the queue");
+        assert_eq!(log.answer(u64::try_from(KEPT).unwrap()).len(), 3);
+    }
+
+    proptest! {
+        /// Polls that adopt every id are told all of it once, in order.
+        #[test]
+        fn a_reader_that_keeps_up_misses_nothing(pushes in proptest::collection::vec(0_usize..4, 1..20)) {
+            let mut log = Log::default();
+            let (mut at, mut sent, mut told) = (0, 0, Vec::new());
+            for count in pushes {
+                for _ in 0..count {
+                    log.push(custom(&sent.to_string()), 4);
+                    sent += 1;
+                }
+                prop_assert!(log.has_all_after(at));
+                told.extend(names(&log.answer(at)).into_iter().map(str::to_owned).collect::<Vec<_>>());
+                log.mint(format!("S{sent}"), false);
+                at = log.place(log.newest()).unwrap().at;
+            }
+            let want: Vec<String> = (0..sent).map(|n: i32| n.to_string()).collect();
+            prop_assert_eq!(told, want);
+            prop_assert!(log.fates().all(|(_, _, fate)| fate == Fate::Answered));
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! The Contact Center (NICE inContact / CXone) on loopback: agent sessions, and the
+//! logins that lead to them.
+//!
+//! [`Sandbox::contact_center`](super::Sandbox::contact_center) is the platform's side of
+//! one agent: a program starts a session at [`ContactCenter::url`] and polls it, and the
+//! test makes things happen ([`ContactCenter::call`], [`ContactCenter::push`]) and looks
+//! at what became of them ([`ContactCenter::events`]).
+//!
+//! ```
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+//! use futures_util::StreamExt;
+//! use ringcentral_events::agent::{AgentEvent, AgentSession, auth::CxOneTokens};
+//! use ringcentral_events::sandbox::Sandbox;
+//! use ringcentral_events::sandbox::agent::ContactStep;
+//! use ringcentral_events::Delivery;
+//!
+//! let sandbox = Sandbox::start().await?;
+//! let center = sandbox.contact_center();
+//! let (client, secret) = center.client();
+//! let (key, key_secret) = center.access_key();
+//! let tokens = CxOneTokens::builder(&client, secret, key, key_secret).issuer(center.url()).build()?;
+//! let session = AgentSession::builder(tokens).phone_number("+12055550100").start().await?;
+//! let mut events = session.events()?;
+//!
+//! let contact = center.call("+12055550143")?;
+//! center.step(&contact, ContactStep::Answer)?;
+//! while let Some(delivery) = events.next().await {
+//!     let Delivery::Notification(event) = delivery? else { continue };
+//!     if let AgentEvent::CallContact(call) = event.event() {
+//!         assert_eq!(call.ani.as_deref(), Some("+12055550143"));
+//!         break;
+//!     }
+//! }
+//! # Ok::<(), ringcentral_events::Error>(())
+//! # })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! It is a server of its own ([`Service::ContactCenter`](super::Service)), so that it can
+//! be taken down and cut alone. Paths are read in any casing and any version. What the
+//! service's pages leave open is a [knob](AgentKnobs).
+//!
+//! # Faults
+//!
+//! Those of the [sandbox](super::Fault), on [`Operation::AgentPoll`](super::Operation) and
+//! its kin. A poll that loses its answer after the cursor has moved is
+//! `Fault::close().after_effect()`; one whose body breaks off is `Fault::reset_mid_body()`;
+//! [`Fault::amend`](super::Fault::amend) changes an answer that is there: its `sessionId`,
+//! its branch, its form. [`Sandbox::advance`](super::Sandbox::advance) lets 60 s polls,
+//! idle sessions and tokens come to their ends now.
+//!
+//! # Over HTTP
+//!
+//! On the API server, as in the [table of the sandbox](super); `agent` is 7001 where a
+//! body does not name it.
+//!
+//! | Call | Body or answer |
+//! | --- | --- |
+//! | `GET /_sandbox/agents` | `url`, `sessions` with their counts |
+//! | `GET /_sandbox/agents/{agent}/events` | `number`, `event` (its text) and `fate` of each event of its last session |
+//! | `POST /_sandbox/agents/events` | `{"agent":"7001","events":[…]}`, of JSON; answers `numbers` |
+//! | `POST /_sandbox/agents/call` | `{"from":"+12055550143"}`; answers `contact` |
+//! | `POST /_sandbox/agents/step` | `{"contact":"…","step":"hold"}`, a [`ContactStep`] |
+//! | `POST /_sandbox/agents/nudge` | `{}`: an empty batch |
+//! | `POST /_sandbox/agents/terminate` | `{"message":"RemoteLogoff"}` |
+//! | `POST /_sandbox/agents/tokens` | `{"action":"expire"}` or `revoke`; `give` answers `access_token` |
+//! | `GET /_sandbox/agents/logins` | what is let in, for the three logins |
+
+mod calls;
+mod center;
+mod control;
+mod event;
+mod handle;
+mod ids;
+mod knobs;
+mod live;
+mod log;
+mod params;
+mod poll;
+mod session;
+mod tokens;
+
+pub use self::calls::ContactStep;
+pub use self::handle::{AgentSessionView, ContactCenter, PushedEvent};
+pub use self::knobs::{
+    AfterEnd, AgentKnobs, Casing, Concurrent, EndWithContacts, ErrorsIn, ExistingSession, IdForm, Idle, SnapshotOrder,
+    StaleId, Values,
+};
+pub use self::log::Fate;
+
+pub(super) use self::center::{Center, next_deadline, run_due};
+pub(super) use self::control::{Not, handle as control};
+pub(super) use self::poll::handle;
+
+use self::center::Route;
+use super::http::Call;
+use super::requests::Operation;
+
+/// What a call asks for.
+pub(super) fn operation(call: &Call) -> Operation {
+    match center::route(call.method.as_str(), &call.segments()) {
+        Some(Route::Start) => Operation::AgentStart,
+        Some(Route::Join) => Operation::AgentJoin,
+        Some(Route::Poll(_)) => Operation::AgentPoll,
+        Some(Route::End(_)) => Operation::AgentEnd,
+        Some(Route::State(_) | Route::KeepAlive(_) | Route::Resize(_) | Route::Phone(..) | Route::Contact(..)) => {
+            Operation::AgentCommand
+        }
+        Some(Route::Central | Route::AccessKey | Route::UserRefresh | Route::CxOne) => Operation::AgentToken,
+        Some(Route::WhoAmI | Route::OpenId | Route::Configuration) => Operation::AgentDiscovery,
+        Some(Route::ServerTime | Route::NoId | Route::Nothing) | None => Operation::OtherContactCenter,
+    }
+}
+
+/// A path as it may be shown: an id of a session is one that polls it.
+pub(super) fn without_id(path: &str) -> String {
+    let mut parts: Vec<&str> = path.split('/').collect();
+    let sessions = parts.iter().position(|part| part.eq_ignore_ascii_case("agent-sessions"));
+    if let Some(id) = sessions.and_then(|at| parts.get_mut(at + 1))
+        && !id.eq_ignore_ascii_case("join")
+        && !id.is_empty()
+    {
+        *id = "(id)";
+    }
+    parts.join("/")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_shown_without_its_id() {
+        for (path, want) in [
+            (
+                "/inContactAPI/services/v1/agent-sessions/a%2Fb=/get-next-event",
+                "/inContactAPI/services/v1/agent-sessions/(id)/get-next-event",
+            ),
+            ("/x/Agent-Sessions/abc", "/x/Agent-Sessions/(id)"),
+            ("/x/agent-sessions/join", "/x/agent-sessions/join"),
+            ("/x/agent-sessions", "/x/agent-sessions"),
+            ("/auth/token", "/auth/token"),
+        ] {
+            assert_eq!(without_id(path), want);
+        }
+    }
+}

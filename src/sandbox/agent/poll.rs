@@ -1,0 +1,120 @@
+//! The IO of a poll: it is held until there is something to tell.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderName, StatusCode};
+use serde_json::value::RawValue;
+use tokio::time::Instant;
+
+use super::super::http::{Call, Reply, empty_reply, text_reply};
+use super::super::state::{Shared, State};
+use super::center::{self, Branch, Route, Wrong, describe, mark};
+use super::event::Event;
+use super::params::Params;
+use super::session::Told;
+
+/// The longest time that a poll may be held for, in seconds.
+const MAX_POLL: u64 = 60;
+
+/// Answers a call to the Contact Center; a poll waits.
+pub(in super::super) async fn handle(shared: &Arc<Shared>, call: &Call) -> Reply {
+    let route = center::route(call.method.as_str(), &call.segments());
+    let mut reply = match route {
+        Some(Route::Poll(id)) => poll(shared, call, &id).await,
+        other => shared.update(|state| center::handle(state, call, other)),
+    };
+    if let Some(id) = call.headers.get("correlationid") {
+        reply.headers_mut().insert(HeaderName::from_static("correlationid"), id.clone());
+    }
+    reply
+}
+
+/// A poll that is open, until it is dropped: also when the client goes.
+struct Open {
+    shared: Arc<Shared>,
+    session: String,
+    number: u64,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.shared.update(|state| {
+            let now = state.moment().now;
+            if let Some(session) = state.agents.of_id(&self.session) {
+                session.close(self.number, now);
+            }
+            state.schedule.poke();
+        });
+    }
+}
+
+async fn poll(shared: &Arc<Shared>, call: &Call, id: &str) -> Reply {
+    let begun = shared.update(|state| begin(state, call, id));
+    let (number, wake, mut told) = match begun {
+        Ok(begun) => begun,
+        Err(wrong) => return wrong.reply(&shared.lock().knobs.agent, true),
+    };
+    let _open = Open { shared: Arc::clone(shared), session: id.to_owned(), number };
+    while told == Told::Wait {
+        wake.notified().await;
+        told = shared.update(|state| {
+            let now = state.moment().now;
+            let State { agents, knobs, rng, .. } = state;
+            agents.of_id(id).map_or(Told::Unknown, |session| session.look(number, &knobs.agent, rng, now))
+        });
+    }
+    shared.update(|state| {
+        if let Some(session) = state.agents.of_id(id) {
+            session.answered(Instant::now());
+        }
+        write(state, told)
+    })
+}
+
+type Begun = (u64, Arc<tokio::sync::Notify>, Told);
+
+fn begin(state: &mut State, call: &Call, id: &str) -> Result<Begun, Wrong> {
+    let now = state.moment().now;
+    state.agents.tokens.check(call, now).map_err(Wrong::denied)?;
+    let timeout = Params::of(call).get("timeout").and_then(|text| text.parse::<u64>().ok());
+    let timeout = timeout.filter(|seconds| *seconds <= MAX_POLL).ok_or(Wrong::TIMEOUT)?;
+    let State { agents, knobs, rng, .. } = state;
+    let session = agents.of_id(id).ok_or(Wrong::UNKNOWN)?;
+    session.asked(Instant::now());
+    let begun = session.poll(id, Duration::from_secs(timeout), &knobs.agent, rng, now);
+    state.schedule.poke();
+    Ok(begun)
+}
+
+fn write(state: &mut State, told: Told) -> Reply {
+    let State { knobs, rng, .. } = state;
+    let knobs = &knobs.agent;
+    match told {
+        Told::Batch { id, events, branch } => {
+            let written: Vec<String> = events.iter().map(|event| Event::written(event, knobs, rng)).collect();
+            let mut reply = text_reply(StatusCode::OK, "application/json; charset=utf-8", batch(&id, &written));
+            mark(&mut reply, Branch(branch), knobs);
+            reply
+        }
+        Told::Quiet | Told::Wait => {
+            let mut reply = empty_reply(StatusCode::NOT_MODIFIED);
+            describe(&mut reply, "No new events");
+            mark(&mut reply, Branch::QUIET, knobs);
+            reply
+        }
+        Told::Over => Wrong::OVER.reply(knobs, true),
+        Told::Unknown => Wrong::UNKNOWN.reply(knobs, true),
+    }
+}
+
+fn batch(id: &str, events: &[String]) -> String {
+    // Ids and JSON texts: what is written cannot fail, and odd events go as they are.
+    let id = serde_json::Value::from(id);
+    format!("{{\"sessionId\":{id},\"events\":[{}]}}", events.join(","))
+}
+
+/// Whether a text can stand in an answer as an event.
+pub(super) fn is_event(text: &str) -> bool {
+    serde_json::from_str::<&RawValue>(text).is_ok()
+}

@@ -1,0 +1,377 @@
+//! A session: what it answers to polls, and what time does to it. No IO.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fastrand::Rng;
+use serde_json::{Value, json};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::super::state::{later, number};
+use super::event::Event;
+use super::ids;
+use super::knobs::{AfterEnd, AgentKnobs, Concurrent, Idle, StaleId};
+use super::live::Live;
+use super::log::{Log, Place};
+
+/// What a start asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Station {
+    pub(super) id: String,
+    pub(super) phone: String,
+    /// `inactivityTimeout`, where it is named and not 0.
+    pub(super) inactivity: Option<Duration>,
+    pub(super) force_logout: bool,
+}
+
+/// What an id may expect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Class {
+    /// What follows it.
+    Fresh,
+    /// What is, with this branch.
+    Snapshot {
+        branch: u8,
+    },
+    Over,
+    Unknown,
+}
+
+/// A poll that is open.
+#[derive(Debug)]
+struct Open {
+    number: u64,
+    /// The event after which it waits.
+    at: u64,
+    deadline: Instant,
+    wake: Arc<Notify>,
+    superseded: bool,
+}
+
+/// What a poll gets.
+#[derive(Debug, PartialEq)]
+pub(super) enum Told {
+    Batch {
+        id: String,
+        events: Vec<Event>,
+        branch: u8,
+    },
+    Quiet,
+    Over,
+    Unknown,
+    /// Nothing yet.
+    Wait,
+}
+
+/// Counts of a session's polls.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    pub(super) polls: u64,
+    pub(super) overlaps: u64,
+    pub(super) stale: u64,
+    pub(super) snapshots: u64,
+    pub(super) longest_pause: Duration,
+}
+
+/// One session of one agent. No `Debug`: ids are in it.
+pub(super) struct Session {
+    pub(super) agent: String,
+    pub(super) station: Station,
+    pub(super) live: Live,
+    pub(super) log: Log,
+    pub(super) counts: Counts,
+    open: Vec<Open>,
+    next_poll: u64,
+    last_activity: Instant,
+    /// When the last answer was given, of the machine's clock.
+    answered: Option<Instant>,
+    /// The agent was made unavailable, for want of polls.
+    is_idle: bool,
+    ended: Option<Instant>,
+    /// An empty batch is due.
+    nudged: bool,
+}
+
+impl Session {
+    /// Starts one; its first events wait for the first poll. The id to poll with.
+    pub(super) fn start(
+        agent: &str,
+        station: Station,
+        at: &str,
+        knobs: &AgentKnobs,
+        rng: &mut Rng,
+        now: Instant,
+    ) -> (Self, String) {
+        let mut session = Self {
+            agent: agent.to_owned(),
+            station,
+            live: Live::default(),
+            log: Log::default(),
+            counts: Counts::default(),
+            open: Vec::new(),
+            next_poll: 0,
+            last_activity: now,
+            answered: None,
+            is_idle: false,
+            ended: None,
+            nudged: false,
+        };
+        let id = session.log.mint(ids::mint(knobs.ids, rng), false);
+        for event in session.first(at, knobs, rng) {
+            session.push(Event::of(&event), knobs, now);
+        }
+        (session, id)
+    }
+
+    fn first(&self, at: &str, knobs: &AgentKnobs, rng: &mut Rng) -> [Value; 3] {
+        let station = if self.station.id.is_empty() { "0" } else { &self.station.id };
+        let started = json!({
+            "IISHost": "SANDBOX-WEB", "VCHost": "SANDBOX-VC", "Type": "AgentSessionStart",
+            "BusNo": "990001", "AgentId": self.agent, "StationId": station,
+            "StationPhoneNumber": self.station.phone, "StationCallerId": "",
+            "SessionId": number(rng, 9), "DialerCampaign": "", "DialerCampaignStartTime": "",
+            "SupervisorPermissionLevel": "0", "CanMask": "True", "AgentSchedulePermission": "False",
+            "ScoreRecordingsPermission": "False", "HideAgentStatePermission": "",
+            "CanMultiPartyConference": "True", "MaxConcurrentChats": "3", "CanRecord": "True",
+            "EnabledForMCH": "True", "UseCustomerCard": "False",
+            "AgentUUId": super::super::state::uuid(rng), "EntityMode": "", "ClientConnectorPort": "31322",
+        });
+        [started, agent_state(&knobs.first_state, "", at), named("UpdateIndicators")]
+    }
+
+    /// Tells an event.
+    pub(super) fn push(&mut self, event: Event, knobs: &AgentKnobs, now: Instant) -> u64 {
+        self.live.fold(&event);
+        if event.ends_session() && self.ended.is_none() {
+            self.ended = Some(now);
+        }
+        let number = self.log.push(event, knobs.queue_capacity);
+        self.wake();
+        number
+    }
+
+    /// Answers the polls that wait, or the next one, with an empty batch.
+    pub(super) fn nudge(&mut self) {
+        self.nudged = true;
+        self.wake();
+    }
+
+    fn wake(&self) {
+        for open in &self.open {
+            open.wake.notify_one();
+        }
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.ended.is_some()
+    }
+
+    pub(super) fn open_polls(&self) -> usize {
+        self.open.len()
+    }
+
+    /// Something was asked for with one of its ids.
+    pub(super) fn touch(&mut self, now: Instant) {
+        self.last_activity = now;
+        self.is_idle = false;
+    }
+
+    /// Another program's id; the snapshot that it brings is told to its first poll.
+    pub(super) fn join(&mut self, knobs: &AgentKnobs, rng: &mut Rng, now: Instant) -> String {
+        self.touch(now);
+        self.log.mint(ids::mint(knobs.ids, rng), true)
+    }
+
+    /// Whether the session is over for so long that its ids are unknown.
+    pub(super) fn is_forgotten(&self, knobs: &AgentKnobs, now: Instant) -> bool {
+        let for_good = knobs.after_end == AfterEnd::Conflict;
+        !for_good && self.ended.is_some_and(|ended| now >= later(ended, knobs.conflict_for))
+    }
+
+    fn class(&self, id: &str, knobs: &AgentKnobs, now: Instant) -> (Class, u64) {
+        let Some(Place { at, joined }) = self.log.place(id) else { return (Class::Unknown, 0) };
+        let fresh = self.log.is_newest(id) && !joined;
+        let replay = knobs.stale_id == StaleId::Replay && !joined;
+        let can_be_told = self.log.has_all_after(at) && (fresh || replay);
+        let class = if self.is_forgotten(knobs, now) {
+            Class::Unknown
+        } else if can_be_told && self.log.is_behind(at) {
+            // The end itself must be told, to whoever may have it, before it is 409.
+            Class::Fresh
+        } else if self.is_over() {
+            if knobs.after_end == AfterEnd::Unknown { Class::Unknown } else { Class::Over }
+        } else if can_be_told {
+            Class::Fresh
+        } else if fresh {
+            Class::Snapshot { branch: 3 }
+        } else if joined && self.log.is_newest(id) {
+            Class::Snapshot { branch: knobs.joined_branch }
+        } else if knobs.stale_id == StaleId::Unknown {
+            Class::Unknown
+        } else {
+            Class::Snapshot { branch: knobs.stale_branch }
+        };
+        (class, at)
+    }
+
+    /// A poll comes: its number and what it gets, which may be to wait.
+    pub(super) fn poll(
+        &mut self,
+        id: &str,
+        timeout: Duration,
+        knobs: &AgentKnobs,
+        rng: &mut Rng,
+        now: Instant,
+    ) -> (u64, Arc<Notify>, Told) {
+        self.counts.polls += 1;
+        self.counts.overlaps += u64::from(!self.open.is_empty());
+        self.counts.stale += u64::from(!self.log.is_newest(id));
+        let (number, wake) = (self.next_poll, Arc::new(Notify::new()));
+        self.next_poll += 1;
+        if !self.open.is_empty() && knobs.concurrent == Concurrent::SecondConflict {
+            return (number, wake, Told::Over);
+        }
+        self.touch(now);
+        if knobs.concurrent == Concurrent::NewestWins {
+            for open in &mut self.open {
+                open.superseded = true;
+                open.wake.notify_one();
+            }
+        }
+        let (class, at) = self.class(id, knobs, now);
+        let told = match class {
+            Class::Over => Told::Over,
+            Class::Unknown => Told::Unknown,
+            Class::Snapshot { branch } => self.snapshot(at, branch, knobs, rng),
+            Class::Fresh => {
+                let deadline = later(later(now, timeout), knobs.answer_late);
+                self.open.push(Open { number, at, deadline, wake: wake.clone(), superseded: false });
+                self.look(number, knobs, rng, now)
+            }
+        };
+        (number, wake, told)
+    }
+
+    /// What an open poll gets now.
+    pub(super) fn look(&mut self, number: u64, knobs: &AgentKnobs, rng: &mut Rng, now: Instant) -> Told {
+        let Some(open) = self.open.iter().find(|open| open.number == number) else { return Told::Quiet };
+        let at = open.at;
+        if open.superseded {
+            return Told::Quiet;
+        }
+        if self.log.is_behind(at) {
+            if !self.log.has_all_after(at) {
+                return self.snapshot(at, 3, knobs, rng);
+            }
+            return self.batch(at, knobs, rng);
+        }
+        if std::mem::take(&mut self.nudged) {
+            return self.batch(at, knobs, rng);
+        }
+        if self.is_over() {
+            return Told::Over;
+        }
+        if now >= open.deadline { Told::Quiet } else { Told::Wait }
+    }
+
+    fn batch(&mut self, at: u64, knobs: &AgentKnobs, rng: &mut Rng) -> Told {
+        let events = self.log.answer(at);
+        Told::Batch { id: self.log.mint(ids::mint(knobs.ids, rng), false), events, branch: 1 }
+    }
+
+    fn snapshot(&mut self, at: u64, branch: u8, knobs: &AgentKnobs, rng: &mut Rng) -> Told {
+        self.counts.snapshots += 1;
+        self.log.miss(at);
+        let events = self.live.snapshot(knobs.snapshot_order, rng);
+        Told::Batch { id: self.log.mint(ids::mint(knobs.ids, rng), false), events, branch }
+    }
+
+    /// How long it was from the last answer to this poll, of the machine's clock.
+    pub(super) fn asked(&mut self, real: Instant) {
+        if let Some(answered) = self.answered.take() {
+            self.counts.longest_pause = self.counts.longest_pause.max(real.saturating_duration_since(answered));
+        }
+    }
+
+    /// A poll's answer is made.
+    pub(super) fn answered(&mut self, real: Instant) {
+        self.answered = Some(real);
+    }
+
+    /// A poll is over, answered or not. A poll that was open counts as activity.
+    pub(super) fn close(&mut self, number: u64, now: Instant) {
+        let before = self.open.len();
+        self.open.retain(|open| open.number != number);
+        if self.open.len() < before {
+            self.touch(now);
+        }
+    }
+
+    fn inactivity(&self, knobs: &AgentKnobs) -> Duration {
+        self.station.inactivity.unwrap_or(knobs.inactivity_timeout)
+    }
+
+    /// When time will change something.
+    pub(super) fn next_deadline(&self, knobs: &AgentKnobs) -> Option<Instant> {
+        let polls = self.open.iter().map(|open| open.deadline).min();
+        let may_idle = !self.is_over() && !self.is_idle && self.open.is_empty();
+        let idle = may_idle.then(|| later(self.last_activity, self.inactivity(knobs)));
+        polls.into_iter().chain(idle).min()
+    }
+
+    /// Does what time does.
+    pub(super) fn run_due(&mut self, at: &str, knobs: &AgentKnobs, now: Instant) {
+        for open in self.open.iter().filter(|open| open.deadline <= now) {
+            open.wake.notify_one();
+        }
+        let is_due = self.open.is_empty() && now >= later(self.last_activity, self.inactivity(knobs));
+        if !is_due || self.is_over() || self.is_idle {
+            return;
+        }
+        self.is_idle = true;
+        let event = match knobs.idle {
+            Idle::SetUnavailable if !self.station.force_logout => agent_state("Unavailable", "", at),
+            Idle::SetUnavailable | Idle::EndSession => remote_end("SessionTimeout"),
+        };
+        self.push(Event::of(&event), knobs, now);
+    }
+}
+
+pub(super) fn named(kind: &str) -> Value {
+    json!({ "IISHost": "SANDBOX-WEB", "VCHost": "SANDBOX-VC", "Type": kind })
+}
+
+pub(super) fn agent_state(state: &str, reason: &str, at: &str) -> Value {
+    let mut event = named("AgentState");
+    event["CurrentState"] = state.into();
+    event["CurrentOutReason"] = reason.into();
+    event["StartTimeUTC"] = at.into();
+    event["IsAcw"] = "False".into();
+    event["AcwTimeout"] = "0".into();
+    event["NextStates"] = json!([]);
+    event["NextIsAcw"] = "False".into();
+    event
+}
+
+pub(super) fn remote_end(message: &str) -> Value {
+    let mut event = named("RemoteAgentSessionEnd");
+    event["Message"] = message.into();
+    event["Success"] = "True".into();
+    event
+}
+
+pub(super) fn own_end(success: bool) -> Value {
+    let mut event = named("AgentSessionEnd");
+    event["Message"] = "".into();
+    event["Success"] = if success { "True" } else { "False" }.into();
+    event
+}
+
+/// A decimal id of a contact.
+pub(super) fn contact_id(rng: &mut Rng) -> String {
+    format!("9001{}", number(rng, 8))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,260 @@
+//! The three ways to a token: Central, UserHub's access keys, and CXone's login.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use fastrand::Rng;
+use http::StatusCode;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::super::http::{Call, Reply, json_reply};
+use super::super::state::{State, later, token, uuid};
+use super::params::Params;
+
+/// Who may log in.
+#[derive(Clone)]
+pub(super) struct Logins {
+    /// `AppName@VendorName:BusinessUnitNumber`.
+    pub(super) app: String,
+    pub(super) username: String,
+    pub(super) password: String,
+    pub(super) key_id: String,
+    pub(super) key_secret: String,
+    pub(super) client_id: String,
+    pub(super) client_secret: String,
+    pub(super) tenant: String,
+}
+
+impl Logins {
+    pub(super) fn new(rng: &mut Rng) -> Self {
+        Self {
+            app: "SandboxApp@Sandbox:990001".into(),
+            username: "agent@sandbox.example".into(),
+            password: token(rng, "p+w=", 16),
+            // Such as they are: a client that does not encode them fails here.
+            key_id: format!("{}=", token(rng, "KEY+", 24)),
+            key_secret: format!("{}==", token(rng, "s+/", 32)),
+            client_id: "sandbox-cxone-client".into(),
+            client_secret: token(rng, "cxone-", 24),
+            tenant: uuid(rng),
+        }
+    }
+}
+
+/// An access token.
+#[derive(Clone, Copy, Debug)]
+struct Granted {
+    until: Instant,
+    /// Whether its scope has the calls of agents.
+    agent: bool,
+}
+
+/// The tokens that were issued.
+pub(super) struct Tokens {
+    pub(super) logins: Logins,
+    access: HashMap<String, Granted>,
+    refresh: HashMap<String, Granted>,
+}
+
+/// Why a call is not let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Denied {
+    Token,
+    Scope,
+}
+
+/// What a login yields.
+struct Pair {
+    access: String,
+    refresh: String,
+    life: Duration,
+    refresh_life: Duration,
+}
+
+impl Tokens {
+    pub(super) fn new(rng: &mut Rng) -> Self {
+        Self { logins: Logins::new(rng), access: HashMap::new(), refresh: HashMap::new() }
+    }
+
+    pub(super) fn check(&self, call: &Call, now: Instant) -> Result<(), Denied> {
+        let granted = call.scheme("bearer").and_then(|token| self.access.get(token)).ok_or(Denied::Token)?;
+        if granted.until <= now {
+            return Err(Denied::Token);
+        }
+        if granted.agent { Ok(()) } else { Err(Denied::Scope) }
+    }
+
+    pub(super) fn expire(&mut self) {
+        self.access.clear();
+    }
+
+    pub(super) fn revoke(&mut self) {
+        self.access.clear();
+        self.refresh.clear();
+    }
+
+    /// Whether a refresh token is good, and for the calls of agents.
+    fn refreshes(&self, token: Option<&str>, now: Instant) -> Option<bool> {
+        self.refresh.get(token?).filter(|granted| granted.until > now).map(|granted| granted.agent)
+    }
+}
+
+/// A JWT as the login's: its signature is none.
+fn jwt(state: &State, rng_text: &str) -> String {
+    let exp = state.moment().wall.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let exp = exp.as_secs() + state.knobs.agent.token_ttl.as_secs();
+    let claims = json!({ "tenantId": state.agents.tokens.logins.tenant, "icBUId": 990_001, "icClusterId": "C99",
+        "exp": exp, "jti": rng_text });
+    let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    format!("{}.{}.{rng_text}", part(&json!({ "alg": "RS256", "typ": "JWT" })), part(&claims))
+}
+
+fn grant(state: &mut State, agent: bool) -> Pair {
+    let now = state.moment().now;
+    let (life, refresh_life) = (state.knobs.agent.token_ttl, state.knobs.agent.refresh_ttl);
+    let signature = token(&mut state.rng, "", 32);
+    let access = jwt(state, &signature);
+    let refresh = token(&mut state.rng, "rt-", 32);
+    let tokens = &mut state.agents.tokens;
+    tokens.access.retain(|_, granted| granted.until > now);
+    tokens.access.insert(access.clone(), Granted { until: later(now, life), agent });
+    tokens.refresh.insert(refresh.clone(), Granted { until: later(now, refresh_life), agent });
+    Pair { access, refresh, life, refresh_life }
+}
+
+/// A token without a login, for clients whose tokens come from elsewhere.
+pub(super) fn given(state: &mut State) -> String {
+    grant(state, true).access
+}
+
+fn refused(why: &str) -> Reply {
+    json_reply(StatusCode::UNAUTHORIZED, &json!({ "error": "invalid_grant", "error_description": why }))
+}
+
+fn ok(body: &Value) -> Reply {
+    json_reply(StatusCode::OK, body)
+}
+
+/// Where sessions are served, with `inContactAPI` and without.
+fn server(state: &State) -> (String, String) {
+    match &state.knobs.agent.resource_server {
+        Some(base) => (base.clone(), base.trim_end_matches('/').trim_end_matches("/inContactAPI").to_owned()),
+        None => (format!("{}/inContactAPI/", state.agents.url), state.agents.url.clone()),
+    }
+}
+
+/// `POST InContactAuthorizationServer/Token`.
+pub(super) fn central(state: &mut State, call: &Call) -> Reply {
+    let logins = &state.agents.tokens.logins;
+    let app = call.basic().map(|(name, number)| format!("{name}:{number}"));
+    if app.as_deref() != Some(&*logins.app) {
+        return refused("client application not authorized");
+    }
+    let params = Params::of(call);
+    let agent = match params.get("grant_type") {
+        Some("password") => {
+            let is_right =
+                params.get("username") == Some(&*logins.username) && params.get("password") == Some(&*logins.password);
+            let scope = params.get("scope");
+            is_right.then(|| scope.is_none_or(|scope| scope.split(' ').any(|it| it.eq_ignore_ascii_case("AgentApi"))))
+        }
+        Some("refresh_token") => state.agents.tokens.refreshes(params.get("refresh_token"), state.moment().now),
+        _ => return json_reply(StatusCode::BAD_REQUEST, &json!({ "error": "unsupported_grant_type" })),
+    };
+    let Some(agent) = agent else { return refused("client application not authorized for user") };
+    let scope = if agent { params.get("scope").unwrap_or("AgentApi") } else { "AdminApi" }.to_owned();
+    let pair = grant(state, agent);
+    ok(&json!({
+        "access_token": pair.access,
+        "token_type": "bearer",
+        "expires_in": pair.life.as_secs(),
+        "refresh_token": pair.refresh,
+        "refresh_token_server_uri": format!("{}/InContactAuthorizationServer/Token", state.agents.url),
+        "resource_server_base_uri": server(state).0,
+        "scope": scope,
+        "agent_id": 7001,
+        "team_id": 42,
+        "bus_no": 990_001,
+    }))
+}
+
+/// `POST authentication/v1/token/access-key`.
+pub(super) fn access_key(state: &mut State, call: &Call) -> Reply {
+    let params = Params::of(call);
+    let logins = &state.agents.tokens.logins;
+    if params.get("accessKeyId") != Some(&*logins.key_id) || params.get("accessKeySecret") != Some(&*logins.key_secret)
+    {
+        return refused("the access key is not known");
+    }
+    let pair = grant(state, true);
+    ok(&json!({ "access_token": pair.access, "refresh_token": pair.refresh, "token_type": "Bearer",
+        "expires_in": pair.life.as_secs() }))
+}
+
+/// `POST public/user/refresh`.
+pub(super) fn user_refresh(state: &mut State, call: &Call) -> Reply {
+    let now = state.moment().now;
+    let Some(agent) = state.agents.tokens.refreshes(Params::of(call).get("token"), now) else {
+        return refused("the refresh token is not known");
+    };
+    let pair = grant(state, agent);
+    ok(&json!({ "token": pair.access, "refreshToken": pair.refresh, "tokenExpirationTimeSec": pair.life.as_secs(),
+        "refreshTokenExpirationTimeSec": pair.refresh_life.as_secs() }))
+}
+
+/// `GET .well-known/openid-configuration`.
+pub(super) fn openid(state: &State) -> Reply {
+    let url = &state.agents.url;
+    ok(&json!({ "issuer": url, "token_endpoint": format!("{url}/auth/token") }))
+}
+
+/// `GET .well-known/cxone-configuration`, of a tenant or of a region.
+pub(super) fn configuration(state: &State, call: &Call) -> Reply {
+    let tenant = &state.agents.tokens.logins.tenant;
+    if call.query("tenantId").is_some_and(|asked| asked != *tenant) {
+        return json_reply(StatusCode::NOT_FOUND, &json!({ "error": "no such tenant" }));
+    }
+    let url = &state.agents.url;
+    let host = url.split_once("://").map_or(url.as_str(), |(_, host)| host);
+    ok(&json!({ "private": false, "area": "sandbox", "cluster": "c99", "domain": host, "acdDomain": host,
+        "uhDomain": host, "ui_endpoint": url, "auth_endpoint": url, "api_endpoint": server(state).1,
+        "tenantId": tenant }))
+}
+
+/// `POST auth/token`.
+pub(super) fn cxone(state: &mut State, call: &Call) -> Reply {
+    let logins = &state.agents.tokens.logins;
+    let client = call.basic().is_some_and(|(id, secret)| id == logins.client_id && secret == logins.client_secret);
+    if !client {
+        return json_reply(StatusCode::UNAUTHORIZED, &json!({ "error": "invalid_client" }));
+    }
+    let params = Params::of(call);
+    let agent = match params.get("grant_type") {
+        Some("password") => {
+            let is_right =
+                params.get("username") == Some(&*logins.key_id) && params.get("password") == Some(&*logins.key_secret);
+            is_right.then_some(true)
+        }
+        Some("refresh_token") => state.agents.tokens.refreshes(params.get("refresh_token"), state.moment().now),
+        _ => return json_reply(StatusCode::BAD_REQUEST, &json!({ "error": "unsupported_grant_type" })),
+    };
+    let Some(agent) = agent else { return refused("the access key is not known") };
+    let pair = grant(state, agent);
+    ok(&json!({ "access_token": pair.access, "id_token": pair.access, "token_type": "Bearer",
+        "expires_in": pair.life.as_secs(), "refresh_token": pair.refresh,
+        "issued_token_type": "urn:ietf:params:oauth:token-type:access_token" }))
+}
+
+/// `POST incontactauthorizationserver/token/whoami`.
+pub(super) fn who_am_i(state: &State, call: &Call) -> Reply {
+    let params = Params::of(call);
+    let now = state.moment().now;
+    let known = params.get("token").and_then(|token| state.agents.tokens.access.get(token));
+    if known.is_none_or(|granted| granted.until <= now) {
+        return refused("the token is not known");
+    }
+    ok(&json!({ "resource_server_base_uri": server(state).0, "team_id": 42, "agent_id": 7001, "bus_no": 990_001 }))
+}

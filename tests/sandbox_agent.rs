@@ -1,0 +1,456 @@
+//! Polls of the sandbox's Contact Center, by a bare client.
+
+#![allow(clippy::unwrap_used, reason = "a helper of a test fails as the test does")]
+
+mod center_support;
+
+use std::time::Duration;
+
+use center_support::*;
+use reqwest::Method;
+use ringcentral_events::sandbox::agent::{
+    Casing, Concurrent, ContactStep, ErrorsIn, Fate, IdForm, Idle, SnapshotOrder, StaleId, Values,
+};
+use ringcentral_events::sandbox::{Fault, Operation, Service, Target};
+use serde_json::{Value, json};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// The whole of a call, as a program sees it.
+#[tokio::test]
+async fn a_call_arrives_is_answered_held_resumed_hung_up_and_done() {
+    let (_sandbox, client) = sandbox(|_| {}).await;
+    let s0 = client.start().await;
+    let first = client.poll(&s0, 60).await;
+    assert_eq!((first.status, first.branch()), (200, Some("1")));
+    assert_eq!(first.events(), ["AgentSessionStart", "AgentState Unavailable", "UpdateIndicators"]);
+    let started = &first.body["events"][0];
+    assert_eq!(
+        (started["AgentId"].as_str(), started["StationPhoneNumber"].as_str()),
+        (Some("7001"), Some("+12055550100"))
+    );
+    assert_ne!(started["SessionId"].as_str(), Some(&*s0), "another number");
+    let mut id = first.id();
+    assert_ne!(id, s0);
+
+    let held = client.hold(&id).await;
+    let done = client.post(&format!("/{}/state", encoded(&s0)), json!({ "state": "available" })).await;
+    assert_eq!((done.status, done.text.as_str()), (202, ""), "any id of the session will do");
+    let answer = held.await.unwrap();
+    assert_eq!(answer.events(), ["AgentState Available"]);
+    id = answer.id();
+
+    let contact = client.center.call("+12055550143").unwrap();
+    let answer = client.poll(&id, 60).await;
+    assert_eq!(
+        answer.events(),
+        ["AgentState InboundContact", "AgentLeg Dialing False", "CallContactEvent Incoming False", "PopURL"]
+    );
+    assert_eq!(answer.body["events"][2]["ANI"], "+12055550143");
+    assert_eq!(answer.body["events"][2]["ContactID"], contact.as_str());
+    assert_eq!(answer.body["events"][3]["ContactId"], contact.as_str());
+    id = answer.id();
+
+    for (action, want) in [
+        ("accept", vec!["AgentLeg Active False", "CallContactEvent Active False"]),
+        ("hold", vec!["CallContactEvent Holding False"]),
+        ("resume", vec!["CallContactEvent Active False"]),
+        ("mask", vec!["CallContactEvent Masking False"]),
+        ("unmask", vec!["CallContactEvent Active False"]),
+        ("end", vec!["CallContactEvent Disconnected False", "AgentState Unavailable"]),
+        ("disposition", vec!["CallContactEvent Disconnected True", "AgentState Available"]),
+    ] {
+        let done = client.post(&format!("/{}/interactions/{contact}/{action}", encoded(&id)), json!({})).await;
+        assert_eq!(done.status, 202, "{action}: {}", done.text);
+        let answer = client.poll(&id, 60).await;
+        assert_eq!(answer.events(), want, "{action}");
+        if action == "end" {
+            let after = &answer.body["events"][1];
+            assert_eq!((after["IsAcw"].as_str(), after["AcwTimeout"].as_str()), (Some("True"), Some("30")));
+        }
+        id = answer.id();
+    }
+    let gone = client.post(&format!("/{}/interactions/{contact}/hold", encoded(&id)), json!({})).await;
+    assert_eq!(gone.status, 404);
+
+    let held = client.hold(&id).await;
+    assert_eq!(client.end(&id, "").await.status, 202);
+    let answer = held.await.unwrap();
+    assert_eq!(answer.events(), ["AgentSessionEnd"]);
+    assert_eq!(answer.body["events"][0]["Success"], "True");
+    let over = client.poll(&answer.id(), 60).await;
+    assert_eq!(
+        (over.status, over.branch(), over.header("icStatusDescription")),
+        (409, Some("4"), Some("AgentSessionEnded"))
+    );
+    assert!(client.center.events().iter().all(|event| event.fate == Fate::Answered));
+}
+
+#[tokio::test]
+async fn f01_polls_are_quiet_after_their_timeout_and_not_before() {
+    let (sandbox, client) = sandbox(|_| {}).await;
+    let id = client.live().await;
+    for _ in 0..10 {
+        let mut held = client.hold(&id).await;
+        sandbox.advance(MINUTE - Duration::from_secs(2));
+        assert!(tokio::time::timeout(Duration::from_millis(20), &mut held).await.is_err(), "too early");
+        sandbox.advance(Duration::from_secs(2));
+        let answer = held.await.unwrap();
+        assert_eq!((answer.status, answer.branch(), answer.text.as_str()), (304, Some("2"), ""));
+        assert_eq!(answer.header("icStatusDescription"), Some("No new events"));
+    }
+    client.center.push(&json!({ "type": "CustomEvent", "eventName": "a" }).to_string()).unwrap();
+    assert_eq!(client.poll(&id, 60).await.events(), ["a"]);
+    let session = client.center.session().unwrap();
+    assert_eq!((session.polls, session.overlaps, session.stale_polls, session.snapshots), (12, 0, 0, 0));
+}
+
+#[tokio::test]
+async fn f03_f26_timeouts_are_whole_seconds_from_0_to_60() {
+    let (_sandbox, client) = sandbox(|_| {}).await;
+    let id = client.start().await;
+    let asked = async |query: &str| {
+        sent(client.request(Method::GET, &format!("/{}/get-next-event{query}", encoded(&id)))).await
+    };
+    for query in
+        ["", "?timeout=", "?timeout=x", "?timeout=-1", "?timeout=61", "?timeout=1.5", "?timeout=99999999999999999999"]
+    {
+        let answer = asked(query).await;
+        assert_eq!((answer.status, answer.branch()), (400, Some("7")), "{query}");
+    }
+    assert_eq!(asked("?Timeout=0").await.status, 200);
+    assert_eq!(client.poll(&client.center_id().await, 0).await.status, 304);
+}
+
+impl Client {
+    /// The newest id, by a join.
+    async fn center_id(&self) -> String {
+        let joined = self.post("/join", json!({})).await.id();
+        self.poll(&joined, 0).await.id()
+    }
+}
+
+#[tokio::test]
+async fn f08_f09_f14_an_answer_that_is_lost_is_a_snapshot_or_comes_again() {
+    for (stale_id, branch_header) in [(StaleId::Snapshot, true), (StaleId::Snapshot, false), (StaleId::Replay, true)] {
+        let (sandbox, client) =
+            sandbox(|knobs| (knobs.stale_id, knobs.branch_header) = (stale_id, branch_header)).await;
+        let id = client.live().await;
+        let lost = sandbox.faults().inject(Operation::AgentPoll, Fault::reset().after_effect());
+        client.center.push(&json!({ "type": "CustomEvent", "eventName": "a" }).to_string()).unwrap();
+        let path = format!("/{}/get-next-event?timeout=60", encoded(&id));
+        assert!(client.request(Method::GET, &path).send().await.is_err());
+        assert_eq!(sandbox.faults().hits(lost), 1);
+        let again = client.poll(&id, 60).await;
+        let last = client.center.events().pop().unwrap();
+        if stale_id == StaleId::Replay {
+            assert_eq!((again.events(), again.branch()), (vec!["a".to_owned()], Some("1")));
+            assert_eq!(last.fate, Fate::Answered);
+        } else {
+            assert_eq!(again.events(), ["AgentSessionStart", "AgentState Unavailable"]);
+            assert_eq!(again.branch(), branch_header.then_some("3"));
+            assert_eq!(last.fate, Fate::Missed);
+        }
+    }
+}
+
+#[tokio::test]
+async fn f10_answers_break_off_or_are_half_of_their_json() {
+    let (sandbox, client) = sandbox(|_| {}).await;
+    let id = client.live().await;
+    let push = || client.center.push(&json!({ "type": "CustomEvent", "eventName": "a" }).to_string()).unwrap();
+    sandbox.faults().inject(Operation::AgentPoll, Fault::reset_mid_body());
+    push();
+    let path = format!("/{}/get-next-event?timeout=60", encoded(&id));
+    let response = client.request(Method::GET, &path).send().await.unwrap();
+    assert_eq!(response.status(), 200);
+    assert!(response.text().await.is_err());
+    let snapshot = client.poll(&id, 60).await;
+    assert_eq!(snapshot.branch(), Some("3"));
+    sandbox.faults().inject(Operation::AgentPoll, Fault::cut_json());
+    push();
+    let half = client.poll(&snapshot.id(), 60).await;
+    assert_eq!((half.status, &half.body), (200, &Value::Null));
+}
+
+#[tokio::test]
+async fn f05_f06_f15_answers_lack_what_they_should_have() {
+    let (sandbox, client) = sandbox(|_| {}).await;
+    let mut id = client.live().await;
+    let event = json!({ "type": "CustomEvent", "eventName": "a" }).to_string();
+    let held = client.hold(&id).await;
+    client.center.nudge().unwrap();
+    let empty = held.await.unwrap();
+    assert_eq!((empty.status, &empty.body["events"]), (200, &json!([])));
+    assert_ne!(empty.id(), id);
+    id = empty.id();
+    for (fault, want) in [
+        (Fault::amend().without_field("events"), None),
+        (Fault::amend().without_field("sessionId"), None),
+        (Fault::amend().field("sessionId", "".into()), Some(json!(""))),
+        (Fault::amend().field("sessionId", Value::Null), Some(Value::Null)),
+    ] {
+        sandbox.faults().inject(Operation::AgentPoll, fault);
+        client.center.push(&event).unwrap();
+        let answer = client.poll(&id, 60).await;
+        let field = if answer.body.get("events").is_none() { "events" } else { "sessionId" };
+        assert_eq!(answer.body.get(field), want.as_ref(), "{}", answer.text);
+        id = client.center_id().await;
+    }
+    for headers in [vec!["banana"], vec!["03"], vec!["3", "3"]] {
+        let fault = headers.iter().fold(Fault::amend(), |fault, value| fault.header("icBranchValue", *value));
+        sandbox.faults().inject(Operation::AgentPoll, fault);
+        client.center.push(&event).unwrap();
+        let answer = client.poll(&id, 60).await;
+        assert_eq!(answer.headers.get_all("icBranchValue").iter().collect::<Vec<_>>(), headers);
+        id = answer.id();
+    }
+}
+
+#[tokio::test]
+async fn f12_a_queue_that_overflows_is_a_snapshot_of_branch_three() {
+    let (sandbox, client) = sandbox(|_| {}).await;
+    let id = client.live().await;
+    sandbox.knobs(|knobs| knobs.agent.queue_capacity = 10);
+    let contact = client.center.call("+12055550143").unwrap();
+    for n in 0..20 {
+        client.center.push(&json!({ "type": "CustomEvent", "eventName": n.to_string() }).to_string()).unwrap();
+    }
+    let answer = client.poll(&id, 60).await;
+    assert_eq!(answer.branch(), Some("3"));
+    assert_eq!(
+        answer.events(),
+        ["AgentSessionStart", "AgentState InboundContact", "AgentLeg Dialing False", "CallContactEvent Incoming False"]
+    );
+    client.center.step(&contact, ContactStep::Reject).unwrap();
+    assert_eq!(
+        client.poll(&answer.id(), 60).await.events(),
+        ["CallContactEvent Disconnected True", "AgentState Available"]
+    );
+}
+
+#[tokio::test]
+async fn f13_the_start_of_a_snapshot_need_not_come_first() {
+    let (sandbox, client) = sandbox(|knobs| knobs.snapshot_order = SnapshotOrder::StartLast).await;
+    client.start().await;
+    client.center.call("+12055550143").unwrap();
+    let joined = client.post("/join", json!({ "asAgentId": "" })).await;
+    assert_eq!(joined.status, 202);
+    let answer = client.poll(&joined.id(), 60).await;
+    assert_eq!(answer.events().last().map(String::as_str), Some("AgentSessionStart"));
+    assert_eq!(answer.branch(), Some("1"), "as the knob says");
+    sandbox.knobs(|knobs| knobs.agent.snapshot_order = SnapshotOrder::Mixed);
+    let mut orders = std::collections::BTreeSet::new();
+    for _ in 0..20 {
+        orders.insert(client.poll(&joined.id(), 60).await.events());
+    }
+    assert!(orders.len() > 3, "{orders:?}");
+}
+
+#[tokio::test]
+async fn f32_two_polls_of_one_session_are_counted_and_served_as_the_knob_says() {
+    let (sandbox, client) = sandbox(|_| {}).await;
+    let id = client.live().await;
+    let event = json!({ "type": "CustomEvent", "eventName": "a" }).to_string();
+    let (older, newer) = (client.hold(&id).await, client.hold(&id).await);
+    assert_eq!(older.await.unwrap().status, 304);
+    client.center.push(&event).unwrap();
+    let id = newer.await.unwrap().id();
+    assert_eq!(client.center.session().unwrap().overlaps, 1);
+    sandbox.knobs(|knobs| knobs.agent.concurrent = Concurrent::BothServed);
+    let (older, newer) = (client.hold(&id).await, client.hold(&id).await);
+    client.center.push(&event).unwrap();
+    let (older, newer) = (older.await.unwrap(), newer.await.unwrap());
+    assert_eq!((older.events(), newer.events()), (vec!["a".to_owned()], vec!["a".to_owned()]));
+    sandbox.knobs(|knobs| knobs.agent.concurrent = Concurrent::SecondConflict);
+    let id = client.center_id().await;
+    let older = client.hold(&id).await;
+    assert_eq!(client.poll(&id, 60).await.status, 409);
+    client.center.push(&event).unwrap();
+    assert_eq!(older.await.unwrap().status, 200);
+}
+
+#[tokio::test]
+async fn f33_nobody_polls_and_the_session_ends_or_the_agent_is_unavailable() {
+    let (sandbox, client) = sandbox(|_| {}).await;
+    let id = client.live().await;
+    let held = client.hold(&id).await;
+    sandbox.advance(Duration::from_secs(59));
+    client.center.nudge().unwrap();
+    let id = held.await.unwrap().id();
+    assert!(client.center.wait_open_polls(0, LONG).await);
+    sandbox.advance(Duration::from_secs(298));
+    assert!(!client.center.session().unwrap().is_over);
+    sandbox.advance(Duration::from_secs(2));
+    assert!(client.center.wait_session(|session| session.is_over, LONG).await);
+    let answer = client.poll(&id, 60).await;
+    assert_eq!(answer.events(), ["RemoteAgentSessionEnd"]);
+    assert_eq!(answer.body["events"][0]["Message"], "SessionTimeout");
+    sandbox.advance(Duration::from_secs(120));
+    let answer = client.poll(&id, 60).await;
+    assert_eq!((answer.status, answer.branch()), (404, Some("5")));
+
+    sandbox.knobs(|knobs| knobs.agent.idle = Idle::SetUnavailable);
+    let body = json!({ "stationPhoneNumber": "+12055550100", "inactivityTimeout": 30 });
+    let id = client.post("", body).await.id();
+    let id = client.poll(&id, 0).await.id();
+    client.post(&format!("/{}/state", encoded(&id)), json!({ "state": "Available" })).await;
+    let id = client.poll(&id, 0).await.id();
+    assert!(client.center.wait_open_polls(0, LONG).await);
+    sandbox.advance(Duration::from_secs(31));
+    assert!(client.center.wait_session(|session| session.state == "Unavailable", LONG).await);
+    assert_eq!(client.poll(&id, 60).await.events(), ["AgentState Unavailable"]);
+}
+
+#[tokio::test]
+async fn f42_ids_are_one_encoded_segment() {
+    for form in [IdForm::Reserved, IdForm::Long] {
+        let (_sandbox, client) = sandbox(|knobs| knobs.ids = form).await;
+        let id = client.start().await;
+        let answer = client.poll(&id, 0).await;
+        assert_eq!(answer.status, 200);
+        client.center.nudge().unwrap();
+        assert_eq!(client.poll(&answer.id(), 0).await.body["events"], json!([]));
+        // As it is, it is another path.
+        let raw = sent(client.request(Method::GET, &format!("/{id}/get-next-event?timeout=0"))).await;
+        assert_eq!(raw.status, 404);
+    }
+}
+
+#[tokio::test]
+async fn f36_f41_events_are_passed_on_as_they_are() {
+    let (_sandbox, client) = sandbox(|_| {}).await;
+    let id = client.live().await;
+    let odd = [
+        r#"{"Type":"Brand New","Nested":{"a":[1,null,true]}}"#,
+        r#"{"Whatever":"1"}"#,
+        r#"{"Type":null}"#,
+        r#"{"Type":7}"#,
+        "\"text\"",
+        "[]",
+        r#"{"Type":"Mute","agentMuted":"False","AgentMuted":"True"}"#,
+        r#"{"type":"CustomEvent","eventName":"a","data":"\ud800\u0000"}"#,
+        "{\"Type\":\"AgentState\",\t\"AcwTimeout\" : \"soon\"}",
+    ];
+    client.center.push_all(&odd).unwrap();
+    let answer = client.poll(&id, 60).await;
+    assert!(answer.text.ends_with(&format!("\"events\":[{}]}}", odd.join(","))), "{}", answer.text);
+    assert!(client.center.push("{").is_err());
+    assert!(client.center.push_all(&["{}", "x"]).is_err());
+    assert_eq!(client.center.events().len(), 3 + odd.len(), "all or none");
+}
+
+#[tokio::test]
+async fn f37_f38_values_and_keys_are_written_as_the_knobs_say() {
+    let (sandbox, client) = sandbox(|knobs| knobs.values = Values::Native).await;
+    let id = client.start().await;
+    let answer = client.poll(&id, 0).await;
+    let started = &answer.body["events"][0];
+    assert_eq!(
+        (&started["CanMask"], &started["BusNo"], &started["StationCallerId"]),
+        (&json!(true), &json!(990_001), &json!(null))
+    );
+    sandbox.knobs(|knobs| (knobs.agent.values, knobs.agent.casing) = (Values::Strings, Casing::Lower));
+    let answer = client.poll(&id, 0).await;
+    let started = &answer.body["events"][0];
+    assert_eq!((&started["type"], &started["canmask"]), (&json!("AgentSessionStart"), &json!("True")));
+    assert!(answer.body["sessionId"].is_string(), "the envelope is as ever");
+    sandbox.knobs(|knobs| knobs.agent.casing = Casing::Random);
+    let answer = client.poll(&id, 0).await;
+    assert!(answer.body["events"][0].get("SupervisorPermissionLevel").is_none());
+    assert!(answer.text.to_ascii_lowercase().contains("\"supervisorpermissionlevel\":\"0\""));
+}
+
+#[tokio::test]
+async fn f44_f45_answers_have_another_form_or_end_their_connection() {
+    let (sandbox, client) = sandbox(|_| {}).await;
+    let mut id = client.live().await;
+    let event = json!({ "type": "CustomEvent", "eventName": "a" }).to_string();
+    let fault = Fault::amend().gzip().header("Content-Type", "text/json");
+    for (fault, header) in [
+        (fault, ("content-type", Some("text/json"))),
+        (Fault::amend().chunked(), ("content-length", None)),
+        (Fault::amend().byte_order_mark().without_header("content-type"), ("content-type", None)),
+        (Fault::amend().header("Connection", "close"), ("connection", Some("close"))),
+    ] {
+        sandbox.faults().inject(Operation::AgentPoll, fault);
+        client.center.push(&event).unwrap();
+        let path = format!("/{}/get-next-event?timeout=60", encoded(&id));
+        let response = client.request(Method::GET, &path).send().await.unwrap();
+        let got = response.headers().get(header.0).map(|value| value.to_str().unwrap().to_owned());
+        let is_gzipped = response.headers().get("content-encoding").is_some_and(|it| it == "gzip");
+        assert!(is_gzipped || got.as_deref() == header.1, "{header:?} {got:?}");
+        let _body = response.bytes().await.unwrap();
+        id = client.center_id().await;
+    }
+    // Whoever decodes it, decodes it.
+    sandbox.faults().inject(Operation::AgentPoll, Fault::amend().gzip());
+    client.center.push(&event).unwrap();
+    assert_eq!(client.poll(&id, 60).await.events(), ["a"]);
+}
+
+#[tokio::test]
+async fn f46_of_one_name_the_latest_custom_event_is_told() {
+    let (_sandbox, client) = sandbox(|_| {}).await;
+    let id = client.live().await;
+    for data in ["1", "2", "3"] {
+        client.center.push(&json!({ "type": "CustomEvent", "eventName": "a", "data": data }).to_string()).unwrap();
+    }
+    let answer = client.poll(&id, 60).await;
+    assert_eq!((answer.events(), answer.body["events"][0]["data"].as_str()), (vec!["a".to_owned()], Some("3")));
+    let fates: Vec<Fate> = client.center.events().iter().skip(3).map(|event| event.fate).collect();
+    assert_eq!(fates, [Fate::Overwritten, Fate::Overwritten, Fate::Answered]);
+}
+
+#[tokio::test]
+async fn errors_are_said_where_the_knob_says() {
+    let (sandbox, client) = sandbox(|_| {}).await;
+    for (errors_in, in_header, in_body) in
+        [(ErrorsIn::Both, true, true), (ErrorsIn::Header, true, false), (ErrorsIn::Body, false, true)]
+    {
+        sandbox.knobs(|knobs| knobs.agent.errors_in = errors_in);
+        let answer = client.poll("nobody", 0).await;
+        assert_eq!((answer.status, answer.branch()), (404, Some("5")));
+        assert_eq!(answer.header("icStatusDescription").is_some(), in_header, "{errors_in:?}");
+        assert_eq!(answer.body["error"].as_str(), in_body.then_some("InvalidAgentSession"));
+        assert_eq!(answer.text.is_empty(), !in_body);
+    }
+    sandbox.knobs(|knobs| knobs.agent.branch_header = false);
+    assert_eq!(client.poll("nobody", 0).await.branch(), None);
+}
+
+#[tokio::test]
+async fn the_server_can_be_taken_down_and_cut_alone() {
+    let (sandbox, client) = sandbox(|_| {}).await;
+    let id = client.live().await;
+    let held = client.hold(&id).await;
+    sandbox.reset_connections(Service::ContactCenter);
+    assert!(held.await.is_err(), "the poll broke");
+    assert!(client.center.wait_open_polls(0, LONG).await);
+    sandbox.take_down(Service::ContactCenter).await;
+    let path = format!("/{}/get-next-event?timeout=0", encoded(&id));
+    assert!(client.request(Method::GET, &path).send().await.is_err());
+    let state = client.http.get(format!("{}/_sandbox/state", sandbox.base_url())).send().await.unwrap();
+    assert_eq!(state.status(), 200);
+    client.center.push(&json!({ "type": "CustomEvent", "eventName": "a" }).to_string()).unwrap();
+    sandbox.bring_up(Service::ContactCenter).await;
+    assert_eq!(client.poll(&id, 60).await.events(), ["a"]);
+}
+
+#[tokio::test]
+async fn what_is_shown_has_no_ids_and_no_tokens() {
+    let (sandbox, client) = sandbox(|_| {}).await;
+    let id = client.live().await;
+    client.poll(&id, 0).await;
+    let shown = format!("{:?} {:?} {sandbox:?}", sandbox.requests(), client.center);
+    assert!(
+        shown.contains("AgentPoll GET /inContactAPI/services/v23.0/agent-sessions/(id)/get-next-event -> 304"),
+        "{shown}"
+    );
+    assert!(!shown.contains(&encoded(&id)) && !shown.contains(&id) && !shown.contains(&client.token), "{shown}");
+    let recorded = sandbox.requests_to(Target::ContactCenter);
+    assert_eq!(
+        recorded.iter().map(|it| it.operation).collect::<Vec<_>>(),
+        [Operation::AgentStart, Operation::AgentPoll, Operation::AgentPoll]
+    );
+}
