@@ -1,16 +1,14 @@
 //! An agent's desk: the state, the phone and the contacts, as they change.
 //!
-//! `cargo run --example agent_desktop --features agent` needs no account: a service of its
-//! own on loopback plays a call that arrives, is held, taken back and ended, and drops an
-//! answer in the middle of it. With `CXONE_CLIENT_ID`, `CXONE_CLIENT_SECRET`,
+//! `cargo run --example agent_desktop --features agent,sandbox` needs no account: the
+//! sandbox plays a call that arrives, is held, taken back and ended, and one answer is
+//! dropped in the middle of it. With `CXONE_CLIENT_ID`, `CXONE_CLIENT_SECRET`,
 //! `CXONE_KEY_ID`, `CXONE_KEY_SECRET` and `CXONE_PHONE` set (and `CXONE_ISSUER`, where
 //! the login is elsewhere) it is the agent's own desk, until Ctrl-C.
 
-#[path = "support/agent_service.rs"]
-mod agent_service;
-
 use std::error::Error;
 use std::io::Write as _;
+use std::time::Duration;
 use std::{env, io};
 
 use futures_util::StreamExt as _;
@@ -20,11 +18,15 @@ use ringcentral_events::agent::{
     AgentDelivery, AgentEvent, AgentNotification, AgentOrigin, AgentSession, AgentSessionBuilder, ContactStatus, Desk,
     EndSession,
 };
-use ringcentral_events::auth::{AccessToken, StaticToken};
+use ringcentral_events::sandbox::agent::{ContactCenter, ContactStep};
+use ringcentral_events::sandbox::{Fault, Operation, Sandbox};
 
 type Failure = Box<dyn Error + Send + Sync>;
 
-/// What the run was for, where the service is the example's own.
+/// Far beyond what anything takes on loopback.
+const SOON: Duration = Duration::from_secs(30);
+
+/// What the run was for, where the sandbox plays the call.
 #[derive(Default)]
 struct Seen {
     arrived: bool,
@@ -39,18 +41,51 @@ async fn main() -> Result<(), Failure> {
     match account()? {
         Some(session) => run(session.start().await?, false).await.map(drop),
         None => {
-            let service = agent_service::start().await?;
-            let tokens = StaticToken::new(AccessToken::new("offline"));
-            let session = AgentSession::builder(tokens).base_url(service.url()).phone_number("+12055550100");
-            let session = session.start().await?;
-            service.play();
-            let seen = run(session, true).await?;
+            let sandbox = Sandbox::start().await?;
+            let center = sandbox.contact_center();
+            let ((client, secret), (key, key_secret)) = (center.client(), center.access_key());
+            let tokens = CxOneTokens::builder(&client, secret, key, key_secret).issuer(center.url()).build()?;
+            let session = AgentSession::builder(tokens).phone_number("+12055550100").start().await?;
+            let (seen, ()) = tokio::try_join!(run(session, true), play(&sandbox, &center))?;
             if !(seen.arrived && seen.held && seen.ended && seen.gaps == 1 && seen.one_shots == 2) {
                 return Err("the desk did not see all of the call".into());
             }
             say("done", "a call arrived, was held and ended, and one dropped answer was a gap")
         }
     }
+}
+
+/// The platform's side: a call, and an answer that is dropped on its way.
+async fn play(sandbox: &Sandbox, center: &ContactCenter) -> Result<(), Failure> {
+    // Whatever was told has been read, and the desk polls again.
+    let read = async || if center.wait_caught_up(SOON).await { Ok(()) } else { Err("the desk does not poll") };
+    let pop = r#"{"Type":"PopURL","URL":"https://crm.example/offer"}"#;
+    if !center.wait_session(|session| session.state == "Available", SOON).await {
+        return Err("the agent is not available".into());
+    }
+    read().await?;
+    let contact = center.call("+12055550143")?;
+    read().await?;
+    center.step(&contact, ContactStep::Answer)?;
+    read().await?;
+    // The poll after the next answer is the one whose answer is dropped.
+    let dropped = sandbox.faults().inject(Operation::AgentPoll, Fault::reset().after_effect());
+    center.nudge()?;
+    if !sandbox.faults().wait_hits(dropped, 1, SOON).await {
+        return Err("the desk does not poll".into());
+    }
+    center.step(&contact, ContactStep::Hold)?;
+    if !center.wait_session(|session| session.snapshots == 1, SOON).await {
+        return Err("the desk did not come back".into());
+    }
+    read().await?;
+    center.step(&contact, ContactStep::Resume)?;
+    center.push(pop)?;
+    read().await?;
+    center.step(&contact, ContactStep::HangUp)?;
+    read().await?;
+    center.step(&contact, ContactStep::Finish)?;
+    Ok(())
 }
 
 /// The account of the environment, if there is one.

@@ -20,6 +20,9 @@ const USAGE: &str = "usage: sandbox [options]
   --port N               API server's port on 127.0.0.1 (0: any free one)
   --pubnub-port N        PubNub server's port on 127.0.0.1 (0: any free one)
   --gateway-port N       WebSocket gateway's port on 127.0.0.1 (0: any free one)
+  --contact-center-port N
+                         Contact Center's port on 127.0.0.1 (0: any free one); needs
+                         the feature agent
   --hold-ms N            how long a poll without messages is held (280000)
   --subscription-ttl N   life of a subscription, seconds (900)
   --token-ttl N          life of an access token, seconds (3600)
@@ -46,6 +49,8 @@ fn args() -> Result<Option<Args>, Box<dyn Error>> {
             "--port" => sandbox.port(value()?.parse()?),
             "--pubnub-port" => sandbox.pubnub_port(value()?.parse()?),
             "--gateway-port" => sandbox.gateway_port(value()?.parse()?),
+            #[cfg(feature = "agent")]
+            "--contact-center-port" => sandbox.contact_center_port(value()?.parse()?),
             "--seed" => sandbox.seed(value()?.parse()?),
             "--hold-ms" => {
                 let hold = Duration::from_millis(value()?.parse()?);
@@ -100,7 +105,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     };
     let sandbox = sandbox.start().await?;
     let (username, password) = sandbox.password_login();
-    let line = json!({
+    #[cfg_attr(not(feature = "agent"), allow(unused_mut, reason = "the Contact Center adds to it"))]
+    let mut line = json!({
         "base_url": sandbox.base_url(),
         "pubnub_origin": sandbox.pubnub_origin(),
         "gateway_url": sandbox.gateway_url(),
@@ -115,6 +121,22 @@ async fn main() -> Result<(), Box<dyn Error>> {
         "phone_number": sandbox.phone_number(),
         "chat_id": sandbox.chat_id(),
     });
+    #[cfg(feature = "agent")]
+    {
+        let center = sandbox.contact_center();
+        let ((app, username, password), (key, secret)) = (center.central_login(), center.access_key());
+        let (client, client_secret) = center.client();
+        line["contact_center"] = json!({
+            "url": center.url(),
+            "central_app": app.expose(),
+            "username": username,
+            "password": password.expose(),
+            "access_key_id": key.expose(),
+            "access_key_secret": secret.expose(),
+            "client_id": client,
+            "client_secret": client_secret.expose(),
+        });
+    }
     let mut out = std::io::stdout().lock();
     writeln!(out, "{line}")?;
     out.flush()?;
