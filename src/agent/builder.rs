@@ -88,7 +88,7 @@ pub struct AgentSessionBuilder {
     base: Option<String>,
     version: String,
     application: Option<String>,
-    station: Station,
+    pub(super) station: Station,
     on_existing: OnExisting,
     on_lost: OnLost,
     unsuccessful_end_is_end: bool,

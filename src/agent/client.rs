@@ -239,4 +239,47 @@ mod tests {
             assert_eq!(api_base(&base.parse().unwrap()).as_str(), want, "{base}");
         }
     }
+
+    /// A GOAWAY costs neither the answer that is under way nor the next poll.
+    #[cfg(feature = "sandbox")]
+    #[tokio::test]
+    async fn f45_a_connection_that_ends_by_goaway_is_replaced() {
+        use crate::agent::{AgentCursor, AgentSession, machine::Begun};
+        use crate::auth::StaticToken;
+        use crate::sandbox::{Operation, Sandbox, Service};
+        use crate::subscription::Delivery;
+        use futures_util::StreamExt as _;
+
+        let soon = Duration::from_secs(20);
+        let sandbox = Sandbox::start().await.unwrap();
+        let center = sandbox.contact_center();
+        let tokens = Arc::new(StaticToken::new(AccessToken::new(center.access_token().expose())));
+        let base = Some(center.url().parse().unwrap());
+        let mut api = Api::new(tokens, base, "v23.0".into(), None, 1024 * 1024).unwrap();
+        api.wire = Wire::over_http2(USER_AGENT, 1024 * 1024).unwrap();
+        let builder = AgentSession::builder(StaticToken::new(AccessToken::new("unused"))).phone_number("+12055550100");
+        let id = api.start(&builder.station).await.unwrap();
+        let session = builder.session(api, AgentCursor::new(id), Begun::Started);
+        let mut events = session.events().unwrap();
+        let next = async |events: &mut crate::agent::AgentEvents| {
+            let Delivery::Notification(event) = events.next().await.unwrap().unwrap() else { panic!() };
+            event.event().kind().as_str()
+        };
+        for kind in ["AgentSessionStart", "AgentState", "UpdateIndicators"] {
+            assert_eq!(next(&mut events).await, kind);
+        }
+        let mut polls = 1;
+        for _ in 0..3 {
+            assert!(center.wait_open_polls(1, soon).await);
+            sandbox.finish_connections(Service::ContactCenter);
+            center.push(r#"{"Type":"Mute"}"#).unwrap();
+            assert_eq!(next(&mut events).await, "Mute");
+            polls += 1;
+        }
+        assert!(sandbox.wait_requests(Operation::AgentPoll, polls + 1, soon).await);
+        let timeouts: Vec<_> =
+            sandbox.requests_to(Operation::AgentPoll).iter().map(|poll| poll.query("timeout").unwrap()).collect();
+        assert!(timeouts.iter().all(|timeout| timeout == "60"), "no poll failed: {timeouts:?}");
+        assert_eq!(center.session().unwrap().overlaps, 0);
+    }
 }

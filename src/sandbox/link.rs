@@ -56,11 +56,13 @@ pub(super) struct LinkControl {
     silent: Arc<AtomicBool>,
     /// Ends the connection's task.
     pub(super) cut: Notify,
+    /// Ends it after the answers that are under way.
+    pub(super) finish: Notify,
 }
 
 impl LinkControl {
     pub(super) fn new() -> Self {
-        Self { mode: Mutex::new(Mode::Normal), silent: Arc::default(), cut: Notify::new() }
+        Self { mode: Mutex::new(Mode::Normal), silent: Arc::default(), cut: Notify::new(), finish: Notify::new() }
     }
 
     fn mode(&self) -> MutexGuard<'_, Mode> {
@@ -97,6 +99,11 @@ impl LinkControl {
     /// Ends it now, by an orderly close.
     pub(super) fn close(&self) {
         self.cut.notify_one();
+    }
+
+    /// Ends it after the answers that are under way, and takes no further requests.
+    pub(super) fn finish(&self) {
+        self.finish.notify_one();
     }
 
     /// How many of `bytes` may be written; `None` when the link is broken.

@@ -92,7 +92,7 @@
 //! | `POST /_sandbox/tokens/expire`, `…/tokens/revoke` | |
 //! | `POST /_sandbox/advance` | `{"ms":900000}` moves the clock |
 //! | `POST /_sandbox/servers/pubnub`, `…/gateway`, `…/contact_center`, `…/api` | `{"down_ms":30000}` takes it down for a time, `{}` brings it up |
-//! | `POST /_sandbox/connections/pubnub`, `…/gateway`, `…/contact_center` | `{"action":"reset"}`, `close` or `black_hole` |
+//! | `POST /_sandbox/connections/pubnub`, `…/gateway`, `…/contact_center` | `{"action":"reset"}`, `close`, `finish` or `black_hole` |
 //!
 //! A target is `"any"`, `"api"`, `"pubnub"`, `"gateway"`, `"contact_center"`, `"oauth"`,
 //! `"subscriptions"`, `"subscribe"`, `{"operation":"renew"}` (an [`Operation`] in snake case),
@@ -519,6 +519,13 @@ impl Sandbox {
     /// Closes every open connection of a server in order (FIN); new ones are welcome.
     pub fn close_connections(&self, service: Service) {
         self.shared.update(|state| state.cut(service, Cut::Close));
+    }
+
+    /// Ends every open connection of a server after the answers that are under way: by
+    /// `Connection: close`, over HTTP/2 by GOAWAY, at the gateway at once. New ones are
+    /// welcome.
+    pub fn finish_connections(&self, service: Service) {
+        self.shared.update(|state| state.cut(service, Cut::Finish));
     }
 
     /// Turns every open connection of a server into a black hole: it stays open,

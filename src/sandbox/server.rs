@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -183,13 +183,18 @@ async fn connection(shared: Arc<Shared>, service: Service, stream: TcpStream) {
     let answering = service_fn(|request| answer(Arc::clone(&shared), Arc::clone(&control), service, request));
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().header_read_timeout(None);
-    tokio::select! {
-        served = builder.serve_connection(io, answering) => {
-            if let Err(error) = served {
-                tracing::trace!(?service, error = %error, "a sandbox connection broke");
+    let mut serving = pin!(builder.serve_connection(io, answering));
+    loop {
+        tokio::select! {
+            served = serving.as_mut() => {
+                if let Err(error) = served {
+                    tracing::trace!(?service, error = %error, "a sandbox connection broke");
+                }
+                return;
             }
+            () = control.cut.notified() => return,
+            () = control.finish.notified() => serving.as_mut().graceful_shutdown(),
         }
-        () = control.cut.notified() => {}
     }
 }
 

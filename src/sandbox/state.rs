@@ -97,6 +97,7 @@ pub(super) enum Cut {
     Reset,
     Close,
     BlackHole,
+    Finish,
 }
 
 /// The sandbox's clock: the machine's, and what a test moved it by.
@@ -143,6 +144,9 @@ impl State {
                 Cut::Reset => link.reset(),
                 Cut::Close => link.close(),
                 Cut::BlackHole => link.mute(),
+                // A socket has no answers under way.
+                Cut::Finish if service == Service::Gateway => link.close(),
+                Cut::Finish => link.finish(),
             }
         }
         if service == Service::Gateway && how != Cut::BlackHole {

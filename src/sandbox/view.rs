@@ -88,6 +88,12 @@ pub struct Gauges {
     pub gateway_connections: usize,
     /// The most there were at once.
     pub max_gateway_connections: usize,
+    /// Connections open to the Contact Center.
+    #[cfg(feature = "agent")]
+    pub contact_center_connections: usize,
+    /// The most there were at once.
+    #[cfg(feature = "agent")]
+    pub max_contact_center_connections: usize,
     /// Sockets open at the gateway; one in a black hole is not.
     pub open_sockets: usize,
     /// The most there were at once.
@@ -123,6 +129,8 @@ impl Gauges {
         let (api_connections, max_api_connections) = connections(state, Service::Api);
         let (gateway_connections, max_gateway_connections) = connections(state, Service::Gateway);
         let (open_sockets, max_open_sockets) = state.gateway.counts();
+        #[cfg(feature = "agent")]
+        let (contact_center_connections, max_contact_center_connections) = connections(state, Service::ContactCenter);
         let (pubnub_connections, max_pubnub_connections) = connections(state, Service::PubNub);
         Self {
             api_connections,
@@ -131,6 +139,10 @@ impl Gauges {
             max_pubnub_connections,
             gateway_connections,
             max_gateway_connections,
+            #[cfg(feature = "agent")]
+            contact_center_connections,
+            #[cfg(feature = "agent")]
+            max_contact_center_connections,
             open_sockets,
             max_open_sockets,
             sockets_opened: state.gateway.opened,
