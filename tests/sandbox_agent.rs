@@ -171,6 +171,13 @@ async fn f10_answers_break_off_or_are_half_of_their_json() {
     push();
     let half = client.poll(&snapshot.id(), 60).await;
     assert_eq!((half.status, &half.body), (200, &Value::Null));
+    for length in ["10", "100000"] {
+        sandbox.faults().inject(Operation::AgentPoll, Fault::amend().header("Content-Length", length));
+        let request = client.request(Method::GET, &format!("/{}/get-next-event?timeout=60", encoded(&id)));
+        let text = request.send().await.unwrap().text().await;
+        assert!(text.as_ref().is_err() || text.as_ref().is_ok_and(|text| text.len() == 10), "{length}: {text:?}");
+    }
+    assert_eq!(client.poll(&id, 60).await.branch(), Some("3"), "the server goes on");
 }
 
 #[tokio::test]

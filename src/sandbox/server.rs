@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::Stream;
+use futures_util::{Stream, StreamExt as _};
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full, Limited, StreamBody};
@@ -378,6 +378,10 @@ async fn with_fault(
 }
 
 fn whole(reply: Reply) -> Response<Body> {
+    if reply.headers().contains_key(http::header::CONTENT_LENGTH) {
+        // A length that a script made up: a body of known size would have to agree.
+        return chunked(reply);
+    }
     reply.map(|body| Full::new(body).boxed_unsync())
 }
 
@@ -390,12 +394,17 @@ fn dripping(reply: Reply, chunk: usize, every: Duration) -> Response<Body> {
     Response::from_parts(parts, StreamBody::new(drip).boxed_unsync())
 }
 
-/// Sends the body without its length, in two chunks.
+/// Sends the body in two pieces, without a length of its own.
 fn chunked(reply: Reply) -> Response<Body> {
     reply.map(|mut body| {
         let first = body.split_to(body.len() / 2);
-        let frames = [first, body].map(|piece| Ok(Frame::data(piece)));
-        StreamBody::new(futures_util::stream::iter(frames)).boxed_unsync()
+        // Each is on its way before the next comes, the end among them: what breaks off
+        // breaks off behind what there is.
+        let pieces = futures_util::stream::iter([first, body, Bytes::new()]).then(async |piece| {
+            tokio::task::yield_now().await;
+            Ok(Frame::data(piece))
+        });
+        StreamBody::new(pieces).boxed_unsync()
     })
 }
 

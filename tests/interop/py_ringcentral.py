@@ -12,7 +12,7 @@ import queue
 import tls_front
 from sandbox import BASE, CLIENT_ID, CLIENT_SECRET, DEADLINE, JWT, ORIGIN, check, state, trigger, until
 
-front = tls_front.start("ps.pndsn.com", ORIGIN, os.path.join(os.environ["INTEROP_CACHE"], "tls"))
+front = tls_front.start(["ps.pndsn.com"], ORIGIN, os.path.join(os.environ["INTEROP_CACHE"], "tls"))
 os.environ["HTTPS_PROXY"] = os.environ["https_proxy"] = front.proxy
 os.environ["REQUESTS_CA_BUNDLE"] = front.certificate
 

@@ -5,7 +5,8 @@
 #
 # Names: py-pubnub py-ringcentral js-pubnub js-ringcentral, over the gateway
 # py-ringcentral-ws js-ringcentral-ws js-rc-ex-ws, and as sources of Engage Digital,
-# crawled by the example digital_crawler, py-engage-source js-engage-source.
+# crawled by the example digital_crawler, py-engage-source js-engage-source, and of the
+# Contact Center, py-nice-incontact.
 #
 # Installs what it needs into INTEROP_CACHE (default target/interop), builds the
 # sandbox example, runs each client against a sandbox of its own, and prints
@@ -42,6 +43,7 @@ install() {
     js-rc-ex-ws) modules js-rc-ex-ws '@rc-ex/core@1.8.6' '@rc-ex/ws@1.4.2' ;;
     py-engage-source) venv py-engage-source 'ringcentral-engage-digital-source-sdk==0.0.1' requests ;;
     js-engage-source) modules js-engage-source 'ringcentral-engage-source@0.1.9' ;;
+    py-nice-incontact) venv py-nice-incontact 'tap-nice-incontact==0.3.1' ;;
     py-ringcentral) venv py-ringcentral 'ringcentral==0.7.18' ;;
     js-pubnub) modules js-pubnub 'pubnub@11.0' ;;
     js-ringcentral) modules js-ringcentral '@ringcentral/sdk@4.7.4' '@ringcentral/subscriptions@4.7.4' 'pubnub@4.37' ;;
@@ -57,7 +59,9 @@ client() {
   esac
 }
 
-field() { python3 -c 'import json,sys; print(json.loads(sys.argv[1])[sys.argv[2]])' "$1" "$2"; }
+field() {
+  python3 -c 'import json,sys; it=json.loads(sys.argv[1])[sys.argv[2]]; print(it if isinstance(it, str) else json.dumps(it))' "$1" "$2"
+}
 
 run() {
   install "$1" || return 1
@@ -69,12 +73,13 @@ run() {
     echo "the sandbox did not start"
     return 1
   fi
-  export RC_SERVER_URL RC_PUBNUB_ORIGIN RC_APP_CLIENT_ID RC_APP_CLIENT_SECRET RC_USER_JWT INTEROP_CACHE="$cache"
+  export RC_SERVER_URL RC_PUBNUB_ORIGIN RC_APP_CLIENT_ID RC_APP_CLIENT_SECRET RC_USER_JWT RC_CONTACT_CENTER INTEROP_CACHE="$cache"
   RC_SERVER_URL="$(field "$line" base_url)"
   RC_PUBNUB_ORIGIN="$(field "$line" pubnub_origin)"
   RC_APP_CLIENT_ID="$(field "$line" client_id)"
   RC_APP_CLIENT_SECRET="$(field "$line" client_secret)"
   RC_USER_JWT="$(field "$line" jwt)"
+  RC_CONTACT_CENTER="$(field "$line" contact_center)"
   # Loopback never goes by a proxy of the machine.
   export no_proxy="127.0.0.1,localhost" NO_PROXY="127.0.0.1,localhost"
   timeout 120 bash -c "$(declare -f client); client $1" 2>&1 | sed "s/^/  $1: /"
@@ -90,7 +95,7 @@ sandbox="$target/debug/examples/sandbox"
 DIGITAL_CRAWLER="$target/debug/examples/digital_crawler"
 export here cache DIGITAL_CRAWLER
 
-[ $# -gt 0 ] || set -- py-pubnub py-ringcentral js-pubnub js-ringcentral py-ringcentral-ws js-ringcentral-ws js-rc-ex-ws py-engage-source js-engage-source
+[ $# -gt 0 ] || set -- py-pubnub py-ringcentral js-pubnub js-ringcentral py-ringcentral-ws js-ringcentral-ws js-rc-ex-ws py-engage-source js-engage-source py-nice-incontact
 passed=0
 failed=0
 for name in "$@"; do

@@ -12,6 +12,7 @@ ORIGIN = os.environ["RC_PUBNUB_ORIGIN"].removeprefix("http://")
 CLIENT_ID = os.environ["RC_APP_CLIENT_ID"]
 CLIENT_SECRET = os.environ["RC_APP_CLIENT_SECRET"]
 JWT = os.environ["RC_USER_JWT"]
+CONTACT_CENTER = json.loads(os.environ["RC_CONTACT_CENTER"])
 PRESENCE = "/restapi/v1.0/account/~/extension/~/presence"
 SMS = "/restapi/v1.0/account/~/extension/~/message-store/instant?type=SMS"
 DEADLINE = 30

@@ -1,4 +1,4 @@
-"""A proxy that answers CONNECT for one host itself: TLS with a certificate made
+"""A proxy that answers CONNECT for some hosts itself: TLS with a certificate made
 for the run, and behind it plain bytes to and from the sandbox. Everything else
 is refused, so nothing of a test leaves the machine."""
 
@@ -16,29 +16,29 @@ class Front:
         self.certificate = certificate
 
 
-def start(host, target, directory):
+def start(hosts, target, directory):
     os.makedirs(directory, exist_ok=True)
     key, certificate = os.path.join(directory, "key.pem"), os.path.join(directory, "certificate.pem")
     subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={host}"]
-        + ["-addext", f"subjectAltName=DNS:{host}", "-keyout", key, "-out", certificate],
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={hosts[0]}"]
+        + ["-addext", "subjectAltName=" + ",".join(f"DNS:{host}" for host in hosts), "-keyout", key, "-out", certificate],
         check=True,
         capture_output=True,
     )
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     listener = socket.create_server(("127.0.0.1", 0))
-    threading.Thread(target=accept, args=(listener, host, target, context), daemon=True).start()
+    threading.Thread(target=accept, args=(listener, hosts, target, context), daemon=True).start()
     return Front(f"http://127.0.0.1:{listener.getsockname()[1]}", certificate)
 
 
-def accept(listener, host, target, context):
+def accept(listener, hosts, target, context):
     while True:
         client, _ = listener.accept()
-        threading.Thread(target=serve, args=(client, host, target, context), daemon=True).start()
+        threading.Thread(target=serve, args=(client, hosts, target, context), daemon=True).start()
 
 
-def serve(client, host, target, context):
+def serve(client, hosts, target, context):
     with client:
         head = b""
         while b"\r\n\r\n" not in head:
@@ -47,7 +47,7 @@ def serve(client, host, target, context):
                 return
             head += piece
         method, wanted = head.split(b" ", 2)[:2]
-        if method != b"CONNECT" or wanted.decode() != f"{host}:443":
+        if method != b"CONNECT" or wanted.decode() not in [f"{host}:443" for host in hosts]:
             client.sendall(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
             return
         client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")

@@ -43,11 +43,29 @@
 //! # Faults
 //!
 //! Those of the [sandbox](super::Fault), on [`Operation::AgentPoll`](super::Operation) and
-//! its kin. A poll that loses its answer after the cursor has moved is
-//! `Fault::close().after_effect()`; one whose body breaks off is `Fault::reset_mid_body()`;
-//! [`Fault::amend`](super::Fault::amend) changes an answer that is there: its `sessionId`,
-//! its branch, its form. [`Sandbox::advance`](super::Sandbox::advance) lets 60 s polls,
-//! idle sessions and tokens come to their ends now.
+//! its kin. A fault hits the polls that come: [`ContactCenter::nudge`] ends the one that is
+//! open. [`Sandbox::advance`](super::Sandbox::advance) lets 60 s polls, idle sessions and
+//! tokens come to their ends now.
+//!
+//! | What goes wrong | How |
+//! | --- | --- |
+//! | the answer is lost after the cursor has moved | `Fault::reset().after_effect()`, `close` |
+//! | it breaks off, or is half of its JSON | `Fault::reset_mid_body()`, `cut_json` |
+//! | the lost batch comes again, or the old id is unknown | [`AgentKnobs::stale_id`] |
+//! | no id, no events, another branch, gzip, no content type, a closed connection | `Fault::amend()` with `without_field("sessionId")`, `header("icBranchValue", "03")` and so on |
+//! | an empty batch | [`ContactCenter::nudge`] |
+//! | empty answers at once, without end | `Fault::status(304).until_cleared()` |
+//! | more happens than the queue holds | [`AgentKnobs::queue_capacity`] |
+//! | 401, 403, 404, 409, 429, 500 | `Fault::status(…)`, with `header("Retry-After", …)` |
+//! | the token expires, the login fails or hangs | [`ContactCenter::expire_tokens`]; `Operation::AgentToken` |
+//! | the sessions move to another host with the token | [`AgentKnobs::resource_server`] |
+//! | no answer, a late one, a slow one | `Fault::hang()`, [`AgentKnobs::answer_late`], `Fault::drip(1, …)` |
+//! | the end: by the agent, an administrator, for want of polls | [`ContactCenter::push`] of `AgentSessionEnd`, [`ContactCenter::terminate`], `Sandbox::advance` |
+//! | a session is there already, an end is refused | [`AgentKnobs::existing_session`], [`AgentKnobs::end_with_contacts`] |
+//! | odd events | [`ContactCenter::push`] of any JSON; [`AgentKnobs::values`], [`AgentKnobs::casing`] |
+//! | ids with `/`, `+`, `%`, or of 4 KB | [`AgentKnobs::ids`] |
+//! | redirects | `Fault::status(302).header("Location", …)` |
+//! | a GOAWAY, a reset, an outage | [`Sandbox::finish_connections`](super::Sandbox::finish_connections), `reset_connections`, `take_down` |
 //!
 //! # Over HTTP
 //!

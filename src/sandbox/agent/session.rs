@@ -47,6 +47,8 @@ struct Open {
     deadline: Instant,
     wake: Arc<Notify>,
     superseded: bool,
+    /// Its deadline was told to it.
+    due: bool,
 }
 
 /// What a poll gets.
@@ -246,7 +248,7 @@ impl Session {
             Class::Snapshot { branch } => self.snapshot(at, branch, knobs, rng),
             Class::Fresh => {
                 let deadline = later(later(now, timeout), knobs.answer_late);
-                self.open.push(Open { number, at, deadline, wake: wake.clone(), superseded: false });
+                self.open.push(Open { number, at, deadline, wake: wake.clone(), superseded: false, due: false });
                 self.look(number, knobs, rng, now)
             }
         };
@@ -314,7 +316,7 @@ impl Session {
 
     /// When time will change something.
     pub(super) fn next_deadline(&self, knobs: &AgentKnobs) -> Option<Instant> {
-        let polls = self.open.iter().map(|open| open.deadline).min();
+        let polls = self.open.iter().filter(|open| !open.due).map(|open| open.deadline).min();
         let may_idle = !self.is_over() && !self.is_idle && self.open.is_empty();
         let idle = may_idle.then(|| later(self.last_activity, self.inactivity(knobs)));
         polls.into_iter().chain(idle).min()
@@ -322,7 +324,8 @@ impl Session {
 
     /// Does what time does.
     pub(super) fn run_due(&mut self, at: &str, knobs: &AgentKnobs, now: Instant) {
-        for open in self.open.iter().filter(|open| open.deadline <= now) {
+        for open in self.open.iter_mut().filter(|open| open.deadline <= now) {
+            open.due = true;
             open.wake.notify_one();
         }
         let is_due = self.open.is_empty() && now >= later(self.last_activity, self.inactivity(knobs));

@@ -98,6 +98,8 @@ fn a_poll_is_quiet_at_its_deadline_and_later_where_that_is_asked_for() {
         run.now += MINUTE + late - Duration::from_millis(1);
         assert_eq!(run.look(number), Told::Wait);
         run.now += Duration::from_millis(1);
+        run.run_due();
+        assert_eq!(run.session.next_deadline(&run.knobs), None, "once");
         assert_eq!(run.look(number), Told::Quiet);
         run.session.close(number, run.now);
         // The id is as good as before.
