@@ -9,7 +9,8 @@ use std::time::Duration;
 use center_support::*;
 use reqwest::Method;
 use ringcentral_events::sandbox::agent::{
-    Casing, Concurrent, ContactStep, ErrorsIn, Fate, IdForm, Idle, SnapshotOrder, StaleId, Values,
+    AfterEnd, Casing, Concurrent, ContactStep, EndWithContacts, ErrorsIn, Fate, IdForm, Idle, JoinedIds, SnapshotOrder,
+    StaleId, Values,
 };
 use ringcentral_events::sandbox::{Fault, Operation, Service, Target};
 use serde_json::{Value, json};
@@ -460,4 +461,142 @@ async fn what_is_shown_has_no_ids_and_no_tokens() {
         recorded.iter().map(|it| it.operation).collect::<Vec<_>>(),
         [Operation::AgentStart, Operation::AgentPoll, Operation::AgentPoll]
     );
+}
+
+fn custom(name: &str) -> String {
+    json!({ "type": "CustomEvent", "eventName": name }).to_string()
+}
+
+fn fates(client: &Client) -> Vec<Fate> {
+    client.center.events().iter().skip(3).map(|event| event.fate).collect()
+}
+
+/// What was told to one program, and arrived, is not missed by what another one asks for.
+#[tokio::test]
+async fn the_fate_of_an_event_is_that_of_its_answer() {
+    let (sandbox, client) = sandbox(|_| {}).await;
+    let s1 = client.live().await;
+    let held = client.hold(&s1).await;
+    let joined = client.post("/join", json!({})).await.id();
+    client.center.push(&custom("a")).unwrap();
+    let s2 = held.await.unwrap().id();
+    client.poll(&joined, 0).await;
+    assert_eq!(fates(&client), [Fate::Answered]);
+    // The poll with the id that came with it says that it arrived.
+    client.poll(&s2, 0).await;
+    client.center.push(&custom("b")).unwrap();
+    let newest = client.center_id().await;
+    client.center.push(&custom("c")).unwrap();
+    let lost = client.poll(&newest, 0).await;
+    assert_eq!(lost.events(), ["c"]);
+    client.poll(&s1, 0).await;
+    assert_eq!(fates(&client), [Fate::Answered, Fate::Missed, Fate::Missed]);
+    // And what was in an answer that was lost before the end is told no more.
+    let newest = client.center_id().await;
+    client.center.push(&custom("d")).unwrap();
+    client.poll(&newest, 0).await;
+    client.center.terminate("RemoteLogoff").unwrap();
+    assert_eq!(client.poll(&newest, 0).await.status, 409);
+    assert_eq!(fates(&client)[3..], [Fate::Missed, Fate::Missed]);
+    assert_eq!(client.center.session().unwrap().queued, 0);
+    drop(sandbox);
+}
+
+#[tokio::test]
+async fn who_joins_may_have_a_cursor_of_its_own() {
+    let (_sandbox, client) = sandbox(|knobs| knobs.joined_ids = JoinedIds::OwnCursor).await;
+    let mut first = client.live().await;
+    let joined = client.post("/join", json!({})).await.id();
+    let mut second = client.poll(&joined, 0).await.id();
+    for name in ["a", "b"] {
+        client.center.push(&custom(name)).unwrap();
+        for id in [&mut first, &mut second] {
+            let answer = client.poll(id, 0).await;
+            assert_eq!((answer.events(), answer.branch()), (vec![name.to_owned()], Some("1")));
+            *id = answer.id();
+        }
+    }
+    assert_eq!(client.center.session().unwrap().snapshots, 1, "that of the join");
+}
+
+#[tokio::test]
+async fn what_was_overwritten_takes_no_place_in_the_queue() {
+    let (sandbox, client) = sandbox(|_| {}).await;
+    let id = client.live().await;
+    sandbox.knobs(|knobs| knobs.agent.queue_capacity = 2);
+    for name in ["a", "b", "a", "a"] {
+        client.center.push(&custom(name)).unwrap();
+    }
+    let answer = client.poll(&id, 0).await;
+    assert_eq!((answer.branch(), answer.events()), (Some("1"), vec!["b".to_owned(), "a".to_owned()]));
+    for name in ["c", "c", "d", "e"] {
+        client.center.push(&custom(name)).unwrap();
+    }
+    assert_eq!(client.poll(&answer.id(), 0).await.branch(), Some("3"), "three of them");
+}
+
+#[tokio::test]
+async fn time_that_is_due_is_over_before_the_next_call() {
+    let (sandbox, client) = sandbox(|_| {}).await;
+    client.live().await;
+    assert!(client.center.wait_open_polls(0, LONG).await);
+    sandbox.advance(Duration::from_secs(301));
+    assert!(client.center.push(&custom("late")).is_err());
+    // A knob that makes it due is seen as well.
+    client.live().await;
+    assert!(client.center.wait_open_polls(0, LONG).await);
+    sandbox.knobs(|knobs| knobs.agent.inactivity_timeout = Duration::from_millis(1));
+    assert!(client.center.wait_session(|session| session.is_over, LONG).await);
+    // For ever is a time too.
+    sandbox.knobs(|knobs| (knobs.agent.token_ttl, knobs.agent.inactivity_timeout) = (Duration::MAX, Duration::MAX));
+    assert!(!client.center.access_token().expose().is_empty());
+    client.live().await;
+    let ended = client.center.wait_session(|session| session.is_over, Duration::MAX);
+    assert!(tokio::time::timeout(Duration::from_millis(50), ended).await.is_err());
+}
+
+#[tokio::test]
+async fn a_page_in_a_browser_may_call() {
+    let (_sandbox, client) = sandbox(|_| {}).await;
+    let asked = client.http.request(Method::OPTIONS, &client.base).header("Origin", "https://crm.example");
+    let asked = asked.header("Access-Control-Request-Method", "POST");
+    let answer = sent(asked.header("Access-Control-Request-Headers", "authorization,content-type")).await;
+    assert_eq!(answer.status, 204);
+    for (name, want) in [
+        ("access-control-allow-origin", "https://crm.example"),
+        ("access-control-allow-methods", "POST"),
+        ("access-control-allow-headers", "authorization,content-type"),
+    ] {
+        assert_eq!(answer.header(name), Some(want));
+    }
+    let poll = client.request(Method::GET, "/x/get-next-event?timeout=0").header("Origin", "https://crm.example");
+    let answer = sent(poll).await;
+    assert_eq!((answer.status, answer.header("access-control-allow-origin")), (404, Some("https://crm.example")));
+    assert!(answer.header("access-control-expose-headers").is_some_and(|it| it.contains("icBranchValue")));
+}
+
+#[tokio::test]
+async fn contacts_of_any_form_are_there_until_they_are_over() {
+    let (_sandbox, client) = sandbox(|knobs| knobs.end_with_contacts = EndWithContacts::Refused).await;
+    let id = client.live().await;
+    let odd = r#"{"Type":"CallContactEvent","ContactID":"8","Status":"Active","Custom":"\ud800"}"#;
+    client.center.push_all(&[r#"{"Type":"CallContactEvent","ContactID":7,"FinalState":false}"#, odd]).unwrap();
+    client.center.push(r#"{"Type":"Mute","AgentMuted":true}"#).unwrap();
+    assert_eq!(client.center.session().unwrap().contacts, ["7", "8"]);
+    client.center.step("8", ContactStep::Hold).unwrap();
+    let text = client.center.events().pop().unwrap().text;
+    assert!(text.contains(r#""Custom":"\ud800""#) && text.contains(r#""Status":"Holding""#), "{text}");
+    assert_eq!(client.end(&id, "?endContacts=true").await.status, 202);
+    assert!(client.center.session().unwrap().is_over);
+}
+
+#[tokio::test]
+async fn what_is_over_is_unknown_to_every_call_where_the_knob_says_so() {
+    let (_sandbox, client) = sandbox(|knobs| knobs.after_end = AfterEnd::Unknown).await;
+    let id = client.live().await;
+    client.center.terminate("RemoteLogoff").unwrap();
+    let end = client.poll(&id, 0).await;
+    assert_eq!(end.events(), ["RemoteAgentSessionEnd"]);
+    assert_eq!(client.poll(&end.id(), 0).await.status, 404);
+    assert_eq!(client.end(&end.id(), "").await.status, 404);
 }

@@ -112,10 +112,10 @@ async fn f02_a_service_that_answers_at_once_is_paced() {
     let fault = sandbox.faults().inject(Operation::AgentPoll, Fault::status(304).until_cleared());
     sandbox.reset_connections(Service::ContactCenter);
     assert!(sandbox.faults().wait_hits(fault, 5, SOON).await);
-    let polls = sandbox.requests_to(Operation::AgentPoll).len();
+    // From then on it waits for a second, then for two: a slow machine makes it longer.
+    assert!(!sandbox.faults().wait_hits(fault, 8, Duration::from_millis(500)).await);
     drop(events);
     sandbox.faults().clear_all();
-    assert!(polls < 50, "{polls} before the first wait");
     assert!(center.wait_open_polls(0, SOON).await);
     assert!(!center.session().unwrap().is_over);
 }
@@ -337,7 +337,7 @@ async fn f16_f18_f19_tokens_end_and_are_replaced() {
         sandbox.clear_requests();
         sandbox.faults().clear_all();
     }
-    // Tokens that live for 5 s are renewed before a poll can be refused.
+    // Tokens that live for 5 s of a clock that leaps: a poll is refused, and made again.
     sandbox.knobs(|knobs| knobs.agent.token_ttl = Duration::from_secs(5));
     let (_session, mut events) = live_with(builder(cxone(&center)).poll_timeout(Duration::from_secs(1))).await;
     for name in ["a", "b", "c"] {
@@ -469,7 +469,7 @@ async fn f29_f30_f31_polls_have_a_deadline_and_a_margin() {
     let (_session, mut events) = live(&center).await;
     held(&center).await;
     sandbox.advance(Duration::from_secs(64));
-    assert_eq!(center.session().unwrap().polls, 2);
+    assert!(!center.wait_session(|session| session.polls > 2, Duration::from_millis(100)).await);
     sandbox.advance(Duration::from_secs(1));
     assert!(center.wait_session(|session| session.polls == 3, SOON).await);
     push(&center, "a");

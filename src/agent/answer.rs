@@ -1,6 +1,7 @@
 //! What an answer of the service says, read leniently.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::time::Duration;
 
 use http::{HeaderMap, StatusCode};
@@ -14,8 +15,21 @@ use crate::rest::retry_after;
 use crate::rest::wire::Answer;
 use crate::secret::Secret;
 
+/// So many letters and digits of a secret are not shown.
+const PART: usize = 8;
 /// How much of what the service says about itself is kept.
 const WORDS: usize = 300;
+
+/// Events in one answer, of which each costs memory however short it is. A queue of any
+/// service is shorter.
+const MAX_EVENTS: usize = 100_000;
+
+/// Why a batch is not read.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Unread {
+    Garbled(String),
+    TooMany,
+}
 
 /// A batch of events.
 #[derive(Debug)]
@@ -27,19 +41,28 @@ pub(crate) struct Batch {
 
 impl Batch {
     /// Reads the body of a 200.
-    pub(crate) fn read(body: &[u8]) -> Result<Self, String> {
+    pub(crate) fn read(body: &[u8]) -> Result<Self, Unread> {
         let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
         // An odd byte costs the text it is in, not the batch.
         let body = String::from_utf8_lossy(body);
-        let raw: Box<RawValue> =
-            serde_json::from_str(&body).map_err(|error| format!("the batch is no JSON: {:?}", error.classify()))?;
-        let fields = Fields::of(&raw).ok_or("the batch is no object")?;
-        let mut events = Vec::new();
+        let raw: Box<RawValue> = serde_json::from_str(&body)
+            .map_err(|error| Unread::Garbled(format!("the batch is no JSON: {:?}", error.classify())))?;
+        let fields = Fields::of(&raw).ok_or_else(|| Unread::Garbled("the batch is no object".into()))?;
+        let (mut events, mut count) = (Vec::new(), 0);
         if let Some(list) = fields.get(&["events"]).filter(|list| list.get() != "null")
-            && !elements(list, &mut |event| events.push(event.to_owned()))
+            && !elements(list, &mut |event| {
+                count += 1;
+                if count <= MAX_EVENTS {
+                    events.push(event.to_owned());
+                }
+            })
         {
             // One event without its brackets, or something that is none: seen either way.
             events = vec![list.to_owned()];
+            count = 1;
+        }
+        if count > MAX_EVENTS {
+            return Err(Unread::TooMany);
         }
         Ok(Self { next: session_id(&fields), events })
     }
@@ -84,17 +107,22 @@ pub(crate) fn words(answer: &Answer, secrets: &[&Secret]) -> Option<String> {
     };
     let said = from_body.or_else(from_header)?;
     let mut said = said.chars().map(|it| if it.is_control() { ' ' } else { it }).take(WORDS).collect::<String>();
-    for secret in secrets.iter().map(|secret| secret.expose()).filter(|secret| !secret.is_empty()) {
-        // A part of it at the end is one that was cut off.
-        let whole = said.contains(secret);
-        let cut =
-            (8..secret.len()).rev().filter(|at| secret.is_char_boundary(*at)).any(|at| said.ends_with(&secret[..at]));
-        if whole || cut {
-            said = "(it names the session's id or token)".to_owned();
-        }
+    if secrets.iter().any(|secret| has_part_of(&said, secret.expose())) {
+        said = "(it names the session's id or token)".to_owned();
     }
     let said = said.trim();
     (!said.is_empty()).then(|| said.to_owned())
+}
+
+/// Whether a text shows a secret, or enough of one: in any casing, encoded or cut off.
+fn has_part_of(said: &str, secret: &str) -> bool {
+    // Letters and digits are what every encoding leaves as they are.
+    let plain = |text: &str| {
+        text.bytes().filter(u8::is_ascii_alphanumeric).map(|it| it.to_ascii_lowercase()).collect::<Vec<u8>>()
+    };
+    let (said_plain, secret_plain) = (plain(said), plain(secret));
+    let parts: HashSet<&[u8]> = secret_plain.windows(PART).collect();
+    (!secret.is_empty() && said.contains(secret)) || said_plain.windows(PART).any(|part| parts.contains(part))
 }
 
 /// What an answer that is no success means as an error. `what` is what was asked for.
@@ -195,6 +223,13 @@ mod tests {
             let machine::Answer::Trouble(trouble) = verdict(&answer) else { panic!("{text}") };
             assert_eq!(trouble.retry_after, want, "{text}");
         }
+    }
+
+    #[test]
+    fn more_events_than_a_queue_has_are_not_read() {
+        let body = |events: usize| format!(r#"{{"sessionId":"S1","events":[{}]}}"#, vec!["1"; events].join(","));
+        assert_eq!(Batch::read(body(MAX_EVENTS).as_bytes()).unwrap().events.len(), MAX_EVENTS);
+        assert_eq!(Batch::read(body(MAX_EVENTS + 1).as_bytes()).unwrap_err(), Unread::TooMany);
     }
 
     #[test]

@@ -39,7 +39,7 @@ pub(crate) trait Calls: fmt::Debug + Send + Sync + 'static {
     async fn start(&self, station: &Station) -> Result<Secret>;
     /// `POST agent-sessions/join`.
     async fn join(&self, agent: Option<&str>) -> Result<Secret>;
-    /// `DELETE agent-sessions/{id}`. 404 and 409 mean that it is ended already.
+    /// `DELETE agent-sessions/{id}`. 404 means that it is ended already.
     async fn end(&self, id: &Secret, query: &[(&str, String)]) -> Result<()>;
     /// `POST agent-sessions/{id}/state`.
     async fn set_state(&self, id: &Secret, state: &str, reason: Option<&str>) -> Result<()>;
@@ -186,7 +186,7 @@ impl Calls for Api {
 
     async fn end(&self, id: &Secret, query: &[(&str, String)]) -> Result<()> {
         let answer = self.called(&[id.expose()], Method::DELETE, query, None).await?;
-        if matches!(answer.status.as_u16(), 404 | 409) {
+        if answer.status == http::StatusCode::NOT_FOUND {
             return Ok(());
         }
         succeeded("end the session", answer, &[id]).map(drop)

@@ -1,6 +1,6 @@
 //! What an agent's desk looks like, kept from the events.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use super::delivery::{AgentDelivery, Channel, GoneContact};
 use super::event::{
@@ -41,27 +41,48 @@ fn seen(event: &AgentEvent) -> Option<Seen<'_>> {
 }
 
 /// Which contacts there are, for what a snapshot leaves out.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Roster(BTreeMap<String, Channel>);
 
 impl Roster {
     pub(crate) fn take_in(&mut self, events: &[AgentNotification]) {
-        for seen in events.iter().filter_map(|event| seen(event.event())) {
-            if seen.is_over {
-                self.0.remove(seen.id);
-            } else if self.0.len() < MAX_CONTACTS {
-                self.0.insert(seen.id.to_owned(), seen.channel);
-            }
+        for event in events {
+            self.take(event);
         }
+    }
+
+    fn take(&mut self, event: &AgentNotification) {
+        let Some(seen) = seen(event.event()) else { return };
+        if seen.is_over {
+            self.0.remove(seen.id);
+        } else if self.0.len() < MAX_CONTACTS {
+            self.0.insert(seen.id.to_owned(), seen.channel);
+        }
+    }
+
+    /// Takes in what was told.
+    pub(crate) fn note(&mut self, delivery: &AgentDelivery) {
+        match delivery {
+            Delivery::Notification(event) => self.take(event),
+            Delivery::ContactsGone(gone) => self.0.retain(|id, _| gone.iter().all(|it| it.contact_id != *id)),
+            Delivery::SessionEnded(_) => self.0.clear(),
+            _ => {}
+        }
+    }
+
+    /// All of them, which are there no more.
+    pub(crate) fn drain(&mut self) -> Vec<GoneContact> {
+        let all = std::mem::take(&mut self.0);
+        all.into_iter().map(|(contact_id, channel)| GoneContact { contact_id, channel }).collect()
     }
 
     /// Takes in a snapshot; the contacts that it leaves out and would have listed.
     pub(crate) fn reconcile(&mut self, events: &[AgentNotification]) -> Vec<GoneContact> {
-        let named = |id: &str| events.iter().filter_map(|event| seen(event.event())).any(|seen| seen.id == id);
+        let named: HashSet<&str> = events.iter().filter_map(|event| seen(event.event())).map(|it| it.id).collect();
         let gone: Vec<GoneContact> = self
             .0
             .iter()
-            .filter(|(id, channel)| is_in_snapshots(**channel) && !named(id))
+            .filter(|(id, channel)| is_in_snapshots(**channel) && !named.contains(id.as_str()))
             .map(|(id, channel)| GoneContact { contact_id: id.clone(), channel: *channel })
             .collect();
         for gone in &gone {
@@ -157,6 +178,10 @@ impl Desk {
         let event = notification.event();
         match event {
             AgentEvent::AgentSessionStart(start) => {
+                if notification.origin() == AgentOrigin::Live {
+                    // Another session: nothing of the one before is left.
+                    *self = Self { stale: self.stale, ..Self::default() };
+                }
                 self.session = Some((**start).clone());
                 self.ended = false;
             }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::mpsc;
 
-use super::answer::{self, Batch};
+use super::answer::{self, Batch, Unread};
 use super::builder::is_there;
 use super::delivery::{AgentDelivery, EndReason, SessionEnded};
 use super::desk::Roster;
@@ -50,11 +50,11 @@ impl Driver {
         out: mpsc::UnboundedSender<Parcel>,
     ) -> Self {
         Self {
-            machine: Machine::new(shared.settings.rules, place.begun),
+            machine: Machine::new(shared.settings.rules, place.begun, place.doubt),
             cursor: place.cursor.clone(),
             stream: place.stream,
             batches: 0,
-            roster: Roster::default(),
+            roster: place.roster.clone(),
             backlog,
             out,
             refused: None,
@@ -67,9 +67,7 @@ impl Driver {
 
     pub(crate) async fn run(mut self) {
         loop {
-            if self.shared.ended_here.load(Ordering::Acquire) {
-                self.machine.ended_here();
-            }
+            self.hear_of_the_end();
             let next = self.machine.next(now());
             if !matches!(next, Next::Nothing(_)) {
                 self.tell_status();
@@ -99,6 +97,8 @@ impl Driver {
             Err(error) => return self.stumbled(error),
         };
         let begun = now();
+        // Until its answer is read, and whoever drops this meanwhile.
+        self.doubt(true);
         let polled = self.shared.api.poll(self.cursor.secret(), &token, ask, within).await;
         let elapsed = now().saturating_duration_since(begun);
         let answer = match polled {
@@ -135,7 +135,13 @@ impl Driver {
     fn batch(&mut self, answer: &wire::Answer, elapsed: Duration) {
         let batch = match Batch::read(&answer.body) {
             Ok(batch) => batch,
-            Err(reason) => return self.undecodable(answer, reason, elapsed),
+            Err(Unread::Garbled(reason)) => return self.undecodable(answer, reason, elapsed),
+            Err(Unread::TooMany) => {
+                let verdict = self.tell_machine(Answer::TooLarge, elapsed);
+                let error = Error::new(ErrorKind::Protocol, "the batch has more events than are read");
+                self.last_error = Some(error.with_status(answer.status.as_u16()));
+                return self.deliver(&verdict, Vec::new(), None, None, 0);
+            }
         };
         let at = wall_now();
         self.batches += 1;
@@ -156,6 +162,14 @@ impl Driver {
             return;
         }
         let verdict = self.tell_machine(Answer::Batch(facts), elapsed);
+        if facts.end == Some(EndSeen::Own { success: false }) {
+            // What this side asked for was refused, unless the rules say that it is an end.
+            let mut place = self.shared.place();
+            place.refused_ends += 1;
+            self.shared.ended_here.store(false, Ordering::Release);
+            drop(place);
+            self.machine.goes_on();
+        }
         if matches!(self.machine.next(now()), Next::Nothing(Outcome::Ended)) {
             self.ended = events.iter().rev().find_map(|event| ended_by(event.event()));
         }
@@ -166,11 +180,12 @@ impl Driver {
             self.roster.take_in(&events);
             Vec::new()
         };
+        let weight = events.len() * size_of::<AgentNotification>();
         let mut items: Vec<AgentDelivery> = events.into_iter().map(|it| Delivery::Notification(Box::new(it))).collect();
         if !gone.is_empty() {
             items.push(Delivery::ContactsGone(gone));
         }
-        self.deliver(&verdict, items, None, Some(self.cursor.clone()), answer.body.len());
+        self.deliver(&verdict, items, None, Some(self.cursor.clone()), answer.body.len() + weight);
         self.good();
     }
 
@@ -210,8 +225,25 @@ impl Driver {
         match established {
             Ok((id, begun)) => {
                 tracing::info!(started = begun == Begun::Started, "a session is there again");
-                if self.adopt(Some(AgentCursor::new(id)), begun) {
-                    self.machine.established(begun);
+                let cursor = AgentCursor::new(id);
+                if !self.adopt(Some(cursor.clone()), begun) {
+                    return;
+                }
+                self.machine.established(begun);
+                self.doubt(false);
+                if begun == Begun::Started {
+                    // Those of the session before are not in this one.
+                    let gone = self.roster.drain();
+                    if !gone.is_empty() {
+                        self.deliver(&Verdict::default(), vec![Delivery::ContactsGone(gone)], None, None, 0);
+                    }
+                }
+                if self.shared.ended_here.load(Ordering::Acquire) {
+                    // The end was asked for meanwhile: what came into being by that has
+                    // no one who wants it.
+                    if let Err(error) = self.shared.api.end(cursor.secret(), &[]).await {
+                        tracing::warn!(%error, "a session that nobody wants could not be ended");
+                    }
                 }
             }
             Err(error) => self.stumbled(error),
@@ -244,7 +276,24 @@ impl Driver {
     }
 
     fn tell_machine(&mut self, answer: Answer, elapsed: Duration) -> Verdict {
-        self.machine.answered(answer, elapsed, now(), fastrand::f64())
+        self.hear_of_the_end();
+        let verdict = self.machine.answered(answer, elapsed, now(), fastrand::f64());
+        self.doubt(self.machine.is_in_doubt());
+        verdict
+    }
+
+    fn hear_of_the_end(&mut self) {
+        if self.shared.ended_here.load(Ordering::Acquire) {
+            self.machine.ended_here();
+        }
+    }
+
+    /// Keeps for the next stream whether an answer may have been lost.
+    fn doubt(&self, doubt: bool) {
+        let mut place = self.shared.place();
+        if place.stream == self.stream {
+            place.doubt = doubt;
+        }
     }
 
     fn good(&mut self) {

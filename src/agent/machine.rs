@@ -179,13 +179,14 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    pub(crate) fn new(rules: Rules, begun: Begun) -> Self {
+    /// `doubt`: an answer to an earlier poll may have been lost.
+    pub(crate) fn new(rules: Rules, begun: Begun, doubt: bool) -> Self {
         Self {
             rules,
             want: Want::Poll,
             begun: Some(begun),
             answered: false,
-            doubt: false,
+            doubt,
             gap_open: false,
             last_was_snapshot: false,
             unauthorized: false,
@@ -235,9 +236,22 @@ impl Machine {
         self.failures
     }
 
-    /// The service agreed to end the session.
+    /// Whether an answer may have been lost since the last good one.
+    pub(crate) fn is_in_doubt(&self) -> bool {
+        self.doubt
+    }
+
+    /// The service agreed to end the session: one that is gone stays so.
     pub(crate) fn ended_here(&mut self) {
         self.ended_here = true;
+        if matches!(self.want, Want::Establish { .. }) {
+            self.want = Want::Nothing(Outcome::Conflict);
+        }
+    }
+
+    /// It did not end after all.
+    pub(crate) fn goes_on(&mut self) {
+        self.ended_here = false;
     }
 
     /// A poll's answer, which took `elapsed`.

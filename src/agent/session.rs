@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use super::builder::{AgentSessionBuilder, Station};
 use super::client::Calls;
 use super::delivery::SessionEnded;
+use super::desk::Roster;
 use super::machine::{Begun, Rules};
 use super::stream::AgentEvents;
 use crate::auth::TokenProvider;
@@ -117,6 +118,12 @@ pub(crate) struct Settings {
 pub(crate) struct Place {
     pub(crate) cursor: AgentCursor,
     pub(crate) begun: Begun,
+    /// An answer with that id may have been lost.
+    pub(crate) doubt: bool,
+    /// The contacts that were told of.
+    pub(crate) roster: Roster,
+    /// Ends that were read to have had no success.
+    pub(crate) refused_ends: u64,
     /// Counts the streams: only the newest may move the place.
     pub(crate) stream: u64,
 }
@@ -156,7 +163,14 @@ impl AgentSession {
         Self(Arc::new(Shared {
             api: Box::new(api),
             settings,
-            place: Mutex::new(Place { cursor, begun, stream: 0 }),
+            place: Mutex::new(Place {
+                cursor,
+                begun,
+                doubt: false,
+                roster: Roster::default(),
+                refused_ends: 0,
+                stream: 0,
+            }),
             status: watch::Sender::new(status),
             is_read: AtomicBool::new(false),
             ended_here: AtomicBool::new(false),
@@ -207,26 +221,41 @@ impl AgentSession {
     /// Ends the session (`DELETE agent-sessions/{id}`). A stream that is open yields what
     /// still comes and then [`SessionEnded`](crate::Delivery::SessionEnded).
     ///
-    /// One that the service no longer knows counts as ended (404, 409). What a refusal
-    /// looks like, with open contacts for instance, is not documented: an error here, or
-    /// an `AgentSessionEnd` without success.
+    /// One that the service no longer knows counts as ended (404). What a refusal looks
+    /// like, with open contacts for instance, is not documented: an error here, or an
+    /// `AgentSessionEnd` without success. Until a stream has told the end, the phase is
+    /// [`Closing`](Phase::Closing).
     ///
     /// # Errors
-    /// What the service answered. The session goes on then.
+    /// What the service answered, [`Busy`](ErrorKind::Busy) for 409. The session goes on
+    /// then.
     pub async fn end(&self, how: EndSession) -> Result<()> {
         let query = [
             ("forceLogoff", how.force_logoff.to_string()),
             ("endContacts", how.end_contacts.to_string()),
             ("ignorePersonalQueue", how.ignore_personal_queue.to_string()),
         ];
-        let cursor = self.newest_cursor();
-        self.0.api.end(cursor.secret(), &query).await?;
-        self.0.ended_here.store(true, Ordering::Release);
-        let is_read = self.0.is_read.load(Ordering::Acquire);
+        let (cursor, refused) = {
+            let place = self.0.place();
+            (place.cursor.clone(), place.refused_ends)
+        };
+        if let Err(error) = self.0.api.end(cursor.secret(), &query).await {
+            // The service may say of a session that ended before that it did.
+            let is_over = error.status() == Some(409) && self.0.status.borrow().phase == Phase::Closed;
+            return if is_over { Ok(()) } else { Err(error) };
+        }
+        {
+            let place = self.0.place();
+            if place.refused_ends != refused {
+                // It was read already that this end had no success.
+                return Ok(());
+            }
+            self.0.ended_here.store(true, Ordering::Release);
+        }
         self.0.status.send_if_modified(|status| {
-            let is_open = status.phase != Phase::Closed;
+            let is_open = status.phase != Phase::Closed && self.0.ended_here.load(Ordering::Acquire);
             if is_open {
-                status.phase = if is_read { Phase::Closing } else { Phase::Closed };
+                status.phase = Phase::Closing;
             }
             is_open
         });

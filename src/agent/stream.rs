@@ -117,6 +117,9 @@ impl AgentEvents {
     fn next_open(&mut self) -> Option<Result<AgentDelivery>> {
         let parcel = self.open.as_mut()?;
         let item = parcel.items.pop_front();
+        if let Some(Ok(delivery)) = &item {
+            self.shared.place().roster.note(delivery);
+        }
         if parcel.items.is_empty() {
             if let Some(after) = parcel.after.take() {
                 self.read = after;
@@ -172,6 +175,7 @@ impl Drop for AgentEvents {
             if place.cursor != self.read {
                 place.cursor = self.read.clone();
                 place.begun = Begun::Continued;
+                place.doubt = true;
             }
         }
         self.shared.is_read.store(false, Ordering::Release);

@@ -184,6 +184,7 @@ fn knobs(state: &mut State, patch: Option<Value>) -> Answer {
     if let Some(patch) = patch {
         merge(&mut all, patch);
         state.knobs = serde_json::from_value::<Knobs>(all.clone()).map_err(Bad::request)?;
+        state.schedule.poke();
     }
     Ok(ok(&all))
 }
@@ -272,7 +273,7 @@ fn write_record(record: &Recorded) -> Value {
         "service": record.service,
         "operation": record.operation,
         "method": record.method.as_str(),
-        "path_and_query": record.path_and_query,
+        "path_and_query": record.shown_path_and_query(),
         "headers": headers,
         "body": String::from_utf8_lossy(&record.body),
         "at": Timestamp::from(record.at),

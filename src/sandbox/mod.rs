@@ -326,7 +326,11 @@ impl Sandbox {
     /// Changes how the sandbox behaves, from the next request on. `change` must
     /// not call the sandbox: it is locked meanwhile.
     pub fn knobs(&self, change: impl FnOnce(&mut Knobs)) {
-        self.shared.update(|state| change(&mut state.knobs));
+        self.shared.update(|state| {
+            change(&mut state.knobs);
+            // A time may be due by that.
+            state.schedule.poke();
+        });
     }
 
     /// Moves the sandbox's clock forward: tokens, subscriptions, penalties and
@@ -593,7 +597,7 @@ impl Sandbox {
     /// when a request was answered. `None` after `timeout`. `wanted` must not
     /// call the sandbox: it is locked meanwhile.
     pub async fn wait_for(&self, mut wanted: impl FnMut(&Recorded) -> bool, timeout: Duration) -> Option<Recorded> {
-        let deadline = Instant::now() + timeout;
+        let deadline = state::later(Instant::now(), timeout);
         self.shared.wait_until(deadline, |state| state.log.records().find(|record| wanted(record)).cloned()).await
     }
 
@@ -643,7 +647,7 @@ impl Sandbox {
     }
 
     async fn wait(&self, timeout: Duration, mut reached: impl FnMut(&mut state::State) -> bool) -> bool {
-        let deadline = Instant::now() + timeout;
+        let deadline = state::later(Instant::now(), timeout);
         self.shared.wait_until(deadline, |state| reached(state).then_some(())).await.is_some()
     }
 }

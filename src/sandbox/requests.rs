@@ -237,6 +237,12 @@ impl Recorded {
         self.path_and_query.split('?').next().unwrap_or_default()
     }
 
+    /// Path and query, of the Contact Center without the session's id.
+    pub(super) fn shown_path_and_query(&self) -> String {
+        let query = self.path_and_query.find('?').map_or("", |at| &self.path_and_query[at..]);
+        format!("{}{query}", self.shown_path())
+    }
+
     fn shown_path(&self) -> std::borrow::Cow<'_, str> {
         #[cfg(feature = "agent")]
         if self.service == Service::ContactCenter {

@@ -158,6 +158,9 @@ impl State {
     pub(super) fn advance(&mut self, by: Duration) {
         self.clock.advance(by);
         super::gateway::clock_moved(self, by);
+        // What time ends is over before the next call comes.
+        #[cfg(feature = "agent")]
+        super::agent::run_due(self);
         self.schedule.poke();
     }
 

@@ -12,7 +12,7 @@ use super::fault::Fault;
 use super::faults::{Deliveries, DeliveryFault, FaultId, Target};
 use super::gateway::Gateway;
 use super::requests::Service;
-use super::state::{Shared, State};
+use super::state::{Shared, State, later};
 use super::subscriptions::Subscription;
 use crate::ids::SubscriptionId;
 use crate::secret::Secret;
@@ -193,7 +193,7 @@ impl Faults<'_> {
 
     /// Waits until a fault has hit `count` times. False after `timeout`.
     pub async fn wait_hits(&self, id: FaultId, count: u32, timeout: Duration) -> bool {
-        let deadline = Instant::now() + timeout;
+        let deadline = later(Instant::now(), timeout);
         self.shared.wait_until(deadline, |state| (state.faults.hits(id) >= count).then_some(())).await.is_some()
     }
 

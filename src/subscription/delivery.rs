@@ -145,8 +145,8 @@ pub enum GapCause {
     /// Agent sessions: the service no longer has, one by one, what happened since the
     /// poll before (`icBranchValue` 3, or a snapshot that was not asked for).
     EventsMissed,
-    /// Agent sessions: an answer was lost on its way, and what it held is told only as
-    /// far as it is state.
+    /// Agent sessions: an answer was lost on its way, or with a stream that was dropped
+    /// before it had been read, and what it held is told only as far as it is state.
     AnswerLost,
     /// Agent sessions: the session was there before it was joined.
     SessionJoined,

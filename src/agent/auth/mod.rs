@@ -180,7 +180,9 @@ provide!(CentralTokens AccessKeys CxOneTokens);
 /// there.
 fn named(text: &str, by: &Url) -> Result<Url> {
     let url = super::builder::api_url(text).map_err(|error| {
-        Error::new(crate::ErrorKind::Protocol, "the service named an address that is none").with_source(error)
+        Error::new(crate::ErrorKind::Protocol, "the service named an address that is none")
+            .with_disposition(Disposition::Fatal)
+            .with_source(error)
     })?;
     if by.scheme() == "https" && url.scheme() != "https" {
         return Err(Error::new(crate::ErrorKind::Protocol, "the service named an address without TLS")

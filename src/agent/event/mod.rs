@@ -231,7 +231,6 @@ impl AgentEvent {
                 | AgentEventKind::AgentState
                 | AgentEventKind::AgentLeg
                 | AgentEventKind::Mute
-                | AgentEventKind::MchAgentSettingsChange
                 | AgentEventKind::CallContact
                 | AgentEventKind::WorkItemContact
                 | AgentEventKind::VoiceMailContact

@@ -27,7 +27,7 @@ struct Run {
 
 impl Run {
     fn new(rules: Rules, begun: Begun) -> Self {
-        Self { machine: Machine::new(rules, begun), now: tokio::time::Instant::now().into_std() }
+        Self { machine: Machine::new(rules, begun, false), now: tokio::time::Instant::now().into_std() }
     }
 
     /// A session that has had its first batch.

@@ -1,6 +1,9 @@
 //! What an agent and a caller do, as the batches of events that tell of it.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
+use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 
 use super::super::knobs::TimeFormat;
@@ -31,17 +34,22 @@ pub enum ContactStep {
     Finish,
 }
 
-/// The event of `id` with another status.
-fn changed(event: &Event, status: &str, last: bool, at: &str) -> Option<Value> {
-    let mut value: Value = serde_json::from_str(&event.text).ok()?;
-    value["Status"] = status.into();
-    value["FinalState"] = if last { "True" } else { "False" }.into();
-    value["LastStateChangeTimeUTC"] = at.into();
-    value["LastStateChangeTime"] = at.into();
-    if status == "Disconnected" {
-        value["DisconnectCode"] = "1".into();
+/// The event with another status; what no JSON library reads of it stays as it is.
+fn changed(event: &Event, status: &str, last: bool, at: &str) -> Option<Event> {
+    let mut object: BTreeMap<String, Box<RawValue>> = serde_json::from_str(&event.text).ok()?;
+    let code = if status == "Disconnected" { "1" } else { event.field("disconnectcode").unwrap_or_default() };
+    let last = if last { "True" } else { "False" };
+    for (name, value) in [
+        ("Status", status),
+        ("FinalState", last),
+        ("LastStateChangeTime", at),
+        ("LastStateChangeTimeUTC", at),
+        ("DisconnectCode", code),
+    ] {
+        object.retain(|held, _| !held.eq_ignore_ascii_case(name));
+        object.insert(name.to_owned(), to_raw_value(value).ok()?);
     }
-    Some(value)
+    Some(Event::read(&serde_json::to_string(&object).ok()?))
 }
 
 fn leg(status: &str, last: bool) -> Value {
@@ -117,12 +125,12 @@ pub(super) fn incoming(state: &mut State, from: &str) -> (String, Vec<Value>) {
 }
 
 /// The batch of a step; `None` where the session has no such contact.
-pub(super) fn step(state: &State, contact: &Event, leg_is_up: bool, step: ContactStep) -> Option<Vec<Value>> {
+pub(super) fn step(state: &State, contact: &Event, leg_is_up: bool, step: ContactStep) -> Option<Vec<Event>> {
     let at = state.write_time_as(state.moment().wall, TimeFormat::Zulu);
     let to = |status, last| changed(contact, status, last, &at);
     Some(match step {
         ContactStep::Answer if leg_is_up => vec![to("Active", false)?],
-        ContactStep::Answer => vec![leg("Active", false), to("Active", false)?],
+        ContactStep::Answer => vec![Event::of(&leg("Active", false)), to("Active", false)?],
         ContactStep::Resume | ContactStep::Unmask => vec![to("Active", false)?],
         ContactStep::Hold => vec![to("Holding", false)?],
         ContactStep::Mask => vec![to("Masking", false)?],
@@ -131,10 +139,10 @@ pub(super) fn step(state: &State, contact: &Event, leg_is_up: bool, step: Contac
             after["IsAcw"] = "True".into();
             after["AcwTimeout"] = "30".into();
             after["NextStates"] = json!([{ "State": "Available", "OutReason": "" }]);
-            vec![to("Disconnected", false)?, after]
+            vec![to("Disconnected", false)?, Event::of(&after)]
         }
         ContactStep::Finish | ContactStep::Reject => {
-            vec![to("Disconnected", true)?, agent_state("Available", "", &at)]
+            vec![to("Disconnected", true)?, Event::of(&agent_state("Available", "", &at))]
         }
     })
 }

@@ -250,7 +250,9 @@ pub(super) fn handle(state: &mut State, call: &Call, route: Option<Route>) -> Re
         Route::State(id) => set_state(state, &id, &params, &knobs, now),
         Route::KeepAlive(id) | Route::Resize(id) => living(state, &id, &knobs, now).map(drop),
         Route::Phone(id, action) => match calls::phone(&action) {
-            Some(events) => living(state, &id, &knobs, now).map(drop).map(|()| push_to(state, &id, &events, now)),
+            Some(events) => living(state, &id, &knobs, now).map(drop).map(|()| {
+                push_to(state, &id, events.iter().map(Event::of), now);
+            }),
             None => Err(Wrong::NOTHING),
         },
         Route::Contact(id, contact, action) => step_of(&action)
@@ -264,11 +266,11 @@ pub(super) fn handle(state: &mut State, call: &Call, route: Option<Route>) -> Re
     }
 }
 
-fn push_to(state: &mut State, id: &str, events: &[serde_json::Value], now: Instant) {
+fn push_to(state: &mut State, id: &str, events: impl IntoIterator<Item = Event>, now: Instant) {
     let knobs = &state.knobs.agent;
     let Some(session) = state.agents.of_id(id) else { return };
     for event in events {
-        session.push(Event::of(event), knobs, now);
+        session.push(event, knobs, now);
     }
     state.schedule.poke();
 }
@@ -363,15 +365,16 @@ fn end(state: &mut State, id: &str, params: &Params, knobs: &AgentKnobs, now: In
         return Err(Wrong::new(409, "OpenContacts", "contacts are open", None));
     }
     if !may && knobs.end_with_contacts == EndWithContacts::Unsuccessful {
-        push_to(state, id, &[own_end(false)], now);
+        push_to(state, id, [Event::of(&own_end(false))], now);
         return Ok(());
     }
     if params.is_true("endContacts") {
         for contact in open {
-            contact_step(state, id, &contact, ContactStep::Finish, knobs, now)?;
+            // One whose event cannot be changed is over with the session.
+            let _ = contact_step(state, id, &contact, ContactStep::Finish, knobs, now);
         }
     }
-    push_to(state, id, &[own_end(true)], now);
+    push_to(state, id, [Event::of(&own_end(true))], now);
     Ok(())
 }
 
@@ -382,7 +385,7 @@ fn set_state(state: &mut State, id: &str, params: &Params, knobs: &AgentKnobs, n
     let known = known.ok_or(Wrong::PARAMETER)?;
     let reason = params.get("reason").filter(|_| known == "Unavailable").unwrap_or_default();
     let event = agent_state(known, reason, &time(state));
-    push_to(state, id, &[event], now);
+    push_to(state, id, [Event::of(&event)], now);
     Ok(())
 }
 
@@ -414,7 +417,7 @@ pub(super) fn contact_step(
     let event = session.live.contact(contact).ok_or(none)?.clone();
     let leg_is_up = session.live.leg_is_up();
     let events = calls::step(state, &event, leg_is_up, step).ok_or(none)?;
-    push_to(state, id, &events, now);
+    push_to(state, id, events, now);
     Ok(())
 }
 

@@ -30,8 +30,15 @@ impl Event {
         // What no JSON library reads, such as a lone surrogate, costs its field only.
         let object: BTreeMap<String, Box<RawValue>> = serde_json::from_str(text).unwrap_or_default();
         for (name, value) in object {
-            if let Ok(value) = serde_json::from_str::<String>(value.get()) {
-                fields.entry(name.to_ascii_lowercase()).or_insert(value);
+            let value = value.get();
+            let text = match value.as_bytes().first() {
+                Some(b'"') => serde_json::from_str::<String>(value).ok(),
+                Some(b'{' | b'[' | b'n') | None => None,
+                // A number, a boolean.
+                Some(_) => Some(value.to_owned()),
+            };
+            if let Some(text) = text {
+                fields.entry(name.to_ascii_lowercase()).or_insert(text);
             }
         }
         let kind = fields.get("type").map(|kind| kind.to_ascii_lowercase()).unwrap_or_default();
@@ -48,7 +55,8 @@ impl Event {
     }
 
     pub(super) fn is_true(&self, name: &str) -> Option<bool> {
-        self.field(name).filter(|value| !value.is_empty()).map(|value| value.eq_ignore_ascii_case("true"))
+        let value = self.field(name)?.trim().to_ascii_lowercase();
+        (!value.is_empty()).then(|| matches!(&*value, "true" | "1" | "on"))
     }
 
     /// The name under which a custom event takes the place of those before it.
@@ -144,6 +152,15 @@ mod tests {
             (
                 json!({"Type":"CallContactEvent","ContactID":"7","Status":"Active","FinalState":"TRUE"}),
                 Some(("7", true)),
+            ),
+            (
+                json!({"Type":"CallContactEvent","ContactID":7,"Status":"Disconnected","FinalState":false}),
+                Some(("7", false)),
+            ),
+            (json!({"Type":"CallContactEvent","ContactID":"7","FinalState":" on "}), Some(("7", true))),
+            (
+                json!({"Type":"CallContactEvent","ContactID":"7","Status":"Active","FinalState":null}),
+                Some(("7", false)),
             ),
             (json!({"Type":"CallContactEvent","Status":"Active"}), None),
             (json!({"Type":"PopURL","ContactId":"7"}), None),

@@ -9,7 +9,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::super::Sandbox;
-use super::super::state::{Shared, State};
+use super::super::state::{Shared, State, later};
 use super::calls::{self, ContactStep};
 use super::center::{self, AGENT};
 use super::event::Event;
@@ -271,7 +271,7 @@ impl ContactCenter {
     /// Waits until the agent's session is as `wanted`; asked again after each change.
     /// False after `timeout`. `wanted` must not call the sandbox: it is locked meanwhile.
     pub async fn wait_session(&self, mut wanted: impl FnMut(&AgentSessionView) -> bool, timeout: Duration) -> bool {
-        let deadline = Instant::now() + timeout;
+        let deadline = later(Instant::now(), timeout);
         let reached = |state: &mut State| {
             let session = self.last(state).map(AgentSessionView::new)?;
             wanted(&session).then_some(())

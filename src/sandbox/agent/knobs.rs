@@ -26,6 +26,9 @@ pub struct AgentKnobs {
     pub stale_id: StaleId,
     /// What two polls of one session get. Default: the newer wins; *unverified*.
     pub concurrent: Concurrent,
+    /// What a join does to the ids that others hold. Default: they are old by it;
+    /// *unverified*.
+    pub joined_ids: JoinedIds,
     /// How a session ends, or not, that nobody polls. Default it ends; which one it is
     /// without `inactivityForceLogout` is *unverified*.
     pub idle: Idle,
@@ -54,6 +57,12 @@ pub struct AgentKnobs {
     pub casing: Casing,
     /// What ids look like. Default base64 of base64.
     pub ids: IdForm,
+    /// The cluster of the tenant and the domain of its host, `api-{cluster}.{domain}`,
+    /// which a client asks who it is. Default `c99` and `localhost` with the port: what
+    /// resolves such a name reaches the sandbox.
+    pub cluster: String,
+    /// See [`cluster`](Self::cluster).
+    pub acd_domain: Option<String>,
     /// The order of a snapshot. Default `AgentSessionStart` first.
     pub snapshot_order: SnapshotOrder,
     /// Events that a session keeps for its polls; with more, a snapshot is all there
@@ -83,6 +92,7 @@ impl Default for AgentKnobs {
             resource_server: None,
             stale_id: StaleId::Snapshot,
             concurrent: Concurrent::NewestWins,
+            joined_ids: JoinedIds::MakeOthersOld,
             idle: Idle::EndSession,
             inactivity_timeout: Duration::from_secs(300),
             after_end: AfterEnd::ConflictThenUnknown,
@@ -94,6 +104,8 @@ impl Default for AgentKnobs {
             values: Values::Strings,
             casing: Casing::Documented,
             ids: IdForm::Base64,
+            cluster: "c99".into(),
+            acd_domain: None,
             snapshot_order: SnapshotOrder::StartFirst,
             queue_capacity: 10_000,
             answer_late: Duration::ZERO,
@@ -139,6 +151,14 @@ choices! {
         BothServed,
         /// The newer one 409.
         SecondConflict,
+    }
+
+    /// What a join does to the ids that others hold.
+    pub enum JoinedIds {
+        /// They are old.
+        MakeOthersOld,
+        /// Nothing: whoever joined has a cursor of its own.
+        OwnCursor,
     }
 
     /// What happens to a session that nobody polls.

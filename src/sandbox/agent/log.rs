@@ -6,6 +6,8 @@ use super::event::Event;
 
 /// Events of which the fate is kept; of more the oldest are forgotten.
 const KEPT: usize = 100_000;
+/// Ids that are known of a session; those before them are as good as garbled.
+const IDS: usize = 10_000;
 
 /// What became of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -34,6 +36,8 @@ pub(super) struct Place {
     pub(super) at: u64,
     /// It is from a join: its holder knows nothing.
     pub(super) joined: bool,
+    /// Which line of ids it is of: each has its newest.
+    pub(super) line: usize,
 }
 
 /// The events of a session, from number 1, and its ids. No `Debug`: ids are secrets.
@@ -44,12 +48,20 @@ pub(super) struct Log {
     end: u64,
     /// Events up to this one are gone from the queue.
     gone_to: u64,
+    /// How many after it are in the queue; those that were overwritten are not.
+    kept: usize,
     /// None of the events up to this one is queued.
     settled_to: u64,
+    /// Up to there a poll has told that the answers arrived.
+    acknowledged: u64,
     /// The queued custom event of each name.
     customs: HashMap<String, u64>,
     ids: HashMap<String, Place>,
-    newest: String,
+    /// The ids, oldest first.
+    order: VecDeque<String>,
+    /// The newest id of each line.
+    newest: Vec<String>,
+    latest: String,
 }
 
 impl Log {
@@ -57,18 +69,25 @@ impl Log {
     pub(super) fn push(&mut self, event: Event, capacity: usize) -> u64 {
         let name = event.custom_name().map(str::to_owned);
         self.end += 1;
+        self.kept += 1;
         self.held.push_back(Held { event, fate: Fate::Queued });
         if self.held.len() > KEPT {
             self.held.pop_front();
         }
         let former = name.and_then(|name| self.customs.insert(name, self.end));
-        if let Some(former) = former.filter(|former| *former > self.before_held())
-            && let Some(held) = self.after(former - 1).next()
-        {
-            held.fate = Fate::Overwritten;
+        if let Some(former) = former.filter(|former| *former > self.before_held()) {
+            self.kept -= usize::from(former > self.gone_to);
+            for held in self.after(former - 1).take(1) {
+                held.fate = Fate::Overwritten;
+            }
         }
-        let kept = capacity.clamp(1, KEPT);
-        self.gone_to = self.gone_to.max(self.end.saturating_sub(u64::try_from(kept).unwrap_or(u64::MAX)));
+        while self.kept > capacity.clamp(1, KEPT) || self.gone_to < self.before_held() {
+            self.gone_to += 1;
+            let gone = self.gone_to;
+            let is_held = gone > self.before_held();
+            let was_queued = !is_held || self.after(gone - 1).next().is_some_and(|it| it.fate != Fate::Overwritten);
+            self.kept -= usize::from(was_queued && self.kept > 0);
+        }
         self.end
     }
 
@@ -86,19 +105,48 @@ impl Log {
         self.ids.get(id).copied()
     }
 
+    /// Whether it is the newest of its line.
     pub(super) fn is_newest(&self, id: &str) -> bool {
-        id == self.newest
+        self.place(id).is_some_and(|place| self.newest.get(place.line).is_some_and(|newest| newest == id))
     }
 
+    /// The id that was handed out last.
     pub(super) fn newest(&self) -> &str {
-        &self.newest
+        &self.latest
     }
 
-    /// Hands out an id at the end of what there is.
-    pub(super) fn mint(&mut self, id: String, joined: bool) -> String {
-        self.ids.insert(id.clone(), Place { at: self.end, joined });
-        self.newest.clone_from(&id);
+    /// Hands out an id at the end of what there is, in a line of ids or a new one.
+    pub(super) fn mint(&mut self, id: String, joined: bool, line: Option<usize>) -> String {
+        let line = line.unwrap_or(self.newest.len());
+        if line == self.newest.len() {
+            self.newest.push(String::new());
+        }
+        self.ids.insert(id.clone(), Place { at: self.end, joined, line });
+        self.order.push_back(id.clone());
+        if self.order.len() > IDS
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.ids.remove(&oldest);
+        }
+        self.newest[line].clone_from(&id);
+        self.latest.clone_from(&id);
         id
+    }
+
+    /// No id is the newest any more.
+    pub(super) fn make_all_old(&mut self) {
+        self.newest.clear();
+    }
+
+    pub(super) fn has_line(&self, line: usize) -> bool {
+        line < self.newest.len()
+    }
+
+    /// A poll comes with an id: the answer that handed it out has arrived.
+    pub(super) fn acknowledge(&mut self, id: &str) {
+        if let Some(place) = self.place(id).filter(|place| !place.joined) {
+            self.acknowledged = self.acknowledged.max(place.at);
+        }
     }
 
     /// Whether all that followed `at` can still be told one by one.
@@ -134,13 +182,13 @@ impl Log {
         self.held.iter().skip(skip).filter(|held| held.fate == Fate::Queued).count()
     }
 
-    /// A snapshot is told to an id at `at`: what followed it, and what is queued, is not
-    /// going to be told any more.
-    pub(super) fn miss(&mut self, at: u64) {
-        for held in self.after(at).filter(|held| held.fate != Fate::Overwritten) {
+    /// The holder of this id is not going to be told what followed it, nor is anybody of
+    /// what is queued. What was answered to another one, or arrived, stays so.
+    pub(super) fn miss(&mut self, place: Place) {
+        let from = if place.joined { self.end } else { place.at.max(self.acknowledged) };
+        for held in self.after(from).filter(|held| held.fate != Fate::Overwritten) {
             held.fate = Fate::Missed;
         }
-        // Of those before it too: a join leaves them behind.
         for held in self.after(self.settled_to).filter(|held| held.fate == Fate::Queued) {
             held.fate = Fate::Missed;
         }
@@ -185,31 +233,31 @@ mod tests {
             log.push(custom(name), 100);
         }
         assert_eq!(log.queued(), 2);
-        log.miss(6);
+        log.miss(Place { at: 6, joined: false, line: 0 });
         assert_eq!(log.queued(), 0);
     }
 
     #[test]
     fn what_is_beyond_the_capacity_cannot_be_told() {
         let mut log = Log::default();
-        log.mint("S0".into(), false);
+        log.mint("S0".into(), false, None);
         for name in ["a", "b", "c"] {
             log.push(custom(name), 2);
         }
         assert!(!log.has_all_after(0));
         assert!(log.has_all_after(1));
-        log.miss(1);
+        log.miss(Place { at: 0, joined: false, line: 0 });
         assert_eq!(log.fates().map(|(_, _, fate)| fate).collect::<Vec<_>>(), [Fate::Missed; 3]);
     }
 
     #[test]
     fn an_id_stands_where_it_was_handed_out() {
         let mut log = Log::default();
-        log.mint("S0".into(), false);
+        log.mint("S0".into(), false, None);
         log.push(custom("a"), 10);
-        log.mint("J".into(), true);
-        assert_eq!(log.place("S0"), Some(Place { at: 0, joined: false }));
-        assert_eq!(log.place("J"), Some(Place { at: 1, joined: true }));
+        log.mint("J".into(), true, Some(0));
+        assert_eq!(log.place("S0"), Some(Place { at: 0, joined: false, line: 0 }));
+        assert_eq!(log.place("J"), Some(Place { at: 1, joined: true, line: 0 }));
         assert!(log.is_newest("J") && !log.is_newest("S0") && log.newest() == "J");
         assert!(log.is_behind(0) && !log.is_behind(1));
         assert_eq!(log.place("s0"), None);
@@ -240,7 +288,7 @@ mod tests {
                 }
                 prop_assert!(log.has_all_after(at));
                 told.extend(names(&log.answer(at)).into_iter().map(str::to_owned).collect::<Vec<_>>());
-                log.mint(format!("S{sent}"), false);
+                log.mint(format!("S{sent}"), false, Some(0));
                 at = log.place(log.newest()).unwrap().at;
             }
             let want: Vec<String> = (0..sent).map(|n: i32| n.to_string()).collect();

@@ -101,8 +101,8 @@ mod tokens;
 pub use self::calls::ContactStep;
 pub use self::handle::{AgentSessionView, ContactCenter, PushedEvent};
 pub use self::knobs::{
-    AfterEnd, AgentKnobs, Casing, Concurrent, EndWithContacts, ErrorsIn, ExistingSession, IdForm, Idle, SnapshotOrder,
-    StaleId, Values,
+    AfterEnd, AgentKnobs, Casing, Concurrent, EndWithContacts, ErrorsIn, ExistingSession, IdForm, Idle, JoinedIds,
+    SnapshotOrder, StaleId, Values,
 };
 pub use self::log::Fate;
 

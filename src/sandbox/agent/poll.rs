@@ -3,7 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderName, StatusCode};
+use http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, ORIGIN,
+};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
@@ -14,11 +18,16 @@ use super::event::Event;
 use super::params::Params;
 use super::session::Told;
 
+/// How long the end of a connection may take to be read.
+const CLOSING: Duration = Duration::from_millis(20);
 /// The longest time that a poll may be held for, in seconds.
 const MAX_POLL: u64 = 60;
 
 /// Answers a call to the Contact Center; a poll waits.
 pub(in super::super) async fn handle(shared: &Arc<Shared>, call: &Call) -> Reply {
+    if call.method == Method::OPTIONS {
+        return with_origin(preflight(call), call);
+    }
     let route = center::route(call.method.as_str(), &call.segments());
     let mut reply = match route {
         Some(Route::Poll(id)) => poll(shared, call, &id).await,
@@ -26,6 +35,30 @@ pub(in super::super) async fn handle(shared: &Arc<Shared>, call: &Call) -> Reply
     };
     if let Some(id) = call.headers.get("correlationid") {
         reply.headers_mut().insert(HeaderName::from_static("correlationid"), id.clone());
+    }
+    with_origin(reply, call)
+}
+
+/// What a browser asks before a call: everything is welcome.
+fn preflight(call: &Call) -> Reply {
+    let mut reply = empty_reply(StatusCode::NO_CONTENT);
+    for (asked, allowed) in [
+        (ACCESS_CONTROL_REQUEST_METHOD, ACCESS_CONTROL_ALLOW_METHODS),
+        (ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_ALLOW_HEADERS),
+    ] {
+        if let Some(value) = call.headers.get(asked) {
+            reply.headers_mut().insert(allowed, value.clone());
+        }
+    }
+    reply
+}
+
+/// Lets a page in a browser read the answer.
+fn with_origin(mut reply: Reply, call: &Call) -> Reply {
+    if let Some(origin) = call.headers.get(ORIGIN) {
+        let exposed = HeaderValue::from_static("icBranchValue, icStatusDescription, CorrelationId");
+        reply.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+        reply.headers_mut().insert(ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
     }
     reply
 }
@@ -50,6 +83,10 @@ impl Drop for Open {
 }
 
 async fn poll(shared: &Arc<Shared>, call: &Call, id: &str) -> Reply {
+    // A client that closed a poll has no other one open: its end may be read after this.
+    let deadline = Instant::now() + CLOSING;
+    let alone = |state: &mut State| state.agents.of_id(id).is_none_or(|it| it.open_polls() == 0).then_some(());
+    let _alone_or_not = shared.wait_until(deadline, alone).await;
     let begun = shared.update(|state| begin(state, call, id));
     let (number, wake, mut told) = match begun {
         Ok(begun) => begun,

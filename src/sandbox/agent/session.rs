@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::super::state::{later, number};
 use super::event::Event;
 use super::ids;
-use super::knobs::{AfterEnd, AgentKnobs, Concurrent, Idle, StaleId};
+use super::knobs::{AfterEnd, AgentKnobs, Concurrent, Idle, JoinedIds, StaleId};
 use super::live::Live;
 use super::log::{Log, Place};
 
@@ -42,6 +42,7 @@ enum Class {
 #[derive(Debug)]
 struct Open {
     number: u64,
+    id: String,
     /// The event after which it waits.
     at: u64,
     deadline: Instant,
@@ -119,7 +120,7 @@ impl Session {
             ended: None,
             nudged: false,
         };
-        let id = session.log.mint(ids::mint(knobs.ids, rng), false);
+        let id = session.log.mint(ids::mint(knobs.ids, rng), false, None);
         for event in session.first(at, knobs, rng) {
             session.push(Event::of(&event), knobs, now);
         }
@@ -182,27 +183,33 @@ impl Session {
     /// Another program's id; the snapshot that it brings is told to its first poll.
     pub(super) fn join(&mut self, knobs: &AgentKnobs, rng: &mut Rng, now: Instant) -> String {
         self.touch(now);
-        self.log.mint(ids::mint(knobs.ids, rng), true)
+        if knobs.joined_ids == JoinedIds::MakeOthersOld {
+            self.log.make_all_old();
+        }
+        self.log.mint(ids::mint(knobs.ids, rng), true, None)
     }
 
-    /// Whether the session is over for so long that its ids are unknown.
+    /// Whether the session is over for so long that its ids are unknown. What was not
+    /// told yet is told once more where that is at once.
     pub(super) fn is_forgotten(&self, knobs: &AgentKnobs, now: Instant) -> bool {
-        let for_good = knobs.after_end == AfterEnd::Conflict;
-        !for_good && self.ended.is_some_and(|ended| now >= later(ended, knobs.conflict_for))
+        self.ended.is_some_and(|ended| match knobs.after_end {
+            AfterEnd::Conflict => false,
+            AfterEnd::Unknown => self.log.queued() == 0,
+            AfterEnd::ConflictThenUnknown => now >= later(ended, knobs.conflict_for),
+        })
     }
 
-    fn class(&self, id: &str, knobs: &AgentKnobs, now: Instant) -> (Class, u64) {
-        let Some(Place { at, joined }) = self.log.place(id) else { return (Class::Unknown, 0) };
+    fn class(&self, id: &str, Place { at, joined, .. }: Place, knobs: &AgentKnobs, now: Instant) -> Class {
         let fresh = self.log.is_newest(id) && !joined;
         let replay = knobs.stale_id == StaleId::Replay && !joined;
         let can_be_told = self.log.has_all_after(at) && (fresh || replay);
-        let class = if self.is_forgotten(knobs, now) {
+        if self.is_forgotten(knobs, now) {
             Class::Unknown
         } else if can_be_told && self.log.is_behind(at) {
             // The end itself must be told, to whoever may have it, before it is 409.
             Class::Fresh
         } else if self.is_over() {
-            if knobs.after_end == AfterEnd::Unknown { Class::Unknown } else { Class::Over }
+            Class::Over
         } else if can_be_told {
             Class::Fresh
         } else if fresh {
@@ -213,8 +220,7 @@ impl Session {
             Class::Unknown
         } else {
             Class::Snapshot { branch: knobs.stale_branch }
-        };
-        (class, at)
+        }
     }
 
     /// A poll comes: its number and what it gets, which may be to wait.
@@ -241,14 +247,27 @@ impl Session {
                 open.wake.notify_one();
             }
         }
-        let (class, at) = self.class(id, knobs, now);
+        let Some(place) = self.log.place(id) else { return (number, wake, Told::Unknown) };
+        self.log.acknowledge(id);
+        let class = self.class(id, place, knobs, now);
+        if self.is_over() && matches!(class, Class::Over | Class::Unknown) {
+            self.log.miss(place);
+        }
         let told = match class {
             Class::Over => Told::Over,
             Class::Unknown => Told::Unknown,
-            Class::Snapshot { branch } => self.snapshot(at, branch, knobs, rng),
+            Class::Snapshot { branch } => self.snapshot(place, branch, knobs, rng),
             Class::Fresh => {
                 let deadline = later(later(now, timeout), knobs.answer_late);
-                self.open.push(Open { number, at, deadline, wake: wake.clone(), superseded: false, due: false });
+                self.open.push(Open {
+                    number,
+                    id: id.to_owned(),
+                    at: place.at,
+                    deadline,
+                    wake: wake.clone(),
+                    superseded: false,
+                    due: false,
+                });
                 self.look(number, knobs, rng, now)
             }
         };
@@ -258,35 +277,40 @@ impl Session {
     /// What an open poll gets now.
     pub(super) fn look(&mut self, number: u64, knobs: &AgentKnobs, rng: &mut Rng, now: Instant) -> Told {
         let Some(open) = self.open.iter().find(|open| open.number == number) else { return Told::Quiet };
-        let at = open.at;
         if open.superseded {
             return Told::Quiet;
         }
+        let (at, is_due) = (open.at, now >= open.deadline);
+        let id = open.id.clone();
+        let Some(place) = self.log.place(&id) else { return Told::Unknown };
         if self.log.is_behind(at) {
             if !self.log.has_all_after(at) {
-                return self.snapshot(at, 3, knobs, rng);
+                return self.snapshot(place, 3, knobs, rng);
             }
-            return self.batch(at, knobs, rng);
+            return self.batch(&id, place, knobs, rng);
         }
         if std::mem::take(&mut self.nudged) {
-            return self.batch(at, knobs, rng);
+            return self.batch(&id, place, knobs, rng);
         }
         if self.is_over() {
             return Told::Over;
         }
-        if now >= open.deadline { Told::Quiet } else { Told::Wait }
+        if is_due { Told::Quiet } else { Told::Wait }
     }
 
-    fn batch(&mut self, at: u64, knobs: &AgentKnobs, rng: &mut Rng) -> Told {
-        let events = self.log.answer(at);
-        Told::Batch { id: self.log.mint(ids::mint(knobs.ids, rng), false), events, branch: 1 }
+    fn batch(&mut self, id: &str, place: Place, knobs: &AgentKnobs, rng: &mut Rng) -> Told {
+        let events = self.log.answer(place.at);
+        // Another poll with the same id may have been answered first.
+        let line = self.log.is_newest(id).then_some(place.line);
+        Told::Batch { id: self.log.mint(ids::mint(knobs.ids, rng), false, line), events, branch: 1 }
     }
 
-    fn snapshot(&mut self, at: u64, branch: u8, knobs: &AgentKnobs, rng: &mut Rng) -> Told {
+    fn snapshot(&mut self, place: Place, branch: u8, knobs: &AgentKnobs, rng: &mut Rng) -> Told {
         self.counts.snapshots += 1;
-        self.log.miss(at);
+        self.log.miss(place);
         let events = self.live.snapshot(knobs.snapshot_order, rng);
-        Told::Batch { id: self.log.mint(ids::mint(knobs.ids, rng), false), events, branch }
+        let line = self.log.has_line(place.line).then_some(place.line);
+        Told::Batch { id: self.log.mint(ids::mint(knobs.ids, rng), false, line), events, branch }
     }
 
     /// How long it was from the last answer to this poll, of the machine's clock.

@@ -105,7 +105,7 @@ impl Tokens {
 /// A JWT as the login's: its signature is none.
 fn jwt(state: &State, rng_text: &str) -> String {
     let exp = state.moment().wall.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    let exp = exp.as_secs() + state.knobs.agent.token_ttl.as_secs();
+    let exp = exp.as_secs().saturating_add(state.knobs.agent.token_ttl.as_secs());
     let claims = json!({ "tenantId": state.agents.tokens.logins.tenant, "icBUId": 990_001, "icClusterId": "C99",
         "exp": exp, "jti": rng_text });
     let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
@@ -120,6 +120,7 @@ fn grant(state: &mut State, agent: bool) -> Pair {
     let refresh = token(&mut state.rng, "rt-", 32);
     let tokens = &mut state.agents.tokens;
     tokens.access.retain(|_, granted| granted.until > now);
+    tokens.refresh.retain(|_, granted| granted.until > now);
     tokens.access.insert(access.clone(), Granted { until: later(now, life), agent });
     tokens.refresh.insert(refresh.clone(), Granted { until: later(now, refresh_life), agent });
     Pair { access, refresh, life, refresh_life }
@@ -218,9 +219,11 @@ pub(super) fn configuration(state: &State, call: &Call) -> Reply {
         return json_reply(StatusCode::NOT_FOUND, &json!({ "error": "no such tenant" }));
     }
     let url = &state.agents.url;
-    let host = url.split_once("://").map_or(url.as_str(), |(_, host)| host);
-    ok(&json!({ "private": false, "area": "sandbox", "cluster": "c99", "domain": host, "acdDomain": host,
-        "uhDomain": host, "ui_endpoint": url, "auth_endpoint": url, "api_endpoint": server(state).1,
+    let port = url.rsplit(':').next().unwrap_or_default();
+    let knobs = &state.knobs.agent;
+    let domain = knobs.acd_domain.clone().unwrap_or_else(|| format!("localhost:{port}"));
+    ok(&json!({ "private": false, "area": "sandbox", "cluster": knobs.cluster, "domain": domain, "acdDomain": domain,
+        "uhDomain": domain, "ui_endpoint": url, "auth_endpoint": url, "api_endpoint": server(state).1,
         "tenantId": tenant }))
 }
 

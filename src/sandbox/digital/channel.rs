@@ -347,7 +347,7 @@ impl Inner {
     }
 
     async fn wait(&self, timeout: Duration, mut reached: impl FnMut(&Core) -> bool) -> bool {
-        let deadline = Instant::now() + timeout;
+        let deadline = later(Instant::now(), timeout);
         let found = self.shared.wait_until(deadline, |state| {
             let core = state.digital.0.get(&self.source_id)?;
             reached(core).then_some(())
