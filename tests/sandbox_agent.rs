@@ -600,3 +600,20 @@ async fn what_is_over_is_unknown_to_every_call_where_the_knob_says_so() {
     assert_eq!(client.poll(&end.id(), 0).await.status, 404);
     assert_eq!(client.end(&end.id(), "").await.status, 404);
 }
+
+#[tokio::test]
+async fn a_custom_event_that_is_kept_comes_back_in_the_next_session() {
+    let (_sandbox, client) = sandbox(|_| {}).await;
+    assert!(client.center.push_persistent(&custom("a")).is_err(), "no session");
+    client.live().await;
+    assert!(client.center.push_persistent(r#"{"Type":"Mute"}"#).is_err());
+    client.center.push_persistent(&custom("a")).unwrap();
+    client.center.push_persistent(&custom("b")).unwrap();
+    client.center.push_persistent(&custom("a")).unwrap();
+    client.center.push(&custom("c")).unwrap();
+    for _ in 0..2 {
+        client.center.terminate("RemoteLogoff").unwrap();
+        let first = client.poll(&client.start().await, 0).await;
+        assert_eq!(first.events()[3..], ["b", "a"]);
+    }
+}

@@ -1,5 +1,6 @@
 //! The Contact Center: its sessions, and the calls about them that need not wait.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use fastrand::Rng;
@@ -26,6 +27,8 @@ pub(in super::super) struct Center {
     pub(super) tokens: Tokens,
     /// Oldest first; of one agent the last may live.
     pub(super) sessions: Vec<Session>,
+    /// Custom events that outlive a session, by agent.
+    persistent: HashMap<String, Vec<Event>>,
 }
 
 /// Sessions kept of those that are over.
@@ -33,7 +36,7 @@ const OVER: usize = 1000;
 
 impl Center {
     pub(in super::super) fn at(url: String, rng: &mut Rng) -> Self {
-        Self { url, tokens: Tokens::new(rng), sessions: Vec::new() }
+        Self { url, tokens: Tokens::new(rng), sessions: Vec::new(), persistent: HashMap::new() }
     }
 
     /// The session of an id, in its newest form or an old one.
@@ -44,6 +47,13 @@ impl Center {
     /// The session of an agent that lives.
     pub(super) fn of_agent(&mut self, agent: &str) -> Option<&mut Session> {
         self.sessions.iter_mut().rev().find(|session| session.agent == agent && !session.is_over())
+    }
+
+    /// Keeps a custom event for the agent's sessions to come; the latest of its name.
+    pub(super) fn persist(&mut self, agent: &str, event: Event) {
+        let kept = self.persistent.entry(agent.to_owned()).or_default();
+        kept.retain(|held| held.custom_name() != event.custom_name());
+        kept.push(event);
     }
 
     fn add(&mut self, session: Session) {
@@ -318,7 +328,10 @@ fn start(state: &mut State, params: &Params, knobs: &AgentKnobs, now: Instant) -
         return Err(Wrong::start("PhoneNumberInUse"));
     }
     let at = time(state);
-    let (session, id) = Session::start(&agent, station, &at, knobs, &mut state.rng, now);
+    let (mut session, id) = Session::start(&agent, station, &at, knobs, &mut state.rng, now);
+    for event in state.agents.persistent.get(&agent).into_iter().flatten() {
+        session.push(event.clone(), knobs, now);
+    }
     state.agents.add(session);
     state.schedule.poke();
     Ok(begun(&id, knobs))

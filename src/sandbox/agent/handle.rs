@@ -207,6 +207,23 @@ impl ContactCenter {
         self.shared.update(|state| push_to_agent(state, &self.agent, events)).ok_or_else(no_session)
     }
 
+    /// Tells a custom event that outlives the session (`PersistInMemory` of the script's
+    /// action): it is told again in the first batch of each session of the agent to come,
+    /// until another one of its name takes its place. Its number.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] for what is no `CustomEvent`, else as for
+    /// [`push`](Self::push).
+    pub fn push_persistent(&self, event: &str) -> Result<u64> {
+        let read = Event::read(event);
+        if read.custom_name().is_none() {
+            return Err(Error::config("only a CustomEvent with an eventName is kept"));
+        }
+        let number = self.push(event)?;
+        self.shared.update(|state| state.agents.persist(&self.agent, read));
+        Ok(number)
+    }
+
     /// Lets the session's poll be answered with a batch without events.
     ///
     /// # Errors
