@@ -20,7 +20,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// The whole of a call, as a program sees it.
 #[tokio::test]
 async fn a_call_arrives_is_answered_held_resumed_hung_up_and_done() {
-    let (_sandbox, client) = sandbox(|_| {}).await;
+    let (sandbox, client) = sandbox(|_| {}).await;
     let s0 = client.start().await;
     let first = client.poll(&s0, 60).await;
     assert_eq!((first.status, first.branch()), (200, Some("1")));
@@ -30,7 +30,17 @@ async fn a_call_arrives_is_answered_held_resumed_hung_up_and_done() {
         (started["AgentId"].as_str(), started["StationPhoneNumber"].as_str()),
         (Some("7001"), Some("+12055550100"))
     );
+    assert_eq!(started["StationId"], "0");
     assert_ne!(started["SessionId"].as_str(), Some(&*s0), "another number");
+    let state = &first.body["events"][1];
+    let at = state["StartTimeUTC"].as_str().unwrap();
+    assert!(at.ends_with('Z'), "{at}");
+    assert_eq!(
+        *state,
+        json!({ "IISHost": "SANDBOX-WEB", "VCHost": "SANDBOX-VC", "Type": "AgentState", "StartTimeUTC": at,
+            "CurrentState": "Unavailable", "CurrentOutReason": "", "IsAcw": "False", "AcwTimeout": "0",
+            "NextStates": [], "NextIsAcw": "False" })
+    );
     let mut id = first.id();
     assert_ne!(id, s0);
 
@@ -47,10 +57,27 @@ async fn a_call_arrives_is_answered_held_resumed_hung_up_and_done() {
         answer.events(),
         ["AgentState InboundContact", "AgentLeg Dialing False", "CallContactEvent Incoming False", "PopURL"]
     );
-    assert_eq!(answer.body["events"][2]["ANI"], "+12055550143");
-    assert_eq!(answer.body["events"][2]["ContactID"], contact.as_str());
-    assert_eq!(answer.body["events"][3]["ContactId"], contact.as_str());
+    let call = &answer.body["events"][2];
+    let at = call["StartTimeUTC"].as_str().unwrap().to_owned();
+    assert!(at.ends_with('Z'), "{at}");
+    assert_eq!(
+        *call,
+        json!({ "IISHost": "SANDBOX-WEB", "VCHost": "SANDBOX-VC", "Type": "CallContactEvent", "ContactID": contact,
+            "MasterID": contact, "ParentContactId": "", "Status": "Incoming", "OriginalState": "False",
+            "CallType": "Regular", "DNIS": "+18005550199", "ANI": "+12055550143", "Skill": "Billing",
+            "IsInbound": "True", "StartTime": at, "StartTimeUTC": at, "LastStateChangeTime": at,
+            "LastStateChangeTimeUTC": at, "ScreenPopUrl": "", "DisconnectCode": "", "IsLogging": "False",
+            "Timeout": "", "AllowDispositions": "True", "IsLinked": "False", "FinalState": "False",
+            "DeliveryType": "single", "CustomData": "", "ScreenPopUrlVariables": [{ "ani": "+12055550143" }] })
+    );
+    assert_eq!(
+        answer.body["events"][3],
+        json!({ "IISHost": "SANDBOX-WEB", "VCHost": "SANDBOX-VC", "Type": "PopURL", "ContactId": contact,
+            "URL": "https://crm.example/caller", "TabTitle": "Caller", "PopDestination": "ContactPanel",
+            "PopoutWindowHeight": "600", "PopoutWindowWidth": "800", "ClosePopoutUponTermination": "True" })
+    );
     id = answer.id();
+    sandbox.advance(Duration::from_secs(1));
 
     for (action, want) in [
         ("accept", vec!["AgentLeg Active False", "CallContactEvent Active False"]),
@@ -68,7 +95,13 @@ async fn a_call_arrives_is_answered_held_resumed_hung_up_and_done() {
         if action == "end" {
             let after = &answer.body["events"][1];
             assert_eq!((after["IsAcw"].as_str(), after["AcwTimeout"].as_str()), (Some("True"), Some("30")));
+            assert_eq!(after["NextStates"], json!([{ "State": "Available", "OutReason": "" }]));
         }
+        let events = answer.body["events"].as_array().unwrap();
+        let call = events.iter().find(|event| event["Type"] == "CallContactEvent").unwrap();
+        assert_eq!(call["DisconnectCode"], if call["Status"] == "Disconnected" { "1" } else { "" }, "{action}");
+        assert_eq!(call["LastStateChangeTime"], call["LastStateChangeTimeUTC"]);
+        assert!(call["LastStateChangeTimeUTC"].as_str() > Some(&at), "{action}");
         id = answer.id();
     }
     let gone = client.post(&format!("/{}/interactions/{contact}/hold", encoded(&id)), json!({})).await;
@@ -104,6 +137,19 @@ async fn f01_polls_are_quiet_after_their_timeout_and_not_before() {
     assert_eq!(client.poll(&id, 60).await.events(), ["a"]);
     let session = client.center.session().unwrap();
     assert_eq!((session.polls, session.overlaps, session.stale_polls, session.snapshots), (12, 0, 0, 0));
+    assert!(session.longest_pause > Duration::ZERO);
+}
+
+#[tokio::test]
+async fn an_agent_has_caught_up_when_all_is_told_and_the_next_poll_is_open() {
+    let (_sandbox, client) = sandbox(|_| {}).await;
+    let id = client.live().await;
+    assert!(!client.center.wait_caught_up(Duration::ZERO).await);
+    let held = client.hold(&id).await;
+    assert!(client.center.wait_caught_up(LONG).await);
+    client.center.push("{}").unwrap();
+    assert!(!client.center.wait_caught_up(Duration::ZERO).await);
+    assert_eq!(held.await.unwrap().status, 200);
 }
 
 #[tokio::test]
@@ -293,7 +339,8 @@ async fn f33_nobody_polls_and_the_session_ends_or_the_agent_is_unavailable() {
     assert!(client.center.wait_session(|session| session.is_over, LONG).await);
     let answer = client.poll(&id, 60).await;
     assert_eq!(answer.events(), ["RemoteAgentSessionEnd"]);
-    assert_eq!(answer.body["events"][0]["Message"], "SessionTimeout");
+    let end = &answer.body["events"][0];
+    assert_eq!((&end["Message"], &end["Success"]), (&json!("SessionTimeout"), &json!("True")));
     sandbox.advance(Duration::from_secs(120));
     let answer = client.poll(&id, 60).await;
     assert_eq!((answer.status, answer.branch()), (404, Some("5")));
@@ -319,9 +366,9 @@ async fn f42_ids_are_one_encoded_segment() {
         assert_eq!(answer.status, 200);
         client.center.nudge().unwrap();
         assert_eq!(client.poll(&answer.id(), 0).await.body["events"], json!([]));
-        // As it is, it is another path.
+        // As it is, it is another path; one that begins with a slash has no id.
         let raw = sent(client.request(Method::GET, &format!("/{id}/get-next-event?timeout=0"))).await;
-        assert_eq!(raw.status, 404);
+        assert_eq!(raw.status, if id.starts_with('/') { 405 } else { 404 });
     }
 }
 

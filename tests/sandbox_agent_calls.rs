@@ -116,12 +116,28 @@ async fn f50_an_end_is_told_once_and_refused_where_the_knob_says_so() {
     let answer = client.poll(&answer.id(), 60).await;
     assert_eq!(answer.events(), ["CallContactEvent Disconnected True", "AgentState Available", "AgentSessionEnd"]);
     assert_eq!(client.end(&id, "").await.status, 409);
+    for path in ["state?state=Available", "keep-alive", "agent-phone/mute", "interactions/1/hold"] {
+        let over = client.post(&format!("/{}/{path}", encoded(&id)), json!({})).await;
+        assert_eq!((over.status, over.branch()), (409, None), "{path}");
+    }
     assert_eq!(client.end("", "").await.status, 404);
     sandbox.advance(Duration::from_secs(120));
     assert_eq!(client.end(&id, "").await.status, 404);
     // The agent is free for another session, where the former one's ids are not known.
     client.live().await;
     assert_eq!(client.poll(&id, 0).await.status, 404);
+}
+
+#[tokio::test]
+async fn an_end_is_not_refused_where_it_is_forced_or_no_contact_is_open() {
+    let (_sandbox, client) = sandbox(|knobs| knobs.end_with_contacts = EndWithContacts::Refused).await;
+    let id = client.live().await;
+    assert_eq!(client.end(&id, "").await.status, 202);
+    let id = client.live().await;
+    client.center.call("+12055550143").unwrap();
+    assert_eq!(client.end(&id, "").await.status, 409);
+    assert_eq!(client.end(&id, "?forceLogoff=true").await.status, 202);
+    assert!(client.center.session().unwrap().is_over);
 }
 
 #[tokio::test]
@@ -132,6 +148,7 @@ async fn commands_have_their_effects_as_events() {
     assert_eq!(answer.events()[1], "AgentState LoggedIn");
     let mut id = answer.id();
     for (path, body, want) in [
+        ("state", json!({ "state": "available", "reason": "Lunch" }), "AgentState Available"),
         ("state", json!({ "state": "UNAVAILABLE", "reason": "Lunch" }), "AgentState Unavailable"),
         ("agent-phone/dial", json!({}), "AgentLeg Dialing False,AgentLeg Active False"),
         ("agent-phone/mute", json!({}), "Mute"),
@@ -141,8 +158,12 @@ async fn commands_have_their_effects_as_events() {
         assert_eq!(client.post(&format!("/{}/{path}", encoded(&s0)), body).await.status, 202, "{path}");
         let answer = client.poll(&id, 0).await;
         assert_eq!(answer.events().join(","), want, "{path}");
-        if path == "state" {
-            assert_eq!(answer.body["events"][0]["CurrentOutReason"], "Lunch");
+        let event = &answer.body["events"][0];
+        match path {
+            "state" => assert_eq!(event["CurrentOutReason"], if want.ends_with("Unavailable") { "Lunch" } else { "" }),
+            "agent-phone/mute" => assert_eq!(event["AgentMuted"], "True"),
+            "agent-phone/unmute" => assert_eq!(event["AgentMuted"], "False"),
+            _ => {}
         }
         id = answer.id();
     }
@@ -162,7 +183,8 @@ async fn commands_have_their_effects_as_events() {
         (Method::POST, &*format!("/{}/get-next-event?timeout=0", encoded(&id)), 405),
         (Method::GET, "/x/nothing", 404),
     ] {
-        assert_eq!(sent(client.request(method, path)).await.status, status, "{path}");
+        let answer = sent(client.request(method, path)).await;
+        assert_eq!((answer.status, answer.branch()), (status, None), "{path}");
     }
     // A command keeps the session alive as a poll does.
     let minutes = |minutes: u64| sandbox.advance(Duration::from_secs(60 * minutes));
@@ -173,6 +195,40 @@ async fn commands_have_their_effects_as_events() {
     let time = client.http.get(format!("{}/incontactapi/services/v23.0/server-time", client.center.url()));
     let time = sent(time.header("authorization", format!("Bearer {}", client.token))).await;
     assert!(time.body["ServerTime"].as_str().is_some_and(|time| time.ends_with('Z')), "{}", time.text);
+}
+
+#[tokio::test]
+async fn a_call_is_answered_without_the_leg_where_that_is_up() {
+    let (_sandbox, client) = sandbox(|_| {}).await;
+    let id = client.live().await;
+    let contact = client.center.call("+12055550143").unwrap();
+    let mut id = client.poll(&id, 0).await.id();
+    for (path, want) in [
+        ("agent-phone/dial".to_owned(), vec!["AgentLeg Dialing False", "AgentLeg Active False"]),
+        (format!("interactions/{contact}/activate"), vec!["CallContactEvent Active False"]),
+    ] {
+        assert_eq!(client.post(&format!("/{}/{path}", encoded(&id)), json!({})).await.status, 202, "{path}");
+        let answer = client.poll(&id, 0).await;
+        assert_eq!(answer.events(), want);
+        id = answer.id();
+    }
+}
+
+#[tokio::test]
+async fn a_call_without_a_token_is_denied() {
+    let (_sandbox, client) = sandbox(|_| {}).await;
+    let id = client.live().await;
+    for (method, path) in [
+        (Method::POST, String::new()),
+        (Method::POST, "/join".into()),
+        (Method::DELETE, format!("/{}", encoded(&id))),
+        (Method::POST, format!("/{}/keep-alive", encoded(&id))),
+        (Method::POST, format!("/{}/interactions/1/hold", encoded(&id))),
+    ] {
+        let answer = sent(client.http.request(method, format!("{}{path}", client.base))).await;
+        assert_eq!((answer.status, answer.branch()), (401, None), "{path}");
+    }
+    assert!(!client.center.session().unwrap().is_over);
 }
 
 /// A request to a login, with its answer.
@@ -220,6 +276,17 @@ async fn f16_f21_central_lets_in_refreshes_and_expires() {
     let admin = [right[0], right[1], right[2], ("scope", "AdminApi RealTimeApi")];
     let other = login(&client, path, basic, &admin).await;
     assert_eq!(with_token(&client, other.body["access_token"].as_str().unwrap(), &id).await, 403);
+    assert_eq!(other.body["scope"], "AdminApi");
+    let renew = [("grant_type", "refresh_token"), ("refresh_token", other.body["refresh_token"].as_str().unwrap())];
+    let other = login(&client, path, basic, &renew).await;
+    assert_eq!(
+        with_token(&client, other.body["access_token"].as_str().unwrap(), &id).await,
+        403,
+        "no more by a renewal"
+    );
+    let scoped = login(&client, path, basic, &[right[0], right[1], right[2], ("scope", "RealTimeApi agentApi")]).await;
+    assert_eq!(with_token(&client, scoped.body["access_token"].as_str().unwrap(), &id).await, 304);
+    assert_eq!(scoped.body["scope"], "RealTimeApi agentApi");
     for (basic, form) in [
         (None, right),
         (Some((name, "1")), right),
@@ -242,6 +309,8 @@ async fn f16_f21_central_lets_in_refreshes_and_expires() {
     assert_eq!(with_token(&client, access, &id).await, 304);
     sandbox.advance(Duration::from_secs(3600));
     assert_eq!(with_token(&client, access, &id).await, 401, "after its hour");
+    let who = [("token", access)];
+    assert_eq!(login(&client, "/InContactAuthorizationServer/Token/WhoAmI", None, &who).await.status, 401);
     assert_eq!(login(&client, path, basic, &renew).await.status, 200, "the second hour");
     sandbox.advance(Duration::from_secs(3600));
     assert_eq!(login(&client, path, basic, &renew).await.status, 401);
@@ -253,7 +322,7 @@ async fn f16_f21_central_lets_in_refreshes_and_expires() {
 
 #[tokio::test]
 async fn access_keys_let_in_by_user_hub_and_by_cxone() {
-    let (_sandbox, client) = sandbox(|_| {}).await;
+    let (sandbox, client) = sandbox(|_| {}).await;
     let id = client.live().await;
     let (key, secret) = client.center.access_key();
     let post = async |path: &str, body: Value| {
@@ -270,7 +339,11 @@ async fn access_keys_let_in_by_user_hub_and_by_cxone() {
     );
     assert_eq!(with_token(&client, renewed.body["token"].as_str().unwrap(), &id).await, 304);
     assert!(renewed.body["refreshToken"].is_string());
-    assert_eq!(post("/authentication/v1/token/access-key", json!({ "accessKeyId": key.expose() })).await.status, 401);
+    for wrong in
+        [json!({ "accessKeyId": key.expose() }), json!({ "accessKeyId": "x", "accessKeySecret": secret.expose() })]
+    {
+        assert_eq!(post("/authentication/v1/token/access-key", wrong).await.status, 401);
+    }
     assert_eq!(post("/public/user/refresh", json!({ "token": "x" })).await.status, 401);
 
     let get = async |path: &str| sent(client.http.get(format!("{}{path}", client.center.url()))).await;
@@ -282,12 +355,25 @@ async fn access_keys_let_in_by_user_hub_and_by_cxone() {
     let answer = login(&client, "/auth/token", basic, &form).await;
     let access = answer.body["access_token"].as_str().unwrap();
     assert_eq!(with_token(&client, access, &id).await, 304);
-    use base64::Engine as _;
-    let claims = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(access.split('.').nth(1).unwrap()).unwrap();
-    let claims: Value = serde_json::from_slice(&claims).unwrap();
+    let decoded = |token: &str| -> Value {
+        use base64::Engine as _;
+        let claims = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap();
+        serde_json::from_slice(&claims).unwrap()
+    };
+    let claims = decoded(access);
     let configuration =
         get(&format!("/.well-known/cxone-configuration?tenantId={}", claims["tenantId"].as_str().unwrap())).await;
     assert_eq!(configuration.body["api_endpoint"], client.center.url());
+    assert_eq!(get("/.well-known/cxone-configuration").await.body["tenantId"], claims["tenantId"], "of the region");
+    for base in ["https://moved.example/x/inContactAPI/", "https://moved.example/x"] {
+        sandbox.knobs(|knobs| knobs.agent.resource_server = Some(base.to_owned()));
+        assert_eq!(
+            get("/.well-known/cxone-configuration").await.body["api_endpoint"],
+            "https://moved.example/x",
+            "{base}"
+        );
+    }
+    sandbox.knobs(|knobs| knobs.agent.resource_server = None);
     assert_eq!(get("/.well-known/cxone-configuration?tenantId=x").await.status, 404);
     let who = post("/IncontactAuthorizationServer/token/WhoAmI", json!({ "token": access })).await;
     assert_eq!(who.body["resource_server_base_uri"], format!("{}/inContactAPI/", client.center.url()));
@@ -295,10 +381,69 @@ async fn access_keys_let_in_by_user_hub_and_by_cxone() {
     let renew = [("grant_type", "refresh_token"), ("refresh_token", answer.body["refresh_token"].as_str().unwrap())];
     assert_eq!(login(&client, "/auth/token", basic, &renew).await.status, 200);
     assert_eq!(login(&client, "/auth/token", None, &form).await.status, 401);
+    assert_eq!(login(&client, "/auth/token", Some((&*client_id, "x")), &form).await.status, 401);
+    assert_eq!(login(&client, "/auth/token", Some(("x", client_secret.expose())), &form).await.status, 401);
     assert_eq!(login(&client, "/auth/token", basic, &[form[0], form[1], ("password", "x")]).await.status, 401);
+    assert_eq!(login(&client, "/auth/token", basic, &[form[0], ("username", "x"), form[2]]).await.status, 401);
+    assert_eq!(login(&client, "/auth/token", basic, &[("grant_type", "magic")]).await.status, 400);
+    // The token says when it ends.
+    sandbox.knobs(|knobs| knobs.agent.token_ttl *= 2);
+    let longer = login(&client, "/auth/token", basic, &form).await;
+    let later = decoded(longer.body["access_token"].as_str().unwrap());
+    assert!(later["exp"].as_u64() >= claims["exp"].as_u64().map(|exp| exp + 3600), "{later} {claims}");
     client.center.revoke_tokens();
     assert_eq!(login(&client, "/auth/token", basic, &renew).await.status, 401);
     assert_eq!(with_token(&client, access, &id).await, 401);
+}
+
+#[tokio::test]
+async fn over_http_events_have_their_fates_and_agents_their_sessions() {
+    let (sandbox, client) = sandbox(|_| {}).await;
+    let ask = async |method: Method, path: &str, body: Value| {
+        let request = client.http.request(method, format!("{}/_sandbox{path}", sandbox.base_url()));
+        sent(request.body(body.to_string())).await
+    };
+    let fates = async || -> Vec<String> {
+        let events = ask(Method::GET, "/agents/7001/events", json!(null)).await.body["events"].clone();
+        events.as_array().unwrap().iter().map(|event| event["fate"].as_str().unwrap().to_owned()).collect()
+    };
+    let id = client.live().await;
+    let custom = json!({ "type": "CustomEvent", "eventName": "a" });
+    ask(Method::POST, "/agents/events", json!({ "events": [custom, custom] })).await;
+    assert_eq!(fates().await[3..], ["overwritten", "queued"]);
+    client.post("/join", json!({})).await;
+    client.poll(&id, 0).await;
+    assert_eq!(fates().await[3..], ["overwritten", "missed"]);
+
+    let other = client.post("", json!({ "stationPhoneNumber": "+12055550102", "asAgentId": "7002" })).await;
+    assert_eq!(other.status, 202);
+    let of = json!({ "agent": "7002", "from": "+1", "events": [{}], "message": "RemoteLogoff" });
+    let part = |name: &str| json!({ "agent": "7002", name: of[name] });
+    assert_eq!(ask(Method::POST, "/agents/events", part("events")).await.body["numbers"], json!([4]));
+    ask(Method::POST, "/agents/call", part("from")).await;
+    assert_eq!(client.center.session().unwrap().contacts.len(), 0);
+    assert_eq!(client.center.for_agent("7002").session().unwrap().contacts.len(), 1);
+    ask(Method::POST, "/agents/terminate", part("message")).await;
+    assert!(client.center.for_agent("7002").session().unwrap().is_over);
+
+    ask(Method::POST, "/agents/terminate", json!({ "message": "RemoteLogoff" })).await;
+    client.start().await;
+    assert_eq!(fates().await, ["queued"; 3], "of the last session");
+}
+
+#[tokio::test]
+async fn over_http_access_tokens_expire_and_all_are_revoked() {
+    let (sandbox, client) = sandbox(|_| {}).await;
+    let (key, secret) = client.center.access_key();
+    let post = async |url: String, body: Value| sent(client.http.post(url).body(body.to_string())).await;
+    let keys = json!({ "accessKeyId": key.expose(), "accessKeySecret": secret.expose() });
+    let login = post(format!("{}/authentication/v1/token/access-key", client.center.url()), keys).await;
+    for (action, status) in [("expire", 200), ("revoke", 401)] {
+        post(format!("{}/_sandbox/agents/tokens", sandbox.base_url()), json!({ "action": action })).await;
+        let renew = json!({ "token": login.body["refresh_token"] });
+        let renewed = post(format!("{}/public/user/refresh", client.center.url()), renew).await;
+        assert_eq!(renewed.status, status, "{action}");
+    }
 }
 
 #[tokio::test]
@@ -337,7 +482,20 @@ async fn it_is_steered_over_http_as_well() {
     assert_eq!((last["number"].as_u64(), last["fate"].as_str()), (Some(11), Some("answered")));
     assert_eq!(client.center.events().last().unwrap().fate, Fate::Answered);
     let logins = ask(Method::GET, "/agents/logins", json!(null)).await;
-    assert_eq!(logins.body["access_key"]["id"], client.center.access_key().0.expose());
+    let (app, username, password) = client.center.central_login();
+    let ((key, key_secret), (id_of_client, client_secret)) = (client.center.access_key(), client.center.client());
+    assert_eq!(
+        logins.body,
+        json!({
+            "central": { "app": app.expose(), "username": username, "password": password.expose() },
+            "access_key": { "id": key.expose(), "secret": key_secret.expose() },
+            "client": { "id": id_of_client, "secret": client_secret.expose() },
+            "tenant": logins.body["tenant"],
+        })
+    );
+    let tenant = logins.body["tenant"].as_str().unwrap();
+    let configuration = format!("{}/.well-known/cxone-configuration?tenantId={tenant}", client.center.url());
+    assert_eq!((tenant.len(), sent(client.http.get(configuration)).await.status), (36, 200));
 
     assert_eq!(
         ask(Method::PATCH, "/knobs", json!({ "agent": { "stale_id": "replay", "conflict_for": 5 } })).await.status,

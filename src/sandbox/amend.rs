@@ -110,6 +110,8 @@ mod tests {
         for odd in ["", "[1]", "<html>"] {
             assert_eq!(text(&amend.apply(reply(odd))), odd);
         }
+        let plain = r#"{"id": "7", "events": []}"#;
+        assert_eq!(text(&Amend::default().apply(reply(plain))), plain, "as it was written");
     }
 
     #[test]
@@ -136,6 +138,8 @@ mod tests {
         let mut read = String::new();
         std::io::Read::read_to_string(&mut flate2::read::GzDecoder::new(&changed.body()[..]), &mut read).unwrap();
         assert_eq!(read, "\u{feff}{\"a\":1}");
+        let marked = Amend { byte_order_mark: true, ..Amend::default() };
+        assert_eq!(text(&marked.apply(reply(""))), "");
         assert!(
             !amend
                 .apply(super::super::http::empty_reply(StatusCode::NOT_MODIFIED))

@@ -46,7 +46,7 @@ impl Center {
 
     /// The session of an agent that lives.
     pub(super) fn of_agent(&mut self, agent: &str) -> Option<&mut Session> {
-        self.sessions.iter_mut().rev().find(|session| session.agent == agent && !session.is_over())
+        self.sessions.iter_mut().find(|session| session.agent == agent && !session.is_over())
     }
 
     /// Keeps a custom event for the agent's sessions to come; the latest of its name.
@@ -282,12 +282,12 @@ fn push_to(state: &mut State, id: &str, events: impl IntoIterator<Item = Event>,
     for event in events {
         session.push(event, knobs, now);
     }
-    state.schedule.poke();
 }
 
 /// The session of an id, which must live.
 fn living<'a>(state: &'a mut State, id: &str, knobs: &AgentKnobs, now: Instant) -> Result<&'a mut Session, Wrong> {
     let session = state.agents.of_id(id).ok_or(Wrong::UNKNOWN)?;
+    state.schedule.poke();
     if session.is_forgotten(knobs, now) {
         return Err(Wrong::UNKNOWN);
     }
@@ -367,6 +367,7 @@ fn join(state: &mut State, params: &Params, knobs: &AgentKnobs, now: Instant) ->
     let rng = &mut state.rng;
     let none = Wrong::new(409, "NoAgentSession", "the agent has no session", None);
     let session = state.agents.of_agent(agent).ok_or(none)?;
+    state.schedule.poke();
     Ok(begun(&session.join(knobs, rng, now), knobs))
 }
 
@@ -511,6 +512,22 @@ mod tests {
     }
 
     #[test]
+    fn of_sessions_that_are_over_the_oldest_are_forgotten() {
+        let (mut rng, knobs) = (Rng::with_seed(1), AgentKnobs::default());
+        let mut center = Center::at(String::new(), &mut rng);
+        for agent in 0..=OVER + 1 {
+            let agent = agent.to_string();
+            let (mut session, _) = Session::start(&agent, Station::default(), "", &knobs, &mut rng, Instant::now());
+            if agent != "0" {
+                session.push(Event::of(&own_end(true)), &knobs, Instant::now());
+            }
+            center.add(session);
+        }
+        let agents: Vec<&str> = center.sessions.iter().map(|session| &*session.agent).collect();
+        assert_eq!((agents.len(), &agents[..2]), (OVER, &["0", "3"][..]));
+    }
+
+    #[test]
     fn phones_are_numbers_or_webrtc() {
         for (phone, want) in [
             ("+12055550100", true),
@@ -518,6 +535,7 @@ mod tests {
             ("webrtc", true),
             ("911", false),
             ("+1205555010x", false),
+            ("+123456789012345", true),
             ("+1234567890123456", false),
         ] {
             assert_eq!(is_phone(phone), want, "{phone}");

@@ -162,12 +162,24 @@ mod tests {
                 json!({"Type":"CallContactEvent","ContactID":"7","Status":"Active","FinalState":null}),
                 Some(("7", false)),
             ),
+            (json!({"Type":"CallContactEvent","ContactID":"7","Status":"CallbackDisconnected"}), Some(("7", true))),
+            (
+                json!({"Type":"CallContactEvent","ContactID":"7","Status":"Disconnected","FinalState":""}),
+                Some(("7", true)),
+            ),
+            (json!({"Type":"CallContactEvent","ContactID":"","Status":"Active"}), None),
             (json!({"Type":"CallContactEvent","Status":"Active"}), None),
             (json!({"Type":"PopURL","ContactId":"7"}), None),
         ] {
             let event = Event::of(&event);
             assert_eq!(event.contact(), want, "{}", event.text);
         }
+    }
+
+    #[test]
+    fn of_fields_of_one_name_the_first_counts_and_only_custom_events_have_a_custom_name() {
+        let event = Event::of(&json!({"Type":"Mute","AgentMuted":"True","agentMuted":"False","eventName":"a"}));
+        assert_eq!((event.is_true("agentmuted"), event.custom_name()), (Some(true), None));
     }
 
     #[test]
@@ -184,18 +196,19 @@ mod tests {
 
     #[test]
     fn values_and_keys_are_written_as_the_knobs_ask() {
-        let text = r#"{"Type":"AgentState","IsAcw":"True","AcwTimeout":"30","Long":"900100200300400500","Zip":"007","NextStates":[{"State":"Available","OutReason":""}],"Empty":""}"#;
+        let text = r#"{"Type":"AgentState","IsAcw":"True","AcwTimeout":"30","Long":"9007199254740992","Safe":"9007199254740991","Zip":"007","NextStates":[{"State":"Available","OutReason":""}],"Own":[{"Key":"1"}],"Empty":""}"#;
         let written = |values, casing| {
             let knobs = AgentKnobs { values, casing, ..AgentKnobs::default() };
             Event::read(text).written(&knobs, &mut Rng::with_seed(1))
         };
         assert_eq!(written(Values::Strings, Casing::Documented), text);
         let native: Value = serde_json::from_str(&written(Values::Native, Casing::Documented)).unwrap();
-        let want = json!({"Type":"AgentState","IsAcw":true,"AcwTimeout":30,"Long":"900100200300400500","Zip":"007",
-            "NextStates":[{"State":"Available","OutReason":null}],"Empty":null});
+        let want = json!({"Type":"AgentState","IsAcw":true,"AcwTimeout":30,"Long":"9007199254740992","Safe":9_007_199_254_740_991_u64,
+            "Zip":"007","NextStates":[{"State":"Available","OutReason":null}],"Own":[{"Key":"1"}],"Empty":null});
         assert_eq!(native, want);
         let lower = written(Values::Strings, Casing::Lower);
         assert!(lower.contains(r#""isacw":"True""#) && lower.contains(r#""outreason":"""#), "{lower}");
+        assert!(lower.contains(r#""Key":"1""#), "the keys of a script are its own: {lower}");
         let random = written(Values::Strings, Casing::Random);
         assert!(random.to_ascii_lowercase().contains(r#""acwtimeout":"30""#) && !random.contains("AcwTimeout"));
         let odd = Event::read("[1,2]");

@@ -108,7 +108,6 @@ pub(super) fn push_to_agent(state: &mut State, agent: &str, events: Vec<Event>) 
     let State { agents, knobs, .. } = state;
     let session = agents.of_agent(agent)?;
     let numbers = events.into_iter().map(|event| session.push(event, &knobs.agent, now)).collect();
-    state.schedule.poke();
     Some(numbers)
 }
 
@@ -328,4 +327,26 @@ pub(super) fn describe(state: &State) -> Value {
         })
         .collect();
     serde_json::json!({ "url": state.agents.url, "sessions": sessions })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_pause_is_told_in_milliseconds() {
+        let view = AgentSessionView {
+            is_over: false,
+            state: String::new(),
+            contacts: Vec::new(),
+            queued: 0,
+            open_polls: 0,
+            polls: 0,
+            overlaps: 0,
+            stale_polls: 0,
+            snapshots: 0,
+            longest_pause: Duration::from_millis(1500),
+        };
+        assert_eq!(serde_json::json!(view)["longest_pause_ms"], 1500);
+    }
 }

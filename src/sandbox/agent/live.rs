@@ -36,7 +36,6 @@ impl Live {
             if is_over {
                 self.indicators.retain(|((contact, _), _)| contact != id);
             }
-            return;
         }
         match event.kind() {
             "agentsessionstart" => self.start = Some(event.clone()),
@@ -105,7 +104,7 @@ mod tests {
     #[test]
     fn a_snapshot_has_what_is_and_nothing_that_was() {
         let call = |id: &str, last: &str| json!({"Type":"CallContactEvent","ContactID":id,"FinalState":last});
-        let lit = |contact: &str, state: &str| json!({"Type":"Indicator","ContactID":contact,"Name":"VIP","IndicatorState":state});
+        let lit = |contact: &str, name: &str, state: &str| json!({"Type":"Indicator","ContactID":contact,"Name":name,"IndicatorState":state});
         let live = folded(&[
             json!({"Type":"AgentSessionStart"}),
             json!({"Type":"AgentState","CurrentState":"Unavailable"}),
@@ -115,16 +114,19 @@ mod tests {
             json!({"Type":"PopURL","ContactId":"1"}),
             call("1", "False"),
             call("2", "False"),
-            lit("1", "On"),
-            lit("2", "On"),
-            lit("", "On"),
-            lit("", "Off"),
+            lit("1", "VIP", "On"),
+            lit("2", "VIP", "On"),
+            lit("2", "Late", "On"),
+            lit("2", "Late", "Off"),
+            lit("", "VIP", "On"),
+            lit("", "VIP", "Off"),
             call("1", "True"),
             call("2", "False"),
         ]);
         let want = ["agentsessionstart ", "agentstate ", "agentleg ", "mute ", "callcontactevent 2", "indicator 2"];
         assert_eq!(told(&live, SnapshotOrder::StartFirst), want);
         assert_eq!(live.agent_state(), "Available");
+        assert!(live.leg_is_up());
         assert_eq!(told(&live, SnapshotOrder::StartLast).last().map(String::as_str), Some("agentsessionstart "));
         let mut mixed = told(&live, SnapshotOrder::Mixed);
         assert_ne!(mixed, want);
@@ -143,5 +145,15 @@ mod tests {
             json!({"Type":"Mute","AgentMuted":"False"}),
         ]);
         assert!(told(&live, SnapshotOrder::StartLast).is_empty());
+    }
+
+    #[test]
+    fn contacts_stay_in_the_order_in_which_they_came() {
+        let call = |id: &str| json!({"Type":"CallContactEvent","ContactID":id});
+        let live = folded(&[call("2"), call("1"), call("2"), json!({"Type":"AgentLeg","Status":"Dialing"})]);
+        assert_eq!(live.contact_ids().collect::<Vec<_>>(), ["2", "1"]);
+        assert!(!live.leg_is_up());
+        let want = ["agentleg ", "callcontactevent 2", "callcontactevent 1"];
+        assert_eq!(told(&live, SnapshotOrder::StartLast), want, "without a start");
     }
 }

@@ -235,6 +235,10 @@ mod tests {
         assert_eq!(log.queued(), 2);
         log.miss(Place { at: 6, joined: false, line: 0 });
         assert_eq!(log.queued(), 0);
+        log.push(custom("x"), 100);
+        let fates: Vec<Fate> = log.fates().skip(6).map(|(_, _, fate)| fate).collect();
+        assert_eq!(fates, [Overwritten, Fate::Missed, Fate::Missed, Fate::Queued], "what was missed stays so");
+        assert_eq!(log.fates().take(6).filter(|(_, _, fate)| *fate == Answered).count(), 4, "and what was answered");
     }
 
     #[test]
@@ -248,6 +252,10 @@ mod tests {
         assert!(log.has_all_after(1));
         log.miss(Place { at: 0, joined: false, line: 0 });
         assert_eq!(log.fates().map(|(_, _, fate)| fate).collect::<Vec<_>>(), [Fate::Missed; 3]);
+        let last = log.push(custom("d"), 100);
+        assert!(!log.has_all_after(0), "what is gone does not come back");
+        log.push(custom("e"), 0);
+        assert!(log.has_all_after(last), "the newest is always kept");
     }
 
     #[test]
@@ -266,9 +274,12 @@ mod tests {
     #[test]
     fn fates_are_kept_up_to_a_number() {
         let mut log = Log::default();
-        for _ in 0..KEPT + 3 {
+        log.push(custom("a"), usize::MAX);
+        for _ in 0..=KEPT {
             log.push(Event::read("{}"), usize::MAX);
         }
+        log.push(custom("a"), usize::MAX);
+        assert!(log.fates().all(|(_, _, fate)| fate == Fate::Queued), "what is forgotten is not overwritten");
         let numbers: Vec<u64> = log.fates().map(|(number, _, _)| number).collect();
         assert_eq!((numbers.len(), numbers[0]), (KEPT, 4));
         assert!(!log.has_all_after(2) && log.has_all_after(3), "what is forgotten is not in the queue");

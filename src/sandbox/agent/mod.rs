@@ -148,6 +148,47 @@ mod tests {
     use super::*;
 
     #[test]
+    fn each_call_is_an_operation() {
+        use http::Method;
+        for (method, path, want) in [
+            (Method::POST, "/inContactAPI/services/v23.0/agent-sessions", Operation::AgentStart),
+            (Method::POST, "/inContactAPI/services/v23.0/agent-sessions/join", Operation::AgentJoin),
+            (Method::GET, "/inContactAPI/services/v23.0/agent-sessions/x/get-next-event", Operation::AgentPoll),
+            (Method::DELETE, "/inContactAPI/services/v23.0/agent-sessions/x", Operation::AgentEnd),
+            (Method::POST, "/inContactAPI/services/v23.0/agent-sessions/x/state", Operation::AgentCommand),
+            (Method::POST, "/inContactAPI/services/v23.0/agent-sessions/x/keep-alive", Operation::AgentCommand),
+            (Method::POST, "/inContactAPI/services/v23.0/agent-sessions/x/event-queue-resize", Operation::AgentCommand),
+            (Method::POST, "/inContactAPI/services/v23.0/agent-sessions/x/agent-phone/dial", Operation::AgentCommand),
+            (
+                Method::POST,
+                "/inContactAPI/services/v23.0/agent-sessions/x/interactions/1/hold",
+                Operation::AgentCommand,
+            ),
+            (Method::POST, "/InContactAuthorizationServer/Token", Operation::AgentToken),
+            (Method::POST, "/authentication/v1/token/access-key", Operation::AgentToken),
+            (Method::POST, "/public/user/refresh", Operation::AgentToken),
+            (Method::POST, "/auth/token", Operation::AgentToken),
+            (Method::POST, "/InContactAuthorizationServer/Token/WhoAmI", Operation::AgentDiscovery),
+            (Method::GET, "/.well-known/openid-configuration", Operation::AgentDiscovery),
+            (Method::GET, "/.well-known/cxone-configuration", Operation::AgentDiscovery),
+            (Method::GET, "/inContactAPI/services/v23.0/server-time", Operation::OtherContactCenter),
+            (Method::GET, "/inContactAPI/services/v23.0/agent-sessions//get-next-event", Operation::OtherContactCenter),
+            (Method::GET, "/x", Operation::OtherContactCenter),
+            (Method::GET, "/auth/token", Operation::OtherContactCenter),
+        ] {
+            let call = Call {
+                method,
+                path: path.into(),
+                query: String::new(),
+                headers: http::HeaderMap::new(),
+                body: bytes::Bytes::new(),
+                socket: None,
+            };
+            assert_eq!(operation(&call), want, "{path}");
+        }
+    }
+
+    #[test]
     fn a_path_is_shown_without_its_id() {
         for (path, want) in [
             (

@@ -60,6 +60,7 @@ mod tests {
             ("StationPhoneNumber=%2B1205&inactivitytimeout=60&forceLogoff=1", ""),
             ("stationPhoneNumber=9&inactivityTimeout=60&forceLogoff=true", r#"{"stationPhoneNumber":"+1205"}"#),
             ("stationPhoneNumber=%2B1205&inactivityTimeout=60&forceLogoff=true", "[1]"),
+            ("stationPhoneNumber=+%2B1205&inactivityTimeout=60+&forceLogoff=true", r#""&stationPhoneNumber=9&""#),
         ] {
             let call = Call {
                 method: http::Method::POST,

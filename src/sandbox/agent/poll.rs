@@ -155,3 +155,104 @@ fn batch(id: &str, events: &[String]) -> String {
 pub(super) fn is_event(text: &str) -> bool {
     serde_json::from_str::<&RawValue>(text).is_ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use http::{Method, header};
+
+    use super::super::super::Sandbox;
+    use super::super::knobs::Idle;
+    use super::super::tokens;
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    /// A sandbox whose clock runs when all wait, and no server between.
+    struct Run {
+        sandbox: Sandbox,
+    }
+
+    impl Run {
+        async fn ask(&self, method: Method, path: &str, query: &str) -> Reply {
+            let shared = &self.sandbox.shared;
+            let token = format!("Bearer {}", shared.update(tokens::given));
+            let call = Call {
+                method,
+                path: format!("/inContactAPI/services/v23.0/agent-sessions{path}"),
+                query: query.to_owned(),
+                headers: [(header::AUTHORIZATION, token.parse().unwrap())].into_iter().collect(),
+                body: bytes::Bytes::new(),
+                socket: None,
+            };
+            handle(shared, &call).await
+        }
+
+        /// A session that is idle after 30 s, and the path of its id.
+        async fn start() -> (Self, String) {
+            let run = Self { sandbox: Sandbox::start().await.unwrap() };
+            run.sandbox.knobs(|knobs| knobs.agent.first_state = "Available".into());
+            // What there is until now is scheduled.
+            tokio::time::advance(Duration::from_secs(1)).await;
+            let started = run.ask(Method::POST, "", "stationId=7&inactivityTimeout=30").await;
+            let path = run.path(&started);
+            (run, path)
+        }
+
+        fn path(&self, reply: &Reply) -> String {
+            let body: serde_json::Value = serde_json::from_slice(reply.body()).unwrap();
+            let id = body["sessionId"].as_str().unwrap().as_bytes();
+            format!("/{}", url::form_urlencoded::byte_serialize(id).collect::<String>())
+        }
+
+        async fn is_over(&self) -> bool {
+            self.sandbox.contact_center().wait_session(|session| session.is_over, HOUR).await
+        }
+
+        async fn is_unavailable(&self) -> bool {
+            self.sandbox.contact_center().wait_session(|session| session.state == "Unavailable", HOUR).await
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_session_that_is_never_polled_ends_on_its_own() {
+        let (run, _) = Run::start().await;
+        assert!(run.is_over().await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_poll_is_quiet_and_a_session_idle_on_time() {
+        let (run, path) = Run::start().await;
+        run.sandbox.knobs(|knobs| knobs.agent.inactivity_timeout = HOUR);
+        let first = run.ask(Method::GET, &format!("{path}/get-next-event"), "timeout=0").await;
+        let path = format!("{}/get-next-event", run.path(&first));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let begun = Instant::now();
+        let quiet = run.ask(Method::GET, &path, "timeout=10").await;
+        assert_eq!(quiet.status(), StatusCode::NOT_MODIFIED);
+        assert!(begun.elapsed() < Duration::from_secs(11), "not when the session would have been idle");
+        let push = async {
+            tokio::time::advance(Duration::from_secs(1)).await;
+            run.sandbox.contact_center().push("{}").unwrap();
+        };
+        let (told, ()) = tokio::join!(run.ask(Method::GET, &path, "timeout=60"), push);
+        assert_eq!(told.status(), StatusCode::OK);
+        let begun = Instant::now();
+        assert!(run.is_over().await);
+        assert!(begun.elapsed() < Duration::from_secs(31), "not when the poll would have ended");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_agent_that_came_back_by_a_command_or_a_join_is_idle_again() {
+        let (run, path) = Run::start().await;
+        run.sandbox.knobs(|knobs| knobs.agent.idle = Idle::SetUnavailable);
+        for path in [format!("{path}/keep-alive"), "/join".to_owned()] {
+            assert!(run.is_unavailable().await, "{path}");
+            assert_eq!(run.ask(Method::POST, &path, "").await.status(), StatusCode::ACCEPTED);
+            let state = r#"{"Type":"AgentState","CurrentState":"Available"}"#;
+            run.sandbox.contact_center().push(state).unwrap();
+        }
+        assert!(run.is_unavailable().await);
+    }
+}

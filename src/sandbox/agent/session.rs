@@ -146,7 +146,7 @@ impl Session {
     /// Tells an event.
     pub(super) fn push(&mut self, event: Event, knobs: &AgentKnobs, now: Instant) -> u64 {
         self.live.fold(&event);
-        if event.ends_session() && self.ended.is_none() {
+        if event.ends_session() {
             self.ended = Some(now);
         }
         let number = self.log.push(event, knobs.queue_capacity);
@@ -291,9 +291,6 @@ impl Session {
         }
         if std::mem::take(&mut self.nudged) {
             return self.batch(&id, place, knobs, rng);
-        }
-        if self.is_over() {
-            return Told::Over;
         }
         if is_due { Told::Quiet } else { Told::Wait }
     }

@@ -261,3 +261,37 @@ pub(super) fn who_am_i(state: &State, call: &Call) -> Reply {
     }
     ok(&json!({ "resource_server_base_uri": server(state).0, "team_id": 42, "agent_id": 7001, "bus_no": 990_001 }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::Sandbox;
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_is_good_until_its_end_and_forgotten_then() {
+        let sandbox = Sandbox::start().await.unwrap();
+        let access = sandbox.shared.update(given);
+        {
+            let state = sandbox.shared.lock();
+            let tokens = &state.agents.tokens;
+            let bearer = format!("Bearer {access}").parse().unwrap();
+            let call = Call {
+                method: http::Method::GET,
+                path: "/".into(),
+                query: String::new(),
+                headers: [(http::header::AUTHORIZATION, bearer)].into_iter().collect(),
+                body: bytes::Bytes::new(),
+                socket: None,
+            };
+            let (until, before) = (tokens.access[&access].until, Duration::from_millis(1));
+            assert_eq!(tokens.check(&call, until - before), Ok(()));
+            assert_eq!(tokens.check(&call, until), Err(Denied::Token));
+            let (refresh, granted) = tokens.refresh.iter().next().unwrap();
+            assert_eq!(tokens.refreshes(Some(refresh), granted.until - before), Some(true));
+            assert_eq!(tokens.refreshes(Some(refresh), granted.until), None);
+        }
+        sandbox.advance(Duration::from_secs(3600));
+        sandbox.shared.update(given);
+        assert_eq!(sandbox.shared.lock().agents.tokens.access.len(), 1);
+    }
+}

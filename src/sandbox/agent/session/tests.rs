@@ -1,4 +1,5 @@
 use fastrand::Rng;
+use futures_util::FutureExt as _;
 use proptest::prelude::*;
 
 use super::super::log::Fate;
@@ -125,7 +126,7 @@ fn an_old_id_is_told_what_is_or_what_was_or_nothing() {
     let (s4, ..) = run.told(&s3);
     run.push("c");
     assert_eq!(run.told(&s4).1, ["c"]);
-    assert_eq!(run.session.counts.stale, 3);
+    assert_eq!((run.session.counts.stale, run.session.counts.snapshots), (3, 3));
 
     let (mut run, s1) = Run::live(|knobs| knobs.stale_id = StaleId::Replay);
     run.push("a");
@@ -138,6 +139,8 @@ fn an_old_id_is_told_what_is_or_what_was_or_nothing() {
     run.push("d");
     let (_, events, branch) = run.told(&s3);
     assert_eq!((events.len(), branch), (2, 3), "it is not queued any more");
+    run.knobs.stale_branch = 1;
+    assert_eq!(run.told(&s1).2, 1, "as the knob says");
 
     let (mut run, s1) = Run::live(|knobs| knobs.stale_id = StaleId::Unknown);
     run.push("a");
@@ -165,6 +168,12 @@ fn f12_a_queue_that_overflows_leaves_a_snapshot() {
         run.push(name);
     }
     assert_eq!(batch(run.look(number)).2, 3);
+    // Where the end is not queued any more, it cannot be told.
+    let s = run.session.log.newest().to_owned();
+    run.session.push(Event::of(&own_end(true)), &run.knobs, run.now);
+    run.push("h");
+    run.push("i");
+    assert_eq!(run.poll(&s).1, Told::Over);
 }
 
 #[test]
@@ -202,6 +211,67 @@ fn a_join_is_told_what_is_and_makes_other_ids_old() {
     run.push("b");
     assert_eq!(run.told(&j1).1, ["b"]);
     assert_eq!(run.told(&s1).2, 3);
+
+    let (mut run, _) = Run::live(|knobs| (knobs.stale_id, knobs.joined_branch) = (StaleId::Replay, 7));
+    let joined = run.session.join(&run.knobs, &mut run.rng, run.now);
+    run.push("a");
+    let (_, events, branch) = run.told(&joined);
+    assert_eq!((events, branch), (vec!["agentsessionstart".to_owned(), "agentstate".to_owned()], 7));
+    let (_, events, branch) = run.told(&joined);
+    assert_eq!((events.len(), branch), (2, 3), "its holder knows nothing, and it is old");
+}
+
+#[test]
+fn a_join_and_a_poll_that_is_not_held_are_activity_and_a_poll_that_is_refused_is_none() {
+    let idle = Duration::from_secs(300);
+    let (mut run, s1) = Run::live(|knobs| knobs.concurrent = Concurrent::SecondConflict);
+    run.push("a");
+    run.told(&s1);
+    run.now += idle;
+    let joined = run.session.join(&run.knobs, &mut run.rng, run.now);
+    run.run_due();
+    assert!(!run.session.is_over());
+    run.now += idle;
+    assert_eq!(run.told(&s1).2, 3);
+    run.run_due();
+    assert!(!run.session.is_over());
+
+    let (s2, ..) = run.told(&joined);
+    let (older, _) = run.poll(&s2);
+    let (refused, told) = run.poll(&s2);
+    assert_eq!(told, Told::Over);
+    run.session.close(older, run.now);
+    run.now += idle;
+    run.session.close(refused, run.now);
+    run.run_due();
+    assert!(run.session.is_over());
+}
+
+#[test]
+fn a_poll_is_woken_at_its_deadline() {
+    let (mut run, s1) = Run::live(|_| {});
+    let (_, wake, _) = run.session.poll(&s1, MINUTE, &run.knobs, &mut run.rng, run.now);
+    run.now += MINUTE - Duration::from_millis(1);
+    run.run_due();
+    assert!(wake.notified().now_or_never().is_none());
+    run.now += Duration::from_millis(1);
+    run.run_due();
+    assert!(wake.notified().now_or_never().is_some());
+}
+
+#[test]
+fn the_longest_pause_is_from_an_answer_to_the_next_poll() {
+    let (mut run, _) = Run::live(|_| {});
+    let start = run.now;
+    let at = |seconds| start + Duration::from_secs(seconds);
+    run.session.asked(at(1));
+    assert_eq!(run.session.counts.longest_pause, Duration::ZERO, "nothing was answered");
+    run.session.answered(at(2));
+    run.session.asked(at(5));
+    run.session.asked(at(50));
+    run.session.answered(at(60));
+    run.session.asked(at(61));
+    assert_eq!(run.session.counts.longest_pause, Duration::from_secs(3));
 }
 
 #[test]
@@ -229,12 +299,22 @@ fn f33_a_session_that_nobody_polls_ends_or_its_agent_is_made_unavailable() {
     for (force_logout, want) in [(false, "agentstate"), (true, "remoteagentsessionend")] {
         let (mut run, s1) = Run::live(|knobs| knobs.idle = Idle::SetUnavailable);
         run.session.station = Station { force_logout, inactivity: Some(Duration::from_secs(30)), ..Station::default() };
+        let (number, _) = run.poll(&s1);
+        assert_eq!(run.session.next_deadline(&run.knobs), Some(run.now + MINUTE), "not while it is polled");
+        run.session.close(number, run.now);
         run.now += Duration::from_secs(30);
         run.run_due();
         run.now += Duration::from_secs(60);
         run.run_due();
-        assert_eq!(run.told(&s1).1, [want], "once");
+        assert_eq!(run.session.next_deadline(&run.knobs), None);
+        let (s2, events, _) = run.told(&s1);
+        assert_eq!(events, [want], "once");
         assert_eq!(run.session.is_over(), force_logout);
+        if !force_logout {
+            run.now += Duration::from_secs(30);
+            run.run_due();
+            assert_eq!(run.told(&s2).1, [want], "and again after a poll");
+        }
     }
 }
 
@@ -262,8 +342,12 @@ fn after_its_end_a_session_is_409_and_404_then() {
     }
     let (mut run, s1) = Run::live(|_| {});
     run.session.push(Event::of(&own_end(true)), &run.knobs, run.now);
+    assert_eq!(run.session.next_deadline(&run.knobs), None);
     run.now += Duration::from_secs(120);
     assert_eq!(run.poll(&s1).1, Told::Unknown, "nothing is kept for that long");
+    run.now += Duration::from_secs(300);
+    run.run_due();
+    assert_eq!(run.fates(), [Fate::Missed], "it ends once");
 }
 
 #[test]
