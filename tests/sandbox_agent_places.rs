@@ -97,6 +97,29 @@ async fn what_a_dropped_stream_had_not_read_is_a_gap_when_the_session_is_over() 
     assert_eq!(words(&mut events, 3).await, ["gap answer_lost", "ended conflict", "none"]);
 }
 
+/// A batch that came without an id is told once, whoever reads it.
+#[tokio::test]
+async fn what_was_not_read_of_a_batch_without_an_id_is_a_gap() {
+    let (sandbox, center) = sandbox(|_| {}).await;
+    let session = builder(&center).start().await.unwrap();
+    let mut events = session.events().unwrap();
+    assert_eq!(words(&mut events, 3).await.len(), 3);
+    assert!(center.wait_caught_up(SOON).await);
+    let nameless = || Fault::amend().without_field("sessionId").header("icBranchValue", "1");
+    let hit = sandbox.faults().inject(Operation::AgentPoll, nameless());
+    push(&center, "read");
+    assert_eq!(word(&mut events).await, "CustomEvent");
+    assert!(sandbox.faults().wait_hits(hit, 1, SOON).await);
+    // The poll after it is held back, so that the next answer is to the next stream.
+    let held = sandbox.faults().inject(Operation::AgentPoll, Fault::hang());
+    push(&center, "unread");
+    assert!(sandbox.faults().wait_hits(held, 1, SOON).await);
+    drop(events);
+    sandbox.faults().inject(Operation::AgentPoll, Fault::status(304));
+    let mut events = session.events().unwrap();
+    assert_eq!(words(&mut events, 2).await, ["gap discarded", "resumed"]);
+}
+
 #[tokio::test]
 async fn a_stream_that_is_dropped_in_peace_leaves_no_doubt() {
     let (sandbox, center) = sandbox(|knobs| knobs.branch_header = false).await;

@@ -32,6 +32,8 @@ pub(crate) struct Driver {
     cursor: AgentCursor,
     /// Which stream this is.
     stream: u64,
+    /// The stream before was dropped with something unread that is not told again.
+    discarded: bool,
     batches: u64,
     roster: Roster,
     backlog: Arc<Backlog>,
@@ -53,6 +55,7 @@ impl Driver {
             machine: Machine::new(shared.settings.rules, place.begun, place.doubt),
             cursor: place.cursor.clone(),
             stream: place.stream,
+            discarded: place.discarded,
             batches: 0,
             roster: place.roster.clone(),
             backlog,
@@ -66,6 +69,10 @@ impl Driver {
     }
 
     pub(crate) async fn run(mut self) {
+        if self.discarded {
+            let verdict = self.machine.discarded();
+            self.deliver(&verdict, Vec::new(), None, None, 0);
+        }
         loop {
             self.hear_of_the_end();
             let next = self.machine.next(now());

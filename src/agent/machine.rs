@@ -236,6 +236,11 @@ impl Machine {
         self.failures
     }
 
+    /// What the stream before had not read is gone.
+    pub(crate) fn discarded(&mut self) -> Verdict {
+        self.open_gap(GapCause::Discarded)
+    }
+
     /// Whether an answer may have been lost since the last good one.
     pub(crate) fn is_in_doubt(&self) -> bool {
         self.doubt

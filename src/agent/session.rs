@@ -120,6 +120,8 @@ pub(crate) struct Place {
     pub(crate) begun: Begun,
     /// An answer with that id may have been lost.
     pub(crate) doubt: bool,
+    /// A stream was dropped with events unread that the service has no other id for.
+    pub(crate) discarded: bool,
     /// The contacts that were told of.
     pub(crate) roster: Roster,
     /// Ends that were read to have had no success.
@@ -167,6 +169,7 @@ impl AgentSession {
                 cursor,
                 begun,
                 doubt: false,
+                discarded: false,
                 roster: Roster::default(),
                 refused_ends: 0,
                 stream: 0,

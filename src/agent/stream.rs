@@ -17,7 +17,7 @@ use super::driver::Driver;
 use super::machine::Begun;
 use super::session::{AgentCursor, AgentStatus, Shared};
 use crate::error::{Error, ErrorKind, Result};
-use crate::subscription::{Phase, StatusWatch};
+use crate::subscription::{Delivery, Phase, StatusWatch};
 
 /// What one answer brought.
 #[derive(Debug)]
@@ -27,6 +27,16 @@ pub(crate) struct Parcel {
     pub(crate) after: Option<AgentCursor>,
     /// Bytes.
     pub(crate) weight: usize,
+}
+
+impl Parcel {
+    /// Whether it has something in it that is not told again.
+    fn tells(&self) -> bool {
+        let tells = |item: &Result<AgentDelivery>| {
+            matches!(item, Ok(Delivery::Notification(_) | Delivery::Undecodable(_) | Delivery::Gap(_)))
+        };
+        self.items.iter().any(tells)
+    }
 }
 
 /// How much waits for the reader.
@@ -91,6 +101,7 @@ impl AgentEvents {
             let mut place = shared.place();
             place.stream += 1;
             let driver = Driver::new(shared.clone(), &place, backlog.clone(), sender);
+            place.discarded = false;
             (driver, place.cursor.clone())
         };
         let task = runtime.spawn(driver.run()).abort_handle();
@@ -171,11 +182,18 @@ impl Drop for AgentEvents {
             // From here on the task moves nothing, wherever it is.
             let mut place = self.shared.place();
             place.stream += 1;
-            // What was not read is told again by the service, as far as it is state.
+            let mut unread = self.open.as_ref().is_some_and(Parcel::tells);
+            while let Ok(parcel) = self.parcels.try_recv() {
+                unread |= parcel.tells();
+            }
             if place.cursor != self.read {
+                // What was not read is told again by the service, as far as it is state.
                 place.cursor = self.read.clone();
                 place.begun = Begun::Continued;
                 place.doubt = true;
+            } else if unread {
+                // It came with no id of its own, so the service takes it for read.
+                place.discarded = true;
             }
         }
         self.shared.is_read.store(false, Ordering::Release);

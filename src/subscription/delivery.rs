@@ -139,8 +139,8 @@ pub enum GapCause {
     /// Likewise: the subscription was ended, and what happened since the sources were
     /// asked last was not asked for.
     NotPolled,
-    /// The stream was shut down at once: what had come and was not read is
-    /// discarded.
+    /// The stream was shut down at once, or that of an agent session dropped: what had
+    /// come and was not read is discarded.
     Discarded,
     /// Agent sessions: the service no longer has, one by one, what happened since the
     /// poll before (`icBranchValue` 3, or a snapshot that was not asked for).
