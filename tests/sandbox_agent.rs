@@ -589,6 +589,14 @@ async fn time_that_is_due_is_over_before_the_next_call() {
     assert!(client.center.wait_open_polls(0, LONG).await);
     sandbox.advance(Duration::from_secs(301));
     assert!(client.center.push(&custom("late")).is_err());
+    // Nor does what happens to the agent make the program one that polls.
+    client.live().await;
+    let contact = client.center.call("+12055550143").unwrap();
+    assert!(client.center.wait_open_polls(0, LONG).await);
+    sandbox.advance(Duration::from_secs(200));
+    client.center.step(&contact, ContactStep::Answer).unwrap();
+    sandbox.advance(Duration::from_secs(101));
+    assert!(client.center.session().unwrap().is_over);
     // A knob that makes it due is seen as well.
     client.live().await;
     assert!(client.center.wait_open_polls(0, LONG).await);

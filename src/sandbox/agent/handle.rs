@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::super::Sandbox;
 use super::super::state::{Shared, State, later};
 use super::calls::{self, ContactStep};
-use super::center::{self, AGENT};
+use super::center::AGENT;
 use super::event::Event;
 use super::log::Fate;
 use super::session::{Session, remote_end};
@@ -120,9 +120,11 @@ pub(super) fn call_for_agent(state: &mut State, agent: &str, from: &str) -> Opti
 
 /// Takes a contact of an agent a step on.
 pub(super) fn step_for_agent(state: &mut State, agent: &str, contact: &str, step: ContactStep) -> Option<()> {
-    let (knobs, now) = (state.knobs.agent.clone(), state.moment().now);
-    let id = state.agents.of_agent(agent)?.log.newest().to_owned();
-    center::contact_step(state, &id, contact, step, &knobs, now).ok()
+    // Of itself: a program that nobody hears of is no more active by it.
+    let session = state.agents.of_agent(agent)?;
+    let (event, leg_is_up) = (session.live.contact(contact)?.clone(), session.live.leg_is_up());
+    let events = calls::step(state, &event, leg_is_up, step)?;
+    push_to_agent(state, agent, events).map(drop)
 }
 
 impl ContactCenter {

@@ -38,8 +38,7 @@ enum Class {
     Unknown,
 }
 
-/// A poll that is open.
-#[derive(Debug)]
+/// A poll that is open. No `Debug`: its id is a secret.
 struct Open {
     number: u64,
     id: String,
