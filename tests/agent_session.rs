@@ -177,7 +177,7 @@ async fn f11_a_cursor_that_was_kept_goes_on_and_an_old_one_is_a_gap() {
     drop(events);
     service.polls.then(batch("K9", &[start_event(), state("Available")]));
     let mut events = service.builder().resume(AgentCursor::from_text("K1")).unwrap().events().unwrap();
-    assert_eq!(words(&mut events, 4).await, ["gap events_missed", "AgentSessionStart", "AgentState", "resumed"]);
+    assert_eq!(words(&mut events, 4).await, ["gap answer_lost", "AgentSessionStart", "AgentState", "resumed"]);
 }
 
 #[tokio::test]

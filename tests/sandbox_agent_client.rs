@@ -403,6 +403,7 @@ async fn f21_f22_f23_f26_f43_refusals_end_the_stream() {
         }
         let unknown = builder(cxone(&center)).resume(AgentCursor::from_text("garbled/+=%")).unwrap();
         let mut events = unknown.events().unwrap();
+        assert_eq!(word(&mut events).await, "gap answer_lost", "since the place was kept");
         let Some(Err(error)) = next(&mut events).await else { panic!() };
         assert_eq!(error.kind(), ErrorKind::SessionLost);
         assert!(error.to_string().contains("InvalidAgentSession") || errors_in != ErrorsIn::Header, "{error}");

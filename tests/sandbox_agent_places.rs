@@ -120,6 +120,29 @@ async fn what_was_not_read_of_a_batch_without_an_id_is_a_gap() {
     assert_eq!(words(&mut events, 2).await, ["gap discarded", "resumed"]);
 }
 
+/// The program was gone when the session ended: nothing says what it was not told.
+#[tokio::test]
+async fn a_place_that_was_kept_of_a_session_that_is_over_begins_with_a_gap() {
+    for forgotten in [false, true] {
+        let (sandbox, center) = sandbox(|_| {}).await;
+        let session = builder(&center).start().await.unwrap();
+        let mut events = session.events().unwrap();
+        assert_eq!(words(&mut events, 3).await.len(), 3);
+        let kept = events.cursor();
+        assert!(center.wait_caught_up(SOON).await);
+        push(&center, "lost");
+        assert!(center.wait_caught_up(SOON).await);
+        drop((events, session));
+        center.terminate("RemoteLogoff").unwrap();
+        if forgotten {
+            sandbox.advance(FORGOTTEN);
+        }
+        let mut events = builder(&center).resume(kept).unwrap().events().unwrap();
+        let last = if forgotten { "error session_lost" } else { "ended conflict" };
+        assert_eq!(words(&mut events, 3).await, ["gap answer_lost", last, "none"]);
+    }
+}
+
 #[tokio::test]
 async fn a_stream_that_is_dropped_in_peace_leaves_no_doubt() {
     let (sandbox, center) = sandbox(|knobs| knobs.branch_header = false).await;

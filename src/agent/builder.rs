@@ -301,7 +301,9 @@ impl AgentSessionBuilder {
 
     /// Goes on with a session at a place that was kept
     /// ([`AgentEvents::cursor`](super::AgentEvents::cursor)). Sends nothing: the first
-    /// poll shows whether the session is there.
+    /// poll shows whether the session is there. Of one that is over a possible
+    /// [`Gap`](crate::Gap) comes first: what was on its way when the place was kept may
+    /// not have arrived.
     ///
     /// # Errors
     /// [`Config`](crate::ErrorKind::Config) for numbers out of their bounds.

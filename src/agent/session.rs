@@ -168,7 +168,8 @@ impl AgentSession {
             place: Mutex::new(Place {
                 cursor,
                 begun,
-                doubt: false,
+                // What was on its way when the place was kept may not have arrived.
+                doubt: begun == Begun::Continued,
                 discarded: false,
                 roster: Roster::default(),
                 refused_ends: 0,
