@@ -107,6 +107,23 @@ async fn f07_no_more_is_asked_for_while_too_much_waits() {
     service.until("the next poll", |it| it.polled().len() == 2).await;
 }
 
+/// Each event costs memory, however short it is.
+#[tokio::test]
+async fn short_events_weigh_as_well_while_nobody_reads() {
+    let service = Service::start().await;
+    let many: Vec<_> = (0..2_000).map(|n| json!(n)).collect();
+    service.polls.then(batch("S1", &many));
+    let session = service.builder().queue_bytes(50_000).start().await.unwrap();
+    let mut events = session.events().unwrap();
+    for n in 0..2_000 {
+        assert_eq!(word(&mut events).await, "Unknown");
+        if n == 1_998 {
+            assert_eq!(service.polled().len(), 1, "it waits for the reader");
+        }
+    }
+    service.until("the next poll", |it| it.polled().len() == 2).await;
+}
+
 #[tokio::test]
 async fn f08_f10_a_lost_answer_is_a_gap_and_a_snapshot_and_a_repeated_one_is_nothing() {
     for lost in [Reply::Reset, Reply::Cut] {

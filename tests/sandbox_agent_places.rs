@@ -265,6 +265,26 @@ async fn what_this_side_ended_is_not_started_again() {
 }
 
 #[tokio::test]
+async fn a_session_that_was_started_while_the_end_was_asked_for_is_ended_too() {
+    let (sandbox, center) = sandbox(|_| {}).await;
+    let session = builder(&center).on_lost(OnLost::Reestablish).start().await.unwrap();
+    let mut events = session.events().unwrap();
+    assert_eq!(words(&mut events, 3).await.len(), 3);
+    assert!(center.wait_caught_up(SOON).await);
+    sandbox.take_down(Service::ContactCenter).await;
+    center.terminate("RemoteLogoff").unwrap();
+    sandbox.advance(FORGOTTEN);
+    let hit = sandbox.faults().inject(Operation::AgentStart, Fault::delay(Duration::from_millis(500)));
+    sandbox.bring_up(Service::ContactCenter).await;
+    assert!(sandbox.faults().wait_hits(hit, 1, SOON).await);
+    session.end(EndSession::new()).await.unwrap();
+    let told = words(&mut events, 8).await;
+    assert_eq!(told[..2], ["gap session_lost", "AgentSessionStart"]);
+    assert_eq!(told[4..], ["AgentSessionEnd", "resumed", "ended asked", "none"]);
+    assert!(center.session().unwrap().is_over);
+}
+
+#[tokio::test]
 async fn an_id_in_the_services_words_is_not_shown_however_it_is_written() {
     let (sandbox, center) = sandbox(|_| {}).await;
     for write in [encoded as fn(&str) -> String, str::to_lowercase, |id| id[20..40].to_owned()] {

@@ -169,13 +169,10 @@ impl Driver {
             return;
         }
         let verdict = self.tell_machine(Answer::Batch(facts), elapsed);
-        if facts.end == Some(EndSeen::Own { success: false }) {
-            // What this side asked for was refused, unless the rules say that it is an end.
+        if verdict.end_refused {
             let mut place = self.shared.place();
             place.refused_ends += 1;
             self.shared.ended_here.store(false, Ordering::Release);
-            drop(place);
-            self.machine.goes_on();
         }
         if matches!(self.machine.next(now()), Next::Nothing(Outcome::Ended)) {
             self.ended = events.iter().rev().find_map(|event| ended_by(event.event()));

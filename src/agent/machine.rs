@@ -144,6 +144,8 @@ pub(crate) struct Verdict {
     /// The batch is the whole live state, not what is new.
     pub(crate) is_snapshot: bool,
     pub(crate) resumed: bool,
+    /// It says that the session did not end, though it was asked to.
+    pub(crate) end_refused: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -254,11 +256,6 @@ impl Machine {
         }
     }
 
-    /// It did not end after all.
-    pub(crate) fn goes_on(&mut self) {
-        self.ended_here = false;
-    }
-
     /// A poll's answer, which took `elapsed`.
     pub(crate) fn answered(&mut self, answer: Answer, elapsed: Duration, now: Instant, random: f64) -> Verdict {
         if answer != Answer::Unauthorized {
@@ -335,8 +332,6 @@ impl Machine {
             _ if is_snapshot => Some((GapCause::EventsMissed, Certainty::Possible)),
             Some(Begun::Started | Begun::Continued) | None => None,
         };
-        let verdict =
-            Verdict { resumed: cause.is_some() || std::mem::take(&mut self.gap_open), gap: cause, is_snapshot };
         let progress = batch.has_events && batch.moves && !(is_snapshot && self.last_was_snapshot);
         if progress {
             self.quick = 0;
@@ -353,7 +348,10 @@ impl Machine {
         if is_end {
             self.want = Want::Nothing(Outcome::Ended);
         }
-        verdict
+        let end_refused = batch.end.is_some() && !is_end;
+        self.ended_here &= !end_refused;
+        let resumed = cause.is_some() || std::mem::take(&mut self.gap_open);
+        Verdict { gap: cause, is_snapshot, resumed, end_refused }
     }
 
     fn good(&mut self) {

@@ -68,7 +68,7 @@ fn poll(seconds: u64) -> Next {
 }
 
 fn gap(cause: GapCause, certainty: Certainty) -> Verdict {
-    Verdict { gap: Some((cause, certainty)), is_snapshot: true, resumed: true }
+    Verdict { gap: Some((cause, certainty)), is_snapshot: true, resumed: true, ..Verdict::default() }
 }
 
 #[test]
@@ -249,6 +249,20 @@ fn f21_f22_f23_terminal_answers_are_terminal() {
 }
 
 #[test]
+fn an_end_that_was_refused_leaves_the_session_as_it_was() {
+    let refused = Answer::Batch(Batch { end: Some(EndSeen::Own { success: false }), ..FRESH });
+    let mut run = Run::live_with(Rules { unsuccessful_end_is_end: false, reestablish: true, ..rules() });
+    run.machine.ended_here();
+    assert!(run.after(refused, SECOND).end_refused);
+    assert_eq!((run.next(), run.machine.phase()), (poll(60), Phase::Live));
+    run.after(Answer::Over, SECOND);
+    assert_eq!(run.next(), Next::Establish { may_start: true }, "it is started again as any other");
+    let mut run = Run::live();
+    assert!(!run.after(refused, SECOND).end_refused);
+    assert_eq!(run.next(), Next::Nothing(Outcome::Ended));
+}
+
+#[test]
 fn an_answer_that_was_lost_before_the_end_is_a_gap() {
     let lost = Some((GapCause::AnswerLost, Certainty::Possible));
     for (trouble, want) in [(CUT, lost), (DOWN, None)] {
@@ -282,7 +296,7 @@ fn a_session_that_is_gone_is_there_again_where_that_is_asked_for() {
         assert!(run.wait() >= MIN_WAIT);
         run.machine.established(Begun::Joined);
         let verdict = run.after(Answer::Batch(START), Duration::ZERO);
-        assert_eq!(verdict, Verdict { gap: None, is_snapshot: true, resumed: true });
+        assert_eq!(verdict, Verdict { is_snapshot: true, resumed: true, ..Verdict::default() });
         assert_eq!((run.next(), run.machine.phase()), (poll(60), Phase::Live));
     }
 }
@@ -318,7 +332,10 @@ fn an_answer_that_is_too_large_is_a_gap_that_is_got_behind() {
     run.wait();
     assert_eq!(run.next(), Next::Establish { may_start: false });
     run.machine.established(Begun::Joined);
-    assert_eq!(run.after(Answer::Batch(START), SECOND), Verdict { gap: None, is_snapshot: true, resumed: true });
+    assert_eq!(
+        run.after(Answer::Batch(START), SECOND),
+        Verdict { is_snapshot: true, resumed: true, ..Verdict::default() }
+    );
     let mut quiet = Run::live();
     quiet.after(Answer::TooLarge, SECOND);
     quiet.wait();
