@@ -217,14 +217,7 @@ mod tests {
     use super::*;
 
     fn call(method: Method, path: &str) -> Call {
-        Call {
-            method,
-            path: path.into(),
-            query: String::new(),
-            headers: http::HeaderMap::new(),
-            body: bytes::Bytes::new(),
-            socket: None,
-        }
+        Call::bare(method, path, "")
     }
 
     fn take(table: &mut FaultTable, operation: Operation) -> Option<Action> {

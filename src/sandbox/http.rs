@@ -38,6 +38,20 @@ impl Call {
         }
     }
 
+    /// A request without headers.
+    #[cfg(test)]
+    pub(super) fn bare(method: Method, target: &str, body: &str) -> Self {
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        Self {
+            method,
+            path: path.into(),
+            query: query.into(),
+            headers: HeaderMap::new(),
+            body: body.to_owned().into(),
+            socket: None,
+        }
+    }
+
     /// A query parameter, decoded; the first of its name.
     pub(super) fn query(&self, name: &str) -> Option<String> {
         url::form_urlencoded::parse(self.query.as_bytes())

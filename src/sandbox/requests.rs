@@ -360,17 +360,9 @@ mod tests {
     use super::*;
 
     fn call(method: &str, target: &str) -> Call {
-        let (path, query) = target.split_once('?').unwrap_or((target, ""));
-        let mut headers = HeaderMap::new();
-        headers.insert(header::AUTHORIZATION, HeaderValue::from_static("Bearer hush"));
-        Call {
-            method: method.parse().unwrap(),
-            path: path.into(),
-            query: query.into(),
-            headers,
-            body: Bytes::from_static(b"a=1"),
-            socket: None,
-        }
+        let mut call = Call::bare(method.parse().unwrap(), target, "a=1");
+        call.headers.insert(header::AUTHORIZATION, HeaderValue::from_static("Bearer hush"));
+        call
     }
 
     #[test]

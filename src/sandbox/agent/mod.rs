@@ -176,14 +176,7 @@ mod tests {
             (Method::GET, "/x", Operation::OtherContactCenter),
             (Method::GET, "/auth/token", Operation::OtherContactCenter),
         ] {
-            let call = Call {
-                method,
-                path: path.into(),
-                query: String::new(),
-                headers: http::HeaderMap::new(),
-                body: bytes::Bytes::new(),
-                socket: None,
-            };
+            let call = Call::bare(method, path, "");
             assert_eq!(operation(&call), want, "{path}");
         }
     }

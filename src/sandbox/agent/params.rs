@@ -62,14 +62,7 @@ mod tests {
             ("stationPhoneNumber=%2B1205&inactivityTimeout=60&forceLogoff=true", "[1]"),
             ("stationPhoneNumber=+%2B1205&inactivityTimeout=60+&forceLogoff=true", r#""&stationPhoneNumber=9&""#),
         ] {
-            let call = Call {
-                method: http::Method::POST,
-                path: "/".into(),
-                query: query.into(),
-                headers: http::HeaderMap::new(),
-                body: body.to_owned().into(),
-                socket: None,
-            };
+            let call = Call::bare(http::Method::POST, &format!("/?{query}"), body);
             let params = Params::of(&call);
             assert_eq!(params.get("stationPhoneNumber"), Some("+1205"), "{query} {body}");
             assert_eq!(params.get("inactivityTimeout"), Some("60"), "{query} {body}");

@@ -178,14 +178,9 @@ mod tests {
         async fn ask(&self, method: Method, path: &str, query: &str) -> Reply {
             let shared = &self.sandbox.shared;
             let token = format!("Bearer {}", shared.update(tokens::given));
-            let call = Call {
-                method,
-                path: format!("/inContactAPI/services/v23.0/agent-sessions{path}"),
-                query: query.to_owned(),
-                headers: [(header::AUTHORIZATION, token.parse().unwrap())].into_iter().collect(),
-                body: bytes::Bytes::new(),
-                socket: None,
-            };
+            let target = format!("/inContactAPI/services/v23.0/agent-sessions{path}?{query}");
+            let mut call = Call::bare(method, &target, "");
+            call.headers.insert(header::AUTHORIZATION, token.parse().unwrap());
             handle(shared, &call).await
         }
 
