@@ -143,6 +143,23 @@ async fn a_place_that_was_kept_of_a_session_that_is_over_begins_with_a_gap() {
     }
 }
 
+/// No poll is open then, so that only what was not read says that something is missing.
+#[tokio::test]
+async fn what_a_slow_reader_had_not_read_is_a_gap_as_well() {
+    let (_sandbox, center) = sandbox(|_| {}).await;
+    let session = builder(&center).queue_bytes(1).start().await.unwrap();
+    let events = session.events().unwrap();
+    assert!(center.wait_session(|it| it.queued == 0 && it.open_polls == 0, SOON).await);
+    // The answer is read by its task, which waits for the reader then.
+    while session.newest_cursor() == events.cursor() {
+        tokio::task::yield_now().await;
+    }
+    drop(events);
+    center.terminate("RemoteLogoff").unwrap();
+    let mut events = session.events().unwrap();
+    assert_eq!(words(&mut events, 3).await, ["gap answer_lost", "ended conflict", "none"]);
+}
+
 #[tokio::test]
 async fn a_stream_that_is_dropped_in_peace_leaves_no_doubt() {
     let (sandbox, center) = sandbox(|knobs| knobs.branch_header = false).await;

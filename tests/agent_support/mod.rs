@@ -88,6 +88,16 @@ impl Service {
             .collect()
     }
 
+    /// Whether no more than so many polls come in a while; a slow machine makes them fewer.
+    pub(crate) async fn is_held_back(&self, polls: usize) -> bool {
+        let more = async {
+            while self.polled().len() <= polls {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_millis(100), more).await.is_err()
+    }
+
     pub(crate) async fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
         let wait = async {
             while !holds(self) {
