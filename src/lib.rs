@@ -101,6 +101,7 @@ pub mod auth;
 pub mod catch_up;
 mod clock;
 pub mod codec;
+mod decode;
 mod dedup;
 #[cfg(feature = "digital")]
 pub mod digital;

@@ -8,6 +8,7 @@ use reqwest::redirect::Policy;
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
+use crate::decode::decode;
 use crate::error::{Error, ErrorKind, Result};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -46,15 +47,14 @@ pub(crate) struct Wire {
 
 impl Wire {
     pub(crate) fn new(user_agent: &str, body_limit: usize, redirects: Redirects) -> Result<Self> {
-        // No body of RingCentral's API needs it, and a feature of another part must not
-        // change what is sent here.
-        Self::built(user_agent, body_limit, redirects, reqwest::ClientBuilder::no_gzip)
+        Self::built(user_agent, body_limit, redirects, |builder| builder)
     }
 
-    /// One that also reads what is compressed. The limit is that of what comes out.
+    /// One that asks for compressed answers; every one reads them.
     #[cfg(feature = "agent")]
     pub(crate) fn decoding(user_agent: &str, body_limit: usize, redirects: Redirects) -> Result<Self> {
-        Self::built(user_agent, body_limit, redirects, |builder| builder.gzip(true))
+        let headers = HeaderMap::from_iter([(http::header::ACCEPT_ENCODING, http::HeaderValue::from_static("gzip"))]);
+        Self::built(user_agent, body_limit, redirects, |builder| builder.default_headers(headers))
     }
 
     /// One that speaks HTTP/2 where there is no TLS to agree on it.
@@ -67,7 +67,7 @@ impl Wire {
         user_agent: &str,
         body_limit: usize,
         redirects: Redirects,
-        decode: impl FnOnce(reqwest::ClientBuilder) -> reqwest::ClientBuilder,
+        adjust: impl FnOnce(reqwest::ClientBuilder) -> reqwest::ClientBuilder,
     ) -> Result<Self> {
         let policy = match redirects {
             Redirects::Refuse => Policy::none(),
@@ -82,7 +82,12 @@ impl Wire {
                 }
             }),
         };
-        let http = decode(reqwest::Client::builder())
+        let http = adjust(reqwest::Client::builder())
+            // Decoded below, so that no feature of any crate changes what is sent or read.
+            .no_gzip()
+            .no_brotli()
+            .no_deflate()
+            .no_zstd()
             .user_agent(user_agent)
             .connect_timeout(CONNECT_TIMEOUT)
             .pool_idle_timeout(IDLE_TIMEOUT)
@@ -104,7 +109,7 @@ impl Wire {
     pub(crate) async fn exchange(&self, request: reqwest::Request, deadline: Instant) -> Result<Answer> {
         let exchange = async {
             let mut response = self.http.execute(request).await.map_err(network_error)?;
-            let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
+            let (status, mut headers) = (response.status(), std::mem::take(response.headers_mut()));
             let mut body = BytesMut::new();
             while let Some(chunk) = response.chunk().await.map_err(network_error)? {
                 if body.len() + chunk.len() > self.body_limit {
@@ -114,7 +119,10 @@ impl Wire {
                 }
                 body.extend_from_slice(&chunk);
             }
-            Ok(Answer { status, headers, body: body.freeze() })
+            let body = decode(&mut headers, body.freeze(), self.body_limit).map_err(|why| {
+                Error::new(ErrorKind::Protocol, why.to_string()).with_status(status.as_u16()).with_unclear(true)
+            })?;
+            Ok(Answer { status, headers, body })
         };
         match timeout_at(deadline, exchange).await {
             Ok(outcome) => outcome,
@@ -154,6 +162,10 @@ pub(crate) fn server_url(text: &str) -> Result<Url> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
     use super::*;
 
     #[test]
@@ -168,5 +180,42 @@ mod tests {
             assert_eq!(error.kind(), ErrorKind::Config, "{bad}");
             assert!(!format!("{error:?}").contains("pw"));
         }
+    }
+
+    /// A server on loopback that gives one answer.
+    async fn answering(head: &str, body: &[u8]) -> Url {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let head = format!("HTTP/1.1 200 OK\r\n{head}\r\ncontent-length: {}\r\n\r\n", body.len());
+        let answer = [head.as_bytes(), body].concat();
+        tokio::spawn(async move {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            let mut request = [0; 4096];
+            let _request = socket.read(&mut request).await.unwrap();
+            socket.write_all(&answer).await.unwrap();
+        });
+        url.parse().unwrap()
+    }
+
+    fn gzip(data: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(data).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    #[tokio::test]
+    async fn found_6_7_an_answer_in_gzip_is_read_by_every_caller_and_bounded() {
+        let wire = Wire::new("test", 1000, Redirects::Follow).unwrap();
+        let ask = async |head: &str, body: Vec<u8>| {
+            let request = reqwest::Request::new(http::Method::GET, answering(head, &body).await);
+            wire.exchange(request, Instant::now() + Duration::from_secs(30)).await
+        };
+        let answer = ask("Content-Encoding: gzip", gzip(b"{}")).await.unwrap();
+        assert_eq!(answer.body, "{}");
+        assert!(!answer.headers.contains_key("content-encoding"));
+        let bomb = ask("Content-Encoding: gzip", gzip(&[b'x'; 1001])).await.unwrap_err();
+        assert_eq!((bomb.kind(), bomb.is_unclear()), (ErrorKind::Protocol, true));
+        let unknown = ask("Content-Encoding: br", vec![7; 10]).await.unwrap_err();
+        assert_eq!((unknown.kind(), unknown.status()), (ErrorKind::Protocol, Some(200)));
     }
 }

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use ::pubnub::core::{PubNubError, Transport, TransportMethod, TransportRequest, TransportResponse};
 use async_trait::async_trait;
+use http::HeaderMap;
 use reqwest::redirect::Policy;
 
 use super::request::encode;
+use crate::decode::{Undecoded, decode};
 use crate::error::{Error, Result};
 
 /// With three probes a dead path shows after about a minute.
@@ -61,6 +63,11 @@ impl HttpTransport {
             .tcp_keepalive_interval(KEEPALIVE)
             .tcp_keepalive_retries(KEEPALIVE_PROBES)
             .pool_idle_timeout(POOL_IDLE)
+            // Decoded below, so that no feature of any crate changes what is read.
+            .no_gzip()
+            .no_brotli()
+            .no_deflate()
+            .no_zstd()
             // A redirect would hand channel and key to whoever names himself.
             .redirect(Policy::none());
         if loopback {
@@ -94,20 +101,21 @@ impl HttpTransport {
         if let Some(body) = request.body {
             builder = builder.body(body);
         }
-        let response = builder.send().await.map_err(failed)?;
+        let mut response = builder.send().await.map_err(failed)?;
         let status = response.status();
-        let headers = response
-            .headers()
-            .iter()
-            .filter_map(|(name, value)| Some((name.to_string(), value.to_str().ok()?.to_owned())))
-            .collect();
+        let mut headers = std::mem::take(response.headers_mut());
         let body = if status.is_success() {
-            Some(read(response, self.max_response).await?)
+            Some(read(response, &mut headers, self.max_response).await?)
         } else {
             // The status is the answer; a body that fails to come changes nothing.
             let cap = self.max_response.min(ERROR_BODY_BYTES);
-            tokio::time::timeout(ERROR_BODY_TIMEOUT, read(response, cap)).await.ok().and_then(Result::ok)
+            let body = read(response, &mut headers, cap);
+            tokio::time::timeout(ERROR_BODY_TIMEOUT, body).await.ok().and_then(Result::ok)
         };
+        let headers = headers
+            .iter()
+            .filter_map(|(name, value)| Some((name.to_string(), value.to_str().ok()?.to_owned())))
+            .collect();
         Ok(TransportResponse { status: status.as_u16(), headers, body })
     }
 
@@ -136,8 +144,9 @@ impl Transport for HttpTransport {
     }
 }
 
-/// Reads a body piece by piece, so that `cap` holds whatever the headers say.
-async fn read(mut response: reqwest::Response, cap: usize) -> Result<Vec<u8>, PubNubError> {
+/// Reads a body piece by piece, so that `cap` holds whatever the headers say, and
+/// decodes it within the same bound.
+async fn read(mut response: reqwest::Response, headers: &mut HeaderMap, cap: usize) -> Result<Vec<u8>, PubNubError> {
     let too_large = || PubNubError::Deserialization { details: format!("the answer is larger than {cap} bytes") };
     let declared = response.content_length().map_or(0, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
     if declared > cap {
@@ -150,7 +159,10 @@ async fn read(mut response: reqwest::Response, cap: usize) -> Result<Vec<u8>, Pu
         }
         body.extend_from_slice(&chunk);
     }
-    Ok(body)
+    decode(headers, body.into(), cap).map(Into::into).map_err(|why| match why {
+        Undecoded::TooLarge => too_large(),
+        Undecoded::Unknown | Undecoded::Damaged => PubNubError::Transport { details: why.to_string(), response: None },
+    })
 }
 
 /// Keeps the causes and drops the URL.

@@ -474,3 +474,26 @@ fn defaults_are_the_documented_ones() {
     assert_eq!(builder.max_response, 16 * 1024 * 1024);
     assert_eq!(PubNub::builder().build().unwrap().kind(), TransportKind::PubNub);
 }
+
+#[tokio::test]
+async fn found_6_7_a_poll_answered_in_gzip_is_read_without_the_feature_agent() {
+    use std::io::Write as _;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let origin = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(br#"{"t":{"t":"17000000000000001","r":1},"m":[{"d":{"x":1}}]}"#).unwrap();
+        let body = encoder.finish().unwrap();
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: {}\r\n\r\n", body.len());
+        let (mut socket, _) = listener.accept().await.unwrap();
+        let _request = socket.read(&mut [0; 4096]).await.unwrap();
+        socket.write_all(&[head.as_bytes(), &body].concat()).await.unwrap();
+    });
+    let pubnub = PubNub::builder().origin(origin).build().unwrap();
+    let mut link = pubnub.open(target("k", "c", None)).await.unwrap();
+    let crate::transport::LinkEvent::Batch { frames, .. } = link.next().await.unwrap() else { panic!("no batch") };
+    assert!(matches!(&frames[0].body, FrameBody::Payload(raw) if raw.get() == r#"{"x":1}"#));
+}

@@ -14,6 +14,7 @@ use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use url::Url;
 
+use crate::decode::decode;
 use crate::error::{Disposition, Error, ErrorKind, Result};
 use crate::rest::SocketToken;
 use crate::rest::envelope::{error_from, wait_asked_for};
@@ -173,7 +174,9 @@ async fn refused(status: u16, mut response: reqwest::Response, to: &Address) -> 
     // The status is the answer; a body that fails to come changes nothing.
     let _ = timeout(REFUSAL_TIMEOUT, read).await;
     let secrets: Vec<&str> = to.secrets.iter().map(Secret::expose).collect();
-    refusal(status, response.headers(), &body, &secrets)
+    let mut headers = std::mem::take(response.headers_mut());
+    let body = decode(&mut headers, body.into(), REFUSAL_BYTES).unwrap_or_default();
+    refusal(status, &headers, &body, &secrets)
 }
 
 /// A refusal as one of the door, and not of what is asked for behind it. Whatever
