@@ -112,6 +112,7 @@ mod ids;
 pub mod policy;
 mod registry;
 pub mod rest;
+mod salvage;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
 mod secret;

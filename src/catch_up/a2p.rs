@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::ask::{OVERLAP, get, read_position, write_position};
+use super::ask::{Listing, OVERLAP, get, read_position, write_position};
 use super::{CatchUp, Found, SyncPage, SyncRequest, SyncToken, scope, time};
 use crate::clock::Clock;
 use crate::error::Result;
@@ -78,24 +78,6 @@ impl Window {
 /// By the account's path.
 type Positions = BTreeMap<String, Position>;
 
-#[derive(Deserialize)]
-struct Listed {
-    #[serde(default)]
-    uri: Option<String>,
-    #[serde(default)]
-    records: Vec<Box<RawValue>>,
-    #[serde(default)]
-    paging: Paging,
-    #[serde(default)]
-    navigation: Paging,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct Paging {
-    next_page_token: Option<String>,
-}
-
 #[async_trait]
 impl CatchUp for A2pMessages {
     fn name(&self) -> &'static str {
@@ -115,7 +97,7 @@ impl CatchUp for A2pMessages {
         for path in by_account(filters)?.into_keys() {
             let from = time::millis(now).saturating_sub(OVERLAP);
             let query = [("dateFrom", time::text(from)), ("perPage", "1".to_owned())];
-            let answer = get::<Listed>(&self.client, &self.clock, &list(&path), &query).await?;
+            let answer = get(&self.client, &self.clock, &list(&path), &query).await?;
             positions.insert(path, Position { time: answer.at, back: None, read_since: None });
         }
         write_position(&positions, now)
@@ -127,17 +109,18 @@ impl CatchUp for A2pMessages {
         let mut positions: Positions = read_position(request.from).unwrap_or_default();
         positions.retain(|path, _| accounts.contains_key(path));
         let unread = positions.iter().find(|(_, held)| held.back.is_some()).map(|(path, _)| path.clone());
-        let mut all = Vec::new();
+        let (mut all, mut complete) = (Vec::new(), true);
         for (path, filters) in &accounts {
             if unread.as_ref().is_some_and(|unread| unread != path) {
                 continue;
             }
-            let (found, position) = self.page(&request, path, filters, positions.remove(path)).await?;
+            let (found, position, whole) = self.page(&request, path, filters, positions.remove(path)).await?;
             all.extend(found);
+            complete &= whole;
             positions.insert(path.clone(), position);
         }
         let more = (unread.is_some() && request.since.is_some()) || positions.values().any(|held| held.back.is_some());
-        Ok(SyncPage::new(all, write_position(&positions, now)?).with_more(more))
+        Ok(SyncPage::new(all, write_position(&positions, now)?).with_more(more).with_complete(complete))
     }
 }
 
@@ -148,7 +131,7 @@ impl A2pMessages {
         path: &str,
         filters: &[&EventFilter],
         held: Option<Position>,
-    ) -> Result<(Vec<Found>, Position)> {
+    ) -> Result<(Vec<Found>, Position, bool)> {
         let ours = time::millis(self.clock.wall());
         let since = request.since.map(time::millis);
         let made = request.from.map(|token| time::millis(token.made_at()));
@@ -175,8 +158,8 @@ impl A2pMessages {
             query.push(("dateTo", time::text(back.to)));
             query.push(("pageToken", back.page.clone()));
         }
-        let answer = get::<Listed>(&self.client, &self.clock, &list(path), &query).await?;
-        let Listed { uri, records, paging, navigation } = answer.body;
+        let answer = get(&self.client, &self.clock, &list(path), &query).await?;
+        let Listing { uri, records, is_whole, next_page, .. } = answer.body;
         let mut all = Vec::new();
         for raw in records.iter().rev() {
             for filter in filters {
@@ -184,7 +167,7 @@ impl A2pMessages {
             }
         }
         let to = back.as_ref().map_or(answer.at, |back| back.to);
-        let next = paging.next_page_token.or(navigation.next_page_token).filter(|_| !records.is_empty());
+        let next = next_page.filter(|_| !records.is_empty());
         let position = match next {
             Some(page) => {
                 let time = time.unwrap_or(window.created);
@@ -192,7 +175,7 @@ impl A2pMessages {
             }
             None => Position { time: to, back: None, read_since: since.filter(|_| back.is_some()) },
         };
-        Ok((all, position))
+        Ok((all, position, is_whole))
     }
 }
 

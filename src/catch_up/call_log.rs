@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::ask::{OVERLAP, SyncInfo, get, is_stale, read_position, write_position};
+use super::ask::{Listing, OVERLAP, get, is_stale, read_position, write_position};
 use super::call_map::{CallRecord, found};
 use super::{CatchUp, Found, SyncPage, SyncRequest, SyncToken, scope, time};
 use crate::clock::Clock;
@@ -55,6 +55,7 @@ impl CallLogSync {
 /// Where the sync of one extension or account stands.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Position {
+    /// Empty where the service named none.
     token: String,
     /// When the token was made, by the service's clock.
     time: u64,
@@ -87,24 +88,6 @@ struct Back {
 
 /// By the path of the extension or account.
 type Positions = BTreeMap<String, Position>;
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Synced {
-    #[serde(default)]
-    uri: Option<String>,
-    #[serde(default)]
-    records: Vec<Box<RawValue>>,
-    sync_info: SyncInfo,
-}
-
-#[derive(Deserialize)]
-struct Listed {
-    #[serde(default)]
-    uri: Option<String>,
-    #[serde(default)]
-    records: Vec<Box<RawValue>>,
-}
 
 struct Ask<'a> {
     path: &'a str,
@@ -201,7 +184,7 @@ impl CallLogSync {
             return self.page(ask, held, back).await;
         }
         let age = time::millis(self.clock.wall()).saturating_sub(held.at);
-        if age > TOKEN_LIFE || held.missed != ask.missed() {
+        if age > TOKEN_LIFE || held.missed != ask.missed() || held.token.is_empty() {
             return self.full(ask, Some(&held), made).await;
         }
         match self.incremental(ask, &held).await {
@@ -219,6 +202,15 @@ impl CallLogSync {
         // A call is told late, and an old one again when something of it changed.
         let ended = before(held.time);
         let found = ask.read(synced.uri.as_deref(), &synced.records, ended)?;
+        if !synced.is_whole {
+            // What was left out may be found by its time.
+            tracing::debug!("the sync has no list, or not all of it: full sync");
+            let mut step = self.full(ask, Some(held), None).await?;
+            step.found.splice(0..0, found);
+            return Ok(step);
+        }
+        // Without another position the same one is asked from again.
+        let position = if position.token.is_empty() { held.clone() } else { position };
         Ok(Step { found, position, complete: true })
     }
 
@@ -243,11 +235,11 @@ impl CallLogSync {
         if synced.records.len() >= PAGE && again.is_none_or(|held| to > held.time) {
             position.back = Some(Back { ended, to, page: 1 });
         }
-        Ok(Step { found, position, complete: from > earliest })
+        Ok(Step { found, position, complete: from > earliest && synced.is_whole })
     }
 
     /// A position from now on, and the newest calls since `from`.
-    async fn start(&self, ask: &Ask<'_>, from: u64, count: usize) -> Result<(Synced, Position)> {
+    async fn start(&self, ask: &Ask<'_>, from: u64, count: usize) -> Result<(Listing, Position)> {
         let mut query = vec![
             ("syncType", "FSync".to_owned()),
             ("recordCount", count.to_string()),
@@ -258,12 +250,12 @@ impl CallLogSync {
         self.ask(ask, &query).await
     }
 
-    async fn ask(&self, ask: &Ask<'_>, query: &[(&str, String)]) -> Result<(Synced, Position)> {
+    async fn ask(&self, ask: &Ask<'_>, query: &[(&str, String)]) -> Result<(Listing, Position)> {
         let path = format!("{}/call-log-sync", ask.path);
-        let synced: Synced = get(&self.client, &self.clock, &path, query).await?.body;
+        let mut synced = get(&self.client, &self.clock, &path, query).await?.body;
         let time = synced.sync_info.clocks(&self.clock).0;
         let at = time::millis(self.clock.wall());
-        let token = synced.sync_info.sync_token.expose().to_owned();
+        let token = synced.sync_info.sync_token.take().unwrap_or_default();
         Ok((synced, Position { token, time, at, missed: ask.missed(), back: None, read_since: None }))
     }
 
@@ -276,11 +268,11 @@ impl CallLogSync {
             ("perPage", PAGE.to_string()),
         ];
         let path = format!("{}/call-log", ask.path);
-        let listed: Listed = get(&self.client, &self.clock, &path, &query).await?.body;
+        let listed = get(&self.client, &self.clock, &path, &query).await?.body;
         let found = ask.read(listed.uri.as_deref(), &listed.records, back.ended)?;
         let full = listed.records.len() >= PAGE;
         position.back = full.then_some(Back { page: back.page.saturating_add(1), ..back });
-        Ok(Step { found, position, complete: true })
+        Ok(Step { found, position, complete: listed.is_whole })
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::ask::{get, read_position, write_position};
+use super::ask::{Listing, get, read_position, write_position};
 use super::{CatchUp, Found, SyncPage, SyncRequest, SyncToken, scope, time};
 use crate::clock::Clock;
 use crate::error::Result;
@@ -47,14 +47,6 @@ type List = BTreeMap<String, String>;
 
 /// The lists, by the account's path.
 type Lists = BTreeMap<String, List>;
-
-#[derive(Deserialize)]
-struct Listed {
-    #[serde(default)]
-    uri: Option<String>,
-    #[serde(default)]
-    records: Vec<Box<RawValue>>,
-}
 
 #[derive(Deserialize)]
 struct Extension {
@@ -103,8 +95,14 @@ impl CatchUp for ExtensionList {
         let held: Option<Lists> = read_position(request.from);
         let (mut lists, mut all, mut complete) = (Lists::new(), Vec::new(), true);
         for (path, filters) in by_account(request.filters)? {
-            let (list, answer) = self.list(&path).await?;
+            let (mut list, answer) = self.list(&path).await?;
             let before = held.as_ref().and_then(|held| held.get(&path));
+            if !answer.whole {
+                // What a part of the list leaves out is not known to be gone.
+                let left_out = before.into_iter().flatten().filter(|(id, _)| !list.contains_key(*id));
+                let left_out: List = left_out.map(|(id, digest)| (id.clone(), digest.clone())).collect();
+                list.extend(left_out);
+            }
             if request.since.is_some() {
                 complete &= answer.whole && before.is_some();
                 for (id, what) in before.map(|before| compare(before, &list)).unwrap_or_default() {
@@ -122,17 +120,19 @@ impl CatchUp for ExtensionList {
 impl ExtensionList {
     /// The list, and how it was answered.
     async fn list(&self, path: &str) -> Result<(List, Answer)> {
-        let mut list = List::new();
+        let (mut list, mut whole) = (List::new(), true);
         let mut page = 1;
         loop {
             let query = [("page", page.to_string()), ("perPage", PAGE.to_string())];
             let path = format!("{path}/extension");
-            let answer = get::<Listed>(&self.client, &self.clock, &path, &query).await?;
-            let Listed { uri, records } = answer.body;
+            let answer = get(&self.client, &self.clock, &path, &query).await?;
+            let Listing { uri, records, is_whole, .. } = answer.body;
             let full = records.len() >= PAGE;
-            list.extend(records.iter().filter_map(|raw| digest(raw)));
+            let read: Vec<_> = records.iter().filter_map(|raw| digest(raw)).collect();
+            whole &= is_whole && read.len() == records.len();
+            list.extend(read);
             if !full || page >= PAGES {
-                return Ok((list, Answer { uri, at: time::text(answer.at), whole: !full }));
+                return Ok((list, Answer { uri, at: time::text(answer.at), whole: whole && !full }));
             }
             page += 1;
         }

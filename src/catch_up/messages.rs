@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 
-use super::ask::{OVERLAP, SyncInfo, get, is_stale, read_position, write_position};
+use super::ask::{Listing, OVERLAP, get, is_stale, read_position, write_position};
 use super::message_map::{Record, Window, found};
 use super::{CatchUp, Found, SyncPage, SyncRequest, SyncToken, scope, time};
 use crate::clock::Clock;
@@ -70,6 +69,7 @@ impl MessageSync {
 /// Where one extension's sync stands.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Position {
+    /// Empty where the service named none.
     token: String,
     /// When the token was made, by the service's clock.
     time: u64,
@@ -100,16 +100,6 @@ struct Back {
 
 /// The position of the source: one for each extension, by its path.
 type Positions = BTreeMap<String, Position>;
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Answer {
-    #[serde(default)]
-    uri: Option<String>,
-    #[serde(default)]
-    records: Vec<Box<RawValue>>,
-    sync_info: SyncInfo,
-}
 
 /// What is asked for one extension.
 struct Ask<'a> {
@@ -195,7 +185,7 @@ impl MessageSync {
         match held {
             Some(mut held) => match held.back.take() {
                 Some(back) => self.page(ask, held, back).await,
-                None if held.types != ask.types => self.full(ask, Some(&held), made).await,
+                None if held.types != ask.types || held.token.is_empty() => self.full(ask, Some(&held), made).await,
                 None => match self.incremental(ask, &held).await {
                     Err(error) if is_stale(&error) => {
                         tracing::debug!(%error, "the sync token is not taken: full sync");
@@ -210,14 +200,23 @@ impl MessageSync {
 
     async fn incremental(&self, ask: &Ask<'_>, held: &Position) -> Result<Step> {
         let query = [("syncType", "ISync".to_owned()), ("syncToken", held.token.clone())];
-        let answer = self.ask(ask.path, &query).await?;
+        let mut answer = self.ask(ask.path, &query).await?;
         let (time, skew) = answer.sync_info.clocks(&self.clock);
         let window = Window {
             created: held.time.saturating_sub(OVERLAP),
             changed: ask.since.map(|since| time::shift(since, skew).saturating_sub(OVERLAP)),
         };
         let found = self.read(ask, &answer, window)?;
-        let token = answer.sync_info.sync_token.expose().to_owned();
+        if !answer.is_whole {
+            // What was left out may be found by its time.
+            tracing::debug!("the sync has no list, or not all of it: full sync");
+            let mut step = self.full(ask, Some(held), None).await?;
+            step.found.splice(0..0, found);
+            return Ok(step);
+        }
+        // Without another position the same one is asked from again.
+        let token = answer.sync_info.sync_token.take();
+        let (token, time) = token.map_or_else(|| (held.token.clone(), held.time), |token| (token, time));
         let position = Position { token, time, types: ask.types.clone(), back: None, read_since: None };
         Ok(Step { found, position, complete: true })
     }
@@ -243,7 +242,7 @@ impl MessageSync {
         let from = time::millis(self.clock.wall()).saturating_sub(u64::try_from(self.reach.as_millis()).unwrap_or(0));
         let answer = self.ask(ask.path, &frame(ask, from, None, 1)).await?;
         let (time, skew) = answer.sync_info.clocks(&self.clock);
-        let token = answer.sync_info.sync_token.expose().to_owned();
+        let token = answer.sync_info.sync_token.unwrap_or_default();
         Ok((Position { token, time, types: ask.types.clone(), back: None, read_since: None }, skew))
     }
 
@@ -254,13 +253,13 @@ impl MessageSync {
         let changed = ask.since.map(|since| time::shift(since, skew).saturating_sub(OVERLAP));
         let found = self.read(ask, &answer, Window { created: back.from, changed })?;
         let oldest = answer.records.iter().filter_map(|raw| Record::of(raw).created_up()).min();
-        let next = older(back, oldest, answer.records.len() >= self.page, answer.sync_info.older_records_exist);
+        let next = older(back, oldest, answer.records.len() >= self.page, answer.sync_info.older_may_exist());
         position.back = next.map(|(back, _)| back);
         let lost = next.is_some_and(|(_, lost)| lost);
-        Ok(Step { found, position, complete: !lost && ask.only_new_counts() })
+        Ok(Step { found, position, complete: !lost && answer.is_whole && ask.only_new_counts() })
     }
 
-    fn read(&self, ask: &Ask<'_>, answer: &Answer, window: Window) -> Result<Vec<(Option<u64>, Found)>> {
+    fn read(&self, ask: &Ask<'_>, answer: &Listing, window: Window) -> Result<Vec<(Option<u64>, Found)>> {
         let mut all = Vec::new();
         for raw in answer.records.iter().rev() {
             let record = Record::of(raw);
@@ -276,7 +275,7 @@ impl MessageSync {
         Ok(all)
     }
 
-    async fn ask(&self, path: &str, query: &[(&str, String)]) -> Result<Answer> {
+    async fn ask(&self, path: &str, query: &[(&str, String)]) -> Result<Listing> {
         Ok(get(&self.client, &self.clock, &format!("{path}/message-sync"), query).await?.body)
     }
 }

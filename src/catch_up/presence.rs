@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::ask::{get, read_position, write_position};
+use super::ask::{get, get_record, objects, read_position, write_position};
 use super::{CatchUp, Found, SyncPage, SyncRequest, SyncToken, scope, time};
 use crate::clock::Clock;
 use crate::error::Result;
@@ -45,14 +45,6 @@ struct Position {
     pages: BTreeMap<String, u64>,
 }
 
-#[derive(Deserialize)]
-struct Listed {
-    #[serde(default)]
-    uri: Option<String>,
-    #[serde(default)]
-    records: Vec<Map<String, Value>>,
-}
-
 #[async_trait]
 impl CatchUp for PresenceSnapshot {
     fn name(&self) -> &'static str {
@@ -84,45 +76,52 @@ impl CatchUp for PresenceSnapshot {
         let covered = |filter: &&EventFilter| self.covers(filter) != GapClosure::Nothing;
         let filters: Vec<&EventFilter> = request.filters.iter().filter(covered).collect();
         held.pages.retain(|uri, _| filters.iter().any(|filter| filter.as_str() == uri));
-        let mut all = Vec::new();
+        let (mut all, mut complete) = (Vec::new(), true);
         if let Some((uri, page)) = held.pages.pop_first() {
             if let Some(filter) = filters.iter().find(|filter| filter.as_str() == uri) {
-                self.account(filter, page, &mut held, &mut all).await?;
+                complete = self.account(filter, page, &mut held, &mut all).await?;
             }
         } else if request.since.is_some() {
             for filter in filters {
                 match filter.kind() {
-                    EventKind::AccountPresence => self.account(filter, 1, &mut held, &mut all).await?,
+                    EventKind::AccountPresence => complete &= self.account(filter, 1, &mut held, &mut all).await?,
                     _ => all.push(self.extension(filter).await?),
                 }
             }
         }
         let more = !held.pages.is_empty();
-        Ok(SyncPage::new(all, write_position(&held, now)?).with_more(more))
+        Ok(SyncPage::new(all, write_position(&held, now)?).with_more(more).with_complete(complete))
     }
 }
 
 impl PresenceSnapshot {
     async fn extension(&self, filter: &EventFilter) -> Result<Found> {
         let path = format!("{}/presence", scope::extension_path(filter)?);
-        let answer = get::<Map<String, Value>>(&self.client, &self.clock, &path, &details(filter)).await?;
+        let answer = get_record(&self.client, &self.clock, &path, &details(filter)).await?;
         let uri = answer.body.get("uri").and_then(Value::as_str).map(str::to_owned);
         state(filter, uri.as_deref(), answer.at, answer.body)
     }
 
-    async fn account(&self, filter: &EventFilter, page: u64, held: &mut Position, all: &mut Vec<Found>) -> Result<()> {
+    /// One page of an account; whether every record of it was read.
+    async fn account(
+        &self,
+        filter: &EventFilter,
+        page: u64,
+        held: &mut Position,
+        all: &mut Vec<Found>,
+    ) -> Result<bool> {
         let path = format!("{}/presence", scope::account_path(filter)?);
         let mut query = details(filter);
         query.extend([("page", page.to_string()), ("perPage", PAGE.to_string())]);
-        let answer = get::<Listed>(&self.client, &self.clock, &path, &query).await?;
-        let Listed { uri, records } = answer.body;
-        if records.len() >= PAGE {
+        let answer = get(&self.client, &self.clock, &path, &query).await?;
+        let (records, whole) = objects(&answer.body);
+        if answer.body.records.len() >= PAGE {
             held.pages.insert(filter.as_str().to_owned(), page.saturating_add(1));
         }
         for record in records {
-            all.push(state(filter, uri.as_deref(), answer.at, record)?);
+            all.push(state(filter, answer.body.uri.as_deref(), answer.at, record)?);
         }
-        Ok(())
+        Ok(whole)
     }
 }
 

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::ask::{OVERLAP, get, read_position, write_position};
+use super::ask::{Answered, Listing, OVERLAP, get, objects, read_position, write_position};
 use super::{CatchUp, Found, SyncPage, SyncRequest, SyncToken, time};
 use crate::clock::Clock;
 use crate::error::Result;
@@ -78,20 +78,6 @@ struct Todo {
     pages: u32,
 }
 
-#[derive(Deserialize)]
-struct Listed {
-    #[serde(default)]
-    records: Vec<Map<String, Value>>,
-    #[serde(default)]
-    navigation: Navigation,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct Navigation {
-    prev_page_token: Option<String>,
-}
-
 /// When something counts as new, and as changed.
 #[derive(Clone, Copy, Debug)]
 struct Window {
@@ -115,7 +101,7 @@ impl CatchUp for TeamPosts {
 
     async fn begin(&self, _filters: &[EventFilter]) -> Result<SyncToken> {
         let now = self.clock.wall();
-        let (_, at, _) = self.recent(1).await?;
+        let at = self.recent(1).await?.at;
         write_position(&Position::at(at), now)
     }
 
@@ -139,22 +125,22 @@ impl CatchUp for TeamPosts {
 }
 
 impl TeamPosts {
-    /// The chats that changed last, the service's time, and its lead over ours.
-    async fn recent(&self, count: usize) -> Result<(Vec<Map<String, Value>>, u64, i64)> {
+    /// The chats that changed last.
+    async fn recent(&self, count: usize) -> Result<Answered<Listing>> {
         let query = [("recordCount", count.to_string())];
-        let answer = get::<Listed>(&self.client, &self.clock, "/team-messaging/v1/recent/chats", &query).await?;
-        Ok((answer.body.records, answer.at, answer.skew))
+        get(&self.client, &self.clock, "/team-messaging/v1/recent/chats", &query).await
     }
 
     /// Which chats to read.
     async fn list(&self, request: &SyncRequest<'_>, held: Option<Position>) -> Result<(Position, bool)> {
-        let (chats, at, skew) = self.recent(PAGE).await?;
+        let Answered { body, at, skew } = self.recent(PAGE).await?;
+        let (chats, whole) = objects(&body);
         let since = request.since.or(request.from.map(SyncToken::made_at));
         let since = since.map_or(at, |since| time::shift(time::millis(since), skew));
         let mut held = held.unwrap_or_else(|| Position::at(since));
         let from = held.time.saturating_sub(OVERLAP);
         let changed = changed_chats(&chats, from);
-        let complete = changed.len() < PAGE;
+        let complete = whole && changed.len() < PAGE;
         let due: Vec<_> = changed.into_iter().filter(|(chat, at)| held.read.get(chat) != Some(at)).collect();
         // The next round begins where the last list was read whose posts were, too.
         if due.is_empty() {
@@ -175,7 +161,7 @@ impl TeamPosts {
         let mut query = vec![("recordCount", PAGE.to_string())];
         query.extend(todo.page.iter().map(|page| ("pageToken", page.clone())));
         let path = format!("/team-messaging/v1/chats/{}/posts", segment(&todo.chat)?);
-        let answer = match get::<Listed>(&self.client, &self.clock, &path, &query).await {
+        let answer = match get(&self.client, &self.clock, &path, &query).await {
             // Left or removed meanwhile: nothing of it is for this user.
             Err(error) if error.status() == Some(404) => return Ok((Vec::new(), true)),
             answer => answer?,
@@ -183,9 +169,9 @@ impl TeamPosts {
         let skew = answer.skew;
         let changed = request.since.map(|since| time::shift(time::millis(since), skew).saturating_sub(OVERLAP));
         let window = Window { created: held.time.saturating_sub(OVERLAP), changed };
-        let Listed { records, navigation } = answer.body;
+        let (records, whole) = objects(&answer.body);
         let oldest = records.iter().filter_map(|post| stamp(post, "creationTime")).min();
-        let older = navigation.prev_page_token.filter(|_| oldest.is_some_and(|oldest| oldest >= window.created));
+        let older = answer.body.previous_page.filter(|_| oldest.is_some_and(|oldest| oldest >= window.created));
         let pages = todo.pages.saturating_add(1);
         let cut = older.is_some() && pages >= PAGES;
         if let Some(page) = older.filter(|_| !cut) {
@@ -197,7 +183,7 @@ impl TeamPosts {
                 all.extend(found(filter, post, window)?);
             }
         }
-        Ok((all, !cut))
+        Ok((all, whole && !cut))
     }
 }
 
