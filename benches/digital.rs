@@ -2,7 +2,7 @@
 //! load: figures of one run, to be compared with each other. Nothing here passes or
 //! fails by time; an action that is not answered with a success does.
 //!
-//! `cargo bench --features digital --bench digital`
+//! `cargo bench --bench digital`
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a bench")]
 #![allow(clippy::disallowed_methods, reason = "it measures real time")]

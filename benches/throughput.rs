@@ -1,7 +1,7 @@
 //! What an event costs, against the least that it could: figures of one run, to be
 //! compared with each other. Nothing here passes or fails by time.
 //!
-//! `cargo bench --features sandbox --bench throughput`
+//! `cargo bench --bench throughput`
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a bench")]
 #![allow(clippy::disallowed_methods, reason = "it measures real time")]
@@ -21,11 +21,11 @@ use ecb::cipher::{BlockModeDecrypt as _, KeyInit as _};
 use futures_util::StreamExt as _;
 use ringcentral_events::codec::{self, Cipher};
 use ringcentral_events::rest::Client;
-use ringcentral_events::sandbox::{Sandbox, encrypt};
 use ringcentral_events::transport::{
     Cursor, DeliveryModeRequest, Frame, FrameBody, Link, LinkEvent, PubNub, Target, Transport, TransportKind, WebSocket,
 };
 use ringcentral_events::{Delivery, EventFilter, Notification, OAuth, Origin, Result, Secret, Subscription};
+use ringcentral_sandbox::{Sandbox, encrypt};
 use serde_json::value::RawValue;
 
 const KEY: &str = "pdj+XYIRRBryWS2k33qXiA==";
@@ -139,7 +139,7 @@ impl Link for InstantLink {
 }
 
 async fn sandbox() -> Sandbox {
-    let free = |knobs: &mut ringcentral_events::sandbox::Knobs| {
+    let free = |knobs: &mut ringcentral_sandbox::Knobs| {
         (knobs.rate_limits.enforce, knobs.rate_limits.headers) = (false, false);
         knobs.subscription_limit = 10_000;
     };
@@ -255,7 +255,7 @@ impl Drop for Apart {
 /// The other process: serves until its input ends.
 async fn serve() {
     let (id, secret, jwt) = CREDENTIALS;
-    let wide = |knobs: &mut ringcentral_events::sandbox::Knobs| {
+    let wide = |knobs: &mut ringcentral_sandbox::Knobs| {
         let limits = &mut knobs.rate_limits;
         // Told, so that a client knows how many connections it may make.
         (limits.auth, limits.light, limits.medium, limits.heavy) = (1_000_000, 1_000_000, 1_000_000, 1_000_000);

@@ -1,6 +1,6 @@
 //! An agent's desk: the state, the phone and the contacts, as they change.
 //!
-//! `cargo run --example agent_desktop --features agent,sandbox` needs no account: the
+//! `cargo run --example agent_desktop --features agent` needs no account: the
 //! sandbox plays a call that arrives, is held, taken back and ended, and one answer is
 //! dropped in the middle of it. With `CXONE_CLIENT_ID`, `CXONE_CLIENT_SECRET`,
 //! `CXONE_KEY_ID`, `CXONE_KEY_SECRET` and `CXONE_PHONE` set (and `CXONE_ISSUER`, where
@@ -18,8 +18,8 @@ use ringcentral_events::agent::{
     AgentDelivery, AgentEvent, AgentNotification, AgentOrigin, AgentSession, AgentSessionBuilder, ContactStatus, Desk,
     EndSession,
 };
-use ringcentral_events::sandbox::agent::{ContactCenter, ContactStep};
-use ringcentral_events::sandbox::{Fault, Operation, Sandbox};
+use ringcentral_sandbox::agent::{ContactCenter, ContactStep};
+use ringcentral_sandbox::{Fault, Operation, Sandbox};
 
 type Failure = Box<dyn Error + Send + Sync>;
 

@@ -1,7 +1,7 @@
 //! Crawls a source as Engage Digital (RingCX Digital) does, and says what is wrong with it.
 //!
 //! ```text
-//! RC_DIGITAL_TOKEN=… cargo run --example digital_crawler --features digital,sandbox -- http://127.0.0.1:8080/
+//! RC_DIGITAL_TOKEN=… cargo run --example digital_crawler -- http://127.0.0.1:8080/
 //! ```
 //!
 //! For sources in any language. Runs, has an agent answer if asked to, compares, and
@@ -13,8 +13,8 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use ringcentral_events::digital::CollectionName;
-use ringcentral_events::sandbox::Sandbox;
-use ringcentral_events::sandbox::digital::{DigitalChannel, DigitalKnobs, Run, Severity, SourceAt, WireForm, Write};
+use ringcentral_sandbox::Sandbox;
+use ringcentral_sandbox::digital::{DigitalChannel, DigitalKnobs, Run, Severity, SourceAt, WireForm, Write};
 use serde_json::json;
 use tokio::io::AsyncReadExt as _;
 

@@ -1,7 +1,7 @@
 //! A small forum in memory, as a source that Engage Digital (RingCX Digital) polls.
 //!
 //! ```text
-//! RC_DIGITAL_TOKEN='the API access token' cargo run --example digital_source --features digital -- --port 8080
+//! RC_DIGITAL_TOKEN='the API access token' cargo run --example digital_source -- --port 8080
 //! ```
 //!
 //! Serves the forum on loopback until Ctrl-C; put what terminates TLS before it, and
@@ -12,7 +12,7 @@
 //! write, and it ends by itself.
 //!
 //! ```text
-//! cargo run --example digital_source --features digital,sandbox -- --sandbox
+//! cargo run --example digital_source -- --sandbox
 //! ```
 
 use std::error::Error;
@@ -33,7 +33,7 @@ type Stop = Box<dyn Error + Send + Sync>;
 
 const USAGE: &str = "usage: digital_source [--port N] [--sandbox]
   --port N           port on 127.0.0.1 (0: any free one)
-  --sandbox          the sandbox crawls the forum; wants the feature `sandbox`
+  --sandbox          the sandbox crawls the forum
   RC_DIGITAL_TOKEN   the channel's API access token; not with --sandbox";
 /// What can be done with a message that is shown, and with one that is hidden.
 const SHOWN: [&str; 5] = ["show", "reply", "delete", "unpublish", "spam"];
@@ -177,18 +177,12 @@ async fn run() -> Result<(), Stop> {
     Ok(())
 }
 
-#[cfg(not(feature = "sandbox"))]
-async fn in_sandbox(_: &Arc<Forum>, _: TcpListener, _: &str) -> Result<(), Stop> {
-    Err("--sandbox wants the feature `sandbox`".into())
-}
-
 /// The forum as the platform sees it: two runs, agents between them, and all the checks
 /// that the sandbox has. An error when anything is wrong.
-#[cfg(feature = "sandbox")]
 async fn in_sandbox(forum: &Arc<Forum>, listener: TcpListener, url: &str) -> Result<(), Stop> {
     use ringcentral_events::digital::{CollectionName, SendApi};
-    use ringcentral_events::sandbox::Sandbox;
-    use ringcentral_events::sandbox::digital::{Run, SourceAt, Write};
+    use ringcentral_sandbox::Sandbox;
+    use ringcentral_sandbox::digital::{Run, SourceAt, Write};
 
     const TOKEN: &str = "the token of the example's channel";
     const MESSAGES: CollectionName = CollectionName::Messages;

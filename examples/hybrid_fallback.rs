@@ -1,8 +1,8 @@
 //! Push, an outage of push, polls in its stead, and the way back.
 //!
 //! ```text
-//! cargo run --example hybrid_fallback --features sandbox
-//! cargo run --example hybrid_fallback --features sandbox -- --transport websocket
+//! cargo run --example hybrid_fallback
+//! cargo run --example hybrid_fallback -- --transport websocket
 //! ```
 //!
 //! Without an account: it starts the sandbox, takes push down and brings it up
@@ -20,11 +20,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use ringcentral_events::sandbox::{Fixture, Operation, Sandbox, Service};
 use ringcentral_events::transport::{Transport, TransportKind, WebSocket};
 use ringcentral_events::{
     Delivery, Event, EventFilter, Notification, Origin, Phase, Status, StatusWatch, Subscription, catch_up,
 };
+use ringcentral_sandbox::{Fixture, Operation, Sandbox, Service};
 use support::tasks::{Tasks, held};
 use support::{LAST_WORDS, Server, Stop, printable, stop_signal, whole_story};
 use tokio::time::timeout;

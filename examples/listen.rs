@@ -1,15 +1,15 @@
 //! Listens to events and prints them, one line each.
 //!
 //! ```text
-//! cargo run --example listen --features sandbox
-//! cargo run --example listen --features sandbox -- --transport websocket
-//! cargo run --example listen --features sandbox -- --transport websocket,pubnub,poll
+//! cargo run --example listen
+//! cargo run --example listen -- --transport websocket
+//! cargo run --example listen -- --transport websocket,pubnub,poll
 //! cargo run --example listen -- --filter /restapi/v1.0/account/~/extension/~/presence --format json
 //! ```
 //!
 //! With `RC_SERVER_URL`, `RC_APP_CLIENT_ID`, `RC_APP_CLIENT_SECRET` and
 //! `RC_USER_JWT` set (and `RC_PUBNUB_ORIGIN`, where PubNub is elsewhere) it
-//! listens there; without them it starts the sandbox, if it was built with it,
+//! listens there; without them it starts the sandbox
 //! and lets a few things happen.
 //!
 //! It ends at the end of standard input, by Ctrl-C or by SIGTERM; with

@@ -1,7 +1,7 @@
 //! A bot that answers text messages and team posts.
 //!
 //! ```text
-//! cargo run --example message_bot --features sandbox
+//! cargo run --example message_bot
 //! ```
 //!
 //! Without an account: it starts the sandbox, lets happen what can happen to a
@@ -23,11 +23,11 @@ use std::time::{Duration, SystemTime};
 use futures_util::StreamExt as _;
 use ringcentral_events::event::{ChatId, Message, PersonId, Post};
 use ringcentral_events::rest::Method;
-use ringcentral_events::sandbox::{Fixture, Sandbox, Service};
 use ringcentral_events::transport::Transport;
 use ringcentral_events::{
     Client, Delivery, Event, EventFilter, ExtensionId, Phase, Status, StatusWatch, Subscription, Timestamp,
 };
+use ringcentral_sandbox::{Fixture, Sandbox, Service};
 use serde::Deserialize;
 use support::tasks::held;
 use support::{LAST_WORDS, Server, Stop, printable, stop_signal, whole_story};

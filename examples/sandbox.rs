@@ -1,18 +1,18 @@
 //! Runs the sandbox by itself, for programs in any language.
 //!
 //! ```text
-//! cargo run --example sandbox --features sandbox -- --hold-ms 2000
+//! cargo run --example sandbox -- --hold-ms 2000
 //! ```
 //!
 //! Prints one line of JSON with its addresses and credentials, then runs until
 //! its input ends or it is told to stop (SIGINT, SIGTERM). What can be done with
-//! it over HTTP is in the documentation of `ringcentral_events::sandbox`.
+//! it over HTTP is in the documentation of `ringcentral_sandbox`.
 
 use std::error::Error;
 use std::io::Write as _;
 use std::time::Duration;
 
-use ringcentral_events::sandbox::Sandbox;
+use ringcentral_sandbox::Sandbox;
 use serde_json::json;
 use tokio::io::AsyncReadExt as _;
 
@@ -21,8 +21,7 @@ const USAGE: &str = "usage: sandbox [options]
   --pubnub-port N        PubNub server's port on 127.0.0.1 (0: any free one)
   --gateway-port N       WebSocket gateway's port on 127.0.0.1 (0: any free one)
   --contact-center-port N
-                         Contact Center's port on 127.0.0.1 (0: any free one); needs
-                         the feature agent
+                         Contact Center's port on 127.0.0.1 (0: any free one)
   --hold-ms N            how long a poll without messages is held (280000)
   --subscription-ttl N   life of a subscription, seconds (900)
   --token-ttl N          life of an access token, seconds (3600)
@@ -34,7 +33,7 @@ const USAGE: &str = "usage: sandbox [options]
   --keep-running         do not stop at the end of input";
 
 struct Args {
-    sandbox: ringcentral_events::sandbox::SandboxBuilder,
+    sandbox: ringcentral_sandbox::SandboxBuilder,
     keep_running: bool,
 }
 
@@ -49,7 +48,6 @@ fn args() -> Result<Option<Args>, Box<dyn Error>> {
             "--port" => sandbox.port(value()?.parse()?),
             "--pubnub-port" => sandbox.pubnub_port(value()?.parse()?),
             "--gateway-port" => sandbox.gateway_port(value()?.parse()?),
-            #[cfg(feature = "agent")]
             "--contact-center-port" => sandbox.contact_center_port(value()?.parse()?),
             "--seed" => sandbox.seed(value()?.parse()?),
             "--hold-ms" => {
@@ -105,7 +103,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
     };
     let sandbox = sandbox.start().await?;
     let (username, password) = sandbox.password_login();
-    #[cfg_attr(not(feature = "agent"), allow(unused_mut, reason = "the Contact Center adds to it"))]
     let mut line = json!({
         "base_url": sandbox.base_url(),
         "pubnub_origin": sandbox.pubnub_origin(),
@@ -121,22 +118,19 @@ async fn main() -> Result<(), Box<dyn Error>> {
         "phone_number": sandbox.phone_number(),
         "chat_id": sandbox.chat_id(),
     });
-    #[cfg(feature = "agent")]
-    {
-        let center = sandbox.contact_center();
-        let ((app, username, password), (key, secret)) = (center.central_login(), center.access_key());
-        let (client, client_secret) = center.client();
-        line["contact_center"] = json!({
-            "url": center.url(),
-            "central_app": app.expose(),
-            "username": username,
-            "password": password.expose(),
-            "access_key_id": key.expose(),
-            "access_key_secret": secret.expose(),
-            "client_id": client,
-            "client_secret": client_secret.expose(),
-        });
-    }
+    let center = sandbox.contact_center();
+    let ((app, username, password), (key, secret)) = (center.central_login(), center.access_key());
+    let (client, client_secret) = center.client();
+    line["contact_center"] = json!({
+        "url": center.url(),
+        "central_app": app.expose(),
+        "username": username,
+        "password": password.expose(),
+        "access_key_id": key.expose(),
+        "access_key_secret": secret.expose(),
+        "client_id": client,
+        "client_secret": client_secret.expose(),
+    });
     let mut out = std::io::stdout().lock();
     writeln!(out, "{line}")?;
     out.flush()?;

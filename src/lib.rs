@@ -31,7 +31,7 @@
 //! ```
 //!
 //! Needs a tokio runtime with time and IO enabled. The repository's example
-//! `message_bot` runs all of this without an account, on the `sandbox`.
+//! `message_bot` runs all of this without an account, on the sandbox, the service on loopback.
 //!
 //! # The life of a subscription
 //!
@@ -81,9 +81,9 @@
 //! | `redb` | no | `RedbCheckpoints`: places of many subscriptions in one embedded database |
 //! | `digital` | no | `digital`: a source of yours that Engage Digital (RingCX Digital) polls, and its Send API |
 //! | `agent` | no | `agent`: agent sessions of NICE inContact / CXone, polled for events |
-//! | `sandbox` | no | `sandbox`: an emulator of the service on loopback, for tests |
 //!
-//! Features only add.
+//! Features only add. For tests of your program there is a crate of its own,
+//! `ringcentral-sandbox`: the service on loopback.
 //!
 //! # Logs and secrets
 //!
@@ -113,8 +113,6 @@ pub mod policy;
 mod registry;
 pub mod rest;
 mod salvage;
-#[cfg(feature = "sandbox")]
-pub mod sandbox;
 mod secret;
 mod subscription;
 mod timestamp;
@@ -136,13 +134,6 @@ pub use subscription::{RedbCheckpoint, RedbCheckpoints};
 pub use timestamp::Timestamp;
 
 /// The README's examples, compiled.
-#[cfg(all(
-    doctest,
-    feature = "pubnub",
-    feature = "websocket",
-    feature = "sandbox",
-    feature = "digital",
-    feature = "agent"
-))]
+#[cfg(all(doctest, feature = "pubnub", feature = "websocket", feature = "digital", feature = "agent"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -18,8 +18,8 @@ use ringcentral_events::Delivery;
 use ringcentral_events::agent::auth::CxOneTokens;
 use ringcentral_events::agent::{AgentOrigin, AgentSession, Desk, EndSession};
 use ringcentral_events::policy::BackoffPolicy;
-use ringcentral_events::sandbox::agent::{ContactCenter, ContactStep, Fate, IdForm, SnapshotOrder, StaleId};
-use ringcentral_events::sandbox::{Fault, Operation, Sandbox, Service};
+use ringcentral_sandbox::agent::{ContactCenter, ContactStep, Fate, IdForm, SnapshotOrder, StaleId};
+use ringcentral_sandbox::{Fault, Operation, Sandbox, Service};
 use told::*;
 
 const SHIFT: Duration = Duration::from_secs(8 * 60 * 60);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use catch_up_support::{Follower, LATER, client, free, lines, now};
 use ringcentral_events::EventFilter;
 use ringcentral_events::catch_up::{CallLogSync, CatchUp as _, SyncToken};
-use ringcentral_events::sandbox::{Fixture, Operation, Sandbox, SandboxBuilder};
+use ringcentral_sandbox::{Fixture, Operation, Sandbox, SandboxBuilder};
 
 /// Calls are in the log as soon as they end.
 fn quick() -> SandboxBuilder {

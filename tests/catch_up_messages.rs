@@ -7,7 +7,7 @@ use catch_up_support::{Follower, LATER, client, free, lines, now};
 use ringcentral_events::EventFilter;
 use ringcentral_events::catch_up::{CatchUp as _, MessageSync, SyncRequest};
 use ringcentral_events::event::{Direction, MessageStoreQuery, MessageType};
-use ringcentral_events::sandbox::{Fault, Fixture, Operation, Sandbox, StaleToken};
+use ringcentral_sandbox::{Fault, Fixture, Operation, Sandbox, StaleToken};
 
 fn sms(text: &str) -> Fixture {
     Fixture::inbound_sms("+16505550100", text)
@@ -273,7 +273,7 @@ async fn ten_thousand_messages_come_page_by_page_within_the_rate_limit() {
 async fn a_page_of_one_moment_is_passed_over_and_told_as_incomplete() {
     let sandbox = free().knobs(|knobs| knobs.account.refuse_message_tokens = true).start().await.unwrap();
     // Whole seconds: the service's times are no finer, so many messages share one.
-    sandbox.knobs(|knobs| knobs.time_format = ringcentral_events::sandbox::TimeFormat::NoFraction);
+    sandbox.knobs(|knobs| knobs.time_format = ringcentral_sandbox::TimeFormat::NoFraction);
     let mut it =
         Follower::begin(MessageSync::new(client(&sandbox)).page_size(2), [EventFilter::instant_message()]).await;
     let gap = now();

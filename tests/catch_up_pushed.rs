@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use catch_up_support::{Follower, client, line, lines, now};
 use ringcentral_events::catch_up::{A2pMessages, CallLogSync, CatchUp, MessageSync, TeamPosts};
-use ringcentral_events::sandbox::{Fixture, Sandbox};
 use ringcentral_events::{EventFilter, Notification, Origin};
+use ringcentral_sandbox::{Fixture, Sandbox};
 use sandbox_support::{Client, Cursor, notification, quick};
 use serde_json::value::RawValue;
 

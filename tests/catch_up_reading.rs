@@ -8,7 +8,7 @@ use std::time::Duration;
 use catch_up_support::{Follower, client, free, lines, now};
 use ringcentral_events::EventFilter;
 use ringcentral_events::catch_up::{A2pMessages, CallLogSync, ExtensionList, MessageSync, PresenceSnapshot, TeamPosts};
-use ringcentral_events::sandbox::{Fault, Fixture, Operation};
+use ringcentral_sandbox::{Fault, Fixture, Operation};
 use serde_json::{Value, json};
 
 fn sms(text: &str) -> Fixture {

@@ -10,8 +10,8 @@ use ringcentral_events::catch_up::{
     A2pMessages, CatchUp as _, ExtensionList, PresenceSnapshot, SyncRequest, TeamPosts, standard,
 };
 use ringcentral_events::event::{A2pMessageQuery, Direction, GapClosure};
-use ringcentral_events::sandbox::{Fault, Fixture, Operation, Sandbox};
 use ringcentral_events::{EventFilter, EventKind, Origin};
+use ringcentral_sandbox::{Fault, Fixture, Operation, Sandbox};
 
 fn post(text: &str) -> Fixture {
     Fixture::team_post(text)

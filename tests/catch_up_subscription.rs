@@ -7,11 +7,11 @@ mod support;
 use std::time::Duration;
 
 use ringcentral_events::event::ReadStatus;
-use ringcentral_events::sandbox::{Fault, Fixture, Operation, RateLimits, Sandbox, Service};
 use ringcentral_events::transport::{Poll, PubNub};
 use ringcentral_events::{
     Certainty, Delivery, ErrorKind, Event, EventFilter, Gap, GapCause, Origin, Phase, Resumed, Subscription, catch_up,
 };
+use ringcentral_sandbox::{Fault, Fixture, Operation, RateLimits, Sandbox, Service};
 use support::{client, ms, quick, soon};
 
 fn sms(n: usize) -> Fixture {

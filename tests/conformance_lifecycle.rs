@@ -6,10 +6,8 @@
 mod support;
 
 use futures_util::StreamExt as _;
-use ringcentral_events::sandbox::{
-    Encryption, Fault, Knobs, Operation, Recorded, Sandbox, Service, Target, TimeFormat,
-};
 use ringcentral_events::{Delivery, ErrorKind, GapCause, OnDrop, Phase, ResumeToken, SubscriptionId};
+use ringcentral_sandbox::{Encryption, Fault, Knobs, Operation, Recorded, Sandbox, Service, Target, TimeFormat};
 use support::*;
 
 const PRESENCE: &str = "/restapi/v1.0/account/~/extension/~/presence";
@@ -375,7 +373,7 @@ async fn p5_a_service_down_beyond_the_lease_is_one_gap() {
 
 #[tokio::test]
 async fn a_permission_that_lacks_is_told_with_the_way_out() {
-    for refusal in [ringcentral_events::sandbox::Refusal::Sub528, ringcentral_events::sandbox::Refusal::Cmn401] {
+    for refusal in [ringcentral_sandbox::Refusal::Sub528, ringcentral_sandbox::Refusal::Cmn401] {
         let sandbox = quick().knobs(|knobs| knobs.refuse_pubnub = Some(refusal)).start().await.unwrap();
         let error = soon(subscribe(&client(&sandbox), pubnub(&sandbox).build().unwrap()).start()).await.unwrap_err();
         assert!(matches!(error.kind(), ErrorKind::TransportRefused | ErrorKind::Permission), "{error:?}");

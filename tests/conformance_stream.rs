@@ -13,8 +13,8 @@ use futures_util::StreamExt as _;
 use futures_util::future::join_all;
 use ringcentral_events::auth::{MemoryTokenStore, StoredTokens, TokenStore};
 use ringcentral_events::rest::{Client, Method};
-use ringcentral_events::sandbox::{Encryption, Fault, Operation, Sandbox, Target, encrypt, encrypt_unpadded};
 use ringcentral_events::{Delivery, ErrorKind, GapCause, OAuth, Phase, Result, Secret};
+use ringcentral_sandbox::{Encryption, Fault, Operation, Sandbox, Target, encrypt, encrypt_unpadded};
 use support::*;
 
 const EXTENSION: &str = "/restapi/v1.0/account/~/extension/~";
@@ -135,7 +135,7 @@ async fn s3_order_is_kept_as_the_service_delivers_it() {
         assert_eq!(sandbox.trigger_json(uri, &body).unwrap().len(), 1);
         expected.push(n);
         if n % 20 == 0 {
-            sandbox.reset_connections(ringcentral_events::sandbox::Service::PubNub);
+            sandbox.reset_connections(ringcentral_sandbox::Service::PubNub);
         }
     }
     // The service itself may deliver two of a resource in the wrong order: they
@@ -264,9 +264,8 @@ async fn a2_trouble_with_tokens_drops_nothing_and_events_go_on() {
     publish(&sandbox, 1..=5);
     let mut journal = Journal::upto(&mut subscription, 5).await;
     sandbox.faults().clear(failing);
-    let renewed = |request: &ringcentral_events::sandbox::Recorded| {
-        request.operation == Operation::Renew && request.status == Some(200)
-    };
+    let renewed =
+        |request: &ringcentral_sandbox::Recorded| request.operation == Operation::Renew && request.status == Some(200);
     assert!(sandbox.wait_for(renewed, SOON).await.is_some());
     publish(&sandbox, [6]);
     journal.read_to(&mut subscription, 6).await;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use ringcentral_events::SubscriptionId;
 use ringcentral_events::digital::{Date, SendApi, User};
-use ringcentral_events::sandbox::{Fault, Fixture, Operation, Refusal, Sandbox, SentKind, Service};
+use ringcentral_sandbox::{Fault, Fixture, Operation, Refusal, Sandbox, SentKind, Service};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};

@@ -7,8 +7,8 @@ mod support;
 
 use tokio::time::Instant;
 
-use ringcentral_events::sandbox::Encryption;
 use ringcentral_events::{Certainty, Delivery, GapCause, Subscription};
+use ringcentral_sandbox::Encryption;
 use support::process::{mib, resident};
 use support::raw::{Answer, RawPubNub};
 use support::*;

@@ -15,12 +15,12 @@ use std::time::{Duration, SystemTime};
 use futures_util::StreamExt as _;
 use ringcentral_events::auth::MemoryTokenStore;
 use ringcentral_events::event::{Message, PostEventType};
-use ringcentral_events::sandbox::{Fault, Fixture, Operation, Sandbox, Service};
 use ringcentral_events::transport::{Poll, PubNub, WebSocket};
 use ringcentral_events::{
     AckMode, Client, Delivery, Event, EventFilter, Gap, GapCause, MemoryCheckpoint, Notification, OnDrop, Origin,
     Resumed, Subscription, SubscriptionBuilder, catch_up,
 };
+use ringcentral_sandbox::{Fault, Fixture, Operation, Sandbox, Service};
 use support::{client, eager, ms, quick, start};
 use tokio::time::{Instant, sleep, timeout};
 

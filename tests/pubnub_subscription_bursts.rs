@@ -7,8 +7,8 @@ mod support;
 
 use std::num::NonZeroUsize;
 
-use ringcentral_events::sandbox::{Overflow, Sandbox};
 use ringcentral_events::{Certainty, GapCause, Subscription};
+use ringcentral_sandbox::{Overflow, Sandbox};
 use support::*;
 
 /// A subscription at a service that keeps, and answers, `ring` messages.

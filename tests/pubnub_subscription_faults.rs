@@ -8,9 +8,9 @@
 
 mod support;
 
-use ringcentral_events::sandbox::{Fault, Operation, Sandbox, Service, Target};
 use ringcentral_events::transport::PubNubBuilder;
 use ringcentral_events::{Certainty, GapCause, Phase};
+use ringcentral_sandbox::{Fault, Operation, Sandbox, Service, Target};
 use support::raw::{Answer, RawPubNub};
 use support::*;
 
@@ -319,7 +319,7 @@ async fn fault_other_refusals_recreate_too() {
 
 /// A sandbox whose subscriptions are listened to at `server`.
 async fn live_at(server: &RawPubNub) -> (Sandbox, ringcentral_events::Subscription) {
-    let sandbox = quick().knobs(|knobs| knobs.encryption = ringcentral_events::sandbox::Encryption::Never);
+    let sandbox = quick().knobs(|knobs| knobs.encryption = ringcentral_sandbox::Encryption::Never);
     let sandbox = sandbox.start().await.unwrap();
     let transport = pubnub(&sandbox).origin(server.origin());
     let subscription = live_over(&sandbox, transport).await;

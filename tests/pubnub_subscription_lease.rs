@@ -5,8 +5,8 @@
 
 mod support;
 
-use ringcentral_events::sandbox::{Fault, Knobs, Operation, Rotation, Sandbox, Service};
 use ringcentral_events::{Certainty, GapCause, Phase, Subscription};
+use ringcentral_sandbox::{Fault, Knobs, Operation, Rotation, Sandbox, Service};
 use support::*;
 
 #[tokio::test]

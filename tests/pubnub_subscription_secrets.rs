@@ -13,8 +13,8 @@ use std::fmt::{Debug, Write as _};
 
 use capture::Capture;
 use ringcentral_events::rest::{Client, Method};
-use ringcentral_events::sandbox::{Encryption, Fault, Operation, Rotation, Sandbox, Service, Target};
 use ringcentral_events::{Delivery, OnDrop, Phase, Subscription};
+use ringcentral_sandbox::{Encryption, Fault, Operation, Rotation, Sandbox, Service, Target};
 use support::*;
 
 /// A word in every payload.

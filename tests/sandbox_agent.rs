@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use center_support::*;
 use reqwest::Method;
-use ringcentral_events::sandbox::agent::{
+use ringcentral_sandbox::agent::{
     AfterEnd, Casing, Concurrent, ContactStep, EndWithContacts, ErrorsIn, Fate, IdForm, Idle, JoinedIds, SnapshotOrder,
     StaleId, Values,
 };
-use ringcentral_events::sandbox::{Fault, Operation, Service, Target};
+use ringcentral_sandbox::{Fault, Operation, Service, Target};
 use serde_json::{Value, json};
 
 const MINUTE: Duration = Duration::from_secs(60);

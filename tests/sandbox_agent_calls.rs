@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use center_support::*;
 use reqwest::Method;
-use ringcentral_events::sandbox::agent::{EndWithContacts, ExistingSession, Fate};
-use ringcentral_events::sandbox::{Fault, Operation, Service};
+use ringcentral_sandbox::agent::{EndWithContacts, ExistingSession, Fate};
+use ringcentral_sandbox::{Fault, Operation, Service};
 use serde_json::{Value, json};
 
 const PHONE: &str = "+12055550100";

@@ -13,12 +13,12 @@ use ringcentral_events::agent::{
     AgentCursor, AgentEvents, AgentOrigin, AgentSession, AgentSessionBuilder, Desk, EndSession,
 };
 use ringcentral_events::auth::TokenProvider;
-use ringcentral_events::sandbox::agent::{
+use ringcentral_events::{Delivery, ErrorKind, Phase};
+use ringcentral_sandbox::agent::{
     AgentKnobs, Casing, ContactCenter, ContactStep, ErrorsIn, ExistingSession, Fate, IdForm, SnapshotOrder, StaleId,
     Values,
 };
-use ringcentral_events::sandbox::{Fault, Operation, Recorded, Sandbox, Service, Target};
-use ringcentral_events::{Delivery, ErrorKind, Phase};
+use ringcentral_sandbox::{Fault, Operation, Recorded, Sandbox, Service, Target};
 use serde_json::{Value, json};
 use told::*;
 

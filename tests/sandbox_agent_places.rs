@@ -12,9 +12,9 @@ use std::time::Duration;
 use center_support::encoded;
 use ringcentral_events::agent::auth::CxOneTokens;
 use ringcentral_events::agent::{AgentEvents, AgentSession, AgentSessionBuilder, Desk, EndSession, OnLost};
-use ringcentral_events::sandbox::agent::{AgentKnobs, ContactCenter, ContactStep, EndWithContacts, Fate};
-use ringcentral_events::sandbox::{Fault, Operation, Sandbox, Service};
 use ringcentral_events::{ErrorKind, Phase};
+use ringcentral_sandbox::agent::{AgentKnobs, ContactCenter, ContactStep, EndWithContacts, Fate};
+use ringcentral_sandbox::{Fault, Operation, Sandbox, Service};
 use told::*;
 
 /// After that the ids of a session that is over are not known any more.

@@ -5,7 +5,7 @@
 mod sandbox_support;
 
 use reqwest::Method;
-use ringcentral_events::sandbox::{Fixture, Operation, Sandbox};
+use ringcentral_sandbox::{Fixture, Operation, Sandbox};
 use sandbox_support::*;
 use serde_json::json;
 

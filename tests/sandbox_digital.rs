@@ -10,8 +10,8 @@ use axum::Router;
 use digital_support::{Forum, TOKEN};
 use ringcentral_events::ErrorKind;
 use ringcentral_events::digital::{CollectionName, Message, SourceEndpoint, Thread};
-use ringcentral_events::sandbox::Sandbox;
-use ringcentral_events::sandbox::digital::{
+use ringcentral_sandbox::Sandbox;
+use ringcentral_sandbox::digital::{
     DigitalChannel, Origin, RunEnd, SignatureIn, SourceAt, SyncStatus, WireForm, Write,
 };
 use serde_json::json;

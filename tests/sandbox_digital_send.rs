@@ -13,8 +13,8 @@ use ringcentral_events::digital::{
     Source, SourceEndpoint, SourceOption, Typing,
 };
 use ringcentral_events::policy::BackoffPolicy;
-use ringcentral_events::sandbox::digital::{DigitalChannel, Origin, RefusalForm, SourceAt};
-use ringcentral_events::sandbox::{Fault, Operation, Sandbox};
+use ringcentral_sandbox::digital::{DigitalChannel, Origin, RefusalForm, SourceAt};
+use ringcentral_sandbox::{Fault, Operation, Sandbox};
 use serde_json::{Value, json};
 
 const MESSAGES: CollectionName = CollectionName::Messages;
@@ -205,7 +205,7 @@ async fn after_a_429_clones_of_one_client_wait_together() {
     let (limited, message) = (first.clone(), forum.message("m-1", "t-1", None));
     let limited = tokio::spawn(async move { limited.create(Messages, &message).await });
     assert!(sandbox.wait_requests(Operation::SendApi, 2, PATIENCE).await);
-    let answered = |it: &ringcentral_events::sandbox::Recorded| it.status == Some(429);
+    let answered = |it: &ringcentral_sandbox::Recorded| it.status == Some(429);
     assert!(sandbox.wait_for(answered, PATIENCE).await.is_some());
     // Whoever is in a hurry is told, and nothing of it is sent. When the answer is read
     // is not known here, so it is asked until it was; each call would meet the limit.

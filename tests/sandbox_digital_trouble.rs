@@ -15,7 +15,7 @@ use futures_util::FutureExt as _;
 use http::Request;
 use proptest::prelude::*;
 use ringcentral_events::digital::CollectionName;
-use ringcentral_events::sandbox::digital::{Rule, Run, RunEnd, Severity, SourceAt, SyncStatus, Write};
+use ringcentral_sandbox::digital::{Rule, Run, RunEnd, Severity, SourceAt, SyncStatus, Write};
 use serde_json::{Value, json};
 use wrong::{Answer, MESSAGES, Own, Sign, Then, delete, find, info, reply, right, spam, wrong};
 

@@ -9,7 +9,7 @@ mod wrong;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use ringcentral_events::sandbox::digital::{Rule, RunEnd, SourceAt, Write};
+use ringcentral_sandbox::digital::{Rule, RunEnd, SourceAt, Write};
 use serde_json::{Value, json};
 use wrong::{Answer, Own, Sign, Then, delete, find, info, message, reply, spam, wrong};
 

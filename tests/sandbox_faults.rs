@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use reqwest::Method;
 use ringcentral_events::SubscriptionId;
-use ringcentral_events::sandbox::{Fault, Fixture, Operation, Rotation, Sandbox, Service, Target};
+use ringcentral_sandbox::{Fault, Fixture, Operation, Rotation, Sandbox, Service, Target};
 use sandbox_support::*;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

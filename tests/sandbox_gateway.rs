@@ -7,7 +7,7 @@ mod sandbox_support;
 
 use gateway_support::*;
 use reqwest::Method;
-use ringcentral_events::sandbox::{AuthRefusal, Fixture, Operation, Sandbox, Service, TimeFormat, Transport};
+use ringcentral_sandbox::{AuthRefusal, Fixture, Operation, Sandbox, Service, TimeFormat, Transport};
 use sandbox_support::*;
 use serde_json::{Value, json};
 
@@ -61,7 +61,7 @@ async fn a_bot_connects_subscribes_receives_and_deletes() {
     assert_eq!((&gone[0]["status"], gone.as_array().unwrap().len()), (&json!(204), 1));
     assert!(sandbox.subscriptions().is_empty());
     let operations: Vec<Operation> =
-        sandbox.requests_to(ringcentral_events::sandbox::Target::Gateway).iter().map(|r| r.operation).collect();
+        sandbox.requests_to(ringcentral_sandbox::Target::Gateway).iter().map(|r| r.operation).collect();
     use Operation::{Create, Delete, SocketHeartbeat, Upgrade};
     assert_eq!(operations, [Upgrade, Create, SocketHeartbeat, Delete]);
     assert_eq!(sandbox.requests_to(Operation::WsToken).len(), 2);

@@ -7,7 +7,7 @@ mod sandbox_support;
 
 use gateway_support::*;
 use reqwest::Method;
-use ringcentral_events::sandbox::Sandbox;
+use ringcentral_sandbox::Sandbox;
 use sandbox_support::*;
 use serde_json::{Value, json};
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use gateway_support::*;
 use reqwest::Method;
-use ringcentral_events::sandbox::{Fault, Fixture, Operation, Sandbox, Service, Target};
+use ringcentral_sandbox::{Fault, Fixture, Operation, Sandbox, Service, Target};
 use sandbox_support::*;
 use serde_json::{Value, json};
 use tokio::io::AsyncReadExt as _;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures_util::{SinkExt as _, StreamExt as _};
 use gateway_support::*;
 use reqwest::Method;
-use ringcentral_events::sandbox::{Fixture, LiveRecovery, Operation, Sandbox, SandboxBuilder, Service, TokenExpiry};
+use ringcentral_sandbox::{Fixture, LiveRecovery, Operation, Sandbox, SandboxBuilder, Service, TokenExpiry};
 use sandbox_support::*;
 use serde_json::json;
 use tokio_tungstenite::tungstenite::Message;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use gateway_support::*;
 use ringcentral_events::SubscriptionId;
-use ringcentral_events::sandbox::{Fixture, LiveRecovery, Sandbox, SandboxBuilder, Service, WscRotation};
+use ringcentral_sandbox::{Fixture, LiveRecovery, Sandbox, SandboxBuilder, Service, WscRotation};
 use sandbox_support::*;
 use serde_json::{Value, json};
 

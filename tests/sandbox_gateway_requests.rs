@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use gateway_support::*;
 use reqwest::Method;
-use ringcentral_events::sandbox::{Excess, Fault, Fixture, Operation, Target};
+use ringcentral_sandbox::{Excess, Fault, Fixture, Operation, Target};
 use sandbox_support::*;
 use serde_json::{Value, json};
 

@@ -6,7 +6,7 @@ mod sandbox_support;
 
 use std::sync::Arc;
 
-use ringcentral_events::sandbox::{Gauges, Service};
+use ringcentral_sandbox::{Gauges, Service};
 use sandbox_support::*;
 use serde_json::Value;
 

@@ -10,7 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use reqwest::Method;
 use ringcentral_events::auth::{FileTokenStore, OAuth, TokenProvider};
-use ringcentral_events::sandbox::{Operation, Sandbox};
+use ringcentral_sandbox::{Operation, Sandbox};
 use sandbox_support::*;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};

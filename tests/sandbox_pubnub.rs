@@ -6,7 +6,7 @@ mod sandbox_support;
 
 use std::time::Duration;
 
-use ringcentral_events::sandbox::{Fixture, Overflow, Sandbox};
+use ringcentral_sandbox::{Fixture, Overflow, Sandbox};
 use sandbox_support::*;
 use serde_json::{Value, json};
 

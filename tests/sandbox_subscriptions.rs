@@ -7,7 +7,7 @@ mod sandbox_support;
 use std::time::Duration;
 
 use reqwest::Method;
-use ringcentral_events::sandbox::{Encryption, Fixture, Refusal, Sandbox, SentKind, TimeFormat};
+use ringcentral_sandbox::{Encryption, Fixture, Refusal, Sandbox, SentKind, TimeFormat};
 use sandbox_support::*;
 use serde_json::{Value, json};
 

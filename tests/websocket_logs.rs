@@ -15,9 +15,9 @@ use std::sync::Arc;
 
 use capture::Capture;
 use ringcentral_events::rest::{Client, ControlPlane, CreateSubscription, Method, RestControl};
-use ringcentral_events::sandbox::{AuthRefusal, Fault, Operation, Sandbox, Service, WscRotation};
 use ringcentral_events::transport::{Transport as _, WebSocket};
 use ringcentral_events::{Delivery, Error, Phase, Subscription};
+use ringcentral_sandbox::{AuthRefusal, Fault, Operation, Sandbox, Service, WscRotation};
 use support::*;
 
 /// A word in every payload.

@@ -8,9 +8,9 @@
 mod support;
 
 use ringcentral_events::rest::Method;
-use ringcentral_events::sandbox::{AuthRefusal, Fault, Operation, Sandbox, Service, WscRotation};
 use ringcentral_events::transport::{WebSocket, WebSocketBuilder};
 use ringcentral_events::{Certainty, ErrorKind, GapCause, Phase, Subscription};
+use ringcentral_sandbox::{AuthRefusal, Fault, Operation, Sandbox, Service, WscRotation};
 use support::*;
 
 /// Is soon back.

@@ -55,8 +55,7 @@ impl Server {
     }
 
     /// The sandbox, as a server.
-    #[cfg(feature = "sandbox")]
-    pub(crate) fn of(sandbox: &ringcentral_events::sandbox::Sandbox) -> Self {
+    pub(crate) fn of(sandbox: &ringcentral_sandbox::Sandbox) -> Self {
         Self {
             url: sandbox.base_url().to_owned(),
             client_id: sandbox.client_id().to_owned(),

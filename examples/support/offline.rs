@@ -1,75 +1,33 @@
-//! The sandbox as the server of `listen`, where the program was built with it.
+//! The sandbox as the server of `listen`.
 
-#[cfg(feature = "sandbox")]
-pub(crate) use with::Emulator;
-#[cfg(not(feature = "sandbox"))]
-pub(crate) use without::Emulator;
+use ringcentral_sandbox::{Fixture, Sandbox};
 
-#[cfg(feature = "sandbox")]
-mod with {
-    use ringcentral_events::sandbox::{Fixture, Sandbox};
+use crate::support::Server;
 
-    use crate::support::Server;
+/// The server that stands in for RingCentral.
+pub(crate) struct Emulator(Sandbox);
 
-    /// The server that stands in for RingCentral.
-    pub(crate) struct Emulator(Sandbox);
-
-    impl Emulator {
-        pub(crate) async fn start() -> ringcentral_events::Result<Self> {
-            Sandbox::start().await.map(Self)
-        }
-
-        pub(crate) fn server(&self) -> Server {
-            Server::of(&self.0)
-        }
-
-        /// Lets something happen for every documented family, and tells how to do
-        /// more.
-        pub(crate) fn show(&self) {
-            let sms = Fixture::inbound_sms("+16505550100", "Hello from the sandbox");
-            let (post, call) = (Fixture::team_post("Hello, team"), Fixture::telephony_session("Proceeding"));
-            self.0.trigger_all(&[sms, post, Fixture::presence("Busy", "CallConnected"), call]);
-            eprintln!("The sandbox stands in for RingCentral. More events, from another terminal:");
-            let url = self.0.base_url();
-            eprintln!("  curl {url}/_sandbox/trigger -d '{{\"fixture\":\"inbound_sms\",\"text\":\"hello\"}}'");
-        }
-
-        pub(crate) async fn stop(self) {
-            self.0.stop().await;
-        }
+impl Emulator {
+    pub(crate) async fn start() -> ringcentral_events::Result<Self> {
+        Sandbox::start().await.map(Self)
     }
-}
 
-#[cfg(not(feature = "sandbox"))]
-mod without {
-    use ringcentral_events::{Error, ErrorKind, Result};
+    pub(crate) fn server(&self) -> Server {
+        Server::of(&self.0)
+    }
 
-    use crate::support::Server;
+    /// Lets something happen for every documented family, and tells how to do
+    /// more.
+    pub(crate) fn show(&self) {
+        let sms = Fixture::inbound_sms("+16505550100", "Hello from the sandbox");
+        let (post, call) = (Fixture::team_post("Hello, team"), Fixture::telephony_session("Proceeding"));
+        self.0.trigger_all(&[sms, post, Fixture::presence("Busy", "CallConnected"), call]);
+        eprintln!("The sandbox stands in for RingCentral. More events, from another terminal:");
+        let url = self.0.base_url();
+        eprintln!("  curl {url}/_sandbox/trigger -d '{{\"fixture\":\"inbound_sms\",\"text\":\"hello\"}}'");
+    }
 
-    /// There is none.
-    pub(crate) enum Emulator {}
-
-    impl Emulator {
-        #[allow(clippy::unused_async, reason = "the sandbox takes time to start")]
-        pub(crate) async fn start() -> Result<Self> {
-            Err(Error::new(
-                ErrorKind::Config,
-                "no server: set RC_SERVER_URL, RC_APP_CLIENT_ID, RC_APP_CLIENT_SECRET and RC_USER_JWT, or build with \
-                 the feature sandbox",
-            ))
-        }
-
-        pub(crate) fn server(&self) -> Server {
-            match *self {}
-        }
-
-        pub(crate) fn show(&self) {
-            match *self {}
-        }
-
-        #[allow(clippy::unused_async, reason = "the sandbox takes time to stop")]
-        pub(crate) async fn stop(self) {
-            match self {}
-        }
+    pub(crate) async fn stop(self) {
+        self.0.stop().await;
     }
 }

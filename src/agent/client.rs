@@ -241,14 +241,13 @@ mod tests {
     }
 
     /// A GOAWAY costs neither the answer that is under way nor the next poll.
-    #[cfg(feature = "sandbox")]
     #[tokio::test]
     async fn f45_a_connection_that_ends_by_goaway_is_replaced() {
         use crate::agent::{AgentCursor, AgentSession, machine::Begun};
         use crate::auth::StaticToken;
-        use crate::sandbox::{Operation, Sandbox, Service};
         use crate::subscription::Delivery;
         use futures_util::StreamExt as _;
+        use ringcentral_sandbox::{Operation, Sandbox, Service};
 
         let soon = Duration::from_secs(20);
         let sandbox = Sandbox::start().await.unwrap();

@@ -128,8 +128,7 @@ where
     Ok(plaintext)
 }
 
-#[cfg(any(test, feature = "sandbox"))]
-#[allow(dead_code, reason = "called by the sandbox and by tests, which a build may have one of")]
+#[cfg(test)]
 mod encrypt {
     use aes::cipher::block_padding::Pkcs7;
     use aes::cipher::common::InnerInit;

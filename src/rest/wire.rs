@@ -58,7 +58,7 @@ impl Wire {
     }
 
     /// One that speaks HTTP/2 where there is no TLS to agree on it.
-    #[cfg(all(test, feature = "agent", feature = "sandbox"))]
+    #[cfg(all(test, feature = "agent"))]
     pub(crate) fn over_http2(user_agent: &str, body_limit: usize) -> Result<Self> {
         Self::built(user_agent, body_limit, Redirects::Refuse, reqwest::ClientBuilder::http2_prior_knowledge)
     }

@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime};
 
 use ringcentral_events::catch_up::{CatchUp, SyncPage, SyncRequest, SyncToken};
 use ringcentral_events::event::DedupKey;
-use ringcentral_events::sandbox::{Sandbox, SandboxBuilder};
 use ringcentral_events::{Client, Event, EventFilter, Notification, OAuth, Origin};
+use ringcentral_sandbox::{Sandbox, SandboxBuilder};
 
 /// Further than the service's overlap.
 pub(crate) const LATER: Duration = Duration::from_secs(30);

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use reqwest::header::HeaderMap;
 use reqwest::{Method, RequestBuilder};
-use ringcentral_events::sandbox::Sandbox;
-use ringcentral_events::sandbox::agent::{AgentKnobs, ContactCenter};
+use ringcentral_sandbox::Sandbox;
+use ringcentral_sandbox::agent::{AgentKnobs, ContactCenter};
 use serde_json::{Value, json};
 
 /// No test waits for longer than this for what must come.

@@ -10,8 +10,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 use ringcentral_events::digital::{CollectionName, SIGNATURE_HEADER};
-use ringcentral_events::sandbox::Sandbox;
-use ringcentral_events::sandbox::digital::{DigitalChannel, Finding, Run, SourceAt, Write};
+use ringcentral_sandbox::Sandbox;
+use ringcentral_sandbox::digital::{DigitalChannel, Finding, Run, SourceAt, Write};
 use serde_json::{Value, json};
 
 use crate::digital_support::{TOKEN, signer};
@@ -151,7 +151,7 @@ pub(crate) fn wrong(own: Own) -> SourceAt {
 }
 
 pub(crate) async fn find(source: SourceAt, then: Then) -> (Vec<Finding>, Vec<Run>, DigitalChannel, Sandbox) {
-    let knobs = |knobs: &mut ringcentral_events::sandbox::Knobs| {
+    let knobs = |knobs: &mut ringcentral_sandbox::Knobs| {
         knobs.digital.timeout = Duration::from_millis(300);
         knobs.digital.page_cap = 5;
         knobs.digital.answer_limit = 100_000;

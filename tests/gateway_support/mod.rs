@@ -6,7 +6,7 @@
 use futures_util::{SinkExt as _, StreamExt as _};
 use reqwest::Method;
 use ringcentral_events::SubscriptionId;
-use ringcentral_events::sandbox::Sandbox;
+use ringcentral_sandbox::Sandbox;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::time::timeout;

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use reqwest::{Method, Response};
-use ringcentral_events::sandbox::{Sandbox, SandboxBuilder};
+use ringcentral_sandbox::{Sandbox, SandboxBuilder};
 use serde_json::{Value, json};
 
 /// Far beyond what anything here takes.

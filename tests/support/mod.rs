@@ -17,7 +17,6 @@ use futures_util::StreamExt as _;
 use ringcentral_events::auth::{OAuthBuilder, TokenStore};
 use ringcentral_events::policy::BackoffPolicy;
 use ringcentral_events::rest::Client;
-use ringcentral_events::sandbox::{Sandbox, SandboxBuilder};
 use ringcentral_events::transport::Transport;
 #[cfg(feature = "pubnub")]
 use ringcentral_events::transport::{PubNub, PubNubBuilder};
@@ -25,6 +24,7 @@ use ringcentral_events::{
     Delivery, EventFilter, Gap, GapCause, OAuth, Phase, Resumed, Subscription, SubscriptionBuilder, SubscriptionId,
     Undecodable,
 };
+use ringcentral_sandbox::{Sandbox, SandboxBuilder};
 use serde::Deserialize;
 
 /// Far beyond what any step here takes, on a machine that has other work too.

@@ -1,0 +1,85 @@
+//! The account behind the sandbox: what a client can ask for afterwards.
+//!
+//! Whatever a fixture tells the subscribers is put here as well, so that it is
+//! found by who was not told.
+
+pub(super) mod a2p;
+pub(super) mod calls;
+mod knobs;
+pub(super) mod message_sync;
+pub(super) mod messages;
+pub(super) mod people;
+pub(super) mod team;
+mod token;
+
+pub use self::knobs::{AccountKnobs, StaleToken};
+
+use std::time::SystemTime;
+
+use super::http::{Call, Refused};
+use super::state::State;
+use ringcentral_events::Timestamp;
+
+/// The account's resources.
+#[derive(Debug, Default)]
+pub(super) struct Account {
+    pub(super) messages: messages::Messages,
+    pub(super) calls: calls::Calls,
+    pub(super) team: team::Team,
+    pub(super) people: people::People,
+    pub(super) a2p: a2p::A2p,
+}
+
+impl State {
+    /// The service's wall clock, which records and queries are written in.
+    pub(super) fn service_now(&self) -> SystemTime {
+        self.service_time(self.moment().wall)
+    }
+
+    /// Time `at` of the service's clock, in the form that the knob asks for.
+    pub(super) fn write_service_time(&self, at: SystemTime) -> String {
+        self.format_time(at, self.knobs.time_format)
+    }
+
+    /// The service's time as records have it: the written form, and no finer than it.
+    fn written_now(&self) -> (SystemTime, String) {
+        let now = self.service_now();
+        let text = self.write_service_time(now);
+        (Timestamp::new(&*text).system_time().unwrap_or(now), text)
+    }
+
+    /// The extension that a path names, `~` as its number; `None` for one that is
+    /// not of this account.
+    pub(super) fn extension_of(&self, segment: &str) -> Option<String> {
+        let own = &self.identity.extension_id;
+        match segment {
+            "~" => Some(own.clone()),
+            id if id == own || self.knobs.account.other_extensions.iter().any(|other| other == id) => {
+                Some(id.to_owned())
+            }
+            _ => None,
+        }
+    }
+
+    /// The address of a resource of an extension.
+    pub(super) fn extension_uri(&self, extension: &str, tail: &str) -> String {
+        format!("{}/restapi/v1.0/account/{}/extension/{extension}{tail}", self.base_url, self.identity.account_id)
+    }
+}
+
+/// A time in the query.
+fn time_in(call: &Call, name: &str) -> Result<Option<SystemTime>, Refused> {
+    let Some(text) = call.query(name) else { return Ok(None) };
+    Timestamp::new(text).system_time().map(Some).ok_or_else(|| Refused::parameter(name))
+}
+
+/// A number in the query, from 1 up.
+fn count_in(call: &Call, name: &str) -> Result<Option<usize>, Refused> {
+    let Some(text) = call.query(name) else { return Ok(None) };
+    text.parse().ok().filter(|count| *count > 0).map(Some).ok_or_else(|| Refused::parameter(name))
+}
+
+/// A decimal id as the number that the API writes.
+fn id_number(id: &str) -> serde_json::Value {
+    id.parse::<u64>().map_or(serde_json::Value::Null, serde_json::Value::from)
+}

@@ -1,0 +1,354 @@
+//! What a test sees of the Contact Center, and makes happen there.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::super::Sandbox;
+use super::super::state::{Shared, State, later};
+use super::calls::{self, ContactStep};
+use super::center::AGENT;
+use super::event::Event;
+use super::log::Fate;
+use super::session::{Session, remote_end};
+use super::{poll, tokens};
+use ringcentral_events::Secret;
+use ringcentral_events::{Error, ErrorKind, Result};
+
+/// The Contact Center of a sandbox, and one agent of it. Made by
+/// [`Sandbox::contact_center`].
+///
+/// Events go to the agent's session; without one they are an error.
+#[derive(Clone)]
+pub struct ContactCenter {
+    shared: Arc<Shared>,
+    agent: String,
+}
+
+impl Sandbox {
+    /// The Contact Center, for its agent 7001. See [the module](super).
+    #[must_use]
+    pub fn contact_center(&self) -> ContactCenter {
+        ContactCenter { shared: Arc::clone(&self.shared), agent: AGENT.into() }
+    }
+}
+
+/// A session as the platform sees it: the one that lives, else the last one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct AgentSessionView {
+    /// Whether it has ended.
+    pub is_over: bool,
+    /// `CurrentState` of the agent.
+    pub state: String,
+    /// The contacts that are open, oldest first.
+    pub contacts: Vec<String>,
+    /// Events that no poll was given yet.
+    pub queued: usize,
+    /// Polls that are open.
+    pub open_polls: usize,
+    /// Polls since the start.
+    pub polls: u64,
+    /// Polls that came while another one was open.
+    pub overlaps: u64,
+    /// Polls with an id that was not the newest.
+    pub stale_polls: u64,
+    /// Snapshots that were told.
+    pub snapshots: u64,
+    /// The longest time from an answer to the next poll, of the machine's clock.
+    #[serde(rename = "longest_pause_ms", serialize_with = "millis")]
+    pub longest_pause: Duration,
+}
+
+fn millis<S: serde::Serializer>(time: &Duration, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    serializer.serialize_u64(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// An event that was pushed, and what became of it.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct PushedEvent {
+    /// Its number in the session, from 1; a session's own first events count.
+    pub number: u64,
+    /// Its JSON.
+    pub text: String,
+    /// What became of it. The platform is never told what arrived: of an event that was
+    /// answered that is known only when the next poll comes.
+    pub fate: Fate,
+}
+
+impl AgentSessionView {
+    pub(super) fn new(session: &Session) -> Self {
+        Self {
+            is_over: session.is_over(),
+            state: session.live.agent_state().to_owned(),
+            contacts: session.live.contact_ids().map(str::to_owned).collect(),
+            queued: session.log.queued(),
+            open_polls: session.open_polls(),
+            polls: session.counts.polls,
+            overlaps: session.counts.overlaps,
+            stale_polls: session.counts.stale,
+            snapshots: session.counts.snapshots,
+            longest_pause: session.counts.longest_pause,
+        }
+    }
+}
+
+fn no_session() -> Error {
+    Error::new(ErrorKind::NotFound, "the agent has no session")
+}
+
+/// Pushes events to an agent; their numbers.
+pub(super) fn push_to_agent(state: &mut State, agent: &str, events: Vec<Event>) -> Option<Vec<u64>> {
+    let now = state.moment().now;
+    let State { agents, knobs, .. } = state;
+    let session = agents.of_agent(agent)?;
+    let numbers = events.into_iter().map(|event| session.push(event, &knobs.agent, now)).collect();
+    Some(numbers)
+}
+
+/// A call comes in for an agent; its contact's id.
+pub(super) fn call_for_agent(state: &mut State, agent: &str, from: &str) -> Option<String> {
+    let (contact, events) = calls::incoming(state, from);
+    push_to_agent(state, agent, events.iter().map(Event::of).collect())?;
+    Some(contact)
+}
+
+/// Takes a contact of an agent a step on.
+pub(super) fn step_for_agent(state: &mut State, agent: &str, contact: &str, step: ContactStep) -> Option<()> {
+    // Of itself: a program that nobody hears of is no more active by it.
+    let session = state.agents.of_agent(agent)?;
+    let (event, leg_is_up) = (session.live.contact(contact)?.clone(), session.live.leg_is_up());
+    let events = calls::step(state, &event, leg_is_up, step)?;
+    push_to_agent(state, agent, events).map(drop)
+}
+
+impl ContactCenter {
+    /// The same for another agent (`asAgentId`), by a decimal id.
+    #[must_use]
+    pub fn for_agent(&self, agent: impl Into<String>) -> Self {
+        Self { shared: Arc::clone(&self.shared), agent: agent.into() }
+    }
+
+    /// Where it is: `http://127.0.0.1:port`, no slash at the end. Agent sessions are
+    /// below `/inContactAPI`, and it is the issuer of CXone's login and the region of
+    /// UserHub too.
+    #[must_use]
+    pub fn url(&self) -> String {
+        self.shared.lock().agents.url.clone()
+    }
+
+    /// Where the legacy Central token service is.
+    #[must_use]
+    pub fn central_url(&self) -> String {
+        format!("{}/InContactAuthorizationServer/Token", self.url())
+    }
+
+    /// The app (`AppName@VendorName:BusinessUnitNumber`), the user name and the password
+    /// of the Central token service.
+    #[must_use]
+    pub fn central_login(&self) -> (Secret, String, Secret) {
+        let logins = self.shared.lock().agents.tokens.logins.clone();
+        (Secret::new(logins.app), logins.username, Secret::new(logins.password))
+    }
+
+    /// The agent's access key: id and secret.
+    #[must_use]
+    pub fn access_key(&self) -> (Secret, Secret) {
+        let logins = self.shared.lock().agents.tokens.logins.clone();
+        (Secret::new(logins.key_id), Secret::new(logins.key_secret))
+    }
+
+    /// The client of CXone's login: id and secret.
+    #[must_use]
+    pub fn client(&self) -> (String, Secret) {
+        let logins = self.shared.lock().agents.tokens.logins.clone();
+        (logins.client_id, Secret::new(logins.client_secret))
+    }
+
+    /// An access token, for clients that are to have nothing to do with logins.
+    #[must_use]
+    pub fn access_token(&self) -> Secret {
+        Secret::new(self.shared.update(tokens::given))
+    }
+
+    /// Lets every access token end now: the next call is answered 401.
+    pub fn expire_tokens(&self) {
+        self.shared.update(|state| state.agents.tokens.expire());
+    }
+
+    /// Lets access and refresh tokens end now.
+    pub fn revoke_tokens(&self) {
+        self.shared.update(|state| state.agents.tokens.revoke());
+    }
+
+    /// Tells the agent's session an event: any JSON text, passed on byte for byte unless
+    /// a knob changes how events are written. Its number.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] for text that is no JSON, [`ErrorKind::NotFound`] when the
+    /// agent has no session.
+    pub fn push(&self, event: &str) -> Result<u64> {
+        self.push_all(&[event]).map(|numbers| numbers[0])
+    }
+
+    /// Tells several at once: a waiting poll gets them in one answer.
+    ///
+    /// # Errors
+    /// As for [`push`](Self::push); nothing is told then.
+    pub fn push_all<E: AsRef<str>>(&self, events: &[E]) -> Result<Vec<u64>> {
+        if !events.iter().all(|event| poll::is_event(event.as_ref())) {
+            return Err(Error::new(ErrorKind::Config, "an event must be JSON"));
+        }
+        let events = events.iter().map(|event| Event::read(event.as_ref())).collect();
+        self.shared.update(|state| push_to_agent(state, &self.agent, events)).ok_or_else(no_session)
+    }
+
+    /// Tells a custom event that outlives the session (`PersistInMemory` of the script's
+    /// action): it is told again in the first batch of each session of the agent to come,
+    /// until another one of its name takes its place. Its number.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] for what is no `CustomEvent`, else as for
+    /// [`push`](Self::push).
+    pub fn push_persistent(&self, event: &str) -> Result<u64> {
+        let read = Event::read(event);
+        if read.custom_name().is_none() {
+            return Err(Error::new(ErrorKind::Config, "only a CustomEvent with an eventName is kept"));
+        }
+        let number = self.push(event)?;
+        self.shared.update(|state| state.agents.persist(&self.agent, read));
+        Ok(number)
+    }
+
+    /// Lets the session's poll be answered with a batch without events.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when the agent has no session.
+    pub fn nudge(&self) -> Result<()> {
+        self.shared.update(|state| state.agents.of_agent(&self.agent).map(Session::nudge)).ok_or_else(no_session)
+    }
+
+    /// A call comes in: the agent's state, the ringing leg, the contact and a `PopURL`
+    /// in one batch. The contact's id.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when the agent has no session.
+    pub fn call(&self, from: &str) -> Result<String> {
+        self.shared.update(|state| call_for_agent(state, &self.agent, from)).ok_or_else(no_session)
+    }
+
+    /// Takes a contact a step on, of a call or of any contact that was
+    /// [pushed](Self::push).
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when the agent has no session, or that has no such
+    /// contact.
+    pub fn step(&self, contact: &str, step: ContactStep) -> Result<()> {
+        self.shared
+            .update(|state| step_for_agent(state, &self.agent, contact, step))
+            .ok_or_else(|| Error::new(ErrorKind::NotFound, "the agent has no such contact"))
+    }
+
+    /// Ends the session as an administrator does, or the platform: with
+    /// `RemoteAgentSessionEnd` and this message, `RemoteLogoff` for instance.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when the agent has no session.
+    pub fn terminate(&self, message: &str) -> Result<()> {
+        let event = Event::of(&remote_end(message));
+        self.shared.update(|state| push_to_agent(state, &self.agent, vec![event])).map(drop).ok_or_else(no_session)
+    }
+
+    /// The agent's session that lives, else the last one.
+    #[must_use]
+    pub fn session(&self) -> Option<AgentSessionView> {
+        let state = self.shared.lock();
+        self.last(&state).map(AgentSessionView::new)
+    }
+
+    fn last<'a>(&self, state: &'a State) -> Option<&'a Session> {
+        state.agents.sessions.iter().rfind(|session| session.agent == self.agent)
+    }
+
+    /// The events of that session and what became of each, oldest first; the newest
+    /// 100 000.
+    #[must_use]
+    pub fn events(&self) -> Vec<PushedEvent> {
+        let state = self.shared.lock();
+        let Some(session) = self.last(&state) else { return Vec::new() };
+        let pushed =
+            |(number, event, fate): (u64, &Event, Fate)| PushedEvent { number, text: (*event.text).to_owned(), fate };
+        session.log.fates().map(pushed).collect()
+    }
+
+    /// Waits until the agent's session is as `wanted`; asked again after each change.
+    /// False after `timeout`. `wanted` must not call the sandbox: it is locked meanwhile.
+    pub async fn wait_session(&self, mut wanted: impl FnMut(&AgentSessionView) -> bool, timeout: Duration) -> bool {
+        let deadline = later(Instant::now(), timeout);
+        let reached = |state: &mut State| {
+            let session = self.last(state).map(AgentSessionView::new)?;
+            wanted(&session).then_some(())
+        };
+        self.shared.wait_until(deadline, reached).await.is_some()
+    }
+
+    /// Waits until every event was given to a poll and the next poll is open, which says
+    /// of all answers but lost ones that they arrived. False after `timeout`.
+    pub async fn wait_caught_up(&self, timeout: Duration) -> bool {
+        self.wait_session(|session| session.queued == 0 && session.open_polls == 1, timeout).await
+    }
+
+    /// Waits until the agent's session has exactly `count` polls open. False after
+    /// `timeout`.
+    pub async fn wait_open_polls(&self, count: usize, timeout: Duration) -> bool {
+        self.wait_session(|session| session.open_polls == count, timeout).await
+    }
+}
+
+impl fmt::Debug for ContactCenter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ContactCenter").field("agent", &self.agent).finish_non_exhaustive()
+    }
+}
+
+/// What is told over HTTP of all agents' sessions.
+pub(super) fn describe(state: &State) -> Value {
+    let sessions: Vec<Value> = state
+        .agents
+        .sessions
+        .iter()
+        .map(|session| {
+            let mut view = serde_json::json!(AgentSessionView::new(session));
+            view["agent"] = session.agent.as_str().into();
+            view
+        })
+        .collect();
+    serde_json::json!({ "url": state.agents.url, "sessions": sessions })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_pause_is_told_in_milliseconds() {
+        let view = AgentSessionView {
+            is_over: false,
+            state: String::new(),
+            contacts: Vec::new(),
+            queued: 0,
+            open_polls: 0,
+            polls: 0,
+            overlaps: 0,
+            stale_polls: 0,
+            snapshots: 0,
+            longest_pause: Duration::from_millis(1500),
+        };
+        assert_eq!(serde_json::json!(view)["longest_pause_ms"], 1500);
+    }
+}

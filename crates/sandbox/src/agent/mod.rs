@@ -1,0 +1,199 @@
+//! The Contact Center (NICE inContact / CXone) on loopback: agent sessions, and the
+//! logins that lead to them.
+//!
+//! [`Sandbox::contact_center`](super::Sandbox::contact_center) is the platform's side of
+//! one agent: a program starts a session at [`ContactCenter::url`] and polls it, and the
+//! test makes things happen ([`ContactCenter::call`], [`ContactCenter::push`]) and looks
+//! at what became of them ([`ContactCenter::events`]).
+//!
+//! ```
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+//! use futures_util::StreamExt;
+//! use ringcentral_events::agent::{AgentEvent, AgentSession, auth::CxOneTokens};
+//! use ringcentral_sandbox::Sandbox;
+//! use ringcentral_sandbox::agent::ContactStep;
+//! use ringcentral_events::Delivery;
+//!
+//! let sandbox = Sandbox::start().await?;
+//! let center = sandbox.contact_center();
+//! let (client, secret) = center.client();
+//! let (key, key_secret) = center.access_key();
+//! let tokens = CxOneTokens::builder(&client, secret, key, key_secret).issuer(center.url()).build()?;
+//! let session = AgentSession::builder(tokens).phone_number("+12055550100").start().await?;
+//! let mut events = session.events()?;
+//!
+//! let contact = center.call("+12055550143")?;
+//! center.step(&contact, ContactStep::Answer)?;
+//! while let Some(delivery) = events.next().await {
+//!     let Delivery::Notification(event) = delivery? else { continue };
+//!     if let AgentEvent::CallContact(call) = event.event() {
+//!         assert_eq!(call.ani.as_deref(), Some("+12055550143"));
+//!         break;
+//!     }
+//! }
+//! # Ok::<(), ringcentral_events::Error>(())
+//! # })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! It is a server of its own ([`Service::ContactCenter`](super::Service)), so that it can
+//! be taken down and cut alone. Paths are read in any casing and any version. What the
+//! service's pages leave open is a [knob](AgentKnobs).
+//!
+//! # Faults
+//!
+//! Those of the [sandbox](super::Fault), on [`Operation::AgentPoll`](super::Operation) and
+//! its kin. A fault hits the polls that come: [`ContactCenter::nudge`] ends the one that is
+//! open. [`Sandbox::advance`](super::Sandbox::advance) lets 60 s polls, idle sessions and
+//! tokens come to their ends now.
+//!
+//! | What goes wrong | How |
+//! | --- | --- |
+//! | the answer is lost after the cursor has moved | `Fault::reset().after_effect()`, `close` |
+//! | it breaks off, or is half of its JSON | `Fault::reset_mid_body()`, `cut_json` |
+//! | the lost batch comes again, or the old id is unknown | [`AgentKnobs::stale_id`] |
+//! | no id, no events, another branch, gzip, no content type, a closed connection | `Fault::amend()` with `without_field("sessionId")`, `header("icBranchValue", "03")` and so on |
+//! | an empty batch | [`ContactCenter::nudge`] |
+//! | empty answers at once, without end | `Fault::status(304).until_cleared()` |
+//! | more happens than the queue holds | [`AgentKnobs::queue_capacity`] |
+//! | 401, 403, 404, 409, 429, 500 | `Fault::status(…)`, with `header("Retry-After", …)` |
+//! | the token expires, the login fails or hangs | [`ContactCenter::expire_tokens`]; `Operation::AgentToken` |
+//! | the sessions move to another host with the token | [`AgentKnobs::resource_server`] |
+//! | no answer, a late one, a slow one | `Fault::hang()`, [`AgentKnobs::answer_late`], `Fault::drip(1, …)` |
+//! | the end: by the agent, an administrator, for want of polls | [`ContactCenter::push`] of `AgentSessionEnd`, [`ContactCenter::terminate`], `Sandbox::advance` |
+//! | a session is there already, an end is refused | [`AgentKnobs::existing_session`], [`AgentKnobs::end_with_contacts`] |
+//! | odd events | [`ContactCenter::push`] of any JSON; [`AgentKnobs::values`], [`AgentKnobs::casing`] |
+//! | ids with `/`, `+`, `%`, or of 4 KB | [`AgentKnobs::ids`] |
+//! | redirects | `Fault::status(302).header("Location", …)` |
+//! | a GOAWAY, a reset, an outage | [`Sandbox::finish_connections`](super::Sandbox::finish_connections), `reset_connections`, `take_down` |
+//!
+//! # Over HTTP
+//!
+//! On the API server, as in the [table of the sandbox](super); `agent` is 7001 where a
+//! body does not name it.
+//!
+//! | Call | Body or answer |
+//! | --- | --- |
+//! | `GET /_sandbox/agents` | `url`, `sessions` with their counts |
+//! | `GET /_sandbox/agents/{agent}/events` | `number`, `event` (its text) and `fate` of each event of its last session |
+//! | `POST /_sandbox/agents/events` | `{"agent":"7001","events":[…]}`, of JSON; answers `numbers` |
+//! | `POST /_sandbox/agents/call` | `{"from":"+12055550143"}`; answers `contact` |
+//! | `POST /_sandbox/agents/step` | `{"contact":"…","step":"hold"}`, a [`ContactStep`] |
+//! | `POST /_sandbox/agents/nudge` | `{}`: an empty batch |
+//! | `POST /_sandbox/agents/terminate` | `{"message":"RemoteLogoff"}` |
+//! | `POST /_sandbox/agents/tokens` | `{"action":"expire"}` or `revoke`; `give` answers `access_token` |
+//! | `GET /_sandbox/agents/logins` | what is let in, for the three logins |
+
+mod calls;
+mod center;
+mod control;
+mod event;
+mod handle;
+mod ids;
+mod knobs;
+mod live;
+mod log;
+mod params;
+mod poll;
+mod session;
+mod tokens;
+
+pub use self::calls::ContactStep;
+pub use self::handle::{AgentSessionView, ContactCenter, PushedEvent};
+pub use self::knobs::{
+    AfterEnd, AgentKnobs, Casing, Concurrent, EndWithContacts, ErrorsIn, ExistingSession, IdForm, Idle, JoinedIds,
+    SnapshotOrder, StaleId, Values,
+};
+pub use self::log::Fate;
+
+pub(super) use self::center::{Center, next_deadline, run_due};
+pub(super) use self::control::{Not, handle as control};
+pub(super) use self::poll::handle;
+
+use self::center::Route;
+use super::http::Call;
+use super::requests::Operation;
+
+/// What a call asks for.
+pub(super) fn operation(call: &Call) -> Operation {
+    match center::route(call.method.as_str(), &call.segments()) {
+        Some(Route::Start) => Operation::AgentStart,
+        Some(Route::Join) => Operation::AgentJoin,
+        Some(Route::Poll(_)) => Operation::AgentPoll,
+        Some(Route::End(_)) => Operation::AgentEnd,
+        Some(Route::State(_) | Route::KeepAlive(_) | Route::Resize(_) | Route::Phone(..) | Route::Contact(..)) => {
+            Operation::AgentCommand
+        }
+        Some(Route::Central | Route::AccessKey | Route::UserRefresh | Route::CxOne) => Operation::AgentToken,
+        Some(Route::WhoAmI | Route::OpenId | Route::Configuration) => Operation::AgentDiscovery,
+        Some(Route::ServerTime | Route::NoId | Route::Nothing) | None => Operation::OtherContactCenter,
+    }
+}
+
+/// A path as it may be shown: an id of a session is one that polls it.
+pub(super) fn without_id(path: &str) -> String {
+    let mut parts: Vec<&str> = path.split('/').collect();
+    let sessions = parts.iter().position(|part| part.eq_ignore_ascii_case("agent-sessions"));
+    if let Some(id) = sessions.and_then(|at| parts.get_mut(at + 1))
+        && !id.eq_ignore_ascii_case("join")
+        && !id.is_empty()
+    {
+        *id = "(id)";
+    }
+    parts.join("/")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_call_is_an_operation() {
+        use http::Method;
+        for (method, path, want) in [
+            (Method::POST, "/inContactAPI/services/v23.0/agent-sessions", Operation::AgentStart),
+            (Method::POST, "/inContactAPI/services/v23.0/agent-sessions/join", Operation::AgentJoin),
+            (Method::GET, "/inContactAPI/services/v23.0/agent-sessions/x/get-next-event", Operation::AgentPoll),
+            (Method::DELETE, "/inContactAPI/services/v23.0/agent-sessions/x", Operation::AgentEnd),
+            (Method::POST, "/inContactAPI/services/v23.0/agent-sessions/x/state", Operation::AgentCommand),
+            (Method::POST, "/inContactAPI/services/v23.0/agent-sessions/x/keep-alive", Operation::AgentCommand),
+            (Method::POST, "/inContactAPI/services/v23.0/agent-sessions/x/event-queue-resize", Operation::AgentCommand),
+            (Method::POST, "/inContactAPI/services/v23.0/agent-sessions/x/agent-phone/dial", Operation::AgentCommand),
+            (
+                Method::POST,
+                "/inContactAPI/services/v23.0/agent-sessions/x/interactions/1/hold",
+                Operation::AgentCommand,
+            ),
+            (Method::POST, "/InContactAuthorizationServer/Token", Operation::AgentToken),
+            (Method::POST, "/authentication/v1/token/access-key", Operation::AgentToken),
+            (Method::POST, "/public/user/refresh", Operation::AgentToken),
+            (Method::POST, "/auth/token", Operation::AgentToken),
+            (Method::POST, "/InContactAuthorizationServer/Token/WhoAmI", Operation::AgentDiscovery),
+            (Method::GET, "/.well-known/openid-configuration", Operation::AgentDiscovery),
+            (Method::GET, "/.well-known/cxone-configuration", Operation::AgentDiscovery),
+            (Method::GET, "/inContactAPI/services/v23.0/server-time", Operation::OtherContactCenter),
+            (Method::GET, "/inContactAPI/services/v23.0/agent-sessions//get-next-event", Operation::OtherContactCenter),
+            (Method::GET, "/x", Operation::OtherContactCenter),
+            (Method::GET, "/auth/token", Operation::OtherContactCenter),
+        ] {
+            let call = Call::bare(method, path, "");
+            assert_eq!(operation(&call), want, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_path_is_shown_without_its_id() {
+        for (path, want) in [
+            (
+                "/inContactAPI/services/v1/agent-sessions/a%2Fb=/get-next-event",
+                "/inContactAPI/services/v1/agent-sessions/(id)/get-next-event",
+            ),
+            ("/x/Agent-Sessions/abc", "/x/Agent-Sessions/(id)"),
+            ("/x/agent-sessions/join", "/x/agent-sessions/join"),
+            ("/x/agent-sessions", "/x/agent-sessions"),
+            ("/auth/token", "/auth/token"),
+        ] {
+            assert_eq!(without_id(path), want);
+        }
+    }
+}

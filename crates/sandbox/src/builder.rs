@@ -1,0 +1,206 @@
+//! How a sandbox is started.
+
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+
+use super::knobs::Knobs;
+use super::requests::{RequestLog, Service};
+use super::server::Port;
+use super::state::{Clock, Identity, ServerState, Shared, State, token};
+use super::{Running, Sandbox, schedule, server};
+use ringcentral_events::Secret;
+use ringcentral_events::{Error, ErrorKind, Result};
+
+/// Requests kept for [`Sandbox::requests`].
+const LOG: usize = 10_000;
+
+/// Starts a [`Sandbox`]; made by [`Sandbox::builder`].
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until it is started"]
+pub struct SandboxBuilder {
+    port: u16,
+    pubnub_port: u16,
+    gateway_port: u16,
+    contact_center_port: u16,
+    seed: Option<u64>,
+    log: usize,
+    knobs: Knobs,
+    account_id: String,
+    extension_id: String,
+    credentials: Option<(String, Secret, Secret)>,
+}
+
+impl Default for SandboxBuilder {
+    fn default() -> Self {
+        Self {
+            port: 0,
+            pubnub_port: 0,
+            gateway_port: 0,
+            contact_center_port: 0,
+            seed: None,
+            log: LOG,
+            knobs: Knobs::default(),
+            account_id: "100200300".into(),
+            extension_id: "100200301".into(),
+            credentials: None,
+        }
+    }
+}
+
+impl SandboxBuilder {
+    /// Port of the API server on 127.0.0.1. Default 0: any free one.
+    pub fn port(mut self, port: u16) -> Self {
+        self.port = port;
+        self
+    }
+
+    /// Port of the PubNub server on 127.0.0.1. Default 0: any free one.
+    pub fn pubnub_port(mut self, port: u16) -> Self {
+        self.pubnub_port = port;
+        self
+    }
+
+    /// Port of the WebSocket gateway on 127.0.0.1. Default 0: any free one.
+    pub fn gateway_port(mut self, port: u16) -> Self {
+        self.gateway_port = port;
+        self
+    }
+
+    /// Port of the Contact Center on 127.0.0.1. Default 0: any free one.
+    pub fn contact_center_port(mut self, port: u16) -> Self {
+        self.contact_center_port = port;
+        self
+    }
+
+    /// Makes ids, tokens and keys the same in every run. Default: random.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// How many requests [`Sandbox::requests`] keeps, the newest. Default 10 000.
+    pub fn request_log(mut self, requests: usize) -> Self {
+        self.log = requests;
+        self
+    }
+
+    /// The account's and the user's id, decimal numbers. Default `100200300` and
+    /// `100200301`.
+    pub fn identity(mut self, account_id: impl Into<String>, extension_id: impl Into<String>) -> Self {
+        self.account_id = account_id.into();
+        self.extension_id = extension_id.into();
+        self
+    }
+
+    /// Client id, client secret and JWT that are let in. Default: fixed id, and
+    /// secrets made at the start.
+    pub fn credentials(
+        mut self,
+        client_id: impl Into<String>,
+        client_secret: impl Into<Secret>,
+        jwt: impl Into<Secret>,
+    ) -> Self {
+        self.credentials = Some((client_id.into(), client_secret.into(), jwt.into()));
+        self
+    }
+
+    /// Changes the [`Knobs`] to start with.
+    pub fn knobs(mut self, change: impl FnOnce(&mut Knobs)) -> Self {
+        change(&mut self.knobs);
+        self
+    }
+
+    /// Starts the servers. They run on the tokio runtime this is called in.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] for ids that are no decimal numbers,
+    /// [`ErrorKind::Network`] when a port cannot be had.
+    pub async fn start(self) -> Result<Sandbox> {
+        for id in [&self.account_id, &self.extension_id] {
+            if id.is_empty() || id.len() > 20 || !id.bytes().all(|byte| byte.is_ascii_digit()) {
+                return Err(Error::new(
+                    ErrorKind::Config,
+                    "account and extension ids of a sandbox are decimal numbers",
+                ));
+            }
+        }
+        let open = |port| {
+            Port::open(port).map_err(|error| {
+                Error::new(ErrorKind::Network, "the sandbox cannot listen on loopback").with_source(error)
+            })
+        };
+        let (api, api_listener) = open(self.port)?;
+        let (pubnub, pubnub_listener) = open(self.pubnub_port)?;
+        let (gateway, gateway_listener) = open(self.gateway_port)?;
+        let gateway_url = format!("ws://{}{}", gateway.address(), super::gateway::PATH);
+        let base_url = format!("http://{}", api.address());
+        let pubnub_origin = format!("http://{}", pubnub.address());
+        let identity = self.make_identity();
+        let state = self.state(identity.clone(), base_url.clone(), gateway_url.clone());
+        let (center, center_listener) = open(self.contact_center_port)?;
+        let state = {
+            let mut state = state;
+            state.agents = super::agent::Center::at(format!("http://{}", center.address()), &mut state.rng);
+            state
+        };
+        let shared = Arc::new(Shared::new(state));
+        let tasks = vec![
+            tokio::spawn(server::keep(Arc::clone(&shared), Service::ContactCenter, center, center_listener)),
+            tokio::spawn(server::keep(Arc::clone(&shared), Service::Api, api, api_listener)),
+            tokio::spawn(server::keep(Arc::clone(&shared), Service::PubNub, pubnub, pubnub_listener)),
+            tokio::spawn(server::keep(Arc::clone(&shared), Service::Gateway, gateway, gateway_listener)),
+            tokio::spawn(schedule::keep(Arc::clone(&shared))),
+        ];
+        Ok(Sandbox { shared, running: Running(tasks), identity, base_url, pubnub_origin, gateway_url })
+    }
+
+    fn rng(&self) -> fastrand::Rng {
+        self.seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed)
+    }
+
+    fn make_identity(&self) -> Identity {
+        let rng = &mut self.rng();
+        let given = self.credentials.as_ref();
+        let given = given.map(|(id, secret, jwt)| (id.clone(), secret.expose().to_owned(), jwt.expose().to_owned()));
+        let (client_id, client_secret, jwt) = given.unwrap_or_else(|| {
+            ("sandbox-client-id".into(), token(rng, "sandbox-secret-", 24), token(rng, "eyJhbGciOiJTQU5EQk9YIn0.", 64))
+        });
+        Identity {
+            account_id: self.account_id.clone(),
+            extension_id: self.extension_id.clone(),
+            client_id,
+            client_secret,
+            public_client_id: "sandbox-public-client-id".into(),
+            jwt,
+            username: "+16505550101".into(),
+            password: token(rng, "sandbox-password-", 12),
+            phone_number: "+16505550101".into(),
+        }
+    }
+
+    fn state(&self, identity: Identity, base_url: String, gateway_url: String) -> State {
+        let server = || ServerState { wanted_up: true, power: Arc::new(Notify::new()), ..ServerState::default() };
+        State {
+            identity,
+            knobs: self.knobs.clone(),
+            rng: self.rng().fork(),
+            clock: Clock::default(),
+            base_url,
+            oauth: super::oauth::OAuth::default(),
+            budgets: super::budget::Budgets::default(),
+            subscriptions: super::subscriptions::Subscriptions::default(),
+            account: super::account::Account::default(),
+            messages: super::messages::Messages::default(),
+            pubnub: super::pubnub::PubNub::default(),
+            gateway: super::gateway::Gateway::at(gateway_url),
+            faults: super::faults::FaultTable::default(),
+            log: RequestLog::new(self.log),
+            schedule: schedule::Schedule::default(),
+            servers: [server(), server(), server(), server()],
+            agents: super::agent::Center::at(String::new(), &mut self.rng()),
+            digital: super::digital::Channels::default(),
+            held_back: Vec::new(),
+        }
+    }
+}

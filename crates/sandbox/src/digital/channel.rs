@@ -1,0 +1,494 @@
+//! A channel of the platform: its state, and the IO around it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderValue};
+use http::{Method, Request};
+use serde_json::{Map, Value};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use url::Url;
+
+use super::super::Sandbox;
+use super::super::state::{Shared, State, later};
+use super::answer::{Answered, Lost};
+use super::caps::Capabilities;
+use super::core::Core;
+use super::crawl::{Ask, Crawl, Task};
+use super::finding::{Finding, Findings, Rule};
+use super::jobs::{Job, Write};
+use super::knobs::{DigitalKnobs, SignatureIn};
+use super::reach::{Reach, SourceAt};
+use super::realtime::Received;
+use super::run::{Run, RunEnd};
+use super::store::Imported;
+use super::{probe, wire};
+use ringcentral_events::Secret;
+use ringcentral_events::digital::{CollectionName, Date, SIGNATURE_HEADER, SIGNATURE_QUERY, Signer};
+use ringcentral_events::{Error, ErrorKind, Result};
+
+/// A channel of Engage Digital (RingCX Digital) in the sandbox: crawls a source, has
+/// agents that write, and takes what the source sends. Made by
+/// [`Sandbox::digital_channel`](super::super::Sandbox::digital_channel).
+///
+/// Dropping it ends the crawl, and the channel with all that is in it.
+#[must_use = "dropping a channel ends it"]
+pub struct DigitalChannel {
+    inner: Arc<Inner>,
+    crawl: Option<JoinHandle<()>>,
+}
+
+struct Inner {
+    shared: Arc<Shared>,
+    reach: Reach,
+    source_id: String,
+    send_url: String,
+    /// One run at a time.
+    turn: tokio::sync::Mutex<()>,
+}
+
+/// What became of a write, and the answer to it.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Written {
+    /// The write as it stands.
+    pub job: Job,
+    /// The attempt; without steps when it waits for the next run.
+    pub run: Run,
+}
+
+impl fmt::Debug for DigitalChannel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DigitalChannel")
+            .field("source_id", &self.inner.source_id)
+            .field("crawls", &self.crawl.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for DigitalChannel {
+    fn drop(&mut self) {
+        if let Some(crawl) = &self.crawl {
+            crawl.abort();
+        }
+        self.inner.shared.update(|state| state.digital.0.remove(&self.inner.source_id));
+    }
+}
+
+impl Sandbox {
+    /// Opens a channel of Engage Digital (RingCX Digital) for a source of yours, with the
+    /// channel's API access token. See [`digital`](super).
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] for a token that is none, as in
+    /// [`Signer::new`].
+    pub fn digital_channel(&self, source: SourceAt, token: impl Into<Secret>) -> Result<DigitalChannel> {
+        DigitalChannel::open(&self.shared, &self.base_url, source, Signer::new(token)?)
+    }
+}
+
+impl DigitalChannel {
+    fn open(shared: &Arc<Shared>, base_url: &str, at: SourceAt, signer: Signer) -> Result<Self> {
+        let limit = shared.lock().knobs.digital.answer_limit;
+        let reach = Reach::new(at, limit)?;
+        let source_id = shared.update(|state| {
+            let source_id = format!("{:024x}", state.rng.u128(..) >> 32);
+            state.digital.0.insert(source_id.clone(), Core::new(signer));
+            source_id
+        });
+        let send_url = format!("{base_url}{}{source_id}", super::realtime::PATH);
+        let (shared, turn) = (Arc::clone(shared), tokio::sync::Mutex::default());
+        Ok(Self { inner: Arc::new(Inner { shared, reach, source_id, send_url, turn }), crawl: None })
+    }
+
+    /// The channel's id on the platform, 24 hexadecimal digits.
+    #[must_use]
+    pub fn source_id(&self) -> &str {
+        &self.inner.source_id
+    }
+
+    /// The URL of the Send API for this channel, on the sandbox's API server.
+    #[must_use]
+    pub fn send_url(&self) -> &str {
+        &self.inner.send_url
+    }
+
+    /// An administrator saves the channel: `implementation.info` is sent, and nothing
+    /// else. Switches a channel on again that was switched off.
+    pub async fn save(&self) -> Run {
+        let crawl = Crawl::new(0, [Task::Info { run: false }]);
+        let crawl = self.inner.drive(crawl).await;
+        if !crawl.has_failed() {
+            self.inner.with(|core, _| core.saved());
+        }
+        crawl.finish()
+    }
+
+    /// Makes one run now: `implementation.info`, lists, what contents point to, and what
+    /// waits to be written.
+    pub async fn run(&self) -> Run {
+        self.inner.run().await
+    }
+
+    /// Runs from now on by itself, at once and then after each gap
+    /// ([`DigitalKnobs::gap`]), until the channel is dropped or [stopped](Self::stop).
+    pub fn start(&mut self) {
+        if self.crawl.is_none() {
+            let inner = Arc::clone(&self.inner);
+            self.crawl = Some(tokio::spawn(async move { inner.keep_crawling().await }));
+        }
+    }
+
+    /// Stops to run by itself. A run that is under way is broken off.
+    pub async fn stop(&mut self) {
+        if let Some(crawl) = self.crawl.take() {
+            crawl.abort();
+            // Aborted, so the result says no more than that.
+            let _ = crawl.await;
+        }
+    }
+
+    /// The last 1000 runs, oldest first.
+    #[must_use]
+    pub fn runs(&self) -> Vec<Run> {
+        self.inner.with(|core, _| core.runs.iter().cloned().collect())
+    }
+
+    /// Waits until `count` or more runs have ended. False after `timeout`.
+    pub async fn wait_runs(&self, count: u64, timeout: Duration) -> bool {
+        self.inner
+            .wait(timeout, |core| core.run_count >= count && core.runs.back().is_some_and(|run| run.number >= count))
+            .await
+    }
+
+    /// Waits until a content is there. `None` after `timeout`.
+    pub async fn wait_content(&self, collection: CollectionName, id: &str, timeout: Duration) -> Option<Imported> {
+        self.inner.wait(timeout, |core| core.store.get(collection, id).is_some()).await;
+        self.content(collection, id)
+    }
+
+    /// Whether the channel is switched off, after failed runs.
+    #[must_use]
+    pub fn is_switched_off(&self) -> bool {
+        self.inner.with(|core, _| core.off)
+    }
+
+    /// What the source can do, once it was asked.
+    #[must_use]
+    pub fn capabilities(&self) -> Option<Capabilities> {
+        self.inner.with(|core, _| core.caps.clone())
+    }
+
+    /// What the platform has of a collection, in the order in which it came; deleted
+    /// contents too.
+    #[must_use]
+    pub fn contents(&self, collection: CollectionName) -> Vec<Imported> {
+        self.inner.with(|core, _| core.store.all(collection))
+    }
+
+    /// How many contents there are, in all collections.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.inner.with(|core, _| core.store.count())
+    }
+
+    /// One content.
+    #[must_use]
+    pub fn content(&self, collection: CollectionName, id: &str) -> Option<Imported> {
+        self.inner.with(|core, _| core.store.get(collection, id).cloned())
+    }
+
+    /// The identities, by id.
+    #[must_use]
+    pub fn users(&self) -> Vec<Map<String, Value>> {
+        self.inner.with(|core, _| core.store.users())
+    }
+
+    /// The id of an identity that the platform may write as, if one is known.
+    #[must_use]
+    pub fn puppet(&self) -> Option<String> {
+        self.inner.with(|core, _| core.store.puppet())
+    }
+
+    /// What came by the Send API, oldest first; the newest 10 000.
+    #[must_use]
+    pub fn received(&self) -> Vec<Received> {
+        self.inner.with(|core, _| core.realtime.received())
+    }
+
+    /// Where a list goes on: the `since_id` of its next request.
+    #[must_use]
+    pub fn since_id(&self, collection: CollectionName) -> Option<String> {
+        self.inner.with(|core, _| core.store.since.get(&collection).cloned())
+    }
+
+    /// An agent does something. It is tried at once
+    /// ([`DigitalKnobs::write_at_once`]); what fails is tried again in the next runs,
+    /// three times in all.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] when an agent has no such button: the source does not
+    /// declare it or the content does not have it in its actions; or when the platform
+    /// has not asked the source yet what it can do.
+    pub async fn write(&self, write: Write) -> Result<Written> {
+        self.inner.with(|core, _| {
+            let caps = core
+                .caps
+                .as_ref()
+                .ok_or_else(|| Error::new(ErrorKind::Config, "save the channel or make a run before"))?;
+            write.offered(caps, &core.store)
+        })?;
+        self.send(write, false).await
+    }
+
+    /// As [`write`](Self::write), also where no agent would have the button.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] when the platform has not asked the source yet what it can
+    /// do.
+    pub async fn write_unchecked(&self, write: Write) -> Result<Written> {
+        if self.capabilities().is_none() {
+            return Err(Error::new(ErrorKind::Config, "save the channel or make a run before"));
+        }
+        self.send(write, true).await
+    }
+
+    async fn send(&self, write: Write, unchecked: bool) -> Result<Written> {
+        let (number, at_once) = self.inner.shared.update(|state| {
+            let at = date(state);
+            let content_id = format!("{:024x}", state.rng.u128(..) >> 32);
+            let at_once = state.knobs.digital.write_at_once;
+            let core = state.digital.0.get_mut(&self.inner.source_id);
+            core.map_or((0, false), |core| (core.enqueue(write, content_id, at, unchecked), at_once))
+        });
+        let mut run = Run::new(0);
+        if at_once {
+            run = self.inner.drive(Crawl::new(0, [Task::Job(number)])).await.finish();
+        }
+        let job = self.job(number).ok_or_else(|| Error::new(ErrorKind::Internal, "the channel is gone"))?;
+        Ok(Written { job, run })
+    }
+
+    /// The next `count` answers to writes are lost on their way: the source has done
+    /// what was asked, and the platform does not know it and tries again.
+    pub fn lose_answers(&self, count: u32) {
+        self.inner.with(|core, _| core.lose = count);
+    }
+
+    /// A write by its number.
+    #[must_use]
+    pub fn job(&self, number: usize) -> Option<Job> {
+        self.inner.with(|core, _| core.jobs.get(number).cloned())
+    }
+
+    /// All writes, in the order in which agents made them.
+    #[must_use]
+    pub fn jobs(&self) -> Vec<Job> {
+        self.inner.with(|core, _| core.jobs.clone())
+    }
+
+    /// Sends a write that succeeded once more, a create with `retry` and its
+    /// `content_id`: as after an answer that was lost. The source answers as before.
+    pub async fn repeat(&self, number: usize) -> Run {
+        self.inner.drive(Crawl::new(0, [Task::Repeat(number)])).await.finish()
+    }
+
+    /// Asks for one content (`….show`).
+    pub async fn show(&self, collection: CollectionName, id: &str) -> Run {
+        self.inner.drive(Crawl::new(0, [Task::Show(collection, id.to_owned())])).await.finish()
+    }
+
+    /// Lists everything from the start, aside, and compares it with what came bit by
+    /// bit: what was skipped, what was deleted and is there, what was created and is
+    /// not.
+    pub async fn audit(&self) -> Run {
+        let _turn = self.inner.turn.lock().await;
+        self.inner.drive(Crawl::audit()).await.finish()
+    }
+
+    /// What the source has and the platform does not: a finding for each of `ids`, which
+    /// is the truth about the source.
+    pub fn missing<I: AsRef<str>>(&self, collection: CollectionName, ids: impl IntoIterator<Item = I>) -> Vec<Finding> {
+        let mut findings = Findings::about(&format!("{collection}.list"));
+        for id in ids {
+            let id = id.as_ref();
+            if self.content(collection, id).is_none() {
+                findings.add(Rule::ListLost, Some(id), "the source has it, and no list gave it");
+            }
+        }
+        findings.finish()
+    }
+
+    /// Sends what a source has to refuse, and what it has to accept however it is
+    /// written: forged, malformed and unusual requests. Nothing is written by them.
+    pub async fn probe(&self) -> Run {
+        let mut run = Run::new(0);
+        let signer = self.inner.with(|core, _| core.signer.clone());
+        for probe in probe::all() {
+            let (knobs, at) = self.inner.shared.update(|state| (state.knobs.digital.clone(), date(state)));
+            let request = probe.request(&signer, at, &self.inner.reach.address());
+            let started = Instant::now();
+            let answered = self.inner.reach.exchange(request, &knobs).await;
+            run.steps.push(probe.judge(&answered, started.elapsed()));
+        }
+        run
+    }
+}
+
+impl Inner {
+    /// Looks at the channel, or changes it. A channel that is gone is an empty one.
+    fn with<R>(&self, look: impl FnOnce(&mut Core, &DigitalKnobs) -> R) -> R {
+        let state = &mut *self.shared.lock();
+        let knobs = state.knobs.digital.clone();
+        match state.digital.0.get_mut(&self.source_id) {
+            Some(core) => look(core, &knobs),
+            None => look(&mut gone(), &knobs),
+        }
+    }
+
+    async fn wait(&self, timeout: Duration, mut reached: impl FnMut(&Core) -> bool) -> bool {
+        let deadline = later(Instant::now(), timeout);
+        let found = self.shared.wait_until(deadline, |state| {
+            let core = state.digital.0.get(&self.source_id)?;
+            reached(core).then_some(())
+        });
+        found.await.is_some()
+    }
+
+    async fn run(&self) -> Run {
+        let _turn = self.turn.lock().await;
+        let number = self.with(|core, _| {
+            (!core.off).then(|| {
+                core.run_count += 1;
+                core.run_count
+            })
+        });
+        let Some(number) = number else {
+            let mut run = Run::new(0);
+            run.end = RunEnd::SwitchedOff;
+            return run;
+        };
+        let crawl = self.drive(Crawl::run(number)).await;
+        let failed = crawl.has_failed();
+        let run = crawl.finish();
+        tracing::debug!(number, end = ?run.end, findings = run.findings().count(), "a run of the sandbox's crawler");
+        self.shared.update(|state| {
+            let knobs = state.knobs.digital.clone();
+            if let Some(core) = state.digital.0.get_mut(&self.source_id) {
+                core.ran(run.clone(), failed, &knobs);
+            }
+        });
+        run
+    }
+
+    async fn keep_crawling(&self) {
+        loop {
+            self.run().await;
+            let gap = self.with(|core, knobs| core.gap(knobs));
+            let (due, real) = {
+                let state = self.shared.lock();
+                let due = later(state.moment().now, gap);
+                (due, state.clock.real(due))
+            };
+            self.shared.wait_until(real, |state| (state.moment().now >= due).then_some(())).await;
+        }
+    }
+
+    /// Asks and hears until the crawl has nothing more to ask.
+    async fn drive(&self, mut crawl: Crawl) -> Crawl {
+        loop {
+            let next = self.shared.update(|state| {
+                let at = date(state);
+                let knobs = state.knobs.digital.clone();
+                let core = state.digital.0.get_mut(&self.source_id)?;
+                let ask = crawl.next(core, &knobs)?;
+                let request = request(&ask, &core.signer, at, &self.reach.address(), &knobs);
+                Some((ask, request, knobs))
+            });
+            let Some((ask, request, knobs)) = next else { return crawl };
+            let started = Instant::now();
+            let under_way = UnderWay { inner: self, job: job_of(&ask) };
+            let mut answered: Answered = self.reach.exchange(request, &knobs).await;
+            let took = started.elapsed();
+            if under_way.job.is_some() && self.with(|core, _| core.loses()) {
+                answered = Err(Lost::Scripted);
+            }
+            self.shared.update(|state| {
+                if let Some(core) = state.digital.0.get_mut(&self.source_id) {
+                    crawl.answered(core, &knobs, ask, &answered, took);
+                }
+            });
+            drop(under_way);
+        }
+    }
+}
+
+/// A write whose answer is waited for; also when nobody waits any more it is not
+/// under way for ever.
+struct UnderWay<'a> {
+    inner: &'a Inner,
+    job: Option<usize>,
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        let Some(number) = self.job else { return };
+        self.inner.with(|core, knobs| {
+            if let Some(job) = core.jobs.get_mut(number).filter(|job| job.busy) {
+                job.busy = false;
+                if job.status.is_open() {
+                    job.fail("broken off".into(), false, knobs.attempts);
+                }
+            }
+        });
+    }
+}
+
+fn job_of(ask: &Ask) -> Option<usize> {
+    match ask.task {
+        Task::Job(number) | Task::Repeat(number) => Some(number),
+        _ => None,
+    }
+}
+
+/// What a channel is that was removed.
+#[allow(clippy::expect_used, reason = "a constant")]
+fn gone() -> Core {
+    Core::new(Signer::new("gone").expect("a constant token"))
+}
+
+/// The service's time.
+fn date(state: &State) -> Date {
+    let at = state.service_time(state.moment().wall);
+    Date::from_system(at).unwrap_or_else(Date::now)
+}
+
+fn request(ask: &Ask, signer: &Signer, at: Date, address: &Url, knobs: &DigitalKnobs) -> Request<Bytes> {
+    let body = wire::write(&ask.action, ask.params.as_ref(), at, knobs.wire);
+    let signature = signer.sign(&body);
+    let in_header = knobs.signature_in != SignatureIn::Query;
+    let in_query = knobs.signature_in != SignatureIn::Header;
+    post(address, body, in_header.then_some(&*signature), in_query.then_some(&*signature))
+}
+
+/// A POST with a signature in the header, in the query, or in both.
+pub(super) fn post(address: &Url, body: Vec<u8>, header: Option<&str>, query: Option<&str>) -> Request<Bytes> {
+    let mut url = address.clone();
+    if let Some(signature) = query {
+        url.query_pairs_mut().append_pair(SIGNATURE_QUERY, signature);
+    }
+    let mut request = Request::new(Bytes::from(body));
+    *request.method_mut() = Method::POST;
+    if let Ok(uri) = url.as_str().parse() {
+        *request.uri_mut() = uri;
+    }
+    request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Some(mut signature) = header.and_then(|signature| HeaderValue::from_str(signature).ok()) {
+        signature.set_sensitive(true);
+        request.headers_mut().insert(SIGNATURE_HEADER, signature);
+    }
+    request
+}

@@ -1,0 +1,139 @@
+//! What the platform knows of a channel.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use super::caps::Capabilities;
+use super::jobs::{Job, SyncStatus, Write};
+use super::knobs::DigitalKnobs;
+use super::realtime::Realtime;
+use super::run::Run;
+use super::store::Store;
+use ringcentral_events::digital::{Date, Signer};
+
+/// Runs that are kept; of more the oldest go.
+const RUNS: usize = 1000;
+
+/// What the platform knows of one channel. No `Debug`: it has the channel's key.
+pub(crate) struct Core {
+    pub(super) signer: Signer,
+    pub(super) caps: Option<Capabilities>,
+    pub(super) store: Store,
+    pub(super) jobs: Vec<Job>,
+    pub(super) realtime: Realtime,
+    pub(super) runs: VecDeque<Run>,
+    pub(super) run_count: u64,
+    failed_runs: u32,
+    pub(super) off: bool,
+    /// Answers to writes that are still to be lost.
+    pub(super) lose: u32,
+}
+
+impl Core {
+    pub(super) fn new(signer: Signer) -> Self {
+        Self {
+            signer,
+            caps: None,
+            store: Store::default(),
+            jobs: Vec::new(),
+            realtime: Realtime::default(),
+            runs: VecDeque::new(),
+            run_count: 0,
+            failed_runs: 0,
+            off: false,
+            lose: 0,
+        }
+    }
+
+    /// Takes a write into the outbox.
+    pub(super) fn enqueue(&mut self, write: Write, content_id: String, at: Date, unchecked: bool) -> usize {
+        let number = self.jobs.len();
+        let content_id = (write.operation == "create").then_some(content_id);
+        self.jobs.push(Job {
+            number,
+            write,
+            content_id,
+            created_at: at,
+            attempts: 0,
+            status: SyncStatus::ExportPending,
+            id: None,
+            why: None,
+            busy: false,
+            unchecked,
+            mark: None,
+        });
+        number
+    }
+
+    /// Whether the answer to a write is to be lost.
+    pub(super) fn loses(&mut self) -> bool {
+        let loses = self.lose > 0;
+        self.lose = self.lose.saturating_sub(1);
+        loses
+    }
+
+    /// Keeps a run, and switches the channel off after too many that failed.
+    pub(super) fn ran(&mut self, run: Run, failed: bool, knobs: &DigitalKnobs) {
+        self.failed_runs = if failed { self.failed_runs.saturating_add(1) } else { 0 };
+        self.off |= knobs.disable_after.is_some_and(|limit| self.failed_runs >= limit);
+        self.runs.push_back(run);
+        if self.runs.len() > RUNS {
+            self.runs.pop_front();
+        }
+    }
+
+    /// The time from one run to the next.
+    pub(super) fn gap(&self, knobs: &DigitalKnobs) -> Duration {
+        let lists = self.caps.as_ref().is_some_and(Capabilities::lists);
+        let gap = if lists { knobs.gap } else { knobs.silent_gap };
+        gap / knobs.faster.max(1)
+    }
+
+    pub(super) fn saved(&mut self) {
+        (self.off, self.failed_runs) = (false, 0);
+    }
+}
+
+/// The channels of a sandbox, by source id.
+#[derive(Default)]
+pub(crate) struct Channels(pub(super) HashMap<String, Core>);
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_are_kept_up_to_a_number_and_failed_ones_in_a_row_switch_off() {
+        let mut core = Core::new(Signer::new("token").unwrap());
+        let knobs = DigitalKnobs { disable_after: Some(3), ..DigitalKnobs::default() };
+        for number in 0..RUNS as u64 + 5 {
+            core.ran(Run::new(number), false, &knobs);
+        }
+        assert_eq!((core.runs.len(), core.runs[0].number), (RUNS, 5));
+        for (failed, off) in [(true, false), (true, false), (false, false), (true, false), (true, false), (true, true)]
+        {
+            core.ran(Run::new(0), failed, &knobs);
+            assert_eq!(core.off, off);
+        }
+        core.saved();
+        core.ran(Run::new(0), true, &knobs);
+        assert!(!core.off);
+    }
+
+    #[test]
+    fn the_gap_is_long_where_nothing_is_listed_and_made_faster() {
+        let mut core = Core::new(Signer::new("token").unwrap());
+        let read = |operation: &str| {
+            let answer = serde_json::json!({ "objects": { "messages": [operation] } });
+            Capabilities::read(&answer, &mut super::super::finding::Findings::about(""))
+        };
+        let knobs = DigitalKnobs { faster: 10, ..DigitalKnobs::default() };
+        assert_eq!(core.gap(&knobs), Duration::from_secs(18), "before the first answer");
+        core.caps = read("create");
+        assert_eq!(core.gap(&knobs), Duration::from_secs(18));
+        core.caps = read("list");
+        assert_eq!(core.gap(&knobs), Duration::from_secs(6));
+        assert_eq!(core.gap(&DigitalKnobs { faster: 0, ..knobs }), Duration::from_secs(60), "never by nothing");
+    }
+}

@@ -1,0 +1,73 @@
+//! Engage Digital (RingCX Digital) on loopback: a crawler for sources, and the Send API.
+//!
+//! [`Sandbox::digital_channel`](super::Sandbox::digital_channel) opens a channel for a
+//! source that is at a URL or in this process. The channel does what the platform does
+//! with it: asks what it can do and lists what is new ([`DigitalChannel::run`], or by
+//! itself after [`DigitalChannel::start`]), lets agents write
+//! ([`DigitalChannel::write`]), and takes what the source sends to
+//! [`DigitalChannel::send_url`]. Whatever an answer breaks is a [`Finding`], with the
+//! [`Rule`], the action, the content and the body.
+//!
+//! ```
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+//! use ringcentral_events::digital::{CollectionName, Date, MemoryFeed, Message, Messages};
+//! use ringcentral_events::digital::{Source, SourceEndpoint, SourceOption, User};
+//! use ringcentral_sandbox::Sandbox;
+//! use ringcentral_sandbox::digital::SourceAt;
+//!
+//! let feed = MemoryFeed::new();
+//! let mut message = Message::new("m-1", User::new("ana", "Ana", Date::now()));
+//! message.body = Some("Where is my order?".into());
+//! feed.put(message);
+//! let source = Source::builder().option(SourceOption::MessagesUnthreaded).list(Messages, feed).build()?;
+//! let endpoint = SourceEndpoint::builder(source, "the token").build()?;
+//!
+//! let sandbox = Sandbox::start().await?;
+//! let channel = sandbox.digital_channel(SourceAt::endpoint(endpoint), "the token")?;
+//! let run = channel.run().await;
+//! assert!(run.is_clean(), "{run}");
+//! assert_eq!(channel.contents(CollectionName::Messages)[0].text("body"), Some("Where is my order?"));
+//! # Ok::<(), ringcentral_events::Error>(())
+//! # })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! The order of a run is `implementation.info`, the lists of threads, messages and
+//! private messages, what contents point to and the platform does not have (`show`),
+//! then what agents wrote and could not be written at once: creates, changes, deletes.
+//! What is not documented of all this is a [knob](DigitalKnobs).
+//!
+//! [`DigitalChannel::audit`] and [`DigitalChannel::probe`] are for tests of a source
+//! only: the platform does neither.
+
+mod answer;
+mod caps;
+mod channel;
+mod compare;
+mod core;
+mod crawl;
+mod finding;
+mod item;
+mod jobs;
+mod knobs;
+mod page;
+mod probe;
+mod reach;
+mod realtime;
+mod run;
+mod store;
+mod wire;
+mod written;
+
+pub use self::caps::Capabilities;
+pub use self::channel::{DigitalChannel, Written};
+pub use self::finding::{Finding, Rule, Severity};
+pub use self::jobs::{Job, SyncStatus, Write};
+pub use self::knobs::{DigitalKnobs, RefusalForm, SignatureIn, WireForm};
+pub use self::reach::SourceAt;
+pub use self::realtime::Received;
+pub use self::run::{Run, RunEnd, Step};
+pub use self::store::{Imported, Origin};
+
+pub(super) use self::core::Channels;
+pub(super) use self::realtime::{handle, request_limit, source_of, too_large};

@@ -1,0 +1,108 @@
+//! One page of a list.
+
+use std::collections::HashSet;
+
+use serde_json::{Map, Value};
+
+use super::answer::Said;
+use super::caps::{Capabilities, kind};
+use super::crawl::named;
+use super::finding::{Findings, Rule};
+use super::item::{Item, id_of};
+use super::store::Store;
+use ringcentral_events::digital::CollectionName;
+
+/// What of a page can be taken.
+#[derive(Debug, Default)]
+pub(super) struct Page<'a> {
+    /// The id of the first element that has one: where the next list goes on.
+    pub(super) first: Option<String>,
+    /// Newest first.
+    pub(super) items: Vec<(String, &'a Map<String, Value>)>,
+    /// Of all elements, also those that are ignored.
+    pub(super) ids: HashSet<String>,
+}
+
+/// Reads an answer to a list.
+pub(super) fn read_page<'a>(
+    collection: CollectionName,
+    said: &'a Said,
+    caps: &Capabilities,
+    since: Option<&str>,
+    findings: &mut Findings,
+) -> Result<Page<'a>, String> {
+    let list = match said {
+        Said::Json(Value::Array(list)) => list,
+        said => {
+            let what = match said {
+                Said::Json(Value::Object(object)) if object.contains_key("error") => "an object with an error",
+                Said::Json(other) => kind(other),
+                Said::Nothing => "nothing",
+            };
+            let why = format!("the answer is {what}, not a list");
+            findings.add(Rule::ListShape, None, why.clone());
+            return Err(why);
+        }
+    };
+    let mut page = Page::default();
+    for (number, element) in list.iter().enumerate() {
+        let Value::Object(content) = element else {
+            findings.add(Rule::ItemShape, None, format!("element {number} is {}, not an object", kind(element)));
+            continue;
+        };
+        let Some((id, is_text)) = id_of(content.get("id")) else {
+            findings.add(Rule::IdMissing, None, format!("element {number} has no id; it is ignored"));
+            continue;
+        };
+        if !is_text {
+            findings.add(Rule::IdForm, Some(&id), format!("the id of element {number} is a number, not a text"));
+        }
+        page.first.get_or_insert_with(|| id.clone());
+        if Some(id.as_str()) == since {
+            findings.add(
+                Rule::SinceListed,
+                Some(&id),
+                "since_id itself is listed; only what came after it belongs here",
+            );
+            continue;
+        }
+        if !page.ids.insert(id.clone()) {
+            findings.add(Rule::IdTwice, Some(&id), format!("the page has the id twice, again in element {number}"));
+            continue;
+        }
+        if (Item { collection, caps, object: content }).check(Some(&id), findings) {
+            page.items.push((id, content));
+        }
+    }
+    Ok(page)
+}
+
+/// Whether a page has what lists had before; what was pushed, created or shown may come.
+pub(super) fn again(
+    page: &Page<'_>,
+    store: &Store,
+    collection: CollectionName,
+    since: Option<&str>,
+    findings: &mut Findings,
+) {
+    let Some(since) = since else { return };
+    let before = store.page.get(&collection);
+    let was_listed = |id: &&String| store.get(collection, id).is_some_and(|content| content.listed > 0);
+    let (of_page, older): (HashSet<&str>, HashSet<&str>) = page
+        .ids
+        .iter()
+        .filter(|id| was_listed(id))
+        .map(String::as_str)
+        .partition(|id| before.is_some_and(|page| page.contains(*id)));
+    if !of_page.is_empty() {
+        let why = format!(
+            "{} came again after {since}, which was the first of the page that had them: that page was not newest first",
+            named(&of_page)
+        );
+        findings.add(Rule::ListOrder, Some(since), why);
+    }
+    if !older.is_empty() {
+        let why = format!("{} came before {since}, and is listed after it", named(&older));
+        findings.add(Rule::ListedAgain, Some(since), why);
+    }
+}

@@ -1,0 +1,418 @@
+//! The Send API: what a source tells at once.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use http::header::RETRY_AFTER;
+use http::{HeaderValue, StatusCode};
+use serde_json::{Map, Value, json};
+use tokio::time::Instant;
+
+use super::super::http::{Call, Reply, json_reply, text_reply};
+use super::super::state::{Shared, later};
+use super::caps::{Capabilities, field};
+use super::core::Core;
+use super::finding::Findings;
+use super::item::{Item, check_user, id_of, wrong_structure};
+use super::knobs::{DigitalKnobs, RefusalForm};
+use super::store::Origin;
+use ringcentral_events::digital::{CollectionName, SIGNATURE_HEADER, SIGNATURE_QUERY};
+
+/// Where it is; the source's id follows.
+pub(super) const PATH: &str = "/realtime/sdk/";
+/// The documented limit of a request, in bytes.
+const REQUEST_LIMIT: usize = 20_971_520;
+const RECEIVED: usize = 10_000;
+/// Threads whose typing is remembered.
+const THREADS: usize = 10_000;
+/// Of a thread that a message makes, in characters.
+const TITLE: usize = 80;
+
+/// Something that a source has sent.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Received {
+    /// The action.
+    pub action: String,
+    /// Its parameters; of a content only its id, the rest is with the contents.
+    pub params: Map<String, Value>,
+}
+
+/// What came by the Send API, and how often.
+#[derive(Default)]
+pub(super) struct Realtime {
+    received: VecDeque<Received>,
+    /// When typing was told last, by thread.
+    typing: HashMap<String, Instant>,
+    /// When requests came, within the window.
+    requests: VecDeque<Instant>,
+}
+
+/// Why an action is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Refusal {
+    pub(super) status: u16,
+    pub(super) message: String,
+}
+
+fn refused<T>(status: u16, message: impl Into<String>) -> Result<T, Refusal> {
+    Err(Refusal { status, message: message.into() })
+}
+
+/// The source's id, when a request is for the Send API.
+pub(in super::super) fn source_of(path: &str) -> Option<&str> {
+    path.strip_prefix(PATH).filter(|id| !id.contains('/'))
+}
+
+/// The largest body of a request for the Send API.
+pub(in super::super) const fn request_limit() -> usize {
+    REQUEST_LIMIT
+}
+
+/// The answer to one that is larger.
+pub(in super::super) fn too_large(shared: &Shared) -> Reply {
+    let knobs = shared.lock().knobs.digital.clone();
+    reply(&knobs, &Refusal { status: 413, message: format!("Invalid request size (max: {REQUEST_LIMIT} bytes)") })
+}
+
+/// Answers a request.
+pub(in super::super) fn handle(shared: &Arc<Shared>, call: &Call, source_id: &str) -> Reply {
+    let (signer, knobs) = {
+        let state = shared.lock();
+        (state.digital.0.get(source_id).map(|core| core.signer.clone()), state.knobs.digital.clone())
+    };
+    // Not under the lock: a body has up to 20 MiB.
+    let taken = match signer {
+        None => refused(422, "Source not found"),
+        Some(signer) => {
+            if signature(call).is_some_and(|given| signer.verify(&call.body, &given).is_ok()) {
+                parse(&call.body)
+            } else {
+                refused(422, "Invalid signature")
+            }
+        }
+    };
+    let outcome = taken.and_then(|(action, params)| {
+        shared.update(|state| {
+            let now = state.moment().now;
+            match state.digital.0.get_mut(source_id) {
+                Some(core) => receive(core, &state.knobs.digital, &action, &params, now),
+                None => refused(422, "Source not found"),
+            }
+        })
+    });
+    match outcome {
+        Ok(()) => text_reply(StatusCode::OK, "text/plain; charset=utf-8", "ok"),
+        Err(refusal) => {
+            tracing::debug!(status = refusal.status, "the sandbox's Send API refused: {}", refusal.message);
+            reply(&knobs, &refusal)
+        }
+    }
+}
+
+fn reply(knobs: &DigitalKnobs, refusal: &Refusal) -> Reply {
+    let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut reply = match knobs.refusal_form {
+        RefusalForm::Text => text_reply(status, "text/plain; charset=utf-8", refusal.message.clone()),
+        RefusalForm::Json => json_reply(status, &json!({ "error": refusal.message })),
+    };
+    if let (429, Some(seconds)) = (refusal.status, knobs.retry_after) {
+        reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    reply
+}
+
+/// The header's signature or, without one, the query's; one.
+fn signature(call: &Call) -> Option<String> {
+    let mut given = call.headers.get_all(SIGNATURE_HEADER).iter();
+    if let Some(header) = given.next() {
+        return given.next().is_none().then(|| header.to_str().ok().map(str::to_owned)).flatten();
+    }
+    call.query(SIGNATURE_QUERY)
+}
+
+/// Action and parameters of a body.
+pub(super) fn parse(body: &[u8]) -> Result<(String, Map<String, Value>), Refusal> {
+    let Ok(value) = serde_json::from_slice::<Value>(body) else { return refused(400, "Bad request") };
+    let Value::Object(mut request) = value else { return refused(400, "Invalid request format") };
+    match (request.remove("action"), request.remove("params")) {
+        (Some(Value::String(action)), Some(Value::Object(params))) => Ok((action, params)),
+        _ => refused(400, "Invalid request format"),
+    }
+}
+
+/// Takes an action, or says what is wrong with it.
+pub(super) fn receive(
+    core: &mut Core,
+    knobs: &DigitalKnobs,
+    action: &str,
+    params: &Map<String, Value>,
+    now: Instant,
+) -> Result<(), Refusal> {
+    core.realtime.spend(knobs, now)?;
+    let caps = core.caps.clone().unwrap_or_default();
+    let declared = |declared: bool| {
+        if declared || !knobs.check_declared { Ok(()) } else { refused(422, "Invalid action") }
+    };
+    let mut told = params.clone();
+    match action {
+        "messages.create" | "private_messages.create" | "threads.create" => {
+            let Some(collection) = CollectionName::ALL.into_iter().find(|name| action.starts_with(&format!("{name}.")))
+            else {
+                return refused(422, "Invalid action");
+            };
+            declared(caps.any(collection))?;
+            let id = content(core, &caps, collection, params)?;
+            told = Map::from_iter([("id".to_owned(), json!(id))]);
+        }
+        "users.create" => {
+            if !check_user(params, "user", None, &mut Findings::about(action)) {
+                return refused(422, "Invalid resource format");
+            }
+            core.store.put_user(params);
+        }
+        "status.mark_as_read" => {
+            declared(caps.declares("status", "mark_as_read"))?;
+            if id_of(params.get("id")).is_none() {
+                return refused(422, "Invalid resource format");
+            }
+        }
+        "typing.start" | "typing.stop" => {
+            declared(caps.has("messaging.typing_indicator"))?;
+            core.realtime.typing(knobs, action == "typing.start", params, now)?;
+        }
+        _ => return refused(422, "Invalid action"),
+    }
+    core.realtime.keep(Received { action: action.to_owned(), params: told });
+    Ok(())
+}
+
+fn content(
+    core: &mut Core,
+    caps: &Capabilities,
+    collection: CollectionName,
+    params: &Map<String, Value>,
+) -> Result<String, Refusal> {
+    let Some((id, _)) = id_of(params.get("id")) else { return refused(422, "Invalid resource format") };
+    if let Some(why) = wrong_structure(params, caps) {
+        return refused(422, why);
+    }
+    let whole = (Item { collection, caps, object: params }).check(Some(&id), &mut Findings::about(""));
+    if !whole {
+        return refused(422, "Invalid resource format");
+    }
+    if collection == CollectionName::Messages
+        && !caps.unthreaded()
+        && let Some((thread, _)) = id_of(params.get("thread_id"))
+        && core.store.get(CollectionName::Threads, &thread).is_none()
+    {
+        // A thread that was never told of is made, and has its title of the text.
+        let title: String =
+            params.get("body").and_then(Value::as_str).unwrap_or_default().chars().take(TITLE).collect();
+        let made = Map::from_iter([("id".to_owned(), json!(thread)), ("title".to_owned(), json!(title))]);
+        core.store.put(CollectionName::Threads, &thread, Origin::Pushed, &made);
+    }
+    core.store.put(collection, &id, Origin::Pushed, params);
+    Ok(id)
+}
+
+impl Realtime {
+    pub(super) fn received(&self) -> Vec<Received> {
+        self.received.iter().cloned().collect()
+    }
+
+    fn keep(&mut self, received: Received) {
+        self.received.push_back(received);
+        if self.received.len() > RECEIVED {
+            self.received.pop_front();
+        }
+    }
+
+    fn spend(&mut self, knobs: &DigitalKnobs, now: Instant) -> Result<(), Refusal> {
+        let Some(limit) = knobs.send_limit else { return Ok(()) };
+        while self.requests.front().is_some_and(|&at| later(at, knobs.send_window) <= now) {
+            self.requests.pop_front();
+        }
+        if self.requests.len() >= usize::try_from(limit).unwrap_or(usize::MAX) {
+            return refused(429, "too many requests, please try again in a few seconds");
+        }
+        self.requests.push_back(now);
+        Ok(())
+    }
+
+    fn typing(
+        &mut self,
+        knobs: &DigitalKnobs,
+        start: bool,
+        params: &Map<String, Value>,
+        now: Instant,
+    ) -> Result<(), Refusal> {
+        let place = id_of(params.get("thread_id")).or_else(|| id_of(params.get("in_reply_to_id")));
+        let Some((place, _)) = place else { return refused(422, "Invalid resource format") };
+        if !start {
+            self.typing.remove(&place);
+            return Ok(());
+        }
+        if !matches!(field(params, "preview"), Some(Value::String(_))) {
+            return refused(422, "Invalid resource format");
+        }
+        if self.typing.get(&place).is_some_and(|&at| now < later(at, knobs.typing_gap)) {
+            return refused(429, "too many typing requests, please try again in a few seconds");
+        }
+        if self.typing.len() >= THREADS {
+            self.typing.retain(|_, at| now < later(*at, knobs.typing_gap));
+        }
+        self.typing.insert(place, now);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use ringcentral_events::digital::Signer;
+
+    fn core() -> Core {
+        let mut core = Core::new(Signer::new("token").unwrap());
+        let answer = json!({
+            "objects": { "messages": ["list"], "threads": ["list"], "status": ["mark_as_read"] },
+            "options": ["view.messaging", "messages.text", "messaging.typing_indicator", "threads.no_content"],
+        });
+        core.caps = Capabilities::read(&answer, &mut Findings::about(""));
+        core
+    }
+
+    fn object(value: Value) -> Map<String, Value> {
+        let Value::Object(object) = value else { panic!("an object") };
+        object
+    }
+
+    fn message(change: Value) -> Value {
+        let author = json!({ "id": "u-1", "screenname": "Ana" });
+        let mut message = json!({ "id": "m-1", "thread_id": "t-1", "author": author, "body": "Hello" });
+        message.as_object_mut().unwrap().extend(object(change));
+        message
+    }
+
+    #[test]
+    fn the_table_of_errors() {
+        for (body, want) in [
+            (&b"{"[..], "Bad request"),
+            (b"\xff", "Bad request"),
+            (b"[]", "Invalid request format"),
+            (b"{}", "Invalid request format"),
+            (b"{\"action\":\"messages.create\"}", "Invalid request format"),
+            (b"{\"action\":1,\"params\":{}}", "Invalid request format"),
+            (b"{\"action\":\"messages.create\",\"params\":[]}", "Invalid request format"),
+        ] {
+            assert_eq!(parse(body), refused(400, want), "{body:?}");
+        }
+        let select = json!({ "type": "select", "items": [{ "title": "Yes" }] });
+        for (action, params, want) in [
+            ("messages.list", json!({}), "Invalid action"),
+            ("messages.shiny", json!({ "id": "m-1" }), "Invalid action"),
+            ("private_messages.create", message(json!({})), "Invalid action"),
+            ("messages.create", json!({}), "Invalid resource format"),
+            ("messages.create", message(json!({ "author": null })), "Invalid resource format"),
+            ("messages.create", message(json!({ "thread_id": null })), "Invalid resource format"),
+            ("messages.create", message(json!({ "body": null })), "Invalid resource format"),
+            ("users.create", json!({ "id": "u-1" }), "Invalid resource format"),
+            ("status.mark_as_read", json!({}), "Invalid resource format"),
+            ("typing.start", json!({ "thread_id": "t-1" }), "Invalid resource format"),
+            ("typing.start", json!({ "preview": "x" }), "Invalid resource format"),
+            ("typing.stop", json!({}), "Invalid resource format"),
+            (
+                "messages.create",
+                message(json!({ "structured_content": { "items": [{}] } })),
+                "Type is required for structured contents",
+            ),
+            (
+                "messages.create",
+                message(json!({
+                    "structured_content": select, "author": { "id": "u", "screenname": "U", "puppetizable": false },
+                })),
+                "The author must be puppetizable",
+            ),
+        ] {
+            let outcome =
+                receive(&mut core(), &DigitalKnobs::default(), action, &object(params.clone()), Instant::now());
+            assert_eq!(outcome, refused(422, want), "{action} {params}");
+        }
+        let mut bare = core();
+        bare.caps = Capabilities::read(&json!({ "objects": { "messages": ["list"] } }), &mut Findings::about(""));
+        for (action, params, want) in [
+            (
+                "messages.create",
+                message(json!({ "structured_content": { "type": "select" } })),
+                "Source doesn't support structured contents",
+            ),
+            ("typing.start", json!({ "thread_id": "t-1", "preview": "x" }), "Invalid action"),
+            ("status.mark_as_read", json!({ "id": "m-1" }), "Invalid action"),
+            ("threads.create", json!({ "id": "t-1", "title": "x" }), "Invalid action"),
+        ] {
+            let outcome = receive(&mut bare, &DigitalKnobs::default(), action, &object(params), Instant::now());
+            assert_eq!(outcome, refused(422, want), "{action}");
+        }
+        let knobs = DigitalKnobs { check_declared: false, ..DigitalKnobs::default() };
+        let read = receive(&mut bare, &knobs, "status.mark_as_read", &object(json!({ "id": "m-1" })), Instant::now());
+        assert_eq!(read, Ok(()), "the knob");
+    }
+
+    #[test]
+    fn what_comes_is_kept_by_id_and_a_message_makes_its_thread() {
+        let (mut core, knobs, now) = (core(), DigitalKnobs::default(), Instant::now());
+        for body in ["Hello", "Hello again"] {
+            let params = object(message(json!({ "body": body })));
+            assert_eq!(receive(&mut core, &knobs, "messages.create", &params, now), Ok(()));
+        }
+        let kept = core.store.all(CollectionName::Messages);
+        assert_eq!((kept.len(), kept[0].text("body"), kept[0].origin), (1, Some("Hello again"), Origin::Pushed));
+        assert_eq!(core.store.get(CollectionName::Threads, "t-1").unwrap().text("title"), Some("Hello"));
+        assert_eq!(core.store.users()[0]["screenname"], "Ana");
+        let told = core.realtime.received();
+        assert_eq!((told.len(), &told[1].params), (2, &object(json!({ "id": "m-1" }))));
+    }
+
+    #[test]
+    fn what_was_received_is_kept_up_to_a_number() {
+        let mut realtime = Realtime::default();
+        for number in 0..RECEIVED + 3 {
+            realtime.keep(Received { action: number.to_string(), params: Map::new() });
+        }
+        let received = realtime.received();
+        assert_eq!((received.len(), received[0].action.as_str()), (RECEIVED, "3"));
+    }
+
+    #[test]
+    fn typing_is_taken_once_in_its_gap_by_thread() {
+        let (mut core, knobs, now) = (core(), DigitalKnobs::default(), Instant::now());
+        let mut told = |action: &str, thread: &str, after: u64| {
+            let params = object(json!({ "thread_id": thread, "in_reply_to_id": "m-1", "preview": "x" }));
+            receive(&mut core, &knobs, action, &params, now + Duration::from_millis(after))
+        };
+        assert_eq!(told("typing.start", "t-1", 0), Ok(()));
+        assert_eq!(told("typing.start", "t-1", 1999).unwrap_err().status, 429);
+        assert_eq!(told("typing.start", "t-2", 1999), Ok(()));
+        assert_eq!(told("typing.start", "t-1", 2000), Ok(()));
+        assert_eq!(told("typing.stop", "t-1", 2001), Ok(()));
+        assert_eq!(told("typing.start", "t-1", 2002), Ok(()));
+    }
+
+    #[test]
+    fn the_knob_limits_requests_in_a_sliding_window() {
+        let knobs =
+            DigitalKnobs { send_limit: Some(2), send_window: Duration::from_secs(10), ..DigitalKnobs::default() };
+        let (mut core, now) = (core(), Instant::now());
+        let mut send = |after: u64| {
+            let params = object(message(json!({})));
+            receive(&mut core, &knobs, "messages.create", &params, now + Duration::from_secs(after))
+                .map_err(|r| r.status)
+        };
+        assert_eq!(
+            [send(0), send(4), send(9), send(10), send(13), send(14)],
+            [Ok(()), Ok(()), Err(429), Ok(()), Err(429), Ok(())]
+        );
+    }
+}

@@ -1,0 +1,143 @@
+//! What the platform has of a source.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use serde_json::{Map, Value};
+
+use super::item::id_of;
+use ringcentral_events::digital::CollectionName;
+
+/// How a content came to the platform first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Origin {
+    /// By a list.
+    Listed,
+    /// By the Send API.
+    Pushed,
+    /// An agent wrote it, and the source answered with it.
+    Created,
+    /// By a show, since another content pointed to it.
+    Shown,
+}
+
+/// A content as the platform has it.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Imported {
+    /// In which collection.
+    pub collection: CollectionName,
+    /// The source's id.
+    pub id: String,
+    /// How it came first.
+    pub origin: Origin,
+    /// In how many lists it was.
+    pub listed: u32,
+    /// In which place it came, over all collections.
+    pub sequence: u64,
+    /// Whether it was deleted by the platform.
+    pub deleted: bool,
+    /// The platform's own id, if an agent wrote it.
+    pub content_id: Option<String>,
+    /// As the source gave it last.
+    pub content: Map<String, Value>,
+}
+
+impl Imported {
+    /// A field that is a text.
+    #[must_use]
+    pub fn text(&self, field: &str) -> Option<&str> {
+        self.content.get(field)?.as_str()
+    }
+
+    /// What can be done with it, as the source says.
+    pub fn actions(&self) -> impl Iterator<Item = &str> {
+        self.content.get("actions").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
+    }
+}
+
+/// The contents, the identities, and where each list goes on.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Store {
+    contents: BTreeMap<CollectionName, HashMap<String, Imported>>,
+    users: BTreeMap<String, Map<String, Value>>,
+    next: u64,
+    pub(super) since: BTreeMap<CollectionName, String>,
+    /// The ids of the page that `since` is of.
+    pub(super) page: BTreeMap<CollectionName, HashSet<String>>,
+}
+
+impl Store {
+    pub(super) fn get(&self, collection: CollectionName, id: &str) -> Option<&Imported> {
+        self.contents.get(&collection)?.get(id)
+    }
+
+    pub(super) fn get_mut(&mut self, collection: CollectionName, id: &str) -> Option<&mut Imported> {
+        self.contents.get_mut(&collection)?.get_mut(id)
+    }
+
+    /// The contents of a collection, in the order in which they came.
+    pub(super) fn all(&self, collection: CollectionName) -> Vec<Imported> {
+        let mut all: Vec<_> = self.contents.get(&collection).into_iter().flat_map(HashMap::values).cloned().collect();
+        all.sort_by_key(|content| content.sequence);
+        all
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.contents.values().map(HashMap::len).sum()
+    }
+
+    /// The place of what came last.
+    pub(super) fn mark(&self) -> u64 {
+        self.next
+    }
+
+    /// Takes a content, or what changed on one: fields that a list, a show or a push
+    /// leaves out are gone.
+    pub(super) fn put(
+        &mut self,
+        collection: CollectionName,
+        id: &str,
+        origin: Origin,
+        content: &Map<String, Value>,
+    ) -> &mut Imported {
+        for name in ["author", "recipient"] {
+            if let Some(Value::Object(user)) = content.get(name) {
+                self.put_user(user);
+            }
+        }
+        let next = &mut self.next;
+        let kept = self.contents.entry(collection).or_default().entry(id.to_owned()).or_insert_with(|| {
+            *next += 1;
+            Imported {
+                collection,
+                id: id.to_owned(),
+                origin,
+                listed: 0,
+                sequence: *next,
+                deleted: false,
+                content_id: None,
+                content: Map::new(),
+            }
+        });
+        kept.content = content.clone();
+        kept
+    }
+
+    /// Takes an identity; its latest fields win.
+    pub(super) fn put_user(&mut self, user: &Map<String, Value>) {
+        if let Some((id, _)) = id_of(user.get("id")) {
+            self.users.entry(id).or_default().extend(user.clone());
+        }
+    }
+
+    pub(super) fn users(&self) -> Vec<Map<String, Value>> {
+        self.users.values().cloned().collect()
+    }
+
+    /// An identity that the platform may write as.
+    pub(super) fn puppet(&self) -> Option<String> {
+        let is_puppet = |user: &&Map<String, Value>| user.get("puppetizable") == Some(&Value::Bool(true));
+        self.users.values().find(is_puppet).and_then(|user| id_of(user.get("id"))).map(|(id, _)| id)
+    }
+}

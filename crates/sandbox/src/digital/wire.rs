@@ -1,0 +1,82 @@
+//! A request as it goes over the wire.
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::knobs::WireForm;
+use ringcentral_events::digital::Date;
+
+#[derive(Serialize)]
+struct Sent<'a> {
+    action: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    params: Option<&'a Map<String, Value>>,
+    time: String,
+}
+
+/// The bytes of an action.
+pub(super) fn write(action: &str, params: Option<&Map<String, Value>>, time: Date, form: WireForm) -> Vec<u8> {
+    let sent = Sent { action, params, time: time.to_string() };
+    // Texts, numbers and maps by text: there is nothing in it that JSON cannot write.
+    let compact = || serde_json::to_string(&sent).unwrap_or_default();
+    let text = match form {
+        WireForm::Compact => compact(),
+        WireForm::Ascii => escaped(&compact(), |letter| !letter.is_ascii()),
+        WireForm::Html => escaped(&compact(), |letter| matches!(letter, '<' | '>' | '&')),
+        WireForm::Slashes => compact().replace('/', "\\/"),
+        WireForm::Pretty => serde_json::to_string_pretty(&sent).unwrap_or_default(),
+        WireForm::Newline => compact() + "\n",
+    };
+    text.into_bytes()
+}
+
+/// Letters that are in texts only, so that escaping them changes no JSON.
+fn escaped(text: &str, which: impl Fn(char) -> bool) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for letter in text.chars() {
+        if which(letter) {
+            for unit in letter.encode_utf16(&mut [0; 2]) {
+                escaped.push_str(&format!("\\u{unit:04x}"));
+            }
+        } else {
+            escaped.push(letter);
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn every_form_is_the_same_json_and_has_its_bytes() {
+        let Value::Object(params) = json!({ "thread_id": "t/1", "body": "Ça va ? 😀 <b>&</b>", "author_id": "a" })
+        else {
+            panic!("an object")
+        };
+        let time = Date::parse("2026-01-02T03:04:07Z").unwrap();
+        let want: Value =
+            serde_json::from_slice(&write("messages.create", Some(&params), time, WireForm::Compact)).unwrap();
+        for (form, part) in [
+            (
+                WireForm::Compact,
+                "{\"action\":\"messages.create\",\"params\":{\"author_id\":\"a\",\"body\":\"Ça va ? 😀 <b>&</b>\",\
+                 \"thread_id\":\"t/1\"},\"time\":\"2026-01-02T03:04:07Z\"}",
+            ),
+            (WireForm::Ascii, "\"\\u00c7a va ? \\ud83d\\ude00 <b>&</b>\""),
+            (WireForm::Html, "\\u003cb\\u003e\\u0026\\u003c/b\\u003e"),
+            (WireForm::Slashes, "\"t\\/1\""),
+            (WireForm::Pretty, "{\n  \"action\""),
+            (WireForm::Newline, "Z\"}\n"),
+        ] {
+            let bytes = write("messages.create", Some(&params), time, form);
+            let text = String::from_utf8(bytes).unwrap();
+            assert!(text.contains(part), "{form:?}: {text}");
+            assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), want, "{form:?}");
+        }
+        let bare = write("implementation.info", None, time, WireForm::Compact);
+        assert_eq!(bare, b"{\"action\":\"implementation.info\",\"time\":\"2026-01-02T03:04:07Z\"}");
+    }
+}

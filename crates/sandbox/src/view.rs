@@ -1,0 +1,219 @@
+//! What a test sees of a sandbox.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::time::Instant;
+
+use super::cipher::key_to_base64;
+use super::fault::Fault;
+use super::faults::{Deliveries, DeliveryFault, FaultId, Target};
+use super::gateway::Gateway;
+use super::requests::Service;
+use super::state::{Shared, State, later};
+use super::subscriptions::Subscription;
+use ringcentral_events::Secret;
+use ringcentral_events::SubscriptionId;
+
+/// How a subscription delivers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub enum Transport {
+    /// By a PubNub channel.
+    PubNub,
+    /// By the socket it was made on.
+    WebSocket,
+}
+
+/// A live subscription.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct SubscriptionView {
+    /// Its id.
+    pub id: SubscriptionId,
+    /// Its filters as they were answered.
+    pub event_filters: Vec<String>,
+    /// Time until it expires.
+    pub expires_in: Duration,
+    /// Its status.
+    pub status: String,
+    /// Renewals and updates so far.
+    pub renewals: u32,
+    /// How it delivers.
+    pub transport: Transport,
+    /// Whether a socket of its session is open; `None` for other transports, and
+    /// once its session is gone.
+    pub connected: Option<bool>,
+    /// Its channel; empty for other transports than PubNub.
+    pub address: Secret,
+    /// Its subscribe key; empty for other transports than PubNub.
+    pub subscriber_key: Secret,
+    /// Its encryption key in base64; `None` when payloads are plain.
+    pub encryption_key: Option<Secret>,
+}
+
+impl SubscriptionView {
+    pub(super) fn new(held: &Subscription, gateway: &Gateway, now: Instant) -> Self {
+        let address = if held.channel.socket().is_some() { "" } else { &*held.channel.name };
+        Self {
+            id: SubscriptionId::new(&*held.id),
+            event_filters: held.answered.clone(),
+            expires_in: held.left(now),
+            status: held.status.clone(),
+            renewals: held.renewals,
+            transport: held.transport,
+            connected: gateway.is_connected(&held.id),
+            address: Secret::new(address),
+            subscriber_key: Secret::new(&*held.channel.key),
+            encryption_key: held.key.as_ref().map(|key| Secret::new(key_to_base64(key))),
+        }
+    }
+}
+
+/// Counts, for tests that look for leaks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Gauges {
+    /// Connections open to the API server.
+    pub api_connections: usize,
+    /// The most there were at once.
+    pub max_api_connections: usize,
+    /// Connections open to the PubNub server.
+    pub pubnub_connections: usize,
+    /// The most there were at once.
+    pub max_pubnub_connections: usize,
+    /// Connections open to the gateway.
+    pub gateway_connections: usize,
+    /// The most there were at once.
+    pub max_gateway_connections: usize,
+    /// Connections open to the Contact Center.
+    pub contact_center_connections: usize,
+    /// The most there were at once.
+    pub max_contact_center_connections: usize,
+    /// Sockets open at the gateway; one in a black hole is not.
+    pub open_sockets: usize,
+    /// The most there were at once.
+    pub max_open_sockets: usize,
+    /// Sockets opened since the start.
+    pub sockets_opened: u64,
+    /// Polls open.
+    pub open_polls: usize,
+    /// The most there were at once.
+    pub max_open_polls: usize,
+    /// How often two polls of one channel stood side by side for more than a
+    /// quarter of a second: a client's error.
+    pub overlapping_polls: u64,
+    /// Messages that a ring or their age pushed out before a poll's cursor told
+    /// that they had arrived.
+    pub dropped_messages: u64,
+    /// Requests read since the start.
+    pub requests: u64,
+    /// Access tokens issued since the start.
+    pub tokens_issued: u64,
+    /// Logins that live.
+    pub sessions: usize,
+}
+
+impl Gauges {
+    pub(super) fn read(state: &mut State) -> Self {
+        let now = state.moment().now;
+        let polls = state.pubnub.counts(now);
+        let connections = |state: &mut State, service| {
+            let server = state.server(service);
+            (server.links.len(), server.max_connections)
+        };
+        let (api_connections, max_api_connections) = connections(state, Service::Api);
+        let (gateway_connections, max_gateway_connections) = connections(state, Service::Gateway);
+        let (open_sockets, max_open_sockets) = state.gateway.counts();
+        let (contact_center_connections, max_contact_center_connections) = connections(state, Service::ContactCenter);
+        let (pubnub_connections, max_pubnub_connections) = connections(state, Service::PubNub);
+        Self {
+            api_connections,
+            max_api_connections,
+            pubnub_connections,
+            max_pubnub_connections,
+            gateway_connections,
+            max_gateway_connections,
+            contact_center_connections,
+            max_contact_center_connections,
+            open_sockets,
+            max_open_sockets,
+            sockets_opened: state.gateway.opened,
+            open_polls: polls.open,
+            max_open_polls: polls.max_open,
+            overlapping_polls: polls.overlaps,
+            dropped_messages: state.pubnub.dropped(),
+            requests: state.log.total(),
+            tokens_issued: state.oauth.issued,
+            sessions: state.oauth.sessions(),
+        }
+    }
+}
+
+/// Scripts faults; from [`Sandbox::faults`](super::Sandbox::faults).
+#[derive(Clone, Copy)]
+pub struct Faults<'a> {
+    pub(super) shared: &'a Arc<Shared>,
+}
+
+impl fmt::Debug for Faults<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Faults").finish_non_exhaustive()
+    }
+}
+
+impl Faults<'_> {
+    /// Adds a fault. Where several match a request, the one added first hits.
+    pub fn inject(&self, target: impl Into<Target>, fault: Fault) -> FaultId {
+        self.shared.update(|state| state.faults.add(target.into(), fault))
+    }
+
+    /// Takes a fault back.
+    pub fn clear(&self, id: FaultId) {
+        self.shared.update(|state| state.faults.clear(id));
+    }
+
+    /// Takes all faults back.
+    pub fn clear_all(&self) {
+        self.shared.update(|state| state.faults.clear_all());
+    }
+
+    /// How often a fault has hit; 0 once it is cleared.
+    #[must_use]
+    pub fn hits(&self, id: FaultId) -> u32 {
+        self.shared.lock().faults.hits(id)
+    }
+
+    /// Waits until a fault has hit `count` times. False after `timeout`.
+    pub async fn wait_hits(&self, id: FaultId, count: u32, timeout: Duration) -> bool {
+        let deadline = later(Instant::now(), timeout);
+        self.shared.wait_until(deadline, |state| (state.faults.hits(id) >= count).then_some(())).await.is_some()
+    }
+
+    /// Publishes each of the next `count` notifications twice.
+    pub fn duplicate_next(&self, count: usize) {
+        self.deliveries(DeliveryFault::Duplicate, count);
+    }
+
+    /// Publishes the next notification after the one that follows it on its
+    /// channel; `count` times.
+    pub fn swap_next(&self, count: usize) {
+        self.deliveries(DeliveryFault::Swap, count);
+    }
+
+    /// Publishes each of the next `count` notifications later by `by`.
+    pub fn delay_next(&self, count: usize, by: Duration) {
+        self.deliveries(DeliveryFault::Delay { by }, count);
+    }
+
+    /// Never publishes the next `count` notifications: what the service loses.
+    pub fn lose_next(&self, count: usize) {
+        self.deliveries(DeliveryFault::Lose, count);
+    }
+
+    fn deliveries(&self, fault: DeliveryFault, count: usize) {
+        self.shared.update(|state| state.faults.script_deliveries(Deliveries { fault, count }));
+    }
+}
