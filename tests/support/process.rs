@@ -1,4 +1,4 @@
-//! Memory of this process, and children that measure theirs undisturbed.
+//! Tests that need a process of their own: what they measure or set is for a whole process.
 
 use std::collections::HashMap;
 use std::process::Stdio;
@@ -7,7 +7,7 @@ use ringcentral_sandbox::Sandbox;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
-use super::soon;
+use super::common::soon;
 
 /// Says to a child what to be; see [`Worker::start`].
 const ROLE: &str = "RC_TEST_ROLE";
@@ -24,6 +24,37 @@ pub(crate) fn mib(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)
 }
 
+/// Runs a test again in a process of its own, where it has the memory and the loggers
+/// to itself; true in the process that did so, which has nothing left to do.
+///
+/// `module` is the test's `module_path!()`.
+pub(crate) async fn ran_alone(module: &str, test: &str) -> bool {
+    const ALONE: &str = "alone";
+    if role().as_deref() == Some(ALONE) {
+        return false;
+    }
+    let child = this_binary(&test_name(module, test)).env(ROLE, ALONE).kill_on_drop(true).output();
+    let output = child.await.unwrap();
+    let (text, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    println!("{text}");
+    // A name that is no test's would run none.
+    assert!(output.status.success() && text.contains("test result: ok. 1 passed"), "{text}\n{errors}");
+    true
+}
+
+/// What the test runner calls a test: its path without the name of the binary.
+fn test_name(module: &str, test: &str) -> String {
+    let (_, module) = module.split_once("::").expect("tests lie in modules of their binary");
+    format!("{module}::{test}")
+}
+
+/// This binary, with one test to run.
+fn this_binary(test: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", test, "--nocapture", "--test-threads=1"]);
+    command
+}
+
 /// What this process is to be, if it was started as a child.
 pub(crate) fn role() -> Option<String> {
     std::env::var(ROLE).ok()
@@ -38,11 +69,10 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    /// Runs the test `test` of this binary with `role`, which connects to
+    /// Runs the test `test` of the module `module` with `role`, which connects to
     /// `sandbox`.
-    pub(crate) fn start(test: &str, role: &str, sandbox: &Sandbox) -> Self {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", test, "--nocapture", "--test-threads=1"])
+    pub(crate) fn start(module: &str, test: &str, role: &str, sandbox: &Sandbox) -> Self {
+        let mut child = this_binary(&test_name(module, test))
             .env(ROLE, role)
             .env("RC_SERVER_URL", sandbox.base_url())
             .env("RC_PUBNUB_ORIGIN", sandbox.pubnub_origin())

@@ -1,0 +1,35 @@
+//! The sandbox by itself: what a bare client, a source of Engage Digital or a program
+//! in another language meets.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+mod agent;
+mod agent_calls;
+mod control;
+mod core;
+mod digital;
+mod digital_send;
+mod digital_trouble;
+mod digital_wrong;
+mod faults;
+mod gateway;
+mod gateway_control;
+mod gateway_faults;
+mod gateway_liveness;
+mod gateway_recovery;
+mod gateway_requests;
+mod load;
+mod oauth;
+mod pubnub;
+mod subscriptions;
+
+#[allow(dead_code, reason = "each test binary uses its part")]
+#[path = "../../../../tests/support"]
+mod support {
+    pub(crate) mod bare;
+    pub(crate) mod center;
+    pub(crate) mod common;
+    pub(crate) mod digital;
+    pub(crate) mod gateway;
+    pub(crate) mod wrong;
+}

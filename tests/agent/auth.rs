@@ -1,0 +1,169 @@
+//! The three ways to a token, against a scripted service.
+
+use crate::support::scripted::{Reply, Scripted, Seen, told};
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use ringcentral_events::ErrorKind;
+use ringcentral_events::agent::auth::{AccessKeys, CentralTokens, CxOneTokens};
+use ringcentral_events::auth::TokenProvider;
+use serde_json::json;
+
+const PASSWORD: &str = "p4ss=w+rd";
+
+fn central(server: &Scripted) -> CentralTokens {
+    let url = format!("{}/InContactAuthorizationServer/Token", server.url());
+    CentralTokens::builder("App@Vendor:990001", "ada", PASSWORD).scope("AgentApi").token_url(url).build().unwrap()
+}
+
+fn host(seen: &Seen) -> String {
+    format!("http://{}", seen.header("host").unwrap())
+}
+
+/// The n-th token of the legacy service.
+fn central_answer(seen: &Seen, n: usize, life: u64) -> Reply {
+    let host = host(seen);
+    let body = json!({
+        "access_token": format!("at-{n}"), "token_type": "bearer", "expires_in": life, "refresh_token": format!("rt-{n}"),
+        "refresh_token_server_uri": format!("{host}/renew/Token"),
+        "resource_server_base_uri": format!("{host}/c{n}/inContactAPI/"), "scope": "AgentApi",
+    });
+    Reply::new(200, body.to_string())
+}
+
+#[tokio::test]
+async fn f20_the_legacy_service_is_asked_in_its_words_and_may_move_the_sessions() {
+    let server = Scripted::start(|seen| async move { central_answer(&seen, seen.n, 3600) }).await;
+    let tokens = central(&server);
+    assert!(tokens.server().is_none());
+    let token = tokens.token().await.unwrap();
+    assert_eq!(token.secret().expose(), "at-0");
+    assert_eq!(tokens.token().await.unwrap().secret().expose(), "at-0", "from memory");
+    assert_eq!(tokens.server().unwrap().path(), "/c0/inContactAPI/");
+    let renewed = tokens.refresh(&token).await.unwrap();
+    assert_eq!(renewed.secret().expose(), "at-1");
+    assert_eq!(tokens.refresh(&token).await.unwrap().secret().expose(), "at-1", "it was replaced already");
+    assert_eq!(tokens.server().unwrap().path(), "/c1/inContactAPI/");
+    let seen = server.seen();
+    assert_eq!(server.lines(), ["POST /InContactAuthorizationServer/Token", "POST /renew/Token"]);
+    let basic = format!("basic {}", STANDARD.encode("App@Vendor:990001"));
+    for request in &seen {
+        assert_eq!(request.header("authorization"), Some(basic.as_str()));
+    }
+    let fields = ["grant_type", "username", "password", "scope"].map(|name| seen[0].field(name).unwrap());
+    assert_eq!(fields, ["password", "ada", PASSWORD, "AgentApi"]);
+    let fields = ["grant_type", "refresh_token"].map(|name| seen[1].field(name).unwrap());
+    assert_eq!(fields, ["refresh_token", "rt-0"]);
+}
+
+#[tokio::test]
+async fn a_renewal_that_is_refused_leads_to_another_login_and_one_that_fails_does_not() {
+    for (status, lines) in [(401, 3), (503, 2)] {
+        let server = Scripted::start(move |seen| async move {
+            if seen.target.starts_with("/renew") { Reply::new(status, "") } else { central_answer(&seen, seen.n, 3600) }
+        })
+        .await;
+        let tokens = central(&server);
+        let token = tokens.token().await.unwrap();
+        let renewed = tokens.refresh(&token).await;
+        assert_eq!(server.lines().len(), lines);
+        match renewed {
+            Ok(token) => assert_eq!((status, token.secret().expose()), (401, "at-2")),
+            Err(error) => assert_eq!((status, error.kind()), (503, ErrorKind::Service)),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_refused_login_says_why_and_shows_no_secret() {
+    let body =
+        json!({ "error_description": format!("client application not authorized for user {PASSWORD}") }).to_string();
+    let server = Scripted::start(move |_| {
+        let body = body.clone();
+        async move { Reply::new(400, body) }
+    })
+    .await;
+    let tokens = central(&server);
+    let error = tokens.token().await.unwrap_err();
+    assert_eq!((error.kind(), error.status()), (ErrorKind::Auth, Some(400)));
+    assert!(!format!("{} {tokens:?}", told(&error)).contains(PASSWORD));
+}
+
+#[tokio::test]
+async fn access_keys_are_exchanged_renewed_and_find_the_api() {
+    let server = Scripted::start(|seen| async move {
+        let body = match seen.target.as_str() {
+            "/authentication/v1/token/access-key" => {
+                json!({ "access_token": "at", "refresh_token": "rt", "token_type": "Bearer", "expires_in": 3600 })
+            }
+            "/.well-known/cxone-configuration" => {
+                json!({ "api_endpoint": "http://127.0.0.1:9", "auth_endpoint": "http://127.0.0.1:9" })
+            }
+            "/public/user/refresh" => {
+                json!({ "token": "at-2", "refreshToken": "rt-2", "tokenExpirationTimeSec": 3600,
+                    "refreshTokenExpirationTimeSec": 7200 })
+            }
+            _ => return Reply::new(404, ""),
+        };
+        Reply::new(200, body.to_string())
+    })
+    .await;
+    let tokens = AccessKeys::builder("na1", "key=1", "s3cret+").base_url(server.url()).build().unwrap();
+    let token = tokens.token().await.unwrap();
+    assert_eq!(token.secret().expose(), "at");
+    assert_eq!(tokens.server().unwrap().as_str(), "http://127.0.0.1:9/");
+    assert_eq!(tokens.refresh(&token).await.unwrap().secret().expose(), "at-2");
+    assert_eq!(tokens.server().unwrap().as_str(), "http://127.0.0.1:9/", "a renewal does not name it again");
+    let seen = server.seen();
+    let body = |n: usize| serde_json::from_str::<serde_json::Value>(&seen[n].body).unwrap();
+    assert_eq!(body(0), json!({ "accessKeyId": "key=1", "accessKeySecret": "s3cret+" }));
+    assert_eq!(body(2), json!({ "token": "rt" }));
+}
+
+#[tokio::test]
+async fn cxone_is_discovered_from_its_issuer_to_the_tenants_api() {
+    let server = Scripted::start(|seen| async move {
+        let host = host(&seen);
+        let path = seen.target.split('?').next().unwrap().to_owned();
+        let claims = URL_SAFE_NO_PAD.encode(json!({ "tenantId": "tenant 1" }).to_string());
+        let body = match path.as_str() {
+            "/.well-known/openid-configuration" => json!({ "token_endpoint": format!("{host}/auth/token") }),
+            "/auth/token" => {
+                json!({ "access_token": format!("h.{claims}.s{}", seen.n), "refresh_token": "rt", "expires_in": 3600 })
+            }
+            "/.well-known/cxone-configuration" => {
+                json!({ "api_endpoint": format!("{host}/x"), "cluster": "c1", "acdDomain": "invalid" })
+            }
+            _ => return Reply::new(404, ""),
+        };
+        Reply::new(200, body.to_string())
+    })
+    .await;
+    let builder = CxOneTokens::builder("client", "s3cret", "key=+", PASSWORD).issuer(server.url());
+    let tokens = builder.build().unwrap();
+    let token = tokens.token().await.unwrap();
+    assert_eq!(tokens.server().unwrap().as_str(), format!("{}/x", server.url()));
+    let renewed = tokens.refresh(&token).await.unwrap();
+    assert_ne!(renewed.secret(), token.secret());
+    let seen = server.seen();
+    assert_eq!(seen[1].header("authorization"), Some(format!("basic {}", STANDARD.encode("client:s3cret")).as_str()));
+    let fields = ["grant_type", "username", "password"].map(|name| seen[1].field(name).unwrap());
+    assert_eq!(fields, ["password", "key=+", PASSWORD]);
+    assert!(seen[1].body.contains("key%3D%2B"), "{}", seen[1].body);
+    assert_eq!(seen[2].target, "/.well-known/cxone-configuration?tenantId=tenant+1");
+    assert_eq!(seen[3].line(), "POST /auth/token");
+}
+
+#[tokio::test]
+async fn what_cannot_be_used_of_an_answer_is_an_error() {
+    for body in [
+        "",
+        "<html>",
+        "[]",
+        "{}",
+        "{\"access_token\":\"\"}",
+        "{\"access_token\":\"a\",\"resource_server_base_uri\":\"ftp://x\"}",
+    ] {
+        let server = Scripted::start(move |_| async move { Reply::new(200, body) }).await;
+        assert_eq!(central(&server).token().await.unwrap_err().kind(), ErrorKind::Protocol, "{body}");
+    }
+}

@@ -1,0 +1,466 @@
+//! Which test holds which conformance row, and which row of the acceptance list
+//! for PubNub and WebSocket. A row without a test, or a test that was renamed away, fails here.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+/// Row, what it asks for, and the tests that hold it.
+const ROWS: &[(&str, &str, &[&str])] = &[
+    (
+        "L1",
+        "only a matching 2xx answer changes state",
+        &["l1_only_a_confirmed_update_changes_the_filters", "l1_only_a_2xx_answer_to_a_change_changes_the_filters"],
+    ),
+    (
+        "L2",
+        "one change pending; a second is refused before sending",
+        &["l2_a_second_change_is_refused_before_it_is_sent", "l2_a_second_change_is_refused_before_sending"],
+    ),
+    (
+        "L3",
+        "renews before expiry, Z and +0000, clocks ten minutes apart",
+        &[
+            "l3_renewal_comes_before_expiry_for_every_way_of_telling_it",
+            "l3_renews_before_expiry_by_a_plus_0000_time",
+            "l3_renews_before_expiry_by_a_zulu_time",
+            "l3_renews_before_expiry_with_clocks_ten_minutes_apart",
+        ],
+    ),
+    (
+        "L4",
+        "a failing renewal is retried until expiry",
+        &[
+            "l4_a_failing_renewal_is_retried_until_expiry_then_recreated_with_one_gap",
+            "l4_a_renewal_that_fails_is_retried_and_nothing_is_lost",
+            "l4_a_renewal_in_trouble_is_retried_and_nothing_is_lost",
+        ],
+    ),
+    (
+        "L5",
+        "404, CMN-102, SUB-507: one recreate, both ids told",
+        &[
+            "l5_a_subscription_that_is_gone_is_recreated_once",
+            "l5_cmn_102_recreates_once_and_tells_both_ids",
+            "l5_sub_507_recreates_once_and_tells_both_ids",
+            "l5_a_bare_404_recreates_once_and_tells_both_ids",
+        ],
+    ),
+    (
+        "L6",
+        "a new address or key on renewal: switched without loss",
+        &[
+            "l6_a_moved_address_opens_the_new_link_before_the_old_one_closes",
+            "l6_a_renewal_that_moves_the_address_switches_without_loss",
+            "renewal_that_changes_the_key_loses_nothing",
+            "renewal_that_changes_the_address_loses_nothing",
+            "renewal_that_changes_the_subscriber_key_loses_nothing",
+            "renewal_that_changes_everything_loses_nothing",
+            "move_that_the_client_learns_of_late_loses_nothing",
+            "moves_in_a_row_lose_nothing_and_leave_one_poll",
+            "move_while_the_link_is_down_is_a_possible_gap",
+        ],
+    ),
+    (
+        "L7",
+        "cancelled during create, change or back-off: nothing is left",
+        &[
+            "l7_closing_leaves_nothing_behind_wherever_it_strikes",
+            "l7_cancelling_the_start_leaves_nothing_at_the_service",
+            "l7_a_start_cancelled_while_the_service_creates_leaves_nothing",
+            "l7_a_start_cancelled_after_an_answer_was_lost_leaves_nothing",
+            "l7_dropped_during_a_failing_change_or_a_back_off_leaves_nothing",
+        ],
+    ),
+    (
+        "L8",
+        "adopt by id; an expired id is recreated",
+        &[
+            "l8_an_existing_subscription_is_adopted_and_its_filters_set",
+            "l8_an_expired_one_is_recreated_with_a_gap",
+            "l8_a_subscription_that_was_kept_is_adopted_by_id",
+            "l8_an_id_that_expired_is_recreated_with_a_gap",
+        ],
+    ),
+    (
+        "L9",
+        "a delete takes 404 and 401 as done",
+        &["l9_a_delete_takes_404_and_401_as_done", "l9_dropping_deletes_in_the_background_and_keeping_does_not"],
+    ),
+    (
+        "L10",
+        "disabledFilters are delivered",
+        &["l10_disabled_filters_are_delivered_and_again_only_when_they_change", "l10_disabled_filters_are_delivered"],
+    ),
+    (
+        "L11",
+        "SUB-505 prunes own leftovers only, then creates",
+        &["l11_a_full_service_is_made_room_in_by_own_leftovers_only", "l11_sub_505_prunes_own_leftovers_only"],
+    ),
+    (
+        "L12",
+        "filter sets are equal after order, ~ and query order",
+        &[
+            "sets_of_filters_are_compared_by_what_they_mean",
+            "l12_an_adopted_subscription_with_the_same_filters_in_other_words_is_left_alone",
+        ],
+    ),
+    ("P1", "known answers of AES in ECB", &["p1_known_answers", "p1_known_answer_of_the_service"]),
+    (
+        "P2",
+        "wrong key, padding, base64, plain JSON: typed, and the stream goes on",
+        &[
+            "p2_every_failure_has_its_own_error",
+            "p2_wrong_key_is_an_error",
+            "p2_what_cannot_be_read_is_delivered_and_the_stream_goes_on",
+            "p2_plain_objects_are_read_when_encryption_is_off",
+        ],
+    ),
+    (
+        "P3",
+        "the position is kept over reconnect and restart",
+        &[
+            "p3_a_link_goes_on_where_the_last_one_stopped",
+            "p3_a_resume_token_goes_on_where_the_reader_stopped",
+            "p3_the_position_is_kept_over_a_reconnect",
+            "p3_the_position_is_kept_over_a_restart",
+        ],
+    ),
+    (
+        "P4",
+        "a poll without message is no error; 403 and malformed answers are",
+        &["p4_a_poll_without_messages_is_no_error", "p4_a_malformed_answer_and_a_403_are_errors_that_show"],
+    ),
+    (
+        "P5",
+        "expiry with failing renewals: recreate and gap",
+        &[
+            "p5_failing_renewals_end_in_expiry_a_gap_and_a_new_subscription",
+            "p5_renewals_that_fail_until_expiry_end_in_a_new_subscription_and_a_gap",
+            "p5_a_service_down_beyond_the_lease_is_one_gap",
+        ],
+    ),
+    (
+        "S1",
+        "a panicking handler stops nobody",
+        &["s1_a_panic_of_one_reader_stops_nobody_else", "s1_a_panic_of_one_reader_stops_no_other"],
+    ),
+    (
+        "S2",
+        "a stopped consumer takes bounded memory",
+        &[
+            "s2_a_stopped_reader_takes_bounded_memory_and_gets_one_gap",
+            "slow_reader_whose_queue_is_full_gets_one_gap_that_counts",
+            "flood_into_a_small_queue_arrives_or_is_counted",
+        ],
+    ),
+    ("S3", "order as delivered, place by sequence", &["s3_order_is_kept_as_the_service_delivers_it"]),
+    (
+        "S4",
+        "what was told is known after a restart",
+        &[
+            "repetitions_from_before_the_last_mark_are_recognised_after_a_restart",
+            "a_crash_at_any_point_loses_nothing_and_repeats_what_was_not_acknowledged_only",
+            "after_a_crash_a_lost_subscription_is_made_up_for_from_where_its_source_stood",
+        ],
+    ),
+    (
+        "S5",
+        "killed: at least once",
+        &[
+            "s5_a_process_that_is_killed_gets_again_what_it_had_not_acknowledged",
+            "a_crash_at_any_point_loses_nothing_and_repeats_what_was_not_acknowledged_only",
+        ],
+    ),
+    ("A6", "a refresh does not break the recovery", &["a6_a_refreshed_token_continues_the_session"]),
+    (
+        "Y1",
+        "full, then incremental; the overlap is told once",
+        &["y1_an_incremental_sync_follows_a_full_one_and_its_overlap_is_told_once"],
+    ),
+    (
+        "Y2",
+        "a refused token: full, without duplicates",
+        &["y2_a_refused_token_leads_to_a_full_sync_without_duplicates"],
+    ),
+    ("Y3", "Retry-After is obeyed", &["y3_a_closed_rate_group_is_told_and_the_position_stays_good"]),
+    (
+        "Y4",
+        "polls while push is down, and hands back",
+        &["y4_push_that_is_down_for_long_is_stood_in_for_and_hands_back"],
+    ),
+    ("Y5", "a call-log token older than an hour: full", &["y5_a_token_older_than_an_hour_is_not_tried"]),
+    ("Y6", "changed and deleted messages are changes", &["y6_updated_and_deleted_messages_are_changes"]),
+    (
+        "S6",
+        "drain and discard",
+        &[
+            "s6_draining_hands_out_what_came_and_ends",
+            "s6_discarding_tells_how_much",
+            "s6_draining_hands_out_what_came_and_deletes",
+            "s6_discarding_counts_what_it_discards",
+        ],
+    ),
+    (
+        "A1",
+        "a hundred callers, one refresh",
+        &["a1_a_hundred_callers_cause_one_refresh", "a1_a_hundred_callers_with_an_expired_token_cause_one_refresh"],
+    ),
+    (
+        "A2",
+        "5xx and timeouts keep the tokens",
+        &[
+            "a2_trouble_keeps_the_tokens",
+            "a2_a_service_that_hangs_keeps_the_tokens",
+            "a2_trouble_with_tokens_drops_nothing_and_events_go_on",
+        ],
+    ),
+    ("A3", "a rotated token is stored before use", &["a3_a_rotated_token_is_stored_before_it_is_used"]),
+    ("A4", "two processes make one refresh", &["a4_two_processes_that_share_a_token_file_make_one_renewal"]),
+    (
+        "A5",
+        "invalid_grant is fatal once",
+        &["a5_invalid_grant_is_fatal_once", "a5_a_login_that_is_refused_for_good_ends_the_stream_once_with_its_error"],
+    ),
+    (
+        "A7",
+        "no secret in Debug, logs, errors",
+        &[
+            "a7_credentials_are_never_shown",
+            "a7_debug_of_a_subscription_shows_no_secret",
+            "a7_no_log_no_debug_and_no_error_shows_a_secret",
+            "no_level_shows_channel_key_url_or_payload",
+        ],
+    ),
+    ("fault: 500 JSON", "", &["fault_500_json"]),
+    ("fault: 500 HTML", "", &["fault_500_html"]),
+    ("fault: 503 empty", "", &["fault_503_empty"]),
+    (
+        "fault: 403",
+        "recreated, with a gap",
+        &[
+            "fault_403_recreates_the_subscription_with_a_gap",
+            "fault_403_for_a_while_is_still_one_gap",
+            "fault_other_refusals_recreate_too",
+        ],
+    ),
+    ("fault: 429 with Retry-After", "", &["fault_429_with_retry_after"]),
+    ("fault: 429 without", "", &["fault_429_without_retry_after"]),
+    ("fault: 200 with cut JSON", "", &["fault_200_cut_json", "fault_bodies_cut_by_the_connections_end"]),
+    ("fault: 200 with HTML", "", &["fault_200_html"]),
+    ("fault: closed before headers", "", &["fault_connection_closed_before_headers"]),
+    ("fault: reset in mid-body", "", &["fault_reset_in_mid_body"]),
+    ("fault: server never answers", "", &["fault_server_never_answers", "fault_half_open_connection"]),
+    (
+        "fault: server down",
+        "",
+        &["fault_server_down_for_some_seconds", "fault_server_down_longer_than_it_keeps_events_is_a_possible_gap"],
+    ),
+    ("fault: an envelope lacks `f`", "", &["fault_envelope_without_f"]),
+    (
+        "fault: t.t jumps ahead, then back",
+        "",
+        &["fault_timetoken_jumps_ahead_then_back", "fault_position_behind_the_messages_beside_it"],
+    ),
+    (
+        "healthy: 100 to 1000 messages in one answer",
+        "",
+        &[
+            "burst_of_100_to_1000_in_one_answer_loses_nothing",
+            "burst_of_100_to_1000_in_one_answer_loses_nothing_on_two_workers",
+            "burst_as_large_as_the_services_buffer_is_a_possible_gap_before_it",
+            "burst_that_the_services_buffer_cannot_hold_is_in_the_gap",
+        ],
+    ),
+    (
+        "healthy: slow consumer, ring of 100",
+        "",
+        &["slow_reader_with_the_100_message_ring_loses_nothing_since_polls_do_not_wait"],
+    ),
+    ("healthy: flood", "", &["flood_into_a_queue_that_is_large_enough_arrives_whole"]),
+    (
+        "scale: 1000 subscriptions",
+        "1000 polls, 50 MB, nothing after",
+        &[
+            "a_thousand_subscriptions_have_a_thousand_polls_and_fit_into_50_mb",
+            "a_thousand_subscriptions_fit_on_a_current_thread_runtime",
+        ],
+    ),
+    ("scale: 1000 cycles", "flat memory", &["a_thousand_cycles_of_subscribe_and_drop_leave_nothing"]),
+    (
+        "scale: a channel more",
+        "never two polls for long",
+        &["an_update_while_events_come_never_opens_a_second_poll", "moves_in_a_row_lose_nothing_and_leave_one_poll"],
+    ),
+    (
+        "lease: reader stopped for three lifetimes",
+        "",
+        &[
+            "a_reader_stopped_for_three_lifetimes_misses_nothing",
+            "reader_stopped_for_three_lease_lifetimes_misses_nothing",
+        ],
+    ),
+    ("W1", "sends nothing before ConnectionDetails", &["w01_nothing_is_sent_before_the_gateways_first_words"]),
+    (
+        "W2",
+        "heartbeat after silence, put off by any message",
+        &[
+            "w02_heartbeats_are_sent_when_no_message_came_and_the_login_is_kept_alive",
+            "w02_any_text_puts_the_heartbeat_off_but_the_gateway_hears_of_us_every_third_of_its_limit",
+        ],
+    ),
+    (
+        "W3",
+        "no heartbeat reply closes and reconnects (probe B)",
+        &[
+            "probe_b_w03_no_heartbeat_reply_closes_and_reconnects",
+            "probe_b_w12_a_black_hole_is_left_and_nothing_of_it_is_lost_quietly",
+        ],
+    ),
+    (
+        "W4",
+        "every fault in every phase (probe A)",
+        &[
+            "w04_every_fault_in_every_phase_is_survived_or_named",
+            "probe_a_w04_one_refusal_of_a_token_ends_nothing",
+            "probe_a_one_refusal_of_a_token_during_a_recovery_ends_nothing",
+        ],
+    ),
+    (
+        "W5",
+        "replayed events in one segment with ConnectionDetails (probe E)",
+        &[
+            "probe_e_w05_replayed_events_in_one_segment_with_the_first_words_arrive",
+            "w05_replayed_events_in_the_same_segment_as_the_first_words_arrive",
+        ],
+    ),
+    (
+        "W6",
+        "recovery failed: resubscribe, again when refused, one gap (probe F)",
+        &[
+            "probe_f_w06_a_failed_recovery_and_a_refused_subscription_end_in_one_gap_and_a_live_stream",
+            "w06_a_failed_recovery_subscribes_on_that_connection_again_and_again_and_tells_one_gap",
+        ],
+    ),
+    (
+        "W7",
+        "after recoveryTimeout without wsc",
+        &["w07_after_the_window_the_token_is_not_offered_and_the_loss_is_told"],
+    ),
+    (
+        "W8",
+        "hand-over before 24 h, each event once",
+        &["w08_another_connection_takes_over_before_the_limit_and_each_event_is_told_once"],
+    ),
+    (
+        "W9",
+        "WSG-90x, 1003, 4400, any close",
+        &[
+            "w09_every_end_of_a_connection_is_recovered_from_and_costs_no_gap",
+            "w40_every_end_of_a_connection_is_passing_trouble",
+            "w05_close_code_4400_gets_another_token_and_is_a_config_error_when_it_lasts",
+            "another_login_cannot_recover_and_the_loss_is_told",
+        ],
+    ),
+    (
+        "W10",
+        "wsc from every frame, the newest of the present connection",
+        &[
+            "w10_the_newest_token_of_the_present_connection_is_offered_whatever_frame_it_came_on",
+            "w10_the_newest_token_recovers_however_it_comes",
+        ],
+    ),
+    (
+        "W11",
+        "frames in every bad shape",
+        &[
+            "w11_frames_that_cannot_be_read_stop_nothing",
+            "w11_frames_in_every_bad_shape_stop_nothing",
+            "w11_a_frame_beyond_the_limit_costs_the_connection_and_nothing_else",
+            "what_is_too_large_is_not_asked_for_for_ever",
+        ],
+    ),
+    (
+        "W12",
+        "a refused subscription leaves nothing behind (probe C)",
+        &[
+            "probe_c_w12_a_refused_subscription_leaves_nothing_behind",
+            "probe_c_w12_a_refused_subscription_is_an_error_that_names_the_permission",
+        ],
+    ),
+    ("W13", "foreign subscriptionId dropped and counted", &["w13_w27_what_is_not_ours_is_dropped_and_counted"]),
+    (
+        "W14",
+        "ten subscriptions get only their own events, once (probe D)",
+        &[
+            "w14_ten_subscriptions_get_only_their_own_events",
+            "w14_ten_subscriptions_get_their_own_events_once",
+            "probe_d_w18_repeated_and_reordered_events_are_told_once",
+        ],
+    ),
+    (
+        "W15",
+        "REST over the socket: any order, maxActiveRequests",
+        &["w15_answers_come_in_any_order_and_no_more_calls_are_under_way_than_allowed", "calls_go_over_the_connection"],
+    ),
+];
+
+/// The rows that must be there.
+const WANTED: &[&str] = &[
+    "L1", "L2", "L3", "L4", "L5", "L6", "L7", "L8", "L9", "L10", "L11", "L12", "P1", "P2", "P3", "P4", "P5", "S1",
+    "S2", "S3", "S4", "S5", "S6", "A1", "A2", "A3", "A4", "A5", "A6", "A7", "Y1", "Y2", "Y3", "Y4", "Y5", "Y6", "W1",
+    "W2", "W3", "W4", "W5", "W6", "W7", "W8", "W9", "W10", "W11", "W12", "W13", "W14", "W15",
+];
+
+/// Names of the functions in `text` that an attribute makes tests, and whether one
+/// of them is ignored.
+fn tests_in(text: &str) -> (Vec<String>, bool) {
+    let (mut names, mut is_test, mut ignored) = (Vec::new(), false, false);
+    for line in text.lines().map(str::trim) {
+        if line.starts_with("#[") {
+            is_test |= line.starts_with("#[test]") || line.starts_with("#[tokio::test");
+            ignored |= line.starts_with("#[ignore");
+        } else if let Some(rest) = line.strip_prefix("async fn ").or_else(|| line.strip_prefix("fn ")) {
+            names.extend(is_test.then(|| rest.split('(').next().unwrap().to_owned()));
+            is_test = false;
+        }
+    }
+    (names, ignored)
+}
+
+fn collect(directory: &Path, names: &mut HashSet<String>) {
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            collect(&path, names);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let (found, ignored) = tests_in(&std::fs::read_to_string(&path).unwrap());
+            assert!(!ignored, "an ignored test in {}", path.display());
+            names.extend(found);
+        }
+    }
+}
+
+#[test]
+fn every_row_has_its_tests_and_none_is_ignored() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut names = HashSet::new();
+    for folder in ["src", "tests", "crates"] {
+        collect(&root.join(folder), &mut names);
+    }
+    for (row, _, tests) in ROWS {
+        assert!(!tests.is_empty(), "{row} has no test");
+        for test in *tests {
+            assert!(names.contains(*test), "{row}: there is no test {test}");
+        }
+    }
+    for row in WANTED {
+        assert_eq!(ROWS.iter().filter(|(name, ..)| name == row).count(), 1, "{row}");
+    }
+}
+
+#[test]
+fn tests_are_told_from_other_functions() {
+    let text =
+        "fn helper() {}\n#[tokio::test(start_paused = true)]\nasync fn one() {}\nfn two() {}\n#[test]\nfn three() {}";
+    assert_eq!(tests_in(text), (vec!["one".to_owned(), "three".to_owned()], false));
+}
