@@ -32,6 +32,7 @@ struct Inner {
     permission: Option<String>,
     request_id: Option<String>,
     unclear: bool,
+    login_refused: bool,
     source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
@@ -174,6 +175,7 @@ impl Error {
             permission: None,
             request_id: None,
             unclear: false,
+            login_refused: false,
             source: None,
         }))
     }
@@ -283,6 +285,28 @@ impl Error {
     #[must_use]
     pub fn is_unclear(&self) -> bool {
         self.0.unclear
+    }
+
+    /// An error of a [`TokenProvider`](crate::auth::TokenProvider): where that is final,
+    /// there is nothing left to log in with.
+    pub(crate) fn of_login(self) -> Self {
+        let refused = self.0.kind == ErrorKind::Auth && self.0.disposition == Disposition::Fatal;
+        if refused { self.with_login_refused() } else { self }
+    }
+
+    pub(crate) fn with_login_refused(mut self) -> Self {
+        self.0.login_refused = true;
+        self
+    }
+
+    /// Whether the login itself was refused. Other trouble with a token passes.
+    pub(crate) fn is_login_refused(&self) -> bool {
+        self.0.login_refused
+    }
+
+    /// Whether it is certain that the request never left this machine.
+    pub(crate) fn sent_nothing(&self) -> bool {
+        !self.0.unclear && self.0.status.is_none()
     }
 
     /// How long the service asked to wait, where it did.

@@ -117,6 +117,7 @@ mod secret;
 mod subscription;
 mod timestamp;
 pub mod transport;
+mod waiting;
 
 pub use auth::OAuth;
 pub use error::{Disposition, Error, ErrorKind, Result};
@@ -127,11 +128,12 @@ pub use secret::Secret;
 pub use subscription::{
     AckMode, Certainty, Checkpoint, Closed, Delivery, FileCheckpoint, Gap, GapCause, LeftOpen, MemoryCheckpoint,
     Notifications, OnDrop, Phase, Recreated, ResumeToken, Resumed, ShutdownHandle, Status, StatusWatch, Subscription,
-    SubscriptionBuilder, SubscriptionHandle, Undecodable,
+    SubscriptionBuilder, SubscriptionHandle, Undecodable, Wait,
 };
 #[cfg(feature = "redb")]
 pub use subscription::{RedbCheckpoint, RedbCheckpoints};
 pub use timestamp::Timestamp;
+pub use waiting::WaitCause;
 
 /// The README's examples, compiled.
 #[cfg(all(doctest, feature = "pubnub", feature = "websocket", feature = "digital", feature = "agent"))]

@@ -166,10 +166,14 @@ pub(crate) fn verdict(answer: &Answer) -> machine::Answer {
         401 => machine::Answer::Unauthorized,
         404 => machine::Answer::Unknown,
         409 => machine::Answer::Over,
-        408 | 429 | 500.. => machine::Answer::Trouble(machine::Trouble {
+        // One 403 takes no session away: what lasts is given up after a while.
+        403 | 408 | 429 | 500.. => machine::Answer::Trouble(machine::Trouble {
             retry_after: wait_asked_for(&answer.headers),
             // Whoever answered, the service behind may have handed out a batch.
-            may_have_lost: !matches!(answer.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE),
+            may_have_lost: !matches!(
+                answer.status,
+                StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
+            ),
             broken: false,
         }),
         201..300 => machine::Answer::Trouble(machine::Trouble { may_have_lost: true, ..machine::Trouble::default() }),
@@ -311,7 +315,7 @@ mod tests {
             (404, machine::Answer::Unknown),
             (409, machine::Answer::Over),
             (400, machine::Answer::Fatal),
-            (403, machine::Answer::Fatal),
+            (403, trouble(Some(7), false)),
             (405, machine::Answer::Fatal),
             (302, machine::Answer::Fatal),
             (429, trouble(Some(7), false)),

@@ -218,9 +218,8 @@ fn succeeded(what: &str, answer: Answer, secrets: &[&Secret]) -> Result<Answer> 
 }
 
 async fn in_time<T>(asked: impl Future<Output = Result<T>>) -> Result<T> {
-    timeout(TOKEN, asked)
-        .await
-        .unwrap_or_else(|_| Err(Error::new(ErrorKind::Timeout, "the token's source did not answer in time")))
+    let late = |_| Err(Error::new(ErrorKind::Timeout, "the token's source did not answer in time"));
+    timeout(TOKEN, asked).await.unwrap_or_else(late).map_err(Error::of_login)
 }
 
 #[cfg(test)]

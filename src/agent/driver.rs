@@ -257,8 +257,11 @@ impl Driver {
     /// Something else than a poll failed.
     fn stumbled(&mut self, error: Error) {
         tracing::debug!(%error, "no token or no session");
+        let is_refusal = matches!(error.kind(), ErrorKind::Auth | ErrorKind::Permission);
         match answer::passing(&error) {
             Some(after) => self.machine.stumbled(after, now(), fastrand::f64()),
+            // It may be over at the next try, unless the login itself is refused.
+            None if is_refusal && !error.is_login_refused() => self.machine.stumbled(None, now(), fastrand::f64()),
             None => self.machine.refused(),
         }
         self.last_error = Some(error);
@@ -358,7 +361,7 @@ impl Driver {
                 }
                 Some(ended)
             }
-            Outcome::Invalid | Outcome::Unauthorized | Outcome::Refused | Outcome::GaveUp => None,
+            Outcome::Invalid | Outcome::Refused | Outcome::GaveUp => None,
         };
         let last = match &ended {
             Some(ended) => Ok(Delivery::SessionEnded(ended.clone())),

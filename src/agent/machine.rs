@@ -129,8 +129,6 @@ pub(crate) enum Outcome {
     Conflict,
     /// It does not know it (404).
     Invalid,
-    /// The token is refused, twice in a row.
-    Unauthorized,
     /// Refused for good.
     Refused,
     /// Polls failed for too long.
@@ -269,10 +267,13 @@ impl Machine {
                 // A session that was joined or started again, and has nothing to tell.
                 Verdict { resumed: std::mem::take(&mut self.gap_open), ..Verdict::default() }
             }
-            Answer::Unauthorized if self.unauthorized => self.stop(Outcome::Unauthorized),
             Answer::Unauthorized => {
-                self.unauthorized = true;
+                // One new token at once. When that is refused too, it is trouble like any
+                // other: only a login that is refused is final (found 6.4).
                 self.want = Want::Refresh;
+                if std::mem::replace(&mut self.unauthorized, true) {
+                    self.failed(None, now, random);
+                }
                 Verdict::default()
             }
             Answer::Unknown | Answer::Over if self.ended_here => self.over(Outcome::Conflict),

@@ -4,13 +4,17 @@ use tokio::sync::watch;
 
 use super::AccessToken;
 use crate::error::{Error, ErrorKind, Result};
+use crate::waiting::{Board, BoardReader, forward};
 
 /// What a flight ends with; `None` when it was not about getting a token.
 pub(super) type Outcome = Result<Option<AccessToken>>;
 
 /// The seat of one who waits.
 #[derive(Clone, Debug)]
-pub(super) struct Flight(watch::Receiver<Option<Outcome>>);
+pub(super) struct Flight {
+    outcome: watch::Receiver<Option<Outcome>>,
+    waits: BoardReader,
+}
 
 impl Flight {
     /// Runs `operation` in a task of its own, to its end: a caller who goes away
@@ -19,20 +23,24 @@ impl Flight {
         let runtime = tokio::runtime::Handle::try_current()
             .map_err(|error| Error::config("a login needs a Tokio runtime").with_source(error))?;
         let (sender, receiver) = watch::channel(None);
+        // Another task than the callers': what it waits for is passed on to them.
+        let board = Board::new();
+        let waits = board.reader();
+        let operation = board.during(operation);
         runtime.spawn(async move { sender.send_replace(Some(operation.await)) });
-        Ok(Self(receiver))
+        Ok(Self { outcome: receiver, waits })
     }
 
     /// Whether it can still bring something: not if it panicked, or if its
     /// runtime is gone.
     pub(super) fn is_alive(&self) -> bool {
-        self.0.borrow().is_some() || self.0.has_changed().is_ok()
+        self.outcome.borrow().is_some() || self.outcome.has_changed().is_ok()
     }
 
     /// Cancel safe: the operation goes on.
     pub(super) async fn wait(mut self) -> Outcome {
         let ended = || Err(Error::new(ErrorKind::Internal, "the login ended without a result"));
-        match self.0.wait_for(Option::is_some).await {
+        match forward(self.waits.clone(), self.outcome.wait_for(Option::is_some)).await {
             Ok(outcome) => outcome.clone().unwrap_or_else(ended),
             Err(_) => ended(),
         }

@@ -15,14 +15,16 @@ use super::builder::OAuthBuilder;
 use super::code::AuthorizationRequest;
 use super::flight::{Flight, Outcome};
 use super::grant::{Client, Grant, Owner, Refusal, Tried, Wishes, form, read_refusal, read_session, revoke_form};
-use super::session::{Decision, Phase, Session, not_logged_in};
+use super::session::{Decision, Hold, Phase, Session, not_logged_in};
 use super::store::{StoreLock, StoredTokens, TokenStore};
 use super::{AccessToken, TokenProvider};
 use crate::clock::wall_now;
 use crate::error::{Disposition, Error, ErrorKind, Result};
 use crate::rest::RateBudget;
+use crate::rest::budget::Permit;
 use crate::rest::wire::Wire;
 use crate::secret::Secret;
+use crate::waiting;
 
 const TOKEN_PATH: &str = "/restapi/oauth/token";
 const REVOKE_PATH: &str = "/restapi/oauth/revoke";
@@ -42,8 +44,12 @@ const STORE_DEADLINE: Duration = Duration::from_secs(10);
 /// - A new session is saved in the [`TokenStore`] before its token is used. When
 ///   the store fails, callers get [`ErrorKind::Store`] and the session is kept
 ///   in memory to be saved by the next call.
-/// - Only an answer of the `invalid_grant` class drops tokens. Trouble (5xx,
-///   timeouts, 429) never does: the old token is used as long as it is good.
+/// - Only an answer of the `invalid_grant` class drops tokens. Trouble (5xx, timeouts,
+///   429, a reason that is not documented) never does: the old token is used as long as it
+///   is good. When a new one is needed, logins that fail are at least 10 s, then 20 s, 40 s
+///   and 60 s apart, and so are those for tokens that the service refuses as soon as it
+///   has granted them (after the second); calls in between fail with that error and the
+///   time that is left.
 /// - A refresh that is refused falls back to the JWT, if there is one. Without,
 ///   and when the JWT is refused, too, the access token is used to its end, and
 ///   the refresh tried again 10 s later, then 20 s, 40 s, 60 s. With no access
@@ -88,6 +94,7 @@ pub(super) struct App {
 
 struct State {
     phase: Phase,
+    hold: Hold,
     flight: Option<Flight>,
 }
 
@@ -106,7 +113,7 @@ enum Job {
 
 impl OAuth {
     pub(super) fn new(app: App, wire: Wire, store: Arc<dyn TokenStore>) -> Self {
-        let state = Mutex::new(State { phase: Phase::Unread, flight: None });
+        let state = Mutex::new(State { phase: Phase::Unread, hold: Hold::default(), flight: None });
         Self(Arc::new(Shared { app, wire, budget: RateBudget::new(), store, state }))
     }
 
@@ -168,13 +175,21 @@ impl OAuth {
         loop {
             let flight = {
                 let mut state = self.0.state();
+                let now = Instant::now();
                 if let Some(rejected) = rejected {
-                    state.phase.refuse(rejected);
+                    let State { phase, hold, .. } = &mut *state;
+                    phase.refuse(rejected, hold, now);
                 }
-                match state.phase.decide(Instant::now()) {
+                match state.phase.decide(now) {
                     Decision::Use(token) => return Ok(token),
                     Decision::Fail(error) => return Err(error),
-                    Decision::Renew { .. } => self.join_or_start(&mut state, Job::Renew)?,
+                    Decision::Renew { .. } => {
+                        let is_flying = state.flight.as_ref().is_some_and(Flight::is_alive);
+                        if let Some(error) = state.hold.error(now).filter(|_| !is_flying) {
+                            return Err(error);
+                        }
+                        self.join_or_start(&mut state, Job::Renew)?
+                    }
                 }
             };
             match flight.wait().await {
@@ -270,7 +285,13 @@ impl Shared {
         };
         let outcome = self.grant_again(urgent, deadline).await;
         if let Err(error) = &outcome {
-            self.state().phase.renewal_failed(error, Instant::now());
+            let now = Instant::now();
+            let mut state = self.state();
+            state.phase.renewal_failed(error, now);
+            // A token that is good needs no other: what it waits for is above.
+            if !state.phase.is_good(now) {
+                state.hold.failed(error, now);
+            }
         }
         outcome
     }
@@ -295,7 +316,7 @@ impl Shared {
         }
         let mut previous = self.state().phase.session().map(|session| session.stored.clone());
         let mut looked_again = false;
-        let mut refused = None;
+        let (mut refused, mut turned_away) = (None, None);
         while let Some(refresh) = previous.as_ref().and_then(|stored| self.usable_refresh(stored)) {
             let refusal = match self.grant(&Grant::Refresh(refresh.clone()), previous.as_ref(), urgent, deadline).await
             {
@@ -303,6 +324,10 @@ impl Shared {
                 Err(refusal) => refusal,
             };
             match refusal {
+                // Nobody said that the refresh token is over; the JWT may do meanwhile.
+                Refusal::Failed(error) if error.kind() == ErrorKind::Auth && self.app.jwt.is_some() => {
+                    turned_away = Some(error);
+                }
                 Refusal::Failed(error) => return Err(error),
                 Refusal::Refused(error) => refused = Some(error),
                 Refusal::Dead(error) => {
@@ -332,7 +357,9 @@ impl Shared {
         };
         match self.grant(&Grant::Jwt(jwt), None, urgent, deadline).await {
             Ok(session) => self.install(session).await,
-            Err(refusal @ (Refusal::Dead(_) | Refusal::Refused(_))) => Err(self.die(refusal.into_error())),
+            Err(refusal @ (Refusal::Dead(_) | Refusal::Refused(_))) => {
+                Err(turned_away.unwrap_or_else(|| self.die(refusal.into_error())))
+            }
             Err(Refusal::Failed(error)) => Err(error),
         }
     }
@@ -414,7 +441,9 @@ impl Shared {
             Phase::Unread | Phase::Empty | Phase::Live { .. } | Phase::Dead(_) => return Ok(()),
         };
         self.in_time(self.store.save(&session.stored)).await?;
-        self.state().phase = Phase::live(session);
+        let mut state = self.state();
+        state.phase = Phase::live(session);
+        state.hold.granted(Instant::now());
         Ok(())
     }
 
@@ -452,7 +481,7 @@ impl Shared {
             tracing::debug!(error = %refusal.error(), "no token");
             let left = deadline.saturating_duration_since(Instant::now());
             match tried.again(&refusal, urgent, self.app.pause, fastrand::f64(), left) {
-                Some(wait) => tokio::time::sleep(wait).await,
+                Some(wait) => waiting::pause(wait, refusal.error()).await,
                 None => return Err(refusal),
             }
         }
@@ -468,13 +497,22 @@ impl Shared {
         // Callers wait for this one: not for a rate group while their token is good.
         let patience = if urgent { deadline } else { Instant::now() };
         let permit = self.budget.admit(&Method::POST, TOKEN_PATH, patience).await.map_err(Refusal::Failed)?;
-        let assertion = self.app.assertion(deadline).await.map_err(Refusal::Failed)?;
+        let assertion = match self.app.assertion(deadline).await {
+            Ok(assertion) => assertion,
+            Err(error) => return Err(unanswered(permit, error.with_unclear(false))),
+        };
         let client = self.app.client(assertion.as_ref(), grant.names_client());
-        let request = self.app.post(TOKEN_PATH, form(grant, &self.app.wishes, client)).map_err(Refusal::Failed)?;
+        let request = match self.app.post(TOKEN_PATH, form(grant, &self.app.wishes, client)) {
+            Ok(request) => request,
+            Err(error) => return Err(unanswered(permit, error)),
+        };
         let asked_at = (Instant::now(), wall_now());
         // Half of the time for the first try leaves room for the second.
         let deadline = deadline.min(asked_at.0 + self.app.deadline / 2);
-        let answer = self.wire.exchange(request, deadline).await.map_err(Refusal::Failed)?;
+        let answer = match self.wire.exchange(request, deadline).await {
+            Ok(answer) => answer,
+            Err(error) => return Err(unanswered(permit, error)),
+        };
         let status = answer.status.as_u16();
         permit.answered(&Method::POST, TOKEN_PATH, status, &answer.headers);
         if answer.status.is_success() {
@@ -510,13 +548,25 @@ impl Shared {
 
     async fn revoke_at_service(&self, token: &Secret) -> Result<u16> {
         let deadline = Instant::now() + self.app.deadline / 2;
-        let permit = self.budget.admit(&Method::POST, REVOKE_PATH, deadline).await?;
         let assertion = self.app.assertion(deadline).await?;
         let form = revoke_form(token, self.app.client(assertion.as_ref(), false));
-        let answer = self.wire.exchange(self.app.post(REVOKE_PATH, form)?, deadline).await?;
+        let request = self.app.post(REVOKE_PATH, form)?;
+        let permit = self.budget.admit(&Method::POST, REVOKE_PATH, deadline).await?;
+        let answer = match self.wire.exchange(request, deadline).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                permit.failed(&error);
+                return Err(error);
+            }
+        };
         permit.answered(&Method::POST, REVOKE_PATH, answer.status.as_u16(), &answer.headers);
         Ok(answer.status.as_u16())
     }
+}
+
+fn unanswered(permit: Permit, error: Error) -> Refusal {
+    permit.failed(&error);
+    Refusal::Failed(error)
 }
 
 impl App {

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::AccessToken;
 use super::store::StoredTokens;
-use crate::error::{Error, ErrorKind};
+use crate::error::{Disposition, Error, ErrorKind};
 
 /// How long before its end a token is renewed (RingCentral's JavaScript SDK: 60 s).
 const LEAD: Duration = Duration::from_secs(60);
@@ -14,7 +14,8 @@ const LEAD: Duration = Duration::from_secs(60);
 const LIFE_FLOOR: Duration = Duration::from_secs(2);
 /// The documented maximum is one hour, samples have two.
 const LIFE_CAP: Duration = Duration::from_secs(24 * 60 * 60);
-/// The shortest documented lifetime, for an answer that names none.
+/// The shortest documented lifetime, for an answer that names none, or one that no token
+/// has.
 const LIFE_UNKNOWN: Duration = Duration::from_secs(600);
 /// After a failed renewal ahead of time (errors guide: 10 s apart). Each further
 /// failure doubles it.
@@ -29,12 +30,15 @@ pub(super) struct Session {
     pub(super) stored: StoredTokens,
     renew_at: Instant,
     expires_at: Instant,
+    /// When it was granted, if that was here.
+    granted_at: Option<Instant>,
 }
 
 impl Session {
     /// A session just granted; `asked_at` is from before the request left.
     pub(super) fn granted(stored: StoredTokens, life: Duration, asked_at: Instant) -> Self {
-        Self::new(stored, asked_at + life, asked_at + (life - LEAD.min(life / 2)))
+        let session = Self::new(stored, asked_at + life, asked_at + (life - LEAD.min(life / 2)));
+        Self { granted_at: Some(asked_at), ..session }
     }
 
     /// A session from a store, where only the wall clock's time is known.
@@ -47,14 +51,72 @@ impl Session {
         let mut access = AccessToken::new(stored.access_token.clone()).with_scope(&stored.scope);
         access.expires_at = Some(expires_at);
         access.owner_id.clone_from(&stored.owner_id);
-        Self { access, stored, renew_at, expires_at }
+        Self { access, stored, renew_at, expires_at, granted_at: None }
     }
 }
 
 /// The life to count on for an `expires_in` of `seconds`.
 pub(super) fn life(seconds: Option<f64>) -> Duration {
-    let named = seconds.map(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(LIFE_CAP));
+    // Granted and over at once: the number is a fault. A token that has ended gets a 401.
+    let said = seconds.filter(|seconds| *seconds > 0.0);
+    let named = said.map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or(LIFE_CAP));
     named.unwrap_or(LIFE_UNKNOWN).clamp(LIFE_FLOOR, LIFE_CAP)
+}
+
+/// A token that is refused while it is younger than this was never any good.
+const YOUNG: Duration = Duration::from_secs(60);
+/// So many tokens in a row that were never any good are replaced at once.
+const AT_ONCE: u32 = 2;
+
+/// How long no login is asked for, though one is needed: each costs a call of the small
+/// rate group `Auth`, whatever comes of it.
+#[derive(Debug, Default)]
+pub(super) struct Hold {
+    failures: u32,
+    /// Tokens in a row that were refused as soon as they were granted.
+    barren: u32,
+    until: Option<(Instant, Error)>,
+}
+
+impl Hold {
+    /// A login failed with `error`.
+    pub(super) fn failed(&mut self, error: &Error, now: Instant) {
+        // What never left cost nothing, and what is final is another matter.
+        let passes = matches!(error.disposition(), Disposition::Retry { .. });
+        if passes && !error.sent_nothing() {
+            self.until = Some((now + pause(self.failures), error.clone()));
+            self.failures = self.failures.saturating_add(1);
+        }
+    }
+
+    /// A login was granted.
+    pub(super) fn granted(&mut self, now: Instant) {
+        self.failures = 0;
+        self.until = self.barren.checked_sub(AT_ONCE).map(|beyond| {
+            let error = Error::new(ErrorKind::Auth, "the service refuses each token that it has just granted");
+            (now + pause(beyond), error)
+        });
+    }
+
+    /// The service refused the token of `session`, which was in use.
+    fn refused(&mut self, session: &Session, now: Instant) {
+        let young = session.granted_at.is_some_and(|at| now.saturating_duration_since(at) < YOUNG);
+        self.barren = if young { self.barren.saturating_add(1) } else { 0 };
+    }
+
+    /// Why no login is asked for now.
+    pub(super) fn error(&self, now: Instant) -> Option<Error> {
+        let (until, error) = self.until.as_ref().filter(|(until, _)| *until > now)?;
+        // Without the status of an answer: for this one nothing was sent.
+        let held = Error::new(error.kind(), "no login is asked for so soon after one in vain");
+        let held = held.with_code(error.code().map(str::to_owned)).with_source(error.clone());
+        Some(held.with_disposition(Disposition::Retry { after: Some(*until - now) }))
+    }
+}
+
+/// The pause after `failures` earlier ones.
+fn pause(failures: u32) -> Duration {
+    PAUSE.saturating_mul(1_u32.checked_shl(failures).unwrap_or(u32::MAX)).min(PAUSE_CAP)
 }
 
 /// Where a client stands.
@@ -97,20 +159,20 @@ impl Phase {
     }
 
     /// The service answered 401 to `token`. A token of the past changes nothing.
-    pub(super) fn refuse(&mut self, token: &AccessToken) {
+    pub(super) fn refuse(&mut self, token: &AccessToken, hold: &mut Hold, now: Instant) {
         if let Self::Live { session, refused, .. } = self
             && session.access.is_same(token)
+            && !*refused
         {
             *refused = true;
+            hold.refused(session, now);
         }
     }
 
     /// A renewal failed with `error`; what is there stays.
     pub(super) fn renewal_failed(&mut self, error: &Error, now: Instant) {
         if let Self::Live { not_before, failures, .. } = self {
-            let factor = 1_u32.checked_shl(*failures).unwrap_or(u32::MAX);
-            let pause = PAUSE.saturating_mul(factor).min(PAUSE_CAP);
-            *not_before = Some(now + error.retry_after().unwrap_or_default().max(pause));
+            *not_before = Some(now + error.retry_after().unwrap_or_default().max(pause(*failures)));
             *failures = failures.saturating_add(1);
         }
     }
@@ -156,7 +218,6 @@ pub(super) fn not_logged_in() -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Disposition;
     use crate::secret::Secret;
     use proptest::prelude::*;
 
@@ -220,9 +281,9 @@ mod tests {
     fn only_the_current_token_can_be_refused() {
         let now = Instant::now();
         let mut phase = live(SECOND * 99, now);
-        phase.refuse(&AccessToken::new("older"));
+        phase.refuse(&AccessToken::new("older"), &mut Hold::default(), now);
         assert_eq!(word(&phase.decide(now)), "use");
-        phase.refuse(&AccessToken::new("a"));
+        phase.refuse(&AccessToken::new("a"), &mut Hold::default(), now);
         assert_eq!(word(&phase.decide(now)), "renew now");
     }
 
@@ -266,7 +327,7 @@ mod tests {
         for (after, good) in [(0, true), (3540, true), (3599, true), (3600, false)] {
             assert_eq!(phase.is_good(start + SECOND * after), good, "{after}");
         }
-        phase.refuse(&AccessToken::new("a"));
+        phase.refuse(&AccessToken::new("a"), &mut Hold::default(), start);
         assert!(!phase.is_good(start));
         for phase in [Phase::Unread, Phase::Empty, Phase::Dead(not_logged_in())] {
             assert!(!phase.is_good(start), "{phase:?}");
@@ -274,14 +335,56 @@ mod tests {
     }
 
     #[test]
+    fn found_6_4_a_token_refused_just_after_its_grant_is_replaced_twice_at_once_and_then_with_pauses() {
+        let (mut hold, start) = (Hold::default(), Instant::now());
+        let mut now = start;
+        for pause in [None, Some(10), Some(20), Some(40), Some(60), Some(60)] {
+            let mut phase = live(SECOND * 3600, now);
+            phase.refuse(&AccessToken::new("a"), &mut hold, now + SECOND);
+            // Told twice of the same token.
+            phase.refuse(&AccessToken::new("a"), &mut hold, now + SECOND);
+            hold.granted(now + SECOND);
+            now += SECOND;
+            let held = hold.error(now);
+            assert_eq!(held.as_ref().and_then(Error::retry_after), pause.map(|pause| SECOND * pause), "{held:?}");
+            now += SECOND * pause.unwrap_or(0);
+            assert!(hold.error(now).is_none());
+        }
+        // One that was good for a while is replaced at once.
+        let mut phase = live(SECOND * 3600, now);
+        phase.refuse(&AccessToken::new("a"), &mut hold, now + YOUNG);
+        hold.granted(now + YOUNG);
+        assert!(hold.error(now + YOUNG).is_none());
+    }
+
+    #[test]
+    fn logins_that_fail_are_spaced_unless_they_never_left() {
+        let (mut hold, now) = (Hold::default(), Instant::now());
+        hold.failed(&Error::new(ErrorKind::Network, "x"), now);
+        hold.failed(&Error::new(ErrorKind::Auth, "refused").with_status(400), now);
+        assert!(hold.error(now).is_none());
+        for pause in [10, 20, 40, 60, 60] {
+            hold.failed(&Error::new(ErrorKind::Service, "x").with_status(503).with_unclear(true), now);
+            let error = hold.error(now).unwrap();
+            assert_eq!((error.retry_after(), error.sent_nothing()), (Some(SECOND * pause), true));
+            assert!(hold.error(now + SECOND * pause).is_none());
+        }
+        hold.granted(now);
+        assert!(hold.error(now).is_none());
+        hold.failed(&Error::new(ErrorKind::Timeout, "x").with_unclear(true), now);
+        assert_eq!(hold.error(now).and_then(|error| error.retry_after()), Some(PAUSE));
+    }
+
+    #[test]
     fn a_life_has_a_floor_and_a_cap() {
         for (named, want) in [
             (Some(3600.0), SECOND * 3600),
             (Some(7199.5), Duration::from_millis(7_199_500)),
-            (Some(0.0), LIFE_FLOOR),
-            (Some(-9.0), LIFE_FLOOR),
+            (Some(0.1), LIFE_FLOOR),
+            (Some(0.0), LIFE_UNKNOWN),
+            (Some(-9.0), LIFE_UNKNOWN),
             (Some(1e300), LIFE_CAP),
-            (Some(f64::NAN), LIFE_FLOOR),
+            (Some(f64::NAN), LIFE_UNKNOWN),
             (Some(f64::INFINITY), LIFE_CAP),
             (None, LIFE_UNKNOWN),
         ] {

@@ -150,7 +150,13 @@ impl SendApi {
             let error = Error::new(ErrorKind::RateLimited, "typing was told less than 2 s ago; nothing was sent");
             error.with_disposition(Disposition::Retry { after: Some(wait) })
         })?;
-        self.post("typing.start", typing, Repeat::Never).await
+        // What never left has not been counted.
+        let sent = self.post("typing.start", typing, Repeat::Never).await;
+        sent.inspect_err(|error| {
+            if error.sent_nothing() {
+                self.limit().stop(place);
+            }
+        })
     }
 
     /// Tells that a customer no longer types (`typing.stop`).

@@ -49,6 +49,11 @@ impl BackoffPolicy {
         self
     }
 
+    /// This policy, with no wait above `cap`.
+    pub(crate) fn at_most(&self, cap: Duration) -> Self {
+        Self { cap: self.cap.min(cap), ..*self }
+    }
+
     /// How long to wait before repeat number `attempt` (the first is 0).
     ///
     /// `retry_after` is what the service asked for, cut to

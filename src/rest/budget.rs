@@ -1,22 +1,31 @@
 //! Rate groups: who may send now.
 
-use std::collections::HashMap;
-#[cfg(feature = "websocket")]
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
+#[cfg(feature = "websocket")]
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::{HeaderMap, Method};
 use tokio::sync::Notify;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until};
 
-use super::envelope::{WAIT_CAP, WAIT_FLOOR, wait_asked_for};
+use super::envelope::{WAIT_FLOOR, wait_asked_for};
 use crate::error::{Disposition, Error, ErrorKind, Result};
+use crate::waiting::{self, WaitCause};
 
 /// More groups and endpoints than the service has; beyond them nothing is learned.
 const GROUPS: usize = 64;
 const ENDPOINTS: usize = 512;
+
+/// The window of every documented group, where the service names none (rest §4.1).
+const WINDOW: Duration = Duration::from_secs(60);
+/// A window longer than this, or of no time at all, is a fault of the header.
+const WINDOW_CAP: u64 = 3_600;
+/// Calls this close together, as a share of the window, are counted as one entry, so that
+/// memory is bounded whatever the limit is.
+const ENTRIES: u32 = 128;
 
 #[cfg(feature = "websocket")]
 /// Calls for socket tokens in one [`DIAL_WINDOW`], until the service has said what
@@ -24,6 +33,10 @@ const ENDPOINTS: usize = 512;
 const DIALS: usize = 4;
 #[cfg(feature = "websocket")]
 const DIAL_WINDOW: Duration = Duration::from_secs(60);
+#[cfg(feature = "websocket")]
+/// The gateway keeps a session for 180 s (websocket §1.6): connections that are lost
+/// together come back in time only if all their dials fit into that.
+const RECOVERY_WINDOWS: usize = 3;
 
 /// What one user of one app may still send, by rate group.
 ///
@@ -33,9 +46,11 @@ const DIAL_WINDOW: Duration = Duration::from_secs(60);
 /// and app should share one budget; clones do. [`Client`](super::Client) takes
 /// its provider's, see [`TokenProvider::rate_budget`](crate::auth::TokenProvider::rate_budget).
 ///
-/// It closes a group for the time of `Retry-After` after a 429, and for
-/// `X-Rate-Limit-Window` when `X-Rate-Limit-Remaining` reaches 0; requests under
-/// way count as sent, so that many callers do not overrun what remains.
+/// It closes a group for the time of `Retry-After` after a 429. When
+/// `X-Rate-Limit-Remaining` reaches 0, it closes the group until the oldest call of the
+/// window is as old as `X-Rate-Limit-Window`. Requests under way count as sent, so that
+/// many callers do not overrun what remains; a request that never left this machine does
+/// not count.
 ///
 /// The first of these is the service's word, the second a prediction. The deletion
 /// of a subscription heeds the first only: what is not deleted in time counts
@@ -46,9 +61,12 @@ pub struct RateBudget(Arc<Shared>);
 #[derive(Default)]
 struct Shared {
     groups: Mutex<Groups>,
-    /// When sockets were dialled of late.
+    /// When socket tokens were asked for within the last [`DIAL_WINDOW`].
     #[cfg(feature = "websocket")]
     dials: Mutex<VecDeque<Instant>>,
+    /// How many subscriptions need a connection to the gateway.
+    #[cfg(feature = "websocket")]
+    sockets: AtomicUsize,
     /// A request ended: what remains may be known better.
     ended: Notify,
 }
@@ -83,43 +101,82 @@ impl RateBudget {
             let now = Instant::now();
             let (group, gate) = self.lock().enter(heed, method, path, now);
             match gate {
-                Gate::Open => return Ok(Permit { budget: self.clone(), group }),
+                Gate::Open => return Ok(Permit { budget: self.clone(), group, entered_at: now, is_over: false }),
                 Gate::Until(at) if at > deadline => return Err(closed(&group, at - now)),
                 Gate::Until(at) => {
                     tracing::debug!(%group, wait = ?(at - now), "waiting for the rate group");
-                    tokio::time::sleep_until(at).await;
+                    waiting::during(at, WaitCause::RateLimit, sleep_until(at)).await;
                 }
-                Gate::Ends => timeout_at(deadline, ended).await.map_err(|_| closed(&group, WAIT_FLOOR))?,
+                Gate::Full { frees_at, may_end } => {
+                    let in_time = frees_at.is_some_and(|at| at <= deadline);
+                    if now >= deadline || !(in_time || may_end) {
+                        return Err(closed(&group, frees_at.map_or(WAIT_FLOOR, |at| at - now)));
+                    }
+                    tracing::debug!(%group, wait = ?frees_at.map(|at| at - now), "waiting for room in the rate group");
+                    let until = frees_at.map_or(deadline, |at| at.min(deadline));
+                    waiting::during(until, WaitCause::RateLimit, async {
+                        tokio::select! {
+                            biased;
+                            () = sleep_until(until) => {}
+                            // One that never left gives its turn back, and an answer may
+                            // report that more remains.
+                            () = ended => {}
+                        }
+                    })
+                    .await;
+                }
             }
         }
     }
 
-    /// Waits until one more connection to the gateway may be made. Many sockets that
+    /// Waits until one more token for the gateway may be asked for. Many sockets that
     /// are lost together come back one after the other, and leave something of the
     /// group for the login itself.
     ///
     /// # Errors
     /// [`ErrorKind::RateLimited`] when that is after `deadline`: without waiting if
-    /// the service has told its limit; else at `deadline`, since an answer on its
-    /// way may tell a higher one than is assumed.
+    /// the service has named its limit; else at `deadline`, since an answer on its
+    /// way may name a higher one than is assumed.
     #[cfg(feature = "websocket")]
-    pub(crate) async fn admit_dial(&self, deadline: Instant) -> Result<()> {
+    pub(crate) async fn admit_dial(&self, deadline: Instant) -> Result<DialTurn> {
         loop {
             let ended = self.0.ended.notified();
             let now = Instant::now();
             let told = self.lock().dials();
             let free_at = enter_dial(&mut self.dials(), told.unwrap_or(DIALS), now);
-            let Some(at) = free_at else { return Ok(()) };
+            let Some(at) = free_at else { return Ok(DialTurn { budget: self.clone(), at: now }) };
             if at > deadline && (told.is_some() || now >= deadline) {
                 return Err(closed(&Group::new("auth"), at - now));
             }
             tracing::debug!(wait = ?(at - now), "waiting before another connection");
-            tokio::select! {
-                () = tokio::time::sleep_until(at.min(deadline)) => {}
-                // An answer may have told a higher limit.
-                () = ended => {}
-            }
+            let until = at.min(deadline);
+            waiting::during(until, WaitCause::RateLimit, async {
+                tokio::select! {
+                    biased;
+                    () = sleep_until(until) => {}
+                    // An answer may have named a higher limit, or a turn was given back.
+                    () = ended => {}
+                }
+            })
+            .await;
         }
+    }
+
+    /// Counts a subscription that needs connections to the gateway, for as long as the
+    /// answer lives.
+    #[cfg(feature = "websocket")]
+    pub(crate) fn socket(&self) -> SocketSeat {
+        let sockets = self.0.sockets.fetch_add(1, Ordering::Relaxed) + 1;
+        let recoverable = self.lock().dials().unwrap_or(DIALS) * RECOVERY_WINDOWS;
+        if sockets == recoverable + 1 {
+            tracing::warn!(
+                recoverable,
+                "more WebSocket subscriptions than can reconnect within the gateway's 180 s after a common drop: each \
+                 reconnect needs a call of this user's rate group Auth; those beyond will be recreated with a gap. Use \
+                 fewer subscriptions with more filters each, or ask RingCentral for a higher limit"
+            );
+        }
+        SocketSeat(self.clone())
     }
 
     #[cfg(feature = "websocket")]
@@ -162,25 +219,79 @@ fn closed(group: &Group, wait: Duration) -> Error {
         .with_disposition(Disposition::Retry { after: Some(wait) })
 }
 
-/// One request under way; it ends when this is dropped.
+/// One request under way. Dropped without an answer it counts as sent: it may have
+/// reached the service.
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct Permit {
     budget: RateBudget,
     group: Group,
+    entered_at: Instant,
+    is_over: bool,
 }
 
 impl Permit {
     /// Takes note of the answer, which ends the request.
-    pub(crate) fn answered(self, method: &Method, path: &str, status: u16, headers: &HeaderMap) {
-        self.budget.lock().observe(method, path, status, headers, &self.group, Instant::now());
+    pub(crate) fn answered(mut self, method: &Method, path: &str, status: u16, headers: &HeaderMap) {
+        self.is_over = true;
+        let mut groups = self.budget.lock();
+        groups.leave(&self.group);
+        groups.observe(method, path, status, headers, &self.group, self.entered_at, Instant::now());
+        drop(groups);
+        self.budget.0.ended.notify_waiters();
+    }
+
+    /// Ends the request with `error`. Where that says that nothing left this machine, the
+    /// turn is given back: the service counts only what reaches it (found 6.1).
+    pub(crate) fn failed(mut self, error: &Error) {
+        if error.sent_nothing() {
+            self.is_over = true;
+            self.budget.lock().leave(&self.group);
+            self.budget.0.ended.notify_waiters();
+        }
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.budget.lock().leave(&self.group);
+        if !self.is_over {
+            self.budget.lock().lost(&self.group, Instant::now());
+            self.budget.0.ended.notify_waiters();
+        }
+    }
+}
+
+/// A token for the gateway that may be asked for now.
+#[cfg(feature = "websocket")]
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct DialTurn {
+    budget: RateBudget,
+    at: Instant,
+}
+
+#[cfg(feature = "websocket")]
+impl DialTurn {
+    /// Nothing was sent: another may take the turn.
+    pub(crate) fn give_back(self) {
+        let mut dials = self.budget.dials();
+        if let Some(at) = dials.iter().position(|at| *at == self.at) {
+            dials.remove(at);
+        }
+        drop(dials);
         self.budget.0.ended.notify_waiters();
+    }
+}
+
+/// One of the subscriptions that need connections to the gateway.
+#[cfg(feature = "websocket")]
+#[derive(Debug)]
+pub(crate) struct SocketSeat(RateBudget);
+
+#[cfg(feature = "websocket")]
+impl Drop for SocketSeat {
+    fn drop(&mut self) {
+        self.0.0.sockets.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -210,29 +321,131 @@ impl fmt::Display for Group {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Gate {
     Open,
-    /// Not before this.
+    /// Not before this: the service said so.
     Until(Instant),
-    /// Not before another one ends: those under way may use up what remains.
-    Ends,
+    /// The window is used up.
+    Full {
+        /// When the oldest call that counts leaves the window; `None` while all that
+        /// count are under way.
+        frees_at: Option<Instant>,
+        /// Whether one under way may end without having counted.
+        may_end: bool,
+    },
+}
+
+/// Calls that count against a window, close together.
+#[derive(Clone, Copy, Debug)]
+struct Counted {
+    first: Instant,
+    /// The window of all of them ends this much later than the latest.
+    last: Instant,
+    calls: u64,
 }
 
 /// How one group stands.
-#[derive(Clone, Copy, Debug, Default)]
+///
+/// The service counts in a sliding window (rest §4.1). So the calls of the last window
+/// are known by the time of their answer, which is no earlier than the service counted
+/// them: one more may leave when the oldest of them is as old as the window, which holds
+/// for a window that begins with its first call, too (found 6.14).
+#[derive(Clone, Debug, Default)]
 struct Standing {
     /// A penalty runs until then.
     penalty_until: Option<Instant>,
-    /// Nothing remains until then.
-    used_up_until: Option<Instant>,
-    /// What remains after those under way, where the service said.
-    remaining: Option<u64>,
-    /// What a new window has, where the service said.
+    /// What a window has, where the service said.
     limit: Option<u64>,
+    /// The least that a window has, where the service said only what remains, and until
+    /// when that is worth something.
+    at_least: Option<(u64, Instant)>,
+    window: Option<Duration>,
+    counted: VecDeque<Counted>,
     under_way: u64,
 }
 
 impl Standing {
-    fn closed_until(&self) -> Option<Instant> {
-        self.penalty_until.max(self.used_up_until)
+    fn window(&self) -> Duration {
+        self.window.unwrap_or(WINDOW)
+    }
+
+    /// What a window has, as far as that is known.
+    fn limit(&self, now: Instant) -> Option<u64> {
+        self.limit.or_else(|| self.at_least.filter(|(_, until)| *until > now).map(|(least, _)| least))
+    }
+
+    /// How many calls count now.
+    fn used(&mut self, now: Instant) -> u64 {
+        let window = self.window();
+        while self.counted.front().is_some_and(|counted| counted.last + window <= now) {
+            self.counted.pop_front();
+        }
+        self.counted.iter().map(|counted| counted.calls).sum()
+    }
+
+    /// Counts calls that the service had counted by `now`.
+    fn count(&mut self, calls: u64, now: Instant) {
+        let apart = self.window() / ENTRIES;
+        match self.counted.back_mut() {
+            Some(counted) if now.saturating_duration_since(counted.first) < apart => {
+                counted.last = now;
+                counted.calls = counted.calls.saturating_add(calls);
+            }
+            Some(_) | None => self.counted.push_back(Counted { first: now, last: now, calls }),
+        }
+    }
+
+    /// Takes back the oldest calls of those answered by `by`, until no more than `most`
+    /// of these are left.
+    fn keep_at_most(&mut self, most: u64, by: Instant) {
+        let known: u64 = self.counted.iter().filter(|counted| counted.last <= by).map(|counted| counted.calls).sum();
+        let mut surplus = known.saturating_sub(most);
+        while let Some(counted) = self.counted.front_mut().filter(|counted| surplus > 0 && counted.last <= by) {
+            let taken = surplus.min(counted.calls);
+            surplus -= taken;
+            counted.calls -= taken;
+            if counted.calls == 0 {
+                self.counted.pop_front();
+            }
+        }
+    }
+
+    fn gate(&mut self, now: Instant) -> Gate {
+        let used = self.used(now).saturating_add(self.under_way);
+        let Some(limit) = self.limit(now).filter(|limit| used >= *limit) else { return Gate::Open };
+        let mut to_leave = (used - limit).saturating_add(1);
+        let frees_at = self.counted.iter().find_map(|counted| {
+            to_leave = to_leave.saturating_sub(counted.calls);
+            (to_leave == 0).then(|| counted.last + self.window())
+        });
+        Gate::Full { frees_at, may_end: self.under_way > 0 }
+    }
+
+    /// Counts a request that left at `entered_at` and was answered now, `remaining` by the
+    /// service's own count.
+    fn answered(&mut self, remaining: Option<u64>, entered_at: Instant, now: Instant) {
+        self.used(now);
+        match (remaining, self.limit) {
+            (Some(remaining), Some(limit)) => {
+                let by_service = limit.saturating_sub(remaining).max(1);
+                // Where the service counts less than was assumed, its window is another.
+                // What was answered since may be missing in its count: that stays.
+                self.keep_at_most(by_service - 1, entered_at);
+                self.count(1, now);
+                // The rest is what others send for the same user and app.
+                let foreign = by_service.saturating_sub(self.used(now));
+                if foreign > 0 {
+                    self.count(foreign, now);
+                }
+            }
+            (Some(remaining), None) => {
+                self.count(1, now);
+                let least = self.used(now).saturating_add(remaining);
+                // An answer that was overtaken reports an earlier, higher number.
+                let overtaking = self.at_least.filter(|(_, until)| *until > entered_at + self.window());
+                let least = overtaking.map_or(least, |(newer, _)| newer.min(least));
+                self.at_least = Some((least, now + self.window()));
+            }
+            (None, _) => self.count(1, now),
+        }
     }
 }
 
@@ -270,38 +483,49 @@ impl Groups {
     fn enter(&mut self, heed: Heed, method: &Method, path: &str, now: Instant) -> (Group, Gate) {
         let group = self.group_of(method, path);
         let Some(standing) = self.standing(&group) else { return (group, Gate::Open) };
-        let closed_until = match heed {
-            Heed::All => standing.closed_until(),
-            Heed::Penalty => standing.penalty_until,
-        };
-        if let Some(at) = closed_until.filter(|at| *at > now) {
+        if let Some(at) = standing.penalty_until.filter(|at| *at > now) {
             return (group, Gate::Until(at));
         }
-        if standing.closed_until().is_some_and(|at| at <= now) {
-            (standing.penalty_until, standing.used_up_until) = (None, None);
-            standing.remaining = standing.limit;
+        standing.penalty_until = None;
+        let gate = match heed {
+            Heed::All => standing.gate(now),
+            Heed::Penalty => Gate::Open,
+        };
+        if gate == Gate::Open {
+            standing.under_way += 1;
         }
-        if heed == Heed::All && standing.remaining == Some(0) && standing.under_way > 0 {
-            return (group, Gate::Ends);
-        }
-        standing.remaining = standing.remaining.map(|remaining| remaining.saturating_sub(1));
-        standing.under_way += 1;
-        (group, Gate::Open)
+        (group, gate)
     }
 
+    /// One under way ended, and counts as nothing.
     fn leave(&mut self, group: &Group) {
         if let Some(standing) = self.standing.get_mut(group) {
             standing.under_way = standing.under_way.saturating_sub(1);
         }
     }
 
-    #[cfg(test)]
-    fn opens_at(&self, group: &Group) -> Option<Instant> {
-        self.standing.get(group)?.closed_until()
+    /// One under way ended without an answer: it may have reached the service until now.
+    fn lost(&mut self, group: &Group, now: Instant) {
+        self.leave(group);
+        if let Some(standing) = self.standing.get_mut(group) {
+            standing.used(now);
+            standing.count(1, now);
+        }
     }
 
-    /// Takes note of the answer to a request that entered as one of `entered`
-    /// and has not left yet.
+    #[cfg(test)]
+    fn opens_at(&mut self, group: &Group, now: Instant) -> Option<Instant> {
+        let standing = self.standing.get_mut(group)?;
+        let frees_at = match standing.gate(now) {
+            Gate::Full { frees_at, .. } => frees_at,
+            Gate::Open | Gate::Until(_) => None,
+        };
+        standing.penalty_until.max(frees_at)
+    }
+
+    /// Takes note of the answer to a request that entered `entered` at `entered_at` and
+    /// has left it.
+    #[allow(clippy::too_many_arguments, reason = "an answer, the request it is to, and the time")]
     fn observe(
         &mut self,
         method: &Method,
@@ -309,28 +533,23 @@ impl Groups {
         status: u16,
         headers: &HeaderMap,
         entered: &Group,
+        entered_at: Instant,
         now: Instant,
     ) {
         let group = match limit_header(headers, "group").filter(|name| !name.is_empty() && name.len() <= 40) {
             Some(name) => self.learn(method, path, Group::new(name)),
             None => entered.clone(),
         };
-        let remaining = number(headers, "remaining");
-        let penalty = (status == 429).then(|| wait_asked_for(status, headers)).flatten();
-        let window = (remaining == Some(0)).then(|| {
-            let window = number(headers, "window").map_or(Duration::from_secs(60), Duration::from_secs);
-            window.clamp(WAIT_FLOOR, WAIT_CAP)
-        });
         let Some(standing) = self.standing(&group) else { return };
-        if let Some(remaining) = remaining {
-            let others = standing.under_way.saturating_sub(u64::from(group == *entered));
-            standing.remaining = Some(remaining.saturating_sub(others));
+        if let Some(window) = number(headers, "window").filter(|window| (1..=WINDOW_CAP).contains(window)) {
+            standing.window = Some(Duration::from_secs(window));
         }
         if let Some(limit) = number(headers, "limit") {
             standing.limit = Some(limit.max(1));
         }
+        standing.answered(number(headers, "remaining"), entered_at, now);
+        let penalty = (status == 429).then(|| wait_asked_for(status, headers)).flatten();
         standing.penalty_until = standing.penalty_until.max(penalty.map(|wait| now + wait));
-        standing.used_up_until = standing.used_up_until.max(window.map(|wait| now + wait));
     }
 
     fn learn(&mut self, method: &Method, path: &str, group: Group) -> Group {
@@ -418,7 +637,7 @@ mod tests {
         now: Instant,
     ) {
         let entered = groups.group_of(method, path);
-        groups.observe(method, path, status, &headers(pairs), &entered, now);
+        groups.observe(method, path, status, &headers(pairs), &entered, now, now);
     }
 
     #[test]
@@ -473,8 +692,8 @@ mod tests {
         assert_eq!(groups.group_of(&Method::POST, "/team-messaging/v1/chats/456/posts?x=1"), Group::new("glip"));
         assert_eq!(groups.group_of(&Method::GET, POSTS), Group::new("medium"));
         observe(&mut groups, &Method::POST, POSTS, 429, &[("retry-after", "5")], now);
-        assert_eq!(groups.opens_at(&Group::new("GLIP")), Some(now + Duration::from_secs(5)));
-        assert_eq!(groups.opens_at(&Group::new("medium")), None);
+        assert_eq!(groups.opens_at(&Group::new("GLIP"), now), Some(now + Duration::from_secs(5)));
+        assert_eq!(groups.opens_at(&Group::new("medium"), now), None);
     }
 
     #[test]
@@ -485,9 +704,18 @@ mod tests {
             (200, &[("x-rate-limit-remaining", "0"), ("x-rate-limit-window", "40")], Some(seconds(40))),
             (200, &[("x-ratelimit-remaining", "0"), ("x-ratelimit-window", "40")], Some(seconds(40))),
             (200, &[("x-rate-limit-remaining", "0")], Some(seconds(60))),
-            (200, &[("x-rate-limit-remaining", "0"), ("x-rate-limit-window", "0")], Some(WAIT_FLOOR)),
-            (200, &[("x-rate-limit-remaining", "0"), ("x-rate-limit-window", "99999999999")], Some(WAIT_CAP)),
+            // No window is of no time, or of hours: what is documented counts.
+            (200, &[("x-rate-limit-remaining", "0"), ("x-rate-limit-window", "0")], Some(seconds(60))),
+            (200, &[("x-rate-limit-remaining", "0"), ("x-rate-limit-window", "99999999999")], Some(seconds(60))),
+            (200, &[("x-rate-limit-remaining", "0"), ("x-rate-limit-window", "-7")], Some(seconds(60))),
+            (200, &[("x-rate-limit-remaining", "0"), ("x-rate-limit-window", "soon")], Some(seconds(60))),
             (200, &[("x-rate-limit-remaining", "none")], None),
+            (200, &[("x-rate-limit-remaining", "-1")], None),
+            (200, &[("x-rate-limit-limit", "0")], Some(seconds(60))),
+            (200, &[("x-rate-limit-limit", "many"), ("x-rate-limit-remaining", "0")], Some(seconds(60))),
+            // More remains than there is: this request counted all the same.
+            (200, &[("x-rate-limit-limit", "1"), ("x-rate-limit-remaining", "97")], Some(seconds(60))),
+            (200, &[("x-rate-limit-limit", "5"), ("x-rate-limit-remaining", "97")], None),
             (429, &[("retry-after", "7")], Some(seconds(7))),
             (
                 429,
@@ -495,11 +723,13 @@ mod tests {
                 Some(seconds(9)),
             ),
             (429, &[], Some(seconds(30))),
+            (429, &[("retry-after", "0")], Some(seconds(1))),
+            (429, &[("retry-after", "99999999999")], Some(seconds(3_600))),
             (503, &[("retry-after", "7")], None),
         ] {
             let (mut groups, now) = (Groups::default(), Instant::now());
             observe(&mut groups, &Method::GET, LIGHT, status, pairs, now);
-            assert_eq!(groups.opens_at(&Group::new("light")), want.map(|wait| now + wait), "{status} {pairs:?}");
+            assert_eq!(groups.opens_at(&Group::new("light"), now), want.map(|wait| now + wait), "{status} {pairs:?}");
         }
     }
 
@@ -509,7 +739,7 @@ mod tests {
         observe(&mut groups, &Method::GET, LIGHT, 429, &[("retry-after", "60")], now);
         observe(&mut groups, &Method::GET, LIGHT, 429, &[("retry-after", "2")], now);
         observe(&mut groups, &Method::GET, LIGHT, 200, &[("x-rate-limit-remaining", "9")], now);
-        assert_eq!(groups.opens_at(&Group::new("light")), Some(now + Duration::from_secs(60)));
+        assert_eq!(groups.opens_at(&Group::new("light"), now), Some(now + Duration::from_secs(60)));
     }
 
     #[cfg(feature = "websocket")]
@@ -539,21 +769,21 @@ mod tests {
             async move { budget.admit_dial(Instant::now() + Duration::from_secs(within)).await }
         };
         for _ in 0..4 {
-            dial(0).await.unwrap();
+            drop(dial(0).await.unwrap());
         }
         assert_eq!(dial(5).await.unwrap_err().kind(), ErrorKind::RateLimited);
         assert_eq!(start.elapsed().as_secs(), 5, "an answer might have told more");
         let waiting = tokio::spawn(dial(20));
         tokio::task::yield_now().await;
         answer(&budget, &Method::POST, "/restapi/oauth/wstoken", 200, &[("x-rate-limit-limit", "100")]).await;
-        waiting.await.unwrap().unwrap();
+        drop(waiting.await.unwrap().unwrap());
         assert_eq!(start.elapsed().as_secs(), 5);
         for _ in 5..80 {
-            dial(0).await.unwrap();
+            drop(dial(0).await.unwrap());
         }
         assert_eq!(dial(20).await.unwrap_err().retry_after(), Some(Duration::from_secs(55)));
         assert_eq!(start.elapsed().as_secs(), 5);
-        dial(55).await.unwrap();
+        drop(dial(55).await.unwrap());
         assert_eq!(start.elapsed().as_secs(), 60);
     }
 
@@ -603,24 +833,198 @@ mod tests {
         first.answered(&Method::GET, LIGHT, 200, &headers(&[("x-rate-limit-remaining", "2")]));
         let third = waiting.await.unwrap().unwrap();
         assert_eq!(start.elapsed(), Duration::ZERO);
-        // A request that ends without an answer makes room, too.
         assert!(get(budget.clone(), start).await.is_err());
+        // One that ends without an answer may have been counted.
         drop((second, third));
-        let last = get(budget.clone(), start).await.unwrap();
+        assert!(get(budget.clone(), start).await.is_err());
         // After the window there is as much as the service said.
-        last.answered(
-            &Method::GET,
-            LIGHT,
-            200,
-            &headers(&[("x-rate-limit-remaining", "0"), ("x-rate-limit-window", "9")]),
-        );
-        let deadline = start + Duration::from_secs(10);
+        let deadline = start + Duration::from_secs(61);
         let mut permits = Vec::new();
         for _ in 0..3 {
             permits.push(get(budget.clone(), deadline).await.unwrap());
         }
-        assert!(start.elapsed() >= Duration::from_secs(9));
+        assert_eq!(start.elapsed().as_secs(), 60);
         assert!(get(budget.clone(), Instant::now()).await.is_err());
+    }
+
+    fn unsent() -> Error {
+        Error::new(ErrorKind::Network, "no connection")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn found_6_1_a_request_that_never_left_gives_its_turn_back() {
+        let budget = RateBudget::new();
+        let start = Instant::now();
+        let limit = [("x-rate-limit-limit", "2"), ("x-rate-limit-remaining", "1")];
+        answer(&budget, &Method::GET, LIGHT, 200, &limit).await;
+        for _ in 0..9 {
+            let permit = budget.admit(&Method::GET, LIGHT, start).await.unwrap();
+            permit.failed(&unsent());
+        }
+        // Whoever waits for it goes at once.
+        let last = budget.admit(&Method::GET, LIGHT, start).await.unwrap();
+        let waiting = tokio::spawn({
+            let budget = budget.clone();
+            async move { budget.admit(&Method::GET, LIGHT, start + Duration::from_secs(5)).await }
+        });
+        tokio::task::yield_now().await;
+        last.failed(&unsent());
+        let last = waiting.await.unwrap().unwrap();
+        assert_eq!(start.elapsed(), Duration::ZERO);
+        // One that may have left, or that was answered, counts.
+        last.failed(&unsent().with_unclear(true));
+        assert!(budget.admit(&Method::GET, LIGHT, start).await.is_err());
+        tokio::time::advance(Duration::from_secs(60)).await;
+        for status in [500, 503] {
+            let permit = budget.admit(&Method::GET, LIGHT, Instant::now()).await.unwrap();
+            permit.failed(&Error::new(ErrorKind::Service, "x").with_status(status));
+        }
+        assert!(budget.admit(&Method::GET, LIGHT, Instant::now()).await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn found_6_14_a_used_up_window_ends_with_its_oldest_call() {
+        let token = "/restapi/oauth/wstoken";
+        let (budget, start) = (RateBudget::new(), Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        // A login and four drops within 84 s, five calls a minute.
+        for (second, remaining) in [(0, "4"), (1, "3"), (21, "2"), (42, "1"), (56, "0")] {
+            tokio::time::sleep_until(at(second)).await;
+            let headers =
+                [("x-rate-limit-limit", "5"), ("x-rate-limit-remaining", remaining), ("x-rate-limit-window", "60")];
+            answer(&budget, &Method::POST, token, 200, &headers).await;
+        }
+        assert!(budget.admit(&Method::POST, token, at(59)).await.is_err());
+        let permit = budget.admit(&Method::POST, token, at(84)).await.unwrap();
+        assert_eq!(start.elapsed().as_secs(), 60);
+        // And no more than five in any minute.
+        drop(permit);
+        let _second = budget.admit(&Method::POST, token, at(84)).await.unwrap();
+        assert_eq!(start.elapsed().as_secs(), 61);
+        assert!(budget.admit(&Method::POST, token, at(80)).await.is_err());
+    }
+
+    #[test]
+    fn what_others_send_counts_until_the_service_counts_less() {
+        let (mut groups, start) = (Groups::default(), Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let light = Group::new("light");
+        let limit = |remaining| [("x-rate-limit-limit", "5"), ("x-rate-limit-remaining", remaining)];
+        observe(&mut groups, &Method::GET, LIGHT, 200, &limit("4"), at(0));
+        // Three by others, at some time up to now.
+        observe(&mut groups, &Method::GET, LIGHT, 200, &limit("0"), at(10));
+        assert_eq!(groups.opens_at(&light, at(10)), Some(at(60)));
+        assert_eq!(groups.opens_at(&light, at(60)), None);
+        observe(&mut groups, &Method::GET, LIGHT, 200, &limit("0"), at(61));
+        assert_eq!(groups.opens_at(&light, at(61)), Some(at(70)));
+        // Its window began anew.
+        observe(&mut groups, &Method::GET, LIGHT, 200, &limit("4"), at(62));
+        assert_eq!(groups.opens_at(&light, at(62)), None);
+        for second in 63..67 {
+            assert_eq!(groups.opens_at(&light, at(second)), None, "{second}");
+            observe(&mut groups, &Method::GET, LIGHT, 200, &[], at(second));
+        }
+        assert_eq!(groups.opens_at(&light, at(67)), Some(at(122)));
+    }
+
+    #[test]
+    fn an_answer_that_was_overtaken_takes_nothing_back() {
+        let (mut groups, start) = (Groups::default(), Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let light = Group::new("light");
+        let mut answered = |remaining: &str, limit: Option<&str>, sent: u64, now: u64| {
+            let mut pairs = vec![("x-rate-limit-remaining", remaining)];
+            pairs.extend(limit.map(|limit| ("x-rate-limit-limit", limit)));
+            groups.observe(&Method::GET, LIGHT, 200, &headers(&pairs), &light, at(sent), at(now));
+            groups.opens_at(&light, at(now))
+        };
+        // Two were under way together, and the one that was counted last is answered first.
+        assert_eq!(answered("0", Some("2"), 0, 2), Some(at(62)));
+        assert_eq!(answered("1", None, 0, 3), Some(at(62)));
+        let mut groups = Groups::default();
+        let mut answered = |remaining: &str, sent: u64, now: u64| {
+            let pairs = [("x-rate-limit-remaining", remaining)];
+            groups.observe(&Method::GET, LIGHT, 200, &headers(&pairs), &light, at(sent), at(now));
+            groups.opens_at(&light, at(now))
+        };
+        assert_eq!(answered("0", 0, 2), Some(at(62)));
+        assert_eq!(answered("1", 0, 3), Some(at(63)));
+        assert_eq!(answered("1", 64, 65), None);
+    }
+
+    #[test]
+    fn what_is_counted_is_bounded_in_memory() {
+        let (mut groups, start) = (Groups::default(), Instant::now());
+        for n in 0..100_000 {
+            observe(&mut groups, &Method::GET, LIGHT, 200, &[], start + Duration::from_millis(n));
+        }
+        let standing = &groups.standing[&Group::new("light")];
+        assert!(standing.counted.len() <= ENTRIES as usize + 2, "{}", standing.counted.len());
+    }
+
+    proptest::proptest! {
+        /// The service's window slides, or begins with its first call, or at a fixed time.
+        #[test]
+        fn no_service_ever_counts_more_than_its_limit(
+            limit in 1_u64..8, window in 1_u64..90, kind in 0_u8..3, headers_every in 1_usize..4,
+            steps in proptest::collection::vec((0_u64..40_000, 0_u64..900, 0_u8..8), 1..80),
+        ) {
+            let (mut groups, start) = (Groups::default(), Instant::now());
+            let window = Duration::from_secs(window);
+            let at = |millis| start + Duration::from_millis(millis);
+            let mut counted: Vec<Instant> = Vec::new();
+            let mut began = start;
+            let mut clock = 0;
+            let mut told = false;
+            for (n, (pause, latency, fate)) in steps.into_iter().enumerate() {
+                clock += pause;
+                let (group, gate) = groups.enter(Heed::All, &Method::GET, LIGHT, at(clock));
+                if gate != Gate::Open {
+                    continue;
+                }
+                let entered = at(clock);
+                clock += latency / 3;
+                if fate == 0 {
+                    groups.leave(&group);
+                    continue;
+                }
+                let now = at(clock);
+                match kind {
+                    0 => counted.retain(|counted| *counted + window > now),
+                    1 if counted.is_empty() || began + window <= now => {
+                        counted.clear();
+                        began = now;
+                    }
+                    2 => while began + window <= now {
+                        counted.clear();
+                        began += window;
+                    },
+                    _ => {}
+                }
+                counted.push(now);
+                // Before the limit is known nothing holds a client back.
+                proptest::prop_assert!(!told || counted.len() as u64 <= limit, "{counted:?}");
+                clock += latency / 3;
+                if fate == 1 {
+                    groups.lost(&group, at(clock));
+                    continue;
+                }
+                groups.leave(&group);
+                let left = limit.saturating_sub(counted.len() as u64).to_string();
+                let (limit, seconds) = (limit.to_string(), window.as_secs().to_string());
+                let all = [
+                    ("x-rate-limit-limit", &*limit),
+                    ("x-rate-limit-remaining", &*left),
+                    ("x-rate-limit-window", &*seconds),
+                ];
+                let pairs = if n % headers_every == 0 || !told { &all[..] } else { &[] };
+                told |= !pairs.is_empty();
+                groups.observe(&Method::GET, LIGHT, 200, &headers(pairs), &group, entered, at(clock));
+                if counted.len() as u64 > limit.parse::<u64>().unwrap() {
+                    break;
+                }
+            }
+        }
     }
 
     const ONE: &str = "/restapi/v1.0/subscription/ab-1";

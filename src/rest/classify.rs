@@ -32,13 +32,15 @@ pub(crate) const NOT_READY_PAUSE: Duration = Duration::from_secs(10);
 /// status and its error code. Total: every pair has a verdict, and the message
 /// text has no part in it.
 ///
-/// A status that speaks for the whole service (429, 5xx) outranks the code, then
-/// the code decides, then the status.
+/// A status that speaks for the whole service (429, 5xx) outranks the code, and so does
+/// a 401: whatever its code, another token is worth one try, and codes that are in no
+/// table come too (found 6.4). Then the code decides, then the status.
 pub(crate) fn classify(status: Option<u16>, code: Option<&str>) -> Verdict {
     let code = code.map(str::trim).filter(|code| !code.is_empty());
     match status {
         Some(429) => RATE_LIMITED,
         Some(500..=599) => SERVICE,
+        Some(401) => TOKEN_GONE,
         Some(_) | None => {
             code.and_then(|code| by_code(status, code)).unwrap_or_else(|| by_status(status, code.is_some()))
         }
@@ -72,10 +74,17 @@ fn by_code(status: Option<u16>, code: &str) -> Option<Verdict> {
     }
 }
 
+/// Whether a code of the answer to a login says that it is refused.
+pub(crate) fn refuses_login(code: &str) -> bool {
+    let number = code.trim().rsplit_once('-').filter(|(family, _)| family.eq_ignore_ascii_case("OAU"));
+    let number = number.and_then(|(_, number)| number.parse().ok());
+    number.is_some_and(|number| by_oauth_code(Some(400), number).is_some())
+}
+
 fn by_oauth_code(status: Option<u16>, number: u16) -> Option<Verdict> {
     match number {
         // On `/oauth/token` the same codes come with 400 and mean the grant.
-        128 | 129 | 149 | 213 if matches!(status, None | Some(401)) => Some(TOKEN_GONE),
+        128 | 129 | 149 | 213 if status.is_none() => Some(TOKEN_GONE),
         101
         | 102
         | 105
@@ -133,7 +142,7 @@ fn by_subscription_code(number: u16) -> Option<Verdict> {
 /// OAuth's words, and the legacy words at the head of some envelopes.
 fn by_word(status: Option<u16>, word: &str) -> Option<Verdict> {
     match word {
-        "TokenExpired" | "TokenInvalid" if matches!(status, None | Some(401)) => Some(TOKEN_GONE),
+        "TokenExpired" | "TokenInvalid" | "invalid_token" if status.is_none() => Some(TOKEN_GONE),
         "invalid_grant" | "invalid_client" | "unauthorized_client" | "expired_token" | "access_denied" => Some(AUTH),
         "insufficient_scope" | "InsufficientPermissions" => Some(PERMISSION),
         "invalid_request"
@@ -150,10 +159,6 @@ fn by_word(status: Option<u16>, word: &str) -> Option<Verdict> {
 
 fn by_status(status: Option<u16>, has_code: bool) -> Verdict {
     match status {
-        // A gateway that says 401 without a code cannot mean a permission: a
-        // fresh token is worth one try. A code unknown here is not.
-        Some(401) if !has_code => TOKEN_GONE,
-        Some(401) => AUTH,
         Some(403) => PERMISSION,
         Some(404 | 410) => GONE,
         Some(408) => TIMEOUT,
@@ -173,7 +178,8 @@ mod tests {
     #[test]
     fn every_documented_code_has_its_verdict() {
         let rows: &[(u16, &[&str], Verdict)] = &[
-            (401, &["OAU-128", "OAU-129", "OAU-149", "OAU-213"], TOKEN_GONE),
+            // In a table or in none, of the token, the app or the user: one new token.
+            (401, &["OAU-128", "OAU-129", "OAU-149", "OAU-213", "OAU-210", "OAU-211", "invalid_token"], TOKEN_GONE),
             (400, &["OAU-128", "OAU-129", "OAU-149", "OAU-213", "OAU-211", "OAU-222"], AUTH),
             (
                 403,
@@ -190,10 +196,11 @@ mod tests {
                     "OAU-120", "OAU-121", "OAU-123", "OAU-125", "OAU-127", "OAU-134", "OAU-136", "OAU-140", "OAU-141",
                     "OAU-142", "OAU-146", "OAU-151", "OAU-165", "OAU-168",
                 ],
-                AUTH,
+                TOKEN_GONE,
             ),
             (400, &["OAU-232", "OAU-236"], REJECTED),
-            (401, &["AGW-401", "AGW-402", "CMN-405"], AUTH),
+            (401, &["AGW-401", "AGW-402", "CMN-405", "CMN-101", "SUB-505"], TOKEN_GONE),
+            (403, &["AGW-401", "AGW-402", "CMN-405"], AUTH),
             (404, &["AGW-404", "CMN-120"], NO_SUCH_PATH),
             (400, &["CMN-101", "CMN-103", "CMN-104"], REJECTED),
             (404, &["CMN-102", "SUB-507"], GONE),
@@ -267,7 +274,7 @@ mod tests {
             (200, PROTOCOL, PROTOCOL),
             (302, PROTOCOL, PROTOCOL),
             (400, REJECTED, REJECTED),
-            (401, TOKEN_GONE, AUTH),
+            (401, TOKEN_GONE, TOKEN_GONE),
             (403, PERMISSION, PERMISSION),
             (404, GONE, GONE),
             (405, REJECTED, REJECTED),

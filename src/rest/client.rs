@@ -20,6 +20,7 @@ use crate::auth::{AccessToken, TokenProvider};
 use crate::error::{Disposition, Error, ErrorKind, Result};
 use crate::policy::BackoffPolicy;
 use crate::registry::Registry;
+use crate::waiting;
 
 const DEADLINE: Duration = Duration::from_secs(30);
 const BODY_LIMIT: usize = 16 * 1024 * 1024;
@@ -28,8 +29,8 @@ const BODY_LIMIT: usize = 16 * 1024 * 1024;
 ///
 /// Cheap to clone; clones share the connections, the tokens and the
 /// [`RateBudget`]. Whatever is called through it
-/// - carries the provider's access token; after a 401 that means the token, the
-///   provider gets another one and the call is repeated once,
+/// - carries the provider's access token; after a 401 the provider gets another one and
+///   the call is repeated once,
 /// - ends within its deadline (default 30 s), waits and repeats included,
 /// - waits while its rate group is closed; when that would take longer than the
 ///   deadline it fails at once with [`ErrorKind::RateLimited`] and nothing is sent,
@@ -112,7 +113,7 @@ impl Client {
         loop {
             let token = match renewed.take() {
                 Some(token) => token,
-                None => self.in_time(deadline, self.0.tokens.token()).await?,
+                None => self.in_time(deadline, self.0.tokens.token()).await.map_err(Error::of_login)?,
             };
             let permit = self.0.budget.admit_heeding(call.heed, &call.method, call.path(), deadline).await?;
             let error = match self.attempt(call, &token, permit, deadline).await {
@@ -128,7 +129,7 @@ impl Client {
                 Step::Wait(wait) => {
                     tracing::debug!(%error, ?wait, method = %call.method, path = call.path(), "repeating");
                     tried.repeats += 1;
-                    tokio::time::sleep(wait).await;
+                    waiting::pause(wait, &error).await;
                 }
                 Step::GiveUp => return Err(last_word(error)),
             }
@@ -144,6 +145,7 @@ impl Client {
             Ok(answer) => answer,
             Err(error) => {
                 tracing::debug!(%error, ?took, method = %call.method, path = call.path(), "no answer");
+                permit.failed(&error);
                 return Err(error);
             }
         };
@@ -157,12 +159,19 @@ impl Client {
         Err(error_from(status, &answer.headers, &answer.body, &[token.secret().expose()]))
     }
 
-    /// Another token after a 401. When the credentials are refused, the 401 is
-    /// the failure and that is its cause.
+    /// Another token after a 401. When the login is refused, the 401 is the failure and
+    /// that is its cause.
     async fn renew(&self, rejected: &AccessToken, deadline: Instant, error: Error) -> Result<AccessToken> {
-        let outcome = self.in_time(deadline, self.0.tokens.refresh(rejected)).await;
+        let outcome = self.in_time(deadline, self.0.tokens.refresh(rejected)).await.map_err(Error::of_login);
         outcome.map_err(|cause| match cause.kind() {
-            ErrorKind::Auth => last_word(error).with_source(cause),
+            ErrorKind::Auth => {
+                let error = error.with_disposition(cause.disposition());
+                if cause.is_login_refused() {
+                    error.with_login_refused().with_source(cause)
+                } else {
+                    error.with_source(cause)
+                }
+            }
             _ => cause,
         })
     }
@@ -180,10 +189,11 @@ impl fmt::Debug for Client {
     }
 }
 
-/// A second 401 is no reason to refresh once more.
+/// A second 401, to a token that was granted just now, is no reason to get one more at
+/// once. It passes: only a login that is refused is final (found 6.4).
 fn last_word(error: Error) -> Error {
     match error.disposition() {
-        Disposition::Refresh => error.with_disposition(Disposition::Fatal),
+        Disposition::Refresh => error.with_disposition(Disposition::Retry { after: None }),
         _ => error,
     }
 }

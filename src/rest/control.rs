@@ -92,16 +92,10 @@ impl ControlPlane for RestControl {
         read(&self.client.request(Method::POST, &Self::path(id, "/renew")?).once().send().await?)
     }
 
-    /// A 401 that no refresh cures is success too: there is no session left that
-    /// could delete anything, and what is left at the service ends by itself.
     async fn delete(&self, id: &SubscriptionId) -> Result<Deletion> {
         match self.client.request(Method::DELETE, &Self::path(id, "")?).once().urgent().send().await {
             Ok(_) => Ok(Deletion::Deleted),
             Err(error) if error.status() == Some(404) => Ok(Deletion::GoneAlready),
-            Err(error) if error.status() == Some(401) => {
-                tracing::debug!(%error, %id, "nobody to delete it");
-                Ok(Deletion::Deleted)
-            }
             Err(error) => Err(error),
         }
     }

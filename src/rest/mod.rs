@@ -1,7 +1,7 @@
 //! RingCentral's REST API, as far as events need it, and a way to make any other
 //! call with the same manners.
 
-mod budget;
+pub(crate) mod budget;
 mod classify;
 mod client;
 pub(crate) mod control;
@@ -18,6 +18,7 @@ pub(crate) mod wire;
 pub(crate) use {client::bearer, envelope::retry_after};
 
 pub use budget::RateBudget;
+pub(crate) use classify::refuses_login;
 pub use client::{Client, ClientBuilder};
 pub use control::RestControl;
 pub use http::Method;

@@ -14,7 +14,7 @@ use super::machine::Settings;
 use super::progress::Progress;
 use super::reconcile::Pace;
 use super::resume::ResumeToken;
-use super::status::{Phase, Status, StatusWatch};
+use super::status::{Status, StatusWatch};
 use super::{Ended, Kept, Subscription, failover, polled};
 use crate::catch_up::CatchUp;
 use crate::clock::Clock;
@@ -24,7 +24,7 @@ use crate::ids::SubscriptionId;
 use crate::policy::{BackoffPolicy, RenewalPolicy};
 use crate::registry::Registry;
 use crate::rest::ControlPlane;
-use crate::transport::{Session, Transport};
+use crate::transport::{Session, Transport, TransportKind};
 
 /// Commands are answered at once; more than a few never wait.
 const COMMANDS: usize = 8;
@@ -68,6 +68,8 @@ pub struct SubscriptionBuilder {
     on_drop: OnDrop,
     close_within: Duration,
     clock: Clock,
+    /// Where its status will be told, if it is followed from before the start.
+    status: Option<watch::Sender<Status>>,
 }
 
 impl SubscriptionBuilder {
@@ -107,7 +109,35 @@ impl SubscriptionBuilder {
             on_drop: OnDrop::Delete,
             close_within: Duration::from_secs(10),
             clock: Clock::default(),
+            status: None,
         }
+    }
+
+    /// Follows the status from before [`start`](Self::start) on: what a start waits for is
+    /// in [`Status::waiting`], and logged at `warn`.
+    ///
+    /// ```no_run
+    /// # async fn run(client: ringcentral_events::Client) -> ringcentral_events::Result<()> {
+    /// use ringcentral_events::{EventFilter, transport::WebSocket};
+    ///
+    /// let transport = WebSocket::builder().build()?;
+    /// let mut builder = client.subscribe([EventFilter::instant_message()]).transport(transport);
+    /// let mut status = builder.status();
+    /// tokio::spawn(async move {
+    ///     while let Some(status) = status.changed().await {
+    ///         if let Some(wait) = status.waiting {
+    ///             println!("waiting until {:?}: {}", wait.until, wait.cause.as_str());
+    ///         }
+    ///     }
+    /// });
+    /// let subscription = builder.start().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn status(&mut self) -> StatusWatch {
+        let transport = self.transport.as_ref().map_or(TransportKind::WebSocket, |transport| transport.kind());
+        let status = self.status.get_or_insert_with(|| watch::Sender::new(Status::starting(transport)));
+        StatusWatch::new(status.subscribe())
     }
 
     /// The transport that events come by. Must be set.
@@ -374,8 +404,9 @@ impl SubscriptionBuilder {
         Ok(self)
     }
 
-    fn launch(self) -> Result<(Subscription, oneshot::Receiver<Result<()>>)> {
+    fn launch(mut self) -> Result<(Subscription, oneshot::Receiver<Result<()>>)> {
         let buffer = self.buffer.get();
+        let followed = self.status.take();
         let read = self.resume.as_ref().map(Progress::after).unwrap_or_default();
         let kept = self.checkpoint.clone().map(|store| (Keeper::new(store, read.clone()), self.ack));
         let ways: Vec<_> = self.transport.iter().chain(&self.fallbacks).cloned().collect();
@@ -388,16 +419,9 @@ impl SubscriptionBuilder {
         let (out, items) = mpsc::channel(buffer);
         let (commands_in, commands) = mpsc::channel(COMMANDS);
         let (shutdown, shutdown_out) = watch::channel(None::<Shutdown>);
-        let (status_in, status) = watch::channel(Status {
-            phase: Phase::Starting,
-            subscription_id: None,
-            transport,
-            expires_at: None,
-            is_polling: false,
-            failed_attempts: 0,
-            last_error: None,
-            deleted: false,
-        });
+        let status_in = followed.unwrap_or_else(|| watch::Sender::new(Status::starting(transport)));
+        status_in.send_modify(|status| status.transport = transport);
+        let status = status_in.subscribe();
         let (started_in, started) = oneshot::channel();
         let ports = Ports { out, commands, shutdown: shutdown_out, status: status_in, started: started_in };
         tokio::spawn(Driver::new(setup).run(ports));

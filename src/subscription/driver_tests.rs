@@ -505,16 +505,146 @@ async fn a_refused_transport_names_the_way_out() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_permission_that_is_taken_away_ends_the_stream_with_its_error() {
+async fn a_permission_that_is_taken_away_for_long_ends_the_stream_with_its_error() {
     let world = World::new();
     let mut subscription = world.live().await;
-    let denied = Error::new(ErrorKind::Permission, "no").with_permission(Some("ReadMessages".into()));
-    world.control.script("renew", Script::Fail(denied));
+    let denied = || Error::new(ErrorKind::Permission, "no").with_permission(Some("ReadMessages".into()));
+    for verb in ["renew", "create"] {
+        (0..999).for_each(|_| world.control.script(verb, Script::Fail(denied())));
+    }
+    assert_eq!(next_gap(&mut subscription).await.cause, GapCause::LeaseExpired);
     let error = timeout(secs(900), subscription.next()).await.unwrap().unwrap().unwrap_err();
     assert_eq!((error.kind(), error.permission()), (ErrorKind::Permission, Some("ReadMessages")));
+    // PubNub ran: nothing is said of its withdrawal.
+    assert!(!error.to_string().contains("withdrawn"), "{error}");
     assert!(subscription.next().await.is_none(), "an error is the last item");
     assert!(subscription.next().await.is_none());
     assert_eq!(world.control.alive(), Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn found_6_4_a_refusal_of_what_worked_ends_nothing_while_it_may_pass() {
+    let refused = |kind: ErrorKind| Error::new(kind, "no").with_status(403);
+    for kind in [ErrorKind::Auth, ErrorKind::Permission, ErrorKind::TransportRefused, ErrorKind::Rejected] {
+        // A renewal is repeated.
+        let world = World::new();
+        let mut subscription = world.live().await;
+        (0..3).for_each(|_| world.control.script("renew", Script::Fail(refused(kind))));
+        sleep(secs(870)).await;
+        assert!(is_quiet(&mut subscription), "{kind}");
+        assert_eq!(subscription.status().current().phase, Phase::Live);
+        assert_eq!(creates(&world.control), 1);
+        // One that stays refused leads to another subscription.
+        (0..99).for_each(|_| world.control.script("renew", Script::Fail(refused(kind))));
+        (0..3).for_each(|_| world.control.script("create", Script::Fail(refused(kind))));
+        assert_eq!(next_gap(&mut subscription).await.cause, GapCause::LeaseExpired, "{kind}");
+        world.up(&subscription, 2).await;
+        next_resumed(&mut subscription).await;
+    }
+    // Whatever asks for another token: the login is not refused.
+    let world = World::new();
+    let mut subscription = world.live().await;
+    let spent = || Error::new(ErrorKind::Auth, "401").with_status(401).with_disposition(Disposition::Refresh);
+    (0..3).for_each(|_| world.control.script("renew", Script::Fail(spent())));
+    sleep(secs(870)).await;
+    assert!(is_quiet(&mut subscription));
+    // A login that is refused is the end, at once.
+    let world = World::new();
+    let mut subscription = world.live().await;
+    world.control.script("renew", Script::Fail(Error::new(ErrorKind::Auth, "invalid_grant").of_login()));
+    let error = timeout(secs(900), subscription.next()).await.unwrap().unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Auth);
+}
+
+#[tokio::test(start_paused = true)]
+async fn found_6_11_a_deletion_that_is_not_answered_is_asked_for_again_within_the_bound() {
+    for hang in [1, 2] {
+        let world = World::new();
+        let subscription = world.live().await;
+        (0..hang).for_each(|_| world.control.script("delete", Script::Slow(secs(3600))));
+        let began = Instant::now();
+        let closed = subscription.close().await;
+        assert!(closed.deleted && world.control.alive().is_empty(), "{closed:?}");
+        assert!(began.elapsed() <= secs(10), "{:?}", began.elapsed());
+    }
+    // What is slow is not cut off, and what was carried out without an answer is gone.
+    let world = World::new();
+    let subscription = world.live().await;
+    world.control.script("delete", Script::Slow(secs(8)));
+    (0..2).for_each(|_| world.control.script("delete", Script::Slow(secs(3600))));
+    assert!(subscription.close().await.deleted);
+    let world = World::new();
+    let subscription = world.live().await;
+    world.control.script("delete", Script::Late(secs(3600)));
+    let closed = subscription.close().await;
+    assert!(closed.deleted && closed.unread.is_empty(), "{closed:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn found_6_12_a_start_ends_within_its_bound_farewell_included() {
+    let garbled = || Error::new(ErrorKind::Protocol, "x").with_status(200).with_unclear(true);
+    for within in [1, 4, 20] {
+        for hangs in [false, true] {
+            let world = World::new();
+            if hangs {
+                world.control.script("create", Script::Late(secs(3600)));
+            }
+            (0..999).for_each(|_| world.control.script("create", Script::Fail(garbled())));
+            for verb in ["list", "delete"] {
+                (0..99).for_each(|_| world.control.script(verb, Script::Slow(secs(3600))));
+            }
+            let began = Instant::now();
+            let error = world.builder().start_within(secs(within)).start().await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Timeout, "{error:?}");
+            assert!(began.elapsed() <= secs(within), "{within} {hangs} {:?}", began.elapsed());
+            assert!(began.elapsed() >= secs(within) / 2, "{within} {hangs} {:?}", began.elapsed());
+        }
+        // What it made in vain hangs, too.
+        let world = World::new();
+        world.control.script("create", Script::Answer(Box::new(|info| info["deliveryMode"]["address"] = "".into())));
+        (0..99).for_each(|_| world.control.script("delete", Script::Slow(secs(3600))));
+        let began = Instant::now();
+        assert!(world.builder().start_within(secs(within)).start().await.is_err());
+        assert!(began.elapsed() <= secs(within), "{within} {:?}", began.elapsed());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn found_6_8_a_renewal_that_names_no_lifetime_grants_no_more_than_before() {
+    let world = World::new();
+    world.control.script("create", Script::Answer(Box::new(|info| info["expiresIn"] = 22.into())));
+    for _ in 0..20 {
+        world.control.script("renew", Script::Answer(Box::new(|info| info["expiresIn"] = serde_json::Value::Null)));
+    }
+    let _subscription = world.live().await;
+    sleep(secs(88)).await;
+    assert!((7..=13).contains(&renews(&world.control)), "{}", renews(&world.control));
+}
+
+#[tokio::test(start_paused = true)]
+async fn found_6_3_a_pause_between_tries_is_in_the_status_with_its_reason() {
+    let world = World::new();
+    let mut builder = world.builder();
+    let mut status = builder.status();
+    let asked = Disposition::Retry { after: Some(secs(40)) };
+    world.control.script("create", Script::Fail(unavailable().with_disposition(asked)));
+    let start = tokio::spawn(builder.start());
+    let began = Instant::now();
+    let waiting = status.wait_for(|status| status.waiting.is_some()).await.unwrap();
+    assert_eq!((waiting.phase, waiting.waiting.unwrap().cause), (Phase::Starting, crate::WaitCause::RetryAfter));
+    assert!(began.elapsed() < secs(1));
+    let subscription = start.await.unwrap().unwrap();
+    assert_eq!((began.elapsed(), subscription.status().current().waiting), (secs(40), None));
+
+    // Short pauses are not told.
+    let world = World::new();
+    let mut builder = world.builder();
+    let mut status = builder.status();
+    (0..3).for_each(|_| world.control.script("create", Script::Fail(unavailable())));
+    let start = tokio::spawn(builder.start());
+    let told = status.wait_for(|status| status.waiting.is_some() || status.phase != Phase::Starting).await.unwrap();
+    assert_eq!(told.waiting, None);
+    drop(start.await.unwrap().unwrap());
 }
 
 #[tokio::test(start_paused = true)]
@@ -753,7 +883,7 @@ async fn a_gap_begins_when_the_subscription_was_last_known_to_be_served() {
 async fn closing_is_bounded_when_the_service_is_silent() {
     let world = World::new();
     let subscription = world.live().await;
-    world.control.script("delete", Script::Slow(secs(3600)));
+    (0..9).for_each(|_| world.control.script("delete", Script::Slow(secs(3600))));
     let began = Instant::now();
     let closed = subscription.close().await;
     assert!(!closed.deleted);
@@ -1026,10 +1156,10 @@ async fn closing_after_an_error_loses_neither_the_error_nor_the_events() {
     let world = World::new();
     let subscription = world.live().await;
     world.transport.events(1, 0..5);
-    world.control.script("renew", Script::Fail(Error::new(ErrorKind::Permission, "no")));
+    world.control.script("renew", Script::Fail(Error::new(ErrorKind::Config, "no")));
     sleep(secs(900)).await;
     let closed = subscription.close().await;
-    assert_eq!((closed.unread.len(), closed.error.map(|error| error.kind())), (5, Some(ErrorKind::Permission)));
+    assert_eq!((closed.unread.len(), closed.error.map(|error| error.kind())), (5, Some(ErrorKind::Config)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -1294,7 +1424,7 @@ async fn a_service_that_answers_nothing_any_more_does_not_keep_the_end() {
     let world = World::new();
     world.control.script("create", Script::Fail(Error::new(ErrorKind::Timeout, "no answer").with_unclear(true)));
     let subscription = world.live().await;
-    for verb in ["delete", "list", "list"] {
+    for verb in ["delete", "delete", "delete", "list", "list"] {
         world.control.script(verb, Script::Slow(secs(3600)));
     }
     let before = Instant::now();
@@ -1340,7 +1470,7 @@ async fn not_ready_yet_is_waited_for_at_the_start_told_as_what_it_is_and_final_l
     let before = Instant::now();
     let mut subscription = world.live().await;
     assert!(before.elapsed() >= secs(10));
-    world.control.script("create", not_ready());
+    (0..99).for_each(|_| world.control.script("create", not_ready()));
     world.control.forget_all();
     let error = loop {
         match timeout(secs(3600), subscription.next()).await.unwrap() {

@@ -76,13 +76,39 @@ fn unusable(what: &'static str) -> Error {
     Error::new(ErrorKind::Protocol, what).with_disposition(Disposition::Fatal)
 }
 
-/// How long the service grants: `expiresIn`, else up to `expirationTime` by the
-/// service's own clock, else what is usual.
-pub(super) fn lifetime(info: &SubscriptionInfo, now: SystemTime) -> Duration {
-    info.expires_in.unwrap_or_else(|| {
-        let until = info.expiration_time.as_ref().and_then(Timestamp::system_time);
-        until.and_then(|until| until.duration_since(info.answered_at.unwrap_or(now)).ok()).unwrap_or(ASSUMED_LIFETIME)
-    })
+/// Where one part of an answer contradicts the other, or names no time at all, the lease
+/// is no shorter than this: a renewal costs a call of a rate group.
+const LEAST_DOUBTED: Duration = Duration::from_secs(20);
+
+/// How long the service grants, as far as that is known: the shorter of what `expiresIn`
+/// and `expirationTime` say. An answer that says neither grants no more than the one
+/// `before`, nor than what was `asked` for, nor than what is usual (found 6.8).
+pub(super) fn lifetime(
+    info: &SubscriptionInfo,
+    asked: Option<Duration>,
+    before: Option<Duration>,
+    now: SystemTime,
+) -> Duration {
+    let until = info.expiration_time.as_ref().and_then(Timestamp::system_time);
+    let left = |at: SystemTime| until.and_then(|until| until.duration_since(at).ok()).filter(|left| !left.is_zero());
+    let by_service = info.answered_at.and_then(left);
+    match info.expires_in {
+        // To end at once is not what the service means by granting it.
+        Some(said) => match by_service {
+            _ if said.is_zero() => LEAST_DOUBTED,
+            Some(left) if left < said => left.max(LEAST_DOUBTED).min(said),
+            Some(_) | None => said,
+        },
+        None => {
+            // Without the service's own time, the clocks may differ by any amount.
+            let usual = asked.map_or(ASSUMED_LIFETIME, |asked| asked.min(ASSUMED_LIFETIME));
+            let left = match info.answered_at {
+                Some(_) => by_service,
+                None => left(now).map(|left| left.clamp(LEAST_DOUBTED, usual.max(LEAST_DOUBTED))),
+            };
+            left.into_iter().chain(before).min().unwrap_or(usual)
+        }
+    }
 }
 
 /// Whether the service says that it does not serve the subscription. A state that
@@ -208,14 +234,55 @@ mod tests {
     #[test]
     fn the_lifetime_is_relative_then_absolute_by_the_services_clock_then_usual() {
         let mut value = full();
-        assert_eq!(lifetime(&info(value.clone()), at(0)), ASSUMED_LIFETIME);
+        assert_eq!(lifetime(&info(value.clone()), None, None, at(0)), ASSUMED_LIFETIME);
         value["expirationTime"] = "1970-01-01T00:20:00+0000".into();
-        assert_eq!(lifetime(&info(value.clone()), at(1100)), Duration::from_secs(100));
+        assert_eq!(lifetime(&info(value.clone()), None, None, at(1100)), Duration::from_secs(100));
         let mut skewed = info(value.clone());
         skewed.answered_at = Some(at(300));
-        assert_eq!(lifetime(&skewed, at(1100)), Duration::from_secs(900));
+        assert_eq!(lifetime(&skewed, None, None, at(1100)), Duration::from_secs(900));
         value["expiresIn"] = 7.into();
-        assert_eq!(lifetime(&info(value), at(1100)), Duration::from_secs(7));
+        assert_eq!(lifetime(&info(value), None, None, at(1100)), Duration::from_secs(7));
+    }
+
+    #[test]
+    fn found_6_8_the_lifetime_is_the_smaller_of_what_is_known() {
+        // The service answers at 1000 s; this machine's clock is an hour ahead.
+        for (expires_in, expiration, dated, before, want) in [
+            // Nothing said: as before, or as asked for, or as usual.
+            (json!(null), json!(null), true, Some(22), 22),
+            (json!(null), json!("soon"), true, Some(22), 22),
+            (json!(null), json!("1970-01-01T00:10:00Z"), true, Some(22), 22),
+            (json!("soon"), json!("1970-01-01T00:16:40Z"), true, Some(22), 22),
+            (json!(null), json!(null), true, None, 600),
+            (json!(null), json!("1970-01-01T00:10:00Z"), false, None, 600),
+            // One of them: that, and no more than before where it is the vaguer one.
+            (json!(899), json!(null), true, Some(22), 899),
+            (json!(899), json!("garbage"), true, Some(22), 899),
+            (json!(899), json!("1970-01-01T00:10:00Z"), true, Some(22), 899),
+            (json!(null), json!("1970-01-01T00:20:00Z"), true, Some(22), 22),
+            (json!(null), json!("1970-01-01T00:20:00Z"), true, Some(900), 200),
+            // Both, and they contradict each other.
+            (json!(899), json!("1970-01-01T00:17:05Z"), true, None, 25),
+            (json!(25), json!("1970-01-01T00:31:40Z"), true, None, 25),
+            (json!(899), json!("1970-01-01T00:16:41Z"), true, None, 20),
+            (json!(3), json!("1970-01-01T00:16:41Z"), true, None, 3),
+            // The wall clocks differ, and no header tells by how much.
+            (json!(899), json!("1970-01-01T00:31:40Z"), false, None, 899),
+            (json!(null), json!("1970-01-01T02:31:40Z"), false, None, 600),
+            (json!(null), json!("1970-01-01T01:16:41Z"), false, None, 20),
+            // No time at all.
+            (json!(0), json!(null), true, Some(22), 20),
+            (json!(-9), json!("1970-01-01T00:20:00Z"), true, None, 20),
+        ] {
+            let mut value = full();
+            (value["expiresIn"], value["expirationTime"]) = (expires_in, expiration);
+            let case = format!("{value} {dated} {before:?}");
+            let mut info = info(value);
+            info.answered_at = dated.then(|| at(1000));
+            let secs = Duration::from_secs;
+            let got = lifetime(&info, Some(secs(600)), before.map(secs), at(4600));
+            assert_eq!(got, secs(want), "{case}");
+        }
     }
 
     #[test]

@@ -43,7 +43,7 @@ pub use handle::{ShutdownHandle, SubscriptionHandle};
 #[cfg(feature = "redb")]
 pub use redb_checkpoint::{RedbCheckpoint, RedbCheckpoints};
 pub use resume::ResumeToken;
-pub use status::{Phase, Status, StatusWatch};
+pub use status::{Phase, Status, StatusWatch, Wait};
 
 use crate::clock::wall_now;
 use crate::error::{Error, ErrorKind, Result};

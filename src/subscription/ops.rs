@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use futures_util::StreamExt as _;
 use futures_util::future::{AbortHandle, BoxFuture};
+use futures_util::stream::FuturesUnordered;
 use tokio::time::{Instant, timeout};
 
 use super::lease;
@@ -29,6 +31,8 @@ const OPEN_WITHIN: Duration = Duration::from_secs(120);
 const OWNER_WITHIN: Duration = Duration::from_secs(2);
 /// Saying good-bye to a link may take this long.
 const PART_WITHIN: Duration = Duration::from_secs(2);
+/// How often a deletion that is not answered is asked for.
+const DELETE_TRIES: u32 = 3;
 /// Deleting what a lost lease left is a courtesy with a bound.
 const DISCARD_WITHIN: Duration = Duration::from_secs(30);
 
@@ -254,16 +258,37 @@ pub(super) fn prune(control: Arc<dyn ControlPlane>, op: Op, ids: Vec<Subscriptio
     })
 }
 
-pub(super) fn delete(control: Arc<dyn ControlPlane>, op: Op, id: SubscriptionId) -> Pending {
+pub(super) fn delete(control: Arc<dyn ControlPlane>, op: Op, id: SubscriptionId, within: Duration) -> Pending {
     Box::pin(async move {
-        let result = bounded(control.delete(&id), false).await;
+        let result = bounded(delete_again(&*control, &id, within), false).await;
         Done::Deleted { op, result }
     })
 }
 
+/// Deletes it; where no answer comes, asks once more after each third of `within`, without
+/// giving up on the first (found 6.11).
+async fn delete_again(control: &dyn ControlPlane, id: &SubscriptionId, within: Duration) -> Result<Deletion> {
+    let mut under_way = FuturesUnordered::new();
+    under_way.push(control.delete(id));
+    for asked in 1..=DELETE_TRIES {
+        let patience = if asked < DELETE_TRIES { within / DELETE_TRIES } else { Duration::MAX };
+        match timeout(patience, under_way.next()).await {
+            // One that was not answered may be what deleted it.
+            Ok(Some(Ok(_))) if asked > 1 => return Ok(Deletion::Deleted),
+            Ok(Some(result)) => return result,
+            Ok(None) => break,
+            Err(_) => {
+                tracing::debug!(subscription = %id, "the deletion is not answered: asking once more");
+                under_way.push(control.delete(id));
+            }
+        }
+    }
+    Err(Error::new(ErrorKind::Timeout, "the deletion was not answered").with_unclear(true))
+}
+
 pub(super) fn discard(control: Arc<dyn ControlPlane>, id: SubscriptionId) -> Pending {
     Box::pin(async move {
-        let outcome = timeout(DISCARD_WITHIN, control.delete(&id)).await;
+        let outcome = timeout(DISCARD_WITHIN, delete_again(&*control, &id, DISCARD_WITHIN)).await;
         let gone = matches!(outcome, Ok(Ok(_)));
         Done::Discarded { id, gone }
     })

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use crate::error::Error;
 use crate::ids::SubscriptionId;
 use crate::transport::TransportKind;
+use crate::waiting::WaitCause;
 
 /// What a [`Subscription`](crate::Subscription) is doing.
 #[derive(Clone, Debug)]
@@ -28,6 +29,10 @@ pub struct Status {
     pub is_polling: bool,
     /// How many tries failed in a row; 0 when all is well.
     pub failed_attempts: u32,
+    /// What holds the start, or the way back to [`Phase::Live`], off for more than 2 s:
+    /// the user's rate group, a wait that the service named, the pauses between tries.
+    /// `None` while a call is under way or nothing is wrong.
+    pub waiting: Option<Wait>,
     /// Whether the service confirmed that the subscription is gone; only once the
     /// phase is [`Phase::Closed`].
     pub deleted: bool,
@@ -36,11 +41,42 @@ pub struct Status {
 }
 
 impl Status {
+    /// Before the first step.
+    pub(super) fn starting(transport: TransportKind) -> Self {
+        Self {
+            phase: Phase::Starting,
+            subscription_id: None,
+            transport,
+            expires_at: None,
+            is_polling: false,
+            failed_attempts: 0,
+            waiting: None,
+            deleted: false,
+            last_error: None,
+        }
+    }
+
     /// Whether events can arrive: the lease is held, and the transport's peer has
     /// answered on the link that is open now.
     #[must_use]
     pub fn is_healthy(&self) -> bool {
         self.phase == Phase::Live
+    }
+}
+
+/// Why nothing is tried for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Wait {
+    /// Until when at the latest, by this machine's clock.
+    pub until: SystemTime,
+    /// Why.
+    pub cause: WaitCause,
+}
+
+impl Wait {
+    pub(super) fn new(until: SystemTime, cause: WaitCause) -> Self {
+        Self { until, cause }
     }
 }
 

@@ -8,7 +8,7 @@ use crate::support::agent::*;
 use crate::support::scripted::{Reply, told};
 use ringcentral_events::agent::{AgentCursor, AgentOrigin, Desk, EndSession, OnExisting, OnLost};
 use ringcentral_events::auth::{AccessToken, TokenFn};
-use ringcentral_events::{Delivery, ErrorKind, Phase};
+use ringcentral_events::{Delivery, Error, ErrorKind, Phase};
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -229,18 +229,29 @@ async fn f16_a_refused_token_is_replaced_and_the_poll_made_again() {
 }
 
 #[tokio::test]
-async fn f17_a_token_that_is_refused_twice_ends_the_stream() {
+async fn found_6_4_tokens_that_are_refused_end_no_stream_and_a_login_that_is_does() {
     let service = Service::start().await;
-    service.polls.then(Reply::new(401, "")).then(Reply::new(401, "{\"error\":\"expired\"}"));
-    let tokens = TokenFn::new(|_| async { Ok(AccessToken::new("s3cret-t0ken")) });
+    service.polls.then(Reply::new(401, "")).then(Reply::new(401, "")).then(Reply::new(403, "<html>"));
+    service.polls.then(batch("S1", &[start_event()])).then(Reply::new(401, "{\"error\":\"expired\"}"));
+    let asked = AtomicUsize::new(0);
+    let tokens = TokenFn::new(move |_| {
+        let n = asked.fetch_add(1, Ordering::Relaxed);
+        async move {
+            if n < 3 {
+                Ok(AccessToken::new(format!("s3cret-t0ken-{n}")))
+            } else {
+                Err(Error::new(ErrorKind::Auth, "the login is refused"))
+            }
+        }
+    });
     let session = service.with(tokens).start().await.unwrap();
     let mut events = session.events().unwrap();
+    assert_eq!(words(&mut events, 1).await, ["AgentSessionStart"]);
     let Some(Err(error)) = next(&mut events).await else { panic!() };
-    assert_eq!((error.kind(), error.status()), (ErrorKind::Auth, Some(401)));
-    assert!(error.to_string().contains("expired"));
+    assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::Auth, "the login is refused"));
     assert!(!told(&error).contains("s3cret"));
     assert!(next(&mut events).await.is_none());
-    assert_eq!(service.polled().len(), 2);
+    assert_eq!(service.polled().len(), 5);
     assert_eq!(session.status().current().phase, Phase::Closed);
     assert_eq!(session.events().unwrap_err().kind(), ErrorKind::Closed);
 }

@@ -76,13 +76,11 @@ async fn each_call_has_its_verb_path_and_body() {
 }
 
 #[tokio::test]
-async fn l9_a_delete_takes_404_and_401_as_done() {
+async fn l9_a_delete_takes_404_as_done_and_a_401_as_trouble() {
     for (reply, found) in [
         (Reply::code(404, "CMN-102"), Deletion::GoneAlready),
         (Reply::code(404, "SUB-507"), Deletion::GoneAlready),
         (Reply::new(404, ""), Deletion::GoneAlready),
-        (Reply::code(401, "OAU-213"), Deletion::Deleted),
-        (Reply::code(401, "OAU-151"), Deletion::Deleted),
         (Reply::new(204, ""), Deletion::Deleted),
     ] {
         let server = always(reply.clone()).await;
@@ -90,6 +88,9 @@ async fn l9_a_delete_takes_404_and_401_as_done() {
         assert_eq!(outcome.unwrap_or_else(|error| panic!("{reply:?}: {error}")), found, "{reply:?}");
     }
     for (reply, kind) in [
+        // Nothing says that it is gone.
+        (Reply::code(401, "OAU-213"), ErrorKind::Auth),
+        (Reply::code(401, "OAU-151"), ErrorKind::Auth),
         (Reply::code(403, "CMN-408"), ErrorKind::Permission),
         (Reply::new(500, ""), ErrorKind::Service),
         (Reply::Reset, ErrorKind::Network),

@@ -240,7 +240,7 @@ async fn l8_an_id_that_expired_is_recreated_with_a_gap() {
 }
 
 #[tokio::test]
-async fn l9_a_delete_takes_404_and_401_as_done() {
+async fn l9_a_delete_takes_404_as_done_and_repeats_a_401() {
     for fault in [Fault::code(404, "CMN-102"), Fault::code(404, "SUB-507"), Fault::code(401, "OAU-213").times(2)] {
         let sandbox = quick().start().await.unwrap();
         let subscription = live(&sandbox).await;

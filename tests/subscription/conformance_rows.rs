@@ -83,8 +83,11 @@ const ROWS: &[(&str, &str, &[&str])] = &[
     ),
     (
         "L9",
-        "a delete takes 404 and 401 as done",
-        &["l9_a_delete_takes_404_and_401_as_done", "l9_dropping_deletes_in_the_background_and_keeping_does_not"],
+        "a delete takes 404 as done and repeats a 401",
+        &[
+            "l9_a_delete_takes_404_as_done_and_repeats_a_401",
+            "l9_dropping_deletes_in_the_background_and_keeping_does_not",
+        ],
     ),
     (
         "L10",

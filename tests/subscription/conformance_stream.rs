@@ -155,7 +155,9 @@ async fn s3_order_is_kept_as_the_service_delivers_it() {
 async fn the_error_at_the_end_is_the_one_that_ended_it() {
     let sandbox = quick().start().await.unwrap();
     let mut subscription = live(&sandbox).await;
-    sandbox.faults().inject(Operation::Renew, Fault::code(403, "CMN-401"));
+    // The login is refused, which nothing but a person can mend.
+    sandbox.faults().inject(Operation::Renew, Fault::code(401, "OAU-213").until_cleared());
+    sandbox.faults().inject(Operation::Token, Fault::code(400, "OAU-211").until_cleared());
     sandbox.faults().inject(Operation::Delete, Fault::code(403, "AGW-401").until_cleared());
     soon(subscription.handle().revalidate()).await.unwrap();
     let error = loop {
@@ -164,8 +166,33 @@ async fn the_error_at_the_end_is_the_one_that_ended_it() {
             Err(error) => break error,
         }
     };
-    assert_eq!((error.kind(), error.code()), (ErrorKind::Permission, Some("CMN-401")), "{error:?}");
+    assert_eq!((error.kind(), error.code()), (ErrorKind::Auth, Some("OAU-213")), "{error:?}");
     assert!(soon(subscription.next()).await.is_none());
+}
+
+#[tokio::test]
+async fn found_6_4_auth_trouble_ends_no_stream() {
+    for (times, fault) in [
+        (2, Fault::code(401, "OAU-213")),
+        (3, Fault::code(401, "OAU-210")),
+        (1, Fault::code(401, "OAU-211")),
+        (1, Fault::code(401, "TokenExpired")),
+        (2, Fault::status(401)),
+        (1, Fault::code(403, "CMN-401")),
+        (1, Fault::status(403)),
+        (1, Fault::code(400, "OAU-210")),
+    ] {
+        let sandbox = quick().start().await.unwrap();
+        let mut subscription = live(&sandbox).await;
+        let case = format!("{fault:?}");
+        sandbox.faults().inject(Operation::Renew, fault.times(times));
+        soon(subscription.handle().revalidate()).await.unwrap();
+        assert!(sandbox.wait_requests(Operation::Renew, times as usize + 1, SOON).await, "{case}");
+        publish(&sandbox, [1]);
+        Journal::upto(&mut subscription, 1).await.assert_only([1]);
+        assert!(subscription.status().current().is_healthy(), "{case}");
+        close(&sandbox, subscription).await;
+    }
 }
 
 #[tokio::test]

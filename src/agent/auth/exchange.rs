@@ -88,21 +88,22 @@ impl Exchange {
     }
 }
 
-/// What a refusal means: somebody must act, unless the service only failed.
+/// What a refusal means. The credentials are refused only where the service itself says
+/// so, with its reason: what stands before it passes (found 6.4).
 fn refused(answer: &crate::rest::wire::Answer, secrets: &[&Secret]) -> Error {
+    let said = answer::words(answer, secrets);
     let (kind, message) = match answer.status.as_u16() {
         429 => (ErrorKind::RateLimited, "too many requests for tokens"),
         408 | 500.. => (ErrorKind::Service, "the token service failed"),
         300..=399 => (ErrorKind::Protocol, "the token service sent elsewhere, which is not followed"),
-        _ => (ErrorKind::Auth, "the token service refused the credentials"),
+        400 | 401 if said.is_some() => (ErrorKind::Auth, "the token service refused the credentials"),
+        _ => (ErrorKind::Auth, "the token service turned the login away"),
     };
-    let disposition = match kind {
-        ErrorKind::RateLimited | ErrorKind::Service => {
-            Disposition::Retry { after: answer::wait_asked_for(&answer.headers) }
-        }
-        _ => Disposition::Fatal,
+    let disposition = match (kind, answer.status.as_u16()) {
+        (ErrorKind::Auth, 400 | 401) if said.is_some() => Disposition::Fatal,
+        _ => Disposition::Retry { after: answer::wait_asked_for(&answer.headers) },
     };
-    let error = match answer::words(answer, secrets) {
+    let error = match said {
         Some(said) => Error::new(kind, format!("{message}: {said}")),
         None => Error::new(kind, message),
     };
@@ -116,12 +117,13 @@ impl Object {
 
     /// The token in the fields that are named so in this answer.
     pub(super) fn granted(&self, access: &[&str], refresh: &[&str], life: &[&str]) -> Result<Granted> {
-        let token = self.text(access).ok_or_else(|| {
-            Error::new(ErrorKind::Protocol, "the token service answered without a token")
-                .with_disposition(Disposition::Fatal)
-        })?;
+        let token = self.text(access);
+        let token =
+            token.ok_or_else(|| Error::new(ErrorKind::Protocol, "the token service answered without a token"))?;
         let seconds = Fields::of(&self.raw).and_then(|fields| fields.get(life).and_then(f64::read));
-        let life = seconds.map(|it| Duration::try_from_secs_f64(it.max(0.0)).unwrap_or(MAX_LIFE).min(MAX_LIFE));
+        // A token that is over when it is granted would be asked for before each call.
+        let seconds = seconds.filter(|seconds| *seconds > 0.0);
+        let life = seconds.map(|it| Duration::try_from_secs_f64(it).unwrap_or(MAX_LIFE).min(MAX_LIFE));
         let mut granted = Granted::new(token.into(), life);
         granted.refresh = self.text(refresh).map(Secret::new);
         Ok(granted)

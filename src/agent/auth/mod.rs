@@ -28,7 +28,7 @@ pub use cxone::{CxOneTokens, CxOneTokensBuilder};
 pub use user_hub::{AccessKeys, AccessKeysBuilder};
 
 use crate::auth::AccessToken;
-use crate::error::{Disposition, Error, Result};
+use crate::error::{Disposition, Error, ErrorKind, Result};
 use crate::secret::Secret;
 use exchange::Exchange;
 
@@ -111,7 +111,11 @@ impl<R: Route> Keeper<R> {
         if let Some((former, refresh)) = former.and_then(|former| Some((former, former.refresh.as_ref()?))) {
             match self.route.renew(&self.http, refresh, former).await {
                 Ok(granted) => return Ok(granted),
-                Err(error) if matches!(error.disposition(), Disposition::Retry { .. }) => return Err(error),
+                Err(error)
+                    if matches!(error.disposition(), Disposition::Retry { .. }) && error.kind() != ErrorKind::Auth =>
+                {
+                    return Err(error);
+                }
                 // The renewal token is used up: the credentials are still there.
                 Err(error) => tracing::debug!(%error, "no renewal: another login"),
             }

@@ -201,7 +201,7 @@ fn f11_f34_how_a_session_came_to_be_says_what_its_first_batch_means() {
 }
 
 #[test]
-fn f16_f17_one_refresh_then_the_same_poll_and_no_second_one() {
+fn found_6_4_a_401_gets_one_token_at_once_and_further_ones_with_pauses_until_it_gives_up() {
     let mut run = Run::live();
     run.after(Answer::Unauthorized, SECOND);
     assert_eq!(run.next(), Next::Refresh);
@@ -213,7 +213,24 @@ fn f16_f17_one_refresh_then_the_same_poll_and_no_second_one() {
     assert_eq!(run.next(), Next::Refresh);
     run.machine.refreshed();
     run.after(Answer::Unauthorized, SECOND);
-    assert_eq!(run.next(), Next::Nothing(Outcome::Unauthorized));
+    assert!(run.wait() >= MIN_WAIT);
+    assert_eq!((run.next(), run.machine.failures()), (Next::Refresh, 1));
+    run.machine.refreshed();
+    run.after(Answer::Quiet, SECOND);
+    assert_eq!((run.machine.phase(), run.machine.failures()), (Phase::Live, 0));
+    let mut tokens = 0;
+    while run.next() != Next::Nothing(Outcome::GaveUp) {
+        if run.next() == Next::Refresh {
+            tokens += 1;
+            run.machine.refreshed();
+        }
+        run.after(Answer::Unauthorized, SECOND);
+        if let Next::Wait(_) = run.next() {
+            run.wait();
+        }
+        assert!(tokens < 200);
+    }
+    assert!(tokens > 5, "{tokens}");
     assert_eq!(run.machine.phase(), Phase::Closed);
 }
 

@@ -21,7 +21,11 @@ impl Driver {
                     self.upkeep(op, |control, op, id| ops::update(control, op, id, filters));
                 }
                 Effect::Replace { op } => self.replace(op),
-                Effect::Delete { op } => self.on_lease(op, ops::delete),
+                Effect::Delete { op } => {
+                    let by = self.machine.closes_at().map(Instant::from_std);
+                    let within = by.map_or(FAREWELL, |by| by.saturating_duration_since(Instant::now()));
+                    self.on_lease(op, |control, op, id| ops::delete(control, op, id, within));
+                }
                 Effect::AnswerUpdate { ok } => self.answer_update(ok),
                 Effect::OpenLink { link } => self.open(link),
                 Effect::CloseLink { link } => self.close(link),
@@ -53,6 +57,11 @@ impl Driver {
         }
     }
 
+    /// A call whose waits are told in the status.
+    fn watched(&self, call: Pending) -> Pending {
+        Box::pin(self.board.during(call))
+    }
+
     fn request(&self) -> CreateSubscription {
         let mut request = CreateSubscription::new(self.setup.filters.clone(), self.setup.transport.delivery_mode());
         request.expires_in = self.setup.expires_in;
@@ -62,7 +71,8 @@ impl Driver {
     pub(super) fn create(&mut self, op: Op) {
         self.created = Some(Asked::now());
         self.overlap.begin_again(Instant::now());
-        let (call, abort) = ops::abortable(ops::create(self.setup.control.clone(), op, self.request()));
+        let create = self.watched(ops::create(self.setup.control.clone(), op, self.request()));
+        let (call, abort) = ops::abortable(create);
         self.creating = Some((op, AbortOnDrop(abort)));
         self.pending.push(call);
     }
@@ -104,7 +114,8 @@ impl Driver {
     pub(super) fn adopt(&mut self, op: Op) {
         if let Some(id) = self.adopted_id().cloned() {
             let from = self.setup.resume.as_ref().and_then(|token| Some((token.cursor.clone()?, token.served()?)));
-            self.passing.push(ops::adopt(self.setup.control.clone(), op, id, from));
+            let adopt = self.watched(ops::adopt(self.setup.control.clone(), op, id, from));
+            self.passing.push(adopt);
         }
     }
 
@@ -152,7 +163,7 @@ impl Driver {
             last_good: self.last_good.map(|(at, _)| at),
         };
         let opening = ops::open(self.setup.control.clone(), self.setup.transport.clone(), link, target);
-        let (call, abort) = ops::abortable(opening);
+        let (call, abort) = ops::abortable(self.watched(opening));
         self.opening.push(Opening { id: link, place: self.place, _abort: AbortOnDrop(abort) });
         self.passing.push(call);
     }

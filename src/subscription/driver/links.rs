@@ -21,10 +21,15 @@ impl Driver {
     pub(super) fn link_failed(&mut self, link: LinkId, error: Error) {
         tracing::debug!(%error, kind = ?error.kind(), subscription = self.id_for_log(), "the link failed");
         let is_current = self.machine.is_current(link) && self.lease_way == self.way;
-        if is_current && error.disposition() == Disposition::Fatal && self.fail_over_refused(&error) {
+        let mut disposition = error.disposition();
+        if self.machine.phase() != machine::Phase::Closing {
+            let lasts = |driver: &mut Self| !driver.machine.was_ever_up() || driver.refused_links.note(Instant::now());
+            disposition = self.final_if(disposition, &error, lasts);
+        }
+        if is_current && disposition == Disposition::Fatal && self.fail_over_refused(&error) {
             return self.note(error);
         }
-        let input = match (error.disposition(), error.kind()) {
+        let input = match (disposition, error.kind()) {
             (Disposition::Recreate, ErrorKind::SessionLost) => Input::LinkLost { link, cause: Cause::SessionLost },
             (Disposition::Recreate, ErrorKind::Protocol) => Input::LinkLost { link, cause: Cause::TooLarge },
             (disposition, _) => Input::LinkFailed { link, disposition },
@@ -41,7 +46,10 @@ impl Driver {
                 drop(self.reading.swap_remove(at));
                 self.link_failed(id, error);
             }
-            Ok(LinkEvent::Alive) => self.give(Input::LinkAlive { link: id }),
+            Ok(LinkEvent::Alive) => {
+                self.refused_links = Refusals::default();
+                self.give(Input::LinkAlive { link: id });
+            }
             Ok(LinkEvent::At(cursor)) => self.at(place, cursor),
             Ok(LinkEvent::Leaving) => self.give(Input::LinkLeaving { link: id }),
             Ok(LinkEvent::Batch { frames, cursor, suspected_loss }) => {

@@ -29,9 +29,9 @@ use super::overlap::Overlap;
 use super::progress::{Step, Traces};
 use super::queue::{Item, Queue};
 use super::reconcile::Pace;
-use super::refusal;
+use super::refusal::{self, Refusals};
 use super::resume::{Position, ResumeToken};
-use super::status::{Phase, Status};
+use super::status::{Phase, Status, Wait};
 use super::told::Told;
 use crate::catch_up::CatchUp;
 use crate::clock::Clock;
@@ -43,6 +43,7 @@ use crate::ids::SubscriptionId;
 use crate::registry::Registry;
 use crate::rest::{ControlPlane, CreateSubscription, Deletion, DisabledFilter, SubscriptionInfo};
 use crate::transport::{Cursor, Frame, FrameBody, Link, LinkEvent, SuspectedLoss, Target, Transport};
+use crate::waiting::{Board, BoardReader, WaitCause, Waiting};
 use catch_up::Recovery;
 use links::next_event;
 pub(in crate::subscription) use ways::Way;
@@ -60,6 +61,8 @@ const DOUBTS: usize = 16;
 const FAREWELL: Duration = Duration::from_secs(5);
 /// And at least this long.
 const LAST_LOOK: Duration = Duration::from_secs(1);
+/// Waits up to this long are not worth a word.
+const WORTH_TELLING: Duration = Duration::from_secs(2);
 /// The clocks may drift apart by this much before it counts as a sleep.
 const CLOCK_SLACK: Duration = Duration::from_secs(10);
 
@@ -244,6 +247,19 @@ pub(in crate::subscription) struct Driver {
     /// Calls whose answers are of no use once it is over.
     passing: FuturesUnordered<Pending>,
     clock_check: (Instant, SystemTime),
+    /// The lifetime that was granted last.
+    granted: Option<Duration>,
+    /// Refusals of what had worked before, of calls and of links.
+    refused_calls: Refusals,
+    refused_links: Refusals,
+    /// What the calls under way wait for.
+    board: Board,
+    waits: BoardReader,
+    /// Until when the next try is put off, and how that is told where it is worth it:
+    /// worked out once for each wait.
+    waiting: Option<(Waiting, Option<Wait>)>,
+    /// When the start must be answered, while it is not.
+    start_by: Option<Instant>,
     /// The lease's end on the monotonic clock, and as told on the wall clock:
     /// worked out once, so that what is told changes only when the end does.
     expiry: Option<(std::time::Instant, SystemTime)>,
@@ -263,6 +279,7 @@ enum Woken {
 impl Driver {
     pub(in crate::subscription) fn new(setup: Setup) -> Self {
         let now = Instant::now();
+        let board = Board::new();
         let mut seen = Seen::new(setup.dedup_window.0, setup.dedup_window.1);
         for key in setup.resume.iter().flat_map(|token| &token.seen) {
             seen.admit(*key, now);
@@ -313,6 +330,13 @@ impl Driver {
             pending: FuturesUnordered::new(),
             passing: FuturesUnordered::new(),
             clock_check: (now, setup.clock.wall()),
+            granted: None,
+            refused_calls: Refusals::default(),
+            refused_links: Refusals::default(),
+            waits: board.reader(),
+            board,
+            waiting: None,
+            start_by: Some(now + setup.settings.start_within),
             expiry: None,
             setup,
         }
@@ -365,6 +389,7 @@ impl Driver {
             Some(done) = self.pending.next() => Woken::Done(Box::new(done)),
             Some(done) = self.passing.next() => Woken::Done(Box::new(done)),
             () = sleep_until(timer) => Woken::Timer,
+            () = self.waits.changed() => Woken::Timer,
             (at, event) = next_event(&mut self.reading) => Woken::Link(at, event),
             permit = out.reserve(), if self.queue.is_ready() && !self.sealed => match permit {
                 Ok(_) => Woken::Room,

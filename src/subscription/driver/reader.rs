@@ -176,13 +176,15 @@ impl Driver {
             (machine::Phase::Starting, None) => return,
             // Ending before it began: the end will tell how.
             (machine::Phase::Closing, None) => return,
-            (_, Some(_)) if !self.is_settled() => return,
+            // What was made in vain is being deleted: not beyond the bound of the start.
+            (_, Some(_)) if !self.is_settled() && self.start_by.is_some_and(|by| by > Instant::now()) => return,
             (_, Some(end)) => match self.end_error(end) {
                 Some(error) => Err(error),
                 None => Err(Error::new(ErrorKind::Closed, "the subscription was closed while it was being created")),
             },
             (_, None) => Ok(()),
         };
+        self.start_by = None;
         if let Some(started) = started.take() {
             let refused = started.send(outcome).is_err();
             if refused {
@@ -204,7 +206,12 @@ impl Driver {
                 .with_source(self.shared_error("the last refusal")),
             ),
             // Retried for a while, since it can pass (SUB-406); a person must know what it was.
-            End::StartTimeout if self.last_error.as_ref().is_some_and(|it| it.kind() == ErrorKind::Permission) => {
+            End::StartTimeout
+                if self
+                    .last_error
+                    .as_ref()
+                    .is_some_and(|it| matches!(it.kind(), ErrorKind::Permission | ErrorKind::Auth)) =>
+            {
                 Some(self.shared_error("a permission is missing").with_disposition(Disposition::Fatal))
             }
             End::StartTimeout => Some(
@@ -261,6 +268,7 @@ impl Driver {
         let transport = self.setup.transport.kind();
         let expires_at = self.expires_at();
         let is_polling = self.end.is_none() && self.recovery.plan.is_polling(Instant::now().into_std());
+        let waiting = self.next_try(phase);
         status.send_if_modified(|status| {
             let new_error = self
                 .last_error
@@ -271,6 +279,7 @@ impl Driver {
                 || status.subscription_id != id
                 || status.is_polling != is_polling
                 || status.failed_attempts != attempts
+                || status.waiting != waiting
                 || status.last_error.is_some() != self.last_error.is_some()
                 || new_error
                 || status.expires_at != expires_at;
@@ -282,6 +291,7 @@ impl Driver {
                     expires_at,
                     is_polling,
                     failed_attempts: attempts,
+                    waiting,
                     last_error: self.last_error.clone(),
                     deleted: self.end.is_some() && self.machine.is_deleted(),
                 };
@@ -299,6 +309,41 @@ impl Driver {
             });
         }
         self.expiry.map(|(_, wall)| wall)
+    }
+}
+
+impl Driver {
+    /// What the next try on the way to `Live` waits for, if that is worth a word.
+    fn next_try(&mut self, phase: Phase) -> Option<Wait> {
+        let now = Instant::now();
+        let last_error = self.last_error.as_deref();
+        let by_machine = || {
+            let until = Instant::from_std(self.machine.waits_until()?);
+            Some((until, last_error.map_or(WaitCause::BackOff, WaitCause::after)))
+        };
+        let found = match phase {
+            Phase::Live | Phase::Closing | Phase::Closed => None,
+            Phase::Starting | Phase::Connecting | Phase::Reconnecting | Phase::Recreating => {
+                self.waits.current().or_else(by_machine)
+            }
+        };
+        if self.waiting.map(|(waiting, _)| waiting) != found {
+            self.waiting = found.map(|(until, cause)| {
+                let left = until.saturating_duration_since(now);
+                let wait = (left > WORTH_TELLING).then(|| {
+                    tracing::warn!(
+                        cause = cause.as_str(),
+                        seconds = left.as_secs(),
+                        phase = phase.as_str(),
+                        subscription = self.id_for_log(),
+                        "waiting before the next try"
+                    );
+                    Wait::new(self.setup.clock.wall() + left, cause)
+                });
+                ((until, cause), wait)
+            });
+        }
+        self.waiting.and_then(|(_, wait)| wait)
     }
 }
 

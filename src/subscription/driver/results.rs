@@ -42,16 +42,25 @@ impl Driver {
     }
 
     pub(super) fn failed(&mut self, op: Op, error: Error) {
-        let error = refusal::explain(error, self.setup.transport.kind());
+        // A transport that has delivered is not withdrawn for this app (found 6.4).
+        let worked = self.lease.is_some() && self.lease_way == self.way;
+        let error = if worked { error } else { refusal::explain(error, self.setup.transport.kind()) };
         tracing::debug!(%error, kind = ?error.kind(), subscription = self.id_for_log(), "a call failed");
-        if self.machine.expects(op) && error.disposition() == Disposition::Fatal && self.fail_over_refused(&error) {
-            return self.note(error);
-        }
         let mut disposition = error.disposition();
         // "Not ready yet" (SUB-406) passes after an installation; later it is a
         // permission that was taken away.
         if error.kind() == ErrorKind::Permission && self.machine.phase() != machine::Phase::Starting {
             disposition = Disposition::Fatal;
+        }
+        if self.machine.phase() != machine::Phase::Closing {
+            // While a lease is held, its end decides.
+            let lasts = |driver: &mut Self| {
+                !driver.machine.is_renewing() && (!worked || driver.refused_calls.note(Instant::now()))
+            };
+            disposition = self.final_if(disposition, &error, lasts);
+        }
+        if self.machine.expects(op) && disposition == Disposition::Fatal && self.fail_over_refused(&error) {
+            return self.note(error);
         }
         let unclear = error.is_unclear();
         self.deletion_in_doubt |= unclear && self.machine.phase() == machine::Phase::Closing;
@@ -64,6 +73,38 @@ impl Driver {
         self.replacing.take_if(|replacing| *replacing == op);
         self.note(error);
         self.give(Input::Failed { op, disposition, unclear });
+    }
+
+    /// What to do about an error of something that may have worked before: only what
+    /// cannot pass is final at once, a refusal when it `lasts` (found 6.4).
+    pub(super) fn final_if(
+        &mut self,
+        disposition: Disposition,
+        error: &Error,
+        lasts: impl FnOnce(&mut Self) -> bool,
+    ) -> Disposition {
+        let retry = Disposition::Retry { after: None };
+        match (disposition, error.kind()) {
+            // Another token may do.
+            (Disposition::Refresh, _) => retry,
+            (Disposition::Fatal, ErrorKind::Auth) if error.is_login_refused() => Disposition::Fatal,
+            (
+                Disposition::Fatal,
+                ErrorKind::Auth
+                | ErrorKind::Permission
+                | ErrorKind::TransportRefused
+                | ErrorKind::Rejected
+                | ErrorKind::NotFound
+                | ErrorKind::Protocol,
+            ) => {
+                if lasts(self) {
+                    Disposition::Fatal
+                } else {
+                    retry
+                }
+            }
+            (disposition, _) => disposition,
+        }
     }
 
     /// Once it is over, what ended it counts, and not what goes wrong on the way out.
@@ -114,7 +155,10 @@ impl Driver {
             Some(key) => self.keys.add(mode.encryption_algorithm.as_deref(), key),
             None => Ok(()),
         };
-        let lifetime = lease::lifetime(&info, self.setup.clock.wall());
+        let asked_for = self.setup.expires_in.map(Duration::from_secs);
+        let lifetime = lease::lifetime(&info, asked_for, self.granted, self.setup.clock.wall());
+        self.granted = Some(lifetime);
+        self.refused_calls = Refusals::default();
         let asked_about = self.lease.as_ref().is_some_and(|lease| lease.id == info.id);
         if !self.setup.has_address && asked_about && info.answered_at.is_some() {
             // The service itself said that it still serves it; an answer from memory,

@@ -9,7 +9,10 @@ impl Driver {
         let farewell = self.farewell_by.filter(|_| !self.is_settled());
         let plan = self.recovery.plan.poll_timeout().map(Instant::from_std);
         let failover = self.failover.poll_timeout().map(Instant::from_std);
-        [machine, plan, failover, self.sweep_at, farewell].into_iter().flatten().fold(check, Instant::min)
+        [machine, plan, failover, self.sweep_at, farewell, self.start_by]
+            .into_iter()
+            .flatten()
+            .fold(check, Instant::min)
     }
 
     /// The monotonic clock stands still while the machine sleeps, the wall clock

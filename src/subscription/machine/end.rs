@@ -15,7 +15,9 @@ impl Machine {
     }
 
     pub(super) fn fail(&mut self, now: Instant, end: End) {
-        self.close(now, end, true, Duration::from_secs(5), false);
+        let starting = self.start_by.filter(|_| self.stage == Stage::Starting);
+        let within = starting.map_or(START_FAREWELL, |by| by.saturating_duration_since(now).min(START_FAREWELL));
+        self.close(now, end, true, within, false);
     }
 
     pub(super) fn close(&mut self, now: Instant, end: End, delete: bool, within: Duration, linger: bool) {

@@ -8,7 +8,10 @@ impl Machine {
             return;
         }
         self.stage = Stage::Starting;
-        self.arm(Timer::Start, now + self.settings.start_within);
+        let within = self.settings.start_within;
+        self.start_by = Some(now + within);
+        // The end is part of it (found 6.12).
+        self.arm(Timer::Start, now + within - START_FAREWELL.min(within / START_FAREWELL_SHARE));
         self.plan = if adopt { Plan::Adopt } else { Plan::Create };
         self.acquire(now, None);
     }

@@ -82,7 +82,7 @@ impl Machine {
         }
         match disposition {
             Disposition::Retry { after } => {
-                let delay = self.back_off(self.link_attempts, after);
+                let delay = self.link_pause(self.link_attempts, after);
                 self.link_attempts = self.link_attempts.saturating_add(1);
                 self.arm(Timer::Reopen, now + delay);
             }

@@ -26,9 +26,19 @@ pub(in crate::subscription) type LinkId = u64;
 
 /// So many links in a row that the peer refuses, over at least
 /// [`REFUSAL_PERIOD`], end the subscription: the transport is closed to this app.
-const MAX_REFUSALS: u32 = 5;
+pub(super) const MAX_REFUSALS: u32 = 5;
 /// Shorter spells of refusal are trouble on the way, not an answer.
-const REFUSAL_PERIOD: Duration = Duration::from_secs(120);
+pub(super) const REFUSAL_PERIOD: Duration = Duration::from_secs(120);
+/// The longest pause before a link is opened again: buffers at the service hold seconds
+/// of events, and a dial that sends nothing costs nothing (found 6.1, 6.2).
+const LINK_PAUSE: Duration = Duration::from_secs(4);
+/// So many tries for a lease, over more than a minute, are no further apart than that
+/// either; later ones spare a service that is down for long.
+const EAGER_TRIES: u32 = 30;
+/// The most of the time of a start that its end may take, and how much of it at most.
+const START_FAREWELL: Duration = Duration::from_secs(5);
+const START_FAREWELL_SHARE: u32 = 4;
+
 /// How long a lease is trusted after the machine slept, while it is being
 /// renewed: the true expiry is unknown then.
 const GRACE_AFTER_SLEEP: Duration = Duration::from_secs(30);
@@ -343,6 +353,8 @@ pub(in crate::subscription) struct Machine {
     ever_up: bool,
     renew_at: Option<Instant>,
     timers: [Option<Instant>; Timer::COUNT],
+    /// When the start must have come out, its end included.
+    start_by: Option<Instant>,
     effects: VecDeque<Effect>,
     generation: u64,
 }
@@ -375,6 +387,7 @@ impl Machine {
             ever_up: false,
             renew_at: None,
             timers: [None; Timer::COUNT],
+            start_by: None,
             effects: VecDeque::new(),
             generation: 0,
         }
@@ -427,6 +440,18 @@ impl Machine {
         self.timers.iter().flatten().min().copied()
     }
 
+    /// Until when nothing is tried, on the way to a lease or a link.
+    pub(in crate::subscription) fn waits_until(&self) -> Option<Instant> {
+        let tries = [Timer::Attempt, Timer::Reopen].map(|timer| self.timers[timer as usize]);
+        let is_on_the_way = matches!(self.stage, Stage::Starting | Stage::Running);
+        tries.into_iter().flatten().min().filter(|_| is_on_the_way)
+    }
+
+    /// By when the end must be reached, once it has begun.
+    pub(in crate::subscription) fn closes_at(&self) -> Option<Instant> {
+        self.timers[Timer::Close as usize]
+    }
+
     /// What a user may see.
     pub(in crate::subscription) fn phase(&self) -> Phase {
         match (self.stage, self.lease, self.link) {
@@ -438,6 +463,11 @@ impl Machine {
             (Stage::Running, Lease::Active { .. } | Lease::Renewing { .. }, _) => Phase::Connecting,
             (Stage::Running, ..) => Phase::Recreating,
         }
+    }
+
+    /// Whether a link ever came up.
+    pub(in crate::subscription) fn was_ever_up(&self) -> bool {
+        self.ever_up
     }
 
     /// Whether a link is the one that events come over now.

@@ -69,6 +69,17 @@ impl Machine {
     }
 
     pub(super) fn back_off(&mut self, attempt: u32, retry_after: Option<Duration>) -> Duration {
-        self.settings.backoff.delay(attempt, retry_after, self.chance.f64())
+        let policy = &self.settings.backoff;
+        let chance = self.chance.f64();
+        if attempt < EAGER_TRIES {
+            policy.at_most(LINK_PAUSE).delay(attempt, retry_after, chance)
+        } else {
+            policy.delay(attempt, retry_after, chance)
+        }
+    }
+
+    /// As [`back_off`](Self::back_off), for a link.
+    pub(super) fn link_pause(&mut self, attempt: u32, retry_after: Option<Duration>) -> Duration {
+        self.settings.backoff.at_most(LINK_PAUSE).delay(attempt, retry_after, self.chance.f64())
     }
 }

@@ -25,8 +25,8 @@ use crate::transport::Cursor;
 const PATH: &str = "/restapi/v1.0/subscription";
 /// A reply comes within this or not at all.
 pub(super) const REPLY_WITHIN: Duration = Duration::from_secs(30);
-/// The last call of a subscription must leave time for another way.
-const DELETE_WITHIN: Duration = Duration::from_secs(4);
+/// The last call of a subscription must leave time for another way, and for another try.
+const DELETE_WITHIN: Duration = Duration::from_secs(2);
 /// So much longer than the service keeps the session the lifecycle waits before it
 /// takes the subscription for lost.
 const BEYOND: Duration = Duration::from_secs(60);
@@ -53,7 +53,7 @@ impl SocketSession {
                 client::answer(reply, &socket.lock().secrets())
             }
             Err(error) => {
-                drop(permit);
+                permit.failed(&error);
                 Err(error)
             }
         };
@@ -118,6 +118,8 @@ impl SocketSession {
         // It was asked: that is told from what is only remembered.
         info.answered_at = response.answered_at().or_else(|| Some(wall_now()));
         info.expires_in = Some(self.lease());
+        // The service's own is that of the session, and comes with it.
+        info.expiration_time = None;
         Ok(info)
     }
 

@@ -36,6 +36,7 @@ struct HttpsState {
     owner_asked: usize,
     listed: Vec<Value>,
     odd: usize,
+    down: bool,
     budget: RateBudget,
 }
 
@@ -47,6 +48,11 @@ impl Https {
     /// The next tokens are for an address that they must not be sent to.
     pub(super) fn name_odd_addresses(&self, tokens: usize) {
         self.0.lock().unwrap().odd = tokens;
+    }
+
+    /// Whether nothing accepts a connection, here and at the gateway.
+    pub(super) fn is_down(&self, down: bool) {
+        self.0.lock().unwrap().down = down;
     }
 
     /// What a list of all subscriptions holds.
@@ -99,6 +105,9 @@ impl ControlPlane for Https {
     }
     async fn socket_token(&self) -> Result<SocketToken> {
         let mut state = self.0.lock().unwrap();
+        if state.down {
+            return Err(Error::new(crate::ErrorKind::Network, "no connection"));
+        }
         state.tokens.push(Instant::now());
         if let Some(error) = state.refusals.pop_front() {
             return Err(error);
@@ -120,6 +129,7 @@ pub(super) type Refusals = Arc<Mutex<VecDeque<Error>>>;
 /// The gateway's door.
 #[derive(Debug)]
 pub(super) struct Door {
+    https: Https,
     knocking: mpsc::UnboundedSender<Peer>,
     refusals: Refusals,
 }
@@ -127,6 +137,9 @@ pub(super) struct Door {
 #[async_trait]
 impl Dial for Door {
     async fn dial(&self, to: &Address) -> Result<Stream> {
+        if self.https.0.lock().unwrap().down {
+            return Err(Error::new(crate::ErrorKind::Network, "no connection"));
+        }
         if let Some(error) = self.refusals.lock().unwrap().pop_front() {
             return Err(error);
         }
@@ -155,9 +168,10 @@ impl Service {
         builder.check().unwrap();
         let (knocking, knocked) = mpsc::unbounded_channel();
         let refusals = Refusals::default();
-        let door = Door { knocking, refusals: Arc::clone(&refusals) };
+        let https = Https::default();
+        let door = Door { https: https.clone(), knocking, refusals: Arc::clone(&refusals) };
         let transport = builder.with(Arc::new(door));
-        Self { https: Https::default(), knocking: knocked, refusals, transport }
+        Self { https, knocking: knocked, refusals, transport }
     }
 
     pub(super) fn refuse_dial(&self, error: Error) {

@@ -13,6 +13,9 @@ use tokio::time::Instant;
 const LONGEST: u32 = 8;
 /// After this long without a connection being made the next one is a first again.
 const FORGET: Duration = Duration::from_secs(60);
+/// A connection that lived this long was good: losing it is no repeated failure (found
+/// 6.14).
+const GOOD_AFTER: Duration = Duration::from_secs(10);
 
 /// One subscription's dials.
 #[derive(Clone, Copy, Debug, Default)]
@@ -26,6 +29,14 @@ impl Pacing {
     /// Not before this; `None`: now.
     pub(super) fn next(&self, now: Instant) -> Option<Instant> {
         self.next.filter(|next| *next > now)
+    }
+
+    /// A connection that was opened then is lost.
+    pub(super) fn lost(&mut self, opened_at: Instant, now: Instant) {
+        let is_first = self.last.is_none_or(|last| last <= opened_at);
+        if is_first && now.saturating_duration_since(opened_at) >= GOOD_AFTER {
+            *self = Self::default();
+        }
     }
 
     /// A dial begins. The pause before the first repeat is `base`, each further one
@@ -45,6 +56,27 @@ impl Pacing {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn found_6_14_a_good_connection_that_is_lost_makes_the_next_dial_a_first_one() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let paced = |lost_at| {
+            let mut pacing = Pacing::default();
+            for second in [0, 2, 6, 14] {
+                pacing.began(at(second), Duration::from_secs(2), 0.0);
+            }
+            pacing.lost(at(14), at(lost_at));
+            pacing
+        };
+        assert_eq!(paced(23).next(at(23)), Some(at(30)));
+        let mut pacing = paced(24);
+        assert_eq!(pacing.next(at(24)), None);
+        // What follows is a failure after the other.
+        pacing.began(at(24), Duration::from_secs(2), 0.0);
+        pacing.lost(at(14), at(25));
+        assert_eq!(pacing.next(at(25)), Some(at(26)));
+    }
 
     #[test]
     fn w41_the_dials_of_a_minute_are_spread_and_a_calm_minute_is_a_new_start() {

@@ -21,11 +21,20 @@ use super::stats::Counters;
 use super::{Gateway, recovery};
 use crate::error::{Disposition, Error, ErrorKind, Result};
 use crate::ids::SubscriptionId;
-use crate::rest::{ControlPlane, CreateSubscription, RateBudget, SubscriptionInfo};
+use crate::rest::budget::SocketSeat;
+use crate::rest::{ControlPlane, CreateSubscription, RateBudget, SocketToken, SubscriptionInfo};
 use crate::secret::Secret;
+use crate::waiting::{self, WaitCause};
 
 /// So long a new connection may wait for its turn within the user's rate.
 const TURN_WITHIN: Duration = Duration::from_secs(20);
+/// The shortest life of a token that was seen (websocket §1.2), where the service names
+/// none.
+const TOKEN_LIFE: Duration = Duration::from_secs(30);
+/// A token is not used for a connection so shortly before its end: making one takes time.
+const TOKEN_MARGIN: Duration = Duration::from_secs(5);
+/// The longest life that was seen; a longer one is a fault.
+const TOKEN_LIFE_CAP: Duration = Duration::from_secs(600);
 /// A message that cannot be read, so soon after the connection before it ended by
 /// one, is the same message again.
 const SAME_AGAIN: Duration = Duration::from_secs(60);
@@ -57,8 +66,24 @@ pub(super) struct Known {
     pub(super) asked: Option<CreateSubscription>,
     refusals: Refusals,
     pacing: Pacing,
+    /// A token that the gateway never saw.
+    unused: Option<Ticket>,
     /// Why there was no connection the last time.
     trouble: Option<Error>,
+}
+
+/// A token for one connection. The guide forbids a second connection with it, not a
+/// second try of the first (websocket §1.2, found 6.1).
+struct Ticket {
+    token: SocketToken,
+    good_until: Instant,
+}
+
+impl Ticket {
+    fn new(token: SocketToken, asked_at: Instant) -> Self {
+        let life = token.expires_in.unwrap_or(TOKEN_LIFE).min(TOKEN_LIFE_CAP);
+        Self { token, good_until: asked_at + life.saturating_sub(TOKEN_MARGIN) }
+    }
 }
 
 pub(super) struct SocketSession {
@@ -70,6 +95,7 @@ pub(super) struct SocketSession {
     pub(super) turn: tokio::sync::Mutex<()>,
     /// A connection came into use.
     pub(super) changed: Notify,
+    _seat: SocketSeat,
 }
 
 impl fmt::Debug for SocketSession {
@@ -100,7 +126,9 @@ pub(super) enum Redialled {
 
 impl SocketSession {
     pub(super) fn new(outer: Arc<dyn ControlPlane>, gateway: Arc<Gateway>) -> Self {
+        let seat = outer.rate_budget().unwrap_or_else(|| gateway.budget.clone()).socket();
         Self {
+            _seat: seat,
             outer,
             gateway,
             counters: Arc::default(),
@@ -137,32 +165,54 @@ impl SocketSession {
     ///
     /// Dropped halfway, it leaves nothing but a token that was not used.
     async fn connect(&self, lost: Option<&Resumable>) -> Result<Arc<Socket>, Failed> {
-        let address = self.address(lost).await.map_err(|error| Failed { error, ended: None, doubtful: false })?;
-        self.dial(&address, lost, false).await
+        let ticket = self.ticket().await.map_err(|error| Failed { error, ended: None, doubtful: false })?;
+        self.dial(ticket, lost, false).await
     }
 
-    /// Where to connect, once it is this subscription's turn.
-    async fn address(&self, lost: Option<&Resumable>) -> Result<Address> {
+    /// A token to connect with: one that was never presented, else a new one, once it is
+    /// this subscription's turn.
+    async fn ticket(&self) -> Result<Ticket> {
+        let unused = self.known().unused.take().filter(|ticket| ticket.good_until > Instant::now());
+        if let Some(ticket) = unused {
+            return Ok(ticket);
+        }
         let next = self.known().pacing.next(Instant::now());
         if let Some(next) = next {
-            sleep_until(next).await;
+            waiting::during(next, WaitCause::BackOff, sleep_until(next)).await;
         }
-        self.budget().admit_dial(Instant::now() + TURN_WITHIN).await.map_err(|error| self.cause_of(error))?;
-        self.known().pacing.began(Instant::now(), self.gateway.tuning.dial_pause, fastrand::f64());
-        let token = self.outer.socket_token().await.map_err(no_token);
-        let address = match token {
-            Ok(token) => Address::new(&token, lost.map(|lost| &lost.wsc.token)).map_err(|error| self.odd(error)),
-            Err(error) => Err(error),
-        };
-        address.inspect_err(|error| self.known().trouble = Some(error.clone()))
+        let turn = self.budget().admit_dial(Instant::now() + TURN_WITHIN).await;
+        let turn = turn.map_err(|error| self.cause_of(error))?;
+        let asked_at = Instant::now();
+        let before = self.known().pacing;
+        self.known().pacing.began(asked_at, self.gateway.tuning.dial_pause, fastrand::f64());
+        match self.outer.socket_token().await {
+            Ok(token) => Ok(Ticket::new(token, asked_at)),
+            Err(error) => {
+                if error.sent_nothing() {
+                    // It cost no call of the group that the pause spares.
+                    turn.give_back();
+                    self.known().pacing = before;
+                }
+                let error = no_token(error);
+                self.known().trouble = Some(error.clone());
+                Err(error)
+            }
+        }
     }
 
+    /// Connects with `ticket`, which is spent unless nothing of it left this machine.
     async fn dial(
         &self,
-        address: &Address,
+        ticket: Ticket,
         lost: Option<&Resumable>,
         after_unreadable: bool,
     ) -> Result<Arc<Socket>, Failed> {
+        let address = Address::new(&ticket.token, lost.map(|lost| &lost.wsc.token)).map_err(|error| {
+            let error = self.odd(error);
+            self.known().trouble = Some(error.clone());
+            Failed { error, ended: None, doubtful: false }
+        })?;
+        let address = &address;
         let subscription = lost.and_then(|lost| lost.subscription.as_ref());
         tracing::debug!(host = address.url.host_str(), recover = lost.is_some(), ?subscription, "connecting");
         let failed = match self.gateway.dial.dial(address).await {
@@ -194,6 +244,9 @@ impl SocketSession {
             }
             Err(error) => {
                 let doubtful = error.is_unclear();
+                if error.sent_nothing() {
+                    self.known().unused = Some(ticket);
+                }
                 // Nothing was asked for over it.
                 let error = error.with_unclear(false);
                 let error = if error.status().is_some_and(dial::is_final) { self.refused(error) } else { error };
@@ -216,14 +269,16 @@ impl SocketSession {
     /// and ends no subscription that was connected before.
     fn odd(&self, error: Error) -> Error {
         let mut known = self.known();
-        let lasts = known.refusals.note(Instant::now()) && !known.refusals.had_one();
+        let lasts = known.refusals.note();
         if lasts { error } else { error.with_disposition(Disposition::Retry { after: None }) }
     }
 
     /// The gateway refused a connection, or what is asked over it for want of a
-    /// good token: at the next try it gets another. Refusals that last end it.
+    /// good token: at the next try it gets another. Refusals end it only where there was
+    /// never a connection: later they are trouble on the way, and a permission that is
+    /// withdrawn shows when a token is asked for (found 6.4).
     pub(super) fn refused(&self, error: Error) -> Error {
-        if !self.known().refusals.note(Instant::now()) {
+        if !self.known().refusals.note() {
             return error;
         }
         let kind = if error.status().is_none() { ErrorKind::Config } else { ErrorKind::TransportRefused };
@@ -274,9 +329,10 @@ impl SocketSession {
         let unreadable = ended.as_ref().is_some_and(Ended::unreadable);
         let lost = left.resumable().filter(|lost| lost.is_fresh(Instant::now()));
         let Some(lost) = lost else { return Ok(Redialled::Lost) };
-        let address = self.address(Some(&lost)).await?;
+        self.known().pacing.lost(left.opened_at, Instant::now());
+        let ticket = self.ticket().await?;
         let doubtful = self.doubt(&held.id, true);
-        let socket = match self.dial(&address, Some(&lost), unreadable).await {
+        let socket = match self.dial(ticket, Some(&lost), unreadable).await {
             Ok(socket) => socket,
             Err(failed) => {
                 self.doubt(&held.id, doubtful || failed.doubtful);

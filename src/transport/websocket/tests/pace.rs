@@ -2,10 +2,6 @@
 
 use super::*;
 
-fn no_connection() -> Error {
-    Error::new(ErrorKind::Network, "refused")
-}
-
 #[tokio::test(start_paused = true)]
 async fn w41_the_dials_of_an_outage_are_spread() {
     let mut service = Service::new();
@@ -13,7 +9,8 @@ async fn w41_the_dials_of_an_outage_are_spread() {
     let lived = tokio::time::timeout(s(120), async { while peer.request().await.is_some() {} }).await;
     assert!(lived.is_err());
     let before = service.https.tokens().len();
-    (0..4).for_each(|_| service.refuse_dial(no_connection()));
+    // Each of these tries costs a token.
+    (0..4).for_each(|_| service.refuse_dial(Error::new(ErrorKind::Service, "x").with_status(503)));
     drop(peer);
     let _peer = service.accept().await;
     let tokens = service.https.tokens();
@@ -23,6 +20,159 @@ async fn w41_the_dials_of_an_outage_are_spread() {
         assert!((least..=most).contains(pause), "{pauses:?}");
     }
     assert_eq!(pauses.len(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn found_6_1_after_an_outage_it_is_back_within_5_s_and_has_spent_one_token() {
+    for (n, outage) in [2, 3, 5, 8, 10, 10, 10, 20, 45, 60, 60, 150].into_iter().enumerate() {
+        let mut service = Service::new();
+        let (mut subscription, peer) = service.live("s1").await;
+        wait_for(&subscription, Phase::Live).await;
+        let before = service.https.tokens().len();
+        service.https.is_down(true);
+        drop(peer);
+        tokio::time::sleep(s(outage)).await;
+        assert!(service.is_quiet());
+        service.https.is_down(false);
+        let up_at = Instant::now();
+        let mut peer = service.accept().await;
+        assert!(up_at.elapsed() <= s(5), "{n}: {outage} s, then {:?}", up_at.elapsed());
+        assert_eq!(service.https.tokens().len() - before, 1, "{n}: {outage}");
+        peer.recovered("W2").await;
+        peer.event("s1", 1).await;
+        assert_eq!(told(&mut subscription).await, "1");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn found_6_1_a_token_that_was_never_presented_is_used_again_while_it_is_good() {
+    let mut service = Service::new();
+    let (subscription, peer) = service.live("s1").await;
+    wait_for(&subscription, Phase::Live).await;
+    let unsent = || Error::new(ErrorKind::Network, "no connection");
+    // The platform is there, the gateway is not: for longer than a token lives.
+    let scripts = service.scripts();
+    let refusing = tokio::spawn(async move {
+        for _ in 0..400 {
+            scripts.lock().unwrap().push_back(unsent());
+            tokio::time::sleep(s(1) / 10).await;
+        }
+        scripts.lock().unwrap().clear();
+    });
+    let before = service.https.tokens().len();
+    drop(peer);
+    refusing.await.unwrap();
+    let up_at = Instant::now();
+    let peer = service.accept().await;
+    assert!(up_at.elapsed() <= s(5), "{:?}", up_at.elapsed());
+    // Each was good for 25 of its 30 s.
+    let tokens = service.https.tokens();
+    assert_eq!(tokens.len() - before, 2, "{tokens:?}");
+    assert_eq!(peer.token().unwrap(), format!("T0KEN-{}", tokens.len()));
+
+    // One whose fate is not known counts as presented.
+    let mut service = Service::new();
+    let (subscription, peer) = service.live("s1").await;
+    wait_for(&subscription, Phase::Live).await;
+    service.refuse_dial(unsent());
+    service.refuse_dial(unsent().with_unclear(true));
+    drop(peer);
+    let peer = service.accept().await;
+    assert_eq!(peer.token().as_deref(), Some("T0KEN-3"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn found_6_14_short_drops_of_good_connections_are_no_repeated_failure() {
+    let mut service = Service::new();
+    let (mut subscription, mut peer) = service.live("s1").await;
+    wait_for(&subscription, Phase::Live).await;
+    for n in 0..12 {
+        tokio::time::sleep(s(21)).await;
+        drop(peer);
+        let lost_at = Instant::now();
+        peer = service.accept().await;
+        assert!(lost_at.elapsed() <= s(2), "{n} {:?}", lost_at.elapsed());
+        peer.recovered(&format!("W{n}")).await;
+        peer.event("s1", n).await;
+        assert_eq!(told(&mut subscription).await, n.to_string());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn found_8_many_that_are_lost_together_come_back_within_the_rate() {
+    let mut service = Service::new();
+    let mut live = Vec::new();
+    for n in 0..20 {
+        let id = format!("s{n}");
+        let (subscription, peer) = service.live(&id).await;
+        wait_for(&subscription, Phase::Live).await;
+        let serving = tokio::spawn(async move { peer.serve(&id).await });
+        live.push((subscription, serving));
+    }
+    let before = service.https.tokens().len();
+    live.iter().for_each(|(_, serving)| serving.abort());
+    let mut peers = Vec::new();
+    for _ in 0..20 {
+        let mut peer = service.accept().await;
+        peer.recovered(&format!("X{}", peers.len())).await;
+        peers.push(tokio::spawn(async move { while peer.request().await.is_some() {} }));
+    }
+    let tokens = &service.https.tokens()[before..];
+    for five in tokens.windows(5) {
+        assert!(five[4] - five[0] >= s(60), "{tokens:?}");
+    }
+    assert_eq!(tokens.len(), 20);
+}
+
+#[tokio::test(start_paused = true)]
+async fn found_6_3_a_wait_for_the_rate_group_is_in_the_status_while_it_lasts() {
+    let service = Service::new();
+    let mut builder = service.builder();
+    let mut status = builder.status();
+    assert_eq!(status.current().waiting, None);
+    let all_used = [("x-rate-limit-limit", "5"), ("x-rate-limit-remaining", "0")];
+    let headers = all_used.map(|(name, value)| (http::HeaderName::from_static(name), value.parse().unwrap()));
+    let budget = service.https.budget();
+    for _ in 0..4 {
+        drop(budget.admit_dial(Instant::now()).await.unwrap());
+    }
+    let path = "/restapi/oauth/wstoken";
+    let permit = budget.admit(&http::Method::POST, path, Instant::now()).await.unwrap();
+    permit.answered(&http::Method::POST, path, 200, &http::HeaderMap::from_iter(headers));
+    let began = Instant::now();
+    let start = tokio::spawn(builder.start());
+    let waiting = status.wait_for(|status| status.waiting.is_some()).await.unwrap();
+    let wait = waiting.waiting.unwrap();
+    assert_eq!((waiting.phase, wait.cause), (Phase::Starting, crate::WaitCause::RateLimit));
+    assert!(began.elapsed() < s(1));
+    let mut service = service;
+    let mut peer = service.accept().await;
+    assert!(began.elapsed() >= s(59), "{:?}", began.elapsed());
+    let status_then = status.current();
+    assert_eq!(status_then.waiting, None, "{status_then:?}");
+    peer.details("W1", json!({})).await;
+    peer.subscribed("s1").await;
+    let subscription = start.await.unwrap().unwrap();
+    assert_eq!(subscription.status().current().waiting, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn found_6_3_refused_upgrades_use_the_group_up_and_the_status_shows_the_wait() {
+    let mut service = Service::new();
+    let (subscription, peer) = service.live("s1").await;
+    let mut status = subscription.status();
+    status.wait_for(|status| status.phase == Phase::Live).await.unwrap();
+    (0..4).for_each(|_| service.refuse_dial(Error::new(ErrorKind::Service, "x").with_status(503)));
+    drop(peer);
+    let limited = |status: &crate::Status| {
+        status.waiting.is_some_and(|wait| wait.cause == crate::WaitCause::RateLimit) && status.failed_attempts > 0
+    };
+    let waiting = status.wait_for(limited).await.unwrap();
+    assert_eq!(waiting.phase, Phase::Reconnecting);
+    let mut peer = service.accept().await;
+    peer.recovered("W2").await;
+    let live = status.wait_for(|status| status.phase == Phase::Live).await.unwrap();
+    assert_eq!(live.waiting, None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -57,7 +207,7 @@ async fn a_takeover_that_is_not_answered_does_not_keep_a_lost_connection_from_co
 #[tokio::test(start_paused = true)]
 async fn w05_refusals_at_the_start_are_told_soon() {
     let service = Service::new();
-    (0..9).for_each(|_| service.refuse_dial(no_connection().with_status(401)));
+    (0..9).for_each(|_| service.refuse_dial(Error::new(ErrorKind::Network, "refused").with_status(401)));
     let since = Instant::now();
     let error = service.start().await.unwrap().unwrap_err();
     assert_eq!((error.kind(), error.status()), (ErrorKind::TransportRefused, Some(401)));

@@ -1,0 +1,173 @@
+//! What a call waits for, reported to whoever waits for the call.
+//!
+//! The waits lie deep in a call: for the rate group, for a pause between two logins. The
+//! task that makes the call puts up a [`Board`]; what waits within it posts that there,
+//! and takes it down when it waits no more.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+
+use crate::error::{Error, ErrorKind};
+
+/// Why the next try is put off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum WaitCause {
+    /// The user and app have sent what their rate group allows, or are in the penalty of
+    /// a 429.
+    RateLimit,
+    /// The service named the time (`Retry-After`).
+    RetryAfter,
+    /// The tries before failed: the pauses between them grow.
+    BackOff,
+}
+
+impl WaitCause {
+    /// A word for logs and machines.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::RateLimit => "rate_limit",
+            Self::RetryAfter => "retry_after",
+            Self::BackOff => "back_off",
+        }
+    }
+
+    /// Why one waits after `error`.
+    pub(crate) fn after(error: &Error) -> Self {
+        match error.kind() {
+            ErrorKind::RateLimited => Self::RateLimit,
+            _ if error.retry_after().is_some() => Self::RetryAfter,
+            _ => Self::BackOff,
+        }
+    }
+}
+
+tokio::task_local! {
+    static BOARD: Board;
+}
+
+/// A wait, and until when at the latest.
+pub(crate) type Waiting = (Instant, WaitCause);
+
+/// Where waits are posted.
+#[derive(Clone, Debug)]
+pub(crate) struct Board(Arc<Posts>);
+
+#[derive(Debug)]
+struct Posts {
+    next: AtomicU64,
+    posted: watch::Sender<Vec<(u64, Waiting)>>,
+}
+
+impl Board {
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(Posts { next: AtomicU64::new(0), posted: watch::Sender::new(Vec::new()) }))
+    }
+
+    /// Runs `call` with this board up.
+    pub(crate) fn during<F: Future>(&self, call: F) -> impl Future<Output = F::Output> + use<F> {
+        BOARD.scope(self.clone(), call)
+    }
+
+    pub(crate) fn reader(&self) -> BoardReader {
+        BoardReader(self.0.posted.subscribe())
+    }
+
+    fn post(&self, waiting: Waiting) -> Posted {
+        let id = self.0.next.fetch_add(1, Ordering::Relaxed);
+        self.0.posted.send_modify(|posts| posts.push((id, waiting)));
+        Posted { board: self.clone(), id }
+    }
+}
+
+/// Reads a [`Board`].
+#[derive(Clone, Debug)]
+pub(crate) struct BoardReader(watch::Receiver<Vec<(u64, Waiting)>>);
+
+impl BoardReader {
+    /// The wait that ends last.
+    pub(crate) fn current(&self) -> Option<Waiting> {
+        self.0.borrow().iter().map(|(_, waiting)| *waiting).max_by_key(|(until, _)| *until)
+    }
+
+    /// Returns when something was posted or taken down; never, when the board is gone.
+    /// Cancel safe.
+    pub(crate) async fn changed(&mut self) {
+        if self.0.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+struct Posted {
+    board: Board,
+    id: u64,
+}
+
+impl Drop for Posted {
+    fn drop(&mut self) {
+        self.board.0.posted.send_modify(|posts| posts.retain(|(id, _)| *id != self.id));
+    }
+}
+
+/// Posts that `what` waits until `until`, while it does. Without a board it is not posted.
+pub(crate) async fn during<F: Future>(until: Instant, cause: WaitCause, what: F) -> F::Output {
+    let _posted = BOARD.try_with(|board| board.post((until, cause))).ok();
+    what.await
+}
+
+/// Waits before the call that failed with `error` is repeated.
+pub(crate) async fn pause(wait: Duration, error: &Error) {
+    let until = Instant::now() + wait;
+    during(until, WaitCause::after(error), sleep_until(until)).await;
+}
+
+/// Posts what is on another board, while `what` goes on.
+pub(crate) async fn forward<F: Future>(mut from: BoardReader, what: F) -> F::Output {
+    let mut what = std::pin::pin!(what);
+    loop {
+        let current = from.current();
+        let _posted = current.and_then(|waiting| BOARD.try_with(|board| board.post(waiting)).ok());
+        tokio::select! {
+            biased;
+            output = &mut what => return output,
+            () = from.changed() => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_longest_wait_shows_while_it_lasts_and_through_another_task() {
+        let (board, start) = (Board::new(), Instant::now());
+        let mut reader = board.reader();
+        assert_eq!(reader.current(), None);
+        let sleep = move |seconds, cause| {
+            let until = start + Duration::from_secs(seconds);
+            during(until, cause, tokio::time::sleep_until(until))
+        };
+        let inner = Board::new();
+        let from = inner.reader();
+        let other = tokio::spawn(inner.during(sleep(30, WaitCause::RateLimit)));
+        let calls = tokio::spawn(board.during(async move {
+            tokio::join!(sleep(10, WaitCause::BackOff), forward(from, other)).1.unwrap();
+        }));
+        while reader.current().is_none_or(|(until, _)| until < start + Duration::from_secs(30)) {
+            reader.changed().await;
+        }
+        assert_eq!(reader.current(), Some((start + Duration::from_secs(30), WaitCause::RateLimit)));
+        calls.await.unwrap();
+        assert_eq!(reader.current(), None);
+        assert_eq!(start.elapsed().as_secs(), 30);
+        // Without a board nothing is posted, and nothing fails.
+        during(start, WaitCause::BackOff, async {}).await;
+    }
+}
