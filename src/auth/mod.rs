@@ -56,8 +56,9 @@ pub trait TokenProvider: Send + Sync + fmt::Debug + 'static {
     /// from memory as long as the token is good.
     ///
     /// # Errors
-    /// [`Auth`](crate::ErrorKind::Auth) when somebody must log in again;
-    /// passing trouble by its own kind, with a disposition that says so.
+    /// [`Auth`](crate::ErrorKind::Auth) with [`Disposition::Fatal`](crate::Disposition) when
+    /// the login itself is refused and a person must log in again: that ends subscriptions.
+    /// Passing trouble by its own kind, with a disposition that says so.
     async fn token(&self) -> Result<AccessToken>;
 
     /// Another token instead of `rejected`, which the service answered with 401.

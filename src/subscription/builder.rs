@@ -194,7 +194,9 @@ impl SubscriptionBuilder {
         self
     }
 
-    /// How long to wait between tries. Default: [`BackoffPolicy::default`].
+    /// How long to wait between tries. Default: [`BackoffPolicy::default`]. Links are
+    /// opened again after 4 s at most, and for the first minute or so a lease is sought as
+    /// often, whatever the policy's cap is: buffers at the service hold seconds of events.
     pub fn backoff(mut self, policy: BackoffPolicy) -> Self {
         self.settings.backoff = policy;
         self
@@ -223,16 +225,16 @@ impl SubscriptionBuilder {
         self
     }
 
-    /// How long [`start`](Self::start) may take, repeats included. Default 150 s: the
-    /// service's penalty for too many requests is 60 s, and one in the login and one
-    /// in the creation should not be the end.
+    /// How long [`start`](Self::start) may take, repeats included, and the deletion of what
+    /// it made in vain. Default 150 s: the service's penalty for too many requests is 60 s,
+    /// and one in the login and one in the creation should not be the end.
     pub fn start_within(mut self, bound: Duration) -> Self {
         self.settings.start_within = bound;
         self
     }
 
-    /// How long [`Subscription::close`] may take to delete the subscription.
-    /// Default 10 s.
+    /// How long [`Subscription::close`] may take to delete the subscription. Default 10 s.
+    /// A deletion that is not answered is asked for again after each third of it.
     pub fn close_within(mut self, bound: Duration) -> Self {
         self.close_within = bound;
         self

@@ -94,6 +94,17 @@ struct Gateway {
 ///   over, both delivering for a while, each event told once.
 /// - The login is kept alive, without which the session would end, and one user's
 ///   connections are made one after the other, within the service's rate.
+/// - While nothing accepts a connection, it is tried at least every 4 s, which costs no
+///   call of that rate, nor a token: one that the gateway never saw is used again.
+///
+/// Each connection that reaches the gateway costs a call of the user's rate group `Auth`,
+/// 5 a minute by default, of which one is left for the login. So **no more than about 12
+/// WebSocket subscriptions of one user and app come back within the 180 s for which the
+/// gateway keeps their sessions**, when all lose their connections together; the others
+/// are created again, with a [`Gap`](crate::Gap). A warning is logged when there are more.
+/// Put more filters into one subscription, or ask RingCentral for a higher limit, which is
+/// used as soon as the service names it. [`Status::waiting`](crate::Status::waiting) shows
+/// what a connection waits for.
 ///
 /// A subscription lives in its connection. Another process goes on with it
 /// ([`resume`](crate::SubscriptionBuilder::resume),
@@ -221,10 +232,11 @@ impl WebSocketBuilder {
         self
     }
 
-    /// How long a connection that failed, or was lost again soon, is not tried anew.
+    /// How long a connection that was refused, or was lost within 10 s, is not tried anew.
     /// Default 2 s, and each time within a minute twice as long, up to eight times:
     /// so one subscription does not spend at once the four connections a minute that
-    /// the service's default leaves a user. From 100 ms to an hour.
+    /// the service's default leaves a user. Tries that reach nobody are not held back by
+    /// it. From 100 ms to an hour.
     pub fn dial_pause(mut self, pause: Duration) -> Self {
         self.tuning.dial_pause = pause;
         self
