@@ -183,9 +183,9 @@ impl OAuth {
                 match state.phase.decide(now) {
                     Decision::Use(token) => return Ok(token),
                     Decision::Fail(error) => return Err(error),
-                    Decision::Renew { .. } => {
+                    Decision::Renew { urgent } => {
                         let is_flying = state.flight.as_ref().is_some_and(Flight::is_alive);
-                        if let Some(error) = state.hold.error(now).filter(|_| !is_flying) {
+                        if let Some(error) = state.hold.error(now).filter(|_| urgent && !is_flying) {
                             return Err(error);
                         }
                         self.join_or_start(&mut state, Job::Renew)?

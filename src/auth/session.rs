@@ -64,7 +64,7 @@ pub(super) fn life(seconds: Option<f64>) -> Duration {
 }
 
 /// A token that is refused while it is younger than this was never any good.
-const YOUNG: Duration = Duration::from_secs(60);
+const YOUNG: Duration = Duration::from_secs(10);
 /// So many tokens in a row that were never any good are replaced at once.
 const AT_ONCE: u32 = 2;
 
