@@ -47,8 +47,8 @@ const STORE_DEADLINE: Duration = Duration::from_secs(10);
 /// - Only an answer of the `invalid_grant` class drops tokens. Trouble (5xx, timeouts,
 ///   429, a reason that is not documented) never does: the old token is used as long as it
 ///   is good. When a new one is needed, logins that fail are at least 10 s, then 20 s, 40 s
-///   and 60 s apart, and so are those for tokens that the service refuses as soon as it
-///   has granted them (after the second); calls in between fail with that error and the
+///   and 60 s apart, and a minute where the service refuses one token after the other as soon
+///   as it has granted it (after the fourth); calls in between fail with that error and the
 ///   time that is left.
 /// - A refresh that is refused falls back to the JWT, if there is one. Without,
 ///   and when the JWT is refused, too, the access token is used to its end, and

@@ -63,10 +63,11 @@ pub(super) fn life(seconds: Option<f64>) -> Duration {
     named.unwrap_or(LIFE_UNKNOWN).clamp(LIFE_FLOOR, LIFE_CAP)
 }
 
-/// A token that is refused while it is younger than this was never any good.
+/// A token that is refused while it is younger than this may never have been any good.
 const YOUNG: Duration = Duration::from_secs(10);
-/// So many tokens in a row that were never any good are replaced at once.
-const AT_ONCE: u32 = 2;
+/// So many of them in a row are replaced at once: with the login before, that is what the
+/// group `Auth` has in a minute by default.
+const AT_ONCE: u32 = 4;
 
 /// How long no login is asked for, though one is needed: each costs a call of the small
 /// rate group `Auth`, whatever comes of it.
@@ -84,7 +85,8 @@ impl Hold {
         // What never left cost nothing, and what is final is another matter.
         let passes = matches!(error.disposition(), Disposition::Retry { .. });
         if passes && !error.sent_nothing() {
-            self.until = Some((now + pause(self.failures), error.clone()));
+            let wait = error.retry_after().unwrap_or_default().max(pause(self.failures));
+            self.until = Some((now + wait, error.clone()));
             self.failures = self.failures.saturating_add(1);
         }
     }
@@ -92,9 +94,9 @@ impl Hold {
     /// A login was granted.
     pub(super) fn granted(&mut self, now: Instant) {
         self.failures = 0;
-        self.until = self.barren.checked_sub(AT_ONCE).map(|beyond| {
+        self.until = (self.barren >= AT_ONCE).then(|| {
             let error = Error::new(ErrorKind::Auth, "the service refuses each token that it has just granted");
-            (now + pause(beyond), error)
+            (now + PAUSE_CAP, error)
         });
     }
 
@@ -335,10 +337,10 @@ mod tests {
     }
 
     #[test]
-    fn found_6_4_a_token_refused_just_after_its_grant_is_replaced_twice_at_once_and_then_with_pauses() {
+    fn found_6_4_tokens_refused_just_after_their_grant_are_replaced_a_few_times_at_once_and_then_each_minute() {
         let (mut hold, start) = (Hold::default(), Instant::now());
         let mut now = start;
-        for pause in [None, Some(10), Some(20), Some(40), Some(60), Some(60)] {
+        for pause in [None, None, None, Some(60), Some(60)] {
             let mut phase = live(SECOND * 3600, now);
             phase.refuse(&AccessToken::new("a"), &mut hold, now + SECOND);
             // Told twice of the same token.
@@ -371,6 +373,12 @@ mod tests {
         }
         hold.granted(now);
         assert!(hold.error(now).is_none());
+        let asked = Disposition::Retry { after: Some(SECOND * 50) };
+        let penalty = Error::new(ErrorKind::RateLimited, "x").with_status(429).with_disposition(asked);
+        hold.failed(&penalty, now);
+        let error = hold.error(now).unwrap();
+        assert_eq!((error.kind(), error.retry_after()), (ErrorKind::RateLimited, Some(SECOND * 50)));
+        hold.granted(now);
         hold.failed(&Error::new(ErrorKind::Timeout, "x").with_unclear(true), now);
         assert_eq!(hold.error(now).and_then(|error| error.retry_after()), Some(PAUSE));
     }

@@ -360,7 +360,7 @@ const ROWS: &[(&str, &str, &[&str])] = &[
         &[
             "w09_every_end_of_a_connection_is_recovered_from_and_costs_no_gap",
             "w40_every_end_of_a_connection_is_passing_trouble",
-            "w05_close_code_4400_gets_another_token_and_is_a_config_error_when_it_lasts",
+            "w05_close_code_4400_gets_another_token_however_often_it_comes",
             "another_login_cannot_recover_and_the_loss_is_told",
         ],
     ),
