@@ -166,7 +166,8 @@ pub(crate) fn verdict(answer: &Answer) -> machine::Answer {
         401 => machine::Answer::Unauthorized,
         404 => machine::Answer::Unknown,
         409 => machine::Answer::Over,
-        // One 403 takes no session away: what lasts is given up after a while.
+        // Without the service's reason it comes from what stands before it (found 6.4).
+        403 if words(answer, &[]).is_some() => machine::Answer::Fatal,
         403 | 408 | 429 | 500.. => machine::Answer::Trouble(machine::Trouble {
             retry_after: wait_asked_for(&answer.headers),
             // Whoever answered, the service behind may have handed out a batch.
@@ -327,6 +328,12 @@ mod tests {
             assert_eq!(verdict(&answer(status, &[("retry-after", "7")], "")), want, "{status}");
         }
         assert_eq!(verdict(&answer(204, &[], "")), trouble(None, true));
+        for (headers, body) in
+            [(&[("icStatusDescription", "invalid security user")][..], ""), (&[], r#"{"error":"e"}"#)]
+        {
+            assert_eq!(verdict(&answer(403, headers, body)), machine::Answer::Fatal);
+        }
+        assert_eq!(verdict(&answer(403, &[], "<html>")), trouble(None, false));
     }
 
     #[test]

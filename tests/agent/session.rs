@@ -302,6 +302,7 @@ async fn tokens_that_never_live_for_a_poll_are_not_asked_for_before_each() {
 async fn f21_f22_f26_f43_refusals_end_the_stream_with_the_services_words() {
     for (status, kind) in [
         (400, ErrorKind::Rejected),
+        (403, ErrorKind::Permission),
         (404, ErrorKind::SessionLost),
         (405, ErrorKind::Rejected),
         (302, ErrorKind::Protocol),
