@@ -74,11 +74,12 @@ pub enum ErrorKind {
     Crypto,
     /// The user's store (tokens, checkpoints) failed.
     Store,
-    /// Another change of the same subscription is still pending; nothing was sent.
+    /// Another change of the same subscription is still pending, or another subscription
+    /// uses the same checkpoint; nothing was sent.
     Busy,
     /// The subscription, or the client, is closed.
     Closed,
-    /// A fault of this crate: a task of it ended by a panic.
+    /// A panic, in a task of this crate or in code given to it.
     Internal,
 }
 

@@ -108,6 +108,7 @@ pub mod digital;
 mod durable;
 mod error;
 pub mod event;
+mod guard;
 mod ids;
 pub mod policy;
 mod registry;

@@ -2,16 +2,14 @@
 
 use std::any::Any;
 use std::fmt;
-use std::fs::{File, TryLockError};
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use crate::durable;
+use crate::durable::{Lock, WholeFile};
 use crate::error::{Disposition, Error, ErrorKind, Result};
 use crate::secret::Secret;
 
@@ -199,112 +197,54 @@ impl TokenStore for MemoryTokenStore {
 /// after a crash there is the old session or the new one, never half of either. While
 /// one process renews the session, others that use the same file wait for what it
 /// gets; a file beside it, with `.lock` at its name's end, is locked for that.
+///
+/// A file that other users can read or write is refused, and so is what is not a regular
+/// file. A symbolic link is followed, but not in the place of the lock file.
 #[derive(Clone, Debug)]
 pub struct FileTokenStore {
-    path: PathBuf,
+    file: WholeFile,
 }
 
 impl FileTokenStore {
+    /// Far more than any session; a file that is larger is not one.
+    const LIMIT: u64 = 1024 * 1024;
+
     /// Keeps the session at `path`. Its directory must exist.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into() }
-    }
-
-    /// Runs `work` where blocking is allowed. A dropped call does not stop it
-    /// half way.
-    async fn blocking<T: Send + 'static>(
-        &self,
-        what: &'static str,
-        work: impl FnOnce(&Path) -> Result<T, Failure> + Send + 'static,
-    ) -> Result<T> {
-        let path = self.path.clone();
-        let outcome = tokio::task::spawn_blocking(move || work(&path)).await;
-        let failure = match outcome {
-            Ok(Ok(done)) => return Ok(done),
-            Ok(Err(failure)) => failure,
-            Err(ended) => Failure::Io(io::Error::other(ended)),
-        };
-        let path = self.path.display();
-        Err(match failure {
-            Failure::Io(error) => {
-                Error::new(ErrorKind::Store, format!("the token file {path} cannot be {what}")).with_source(error)
-            }
-            Failure::Corrupt => Error::new(ErrorKind::Store, format!("the token file {path} is corrupt")),
-        })
-    }
-}
-
-enum Failure {
-    Io(io::Error),
-    Corrupt,
-}
-
-impl From<io::Error> for Failure {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
+        Self { file: WholeFile::new(path, "token file", Self::LIMIT) }
     }
 }
 
 #[async_trait]
 impl TokenStore for FileTokenStore {
     async fn load(&self) -> Result<Option<StoredTokens>> {
-        self.blocking("read", |path| match read(path)? {
-            Some(text) => StoredTokens::from_json(&text).map(Some).map_err(|_| Failure::Corrupt),
-            None => Ok(None),
-        })
-        .await
+        let Some(bytes) = self.file.read().await? else { return Ok(None) };
+        let tokens = std::str::from_utf8(&bytes).ok().and_then(|text| StoredTokens::from_json(text).ok());
+        tokens
+            .map(Some)
+            .ok_or_else(|| self.file.error(ErrorKind::Store, "is corrupt").with_disposition(Disposition::Fatal))
     }
 
     async fn save(&self, tokens: &StoredTokens) -> Result<()> {
-        let json = tokens.to_json()?;
-        self.blocking("written", move |path| Ok(durable::replace(path, json.expose().as_bytes())?)).await
+        self.file.replace(tokens.to_json()?.expose().as_bytes().to_vec()).await
     }
 
     async fn clear(&self) -> Result<()> {
-        self.blocking("removed", |path| match std::fs::remove_file(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            outcome => Ok(outcome?),
-        })
-        .await
+        self.file.remove().await
     }
 
     async fn lock(&self) -> Result<Option<StoreLock>> {
-        let file = self.blocking("locked", lock_file).await?;
         loop {
-            match file.try_lock() {
-                Ok(()) => return Ok(Some(StoreLock::new(file))),
-                Err(TryLockError::WouldBlock) => tokio::time::sleep(LOOK_EVERY).await,
-                Err(TryLockError::Error(error)) => {
-                    let message = format!("the token file {} cannot be locked", self.path.display());
-                    return Err(Error::new(ErrorKind::Store, message).with_source(error));
-                }
+            match self.file.try_lock().await? {
+                Lock::Held(file) => return Ok(Some(StoreLock::new(file))),
+                Lock::Busy { .. } => tokio::time::sleep(LOOK_EVERY).await,
             }
         }
     }
 }
 
-/// How often it is looked whether another process has let go of the lock.
+/// How often a lock that another process holds is tried again.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-
-fn lock_file(path: &Path) -> Result<File, Failure> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".lock");
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).create(true).truncate(false);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    Ok(options.open(PathBuf::from(beside))?)
-}
-
-/// Far more than any session; a file that is larger is not one.
-const FILE_LIMIT: u64 = 1024 * 1024;
-
-fn read(path: &Path) -> Result<Option<String>, Failure> {
-    durable::read(path, FILE_LIMIT).map_err(|error| match error.kind() {
-        io::ErrorKind::InvalidData => Failure::Corrupt,
-        _ => Failure::Io(error),
-    })
-}
 
 #[cfg(test)]
 mod tests {
@@ -372,10 +312,11 @@ mod tests {
         let store = FileTokenStore::new(&path);
         let half = tokens(1).to_json().unwrap();
         for broken in [&b""[..], b"\xff\xfe", b"{}", &half.expose().as_bytes()[..60]] {
+            store.save(&tokens(1)).await.unwrap();
             std::fs::write(&path, broken).unwrap();
             let error = store.load().await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Store);
-            assert!(error.to_string().contains("tokens.json"), "{error}");
+            assert!(error.to_string().ends_with("tokens.json is corrupt"), "{error}");
             assert!(!format!("{error:?}").contains("access-1"));
         }
     }

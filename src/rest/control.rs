@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use super::budget::RateBudget;
 use super::classify::NOT_READY_PAUSE;
 use super::client::Client;
+use super::envelope::json_error;
 use super::request::segment;
 use super::response::Response;
 use super::subscription::{
@@ -59,7 +60,8 @@ impl Page {
     fn readable(self) -> impl Iterator<Item = SubscriptionInfo> {
         self.records.into_iter().filter_map(|record| {
             serde_json::from_str::<SubscriptionInfo>(record.get())
-                .inspect_err(|error| tracing::warn!(%error, "a listed subscription cannot be read"))
+                .map_err(|error| json_error("a listed subscription", &error))
+                .inspect_err(|error| tracing::warn!(%error, "a listed subscription is left out"))
                 .ok()
         })
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::checkpoint::{AckMode, Checkpoint, Keeper};
+use super::checkpoint::{self, AckMode, Checkpoint, Keeper};
 use super::driver::{Driver, Ports, Setup, Shutdown, Way};
 use super::handle::SubscriptionHandle;
 use super::machine::Settings;
@@ -16,6 +16,7 @@ use super::reconcile::Pace;
 use super::resume::ResumeToken;
 use super::status::{Status, StatusWatch};
 use super::{Ended, Kept, Subscription, failover, polled};
+use crate::auth::StoreLock;
 use crate::catch_up::CatchUp;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
@@ -60,6 +61,7 @@ pub struct SubscriptionBuilder {
     adopt: Option<SubscriptionId>,
     resume: Option<ResumeToken>,
     checkpoint: Option<Arc<dyn Checkpoint>>,
+    claim: Option<Arc<StoreLock>>,
     ack: AckMode,
     leftovers: Vec<SubscriptionId>,
     catch_up: Vec<Arc<dyn CatchUp>>,
@@ -101,6 +103,7 @@ impl SubscriptionBuilder {
             adopt: None,
             resume: None,
             checkpoint: None,
+            claim: None,
             ack: AckMode::default(),
             leftovers: Vec::new(),
             catch_up: Vec::new(),
@@ -273,6 +276,10 @@ impl SubscriptionBuilder {
     /// finished ([`ack_mode`](Self::ack_mode)) is delivered again, or a
     /// [`Delivery::Gap`](super::Delivery::Gap) says that it may be lost.
     ///
+    /// The place is this subscription's alone until it has ended: while another one uses
+    /// it, [`start`](Self::start) waits up to 10 s and then fails with
+    /// [`Busy`](ErrorKind::Busy).
+    ///
     /// The first place is kept before [`start`](Self::start) returns. After a clean end
     /// the next start tells the time between as a gap, since nobody was subscribed.
     pub fn checkpoint(mut self, checkpoint: impl Checkpoint) -> Self {
@@ -357,7 +364,7 @@ impl SubscriptionBuilder {
     /// service refuses, which names the way out; [`ErrorKind::Timeout`] when
     /// passing trouble lasts longer than [`start_within`](Self::start_within);
     /// [`ErrorKind::Store`] when the [`checkpoint`](Self::checkpoint) cannot be read, or
-    /// the first place not be kept.
+    /// the first place not be kept; [`ErrorKind::Busy`] when another subscription uses it.
     pub async fn start(self) -> Result<Subscription> {
         let (mut subscription, started) = self.restored().await?.launch()?;
         begun(&mut subscription, started).await?;
@@ -401,7 +408,8 @@ impl SubscriptionBuilder {
             if self.adopt.is_some() || self.resume.is_some() {
                 return Err(Error::config("a checkpoint tells where to go on: no token or id besides"));
             }
-            self.resume = checkpoint.load().await?;
+            self.claim = checkpoint::claim(&**checkpoint).await?;
+            self.resume = checkpoint::load(&**checkpoint).await?;
         }
         Ok(self)
     }
@@ -411,6 +419,7 @@ impl SubscriptionBuilder {
         let followed = self.status.take();
         let read = self.resume.as_ref().map(Progress::after).unwrap_or_default();
         let kept = self.checkpoint.clone().map(|store| (Keeper::new(store, read.clone()), self.ack));
+        let claim = self.claim.clone();
         let ways: Vec<_> = self.transport.iter().chain(&self.fallbacks).cloned().collect();
         let sessions: Vec<_> =
             ways.into_iter().map(|transport| (transport.session(&self.control), transport)).collect();
@@ -425,7 +434,14 @@ impl SubscriptionBuilder {
         status_in.send_modify(|status| status.transport = transport);
         let status = status_in.subscribe();
         let (started_in, started) = oneshot::channel();
-        let ports = Ports { out, commands, shutdown: shutdown_out, status: status_in, started: started_in };
+        let ports = Ports {
+            out,
+            commands,
+            shutdown: shutdown_out,
+            status: status_in,
+            started: started_in,
+            claim: claim.clone(),
+        };
         tokio::spawn(Driver::new(setup).run(ports));
         // Made before the wait, so that dropping the wait drops it, which ends the task.
         let subscription = Subscription {
@@ -436,7 +452,7 @@ impl SubscriptionBuilder {
             #[cfg(not(feature = "websocket"))]
             handle: SubscriptionHandle::new(commands_in, StatusWatch::new(status)),
             read,
-            kept: kept.map(|(keeper, mode)| Kept::new(keeper, mode)),
+            kept: kept.map(|(keeper, mode)| Kept::new(keeper, mode, claim)),
             ahead: VecDeque::new(),
             ended: Ended::No,
         };

@@ -2,24 +2,28 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::sync::Notify;
-use tokio::time::{sleep, timeout};
+use futures_util::FutureExt as _;
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::progress::Progress;
 use super::resume::ResumeToken;
-use crate::durable;
-use crate::error::{Error, ErrorKind, Result};
+use crate::auth::StoreLock;
+use crate::durable::{Lock, WholeFile};
+use crate::error::{Disposition, Error, ErrorKind, Result};
+use crate::guard::guarded;
 
 /// Keeps the place of one subscription's stream across restarts and crashes. Set
 /// by [`SubscriptionBuilder::checkpoint`](crate::SubscriptionBuilder::checkpoint).
 ///
 /// A save replaces what was saved before, in one step: after a crash in the midst
 /// of it there must be the former token or the new one. The subscription saves one
-/// token at a time.
+/// token at a time. A save that takes longer than 30 s is dropped: it must not take
+/// effect after a later one.
 #[async_trait]
 pub trait Checkpoint: Send + Sync + fmt::Debug + 'static {
     /// What was saved last; `None` if nothing ever was.
@@ -35,6 +39,19 @@ pub trait Checkpoint: Send + Sync + fmt::Debug + 'static {
     /// # Errors
     /// [`Store`](ErrorKind::Store) when it cannot be kept.
     async fn save(&self, token: &ResumeToken) -> Result<()>;
+
+    /// Claims the place for one subscription, until what it returns is dropped. Two
+    /// subscriptions on one place would take over each other's, replace its filters and
+    /// delete it. A subscription that starts waits up to 10 s for one that is ending.
+    ///
+    /// Default: nothing is claimed, which is right where nothing else uses the place.
+    ///
+    /// # Errors
+    /// [`Busy`](ErrorKind::Busy), without a wait, while another subscription holds the
+    /// place; its text names that one where it can.
+    async fn lock(&self) -> Result<Option<StoreLock>> {
+        Ok(None)
+    }
 }
 
 #[async_trait]
@@ -45,6 +62,10 @@ impl<T: Checkpoint + ?Sized> Checkpoint for Arc<T> {
 
     async fn save(&self, token: &ResumeToken) -> Result<()> {
         (**self).save(token).await
+    }
+
+    async fn lock(&self) -> Result<Option<StoreLock>> {
+        (**self).lock().await
     }
 }
 
@@ -66,9 +87,13 @@ pub enum AckMode {
 }
 
 /// Keeps the place in memory: for a stream that is begun anew in the same process,
-/// and for tests. Clones share it.
+/// and for tests. Clones share it, and one subscription at a time uses it.
 #[derive(Clone, Debug, Default)]
-pub struct MemoryCheckpoint(Arc<Mutex<Option<ResumeToken>>>);
+pub struct MemoryCheckpoint {
+    token: Arc<Mutex<Option<ResumeToken>>>,
+    /// There is one more of it while a subscription holds the place.
+    claim: Arc<Mutex<Weak<()>>>,
+}
 
 impl MemoryCheckpoint {
     /// With nothing saved.
@@ -81,60 +106,75 @@ impl MemoryCheckpoint {
 #[async_trait]
 impl Checkpoint for MemoryCheckpoint {
     async fn load(&self) -> Result<Option<ResumeToken>> {
-        Ok(self.0.lock().unwrap_or_else(PoisonError::into_inner).clone())
+        Ok(self.token.lock().unwrap_or_else(PoisonError::into_inner).clone())
     }
 
     async fn save(&self, token: &ResumeToken) -> Result<()> {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(token.clone());
+        *self.token.lock().unwrap_or_else(PoisonError::into_inner) = Some(token.clone());
         Ok(())
+    }
+
+    async fn lock(&self) -> Result<Option<StoreLock>> {
+        let mut claim = self.claim.lock().unwrap_or_else(PoisonError::into_inner);
+        if claim.strong_count() > 0 {
+            let busy = "the checkpoint in memory is in use by another subscription of this process";
+            return Err(Error::new(ErrorKind::Busy, busy));
+        }
+        let held = Arc::new(());
+        *claim = Arc::downgrade(&held);
+        Ok(Some(StoreLock::new(held)))
     }
 }
 
 /// Keeps the place in a file, which is replaced whole and synced, so that after a
 /// crash there is the former place or the new one. One file for each subscription.
+///
+/// A subscription locks a file beside it, with `.lock` at its name's end, for as long
+/// as it lives: a second one on the same path, in this process or another, gets
+/// [`Busy`](ErrorKind::Busy). A file that other users can read or write is refused, and
+/// so is what is not a regular file. A symbolic link is followed, but not in the place
+/// of the lock file.
 #[derive(Clone, Debug)]
 pub struct FileCheckpoint {
-    path: PathBuf,
+    file: WholeFile,
 }
 
 impl FileCheckpoint {
-    /// Some thousand keys take some hundred KiB; a file that is larger is none of ours.
+    /// Some thousand keys take some hundred KiB; a larger file is not a place.
     const LIMIT: u64 = 16 << 20;
 
     /// Keeps the place at `path`. Its directory must exist.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into() }
-    }
-
-    /// Runs `work` where blocking is allowed. A dropped call does not stop it half way.
-    async fn blocking<T: Send + 'static>(
-        &self,
-        what: &'static str,
-        work: impl FnOnce(PathBuf) -> std::io::Result<T> + Send + 'static,
-    ) -> Result<T> {
-        let path = self.path.clone();
-        let outcome = tokio::task::spawn_blocking(move || work(path)).await.map_err(std::io::Error::other);
-        outcome.and_then(|done| done).map_err(|error| {
-            Error::new(ErrorKind::Store, format!("the checkpoint {} cannot be {what}", self.path.display()))
-                .with_source(error)
-        })
+        Self { file: WholeFile::new(path, "checkpoint", Self::LIMIT) }
     }
 }
 
 #[async_trait]
 impl Checkpoint for FileCheckpoint {
     async fn load(&self) -> Result<Option<ResumeToken>> {
-        let text = self.blocking("read", |path| durable::read(&path, Self::LIMIT)).await?;
-        let corrupt = |error| {
-            let message = format!("the checkpoint {} holds no place that can be read", self.path.display());
-            Error::new(ErrorKind::Store, message).with_source(error)
-        };
-        text.map(|text| text.parse().map_err(corrupt)).transpose()
+        let Some(bytes) = self.file.read().await? else { return Ok(None) };
+        let text = std::str::from_utf8(&bytes).map_err(|_| Error::config("it is not text"));
+        text.and_then(str::parse).map(Some).map_err(|error| {
+            let corrupt = self.file.error(ErrorKind::Store, "holds no place that can be read");
+            corrupt.with_disposition(Disposition::Fatal).with_source(error)
+        })
     }
 
     async fn save(&self, token: &ResumeToken) -> Result<()> {
-        let text = token.to_secret();
-        self.blocking("written", move |path| durable::replace(&path, text.expose().as_bytes())).await
+        self.file.replace(token.to_secret().expose().as_bytes().to_vec()).await
+    }
+
+    async fn lock(&self) -> Result<Option<StoreLock>> {
+        let process = match self.file.try_lock().await? {
+            Lock::Held(file) => return Ok(Some(StoreLock::new(file))),
+            Lock::Busy { process } => process,
+        };
+        let of = match process {
+            Some(id) if id == std::process::id() => " of this process".to_owned(),
+            Some(id) => format!(" (process {id})"),
+            None => String::new(),
+        };
+        Err(self.file.error(ErrorKind::Busy, format_args!("is in use by another subscription{of}")))
     }
 }
 
@@ -144,20 +184,50 @@ const SAVE_EVERY: Duration = Duration::from_secs(1);
 const SAVE_WITHIN: Duration = Duration::from_secs(30);
 /// The time after which one that failed is tried again.
 const SAVE_AGAIN: Duration = Duration::from_secs(5);
+/// How long a start waits for a subscription that is ending: a drop deletes within 5 s.
+const CLAIM_WITHIN: Duration = Duration::from_secs(10);
+/// How often it tries.
+const CLAIM_EVERY: Duration = Duration::from_millis(100);
+
+/// Claims the place for a subscription that starts.
+pub(super) async fn claim(store: &dyn Checkpoint) -> Result<Option<Arc<StoreLock>>> {
+    let give_up = Instant::now() + CLAIM_WITHIN;
+    loop {
+        match store_call("locked", async { store.lock().await }).await {
+            Err(error) if error.kind() == ErrorKind::Busy && Instant::now() < give_up => sleep(CLAIM_EVERY).await,
+            outcome => return outcome.map(|lock| lock.map(Arc::new)),
+        }
+    }
+}
+
+/// The place that was kept.
+pub(super) async fn load(store: &dyn Checkpoint) -> Result<Option<ResumeToken>> {
+    store_call("read", async { store.load().await }).await
+}
+
+/// A call of a user's store, which may hang or panic.
+async fn store_call<T>(verb: &str, call: impl Future<Output = Result<T>>) -> Result<T> {
+    let late = |_| Err(Error::new(ErrorKind::Store, format!("the checkpoint could not be {verb} within 30 s")));
+    timeout(SAVE_WITHIN, guarded("the checkpoint", call)).await.unwrap_or_else(late)
+}
 
 /// What a subscription's reader has finished, and where that is kept.
+///
+/// Only [`run`](Self::run) saves, one token at a time, and dropping an `ack` drops no
+/// save: an older token never replaces a newer one (found 5.3).
 #[derive(Debug)]
 pub(super) struct Keeper {
     store: Arc<dyn Checkpoint>,
     finished: Mutex<Progress>,
-    /// One save at a time, so that none is overtaken by an older one.
-    saving: tokio::sync::Mutex<()>,
     changed: Notify,
 }
 
+/// One who waits for a save of what is finished by now.
+type Waiting = oneshot::Sender<Result<()>>;
+
 impl Keeper {
     pub(super) fn new(store: Arc<dyn Checkpoint>, finished: Progress) -> Self {
-        Self { store, finished: Mutex::new(finished), saving: tokio::sync::Mutex::new(()), changed: Notify::new() }
+        Self { store, finished: Mutex::new(finished), changed: Notify::new() }
     }
 
     /// Changes what is finished; it is saved soon.
@@ -166,32 +236,49 @@ impl Keeper {
         self.changed.notify_one();
     }
 
-    /// Saves what is finished by now.
-    pub(super) async fn save(&self) -> Result<()> {
-        let _turn = self.saving.lock().await;
+    async fn save(&self) -> Result<()> {
         let token = self.finished.lock().unwrap_or_else(PoisonError::into_inner).token();
         match token {
-            Some(token) => timeout(SAVE_WITHIN, self.store.save(&token))
-                .await
-                .unwrap_or_else(|_| Err(Error::new(ErrorKind::Store, "the checkpoint did not keep the place in time"))),
+            Some(token) => store_call("written", async { self.store.save(&token).await }).await,
             // Nothing was read: what a former run left is still good.
             None => Ok(()),
         }
     }
 
-    /// Saves what changes, for ever.
-    pub(super) async fn run(self: Arc<Self>) {
+    /// Saves what changes, and at once for whoever waits, until `asked` is closed and no
+    /// save is under way. The claim is held until then.
+    pub(super) async fn run(self: Arc<Self>, mut asked: mpsc::Receiver<Waiting>, claim: Option<Arc<StoreLock>>) {
+        let mut not_before = Instant::now();
         loop {
-            self.changed.notified().await;
-            match self.save().await {
-                Ok(()) => sleep(SAVE_EVERY).await,
-                Err(error) => {
-                    tracing::warn!(%error, "the place in the stream cannot be kept");
-                    self.changed.notify_one();
-                    sleep(SAVE_AGAIN).await;
-                }
+            let mut waiting = Vec::new();
+            tokio::select! {
+                biased;
+                one = asked.recv() => match one {
+                    Some(one) => waiting.push(one),
+                    None => break,
+                },
+                () = async {
+                    sleep_until(not_before).await;
+                    self.changed.notified().await;
+                } => {}
+            }
+            while let Ok(one) = asked.try_recv() {
+                waiting.push(one);
+            }
+            // What changed until now is in this save.
+            let _included = self.changed.notified().now_or_never();
+            let outcome = self.save().await;
+            not_before = Instant::now() + if outcome.is_ok() { SAVE_EVERY } else { SAVE_AGAIN };
+            if let Err(error) = &outcome {
+                tracing::warn!(%error, "the place in the stream cannot be saved");
+                self.changed.notify_one();
+            }
+            for one in waiting {
+                // Who stopped waiting has the save all the same.
+                let _gone = one.send(outcome.clone());
             }
         }
+        drop(claim);
     }
 }
 
@@ -221,6 +308,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("place.json");
         for bytes in [&b""[..], b"{", b"\xff\xfe", b"{\"v\":99}"] {
+            FileCheckpoint::new(&path).save(&token("a")).await.unwrap();
             std::fs::write(&path, bytes).unwrap();
             let error = FileCheckpoint::new(&path).load().await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Store, "{bytes:?}");
@@ -235,5 +323,140 @@ mod tests {
         let memory = MemoryCheckpoint::new();
         memory.clone().save(&token("a")).await.unwrap();
         assert_eq!(memory.load().await.unwrap(), Some(token("a")));
+    }
+
+    #[tokio::test]
+    async fn one_subscription_at_a_time_holds_a_place_and_busy_names_the_other() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("place.json");
+        let memory = MemoryCheckpoint::new();
+        let pairs: [[Arc<dyn Checkpoint>; 2]; 2] = [
+            [Arc::new(memory.clone()), Arc::new(memory)],
+            // Through an `Arc` too, and by another way to the same file.
+            [
+                Arc::new(FileCheckpoint::new(&path)),
+                Arc::new(Arc::new(FileCheckpoint::new(directory.path().join("./place.json")))),
+            ],
+        ];
+        for [one, other] in pairs {
+            let held = one.lock().await.unwrap();
+            assert!(held.is_some());
+            let error = other.lock().await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Busy);
+            assert!(error.to_string().ends_with("in use by another subscription of this process"), "{error}");
+            drop(held);
+            assert!(other.lock().await.unwrap().is_some());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_start_waits_ten_seconds_for_a_subscription_that_ends() {
+        let memory = MemoryCheckpoint::new();
+        for (seconds, free) in [(9, true), (11, false)] {
+            let held = memory.lock().await.unwrap();
+            let release = tokio::spawn(async move {
+                sleep(Duration::from_secs(seconds)).await;
+                drop(held);
+            });
+            let claimed = claim(&memory).await;
+            assert_eq!(claimed.is_ok(), free, "{claimed:?}");
+            release.await.unwrap();
+        }
+    }
+
+    /// Answers a save when it is allowed to, and notes how each went.
+    #[derive(Debug)]
+    struct Slow {
+        saved: Mutex<Vec<String>>,
+        begun: std::sync::atomic::AtomicUsize,
+        go: tokio::sync::Semaphore,
+        panics: bool,
+    }
+
+    impl Slow {
+        fn new(allowed: usize, panics: bool) -> Self {
+            let go = tokio::sync::Semaphore::new(allowed);
+            Self { saved: Mutex::default(), begun: Default::default(), go, panics }
+        }
+    }
+
+    #[async_trait]
+    impl Checkpoint for Slow {
+        async fn load(&self) -> Result<Option<ResumeToken>> {
+            assert!(!self.panics, "a user's panic");
+            std::future::pending().await
+        }
+
+        async fn save(&self, token: &ResumeToken) -> Result<()> {
+            self.begun.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            self.go.acquire().await.unwrap().forget();
+            assert!(!self.panics, "a user's panic");
+            self.saved.lock().unwrap().push(token.subscription_id().to_string());
+            Ok(())
+        }
+    }
+
+    fn progress(id: &str) -> Progress {
+        let mut progress = Progress::default();
+        let place = Arc::new(super::super::driver::Place { id: id.into(), fingerprint: String::new() });
+        let at = std::time::SystemTime::UNIX_EPOCH;
+        let mark = super::super::driver::Mark { cursor: crate::transport::Cursor::at(at), place, at, served: None };
+        progress.take_in(super::super::progress::Step::Mark(mark));
+        progress
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_dropped_ack_runs_to_its_end_before_the_next_save_begins() {
+        let store = Arc::new(Slow::new(0, false));
+        let keeper = Keeper::new(store.clone(), Progress::default());
+        let mut kept = super::super::Kept::new(keeper, AckMode::Explicit, None);
+        let read = progress("older");
+        let mut older = Box::pin(kept.ack(&read));
+        assert!(futures_util::poll!(&mut older).is_pending());
+        tokio::task::yield_now().await;
+        drop(older);
+        let begun = || store.begun.load(std::sync::atomic::Ordering::SeqCst);
+        assert_eq!(begun(), 1, "the older save is under way");
+        let read = progress("newer");
+        let mut newer = Box::pin(kept.ack(&read));
+        assert!(futures_util::poll!(&mut newer).is_pending());
+        tokio::task::yield_now().await;
+        assert_eq!(begun(), 1, "one at a time");
+        store.go.add_permits(9);
+        newer.await.unwrap();
+        assert_eq!(*store.saved.lock().unwrap(), ["older", "newer"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_place_is_held_until_its_last_save_has_ended() {
+        let (store, memory) = (Arc::new(Slow::new(0, false)), MemoryCheckpoint::new());
+        let claim = memory.lock().await.unwrap().map(Arc::new);
+        let keeper = Keeper::new(store.clone(), Progress::default());
+        let mut kept = super::super::Kept::new(keeper, AckMode::Explicit, claim);
+        let read = progress("last");
+        assert!(futures_util::poll!(Box::pin(kept.ack(&read))).is_pending());
+        tokio::task::yield_now().await;
+        drop(kept);
+        tokio::task::yield_now().await;
+        assert_eq!(memory.lock().await.unwrap_err().kind(), ErrorKind::Busy);
+        store.go.add_permits(1);
+        while memory.lock().await.is_err() {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(*store.saved.lock().unwrap(), ["last"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_checkpoint_that_hangs_or_panics_is_an_error_and_saving_continues() {
+        for (panics, kind) in [(false, ErrorKind::Store), (true, ErrorKind::Internal)] {
+            let store = Arc::new(Slow::new(usize::from(panics), panics));
+            assert_eq!(load(&*store).await.unwrap_err().kind(), kind, "panics: {panics}");
+            let keeper = Keeper::new(store.clone(), Progress::default());
+            let mut kept = super::super::Kept::new(keeper, AckMode::Explicit, None);
+            for _ in 0..2 {
+                store.go.add_permits(usize::from(panics));
+                assert_eq!(kept.ack(&progress("a")).await.unwrap_err().kind(), kind, "panics: {panics}");
+            }
+        }
     }
 }

@@ -33,8 +33,7 @@ use std::task::{Context, Poll};
 
 use futures_core::Stream;
 use futures_core::stream::FusedStream;
-use tokio::sync::{mpsc, watch};
-use tokio::task::AbortHandle;
+use tokio::sync::{mpsc, oneshot, watch};
 
 pub use builder::{OnDrop, SubscriptionBuilder};
 pub use checkpoint::{AckMode, Checkpoint, FileCheckpoint, MemoryCheckpoint};
@@ -45,6 +44,7 @@ pub use redb_checkpoint::{RedbCheckpoint, RedbCheckpoints};
 pub use resume::ResumeToken;
 pub use status::{Phase, Status, StatusWatch, Wait};
 
+use crate::auth::StoreLock;
 use crate::clock::wall_now;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{EventFilter, Notification};
@@ -116,7 +116,8 @@ pub struct Subscription {
 /// The reader's side of a checkpoint.
 struct Kept {
     keeper: Arc<Keeper>,
-    saver: AbortHandle,
+    /// Asks for a save at once. Closed, it ends the task that saves.
+    ask: mpsc::Sender<oneshot::Sender<Result<()>>>,
     mode: AckMode,
     /// Handed out, and finished when the reader comes back.
     last: Option<Step>,
@@ -125,10 +126,12 @@ struct Kept {
 }
 
 impl Kept {
-    fn new(keeper: Keeper, mode: AckMode) -> Self {
+    fn new(keeper: Keeper, mode: AckMode, claim: Option<Arc<StoreLock>>) -> Self {
         let keeper = Arc::new(keeper);
-        let saver = tokio::spawn(keeper.clone().run()).abort_handle();
-        Self { keeper, saver, mode, last: None, behind: false }
+        // More never wait: the reader is one, and a save takes all who do.
+        let (ask, asked) = mpsc::channel(8);
+        drop(tokio::spawn(keeper.clone().run(asked, claim)));
+        Self { keeper, ask, mode, last: None, behind: false }
     }
 
     /// The reader asks for what comes next.
@@ -151,13 +154,15 @@ impl Kept {
     async fn ack(&mut self, read: &Progress) -> Result<()> {
         self.behind = false;
         self.keeper.finish(|finished| finished.clone_from(read));
-        self.keeper.save().await
+        self.save().await
     }
-}
 
-impl Drop for Kept {
-    fn drop(&mut self) {
-        self.saver.abort();
+    /// Saves what is finished by now. Dropped, it is saved all the same.
+    async fn save(&self) -> Result<()> {
+        let (answer, saved) = oneshot::channel();
+        let over = || Error::new(ErrorKind::Internal, "the task that saves the checkpoint ended with its runtime");
+        self.ask.send(answer).await.map_err(|_| over())?;
+        saved.await.unwrap_or_else(|_| Err(over()))
     }
 }
 
@@ -259,7 +264,7 @@ impl Subscription {
         // What is handed out below is not finished.
         if let Some(mut kept) = self.kept.take() {
             kept.comes_back();
-            error = kept.keeper.save().await.err();
+            error = kept.save().await.err();
         }
         while let Some(item) = std::future::poll_fn(|cx| Pin::new(&mut self).poll_next(cx)).await {
             match item {

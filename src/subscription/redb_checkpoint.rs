@@ -1,15 +1,18 @@
 //! Places of many subscriptions in one embedded database.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use redb::{Database, ReadableDatabase, TableDefinition};
 
 use super::checkpoint::Checkpoint;
 use super::resume::ResumeToken;
-use crate::error::{Error, ErrorKind, Result};
+use crate::auth::StoreLock;
+use crate::durable;
+use crate::error::{Disposition, Error, ErrorKind, Result};
 
 /// By the names of the subscriptions, their resume tokens as text.
 const PLACES: TableDefinition<'_, &str, &str> = TableDefinition::new("ringcentral-events-places-v1");
@@ -19,16 +22,24 @@ const PLACES: TableDefinition<'_, &str, &str> = TableDefinition::new("ringcentra
 /// database anyway (feature `redb`).
 ///
 /// A save is one transaction, synced to the disk before it counts as done. Only one
-/// process can have the file open. Clones share it.
+/// process can have the file open. Clones share it. One subscription at a time uses a
+/// name; a second one gets [`Busy`](ErrorKind::Busy).
 #[derive(Clone)]
-pub struct RedbCheckpoints {
-    database: Arc<Database>,
-    path: Arc<Path>,
+pub struct RedbCheckpoints(Arc<Inner>);
+
+struct Inner {
+    database: Database,
+    path: PathBuf,
+    /// The names that subscriptions hold.
+    claimed: Mutex<HashSet<String>>,
+    /// A dropped save runs to its end, and the next waits for that: an older one never
+    /// overtakes a newer one (found 5.3).
+    turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl fmt::Debug for RedbCheckpoints {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RedbCheckpoints").field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("RedbCheckpoints").field("path", &self.0.path).finish_non_exhaustive()
     }
 }
 
@@ -37,28 +48,24 @@ impl RedbCheckpoints {
     /// directory must exist.
     ///
     /// # Errors
-    /// [`Store`](ErrorKind::Store) when it cannot be opened, is none, or is open in
-    /// another process.
+    /// [`Store`](ErrorKind::Store) when it cannot be opened, is not a database, or can be
+    /// read or written by other users; [`Busy`](ErrorKind::Busy) when it is open already,
+    /// here or in another process.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
         let path: PathBuf = path.into();
-        let failed = |error: redb::Error| {
-            let message = format!("the database {} cannot be opened", path.display());
-            Error::new(ErrorKind::Store, message).with_source(error)
-        };
-        // The file holds what a session is continued with: for its owner's eyes only.
-        let mut options = std::fs::OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let file = options.open(&path).map_err(|error| failed(redb::Error::Io(error)))?;
-        let database = Database::builder().create_file(file).map_err(|error| failed(error.into()))?;
-        let prepare = || -> Result<(), redb::Error> {
-            let write = database.begin_write()?;
-            write.open_table(PLACES)?;
-            Ok(write.commit()?)
-        };
-        prepare().map_err(failed)?;
-        Ok(Self { database: Arc::new(database), path: path.into() })
+        let database = open(&path).map_err(|error| match &error {
+            redb::Error::DatabaseAlreadyOpen => {
+                Error::new(ErrorKind::Busy, format!("the database {} is open already", path.display()))
+                    .with_source(error)
+            }
+            redb::Error::Io(inner) if durable::is_refusal(inner) => {
+                Error::new(ErrorKind::Store, format!("the database {} {inner}", path.display()))
+                    .with_disposition(Disposition::Fatal)
+            }
+            _ => Error::new(ErrorKind::Store, format!("the database {} cannot be opened", path.display()))
+                .with_source(error),
+        })?;
+        Ok(Self(Arc::new(Inner { database, path, claimed: Mutex::default(), turn: Arc::default() })))
     }
 
     /// The place of the subscription that this app calls `name`.
@@ -68,11 +75,44 @@ impl RedbCheckpoints {
     }
 }
 
+fn open(path: &Path) -> Result<Database, redb::Error> {
+    match std::fs::metadata(path) {
+        Ok(found) => {
+            durable::check_regular(&found)?;
+            durable::check_private(&found)?;
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error.into()),
+    }
+    // The file holds what a session is continued with: readable by its owner only.
+    let mut options = std::fs::OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let database = Database::builder().create_file(options.open(path)?)?;
+    let write = database.begin_write()?;
+    write.open_table(PLACES)?;
+    write.commit()?;
+    Ok(database)
+}
+
 /// The place of one subscription, of [`RedbCheckpoints`].
 #[derive(Clone, Debug)]
 pub struct RedbCheckpoint {
     all: RedbCheckpoints,
     name: String,
+}
+
+/// Frees a name when it is dropped.
+struct Claim {
+    all: Arc<Inner>,
+    name: String,
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.all.claimed.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.name);
+    }
 }
 
 impl RedbCheckpoint {
@@ -82,12 +122,18 @@ impl RedbCheckpoint {
         what: &'static str,
         work: impl FnOnce(&Database, &str) -> Result<T, redb::Error> + Send + 'static,
     ) -> Result<T> {
-        let (database, name) = (self.all.database.clone(), self.name.clone());
+        let turn = self.all.0.turn.clone().lock_owned().await;
+        let (all, name) = (self.all.0.clone(), self.name.clone());
         let failed = |error: Box<dyn std::error::Error + Send + Sync>| {
-            let message = format!("the place {:?} in {} cannot be {what}", self.name, self.all.path.display());
+            let message = format!("the place {:?} in {} cannot be {what}", self.name, self.all.0.path.display());
             Error::new(ErrorKind::Store, message).with_source(error)
         };
-        match tokio::task::spawn_blocking(move || work(&database, &name)).await {
+        let run = move || {
+            let done = work(&all.database, &name);
+            drop(turn);
+            done
+        };
+        match tokio::task::spawn_blocking(run).await {
             Ok(outcome) => outcome.map_err(|error| failed(error.into())),
             Err(panicked) => Err(failed(panicked.into())),
         }
@@ -103,8 +149,9 @@ impl Checkpoint for RedbCheckpoint {
         };
         let text = self.blocking("read", read).await?;
         let corrupt = |error| {
-            let message = format!("what {} holds as {:?} is no place", self.all.path.display(), self.name);
-            Error::new(ErrorKind::Store, message).with_source(error)
+            let path = self.all.0.path.display();
+            let message = format!("the database {path} holds no place that can be read as {:?}", self.name);
+            Error::new(ErrorKind::Store, message).with_disposition(Disposition::Fatal).with_source(error)
         };
         text.map(|text| text.parse().map_err(corrupt)).transpose()
     }
@@ -117,6 +164,19 @@ impl Checkpoint for RedbCheckpoint {
             Ok(write.commit()?)
         };
         self.blocking("written", write).await
+    }
+
+    async fn lock(&self) -> Result<Option<StoreLock>> {
+        let all = self.all.0.clone();
+        if !all.claimed.lock().unwrap_or_else(PoisonError::into_inner).insert(self.name.clone()) {
+            let message = format!(
+                "the place {:?} in {} is in use by another subscription of this process",
+                self.name,
+                all.path.display()
+            );
+            return Err(Error::new(ErrorKind::Busy, message));
+        }
+        Ok(Some(StoreLock::new(Claim { all, name: self.name.clone() })))
     }
 }
 
@@ -140,7 +200,7 @@ mod tests {
         }
         other.save(&token("c")).await.unwrap();
         let busy = RedbCheckpoints::open(&path).unwrap_err();
-        assert_eq!(busy.kind(), ErrorKind::Store);
+        assert_eq!(busy.kind(), ErrorKind::Busy);
         drop((one, other, all));
         let all = RedbCheckpoints::open(&path).unwrap();
         assert_eq!(all.checkpoint("one").load().await.unwrap(), Some(token("b")));
@@ -157,15 +217,58 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("places.redb");
         std::fs::write(&path, "{}".repeat(4096)).unwrap();
+        #[cfg(unix)]
+        {
+            let error = RedbCheckpoints::open(&path).unwrap_err();
+            assert!(error.to_string().contains("chmod 600"), "{error}");
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+            std::fs::set_permissions(&path, mode).unwrap();
+        }
         assert_eq!(RedbCheckpoints::open(&path).unwrap_err().kind(), ErrorKind::Store);
         std::fs::remove_file(&path).unwrap();
         let all = RedbCheckpoints::open(&path).unwrap();
-        let write = all.database.begin_write().unwrap();
+        let write = all.0.database.begin_write().unwrap();
         write.open_table(PLACES).unwrap().insert("one", "{\"v\":99}").unwrap();
         write.commit().unwrap();
         let error = all.checkpoint("one").load().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Store);
         assert!(error.to_string().contains("places.redb"), "{error}");
         assert_eq!(RedbCheckpoints::open(directory.path()).unwrap_err().kind(), ErrorKind::Store);
+    }
+
+    #[tokio::test]
+    async fn one_name_is_used_by_one_subscription_at_a_time() {
+        let directory = tempfile::tempdir().unwrap();
+        let all = RedbCheckpoints::open(directory.path().join("places.redb")).unwrap();
+        let held = all.checkpoint("one").lock().await.unwrap();
+        let error = all.clone().checkpoint("one").lock().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Busy);
+        assert!(error.to_string().contains("\"one\""), "{error}");
+        let _other = all.checkpoint("other").lock().await.unwrap();
+        drop(held);
+        assert!(all.checkpoint("one").lock().await.unwrap().is_some());
+    }
+
+    #[tokio::test]
+    async fn a_dropped_save_never_overtakes_a_later_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let all = RedbCheckpoints::open(directory.path().join("places.redb")).unwrap();
+        let one = all.checkpoint("one");
+        let (go, wait) = std::sync::mpsc::channel();
+        let mut older = Box::pin(one.blocking("written", move |database, name| {
+            let _released = wait.recv();
+            let write = database.begin_write()?;
+            write.open_table(PLACES)?.insert(name, token("older").to_secret().expose())?;
+            Ok(write.commit()?)
+        }));
+        assert!(futures_util::poll!(&mut older).is_pending());
+        drop(older);
+        let newest = token("newer");
+        let mut newer = Box::pin(one.save(&newest));
+        assert!(futures_util::poll!(&mut newer).is_pending());
+        assert!(one.all.0.turn.try_lock().is_err(), "the older one has the turn");
+        go.send(()).unwrap();
+        newer.await.unwrap();
+        assert_eq!(one.load().await.unwrap(), Some(token("newer")));
     }
 }

@@ -136,16 +136,20 @@ impl FromStr for ResumeToken {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let token: Self = serde_json::from_str(text)
-            .map_err(|error| Error::config("this is not a resume token").with_source(error))?;
-        if token.version != Self::VERSION {
-            return Err(Error::config(format!(
-                "a resume token of version {}, this is {}",
-                token.version,
-                Self::VERSION
-            )));
+        #[derive(Deserialize)]
+        struct Version {
+            v: u32,
         }
-        Ok(token)
+        // The parser's own message quotes values, so it goes no further.
+        let unreadable = |error: serde_json::Error| {
+            let (line, column) = (error.line(), error.column());
+            Error::config(format!("this is not a resume token (line {line}, column {column})"))
+        };
+        let Version { v } = serde_json::from_str(text).map_err(unreadable)?;
+        if v != Self::VERSION {
+            return Err(Error::config(format!("a resume token of version {v}, this is {}", Self::VERSION)));
+        }
+        serde_json::from_str(text).map_err(unreadable)
     }
 }
 
@@ -185,6 +189,25 @@ mod tests {
     fn other_versions_and_other_text_are_refused_as_such() {
         for text in ["", "{}", "[]", r#"{"v":2,"subscriptionId":"a","address":"b","savedAt":"x"}"#] {
             assert_eq!(text.parse::<ResumeToken>().unwrap_err().kind(), crate::ErrorKind::Config, "{text}");
+        }
+        // Another version says so, whatever else it holds.
+        let error = r#"{"v":7,"place":{}}"#.parse::<ResumeToken>().unwrap_err();
+        assert_eq!(error.to_string(), "a resume token of version 7, this is 1");
+    }
+
+    #[test]
+    fn the_error_of_a_corrupt_token_quotes_nothing_of_it() {
+        for text in [
+            r#""s3cret""#,
+            r#"{"v":"s3cret"}"#,
+            r#"{"v":1,"s3cret":"#,
+            r#"{"v":1,"subscriptionId":"a","address":"b","savedAt":"x","cursor":"s3cret"}"#,
+            r#"{"v":1,"subscriptionId":"a","address":"b","savedAt":"x","seen":["s3cret"]}"#,
+            r#"{"v":1,"subscriptionId":["s3cret"],"address":"b","savedAt":"x"}"#,
+        ] {
+            let error = text.parse::<ResumeToken>().unwrap_err();
+            assert!(!format!("{error} {error:?}").contains("s3cret"), "{error:?}");
+            assert!(std::error::Error::source(&error).is_none(), "{error:?}");
         }
     }
 }

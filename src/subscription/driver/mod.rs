@@ -33,6 +33,7 @@ use super::refusal::{self, Refusals};
 use super::resume::{Position, ResumeToken};
 use super::status::{Phase, Status, Wait};
 use super::told::Told;
+use crate::auth::StoreLock;
 use crate::catch_up::CatchUp;
 use crate::clock::Clock;
 use crate::codec::DecodeError;
@@ -104,6 +105,8 @@ pub(in crate::subscription) struct Ports {
     pub(in crate::subscription) shutdown: watch::Receiver<Option<Shutdown>>,
     pub(in crate::subscription) status: watch::Sender<Status>,
     pub(in crate::subscription) started: oneshot::Sender<Result<()>>,
+    /// Holds the checkpoint for as long as the subscription may be at the service.
+    pub(in crate::subscription) claim: Option<Arc<StoreLock>>,
 }
 
 /// What is handed to the reader.
@@ -368,6 +371,7 @@ impl Driver {
         self.publish(&ports.status);
         // Whoever follows the status is not kept waiting by what nobody waits for.
         drop(ports.status);
+        drop(ports.claim);
         self.last_words(ports.out).await;
     }
 
