@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use url::Url;
 
-use super::client::{Api, Calls};
+use super::client::{Api, Calls, api_base};
 use super::machine::{Begun, Rules};
 use super::session::{AgentCursor, AgentSession, Settings};
 use crate::auth::TokenProvider;
@@ -86,7 +86,7 @@ impl Station {
 pub struct AgentSessionBuilder {
     tokens: Arc<dyn TokenProvider>,
     base: Option<String>,
-    version: String,
+    version: Option<String>,
     application: Option<String>,
     pub(super) station: Station,
     on_existing: OnExisting,
@@ -105,7 +105,7 @@ impl AgentSessionBuilder {
         Self {
             tokens: Arc::new(tokens),
             base: None,
-            version: VERSION.into(),
+            version: None,
             application: None,
             station: Station::default(),
             on_existing: OnExisting::default(),
@@ -121,20 +121,21 @@ impl AgentSessionBuilder {
     }
 
     /// Where sessions are served: `resource_server_base_uri` of the token's answer or
-    /// `api_endpoint` of the tenant's configuration, with or without `/inContactAPI/`.
+    /// `api_endpoint` of the tenant's configuration, with or without `/inContactAPI/` and
+    /// `/services/v23.0`.
     ///
     /// Default: what the token's source says
     /// ([`TokenProvider::server`]), asked before each request. Given here it is kept,
-    /// though the token's source names another one.
+    /// though the token's source names another one, and nothing need be discovered.
     pub fn base_url(mut self, url: impl Into<String>) -> Self {
         self.base = Some(url.into());
         self
     }
 
-    /// The version in the path (`services/v23.0/`). Default `v23.0`: what the vendor's
-    /// own program uses.
+    /// The version in the path (`services/v23.0/`). Default: that of the
+    /// [`base_url`](Self::base_url), else `v23.0`, which the vendor's own program uses.
     pub fn version(mut self, version: impl Into<String>) -> Self {
-        self.version = version.into();
+        self.version = Some(version.into());
         self
     }
 
@@ -316,12 +317,13 @@ impl AgentSessionBuilder {
         if self.poll_timeout > MAX_POLL || self.poll_timeout.subsec_nanos() != 0 {
             return Err(Error::config("a poll may be held for 0 to 60 whole seconds"));
         }
-        let version = self.version.trim().trim_matches('/');
+        let base = self.base.as_deref().map(|base| api_base(&api_url(base)?)).transpose()?;
+        let (base, of_base) = base.map_or((None, None), |(base, version)| (Some(base), version));
+        let version = self.version.as_deref().or(of_base.as_deref()).unwrap_or(VERSION).trim().trim_matches('/');
         let good = |it: char| it.is_ascii_alphanumeric() || it == '.';
         if version.is_empty() || !version.chars().all(good) || version.chars().all(|it| it == '.') {
             return Err(Error::config("the version is one such as v23.0"));
         }
-        let base = self.base.as_deref().map(api_url).transpose()?;
         Api::new(self.tokens.clone(), base, version.into(), self.application.as_deref(), self.body_limit)
     }
 
@@ -350,7 +352,8 @@ pub(crate) fn is_there(error: &Error) -> bool {
 
 /// Reads where an API is served: `http` or `https`, a host, a path, and no more.
 pub(crate) fn api_url(text: &str) -> Result<Url> {
-    let mut url = Url::parse(text.trim()).map_err(|error| Error::config("the API's URL is none").with_source(error))?;
+    let mut url =
+        Url::parse(text.trim()).map_err(|error| Error::config("invalid URL of the API").with_source(error))?;
     let path = url.path().to_owned();
     url.set_path("");
     wire::server_url(url.as_str())?;
@@ -391,6 +394,7 @@ mod tests {
             builder().base_url("ftp://h"),
             builder().base_url("https://u:pw@h"),
             builder().base_url("https://h/x?token=1"),
+            builder().base_url("https://h/inContactAPI/inContactAPI"),
             builder().poll_timeout(Duration::from_secs(61)),
         ] {
             let error = bad.start().await.unwrap_err();

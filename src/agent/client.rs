@@ -17,6 +17,7 @@ use super::answer;
 use super::builder::Station;
 use crate::auth::{AccessToken, TokenProvider};
 use crate::error::{Error, ErrorKind, Result};
+use crate::guard::guarded;
 use crate::rest::wire::{Answer, Redirects, Wire};
 use crate::rest::{USER_AGENT, bearer, segment};
 use crate::secret::Secret;
@@ -129,17 +130,31 @@ impl Api {
 
     /// Where the sessions are served; the token's source may move it with each token.
     fn base(&self) -> Result<Url> {
-        let base = self.base.clone().or_else(|| self.tokens.server());
-        base.map(|base| api_base(&base)).ok_or_else(|| {
-            Error::config("nobody says where the sessions are served: neither the builder nor the token's source")
-        })
+        let base = match &self.base {
+            Some(base) => Some(base.clone()),
+            None => self.tokens.server(),
+        };
+        let base = base.ok_or_else(|| {
+            Error::config("the token's source does not say where sessions are served; give the builder a base_url")
+        })?;
+        api_base(&base).map(|(base, _)| base)
+    }
+
+    /// A token, and where it is good: whether that can be discovered says more than that
+    /// it is not known.
+    async fn located(&self) -> Result<AccessToken> {
+        let token = in_time(self.tokens.token()).await?;
+        if self.base.is_none() && self.tokens.server().is_none() {
+            in_time(self.tokens.locate_server()).await?;
+        }
+        Ok(token)
     }
 }
 
 #[async_trait]
 impl Calls for Api {
     async fn token(&self, life: Duration) -> Result<AccessToken> {
-        let token = in_time(self.tokens.token()).await?;
+        let token = self.located().await?;
         let left = token.expires_in().unwrap_or(Duration::MAX);
         if left >= life {
             self.all_are_short.store(false, Ordering::Relaxed);
@@ -199,18 +214,46 @@ impl Calls for Api {
     }
 }
 
-/// `…/inContactAPI`, from an origin alone or from what ends with it in any casing.
-fn api_base(base: &Url) -> Url {
-    let mut parts: Vec<&str> = base.path().split('/').filter(|part| !part.is_empty()).collect();
-    if !parts.iter().any(|part| part.eq_ignore_ascii_case("inContactAPI")) {
-        parts.push("inContactAPI");
+/// `…/inContactAPI`, from an origin alone, from what ends with it in any casing, or from
+/// the base of its calls, whose version comes beside it.
+pub(crate) fn api_base(base: &Url) -> Result<(Url, Option<Box<str>>)> {
+    let parts: Vec<&str> = base.path().split('/').filter(|part| !part.is_empty()).collect();
+    let same = |text: &'static str| move |part: &&&str| part.eq_ignore_ascii_case(text);
+    let ends = [
+        parts.iter().position(|part| same("inContactAPI")(&part)),
+        parts.iter().position(|part| same("services")(&part)),
+    ];
+    let (kept, rest) = match ends {
+        [Some(api), _] => (api + 1, parts.get(api + 1..).unwrap_or_default()),
+        [None, Some(services)] => (services, parts.get(services..).unwrap_or_default()),
+        [None, None] => (parts.len(), &[][..]),
+    };
+    let version = match rest {
+        [] => None,
+        [services] if same("services")(&services) => None,
+        [services, version] if same("services")(&services) && is_version(version) => Some(Box::from(*version)),
+        [services, version, sessions]
+            if same("services")(&services) && is_version(version) && same("agent-sessions")(&sessions) =>
+        {
+            Some(Box::from(*version))
+        }
+        _ => return Err(Error::config("the API's URL ends with its host, /inContactAPI or /services/v23.0")),
+    };
+    let mut kept: Vec<&str> = parts.iter().take(kept).copied().collect();
+    if ends[0].is_none() {
+        kept.push("inContactAPI");
     }
-    let path = parts.join("/");
     let mut url = base.clone();
-    url.set_path(&path);
+    url.set_path(&kept.join("/"));
     url.set_query(None);
     url.set_fragment(None);
-    url
+    Ok((url, version))
+}
+
+/// `v23.0`, in any casing.
+fn is_version(text: &str) -> bool {
+    text.strip_prefix(['v', 'V'])
+        .is_some_and(|it| !it.is_empty() && it.bytes().all(|it| it.is_ascii_digit() || it == b'.'))
 }
 
 fn succeeded(what: &str, answer: Answer, secrets: &[&Secret]) -> Result<Answer> {
@@ -219,6 +262,7 @@ fn succeeded(what: &str, answer: Answer, secrets: &[&Secret]) -> Result<Answer> 
 
 async fn in_time<T>(asked: impl Future<Output = Result<T>>) -> Result<T> {
     let late = |_| Err(Error::new(ErrorKind::Timeout, "the token's source did not answer in time"));
+    let asked = guarded("the token provider", asked);
     timeout(TOKEN, asked).await.unwrap_or_else(late).map_err(Error::of_login)
 }
 
@@ -234,8 +278,22 @@ mod tests {
             ("https://api.example/inContactAPI/", "https://api.example/inContactAPI"),
             ("https://api.example//incontactapi//", "https://api.example/incontactapi"),
             ("https://api.example:8443/x/?a=1#b", "https://api.example:8443/x/inContactAPI"),
+            ("https://api.example/services/v27.0", "https://api.example/inContactAPI"),
+            ("https://api.example/inContactAPI/services/", "https://api.example/inContactAPI"),
+            ("https://api.example/InContactAPI/services/V27.0/", "https://api.example/InContactAPI"),
+            ("https://api.example/x/inContactAPI/services/v27/agent-sessions", "https://api.example/x/inContactAPI"),
         ] {
-            assert_eq!(api_base(&base.parse().unwrap()).as_str(), want, "{base}");
+            assert_eq!(api_base(&base.parse().unwrap()).unwrap().0.as_str(), want, "{base}");
+        }
+        let (_, version) = api_base(&"https://h/inContactAPI/services/v27.0/".parse().unwrap()).unwrap();
+        assert_eq!(version.as_deref(), Some("v27.0"));
+        for bad in [
+            "https://h/inContactAPI/inContactAPI",
+            "https://h/inContactAPI/v27.0",
+            "https://h/inContactAPI/services/v27.0/services/v27.0",
+            "https://h/services/latest",
+        ] {
+            assert_eq!(api_base(&bad.parse().unwrap()).unwrap_err().kind(), ErrorKind::Config, "{bad}");
         }
     }
 

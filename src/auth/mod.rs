@@ -77,6 +77,18 @@ pub trait TokenProvider: Send + Sync + fmt::Debug + 'static {
         None
     }
 
+    /// As [`server`](Self::server), for a caller that cannot continue without it: may ask
+    /// the service. An agent session that was given no
+    #[cfg_attr(feature = "agent", doc = "[`base_url`](crate::agent::AgentSessionBuilder::base_url)")]
+    #[cfg_attr(not(feature = "agent"), doc = "`base_url`")]
+    /// calls it after [`token`](Self::token).
+    ///
+    /// # Errors
+    /// Why it is not known; passing trouble by its own kind and disposition.
+    async fn locate_server(&self) -> Result<Option<Url>> {
+        Ok(self.server())
+    }
+
     /// The budget that the provider's own calls draw from, if it makes any. A
     /// [`Client`](crate::rest::Client) shares it.
     fn rate_budget(&self) -> Option<RateBudget> {
@@ -96,6 +108,10 @@ impl<P: TokenProvider + ?Sized> TokenProvider for Arc<P> {
 
     fn server(&self) -> Option<Url> {
         (**self).server()
+    }
+
+    async fn locate_server(&self) -> Result<Option<Url>> {
+        (**self).locate_server().await
     }
 
     fn rate_budget(&self) -> Option<RateBudget> {

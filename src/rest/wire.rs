@@ -57,6 +57,12 @@ impl Wire {
         Self::built(user_agent, body_limit, redirects, |builder| builder.default_headers(headers))
     }
 
+    /// One that speaks HTTP/1.1 only.
+    #[cfg(feature = "agent")]
+    pub(crate) fn over_http1(user_agent: &str, body_limit: usize, redirects: Redirects) -> Result<Self> {
+        Self::built(user_agent, body_limit, redirects, reqwest::ClientBuilder::http1_only)
+    }
+
     /// One that speaks HTTP/2 where there is no TLS to agree on it.
     #[cfg(all(test, feature = "agent"))]
     pub(crate) fn over_http2(user_agent: &str, body_limit: usize) -> Result<Self> {
@@ -111,7 +117,9 @@ impl Wire {
             let mut response = self.http.execute(request).await.map_err(network_error)?;
             let (status, mut headers) = (response.status(), std::mem::take(response.headers_mut()));
             let mut body = BytesMut::new();
-            while let Some(chunk) = response.chunk().await.map_err(network_error)? {
+            // With the status: that the answer had begun.
+            let broke_off = |error| network_error(error).with_status(status.as_u16());
+            while let Some(chunk) = response.chunk().await.map_err(broke_off)? {
                 if body.len() + chunk.len() > self.body_limit {
                     let message = format!("the answer is longer than the limit of {} bytes", self.body_limit);
                     let error = Error::new(ErrorKind::Protocol, message).with_status(status.as_u16());

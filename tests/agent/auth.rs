@@ -4,6 +4,7 @@ use crate::support::scripted::{Reply, Scripted, Seen, told};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use ringcentral_events::ErrorKind;
+use ringcentral_events::agent::AgentSession;
 use ringcentral_events::agent::auth::{AccessKeys, CentralTokens, CxOneTokens};
 use ringcentral_events::auth::TokenProvider;
 use serde_json::json;
@@ -165,5 +166,87 @@ async fn what_cannot_be_used_of_an_answer_is_an_error() {
     ] {
         let server = Scripted::start(move |_| async move { Reply::new(200, body) }).await;
         assert_eq!(central(&server).token().await.unwrap_err().kind(), ErrorKind::Protocol, "{body}");
+    }
+}
+
+/// A token service whose token and id token are given, and what its configuration says.
+async fn cxone(access: String, id_token: Option<String>, configuration: (u16, &'static str)) -> Scripted {
+    Scripted::start(move |seen| {
+        let (access, id_token) = (access.clone(), id_token.clone());
+        async move {
+            let host = host(&seen);
+            let path = seen.target.split('?').next().unwrap().to_owned();
+            let body = match path.as_str() {
+                "/.well-known/openid-configuration" => json!({ "token_endpoint": format!("{host}/auth/token") }),
+                "/auth/token" => json!({ "access_token": access, "id_token": id_token, "expires_in": 3600 }),
+                "/.well-known/cxone-configuration" => return Reply::new(configuration.0, configuration.1),
+                "/inContactAPI/services/v23.0/agent-sessions/join" => return Reply::new(202, r#"{"sessionId":"S0"}"#),
+                _ => return Reply::new(404, ""),
+            };
+            Reply::new(200, body.to_string())
+        }
+    })
+    .await
+}
+
+fn jwt(claims: &serde_json::Value) -> String {
+    format!("h.{}.s", URL_SAFE_NO_PAD.encode(claims.to_string()))
+}
+
+fn cxone_tokens(server: &Scripted) -> CxOneTokens {
+    // As it is copied from the service's documentation.
+    let issuer = format!("{}/auth/token", server.url());
+    CxOneTokens::builder("client", "s3cret", "key", PASSWORD).issuer(issuer).build().unwrap()
+}
+
+const PLACE: (u16, &str) = (200, r#"{"api_endpoint":"http://127.0.0.1:9"}"#);
+
+#[tokio::test]
+async fn a_tenant_that_only_the_id_token_names_is_enough() {
+    for access in ["opaque".to_owned(), jwt(&json!({ "sub": "1" }))] {
+        let server = cxone(access, Some(jwt(&json!({ "tenantId": "t-1" }))), PLACE).await;
+        let tokens = cxone_tokens(&server);
+        tokens.token().await.unwrap();
+        assert_eq!(tokens.server().unwrap().as_str(), "http://127.0.0.1:9/");
+        assert_eq!(server.seen()[2].target, "/.well-known/cxone-configuration?tenantId=t-1");
+    }
+}
+
+#[tokio::test]
+async fn with_a_base_url_a_token_is_good_though_nothing_can_be_discovered() {
+    let tenant = jwt(&json!({ "tenantId": "t-1" }));
+    for (access, configuration) in
+        [("opaque".to_owned(), PLACE), (tenant.clone(), (403, "")), (tenant.clone(), (503, "")), (tenant, (200, "{}"))]
+    {
+        let server = cxone(access.clone(), None, configuration).await;
+        for path in ["", "/inContactAPI/", "/services/v23.0", "/inContactAPI/services/v23.0/"] {
+            let builder = AgentSession::builder(cxone_tokens(&server)).base_url(format!("{}{path}", server.url()));
+            builder.join().await.unwrap();
+            let seen = server.seen();
+            let last = seen.last().unwrap();
+            assert_eq!(last.line(), "POST /inContactAPI/services/v23.0/agent-sessions/join");
+            assert_eq!(last.header("authorization"), Some(format!("Bearer {access}").as_str()));
+        }
+    }
+}
+
+#[tokio::test]
+async fn without_a_base_url_the_error_says_why_the_place_is_unknown_and_never_that_credentials_were_refused() {
+    let tenant = jwt(&json!({ "tenantId": "t-1" }));
+    for (access, configuration, kind) in [
+        ("opaque".to_owned(), PLACE, ErrorKind::Protocol),
+        (tenant.clone(), (401, ""), ErrorKind::Rejected),
+        (tenant.clone(), (404, ""), ErrorKind::Rejected),
+        (tenant.clone(), (503, ""), ErrorKind::Service),
+        (tenant, (200, "{}"), ErrorKind::Protocol),
+    ] {
+        let server = cxone(access, None, configuration).await;
+        let tokens = std::sync::Arc::new(cxone_tokens(&server));
+        tokens.token().await.unwrap();
+        assert!(tokens.server().is_none());
+        let error = AgentSession::builder(tokens).join().await.unwrap_err();
+        assert_eq!(error.kind(), kind, "{error}");
+        assert!(!told(&error).contains("credentials"), "{}", told(&error));
+        assert!(!server.lines().iter().any(|line| line.contains("agent-sessions")), "nothing is sent elsewhere");
     }
 }

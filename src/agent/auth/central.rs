@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use http::Method;
 use url::Url;
 
-use super::exchange::{Body, Exchange, Object};
+use super::exchange::{Asking, Body, Exchange, Object};
 use super::{Granted, Keeper, Route, named};
 use crate::agent::builder::api_url;
 use crate::error::Result;
@@ -28,6 +28,7 @@ pub struct CentralTokensBuilder {
     password: Secret,
     scope: String,
     url: String,
+    http1_only: bool,
 }
 
 impl CentralTokens {
@@ -43,6 +44,7 @@ impl CentralTokens {
             password: password.into(),
             scope: String::new(),
             url: TOKEN_URL.into(),
+            http1_only: false,
         }
     }
 }
@@ -55,21 +57,40 @@ impl CentralTokensBuilder {
     }
 
     /// The token service. Default
-    /// `https://api.incontact.com/InContactAuthorizationServer/Token`.
+    /// `https://api.incontact.com/InContactAuthorizationServer/Token`, whose path is added
+    /// to a URL without one.
     pub fn token_url(mut self, url: impl Into<String>) -> Self {
         self.url = url.into();
+        self
+    }
+
+    /// Whether the token service is asked over HTTP/1.1 only. Default no: one that breaks
+    /// HTTP/2 streams is asked over HTTP/1.1 from then on anyway.
+    pub fn http1_only(mut self, only: bool) -> Self {
+        self.http1_only = only;
         self
     }
 
     /// The provider. Sends nothing yet.
     ///
     /// # Errors
-    /// [`Config`](crate::ErrorKind::Config) for a URL that is none.
+    /// [`Config`](crate::ErrorKind::Config) for an invalid URL.
     pub fn build(self) -> Result<CentralTokens> {
-        let url = api_url(&self.url)?;
-        let Self { app, username, password, scope, .. } = self;
-        Keeper::new(Central { app, username, password, scope, url }).map(CentralTokens)
+        let url = token_url(api_url(&self.url)?);
+        let Self { app, username, password, scope, http1_only, .. } = self;
+        Keeper::new(Central { app, username, password, scope, url }, http1_only).map(CentralTokens)
     }
+}
+
+/// The token's own URL, from that of the host or of the authorization server.
+fn token_url(mut url: Url) -> Url {
+    let path = url.path().trim_matches('/').to_owned();
+    if path.is_empty() {
+        url.set_path("InContactAuthorizationServer/Token");
+    } else if path.rsplit('/').next().is_some_and(|it| it.eq_ignore_ascii_case("InContactAuthorizationServer")) {
+        url.set_path(&format!("{path}/Token"));
+    }
+    url
 }
 
 #[derive(Debug)]
@@ -101,15 +122,35 @@ impl Route for Central {
             ("scope", self.scope.clone()),
         ];
         let secrets = [&self.app, &self.password];
-        let object = http.send(Method::POST, &self.url, Some(&self.app), Body::Form(form), &secrets).await?;
+        let object =
+            http.send(Asking::Token, Method::POST, &self.url, Some(&self.app), Body::Form(form), &secrets).await?;
         self.read(&object, &self.url)
     }
 
     async fn renew(&self, http: &Exchange, refresh: &Secret, former: &Granted) -> Result<Granted> {
         let url = former.refresh_at.as_ref().unwrap_or(&self.url);
         let form = vec![("grant_type", "refresh_token".to_owned()), ("refresh_token", refresh.expose().to_owned())];
-        let object = http.send(Method::POST, url, Some(&self.app), Body::Form(form), &[&self.app, refresh]).await?;
+        let secrets = [&self.app, refresh];
+        let object = http.send(Asking::Token, Method::POST, url, Some(&self.app), Body::Form(form), &secrets).await?;
         let granted = self.read(&object, url)?;
         Ok(granted.with_rest_of(former))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_path_of_the_token_is_added_where_it_is_left_out_and_never_doubled() {
+        for (text, want) in [
+            ("https://h", "https://h/InContactAuthorizationServer/Token"),
+            ("https://h/InContactAuthorizationServer/", "https://h/InContactAuthorizationServer/Token"),
+            ("https://h/incontactauthorizationserver", "https://h/incontactauthorizationserver/Token"),
+            ("https://h/InContactAuthorizationServer/Token", "https://h/InContactAuthorizationServer/Token"),
+            ("https://h/elsewhere", "https://h/elsewhere"),
+        ] {
+            assert_eq!(token_url(api_url(text).unwrap()).as_str(), want, "{text}");
+        }
     }
 }

@@ -2,16 +2,16 @@
 
 use async_trait::async_trait;
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::alphabet::URL_SAFE;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use http::Method;
 use serde_json::json;
 use serde_json::value::RawValue;
 use url::Url;
 
-use super::exchange::{Body, Exchange, Object};
+use super::exchange::{Asking, Body, Exchange, Object};
 use super::user_hub::at;
-use super::{Granted, Keeper, Route, named};
-use crate::agent::builder::api_url;
+use super::{Granted, Keeper, Route, WELL_KNOWN, named, service_url};
 use crate::agent::event::value::{Fields, text};
 use crate::error::{Disposition, Error, ErrorKind, Result};
 use crate::secret::Secret;
@@ -20,8 +20,9 @@ const ISSUER: &str = "https://cxone.niceincontact.com";
 
 /// Tokens of CXone's global authentication, for an access key.
 ///
-/// The token service is discovered; the token names its tenant, and the tenant's
-/// configuration says where sessions are served.
+/// The token service is discovered; the token or the id token beside it names its tenant,
+/// and the tenant's configuration says where sessions are served. With
+/// [`base_url`](crate::agent::AgentSessionBuilder::base_url) that need not succeed.
 #[derive(Debug)]
 pub struct CxOneTokens(pub(super) Keeper<CxOne>);
 
@@ -34,6 +35,7 @@ pub struct CxOneTokensBuilder {
     key_secret: Secret,
     issuer: String,
     who_am_i: bool,
+    http1_only: bool,
 }
 
 impl CxOneTokens {
@@ -51,12 +53,14 @@ impl CxOneTokens {
             key_secret: key_secret.into(),
             issuer: ISSUER.into(),
             who_am_i: false,
+            http1_only: false,
         }
     }
 }
 
 impl CxOneTokensBuilder {
-    /// Where discovery begins. Default `https://cxone.niceincontact.com`.
+    /// Where discovery begins. Default `https://cxone.niceincontact.com`. The paths
+    /// `/auth/token` and `/.well-known/openid-configuration` behind it are left out.
     pub fn issuer(mut self, url: impl Into<String>) -> Self {
         self.issuer = url.into();
         self
@@ -70,14 +74,21 @@ impl CxOneTokensBuilder {
         self
     }
 
+    /// Whether the token service is asked over HTTP/1.1 only. Default no: one that breaks
+    /// HTTP/2 streams is asked over HTTP/1.1 from then on anyway.
+    pub fn http1_only(mut self, only: bool) -> Self {
+        self.http1_only = only;
+        self
+    }
+
     /// The provider. Sends nothing yet.
     ///
     /// # Errors
-    /// [`Config`](crate::ErrorKind::Config) for a URL that is none.
+    /// [`Config`](crate::ErrorKind::Config) for an invalid URL.
     pub fn build(self) -> Result<CxOneTokens> {
-        let issuer = api_url(&self.issuer)?;
-        let Self { client, key_id, key_secret, who_am_i, .. } = self;
-        Keeper::new(CxOne { client, key_id, key_secret, issuer, who_am_i }).map(CxOneTokens)
+        let issuer = service_url(&self.issuer, &["auth/token", WELL_KNOWN[0], WELL_KNOWN[1]])?;
+        let Self { client, key_id, key_secret, who_am_i, http1_only, .. } = self;
+        Keeper::new(CxOne { client, key_id, key_secret, issuer, who_am_i }, http1_only).map(CxOneTokens)
     }
 }
 
@@ -92,20 +103,22 @@ pub(super) struct CxOne {
 
 impl CxOne {
     async fn token_endpoint(&self, http: &Exchange) -> Result<Url> {
-        let url = at(&self.issuer, ".well-known/openid-configuration")?;
-        let object = http.send(Method::GET, &url, None, Body::None, &[]).await?;
+        let url = at(&self.issuer, WELL_KNOWN[0])?;
+        let object = http.send(Asking::Discovery, Method::GET, &url, None, Body::None, &[]).await?;
         named(&needed(&object, "token_endpoint")?, &self.issuer)
     }
 
     fn read(object: &Object) -> Result<Granted> {
-        object.granted(&["access_token"], &["refresh_token"], &["expires_in"])
+        let mut granted = object.granted(&["access_token"], &["refresh_token"], &["expires_in"])?;
+        let of_id_token = || object.text(&["id_token"]).and_then(|token| tenant_of(&token));
+        granted.tenant = tenant_of(granted.access.secret().expose()).or_else(of_id_token);
+        Ok(granted)
     }
 
-    async fn server(&self, http: &Exchange, token: &Secret) -> Result<Url> {
-        let tenant = tenant_of(token)?;
-        let mut url = at(&self.issuer, ".well-known/cxone-configuration")?;
-        url.query_pairs_mut().append_pair("tenantId", &tenant);
-        let configuration = http.send(Method::GET, &url, None, Body::None, &[token]).await?;
+    async fn server(&self, http: &Exchange, token: &Secret, tenant: &str) -> Result<Url> {
+        let mut url = at(&self.issuer, WELL_KNOWN[1])?;
+        url.query_pairs_mut().append_pair("tenantId", tenant);
+        let configuration = http.send(Asking::Discovery, Method::GET, &url, None, Body::None, &[token]).await?;
         if !self.who_am_i {
             return named(&needed(&configuration, "api_endpoint")?, &self.issuer);
         }
@@ -114,7 +127,7 @@ impl CxOne {
         let host = named(&host, &self.issuer)?;
         let url = at(&host, "incontactauthorizationserver/token/whoami")?;
         let body = Body::Json(json!({ "token": token.expose() }));
-        let object = http.send(Method::POST, &url, None, body, &[token]).await?;
+        let object = http.send(Asking::Discovery, Method::POST, &url, None, body, &[token]).await?;
         named(&needed(&object, "resource_server_base_uri")?, &url)
     }
 }
@@ -131,18 +144,22 @@ fn needed(object: &Object, key: &'static str) -> Result<String> {
     })
 }
 
+/// A JWT's alphabet is the URL's; some issuers take the standard one, with or without
+/// padding.
+const JWT: GeneralPurpose = GeneralPurpose::new(
+    &URL_SAFE,
+    GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(true),
+);
+
 /// The claim `tenantId`. The signature is the service's own business: the token goes
 /// nowhere but to the service.
-fn tenant_of(token: &Secret) -> Result<String> {
-    let read = || {
-        let claims = token.expose().split('.').nth(1)?;
-        let claims = URL_SAFE_NO_PAD.decode(claims.trim_end_matches('=')).ok()?;
-        let claims: Box<RawValue> = serde_json::from_slice(&claims).ok()?;
-        Fields::of(&claims)?.get(&["tenantId"]).and_then(text)
-    };
-    read().ok_or_else(|| {
-        Error::new(ErrorKind::Protocol, "the token does not name its tenant").with_disposition(Disposition::Fatal)
-    })
+fn tenant_of(token: &str) -> Option<String> {
+    let claims = token.split('.').nth(1)?.replace('+', "-").replace('/', "_");
+    let claims = JWT.decode(claims).ok()?;
+    let claims: Box<RawValue> = serde_json::from_slice(&claims).ok()?;
+    Fields::of(&claims)?.get(&["tenantId"]).and_then(text)
 }
 
 #[async_trait]
@@ -155,9 +172,9 @@ impl Route for CxOne {
         ];
         let endpoint = self.token_endpoint(http).await?;
         let secrets = [&self.client, &self.key_id, &self.key_secret];
-        let object = http.send(Method::POST, &endpoint, Some(&self.client), Body::Form(form), &secrets).await?;
+        let client = Some(&self.client);
+        let object = http.send(Asking::Token, Method::POST, &endpoint, client, Body::Form(form), &secrets).await?;
         let mut granted = Self::read(&object)?;
-        granted.server = Some(self.server(http, granted.access.secret()).await?);
         granted.refresh_at = Some(endpoint);
         Ok(granted)
     }
@@ -166,8 +183,21 @@ impl Route for CxOne {
         let Some(endpoint) = &former.refresh_at else { return self.login(http).await };
         let form = vec![("grant_type", "refresh_token".to_owned()), ("refresh_token", refresh.expose().to_owned())];
         let secrets = [&self.client, refresh];
-        let object = http.send(Method::POST, endpoint, Some(&self.client), Body::Form(form), &secrets).await?;
+        let client = Some(&self.client);
+        let object = http.send(Asking::Token, Method::POST, endpoint, client, Body::Form(form), &secrets).await?;
         Ok(Self::read(&object)?.with_rest_of(former))
+    }
+
+    async fn locate(&self, http: &Exchange, granted: &Granted) -> Result<Option<Url>> {
+        if granted.server.is_some() {
+            return Ok(granted.server.clone());
+        }
+        let tenant = granted.tenant.as_deref().ok_or_else(|| {
+            let message = "neither the token nor the id token names its tenant, whose configuration says where \
+                           sessions are served; give the session's base_url";
+            Error::new(ErrorKind::Protocol, message).with_disposition(Disposition::Fatal)
+        })?;
+        self.server(http, granted.access.secret(), tenant).await.map(Some)
     }
 }
 
@@ -186,11 +216,22 @@ mod tests {
     }
 
     #[test]
-    fn a_token_names_its_tenant() {
-        let token = |claims: &str| Secret::new(format!("h.{}.s", URL_SAFE_NO_PAD.encode(claims)));
-        assert_eq!(tenant_of(&token(r#"{"tenantId":"t-1","exp":1}"#)).unwrap(), "t-1");
-        for bad in [token("{}"), token("[]"), Secret::new("opaque"), Secret::new("a.b.c"), Secret::new("")] {
-            assert!(tenant_of(&bad).is_err());
+    fn a_token_names_its_tenant_in_either_alphabet_padded_or_not() {
+        use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE as URL, URL_SAFE_NO_PAD};
+        // With what the alphabets differ in, and of each length modulo three.
+        for claims in [
+            r#"{"tenantId":"t-1","x":"??>>~~"}"#,
+            r#"{"tenantId":"t-1","x":"??>>~~a"}"#,
+            r#"{"tenantId":"t-1","x":"??>>~~ab"}"#,
+        ] {
+            for engine in [&STANDARD, &STANDARD_NO_PAD, &URL, &URL_SAFE_NO_PAD] {
+                let token = format!("h.{}.s", engine.encode(claims));
+                assert_eq!(tenant_of(&token).as_deref(), Some("t-1"), "{token}");
+            }
+        }
+        let token = |claims: &str| format!("h.{}.s", URL_SAFE_NO_PAD.encode(claims));
+        for bad in [token("{}"), token("[]"), "opaque".into(), "a.b.c".into(), "..".into(), String::new()] {
+            assert_eq!(tenant_of(&bad), None, "{bad}");
         }
     }
 }

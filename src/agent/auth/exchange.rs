@@ -1,11 +1,12 @@
 //! One request to a token service.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use http::Method;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
-use http::{Method, StatusCode};
 use serde_json::value::RawValue;
 use url::{Url, form_urlencoded};
 
@@ -15,7 +16,7 @@ use super::{Granted, deadline};
 use crate::error::{Disposition, Error, ErrorKind, Result};
 use crate::event::lenient::Lenient as _;
 use crate::rest::USER_AGENT;
-use crate::rest::wire::{Redirects, Wire};
+use crate::rest::wire::{Answer, Redirects, Wire};
 use crate::secret::Secret;
 
 /// All that a login takes must fit into what a poll waits for a token.
@@ -27,6 +28,17 @@ const MAX_LIFE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 #[derive(Debug)]
 pub(super) struct Exchange {
     wire: Wire,
+    /// For servers whose HTTP/2 breaks.
+    http1: Wire,
+    http1_only: AtomicBool,
+}
+
+/// What a request is for, which is what its refusal means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asking {
+    Token,
+    /// Where the service's parts are. No credentials are judged by that.
+    Discovery,
 }
 
 /// What is sent.
@@ -42,13 +54,35 @@ pub(super) struct Object {
 }
 
 impl Exchange {
-    pub(super) fn new() -> Result<Self> {
+    pub(super) fn new(http1_only: bool) -> Result<Self> {
         // A redirect would take the credentials elsewhere.
-        Ok(Self { wire: Wire::decoding(USER_AGENT, BODY_LIMIT, Redirects::Refuse)? })
+        Ok(Self {
+            wire: Wire::decoding(USER_AGENT, BODY_LIMIT, Redirects::Refuse)?,
+            http1: Wire::over_http1(USER_AGENT, BODY_LIMIT, Redirects::Refuse)?,
+            http1_only: AtomicBool::new(http1_only),
+        })
+    }
+
+    /// One exchange. A server that breaks its HTTP/2 streams is asked over HTTP/1.1, now
+    /// and from then on: it offers HTTP/2 and resets what comes by it (found 7).
+    async fn exchange(&self, request: &reqwest::Request) -> Result<Answer> {
+        let cloned = || request.try_clone().ok_or_else(|| Error::config("the request cannot be repeated"));
+        let deadline = deadline(WITHIN);
+        if !self.http1_only.load(Ordering::Relaxed) {
+            match self.wire.exchange(cloned()?, deadline).await {
+                Err(error) if is_broken_http2(&error) => {
+                    tracing::info!("the token service breaks HTTP/2 streams: HTTP/1.1 is used");
+                    self.http1_only.store(true, Ordering::Relaxed);
+                }
+                outcome => return outcome,
+            }
+        }
+        self.http1.exchange(cloned()?, deadline).await
     }
 
     pub(super) async fn send(
         &self,
+        asking: Asking,
         method: Method,
         url: &Url,
         basic: Option<&Secret>,
@@ -75,29 +109,51 @@ impl Exchange {
             request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
             *request.body_mut() = Some(text.into());
         }
-        let answer = self.wire.exchange(request, deadline(WITHIN)).await?;
-        if answer.status != StatusCode::OK && !answer.status.is_success() {
-            return Err(refused(&answer, secrets));
+        let answer = self.exchange(&request).await?;
+        if !answer.status.is_success() {
+            return Err(refused(asking, &answer, secrets));
         }
         let body = answer.body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&answer.body);
         let raw = serde_json::from_slice::<Box<RawValue>>(body).ok().filter(|raw| Fields::of(raw).is_some());
         raw.map(|raw| Object { raw }).ok_or_else(|| {
-            Error::new(ErrorKind::Protocol, "the token service answered with something that is no object")
-                .with_status(answer.status.as_u16())
+            let message = match asking {
+                Asking::Token => "the token service's answer is not a JSON object",
+                Asking::Discovery => "the service's configuration is not a JSON object",
+            };
+            Error::new(ErrorKind::Protocol, message).with_status(answer.status.as_u16())
         })
     }
 }
 
+/// Whether a server broke a stream of HTTP/2 or what it runs on. reqwest tells it in its
+/// errors' texts only.
+fn is_broken_http2(error: &Error) -> bool {
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        let text = cause.to_string();
+        if text.contains("http2 error") || text.contains("stream error") {
+            return true;
+        }
+        source = cause.source();
+    }
+    false
+}
+
 /// What a refusal means. The credentials are refused only where the service itself says
 /// so, with its reason: what stands before it passes (found 6.4).
-fn refused(answer: &crate::rest::wire::Answer, secrets: &[&Secret]) -> Error {
+fn refused(asking: Asking, answer: &Answer, secrets: &[&Secret]) -> Error {
     let said = answer::words(answer, secrets);
-    let (kind, message) = match answer.status.as_u16() {
-        429 => (ErrorKind::RateLimited, "too many requests for tokens"),
-        408 | 500.. => (ErrorKind::Service, "the token service failed"),
-        300..=399 => (ErrorKind::Protocol, "the token service sent elsewhere, which is not followed"),
-        400 | 401 if said.is_some() => (ErrorKind::Auth, "the token service refused the credentials"),
-        _ => (ErrorKind::Auth, "the token service turned the login away"),
+    let (kind, message) = match (answer.status.as_u16(), asking) {
+        (429, Asking::Token) => (ErrorKind::RateLimited, "too many requests for tokens"),
+        (429, Asking::Discovery) => (ErrorKind::RateLimited, "too many requests for the service's configuration"),
+        (408 | 500.., Asking::Token) => (ErrorKind::Service, "the token service failed"),
+        (408 | 500.., Asking::Discovery) => (ErrorKind::Service, "the service failed to give its configuration"),
+        (300..=399, _) => (ErrorKind::Protocol, "refused to follow a redirect of the token service"),
+        (400 | 401, Asking::Token) if said.is_some() => {
+            (ErrorKind::Auth, "the token service refused the credentials")
+        }
+        (_, Asking::Token) => (ErrorKind::Auth, "the token service turned the login away"),
+        (_, Asking::Discovery) => (ErrorKind::Rejected, "the service does not give its configuration"),
     };
     let disposition = match (kind, answer.status.as_u16()) {
         (ErrorKind::Auth, 400 | 401) if said.is_some() => Disposition::Fatal,
@@ -127,5 +183,143 @@ impl Object {
         let mut granted = Granted::new(token.into(), life);
         granted.refresh = self.text(refresh).map(Secret::new);
         Ok(granted)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicUsize;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    const HEADERS: u8 = 1;
+
+    /// How a server breaks a stream of HTTP/2.
+    #[derive(Clone, Copy, Debug)]
+    enum Breaking {
+        Reset(u8),
+        /// After the head of a 200.
+        ResetBody(u8),
+        GoAway(u8),
+    }
+
+    impl Breaking {
+        fn frames(self, stream: u8) -> Vec<u8> {
+            let reset = |code| vec![0, 0, 4, 3, 0, 0, 0, 0, stream, 0, 0, 0, code];
+            match self {
+                Self::Reset(code) => reset(code),
+                Self::ResetBody(code) => [vec![0, 0, 1, HEADERS, 4, 0, 0, 0, stream, 0x88], reset(code)].concat(),
+                Self::GoAway(code) => vec![0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, code],
+            }
+        }
+    }
+
+    /// How often a server was asked over each protocol.
+    #[derive(Debug, Default)]
+    struct Asked {
+        http2: AtomicUsize,
+        http1: AtomicUsize,
+    }
+
+    async fn serve(mut peer: TcpStream, asked: Arc<Asked>, breaking: Breaking) -> std::io::Result<()> {
+        let mut first = [0; 3];
+        peer.read_exact(&mut first).await?;
+        if !PREFACE.starts_with(&first) {
+            asked.http1.fetch_add(1, Ordering::SeqCst);
+            let mut head = first.to_vec();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(peer.read_u8().await?);
+            }
+            let head = String::from_utf8_lossy(&head).to_ascii_lowercase();
+            let length = head.split("content-length: ").nth(1).and_then(|it| it.lines().next()?.parse().ok());
+            peer.read_exact(&mut vec![0; length.unwrap_or(0)]).await?;
+            let body = r#"{"access_token":"at"}"#;
+            let answer =
+                format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
+            return peer.write_all(answer.as_bytes()).await;
+        }
+        peer.read_exact(&mut [0; 21]).await?;
+        peer.write_all(&SETTINGS).await?;
+        loop {
+            let mut frame = [0; 9];
+            peer.read_exact(&mut frame).await?;
+            let length = usize::from(frame[1]) << 8 | usize::from(frame[2]);
+            peer.read_exact(&mut vec![0; length]).await?;
+            if frame[3] == HEADERS {
+                asked.http2.fetch_add(1, Ordering::SeqCst);
+                peer.write_all(&breaking.frames(frame[8])).await?;
+            }
+        }
+    }
+
+    /// A server that breaks each stream of HTTP/2 with these frames.
+    async fn server(breaking: Breaking) -> (Url, Arc<Asked>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = Url::parse(&format!("http://{}/auth/token", listener.local_addr().unwrap())).unwrap();
+        let asked = Arc::new(Asked::default());
+        let counts = asked.clone();
+        tokio::spawn(async move {
+            while let Ok((peer, _)) = listener.accept().await {
+                tokio::spawn(serve(peer, counts.clone(), breaking));
+            }
+        });
+        (url, asked)
+    }
+
+    /// As [`Exchange::new`]; over TLS the protocol would be agreed on.
+    fn exchange(http1_only: bool) -> Exchange {
+        Exchange { wire: Wire::over_http2(USER_AGENT, BODY_LIMIT).unwrap(), ..Exchange::new(http1_only).unwrap() }
+    }
+
+    async fn ask(http: &Exchange, url: &Url) -> Result<String> {
+        let form = Body::Form(vec![("grant_type", "password".into())]);
+        let object = http.send(Asking::Token, Method::POST, url, None, form, &[]).await?;
+        object.granted(&["access_token"], &[], &[]).map(|it| it.access.secret().expose().to_owned())
+    }
+
+    #[tokio::test]
+    async fn a_server_that_breaks_http2_streams_is_asked_over_http1_from_then_on() {
+        // HTTP_1_1_REQUIRED, PROTOCOL_ERROR, INTERNAL_ERROR, REFUSED_STREAM.
+        let resets = [0xd, 1, 2, 7].map(Breaking::Reset);
+        for breaking in resets.into_iter().chain([Breaking::ResetBody(2), Breaking::GoAway(0xd)]) {
+            let (url, asked) = server(breaking).await;
+            let http = exchange(false);
+            let first = ask(&http, &url).await;
+            assert_eq!(first.as_deref().ok(), Some("at"), "{breaking:?}: {first:?}");
+            let over_http2 = asked.http2.load(Ordering::SeqCst);
+            assert!(over_http2 > 0);
+            assert_eq!(ask(&http, &url).await.unwrap(), "at");
+            assert_eq!(asked.http2.load(Ordering::SeqCst), over_http2, "not tried again: {breaking:?}");
+            assert_eq!(asked.http1.load(Ordering::SeqCst), 2);
+        }
+    }
+
+    #[tokio::test]
+    async fn http1_only_never_tries_http2() {
+        let (url, asked) = server(Breaking::Reset(0xd)).await;
+        assert_eq!(ask(&exchange(true), &url).await.unwrap(), "at");
+        assert_eq!((asked.http2.load(Ordering::SeqCst), asked.http1.load(Ordering::SeqCst)), (0, 1));
+    }
+
+    #[tokio::test]
+    async fn another_trouble_than_that_of_http2_is_not_repeated() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = Url::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
+        let http = Exchange::new(false).unwrap();
+        let (failed, peers) = tokio::join!(ask(&http, &url), async {
+            // Reads the request, and breaks off.
+            let (mut peer, _) = listener.accept().await.unwrap();
+            let mut head = [0; 16];
+            peer.read_exact(&mut head).await.unwrap();
+            1
+        });
+        assert_eq!((failed.unwrap_err().kind(), peers), (ErrorKind::Network, 1));
+        assert!(!http.http1_only.load(Ordering::SeqCst));
     }
 }

@@ -5,11 +5,13 @@ use http::Method;
 use serde_json::json;
 use url::Url;
 
-use super::exchange::{Body, Exchange};
-use super::{Granted, Keeper, Route, named};
-use crate::agent::builder::api_url;
+use super::exchange::{Asking, Body, Exchange};
+use super::{Granted, Keeper, Route, WELL_KNOWN, named, service_url};
 use crate::error::{Error, Result};
 use crate::secret::Secret;
+
+const LOGIN: &str = "authentication/v1/token/access-key";
+const RENEWAL: &str = "public/user/refresh";
 
 /// Tokens of UserHub, for an access key.
 #[derive(Debug)]
@@ -21,30 +23,50 @@ pub struct AccessKeys(pub(super) Keeper<UserHub>);
 pub struct AccessKeysBuilder {
     id: Secret,
     secret: Secret,
-    url: String,
+    region: String,
+    url: Option<String>,
+    http1_only: bool,
 }
 
 impl AccessKeys {
     /// `region` is that of the tenant, such as `na1`.
     pub fn builder(region: &str, id: impl Into<Secret>, secret: impl Into<Secret>) -> AccessKeysBuilder {
-        AccessKeysBuilder { id: id.into(), secret: secret.into(), url: format!("https://{region}.nice-incontact.com") }
+        let (id, secret, region) = (id.into(), secret.into(), region.trim().to_owned());
+        AccessKeysBuilder { id, secret, region, url: None, http1_only: false }
     }
 }
 
 impl AccessKeysBuilder {
-    /// The service. Default `https://{region}.nice-incontact.com`.
+    /// The service. Default `https://{region}.nice-incontact.com`. The path of a call behind
+    /// it is left out.
     pub fn base_url(mut self, url: impl Into<String>) -> Self {
-        self.url = url.into();
+        self.url = Some(url.into());
+        self
+    }
+
+    /// Whether the token service is asked over HTTP/1.1 only. Default no: one that breaks
+    /// HTTP/2 streams is asked over HTTP/1.1 from then on anyway.
+    pub fn http1_only(mut self, only: bool) -> Self {
+        self.http1_only = only;
         self
     }
 
     /// The provider. Sends nothing yet.
     ///
     /// # Errors
-    /// [`Config`](crate::ErrorKind::Config) for a region or URL that makes none.
+    /// [`Config`](crate::ErrorKind::Config) for an invalid region or URL.
     pub fn build(self) -> Result<AccessKeys> {
-        let url = api_url(&self.url)?;
-        Keeper::new(UserHub { id: self.id, secret: self.secret, url }).map(AccessKeys)
+        let url = match self.url {
+            Some(url) => service_url(&url, &[LOGIN, RENEWAL, WELL_KNOWN[0], WELL_KNOWN[1]])?,
+            // Anything else would name another host, and the keys would go there.
+            None if !self.region.is_empty()
+                && self.region.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'-') =>
+            {
+                service_url(&format!("https://{}.nice-incontact.com", self.region), &[])?
+            }
+            None => return Err(Error::config("the region is one such as na1")),
+        };
+        Keeper::new(UserHub { id: self.id, secret: self.secret, url }, self.http1_only).map(AccessKeys)
     }
 }
 
@@ -64,33 +86,56 @@ impl UserHub {
 /// A path below a base.
 pub(super) fn at(base: &Url, path: &str) -> Result<Url> {
     let text = format!("{}/{path}", base.as_str().trim_end_matches('/'));
-    Url::parse(&text).map_err(|error| Error::config("the service's URL is none").with_source(error))
+    Url::parse(&text).map_err(|error| Error::config("invalid URL of the service").with_source(error))
 }
 
 #[async_trait]
 impl Route for UserHub {
     async fn login(&self, http: &Exchange) -> Result<Granted> {
         let body = json!({ "accessKeyId": self.id.expose(), "accessKeySecret": self.secret.expose() });
-        let url = self.at("authentication/v1/token/access-key")?;
+        let url = self.at(LOGIN)?;
         let secrets = [&self.id, &self.secret];
-        let object = http.send(Method::POST, &url, None, Body::Json(body), &secrets).await?;
-        let mut granted = object.granted(&["access_token"], &["refresh_token"], &["expires_in"])?;
-        let url = self.at(".well-known/cxone-configuration")?;
-        let configuration = http.send(Method::GET, &url, None, Body::None, &[]).await?;
-        granted.server = configuration.text(&["api_endpoint"]).map(|text| named(&text, &self.url)).transpose()?;
-        Ok(granted)
+        let object = http.send(Asking::Token, Method::POST, &url, None, Body::Json(body), &secrets).await?;
+        object.granted(&["access_token"], &["refresh_token"], &["expires_in"])
     }
 
     /// The same things under other names than in a login's answer.
     async fn renew(&self, http: &Exchange, refresh: &Secret, former: &Granted) -> Result<Granted> {
         let body = json!({ "token": refresh.expose() });
-        let url = self.at("public/user/refresh")?;
-        let object = http.send(Method::POST, &url, None, Body::Json(body), &[refresh]).await?;
+        let url = self.at(RENEWAL)?;
+        let object = http.send(Asking::Token, Method::POST, &url, None, Body::Json(body), &[refresh]).await?;
         let granted = object.granted(
             &["token", "access_token"],
             &["refreshToken", "refresh_token"],
             &["tokenExpirationTimeSec", "expires_in"],
         )?;
         Ok(granted.with_rest_of(former))
+    }
+
+    async fn locate(&self, http: &Exchange, granted: &Granted) -> Result<Option<Url>> {
+        if granted.server.is_some() {
+            return Ok(granted.server.clone());
+        }
+        let url = self.at(WELL_KNOWN[1])?;
+        let configuration = http.send(Asking::Discovery, Method::GET, &url, None, Body::None, &[]).await?;
+        configuration.text(&["api_endpoint"]).map(|text| named(&text, &self.url)).transpose()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_region_is_a_name_and_no_way_to_another_host() {
+        let url = |region: &str| AccessKeys::builder(region, "id", "secret").build().map(|keys| keys.0.route.url);
+        assert_eq!(url("na1").unwrap().as_str(), "https://na1.nice-incontact.com/");
+        for bad in ["", "h.example/", "h.example#", "u@h", "na1.evil", "na1:1"] {
+            assert_eq!(url(bad).unwrap_err().kind(), crate::ErrorKind::Config, "{bad}");
+        }
+        let at =
+            |text: &str| AccessKeys::builder("", "id", "secret").base_url(text).build().map(|keys| keys.0.route.url);
+        assert_eq!(at("https://h/authentication/v1/token/access-key").unwrap().as_str(), "https://h/");
+        assert_eq!(at("https://h/").unwrap().as_str(), "https://h/");
     }
 }
