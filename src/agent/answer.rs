@@ -8,7 +8,7 @@ use http::{HeaderMap, StatusCode};
 use serde_json::value::RawValue;
 
 use super::event::value::{Fields, text};
-use super::machine;
+use super::machine::{self, Doubt};
 use crate::error::{Disposition, Error, ErrorKind, Result};
 use crate::event::lenient::elements;
 use crate::rest::retry_after;
@@ -171,13 +171,17 @@ pub(crate) fn verdict(answer: &Answer) -> machine::Answer {
         403 | 408 | 429 | 500.. => machine::Answer::Trouble(machine::Trouble {
             retry_after: wait_asked_for(&answer.headers),
             // Whoever answered, the service behind may have handed out a batch.
-            may_have_lost: !matches!(
-                answer.status,
-                StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
-            ),
+            // A 503 that names no wait may be that of a proxy whose connection broke.
+            doubt: match answer.status {
+                StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS => Doubt::No,
+                StatusCode::SERVICE_UNAVAILABLE if retry_after(&answer.headers).is_some() => Doubt::No,
+                _ => Doubt::Unanswered,
+            },
             broken: false,
         }),
-        201..300 => machine::Answer::Trouble(machine::Trouble { may_have_lost: true, ..machine::Trouble::default() }),
+        201..300 => {
+            machine::Answer::Trouble(machine::Trouble { doubt: Doubt::Unanswered, ..machine::Trouble::default() })
+        }
         _ => machine::Answer::Fatal,
     }
 }
@@ -189,7 +193,12 @@ pub(crate) fn no_answer(error: &Error) -> machine::Answer {
         ErrorKind::Config => machine::Answer::Fatal,
         _ => machine::Answer::Trouble(machine::Trouble {
             retry_after: None,
-            may_have_lost: error.is_unclear(),
+            // With a status, the answer had begun.
+            doubt: match (error.is_unclear(), error.status()) {
+                (false, _) => Doubt::No,
+                (true, None) => Doubt::Unanswered,
+                (true, Some(_)) => Doubt::Broken,
+            },
             broken: error.kind() == ErrorKind::Network && error.is_unclear(),
         }),
     }
@@ -306,7 +315,7 @@ mod tests {
         let trouble = |after: Option<u64>, lost| {
             machine::Answer::Trouble(machine::Trouble {
                 retry_after: after.map(Duration::from_secs),
-                may_have_lost: lost,
+                doubt: if lost { Doubt::Unanswered } else { Doubt::No },
                 broken: false,
             })
         };
@@ -334,6 +343,20 @@ mod tests {
             assert_eq!(verdict(&answer(403, headers, body)), machine::Answer::Fatal);
         }
         assert_eq!(verdict(&answer(403, &[], "<html>")), trouble(None, false));
+        assert_eq!(verdict(&answer(503, &[], "")), trouble(None, true), "that of a proxy, perhaps");
+    }
+
+    #[test]
+    fn an_answer_that_broke_off_is_told_from_one_that_never_began() {
+        let doubt = |error: Error| match no_answer(&error) {
+            machine::Answer::Trouble(trouble) => trouble.doubt,
+            other => panic!("{other:?}"),
+        };
+        let broken = |sent| Error::new(ErrorKind::Network, "x").with_unclear(sent);
+        assert_eq!(doubt(broken(false)), Doubt::No);
+        assert_eq!(doubt(broken(true)), Doubt::Unanswered);
+        assert_eq!(doubt(broken(true).with_status(200)), Doubt::Broken);
+        assert_eq!(doubt(Error::new(ErrorKind::Timeout, "x").with_unclear(true).with_status(200)), Doubt::Broken);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::builder::is_there;
 use super::delivery::{AgentDelivery, EndReason, SessionEnded};
 use super::desk::Roster;
 use super::event::{AgentEvent, AgentNotification, AgentOrigin};
-use super::machine::{self, Answer, Begun, EndSeen, Machine, Next, Outcome, Verdict};
+use super::machine::{self, Answer, Begun, Doubt, EndSeen, Machine, Next, Outcome, Verdict};
 use super::session::{AgentCursor, Place, Shared};
 use super::stream::{Backlog, Parcel};
 use crate::auth::AccessToken;
@@ -39,6 +39,9 @@ pub(crate) struct Driver {
     backlog: Arc<Backlog>,
     out: mpsc::UnboundedSender<Parcel>,
     refused: Option<AccessToken>,
+    /// When the poll left that is under way, or was answered last.
+    asked: Option<SystemTime>,
+    /// Everything before that was delivered.
     last_good: Option<SystemTime>,
     last_error: Option<Error>,
     ended: Option<SessionEnded>,
@@ -61,6 +64,7 @@ impl Driver {
             backlog,
             out,
             refused: None,
+            asked: None,
             last_good: None,
             last_error: None,
             ended: None,
@@ -104,8 +108,9 @@ impl Driver {
             Err(error) => return self.stumbled(error),
         };
         let begun = now();
-        // Until its answer is read, and whoever drops this meanwhile.
-        self.doubt(true);
+        self.asked = Some(wall_now());
+        // Until its answer is read: this task may be dropped meanwhile.
+        self.doubt(Doubt::Unanswered.max(self.machine.doubt()));
         let polled = self.shared.api.poll(self.cursor.secret(), &token, ask, within).await;
         let elapsed = now().saturating_duration_since(begun);
         let answer = match polled {
@@ -121,9 +126,7 @@ impl Driver {
             return self.batch(&answer, elapsed);
         }
         let means = answer::verdict(&answer);
-        if means == Answer::Quiet {
-            self.good();
-        } else {
+        if means != Answer::Quiet {
             let error = answer::error("poll for events", &answer, &[self.cursor.secret(), token.secret()]);
             tracing::debug!(%error, "a poll was refused");
             self.last_error = Some(error);
@@ -137,6 +140,9 @@ impl Driver {
         }
         let verdict = self.tell_machine(means, elapsed);
         self.deliver(&verdict, Vec::new(), None, None, 0);
+        if means == Answer::Quiet {
+            self.good();
+        }
     }
 
     fn batch(&mut self, answer: &wire::Answer, elapsed: Duration) {
@@ -157,9 +163,9 @@ impl Driver {
         let mut events: Vec<AgentNotification> = batch.events.into_iter().enumerate().map(read).collect();
         // It opens what follows, and need not come first.
         events.sort_by_key(|event| !matches!(event.event(), AgentEvent::AgentSessionStart(_)));
-        let moves = batch.next.is_some();
         let facts = machine::Batch {
-            moves,
+            moves: batch.next.is_some(),
+            new_id: batch.next.as_ref().is_some_and(|next| next != self.cursor.secret()),
             has_events: !events.is_empty(),
             has_start: matches!(events.first().map(AgentNotification::event), Some(AgentEvent::AgentSessionStart(_))),
             missed: answer::says_missed(&answer.headers),
@@ -194,7 +200,7 @@ impl Driver {
     }
 
     fn undecodable(&mut self, answer: &wire::Answer, reason: String, elapsed: Duration) {
-        let trouble = machine::Trouble { may_have_lost: true, ..machine::Trouble::default() };
+        let trouble = machine::Trouble { doubt: Doubt::Unanswered, ..machine::Trouble::default() };
         let verdict = self.tell_machine(Answer::Trouble(trouble), elapsed);
         self.last_error = Some(Error::new(ErrorKind::Protocol, reason.clone()).with_status(answer.status.as_u16()));
         let raw = String::from_utf8_lossy(&answer.body).into_owned().into_boxed_str();
@@ -234,7 +240,7 @@ impl Driver {
                     return;
                 }
                 self.machine.established(begun);
-                self.doubt(false);
+                self.doubt(self.machine.doubt());
                 if begun == Begun::Started {
                     // Those of the session before are not in this one.
                     let gone = self.roster.drain();
@@ -285,7 +291,7 @@ impl Driver {
     fn tell_machine(&mut self, answer: Answer, elapsed: Duration) -> Verdict {
         self.hear_of_the_end();
         let verdict = self.machine.answered(answer, elapsed, now(), fastrand::f64());
-        self.doubt(self.machine.is_in_doubt());
+        self.doubt(self.machine.doubt());
         verdict
     }
 
@@ -296,7 +302,7 @@ impl Driver {
     }
 
     /// Keeps for the next stream whether an answer may have been lost.
-    fn doubt(&self, doubt: bool) {
+    fn doubt(&self, doubt: Doubt) {
         let mut place = self.shared.place();
         if place.stream == self.stream {
             place.doubt = doubt;
@@ -304,7 +310,9 @@ impl Driver {
     }
 
     fn good(&mut self) {
-        self.last_good = Some(wall_now());
+        // The service gave its answer between the two, and it may be long on its way.
+        let read = wall_now().checked_sub(ON_ITS_WAY);
+        self.last_good = self.asked.into_iter().chain(read).min();
         self.last_error = None;
     }
 
@@ -319,8 +327,7 @@ impl Driver {
     ) {
         let gap = verdict.gap.clone().map(|(cause, certainty)| {
             tracing::info!(cause = cause.as_str(), certainty = certainty.as_str(), "events may be missing");
-            let since = self.last_good.and_then(|at| at.checked_sub(ON_ITS_WAY));
-            Delivery::Gap(Gap { cause, certainty, since, until: None, lost: None, filters: Vec::new() })
+            Delivery::Gap(Gap { cause, certainty, since: self.last_good, until: None, lost: None, filters: Vec::new() })
         });
         let resumed = verdict.resumed.then(|| {
             Delivery::Resumed(Resumed { complete: false, at: wall_now(), recreated: None, left_open: Vec::new() })
@@ -374,7 +381,8 @@ impl Driver {
             status.ended = ended;
             status.last_error = error;
         });
-        self.deliver(&Verdict::default(), Vec::new(), Some(last), None, 0);
+        let gap = self.machine.last_gap();
+        self.deliver(&Verdict { gap, ..Verdict::default() }, Vec::new(), Some(last), None, 0);
     }
 
     fn last_word(&self, outcome: Outcome) -> Error {

@@ -75,6 +75,8 @@ pub(crate) enum Answer {
 pub(crate) struct Batch {
     /// It names the id to poll with next.
     pub(crate) moves: bool,
+    /// That id is another one than it was polled with.
+    pub(crate) new_id: bool,
     /// It has events.
     pub(crate) has_events: bool,
     /// `AgentSessionStart` is one of them.
@@ -98,10 +100,28 @@ pub(crate) enum EndSeen {
 pub(crate) struct Trouble {
     /// What the service asked for.
     pub(crate) retry_after: Option<Duration>,
-    /// The service may have handed out a batch that never came.
-    pub(crate) may_have_lost: bool,
+    /// Whether the service may have handed out a batch that never came.
+    pub(crate) doubt: Doubt,
     /// The connection broke before anything came.
     pub(crate) broken: bool,
+}
+
+/// Whether an answer to an earlier poll may have been lost.
+///
+/// The reference says that each answer carries a new id, and that an old one is answered
+/// with a snapshot; that every answer does is unverified (incontact-agent-events.md §5.4,
+/// found 1.9). After an answer without an id that was lost, a service may continue behind
+/// it without a word.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Doubt {
+    #[default]
+    No,
+    /// Nothing of an answer came, or this side dropped the poll. An answer with a new id
+    /// that is no snapshot shows that the former id was still the newest.
+    Unanswered,
+    /// An answer began and broke off: there was one, and whether it had an id is not known.
+    /// Nothing that comes later proves that it held no events.
+    Broken,
 }
 
 /// What to do now.
@@ -161,8 +181,8 @@ pub(crate) struct Machine {
     /// What the next batch is the first one of.
     begun: Option<Begun>,
     answered: bool,
-    /// Since the last good answer one may have been lost.
-    doubt: bool,
+    /// Whether one was lost since the last good answer.
+    doubt: Doubt,
     /// A gap was told that has no end yet.
     gap_open: bool,
     last_was_snapshot: bool,
@@ -179,8 +199,7 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    /// `doubt`: an answer to an earlier poll may have been lost.
-    pub(crate) fn new(rules: Rules, begun: Begun, doubt: bool) -> Self {
+    pub(crate) fn new(rules: Rules, begun: Begun, doubt: Doubt) -> Self {
         Self {
             rules,
             want: Want::Poll,
@@ -242,8 +261,21 @@ impl Machine {
     }
 
     /// Whether an answer may have been lost since the last good one.
-    pub(crate) fn is_in_doubt(&self) -> bool {
+    pub(crate) fn doubt(&self) -> Doubt {
         self.doubt
+    }
+
+    /// The gap to report before the stream ends, where an answer was lost and no gap that
+    /// covers it was reported.
+    pub(crate) fn last_gap(&mut self) -> Option<(GapCause, Certainty)> {
+        let lost = self.doubt == Doubt::Broken && !self.gap_open;
+        lost.then(|| self.answer_lost())
+    }
+
+    /// One possible gap covers the doubt.
+    fn answer_lost(&mut self) -> (GapCause, Certainty) {
+        self.doubt = Doubt::No;
+        (GapCause::AnswerLost, Certainty::Possible)
     }
 
     /// The service agreed to end the session: one that is gone stays so.
@@ -263,9 +295,14 @@ impl Machine {
             Answer::Batch(batch) => self.batch(batch, elapsed, now),
             Answer::Quiet => {
                 self.pace(elapsed, now);
+                let gap = self.last_gap();
+                // It shows nothing of the service's ids.
+                let doubt = self.doubt;
                 self.good();
+                self.doubt = doubt;
                 // A session that was joined or started again, and has nothing to tell.
-                Verdict { resumed: std::mem::take(&mut self.gap_open), ..Verdict::default() }
+                let resumed = std::mem::take(&mut self.gap_open) || gap.is_some();
+                Verdict { gap, resumed, ..Verdict::default() }
             }
             Answer::Unauthorized => {
                 // One new token at once. When that is refused too, it is trouble like any
@@ -283,7 +320,7 @@ impl Machine {
             Answer::Fatal => self.stop(Outcome::Refused),
             Answer::TooLarge => self.too_large(now, random),
             Answer::Trouble(trouble) => {
-                self.doubt |= trouble.may_have_lost;
+                self.doubt = self.doubt.max(trouble.doubt);
                 if trouble.broken && elapsed < BROKEN_AT_ONCE && self.failures == 0 && std::mem::take(&mut self.grace) {
                     self.not_before = None;
                 } else {
@@ -304,7 +341,8 @@ impl Machine {
     pub(crate) fn established(&mut self, begun: Begun) {
         self.want = Want::Poll;
         self.begun = Some(begun);
-        self.doubt = false;
+        // The gap that is open until the first answer covers it.
+        self.doubt = Doubt::No;
         self.unauthorized = false;
         self.not_before = None;
     }
@@ -323,14 +361,15 @@ impl Machine {
         let begun = self.begun.take();
         // The first batch after a start begins with `AgentSessionStart` too; after an
         // answer that was lost that is what is told instead of it.
-        let is_first = begun == Some(Begun::Started) && !self.doubt;
+        let is_first = begun == Some(Begun::Started) && self.doubt == Doubt::No;
         let is_snapshot = batch.missed || (batch.has_start && !is_first);
         let cause = match begun {
             _ if self.gap_open => None,
             _ if batch.missed => Some((GapCause::EventsMissed, Certainty::Certain)),
             Some(Begun::Joined) => Some((GapCause::SessionJoined, Certainty::Possible)),
-            _ if is_snapshot && self.doubt => Some((GapCause::AnswerLost, Certainty::Possible)),
-            _ if is_snapshot => Some((GapCause::EventsMissed, Certainty::Possible)),
+            _ if is_snapshot && self.doubt == Doubt::No => Some((GapCause::EventsMissed, Certainty::Possible)),
+            // A replay of what was lost cannot be told from what is new.
+            _ if is_snapshot || self.is_lost_by(batch) => Some(self.answer_lost()),
             Some(Begun::Started | Begun::Continued) | None => None,
         };
         let progress = batch.has_events && batch.moves && !(is_snapshot && self.last_was_snapshot);
@@ -355,9 +394,18 @@ impl Machine {
         Verdict { gap: cause, is_snapshot, resumed, end_refused }
     }
 
+    /// Whether an answer before one that is no snapshot may have been lost.
+    fn is_lost_by(&self, batch: Batch) -> bool {
+        match self.doubt {
+            Doubt::No => false,
+            Doubt::Unanswered => !batch.new_id,
+            Doubt::Broken => true,
+        }
+    }
+
     fn good(&mut self) {
         self.answered = true;
-        self.doubt = false;
+        self.doubt = Doubt::No;
         self.grace = true;
         self.oversized = 0;
         self.failures = 0;
@@ -376,7 +424,7 @@ impl Machine {
     }
 
     fn too_large(&mut self, now: Instant, random: f64) -> Verdict {
-        self.doubt = true;
+        self.doubt = Doubt::Broken;
         self.oversized += 1;
         let verdict = self.open_gap(GapCause::TooLarge);
         self.failed(None, now, random);
@@ -417,8 +465,8 @@ impl Machine {
     /// The session is over: what was in an answer that was lost will not be told again.
     fn over(&mut self, outcome: Outcome) -> Verdict {
         self.want = Want::Nothing(outcome);
-        let lost = self.doubt && !self.gap_open;
-        Verdict { gap: lost.then_some((GapCause::AnswerLost, Certainty::Possible)), ..Verdict::default() }
+        let lost = self.doubt != Doubt::No && !self.gap_open;
+        Verdict { gap: lost.then(|| self.answer_lost()), ..Verdict::default() }
     }
 
     fn stop(&mut self, outcome: Outcome) -> Verdict {

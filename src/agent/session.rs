@@ -11,7 +11,7 @@ use super::builder::{AgentSessionBuilder, Station};
 use super::client::Calls;
 use super::delivery::SessionEnded;
 use super::desk::Roster;
-use super::machine::{Begun, Rules};
+use super::machine::{Begun, Doubt, Rules};
 use super::stream::AgentEvents;
 use crate::auth::TokenProvider;
 use crate::error::{Error, ErrorKind, Result};
@@ -119,7 +119,7 @@ pub(crate) struct Place {
     pub(crate) cursor: AgentCursor,
     pub(crate) begun: Begun,
     /// An answer with that id may have been lost.
-    pub(crate) doubt: bool,
+    pub(crate) doubt: Doubt,
     /// A stream was dropped with events unread that the service has no other id for.
     pub(crate) discarded: bool,
     /// The contacts that were told of.
@@ -169,7 +169,7 @@ impl AgentSession {
                 cursor,
                 begun,
                 // What was on its way when the place was kept may not have arrived.
-                doubt: begun == Begun::Continued,
+                doubt: if begun == Begun::Continued { Doubt::Unanswered } else { Doubt::No },
                 discarded: false,
                 roster: Roster::default(),
                 refused_ends: 0,

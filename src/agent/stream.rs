@@ -14,7 +14,7 @@ use tokio::task::AbortHandle;
 
 use super::delivery::AgentDelivery;
 use super::driver::Driver;
-use super::machine::Begun;
+use super::machine::{Begun, Doubt};
 use super::session::{AgentCursor, AgentStatus, Shared};
 use crate::error::{Error, ErrorKind, Result};
 use crate::subscription::{Delivery, Phase, StatusWatch};
@@ -190,7 +190,7 @@ impl Drop for AgentEvents {
                 // What was not read is told again by the service, as far as it is state.
                 place.cursor = self.read.clone();
                 place.begun = Begun::Continued;
-                place.doubt = true;
+                place.doubt = Doubt::Broken;
             } else if unread {
                 // It came with no id of its own, so the service takes it for read.
                 place.discarded = true;

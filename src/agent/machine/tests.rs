@@ -3,11 +3,14 @@ use proptest::prelude::*;
 use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
-const FRESH: Batch = Batch { moves: true, has_events: true, has_start: false, missed: false, end: None };
+const FRESH: Batch = Batch { moves: true, new_id: true, has_events: true, has_start: false, missed: false, end: None };
 const START: Batch = Batch { has_start: true, ..FRESH };
 const MISSED: Batch = Batch { missed: true, has_start: true, ..FRESH };
-const CUT: Trouble = Trouble { retry_after: None, may_have_lost: true, broken: true };
-const DOWN: Trouble = Trouble { retry_after: None, may_have_lost: false, broken: false };
+/// Nothing of the answer came.
+const CUT: Trouble = Trouble { retry_after: None, doubt: Doubt::Unanswered, broken: true };
+/// The answer had begun.
+const TORN: Trouble = Trouble { doubt: Doubt::Broken, ..CUT };
+const DOWN: Trouble = Trouble { retry_after: None, doubt: Doubt::No, broken: false };
 
 fn rules() -> Rules {
     Rules {
@@ -27,7 +30,7 @@ struct Run {
 
 impl Run {
     fn new(rules: Rules, begun: Begun) -> Self {
-        Self { machine: Machine::new(rules, begun, false), now: tokio::time::Instant::now().into_std() }
+        Self { machine: Machine::new(rules, begun, Doubt::No), now: tokio::time::Instant::now().into_std() }
     }
 
     /// A session that has had its first batch.
@@ -89,7 +92,7 @@ fn f01_after_200_and_304_the_next_poll_is_due_at_once() {
 
 #[test]
 fn f02_answers_without_progress_that_come_at_once_are_paced() {
-    let still = Batch { moves: false, ..FRESH };
+    let still = Batch { moves: false, new_id: false, ..FRESH };
     let empty = Batch { has_events: false, ..FRESH };
     for answer in [Answer::Quiet, Answer::Batch(still), Answer::Batch(empty)] {
         let mut run = Run::live();
@@ -141,22 +144,83 @@ fn f03_a_timeout_of_zero_is_polled_with_zero_and_paced() {
 }
 
 #[test]
-fn f08_a_lost_answer_leads_to_a_gap_only_if_a_snapshot_follows() {
+fn f08_a_lost_answer_leads_to_a_gap_unless_a_new_id_shows_that_there_was_none() {
     let mut run = Run::live();
     run.after(Answer::Trouble(CUT), 20 * SECOND);
     assert!(run.wait() >= MIN_WAIT);
     assert_eq!(run.next(), poll(1), "an answer soon tells that all is well");
     assert_eq!(run.after(Answer::Batch(START), Duration::ZERO), gap(GapCause::AnswerLost, Certainty::Possible));
     assert_eq!(run.next(), poll(60));
-    // F09: it is told again. Nothing is lost.
+    // F09: it is told again, or nothing was lost.
     run.after(Answer::Trouble(CUT), 20 * SECOND);
     run.wait();
     assert_eq!(run.after(Answer::Batch(FRESH), Duration::ZERO), Verdict::default());
-    // It was not lost at all.
-    run.after(Answer::Trouble(CUT), 20 * SECOND);
-    run.wait();
-    assert_eq!(run.after(Answer::Quiet, SECOND), Verdict::default());
     assert_eq!(run.after(Answer::Batch(START), 9 * SECOND), gap(GapCause::EventsMissed, Certainty::Possible));
+}
+
+#[test]
+fn an_answer_that_broke_off_is_a_gap_whatever_follows() {
+    let no_id = Batch { moves: false, new_id: false, ..FRESH };
+    let want = Verdict { is_snapshot: false, ..gap(GapCause::AnswerLost, Certainty::Possible) };
+    for answer in [Answer::Batch(FRESH), Answer::Quiet, Answer::Batch(no_id)] {
+        let mut run = Run::live();
+        // Another failure between does not make it less.
+        for trouble in [TORN, CUT, DOWN] {
+            run.after(Answer::Trouble(trouble), 20 * SECOND);
+            run.wait();
+        }
+        assert_eq!(run.after(answer, Duration::ZERO), want, "{answer:?}");
+        assert_eq!(run.after(answer, Duration::ZERO), Verdict::default(), "once: {answer:?}");
+    }
+    let mut run = Run::live();
+    run.after(Answer::Trouble(TORN), 20 * SECOND);
+    run.wait();
+    assert_eq!(run.after(Answer::Batch(START), Duration::ZERO), gap(GapCause::AnswerLost, Certainty::Possible));
+}
+
+#[test]
+fn a_poll_without_an_answer_is_a_gap_unless_the_service_gives_new_ids() {
+    let no_id = Batch { moves: false, new_id: false, ..FRESH };
+    let same_id = Batch { new_id: false, ..FRESH };
+    let lost = Some((GapCause::AnswerLost, Certainty::Possible));
+    for (batch, want) in [(FRESH, None), (no_id, lost.clone()), (same_id, lost.clone()), (START, lost)] {
+        for quiet in [0, 2] {
+            let mut run = Run::new(rules(), Begun::Continued);
+            run.machine = Machine::new(rules(), Begun::Continued, Doubt::Unanswered);
+            for _ in 0..quiet {
+                assert_eq!(run.after(Answer::Quiet, 60 * SECOND), Verdict::default(), "it shows nothing");
+                assert_eq!(run.machine.doubt(), Doubt::Unanswered);
+            }
+            assert_eq!(run.after(Answer::Batch(batch), SECOND).gap, want, "{batch:?}");
+            assert_eq!(run.machine.doubt(), Doubt::No);
+        }
+    }
+}
+
+#[test]
+fn an_answer_that_was_lost_before_an_error_is_reported_before_it() {
+    let lost = Some((GapCause::AnswerLost, Certainty::Possible));
+    for (trouble, want) in [(TORN, lost), (DOWN, None)] {
+        for end in [Answer::Fatal, Answer::Unauthorized, Answer::Over] {
+            let mut run = Run::live();
+            run.after(Answer::Trouble(trouble), SECOND);
+            run.wait();
+            let mut gaps = Vec::new();
+            while !matches!(run.next(), Next::Nothing(_)) {
+                gaps.extend(run.after(end, SECOND).gap);
+                if run.next() == Next::Refresh {
+                    run.machine.refreshed();
+                }
+            }
+            gaps.extend(run.machine.last_gap());
+            gaps.extend(run.machine.last_gap());
+            assert_eq!(gaps, want.clone().into_iter().collect::<Vec<_>>(), "{end:?}");
+        }
+    }
+    // A gap that is open covers it.
+    let mut run = Run::live();
+    run.after(Answer::TooLarge, SECOND);
+    assert_eq!(run.machine.last_gap(), None);
 }
 
 #[test]
@@ -464,11 +528,12 @@ fn any_answer() -> impl Strategy<Value = Answer> {
                 1 => Some(EndSeen::Remote),
                 _ => None,
             };
-            Answer::Batch(Batch { moves, has_events, has_start, missed, end })
+            Answer::Batch(Batch { moves, new_id: moves, has_events, has_start, missed, end })
         },
     );
-    let trouble = (prop::option::of(0_u64..100_000), any::<bool>(), any::<bool>()).prop_map(|(after, lost, broken)| {
-        Answer::Trouble(Trouble { retry_after: after.map(Duration::from_secs), may_have_lost: lost, broken })
+    let trouble = (prop::option::of(0_u64..100_000), 0_usize..3, any::<bool>()).prop_map(|(after, doubt, broken)| {
+        let doubt = [Doubt::No, Doubt::Unanswered, Doubt::Broken][doubt];
+        Answer::Trouble(Trouble { retry_after: after.map(Duration::from_secs), doubt, broken })
     });
     prop_oneof![
         8 => batch, 4 => Just(Answer::Quiet), 4 => trouble, 2 => Just(Answer::Unauthorized),
