@@ -36,7 +36,7 @@ impl Seen {
 
     /// Whether `key` was seen within the window.
     pub(crate) fn holds(&mut self, key: DedupKey, now: Instant) -> bool {
-        self.forget(now, self.capacity + 1);
+        self.forget(now, self.capacity.saturating_add(1));
         self.keys.contains(&key)
     }
 

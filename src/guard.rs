@@ -15,7 +15,8 @@ pub(crate) async fn guarded<T>(what: &str, call: impl Future<Output = Result<T>>
     AssertUnwindSafe(call).catch_unwind().await.unwrap_or_else(|_| Err(panicked(what)))
 }
 
-fn panicked(what: &str) -> Error {
+/// The error that stands for a panic.
+pub(crate) fn panicked(what: &str) -> Error {
     tracing::error!(what, "code given to the crate panicked");
     let retry = Disposition::Retry { after: None };
     Error::new(ErrorKind::Internal, format!("{what} panicked")).with_disposition(retry)

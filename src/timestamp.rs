@@ -59,9 +59,22 @@ impl fmt::Debug for Timestamp {
     }
 }
 
+/// The first and the last moment that the service's format can write, in nanoseconds since
+/// 1970.
+const FIRST: i128 = -62_167_219_200_000_000_000;
+const LAST: i128 = 253_402_300_799_999_999_999;
+
+/// A time before the year 0 or after 9999, which the service's format cannot write, becomes
+/// the first or the last moment of these.
 impl From<SystemTime> for Timestamp {
     fn from(at: SystemTime) -> Self {
-        let at = OffsetDateTime::from(at);
+        let nanos = |size: Duration| i128::try_from(size.as_nanos()).unwrap_or(i128::MAX);
+        let nanos = match at.duration_since(SystemTime::UNIX_EPOCH) {
+            Ok(since) => nanos(since),
+            Err(before) => -nanos(before.duration()),
+        };
+        let at = OffsetDateTime::from_unix_timestamp_nanos(nanos.clamp(FIRST, LAST));
+        let at = at.unwrap_or(OffsetDateTime::UNIX_EPOCH);
         let text = format!(
             "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
             at.year(),
@@ -189,7 +202,38 @@ mod tests {
         assert_eq!(stamp.system_time(), Some(at));
     }
 
+    #[test]
+    fn a_time_that_cannot_be_written_becomes_the_nearest_that_can() {
+        const FAR: u64 = i64::MAX as u64 - 1;
+        for (seconds, want) in [
+            (253_402_300_799, "9999-12-31T23:59:59.000Z"),
+            (253_402_300_800, "9999-12-31T23:59:59.999Z"),
+            (FAR, "9999-12-31T23:59:59.999Z"),
+        ] {
+            let at = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).unwrap();
+            assert_eq!(Timestamp::from(at).as_str(), want);
+        }
+        for (seconds, want) in [
+            (1, "1969-12-31T23:59:59.000Z"),
+            (62_167_219_200, "0000-01-01T00:00:00.000Z"),
+            (62_167_219_201, "0000-01-01T00:00:00.000Z"),
+            (FAR, "0000-01-01T00:00:00.000Z"),
+        ] {
+            let at = SystemTime::UNIX_EPOCH.checked_sub(Duration::from_secs(seconds)).unwrap();
+            assert_eq!(Timestamp::from(at).as_str(), want);
+        }
+    }
+
     proptest! {
+        #[test]
+        fn every_time_of_the_system_can_be_written(seconds: i64) {
+            let size = Duration::from_secs(seconds.unsigned_abs());
+            let at = if seconds < 0 { SystemTime::UNIX_EPOCH.checked_sub(size) } else { SystemTime::UNIX_EPOCH.checked_add(size) };
+            if let Some(at) = at {
+                prop_assert!(Timestamp::from(at).instant().is_some());
+            }
+        }
+
         #[test]
         fn no_text_panics_and_every_text_is_kept(text in "\\PC{0,40}") {
             let stamp = Timestamp::new(text.clone());

@@ -3,7 +3,7 @@
 use tokio::sync::watch;
 
 use super::AccessToken;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Disposition, Error, ErrorKind, Result};
 use crate::waiting::{Board, BoardReader, forward};
 
 /// What a flight ends with; `None` when it was not about getting a token.
@@ -39,7 +39,11 @@ impl Flight {
 
     /// Cancel safe: the operation goes on.
     pub(super) async fn wait(mut self) -> Outcome {
-        let ended = || Err(Error::new(ErrorKind::Internal, "the login ended without a result"));
+        // A panic of a user's store or assertion, perhaps: what panics once need not again.
+        let ended = || {
+            let error = Error::new(ErrorKind::Internal, "the login ended without a result");
+            Err(error.with_disposition(Disposition::Retry { after: None }))
+        };
         match forward(self.waits.clone(), self.outcome.wait_for(Option::is_some)).await {
             Ok(outcome) => outcome.clone().unwrap_or_else(ended),
             Err(_) => ended(),

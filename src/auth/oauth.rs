@@ -20,6 +20,7 @@ use super::store::{StoreLock, StoredTokens, TokenStore};
 use super::{AccessToken, TokenProvider};
 use crate::clock::wall_now;
 use crate::error::{Disposition, Error, ErrorKind, Result};
+use crate::guard::guarded;
 use crate::rest::RateBudget;
 use crate::rest::budget::Permit;
 use crate::rest::wire::Wire;
@@ -368,7 +369,7 @@ impl Shared {
     /// waited for: that its renewal and ours meet is noticed below.
     async fn lock_store(&self, deadline: Instant) -> Result<Option<StoreLock>> {
         let patience = deadline.saturating_duration_since(Instant::now()) / 2;
-        timeout(patience, self.store.lock()).await.unwrap_or_else(|_| {
+        timeout(patience, guarded("the token store", self.store.lock())).await.unwrap_or_else(|_| {
             tracing::warn!("another process does not let go of the token store");
             Ok(None)
         })
@@ -460,7 +461,7 @@ impl Shared {
 
     async fn in_time<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
         let slow = |_| Error::new(ErrorKind::Store, "the token store did not answer in time");
-        timeout(STORE_DEADLINE, work).await.map_err(slow)?
+        timeout(STORE_DEADLINE, guarded("the token store", work)).await.map_err(slow)?
     }
 
     /// Asks for a session, with the repeats the guide allows. `urgent` when

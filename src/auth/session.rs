@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use super::AccessToken;
 use super::store::StoredTokens;
 use crate::error::{Disposition, Error, ErrorKind};
+use crate::policy::BackoffPolicy;
 
 /// How long before its end a token is renewed (RingCentral's JavaScript SDK: 60 s).
 const LEAD: Duration = Duration::from_secs(60);
@@ -174,7 +175,9 @@ impl Phase {
     /// A renewal failed with `error`; what is there stays.
     pub(super) fn renewal_failed(&mut self, error: &Error, now: Instant) {
         if let Self::Live { not_before, failures, .. } = self {
-            *not_before = Some(now + error.retry_after().unwrap_or_default().max(pause(*failures)));
+            // A store of the user's may ask for anything.
+            let asked = error.retry_after().unwrap_or_default().min(BackoffPolicy::MAX_RETRY_AFTER);
+            *not_before = Some(now + asked.max(pause(*failures)));
             *failures = failures.saturating_add(1);
         }
     }
@@ -301,6 +304,9 @@ mod tests {
             Error::new(ErrorKind::RateLimited, "x").with_disposition(Disposition::Retry { after: Some(SECOND * 55) });
         phase.renewal_failed(&asked, due);
         assert_eq!(word(&phase.decide(due + SECOND * 54)), "use");
+        let endless =
+            Error::new(ErrorKind::Store, "x").with_disposition(Disposition::Retry { after: Some(Duration::MAX) });
+        live(SECOND * 3600, start).renewal_failed(&endless, due);
         assert_eq!(word(&phase.decide(due + SECOND * 60)), "renew now");
     }
 

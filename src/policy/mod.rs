@@ -5,3 +5,7 @@ mod renewal;
 
 pub use backoff::BackoffPolicy;
 pub use renewal::RenewalPolicy;
+
+/// No wait that a user sets is longer: a year stands for never. A sum of two of them and
+/// the time of now stays far from what a clock can hold (found 8).
+pub(crate) const LONGEST_WAIT: std::time::Duration = std::time::Duration::from_secs(365 * 24 * 60 * 60);

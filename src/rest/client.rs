@@ -11,13 +11,14 @@ use url::Url;
 
 use super::budget::{Permit, RateBudget};
 use super::envelope::error_from;
-use super::request::{Call, RequestBuilder};
+use super::request::{Call, LONGEST, RequestBuilder};
 use super::response::Response;
 use super::retry::{Step, Tried, next_step};
 use super::wire::{Redirects, Wire, server_url};
 use super::{PRODUCTION, USER_AGENT};
 use crate::auth::{AccessToken, TokenProvider};
 use crate::error::{Disposition, Error, ErrorKind, Result};
+use crate::guard::guarded;
 use crate::policy::BackoffPolicy;
 use crate::registry::Registry;
 use crate::waiting;
@@ -179,7 +180,7 @@ impl Client {
     /// Nothing of the call has left yet, so a deadline that passes is clear.
     async fn in_time<T>(&self, deadline: Instant, token: impl Future<Output = Result<T>>) -> Result<T> {
         let late = |_| Error::new(ErrorKind::Timeout, "no access token before the deadline; nothing was sent");
-        timeout_at(deadline, token).await.map_err(late)?
+        timeout_at(deadline, guarded("the token provider", token)).await.map_err(late)?
     }
 }
 
@@ -240,9 +241,9 @@ impl ClientBuilder {
 
     /// Within this a call ends, waits and repeats included. Default 30 s: long
     /// enough for two answers of a slow service, short enough to renew a
-    /// 15-minute subscription several times over.
+    /// 15-minute subscription several times over. At most a day.
     pub fn deadline(self, deadline: Duration) -> Self {
-        Self { deadline, ..self }
+        Self { deadline: deadline.min(LONGEST), ..self }
     }
 
     /// How long to wait before a repeat. Default: [`BackoffPolicy::default`].

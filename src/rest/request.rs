@@ -16,7 +16,7 @@ use super::retry::Repeat;
 use crate::error::{Error, Result};
 
 /// The longest deadline a call can have; beyond it the clock's range ends.
-const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+pub(super) const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A call, ready to be sent.
 pub(super) struct Call {

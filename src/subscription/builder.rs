@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::checkpoint::{self, AckMode, Checkpoint, Keeper};
-use super::driver::{Driver, Ports, Setup, Shutdown, Way};
+use super::driver::{self, Ports, Setup, Shutdown, Way};
 use super::handle::SubscriptionHandle;
 use super::machine::Settings;
 use super::progress::Progress;
@@ -75,6 +75,8 @@ pub struct SubscriptionBuilder {
 }
 
 impl SubscriptionBuilder {
+    /// More would be memory without a bound: what waits there is decoded.
+    const LARGEST_BUFFER: NonZeroUsize = NonZeroUsize::MIN.saturating_add(65_535);
     /// No bound may be longer: a wait of a day is none.
     const LONGEST_BOUND: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -177,7 +179,8 @@ impl SubscriptionBuilder {
     /// When to change the transport, where [there are several](Self::fall_back_to):
     /// `after` it did not deliver for so long (default 60 s: catch-up sources stand in
     /// meanwhile), and back to an earlier one after `back_after` (default 10 min),
-    /// twice as long each time that is in vain, up to 6 h. Both at least 1 s.
+    /// twice as long each time that is in vain, up to 6 h. Both at least 1 s; more than a
+    /// year counts as a year.
     pub fn fail_over(mut self, after: Duration, back_after: Duration) -> Self {
         self.failover = failover::Terms { after, back_after };
         self
@@ -185,9 +188,10 @@ impl SubscriptionBuilder {
 
     /// The lifetime to ask for (`expiresIn`), in whole seconds. Default: the
     /// service's own, which for PubNub is also the most it grants (15 min). What
-    /// is granted counts, whatever was asked.
+    /// is granted counts, whatever was asked. At most ten years, the most that the service
+    /// documents.
     pub fn expires_in(mut self, lifetime: Duration) -> Self {
-        self.expires_in = Some(lifetime);
+        self.expires_in = Some(lifetime.min(RenewalPolicy::MAX_LIFETIME));
         self
     }
 
@@ -206,9 +210,9 @@ impl SubscriptionBuilder {
     }
 
     /// How many deliveries may wait decoded, ready to be read. Default 256: small,
-    /// since what comes waits undecoded before that.
+    /// since what comes waits undecoded before that. At most 65 536.
     pub fn buffer(mut self, deliveries: NonZeroUsize) -> Self {
-        self.buffer = deliveries;
+        self.buffer = deliveries.min(Self::LARGEST_BUFFER);
         self
     }
 
@@ -333,7 +337,7 @@ impl SubscriptionBuilder {
 
     /// How long push may be down before catch-up sources are polled instead. Default
     /// 20 s: most interruptions are shorter, and what waits at the service meanwhile
-    /// arrives by push.
+    /// arrives by push. More than a year counts as a year.
     pub fn poll_after(mut self, down: Duration) -> Self {
         self.pace.poll_after = down;
         self
@@ -434,6 +438,7 @@ impl SubscriptionBuilder {
         status_in.send_modify(|status| status.transport = transport);
         let status = status_in.subscribe();
         let (started_in, started) = oneshot::channel();
+        let started_in = Some(started_in);
         let ports = Ports {
             out,
             commands,
@@ -442,7 +447,7 @@ impl SubscriptionBuilder {
             started: started_in,
             claim: claim.clone(),
         };
-        tokio::spawn(Driver::new(setup).run(ports));
+        tokio::spawn(driver::run(setup, ports));
         // Made before the wait, so that dropping the wait drops it, which ends the task.
         let subscription = Subscription {
             items,

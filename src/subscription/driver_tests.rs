@@ -938,16 +938,6 @@ async fn s1_a_panic_of_one_reader_stops_nobody_else() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_panic_of_the_task_is_an_error_not_a_quiet_end() {
-    let world = World::new();
-    let mut subscription = world.live().await;
-    world.control.script("renew", Script::Panic);
-    let error = timeout(secs(900), subscription.next()).await.unwrap().unwrap().unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Internal);
-    assert!(subscription.next().await.is_none());
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_sleep_of_the_machine_is_noticed_and_everything_checked() {
     let world = World::new();
     let slept = Arc::new(std::sync::atomic::AtomicU64::new(0));
@@ -1909,6 +1899,8 @@ async fn the_pages_of_a_round_are_asked_for_with_the_same_beginning() {
 
 #[path = "failover_tests.rs"]
 mod failover_tests;
+#[path = "panic_tests.rs"]
+mod panics;
 #[path = "poll_tests.rs"]
 mod poll_tests;
 #[path = "restart_tests.rs"]

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::policy::LONGEST_WAIT;
+
 /// However often the first transport was tried in vain, it is tried again by then.
 const LONGEST: Duration = Duration::from_secs(6 * 60 * 60);
 /// No wait is doubled more often.
@@ -48,6 +50,7 @@ pub(super) struct Failover {
 
 impl Failover {
     pub(super) fn new(terms: Terms, ways: usize) -> Self {
+        let terms = Terms { after: terms.after.min(LONGEST_WAIT), back_after: terms.back_after.min(LONGEST_WAIT) };
         Self { terms, ways: vec![false; ways], way: 0, state: State::Idle, in_vain: 0 }
     }
 
@@ -84,7 +87,10 @@ impl Failover {
     }
 
     fn wait(&self) -> Duration {
-        (self.terms.back_after * 2_u32.pow(self.in_vain.min(DOUBLINGS))).min(LONGEST.max(self.terms.back_after))
+        self.terms
+            .back_after
+            .saturating_mul(2_u32.pow(self.in_vain.min(DOUBLINGS)))
+            .min(LONGEST.max(self.terms.back_after))
     }
 
     /// When [`due`](Self::due) has an answer, as things are.
@@ -140,6 +146,27 @@ mod tests {
     #[allow(clippy::disallowed_methods, reason = "a pure plan needs some first instant; none other can be made")]
     fn start() -> Instant {
         Instant::now()
+    }
+
+    #[test]
+    fn the_longest_waits_are_a_year_and_never_overflow() {
+        let now = start();
+        for terms in [
+            Terms { after: Duration::MAX, back_after: Duration::MAX },
+            Terms { after: secs(1), back_after: Duration::MAX },
+            Terms { after: secs(1), back_after: Duration::MAX / 3 },
+        ] {
+            let mut plan = Failover::new(terms, 2);
+            plan.observe(now, false);
+            assert_eq!(plan.poll_timeout(), Some(now + terms.after.min(LONGEST_WAIT)));
+            let later = now + LONGEST_WAIT;
+            assert_eq!(plan.due(later), Some(1));
+            for _ in 0..40 {
+                plan.observe(later, true);
+                assert_eq!(plan.poll_timeout(), Some(later + LONGEST_WAIT));
+                plan.in_vain += 1;
+            }
+        }
     }
 
     #[test]

@@ -452,6 +452,10 @@ struct Account {
     tells_messages: bool,
     /// When its first position is made.
     begins_at: Option<SystemTime>,
+    /// So many of the next calls panic.
+    panics: usize,
+    /// It always has one more page.
+    endless: bool,
 }
 
 impl FakeSource {
@@ -493,6 +497,16 @@ impl FakeSource {
         self.0.lock().unwrap().nameless = true;
     }
 
+    /// So many of its next calls panic.
+    pub(super) fn panic(&self, times: usize) {
+        self.0.lock().unwrap().panics = times;
+    }
+
+    /// It says after each page that there is one more.
+    pub(super) fn endless(&self) {
+        self.0.lock().unwrap().endless = true;
+    }
+
     /// Its first position is made at that time.
     pub(super) fn begin_at(&self, time: SystemTime) {
         self.0.lock().unwrap().begins_at = Some(time);
@@ -506,6 +520,16 @@ impl FakeSource {
     /// So many messages in a page.
     pub(super) fn page(&self, messages: usize) {
         self.0.lock().unwrap().page = messages;
+    }
+
+    fn panic_if_scripted(&self) {
+        let panics = {
+            let mut account = self.0.lock().unwrap();
+            let due = account.panics;
+            account.panics = due.saturating_sub(1);
+            due > 0
+        };
+        assert!(!panics, "scripted");
     }
 
     /// When it was asked, and whether something was known to be missing.
@@ -536,6 +560,7 @@ impl CatchUp for FakeSource {
     }
 
     async fn begin(&self, _: &[EventFilter]) -> Result<SyncToken> {
+        self.panic_if_scripted();
         let mut account = self.0.lock().unwrap();
         if let Some(error) = account.fail_begin.pop_front() {
             return Err(error);
@@ -545,6 +570,7 @@ impl CatchUp for FakeSource {
     }
 
     async fn sync(&self, request: SyncRequest<'_>) -> Result<SyncPage> {
+        self.panic_if_scripted();
         let (slow, failure) = {
             let mut account = self.0.lock().unwrap();
             account.calls.push((Instant::now(), request.since.is_some()));
@@ -573,6 +599,6 @@ impl CatchUp for FakeSource {
         let to = from + new.len();
         let found = new.iter().map(|n| Found::change(SMS, None, &text(n)).unwrap()).collect();
         let next = SyncToken::new(to.to_string(), SystemTime::UNIX_EPOCH);
-        Ok(SyncPage::new(found, next).with_more(to < account.messages.len()).with_complete(complete))
+        Ok(SyncPage::new(found, next).with_more(account.endless || to < account.messages.len()).with_complete(complete))
     }
 }

@@ -15,6 +15,7 @@ use crate::catch_up::{CatchUp, SyncPage, SyncRequest, SyncToken};
 use crate::clock::wall_now;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::EventFilter;
+use crate::guard::guarded;
 use crate::ids::SubscriptionId;
 use crate::registry::Registry;
 use crate::rest::{ControlPlane, CreateSubscription, Deletion, SubscriptionInfo};
@@ -108,6 +109,20 @@ pub(super) fn abortable(call: Pending) -> (Pending, AbortHandle) {
     (Box::pin(async move { call.await.unwrap_or(Done::BrokenOff) }), handle)
 }
 
+/// A call of code that users may have given to the crate, which may panic: that is an
+/// outcome too, and the task that waits for it cleans up as after any other (found 8).
+fn caught(
+    what: &'static str,
+    call: impl Future<Output = Done> + Send + 'static,
+    otherwise: impl FnOnce(Error) -> Done + Send + 'static,
+) -> Pending {
+    Box::pin(async move { guarded(what, async { Ok(call.await) }).await.unwrap_or_else(otherwise) })
+}
+
+const CONTROL: &str = "the control plane";
+const TRANSPORT: &str = "the transport";
+const SOURCE: &str = "the catch-up source";
+
 async fn bounded<T>(what: impl Future<Output = Result<T>>, unclear: bool) -> Result<T> {
     timeout(CALL_WITHIN, what).await.unwrap_or_else(|_| {
         Err(Error::new(ErrorKind::Timeout, "no answer from the service within a minute").with_unclear(unclear))
@@ -116,18 +131,20 @@ async fn bounded<T>(what: impl Future<Output = Result<T>>, unclear: bool) -> Res
 
 pub(super) fn create(control: Arc<dyn ControlPlane>, op: Op, request: CreateSubscription) -> Pending {
     let asked = Asked::now();
-    Box::pin(async move {
+    let call = async move {
         let result = bounded(control.create(&request), true).await;
         Done::Lease { op, asked, result }
-    })
+    };
+    caught(CONTROL, call, move |error| Done::Lease { op, asked, result: Err(error.with_unclear(true)) })
 }
 
 pub(super) fn replace(control: Arc<dyn ControlPlane>, op: Op, request: CreateSubscription) -> Pending {
     let asked = Asked::now();
-    Box::pin(async move {
+    let call = async move {
         let result = bounded(control.replace(&request), true).await;
         Done::Lease { op, asked, result }
-    })
+    };
+    caught(CONTROL, call, move |error| Done::Lease { op, asked, result: Err(error.with_unclear(true)) })
 }
 
 /// `from`: where another process stopped.
@@ -137,7 +154,8 @@ pub(super) fn adopt(
     id: SubscriptionId,
     from: Option<(Cursor, SystemTime)>,
 ) -> Pending {
-    Box::pin(async move {
+    let before = Asked::now();
+    let call = async move {
         let found = match &from {
             Some((at, since)) => bounded(control.resume(&id, at, *since), false).await,
             None => bounded(control.get(&id), false).await,
@@ -148,7 +166,8 @@ pub(super) fn adopt(
             other => other,
         };
         Done::Lease { op, asked, result }
-    })
+    };
+    caught(CONTROL, call, move |error| Done::Lease { op, asked: before, result: Err(error) })
 }
 
 /// Renews what was found. A renewal may leave out what the reading told.
@@ -159,18 +178,20 @@ async fn take_over(control: &dyn ControlPlane, found: SubscriptionInfo) -> Resul
 
 pub(super) fn renew(control: Arc<dyn ControlPlane>, op: Op, id: SubscriptionId) -> Pending {
     let asked = Asked::now();
-    Box::pin(async move {
+    let call = async move {
         let result = bounded(control.renew(&id), false).await;
         Done::Lease { op, asked, result }
-    })
+    };
+    caught(CONTROL, call, move |error| Done::Lease { op, asked, result: Err(error) })
 }
 
 pub(super) fn update(control: Arc<dyn ControlPlane>, op: Op, id: SubscriptionId, filters: Vec<String>) -> Pending {
     let asked = Asked::now();
-    Box::pin(async move {
+    let call = async move {
         let result = bounded(control.update(&id, &filters), true).await;
         Done::Lease { op, asked, result }
-    })
+    };
+    caught(CONTROL, call, move |error| Done::Lease { op, asked, result: Err(error.with_unclear(true)) })
 }
 
 pub(super) fn find_orphan(
@@ -181,7 +202,7 @@ pub(super) fn find_orphan(
     created: Asked,
     registry: Arc<Registry>,
 ) -> Pending {
-    Box::pin(async move {
+    let call = async move {
         let listed = bounded(control.list(), false).await;
         let asked = Asked::now();
         let found = listed.map(|all| {
@@ -200,7 +221,8 @@ pub(super) fn find_orphan(
         };
         // Events since the creation count, not since it was found.
         Done::Orphan { op, asked: Asked { at: asked.at, wall: created.wall }, result }
-    })
+    };
+    caught(CONTROL, call, move |error| Done::Orphan { op, asked: created, result: Err(error) })
 }
 
 /// A creation that may yet be carried out: when it was asked for, and when it was
@@ -220,7 +242,7 @@ pub(super) fn sweep(
     doubts: Vec<Doubt>,
     registry: Arc<Registry>,
 ) -> Pending {
-    Box::pin(async move {
+    let call = async move {
         let listed = match bounded(control.list(), false).await {
             Ok(listed) => listed,
             Err(error) => {
@@ -242,11 +264,12 @@ pub(super) fn sweep(
             if gone { registry.gone(&info.id) } else { registry.left_over(&info.id) }
         }
         Done::Swept
-    })
+    };
+    caught(CONTROL, call, |_| Done::Swept)
 }
 
 pub(super) fn prune(control: Arc<dyn ControlPlane>, op: Op, ids: Vec<SubscriptionId>) -> Pending {
-    Box::pin(async move {
+    let call = async move {
         let mut deleted = Vec::new();
         for id in ids {
             match bounded(control.delete(&id), false).await {
@@ -255,14 +278,16 @@ pub(super) fn prune(control: Arc<dyn ControlPlane>, op: Op, ids: Vec<Subscriptio
             }
         }
         Done::Pruned { op, deleted }
-    })
+    };
+    caught(CONTROL, call, move |_| Done::Pruned { op, deleted: Vec::new() })
 }
 
 pub(super) fn delete(control: Arc<dyn ControlPlane>, op: Op, id: SubscriptionId, within: Duration) -> Pending {
-    Box::pin(async move {
+    let call = async move {
         let result = bounded(delete_again(&*control, &id, within), false).await;
         Done::Deleted { op, result }
-    })
+    };
+    caught(CONTROL, call, move |error| Done::Deleted { op, result: Err(error.with_unclear(true)) })
 }
 
 /// Deletes it; where no answer comes, asks once more after each third of `within`, without
@@ -287,11 +312,13 @@ async fn delete_again(control: &dyn ControlPlane, id: &SubscriptionId, within: D
 }
 
 pub(super) fn discard(control: Arc<dyn ControlPlane>, id: SubscriptionId) -> Pending {
-    Box::pin(async move {
+    let left = id.clone();
+    let call = async move {
         let outcome = timeout(DISCARD_WITHIN, delete_again(&*control, &id, DISCARD_WITHIN)).await;
         let gone = matches!(outcome, Ok(Ok(_)));
         Done::Discarded { id, gone }
-    })
+    };
+    caught(CONTROL, call, move |_| Done::Discarded { id: left, gone: false })
 }
 
 pub(super) fn open(
@@ -300,7 +327,7 @@ pub(super) fn open(
     link: LinkId,
     mut target: Target,
 ) -> Pending {
-    Box::pin(async move {
+    let call = async move {
         let opened = timeout(OPEN_WITHIN, async {
             // RingCentral's clients name themselves by the owner of the token. Not
             // knowing it is no reason not to listen.
@@ -318,14 +345,16 @@ pub(super) fn open(
             Err(Error::new(ErrorKind::Timeout, "the transport could not be opened within two minutes"))
         });
         Done::Opened { link, result }
-    })
+    };
+    caught(TRANSPORT, call, move |error| Done::Opened { link, result: Err(error) })
 }
 
 pub(super) fn begin(source: Arc<dyn CatchUp>, filters: Arc<[EventFilter]>, at: usize, turn: Turn) -> Pending {
-    Box::pin(async move {
+    let call = async move {
         let result = bounded(source.begin(&filters), false).await;
         Done::Begun { source: at, turn, result }
-    })
+    };
+    caught(SOURCE, call, move |error| Done::Begun { source: at, turn, result: Err(error) })
 }
 
 pub(super) fn sync(
@@ -336,17 +365,19 @@ pub(super) fn sync(
     at: usize,
     turn: Turn,
 ) -> Pending {
-    Box::pin(async move {
+    let call = async move {
         let result = bounded(source.sync(SyncRequest::new(from.as_ref(), &filters, since)), false).await;
         Done::Synced { source: at, turn, result }
-    })
+    };
+    caught(SOURCE, call, move |error| Done::Synced { source: at, turn, result: Err(error) })
 }
 
 pub(super) fn part(link: Box<dyn Link>) -> Pending {
-    Box::pin(async move {
+    let call = async move {
         if timeout(PART_WITHIN, link.close()).await.is_err() {
             tracing::debug!("a link took too long to close");
         }
         Done::Parted
-    })
+    };
+    caught(TRANSPORT, call, |_| Done::Parted)
 }

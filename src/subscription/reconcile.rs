@@ -7,7 +7,7 @@
 use std::time::{Duration, Instant};
 
 use crate::error::Disposition;
-use crate::policy::BackoffPolicy;
+use crate::policy::{BackoffPolicy, LONGEST_WAIT};
 
 /// Generation of a call.
 pub(super) type Turn = u64;
@@ -164,8 +164,9 @@ impl Reconciler {
             has_position: false,
             failures: 0,
             interval: pace.poll_every.0,
-            settle: *settle,
+            settle: (*settle).min(LONGEST_WAIT),
         };
+        let pace = Pace { poll_after: pace.poll_after.min(LONGEST_WAIT), ..pace };
         Self {
             pace,
             chance: fastrand::Rng::with_seed(seed),

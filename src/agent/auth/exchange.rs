@@ -149,9 +149,7 @@ fn refused(asking: Asking, answer: &Answer, secrets: &[&Secret]) -> Error {
         (408 | 500.., Asking::Token) => (ErrorKind::Service, "the token service failed"),
         (408 | 500.., Asking::Discovery) => (ErrorKind::Service, "the service failed to give its configuration"),
         (300..=399, _) => (ErrorKind::Protocol, "refused to follow a redirect of the token service"),
-        (400 | 401, Asking::Token) if said.is_some() => {
-            (ErrorKind::Auth, "the token service refused the credentials")
-        }
+        (400 | 401, Asking::Token) if said.is_some() => (ErrorKind::Auth, "the token service refused the credentials"),
         (_, Asking::Token) => (ErrorKind::Auth, "the token service turned the login away"),
         (_, Asking::Discovery) => (ErrorKind::Rejected, "the service does not give its configuration"),
     };

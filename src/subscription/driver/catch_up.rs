@@ -5,6 +5,10 @@ use crate::catch_up::{CatchUp, Found, SyncPage, SyncToken};
 use crate::event::{EventFilter, GapClosure};
 use crate::subscription::reconcile::{Ask, Outcome, Reconciler, Turn};
 
+/// Pages of one round. The largest that the service documents has 1 000 records; a list
+/// that is longer than so many has no end, or is one that comes again and again.
+const PAGES: u32 = 1000;
+
 /// The catch-up side of a subscription.
 pub(super) struct Recovery {
     pub(super) sources: Vec<Source>,
@@ -26,6 +30,8 @@ pub(super) struct Source {
     begun: bool,
     /// What the pages of the present round are asked for with: the same for all.
     round: Option<Option<SystemTime>>,
+    /// How many pages of it were read.
+    pages: u32,
     /// When the last call left that was answered, and the one that is under way.
     good: Option<SystemTime>,
     asked: Option<SystemTime>,
@@ -47,6 +53,7 @@ impl Recovery {
             token: None,
             begun: false,
             round: None,
+            pages: 0,
             good: None,
             asked: None,
         });
@@ -278,7 +285,8 @@ impl Driver {
 
     pub(super) fn synced(&mut self, at: usize, turn: Turn, result: Result<SyncPage>) {
         let outcome = match result {
-            Ok(page) => {
+            Ok(mut page) => {
+                self.bound_round(at, &mut page);
                 let outcome = Outcome::Synced { found: page.found.len(), more: page.more, complete: page.complete };
                 let position = Position::new(page.next.clone(), false);
                 self.keep(at, page.next, false);
@@ -301,6 +309,17 @@ impl Driver {
         };
         self.recovery.held_back.push((at, turn, outcome));
         self.release();
+    }
+
+    /// Ends a round whose pages have no end. It is not complete then.
+    fn bound_round(&mut self, at: usize, page: &mut SyncPage) {
+        let Some(source) = self.recovery.sources.get_mut(at) else { return };
+        source.pages = if page.more { source.pages.saturating_add(1) } else { 0 };
+        if source.pages >= PAGES {
+            tracing::warn!(source = source.source.name(), pages = PAGES, "a catch-up source does not come to an end");
+            source.pages = 0;
+            (page.more, page.complete) = (false, false);
+        }
     }
 
     /// A poll that a source could not answer in full.

@@ -1,6 +1,9 @@
 //! What the links report.
 
+use std::panic::AssertUnwindSafe;
+
 use super::*;
+use crate::guard;
 
 impl Driver {
     pub(super) fn opened(&mut self, id: LinkId, result: Result<Box<dyn Link>>) {
@@ -108,6 +111,12 @@ pub(super) async fn next_event(links: &mut [Reading]) -> (usize, Result<LinkEven
     if links.is_empty() {
         return std::future::pending().await;
     }
-    let (event, at, _) = select_all(links.iter_mut().map(|reading| reading.link.next())).await;
+    let (event, at, _) = select_all(links.iter_mut().map(event_of)).await;
     (at, event)
+}
+
+/// A link may be a user's, and panic.
+fn event_of(reading: &mut Reading) -> impl Future<Output = Result<LinkEvent>> + Send + Unpin {
+    let event = AssertUnwindSafe(reading.link.next()).catch_unwind();
+    event.map(|event| event.unwrap_or_else(|_| Err(guard::panicked("the transport's link"))))
 }

@@ -10,6 +10,7 @@ mod results;
 mod time;
 mod ways;
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -104,7 +105,7 @@ pub(in crate::subscription) struct Ports {
     pub(in crate::subscription) commands: mpsc::Receiver<Command>,
     pub(in crate::subscription) shutdown: watch::Receiver<Option<Shutdown>>,
     pub(in crate::subscription) status: watch::Sender<Status>,
-    pub(in crate::subscription) started: oneshot::Sender<Result<()>>,
+    pub(in crate::subscription) started: Option<oneshot::Sender<Result<()>>>,
     /// Holds the checkpoint for as long as the subscription may be at the service.
     pub(in crate::subscription) claim: Option<Arc<StoreLock>>,
 }
@@ -279,8 +280,22 @@ enum Woken {
     ReaderGone,
 }
 
+/// Runs a subscription until it is over and everything is handed out. Should the task
+/// panic, what it holds at the service is deleted before the reader learns of it (found 8).
+pub(in crate::subscription) async fn run(setup: Setup, mut ports: Ports) {
+    let mut driver = Driver::new(setup);
+    if AssertUnwindSafe(driver.run(&mut ports)).catch_unwind().await.is_err() {
+        return driver.abandon().await;
+    }
+    driver.publish(&ports.status);
+    // Whoever follows the status is not kept waiting by what nobody waits for.
+    drop(ports.status);
+    drop(ports.claim);
+    driver.last_words(ports.out).await;
+}
+
 impl Driver {
-    pub(in crate::subscription) fn new(setup: Setup) -> Self {
+    fn new(setup: Setup) -> Self {
         let now = Instant::now();
         let board = Board::new();
         let mut seen = Seen::new(setup.dedup_window.0, setup.dedup_window.1);
@@ -345,9 +360,7 @@ impl Driver {
         }
     }
 
-    /// Runs until the subscription is over and everything is handed out.
-    pub(in crate::subscription) async fn run(mut self, mut ports: Ports) {
-        let mut started = Some(ports.started);
+    async fn run(&mut self, ports: &mut Ports) {
         self.give(Input::Start { adopt: self.adopted_id().is_some() });
         loop {
             self.carry_out();
@@ -355,7 +368,7 @@ impl Driver {
             self.carry_out();
             self.reconcile();
             self.publish(&ports.status);
-            self.report_start(&mut started);
+            self.report_start(&mut ports.started);
             if self.hand_out(&ports.out).is_err() {
                 self.reader_gone();
                 self.carry_out();
@@ -368,11 +381,6 @@ impl Driver {
             let woken = self.wait(&ports.out, &mut ports.commands, &mut ports.shutdown).await;
             self.take_in(woken);
         }
-        self.publish(&ports.status);
-        // Whoever follows the status is not kept waiting by what nobody waits for.
-        drop(ports.status);
-        drop(ports.claim);
-        self.last_words(ports.out).await;
     }
 
     async fn wait(

@@ -1,5 +1,7 @@
 //! What the reader gets, and asks for.
 
+use tokio::time::timeout;
+
 use super::*;
 
 /// A gap begins this much before the last that came: what happened just before that
@@ -244,6 +246,37 @@ impl Driver {
         drop(out);
         while let Some(done) = self.pending.next().await {
             self.done(done);
+        }
+    }
+
+    /// After a panic of the task: what it made is deleted, within the bound of a farewell.
+    pub(super) async fn abandon(mut self) {
+        tracing::error!(subscription = self.id_for_log(), "the subscription's task panicked");
+        self.opening.clear();
+        self.reading.clear();
+        let mut pending = std::mem::take(&mut self.pending);
+        let mut held: Vec<_> = self.retiring.drain(..).map(|(_, way, id)| (way, id)).collect();
+        if self.setup.delete_on_drop {
+            held.extend(self.lease.as_ref().map(|lease| (self.lease_way, lease.id.clone())));
+        }
+        pending.extend(held.iter().map(|(way, id)| ops::discard(self.control_of(*way), id.clone())));
+        let (control, registry) = (self.setup.control.clone(), self.setup.registry.clone());
+        drop(self);
+        let deleting = async {
+            while let Some(done) = pending.next().await {
+                match done {
+                    Done::Discarded { id, gone: true } => registry.gone(&id),
+                    Done::Discarded { id, gone: false } => registry.left_over(&id),
+                    // What a call made that was under way is of no use now.
+                    Done::Lease { result: Ok(info), .. } if held.iter().all(|(_, id)| *id != info.id) => {
+                        pending.push(ops::discard(control.clone(), info.id));
+                    }
+                    _ => {}
+                }
+            }
+        };
+        if timeout(FAREWELL, deleting).await.is_err() {
+            held.iter().for_each(|(_, id)| registry.left_over(id));
         }
     }
 
