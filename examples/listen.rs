@@ -42,6 +42,7 @@ mod output;
 mod support;
 
 use std::io::{self, Write as _};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -210,11 +211,12 @@ async fn subscribe(asked: &Arguments, client: &Client, transports: &[Arc<dyn Tra
 async fn listen(
     asked: &Arguments,
     server: &Server,
+    tokens: Option<PathBuf>,
     printer: &Printer,
     ready: impl FnOnce(),
     stop: &Stop,
 ) -> Result<bool> {
-    let client = server.client()?;
+    let client = server.client_keeping(tokens.as_deref())?;
     let transports = asked.transports.iter().map(|kind| transport(*kind, server)).collect::<Result<_>>()?;
     let (transports, tasks) = held(transports);
     let Begun { subscriptions, failure, broken_off } = subscribe(asked, &client, &transports, stop).await;
@@ -318,10 +320,11 @@ async fn run(asked: &Arguments, printer: &Printer) -> Result<bool> {
         .map_err(|error| Error::new(ErrorKind::Config, "signals cannot be waited for").with_source(error))?;
     let stop = Stop::when(signal, end_of_input());
     match Server::from_env().map_err(|message| Error::new(ErrorKind::Config, message))? {
-        Some(server) => listen(asked, &server, printer, || (), &stop).await,
+        Some(server) => listen(asked, &server, asked.tokens(), printer, || (), &stop).await,
         None => {
             let emulator = Emulator::start().await?;
-            let outcome = listen(asked, &emulator.server(), printer, || emulator.show(), &stop).await;
+            let outcome =
+                listen(asked, &emulator.server(), asked.tokens.clone(), printer, || emulator.show(), &stop).await;
             emulator.stop().await;
             outcome
         }

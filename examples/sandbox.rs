@@ -30,6 +30,8 @@ const USAGE: &str = "usage: sandbox [options]
   --client-id TEXT --client-secret TEXT --jwt TEXT
                          credentials that are let in (all three together)
   --no-rate-limits       never answer 429
+  --reuse-ws-tokens      let a WebSocket token open more than one socket
+  --event-latency-ms N   deliver events so long after they happened (0)
   --keep-running         do not stop at the end of input";
 
 struct Args {
@@ -65,6 +67,11 @@ fn args() -> Result<Option<Args>, Box<dyn Error>> {
             "--ring" => {
                 let ring = value()?.parse()?;
                 sandbox.knobs(|knobs| (knobs.ring, knobs.response_cap) = (ring, ring))
+            }
+            "--reuse-ws-tokens" => sandbox.knobs(|knobs| knobs.gateway.wstoken_reuse = true),
+            "--event-latency-ms" => {
+                let latency = Duration::from_millis(value()?.parse()?);
+                sandbox.knobs(|knobs| knobs.event_latency = latency)
             }
             "--no-rate-limits" => sandbox.knobs(|knobs| knobs.rate_limits.enforce = false),
             "--client-id" => {

@@ -18,8 +18,12 @@ pub(crate) const USAGE: &str = "usage: listen [options]
                        (/restapi/v1.0/account/~/extension/~/message-store)
   --subscriptions N    so many subscriptions of these filters, on one client (1)
   --expires-in SECS    lifetime to ask for (the service's own)
-  --checkpoint FILE    keep the place there, and go on from it: what was printed
-                       before a crash is not printed again, and nothing is left out
+  --checkpoint FILE    keep the place there, and continue from it: nothing is left
+                       out; after a crash what was printed within the last second
+                       may be printed again
+  --tokens FILE        keep the login there, which a WebSocket session needs to
+                       survive a restart (with --checkpoint, and a server of yours:
+                       FILE.tokens beside it)
   --format FORMAT      text (the default) or json: one object per line
   --show-raw           print what could not be read, too; it may hold secrets
   --help
@@ -41,9 +45,22 @@ pub(crate) struct Arguments {
     pub(crate) expires_in: Option<Duration>,
     /// Where to keep the place.
     pub(crate) checkpoint: Option<PathBuf>,
+    /// Where to keep the login, if that was said.
+    pub(crate) tokens: Option<PathBuf>,
     pub(crate) format: Format,
     /// Whether to print the text of what could not be read.
     pub(crate) show_raw: bool,
+}
+
+impl Arguments {
+    /// Where to keep the login at a server that outlives this program.
+    pub(crate) fn tokens(&self) -> Option<PathBuf> {
+        self.tokens.clone().or_else(|| {
+            let mut beside = self.checkpoint.clone()?.into_os_string();
+            beside.push(".tokens");
+            Some(beside.into())
+        })
+    }
 }
 
 /// What the command line asks for.
@@ -85,6 +102,7 @@ fn read(mut parser: Parser) -> Result<Asked, lexopt::Error> {
         subscriptions: NonZeroU32::MIN,
         expires_in: None,
         checkpoint: None,
+        tokens: None,
         format: Format::Text,
         show_raw: false,
     };
@@ -98,6 +116,7 @@ fn read(mut parser: Parser) -> Result<Asked, lexopt::Error> {
             Arg::Long("subscriptions") => asked.subscriptions = parser.value()?.parse()?,
             Arg::Long("expires-in") => asked.expires_in = Some(Duration::from_secs(parser.value()?.parse()?)),
             Arg::Long("checkpoint") => asked.checkpoint = Some(parser.value()?.into()),
+            Arg::Long("tokens") => asked.tokens = Some(parser.value()?.into()),
             Arg::Long("format") => asked.format = format(&parser.value()?.string()?)?,
             Arg::Long("show-raw") => asked.show_raw = true,
             Arg::Long("help") | Arg::Short('h') => return Ok(Asked::Help),
@@ -156,6 +175,19 @@ mod tests {
         let Asked::Listen(other) = read("--transport websocket,poll").unwrap() else { panic!("no help was asked for") };
         assert_eq!(other.transports, [TransportKind::WebSocket, TransportKind::Poll]);
         assert_eq!(read("--help").unwrap(), Asked::Help);
+    }
+
+    #[test]
+    fn the_login_is_kept_beside_the_place_or_where_it_is_said() {
+        for (line, want) in [
+            ("", None),
+            ("--checkpoint a/place", Some("a/place.tokens")),
+            ("--tokens t", Some("t")),
+            ("--checkpoint place --tokens t", Some("t")),
+        ] {
+            let Asked::Listen(asked) = read(line).unwrap() else { panic!("no help was asked for") };
+            assert_eq!(asked.tokens(), want.map(PathBuf::from), "{line}");
+        }
     }
 
     #[test]

@@ -5,8 +5,10 @@ pub(crate) mod tasks;
 
 use std::error::Error;
 use std::io;
+use std::path::Path;
 use std::time::Duration;
 
+use ringcentral_events::auth::FileTokenStore;
 use ringcentral_events::transport::PubNub;
 use ringcentral_events::{Client, OAuth, Result, Secret};
 use tokio::sync::watch;
@@ -66,12 +68,20 @@ impl Server {
     }
 
     /// A client that logs in with its first call.
+    #[allow(dead_code, reason = "each example uses its part")]
     pub(crate) fn client(&self) -> Result<Client> {
-        let oauth = OAuth::jwt(&self.client_id, self.jwt.clone())
-            .client_secret(self.client_secret.clone())
-            .server(&self.url)
-            .build()?;
-        Client::builder(oauth).build()
+        self.client_keeping(None)
+    }
+
+    /// As [`client`](Self::client); its login is kept in a file for the next process.
+    pub(crate) fn client_keeping(&self, tokens: Option<&Path>) -> Result<Client> {
+        let oauth =
+            OAuth::jwt(&self.client_id, self.jwt.clone()).client_secret(self.client_secret.clone()).server(&self.url);
+        let oauth = match tokens {
+            Some(path) => oauth.store(FileTokenStore::new(path)),
+            None => oauth,
+        };
+        Client::builder(oauth.build()?).build()
     }
 
     /// The PubNub transport.

@@ -86,7 +86,8 @@ impl Hold {
         // What never left cost nothing, and what is final is another matter.
         let passes = matches!(error.disposition(), Disposition::Retry { .. });
         if passes && !error.sent_nothing() {
-            let wait = error.retry_after().unwrap_or_default().max(pause(self.failures));
+            let asked = error.retry_after().unwrap_or_default().min(BackoffPolicy::MAX_RETRY_AFTER);
+            let wait = asked.max(pause(self.failures));
             self.until = Some((now + wait, error.clone()));
             self.failures = self.failures.saturating_add(1);
         }

@@ -750,6 +750,7 @@ async fn s5_listen_that_is_killed_again_and_again_prints_every_event() {
     }
     assert_eq!(printed, (0..published).collect(), "KILL_SEED={seed}");
     assert_eq!(sandbox.requests_to(Operation::Create).len(), 1, "one subscription all along");
+    assert_eq!(sandbox.requests_to(Operation::Token).len(), 1, "one login serves all lives");
     println!("{kills} kills, {published} events, {again} printed again");
     listen.end_input();
     let (status, lines, errors) = listen.end().await;

@@ -53,14 +53,32 @@ pub(super) fn is_control(call: &Call) -> bool {
 }
 
 pub(super) fn handle(shared: &Arc<Shared>, call: &Call) -> Reply {
-    // A page in a browser must not turn the knobs of a developer's sandbox: pages
-    // always tell where they are from.
+    // A page in a browser must neither turn the knobs of a developer's sandbox nor read
+    // its tokens. Pages name their origin where they write; where they read they need not,
+    // if their own name was made to lead here (DNS rebinding), but then the host is theirs.
     if call.headers.contains_key(http::header::ORIGIN) {
         return json_reply(StatusCode::FORBIDDEN, &json!({ "error": "not from a browser" }));
+    }
+    if !is_loopback(call) {
+        let error = "the host must be localhost or an address of this machine's loopback";
+        return json_reply(StatusCode::FORBIDDEN, &json!({ "error": error }));
     }
     shared
         .update(|state| route(state, call))
         .unwrap_or_else(|Bad(status, why)| json_reply(status, &json!({ "error": why })))
+}
+
+/// Whether the call names this machine as its host. The port is not looked at: one that
+/// is forwarded here differs.
+fn is_loopback(call: &Call) -> bool {
+    let mut hosts = call.headers.get_all(http::header::HOST).iter();
+    let (Some(host), None) = (hosts.next(), hosts.next()) else { return false };
+    let Ok(authority) = http::uri::Authority::try_from(host.as_bytes()) else { return false };
+    let name = authority.host().trim_matches(['[', ']']).trim_end_matches('.');
+    match name.parse::<std::net::IpAddr>() {
+        Ok(address) => address.is_loopback(),
+        Err(_) => name.eq_ignore_ascii_case("localhost") || name.to_ascii_lowercase().ends_with(".localhost"),
+    }
 }
 
 fn route(state: &mut State, call: &Call) -> Answer {
@@ -421,5 +439,40 @@ mod tests {
         let mut all = json!({ "a": 1, "b": { "c": 2, "d": 3 }, "e": [1] });
         merge(&mut all, json!({ "b": { "c": 9 }, "e": [] }));
         assert_eq!(all, json!({ "a": 1, "b": { "c": 9, "d": 3 }, "e": [] }));
+    }
+
+    #[test]
+    fn only_names_and_addresses_of_loopback_are_this_machine() {
+        let is_here = |hosts: &[&str]| {
+            let mut call = Call::bare(http::Method::GET, "/_sandbox/state", "");
+            for host in hosts {
+                call.headers.append(http::header::HOST, host.parse().unwrap());
+            }
+            is_loopback(&call)
+        };
+        for good in [
+            "127.0.0.1:8080",
+            "127.0.0.1",
+            "localhost:1",
+            "LOCALHOST",
+            "localhost.",
+            "sandbox.localhost:9",
+            "[::1]:8080",
+            "127.8.8.8",
+        ] {
+            assert!(is_here(&[good]), "{good}");
+        }
+        for bad in [
+            "evil.example",
+            "localhost.evil.example:8080",
+            "127.0.0.1.evil.example",
+            "192.168.0.7",
+            "0.0.0.0",
+            "",
+            "u@127.0.0.1@evil",
+        ] {
+            assert!(!is_here(&[bad]), "{bad}");
+        }
+        assert!(!is_here(&[]) && !is_here(&["localhost", "evil.example"]));
     }
 }

@@ -29,9 +29,21 @@ impl Happening {
 }
 
 impl State {
+    /// Delivers what happened: now, or after the latency that is set. Returns the
+    /// notifications' uuids, as far as they are known.
+    pub(super) fn deliver(&mut self, happening: &Happening) -> Vec<String> {
+        let latency = self.knobs.event_latency;
+        if latency.is_zero() {
+            return self.deliver_now(happening);
+        }
+        let at = later(self.moment().now, latency);
+        self.schedule.add(at, Due::Deliver(happening.clone()));
+        Vec::new()
+    }
+
     /// Delivers to every live subscription with a filter that the event meets,
     /// once each. Returns the notifications' uuids.
-    pub(super) fn deliver(&mut self, happening: &Happening) -> Vec<String> {
+    pub(super) fn deliver_now(&mut self, happening: &Happening) -> Vec<String> {
         let moment = self.moment();
         let timestamp = self.write_time(moment.wall);
         let owner = self.identity.extension_id.clone();

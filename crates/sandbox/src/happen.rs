@@ -86,13 +86,14 @@ pub(super) fn hint(
 fn inbound(state: &mut State, extension: Option<&str>, kind: &str, from: &str, subject: &str) -> (String, u64, Value) {
     let to = [state.identity.phone_number.clone()];
     let extension = extension.unwrap_or(&state.identity.extension_id).to_owned();
-    let new = NewMessage { extension: &extension, kind, direction: "Inbound", from, to: &to, subject };
+    let new =
+        NewMessage { extension: &extension, kind, direction: "Inbound", from, to: &to, subject, attachments: &[] };
     let (id, mut body) = state.store_message(&new);
     body["id"] = json!(id.to_string());
     (extension, id, body)
 }
 
-fn inbound_sms(state: &mut State, from: &str, text: &str, extension: Option<&str>) -> Vec<Happening> {
+pub(super) fn inbound_sms(state: &mut State, from: &str, text: &str, extension: Option<&str>) -> Vec<Happening> {
     let (extension, id, body) = inbound(state, extension, "SMS", from, text);
     let instant = happening(state, &of(&state.identity, &extension, "message-store/instant?type=SMS"), &body);
     vec![instant, hint(state, &extension, "SMS", 1, 0, &[id])]
@@ -156,6 +157,26 @@ fn presence(state: &mut State, presence_status: &str, telephony_status: &str) ->
     state.set_presence(&identity.extension_id, [simple.clone(), detailed.clone(), with_sip.clone()]);
     let uri = EventUri::parse(&own(&identity, "presence"), &identity.account_id, &identity.extension_id);
     Happening { uri, bodies: vec![simple.to_string(), detailed.to_string(), with_sip.to_string()] }
+}
+
+/// Changes fields of the user's presence, and tells it.
+pub(super) fn change_presence(state: &mut State, changes: &serde_json::Map<String, Value>) -> Happening {
+    let extension = state.identity.extension_id.clone();
+    if state.told_presence(&extension).is_none() {
+        drop(presence(state, "Available", "NoCall"));
+    }
+    let sequence = state.messages.next_sequence();
+    let mut bodies = state.told_presence(&extension).unwrap_or_default();
+    for body in &mut bodies {
+        body["sequence"] = json!(sequence);
+        for (name, value) in changes {
+            body[name.as_str()] = value.clone();
+        }
+    }
+    state.set_presence(&extension, bodies.clone());
+    let identity = &state.identity;
+    let uri = EventUri::parse(&own(identity, "presence"), &identity.account_id, &identity.extension_id);
+    Happening { uri, bodies: bodies.iter().map(Value::to_string).collect() }
 }
 
 fn telephony(state: &mut State, status: &str, from: &str, missed: bool) -> (String, Happening) {

@@ -80,6 +80,34 @@ impl Call {
         serde_json::from_slice(&self.body).map(Some)
     }
 
+    /// The parts of a multipart body; `None` where it is none, or has no boundary.
+    pub(super) fn parts(&self) -> Option<Vec<Part>> {
+        let kind = self.headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
+        let (family, _) = kind.split_once('/')?;
+        let boundary = kind.split(';').skip(1).find_map(|it| {
+            let (name, value) = it.split_once('=')?;
+            name.trim().eq_ignore_ascii_case("boundary").then(|| value.trim().trim_matches('"'))
+        })?;
+        if !family.trim().eq_ignore_ascii_case("multipart") || boundary.is_empty() {
+            return None;
+        }
+        let mark = format!("--{boundary}");
+        let mut rest = &*self.body;
+        let mut parts = Vec::new();
+        let mut first = true;
+        while let Some(at) = find(rest, mark.as_bytes()) {
+            let (part, behind) = rest.split_at(at);
+            if !std::mem::take(&mut first) {
+                parts.push(Part::read(part));
+            }
+            rest = behind.get(mark.len()..).unwrap_or_default();
+            if rest.starts_with(b"--") {
+                break;
+            }
+        }
+        Some(parts)
+    }
+
     /// User and password of a `Basic` header.
     pub(super) fn basic(&self) -> Option<(String, String)> {
         let encoded = self.scheme("basic")?;
@@ -94,6 +122,45 @@ impl Call {
         let (found, rest) = value.trim().split_once(' ')?;
         found.eq_ignore_ascii_case(scheme).then(|| rest.trim())
     }
+}
+
+/// A part of a multipart body.
+#[derive(Debug)]
+pub(super) struct Part {
+    /// Of a form's field.
+    pub(super) name: Option<String>,
+    pub(super) content_type: Option<String>,
+    pub(super) data: Vec<u8>,
+}
+
+impl Part {
+    /// Reads what stands between two boundaries.
+    fn read(text: &[u8]) -> Self {
+        let text = text.strip_prefix(b"\r\n").or_else(|| text.strip_prefix(b"\n")).unwrap_or(text);
+        let (head, data) = match (find(text, b"\r\n\r\n"), find(text, b"\n\n")) {
+            (Some(at), _) => (text.get(..at), text.get(at + 4..)),
+            (None, Some(at)) => (text.get(..at), text.get(at + 2..)),
+            (None, None) => (Some(text), None),
+        };
+        let head = String::from_utf8_lossy(head.unwrap_or_default());
+        let header = |wanted: &str| {
+            head.lines().find_map(|line| {
+                let (name, value) = line.split_once(':')?;
+                name.trim().eq_ignore_ascii_case(wanted).then(|| value.trim().to_owned())
+            })
+        };
+        let name = header("content-disposition").and_then(|value| {
+            let named = |it: &str| it.trim().strip_prefix("name=").map(|name| name.trim_matches('"').to_owned());
+            value.split(';').find_map(named)
+        });
+        let data = data.unwrap_or_default();
+        let data = data.strip_suffix(b"\r\n").or_else(|| data.strip_suffix(b"\n")).unwrap_or(data);
+        Self { name, content_type: header("content-type"), data: data.to_vec() }
+    }
+}
+
+fn find(text: &[u8], wanted: &[u8]) -> Option<usize> {
+    text.windows(wanted.len()).position(|window| window == wanted)
 }
 
 /// `%41` to `A`; text that is no UTF-8 then is read with replacements.
@@ -217,7 +284,37 @@ mod tests {
         }
     }
 
+    fn multipart(kind: &str, body: &[u8]) -> Option<Vec<Part>> {
+        let mut call = Call::bare(Method::POST, "/x", "");
+        call.headers.insert(header::CONTENT_TYPE, kind.parse().unwrap());
+        call.body = Bytes::copy_from_slice(body);
+        call.parts()
+    }
+
+    #[test]
+    fn parts_of_a_multipart_body_are_read_with_either_line_break() {
+        let body = "--b\r\nContent-Disposition: form-data; name=\"json\"; filename=\"r.json\"\r\nContent-Type: application/json\r\n\r\n{}\r\n--b\r\ncontent-type: image/png\r\n\r\n\u{1}\r\n\r\n--b--\r\nrest";
+        for body in [body.to_owned(), body.replace("\r\n", "\n")] {
+            let parts = multipart("multipart/form-data; boundary=\"b\"", body.as_bytes()).unwrap();
+            assert_eq!(parts.len(), 2, "{parts:?}");
+            assert_eq!(
+                (parts[0].name.as_deref(), parts[0].content_type.as_deref()),
+                (Some("json"), Some("application/json"))
+            );
+            assert_eq!(parts[0].data, b"{}");
+            assert_eq!((parts[1].name.as_deref(), parts[1].content_type.as_deref()), (None, Some("image/png")));
+        }
+        assert!(multipart("application/json; boundary=b", b"").is_none());
+        assert!(multipart("multipart/mixed", b"").is_none());
+        assert!(multipart("multipart/mixed; boundary=", b"").is_none());
+    }
+
     proptest! {
+        #[test]
+        fn no_multipart_body_panics(body in "(--b|\r\n|\n|-|:|name=|;|[a-z\"]{0,3}){0,12}") {
+            let _ = multipart("multipart/mixed; boundary=b", body.as_bytes());
+        }
+
         #[test]
         fn percent_decoding_never_panics(text in "\\PC{0,20}") {
             percent_decode(&text);

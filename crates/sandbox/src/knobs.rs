@@ -77,6 +77,12 @@ pub struct Knobs {
     /// *unverified*.
     pub shared_uuid: bool,
 
+    /// How long after it happened an event is delivered, and for whom is decided then.
+    /// Default 0; live ones take some hundred milliseconds, so that a client may
+    /// subscribe after it acted. With it, no call names the uuids of what it triggered.
+    #[serde(with = "millis")]
+    pub event_latency: Duration,
+
     /// How agent sessions are served.
     pub agent: super::agent::AgentKnobs,
 
@@ -144,6 +150,7 @@ impl Default for Knobs {
             clock_skew_ms: 0,
             rate_limits: RateLimits::default(),
             shared_uuid: false,
+            event_latency: Duration::ZERO,
             agent: super::agent::AgentKnobs::default(),
             account: AccountKnobs::default(),
             gateway: GatewayKnobs::default(),

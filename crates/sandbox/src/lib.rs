@@ -144,7 +144,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-pub use self::account::{AccountKnobs, StaleToken};
+pub use self::account::{AccountKnobs, OldCallLog, StaleToken};
 pub use self::builder::SandboxBuilder;
 pub use self::fault::Fault;
 pub use self::faults::{FaultId, Target};

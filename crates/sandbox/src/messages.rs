@@ -9,9 +9,11 @@ use serde_json::{Value, json};
 use super::account::messages::NewMessage;
 use super::delivery::Happening;
 use super::happen;
-use super::http::{Call, Refused, Reply, json_reply};
+use super::http::{Call, Part, Refused, Reply, json_reply};
 use super::state::State;
 
+/// The user's extension number.
+const OWN_NUMBER: &str = "101";
 /// Sent messages kept; the oldest are dropped.
 const KEPT: usize = 10_000;
 
@@ -79,6 +81,32 @@ pub(super) fn body(call: &Call) -> Result<Value, Refused> {
     }
 }
 
+/// A message as it is sent: JSON, or multipart with a part of JSON or with one part for
+/// each field, and attachments. The types of these come beside it.
+fn sent_body(call: &Call) -> Result<(Value, Vec<String>), Refused> {
+    let Some(parts) = call.parts() else { return Ok((body(call)?, Vec::new())) };
+    let is_json = |part: &Part| part.content_type.as_deref().is_some_and(|kind| kind.starts_with("application/json"));
+    let object = |part: &Part| serde_json::from_slice::<Value>(&part.data).ok().filter(Value::is_object);
+    let whole = parts.iter().position(|part| is_json(part) && object(part).is_some_and(|it| it.get("to").is_some()));
+    let mut message = whole.and_then(|at| object(&parts[at])).unwrap_or_else(|| json!({}));
+    let mut attachments = Vec::new();
+    for (at, part) in parts.iter().enumerate() {
+        if whole == Some(at) {
+            continue;
+        }
+        match (&part.name, &part.content_type) {
+            (Some(name), kind) if whole.is_none() && ["from", "to", "text", "country"].contains(&name.as_str()) => {
+                let _ = kind;
+                let text = String::from_utf8_lossy(&part.data).into_owned();
+                message[name.as_str()] = serde_json::from_str(&text).unwrap_or(Value::String(text));
+            }
+            (_, Some(kind)) => attachments.push(kind.clone()),
+            (_, None) => {}
+        }
+    }
+    Ok((message, attachments))
+}
+
 fn text_field<'a>(body: &'a Value, name: &str) -> Result<&'a str, Refused> {
     body[name].as_str().filter(|text| !text.is_empty()).ok_or_else(|| Refused::parameter(name))
 }
@@ -89,10 +117,14 @@ fn recipients(body: &Value, names: &[&str]) -> Result<Vec<String>, Refused> {
     list.iter().map(found).collect::<Option<_>>().ok_or_else(|| Refused::parameter("to"))
 }
 
-/// `POST …/sms`: the answer, and what it raises.
+/// `POST …/sms` and `…/mms`: the answer, and what it raises.
 pub(super) fn send_sms(state: &mut State, call: &Call) -> Result<(Reply, Vec<Happening>), Refused> {
-    let body = body(call)?;
-    let text = text_field(&body, "text")?;
+    let (body, attachments) = sent_body(call)?;
+    // A picture needs no words.
+    let text = match (text_field(&body, "text"), attachments.is_empty()) {
+        (Err(_), false) => "",
+        (text, _) => text?,
+    };
     let to = recipients(&body, &["phoneNumber"])?;
     let from = body["from"]["phoneNumber"].as_str().ok_or_else(|| Refused::parameter("from"))?;
     if from != state.identity.phone_number {
@@ -100,12 +132,19 @@ pub(super) fn send_sms(state: &mut State, call: &Call) -> Result<(Reply, Vec<Hap
         return Err(Refused { message: number.into(), ..Refused::new(400, "MSG-304", "") });
     }
     let extension = &state.identity.extension_id.clone();
-    let new = NewMessage { extension, kind: "SMS", direction: "Outbound", from, to: &to, subject: text };
-    let (id, record) = state.store_message(&new);
+    let new =
+        NewMessage { extension, kind: "SMS", direction: "Outbound", from, to: &to, subject: text, attachments: &[] };
+    let (id, record) = state.store_message(&NewMessage { attachments: &attachments, ..new });
+    // One to the own number is received, too.
+    let received = to.contains(&state.identity.phone_number);
     state.note_sent(SentKind::Sms, to, text, id.to_string());
     let mut hint = happen::hint(state, extension, "SMS", 1, 0, &[id]);
     hint.uri.query.push_str("&direction=Outbound");
-    Ok((json_reply(StatusCode::OK, &record), vec![hint]))
+    let mut raised = vec![hint];
+    if received {
+        raised.extend(happen::inbound_sms(state, from, text, None));
+    }
+    Ok((json_reply(StatusCode::OK, &record), raised))
 }
 
 /// `POST …/company-pager`.
@@ -113,15 +152,29 @@ pub(super) fn send_pager(state: &mut State, call: &Call) -> Result<(Reply, Vec<H
     let body = body(call)?;
     let text = text_field(&body, "text")?;
     let to = recipients(&body, &["extensionNumber", "extensionId"])?;
-    let from = body["from"]["extensionNumber"].as_str().unwrap_or("101").to_owned();
+    let from = body["from"]["extensionNumber"].as_str().unwrap_or(OWN_NUMBER).to_owned();
     let tagged: Vec<String> = to.iter().map(|number| format!("ext:{number}")).collect();
     let (extension, from) = (&state.identity.extension_id.clone(), &format!("ext:{from}"));
-    let new = NewMessage { extension, kind: "Pager", direction: "Outbound", from, to: &tagged, subject: text };
+    let new = NewMessage {
+        extension,
+        kind: "Pager",
+        direction: "Outbound",
+        from,
+        to: &tagged,
+        subject: text,
+        attachments: &[],
+    };
     let (id, record) = state.store_message(&new);
+    let received = to.iter().any(|it| it == extension || it == OWN_NUMBER);
     state.note_sent(SentKind::Pager, to, text, id.to_string());
     let mut hint = happen::hint(state, extension, "Pager", 1, 0, &[id]);
     hint.uri.query.push_str("&direction=Outbound");
-    Ok((json_reply(StatusCode::OK, &record), vec![hint]))
+    let mut raised = vec![hint];
+    if received {
+        let (inbound, _) = state.store_message(&NewMessage { direction: "Inbound", ..new });
+        raised.push(happen::hint(state, extension, "Pager", 1, 0, &[inbound]));
+    }
+    Ok((json_reply(StatusCode::OK, &record), raised))
 }
 
 /// `POST /team-messaging/v1/chats/{id}/posts`.

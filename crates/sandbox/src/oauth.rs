@@ -9,6 +9,7 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
+use super::gateway::TokenExpiry;
 use super::http::{Call, Refused, Reply, empty_reply, json_reply};
 use super::knobs::Knobs;
 use super::state::{Identity, State, later, token};
@@ -21,12 +22,17 @@ const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-be
 const SCOPE: &str =
     "ReadMessages ReadPresence ReadAccounts SMS TeamMessaging CallControl SubscriptionWebhook WebSocketsSubscription";
 
+/// Logins that ended are remembered for their sockets; no more than this.
+const LOGGED_OUT: usize = 64;
+
 /// Sessions and codes.
 #[derive(Debug, Default)]
 pub(super) struct OAuth {
     sessions: Vec<Session>,
     next_id: u64,
     codes: Vec<Code>,
+    /// Logins that ended, and until when their sockets serve.
+    logged_out: Vec<(u64, Instant)>,
     /// Tokens issued since the start, for tests that count logins.
     pub(super) issued: u64,
 }
@@ -237,7 +243,10 @@ fn refresh(state: &mut State, form: &Form, client_id: &str, now: Instant) -> Res
 fn new_session(state: &mut State, form: &Form, client_id: String, now: Instant) -> Session {
     let Knobs { access_token_ttl, refresh_token_ttl, issue_refresh_tokens, .. } = state.knobs;
     let access_ttl = form.ttl("access_token_ttl", access_token_ttl, 600..=3600);
-    let refresh_ttl = form.ttl("refresh_token_ttl", refresh_token_ttl, 600..=2_592_000);
+    // More than the app's is the app's, and less is what was asked for: the least that the
+    // service takes is not published.
+    let asked = form.get("refresh_token_ttl").and_then(|text| text.parse().ok()).map(Duration::from_secs);
+    let refresh_ttl = asked.filter(|ttl| !ttl.is_zero()).map_or(refresh_token_ttl, |ttl| ttl.min(refresh_token_ttl));
     state.oauth.issued += 1;
     state.oauth.next_id += 1;
     Session {
@@ -278,9 +287,17 @@ pub(super) fn revoke(state: &mut State, call: &Call) -> Reply {
     let Some(token) = form.get("token").map(str::to_owned).or_else(|| call.query("token")) else {
         return Refused::parameter("token").reply();
     };
-    state.oauth.sessions.retain(|session| {
-        session.access != token && session.refresh.as_ref().is_none_or(|(refresh, _)| *refresh != token)
-    });
+    let is_ended = |session: &Session| {
+        session.access == token || session.refresh.as_ref().is_some_and(|(refresh, _)| *refresh == token)
+    };
+    // A socket that stays as a zombie is one at once.
+    let closes = state.knobs.gateway.token_expiry == TokenExpiry::Close;
+    let grace = if closes { state.knobs.gateway.logout_grace } else { Duration::ZERO };
+    let until = later(state.moment().now, grace);
+    let OAuth { sessions, logged_out, .. } = &mut state.oauth;
+    logged_out.extend(sessions.iter().filter(|it| is_ended(it)).map(|it| (it.id, until.min(it.access_until))));
+    logged_out.drain(..logged_out.len().saturating_sub(LOGGED_OUT));
+    sessions.retain(|session| !is_ended(session));
     empty_reply(StatusCode::OK)
 }
 
@@ -350,7 +367,7 @@ pub(super) fn check(state: &mut State, call: &Call) -> Result<u64, Refused> {
 
 fn check_login(state: &State, socket: u64) -> Result<u64, Refused> {
     let login = state.gateway.login(socket);
-    let until = login.and_then(|login| Some((login, state.oauth.access_until(login)?)));
+    let until = login.and_then(|login| Some((login, state.oauth.socket_until(login)?)));
     match until {
         None => Err(Refused::new(401, "OAU-213", "Token not found")),
         Some((_, until)) if state.moment().now >= until => Err(Refused::new(401, "OAU-128", "Access token expired")),
@@ -369,6 +386,12 @@ impl OAuth {
     /// How long the access token of a login lives; `None` when the login is gone.
     pub(super) fn access_until(&self, login: u64) -> Option<Instant> {
         self.sessions.iter().find(|session| session.id == login).map(|session| session.access_until)
+    }
+
+    /// How long a socket of a login serves.
+    pub(super) fn socket_until(&self, login: u64) -> Option<Instant> {
+        let ended = || self.logged_out.iter().find(|(id, _)| *id == login).map(|(_, until)| *until);
+        self.access_until(login).or_else(ended)
     }
 
     /// Ends every session.

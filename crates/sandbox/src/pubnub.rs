@@ -187,7 +187,7 @@ impl PubNub {
     /// Where in the one order of positions a client's cursor is.
     fn position(&self, poll: &Poll) -> u64 {
         let offset = poll.region.and_then(|region| self.regions.get(&region)).copied().unwrap_or(0);
-        poll.timetoken.saturating_add_signed(-offset)
+        poll.timetoken.saturating_add_signed(offset.saturating_neg())
     }
 
     /// Notes what a poll's cursor tells: everything up to it arrived.

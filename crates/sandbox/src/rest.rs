@@ -114,15 +114,18 @@ fn account_resource(state: &State, method: &str, rest: &[&str]) -> Option<(Group
         ("GET", ["a2p-sms", "messages"]) => return Some((Light, |s, c, _| loud(a2p::list(s, c)))),
         _ => return None,
     };
+    if let ("GET", true, ["presence"]) = (method, extension.contains(','), rest) {
+        return Some((Light, |s, c, p| quiet(people::presences(s, c, p[5]))));
+    }
     let extension = state.extension_of(extension)?;
-    let writes = matches!(rest, ["sms" | "company-pager" | "phone-number"]);
+    let writes = matches!(rest, ["sms" | "mms" | "company-pager" | "phone-number"]);
     if writes && extension != state.identity.extension_id {
         return None;
     }
     let found: (Group, Handler) = match (method, rest) {
         ("GET", []) => (Light, |s, _, p| quiet(people::get(s, &named(s, p)?))),
         ("GET", ["phone-number"]) => (Light, |s, _, _| quiet(messages::list_phone_numbers(s))),
-        ("POST", ["sms"]) => (Medium, |s, c, _| messages::send_sms(s, c)),
+        ("POST", ["sms" | "mms"]) => (Medium, |s, c, _| messages::send_sms(s, c)),
         ("POST", ["company-pager"]) => (Medium, |s, c, _| messages::send_pager(s, c)),
         ("GET", ["message-sync"]) => (Light, |s, c, p| loud(message_sync::answer(s, c, &named(s, p)?))),
         ("GET", ["message-store"]) => (Light, |s, c, p| loud(store::list(s, c, &named(s, p)?))),
@@ -130,6 +133,7 @@ fn account_resource(state: &State, method: &str, rest: &[&str]) -> Option<(Group
         ("PUT", ["message-store", _]) => (Medium, |s, c, p| store::update(s, c, &named(s, p)?, p[7])),
         ("DELETE", ["message-store", _]) => (Medium, |s, c, p| store::delete(s, c, &named(s, p)?, p[7])),
         ("GET", ["presence"]) => (Light, |s, c, p| quiet(people::presence(s, c, &named(s, p)?))),
+        ("PUT", ["presence"]) => (Medium, |s, c, p| people::set(s, c, &named(s, p)?)),
         ("GET", ["call-log"]) => (Heavy, |s, c, p| loud(calls::list(s, c, Some(&named(s, p)?)))),
         ("GET", ["call-log-sync"]) => (Heavy, |s, c, p| loud(calls::sync(s, c, Some(&named(s, p)?)))),
         _ => return None,
@@ -153,8 +157,8 @@ fn loud(reply: Result<Reply, Refused>) -> Routed {
 }
 
 fn no_such(call: &Call) -> Refused {
-    let message = format!("Resource [{} {}] is not found", call.method, call.path);
-    Refused::new(if call.method == Method::OPTIONS { 405 } else { 404 }, "AGW-404", message)
+    // The words of a captured answer.
+    Refused::new(if call.method == Method::OPTIONS { 405 } else { 404 }, "AGW-404", "Resource not found")
 }
 
 fn spend(state: &mut State, group: Group, spent: &mut Option<Spent>) -> Result<(), Refused> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::delivery::Happening;
 use super::gateway;
 use super::pubnub::{ChannelId, Payload};
 use super::requests::Service;
@@ -13,6 +14,8 @@ use super::state::{Shared, State};
 /// Something due at a time of the sandbox's clock.
 #[derive(Clone, Debug)]
 pub(super) enum Due {
+    /// An event that happened some time ago.
+    Deliver(Happening),
     /// A delayed message.
     Publish(ChannelId, String),
     /// A server that was down comes back.
@@ -55,6 +58,7 @@ impl Schedule {
 
 fn run(state: &mut State, due: Due) {
     match due {
+        Due::Deliver(happening) => drop(state.deliver_now(&happening)),
         Due::Publish(channel, text) => state.publish_payload(&channel, Payload::Data(text)),
         Due::Gateway(later) => gateway::run_later(state, later),
         Due::Up(service) => state.server(service).want(true),

@@ -235,7 +235,13 @@ enum NoAnswer {
 }
 
 async fn read(shared: &Shared, request: Request<Incoming>) -> Result<Result<Call, Reply>, NoAnswer> {
-    let (head, body) = request.into_parts();
+    let (mut head, body) = request.into_parts();
+    // HTTP/2 has it in the address.
+    if let (Some(authority), false) = (head.uri.authority(), head.headers.contains_key(http::header::HOST))
+        && let Ok(host) = http::HeaderValue::from_str(authority.as_str())
+    {
+        head.headers.insert(http::header::HOST, host);
+    }
     let body = match Limited::new(body, body_limit(head.uri.path())).collect().await {
         Ok(body) => body.to_bytes(),
         Err(error) if error.is::<http_body_util::LengthLimitError>() => {

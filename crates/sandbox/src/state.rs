@@ -28,6 +28,16 @@ pub(super) fn later(now: Instant, by: Duration) -> Instant {
     now + by.min(FAR)
 }
 
+/// As [`later`], on the wall clock.
+pub(super) fn later_on(wall: SystemTime, by: Duration) -> SystemTime {
+    wall + by.min(FAR)
+}
+
+/// `by` before `wall`.
+pub(super) fn earlier_on(wall: SystemTime, by: Duration) -> SystemTime {
+    wall - by.min(FAR)
+}
+
 /// Who the sandbox serves: one account, one user, two apps.
 #[derive(Clone)]
 pub(super) struct Identity {
@@ -177,7 +187,7 @@ impl State {
 
     /// The service's wall clock, skew included.
     pub(super) fn service_time(&self, wall: SystemTime) -> SystemTime {
-        let skew = Duration::from_millis(self.knobs.clock_skew_ms.unsigned_abs());
+        let skew = Duration::from_millis(self.knobs.clock_skew_ms.unsigned_abs()).min(FAR);
         let skewed = if self.knobs.clock_skew_ms >= 0 { wall.checked_add(skew) } else { wall.checked_sub(skew) };
         skewed.unwrap_or(wall)
     }

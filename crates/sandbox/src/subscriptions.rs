@@ -12,7 +12,7 @@ use super::filters::EventUri;
 use super::http::{Call, Refused, Reply, empty_reply, json_reply};
 use super::knobs::{Encryption, Refusal, Rotation};
 use super::pubnub::ChannelId;
-use super::state::{Moment, State, later, number, token, uuid};
+use super::state::{Moment, State, later, later_on, number, token, uuid};
 use super::view::Transport;
 
 /// Ids remembered as forgotten.
@@ -426,7 +426,7 @@ fn describe(state: &mut State, subscription: &Subscription, moment: Moment, shor
         "creationTime": state.write_time(subscription.created),
         "status": subscription.status,
         "eventFilters": subscription.answered,
-        "expirationTime": state.write_time(moment.wall + left),
+        "expirationTime": state.write_time(later_on(moment.wall, left)),
         "deliveryMode": delivery,
     });
     if state.knobs.send_expires_in {

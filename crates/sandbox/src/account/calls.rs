@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 
 use super::super::http::{Call, Refused, Reply, json_reply};
 use super::super::messages::keep;
-use super::super::state::{State, number};
+use super::super::state::{State, earlier_on, later_on, number};
 use super::token::{Token, from_millis, to_millis};
-use super::{count_in, id_number, time_in};
+use super::{OldCallLog, count_in, id_number, time_in};
 
 const KEPT: usize = 20_000;
 const RESOURCE: &str = "call-log-sync";
@@ -66,7 +66,7 @@ impl State {
             "extension": { "id": id_number(&extension) },
             "lastModifiedTime": now,
         });
-        let visible = start + self.knobs.account.call_log_delay;
+        let visible = later_on(start, self.knobs.account.call_log_delay);
         keep(&mut self.account.calls.ended, Ended { extension, start, visible, record }, KEPT);
     }
 
@@ -106,9 +106,11 @@ fn full<'a>(state: &'a State, call: &Call, extension: Option<&'a str>, now: Syst
     let count = count_in(call, "recordCount")?.filter(|count| *count <= most);
     let count = count.ok_or_else(|| Refused::parameter("recordCount"))?;
     let from = time_in(call, "dateFrom")?.unwrap_or(now);
-    if from < now - REACH {
-        return Err(Refused::parameter("dateFrom"));
-    }
+    let from = match state.knobs.account.old_call_log {
+        OldCallLog::Refuse if from < now - REACH => return Err(Refused::parameter("dateFrom")),
+        OldCallLog::Refuse => from,
+        OldCallLog::Cut => from.max(now - REACH),
+    };
     let only = status_group(call)?;
     let found = state.calls(extension).filter(|call| call.start >= from && fits(call, &only));
     let records = found.take(count).map(|call| &call.record).collect();
@@ -136,7 +138,7 @@ fn incremental<'a>(
     if knobs.refuse_call_log_tokens || now.duration_since(made).unwrap_or_default() > knobs.call_log_token_life {
         return Err(refused("CLG-102", " [token is expired]"));
     }
-    let since = made - knobs.sync_overlap;
+    let since = earlier_on(made, knobs.sync_overlap);
     let records: Vec<&Value> = state
         .calls(extension)
         .filter(|call| call.visible >= since && fits(call, &token.types))

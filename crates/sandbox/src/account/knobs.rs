@@ -37,6 +37,9 @@ pub struct AccountKnobs {
     pub call_log_token_life: Duration,
     /// Whether every sync token of the call log is stale. Default false.
     pub refuse_call_log_tokens: bool,
+    /// What a full sync of the call log with a `dateFrom` of more than 30 days ago gets.
+    /// Default refused; *unverified*.
+    pub old_call_log: OldCallLog,
     /// Calls in one answer of a sync; more since the token are 400 `CLG-104`.
     /// Default 250; the code is *unverified*.
     pub call_log_limit: usize,
@@ -59,11 +62,23 @@ impl Default for AccountKnobs {
             call_log_delay: Duration::from_secs(15),
             call_log_token_life: Duration::from_secs(86_400),
             refuse_call_log_tokens: false,
+            old_call_log: OldCallLog::Refuse,
             call_log_limit: 250,
             frame_hides_older: true,
             older_beyond_frame: false,
         }
     }
+}
+
+/// What becomes of a sync of the call log that begins too long ago.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum OldCallLog {
+    /// 400 `CMN-101` with `parameterName` `dateFrom`.
+    Refuse,
+    /// It begins 30 days ago.
+    Cut,
 }
 
 /// How a stale sync token is refused; both are documented.

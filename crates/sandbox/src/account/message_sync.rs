@@ -6,7 +6,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::super::http::{Call, Refused, Reply, json_reply};
-use super::super::state::State;
+use super::super::state::{State, earlier_on};
 use super::knobs::StaleToken;
 use super::messages::Stored;
 use super::token::{Token, from_millis, to_millis};
@@ -58,7 +58,7 @@ fn incremental(state: &State, call: &Call, extension: &str) -> Result<Reply, Ref
             StaleToken::Cmn101 => Refused::parameter("syncToken"),
         });
     }
-    let (since, frame) = (made - knobs.sync_overlap, from_millis(token.from));
+    let (since, frame) = (earlier_on(made, knobs.sync_overlap), from_millis(token.from));
     let mut changed: Vec<&Stored> = state
         .account
         .messages

@@ -68,6 +68,7 @@ impl Messages {
 }
 
 /// A message to be stored.
+#[derive(Clone, Copy)]
 pub(in super::super) struct NewMessage<'a> {
     pub(in super::super) extension: &'a str,
     pub(in super::super) kind: &'a str,
@@ -75,6 +76,8 @@ pub(in super::super) struct NewMessage<'a> {
     pub(in super::super) from: &'a str,
     pub(in super::super) to: &'a [String],
     pub(in super::super) subject: &'a str,
+    /// Types of what is attached.
+    pub(in super::super) attachments: &'a [String],
 }
 
 /// What can happen to a message.
@@ -135,6 +138,15 @@ impl State {
                 }]);
             }
             _ => {}
+        }
+        for kind in new.attachments {
+            let attached = number(&mut self.rng, 12);
+            let item = json!({
+                "id": attached, "uri": format!("{path}/content/{attached}"), "type": "MmsAttachment", "contentType": kind,
+            });
+            if let Some(list) = record["attachments"].as_array_mut() {
+                list.push(item);
+            }
         }
         let extension = new.extension.to_owned();
         let stored = Stored { id, extension, created, modified: created, record: record.clone() };

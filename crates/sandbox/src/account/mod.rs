@@ -12,7 +12,7 @@ pub(super) mod people;
 pub(super) mod team;
 mod token;
 
-pub use self::knobs::{AccountKnobs, StaleToken};
+pub use self::knobs::{AccountKnobs, OldCallLog, StaleToken};
 
 use std::time::SystemTime;
 

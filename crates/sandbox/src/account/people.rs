@@ -6,10 +6,13 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::super::delivery::Happening;
-use super::super::happen::happening;
-use super::super::http::{Call, Refused, Reply, json_reply};
+use super::super::happen::{self, happening};
+use super::super::http::{Call, Refused, Reply, json_reply, text_reply};
 use super::super::state::State;
 use super::{count_in, id_number};
+
+const MULTIPART_JSON: &str = "application/vnd.ringcentral.multipart+json";
+const BOUNDARY: &str = "Boundary_sandbox";
 
 /// What is known of people beyond their ids.
 #[derive(Debug, Default)]
@@ -30,6 +33,11 @@ pub(in super::super) enum ExtensionChange {
 }
 
 impl State {
+    /// A presence as it was told last, if it was.
+    pub(in super::super) fn told_presence(&self, extension: &str) -> Option<[Value; 3]> {
+        self.account.people.presence.get(extension).cloned()
+    }
+
     /// Keeps a presence as it is told: plain, detailed, with SIP data.
     pub(in super::super) fn set_presence(&mut self, extension: &str, bodies: [Value; 3]) {
         self.account.people.presence.insert(extension.to_owned(), bodies);
@@ -131,6 +139,74 @@ fn richness(call: &Call) -> usize {
 /// `GET …/extension/{id}/presence`.
 pub(in super::super) fn presence(state: &State, call: &Call, extension: &str) -> Reply {
     json_reply(StatusCode::OK, &state.presence_record(extension, richness(call)))
+}
+
+/// `GET …/extension/{id},{id}/presence`: each with its own status.
+pub(in super::super) fn presences(state: &State, call: &Call, ids: &str) -> Reply {
+    let richness = richness(call);
+    let answers: Vec<(&str, u16, Value)> = ids
+        .split(',')
+        .map(|id| match state.extension_of(id) {
+            Some(known) => (id, 200, state.presence_record(&known, richness)),
+            None => {
+                let refused = Refused::not_found("extensionId", id).reply();
+                (id, 404, serde_json::from_slice(refused.body()).unwrap_or_default())
+            }
+        })
+        .collect();
+    let status = StatusCode::MULTI_STATUS;
+    let wanted = call.headers.get(http::header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if wanted.contains(MULTIPART_JSON) {
+        let all = answers.iter().map(|(id, status, body)| json!({ "resourceId": id, "status": status, "body": body }));
+        return text_reply(status, MULTIPART_JSON, Value::from(all.collect::<Vec<_>>()).to_string());
+    }
+    let described = answers.iter().map(|(id, status, _)| {
+        let words = if *status == 200 { "OK" } else { "Not Found" };
+        json!({ "href": state.extension_uri(id, "/presence"), "status": status, "responseDescription": words })
+    });
+    let head = json!({ "response": described.collect::<Vec<_>>() });
+    let parts = std::iter::once(&head).chain(answers.iter().map(|(_, _, body)| body));
+    let mut text = String::new();
+    for part in parts {
+        text.push_str(&format!("--{BOUNDARY}\r\nContent-Type: application/json\r\n\r\n{part}\r\n"));
+    }
+    text.push_str(&format!("--{BOUNDARY}--\r\n"));
+    text_reply(status, "multipart/mixed; boundary=Boundary_sandbox", text)
+}
+
+/// `PUT …/extension/~/presence`: of oneself only.
+pub(in super::super) fn set(
+    state: &mut State,
+    call: &Call,
+    extension: &str,
+) -> Result<(Reply, Vec<Happening>), Refused> {
+    if extension != state.identity.extension_id {
+        return Err(Refused::new(
+            403,
+            "CMN-408",
+            "In order to call this API endpoint, user needs to have [EditPresenceStatus] permission",
+        ));
+    }
+    let asked = super::super::messages::body(call)?;
+    let is_one_of = |name: &str, known: &[&str]| match &asked[name] {
+        Value::Null => Ok(None),
+        Value::String(value) if known.contains(&value.as_str()) => Ok(Some(value.clone())),
+        _ => Err(Refused::parameter(name)),
+    };
+    let user = is_one_of("userStatus", &["Available", "Busy", "Offline"])?;
+    let dnd = ["TakeAllCalls", "DoNotAcceptDepartmentCalls", "TakeDepartmentCallsOnly", "DoNotAcceptAnyCalls"];
+    let dnd = is_one_of("dndStatus", &dnd)?;
+    let mut changes = serde_json::Map::new();
+    if let Some(user) = user {
+        changes.insert("presenceStatus".into(), json!(user));
+        changes.insert("userStatus".into(), json!(user));
+    }
+    changes.extend(dnd.map(|dnd| ("dndStatus".to_owned(), json!(dnd))));
+    for name in ["message", "allowSeeMyPresence", "ringOnMonitoredCall", "pickUpCallsOnHold"] {
+        changes.extend(asked.get(name).map(|value| (name.to_owned(), value.clone())));
+    }
+    let event = happen::change_presence(state, &changes);
+    Ok((presence(state, call, extension), vec![event]))
 }
 
 /// `GET …/account/{id}/presence`: of all extensions, by page.

@@ -1,5 +1,7 @@
 //! The first frame of a socket, and what its session missed.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::super::faults::Action;
@@ -42,6 +44,7 @@ pub(super) fn greet(state: &mut State, id: u64) {
         }
         _ => {}
     }
+    let resumed = matches!(verdict, Verdict::Resumed(_));
     let session = attach(state, id, login, &verdict);
     let Some(wsc) = new_wsc(state, session) else { return };
     let body = describe(state, id, &verdict);
@@ -49,7 +52,8 @@ pub(super) fn greet(state: &mut State, id: u64) {
     let Some(socket) = state.gateway.sockets.get_mut(&id) else { return };
     socket.greeted = true;
     socket.replaying = true;
-    let delay = socket.limits.replay_delay;
+    // Only what went on can have anything to replay.
+    let delay = if resumed { socket.limits.replay_delay } else { Duration::ZERO };
     if delay.is_zero() {
         if !socket.limits.coalesce_replay {
             socket.push(Out::Flush);

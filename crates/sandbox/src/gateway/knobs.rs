@@ -84,7 +84,8 @@ pub struct GatewayKnobs {
     /// true, the harder case (*unverified*).
     pub coalesce_replay: bool,
     /// Wait between `ConnectionDetails` and the replay; what happens meanwhile
-    /// comes after it. Default 0.
+    /// comes after it. Default 20 ms: a client in the field loses what comes in the same
+    /// read as `ConnectionDetails` (*unverified*).
     #[serde(with = "millis")]
     pub replay_delay: Duration,
     /// How many of the events that were sent before the loss are sent again, the
@@ -113,6 +114,10 @@ pub struct GatewayKnobs {
     /// What the end of the access token, or of its login, does to a socket.
     /// Default closes it.
     pub token_expiry: TokenExpiry,
+    /// How long a socket serves after a logout (`revoke`): a client may still delete its
+    /// subscription over it. Default 2 s (*unverified*).
+    #[serde(with = "millis")]
+    pub logout_grace: Duration,
     /// Close code after an `Error`, and whenever the gateway ends a socket.
     /// Default 1000 (*unverified*).
     pub close_code: u16,
@@ -151,7 +156,7 @@ impl Default for GatewayKnobs {
             escape_slashes: false,
             pretty: false,
             coalesce_replay: true,
-            replay_delay: Duration::ZERO,
+            replay_delay: Duration::from_millis(20),
             replay_duplicates: 0,
             replay_reversed: false,
             wsc_rotation: WscRotation::Never,
@@ -161,6 +166,7 @@ impl Default for GatewayKnobs {
             recovery_needs_same_login: true,
             recovery_needs_subscription: true,
             token_expiry: TokenExpiry::Close,
+            logout_grace: Duration::from_secs(2),
             close_code: 1000,
             subscription_lifetime: Duration::from_secs(86_400),
             keep_orphans: false,

@@ -19,7 +19,7 @@ pub(in super::super) fn next_deadline(state: &State) -> Option<Instant> {
             Some(later(socket.opened, socket.limits.absolute_timeout)),
             Some(later(socket.traffic, socket.limits.idle_timeout)),
             Some(socket.pong_due.unwrap_or_else(|| next_probe(socket))),
-            login.and_then(|login| state.oauth.access_until(login)),
+            login.and_then(|login| state.oauth.socket_until(login)),
         ]
     });
     let sessions = state.gateway.sessions.iter().map(super::Session::ends_at);
@@ -88,7 +88,7 @@ fn run_socket(state: &mut State, id: u64) {
 
 fn is_expired(state: &State, socket: &Socket, now: Instant) -> bool {
     state.knobs.gateway.token_expiry == TokenExpiry::Close
-        && socket.login.is_some_and(|login| state.oauth.access_until(login).is_none_or(|until| now >= until))
+        && socket.login.is_some_and(|login| state.oauth.socket_until(login).is_none_or(|until| now >= until))
 }
 
 /// A pong came.

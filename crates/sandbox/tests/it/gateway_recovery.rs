@@ -163,7 +163,7 @@ async fn a_malformed_token_is_an_error_and_a_close() {
 #[tokio::test]
 async fn the_replay_comes_in_one_piece_with_the_details_or_later() {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    let bot = subscribed(quick()).await;
+    let bot = subscribed(quick().knobs(|knobs| knobs.gateway.replay_delay = Duration::ZERO)).await;
     bot.lose();
     bot.post(&["cork 0", "cork 1"]);
     let mut stream = tcp(&bot.sandbox).await;
