@@ -22,7 +22,8 @@ use futures_util::StreamExt as _;
 use ringcentral_events::codec::{self, Cipher};
 use ringcentral_events::rest::Client;
 use ringcentral_events::transport::{
-    Cursor, DeliveryModeRequest, Frame, FrameBody, Link, LinkEvent, PubNub, Target, Transport, TransportKind, WebSocket,
+    Coverage, Cursor, DeliveryModeRequest, Frame, FrameBody, Link, LinkEvent, PubNub, Target, Transport, TransportKind,
+    WebSocket,
 };
 use ringcentral_events::{Delivery, EventFilter, Notification, OAuth, Origin, Result, Secret, Subscription};
 use ringcentral_sandbox::{Sandbox, encrypt};
@@ -132,7 +133,12 @@ impl Link for InstantLink {
         let frame = |n| Frame::new(FrameBody::Payload(RawValue::from_string(event(n)).unwrap()), received_at);
         let frames = (self.next..self.next + 100).map(frame).collect();
         self.next += 100;
-        Ok(LinkEvent::Batch { frames, cursor: Cursor::at(received_at), suspected_loss: None })
+        Ok(LinkEvent::Batch {
+            frames,
+            cursor: Cursor::at(received_at),
+            coverage: Coverage::Pushed,
+            suspected_loss: None,
+        })
     }
 
     async fn close(self: Box<Self>) {}

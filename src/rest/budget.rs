@@ -15,6 +15,9 @@ use super::envelope::{WAIT_FLOOR, wait_asked_for};
 use crate::error::{Disposition, Error, ErrorKind, Result};
 use crate::waiting::{self, WaitCause};
 
+/// What the group `Light` allows a minute by default.
+const LIGHT: u64 = 50;
+
 /// More groups and endpoints than the service has; beyond them nothing is learned.
 const GROUPS: usize = 64;
 const ENDPOINTS: usize = 512;
@@ -127,6 +130,12 @@ impl RateBudget {
                 }
             }
         }
+    }
+
+    /// Whether a question that can be left out leaves room for other light calls: there is
+    /// no penalty, and more than a fifth of what a window allows remains.
+    pub(crate) fn has_room_to_look(&self) -> bool {
+        self.lock().has_room(&Group::new("light"), Instant::now())
     }
 
     /// Waits until one more token for the gateway may be asked for. Many sockets that
@@ -495,6 +504,16 @@ impl Groups {
             standing.under_way += 1;
         }
         (group, gate)
+    }
+
+    /// Whether more than a fifth of what a window allows remains.
+    fn has_room(&mut self, group: &Group, now: Instant) -> bool {
+        let Some(standing) = self.standing.get_mut(group) else { return true };
+        if standing.penalty_until.is_some_and(|at| at > now) {
+            return false;
+        }
+        let limit = standing.limit(now).unwrap_or(LIGHT);
+        standing.used(now).saturating_add(standing.under_way) < limit.saturating_mul(4) / 5
     }
 
     /// One under way ended, and counts as nothing.

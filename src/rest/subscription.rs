@@ -1,7 +1,7 @@
 //! The subscription resource and the calls on it.
 
 use std::fmt;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -44,6 +44,9 @@ pub struct SubscriptionInfo {
     pub blacklisted_data: Option<BlacklistedData>,
     /// The `Date` header of the answer this came in, if it had one.
     pub(crate) answered_at: Option<std::time::SystemTime>,
+    /// Whether this repeats what the service said earlier, in the place of an answer that
+    /// did not come.
+    pub(crate) remembered: bool,
 }
 
 impl SubscriptionInfo {
@@ -60,6 +63,7 @@ impl SubscriptionInfo {
             delivery_mode: DeliveryMode::default(),
             blacklisted_data: None,
             answered_at: None,
+            remembered: false,
         }
     }
 
@@ -204,9 +208,9 @@ pub trait ControlPlane: Send + Sync + fmt::Debug + 'static {
     /// `GET /restapi/v1.0/subscription/{id}`.
     async fn get(&self, id: &SubscriptionId) -> Result<SubscriptionInfo>;
     /// Takes a subscription up again that another process had, at the place `at` that
-    /// was read last, `since` when nothing was missed. Default: [`get`](Self::get).
-    async fn resume(&self, id: &SubscriptionId, at: &Cursor, since: SystemTime) -> Result<SubscriptionInfo> {
-        let _ = (at, since);
+    /// was read last. Default: [`get`](Self::get).
+    async fn resume(&self, id: &SubscriptionId, at: &Cursor) -> Result<SubscriptionInfo> {
+        let _ = at;
         self.get(id).await
     }
     /// `PUT /restapi/v1.0/subscription/{id}`: replaces all filters and renews.

@@ -288,7 +288,8 @@ mod tests {
 
     fn token(id: &str) -> ResumeToken {
         let place = super::super::driver::Place { id: id.into(), fingerprint: String::new() };
-        ResumeToken::new(place.id, place.fingerprint, None, std::time::SystemTime::UNIX_EPOCH)
+        let proven = super::super::continuity::Proven::all(std::time::SystemTime::UNIX_EPOCH);
+        ResumeToken::new(place.id, place.fingerprint, None, proven)
     }
 
     #[tokio::test]
@@ -400,7 +401,11 @@ mod tests {
         let mut progress = Progress::default();
         let place = Arc::new(super::super::driver::Place { id: id.into(), fingerprint: String::new() });
         let at = std::time::SystemTime::UNIX_EPOCH;
-        let mark = super::super::driver::Mark { cursor: crate::transport::Cursor::at(at), place, at, served: None };
+        let mark = super::super::driver::Mark {
+            cursor: crate::transport::Cursor::at(at),
+            place,
+            proven: super::super::continuity::Proven::all(at),
+        };
         progress.take_in(super::super::progress::Step::Mark(mark));
         progress
     }

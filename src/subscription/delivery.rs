@@ -52,11 +52,13 @@ pub struct Gap {
     pub cause: GapCause,
     /// Whether events were lost for certain, or only may have been.
     pub certainty: Certainty,
-    /// Since when, by this machine's clock: 5 s before the last that was surely
-    /// delivered, since what happened meanwhile was on its way. `None` if there was no
-    /// good answer before.
+    /// Since when, by the service's clock: up to here the loss that [`cause`](Self::cause)
+    /// names is excluded by what the service answered or sent, less a second for the order
+    /// inside the service. Until the service has given its time (the `Date` of its answers),
+    /// this machine's clock stands in for it. Never `None` for a subscription.
     pub since: Option<SystemTime>,
-    /// Until when, where that is known already; else see [`Resumed::at`].
+    /// Until when, by the service's clock, where that is known already; else see
+    /// [`Resumed::at`].
     pub until: Option<SystemTime>,
     /// How many events are missing, where that is known.
     pub lost: Option<u64>,
@@ -120,9 +122,14 @@ pub enum GapCause {
         /// For how long.
         pause: Duration,
     },
-    /// The connection broke and its session was continued, but what was on its way
-    /// over the broken one may have counted as delivered.
+    /// WebSocket: the connection ended without a close frame from the gateway, or was left,
+    /// and its session was continued. What the gateway had sent over it and what it sent
+    /// until it noticed may be lost. Over PubNub a broken connection is no gap: its position
+    /// covers what was on its way.
     ConnectionBroken,
+    /// Events came that no known key opens. The service was asked for its present key
+    /// first.
+    KeyUnknown,
     /// The address moved, and the connection to the former one ended before all
     /// that was on its way there had surely come.
     AddressMoved,
@@ -167,6 +174,7 @@ impl GapCause {
             Self::ServiceBufferFull { .. } => "service_buffer_full",
             Self::ServiceBufferAged { .. } => "service_buffer_aged",
             Self::ConnectionBroken => "connection_broken",
+            Self::KeyUnknown => "key_unknown",
             Self::AddressMoved => "address_moved",
             Self::EndedOffline => "ended_offline",
             Self::TransportChanged => "transport_changed",
@@ -197,6 +205,7 @@ impl fmt::Display for GapCause {
                 return write!(f, "no answer for {} s, longer than the service keeps events", pause.as_secs());
             }
             Self::ConnectionBroken => "the connection broke with events on their way",
+            Self::KeyUnknown => "events came that no known key opens",
             Self::AddressMoved => "the address moved and the former connection ended early",
             Self::EndedOffline => "the subscription was ended while the connection was down",
             Self::TransportChanged => "another transport is used from here on",
@@ -217,7 +226,7 @@ pub struct Resumed {
     /// Whether everything that the gap left out has been delivered by now. Never
     /// so without a catch-up source for every filter.
     pub complete: bool,
-    /// When, by this machine's clock.
+    /// When, by the service's clock, as [`Gap::since`].
     pub at: SystemTime,
     /// The subscription that replaced the one that was lost, if one did.
     pub recreated: Option<Recreated>,

@@ -380,6 +380,7 @@ async fn l8_an_expired_one_is_recreated_with_a_gap() {
 #[tokio::test(start_paused = true)]
 async fn l10_disabled_filters_are_delivered_and_again_only_when_they_change() {
     let world = World::new();
+    world.control.refuse("get");
     for _ in 0..2 {
         let disable = |info: &mut serde_json::Value| {
             info["disabledFilters"] = serde_json::json!([{"filter": "/x", "reason": "SUB-412", "message": "no"}]);
@@ -398,6 +399,7 @@ async fn l10_disabled_filters_are_delivered_and_again_only_when_they_change() {
 #[tokio::test(start_paused = true)]
 async fn a_filter_that_the_answer_leaves_out_is_told_as_disabled() {
     let world = World::new();
+    world.control.refuse("get");
     let other = |info: &mut serde_json::Value| {
         info["eventFilters"] = serde_json::json!(["/restapi/v1.0/account/1/extension/2/presence"])
     };
@@ -453,9 +455,15 @@ async fn a_lost_answer_to_a_creation_is_found_again_not_doubled() {
 async fn p3_a_link_goes_on_where_the_last_one_stopped() {
     let world = World::new();
     let mut subscription = world.live().await;
-    world
-        .transport
-        .feed(1, Ok(LinkEvent::Batch { frames: vec![], cursor: cursor(77_777_777_777_777_777), suspected_loss: None }));
+    world.transport.feed(
+        1,
+        Ok(LinkEvent::Batch {
+            frames: vec![],
+            cursor: cursor(77_777_777_777_777_777),
+            coverage: Coverage::Pushed,
+            suspected_loss: None,
+        }),
+    );
     settle().await;
     world.transport.feed(1, Err(unavailable()));
     phase(&subscription, Phase::Reconnecting).await;
@@ -672,13 +680,16 @@ async fn what_cannot_be_read_is_delivered_as_such_and_the_rest_arrives() {
     payloads.insert(2, event_text(1));
     world.transport.batch(1, payloads, None);
     let (mut events, mut undecodable) = (0, 0);
-    for _ in 0..5 {
+    while events + undecodable < 5 {
         match next(&mut subscription).await {
             Delivery::Notification(_) => events += 1,
             Delivery::Undecodable(what) => {
                 undecodable += 1;
                 assert!(!what.reason.is_empty());
             }
+            // What may be encrypted is a possible gap.
+            Delivery::Gap(gap) => assert_eq!(gap.cause, GapCause::KeyUnknown),
+            Delivery::Resumed(_) => {}
             other => panic!("{other:?}"),
         }
     }
@@ -855,6 +866,7 @@ async fn a_gap_begins_when_the_subscription_was_last_known_to_be_served() {
     };
     let made = crate::clock::wall_now();
     let world = World::new();
+    world.control.refuse("get");
     let mut subscription = world.builder().clock(clock.clone()).on_drop(OnDrop::Keep).start().await.unwrap();
     world.up(&subscription, 1).await;
     world.control.forget_all();
@@ -872,6 +884,7 @@ async fn a_gap_begins_when_the_subscription_was_last_known_to_be_served() {
 
     // Nor does a restart make it later.
     drop(subscription);
+    world.control.allow("get");
     world.control.forget_all();
     let mut subscription = world.builder().clock(clock).resume(token).start().await.unwrap();
     let gap = next_gap(&mut subscription).await;
@@ -1079,7 +1092,7 @@ async fn a_resume_token_is_as_old_as_what_was_read_last() {
     sleep(secs(600)).await;
     assert_eq!(next_uuid(&mut subscription).await, 2); // which comes behind the first mark
     let token = subscription.resume_token().unwrap();
-    let age = crate::clock::wall_now().duration_since(token.saved_at.system_time().unwrap()).unwrap_or_default();
+    let age = crate::clock::wall_now().duration_since(token.proven.get(Loss::Read)).unwrap_or_default();
     assert!(age < secs(60), "by the wall clock of the answer, {age:?}");
 }
 
@@ -1249,8 +1262,7 @@ async fn a_renewal_that_the_service_did_not_answer_itself_says_nothing_of_the_co
     assert_eq!(renews(&world.control), 1);
     world.transport.feed(1, Err(Error::new(ErrorKind::SessionLost, "the session is lost")));
     let gap = next_gap(&mut subscription).await;
-    // The reader is told five seconds more, for what was on its way.
-    assert!(gap.since.unwrap() + secs(5) <= before, "{gap:?} {before:?}");
+    assert!(gap.since.unwrap() + secs(1) <= before, "{gap:?} {before:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -1261,11 +1273,13 @@ async fn without_a_uuid_the_same_text_in_two_places_is_two_events() {
         for position in [Some("1/7"), Some("2/7"), Some("1/7"), None, None] {
             world.transport.placed(1, text, position);
         }
-        for _ in 0..3 {
-            assert!(matches!(next(&mut subscription).await, Delivery::Notification(_) | Delivery::Undecodable(_)));
-        }
         settle().await;
-        assert!(is_quiet(&mut subscription), "{text}");
+        let mut count = 0;
+        while let Some(Some(delivery)) = subscription.next().now_or_never() {
+            count += usize::from(matches!(delivery.unwrap(), Delivery::Notification(_) | Delivery::Undecodable(_)));
+            settle().await;
+        }
+        assert_eq!(count, 3, "{text}");
     }
 }
 
@@ -1869,8 +1883,7 @@ async fn what_was_missed_is_asked_for_from_where_the_gap_begins() {
     world.transport.opened(2).await;
     world.transport.feed(2, Ok(LinkEvent::Alive));
     next_resumed(&mut subscription).await;
-    // What was on its way counts for the reader.
-    let since = gap.since.unwrap().checked_add(secs(5));
+    let since = gap.since;
     let asked = source.asked_since();
     assert!(!asked.is_empty() && asked.iter().all(|it| *it == since), "{asked:?} {since:?}");
     subscription.close().await;
@@ -1899,6 +1912,8 @@ async fn the_pages_of_a_round_are_asked_for_with_the_same_beginning() {
 
 #[path = "failover_tests.rs"]
 mod failover_tests;
+#[path = "ledger_tests.rs"]
+mod ledger_tests;
 #[path = "panic_tests.rs"]
 mod panics;
 #[path = "poll_tests.rs"]

@@ -17,8 +17,8 @@ use crate::event::{EventFilter, GapClosure};
 use crate::ids::SubscriptionId;
 use crate::rest::{ControlPlane, CreateSubscription, Deletion, SubscriptionInfo};
 use crate::transport::{
-    Cursor, DeliveryModeRequest, Frame, FrameBody, Link, LinkEvent, Session, SuspectedLoss, Target, Transport,
-    TransportKind,
+    Coverage, Cursor, DeliveryModeRequest, Frame, FrameBody, Link, LinkEvent, Session, SuspectedLoss, Target,
+    Transport, TransportKind,
 };
 
 /// A call as it reached the service.
@@ -54,6 +54,8 @@ struct Service {
     made: usize,
     made_at: HashMap<String, String>,
     lifetime: u64,
+    /// Calls of these kinds fail.
+    refused: Vec<&'static str>,
     address: String,
     key: Option<String>,
 }
@@ -76,6 +78,16 @@ impl FakeControl {
 
     pub(super) fn script(&self, verb: &'static str, script: Script) {
         self.0.lock().unwrap().scripts.push_back((verb, script));
+    }
+
+    /// Calls of a kind fail from now on.
+    pub(super) fn refuse(&self, verb: &'static str) {
+        self.0.lock().unwrap().refused.push(verb);
+    }
+
+    /// Calls of a kind are answered again.
+    pub(super) fn allow(&self, verb: &str) {
+        self.0.lock().unwrap().refused.retain(|refused| *refused != verb);
     }
 
     /// What was scripted for `verb` and has not happened yet will not.
@@ -128,6 +140,9 @@ impl FakeControl {
         let script = {
             let mut service = self.0.lock().unwrap();
             service.calls.push((Instant::now(), call));
+            if service.refused.contains(&verb) {
+                return Err(unavailable());
+            }
             let at = service.scripts.iter().position(|(wanted, _)| *wanted == verb);
             at.and_then(|at| service.scripts.remove(at)).map(|(_, script)| script)
         };
@@ -339,7 +354,7 @@ impl FakeTransport {
         let body = FrameBody::Payload(serde_json::value::RawValue::from_string(text.into()).unwrap());
         let frame = Frame::new(body, SystemTime::UNIX_EPOCH).at(position.map(Into::into));
         let cursor = cursor(self.next_token());
-        self.feed(n, Ok(LinkEvent::Batch { frames: vec![frame], cursor, suspected_loss: None }))
+        self.feed(n, Ok(LinkEvent::Batch { frames: vec![frame], cursor, coverage: whole(), suspected_loss: None }))
     }
 
     pub(super) fn batch(&self, n: usize, payloads: Vec<String>, suspected_loss: Option<SuspectedLoss>) -> bool {
@@ -351,13 +366,41 @@ impl FakeTransport {
             })
             .collect();
         let cursor = cursor(self.next_token());
-        self.feed(n, Ok(LinkEvent::Batch { frames, cursor, suspected_loss }))
+        self.feed(n, Ok(LinkEvent::Batch { frames, cursor, coverage: whole(), suspected_loss }))
+    }
+
+    /// Feeds the answer to a poll that left at `asked`: events by their numbers, each with when
+    /// it was published.
+    pub(super) fn answer(&self, n: usize, asked: Instant, events: &[(u64, SystemTime)], at: SystemTime) -> bool {
+        self.answer_after(n, asked, events, at, None)
+    }
+
+    pub(super) fn answer_after(
+        &self,
+        n: usize,
+        asked: Instant,
+        events: &[(u64, SystemTime)],
+        at: SystemTime,
+        suspected_loss: Option<SuspectedLoss>,
+    ) -> bool {
+        let frame = |(n, sent): &(u64, SystemTime)| {
+            let body = FrameBody::Payload(serde_json::value::RawValue::from_string(event_text(*n)).unwrap());
+            Frame::new(body, *sent).at(Some(format!("{n}/1").into())).sent(Some(*sent))
+        };
+        let frames = events.iter().map(frame).collect();
+        let coverage = Coverage::Whole { asked };
+        self.feed(n, Ok(LinkEvent::Batch { frames, cursor: Cursor::at(at), coverage, suspected_loss }))
     }
 
     fn next_token(&self) -> u64 {
         static NEXT: AtomicU64 = AtomicU64::new(50_000_000_000_000_000);
         NEXT.fetch_add(1, Ordering::Relaxed)
     }
+}
+
+/// What an answer to a poll that was just sent proves.
+fn whole() -> Coverage {
+    Coverage::Whole { asked: Instant::now() }
 }
 
 pub(super) fn cursor(token: u64) -> Cursor {

@@ -125,14 +125,13 @@ pub(super) fn is_served(info: &SubscriptionInfo) -> bool {
 pub(super) fn before_first_event(info: &SubscriptionInfo, asked_at: SystemTime) -> SystemTime {
     let created = info.creation_time.as_ref().and_then(Timestamp::system_time);
     let earliest = [created, info.answered_at].into_iter().flatten().fold(asked_at, SystemTime::min);
-    earliest.checked_sub(HEAD_START).unwrap_or(SystemTime::UNIX_EPOCH)
+    head_start(earliest)
 }
 
-/// A moment that surely lies before an answer was made, by any clock involved, and
-/// a margin. What that answer does not say had not happened then.
-pub(super) fn before_answer(info: &SubscriptionInfo, asked_at: SystemTime) -> SystemTime {
-    let earliest = info.answered_at.map_or(asked_at, |answered| answered.min(asked_at));
-    earliest.checked_sub(HEAD_START).unwrap_or(SystemTime::UNIX_EPOCH)
+/// A moment that surely lies before `at` by the clocks of the service and of PubNub. What is
+/// read once more for it is recognised.
+pub(super) fn head_start(at: SystemTime) -> SystemTime {
+    at.checked_sub(HEAD_START).unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
 /// Clocks of one service differ by less.

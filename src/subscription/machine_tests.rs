@@ -1357,6 +1357,7 @@ fn check_history(effects: &[Effect]) {
             | Effect::Prune { .. }
             | Effect::Adopt { .. }
             | Effect::Renew { .. }
+            | Effect::Look { .. }
             | Effect::Update { .. }
             | Effect::Delete { .. }
             | Effect::AnswerUpdate { .. }

@@ -3,6 +3,7 @@
 
 mod builder;
 mod checkpoint;
+mod continuity;
 mod delivery;
 mod driver;
 mod failover;
@@ -45,7 +46,6 @@ pub use resume::ResumeToken;
 pub use status::{Phase, Status, StatusWatch, Wait};
 
 use crate::auth::StoreLock;
-use crate::clock::wall_now;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{EventFilter, Notification};
 use crate::ids::SubscriptionId;
@@ -203,11 +203,7 @@ impl Subscription {
     /// time.
     #[must_use]
     pub fn resume_token(&self) -> Option<ResumeToken> {
-        let token = self.read.token()?;
-        // With nothing waiting and a link that is up, that is how things still are.
-        let nothing_waits = self.items.is_empty() && self.ahead.is_empty();
-        let is_current = nothing_waits && self.handle.status().current().is_healthy();
-        Some(if is_current { token.with_saved_at(wall_now()) } else { token })
+        self.read.token()
     }
 
     /// Says that everything the stream has yielded so far is finished, and keeps that

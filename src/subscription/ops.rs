@@ -23,6 +23,8 @@ use crate::transport::{Cursor, Link, Target, Transport, TransportKind};
 
 /// No call may take longer, whatever the control plane's own deadline is.
 const CALL_WITHIN: Duration = Duration::from_secs(60);
+/// Asking after a subscription may take this long.
+const LOOK_WITHIN: Duration = Duration::from_secs(10);
 /// A link is open within this or not at all.
 /// Longer than the parts of it may take together (a login, a turn within the rate,
 /// a token, a connection, its first message): cut short, it could lose what the
@@ -147,17 +149,12 @@ pub(super) fn replace(control: Arc<dyn ControlPlane>, op: Op, request: CreateSub
     caught(CONTROL, call, move |error| Done::Lease { op, asked, result: Err(error.with_unclear(true)) })
 }
 
-/// `from`: where another process stopped.
-pub(super) fn adopt(
-    control: Arc<dyn ControlPlane>,
-    op: Op,
-    id: SubscriptionId,
-    from: Option<(Cursor, SystemTime)>,
-) -> Pending {
+/// `from`: where another process stopped reading.
+pub(super) fn adopt(control: Arc<dyn ControlPlane>, op: Op, id: SubscriptionId, from: Option<Cursor>) -> Pending {
     let before = Asked::now();
     let call = async move {
         let found = match &from {
-            Some((at, since)) => bounded(control.resume(&id, at, *since), false).await,
+            Some(at) => bounded(control.resume(&id, at), false).await,
             None => bounded(control.get(&id), false).await,
         };
         let asked = Asked::now();
@@ -179,7 +176,19 @@ async fn take_over(control: &dyn ControlPlane, found: SubscriptionInfo) -> Resul
 pub(super) fn renew(control: Arc<dyn ControlPlane>, op: Op, id: SubscriptionId) -> Pending {
     let asked = Asked::now();
     let call = async move {
-        let result = bounded(control.renew(&id), false).await;
+        let result = bounded(control.renew(&id), true).await;
+        Done::Lease { op, asked, result }
+    };
+    caught(CONTROL, call, move |error| Done::Lease { op, asked, result: Err(error) })
+}
+
+/// Asks after the subscription. A look that is not answered soon is repeated later.
+pub(super) fn look(control: Arc<dyn ControlPlane>, op: Op, id: SubscriptionId) -> Pending {
+    let asked = Asked::now();
+    let call = async move {
+        let result = timeout(LOOK_WITHIN, control.get(&id)).await.unwrap_or_else(|_| {
+            Err(Error::new(ErrorKind::Timeout, "the service did not say in time how the subscription is"))
+        });
         Done::Lease { op, asked, result }
     };
     caught(CONTROL, call, move |error| Done::Lease { op, asked, result: Err(error) })

@@ -2,7 +2,7 @@
 //! position before the subscription is made.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -153,8 +153,8 @@ impl ControlPlane for Beginning {
         self.control.get(id).await
     }
 
-    async fn resume(&self, id: &SubscriptionId, at: &Cursor, since: SystemTime) -> Result<SubscriptionInfo> {
-        self.control.resume(id, at, since).await
+    async fn resume(&self, id: &SubscriptionId, at: &Cursor) -> Result<SubscriptionInfo> {
+        self.control.resume(id, at).await
     }
 
     async fn update(&self, id: &SubscriptionId, event_filters: &[String]) -> Result<SubscriptionInfo> {

@@ -94,9 +94,8 @@ impl Progress {
 
     /// Where to go on; `None` before the first mark.
     pub(super) fn token(&self) -> Option<ResumeToken> {
-        let Mark { cursor, place, at, served } = self.mark.clone()?;
-        let mut token = ResumeToken::new(place.id.clone(), place.fingerprint.clone(), Some(cursor), at);
-        token.served_at = served.map(Into::into);
+        let Mark { cursor, place, proven } = self.mark.clone()?;
+        let mut token = ResumeToken::new(place.id.clone(), place.fingerprint.clone(), Some(cursor), proven);
         token.seen = self.keys.iter().copied().collect();
         token.pushed = self.pushed.iter().copied().collect();
         token.found = self.found.iter().copied().collect();
@@ -116,6 +115,7 @@ mod tests {
     use std::sync::Arc;
     use std::time::{Duration, SystemTime};
 
+    use super::super::continuity::Proven;
     use super::super::driver::Place;
     use super::*;
     use crate::catch_up::SyncToken;
@@ -124,7 +124,7 @@ mod tests {
     fn mark(n: u64) -> Step {
         let at = SystemTime::UNIX_EPOCH + Duration::from_secs(n);
         let place = Arc::new(Place { id: "sub-1".into(), fingerprint: "f".into() });
-        Step::Mark(Mark { cursor: Cursor::at(at), place, at, served: Some(at - Duration::from_secs(1)) })
+        Step::Mark(Mark { cursor: Cursor::at(at), place, proven: Proven::all(at) })
     }
 
     fn event(n: usize, found: bool) -> Step {

@@ -1,9 +1,11 @@
 //! What waits for the reader: bounded by bytes, never dropping in silence.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::delivery::{Certainty, Delivery, Gap, GapCause, LeftOpen, Recreated, Resumed};
+use super::continuity::Span;
+use super::delivery::{Certainty, Delivery, Gap, GapCause, Recreated, Resumed};
 use super::driver::Mark;
 use super::keys::Keys;
 use super::resume::Position;
@@ -16,8 +18,9 @@ const MARKER_WEIGHT: usize = 256;
 /// What the reader gets next.
 #[derive(Debug)]
 pub(super) enum Item {
-    /// A frame, with the keys that were good when it came.
-    Frame { frame: Frame, keys: Keys },
+    /// A frame, with the keys that were good when it came, and when its event was emitted as
+    /// far as that is known.
+    Frame { frame: Frame, keys: Keys, emitted: Span },
     /// An event that a catch-up source found.
     Found { found: Found, at: SystemTime },
     /// Something to deliver as it is.
@@ -39,9 +42,10 @@ enum Slot {
     },
     /// Frames were dropped here.
     Overflow {
-        since: SystemTime,
-        until: SystemTime,
+        emitted: Span,
         lost: u64,
+        /// Whose events they may be.
+        filters: Arc<[String]>,
     },
 }
 
@@ -93,18 +97,17 @@ impl Queue {
         self.slots.push_front(Slot::Hole { items: VecDeque::new(), open: true });
     }
 
+    /// Puts something before everything that waits.
+    pub(super) fn push_first(&mut self, delivery: Delivery) {
+        self.bytes += MARKER_WEIGHT;
+        self.slots.push_front(Slot::Item(Item::Marker(delivery)));
+    }
+
     /// Takes out the end of an overflow whose gap was just handed out.
     pub(super) fn drop_overflow_end(&mut self) {
         if let Some(Slot::Item(Item::Marker(Delivery::Resumed(_)))) = self.slots.front() {
             self.slots.pop_front();
             self.bytes -= MARKER_WEIGHT;
-        }
-    }
-
-    /// Completes the end of an overflow whose gap was just handed out.
-    pub(super) fn leave_open(&mut self, filters: Vec<LeftOpen>) {
-        if let Some(Slot::Item(Item::Marker(Delivery::Resumed(resumed)))) = self.slots.front_mut() {
-            resumed.left_open = filters;
         }
     }
 
@@ -162,7 +165,7 @@ impl Queue {
     /// What comes next, if it is a frame.
     pub(super) fn next_frame(&self) -> Option<(&Frame, &Keys)> {
         match self.slots.front()? {
-            Slot::Item(Item::Frame { frame, keys }) => Some((frame, keys)),
+            Slot::Item(Item::Frame { frame, keys, .. }) => Some((frame, keys)),
             Slot::Item(Item::Found { .. } | Item::Marker(_) | Item::Mark(_) | Item::Position { .. })
             | Slot::Hole { .. }
             | Slot::Overflow { .. } => None,
@@ -175,7 +178,9 @@ impl Queue {
         self.bytes
     }
 
-    pub(super) fn push_frame(&mut self, frame: Frame, keys: &Keys) {
+    /// Takes a frame in, or drops it: `emitted` is when its event was, as far as that is
+    /// known, and `filters` are those in force.
+    pub(super) fn push_frame(&mut self, frame: Frame, keys: &Keys, emitted: Span, filters: &Arc<[String]>) {
         let weight = frame.weight();
         if self.dropping && self.bytes <= self.limit / 2 {
             self.dropping = false;
@@ -183,25 +188,29 @@ impl Queue {
         // A single frame heavier than the whole queue still gets through.
         if !self.dropping && self.bytes + weight > self.limit && self.bytes > 0 {
             self.dropping = true;
-            let at = frame.received_at;
             self.bytes += MARKER_WEIGHT;
-            self.slots.push_back(Slot::Overflow { since: at, until: at, lost: 0 });
+            self.slots.push_back(Slot::Overflow { emitted, lost: 0, filters: filters.clone() });
         }
         if self.dropping {
-            self.count_lost(&frame);
+            self.count_lost(emitted, filters);
         } else {
             self.bytes += weight;
-            self.slots.push_back(Slot::Item(Item::Frame { frame, keys: keys.clone() }));
+            self.slots.push_back(Slot::Item(Item::Frame { frame, keys: keys.clone(), emitted }));
         }
     }
 
     /// Adds to the newest overflow. One is always there while dropping: it leaves
     /// with `pop`, which ends the dropping.
-    fn count_lost(&mut self, frame: &Frame) {
+    fn count_lost(&mut self, one: Span, now_in_force: &Arc<[String]>) {
         for slot in self.slots.iter_mut().rev() {
-            if let Slot::Overflow { until, lost, .. } = slot {
-                *until = frame.received_at;
+            if let Slot::Overflow { emitted, lost, filters } = slot {
+                *emitted = Span { from: emitted.from.min(one.from), to: emitted.to.max(one.to) };
                 *lost += 1;
+                if !Arc::ptr_eq(filters, now_in_force) {
+                    let mut all = filters.to_vec();
+                    add(&mut all, now_in_force.to_vec(), |filter| filter);
+                    *filters = all.into();
+                }
                 return;
             }
         }
@@ -292,7 +301,7 @@ impl Queue {
                 Some(item)
             }
             Slot::Hole { .. } => None,
-            Slot::Overflow { since, until, lost } => {
+            Slot::Overflow { emitted: Span { from: since, to: until }, lost, filters } => {
                 self.dropping &= self.slots.iter().any(|slot| matches!(slot, Slot::Overflow { .. }));
                 // Its weight passes to the end marker that takes its place.
                 let resumed = Resumed { complete: false, at: until, recreated: None, left_open: Vec::new() };
@@ -303,8 +312,7 @@ impl Queue {
                     since: Some(since),
                     until: Some(until),
                     lost: Some(lost),
-                    // Whoever knows them adds them.
-                    filters: Vec::new(),
+                    filters: filters.to_vec(),
                 };
                 Some(Item::Marker(Delivery::Gap(gap)))
             }
@@ -340,6 +348,8 @@ mod tests {
 
     use proptest::prelude::*;
 
+    use super::super::continuity::Proven;
+    use super::super::delivery::LeftOpen;
     use super::*;
     use crate::catch_up::SyncToken;
     use crate::event::GapClosure;
@@ -350,6 +360,12 @@ mod tests {
         let text = format!("\"{n}-{}\"", "x".repeat(size));
         let raw = serde_json::value::RawValue::from_string(text).unwrap();
         Frame::new(FrameBody::Payload(raw), at(n))
+    }
+
+    /// A frame whose number is when it was emitted.
+    fn push(queue: &mut Queue, frame: Frame) {
+        let at = at(number(&frame));
+        queue.push_frame(frame, &Keys::default(), Span { from: at, to: at }, &Arc::from(["f".to_owned()]));
     }
 
     fn at(n: u64) -> SystemTime {
@@ -388,7 +404,7 @@ mod tests {
     fn overflow_is_one_gap_with_its_span_and_count_in_its_place() {
         let mut queue = Queue::new(1000);
         for n in 0..100 {
-            queue.push_frame(frame(n, 100), &Keys::default());
+            push(&mut queue, frame(n, 100));
         }
         let mut got = Vec::new();
         let mut lost = 0;
@@ -413,12 +429,12 @@ mod tests {
     fn reading_makes_room_again_behind_the_gap() {
         let mut queue = Queue::new(1000);
         for n in 0..10 {
-            queue.push_frame(frame(n, 100), &Keys::default());
+            push(&mut queue, frame(n, 100));
         }
         while queue.bytes() > 500 {
             queue.pop();
         }
-        queue.push_frame(frame(77, 100), &Keys::default());
+        push(&mut queue, frame(77, 100));
         let tail: Vec<_> = std::iter::from_fn(|| queue.pop()).collect();
         let gap_at = tail.iter().position(|item| matches!(item, Item::Marker(Delivery::Gap(_)))).unwrap();
         assert!(matches!(&tail[gap_at + 1], Item::Marker(Delivery::Resumed(_))));
@@ -428,7 +444,7 @@ mod tests {
     #[test]
     fn a_frame_heavier_than_the_bound_gets_through_an_empty_queue() {
         let mut queue = Queue::new(10);
-        queue.push_frame(frame(1, 5000), &Keys::default());
+        push(&mut queue, frame(1, 5000));
         assert!(matches!(queue.pop(), Some(Item::Frame { .. })));
     }
 
@@ -499,7 +515,7 @@ mod tests {
         queue.push_marker(resumed(None));
         queue.push_marker(gap(GapCause::LeaseExpired));
         queue.push_marker(resumed(None));
-        queue.push_frame(frame(1, 1), &Keys::default());
+        push(&mut queue, frame(1, 1));
         queue.push_marker(gap(GapCause::LeaseExpired));
         queue.push_marker(resumed(None));
         assert_eq!(markers(&mut queue).len(), 6);
@@ -512,13 +528,12 @@ mod tests {
         let mark = |n: u64| Mark {
             cursor: crate::transport::Cursor { timetoken: n.to_string(), region: None, session: None },
             place: place.clone(),
-            at: at(n),
-            served: None,
+            proven: Proven::all(at(n)),
         };
         let mut queue = Queue::new(1000);
         queue.push_mark(mark(1));
         queue.push_mark(mark(2));
-        queue.push_frame(frame(1, 1), &Keys::default());
+        push(&mut queue, frame(1, 1));
         queue.push_mark(mark(3));
         assert!(matches!(queue.pop(), Some(Item::Mark(m)) if m.cursor.timetoken == "2"));
         assert!(matches!(queue.pop(), Some(Item::Frame { .. })));
@@ -549,9 +564,9 @@ mod tests {
                 Some(_) => true,
                 None => false,
             };
-            for (push, size) in steps {
-                if push {
-                    queue.push_frame(frame(pushed, size), &Keys::default());
+            for (pushes, size) in steps {
+                if pushes {
+                    push(&mut queue, frame(pushed, size));
                     pushed += 1;
                 } else {
                     take(&mut queue, &mut got, &mut lost);

@@ -185,7 +185,8 @@ mod tests {
     use super::*;
 
     fn token(id: &str) -> ResumeToken {
-        ResumeToken::new(id.into(), String::new(), None, std::time::SystemTime::UNIX_EPOCH)
+        let proven = super::super::continuity::Proven::all(std::time::SystemTime::UNIX_EPOCH);
+        ResumeToken::new(id.into(), String::new(), None, proven)
     }
 
     #[tokio::test]

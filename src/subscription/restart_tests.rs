@@ -27,8 +27,12 @@ impl Log {
                 let raw = serde_json::value::RawValue::from_string(text).unwrap();
                 Frame::new(FrameBody::Payload(raw), SystemTime::UNIX_EPOCH)
             });
-            let batch =
-                LinkEvent::Batch { frames: frames.collect(), cursor: cursor(Self::BASE + to), suspected_loss: None };
+            let batch = LinkEvent::Batch {
+                frames: frames.collect(),
+                cursor: cursor(Self::BASE + to),
+                coverage: Coverage::Whole { asked: Instant::now() },
+                suspected_loss: None,
+            };
             world.transport.feed(link, Ok(batch));
             from = to;
         }

@@ -3,17 +3,16 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
-use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::continuity::Proven;
 use crate::catch_up::SyncToken;
 use crate::error::{Error, Result};
 use crate::event::DedupKey;
 use crate::ids::SubscriptionId;
 use crate::secret::Secret;
-use crate::timestamp::Timestamp;
 use crate::transport::Cursor;
 
 /// Where a stream was when its reader stopped: enough to go on in another
@@ -41,10 +40,8 @@ pub struct ResumeToken {
     pub(crate) address: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) cursor: Option<Cursor>,
-    pub(crate) saved_at: Timestamp,
-    /// When the subscription was last known to be served, where that is earlier.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) served_at: Option<Timestamp>,
+    /// Up to when each kind of loss is excluded, by the service's clock.
+    pub(crate) proven: Proven,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) seen: Vec<DedupKey>,
     /// What events were about that were pushed, and that were found: see `Told`.
@@ -74,36 +71,25 @@ impl Position {
 }
 
 impl ResumeToken {
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
 
     pub(super) fn new(
         subscription_id: SubscriptionId,
         address: String,
         cursor: Option<Cursor>,
-        saved_at: SystemTime,
+        proven: Proven,
     ) -> Self {
         Self {
             version: Self::VERSION,
             subscription_id,
             address,
             cursor,
-            saved_at: saved_at.into(),
-            served_at: None,
+            proven,
             seen: Vec::new(),
             pushed: Vec::new(),
             found: Vec::new(),
             positions: BTreeMap::new(),
         }
-    }
-
-    /// Says that all was well until then.
-    pub(super) fn with_saved_at(self, at: SystemTime) -> Self {
-        Self { saved_at: at.into(), ..self }
-    }
-
-    /// When the subscription was last known to be served.
-    pub(super) fn served(&self) -> Option<SystemTime> {
-        self.served_at.as_ref().unwrap_or(&self.saved_at).system_time()
     }
 
     /// Its whole text, for a place where secrets are kept. Over WebSocket it has what the
@@ -171,8 +157,8 @@ mod tests {
         let address = fingerprint(&Secret::new("123_abc"), &Secret::new("sub-c-1"));
         let cursor =
             Cursor { timetoken: "17000000000000000".into(), region: Some(4), session: Some(Secret::new("wsc-secret")) };
-        let at = SystemTime::UNIX_EPOCH;
-        let mut token = ResumeToken::new("id-1".into(), address, Some(cursor), at);
+        let at = std::time::SystemTime::UNIX_EPOCH;
+        let mut token = ResumeToken::new("id-1".into(), address, Some(cursor), Proven::all(at));
         token.seen.push(DedupKey::from_bytes([7; 16]));
         token.found.push(DedupKey::from_bytes([8; 16]));
         let position = Position { token: SyncToken::new("position", at), begun: true };
@@ -186,13 +172,21 @@ mod tests {
     }
 
     #[test]
-    fn other_versions_and_other_text_are_refused_as_such() {
-        for text in ["", "{}", "[]", r#"{"v":2,"subscriptionId":"a","address":"b","savedAt":"x"}"#] {
-            assert_eq!(text.parse::<ResumeToken>().unwrap_err().kind(), crate::ErrorKind::Config, "{text}");
+    fn other_versions_are_refused_by_name_and_other_text_as_no_token() {
+        for (text, says) in [
+            ("", "not a resume token"),
+            ("{}", "not a resume token"),
+            ("[]", "not a resume token"),
+            (r#"{"v":1,"subscriptionId":"a","address":"b","savedAt":"x"}"#, "version 1"),
+            (r#"{"v":2,"subscriptionId":"a","address":"b","savedAt":"x"}"#, "not a resume token"),
+        ] {
+            let error = text.parse::<ResumeToken>().unwrap_err();
+            assert_eq!(error.kind(), crate::ErrorKind::Config, "{text}");
+            assert!(error.to_string().contains(says), "{text}: {error}");
         }
         // Another version says so, whatever else it holds.
         let error = r#"{"v":7,"place":{}}"#.parse::<ResumeToken>().unwrap_err();
-        assert_eq!(error.to_string(), "a resume token of version 7, this is 1");
+        assert_eq!(error.to_string(), "a resume token of version 7, this is 2");
     }
 
     #[test]
@@ -200,10 +194,10 @@ mod tests {
         for text in [
             r#""s3cret""#,
             r#"{"v":"s3cret"}"#,
-            r#"{"v":1,"s3cret":"#,
-            r#"{"v":1,"subscriptionId":"a","address":"b","savedAt":"x","cursor":"s3cret"}"#,
-            r#"{"v":1,"subscriptionId":"a","address":"b","savedAt":"x","seen":["s3cret"]}"#,
-            r#"{"v":1,"subscriptionId":["s3cret"],"address":"b","savedAt":"x"}"#,
+            r#"{"v":2,"s3cret":"#,
+            r#"{"v":2,"subscriptionId":"a","address":"b","cursor":"s3cret"}"#,
+            r#"{"v":2,"subscriptionId":"a","address":"b","seen":["s3cret"]}"#,
+            r#"{"v":2,"subscriptionId":["s3cret"],"address":"b"}"#,
         ] {
             let error = text.parse::<ResumeToken>().unwrap_err();
             assert!(!format!("{error} {error:?}").contains("s3cret"), "{error:?}");

@@ -97,6 +97,18 @@ impl Cursor {
         let ticks = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() / 100;
         Self { timetoken: ticks.clamp(LEAST, MOST).to_string(), region: None, session: None }
     }
+
+    /// The moment of a PubNub position, by PubNub's clock.
+    pub(crate) fn time(&self) -> Option<SystemTime> {
+        time_of(&self.timetoken)
+    }
+}
+
+/// The moment of a timetoken: ticks of 100 ns since 1970 (pubnub.md §1).
+pub(crate) fn time_of(timetoken: &str) -> Option<SystemTime> {
+    let ticks: u64 = timetoken.parse().ok()?;
+    let time = std::time::Duration::new(ticks / 10_000_000, u32::try_from(ticks % 10_000_000).ok()? * 100);
+    UNIX_EPOCH.checked_add(time)
 }
 
 /// Where to listen: what the service answered when it created or renewed the
@@ -114,8 +126,9 @@ pub struct Target {
     pub user_id: Option<String>,
     /// Where to go on.
     pub cursor: Cursor,
-    /// When the last good answer came, if this continues an earlier link of the
-    /// same address; `None` for the first.
+    /// Everything that was published before this instant was read, if that is known.
+    /// A pause since then that is longer than the service keeps events is a
+    /// [`SuspectedLoss::BufferAged`].
     pub last_good: Option<Instant>,
 }
 
@@ -130,6 +143,10 @@ pub struct Frame {
     /// publish timetoken and region, a WebSocket frame's `messageId`. Tells two
     /// events of the same text apart when they carry no `uuid`.
     pub position: Option<Box<str>>,
+    /// When the service sent it, by the service's clock, where that stands on it:
+    /// PubNub's publish timetoken, the `timestamp` of a notification that is not
+    /// encrypted.
+    pub sent_at: Option<SystemTime>,
 }
 
 /// What a frame holds.
@@ -161,13 +178,20 @@ impl Frame {
     /// A frame without a position.
     #[must_use]
     pub fn new(body: FrameBody, received_at: SystemTime) -> Self {
-        Self { body, received_at, position: None }
+        Self { body, received_at, position: None, sent_at: None }
     }
 
     /// Says where in the stream it stands.
     #[must_use]
     pub fn at(mut self, position: Option<Box<str>>) -> Self {
         self.position = position;
+        self
+    }
+
+    /// Says when the service sent it.
+    #[must_use]
+    pub fn sent(mut self, at: Option<SystemTime>) -> Self {
+        self.sent_at = at;
         self
     }
 
@@ -184,21 +208,41 @@ impl Frame {
     }
 }
 
-/// What a link has to report.
+/// Events that a link can report.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum LinkEvent {
-    /// The peer proved to be there. That says nothing about the subscription.
+    /// The peer proved to be there. That says nothing about the subscription, nor about
+    /// what was read.
     Alive,
-    /// One answer of the peer about the subscription. Without frames it says that
-    /// there was nothing to deliver.
+    /// The peer answered over this very connection to something that was sent at `asked`:
+    /// what it had sent before that was read.
+    Answered {
+        /// When the question left.
+        asked: Instant,
+    },
+    /// Events, or an answer without any.
     Batch {
         /// Its frames, in order; may be empty.
         frames: Vec<Frame>,
         /// Where to go on once every one of them is queued.
         cursor: Cursor,
+        /// What it proves about events that were published before it.
+        coverage: Coverage,
         /// Why events before these frames may be missing, if so.
         suspected_loss: Option<SuspectedLoss>,
+    },
+    /// A lost connection's session goes on over this link. What had come over the lost
+    /// connection was reported before this, and what follows came over the new one.
+    Continued {
+        /// When the new connection was asked for.
+        asked: Instant,
+        /// Whether all that was sent over the lost connection was read: its close frame
+        /// came, and no other connection was offered the session in between. Otherwise
+        /// events may have been lost on their way.
+        read_to_end: bool,
+        /// How many missed events the service keeps for a session.
+        buffer: usize,
     },
     /// Where to go on after a restart, though nothing came.
     At(Cursor),
@@ -208,25 +252,29 @@ pub enum LinkEvent {
     Leaving,
 }
 
-/// Why a link suspects that the service dropped events before it could read them.
+/// What a batch proves about events that were published before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Coverage {
+    /// It came unasked: each of its frames follows the frame before it.
+    Pushed,
+    /// It answers a question that left at `asked`, with everything that was published
+    /// before.
+    Whole {
+        /// When the question left.
+        asked: Instant,
+    },
+    /// Likewise, but the service's buffer may have dropped the oldest.
+    Cut {
+        /// When the question left.
+        asked: Instant,
+    },
+}
+
+/// Why a link suspects that events were dropped before it could read them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SuspectedLoss {
-    /// A session was continued, and the service told as many missed events as it
-    /// keeps: older ones may have been dropped.
-    ReplayFull {
-        /// How many it told.
-        events: usize,
-        /// When the connection before was last known to deliver, by this machine's
-        /// clock.
-        since: SystemTime,
-    },
-    /// A session was continued, but what was sent over the connection before, or
-    /// over an attempt to continue it, may have been sent and not been read.
-    Unheard {
-        /// When that connection was last known to deliver, by this machine's clock.
-        since: SystemTime,
-    },
     /// The answer was as large as the service's buffer: older events may have
     /// been pushed out of it.
     BufferFull {
@@ -237,6 +285,11 @@ pub enum SuspectedLoss {
     BufferAged {
         /// How long.
         pause: std::time::Duration,
+    },
+    /// The link itself had no room for this many of the oldest events.
+    Overflow {
+        /// How many.
+        events: usize,
     },
 }
 

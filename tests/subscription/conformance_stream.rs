@@ -55,7 +55,9 @@ async fn p2_what_cannot_be_read_is_delivered_and_the_stream_goes_on() {
     assert_eq!(journal.events(), [1, 7, 8, 2]);
     assert_eq!(journal.undecodable().len(), bad.len(), "{:?}", journal.undecodable());
     assert!(journal.undecodable().iter().all(|it| !it.reason.is_empty()));
-    assert_eq!(journal.trouble().len(), bad.len(), "no gap: nothing is missing");
+    // What another key might open is a possible gap, and nothing else is.
+    let gaps = journal.gaps();
+    assert!(!gaps.is_empty() && gaps.iter().all(|gap| gap.cause == GapCause::KeyUnknown), "{gaps:?}");
     assert_eq!(subscription.status().current().phase, Phase::Live);
     close(&sandbox, subscription).await;
 }

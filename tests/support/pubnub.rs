@@ -192,7 +192,7 @@ pub(crate) async fn batch(link: &mut Box<dyn Link>) -> (Vec<String>, Cursor, Opt
     loop {
         match soon(link.next()).await.unwrap() {
             LinkEvent::Alive => {}
-            LinkEvent::Batch { frames, cursor, suspected_loss } => {
+            LinkEvent::Batch { frames, cursor, suspected_loss, .. } => {
                 return (frames.iter().map(shown).collect(), cursor, suspected_loss);
             }
             other => panic!("{other:?}"),

@@ -72,7 +72,7 @@ impl Recovery {
                 recovery.plan.goes_on_from_position(at);
             }
             if counted {
-                source.good = resumed.and_then(ResumeToken::served);
+                source.good = resumed.map(|token| token.proven.get(Loss::There).min(token.proven.get(Loss::Read)));
                 recovery.plan.news(now.into_std(), at);
             }
         }
@@ -156,14 +156,14 @@ impl Driver {
         self.recovery.plan.gap(Instant::now().into_std());
     }
 
-    /// The reader has come to the place where the queue had been full: what was
-    /// dropped there is asked for.
+    /// The reader has come to a place where events were dropped or could not be opened:
+    /// they are asked for before it goes on.
     pub(super) fn refill(&mut self, since: Option<SystemTime>) {
         // Without push nothing would end the wait.
         if !self.recovery.can_ask() || self.machine.phase() != machine::Phase::Live {
-            return self.queue.leave_open(self.recovery.left_open(&self.setup.filters));
+            let marker = self.resumed_marker(false, None);
+            return self.queue.push_first(marker);
         }
-        self.queue.drop_overflow_end();
         self.cut_filling();
         self.told.forget_states();
         self.recovery.missing_since(since);
@@ -189,7 +189,7 @@ impl Driver {
     fn resumed_marker(&self, answered: bool, recreated: Option<Recreated>) -> Delivery {
         let left_open = self.recovery.left_open(&self.setup.filters);
         let complete = answered && left_open.is_empty();
-        Delivery::Resumed(Resumed { complete, at: self.setup.clock.wall(), recreated, left_open })
+        Delivery::Resumed(Resumed { complete, at: self.now().to, recreated, left_open })
     }
 
     pub(super) fn tell_resumed(&mut self, answered: bool, recreated: Option<Recreated>) {
@@ -224,7 +224,7 @@ impl Driver {
             match ask {
                 Ask::Begin { source, turn } => self.begin(source, turn),
                 Ask::Sync { source, turn, missed } => self.sync(source, turn, missed),
-                Ask::Untold { source } => self.polled_in_part(source, self.setup.clock.wall()),
+                Ask::Untold { source } => self.polled_in_part(source),
                 Ask::Filled { complete } => self.filled(complete),
             }
         }
@@ -232,7 +232,7 @@ impl Driver {
 
     /// A source that covers nothing has nothing to say, and is not asked.
     fn begin(&mut self, at: usize, turn: Turn) {
-        let asked = self.setup.clock.wall();
+        let asked = self.now().from;
         let Some(source) = self.recovery.sources.get_mut(at) else { return };
         source.asked = Some(asked);
         if source.filters.is_empty() {
@@ -243,8 +243,9 @@ impl Driver {
     }
 
     fn sync(&mut self, at: usize, turn: Turn, missed: bool) {
-        let since = self.recovery.since.or(self.missing_since).or_else(|| self.served_since()).filter(|_| missed);
-        let (asked, enrich) = (self.setup.clock.wall(), self.setup.enrich);
+        let since = self.recovery.since.or(self.ledger.open_since());
+        let since = since.or_else(|| Some(self.ledger.since(&[Loss::There, Loss::Read]))).filter(|_| missed);
+        let (asked, enrich) = (self.now().from, self.setup.enrich);
         let Some(source) = self.recovery.sources.get_mut(at) else { return };
         source.asked.get_or_insert(asked);
         // Changes count since it was asked last: they were told by counts.
@@ -275,6 +276,7 @@ impl Driver {
                 if let Some(source) = self.recovery.sources.get_mut(at) {
                     source.good = source.asked.take();
                 }
+                self.prove_polled();
                 self.tell_position(at, position);
                 Outcome::Began
             }
@@ -294,10 +296,11 @@ impl Driver {
                     source.round = None;
                     source.good = source.asked.take();
                 }
+                self.prove_polled();
                 let wall = self.setup.clock.wall();
                 let cut = (self.setup.polls || self.setup.enrich) && !page.complete && self.recovery.ending.is_none();
                 if cut {
-                    self.polled_in_part(at, wall);
+                    self.polled_in_part(at);
                 }
                 for found in page.found {
                     self.queue.push_found(Item::Found { found, at: wall });
@@ -323,7 +326,8 @@ impl Driver {
     }
 
     /// A poll that a source could not answer in full.
-    fn polled_in_part(&mut self, at: usize, now: SystemTime) {
+    fn polled_in_part(&mut self, at: usize) {
+        let now = self.now().to;
         let Some(source) = self.recovery.sources.get(at) else { return };
         let filters: Vec<String> = source.filters.iter().map(ToString::to_string).collect();
         let since = source.round.flatten().or(source.good);
@@ -354,7 +358,7 @@ impl Driver {
         self.queue.push_marker(Delivery::Gap(Gap {
             cause: GapCause::PolledInPart,
             certainty: Certainty::Possible,
-            since: self.good_since(),
+            since: Some(self.ledger.since(&[Loss::Read])),
             until: None,
             lost: None,
             filters: open.into_iter().map(|open| open.filter).collect(),
@@ -381,6 +385,13 @@ impl Driver {
         if let Some(source) = self.recovery.sources.get_mut(at) {
             source.token = Some(token);
             source.begun = begun;
+        }
+    }
+
+    /// Without push, what all sources were asked for is all that is read.
+    fn prove_polled(&mut self) {
+        if let Some(upto) = self.recovery.good_since().filter(|_| self.setup.polls) {
+            self.ledger.prove(Instant::now(), Proof::Polled { upto });
         }
     }
 

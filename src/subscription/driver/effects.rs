@@ -15,6 +15,7 @@ impl Driver {
                 Effect::Prune { op } => self.prune(op),
                 Effect::Adopt { op } => self.adopt(op),
                 Effect::Renew { op } => self.upkeep(op, ops::renew),
+                Effect::Look { op } => self.look_after(op),
                 Effect::Update { op } => {
                     let filters =
                         self.update.as_ref().map_or_else(|| self.setup.filters.clone(), |u| u.filters.clone());
@@ -30,8 +31,8 @@ impl Driver {
                 Effect::OpenLink { link } => self.open(link),
                 Effect::CloseLink { link } => self.close(link),
                 Effect::FormerLinkLost => {
-                    let since = self.former_good.or_else(|| self.good_since());
-                    self.possible_gap(GapCause::AddressMoved, since);
+                    let gap = self.ledger.former(Instant::now());
+                    self.tell_gap(GapCause::AddressMoved, gap);
                 }
                 Effect::Gap(cause) => self.gap(cause),
                 Effect::Resumed => self.resumed(),
@@ -113,10 +114,21 @@ impl Driver {
 
     pub(super) fn adopt(&mut self, op: Op) {
         if let Some(id) = self.adopted_id().cloned() {
-            let from = self.setup.resume.as_ref().and_then(|token| Some((token.cursor.clone()?, token.served()?)));
+            let from = self.setup.resume.as_ref().and_then(|token| token.cursor.clone());
             let adopt = self.watched(ops::adopt(self.setup.control.clone(), op, id, from));
             self.passing.push(adopt);
         }
+    }
+
+    /// Where the transport does not ask by itself, and as long as that leaves room for the
+    /// user's other calls.
+    fn look_after(&mut self, op: Op) {
+        let budget = self.setup.control.rate_budget();
+        let has_room = budget.is_none_or(|budget| budget.has_room_to_look());
+        if self.setup.has_address && has_room {
+            return self.upkeep(op, ops::look);
+        }
+        self.give(Input::Failed { op, disposition: Disposition::Retry { after: None }, unclear: false });
     }
 
     fn upkeep(&mut self, op: Op, call: impl FnOnce(Arc<dyn ControlPlane>, Op, SubscriptionId) -> Pending) {
@@ -136,6 +148,7 @@ impl Driver {
         self.filters_doubtful = !ok;
         let result = if ok {
             self.setup.filters = update.filters;
+            self.in_force = self.setup.filters.clone().into();
             self.recovery.cover(&self.setup.filters);
             Ok(())
         } else {
@@ -160,7 +173,7 @@ impl Driver {
             subscriber_key: lease.subscriber_key.clone(),
             user_id: None,
             cursor: self.cursor.clone().unwrap_or_else(|| Cursor::at(self.setup.clock.wall())),
-            last_good: self.last_good.map(|(at, _)| at),
+            last_good: self.ledger.read_at(),
         };
         let opening = ops::open(self.setup.control.clone(), self.setup.transport.clone(), link, target);
         let (call, abort) = ops::abortable(self.watched(opening));
@@ -186,9 +199,13 @@ impl Driver {
     fn read_out(&mut self, reading: &mut Reading) {
         for _ in 0..READ_OUT {
             match reading.link.next().now_or_never() {
-                Some(Ok(LinkEvent::Batch { frames, cursor, suspected_loss })) => {
-                    self.batch(reading.place, frames, cursor, suspected_loss);
+                Some(Ok(LinkEvent::Batch { frames, cursor, coverage, suspected_loss })) => {
+                    self.batch(reading.place, frames, cursor, coverage, suspected_loss);
                 }
+                Some(Ok(LinkEvent::Continued { asked, read_to_end, buffer })) => {
+                    self.continued(reading.place, asked, read_to_end, buffer);
+                }
+                Some(Ok(LinkEvent::Answered { asked })) => self.answered(reading.place, asked),
                 Some(Ok(LinkEvent::Alive | LinkEvent::At(_) | LinkEvent::Leaving)) => {}
                 Some(Err(_)) | None => break,
             }
@@ -196,13 +213,11 @@ impl Driver {
     }
 
     pub(super) fn gap(&mut self, cause: Cause) {
-        let since = match cause {
-            Cause::Expired | Cause::Gone | Cause::Inactive => self.served_since(),
+        let since = self.ledger.open(match cause {
+            Cause::Expired | Cause::Gone | Cause::Inactive | Cause::Exchanged => &[Loss::There, Loss::Read],
             // A connection that is alive says nothing of the subscription.
-            Cause::LinkRefused | Cause::SessionLost | Cause::TooLarge => self.good_since(),
-            Cause::Exchanged => self.exchanged_since.take(),
-        };
-        self.missing_since = since;
+            Cause::LinkRefused | Cause::SessionLost | Cause::TooLarge => &[Loss::Read],
+        });
         let cause = match cause {
             Cause::Expired => GapCause::LeaseExpired,
             Cause::Gone => GapCause::SubscriptionGone,
@@ -217,38 +232,18 @@ impl Driver {
         let gap = Gap {
             cause,
             certainty,
-            since,
-            until: self.is_ending().then(|| self.setup.clock.wall()),
+            since: Some(since),
+            until: self.is_ending().then(|| self.now().to),
             lost: None,
-            filters: self.setup.filters.clone(),
+            filters: self.in_force.to_vec(),
         };
         self.cut_filling();
         self.queue.push_marker(Delivery::Gap(gap));
     }
 
-    pub(super) fn good_since(&self) -> Option<SystemTime> {
-        if self.setup.polls
-            && let Some(asked) = self.recovery.good_since()
-        {
-            return Some(asked);
-        }
-        let saved = || {
-            let token = self.setup.resume.as_ref()?;
-            if self.setup.has_address { token.saved_at.system_time() } else { token.served() }
-        };
-        self.last_good.map(|(_, wall)| wall).or_else(saved)
-    }
-
-    /// When the subscription was last known to be served. Where it names an address,
-    /// the answers that come there say nothing of it: an address that nobody
-    /// publishes to is as quiet as one where nothing happens.
-    pub(super) fn served_since(&self) -> Option<SystemTime> {
-        if !self.setup.has_address {
-            return self.good_since();
-        }
-        let saved = || self.setup.resume.as_ref().and_then(ResumeToken::served);
-        let known = self.served.or_else(saved);
-        known.into_iter().chain(self.good_since()).min()
+    /// The service's time.
+    pub(super) fn now(&self) -> Span {
+        self.ledger.time(Instant::now())
     }
 
     fn is_ending(&self) -> bool {
@@ -258,20 +253,19 @@ impl Driver {
     pub(super) fn resumed(&mut self) {
         tracing::info!(subscription = self.id_for_log(), "events arrive again");
         let recreated = self.recreated.take();
-        let since = self.missing_since.take().or_else(|| self.good_since());
-        self.end_gap(since, recreated);
+        let gap = self.ledger.close(Instant::now());
+        self.end_gap(Some(gap.since), recreated);
         self.tell_what_polls_leave_out();
     }
 
-    /// A gap that only may be one has its end where it is noticed.
-    pub(super) fn possible_gap(&mut self, cause: GapCause, since: Option<SystemTime>) {
-        let now = self.setup.clock.wall();
-        let filters = self.setup.filters.clone();
-        let gap = Gap { cause, certainty: Certainty::Possible, since, until: Some(now), lost: None, filters };
+    /// A possible gap ends where it is noticed.
+    pub(super) fn tell_gap(&mut self, cause: GapCause, Interval { since, until, certainty }: Interval) {
+        let filters = self.in_force.to_vec();
+        let gap = Gap { cause, certainty, since: Some(since), until: Some(until), lost: None, filters };
         tracing::info!(cause = gap.cause.as_str(), subscription = self.id_for_log(), "events may be missing");
         self.cut_filling();
         self.queue.push_marker(Delivery::Gap(gap));
-        self.end_gap(since, None);
+        self.end_gap(Some(since), None);
     }
 
     pub(super) fn finish(&mut self, end: End) {

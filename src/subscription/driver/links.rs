@@ -54,8 +54,15 @@ impl Driver {
                 self.give(Input::LinkAlive { link: id });
             }
             Ok(LinkEvent::At(cursor)) => self.at(place, cursor),
+            Ok(LinkEvent::Answered { asked }) => {
+                self.give(Input::LinkAlive { link: id });
+                self.answered(place, asked);
+            }
+            Ok(LinkEvent::Continued { asked, read_to_end, buffer }) => {
+                self.continued(place, asked, read_to_end, buffer);
+            }
             Ok(LinkEvent::Leaving) => self.give(Input::LinkLeaving { link: id }),
-            Ok(LinkEvent::Batch { frames, cursor, suspected_loss }) => {
+            Ok(LinkEvent::Batch { frames, cursor, coverage, suspected_loss }) => {
                 self.give(if frames.is_empty() {
                     Input::LinkAlive { link: id }
                 } else {
@@ -63,47 +70,114 @@ impl Driver {
                 });
                 // What the news leads to (the end of a gap) comes before the events.
                 self.carry_out();
-                self.batch(place, frames, cursor, suspected_loss);
+                self.batch(place, frames, cursor, coverage, suspected_loss);
             }
         }
     }
 
     /// That is no sign that the subscription delivers.
     fn at(&mut self, place: u64, cursor: Cursor) {
-        let Some(listening) = self.listening.clone().filter(|_| place == self.place) else { return };
-        self.cursor = Some(cursor.clone());
-        let at = self.good_since().unwrap_or_else(|| self.setup.clock.wall());
-        self.queue.push_mark(Mark { cursor, place: listening, at, served: self.served_since() });
+        if place == self.place {
+            self.cursor = Some(cursor);
+            self.push_mark();
+        }
     }
 
-    pub(super) fn batch(&mut self, place: u64, frames: Vec<Frame>, cursor: Cursor, loss: Option<SuspectedLoss>) {
+    /// Everything before this place in the stream was read, and that is proven.
+    pub(super) fn push_mark(&mut self) {
+        // While a former link still delivers, only its own place covers all.
+        let alone = self.reading.iter().all(|reading| reading.place == self.place);
+        if alone {
+            self.ledger.leave_former();
+        }
+        if let Some((place, cursor)) = self.listening.clone().zip(self.cursor.clone()).filter(|_| alone) {
+            self.queue.push_mark(Mark { cursor, place, proven: self.ledger.proven() });
+        }
+    }
+
+    /// The peer answered over the link to what left at `asked`.
+    pub(super) fn answered(&mut self, place: u64, asked: Instant) {
+        if place == self.place {
+            self.ledger.prove(Instant::now(), Proof::Reply { asked });
+            self.push_mark();
+        }
+    }
+
+    pub(super) fn continued(&mut self, place: u64, asked: Instant, read_to_end: bool, buffer: usize) {
+        if place == self.place
+            && let Some(gap) = self.ledger.continued(Instant::now(), asked, read_to_end, buffer)
+        {
+            self.tell_gap(GapCause::ConnectionBroken, gap);
+        }
+    }
+
+    pub(super) fn batch(
+        &mut self,
+        place: u64,
+        frames: Vec<Frame>,
+        cursor: Cursor,
+        coverage: Coverage,
+        loss: Option<SuspectedLoss>,
+    ) {
+        let now = Instant::now();
+        let is_present = place == self.place;
+        // Without a place two events of one text look the same.
+        let first = frames.first().filter(|first| first.position.is_some()).map(trace);
+        let known = first.is_some_and(|first| self.recent.holds(first, now));
         match loss {
+            // The buffer still held what was read before: it lost nothing (found 2.5).
+            Some(SuspectedLoss::BufferFull { .. }) if known => {}
             Some(SuspectedLoss::BufferFull { events }) => {
-                self.possible_gap(GapCause::ServiceBufferFull { events }, self.good_since());
+                let gap = self.ledger.pushed_out(now, frames.first().and_then(|first| first.sent_at));
+                self.tell_gap(GapCause::ServiceBufferFull { events }, gap);
             }
             Some(SuspectedLoss::BufferAged { pause }) => {
-                self.possible_gap(GapCause::ServiceBufferAged { pause }, self.good_since());
+                let gap = self.ledger.possible(now, &[Loss::Buffer, Loss::Read]);
+                self.tell_gap(GapCause::ServiceBufferAged { pause }, gap);
             }
-            Some(SuspectedLoss::ReplayFull { events, since }) => {
-                self.possible_gap(GapCause::ServiceBufferFull { events }, Some(since));
+            Some(SuspectedLoss::Overflow { .. }) => {
+                let gap = self.ledger.possible(now, &[Loss::Read]);
+                self.tell_gap(GapCause::Overflow, gap);
             }
-            Some(SuspectedLoss::Unheard { since }) => self.possible_gap(GapCause::ConnectionBroken, Some(since)),
             None => {}
         }
         for frame in frames {
-            self.queue.push_frame(frame, &self.keys);
-        }
-        if place == self.place {
-            let now = (Instant::now(), self.setup.clock.wall());
-            self.cursor = Some(cursor.clone());
-            self.last_good = Some(now);
-            // While a former link still delivers, only its own place covers all.
-            let alone = self.reading.iter().all(|reading| reading.place == self.place);
-            if let Some(place) = self.listening.clone().filter(|_| alone) {
-                self.queue.push_mark(Mark { cursor, place, at: now.1, served: self.served_since() });
+            let sent = frame.sent_at;
+            if is_present && let Some((gap, events)) = self.ledger.counted(sent) {
+                self.tell_gap(GapCause::ServiceBufferFull { events }, gap);
+            }
+            self.recent.admit(trace(&frame), now);
+            let emitted = self.ledger.emitted(now, sent);
+            self.queue.push_frame(frame, &self.keys, emitted, &self.in_force);
+            if is_present && let Some(sent) = sent {
+                self.ledger.prove(now, Proof::Event { sent });
             }
         }
+        if !is_present {
+            return;
+        }
+        let at = cursor.time();
+        match coverage {
+            Coverage::Pushed => {}
+            // What it may have cut off is reported, or known to be read.
+            Coverage::Whole { asked } => self.ledger.prove(now, Proof::Answer { asked, cursor: at }),
+            Coverage::Cut { asked } if loss.is_some() => {
+                self.ledger.prove(now, Proof::Answer { asked, cursor: at });
+            }
+            Coverage::Cut { asked } => self.ledger.prove(now, Proof::CutAnswer { asked, cursor: at }),
+        }
+        self.cursor = Some(cursor);
+        self.push_mark();
     }
+}
+
+/// By what a frame is recognised that comes again.
+fn trace(frame: &Frame) -> DedupKey {
+    let text = match &frame.body {
+        FrameBody::Payload(raw) => raw.get(),
+        FrameBody::Malformed { raw, .. } => raw,
+    };
+    DedupKey::over(4, &[text, frame.position.as_deref().unwrap_or_default()])
 }
 
 /// The next event of any link; never, if there is none.

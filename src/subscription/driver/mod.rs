@@ -20,6 +20,7 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
+use super::continuity::{Interval, Ledger, Loss, Proof, Proven, Span};
 use super::delivery::{Certainty, Delivery, Gap, GapCause, LeftOpen, Recreated, Resumed, Undecodable};
 use super::failover::{self, Failover};
 use super::keys::Keys;
@@ -44,7 +45,7 @@ use crate::event::{self, DedupKey, Notification, Origin};
 use crate::ids::SubscriptionId;
 use crate::registry::Registry;
 use crate::rest::{ControlPlane, CreateSubscription, Deletion, DisabledFilter, SubscriptionInfo};
-use crate::transport::{Cursor, Frame, FrameBody, Link, LinkEvent, SuspectedLoss, Target, Transport};
+use crate::transport::{Coverage, Cursor, Frame, FrameBody, Link, LinkEvent, SuspectedLoss, Target, Transport};
 use crate::waiting::{Board, BoardReader, WaitCause, Waiting};
 use catch_up::Recovery;
 use links::next_event;
@@ -65,6 +66,12 @@ const FAREWELL: Duration = Duration::from_secs(5);
 const LAST_LOOK: Duration = Duration::from_secs(1);
 /// Waits up to this long are not worth a word.
 const WORTH_TELLING: Duration = Duration::from_secs(2);
+/// Payloads that no key opens lead to a question for the present key at most this often.
+const KEY_EVERY: Duration = Duration::from_secs(30);
+/// So many frames are recognised when they come again, for so long: an answer as large as
+/// the largest buffer, several times.
+const RECENT: usize = 4096;
+const RECENT_FOR: Duration = Duration::from_secs(30 * 60);
 /// The clocks may drift apart by this much before it counts as a sleep.
 const CLOCK_SLACK: Duration = Duration::from_secs(10);
 
@@ -139,10 +146,8 @@ pub(in crate::subscription) enum Shutdown {
 pub(in crate::subscription) struct Mark {
     pub(in crate::subscription) cursor: Cursor,
     pub(in crate::subscription) place: Arc<Place>,
-    /// When the service answered.
-    pub(in crate::subscription) at: SystemTime,
-    /// When the subscription was last known to be served.
-    pub(in crate::subscription) served: Option<SystemTime>,
+    /// What is proven once everything before it was read.
+    pub(in crate::subscription) proven: Proven,
 }
 
 /// Which subscription, and a fingerprint of where it is listened to.
@@ -195,10 +200,16 @@ pub(in crate::subscription) struct Driver {
     place: u64,
     /// Where is listened now, as a resume token tells it.
     listening: Option<Arc<Place>>,
-    /// The last good answer at the former address.
-    former_good: Option<SystemTime>,
-    /// Since when events are missing, while they are.
-    missing_since: Option<SystemTime>,
+    /// Since when events may be missing.
+    ledger: Ledger,
+    /// The filters that are in force, or may be.
+    in_force: Arc<[String]>,
+    /// When events were emitted that no key opened, since the last that one did.
+    unopened: Option<Span>,
+    /// When the service was asked last for the key of one.
+    key_asked: Option<Instant>,
+    /// Frames that came lately, by their place and text.
+    recent: Seen,
     /// Whether a deletion was tried whose answer did not come.
     deletion_in_doubt: bool,
     failover: Failover,
@@ -207,21 +218,13 @@ pub(in crate::subscription) struct Driver {
     ways_until: Vec<(Op, usize)>,
     /// With which one the lease was made.
     lease_way: usize,
-    /// Since when events may be missing because the transport was exchanged.
-    exchanged_since: Option<SystemTime>,
     /// Creations with former transports that may be under way.
     left_behind: Vec<(Op, AbortOnDrop)>,
     /// Whether the service may have other filters than the ones asked for.
     filters_doubtful: bool,
     cursor: Option<Cursor>,
-    /// When the present address was last known to be the only one.
-    confirmed: Option<SystemTime>,
-    /// When the service was last asked whether it serves the subscription, and did.
-    served: Option<SystemTime>,
     /// What waits first may be made with a key that is on its way.
     sealed: bool,
-    /// When the service last proved that the subscription delivers.
-    last_good: Option<(Instant, SystemTime)>,
     recreated: Option<Recreated>,
     disabled: Vec<DisabledFilter>,
     update: Option<Update>,
@@ -298,6 +301,10 @@ impl Driver {
     fn new(setup: Setup) -> Self {
         let now = Instant::now();
         let board = Board::new();
+        let mut ledger = Ledger::new(now, setup.clock.wall());
+        if let Some(token) = &setup.resume {
+            ledger.restore(&token.proven);
+        }
         let mut seen = Seen::new(setup.dedup_window.0, setup.dedup_window.1);
         for key in setup.resume.iter().flat_map(|token| &token.seen) {
             seen.admit(*key, now);
@@ -312,21 +319,20 @@ impl Driver {
             lease: None,
             place: 0,
             listening: None,
-            former_good: None,
-            missing_since: None,
+            ledger,
+            in_force: setup.filters.clone().into(),
+            unopened: None,
+            key_asked: None,
+            recent: Seen::new(RECENT, RECENT_FOR),
             deletion_in_doubt: false,
             failover: Failover::new(setup.failover, setup.ways.len()),
             way: 0,
             ways_until: Vec::new(),
             lease_way: 0,
-            exchanged_since: None,
             left_behind: Vec::new(),
             filters_doubtful: false,
             cursor: None,
-            confirmed: None,
-            served: None,
             sealed: false,
-            last_good: None,
             recreated: None,
             disabled: Vec::new(),
             update: None,
@@ -411,6 +417,7 @@ impl Driver {
     }
 
     fn take_in(&mut self, woken: Woken) {
+        self.ledger.compare_clocks(Instant::now(), self.setup.clock.wall());
         match woken {
             Woken::Shutdown(Some(how)) => self.shut_down(how),
             Woken::Command(command) => self.command(command),

@@ -4,15 +4,12 @@ use tokio::time::timeout;
 
 use super::*;
 
-/// A gap begins this much before the last that came: what happened just before that
-/// may have been on its way.
-const ON_ITS_WAY: Duration = Duration::from_secs(5);
-
 impl Driver {
     pub(super) fn hand_out(&mut self, out: &mpsc::Sender<Handed>) -> Result<(), ()> {
-        while self.queue.is_ready() {
+        while self.queue.is_ready() || self.unopened.is_some() {
+            self.tell_unopened();
             self.sealed = self.is_sealed();
-            if self.sealed {
+            if self.sealed || !self.queue.is_ready() {
                 break;
             }
             let permit = match out.try_reserve() {
@@ -20,13 +17,14 @@ impl Driver {
                 Err(mpsc::error::TrySendError::Full(())) => return Ok(()),
                 Err(mpsc::error::TrySendError::Closed(())) => return Err(()),
             };
-            let mut item = self.queue.pop();
-            if let Some(Item::Marker(Delivery::Gap(gap))) = &mut item {
-                if gap.cause == GapCause::Overflow {
-                    gap.filters.clone_from(&self.setup.filters);
-                    self.refill(gap.since);
-                }
-                gap.since = gap.since.map(|at| at.checked_sub(ON_ITS_WAY).unwrap_or(SystemTime::UNIX_EPOCH));
+            let item = self.queue.pop();
+            if let Some(Item::Marker(Delivery::Gap(gap))) = &item
+                && gap.cause == GapCause::Overflow
+                && gap.lost.is_some()
+            {
+                let since = gap.since;
+                self.queue.drop_overflow_end();
+                self.refill(since);
             }
             if let Some(handed) = item.and_then(|item| self.decode(item)) {
                 permit.send(handed);
@@ -41,15 +39,44 @@ impl Driver {
     /// Whether the next payload opens with no key while a renewal is under way.
     /// The service may use the new key before it has told it, so the answer is
     /// waited for.
-    pub(super) fn is_sealed(&self) -> bool {
+    pub(super) fn is_sealed(&mut self) -> bool {
+        if !self.needs_key() {
+            return false;
+        }
+        let now = Instant::now();
+        let asked = self.key_asked.is_some_and(|at| now < at + KEY_EVERY);
+        if !asked && !self.machine.is_renewing() {
+            // A renewal whose answer was lost may have changed it (found 1.5).
+            self.key_asked = Some(now);
+            self.give(Input::Sealed);
+            self.carry_out();
+        }
         self.machine.is_renewing()
-            && self.queue.next_frame().is_some_and(|(frame, keys)| needs_key(frame, &keys.and_then(&self.keys)))
+    }
+
+    fn needs_key(&self) -> bool {
+        self.queue.next_frame().is_some_and(|(frame, keys)| needs_key(frame, &keys.and_then(&self.keys)))
+    }
+
+    /// Events that no key opened are a possible gap, which begins with the last that one
+    /// did and ends before what comes next.
+    fn tell_unopened(&mut self) {
+        if self.unopened.is_none() || self.needs_key() {
+            return;
+        }
+        let Some(unopened) = self.unopened.take() else { return };
+        let Interval { since, until, certainty } = self.ledger.unopened(unopened);
+        let filters = self.in_force.to_vec();
+        self.refill(Some(since));
+        let gap =
+            Gap { cause: GapCause::KeyUnknown, certainty, since: Some(since), until: Some(until), lost: None, filters };
+        self.queue.push_first(Delivery::Gap(gap));
     }
 
     /// Turns what waited into what the reader gets; `None` for a repetition.
     pub(super) fn decode(&mut self, item: Item) -> Option<Handed> {
-        let (frame, keys) = match item {
-            Item::Frame { frame, keys } => (frame, keys),
+        let (frame, keys, emitted) = match item {
+            Item::Frame { frame, keys, emitted } => (frame, keys, emitted),
             Item::Found { found, at } => return self.found(found, at),
             Item::Marker(delivery) => return Some(Handed::Delivery { delivery, traces: Traces::default() }),
             Item::Mark(mark) => return Some(Handed::Step(Step::Mark(mark))),
@@ -57,17 +84,25 @@ impl Driver {
         };
         let received_at = frame.received_at;
         let position = frame.position.clone();
+        let sent = frame.sent_at;
         let (mut repeated, mut subjects, mut version) = (false, Vec::new(), None);
         let (key, delivery) = match read(frame, &keys.and_then(&self.keys)) {
             Ok(notification) if self.is_enriched(&notification) => return None,
             Ok(notification) => {
+                if let Some(sent) = sent {
+                    self.ledger.prove(Instant::now(), Proof::Decrypted { sent });
+                }
                 repeated = !self.overlap.admit(&notification, Instant::now());
                 subjects = notification.subject_keys();
                 version = notification.version();
                 (notification.dedup_key_at(position.as_deref()), Delivery::Notification(Box::new(notification)))
             }
-            Err((reason, raw)) => {
+            Err(Unreadable { reason, raw, sealed }) => {
                 tracing::warn!(%reason, subscription = self.id_for_log(), "something came that cannot be read");
+                if sealed {
+                    let all = self.unopened.unwrap_or(emitted);
+                    self.unopened = Some(Span { from: all.from.min(emitted.from), to: all.to.max(emitted.to) });
+                }
                 let key = DedupKey::over(2, &[&raw, position.as_deref().unwrap_or_default()]);
                 (key, Delivery::Undecodable(Undecodable { reason, raw, received_at }))
             }
@@ -113,15 +148,15 @@ impl Driver {
             // What waits at the service goes with the subscription. Nothing follows
             // that could lie behind the gap, so it has no end marker.
             let cause = if is_polled { GapCause::NotPolled } else { GapCause::EndedOffline };
-            let since = self.good_since().into_iter().chain(self.recovery.untold_since()).min();
-            let until = Some(self.setup.clock.wall());
+            let gap = self.ledger.possible(Instant::now(), &[Loss::Read]);
+            let since = self.recovery.untold_since().map_or(gap.since, |untold| untold.min(gap.since));
             self.queue.push_marker(Delivery::Gap(Gap {
                 cause,
-                certainty: Certainty::Possible,
-                since,
-                until,
+                certainty: gap.certainty,
+                since: Some(since),
+                until: Some(gap.until),
                 lost: None,
-                filters: self.setup.filters.clone(),
+                filters: self.in_force.to_vec(),
             }));
         }
         let (delete, within) = match how {
@@ -141,9 +176,9 @@ impl Driver {
         let mut began = |at: Option<SystemTime>| since = since.into_iter().chain(at).min();
         while let Some(item) = self.queue.pop() {
             match item {
-                Item::Frame { frame, .. } => {
+                Item::Frame { emitted, .. } => {
                     lost += 1;
-                    began(Some(frame.received_at));
+                    began(Some(emitted.from));
                 }
                 Item::Marker(Delivery::Gap(gap)) => {
                     gaps += 1;
@@ -160,8 +195,8 @@ impl Driver {
         if lost + gaps > 0 {
             let certainty = if lost > 0 { Certainty::Certain } else { Certainty::Possible };
             let lost = (gaps == 0).then_some(lost);
-            let (cause, until) = (GapCause::Discarded, Some(self.setup.clock.wall()));
-            let filters = self.setup.filters.clone();
+            let (cause, until) = (GapCause::Discarded, Some(self.now().to));
+            let filters = self.in_force.to_vec();
             self.queue.push_marker(Delivery::Gap(Gap { cause, certainty, since, until, lost, filters }));
         }
     }
@@ -380,29 +415,45 @@ impl Driver {
     }
 }
 
-fn read(frame: Frame, ciphers: &[&crate::codec::Cipher]) -> Result<Notification, (String, Box<str>)> {
+/// A payload that could not be read; `sealed`: another key might open it.
+struct Unreadable {
+    reason: String,
+    raw: Box<str>,
+    sealed: bool,
+}
+
+fn read(frame: Frame, ciphers: &[&crate::codec::Cipher]) -> Result<Notification, Unreadable> {
+    let unreadable = |reason, raw| Unreadable { reason, raw, sealed: false };
     let raw = match frame.body {
         FrameBody::Payload(raw) => raw,
-        FrameBody::Malformed { raw, reason } => return Err((reason.to_owned(), raw)),
+        FrameBody::Malformed { raw, reason } => return Err(unreadable(reason.to_owned(), raw)),
     };
     let json = match crate::codec::decode(&raw, ciphers) {
         Ok(json) => json,
-        Err(error) => return Err((error.to_string(), raw.get().into())),
+        Err(error) => {
+            return Err(Unreadable {
+                sealed: is_for_want_of_a_key(&error),
+                ..unreadable(error.to_string(), raw.get().into())
+            });
+        }
     };
     Notification::parse(json, Origin::Push, frame.received_at)
-        .map_err(|malformed| (malformed.to_string(), malformed.raw().get().into()))
+        .map_err(|malformed| unreadable(malformed.to_string(), malformed.raw().get().into()))
 }
 
 /// Whether another key could open a payload that these do not.
 fn needs_key(frame: &Frame, ciphers: &[&crate::codec::Cipher]) -> bool {
     let FrameBody::Payload(raw) = &frame.body else { return false };
-    match crate::codec::decode(raw, ciphers) {
-        Err(
-            DecodeError::NoKey { .. }
-            | DecodeError::Padding { .. }
-            | DecodeError::Utf8 { .. }
-            | DecodeError::Json { .. },
-        ) => true,
-        Ok(_) | Err(DecodeError::Base64 { .. } | DecodeError::Length { .. } | DecodeError::NotAnObject { .. }) => false,
+    // What is no text is not encrypted.
+    raw.get().starts_with('"') && crate::codec::decode(raw, ciphers).is_err_and(|error| is_for_want_of_a_key(&error))
+}
+
+fn is_for_want_of_a_key(error: &DecodeError) -> bool {
+    match error {
+        DecodeError::NoKey { .. }
+        | DecodeError::Padding { .. }
+        | DecodeError::Utf8 { .. }
+        | DecodeError::Json { .. } => true,
+        DecodeError::Base64 { .. } | DecodeError::Length { .. } | DecodeError::NotAnObject { .. } => false,
     }
 }

@@ -155,15 +155,22 @@ impl Driver {
             Some(key) => self.keys.add(mode.encryption_algorithm.as_deref(), key),
             None => Ok(()),
         };
-        let asked_for = self.setup.expires_in.map(Duration::from_secs);
-        let lifetime = lease::lifetime(&info, asked_for, self.granted, self.setup.clock.wall());
-        self.granted = Some(lifetime);
+        let lifetime = match self.machine.looks_at() {
+            // A look that does not say it changes nothing, and grants nothing.
+            Some(end) if info.expires_in.is_none() && info.expiration_time.is_none() => {
+                end.saturating_duration_since(asked.at.into_std())
+            }
+            Some(_) => lease::lifetime(&info, None, None, self.setup.clock.wall()),
+            None => {
+                let asked_for = self.setup.expires_in.map(Duration::from_secs);
+                let lifetime = lease::lifetime(&info, asked_for, self.granted, self.setup.clock.wall());
+                self.granted = Some(lifetime);
+                lifetime
+            }
+        };
         self.refused_calls = Refusals::default();
-        let asked_about = self.lease.as_ref().is_some_and(|lease| lease.id == info.id);
-        if !self.setup.has_address && asked_about && info.answered_at.is_some() {
-            // The service itself said that it still serves it; an answer from memory,
-            // in the place of one that did not come, has no time.
-            self.last_good = Some((asked.at, asked.wall));
+        if let Some(date) = info.answered_at {
+            self.ledger.learn_date(asked.at, Instant::now(), date);
         }
         self.replace_lease(op, lease, &info, asked);
         self.give(Input::Leased { op, requested_at: asked.at.into_std(), lifetime, moved });
@@ -207,41 +214,40 @@ impl Driver {
                     self.recreated = Some(Recreated { old, new: lease.id.clone() });
                 }
                 self.retiring.push((self.place, self.lease_way, before.id));
-                self.move_cursor(lease::before_first_event(info, asked.wall), asked);
+                self.move_cursor(lease::before_first_event(info, asked.wall));
             }
             Some(before) if before.id != lease.id => {
                 self.discard(self.lease_way, before.id.clone());
                 // Lost again before events arrived: the gap is still the first one's.
                 let old = self.recreated.take().map_or(before.id, |recreated| recreated.old);
                 self.recreated = Some(Recreated { old, new: lease.id.clone() });
-                self.move_cursor(lease::before_first_event(info, asked.wall), asked);
+                self.move_cursor(lease::before_first_event(info, asked.wall));
             }
-            // It moved at some time since the last answer, which may have been long
-            // before this one was asked for.
+            // It moved at some time since the address was last confirmed, which may have been
+            // long before this answer was asked for (found 1.4).
             Some(before) if !before.same_place(&lease) => {
-                self.move_cursor(self.confirmed.unwrap_or(asked.wall), asked);
+                self.move_cursor(lease::head_start(self.ledger.since(&[Loss::Address])));
             }
             Some(_) => {}
             None => self.first_cursor(&lease, info, asked, resumed, adopted),
         }
-        self.served = Some(asked.wall);
-        self.confirmed = Some(lease::before_answer(info, asked.wall));
+        if !info.remembered {
+            self.ledger.prove(Instant::now(), Proof::Described { asked: asked.at });
+        }
         self.setup.registry.live(&lease.id);
         let place = Arc::new(Place { id: lease.id.clone(), fingerprint: lease.fingerprint() });
         if self.listening.is_none() {
             // Nothing was read yet, and a restart begins where this does.
-            let at = self.good_since().unwrap_or(asked.wall);
-            self.queue.push_mark(Mark {
-                cursor: self.cursor.clone().unwrap_or_else(|| Cursor::at(at)),
-                place: place.clone(),
-                at,
-                served: self.served_since(),
-            });
+            let cursor = self.cursor.clone().unwrap_or_else(|| Cursor::at(asked.wall));
+            self.queue.push_mark(Mark { cursor, place: place.clone(), proven: self.ledger.proven() });
         }
         self.lease_way = self.way;
         let first = self.listening.is_none();
         self.listening = Some(place);
         self.lease = Some(lease);
+        if !first {
+            self.push_mark();
+        }
         if first {
             self.tell_what_polls_leave_out();
         }
@@ -250,11 +256,9 @@ impl Driver {
     /// Goes on at a new address, from a moment before its first event. Not from
     /// where the former address was read to: that may lie behind that event, if
     /// the former link was answered while the address moved.
-    pub(super) fn move_cursor(&mut self, made_before: SystemTime, asked: Asked) {
+    pub(super) fn move_cursor(&mut self, made_before: SystemTime) {
         self.cursor = Some(Cursor::at(made_before));
-        self.former_good = self.last_good.map(|(_, wall)| wall);
-        // The service keeps events from here on; how long they wait counts.
-        self.last_good = Some((asked.at, asked.wall));
+        self.ledger.relocate();
         self.place += 1;
     }
 
@@ -267,7 +271,9 @@ impl Driver {
         adopted: Option<SubscriptionId>,
     ) {
         self.place += 1;
-        self.last_good = Some((asked.at, asked.wall));
+        if resumed.is_none() {
+            self.ledger.begin(asked.at);
+        }
         let made = lease::before_first_event(info, asked.wall);
         match resumed {
             Some(token) if token.subscription_id == lease.id => self.resume_at(token, lease, made),
@@ -290,20 +296,20 @@ impl Driver {
     /// Goes on where a reader stopped, and says so if that may be too long ago or
     /// in another place.
     pub(super) fn resume_at(&mut self, token: ResumeToken, lease: &Lease, made: SystemTime) {
-        let saved_at = token.saved_at.system_time();
-        let served = token.served();
-        let age = saved_at.and_then(|at| self.setup.clock.wall().duration_since(at).ok());
-        let then = age.and_then(|age| Instant::now().checked_sub(age));
         let same_place = token.address == lease.fingerprint();
         self.cursor = token.cursor.map(|cursor| Cursor { region: cursor.region.filter(|_| same_place), ..cursor });
         self.cursor.get_or_insert_with(|| Cursor::at(made));
-        match then.zip(saved_at) {
-            // At some time since it was last heard of, with the answers of the former
+        let now = Instant::now();
+        if !same_place {
+            // At some time since it was last confirmed, with the answers of the former
             // address going on.
-            _ if !same_place => self.possible_gap(GapCause::AddressMoved, served.or(saved_at)),
-            Some(good) => self.last_good = Some(good),
+            let gap = self.ledger.possible(now, &[Loss::Address, Loss::Read]);
+            self.tell_gap(GapCause::AddressMoved, gap);
+        } else if self.setup.has_address && self.ledger.read_at().is_none() {
             // A clock that was set, or a machine younger than the token.
-            None => self.possible_gap(GapCause::ServiceBufferAged { pause: age.unwrap_or_default() }, saved_at),
+            let pause = self.ledger.unread_for(now);
+            let gap = self.ledger.possible(now, &[Loss::Read, Loss::Buffer]);
+            self.tell_gap(GapCause::ServiceBufferAged { pause }, gap);
         }
     }
 

@@ -28,17 +28,10 @@ impl Driver {
         let slept = wall.duration_since(wall_then).unwrap_or_default().saturating_sub(passed);
         if slept > CLOCK_SLACK {
             tracing::info!(seconds = slept.as_secs(), "the machine slept");
-            if let Some((good, _)) = &mut self.last_good {
-                *good = good.checked_sub(slept).unwrap_or(*good);
-            }
             self.give(Input::Slept { by: slept });
         } else if passed > CLOCK_CHECK + FROZEN {
-            // Both clocks ran on, but nobody was here: an answer that waited meanwhile
-            // is as old as the last look, whenever it is read.
+            // Both clocks ran on, but this process did not.
             tracing::info!(seconds = passed.as_secs(), "the process stood still");
-            if let Some((good, _)) = &mut self.last_good {
-                *good = (*good).min(then);
-            }
             self.give(Input::Slept { by: Duration::ZERO });
         }
     }

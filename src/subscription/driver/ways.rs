@@ -51,7 +51,6 @@ impl Driver {
         if let Some(created) = self.created.filter(|_| self.machine.is_unsure()) {
             self.doubt(created);
         }
-        self.exchanged_since = self.served_since();
         if self.ways_until.len() == CHANGES_KNOWN {
             self.ways_until.remove(0);
         }

@@ -41,9 +41,11 @@ impl Machine {
     }
 
     pub(super) fn leased(&mut self, now: Instant, op: Op, requested_at: Instant, lifetime: Duration, moved: bool) {
-        let (fresh, updated) = match self.lease {
-            Lease::Acquiring { op: current } if current == op => (true, false),
-            Lease::Renewing { op: current, what, .. } if current == op => (false, what == Upkeep::Update),
+        let (fresh, updated, looked) = match self.lease {
+            Lease::Acquiring { op: current } if current == op => (true, false, None),
+            Lease::Renewing { op: current, what, expires_at } if current == op => {
+                (false, what == Upkeep::Update, Some(expires_at).filter(|_| what == Upkeep::Look))
+            }
             _ => return,
         };
         if updated {
@@ -52,6 +54,8 @@ impl Machine {
         let lifetime = RenewalPolicy::lifetime(lifetime);
         let slept = std::mem::take(&mut self.slept_meanwhile);
         let expires_at = shortened(now, requested_at + lifetime, slept);
+        // A look renews nothing: what it says can only end the lease earlier.
+        let expires_at = looked.map_or(expires_at, |known| known.min(expires_at));
         self.lease = Lease::Active { expires_at };
         self.plan = Plan::Create;
         self.pruned = false;
@@ -62,7 +66,9 @@ impl Machine {
         }
         let renew_after = self.settings.renewal.renew_after(lifetime, self.chance.f64());
         let renew_at = requested_at + renew_after.saturating_sub(slept);
+        let renew_at = self.renew_at.filter(|_| looked.is_some()).map_or(renew_at, |planned| planned.min(renew_at));
         self.schedule(now, renew_at, expires_at);
+        self.look_later(now);
         if self.stage == Stage::Starting {
             self.stage = Stage::Running;
             self.disarm(Timer::Start);
@@ -83,6 +89,12 @@ impl Machine {
         self.start_update();
         if std::mem::take(&mut self.check_again) {
             self.keep_up(Upkeep::Renew);
+        }
+    }
+
+    fn look_later(&mut self, now: Instant) {
+        if let Some(every) = self.settings.look_every {
+            self.arm(Timer::Look, now + every);
         }
     }
 
@@ -118,7 +130,7 @@ impl Machine {
             Lease::Acquiring { op: current } if current == op => self.acquire_failed(now, disposition, unclear),
             Lease::Pruning { .. } => self.pruned(now, op, 0),
             Lease::Renewing { op: current, expires_at, what } if current == op => {
-                self.renew_failed(now, disposition, expires_at, what);
+                self.renew_failed(now, disposition, expires_at, what, unclear);
             }
             Lease::Deleting { op: current } if current == op => self.delete_failed(now, disposition),
             _ => {}
@@ -201,13 +213,22 @@ impl Machine {
         self.disarm(Timer::Renew);
         self.effects.push_back(match what {
             Upkeep::Renew => Effect::Renew { op },
+            Upkeep::Look => Effect::Look { op },
             Upkeep::Update => Effect::Update { op },
             Upkeep::Replace => Effect::Replace { op },
         });
     }
 
-    pub(super) fn renew_failed(&mut self, now: Instant, disposition: Disposition, expires_at: Instant, what: Upkeep) {
+    pub(super) fn renew_failed(
+        &mut self,
+        now: Instant,
+        disposition: Disposition,
+        expires_at: Instant,
+        what: Upkeep,
+        unclear: bool,
+    ) {
         self.lease = Lease::Active { expires_at };
+        self.look_later(now);
         if what == Upkeep::Update {
             self.effects.push_back(Effect::AnswerUpdate { ok: false });
         }
@@ -222,7 +243,7 @@ impl Machine {
         match (what, disposition) {
             // What was asked for was refused, not the lease. A link that is about
             // to end says so again.
-            (Upkeep::Update | Upkeep::Replace, _) => {
+            (Upkeep::Look | Upkeep::Update | Upkeep::Replace, _) => {
                 let renew_at = self.renew_at.unwrap_or(now);
                 self.schedule(now, renew_at, expires_at);
             }
@@ -230,6 +251,11 @@ impl Machine {
                 let delay = self.back_off(self.renew_attempts, after);
                 self.renew_attempts = self.renew_attempts.saturating_add(1);
                 self.schedule(now, now + delay, expires_at);
+                if unclear {
+                    // It may have been carried out, and have changed the address or the key
+                    // (found 1.5).
+                    self.keep_up(Upkeep::Look);
+                }
             }
             (
                 Upkeep::Renew,
@@ -247,6 +273,7 @@ impl Machine {
         self.pending_loss = None;
         self.stale = cause != Cause::Gone;
         self.disarm(Timer::Renew);
+        self.disarm(Timer::Look);
         self.disarm(Timer::Expire);
         self.open_gap(cause);
         self.plan = Plan::Create;

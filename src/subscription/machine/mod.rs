@@ -58,6 +58,8 @@ pub(in crate::subscription) struct Settings {
     pub(in crate::subscription) linger: Duration,
     /// A link that stayed up this long is trusted again.
     pub(in crate::subscription) stable_after: Duration,
+    /// The time between two questions whether the service still has the subscription.
+    pub(in crate::subscription) look_every: Option<Duration>,
 }
 
 impl Default for Settings {
@@ -68,6 +70,7 @@ impl Default for Settings {
             start_within: Duration::from_secs(150),
             linger: Duration::from_secs(10),
             stable_after: Duration::from_secs(60),
+            look_every: None,
         }
     }
 }
@@ -105,6 +108,8 @@ pub(in crate::subscription) enum Input {
     /// What makes the calls and opens the links is another one from here on: make
     /// another subscription with it.
     Exchanged,
+    /// Something came that no key opens: ask for the present one.
+    Sealed,
     /// The clock jumped, by this much: check everything now.
     Slept { by: Duration },
     /// What the lease gives is of no use: end with an error.
@@ -127,6 +132,8 @@ pub(in crate::subscription) enum Effect {
     Adopt { op: Op },
     /// Renew.
     Renew { op: Op },
+    /// Ask how the subscription is, which renews nothing.
+    Look { op: Op },
     /// Put the user's filters, which renews too.
     Update { op: Op },
     /// Create a subscription that takes over from the present one.
@@ -206,6 +213,8 @@ enum Lease {
 enum Upkeep {
     /// It is renewed.
     Renew,
+    /// It is asked after.
+    Look,
     /// The user's filters are put.
     Update,
     /// Another is created that takes over, since the link is about to end.
@@ -300,6 +309,8 @@ pub(in crate::subscription) enum Timer {
     Expire,
     /// The lease is to be renewed.
     Renew,
+    /// The subscription is to be asked after.
+    Look,
     /// The next try to get a lease, or to delete the one we have.
     Attempt,
     /// The next try to open a link.
@@ -311,11 +322,20 @@ pub(in crate::subscription) enum Timer {
 }
 
 impl Timer {
-    const COUNT: usize = 8;
+    const COUNT: usize = 9;
     /// The order in which timers that are due together are handled: ends first,
     /// and expiry before the renewal it makes pointless.
-    const ALL: [Self; Self::COUNT] =
-        [Self::Close, Self::Start, Self::Expire, Self::Renew, Self::Attempt, Self::Reopen, Self::Retire, Self::Stable];
+    const ALL: [Self; Self::COUNT] = [
+        Self::Close,
+        Self::Start,
+        Self::Expire,
+        Self::Renew,
+        Self::Look,
+        Self::Attempt,
+        Self::Reopen,
+        Self::Retire,
+        Self::Stable,
+    ];
 }
 
 /// The lifecycle. See the module.
@@ -413,6 +433,7 @@ impl Machine {
             Input::LinkLeaving { link } => self.link_leaving(link),
             Input::Update => self.update(),
             Input::Exchanged => self.exchanged(now),
+            Input::Sealed => self.keep_up(Upkeep::Look),
             Input::Slept { by } => self.slept(now, by),
             Input::Abort => self.fail(now, End::Fatal),
             Input::Close { delete, within, linger } => {
@@ -509,6 +530,14 @@ impl Machine {
     /// Whether a renewal or a change is under way, whose answer may bring a key.
     pub(in crate::subscription) fn is_renewing(&self) -> bool {
         self.stage != Stage::Finished && matches!(self.lease, Lease::Renewing { .. })
+    }
+
+    /// When the lease ends that is being asked after.
+    pub(in crate::subscription) fn looks_at(&self) -> Option<Instant> {
+        match self.lease {
+            Lease::Renewing { what: Upkeep::Look, expires_at, .. } => Some(expires_at),
+            _ => None,
+        }
     }
 
     /// When the lease ends, if one is held.

@@ -23,6 +23,8 @@ impl Machine {
                 | Lease::Gone => {}
             },
             Timer::Renew => self.keep_up(Upkeep::Renew),
+            // While something else is done to the lease, that tells as much.
+            Timer::Look => self.keep_up(Upkeep::Look),
             Timer::Attempt => match self.lease {
                 Lease::Deleting { .. } => self.end_lease(),
                 // Ending, and the creation is not answered: look what it made.

@@ -33,6 +33,8 @@ pub(super) struct Message {
     /// Its publish timetoken and region, in which two messages of one publisher
     /// differ.
     pub(super) position: Option<Box<str>>,
+    /// The moment of that timetoken.
+    pub(super) sent_at: Option<SystemTime>,
 }
 
 /// The answer of the service, with the wall clock's time for a `Retry-After` that
@@ -175,7 +177,11 @@ fn read_body(body: &[u8]) -> Result<Answer, Unusable> {
 /// The payload of one envelope, as it came. Neither its kind (`e`) nor its
 /// channel is asked about: what is on this channel is for the reader to judge.
 fn message(raw: &RawValue, patched: bool) -> Message {
-    let malformed = |reason| Message { body: FrameBody::Malformed { raw: raw.get().into(), reason }, position: None };
+    let malformed = |reason| Message {
+        body: FrameBody::Malformed { raw: raw.get().into(), reason },
+        position: None,
+        sent_at: None,
+    };
     if patched && raw.get().contains(char::REPLACEMENT_CHARACTER) {
         return malformed("an envelope that is not UTF-8");
     }
@@ -185,11 +191,13 @@ fn message(raw: &RawValue, patched: bool) -> Message {
     }
     match serde_json::from_str(raw.get()) {
         Ok(Envelope { d: Some(payload), p }) => {
-            let position = p.and_then(position).map(|Cursor { timetoken, region, .. }| match region {
+            let published = p.and_then(position);
+            let sent_at = published.as_ref().and_then(Cursor::time);
+            let position = published.map(|Cursor { timetoken, region, .. }| match region {
                 Some(region) => format!("{timetoken}/{region}").into_boxed_str(),
                 None => timetoken.into_boxed_str(),
             });
-            Message { body: FrameBody::Payload(payload.to_owned()), position }
+            Message { body: FrameBody::Payload(payload.to_owned()), position, sent_at }
         }
         Ok(Envelope { d: None, .. }) => malformed("an envelope without a payload"),
         Err(_) => malformed("an envelope that cannot be read"),

@@ -7,19 +7,23 @@ use std::time::Duration;
 use ::pubnub::core::{PubNubError, Transport as _, TransportResponse};
 use async_trait::async_trait;
 use futures_util::future::{BoxFuture, FutureExt as _, pending};
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
 use tracing::{debug, trace};
 
 use super::answer::{self, Answer, Message};
+use super::burst::Burst;
 use super::http::HttpTransport;
 use super::pace::Pace;
 use super::request::Endpoint;
 use crate::clock::wall_now;
 use crate::error::Result;
-use crate::transport::{Cursor, Frame, Link, LinkEvent, SuspectedLoss};
+use crate::transport::{Coverage, Cursor, Frame, Link, LinkEvent, SuspectedLoss};
 
 /// A first poll that is not answered by then is being held, or is lost.
 const PROBE_AFTER: Duration = Duration::from_millis(250);
+/// While a poll is held, this often it is noted that the process runs. An answer that is
+/// read long after the last note may have waited here for as long (found 1.3).
+const AWAKE_EVERY: Duration = Duration::from_secs(5);
 
 /// What the service's buffer is thought to hold.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +36,8 @@ pub(super) struct Tuning {
 /// off nor repeats it.
 struct Poll {
     sent_at: Instant,
+    /// When this process was last seen running while it was held.
+    awake_at: Instant,
     answer: BoxFuture<'static, Result<TransportResponse, PubNubError>>,
 }
 
@@ -40,11 +46,9 @@ pub(super) struct PubNubLink {
     tuning: Tuning,
     endpoint: Endpoint,
     cursor: Cursor,
-    /// When the last good answer came, on this link or the one before.
+    /// Everything that was published before this instant was read.
     last_good: Option<Instant>,
-    /// Whether something failed since. A new link that continues another starts
-    /// so: that one ended for a reason.
-    faulted: bool,
+    burst: Burst,
     pace: Pace,
     pause: Option<Pin<Box<Sleep>>>,
     poll: Option<Poll>,
@@ -65,13 +69,15 @@ impl PubNubLink {
         cursor: Cursor,
         last_good: Option<Instant>,
     ) -> Self {
+        // A cursor with a region came with an answer: this link continues one that failed.
+        let burst = Burst::new(tuning.buffer_size, cursor.region.is_some());
         Self {
             http,
             tuning,
+            burst,
             endpoint,
             cursor,
             last_good,
-            faulted: true,
             pace: Pace::default(),
             pause: None,
             poll: None,
@@ -81,7 +87,12 @@ impl PubNubLink {
 
     /// Takes the answer of the poll sent at `sent_at`. No await in here: what the
     /// answer held is either returned or still to be asked for.
-    fn take(&mut self, answer: Result<TransportResponse, PubNubError>, sent_at: Instant) -> Result<LinkEvent> {
+    fn take(
+        &mut self,
+        answer: Result<TransportResponse, PubNubError>,
+        sent_at: Instant,
+        awake_at: Instant,
+    ) -> Result<LinkEvent> {
         let held = sent_at.elapsed();
         let read = match answer {
             Ok(response) => {
@@ -92,40 +103,46 @@ impl PubNubLink {
         };
         let Answer { frames, cursor } = read.inspect_err(|error| {
             debug!(kind = ?error.kind(), status = error.status(), "poll failed");
-            self.faulted = true;
+            self.burst.fault();
         })?;
         debug!(events = frames.len(), ?held, "poll answered");
 
-        // The pause ends when the poll was sent: from then on the service held it
-        // and would have answered.
-        let last_good = self.last_good.replace(Instant::now()).filter(|_| self.faulted);
-        self.faulted = false;
-        let pause = last_good.map(|last_good| sent_at.saturating_duration_since(last_good));
-        let suspected_loss = suspect(self.tuning, pause, frames.len());
+        // The pause ends when the poll was sent: from then on the service held it and
+        // would have answered. The next one begins when this answer came, and not when
+        // a process that stood still got to read it.
+        let now = Instant::now();
+        let stood_still = now.saturating_duration_since(awake_at) > AWAKE_EVERY * 2;
+        if stood_still {
+            self.burst.fault();
+        }
+        let came = if stood_still { awake_at } else { now };
+        let pause = self.last_good.replace(came).map(|good| sent_at.saturating_duration_since(good));
+        let (suspected_loss, coverage) = match pause.filter(|pause| *pause > self.tuning.buffer_age) {
+            Some(pause) => {
+                self.burst.fault();
+                (Some(SuspectedLoss::BufferAged { pause }), Coverage::Cut { asked: sent_at })
+            }
+            None => {
+                let (events, cut) = self.burst.answered(frames.len(), held);
+                let coverage = if cut { Coverage::Cut { asked: sent_at } } else { Coverage::Whole { asked: sent_at } };
+                (events.map(|events| SuspectedLoss::BufferFull { events }), coverage)
+            }
+        };
         let progress = !frames.is_empty() && cursor != self.cursor;
         self.pause = self.pace.after(held, progress).map(|gap| Box::pin(sleep(gap)));
         self.cursor = cursor.clone();
-        Ok(LinkEvent::Batch { frames: frames.into_iter().map(stamped()).collect(), cursor, suspected_loss })
+        let frames = frames.into_iter().map(stamped()).collect();
+        Ok(LinkEvent::Batch { frames, cursor, coverage, suspected_loss })
     }
 }
 
 /// Puts the same time on every frame of an answer.
 fn stamped() -> impl FnMut(Message) -> Frame {
     let received_at = wall_now();
-    move |Message { body, position }| {
-        let frame = Frame::new(body, received_at).at(position);
+    move |Message { body, position, sent_at }| {
+        let frame = Frame::new(body, received_at).at(position).sent(sent_at);
         trace!(weight = frame.weight(), "frame");
         frame
-    }
-}
-
-/// Why events may be missing: `pause` since the last good answer, given only when
-/// something failed since.
-fn suspect(tuning: Tuning, pause: Option<Duration>, events: usize) -> Option<SuspectedLoss> {
-    match pause {
-        Some(pause) if pause > tuning.buffer_age => Some(SuspectedLoss::BufferAged { pause }),
-        _ if events >= tuning.buffer_size => Some(SuspectedLoss::BufferFull { events }),
-        _ => None,
     }
 }
 
@@ -138,17 +155,21 @@ impl Link for PubNubLink {
         }
         let poll = self.poll.get_or_insert_with(|| {
             let (http, request) = (self.http.clone(), self.endpoint.subscribe(&self.cursor, self.http.deadline()));
-            Poll { sent_at: Instant::now(), answer: async move { http.send(request).await }.boxed() }
+            let now = Instant::now();
+            Poll { sent_at: now, awake_at: now, answer: async move { http.send(request).await }.boxed() }
         });
-        tokio::select! {
-            biased;
-            answer = &mut poll.answer => {
-                let sent_at = poll.sent_at;
-                self.poll = None;
-                self.probe = Probe::Done;
-                self.take(answer, sent_at)
+        loop {
+            tokio::select! {
+                biased;
+                answer = &mut poll.answer => {
+                    let (sent_at, awake_at) = (poll.sent_at, poll.awake_at);
+                    self.poll = None;
+                    self.probe = Probe::Done;
+                    return self.take(answer, sent_at, awake_at);
+                }
+                () = self.probe.alive(&self.http, &self.endpoint) => return Ok(LinkEvent::Alive),
+                () = sleep_until(poll.awake_at + AWAKE_EVERY) => poll.awake_at = Instant::now(),
             }
-            () = self.probe.alive(&self.http, &self.endpoint) => Ok(LinkEvent::Alive),
         }
     }
 

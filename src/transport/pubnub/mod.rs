@@ -11,6 +11,7 @@
 //! in full and understood, and never otherwise.
 
 mod answer;
+mod burst;
 mod http;
 mod link;
 mod pace;

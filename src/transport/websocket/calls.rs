@@ -1,7 +1,7 @@
 //! The subscription's calls, over its connection.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use http::Method;
@@ -12,7 +12,6 @@ use super::inbox::Owner;
 use super::recovery::{audit_within, lease};
 use super::session::{Held, SocketSession, in_time};
 use super::socket::Socket;
-use crate::clock::wall_now;
 use crate::error::{Disposition, Error, ErrorKind, Result};
 use crate::ids::SubscriptionId;
 use crate::rest::control::of_create;
@@ -115,8 +114,7 @@ impl SocketSession {
     /// lifecycle ask after it.
     fn read(&self, response: &Response) -> Result<SubscriptionInfo> {
         let mut info: SubscriptionInfo = response.json()?;
-        // It was asked: that is told from what is only remembered.
-        info.answered_at = response.answered_at().or_else(|| Some(wall_now()));
+        info.answered_at = response.answered_at();
         info.expires_in = Some(self.lease());
         // The service's own is that of the session, and comes with it.
         info.expiration_time = None;
@@ -172,7 +170,7 @@ fn elsewhere(id: &SubscriptionId) -> Error {
 fn unchanged(held: Held, lease: Duration) -> SubscriptionInfo {
     let mut info = held.info;
     info.expires_in = Some(lease);
-    info.answered_at = None;
+    (info.answered_at, info.remembered) = (None, true);
     info
 }
 
@@ -204,10 +202,10 @@ impl ControlPlane for SocketSession {
     }
 
     /// Goes on with the session that another process had, if the gateway does.
-    async fn resume(&self, id: &SubscriptionId, at: &Cursor, since: SystemTime) -> Result<SubscriptionInfo> {
+    async fn resume(&self, id: &SubscriptionId, at: &Cursor) -> Result<SubscriptionInfo> {
         let Some(token) = at.session.clone().filter(|_| self.held(id).is_none()) else { return self.get(id).await };
         let _turn = self.turn.lock().await;
-        let socket = self.take_up(id, token, since).await?;
+        let socket = self.take_up(id, token).await?;
         let held = Held {
             id: id.clone(),
             socket: socket.clone(),

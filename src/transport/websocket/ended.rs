@@ -8,8 +8,10 @@ pub(super) const NO_AUTHORIZATION: u16 = 4400;
 /// How a connection ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Cause {
-    /// The peer closed it, with a code or without a word.
+    /// The peer's close frame came, with a code or without one.
     Closed(Option<u16>),
+    /// The peer ended the stream without a close frame.
+    Cut,
     /// It broke.
     Broken(String),
     /// The peer did not answer.
@@ -30,6 +32,8 @@ pub(super) struct Ended {
     pub(super) cause: Cause,
     /// Code of the last `Error` frame that was about the connection.
     pub(super) complaint: Option<Box<str>>,
+    /// Whether events came over it that were thrown away with it.
+    pub(super) unread: bool,
 }
 
 impl Ended {
@@ -44,17 +48,12 @@ impl Ended {
         matches!(self.cause, Cause::TooLarge | Cause::Protocol(_))
     }
 
-    /// Whether the gateway may have sent more than was read, and count it as sent: also
-    /// to a connection that was broken off here in good health, until it noticed.
-    pub(super) fn unheard(&self) -> bool {
-        self.unreadable() || matches!(self.cause, Cause::Silent(_) | Cause::Ours)
-    }
-
-    /// Whether a connection that was to go on with a session, and ended before it
-    /// began here, may have got what was missed. A close code tells that the gateway
-    /// did not want it.
-    pub(super) fn doubtful(&self) -> bool {
-        self.unheard() || matches!(self.cause, Cause::NoDetails | Cause::Broken(_) | Cause::Closed(None))
+    /// Whether everything that the gateway sent over it was read. Only a close frame that
+    /// came proves that: a reset drops what is on its way, the end of the stream may be
+    /// that of a proxy, and a connection left from here gets events until the gateway
+    /// notices (found 1.1).
+    pub(super) fn read_to_end(&self) -> bool {
+        matches!(self.cause, Cause::Closed(_)) && !self.unread
     }
 
     /// Whether the gateway saw no good token.
@@ -72,6 +71,7 @@ impl Ended {
                 Error::new(ErrorKind::Network, format!("the gateway closed the connection with code {code}"))
             }
             Cause::Closed(None) => Error::new(ErrorKind::Network, "the gateway closed the connection"),
+            Cause::Cut => Error::new(ErrorKind::Network, "the connection ended without a close frame"),
             Cause::Broken(why) => Error::new(ErrorKind::Network, format!("the connection broke: {why}")),
             Cause::Silent(why) => Error::new(ErrorKind::Network, format!("the connection is dead: {why}")),
             Cause::NoDetails => Error::new(ErrorKind::Timeout, "the gateway did not begin the session in time"),
@@ -92,6 +92,7 @@ mod tests {
     fn w40_every_end_of_a_connection_is_passing_trouble() {
         for cause in [
             Cause::Closed(None),
+            Cause::Cut,
             Cause::Closed(Some(1000)),
             Cause::Closed(Some(1001)),
             Cause::Closed(Some(1006)),
@@ -107,12 +108,31 @@ mod tests {
             Cause::Protocol("x".into()),
             Cause::Ours,
         ] {
-            let ended = Ended { cause, complaint: Some("WSG-902".into()) };
+            let ended = Ended { cause, complaint: Some("WSG-902".into()), unread: false };
             let error = ended.error();
             assert_eq!(error.disposition(), Disposition::Retry { after: None }, "{error}");
             assert_eq!(error.code(), Some("WSG-902"));
             assert_eq!(ended.refused_token(), ended.cause == Cause::Closed(Some(4400)));
             assert!(!ended.refused_wsc());
+        }
+    }
+
+    #[test]
+    fn found_1_1_only_a_close_frame_proves_that_everything_was_read() {
+        for (cause, unread, want) in [
+            (Cause::Closed(Some(1001)), false, true),
+            (Cause::Closed(None), false, true),
+            (Cause::Closed(Some(1001)), true, false),
+            (Cause::Cut, false, false),
+            (Cause::Broken("reset".into()), false, false),
+            (Cause::Silent("x"), false, false),
+            (Cause::NoDetails, false, false),
+            (Cause::TooLarge, false, false),
+            (Cause::Protocol("x".into()), false, false),
+            (Cause::Ours, false, false),
+        ] {
+            let ended = Ended { cause, complaint: None, unread };
+            assert_eq!(ended.read_to_end(), want, "{ended:?}");
         }
     }
 }

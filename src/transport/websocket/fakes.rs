@@ -341,6 +341,11 @@ impl Peer {
         self.ws.send(Message::Frame(frame)).await.unwrap();
     }
 
+    /// Closes with a close frame, so that all it sent is read.
+    pub(super) async fn leave(mut self) {
+        self.close(1001).await;
+    }
+
     pub(super) async fn close(&mut self, code: u16) {
         let frame = CloseFrame { code: code.into(), reason: "whatever".into() };
         self.ws.close(Some(frame)).await.unwrap();

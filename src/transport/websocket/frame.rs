@@ -5,6 +5,7 @@
 //! JSON as a whole: a reply whose body is raw text begins with `--Boundary`.
 
 use std::fmt::Write as _;
+use std::time::SystemTime;
 
 use http::header::{HeaderName, HeaderValue};
 use http::{HeaderMap, Method};
@@ -14,6 +15,7 @@ use serde_json::value::RawValue;
 
 use super::recovery::{Details, Wsc};
 use crate::secret::Secret;
+use crate::timestamp::Timestamp;
 
 /// What one message of the gateway is.
 #[derive(Debug)]
@@ -31,8 +33,8 @@ pub(super) enum What {
     Reply(Reply),
     /// An event.
     Notification(Event),
-    /// The echo of a heartbeat.
-    Heartbeat,
+    /// The echo of a heartbeat, with its id.
+    Heartbeat(String),
     /// The gateway's own complaint, about a request or about the connection.
     Error(Reply),
     /// A type that this crate does not know.
@@ -55,6 +57,8 @@ pub(super) struct Event {
     pub(super) position: Option<Box<str>>,
     /// Whose it says it is.
     pub(super) subscription: Option<Box<str>>,
+    /// Its `timestamp`: when the service sent it.
+    pub(super) sent_at: Option<SystemTime>,
     pub(super) body: Result<Box<RawValue>, (Box<str>, &'static str)>,
 }
 
@@ -97,7 +101,7 @@ pub(super) fn read(text: &str) -> Result<Incoming, &'static str> {
     read_whole(text).or_else(|reason| {
         // What may have been an event is shown, and not only counted.
         let event = text.contains("\"ServerNotification\"");
-        let broken = || Event { position: None, subscription: None, body: Err((text.into(), reason)) };
+        let broken = || Event { position: None, subscription: None, sent_at: None, body: Err((text.into(), reason)) };
         event.then(|| Incoming { wsc: None, what: What::Notification(broken()) }).ok_or(reason)
     })
 }
@@ -119,7 +123,7 @@ fn read_whole(text: &str) -> Result<Incoming, &'static str> {
         "ConnectionDetails" => What::Details(Box::new(Details::read(body.unwrap_or_default()))),
         "ClientRequest" => What::Reply(reply()),
         "ServerNotification" => What::Notification(event(text, id, body)),
-        "Heartbeat" => What::Heartbeat,
+        "Heartbeat" => What::Heartbeat(id.clone().unwrap_or_default()),
         "Error" => What::Error(reply()),
         _ => What::Unknown,
     };
@@ -149,6 +153,8 @@ fn event(text: &str, id: Option<String>, body: Option<&str>) -> Event {
     struct Head<'a> {
         #[serde(borrow, default, rename = "subscriptionId")]
         subscription: Option<&'a RawValue>,
+        #[serde(borrow, default)]
+        timestamp: Option<&'a RawValue>,
     }
     let bad = |reason| Err((Box::from(text), reason));
     let body = match body {
@@ -160,8 +166,14 @@ fn event(text: &str, id: Option<String>, body: Option<&str>) -> Event {
         },
     };
     let head = body.as_ref().ok().and_then(|body| serde_json::from_str::<Head<'_>>(body.get()).ok());
-    let subscription = head.and_then(|head| head.subscription).and_then(text_of).map(String::into_boxed_str);
-    Event { position: id.map(String::into_boxed_str), subscription, body }
+    let subscription = head.as_ref().and_then(|head| head.subscription).and_then(text_of);
+    let sent_at = head.and_then(|head| head.timestamp).and_then(text_of);
+    Event {
+        position: id.map(String::into_boxed_str),
+        subscription: subscription.map(String::into_boxed_str),
+        sent_at: sent_at.and_then(|text| Timestamp::new(text).system_time()),
+        body,
+    }
 }
 
 /// A JSON string, or a number by its digits.
@@ -206,11 +218,16 @@ pub(super) fn request(id: &str, method: &Method, path: &str, body: Option<&str>)
     text
 }
 
+/// The id of a heartbeat.
+pub(super) fn heartbeat_id(n: u64) -> String {
+    format!("h-{n}")
+}
+
 /// A heartbeat as it is sent.
 pub(super) fn heartbeat(n: u64) -> String {
     let mut text = String::with_capacity(48);
     // Writing to a string cannot fail.
-    let _ = write!(text, r#"[{{"type":"Heartbeat","messageId":"h-{n}"}}]"#);
+    let _ = write!(text, r#"[{{"type":"Heartbeat","messageId":"{}"}}]"#, heartbeat_id(n));
     text
 }
 

@@ -42,7 +42,7 @@ impl Inbox {
 
     /// Takes an event in; `false` if it is somebody else's.
     pub(super) fn push(&mut self, event: Event, received_at: SystemTime) -> bool {
-        let Event { position, subscription, body } = event;
+        let Event { position, subscription, sent_at, body } = event;
         if !is_ours(&self.owner, subscription.as_deref()) {
             return false;
         }
@@ -50,7 +50,7 @@ impl Inbox {
             Ok(raw) => FrameBody::Payload(raw),
             Err((raw, reason)) => FrameBody::Malformed { raw, reason },
         };
-        let frame = Frame::new(body, received_at).at(position);
+        let frame = Frame::new(body, received_at).at(position).sent(sent_at);
         self.put(Waiting { frame, subscription });
         true
     }
@@ -117,6 +117,7 @@ mod tests {
         Event {
             position: Some(n.to_string().into()),
             subscription: subscription.map(Into::into),
+            sent_at: None,
             body: Ok(RawValue::from_string("{}".into()).unwrap()),
         }
     }

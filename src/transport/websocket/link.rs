@@ -6,11 +6,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::time::{Instant, timeout_at};
 
+use super::inbox::Inbox;
 use super::session::{Redialled, SocketSession};
-use super::socket::{Socket, State};
+use super::socket::{Continued, Socket, State};
 use crate::clock::wall_now;
 use crate::error::{Error, ErrorKind, Result};
-use crate::transport::{Cursor, DeliveryModeRequest, Link, LinkEvent, SuspectedLoss, Target, Transport, TransportKind};
+use crate::transport::{
+    Coverage, Cursor, DeliveryModeRequest, Link, LinkEvent, SuspectedLoss, Target, Transport, TransportKind,
+};
 
 /// How often it is said that another connection should take over.
 const LEAVING_AGAIN: Duration = Duration::from_secs(60);
@@ -48,24 +51,28 @@ impl SocketLink {
             self.greeted = true;
             return Look::Say(Ok(LinkEvent::Alive));
         }
+        if let Some(mut earlier) = state.earlier.take()
+            && let Some(batch) = batch(&mut earlier, place(&state))
+        {
+            return Look::Say(Ok(batch));
+        }
+        if let Some(Continued { read_to_end }) = state.continued.take() {
+            let (asked, buffer) = (self.socket.asked_at, state.details.buffer());
+            return Look::Say(Ok(LinkEvent::Continued { asked, read_to_end, buffer }));
+        }
         if !self.placed {
             self.placed = true;
             return Look::Say(Ok(LinkEvent::At(place(&state))));
         }
-        let over = state.ended.clone();
-        // Where a loss is told anyway, how many there were says nothing more.
-        let counts = over.is_none() && !state.unheard;
-        if let Some(until) = state.replay.settles_at(now).filter(|_| counts) {
-            return Look::Wait(Some(until));
-        }
-        if let Some(batch) = batch(&mut state) {
+        let place = place(&state);
+        if let Some(batch) = batch(&mut state.inbox, place) {
             return Look::Say(Ok(batch));
         }
-        // That proves the connection and not the subscription.
-        if std::mem::take(&mut state.proof) {
-            return Look::Say(Ok(LinkEvent::Alive));
+        // What had come before it is reported.
+        if let Some(asked) = state.answered.take() {
+            return Look::Say(Ok(LinkEvent::Answered { asked }));
         }
-        if let Some(ended) = over {
+        if let Some(ended) = state.ended.clone() {
             drop(state);
             return Look::Say(Err(self.session.link_error(&self.socket, &ended)));
         }
@@ -79,24 +86,14 @@ impl SocketLink {
     }
 }
 
-/// What came; also that nothing did, once, when a session goes on.
-fn batch(state: &mut State) -> Option<LinkEvent> {
-    let replayed = state.replay.full();
-    let settled = state.replay.settle() && state.ended.is_none();
-    let unheard = std::mem::take(&mut state.unheard);
-    if !settled && !unheard && replayed.is_none() && state.inbox.is_empty() {
+/// What came, if anything did.
+fn batch(inbox: &mut Inbox, cursor: Cursor) -> Option<LinkEvent> {
+    if inbox.is_empty() {
         return None;
     }
-    let (frames, lost) = state.inbox.take();
-    let since = state.since;
-    let suspected_loss = match (replayed.zip(since), since.filter(|_| unheard)) {
-        (Some((events, since)), _) => Some(SuspectedLoss::ReplayFull { events, since }),
-        // What the service wrote to a connection that was dead already counts as
-        // sent for all that is known.
-        (None, Some(since)) => Some(SuspectedLoss::Unheard { since }),
-        (None, None) => (lost > 0).then(|| SuspectedLoss::BufferFull { events: frames.len() + lost }),
-    };
-    Some(LinkEvent::Batch { frames, cursor: place(state), suspected_loss })
+    let (frames, lost) = inbox.take();
+    let suspected_loss = (lost > 0).then_some(SuspectedLoss::Overflow { events: lost });
+    Some(LinkEvent::Batch { frames, cursor, coverage: Coverage::Pushed, suspected_loss })
 }
 
 /// Where another process would go on.

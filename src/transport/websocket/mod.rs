@@ -9,7 +9,7 @@
 //! - `calls` makes the subscription's calls over them, `link` reads them;
 //! - `socket` is one connection, `pump` the task that reads it;
 //! - `wire` is the bytes of it on their way to the WebSocket library;
-//! - `frame`, `liveness`, `recovery`, `replay`, `inbox`, `ended`, `pacing` and
+//! - `frame`, `liveness`, `recovery`, `inbox`, `ended`, `pacing` and
 //!   `refusals` decide, without IO.
 
 mod calls;
@@ -26,7 +26,6 @@ mod pacing;
 mod pump;
 mod recovery;
 mod refusals;
-mod replay;
 mod session;
 mod socket;
 mod stats;

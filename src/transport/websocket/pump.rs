@@ -21,8 +21,7 @@ use super::dial::Stream;
 use super::ended::{Cause, Ended};
 use super::frame::{self, Incoming, Reply, What};
 use super::liveness::{Due, Heard, Liveness};
-use super::recovery::{RecoveryState, Wsc};
-use super::replay::Replay;
+use super::recovery::Wsc;
 use super::socket::{CLOSE_WITHIN, Command, Shared};
 use super::wire::Wire;
 use crate::clock::wall_now;
@@ -39,7 +38,8 @@ pub(super) const PROBE_WITHIN: Duration = Duration::from_secs(1);
 /// So long may the last words take.
 const LAST_FLUSH: Duration = Duration::from_millis(500);
 
-type Answer = oneshot::Sender<Result<Reply>>;
+/// Who waits for an answer, and since when.
+type Answer = (Instant, oneshot::Sender<Result<Reply>>);
 
 pub(super) struct Pump {
     ws: WebSocketStream<Wire>,
@@ -55,6 +55,10 @@ pub(super) struct Pump {
     liveness: Option<Liveness>,
     deadline: Deadline,
     beats: u64,
+    pings: u64,
+    /// When the newest heartbeat and the newest ping left.
+    beat_at: Option<Instant>,
+    ping_at: Option<Instant>,
     complaint: Option<Box<str>>,
 }
 
@@ -106,6 +110,9 @@ impl Pump {
             liveness: None,
             deadline: Deadline::Details(Instant::now() + tuning.details_within),
             beats: 0,
+            pings: 0,
+            beat_at: None,
+            ping_at: None,
             complaint: None,
             tuning,
         }
@@ -114,9 +121,9 @@ impl Pump {
     pub(super) async fn run(mut self) {
         let cause = self.until_over().await;
         tracing::debug!(?cause, complaint = self.complaint.as_deref(), "the connection is over");
-        let ended = Ended { cause, complaint: self.complaint.take() };
+        let ended = Ended { cause, complaint: self.complaint.take(), unread: false };
         // What was sent may have been carried out, what was not was not.
-        for (_, answer) in self.pending.drain() {
+        for (_, (_, answer)) in self.pending.drain() {
             let _ = answer.send(Err(ended.error().with_unclear(true)));
         }
         self.commands.close();
@@ -175,11 +182,10 @@ impl Pump {
         while let Some(due) = self.liveness.as_mut().and_then(|liveness| liveness.poll(now)) {
             match due {
                 Due::Dead(why) => return Some(Cause::Silent(why)),
-                Due::Ping => {
-                    self.send(Message::Ping(Vec::new().into()));
-                }
+                Due::Ping => self.ping(now),
                 Due::Heartbeat => {
                     self.beats += 1;
+                    self.beat_at = Some(now);
                     self.send(Message::text(frame::heartbeat(self.beats)));
                 }
             }
@@ -194,11 +200,19 @@ impl Pump {
         self.ws.start_send_unpin(message).is_ok()
     }
 
+    /// Its number comes back in the pong that answers it.
+    fn ping(&mut self, now: Instant) {
+        self.pings += 1;
+        self.ping_at = Some(now);
+        self.send(Message::Ping(self.pings.to_be_bytes().to_vec().into()));
+    }
+
     fn command(&mut self, command: Command) {
         match command {
             Command::BreakOff => {
-                self.send(Message::Ping(Vec::new().into()));
-                self.deadline = Deadline::Probed(Instant::now() + PROBE_WITHIN);
+                let now = Instant::now();
+                self.ping(now);
+                self.deadline = Deadline::Probed(now + PROBE_WITHIN);
             }
             Command::Close { after } => {
                 let at = Instant::now() + after;
@@ -210,9 +224,9 @@ impl Pump {
             }
             Command::Request { id, text, answer } => {
                 // Whoever gave up waits no more.
-                self.pending.retain(|_, answer| !answer.is_closed());
+                self.pending.retain(|_, (_, answer)| !answer.is_closed());
                 if self.send(Message::text(text)) {
-                    self.pending.insert(id, answer);
+                    self.pending.insert(id, (Instant::now(), answer));
                 } else {
                     let error = Error::new(ErrorKind::Network, "the connection takes nothing more; it was not sent");
                     let _ = answer.send(Err(error));
@@ -223,7 +237,7 @@ impl Pump {
 
     async fn message(&mut self, message: Option<Result<Message, WsError>>) -> Result<(), Cause> {
         let message = match message {
-            None => return Err(self.closed(None)),
+            None => return Err(self.ended(Cause::Cut)),
             Some(Err(error)) => return Err(self.broken(error)),
             Some(Ok(message)) => message,
         };
@@ -232,20 +246,24 @@ impl Pump {
         if let Some(liveness) = &mut self.liveness {
             liveness.heard(heard, now);
         }
-        {
-            let mut state = self.shared.lock();
-            (state.heard_at, state.heard_wall) = (now, wall_now());
-        }
+        self.shared.lock().heard_at = now;
         match message {
             Message::Text(text) => self.frame(text.as_bytes(), now),
             Message::Binary(bytes) => self.frame(&bytes, now),
             Message::Close(frame) => {
                 // The answer to it is in the buffer.
                 let _ = timeout(LAST_FLUSH, self.ws.flush()).await;
-                return Err(self.closed(frame.map(|frame| frame.code.into())));
+                return Err(self.ended(Cause::Closed(frame.map(|frame| frame.code.into()))));
             }
-            Message::Pong(_) if matches!(self.deadline, Deadline::Probed(_)) => return Err(Cause::Ours),
-            Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => self.unflushed = true,
+            Message::Pong(number) => {
+                if number[..] == self.pings.to_be_bytes() {
+                    self.answered(self.ping_at);
+                }
+                if matches!(self.deadline, Deadline::Probed(_)) {
+                    return Err(Cause::Ours);
+                }
+            }
+            Message::Ping(_) | Message::Frame(_) => self.unflushed = true,
         }
         Ok(())
     }
@@ -260,15 +278,24 @@ impl Pump {
         }
     }
 
-    fn closed(&self, code: Option<u16>) -> Cause {
-        if matches!(self.deadline, Deadline::Gone(_)) { Cause::Ours } else { Cause::Closed(code) }
+    /// The peer answered to what left then: what it had sent before was read.
+    fn answered(&self, asked: Option<Instant>) {
+        let Some(asked) = asked else { return };
+        let mut state = self.shared.lock();
+        state.answered = state.answered.max(Some(asked));
+        drop(state);
+        self.shared.changed.notify_waiters();
+    }
+
+    fn ended(&self, cause: Cause) -> Cause {
+        if matches!(self.deadline, Deadline::Gone(_)) { Cause::Ours } else { cause }
     }
 
     fn broken(&self, error: WsError) -> Cause {
         match error {
             _ if matches!(self.deadline, Deadline::Gone(_)) => Cause::Ours,
             WsError::Capacity(_) => Cause::TooLarge,
-            WsError::Protocol(ProtocolError::ResetWithoutClosingHandshake) => Cause::Closed(None),
+            WsError::Protocol(ProtocolError::ResetWithoutClosingHandshake) => Cause::Cut,
             WsError::Io(error) => Cause::Broken(error.to_string()),
             error => Cause::Protocol(error.to_string()),
         }
@@ -281,22 +308,17 @@ impl Pump {
         self.keep(wsc);
         match what {
             What::Notification(event) => {
-                let position = event.position.clone();
-                let mut state = self.shared.lock();
-                let ours = state.inbox.push(event, wall_now());
-                if ours {
-                    state.replay.came(position.as_deref(), now);
-                }
-                drop(state);
+                let ours = self.shared.lock().inbox.push(event, wall_now());
                 if ours {
                     self.shared.changed.notify_waiters();
                 } else {
                     self.shared.counters.foreign(1);
                 }
             }
-            What::Heartbeat => {
-                self.shared.lock().proof = true;
-                self.shared.changed.notify_waiters();
+            What::Heartbeat(id) => {
+                if id == frame::heartbeat_id(self.beats) {
+                    self.answered(self.beat_at);
+                }
             }
             What::Reply(reply) => {
                 if !self.answer(reply.id.clone(), || Ok(reply)) {
@@ -318,7 +340,8 @@ impl Pump {
 
     /// Hands a reply to whoever asked; whether somebody did.
     fn answer(&mut self, id: Option<String>, reply: impl FnOnce() -> Result<Reply>) -> bool {
-        let Some(answer) = id.and_then(|id| self.pending.remove(&id)) else { return false };
+        let Some((asked, answer)) = id.and_then(|id| self.pending.remove(&id)) else { return false };
+        self.answered(Some(asked));
         // Whoever asked may have given up meanwhile.
         let _ = answer.send(reply());
         true
@@ -351,9 +374,6 @@ impl Pump {
         state.details = details;
         if wsc.is_some() {
             state.wsc = wsc;
-        }
-        if details.recovery == Some(RecoveryState::Successful) {
-            state.replay = Replay::new(details.buffer(), now);
         }
         state.leave_at = Some(now + details.leave_after(fastrand::f64()));
         drop(state);

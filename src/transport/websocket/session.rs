@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout_at};
@@ -215,11 +215,20 @@ impl SocketSession {
         let address = &address;
         let subscription = lost.and_then(|lost| lost.subscription.as_ref());
         tracing::debug!(host = address.url.host_str(), recover = lost.is_some(), ?subscription, "connecting");
+        let asked_at = Instant::now();
         let failed = match self.gateway.dial.dial(address).await {
             Ok(stream) => {
                 let (tuning, counters) = (&self.gateway.tuning, self.counters.clone());
-                let opened =
-                    Socket::open(stream, tuning, address, lost, after_unreadable, self.outer.clone(), counters).await;
+                let opened = Socket::open(
+                    (stream, asked_at),
+                    tuning,
+                    address,
+                    lost,
+                    after_unreadable,
+                    self.outer.clone(),
+                    counters,
+                )
+                .await;
                 match opened {
                     Ok(socket) => {
                         self.counters.connected();
@@ -237,7 +246,7 @@ impl SocketSession {
                     Err(ended) => {
                         let error = ended.error();
                         let error = if ended.refused_token() { self.refused(error) } else { error };
-                        let doubtful = ended.doubtful();
+                        let doubtful = !ended.read_to_end();
                         Failed { error, ended: Some(ended), doubtful }
                     }
                 }
@@ -344,7 +353,7 @@ impl SocketSession {
             }
         };
         if socket.recovery() == Some(RecoveryState::Successful) {
-            socket.inherit(left, doubtful || ended.is_some_and(|ended| ended.unheard()));
+            socket.inherit(left, !doubtful && ended.is_some_and(|ended| ended.read_to_end()));
             let mut known = self.known();
             if let Some(held) = known.held.iter_mut().find(|known| known.id == held.id) {
                 held.socket = socket.clone();
@@ -359,13 +368,12 @@ impl SocketSession {
         Ok(Redialled::Lost)
     }
 
-    /// A connection that goes on with the session of another process, of which that
-    /// had read all since `since`. How long it has been over is not known: the gateway
-    /// knows.
+    /// A connection that goes on with the session of another process. How long it has
+    /// been over is not known: the gateway knows.
     ///
     /// # Errors
     /// [`NotFound`](ErrorKind::NotFound) where the gateway does not go on with it.
-    pub(super) async fn take_up(&self, id: &SubscriptionId, token: Secret, since: SystemTime) -> Result<Arc<Socket>> {
+    pub(super) async fn take_up(&self, id: &SubscriptionId, token: Secret) -> Result<Arc<Socket>> {
         let lost = Resumable {
             wsc: Wsc { token, sequence: None },
             subscription: Some(id.clone()),
@@ -382,7 +390,7 @@ impl SocketSession {
             self.known().spare = Some(socket);
             return Err(gone());
         }
-        socket.continues(id, since);
+        socket.continues(id);
         Ok(socket)
     }
 
@@ -395,7 +403,7 @@ impl SocketSession {
 
     /// What a connection's end is to its link.
     pub(super) fn link_error(&self, socket: &Socket, ended: &Ended) -> Error {
-        let soon = socket.opened_at.elapsed() < SAME_AGAIN;
+        let soon = socket.asked_at.elapsed() < SAME_AGAIN;
         if ended.unreadable() && socket.after_unreadable && soon { poisoned() } else { ended.error() }
     }
 }

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use http::Method;
 use tokio::sync::futures::Notified;
@@ -21,9 +21,7 @@ use super::frame::{self, Reply};
 use super::inbox::{Inbox, Owner};
 use super::pump::{PROBE_WITHIN, Pump};
 use super::recovery::{Details, RecoveryState, Resumable, Wsc};
-use super::replay::Replay;
 use super::stats::Counters;
-use crate::clock::wall_now;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::SubscriptionId;
 use crate::rest::ControlPlane;
@@ -54,19 +52,15 @@ pub(super) struct State {
     pub(super) wsc: Option<Wsc>,
     /// What it was opened with.
     pub(super) opened_with: Vec<Secret>,
-    /// When the peer was last heard, by both clocks: all that it had sent before has
-    /// come.
+    /// When the peer was last heard.
     pub(super) heard_at: Instant,
-    pub(super) heard_wall: SystemTime,
     pub(super) inbox: Inbox,
-    pub(super) replay: Replay,
-    /// When the connection before was last heard, if this one goes on with it.
-    pub(super) since: Option<SystemTime>,
-    /// What was sent since then may not have been read, and that is still to be
-    /// told.
-    pub(super) unheard: bool,
-    /// The peer answered a heartbeat.
-    pub(super) proof: bool,
+    /// What the connection before had received and not delivered.
+    pub(super) earlier: Option<Inbox>,
+    /// That this one goes on with the session of another, until that is reported.
+    pub(super) continued: Option<Continued>,
+    /// The newest question that the peer answered, by when it left.
+    pub(super) answered: Option<Instant>,
     /// When another connection should take over.
     pub(super) leave_at: Option<Instant>,
     pub(super) ended: Option<Ended>,
@@ -75,6 +69,12 @@ pub(super) struct State {
     /// Counts the links that read it; the last one does, while it is attached.
     pub(super) reader: u64,
     pub(super) attached: bool,
+}
+
+/// A session goes on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Continued {
+    pub(super) read_to_end: bool,
 }
 
 impl State {
@@ -106,6 +106,8 @@ pub(super) struct Socket {
     slots: Semaphore,
     next_id: AtomicU64,
     task: JoinHandle<()>,
+    /// When it was asked for, and when it was open.
+    pub(super) asked_at: Instant,
     pub(super) opened_at: Instant,
     /// Whether the connection before it ended by something that cannot be read.
     pub(super) after_unreadable: bool,
@@ -130,9 +132,9 @@ impl Drop for Socket {
 
 impl Socket {
     /// Begins to read a connection that continues `lost`, if that is given, and
-    /// waits for the gateway's terms.
+    /// waits for the gateway's terms. `asked_at` is when it was dialled.
     pub(super) async fn open(
-        stream: Stream,
+        (stream, asked_at): (Stream, Instant),
         tuning: &Tuning,
         address: &Address,
         lost: Option<&Resumable>,
@@ -149,12 +151,10 @@ impl Socket {
                 wsc: lost.map(|lost| Wsc { token: lost.wsc.token.clone(), sequence: None }),
                 opened_with: address.secrets.clone(),
                 heard_at: now,
-                heard_wall: wall_now(),
                 inbox: Inbox::new(tuning.inbox_bytes),
-                replay: Replay::none(now),
-                since: None,
-                unheard: false,
-                proof: false,
+                earlier: None,
+                continued: None,
+                answered: None,
                 leave_at: None,
                 ended: None,
                 retired: false,
@@ -174,6 +174,7 @@ impl Socket {
             slots: Semaphore::new(0),
             next_id: AtomicU64::new(1),
             task: tokio::spawn(pump.run()),
+            asked_at,
             opened_at: now,
             after_unreadable,
         };
@@ -187,7 +188,7 @@ impl Socket {
                     break;
                 }
                 if let Some(ended) = &state.ended {
-                    return Err(ended.clone());
+                    return Err(Ended { unread: !state.inbox.is_empty(), ..ended.clone() });
                 }
             }
             changed.await;
@@ -298,34 +299,36 @@ impl Socket {
         if timeout(PROBE_WITHIN * 2, self.over()).await.is_err() {
             self.task.abort();
         }
-        self.lock().ended.get_or_insert(Ended { cause: Cause::Ours, complaint: None });
+        self.lock().ended.get_or_insert(Ended { cause: Cause::Ours, complaint: None, unread: false });
         self.shared.changed.notify_waiters();
     }
 
-    /// Goes on with what `earlier`, which is over, had and did not hand on. `unheard`:
-    /// more than it read may have been sent to it.
-    pub(super) fn inherit(&self, earlier: &Self, unheard: bool) {
-        let (inbox, owner, untold, heard) = {
+    /// Goes on with what `earlier`, which is over, had received and not delivered.
+    /// `read_to_end`: it received all that was sent to it.
+    pub(super) fn inherit(&self, earlier: &Self, read_to_end: bool) {
+        let (inbox, owner, reported, answered) = {
             let mut state = earlier.lock();
-            let inbox = std::mem::replace(&mut state.inbox, Inbox::new(0));
+            let mut inbox = std::mem::replace(&mut state.inbox, Inbox::new(0));
             let owner = inbox.owner().clone();
-            let untold = state.since.filter(|_| state.unheard || state.replay.full().is_some());
-            (inbox, owner, untold, state.heard_wall)
+            if let Some(before) = state.earlier.take() {
+                inbox.inherit(before);
+            }
+            (inbox, owner, state.continued.is_none(), state.answered.take())
         };
         self.own(owner);
         let mut state = self.lock();
-        state.inbox.inherit(inbox);
-        state.since = Some(untold.unwrap_or(heard));
-        state.unheard = unheard || untold.is_some();
+        state.earlier = Some(inbox);
+        // What was replayed over a connection whose beginning was not reported is not
+        // counted, so it cannot be called complete.
+        state.continued = Some(Continued { read_to_end: read_to_end && reported });
+        state.answered = answered;
     }
 
-    /// Goes on with the subscription of another process: what was sent to that since
-    /// `since` may not have been read.
-    pub(super) fn continues(&self, id: &SubscriptionId, since: SystemTime) {
+    /// Goes on with the subscription of another process: what was sent to that may not
+    /// have been read.
+    pub(super) fn continues(&self, id: &SubscriptionId) {
         self.own(Owner::Only(id.clone()));
-        let mut state = self.lock();
-        state.since = Some(since);
-        state.unheard = true;
+        self.lock().continued = Some(Continued { read_to_end: false });
     }
 
     async fn over(&self) {

@@ -19,7 +19,7 @@ use tokio_tungstenite::tungstenite::protocol::Message;
 use super::WebSocket;
 use super::fakes::*;
 use crate::error::{Disposition, Error, ErrorKind};
-use crate::subscription::{Delivery, GapCause, Phase, Subscription};
+use crate::subscription::{Certainty, Delivery, GapCause, Phase, Subscription};
 
 fn s(seconds: u64) -> Duration {
     Duration::from_secs(seconds)

@@ -11,7 +11,7 @@ async fn w41_the_dials_of_an_outage_are_spread() {
     let before = service.https.tokens().len();
     // Each of these tries costs a token.
     (0..4).for_each(|_| service.refuse_dial(Error::new(ErrorKind::Service, "x").with_status(503)));
-    drop(peer);
+    peer.leave().await;
     let _peer = service.accept().await;
     let tokens = service.https.tokens();
     let pauses: Vec<_> = tokens[before..].windows(2).map(|two| (two[1] - two[0]).as_millis()).collect();
@@ -30,7 +30,7 @@ async fn found_6_1_after_an_outage_it_is_back_within_5_s_and_has_spent_one_token
         wait_for(&subscription, Phase::Live).await;
         let before = service.https.tokens().len();
         service.https.is_down(true);
-        drop(peer);
+        peer.leave().await;
         tokio::time::sleep(s(outage)).await;
         assert!(service.is_quiet());
         service.https.is_down(false);
@@ -60,7 +60,7 @@ async fn found_6_1_a_token_that_was_never_presented_is_used_again_while_it_is_go
         scripts.lock().unwrap().clear();
     });
     let before = service.https.tokens().len();
-    drop(peer);
+    peer.leave().await;
     refusing.await.unwrap();
     let up_at = Instant::now();
     let peer = service.accept().await;
@@ -76,7 +76,7 @@ async fn found_6_1_a_token_that_was_never_presented_is_used_again_while_it_is_go
     wait_for(&subscription, Phase::Live).await;
     service.refuse_dial(unsent());
     service.refuse_dial(unsent().with_unclear(true));
-    drop(peer);
+    peer.leave().await;
     let peer = service.accept().await;
     assert_eq!(peer.token().as_deref(), Some("T0KEN-3"));
 }
@@ -88,7 +88,7 @@ async fn found_6_14_short_drops_of_good_connections_are_no_repeated_failure() {
     wait_for(&subscription, Phase::Live).await;
     for n in 0..12 {
         tokio::time::sleep(s(21)).await;
-        drop(peer);
+        peer.leave().await;
         let lost_at = Instant::now();
         peer = service.accept().await;
         assert!(lost_at.elapsed() <= s(2), "{n} {:?}", lost_at.elapsed());
@@ -163,7 +163,7 @@ async fn found_6_3_refused_upgrades_use_the_group_up_and_the_status_shows_the_wa
     let mut status = subscription.status();
     status.wait_for(|status| status.phase == Phase::Live).await.unwrap();
     (0..4).for_each(|_| service.refuse_dial(Error::new(ErrorKind::Service, "x").with_status(503)));
-    drop(peer);
+    peer.leave().await;
     let limited = |status: &crate::Status| {
         status.waiting.is_some_and(|wait| wait.cause == crate::WaitCause::RateLimit) && status.failed_attempts > 0
     };
@@ -201,7 +201,9 @@ async fn a_takeover_that_is_not_answered_does_not_keep_a_lost_connection_from_co
     assert!(lost_at.elapsed() < s(5), "{:?}", lost_at.elapsed());
     third.recovered("W2").await;
     third.event("s1", 1).await;
-    assert_eq!(told(&mut subscription).await, "1");
+    for want in ["gap connection_broken", "resumed", "1"] {
+        assert_eq!(told(&mut subscription).await, want);
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -239,7 +241,7 @@ async fn one_odd_address_ends_no_subscription_and_at_the_start_they_are_told_whe
     let (mut subscription, peer) = service.live("s1").await;
     wait_for(&subscription, Phase::Live).await;
     service.https.name_odd_addresses(3);
-    drop(peer);
+    peer.leave().await;
     let mut peer = service.accept().await;
     peer.recovered("W2").await;
     peer.event("s1", 1).await;
@@ -279,7 +281,7 @@ async fn w44_what_a_creation_without_an_answer_made_is_not_left_behind() {
     let mut service = Service::new();
     let (subscription, peer) = service.live("s1").await;
     wait_for(&subscription, Phase::Live).await;
-    drop(peer);
+    peer.leave().await;
     let mut peer = service.accept().await;
     peer.details("W2", json!({"recoveryState": "Failed"})).await;
     let (meta, _) = peer.request().await.unwrap();

@@ -1,5 +1,7 @@
 //! A connection is lost.
 
+use tokio::io::AsyncWriteExt as _;
+
 use super::*;
 
 #[tokio::test(start_paused = true)]
@@ -7,7 +9,7 @@ async fn w05_replayed_events_in_the_same_segment_as_the_first_words_arrive() {
     let mut service = Service::new();
     let (mut subscription, peer) = service.live("s1").await;
     wait_for(&subscription, Phase::Live).await;
-    drop(peer);
+    peer.leave().await;
     let mut peer = service.accept().await;
     assert_eq!(peer.wsc().as_deref(), Some("W1"));
     // All in the buffer before the client can read any of it.
@@ -28,7 +30,7 @@ async fn w06_a_failed_recovery_subscribes_on_that_connection_again_and_again_and
     let mut service = Service::new();
     let (mut subscription, peer) = service.live("s1").await;
     wait_for(&subscription, Phase::Live).await;
-    drop(peer);
+    peer.leave().await;
     let mut peer = service.accept().await;
     peer.details("W2", json!({"recoveryState": "Failed", "recoveryErrorCode": "WSG-1003"})).await;
     // Refused once; not deaf after that.
@@ -42,7 +44,7 @@ async fn w06_a_failed_recovery_subscribes_on_that_connection_again_and_again_and
     assert_eq!(told(&mut subscription).await, "2");
     assert_eq!(service.https.deleted(), ["s1"]);
     // A further loss is recovered with the token of the new session.
-    drop(peer);
+    peer.leave().await;
     let mut peer = service.accept().await;
     assert_eq!(peer.wsc().as_deref(), Some("W2"));
     peer.recovered("W3").await;
@@ -60,7 +62,7 @@ async fn w07_after_the_window_the_token_is_not_offered_and_the_loss_is_told() {
     for _ in 0..200 {
         service.refuse_dial(Error::new(ErrorKind::Network, "refused"));
     }
-    drop(peer);
+    peer.leave().await;
     assert_eq!(told(&mut subscription).await, "gap session_lost");
     assert!((s(210)..s(300)).contains(&lost_at.elapsed()), "{:?}", lost_at.elapsed());
     let mut peer = service.accept().await;
@@ -75,7 +77,7 @@ async fn w08_a_token_that_the_gateway_cannot_read_is_forgotten_and_the_next_conn
     let mut service = Service::new();
     let (mut subscription, peer) = service.live("s1").await;
     wait_for(&subscription, Phase::Live).await;
-    drop(peer);
+    peer.leave().await;
     let mut peer = service.accept().await;
     assert_eq!(peer.wsc().as_deref(), Some("W1"));
     peer.send(json!([{"type": "Error", "messageId": "e", "status": 400}, {"errorCode": "WSG-400"}]).to_string()).await;
@@ -139,14 +141,14 @@ async fn w10_the_newest_token_of_the_present_connection_is_offered_whatever_fram
         }
         peer.event("s1", 1).await;
         assert_eq!(told(&mut subscription).await, "1");
-        drop(peer);
+        peer.leave().await;
         let mut peer = service.accept().await;
         assert_eq!(peer.wsc().as_deref(), Some(want), "{sent:?}");
         // Another connection counts from 1 again.
         peer.recovered("Z").await;
         peer.event("s1", 2).await;
         assert_eq!(told(&mut subscription).await, "2");
-        drop(peer);
+        peer.leave().await;
         assert_eq!(service.accept().await.wsc().as_deref(), Some("Z"), "{sent:?}");
     }
 }
@@ -157,20 +159,72 @@ async fn w20_a_replay_as_large_as_the_services_buffer_may_not_be_all() {
         let mut service = Service::new();
         let (mut subscription, peer) = service.live("s1").await;
         wait_for(&subscription, Phase::Live).await;
-        drop(peer);
+        peer.leave().await;
         let mut peer = service.accept().await;
         peer.recovered("W2").await;
         for n in 1..=replayed {
             peer.event("s1", n).await;
         }
-        if gap {
-            assert_eq!(told(&mut subscription).await, "gap service_buffer_full");
-            assert_eq!(told(&mut subscription).await, "resumed");
-        }
         for n in 1..=replayed {
+            if gap && n == 100 {
+                assert_eq!(told(&mut subscription).await, "gap service_buffer_full");
+                assert_eq!(told(&mut subscription).await, "resumed");
+            }
             assert_eq!(told(&mut subscription).await, n.to_string());
         }
         assert!(is_silent(&mut subscription, s(5)).await);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn found_1_1_a_connection_that_ends_without_a_close_frame_is_a_possible_gap_since_the_last_frame() {
+    for how in ["reset", "end of the stream", "silence, then a reset"] {
+        let mut service = Service::new();
+        let (mut subscription, mut peer) = service.live("s1").await;
+        wait_for(&subscription, Phase::Live).await;
+        let sent = crate::clock::wall_now();
+        let now = crate::Timestamp::from(sent).to_string();
+        peer.send(event("s1", 1).replace("2026-01-01T00:00:00Z", &now)).await;
+        assert_eq!(told(&mut subscription).await, "1");
+        match how {
+            "reset" => drop(peer),
+            "end of the stream" => peer.ws.get_mut().shutdown().await.unwrap(),
+            _ => {
+                tokio::time::sleep(s(9)).await;
+                drop(peer);
+            }
+        }
+        let mut peer = service.accept().await;
+        peer.recovered("W2").await;
+        peer.event("s1", 2).await;
+        let Some(Ok(Delivery::Gap(gap))) = subscription.next().await else { panic!("{how}") };
+        assert_eq!((gap.cause.as_str(), gap.certainty), ("connection_broken", Certainty::Possible), "{how}");
+        let since = gap.since.unwrap();
+        assert!(since <= sent && since + s(12) >= sent && gap.until.unwrap() > since, "{how} {gap:?}");
+        assert_eq!((told(&mut subscription).await, told(&mut subscription).await), ("resumed".into(), "2".into()));
+        assert!(is_silent(&mut subscription, s(5)).await, "{how}: one gap");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn found_2_3_a_busy_stream_is_neither_held_nor_a_gap_after_a_clean_end() {
+    let mut service = Service::new();
+    let (mut subscription, peer) = service.live("s1").await;
+    wait_for(&subscription, Phase::Live).await;
+    peer.leave().await;
+    let mut peer = service.accept().await;
+    peer.recovered("W2").await;
+    peer.event("s1", 0).await;
+    let recovered = (Instant::now(), crate::clock::wall_now());
+    for n in 1..300 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let sent = crate::Timestamp::from(recovered.1 + recovered.0.elapsed() + s(4)).to_string();
+        peer.send(event("s1", n).replace("2026-01-01T00:00:00Z", &sent)).await;
+    }
+    for n in 0..300 {
+        let read = Instant::now();
+        assert_eq!(told(&mut subscription).await, n.to_string());
+        assert_eq!(read.elapsed(), Duration::ZERO, "nothing is held back");
     }
 }
 
@@ -182,7 +236,7 @@ async fn w18_replayed_events_that_came_before_are_told_once() {
     peer.event("s1", 1).await;
     peer.event("s1", 2).await;
     assert_eq!((told(&mut subscription).await, told(&mut subscription).await), ("1".into(), "2".into()));
-    drop(peer);
+    peer.leave().await;
     let mut peer = service.accept().await;
     peer.recovered("W2").await;
     for n in [2, 3, 2] {
@@ -199,7 +253,7 @@ async fn a_creation_whose_answer_is_lost_is_replaced_in_the_same_session() {
     let mut peer = service.accept().await;
     peer.details("W1", json!({})).await;
     peer.request().await.unwrap();
-    drop(peer);
+    peer.leave().await;
     let mut peer = service.accept().await;
     assert_eq!(peer.wsc().as_deref(), Some("W1"));
     peer.recovered("W2").await;
@@ -230,7 +284,7 @@ async fn w42_a_sleep_goes_on_with_the_session_on_another_connection() {
     second.recovered("W2").await;
     second.event("s1", 2).await;
     // What came to the first after its last pong counts as sent and was not read.
-    for want in ["gap connection_broken", "resumed", "1", "2"] {
+    for want in ["1", "gap connection_broken", "resumed", "2"] {
         assert_eq!(told(&mut subscription).await, want);
     }
     assert!(is_silent(&mut subscription, s(20)).await);

@@ -92,7 +92,7 @@ async fn w29_a_call_without_a_reply_ends_and_all_end_with_their_connection() {
     assert_eq!((error.kind(), error.is_unclear(), since.elapsed()), (ErrorKind::Timeout, true, s(3)));
     let (one, two) = (tokio::spawn(call(s(20))), tokio::spawn(call(s(20))));
     tokio::task::yield_now().await;
-    drop(peer);
+    peer.leave().await;
     for call in [one, two] {
         let error = call.await.unwrap().unwrap_err();
         assert_eq!((error.kind(), error.is_unclear()), (ErrorKind::Network, true), "{error}");
@@ -189,10 +189,17 @@ async fn an_answered_heartbeat_proves_the_connection_and_not_the_subscription() 
     let (session, _client, mut peer) = session(&mut service, "s1", json!({})).await;
     let mut link = session.transport.open(target("s1")).await.unwrap();
     tokio::spawn(async move { while peer.request().await.is_some() {} });
-    for n in 0..4 {
+    let opened = Instant::now();
+    for n in 0..5 {
         let event = link.next().await.unwrap();
-        // Once it is said where to go on after a restart.
-        let place = n == 1 && matches!(event, crate::transport::LinkEvent::At(_));
-        assert!(place || matches!(event, crate::transport::LinkEvent::Alive), "{event:?}");
+        match event {
+            crate::transport::LinkEvent::Alive if n == 0 => {}
+            // Once it is said where to go on after a restart.
+            crate::transport::LinkEvent::At(_) if n == 1 => {}
+            // The answer to the creation, then to a heartbeat or a ping each time.
+            crate::transport::LinkEvent::Answered { asked } if n == 2 => assert!(asked <= opened),
+            crate::transport::LinkEvent::Answered { asked } => assert!(asked >= opened + s(5)),
+            other => panic!("{n} {other:?}"),
+        }
     }
 }

@@ -20,7 +20,7 @@ async fn probe_a_one_refusal_of_a_token_during_a_recovery_ends_nothing() {
         let (text, wait) = (error.to_string(), error.retry_after().unwrap_or_default());
         service.https.refuse_token(error);
         let lost_at = Instant::now();
-        drop(peer);
+        peer.leave().await;
         let mut peer = service.accept().await;
         assert!(lost_at.elapsed() >= wait && lost_at.elapsed() < wait + s(3), "{text} {:?}", lost_at.elapsed());
         assert_eq!(service.https.tokens().len(), 3, "{text}");
@@ -90,14 +90,14 @@ async fn w02_a_token_refused_for_want_of_permission_is_final_and_names_it() {
     let (mut subscription, peer) = service.live("s1").await;
     wait_for(&subscription, Phase::Live).await;
     service.https.refuse_token(forbidden());
-    drop(peer);
+    peer.leave().await;
     let mut peer = service.accept().await;
     peer.recovered("W2").await;
     peer.event("s1", 1).await;
     assert_eq!(told(&mut subscription).await, "1");
     let since = Instant::now();
     (0..99).for_each(|_| service.https.refuse_token(forbidden()));
-    drop(peer);
+    peer.leave().await;
     let error = subscription.next().await.unwrap().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Permission);
     assert!(error.to_string().contains("WebSocketsSubscription"), "{error}");
@@ -136,7 +136,7 @@ async fn found_6_4_refusals_of_the_gateway_end_no_subscription_that_was_connecte
         for status in [401, 403, 404, 400].into_iter().cycle().take(count) {
             service.refuse_dial(refused(status));
         }
-        drop(peer);
+        peer.leave().await;
         peer = service.accept().await;
         if n == 1 {
             peer.recovered("W2").await;
@@ -155,7 +155,7 @@ async fn w05_close_code_4400_gets_another_token_however_often_it_comes() {
     let mut service = Service::new();
     let (mut subscription, peer) = service.live("s1").await;
     wait_for(&subscription, Phase::Live).await;
-    drop(peer);
+    peer.leave().await;
     let mut tokens = Vec::new();
     for _ in 0..12 {
         let mut peer = service.accept().await;
@@ -220,7 +220,7 @@ async fn what_comes_before_anybody_reads_is_bounded_and_its_loss_is_told() {
     }
     peer.send(reply(&meta, 200, Some(info("s1")))).await;
     let mut subscription = start.await.unwrap().unwrap();
-    assert_eq!(told(&mut subscription).await, "gap service_buffer_full");
+    assert_eq!(told(&mut subscription).await, "gap overflow");
     assert_eq!(told(&mut subscription).await, "resumed");
     let first: usize = told(&mut subscription).await.parse().unwrap();
     assert!(first > 40, "{first}");

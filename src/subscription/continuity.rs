@@ -1,0 +1,501 @@
+//! Since when events may be missing. Pure: time comes in as an argument.
+//!
+//! The stream's claim is "everything up to here was delivered, or is inside a gap". An
+//! event can be lost in several independent ways ([`Loss`]). For each of them the
+//! [`Ledger`] holds the instant up to which that loss is excluded, in the service's
+//! time. A [`Proof`] moves only the kinds it proves ([`Proof::excludes`]), and a gap
+//! begins where the kind that failed was last excluded. No other code chooses the
+//! beginning of a gap.
+
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use super::delivery::Certainty;
+use crate::timestamp::Timestamp;
+
+/// How far the clocks and queues inside the service may put an event's emission before
+/// the time that stands on it, and one event before its neighbour: notifications carry
+/// the time of *sending* (websocket-and-webhooks §1.8), and a later one may arrive
+/// first (§1.8, voice guide).
+const ORDER_SLACK: Duration = Duration::from_secs(1);
+/// A wall clock that gains more than this on the monotonic one was set, or the machine
+/// slept: either way the service's time is known less exactly.
+const JUMP: Duration = Duration::from_secs(1);
+/// Replayed frames that carry a new time carry one at most this much after the
+/// recovery. Whether they carry the old one is unverified (websocket-and-webhooks §1.12).
+const REPLAY_WITHIN: Duration = Duration::from_secs(30);
+
+/// A way in which an event can be lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(in crate::subscription) enum Loss {
+    /// The service did not have the subscription.
+    There,
+    /// The subscription published at another address than the one listened to.
+    Address,
+    /// The event was encrypted with a key that is not known here.
+    Key,
+    /// The event was sent and not read.
+    Read,
+    /// The service's buffer dropped the event before it was read.
+    Buffer,
+}
+
+impl Loss {
+    pub(in crate::subscription) const ALL: [Self; 5] =
+        [Self::There, Self::Address, Self::Key, Self::Read, Self::Buffer];
+}
+
+/// Something that excludes a loss.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::subscription) enum Proof {
+    /// The service described the subscription as served, in answer to a call that left then.
+    Described { asked: Instant },
+    /// A poll that left then was answered with everything that was published before;
+    /// `cursor` is the position that came back.
+    Answer { asked: Instant, cursor: Option<SystemTime> },
+    /// As [`Answer`](Self::Answer), by an answer that the service's buffer may have cut.
+    CutAnswer { asked: Instant, cursor: Option<SystemTime> },
+    /// An event of this subscription came that was sent then.
+    Event { sent: SystemTime },
+    /// The peer answered over the same connection to what was sent to it then: a
+    /// heartbeat, a ping, a request.
+    Reply { asked: Instant },
+    /// A payload that was sent then was decrypted.
+    Decrypted { sent: SystemTime },
+    /// Without push: all sources were asked for what happened up to then, and answered.
+    Polled { upto: SystemTime },
+}
+
+impl Proof {
+    /// The table: what each proof excludes, and why.
+    pub(in crate::subscription) const fn excludes(self) -> &'static [Loss] {
+        match self {
+            // A description holds for a moment after it was asked for, never for the
+            // moment of its arrival (found 1.2). It names id, address and key
+            // (ringcentral-rest-and-events §3), and says nothing of what was read.
+            Self::Described { .. } => &[Loss::There, Loss::Address, Loss::Key],
+            // A poll is answered with everything newer than its cursor (pubnub.md §3.2),
+            // and fewer events than the buffer holds were not pushed out of it (§6).
+            Self::Answer { .. } => &[Loss::Read, Loss::Buffer],
+            // Overflow drops the oldest and sets no flag (pubnub.md §6, §7.2): nothing is
+            // known of what came before the first event of such an answer.
+            Self::CutAnswer { .. } => &[Loss::Read],
+            // The service published it for this subscription, at this address. One
+            // connection keeps its order, so what was sent before was read (found 1.1).
+            Self::Event { .. } => &[Loss::There, Loss::Address, Loss::Read],
+            // As an event, but the peer answers by itself: nothing about the subscription.
+            Self::Reply { .. } => &[Loss::Read],
+            // A key proves what it opened (found 1.5).
+            Self::Decrypted { .. } => &[Loss::Key],
+            // There is nothing else that could fail.
+            Self::Polled { .. } => &Loss::ALL,
+        }
+    }
+}
+
+/// A span of the service's time in which an instant surely lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::subscription) struct Span {
+    pub(in crate::subscription) from: SystemTime,
+    pub(in crate::subscription) to: SystemTime,
+}
+
+/// Where the service's clock stands against the monotonic one. Until the service has
+/// told its time, this machine's wall clock at the start stands in for it.
+#[derive(Clone, Debug)]
+struct ServiceClock {
+    base: Instant,
+    /// The service's time at `base`, at least and at most.
+    least: SystemTime,
+    most: SystemTime,
+    assumed: bool,
+    /// When both clocks were compared last.
+    compared: (Instant, SystemTime),
+}
+
+impl ServiceClock {
+    fn new(now: Instant, wall: SystemTime) -> Self {
+        Self { base: now, least: wall, most: wall, assumed: true, compared: (now, wall) }
+    }
+
+    fn at(&self, instant: Instant) -> Span {
+        Span { from: self.shift(self.least, instant), to: self.shift(self.most, instant) }
+    }
+
+    fn shift(&self, at_base: SystemTime, instant: Instant) -> SystemTime {
+        match instant.checked_duration_since(self.base) {
+            Some(later) => add(at_base, later),
+            None => sub(at_base, self.base.saturating_duration_since(instant)),
+        }
+    }
+
+    fn back(&self, time: SystemTime, instant: Instant) -> SystemTime {
+        match instant.checked_duration_since(self.base) {
+            Some(later) => sub(time, later),
+            None => add(time, self.base.saturating_duration_since(instant)),
+        }
+    }
+
+    /// At an instant between `asked` and `read` the service's time lay in `span`.
+    fn learn(&mut self, asked: Instant, read: Instant, span: Span) {
+        let (least, most) = (self.back(span.from, read), self.back(span.to, asked));
+        if self.assumed || least > self.most || most < self.least {
+            // The newest word counts: one of the clocks was set, or the machine slept.
+            (self.least, self.most, self.assumed) = (least, most, false);
+        } else {
+            (self.least, self.most) = (self.least.max(least), self.most.min(most));
+        }
+    }
+
+    /// Something came at `read` that the service sent at `sent`; whether that can be true.
+    fn sent(&mut self, read: Instant, sent: SystemTime) -> bool {
+        let least = self.back(sent, read);
+        if least > add(self.most, ORDER_SLACK) {
+            return false;
+        }
+        self.least = self.least.max(least.min(self.most));
+        true
+    }
+
+    fn compare(&mut self, now: Instant, wall: SystemTime) {
+        let passed = now.saturating_duration_since(self.compared.0);
+        let gained = wall.duration_since(self.compared.1).unwrap_or_default().saturating_sub(passed);
+        self.compared = (now, wall);
+        if gained > JUMP {
+            self.most = add(self.most, gained);
+        }
+    }
+
+    /// The instant at which it was `time` at the service, as the beginning of that second;
+    /// `None` before the monotonic clock began.
+    fn instant(&self, time: SystemTime) -> Option<Instant> {
+        match time.duration_since(self.least) {
+            Ok(later) => self.base.checked_add(later),
+            Err(earlier) => self.base.checked_sub(earlier.duration()),
+        }
+    }
+}
+
+fn add(time: SystemTime, by: Duration) -> SystemTime {
+    time.checked_add(by).unwrap_or(time)
+}
+
+fn sub(time: SystemTime, by: Duration) -> SystemTime {
+    time.checked_sub(by).unwrap_or(SystemTime::UNIX_EPOCH).max(SystemTime::UNIX_EPOCH)
+}
+
+/// Up to when each loss is excluded. Part of a resume token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Proven {
+    there: Timestamp,
+    address: Timestamp,
+    key: Timestamp,
+    read: Timestamp,
+    buffer: Timestamp,
+}
+
+impl Proven {
+    /// Everything is excluded up to one moment.
+    #[cfg(test)]
+    pub(in crate::subscription) fn all(at: SystemTime) -> Self {
+        let at = Timestamp::from(bounded(at));
+        Self { there: at.clone(), address: at.clone(), key: at.clone(), read: at.clone(), buffer: at }
+    }
+
+    fn of(excluded: &[SystemTime; 5]) -> Self {
+        let at = |loss: Loss| Timestamp::from(bounded(excluded[loss as usize]));
+        Self {
+            there: at(Loss::There),
+            address: at(Loss::Address),
+            key: at(Loss::Key),
+            read: at(Loss::Read),
+            buffer: at(Loss::Buffer),
+        }
+    }
+
+    /// Up to when a loss is excluded; text that is no time excludes nothing.
+    pub(in crate::subscription) fn get(&self, loss: Loss) -> SystemTime {
+        let at = match loss {
+            Loss::There => &self.there,
+            Loss::Address => &self.address,
+            Loss::Key => &self.key,
+            Loss::Read => &self.read,
+            Loss::Buffer => &self.buffer,
+        };
+        at.system_time().map_or(SystemTime::UNIX_EPOCH, bounded)
+    }
+}
+
+/// A time that can be written as text: until the year 9999.
+fn bounded(at: SystemTime) -> SystemTime {
+    const LATEST: Duration = Duration::from_secs(253_402_300_799);
+    at.clamp(SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH + LATEST)
+}
+
+/// A span in which events may be missing, by the service's clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::subscription) struct Interval {
+    pub(in crate::subscription) since: SystemTime,
+    pub(in crate::subscription) until: SystemTime,
+    pub(in crate::subscription) certainty: Certainty,
+}
+
+/// The frames that follow the recovery of a session. The service keeps the newest
+/// events of a lost connection, up to a number, and neither announces how many it
+/// replays nor marks the last (websocket-and-webhooks §1.12). So frames are counted,
+/// repetitions included, since the buffer counts frames (found 2.2), and no timer ends
+/// the count (found 2.1).
+#[derive(Clone, Copy, Debug)]
+struct Replay {
+    buffer: usize,
+    count: usize,
+    /// When the session went on: what was sent before is replayed, what was sent after
+    /// is live.
+    recovered: Span,
+    since: SystemTime,
+    /// Whether a replayed frame showed that it keeps its time.
+    keeps_time: bool,
+}
+
+impl Replay {
+    /// Counts a frame; whether the buffer may have been full.
+    fn came(&mut self, sent: Option<SystemTime>) -> bool {
+        let is_live = sent.is_some_and(|sent| {
+            self.keeps_time |= sent < self.recovered.from;
+            let told = if self.keeps_time { self.recovered.to } else { add(self.recovered.to, REPLAY_WITHIN) };
+            sent > told
+        });
+        self.count += usize::from(!is_live);
+        self.count >= self.buffer
+    }
+}
+
+/// Up to when each loss is excluded, and since when events are missing. See the module.
+#[derive(Clone, Debug)]
+pub(in crate::subscription) struct Ledger {
+    clock: ServiceClock,
+    /// By [`Loss`].
+    excluded: [SystemTime; 5],
+    /// No event of this subscription can be older.
+    began: SystemTime,
+    /// Up to when the former address was read.
+    former: Option<SystemTime>,
+    /// The beginning of the gap that has no end yet.
+    open: Option<SystemTime>,
+    replay: Option<Replay>,
+}
+
+impl Ledger {
+    /// Nothing is expected from before now.
+    pub(in crate::subscription) fn new(now: Instant, wall: SystemTime) -> Self {
+        let clock = ServiceClock::new(now, wall);
+        Self { clock, excluded: [wall; 5], began: wall, former: None, open: None, replay: None }
+    }
+
+    /// Goes on where another process stopped.
+    pub(in crate::subscription) fn restore(&mut self, proven: &Proven) {
+        self.excluded = Loss::ALL.map(|loss| proven.get(loss));
+        self.began = self.excluded.into_iter().min().unwrap_or(self.began);
+    }
+
+    /// The subscription begins: nothing is expected from before `asked`.
+    pub(in crate::subscription) fn begin(&mut self, asked: Instant) {
+        let at = self.clock.at(asked).from;
+        (self.excluded, self.began) = ([at; 5], at);
+    }
+
+    /// Holds both of this machine's clocks against each other.
+    pub(in crate::subscription) fn compare_clocks(&mut self, now: Instant, wall: SystemTime) {
+        self.clock.compare(now, wall);
+    }
+
+    /// The service's `Date` of an answer, to the second, asked for at `asked` and read at `read`.
+    pub(in crate::subscription) fn learn_date(&mut self, asked: Instant, read: Instant, date: SystemTime) {
+        self.clock.learn(asked, read, Span { from: date, to: add(date, Duration::from_secs(1)) });
+    }
+
+    /// The service's time now, or at another instant.
+    pub(in crate::subscription) fn time(&self, at: Instant) -> Span {
+        self.clock.at(at)
+    }
+
+    /// Takes a proof in, at `now`.
+    pub(in crate::subscription) fn prove(&mut self, now: Instant, proof: Proof) {
+        let latest = self.clock.at(now).to;
+        let upto = match proof {
+            Proof::Described { asked } | Proof::Reply { asked } => Some(self.clock.at(asked).from),
+            Proof::Answer { asked, cursor } | Proof::CutAnswer { asked, cursor } => {
+                let asked = self.clock.at(asked).from;
+                // A position beyond the present is by a clock that cannot be compared.
+                let cursor = cursor.filter(|cursor| *cursor <= add(latest, ORDER_SLACK));
+                Some(cursor.map_or(asked, |cursor| cursor.min(latest).max(asked)))
+            }
+            Proof::Event { sent } => self.clock.sent(now, sent).then_some(sent),
+            Proof::Polled { upto } => Some(upto),
+            Proof::Decrypted { sent } => (sent <= add(latest, ORDER_SLACK)).then_some(sent),
+        };
+        let Some(upto) = upto else { return };
+        for loss in proof.excludes() {
+            let excluded = &mut self.excluded[*loss as usize];
+            *excluded = (*excluded).max(upto.min(latest));
+        }
+    }
+
+    fn excluded(&self, losses: &[Loss]) -> SystemTime {
+        losses.iter().map(|loss| self.excluded[*loss as usize]).min().unwrap_or(self.began)
+    }
+
+    /// Where a gap of these kinds would begin.
+    pub(in crate::subscription) fn since(&self, losses: &[Loss]) -> SystemTime {
+        sub(self.excluded(losses), ORDER_SLACK)
+    }
+
+    /// A possible gap of these kinds that ends now. What it covers counts as excluded.
+    pub(in crate::subscription) fn possible(&mut self, now: Instant, losses: &[Loss]) -> Interval {
+        let since = self.since(losses);
+        self.report(now, since)
+    }
+
+    /// Events up to the first of an answer may have been pushed out of the service's buffer.
+    pub(in crate::subscription) fn pushed_out(&mut self, now: Instant, first: Option<SystemTime>) -> Interval {
+        let since = self.since(&[Loss::Buffer]);
+        let Some(first) = first.filter(|first| *first <= self.clock.at(now).to) else { return self.report(now, since) };
+        self.settle(since, sub(first, ORDER_SLACK));
+        Interval { since, until: add(first, ORDER_SLACK).max(since), certainty: Certainty::Possible }
+    }
+
+    /// Events that were emitted in `span` could not be opened.
+    pub(in crate::subscription) fn unopened(&mut self, span: Span) -> Interval {
+        let since = self.since(&[Loss::Key]).min(span.from);
+        self.settle(since, span.to);
+        Interval { since, until: span.to.max(since), certainty: Certainty::Possible }
+    }
+
+    /// What may be missing of the former address, whose link ended early.
+    pub(in crate::subscription) fn former(&mut self, now: Instant) -> Interval {
+        let read = self.former.take().unwrap_or_else(|| self.excluded(&[Loss::Read]));
+        self.report(now, sub(read, ORDER_SLACK))
+    }
+
+    fn report(&mut self, now: Instant, since: SystemTime) -> Interval {
+        let Span { from, to } = self.clock.at(now);
+        let until = to.max(since);
+        // A later gap begins before this one's end by any clock.
+        self.settle(since, from);
+        Interval { since, until, certainty: Certainty::Possible }
+    }
+
+    /// What lies in a reported gap need not be excluded: a kind that was excluded up to
+    /// its beginning now is up to its end.
+    fn settle(&mut self, since: SystemTime, until: SystemTime) {
+        for excluded in &mut self.excluded {
+            if *excluded >= since {
+                *excluded = (*excluded).max(until);
+            }
+        }
+    }
+
+    /// Events are missing from here on; the beginning of the gap.
+    pub(in crate::subscription) fn open(&mut self, losses: &[Loss]) -> SystemTime {
+        let since = self.since(losses);
+        *self.open.get_or_insert(since)
+    }
+
+    /// Since when events are missing, while they are.
+    pub(in crate::subscription) fn open_since(&self) -> Option<SystemTime> {
+        self.open
+    }
+
+    /// Events arrive again: the gap, with its end.
+    pub(in crate::subscription) fn close(&mut self, now: Instant) -> Interval {
+        let since = self.open.take().unwrap_or_else(|| self.since(&Loss::ALL));
+        Interval { certainty: Certainty::Certain, ..self.report(now, since) }
+    }
+
+    /// Another place is listened to from here on, at a position that covers what was
+    /// published there since the address was last confirmed.
+    pub(in crate::subscription) fn relocate(&mut self) {
+        let read = self.excluded(&[Loss::Read]);
+        self.former = Some(self.former.map_or(read, |former| former.min(read)));
+        let confirmed = self.excluded(&[Loss::Address]);
+        for loss in [Loss::Read, Loss::Buffer] {
+            let excluded = &mut self.excluded[loss as usize];
+            *excluded = (*excluded).min(confirmed);
+        }
+        self.replay = None;
+    }
+
+    /// The former place was read to its end, or what was missed there is in a gap.
+    pub(in crate::subscription) fn leave_former(&mut self) {
+        self.former = None;
+    }
+
+    /// The instant up to which everything published was read, as far as this machine's
+    /// monotonic clock reaches back.
+    pub(in crate::subscription) fn read_at(&self) -> Option<Instant> {
+        self.clock.instant(self.excluded(&[Loss::Read, Loss::Buffer]))
+    }
+
+    /// For how long nothing was read for certain.
+    pub(in crate::subscription) fn unread_for(&self, now: Instant) -> Duration {
+        self.clock.at(now).to.duration_since(self.excluded(&[Loss::Read, Loss::Buffer])).unwrap_or_default()
+    }
+
+    /// A lost session goes on over a connection that was asked for at `asked`.
+    /// `read_to_end`: all that was sent over the lost one was read. A gap, unless it was.
+    pub(in crate::subscription) fn continued(
+        &mut self,
+        now: Instant,
+        asked: Instant,
+        read_to_end: bool,
+        buffer: usize,
+    ) -> Option<Interval> {
+        self.replay = None;
+        if !read_to_end {
+            // Whatever the replay leaves out was sent in this span too.
+            return Some(self.possible(now, &[Loss::Read]));
+        }
+        let recovered = Span { from: self.clock.at(asked).from, to: self.clock.at(now).to };
+        let since = self.since(&[Loss::Read]);
+        self.replay = Some(Replay { buffer, count: 0, recovered, since, keeps_time: false });
+        None
+    }
+
+    /// An event came over the present link: counts it as replayed, if it may be. A gap, and
+    /// how many came, when as many may have been replayed as the service keeps.
+    pub(in crate::subscription) fn counted(&mut self, sent: Option<SystemTime>) -> Option<(Interval, usize)> {
+        let replay = self.replay.as_mut()?;
+        if !replay.came(sent) {
+            return None;
+        }
+        let Replay { since, recovered, count, .. } = *replay;
+        self.replay = None;
+        let interval = Interval { since, until: recovered.to.max(since), certainty: Certainty::Possible };
+        self.settle(interval.since, recovered.from);
+        Some((interval, count))
+    }
+
+    /// When an event was emitted that came at `now`, with what stands on it: never
+    /// before the subscription began.
+    pub(in crate::subscription) fn emitted(&self, now: Instant, sent: Option<SystemTime>) -> Span {
+        let latest = self.clock.at(now).to;
+        match sent.filter(|sent| *sent <= add(latest, ORDER_SLACK)) {
+            Some(sent) => {
+                Span { from: sub(sent, ORDER_SLACK).max(sub(self.began, ORDER_SLACK)), to: add(sent, ORDER_SLACK) }
+            }
+            None => Span { from: self.since(&[Loss::Read]), to: latest },
+        }
+    }
+
+    /// What is proven now.
+    pub(in crate::subscription) fn proven(&self) -> Proven {
+        Proven::of(&self.excluded)
+    }
+}
+
+#[cfg(test)]
+#[path = "continuity_tests.rs"]
+mod tests;

@@ -1,0 +1,408 @@
+use proptest::prelude::*;
+
+use super::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn s(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+/// The service's clock, an hour ahead of this machine's.
+fn at(millis: u64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + s(1_700_003_600) + ms(millis)
+}
+
+fn ours(millis: u64) -> SystemTime {
+    at(millis) - s(3600)
+}
+
+struct World {
+    start: Instant,
+    ledger: Ledger,
+}
+
+impl World {
+    /// Begun at 0, with the service's clock known to a second.
+    fn new() -> Self {
+        let start = Instant::now();
+        let mut ledger = Ledger::new(start, ours(0));
+        ledger.learn_date(start, start, at(0));
+        ledger.begin(start);
+        Self { start, ledger }
+    }
+
+    fn instant(&self, millis: u64) -> Instant {
+        self.start + ms(millis)
+    }
+
+    fn prove(&mut self, now: u64, proof: impl FnOnce(&Self) -> Proof) {
+        let proof = proof(self);
+        self.ledger.prove(self.instant(now), proof);
+    }
+
+    /// Up to when each loss is excluded, in milliseconds since the beginning.
+    fn excluded(&self) -> [u64; 5] {
+        self.ledger.excluded.map(|time| time.duration_since(at(0)).map_or(0, |it| it.as_millis() as u64))
+    }
+}
+
+#[test]
+fn each_proof_moves_the_kinds_it_proves_and_no_other() {
+    use Loss::*;
+    let asked = |world: &World| world.instant(5_000);
+    type Make = fn(Instant) -> Proof;
+    let rows: [(Make, &[Loss], u64); 8] = [
+        (|asked| Proof::Described { asked }, &[There, Address, Key], 5_000),
+        (|asked| Proof::Answer { asked, cursor: Some(at(9_000)) }, &[Read, Buffer], 9_000),
+        (|asked| Proof::Answer { asked, cursor: None }, &[Read, Buffer], 5_000),
+        (|asked| Proof::CutAnswer { asked, cursor: Some(at(9_000)) }, &[Read], 9_000),
+        (|_| Proof::Event { sent: at(8_000) }, &[There, Address, Read], 8_000),
+        (|asked| Proof::Reply { asked }, &[Read], 5_000),
+        (|_| Proof::Decrypted { sent: at(8_000) }, &[Key], 8_000),
+        (|_| Proof::Polled { upto: at(8_000) }, &Loss::ALL, 8_000),
+    ];
+    for (make, moves, upto) in rows {
+        let mut world = World::new();
+        let proof = make(asked(&world));
+        world.prove(10_000, |_| proof);
+        let want = Loss::ALL.map(|loss| if moves.contains(&loss) { upto } else { 0 });
+        assert_eq!(world.excluded(), want, "{proof:?}");
+        // An older proof takes nothing back.
+        world.prove(11_000, |world| make(world.instant(1_000)));
+        assert!(world.excluded().iter().zip(want).all(|(now, before)| *now >= before), "{proof:?}");
+    }
+}
+
+#[test]
+fn found_1_2_an_answer_proves_nothing_up_to_its_arrival() {
+    let mut world = World::new();
+    // Asked at 1 s, answered up to 2 s, arrived at 14 s.
+    world.prove(14_000, |world| Proof::Answer { asked: world.instant(1_000), cursor: Some(at(2_000)) });
+    assert_eq!(world.excluded()[Loss::Read as usize], 2_000);
+    // A position an hour ahead is by a clock that cannot be compared.
+    let mut world = World::new();
+    world.prove(14_000, |world| Proof::Answer { asked: world.instant(1_000), cursor: Some(at(3_614_000)) });
+    assert_eq!(world.excluded()[Loss::Read as usize], 1_000);
+    // And one an hour behind.
+    let mut world = World::new();
+    world.prove(14_000, |world| Proof::Answer { asked: world.instant(1_000), cursor: Some(ours(2_000)) });
+    assert_eq!(world.excluded()[Loss::Read as usize], 1_000);
+}
+
+#[test]
+fn an_event_from_the_future_proves_nothing() {
+    let mut world = World::new();
+    for sent in [at(100_000_000), SystemTime::UNIX_EPOCH + s(253_000_000_000)] {
+        world.prove(5_000, |_| Proof::Event { sent });
+        world.prove(5_000, |_| Proof::Decrypted { sent });
+    }
+    assert_eq!(world.excluded(), [0; 5]);
+    assert_eq!(world.ledger.emitted(world.instant(5_000), Some(at(100_000_000))).to, at(6_000));
+    // Nor is one emitted before the subscription began.
+    assert_eq!(world.ledger.emitted(world.instant(5_000), Some(SystemTime::UNIX_EPOCH)).from, at(0) - ORDER_SLACK);
+}
+
+#[test]
+fn clocks_an_hour_apart_that_jump_change_no_proof_and_no_gap() {
+    for jump in [-7_200_i64, -1, 0, 1, 7_200] {
+        let mut world = World::new();
+        world.prove(5_000, |_| Proof::Event { sent: at(4_900) });
+        let wall = if jump < 0 { ours(6_000) - s(jump.unsigned_abs()) } else { ours(6_000) + s(jump.unsigned_abs()) };
+        world.ledger.compare_clocks(world.instant(6_000), wall);
+        world.ledger.learn_date(world.instant(6_000), world.instant(6_100), at(6_000));
+        let gap = world.ledger.possible(world.instant(7_000), &[Loss::Read]);
+        assert_eq!(gap.since, at(3_900), "{jump}");
+        assert!(gap.until >= at(7_000) && gap.until <= at(8_100), "{jump} {gap:?}");
+    }
+}
+
+#[test]
+fn a_machine_that_slept_knows_the_time_again_with_the_next_date() {
+    let mut world = World::new();
+    // An hour passed, of which the monotonic clock saw a second.
+    world.ledger.compare_clocks(world.instant(1_000), ours(3_601_000));
+    let now = world.ledger.time(world.instant(1_000));
+    assert!(now.from <= at(3_601_000) && at(3_601_000) <= now.to, "{now:?}");
+    world.ledger.learn_date(world.instant(1_000), world.instant(1_200), at(3_601_000));
+    let now = world.ledger.time(world.instant(1_200));
+    assert!(now.from >= at(3_600_900) && now.to <= at(3_602_300), "{now:?}");
+    // Without the wall clock's help, too.
+    let mut world = World::new();
+    world.ledger.learn_date(world.instant(1_000), world.instant(1_200), at(3_601_000));
+    assert!(world.ledger.time(world.instant(1_200)).from >= at(3_600_900));
+}
+
+#[test]
+fn a_gap_begins_where_the_kind_that_failed_was_excluded_and_settles_only_what_it_covers() {
+    let mut world = World::new();
+    world.prove(10_000, |world| Proof::Reply { asked: world.instant(9_000) });
+    // The subscription was last known to be there at 0, so that stays open.
+    let gap = world.ledger.possible(world.instant(20_000), &[Loss::Read]);
+    assert_eq!((gap.since, gap.until), (at(8_000), at(21_000)));
+    assert_eq!(world.excluded(), [0, 0, 0, 20_000, 0]);
+    let since = world.ledger.open(&[Loss::There, Loss::Read]);
+    assert_eq!(since, at(0) - ORDER_SLACK);
+    assert_eq!(world.ledger.open(&[Loss::Read]), since, "one gap at a time");
+    let gap = world.ledger.close(world.instant(30_000));
+    assert_eq!((gap.since, gap.certainty), (since, Certainty::Certain));
+    assert_eq!(world.excluded(), [30_000; 5]);
+}
+
+#[test]
+fn found_1_4_a_moved_address_was_confirmed_when_it_was_asked_for_last() {
+    let mut world = World::new();
+    world.prove(300_000, |world| Proof::Answer { asked: world.instant(299_000), cursor: Some(at(300_000)) });
+    world.ledger.relocate();
+    // The link can tell how long ago the new address may have come into use.
+    let read_at = world.ledger.read_at().unwrap();
+    assert!(read_at <= world.start && world.start - read_at <= SECOND, "{:?}", world.start - read_at);
+    assert_eq!(world.ledger.former(world.instant(301_000)).since, at(299_000));
+    // An event at the former address confirms it.
+    let mut world = World::new();
+    world.prove(300_000, |_| Proof::Event { sent: at(299_500) });
+    world.prove(300_000, |world| Proof::Answer { asked: world.instant(200_000), cursor: Some(at(299_600)) });
+    world.ledger.relocate();
+    assert!(world.ledger.read_at().unwrap() >= world.instant(298_000));
+}
+
+#[test]
+fn found_2_1_and_2_2_replayed_frames_are_counted_without_an_end_and_with_repetitions() {
+    let (before, live) = (|n: u64| Some(at(5_000 + n)), |n: u64| Some(at(60_000 + n)));
+    type Frames = Vec<Option<SystemTime>>;
+    let rows: [(&str, Frames, Option<usize>); 7] = [
+        ("all but one", (0..99).map(before).collect(), None),
+        ("as many as are kept", (0..100).map(before).collect(), Some(100)),
+        ("each twice", (0..50).chain(0..50).map(before).collect(), Some(100)),
+        ("live ones between", (0..60).flat_map(|n| [before(n), live(n)]).collect(), None),
+        ("live ones after", (0..60).map(before).chain((0..500).map(live)).collect(), None),
+        ("without a time", vec![None; 100], Some(100)),
+        ("with the time of the replay", (0..100).map(|n| Some(at(21_000 + n))).collect(), Some(100)),
+    ];
+    for (what, frames, want) in rows {
+        let mut world = World::new();
+        world.prove(4_000, |_| Proof::Event { sent: at(4_000) });
+        let (asked, now) = (world.instant(20_000), world.instant(20_500));
+        assert_eq!(world.ledger.continued(now, asked, true, 100), None, "{what}");
+        let told: Vec<_> = frames.into_iter().filter_map(|sent| world.ledger.counted(sent)).collect();
+        assert_eq!(told.first().map(|(_, count)| *count), want, "{what}");
+        assert!(told.len() <= 1, "{what}: once");
+        for (gap, _) in told {
+            assert_eq!((gap.since, gap.until), (at(3_000), at(21_500)), "{what}");
+        }
+    }
+}
+
+#[test]
+fn found_2_3_a_busy_stream_after_a_clean_recovery_is_no_replay() {
+    let mut world = World::new();
+    world.prove(4_000, |_| Proof::Event { sent: at(4_000) });
+    world.ledger.continued(world.instant(4_300), world.instant(4_200), true, 100);
+    // 20 missed ones, then 50 a second.
+    let missed = (0..10).map(|n| at(4_010 + n * 18));
+    let live = (0..1_000).map(|n| at(5_400 + n * 20));
+    assert!(missed.chain(live).all(|sent| world.ledger.counted(Some(sent)).is_none()));
+}
+
+#[test]
+fn proofs_survive_their_text() {
+    let mut world = World::new();
+    world.prove(10_000, |_| Proof::Event { sent: at(9_123) });
+    let proven = world.ledger.proven();
+    let text = serde_json::to_string(&proven).unwrap();
+    let again: Proven = serde_json::from_str(&text).unwrap();
+    assert_eq!(again, proven);
+    let mut other = Ledger::new(world.start, ours(0));
+    other.restore(&again);
+    assert_eq!(other.excluded, world.ledger.excluded);
+    // What is no time excludes nothing.
+    let garbage: Proven = serde_json::from_str(&text.replace("2023", "x")).unwrap();
+    assert_eq!(garbage.get(Loss::Read), SystemTime::UNIX_EPOCH);
+}
+
+/// What may happen, a step at a time.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    /// Time passes.
+    Wait(u64),
+    /// The service emits an event: over a connection that is alive, it is on its way.
+    Emit,
+    /// What is on its way arrives, up to so many; one answer.
+    Arrive(usize),
+    /// A heartbeat is echoed, behind all that was sent before.
+    Beat,
+    /// The path drops what is on its way, and all that follows.
+    Break,
+    /// A new connection goes on with the session; what came after the service noticed is
+    /// replayed, the newest `BUFFER`.
+    Recover { close_frame: bool },
+    /// The service forgets the subscription: nothing is sent any more.
+    Forget,
+    /// It is asked after. What is gone is made anew.
+    Audit,
+    /// This machine's wall clock is set.
+    Set(i64),
+    /// The process stands still.
+    Freeze(u64),
+}
+
+const BUFFER: usize = 5;
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        4 => (1u64..3_000).prop_map(Step::Wait),
+        10 => Just(Step::Emit),
+        6 => (1usize..8).prop_map(Step::Arrive),
+        2 => Just(Step::Beat),
+        1 => Just(Step::Break),
+        2 => any::<bool>().prop_map(|close_frame| Step::Recover { close_frame }),
+        1 => Just(Step::Forget),
+        2 => Just(Step::Audit),
+        1 => (-7_200_000i64..7_200_000).prop_map(Step::Set),
+        1 => (1u64..60_000).prop_map(Step::Freeze),
+    ];
+    proptest::collection::vec(step, 1..120)
+}
+
+/// Knows only what was emitted when, and what was read.
+#[derive(Default)]
+struct Oracle {
+    emitted: Vec<(SystemTime, bool)>,
+    gaps: Vec<(SystemTime, SystemTime)>,
+}
+
+impl Oracle {
+    fn emit(&mut self, now: SystemTime) -> usize {
+        self.emitted.push((now, false));
+        self.emitted.len() - 1
+    }
+
+    fn check(&self) -> Result<(), TestCaseError> {
+        for (at, read) in &self.emitted {
+            let told = self.gaps.iter().any(|(since, until)| since <= at && at <= until);
+            prop_assert!(*read || told, "lost at {at:?}, gaps {:?}", self.gaps);
+        }
+        Ok(())
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    /// Whatever happens, each event that was emitted is read or lies in a reported span.
+    #[test]
+    fn each_lost_emission_lies_in_a_reported_interval(steps in steps(), latency in 0u64..900) {
+        let mut world = World::new();
+        let (mut millis, mut skew, mut oracle) = (0u64, 0i64, Oracle::default());
+        // On its way, each with when it was sent; what the service keeps for a lost one.
+        let (mut flight, mut kept) = (Vec::<(usize, u64)>::new(), Vec::<(usize, u64)>::new());
+        let (mut alive, mut there, mut detached, mut first_sent) = (true, true, false, None::<u64>);
+        let mut steps = steps;
+        // The end: everything settles.
+        steps.extend([Step::Wait(2_000), Step::Recover { close_frame: false }, Step::Arrive(10_000),
+                      Step::Audit, Step::Wait(1_000), Step::Beat]);
+        for step in steps {
+            match step {
+                Step::Wait(by) | Step::Freeze(by) => millis += by,
+                Step::Set(by) => {
+                    skew += by;
+                    let wall = if skew < 0 { ours(millis) - ms(skew.unsigned_abs()) } else { ours(millis) + ms(skew.unsigned_abs()) };
+                    world.ledger.compare_clocks(world.instant(millis), wall);
+                }
+                Step::Emit => {
+                    millis += 1;
+                    let n = oracle.emit(at(millis));
+                    if !there {
+                        continue;
+                    }
+                    if detached {
+                        kept.push((n, millis));
+                        let over = kept.len().saturating_sub(BUFFER);
+                        kept.drain(..over);
+                    } else if alive {
+                        flight.push((n, millis));
+                    }
+                }
+                Step::Arrive(most) if alive => {
+                    let now = millis + latency;
+                    let due = flight.len().min(most);
+                    for (n, sent) in flight.drain(..due) {
+                        if let Some((gap, _)) = world.ledger.counted(Some(at(sent))) {
+                            oracle.gaps.push((gap.since, gap.until));
+                        }
+                        world.prove(now, |_| Proof::Event { sent: at(sent) });
+                        oracle.emitted[n].1 = true;
+                    }
+                    millis = now;
+                }
+                Step::Arrive(_) => {}
+                Step::Beat => {
+                    // Behind everything that is on its way.
+                    if alive && flight.is_empty() && !detached {
+                        let asked = world.instant(millis);
+                        millis += latency;
+                        world.prove(millis, |_| Proof::Reply { asked });
+                    }
+                }
+                Step::Break => {
+                    alive = false;
+                    flight.clear();
+                    first_sent.get_or_insert(millis);
+                }
+                Step::Recover { close_frame } => {
+                    // A close frame that came says that nothing was dropped on its way.
+                    let clean = close_frame && alive;
+                    if clean {
+                        for (n, sent) in flight.drain(..) {
+                            if let Some((gap, _)) = world.ledger.counted(Some(at(sent))) {
+                                oracle.gaps.push((gap.since, gap.until));
+                            }
+                            world.prove(millis, |_| Proof::Event { sent: at(sent) });
+                            oracle.emitted[n].1 = true;
+                        }
+                        // Emitted while there was no connection.
+                        for _ in 0..8 {
+                            millis += 40;
+                            let n = oracle.emit(at(millis));
+                            if there {
+                                kept.push((n, millis));
+                                let over = kept.len().saturating_sub(BUFFER);
+                                kept.drain(..over);
+                            }
+                        }
+                    }
+                    let asked = world.instant(millis);
+                    millis += latency;
+                    flight.clear();
+                    let gap = world.ledger.continued(world.instant(millis), asked, clean, BUFFER);
+                    oracle.gaps.extend(gap.map(|gap| (gap.since, gap.until)));
+                    (alive, detached, first_sent) = (true, false, None);
+                    flight.append(&mut kept);
+                }
+                Step::Forget => there = false,
+                Step::Audit => {
+                    let asked = world.instant(millis);
+                    let date = at(millis / 1_000 * 1_000);
+                    millis += latency;
+                    let now = world.instant(millis);
+                    world.ledger.learn_date(asked, now, date);
+                    if there {
+                        world.prove(millis, |_| Proof::Described { asked });
+                    } else {
+                        world.ledger.open(&[Loss::There, Loss::Read]);
+                        let gap = world.ledger.close(now);
+                        oracle.gaps.push((gap.since, gap.until));
+                        there = true;
+                        flight.clear();
+                        kept.clear();
+                    }
+                }
+            }
+        }
+        oracle.check()?;
+    }
+}

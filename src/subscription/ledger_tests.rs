@@ -1,0 +1,268 @@
+//! Gaps begin where the kind of loss that failed was last excluded.
+
+use super::*;
+
+/// A wall clock that runs with the test's time, and the time at its beginning.
+struct Time {
+    began: Instant,
+    wall: SystemTime,
+}
+
+impl Time {
+    fn begin() -> Self {
+        Self { began: Instant::now(), wall: crate::clock::wall_now() }
+    }
+
+    fn clock(&self) -> Clock {
+        let (began, wall) = (self.began, self.wall);
+        Clock::from_fn(move || wall + began.elapsed())
+    }
+
+    fn now(&self) -> SystemTime {
+        self.wall + self.began.elapsed()
+    }
+}
+
+async fn live(world: &World, time: &Time) -> Subscription {
+    let subscription = world.builder().clock(time.clock()).start().await.unwrap();
+    world.up(&subscription, 1).await;
+    subscription
+}
+
+fn near(one: SystemTime, other: SystemTime, within: Duration) -> bool {
+    let apart = one.duration_since(other).unwrap_or_else(|error| error.duration());
+    apart <= within
+}
+
+#[tokio::test(start_paused = true)]
+async fn found_1_2_and_1_3_an_answer_that_is_read_late_proves_only_what_it_says() {
+    for late in [12, 40, 200] {
+        let (world, time) = (World::new(), Time::begin());
+        let mut subscription = live(&world, &time).await;
+        let (asked, sent) = (Instant::now(), time.now());
+        sleep(secs(late)).await;
+        world.transport.answer(1, asked, &[(1, sent)], sent);
+        assert_eq!(next_uuid(&mut subscription).await, 1);
+        // What came meanwhile pushed itself out of the service's buffer.
+        let first = time.now() - secs(1);
+        let full = Some(SuspectedLoss::BufferFull { events: 100 });
+        world.transport.answer_after(1, Instant::now(), &[(200, first)], time.now(), full);
+        let gap = next_gap(&mut subscription).await;
+        assert_eq!(gap.cause, GapCause::ServiceBufferFull { events: 100 });
+        let since = gap.since.unwrap();
+        assert!(since <= sent && near(since, sent, secs(2)), "{late} {gap:?}");
+        assert!(gap.until.unwrap() >= first, "{late} {gap:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn found_1_3_a_link_that_went_down_while_nothing_ran_is_opened_with_what_was_proven() {
+    let (world, time) = (World::new(), Time::begin());
+    let _subscription = live(&world, &time).await;
+    let asked = Instant::now();
+    world.transport.answer(1, asked, &[(1, time.now())], time.now());
+    settle().await;
+    // An answer waits while the process stands still.
+    world.transport.answer(1, asked, &[(2, time.now())], time.now());
+    advance(secs(150)).await;
+    world.transport.opened(2).await;
+    let read_at = world.transport.target(2).last_good.unwrap();
+    assert!(read_at <= asked + secs(2), "{:?} after", read_at - asked);
+}
+
+#[tokio::test(start_paused = true)]
+async fn found_1_4_a_move_counts_from_when_the_address_was_confirmed_last() {
+    let (world, time) = (World::new(), Time::begin());
+    world.control.refuse("get");
+    let mut subscription = live(&world, &time).await;
+    let confirmed = Instant::now();
+    for n in 0..7 {
+        // Answers, as empty as those of an address that nothing is published at.
+        world.transport.answer(1, Instant::now(), &[], time.now());
+        sleep(secs(100)).await;
+        if n == 5 {
+            world.control.move_to("chan-2");
+        }
+    }
+    world.transport.opened(2).await;
+    let read_at = world.transport.target(2).last_good.unwrap();
+    assert!(read_at <= confirmed, "{:?} after", read_at - confirmed);
+    // So the link finds that the service may have dropped the oldest.
+    let aged = Some(SuspectedLoss::BufferAged { pause: secs(700) });
+    world.transport.answer_after(2, Instant::now(), &[(1, time.now())], time.now(), aged);
+    let gap = next_gap(&mut subscription).await;
+    assert!(near(gap.since.unwrap(), time.wall, secs(3)), "{gap:?} {:?}", time.wall);
+}
+
+const OLD_KEY: &str = "e0bMTqmumPfFUbwzppkSbA==";
+const NEW_KEY: &str = "pdj+XYIRRBryWS2k33qXiA==";
+
+/// V1 of the reference, made with [`NEW_KEY`].
+fn sealed_text() -> String {
+    format!("\"{}\"", include_str!("../../tests/fixtures/v1.base64").trim())
+}
+
+fn looks(control: &FakeControl) -> usize {
+    control.count(|call| matches!(call, Call::Get(_)))
+}
+
+#[tokio::test(start_paused = true)]
+async fn found_1_5_a_renewal_without_an_answer_is_looked_after_at_once() {
+    let (world, time) = (World::new(), Time::begin());
+    world.control.encrypt_with(OLD_KEY);
+    let mut subscription = live(&world, &time).await;
+    let lost = Error::new(ErrorKind::Timeout, "lost").with_unclear(true);
+    world.control.script("renew", Script::Lose(lost));
+    sleep(secs(700)).await;
+    world.control.encrypt_with(NEW_KEY);
+    world.control.move_to("chan-2");
+    while renews(&world.control) == 0 {
+        sleep(secs(1)).await;
+    }
+    world.transport.opened(2).await;
+    let calls = world.control.calls();
+    assert!(matches!(calls[calls.len() - 2..], [Call::Renew(_), Call::Get(_)]), "{calls:?}");
+    assert_eq!(world.transport.target(2).address.expose(), "chan-2");
+    world.transport.batch(2, vec![sealed_text()], None);
+    assert!(matches!(next(&mut subscription).await, Delivery::Notification(_)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn found_1_5_a_payload_that_no_key_opens_asks_for_the_key() {
+    let (world, time) = (World::new(), Time::begin());
+    world.control.encrypt_with(OLD_KEY);
+    let mut subscription = live(&world, &time).await;
+    // Changed without a word, long before the next renewal.
+    world.control.encrypt_with(NEW_KEY);
+    world.control.script("get", Script::Late(secs(2)));
+    world.transport.batch(1, vec![sealed_text()], None);
+    assert!(matches!(next(&mut subscription).await, Delivery::Notification(_)));
+    assert_eq!((looks(&world.control), renews(&world.control)), (1, 0));
+    settle().await;
+    assert!(is_quiet(&mut subscription), "no gap");
+}
+
+#[tokio::test(start_paused = true)]
+async fn found_1_5_events_that_no_key_opens_are_a_possible_gap_that_sources_are_asked_about() {
+    let (world, source, time) = (World::new(), FakeSource::default(), Time::begin());
+    world.control.encrypt_with(OLD_KEY);
+    let builder = SubscriptionBuilder::new(world.control.clone(), [filter(TEXTS)]).transport(world.transport.clone());
+    let mut subscription = builder.catch_up(source.clone()).clock(time.clock()).start().await.unwrap();
+    world.up(&subscription, 1).await;
+    settle().await;
+    sleep(secs(5)).await;
+    source.happen([1, 2]);
+    let asked = source.asked_since().len();
+    world.transport.batch(1, vec![sealed_text(), sealed_text().replace("\"", "\" ")], None);
+    push_sms(&world, 1, &[3]);
+    assert!(matches!(next(&mut subscription).await, Delivery::Undecodable(_)));
+    let mut gaps = Vec::new();
+    let mut found = Vec::new();
+    loop {
+        match next(&mut subscription).await {
+            Delivery::Gap(gap) => gaps.push(gap),
+            Delivery::Undecodable(_) => {}
+            Delivery::Resumed(resumed) => assert!(resumed.complete),
+            Delivery::Notification(it) => found.push(it.origin()),
+            other => panic!("{other:?}"),
+        }
+        if found.last() == Some(&Origin::Push) {
+            break;
+        }
+    }
+    assert_eq!(found, [Origin::CatchUp, Origin::CatchUp, Origin::Push]);
+    let [gap] = &gaps[..] else { panic!("{gaps:?}") };
+    assert_eq!((gap.cause.as_str(), gap.certainty), ("key_unknown", Certainty::Possible));
+    assert!(gap.since.unwrap() <= time.now() - secs(5), "{gap:?}");
+    assert!(source.asked_since().len() > asked, "catch-up is asked");
+}
+
+#[tokio::test(start_paused = true)]
+async fn found_1_6_an_overflow_begins_when_the_first_dropped_event_was_sent() {
+    let (world, time) = (World::new(), Time::begin());
+    let weight = Frame::new(
+        FrameBody::Payload(serde_json::value::RawValue::from_string(event_text(10)).unwrap()),
+        SystemTime::UNIX_EPOCH,
+    )
+    .weight();
+    let builder = world.builder().clock(time.clock()).buffer(NonZeroUsize::MIN).queue_bytes(weight * 12);
+    let mut subscription = builder.start().await.unwrap();
+    world.up(&subscription, 1).await;
+    // After an outage of 90 s everything comes at once.
+    let began = time.now();
+    sleep(secs(90)).await;
+    let events: Vec<(u64, SystemTime)> = (1..=40).map(|n| (n, began + secs(n * 2))).collect();
+    world.transport.answer(1, Instant::now(), &events, time.now());
+    settle().await;
+    let mut read = 0;
+    let gap = loop {
+        match next(&mut subscription).await {
+            Delivery::Notification(_) => read += 1,
+            Delivery::Gap(gap) => break gap,
+            other => panic!("{other:?}"),
+        }
+    };
+    let first = began + secs((read + 1) * 2);
+    let since = gap.since.unwrap();
+    assert!(since <= first && near(since, first, secs(2)), "{read} {gap:?} {first:?}");
+    assert!(gap.until.unwrap() >= began + secs(80), "{gap:?}");
+    assert_eq!((gap.cause, gap.lost, gap.filters.len()), (GapCause::Overflow, Some(40 - read), 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn found_1_7_a_resume_token_claims_no_more_than_is_proven() {
+    let (world, time) = (World::new(), Time::begin());
+    let mut subscription = live(&world, &time).await;
+    let asked = Instant::now();
+    world.transport.answer(1, asked, &[(1, time.now())], time.now());
+    let proven = time.now();
+    assert_eq!(next_uuid(&mut subscription).await, 1);
+    settle().await;
+    assert!(is_quiet(&mut subscription));
+    // The path dies: a poll is under way, and nothing comes.
+    sleep(secs(300)).await;
+    assert!(is_quiet(&mut subscription) && subscription.status().current().is_healthy());
+    let token = subscription.resume_token().unwrap();
+    assert!(token.proven.get(Loss::Read) <= proven, "{token:?} {proven:?}");
+    // An event that waits in the queue is not claimed either.
+    world.transport.answer(1, Instant::now(), &[(2, time.now())], time.now());
+    settle().await;
+    let token = subscription.resume_token().unwrap();
+    assert!(token.proven.get(Loss::Read) <= proven, "{token:?} {proven:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn found_2_5_a_full_answer_that_begins_with_a_known_event_lost_nothing() {
+    let (world, time) = (World::new(), Time::begin());
+    let mut subscription = live(&world, &time).await;
+    let events: Vec<(u64, SystemTime)> = (1..=100).map(|n| (n, time.now())).collect();
+    let full = || Some(SuspectedLoss::BufferFull { events: 100 });
+    world.transport.answer_after(1, Instant::now(), &events, time.now(), full());
+    assert_eq!(next_gap(&mut subscription).await.cause, GapCause::ServiceBufferFull { events: 100 });
+    next_resumed(&mut subscription).await;
+    for n in 1..=100 {
+        assert_eq!(next_uuid(&mut subscription).await, n);
+    }
+    for _ in 0..60 {
+        world.transport.answer_after(1, Instant::now(), &events, time.now(), full());
+    }
+    settle().await;
+    assert!(is_quiet(&mut subscription), "neither gaps nor repetitions");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_subscription_that_is_gone_without_a_word_is_noticed_within_a_minute() {
+    let (world, time) = (World::new(), Time::begin());
+    let mut subscription = live(&world, &time).await;
+    sleep(secs(100)).await;
+    world.transport.answer(1, Instant::now(), &[], time.now());
+    settle().await;
+    world.control.forget_all();
+    let gone = Instant::now();
+    let gap = next_gap(&mut subscription).await;
+    assert_eq!(gap.cause, GapCause::SubscriptionGone);
+    assert!(gone.elapsed() <= secs(60), "{:?}", gone.elapsed());
+    // It was there when it was asked after last.
+    assert!(near(gap.since.unwrap(), time.wall + secs(90), secs(3)), "{gap:?}");
+    assert_eq!(renews(&world.control), 0);
+}
