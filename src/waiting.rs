@@ -141,6 +141,42 @@ pub(crate) async fn forward<F: Future>(mut from: BoardReader, what: F) -> F::Out
     }
 }
 
+/// The warnings that a test's thread logs.
+#[cfg(test)]
+#[derive(Clone, Default)]
+pub(crate) struct Warnings(Arc<std::sync::Mutex<Vec<u8>>>);
+
+#[cfg(test)]
+impl Warnings {
+    /// Records them for as long as the guard lives.
+    pub(crate) fn recorded() -> (Self, tracing::subscriber::DefaultGuard) {
+        let warnings = Self::default();
+        let writer = warnings.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::WARN)
+            .with_ansi(false)
+            .with_writer(move || writer.clone())
+            .finish();
+        (warnings, tracing::subscriber::set_default(subscriber))
+    }
+
+    pub(crate) fn lines(&self) -> Vec<String> {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap().lines().map(str::to_owned).collect()
+    }
+}
+
+#[cfg(test)]
+impl std::io::Write for Warnings {
+    fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -971,6 +971,27 @@ mod tests {
         assert_eq!(answered("1", 64, 65), None);
     }
 
+    #[cfg(feature = "websocket")]
+    #[test]
+    fn found_8_more_sockets_than_can_come_back_together_are_warned_of_once() {
+        let (warnings, _guard) = crate::waiting::Warnings::recorded();
+        let budget = RateBudget::new();
+        let mut seats: Vec<_> = (0..12).map(|_| budget.socket()).collect();
+        assert!(warnings.lines().is_empty());
+        seats.push(budget.socket());
+        seats.push(budget.socket());
+        let lines = warnings.lines();
+        assert!(lines.len() == 1 && lines[0].contains("recoverable=12"), "{lines:?}");
+        // Those that ended make room; a higher limit does, too.
+        seats.truncate(12);
+        seats.push(budget.socket());
+        assert_eq!(warnings.lines().len(), 2);
+        let (method, limit) = (Method::POST, [("x-rate-limit-limit", "100")]);
+        observe(&mut budget.lock(), &method, "/restapi/oauth/wstoken", 200, &limit, Instant::now());
+        seats.extend((0..100).map(|_| budget.socket()));
+        assert_eq!(warnings.lines().len(), 2);
+    }
+
     #[test]
     fn what_is_counted_is_bounded_in_memory() {
         let (mut groups, start) = (Groups::default(), Instant::now());

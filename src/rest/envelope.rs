@@ -288,6 +288,22 @@ mod tests {
     }
 
     #[test]
+    fn a_date_to_come_back_at_is_held_against_the_services_own_clock_or_not_at_all() {
+        // Whatever this machine's clock says: these dates are decades away from it.
+        for (date, after, seconds) in [
+            (Some("Sun, 06 Nov 1994 08:49:37 GMT"), "Sun, 06 Nov 1994 08:49:57 GMT", 20),
+            (Some("Sun, 06 Nov 2094 08:49:37 GMT"), "Sun, 06 Nov 1994 08:49:57 GMT", 1),
+            (Some("Sun, 06 Nov 1994 08:49:37 GMT"), "Sun, 06 Nov 2094 08:49:57 GMT", 3_600),
+            (Some("no date"), "Sun, 06 Nov 1994 08:49:57 GMT", 30),
+            (None, "Sun, 06 Nov 1994 08:49:57 GMT", 30),
+        ] {
+            let mut pairs = vec![("retry-after", after)];
+            pairs.extend(date.map(|date| ("date", date)));
+            assert_eq!(wait_asked_for(429, &headers(&pairs)), Some(Duration::from_secs(seconds)), "{date:?} {after}");
+        }
+    }
+
+    #[test]
     fn only_answers_that_leave_it_open_are_unclear() {
         for (status, unclear) in
             [(400, false), (401, false), (404, false), (408, true), (429, false), (500, true), (504, true)]

@@ -634,6 +634,7 @@ async fn found_6_3_a_pause_between_tries_is_in_the_status_with_its_reason() {
     let world = World::new();
     let mut builder = world.builder();
     let mut status = builder.status();
+    let (warnings, _guard) = crate::waiting::Warnings::recorded();
     let asked = Disposition::Retry { after: Some(secs(40)) };
     world.control.script("create", Script::Fail(unavailable().with_disposition(asked)));
     let start = tokio::spawn(builder.start());
@@ -643,6 +644,9 @@ async fn found_6_3_a_pause_between_tries_is_in_the_status_with_its_reason() {
     assert!(began.elapsed() < secs(1));
     let subscription = start.await.unwrap().unwrap();
     assert_eq!((began.elapsed(), subscription.status().current().waiting), (secs(40), None));
+    let lines = warnings.lines();
+    assert!(lines.len() == 1 && lines[0].contains("waiting before the next try"), "{lines:?}");
+    assert!(lines[0].contains("retry_after") && lines[0].contains("seconds=40"), "{lines:?}");
 
     // Short pauses are not told.
     let world = World::new();
@@ -653,6 +657,7 @@ async fn found_6_3_a_pause_between_tries_is_in_the_status_with_its_reason() {
     let told = status.wait_for(|status| status.waiting.is_some() || status.phase != Phase::Starting).await.unwrap();
     assert_eq!(told.waiting, None);
     drop(start.await.unwrap().unwrap());
+    assert_eq!(warnings.lines().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -900,7 +905,18 @@ async fn closing_is_bounded_when_the_service_is_silent() {
     let began = Instant::now();
     let closed = subscription.close().await;
     assert!(!closed.deleted);
-    assert!(began.elapsed() <= secs(16), "{:?}", began.elapsed());
+    assert!(began.elapsed() <= secs(10), "{:?}", began.elapsed());
+    // A former subscription that is still being deleted adds nothing.
+    let world = World::new();
+    let mut subscription = world.builder().close_within(secs(2)).start().await.unwrap();
+    world.up(&subscription, 1).await;
+    (0..99).for_each(|_| world.control.script("renew", Script::Fail(unavailable())));
+    (0..9).for_each(|_| world.control.script("delete", Script::Slow(secs(3600))));
+    assert_eq!(next_gap(&mut subscription).await.cause, GapCause::LeaseExpired);
+    world.up(&subscription, 2).await;
+    let began = Instant::now();
+    assert!(!subscription.close().await.deleted);
+    assert!(began.elapsed() <= secs(2), "{:?}", began.elapsed());
 }
 
 #[tokio::test(start_paused = true)]

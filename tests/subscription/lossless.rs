@@ -212,8 +212,7 @@ async fn trouble(sandbox: &Sandbox, over: Over, login: &mut Option<Instant>, cha
         "token",
         "session",
     ];
-    // A token that is refused twice in a row ends a subscription, with an error that
-    // says so; that is another test's.
+    // Tokens that are refused one after the other are replaced with pauses of a minute.
     let calm = login.is_none_or(|at| at.elapsed() > RETENTION * 2);
     let way = ways[chance.usize(..ways.len() - if calm { 0 } else { 2 })];
     if matches!(way, "token" | "session") {

@@ -285,7 +285,12 @@ impl Driver {
         }
         // Counted from when the end began, so that both bounds are not added up.
         let now = Instant::now();
-        self.farewell_by = Some((self.ending_since.unwrap_or(now) + FAREWELL).max(now + LAST_LOOK));
+        let since = self.ending_since.unwrap_or(now);
+        let by = (since + FAREWELL).max(now + LAST_LOOK);
+        // Whoever closes it waits no longer than was set.
+        let is_closed = matches!(self.shutdown, Some(Shutdown::Drain | Shutdown::Discard));
+        let bound = (since + self.setup.close_within).max(now);
+        self.farewell_by = Some(if is_closed { by.min(bound) } else { by });
     }
 
     /// Whether the end may be told: nothing that was made in vain is being deleted,
