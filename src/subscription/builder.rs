@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, timeout_at};
 
 use super::checkpoint::{self, AckMode, Checkpoint, Keeper};
 use super::driver::{self, Ports, Setup, Shutdown, Way};
@@ -373,8 +374,9 @@ impl SubscriptionBuilder {
     /// [`ErrorKind::Store`] when the [`checkpoint`](Self::checkpoint) cannot be read, or
     /// the first place not be kept; [`ErrorKind::Busy`] when another subscription uses it.
     pub async fn start(self) -> Result<Subscription> {
-        let (mut subscription, started) = self.restored().await?.launch()?;
-        begun(&mut subscription, started).await?;
+        let by = self.start_by();
+        let (mut subscription, started) = in_time(by, self.restored()).await?.launch()?;
+        begun(&mut subscription, started, by).await?;
         Ok(subscription)
     }
 
@@ -389,15 +391,16 @@ impl SubscriptionBuilder {
     /// As [`start`](Self::start).
     pub async fn start_unless(self, stop: impl Future<Output = ()>) -> Result<Option<Subscription>> {
         let mut stop = std::pin::pin!(stop);
+        let by = self.start_by();
         let restored = tokio::select! {
             biased;
-            restored = self.restored() => restored?,
+            restored = in_time(by, self.restored()) => restored?,
             () = &mut stop => return Ok(None),
         };
         let (mut subscription, started) = restored.launch()?;
         let begun = tokio::select! {
             biased;
-            begun = begun(&mut subscription, started) => Some(begun),
+            begun = begun(&mut subscription, started, by) => Some(begun),
             () = stop => None,
         };
         match begun {
@@ -409,8 +412,14 @@ impl SubscriptionBuilder {
         }
     }
 
-    /// Goes on from what the checkpoint has.
+    /// By when a start that begins now has come out.
+    fn start_by(&self) -> Instant {
+        Instant::now() + self.settings.start_within.min(Self::LONGEST_BOUND)
+    }
+
+    /// Goes on from what the checkpoint has. The time that takes is part of the start's.
     async fn restored(mut self) -> Result<Self> {
+        let began = Instant::now();
         if let Some(checkpoint) = &self.checkpoint {
             if self.adopt.is_some() || self.resume.is_some() {
                 return Err(Error::config("a checkpoint tells where to go on: no token or id besides"));
@@ -418,6 +427,7 @@ impl SubscriptionBuilder {
             self.claim = checkpoint::claim(&**checkpoint).await?;
             self.resume = checkpoint::load(&**checkpoint).await?;
         }
+        self.settings.start_within = self.settings.start_within.saturating_sub(began.elapsed());
         Ok(self)
     }
 
@@ -555,10 +565,16 @@ impl SubscriptionBuilder {
 }
 
 /// The subscription is made, and where it begins is kept.
-async fn begun(subscription: &mut Subscription, started: oneshot::Receiver<Result<()>>) -> Result<()> {
+async fn begun(subscription: &mut Subscription, started: oneshot::Receiver<Result<()>>, by: Instant) -> Result<()> {
     let anew = subscription.kept.is_some() && !subscription.read.is_after_restart();
     told(started).await?;
-    if anew { subscription.keep_first_place().await } else { Ok(()) }
+    if anew { in_time(by, subscription.keep_first_place()).await } else { Ok(()) }
+}
+
+/// Waits for the checkpoint no longer than the start may take (found 6.12).
+async fn in_time<T>(by: Instant, work: impl Future<Output = Result<T>>) -> Result<T> {
+    let late = |_| Error::new(ErrorKind::Store, "the checkpoint did not answer within the time of the start");
+    timeout_at(by, work).await.map_err(late)?
 }
 
 async fn told(started: oneshot::Receiver<Result<()>>) -> Result<()> {

@@ -617,6 +617,36 @@ async fn found_6_12_a_start_ends_within_its_bound_farewell_included() {
     }
 }
 
+/// A checkpoint whose calls of one kind are never answered.
+#[derive(Debug)]
+struct Stuck {
+    at_load: bool,
+}
+
+#[async_trait::async_trait]
+impl crate::Checkpoint for Stuck {
+    async fn load(&self) -> crate::Result<Option<ResumeToken>> {
+        if self.at_load { std::future::pending().await } else { Ok(None) }
+    }
+
+    async fn save(&self, _: &ResumeToken) -> crate::Result<()> {
+        std::future::pending().await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn found_6_12_a_checkpoint_that_does_not_answer_keeps_no_start_beyond_its_bound() {
+    for at_load in [true, false] {
+        let world = World::new();
+        let began = Instant::now();
+        let error = world.builder().checkpoint(Stuck { at_load }).start_within(secs(4)).start().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Store);
+        assert!(began.elapsed() <= secs(4), "{:?}", began.elapsed());
+        sleep(secs(10)).await;
+        assert!(world.control.alive().is_empty());
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn found_6_8_a_renewal_that_names_no_lifetime_grants_no_more_than_before() {
     let world = World::new();
