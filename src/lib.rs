@@ -108,6 +108,8 @@ pub mod digital;
 mod durable;
 mod error;
 pub mod event;
+#[cfg(test)]
+mod extremes;
 mod guard;
 mod ids;
 pub mod policy;
