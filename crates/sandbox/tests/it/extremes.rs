@@ -29,7 +29,7 @@ fn patch(path: &[String], value: &Value) -> Value {
 
 /// Calls of every service, none of which is waited for long.
 async fn use_it(sandbox: &Sandbox) {
-    let quickly = reqwest::Client::builder().no_proxy().timeout(ms(150)).build().unwrap();
+    let quickly = reqwest::Client::builder().no_proxy().timeout(ms(25)).build().unwrap();
     let form = "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion=";
     let form = format!("{form}{}&access_token_ttl=600&refresh_token_ttl=3600", sandbox.jwt().expose());
     let api = sandbox.base_url();
@@ -99,7 +99,7 @@ async fn use_it(sandbox: &Sandbox) {
             // The first words, and what timers do at once.
             let mut read = [0; 512];
             let first = tokio::io::AsyncReadExt::read(&mut socket, &mut read);
-            let _first = tokio::time::timeout(ms(100), first).await;
+            let _first = tokio::time::timeout(ms(10), first).await;
         }
     }
     agent(sandbox, &quickly).await;
@@ -152,7 +152,7 @@ async fn no_extreme_knob_panics_a_handler() {
     assert!(found.len() > 50, "{}", found.len());
     for path in found {
         let usual = path.iter().fold(&all, |at, name| &at[name]).clone();
-        for value in [json!(0), json!(u64::MAX), json!(i64::MAX), json!(i64::MIN), json!(u32::MAX)] {
+        for value in [json!(0), json!(u64::MAX), json!(i64::MIN)] {
             // What does not fit the knob is refused.
             let (status, answer) = control(Method::PATCH, Some(&patch(&path, &value))).await;
             assert!(status == 200 || status == 400, "{path:?} {value}: {status} {answer}");
