@@ -439,6 +439,11 @@ impl Ledger {
         self.clock.instant(self.excluded(&[Loss::Read, Loss::Buffer]))
     }
 
+    /// Whether everything that was sent before `asked` is read, or inside a reported gap.
+    pub(in crate::subscription) fn is_read(&self, asked: Instant) -> bool {
+        self.excluded(&[Loss::Read]) >= self.clock.at(asked).from
+    }
+
     /// For how long nothing was read for certain.
     pub(in crate::subscription) fn unread_for(&self, now: Instant) -> Duration {
         self.clock.at(now).to.duration_since(self.excluded(&[Loss::Read, Loss::Buffer])).unwrap_or_default()

@@ -42,9 +42,18 @@ pub enum Delivery<E = Notification> {
 
 /// Events are missing, or may be.
 ///
-/// A gap comes in the stream at the place where the missing events would have
-/// come. It is followed by [`Resumed`] before the next event that is known to lie
-/// behind it.
+/// A gap comes in the stream at the place where the missing events would have come, or
+/// where it is noticed. [`Resumed`] follows: at once, or after what catch-up sources found.
+/// Events that came later wait for that, for 5 s at most. A gap in which nothing was lost
+/// is a `Gap` and a complete `Resumed`, one right after the other.
+///
+/// What opens one, besides an ended subscription:
+///
+/// - PubNub: only what its buffer may have dropped, by number or age. A broken connection
+///   opens none, since the position covers what was on its way.
+/// - WebSocket: every connection that ends without a close frame from the gateway, from
+///   the sending of the last frame that came to the recovery.
+/// - Poll: what a source could not answer in full.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Gap {
@@ -133,8 +142,8 @@ pub enum GapCause {
     /// The address moved, and the connection to the former one ended before all
     /// that was on its way there had surely come.
     AddressMoved,
-    /// The subscription was ended while the connection was down: what had come
-    /// meanwhile was not read.
+    /// The subscription was ended while the connection was down, or did not answer: what
+    /// had come meanwhile was not read.
     EndedOffline,
     /// Another transport is used from here on, since the one before did not deliver,
     /// was refused, or was only a stand-in.

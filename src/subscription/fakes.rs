@@ -276,6 +276,8 @@ struct Peer {
     parted: AtomicU64,
     /// Whether its subscriptions live in its connection.
     in_connection: AtomicBool,
+    /// Whether nothing comes over its links any more, and nothing says so.
+    is_dead: AtomicBool,
     /// Whether opening a link never ends.
     hangs: AtomicBool,
     released: Notify,
@@ -304,6 +306,11 @@ impl FakeTransport {
     /// Links cannot be opened any more, nor does that fail.
     pub(super) fn hang(&self) {
         self.0.hangs.store(true, Ordering::Relaxed);
+    }
+
+    /// The path dies without a word.
+    pub(super) fn die(&self) {
+        self.0.is_dead.store(true, Ordering::Relaxed);
     }
 
     /// How many links were ended with a good-bye.
@@ -443,7 +450,7 @@ impl Transport for FakeTransport {
         let (feed, events) = mpsc::unbounded_channel();
         self.0.links.lock().unwrap().push(Opened { target, feed });
         self.0.opened.notify_waiters();
-        Ok(Box::new(FakeLink { events, peer: self.0.clone() }))
+        Ok(Box::new(FakeLink { events, peer: self.0.clone(), checked: None }))
     }
 }
 
@@ -458,15 +465,26 @@ impl Drop for Released {
 struct FakeLink {
     events: mpsc::UnboundedReceiver<Result<LinkEvent>>,
     peer: Arc<Peer>,
+    checked: Option<Instant>,
 }
 
 #[async_trait]
 impl Link for FakeLink {
     async fn next(&mut self) -> Result<LinkEvent> {
+        if let Ok(event) = self.events.try_recv() {
+            return event;
+        }
+        if let Some(asked) = self.checked.take().filter(|_| !self.peer.is_dead.load(Ordering::Relaxed)) {
+            return Ok(LinkEvent::Answered { asked });
+        }
         match self.events.recv().await {
             Some(event) => event,
             None => std::future::pending().await,
         }
+    }
+
+    fn check(&mut self) {
+        self.checked = Some(Instant::now());
     }
 
     async fn close(self: Box<Self>) {

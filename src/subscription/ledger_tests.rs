@@ -266,3 +266,65 @@ async fn a_subscription_that_is_gone_without_a_word_is_noticed_within_a_minute()
     assert!(near(gap.since.unwrap(), time.wall + secs(90), secs(3)), "{gap:?}");
     assert_eq!(renews(&world.control), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn found_1_8_the_end_over_a_path_that_died_without_a_word_is_a_possible_gap() {
+    for dead in [false, true] {
+        let (world, time) = (World::new(), Time::begin());
+        let subscription = live(&world, &time).await;
+        world.transport.answer(1, Instant::now(), &[(1, time.now())], time.now());
+        settle().await;
+        let proven = time.now();
+        sleep(secs(20)).await;
+        if dead {
+            world.transport.die();
+        }
+        assert_eq!(subscription.status().current().phase, Phase::Live, "unnoticed");
+        let began = Instant::now();
+        let closed = subscription.close().await;
+        assert!(closed.deleted && began.elapsed() <= secs(5), "{:?}", began.elapsed());
+        let gaps: Vec<_> =
+            closed.unread.iter().filter_map(|it| if let Delivery::Gap(gap) = it { Some(gap) } else { None }).collect();
+        assert_eq!(gaps.len(), usize::from(dead), "{gaps:?}");
+        for gap in gaps {
+            assert_eq!((gap.cause.as_str(), gap.certainty), ("ended_offline", Certainty::Possible));
+            assert!(near(gap.since.unwrap(), proven, secs(2)), "{gap:?}");
+            assert!(gap.until.unwrap() >= time.now(), "{gap:?}");
+        }
+        let events = closed.unread.iter().filter(|it| matches!(it, Delivery::Notification(_))).count();
+        assert_eq!(events, 1, "what had come is handed out");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_unread_at_the_end_still_arrives() {
+    let (world, time) = (World::new(), Time::begin());
+    let subscription = live(&world, &time).await;
+    let closing = tokio::spawn(subscription.close());
+    settle().await;
+    world.transport.answer(1, Instant::now(), &[(1, time.now())], time.now());
+    let closed = closing.await.unwrap();
+    assert!(closed.deleted);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_came_behind_a_gap_waits_five_seconds_for_its_sources() {
+    let (world, source) = (World::new(), FakeSource::default());
+    let mut subscription = with_source(&world, &source).await;
+    source.slow(secs(30));
+    source.happen([1]);
+    world.transport.batch(1, Vec::new(), Some(SuspectedLoss::BufferAged { pause: secs(300) }));
+    assert_eq!(next_gap(&mut subscription).await.certainty, Certainty::Possible);
+    let came = Instant::now();
+    push_sms(&world, 1, &[2]);
+    assert_eq!(next_sms(&mut subscription).await, (Origin::Push, 2));
+    assert_eq!(came.elapsed(), secs(5));
+    // Those that come later are not held back at all.
+    push_sms(&world, 1, &[3]);
+    let later = Instant::now();
+    assert_eq!(next_sms(&mut subscription).await, (Origin::Push, 3));
+    assert_eq!(later.elapsed(), Duration::ZERO);
+    // What the source finds still arrives, and the gap ends with it.
+    assert_eq!(next_sms(&mut subscription).await, (Origin::CatchUp, 1));
+    assert!(next_resumed(&mut subscription).await.complete);
+}

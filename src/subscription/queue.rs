@@ -162,6 +162,15 @@ impl Queue {
         self.slots.retain(|slot| !matches!(slot, Slot::Hole { items, open: false } if items.is_empty()));
     }
 
+    /// Whether an open hole holds back what came later.
+    pub(super) fn holds_back(&self) -> bool {
+        let open = self.slots.iter().position(|slot| matches!(slot, Slot::Hole { open: true, .. }));
+        open.is_some_and(|at| {
+            let behind = self.slots.iter().skip(at + 1);
+            behind.into_iter().any(|slot| !matches!(slot, Slot::Item(Item::Mark(_) | Item::Position { .. })))
+        })
+    }
+
     /// What comes next, if it is a frame.
     pub(super) fn next_frame(&self) -> Option<(&Frame, &Keys)> {
         match self.slots.front()? {

@@ -57,7 +57,10 @@ impl Status {
     }
 
     /// Whether events can arrive: the lease is held, and the transport's peer has
-    /// answered on the link that is open now.
+    /// answered on the link that is open now. A path that dies without a word is noticed
+    /// within 15 s over WebSocket; over PubNub once a poll has met its deadline. A subscription
+    /// that the service lost without a word is noticed within a minute while its rate limit
+    /// allows to ask.
     #[must_use]
     pub fn is_healthy(&self) -> bool {
         self.phase == Phase::Live

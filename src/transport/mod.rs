@@ -384,6 +384,12 @@ pub trait Link: Send {
     /// Cancel safe: a dropped call loses nothing, the next one goes on.
     async fn next(&mut self) -> Result<LinkEvent>;
 
+    /// Asks the peer whether something is unread, because the subscription is about to end.
+    /// What is unread follows from [`next`](Self::next), then [`LinkEvent::Answered`], whose
+    /// `asked` is not before this call. A link that cannot tell does nothing, and the end
+    /// reports a possible gap since the last proof.
+    fn check(&mut self) {}
+
     /// Says good-bye, within a bound of its own.
     async fn close(self: Box<Self>);
 }

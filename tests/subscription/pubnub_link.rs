@@ -533,3 +533,36 @@ async fn every_link_has_one_poll_and_none_once_it_is_gone() {
     }
     assert_eq!(server.waiting().0, 0);
 }
+
+#[tokio::test]
+async fn found_1_8_a_link_that_is_checked_asks_again_and_for_the_time() {
+    let mut server = Server::start().await;
+    let mut link = link(&server).await;
+    let dead = tokio::select! {
+        event = link.next() => panic!("{event:?}"),
+        poll = server.poll() => poll,
+    };
+    link.check();
+    let ((frames, ..), ()) = join!(batch(&mut link), async {
+        let again = server.poll().await;
+        assert_eq!(again.position(), dead.position());
+        again.json(answer(TT, [7])).await;
+    });
+    assert_eq!(frames.len(), 1);
+    // Behind it nothing waits: the poll is held, and the service says its time.
+    let asked = loop {
+        let event = tokio::select! {
+            event = soon(link.next()) => event.unwrap(),
+            time = server.time() => {
+                time.json("[17000000000000000]").await;
+                continue;
+            }
+        };
+        match event {
+            LinkEvent::Alive => {}
+            LinkEvent::Answered { asked } => break asked,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(asked <= Instant::now());
+}

@@ -37,10 +37,16 @@ pub(super) struct Source {
     asked: Option<SystemTime>,
 }
 
-/// What is told once a gap is filled.
+/// What is reported once a gap is filled.
 struct Ending {
     recreated: Option<Recreated>,
+    /// Until when what came later waits for it.
+    waits_until: Option<Instant>,
 }
+
+/// What came behind a gap waits this long for what the sources find; after that both
+/// arrive as they come.
+pub(super) const WAIT_FOR_SOURCES: Duration = Duration::from_secs(5);
 
 impl Recovery {
     /// With the sources, each for those filters that it covers, and where it stood.
@@ -151,7 +157,7 @@ impl Driver {
         self.cut_filling();
         self.told.forget_states();
         self.recovery.missing_since(since);
-        self.recovery.ending = Some(Ending { recreated });
+        self.recovery.ending = Some(Ending { recreated, waits_until: None });
         self.queue.open_hole();
         self.recovery.plan.gap(Instant::now().into_std());
     }
@@ -167,20 +173,38 @@ impl Driver {
         self.cut_filling();
         self.told.forget_states();
         self.recovery.missing_since(since);
-        self.recovery.ending = Some(Ending { recreated: None });
+        self.recovery.ending = Some(Ending { recreated: None, waits_until: None });
         self.queue.open_hole_first();
         self.recovery.plan.gap(Instant::now().into_std());
     }
 
     /// The gap that is being filled is told as not filled.
     pub(super) fn cut_filling(&mut self) {
-        if let Some(Ending { recreated }) = self.recovery.ending.take() {
+        if let Some(Ending { recreated, .. }) = self.recovery.ending.take() {
             self.tell_resumed_in_hole(false, recreated);
         }
     }
 
+    /// Lets what came behind the gap go before what the sources find, if they take long. The
+    /// wait begins with the first event that waits.
+    pub(super) fn stop_waiting(&mut self) {
+        let now = Instant::now();
+        let holds_back = self.queue.holds_back();
+        let Some(Ending { waits_until, .. }) = &mut self.recovery.ending else { return };
+        if !holds_back {
+            *waits_until = None;
+        } else if *waits_until.get_or_insert(now + WAIT_FOR_SOURCES) <= now {
+            self.queue.close_hole();
+        }
+    }
+
+    /// When [`stop_waiting`](Self::stop_waiting) must be called next.
+    pub(super) fn waits_until(&self) -> Option<Instant> {
+        self.recovery.ending.as_ref().and_then(|ending| ending.waits_until).filter(|_| self.queue.holds_back())
+    }
+
     fn filled(&mut self, complete: bool) {
-        if let Some(Ending { recreated }) = self.recovery.ending.take() {
+        if let Some(Ending { recreated, .. }) = self.recovery.ending.take() {
             self.recovery.since = None;
             self.tell_resumed_in_hole(complete, recreated);
         }

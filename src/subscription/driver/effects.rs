@@ -184,6 +184,10 @@ impl Driver {
     pub(super) fn close(&mut self, link: LinkId) {
         self.opening.retain(|opening| opening.id != link);
         if let Some(at) = self.reading.iter().position(|reading| reading.id == link) {
+            // It is closed once it has told whether something is unread.
+            if self.draining.is_some_and(|draining| draining.link == link) {
+                return;
+            }
             let mut reading = self.reading.swap_remove(at);
             if self.shutdown == Some(Shutdown::Drain) {
                 self.read_out(&mut reading);
@@ -192,6 +196,36 @@ impl Driver {
             if !self.keeps_subscription() {
                 self.pending.push(ops::part(reading.link));
             }
+        }
+    }
+
+    /// The end is asked for: the present link is asked whether something is unread. A path
+    /// that died without a word looks the same as a quiet one (found 1.8).
+    pub(super) fn drain(&mut self) {
+        let now = Instant::now();
+        let (place, machine) = (self.place, &self.machine);
+        let present = |reading: &&mut Reading| reading.place == place && machine.is_current(reading.id);
+        if let Some(reading) = self.reading.iter_mut().find(present) {
+            reading.link.check();
+            self.draining = Some(Draining { link: reading.id, asked: now, until: now + DRAIN_WITHIN });
+        }
+    }
+
+    /// Ends the draining once all was read that was sent before the end, or it cannot be.
+    pub(super) fn drained(&mut self) {
+        let Some(Draining { link, asked, until }) = self.draining else { return };
+        let proven = self.ledger.is_read(asked);
+        let at = self.reading.iter().position(|reading| reading.id == link);
+        if !proven && at.is_some() && Instant::now() < until {
+            return;
+        }
+        self.draining = None;
+        if !proven {
+            let gap = self.ledger.possible(Instant::now(), &[Loss::Read]);
+            self.end_unread(GapCause::EndedOffline, gap);
+        }
+        if self.end.is_some() {
+            self.close(link);
         }
     }
 

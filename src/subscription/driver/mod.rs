@@ -62,6 +62,8 @@ const SWEEP_AFTER: Duration = Duration::from_secs(60);
 const DOUBTS: usize = 16;
 /// The end waits this long for what was made in vain to be deleted.
 const FAREWELL: Duration = Duration::from_secs(5);
+/// At the end the link gets this long to tell whether something is unread.
+const DRAIN_WITHIN: Duration = Duration::from_secs(2);
 /// And at least this long.
 const LAST_LOOK: Duration = Duration::from_secs(1);
 /// Waits up to this long are not worth a word.
@@ -181,6 +183,15 @@ impl Drop for AbortOnDrop {
     }
 }
 
+/// At the end the link is asked whether something is unread.
+#[derive(Clone, Copy)]
+struct Draining {
+    link: LinkId,
+    /// When the end was asked for: what was sent before is to be read.
+    asked: Instant,
+    until: Instant,
+}
+
 struct Update {
     filters: Vec<String>,
     answer: Option<oneshot::Sender<Result<()>>>,
@@ -245,6 +256,8 @@ pub(in crate::subscription) struct Driver {
     farewell_by: Option<Instant>,
     /// Since when it is being ended.
     ending_since: Option<Instant>,
+    /// The link that is still read for what had come before the end.
+    draining: Option<Draining>,
     last_error: Option<Arc<Error>>,
     end: Option<End>,
     shutdown: Option<Shutdown>,
@@ -346,6 +359,7 @@ impl Driver {
             courtesies: 0,
             farewell_by: None,
             ending_since: None,
+            draining: None,
             last_error: None,
             end: None,
             shutdown: None,
@@ -381,6 +395,7 @@ impl Driver {
             }
             // There may be room now for what a source has to tell.
             self.reconcile();
+            self.stop_waiting();
             if self.is_over() {
                 break;
             }
@@ -428,6 +443,8 @@ impl Driver {
         }
         self.check_clock();
         self.sweep_if_due();
+        self.stop_waiting();
+        self.drained();
         self.machine.handle_timeout(Instant::now().into_std());
     }
 

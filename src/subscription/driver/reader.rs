@@ -145,19 +145,13 @@ impl Driver {
         let is_polled =
             (self.setup.polls || self.recovery.plan.has_news()) && self.machine.phase() == machine::Phase::Live;
         if is_polled || self.machine.phase() == machine::Phase::Reconnecting {
-            // What waits at the service goes with the subscription. Nothing follows
-            // that could lie behind the gap, so it has no end marker.
+            // What waits at the service goes with the subscription.
             let cause = if is_polled { GapCause::NotPolled } else { GapCause::EndedOffline };
             let gap = self.ledger.possible(Instant::now(), &[Loss::Read]);
             let since = self.recovery.untold_since().map_or(gap.since, |untold| untold.min(gap.since));
-            self.queue.push_marker(Delivery::Gap(Gap {
-                cause,
-                certainty: gap.certainty,
-                since: Some(since),
-                until: Some(gap.until),
-                lost: None,
-                filters: self.in_force.to_vec(),
-            }));
+            self.end_unread(cause, Interval { since, ..gap });
+        } else if how == Shutdown::Drain && self.machine.phase() == machine::Phase::Live {
+            self.drain();
         }
         let (delete, within) = match how {
             Shutdown::Drain | Shutdown::Discard => (true, self.setup.close_within),
@@ -169,6 +163,13 @@ impl Driver {
             Shutdown::Discard => self.discard_queue(),
             Shutdown::Dropped => self.queue = Queue::new(self.setup.queue_bytes),
         }
+    }
+
+    /// A possible gap that nothing follows, so that it has no end marker.
+    pub(super) fn end_unread(&mut self, cause: GapCause, Interval { since, until, certainty }: Interval) {
+        let filters = self.in_force.to_vec();
+        let gap = Gap { cause, certainty, since: Some(since), until: Some(until), lost: None, filters };
+        self.queue.push_marker(Delivery::Gap(gap));
     }
 
     pub(super) fn discard_queue(&mut self) {
@@ -266,7 +267,7 @@ impl Driver {
     }
 
     pub(super) fn is_over(&self) -> bool {
-        self.end.is_some() && self.queue.is_empty() && self.is_settled()
+        self.end.is_some() && self.queue.is_empty() && self.is_settled() && self.draining.is_none()
     }
 
     /// The end is told; then what is still under way gets its bound, so that a

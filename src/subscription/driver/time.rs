@@ -9,7 +9,8 @@ impl Driver {
         let farewell = self.farewell_by.filter(|_| !self.is_settled());
         let plan = self.recovery.plan.poll_timeout().map(Instant::from_std);
         let failover = self.failover.poll_timeout().map(Instant::from_std);
-        [machine, plan, failover, self.sweep_at, farewell, self.start_by]
+        let draining = self.draining.map(|draining| draining.until);
+        [machine, plan, failover, self.sweep_at, farewell, self.start_by, self.waits_until(), draining]
             .into_iter()
             .flatten()
             .fold(check, Instant::min)

@@ -7,7 +7,7 @@ use std::time::Duration;
 use ::pubnub::core::{PubNubError, Transport as _, TransportResponse};
 use async_trait::async_trait;
 use futures_util::future::{BoxFuture, FutureExt as _, pending};
-use tokio::time::{Instant, Sleep, sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
 use tracing::{debug, trace};
 
 use super::answer::{self, Answer, Message};
@@ -16,7 +16,7 @@ use super::http::HttpTransport;
 use super::pace::Pace;
 use super::request::Endpoint;
 use crate::clock::wall_now;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::transport::{Coverage, Cursor, Frame, Link, LinkEvent, SuspectedLoss};
 
 /// A first poll that is not answered by then is being held, or is lost.
@@ -24,6 +24,12 @@ const PROBE_AFTER: Duration = Duration::from_millis(250);
 /// While a poll is held, this often it is noted that the process runs. An answer that is
 /// read long after the last note may have waited here for as long (found 1.3).
 const AWAKE_EVERY: Duration = Duration::from_secs(5);
+
+/// At the end of a subscription the service tells its time within this, or the path is dead.
+const TIME_WITHIN: Duration = Duration::from_secs(2);
+/// What waits is answered at once (pubnub.md §3.2): a poll of a service that is there has
+/// nothing to wait for once it was held for this long.
+const HELD: Duration = Duration::from_millis(500);
 
 /// What the service's buffer is thought to hold.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +47,26 @@ struct Poll {
     answer: BoxFuture<'static, Result<TransportResponse, PubNubError>>,
 }
 
+/// The subscription is about to end, and waits to know whether something is unread.
+struct Check {
+    /// Whether the service told its time, in time; `None` once it did.
+    time: Option<BoxFuture<'static, bool>>,
+}
+
+impl Check {
+    /// Whether the service is there; never, once that is known. Cancel safe.
+    async fn is_alive(&mut self) -> bool {
+        match &mut self.time {
+            Some(time) => {
+                let alive = time.await;
+                self.time = None;
+                alive
+            }
+            None => pending().await,
+        }
+    }
+}
+
 pub(super) struct PubNubLink {
     http: HttpTransport,
     tuning: Tuning,
@@ -52,6 +78,7 @@ pub(super) struct PubNubLink {
     pace: Pace,
     pause: Option<Pin<Box<Sleep>>>,
     poll: Option<Poll>,
+    check: Option<Check>,
     probe: Probe,
 }
 
@@ -81,6 +108,7 @@ impl PubNubLink {
             pace: Pace::default(),
             pause: None,
             poll: None,
+            check: None,
             probe: Probe::Unarmed,
         }
     }
@@ -168,9 +196,26 @@ impl Link for PubNubLink {
                     return self.take(answer, sent_at, awake_at);
                 }
                 () = self.probe.alive(&self.http, &self.endpoint) => return Ok(LinkEvent::Alive),
+                alive = is_alive(&mut self.check), if self.check.is_some() => if !alive {
+                    self.check = None;
+                    return Err(Error::new(ErrorKind::Timeout, "PubNub did not say its time beside a poll that is held"));
+                },
+                () = sleep_until(poll.sent_at + HELD), if self.check.as_ref().is_some_and(|check| check.time.is_none()) => {
+                    self.check = None;
+                    return Ok(LinkEvent::Answered { asked: poll.sent_at });
+                }
                 () = sleep_until(poll.awake_at + AWAKE_EVERY) => poll.awake_at = Instant::now(),
             }
         }
+    }
+
+    /// Asks again at the same position, since the connection of the poll that is held may be
+    /// dead, and beside it for the time.
+    fn check(&mut self) {
+        self.poll = None;
+        let (http, request) = (self.http.clone(), self.endpoint.time());
+        let time = async move { timeout(TIME_WITHIN, http.send(request)).await.is_ok_and(|answer| is_life(&answer)) };
+        self.check = Some(Check { time: Some(time.boxed()) });
     }
 
     /// Breaks the poll off and says so to the service, within 2 s. The service
@@ -183,6 +228,13 @@ impl Link for PubNubLink {
             Ok(response) => debug!(status = response.status, "left"),
             Err(_) => debug!("leave was not answered"),
         }
+    }
+}
+
+async fn is_alive(check: &mut Option<Check>) -> bool {
+    match check {
+        Some(check) => check.is_alive().await,
+        None => pending().await,
     }
 }
 

@@ -246,6 +246,11 @@ impl ControlPlane for SocketSession {
             let asked = self.known().asked.clone();
             return self.create(&asked.ok_or_else(|| elsewhere(id))?).await;
         };
+        // The room is the user's other calls', but not for ever.
+        let may_wait = held.served_at.elapsed() < UNANSWERED;
+        if held.socket.is_usable() && may_wait && !self.budget().has_room_to_look() {
+            return Ok(unchanged(held, lease(self.gateway.audit_every)));
+        }
         if held.socket.is_usable() {
             match self.audit(&held).await {
                 Err(_) if !held.socket.is_usable() => {}

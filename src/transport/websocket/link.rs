@@ -119,6 +119,10 @@ impl Link for SocketLink {
         }
     }
 
+    fn check(&mut self) {
+        self.socket.ping();
+    }
+
     /// Leaves the connection. It closes a little later, so that its subscription
     /// can still be deleted over it.
     async fn close(self: Box<Self>) {

@@ -209,6 +209,7 @@ impl Pump {
 
     fn command(&mut self, command: Command) {
         match command {
+            Command::Ping => self.ping(Instant::now()),
             Command::BreakOff => {
                 let now = Instant::now();
                 self.ping(now);

@@ -41,6 +41,8 @@ pub(super) enum Command {
     Close {
         after: Duration,
     },
+    /// Send a ping.
+    Ping,
     /// End without a good-bye, after a last ping.
     BreakOff,
 }
@@ -274,6 +276,12 @@ impl Socket {
         self.lock().retired = true;
         // The task may have ended already.
         let _ = self.commands.send(Command::Close { after: grace });
+    }
+
+    /// Asks the peer for a sign: what it sent before that is read then.
+    pub(super) fn ping(&self) {
+        // The task may have ended already.
+        let _ = self.commands.send(Command::Ping);
     }
 
     /// Says good-bye and waits for the peer's, within a bound.

@@ -88,7 +88,7 @@ async fn w01_nothing_is_sent_before_the_gateways_first_words() {
 
 #[tokio::test(start_paused = true)]
 async fn w02_heartbeats_are_sent_when_no_message_came_and_the_login_is_kept_alive() {
-    let mut service = Service::new();
+    let mut service = Service::with(WebSocket::builder().audit_every(s(300)));
     let (subscription, mut peer) = service.live("s1").await;
     wait_for(&subscription, Phase::Live).await;
     let before = service.https.owner_asked();
@@ -132,10 +132,10 @@ async fn w32_a_subscription_that_the_service_lost_without_a_word_is_made_again()
     let began = Instant::now();
     let (meta, _) = peer.request().await.unwrap();
     assert_eq!((meta["method"].as_str(), meta["path"].as_str()), (Some("GET"), Some("/restapi/v1.0/subscription/s1")));
-    assert!((s(290)..=s(340)).contains(&began.elapsed()), "{:?}", began.elapsed());
+    assert!((s(43)..=s(55)).contains(&began.elapsed()), "{:?}", began.elapsed());
     peer.send(reply(&meta, 200, Some(info("s1")))).await;
     let (meta, _) = peer.request().await.unwrap();
-    assert!(began.elapsed() <= s(680), "{:?}", began.elapsed());
+    assert!(began.elapsed() <= s(110), "{:?}", began.elapsed());
     peer.send(reply(&meta, 404, Some(json!({"errorCode": "CMN-102"})))).await;
     let mut second = service.accept().await;
     assert_eq!(second.wsc(), None);

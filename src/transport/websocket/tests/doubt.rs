@@ -35,7 +35,7 @@ async fn an_event_that_is_not_utf8_is_shown_and_takes_nothing_with_it() {
         other => panic!("{other:?}"),
     }
     assert_eq!(told(&mut subscription).await, "3");
-    assert!(is_silent(&mut subscription, s(20)).await && service.is_quiet());
+    assert!(is_silent(&mut subscription, s(10)).await && service.is_quiet());
 }
 
 #[tokio::test(start_paused = true)]

@@ -87,7 +87,8 @@ async fn found_6_14_short_drops_of_good_connections_are_no_repeated_failure() {
     let (mut subscription, mut peer) = service.live("s1").await;
     wait_for(&subscription, Phase::Live).await;
     for n in 0..12 {
-        tokio::time::sleep(s(21)).await;
+        let lived = tokio::time::timeout(s(21), async { while peer.request().await.is_some() {} }).await;
+        assert!(lived.is_err());
         peer.leave().await;
         let lost_at = Instant::now();
         peer = service.accept().await;

@@ -40,7 +40,7 @@ async fn probe_b_w03_no_heartbeat_reply_closes_and_reconnects() {
     // Reads, and so answers pings, but no heartbeat.
     let stuck = tokio::spawn(async move { while peer.next().await.is_some() {} });
     let mut peer = service.accept().await;
-    assert!((s(40)..s(45)).contains(&since.elapsed()), "{:?}", since.elapsed());
+    assert!((s(38)..s(45)).contains(&since.elapsed()), "{:?}", since.elapsed());
     stuck.await.unwrap();
     peer.recovered("W2").await;
     peer.event("s1", 2).await;
@@ -51,13 +51,13 @@ async fn probe_b_w03_no_heartbeat_reply_closes_and_reconnects() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn w12_a_half_open_connection_is_left_within_45_s() {
+async fn w12_a_half_open_connection_is_left_within_15_s() {
     let mut service = Service::new();
     let (subscription, peer) = service.live("s1").await;
     wait_for(&subscription, Phase::Live).await;
     let since = Instant::now();
     let second = service.accept().await;
-    assert!(since.elapsed() <= s(45), "{:?}", since.elapsed());
+    assert!(since.elapsed() <= s(15), "{:?}", since.elapsed());
     drop((peer, second));
 }
 
