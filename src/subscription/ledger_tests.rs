@@ -328,3 +328,21 @@ async fn what_came_behind_a_gap_waits_five_seconds_for_its_sources() {
     assert_eq!(next_sms(&mut subscription).await, (Origin::CatchUp, 1));
     assert!(next_resumed(&mut subscription).await.complete);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_gap_names_the_filters_from_before_a_change_and_those_asked_for_until_it_is_answered() {
+    let world = World::new();
+    let mut subscription = world.live().await;
+    let presence = "/restapi/v1.0/account/~/extension/~/presence";
+    let aged = || Some(SuspectedLoss::BufferAged { pause: secs(300) });
+    world.control.script("update", Script::Slow(secs(5)));
+    let handle = subscription.handle();
+    let change = tokio::spawn(async move { handle.update_filters([filter(presence)]).await });
+    settle().await;
+    world.transport.batch(1, Vec::new(), aged());
+    assert_eq!(next_gap(&mut subscription).await.filters, [MESSAGES, presence]);
+    next_resumed(&mut subscription).await;
+    change.await.unwrap().unwrap();
+    world.transport.batch(1, Vec::new(), aged());
+    assert_eq!(next_gap(&mut subscription).await.filters, [presence]);
+}

@@ -143,17 +143,29 @@ impl Driver {
         }
     }
 
+    /// While a change is under way the service may serve the filters from before it, or those
+    /// it asks for: a gap names both.
+    pub(super) fn cover_both(&mut self) {
+        let asked = self.update.iter().flat_map(|update| &update.filters);
+        let new: Vec<String> = asked.filter(|filter| !self.in_force.contains(filter)).cloned().collect();
+        self.in_force = self.in_force.iter().cloned().chain(new).collect();
+    }
+
     pub(super) fn answer_update(&mut self, ok: bool) {
         let Some(update) = self.update.take() else { return };
         self.filters_doubtful = !ok;
+        // What was not answered may have been carried out.
+        let unclear = !ok && self.last_error.as_ref().is_some_and(|error| error.is_unclear());
         let result = if ok {
             self.setup.filters = update.filters;
-            self.in_force = self.setup.filters.clone().into();
             self.recovery.cover(&self.setup.filters);
             Ok(())
         } else {
             Err(self.shared_error("the filters could not be changed"))
         };
+        if !unclear {
+            self.in_force = self.setup.filters.clone().into();
+        }
         match update.answer {
             // Whoever asked may have stopped waiting; the change stands.
             Some(answer) => drop(answer.send(result)),

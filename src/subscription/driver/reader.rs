@@ -128,6 +128,7 @@ impl Driver {
                     drop(answer.send(Err(busy)));
                 } else if self.end.is_none() {
                     self.update = Some(Update { filters, answer: Some(answer) });
+                    self.cover_both();
                     self.give(Input::Update);
                 }
             }

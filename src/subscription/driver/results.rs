@@ -331,6 +331,7 @@ impl Driver {
         self.filters_doubtful = !event::same_filters(&served, &self.setup.filters);
         if self.filters_doubtful {
             self.update = Some(Update { filters: self.setup.filters.clone(), answer: None });
+            self.cover_both();
             self.give(Input::Update);
         }
     }
