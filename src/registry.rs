@@ -33,11 +33,6 @@ impl Registry {
         known.live.insert(id.clone());
     }
 
-    /// Takes `id` for the caller, unless somebody here has it.
-    pub(crate) fn claim(&self, id: &SubscriptionId) -> bool {
-        self.known().live.insert(id.clone())
-    }
-
     pub(crate) fn gone(&self, id: &SubscriptionId) {
         let mut known = self.known();
         known.live.remove(id);
@@ -74,8 +69,6 @@ mod tests {
         registry.left_over(&a);
         registry.left_over(&a);
         assert_eq!(registry.leftovers(), std::slice::from_ref(&a));
-        assert!(!registry.claim(&b));
-        assert!(registry.claim(&a) && !registry.claim(&a));
         registry.live(&a); // taken over again
         assert!(registry.leftovers().is_empty());
         registry.left_over(&a);

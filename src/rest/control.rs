@@ -24,8 +24,9 @@ const SOCKET_TOKEN: &str = "/restapi/oauth/wstoken";
 ///
 /// Each call is one attempt within the client's deadline; a refused token is
 /// renewed and the call repeated once, and a closed rate group is waited for.
-/// After a `create` that fails [unclearly](Error::is_unclear), `list` tells what
-/// became of it.
+/// After a `create` that fails [unclearly](Error::is_unclear) a subscription may exist.
+/// `list` does not prove whose it is: another process of the same user and app may have
+/// made one with the same filters.
 #[derive(Clone, Debug)]
 pub struct RestControl {
     client: Client,

@@ -277,27 +277,6 @@ async fn what_a_former_transport_makes_late_is_deleted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_former_transport_made_without_an_answer_is_looked_for_and_deleted() {
-    let two = Two::new();
-    let lost = || Error::new(ErrorKind::Timeout, "lost").with_unclear(true);
-    two.world.control.script("create", Script::Fail(lost()));
-    for _ in 0..100 {
-        two.world.control.script("list", Script::Fail(lost()));
-    }
-    // Later than it was looked for first, in vain.
-    let builder = two.builder().fail_over(secs(100), secs(7200)).fall_back_to(Poll::new());
-    let subscription = builder.start().await.unwrap();
-    assert_eq!(subscription.status().current().transport, TransportKind::Poll);
-    two.world.control.unscript("list");
-    let created = crate::Timestamp::from(crate::clock::wall_now());
-    two.world.control.plant_made_at("late", &[TEXTS], &created);
-    sleep(secs(61)).await;
-    settle().await;
-    assert!(two.world.control.alive().is_empty(), "{:?}", two.world.control.alive());
-    subscription.close().await;
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_token_of_another_transport_leads_to_a_gap_and_leaves_nothing() {
     let two = Two::new();
     let subscription = two.builder().on_drop(OnDrop::Keep).start().await.unwrap();

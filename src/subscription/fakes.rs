@@ -90,11 +90,6 @@ impl FakeControl {
         self.0.lock().unwrap().refused.retain(|refused| *refused != verb);
     }
 
-    /// What was scripted for `verb` and has not happened yet will not.
-    pub(super) fn unscript(&self, verb: &str) {
-        self.0.lock().unwrap().scripts.retain(|(of, _)| *of != verb);
-    }
-
     pub(super) fn move_to(&self, address: &str) {
         self.0.lock().unwrap().address = address.into();
     }

@@ -134,54 +134,6 @@ pub(super) fn head_start(at: SystemTime) -> SystemTime {
     at.checked_sub(HEAD_START).unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
-/// Clocks of one service differ by less.
-const SLACK: Duration = Duration::from_secs(5);
-/// How long after this side gave up on a creation the service may still carry it
-/// out.
-const LATE: Duration = Duration::from_secs(60);
-
-/// Whether a subscription found in the list is the one that an unclear creation,
-/// begun `since` ago, left behind.
-pub(super) fn is_orphan(
-    info: &SubscriptionInfo,
-    filters: &[String],
-    transport: TransportKind,
-    since: Duration,
-    now: SystemTime,
-) -> bool {
-    is_like(info, filters, transport) && age(info, now).is_none_or(|age| age <= since + SLACK)
-}
-
-/// Whether a subscription found in the list is one that a creation made after it
-/// had been given up: begun `since` ago, given up `until` ago. One whose age is
-/// not told may be anybody's.
-pub(super) fn is_late(
-    info: &SubscriptionInfo,
-    filters: &[String],
-    transport: TransportKind,
-    (since, until): (Duration, Duration),
-    now: SystemTime,
-) -> bool {
-    let in_time = |age: Duration| age <= since + SLACK && age + SLACK + LATE >= until;
-    is_like(info, filters, transport) && age(info, now).is_some_and(in_time)
-}
-
-/// How old it is, by the service's own clock, wherever that is.
-fn age(info: &SubscriptionInfo, now: SystemTime) -> Option<Duration> {
-    let created = info.creation_time.as_ref().and_then(Timestamp::system_time)?;
-    Some(info.answered_at.unwrap_or(now).duration_since(created).unwrap_or_default())
-}
-
-/// Whether it serves these filters by this transport. Those that it was refused
-/// were asked for too.
-fn is_like(info: &SubscriptionInfo, filters: &[String], transport: TransportKind) -> bool {
-    let disabled = info.disabled_filters.iter().map(|disabled| disabled.filter.as_str());
-    let asked: Vec<&str> = info.event_filters.iter().map(String::as_str).chain(disabled).collect();
-    is_served(info)
-        && info.delivery_mode.transport_type.eq_ignore_ascii_case(transport.as_str())
-        && (crate::event::same_filters(&info.event_filters, filters) || crate::event::same_filters(&asked, filters))
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -291,52 +243,5 @@ mod tests {
         assert_eq!(before_first_event(&made, at(700)), at(640));
         made.answered_at = Some(at(900));
         assert_eq!(before_first_event(&made, at(5000)), at(840));
-    }
-
-    #[test]
-    fn only_a_fresh_served_subscription_of_ours_is_an_orphan() {
-        let filters = vec!["/restapi/v1.0/account/~/extension/~/message-store".to_owned()];
-        let check = |value: serde_json::Value, now| {
-            is_orphan(&info(value), &filters, TransportKind::PubNub, Duration::from_secs(30), at(now))
-        };
-        assert!(check(full(), 1020));
-        assert!(!check(full(), 1040), "older than the attempt");
-        for (path, value) in [("status", json!("Blacklisted")), ("eventFilters", json!(["/x"]))] {
-            let mut other = full();
-            other[path] = value;
-            assert!(!check(other, 1020), "{path}");
-        }
-        let mut other = full();
-        other["deliveryMode"]["transportType"] = "WebHook".into();
-        assert!(!check(other, 1020));
-    }
-
-    #[test]
-    fn a_filter_that_was_refused_was_asked_for_too() {
-        let asked = ["/restapi/v1.0/account/~/extension/~/message-store", "/restapi/v1.0/account/~/presence"];
-        let asked = asked.map(str::to_owned);
-        let mut value = full();
-        let is_one = |value: &serde_json::Value| {
-            is_orphan(&info(value.clone()), &asked, TransportKind::PubNub, Duration::from_secs(30), at(1020))
-        };
-        assert!(!is_one(&value));
-        value["disabledFilters"] = json!([{"filter": "/restapi/v1.0/account/1/presence", "reason": "SUB-412"}]);
-        assert!(is_one(&value));
-    }
-
-    #[test]
-    fn a_late_one_was_made_between_the_attempt_and_a_minute_after_it_was_given_up() {
-        let filters = vec!["/restapi/v1.0/account/~/extension/~/message-store".to_owned()];
-        let check = |value: serde_json::Value, since: u64, until: u64| {
-            let span = (Duration::from_secs(since), Duration::from_secs(until));
-            is_late(&info(value), &filters, TransportKind::PubNub, span, at(1100)) // 100 s old
-        };
-        assert!(check(full(), 130, 100));
-        assert!(check(full(), 165, 160), "carried out late");
-        assert!(!check(full(), 90, 60), "older than the attempt");
-        assert!(!check(full(), 200, 170), "long after it was given up");
-        let mut ageless = full();
-        ageless["creationTime"] = json!(null);
-        assert!(!check(ageless, 130, 100));
     }
 }

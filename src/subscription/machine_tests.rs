@@ -91,12 +91,7 @@ impl Bench {
 
     fn fail(&mut self, disposition: Disposition) -> Vec<Effect> {
         let op = self.op();
-        self.give(Input::Failed { op, disposition, unclear: false })
-    }
-
-    fn fail_unclear(&mut self) -> Vec<Effect> {
-        let op = self.op();
-        self.give(Input::Failed { op, disposition: RETRY, unclear: true })
+        self.give(Input::Failed { op, disposition })
     }
 
     fn link_up(&mut self) -> Vec<Effect> {
@@ -202,7 +197,7 @@ fn l5_a_subscription_that_is_gone_is_recreated_once() {
     let effects = bench.fail(Disposition::Recreate);
     assert!(matches!(effects[..], [Effect::Gap(Cause::Gone), Effect::Create { .. }]), "{effects:?}");
     // The same news again changes nothing.
-    assert!(bench.give(Input::Failed { op, disposition: Disposition::Recreate, unclear: false }).is_empty());
+    assert!(bench.give(Input::Failed { op, disposition: Disposition::Recreate }).is_empty());
     bench.lease(900);
     bench.link_up();
     bench.secs(60);
@@ -219,8 +214,7 @@ fn answers_of_an_older_generation_change_nothing() {
     for input in [
         Input::Leased { op: stale, requested_at: now, lifetime: Duration::from_secs(9), moved: true },
         Input::Inactive { op: stale },
-        Input::Failed { op: stale, disposition: Disposition::Fatal, unclear: true },
-        Input::NoOrphan { op: stale },
+        Input::Failed { op: stale, disposition: Disposition::Fatal },
         Input::Pruned { op: stale, deleted: 3 },
         Input::Deleted { op: stale, found: true },
         Input::LinkAlive { link: 999 },
@@ -257,8 +251,7 @@ fn stale_answers_are_dropped_in_every_state_of_the_lease() {
             for input in [
                 Input::Leased { op: stale, requested_at: now, lifetime: Duration::from_secs(9), moved: true },
                 Input::Inactive { op: stale },
-                Input::Failed { op: stale, disposition: RETRY, unclear: true },
-                Input::NoOrphan { op: stale },
+                Input::Failed { op: stale, disposition: RETRY },
                 Input::Pruned { op: stale, deleted: 3 },
                 Input::Deleted { op: stale, found: true },
             ] {
@@ -564,20 +557,6 @@ fn a_link_that_never_answered_covers_nothing_when_the_address_moves() {
 }
 
 #[test]
-fn an_unclear_creation_is_looked_for_before_another_is_made() {
-    let mut bench = Bench::started();
-    bench.fail_unclear();
-    let effects = bench.secs(1);
-    assert!(matches!(effects[..], [Effect::FindOrphan { .. }]), "{effects:?}");
-    // The search fails too: search again, do not create.
-    bench.fail(RETRY);
-    let effects = bench.secs(31);
-    assert!(matches!(effects[..], [Effect::FindOrphan { .. }]), "{effects:?}");
-    let op = bench.op();
-    assert!(matches!(bench.give(Input::NoOrphan { op })[..], [Effect::Create { .. }]));
-}
-
-#[test]
 fn l11_too_many_subscriptions_prunes_once_then_creates_or_gives_up() {
     let mut bench = Bench::started();
     assert!(matches!(bench.fail(Disposition::Prune)[..], [Effect::Prune { .. }]));
@@ -680,14 +659,6 @@ fn l7_closing_leaves_nothing_behind_wherever_it_strikes() {
     let op = bench.op();
     assert_eq!(bench.give(Input::Deleted { op, found: true }), [Effect::Finish(End::Closed { deleted: true })]);
 
-    // During an unclear create: what it left is looked for.
-    let mut bench = Bench::started();
-    bench.close(true);
-    bench.fail_unclear();
-    let effects = bench.secs(1);
-    assert!(matches!(effects[..], [Effect::FindOrphan { .. }]), "{effects:?}");
-    assert!(matches!(bench.lease(900)[..], [Effect::Delete { .. }]));
-
     // During an update or a renewal: their answers may never come.
     for update in [true, false] {
         let mut bench = Bench::live();
@@ -699,7 +670,7 @@ fn l7_closing_leaves_nothing_behind_wherever_it_strikes() {
         let stale = bench.op();
         let effects = bench.close(true);
         assert!(has(&effects, |effect| matches!(effect, Effect::Delete { .. })), "{effects:?}");
-        assert_eq!(bench.give(Input::Failed { op: stale, disposition: RETRY, unclear: true }), []);
+        assert_eq!(bench.give(Input::Failed { op: stale, disposition: RETRY }), []);
         let op = bench.op();
         assert_eq!(bench.give(Input::Deleted { op, found: true }), [Effect::Finish(End::Closed { deleted: true })]);
     }
@@ -715,29 +686,18 @@ fn l7_closing_leaves_nothing_behind_wherever_it_strikes() {
     let mut bench = Bench::started();
     bench.fail(RETRY);
     assert_eq!(bench.close(true), [Effect::Finish(End::Closed { deleted: true })]);
-
-    // During back-off after an unclear create.
-    let mut bench = Bench::started();
-    bench.fail_unclear();
-    assert!(matches!(bench.close(true)[..], [Effect::FindOrphan { .. }]));
 }
 
 #[test]
-fn l7_a_creation_that_is_not_answered_is_looked_for_before_the_end() {
+fn l7_a_creation_is_waited_for_until_the_bound_and_only_its_answer_is_deleted() {
     let mut bench = Bench::started();
-    let create = bench.op();
     bench.close(true);
-    let effects = bench.secs(2);
-    assert!(matches!(effects[..], [Effect::FindOrphan { .. }]), "{effects:?}");
-    assert!(!bench.machine.expects(create));
+    assert!(bench.secs(4).is_empty());
     assert!(matches!(bench.lease(900)[..], [Effect::Delete { .. }]));
 
     let mut bench = Bench::started();
     bench.close(true);
-    bench.secs(2);
-    let op = bench.op();
-    let end = End::Closed { deleted: false };
-    assert_eq!(bench.give(Input::NoOrphan { op }), [Effect::Finish(end)], "it may yet be made");
+    assert_eq!(bench.secs(5), [Effect::Finish(End::Closed { deleted: false })], "it may yet be made");
 }
 
 #[test]
@@ -746,7 +706,7 @@ fn l7_a_creation_that_is_answered_at_the_end_is_deleted_once() {
     bench.close(true);
     bench.secs(1);
     assert!(matches!(bench.lease(900)[..], [Effect::Delete { .. }]));
-    assert_eq!(bench.secs(3), [], "its patience is over, and nobody is waited for");
+    assert_eq!(bench.secs(3), [], "one deletion");
 }
 
 #[test]
@@ -1171,8 +1131,7 @@ enum Step {
     Pass(u64),
     Leased { back: u64, secs: u64, moved: bool },
     Inactive { back: u64 },
-    Failed { back: u64, disposition: Disposition, unclear: bool },
-    NoOrphan { back: u64 },
+    Failed { back: u64, disposition: Disposition },
     Pruned { back: u64, deleted: usize },
     Deleted { back: u64, found: bool },
     Exchanged,
@@ -1204,9 +1163,7 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (0u64..2_000_000).prop_map(Step::Pass),
         8 => (back(), 0u64..2000, any::<bool>()).prop_map(|(back, secs, moved)| Step::Leased { back, secs, moved }),
         1 => back().prop_map(|back| Step::Inactive { back }),
-        4 => (back(), disposition(), any::<bool>())
-            .prop_map(|(back, disposition, unclear)| Step::Failed { back, disposition, unclear }),
-        2 => back().prop_map(|back| Step::NoOrphan { back }),
+        4 => (back(), disposition()).prop_map(|(back, disposition)| Step::Failed { back, disposition }),
         2 => (back(), 0usize..3).prop_map(|(back, deleted)| Step::Pruned { back, deleted }),
         2 => (back(), any::<bool>()).prop_map(|(back, found)| Step::Deleted { back, found }),
         1 => Just(Step::Exchanged),
@@ -1287,15 +1244,7 @@ proptest! {
                     bench.give(Input::Leased { op: at(back), requested_at: now, lifetime: Duration::from_secs(secs), moved });
                 }
                 Step::Inactive { back } => { bench.give(Input::Inactive { op: at(back) }); }
-                Step::Failed { back, disposition, unclear } => {
-                    bench.give(Input::Failed { op: at(back), disposition, unclear });
-                }
-                Step::NoOrphan { back } => {
-                    // Only a search says so.
-                    if bench.machine.plan == Plan::FindOrphan {
-                        bench.give(Input::NoOrphan { op: at(back) });
-                    }
-                }
+                Step::Failed { back, disposition } => { bench.give(Input::Failed { op: at(back), disposition }); }
                 Step::Pruned { back, deleted } => { bench.give(Input::Pruned { op: at(back), deleted }); }
                 Step::Exchanged => { bench.give(Input::Exchanged); }
                 Step::Deleted { back, found } => { bench.give(Input::Deleted { op: at(back), found }); }
@@ -1353,7 +1302,6 @@ fn check_history(effects: &[Effect]) {
             }
             Effect::Create { .. }
             | Effect::Replace { .. }
-            | Effect::FindOrphan { .. }
             | Effect::Prune { .. }
             | Effect::Adopt { .. }
             | Effect::Renew { .. }

@@ -357,8 +357,10 @@ impl fmt::Debug for Subscription {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Closed {
-    /// Whether the service confirmed that the subscription is gone. If not, it
-    /// ends by itself when its lease does.
+    /// Whether nothing of it is left at the service: the service confirmed that the
+    /// subscription is gone, and answered every attempt to create one. If not, what is
+    /// left ends by itself when its lease does. A subscription whose id was never read is
+    /// never deleted: it could be that of another process with the same filters.
     pub deleted: bool,
     /// What had come and was not read.
     pub unread: Vec<Delivery>,

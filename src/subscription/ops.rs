@@ -17,9 +17,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::EventFilter;
 use crate::guard::guarded;
 use crate::ids::SubscriptionId;
-use crate::registry::Registry;
 use crate::rest::{ControlPlane, CreateSubscription, Deletion, SubscriptionInfo};
-use crate::transport::{Cursor, Link, Target, Transport, TransportKind};
+use crate::transport::{Cursor, Link, Target, Transport};
 
 /// No call may take longer, whatever the control plane's own deadline is.
 const CALL_WITHIN: Duration = Duration::from_secs(60);
@@ -47,12 +46,6 @@ pub(super) enum Done {
         asked: Asked,
         result: Result<SubscriptionInfo>,
     },
-    /// The search for what an unclear creation left.
-    Orphan {
-        op: Op,
-        asked: Asked,
-        result: Result<Option<SubscriptionInfo>>,
-    },
     Pruned {
         op: Op,
         deleted: Vec<SubscriptionId>,
@@ -65,8 +58,6 @@ pub(super) enum Done {
         link: LinkId,
         result: Result<Box<dyn Link>>,
     },
-    /// The search for what creations made after they had been given up.
-    Swept,
     /// A courtesy delete ended; `false` if the subscription may still be there.
     Discarded {
         id: SubscriptionId,
@@ -149,6 +140,15 @@ pub(super) fn replace(control: Arc<dyn ControlPlane>, op: Op, request: CreateSub
     caught(CONTROL, call, move |error| Done::Lease { op, asked, result: Err(error.with_unclear(true)) })
 }
 
+/// Refuses an answer about another subscription than the one asked about: what it names
+/// is not proven to be ours (found 5.1).
+fn about(id: &SubscriptionId, info: SubscriptionInfo) -> Result<SubscriptionInfo> {
+    if info.id == *id {
+        return Ok(info);
+    }
+    Err(Error::new(ErrorKind::Protocol, "the service answered about another subscription than it was asked about"))
+}
+
 /// `from`: where another process stopped reading.
 pub(super) fn adopt(control: Arc<dyn ControlPlane>, op: Op, id: SubscriptionId, from: Option<Cursor>) -> Pending {
     let before = Asked::now();
@@ -158,7 +158,7 @@ pub(super) fn adopt(control: Arc<dyn ControlPlane>, op: Op, id: SubscriptionId, 
             None => bounded(control.get(&id), false).await,
         };
         let asked = Asked::now();
-        let result = match found {
+        let result = match found.and_then(|found| about(&id, found)) {
             Ok(found) if lease::is_served(&found) => take_over(&*control, found).await,
             other => other,
         };
@@ -169,14 +169,14 @@ pub(super) fn adopt(control: Arc<dyn ControlPlane>, op: Op, id: SubscriptionId, 
 
 /// Renews what was found. A renewal may leave out what the reading told.
 async fn take_over(control: &dyn ControlPlane, found: SubscriptionInfo) -> Result<SubscriptionInfo> {
-    let renewed = bounded(control.renew(&found.id), false).await?;
+    let renewed = about(&found.id, bounded(control.renew(&found.id), false).await?)?;
     Ok(renewed.or(found))
 }
 
 pub(super) fn renew(control: Arc<dyn ControlPlane>, op: Op, id: SubscriptionId) -> Pending {
     let asked = Asked::now();
     let call = async move {
-        let result = bounded(control.renew(&id), true).await;
+        let result = bounded(control.renew(&id), true).await.and_then(|info| about(&id, info));
         Done::Lease { op, asked, result }
     };
     caught(CONTROL, call, move |error| Done::Lease { op, asked, result: Err(error) })
@@ -189,6 +189,7 @@ pub(super) fn look(control: Arc<dyn ControlPlane>, op: Op, id: SubscriptionId) -
         let result = timeout(LOOK_WITHIN, control.get(&id)).await.unwrap_or_else(|_| {
             Err(Error::new(ErrorKind::Timeout, "the service did not say in time how the subscription is"))
         });
+        let result = result.and_then(|info| about(&id, info));
         Done::Lease { op, asked, result }
     };
     caught(CONTROL, call, move |error| Done::Lease { op, asked, result: Err(error) })
@@ -197,84 +198,10 @@ pub(super) fn look(control: Arc<dyn ControlPlane>, op: Op, id: SubscriptionId) -
 pub(super) fn update(control: Arc<dyn ControlPlane>, op: Op, id: SubscriptionId, filters: Vec<String>) -> Pending {
     let asked = Asked::now();
     let call = async move {
-        let result = bounded(control.update(&id, &filters), true).await;
+        let result = bounded(control.update(&id, &filters), true).await.and_then(|info| about(&id, info));
         Done::Lease { op, asked, result }
     };
     caught(CONTROL, call, move |error| Done::Lease { op, asked, result: Err(error.with_unclear(true)) })
-}
-
-pub(super) fn find_orphan(
-    control: Arc<dyn ControlPlane>,
-    op: Op,
-    filters: Vec<String>,
-    transport: TransportKind,
-    created: Asked,
-    registry: Arc<Registry>,
-) -> Pending {
-    let call = async move {
-        let listed = bounded(control.list(), false).await;
-        let asked = Asked::now();
-        let found = listed.map(|all| {
-            all.into_iter().find(|info| {
-                lease::is_orphan(info, &filters, transport, created.at.elapsed(), wall_now())
-                    && registry.claim(&info.id)
-            })
-        });
-        let result = match found {
-            Ok(Some(found)) => {
-                let id = found.id.clone();
-                let taken = take_over(&*control, found).await;
-                taken.inspect_err(|_| registry.gone(&id)).map(Some)
-            }
-            other => other,
-        };
-        // Events since the creation count, not since it was found.
-        Done::Orphan { op, asked: Asked { at: asked.at, wall: created.wall }, result }
-    };
-    caught(CONTROL, call, move |error| Done::Orphan { op, asked: created, result: Err(error) })
-}
-
-/// A creation that may yet be carried out: when it was asked for, and when it was
-/// given up.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Doubt {
-    pub(super) asked: Instant,
-    pub(super) given_up: Instant,
-}
-
-/// Deletes what creations in doubt made after all. Nobody here holds it, and it is
-/// of no use: its events came, or were told missing, by the one made since.
-pub(super) fn sweep(
-    control: Arc<dyn ControlPlane>,
-    filters: Vec<String>,
-    transport: TransportKind,
-    doubts: Vec<Doubt>,
-    registry: Arc<Registry>,
-) -> Pending {
-    let call = async move {
-        let listed = match bounded(control.list(), false).await {
-            Ok(listed) => listed,
-            Err(error) => {
-                tracing::debug!(%error, "what a lost creation may have left cannot be looked for");
-                return Done::Swept;
-            }
-        };
-        let late = |info: &SubscriptionInfo| {
-            doubts.iter().any(|doubt| {
-                let span = (doubt.asked.elapsed(), doubt.given_up.elapsed());
-                lease::is_late(info, &filters, transport, span, wall_now())
-            })
-        };
-        for info in listed.iter().filter(|info| late(info)) {
-            if !registry.claim(&info.id) {
-                continue;
-            }
-            let gone = matches!(timeout(DISCARD_WITHIN, control.delete(&info.id)).await, Ok(Ok(_)));
-            if gone { registry.gone(&info.id) } else { registry.left_over(&info.id) }
-        }
-        Done::Swept
-    };
-    caught(CONTROL, call, |_| Done::Swept)
 }
 
 pub(super) fn prune(control: Arc<dyn ControlPlane>, op: Op, ids: Vec<SubscriptionId>) -> Pending {

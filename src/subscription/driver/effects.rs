@@ -11,7 +11,6 @@ impl Driver {
             tracing::debug!(?effect, subscription = self.id_for_log(), "lifecycle");
             match effect {
                 Effect::Create { op } => self.create(op),
-                Effect::FindOrphan { op } => self.find_orphan(op),
                 Effect::Prune { op } => self.prune(op),
                 Effect::Adopt { op } => self.adopt(op),
                 Effect::Renew { op } => self.upkeep(op, ops::renew),
@@ -83,18 +82,6 @@ impl Driver {
         // The new one may tell what the present one tells before the answer is here.
         self.overlap.begin(Instant::now());
         self.pending.push(ops::replace(self.setup.control.clone(), op, self.request()));
-    }
-
-    pub(super) fn find_orphan(&mut self, op: Op) {
-        let created = self.created.unwrap_or_else(Asked::now);
-        self.passing.push(ops::find_orphan(
-            self.setup.control.clone(),
-            op,
-            self.setup.filters.clone(),
-            self.setup.transport.kind(),
-            created,
-            self.setup.registry.clone(),
-        ));
     }
 
     pub(super) fn prune(&mut self, op: Op) {
@@ -326,9 +313,6 @@ impl Driver {
             }
         }
         self.update = None;
-        if !self.keeps_subscription() {
-            self.sweep();
-        }
         // Counted from when the end began, so that both bounds are not added up.
         let now = Instant::now();
         let since = self.ending_since.unwrap_or(now);

@@ -26,7 +26,7 @@ use super::failover::{self, Failover};
 use super::keys::Keys;
 use super::lease::{self, Lease};
 use super::machine::{self, Cause, Effect, End, Input, LinkId, Machine, Op, Settings};
-use super::ops::{self, Asked, Done, Doubt, Pending};
+use super::ops::{self, Asked, Done, Pending};
 use super::overlap::Overlap;
 use super::progress::{Step, Traces};
 use super::queue::{Item, Queue};
@@ -56,10 +56,10 @@ const CLOCK_CHECK: Duration = Duration::from_secs(15);
 /// A look at the clocks that comes later than this was kept from coming: the
 /// process was frozen, or its runtime was.
 const FROZEN: Duration = Duration::from_secs(30);
-/// How long after a creation in doubt is looked for what it made.
-const SWEEP_AFTER: Duration = Duration::from_secs(60);
-/// So many creations in doubt are remembered.
-const DOUBTS: usize = 16;
+/// How long what a creation without an answer may have made can be there, unless it is
+/// renewed: the lifetime of PubNub subscriptions (ringcentral-rest-and-events.md §2.5). One
+/// of a WebSocket ends with its session.
+const UNCONFIRMED_FOR: Duration = Duration::from_secs(900);
 /// The end waits this long for what was made in vain to be deleted.
 const FAREWELL: Duration = Duration::from_secs(5);
 /// At the end the link gets this long to tell whether something is unread.
@@ -248,9 +248,8 @@ pub(in crate::subscription) struct Driver {
     /// still listened to, and with which of the transports.
     retiring: Vec<(u64, usize, SubscriptionId)>,
     overlap: Overlap,
-    /// Creations that may yet be carried out, and when to look for what they made.
-    doubts: Vec<(usize, Doubt)>,
-    sweep_at: Option<Instant>,
+    /// Until when a subscription may be at the service whose id was never read.
+    unconfirmed_until: Option<Instant>,
     /// Deletions under way that the end waits for, and until when.
     courtesies: usize,
     farewell_by: Option<Instant>,
@@ -354,8 +353,7 @@ impl Driver {
             replacing: None,
             retiring: Vec::new(),
             overlap: Overlap::default(),
-            doubts: Vec::new(),
-            sweep_at: None,
+            unconfirmed_until: None,
             courtesies: 0,
             farewell_by: None,
             ending_since: None,
@@ -442,7 +440,6 @@ impl Driver {
             Woken::Timer | Woken::Room | Woken::Shutdown(None) => {}
         }
         self.check_clock();
-        self.sweep_if_due();
         self.stop_waiting();
         self.drained();
         self.machine.handle_timeout(Instant::now().into_std());

@@ -337,6 +337,7 @@ impl Driver {
         let attempts = self.machine.failed_attempts();
         let transport = self.setup.transport.kind();
         let expires_at = self.expires_at();
+        let unconfirmed = self.is_creation_unconfirmed();
         let is_polling = self.end.is_none() && self.recovery.plan.is_polling(Instant::now().into_std());
         let waiting = self.next_try(phase);
         status.send_if_modified(|status| {
@@ -363,7 +364,7 @@ impl Driver {
                     failed_attempts: attempts,
                     waiting,
                     last_error: self.last_error.clone(),
-                    deleted: self.end.is_some() && self.machine.is_deleted(),
+                    deleted: self.end.is_some() && self.machine.is_deleted() && !unconfirmed,
                 };
             }
             changed

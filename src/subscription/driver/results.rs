@@ -6,17 +6,17 @@ impl Driver {
     pub(super) fn done(&mut self, done: Done) {
         match done {
             Done::Lease { op, asked, result } => {
-                self.left_behind.retain(|(left, _)| *left != op);
+                let created = self.creation_ended(op);
                 match result {
                     Ok(info) => self.leased(op, asked, info),
-                    Err(error) => self.failed(op, error),
+                    Err(error) => {
+                        if created && error.is_unclear() {
+                            self.creation_unconfirmed();
+                        }
+                        self.failed(op, error);
+                    }
                 }
             }
-            Done::Orphan { op, asked, result } => match result {
-                Ok(Some(info)) => self.leased(op, asked, info),
-                Ok(None) => self.give(Input::NoOrphan { op }),
-                Err(error) => self.failed(op, error),
-            },
             Done::Pruned { op, deleted } => {
                 deleted.iter().for_each(|id| self.setup.registry.gone(id));
                 self.setup.leftovers.retain(|id| !deleted.contains(id));
@@ -34,11 +34,36 @@ impl Driver {
                 self.courtesies -= 1;
                 if gone { self.setup.registry.gone(&id) } else { self.setup.registry.left_over(&id) }
             }
-            Done::Swept => self.courtesies -= 1,
             Done::Begun { source, turn, result } => self.begun(source, turn, result),
             Done::Synced { source, turn, result } => self.synced(source, turn, result),
             Done::Parted | Done::BrokenOff => {}
         }
+    }
+
+    /// Whether the call that was answered, or failed, was to create a subscription.
+    fn creation_ended(&mut self, op: Op) -> bool {
+        let before = self.left_behind.len();
+        self.left_behind.retain(|(left, _)| *left != op);
+        self.left_behind.len() < before
+            || self.creating.take_if(|(creating, _)| *creating == op).is_some()
+            || self.replacing == Some(op)
+    }
+
+    /// The service may have made a subscription whose id was never read. What is listed
+    /// there with the same filters may be another process's, so it is not touched
+    /// (found 5.1).
+    fn creation_unconfirmed(&mut self) {
+        tracing::warn!(
+            subscription = self.id_for_log(),
+            "a creation was not answered: what it may have made is left at the service until it expires"
+        );
+        self.unconfirmed_until = Some(Instant::now() + UNCONFIRMED_FOR);
+    }
+
+    /// Whether a subscription may be left at the service whose id was never read.
+    pub(super) fn is_creation_unconfirmed(&self) -> bool {
+        let unanswered = self.creating.is_some() || self.replacing.is_some() || !self.left_behind.is_empty();
+        unanswered || self.unconfirmed_until.is_some_and(|until| until > Instant::now())
     }
 
     pub(super) fn failed(&mut self, op: Op, error: Error) {
@@ -62,17 +87,10 @@ impl Driver {
         if self.machine.expects(op) && disposition == Disposition::Fatal && self.fail_over_refused(&error) {
             return self.note(error);
         }
-        let unclear = error.is_unclear();
-        self.deletion_in_doubt |= unclear && self.machine.phase() == machine::Phase::Closing;
-        if unclear
-            && let Some(created) =
-                self.created.filter(|_| self.creating.as_ref().is_some_and(|(creating, _)| *creating == op))
-        {
-            self.doubt(created);
-        }
+        self.deletion_in_doubt |= error.is_unclear() && self.machine.phase() == machine::Phase::Closing;
         self.replacing.take_if(|replacing| *replacing == op);
         self.note(error);
-        self.give(Input::Failed { op, disposition, unclear });
+        self.give(Input::Failed { op, disposition });
     }
 
     /// What to do about an error of something that may have worked before: only what
@@ -148,6 +166,11 @@ impl Driver {
                 return self.failed(op, if taken_up { error.with_disposition(Disposition::Recreate) } else { error });
             }
         };
+        if !self.setup.has_address {
+            // One connection has one subscription: this one replaced any other in it
+            // (ringcentral-rest-and-events.md §2.7).
+            self.unconfirmed_until = None;
+        }
         let moved = self.lease.as_ref().is_some_and(|before| !before.same_place(&lease));
         let first = self.lease.is_none();
         let mode = &info.delivery_mode;
@@ -202,8 +225,6 @@ impl Driver {
     pub(super) fn replace_lease(&mut self, op: Op, lease: Lease, info: &SubscriptionInfo, asked: Asked) {
         let resumed = self.setup.resume.take_if(|_| self.lease.is_none());
         let adopted = self.setup.adopt.take();
-        // If its creation is still to be answered, that tells nothing new.
-        self.creating = None;
         let takes_over = self.replacing.take_if(|replacing| *replacing == op).is_some();
         let changed = self.lease_way != self.way;
         match self.lease.take() {
@@ -360,44 +381,5 @@ impl Driver {
     pub(super) fn discard(&mut self, way: usize, id: SubscriptionId) {
         self.courtesies += 1;
         self.pending.push(ops::discard(self.control_of(way), id));
-    }
-
-    /// A creation was given up that the service may yet carry out.
-    pub(super) fn doubt(&mut self, created: Asked) {
-        let now = Instant::now();
-        if self.doubts.len() == DOUBTS {
-            self.doubts.remove(0);
-        }
-        self.doubts.push((self.way, Doubt { asked: created.at, given_up: now }));
-        self.sweep_at = Some(now + SWEEP_AFTER);
-    }
-
-    pub(super) fn sweep_if_due(&mut self) {
-        if self.sweep_at.is_some_and(|at| at <= Instant::now()) {
-            self.sweep();
-        }
-    }
-
-    /// Looks for what creations in doubt made after all.
-    pub(super) fn sweep(&mut self) {
-        self.sweep_at = None;
-        if self.doubts.is_empty() {
-            return;
-        }
-        let doubts = std::mem::take(&mut self.doubts);
-        for (at, way) in self.setup.ways.iter().enumerate() {
-            let its: Vec<Doubt> = doubts.iter().filter(|(of, _)| *of == at).map(|(_, doubt)| *doubt).collect();
-            if its.is_empty() {
-                continue;
-            }
-            self.courtesies += 1;
-            self.pending.push(ops::sweep(
-                way.control.clone(),
-                self.setup.filters.clone(),
-                way.transport.kind(),
-                its,
-                self.setup.registry.clone(),
-            ));
-        }
     }
 }

@@ -10,7 +10,7 @@ impl Driver {
         let plan = self.recovery.plan.poll_timeout().map(Instant::from_std);
         let failover = self.failover.poll_timeout().map(Instant::from_std);
         let draining = self.draining.map(|draining| draining.until);
-        [machine, plan, failover, self.sweep_at, farewell, self.start_by, self.waits_until(), draining]
+        [machine, plan, failover, farewell, self.start_by, self.waits_until(), draining]
             .into_iter()
             .flatten()
             .fold(check, Instant::min)

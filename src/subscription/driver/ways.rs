@@ -48,9 +48,6 @@ impl Driver {
         tracing::info!(transport = %way.transport.kind(), subscription = self.id_for_log(), "another transport is used");
         // A creation under way goes on: what it makes is deleted.
         self.left_behind.extend(self.creating.take());
-        if let Some(created) = self.created.filter(|_| self.machine.is_unsure()) {
-            self.doubt(created);
-        }
         if self.ways_until.len() == CHANGES_KNOWN {
             self.ways_until.remove(0);
         }

@@ -43,13 +43,9 @@ impl Machine {
         match self.lease {
             // What is under way is not waited for: its answer may never come.
             Lease::Active { .. } | Lease::Renewing { .. } => self.end_lease(),
-            Lease::Absent if self.plan == Plan::FindOrphan => self.attempt(),
             Lease::Absent => self.end_nothing(),
             Lease::Gone => self.finish(),
-            // Its answer goes on from here; what it makes must not be left behind.
-            Lease::Acquiring { .. } if self.plan == Plan::Create => {
-                self.arm(Timer::Attempt, now + CLOSE_PATIENCE.min(within / 3));
-            }
+            // Only its answer names what a creation made, so it is waited for (found 5.1).
             Lease::Acquiring { .. } | Lease::Pruning { .. } | Lease::Deleting { .. } => {}
         }
     }
@@ -61,9 +57,7 @@ impl Machine {
             return self.end_lease();
         }
         self.lease = Lease::Gone;
-        if !self.unanswered {
-            self.confirm_deleted();
-        }
+        self.confirm_deleted();
         self.finish();
     }
 

@@ -35,7 +35,6 @@ impl Machine {
         self.lease = Lease::Acquiring { op };
         self.effects.push_back(match self.plan {
             Plan::Create => Effect::Create { op },
-            Plan::FindOrphan => Effect::FindOrphan { op },
             Plan::Adopt => Effect::Adopt { op },
         });
     }
@@ -125,9 +124,9 @@ impl Machine {
         }
     }
 
-    pub(super) fn failed(&mut self, now: Instant, op: Op, disposition: Disposition, unclear: bool) {
+    pub(super) fn failed(&mut self, now: Instant, op: Op, disposition: Disposition) {
         match self.lease {
-            Lease::Acquiring { op: current } if current == op => self.acquire_failed(now, disposition, unclear),
+            Lease::Acquiring { op: current } if current == op => self.acquire_failed(now, disposition),
             Lease::Pruning { .. } => self.pruned(now, op, 0),
             Lease::Renewing { op: current, expires_at, what } if current == op => {
                 self.renew_failed(now, disposition, expires_at, what, unclear);
@@ -137,10 +136,10 @@ impl Machine {
         }
     }
 
-    pub(super) fn acquire_failed(&mut self, now: Instant, disposition: Disposition, unclear: bool) {
-        if unclear && self.plan == Plan::Create {
-            self.plan = Plan::FindOrphan;
-        }
+    /// What a creation without an answer may have made is neither looked for nor taken
+    /// over: nothing tells it from a subscription of another process with the same
+    /// filters, so it is left to expire (found 5.1).
+    pub(super) fn acquire_failed(&mut self, now: Instant, disposition: Disposition) {
         match disposition {
             Disposition::Retry { after } => self.acquire_or_end(now, after),
             Disposition::Prune if !self.pruned && self.plan == Plan::Create && !self.is_closing() => {
@@ -169,26 +168,13 @@ impl Machine {
         }
     }
 
-    /// Tries again, unless we are on the way out and nothing can be left over.
+    /// Tries again, unless it is ending.
     pub(super) fn acquire_or_end(&mut self, now: Instant, retry_after: Option<Duration>) {
         self.lease = Lease::Absent;
-        if self.is_closing() && self.plan != Plan::FindOrphan {
+        if self.is_closing() {
             self.end_nothing();
         } else {
             self.acquire(now, retry_after);
-        }
-    }
-
-    pub(super) fn no_orphan(&mut self, op: Op) {
-        if self.lease != (Lease::Acquiring { op }) {
-            return;
-        }
-        self.plan = Plan::Create;
-        if self.is_closing() {
-            self.lease = Lease::Absent;
-            self.end_nothing();
-        } else {
-            self.attempt();
         }
     }
 

@@ -43,10 +43,6 @@ const START_FAREWELL_SHARE: u32 = 4;
 /// renewed: the true expiry is unknown then.
 const GRACE_AFTER_SLEEP: Duration = Duration::from_secs(30);
 
-/// How long the end waits for a creation that is under way before it looks for
-/// what that made.
-const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
-
 /// What can be set.
 #[derive(Clone, Debug)]
 pub(in crate::subscription) struct Settings {
@@ -85,10 +81,8 @@ pub(in crate::subscription) enum Input {
     Leased { op: Op, requested_at: Instant, lifetime: Duration, moved: bool },
     /// The subscription exists, but the service no longer serves it.
     Inactive { op: Op },
-    /// The operation failed. `unclear`: the service may have carried it out.
-    Failed { op: Op, disposition: Disposition, unclear: bool },
-    /// No subscription is left over from an unclear creation.
-    NoOrphan { op: Op },
+    /// The operation failed.
+    Failed { op: Op, disposition: Disposition },
     /// So many leftovers of our own were deleted.
     Pruned { op: Op, deleted: usize },
     /// Nothing is left of the subscription; `found`: it was still there.
@@ -124,8 +118,6 @@ pub(in crate::subscription) enum Input {
 pub(in crate::subscription) enum Effect {
     /// Create a subscription.
     Create { op: Op },
-    /// Look for a subscription that an unclear creation left, and take it over.
-    FindOrphan { op: Op },
     /// Delete leftovers of our own.
     Prune { op: Op },
     /// Take over the subscription the user named.
@@ -282,7 +274,6 @@ enum Stage {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Plan {
     Create,
-    FindOrphan,
     Adopt,
 }
 
@@ -350,8 +341,6 @@ pub(in crate::subscription) struct Machine {
     gap: Gap,
     plan: Plan,
     pruned: bool,
-    /// Whether a creation was given up at the end and may still be carried out.
-    unanswered: bool,
     /// Whether nothing is left at the service.
     deleted: bool,
     /// Whether a lease that was lost may still be there at the service.
@@ -392,7 +381,6 @@ impl Machine {
             gap: Gap::Closed,
             plan: Plan::Create,
             pruned: false,
-            unanswered: false,
             deleted: false,
             stale: false,
             update_wanted: false,
@@ -422,8 +410,7 @@ impl Machine {
             Input::Start { adopt } => self.start(now, adopt),
             Input::Leased { op, requested_at, lifetime, moved } => self.leased(now, op, requested_at, lifetime, moved),
             Input::Inactive { op } => self.inactive(now, op),
-            Input::Failed { op, disposition, unclear } => self.failed(now, op, disposition, unclear),
-            Input::NoOrphan { op } => self.no_orphan(op),
+            Input::Failed { op, disposition } => self.failed(now, op, disposition),
             Input::Pruned { op, deleted } => self.pruned(now, op, deleted),
             Input::Deleted { op, found } => self.deleted(op, found),
             Input::LinkAlive { link } => self.link_alive(now, link),
@@ -499,11 +486,6 @@ impl Machine {
     /// The newest generation that was given out.
     pub(in crate::subscription) fn generation(&self) -> u64 {
         self.generation
-    }
-
-    /// Whether a creation that was not answered may have been carried out.
-    pub(in crate::subscription) fn is_unsure(&self) -> bool {
-        self.plan == Plan::FindOrphan
     }
 
     /// Whether nothing is left at the service.

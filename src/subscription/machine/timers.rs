@@ -27,14 +27,12 @@ impl Machine {
             Timer::Look => self.keep_up(Upkeep::Look),
             Timer::Attempt => match self.lease {
                 Lease::Deleting { .. } => self.end_lease(),
-                // Ending, and the creation is not answered: look what it made.
-                Lease::Acquiring { .. } => {
-                    self.unanswered = true;
-                    self.plan = Plan::FindOrphan;
-                    self.attempt();
-                }
                 Lease::Absent => self.attempt(),
-                Lease::Pruning { .. } | Lease::Active { .. } | Lease::Renewing { .. } | Lease::Gone => {}
+                Lease::Acquiring { .. }
+                | Lease::Pruning { .. }
+                | Lease::Active { .. }
+                | Lease::Renewing { .. }
+                | Lease::Gone => {}
             },
             Timer::Reopen => self.dial(),
             Timer::Retire => self.retire(self.formers.len()),

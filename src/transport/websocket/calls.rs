@@ -80,7 +80,6 @@ impl SocketSession {
         let before = socket.lock().inbox.owner().clone();
         // From here on it may be carried out without an answer.
         socket.own(Owner::Any);
-        let asked = self.known().asked.replace(request.clone());
         let deadline = Instant::now() + REPLY_WITHIN;
         let answer = self.call(socket, &Method::POST, PATH, Some(&body), deadline).await;
         let info = match answer.and_then(|response| self.read(&response)) {
@@ -88,15 +87,12 @@ impl SocketSession {
             Err(error) if error.is_unclear() => return Err(error),
             Err(error) => {
                 socket.own(before);
-                self.known().asked = asked;
                 return Err(of_create(error));
             }
         };
         socket.own(if before == Owner::Any { before } else { Owner::Only(info.id.clone()) });
         let mut known = self.known();
         known.spare.take_if(|spare| Arc::ptr_eq(spare, socket));
-        // What an earlier creation made in this session is replaced.
-        known.asked = None;
         known.held.retain(|held| held.id != info.id && !Arc::ptr_eq(&held.socket, socket));
         known.held.push(Held {
             id: info.id.clone(),
@@ -188,12 +184,8 @@ impl ControlPlane for SocketSession {
         self.subscribe(&socket, request).await
     }
 
-    /// While a creation is not answered, what the service has: one of them may be
-    /// what it made. Else none: what lives in another session cannot be taken over,
-    /// and is not ours to be deleted.
     async fn list(&self) -> Result<Vec<SubscriptionInfo>> {
-        let asked = self.known().asked.is_some();
-        if asked { self.outer.list().await } else { Ok(Vec::new()) }
+        self.outer.list().await
     }
 
     async fn get(&self, id: &SubscriptionId) -> Result<SubscriptionInfo> {
@@ -237,15 +229,8 @@ impl ControlPlane for SocketSession {
     /// one, so that the subscription is not taken for lost too early. So it is when
     /// the service does not answer on a connection that is alive, for a quarter of
     /// an hour.
-    ///
-    /// What a creation without an answer may have made is made once more in the same
-    /// session, which replaces it: whether a subscription that was found in the list
-    /// lives there cannot be known.
     async fn renew(&self, id: &SubscriptionId) -> Result<SubscriptionInfo> {
-        let Some(held) = self.held(id) else {
-            let asked = self.known().asked.clone();
-            return self.create(&asked.ok_or_else(|| elsewhere(id))?).await;
-        };
+        let held = self.held(id).ok_or_else(|| elsewhere(id))?;
         // The room is the user's other calls', but not for ever.
         let may_wait = held.served_at.elapsed() < UNANSWERED;
         if held.socket.is_usable() && may_wait && !self.budget().has_room_to_look() {

@@ -22,7 +22,7 @@ use super::{Gateway, recovery};
 use crate::error::{Disposition, Error, ErrorKind, Result};
 use crate::ids::SubscriptionId;
 use crate::rest::budget::SocketSeat;
-use crate::rest::{ControlPlane, CreateSubscription, RateBudget, SocketToken, SubscriptionInfo};
+use crate::rest::{ControlPlane, RateBudget, SocketToken, SubscriptionInfo};
 use crate::secret::Secret;
 use crate::waiting::{self, WaitCause};
 
@@ -62,8 +62,6 @@ pub(super) struct Known {
     /// A lost session that may have a subscription: a creation was sent, and its
     /// answer never came.
     orphan: Option<Resumable>,
-    /// The creation that was sent and not answered.
-    pub(super) asked: Option<CreateSubscription>,
     refusals: Refusals,
     pacing: Pacing,
     /// A token that the gateway never saw.

@@ -276,9 +276,10 @@ async fn w32_the_service_is_asked_as_often_as_it_should_be() {
     }
 }
 
-/// A creation is under way that is carried out and not answered.
+/// A creation is under way that is carried out and not answered: what is listed may be
+/// another process's (found 5.1), and what it made ends with its session.
 #[tokio::test(start_paused = true)]
-async fn w44_what_a_creation_without_an_answer_made_is_not_left_behind() {
+async fn w44_the_end_touches_no_subscription_whose_id_was_never_read() {
     let mut service = Service::new();
     let (subscription, peer) = service.live("s1").await;
     wait_for(&subscription, Phase::Live).await;
@@ -289,17 +290,13 @@ async fn w44_what_a_creation_without_an_answer_made_is_not_left_behind() {
     assert_eq!(meta["method"], "POST");
     service.https.lists("s2");
     let end = tokio::spawn(subscription.close());
-    // Made once more, in the place of the one that is not known.
-    peer.subscribed("s3").await;
-    let (meta, _) = peer.request().await.unwrap();
-    assert_eq!(
-        (meta["method"].as_str(), meta["path"].as_str()),
-        (Some("DELETE"), Some("/restapi/v1.0/subscription/s3"))
-    );
-    peer.send(reply(&meta, 204, None)).await;
-    let rest = tokio::spawn(async move { while peer.next().await.is_some() {} });
-    assert!(end.await.unwrap().deleted);
-    rest.await.unwrap();
+    let mut calls = Vec::new();
+    while let Some((meta, _)) = peer.request().await {
+        calls.push(meta["path"].clone());
+    }
+    assert!(!end.await.unwrap().deleted);
+    assert!(calls.is_empty(), "{calls:?}");
+    assert_eq!(service.https.deleted(), Vec::<String>::new());
 }
 
 #[tokio::test(start_paused = true)]
