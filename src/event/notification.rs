@@ -1,5 +1,6 @@
 //! The envelope that every event comes in.
 
+use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -71,13 +72,14 @@ impl fmt::Display for Origin {
     }
 }
 
-/// What makes two deliveries the same event: 128 bits of a SHA-256 over `uuid` and
-/// event URI, or over the whole text where there is no `uuid`.
+/// What makes two deliveries the same event: 128 bits of a SHA-256 over `uuid`, event
+/// URI, extension and body, or over the whole text where there is no `uuid`.
 ///
-/// The URI counts by what it means, in whatever spelling it came: without scheme
-/// and host, with `~` for every account and extension, its query as a set. It
-/// counts at all because two filters that overlap may bring one event with one
-/// `uuid`, each under its own URI (unverified): these are two deliveries.
+/// The URI counts by its meaning: without scheme and host, with `~` for every account and
+/// extension, its query as a set. It counts at all because two filters that overlap may
+/// bring one event with one `uuid`, each under its own URI (unverified): these are two
+/// deliveries. Extension and body count because nothing proves that a `uuid` is unique
+/// (found 4.6); `~` is the extension of `ownerId`.
 ///
 /// A key may be stored: the same notification has the same key in every version
 /// of this crate, and a change of that is a breaking one.
@@ -288,7 +290,7 @@ impl Notification {
         let Some(event_uri) = envelope.event else {
             return Err(Malformed { raw, reason: MalformedReason::NoEvent });
         };
-        let kind = route(&event_uri);
+        let kind = of_body(route(&event_uri), envelope.body);
         let payload = Payload { uri: &event_uri, outer: Some(&raw), nested, body: envelope.body };
         let event = Event::decode(kind, payload);
         Ok(Self {
@@ -350,8 +352,9 @@ impl Notification {
         self.event
     }
 
-    /// Which event this is, by its URI. The [`event`](Self::event) is of that kind,
-    /// except when its body is no JSON object: then it is [`Event::Unknown`].
+    /// Which event this is, by its URI; posts and chats, which come under each other's
+    /// URIs, by their `eventType`. The [`event`](Self::event) is of that kind, except when
+    /// its body is no JSON object: then it is [`Event::Unknown`].
     #[must_use]
     pub fn kind(&self) -> EventKind {
         self.kind
@@ -396,7 +399,10 @@ impl Notification {
     #[must_use]
     pub fn dedup_key(&self) -> DedupKey {
         match &self.uuid {
-            Some(uuid) => DedupKey::over(1, &[uuid, &Normal::of(&self.event_uri).canonical()]),
+            Some(uuid) => {
+                let uri = Normal::of(&self.event_uri).canonical();
+                DedupKey::over(6, &[uuid, &uri, self.extension(None), &self.content()])
+            }
             None => DedupKey::over(0, &[self.raw.get()]),
         }
     }
@@ -408,6 +414,46 @@ impl Notification {
             (None, Some(position)) => DedupKey::over(0, &[self.raw.get(), position]),
             _ => self.dedup_key(),
         }
+    }
+
+    /// The URI by its meaning, the extension, and what the event says without its envelope:
+    /// the same for one event that two subscriptions deliver.
+    pub(crate) fn content_key(&self) -> DedupKey {
+        let uri = Normal::of(&self.event_uri).canonical();
+        DedupKey::over(3, &[&uri, self.extension(None), &self.content()])
+    }
+
+    /// The filter that it comes by: the URI by its meaning, and the extension.
+    pub(crate) fn scope(&self) -> String {
+        format!("{} {}", Normal::of(&self.event_uri).canonical(), self.extension(None))
+    }
+
+    /// What the event says: its body, or for a flat one the fields that are not the
+    /// envelope's.
+    fn content(&self) -> Cow<'_, str> {
+        if let Some(body) = &self.body {
+            return Cow::Borrowed(body.get());
+        }
+        let mut text = String::new();
+        object(self.nested.as_deref().unwrap_or(&self.raw), &mut |key, value| {
+            if !matches!(key, "uuid" | "event" | "timestamp" | "subscriptionId" | "ownerId" | "pn_ttl") {
+                text.push_str(key);
+                text.push(':');
+                text.push_str(value.get());
+                text.push(',');
+            }
+        });
+        Cow::Owned(text)
+    }
+
+    /// The extension that it is about: `in_body`, else the one in its URI, else, for `~`,
+    /// the owner of the subscription. Empty where nothing names one.
+    pub(crate) fn extension<'a>(&'a self, in_body: Option<&'a ExtensionId>) -> &'a str {
+        let in_uri = Parts::of(&self.event_uri);
+        let in_uri = in_uri.after("extension").or_else(|| in_uri.after("extensions"));
+        let is_id = |id: &&str| !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_digit());
+        let owner = self.owner_id.as_ref().map(ExtensionId::as_str);
+        in_body.map(ExtensionId::as_str).filter(is_id).or(in_uri.filter(is_id)).or(owner).unwrap_or_default()
     }
 
     /// Where this stands among the events of the same resource, where the body says
@@ -430,6 +476,23 @@ impl Notification {
             _ => return None,
         };
         Some(Sequence { resource, number })
+    }
+}
+
+/// Chats were captured under the URI of posts, and posts under those of chats: of these two
+/// the body's `eventType` decides (found 4.7).
+fn of_body(kind: EventKind, body: Option<&RawValue>) -> EventKind {
+    let (EventKind::TeamMessagingPost | EventKind::TeamMessagingChat, Some(body)) = (kind, body) else { return kind };
+    let mut event_type = None;
+    object(body, &mut |key, value| {
+        if key == "eventType" {
+            event_type = text(value);
+        }
+    });
+    match event_type {
+        Some(what) if what.starts_with("Group") => EventKind::TeamMessagingChat,
+        Some(what) if what.starts_with("Post") => EventKind::TeamMessagingPost,
+        _ => kind,
     }
 }
 

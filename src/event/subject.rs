@@ -1,10 +1,11 @@
 //! What an event is about, however it came to be known.
 
-use super::message::Message;
+use super::message::{Message, MessageStore};
 use super::notification::{DedupKey, Notification};
 use super::team::PostEventType;
 use super::telephony::{Party, PartyStatusCode, TelephonySession};
 use super::{Event, EventKind};
+use crate::ids::ExtensionId;
 use crate::timestamp::Timestamp;
 
 /// Apart from the keys over `uuid` (1) and over the whole text (0).
@@ -18,34 +19,36 @@ impl Notification {
     ///
     /// | Event | A key for |
     /// | --- | --- |
-    /// | instant message | the message |
-    /// | fax, voicemail | the message at its last change |
-    /// | message store | each new message; none for updates, which are pushed without ids |
+    /// | instant message | the message in its extension |
+    /// | fax, voicemail | the message in its extension, at its last change |
+    /// | message store | each new message; each change of a message, where it is found |
     /// | post | that it was added; any other change at its time |
     /// | chat | what happened to it, at its last change |
-    /// | missed call | the session |
-    /// | telephony session | each party that is gone; none while all are there |
+    /// | missed call | the session in its extension |
+    /// | telephony session | each party that is gone |
     /// | high-volume message | the message in its status |
     /// | any other | none |
     ///
+    /// What an event reports besides, and no query could find in that form, has a key that
+    /// no other event has: updates that are pushed without ids, new messages without ids,
+    /// parties of a call that are there. So such an event is never known by a part of it.
+    ///
     /// Ids count as text, whether they were text or numbers; times as instants,
-    /// however they were written.
+    /// however they were written. The extension is the one in the body or the event URI;
+    /// `~` is that of `ownerId`.
     #[must_use]
     pub fn subject_keys(&self) -> Vec<DedupKey> {
-        let key = |parts: &[&str]| {
-            let kind = [self.kind().as_str()];
-            DedupKey::over(TAG, &[&kind, parts].concat())
-        };
+        let key = |parts: &[&str]| self.subject(self.kind(), parts);
         let one = |id: Option<&str>, rest: &[&str]| {
             let parts = |id| [&[id], rest].concat();
             id.map(|id| key(&parts(id))).into_iter().collect::<Vec<_>>()
         };
         match self.event() {
-            Event::InstantMessage(it) => one(message_id(it), &[]),
+            Event::InstantMessage(it) => one(message_id(it), &[self.extension(None)]),
             Event::FaxMessage(it) | Event::VoicemailMessage(it) => {
-                one(message_id(it), &[&moment(it.last_modified_time.as_ref().or(it.creation_time.as_ref()))])
+                one(message_id(it), &[self.extension(None), &last_change(it)])
             }
-            Event::MessageStore(it) => it.new_message_ids().map(|id| key(&[id.as_str()])).collect(),
+            Event::MessageStore(it) => self.store_keys(it),
             Event::TeamMessagingPost(it) => {
                 let what = it.event_type.as_ref().map_or("", |what| what.as_str());
                 // A post is added once, however it looks by the time it is found.
@@ -58,18 +61,11 @@ impl Notification {
             }
             Event::MissedCall(it) => {
                 let session = it.session_id.as_ref().map(|id| id.as_str());
-                one(session.or(it.telephony_session_id.as_ref().map(|id| id.as_str())), &[])
+                let session = session.or(it.telephony_session_id.as_ref().map(|id| id.as_str()));
+                // One call of a ring group is missed by each of its extensions (found 4.1).
+                one(session, &[self.extension(it.extension_id.as_ref())])
             }
-            Event::AccountTelephonySessions(it) | Event::ExtensionTelephonySessions(it) => {
-                // The account's filter may be told under the extension's URI.
-                let over = |parts: &[&str]| {
-                    DedupKey::over(TAG, &[&[EventKind::ExtensionTelephonySessions.as_str()], parts].concat())
-                };
-                let party = |party: &Party| party.id.as_ref().map_or_else(String::new, ToString::to_string);
-                let session = session_id(it);
-                let gone = it.parties.iter().filter(|party| is_gone(party));
-                gone.filter_map(|gone| Some(over(&[session?, &party(gone)]))).collect()
-            }
+            Event::AccountTelephonySessions(it) | Event::ExtensionTelephonySessions(it) => self.session_keys(it),
             Event::A2pMessage(it) => {
                 let status = it.message_status.as_ref().map_or("", |status| status.as_str());
                 one(it.id.as_ref().map(|id| id.as_str()), &[status])
@@ -78,23 +74,86 @@ impl Notification {
         }
     }
 
+    fn subject(&self, kind: EventKind, parts: &[&str]) -> DedupKey {
+        DedupKey::over(TAG, &[&[kind.as_str()], parts].concat())
+    }
+
+    /// A key for what only this event reports.
+    fn rest_key(&self) -> DedupKey {
+        self.subject(self.kind(), &["rest", self.uuid().unwrap_or_default(), self.raw().get()])
+    }
+
+    /// A hint may count both new messages and updates, and name the new ones only (found
+    /// 4.2).
+    fn store_keys(&self, hint: &MessageStore) -> Vec<DedupKey> {
+        let extension = self.extension(hint.extension_id.as_ref());
+        let of = |parts: &[&str]| self.subject(EventKind::MessageStore, &[parts, &[extension]].concat());
+        let mut keys: Vec<DedupKey> = hint.new_message_ids().map(|id| of(&[id.as_str()])).collect();
+        let unnamed_new = hint.new_count() > count(keys.len());
+        let (mut updates, mut named) = (hint.updated_count(), 0);
+        if updates > 0 {
+            let changed = hint.records.iter().filter_map(|record| {
+                let availability = record.availability.as_ref().map_or("", |it| it.as_str());
+                Some(of(&[message_id(record)?, &last_change(record), availability, "changed"]))
+            });
+            keys.extend(changed.inspect(|_| named += 1));
+            updates = updates.saturating_sub(named);
+        }
+        if unnamed_new || updates > 0 {
+            keys.push(self.rest_key());
+        }
+        keys
+    }
+
+    /// Only the end of a party can be found later, so a party that is there makes the event
+    /// one of its own (found 4.3).
+    fn session_keys(&self, it: &TelephonySession) -> Vec<DedupKey> {
+        let Some(session) = session_id(it) else { return Vec::new() };
+        let gone = |party: &Party| {
+            let id = party.id.as_ref().map_or("", |id| id.as_str());
+            // Without an id, the extension is what tells two parties apart.
+            let extension = party.extension_id.as_ref().filter(|_| id.is_empty()).map_or("", ExtensionId::as_str);
+            // The account's filter may be told under the extension's URI.
+            self.subject(EventKind::ExtensionTelephonySessions, &[session, id, extension])
+        };
+        let mut keys: Vec<DedupKey> = it.parties.iter().filter(|party| is_gone(party)).map(gone).collect();
+        if !keys.is_empty() && keys.len() < it.parties.len() {
+            keys.push(self.rest_key());
+        }
+        keys
+    }
+
     /// Of something that changes: what it is, and its last change, in nanoseconds
     /// since 1970. A later look at it tells of every change before.
     pub(crate) fn version(&self) -> Option<(DedupKey, i128)> {
-        let (id, at) = match self.event() {
-            Event::FaxMessage(it) | Event::VoicemailMessage(it) => (message_id(it)?, it.last_modified_time.as_ref()?),
+        let (id, extension, at) = match self.event() {
+            Event::FaxMessage(it) | Event::VoicemailMessage(it) => {
+                (message_id(it)?, self.extension(None), it.last_modified_time.as_ref()?)
+            }
             Event::TeamMessagingPost(it) if it.event_type == Some(PostEventType::PostChanged) => {
-                (it.id.as_ref()?.as_str(), it.last_modified_time.as_ref()?)
+                (it.id.as_ref()?.as_str(), "", it.last_modified_time.as_ref()?)
             }
             _ => return None,
         };
         let at = at.system_time()?.duration_since(std::time::SystemTime::UNIX_EPOCH).ok()?;
-        Some((DedupKey::over(TAG, &["version", self.kind().as_str(), id]), i128::try_from(at.as_nanos()).ok()?))
+        Some((
+            DedupKey::over(TAG, &["version", self.kind().as_str(), id, extension]),
+            i128::try_from(at.as_nanos()).ok()?,
+        ))
     }
 }
 
 fn message_id(message: &Message) -> Option<&str> {
     message.id.as_ref().map(|id| id.as_str())
+}
+
+/// Its last change, else its creation.
+fn last_change(message: &Message) -> String {
+    moment(message.last_modified_time.as_ref().or(message.creation_time.as_ref()))
+}
+
+fn count(len: usize) -> u64 {
+    u64::try_from(len).unwrap_or(u64::MAX)
 }
 
 fn session_id(session: &TelephonySession) -> Option<&str> {

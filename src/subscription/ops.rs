@@ -44,7 +44,7 @@ pub(super) enum Done {
     Lease {
         op: Op,
         asked: Asked,
-        result: Result<SubscriptionInfo>,
+        result: Box<Result<SubscriptionInfo>>,
     },
     Pruned {
         op: Op,
@@ -126,18 +126,18 @@ pub(super) fn create(control: Arc<dyn ControlPlane>, op: Op, request: CreateSubs
     let asked = Asked::now();
     let call = async move {
         let result = bounded(control.create(&request), true).await;
-        Done::Lease { op, asked, result }
+        Done::Lease { op, asked, result: Box::new(result) }
     };
-    caught(CONTROL, call, move |error| Done::Lease { op, asked, result: Err(error.with_unclear(true)) })
+    caught(CONTROL, call, move |error| Done::Lease { op, asked, result: Box::new(Err(error.with_unclear(true))) })
 }
 
 pub(super) fn replace(control: Arc<dyn ControlPlane>, op: Op, request: CreateSubscription) -> Pending {
     let asked = Asked::now();
     let call = async move {
         let result = bounded(control.replace(&request), true).await;
-        Done::Lease { op, asked, result }
+        Done::Lease { op, asked, result: Box::new(result) }
     };
-    caught(CONTROL, call, move |error| Done::Lease { op, asked, result: Err(error.with_unclear(true)) })
+    caught(CONTROL, call, move |error| Done::Lease { op, asked, result: Box::new(Err(error.with_unclear(true))) })
 }
 
 /// Refuses an answer about another subscription than the one asked about: what it names
@@ -162,9 +162,9 @@ pub(super) fn adopt(control: Arc<dyn ControlPlane>, op: Op, id: SubscriptionId, 
             Ok(found) if lease::is_served(&found) => take_over(&*control, found).await,
             other => other,
         };
-        Done::Lease { op, asked, result }
+        Done::Lease { op, asked, result: Box::new(result) }
     };
-    caught(CONTROL, call, move |error| Done::Lease { op, asked: before, result: Err(error) })
+    caught(CONTROL, call, move |error| Done::Lease { op, asked: before, result: Box::new(Err(error)) })
 }
 
 /// Renews what was found. A renewal may leave out what the reading told.
@@ -177,9 +177,9 @@ pub(super) fn renew(control: Arc<dyn ControlPlane>, op: Op, id: SubscriptionId) 
     let asked = Asked::now();
     let call = async move {
         let result = bounded(control.renew(&id), true).await.and_then(|info| about(&id, info));
-        Done::Lease { op, asked, result }
+        Done::Lease { op, asked, result: Box::new(result) }
     };
-    caught(CONTROL, call, move |error| Done::Lease { op, asked, result: Err(error) })
+    caught(CONTROL, call, move |error| Done::Lease { op, asked, result: Box::new(Err(error)) })
 }
 
 /// Asks after the subscription. A look that is not answered soon is repeated later.
@@ -190,18 +190,18 @@ pub(super) fn look(control: Arc<dyn ControlPlane>, op: Op, id: SubscriptionId) -
             Err(Error::new(ErrorKind::Timeout, "the service did not say in time how the subscription is"))
         });
         let result = result.and_then(|info| about(&id, info));
-        Done::Lease { op, asked, result }
+        Done::Lease { op, asked, result: Box::new(result) }
     };
-    caught(CONTROL, call, move |error| Done::Lease { op, asked, result: Err(error) })
+    caught(CONTROL, call, move |error| Done::Lease { op, asked, result: Box::new(Err(error)) })
 }
 
 pub(super) fn update(control: Arc<dyn ControlPlane>, op: Op, id: SubscriptionId, filters: Vec<String>) -> Pending {
     let asked = Asked::now();
     let call = async move {
         let result = bounded(control.update(&id, &filters), true).await.and_then(|info| about(&id, info));
-        Done::Lease { op, asked, result }
+        Done::Lease { op, asked, result: Box::new(result) }
     };
-    caught(CONTROL, call, move |error| Done::Lease { op, asked, result: Err(error.with_unclear(true)) })
+    caught(CONTROL, call, move |error| Done::Lease { op, asked, result: Box::new(Err(error.with_unclear(true))) })
 }
 
 pub(super) fn prune(control: Arc<dyn ControlPlane>, op: Op, ids: Vec<SubscriptionId>) -> Pending {
@@ -223,7 +223,7 @@ pub(super) fn delete(control: Arc<dyn ControlPlane>, op: Op, id: SubscriptionId,
         let result = bounded(delete_again(&*control, &id, within), false).await;
         Done::Deleted { op, result }
     };
-    caught(CONTROL, call, move |error| Done::Deleted { op, result: Err(error.with_unclear(true)) })
+    caught(CONTROL, call, move |error| Done::Deleted { op, result: Box::new(Err(error.with_unclear(true))) })
 }
 
 /// Deletes it; where no answer comes, asks once more after each third of `within`, without

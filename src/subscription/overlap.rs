@@ -2,52 +2,75 @@
 //! over from the other, each event arrives once. Pure.
 //!
 //! Whether the service gives an event one uuid for all subscriptions or one for
-//! each is not published, so uuids do not settle it. Both tell the same events,
-//! each from its own beginning to its own end: an event is new when its
-//! subscription has told its like more often than the other has.
+//! each is not published, so uuids do not settle it. An event is a copy of one that
+//! another subscription delivered, when both have the same content and that one could
+//! have been delivered by this subscription too: not before it was created, and at about
+//! the same time (found 4.4).
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
 use crate::event::{DedupKey, Notification};
 use crate::ids::SubscriptionId;
+use crate::timestamp::Timestamp;
 
-/// How many different contents are remembered. An overlap lasts seconds; beyond
-/// this many events, some may come twice rather than none.
+/// How many events are remembered. An overlap lasts seconds; beyond this many events, some
+/// may come twice rather than none.
 const REMEMBERED: usize = 16_384;
 
-/// What one subscription told is on its way from the other for no longer.
+/// What one subscription delivered comes from the other within this time, and the service
+/// sends both at most this far apart.
 const SPAN: Duration = Duration::from_secs(5);
 
-/// How often a subscription told one content, and when it last did.
+/// An event, and which subscriptions delivered it.
 #[derive(Debug)]
-struct Told {
-    by: SubscriptionId,
-    count: u64,
-    last: Instant,
+struct Delivered {
+    by: Vec<SubscriptionId>,
+    uuid: Option<String>,
+    /// When the service sent it, by its own clock.
+    sent: Option<SystemTime>,
+    at: Instant,
 }
 
-/// How often each content came by each subscription, while two overlap.
+impl Delivered {
+    /// Whether `notification`, of a subscription created at `created`, may be a copy.
+    fn is_copied_by(&self, notification: &Notification, sent: Option<SystemTime>, created: Option<SystemTime>) -> bool {
+        if self.uuid.is_some() && self.uuid.as_deref() == notification.uuid() {
+            return true;
+        }
+        let before = |created| self.sent.is_some_and(|sent| sent < created);
+        let apart = |(one, other): (SystemTime, SystemTime)| {
+            one.duration_since(other).or_else(|_| other.duration_since(one)).unwrap_or_default()
+        };
+        !created.is_some_and(before) && self.sent.zip(sent).is_none_or(|times| apart(times) <= SPAN)
+    }
+}
+
+/// What each subscription delivered, while two overlap.
 #[derive(Debug, Default)]
 pub(super) struct Overlap {
     on: bool,
     /// Since when the one that is left delivers.
     alone_since: Option<Instant>,
-    told: HashMap<DedupKey, Vec<Told>>,
+    delivered: HashMap<DedupKey, Vec<Delivered>>,
+    remembered: usize,
+    /// When the service created the subscriptions that take over, by its own clock.
+    created: HashMap<SubscriptionId, SystemTime>,
 }
 
 impl Overlap {
-    /// Another subscription is about to be made. It tells nothing of what came long
+    /// Another subscription is about to be made. It delivers nothing of what came long
     /// before, so that what is like that is new.
     pub(super) fn begin(&mut self, now: Instant) {
         self.on = true;
         self.alone_since = None;
-        self.told.retain(|_, told| {
-            told.retain(|told| now.saturating_duration_since(told.last) <= SPAN);
-            !told.is_empty()
+        self.delivered.retain(|_, all| {
+            all.retain(|it| now.saturating_duration_since(it.at) <= SPAN);
+            !all.is_empty()
         });
+        self.remembered = self.delivered.values().map(Vec::len).sum();
     }
 
     /// Another attempt to make it.
@@ -57,8 +80,15 @@ impl Overlap {
         }
     }
 
+    /// When the service created a subscription: it delivers nothing sent before.
+    pub(super) fn created(&mut self, id: &SubscriptionId, at: Option<SystemTime>) {
+        if let Some(at) = at.filter(|_| self.on) {
+            self.created.insert(id.clone(), at);
+        }
+    }
+
     /// Whether only one is left, and delivers; `is_read` if nothing waits that came. It
-    /// has told all that the other had told a while after that, and not as soon.
+    /// has delivered all that the other had a while after that, and not as soon.
     pub(super) fn observe(&mut self, now: Instant, is_alone: bool, is_read: bool) {
         if !self.on || !is_alone {
             self.alone_since = None;
@@ -67,27 +97,28 @@ impl Overlap {
         }
     }
 
-    /// Counts a notification; `false` if the other subscription told it already.
+    /// Remembers a notification; `false` if the other subscription delivered it already.
     pub(super) fn admit(&mut self, notification: &Notification, now: Instant) -> bool {
         let Some(from) = notification.subscription_id().filter(|_| self.on) else { return true };
-        let body = notification.raw_body().map_or("", |raw| raw.get());
-        let key = DedupKey::over(3, &[notification.event_uri(), body]);
-        if self.told.len() >= REMEMBERED && !self.told.contains_key(&key) {
+        let sent = notification.timestamp().and_then(Timestamp::system_time);
+        let created = self.created.get(from).copied();
+        let same = self.delivered.entry(notification.content_key()).or_default();
+        // The same once more: that is not another event.
+        if same.iter().any(|it| it.by.contains(from) && it.uuid.is_some() && it.uuid.as_deref() == notification.uuid())
+        {
             return true;
         }
-        let counts = self.told.entry(key).or_default();
-        let most_by_others = counts.iter().filter(|told| told.by != *from).map(|told| told.count).max().unwrap_or(0);
-        let own = match counts.iter_mut().find(|told| told.by == *from) {
-            Some(told) => {
-                (told.count, told.last) = (told.count + 1, now);
-                told.count
-            }
-            None => {
-                counts.push(Told { by: from.clone(), count: 1, last: now });
-                1
-            }
-        };
-        own > most_by_others
+        let is_copy = |it: &&mut Delivered| !it.by.contains(from) && it.is_copied_by(notification, sent, created);
+        if let Some(first) = same.iter_mut().find(is_copy) {
+            first.by.push(from.clone());
+            return false;
+        }
+        if self.remembered < REMEMBERED {
+            self.remembered += 1;
+            let uuid = notification.uuid().map(str::to_owned);
+            same.push(Delivered { by: vec![from.clone()], uuid, sent, at: now });
+        }
+        true
     }
 }
 
@@ -99,7 +130,7 @@ mod tests {
     use crate::event::Origin;
 
     fn told(by: &str, body: u8) -> Notification {
-        let text = format!(r#"{{"uuid":"u","event":"/x","subscriptionId":"{by}","body":{{"n":{body}}}}}"#);
+        let text = format!(r#"{{"event":"/x","subscriptionId":"{by}","body":{{"n":{body}}}}}"#);
         let json = serde_json::value::RawValue::from_string(text).unwrap();
         Notification::parse(json, Origin::Push, std::time::SystemTime::UNIX_EPOCH).unwrap()
     }
@@ -150,6 +181,67 @@ mod tests {
         overlap.admit(&told("a", 2), now + SPAN);
         overlap.begin_again(now + SPAN * 3);
         assert!(overlap.admit(&told("b", 2), now + SPAN * 3));
+    }
+
+    fn sent_at(by: &str, uuid: &str, secs: u64) -> Notification {
+        let at = Timestamp::from(std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(secs));
+        let text =
+            format!(r#"{{"uuid":"{uuid}","event":"/x","timestamp":"{at}","subscriptionId":"{by}","body":{{"n":1}}}}"#);
+        let json = serde_json::value::RawValue::from_string(text).unwrap();
+        Notification::parse(json, Origin::Push, std::time::SystemTime::UNIX_EPOCH).unwrap()
+    }
+
+    /// Found 4.4: the new subscription did not exist yet when the first one was sent.
+    #[test]
+    fn an_event_like_one_sent_before_the_subscription_was_created_is_new() {
+        let second = |secs| std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(secs);
+        // When the old one's event was sent, when the new subscription was created, when its
+        // event was sent, whether both have one uuid, and whether it is another event.
+        for (old, created, new, same_uuid, is_new) in [
+            (100, Some(101), 102, false, true),
+            (101, Some(101), 102, false, false),
+            (100, Some(99), 102, false, false),
+            (100, None, 102, false, false),
+            (100, Some(101), 102, true, false),
+            // Too far apart to be one event, whenever it was created.
+            (100, None, 106, false, true),
+            (106, None, 100, false, true),
+            (100, None, 105, false, false),
+        ] {
+            let (mut overlap, now) = (Overlap::default(), Instant::now());
+            overlap.begin(now);
+            assert!(overlap.admit(&sent_at("a", "1", old), now));
+            overlap.created(&"b".into(), created.map(second));
+            let uuid = if same_uuid { "1" } else { "2" };
+            let case = format!("{old} {created:?} {new} {same_uuid}");
+            assert_eq!(overlap.admit(&sent_at("b", uuid, new), now), is_new, "{case}");
+        }
+    }
+
+    #[test]
+    fn a_third_subscription_repeats_what_two_delivered() {
+        let (mut overlap, now) = (Overlap::default(), Instant::now());
+        overlap.begin(now);
+        assert!(overlap.admit(&told("a", 1), now));
+        assert!(!overlap.admit(&told("b", 1), now) && !overlap.admit(&told("c", 1), now));
+        assert!(overlap.admit(&told("c", 1), now), "once more than the others");
+    }
+
+    /// A flat notification has no body: its own fields are what it says.
+    #[test]
+    fn two_flat_events_are_not_taken_for_one() {
+        let flat = |by: &str, session: u8| {
+            let text = format!(
+                r#"{{"uuid":"{by}{session}","event":"/restapi/v1.0/account/1/extension/2/missed-calls",
+                    "subscriptionId":"{by}","sessionId":"{session}"}}"#
+            );
+            let json = serde_json::value::RawValue::from_string(text).unwrap();
+            Notification::parse(json, Origin::Push, std::time::SystemTime::UNIX_EPOCH).unwrap()
+        };
+        let (mut overlap, now) = (Overlap::default(), Instant::now());
+        overlap.begin(now);
+        assert!(overlap.admit(&flat("a", 1), now) && !overlap.admit(&flat("b", 1), now));
+        assert!(overlap.admit(&flat("b", 2), now), "another call");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! How far a stream was read. Pure.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, SystemTime};
 
 use super::driver::Mark;
 use super::resume::{Position, ResumeToken};
@@ -11,9 +12,13 @@ use crate::event::DedupKey;
 const KEYS_KEPT: usize = 4096;
 /// So many keys from before the last position: one answer of the service.
 const KEYS_BEFORE_MARK: usize = 100;
-/// So many things that events were about are kept of each origin: what a source is
-/// asked for after a restart reaches back behind the last position.
-const SUBJECTS_KEPT: usize = 2048;
+/// So many things that events were about are kept of each origin, at most: what a source
+/// is asked for after a restart reaches back to its position, which is renewed when about
+/// a quarter of this came since (found 4.5).
+const SUBJECTS_KEPT: usize = 16_384;
+/// A source is asked from before its position: by the service's overlap, the time in which
+/// a record may enter a log late, and the difference of two clocks.
+const BEFORE_POSITION: Duration = Duration::from_secs(600);
 
 /// One step of reading.
 #[derive(Clone, Debug)]
@@ -35,7 +40,12 @@ pub(in crate::subscription) struct Traces {
     pub(in crate::subscription) subjects: Vec<DedupKey>,
     /// Whether a catch-up source found it.
     pub(in crate::subscription) found: bool,
+    /// When it came.
+    pub(in crate::subscription) at: Option<SystemTime>,
 }
+
+/// What events were about, with the time when they came.
+type Subjects = VecDeque<(SystemTime, DedupKey)>;
 
 /// What the reader has been handed, or has finished.
 #[derive(Clone, Debug, Default)]
@@ -45,8 +55,8 @@ pub(super) struct Progress {
     keys: VecDeque<DedupKey>,
     /// How many of them came since the mark.
     since_mark: usize,
-    pushed: VecDeque<DedupKey>,
-    found: VecDeque<DedupKey>,
+    pushed: Subjects,
+    found: Subjects,
     positions: BTreeMap<String, Position>,
     /// Whether it goes on from where another process stopped.
     resumed: bool,
@@ -60,8 +70,8 @@ impl Progress {
             mark: None,
             keys: token.seen.iter().copied().collect(),
             since_mark: 0,
-            pushed: token.pushed.iter().copied().collect(),
-            found: token.found.iter().copied().collect(),
+            pushed: restored(token, &token.pushed),
+            found: restored(token, &token.found),
             positions: token.positions.clone(),
             resumed: true,
         }
@@ -73,12 +83,13 @@ impl Progress {
 
     pub(super) fn take_in(&mut self, step: Step) {
         match step {
-            Step::Event(Traces { key, subjects, found }) => {
+            Step::Event(Traces { key, subjects, found, at }) => {
                 self.since_mark += usize::from(key.is_some());
                 self.keys.extend(key);
                 keep_last(&mut self.keys, (self.since_mark + KEYS_BEFORE_MARK).min(KEYS_KEPT));
                 let told = if found { &mut self.found } else { &mut self.pushed };
-                told.extend(subjects);
+                let at = at.unwrap_or(SystemTime::UNIX_EPOCH);
+                told.extend(subjects.into_iter().map(|subject| (at, subject)));
                 keep_last(told, SUBJECTS_KEPT);
             }
             // What the service will repeat: all since the mark, and a few before it, as a
@@ -88,8 +99,19 @@ impl Progress {
                 self.since_mark = 0;
                 keep_last(&mut self.keys, KEYS_BEFORE_MARK);
             }
-            Step::Position { source, position } => drop(self.positions.insert(source.to_owned(), position)),
+            Step::Position { source, position } => {
+                self.positions.insert(source.to_owned(), position);
+                self.forget_before_positions();
+            }
         }
+    }
+
+    /// No source is asked again for what came long before its position.
+    fn forget_before_positions(&mut self) {
+        let oldest = self.positions.values().map(|position| position.token.made_at()).min();
+        let Some(cut) = oldest.and_then(|at| at.checked_sub(BEFORE_POSITION)) else { return };
+        self.pushed.retain(|(at, _)| *at >= cut);
+        self.found.retain(|(at, _)| *at >= cut);
     }
 
     /// Where to go on; `None` before the first mark.
@@ -97,14 +119,21 @@ impl Progress {
         let Mark { cursor, place, proven } = self.mark.clone()?;
         let mut token = ResumeToken::new(place.id.clone(), place.fingerprint.clone(), Some(cursor), proven);
         token.seen = self.keys.iter().copied().collect();
-        token.pushed = self.pushed.iter().copied().collect();
-        token.found = self.found.iter().copied().collect();
+        token.pushed = self.pushed.iter().map(|(_, subject)| *subject).collect();
+        token.found = self.found.iter().map(|(_, subject)| *subject).collect();
         token.positions.clone_from(&self.positions);
         Some(token)
     }
 }
 
-fn keep_last(keys: &mut VecDeque<DedupKey>, most: usize) {
+/// What a token remembers came at some time before it was made, and no later than its
+/// newest position.
+fn restored(token: &ResumeToken, keys: &[DedupKey]) -> Subjects {
+    let at = token.positions.values().map(|position| position.token.made_at()).max().unwrap_or(SystemTime::UNIX_EPOCH);
+    keys.iter().map(|key| (at, *key)).collect()
+}
+
+fn keep_last<T>(keys: &mut VecDeque<T>, most: usize) {
     while keys.len() > most {
         keys.pop_front();
     }
@@ -113,7 +142,6 @@ fn keep_last(keys: &mut VecDeque<DedupKey>, most: usize) {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::time::{Duration, SystemTime};
 
     use super::super::continuity::Proven;
     use super::super::driver::Place;
@@ -129,7 +157,7 @@ mod tests {
 
     fn event(n: usize, found: bool) -> Step {
         let key = |tag| DedupKey::over(tag, &[&n.to_string()]);
-        Step::Event(Traces { key: Some(key(1)), subjects: vec![key(2)], found })
+        Step::Event(Traces { key: Some(key(1)), subjects: vec![key(2)], found, at: None })
     }
 
     #[test]
@@ -149,10 +177,37 @@ mod tests {
             progress.take_in(event(n, n % 2 == 0));
         }
         let token = progress.token().unwrap();
-        assert_eq!(
-            (token.seen.len(), token.pushed.len(), token.found.len()),
-            (KEYS_KEPT, SUBJECTS_KEPT, SUBJECTS_KEPT)
-        );
+        assert_eq!((token.seen.len(), token.pushed.len(), token.found.len()), (KEYS_KEPT, KEYS_KEPT + 1500, KEYS_KEPT));
+    }
+
+    fn at(secs: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(secs)
+    }
+
+    fn position(source: &'static str, secs: u64) -> Step {
+        Step::Position { source, position: Position::new(SyncToken::new("t", at(secs)), false) }
+    }
+
+    /// Found 4.5: 3 000 read since the position, and each of them would be found again.
+    #[test]
+    fn what_events_were_about_is_kept_as_far_back_as_a_source_is_asked_for() {
+        let mut progress = Progress::default();
+        progress.take_in(mark(1));
+        progress.take_in(position("a", 5_000));
+        for n in 0..3_000 {
+            let key = DedupKey::over(2, &[&n.to_string()]);
+            let traces = Traces { key: None, subjects: vec![key], found: false, at: Some(at(5_000 + n)) };
+            progress.take_in(Step::Event(traces));
+        }
+        let kept = |progress: &Progress| progress.token().unwrap().pushed.len();
+        assert_eq!(kept(&progress), 3_000);
+        // Another source still stands where it did.
+        for (source, secs, want) in [("b", 4_000, 3_000), ("a", 8_000, 3_000), ("b", 8_000, 600)] {
+            progress.take_in(position(source, secs));
+            assert_eq!(kept(&progress), want, "{source} {secs}");
+        }
+        let restored = Progress::after(&progress.token().unwrap());
+        assert_eq!(restored.pushed.len(), 600);
     }
 
     #[test]

@@ -12,6 +12,12 @@ use crate::policy::{BackoffPolicy, LONGEST_WAIT};
 /// Generation of a call.
 pub(super) type Turn = u64;
 
+/// When so many subjects were delivered since the last check, the next one is due: what is
+/// remembered of them is bounded, and must reach back to the position of each source
+/// (found 4.5).
+const SUBJECTS_PER_CHECK: usize = 4_096;
+/// Checks are at least so far apart.
+const LEAST_CHECK: Duration = Duration::from_secs(30);
 /// News that comes within this is asked about together.
 const BURST: Duration = Duration::from_millis(300);
 
@@ -25,7 +31,7 @@ pub(super) struct Pace {
     /// The time between two polls of one source: the least, after something was
     /// found, and the most, after long silence.
     pub(super) poll_every: (Duration, Duration),
-    /// The time between two calls of any source while push is well.
+    /// The time between two calls of each source while push is well.
     pub(super) check_every: Duration,
     /// A gap is declared filled or not by then.
     pub(super) fill_within: Duration,
@@ -149,6 +155,9 @@ pub(super) struct Reconciler {
     /// A gap is open, since its first sign; asked about as soon as push is up.
     filling: Option<Option<Instant>>,
     next_check: Option<Instant>,
+    last_check: Option<Instant>,
+    /// How many subjects were delivered since then.
+    delivered: usize,
     asks: std::collections::VecDeque<Ask>,
     turn: Turn,
 }
@@ -174,6 +183,8 @@ impl Reconciler {
             push: Push::Unmade,
             filling: None,
             next_check: None,
+            last_check: None,
+            delivered: 0,
             asks: std::collections::VecDeque::new(),
             turn: 0,
         }
@@ -478,20 +489,28 @@ impl Reconciler {
         }
         if self.next_check.is_some_and(|at| at <= now) {
             self.next_check = Some(now + self.jittered(self.pace.check_every));
+            (self.last_check, self.delivered) = (Some(now), 0);
             self.check();
         }
     }
 
-    /// One call while all is well: of the source that waited longest.
+    /// Pushed events were delivered that are about so many subjects.
+    pub(super) fn delivered(&mut self, now: Instant, subjects: usize) {
+        self.delivered += subjects;
+        if let Some(next) = self.next_check.filter(|_| self.delivered >= SUBJECTS_PER_CHECK) {
+            let earliest = self.last_check.map_or(now, |last| now.max(last + LEAST_CHECK));
+            self.next_check = Some(next.min(earliest));
+        }
+    }
+
+    /// One call of each source while all is well, so that no position is older than the
+    /// time between two checks.
     fn check(&mut self) {
-        let resting = |source: &Source| matches!(source.doing, Doing::Resting { until: None });
-        let Some(at) = self.sources.iter().position(resting) else { return };
-        // The next time it is another one's turn.
-        self.turn += 1;
-        let start = usize::try_from(self.turn).unwrap_or(0) % self.sources.len();
-        let next = (0..self.sources.len()).map(|step| (start + step) % self.sources.len());
-        let at = next.into_iter().find(|at| resting(&self.sources[*at])).unwrap_or(at);
-        self.sync(at, false);
+        for at in 0..self.sources.len() {
+            if let Doing::Resting { until: None } = self.sources[at].doing {
+                self.sync(at, false);
+            }
+        }
     }
 
     /// Later by up to a tenth: many that began at once do not go on at once.
@@ -644,15 +663,32 @@ mod tests {
     }
 
     #[test]
-    fn while_all_is_well_there_is_one_check_in_half_an_hour_and_each_source_has_its_turn() {
+    fn while_all_is_well_each_source_is_checked_every_half_hour() {
         let mut bench = Bench::well(3);
         let hours = 20;
         let asked = bench.pass(hours * 3600, synced(0));
-        assert!(syncs(&asked) <= 2 * usize::try_from(hours).unwrap(), "{}", syncs(&asked));
         for source in 0..3 {
             let its = |(_, ask): &&(Instant, Ask)| matches!(ask, Ask::Sync { source: it, missed: false, .. } if *it == source);
-            assert!(asked.iter().filter(its).count() >= 3, "source {source}");
+            let count = asked.iter().filter(its).count();
+            assert!((36..=40).contains(&count), "source {source}: {count}");
         }
+    }
+
+    /// Found 4.5: what is remembered must reach back to the position of each source.
+    #[test]
+    fn a_check_comes_early_when_much_was_delivered_and_not_too_often() {
+        let mut bench = Bench::well(2);
+        let mut asked = Vec::new();
+        for _ in 0..20 {
+            bench.plan.delivered(bench.now, SUBJECTS_PER_CHECK / 10);
+            asked.extend(bench.pass(3, synced(0)));
+        }
+        assert_eq!(syncs(&asked), 2, "each source once: {asked:?}");
+        for _ in 0..60 {
+            bench.plan.delivered(bench.now, SUBJECTS_PER_CHECK);
+            asked.extend(bench.pass(1, synced(0)));
+        }
+        assert!((4..=8).contains(&syncs(&asked)), "{asked:?}");
     }
 
     #[test]

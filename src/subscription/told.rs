@@ -83,8 +83,17 @@ impl Told {
         !repeated
     }
 
-    /// Whether a found event tells something that nobody has told.
-    pub(super) fn admit_found(&mut self, subjects: &[DedupKey], version: Version, now: Instant) -> bool {
+    /// Whether a found event reports something that was not delivered. `scope`: the event
+    /// URI by its meaning. What is found for two filters is two events, as it is when it is
+    /// pushed; a pushed one may come under another spelling of the filter's URI. Returns
+    /// what it is to be known by.
+    pub(super) fn admit_found(
+        &mut self,
+        subjects: &[DedupKey],
+        scope: &str,
+        version: Version,
+        now: Instant,
+    ) -> Option<Vec<DedupKey>> {
         if let Some((what, at)) = version {
             if self.newest.len() >= REMEMBERED {
                 self.newest.clear();
@@ -92,14 +101,16 @@ impl Told {
             let newest = self.newest.entry(what).or_insert(at);
             *newest = at.max(*newest);
         }
-        let told = |key: &DedupKey| self.by_push.holds(*key, now) || self.by_catch_up.holds(*key, now);
-        let repeated = !subjects.is_empty() && subjects.iter().all(told);
-        if !repeated {
-            for key in subjects {
-                self.by_catch_up.admit(*key, now);
-            }
+        let scoped = |key: &DedupKey| DedupKey::over(7, &[&key.to_string(), scope]);
+        let told = |key: &DedupKey| self.by_push.holds(*key, now) || self.by_catch_up.holds(scoped(key), now);
+        if !subjects.is_empty() && subjects.iter().all(told) {
+            return None;
         }
-        !repeated
+        let keys: Vec<DedupKey> = subjects.iter().flat_map(|key| [*key, scoped(key)]).collect();
+        for key in &keys {
+            self.by_catch_up.admit(*key, now);
+        }
+        Some(keys)
     }
 }
 
@@ -116,9 +127,9 @@ mod tests {
         let now = Instant::now();
         let mut told = Told::default();
         assert!(told.admit_pushed(&[key(1)], None, now));
-        assert!(!told.admit_found(&[key(1)], None, now));
-        assert!(told.admit_found(&[key(2)], None, now));
-        assert!(!told.admit_found(&[key(2)], None, now));
+        assert!(told.admit_found(&[key(1)], "/a", None, now).is_none());
+        assert!(told.admit_found(&[key(2)], "/a", None, now).is_some());
+        assert!(told.admit_found(&[key(2)], "/a", None, now).is_none());
         assert!(!told.admit_pushed(&[key(2)], None, now));
         assert!(told.admit_pushed(&[key(1)], None, now), "a push about what a push told is the service's affair");
     }
@@ -127,20 +138,31 @@ mod tests {
     async fn several_subjects_are_a_repetition_only_together() {
         let now = Instant::now();
         let mut told = Told::default();
-        told.admit_found(&[key(1)], None, now);
+        assert!(told.admit_found(&[key(1)], "/a", None, now).is_some());
         assert!(told.admit_pushed(&[key(1), key(2)], None, now));
         assert!(
-            told.admit_found(&[], None, now) && told.admit_found(&[], None, now),
+            told.admit_found(&[], "/a", None, now).is_some() && told.admit_found(&[], "/a", None, now).is_some(),
             "what cannot be told apart passes"
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_found_for_two_filters_is_delivered_for_both() {
+        let now = Instant::now();
+        let mut told = Told::default();
+        for scope in ["/a", "/b"] {
+            assert!(told.admit_found(&[key(1)], scope, None, now).is_some(), "{scope}");
+            assert!(told.admit_found(&[key(1)], scope, None, now).is_none(), "{scope}");
+        }
+        assert!(!told.admit_pushed(&[key(1)], None, now), "under whatever spelling it is pushed");
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_was_told_long_ago_may_be_told_again() {
         let now = Instant::now();
         let mut told = Told::default();
-        told.admit_found(&[key(1)], None, now);
-        assert!(told.admit_found(&[key(1)], None, now + KEEP));
+        assert!(told.admit_found(&[key(1)], "/a", None, now).is_some());
+        assert!(told.admit_found(&[key(1)], "/a", None, now + KEEP).is_some());
     }
 
     #[test]
@@ -161,7 +183,7 @@ mod tests {
         let now = Instant::now();
         let version = |at| Some((key(9), at));
         assert!(told.admit_pushed(&[key(1)], version(5), now));
-        assert!(told.admit_found(&[key(3)], version(7), now));
+        assert!(told.admit_found(&[key(3)], "/a", version(7), now).is_some());
         for (at, new) in [(6, false), (7, true), (8, true)] {
             let subject = key(20 + u8::try_from(at).unwrap());
             assert_eq!(told.admit_pushed(&[subject], version(at), now), new, "{at}");

@@ -154,13 +154,14 @@ fn a_notification_within_pn_apns_is_unwrapped_only_when_it_has_an_event() {
 }
 
 #[test]
-fn the_dedup_key_is_of_uuid_and_uri_or_of_the_text() {
+fn the_dedup_key_is_of_uuid_uri_extension_and_body_or_of_the_text() {
     let key = |text: &str| parse(text).dedup_key();
     let one = key(r#"{"uuid":"1","event":"/x"}"#);
-    assert_eq!(one, key(r#"{"event":"/x","uuid":1,"body":{}}"#), "the wire's form does not count");
+    assert_eq!(one, key(r#"{"event":"/x","uuid":1,"timestamp":"now"}"#), "the wire's form does not count");
+    assert_ne!(one, key(r#"{"event":"/x","uuid":1,"body":{}}"#));
     assert_ne!(one, key(r#"{"uuid":"2","event":"/x"}"#));
     assert_ne!(one, key(r#"{"uuid":"1","event":"/y"}"#));
-    let spelled = |uri: &str| key(&json!({ "uuid": "1", "event": uri }).to_string());
+    let spelled = |uri: &str| key(&json!({ "uuid": "1", "event": uri, "ownerId": 2 }).to_string());
     let store = spelled("/restapi/v1.0/account/~/extension/~/message-store?type=SMS&direction=Inbound");
     for uri in [
         "/restapi/v1.0/account/1/extension/2/message-store?direction=Inbound&type=SMS",
@@ -175,7 +176,7 @@ fn the_dedup_key_is_of_uuid_and_uri_or_of_the_text() {
     ] {
         assert_ne!(spelled(uri), store, "{uri}");
     }
-    assert_eq!(store.to_string(), "fb6c30d11304296a182de68f35a046c5", "stored keys must stay good");
+    assert_eq!(store.to_string(), "684cf53dc5a84f616f52dee8206e8eca", "stored keys must stay good");
     assert_ne!(key(r#"{"uuid":"1/","event":"x"}"#), key(r#"{"uuid":"1","event":"/x"}"#));
     let bare = key(r#"{"event":"/x"}"#);
     assert_eq!(bare, key(r#"{"event":"/x"}"#));
@@ -183,7 +184,7 @@ fn the_dedup_key_is_of_uuid_and_uri_or_of_the_text() {
     assert_ne!(key(r#"{"event":"/x","uuid":"","body":1}"#), key(r#"{"event":"/x","uuid":"","body":2}"#));
     let json = serde_json::to_string(&one).unwrap();
     assert_eq!(json, format!("\"{one}\""));
-    assert_eq!(one.to_string(), "f9f7e8014b7ec16038e63646238decc8", "stored keys must stay good");
+    assert_eq!(one.to_string(), "9ca2aab7337f5f9f50543dd18b419a23", "stored keys must stay good");
     assert_eq!(serde_json::from_str::<DedupKey>(&json).unwrap(), one);
     assert_eq!(DedupKey::from_bytes(*one.as_bytes()), one);
     for bad in ["", "00", "zzf7e8014b7ec16038e63646238decc8", "+9f7e8014b7ec16038e63646238decc8"] {

@@ -13,6 +13,9 @@ fn keys(origin: Origin, uuid: Option<&str>, event: &str, body: &Value) -> Vec<De
     if let Some(uuid) = uuid {
         text["uuid"] = json!(uuid);
     }
+    if event.contains("/extension/~") {
+        text["ownerId"] = json!(7);
+    }
     let raw = RawValue::from_string(text.to_string()).unwrap();
     Notification::parse(raw, origin, SystemTime::UNIX_EPOCH).unwrap().subject_keys()
 }
@@ -41,14 +44,8 @@ fn a_pushed_event_and_what_is_found_of_it_have_the_same_keys() {
         (
             "/message-store",
             json!({"changes": [{"type": "SMS", "newCount": 2, "newMessageIds": [5, 6]}]}),
-            json!({"changes": [{"newMessageIds": ["5"]}, {"newMessageIds": ["6"]}], "records": [{}]}),
+            json!({"changes": [{"newCount": 1, "newMessageIds": ["5"]}, {"newMessageIds": ["6"]}], "records": [{}]}),
             2,
-        ),
-        (
-            "/message-store",
-            json!({"changes": [{"type": "SMS", "updatedCount": 2}]}),
-            json!({"changes": [{"type": "SMS", "updatedCount": 1}], "records": [{"id": 1}]}),
-            0,
         ),
         (
             "/team-messaging/v1/posts",
@@ -99,6 +96,7 @@ fn different_things_have_different_keys() {
         ("/fax?direction=Inbound", json!({"id": 17, "lastModifiedTime": later})),
         ("/voicemail", json!({"id": 17, "lastModifiedTime": at})),
         ("/missed-calls", json!({"sessionId": 17})),
+        ("/missed-calls", json!({"sessionId": 17, "extensionId": 8})),
         ("/telephony/sessions", json!({"sessionId": 17, "parties": [{"id": "p-1", "status": {"code": "Gone"}}]})),
         ("/telephony/sessions", json!({"sessionId": 17, "parties": [{"id": "p-2", "status": {"code": "Gone"}}]})),
     ] {
@@ -111,7 +109,103 @@ fn different_things_have_different_keys() {
     let count = all.len();
     all.sort();
     all.dedup();
-    assert_eq!((count, all.len()), (12, 12));
+    assert_eq!((count, all.len()), (13, 13));
+}
+
+/// Found 4.1: one call of a ring group is missed by each of its extensions.
+#[test]
+fn one_session_missed_by_two_extensions_is_two_events() {
+    let missed = |uri: &str, body: Value| keys(Origin::CatchUp, None, uri, &body);
+    let of = |extension: u64| format!("/restapi/v1.0/account/4/extension/{extension}/missed-calls");
+    assert_ne!(missed(&of(7), json!({"sessionId": 1})), missed(&of(8), json!({"sessionId": 1})));
+    let in_body = missed("/restapi/v1.0/account/~/extension/~/missed-calls", json!({"sessionId": 1, "extensionId": 8}));
+    assert_eq!(in_body, missed(&of(8), json!({"sessionId": 1})));
+}
+
+/// Found 4.2 and 4.3: what the event reports besides has a key of its own.
+#[test]
+fn an_event_is_not_known_by_a_part_of_it() {
+    let party = |id: &str, code: &str| json!({"id": id, "status": {"code": code}});
+    let session = |parties: Value| json!({"telephonySessionId": "s-1", "parties": parties});
+    let change = |new: u64, updated: u64, ids: Value| json!({"changes": [{"type": "SMS", "newCount": new, "updatedCount": updated, "newMessageIds": ids}]});
+    for (tail, part, whole, keys) in [
+        ("/message-store", change(1, 0, json!([700])), change(1, 2, json!([700])), 2),
+        ("/message-store", change(1, 0, json!([700])), change(2, 0, json!([700])), 2),
+        ("/message-store", change(1, 0, json!([700])), change(2, 0, json!([700, 701])), 2),
+        (
+            "/telephony/sessions",
+            session(json!([party("p-1", "Disconnected")])),
+            session(json!([party("p-1", "Disconnected"), party("p-2", "Answered")])),
+            2,
+        ),
+        (
+            "/telephony/sessions",
+            session(json!([party("p-1", "Disconnected")])),
+            session(json!([party("p-1", "Disconnected"), party("p-2", "Gone")])),
+            2,
+        ),
+    ] {
+        let (whole, part) = pair(tail, &whole, &part);
+        assert_eq!((whole.len(), part.len()), (keys, 1), "{tail} {whole:?}");
+        assert!(whole.contains(&part[0]) && whole.iter().any(|key| !part.contains(key)), "{tail}");
+    }
+}
+
+/// Changes are pushed without ids; what is found has the id and the time of each.
+#[test]
+fn each_change_of_a_message_that_is_found_is_one_subject() {
+    let found = |id: u64, at: &str| {
+        let record = json!({"id": id, "lastModifiedTime": at});
+        let body = json!({"changes": [{"type": "SMS", "updatedCount": 1}], "records": [record]});
+        keys(Origin::CatchUp, None, &format!("{E}/message-store"), &body)
+    };
+    let one = found(1, "2024-05-06T12:00:01.500Z");
+    assert_eq!((one.len(), &one), (1, &found(1, "2024-05-06T12:00:01.5+0000")));
+    for other in [found(2, "2024-05-06T12:00:01.500Z"), found(1, "2024-05-06T12:00:02Z")] {
+        assert_ne!(one, other);
+    }
+}
+
+/// Found 4.6: nothing proves that a uuid is unique.
+#[test]
+fn one_uuid_with_another_body_or_extension_is_another_event() {
+    let key = |extension: &str, body: Value| {
+        let event = format!("/restapi/v1.0/account/4/extension/{extension}/presence");
+        let text = json!({"uuid": "u", "ownerId": 7, "event": event, "body": body}).to_string();
+        let raw = RawValue::from_string(text).unwrap();
+        Notification::parse(raw, Origin::Push, SystemTime::UNIX_EPOCH).unwrap().dedup_key()
+    };
+    let first = key("7", json!({"n": 1}));
+    assert_eq!(first, key("~", json!({"n": 1})), "the owner's own");
+    assert_ne!(first, key("7", json!({"n": 2})));
+    assert_ne!(first, key("8", json!({"n": 1})));
+}
+
+/// Found 4.7: captured in 2018 under the URI of posts.
+#[test]
+fn what_happened_to_a_chat_is_typed_by_its_body() {
+    use ringcentral_events::event::{Event, EventKind};
+    for (uri, what, kind) in [
+        ("/restapi/v1.0/glip/posts", "GroupJoined", EventKind::TeamMessagingChat),
+        ("/restapi/v1.0/glip/posts", "GroupLeft", EventKind::TeamMessagingChat),
+        ("/team-messaging/v1/posts", "GroupChanged", EventKind::TeamMessagingChat),
+        ("/team-messaging/v1/posts", "PostChanged", EventKind::TeamMessagingPost),
+        ("/team-messaging/v1/posts", "Reacted", EventKind::TeamMessagingPost),
+        ("/team-messaging/v1/chats", "PostAdded", EventKind::TeamMessagingPost),
+        ("/restapi/v1.0/glip/groups", "GroupRenamed", EventKind::TeamMessagingChat),
+    ] {
+        let body = json!({"id": "88", "name": "Team one", "members": ["1", "2"], "eventType": what});
+        let text = json!({"uuid": "u", "event": uri, "body": body}).to_string();
+        let raw = RawValue::from_string(text).unwrap();
+        let it = Notification::parse(raw, Origin::Push, SystemTime::UNIX_EPOCH).unwrap();
+        assert_eq!(it.kind(), kind, "{uri} {what}");
+        if let Event::TeamMessagingChat(chat) = it.event() {
+            assert_eq!((chat.name.as_deref(), chat.members.len()), (Some("Team one"), 2), "{uri} {what}");
+        }
+    }
+    let uri = "/restapi/v1.0/glip/posts";
+    let joined = keys(Origin::Push, None, uri, &json!({"id": "9", "eventType": "GroupJoined"}));
+    assert_ne!(joined, keys(Origin::Push, None, uri, &json!({"id": "9", "eventType": "PostAdded"})));
 }
 
 #[test]

@@ -470,16 +470,17 @@ impl Driver {
                 let (subjects, now) = (notification.subject_keys(), Instant::now());
                 // What is about nothing that could be told apart is told by its text:
                 // sources overlap on purpose.
-                let new = match subjects[..] {
-                    [] => self.seen.admit(notification.dedup_key(), now),
-                    _ => found.snapshot || self.told.admit_found(&subjects, notification.version(), now),
+                let (key, subjects) = if subjects.is_empty() {
+                    let key = notification.dedup_key();
+                    (Some(self.seen.admit(key, now).then_some(key)?), subjects)
+                } else if found.snapshot {
+                    (None, subjects)
+                } else {
+                    let scope = notification.scope();
+                    (None, self.told.admit_found(&subjects, &scope, notification.version(), now)?)
                 };
-                if !new {
-                    return None;
-                }
-                let key = subjects.is_empty().then(|| notification.dedup_key());
                 let delivery = Delivery::Notification(Box::new(notification));
-                Some(Handed::Delivery { delivery, traces: Traces { key, subjects, found: true } })
+                Some(Handed::Delivery { delivery, traces: Traces { key, subjects, found: true, at: Some(at) } })
             }
             Err(malformed) => {
                 let reason = malformed.to_string();

@@ -117,7 +117,11 @@ impl Driver {
         }
         // Without a source nothing is ever found that was pushed before.
         let subjects = if self.recovery.can_ask() { subjects } else { Vec::new() };
-        Some(Handed::Delivery { delivery, traces: Traces { key: Some(key), subjects, found: false } })
+        self.recovery.plan.delivered(now.into_std(), subjects.len());
+        Some(Handed::Delivery {
+            delivery,
+            traces: Traces { key: Some(key), subjects, found: false, at: Some(received_at) },
+        })
     }
 
     pub(super) fn command(&mut self, command: Command) {

@@ -1,13 +1,14 @@
 //! What the calls came to.
 
 use super::*;
+use crate::timestamp::Timestamp;
 
 impl Driver {
     pub(super) fn done(&mut self, done: Done) {
         match done {
             Done::Lease { op, asked, result } => {
                 let created = self.creation_ended(op);
-                match result {
+                match *result {
                     Ok(info) => self.leased(op, asked, info),
                     Err(error) => {
                         if created && error.is_unclear() {
@@ -252,6 +253,7 @@ impl Driver {
             Some(_) => {}
             None => self.first_cursor(&lease, info, asked, resumed, adopted),
         }
+        self.overlap.created(&lease.id, info.creation_time.as_ref().and_then(Timestamp::system_time));
         if !info.remembered {
             self.ledger.prove(Instant::now(), Proof::Described { asked: asked.at });
         }
