@@ -91,7 +91,7 @@ impl Bench {
 
     fn fail(&mut self, disposition: Disposition) -> Vec<Effect> {
         let op = self.op();
-        self.give(Input::Failed { op, disposition })
+        self.give(Input::Failed { op, disposition, unclear: false })
     }
 
     fn link_up(&mut self) -> Vec<Effect> {
@@ -197,7 +197,7 @@ fn l5_a_subscription_that_is_gone_is_recreated_once() {
     let effects = bench.fail(Disposition::Recreate);
     assert!(matches!(effects[..], [Effect::Gap(Cause::Gone), Effect::Create { .. }]), "{effects:?}");
     // The same news again changes nothing.
-    assert!(bench.give(Input::Failed { op, disposition: Disposition::Recreate }).is_empty());
+    assert!(bench.give(Input::Failed { op, disposition: Disposition::Recreate, unclear: false }).is_empty());
     bench.lease(900);
     bench.link_up();
     bench.secs(60);
@@ -214,7 +214,7 @@ fn answers_of_an_older_generation_change_nothing() {
     for input in [
         Input::Leased { op: stale, requested_at: now, lifetime: Duration::from_secs(9), moved: true },
         Input::Inactive { op: stale },
-        Input::Failed { op: stale, disposition: Disposition::Fatal },
+        Input::Failed { op: stale, disposition: Disposition::Fatal, unclear: false },
         Input::Pruned { op: stale, deleted: 3 },
         Input::Deleted { op: stale, found: true },
         Input::LinkAlive { link: 999 },
@@ -251,7 +251,7 @@ fn stale_answers_are_dropped_in_every_state_of_the_lease() {
             for input in [
                 Input::Leased { op: stale, requested_at: now, lifetime: Duration::from_secs(9), moved: true },
                 Input::Inactive { op: stale },
-                Input::Failed { op: stale, disposition: RETRY },
+                Input::Failed { op: stale, disposition: RETRY, unclear: false },
                 Input::Pruned { op: stale, deleted: 3 },
                 Input::Deleted { op: stale, found: true },
             ] {
@@ -670,7 +670,7 @@ fn l7_closing_leaves_nothing_behind_wherever_it_strikes() {
         let stale = bench.op();
         let effects = bench.close(true);
         assert!(has(&effects, |effect| matches!(effect, Effect::Delete { .. })), "{effects:?}");
-        assert_eq!(bench.give(Input::Failed { op: stale, disposition: RETRY }), []);
+        assert_eq!(bench.give(Input::Failed { op: stale, disposition: RETRY, unclear: false }), []);
         let op = bench.op();
         assert_eq!(bench.give(Input::Deleted { op, found: true }), [Effect::Finish(End::Closed { deleted: true })]);
     }
@@ -1244,7 +1244,7 @@ proptest! {
                     bench.give(Input::Leased { op: at(back), requested_at: now, lifetime: Duration::from_secs(secs), moved });
                 }
                 Step::Inactive { back } => { bench.give(Input::Inactive { op: at(back) }); }
-                Step::Failed { back, disposition } => { bench.give(Input::Failed { op: at(back), disposition }); }
+                Step::Failed { back, disposition } => { bench.give(Input::Failed { op: at(back), disposition, unclear: false }); }
                 Step::Pruned { back, deleted } => { bench.give(Input::Pruned { op: at(back), deleted }); }
                 Step::Exchanged => { bench.give(Input::Exchanged); }
                 Step::Deleted { back, found } => { bench.give(Input::Deleted { op: at(back), found }); }

@@ -223,7 +223,7 @@ pub(super) fn delete(control: Arc<dyn ControlPlane>, op: Op, id: SubscriptionId,
         let result = bounded(delete_again(&*control, &id, within), false).await;
         Done::Deleted { op, result }
     };
-    caught(CONTROL, call, move |error| Done::Deleted { op, result: Box::new(Err(error.with_unclear(true))) })
+    caught(CONTROL, call, move |error| Done::Deleted { op, result: Err(error.with_unclear(true)) })
 }
 
 /// Deletes it; where no answer comes, asks once more after each third of `within`, without

@@ -309,8 +309,9 @@ impl Driver {
                     Done::Discarded { id, gone: true } => registry.gone(&id),
                     Done::Discarded { id, gone: false } => registry.left_over(&id),
                     // What a call made that was under way is of no use now.
-                    Done::Lease { result: Ok(info), .. } if held.iter().all(|(_, id)| *id != info.id) => {
-                        pending.push(ops::discard(control.clone(), info.id));
+                    Done::Lease { result, .. } => {
+                        let made = result.ok().filter(|info| held.iter().all(|(_, id)| *id != info.id));
+                        pending.extend(made.map(|info| ops::discard(control.clone(), info.id)));
                     }
                     _ => {}
                 }

@@ -88,10 +88,11 @@ impl Driver {
         if self.machine.expects(op) && disposition == Disposition::Fatal && self.fail_over_refused(&error) {
             return self.note(error);
         }
-        self.deletion_in_doubt |= error.is_unclear() && self.machine.phase() == machine::Phase::Closing;
+        let unclear = error.is_unclear();
+        self.deletion_in_doubt |= unclear && self.machine.phase() == machine::Phase::Closing;
         self.replacing.take_if(|replacing| *replacing == op);
         self.note(error);
-        self.give(Input::Failed { op, disposition });
+        self.give(Input::Failed { op, disposition, unclear });
     }
 
     /// What to do about an error of something that may have worked before: only what

@@ -124,7 +124,7 @@ impl Machine {
         }
     }
 
-    pub(super) fn failed(&mut self, now: Instant, op: Op, disposition: Disposition) {
+    pub(super) fn failed(&mut self, now: Instant, op: Op, disposition: Disposition, unclear: bool) {
         match self.lease {
             Lease::Acquiring { op: current } if current == op => self.acquire_failed(now, disposition),
             Lease::Pruning { .. } => self.pruned(now, op, 0),

@@ -81,8 +81,8 @@ pub(in crate::subscription) enum Input {
     Leased { op: Op, requested_at: Instant, lifetime: Duration, moved: bool },
     /// The subscription exists, but the service no longer serves it.
     Inactive { op: Op },
-    /// The operation failed.
-    Failed { op: Op, disposition: Disposition },
+    /// The operation failed. `unclear`: the service may have carried it out.
+    Failed { op: Op, disposition: Disposition, unclear: bool },
     /// So many leftovers of our own were deleted.
     Pruned { op: Op, deleted: usize },
     /// Nothing is left of the subscription; `found`: it was still there.
@@ -410,7 +410,7 @@ impl Machine {
             Input::Start { adopt } => self.start(now, adopt),
             Input::Leased { op, requested_at, lifetime, moved } => self.leased(now, op, requested_at, lifetime, moved),
             Input::Inactive { op } => self.inactive(now, op),
-            Input::Failed { op, disposition } => self.failed(now, op, disposition),
+            Input::Failed { op, disposition, unclear } => self.failed(now, op, disposition, unclear),
             Input::Pruned { op, deleted } => self.pruned(now, op, deleted),
             Input::Deleted { op, found } => self.deleted(op, found),
             Input::LinkAlive { link } => self.link_alive(now, link),
