@@ -111,21 +111,26 @@ pub mod event;
 #[cfg(test)]
 mod extremes;
 mod guard;
+pub mod http;
 mod ids;
 pub mod policy;
+mod random;
 mod registry;
 pub mod rest;
 mod salvage;
 mod secret;
 mod subscription;
+mod system;
 mod timestamp;
 pub mod transport;
 mod waiting;
 
 pub use auth::OAuth;
+pub use clock::{SystemClock, WallClock};
 pub use error::{Disposition, Error, ErrorKind, Result};
 pub use event::{Event, EventFilter, EventKind, Notification, Origin};
 pub use ids::{AccountId, ExtensionId, SubscriptionId};
+pub use random::{Random, SystemRandom};
 pub use rest::Client;
 pub use secret::Secret;
 pub use subscription::{
@@ -135,6 +140,7 @@ pub use subscription::{
 };
 #[cfg(feature = "redb")]
 pub use subscription::{RedbCheckpoint, RedbCheckpoints};
+pub use system::System;
 pub use timestamp::Timestamp;
 pub use waiting::WaitCause;
 

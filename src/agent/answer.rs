@@ -11,8 +11,8 @@ use super::event::value::{Fields, text};
 use super::machine::{self, Doubt};
 use crate::error::{Disposition, Error, ErrorKind, Result};
 use crate::event::lenient::elements;
+use crate::http::Answer;
 use crate::rest::retry_after;
-use crate::rest::wire::Answer;
 use crate::secret::Secret;
 
 /// So many letters and digits of a secret are not shown.

@@ -11,8 +11,9 @@ use super::machine::{Begun, Rules};
 use super::session::{AgentCursor, AgentSession, Settings};
 use crate::auth::TokenProvider;
 use crate::error::{Error, Result};
+use crate::http::server_url;
 use crate::policy::BackoffPolicy;
-use crate::rest::wire;
+use crate::system::System;
 
 /// The longest poll that the service takes.
 const MAX_POLL: Duration = Duration::from_secs(60);
@@ -98,6 +99,7 @@ pub struct AgentSessionBuilder {
     backoff: BackoffPolicy,
     queue_bytes: usize,
     body_limit: usize,
+    system: Option<System>,
 }
 
 impl AgentSessionBuilder {
@@ -117,6 +119,7 @@ impl AgentSessionBuilder {
             backoff: BackoffPolicy::new().base(Duration::from_millis(500)).cap(Duration::from_secs(10)),
             queue_bytes: QUEUE_BYTES,
             body_limit: BODY_LIMIT,
+            system: None,
         }
     }
 
@@ -258,6 +261,13 @@ impl AgentSessionBuilder {
         self
     }
 
+    /// Where HTTP, the time of day and randomness come from. Default: the one that the
+    /// tokens' source uses ([`TokenProvider::system`]), else the machine's own.
+    pub fn system(mut self, system: System) -> Self {
+        self.system = Some(system);
+        self
+    }
+
     /// Starts a session (`POST agent-sessions`), or joins the one that is there.
     ///
     /// Not cancel safe: dropped, the session may be there all the same; another start
@@ -313,6 +323,10 @@ impl AgentSessionBuilder {
         Ok(self.session(api, cursor, Begun::Continued))
     }
 
+    fn inherited_system(&self) -> Option<System> {
+        self.system.clone().or_else(|| self.tokens.system())
+    }
+
     fn api(&self) -> Result<Api> {
         if self.poll_timeout > MAX_POLL || self.poll_timeout.subsec_nanos() != 0 {
             return Err(Error::config("a poll may be held for 0 to 60 whole seconds"));
@@ -324,7 +338,12 @@ impl AgentSessionBuilder {
         if version.is_empty() || !version.chars().all(good) || version.chars().all(|it| it == '.') {
             return Err(Error::config("the version is one such as v23.0"));
         }
-        Api::new(self.tokens.clone(), base, version.into(), self.application.as_deref(), self.body_limit)
+        let application = self.application.as_deref();
+        let system = match self.inherited_system() {
+            Some(system) => system,
+            None => System::checked()?,
+        };
+        Api::new(self.tokens.clone(), base, version.into(), application, self.body_limit, &system)
     }
 
     pub(crate) fn session(self, api: impl Calls, cursor: AgentCursor, begun: Begun) -> AgentSession {
@@ -339,6 +358,7 @@ impl AgentSessionBuilder {
             rules,
             margin: self.margin.min(MAX_MARGIN),
             queue_bytes: self.queue_bytes,
+            system: self.inherited_system().unwrap_or_default(),
             station: self.station,
         };
         AgentSession::new(api, settings, cursor, begun)
@@ -356,7 +376,7 @@ pub(crate) fn api_url(text: &str) -> Result<Url> {
         Url::parse(text.trim()).map_err(|error| Error::config("invalid URL of the API").with_source(error))?;
     let path = url.path().to_owned();
     url.set_path("");
-    wire::server_url(url.as_str())?;
+    server_url(url.as_str())?;
     url.set_path(&path);
     Ok(url)
 }

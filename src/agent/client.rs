@@ -18,9 +18,10 @@ use super::builder::Station;
 use crate::auth::{AccessToken, TokenProvider};
 use crate::error::{Error, ErrorKind, Result};
 use crate::guard::guarded;
-use crate::rest::wire::{Answer, Redirects, Wire};
+use crate::http::{Answer, BoundedClient, HttpRequest, Purpose, Redirects};
 use crate::rest::{USER_AGENT, bearer, segment};
 use crate::secret::Secret;
+use crate::system::System;
 
 /// How long a call other than a poll may take.
 pub(crate) const CALL: Duration = Duration::from_secs(30);
@@ -49,7 +50,7 @@ pub(crate) trait Calls: fmt::Debug + Send + Sync + 'static {
 /// What all calls over HTTP share.
 #[derive(Debug)]
 pub(crate) struct Api {
-    wire: Wire,
+    http: BoundedClient,
     tokens: Arc<dyn TokenProvider>,
     base: Option<Url>,
     version: Box<str>,
@@ -76,6 +77,7 @@ impl Api {
         version: Box<str>,
         application: Option<&str>,
         body_limit: usize,
+        system: &System,
     ) -> Result<Self> {
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
@@ -85,8 +87,8 @@ impl Api {
             headers.insert(HeaderName::from_static("originating-service-identifier"), value);
         }
         // A redirect would take the token elsewhere.
-        let wire = Wire::decoding(USER_AGENT, body_limit, Redirects::Refuse)?;
-        Ok(Self { wire, tokens, base, version, headers, all_are_short: AtomicBool::new(false) })
+        let http = BoundedClient::new(system.http().clone(), USER_AGENT, body_limit, Redirects::Refuse)?;
+        Ok(Self { http: http.compressed(), tokens, base, version, headers, all_are_short: AtomicBool::new(false) })
     }
 
     /// A call that is made once, and once more with another token after a 401.
@@ -118,14 +120,14 @@ impl Api {
         if !call.query.is_empty() {
             url.query_pairs_mut().extend_pairs(call.query);
         }
-        let mut request = reqwest::Request::new(call.method, url);
+        let mut request = HttpRequest::new(call.method, url, Purpose::Call);
         request.headers_mut().clone_from(&self.headers);
         request.headers_mut().insert(AUTHORIZATION, bearer(token)?);
         if let Some(body) = call.body {
             request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-            *request.body_mut() = Some(body.to_string().into());
+            request = request.with_body(body.to_string());
         }
-        self.wire.exchange(request, Instant::now() + call.within).await
+        self.http.exchange(request, Instant::now() + call.within).await
     }
 
     /// Where the sessions are served; the token's source may move it with each token.
@@ -311,8 +313,9 @@ mod tests {
         let center = sandbox.contact_center();
         let tokens = Arc::new(StaticToken::new(AccessToken::new(center.access_token().expose())));
         let base = Some(center.url().parse().unwrap());
-        let mut api = Api::new(tokens, base, "v23.0".into(), None, 1024 * 1024).unwrap();
-        api.wire = Wire::over_http2(USER_AGENT, 1024 * 1024).unwrap();
+        let http = crate::http::ReqwestClient::configured(|settings| settings.http2_prior_knowledge());
+        let system = System::new().with_http(http);
+        let api = Api::new(tokens, base, "v23.0".into(), None, 1024 * 1024, &system).unwrap();
         let builder = AgentSession::builder(StaticToken::new(AccessToken::new("unused"))).phone_number("+12055550100");
         let id = api.start(&builder.station).await.unwrap();
         let session = builder.session(api, AgentCursor::new(id), Begun::Started);

@@ -16,9 +16,7 @@ use super::machine::{self, Answer, Begun, Doubt, EndSeen, Machine, Next, Outcome
 use super::session::{AgentCursor, Place, Shared};
 use super::stream::{Backlog, Parcel};
 use crate::auth::AccessToken;
-use crate::clock::wall_now;
 use crate::error::{Disposition, Error, ErrorKind, Result};
-use crate::rest::wire;
 use crate::subscription::{Delivery, Gap, Phase, Resumed, Undecodable};
 
 /// What a parcel weighs beside its bytes.
@@ -108,7 +106,7 @@ impl Driver {
             Err(error) => return self.stumbled(error),
         };
         let begun = now();
-        self.asked = Some(wall_now());
+        self.asked = Some(self.shared.settings.system.now());
         // Until its answer is read: this task may be dropped meanwhile.
         self.doubt(Doubt::Unanswered.max(self.machine.doubt()));
         let polled = self.shared.api.poll(self.cursor.secret(), &token, ask, within).await;
@@ -145,7 +143,7 @@ impl Driver {
         }
     }
 
-    fn batch(&mut self, answer: &wire::Answer, elapsed: Duration) {
+    fn batch(&mut self, answer: &crate::http::Answer, elapsed: Duration) {
         let batch = match Batch::read(&answer.body) {
             Ok(batch) => batch,
             Err(Unread::Garbled(reason)) => return self.undecodable(answer, reason, elapsed),
@@ -156,7 +154,7 @@ impl Driver {
                 return self.deliver(&verdict, Vec::new(), None, None, 0);
             }
         };
-        let at = wall_now();
+        let at = self.shared.settings.system.now();
         self.batches += 1;
         let number = self.batches;
         let read = |(index, raw)| AgentNotification::new(raw, number, index, at);
@@ -199,12 +197,12 @@ impl Driver {
         self.good();
     }
 
-    fn undecodable(&mut self, answer: &wire::Answer, reason: String, elapsed: Duration) {
+    fn undecodable(&mut self, answer: &crate::http::Answer, reason: String, elapsed: Duration) {
         let trouble = machine::Trouble { doubt: Doubt::Unanswered, ..machine::Trouble::default() };
         let verdict = self.tell_machine(Answer::Trouble(trouble), elapsed);
         self.last_error = Some(Error::new(ErrorKind::Protocol, reason.clone()).with_status(answer.status.as_u16()));
         let raw = String::from_utf8_lossy(&answer.body).into_owned().into_boxed_str();
-        let odd = Delivery::Undecodable(Undecodable { reason, raw, received_at: wall_now() });
+        let odd = Delivery::Undecodable(Undecodable { reason, raw, received_at: self.shared.settings.system.now() });
         self.deliver(&verdict, vec![odd], None, None, answer.body.len());
     }
 
@@ -265,9 +263,9 @@ impl Driver {
         tracing::debug!(%error, "no token or no session");
         let is_refusal = matches!(error.kind(), ErrorKind::Auth | ErrorKind::Permission);
         match answer::passing(&error) {
-            Some(after) => self.machine.stumbled(after, now(), fastrand::f64()),
+            Some(after) => self.machine.stumbled(after, now(), self.shared.settings.system.jitter()),
             // It may be over at the next try, unless the login itself is refused.
-            None if is_refusal && !error.is_login_refused() => self.machine.stumbled(None, now(), fastrand::f64()),
+            None if is_refusal && !error.is_login_refused() => self.machine.stumbled(None, now(), self.shared.settings.system.jitter()),
             None => self.machine.refused(),
         }
         self.last_error = Some(error);
@@ -290,7 +288,7 @@ impl Driver {
 
     fn tell_machine(&mut self, answer: Answer, elapsed: Duration) -> Verdict {
         self.hear_of_the_end();
-        let verdict = self.machine.answered(answer, elapsed, now(), fastrand::f64());
+        let verdict = self.machine.answered(answer, elapsed, now(), self.shared.settings.system.jitter());
         self.doubt(self.machine.doubt());
         verdict
     }
@@ -311,7 +309,7 @@ impl Driver {
 
     fn good(&mut self) {
         // The service gave its answer between the two, and it may be long on its way.
-        let read = wall_now().checked_sub(ON_ITS_WAY);
+        let read = self.shared.settings.system.now().checked_sub(ON_ITS_WAY);
         self.last_good = self.asked.into_iter().chain(read).min();
         self.last_error = None;
     }
@@ -330,7 +328,12 @@ impl Driver {
             Delivery::Gap(Gap { cause, certainty, since: self.last_good, until: None, lost: None, filters: Vec::new() })
         });
         let resumed = verdict.resumed.then(|| {
-            Delivery::Resumed(Resumed { complete: false, at: wall_now(), recreated: None, left_open: Vec::new() })
+            Delivery::Resumed(Resumed {
+                complete: false,
+                at: self.shared.settings.system.now(),
+                recreated: None,
+                left_open: Vec::new(),
+            })
         });
         let items: VecDeque<_> = gap.into_iter().chain(items).chain(resumed).map(Ok).chain(last).collect();
         if items.is_empty() && after.is_none() {
@@ -457,7 +460,7 @@ mod tests {
         let builder = AgentSession::builder(StaticToken::new(AccessToken::new("t"))).base_url("http://127.0.0.1:9");
         let session = builder.resume(AgentCursor::from_text("S0")).unwrap();
         let shared = session.shared();
-        let answer = |id: &str| wire::Answer {
+        let answer = |id: &str| crate::http::Answer {
             status: http::StatusCode::OK,
             headers: http::HeaderMap::new(),
             body: format!(r#"{{"sessionId":"{id}","events":[{{"Type":"Mute"}}]}}"#).into(),

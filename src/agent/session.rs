@@ -17,6 +17,7 @@ use crate::auth::TokenProvider;
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret::Secret;
 use crate::subscription::{Phase, StatusWatch};
+use crate::system::System;
 
 /// A place in a session's events: the session id, which is at the same time the cursor
 /// and all that is needed to read and to end the session.
@@ -111,6 +112,7 @@ pub(crate) struct Settings {
     pub(crate) margin: Duration,
     pub(crate) queue_bytes: usize,
     pub(crate) station: Station,
+    pub(crate) system: System,
 }
 
 /// Where the next stream begins.

@@ -19,7 +19,7 @@ use super::machine::Begun;
 use super::{AgentCursor, AgentEvent, AgentOrigin, AgentSession, AgentSessionBuilder, Desk, EndReason};
 use crate::auth::{AccessToken, StaticToken};
 use crate::error::{Error, ErrorKind, Result};
-use crate::rest::wire::Answer;
+use crate::http::Answer;
 use crate::secret::Secret;
 use crate::subscription::Delivery;
 

@@ -12,9 +12,10 @@ use super::grant::{Tried, Wishes};
 use super::oauth::{App, OAuth};
 use super::store::{MemoryTokenStore, TokenStore};
 use crate::error::{Error, Result};
-use crate::rest::wire::{Redirects, Wire, server_url};
+use crate::http::{BoundedClient, Redirects, server_url};
 use crate::rest::{PRODUCTION, USER_AGENT};
 use crate::secret::Secret;
+use crate::system::System;
 
 const ANSWER_LIMIT: usize = 1024 * 1024;
 /// Within this a login ends, repeats included.
@@ -33,6 +34,7 @@ pub struct OAuthBuilder {
     store: Option<Arc<dyn TokenStore>>,
     wishes: Wishes,
     user_agent: Option<String>,
+    system: Option<System>,
     pause: Duration,
     deadline: Duration,
 }
@@ -48,6 +50,7 @@ impl OAuthBuilder {
             store: None,
             wishes: Wishes::default(),
             user_agent: None,
+            system: None,
             pause: Tried::PAUSE,
             deadline: DEADLINE,
         }
@@ -137,6 +140,13 @@ impl OAuthBuilder {
         Self { user_agent: Some(user_agent.into()), ..self }
     }
 
+    /// Where HTTP, the time of day and randomness come from. A
+    /// [`Client`](crate::rest::Client) that uses these tokens inherits it. Default: the
+    /// machine's own.
+    pub fn system(self, system: System) -> Self {
+        Self { system: Some(system), ..self }
+    }
+
     /// How long to wait between tries while the service fails (408, 5xx,
     /// timeouts). Default: 10 s, by RingCentral's errors guide.
     pub fn repeat_pause(self, pause: Duration) -> Self {
@@ -182,7 +192,12 @@ impl OAuthBuilder {
             deadline: self.deadline.min(LONGEST),
         };
         let store = self.store.unwrap_or_else(|| Arc::new(MemoryTokenStore::new()));
-        Ok(OAuth::new(app, Wire::new(user_agent, ANSWER_LIMIT, Redirects::Refuse)?, store))
+        let system = match self.system {
+            Some(system) => system,
+            None => System::checked()?,
+        };
+        let http = BoundedClient::new(system.http().clone(), user_agent, ANSWER_LIMIT, Redirects::Refuse)?;
+        Ok(OAuth::new(app, http, system, store))
     }
 }
 

@@ -9,6 +9,7 @@ use url::Url;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret::Secret;
+use crate::system::System;
 
 /// One login in the user's browser: where to send the user, and what to
 /// remember until the redirect comes back.
@@ -30,15 +31,15 @@ pub struct AuthorizationRequest {
 }
 
 impl AuthorizationRequest {
-    pub(super) fn new(server: &Url, client_id: &str, redirect_uri: String) -> Result<Self> {
+    pub(super) fn new(server: &Url, client_id: &str, redirect_uri: String, system: &System) -> Result<Self> {
         let mut endpoint = server.clone();
         endpoint.set_path("/restapi/oauth/authorize");
         Ok(Self {
             endpoint,
             client_id: client_id.to_owned(),
             redirect_uri,
-            state: random_text()?,
-            verifier: random_text()?,
+            state: random_text(system)?,
+            verifier: random_text(system)?,
             brand_id: None,
             display: None,
             prompt: None,
@@ -132,11 +133,8 @@ impl fmt::Debug for AuthorizationRequest {
 }
 
 /// 256 random bits as 43 characters that need no escaping (RFC 7636, 4.1).
-fn random_text() -> Result<Secret> {
-    let mut bytes = [0_u8; 32];
-    getrandom::fill(&mut bytes)
-        .map_err(|error| Error::new(ErrorKind::Internal, "the system gave no randomness").with_source(error))?;
-    Ok(URL_SAFE_NO_PAD.encode(bytes).into())
+fn random_text(system: &System) -> Result<Secret> {
+    Ok(URL_SAFE_NO_PAD.encode(system.random_bytes::<32>()?).into())
 }
 
 fn challenge(verifier: &str) -> String {
@@ -155,7 +153,7 @@ mod tests {
 
     fn request() -> AuthorizationRequest {
         let server = Url::parse("https://platform.ringcentral.com").unwrap();
-        AuthorizationRequest::new(&server, "app", "https://me.example/back?x=1".into()).unwrap()
+        AuthorizationRequest::new(&server, "app", "https://me.example/back?x=1".into(), &System::new()).unwrap()
     }
 
     #[test]

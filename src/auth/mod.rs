@@ -31,6 +31,7 @@ pub use store::{FileTokenStore, MemoryTokenStore, StoreLock, StoredTokens, Token
 use crate::error::Result;
 use crate::rest::RateBudget;
 use crate::secret::Secret;
+use crate::system::System;
 
 /// Hands out access tokens.
 ///
@@ -94,6 +95,13 @@ pub trait TokenProvider: Send + Sync + fmt::Debug + 'static {
     fn rate_budget(&self) -> Option<RateBudget> {
         None
     }
+
+    /// Where the provider itself gets HTTP, the time of day and randomness from, if it
+    /// was given that. A [`Client`](crate::rest::Client) and an agent session (feature
+    /// `agent`) take it as their default.
+    fn system(&self) -> Option<System> {
+        None
+    }
 }
 
 #[async_trait]
@@ -116,6 +124,10 @@ impl<P: TokenProvider + ?Sized> TokenProvider for Arc<P> {
 
     fn rate_budget(&self) -> Option<RateBudget> {
         (**self).rate_budget()
+    }
+
+    fn system(&self) -> Option<System> {
+        (**self).system()
     }
 }
 

@@ -18,13 +18,13 @@ use super::grant::{Client, Grant, Owner, Refusal, Tried, Wishes, form, read_refu
 use super::session::{Decision, Hold, Phase, Session, not_logged_in};
 use super::store::{StoreLock, StoredTokens, TokenStore};
 use super::{AccessToken, TokenProvider};
-use crate::clock::wall_now;
 use crate::error::{Disposition, Error, ErrorKind, Result};
 use crate::guard::guarded;
+use crate::http::{BoundedClient, HttpRequest, Purpose};
 use crate::rest::RateBudget;
 use crate::rest::budget::Permit;
-use crate::rest::wire::Wire;
 use crate::secret::Secret;
+use crate::system::System;
 use crate::waiting;
 
 const TOKEN_PATH: &str = "/restapi/oauth/token";
@@ -73,7 +73,8 @@ pub struct OAuth(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     app: App,
-    wire: Wire,
+    http: BoundedClient,
+    system: System,
     budget: RateBudget,
     store: Arc<dyn TokenStore>,
     state: Mutex<State>,
@@ -113,9 +114,9 @@ enum Job {
 }
 
 impl OAuth {
-    pub(super) fn new(app: App, wire: Wire, store: Arc<dyn TokenStore>) -> Self {
+    pub(super) fn new(app: App, http: BoundedClient, system: System, store: Arc<dyn TokenStore>) -> Self {
         let state = Mutex::new(State { phase: Phase::Unread, hold: Hold::default(), flight: None });
-        Self(Arc::new(Shared { app, wire, budget: RateBudget::new(), store, state }))
+        Self(Arc::new(Shared { app, http, system, budget: RateBudget::new(), store, state }))
     }
 
     /// An app that logs in with a JWT from the developer console (grant
@@ -136,7 +137,7 @@ impl OAuth {
     /// # Errors
     /// [`ErrorKind::Internal`] when the system has no randomness.
     pub fn authorize(&self, redirect_uri: impl Into<String>) -> Result<AuthorizationRequest> {
-        AuthorizationRequest::new(&self.0.app.server, &self.0.app.client_id, redirect_uri.into())
+        AuthorizationRequest::new(&self.0.app.server, &self.0.app.client_id, redirect_uri.into(), &self.0.system)
     }
 
     /// Ends a login in the user's browser: checks the `state` of `redirect`, the
@@ -256,6 +257,10 @@ impl TokenProvider for OAuth {
 
     fn rate_budget(&self) -> Option<RateBudget> {
         Some(self.0.budget.clone())
+    }
+
+    fn system(&self) -> Option<System> {
+        Some(self.0.system.clone())
     }
 }
 
@@ -393,7 +398,7 @@ impl Shared {
 
     /// The refresh token, unless its time is over and there is a better way.
     fn usable_refresh(&self, stored: &StoredTokens) -> Option<Secret> {
-        let over = stored.refresh_expires_at.is_some_and(|at| at <= wall_now());
+        let over = stored.refresh_expires_at.is_some_and(|at| at <= self.system.now());
         stored.refresh_token.clone().filter(|_| !over || self.app.jwt.is_none())
     }
 
@@ -456,7 +461,7 @@ impl Shared {
             return Err(Error::new(ErrorKind::Store, "the stored tokens belong to another server or app")
                 .with_disposition(Disposition::Fatal));
         }
-        Ok(Some(Session::stored(stored, wall_now(), Instant::now())))
+        Ok(Some(Session::stored(stored, self.system.now(), Instant::now())))
     }
 
     async fn in_time<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
@@ -481,7 +486,7 @@ impl Shared {
             };
             tracing::debug!(error = %refusal.error(), "no token");
             let left = deadline.saturating_duration_since(Instant::now());
-            match tried.again(&refusal, urgent, self.app.pause, fastrand::f64(), left) {
+            match tried.again(&refusal, urgent, self.app.pause, self.system.jitter(), left) {
                 Some(wait) => waiting::pause(wait, refusal.error()).await,
                 None => return Err(refusal),
             }
@@ -507,10 +512,10 @@ impl Shared {
             Ok(request) => request,
             Err(error) => return Err(unanswered(permit, error)),
         };
-        let asked_at = (Instant::now(), wall_now());
+        let asked_at = (Instant::now(), self.system.now());
         // Half of the time for the first try leaves room for the second.
         let deadline = deadline.min(asked_at.0 + self.app.deadline / 2);
-        let answer = match self.wire.exchange(request, deadline).await {
+        let answer = match self.http.exchange(request, deadline).await {
             Ok(answer) => answer,
             Err(error) => return Err(unanswered(permit, error)),
         };
@@ -553,7 +558,7 @@ impl Shared {
         let form = revoke_form(token, self.app.client(assertion.as_ref(), false));
         let request = self.app.post(REVOKE_PATH, form)?;
         let permit = self.budget.admit(&Method::POST, REVOKE_PATH, deadline).await?;
-        let answer = match self.wire.exchange(request, deadline).await {
+        let answer = match self.http.exchange(request, deadline).await {
             Ok(answer) => answer,
             Err(error) => {
                 permit.failed(&error);
@@ -585,16 +590,15 @@ impl App {
         Client { id, assertion }
     }
 
-    fn post(&self, path: &str, form: String) -> Result<reqwest::Request> {
+    fn post(&self, path: &str, form: String) -> Result<HttpRequest> {
         let url = self.server.join(path).map_err(|error| Error::config("no URL").with_source(error))?;
-        let mut request = reqwest::Request::new(Method::POST, url);
+        let mut request = HttpRequest::new(Method::POST, url, Purpose::Call).with_body(form);
         let headers = request.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         if let Some(basic) = &self.basic {
             headers.insert(AUTHORIZATION, basic.clone());
         }
-        *request.body_mut() = Some(form.into());
         Ok(request)
     }
 }
@@ -609,7 +613,7 @@ mod tests {
     const NOWHERE: &str = "http://127.0.0.1:1";
 
     fn session(left: u64) -> StoredTokens {
-        let now = wall_now().duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap().as_secs();
+        let now = crate::clock::wall_now().duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap().as_secs();
         let json = serde_json::json!({
             "server": format!("{NOWHERE}/"), "client_id": "app", "access_token": "access-0",
             "expires_at": now + left, "refresh_token": "refresh-0",

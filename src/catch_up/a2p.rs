@@ -36,7 +36,8 @@ impl A2pMessages {
     /// Asks through `client`.
     #[must_use]
     pub fn new(client: Client) -> Self {
-        Self { client, clock: Clock::default() }
+        let clock = client.system().clock();
+        Self { client, clock }
     }
 }
 

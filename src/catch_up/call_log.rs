@@ -48,7 +48,8 @@ impl CallLogSync {
     /// Syncs through `client`.
     #[must_use]
     pub fn new(client: Client) -> Self {
-        Self { client, clock: Clock::default() }
+        let clock = client.system().clock();
+        Self { client, clock }
     }
 }
 

@@ -38,7 +38,8 @@ impl ExtensionList {
     /// Asks through `client`.
     #[must_use]
     pub fn new(client: Client) -> Self {
-        Self { client, clock: Clock::default() }
+        let clock = client.system().clock();
+        Self { client, clock }
     }
 }
 

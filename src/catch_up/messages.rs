@@ -47,7 +47,8 @@ impl MessageSync {
     /// Syncs through `client`.
     #[must_use]
     pub fn new(client: Client) -> Self {
-        Self { client, page: PAGE, reach: REACH, clock: Clock::default() }
+        let clock = client.system().clock();
+        Self { client, page: PAGE, reach: REACH, clock }
     }
 
     /// How many messages to ask for at once in a full sync. Default 250; at least 1.

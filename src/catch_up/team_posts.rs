@@ -40,7 +40,8 @@ impl TeamPosts {
     /// Asks through `client`.
     #[must_use]
     pub fn new(client: Client) -> Self {
-        Self { client, clock: Clock::default() }
+        let clock = client.system().clock();
+        Self { client, clock }
     }
 }
 

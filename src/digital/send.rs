@@ -18,12 +18,13 @@ use super::create::Typing;
 use super::object::User;
 use super::signature::{SIGNATURE_HEADER, Signer};
 use crate::error::{Disposition, Error, ErrorKind, Result};
+use crate::http::{Answer, BoundedClient, HttpRequest, Purpose, Redirects};
 use crate::policy::BackoffPolicy;
 use crate::rest::USER_AGENT;
 use crate::rest::envelope::wait_asked_for;
 use crate::rest::retry::{Repeat, Step, Tried, next_step};
-use crate::rest::wire::{Answer, Redirects, Wire};
 use crate::secret::Secret;
+use crate::system::System;
 
 const DEADLINE: Duration = Duration::from_secs(30);
 const DEADLINE_CAP: Duration = Duration::from_secs(600);
@@ -73,7 +74,8 @@ struct Inner {
     url: Url,
     signer: Signer,
     token: Secret,
-    wire: Wire,
+    http: BoundedClient,
+    system: System,
     backoff: BackoffPolicy,
     deadline: Duration,
     typing: Mutex<TypingLimit>,
@@ -89,6 +91,7 @@ pub struct SendApiBuilder {
     token: Secret,
     backoff: BackoffPolicy,
     deadline: Duration,
+    system: Option<System>,
 }
 
 impl SendApi {
@@ -96,7 +99,7 @@ impl SendApi {
     /// (`https://…/realtime/sdk/{source_id}`), with the channel's API access token.
     pub fn builder(url: impl Into<Secret>, token: impl Into<Secret>) -> SendApiBuilder {
         let (url, token) = (url.into(), token.into());
-        SendApiBuilder { url, token, backoff: BackoffPolicy::default(), deadline: DEADLINE }
+        SendApiBuilder { url, token, backoff: BackoffPolicy::default(), deadline: DEADLINE, system: None }
     }
 
     /// Tells of a content (`messages.create`, `private_messages.create`,
@@ -213,7 +216,7 @@ impl SendApi {
                 self.pause(wait);
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            match next_step(&error, repeat, tried, &self.0.backoff, fastrand::f64(), left) {
+            match next_step(&error, repeat, tried, &self.0.backoff, self.0.system.jitter(), left) {
                 Step::Wait(wait) => {
                     tracing::debug!(%error, ?wait, action, "repeating");
                     tried.repeats += 1;
@@ -245,21 +248,21 @@ impl SendApi {
         *pause = Some(pause.map_or(until, |old| old.max(until)));
     }
 
-    fn request(&self, body: &Bytes, signature: &str) -> Result<reqwest::Request> {
-        let mut request = reqwest::Request::new(Method::POST, self.0.url.clone());
+    fn request(&self, body: &Bytes, signature: &str) -> Result<HttpRequest> {
+        let request = HttpRequest::new(Method::POST, self.0.url.clone(), Purpose::Call);
+        let mut request = request.with_body(body.clone());
         let mut value = HeaderValue::from_str(signature)
             .map_err(|_| Error::new(ErrorKind::Internal, "a signature is no header's value"))?;
         value.set_sensitive(true);
         request.headers_mut().insert(HeaderName::from_static(SIGNATURE_HEADER), value);
         request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        *request.body_mut() = Some(reqwest::Body::from(body.clone()));
         Ok(request)
     }
 
     async fn attempt(&self, body: &Bytes, deadline: Instant) -> Result<()> {
         let signature = self.0.signer.sign(body);
         let request = self.request(body, &signature)?;
-        let Answer { status, headers, body } = self.0.wire.exchange(request, deadline).await?;
+        let Answer { status, headers, body } = self.0.http.exchange(request, deadline).await?;
         outcome(status, &headers, &body, &[self.0.token.expose(), &signature])
     }
 
@@ -288,6 +291,12 @@ impl SendApiBuilder {
         self
     }
 
+    /// Where HTTP and randomness come from. Default: the machine's own.
+    pub fn system(mut self, system: System) -> Self {
+        self.system = Some(system);
+        self
+    }
+
     /// The client.
     ///
     /// # Errors
@@ -304,12 +313,17 @@ impl SendApiBuilder {
         if self.deadline.is_zero() || self.deadline > DEADLINE_CAP {
             return Err(Error::config("the deadline of a call is up to 10 minutes, and not zero"));
         }
+        let system = match self.system {
+            Some(system) => system,
+            None => System::checked()?,
+        };
         Ok(SendApi(Arc::new(Inner {
             url,
             signer: Signer::new(self.token.clone())?,
             token: self.token,
             // The signed body goes nowhere else.
-            wire: Wire::new(USER_AGENT, ANSWER_LIMIT, Redirects::Refuse)?,
+            http: BoundedClient::new(system.http().clone(), USER_AGENT, ANSWER_LIMIT, Redirects::Refuse)?,
+            system,
             backoff: self.backoff,
             deadline: self.deadline,
             typing: Mutex::default(),

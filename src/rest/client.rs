@@ -14,13 +14,14 @@ use super::envelope::error_from;
 use super::request::{Call, LONGEST, RequestBuilder};
 use super::response::Response;
 use super::retry::{Step, Tried, next_step};
-use super::wire::{Redirects, Wire, server_url};
 use super::{PRODUCTION, USER_AGENT};
 use crate::auth::{AccessToken, TokenProvider};
 use crate::error::{Disposition, Error, ErrorKind, Result};
 use crate::guard::guarded;
+use crate::http::{BoundedClient, HttpRequest, Purpose, Redirects, server_url};
 use crate::policy::BackoffPolicy;
 use crate::registry::Registry;
+use crate::system::System;
 use crate::waiting;
 
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -55,7 +56,8 @@ pub struct Client(Arc<Inner>);
 
 struct Inner {
     server: Url,
-    wire: Wire,
+    http: BoundedClient,
+    system: System,
     tokens: Arc<dyn TokenProvider>,
     budget: RateBudget,
     backoff: BackoffPolicy,
@@ -73,6 +75,7 @@ impl Client {
             backoff: BackoffPolicy::default(),
             body_limit: BODY_LIMIT,
             user_agent: None,
+            system: None,
         }
     }
 
@@ -99,6 +102,11 @@ impl Client {
         &self.0.registry
     }
 
+    /// Where HTTP, the time of day and randomness come from.
+    pub(crate) fn system(&self) -> &System {
+        &self.0.system
+    }
+
     pub(super) fn budget(&self) -> &RateBudget {
         &self.0.budget
     }
@@ -122,7 +130,7 @@ impl Client {
                 Err(error) => error,
             };
             let left = deadline.saturating_duration_since(Instant::now());
-            match next_step(&error, call.repeat, tried, &self.0.backoff, fastrand::f64(), left) {
+            match next_step(&error, call.repeat, tried, &self.0.backoff, self.0.system.jitter(), left) {
                 Step::Refresh => {
                     tried.refreshed = true;
                     renewed = Some(self.renew(&token, deadline, error).await?);
@@ -140,7 +148,7 @@ impl Client {
     async fn attempt(&self, call: &Call, token: &AccessToken, permit: Permit, deadline: Instant) -> Result<Response> {
         let request = call.build(&bearer(token)?);
         let started = Instant::now();
-        let outcome = self.0.wire.exchange(request, deadline).await;
+        let outcome = self.0.http.exchange(request, deadline).await;
         let took = started.elapsed();
         let answer = match outcome {
             Ok(answer) => answer,
@@ -207,13 +215,13 @@ pub(crate) fn bearer(token: &AccessToken) -> Result<HeaderValue> {
 }
 
 impl Call {
-    fn build(&self, bearer: &HeaderValue) -> reqwest::Request {
-        let mut request = reqwest::Request::new(self.method.clone(), self.url.clone());
+    fn build(&self, bearer: &HeaderValue) -> HttpRequest {
+        let request = HttpRequest::new(self.method.clone(), self.url.clone(), Purpose::Call);
+        let mut request = request.with_body(self.body.clone().unwrap_or_default());
         let headers = request.headers_mut();
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         headers.extend(self.headers.clone());
         headers.insert(AUTHORIZATION, bearer.clone());
-        *request.body_mut() = self.body.clone().map(reqwest::Body::from);
         request
     }
 }
@@ -228,6 +236,7 @@ pub struct ClientBuilder {
     backoff: BackoffPolicy,
     body_limit: usize,
     user_agent: Option<String>,
+    system: Option<System>,
 }
 
 impl ClientBuilder {
@@ -262,6 +271,12 @@ impl ClientBuilder {
         Self { user_agent: Some(user_agent.into()), ..self }
     }
 
+    /// Where HTTP, the time of day and randomness come from. Default: the one that the
+    /// tokens' provider uses ([`TokenProvider::system`]), else the machine's own.
+    pub fn system(self, system: System) -> Self {
+        Self { system: Some(system), ..self }
+    }
+
     /// Makes the client. Nothing is sent.
     ///
     /// # Errors
@@ -274,9 +289,14 @@ impl ClientBuilder {
             (None, None) => server_url(PRODUCTION)?,
         };
         let user_agent = self.user_agent.as_deref().unwrap_or(USER_AGENT);
+        let system = match self.system.or_else(|| self.tokens.system()) {
+            Some(system) => system,
+            None => System::checked()?,
+        };
         Ok(Client(Arc::new(Inner {
             server,
-            wire: Wire::new(user_agent, self.body_limit, Redirects::Follow)?,
+            http: BoundedClient::new(system.http().clone(), user_agent, self.body_limit, Redirects::Follow)?,
+            system,
             budget: self.tokens.rate_budget().unwrap_or_default(),
             tokens: self.tokens,
             backoff: self.backoff,

@@ -16,6 +16,7 @@ use super::subscription::{
 };
 use crate::error::{Disposition, Error, Result};
 use crate::ids::SubscriptionId;
+use crate::system::System;
 
 const PATH: &str = "/restapi/v1.0/subscription";
 const SOCKET_TOKEN: &str = "/restapi/oauth/wstoken";
@@ -112,6 +113,10 @@ impl ControlPlane for RestControl {
         answer.try_into()
     }
 
+    fn system(&self) -> Option<System> {
+        Some(self.client.system().clone())
+    }
+
     fn rate_budget(&self) -> Option<RateBudget> {
         Some(self.client.budget().clone())
     }
@@ -136,8 +141,8 @@ mod tests {
 
     use http::{HeaderMap, StatusCode};
 
-    use super::super::wire::Answer;
     use super::*;
+    use crate::http::Answer;
 
     #[test]
     fn an_answer_carries_the_services_own_time() {

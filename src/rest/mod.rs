@@ -12,7 +12,6 @@ pub(crate) mod request;
 mod response;
 pub(crate) mod retry;
 mod subscription;
-pub(crate) mod wire;
 
 #[cfg(feature = "agent")]
 pub(crate) use {client::bearer, envelope::retry_after};

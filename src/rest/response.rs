@@ -9,8 +9,8 @@ use http::{HeaderMap, StatusCode};
 use serde::de::DeserializeOwned;
 
 use super::envelope::{date, json_error, request_id};
-use super::wire::Answer;
 use crate::error::Result;
+use crate::http::Answer;
 
 /// A successful answer, read in full.
 ///

@@ -12,6 +12,7 @@ use super::reading::lenient_seconds;
 use crate::error::Result;
 use crate::ids::SubscriptionId;
 use crate::secret::Secret;
+use crate::system::System;
 use crate::timestamp::Timestamp;
 use crate::transport::{Cursor, DeliveryModeRequest};
 
@@ -245,6 +246,12 @@ pub trait ControlPlane: Send + Sync + fmt::Debug + 'static {
     /// What the user and app may still send, shared by all that talks for them.
     /// Default: none is known.
     fn rate_budget(&self) -> Option<RateBudget> {
+        None
+    }
+
+    /// Where HTTP, the time of day and randomness come from. A subscription, its
+    /// transports and its bookkeeping inherit it. Default: the machine's own.
+    fn system(&self) -> Option<System> {
         None
     }
 }

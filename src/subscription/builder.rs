@@ -26,6 +26,7 @@ use crate::ids::SubscriptionId;
 use crate::policy::{BackoffPolicy, RenewalPolicy};
 use crate::registry::Registry;
 use crate::rest::ControlPlane;
+use crate::system::System;
 use crate::transport::{Session, Transport, TransportKind};
 
 /// Commands are answered at once; more than a few never wait.
@@ -74,6 +75,7 @@ pub struct SubscriptionBuilder {
     on_drop: OnDrop,
     close_within: Duration,
     clock: Clock,
+    system: System,
     /// Where its status will be told, if it is followed from before the start.
     status: Option<watch::Sender<Status>>,
 }
@@ -94,6 +96,7 @@ impl SubscriptionBuilder {
         registry: Arc<Registry>,
         filters: impl IntoIterator<Item = EventFilter>,
     ) -> Self {
+        let system = control.system().unwrap_or_default();
         Self {
             control,
             registry,
@@ -117,7 +120,8 @@ impl SubscriptionBuilder {
             enrich: false,
             on_drop: OnDrop::Delete,
             close_within: Duration::from_secs(10),
-            clock: Clock::default(),
+            clock: system.clock(),
+            system,
             status: None,
         }
     }
@@ -553,7 +557,7 @@ impl SubscriptionBuilder {
             close_within: self.close_within,
             drop_within: Duration::from_secs(5),
             clock: self.clock,
-            seed: fastrand::u64(..),
+            seed: u64::from_le_bytes(self.system.random_bytes()?),
         })
     }
 

@@ -12,7 +12,6 @@ use super::lease;
 use super::machine::{LinkId, Op};
 use super::reconcile::Turn;
 use crate::catch_up::{CatchUp, SyncPage, SyncRequest, SyncToken};
-use crate::clock::wall_now;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::EventFilter;
 use crate::guard::guarded;
@@ -89,9 +88,14 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    pub(super) fn now() -> Self {
-        Self { at: Instant::now(), wall: wall_now() }
+    pub(super) fn now(control: &dyn ControlPlane) -> Self {
+        Self { at: Instant::now(), wall: wall(control) }
     }
+}
+
+/// The time of day where the calls are made.
+fn wall(control: &dyn ControlPlane) -> SystemTime {
+    control.system().unwrap_or_default().now()
 }
 
 pub(super) type Pending = BoxFuture<'static, Done>;
@@ -123,7 +127,7 @@ async fn bounded<T>(what: impl Future<Output = Result<T>>, unclear: bool) -> Res
 }
 
 pub(super) fn create(control: Arc<dyn ControlPlane>, op: Op, request: CreateSubscription) -> Pending {
-    let asked = Asked::now();
+    let asked = Asked::now(&*control);
     let call = async move {
         let result = bounded(control.create(&request), true).await;
         Done::Lease { op, asked, result: Box::new(result) }
@@ -132,7 +136,7 @@ pub(super) fn create(control: Arc<dyn ControlPlane>, op: Op, request: CreateSubs
 }
 
 pub(super) fn replace(control: Arc<dyn ControlPlane>, op: Op, request: CreateSubscription) -> Pending {
-    let asked = Asked::now();
+    let asked = Asked::now(&*control);
     let call = async move {
         let result = bounded(control.replace(&request), true).await;
         Done::Lease { op, asked, result: Box::new(result) }
@@ -151,13 +155,13 @@ fn about(id: &SubscriptionId, info: SubscriptionInfo) -> Result<SubscriptionInfo
 
 /// `from`: where another process stopped reading.
 pub(super) fn adopt(control: Arc<dyn ControlPlane>, op: Op, id: SubscriptionId, from: Option<Cursor>) -> Pending {
-    let before = Asked::now();
+    let before = Asked::now(&*control);
     let call = async move {
         let found = match &from {
             Some(at) => bounded(control.resume(&id, at), false).await,
             None => bounded(control.get(&id), false).await,
         };
-        let asked = Asked::now();
+        let asked = Asked::now(&*control);
         let result = match found.and_then(|found| about(&id, found)) {
             Ok(found) if lease::is_served(&found) => take_over(&*control, found).await,
             other => other,
@@ -174,7 +178,7 @@ async fn take_over(control: &dyn ControlPlane, found: SubscriptionInfo) -> Resul
 }
 
 pub(super) fn renew(control: Arc<dyn ControlPlane>, op: Op, id: SubscriptionId) -> Pending {
-    let asked = Asked::now();
+    let asked = Asked::now(&*control);
     let call = async move {
         let result = bounded(control.renew(&id), true).await.and_then(|info| about(&id, info));
         Done::Lease { op, asked, result: Box::new(result) }
@@ -184,7 +188,7 @@ pub(super) fn renew(control: Arc<dyn ControlPlane>, op: Op, id: SubscriptionId) 
 
 /// Asks after the subscription. A look that is not answered soon is repeated later.
 pub(super) fn look(control: Arc<dyn ControlPlane>, op: Op, id: SubscriptionId) -> Pending {
-    let asked = Asked::now();
+    let asked = Asked::now(&*control);
     let call = async move {
         let result = timeout(LOOK_WITHIN, control.get(&id)).await.unwrap_or_else(|_| {
             Err(Error::new(ErrorKind::Timeout, "the service did not say in time how the subscription is"))
@@ -196,7 +200,7 @@ pub(super) fn look(control: Arc<dyn ControlPlane>, op: Op, id: SubscriptionId) -
 }
 
 pub(super) fn update(control: Arc<dyn ControlPlane>, op: Op, id: SubscriptionId, filters: Vec<String>) -> Pending {
-    let asked = Asked::now();
+    let asked = Asked::now(&*control);
     let call = async move {
         let result = bounded(control.update(&id, &filters), true).await.and_then(|info| about(&id, info));
         Done::Lease { op, asked, result: Box::new(result) }

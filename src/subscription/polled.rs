@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::event::{EventFilter, GapClosure};
 use crate::ids::SubscriptionId;
 use crate::rest::{ControlPlane, CreateSubscription, Deletion, RateBudget, SocketToken, SubscriptionInfo};
+use crate::system::System;
 use crate::transport::Cursor;
 
 /// A source whose first position was had when the subscription was made.
@@ -187,5 +188,9 @@ impl ControlPlane for Beginning {
 
     fn rate_budget(&self) -> Option<RateBudget> {
         self.control.rate_budget()
+    }
+
+    fn system(&self) -> Option<System> {
+        self.control.system()
     }
 }

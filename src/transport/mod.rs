@@ -5,8 +5,6 @@
 //! when to try again and when to give up is the lifecycle's business.
 
 mod kind;
-#[cfg(any(feature = "pubnub", feature = "websocket"))]
-mod loopback;
 mod poll;
 #[cfg(feature = "pubnub")]
 mod pubnub;

@@ -9,6 +9,7 @@ use super::{DeliveryModeRequest, Link, LinkEvent, Session, Target, Transport, Tr
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::SubscriptionId;
 use crate::rest::{ControlPlane, CreateSubscription, Deletion, RateBudget, SubscriptionInfo};
+use crate::system::System;
 
 /// How often the login is looked after when nothing else is to be done.
 const LEASE: Duration = Duration::from_secs(60 * 60);
@@ -132,7 +133,8 @@ impl PollControl {
 impl ControlPlane for PollControl {
     async fn create(&self, request: &CreateSubscription) -> Result<SubscriptionInfo> {
         self.0.owner_id().await?;
-        let id = SubscriptionId::new(format!("{PREFIX}{:016x}", fastrand::u64(..)));
+        let number = u64::from_le_bytes(self.0.system().unwrap_or_default().random_bytes()?);
+        let id = SubscriptionId::new(format!("{PREFIX}{number:016x}"));
         Ok(Self::info(id, request.event_filters.clone()))
     }
 
@@ -163,5 +165,9 @@ impl ControlPlane for PollControl {
 
     fn rate_budget(&self) -> Option<RateBudget> {
         self.0.rate_budget()
+    }
+
+    fn system(&self) -> Option<System> {
+        self.0.system()
     }
 }

@@ -9,6 +9,7 @@ use super::{Granted, Keeper, Route, named};
 use crate::agent::builder::api_url;
 use crate::error::Result;
 use crate::secret::Secret;
+use crate::system::System;
 
 const TOKEN_URL: &str = "https://api.incontact.com/InContactAuthorizationServer/Token";
 
@@ -29,6 +30,7 @@ pub struct CentralTokensBuilder {
     scope: String,
     url: String,
     http1_only: bool,
+    system: Option<System>,
 }
 
 impl CentralTokens {
@@ -45,6 +47,7 @@ impl CentralTokens {
             scope: String::new(),
             url: TOKEN_URL.into(),
             http1_only: false,
+            system: None,
         }
     }
 }
@@ -71,14 +74,21 @@ impl CentralTokensBuilder {
         self
     }
 
+    /// Where HTTP comes from; an agent session with these tokens inherits it. Default: the
+    /// machine's own.
+    pub fn system(mut self, system: System) -> Self {
+        self.system = Some(system);
+        self
+    }
+
     /// The provider. Sends nothing yet.
     ///
     /// # Errors
     /// [`Config`](crate::ErrorKind::Config) for an invalid URL.
     pub fn build(self) -> Result<CentralTokens> {
         let url = token_url(api_url(&self.url)?);
-        let Self { app, username, password, scope, http1_only, .. } = self;
-        Keeper::new(Central { app, username, password, scope, url }, http1_only).map(CentralTokens)
+        let Self { app, username, password, scope, http1_only, system, .. } = self;
+        Keeper::new(Central { app, username, password, scope, url }, http1_only, system).map(CentralTokens)
     }
 }
 

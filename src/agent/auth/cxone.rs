@@ -15,6 +15,7 @@ use super::{Granted, Keeper, Route, WELL_KNOWN, named, service_url};
 use crate::agent::event::value::{Fields, text};
 use crate::error::{Disposition, Error, ErrorKind, Result};
 use crate::secret::Secret;
+use crate::system::System;
 
 const ISSUER: &str = "https://cxone.niceincontact.com";
 
@@ -36,6 +37,7 @@ pub struct CxOneTokensBuilder {
     issuer: String,
     who_am_i: bool,
     http1_only: bool,
+    system: Option<System>,
 }
 
 impl CxOneTokens {
@@ -54,6 +56,7 @@ impl CxOneTokens {
             issuer: ISSUER.into(),
             who_am_i: false,
             http1_only: false,
+            system: None,
         }
     }
 }
@@ -81,14 +84,21 @@ impl CxOneTokensBuilder {
         self
     }
 
+    /// Where HTTP comes from; an agent session with these tokens inherits it. Default: the
+    /// machine's own.
+    pub fn system(mut self, system: System) -> Self {
+        self.system = Some(system);
+        self
+    }
+
     /// The provider. Sends nothing yet.
     ///
     /// # Errors
     /// [`Config`](crate::ErrorKind::Config) for an invalid URL.
     pub fn build(self) -> Result<CxOneTokens> {
         let issuer = service_url(&self.issuer, &["auth/token", WELL_KNOWN[0], WELL_KNOWN[1]])?;
-        let Self { client, key_id, key_secret, who_am_i, http1_only, .. } = self;
-        Keeper::new(CxOne { client, key_id, key_secret, issuer, who_am_i }, http1_only).map(CxOneTokens)
+        let Self { client, key_id, key_secret, who_am_i, http1_only, system, .. } = self;
+        Keeper::new(CxOne { client, key_id, key_secret, issuer, who_am_i }, http1_only, system).map(CxOneTokens)
     }
 }
 

@@ -15,9 +15,10 @@ use super::super::event::value::{Fields, text};
 use super::{Granted, deadline};
 use crate::error::{Disposition, Error, ErrorKind, Result};
 use crate::event::lenient::Lenient as _;
+use crate::http::{Answer, BoundedClient, HttpRequest, Purpose, Redirects};
 use crate::rest::USER_AGENT;
-use crate::rest::wire::{Answer, Redirects, Wire};
 use crate::secret::Secret;
+use crate::system::System;
 
 /// All that a login takes must fit into what a poll waits for a token.
 const WITHIN: Duration = Duration::from_secs(7);
@@ -27,9 +28,8 @@ const MAX_LIFE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 #[derive(Debug)]
 pub(super) struct Exchange {
-    wire: Wire,
+    http: BoundedClient,
     /// For servers whose HTTP/2 breaks.
-    http1: Wire,
     http1_only: AtomicBool,
 }
 
@@ -54,22 +54,18 @@ pub(super) struct Object {
 }
 
 impl Exchange {
-    pub(super) fn new(http1_only: bool) -> Result<Self> {
+    pub(super) fn new(system: &System, http1_only: bool) -> Result<Self> {
         // A redirect would take the credentials elsewhere.
-        Ok(Self {
-            wire: Wire::decoding(USER_AGENT, BODY_LIMIT, Redirects::Refuse)?,
-            http1: Wire::over_http1(USER_AGENT, BODY_LIMIT, Redirects::Refuse)?,
-            http1_only: AtomicBool::new(http1_only),
-        })
+        let http = BoundedClient::new(system.http().clone(), USER_AGENT, BODY_LIMIT, Redirects::Refuse)?;
+        Ok(Self { http: http.compressed(), http1_only: AtomicBool::new(http1_only) })
     }
 
     /// One exchange. A server that breaks its HTTP/2 streams is asked over HTTP/1.1, now
     /// and from then on: it offers HTTP/2 and resets what comes by it (found 7).
-    async fn exchange(&self, request: &reqwest::Request) -> Result<Answer> {
-        let cloned = || request.try_clone().ok_or_else(|| Error::config("the request cannot be repeated"));
+    async fn exchange(&self, request: &HttpRequest) -> Result<Answer> {
         let deadline = deadline(WITHIN);
         if !self.http1_only.load(Ordering::Relaxed) {
-            match self.wire.exchange(cloned()?, deadline).await {
+            match self.http.exchange(request.clone(), deadline).await {
                 Err(error) if is_broken_http2(&error) => {
                     tracing::info!("the token service breaks HTTP/2 streams: HTTP/1.1 is used");
                     self.http1_only.store(true, Ordering::Relaxed);
@@ -77,7 +73,7 @@ impl Exchange {
                 outcome => return outcome,
             }
         }
-        self.http1.exchange(cloned()?, deadline).await
+        self.http.exchange(request.clone().with_http1_only(true), deadline).await
     }
 
     pub(super) async fn send(
@@ -89,7 +85,7 @@ impl Exchange {
         body: Body,
         secrets: &[&Secret],
     ) -> Result<Object> {
-        let mut request = reqwest::Request::new(method, url.clone());
+        let mut request = HttpRequest::new(method, url.clone(), Purpose::Call);
         request.headers_mut().insert(ACCEPT, HeaderValue::from_static("application/json"));
         if let Some(basic) = basic {
             let value = HeaderValue::from_str(&format!("basic {}", STANDARD.encode(basic.expose())));
@@ -107,7 +103,7 @@ impl Exchange {
         };
         if let Some(kind) = kind {
             request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-            *request.body_mut() = Some(text.into());
+            request = request.with_body(text);
         }
         let answer = self.exchange(&request).await?;
         if !answer.status.is_success() {
@@ -125,8 +121,8 @@ impl Exchange {
     }
 }
 
-/// Whether a server broke a stream of HTTP/2 or what it runs on. reqwest tells it in its
-/// errors' texts only.
+/// Whether a server broke a stream of HTTP/2 or what it runs on. HTTP clients tell it in
+/// their errors' texts only.
 fn is_broken_http2(error: &Error) -> bool {
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {

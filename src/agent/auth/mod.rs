@@ -30,6 +30,7 @@ pub use user_hub::{AccessKeys, AccessKeysBuilder};
 use crate::auth::AccessToken;
 use crate::error::{Disposition, Error, ErrorKind, Result};
 use crate::secret::Secret;
+use crate::system::System;
 use exchange::Exchange;
 
 /// Below this a token counts as ended, as with the vendor's own program; of a token that
@@ -68,6 +69,7 @@ trait Route: fmt::Debug + Send + Sync + 'static {
 struct Keeper<R> {
     route: R,
     http: Exchange,
+    system: System,
     // Held over a call: that is the single flight. A caller that goes away lets go of it,
     // and the next one logs in again.
     current: tokio::sync::Mutex<Option<Granted>>,
@@ -75,13 +77,13 @@ struct Keeper<R> {
 }
 
 impl<R: Route> Keeper<R> {
-    fn new(route: R, http1_only: bool) -> Result<Self> {
-        Ok(Self {
-            route,
-            http: Exchange::new(http1_only)?,
-            current: tokio::sync::Mutex::new(None),
-            server: Mutex::new(None),
-        })
+    fn new(route: R, http1_only: bool, system: Option<System>) -> Result<Self> {
+        let system = match system {
+            Some(system) => system,
+            None => System::checked()?,
+        };
+        let http = Exchange::new(&system, http1_only)?;
+        Ok(Self { route, http, system, current: tokio::sync::Mutex::new(None), server: Mutex::new(None) })
     }
 
     async fn token(&self) -> Result<AccessToken> {
@@ -215,6 +217,10 @@ macro_rules! provide {
 
             async fn locate_server(&self) -> Result<Option<Url>> {
                 self.0.located().await
+            }
+
+            fn system(&self) -> Option<System> {
+                Some(self.0.system.clone())
             }
         }
     )+};

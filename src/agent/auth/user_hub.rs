@@ -9,6 +9,7 @@ use super::exchange::{Asking, Body, Exchange};
 use super::{Granted, Keeper, Route, WELL_KNOWN, named, service_url};
 use crate::error::{Error, Result};
 use crate::secret::Secret;
+use crate::system::System;
 
 const LOGIN: &str = "authentication/v1/token/access-key";
 const RENEWAL: &str = "public/user/refresh";
@@ -26,13 +27,14 @@ pub struct AccessKeysBuilder {
     region: String,
     url: Option<String>,
     http1_only: bool,
+    system: Option<System>,
 }
 
 impl AccessKeys {
     /// `region` is that of the tenant, such as `na1`.
     pub fn builder(region: &str, id: impl Into<Secret>, secret: impl Into<Secret>) -> AccessKeysBuilder {
         let (id, secret, region) = (id.into(), secret.into(), region.trim().to_owned());
-        AccessKeysBuilder { id, secret, region, url: None, http1_only: false }
+        AccessKeysBuilder { id, secret, region, url: None, http1_only: false, system: None }
     }
 }
 
@@ -51,6 +53,13 @@ impl AccessKeysBuilder {
         self
     }
 
+    /// Where HTTP comes from; an agent session with these tokens inherits it. Default: the
+    /// machine's own.
+    pub fn system(mut self, system: System) -> Self {
+        self.system = Some(system);
+        self
+    }
+
     /// The provider. Sends nothing yet.
     ///
     /// # Errors
@@ -66,7 +75,7 @@ impl AccessKeysBuilder {
             }
             None => return Err(Error::config("the region is one such as na1")),
         };
-        Keeper::new(UserHub { id: self.id, secret: self.secret, url }, self.http1_only).map(AccessKeys)
+        Keeper::new(UserHub { id: self.id, secret: self.secret, url }, self.http1_only, self.system).map(AccessKeys)
     }
 }
 

@@ -69,7 +69,7 @@ impl Driver {
     }
 
     pub(super) fn create(&mut self, op: Op) {
-        self.created = Some(Asked::now());
+        self.created = Some(Asked::now(&*self.setup.control));
         self.overlap.begin_again(Instant::now());
         let create = self.watched(ops::create(self.setup.control.clone(), op, self.request()));
         let (call, abort) = ops::abortable(create);

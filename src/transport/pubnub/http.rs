@@ -1,23 +1,20 @@
-//! The vendor crate's `Transport` on this crate's HTTP client.
+//! The vendor crate's `Transport` over an [`HttpClient`](crate::http::HttpClient).
 
 use std::error::Error as StdError;
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use ::pubnub::core::{PubNubError, Transport, TransportMethod, TransportRequest, TransportResponse};
 use async_trait::async_trait;
-use http::HeaderMap;
-use reqwest::redirect::Policy;
+use http::header::{CONTENT_LENGTH, HeaderName, HeaderValue};
+use http::{HeaderMap, Method};
+use url::Url;
 
 use super::request::encode;
 use crate::decode::{Undecoded, decode};
-use crate::error::{Error, Result};
+use crate::http::{HttpBody, HttpError, HttpErrorKind, HttpRequest, Purpose};
+use crate::system::System;
 
-/// With three probes a dead path shows after about a minute.
-const KEEPALIVE: Duration = Duration::from_secs(15);
-const KEEPALIVE_PROBES: u32 = 3;
-/// A poll follows the last one at once, so a spare connection is of no use for long.
-const POOL_IDLE: Duration = Duration::from_secs(20);
 /// What to spend on the body of an answer whose status says it all.
 const ERROR_BODY_BYTES: usize = 64 << 10;
 const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -29,8 +26,9 @@ const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(2);
 /// `Deserialization` the answer is too large to read. Their texts hold no URL.
 #[derive(Clone)]
 pub(super) struct HttpTransport {
-    http: reqwest::Client,
+    system: System,
     origin: String,
+    connect_timeout: Duration,
     deadline: Duration,
     max_response: usize,
 }
@@ -46,70 +44,31 @@ impl fmt::Debug for HttpTransport {
 }
 
 impl HttpTransport {
-    pub(super) fn new(
-        origin: String,
-        loopback: bool,
-        connect_timeout: Duration,
-        deadline: Duration,
-        max_response: usize,
-    ) -> Result<Self> {
-        let mut http = reqwest::Client::builder()
-            .connect_timeout(connect_timeout)
-            // One connection per pending poll: polls that shared one would also
-            // share its death.
-            .http1_only()
-            .tcp_nodelay(true)
-            .tcp_keepalive(KEEPALIVE)
-            .tcp_keepalive_interval(KEEPALIVE)
-            .tcp_keepalive_retries(KEEPALIVE_PROBES)
-            .pool_idle_timeout(POOL_IDLE)
-            // Decoded below, so that no feature of any crate changes what is read.
-            .no_gzip()
-            .no_brotli()
-            .no_deflate()
-            .no_zstd()
-            // A redirect would hand channel and key to whoever names himself.
-            .redirect(Policy::none());
-        if loopback {
-            http = http.no_proxy();
-        }
-        // Bounds how long a request can be on its way, which keepalive does not.
-        #[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
-        {
-            http = http.tcp_user_timeout(KEEPALIVE * (KEEPALIVE_PROBES + 1));
-        }
-        let http = http
-            .build()
-            .map_err(|error| Error::config("the HTTP client cannot be made").with_source(error.without_url()))?;
-        Ok(Self { http, origin, deadline, max_response })
+    pub(super) fn new(origin: String, connect_timeout: Duration, deadline: Duration, max_response: usize) -> Self {
+        Self { system: System::default(), origin, connect_timeout, deadline, max_response }
+    }
+
+    pub(super) fn with_system(self, system: System) -> Self {
+        Self { system, ..self }
     }
 
     pub(super) fn deadline(&self) -> Duration {
         self.deadline
     }
 
+    pub(super) fn now(&self) -> SystemTime {
+        self.system.now()
+    }
+
     async fn exchange(&self, request: TransportRequest) -> Result<TransportResponse, PubNubError> {
-        let method = match request.method {
-            TransportMethod::Get => reqwest::Method::GET,
-            TransportMethod::Post => reqwest::Method::POST,
-            TransportMethod::Delete => reqwest::Method::DELETE,
-        };
-        let mut builder = self.http.request(method, self.url(&request));
-        for (name, value) in &request.headers {
-            builder = builder.header(name, value);
-        }
-        if let Some(body) = request.body {
-            builder = builder.body(body);
-        }
-        let mut response = builder.send().await.map_err(failed)?;
-        let status = response.status();
-        let mut headers = std::mem::take(response.headers_mut());
+        let request = self.request(request)?;
+        let (status, mut headers, body) = self.system.http().send(request).await.map_err(failed)?.into_parts();
         let body = if status.is_success() {
-            Some(read(response, &mut headers, self.max_response).await?)
+            Some(read(body, &mut headers, self.max_response).await?)
         } else {
             // The status is the answer; a body that fails to come changes nothing.
             let cap = self.max_response.min(ERROR_BODY_BYTES);
-            let body = read(response, &mut headers, cap);
+            let body = read(body, &mut headers, cap);
             tokio::time::timeout(ERROR_BODY_TIMEOUT, body).await.ok().and_then(Result::ok)
         };
         let headers = headers
@@ -117,6 +76,25 @@ impl HttpTransport {
             .filter_map(|(name, value)| Some((name.to_string(), value.to_str().ok()?.to_owned())))
             .collect();
         Ok(TransportResponse { status: status.as_u16(), headers, body })
+    }
+
+    fn request(&self, request: TransportRequest) -> Result<HttpRequest, PubNubError> {
+        let odd = |details: &str| PubNubError::Transport { details: details.to_owned(), response: None };
+        let method = match request.method {
+            TransportMethod::Get => Method::GET,
+            TransportMethod::Post => Method::POST,
+            TransportMethod::Delete => Method::DELETE,
+        };
+        let url = Url::parse(&self.url(&request)).map_err(|_| odd("the request's URL cannot be used"))?;
+        let mut sent = HttpRequest::new(method, url, Purpose::Poll).with_connect_within(self.connect_timeout);
+        let mut headers: Vec<_> = request.headers.iter().collect();
+        headers.sort_unstable();
+        for (name, value) in headers {
+            let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| odd("a header's name cannot be sent"))?;
+            let value = HeaderValue::from_str(value).map_err(|_| odd("a header's value cannot be sent"))?;
+            sent.headers_mut().append(name, value);
+        }
+        Ok(sent.with_body(request.body.unwrap_or_default()))
     }
 
     fn url(&self, request: &TransportRequest) -> String {
@@ -146,14 +124,14 @@ impl Transport for HttpTransport {
 
 /// Reads a body piece by piece, so that `cap` holds whatever the headers say, and
 /// decodes it within the same bound.
-async fn read(mut response: reqwest::Response, headers: &mut HeaderMap, cap: usize) -> Result<Vec<u8>, PubNubError> {
+async fn read(mut answer: Box<dyn HttpBody>, headers: &mut HeaderMap, cap: usize) -> Result<Vec<u8>, PubNubError> {
     let too_large = || PubNubError::Deserialization { details: format!("the answer is larger than {cap} bytes") };
-    let declared = response.content_length().map_or(0, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+    let declared = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok()).unwrap_or(0);
     if declared > cap {
         return Err(too_large());
     }
     let mut body = Vec::with_capacity(declared);
-    while let Some(chunk) = response.chunk().await.map_err(failed)? {
+    while let Some(chunk) = answer.chunk().await.map_err(failed)? {
         if chunk.len() > cap - body.len() {
             return Err(too_large());
         }
@@ -165,10 +143,9 @@ async fn read(mut response: reqwest::Response, headers: &mut HeaderMap, cap: usi
     })
 }
 
-/// Keeps the causes and drops the URL.
-fn failed(error: reqwest::Error) -> PubNubError {
-    let timed_out = error.is_timeout();
-    let error = error.without_url();
+/// Keeps the causes.
+#[allow(clippy::needless_pass_by_value, reason = "for `map_err`")]
+fn failed(error: HttpError) -> PubNubError {
     let mut details = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -176,5 +153,8 @@ fn failed(error: reqwest::Error) -> PubNubError {
         details.push_str(&error.to_string());
         cause = error.source();
     }
-    if timed_out { PubNubError::RequestCancel { details } } else { PubNubError::Transport { details, response: None } }
+    match error.kind() {
+        HttpErrorKind::Timeout => PubNubError::RequestCancel { details },
+        _ => PubNubError::Transport { details, response: None },
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use ::pubnub::core::{PubNubError, Transport as _, TransportResponse};
 use async_trait::async_trait;
@@ -15,7 +15,6 @@ use super::burst::Burst;
 use super::http::HttpTransport;
 use super::pace::Pace;
 use super::request::Endpoint;
-use crate::clock::wall_now;
 use crate::error::{Error, ErrorKind, Result};
 use crate::transport::{Coverage, Cursor, Frame, Link, LinkEvent, SuspectedLoss};
 
@@ -125,7 +124,7 @@ impl PubNubLink {
         let read = match answer {
             Ok(response) => {
                 let body = response.body.as_deref().unwrap_or_default();
-                answer::read(response.status, &response.headers, body, wall_now())
+                answer::read(response.status, &response.headers, body, self.http.now())
             }
             Err(error) => Err(answer::failure(&error)),
         };
@@ -159,14 +158,13 @@ impl PubNubLink {
         let progress = !frames.is_empty() && cursor != self.cursor;
         self.pause = self.pace.after(held, progress).map(|gap| Box::pin(sleep(gap)));
         self.cursor = cursor.clone();
-        let frames = frames.into_iter().map(stamped()).collect();
+        let frames = frames.into_iter().map(stamped(self.http.now())).collect();
         Ok(LinkEvent::Batch { frames, cursor, coverage, suspected_loss })
     }
 }
 
 /// Puts the same time on every frame of an answer.
-fn stamped() -> impl FnMut(Message) -> Frame {
-    let received_at = wall_now();
+fn stamped(received_at: SystemTime) -> impl FnMut(Message) -> Frame {
     move |Message { body, position, sent_at }| {
         let frame = Frame::new(body, received_at).at(position).sent(sent_at);
         trace!(weight = frame.weight(), "frame");

@@ -20,6 +20,7 @@ mod request;
 mod tests;
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -28,9 +29,10 @@ use url::Url;
 use self::http::HttpTransport;
 use self::link::{PubNubLink, Tuning};
 use self::request::Endpoint;
-use super::loopback::is_loopback;
-use super::{DeliveryModeRequest, Link, Target, Transport, TransportKind};
+use super::{DeliveryModeRequest, Link, Session, Target, Transport, TransportKind};
 use crate::error::{Error, Result};
+use crate::http::loopback::is_loopback;
+use crate::rest::ControlPlane;
 
 const ORIGIN: &str = "https://ringcentral.pubnubapi.com";
 const POLL_DEADLINE: Duration = Duration::from_secs(310);
@@ -41,7 +43,8 @@ const MAX_RESPONSE: usize = 16 << 20;
 
 /// The PubNub transport: one long poll per subscription.
 ///
-/// Clones share one HTTP client; so should all subscriptions of a process.
+/// Its polls go through the HTTP client of the [`Client`](crate::rest::Client) that
+/// subscribes, see [`System`](crate::System).
 /// RingCentral has withdrawn PubNub for new apps and answers their attempt to
 /// subscribe with an error of kind
 /// [`TransportRefused`](crate::ErrorKind::TransportRefused).
@@ -89,6 +92,14 @@ impl Transport for PubNub {
     /// filters only.
     fn delivery_mode(&self) -> DeliveryModeRequest {
         DeliveryModeRequest::new(TransportKind::PubNub).encryption(true)
+    }
+
+    /// With the control plane's [`System`](crate::System), if it has one.
+    fn session(&self, control: &Arc<dyn ControlPlane>) -> Option<Session> {
+        let http = self.http.clone().with_system(control.system()?);
+        let mut session = Session::new(control.clone(), Arc::new(Self { http, ..self.clone() }));
+        session.has_address = true;
+        Some(session)
     }
 
     /// Sends nothing yet.
@@ -185,14 +196,13 @@ impl PubNubBuilder {
         self
     }
 
-    /// Makes the transport and its HTTP client.
+    /// Makes the transport.
     ///
     /// # Errors
-    /// Kind `Config` when a value is out of its range, or the HTTP client cannot
-    /// be made, for example because the platform has no root certificates.
+    /// Kind `Config` when a value is out of its range.
     pub fn build(self) -> Result<PubNub> {
         const HOUR: Duration = Duration::from_secs(3600);
-        let (origin, loopback) = origin(&self.origin)?;
+        let origin = origin(&self.origin)?;
         if self.poll_deadline.is_zero() || self.poll_deadline > HOUR {
             return Err(Error::config("poll_deadline must be above zero and at most an hour"));
         }
@@ -208,19 +218,18 @@ impl PubNubBuilder {
         if self.max_response == 0 {
             return Err(Error::config("max_response must be at least 1"));
         }
-        let http = HttpTransport::new(origin, loopback, self.connect_timeout, self.poll_deadline, self.max_response)?;
+        let http = HttpTransport::new(origin, self.connect_timeout, self.poll_deadline, self.max_response);
         let tuning = Tuning { buffer_size: self.buffer_size_hint, buffer_age: self.buffer_age };
         Ok(PubNub { http, tuning })
     }
 }
 
-/// The origin as text that a path can follow, and whether it is on loopback.
-fn origin(text: &str) -> Result<(String, bool)> {
+/// The origin as text that a path can follow.
+fn origin(text: &str) -> Result<String> {
     let url = Url::parse(text).map_err(|error| Error::config("the origin is not a URL").with_source(error))?;
-    let loopback = is_loopback(&url);
     match url.scheme() {
         "https" => {}
-        "http" if loopback => {}
+        "http" if is_loopback(&url) => {}
         "http" => return Err(Error::config("the origin must be https, except on loopback")),
         _ => return Err(Error::config("the origin must be an https URL")),
     }
@@ -230,5 +239,5 @@ fn origin(text: &str) -> Result<(String, bool)> {
     if url.query().is_some() || url.fragment().is_some() {
         return Err(Error::config("the origin must have no query and no fragment"));
     }
-    Ok((url.as_str().trim_end_matches('/').to_owned(), loopback))
+    Ok(url.as_str().trim_end_matches('/').to_owned())
 }

@@ -425,7 +425,7 @@ fn origin_is_https_or_loopback_and_nothing_else() {
         ("http://localhost:1/base/", "http://localhost:1/base"),
         ("http://[::1]:9", "http://[::1]:9"),
     ] {
-        assert_eq!(origin(good.0).unwrap().0, good.1);
+        assert_eq!(origin(good.0).unwrap(), good.1);
         assert!(PubNub::builder().origin(good.0).build().is_ok());
     }
     for bad in [

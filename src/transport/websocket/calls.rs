@@ -19,6 +19,7 @@ use crate::rest::request::segment;
 use crate::rest::{
     ControlPlane, CreateSubscription, Deletion, RateBudget, Response, SocketToken, SubscriptionInfo, SubscriptionStatus,
 };
+use crate::system::System;
 use crate::transport::Cursor;
 
 const PATH: &str = "/restapi/v1.0/subscription";
@@ -303,5 +304,9 @@ impl ControlPlane for SocketSession {
 
     fn rate_budget(&self) -> Option<RateBudget> {
         self.outer.rate_budget()
+    }
+
+    fn system(&self) -> Option<System> {
+        Some(self.system.clone())
     }
 }

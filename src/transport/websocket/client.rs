@@ -15,9 +15,9 @@ use super::session::{SocketSession, in_time};
 use super::socket::Socket;
 use super::stats::{Counters, SocketStats};
 use crate::error::{Error, ErrorKind, Result};
+use crate::http::Answer;
 use crate::rest::Response;
 use crate::rest::envelope::{Envelope, error_from};
-use crate::rest::wire::Answer;
 use crate::secret::Secret;
 
 /// The longest deadline a call can have.

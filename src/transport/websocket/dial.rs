@@ -1,37 +1,35 @@
-//! Makes connections. The upgrade goes through reqwest, so that TLS, its roots,
-//! proxies and names are the same as for every other call.
+//! Makes connections. The upgrade goes through the [`HttpClient`](crate::http::HttpClient),
+//! so that TLS, its roots, proxies and names are the same as for every other call.
 
 use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use http::HeaderMap;
-use http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
-use reqwest::redirect::Policy;
-use tokio::io::{AsyncRead, AsyncWrite};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::header::{
+    CONNECTION, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE, USER_AGENT,
+};
+use http::{HeaderMap, Method};
 use tokio::time::timeout;
-use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use url::Url;
 
 use crate::decode::decode;
 use crate::error::{Disposition, Error, ErrorKind, Result};
+use crate::http::loopback::is_loopback;
+use crate::http::{ByteStream, HttpBody, HttpError, HttpErrorKind, HttpRequest, Purpose};
 use crate::rest::SocketToken;
 use crate::rest::envelope::{error_from, wait_asked_for};
 use crate::secret::Secret;
-use crate::transport::loopback::is_loopback;
+use crate::system::System;
 
-/// With three probes a dead path shows after about a minute, whatever else fails.
-const KEEPALIVE: Duration = Duration::from_secs(15);
-const KEEPALIVE_PROBES: u32 = 3;
 /// What to spend on the body of a refusal.
 const REFUSAL_BYTES: usize = 64 << 10;
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What a connection is.
-pub(super) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
-pub(super) type Stream = Box<dyn Io>;
+pub(super) type Stream = Box<dyn ByteStream>;
 
 /// Where to connect: the gateway's address with both secrets in its query.
 pub(super) struct Address {
@@ -72,82 +70,60 @@ impl Address {
     }
 }
 
-/// Makes a connection and upgrades it.
+/// Makes a connection and upgrades it. For this module's tests only: users put another
+/// network in place below it, by their own [`HttpClient`](crate::http::HttpClient).
 #[async_trait]
 pub(super) trait Dial: Send + Sync + fmt::Debug + 'static {
     /// # Errors
     /// Any error is passing trouble; a status of 4xx means that the gateway
     /// refused. An unclear one: the gateway may have taken it for a connection.
-    async fn dial(&self, to: &Address) -> Result<Stream>;
+    async fn dial(&self, system: &System, to: &Address) -> Result<Stream>;
 }
 
-/// Dials for real.
-#[derive(Clone)]
+/// Dials by an HTTP upgrade.
+#[derive(Clone, Debug)]
 pub(super) struct HttpDialer {
-    http: reqwest::Client,
     within: Duration,
 }
 
-impl fmt::Debug for HttpDialer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HttpDialer").field("within", &self.within).finish_non_exhaustive()
-    }
-}
-
 impl HttpDialer {
-    pub(super) fn new(user_agent: &str, within: Duration) -> Result<Self> {
-        let http = reqwest::Client::builder()
-            .user_agent(user_agent)
-            // Before the whole time is over, so that it is known that nothing was sent.
-            .connect_timeout(within * 9 / 10)
-            .http1_only()
-            .tcp_nodelay(true)
-            .tcp_keepalive(KEEPALIVE)
-            .tcp_keepalive_interval(KEEPALIVE)
-            .tcp_keepalive_retries(KEEPALIVE_PROBES)
-            // An upgraded connection never comes back.
-            .pool_max_idle_per_host(0)
-            // A redirect would hand both secrets to whoever names himself.
-            .redirect(Policy::none());
-        // Bounds how long what was sent can be on its way, which keepalive does not.
-        #[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
-        let http = http.tcp_user_timeout(KEEPALIVE * (KEEPALIVE_PROBES + 1));
-        let http = http
-            .build()
-            .map_err(|error| Error::config("the HTTP client cannot be made").with_source(error.without_url()))?;
-        Ok(Self { http, within })
+    pub(super) fn new(within: Duration) -> Self {
+        Self { within }
     }
 
-    async fn upgrade(&self, to: &Address) -> Result<Stream> {
+    async fn upgrade(&self, system: &System, to: &Address) -> Result<Stream> {
         let mut url = to.url.clone();
         let scheme = if url.scheme() == "wss" { "https" } else { "http" };
         url.set_scheme(scheme).map_err(|()| Error::config("the gateway's address is no wss URL"))?;
-        let key = generate_key();
-        let request = self
-            .http
-            .get(url)
-            .header(CONNECTION, "Upgrade")
-            .header(UPGRADE, "websocket")
-            .header(SEC_WEBSOCKET_VERSION, "13")
-            .header(SEC_WEBSOCKET_KEY, &key);
-        let response = request.send().await.map_err(failed)?;
-        let status = response.status().as_u16();
-        if status != 101 {
-            return Err(refused(status, response, to).await);
+        let key = STANDARD.encode(system.random_bytes::<16>()?);
+        // Before the whole time is over, so that it is known that nothing was sent.
+        let connect_within = self.within * 9 / 10;
+        let mut request = HttpRequest::new(Method::GET, url, Purpose::Upgrade).with_connect_within(connect_within);
+        let headers = request.headers_mut();
+        headers.insert(USER_AGENT, HeaderValue::from_static(crate::rest::USER_AGENT));
+        headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+        headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+        let sent = HeaderValue::from_str(&key)
+            .map_err(|error| Error::new(ErrorKind::Internal, "the key is not a header's value").with_source(error))?;
+        headers.insert(SEC_WEBSOCKET_KEY, sent);
+        let (status, headers, body) = system.http().send(request).await.map_err(failed)?.into_parts();
+        if status.as_u16() != 101 {
+            return Err(refused(status.as_u16(), headers, body, to).await);
         }
-        if !is_upgraded(response.headers(), &key) {
+        if !is_upgraded(&headers, &key) {
             let error = Error::new(ErrorKind::Protocol, "the gateway's answer to the upgrade is none");
             return Err(error.with_unclear(true));
         }
-        Ok(Box::new(response.upgrade().await.map_err(failed)?))
+        body.upgrade().await.map_err(failed)
     }
 }
 
 #[async_trait]
 impl Dial for HttpDialer {
-    async fn dial(&self, to: &Address) -> Result<Stream> {
+    async fn dial(&self, system: &System, to: &Address) -> Result<Stream> {
         let late = |_| Error::new(ErrorKind::Timeout, "the gateway could not be reached in time").with_unclear(true);
-        timeout(self.within, self.upgrade(to)).await.map_err(late)?
+        timeout(self.within, self.upgrade(system, to)).await.map_err(late)?
     }
 }
 
@@ -160,10 +136,10 @@ fn is_upgraded(headers: &HeaderMap, key: &str) -> bool {
 }
 
 /// What the gateway answered in place of the upgrade.
-async fn refused(status: u16, mut response: reqwest::Response, to: &Address) -> Error {
+async fn refused(status: u16, mut headers: HeaderMap, mut answer: Box<dyn HttpBody>, to: &Address) -> Error {
     let mut body = Vec::new();
     let read = async {
-        while let Ok(Some(chunk)) = response.chunk().await {
+        while let Ok(Some(chunk)) = answer.chunk().await {
             let room = REFUSAL_BYTES - body.len();
             body.extend_from_slice(&chunk[..chunk.len().min(room)]);
             if body.len() == REFUSAL_BYTES {
@@ -174,7 +150,6 @@ async fn refused(status: u16, mut response: reqwest::Response, to: &Address) -> 
     // The status is the answer; a body that fails to come changes nothing.
     let _ = timeout(REFUSAL_TIMEOUT, read).await;
     let secrets: Vec<&str> = to.secrets.iter().map(Secret::expose).collect();
-    let mut headers = std::mem::take(response.headers_mut());
     let body = decode(&mut headers, body.into(), REFUSAL_BYTES).unwrap_or_default();
     refusal(status, &headers, &body, &secrets)
 }
@@ -201,16 +176,12 @@ pub(super) fn is_final(status: u16) -> bool {
     matches!(status, 400..=499) && !matches!(status, 408 | 429)
 }
 
-/// Keeps the causes and drops the URL.
-fn failed(error: reqwest::Error) -> Error {
-    let (kind, message) = if error.is_timeout() {
-        (ErrorKind::Timeout, "the gateway could not be reached in time")
-    } else {
-        (ErrorKind::Network, "no connection to the gateway")
+fn failed(error: HttpError) -> Error {
+    let (kind, message) = match error.kind() {
+        HttpErrorKind::Timeout => (ErrorKind::Timeout, "the gateway could not be reached in time"),
+        _ => (ErrorKind::Network, "no connection to the gateway"),
     };
-    // Before there was a connection nothing was sent.
-    let unclear = !error.is_connect() && !error.is_builder();
-    Error::new(kind, message).with_unclear(unclear).with_source(error.without_url())
+    Error::new(kind, message).with_unclear(error.sent()).with_source(error)
 }
 
 #[cfg(test)]

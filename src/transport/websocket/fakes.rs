@@ -23,6 +23,7 @@ use crate::ids::SubscriptionId;
 use crate::rest::{ControlPlane, CreateSubscription, Deletion, RateBudget, SocketToken, SubscriptionInfo};
 use crate::secret::Secret;
 use crate::subscription::{Subscription, SubscriptionBuilder};
+use crate::system::System;
 
 /// The service's HTTPS side.
 #[derive(Clone, Debug, Default)]
@@ -136,7 +137,7 @@ pub(super) struct Door {
 
 #[async_trait]
 impl Dial for Door {
-    async fn dial(&self, to: &Address) -> Result<Stream> {
+    async fn dial(&self, _: &System, to: &Address) -> Result<Stream> {
         if self.https.0.lock().unwrap().down {
             return Err(Error::new(crate::ErrorKind::Network, "no connection"));
         }

@@ -1,7 +1,7 @@
 //! Reads one connection for the lifecycle.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use tokio::time::{Instant, timeout_at};
@@ -9,7 +9,6 @@ use tokio::time::{Instant, timeout_at};
 use super::inbox::Inbox;
 use super::session::{Redialled, SocketSession};
 use super::socket::{Continued, Socket, State};
-use crate::clock::wall_now;
 use crate::error::{Error, ErrorKind, Result};
 use crate::transport::{
     Coverage, Cursor, DeliveryModeRequest, Link, LinkEvent, SuspectedLoss, Target, Transport, TransportKind,
@@ -43,6 +42,7 @@ impl SocketLink {
     }
 
     fn look(&mut self, now: Instant) -> Look {
+        let wall = self.session.system.now();
         let mut state = self.socket.lock();
         if state.reader != self.reader {
             return Look::Wait(None);
@@ -52,7 +52,7 @@ impl SocketLink {
             return Look::Say(Ok(LinkEvent::Alive));
         }
         if let Some(mut earlier) = state.earlier.take()
-            && let Some(batch) = batch(&mut earlier, place(&state))
+            && let Some(batch) = batch(&mut earlier, place(&state, wall))
         {
             return Look::Say(Ok(batch));
         }
@@ -62,9 +62,9 @@ impl SocketLink {
         }
         if !self.placed {
             self.placed = true;
-            return Look::Say(Ok(LinkEvent::At(place(&state))));
+            return Look::Say(Ok(LinkEvent::At(place(&state, wall))));
         }
-        let place = place(&state);
+        let place = place(&state, wall);
         if let Some(batch) = batch(&mut state.inbox, place) {
             return Look::Say(Ok(batch));
         }
@@ -97,8 +97,8 @@ fn batch(inbox: &mut Inbox, cursor: Cursor) -> Option<LinkEvent> {
 }
 
 /// Where another process would go on.
-fn place(state: &State) -> Cursor {
-    Cursor { session: state.wsc.as_ref().map(|wsc| wsc.token.clone()), ..Cursor::at(wall_now()) }
+fn place(state: &State, wall: SystemTime) -> Cursor {
+    Cursor { session: state.wsc.as_ref().map(|wsc| wsc.token.clone()), ..Cursor::at(wall) }
 }
 
 #[async_trait]

@@ -45,7 +45,7 @@ use self::liveness::Pace;
 use self::session::SocketSession;
 use super::{DeliveryModeRequest, Link, Session, Target, Transport, TransportKind};
 use crate::error::{Error, Result};
-use crate::rest::{ControlPlane, RateBudget, USER_AGENT};
+use crate::rest::{ControlPlane, RateBudget};
 
 pub use self::client::{SocketClient, SocketRequest};
 pub use self::stats::SocketStats;
@@ -308,7 +308,7 @@ impl WebSocketBuilder {
     /// made, for example because the platform has no root certificates.
     pub fn build(self) -> Result<WebSocket> {
         self.check()?;
-        let dial = HttpDialer::new(USER_AGENT, self.connect_timeout)?;
+        let dial = HttpDialer::new(self.connect_timeout);
         Ok(self.with(Arc::new(dial)))
     }
 

@@ -24,7 +24,6 @@ use super::liveness::{Due, Heard, Liveness};
 use super::recovery::Wsc;
 use super::socket::{CLOSE_WITHIN, Command, Shared};
 use super::wire::Wire;
-use crate::clock::wall_now;
 use crate::error::{Error, ErrorKind, Result};
 use crate::rest::ControlPlane;
 
@@ -309,7 +308,7 @@ impl Pump {
         self.keep(wsc);
         match what {
             What::Notification(event) => {
-                let ours = self.shared.lock().inbox.push(event, wall_now());
+                let ours = self.shared.lock().inbox.push(event, self.shared.system.now());
                 if ours {
                     self.shared.changed.notify_waiters();
                 } else {
@@ -376,7 +375,7 @@ impl Pump {
         if wsc.is_some() {
             state.wsc = wsc;
         }
-        state.leave_at = Some(now + details.leave_after(fastrand::f64()));
+        state.leave_at = Some(now + details.leave_after(self.shared.system.jitter()));
         drop(state);
         if let Deadline::Details(_) = self.deadline {
             self.deadline = Deadline::None;

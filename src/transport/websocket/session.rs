@@ -24,6 +24,7 @@ use crate::ids::SubscriptionId;
 use crate::rest::budget::SocketSeat;
 use crate::rest::{ControlPlane, RateBudget, SocketToken, SubscriptionInfo};
 use crate::secret::Secret;
+use crate::system::System;
 use crate::waiting::{self, WaitCause};
 
 /// So long a new connection may wait for its turn within the user's rate.
@@ -88,6 +89,7 @@ pub(super) struct SocketSession {
     pub(super) outer: Arc<dyn ControlPlane>,
     pub(super) gateway: Arc<Gateway>,
     pub(super) counters: Arc<Counters>,
+    pub(super) system: System,
     known: Mutex<Known>,
     /// One connection is made at a time.
     pub(super) turn: tokio::sync::Mutex<()>,
@@ -124,11 +126,13 @@ pub(super) enum Redialled {
 
 impl SocketSession {
     pub(super) fn new(outer: Arc<dyn ControlPlane>, gateway: Arc<Gateway>) -> Self {
+        let system = outer.system().unwrap_or_default();
         let seat = outer.rate_budget().unwrap_or_else(|| gateway.budget.clone()).socket();
         Self {
             _seat: seat,
             outer,
             gateway,
+            system,
             counters: Arc::default(),
             known: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
@@ -182,7 +186,7 @@ impl SocketSession {
         let turn = turn.map_err(|error| self.cause_of(error))?;
         let asked_at = Instant::now();
         let before = self.known().pacing;
-        self.known().pacing.began(asked_at, self.gateway.tuning.dial_pause, fastrand::f64());
+        self.known().pacing.began(asked_at, self.gateway.tuning.dial_pause, self.system.jitter());
         match self.outer.socket_token().await {
             Ok(token) => Ok(Ticket::new(token, asked_at)),
             Err(error) => {
@@ -214,7 +218,7 @@ impl SocketSession {
         let subscription = lost.and_then(|lost| lost.subscription.as_ref());
         tracing::debug!(host = address.url.host_str(), recover = lost.is_some(), ?subscription, "connecting");
         let asked_at = Instant::now();
-        let failed = match self.gateway.dial.dial(address).await {
+        let failed = match self.gateway.dial.dial(&self.system, address).await {
             Ok(stream) => {
                 let (tuning, counters) = (&self.gateway.tuning, self.counters.clone());
                 let opened = Socket::open(

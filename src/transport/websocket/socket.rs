@@ -26,6 +26,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ids::SubscriptionId;
 use crate::rest::ControlPlane;
 use crate::secret::Secret;
+use crate::system::System;
 
 /// A peer that says no good-bye is left after this.
 pub(super) const CLOSE_WITHIN: Duration = Duration::from_secs(2);
@@ -91,6 +92,7 @@ pub(super) struct Shared {
     pub(super) state: Mutex<State>,
     pub(super) changed: Notify,
     pub(super) counters: Arc<Counters>,
+    pub(super) system: System,
 }
 
 impl Shared {
@@ -145,6 +147,7 @@ impl Socket {
         counters: Arc<Counters>,
     ) -> Result<Self, Ended> {
         let now = Instant::now();
+        let system = control.system().unwrap_or_default();
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
                 opened: false,
@@ -165,6 +168,7 @@ impl Socket {
             }),
             changed: Notify::new(),
             counters,
+            system,
         });
         // The pump never waits, so nothing gathers in here; requests are bounded by
         // their slots, and good-byes are few.

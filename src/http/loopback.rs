@@ -3,7 +3,7 @@
 use url::{Host, Url};
 
 /// Whether `url` names a loopback host.
-pub(in crate::transport) fn is_loopback(url: &Url) -> bool {
+pub(crate) fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
         Some(Host::Ipv4(address)) => address.is_loopback(),

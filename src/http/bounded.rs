@@ -1,0 +1,354 @@
+//! One exchange over any [`HttpClient`]: bounded in time and size, decoded, redirected by
+//! one set of rules, without a URL in its errors.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, HeaderName, HeaderValue, LOCATION, RANGE, USER_AGENT};
+use http::{HeaderMap, Method, StatusCode};
+use tokio::time::{Instant, timeout_at};
+use url::Url;
+
+use super::{HttpClient, HttpError, HttpErrorKind, HttpRequest};
+use crate::decode::decode;
+use crate::error::{Error, ErrorKind, Result};
+
+/// How many redirects one call may follow.
+const REDIRECTS: usize = 10;
+/// What another host or port may see: nothing that a caller added, since any header may
+/// be a credential.
+const HARMLESS: [HeaderName; 5] = [ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, RANGE, USER_AGENT];
+
+/// An answer, read to its end.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+/// Which redirects to follow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Redirects {
+    /// For GET and HEAD, never from `https` to `http`, and to another host or port
+    /// without credentials. Other methods get an error: repeating a body elsewhere hands
+    /// it to whoever answered, and a POST that becomes a GET was not carried out
+    /// (found kind 8).
+    Follow,
+    /// None: the request itself is a credential. The redirect is the answer.
+    Refuse,
+}
+
+/// An [`HttpClient`] with bounds.
+#[derive(Clone, Debug)]
+pub(crate) struct BoundedClient {
+    http: Arc<dyn HttpClient>,
+    user_agent: HeaderValue,
+    body_limit: usize,
+    redirects: Redirects,
+    compressed: bool,
+}
+
+impl BoundedClient {
+    pub(crate) fn new(
+        http: Arc<dyn HttpClient>,
+        user_agent: &str,
+        body_limit: usize,
+        redirects: Redirects,
+    ) -> Result<Self> {
+        let user_agent = HeaderValue::from_str(user_agent)
+            .map_err(|error| Error::config("the user agent cannot be sent in a header").with_source(error))?;
+        Ok(Self { http, user_agent, body_limit, redirects, compressed: false })
+    }
+
+    /// Asks for compressed answers. Every client reads them; the limit is on what comes
+    /// out.
+    #[cfg(feature = "agent")]
+    pub(crate) fn compressed(self) -> Self {
+        Self { compressed: true, ..self }
+    }
+
+    /// Sends `request` and reads its answer, whatever its status.
+    ///
+    /// Cancel safe as far as this side goes: the connection is given up.
+    ///
+    /// # Errors
+    /// `Network`, `Timeout` and `Protocol`; [`Error::is_unclear`] unless it is
+    /// certain that nothing was sent.
+    pub(crate) async fn exchange(&self, mut request: HttpRequest, deadline: Instant) -> Result<Answer> {
+        request.headers_mut().entry(USER_AGENT).or_insert_with(|| self.user_agent.clone());
+        if self.compressed {
+            request.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
+        }
+        match timeout_at(deadline, self.redirected(request)).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(Error::new(ErrorKind::Timeout, "no answer before the deadline").with_unclear(true)),
+        }
+    }
+
+    async fn redirected(&self, mut request: HttpRequest) -> Result<Answer> {
+        for _ in 0..=REDIRECTS {
+            let response = self.http.send(request.clone()).await.map_err(network_error)?;
+            let (status, mut headers, mut body) = response.into_parts();
+            if self.redirects == Redirects::Follow
+                && let Some(next) = redirect(&request, status, &headers)?
+            {
+                request = next;
+                continue;
+            }
+            let mut bytes = BytesMut::new();
+            // With the status: that the answer had begun.
+            let broke_off = |error| network_error(error).with_status(status.as_u16());
+            while let Some(chunk) = body.chunk().await.map_err(broke_off)? {
+                if chunk.len() > self.body_limit - bytes.len() {
+                    let message = format!("the answer is longer than the limit of {} bytes", self.body_limit);
+                    let error = Error::new(ErrorKind::Protocol, message).with_status(status.as_u16());
+                    return Err(error.with_unclear(true));
+                }
+                bytes.extend_from_slice(&chunk);
+            }
+            let body = decode(&mut headers, bytes.freeze(), self.body_limit).map_err(|why| {
+                Error::new(ErrorKind::Protocol, why.to_string()).with_status(status.as_u16()).with_unclear(true)
+            })?;
+            return Ok(Answer { status, headers, body });
+        }
+        Err(Error::new(ErrorKind::Protocol, "more than ten redirects are not followed"))
+    }
+}
+
+/// The request that `status` and `headers` send `request` on to; `None` where the answer
+/// is no redirect.
+fn redirect(request: &HttpRequest, status: StatusCode, headers: &HeaderMap) -> Result<Option<HttpRequest>> {
+    if !matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308) {
+        return Ok(None);
+    }
+    let Some(location) = headers.get(LOCATION) else { return Ok(None) };
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return Err(not_followed("a redirect of a request that changes something", status));
+    }
+    let from = request.url();
+    // The parser's error would quote the address, which may hold a secret.
+    let to = location.to_str().ok().and_then(|location| from.join(location).ok());
+    let Some(mut to) = to.filter(|to| matches!(to.scheme(), "http" | "https") && to.has_host()) else {
+        return Err(not_followed("a redirect to an address that cannot be used", status));
+    };
+    if from.scheme() == "https" && to.scheme() != "https" {
+        return Err(not_followed("a redirect away from TLS", status));
+    }
+    let same_place = from.host() == to.host() && from.port_or_known_default() == to.port_or_known_default();
+    let named = to.set_username("").and_then(|()| to.set_password(None));
+    if named.is_err() {
+        return Err(not_followed("a redirect to an address that cannot be used", status));
+    }
+    let mut next = request.clone();
+    next.url = to;
+    if !same_place {
+        next.headers = HARMLESS
+            .iter()
+            .flat_map(|name| request.headers().get_all(name).iter().map(move |value| (name.clone(), value.clone())))
+            .collect();
+    }
+    Ok(Some(next))
+}
+
+fn not_followed(what: &'static str, status: StatusCode) -> Error {
+    // 307 and 308 say that the request is to be sent elsewhere: it was not carried out.
+    let unclear = !matches!(status.as_u16(), 307 | 308);
+    Error::new(ErrorKind::Protocol, format!("{what} is not followed"))
+        .with_status(status.as_u16())
+        .with_unclear(unclear)
+}
+
+fn network_error(error: HttpError) -> Error {
+    let (kind, message) = match error.kind() {
+        HttpErrorKind::Config => (ErrorKind::Config, "the request cannot be built"),
+        _ if !error.sent() => (ErrorKind::Network, "no connection"),
+        HttpErrorKind::Timeout => (ErrorKind::Timeout, "no answer in time"),
+        HttpErrorKind::Connect | HttpErrorKind::Broken | HttpErrorKind::Body | HttpErrorKind::Protocol => {
+            (ErrorKind::Network, "the connection broke")
+        }
+    };
+    Error::new(kind, message).with_unclear(error.sent()).with_source(error)
+}
+
+/// Reads a server's URL: `http` or `https`, a host, and nothing after the port.
+pub(crate) fn server_url(text: &str) -> Result<Url> {
+    // The parser's error quotes nothing, but the text may hold a password: no echo.
+    let url =
+        Url::parse(text.trim()).map_err(|error| Error::config("the server's URL is not a URL").with_source(error))?;
+    let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+    let anonymous = url.username().is_empty() && url.password().is_none();
+    if !matches!(url.scheme(), "http" | "https") || !url.has_host() || !bare || !anonymous {
+        return Err(Error::config("the server's URL must be http(s)://host[:port] and nothing more"));
+    }
+    Ok(url)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::io::Write as _;
+    use std::sync::Mutex;
+    use std::time::Duration;
+
+    use async_trait::async_trait;
+    use http::header::{AUTHORIZATION, CONTENT_ENCODING};
+
+    use super::*;
+    use crate::http::{HttpResponse, Purpose};
+
+    /// Answers from a list and remembers what it was asked.
+    #[derive(Debug, Default)]
+    struct Canned {
+        answers: Mutex<VecDeque<(u16, HeaderMap, Bytes)>>,
+        asked: Mutex<Vec<HttpRequest>>,
+    }
+
+    #[async_trait]
+    impl HttpClient for Canned {
+        async fn send(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+            self.asked.lock().unwrap().push(request);
+            let (status, headers, body) = self.answers.lock().unwrap().pop_front().unwrap();
+            Ok(HttpResponse::whole(StatusCode::from_u16(status).unwrap(), headers, body))
+        }
+    }
+
+    fn headers(all: &[(HeaderName, &str)]) -> HeaderMap {
+        all.iter().map(|(name, value)| (name.clone(), value.parse().unwrap())).collect()
+    }
+
+    fn answers(all: impl IntoIterator<Item = (u16, HeaderMap, Bytes)>) -> (Arc<Canned>, BoundedClient) {
+        let canned = Arc::new(Canned { answers: Mutex::new(all.into_iter().collect()), asked: Mutex::default() });
+        (canned.clone(), BoundedClient::new(canned, "test", 1000, Redirects::Follow).unwrap())
+    }
+
+    fn to(status: u16, location: &str) -> (u16, HeaderMap, Bytes) {
+        (status, headers(&[(LOCATION, location)]), Bytes::new())
+    }
+
+    fn done() -> (u16, HeaderMap, Bytes) {
+        (200, HeaderMap::new(), "{}".into())
+    }
+
+    async fn ask(client: &BoundedClient, method: Method) -> Result<Answer> {
+        let url = Url::parse("https://h.example/a?b=c").unwrap();
+        let mut request = HttpRequest::new(method, url, Purpose::Call).with_body("s3cret");
+        request.headers_mut().insert(AUTHORIZATION, HeaderValue::from_static("Bearer s3cret"));
+        request.headers_mut().insert("x-api-key", HeaderValue::from_static("s3cret"));
+        request.headers_mut().insert(ACCEPT, HeaderValue::from_static("text/plain"));
+        client.exchange(request, Instant::now() + Duration::from_secs(30)).await
+    }
+
+    #[tokio::test]
+    async fn found_8_a_redirect_of_a_post_is_an_error_and_nothing_is_sent_again() {
+        for method in [Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
+            for (status, unclear) in [(301, true), (302, true), (303, true), (307, false), (308, false)] {
+                let (canned, client) = answers([to(status, "https://other.example/"), done()]);
+                let error = ask(&client, method.clone()).await.unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::Protocol, "{method} {status}");
+                assert_eq!((error.status(), error.is_unclear()), (Some(status), unclear), "{method} {status}");
+                assert!(error.to_string().contains("redirect") && !format!("{error:?}").contains("other.example"));
+                assert_eq!(canned.asked.lock().unwrap().len(), 1);
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_redirect_of_a_get_keeps_credentials_on_the_same_host_and_port_only() {
+        for (location, url, keeps) in [
+            ("/x", "https://h.example/x", true),
+            ("?y=1", "https://h.example/a?y=1", true),
+            ("https://h.example:443/x", "https://h.example/x", true),
+            ("https://h.example:444/x", "https://h.example:444/x", false),
+            ("https://other.example/x", "https://other.example/x", false),
+            ("https://u:pw@other.example/x", "https://other.example/x", false),
+            ("//other.example/x", "https://other.example/x", false),
+        ] {
+            for status in [301, 302, 303, 307, 308] {
+                let (canned, client) = answers([to(status, location), done()]);
+                assert_eq!(ask(&client, Method::GET).await.unwrap().body, "{}");
+                let asked = canned.asked.lock().unwrap();
+                assert_eq!((asked[1].method(), asked[1].url().as_str()), (&Method::GET, url), "{location}");
+                for name in ["authorization", "x-api-key"] {
+                    assert_eq!(asked[1].headers().contains_key(name), keeps, "{location} {name}");
+                }
+                assert_eq!(asked[1].headers()["accept"], "text/plain");
+                assert_eq!(asked[1].headers()["user-agent"], "test");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_redirect_that_leads_astray_is_an_error_without_its_address() {
+        for (location, what) in [
+            ("http://h.example/s3cret", "TLS"),
+            ("ftp://h.example/s3cret", "cannot be used"),
+            ("https://[s3cret/", "cannot be used"),
+            ("data:s3cret", "cannot be used"),
+        ] {
+            let (canned, client) = answers([to(302, location), done()]);
+            let error = ask(&client, Method::GET).await.unwrap_err();
+            assert!(error.to_string().contains(what), "{error}");
+            assert!(!format!("{error:?}").contains("s3cret"), "{error:?}");
+            assert_eq!(canned.asked.lock().unwrap().len(), 1);
+        }
+    }
+
+    #[tokio::test]
+    async fn redirects_end_after_ten_and_without_an_address_they_are_answers() {
+        let (canned, client) = answers((0..20).map(|n| to(302, &format!("/{n}"))));
+        assert_eq!(ask(&client, Method::GET).await.unwrap_err().kind(), ErrorKind::Protocol);
+        assert_eq!(canned.asked.lock().unwrap().len(), REDIRECTS + 1);
+        for status in [300, 302, 304, 305] {
+            let (_, client) = answers([(status, HeaderMap::new(), Bytes::new())]);
+            assert_eq!(ask(&client, Method::GET).await.unwrap().status.as_u16(), status);
+        }
+        let (canned, mut client) = answers([to(307, "https://h.example/x")]);
+        client.redirects = Redirects::Refuse;
+        assert_eq!(ask(&client, Method::POST).await.unwrap().status.as_u16(), 307);
+        assert_eq!(canned.asked.lock().unwrap().len(), 1);
+    }
+
+    fn gzip(data: &[u8]) -> Bytes {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(data).unwrap();
+        encoder.finish().unwrap().into()
+    }
+
+    #[tokio::test]
+    async fn found_6_7_an_answer_in_gzip_is_read_by_every_caller_and_bounded() {
+        let coded = |coding| headers(&[(CONTENT_ENCODING, coding)]);
+        let all = [
+            (200, coded("gzip"), gzip(b"{}")),
+            (200, coded("gzip"), gzip(&[b'x'; 1001])),
+            (200, coded("br"), Bytes::from_static(&[7; 10])),
+            (200, HeaderMap::new(), vec![b'x'; 1001].into()),
+        ];
+        let (_, client) = answers(all);
+        let answer = ask(&client, Method::GET).await.unwrap();
+        assert_eq!(answer.body, "{}");
+        assert!(!answer.headers.contains_key("content-encoding"));
+        for what in ["bomb", "unknown", "long"] {
+            let error = ask(&client, Method::GET).await.unwrap_err();
+            assert_eq!(
+                (error.kind(), error.status(), error.is_unclear()),
+                (ErrorKind::Protocol, Some(200), true),
+                "{what}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_server_is_an_origin() {
+        for good in ["https://platform.ringcentral.com", "http://127.0.0.1:8080/", " https://h "] {
+            assert!(server_url(good).is_ok(), "{good}");
+        }
+        for bad in
+            ["", "platform.ringcentral.com", "ftp://h", "https://h/x", "https://h?x", "https://h#x", "https://u:pw@h"]
+        {
+            let error = server_url(bad).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Config, "{bad}");
+            assert!(!format!("{error:?}").contains("pw"));
+        }
+    }
+}
