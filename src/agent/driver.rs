@@ -265,7 +265,9 @@ impl Driver {
         match answer::passing(&error) {
             Some(after) => self.machine.stumbled(after, now(), self.shared.settings.system.jitter()),
             // It may be over at the next try, unless the login itself is refused.
-            None if is_refusal && !error.is_login_refused() => self.machine.stumbled(None, now(), self.shared.settings.system.jitter()),
+            None if is_refusal && !error.is_login_refused() => {
+                self.machine.stumbled(None, now(), self.shared.settings.system.jitter())
+            }
             None => self.machine.refused(),
         }
         self.last_error = Some(error);
