@@ -11,6 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::error::{Disposition, Error, ErrorKind, Result};
+use crate::random::{Random as _, SystemRandom};
 
 /// One file, with one reader or writer of this process at a time.
 ///
@@ -177,8 +178,9 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
         check_regular(&found)?;
     }
     let (directory, name) = place(&path)?;
+    // A name that no other process has taken: nothing else depends on it.
     let mut random = [0_u8; 9];
-    getrandom::fill(&mut random).map_err(io::Error::other)?;
+    SystemRandom.fill(&mut random)?;
     let mut beside = OsString::from(".");
     beside.push(name);
     beside.push(format!(".{}.tmp", URL_SAFE_NO_PAD.encode(random)));

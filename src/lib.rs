@@ -103,6 +103,8 @@ mod clock;
 pub mod codec;
 mod decode;
 mod dedup;
+#[cfg(test)]
+mod determinism_tests;
 #[cfg(feature = "digital")]
 pub mod digital;
 mod durable;

@@ -17,9 +17,9 @@ use super::failure::Failure;
 use super::signature::{InvalidSignature, SIGNATURE_HEADER, SIGNATURE_QUERY, Signer};
 use super::source::Source;
 use super::value::Date;
-use crate::clock::wall_now;
 use crate::error::{Error, Result};
 use crate::secret::Secret;
+use crate::system::System;
 
 const BODY_LIMIT: usize = 1 << 20;
 const BODY_LIMIT_CAP: usize = 64 << 20;
@@ -52,6 +52,7 @@ struct Inner {
     max_age: Option<Duration>,
     query_signature: bool,
     at_once: Arc<Semaphore>,
+    system: System,
 }
 
 /// Sets up a [`SourceEndpoint`].
@@ -65,6 +66,7 @@ pub struct SourceEndpointBuilder {
     max_age: Option<Duration>,
     query_signature: bool,
     at_once: usize,
+    system: System,
 }
 
 impl SourceEndpoint {
@@ -78,6 +80,7 @@ impl SourceEndpoint {
             max_age: None,
             query_signature: false,
             at_once: AT_ONCE,
+            system: System::default(),
         }
     }
 
@@ -174,7 +177,7 @@ impl Inner {
             return Err(bad_request(&unknown_action()));
         }
         if let Some(max_age) = self.max_age
-            && !is_recent(request.time, wall_now(), max_age)
+            && !is_recent(request.time, self.system.now(), max_age)
         {
             return Err(Failure::of(StatusCode::UNPROCESSABLE_ENTITY, "the action's time is too far from now"));
         }
@@ -273,6 +276,13 @@ impl SourceEndpointBuilder {
         self
     }
 
+    /// Where the time of day comes from, for [`max_age`](Self::max_age). Default: the
+    /// machine's own.
+    pub fn system(mut self, system: System) -> Self {
+        self.system = system;
+        self
+    }
+
     /// Whether a request without the header may have its signature in the query, for
     /// proxies that strip headers. Off by default: queries end up in logs.
     pub fn query_signature(mut self, accepted: bool) -> Self {
@@ -313,6 +323,7 @@ impl SourceEndpointBuilder {
             max_age: self.max_age,
             query_signature: self.query_signature,
             at_once: Arc::new(Semaphore::new(self.at_once)),
+            system: self.system,
         })))
     }
 }

@@ -1,6 +1,6 @@
 //! A source: what it can do, and what does it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ pub struct Source(Arc<Inner>);
 
 struct Inner {
     info: Bytes,
-    handlers: HashMap<String, Handler>,
+    handlers: BTreeMap<String, Handler>,
 }
 
 /// Collects what a [`Source`] can do.
@@ -43,7 +43,7 @@ struct Inner {
 /// gone, or when it took so long that the platform was told to come again.
 #[must_use]
 pub struct SourceBuilder {
-    handlers: HashMap<String, Handler>,
+    handlers: BTreeMap<String, Handler>,
     operations: Operations,
     options: Vec<SourceOption>,
     locales: BTreeMap<String, BTreeMap<String, String>>,
@@ -69,7 +69,7 @@ impl Source {
     /// A source that can do nothing yet.
     pub fn builder() -> SourceBuilder {
         SourceBuilder {
-            handlers: HashMap::new(),
+            handlers: BTreeMap::new(),
             operations: Operations::new(),
             options: Vec::new(),
             locales: BTreeMap::new(),

@@ -60,8 +60,9 @@ impl ReqwestClient {
     /// With settings of your own, such as a proxy, root certificates or a resolver.
     ///
     /// `configure` is called for each pool (there is one for each [`Purpose`] and way to
-    /// connect) after the crate's own settings. Redirects, decompression and the time
-    /// for connecting are set after it, since the crate relies on them.
+    /// connect) after the crate's own settings. Redirects, decompression, the time
+    /// for connecting, and HTTP/1.1 where a [`Purpose`] asks for it are set after it, since
+    /// the crate relies on them.
     ///
     /// ```
     /// use ringcentral_events::{System, http::ReqwestClient};
@@ -101,14 +102,15 @@ impl ReqwestClient {
             // An upgraded connection never comes back.
             Purpose::Upgrade => lasting(builder).pool_max_idle_per_host(0),
         };
-        if pool.http1_only {
-            builder = builder.http1_only();
-        }
         if pool.direct {
             builder = builder.no_proxy();
         }
         if let Some(configure) = &self.configure {
             builder = configure(builder);
+        }
+        // After the user's settings: an upgrade needs it, and so does a poll's own connection.
+        if pool.http1_only || pool.purpose != Purpose::Call {
+            builder = builder.http1_only();
         }
         builder
             .redirect(Policy::none())
@@ -124,11 +126,8 @@ impl ReqwestClient {
 
 /// A connection that is silent for long, and whose death must be noticed.
 fn lasting(builder: ClientBuilder) -> ClientBuilder {
-    let builder = builder
-        .http1_only()
-        .tcp_keepalive(KEEPALIVE)
-        .tcp_keepalive_interval(KEEPALIVE)
-        .tcp_keepalive_retries(KEEPALIVE_PROBES);
+    let builder =
+        builder.tcp_keepalive(KEEPALIVE).tcp_keepalive_interval(KEEPALIVE).tcp_keepalive_retries(KEEPALIVE_PROBES);
     // Bounds how long what was sent can be on its way, which keepalive does not.
     #[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
     let builder = builder.tcp_user_timeout(KEEPALIVE * (KEEPALIVE_PROBES + 1));

@@ -1,6 +1,6 @@
 //! Rate groups: who may send now.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
 #[cfg(feature = "websocket")]
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -311,7 +311,7 @@ impl fmt::Debug for RateBudget {
 }
 
 /// The name of a rate group, in lower case: the service writes it in either.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 struct Group(Box<str>);
 
 impl Group {
@@ -461,7 +461,7 @@ impl Standing {
 /// The pure part: time is an argument.
 #[derive(Debug, Default)]
 struct Groups {
-    standing: HashMap<Group, Standing>,
+    standing: BTreeMap<Group, Standing>,
     /// Where an answer named another group than the guess.
     learned: HashMap<(Method, String), Group>,
 }

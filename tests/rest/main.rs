@@ -9,6 +9,7 @@ mod catch_up_reading;
 mod catch_up_states;
 mod client;
 mod control;
+mod http_faults;
 mod oauth;
 
 #[allow(dead_code, reason = "each test binary uses its part")]
@@ -17,6 +18,7 @@ mod support {
     pub(crate) mod bare;
     pub(crate) mod catch_up;
     pub(crate) mod common;
+    pub(crate) mod http_faults;
     pub(crate) mod login;
     pub(crate) mod scripted;
 }

@@ -268,7 +268,8 @@ mod tests {
 
     /// As [`Exchange::new`]; over TLS the protocol would be agreed on.
     fn exchange(http1_only: bool) -> Exchange {
-        Exchange { wire: Wire::over_http2(USER_AGENT, BODY_LIMIT).unwrap(), ..Exchange::new(http1_only).unwrap() }
+        let http = crate::http::ReqwestClient::configured(|settings| settings.http2_prior_knowledge());
+        Exchange::new(&System::new().with_http(http), http1_only).unwrap()
     }
 
     async fn ask(http: &Exchange, url: &Url) -> Result<String> {
@@ -305,7 +306,7 @@ mod tests {
     async fn another_trouble_than_that_of_http2_is_not_repeated() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = Url::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
-        let http = Exchange::new(false).unwrap();
+        let http = Exchange::new(&System::new(), false).unwrap();
         let (failed, peers) = tokio::join!(ask(&http, &url), async {
             // Reads the request, and breaks off.
             let (mut peer, _) = listener.accept().await.unwrap();

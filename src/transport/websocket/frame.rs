@@ -191,7 +191,7 @@ fn status_of(raw: &RawValue) -> Option<u16> {
 
 /// The headers that are usable; the others are none.
 fn headers_of(raw: &RawValue) -> HeaderMap {
-    let Ok(fields) = serde_json::from_str::<std::collections::HashMap<String, &RawValue>>(raw.get()) else {
+    let Ok(fields) = serde_json::from_str::<std::collections::BTreeMap<String, &RawValue>>(raw.get()) else {
         return HeaderMap::new();
     };
     fields

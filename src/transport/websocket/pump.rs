@@ -1,7 +1,7 @@
 //! The task that reads one connection. It never waits for anybody: what comes goes
 //! into the inbox or to whoever asked, what is sent waits in the stream's buffer.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -47,7 +47,7 @@ pub(super) struct Pump {
     tuning: Tuning,
     /// Keeps the login alive, which the session needs; never ends.
     upkeep: Pin<Box<dyn Future<Output = ()> + Send>>,
-    pending: HashMap<String, Answer>,
+    pending: BTreeMap<String, Answer>,
     /// Something may wait in the stream's buffer.
     unflushed: bool,
     /// From the gateway's terms on: before that, nothing may be sent.
@@ -104,7 +104,7 @@ impl Pump {
             shared,
             commands,
             upkeep: upkeep(control, tuning.pace.beat_after.min(Duration::from_secs(30))).boxed(),
-            pending: HashMap::new(),
+            pending: BTreeMap::new(),
             unflushed: false,
             liveness: None,
             deadline: Deadline::Details(Instant::now() + tuning.details_within),
@@ -122,7 +122,7 @@ impl Pump {
         tracing::debug!(?cause, complaint = self.complaint.as_deref(), "the connection is over");
         let ended = Ended { cause, complaint: self.complaint.take(), unread: false };
         // What was sent may have been carried out, what was not was not.
-        for (_, (_, answer)) in self.pending.drain() {
+        for (_, answer) in std::mem::take(&mut self.pending).into_values() {
             let _ = answer.send(Err(ended.error().with_unclear(true)));
         }
         self.commands.close();
