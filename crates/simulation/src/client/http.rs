@@ -1,0 +1,177 @@
+//! The client's HTTP: hyper's own connections over simulated bytes.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{Builder, SendRequest};
+use hyper_util::rt::TokioIo;
+use ringcentral_events::http::{
+    ByteStream, HttpBody, HttpClient, HttpError, HttpErrorKind, HttpRequest, HttpResponse, Purpose,
+};
+
+use crate::core::Shared;
+use crate::net::Host;
+use crate::net::stream::SimStream;
+
+type Sender = SendRequest<Full<Bytes>>;
+
+/// Idle connections by host and whether they are for polls.
+type Pool = Mutex<BTreeMap<(Host, bool), Vec<Sender>>>;
+
+/// HTTP/1.1 over the simulated network.
+pub(crate) struct SimHttp {
+    shared: Shared,
+    pool: Arc<Pool>,
+}
+
+impl fmt::Debug for SimHttp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SimHttp")
+    }
+}
+
+impl SimHttp {
+    pub(crate) fn new(shared: Shared) -> Self {
+        Self { shared, pool: Arc::new(Pool::default()) }
+    }
+
+    async fn dial(&self, host: Host, request: &HttpRequest) -> Result<Sender, HttpError> {
+        let connect = SimStream::connect(&self.shared, host);
+        let stream = match tokio::time::timeout(request.connect_within(), connect).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(_)) => return Err(HttpError::new(HttpErrorKind::Connect)),
+            Err(_) => return Err(HttpError::new(HttpErrorKind::Timeout).with_sent(false)),
+        };
+        let shaken = Builder::new().handshake(TokioIo::new(stream)).await;
+        let (sender, connection) = shaken.map_err(|_| HttpError::new(HttpErrorKind::Connect))?;
+        tokio::spawn(async move {
+            // How it ends is told to whoever waits for its answers.
+            let _ended = connection.with_upgrades().await;
+        });
+        Ok(sender)
+    }
+
+    fn idle(&self, key: (Host, bool)) -> Option<Sender> {
+        let mut pool = self.pool.lock().ok()?;
+        let idle = pool.get_mut(&key)?;
+        while let Some(sender) = idle.pop() {
+            if sender.is_ready() && !sender.is_closed() {
+                return Some(sender);
+            }
+            if !sender.is_closed() {
+                // Its answer is still being read: it is not idle yet.
+                idle.insert(0, sender);
+                if idle.iter().all(|it| !it.is_ready()) {
+                    return None;
+                }
+            }
+        }
+        None
+    }
+
+    fn keep(&self, key: (Host, bool), sender: Sender) {
+        if let Ok(mut pool) = self.pool.lock() {
+            let idle = pool.entry(key).or_default();
+            idle.retain(|it| !it.is_closed());
+            idle.push(sender);
+        }
+    }
+}
+
+fn message(request: &HttpRequest, host: Host) -> Result<http::Request<Full<Bytes>>, HttpError> {
+    let mut path = request.url().path().to_owned();
+    if let Some(query) = request.url().query() {
+        path.push('?');
+        path.push_str(query);
+    }
+    let mut message = http::Request::builder()
+        .method(request.method().clone())
+        .uri(path)
+        .header(http::header::HOST, host.name())
+        .body(Full::new(request.body().clone()))
+        .map_err(|error| HttpError::new(HttpErrorKind::Config).with_source(error))?;
+    for (name, value) in request.headers() {
+        message.headers_mut().append(name, value.clone());
+    }
+    Ok(message)
+}
+
+#[async_trait]
+impl HttpClient for SimHttp {
+    async fn send(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        let host = request.url().host_str().and_then(Host::of).ok_or_else(|| HttpError::new(HttpErrorKind::Connect))?;
+        let purpose = request.purpose();
+        let key = (host, purpose == Purpose::Poll);
+        let mut message = message(&request, host)?;
+        loop {
+            let pooled = if purpose == Purpose::Upgrade { None } else { self.idle(key) };
+            let was_pooled = pooled.is_some();
+            let mut sender = match pooled {
+                Some(sender) => sender,
+                None => self.dial(host, &request).await?,
+            };
+            match sender.try_send_request(message).await {
+                Ok(response) => {
+                    if purpose != Purpose::Upgrade {
+                        self.keep(key, sender);
+                    }
+                    let (parts, body) = response.into_parts();
+                    let upgrade = (parts.status == http::StatusCode::SWITCHING_PROTOCOLS).then_some(());
+                    let mut body = SimBody { body: Some(body), upgrade: None };
+                    if upgrade.is_some() {
+                        let incoming = body.body.take().unwrap_or_else(|| unreachable!("it was put there"));
+                        let mut response = http::Response::from_parts(parts.clone(), incoming);
+                        body.upgrade = Some(hyper::upgrade::on(&mut response));
+                    }
+                    return Ok(HttpResponse::new(parts.status, parts.headers, body));
+                }
+                Err(mut failed) => {
+                    // A pooled connection that was closed before the request left.
+                    if let (true, Some(unsent)) = (was_pooled, failed.take_message()) {
+                        message = unsent;
+                        continue;
+                    }
+                    let error = failed.into_error();
+                    let kind = if error.is_parse() { HttpErrorKind::Protocol } else { HttpErrorKind::Broken };
+                    return Err(HttpError::new(kind).with_source(error));
+                }
+            }
+        }
+    }
+}
+
+struct SimBody {
+    body: Option<Incoming>,
+    upgrade: Option<hyper::upgrade::OnUpgrade>,
+}
+
+#[async_trait]
+impl HttpBody for SimBody {
+    async fn chunk(&mut self) -> Result<Option<Bytes>, HttpError> {
+        let Some(body) = &mut self.body else { return Ok(None) };
+        loop {
+            match body.frame().await {
+                None => return Ok(None),
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data() {
+                        return Ok(Some(data));
+                    }
+                }
+                Some(Err(error)) => return Err(HttpError::new(HttpErrorKind::Body).with_source(error)),
+            }
+        }
+    }
+
+    async fn upgrade(self: Box<Self>) -> Result<Box<dyn ByteStream>, HttpError> {
+        let Some(upgrade) = self.upgrade else { return Err(HttpError::new(HttpErrorKind::Protocol)) };
+        match upgrade.await {
+            Ok(upgraded) => Ok(Box::new(TokioIo::new(upgraded))),
+            Err(error) => Err(HttpError::new(HttpErrorKind::Broken).with_source(error)),
+        }
+    }
+}

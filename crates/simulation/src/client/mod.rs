@@ -1,0 +1,421 @@
+//! The program under test: it uses the client's public API, and nothing else of it.
+
+pub(crate) mod http;
+
+use std::fmt;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use futures_util::{FutureExt as _, StreamExt as _};
+use ringcentral_events::agent::{AgentOrigin, AgentSession, EndSession, OnLost};
+use ringcentral_events::auth::{AccessToken, StaticToken};
+use ringcentral_events::transport::{Poll, PubNub, Transport, WebSocket};
+use ringcentral_events::{
+    Client, Delivery, EventFilter, Gap, OAuth, Origin, Random, Resumed, StatusWatch, Subscription, System, WallClock, catch_up,
+};
+use tokio::time::Instant;
+
+use self::http::SimHttp;
+use crate::core::{Core, Shared, filters_of};
+use crate::net::Host;
+use crate::oracle::{Item, Record, Wall, wall_at};
+use crate::rng::Rng;
+use crate::schedule::{FaultKind, Mode, Schedule};
+use crate::service::auth::{CLIENT_ID, CLIENT_SECRET, JWT};
+use crate::time::{BASE_UNIX, MS, SEC, Us};
+
+const PLATFORM: &str = "https://platform.sim.example";
+
+struct SimClock {
+    shared: Shared,
+    schedule: Arc<Schedule>,
+}
+
+impl fmt::Debug for SimClock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SimClock")
+    }
+}
+
+impl WallClock for SimClock {
+    fn now(&self) -> SystemTime {
+        let wall = wall_at(&self.schedule, self.shared.now());
+        let base = SystemTime::UNIX_EPOCH + Duration::from_secs(BASE_UNIX);
+        let length = Duration::from_micros(wall.unsigned_abs());
+        if wall < 0 { base - length } else { base + length }
+    }
+}
+
+/// Microseconds since the beginning.
+fn wall(time: SystemTime) -> Wall {
+    let base = SystemTime::UNIX_EPOCH + Duration::from_secs(BASE_UNIX);
+    match time.duration_since(base) {
+        Ok(after) => Wall::try_from(after.as_micros()).unwrap_or(Wall::MAX),
+        Err(before) => -Wall::try_from(before.duration().as_micros()).unwrap_or(Wall::MAX),
+    }
+}
+
+struct SimRandom(Mutex<Rng>);
+
+impl fmt::Debug for SimRandom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SimRandom")
+    }
+}
+
+impl Random for SimRandom {
+    fn fill(&self, bytes: &mut [u8]) -> std::io::Result<()> {
+        self.0.lock().map_err(|_| std::io::Error::other("poisoned"))?.fill(bytes);
+        Ok(())
+    }
+}
+
+/// Everything that a finished run leaves.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    pub(crate) core: Core,
+    pub(crate) record: Record,
+}
+
+type Log = Arc<Mutex<Record>>;
+
+/// Runs one schedule from beginning to end.
+pub(crate) fn run(schedule: &Arc<Schedule>, keep_trace: bool) -> Finished {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => panic!("a runtime without IO can always be made: {error}"),
+    };
+    let core = Core::new(schedule.clone(), keep_trace);
+    let log: Log = Arc::default();
+    let shared = runtime.block_on(async {
+        let shared = Shared::new(core);
+        let drive = tokio::spawn(shared.clone().drive());
+        let program = AssertUnwindSafe(program(schedule.clone(), shared.clone(), log.clone())).catch_unwind();
+        if program.await.is_err() {
+            note(&log, |record| record.panics.push("the program under test panicked".into()));
+        }
+        drive.abort();
+        shared
+    });
+    shared.end();
+    drop(runtime);
+    let mut record = log.lock().map(|record| record.clone()).unwrap_or_default();
+    record.panics.extend(crate::runner::take_panics());
+    let core = shared.into_core(schedule);
+    record.connections_most = core.net.client_open_most;
+    Finished { core, record }
+}
+
+fn note(log: &Log, act: impl FnOnce(&mut Record)) {
+    if let Ok(mut record) = log.lock() {
+        act(&mut record);
+    }
+}
+
+/// Virtual time of the service as the client's own clock knows it.
+fn until(shared: &Shared, at: Us) -> Duration {
+    Duration::from_micros(at.saturating_sub(shared.now()))
+}
+
+async fn program(schedule: Arc<Schedule>, shared: Shared, log: Log) {
+    let clock = SimClock { shared: shared.clone(), schedule: schedule.clone() };
+    let random = SimRandom(Mutex::new(Rng::part(schedule.seed, 31)));
+    let system = System::new().with_http(SimHttp::new(shared.clone())).with_clock(clock).with_random(random);
+    if schedule.mode == Mode::Agent {
+        agent(&schedule, &shared, &log, system).await;
+    } else {
+        subscription(&schedule, &shared, &log, system).await;
+    }
+}
+
+fn failed(log: &Log, error: &impl fmt::Display) {
+    note(log, |record| record.start_error = Some(error.to_string()));
+}
+
+async fn subscription(schedule: &Arc<Schedule>, shared: &Shared, log: &Log, system: System) {
+    let built = build(schedule, system);
+    let builder = match built {
+        Ok(builder) => builder,
+        Err(error) => return failed(log, &error),
+    };
+    // Beyond the client's own bound.
+    let bound = Duration::from_secs(170);
+    let started = match tokio::time::timeout(bound, builder.start()).await {
+        Ok(Ok(subscription)) => subscription,
+        Ok(Err(error)) => return failed(log, &error),
+        Err(_) => return note(log, |record| record.stuck = Some("start")),
+    };
+    note(log, |record| record.started = Some(shared.now()));
+    shared.with(|core| core.note(format_args!("started")));
+    let status = started.status();
+    let follow = tokio::spawn(follow(status, shared.clone(), |status| (status.phase.as_str(), status.is_healthy())));
+    let rest = read(started, schedule, shared, log).await;
+    note(log, |record| record.closing = shared.now());
+    if let Some(subscription) = rest {
+        shared.with(|core| core.note(format_args!("close")));
+        match tokio::time::timeout(Duration::from_secs(30), subscription.close()).await {
+            Ok(closed) => {
+                let now = shared.now();
+                for delivery in closed.unread {
+                    take(delivery, shared, log);
+                }
+                note(log, |record| {
+                    record.closed = Some(now);
+                    record.deleted = closed.deleted;
+                    if let Some(error) = closed.error {
+                        record.stream_error.get_or_insert((now, error.to_string()));
+                    }
+                });
+            }
+            Err(_) => note(log, |record| record.stuck = Some("close")),
+        }
+    }
+    // What is deleted in the background has its time.
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    follow.abort();
+    let left = shared.with(|core| core.service.subs.ours_left(core.now()).len());
+    note(log, |record| record.left = left);
+}
+
+fn build(schedule: &Schedule, system: System) -> ringcentral_events::Result<ringcentral_events::SubscriptionBuilder> {
+    let oauth = OAuth::jwt(CLIENT_ID, JWT).client_secret(CLIENT_SECRET).server(PLATFORM).system(system).build()?;
+    let client = Client::builder(oauth).build()?;
+    let filters = schedule.filters.iter().map(|filter| filter.uri().parse()).collect::<Result<Vec<EventFilter>, _>>()?;
+    let pubnub = || PubNub::builder().origin("https://pubnub.sim.example").build();
+    let websocket = || WebSocket::builder().build();
+    let first: Arc<dyn Transport> = match schedule.mode {
+        Mode::PubNub => Arc::new(pubnub()?),
+        _ => Arc::new(websocket()?),
+    };
+    let queue = usize::try_from(schedule.queue_bytes).unwrap_or(usize::MAX);
+    let mut builder = client.subscribe(filters).shared_transport(first).queue_bytes(queue);
+    if schedule.mode == Mode::FailOver {
+        let (after, back) = (Duration::from_secs(15), Duration::from_secs(30));
+        builder = builder.fall_back_to(pubnub()?).fall_back_to(Poll::new()).fail_over(after, back);
+    }
+    if schedule.catch_up {
+        builder = builder.catch_up_all(catch_up::standard(&client));
+    }
+    Ok(builder)
+}
+
+/// Reads until it is time to close; what is left then is given back.
+async fn read(mut subscription: Subscription, schedule: &Schedule, shared: &Shared, log: &Log) -> Option<Subscription> {
+    let mut stalls = stalls(schedule);
+    loop {
+        let wait = until(shared, schedule.end);
+        if wait.is_zero() {
+            return Some(subscription);
+        }
+        if let Some(length) = stall(&mut stalls, shared) {
+            tokio::time::sleep(length.min(wait)).await;
+            continue;
+        }
+        let next_stall = stalls.last().map_or(wait, |(at, _)| until(shared, *at).min(wait));
+        let due = Instant::now() + next_stall.max(Duration::from_millis(1));
+        tokio::select! {
+            biased;
+            delivery = subscription.next() => match delivery {
+                Some(Ok(delivery)) => take(delivery, shared, log),
+                Some(Err(error)) => {
+                    let now = shared.now();
+                    note(log, |record| record.stream_error = Some((now, error.to_string())));
+                    return None;
+                }
+                None => {
+                    let now = shared.now();
+                    note(log, |record| { record.stream_error.get_or_insert((now, "the stream ended".into())); });
+                    return None;
+                }
+            },
+            () = tokio::time::sleep_until(due) => {}
+        }
+    }
+}
+
+/// When the program does not read, the earliest last.
+fn stalls(schedule: &Schedule) -> Vec<(Us, Us)> {
+    let mut stalls: Vec<(Us, Us)> = schedule
+        .faults
+        .iter()
+        .filter_map(|fault| match fault.what {
+            FaultKind::Stall(ms) => Some((fault.at, ms * MS)),
+            _ => None,
+        })
+        .collect();
+    stalls.sort_unstable();
+    stalls.reverse();
+    stalls
+}
+
+fn stall(stalls: &mut Vec<(Us, Us)>, shared: &Shared) -> Option<Duration> {
+    let now = shared.now();
+    stalls.pop_if(|(at, _)| *at <= now).map(|(_, length)| Duration::from_micros(length))
+}
+
+/// The reader got this.
+fn take(delivery: Delivery, shared: &Shared, log: &Log) {
+    let item = match delivery {
+        Delivery::Notification(event) => item_of(event.raw().get(), event.origin() != Origin::Push),
+        Delivery::Gap(gap) => gap_item(&gap),
+        Delivery::Resumed(resumed) => resumed_item(&resumed),
+        Delivery::Undecodable(_) => Item::Undecodable,
+        other => Item::Other(format!("{other:?}")),
+    };
+    record(item, shared, log);
+}
+
+fn record(item: Item, shared: &Shared, log: &Log) {
+    let now = shared.now();
+    shared.with(|core| core.note(format_args!("read {item:?}")));
+    note(log, |record| record.log.push((now, item)));
+}
+
+fn gap_item(gap: &Gap) -> Item {
+    Item::Gap {
+        cause: gap.cause.as_str().to_owned(),
+        is_certain: gap.certainty.as_str() == "certain",
+        since: gap.since.map(wall),
+        until: gap.until.map(wall),
+        filters: filters_of(&gap.filters),
+    }
+}
+
+fn resumed_item(resumed: &Resumed) -> Item {
+    let open: Vec<String> = resumed.left_open.iter().map(|it| it.filter.clone()).collect();
+    Item::Resumed {
+        complete: resumed.complete,
+        at: wall(resumed.at),
+        recreated: resumed.recreated.is_some(),
+        left_open: filters_of(&open),
+    }
+}
+
+/// What the texts of an event say about where it comes from.
+fn item_of(raw: &str, found: bool) -> Item {
+    let number = |from: usize| {
+        let digits: String = raw[from..].chars().take_while(char::is_ascii_digit).collect();
+        digits.parse::<u32>().ok()
+    };
+    let tag = raw.find("<e").and_then(|at| number(at + 2));
+    let kind = ["\"PostAdded\"", "\"PostChanged\""].iter().position(|kind| raw.contains(kind));
+    let post = kind.and_then(|kind| {
+        let text = raw.find("\"id\":").map(|at| raw[at + 5..].trim_start_matches([' ', '"']))?;
+        let digits: String = text.chars().take_while(char::is_ascii_digit).collect();
+        Some((kind == 0, digits.parse::<u32>().ok()?.checked_sub(8_000_000)?))
+    });
+    let contact = raw.find("\"ContactID\":\"").and_then(|at| number(at + 13)).and_then(|id| id.checked_sub(900_100));
+    Item::Event { tag, post, contact, found }
+}
+
+async fn follow<S: Clone>(mut watch: StatusWatch<S>, shared: Shared, read: fn(&S) -> (&'static str, bool)) {
+    let mut status = Some(watch.current());
+    while let Some(it) = status {
+        let (phase, healthy) = read(&it);
+        shared.with(|core| {
+            if (core.phase, core.healthy) != (phase, healthy) {
+                core.note(format_args!("status {phase}, healthy {healthy}"));
+            }
+            core.phase = phase;
+            core.healthy = healthy;
+        });
+        status = watch.changed().await;
+    }
+}
+
+// ---- agent sessions ----
+
+async fn agent(schedule: &Arc<Schedule>, shared: &Shared, log: &Log, system: System) {
+    let token = StaticToken::new(AccessToken::new("agent-token"));
+    let base = format!("https://{}/inContactAPI/", Host::Agent.name());
+    let builder =
+        AgentSession::builder(token).base_url(base).phone_number("+12055550100").on_lost(OnLost::Reestablish).system(system);
+    let session = match tokio::time::timeout(Duration::from_secs(170), builder.start()).await {
+        Ok(Ok(session)) => session,
+        Ok(Err(error)) => return failed(log, &error),
+        Err(_) => return note(log, |record| record.stuck = Some("start")),
+    };
+    let mut events = match session.events() {
+        Ok(events) => events,
+        Err(error) => return failed(log, &error),
+    };
+    note(log, |record| record.started = Some(shared.now()));
+    shared.with(|core| core.note(format_args!("started")));
+    let follow = tokio::spawn(follow(session.status(), shared.clone(), |status| (status.phase.as_str(), status.is_healthy())));
+    let mut stalls = stalls(schedule);
+    let mut closing = false;
+    // After its end is asked for the stream ends by itself, within the longest poll.
+    let last = schedule.end + 100 * SEC;
+    loop {
+        let wait = until(shared, if closing { last } else { schedule.end });
+        if wait.is_zero() {
+            if std::mem::replace(&mut closing, true) {
+                note(log, |record| record.stuck = Some("the stream after end"));
+                break;
+            }
+            note(log, |record| record.closing = shared.now());
+            shared.with(|core| core.note(format_args!("end")));
+            let end = session.end(EndSession::new().force_logoff(true));
+            match tokio::time::timeout(Duration::from_secs(60), end).await {
+                Ok(Ok(())) => note(log, |record| record.deleted = true),
+                Ok(Err(_)) => break,
+                Err(_) => {
+                    note(log, |record| record.stuck = Some("end"));
+                    break;
+                }
+            }
+            continue;
+        }
+        if let Some(length) = stall(&mut stalls, shared) {
+            tokio::time::sleep(length.min(wait)).await;
+            continue;
+        }
+        let next_stall = stalls.last().map_or(wait, |(at, _)| until(shared, *at).min(wait));
+        let due = Instant::now() + next_stall.max(Duration::from_millis(1));
+        let delivery = tokio::select! {
+            biased;
+            delivery = events.next() => delivery,
+            () = tokio::time::sleep_until(due) => continue,
+        };
+        match delivery {
+            None => {
+                if !closing {
+                    note(log, |record| record.closing = shared.now());
+                }
+                break;
+            }
+            Some(Err(error)) => {
+                let now = shared.now();
+                note(log, |record| {
+                    record.stream_error = Some((now, error.to_string()));
+                    if !closing {
+                        record.closing = now;
+                    }
+                });
+                break;
+            }
+            Some(Ok(delivery)) => {
+                let item = match delivery {
+                    Delivery::Notification(event) => item_of(event.raw().get().get(), event.origin() != AgentOrigin::Live),
+                    Delivery::Gap(gap) => gap_item(&gap),
+                    Delivery::Resumed(resumed) => resumed_item(&resumed),
+                    Delivery::Undecodable(_) => Item::Undecodable,
+                    Delivery::ContactsGone(gone) => {
+                        let ids = gone.iter().filter_map(|it| it.contact_id.parse::<u32>().ok()?.checked_sub(900_100));
+                        Item::ContactsGone(ids.collect())
+                    }
+                    Delivery::SessionEnded(_) => Item::SessionEnded,
+                    other => Item::Other(format!("{other:?}")),
+                };
+                record(item, shared, log);
+            }
+        }
+    }
+    note(log, |record| record.closed = Some(shared.now()));
+    drop(events);
+    drop(session);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    follow.abort();
+}

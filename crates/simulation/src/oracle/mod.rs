@@ -1,0 +1,497 @@
+//! Judges a run by what happened and by what the reader got, and by nothing else.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::core::{Core, Sample};
+use crate::schedule::{FaultKind, Mode, Schedule};
+use crate::time::{MS, SEC, Us};
+use crate::world::{Emission, Filter, What};
+
+/// Microseconds since the beginning, by the client's clocks: it may be before it.
+pub(crate) type Wall = i64;
+
+/// What the reader got.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Item {
+    Event {
+        /// The event whose tag stands in it.
+        tag: Option<u32>,
+        /// The kind of change of a post, and which post.
+        post: Option<(bool, u32)>,
+        contact: Option<u32>,
+        /// Found by asking, or part of a snapshot.
+        found: bool,
+    },
+    Gap { cause: String, is_certain: bool, since: Option<Wall>, until: Option<Wall>, filters: Vec<Filter> },
+    Resumed { complete: bool, at: Wall, recreated: bool, left_open: Vec<Filter> },
+    Undecodable,
+    ContactsGone(Vec<u32>),
+    SessionEnded,
+    Other(String),
+}
+
+/// What the client's side of a run recorded.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Record {
+    /// When `start` had succeeded.
+    pub(crate) started: Option<Us>,
+    pub(crate) start_error: Option<String>,
+    pub(crate) log: Vec<(Us, Item)>,
+    pub(crate) stream_error: Option<(Us, String)>,
+    pub(crate) closing: Us,
+    /// When `close` had returned.
+    pub(crate) closed: Option<Us>,
+    pub(crate) deleted: bool,
+    /// Something did not come back within its bound.
+    pub(crate) stuck: Option<&'static str>,
+    /// Nobody awaited anything, and something panicked.
+    pub(crate) panics: Vec<String>,
+    /// Subscriptions of ours that exist after everything is over.
+    pub(crate) left: usize,
+    /// Answers with an error status that the schedule did not ask for.
+    pub(crate) connections_most: i64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Violation {
+    pub(crate) class: &'static str,
+    pub(crate) at: Us,
+    pub(crate) detail: String,
+}
+
+/// Numbers for the tables.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Stats {
+    pub(crate) events: u64,
+    pub(crate) delivered: u64,
+    pub(crate) found: u64,
+    pub(crate) missing: u64,
+    pub(crate) gaps: BTreeMap<String, u64>,
+    pub(crate) resumed: BTreeMap<&'static str, u64>,
+    /// Milliseconds from the beginning of a gap to the first event that push lost in it.
+    pub(crate) gap_lead_ms: Vec<u64>,
+    /// Milliseconds from a gap to its end, and whether that was complete.
+    pub(crate) gap_length_ms: Vec<(u64, bool)>,
+    /// Milliseconds from the service being reachable to events arriving again.
+    pub(crate) back_ms: Vec<u64>,
+    /// Milliseconds that the client said "healthy" though nothing would arrive.
+    pub(crate) late_ms: Vec<u64>,
+}
+
+struct Gap {
+    at: Us,
+    cause: String,
+    since: Option<Wall>,
+    until: Option<Wall>,
+    filters: Vec<Filter>,
+    /// When it ended in the stream, whether complete, by when, what stayed open.
+    resumed: Option<(Us, bool, Wall, Vec<Filter>)>,
+}
+
+/// What an event's clock shows by the client's wall clock at a time of the service's.
+pub(crate) fn wall_at(schedule: &Schedule, at: Us) -> Wall {
+    let mut skew = schedule.skew;
+    for fault in &schedule.faults {
+        if let FaultKind::WallJump(seconds) = fault.what
+            && fault.at <= at
+        {
+            skew += seconds;
+        }
+    }
+    Wall::try_from(at).unwrap_or(Wall::MAX) + skew * 1_000_000
+}
+
+struct Oracle<'a> {
+    core: &'a Core,
+    schedule: &'a Schedule,
+    record: &'a Record,
+    gaps: Vec<Gap>,
+    out: Vec<Violation>,
+    stats: Stats,
+}
+
+/// Judges one run.
+pub(crate) fn judge(core: &Core, record: &Record) -> (Vec<Violation>, Stats) {
+    let mut oracle = Oracle {
+        core,
+        schedule: &core.schedule,
+        record,
+        gaps: Vec::new(),
+        out: Vec::new(),
+        stats: Stats::default(),
+    };
+    oracle.ends();
+    oracle.gaps();
+    if record.started.is_some() {
+        oracle.events();
+        oracle.order();
+        oracle.health();
+        oracle.calm();
+    }
+    oracle.service();
+    oracle.out.sort_by_key(|violation| violation.at);
+    (oracle.out, oracle.stats)
+}
+
+impl Oracle<'_> {
+    fn violate(&mut self, class: &'static str, at: Us, detail: String) {
+        self.out.push(Violation { class, at, detail });
+    }
+
+    /// Everything comes back, in time, and without a crash.
+    fn ends(&mut self) {
+        let record = self.record;
+        if let Some(what) = record.stuck {
+            self.violate("stuck", record.closing, format!("{what} did not return"));
+        }
+        for panic in &record.panics {
+            self.violate("panic", record.closing, panic.clone());
+        }
+        if let Some((at, error)) = &record.stream_error {
+            self.violate("stream-error", *at, error.clone());
+        }
+        if let Some(error) = &record.start_error
+            && self.schedule.faults.iter().all(|fault| matches!(fault.what, FaultKind::Foreign | FaultKind::WallJump(_)))
+        {
+            self.violate("start-error", 0, error.clone());
+        }
+        if record.connections_most > 24 {
+            self.violate("connections", record.closing, format!("{} at once", record.connections_most));
+        }
+    }
+
+    fn gaps(&mut self) {
+        let mut open: Vec<usize> = Vec::new();
+        for (at, item) in &self.record.log {
+            match item {
+                Item::Gap { cause, since, until, filters, .. } => {
+                    *self.stats.gaps.entry(cause.clone()).or_default() += 1;
+                    open.push(self.gaps.len());
+                    self.gaps.push(Gap {
+                        at: *at,
+                        cause: cause.clone(),
+                        since: *since,
+                        until: *until,
+                        filters: filters.clone(),
+                        resumed: None,
+                    });
+                }
+                Item::Resumed { complete, at: end, recreated, left_open } => {
+                    let name = match (complete, recreated) {
+                        (true, true) => "complete, recreated",
+                        (true, false) => "complete",
+                        (false, true) => "incomplete, recreated",
+                        (false, false) => "incomplete",
+                    };
+                    *self.stats.resumed.entry(name).or_default() += 1;
+                    for index in open.drain(..) {
+                        self.gaps[index].resumed = Some((*at, *complete, *end, left_open.clone()));
+                        self.stats.gap_length_ms.push(((at - self.gaps[index].at) / MS, *complete));
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// When an event is one that the reader has a claim to.
+    fn is_due(&self, event: &Emission) -> bool {
+        let Some(started) = self.record.started else { return false };
+        let over = self.record.stream_error.as_ref().map_or(self.record.closing, |(at, _)| *at);
+        event.at >= started && event.at + 2 * SEC <= over.min(self.record.closing)
+    }
+
+    /// The gap covers the event: by its time or by that of its sending, by the service's clock
+    /// or the client's.
+    fn covers(&self, gap: &Gap, event: &Emission) -> bool {
+        let filter = event.what.filter();
+        if filter != Filter::Agent && !gap.filters.is_empty() && !gap.filters.contains(&filter) {
+            return false;
+        }
+        let sent = event.at + self.schedule.knobs.send_lag_ms * MS + MS;
+        let latest = wall_at(self.schedule, sent).max(Wall::try_from(sent).unwrap_or(Wall::MAX));
+        let earliest = wall_at(self.schedule, event.at).min(Wall::try_from(event.at).unwrap_or(Wall::MAX)) - 1000;
+        let until = gap.until.or(gap.resumed.as_ref().map(|(_, _, end, _)| *end));
+        gap.since.is_none_or(|since| since <= latest) && until.is_none_or(|until| until >= earliest)
+    }
+
+    fn events(&mut self) {
+        let record = self.record;
+        let events = &self.schedule.events;
+        let by_id: BTreeMap<u32, &Emission> = events.iter().map(|event| (event.id, event)).collect();
+        // Deliveries by event: place in the log, found by asking.
+        let mut got: BTreeMap<u32, Vec<(usize, bool)>> = BTreeMap::new();
+        // The newest text of a post, or the newest step of a contact, that came by asking.
+        let mut newest: BTreeMap<(bool, u32), u32> = BTreeMap::new();
+        let mut gone: BTreeSet<u32> = BTreeSet::new();
+        for (place, (_, item)) in record.log.iter().enumerate() {
+            match item {
+                Item::Event { tag, post, contact, found } => {
+                    let added = post.filter(|(added, _)| *added).map(|(_, post)| post);
+                    let event = match added {
+                        Some(post) => events.iter().find(|it| it.what == What::PostAdded(post)).map(|it| it.id),
+                        None => *tag,
+                    };
+                    let Some(event) = event.filter(|id| by_id.contains_key(id)) else {
+                        if contact.is_none() && self.schedule.mode != Mode::Agent {
+                            self.out.push(Violation { class: "unknown", at: 0, detail: format!("{item:?}") });
+                        }
+                        continue;
+                    };
+                    if *found && let Some(tag) = tag {
+                        if let Some((_, post)) = post {
+                            let it = newest.entry((false, *post)).or_default();
+                            *it = (*it).max(*tag);
+                        }
+                        if let Some(contact) = contact {
+                            let it = newest.entry((true, *contact)).or_default();
+                            *it = (*it).max(*tag);
+                        }
+                    }
+                    let is_changed_of_added = matches!(post, Some((false, _)))
+                        && by_id.get(&event).is_some_and(|it| matches!(it.what, What::PostAdded(_)));
+                    if !is_changed_of_added {
+                        got.entry(event).or_default().push((place, *found));
+                    }
+                }
+                Item::ContactsGone(contacts) => gone.extend(contacts),
+                _ => {}
+            }
+        }
+        for event in events {
+            let deliveries = got.get(&event.id).map_or(&[][..], Vec::as_slice);
+            let is_state = matches!(event.what, What::AgentContact { .. });
+            let pushes = deliveries.iter().filter(|(_, found)| !found).count();
+            if if is_state { pushes > 1 } else { deliveries.len() > 1 } {
+                let at = record.log[deliveries[1].0].0;
+                let how: Vec<&str> = deliveries.iter().map(|(_, found)| if *found { "found" } else { "pushed" }).collect();
+                self.violate("duplicate", at, format!("event {} {:?} came {how:?}", event.id, event.what));
+            }
+            if !self.is_due(event) {
+                continue;
+            }
+            self.stats.events += 1;
+            if deliveries.is_empty() {
+                let superseded = match event.what {
+                    What::PostChanged(post) => newest.get(&(false, post)).is_some_and(|tag| *tag >= event.id),
+                    What::AgentContact { contact, .. } => {
+                        newest.get(&(true, contact)).is_some_and(|tag| *tag >= event.id) || gone.contains(&contact)
+                    }
+                    _ => false,
+                };
+                self.missing(event, superseded);
+            } else {
+                self.stats.delivered += 1;
+                if deliveries[0].1 {
+                    self.stats.found += 1;
+                    self.late_find(event, deliveries[0].0);
+                }
+            }
+        }
+        self.leads(&got);
+    }
+
+    fn missing(&mut self, event: &Emission, superseded: bool) {
+        let covering: Vec<&Gap> = self.gaps.iter().filter(|gap| self.covers(gap, event)).collect();
+        if superseded {
+            return;
+        }
+        self.stats.missing += 1;
+        if covering.is_empty() {
+            let gaps: Vec<String> = self
+                .gaps
+                .iter()
+                .map(|gap| format!("{} at {} s [{:?}..{:?}]", gap.cause, gap.at / SEC, gap.since, gap.until))
+                .collect();
+            let detail = format!("event {} of {} ms {:?} is neither delivered nor in a gap; gaps {gaps:?}", event.id, event.at / MS, event.what);
+            return self.violate("lost", event.at, detail);
+        }
+        let filter = event.what.filter();
+        let open = covering.iter().any(|gap| match &gap.resumed {
+            None => true,
+            Some((_, complete, ..)) => !complete,
+        });
+        if !open {
+            let detail = format!("event {} of {} ms {:?} is in gaps that all end complete", event.id, event.at / MS, event.what);
+            return self.violate("complete-unfound", event.at, detail);
+        }
+        let named = covering.iter().any(|gap| match &gap.resumed {
+            None => true,
+            Some((_, complete, _, left)) => !complete && (left.is_empty() || left.contains(&filter)),
+        });
+        if !named {
+            let detail = format!("event {} {:?} is lost, and its filter is not among what is left open", event.id, event.what);
+            self.violate("left-open-unnamed", event.at, detail);
+        }
+    }
+
+    /// Something that is found must come before the end that calls its gap complete.
+    fn late_find(&mut self, event: &Emission, place: usize) {
+        let at = self.record.log[place].0;
+        let late = self.gaps.iter().find(|gap| {
+            gap.resumed.as_ref().is_some_and(|(ended, complete, ..)| *complete && *ended + 100 * MS < at && event.at + 2 * SEC < gap.at)
+                && self.covers(gap, event)
+        });
+        if late.is_some()
+            && !self.gaps.iter().any(|gap| {
+                self.covers(gap, event) && gap.resumed.as_ref().is_none_or(|(ended, complete, ..)| !complete || *ended >= at)
+            })
+        {
+            let detail = format!("event {} {:?} is found after the end of its gap, which was complete", event.id, event.what);
+            self.violate("complete-early", at, detail);
+        }
+    }
+
+    /// By how much each gap begins before what push lost in it.
+    fn leads(&mut self, got: &BTreeMap<u32, Vec<(usize, bool)>>) {
+        let mut leads = Vec::new();
+        for gap in &self.gaps {
+            let Some(since) = gap.since else { continue };
+            let first = self.schedule.events.iter().find(|event| {
+                self.is_due(event) && self.covers(gap, event) && got.get(&event.id).is_none_or(|all| all.iter().all(|(_, found)| *found))
+            });
+            if let Some(event) = first {
+                let by_service = Wall::try_from(event.at).unwrap_or(Wall::MAX) - since;
+                let by_wall = wall_at(self.schedule, event.at) - since;
+                let lead = if by_service.abs() <= by_wall.abs() { by_service } else { by_wall };
+                leads.push(u64::try_from(lead.max(0)).unwrap_or(0) / MS);
+            }
+        }
+        self.stats.gap_lead_ms = leads;
+    }
+
+    /// What is pushed of one resource comes in its order.
+    fn order(&mut self) {
+        let mut last: BTreeMap<(u8, u32), u32> = BTreeMap::new();
+        let mut wrong = Vec::new();
+        for (at, item) in &self.record.log {
+            let Item::Event { tag: Some(tag), found: false, .. } = item else { continue };
+            let Some(event) = self.schedule.events.iter().find(|event| event.id == *tag) else { continue };
+            let resource = match event.what {
+                What::PostAdded(post) | What::PostChanged(post) => (0, post),
+                What::Telephony { call, .. } => (1, call),
+                What::AgentContact { contact, .. } => (2, contact),
+                _ => continue,
+            };
+            if let Some(before) = last.insert(resource, *tag)
+                && before > *tag
+            {
+                wrong.push((*at, format!("event {tag} after event {before} of one resource")));
+            }
+        }
+        // The service itself sends in another order where each event has a delay of its own.
+        if self.schedule.knobs.send_lag_ms == 0 && self.schedule.mode != Mode::FailOver {
+            for (at, detail) in wrong {
+                self.violate("order", at, detail);
+            }
+        }
+    }
+
+    fn health(&mut self) {
+        let (Some(started), closing) = (self.record.started, self.record.closing) else { return };
+        let over = self.record.stream_error.as_ref().map_or(closing, |(at, _)| *at);
+        let bound = match self.schedule.mode {
+            Mode::PubNub => 60 * SEC,
+            Mode::WebSocket => 15 * SEC,
+            Mode::Agent => 95 * SEC,
+            Mode::FailOver => return,
+        };
+        let samples: Vec<Sample> =
+            self.core.samples.iter().copied().filter(|sample| sample.at >= started && sample.at <= over).collect();
+        // Said to be healthy, and nothing would arrive.
+        let mut since: Option<Us> = None;
+        let mut worst: Option<(Us, Us, bool)> = None;
+        for sample in &samples {
+            let wrong = sample.healthy && !sample.delivers && !sample.frozen && !(sample.deaf && !(sample.reachable && sample.has_room));
+            if !wrong {
+                if let Some(begin) = since.take() {
+                    self.stats.late_ms.push((sample.at - begin) / MS);
+                }
+                continue;
+            }
+            let begin = *since.get_or_insert(sample.at);
+            let length = sample.at - begin;
+            let bound = if sample.deaf { 66 * SEC } else { bound + 2 * SEC };
+            if length > bound && worst.is_none_or(|(longest, ..)| length > longest) {
+                worst = Some((length, begin, sample.deaf));
+            }
+        }
+        if let Some((length, begin, deaf)) = worst {
+            let what = if deaf { "the subscription is gone" } else { "the path is dead" };
+            self.violate("health-late", begin, format!("{what} for {} s, and the status is healthy", length / SEC));
+        }
+        // How long it takes until events arrive again.
+        let mut down: Option<Us> = None;
+        for sample in &samples {
+            if sample.delivers {
+                if let Some(begin) = down.take() {
+                    self.stats.back_ms.push((sample.at - begin) / MS);
+                }
+            } else if !sample.reachable || sample.frozen {
+                down = Some(sample.at);
+            } else if down.is_none() {
+                down = Some(sample.at);
+            }
+        }
+        if let Some(begin) = down
+            && over.saturating_sub(begin) > 100 * SEC
+            && samples.last().is_some_and(|sample| !sample.delivers)
+        {
+            self.violate("not-back", begin, format!("nothing would arrive for {} s, to the end", (over - begin) / SEC));
+        }
+    }
+
+    /// Where nothing goes wrong there is no gap, and no second of false health.
+    fn calm(&mut self) {
+        if !self.schedule.is_calm() || self.schedule.mode == Mode::FailOver {
+            return;
+        }
+        let gaps: Vec<(Us, String)> = self.gaps.iter().map(|gap| (gap.at, gap.cause.clone())).collect();
+        for (at, cause) in gaps {
+            self.violate("false-gap", at, format!("{cause} without a fault"));
+        }
+        let first = self.core.samples.iter().position(|sample| sample.healthy);
+        let (Some(first), closing) = (first, self.record.closing) else {
+            return self.violate("false-health", 0, "never healthy".into());
+        };
+        let sick = self.core.samples[first..].iter().find(|sample| sample.at < closing && !sample.healthy);
+        if let Some(sample) = sick {
+            self.violate("false-health", sample.at, "unhealthy without a fault".into());
+        }
+    }
+
+    /// What the service saw.
+    fn service(&mut self) {
+        let delays = self.schedule.faults.iter().any(|fault| {
+            matches!(
+                fault.what,
+                FaultKind::Slow { .. } | FaultKind::Hold(..) | FaultKind::BlackHole(_) | FaultKind::Hang { .. } | FaultKind::Freeze(_) | FaultKind::Sleep(_)
+            )
+        });
+        for misdeed in &self.core.service.misdeeds {
+            let class = match misdeed.what {
+                "a rate group is exceeded" if delays => continue,
+                "a rate group is exceeded" => "rate",
+                "another program's subscription is touched" => "foreign",
+                "two polls of one agent session" => "two-polls",
+                _ => "protocol",
+            };
+            self.out.push(Violation { class, at: misdeed.at, detail: format!("{}: {}", misdeed.what, misdeed.detail) });
+        }
+        let record = self.record;
+        let end = record.closed.unwrap_or(record.closing);
+        if record.deleted && record.left > 0 {
+            self.violate("left-behind", end, format!("{} subscriptions are left, and the end says that none is", record.left));
+        } else if record.left > 0 && record.closed.is_some() {
+            let quiet = record.closing.saturating_sub(40 * SEC);
+            let troubled = self.schedule.faults.iter().any(|fault| fault.at + 90 * SEC > quiet || matches!(fault.what, FaultKind::Http { .. }));
+            if !troubled {
+                self.violate("left-behind", end, format!("{} subscriptions are left", record.left));
+            }
+        }
+        let missing = self.core.foreign_missing(end);
+        if missing > 0 {
+            self.violate("foreign", end, format!("{missing} subscriptions of another program are gone"));
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! What happens in the account: the events, and how each is known again.
+
+use crate::time::Us;
+
+/// A filter that the program subscribes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Filter {
+    Sms,
+    Voicemail,
+    Posts,
+    Missed,
+    Telephony,
+    /// Everything of an agent's session, which has no filters.
+    Agent,
+}
+
+impl Filter {
+    pub(crate) const ALL: [Self; 5] = [Self::Sms, Self::Voicemail, Self::Posts, Self::Missed, Self::Telephony];
+
+    /// As the program asks for it.
+    pub(crate) fn uri(self) -> &'static str {
+        match self {
+            Self::Sms => "/restapi/v1.0/account/~/extension/~/message-store/instant?type=SMS",
+            Self::Voicemail => "/restapi/v1.0/account/~/extension/~/voicemail",
+            Self::Posts => "/team-messaging/v1/posts",
+            Self::Missed => "/restapi/v1.0/account/~/extension/~/missed-calls",
+            Self::Telephony => "/restapi/v1.0/account/~/extension/~/telephony/sessions",
+            Self::Agent => "",
+        }
+    }
+
+    /// Which filter a URI is, with ids or `~` in it.
+    pub(crate) fn of(uri: &str) -> Option<Self> {
+        let path = uri.split('?').next().unwrap_or(uri);
+        Some(match path {
+            _ if path.ends_with("/message-store/instant") => Self::Sms,
+            _ if path.ends_with("/voicemail") => Self::Voicemail,
+            _ if path.ends_with("/team-messaging/v1/posts") => Self::Posts,
+            _ if path.ends_with("/missed-calls") => Self::Missed,
+            _ if path.ends_with("/telephony/sessions") => Self::Telephony,
+            _ => return None,
+        })
+    }
+
+    /// Presence and telephony are always encrypted over PubNub.
+    pub(crate) fn is_sensitive(self) -> bool {
+        self == Self::Telephony
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum What {
+    Sms,
+    Voicemail,
+    /// A new post with this number.
+    PostAdded(u32),
+    /// Another text of the post with this number.
+    PostChanged(u32),
+    MissedCall,
+    /// A step of the call with this number, and whether it is the last.
+    Telephony { call: u32, step: u32, last: bool },
+    /// An event of an agent's session that is no state.
+    AgentShot,
+    /// A step of a contact on an agent's desk, and whether it is the last.
+    AgentContact { contact: u32, step: u32, last: bool },
+}
+
+impl What {
+    pub(crate) fn filter(self) -> Filter {
+        match self {
+            Self::Sms => Filter::Sms,
+            Self::Voicemail => Filter::Voicemail,
+            Self::PostAdded(_) | Self::PostChanged(_) => Filter::Posts,
+            Self::MissedCall => Filter::Missed,
+            Self::Telephony { .. } => Filter::Telephony,
+            Self::AgentShot | Self::AgentContact { .. } => Filter::Agent,
+        }
+    }
+}
+
+/// One event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Emission {
+    pub(crate) id: u32,
+    pub(crate) at: Us,
+    pub(crate) what: What,
+}
+
+impl Emission {
+    /// A text that stands in everything that comes of this event.
+    pub(crate) fn tag(&self) -> String {
+        format!("<e{}>", self.id)
+    }
+}
+
+pub(crate) const ACCOUNT: &str = "100200300";
+pub(crate) const EXTENSION: &str = "100200301";
+pub(crate) const CHAT: &str = "700800900";
