@@ -26,6 +26,7 @@ pub(crate) enum Ev {
     Net(NetEv),
     Svc(SvcEv),
     Emit(usize),
+    Remove(u32),
     Fault(usize),
     Sample,
 }
@@ -94,6 +95,9 @@ impl Core {
         for (index, fault) in schedule.faults.iter().enumerate() {
             q.at(fault.at, Ev::Fault(index));
         }
+        for (at, event) in &schedule.deletions {
+            q.at(*at, Ev::Remove(*event));
+        }
         q.at(0, Ev::Sample);
         Self {
             q,
@@ -144,6 +148,10 @@ impl Core {
                     let event = self.schedule.events[index];
                     let (service, mut cx) = self.cx();
                     service.emit(event, &mut cx);
+                }
+                Ev::Remove(event) => {
+                    let now = self.q.now();
+                    self.service.delete_message(event, now);
                 }
                 Ev::Fault(index) => self.fault(index),
                 Ev::Sample => self.sample(),
@@ -301,7 +309,11 @@ impl Core {
                 service.add_sub(asked, is_socket, false, &mut cx);
             }
             // These happen to the client's process; its own side sees to them.
-            FaultKind::Freeze(_) | FaultKind::Sleep(_) | FaultKind::WallJump(_) | FaultKind::Stall(_) => {}
+            FaultKind::Freeze(_)
+            | FaultKind::Sleep(_)
+            | FaultKind::WallJump(_)
+            | FaultKind::Stall(_)
+            | FaultKind::Restart { .. } => {}
         }
     }
 
@@ -310,9 +322,6 @@ impl Core {
         self.service.subs.all.iter().filter(|sub| !sub.is_ours && !sub.exists(now) && sub.expires > now).count()
     }
 
-    pub(crate) fn visible(&self, event: usize) -> Option<Us> {
-        self.service.store.visible(&self.schedule.events[event])
-    }
 }
 
 impl Hosts {

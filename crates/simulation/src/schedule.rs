@@ -82,6 +82,9 @@ pub(crate) enum FaultKind {
     WallJump(i64),
     /// The program does not read.
     Stall(u64),
+    /// The program ends without a word and starts again after so many milliseconds from the
+    /// resume token that it had taken `age_ms` before; `anew`: with another login.
+    Restart { down_ms: u64, age_ms: u64, anew: bool },
 }
 
 impl FaultKind {
@@ -118,6 +121,7 @@ impl FaultKind {
             Self::Sleep(_) => "sleep",
             Self::WallJump(_) => "wall clock jump",
             Self::Stall(_) => "stalled reader",
+            Self::Restart { .. } => "restart",
         }
     }
 }
@@ -146,6 +150,8 @@ pub(crate) struct Schedule {
     pub(crate) queue_bytes: u64,
     /// Seconds by which the client's wall clock is wrong from the beginning.
     pub(crate) skew: i64,
+    /// Messages that are deleted again, by their event, and when.
+    pub(crate) deletions: Vec<(Us, u32)>,
 }
 
 /// No event comes, and no fault begins, in the last part of a run but where that is drawn.
@@ -169,12 +175,14 @@ impl Schedule {
             window: rng.pick(&[256 * 1024, 64 * 1024, 16 * 1024]) as usize,
             reset_purges: rng.percent(50),
         };
-        let end = rng.range(90, 240) * SEC;
+        // A few are long enough for what happens every quarter or half of an hour.
+        let is_long = rng.percent(4);
+        let end = if is_long { rng.range(1_900, 2_500) } else { rng.range(90, 240) } * SEC;
         let filters = if mode == Mode::Agent { Vec::new() } else { draw_filters(&mut rng) };
-        let last = end - TAIL;
-        let events = draw_events(&mut rng, mode, &filters, last);
         let calm = rng.percent(12);
         let faults = if calm { Vec::new() } else { draw_faults(&mut rng, mode, end) };
+        let events = draw_events(&mut rng, mode, &filters, end - TAIL, is_long, &faults);
+        let deletions = draw_deletions(&mut rng, &events);
         let skew = if rng.percent(70) { 0 } else { rng.pick(&[3600, -3600, 40, -40, 3]) };
         Self {
             seed,
@@ -188,6 +196,7 @@ impl Schedule {
             catch_up: rng.percent(65) || mode == Mode::FailOver,
             queue_bytes: rng.pick(&[8 << 20, 8 << 20, 20_000]),
             skew,
+            deletions,
         }
     }
 
@@ -231,6 +240,9 @@ impl Schedule {
         for fault in &self.faults {
             let _ = writeln!(out, "  {:>7.3} s {:?}", fault.at as f64 / SEC as f64, fault.what);
         }
+        for (at, event) in &self.deletions {
+            let _ = writeln!(out, "  {:>7.3} s event {event} is deleted", *at as f64 / SEC as f64);
+        }
         for event in &self.events {
             let _ = writeln!(out, "  {:>7.3} s event {} {:?}", event.at as f64 / SEC as f64, event.id, event.what);
         }
@@ -252,18 +264,39 @@ fn draw_filters(rng: &mut Rng) -> Vec<Filter> {
     filters
 }
 
-fn draw_events(rng: &mut Rng, mode: Mode, filters: &[Filter], last: Us) -> Vec<Emission> {
+/// Some messages are deleted soon after they came.
+fn draw_deletions(rng: &mut Rng, events: &[Emission]) -> Vec<(Us, u32)> {
+    if !rng.percent(12) {
+        return Vec::new();
+    }
+    let mut deletions = Vec::new();
+    for event in events.iter().filter(|event| matches!(event.what, What::Sms | What::Voicemail)) {
+        if rng.percent(20) {
+            deletions.push((event.at + rng.range(200, 20_000) * MS, event.id));
+        }
+    }
+    deletions
+}
+
+fn draw_events(rng: &mut Rng, mode: Mode, filters: &[Filter], last: Us, is_long: bool, faults: &[Fault]) -> Vec<Emission> {
     let mut times: Vec<Us> = Vec::new();
-    let gap = rng.pick(&[600, 1500, 4000, 9000]) * MS;
+    let gap = if is_long { 40_000 } else { rng.pick(&[600, 1500, 4000, 9000]) } * MS;
     let mut at = rng.below(3 * SEC);
     while at < last {
         times.push(at);
         at += rng.range(gap / 4, gap * 7 / 4);
     }
     times.truncate(110);
-    if rng.percent(25) {
-        let at = rng.below(last);
-        let n = rng.pick(&[8, 30, 60, 130]);
+    if rng.percent(30) {
+        // Many at once do most harm while something is wrong.
+        let at = match faults.first() {
+            Some(_) if rng.percent(70) => {
+                let fault = rng.pick(faults);
+                (fault.at + rng.below(12 * SEC)).min(last)
+            }
+            _ => rng.below(last),
+        };
+        let n = rng.pick(&[8, 30, 60, 130, 160]);
         let spread = rng.pick(&[1, 200, 1500]) * MS;
         times.extend((0..n).map(|_| at + rng.below(spread)));
     }
@@ -378,7 +411,7 @@ fn draw_fault(rng: &mut Rng, mode: Mode) -> FaultKind {
     let hosts = |rng: &mut Rng| rng.pick(&[Hosts::All, Hosts::All, Hosts::Push, Hosts::Push, Hosts::Platform]);
     let ms = length(rng);
     loop {
-        let what = match rng.below(34) {
+        let what = match rng.below(36) {
             0..=3 => FaultKind::End(draw_end(rng)),
             4 | 5 => FaultKind::Hold(rng.pick(&[Dir::ToClient, Dir::ToService]), ms),
             6 | 7 => FaultKind::BlackHole(ms),
@@ -405,11 +438,21 @@ fn draw_fault(rng: &mut Rng, mode: Mode) -> FaultKind {
             28 | 29 => FaultKind::Freeze(ms),
             30 => FaultKind::Sleep(ms),
             31 => FaultKind::WallJump(rng.pick(&[3600, -3600, 20, -20, 86_400])),
-            _ => FaultKind::Stall(ms),
+            32 | 33 => FaultKind::Stall(ms),
+            _ => {
+                let down_ms = rng.pick(&[10, 1_000, 5_000, 30_000]);
+                let age_ms = rng.pick(&[0, 0, 500, 8_000]);
+                FaultKind::Restart { down_ms, age_ms, anew: rng.percent(50) }
+            }
         };
         let is_rest = matches!(
             what,
-            FaultKind::LoseSubscription | FaultKind::Suspend | FaultKind::ExpireTokens | FaultKind::EndLogins | FaultKind::Foreign
+            FaultKind::LoseSubscription
+                | FaultKind::Suspend
+                | FaultKind::ExpireTokens
+                | FaultKind::EndLogins
+                | FaultKind::Foreign
+                | FaultKind::Restart { .. }
         );
         let fits = match what {
             FaultKind::PurgeBuffers => mode == Mode::PubNub,
@@ -425,10 +468,19 @@ fn draw_fault(rng: &mut Rng, mode: Mode) -> FaultKind {
 fn draw_faults(rng: &mut Rng, mode: Mode, end: Us) -> Vec<Fault> {
     let mut faults = Vec::new();
     let n = rng.pick(&[1, 1, 1, 2, 2, 3, 5]);
-    let mut at = rng.below(end - TAIL);
+    // Some come while everything starts.
+    let mut at = if rng.percent(15) { rng.below(2 * SEC) } else { rng.below(end - TAIL) };
     for _ in 0..n {
         let what = draw_fault(rng, mode);
+        // A create that may have been carried out, and the same of another program.
+        if matches!(what, FaultKind::Http { op: Op::Create, .. }) && rng.percent(40) {
+            faults.push(Fault { at: at.saturating_sub(rng.below(2 * SEC)), what: FaultKind::Foreign });
+        }
         faults.push(Fault { at, what });
+        // A create that goes wrong needs a reason to create.
+        if matches!(what, FaultKind::Http { op: Op::Create, .. }) && rng.percent(50) {
+            faults.push(Fault { at: at + rng.below(2 * SEC), what: FaultKind::LoseSubscription });
+        }
         // The next comes in the wake of this one, or somewhere else.
         at = if rng.percent(45) { at + rng.below(15 * SEC) } else { rng.below(end - TAIL) };
         at = at.min(end - TAIL);

@@ -12,8 +12,10 @@ use ringcentral_events::agent::{AgentOrigin, AgentSession, EndSession, OnLost};
 use ringcentral_events::auth::{AccessToken, StaticToken};
 use ringcentral_events::transport::{Poll, PubNub, Transport, WebSocket};
 use ringcentral_events::{
-    Client, Delivery, EventFilter, Gap, OAuth, Origin, Random, Resumed, StatusWatch, Subscription, System, WallClock, catch_up,
+    Client, Delivery, EventFilter, Gap, OAuth, OnDrop, Origin, Random, ResumeToken, Resumed, StatusWatch, Subscription, System,
+    WallClock, catch_up,
 };
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use self::http::SimHttp;
@@ -24,6 +26,7 @@ use crate::rng::Rng;
 use crate::schedule::{FaultKind, Mode, Schedule};
 use crate::service::auth::{CLIENT_ID, CLIENT_SECRET, JWT};
 use crate::time::{BASE_UNIX, MS, SEC, Us};
+use crate::world::Filter;
 
 const PLATFORM: &str = "https://platform.sim.example";
 
@@ -93,8 +96,16 @@ pub(crate) fn run(schedule: &Arc<Schedule>, keep_trace: bool) -> Finished {
         let shared = Shared::new(core);
         let drive = tokio::spawn(shared.clone().drive());
         let program = AssertUnwindSafe(program(schedule.clone(), shared.clone(), log.clone())).catch_unwind();
-        if program.await.is_err() {
-            note(&log, |record| record.panics.push("the program under test panicked".into()));
+        let patience = Patience::begin();
+        tokio::select! {
+            biased;
+            () = patience.over() => note(&log, |record| {
+                record.stuck = Some("a task that never waits");
+                record.closing = record.log.last().map_or(0, |(at, _)| *at);
+            }),
+            done = program => if done.is_err() {
+                note(&log, |record| record.panics.push("the program under test panicked".into()));
+            },
         }
         drive.abort();
         shared
@@ -106,6 +117,33 @@ pub(crate) fn run(schedule: &Arc<Schedule>, keep_trace: bool) -> Finished {
     let core = shared.into_core(schedule);
     record.connections_most = core.net.client_open_most;
     Finished { core, record }
+}
+
+/// Virtual time stands still while a task runs, so one that never waits would run for ever.
+/// This is the one bound in real time; no run that ends comes near it.
+struct Patience {
+    over: Arc<Notify>,
+    _ended: std::sync::mpsc::Sender<()>,
+}
+
+impl Patience {
+    const BOUND: Duration = Duration::from_secs(if cfg!(debug_assertions) { 60 } else { 8 });
+
+    fn begin() -> Self {
+        let over = Arc::new(Notify::new());
+        let (ended, wait) = std::sync::mpsc::channel::<()>();
+        let bell = over.clone();
+        std::thread::spawn(move || {
+            if wait.recv_timeout(Self::BOUND) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+                bell.notify_one();
+            }
+        });
+        Self { over, _ended: ended }
+    }
+
+    async fn over(&self) {
+        self.over.notified().await;
+    }
 }
 
 fn note(log: &Log, act: impl FnOnce(&mut Record)) {
@@ -135,53 +173,95 @@ fn failed(log: &Log, error: &impl fmt::Display) {
 }
 
 async fn subscription(schedule: &Arc<Schedule>, shared: &Shared, log: &Log, system: System) {
-    let built = build(schedule, system);
-    let builder = match built {
-        Ok(builder) => builder,
+    let mut client = match login(system.clone()) {
+        Ok(client) => client,
         Err(error) => return failed(log, &error),
     };
-    // Beyond the client's own bound.
-    let bound = Duration::from_secs(170);
-    let started = match tokio::time::timeout(bound, builder.start()).await {
-        Ok(Ok(subscription)) => subscription,
-        Ok(Err(error)) => return failed(log, &error),
-        Err(_) => return note(log, |record| record.stuck = Some("start")),
-    };
-    note(log, |record| record.started = Some(shared.now()));
-    shared.with(|core| core.note(format_args!("started")));
-    let status = started.status();
-    let follow = tokio::spawn(follow(status, shared.clone(), |status| (status.phase.as_str(), status.is_healthy())));
-    let rest = read(started, schedule, shared, log).await;
-    note(log, |record| record.closing = shared.now());
-    if let Some(subscription) = rest {
-        shared.with(|core| core.note(format_args!("close")));
-        match tokio::time::timeout(Duration::from_secs(30), subscription.close()).await {
-            Ok(closed) => {
-                let now = shared.now();
-                for delivery in closed.unread {
-                    take(delivery, shared, log);
-                }
-                note(log, |record| {
-                    record.closed = Some(now);
-                    record.deleted = closed.deleted;
-                    if let Some(error) = closed.error {
-                        record.stream_error.get_or_insert((now, error.to_string()));
-                    }
-                });
-            }
-            Err(_) => note(log, |record| record.stuck = Some("close")),
+    let mut marks = marks(schedule);
+    let mut from: Option<ResumeToken> = None;
+    loop {
+        let is_first = from.is_none();
+        let built = build(schedule, &client).map(|builder| match from.take() {
+            Some(token) => builder.resume(token),
+            None => builder,
+        });
+        // Beyond the client's own bound.
+        let bound = Duration::from_secs(170);
+        let started = match built {
+            Ok(builder) => tokio::time::timeout(bound, builder.start()).await,
+            Err(error) => return failed(log, &error),
+        };
+        let started = match started {
+            Ok(Ok(subscription)) => subscription,
+            Ok(Err(error)) if is_first => return failed(log, &error),
+            // The second program never came up: what it missed it has no claim to.
+            Ok(Err(_)) => return,
+            Err(_) => return note(log, |record| record.stuck = Some("start")),
+        };
+        if is_first {
+            note(log, |record| record.started = Some(shared.now()));
         }
+        shared.with(|core| core.note(format_args!("started")));
+        let status = started.status();
+        let follow = tokio::spawn(follow(status, shared.clone(), |status| (status.phase.as_str(), status.is_healthy())));
+        let (left, restart) = read(started, schedule, &mut marks, shared, log).await;
+        note(log, |record| record.closing = shared.now());
+        if let Some((token, down, anew)) = restart {
+            drop(left);
+            follow.abort();
+            shared.with(|core| {
+                core.note(format_args!("restart"));
+                core.healthy = false;
+                core.phase = "none";
+            });
+            note(log, |record| record.restarts.push(record.log.len()));
+            tokio::time::sleep(down).await;
+            if anew {
+                client = match login(system.clone()) {
+                    Ok(client) => client,
+                    Err(error) => return failed(log, &error),
+                };
+            }
+            from = Some(token);
+            continue;
+        }
+        if let Some(subscription) = left {
+            close(subscription, shared, log).await;
+        }
+        // What is deleted in the background has its time.
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        follow.abort();
+        let left = shared.with(|core| core.service.subs.ours_left(core.now()).len());
+        return note(log, |record| record.left = left);
     }
-    // What is deleted in the background has its time.
-    tokio::time::sleep(Duration::from_secs(20)).await;
-    follow.abort();
-    let left = shared.with(|core| core.service.subs.ours_left(core.now()).len());
-    note(log, |record| record.left = left);
 }
 
-fn build(schedule: &Schedule, system: System) -> ringcentral_events::Result<ringcentral_events::SubscriptionBuilder> {
+async fn close(subscription: Subscription, shared: &Shared, log: &Log) {
+    shared.with(|core| core.note(format_args!("close")));
+    match tokio::time::timeout(Duration::from_secs(30), subscription.close()).await {
+        Ok(closed) => {
+            let now = shared.now();
+            for delivery in closed.unread {
+                take(delivery, shared, log);
+            }
+            note(log, |record| {
+                record.closed = Some(now);
+                record.deleted = closed.deleted;
+                if let Some(error) = closed.error {
+                    record.stream_error.get_or_insert((now, error.to_string()));
+                }
+            });
+        }
+        Err(_) => note(log, |record| record.stuck = Some("close")),
+    }
+}
+
+fn login(system: System) -> ringcentral_events::Result<Client> {
     let oauth = OAuth::jwt(CLIENT_ID, JWT).client_secret(CLIENT_SECRET).server(PLATFORM).system(system).build()?;
-    let client = Client::builder(oauth).build()?;
+    Client::builder(oauth).build()
+}
+
+fn build(schedule: &Schedule, client: &Client) -> ringcentral_events::Result<ringcentral_events::SubscriptionBuilder> {
     let filters = schedule.filters.iter().map(|filter| filter.uri().parse()).collect::<Result<Vec<EventFilter>, _>>()?;
     let pubnub = || PubNub::builder().origin("https://pubnub.sim.example").build();
     let websocket = || WebSocket::builder().build();
@@ -196,25 +276,76 @@ fn build(schedule: &Schedule, system: System) -> ringcentral_events::Result<ring
         builder = builder.fall_back_to(pubnub()?).fall_back_to(Poll::new()).fail_over(after, back);
     }
     if schedule.catch_up {
-        builder = builder.catch_up_all(catch_up::standard(&client));
+        builder = builder.catch_up_all(catch_up::standard(client));
+    }
+    if schedule.faults.iter().any(|fault| matches!(fault.what, FaultKind::Restart { .. })) {
+        builder = builder.on_drop(OnDrop::Keep);
     }
     Ok(builder)
 }
 
-/// Reads until it is time to close; what is left then is given back.
-async fn read(mut subscription: Subscription, schedule: &Schedule, shared: &Shared, log: &Log) -> Option<Subscription> {
-    let mut stalls = stalls(schedule);
+/// What the program does at a time of its own choice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Mark {
+    Stall(Us),
+    Token,
+    Restart { down_ms: u64, anew: bool },
+}
+
+/// The program's own doings, the earliest last.
+fn marks(schedule: &Schedule) -> Vec<(Us, Mark)> {
+    let mut marks = Vec::new();
+    for fault in &schedule.faults {
+        match fault.what {
+            FaultKind::Stall(ms) => marks.push((fault.at, Mark::Stall(ms * MS))),
+            FaultKind::Restart { down_ms, age_ms, anew } => {
+                marks.push((fault.at.saturating_sub(age_ms * MS), Mark::Token));
+                marks.push((fault.at, Mark::Restart { down_ms, anew }));
+            }
+            _ => {}
+        }
+    }
+    marks.sort_unstable();
+    marks.reverse();
+    marks
+}
+
+type Again = (ResumeToken, Duration, bool);
+
+/// Reads until it is time to close, or to start again; what is left then is given back.
+async fn read(
+    mut subscription: Subscription,
+    schedule: &Schedule,
+    marks: &mut Vec<(Us, Mark)>,
+    shared: &Shared,
+    log: &Log,
+) -> (Option<Subscription>, Option<Again>) {
+    let mut token = None;
     loop {
         let wait = until(shared, schedule.end);
         if wait.is_zero() {
-            return Some(subscription);
+            return (Some(subscription), None);
         }
-        if let Some(length) = stall(&mut stalls, shared) {
-            tokio::time::sleep(length.min(wait)).await;
-            continue;
+        let now = shared.now();
+        match marks.pop_if(|(at, _)| *at <= now).map(|(_, mark)| mark) {
+            Some(Mark::Stall(length)) => {
+                tokio::time::sleep(Duration::from_micros(length).min(wait)).await;
+                continue;
+            }
+            Some(Mark::Token) => {
+                token = subscription.resume_token();
+                continue;
+            }
+            Some(Mark::Restart { down_ms, anew }) => {
+                if let Some(token) = token.take() {
+                    return (Some(subscription), Some((token, Duration::from_millis(down_ms), anew)));
+                }
+                continue;
+            }
+            None => {}
         }
-        let next_stall = stalls.last().map_or(wait, |(at, _)| until(shared, *at).min(wait));
-        let due = Instant::now() + next_stall.max(Duration::from_millis(1));
+        let next = marks.last().map_or(wait, |(at, _)| until(shared, *at).min(wait));
+        let due = Instant::now() + next.max(Duration::from_millis(1));
         tokio::select! {
             biased;
             delivery = subscription.next() => match delivery {
@@ -222,12 +353,12 @@ async fn read(mut subscription: Subscription, schedule: &Schedule, shared: &Shar
                 Some(Err(error)) => {
                     let now = shared.now();
                     note(log, |record| record.stream_error = Some((now, error.to_string())));
-                    return None;
+                    return (None, None);
                 }
                 None => {
                     let now = shared.now();
                     note(log, |record| { record.stream_error.get_or_insert((now, "the stream ended".into())); });
-                    return None;
+                    return (None, None);
                 }
             },
             () = tokio::time::sleep_until(due) => {}
@@ -235,30 +366,14 @@ async fn read(mut subscription: Subscription, schedule: &Schedule, shared: &Shar
     }
 }
 
-/// When the program does not read, the earliest last.
-fn stalls(schedule: &Schedule) -> Vec<(Us, Us)> {
-    let mut stalls: Vec<(Us, Us)> = schedule
-        .faults
-        .iter()
-        .filter_map(|fault| match fault.what {
-            FaultKind::Stall(ms) => Some((fault.at, ms * MS)),
-            _ => None,
-        })
-        .collect();
-    stalls.sort_unstable();
-    stalls.reverse();
-    stalls
-}
-
-fn stall(stalls: &mut Vec<(Us, Us)>, shared: &Shared) -> Option<Duration> {
-    let now = shared.now();
-    stalls.pop_if(|(at, _)| *at <= now).map(|(_, length)| Duration::from_micros(length))
-}
-
 /// The reader got this.
 fn take(delivery: Delivery, shared: &Shared, log: &Log) {
     let item = match delivery {
-        Delivery::Notification(event) => item_of(event.raw().get(), event.origin() != Origin::Push),
+        Delivery::Notification(event) => {
+            let raw = event.raw().get();
+            shared.with(|core| core.note(format_args!("{:?} {raw}", event.origin())));
+            item_of(raw, event.origin() != Origin::Push, Filter::of(event.event_uri()))
+        }
         Delivery::Gap(gap) => gap_item(&gap),
         Delivery::Resumed(resumed) => resumed_item(&resumed),
         Delivery::Undecodable(_) => Item::Undecodable,
@@ -294,7 +409,7 @@ fn resumed_item(resumed: &Resumed) -> Item {
 }
 
 /// What the texts of an event say about where it comes from.
-fn item_of(raw: &str, found: bool) -> Item {
+fn item_of(raw: &str, found: bool, filter: Option<Filter>) -> Item {
     let number = |from: usize| {
         let digits: String = raw[from..].chars().take_while(char::is_ascii_digit).collect();
         digits.parse::<u32>().ok()
@@ -307,7 +422,7 @@ fn item_of(raw: &str, found: bool) -> Item {
         Some((kind == 0, digits.parse::<u32>().ok()?.checked_sub(8_000_000)?))
     });
     let contact = raw.find("\"ContactID\":\"").and_then(|at| number(at + 13)).and_then(|id| id.checked_sub(900_100));
-    Item::Event { tag, post, contact, found }
+    Item::Event { filter, tag, post, contact, found }
 }
 
 async fn follow<S: Clone>(mut watch: StatusWatch<S>, shared: Shared, read: fn(&S) -> (&'static str, bool)) {
@@ -344,7 +459,7 @@ async fn agent(schedule: &Arc<Schedule>, shared: &Shared, log: &Log, system: Sys
     note(log, |record| record.started = Some(shared.now()));
     shared.with(|core| core.note(format_args!("started")));
     let follow = tokio::spawn(follow(session.status(), shared.clone(), |status| (status.phase.as_str(), status.is_healthy())));
-    let mut stalls = stalls(schedule);
+    let mut marks = marks(schedule);
     let mut closing = false;
     // After its end is asked for the stream ends by itself, within the longest poll.
     let last = schedule.end + 100 * SEC;
@@ -368,12 +483,13 @@ async fn agent(schedule: &Arc<Schedule>, shared: &Shared, log: &Log, system: Sys
             }
             continue;
         }
-        if let Some(length) = stall(&mut stalls, shared) {
-            tokio::time::sleep(length.min(wait)).await;
+        let now = shared.now();
+        if let Some((_, Mark::Stall(length))) = marks.pop_if(|(at, _)| *at <= now) {
+            tokio::time::sleep(Duration::from_micros(length).min(wait)).await;
             continue;
         }
-        let next_stall = stalls.last().map_or(wait, |(at, _)| until(shared, *at).min(wait));
-        let due = Instant::now() + next_stall.max(Duration::from_millis(1));
+        let next = marks.last().map_or(wait, |(at, _)| until(shared, *at).min(wait));
+        let due = Instant::now() + next.max(Duration::from_millis(1));
         let delivery = tokio::select! {
             biased;
             delivery = events.next() => delivery,
@@ -398,7 +514,9 @@ async fn agent(schedule: &Arc<Schedule>, shared: &Shared, log: &Log, system: Sys
             }
             Some(Ok(delivery)) => {
                 let item = match delivery {
-                    Delivery::Notification(event) => item_of(event.raw().get().get(), event.origin() != AgentOrigin::Live),
+                    Delivery::Notification(event) => {
+                        item_of(event.raw().get().get(), event.origin() != AgentOrigin::Live, Some(Filter::Agent))
+                    },
                     Delivery::Gap(gap) => gap_item(&gap),
                     Delivery::Resumed(resumed) => resumed_item(&resumed),
                     Delivery::Undecodable(_) => Item::Undecodable,

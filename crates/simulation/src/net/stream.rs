@@ -31,10 +31,6 @@ impl SimStream {
         });
         if open.await { Ok(stream) } else { Err(io::ErrorKind::ConnectionRefused.into()) }
     }
-
-    pub(crate) fn id(&self) -> ConnId {
-        self.id
-    }
 }
 
 impl AsyncRead for SimStream {

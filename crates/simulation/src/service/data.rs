@@ -15,10 +15,23 @@ pub(crate) struct Message {
     kind: &'static str,
     created: Us,
     visible: Us,
+    deleted: Option<Us>,
     text: String,
 }
 
 impl Message {
+    fn changed(&self) -> Us {
+        self.deleted.unwrap_or(self.created)
+    }
+
+    /// As a sync tells of it: of what is deleted the id only (rest §6.1).
+    fn synced(&self) -> Value {
+        match self.deleted {
+            Some(_) => json!({"id": self.id, "availability": "Deleted"}),
+            None => self.record(),
+        }
+    }
+
     pub(crate) fn record(&self) -> Value {
         json!({
             "id": self.id, "uri": format!("https://platform.sim.example/restapi/v1.0/account/~/extension/~/message-store/{}", self.id),
@@ -33,7 +46,6 @@ impl Message {
 
 #[derive(Debug, Clone)]
 struct CallRecord {
-    event: u32,
     session: u32,
     is_missed: bool,
     start: Us,
@@ -104,18 +116,6 @@ impl Store {
     pub(crate) fn post(&self, post: u32) -> Option<&Post> {
         self.posts.iter().find(|it| it.post == post)
     }
-
-    /// When the record of an event could be read first.
-    pub(crate) fn visible(&self, event: &Emission) -> Option<Us> {
-        match event.what {
-            What::Sms | What::Voicemail => self.message(event.id).map(|it| it.visible),
-            What::PostAdded(post) | What::PostChanged(post) => self.post(post).map(|it| it.visible),
-            What::MissedCall | What::Telephony { .. } => {
-                self.calls.iter().find(|it| it.event == event.id).map(|it| it.visible)
-            }
-            What::AgentShot | What::AgentContact { .. } => None,
-        }
-    }
 }
 
 impl Service {
@@ -128,7 +128,7 @@ impl Service {
             What::Sms | What::Voicemail => {
                 let kind = if event.what == What::Sms { "SMS" } else { "VoiceMail" };
                 let id = 600_000 + u64::from(event.id);
-                self.store.messages.push(Message { event: event.id, id, kind, created: now, visible, text });
+                self.store.messages.push(Message { event: event.id, id, kind, created: now, visible, deleted: None, text });
             }
             What::PostAdded(post) => {
                 self.store.posts.push(Post { post, created: now, modified: now, visible, text });
@@ -140,17 +140,24 @@ impl Service {
                 }
             }
             What::MissedCall => {
-                let start = now.saturating_sub(12 * SEC);
-                let call = CallRecord { event: event.id, session: event.id, is_missed: true, start, end: now, visible: in_log, text };
+                let start = now.saturating_sub(self.knobs.call_ring_s * SEC);
+                let call = CallRecord { session: event.id, is_missed: true, start, end: now, visible: in_log, text };
                 self.store.calls.push(call);
             }
             What::Telephony { call, last: true, .. } => {
                 let first = self.events.iter().find(|it| matches!(it.what, What::Telephony { call: c, .. } if c == call));
                 let start = first.map_or(now, |it| it.at);
-                let record = CallRecord { event: event.id, session: call, is_missed: false, start, end: now, visible: in_log, text };
+                let record = CallRecord { session: call, is_missed: false, start, end: now, visible: in_log, text };
                 self.store.calls.push(record);
             }
             What::Telephony { .. } | What::AgentShot | What::AgentContact { .. } => {}
+        }
+    }
+
+    /// A message is deleted again.
+    pub(crate) fn delete_message(&mut self, event: u32, now: Us) {
+        if let Some(message) = self.store.messages.iter_mut().find(|it| it.event == event) {
+            message.deleted = Some(now);
         }
     }
 
@@ -228,8 +235,10 @@ impl Service {
                     .messages
                     .iter()
                     .filter(|it| it.visible <= now && it.created >= frame.from && Self::wants(&frame.kinds, it.kind))
-                    .filter(|it| it.visible > frame.made || it.created + overlap > frame.made)
-                    .map(Message::record)
+                    .filter(|it| {
+                        it.visible > frame.made || it.deleted.is_some_and(|at| at > frame.made) || it.changed() + overlap > frame.made
+                    })
+                    .map(Message::synced)
                     .collect();
                 let token = self.renewed(frame, "m", now);
                 answer(records, "ISync", token, false)
@@ -238,12 +247,14 @@ impl Service {
                 let to = request.query("dateTo").and_then(parse_stamp).unwrap_or(now + SEC);
                 let from = request.query("dateFrom").and_then(parse_stamp).unwrap_or(0);
                 let most = request.query("recordCount").and_then(|text| text.parse().ok()).unwrap_or(100);
+                let most = most.min(usize::try_from(self.knobs.sync_page).unwrap_or(usize::MAX));
                 let kinds: Vec<String> = request.queries("messageType").map(str::to_owned).collect();
                 let mut found: Vec<&Message> = self
                     .store
                     .messages
                     .iter()
-                    .filter(|it| it.visible <= now && Self::wants(&kinds, it.kind) && self.in_frame(floor_ms(it.created), from, to))
+                    .filter(|it| it.visible <= now && it.deleted.is_none() && Self::wants(&kinds, it.kind))
+                    .filter(|it| self.in_frame(floor_ms(it.created), from, to))
                     .collect();
                 found.sort_by_key(|it| std::cmp::Reverse((it.created, it.id)));
                 let older = found.len() > most;
@@ -265,7 +276,8 @@ impl Service {
             .messages
             .iter()
             .rev()
-            .filter(|it| it.visible <= now && Self::wants(&kinds, it.kind) && self.in_frame(floor_ms(it.created), from, to));
+            .filter(|it| it.visible <= now && it.deleted.is_none() && Self::wants(&kinds, it.kind))
+            .filter(|it| self.in_frame(floor_ms(it.created), from, to));
         page(request, found.map(Message::record).collect())
     }
 

@@ -309,6 +309,11 @@ impl Service {
         match it.conn {
             Some(conn) if !it.replays => self.write_event(session, conn, text, cx),
             _ => {
+                let is_doubled = self.rng.percent(self.knobs.ws_doubles_percent);
+                let it = &mut self.gateway.sessions[session];
+                if is_doubled {
+                    it.buffer.push_back(text.clone());
+                }
                 it.buffer.push_back(text);
                 self.cut_buffer(session);
             }

@@ -15,7 +15,6 @@ pub(crate) struct Request {
     pub(crate) query: Vec<(String, String)>,
     pub(crate) headers: BTreeMap<String, String>,
     pub(crate) body: Vec<u8>,
-    pub(crate) at: Us,
 }
 
 impl Request {
@@ -81,7 +80,7 @@ fn pairs(text: &str, plus: bool) -> Vec<(String, String)> {
 }
 
 /// Reads one request off the front of `buffer`; `Err` for what is no HTTP.
-pub(crate) fn parse(conn: ConnId, buffer: &mut Vec<u8>, at: Us) -> Result<Option<Request>, &'static str> {
+pub(crate) fn parse(conn: ConnId, buffer: &mut Vec<u8>) -> Result<Option<Request>, &'static str> {
     let Some(end) = buffer.windows(4).position(|four| four == b"\r\n\r\n") else {
         return if buffer.len() > 64 * 1024 { Err("the head is too large") } else { Ok(None) };
     };
@@ -110,7 +109,7 @@ pub(crate) fn parse(conn: ConnId, buffer: &mut Vec<u8>, at: Us) -> Result<Option
     let body = buffer[end + 4..whole].to_vec();
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let request =
-        Request { conn, method: method.to_owned(), path: path.to_owned(), query: pairs(query, false), headers, body, at };
+        Request { conn, method: method.to_owned(), path: path.to_owned(), query: pairs(query, false), headers, body };
     buffer.drain(..whole);
     Ok(Some(request))
 }
@@ -214,14 +213,14 @@ mod tests {
         let text = b"POST /a/b%20c?x=1&y=a%2Bb HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nAuthorization: Bearer t\r\n\r\nxyzGET";
         for cut in [10, 50, text.len() - 4] {
             let mut buffer = text[..cut].to_vec();
-            assert!(matches!(parse(1, &mut buffer, 0), Ok(None)), "{cut}");
+            assert!(matches!(parse(1, &mut buffer), Ok(None)), "{cut}");
             buffer.extend_from_slice(&text[cut..]);
-            let Ok(Some(request)) = parse(1, &mut buffer, 0) else { panic!("it is whole") };
+            let Ok(Some(request)) = parse(1, &mut buffer) else { panic!("it is whole") };
             assert_eq!((request.method.as_str(), request.path.as_str()), ("POST", "/a/b%20c"));
             assert_eq!((request.query("y"), request.bearer()), (Some("a+b"), Some("t")));
             assert_eq!((request.body.as_slice(), buffer.as_slice()), (&b"xyz"[..], &b"GET"[..]));
         }
-        assert!(parse(1, &mut b"nonsense\r\n\r\n".to_vec(), 0).is_err());
+        assert!(parse(1, &mut b"nonsense\r\n\r\n".to_vec()).is_err());
         assert_eq!(decode("a%2", false), "a%2");
     }
 

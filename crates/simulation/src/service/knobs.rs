@@ -119,11 +119,13 @@ knobs! {
     ws_buffer: [100, 20];
     ws_recovery_s: [180, 30];
     /// Milliseconds from ConnectionDetails to the replay; 0: in one write.
-    ws_replay_ms: [0, 0, 50, 3000];
+    ws_replay_ms: [0, 0, 50, 3000, 12_000];
     /// What was written to a connection that died, and did not arrive: 0: is not replayed, 1: is.
     ws_replays_lost: [0, 1];
     /// So many events that did arrive are replayed too.
     ws_repeats: [0, 0, 3];
+    /// Percent of the events that wait for a connection that wait twice.
+    ws_doubles_percent: [0, 0, 30];
     ws_details_ms: [0, 30, 2000];
     /// Mid-session ConnectionDetails with a new token every so many seconds; 0: never.
     ws_rotate_s: [0, 0, 25];
@@ -143,6 +145,8 @@ knobs! {
     // ---- REST data (rest §6) ----
     /// `dateTo` itself is in the frame (0), or not.
     sync_date_to_exclusive: [0, 1];
+    /// Records of one answer of a full sync at most: `recordCount` is a hint.
+    sync_page: [250, 20];
     /// Milliseconds until a record is in the store.
     sync_lag_ms: [0, 100, 900];
     sync_token_life_s: [3600, 60];
@@ -151,6 +155,8 @@ knobs! {
     sync_overlap_ms: [5000, 0];
     /// Seconds until a call is in the log.
     calls_lag_s: [15, 20, 28];
+    /// Seconds that a missed call rings.
+    call_ring_s: [12, 0];
 
     // ---- agent sessions (incontact §5, §10) ----
     /// A stale id gets 0: a snapshot, 1: a replay of what is still queued.

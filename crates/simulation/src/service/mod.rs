@@ -282,7 +282,7 @@ impl Service {
         if it.is_busy {
             return;
         }
-        match http::parse(conn, &mut it.buffer, now) {
+        match http::parse(conn, &mut it.buffer) {
             Ok(None) => {}
             Ok(Some(request)) => {
                 it.is_busy = true;
