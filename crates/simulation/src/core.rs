@@ -176,8 +176,7 @@ impl Core {
 
     /// No subscription of ours serves all filters, though there was one.
     fn is_deaf(&self, now: Us) -> bool {
-        self.schedule.mode != Mode::Agent
-            && !self.service.subs.all.iter().any(|sub| sub.is_ours && sub.is_serving(now))
+        self.schedule.mode != Mode::Agent && !self.service.subs.all.iter().any(|sub| sub.is_ours && sub.is_serving(now))
     }
 
     /// Whether an event of each filter would reach the client by itself.
@@ -321,7 +320,6 @@ impl Core {
     pub(crate) fn foreign_missing(&self, now: Us) -> usize {
         self.service.subs.all.iter().filter(|sub| !sub.is_ours && !sub.exists(now) && sub.expires > now).count()
     }
-
 }
 
 impl Hosts {

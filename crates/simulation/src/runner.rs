@@ -12,7 +12,8 @@ use crate::oracle::{self, Stats, Violation};
 use crate::schedule::{Mode, Schedule};
 use crate::shrink::shrink;
 
-const USAGE: &str = "usage: ringcentral-simulation [--schedules N] [--seed S] [--transport pubnub|websocket|failover|agent] \
+const USAGE: &str =
+    "usage: ringcentral-simulation [--schedules N] [--seed S] [--transport pubnub|websocket|failover|agent] \
 [--threads N] [--shrink N] [--class NAME] [--trace]
 
   --schedules N  how many seeds to run, from the first on (1000)
@@ -92,10 +93,14 @@ impl Totals {
         let finished = client::run(&schedule, false);
         let (mut violations, stats) = oracle::judge(&finished.core, &finished.record);
         // A share of the runs is done twice: the same seed is the same run.
-        if seed % 40 == 0 {
+        if seed.is_multiple_of(40) {
             let again = client::run(&schedule, false);
             if again.core.trace.digest() != finished.core.trace.digest() {
-                violations.push(Violation { class: "nondeterminism", at: 0, detail: "two runs of one seed differ".into() });
+                violations.push(Violation {
+                    class: "nondeterminism",
+                    at: 0,
+                    detail: "two runs of one seed differ".into(),
+                });
             }
         }
         let part = Self {
@@ -234,7 +239,14 @@ fn percentile(values: &[u64], percent: usize) -> u64 {
 
 fn times(name: &str, values: &[u64]) {
     let p = |percent| percentile(values, percent) as f64 / 1000.0;
-    println!("  {name:<34} n {:>7}   50 % {:>8.2} s   90 % {:>8.2} s   99 % {:>8.2} s   most {:>8.2} s", values.len(), p(50), p(90), p(99), p(100));
+    println!(
+        "  {name:<34} n {:>7}   50 % {:>8.2} s   90 % {:>8.2} s   99 % {:>8.2} s   most {:>8.2} s",
+        values.len(),
+        p(50),
+        p(90),
+        p(99),
+        p(100)
+    );
 }
 
 fn report(asked: &Asked, totals: &Totals) -> ExitCode {

@@ -106,7 +106,7 @@ impl FaultKind {
             Self::Http { wrong: Wrong::Status(..), .. } => "status",
             Self::Http { wrong: Wrong::ResetBefore, .. } => "request lost",
             Self::Http { wrong: Wrong::ResetAfter | Wrong::Silent, .. } => "answer lost",
-            Self::Http { wrong: Wrong::CutHead | Wrong::CutBody | Wrong::WrongLength, .. } => "answer cut",
+            Self::Http { wrong: Wrong::CutHead | Wrong::CutBody | Wrong::BadLength, .. } => "answer cut",
             Self::Http { wrong: Wrong::Slow(_), .. } => "answer late",
             Self::Http { wrong: Wrong::Html, .. } => "answer garbage",
             Self::LoseSubscription => "subscription lost",
@@ -214,7 +214,9 @@ impl Schedule {
     pub(crate) fn has_burst(&self) -> bool {
         let least = if self.queue_bytes < 1 << 20 { 15 } else { self.knobs.pn_buffer.min(self.knobs.ws_buffer) / 2 };
         let least = usize::try_from(least).unwrap_or(usize::MAX);
-        self.events.windows(least.max(1)).any(|part| part.last().zip(part.first()).is_some_and(|(b, a)| b.at - a.at < 3 * SEC))
+        self.events
+            .windows(least.max(1))
+            .any(|part| part.last().zip(part.first()).is_some_and(|(b, a)| b.at - a.at < 3 * SEC))
     }
 
     /// As text to read and to run again.
@@ -278,7 +280,14 @@ fn draw_deletions(rng: &mut Rng, events: &[Emission]) -> Vec<(Us, u32)> {
     deletions
 }
 
-fn draw_events(rng: &mut Rng, mode: Mode, filters: &[Filter], last: Us, is_long: bool, faults: &[Fault]) -> Vec<Emission> {
+fn draw_events(
+    rng: &mut Rng,
+    mode: Mode,
+    filters: &[Filter],
+    last: Us,
+    is_long: bool,
+    faults: &[Fault],
+) -> Vec<Emission> {
     let mut times: Vec<Us> = Vec::new();
     let gap = if is_long { 40_000 } else { rng.pick(&[600, 1500, 4000, 9000]) } * MS;
     let mut at = rng.below(3 * SEC);
@@ -381,7 +390,7 @@ fn draw_wrong(rng: &mut Rng) -> Wrong {
         8 | 9 => Wrong::ResetAfter,
         10 => Wrong::CutHead,
         11 => Wrong::CutBody,
-        12 => Wrong::WrongLength,
+        12 => Wrong::BadLength,
         13 => Wrong::Silent,
         _ => {
             let late = rng.pick(&[200, 2_000, 8_000, 15_000, 40_000]);
@@ -393,15 +402,46 @@ fn draw_wrong(rng: &mut Rng) -> Wrong {
 fn draw_ops(mode: Mode) -> &'static [Op] {
     match mode {
         Mode::PubNub => &[
-            Op::Token, Op::Create, Op::Create, Op::Renew, Op::Renew, Op::Get, Op::List, Op::Delete, Op::PubNubPoll,
-            Op::PubNubPoll, Op::PubNubPoll, Op::Sync, Op::Sync, Op::Sync,
+            Op::Token,
+            Op::Create,
+            Op::Create,
+            Op::Renew,
+            Op::Renew,
+            Op::Get,
+            Op::List,
+            Op::Delete,
+            Op::PubNubPoll,
+            Op::PubNubPoll,
+            Op::PubNubPoll,
+            Op::Sync,
+            Op::Sync,
+            Op::Sync,
         ],
         Mode::WebSocket => &[
-            Op::Token, Op::WsToken, Op::WsToken, Op::Upgrade, Op::Upgrade, Op::Create, Op::Create, Op::Get, Op::Delete, Op::Sync,
-            Op::Sync, Op::Sync,
+            Op::Token,
+            Op::WsToken,
+            Op::WsToken,
+            Op::Upgrade,
+            Op::Upgrade,
+            Op::Create,
+            Op::Create,
+            Op::Get,
+            Op::Delete,
+            Op::Sync,
+            Op::Sync,
+            Op::Sync,
         ],
         Mode::FailOver => &[
-            Op::Token, Op::WsToken, Op::Upgrade, Op::Create, Op::Renew, Op::Get, Op::Delete, Op::PubNubPoll, Op::Sync, Op::Sync,
+            Op::Token,
+            Op::WsToken,
+            Op::Upgrade,
+            Op::Create,
+            Op::Renew,
+            Op::Get,
+            Op::Delete,
+            Op::PubNubPoll,
+            Op::Sync,
+            Op::Sync,
         ],
         Mode::Agent => &[Op::AgentPoll, Op::AgentPoll, Op::AgentPoll, Op::AgentOther],
     }

@@ -49,8 +49,7 @@ pub(crate) fn stamp(at: Us) -> String {
 /// An HTTP `Date`.
 pub(crate) fn http_date(at: Us) -> String {
     const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
-    const MONTHS: [&str; 12] =
-        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     let Civil { year, month, day, secs, days } = civil(unix_us(at) / SEC);
     let (h, m, s) = (secs / 3600, secs / 60 % 60, secs % 60);
     let (week, name) = (DAYS[(days % 7) as usize], MONTHS[(month - 1) as usize]);

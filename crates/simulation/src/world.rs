@@ -58,11 +58,19 @@ pub(crate) enum What {
     PostChanged(u32),
     MissedCall,
     /// A step of the call with this number, and whether it is the last.
-    Telephony { call: u32, step: u32, last: bool },
+    Telephony {
+        call: u32,
+        step: u32,
+        last: bool,
+    },
     /// An event of an agent's session that is no state.
     AgentShot,
     /// A step of a contact on an agent's desk, and whether it is the last.
-    AgentContact { contact: u32, step: u32, last: bool },
+    AgentContact {
+        contact: u32,
+        step: u32,
+        last: bool,
+    },
 }
 
 impl What {

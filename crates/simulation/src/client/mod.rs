@@ -4,16 +4,17 @@ pub(crate) mod http;
 
 use std::fmt;
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use futures_util::{FutureExt as _, StreamExt as _};
 use ringcentral_events::agent::{AgentOrigin, AgentSession, EndSession, OnLost};
-use ringcentral_events::auth::{AccessToken, StaticToken};
+use ringcentral_events::auth::{AccessToken, TokenProvider};
 use ringcentral_events::transport::{Poll, PubNub, Transport, WebSocket};
 use ringcentral_events::{
-    Client, Delivery, EventFilter, Gap, OAuth, OnDrop, Origin, Random, ResumeToken, Resumed, StatusWatch, Subscription, System,
-    WallClock, catch_up,
+    Client, Delivery, EventFilter, Gap, OAuth, OnDrop, Origin, Random, ResumeToken, Resumed, StatusWatch, Subscription,
+    System, WallClock, catch_up,
 };
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -203,7 +204,8 @@ async fn subscription(schedule: &Arc<Schedule>, shared: &Shared, log: &Log, syst
         }
         shared.with(|core| core.note(format_args!("started")));
         let status = started.status();
-        let follow = tokio::spawn(follow(status, shared.clone(), |status| (status.phase.as_str(), status.is_healthy())));
+        let follow =
+            tokio::spawn(follow(status, shared.clone(), |status| (status.phase.as_str(), status.is_healthy())));
         let (left, restart) = read(started, schedule, &mut marks, shared, log).await;
         note(log, |record| record.closing = shared.now());
         if let Some((token, down, anew)) = restart {
@@ -262,7 +264,8 @@ fn login(system: System) -> ringcentral_events::Result<Client> {
 }
 
 fn build(schedule: &Schedule, client: &Client) -> ringcentral_events::Result<ringcentral_events::SubscriptionBuilder> {
-    let filters = schedule.filters.iter().map(|filter| filter.uri().parse()).collect::<Result<Vec<EventFilter>, _>>()?;
+    let filters =
+        schedule.filters.iter().map(|filter| filter.uri().parse()).collect::<Result<Vec<EventFilter>, _>>()?;
     let pubnub = || PubNub::builder().origin("https://pubnub.sim.example").build();
     let websocket = || WebSocket::builder().build();
     let first: Arc<dyn Transport> = match schedule.mode {
@@ -442,11 +445,30 @@ async fn follow<S: Clone>(mut watch: StatusWatch<S>, shared: Shared, read: fn(&S
 
 // ---- agent sessions ----
 
+/// A login that is good for as many tokens as are asked for.
+#[derive(Debug, Default)]
+struct AgentTokens(AtomicU64);
+
+#[async_trait::async_trait]
+impl TokenProvider for AgentTokens {
+    async fn token(&self) -> ringcentral_events::Result<AccessToken> {
+        Ok(AccessToken::new(format!("agent-token-{}", self.0.load(Ordering::Relaxed))))
+    }
+
+    async fn refresh(&self, _rejected: &AccessToken) -> ringcentral_events::Result<AccessToken> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        self.token().await
+    }
+}
+
 async fn agent(schedule: &Arc<Schedule>, shared: &Shared, log: &Log, system: System) {
-    let token = StaticToken::new(AccessToken::new("agent-token"));
+    let token = AgentTokens::default();
     let base = format!("https://{}/inContactAPI/", Host::Agent.name());
-    let builder =
-        AgentSession::builder(token).base_url(base).phone_number("+12055550100").on_lost(OnLost::Reestablish).system(system);
+    let builder = AgentSession::builder(token)
+        .base_url(base)
+        .phone_number("+12055550100")
+        .on_lost(OnLost::Reestablish)
+        .system(system);
     let session = match tokio::time::timeout(Duration::from_secs(170), builder.start()).await {
         Ok(Ok(session)) => session,
         Ok(Err(error)) => return failed(log, &error),
@@ -458,7 +480,8 @@ async fn agent(schedule: &Arc<Schedule>, shared: &Shared, log: &Log, system: Sys
     };
     note(log, |record| record.started = Some(shared.now()));
     shared.with(|core| core.note(format_args!("started")));
-    let follow = tokio::spawn(follow(session.status(), shared.clone(), |status| (status.phase.as_str(), status.is_healthy())));
+    let follow =
+        tokio::spawn(follow(session.status(), shared.clone(), |status| (status.phase.as_str(), status.is_healthy())));
     let mut marks = marks(schedule);
     let mut closing = false;
     // After its end is asked for the stream ends by itself, within the longest poll.
@@ -516,7 +539,7 @@ async fn agent(schedule: &Arc<Schedule>, shared: &Shared, log: &Log, system: Sys
                 let item = match delivery {
                     Delivery::Notification(event) => {
                         item_of(event.raw().get().get(), event.origin() != AgentOrigin::Live, Some(Filter::Agent))
-                    },
+                    }
                     Delivery::Gap(gap) => gap_item(&gap),
                     Delivery::Resumed(resumed) => resumed_item(&resumed),
                     Delivery::Undecodable(_) => Item::Undecodable,

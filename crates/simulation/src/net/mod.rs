@@ -172,7 +172,7 @@ struct Gate {
     hangs_until: Us,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) enum NetEv {
     Opened(ConnId),
     Arrive(ConnId, Dir),
@@ -690,7 +690,8 @@ mod tests {
 
     #[test]
     fn a_lossy_reset_takes_what_is_on_its_way_and_a_fin_behind_does_not() {
-        for (how, arrives) in [(End::ResetLossy, false), (End::FinLossy, false), (End::ResetBehind, true), (End::FinBehind, true)]
+        for (how, arrives) in
+            [(End::ResetLossy, false), (End::FinLossy, false), (End::ResetBehind, true), (End::FinBehind, true)]
         {
             let mut bench = Bench::new();
             bench.net.profile.reset_purges = false;

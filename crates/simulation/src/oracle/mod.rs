@@ -24,8 +24,19 @@ pub(crate) enum Item {
         /// Found by asking, or part of a snapshot.
         found: bool,
     },
-    Gap { cause: String, is_certain: bool, since: Option<Wall>, until: Option<Wall>, filters: Vec<Filter> },
-    Resumed { complete: bool, at: Wall, recreated: bool, left_open: Vec<Filter> },
+    Gap {
+        cause: String,
+        is_certain: bool,
+        since: Option<Wall>,
+        until: Option<Wall>,
+        filters: Vec<Filter>,
+    },
+    Resumed {
+        complete: bool,
+        at: Wall,
+        recreated: bool,
+        left_open: Vec<Filter>,
+    },
     Undecodable,
     ContactsGone(Vec<u32>),
     SessionEnded,
@@ -116,14 +127,8 @@ struct Oracle<'a> {
 
 /// Judges one run.
 pub(crate) fn judge(core: &Core, record: &Record) -> (Vec<Violation>, Stats) {
-    let mut oracle = Oracle {
-        core,
-        schedule: &core.schedule,
-        record,
-        gaps: Vec::new(),
-        out: Vec::new(),
-        stats: Stats::default(),
-    };
+    let mut oracle =
+        Oracle { core, schedule: &core.schedule, record, gaps: Vec::new(), out: Vec::new(), stats: Stats::default() };
     oracle.ends();
     oracle.gaps();
     // What came before a run that had to be broken off is not judged.
@@ -157,7 +162,11 @@ impl Oracle<'_> {
             self.violate("stream-error", *at, error.clone());
         }
         if let Some(error) = &record.start_error
-            && self.schedule.faults.iter().all(|fault| matches!(fault.what, FaultKind::Foreign | FaultKind::WallJump(_)))
+            && self
+                .schedule
+                .faults
+                .iter()
+                .all(|fault| matches!(fault.what, FaultKind::Foreign | FaultKind::WallJump(_)))
         {
             self.violate("start-error", 0, error.clone());
         }
@@ -273,10 +282,12 @@ impl Oracle<'_> {
             let deliveries = got.get(&event.id).map_or(&[][..], Vec::as_slice);
             let is_state = matches!(event.what, What::AgentContact { .. });
             let process = |place: usize| record.restarts.iter().filter(|first| **first <= place).count();
-            let twice = deliveries.windows(2).find(|two| process(two[0].0) == process(two[1].0) && (!is_state || !two[1].1));
+            let twice =
+                deliveries.windows(2).find(|two| process(two[0].0) == process(two[1].0) && (!is_state || !two[1].1));
             if let Some(twice) = twice {
                 let at = record.log[twice[1].0].0;
-                let how: Vec<&str> = deliveries.iter().map(|(_, found)| if *found { "found" } else { "pushed" }).collect();
+                let how: Vec<&str> =
+                    deliveries.iter().map(|(_, found)| if *found { "found" } else { "pushed" }).collect();
                 self.violate("duplicate", at, format!("event {} {:?} came {how:?}", event.id, event.what));
             }
             if !self.is_due(event) {
@@ -315,7 +326,12 @@ impl Oracle<'_> {
                 .iter()
                 .map(|gap| format!("{} at {} s [{:?}..{:?}]", gap.cause, gap.at / SEC, gap.since, gap.until))
                 .collect();
-            let detail = format!("event {} of {} ms {:?} is neither delivered nor in a gap; gaps {gaps:?}", event.id, event.at / MS, event.what);
+            let detail = format!(
+                "event {} of {} ms {:?} is neither delivered nor in a gap; gaps {gaps:?}",
+                event.id,
+                event.at / MS,
+                event.what
+            );
             return self.violate("lost", event.at, detail);
         }
         let filter = event.what.filter();
@@ -324,7 +340,8 @@ impl Oracle<'_> {
             Some((_, complete, ..)) => !complete,
         });
         if !open {
-            let detail = format!("event {} of {} ms {:?} is in gaps that all end complete", event.id, event.at / MS, event.what);
+            let detail =
+                format!("event {} of {} ms {:?} is in gaps that all end complete", event.id, event.at / MS, event.what);
             return self.violate("complete-unfound", event.at, detail);
         }
         let named = covering.iter().any(|gap| match &gap.resumed {
@@ -332,7 +349,8 @@ impl Oracle<'_> {
             Some((_, complete, _, left)) => !complete && (left.is_empty() || left.contains(&filter)),
         });
         if !named {
-            let detail = format!("event {} {:?} is lost, and its filter is not among what is left open", event.id, event.what);
+            let detail =
+                format!("event {} {:?} is lost, and its filter is not among what is left open", event.id, event.what);
             self.violate("left-open-unnamed", event.at, detail);
         }
     }
@@ -341,15 +359,19 @@ impl Oracle<'_> {
     fn late_find(&mut self, event: &Emission, place: usize) {
         let at = self.record.log[place].0;
         let late = self.gaps.iter().find(|gap| {
-            gap.resumed.as_ref().is_some_and(|(ended, complete, ..)| *complete && *ended + 100 * MS < at && event.at + 2 * SEC < gap.at)
+            gap.resumed
+                .as_ref()
+                .is_some_and(|(ended, complete, ..)| *complete && *ended + 100 * MS < at && event.at + 2 * SEC < gap.at)
                 && self.covers(gap, event)
         });
         if late.is_some()
             && !self.gaps.iter().any(|gap| {
-                self.covers(gap, event) && gap.resumed.as_ref().is_none_or(|(ended, complete, ..)| !complete || *ended >= at)
+                self.covers(gap, event)
+                    && gap.resumed.as_ref().is_none_or(|(ended, complete, ..)| !complete || *ended >= at)
             })
         {
-            let detail = format!("event {} {:?} is found after the end of its gap, which was complete", event.id, event.what);
+            let detail =
+                format!("event {} {:?} is found after the end of its gap, which was complete", event.id, event.what);
             self.violate("complete-early", at, detail);
         }
     }
@@ -360,7 +382,9 @@ impl Oracle<'_> {
         for gap in &self.gaps {
             let Some(since) = gap.since else { continue };
             let first = self.schedule.events.iter().find(|event| {
-                self.is_due(event) && self.covers(gap, event) && got.get(&event.id).is_none_or(|all| all.iter().all(|(_, found)| *found))
+                self.is_due(event)
+                    && self.covers(gap, event)
+                    && got.get(&event.id).is_none_or(|all| all.iter().all(|(_, found)| *found))
             });
             if let Some(event) = first {
                 let by_service = Wall::try_from(event.at).unwrap_or(Wall::MAX) - since;
@@ -414,7 +438,10 @@ impl Oracle<'_> {
         let mut since: Option<Us> = None;
         let mut worst: Option<(Us, Us, bool)> = None;
         for sample in &samples {
-            let wrong = sample.healthy && !sample.delivers && !sample.frozen && !(sample.deaf && !(sample.reachable && sample.has_room));
+            let wrong = sample.healthy
+                && !sample.delivers
+                && !sample.frozen
+                && !(sample.deaf && !(sample.reachable && sample.has_room));
             if !wrong {
                 if let Some(begin) = since.take() {
                     self.stats.late_ms.push((sample.at - begin) / MS);
@@ -439,9 +466,7 @@ impl Oracle<'_> {
                 if let Some(begin) = down.take() {
                     self.stats.back_ms.push((sample.at - begin) / MS);
                 }
-            } else if !sample.reachable || sample.frozen {
-                down = Some(sample.at);
-            } else if down.is_none() {
+            } else if down.is_none() || !sample.reachable || sample.frozen {
                 down = Some(sample.at);
             }
         }
@@ -481,7 +506,12 @@ impl Oracle<'_> {
         let delays = self.schedule.faults.iter().any(|fault| {
             matches!(
                 fault.what,
-                FaultKind::Slow { .. } | FaultKind::Hold(..) | FaultKind::BlackHole(_) | FaultKind::Hang { .. } | FaultKind::Freeze(_) | FaultKind::Sleep(_)
+                FaultKind::Slow { .. }
+                    | FaultKind::Hold(..)
+                    | FaultKind::BlackHole(_)
+                    | FaultKind::Hang { .. }
+                    | FaultKind::Freeze(_)
+                    | FaultKind::Sleep(_)
             )
         });
         for misdeed in &self.core.service.misdeeds {
@@ -497,10 +527,18 @@ impl Oracle<'_> {
         let record = self.record;
         let end = record.closed.unwrap_or(record.closing);
         if record.deleted && record.left > 0 {
-            self.violate("left-behind", end, format!("{} subscriptions are left, and the end says that none is", record.left));
+            self.violate(
+                "left-behind",
+                end,
+                format!("{} subscriptions are left, and the end says that none is", record.left),
+            );
         } else if record.left > 0 && record.closed.is_some() {
             let quiet = record.closing.saturating_sub(40 * SEC);
-            let troubled = self.schedule.faults.iter().any(|fault| fault.at + 90 * SEC > quiet || matches!(fault.what, FaultKind::Http { .. }));
+            let troubled = self
+                .schedule
+                .faults
+                .iter()
+                .any(|fault| fault.at + 90 * SEC > quiet || matches!(fault.what, FaultKind::Http { .. }));
             if !troubled {
                 self.violate("left-behind", end, format!("{} subscriptions are left", record.left));
             }

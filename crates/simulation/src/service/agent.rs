@@ -32,7 +32,7 @@ struct Session {
     last_poll: Us,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) enum AgentEv {
     Timeout(u64),
     Quiet,
@@ -174,7 +174,8 @@ impl Service {
         let now = cx.now();
         let sid = super::http::decode(rest.split('/').next().unwrap_or_default(), false);
         let replays = self.knobs.agent_stale == 1;
-        let Some(timeout) = request.query("timeout").and_then(|text| text.parse::<u64>().ok()).filter(|n| *n <= 60) else {
+        let Some(timeout) = request.query("timeout").and_then(|text| text.parse::<u64>().ok()).filter(|n| *n <= 60)
+        else {
             return self.answer(request.conn, Answer::empty(400), wrong, cx);
         };
         // A second poll takes the place of the first (incontact §10: newest wins).
@@ -203,7 +204,7 @@ impl Service {
         session.is_overrun |= overrun;
         let too_far = waiting > most;
         let first = session.tokens.len() == 1;
-        let is_stale = !is_newest && !(replays && !too_far);
+        let is_stale = !is_newest && (!replays || too_far);
         if (is_stale || session.is_overrun) && !first {
             session.is_overrun = false;
             let ended = session.ended;

@@ -174,7 +174,9 @@ impl Group {
             Op::Create | Op::Update | Op::Delete => Self::Medium,
             Op::List | Op::Get | Op::Renew => Self::Light,
             _ if path.starts_with("/restapi/oauth/") => Self::Auth,
-            _ if path.ends_with("call-log-sync") || path.ends_with("call-log") || path.ends_with("active-calls") => Self::Heavy,
+            _ if path.ends_with("call-log-sync") || path.ends_with("call-log") || path.ends_with("active-calls") => {
+                Self::Heavy
+            }
             _ if path.ends_with("/posts") || path == "/team-messaging/v1/chats" => Self::Medium,
             _ => Self::Light,
         }

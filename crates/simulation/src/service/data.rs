@@ -128,7 +128,15 @@ impl Service {
             What::Sms | What::Voicemail => {
                 let kind = if event.what == What::Sms { "SMS" } else { "VoiceMail" };
                 let id = 600_000 + u64::from(event.id);
-                self.store.messages.push(Message { event: event.id, id, kind, created: now, visible, deleted: None, text });
+                self.store.messages.push(Message {
+                    event: event.id,
+                    id,
+                    kind,
+                    created: now,
+                    visible,
+                    deleted: None,
+                    text,
+                });
             }
             What::PostAdded(post) => {
                 self.store.posts.push(Post { post, created: now, modified: now, visible, text });
@@ -145,7 +153,8 @@ impl Service {
                 self.store.calls.push(call);
             }
             What::Telephony { call, last: true, .. } => {
-                let first = self.events.iter().find(|it| matches!(it.what, What::Telephony { call: c, .. } if c == call));
+                let first =
+                    self.events.iter().find(|it| matches!(it.what, What::Telephony { call: c, .. } if c == call));
                 let start = first.map_or(now, |it| it.at);
                 let record = CallRecord { session: call, is_missed: false, start, end: now, visible: in_log, text };
                 self.store.calls.push(record);
@@ -218,10 +227,13 @@ impl Service {
 
     fn message_sync(&mut self, request: &Request, now: Us) -> Answer {
         let answer = |records: Vec<Value>, kind: &str, token: String, older: bool| {
-            Answer::json(200, &json!({
-                "uri": "https://platform.sim.example/message-sync", "records": records,
-                "syncInfo": {"syncType": kind, "syncToken": token, "syncTime": stamp(now), "olderRecordsExist": older},
-            }))
+            Answer::json(
+                200,
+                &json!({
+                    "uri": "https://platform.sim.example/message-sync", "records": records,
+                    "syncInfo": {"syncType": kind, "syncToken": token, "syncTime": stamp(now), "olderRecordsExist": older},
+                }),
+            )
         };
         match request.query("syncType") {
             Some("ISync") => {
@@ -236,7 +248,9 @@ impl Service {
                     .iter()
                     .filter(|it| it.visible <= now && it.created >= frame.from && Self::wants(&frame.kinds, it.kind))
                     .filter(|it| {
-                        it.visible > frame.made || it.deleted.is_some_and(|at| at > frame.made) || it.changed() + overlap > frame.made
+                        it.visible > frame.made
+                            || it.deleted.is_some_and(|at| at > frame.made)
+                            || it.changed() + overlap > frame.made
                     })
                     .map(Message::synced)
                     .collect();
@@ -283,10 +297,13 @@ impl Service {
 
     fn call_sync(&mut self, request: &Request, now: Us) -> Answer {
         let answer = |records: Vec<Value>, kind: &str, token: String| {
-            Answer::json(200, &json!({
-                "uri": "https://platform.sim.example/call-log-sync", "records": records,
-                "syncInfo": {"syncType": kind, "syncToken": token, "syncTime": stamp(now)},
-            }))
+            Answer::json(
+                200,
+                &json!({
+                    "uri": "https://platform.sim.example/call-log-sync", "records": records,
+                    "syncInfo": {"syncType": kind, "syncToken": token, "syncTime": stamp(now)},
+                }),
+            )
         };
         match request.query("syncType").unwrap_or("FSync") {
             "ISync" => {
@@ -306,7 +323,8 @@ impl Service {
                 answer(records, "ISync", token)
             }
             "FSync" => {
-                let Some(most) = request.query("recordCount").and_then(|text| text.parse::<usize>().ok()).filter(|n| *n <= 250)
+                let Some(most) =
+                    request.query("recordCount").and_then(|text| text.parse::<usize>().ok()).filter(|n| *n <= 250)
                 else {
                     return Answer::error(400, "CMN-101", "Parameter [recordCount] is invalid", Some("recordCount"));
                 };
@@ -332,12 +350,9 @@ impl Service {
         let to = request.query("dateTo").and_then(parse_stamp).unwrap_or(now + SEC);
         let from = request.query("dateFrom").and_then(parse_stamp).unwrap_or(0);
         let missed_only = request.query("statusGroup") == Some("Missed");
-        let found = self
-            .store
-            .calls
-            .iter()
-            .rev()
-            .filter(|it| it.visible <= now && self.in_frame(floor_ms(it.start), from, to) && (!missed_only || it.is_missed));
+        let found = self.store.calls.iter().rev().filter(|it| {
+            it.visible <= now && self.in_frame(floor_ms(it.start), from, to) && (!missed_only || it.is_missed)
+        });
         page(request, found.map(CallRecord::record).collect())
     }
 
@@ -354,7 +369,8 @@ impl Service {
         let most: usize = request.query("recordCount").and_then(|text| text.parse().ok()).unwrap_or(30).min(250);
         let mut found: Vec<&Post> = self.store.posts.iter().filter(|it| it.visible <= now).collect();
         found.sort_by_key(|it| std::cmp::Reverse((it.created, it.post)));
-        let from: usize = request.query("pageToken").and_then(|text| text.strip_prefix("older-")?.parse().ok()).unwrap_or(0);
+        let from: usize =
+            request.query("pageToken").and_then(|text| text.strip_prefix("older-")?.parse().ok()).unwrap_or(0);
         let more = found.len() > from + most;
         let records: Vec<Value> = found.into_iter().skip(from).take(most).map(Post::record).collect();
         let mut navigation = json!({});
@@ -371,7 +387,8 @@ fn floor_ms(at: Us) -> Us {
 }
 
 fn page(request: &Request, records: Vec<Value>) -> Answer {
-    let number = |name: &str, default: usize| request.query(name).and_then(|text| text.parse().ok()).unwrap_or(default).max(1);
+    let number =
+        |name: &str, default: usize| request.query(name).and_then(|text| text.parse().ok()).unwrap_or(default).max(1);
     let (page, per) = (number("page", 1), number("perPage", 100));
     let total = records.len();
     let mut navigation = json!({});

@@ -92,7 +92,9 @@ impl Gateway {
     /// Whether an event of this session's subscription would arrive over its connection.
     pub(crate) fn delivers(&self, sub: usize, net: &Net, now: Us) -> bool {
         self.sessions.iter().any(|session| {
-            session.sub == Some(sub) && !session.is_over && session.conn.is_some_and(|conn| net.conn(conn).would_arrive(now))
+            session.sub == Some(sub)
+                && !session.is_over
+                && session.conn.is_some_and(|conn| net.conn(conn).would_arrive(now))
         })
     }
 
@@ -295,7 +297,8 @@ impl Service {
         let Some(session) = self.subs.all[index].session else { return };
         let body: Value = serde_json::from_str(envelope).unwrap_or_default();
         let id = body.get("uuid").cloned().unwrap_or_default();
-        let mut meta = json!({"type": "ServerNotification", "messageId": id, "status": 200, "headers": {"RCRequestId": id}});
+        let mut meta =
+            json!({"type": "ServerNotification", "messageId": id, "status": 200, "headers": {"RCRequestId": id}});
         let it = &mut self.gateway.sessions[session];
         if it.is_over {
             return;
@@ -509,7 +512,8 @@ impl Service {
         let now = cx.now();
         let (replays_lost, repeats) = (self.knobs.ws_replays_lost == 1, self.knobs.ws_repeats);
         let window = self.knobs.ws_recovery_s * SEC;
-        let Some((index, it)) = self.gateway.sessions.iter_mut().enumerate().find(|(_, it)| it.conn == Some(conn)) else {
+        let Some((index, it)) = self.gateway.sessions.iter_mut().enumerate().find(|(_, it)| it.conn == Some(conn))
+        else {
             return;
         };
         let (_, delivered) = cx.net.progress(conn);
@@ -519,11 +523,8 @@ impl Service {
         it.replays = false;
         let written = std::mem::take(&mut it.written);
         let arrived = written.iter().filter(|frame| frame.end <= delivered).count();
-        let from = if replays_lost {
-            arrived.saturating_sub(usize::try_from(repeats).unwrap_or(0))
-        } else {
-            written.len()
-        };
+        let from =
+            if replays_lost { arrived.saturating_sub(usize::try_from(repeats).unwrap_or(0)) } else { written.len() };
         for frame in written.into_iter().skip(from).rev() {
             it.buffer.push_front(frame.text);
         }

@@ -106,7 +106,7 @@ pub(crate) enum Wrong {
     /// Done; the body breaks off, by a reset.
     CutBody,
     /// Done; the length promises more than there is, and then the connection ends.
-    WrongLength,
+    BadLength,
     /// Done; the answer comes so many milliseconds later.
     Slow(u64),
     /// Done; no answer.
@@ -198,7 +198,9 @@ impl Service {
 
     /// A text of random hex digits.
     pub(crate) fn hex(&mut self, digits: usize) -> String {
-        (0..digits).map(|_| char::from_digit(u32::try_from(self.rng.below(16)).unwrap_or(0), 16).unwrap_or('0')).collect()
+        (0..digits)
+            .map(|_| char::from_digit(u32::try_from(self.rng.below(16)).unwrap_or(0), 16).unwrap_or('0'))
+            .collect()
     }
 
     pub(crate) fn uuid(&mut self) -> String {
@@ -309,7 +311,13 @@ impl Service {
             self.went_wrong += 1;
             match wrong {
                 Wrong::Status(status, wait) => {
-                    let code = if status == 401 { "OAU-213" } else if status == 429 { "CMN-301" } else { "CMN-201" };
+                    let code = if status == 401 {
+                        "OAU-213"
+                    } else if status == 429 {
+                        "CMN-301"
+                    } else {
+                        "CMN-201"
+                    };
                     let mut answer = Answer::error(status, code, "Trouble", None);
                     if let Some(wait) = wait {
                         answer = answer.header("Retry-After", wait.to_string());
@@ -317,7 +325,8 @@ impl Service {
                     return self.answer(request.conn, answer, None, cx);
                 }
                 Wrong::Html => {
-                    let answer = Answer::empty(200).header("Content-Type", "text/html").body(b"<html>Welcome</html>".to_vec());
+                    let answer =
+                        Answer::empty(200).header("Content-Type", "text/html").body(b"<html>Welcome</html>".to_vec());
                     return self.answer(request.conn, answer, None, cx);
                 }
                 Wrong::ResetBefore => return self.hang_up(request.conn, End::ResetBehind, cx),
@@ -360,7 +369,7 @@ impl Service {
         cx.trace(format_args!("#{conn} <- {} {} bytes {wrong:?}", answer.status, answer.body.len()));
         let chunked = self.knobs.http_chunked == 1;
         let close = self.knobs.http_close == 1 && answer.status != 101;
-        let lie = if wrong == Some(Wrong::WrongLength) { 100 } else { 0 };
+        let lie = if wrong == Some(Wrong::BadLength) { 100 } else { 0 };
         let (head, body) = answer.write(chunked, close, lie);
         match wrong {
             Some(Wrong::ResetAfter) => return self.hang_up(conn, End::ResetBehind, cx),
@@ -458,7 +467,12 @@ impl Service {
                     Op::WsToken => self.ws_token(login, cx),
                     _ => {
                         let body = request.json();
-                        let call = subs::Call { method: &request.method, path: &request.path, body: body.as_ref(), session: None };
+                        let call = subs::Call {
+                            method: &request.method,
+                            path: &request.path,
+                            body: body.as_ref(),
+                            session: None,
+                        };
                         match self.subscription_call(&call, cx) {
                             Some(answer) => answer,
                             None => self.data_call(request, now),

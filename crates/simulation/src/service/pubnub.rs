@@ -30,7 +30,7 @@ struct Poll {
     is_due: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) enum PnEv {
     Hold(u64),
     Flush(u64),
@@ -150,11 +150,13 @@ impl Service {
         let known = self.subs.all.iter().any(|sub| sub.subscriber_key == key);
         // A key that was given out once stays good: the key set does not belong to one subscription.
         if !known && !key.starts_with("sub-c-") {
-            let body = json!({"message": "Invalid Subscribe Key", "error": true, "service": "Access Manager", "status": 400});
+            let body =
+                json!({"message": "Invalid Subscribe Key", "error": true, "service": "Access Manager", "status": 400});
             return self.answer(conn, Answer::json(400, &body), wrong, cx);
         }
         cx.net.mark_push(conn);
-        let channels: Vec<String> = channels.split(',').map(|it| decode(it, false)).filter(|it| !it.is_empty()).collect();
+        let channels: Vec<String> =
+            channels.split(',').map(|it| decode(it, false)).filter(|it| !it.is_empty()).collect();
         let asked: u64 = request.query("tt").and_then(|text| text.parse().ok()).unwrap_or(0);
         cx.trace(format_args!("#{conn} poll from {asked}"));
         if asked == 0 {

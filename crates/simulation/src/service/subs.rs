@@ -128,7 +128,12 @@ impl Service {
 
     fn gone(&self) -> Answer {
         if self.knobs.gone_code == 0 {
-            Answer::error(404, "CMN-102", "Resource for parameter [subscriptionId] is not found", Some("subscriptionId"))
+            Answer::error(
+                404,
+                "CMN-102",
+                "Resource for parameter [subscriptionId] is not found",
+                Some("subscriptionId"),
+            )
         } else {
             Answer::error(404, "SUB-507", "Subscription is not found", None)
         }
@@ -148,7 +153,12 @@ impl Service {
         let transport = body.pointer("/deliveryMode/transportType").and_then(Value::as_str).unwrap_or_default();
         let is_socket = transport == "WebSocket";
         if !(is_socket && call.session.is_some() || transport == "PubNub" && call.session.is_none()) {
-            return Answer::error(400, "CMN-101", "Parameter [deliveryMode.transportType] is invalid", Some("deliveryMode"));
+            return Answer::error(
+                400,
+                "CMN-101",
+                "Parameter [deliveryMode.transportType] is invalid",
+                Some("deliveryMode"),
+            );
         }
         if self.subs.all.iter().filter(|sub| sub.exists(now)).count() >= 20 {
             return Answer::error(403, "SUB-505", "Subscriptions limit exceeded", None);
@@ -266,13 +276,15 @@ impl Service {
         if self.knobs.filters_tilde == 1 {
             return uri.to_owned();
         }
-        uri.replace("account/~", &format!("account/{ACCOUNT}")).replace("extension/~", &format!("extension/{EXTENSION}"))
+        uri.replace("account/~", &format!("account/{ACCOUNT}"))
+            .replace("extension/~", &format!("extension/{EXTENSION}"))
     }
 
     /// A notification (rest §5).
     pub(super) fn envelope(&mut self, event: &Emission, index: usize, now: Us) -> String {
         let salt = if self.knobs.uuid_per_subscription == 1 { index as u64 + 1 } else { 0 };
-        let number = (u64::from(event.id) + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ salt.wrapping_mul(0xD6E8_FEB8_6659_FD93);
+        let number =
+            (u64::from(event.id) + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ salt.wrapping_mul(0xD6E8_FEB8_6659_FD93);
         let uuid = if self.knobs.uuid_form == 1 {
             number.to_string()
         } else {
