@@ -58,6 +58,8 @@ struct Totals {
     wrong_answers: u64,
     requests: u64,
     failed: Vec<(u64, Mode, Violation)>,
+    /// By how much gaps begin before what was lost in them, by transport.
+    leads: BTreeMap<Mode, Vec<u64>>,
 }
 
 impl Totals {
@@ -71,6 +73,9 @@ impl Totals {
             *self.faults.entry(key).or_default() += n;
         }
         self.failed.extend(other.failed);
+        for (mode, leads) in other.leads {
+            self.leads.entry(mode).or_default().extend(leads);
+        }
         let (mine, theirs) = (&mut self.stats, other.stats);
         mine.events += theirs.events;
         mine.delivered += theirs.delivered;
@@ -84,6 +89,8 @@ impl Totals {
         }
         mine.gap_lead_ms.extend(theirs.gap_lead_ms);
         mine.gap_length_ms.extend(theirs.gap_length_ms);
+        mine.gaps_fillable += theirs.gaps_fillable;
+        mine.gaps_filled += theirs.gaps_filled;
         mine.back_ms.extend(theirs.back_ms);
         mine.late_ms.extend(theirs.late_ms);
     }
@@ -107,6 +114,7 @@ impl Totals {
             schedules: 1,
             calm: u64::from(schedule.is_calm()),
             not_started: u64::from(finished.record.started.is_none()),
+            leads: BTreeMap::from([(schedule.mode, stats.gap_lead_ms.clone())]),
             stats,
             faults: {
                 let mut faults = BTreeMap::new();
@@ -268,14 +276,15 @@ fn report(asked: &Asked, totals: &Totals) -> ExitCode {
         println!("  {name:<34} {n:>7}");
     }
     println!("times:");
-    times("gap begins before the first lost", &stats.gap_lead_ms);
-    let lengths: Vec<u64> = stats.gap_length_ms.iter().map(|(ms, _)| *ms).collect();
-    times("from a gap to its end", &lengths);
+    for (mode, leads) in &totals.leads {
+        times(&format!("gap before its first lost, {}", mode.name()), leads);
+    }
+    times("from a gap to its end", &stats.gap_length_ms);
     times("down until events arrive again", &stats.back_ms);
     times("healthy though nothing would arrive", &stats.late_ms);
-    let soon = stats.gap_length_ms.iter().filter(|(ms, complete)| *complete && *ms <= 10_000).count();
-    println!("  complete within 10 s: {soon} of {}", stats.gap_length_ms.len());
-    let rare = faults_table(totals);
+    println!("  filled within 10 s, of what could be: {} of {}", stats.gaps_filled, stats.gaps_fillable);
+    let mut rare = faults_table(totals, asked.mode.is_none());
+    rare.extend(quality(totals));
     let mut classes: BTreeMap<&str, (u64, Vec<u64>)> = BTreeMap::new();
     for (seed, _, violation) in &totals.failed {
         let (n, seeds) = classes.entry(violation.class).or_default();
@@ -303,6 +312,34 @@ fn report(asked: &Asked, totals: &Totals) -> ExitCode {
     if classes.is_empty() && rare.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
+/// A gap that begins long before the first loss, or that is never filled, would be a cheap way
+/// to be right.
+fn quality(totals: &Totals) -> Vec<String> {
+    let mut poor = Vec::new();
+    for (mode, leads) in &totals.leads {
+        let bound = match mode {
+            Mode::WebSocket | Mode::FailOver => 30_000,
+            Mode::PubNub | Mode::Agent => 60_000,
+        };
+        let (median, most) = (percentile(leads, 50), percentile(leads, 99));
+        if median > 2_000 || most > bound {
+            poor.push(format!("gaps over {} begin {median} ms (50 %) and {most} ms (99 %) too early", mode.name()));
+        }
+    }
+    let stats = &totals.stats;
+    if stats.gaps_filled * 100 < stats.gaps_fillable * 99 {
+        poor.push(format!(
+            "{} of {} gaps that could be filled are, within 10 s",
+            stats.gaps_filled, stats.gaps_fillable
+        ));
+    }
+    for line in &poor {
+        println!("poor: {line}");
+    }
+    // Few gaps say little.
+    if totals.schedules >= LONG { poor } else { Vec::new() }
+}
+
 fn show(seed: u64, mode: Mode, violation: &Violation, asked: Option<Mode>) {
     println!("\n--- {} in seed {seed} ({}): {}", violation.class, mode.name(), violation.detail);
     if violation.class == "nondeterminism" {
@@ -317,8 +354,24 @@ fn show(seed: u64, mode: Mode, violation: &Violation, asked: Option<Mode>) {
 
 /// How often a fault, or the end of a gap, must have been seen in 10 000 schedules.
 const OFTEN: u64 = 50;
+/// Only so many schedules say something about what is rare.
+const LONG: u64 = 10_000;
 
-fn faults_table(totals: &Totals) -> Vec<String> {
+/// Kinds of loss that every long run of all transports must have seen.
+const EXPECTED_CAUSES: [&str; 8] = [
+    "address_moved",
+    "connection_broken",
+    "ended_offline",
+    "overflow",
+    "service_buffer_full",
+    "session_lost",
+    "subscription_gone",
+    "subscription_inactive",
+];
+const EXPECTED_ENDS: [&str; 4] = ["complete", "complete, recreated", "incomplete", "incomplete, recreated"];
+
+fn faults_table(totals: &Totals, is_mixed: bool) -> Vec<String> {
+    let is_long = totals.schedules >= LONG && is_mixed;
     let mut names: Vec<&str> = totals.faults.keys().map(|(name, _)| *name).collect();
     names.dedup();
     let mut phases: Vec<&str> = totals.faults.keys().map(|(_, phase)| *phase).collect();
@@ -333,10 +386,19 @@ fn faults_table(totals: &Totals) -> Vec<String> {
         println!("  {name:<24}{cells}");
         let all: u64 = phases.iter().map(count).sum();
         for (what, n) in [("ever", all), ("live", count(&"live"))] {
-            // Only a long run says something about what is rare.
-            if totals.schedules >= 10_000 && n * 10_000 < OFTEN * totals.schedules {
+            if is_long && n * LONG < OFTEN * totals.schedules {
                 rare.push(format!("{name}, {what}: {n}"));
             }
+        }
+    }
+    for (name, n) in EXPECTED_ENDS.iter().map(|name| (*name, totals.stats.resumed.get(name).copied().unwrap_or(0))) {
+        if is_long && n * LONG < OFTEN * totals.schedules {
+            rare.push(format!("end of a gap, {name}: {n}"));
+        }
+    }
+    for (name, n) in EXPECTED_CAUSES.iter().map(|name| (*name, totals.stats.gaps.get(*name).copied().unwrap_or(0))) {
+        if is_long && n * LONG < OFTEN * totals.schedules {
+            rare.push(format!("gap, {name}: {n}"));
         }
     }
     if !rare.is_empty() {

@@ -160,12 +160,13 @@ const TAIL: Us = 25 * SEC;
 impl Schedule {
     pub(crate) fn draw(seed: u64, mode: Option<Mode>) -> Self {
         let mut rng = Rng::part(seed, 1);
-        let mode = mode.unwrap_or_else(|| match rng.below(20) {
+        let drawn = match rng.below(20) {
             0..=7 => Mode::PubNub,
             8..=15 => Mode::WebSocket,
             16..=17 => Mode::FailOver,
             _ => Mode::Agent,
-        });
+        };
+        let mode = mode.unwrap_or(drawn);
         let plain = rng.percent(20);
         let knobs = if plain { Knobs::plain() } else { Knobs::draw(&mut rng) };
         let profile = Profile {

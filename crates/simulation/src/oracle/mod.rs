@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::core::{Core, Sample};
 use crate::schedule::{FaultKind, Mode, Schedule};
+use crate::service::Op;
 use crate::time::{MS, SEC, Us};
 use crate::world::{Emission, Filter, What};
 
@@ -85,13 +86,20 @@ pub(crate) struct Stats {
     pub(crate) resumed: BTreeMap<&'static str, u64>,
     /// Milliseconds from the beginning of a gap to the first event that push lost in it.
     pub(crate) gap_lead_ms: Vec<u64>,
-    /// Milliseconds from a gap to its end, and whether that was complete.
-    pub(crate) gap_length_ms: Vec<(u64, bool)>,
+    /// Milliseconds from a gap to its end.
+    pub(crate) gap_length_ms: Vec<u64>,
+    /// Gaps whose sources were there for all filters, and could be asked.
+    pub(crate) gaps_fillable: u64,
+    /// Those of them that ended complete within 10 s.
+    pub(crate) gaps_filled: u64,
     /// Milliseconds from the service being reachable to events arriving again.
     pub(crate) back_ms: Vec<u64>,
     /// Milliseconds that the client said "healthy" though nothing would arrive.
     pub(crate) late_ms: Vec<u64>,
 }
+
+/// Within this a gap is filled where nothing hinders it.
+const SOON: Us = 10 * SEC;
 
 struct Gap {
     at: Us,
@@ -201,12 +209,43 @@ impl Oracle<'_> {
                     *self.stats.resumed.entry(name).or_default() += 1;
                     for index in open.drain(..) {
                         self.gaps[index].resumed = Some((*at, *complete, *end, left_open.clone()));
-                        self.stats.gap_length_ms.push(((at - self.gaps[index].at) / MS, *complete));
+                        self.stats.gap_length_ms.push((at - self.gaps[index].at) / MS);
                     }
                 }
                 _ => {}
             }
         }
+        let fillable: Vec<bool> = self.gaps.iter().map(|gap| self.is_fillable(gap)).collect();
+        for (gap, fillable) in self.gaps.iter().zip(fillable) {
+            if fillable {
+                self.stats.gaps_fillable += 1;
+                let soon = |(at, complete, ..): &(Us, bool, Wall, Vec<Filter>)| *complete && *at <= gap.at + SOON;
+                self.stats.gaps_filled += u64::from(gap.resumed.as_ref().is_some_and(soon));
+            }
+        }
+    }
+
+    /// There is a source for each filter, and nothing kept it from answering at once. A call is
+    /// in its log much later, and a deleted message is nowhere.
+    fn is_fillable(&self, gap: &Gap) -> bool {
+        let schedule = self.schedule;
+        let covered = |filter: &Filter| matches!(filter, Filter::Sms | Filter::Voicemail | Filter::Posts);
+        let hindered = schedule.faults.iter().any(|fault| match fault.what {
+            FaultKind::Http { op, .. } => matches!(op, Op::Sync | Op::Token),
+            FaultKind::Slow { .. } | FaultKind::ExpireTokens | FaultKind::EndLogins => true,
+            FaultKind::Freeze(_) | FaultKind::Sleep(_) | FaultKind::Stall(_) => {
+                fault.at < gap.at + SOON && gap.at < fault.at + 100 * SEC
+            }
+            _ => false,
+        });
+        let mut after = self.core.samples.iter().filter(|sample| sample.at >= gap.at && sample.at <= gap.at + SOON);
+        schedule.catch_up
+            && schedule.mode != Mode::Agent
+            && schedule.filters.iter().all(covered)
+            && schedule.deletions.is_empty()
+            && !hindered
+            && gap.at + SOON < self.record.closing
+            && after.all(|sample| sample.reachable)
     }
 
     /// When an event is one that the reader has a claim to.

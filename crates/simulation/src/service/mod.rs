@@ -166,7 +166,6 @@ pub(crate) struct Service {
     pub(crate) events: Vec<Emission>,
     /// How often each fault of an answer happened.
     pub(crate) went_wrong: u64,
-    /// A request of ours is answered 429 or 503 with a wait: calls before its end are misdeeds.
     pub(crate) requests: u64,
 }
 
