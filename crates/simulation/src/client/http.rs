@@ -175,3 +175,95 @@ impl HttpBody for SimBody {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use ringcentral_events::http::{HttpClient as _, HttpErrorKind, HttpRequest, Purpose};
+
+    use super::SimHttp;
+    use crate::core::{Core, Shared};
+    use crate::net::Host;
+    use crate::schedule::{Mode, Schedule};
+    use crate::service::knobs::Knobs;
+    use crate::service::{HttpFault, Op, Wrong};
+    use crate::time::{SEC, Us};
+
+    /// Whether the whole answer came, or where it failed and whether the request may have been sent.
+    type Outcome = Result<u16, (HttpErrorKind, bool)>;
+
+    fn quiet() -> Schedule {
+        let mut schedule = Schedule::draw(1, Some(Mode::PubNub));
+        (schedule.events, schedule.faults, schedule.knobs) = (Vec::new(), Vec::new(), Knobs::plain());
+        schedule
+    }
+
+    async fn ask(http: &SimHttp) -> Outcome {
+        let url = "https://platform.sim.example/restapi/v1.0/account/~/extension/~/message-sync".parse().unwrap();
+        let sent = http.send(HttpRequest::new(http::Method::GET, url, Purpose::Call)).await;
+        let seen = |error: &ringcentral_events::http::HttpError| (error.kind(), error.sent());
+        let (status, _, mut body) = sent.map_err(|error| seen(&error))?.into_parts();
+        while body.chunk().await.map_err(|error| seen(&error))?.is_some() {}
+        Ok(status.as_u16())
+    }
+
+    fn run(test: impl AsyncFnOnce(Shared, SimHttp)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let shared = Shared::new(Core::new(Arc::new(quiet()), false));
+            let drive = tokio::spawn(shared.clone().drive());
+            test(shared.clone(), SimHttp::new(shared.clone())).await;
+            drive.abort();
+            shared.end();
+        });
+    }
+
+    /// The simulator's side of the table of faults.
+    #[test]
+    fn each_fault_of_an_exchange_is_of_one_kind_and_says_whether_it_was_sent() {
+        let broken: Outcome = Err((HttpErrorKind::Broken, true));
+        let body: Outcome = Err((HttpErrorKind::Body, true));
+        let table: [(Wrong, Outcome); 8] = [
+            (Wrong::ResetBefore, broken),
+            (Wrong::ResetAfter, broken),
+            (Wrong::CutHead, broken),
+            (Wrong::CutBody, body),
+            (Wrong::BadLength, body),
+            (Wrong::Slow(5_000), Ok(401)),
+            (Wrong::Status(503, None), Ok(503)),
+            (Wrong::Html, Ok(200)),
+        ];
+        for (wrong, expected) in table {
+            run(async |shared, http| {
+                let fault = HttpFault { op: Op::Sync, wrong, left: 1, until: Us::MAX };
+                shared.with(|core| core.service.faults.push(fault));
+                assert_eq!(ask(&http).await, expected, "{wrong:?}");
+                assert_eq!(ask(&http).await, Ok(401), "the next one is served, after {wrong:?}");
+            });
+        }
+    }
+
+    #[test]
+    fn a_connection_that_is_refused_or_never_made_sends_nothing() {
+        run(async |shared, http| {
+            shared.with(|core| core.net.refuse(Host::Platform, core.now() + SEC));
+            assert_eq!(ask(&http).await, Err((HttpErrorKind::Connect, false)));
+            shared.with(|core| core.net.hang(Host::Platform, core.now() + 60 * SEC));
+            assert_eq!(ask(&http).await, Err((HttpErrorKind::Timeout, false)));
+        });
+    }
+
+    #[test]
+    fn a_pooled_connection_that_was_closed_meanwhile_is_replaced() {
+        run(async |shared, http| {
+            assert_eq!(ask(&http).await, Ok(401));
+            tokio::time::sleep(Duration::from_secs(30)).await;
+            assert_eq!(ask(&http).await, Ok(401));
+            assert_eq!(shared.with(|core| core.net.client_open_most), 1, "the connection was used again");
+            tokio::time::sleep(Duration::from_secs(100)).await;
+            assert_eq!(ask(&http).await, Ok(401), "the service closed it after a minute");
+        });
+    }
+}
