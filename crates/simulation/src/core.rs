@@ -107,7 +107,7 @@ impl Core {
             schedule,
             samples: Vec::new(),
             applied: Vec::new(),
-            phase: "none",
+            phase: "starting",
             healthy: false,
             frozen: false,
             up: Vec::new(),

@@ -17,6 +17,7 @@ use ringcentral_events::http::{
 use crate::core::Shared;
 use crate::net::Host;
 use crate::net::stream::SimStream;
+use crate::time::Us;
 
 type Sender = SendRequest<Full<Bytes>>;
 
@@ -27,6 +28,38 @@ type Pool = Mutex<BTreeMap<(Host, bool), Vec<Sender>>>;
 pub(crate) struct SimHttp {
     shared: Shared,
     pool: Arc<Pool>,
+    waits: Arc<Mutex<Waits>>,
+}
+
+/// How long requests wait for the heads of their answers.
+#[derive(Debug, Default)]
+pub(crate) struct Waits {
+    pub(crate) under_way: usize,
+    pub(crate) longest: Us,
+}
+
+/// One request that waits.
+struct Wait<'a> {
+    http: &'a SimHttp,
+    since: Us,
+}
+
+impl<'a> Wait<'a> {
+    fn begin(http: &'a SimHttp) -> Self {
+        if let Ok(mut waits) = http.waits.lock() {
+            waits.under_way += 1;
+        }
+        Self { http, since: http.shared.now() }
+    }
+}
+
+impl Drop for Wait<'_> {
+    fn drop(&mut self) {
+        if let Ok(mut waits) = self.http.waits.lock() {
+            waits.under_way -= 1;
+            waits.longest = waits.longest.max(self.http.shared.now().saturating_sub(self.since));
+        }
+    }
 }
 
 impl fmt::Debug for SimHttp {
@@ -37,7 +70,11 @@ impl fmt::Debug for SimHttp {
 
 impl SimHttp {
     pub(crate) fn new(shared: Shared) -> Self {
-        Self { shared, pool: Arc::new(Pool::default()) }
+        Self { shared, pool: Arc::new(Pool::default()), waits: Arc::default() }
+    }
+
+    pub(crate) fn waits(&self) -> Arc<Mutex<Waits>> {
+        self.waits.clone()
     }
 
     async fn dial(&self, host: Host, request: &HttpRequest) -> Result<Sender, HttpError> {
@@ -106,6 +143,7 @@ impl HttpClient for SimHttp {
     async fn send(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let host = request.url().host_str().and_then(Host::of).ok_or_else(|| HttpError::new(HttpErrorKind::Connect))?;
         let purpose = request.purpose();
+        let _wait = Wait::begin(self);
         let key = (host, purpose == Purpose::Poll);
         let mut message = message(&request, host)?;
         loop {

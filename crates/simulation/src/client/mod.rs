@@ -161,12 +161,21 @@ fn until(shared: &Shared, at: Us) -> Duration {
 async fn program(schedule: Arc<Schedule>, shared: Shared, log: Log) {
     let clock = SimClock { shared: shared.clone(), schedule: schedule.clone() };
     let random = SimRandom(Mutex::new(Rng::part(schedule.seed, 31)));
-    let system = System::new().with_http(SimHttp::new(shared.clone())).with_clock(clock).with_random(random);
+    let http = SimHttp::new(shared.clone());
+    let waits = http.waits();
+    let system = System::new().with_http(http).with_clock(clock).with_random(random);
     if schedule.mode == Mode::Agent {
         agent(&schedule, &shared, &log, system).await;
     } else {
         subscription(&schedule, &shared, &log, system).await;
     }
+    // Whatever goes on in the background has a deadline.
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    note(&log, |record| {
+        if let Ok(waits) = waits.lock() {
+            (record.unanswered, record.longest_wait) = (waits.under_way, waits.longest);
+        }
+    });
 }
 
 fn failed(log: &Log, error: &impl fmt::Display) {
@@ -214,7 +223,7 @@ async fn subscription(schedule: &Arc<Schedule>, shared: &Shared, log: &Log, syst
             shared.with(|core| {
                 core.note(format_args!("restart"));
                 core.healthy = false;
-                core.phase = "none";
+                core.phase = "starting";
             });
             note(log, |record| record.restarts.push(record.log.len()));
             tokio::time::sleep(down).await;

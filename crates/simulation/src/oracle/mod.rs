@@ -64,8 +64,11 @@ pub(crate) struct Record {
     pub(crate) panics: Vec<String>,
     /// Subscriptions of ours that exist after everything is over.
     pub(crate) left: usize,
-    /// Answers with an error status that the schedule did not ask for.
     pub(crate) connections_most: i64,
+    /// Requests without an answer a minute after everything is over.
+    pub(crate) unanswered: usize,
+    /// The longest that a request waited for the head of its answer.
+    pub(crate) longest_wait: Us,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -178,6 +181,12 @@ impl Oracle<'_> {
         {
             self.violate("start-error", 0, error.clone());
         }
+        if record.unanswered > 0 {
+            self.violate("exchange-left", record.closing, format!("{} requests wait for ever", record.unanswered));
+        }
+        if record.longest_wait > 330 * SEC {
+            self.violate("unbounded-wait", record.closing, format!("a request waited {} s", record.longest_wait / SEC));
+        }
         if record.connections_most > 24 {
             self.violate("connections", record.closing, format!("{} at once", record.connections_most));
         }
@@ -255,16 +264,26 @@ impl Oracle<'_> {
         event.at >= started && event.at + 2 * SEC <= over.min(self.record.closing)
     }
 
-    /// The gap covers the event: by its time or by that of its sending, by the service's clock
-    /// or the client's.
+    /// Times in gaps are the service's, which it tells; where it does not, the client has
+    /// its own clock only.
+    fn is_told_the_time(&self) -> bool {
+        self.schedule.knobs.http_date == 1 && self.schedule.mode != Mode::Agent
+    }
+
+    /// The gap covers the event: by its time or by that of its sending.
     fn covers(&self, gap: &Gap, event: &Emission) -> bool {
         let filter = event.what.filter();
         if filter != Filter::Agent && !gap.filters.is_empty() && !gap.filters.contains(&filter) {
             return false;
         }
         let sent = event.at + self.schedule.knobs.send_lag_ms * MS + MS;
-        let latest = wall_at(self.schedule, sent).max(Wall::try_from(sent).unwrap_or(Wall::MAX));
-        let earliest = wall_at(self.schedule, event.at).min(Wall::try_from(event.at).unwrap_or(Wall::MAX)) - 1000;
+        let by_service = |at: Us| Wall::try_from(at).unwrap_or(Wall::MAX);
+        let (mut latest, mut earliest) = (by_service(sent), by_service(event.at));
+        if !self.is_told_the_time() {
+            latest = latest.max(wall_at(self.schedule, sent));
+            earliest = earliest.min(wall_at(self.schedule, event.at));
+        }
+        let earliest = earliest - 1000;
         let until = gap.until.or(gap.resumed.as_ref().map(|(_, _, end, _)| *end));
         gap.since.is_none_or(|since| since <= latest) && until.is_none_or(|until| until >= earliest)
     }
@@ -428,7 +447,8 @@ impl Oracle<'_> {
             if let Some(event) = first {
                 let by_service = Wall::try_from(event.at).unwrap_or(Wall::MAX) - since;
                 let by_wall = wall_at(self.schedule, event.at) - since;
-                let lead = if by_service.abs() <= by_wall.abs() { by_service } else { by_wall };
+                let is_nearer = self.is_told_the_time() || by_service.abs() <= by_wall.abs();
+                let lead = if is_nearer { by_service } else { by_wall };
                 leads.push(u64::try_from(lead.max(0)).unwrap_or(0) / MS);
             }
         }
