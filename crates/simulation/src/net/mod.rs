@@ -206,6 +206,8 @@ pub(crate) struct Net {
 }
 
 const SEGMENT: usize = 16 * 1024;
+/// What may be on its way over a path that passes crumbs only.
+const DRIBBLE_WINDOW: usize = 480;
 
 type Q<E> = Sched<E>;
 
@@ -497,6 +499,8 @@ impl Net {
             }
             let used = pipe.in_flight + pipe.arrived.len();
             let dribbles = pipe.dribble_until > now;
+            // A path that is slow now has not promised to be slow later.
+            let window = if dribbles { window.min(DRIBBLE_WINDOW) } else { window };
             let most = if dribbles { 48 } else { SEGMENT };
             let n = pipe.queue.len().min(window.saturating_sub(used)).min(most);
             if n == 0 {

@@ -434,7 +434,8 @@ impl Oracle<'_> {
         }
     }
 
-    /// By how much each gap begins before what push lost in it.
+    /// By how much each gap begins before what push lost in it: the first such event, or the
+    /// moment from which one would have been lost, had it happened.
     fn leads(&mut self, got: &BTreeMap<u32, Vec<(usize, bool)>>) {
         let mut leads = Vec::new();
         for gap in &self.gaps {
@@ -445,8 +446,14 @@ impl Oracle<'_> {
                     && got.get(&event.id).is_none_or(|all| all.iter().all(|(_, found)| *found))
             });
             if let Some(event) = first {
-                let by_service = Wall::try_from(event.at).unwrap_or(Wall::MAX) - since;
-                let by_wall = wall_at(self.schedule, event.at) - since;
+                let down = self.core.samples.iter().find(|it| {
+                    !it.delivers
+                        && it.at >= self.record.started.unwrap_or(0)
+                        && Wall::try_from(it.at).is_ok_and(|at| at >= since)
+                });
+                let first = down.map_or(event.at, |sample| sample.at.min(event.at));
+                let by_service = Wall::try_from(first).unwrap_or(Wall::MAX) - since;
+                let by_wall = wall_at(self.schedule, first) - since;
                 let is_nearer = self.is_told_the_time() || by_service.abs() <= by_wall.abs();
                 let lead = if is_nearer { by_service } else { by_wall };
                 leads.push(u64::try_from(lead.max(0)).unwrap_or(0) / MS);

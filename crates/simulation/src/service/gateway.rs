@@ -9,7 +9,7 @@ use super::subs::Call;
 use super::{Cx, Service, SvcEv, Wrong, frames};
 use crate::net::{ConnId, End, Net};
 use crate::rng::Rng;
-use crate::time::{MS, SEC, Us, stamp_with};
+use crate::time::{MS, SEC, Us, http_date, stamp_with};
 
 #[derive(Debug, Clone)]
 struct WsToken {
@@ -462,6 +462,11 @@ impl Service {
         };
         let request_id = self.uuid();
         let mut meta = json!({"type": "ClientRequest", "messageId": id, "status": answer.status, "headers": {"RCRequestId": request_id}});
+        if self.knobs.http_date == 1
+            && let Some(headers) = meta.get_mut("headers").and_then(Value::as_object_mut)
+        {
+            headers.insert("Date".into(), http_date(now).into());
+        }
         if self.knobs.rate_headers == 1 {
             let label = self.rates.label(Answer::empty(200), group, now, true);
             if let Some(headers) = meta.get_mut("headers").and_then(Value::as_object_mut) {
