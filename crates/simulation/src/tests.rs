@@ -75,7 +75,7 @@ const BROKEN: &[&str] = &[
 fn two_hundred_schedules_keep_every_promise() {
     note_panics();
     let mut broken = Vec::new();
-    for seed in 1_000..1_200 {
+    for seed in 650..850 {
         let schedule = Arc::new(Schedule::draw(seed, None));
         for violation in judge_schedule(&schedule) {
             if !BROKEN.contains(&violation.class) {
