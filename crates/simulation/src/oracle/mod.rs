@@ -62,7 +62,8 @@ pub(crate) struct Record {
     pub(crate) stuck: Option<&'static str>,
     /// Nobody awaited anything, and something panicked.
     pub(crate) panics: Vec<String>,
-    /// Subscriptions of ours that exist after everything is over.
+    /// Subscriptions of ours that exist after everything is over. Of those of a program that
+    /// was cut off, only those that it had told the next one of.
     pub(crate) left: usize,
     pub(crate) connections_most: i64,
     /// Requests without an answer a minute after everything is over.

@@ -60,8 +60,9 @@ impl Subs {
         self.all.iter().position(|sub| sub.id == id && sub.exists(now))
     }
 
-    pub(crate) fn ours_left(&self, now: Us) -> Vec<String> {
-        self.all.iter().filter(|sub| sub.is_ours && sub.exists(now)).map(|sub| sub.id.clone()).collect()
+    /// Ids of ours that exist, and when each was made.
+    pub(crate) fn ours_left(&self, now: Us) -> Vec<(String, Us)> {
+        self.all.iter().filter(|sub| sub.is_ours && sub.exists(now)).map(|sub| (sub.id.clone(), sub.created)).collect()
     }
 }
 
