@@ -112,7 +112,7 @@ impl BoundedClient {
             })?;
             return Ok(Answer { status, headers, body });
         }
-        Err(Error::new(ErrorKind::Protocol, "more than ten redirects are not followed"))
+        Err(Error::new(ErrorKind::Protocol, "more than ten redirects are not followed").with_unclear(true))
     }
 }
 

@@ -7,7 +7,7 @@
 //! have been delivered by this subscription too: not before it was created, and at about
 //! the same time (found 4.4).
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
@@ -54,7 +54,7 @@ pub(super) struct Overlap {
     on: bool,
     /// Since when the one that is left delivers.
     alone_since: Option<Instant>,
-    delivered: HashMap<DedupKey, Vec<Delivered>>,
+    delivered: BTreeMap<DedupKey, Vec<Delivered>>,
     remembered: usize,
     /// When the service created the subscriptions that take over, by its own clock.
     created: HashMap<SubscriptionId, SystemTime>,
