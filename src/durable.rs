@@ -1,5 +1,6 @@
 //! Files that hold one small thing and are replaced whole.
 
+use std::any::Any;
 use std::ffi::OsString;
 use std::fmt;
 use std::fs::{File, Metadata, OpenOptions, TryLockError};
@@ -7,18 +8,125 @@ use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::error::{Disposition, Error, ErrorKind, Result};
 use crate::random::{Random as _, SystemRandom};
 
+/// The files under [`FileCheckpoint`](crate::FileCheckpoint) and
+/// [`FileTokenStore`](crate::auth::FileTokenStore), as a trait: for another kind of
+/// storage, or for a test that lets a disk fail. Default: the machine's own.
+///
+/// For one path the crate makes one call after the other, and runs each to its end.
+/// An error of the kind [`InvalidInput`](io::ErrorKind::InvalidInput) is final; any other
+/// may pass.
+#[async_trait]
+pub trait Files: fmt::Debug + Send + Sync + 'static {
+    /// The content of a file; `None` where there is no file.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is longer than `limit` bytes: it is never cut.
+    async fn read(&self, path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>>;
+
+    /// Replaces the content of a file in one step, or makes the file. After a crash in
+    /// the midst of it there is the former content or the new one; once it returns, there
+    /// is the new one. Nobody but the owner may read it.
+    ///
+    /// # Errors
+    /// When that is not certain.
+    async fn replace(&self, path: &Path, bytes: Vec<u8>) -> io::Result<()>;
+
+    /// Removes a file. No file is success.
+    ///
+    /// # Errors
+    /// When it may still be there.
+    async fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// Locks a file against every other process, and within this one, if it is free. It
+    /// need not exist, and a [`replace`](Self::replace) does not end the lock.
+    ///
+    /// # Errors
+    /// When it cannot be known whether it is free.
+    async fn try_lock(&self, path: &Path) -> io::Result<FileLock>;
+}
+
+#[async_trait]
+impl<T: Files + ?Sized> Files for Arc<T> {
+    async fn read(&self, path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
+        (**self).read(path, limit).await
+    }
+
+    async fn replace(&self, path: &Path, bytes: Vec<u8>) -> io::Result<()> {
+        (**self).replace(path, bytes).await
+    }
+
+    async fn remove(&self, path: &Path) -> io::Result<()> {
+        (**self).remove(path).await
+    }
+
+    async fn try_lock(&self, path: &Path) -> io::Result<FileLock> {
+        (**self).try_lock(path).await
+    }
+}
+
+/// What came of [`Files::try_lock`].
+#[derive(Debug)]
+pub enum FileLock {
+    /// Locked until this is dropped, or the process ends.
+    Held(Box<dyn Any + Send + Sync>),
+    /// Another holds it.
+    Busy {
+        /// The id of its process, where that is known.
+        process: Option<u32>,
+    },
+}
+
+/// The machine's files. What blocks runs where blocking is allowed.
+#[derive(Clone, Copy, Debug)]
+struct LocalFiles;
+
+impl LocalFiles {
+    async fn blocking<T: Send + 'static>(
+        path: &Path,
+        work: impl FnOnce(&Path) -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        let path = path.to_owned();
+        tokio::task::spawn_blocking(move || work(&path)).await.map_err(io::Error::other)?
+    }
+}
+
+#[async_trait]
+impl Files for LocalFiles {
+    async fn read(&self, path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
+        Self::blocking(path, move |path| read(path, limit)).await
+    }
+
+    async fn replace(&self, path: &Path, bytes: Vec<u8>) -> io::Result<()> {
+        Self::blocking(path, move |path| replace(&mut Disk, path, &bytes)).await
+    }
+
+    async fn remove(&self, path: &Path) -> io::Result<()> {
+        Self::blocking(path, |path| match std::fs::remove_file(resolve(path)?) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        })
+        .await
+    }
+
+    async fn try_lock(&self, path: &Path) -> io::Result<FileLock> {
+        Self::blocking(path, try_lock).await
+    }
+}
+
 /// One file, with one reader or writer of this process at a time.
 ///
-/// Calls run where blocking is allowed. A dropped call runs to its end, and the next
-/// one waits for that: an older save never overtakes a newer one (found 5.3).
+/// A dropped call runs to its end, and the next one waits for that: an older save never
+/// overtakes a newer one (found 5.3).
 #[derive(Clone, Debug)]
 pub(crate) struct WholeFile {
+    files: Arc<dyn Files>,
     path: Arc<Path>,
     /// What the file is called in errors.
     what: &'static str,
@@ -29,32 +137,35 @@ pub(crate) struct WholeFile {
 impl WholeFile {
     pub(crate) fn new(path: impl Into<PathBuf>, what: &'static str, limit: u64) -> Self {
         let path: PathBuf = path.into();
-        Self { path: path.into(), what, limit, turn: Arc::default() }
+        Self { files: Arc::new(LocalFiles), path: path.into(), what, limit, turn: Arc::default() }
+    }
+
+    pub(crate) fn over(self, files: impl Files) -> Self {
+        Self { files: Arc::new(files), ..self }
     }
 
     /// The file's bytes; `None` where there is no file.
     pub(crate) async fn read(&self) -> Result<Option<Vec<u8>>> {
-        let limit = self.limit;
-        self.blocking("read", move |path| read(path, limit)).await
+        let (files, path, limit) = (self.files.clone(), self.path.clone(), self.limit);
+        self.run("read", async move { files.read(&path, limit).await }).await
     }
 
     /// Replaces the file's content in one step.
     pub(crate) async fn replace(&self, bytes: Vec<u8>) -> Result<()> {
-        self.blocking("written", move |path| replace(path, &bytes)).await
+        let (files, path) = (self.files.clone(), self.path.clone());
+        self.run("written", async move { files.replace(&path, bytes).await }).await
     }
 
     /// Removes the file. No file is success.
     pub(crate) async fn remove(&self) -> Result<()> {
-        self.blocking("removed", |path| match std::fs::remove_file(resolve(path)?) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        })
-        .await
+        let (files, path) = (self.files.clone(), self.path.clone());
+        self.run("removed", async move { files.remove(&path).await }).await
     }
 
     /// Locks the file for this process and within it, if it is free.
-    pub(crate) async fn try_lock(&self) -> Result<Lock> {
-        self.blocking("locked", try_lock).await
+    pub(crate) async fn try_lock(&self) -> Result<FileLock> {
+        let (files, path) = (self.files.clone(), self.path.clone());
+        self.run("locked", async move { files.try_lock(&path).await }).await
     }
 
     /// An error that names the file.
@@ -62,28 +173,30 @@ impl WholeFile {
         Error::new(kind, format!("the {} {} {problem}", self.what, self.path.display()))
     }
 
-    async fn blocking<T: Send + 'static>(
+    async fn run<T: Send + 'static>(
         &self,
         verb: &'static str,
-        work: impl FnOnce(&Path) -> io::Result<T> + Send + 'static,
+        work: impl Future<Output = io::Result<T>> + Send + 'static,
     ) -> Result<T> {
         let turn = self.turn.clone().lock_owned().await;
-        let path = self.path.clone();
-        let run = move || {
-            let done = work(&path);
+        let run = async move {
+            let done = work.await;
             drop(turn);
             done
         };
-        let failure = match tokio::task::spawn_blocking(run).await {
+        let failure = match tokio::spawn(run).await {
             Ok(Ok(done)) => return Ok(done),
             Ok(Err(failure)) => failure,
             Err(ended) => io::Error::other(ended),
         };
-        Err(match failure.get_ref().and_then(|inner| inner.downcast_ref::<Refused>()) {
+        if let Some(refused) = failure.get_ref().and_then(|inner| inner.downcast_ref::<Refused>()) {
             // Trying again cannot help, and the text names the way out.
-            Some(refused) => self.error(ErrorKind::Store, refused).with_disposition(Disposition::Fatal),
-            None => self.error(ErrorKind::Store, format_args!("cannot be {verb}")).with_source(failure),
-        })
+            return Err(self.error(ErrorKind::Store, refused).with_disposition(Disposition::Fatal));
+        }
+        let error = self.error(ErrorKind::Store, format_args!("cannot be {verb}"));
+        let is_final = failure.kind() == io::ErrorKind::InvalidInput;
+        let error = if is_final { error.with_disposition(Disposition::Fatal) } else { error };
+        Err(error.with_source(failure))
     }
 }
 
@@ -168,9 +281,45 @@ fn read(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
     Ok(Some(bytes))
 }
 
+/// The steps of a replacement, so that a test can lose power between any two of them.
+trait Steps {
+    /// Makes a file, readable by the owner only.
+    fn write_new(&mut self, path: &Path, bytes: &[u8]) -> io::Result<()>;
+    fn sync_file(&mut self, path: &Path) -> io::Result<()>;
+    fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()>;
+    fn sync_directory(&mut self, directory: &Path) -> io::Result<()>;
+    fn remove(&mut self, path: &Path) -> io::Result<()>;
+}
+
+/// The machine's disk.
+struct Disk;
+
+impl Steps for Disk {
+    fn write_new(&mut self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        private(OpenOptions::new().write(true).create_new(true)).open(path)?.write_all(bytes)
+    }
+
+    fn sync_file(&mut self, path: &Path) -> io::Result<()> {
+        OpenOptions::new().write(true).open(path)?.sync_all()
+    }
+
+    fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+        std::fs::rename(from, to)
+    }
+
+    fn sync_directory(&mut self, directory: &Path) -> io::Result<()> {
+        // Directories cannot be opened as files elsewhere.
+        if cfg!(unix) { File::open(directory)?.sync_all() } else { Ok(()) }
+    }
+
+    fn remove(&mut self, path: &Path) -> io::Result<()> {
+        std::fs::remove_file(path)
+    }
+}
+
 /// Puts `bytes` at `path` in one step, readable by the owner only: after a crash
 /// there is the former content or the new one, never half of either.
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+fn replace(disk: &mut impl Steps, path: &Path, bytes: &[u8]) -> io::Result<()> {
     let path = resolve(path)?;
     if let Ok(found) = std::fs::symlink_metadata(&path)
         && !found.is_symlink()
@@ -185,12 +334,15 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     beside.push(name);
     beside.push(format!(".{}.tmp", URL_SAFE_NO_PAD.encode(random)));
     let beside = directory.join(beside);
-    let outcome = write_new(&beside, bytes).and_then(|()| std::fs::rename(&beside, &path));
+    let outcome = disk
+        .write_new(&beside, bytes)
+        .and_then(|()| disk.sync_file(&beside))
+        .and_then(|()| disk.rename(&beside, &path));
     if outcome.is_err() {
         // The first failure is the one to report; this only tidies up after it.
-        let _tidied = std::fs::remove_file(&beside);
+        let _tidied = disk.remove(&beside);
     }
-    outcome.and_then(|()| sync_directory(directory))
+    outcome.and_then(|()| disk.sync_directory(directory))
 }
 
 fn place(path: &Path) -> io::Result<(&Path, &std::ffi::OsStr)> {
@@ -205,39 +357,12 @@ fn private(options: &mut OpenOptions) -> &mut OpenOptions {
     options
 }
 
-fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = private(OpenOptions::new().write(true).create_new(true)).open(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
-}
-
-/// Makes a rename durable.
-#[cfg(unix)]
-fn sync_directory(directory: &Path) -> io::Result<()> {
-    File::open(directory)?.sync_all()
-}
-
-#[cfg(not(unix))]
-fn sync_directory(_directory: &Path) -> io::Result<()> {
-    // Directories cannot be opened as files elsewhere.
-    Ok(())
-}
-
-/// What came of a try to lock.
-#[derive(Debug)]
-pub(crate) enum Lock {
-    /// Locked until the file is dropped, or the process ends.
-    Held(File),
-    /// Another holds it; its process, where it says so.
-    Busy { process: Option<u32> },
-}
-
 /// A process id and a line break take no more.
 const HOLDER_LIMIT: u64 = 16;
 
 /// Locks a file beside `path`, with `.lock` at its name's end: `path` itself is
 /// replaced by each save, and a lock would go with it.
-fn try_lock(path: &Path) -> io::Result<Lock> {
+fn try_lock(path: &Path) -> io::Result<FileLock> {
     let path = resolve(path)?;
     let (directory, name) = place(&path)?;
     let mut beside = name.to_owned();
@@ -247,12 +372,12 @@ fn try_lock(path: &Path) -> io::Result<Lock> {
         Ok(()) => {
             // Only for the error that another gets: the lock holds without it.
             let _named = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
-            Ok(Lock::Held(file))
+            Ok(FileLock::Held(Box::new(file)))
         }
         Err(TryLockError::WouldBlock) => {
             let mut holder = String::new();
             let read = file.take(HOLDER_LIMIT).read_to_string(&mut holder);
-            Ok(Lock::Busy { process: read.ok().and_then(|_| holder.trim().parse().ok()) })
+            Ok(FileLock::Busy { process: read.ok().and_then(|_| holder.trim().parse().ok()) })
         }
         Err(TryLockError::Error(error)) => Err(error),
     }
@@ -407,23 +532,23 @@ mod tests {
         assert_eq!(std::fs::read(&target).unwrap(), b"new");
         // Both names are one file, and so is their lock.
         let _held = file(&link).try_lock().await.unwrap();
-        assert!(matches!(file(&target).try_lock().await.unwrap(), Lock::Busy { .. }));
+        assert!(matches!(file(&target).try_lock().await.unwrap(), FileLock::Busy { .. }));
     }
 
     #[tokio::test]
     async fn a_lock_excludes_others_until_it_is_dropped_and_names_its_process() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("it");
-        let Lock::Held(held) = file(&path).try_lock().await.unwrap() else { panic!("it is free") };
-        let Lock::Busy { process } = file(&path).try_lock().await.unwrap() else { panic!("it is held") };
+        let FileLock::Held(held) = file(&path).try_lock().await.unwrap() else { panic!("it is free") };
+        let FileLock::Busy { process } = file(&path).try_lock().await.unwrap() else { panic!("it is held") };
         #[cfg(unix)]
         assert_eq!(process, Some(std::process::id()));
         let _ = process;
         // The lock outlives a save, which replaces the file.
         file(&path).replace(vec![1]).await.unwrap();
-        assert!(matches!(file(&path).try_lock().await.unwrap(), Lock::Busy { .. }));
+        assert!(matches!(file(&path).try_lock().await.unwrap(), FileLock::Busy { .. }));
         drop(held);
-        assert!(matches!(file(&path).try_lock().await.unwrap(), Lock::Held(_)));
+        assert!(matches!(file(&path).try_lock().await.unwrap(), FileLock::Held(_)));
     }
 
     #[cfg(unix)]
@@ -451,12 +576,17 @@ mod tests {
         let (go, wait) = std::sync::mpsc::channel();
         let ended = Arc::new(std::sync::atomic::AtomicBool::new(false));
         let flag = ended.clone();
-        let mut older = Box::pin(file.blocking("written", move |path| {
-            let _released = wait.recv();
-            let done = replace(path, b"older");
-            flag.store(true, std::sync::atomic::Ordering::SeqCst);
-            done
-        }));
+        let path = file.path.clone();
+        let slow = async move {
+            let work = move |path: &Path| {
+                let _released = wait.recv();
+                let done = replace(&mut Disk, path, b"older");
+                flag.store(true, std::sync::atomic::Ordering::SeqCst);
+                done
+            };
+            LocalFiles::blocking(&path, work).await
+        };
+        let mut older = Box::pin(file.run("written", slow));
         assert!(futures_util::poll!(&mut older).is_pending());
         drop(older);
         let mut newer = Box::pin(file.replace("newer".into()));
@@ -465,5 +595,124 @@ mod tests {
         newer.await.unwrap();
         assert!(ended.load(std::sync::atomic::Ordering::SeqCst), "the older one came first");
         assert_eq!(content(&file).await, Some("newer".into()));
+    }
+
+    /// A disk whose power can fail: what was not synced may be lost, or half of it.
+    struct Failing {
+        /// How many steps are done before the power fails.
+        steps: usize,
+        /// The new file: how much of it is certain to survive.
+        new: Option<(Vec<u8>, usize)>,
+        renamed: bool,
+        directory_synced: bool,
+    }
+
+    impl Failing {
+        fn step(&mut self) -> io::Result<()> {
+            self.steps = self.steps.checked_sub(1).ok_or_else(|| io::Error::other("the power failed"))?;
+            Ok(())
+        }
+
+        /// What may be at the path afterwards.
+        fn left(&self) -> Vec<Vec<u8>> {
+            let mut all = Vec::new();
+            if !self.directory_synced {
+                all.push(b"old".to_vec());
+            }
+            if let (true, Some((bytes, synced))) = (self.renamed, &self.new) {
+                all.extend((*synced..=bytes.len()).map(|length| bytes[..length].to_vec()));
+            }
+            all
+        }
+    }
+
+    impl Steps for Failing {
+        fn write_new(&mut self, _path: &Path, bytes: &[u8]) -> io::Result<()> {
+            self.step()?;
+            self.new = Some((bytes.to_vec(), 0));
+            Ok(())
+        }
+
+        fn sync_file(&mut self, _path: &Path) -> io::Result<()> {
+            self.step()?;
+            let (bytes, synced) = self.new.as_mut().unwrap();
+            *synced = bytes.len();
+            Ok(())
+        }
+
+        fn rename(&mut self, _from: &Path, _to: &Path) -> io::Result<()> {
+            self.step()?;
+            assert!(self.new.is_some());
+            self.renamed = true;
+            Ok(())
+        }
+
+        fn sync_directory(&mut self, _directory: &Path) -> io::Result<()> {
+            self.step()?;
+            self.directory_synced = self.renamed;
+            Ok(())
+        }
+
+        fn remove(&mut self, _path: &Path) -> io::Result<()> {
+            self.step()
+        }
+    }
+
+    #[test]
+    fn whenever_the_power_fails_the_old_or_the_new_is_there_and_after_a_success_the_new() {
+        let mut successes = 0;
+        for steps in 0..8 {
+            let mut disk = Failing { steps, new: None, renamed: false, directory_synced: false };
+            let outcome = replace(&mut disk, Path::new("/nowhere/it"), b"new");
+            let left = disk.left();
+            assert!(left.iter().all(|it| it == b"old" || it == b"new"), "{steps}: {left:?}");
+            if outcome.is_ok() {
+                successes += 1;
+                assert_eq!(left, [b"new".to_vec()], "{steps}");
+            }
+        }
+        assert_eq!(successes, 4, "four steps, and then it is done");
+    }
+
+    /// Files in memory.
+    #[derive(Debug, Default)]
+    struct Memory(std::sync::Mutex<std::collections::BTreeMap<PathBuf, Vec<u8>>>);
+
+    #[async_trait]
+    impl Files for Memory {
+        async fn read(&self, path: &Path, _limit: u64) -> io::Result<Option<Vec<u8>>> {
+            Ok(self.0.lock().unwrap().get(path).cloned())
+        }
+
+        async fn replace(&self, path: &Path, bytes: Vec<u8>) -> io::Result<()> {
+            // Slow, so that a later call could overtake it.
+            tokio::task::yield_now().await;
+            self.0.lock().unwrap().insert(path.to_owned(), bytes);
+            Ok(())
+        }
+
+        async fn remove(&self, path: &Path) -> io::Result<()> {
+            self.0.lock().unwrap().remove(path);
+            Ok(())
+        }
+
+        async fn try_lock(&self, _path: &Path) -> io::Result<FileLock> {
+            Err(io::ErrorKind::InvalidInput.into())
+        }
+    }
+
+    #[tokio::test]
+    async fn other_files_can_stand_in_and_a_dropped_save_runs_to_its_end() {
+        let memory = Arc::new(Memory::default());
+        let file = file("/nowhere/it").over(memory.clone());
+        assert_eq!(content(&file).await, None);
+        let mut dropped = Box::pin(file.replace(b"older".to_vec()));
+        assert!(futures_util::poll!(&mut dropped).is_pending());
+        drop(dropped);
+        file.replace(b"newer".to_vec()).await.unwrap();
+        assert_eq!(content(&file).await, Some(b"newer".to_vec()));
+        assert_eq!(file.try_lock().await.unwrap_err().disposition(), Disposition::Fatal);
+        file.remove().await.unwrap();
+        assert_eq!(content(&file).await, None);
     }
 }

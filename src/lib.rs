@@ -129,6 +129,7 @@ mod waiting;
 
 pub use auth::OAuth;
 pub use clock::{SystemClock, WallClock};
+pub use durable::{FileLock, Files};
 pub use error::{Disposition, Error, ErrorKind, Result};
 pub use event::{Event, EventFilter, EventKind, Notification, Origin};
 pub use ids::{AccountId, ExtensionId, SubscriptionId};

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use crate::durable::{Lock, WholeFile};
+use crate::durable::{FileLock, Files, WholeFile};
 use crate::error::{Disposition, Error, ErrorKind, Result};
 use crate::secret::Secret;
 
@@ -213,6 +213,12 @@ impl FileTokenStore {
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self { file: WholeFile::new(path, "token file", Self::LIMIT) }
     }
+
+    /// Keeps it with other [`Files`] than the machine's.
+    #[must_use]
+    pub fn with_files(self, files: impl Files) -> Self {
+        Self { file: self.file.over(files) }
+    }
 }
 
 #[async_trait]
@@ -236,8 +242,8 @@ impl TokenStore for FileTokenStore {
     async fn lock(&self) -> Result<Option<StoreLock>> {
         loop {
             match self.file.try_lock().await? {
-                Lock::Held(file) => return Ok(Some(StoreLock::new(file))),
-                Lock::Busy { .. } => tokio::time::sleep(LOOK_EVERY).await,
+                FileLock::Held(file) => return Ok(Some(StoreLock::new(file))),
+                FileLock::Busy { .. } => tokio::time::sleep(LOOK_EVERY).await,
             }
         }
     }

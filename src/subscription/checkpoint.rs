@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use super::progress::Progress;
 use super::resume::ResumeToken;
 use crate::auth::StoreLock;
-use crate::durable::{Lock, WholeFile};
+use crate::durable::{FileLock, Files, WholeFile};
 use crate::error::{Disposition, Error, ErrorKind, Result};
 use crate::guard::guarded;
 
@@ -147,6 +147,12 @@ impl FileCheckpoint {
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self { file: WholeFile::new(path, "checkpoint", Self::LIMIT) }
     }
+
+    /// Keeps it with other [`Files`] than the machine's.
+    #[must_use]
+    pub fn with_files(self, files: impl Files) -> Self {
+        Self { file: self.file.over(files) }
+    }
 }
 
 #[async_trait]
@@ -166,8 +172,8 @@ impl Checkpoint for FileCheckpoint {
 
     async fn lock(&self) -> Result<Option<StoreLock>> {
         let process = match self.file.try_lock().await? {
-            Lock::Held(file) => return Ok(Some(StoreLock::new(file))),
-            Lock::Busy { process } => process,
+            FileLock::Held(file) => return Ok(Some(StoreLock::new(file))),
+            FileLock::Busy { process } => process,
         };
         let of = match process {
             Some(id) if id == std::process::id() => " of this process".to_owned(),

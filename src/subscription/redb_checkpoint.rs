@@ -30,6 +30,8 @@ pub struct RedbCheckpoints(Arc<Inner>);
 struct Inner {
     database: Database,
     path: PathBuf,
+    /// Whether calls run in place: a backend in memory does not block.
+    in_place: bool,
     /// The names that subscriptions hold.
     claimed: Mutex<HashSet<String>>,
     /// A dropped save runs to its end, and the next waits for that: an older one never
@@ -65,7 +67,26 @@ impl RedbCheckpoints {
             _ => Error::new(ErrorKind::Store, format!("the database {} cannot be opened", path.display()))
                 .with_source(error),
         })?;
-        Ok(Self(Arc::new(Inner { database, path, claimed: Mutex::default(), turn: Arc::default() })))
+        Ok(Self::new(database, path, false))
+    }
+
+    /// Opens a database in a storage of your own, for tests that let a disk fail. `name`
+    /// stands for the path in errors. The backend is called in place, so it must not
+    /// block.
+    ///
+    /// # Errors
+    /// [`Store`](ErrorKind::Store) when it cannot be opened or is not a database.
+    pub fn open_backend(name: impl Into<PathBuf>, backend: impl redb::StorageBackend) -> Result<Self> {
+        let path: PathBuf = name.into();
+        let open = || prepared(Database::builder().create_with_backend(backend)?);
+        let database = open().map_err(|error| {
+            Error::new(ErrorKind::Store, format!("the database {} cannot be opened", path.display())).with_source(error)
+        })?;
+        Ok(Self::new(database, path, true))
+    }
+
+    fn new(database: Database, path: PathBuf, in_place: bool) -> Self {
+        Self(Arc::new(Inner { database, path, in_place, claimed: Mutex::default(), turn: Arc::default() }))
     }
 
     /// The place of the subscription that this app calls `name`.
@@ -89,7 +110,11 @@ fn open(path: &Path) -> Result<Database, redb::Error> {
     options.read(true).write(true).create(true).truncate(false);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let database = Database::builder().create_file(options.open(path)?)?;
+    prepared(Database::builder().create_file(options.open(path)?)?)
+}
+
+/// With the table in it.
+fn prepared(database: Database) -> Result<Database, redb::Error> {
     let write = database.begin_write()?;
     write.open_table(PLACES)?;
     write.commit()?;
@@ -133,6 +158,9 @@ impl RedbCheckpoint {
             drop(turn);
             done
         };
+        if self.all.0.in_place {
+            return run().map_err(|error| failed(error.into()));
+        }
         match tokio::task::spawn_blocking(run).await {
             Ok(outcome) => outcome.map_err(|error| failed(error.into())),
             Err(panicked) => Err(failed(panicked.into())),
@@ -271,5 +299,19 @@ mod tests {
         go.send(()).unwrap();
         newer.await.unwrap();
         assert_eq!(one.load().await.unwrap(), Some(token("newer")));
+    }
+
+    #[tokio::test]
+    async fn a_storage_of_ones_own_can_stand_in() {
+        let all = RedbCheckpoints::open_backend("memory", redb::backends::InMemoryBackend::new()).unwrap();
+        let one = all.checkpoint("one");
+        assert_eq!(one.load().await.unwrap(), None);
+        one.save(&token("a")).await.unwrap();
+        assert_eq!(one.load().await.unwrap(), Some(token("a")));
+        let damaged = redb::backends::InMemoryBackend::new();
+        redb::StorageBackend::set_len(&damaged, 4096).unwrap();
+        let error = RedbCheckpoints::open_backend("memory", damaged).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Store);
+        assert!(error.to_string().contains("the database memory"), "{error}");
     }
 }
