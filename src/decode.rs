@@ -21,8 +21,14 @@ pub(crate) enum Undecoded {
     Unknown,
     #[error("the answer's compressed body is damaged")]
     Damaged,
-    #[error("the answer is longer than its limit once it is decompressed")]
+    #[error("the answer is longer than its limit")]
     TooLarge,
+}
+
+/// Whether an error says that an answer is longer than its limit, and so would be again.
+pub(crate) fn is_too_large(error: &crate::Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<Undecoded>());
+    cause == Some(&Undecoded::TooLarge)
 }
 
 /// Decodes `body` as `headers` say, to at most `limit` bytes, and takes the headers

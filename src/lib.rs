@@ -91,9 +91,10 @@
 //! `trace` for frames. Tokens, keys, channel names and message bodies are in no log,
 //! no error and no `Debug`; a [`Secret`] is shown by [`Secret::expose`] only.
 //!
-//! One dependency does otherwise: `tungstenite`, which the feature `websocket` uses,
-//! writes whole messages through the crate `log` at `trace`, and the gateway's first
-//! one holds a session's token. Leave its target off where that level is on.
+//! `tungstenite`, which the feature `websocket` uses, writes whole messages through the
+//! crate `log` at `trace`. Of what the gateway sends it sees the length only; what is sent
+//! to the gateway it shows: bodies of your own calls over
+//! `SubscriptionHandle::socket`, and no token.
 
 #[cfg(feature = "agent")]
 pub mod agent;

@@ -13,6 +13,7 @@ use crate::error::{Disposition, Error, ErrorKind, Result};
 use crate::event::lenient::elements;
 use crate::http::Answer;
 use crate::rest::retry_after;
+use crate::salvage::{self, Parts};
 use crate::secret::Secret;
 
 /// So many letters and digits of a secret are not shown.
@@ -45,8 +46,13 @@ impl Batch {
         let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
         // An odd byte costs the text it is in, not the batch.
         let body = String::from_utf8_lossy(body);
-        let raw: Box<RawValue> = serde_json::from_str(&body)
-            .map_err(|error| Unread::Garbled(format!("the batch is no JSON: {:?}", error.classify())))?;
+        let raw: Box<RawValue> = match serde_json::from_str(&body) {
+            Ok(raw) => raw,
+            Err(error) => {
+                let garbled = || Unread::Garbled(format!("the batch is no JSON: {:?}", error.classify()));
+                return Self::salvage(&body).ok_or_else(garbled);
+            }
+        };
         let fields = Fields::of(&raw).ok_or_else(|| Unread::Garbled("the batch is no object".into()))?;
         let (mut events, mut count) = (Vec::new(), 0);
         if let Some(list) = fields.get(&["events"]).filter(|list| list.get() != "null")
@@ -68,10 +74,36 @@ impl Batch {
     }
 }
 
+impl Batch {
+    /// A batch that is not JSON as a whole, if each of its events can be told from the
+    /// others: one that is not JSON is shown by its text, and costs no other (found 6.5).
+    fn salvage(body: &str) -> Option<Self> {
+        let Parts { parts: fields, closed } = salvage::fields(salvage::unwrapped(body))?;
+        let named = |wanted: &str| fields.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted));
+        let (_, id) = named("sessionId")?;
+        let next = serde_json::from_str::<&RawValue>(id).ok().and_then(text).filter(|id| is_usable(id))?;
+        let (_, list) = named("events")?;
+        let Parts { parts: pieces, closed: is_whole } = salvage::elements(list)?;
+        if !closed || !is_whole || pieces.len() > MAX_EVENTS {
+            return None;
+        }
+        let event = |text: &str| {
+            let raw = RawValue::from_string(text.to_owned());
+            raw.or_else(|_| serde_json::value::to_raw_value(text)).ok()
+        };
+        let events: Vec<_> = pieces.into_iter().filter_map(event).collect();
+        Some(Self { next: Some(Secret::new(next)), events })
+    }
+}
+
+fn is_usable(id: &str) -> bool {
+    !matches!(id, "." | "..")
+}
+
 /// An id that can be polled with. Any text is one, since it is opaque; `.` and `..`
 /// cannot be part of a URL's path.
 fn session_id(fields: &Fields<'_>) -> Option<Secret> {
-    fields.get(&["sessionId"]).and_then(text).filter(|id| !matches!(id.as_str(), "." | "..")).map(Secret::new)
+    fields.get(&["sessionId"]).and_then(text).filter(|id| is_usable(id)).map(Secret::new)
 }
 
 /// Reads the id out of the answer to a start or a join.
@@ -265,7 +297,20 @@ mod tests {
             assert_eq!(batch.next.as_ref().map(Secret::expose), id, "{body}");
             assert_eq!(batch.events.len(), events, "{body}");
         }
-        for body in ["", "<html>", "{\"sessionId\":\"S1\",\"events\":[", "[]", "null"] {
+        for (what, body, events) in [
+            (
+                "NaN",
+                r#"{"sessionId":"S1","events":[{"a":1},{"a":NaN},{}]}"#,
+                vec![r#"{"a":1}"#, r#""{\"a\":NaN}""#, "{}"],
+            ),
+            ("commas", r#"{"sessionId":"S1",,"events":[{},,{},],}"#, vec!["{}", "{}"]),
+            ("a callback", r#"cb({"sessionId":"S1","events":[{}]})"#, vec!["{}"]),
+        ] {
+            let batch = Batch::read(body.as_bytes()).unwrap();
+            assert_eq!(batch.next.as_ref().map(Secret::expose), Some("S1"), "found 6.5: {what}");
+            assert_eq!(batch.events.iter().map(|event| event.get()).collect::<Vec<_>>(), events, "{what}");
+        }
+        for body in ["", "<html>", "{\"sessionId\":\"S1\",\"events\":[", "[]", "null", "{\"events\":[NaN]}"] {
             assert!(Batch::read(body.as_bytes()).is_err(), "{body}");
         }
         let odd = b"{\"sessionId\":\"S1\",\"events\":[{\"Type\":\"x\xff\"}]}";

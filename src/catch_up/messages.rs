@@ -10,6 +10,7 @@ use super::ask::{Listing, OVERLAP, get, is_stale, read_position, write_position}
 use super::message_map::{Record, Window, found};
 use super::{CatchUp, Found, SyncPage, SyncRequest, SyncToken, scope, time};
 use crate::clock::Clock;
+use crate::decode::is_too_large;
 use crate::error::Result;
 use crate::event::uri::Parts;
 use crate::event::{EventFilter, EventKind, GapClosure, MessageType};
@@ -97,6 +98,9 @@ struct Back {
     from: u64,
     /// `None` for up to now.
     to: Option<u64>,
+    /// How many messages to ask for at once, where more make an answer too large.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    count: Option<usize>,
 }
 
 /// The position of the source: one for each extension, by its path.
@@ -188,8 +192,8 @@ impl MessageSync {
                 Some(back) => self.page(ask, held, back).await,
                 None if held.types != ask.types || held.token.is_empty() => self.full(ask, Some(&held), made).await,
                 None => match self.incremental(ask, &held).await {
-                    Err(error) if is_stale(&error) => {
-                        tracing::debug!(%error, "the sync token is not taken: full sync");
+                    Err(error) if is_stale(&error) || is_too_large(&error) => {
+                        tracing::debug!(%error, "no sync from the token: full sync");
                         self.full(ask, Some(&held), made).await
                     }
                     outcome => outcome,
@@ -235,7 +239,7 @@ impl MessageSync {
         };
         let Some(from) = from else { return Ok(Step { found: Vec::new(), position, complete: true }) };
         position.read_since = Some(ask.since.unwrap_or(0));
-        self.page(ask, position, Back { from, to: None }).await
+        self.page(ask, position, Back { from, to: None, count: None }).await
     }
 
     /// A position from now on, and by how much the service's clock is ahead.
@@ -249,12 +253,23 @@ impl MessageSync {
 
     /// Reads one page of the past, the newest part of it.
     async fn page(&self, ask: &Ask<'_>, mut position: Position, back: Back) -> Result<Step> {
-        let answer = self.ask(ask.path, &frame(ask, back.from, back.to, self.page)).await?;
+        // A page that is larger than an answer may be is asked for in smaller ones (found 6.10).
+        let mut count = back.count.unwrap_or(self.page);
+        let answer = loop {
+            match self.ask(ask.path, &frame(ask, back.from, back.to, count)).await {
+                Err(error) if is_too_large(&error) && count > 1 => count = count.div_ceil(4),
+                Err(error) if is_too_large(&error) => {
+                    return Ok(Step { found: Vec::new(), position, complete: false });
+                }
+                answer => break answer?,
+            }
+        };
+        let back = Back { count: (count < self.page).then_some(count), ..back };
         let (_, skew) = answer.sync_info.clocks(&self.clock);
         let changed = ask.since.map(|since| time::shift(since, skew).saturating_sub(OVERLAP));
         let found = self.read(ask, &answer, Window { created: back.from, changed })?;
         let oldest = answer.records.iter().filter_map(|raw| Record::of(raw).created_up()).min();
-        let next = older(back, oldest, answer.records.len() >= self.page, answer.sync_info.older_may_exist());
+        let next = older(back, oldest, answer.records.len() >= count, answer.sync_info.older_may_exist());
         position.back = next.map(|(back, _)| back);
         let lost = next.is_some_and(|(_, lost)| lost);
         Ok(Step { found, position, complete: !lost && answer.is_whole && ask.only_new_counts() })
@@ -377,7 +392,7 @@ mod tests {
 
     #[test]
     fn a_full_sync_goes_back_until_all_is_read() {
-        let back = |to| Back { from: 100, to };
+        let back = |to| Back { from: 100, to, count: None };
         for (to, oldest, full, exist, want) in [
             (None, Some(500), true, true, Some((Some(500), false))),
             (None, Some(500), false, true, Some((Some(500), false))),

@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout_at};
 use url::Url;
 
 use super::{HttpClient, HttpError, HttpErrorKind, HttpRequest};
-use crate::decode::decode;
+use crate::decode::{Undecoded, decode};
 use crate::error::{Error, ErrorKind, Result};
 
 /// How many redirects one call may follow.
@@ -103,12 +103,15 @@ impl BoundedClient {
                 if chunk.len() > self.body_limit - bytes.len() {
                     let message = format!("the answer is longer than the limit of {} bytes", self.body_limit);
                     let error = Error::new(ErrorKind::Protocol, message).with_status(status.as_u16());
-                    return Err(error.with_unclear(true));
+                    return Err(error.with_unclear(true).with_source(Undecoded::TooLarge));
                 }
                 bytes.extend_from_slice(&chunk);
             }
             let body = decode(&mut headers, bytes.freeze(), self.body_limit).map_err(|why| {
-                Error::new(ErrorKind::Protocol, why.to_string()).with_status(status.as_u16()).with_unclear(true)
+                Error::new(ErrorKind::Protocol, why.to_string())
+                    .with_status(status.as_u16())
+                    .with_unclear(true)
+                    .with_source(why)
             })?;
             return Ok(Answer { status, headers, body });
         }

@@ -125,6 +125,13 @@ pub enum SubscriptionStatus {
 }
 
 impl SubscriptionStatus {
+    /// Whether events are sent in this state. One that is not known is taken for one in
+    /// which none are (websocket-and-webhooks.md, R8): a subscription that is made anew
+    /// with a reported gap is better than one that is silent.
+    pub(crate) fn delivers(&self) -> bool {
+        *self == Self::Active
+    }
+
     pub(super) fn named(text: String) -> Self {
         match text {
             text if text.eq_ignore_ascii_case("Active") => Self::Active,

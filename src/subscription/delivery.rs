@@ -117,6 +117,10 @@ pub enum GapCause {
     /// Something came that is larger than this side reads, and would have come
     /// again: the subscription was given up to go on behind it.
     TooLarge,
+    /// An answer of the service cannot be read as a whole, and was the same each time it was
+    /// asked for. What could be read of it is delivered, the rest as
+    /// [`Undecodable`](Delivery::Undecodable).
+    Unreadable,
     /// The reader was too slow: the queue between the connection and the reader
     /// reached its bound.
     Overflow,
@@ -179,6 +183,7 @@ impl GapCause {
             Self::TransportRefused => "transport_refused",
             Self::SessionLost => "session_lost",
             Self::TooLarge => "too_large",
+            Self::Unreadable => "unreadable",
             Self::Overflow => "overflow",
             Self::ServiceBufferFull { .. } => "service_buffer_full",
             Self::ServiceBufferAged { .. } => "service_buffer_aged",
@@ -206,6 +211,7 @@ impl fmt::Display for GapCause {
             Self::TransportRefused => "the transport refused the subscription's address",
             Self::SessionLost => "the connection's session was lost",
             Self::TooLarge => "something came that is too large to be read",
+            Self::Unreadable => "an answer of the service could not be read as a whole",
             Self::Overflow => "the reader was too slow and the queue was full",
             Self::ServiceBufferFull { events } => {
                 return write!(f, "{events} events came at once, as many as the service keeps");

@@ -831,6 +831,34 @@ async fn s2_a_stopped_reader_takes_bounded_memory_and_gets_one_gap() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn found_6_13_a_reader_that_pauses_for_five_seconds_gets_everything_without_a_gap() {
+    let world = World::new();
+    let mut subscription = world.builder().buffer(NonZeroUsize::MIN).queue_bytes(100_000).start().await.unwrap();
+    world.up(&subscription, 1).await;
+    for n in 0..50 {
+        world.transport.events(1, n * 100..(n + 1) * 100);
+    }
+    sleep(secs(5)).await;
+    for n in 0..5000 {
+        assert_eq!(next_uuid(&mut subscription).await, n);
+    }
+    subscription.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn found_6_13_a_link_that_ends_while_the_queue_is_full_is_noticed() {
+    let world = World::new();
+    let subscription = world.builder().buffer(NonZeroUsize::MIN).queue_bytes(10_000).start().await.unwrap();
+    world.up(&subscription, 1).await;
+    world.transport.events(1, 0..500);
+    settle().await;
+    world.transport.feed(1, Err(Error::new(ErrorKind::Network, "reset")));
+    sleep(secs(8)).await;
+    assert_eq!(world.transport.count(), 2, "another link was opened");
+    subscription.close().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn s6_draining_hands_out_what_came_and_ends() {
     let world = World::new();
     let mut subscription = world.live().await;
@@ -1053,16 +1081,20 @@ async fn a_sleep_of_the_machine_is_noticed_and_everything_checked() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_subscription_that_the_service_stopped_serving_is_replaced() {
-    let world = World::new();
-    let mut subscription = world.live().await;
-    world.transport.events(1, [1]);
-    next_uuid(&mut subscription).await;
-    world.control.script("renew", Script::Answer(Box::new(|info| info["status"] = "Blacklisted".into())));
-    assert_eq!(next_gap(&mut subscription).await.cause, GapCause::SubscriptionInactive);
-    world.up(&subscription, 2).await;
-    settle().await;
-    assert_eq!(world.control.alive(), ["sub-2"]);
+async fn found_8_a_subscription_in_a_state_that_is_not_active_is_replaced_on_every_transport() {
+    for status in ["Blacklisted", "Suspended", "Blocked", "of another year"] {
+        for transport in [World::new().transport, FakeTransport::in_connection()] {
+            let world = World { control: FakeControl::new(), transport };
+            let mut subscription = world.live().await;
+            world.transport.events(1, [1]);
+            next_uuid(&mut subscription).await;
+            world.control.script("renew", Script::Answer(Box::new(move |info| info["status"] = status.into())));
+            assert_eq!(next_gap(&mut subscription).await.cause, GapCause::SubscriptionInactive, "{status}");
+            world.up(&subscription, 2).await;
+            settle().await;
+            assert_eq!(world.control.alive(), ["sub-2"], "{status}");
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -1730,7 +1762,7 @@ async fn what_did_not_fit_into_the_queue_is_asked_for_when_there_is_room() {
     for n in 1..=500 {
         source.happen([n]);
         push_sms(&world, 1, &[n]);
-        settle().await;
+        sleep(secs(1)).await;
     }
     let (mut got, mut gaps) = (Vec::new(), 0);
     while got.len() < 500 {
@@ -1874,7 +1906,9 @@ async fn an_overflow_read_while_push_is_down_holds_nothing_up() {
     world.up(&subscription, 1).await;
     settle().await;
     push_sms(&world, 1, &(1..=100).collect::<Vec<_>>());
-    settle().await;
+    push_sms(&world, 1, &(101..=200).collect::<Vec<_>>());
+    // Longer than the links are left unread.
+    sleep(secs(8)).await;
     let down = Disposition::Retry { after: Some(secs(3000)) };
     world.transport.feed(1, Err(Error::new(ErrorKind::Network, "down").with_disposition(down)));
     phase(&subscription, Phase::Reconnecting).await;

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use super::resume::fingerprint;
 use crate::error::{Disposition, Error, ErrorKind, Result};
 use crate::ids::SubscriptionId;
-use crate::rest::{DisabledFilter, SubscriptionInfo, SubscriptionStatus};
+use crate::rest::{DisabledFilter, SubscriptionInfo};
 use crate::secret::Secret;
 use crate::timestamp::Timestamp;
 use crate::transport::TransportKind;
@@ -111,13 +111,9 @@ pub(super) fn lifetime(
     }
 }
 
-/// Whether the service says that it does not serve the subscription. A state that
-/// is not known here is taken for a good one: a silent link would show.
+/// Whether the service says that it serves the subscription.
 pub(super) fn is_served(info: &SubscriptionInfo) -> bool {
-    match info.status {
-        SubscriptionStatus::Active | SubscriptionStatus::Other(_) => true,
-        SubscriptionStatus::Suspended | SubscriptionStatus::Blacklisted => false,
-    }
+    info.status.delivers()
 }
 
 /// A moment that surely lies before the first event of a subscription just made:

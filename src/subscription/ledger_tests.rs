@@ -192,7 +192,10 @@ async fn found_1_6_an_overflow_begins_when_the_first_dropped_event_was_sent() {
     let began = time.now();
     sleep(secs(90)).await;
     let events: Vec<(u64, SystemTime)> = (1..=40).map(|n| (n, began + secs(n * 2))).collect();
-    world.transport.answer(1, Instant::now(), &events, time.now());
+    world.transport.answer(1, Instant::now(), &events[..13], time.now());
+    // Longer than the links are left unread while the queue is full.
+    sleep(secs(8)).await;
+    world.transport.answer(1, Instant::now(), &events[13..], time.now());
     settle().await;
     let mut read = 0;
     let gap = loop {

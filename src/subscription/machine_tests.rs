@@ -421,7 +421,7 @@ fn a_sleep_ends_former_links_and_says_what_may_be_lost() {
 }
 
 #[test]
-fn a_failed_link_is_reopened_with_growing_delays_that_progress_resets() {
+fn found_6_2_a_failed_link_is_reopened_with_growing_delays_of_a_few_seconds_that_progress_resets() {
     let mut bench = Bench::live();
     let mut longest = Duration::ZERO;
     for _ in 0..40 {
@@ -463,6 +463,14 @@ fn a_link_that_stays_up_is_trusted_again() {
     assert!(bench.machine.link_attempts >= 10);
     bench.secs(60);
     assert_eq!(bench.machine.link_attempts, 0);
+}
+
+#[test]
+fn found_6_2_a_wait_that_the_peer_of_a_link_names_is_bounded() {
+    let mut bench = Bench::live();
+    bench.link_fail(Disposition::Retry { after: Some(Duration::from_secs(3000)) });
+    let at = bench.machine.timers[Timer::Reopen as usize].unwrap();
+    assert_eq!(at - bench.now, Duration::from_secs(300));
 }
 
 #[test]

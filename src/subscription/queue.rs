@@ -12,8 +12,11 @@ use super::resume::Position;
 use crate::catch_up::Found;
 use crate::transport::Frame;
 
-/// What a marker weighs; markers are never dropped, but they count.
+/// What a marker weighs without the texts in it. Markers are never dropped, but they
+/// count.
 const MARKER_WEIGHT: usize = 256;
+/// What each text in a marker weighs beyond its bytes.
+const TEXT_WEIGHT: usize = 32;
 
 /// What the reader gets next.
 #[derive(Debug)]
@@ -51,8 +54,10 @@ enum Slot {
 
 /// A queue of frames and markers in the order in which they came.
 ///
-/// When `limit` bytes wait, frames are dropped until half of them have been read,
-/// and the place, the span and the count are kept as one [`Gap`].
+/// When `limit` bytes wait it [is full](Self::is_full), and nothing more should be read
+/// from the network. Where that cannot be any more it [spills](Self::spill): frames are
+/// dropped until half of the bytes have been read, and the place, the span and the count
+/// are reported as one [`Gap`].
 #[derive(Debug)]
 pub(super) struct Queue {
     slots: VecDeque<Slot>,
@@ -60,12 +65,13 @@ pub(super) struct Queue {
     /// How many of them were found by catch-up sources.
     found_bytes: usize,
     limit: usize,
+    spilling: bool,
     dropping: bool,
 }
 
 impl Queue {
     pub(super) fn new(limit: usize) -> Self {
-        Self { slots: VecDeque::new(), bytes: 0, found_bytes: 0, limit, dropping: false }
+        Self { slots: VecDeque::new(), bytes: 0, found_bytes: 0, limit, spilling: false, dropping: false }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -76,6 +82,16 @@ impl Queue {
     pub(super) fn is_ready(&self) -> bool {
         !matches!(self.slots.front(), None | Some(Slot::Hole { open: true, .. }))
             || matches!(self.slots.front(), Some(Slot::Hole { items, .. }) if !items.is_empty())
+    }
+
+    /// Whether what waits has reached the limit and nothing is dropped yet.
+    pub(super) fn is_full(&self) -> bool {
+        self.bytes >= self.limit && !self.spilling
+    }
+
+    /// From now on what does not fit is dropped, until half of the bytes have been read.
+    pub(super) fn spill(&mut self) {
+        self.spilling = true;
     }
 
     /// Whether more may be asked for: what was found and waits is less than half of
@@ -99,15 +115,15 @@ impl Queue {
 
     /// Puts something before everything that waits.
     pub(super) fn push_first(&mut self, delivery: Delivery) {
-        self.bytes += MARKER_WEIGHT;
+        self.bytes += marker_weight(&delivery);
         self.slots.push_front(Slot::Item(Item::Marker(delivery)));
     }
 
     /// Takes out the end of an overflow whose gap was just handed out.
     pub(super) fn drop_overflow_end(&mut self) {
-        if let Some(Slot::Item(Item::Marker(Delivery::Resumed(_)))) = self.slots.front() {
+        if let Some(Slot::Item(item @ Item::Marker(Delivery::Resumed(_)))) = self.slots.front() {
+            self.bytes -= weight(item);
             self.slots.pop_front();
-            self.bytes -= MARKER_WEIGHT;
         }
     }
 
@@ -187,15 +203,24 @@ impl Queue {
         self.bytes
     }
 
+    /// Changes the marker in a slot, and what it weighs.
+    fn reweigh(&mut self, at: usize, change: impl FnOnce(&mut Delivery)) {
+        if let Some(Slot::Item(Item::Marker(delivery))) = self.slots.get_mut(at) {
+            self.bytes -= marker_weight(delivery);
+            change(delivery);
+            self.bytes += marker_weight(delivery);
+        }
+    }
+
     /// Takes a frame in, or drops it: `emitted` is when its event was, as far as that is
     /// known, and `filters` are those in force.
     pub(super) fn push_frame(&mut self, frame: Frame, keys: &Keys, emitted: Span, filters: &Arc<[String]>) {
         let weight = frame.weight();
-        if self.dropping && self.bytes <= self.limit / 2 {
-            self.dropping = false;
+        if self.bytes <= self.limit / 2 {
+            (self.spilling, self.dropping) = (false, false);
         }
         // A single frame heavier than the whole queue still gets through.
-        if !self.dropping && self.bytes + weight > self.limit && self.bytes > 0 {
+        if self.spilling && !self.dropping && self.bytes + weight > self.limit && self.bytes > 0 {
             self.dropping = true;
             self.bytes += MARKER_WEIGHT;
             self.slots.push_back(Slot::Overflow { emitted, lost: 0, filters: filters.clone() });
@@ -234,42 +259,39 @@ impl Queue {
         {
             return;
         }
-        self.bytes += MARKER_WEIGHT;
+        self.bytes += marker_weight(&delivery);
         self.slots.push_back(Slot::Item(Item::Marker(delivery)));
     }
 
-    /// Folds the gap that `end` closes into the one before it, if they are alike.
+    /// Folds the gap that `end` closes into one like it that waits before it with no
+    /// event between, also where gaps of other kinds stand between them: there are only
+    /// so many kinds.
     fn fold(&mut self, end: &Resumed) -> bool {
-        let mut markers = (0..self.slots.len())
+        let markers: Vec<usize> = (0..self.slots.len())
             .rev()
             .filter(|at| !matches!(self.slots[*at], Slot::Item(Item::Mark(_) | Item::Position { .. })))
-            .map_while(|at| match &self.slots[at] {
-                Slot::Item(Item::Marker(delivery)) => Some((at, delivery)),
-                _ => None,
-            });
-        let (
-            Some((newer_at, Delivery::Gap(newer))),
-            Some((end_at, Delivery::Resumed(_))),
-            Some((older_at, Delivery::Gap(older))),
-        ) = (markers.next(), markers.next(), markers.next())
+            .take_while(|at| matches!(self.slots[*at], Slot::Item(Item::Marker(_))))
+            .collect();
+        let Some((newer_at, Delivery::Gap(newer))) = markers.first().and_then(|at| Some((*at, self.marker(*at)?)))
         else {
             return false;
         };
-        let alike = newer.lost.is_none()
-            && older.lost.is_none()
-            && newer.certainty == older.certainty
-            && std::mem::discriminant(&newer.cause) == std::mem::discriminant(&older.cause);
-        if !alike {
-            return false;
-        }
+        let newer = newer.clone();
+        let older = markers[1..].windows(2).find(|pair| {
+            let (end, gap) = (self.marker(pair[0]), self.marker(pair[1]));
+            matches!((end, gap), (Some(Delivery::Resumed(_)), Some(Delivery::Gap(older))) if is_alike(older, &newer))
+        });
+        let Some(&[end_at, older_at]) = older else { return false };
         // From the first one's beginning to the last one's end.
-        let (cause, until, filters) = (newer.cause.clone(), newer.until, newer.filters.clone());
-        if let Slot::Item(Item::Marker(Delivery::Gap(older))) = &mut self.slots[older_at] {
-            older.cause = cause;
-            older.until = until;
-            add(&mut older.filters, filters, |filter| filter);
-        }
-        if let Slot::Item(Item::Marker(Delivery::Resumed(older_end))) = &mut self.slots[end_at] {
+        self.reweigh(older_at, |delivery| {
+            let Delivery::Gap(older) = delivery else { return };
+            older.since = older.since.zip(newer.since).map(|(older, newer)| older.min(newer));
+            older.cause = newer.cause;
+            older.until = newer.until;
+            add(&mut older.filters, newer.filters, |filter| filter);
+        });
+        self.reweigh(end_at, |delivery| {
+            let Delivery::Resumed(older_end) = delivery else { return };
             older_end.complete &= end.complete;
             older_end.at = end.at;
             add(&mut older_end.left_open, end.left_open.clone(), |open| &open.filter);
@@ -277,10 +299,18 @@ impl Queue {
                 (Some(first), Some(last)) => Some(Recreated { old: first.old, new: last.new }),
                 (first, last) => first.or(last),
             };
+        });
+        if let Some(Slot::Item(item)) = self.slots.remove(newer_at) {
+            self.bytes -= weight(&item);
         }
-        self.slots.remove(newer_at);
-        self.bytes -= MARKER_WEIGHT;
         true
+    }
+
+    fn marker(&self, at: usize) -> Option<&Delivery> {
+        match self.slots.get(at)? {
+            Slot::Item(Item::Marker(delivery)) => Some(delivery),
+            Slot::Item(_) | Slot::Hole { .. } | Slot::Overflow { .. } => None,
+        }
     }
 
     /// Where to go on once everything so far was read.
@@ -329,6 +359,14 @@ impl Queue {
     }
 }
 
+/// Whether two gaps can be reported as one.
+fn is_alike(older: &Gap, newer: &Gap) -> bool {
+    newer.lost.is_none()
+        && older.lost.is_none()
+        && newer.certainty == older.certainty
+        && std::mem::discriminant(&newer.cause) == std::mem::discriminant(&older.cause)
+}
+
 /// Adds what is not there yet.
 fn add<T>(to: &mut Vec<T>, more: Vec<T>, name: impl Fn(&T) -> &String) {
     for item in more {
@@ -346,9 +384,24 @@ fn weight(item: &Item) -> usize {
     match item {
         Item::Frame { frame, .. } => frame.weight(),
         Item::Found { found, .. } => found.notification.get().len() + MARKER_WEIGHT,
-        Item::Marker(_) => MARKER_WEIGHT,
+        Item::Marker(delivery) => marker_weight(delivery),
         Item::Mark(_) | Item::Position { .. } => 0,
     }
+}
+
+/// By what it holds: a gap names every filter (found kind 8: 500 filters).
+fn marker_weight(delivery: &Delivery) -> usize {
+    let text = |text: &str| TEXT_WEIGHT + text.len();
+    let texts = match delivery {
+        Delivery::Gap(gap) => gap.filters.iter().map(|filter| text(filter)).sum(),
+        Delivery::Resumed(resumed) => resumed.left_open.iter().map(|open| text(&open.filter)).sum(),
+        Delivery::FiltersDisabled(all) => {
+            all.iter().map(|it| text(&it.filter) + text(&it.reason) + it.message.as_deref().map_or(0, text)).sum()
+        }
+        Delivery::Undecodable(it) => text(&it.reason) + text(&it.raw),
+        _ => 0,
+    };
+    MARKER_WEIGHT + texts
 }
 
 #[cfg(test)]
@@ -413,6 +466,7 @@ mod tests {
     fn overflow_is_one_gap_with_its_span_and_count_in_its_place() {
         let mut queue = Queue::new(1000);
         for n in 0..100 {
+            queue.spill();
             push(&mut queue, frame(n, 100));
         }
         let mut got = Vec::new();
@@ -438,6 +492,7 @@ mod tests {
     fn reading_makes_room_again_behind_the_gap() {
         let mut queue = Queue::new(1000);
         for n in 0..10 {
+            queue.spill();
             push(&mut queue, frame(n, 100));
         }
         while queue.bytes() > 500 {
@@ -448,6 +503,49 @@ mod tests {
         let gap_at = tail.iter().position(|item| matches!(item, Item::Marker(Delivery::Gap(_)))).unwrap();
         assert!(matches!(&tail[gap_at + 1], Item::Marker(Delivery::Resumed(_))));
         assert!(matches!(&tail[gap_at + 2], Item::Frame { frame, .. } if number(frame) == 77));
+    }
+
+    #[test]
+    fn found_6_13_nothing_is_dropped_before_the_queue_has_to_spill() {
+        let mut queue = Queue::new(1000);
+        for n in 0..100 {
+            assert_eq!(queue.is_full(), queue.bytes() >= 1000);
+            push(&mut queue, frame(n, 100));
+        }
+        let read: Vec<u64> = std::iter::from_fn(|| queue.pop())
+            .map(|item| if let Item::Frame { frame, .. } = item { number(&frame) } else { panic!("{item:?}") })
+            .collect();
+        assert_eq!(read, (0..100).collect::<Vec<_>>());
+        // Once it spills it is not full: what comes is read and dropped, until there is room.
+        (0..20).for_each(|n| push(&mut queue, frame(n, 100)));
+        queue.spill();
+        assert!(!queue.is_full());
+        push(&mut queue, frame(20, 100));
+        while queue.bytes() > 500 {
+            queue.pop();
+        }
+        (0..9).for_each(|n| push(&mut queue, frame(n, 100)));
+        assert!(queue.is_full());
+    }
+
+    #[test]
+    fn found_8_gaps_of_a_stalled_reader_weigh_what_they_hold_and_fold_kind_by_kind() {
+        let filters: Vec<String> =
+            (0..500).map(|n| format!("/restapi/v1.0/account/~/extension/{n}/presence")).collect();
+        let one: usize = filters.iter().map(|filter| filter.len() + TEXT_WEIGHT).sum();
+        let mut queue = Queue::new(8 << 20);
+        let kinds = [GapCause::SubscriptionGone, GapCause::LeaseExpired, GapCause::ConnectionBroken];
+        for n in 0..3000 {
+            let Delivery::Gap(gap) = gap(kinds[n % 3].clone()) else { panic!("a gap") };
+            queue.push_marker(Delivery::Gap(Gap { filters: filters.clone(), ..gap }));
+            let Delivery::Resumed(end) = resumed(None) else { panic!("an end") };
+            let left_open =
+                filters.iter().map(|filter| LeftOpen { filter: filter.clone(), closure: GapClosure::Nothing });
+            queue.push_marker(Delivery::Resumed(Resumed { left_open: left_open.collect(), ..end }));
+        }
+        assert_eq!(queue.bytes(), 6 * (MARKER_WEIGHT + one));
+        assert_eq!(markers(&mut queue).len(), 6);
+        assert_eq!(queue.bytes(), 0);
     }
 
     #[test]
@@ -575,6 +673,7 @@ mod tests {
             };
             for (pushes, size) in steps {
                 if pushes {
+                    queue.spill();
                     push(&mut queue, frame(pushed, size));
                     pushed += 1;
                 } else {

@@ -279,6 +279,9 @@ pub enum SuspectedLoss {
         /// How many events the answer held.
         events: usize,
     },
+    /// Part of an answer could not be read, and would not have been the next time: what it
+    /// held is delivered as far as it could be found.
+    Unreadable,
     /// More time passed without a good answer than the service keeps events.
     BufferAged {
         /// How long.

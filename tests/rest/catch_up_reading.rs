@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::support::catch_up::{Follower, client, free, lines, now};
-use ringcentral_events::EventFilter;
 use ringcentral_events::catch_up::{A2pMessages, CallLogSync, ExtensionList, MessageSync, PresenceSnapshot, TeamPosts};
+use ringcentral_events::{Client, EventFilter, OAuth};
 use ringcentral_sandbox::{Fault, Fixture, Operation};
 use serde_json::{Value, json};
 
@@ -120,4 +120,24 @@ async fn found_6_6_no_list_of_any_source_proves_something_by_not_being_there() {
     sandbox.faults().inject(Operation::Presence, none());
     assert_eq!(lines(&presence.sync(Some(now())).await), [""; 0]);
     assert!(!presence.complete);
+}
+
+#[tokio::test]
+async fn found_6_10_an_answer_that_is_too_large_is_asked_for_in_smaller_ones() {
+    let sandbox = free().start().await.unwrap();
+    let jwt = sandbox.jwt();
+    let oauth = OAuth::jwt(sandbox.client_id(), jwt.expose()).client_secret(sandbox.client_secret().expose());
+    let oauth = oauth.server(sandbox.base_url()).build().unwrap();
+    let small = Client::builder(oauth).body_limit(16 << 10).build().unwrap();
+    let mut it = Follower::begin(MessageSync::new(small), [EventFilter::instant_message()]).await;
+    let gap = now();
+    let texts: Vec<String> = (0..60).map(|n| format!("{n:02} {}", "x".repeat(600))).collect();
+    for text in &texts {
+        sandbox.trigger(&sms(text));
+        sandbox.advance(Duration::from_millis(10));
+    }
+    let mut found = lines(&it.sync(Some(gap)).await);
+    found.sort();
+    assert_eq!(found, texts.iter().map(|text| format!("sms {text}")).collect::<Vec<_>>());
+    assert!(it.complete);
 }

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+#[cfg(all(feature = "pubnub", feature = "websocket"))]
+mod bursts;
 #[cfg(feature = "pubnub")]
 mod catch_up;
 #[cfg(feature = "pubnub")]

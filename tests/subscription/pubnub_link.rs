@@ -159,10 +159,6 @@ faults! {
     fault_old_error_form: Fault::Json(r#"[0,"text","17000000000000005"]"#) => Service, RETRY;
     fault_200_html: Fault::Json("<html>Sign in to this hotel</html>") => Protocol, RETRY;
     fault_200_empty: Fault::Json("") => Protocol, RETRY;
-    fault_200_cut_json: Fault::Json(r#"{"t":{"t":"17000000000000005","r":4},"m":[{"d":{"n":0}},{"d":"#) => Protocol, RETRY;
-    fault_messages_without_a_cursor: Fault::Json(r#"{"m":[{"d":{"n":0}},{"d":{"n":1}},{"d":{"n":2}}]}"#)
-        => Protocol, RETRY;
-    fault_cursor_of_zero: Fault::Json(r#"{"t":{"t":"0","r":4},"m":[{"d":{"n":0}}]}"#) => Protocol, RETRY;
     fault_close_before_headers: Fault::Close => Network, RETRY;
     fault_close_in_headers: Fault::CloseAfter("HTTP/1.1 200 OK\r\ncontent-le") => Network, RETRY;
     fault_close_in_body: Fault::CloseAfter(PART) => Network, RETRY;
@@ -170,6 +166,25 @@ faults! {
     fault_close_in_the_body_of_a_403: Fault::CloseAfter("HTTP/1.1 403 x\r\ncontent-length: 50\r\n\r\n{")
         => Rejected, Disposition::Recreate;
     fault_not_http: Fault::CloseAfter("SSH-2.0-x\r\n\r\n") => Network, RETRY;
+}
+
+#[tokio::test]
+async fn fault_damaged_answers_are_asked_for_again_from_the_same_position() {
+    for body in [
+        r#"{"t":{"t":"17000000000000005","r":4},"m":[{"d":{"n":0}},{"d":"#,
+        r#"{"m":[{"d":{"n":0}},{"d":{"n":1}},{"d":{"n":2}}]}"#,
+        r#"{"t":{"t":"0","r":4},"m":[{"d":{"n":0}}]}"#,
+    ] {
+        let mut server = Server::start().await;
+        let mut link = builder(&server).build().unwrap().open(target(cursor(TT, Some(7)))).await.unwrap();
+        let ((frames, ..), ()) = join!(batch(&mut link), async {
+            server.poll().await.json(body).await;
+            let poll = server.poll().await;
+            assert_eq!(poll.position(), (TT.to_owned(), Some("7".to_owned())));
+            poll.json(answer("17000000000000005", 0..3)).await;
+        });
+        assert_eq!(frames, numbered(0..3), "{body}");
+    }
 }
 
 #[tokio::test]

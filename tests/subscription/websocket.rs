@@ -6,7 +6,7 @@
 use crate::support::subscribing::*;
 use ringcentral_events::rest::Method;
 use ringcentral_events::transport::{WebSocket, WebSocketBuilder};
-use ringcentral_events::{Certainty, ErrorKind, GapCause, Phase, Subscription};
+use ringcentral_events::{Certainty, Delivery, ErrorKind, GapCause, Phase, Subscription};
 use ringcentral_sandbox::{AuthRefusal, Fault, Operation, Sandbox, Service, WscRotation};
 
 /// Is soon back.
@@ -288,6 +288,10 @@ async fn w11_frames_in_every_bad_shape_stop_nothing() {
     let mut subscription = live(&sandbox).await;
     for text in ["{}", "[]", "[", "nonsense", "[{}]", r#"[{"type":"Unheard","messageId":1}]"#] {
         assert_eq!(sandbox.send_frame(None, text), 1);
+    }
+    // Each that is no frame at all may have been an event.
+    for _ in 0..5 {
+        assert!(matches!(next(&mut subscription).await, Delivery::Undecodable(_)));
     }
     publish(&sandbox, [1]);
     let mut journal = Journal::upto(&mut subscription, 1).await;

@@ -66,7 +66,8 @@ impl log::Log for Capture {
         true
     }
     fn log(&self, record: &log::Record<'_>) {
-        // It writes whole messages, as the crate's documentation says.
+        // The sandbox's end of a connection is in this process too, and prints what it sends.
+        // That the client's end cannot is for the tests of its bytes.
         if !record.target().starts_with("tungstenite") {
             write!(self.0.lock().unwrap(), "\n{} {} {}", record.level(), record.target(), record.args()).unwrap();
         }

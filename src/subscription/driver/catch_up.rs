@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::catch_up::{CatchUp, Found, SyncPage, SyncToken};
+use crate::decode::is_too_large;
 use crate::event::{EventFilter, GapClosure};
 use crate::subscription::reconcile::{Ask, Outcome, Reconciler, Turn};
 
@@ -331,6 +332,11 @@ impl Driver {
                 }
                 self.tell_position(at, position);
                 outcome
+            }
+            // It would be as large the next time: nothing waits for it (found 6.10).
+            Err(error) if is_too_large(&error) && self.recovery.ending.is_some() => {
+                self.source_failed(at, error);
+                Outcome::Synced { found: 0, more: false, complete: false }
             }
             Err(error) => self.source_failed(at, error),
         };

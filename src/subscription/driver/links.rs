@@ -75,6 +75,23 @@ impl Driver {
         }
     }
 
+    /// Whether the links are read now: for a while not when the queue is full, and after
+    /// that again, at the price of what does not fit (found 6.13).
+    pub(super) fn reads_links(&mut self, now: Instant) -> bool {
+        if !self.queue.is_full() {
+            self.held_since = None;
+            return true;
+        }
+        let since = *self.held_since.get_or_insert(now);
+        if now < since + HOLD {
+            return false;
+        }
+        tracing::debug!(subscription = self.id_for_log(), "the reader is too slow: what does not fit is dropped");
+        self.queue.spill();
+        self.held_since = None;
+        true
+    }
+
     /// That is no sign that the subscription delivers.
     fn at(&mut self, place: u64, cursor: Cursor) {
         if place == self.place {
@@ -138,6 +155,10 @@ impl Driver {
             Some(SuspectedLoss::Overflow { .. }) => {
                 let gap = self.ledger.possible(now, &[Loss::Read]);
                 self.tell_gap(GapCause::Overflow, gap);
+            }
+            Some(SuspectedLoss::Unreadable) => {
+                let gap = self.ledger.possible(now, &[Loss::Read]);
+                self.tell_gap(GapCause::Unreadable, gap);
             }
             None => {}
         }

@@ -74,6 +74,11 @@ const KEY_EVERY: Duration = Duration::from_secs(30);
 /// the largest buffer, several times.
 const RECENT: usize = 4096;
 const RECENT_FOR: Duration = Duration::from_secs(30 * 60);
+/// So long nothing is read from the links while the reader's queue is full: what comes
+/// meanwhile waits with the service and in the network. A gateway wants its pings
+/// answered within 10 s (websocket-and-webhooks.md, D), and a link that died shows only
+/// when it is read.
+const HOLD: Duration = Duration::from_secs(7);
 /// The clocks may drift apart by this much before it counts as a sleep.
 const CLOCK_SLACK: Duration = Duration::from_secs(10);
 
@@ -205,6 +210,8 @@ pub(in crate::subscription) struct Driver {
     /// What events were about.
     told: Told,
     recovery: Recovery,
+    /// Since when the links are not read, because the queue is full.
+    held_since: Option<Instant>,
     keys: Keys,
     lease: Option<Lease>,
     /// Counts the addresses listened to, so that links of a former one are told apart.
@@ -327,6 +334,7 @@ impl Driver {
             seen,
             told: Told::after(setup.resume.as_ref(), now),
             recovery: Recovery::new(&setup, now),
+            held_since: None,
             keys: Keys::default(),
             lease: None,
             place: 0,
@@ -408,6 +416,7 @@ impl Driver {
         commands: &mut mpsc::Receiver<Command>,
         shutdown: &mut watch::Receiver<Option<Shutdown>>,
     ) -> Woken {
+        let reads_links = self.reads_links(Instant::now());
         let timer = self.next_timer();
         let watching = self.shutdown != Some(Shutdown::Dropped);
         tokio::select! {
@@ -421,7 +430,7 @@ impl Driver {
             Some(done) = self.passing.next() => Woken::Done(Box::new(done)),
             () = sleep_until(timer) => Woken::Timer,
             () = self.waits.changed() => Woken::Timer,
-            (at, event) = next_event(&mut self.reading) => Woken::Link(at, event),
+            (at, event) = next_event(&mut self.reading), if reads_links => Woken::Link(at, event),
             permit = out.reserve(), if self.queue.is_ready() && !self.sealed => match permit {
                 Ok(_) => Woken::Room,
                 Err(_) => Woken::ReaderGone,

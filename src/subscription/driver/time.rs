@@ -10,7 +10,8 @@ impl Driver {
         let plan = self.recovery.plan.poll_timeout().map(Instant::from_std);
         let failover = self.failover.poll_timeout().map(Instant::from_std);
         let draining = self.draining.map(|draining| draining.until);
-        [machine, plan, failover, farewell, self.start_by, self.waits_until(), draining]
+        let held = self.held_since.map(|since| since + HOLD);
+        [machine, plan, failover, farewell, self.start_by, self.waits_until(), draining, held]
             .into_iter()
             .flatten()
             .fold(check, Instant::min)

@@ -82,6 +82,7 @@ impl Machine {
         }
         match disposition {
             Disposition::Retry { after } => {
+                let after = after.map(|wait| wait.min(LONGEST_LINK_WAIT));
                 let delay = self.link_pause(self.link_attempts, after);
                 self.link_attempts = self.link_attempts.saturating_add(1);
                 self.arm(Timer::Reopen, now + delay);

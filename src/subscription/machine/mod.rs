@@ -43,6 +43,9 @@ const START_FAREWELL_SHARE: u32 = 4;
 /// renewed: the true expiry is unknown then.
 const GRACE_AFTER_SLEEP: Duration = Duration::from_secs(30);
 
+/// The longest wait that a link's peer may name.
+const LONGEST_LINK_WAIT: Duration = Duration::from_secs(300);
+
 /// What can be set.
 #[derive(Clone, Debug)]
 pub(in crate::subscription) struct Settings {

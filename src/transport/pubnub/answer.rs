@@ -13,11 +13,34 @@ use time::format_description::well_known::Rfc2822;
 
 use super::request::is_timetoken;
 use crate::error::{Disposition, Error, ErrorKind, Result};
+use crate::salvage::{elements, fields, unwrapped};
 use crate::transport::{Cursor, FrameBody};
 
 /// The longest `Retry-After` to obey. Beyond it the messages to wait for would be
 /// gone from the service's buffer anyway.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(300);
+
+/// How much of a text that cannot be read is delivered.
+const LONGEST_TEXT: usize = 64 << 10;
+
+/// What came of a poll.
+#[derive(Debug)]
+pub(super) enum Read {
+    /// All of it was read.
+    Whole(Answer),
+    /// It is PubNub's answer, and part of it cannot be read. The next one may be better.
+    Damaged(Damaged),
+}
+
+/// What could be read of an answer that is not what the protocol says.
+#[derive(Debug)]
+pub(super) struct Damaged {
+    pub(super) frames: Vec<Message>,
+    /// The next position, if it can be read.
+    pub(super) cursor: Option<Cursor>,
+    /// Whether each message of the answer is among the frames.
+    pub(super) has_all: bool,
+}
 
 /// A good answer.
 #[derive(Debug)]
@@ -43,13 +66,13 @@ pub(super) struct Message {
 /// An error leaves the position where it was. Its disposition is `Recreate` where
 /// the service said that it does not know, or not serve, this channel, and `Retry`
 /// where the trouble may pass; text of the answer is never part of it.
-pub(super) fn read(status: u16, headers: &HashMap<String, String>, body: &[u8], now: SystemTime) -> Result<Answer> {
+pub(super) fn read(status: u16, headers: &HashMap<String, String>, body: &[u8], now: SystemTime) -> Result<Read> {
     let after = || headers.get("retry-after").and_then(|value| retry_after(value, now));
     if status != 200 {
         return Err(refused(status, after()));
     }
     match read_body(body) {
-        Ok(answer) => Ok(answer),
+        Ok(read) => Ok(read),
         Err(Unusable::Refused(status)) => Err(refused(status, after())),
         Err(Unusable::Failed) => Err(Error::new(ErrorKind::Service, "PubNub answered with an error")),
         Err(Unusable::Malformed(what)) => Err(Error::new(ErrorKind::Protocol, what)),
@@ -144,12 +167,12 @@ fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> R
     T::deserialize(deserializer).map(Some)
 }
 
-fn read_body(body: &[u8]) -> Result<Answer, Unusable> {
+fn read_body(body: &[u8]) -> Result<Read, Unusable> {
     // Bytes that are no text spoil the message they are in, not the whole answer:
     // it would come again the same, and the position would never move.
     let text = String::from_utf8_lossy(body);
     let patched = matches!(text, Cow::Owned(_));
-    let text = text.trim_ascii_start();
+    let text = unwrapped(&text);
     if text.starts_with('[') {
         // `[0,"text"]`, the old form of an error.
         return Err(Unusable::Failed);
@@ -157,31 +180,124 @@ fn read_body(body: &[u8]) -> Result<Answer, Unusable> {
     if !text.starts_with('{') {
         return Err(Unusable::Malformed("PubNub's answer is not JSON"));
     }
-    let body: Body<'_> =
-        serde_json::from_str(text).map_err(|_| Unusable::Malformed("PubNub's answer is not the JSON it should be"))?;
-    let status = body.status.and_then(|raw| raw.get().trim_matches('"').parse().ok()).filter(|status| *status >= 400);
+    let Ok(body) = serde_json::from_str::<Body<'_>>(text) else { return salvage(text, patched) };
+    let status = status_of(body.status.map(RawValue::get));
     if body.error.is_some_and(|raw| raw.get() == "true") {
         return Err(status.map_or(Unusable::Failed, Unusable::Refused));
     }
     match (body.t.and_then(position), body.m, status) {
         (Some(cursor), Some(envelopes), _) => {
             let frames = envelopes.unwrap_or_default().into_iter().map(|raw| message(raw, patched)).collect();
-            Ok(Answer { frames, cursor })
+            Ok(Read::Whole(Answer { frames, cursor }))
         }
         (None, None, Some(status)) => Err(Unusable::Refused(status)),
-        (None, ..) => Err(Unusable::Malformed("PubNub's answer has no usable cursor")),
-        (Some(_), None, _) => Err(Unusable::Malformed("PubNub's answer has no list of messages")),
+        _ => salvage(text, patched),
     }
+}
+
+fn status_of(text: Option<&str>) -> Option<u16> {
+    text?.trim_matches('"').parse().ok().filter(|status| *status >= 400)
+}
+
+/// Reads what can be read of an answer that as a whole is not what it should be (found
+/// 6.5): message by message, and the position apart from them.
+fn salvage(text: &str, patched: bool) -> Result<Read, Unusable> {
+    let Some(answer) = fields(text) else { return Err(Unusable::Malformed("PubNub's answer is not JSON")) };
+    let named = |name: &'static str| answer.parts.iter().filter(move |(key, _)| *key == name).map(|(_, value)| *value);
+    if named("error").any(|value| value == "true") {
+        return Err(status_of(named("status").next()).map_or(Unusable::Failed, Unusable::Refused));
+    }
+    if named("t").chain(named("m")).next().is_none() {
+        return Err(Unusable::Malformed("PubNub's answer has neither a position nor messages"));
+    }
+    // Of two positions the earlier one: what lies between them may come again.
+    let cursor = named("t").filter_map(position_in).min_by_key(|cursor| cursor.timetoken.parse::<u64>().ok());
+    let (mut frames, mut has_all) = (Vec::new(), answer.closed);
+    for list in named("m").filter(|list| *list != "null") {
+        match elements(list) {
+            Some(list) => {
+                has_all &= list.closed;
+                frames.extend(list.parts.into_iter().map(|piece| message_in(piece, patched)));
+            }
+            None => frames.push(malformed(list, "a list of messages that is none")),
+        }
+    }
+    if named("m").next().is_none() {
+        has_all = false;
+        frames.push(malformed(text, "an answer without a list of messages"));
+    }
+    let is_read = |message: &Message| matches!(message.body, FrameBody::Payload(_));
+    Ok(match cursor {
+        Some(cursor) if has_all && frames.iter().all(is_read) => Read::Whole(Answer { frames, cursor }),
+        cursor => Read::Damaged(Damaged { frames, cursor, has_all }),
+    })
+}
+
+fn position_in(text: &str) -> Option<Cursor> {
+    if let Some(cursor) = serde_json::from_str(text).ok().and_then(position) {
+        return Some(cursor);
+    }
+    let (mut timetoken, mut region) = (None, None);
+    // One that is cut off may have lost digits.
+    for (name, value) in fields(text).filter(|position| position.closed)?.parts {
+        match &*name {
+            "t" => timetoken = Some(value.trim_matches('"')).filter(|digits| is_timetoken(digits)),
+            "r" => region = value.trim_matches('"').parse().ok(),
+            _ => {}
+        }
+    }
+    Some(Cursor { timetoken: timetoken?.to_owned(), region, session: None })
+}
+
+/// One envelope, of which perhaps the payload can be read though it cannot.
+fn message_in(text: &str, patched: bool) -> Message {
+    match serde_json::from_str(text) {
+        Ok(raw) => message(raw, patched),
+        Err(_) if patched => malformed(text, "an envelope that cannot be read"),
+        Err(_) => payload_in(text),
+    }
+}
+
+/// The payload of an envelope that is not JSON, where there is one and that is.
+fn payload_in(text: &str) -> Message {
+    let envelope = fields(text).map(|envelope| envelope.parts).unwrap_or_default();
+    let mut payloads = envelope.iter().filter(|(name, _)| name == "d").map(|(_, value)| *value);
+    let payload = payloads.next().filter(|_| payloads.next().is_none());
+    match payload.and_then(|payload| RawValue::from_string(payload.to_owned()).ok()) {
+        Some(payload) => {
+            let published = envelope.iter().find(|(name, _)| name == "p").and_then(|(_, value)| position_in(value));
+            let sent_at = published.as_ref().and_then(Cursor::time);
+            Message { body: FrameBody::Payload(payload), position: published.map(written), sent_at }
+        }
+        None => malformed(text, "an envelope that cannot be read"),
+    }
+}
+
+/// What cannot be read, with its text as far as it is worth keeping.
+fn malformed(text: &str, reason: &'static str) -> Message {
+    let end = (0..=text.len().min(LONGEST_TEXT)).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    Message { body: FrameBody::Malformed { raw: text[..end].into(), reason }, position: None, sent_at: None }
+}
+
+fn written(Cursor { timetoken, region, .. }: Cursor) -> Box<str> {
+    match region {
+        Some(region) => format!("{timetoken}/{region}").into_boxed_str(),
+        None => timetoken.into_boxed_str(),
+    }
+}
+
+/// The position of now, from the answer to the question for the time: `[17 digits]`.
+pub(super) fn time(status: u16, body: &[u8]) -> Option<Cursor> {
+    let text = std::str::from_utf8(body).ok().filter(|_| status == 200)?;
+    let digits = unwrapped(text).strip_prefix('[')?.strip_suffix(']')?.trim().trim_matches('"');
+    let timetoken = Some(digits).filter(|digits| digits.len() == 17 && is_timetoken(digits))?.to_owned();
+    Some(Cursor { timetoken, region: None, session: None })
 }
 
 /// The payload of one envelope, as it came. Neither its kind (`e`) nor its
 /// channel is asked about: what is on this channel is for the reader to judge.
 fn message(raw: &RawValue, patched: bool) -> Message {
-    let malformed = |reason| Message {
-        body: FrameBody::Malformed { raw: raw.get().into(), reason },
-        position: None,
-        sent_at: None,
-    };
+    let malformed = |reason| malformed(raw.get(), reason);
     if patched && raw.get().contains(char::REPLACEMENT_CHARACTER) {
         return malformed("an envelope that is not UTF-8");
     }
@@ -193,14 +309,11 @@ fn message(raw: &RawValue, patched: bool) -> Message {
         Ok(Envelope { d: Some(payload), p }) => {
             let published = p.and_then(position);
             let sent_at = published.as_ref().and_then(Cursor::time);
-            let position = published.map(|Cursor { timetoken, region, .. }| match region {
-                Some(region) => format!("{timetoken}/{region}").into_boxed_str(),
-                None => timetoken.into_boxed_str(),
-            });
-            Message { body: FrameBody::Payload(payload.to_owned()), position, sent_at }
+            Message { body: FrameBody::Payload(payload.to_owned()), position: published.map(written), sent_at }
         }
         Ok(Envelope { d: None, .. }) => malformed("an envelope without a payload"),
-        Err(_) => malformed("an envelope that cannot be read"),
+        // A key that comes twice, or half of a surrogate pair in one.
+        Err(_) => payload_in(raw.get()),
     }
 }
 

@@ -12,9 +12,11 @@ use url::Url;
 
 use super::request::encode;
 use crate::decode::{Undecoded, decode};
-use crate::http::{HttpBody, HttpError, HttpErrorKind, HttpRequest, Purpose};
+use crate::http::{HttpBody, HttpError, HttpErrorKind, HttpRequest, HttpResponse, Purpose};
 use crate::system::System;
 
+/// The longest pause within the body of an answer.
+const BODY_PAUSE: Duration = Duration::from_secs(30);
 /// What to spend on the body of an answer whose status says it all.
 const ERROR_BODY_BYTES: usize = 64 << 10;
 const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -60,9 +62,29 @@ impl HttpTransport {
         self.system.now()
     }
 
-    async fn exchange(&self, request: TransportRequest) -> Result<TransportResponse, PubNubError> {
+    /// A poll; `None` if nothing of its answer came within `held`, which is no fault:
+    /// the service holds it, or the connection is dead.
+    pub(super) async fn poll(
+        &self,
+        request: TransportRequest,
+        held: Duration,
+    ) -> Result<Option<TransportResponse>, PubNubError> {
+        let exchange = async {
+            match tokio::time::timeout(held, self.head(request)).await {
+                Ok(response) => self.answer(response?).await.map(Some),
+                Err(_) => Ok(None),
+            }
+        };
+        tokio::time::timeout(self.deadline, exchange).await.unwrap_or_else(|_| Err(late(self.deadline)))
+    }
+
+    async fn head(&self, request: TransportRequest) -> Result<HttpResponse, PubNubError> {
         let request = self.request(request)?;
-        let (status, mut headers, body) = self.system.http().send(request).await.map_err(failed)?.into_parts();
+        self.system.http().send(request).await.map_err(failed)
+    }
+
+    async fn answer(&self, response: HttpResponse) -> Result<TransportResponse, PubNubError> {
+        let (status, mut headers, body) = response.into_parts();
         let body = if status.is_success() {
             Some(read(body, &mut headers, self.max_response).await?)
         } else {
@@ -116,10 +138,13 @@ impl Transport for HttpTransport {
     /// The deadline is `timeout` seconds, and this transport's own at most.
     async fn send(&self, request: TransportRequest) -> Result<TransportResponse, PubNubError> {
         let deadline = self.deadline.min(Duration::from_secs(request.timeout));
-        tokio::time::timeout(deadline, self.exchange(request))
-            .await
-            .unwrap_or_else(|_| Err(PubNubError::RequestCancel { details: format!("no answer within {deadline:?}") }))
+        let exchange = async { self.answer(self.head(request).await?).await };
+        tokio::time::timeout(deadline, exchange).await.unwrap_or_else(|_| Err(late(deadline)))
     }
+}
+
+fn late(within: Duration) -> PubNubError {
+    PubNubError::RequestCancel { details: format!("no answer within {within:?}") }
 }
 
 /// Reads a body piece by piece, so that `cap` holds whatever the headers say, and
@@ -131,7 +156,11 @@ async fn read(mut answer: Box<dyn HttpBody>, headers: &mut HeaderMap, cap: usize
         return Err(too_large());
     }
     let mut body = Vec::with_capacity(declared);
-    while let Some(chunk) = answer.chunk().await.map_err(failed)? {
+    // An answer that has begun comes on: one that stands still is of a dead connection.
+    let next = async |answer: &mut Box<dyn HttpBody>| {
+        tokio::time::timeout(BODY_PAUSE, answer.chunk()).await.map_err(|_| late(BODY_PAUSE))?.map_err(failed)
+    };
+    while let Some(chunk) = next(&mut answer).await? {
         if chunk.len() > cap - body.len() {
             return Err(too_large());
         }

@@ -10,7 +10,7 @@ use futures_util::future::{BoxFuture, FutureExt as _, pending};
 use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
 use tracing::{debug, trace};
 
-use super::answer::{self, Answer, Message};
+use super::answer::{self, Answer, Damaged, Message, Read};
 use super::burst::Burst;
 use super::http::HttpTransport;
 use super::pace::Pace;
@@ -29,12 +29,19 @@ const TIME_WITHIN: Duration = Duration::from_secs(2);
 /// What waits is answered at once (pubnub.md §3.2): a poll of a service that is there has
 /// nothing to wait for once it was held for this long.
 const HELD: Duration = Duration::from_millis(500);
+/// How often an answer is asked for before what can be read of it has to do (found 6.5),
+/// and the waits in between.
+const DAMAGED_TRIES: u32 = 5;
+const DAMAGED_PAUSE: Duration = Duration::from_millis(100);
 
 /// What the service's buffer is thought to hold.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Tuning {
     pub(super) buffer_size: usize,
     pub(super) buffer_age: Duration,
+    /// A poll of which nothing came by then is asked again: its connection may be dead, and
+    /// asking again at the same position loses nothing. The service would hold it for 280 s.
+    pub(super) ask_again: Duration,
 }
 
 /// A poll under way. Kept in the link, so that a dropped `next` neither breaks it
@@ -43,7 +50,17 @@ struct Poll {
     sent_at: Instant,
     /// When this process was last seen running while it was held.
     awake_at: Instant,
-    answer: BoxFuture<'static, Result<TransportResponse, PubNubError>>,
+    /// `None`: it is still held.
+    answer: BoxFuture<'static, Result<Option<TransportResponse>, PubNubError>>,
+}
+
+/// What an answer came to.
+enum Taken {
+    Event(LinkEvent),
+    /// It is to be asked for again.
+    Again,
+    /// There is nothing in it to go on from but the service's time.
+    Behind(Damaged, Instant),
 }
 
 /// The subscription is about to end, and waits to know whether something is unread.
@@ -79,6 +96,14 @@ pub(super) struct PubNubLink {
     poll: Option<Poll>,
     check: Option<Check>,
     probe: Probe,
+    /// How many answers in a row from this position were damaged.
+    damaged: u32,
+    /// Whether the present poll was asked again because nothing came of the one before.
+    asked_again: bool,
+    /// Whether the service's time was asked for since, and was not answered.
+    unproven: bool,
+    /// One of them, and the question for the time to go on from.
+    behind: Option<(Damaged, Instant, BoxFuture<'static, Option<Cursor>>)>,
 }
 
 impl fmt::Debug for PubNubLink {
@@ -109,7 +134,17 @@ impl PubNubLink {
             poll: None,
             check: None,
             probe: Probe::Unarmed,
+            damaged: 0,
+            asked_again: false,
+            unproven: false,
+            behind: None,
         }
+    }
+
+    /// Nothing is answered on the way to the service.
+    fn unanswered(&mut self) -> Error {
+        self.burst.fault();
+        Error::new(ErrorKind::Timeout, "PubNub answers neither a poll nor the question for the time")
     }
 
     /// Takes the answer of the poll sent at `sent_at`. No await in here: what the
@@ -119,7 +154,7 @@ impl PubNubLink {
         answer: Result<TransportResponse, PubNubError>,
         sent_at: Instant,
         awake_at: Instant,
-    ) -> Result<LinkEvent> {
+    ) -> Result<Taken> {
         let held = sent_at.elapsed();
         let read = match answer {
             Ok(response) => {
@@ -128,10 +163,15 @@ impl PubNubLink {
             }
             Err(error) => Err(answer::failure(&error)),
         };
-        let Answer { frames, cursor } = read.inspect_err(|error| {
+        let read = read.inspect_err(|error| {
             debug!(kind = ?error.kind(), status = error.status(), "poll failed");
             self.burst.fault();
         })?;
+        let Answer { frames, cursor } = match read {
+            Read::Whole(answer) => answer,
+            Read::Damaged(damaged) => return Ok(self.take_damaged(damaged, sent_at)),
+        };
+        self.damaged = 0;
         debug!(events = frames.len(), ?held, "poll answered");
 
         // The pause ends when the poll was sent: from then on the service held it and
@@ -159,7 +199,37 @@ impl PubNubLink {
         self.pause = self.pace.after(held, progress).map(|gap| Box::pin(sleep(gap)));
         self.cursor = cursor.clone();
         let frames = frames.into_iter().map(stamped(self.http.now())).collect();
-        Ok(LinkEvent::Batch { frames, cursor, coverage, suspected_loss })
+        Ok(Taken::Event(LinkEvent::Batch { frames, cursor, coverage, suspected_loss }))
+    }
+
+    /// Asks again, since the next answer may be better; after some tries goes on behind
+    /// it, with what could be read.
+    fn take_damaged(&mut self, damaged: Damaged, asked: Instant) -> Taken {
+        self.burst.fault();
+        self.damaged += 1;
+        debug!(tries = self.damaged, messages = damaged.frames.len(), "an answer that cannot be read as a whole");
+        if self.damaged < DAMAGED_TRIES {
+            self.pause = Some(Box::pin(sleep(DAMAGED_PAUSE * 2_u32.pow(self.damaged))));
+            return Taken::Again;
+        }
+        match damaged.cursor.clone().filter(|cursor| *cursor != self.cursor) {
+            Some(cursor) => Taken::Event(self.go_on(damaged, cursor, asked)),
+            None => Taken::Behind(Damaged { has_all: false, ..damaged }, asked),
+        }
+    }
+
+    fn go_on(&mut self, Damaged { frames, has_all, .. }: Damaged, cursor: Cursor, asked: Instant) -> LinkEvent {
+        self.damaged = 0;
+        self.cursor = cursor.clone();
+        let frames: Vec<Frame> = frames.into_iter().map(stamped(self.http.now())).collect();
+        // Now that it is known what is lost, nothing else is in doubt.
+        self.last_good = Some(Instant::now());
+        let (coverage, suspected_loss) = if has_all {
+            (Coverage::Whole { asked }, None)
+        } else {
+            (Coverage::Cut { asked }, Some(SuspectedLoss::Unreadable))
+        };
+        LinkEvent::Batch { frames, cursor, coverage, suspected_loss }
     }
 }
 
@@ -175,25 +245,69 @@ fn stamped(received_at: SystemTime) -> impl FnMut(Message) -> Frame {
 #[async_trait]
 impl Link for PubNubLink {
     async fn next(&mut self) -> Result<LinkEvent> {
-        if let Some(pause) = &mut self.pause {
-            pause.await;
-            self.pause = None;
-        }
-        let poll = self.poll.get_or_insert_with(|| {
-            let (http, request) = (self.http.clone(), self.endpoint.subscribe(&self.cursor, self.http.deadline()));
-            let now = Instant::now();
-            Poll { sent_at: now, awake_at: now, answer: async move { http.send(request).await }.boxed() }
-        });
         loop {
+            if let Some(pause) = &mut self.pause {
+                pause.await;
+                self.pause = None;
+            }
+            if let Some((_, _, time)) = &mut self.behind {
+                let time = time.await;
+                let cursor = time.filter(|cursor| *cursor != self.cursor).ok_or_else(|| {
+                    self.burst.fault();
+                    Error::new(ErrorKind::Protocol, "PubNub's answer cannot be read, nor what to go on from")
+                });
+                let behind = self.behind.take();
+                let cursor = cursor?;
+                if let Some((damaged, asked, _)) = behind {
+                    return Ok(self.go_on(damaged, cursor, asked));
+                }
+            }
+            let poll = self.poll.get_or_insert_with(|| {
+                let (http, request) = (self.http.clone(), self.endpoint.subscribe(&self.cursor, self.http.deadline()));
+                let held = self.tuning.ask_again;
+                let now = Instant::now();
+                Poll { sent_at: now, awake_at: now, answer: async move { http.poll(request, held).await }.boxed() }
+            });
             tokio::select! {
                 biased;
                 answer = &mut poll.answer => {
                     let (sent_at, awake_at) = (poll.sent_at, poll.awake_at);
                     self.poll = None;
                     self.probe = Probe::Done;
-                    return self.take(answer, sent_at, awake_at);
+                    let taken = match answer {
+                        // Neither it came nor the service's time.
+                        Ok(None) if self.unproven => return Err(self.unanswered()),
+                        Ok(None) => {
+                            self.probe = Probe::Unarmed;
+                            self.asked_again = true;
+                            continue;
+                        }
+                        Ok(Some(response)) => self.take(Ok(response), sent_at, awake_at)?,
+                        Err(error) => self.take(Err(error), sent_at, awake_at)?,
+                    };
+                    (self.asked_again, self.unproven) = (false, false);
+                    match taken {
+                        Taken::Event(event) => return Ok(event),
+                        Taken::Again => {}
+                        Taken::Behind(damaged, asked) => {
+                            let (http, request) = (self.http.clone(), self.endpoint.time());
+                            let time = async move {
+                                let response = http.send(request).await.ok()?;
+                                answer::time(response.status, response.body.as_deref().unwrap_or_default())
+                            };
+                            self.behind = Some((damaged, asked, time.boxed()));
+                        }
+                    }
                 }
-                () = self.probe.alive(&self.http, &self.endpoint) => return Ok(LinkEvent::Alive),
+                proven = self.probe.proven(&self.http, &self.endpoint) => match proven {
+                    true => {
+                        self.unproven = false;
+                        return Ok(LinkEvent::Alive);
+                    }
+                    // Of one poll that may be a proxy's doing: the poll itself will show.
+                    false if self.asked_again => return Err(self.unanswered()),
+                    false => self.unproven = true,
+                },
                 alive = is_alive(&mut self.check), if self.check.is_some() => if !alive {
                     self.check = None;
                     return Err(Error::new(ErrorKind::Timeout, "PubNub did not say its time beside a poll that is held"));
@@ -242,32 +356,33 @@ pub(super) fn is_life(answer: &Result<TransportResponse, PubNubError>) -> bool {
     answer.as_ref().is_ok_and(|response| (200..300).contains(&response.status))
 }
 
-/// Asks once per link whether somebody is there. A poll from an old position is
-/// held without a word, which looks the same as a dead path.
+/// Asks whether the service is there, for each poll that is not answered soon. One from
+/// an old position is held without a word, which looks the same as a dead path.
 enum Probe {
     Unarmed,
     Waiting(Pin<Box<Sleep>>),
-    Asking(BoxFuture<'static, bool>),
+    Asking(BoxFuture<'static, Result<TransportResponse, PubNubError>>),
     Done,
 }
 
 impl Probe {
-    /// Comes back when the service's answer proved it; else never. The poll itself will tell
-    /// what is wrong, so a failure here is none. Cancel safe.
-    async fn alive(&mut self, http: &HttpTransport, endpoint: &Endpoint) {
+    /// Comes back with whether the service is there: `true` when its answer proved it,
+    /// `false` when there was none; else never, since the poll will show what is wrong.
+    /// Cancel safe.
+    async fn proven(&mut self, http: &HttpTransport, endpoint: &Endpoint) -> bool {
         loop {
             match self {
                 Self::Unarmed => *self = Self::Waiting(Box::pin(sleep(PROBE_AFTER))),
                 Self::Waiting(delay) => {
                     delay.await;
                     let (http, request) = (http.clone(), endpoint.time());
-                    *self = Self::Asking(async move { is_life(&http.send(request).await) }.boxed());
+                    *self = Self::Asking(async move { http.send(request).await }.boxed());
                 }
-                Self::Asking(answered) => {
-                    let alive = answered.await;
+                Self::Asking(answer) => {
+                    let answer = answer.await;
                     *self = Self::Done;
-                    if alive {
-                        return;
+                    if answer.is_err() || is_life(&answer) {
+                        return answer.is_ok();
                     }
                 }
                 Self::Done => pending().await,

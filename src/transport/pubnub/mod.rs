@@ -8,7 +8,7 @@
 //! there, 280 s at most. The server keeps no state per client, so repeating a poll
 //! from the same position loses nothing while its buffer still has the messages.
 //! Hence the one rule of this module: the position moves when an answer was read
-//! in full and understood, and never otherwise.
+//! in full and understood, or several tries did not make it so.
 
 mod answer;
 mod burst;
@@ -37,9 +37,11 @@ use crate::rest::ControlPlane;
 const ORIGIN: &str = "https://ringcentral.pubnubapi.com";
 const POLL_DEADLINE: Duration = Duration::from_secs(310);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// With the 10 s that the question for the time may take, a dead path is noticed within 60 s.
+const ASK_AGAIN: Duration = Duration::from_secs(45);
 const BUFFER_SIZE: usize = 100;
 const BUFFER_AGE: Duration = Duration::from_secs(120);
-const MAX_RESPONSE: usize = 16 << 20;
+const MAX_RESPONSE: usize = 64 << 20;
 
 /// The PubNub transport: one long poll per subscription.
 ///
@@ -54,7 +56,12 @@ const MAX_RESPONSE: usize = 16 << 20;
 /// - every message of an answer arrives, in order; a part of it that is not what
 ///   the protocol says arrives as [`FrameBody::Malformed`](super::FrameBody);
 /// - messages are never filtered by time: the service's timetokens can go back;
-/// - an answer that cannot be read in full is an error, and the position stays;
+/// - an answer that cannot be read in full is asked for again, five times within three
+///   seconds if it is PubNub's and else as after any fault; then what can be read of it is
+///   delivered, the rest as malformed, and a possible loss is reported
+///   ([`SuspectedLoss::Unreadable`](super::SuspectedLoss)) unless every message was found;
+/// - a poll of which nothing came for 45 s is asked again from the same position, and the
+///   service is asked for its time meanwhile, so that a dead path is noticed within 60 s;
 /// - an answer as large as the service's buffer, or one after a fault and a pause
 ///   longer than the service keeps messages, is marked with
 ///   [`SuspectedLoss`](super::SuspectedLoss).
@@ -154,8 +161,8 @@ impl PubNubBuilder {
     /// How long one poll may take, from connecting to the last byte; up to an
     /// hour.
     ///
-    /// Default 310 s, as in PubNub's own clients: the server answers after 280 s
-    /// at the latest, so a poll that takes longer has a dead connection.
+    /// Default 310 s, as in PubNub's own clients. A poll of which nothing came is asked
+    /// again sooner.
     pub fn poll_deadline(mut self, deadline: Duration) -> Self {
         self.poll_deadline = deadline;
         self
@@ -189,8 +196,8 @@ impl PubNubBuilder {
 
     /// The largest answer to read, in bytes.
     ///
-    /// Default 16 MiB: 100 messages of 32 KiB, with room for JSON escapes and for
-    /// a raised buffer.
+    /// Default 64 MiB: 500 messages of 32 KiB, which is the largest raised buffer that
+    /// PubNub names, with room for JSON escapes.
     pub fn max_response(mut self, bytes: usize) -> Self {
         self.max_response = bytes;
         self
@@ -219,7 +226,8 @@ impl PubNubBuilder {
             return Err(Error::config("max_response must be at least 1"));
         }
         let http = HttpTransport::new(origin, self.connect_timeout, self.poll_deadline, self.max_response);
-        let tuning = Tuning { buffer_size: self.buffer_size_hint, buffer_age: self.buffer_age };
+        let (buffer_size, buffer_age) = (self.buffer_size_hint, self.buffer_age);
+        let tuning = Tuning { buffer_size, buffer_age, ask_again: ASK_AGAIN };
         Ok(PubNub { http, tuning })
     }
 }

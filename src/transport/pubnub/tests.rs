@@ -7,7 +7,7 @@ use ::pubnub::subscribe::{SubscribeResponseBody, result::EnvelopePayload};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::answer::{self, Answer, Message};
+use super::answer::{self, Answer, Damaged, Message, Read};
 use super::pace::Pace;
 use super::request::{self, Endpoint, encode};
 use super::*;
@@ -16,8 +16,12 @@ use crate::{Disposition, ErrorKind, Secret};
 
 const RETRY: Disposition = Disposition::Retry { after: None };
 
+/// A whole answer; one that is damaged is an error here.
 fn read(body: &[u8]) -> Result<Answer> {
-    answer::read(200, &HashMap::new(), body, UNIX_EPOCH)
+    match answer::read(200, &HashMap::new(), body, UNIX_EPOCH)? {
+        Read::Whole(answer) => Ok(answer),
+        Read::Damaged(_) => Err(Error::new(ErrorKind::Protocol, "damaged")),
+    }
 }
 
 fn cursor(timetoken: &str, region: Option<u32>) -> Cursor {
@@ -113,7 +117,8 @@ fn malformed_envelope_leaves_its_neighbours_alone() {
         ("{}", "-an envelope without a payload"),
         ("{\"c\":\"x\",\"D\":1}", "-an envelope without a payload"),
         ("{\"d\":1,\"d\":2}", "-an envelope that cannot be read"),
-        ("{\"\\ud800\":1,\"d\":2}", "-an envelope that cannot be read"),
+        ("{\"\\ud800\":1,\"d\":2}", "+2"),
+        ("{\"p\":1,\"p\":2,\"d\":2}", "+2"),
         ("{\"d\":null}", "+null"),
         ("{\"d\":[1]}", "+[1]"),
     ];
@@ -471,7 +476,7 @@ fn defaults_are_the_documented_ones() {
     assert_eq!(builder.poll_deadline, Duration::from_secs(310));
     assert_eq!(builder.connect_timeout, Duration::from_secs(10));
     assert_eq!((builder.buffer_size_hint, builder.buffer_age), (100, Duration::from_secs(120)));
-    assert_eq!(builder.max_response, 16 * 1024 * 1024);
+    assert_eq!(builder.max_response, 64 * 1024 * 1024);
     assert_eq!(PubNub::builder().build().unwrap().kind(), TransportKind::PubNub);
 }
 
@@ -496,4 +501,196 @@ async fn found_6_7_a_poll_answered_in_gzip_is_read_without_the_feature_agent() {
     let mut link = pubnub.open(target("k", "c", None)).await.unwrap();
     let crate::transport::LinkEvent::Batch { frames, .. } = link.next().await.unwrap() else { panic!("no batch") };
     assert!(matches!(&frames[0].body, FrameBody::Payload(raw) if raw.get() == r#"{"x":1}"#));
+}
+
+// Answers that cannot be read as a whole.
+
+/// What came of an answer: its frames, its position, and `whole`, `damaged` or `lossy`.
+fn salvaged(body: &str) -> (Vec<String>, Option<String>, &'static str) {
+    match answer::read(200, &HashMap::new(), body.as_bytes(), UNIX_EPOCH).unwrap() {
+        Read::Whole(Answer { frames, cursor }) => (shown(&frames), Some(cursor.timetoken), "whole"),
+        Read::Damaged(Damaged { frames, cursor, has_all }) => {
+            let kind = if has_all { "damaged" } else { "lossy" };
+            (shown(&frames), cursor.map(|cursor| cursor.timetoken), kind)
+        }
+    }
+}
+
+#[test]
+fn found_6_5_what_can_be_read_of_a_damaged_answer_is_read_message_by_message() {
+    const BAD: &str = "-an envelope that cannot be read";
+    let t = r#""t":{"t":"17000000000000001","r":1}"#;
+    for (what, body, frames, position, kind) in [
+        (
+            "NaN in a payload",
+            format!(r#"{{{t},"m":[{{"d":1}},{{"d":NaN}},{{"d":3}}]}}"#),
+            vec!["+1", BAD, "+3"],
+            true,
+            "damaged",
+        ),
+        ("NaN beside one", format!(r#"{{{t},"m":[{{"f":NaN,"d":1}}]}}"#), vec!["+1"], true, "whole"),
+        (
+            "a raw line break",
+            format!("{{{t},\"m\":[{{\"d\":\"a\nb\"}},{{\"d\":2}}]}}"),
+            vec![BAD, "+2"],
+            true,
+            "damaged",
+        ),
+        ("extra commas", format!(r#"{{{t},"m":[{{"d":1}},,{{"d":2}},],}}"#), vec!["+1", "+2"], true, "whole"),
+        ("a comma in an envelope", format!(r#"{{{t},"m":[{{"d":1,}}]}}"#), vec!["+1"], true, "whole"),
+        ("doubled keys", format!(r#"{{{t},{t},"m":[{{"d":1}}],"m":[{{"d":2}}]}}"#), vec!["+1", "+2"], true, "whole"),
+        ("a byte order mark", format!("\u{feff}{{{t},\"m\":[{{\"d\":1}}]}}"), vec!["+1"], true, "whole"),
+        ("a JSONP callback", format!(r#"cb_0({{{t},"m":[{{"d":1}}]}});"#), vec!["+1"], true, "whole"),
+        ("unknown fields", format!(r#"{{"x":[1],{t},"y":null,"m":[{{"z":{{}},"d":1}}]}}"#), vec!["+1"], true, "whole"),
+        ("cut in a message", format!(r#"{{{t},"m":[{{"d":1}},{{"d":"ab"#), vec!["+1", BAD], true, "lossy"),
+        ("cut between messages", format!(r#"{{{t},"m":[{{"d":1}}"#), vec!["+1"], true, "lossy"),
+        ("cut before them", format!(r#"{{{t},"m""#), vec!["-an answer without a list of messages"], true, "lossy"),
+        (
+            "cut in the position",
+            r#"{"t":{"t":"1700000"#.into(),
+            vec!["-an answer without a list of messages"],
+            false,
+            "lossy",
+        ),
+        (
+            "a list that is none",
+            format!(r#"{{{t},"m":"x"}}"#),
+            vec!["-a list of messages that is none"],
+            true,
+            "damaged",
+        ),
+        ("no position", r#"{"m":[{"d":1}]}"#.into(), vec!["+1"], false, "damaged"),
+        ("a broken position", r#"{"t":{"t":NaN,"r":1},"m":[{"d":1}]}"#.into(), vec!["+1"], false, "damaged"),
+        ("a broken region", r#"{"t":{"t":17000000000000001,"r":NaN},"m":[{"d":1}]}"#.into(), vec!["+1"], true, "whole"),
+    ] {
+        let frames: Vec<String> = frames.into_iter().map(str::to_owned).collect();
+        let position = position.then(|| "17000000000000001".to_owned());
+        assert_eq!(salvaged(&body), (frames, position, kind), "{what}: {body}");
+    }
+}
+
+#[test]
+fn found_6_5_of_two_positions_the_earlier_is_gone_on_from_and_long_texts_are_cut() {
+    let body = r#"{"t":{"t":"17000000000000009"},"t":{"t":"17000000000000002"},"m":[]}"#;
+    assert_eq!(salvaged(body), (vec![], Some("17000000000000002".into()), "whole"));
+    let body = format!(r#"{{"t":{{"t":"1"}},"m":[{{"d":NaN,"x":"{}"}}]}}"#, "é".repeat(100_000));
+    let Ok(Read::Damaged(damaged)) = answer::read(200, &HashMap::new(), body.as_bytes(), UNIX_EPOCH) else { panic!() };
+    let FrameBody::Malformed { raw, .. } = &damaged.frames[0].body else { panic!() };
+    assert!(raw.len() <= 64 << 10 && raw.len() > 60_000);
+}
+
+#[test]
+fn the_time_is_read_as_a_position_and_nothing_else_is() {
+    let read = |status, body: &str| answer::time(status, body.as_bytes()).map(|cursor| cursor.timetoken);
+    assert_eq!(read(200, "[17000000000000001]"), Some("17000000000000001".into()));
+    assert_eq!(read(200, " [ \"17000000000000001\" ]\n"), Some("17000000000000001".into()));
+    for (status, body) in [(200, "[1]"), (200, "<html>"), (200, ""), (403, "[17000000000000001]"), (200, "[NaN]")] {
+        assert_eq!(read(status, body), None, "{body}");
+    }
+}
+
+/// A server on loopback that answers each poll with what `answer` says of its number, and the
+/// question for the time.
+async fn scripted(answer: fn(usize) -> Option<&'static str>) -> PubNub {
+    scripted_with(answer, true).await
+}
+
+/// Likewise; without `time` it ends the connection when it is asked for the time.
+async fn scripted_with(answer: fn(usize) -> Option<&'static str>, time: bool) -> PubNub {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let origin = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        let polls = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        loop {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            let polls = polls.clone();
+            tokio::spawn(async move {
+                let mut request = [0; 4096];
+                while let Ok(1..) = socket.read(&mut request).await {
+                    let body = if request.starts_with(b"GET /time/0") {
+                        if !time {
+                            return;
+                        }
+                        Some("[17000000000000050]")
+                    } else {
+                        answer(polls.fetch_add(1, std::sync::atomic::Ordering::SeqCst))
+                    };
+                    let Some(body) = body else { std::future::pending().await };
+                    let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+                    socket.write_all(answer.as_bytes()).await.unwrap();
+                }
+            });
+        }
+    });
+    PubNub::builder().origin(origin).build().unwrap()
+}
+
+async fn batch(link: &mut Box<dyn Link>) -> (usize, String, Option<crate::transport::SuspectedLoss>) {
+    loop {
+        if let crate::transport::LinkEvent::Batch { frames, cursor, suspected_loss, .. } = link.next().await.unwrap() {
+            return (frames.len(), cursor.timetoken, suspected_loss);
+        }
+    }
+}
+
+#[tokio::test]
+async fn found_6_5_an_answer_that_can_never_be_read_is_left_behind_after_some_tries() {
+    use crate::transport::SuspectedLoss::Unreadable;
+
+    // With a position, with all messages found, and without either.
+    for (body, want) in [
+        (r#"{"t":{"t":"17000000000000009","r":1},"m":[{"d":1},{"d":NaN}]}"#, (2, "17000000000000009", None)),
+        (r#"{"t":{"t":"17000000000000009","r":1},"m":[{"d":1},{"d":"#, (2, "17000000000000009", Some(Unreadable))),
+        (r#"{"t":{"t":"1700"#, (1, "17000000000000050", Some(Unreadable))),
+        (r#"{"t":{"t":"17000000000000000"},"m":[{"d":NaN}]}"#, (1, "17000000000000050", Some(Unreadable))),
+    ] {
+        // Once each answer is known: the poll is asked again, and behind it goes on.
+        static BODY: std::sync::Mutex<&str> = std::sync::Mutex::new("");
+        *BODY.lock().unwrap() = body;
+        let pubnub = scripted(|n| match n {
+            0..5 => Some(*BODY.lock().unwrap()),
+            5 => Some(r#"{"t":{"t":"17000000000000099","r":1},"m":[{"d":7}]}"#),
+            _ => None,
+        })
+        .await;
+        let mut link = pubnub.open(target("k", "c", None)).await.unwrap();
+        let (frames, position, loss) = batch(&mut link).await;
+        assert_eq!((frames, &*position, loss), want, "{body}");
+        assert_eq!(batch(&mut link).await, (1, "17000000000000099".into(), None), "{body}");
+    }
+}
+
+#[tokio::test]
+async fn found_6_5_one_damaged_answer_is_asked_for_again_and_costs_nothing() {
+    let pubnub = scripted(|n| match n {
+        0 => Some(r#"{"t":{"t":"17000000000000009","r":1},"m":[{"d":1},{"d":"#),
+        1 => Some(r#"{"t":{"t":"17000000000000009","r":1},"m":[{"d":1},{"d":2}]}"#),
+        _ => None,
+    })
+    .await;
+    let mut link = pubnub.open(target("k", "c", None)).await.unwrap();
+    assert_eq!(batch(&mut link).await, (2, "17000000000000009".into(), None));
+}
+
+#[tokio::test]
+async fn a_poll_of_which_nothing_comes_is_asked_again_from_the_same_position() {
+    let mut pubnub = scripted(|n| match n {
+        0 | 1 => None,
+        _ => Some(r#"{"t":{"t":"17000000000000009","r":1},"m":[{"d":1}]}"#),
+    })
+    .await;
+    pubnub.tuning.ask_again = Duration::from_millis(50);
+    let mut link = pubnub.open(target("k", "c", None)).await.unwrap();
+    assert_eq!(batch(&mut link).await, (1, "17000000000000009".into(), None));
+}
+
+#[tokio::test]
+async fn a_path_on_which_nothing_is_answered_fails_while_the_poll_is_held() {
+    let mut pubnub = scripted_with(|_| None, false).await;
+    pubnub.tuning.ask_again = Duration::from_millis(600);
+    let mut link = pubnub.open(target("k", "c", None)).await.unwrap();
+    let error = link.next().await.unwrap_err();
+    assert_eq!((error.kind(), error.disposition()), (ErrorKind::Timeout, RETRY));
 }

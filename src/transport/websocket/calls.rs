@@ -16,9 +16,7 @@ use crate::error::{Disposition, Error, ErrorKind, Result};
 use crate::ids::SubscriptionId;
 use crate::rest::control::of_create;
 use crate::rest::request::segment;
-use crate::rest::{
-    ControlPlane, CreateSubscription, Deletion, RateBudget, Response, SocketToken, SubscriptionInfo, SubscriptionStatus,
-};
+use crate::rest::{ControlPlane, CreateSubscription, Deletion, RateBudget, Response, SocketToken, SubscriptionInfo};
 use crate::system::System;
 use crate::transport::Cursor;
 
@@ -146,7 +144,7 @@ impl SocketSession {
         let deadline = Instant::now() + audit_within(self.lease());
         let answer = self.call(&held.socket, &Method::GET, &path, None, deadline).await?;
         let info = self.read(&answer)?;
-        if info.id != held.id || matches!(info.status, SubscriptionStatus::Other(_)) {
+        if info.id != held.id {
             return Err(Error::new(ErrorKind::NotFound, "the service no longer serves the subscription"));
         }
         self.describe(&held.id, &info);

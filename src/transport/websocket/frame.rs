@@ -125,6 +125,8 @@ fn read_whole(text: &str) -> Result<Incoming, &'static str> {
         "ServerNotification" => What::Notification(event(text, id, body)),
         "Heartbeat" => What::Heartbeat(id.clone().unwrap_or_default()),
         "Error" => What::Error(reply()),
+        // A type of another year that carries an event.
+        _ if body.is_some_and(names_an_event) => What::Notification(event(text, id, body)),
         _ => What::Unknown,
     };
     Ok(Incoming { wsc, what })
@@ -146,6 +148,25 @@ fn split(text: &str) -> Result<(&str, Option<&str>), &'static str> {
         None => Err("no comma after the meta"),
         Some(body) => Ok((meta, Some(body))),
     }
+}
+
+fn names_an_event(body: &str) -> bool {
+    #[derive(Deserialize)]
+    struct Named<'a> {
+        #[serde(borrow)]
+        event: &'a RawValue,
+    }
+    serde_json::from_str::<Named<'_>>(body).is_ok_and(|named| named.event.get().starts_with('"'))
+}
+
+/// A frame that cannot be read, as an event that cannot: it may have been one. The text of
+/// one that may hold a session's token is not shown.
+pub(super) fn unreadable(bytes: &[u8], reason: &'static str) -> Event {
+    const LONGEST: usize = 64 << 10;
+    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(LONGEST)]);
+    let may_hold_token = ["wsc", "oken", "ConnectionDetails"].iter().any(|word| text.contains(word));
+    let text = if may_hold_token { "(not shown: it may hold a session's token)" } else { &*text };
+    Event { position: None, subscription: None, sent_at: None, body: Err((text.into(), reason)) }
 }
 
 fn event(text: &str, id: Option<String>, body: Option<&str>) -> Event {

@@ -1,11 +1,18 @@
 //! Events that have come and were not yet handed on. Pure.
 
 use std::collections::VecDeque;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
 
 use super::frame::Event;
 use crate::ids::SubscriptionId;
 use crate::transport::{Frame, FrameBody};
+
+/// So long events that name another subscription wait for one that names ours.
+const STRANGE: Duration = Duration::from_secs(5);
+/// And so many it takes where others named ours before.
+const STRANGERS: usize = 10;
 
 /// Whose events a connection takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,7 +32,7 @@ struct Waiting {
     subscription: Option<Box<str>>,
 }
 
-/// Bounded by bytes; the oldest give way, and their number is told.
+/// Bounded by bytes; the oldest give way, and their number is reported.
 #[derive(Debug)]
 pub(super) struct Inbox {
     owner: Owner,
@@ -33,45 +40,119 @@ pub(super) struct Inbox {
     bytes: usize,
     limit: usize,
     lost: usize,
+    /// Events that name another subscription, since the last that named ours. A
+    /// connection has one subscription (websocket-and-webhooks.md §1.7), so where all
+    /// events name another the id is odd and the events are ours (found 6.9): either
+    /// the service names one subscription in two ways, or it carried out a creation
+    /// that was given up, with our filters.
+    strangers: VecDeque<Waiting>,
+    strange_bytes: usize,
+    strange_since: Option<Instant>,
+    /// Whether an event named our subscription.
+    knows_ours: bool,
 }
 
 impl Inbox {
     pub(super) fn new(limit: usize) -> Self {
-        Self { owner: Owner::Unknown, waiting: VecDeque::new(), bytes: 0, limit, lost: 0 }
+        Self {
+            owner: Owner::Unknown,
+            waiting: VecDeque::new(),
+            bytes: 0,
+            limit,
+            lost: 0,
+            strangers: VecDeque::new(),
+            strange_bytes: 0,
+            strange_since: None,
+            knows_ours: false,
+        }
     }
 
-    /// Takes an event in; `false` if it is somebody else's.
-    pub(super) fn push(&mut self, event: Event, received_at: SystemTime) -> bool {
+    /// Takes an event in; `false` if it names another subscription.
+    pub(super) fn push(&mut self, event: Event, received_at: SystemTime, now: Instant) -> bool {
         let Event { position, subscription, sent_at, body } = event;
-        if !is_ours(&self.owner, subscription.as_deref()) {
-            return false;
-        }
         let body = match body {
             Ok(raw) => FrameBody::Payload(raw),
             Err((raw, reason)) => FrameBody::Malformed { raw, reason },
         };
-        let frame = Frame::new(body, received_at).at(position).sent(sent_at);
-        self.put(Waiting { frame, subscription });
-        true
+        let waiting = Waiting { frame: Frame::new(body, received_at).at(position).sent(sent_at), subscription };
+        let ours = is_ours(&self.owner, waiting.subscription.as_deref());
+        if ours {
+            // One without an id says nothing about the others.
+            if waiting.subscription.is_some() {
+                self.take_strangers();
+                self.knows_ours = true;
+            }
+            self.put(waiting);
+        } else {
+            self.put_aside(waiting, now);
+        }
+        ours
+    }
+
+    fn put_aside(&mut self, stranger: Waiting, now: Instant) {
+        self.strange_since.get_or_insert(now);
+        self.strange_bytes += stranger.frame.weight();
+        self.strangers.push_back(stranger);
+        if self.strange_bytes > self.limit {
+            self.adopt();
+        }
+    }
+
+    fn take_strangers(&mut self) -> VecDeque<Waiting> {
+        (self.strange_since, self.strange_bytes) = (None, 0);
+        std::mem::take(&mut self.strangers)
+    }
+
+    /// When events that name another subscription are taken for ours.
+    pub(super) fn adopts_at(&self) -> Option<Instant> {
+        let enough = !self.knows_ours || self.strangers.len() >= STRANGERS;
+        self.strange_since.filter(|_| enough).map(|since| since + STRANGE)
+    }
+
+    /// Takes them for ours if it is time; whether it was.
+    pub(super) fn adopt_if_due(&mut self, now: Instant) -> bool {
+        let due = self.adopts_at().is_some_and(|at| at <= now);
+        if due {
+            self.adopt();
+        }
+        due
+    }
+
+    fn adopt(&mut self) {
+        self.owner = Owner::Any;
+        self.take_strangers().into_iter().for_each(|stranger| self.put(stranger));
     }
 
     fn put(&mut self, new: Waiting) {
-        self.bytes += new.frame.weight();
-        self.waiting.push_back(new);
-        while self.bytes > self.limit {
+        // Where it was not full nothing gives way: then the connection was to be read.
+        while self.is_full() {
             let Some(oldest) = self.waiting.pop_front() else { break };
             self.bytes -= oldest.frame.weight();
             self.lost += 1;
         }
+        self.bytes += new.frame.weight();
+        self.waiting.push_back(new);
     }
 
-    /// The owner is known now: what came for others goes. How many those were.
-    pub(super) fn own(&mut self, owner: Owner) -> usize {
+    /// Whether the next event may find no room.
+    pub(super) fn is_full(&self) -> bool {
+        self.bytes >= self.limit
+    }
+
+    /// The owner is known now: what came for others is put aside. How many those were.
+    pub(super) fn own(&mut self, owner: Owner, now: Instant) -> usize {
         self.owner = owner;
-        let before = self.waiting.len();
-        self.waiting.retain(|waiting| is_ours(&self.owner, waiting.subscription.as_deref()));
+        let before = std::mem::take(&mut self.waiting).into_iter().chain(self.take_strangers());
+        let (ours, strangers): (VecDeque<_>, VecDeque<_>) =
+            before.partition(|waiting| is_ours(&self.owner, waiting.subscription.as_deref()));
+        let count = strangers.len();
+        self.knows_ours = ours.iter().any(|waiting| waiting.subscription.is_some());
+        if !self.knows_ours {
+            strangers.into_iter().for_each(|stranger| self.put_aside(stranger, now));
+        }
+        self.waiting = ours;
         self.bytes = self.waiting.iter().map(|waiting| waiting.frame.weight()).sum();
-        before - self.waiting.len()
+        count
     }
 
     pub(super) fn owner(&self) -> &Owner {
@@ -84,6 +165,10 @@ impl Inbox {
         self.bytes = earlier.bytes;
         self.lost += earlier.lost;
         mine.into_iter().for_each(|waiting| self.put(waiting));
+        self.strange_bytes += earlier.strange_bytes;
+        self.strange_since = earlier.strange_since.or(self.strange_since);
+        let mine = std::mem::replace(&mut self.strangers, earlier.strangers);
+        self.strangers.extend(mine);
     }
 
     /// Everything, and how many gave way before.
@@ -123,7 +208,7 @@ mod tests {
     }
 
     fn push(inbox: &mut Inbox, event: Event) -> bool {
-        inbox.push(event, SystemTime::UNIX_EPOCH)
+        inbox.push(event, SystemTime::UNIX_EPOCH, Instant::now())
     }
 
     fn taken(inbox: &mut Inbox) -> (Vec<String>, usize) {
@@ -137,10 +222,10 @@ mod tests {
         for (n, subscription) in [(1, Some("a")), (2, Some("b")), (3, None)] {
             assert!(push(&mut inbox, event(n, subscription)));
         }
-        assert_eq!(inbox.own(Owner::Only("a".into())), 1);
+        assert_eq!(inbox.own(Owner::Only("a".into()), Instant::now()), 1);
         assert!(push(&mut inbox, event(4, Some("a"))) && !push(&mut inbox, event(5, Some("b"))));
         assert_eq!(taken(&mut inbox), (vec!["1".into(), "3".into(), "4".into()], 0));
-        assert_eq!(inbox.own(Owner::Any), 0);
+        assert_eq!(inbox.own(Owner::Any, Instant::now()), 0);
         assert!(push(&mut inbox, event(6, Some("b"))));
     }
 
@@ -151,14 +236,64 @@ mod tests {
                 .at(Some("1".into()))
                 .weight();
         let mut inbox = Inbox::new(3 * weight);
-        (1..=5).for_each(|n| assert!(push(&mut inbox, event(n, None))));
+        let second = std::time::Duration::from_secs(1);
+        (1..=5_u32).for_each(|n| {
+            assert_eq!(inbox.is_full(), n > 3);
+            assert!(inbox.push(event(n as usize, None), SystemTime::UNIX_EPOCH + n * second, Instant::now()));
+        });
+        assert_eq!(inbox.lost, 2);
         assert_eq!(taken(&mut inbox), (vec!["3".into(), "4".into(), "5".into()], 2));
         assert!(inbox.is_empty());
-        // One that fits nowhere gives way to itself.
+        // One that is larger than the limit finds room where nothing else waits.
         let mut small = Inbox::new(1);
         push(&mut small, event(1, None));
-        assert!(!small.is_empty());
-        assert_eq!(taken(&mut small), (vec![], 1));
+        push(&mut small, event(2, None));
+        assert_eq!(taken(&mut small), (vec!["2".into()], 1));
+    }
+
+    #[test]
+    fn found_6_9_where_every_event_names_another_subscription_they_are_delivered_soon() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut inbox = Inbox::new(10_000);
+        push(&mut inbox, event(1, Some("b")));
+        assert_eq!(inbox.own(Owner::Only("a".into()), at(0)), 1);
+        assert!(!inbox.push(event(2, Some("b")), SystemTime::UNIX_EPOCH, at(1)));
+        assert!(inbox.is_empty() && !inbox.adopt_if_due(at(4)));
+        assert_eq!(inbox.adopts_at(), Some(at(5)));
+        assert!(inbox.adopt_if_due(at(5)));
+        assert_eq!(taken(&mut inbox), (vec!["1".into(), "2".into()], 0));
+        assert!(push(&mut inbox, event(3, Some("b"))), "and the next ones at once");
+        assert_eq!(inbox.adopts_at(), None);
+    }
+
+    #[test]
+    fn found_6_9_an_event_of_ours_proves_that_the_others_are_not() {
+        let start = Instant::now();
+        let mut inbox = Inbox::new(10_000);
+        inbox.own(Owner::Only("a".into()), start);
+        push(&mut inbox, event(1, Some("b")));
+        push(&mut inbox, event(2, None));
+        assert!(inbox.adopts_at().is_some(), "one without an id proves nothing");
+        push(&mut inbox, event(3, Some("a")));
+        assert!(!inbox.adopt_if_due(start + Duration::from_secs(60)));
+        assert_eq!(taken(&mut inbox), (vec!["2".into(), "3".into()], 0));
+        // After one of ours it takes many.
+        for n in 0..STRANGERS {
+            assert_eq!(inbox.adopts_at(), None);
+            inbox.push(event(n, Some("b")), SystemTime::UNIX_EPOCH, start);
+        }
+        assert!(inbox.adopt_if_due(start + STRANGE));
+    }
+
+    #[test]
+    fn found_6_9_events_put_aside_are_bounded() {
+        let mut inbox = Inbox::new(2_000);
+        inbox.own(Owner::Only("a".into()), Instant::now());
+        (0..1_000).for_each(|n| assert!(!push(&mut inbox, event(n, Some("b"))) || n > 5));
+        let (frames, lost) = inbox.take();
+        assert_eq!(frames.len() + lost, 1_000);
+        assert!(frames.len() < 30);
     }
 
     #[test]

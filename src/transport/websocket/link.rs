@@ -66,6 +66,7 @@ impl SocketLink {
         }
         let place = place(&state, wall);
         if let Some(batch) = batch(&mut state.inbox, place) {
+            self.socket.drained();
             return Look::Say(Ok(batch));
         }
         // What had come before it is reported.

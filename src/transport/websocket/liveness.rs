@@ -73,6 +73,13 @@ impl Liveness {
         }
     }
 
+    /// Nothing was read for a while, by choice: what was asked before may be answered in
+    /// what waits to be read.
+    pub(super) fn excuse(&mut self, now: Instant) {
+        (self.any_at, self.text_at) = (now, now);
+        (self.ping, self.beat) = (None, None);
+    }
+
     /// What is due at `now`; to be asked until it says nothing.
     pub(super) fn poll(&mut self, now: Instant) -> Option<Due> {
         let late = |asked: Option<Instant>| asked.is_some_and(|at| now >= at + self.pace.answer_within);
@@ -157,6 +164,18 @@ mod tests {
         let told = run(1800, 100, false, |_| None);
         assert_eq!(told[..2], [(30, Due::Ping), (30, Due::Heartbeat)]);
         assert!(matches!(told[2..], [(40, Due::Dead(_))]), "{told:?}");
+    }
+
+    #[test]
+    fn found_6_13_silence_by_choice_is_no_death_and_after_it_the_peer_is_asked_anew() {
+        let start = Instant::now();
+        let mut liveness = Liveness::new(PACE, s(1800), start);
+        assert_eq!(liveness.poll(start + s(30)), Some(Due::Ping));
+        assert_eq!(liveness.poll(start + s(30)), Some(Due::Heartbeat));
+        liveness.excuse(start + s(45));
+        assert_eq!(liveness.poll(start + s(45)), None);
+        assert_eq!(liveness.next(), start + s(75));
+        assert_eq!(liveness.poll(start + s(75)), Some(Due::Ping));
     }
 
     #[test]

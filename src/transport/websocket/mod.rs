@@ -90,6 +90,12 @@ struct Gateway {
 ///   nothing came for 5 s, which must be answered within 8 s. A gateway that answers
 ///   pings and nothing else is noticed within 40 s, by a heartbeat when no message came
 ///   for 30 s. Heartbeats also keep an idle connection alive, which pings do not.
+/// - While the reader's queue is full the connection is not read, for up to 8 s: a
+///   longer time would keep the gateway waiting for its pongs. What comes meanwhile
+///   waits in the network. Only then does the queue overflow, with a reported gap.
+/// - A connection has one subscription. Where for 5 s all events name another one they
+///   are delivered: the service names it in two ways, or has another of ours in its place.
+///   Where an event named the right one before it takes ten of them.
 /// - A subscription that the service lost without a word is noticed within a minute, by
 ///   asking after it every [`audit_every`](WebSocketBuilder::audit_every), while more than
 ///   a fifth of the user's light calls remains; within a quarter of an hour otherwise.
@@ -266,9 +272,8 @@ impl WebSocketBuilder {
     }
 
     /// How many bytes of events may wait between a connection and its reader.
-    /// Default 8 MiB. They are read at once, so that only what comes before there
-    /// is a reader waits; when it does not fit, the oldest gives way and a possible
-    /// [`Gap`](crate::Gap) says so.
+    /// Default 8 MiB. When they do not fit, the connection is not read for a while;
+    /// after that the oldest give way, and a [`Gap`](crate::Gap) reports it.
     pub fn inbox_bytes(mut self, bytes: usize) -> Self {
         self.tuning.inbox_bytes = bytes;
         self

@@ -1,5 +1,7 @@
-//! The task that reads one connection. It never waits for anybody: what comes goes
-//! into the inbox or to whoever asked, what is sent waits in the stream's buffer.
+//! The task that reads one connection. What comes goes into the inbox or to the caller
+//! that asked, what is sent waits in the stream's buffer. While the inbox is full it
+//! stops reading, for as long as the peer's pings and the calls under way allow: what
+//! comes meanwhile waits in the buffers of the peer and of both systems.
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -37,8 +39,18 @@ pub(super) const PROBE_WITHIN: Duration = Duration::from_secs(1);
 /// So long may the last words take.
 const LAST_FLUSH: Duration = Duration::from_millis(500);
 
-/// Who waits for an answer, and since when.
-type Answer = (Instant, oneshot::Sender<Result<Reply>>);
+/// So long what comes may wait to be read. A ping of the gateway may be among it, and its
+/// pong is due within 10 s (websocket-and-webhooks.md, D).
+const HOLD: Duration = Duration::from_secs(8);
+/// So long before its deadline the reply to a call is looked for.
+const CALL_MARGIN: Duration = Duration::from_secs(2);
+
+/// Who waits for a reply, since when and until when.
+struct Waiting {
+    answer: oneshot::Sender<Result<Reply>>,
+    asked: Instant,
+    deadline: Instant,
+}
 
 pub(super) struct Pump {
     ws: WebSocketStream<Wire>,
@@ -47,7 +59,11 @@ pub(super) struct Pump {
     tuning: Tuning,
     /// Keeps the login alive, which the session needs; never ends.
     upkeep: Pin<Box<dyn Future<Output = ()> + Send>>,
-    pending: BTreeMap<String, Answer>,
+    pending: BTreeMap<String, Waiting>,
+    /// Since when something may wait to be read, because the inbox was full.
+    behind_since: Option<Instant>,
+    /// Whether nothing is read now.
+    holding: bool,
     /// Something may wait in the stream's buffer.
     unflushed: bool,
     /// From the gateway's terms on: before that, nothing may be sent.
@@ -105,6 +121,8 @@ impl Pump {
             commands,
             upkeep: upkeep(control, tuning.pace.beat_after.min(Duration::from_secs(30))).boxed(),
             pending: BTreeMap::new(),
+            behind_since: None,
+            holding: false,
             unflushed: false,
             liveness: None,
             deadline: Deadline::Details(Instant::now() + tuning.details_within),
@@ -122,8 +140,8 @@ impl Pump {
         tracing::debug!(?cause, complaint = self.complaint.as_deref(), "the connection is over");
         let ended = Ended { cause, complaint: self.complaint.take(), unread: false };
         // What was sent may have been carried out, what was not was not.
-        for (_, answer) in std::mem::take(&mut self.pending).into_values() {
-            let _ = answer.send(Err(ended.error().with_unclear(true)));
+        for (_, waiting) in std::mem::take(&mut self.pending) {
+            let _ = waiting.answer.send(Err(ended.error().with_unclear(true)));
         }
         self.commands.close();
         while let Ok(command) = self.commands.try_recv() {
@@ -137,11 +155,13 @@ impl Pump {
 
     async fn until_over(&mut self) -> Cause {
         loop {
+            let held_until = self.hold(Instant::now());
             if let Some(cause) = self.due() {
                 return cause;
             }
-            let liveness = self.liveness.as_ref().map(Liveness::next);
-            let timer = liveness.into_iter().chain(self.deadline.at()).min();
+            let liveness = self.liveness.as_ref().filter(|_| !self.holding).map(Liveness::next);
+            let adopts_at = self.shared.lock().inbox.adopts_at();
+            let timer = liveness.into_iter().chain(self.deadline.at()).chain(held_until).chain(adopts_at).min();
             let timer = timer.unwrap_or_else(|| Instant::now() + CLOSE_WITHIN);
             tokio::select! {
                 biased;
@@ -150,7 +170,8 @@ impl Pump {
                     None => return Cause::Ours,
                 },
                 () = &mut self.upkeep => {}
-                message = next(&mut self.ws, &mut self.unflushed) => {
+                () = self.shared.drained.notified(), if self.holding => {}
+                message = next(&mut self.ws, &mut self.unflushed, &mut self.behind_since, self.holding) => {
                     if let Err(cause) = self.message(message).await {
                         return cause;
                     }
@@ -158,6 +179,34 @@ impl Pump {
                 () = sleep_until(timer) => {}
             }
         }
+    }
+
+    /// Decides whether to read; `Some`: not before then, unless there is room again.
+    fn hold(&mut self, now: Instant) -> Option<Instant> {
+        let until = self.holds_until(now).filter(|until| *until > now);
+        if let Some(liveness) = self.liveness.as_mut().filter(|_| self.holding && until.is_none()) {
+            liveness.excuse(now);
+        }
+        self.holding = until.is_some();
+        until
+    }
+
+    fn holds_until(&mut self, now: Instant) -> Option<Instant> {
+        // What is said at the end comes within a bound of its own.
+        if !matches!(self.deadline, Deadline::None) {
+            return None;
+        }
+        {
+            let state = self.shared.lock();
+            // Where no link reads, none will make room.
+            if !state.inbox.is_full() || !state.attached {
+                return None;
+            }
+        }
+        let since = *self.behind_since.get_or_insert(now);
+        let calls = self.pending.values().filter(|waiting| !waiting.answer.is_closed());
+        let calls = calls.filter_map(|waiting| waiting.deadline.checked_sub(CALL_MARGIN));
+        calls.chain([since + HOLD]).min()
     }
 
     /// What is due by the clock.
@@ -173,12 +222,17 @@ impl Pump {
             }
             Deadline::Details(_) | Deadline::None | Deadline::Bye(_) | Deadline::Gone(_) | Deadline::Probed(_) => {}
         }
+        if self.shared.lock().inbox.adopt_if_due(now) {
+            tracing::warn!("all events of the connection name another subscription than its own: they are delivered");
+            self.shared.changed.notify_waiters();
+        }
         // A message that is on its way is in the way of every other answer.
         let grew = self.ws.get_ref().grew();
         if let Some((liveness, at)) = self.liveness.as_mut().zip(grew) {
             liveness.heard(Heard::Text, at);
         }
-        while let Some(due) = self.liveness.as_mut().and_then(|liveness| liveness.poll(now)) {
+        let holding = self.holding;
+        while let Some(due) = self.liveness.as_mut().filter(|_| !holding).and_then(|liveness| liveness.poll(now)) {
             match due {
                 Due::Dead(why) => return Some(Cause::Silent(why)),
                 Due::Ping => self.ping(now),
@@ -222,11 +276,11 @@ impl Pump {
                     Deadline::Details(_) | Deadline::None => Deadline::Bye(at),
                 };
             }
-            Command::Request { id, text, answer } => {
+            Command::Request { id, text, deadline, answer } => {
                 // Whoever gave up waits no more.
-                self.pending.retain(|_, (_, answer)| !answer.is_closed());
+                self.pending.retain(|_, waiting| !waiting.answer.is_closed());
                 if self.send(Message::text(text)) {
-                    self.pending.insert(id, (Instant::now(), answer));
+                    self.pending.insert(id, Waiting { answer, asked: Instant::now(), deadline });
                 } else {
                     let error = Error::new(ErrorKind::Network, "the connection takes nothing more; it was not sent");
                     let _ = answer.send(Err(error));
@@ -248,8 +302,11 @@ impl Pump {
         }
         self.shared.lock().heard_at = now;
         match message {
-            Message::Text(text) => self.frame(text.as_bytes(), now),
-            Message::Binary(bytes) => self.frame(&bytes, now),
+            // Every message is binary for the library, and it sees no more than its length.
+            Message::Text(_) | Message::Binary(_) => {
+                let bytes = self.ws.get_mut().take(message.len());
+                self.frame(&bytes, now);
+            }
             Message::Close(frame) => {
                 // The answer to it is in the buffer.
                 let _ = timeout(LAST_FLUSH, self.ws.flush()).await;
@@ -274,6 +331,11 @@ impl Pump {
             Err(reason) => {
                 tracing::debug!(reason, bytes = bytes.len(), "a frame that cannot be read");
                 self.shared.counters.unreadable();
+                // Nothing is subscribed to before the terms.
+                if self.liveness.is_some() && !bytes.trim_ascii().is_empty() {
+                    self.shared.lock().inbox.push(frame::unreadable(bytes, reason), self.shared.system.now(), now);
+                    self.shared.changed.notify_waiters();
+                }
             }
         }
     }
@@ -308,7 +370,7 @@ impl Pump {
         self.keep(wsc);
         match what {
             What::Notification(event) => {
-                let ours = self.shared.lock().inbox.push(event, self.shared.system.now());
+                let ours = self.shared.lock().inbox.push(event, self.shared.system.now(), now);
                 if ours {
                     self.shared.changed.notify_waiters();
                 } else {
@@ -340,10 +402,10 @@ impl Pump {
 
     /// Hands a reply to whoever asked; whether somebody did.
     fn answer(&mut self, id: Option<String>, reply: impl FnOnce() -> Result<Reply>) -> bool {
-        let Some((asked, answer)) = id.and_then(|id| self.pending.remove(&id)) else { return false };
-        self.answered(Some(asked));
+        let Some(waiting) = id.and_then(|id| self.pending.remove(&id)) else { return false };
+        self.answered(Some(waiting.asked));
         // Whoever asked may have given up meanwhile.
-        let _ = answer.send(reply());
+        let _ = waiting.answer.send(reply());
         true
     }
 
@@ -385,8 +447,14 @@ impl Pump {
     }
 }
 
-/// The next message; what waits to be sent is sent meanwhile. Cancel safe.
-async fn next(ws: &mut WebSocketStream<Wire>, unflushed: &mut bool) -> Option<Result<Message, WsError>> {
+/// The next message, unless none is to be read; what waits to be sent is sent meanwhile.
+/// Where there is none yet, nothing waits to be read. Cancel safe.
+async fn next(
+    ws: &mut WebSocketStream<Wire>,
+    unflushed: &mut bool,
+    behind_since: &mut Option<Instant>,
+    holding: bool,
+) -> Option<Result<Message, WsError>> {
     poll_fn(|cx| {
         if *unflushed {
             match Pin::new(&mut *ws).poll_flush(cx) {
@@ -396,7 +464,14 @@ async fn next(ws: &mut WebSocketStream<Wire>, unflushed: &mut bool) -> Option<Re
                 Poll::Pending => {}
             }
         }
-        ws.poll_next_unpin(cx)
+        if holding {
+            return Poll::Pending;
+        }
+        let polled = ws.poll_next_unpin(cx);
+        if polled.is_pending() {
+            *behind_since = None;
+        }
+        polled
     })
     .await
 }

@@ -36,6 +36,7 @@ pub(super) enum Command {
     Request {
         id: String,
         text: String,
+        deadline: Instant,
         answer: oneshot::Sender<Result<Reply>>,
     },
     /// Say good-bye, now or after a while.
@@ -91,6 +92,8 @@ impl State {
 pub(super) struct Shared {
     pub(super) state: Mutex<State>,
     pub(super) changed: Notify,
+    /// A link took what waited.
+    pub(super) drained: Notify,
     pub(super) counters: Arc<Counters>,
     pub(super) system: System,
 }
@@ -167,6 +170,7 @@ impl Socket {
                 attached: false,
             }),
             changed: Notify::new(),
+            drained: Notify::new(),
             counters,
             system,
         });
@@ -211,6 +215,11 @@ impl Socket {
         self.shared.changed.notified()
     }
 
+    /// What waited was taken: there is room.
+    pub(super) fn drained(&self) {
+        self.shared.drained.notify_one();
+    }
+
     pub(super) fn recovery(&self) -> Option<RecoveryState> {
         self.lock().details.recovery
     }
@@ -245,7 +254,7 @@ impl Socket {
 
     /// Says whose events it takes.
     pub(super) fn own(&self, owner: Owner) {
-        let foreign = self.lock().inbox.own(owner);
+        let foreign = self.lock().inbox.own(owner, Instant::now());
         self.shared.counters.foreign(foreign);
         self.shared.changed.notify_waiters();
     }
@@ -370,7 +379,7 @@ impl Socket {
         let id = format!("r-{}", self.next_id.fetch_add(1, Ordering::Relaxed));
         let text = frame::request(&id, method, path, body);
         let (answer, answered) = oneshot::channel();
-        self.commands.send(Command::Request { id, text, answer }).map_err(|_| self.gone())?;
+        self.commands.send(Command::Request { id, text, deadline, answer }).map_err(|_| self.gone())?;
         match timeout_at(deadline, answered).await {
             Ok(Ok(reply)) => reply,
             // The task was broken off.

@@ -2,13 +2,14 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// What the gateway sent to one subscription's connections and that was left
-/// alone, since the subscription began.
+/// What the gateway sent to one subscription's connections that was not asked for, since
+/// the subscription began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SocketStats {
-    /// Events of other subscriptions. One connection has one subscription, so
-    /// there should be none.
+    /// Events that name another subscription. One connection has one subscription, so
+    /// there should be none: they are dropped where others name the right one, and
+    /// delivered where all name another.
     pub foreign_events: u64,
     /// Replies to requests that were not made, or not waited for any more.
     pub unasked_replies: u64,
@@ -34,7 +35,7 @@ impl Counters {
         }
         self.foreign.fetch_add(events as u64, Ordering::Relaxed);
         if !self.warned.swap(true, Ordering::Relaxed) {
-            tracing::warn!("the gateway sends events of a subscription that is not this one; they are dropped");
+            tracing::warn!("the gateway sends an event that names another subscription than the connection's own");
         }
     }
 

@@ -1,8 +1,11 @@
 //! The bytes of a connection, on their way to the WebSocket library. The parsing
 //! is pure.
 //!
-//! Two things that the library does not offer are done to what is read:
+//! Three things that the library does not offer are done to what is read:
 //!
+//! - The library sees zeros in the place of what a message says: at the level `trace` it
+//!   writes whole messages to the log, and the gateway's first one holds the session's
+//!   token. What they say waits in [`Wire::take`] for the message's turn.
 //! - Text is passed on as binary. The library ends a connection for text that is
 //!   not UTF-8, and with it goes all that came behind; here it is one message that
 //!   cannot be read.
@@ -14,6 +17,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
@@ -40,6 +44,8 @@ struct Frames {
     /// When the message began that is on its way, and last grew.
     began: Option<Instant>,
     grew: Option<Instant>,
+    /// What the messages say, one after the other.
+    said: BytesMut,
 }
 
 impl Frames {
@@ -55,8 +61,11 @@ impl Frames {
                 let rest = (bytes.len() - at) as u64;
                 let step = self.left.min(rest);
                 self.left -= step;
+                let part = &mut bytes[at..at + step as usize];
                 at += step as usize;
                 if self.is_data() {
+                    self.said.extend_from_slice(part);
+                    part.fill(0);
                     self.grew = Some(now);
                 }
             } else {
@@ -127,6 +136,12 @@ impl Wire {
         Self { stream, frames: Frames::default() }
     }
 
+    /// What the next message says, which the library found to be so long.
+    pub(super) fn take(&mut self, length: usize) -> Bytes {
+        let said = &mut self.frames.said;
+        said.split_to(length.min(said.len())).freeze()
+    }
+
     /// When a message that is not whole yet last grew, within a bound.
     pub(super) fn grew(&self) -> Option<Instant> {
         self.frames.grew()
@@ -183,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn text_becomes_binary_and_nothing_else_changes() {
+    fn found_8_the_library_sees_binary_messages_of_zeros_and_control_frames_as_they_are() {
         for (first, want) in [(0x81, 0x82), (0x01, 0x02), (0x80, 0x80), (0x82, 0x82), (0x88, 0x88), (0x89, 0x89)] {
             for length in [0, 1, 125, 126, 65_535, 65_536] {
                 let mut bytes = [frame(first, length), frame(0x81, 3)].concat();
@@ -191,8 +206,15 @@ mod tests {
                 wanted[0] = want;
                 let second = bytes.len() - 5;
                 wanted[second] = 0x82;
-                Frames::default().pass(&mut bytes, Instant::now());
+                wanted[second + 2..].fill(0);
+                let is_data = first & 0x0f < CONTROL;
+                if is_data {
+                    wanted[second - length..second].fill(0);
+                }
+                let mut frames = Frames::default();
+                frames.pass(&mut bytes, Instant::now());
                 assert_eq!(bytes, wanted, "{first:x} {length}");
+                assert_eq!(frames.said, vec![0x81; 3 + usize::from(is_data) * length]);
             }
         }
     }
@@ -219,6 +241,7 @@ mod tests {
             }
             prop_assert_eq!(whole, cut);
             prop_assert_eq!(one.grew(), two.grew());
+            prop_assert_eq!(one.said, two.said);
         }
     }
 

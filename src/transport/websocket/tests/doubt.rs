@@ -1,5 +1,6 @@
 //! What may have been sent and was not read is told; what was not lost is not.
 
+use http::Method;
 use tokio::io::AsyncWriteExt as _;
 
 use super::*;
@@ -228,4 +229,108 @@ async fn an_audit_that_the_service_does_not_answer_ends_nothing_for_a_while() {
     assert_eq!(word, "gap lease_expired");
     assert!((s(800)..s(1_100)).contains(&asked.elapsed()), "{:?}", asked.elapsed());
     mute.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn found_6_5_a_frame_that_cannot_be_read_is_delivered_as_such_and_shows_no_token() {
+    let mut service = Service::new();
+    let (mut subscription, mut peer) = service.live("s1").await;
+    for (frame, shown) in [
+        (r#"[{"type":"ServerNot"#, true),
+        ("not a frame", true),
+        (r#"[{"type":"ConnectionDetails","wsc":{"token":"S3CRET"#, false),
+    ] {
+        peer.send(frame).await;
+        match subscription.next().await.unwrap().unwrap() {
+            Delivery::Undecodable(it) => assert_eq!(&*it.raw == frame, shown, "{}", it.raw),
+            other => panic!("{other:?}"),
+        }
+    }
+    // A type of another year that carries an event is one.
+    peer.send(event("s1", 1).replace("ServerNotification", "ServerNotification2")).await;
+    assert_eq!(told(&mut subscription).await, "1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn found_6_9_events_that_all_name_another_subscription_arrive_within_seconds() {
+    let mut service = Service::new();
+    let (mut subscription, mut peer) = service.live("s1").await;
+    peer.event("another", 1).await;
+    peer.event("another", 2).await;
+    let began = Instant::now();
+    assert_eq!((told(&mut subscription).await, told(&mut subscription).await), ("1".into(), "2".into()));
+    assert_eq!(began.elapsed(), s(5));
+    peer.event("another", 3).await;
+    assert_eq!(told(&mut subscription).await, "3");
+    assert_eq!(began.elapsed(), s(5), "from then on at once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn found_6_13_while_nothing_is_read_calls_and_the_end_are_still_served() {
+    let mut service = Service::with(WebSocket::builder().inbox_bytes(20_000));
+    let builder = service.builder().queue_bytes(20_000).buffer(std::num::NonZeroUsize::MIN);
+    let start = tokio::spawn(builder.start());
+    let mut peer = service.accept().await;
+    peer.details("W1", json!({})).await;
+    peer.subscribed("s1").await;
+    let mut subscription = start.await.unwrap().unwrap();
+    let client = subscription.handle().socket().unwrap();
+    // More than the queue, the inbox and the pipe hold; the rest waits with the peer.
+    let sending = tokio::spawn(async move {
+        for n in 1..=1_000 {
+            peer.event("s1", n).await;
+        }
+        let (meta, _) = peer.request().await.unwrap();
+        peer.send(reply(&meta, 204, None)).await;
+        peer
+    });
+    let call = tokio::spawn(async move { client.request(Method::GET, "/x").deadline(s(20)).send().await });
+    tokio::time::sleep(s(5)).await;
+    if sending.is_finished() {
+        sending.await.unwrap();
+        panic!("the connection was read");
+    }
+    for n in 1..=1_000 {
+        assert_eq!(told(&mut subscription).await, n.to_string());
+    }
+    assert_eq!(call.await.unwrap().unwrap().status(), 204);
+    let mut peer = sending.await.unwrap();
+    peer.event("s1", 1_001).await;
+    assert_eq!(told(&mut subscription).await, "1001");
+}
+
+#[tokio::test(start_paused = true)]
+async fn found_6_13_a_reader_that_sleeps_for_good_costs_bounded_memory_and_one_gap() {
+    let mut service = Service::with(WebSocket::builder().inbox_bytes(20_000));
+    let builder = service.builder().queue_bytes(20_000).buffer(std::num::NonZeroUsize::MIN);
+    let start = tokio::spawn(builder.start());
+    let mut peer = service.accept().await;
+    peer.details("W1", json!({})).await;
+    peer.subscribed("s1").await;
+    let mut subscription = start.await.unwrap().unwrap();
+    let sending = tokio::spawn(async move {
+        for n in 1..=2_000 {
+            peer.event("s1", n).await;
+        }
+        peer
+    });
+    tokio::time::sleep(s(60)).await;
+    assert!(sending.is_finished(), "the connection is read again, for its pings");
+    let (mut next, mut gaps) = (1, 0);
+    while next <= 2_000 {
+        match subscription.next().await.unwrap().unwrap() {
+            Delivery::Notification(it) => {
+                assert_eq!(it.uuid().unwrap(), next.to_string());
+                next += 1;
+            }
+            Delivery::Gap(gap) => {
+                assert_eq!(gap.cause.as_str(), "overflow");
+                next += gap.lost.unwrap();
+                gaps += 1;
+            }
+            Delivery::Resumed(_) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(gaps, 1);
 }

@@ -352,6 +352,7 @@ fn check(what: &str, told: &[String]) {
                 (expected, gap) = (n + 1, false);
             }
             Err(_) if word.starts_with("gap") => gap = true,
+            Err(_) if word.starts_with("Undecodable") && what.starts_with("Malformed") => {}
             Err(_) => assert_eq!(word, "resumed", "{what}: {told:?}"),
         }
     }
