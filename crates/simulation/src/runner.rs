@@ -60,6 +60,8 @@ struct Totals {
     failed: Vec<(u64, Mode, Violation)>,
     /// By how much gaps begin before what was lost in them, in milliseconds, and in which seed.
     leads: BTreeMap<Mode, Vec<(u64, u64)>>,
+    /// Seeds with a gap that could have been filled in time, and was not.
+    unfilled: Vec<u64>,
 }
 
 impl Totals {
@@ -73,6 +75,7 @@ impl Totals {
             *self.faults.entry(key).or_default() += n;
         }
         self.failed.extend(other.failed);
+        self.unfilled.extend(other.unfilled);
         for (mode, leads) in other.leads {
             self.leads.entry(mode).or_default().extend(leads);
         }
@@ -115,6 +118,7 @@ impl Totals {
             calm: u64::from(schedule.is_calm()),
             not_started: u64::from(finished.record.started.is_none()),
             leads: BTreeMap::from([(schedule.mode, stats.gap_lead_ms.iter().map(|ms| (*ms, seed)).collect())]),
+            unfilled: if stats.gaps_filled < stats.gaps_fillable { vec![seed] } else { Vec::new() },
             stats,
             faults: {
                 let mut faults = BTreeMap::new();
@@ -338,9 +342,13 @@ fn quality(totals: &Totals) -> Vec<String> {
     }
     let stats = &totals.stats;
     if stats.gaps_filled * 100 < stats.gaps_fillable * 99 {
+        let mut seeds = totals.unfilled.clone();
+        seeds.sort_unstable();
+        let seeds: Vec<String> = seeds.iter().take(8).map(u64::to_string).collect();
+        let (filled, all) = (stats.gaps_filled, stats.gaps_fillable);
         poor.push(format!(
-            "{} of {} gaps that could be filled are, within 10 s",
-            stats.gaps_filled, stats.gaps_fillable
+            "{filled} of {all} gaps that could be filled are, within 10 s; not so in {}",
+            seeds.join(" ")
         ));
     }
     for line in &poor {

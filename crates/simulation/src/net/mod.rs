@@ -178,6 +178,8 @@ pub(crate) enum NetEv {
     Arrive(ConnId, Dir),
     Retry(ConnId),
     ResetBoth(ConnId),
+    /// The client's kernel has sent its probes.
+    Probed(ConnId),
 }
 
 /// What the service's end learns.
@@ -206,6 +208,8 @@ pub(crate) struct Net {
 }
 
 const SEGMENT: usize = 16 * 1024;
+/// After so long without an answer to its probes the client's kernel gives a connection up.
+const KEEPALIVE: Us = 60 * SEC;
 /// What may be on its way over a path that passes crumbs only.
 const DRIBBLE_WINDOW: usize = 480;
 
@@ -449,9 +453,13 @@ impl Net {
 
     /// The path of a connection passes nothing on in `dir` for a while; then everything comes.
     pub(crate) fn hold<E: From<NetEv>>(&mut self, id: ConnId, dir: Dir, until: Us, q: &mut Q<E>) {
+        let now = q.now();
         let pipe = self.get(id).pipe(dir);
         pipe.held_until = pipe.held_until.max(until);
         q.at(until, NetEv::Arrive(id, dir).into());
+        if until > now + KEEPALIVE {
+            q.after(KEEPALIVE, NetEv::Probed(id).into());
+        }
     }
 
     /// A box in the path takes everything in both directions and keeps it, and later resets both.
@@ -540,6 +548,14 @@ impl Net {
             NetEv::Opened(id) | NetEv::Retry(id) => self.open(id, q, up),
             NetEv::Arrive(id, dir) => self.arrive(id, dir, q, up),
             NetEv::ResetBoth(id) => self.end(id, End::ResetLossy, q),
+            NetEv::Probed(id) => {
+                let now = q.now();
+                let conn = self.get(id);
+                if conn.open && !conn.client_gone && conn.to_service.held_until.max(conn.to_client.held_until) > now {
+                    conn.to_client.reset = true;
+                    conn.wake();
+                }
+            }
         }
     }
 

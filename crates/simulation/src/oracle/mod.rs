@@ -236,10 +236,10 @@ impl Oracle<'_> {
     }
 
     /// There is a source for each filter, and nothing kept it from answering at once. A call is
-    /// in its log much later, and a deleted message is nowhere.
+    /// in its log much later, a removed post is in no list, and a deleted message is nowhere.
     fn is_fillable(&self, gap: &Gap) -> bool {
         let schedule = self.schedule;
-        let covered = |filter: &Filter| matches!(filter, Filter::Sms | Filter::Voicemail | Filter::Posts);
+        let covered = |filter: &Filter| matches!(filter, Filter::Sms | Filter::Voicemail);
         let hindered = schedule.faults.iter().any(|fault| match fault.what {
             FaultKind::Http { op, .. } => matches!(op, Op::Sync | Op::Token),
             FaultKind::Slow { .. } | FaultKind::ExpireTokens | FaultKind::EndLogins => true,
@@ -261,7 +261,13 @@ impl Oracle<'_> {
     /// When an event is one that the reader has a claim to.
     fn is_due(&self, event: &Emission) -> bool {
         let Some(started) = self.record.started else { return false };
-        let over = self.record.stream_error.as_ref().map_or(self.record.closing, |(at, _)| *at);
+        let mut over = self.record.stream_error.as_ref().map_or(self.record.closing, |(at, _)| *at);
+        if self.schedule.mode == Mode::Agent && !self.record.deleted {
+            // A stream that was dropped, since its end could not be asked for, owes nothing of
+            // the time since it was cut off.
+            let heard = self.core.samples.iter().rfind(|sample| sample.at <= self.record.closing && sample.delivers);
+            over = over.min(heard.map_or(0, |sample| sample.at));
+        }
         event.at >= started && event.at + 2 * SEC <= over.min(self.record.closing)
     }
 
