@@ -30,6 +30,7 @@ pub(crate) mod macros;
 mod message;
 mod missing;
 mod notification;
+mod own;
 mod presence;
 mod push;
 mod query;
@@ -66,6 +67,7 @@ pub use lenient::RawJson;
 pub use message::*;
 pub use missing::missing_filters;
 pub use notification::{DedupKey, Malformed, MalformedReason, Notification, Origin, Resource, Sequence};
+pub(crate) use own::own_extension;
 pub use presence::*;
 pub use push::*;
 pub use query::{

@@ -334,10 +334,18 @@ impl Notification {
         self.subscription_id.as_ref()
     }
 
-    /// The extension that owns the subscription; the service leaves it out at times.
+    /// The extension that owns the subscription; the service leaves it out at times. Of
+    /// what catch-up found it is the one that the subscription's other events name.
     #[must_use]
     pub fn owner_id(&self) -> Option<&ExtensionId> {
         self.owner_id.as_ref()
+    }
+
+    /// With the owner of the subscription, where the text does not name it: what a
+    /// catch-up source finds has `~` in its URI.
+    pub(crate) fn owned_by(mut self, owner: Option<&ExtensionId>) -> Self {
+        self.owner_id = self.owner_id.or_else(|| owner.cloned());
+        self
     }
 
     /// What happened.

@@ -150,6 +150,24 @@ impl<'a> Normal<'a> {
             && self.segments.iter().zip(&other.segments).all(|(a, b)| a.agrees(b))
     }
 
+    /// Whether its extension is written as `~`.
+    pub(crate) fn is_of_own_extension(&self) -> bool {
+        matches!(self.extension(), Some(Segment::Own))
+    }
+
+    /// The id of its extension, where it is written out.
+    pub(crate) fn extension_id(&self) -> Option<&str> {
+        match self.extension()? {
+            Segment::Id(id) => Some(id),
+            Segment::Own | Segment::Text(_) => None,
+        }
+    }
+
+    fn extension(&self) -> Option<&Segment<'a>> {
+        let at = self.segments.iter().position(|segment| *segment == Segment::Text("extension".into()))?;
+        self.segments.get(at + 1)
+    }
+
     /// Whether this is a presence filter that `other`, on the same path, is served
     /// in place of: it tells all of this, and more.
     pub(crate) fn is_simpler_presence_than(&self, other: &Self) -> bool {

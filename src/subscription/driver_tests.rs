@@ -1617,6 +1617,29 @@ async fn a_gap_is_filled_in_its_place_and_told_complete() {
     subscription.close().await;
 }
 
+/// The service writes the extension out in what it pushes, with or without `ownerId`;
+/// sources find the same message under `~`.
+#[tokio::test(start_paused = true)]
+async fn a_pushed_message_is_not_delivered_again_when_it_is_found_under_the_own_extension() {
+    for owner in ["", r#""ownerId": "2", "#] {
+        let (world, source) = (World::new(), FakeSource::default());
+        let mut subscription = with_source(&world, &source).await;
+        source.find_under(TEXTS);
+        source.happen([1, 2]);
+        let texts = [1, 2].map(|n| sms_text(n).replacen('{', &format!("{{{owner}"), 1));
+        let loss = SuspectedLoss::BufferFull { events: 2 };
+        world.transport.batch(1, vec![texts[0].clone()], None);
+        assert_eq!(next_sms(&mut subscription).await, (Origin::Push, 1));
+        world.transport.batch(1, vec![texts[1].clone()], Some(loss));
+        assert!(matches!(next_gap(&mut subscription).await.cause, GapCause::ServiceBufferFull { .. }));
+        assert_eq!(next_sms(&mut subscription).await.1, 2);
+        assert!(next_resumed(&mut subscription).await.complete);
+        settle().await;
+        assert!(is_quiet(&mut subscription), "each message came once");
+        subscription.close().await;
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_possible_gap_is_filled_too_and_costs_nothing_where_nothing_was_missed() {
     let (world, source) = (World::new(), FakeSource::default());

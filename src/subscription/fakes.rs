@@ -512,6 +512,8 @@ struct Account {
     panics: usize,
     /// It always has one more page.
     endless: bool,
+    /// The URI of what it finds, in the place of the one that is pushed.
+    uri: Option<&'static str>,
 }
 
 impl FakeSource {
@@ -556,6 +558,11 @@ impl FakeSource {
     /// So many of its next calls panic.
     pub(super) fn panic(&self, times: usize) {
         self.0.lock().unwrap().panics = times;
+    }
+
+    /// What it finds has this URI.
+    pub(super) fn find_under(&self, uri: &'static str) {
+        self.0.lock().unwrap().uri = Some(uri);
     }
 
     /// It says after each page that there is one more.
@@ -653,7 +660,8 @@ impl CatchUp for FakeSource {
         let page = if account.page == 0 { usize::MAX } else { account.page };
         let new: Vec<u64> = account.messages.iter().skip(from).take(page).copied().collect();
         let to = from + new.len();
-        let found = new.iter().map(|n| Found::change(SMS, None, &text(n)).unwrap()).collect();
+        let uri = account.uri.unwrap_or(SMS);
+        let found = new.iter().map(|n| Found::change(uri, None, &text(n)).unwrap()).collect();
         let next = SyncToken::new(to.to_string(), SystemTime::UNIX_EPOCH);
         Ok(SyncPage::new(found, next).with_more(account.endless || to < account.messages.len()).with_complete(complete))
     }

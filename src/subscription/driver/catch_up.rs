@@ -473,6 +473,8 @@ impl Driver {
         let origin = if found.snapshot { Origin::Snapshot } else { Origin::CatchUp };
         match Notification::parse(found.notification, origin, at) {
             Ok(notification) => {
+                // Pushed, it names its extension; found, it says `~` for the same one.
+                let notification = notification.owned_by(self.owner.as_ref());
                 let (subjects, now) = (notification.subject_keys(), Instant::now());
                 // What is about nothing that could be told apart is told by its text:
                 // sources overlap on purpose.

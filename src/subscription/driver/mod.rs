@@ -42,7 +42,7 @@ use crate::codec::DecodeError;
 use crate::dedup::Seen;
 use crate::error::{Disposition, Error, ErrorKind, Result};
 use crate::event::{self, DedupKey, Notification, Origin};
-use crate::ids::SubscriptionId;
+use crate::ids::{ExtensionId, SubscriptionId};
 use crate::registry::Registry;
 use crate::rest::{ControlPlane, CreateSubscription, Deletion, DisabledFilter, SubscriptionInfo};
 use crate::transport::{Coverage, Cursor, Frame, FrameBody, Link, LinkEvent, SuspectedLoss, Target, Transport};
@@ -222,6 +222,8 @@ pub(in crate::subscription) struct Driver {
     ledger: Ledger,
     /// The filters that are in force, or may be.
     in_force: Arc<[String]>,
+    /// The extension that `~` stands for, once the service has written it out.
+    owner: Option<ExtensionId>,
     /// When events were emitted that no key opened, since the last that one did.
     unopened: Option<Span>,
     /// When the service was asked last for the key of one.
@@ -341,6 +343,7 @@ impl Driver {
             listening: None,
             ledger,
             in_force: setup.filters.clone().into(),
+            owner: None,
             unopened: None,
             key_asked: None,
             recent: Seen::new(RECENT, RECENT_FOR),

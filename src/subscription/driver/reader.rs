@@ -89,6 +89,7 @@ impl Driver {
         let (key, delivery) = match read(frame, &keys.and_then(&self.keys)) {
             Ok(notification) if self.is_enriched(&notification) => return None,
             Ok(notification) => {
+                self.learn_owner(&notification);
                 if let Some(sent) = sent {
                     self.ledger.prove(Instant::now(), Proof::Decrypted { sent });
                 }
@@ -122,6 +123,14 @@ impl Driver {
             delivery,
             traces: Traces { key: Some(key), subjects, found: false, at: Some(received_at) },
         })
+    }
+
+    /// The first event that names its extension says which one `~` is.
+    fn learn_owner(&mut self, notification: &Notification) {
+        if self.owner.is_none() {
+            let written = || event::own_extension(&self.in_force, &[notification.event_uri()]);
+            self.owner = notification.owner_id().cloned().or_else(written);
+        }
     }
 
     pub(super) fn command(&mut self, command: Command) {

@@ -268,6 +268,9 @@ impl Driver {
         self.lease_way = self.way;
         let first = self.listening.is_none();
         self.listening = Some(place);
+        if self.owner.is_none() {
+            self.owner = event::own_extension(&self.setup.filters, &lease.filters);
+        }
         self.lease = Some(lease);
         if !first {
             self.push_mark();
