@@ -249,7 +249,9 @@ async fn offline(asked: &Asked, stop: &Stop) -> Result<(), Failure> {
     let once = texts.values().filter(|(times, _)| *times == 1).count();
     let found = texts.values().filter(|(_, origin)| *origin != Origin::Push).count();
     say("well", &format!("3 sent, {} received, {once} of them once, {found} by asking", texts.len()))?;
-    if (texts.len(), once, found) == (3, 3, 1) { Ok(()) } else { Err("not every message came once".into()) }
+    // Over WebSocket the broken connection is a possible gap: until its end is known, what
+    // is pushed may be found first.
+    if (texts.len(), once) == (3, 3) && found > 0 { Ok(()) } else { Err("not every message came once".into()) }
 }
 
 /// Follows a server until it is time to end.

@@ -260,7 +260,7 @@ async fn hybrid_fallback_tells_push_the_outage_what_is_found_meanwhile_and_the_w
             "status down ",
             "SMS found ",
             "status live ",
-            "SMS pushed ",
+            "SMS ",
             "status closed ",
             "well ",
         ] {
