@@ -62,12 +62,12 @@ const ROWS: &[(&str, &str, &[&str])] = &[
     ),
     (
         "L7",
-        "cancelled during create, change or back-off: nothing is left",
+        "cancelled during create, change or back-off: nothing of which the id was read is left",
         &[
             "l7_closing_leaves_nothing_behind_wherever_it_strikes",
             "l7_cancelling_the_start_leaves_nothing_at_the_service",
             "l7_a_start_cancelled_while_the_service_creates_leaves_nothing",
-            "l7_a_start_cancelled_after_an_answer_was_lost_leaves_nothing",
+            "what_a_creation_without_an_answer_made_is_left_to_expire",
             "l7_dropped_during_a_failing_change_or_a_back_off_leaves_nothing",
         ],
     ),
