@@ -187,9 +187,17 @@ fn sub(time: SystemTime, by: Duration) -> SystemTime {
 }
 
 /// Up to when each loss is excluded. Part of a resume token.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+///
+/// Whole milliseconds since 1970, by [`Loss`]: every mark that waits for the reader holds
+/// one. Written as text, with the names of the losses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "ProvenText", from = "ProvenText")]
+pub(crate) struct Proven([u64; 5]);
+
+/// How it is written: the service's format of a time.
+#[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Proven {
+struct ProvenText {
     there: Timestamp,
     address: Timestamp,
     key: Timestamp,
@@ -197,16 +205,9 @@ pub(crate) struct Proven {
     buffer: Timestamp,
 }
 
-impl Proven {
-    /// Everything is excluded up to one moment.
-    #[cfg(test)]
-    pub(in crate::subscription) fn all(at: SystemTime) -> Self {
-        let at = Timestamp::from(bounded(at));
-        Self { there: at.clone(), address: at.clone(), key: at.clone(), read: at.clone(), buffer: at }
-    }
-
-    fn of(excluded: &[SystemTime; 5]) -> Self {
-        let at = |loss: Loss| Timestamp::from(bounded(excluded[loss as usize]));
+impl From<Proven> for ProvenText {
+    fn from(proven: Proven) -> Self {
+        let at = |loss: Loss| Timestamp::from(proven.get(loss));
         Self {
             there: at(Loss::There),
             address: at(Loss::Address),
@@ -215,24 +216,40 @@ impl Proven {
             buffer: at(Loss::Buffer),
         }
     }
+}
 
-    /// Up to when a loss is excluded; text that is no time excludes nothing.
-    pub(in crate::subscription) fn get(&self, loss: Loss) -> SystemTime {
-        let at = match loss {
-            Loss::There => &self.there,
-            Loss::Address => &self.address,
-            Loss::Key => &self.key,
-            Loss::Read => &self.read,
-            Loss::Buffer => &self.buffer,
-        };
-        at.system_time().map_or(SystemTime::UNIX_EPOCH, bounded)
+impl From<ProvenText> for Proven {
+    /// Text that is not a time excludes nothing.
+    fn from(text: ProvenText) -> Self {
+        let ProvenText { there, address, key, read, buffer } = text;
+        let at = |text: Timestamp| text.system_time().map_or(0, millis);
+        Self([at(there), at(address), at(key), at(read), at(buffer)])
     }
 }
 
-/// A time that can be written as text: until the year 9999.
-fn bounded(at: SystemTime) -> SystemTime {
-    const LATEST: Duration = Duration::from_secs(253_402_300_799);
-    at.clamp(SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH + LATEST)
+impl Proven {
+    /// Everything is excluded up to one moment.
+    #[cfg(test)]
+    pub(in crate::subscription) fn all(at: SystemTime) -> Self {
+        Self([millis(at); 5])
+    }
+
+    fn of(excluded: &[SystemTime; 5]) -> Self {
+        Self(excluded.map(millis))
+    }
+
+    /// Up to when a loss is excluded.
+    pub(in crate::subscription) fn get(&self, loss: Loss) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_millis(self.0[loss as usize])
+    }
+}
+
+/// Whole milliseconds since 1970, never later than `at`, and until the year 9999: such a
+/// time can be written as text.
+fn millis(at: SystemTime) -> u64 {
+    const LATEST: u64 = 253_402_300_799_000;
+    let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(LATEST).min(LATEST)
 }
 
 /// A span in which events may be missing, by the service's clock.

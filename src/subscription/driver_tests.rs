@@ -2013,3 +2013,10 @@ mod panics;
 mod poll_tests;
 #[path = "restart_tests.rs"]
 mod restart;
+
+#[test]
+fn what_waits_for_the_reader_is_small() {
+    // Each channel allocates room for 32 of these at once, and each queue for some slots.
+    let (handed, mark) = (std::mem::size_of::<Handed>(), std::mem::size_of::<Mark>());
+    assert!(handed <= 168 && mark <= 96, "{handed} {mark}");
+}

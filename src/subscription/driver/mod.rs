@@ -306,16 +306,21 @@ enum Woken {
 
 /// Runs a subscription until it is over and everything is handed out. Should the task
 /// panic, what it holds at the service is deleted before the reader learns of it (found 8).
-pub(in crate::subscription) async fn run(setup: Setup, mut ports: Ports) {
-    let mut driver = Driver::new(setup);
-    if AssertUnwindSafe(driver.run(&mut ports)).catch_unwind().await.is_err() {
-        return driver.abandon().await;
+///
+/// Made before the first poll and boxed, since a future holds its arguments and what is made
+/// of them side by side: that is several KiB for each subscription.
+pub(in crate::subscription) fn run(setup: Setup, mut ports: Ports) -> impl Future<Output = ()> + Send {
+    let mut driver = Box::new(Driver::new(setup));
+    async move {
+        if AssertUnwindSafe(driver.run(&mut ports)).catch_unwind().await.is_err() {
+            return driver.abandon().await;
+        }
+        driver.publish(&ports.status);
+        // Whoever follows the status is not kept waiting by what nobody waits for.
+        drop(ports.status);
+        drop(ports.claim);
+        driver.last_words(ports.out).await;
     }
-    driver.publish(&ports.status);
-    // Whoever follows the status is not kept waiting by what nobody waits for.
-    drop(ports.status);
-    drop(ports.claim);
-    driver.last_words(ports.out).await;
 }
 
 impl Driver {

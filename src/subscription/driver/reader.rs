@@ -300,7 +300,7 @@ impl Driver {
     }
 
     /// After a panic of the task: what it made is deleted, within the bound of a farewell.
-    pub(super) async fn abandon(mut self) {
+    pub(super) async fn abandon(mut self: Box<Self>) {
         tracing::error!(subscription = self.id_for_log(), "the subscription's task panicked");
         self.opening.clear();
         self.reading.clear();
