@@ -14,6 +14,25 @@ use crate::event::EventFilter;
 
 const MESSAGES: &str = "/restapi/v1.0/account/~/extension/~/message-store";
 
+/// Counts the turns of the driver's loop at one instant. A deadline that is past and not
+/// consumed turns it for ever, and paused time then stands still.
+pub(super) struct Turns {
+    at: Instant,
+    count: u32,
+}
+
+impl Turns {
+    pub(super) fn new(at: Instant) -> Self {
+        Self { at, count: 0 }
+    }
+
+    pub(super) fn count(&mut self, now: Instant) {
+        self.count = if now == self.at { self.count + 1 } else { 0 };
+        self.at = now;
+        assert!(self.count < 100_000, "the driver's loop turns without end at one instant");
+    }
+}
+
 struct World {
     control: FakeControl,
     transport: FakeTransport,
@@ -2019,4 +2038,53 @@ fn what_waits_for_the_reader_is_small() {
     // Each channel allocates room for 32 of these at once, and each queue for some slots.
     let (handed, mark) = (std::mem::size_of::<Handed>(), std::mem::size_of::<Mark>());
     assert!(handed <= 168 && mark <= 96, "{handed} {mark}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_poll_that_becomes_due_while_closing_does_not_spin_the_driver() {
+    let (world, source) = (World::new(), FakeSource::default());
+    let builder = SubscriptionBuilder::new(world.control.clone(), [filter(TEXTS)]).transport(world.transport.clone());
+    let subscription = builder.catch_up(source.clone()).close_within(secs(120)).start().await.unwrap();
+    world.up(&subscription, 1).await;
+    let down = Error::new(ErrorKind::Network, "down").with_disposition(Disposition::Retry { after: Some(secs(200)) });
+    world.transport.feed(1, Err(down));
+    sleep(secs(30)).await;
+    assert!(subscription.status().current().is_polling);
+    // Polls are at most 30 s apart.
+    world.control.script("delete", Script::Slow(secs(100)));
+    world.control.script("delete", Script::Slow(secs(100)));
+    world.control.script("delete", Script::Slow(secs(100)));
+    let polls = source.calls().len();
+    let began = Instant::now();
+    assert!(subscription.close().await.deleted);
+    assert!(began.elapsed() >= secs(60), "longer than polls are apart: {:?}", began.elapsed());
+    assert_eq!(source.calls().len(), polls, "no poll of a subscription that is ending");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_check_that_becomes_due_when_no_source_covers_anything_does_not_spin_the_driver() {
+    let (world, source) = (World::new(), FakeSource::default());
+    let mut subscription = with_source(&world, &source).await;
+    let presence = filter("/restapi/v1.0/account/~/extension/~/presence");
+    subscription.handle().update_filters([presence]).await.unwrap();
+    sleep(secs(3 * 3600)).await;
+    world.transport.events(1, [1]);
+    assert_eq!(next_uuid(&mut subscription).await, 1);
+    // It is checked again once it covers something.
+    let calls = source.calls().len();
+    subscription.handle().update_filters([filter(TEXTS)]).await.unwrap();
+    sleep(secs(3600)).await;
+    assert!(source.calls().len() > calls);
+    subscription.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_that_is_given_up_shortly_before_its_bound_does_not_spin_the_driver() {
+    let world = World::new();
+    world.control.script("create", Script::Slow(secs(600)));
+    let start = world.builder().start_within(secs(60)).start();
+    assert!(timeout(secs(54), start).await.is_err());
+    // Its bound passes while the answer that names what was made is waited for.
+    sleep(secs(1200)).await;
+    assert_eq!(world.control.alive(), Vec::<String>::new());
 }

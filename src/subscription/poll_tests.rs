@@ -177,6 +177,23 @@ async fn what_was_counted_and_not_yet_told_is_told_after_a_restart() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_source_that_is_due_before_a_restart_has_its_lease_does_not_spin_the_driver() {
+    let (world, source) = (World::new(), FakeSource::default());
+    let mut subscription = enriched(&world, &source).on_drop(OnDrop::Keep).start().await.unwrap();
+    world.up(&subscription, 1).await;
+    settle().await;
+    assert!(is_quiet(&mut subscription)); // takes the first mark
+    let token = subscription.resume_token().unwrap();
+    drop(subscription);
+    source.happen([1]);
+    world.control.script("get", Script::Slow(secs(20)));
+    let mut subscription = enriched(&world, &source).resume(token).start().await.unwrap();
+    world.up(&subscription, 2).await;
+    assert_eq!(next_sms(&mut subscription).await, (Origin::CatchUp, 1));
+    subscription.close().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_was_counted_and_not_yet_told_at_the_end_is_a_gap() {
     for down in [false, true] {
         let (world, source) = (World::new(), FakeSource::default());

@@ -143,6 +143,8 @@ enum Push {
     Down {
         since: Instant,
     },
+    /// The subscription is ending: nothing is asked for any more.
+    Over,
 }
 
 /// Decides when to ask. See the module.
@@ -210,11 +212,31 @@ impl Reconciler {
 
     /// When [`handle_timeout`](Self::handle_timeout) must be called next.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        if self.is_dormant() {
+            return None;
+        }
         let resting = self.sources.iter().filter_map(|source| match source.doing {
             Doing::Resting { until } => until,
             Doing::Beginning { .. } | Doing::Syncing { .. } | Doing::Off => None,
         });
         resting.chain(self.next_check).chain(self.fill_deadline()).min()
+    }
+
+    /// Whether no timer runs: there is no subscription yet, or it is ending. One that ran
+    /// would be due for ever, since nothing is asked for then.
+    fn is_dormant(&self) -> bool {
+        matches!(self.push, Push::Unmade | Push::Over)
+    }
+
+    /// The subscription is ending, or no source covers anything: nothing is asked for until
+    /// push is up or down again.
+    pub(super) fn stop(&mut self, over: bool) {
+        self.push = if over { Push::Over } else { Push::Unmade };
+        self.filling = None;
+        self.next_check = None;
+        for source in &mut self.sources {
+            source.debt = Debt::None;
+        }
     }
 
     /// Push delivers. The first time, sources get their first position.
@@ -268,6 +290,7 @@ impl Reconciler {
             Push::Up => self.fill(now),
             Push::Down { .. } if self.pace.alone => self.fill(now),
             Push::Unmade | Push::Down { .. } => self.filling = Some(None),
+            Push::Over => {}
         }
     }
 
@@ -307,7 +330,7 @@ impl Reconciler {
 
     fn polls_from(&self) -> Option<Instant> {
         match self.push {
-            Push::Unmade | Push::Up => None,
+            Push::Unmade | Push::Up | Push::Over => None,
             Push::Down { since } => Some(since + self.poll_after()),
         }
     }
@@ -428,6 +451,9 @@ impl Reconciler {
     /// News came of which a source is to tell more: it is asked once for all that come
     /// in a burst. `false` if it cannot be asked.
     pub(super) fn news(&mut self, now: Instant, at: usize) -> bool {
+        if self.push == Push::Over {
+            return false;
+        }
         let Some(source) = self.sources.get_mut(at).filter(|source| source.doing != Doing::Off) else { return false };
         source.news = News::Due;
         // One in trouble is not asked before its time.
@@ -466,8 +492,11 @@ impl Reconciler {
         self.sources.iter().all(|source| source.failures == 0 && source.doing != Doing::Off)
     }
 
-    /// Calls every source that is due.
+    /// Calls every source that is due: none of its times is due afterwards.
     pub(super) fn handle_timeout(&mut self, now: Instant) {
+        if self.is_dormant() {
+            return;
+        }
         self.check_filled(now);
         for at in 0..self.sources.len() {
             let Doing::Resting { until: Some(until) } = self.sources[at].doing else { continue };
@@ -946,6 +975,36 @@ mod tests {
             let told = bench.asked.iter().filter(|(_, ask)| matches!(ask, Ask::Filled { .. })).count();
             let told = i64::try_from(told).unwrap();
             prop_assert_eq!(told, open - i64::from(bench.plan.filling.is_some()));
+        }
+
+        /// A timer that stays due makes the driver's loop turn without end.
+        #[test]
+        fn after_a_timeout_is_handled_nothing_is_due_in_any_state(
+            sources in 1usize..4, stop in prop::option::of((0usize..80, any::<bool>())),
+            steps in prop::collection::vec(step(), 1..80),
+        ) {
+            let mut bench = Bench::new(sources);
+            for (n, step) in steps.into_iter().enumerate() {
+                match step {
+                    _ if stop.is_some_and(|(at, _)| at == n) => bench.plan.stop(stop.is_some_and(|(_, over)| over)),
+                    Step::News(at) => _ = bench.plan.news(bench.now, at),
+                    Step::Up if bench.plan.push != Push::Over => drop(bench.up()),
+                    Step::Down if bench.plan.push != Push::Over => drop(bench.down()),
+                    Step::Up | Step::Down => {}
+                    Step::Gap => drop(bench.gap()),
+                    Step::Pass(secs) => bench.now += Duration::from_secs(secs),
+                    Step::Answer(at, outcome) => {
+                        let turn = bench.plan.sources.get(at).and_then(|_| bench.turn(at));
+                        if let Some(turn) = turn {
+                            bench.plan.done(bench.now, at, turn, outcome);
+                        }
+                    }
+                }
+                bench.plan.handle_timeout(bench.now);
+                bench.drain();
+                let due = bench.plan.poll_timeout().filter(|due| *due <= bench.now);
+                prop_assert_eq!(due, None, "{:?}", bench.plan);
+            }
         }
     }
 }

@@ -230,11 +230,14 @@ impl Driver {
 
     /// Tells the plan how push is, and does what it asks for.
     pub(super) fn reconcile(&mut self) {
-        if !self.recovery.can_ask() {
+        let phase = self.machine.phase();
+        let is_over = matches!(phase, machine::Phase::Closing | machine::Phase::Closed);
+        if is_over || !self.recovery.can_ask() {
+            self.recovery.plan.stop(is_over);
             return self.cut_filling();
         }
         let now = Instant::now().into_std();
-        match self.machine.phase() {
+        match phase {
             machine::Phase::Live if !self.setup.polls => self.recovery.plan.push_up(now),
             machine::Phase::Live => self.recovery.plan.push_down(now),
             machine::Phase::Connecting | machine::Phase::Reconnecting | machine::Phase::Recreating => {

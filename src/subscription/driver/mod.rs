@@ -291,6 +291,8 @@ pub(in crate::subscription) struct Driver {
     /// The lease's end on the monotonic clock, and as told on the wall clock:
     /// worked out once, so that what is told changes only when the end does.
     expiry: Option<(std::time::Instant, SystemTime)>,
+    #[cfg(test)]
+    turns: tests::Turns,
 }
 
 /// What woke the driver.
@@ -390,6 +392,8 @@ impl Driver {
             waiting: None,
             start_by: Some(now + setup.settings.start_within),
             expiry: None,
+            #[cfg(test)]
+            turns: tests::Turns::new(now),
             setup,
         }
     }
@@ -413,6 +417,8 @@ impl Driver {
             if self.is_over() {
                 break;
             }
+            #[cfg(test)]
+            self.turns.count(Instant::now());
             let woken = self.wait(&ports.out, &mut ports.commands, &mut ports.shutdown).await;
             self.take_in(woken);
         }

@@ -11,7 +11,9 @@ impl Driver {
         let failover = self.failover.poll_timeout().map(Instant::from_std);
         let draining = self.draining.map(|draining| draining.until);
         let held = self.held_since.map(|since| since + HOLD);
-        [machine, plan, failover, farewell, self.start_by, self.waits_until(), draining, held]
+        // Before the end it is the machine that bounds the start: this one would be due for ever.
+        let start = self.start_by.filter(|_| self.end.is_some());
+        [machine, plan, failover, farewell, start, self.waits_until(), draining, held]
             .into_iter()
             .flatten()
             .fold(check, Instant::min)
