@@ -23,6 +23,8 @@ const ORDER_SLACK: Duration = Duration::from_secs(1);
 /// A wall clock that gains more than this on the monotonic one was set, or the machine
 /// slept: either way the service's time is known less exactly.
 const JUMP: Duration = Duration::from_secs(1);
+/// A service that is ahead of the monotonic clock by this much went on while that stood still.
+const STOOD_STILL: Duration = Duration::from_secs(8);
 /// Replayed frames that carry a new time carry one at most this much after the
 /// recovery. Whether they carry the old one is unverified (websocket-and-webhooks §1.12).
 const REPLAY_WITHIN: Duration = Duration::from_secs(30);
@@ -332,6 +334,12 @@ impl Ledger {
     /// The service's `Date` of an answer, to the second, asked for at `asked` and read at `read`.
     pub(in crate::subscription) fn learn_date(&mut self, asked: Instant, read: Instant, date: SystemTime) {
         self.clock.learn(asked, read, Span { from: date, to: add(date, Duration::from_secs(1)) });
+    }
+
+    /// Whether the service's `Date` of an answer read at `read` shows that the monotonic clock
+    /// did not stand still since the service gave its time first.
+    pub(in crate::subscription) fn runs_with(&self, read: Instant, date: SystemTime) -> bool {
+        !self.clock.assumed && date < add(self.clock.at(read).from, STOOD_STILL)
     }
 
     /// The service's time now, or at another instant.

@@ -12,6 +12,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
 use crate::catch_up::{CatchUp, Found, SyncPage, SyncRequest, SyncToken};
+use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{EventFilter, GapClosure};
 use crate::ids::SubscriptionId;
@@ -58,6 +59,8 @@ struct Service {
     refused: Vec<&'static str>,
     address: String,
     key: Option<String>,
+    /// Its clock, if it gives its time with its answers.
+    clock: Option<Clock>,
 }
 
 /// The service's REST side.
@@ -92,6 +95,17 @@ impl FakeControl {
 
     pub(super) fn move_to(&self, address: &str) {
         self.0.lock().unwrap().address = address.into();
+    }
+
+    /// It gives the time of this clock with its answers.
+    pub(super) fn dates_by(&self, clock: Clock) {
+        self.0.lock().unwrap().clock = Some(clock);
+    }
+
+    fn dated(&self, value: serde_json::Value) -> SubscriptionInfo {
+        let mut info = parse(value);
+        info.answered_at = self.0.lock().unwrap().clock.as_ref().map(Clock::wall);
+        info
     }
 
     pub(super) fn encrypt_with(&self, key: &str) {
@@ -209,7 +223,8 @@ impl ControlPlane for FakeControl {
             service.alive.push((id.clone(), filters.clone()));
             Ok(service.info(&id, &filters))
         };
-        self.serve("create", Call::Create(request.event_filters.clone()), act, edit).await.map(parse)
+        let call = Call::Create(request.event_filters.clone());
+        self.serve("create", call, act, edit).await.map(|value| self.dated(value))
     }
 
     async fn list(&self) -> Result<Vec<SubscriptionInfo>> {
@@ -220,7 +235,8 @@ impl ControlPlane for FakeControl {
     }
 
     async fn get(&self, id: &SubscriptionId) -> Result<SubscriptionInfo> {
-        self.serve("get", Call::Get(id.to_string()), |service| service.known(id), edit).await.map(parse)
+        let answer = self.serve("get", Call::Get(id.to_string()), |service| service.known(id), edit).await;
+        answer.map(|value| self.dated(value))
     }
 
     async fn update(&self, id: &SubscriptionId, event_filters: &[String]) -> Result<SubscriptionInfo> {

@@ -349,3 +349,125 @@ async fn a_gap_names_the_filters_from_before_a_change_and_those_asked_for_until_
     world.transport.batch(1, Vec::new(), aged());
     assert_eq!(next_gap(&mut subscription).await.filters, [presence]);
 }
+
+/// Two clocks that run with the test's time: this machine's wall clock, which jumps, and the
+/// service's.
+struct Clocks {
+    ours: Arc<std::sync::atomic::AtomicI64>,
+    theirs: Arc<std::sync::atomic::AtomicI64>,
+}
+
+fn jumping(jump: &Arc<std::sync::atomic::AtomicI64>) -> Clock {
+    let (began, wall, jump) = (Instant::now(), crate::clock::wall_now(), jump.clone());
+    Clock::from_fn(move || {
+        let (now, jump) = (wall + began.elapsed(), jump.load(std::sync::atomic::Ordering::SeqCst));
+        if jump < 0 { now - secs(jump.unsigned_abs()) } else { now + secs(jump.unsigned_abs()) }
+    })
+}
+
+impl Clocks {
+    async fn live(world: &World) -> (Self, Subscription) {
+        let clocks = Self { ours: Arc::default(), theirs: Arc::default() };
+        world.control.dates_by(jumping(&clocks.theirs));
+        let subscription = world.builder().clock(jumping(&clocks.ours)).start().await.unwrap();
+        world.up(&subscription, 1).await;
+        (clocks, subscription)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wall_clock_that_is_set_opens_no_gap_and_breaks_no_connection() {
+    for in_connection in [false, true] {
+        for jump in [20_i64, 3600, -20, -3600] {
+            let transport = if in_connection { FakeTransport::in_connection() } else { FakeTransport::default() };
+            let world = World { control: FakeControl::new(), transport };
+            let (clocks, mut subscription) = Clocks::live(&world).await;
+            world.transport.events(1, [1]);
+            assert_eq!(next_uuid(&mut subscription).await, 1);
+            sleep(secs(100)).await;
+            clocks.ours.store(jump, std::sync::atomic::Ordering::SeqCst);
+            for n in 2..8 {
+                sleep(secs(17)).await;
+                world.transport.events(1, [n]);
+                assert_eq!(next_uuid(&mut subscription).await, n, "{in_connection} {jump}");
+            }
+            assert!(is_quiet(&mut subscription), "{in_connection} {jump}");
+            assert_eq!(world.transport.count(), 1, "{in_connection} {jump}");
+            let closed = subscription.close().await;
+            assert!(closed.deleted && closed.unread.is_empty(), "{in_connection} {jump} {:?}", closed.unread);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_that_slept_is_told_from_a_clock_that_was_set_by_the_service_s_time() {
+    for answered in [true, false] {
+        let world = World::new();
+        let (clocks, subscription) = Clocks::live(&world).await;
+        sleep(secs(100)).await;
+        for clock in [&clocks.ours, &clocks.theirs] {
+            clock.store(3600, std::sync::atomic::Ordering::SeqCst);
+        }
+        if !answered {
+            world.control.refuse("get");
+        }
+        sleep(secs(31)).await;
+        assert_eq!(world.transport.count(), 2, "the connection is not trusted any more");
+        assert!(!world.transport.is_open(1));
+        drop(subscription);
+    }
+}
+
+fn gaps(unread: &[Delivery]) -> Vec<&Gap> {
+    unread.iter().filter_map(|it| if let Delivery::Gap(gap) = it { Some(gap) } else { None }).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_close_reports_since_when_a_subscription_that_was_lost_without_a_word_is_not_proven() {
+    let suspended = || Script::Answer(Box::new(|info: &mut serde_json::Value| info["status"] = "Suspended".into()));
+    for in_connection in [false, true] {
+        for (how, cause, certainty) in [
+            ("suspended", GapCause::SubscriptionInactive, Certainty::Certain),
+            ("lost", GapCause::SubscriptionGone, Certainty::Certain),
+            ("unanswered", GapCause::EndedOffline, Certainty::Possible),
+            ("served", GapCause::EndedOffline, Certainty::Possible),
+        ] {
+            let transport = if in_connection { FakeTransport::in_connection() } else { FakeTransport::default() };
+            let world = World { control: FakeControl::new(), transport };
+            let time = Time::begin();
+            let subscription = live(&world, &time).await;
+            sleep(secs(10)).await;
+            match how {
+                "suspended" => world.control.script("get", suspended()),
+                "lost" => world.control.forget_all(),
+                "unanswered" => world.control.script("get", Script::Slow(secs(60))),
+                _ => {}
+            }
+            let closed = subscription.close().await;
+            assert!(closed.deleted, "{how}");
+            let found = gaps(&closed.unread);
+            assert_eq!(found.len(), usize::from(how != "served"), "{how} {found:?}");
+            for gap in found {
+                assert_eq!((&gap.cause, gap.certainty), (&cause, certainty), "{how}");
+                assert!(near(gap.since.unwrap(), time.wall, secs(3)), "{how} {gap:?}");
+                assert!(gap.until.unwrap() + secs(1) >= time.now(), "{how} {gap:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_discard_reports_a_subscription_that_was_suspended_without_a_word() {
+    let (world, time) = (World::new(), Time::begin());
+    let mut subscription = live(&world, &time).await;
+    sleep(secs(10)).await;
+    let suspended = |info: &mut serde_json::Value| info["status"] = "Suspended".into();
+    world.control.script("get", Script::Answer(Box::new(suspended)));
+    let shutdown = subscription.shutdown_handle();
+    shutdown.discard();
+    assert!(shutdown.finished().await);
+    let gap = next_gap(&mut subscription).await;
+    assert_eq!((&gap.cause, gap.certainty), (&GapCause::SubscriptionInactive, Certainty::Certain));
+    assert!(near(gap.since.unwrap(), time.wall, secs(3)), "{gap:?}");
+    assert!(subscription.next().await.is_none());
+}

@@ -37,6 +37,13 @@ const DELETE_TRIES: u32 = 3;
 /// Deleting what a lost lease left is a courtesy with a bound.
 const DISCARD_WITHIN: Duration = Duration::from_secs(30);
 
+/// Before the end the subscription is asked after for this share of the deletion's time, and
+/// no longer than [`LAST_LOOK_WITHIN`].
+const LAST_LOOK_SHARE: u32 = 4;
+const LAST_LOOK_WITHIN: Duration = Duration::from_secs(2);
+/// A jump of the wall clock is judged by an answer within this.
+const JUMP_WITHIN: Duration = Duration::from_secs(5);
+
 /// What an operation came to.
 pub(super) enum Done {
     /// Create, adopt, renew or update.
@@ -51,7 +58,15 @@ pub(super) enum Done {
     },
     Deleted {
         op: Op,
+        /// What the service said of the subscription just before, if it was asked.
+        before: Option<Box<Result<SubscriptionInfo>>>,
         result: Result<Deletion>,
+    },
+    /// What the service said after the wall clock jumped by so much.
+    Jumped {
+        by: Duration,
+        asked: Asked,
+        result: Box<Result<SubscriptionInfo>>,
     },
     Opened {
         link: LinkId,
@@ -222,12 +237,43 @@ pub(super) fn prune(control: Arc<dyn ControlPlane>, op: Op, ids: Vec<Subscriptio
     caught(CONTROL, call, move |_| Done::Pruned { op, deleted: Vec::new() })
 }
 
-pub(super) fn delete(control: Arc<dyn ControlPlane>, op: Op, id: SubscriptionId, within: Duration) -> Pending {
+/// `look`: asks after the subscription first, since the answer to a deletion does not tell
+/// whether it was served until then.
+pub(super) fn delete(
+    control: Arc<dyn ControlPlane>,
+    op: Op,
+    id: SubscriptionId,
+    within: Duration,
+    look: bool,
+) -> Pending {
     let call = async move {
-        let result = bounded(delete_again(&*control, &id, within), false).await;
-        Done::Deleted { op, result }
+        let began = Instant::now();
+        let before = if look {
+            let patience = (within / LAST_LOOK_SHARE).min(LAST_LOOK_WITHIN);
+            let unanswered = || Error::new(ErrorKind::Timeout, "the service did not say how the subscription is");
+            let answer = timeout(patience, control.get(&id)).await.unwrap_or_else(|_| Err(unanswered()));
+            Some(Box::new(answer.and_then(|info| about(&id, info))))
+        } else {
+            None
+        };
+        let left = within.saturating_sub(began.elapsed());
+        let result = bounded(delete_again(&*control, &id, left), false).await;
+        Done::Deleted { op, before, result }
     };
-    caught(CONTROL, call, move |error| Done::Deleted { op, result: Err(error.with_unclear(true)) })
+    caught(CONTROL, call, move |error| Done::Deleted { op, before: None, result: Err(error.with_unclear(true)) })
+}
+
+/// Asks for the service's time, and after the subscription, since the wall clock jumped.
+pub(super) fn judge_jump(control: Arc<dyn ControlPlane>, id: SubscriptionId, by: Duration) -> Pending {
+    let asked = Asked::now(&*control);
+    let call = async move {
+        let result = timeout(JUMP_WITHIN, control.get(&id)).await.unwrap_or_else(|_| {
+            Err(Error::new(ErrorKind::Timeout, "the service did not answer soon after the wall clock jumped"))
+        });
+        let result = result.and_then(|info| about(&id, info));
+        Done::Jumped { by, asked, result: Box::new(result) }
+    };
+    caught(CONTROL, call, move |error| Done::Jumped { by, asked, result: Box::new(Err(error)) })
 }
 
 /// Deletes it; where no answer comes, asks once more after each third of `within`, without

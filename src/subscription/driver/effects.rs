@@ -24,7 +24,8 @@ impl Driver {
                 Effect::Delete { op } => {
                     let by = self.machine.closes_at().map(Instant::from_std);
                     let within = by.map_or(FAREWELL, |by| by.saturating_duration_since(Instant::now()));
-                    self.on_lease(op, |control, op, id| ops::delete(control, op, id, within));
+                    let look = self.looks_before_the_end();
+                    self.on_lease(op, |control, op, id| ops::delete(control, op, id, within, look));
                 }
                 Effect::AnswerUpdate { ok } => self.answer_update(ok),
                 Effect::OpenLink { link } => self.open(link),
@@ -130,6 +131,14 @@ impl Driver {
         }
     }
 
+    /// Whether to ask after the subscription before it is deleted: once, if there is a reader
+    /// to learn of a gap, and none is open already.
+    fn looks_before_the_end(&mut self) -> bool {
+        let is_closed = matches!(self.shutdown, Some(Shutdown::Drain | Shutdown::Discard));
+        let asks = is_closed && !self.setup.polls && self.ledger.open_since().is_none();
+        asks && !std::mem::replace(&mut self.looked_at_end, true)
+    }
+
     /// While a change is under way the service may serve the filters from before it, or those
     /// it asks for: a gap names both.
     pub(super) fn cover_both(&mut self) {
@@ -207,6 +216,31 @@ impl Driver {
         if let Some(reading) = self.reading.iter_mut().find(present) {
             reading.link.check();
             self.draining = Some(Draining { link: reading.id, asked: now, until: now + DRAIN_WITHIN });
+        }
+    }
+
+    /// What the service said of the subscription before it was deleted. It may have stopped
+    /// serving it since it was asked last, without a word.
+    pub(super) fn seen_at_end(&mut self, before: Result<SubscriptionInfo>, gone: bool) {
+        let losses = [Loss::There];
+        let now = Instant::now();
+        match before {
+            Ok(info) if lease::is_served(&info) => {}
+            Ok(_) => {
+                let gap = Interval { certainty: Certainty::Certain, ..self.ledger.possible(now, &losses) };
+                self.end_unread(GapCause::SubscriptionInactive, gap);
+            }
+            // The end of the deletion opens the gap.
+            Err(_) if gone => {}
+            Err(error) if error.status() == Some(404) => {
+                let gap = Interval { certainty: Certainty::Certain, ..self.ledger.possible(now, &losses) };
+                self.end_unread(GapCause::SubscriptionGone, gap);
+            }
+            Err(error) => {
+                tracing::debug!(%error, subscription = self.id_for_log(), "not known to be served until the end");
+                let gap = self.ledger.possible(now, &losses);
+                self.end_unread(GapCause::EndedOffline, gap);
+            }
         }
     }
 

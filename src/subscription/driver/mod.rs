@@ -232,6 +232,8 @@ pub(in crate::subscription) struct Driver {
     recent: Seen,
     /// Whether a deletion was tried whose answer did not come.
     deletion_in_doubt: bool,
+    /// Whether the subscription was asked after before its deletion.
+    looked_at_end: bool,
     failover: Failover,
     /// Which of the transports is used, and up to which operation former ones were.
     way: usize,
@@ -355,6 +357,7 @@ impl Driver {
             key_asked: None,
             recent: Seen::new(RECENT, RECENT_FOR),
             deletion_in_doubt: false,
+            looked_at_end: false,
             failover: Failover::new(setup.failover, setup.ways.len()),
             way: 0,
             ways_until: Vec::new(),

@@ -23,13 +23,18 @@ impl Driver {
                 self.setup.leftovers.retain(|id| !deleted.contains(id));
                 self.give(Input::Pruned { op, deleted: deleted.len() });
             }
-            Done::Deleted { op, result } => match result {
+            Done::Deleted { op, before, result } => {
                 // One whose first deletion was not answered may be gone by that.
-                Ok(how) => {
-                    self.give(Input::Deleted { op, found: how != Deletion::GoneAlready || self.deletion_in_doubt })
+                let gone = matches!(result, Ok(Deletion::GoneAlready)) && !self.deletion_in_doubt;
+                if let Some(before) = before {
+                    self.seen_at_end(*before, gone);
                 }
-                Err(error) => self.failed(op, error),
-            },
+                match result {
+                    Ok(_) => self.give(Input::Deleted { op, found: !gone }),
+                    Err(error) => self.failed(op, error),
+                }
+            }
+            Done::Jumped { by, asked, result } => self.judged(by, asked, *result),
             Done::Opened { link, result } => self.opened(link, result),
             Done::Discarded { id, gone } => {
                 self.courtesies -= 1;

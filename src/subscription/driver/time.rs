@@ -19,8 +19,8 @@ impl Driver {
             .fold(check, Instant::min)
     }
 
-    /// The monotonic clock stands still while the machine sleeps, the wall clock
-    /// does not.
+    /// The monotonic clock stands still while the machine sleeps, the wall clock does not. A
+    /// wall clock that was set looks the same: the service's answer tells them apart.
     pub(super) fn check_clock(&mut self) {
         let (now, wall) = (Instant::now(), self.setup.clock.wall());
         let (then, wall_then) = self.clock_check;
@@ -31,12 +31,37 @@ impl Driver {
         let passed = now.duration_since(then);
         let slept = wall.duration_since(wall_then).unwrap_or_default().saturating_sub(passed);
         if slept > CLOCK_SLACK {
-            tracing::info!(seconds = slept.as_secs(), "the machine slept");
-            self.give(Input::Slept { by: slept });
+            match self.lease.as_ref().filter(|_| self.machine.phase() == machine::Phase::Live) {
+                Some(lease) => {
+                    tracing::info!(seconds = slept.as_secs(), "the wall clock jumped");
+                    self.passing.push(ops::judge_jump(self.setup.control.clone(), lease.id.clone(), slept));
+                }
+                None => self.give(Input::Slept { by: slept }),
+            }
         } else if passed > CLOCK_CHECK + FROZEN {
             // Both clocks ran on, but this process did not.
             tracing::info!(seconds = passed.as_secs(), "the process stood still");
             self.give(Input::Slept { by: Duration::ZERO });
+        }
+    }
+
+    /// The wall clock had jumped, and the service was asked. It was set, and nothing was
+    /// missed, where the service's time went on with the monotonic clock; or where the answer
+    /// came over the connection that carries the events, which then outlived whatever it was.
+    pub(super) fn judged(&mut self, by: Duration, asked: ops::Asked, result: Result<SubscriptionInfo>) {
+        let now = Instant::now();
+        let was_set = result.is_ok_and(|info| {
+            let on_time = info.answered_at.is_some_and(|date| self.ledger.runs_with(now, date));
+            if let Some(date) = info.answered_at {
+                self.ledger.learn_date(asked.at, now, date);
+            }
+            lease::is_served(&info) && (on_time || !self.setup.has_address)
+        });
+        if was_set {
+            tracing::info!(seconds = by.as_secs(), "the wall clock was set");
+        } else {
+            tracing::info!(seconds = by.as_secs(), "the machine slept");
+            self.give(Input::Slept { by });
         }
     }
 
