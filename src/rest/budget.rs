@@ -64,9 +64,9 @@ pub struct RateBudget(Arc<Shared>);
 #[derive(Default)]
 struct Shared {
     groups: Mutex<Groups>,
-    /// When socket tokens were asked for within the last [`DIAL_WINDOW`].
+    /// The calls for socket tokens of the last [`DIAL_WINDOW`].
     #[cfg(feature = "websocket")]
-    dials: Mutex<VecDeque<Instant>>,
+    dials: Mutex<Dials>,
     /// How many subscriptions need a connection to the gateway.
     #[cfg(feature = "websocket")]
     sockets: AtomicUsize,
@@ -152,9 +152,13 @@ impl RateBudget {
             let ended = self.0.ended.notified();
             let now = Instant::now();
             let told = self.lock().dials();
-            let free_at = enter_dial(&mut self.dials(), told.unwrap_or(DIALS), now);
-            let Some(at) = free_at else { return Ok(DialTurn { budget: self.clone(), at: now }) };
-            if at > deadline && (told.is_some() || now >= deadline) {
+            let (at, may_end) = match self.dials().enter(told.unwrap_or(DIALS), now) {
+                Gate::Open => return Ok(DialTurn { budget: self.clone(), was_sent: true }),
+                Gate::Until(at) => (at, false),
+                // One under way that counts does so from its end.
+                Gate::Full { frees_at, may_end } => (frees_at.unwrap_or(now + DIAL_WINDOW), may_end),
+            };
+            if at > deadline && (now >= deadline || (told.is_some() && !may_end)) {
                 return Err(closed(&Group::new("auth"), at - now));
             }
             tracing::debug!(wait = ?(at - now), "waiting before another connection");
@@ -189,7 +193,7 @@ impl RateBudget {
     }
 
     #[cfg(feature = "websocket")]
-    fn dials(&self) -> MutexGuard<'_, VecDeque<Instant>> {
+    fn dials(&self) -> MutexGuard<'_, Dials> {
         self.0.dials.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -208,19 +212,40 @@ pub(crate) enum Heed {
     Penalty,
 }
 
-/// Counts a connection in, if there were less than `most` within the window; else
-/// when there is room.
+/// The calls for socket tokens.
 #[cfg(feature = "websocket")]
-fn enter_dial(dials: &mut VecDeque<Instant>, most: usize, now: Instant) -> Option<Instant> {
-    while dials.front().is_some_and(|at| *at + DIAL_WINDOW <= now) {
-        dials.pop_front();
+#[derive(Debug, Default)]
+struct Dials {
+    /// When those within the window ended: the service counted them no later than that.
+    ended: VecDeque<Instant>,
+    under_way: usize,
+}
+
+#[cfg(feature = "websocket")]
+impl Dials {
+    /// Counts a call in, if there are less than `most` within the window.
+    fn enter(&mut self, most: usize, now: Instant) -> Gate {
+        while self.ended.front().is_some_and(|at| *at + DIAL_WINDOW <= now) {
+            self.ended.pop_front();
+        }
+        let used = self.ended.len() + self.under_way;
+        if used < most {
+            self.under_way += 1;
+            return Gate::Open;
+        }
+        // All but `most - 1` of them must have left the window.
+        let frees_at = self.ended.get(used - most).map(|at| *at + DIAL_WINDOW);
+        Gate::Full { frees_at, may_end: self.under_way > 0 }
     }
-    if dials.len() < most {
-        dials.push_back(now);
-        return None;
+
+    /// One under way ended. The service counts a call when it arrives, which may be as late
+    /// as this: counted from its sending, the next would come too early.
+    fn leave(&mut self, was_sent: bool, now: Instant) {
+        self.under_way = self.under_way.saturating_sub(1);
+        if was_sent {
+            self.ended.push_back(now);
+        }
     }
-    // All but `most - 1` of them must have passed.
-    dials.get(dials.len() - most).map(|at| *at + DIAL_WINDOW)
 }
 
 fn closed(group: &Group, wait: Duration) -> Error {
@@ -270,24 +295,28 @@ impl Drop for Permit {
     }
 }
 
-/// A token for the gateway that may be asked for now.
+/// A token for the gateway that may be asked for now. Dropped, the call is over, and counts
+/// from then on.
 #[cfg(feature = "websocket")]
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct DialTurn {
     budget: RateBudget,
-    at: Instant,
+    was_sent: bool,
 }
 
 #[cfg(feature = "websocket")]
 impl DialTurn {
     /// Nothing was sent: another may take the turn.
-    pub(crate) fn give_back(self) {
-        let mut dials = self.budget.dials();
-        if let Some(at) = dials.iter().position(|at| *at == self.at) {
-            dials.remove(at);
-        }
-        drop(dials);
+    pub(crate) fn give_back(mut self) {
+        self.was_sent = false;
+    }
+}
+
+#[cfg(feature = "websocket")]
+impl Drop for DialTurn {
+    fn drop(&mut self) {
+        self.budget.dials().leave(self.was_sent, Instant::now());
         self.budget.0.ended.notify_waiters();
     }
 }
@@ -764,12 +793,17 @@ mod tests {
     #[cfg(feature = "websocket")]
     #[test]
     fn w41_no_more_than_four_connections_a_minute_until_the_service_grants_more() {
-        let (mut groups, mut dials, start) = (Groups::default(), VecDeque::new(), Instant::now());
+        let (mut groups, mut dials, start) = (Groups::default(), Dials::default(), Instant::now());
         let at = |seconds| start + Duration::from_secs(seconds);
         for (second, wait_until) in
             [(0, None), (1, None), (2, None), (3, None), (4, Some(60)), (59, Some(60)), (60, None), (60, Some(61))]
         {
-            assert_eq!(enter_dial(&mut dials, DIALS, at(second)), wait_until.map(at), "{second}");
+            let gate = dials.enter(DIALS, at(second));
+            let want = wait_until.map_or(Gate::Open, |free| Gate::Full { frees_at: Some(at(free)), may_end: false });
+            assert_eq!(gate, want, "{second}");
+            if gate == Gate::Open {
+                dials.leave(true, at(second));
+            }
         }
         let wstoken = "/restapi/oauth/wstoken";
         assert_eq!(groups.dials(), None);
@@ -804,6 +838,45 @@ mod tests {
         assert_eq!(start.elapsed().as_secs(), 5);
         drop(dial(55).await.unwrap());
         assert_eq!(start.elapsed().as_secs(), 60);
+    }
+
+    #[cfg(feature = "websocket")]
+    #[tokio::test(start_paused = true)]
+    async fn a_call_for_a_socket_token_counts_from_its_answer() {
+        let (budget, start) = (RateBudget::new(), Instant::now());
+        let seconds = Duration::from_secs;
+        // The answer to the first call takes 5 s: it may have arrived after so long.
+        let first = budget.admit_dial(start).await.unwrap();
+        tokio::time::advance(seconds(5)).await;
+        drop(first);
+        for _ in 1..4 {
+            drop(budget.admit_dial(start).await.unwrap());
+        }
+        drop(budget.admit_dial(start + seconds(70)).await.unwrap());
+        assert_eq!(start.elapsed().as_secs(), 65);
+    }
+
+    #[cfg(feature = "websocket")]
+    #[tokio::test(start_paused = true)]
+    async fn a_call_for_a_socket_token_that_never_left_makes_room_at_once() {
+        let (budget, start) = (RateBudget::new(), Instant::now());
+        answer(&budget, &Method::POST, "/restapi/oauth/wstoken", 200, &[("x-rate-limit-limit", "5")]).await;
+        let mut turns = Vec::new();
+        for _ in 0..4 {
+            turns.push(budget.admit_dial(start).await.unwrap());
+        }
+        let waiting = tokio::spawn({
+            let budget = budget.clone();
+            async move { budget.admit_dial(start + Duration::from_secs(20)).await }
+        });
+        tokio::task::yield_now().await;
+        turns.pop().unwrap().give_back();
+        let turn = waiting.await.unwrap().unwrap();
+        assert_eq!(start.elapsed(), Duration::ZERO);
+        // Once all have counted, there is no sense in waiting.
+        drop((turn, turns));
+        let refused = budget.admit_dial(start + Duration::from_secs(20)).await.unwrap_err();
+        assert_eq!((refused.retry_after(), start.elapsed()), (Some(Duration::from_secs(60)), Duration::ZERO));
     }
 
     #[test]
@@ -1003,65 +1076,87 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// The service's window slides, or begins with its first call, or at a fixed time.
+        /// The service's window slides, or begins with its first call, or at a fixed time. It
+        /// counts a call when it arrives, and calls overtake each other.
         #[test]
         fn no_service_ever_counts_more_than_its_limit(
             limit in 1_u64..8, window in 1_u64..90, kind in 0_u8..3, headers_every in 1_usize..4,
-            steps in proptest::collection::vec((0_u64..40_000, 0_u64..900, 0_u8..8), 1..80),
+            steps in proptest::collection::vec((0_u64..20_000, 0_u64..6_000, 0_u64..6_000, 0_u8..8), 1..80),
         ) {
+            #[derive(Debug)]
+            enum Event {
+                Sent { to: u64, back: u64, fate: u8 },
+                Arrived { entered: Instant, told: bool, back: u64, fate: u8, has_headers: bool },
+                Answered { entered: Instant, left: Option<u64> },
+                Lost,
+                Unsent,
+            }
             let (mut groups, start) = (Groups::default(), Instant::now());
             let window = Duration::from_secs(window);
-            let at = |millis| start + Duration::from_millis(millis);
+            let group = Group::new("light");
             let mut counted: Vec<Instant> = Vec::new();
-            let mut began = start;
-            let mut clock = 0;
-            let mut told = false;
-            for (n, (pause, latency, fate)) in steps.into_iter().enumerate() {
+            let (mut began, mut told, mut clock) = (start, false, 0);
+            // By time, and those at one time in their order.
+            let mut events = std::collections::BTreeMap::new();
+            let mut number = 0_usize;
+            for (pause, to, back, fate) in steps {
                 clock += pause;
-                let (group, gate) = groups.enter(Heed::All, &Method::GET, LIGHT, at(clock));
-                if gate != Gate::Open {
-                    continue;
-                }
-                let entered = at(clock);
-                clock += latency / 3;
-                if fate == 0 {
-                    groups.leave(&group);
-                    continue;
-                }
-                let now = at(clock);
-                match kind {
-                    0 => counted.retain(|counted| *counted + window > now),
-                    1 if counted.is_empty() || began + window <= now => {
-                        counted.clear();
-                        began = now;
+                number += 1;
+                events.insert((clock, number), Event::Sent { to, back, fate });
+            }
+            while let Some(((millis, _), event)) = events.pop_first() {
+                let now = start + Duration::from_millis(millis);
+                number += 1;
+                match event {
+                    Event::Sent { to, back, fate } => {
+                        if groups.enter(Heed::All, &Method::GET, LIGHT, now).1 != Gate::Open {
+                            continue;
+                        }
+                        let has_headers = !told || number % headers_every == 0;
+                        let next = match fate {
+                            0 => Event::Unsent,
+                            _ => Event::Arrived { entered: now, told, back, fate, has_headers },
+                        };
+                        events.insert((millis + to, number), next);
                     }
-                    2 => while began + window <= now {
-                        counted.clear();
-                        began += window;
-                    },
-                    _ => {}
-                }
-                counted.push(now);
-                // Before the limit is known nothing holds a client back.
-                proptest::prop_assert!(!told || counted.len() as u64 <= limit, "{counted:?}");
-                clock += latency / 3;
-                if fate == 1 {
-                    groups.lost(&group, at(clock));
-                    continue;
-                }
-                groups.leave(&group);
-                let left = limit.saturating_sub(counted.len() as u64).to_string();
-                let (limit, seconds) = (limit.to_string(), window.as_secs().to_string());
-                let all = [
-                    ("x-rate-limit-limit", &*limit),
-                    ("x-rate-limit-remaining", &*left),
-                    ("x-rate-limit-window", &*seconds),
-                ];
-                let pairs = if n % headers_every == 0 || !told { &all[..] } else { &[] };
-                told |= !pairs.is_empty();
-                groups.observe(&Method::GET, LIGHT, 200, &headers(pairs), &group, entered, at(clock));
-                if counted.len() as u64 > limit.parse::<u64>().unwrap() {
-                    break;
+                    Event::Arrived { entered, told, back, fate, has_headers } => {
+                        match kind {
+                            0 => counted.retain(|counted| *counted + window > now),
+                            1 if counted.is_empty() || began + window <= now => {
+                                counted.clear();
+                                began = now;
+                            }
+                            2 => while began + window <= now {
+                                counted.clear();
+                                began += window;
+                            },
+                            _ => {}
+                        }
+                        counted.push(now);
+                        // Before the limit is known nothing holds a client back.
+                        proptest::prop_assert!(!told || counted.len() as u64 <= limit, "{counted:?}");
+                        let left = limit.saturating_sub(counted.len() as u64);
+                        let next = match fate {
+                            1 => Event::Lost,
+                            _ => Event::Answered { entered, left: has_headers.then_some(left) },
+                        };
+                        events.insert((millis + back, number), next);
+                    }
+                    Event::Answered { entered, left } => {
+                        groups.leave(&group);
+                        let (limit, seconds) = (limit.to_string(), window.as_secs().to_string());
+                        let left = left.map(|left| left.to_string());
+                        let pairs = left.iter().flat_map(|left| [
+                            ("x-rate-limit-limit", &*limit),
+                            ("x-rate-limit-remaining", &**left),
+                            ("x-rate-limit-window", &*seconds),
+                        ]);
+                        let pairs: Vec<_> = pairs.collect();
+                        told |= !pairs.is_empty();
+                        groups.observe(&Method::GET, LIGHT, 200, &headers(&pairs), &group, entered, now);
+                    }
+                    Event::Lost => groups.lost(&group, now),
+                    Event::Unsent => groups.leave(&group),
                 }
             }
         }
