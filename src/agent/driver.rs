@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
@@ -13,6 +13,7 @@ use super::delivery::{AgentDelivery, EndReason, SessionEnded};
 use super::desk::Roster;
 use super::event::{AgentEvent, AgentNotification, AgentOrigin};
 use super::machine::{self, Answer, Begun, Doubt, EndSeen, Machine, Next, Outcome, Verdict};
+use super::proven::Proven;
 use super::session::{AgentCursor, Place, Shared};
 use super::stream::{Backlog, Parcel};
 use crate::auth::AccessToken;
@@ -21,8 +22,6 @@ use crate::subscription::{Delivery, Gap, Phase, Resumed, Undecodable};
 
 /// What a parcel weighs beside its bytes.
 const PARCEL_WEIGHT: usize = 256;
-/// What was on its way when an answer was given may be missing too.
-const ON_ITS_WAY: Duration = Duration::from_secs(5);
 
 pub(crate) struct Driver {
     shared: Arc<Shared>,
@@ -37,10 +36,8 @@ pub(crate) struct Driver {
     backlog: Arc<Backlog>,
     out: mpsc::UnboundedSender<Parcel>,
     refused: Option<AccessToken>,
-    /// When the poll left that is under way, or was answered last.
-    asked: Option<SystemTime>,
-    /// Everything before that was delivered.
-    last_good: Option<SystemTime>,
+    /// Where a gap begins.
+    proven: Proven,
     last_error: Option<Error>,
     ended: Option<SessionEnded>,
 }
@@ -62,8 +59,7 @@ impl Driver {
             backlog,
             out,
             refused: None,
-            asked: None,
-            last_good: None,
+            proven: Proven::default(),
             last_error: None,
             ended: None,
             shared,
@@ -106,7 +102,7 @@ impl Driver {
             Err(error) => return self.stumbled(error),
         };
         let begun = now();
-        self.asked = Some(self.shared.settings.system.now());
+        self.proven.asked(begun, self.shared.settings.system.now());
         // Until its answer is read: this task may be dropped meanwhile.
         self.doubt(Doubt::Unanswered.max(self.machine.doubt()));
         let polled = self.shared.api.poll(self.cursor.secret(), &token, ask, within).await;
@@ -310,9 +306,11 @@ impl Driver {
     }
 
     fn good(&mut self) {
-        // The service gave its answer between the two, and it may be long on its way.
-        let read = self.shared.settings.system.now().checked_sub(ON_ITS_WAY);
-        self.last_good = self.asked.into_iter().chain(read).min();
+        // A quiet answer behind one that may be lost does not prove that nothing was in that
+        // one: a gap that is noticed later begins before it.
+        if self.machine.doubt() == Doubt::No {
+            self.proven.answered(now(), self.shared.settings.system.now());
+        }
         self.last_error = None;
     }
 
@@ -325,9 +323,10 @@ impl Driver {
         after: Option<AgentCursor>,
         bytes: usize,
     ) {
+        let since = self.proven.since(now(), self.shared.settings.system.now());
         let gap = verdict.gap.clone().map(|(cause, certainty)| {
             tracing::info!(cause = cause.as_str(), certainty = certainty.as_str(), "events may be missing");
-            Delivery::Gap(Gap { cause, certainty, since: self.last_good, until: None, lost: None, filters: Vec::new() })
+            Delivery::Gap(Gap { cause, certainty, since, until: None, lost: None, filters: Vec::new() })
         });
         let resumed = verdict.resumed.then(|| {
             Delivery::Resumed(Resumed {
@@ -476,5 +475,90 @@ mod tests {
         driver.batch(&answer("S2"), Duration::ZERO);
         assert_eq!(session.newest_cursor().expose(), "S1");
         assert!(parcels.try_recv().is_err());
+    }
+
+    /// Answers to polls, each with the time that it takes; `None` never comes.
+    #[derive(Debug)]
+    struct Script(std::sync::Mutex<VecDeque<(u64, Option<crate::http::Answer>)>>);
+
+    #[async_trait::async_trait]
+    impl crate::agent::client::Calls for Script {
+        async fn token(&self, _life: Duration) -> Result<AccessToken> {
+            Ok(AccessToken::new("t"))
+        }
+
+        async fn refresh(&self, _refused: &AccessToken) -> Result<AccessToken> {
+            Ok(AccessToken::new("t"))
+        }
+
+        async fn poll(
+            &self,
+            _id: &crate::secret::Secret,
+            _token: &AccessToken,
+            _ask: Duration,
+            _within: Duration,
+        ) -> Result<crate::http::Answer> {
+            let (takes, answer) = self.0.lock().unwrap().pop_front().unwrap();
+            tokio::time::sleep(Duration::from_secs(takes)).await;
+            answer.ok_or_else(|| Error::new(ErrorKind::Timeout, "no answer").with_unclear(true))
+        }
+
+        async fn start(&self, _station: &crate::agent::builder::Station) -> Result<crate::secret::Secret> {
+            unreachable!("no session is started")
+        }
+
+        async fn join(&self, _agent: Option<&str>) -> Result<crate::secret::Secret> {
+            unreachable!("no session is joined")
+        }
+
+        async fn end(&self, _id: &crate::secret::Secret, _query: &[(&str, String)]) -> Result<()> {
+            Ok(())
+        }
+
+        async fn set_state(&self, _id: &crate::secret::Secret, _state: &str, _reason: Option<&str>) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_gap_begins_when_the_last_poll_left_that_was_answered_without_doubt() {
+        let answer = |status: u16, body: &str| crate::http::Answer {
+            status: http::StatusCode::from_u16(status).unwrap(),
+            headers: http::HeaderMap::new(),
+            body: body.to_owned().into(),
+        };
+        let first = || answer(200, r#"{"sessionId":"S1","events":[{"Type":"AgentSessionStart"}]}"#);
+        let snapshot = || answer(200, r#"{"sessionId":"S2","events":[{"Type":"AgentSessionStart"}]}"#);
+        let quiet = || answer(304, "");
+        // What is polled for, and for how long before it is noticed events may be missing.
+        for (polls, seconds) in [
+            // The path swallows everything for 54 s, and the first answer behind it is a snapshot.
+            (vec![(1, Some(first())), (27, None), (27, None), (1, Some(snapshot()))], 56),
+            // A quiet answer behind one that may be lost proves nothing of that one.
+            (vec![(1, Some(first())), (27, None), (60, Some(quiet())), (1, Some(snapshot()))], 89),
+            // Without that, it does: until its poll left.
+            (vec![(1, Some(first())), (60, Some(quiet())), (27, None), (1, Some(snapshot()))], 88),
+        ] {
+            let script = Script(std::sync::Mutex::new(polls.into()));
+            let builder = AgentSession::builder(StaticToken::new(AccessToken::new("t")));
+            let session = builder.session(script, AgentCursor::from_text("S0"), Begun::Started);
+            let shared = session.shared();
+            let (sender, mut parcels) = mpsc::unbounded_channel();
+            let mut driver = Driver::new(shared.clone(), &shared.place(), Arc::default(), sender);
+            for _ in 0..4 {
+                driver.poll(Duration::from_secs(60)).await;
+            }
+            let mut since = None;
+            while let Ok(parcel) = parcels.try_recv() {
+                for item in parcel.items {
+                    if let Ok(Delivery::Gap(gap)) = item {
+                        assert_eq!(gap.cause, crate::subscription::GapCause::AnswerLost);
+                        since = gap.since;
+                    }
+                }
+            }
+            let before = shared.settings.system.now().duration_since(since.unwrap()).unwrap();
+            assert!(before >= Duration::from_secs(seconds), "{before:?} {seconds}");
+        }
     }
 }

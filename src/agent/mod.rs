@@ -53,6 +53,7 @@ mod desk;
 mod driver;
 mod event;
 mod machine;
+mod proven;
 mod session;
 #[cfg(test)]
 mod shift_tests;
