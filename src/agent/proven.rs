@@ -68,7 +68,7 @@ mod tests {
             let mut proven = Proven::default();
             assert_eq!(proven.since(start, wall(0)), None, "{what}");
             // The margin does not reach before the clock's beginning.
-            let at = |at| start + secs(100 + at);
+            let at = |at: u64| start + secs(100 + at);
             proven.asked(at(left.0), wall(left.1));
             assert_eq!(proven.since(at(left.0), wall(left.1)), None, "{what}");
             proven.answered(at(answered.0), wall(answered.1));
