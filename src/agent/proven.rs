@@ -52,7 +52,7 @@ mod tests {
 
     #[test]
     fn a_gap_begins_when_the_last_proven_poll_left() {
-        let (start, epoch) = (Instant::now(), SystemTime::UNIX_EPOCH);
+        let (start, epoch) = (tokio::time::Instant::now().into_std(), SystemTime::UNIX_EPOCH);
         let wall = |secs| epoch + Duration::from_secs(secs);
         let secs = Duration::from_secs;
         // When the poll left and was answered, and when the gap is noticed, by the monotonic

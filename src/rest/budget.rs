@@ -1112,7 +1112,7 @@ mod tests {
                         if groups.enter(Heed::All, &Method::GET, LIGHT, now).1 != Gate::Open {
                             continue;
                         }
-                        let has_headers = !told || number % headers_every == 0;
+                        let has_headers = !told || number.is_multiple_of(headers_every);
                         let next = match fate {
                             0 => Event::Unsent,
                             _ => Event::Arrived { entered: now, told, back, fate, has_headers },
