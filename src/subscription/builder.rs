@@ -365,7 +365,7 @@ impl SubscriptionBuilder {
     ///
     /// Returns when the service has created it. From that moment on nothing is
     /// lost quietly: the transport reads from before the creation, whenever it
-    /// comes up ([`Phase::Live`]).
+    /// comes up ([`Phase::Live`](crate::Phase::Live)).
     ///
     /// Dropping the future leaves nothing behind: what was created meanwhile is
     /// deleted in the background.
