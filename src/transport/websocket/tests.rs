@@ -56,7 +56,8 @@ async fn it_connects_creates_delivers_and_deletes() {
     assert_eq!(told(&mut subscription).await, "1");
     let served = tokio::spawn(peer.serve("s1"));
     assert!(subscription.close().await.deleted);
-    assert_eq!(served.await.unwrap(), ["DELETE"]);
+    // It looks first: a subscription that is gone by then was missed.
+    assert_eq!(served.await.unwrap(), ["GET", "DELETE"]);
     assert!(service.https.deleted().is_empty() && service.is_quiet());
 }
 
