@@ -376,11 +376,12 @@ const OFTEN: u64 = 50;
 const LONG: u64 = 10_000;
 
 /// Kinds of loss that every long run of all transports must have seen.
-const EXPECTED_CAUSES: [&str; 8] = [
+const EXPECTED_CAUSES: [&str; 9] = [
     "address_moved",
     "connection_broken",
     "ended_offline",
-    "overflow",
+    "events_missed",
+    "lease_expired",
     "service_buffer_full",
     "session_lost",
     "subscription_gone",

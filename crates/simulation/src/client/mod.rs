@@ -498,8 +498,8 @@ async fn agent(schedule: &Arc<Schedule>, shared: &Shared, log: &Log, system: Sys
         tokio::spawn(follow(session.status(), shared.clone(), |status| (status.phase.as_str(), status.is_healthy())));
     let mut marks = marks(schedule);
     let mut closing = false;
-    // After its end is asked for the stream ends by itself, within the longest poll.
-    let last = schedule.end + 100 * SEC;
+    // After its end is asked for the stream ends by itself, within some of the longest polls.
+    let last = schedule.end + 400 * SEC;
     loop {
         let wait = until(shared, if closing { last } else { schedule.end });
         if wait.is_zero() {

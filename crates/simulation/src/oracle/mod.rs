@@ -445,8 +445,11 @@ impl Oracle<'_> {
     /// moment from which one would have been lost, had it happened.
     fn leads(&mut self, got: &BTreeMap<u32, Vec<(usize, bool)>>) {
         let mut leads = Vec::new();
+        // By a clock that is wrong nothing can be said.
+        let is_wrong =
+            self.schedule.skew != 0 || self.schedule.faults.iter().any(|it| matches!(it.what, FaultKind::WallJump(_)));
         for gap in &self.gaps {
-            let Some(since) = gap.since else { continue };
+            let Some(since) = gap.since.filter(|_| self.is_told_the_time() || !is_wrong) else { continue };
             let first = self.schedule.events.iter().find(|event| {
                 self.is_due(event)
                     && self.covers(gap, event)
@@ -473,7 +476,10 @@ impl Oracle<'_> {
     fn order(&mut self) {
         let mut last: BTreeMap<(u8, u32), u32> = BTreeMap::new();
         let mut wrong = Vec::new();
-        for (at, item) in &self.record.log {
+        for (place, (at, item)) in self.record.log.iter().enumerate() {
+            if self.record.restarts.contains(&place) {
+                last.clear();
+            }
             let Item::Event { tag: Some(tag), found: false, .. } = item else { continue };
             let Some(event) = self.schedule.events.iter().find(|event| event.id == *tag) else { continue };
             let resource = match event.what {

@@ -180,7 +180,8 @@ impl Service {
         };
         // A second poll takes the place of the first (incontact §10: newest wins).
         if let Some(old) = self.agent.poll.take() {
-            if cx.net.conn(old.conn).would_arrive(now) && cx.net.conn(old.conn).is_alive() {
+            let is_alive = |conn| cx.net.conn(conn).would_arrive(now) && cx.net.conn(conn).is_alive();
+            if is_alive(old.conn) && is_alive(request.conn) {
                 cx.trace(format_args!("#{} polls beside #{}", request.conn, old.conn));
                 self.misdeed(now, "two polls of one agent session", String::new());
             }
