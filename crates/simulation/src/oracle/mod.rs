@@ -593,9 +593,15 @@ impl Oracle<'_> {
                     | FaultKind::Sleep(_)
             )
         });
+        // Another process cannot know of the calls before it.
+        let restarted = |at: Us| {
+            self.schedule.faults.iter().any(|fault| {
+                matches!(fault.what, FaultKind::Restart { .. }) && fault.at < at && at < fault.at + 100 * SEC
+            })
+        };
         for misdeed in &self.core.service.misdeeds {
             let class = match misdeed.what {
-                "a rate group is exceeded" if delays => continue,
+                "a rate group is exceeded" if delays || restarted(misdeed.at) => continue,
                 "a rate group is exceeded" => "rate",
                 "another program's subscription is touched" => "foreign",
                 "two polls of one agent session" => "two-polls",

@@ -42,6 +42,7 @@ pub(crate) struct PubNub {
     polls: BTreeMap<u64, Poll>,
     next_poll: u64,
     last_token: u64,
+    region: u64,
     /// Cursors that are not the token of the message that they stand behind.
     cursors: BTreeMap<u64, u64>,
     repeats: BTreeMap<String, Message>,
@@ -57,6 +58,7 @@ impl PubNub {
             polls: BTreeMap::new(),
             next_poll: 0,
             last_token: 0,
+            region: 12,
             cursors: BTreeMap::new(),
             repeats: BTreeMap::new(),
             rng,
@@ -73,8 +75,10 @@ impl PubNub {
         self.polls.retain(|_, poll| poll.conn != conn);
     }
 
-    /// The buffers are lost, as after a region's fail-over (pubnub.md §7).
+    /// The buffers are lost in a region's fail-over. That the region is another is all that
+    /// shows (pubnub.md §7).
     pub(crate) fn purge(&mut self) {
+        self.region += 1;
         for channel in self.channels.values_mut() {
             channel.clear();
         }
@@ -161,7 +165,7 @@ impl Service {
         cx.trace(format_args!("#{conn} poll from {asked}"));
         if asked == 0 {
             let token = self.pubnub.token(now);
-            let answer = poll_answer(token, &[]);
+            let answer = poll_answer(token, self.pubnub.region, &[]);
             return self.answer(conn, answer, wrong, cx);
         }
         let double = self.pubnub.polls.values().any(|poll| {
@@ -241,7 +245,7 @@ impl Service {
         let messages: Vec<Value> = found
             .iter()
             .map(|(channel, message)| {
-                let p = json!({"t": message.token.to_string(), "r": 12});
+                let p = json!({"t": message.token.to_string(), "r": self.pubnub.region});
                 if bare {
                     json!({"c": channel, "d": message.data, "p": p})
                 } else {
@@ -250,12 +254,12 @@ impl Service {
             })
             .collect();
         cx.trace(format_args!("#{} gets {} messages", poll.conn, messages.len()));
-        self.answer(poll.conn, poll_answer(cursor, &messages), poll.wrong, cx);
+        self.answer(poll.conn, poll_answer(cursor, self.pubnub.region, &messages), poll.wrong, cx);
     }
 }
 
-fn poll_answer(token: u64, messages: &[Value]) -> Answer {
-    let body = json!({"t": {"t": token.to_string(), "r": 12}, "m": messages});
+fn poll_answer(token: u64, region: u64, messages: &[Value]) -> Answer {
+    let body = json!({"t": {"t": token.to_string(), "r": region}, "m": messages});
     Answer::empty(200)
         .header("Content-Type", "text/javascript; charset=\"UTF-8\"")
         .body(serde_json::to_vec(&body).unwrap_or_default())
