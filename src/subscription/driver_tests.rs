@@ -1342,6 +1342,106 @@ async fn a_connection_about_to_end_is_taken_over_from_with_overlap_and_each_even
     assert!(world.control.alive().is_empty());
 }
 
+/// A subscription that took over from another over a new connection.
+async fn taken_over(world: &World) -> Subscription {
+    let subscription = world.live().await;
+    world.transport.feed(1, Ok(LinkEvent::Leaving));
+    world.up(&subscription, 2).await;
+    sleep(secs(11)).await;
+    settle().await;
+    assert!(!world.transport.is_open(1));
+    subscription
+}
+
+fn deletions(control: &FakeControl, id: &str) -> usize {
+    control.count(|call| matches!(call, Call::Delete(of) if of == id))
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_deletion_of_a_replaced_subscription_is_repeated_until_it_is_gone() {
+    let world = World { control: FakeControl::new(), transport: FakeTransport::in_connection() };
+    for _ in 0..3 {
+        world.control.script("delete", Script::Fail(unavailable()));
+    }
+    let subscription = taken_over(&world).await;
+    assert_eq!(world.control.alive(), ["sub-1", "sub-2"], "its deletion failed");
+    sleep(secs(8)).await;
+    assert_eq!(world.control.alive(), ["sub-2"]);
+    sleep(secs(600)).await;
+    assert_eq!(deletions(&world.control, "sub-1"), 4);
+    assert!(subscription.close().await.deleted);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_close_deletes_what_an_earlier_deletion_left() {
+    let world = World { control: FakeControl::new(), transport: FakeTransport::in_connection() };
+    world.control.refuse("delete");
+    let subscription = taken_over(&world).await;
+    sleep(secs(40)).await;
+    world.control.allow("delete");
+    assert_eq!(world.control.alive(), ["sub-1", "sub-2"]);
+    assert!(subscription.close().await.deleted);
+    assert!(world.control.alive().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_close_reports_what_could_not_be_deleted_and_waits_no_longer_than_its_bound() {
+    // The subscription itself can be deleted, and the one before it never.
+    let refused = || unavailable().with_disposition(Disposition::Fatal);
+    for (error, within) in [(refused as fn() -> Error, 3), (unavailable as fn() -> Error, 6)] {
+        let world = World { control: FakeControl::new(), transport: FakeTransport::in_connection() };
+        world.control.refuse_deletion("sub-1", error);
+        let subscription = taken_over(&world).await;
+        let begun = Instant::now();
+        let closed = subscription.close().await;
+        assert!(!closed.deleted);
+        assert!(begun.elapsed() < secs(within), "{:?}", begun.elapsed());
+        assert_eq!(world.control.alive(), ["sub-1"]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_deletes_the_subscription_that_it_cannot_go_on_with() {
+    // The service has suspended it, or it lives in a session that this login cannot have.
+    let suspended = || Script::Answer(Box::new(|info| info["status"] = "Suspended".into()));
+    let elsewhere = || Script::Fail(Error::new(ErrorKind::NotFound, "it lives elsewhere"));
+    for script in [suspended as fn() -> Script, elsewhere] {
+        let world = World::new();
+        let mut subscription = world.builder().on_drop(OnDrop::Keep).start().await.unwrap();
+        world.up(&subscription, 1).await;
+        assert!(is_quiet(&mut subscription));
+        let token = subscription.resume_token().unwrap();
+        drop(subscription);
+        settle().await;
+        // One that another process of the user made with the same filters.
+        world.control.plant("other", &[MESSAGES]);
+        world.control.script("get", script());
+        let subscription = world.builder().resume(token).start().await.unwrap();
+        world.up(&subscription, 2).await;
+        settle().await;
+        assert_eq!(world.control.alive(), ["other", "sub-2"]);
+        assert!(subscription.close().await.deleted);
+        assert_eq!(world.control.alive(), ["other"]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_deletes_nothing_that_is_gone_already() {
+    let world = World::new();
+    let mut subscription = world.builder().on_drop(OnDrop::Keep).start().await.unwrap();
+    world.up(&subscription, 1).await;
+    assert!(is_quiet(&mut subscription));
+    let token = subscription.resume_token().unwrap();
+    drop(subscription);
+    settle().await;
+    world.control.forget_all();
+    let subscription = world.builder().resume(token).start().await.unwrap();
+    world.up(&subscription, 2).await;
+    settle().await;
+    assert_eq!(deletions(&world.control, "sub-1"), 0);
+    assert!(subscription.close().await.deleted);
+}
+
 #[tokio::test(start_paused = true)]
 async fn closing_in_the_middle_of_a_takeover_leaves_nothing_behind() {
     let world = World { control: FakeControl::new(), transport: FakeTransport::in_connection() };

@@ -57,6 +57,8 @@ struct Service {
     lifetime: u64,
     /// Calls of these kinds fail.
     refused: Vec<&'static str>,
+    /// The deletion of this one always fails so.
+    undeletable: Option<(String, fn() -> Error)>,
     address: String,
     key: Option<String>,
     /// Its clock, if it gives its time with its answers.
@@ -86,6 +88,11 @@ impl FakeControl {
     /// Calls of a kind fail from now on.
     pub(super) fn refuse(&self, verb: &'static str) {
         self.0.lock().unwrap().refused.push(verb);
+    }
+
+    /// The deletion of `id` always fails.
+    pub(super) fn refuse_deletion(&self, id: &str, error: fn() -> Error) {
+        self.0.lock().unwrap().undeletable = Some((id.into(), error));
     }
 
     /// Calls of a kind are answered again.
@@ -258,6 +265,9 @@ impl ControlPlane for FakeControl {
 
     async fn delete(&self, id: &SubscriptionId) -> Result<Deletion> {
         let act = |service: &mut Service| {
+            if let Some((_, error)) = service.undeletable.as_ref().filter(|(of, _)| id == of.as_str()) {
+                return Err(error());
+            }
             let before = service.alive.len();
             service.alive.retain(|(known, _)| id != known.as_str());
             Ok(if service.alive.len() < before { Deletion::Deleted } else { Deletion::GoneAlready })

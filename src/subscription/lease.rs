@@ -11,7 +11,7 @@ use crate::timestamp::Timestamp;
 use crate::transport::TransportKind;
 
 /// Lifetime when the service names none, as RingCentral's own client assumes.
-const ASSUMED_LIFETIME: Duration = Duration::from_secs(900);
+pub(super) const ASSUMED_LIFETIME: Duration = Duration::from_secs(900);
 
 /// How far before the creation of a subscription its events are looked for. The
 /// channel is new, so nothing older can be in it: the margin costs nothing and

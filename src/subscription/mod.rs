@@ -14,6 +14,7 @@ mod keys;
 mod lease;
 mod machine;
 mod ops;
+mod orphans;
 mod overlap;
 mod polled;
 mod progress;
@@ -358,9 +359,10 @@ impl fmt::Debug for Subscription {
 #[non_exhaustive]
 pub struct Closed {
     /// Whether nothing of it is left at the service: the service confirmed that the
-    /// subscription is gone, and answered every attempt to create one. If not, what is
-    /// left ends by itself when its lease does. A subscription whose id was never read is
-    /// never deleted: it could be that of another process with the same filters.
+    /// subscription is gone, and so is each one that it took over from, and answered every
+    /// attempt to create one. If not, what is left ends by itself when its lease does. A
+    /// subscription whose id was never read is never deleted: it could be that of another
+    /// process with the same filters.
     pub deleted: bool,
     /// What had come and was not read.
     pub unread: Vec<Delivery>,

@@ -12,7 +12,7 @@ use super::lease;
 use super::machine::{LinkId, Op};
 use super::reconcile::Turn;
 use crate::catch_up::{CatchUp, SyncPage, SyncRequest, SyncToken};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Disposition, Error, ErrorKind, Result};
 use crate::event::EventFilter;
 use crate::guard::guarded;
 use crate::ids::SubscriptionId;
@@ -76,6 +76,8 @@ pub(super) enum Done {
     Discarded {
         id: SubscriptionId,
         gone: bool,
+        /// Whether another try may do it.
+        may_pass: bool,
     },
     /// A call that nobody waited for any more.
     BrokenOff,
@@ -302,9 +304,10 @@ pub(super) fn discard(control: Arc<dyn ControlPlane>, id: SubscriptionId) -> Pen
     let call = async move {
         let outcome = timeout(DISCARD_WITHIN, delete_again(&*control, &id, DISCARD_WITHIN)).await;
         let gone = matches!(outcome, Ok(Ok(_)));
-        Done::Discarded { id, gone }
+        let refused = matches!(&outcome, Ok(Err(error)) if error.disposition() == Disposition::Fatal);
+        Done::Discarded { id, gone, may_pass: !refused }
     };
-    caught(CONTROL, call, move |_| Done::Discarded { id: left, gone: false })
+    caught(CONTROL, call, move |_| Done::Discarded { id: left, gone: false, may_pass: true })
 }
 
 pub(super) fn open(

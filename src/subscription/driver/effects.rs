@@ -349,6 +349,7 @@ impl Driver {
         self.update = None;
         // Counted from when the end began, so that both bounds are not added up.
         let now = Instant::now();
+        self.orphans.hurry(now);
         let since = self.ending_since.unwrap_or(now);
         let by = (since + FAREWELL).max(now + LAST_LOOK);
         // Whoever closes it waits no longer than was set.
@@ -360,7 +361,7 @@ impl Driver {
     /// Whether the end may be told: nothing that was made in vain is being deleted,
     /// or that has had its time.
     pub(super) fn is_settled(&self) -> bool {
-        self.courtesies == 0 || self.farewell_by.is_some_and(|by| by <= Instant::now())
+        self.orphans.is_settled() || self.farewell_by.is_some_and(|by| by <= Instant::now())
     }
 
     pub(super) fn keeps_subscription(&self) -> bool {

@@ -27,6 +27,7 @@ use super::keys::Keys;
 use super::lease::{self, Lease};
 use super::machine::{self, Cause, Effect, End, Input, LinkId, Machine, Op, Settings};
 use super::ops::{self, Asked, Done, Pending};
+use super::orphans::Orphans;
 use super::overlap::Overlap;
 use super::progress::{Step, Traces};
 use super::queue::{Item, Queue};
@@ -64,6 +65,8 @@ const UNCONFIRMED_FOR: Duration = Duration::from_secs(900);
 const FAREWELL: Duration = Duration::from_secs(5);
 /// At the end the link gets this long to tell whether something is unread.
 const DRAIN_WITHIN: Duration = Duration::from_secs(2);
+/// No lease is taken to last longer than this after it was given up.
+const ORPHAN_LIFE_CAP: Duration = Duration::from_secs(24 * 60 * 60);
 /// And at least this long.
 const LAST_LOOK: Duration = Duration::from_secs(1);
 /// Waits up to this long are not worth a word.
@@ -261,8 +264,10 @@ pub(in crate::subscription) struct Driver {
     overlap: Overlap,
     /// Until when a subscription may be at the service whose id was never read.
     unconfirmed_until: Option<Instant>,
-    /// Deletions under way that the end waits for, and until when.
-    courtesies: usize,
+    /// Whether nothing is to be done about the subscription of the resume token.
+    former_is_settled: bool,
+    /// What is of no use any more, until it is deleted; and until when the end waits for it.
+    orphans: Orphans,
     farewell_by: Option<Instant>,
     /// Since when it is being ended.
     ending_since: Option<Instant>,
@@ -375,7 +380,8 @@ impl Driver {
             retiring: Vec::new(),
             overlap: Overlap::default(),
             unconfirmed_until: None,
-            courtesies: 0,
+            orphans: Orphans::default(),
+            former_is_settled: false,
             farewell_by: None,
             ending_since: None,
             draining: None,
@@ -466,6 +472,7 @@ impl Driver {
             Woken::Timer | Woken::Room | Woken::Shutdown(None) => {}
         }
         self.check_clock();
+        self.repeat_deletions();
         self.stop_waiting();
         self.drained();
         self.machine.handle_timeout(Instant::now().into_std());

@@ -315,8 +315,8 @@ impl Driver {
         let deleting = async {
             while let Some(done) = pending.next().await {
                 match done {
-                    Done::Discarded { id, gone: true } => registry.gone(&id),
-                    Done::Discarded { id, gone: false } => registry.left_over(&id),
+                    Done::Discarded { id, gone: true, .. } => registry.gone(&id),
+                    Done::Discarded { id, gone: false, .. } => registry.left_over(&id),
                     // What a call made that was under way is of no use now.
                     Done::Lease { result, .. } => {
                         let made = result.ok().filter(|info| held.iter().all(|(_, id)| *id != info.id));
@@ -378,7 +378,7 @@ impl Driver {
                     failed_attempts: attempts,
                     waiting,
                     last_error: self.last_error.clone(),
-                    deleted: self.end.is_some() && self.machine.is_deleted() && !unconfirmed,
+                    deleted: self.end.is_some() && self.machine.is_deleted() && !unconfirmed && self.orphans.is_empty(),
                 };
             }
             changed

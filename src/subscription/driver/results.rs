@@ -19,7 +19,7 @@ impl Driver {
                 }
             }
             Done::Pruned { op, deleted } => {
-                deleted.iter().for_each(|id| self.setup.registry.gone(id));
+                deleted.iter().for_each(|id| self.is_gone(id));
                 self.setup.leftovers.retain(|id| !deleted.contains(id));
                 self.give(Input::Pruned { op, deleted: deleted.len() });
             }
@@ -36,9 +36,11 @@ impl Driver {
             }
             Done::Jumped { by, asked, result } => self.judged(by, asked, *result),
             Done::Opened { link, result } => self.opened(link, result),
-            Done::Discarded { id, gone } => {
-                self.courtesies -= 1;
-                if gone { self.setup.registry.gone(&id) } else { self.setup.registry.left_over(&id) }
+            Done::Discarded { id, gone: true, .. } => self.is_gone(&id),
+            Done::Discarded { id, gone: false, may_pass } => {
+                tracing::warn!(subscription = %id, may_pass, "a subscription that is of no use could not be deleted");
+                self.setup.registry.left_over(&id);
+                self.orphans.failed(&id, may_pass, Instant::now());
             }
             Done::Begun { source, turn, result } => self.begun(source, turn, result),
             Done::Synced { source, turn, result } => self.synced(source, turn, result),
@@ -93,6 +95,8 @@ impl Driver {
         if self.machine.expects(op) && disposition == Disposition::Fatal && self.fail_over_refused(&error) {
             return self.note(error);
         }
+        // Nothing is left of the one that was to be gone on with.
+        self.former_is_settled |= self.lease.is_none() && error.status() == Some(404);
         let unclear = error.is_unclear();
         self.deletion_in_doubt |= unclear && self.machine.phase() == machine::Phase::Closing;
         self.replacing.take_if(|replacing| *replacing == op);
@@ -169,6 +173,7 @@ impl Driver {
                 let taken_up = !ours && self.setup.resume.is_some();
                 if ours || taken_up {
                     self.discard(self.way, info.id);
+                    self.former_is_settled |= taken_up;
                 }
                 return self.failed(op, if taken_up { error.with_disposition(Disposition::Recreate) } else { error });
             }
@@ -310,6 +315,10 @@ impl Driver {
         match resumed {
             Some(token) if token.subscription_id == lease.id => self.resume_at(token, lease, made),
             Some(ResumeToken { subscription_id, .. }) => {
+                // The token proves that it is ours, and nobody can go on with it.
+                if !self.former_is_settled {
+                    self.discard(self.way, subscription_id.clone());
+                }
                 self.recreated = Some(Recreated { old: subscription_id, new: lease.id.clone() });
                 self.cursor = Some(Cursor::at(made));
             }
@@ -389,8 +398,24 @@ impl Driver {
         }
     }
 
+    /// Deletes one that is provably ours. If that fails it is repeated: what is left behind
+    /// counts against the user's quota.
     pub(super) fn discard(&mut self, way: usize, id: SubscriptionId) {
-        self.courtesies += 1;
-        self.pending.push(ops::discard(self.control_of(way), id));
+        let life = self.granted.map_or(lease::ASSUMED_LIFETIME, |granted| granted.max(lease::ASSUMED_LIFETIME));
+        if self.orphans.add(way, &id, Instant::now() + life.min(ORPHAN_LIFE_CAP)) {
+            self.pending.push(ops::discard(self.control_of(way), id));
+        }
+    }
+
+    /// Repeats the deletions that failed and are due.
+    pub(super) fn repeat_deletions(&mut self) {
+        for (way, id) in self.orphans.due(Instant::now()) {
+            self.pending.push(ops::discard(self.control_of(way), id));
+        }
+    }
+
+    fn is_gone(&mut self, id: &SubscriptionId) {
+        self.orphans.gone(id);
+        self.setup.registry.gone(id);
     }
 }

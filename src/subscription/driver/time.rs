@@ -13,7 +13,8 @@ impl Driver {
         let held = self.held_since.map(|since| since + HOLD);
         // Before the end it is the machine that bounds the start: this one would be due for ever.
         let start = self.start_by.filter(|_| self.end.is_some());
-        [machine, plan, failover, farewell, start, self.waits_until(), draining, held]
+        let deletion = self.orphans.next();
+        [machine, plan, failover, deletion, farewell, start, self.waits_until(), draining, held]
             .into_iter()
             .flatten()
             .fold(check, Instant::min)

@@ -1,0 +1,162 @@
+//! Subscriptions of ours that another took over from, until they are deleted. Pure.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::ids::SubscriptionId;
+
+/// The pause before the second try; each further one is twice as long, up to the longest.
+const PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// So many are remembered: the service allows 30 subscriptions per user and app, and what
+/// is left behind ends with its lease.
+const REMEMBERED: usize = 64;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// The call is under way.
+    Deleting,
+    /// It failed, and is repeated then.
+    Waiting(Instant),
+    /// It was refused: another try brings nothing else.
+    Refused,
+}
+
+#[derive(Debug)]
+struct Orphan {
+    id: SubscriptionId,
+    /// The transport that it was made with.
+    way: usize,
+    failures: u32,
+    /// Then it ends at the service by itself.
+    until: Instant,
+    state: State,
+}
+
+/// One deletion that fails leaves a subscription that counts against the user's quota, so
+/// it is repeated with a back-off until the lease has ended. Only ids that the service gave
+/// us, or that a resume token of ours names, come here.
+#[derive(Debug, Default)]
+pub(super) struct Orphans(Vec<Orphan>);
+
+impl Orphans {
+    /// Whether the deletion is to be begun; `false` while one is on its way or planned.
+    pub(super) fn add(&mut self, way: usize, id: &SubscriptionId, until: Instant) -> bool {
+        if self.0.iter().any(|orphan| orphan.id == *id) {
+            return false;
+        }
+        if self.0.len() == REMEMBERED {
+            self.0.remove(0);
+        }
+        self.0.push(Orphan { id: id.clone(), way, failures: 0, until, state: State::Deleting });
+        true
+    }
+
+    /// It is gone.
+    pub(super) fn gone(&mut self, id: &SubscriptionId) {
+        self.0.retain(|orphan| orphan.id != *id);
+    }
+
+    /// Its deletion failed, which `may_pass`.
+    pub(super) fn failed(&mut self, id: &SubscriptionId, may_pass: bool, now: Instant) {
+        if let Some(orphan) = self.0.iter_mut().find(|orphan| orphan.id == *id) {
+            let pause = PAUSE.saturating_mul(1_u32.checked_shl(orphan.failures).unwrap_or(u32::MAX));
+            orphan.failures = orphan.failures.saturating_add(1);
+            orphan.state = if may_pass { State::Waiting(now + pause.min(LONGEST_PAUSE)) } else { State::Refused };
+        }
+        self.0.retain(|orphan| orphan.until > now);
+    }
+
+    /// The end is near: what waits is tried at once.
+    pub(super) fn hurry(&mut self, now: Instant) {
+        for orphan in &mut self.0 {
+            if let State::Waiting(_) = orphan.state {
+                orphan.failures = 0;
+                orphan.state = State::Waiting(now);
+            }
+        }
+    }
+
+    /// Those whose deletion is to be repeated now.
+    pub(super) fn due(&mut self, now: Instant) -> Vec<(usize, SubscriptionId)> {
+        let mut due = Vec::new();
+        for orphan in &mut self.0 {
+            if matches!(orphan.state, State::Waiting(at) if at <= now) {
+                orphan.state = State::Deleting;
+                due.push((orphan.way, orphan.id.clone()));
+            }
+        }
+        due
+    }
+
+    /// When the next try is due.
+    pub(super) fn next(&self) -> Option<Instant> {
+        let at = |orphan: &Orphan| match orphan.state {
+            State::Waiting(at) => Some(at),
+            State::Deleting | State::Refused => None,
+        };
+        self.0.iter().filter_map(at).min()
+    }
+
+    /// Whether nothing more can be done about what is here.
+    pub(super) fn is_settled(&self) -> bool {
+        self.0.iter().all(|orphan| orphan.state == State::Refused)
+    }
+
+    /// Whether none is left.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deletion_that_failed_is_repeated_with_growing_pauses_until_the_lease_has_ended() {
+        let start = Instant::now();
+        let (mut orphans, id, mut now) = (Orphans::default(), SubscriptionId::new("a"), start);
+        assert!(orphans.add(1, &id, start + Duration::from_secs(300)));
+        assert!(!orphans.add(1, &id, start), "its deletion is under way");
+        let mut pauses = Vec::new();
+        loop {
+            assert!(!orphans.is_settled() && orphans.next().is_none());
+            orphans.failed(&id, true, now);
+            let Some(next) = orphans.next() else { break };
+            assert!(orphans.due(next - Duration::from_millis(1)).is_empty());
+            assert_eq!(orphans.due(next), [(1, id.clone())]);
+            pauses.push((next - now).as_secs());
+            now = next;
+        }
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60, 60, 60]);
+        assert!(orphans.is_settled() && orphans.is_empty(), "it has ended by itself");
+    }
+
+    #[test]
+    fn what_is_refused_stays_known_and_the_end_waits_for_nothing_of_it() {
+        let start = Instant::now();
+        let until = start + Duration::from_secs(300);
+        let (mut orphans, a, b) = (Orphans::default(), SubscriptionId::new("a"), SubscriptionId::new("b"));
+        orphans.add(0, &a, until);
+        orphans.add(0, &b, until);
+        orphans.failed(&a, false, start);
+        orphans.failed(&b, true, start);
+        orphans.hurry(start);
+        assert_eq!(orphans.due(start), [(0, b.clone())]);
+        assert!(!orphans.is_settled());
+        orphans.gone(&b);
+        assert!(orphans.is_settled());
+        assert!(!orphans.is_empty());
+    }
+
+    #[test]
+    fn orphans_are_bounded() {
+        let (mut orphans, now) = (Orphans::default(), Instant::now());
+        for n in 0..1_000 {
+            orphans.add(0, &SubscriptionId::new(n.to_string()), now + PAUSE);
+        }
+        assert_eq!(orphans.0.len(), REMEMBERED);
+    }
+}
