@@ -107,6 +107,32 @@ fn looks(control: &FakeControl) -> usize {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_subscription_that_is_lost_is_noticed_within_a_minute_though_a_look_fails() {
+    let world = World::new();
+    let mut subscription = world.live().await;
+    let lost = Instant::now();
+    world.control.forget_all();
+    world.control.script("get", Script::Fail(unavailable()));
+    assert_eq!(next_gap(&mut subscription).await.cause, GapCause::SubscriptionGone);
+    assert!(lost.elapsed() < secs(60), "{:?}", lost.elapsed());
+    assert_eq!(looks(&world.control), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_look_that_is_put_off_by_the_service_waits_for_as_long_as_it_says() {
+    let world = World::new();
+    let _subscription = world.live().await;
+    let busy = || unavailable().with_disposition(Disposition::Retry { after: Some(secs(30)) });
+    world.control.script("get", Script::Fail(busy()));
+    sleep(secs(46)).await;
+    assert_eq!(looks(&world.control), 1);
+    sleep(secs(28)).await;
+    assert_eq!(looks(&world.control), 1);
+    sleep(secs(2)).await;
+    assert_eq!(looks(&world.control), 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn found_1_5_a_renewal_without_an_answer_is_looked_after_at_once() {
     let (world, time) = (World::new(), Time::begin());
     world.control.encrypt_with(OLD_KEY);

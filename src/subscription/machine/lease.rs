@@ -97,6 +97,14 @@ impl Machine {
         }
     }
 
+    /// A look that was not answered, or for which there was no room, tells nothing: the next
+    /// comes sooner, so that a loss is noticed within a minute once the service answers.
+    fn look_again(&mut self, now: Instant, after: Option<Duration>) {
+        if let Some(every) = self.settings.look_every {
+            self.arm(Timer::Look, now + after.unwrap_or_default().max(LOOK_AGAIN).min(every));
+        }
+    }
+
     /// Arms what watches an active lease. Both lie in the future, so that a
     /// slow answer to a short lease cannot make a hot loop.
     pub(super) fn schedule(&mut self, now: Instant, renew_at: Instant, expires_at: Instant) {
@@ -214,7 +222,10 @@ impl Machine {
         unclear: bool,
     ) {
         self.lease = Lease::Active { expires_at };
-        self.look_later(now);
+        match (what, disposition) {
+            (Upkeep::Look, Disposition::Retry { after }) => self.look_again(now, after),
+            _ => self.look_later(now),
+        }
         if what == Upkeep::Update {
             self.effects.push_back(Effect::AnswerUpdate { ok: false });
         }

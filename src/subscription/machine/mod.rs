@@ -39,6 +39,9 @@ const EAGER_TRIES: u32 = 30;
 const START_FAREWELL: Duration = Duration::from_secs(5);
 const START_FAREWELL_SHARE: u32 = 4;
 
+/// The pause after a look that told nothing.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
+
 /// How long a lease is trusted after the machine slept, while it is being
 /// renewed: the true expiry is unknown then.
 const GRACE_AFTER_SLEEP: Duration = Duration::from_secs(30);
