@@ -405,8 +405,9 @@ impl Shared {
         stops.reverse();
         loop {
             let now = self.now();
-            if let Some((_, length, counts)) = stops.pop_if(|(at, ..)| *at <= now) {
-                self.stop(length, counts).await;
+            if let Some((at, length, counts)) = stops.pop_if(|(at, ..)| *at <= now) {
+                // One that began within another adds what is left of it.
+                self.stop((at + length).saturating_sub(now), counts).await;
                 continue;
             }
             let due = self.with(|core| core.q.next_time());

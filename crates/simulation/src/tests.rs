@@ -59,16 +59,13 @@ fn a_seed_is_one_run_byte_for_byte() {
 /// Promises that the client still breaks in some schedules. A class leaves this list when its
 /// faults are mended; the list is empty when all is done.
 const BROKEN: &[&str] = &[
-    "duplicate",
     "complete-early",
     "complete-unfound",
-    "false-gap",
+    "duplicate",
     "health-late",
     "left-behind",
     "left-open-unnamed",
-    "livelock",
     "lost",
-    "not-back",
     "rate",
 ];
 
