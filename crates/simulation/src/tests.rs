@@ -1,5 +1,6 @@
 //! A few hundred schedules, and what keeps the simulation worth its name.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -56,35 +57,25 @@ fn a_seed_is_one_run_byte_for_byte() {
     }
 }
 
-/// Promises that the client still breaks in some schedules. A class leaves this list when its
-/// faults are mended; the list is empty when all is done.
-const BROKEN: &[&str] = &[
-    "complete-early",
-    "complete-unfound",
-    "duplicate",
-    "health-late",
-    "left-behind",
-    "left-open-unnamed",
-    "lost",
-    "rate",
-];
+/// Promises that the client still breaks, and in how many of these two hundred schedules at
+/// most. A number only ever falls; the list is empty when all is done.
+const BROKEN: &[(&str, usize)] = &[("complete-early", 1), ("left-open-unnamed", 1)];
 
 #[test]
-fn two_hundred_schedules_keep_every_promise() {
+fn two_hundred_schedules_break_no_more_promises_than_known() {
     note_panics();
-    let mut broken = Vec::new();
+    let mut broken: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for seed in 650..850 {
         let schedule = Arc::new(Schedule::draw(seed, None));
-        for violation in judge_schedule(&schedule) {
-            if !BROKEN.contains(&violation.class) {
-                broken.push(format!(
-                    "seed {seed} ({}): {}: {}",
-                    schedule.mode.name(),
-                    violation.class,
-                    violation.detail
-                ));
-            }
+        let violations = judge_schedule(&schedule);
+        let classes: BTreeSet<&str> = violations.iter().map(|it| it.class).collect();
+        for class in classes {
+            let first = violations.iter().find(|it| it.class == class).map_or("", |it| it.detail.as_str());
+            broken.entry(class).or_default().push(format!("seed {seed} ({}): {first}", schedule.mode.name()));
         }
     }
-    assert!(broken.is_empty(), "{}", broken.join("\n"));
+    for (class, seeds) in &broken {
+        let known = BROKEN.iter().find(|(name, _)| name == class).map_or(0, |(_, most)| *most);
+        assert!(seeds.len() <= known, "{class}: {known} schedules are known\n{}", seeds.join("\n"));
+    }
 }
