@@ -122,6 +122,7 @@ mod registry;
 pub mod rest;
 mod salvage;
 mod secret;
+mod service_clock;
 mod subscription;
 mod system;
 mod timestamp;

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashSet;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, StatusCode};
 use serde_json::value::RawValue;
@@ -12,7 +12,7 @@ use super::machine::{self, Doubt};
 use crate::error::{Disposition, Error, ErrorKind, Result};
 use crate::event::lenient::elements;
 use crate::http::Answer;
-use crate::rest::retry_after;
+use crate::rest::{self, retry_after};
 use crate::salvage::{self, Parts};
 use crate::secret::Secret;
 
@@ -24,6 +24,11 @@ const WORDS: usize = 300;
 /// Events in one answer, of which each costs memory however short it is. A queue of any
 /// service is shorter.
 const MAX_EVENTS: usize = 100_000;
+
+/// When the service made an answer, by its own clock (`Date`).
+pub(super) fn date(answer: &Answer) -> Option<SystemTime> {
+    rest::date(&answer.headers).map(SystemTime::from)
+}
 
 /// Why a batch is not read.
 #[derive(Debug, PartialEq, Eq)]

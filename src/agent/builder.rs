@@ -8,6 +8,7 @@ use url::Url;
 
 use super::client::{Api, Calls, api_base};
 use super::machine::{Begun, Rules};
+use super::proven::Moment;
 use super::session::{AgentCursor, AgentSession, Settings};
 use crate::auth::TokenProvider;
 use crate::error::{Error, Result};
@@ -287,8 +288,9 @@ impl AgentSessionBuilder {
             return Err(Error::config("the inactivity timeout is 0, or 30 to 300 s"));
         }
         let api = self.api()?;
+        let asked = Moment { at: tokio::time::Instant::now(), wall: self.inherited_system().unwrap_or_default().now() };
         match api.start(&self.station).await {
-            Ok(id) => Ok(self.session(api, AgentCursor::new(id), Begun::Started)),
+            Ok(id) => Ok(self.session(api, AgentCursor::new(id), Begun::Started).began(asked)),
             Err(error) if self.on_existing == OnExisting::Join && is_there(&error) => {
                 tracing::info!("there is a session already: it is joined");
                 let id = api.join(self.station.agent()).await?;

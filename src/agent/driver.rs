@@ -59,7 +59,7 @@ impl Driver {
             backlog,
             out,
             refused: None,
-            proven: Proven::default(),
+            proven: place.proven.clone(),
             last_error: None,
             ended: None,
             shared,
@@ -102,7 +102,7 @@ impl Driver {
             Err(error) => return self.stumbled(error),
         };
         let begun = now();
-        self.proven.asked(begun, self.shared.settings.system.now());
+        self.proven.asked(self.shared.settings.moment());
         // Until its answer is read: this task may be dropped meanwhile.
         self.doubt(Doubt::Unanswered.max(self.machine.doubt()));
         let polled = self.shared.api.poll(self.cursor.secret(), &token, ask, within).await;
@@ -116,10 +116,15 @@ impl Driver {
                 return self.deliver(&verdict, Vec::new(), None, None, 0);
             }
         };
+        let means = answer::verdict(&answer);
+        if (answer.status == http::StatusCode::OK || means == Answer::Quiet)
+            && let Some(date) = answer::date(&answer)
+        {
+            self.proven.dated(tokio::time::Instant::now(), date);
+        }
         if answer.status == http::StatusCode::OK {
             return self.batch(&answer, elapsed);
         }
-        let means = answer::verdict(&answer);
         if means != Answer::Quiet {
             let error = answer::error("poll for events", &answer, &[self.cursor.secret(), token.secret()]);
             tracing::debug!(%error, "a poll was refused");
@@ -135,7 +140,11 @@ impl Driver {
         let verdict = self.tell_machine(means, elapsed);
         self.deliver(&verdict, Vec::new(), None, None, 0);
         if means == Answer::Quiet {
-            self.good();
+            self.good(&answer);
+            let mut place = self.shared.place();
+            if place.stream == self.stream {
+                place.proven = self.proven.clone();
+            }
         }
     }
 
@@ -165,10 +174,7 @@ impl Driver {
             missed: answer::says_missed(&answer.headers),
             end: events.iter().filter_map(|event| end_of(event.event())).max(),
         };
-        if !self.adopt(batch.next.map(AgentCursor::new), Begun::Continued) {
-            return;
-        }
-        let verdict = self.tell_machine(Answer::Batch(facts), elapsed);
+        let verdict = self.ask_machine(Answer::Batch(facts), elapsed);
         if verdict.end_refused {
             let mut place = self.shared.place();
             place.refused_ends += 1;
@@ -184,13 +190,16 @@ impl Driver {
             self.roster.take_in(&events);
             Vec::new()
         };
-        let weight = events.len() * size_of::<AgentNotification>();
+        let weight = events.len() * (size_of::<AgentNotification>() + size_of::<Result<AgentDelivery>>());
         let mut items: Vec<AgentDelivery> = events.into_iter().map(|it| Delivery::Notification(Box::new(it))).collect();
         if !gone.is_empty() {
             items.push(Delivery::ContactsGone(gone));
         }
-        self.deliver(&verdict, items, None, Some(self.cursor.clone()), answer.body.len() + weight);
-        self.good();
+        // A gap before this answer begins where the one before it proved that all was read.
+        let markers = self.markers(&verdict);
+        self.good(answer);
+        self.cursor = batch.next.map_or_else(|| self.cursor.clone(), AgentCursor::new);
+        self.send(markers, items, None, Some(self.cursor.clone()), answer.body.len() + weight);
     }
 
     fn undecodable(&mut self, answer: &crate::http::Answer, reason: String, elapsed: Duration) {
@@ -230,7 +239,7 @@ impl Driver {
             Ok((id, begun)) => {
                 tracing::info!(started = begun == Begun::Started, "a session is there again");
                 let cursor = AgentCursor::new(id);
-                if !self.adopt(Some(cursor.clone()), begun) {
+                if !self.adopt(cursor.clone(), begun) {
                     return;
                 }
                 self.machine.established(begun);
@@ -269,26 +278,27 @@ impl Driver {
         self.last_error = Some(error);
     }
 
-    /// Makes `next` the id to poll with, before anything of its batch is handed out.
-    /// `false` if another stream has taken over.
-    fn adopt(&mut self, next: Option<AgentCursor>, begun: Begun) -> bool {
+    /// Makes the id of a session that was joined or started the one to poll with. `false` if
+    /// another stream has taken over.
+    fn adopt(&mut self, next: AgentCursor, begun: Begun) -> bool {
         let mut place = self.shared.place();
         if place.stream != self.stream {
             return false;
         }
-        place.begun = begun;
-        if let Some(next) = next {
-            place.cursor = next.clone();
-            self.cursor = next;
-        }
+        (place.cursor, place.begun) = (next.clone(), begun);
+        self.cursor = next;
         true
     }
 
     fn tell_machine(&mut self, answer: Answer, elapsed: Duration) -> Verdict {
-        self.hear_of_the_end();
-        let verdict = self.machine.answered(answer, elapsed, now(), self.shared.settings.system.jitter());
+        let verdict = self.ask_machine(answer, elapsed);
         self.doubt(self.machine.doubt());
         verdict
+    }
+
+    fn ask_machine(&mut self, answer: Answer, elapsed: Duration) -> Verdict {
+        self.hear_of_the_end();
+        self.machine.answered(answer, elapsed, now(), self.shared.settings.system.jitter())
     }
 
     fn hear_of_the_end(&mut self) {
@@ -305,11 +315,11 @@ impl Driver {
         }
     }
 
-    fn good(&mut self) {
+    fn good(&mut self, answer: &crate::http::Answer) {
         // A quiet answer behind one that may be lost does not prove that nothing was in that
         // one: a gap that is noticed later begins before it.
         if self.machine.doubt() == Doubt::No {
-            self.proven.answered(now(), self.shared.settings.system.now());
+            self.proven.answered(answer::date(answer));
         }
         self.last_error = None;
     }
@@ -323,27 +333,51 @@ impl Driver {
         after: Option<AgentCursor>,
         bytes: usize,
     ) {
-        let since = self.proven.since(now(), self.shared.settings.system.now());
+        let markers = self.markers(verdict);
+        self.send(markers, items, last, after, bytes);
+    }
+
+    /// The beginning and the end of a gap.
+    fn markers(&self, verdict: &Verdict) -> [Option<AgentDelivery>; 2] {
+        let now = self.shared.settings.moment();
         let gap = verdict.gap.clone().map(|(cause, certainty)| {
             tracing::info!(cause = cause.as_str(), certainty = certainty.as_str(), "events may be missing");
+            let since = self.proven.since(now);
             Delivery::Gap(Gap { cause, certainty, since, until: None, lost: None, filters: Vec::new() })
         });
         let resumed = verdict.resumed.then(|| {
-            Delivery::Resumed(Resumed {
-                complete: false,
-                at: self.shared.settings.system.now(),
-                recreated: None,
-                left_open: Vec::new(),
-            })
+            let at = self.proven.time(now);
+            Delivery::Resumed(Resumed { complete: false, at, recreated: None, left_open: Vec::new() })
         });
+        [gap, resumed]
+    }
+
+    fn send(
+        &mut self,
+        [gap, resumed]: [Option<AgentDelivery>; 2],
+        items: Vec<AgentDelivery>,
+        last: Option<Result<AgentDelivery>>,
+        after: Option<AgentCursor>,
+        bytes: usize,
+    ) {
         let items: VecDeque<_> = gap.into_iter().chain(items).chain(resumed).map(Ok).chain(last).collect();
         if items.is_empty() && after.is_none() {
             return;
         }
         let weight = bytes + PARCEL_WEIGHT;
+        // The place moves with what is handed out, in one step: a stream that is dropped in
+        // between leaves the next one to poll for it again.
+        let mut place = self.shared.place();
+        if place.stream != self.stream {
+            return;
+        }
+        if let Some(after) = &after {
+            (place.cursor, place.begun, place.doubt) = (after.clone(), Begun::Continued, self.machine.doubt());
+        }
+        place.proven = self.proven.clone();
         self.backlog.add(weight);
-        // Nobody reads any more: the task is cut soon.
-        let _ = self.out.send(Parcel { items, after, weight });
+        // The lock is held, so the reader is there; its drop takes what is in the channel.
+        let _ = self.out.send(Parcel { items, after, proven: self.proven.clone(), weight });
     }
 
     fn tell_status(&self) {
@@ -435,6 +469,8 @@ fn ended_by(event: &AgentEvent) -> Option<SessionEnded> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use super::*;
     use crate::agent::AgentSession;
     use crate::auth::StaticToken;
@@ -478,8 +514,8 @@ mod tests {
     }
 
     /// Answers to polls, each with the time that it takes; `None` never comes.
-    #[derive(Debug)]
-    struct Script(std::sync::Mutex<VecDeque<(u64, Option<crate::http::Answer>)>>);
+    #[derive(Clone, Debug)]
+    struct Script(Arc<std::sync::Mutex<VecDeque<(u64, Option<crate::http::Answer>)>>>);
 
     #[async_trait::async_trait]
     impl crate::agent::client::Calls for Script {
@@ -520,45 +556,197 @@ mod tests {
         }
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_gap_begins_when_the_last_poll_left_that_was_answered_without_doubt() {
-        let answer = |status: u16, body: &str| crate::http::Answer {
+    fn answer(status: u16, date: Option<u64>, body: &str) -> crate::http::Answer {
+        let mut headers = http::HeaderMap::new();
+        if let Some(seconds) = date {
+            let date = format!("Sun, 06 Nov 1994 08:{:02}:{:02} GMT", seconds / 60, seconds % 60);
+            headers.insert(http::header::DATE, date.parse().unwrap());
+        }
+        crate::http::Answer {
             status: http::StatusCode::from_u16(status).unwrap(),
-            headers: http::HeaderMap::new(),
+            headers,
             body: body.to_owned().into(),
-        };
-        let first = || answer(200, r#"{"sessionId":"S1","events":[{"Type":"AgentSessionStart"}]}"#);
-        let snapshot = || answer(200, r#"{"sessionId":"S2","events":[{"Type":"AgentSessionStart"}]}"#);
-        let quiet = || answer(304, "");
+        }
+    }
+
+    fn start(date: Option<u64>, id: &str) -> crate::http::Answer {
+        answer(200, date, &format!(r#"{{"sessionId":"{id}","events":[{{"Type":"AgentSessionStart"}}]}}"#))
+    }
+
+    fn session(polls: Vec<(u64, Option<crate::http::Answer>)>) -> AgentSession {
+        let script = Script(Arc::new(std::sync::Mutex::new(polls.into())));
+        let builder = AgentSession::builder(StaticToken::new(AccessToken::new("t")));
+        builder.session(script, AgentCursor::from_text("S0"), Begun::Started)
+    }
+
+    /// The gaps of four polls, as cause and beginning.
+    async fn gaps(session: &AgentSession) -> Vec<(crate::subscription::GapCause, Option<SystemTime>)> {
+        let shared = session.shared();
+        let (sender, mut parcels) = mpsc::unbounded_channel();
+        let mut driver = Driver::new(shared.clone(), &shared.place(), Arc::default(), sender);
+        for _ in 0..4 {
+            driver.poll(Duration::from_secs(60)).await;
+        }
+        let mut gaps = Vec::new();
+        while let Ok(parcel) = parcels.try_recv() {
+            gaps.extend(parcel.items.into_iter().filter_map(|item| match item {
+                Ok(Delivery::Gap(gap)) => Some((gap.cause, gap.since)),
+                _ => None,
+            }));
+        }
+        gaps
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_a_date_a_gap_begins_when_the_last_poll_left_that_was_answered_without_doubt() {
         // What is polled for, and for how long before it is noticed events may be missing.
         for (polls, seconds) in [
             // The path swallows everything for 54 s, and the first answer behind it is a snapshot.
-            (vec![(1, Some(first())), (27, None), (27, None), (1, Some(snapshot()))], 56),
+            (vec![(1, Some(start(None, "S1"))), (27, None), (27, None), (1, Some(start(None, "S2")))], 56),
             // A quiet answer behind one that may be lost proves nothing of that one.
-            (vec![(1, Some(first())), (27, None), (60, Some(quiet())), (1, Some(snapshot()))], 89),
+            (
+                vec![
+                    (1, Some(start(None, "S1"))),
+                    (27, None),
+                    (60, Some(answer(304, None, ""))),
+                    (1, Some(start(None, "S2"))),
+                ],
+                89,
+            ),
             // Without that, it does: until its poll left.
-            (vec![(1, Some(first())), (60, Some(quiet())), (27, None), (1, Some(snapshot()))], 88),
+            (
+                vec![
+                    (1, Some(start(None, "S1"))),
+                    (60, Some(answer(304, None, ""))),
+                    (27, None),
+                    (1, Some(start(None, "S2"))),
+                ],
+                88,
+            ),
         ] {
-            let script = Script(std::sync::Mutex::new(polls.into()));
-            let builder = AgentSession::builder(StaticToken::new(AccessToken::new("t")));
-            let session = builder.session(script, AgentCursor::from_text("S0"), Begun::Started);
+            let session = session(polls);
+            let gaps = gaps(&session).await;
+            let [(crate::subscription::GapCause::AnswerLost, Some(since))] = gaps[..] else { panic!("{gaps:?}") };
+            let before = session.shared().settings.system.now().duration_since(since).unwrap();
+            assert!(before >= Duration::from_secs(seconds), "{before:?} {seconds}");
+        }
+    }
+
+    /// A poll that is held for a minute proves that nothing was missed in it.
+    #[tokio::test(start_paused = true)]
+    async fn a_gap_begins_at_the_date_of_the_last_answer_that_proves_something() {
+        let base = SystemTime::UNIX_EPOCH + Duration::from_secs(784_108_800);
+        for (polls, seconds) in [
+            (
+                vec![
+                    (1, Some(start(Some(1), "S1"))),
+                    (60, Some(answer(304, Some(61), ""))),
+                    (27, None),
+                    (1, Some(start(Some(89), "S2"))),
+                ],
+                61,
+            ),
+            // A quiet answer behind one that may be lost proves nothing of that one.
+            (
+                vec![
+                    (1, Some(start(Some(1), "S1"))),
+                    (27, None),
+                    (60, Some(answer(304, Some(88), ""))),
+                    (1, Some(start(Some(89), "S2"))),
+                ],
+                1,
+            ),
+        ] {
+            let gaps = gaps(&session(polls)).await;
+            let since = base + Duration::from_secs(seconds) - Duration::from_secs(1);
+            assert_eq!(gaps, [(crate::subscription::GapCause::AnswerLost, Some(since))]);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_end_of_a_gap_is_not_before_its_beginning_by_a_clock_that_is_slow() {
+        // The service is years ahead of this machine, or behind it.
+        for year in [1994, 9000] {
+            let polls = vec![
+                (1, Some(start(None, "S1"))),
+                (27, None),
+                (1, Some(start(Some(30), "S2"))),
+                (1, Some(answer(304, None, ""))),
+            ];
+            let mut polls: Vec<(u64, Option<crate::http::Answer>)> = polls;
+            for answer in polls.iter_mut().filter_map(|(_, answer)| answer.as_mut()) {
+                if let Some(date) = answer.headers.get_mut(http::header::DATE) {
+                    *date = date.to_str().unwrap().replace("1994", &year.to_string()).parse().unwrap();
+                }
+            }
+            let session = session(polls);
             let shared = session.shared();
             let (sender, mut parcels) = mpsc::unbounded_channel();
             let mut driver = Driver::new(shared.clone(), &shared.place(), Arc::default(), sender);
             for _ in 0..4 {
                 driver.poll(Duration::from_secs(60)).await;
             }
-            let mut since = None;
+            let mut times = Vec::new();
             while let Ok(parcel) = parcels.try_recv() {
-                for item in parcel.items {
-                    if let Ok(Delivery::Gap(gap)) = item {
-                        assert_eq!(gap.cause, crate::subscription::GapCause::AnswerLost);
-                        since = gap.since;
-                    }
-                }
+                times.extend(parcel.items.into_iter().filter_map(|item| match item {
+                    Ok(Delivery::Gap(gap)) => gap.since,
+                    Ok(Delivery::Resumed(resumed)) => Some(resumed.at),
+                    _ => None,
+                }));
             }
-            let before = shared.settings.system.now().duration_since(since.unwrap()).unwrap();
-            assert!(before >= Duration::from_secs(seconds), "{before:?} {seconds}");
+            assert!(times.len() == 2 && times[0] < times[1], "{year}: {times:?}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_after_another_one_knows_up_to_when_events_were_delivered() {
+        use futures_util::StreamExt as _;
+
+        let base = SystemTime::UNIX_EPOCH + Duration::from_secs(784_108_800);
+        // How many answers of the first stream are read, and where the second one's gap begins.
+        for (read, seconds) in [(2, 2), (1, 1)] {
+            let session = session(vec![
+                (1, Some(start(Some(1), "S1"))),
+                (1, Some(answer(200, Some(2), r#"{"sessionId":"S2","events":[{"Type":"Mute"}]}"#))),
+                (60, None),
+                (1, Some(start(Some(90), "S3"))),
+                (60, None),
+            ]);
+            let mut events = session.events().unwrap();
+            for _ in 0..read {
+                assert!(matches!(events.next().await, Some(Ok(Delivery::Notification(_)))));
+            }
+            // The second answer is there, read or not.
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            drop(events);
+            // Its third poll is cut, so the next one takes the fourth.
+            let mut events = session.events().unwrap();
+            let Some(Ok(Delivery::Gap(gap))) = events.next().await else { panic!("no gap") };
+            assert_eq!(gap.since, Some(base + Duration::from_secs(seconds) - Duration::from_secs(1)), "{read}");
+        }
+    }
+
+    /// A service with a large answer for every poll, and a reader that does not read.
+    #[tokio::test(start_paused = true)]
+    async fn what_waits_for_a_reader_is_bounded_by_its_bytes() {
+        let large = |n: u32| {
+            let data = "x".repeat(10_000);
+            answer(200, None, &format!(r#"{{"sessionId":"S{n}","events":[{{"Type":"Mute","Data":"{data}"}}]}}"#))
+        };
+        let polls: Vec<_> = (1..=1000).map(|n| (0, Some(large(n)))).collect();
+        let script = Script(Arc::new(std::sync::Mutex::new(polls.into())));
+        let builder = AgentSession::builder(StaticToken::new(AccessToken::new("t"))).queue_bytes(100_000);
+        let session = builder.session(script.clone(), AgentCursor::from_text("S0"), Begun::Started);
+        let mut events = session.events().unwrap();
+        tokio::time::sleep(Duration::from_secs(600)).await;
+        let left = || script.0.lock().unwrap().len();
+        // Each weighs more than its text, and the last one may go beyond the bound.
+        assert!((1000 - 11..1000).contains(&left()), "{}", left());
+        let before = left();
+        for _ in 0..5 {
+            futures_util::StreamExt::next(&mut events).await.unwrap().unwrap();
+        }
+        tokio::time::sleep(Duration::from_secs(600)).await;
+        assert!(before > left() && before - left() <= 6, "polls go on as far as there is room: {}", left());
     }
 }

@@ -1,80 +1,162 @@
 //! Since when a session's events may be missing. Pure.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::SystemTime;
 
-/// What was on its way when an answer was given may be missing too.
-const ON_ITS_WAY: Duration = Duration::from_secs(5);
+use tokio::time::Instant;
 
-/// One moment by both clocks. The monotonic one stands still while the machine sleeps, and
-/// the wall clock may be set.
+use crate::service_clock::{ORDER_SLACK, ServiceClock, add, sub};
+
+/// One moment by both of this machine's clocks. The monotonic one stands still while the
+/// machine sleeps, and the wall clock may be set.
 #[derive(Clone, Copy, Debug)]
-struct Moment {
-    at: Instant,
-    wall: SystemTime,
+pub(crate) struct Moment {
+    pub(crate) at: Instant,
+    pub(crate) wall: SystemTime,
+}
+
+/// Up to when every event was read.
+#[derive(Clone, Copy, Debug)]
+struct Good {
+    /// When the poll left that proves it.
+    asked: Moment,
+    /// By the service's clock, once the service has given its time.
+    service: Option<SystemTime>,
 }
 
 /// The last moment before which no event can be missing. It is the one owner of where an
 /// agent's gap begins.
-#[derive(Debug, Default)]
-pub(super) struct Proven {
+///
+/// A poll is answered with everything that happened before the answer was made
+/// (incontact-agent-events.md §5.4), so an answer proves "read" up to its `Date`, and without
+/// one up to when its poll left: it may have been long on its way.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Proven {
+    clock: Option<ServiceClock>,
     /// When the newest poll left.
     asked: Option<Moment>,
-    /// The proven moment.
-    good: Option<Moment>,
+    good: Option<Good>,
 }
 
 impl Proven {
+    /// The session began, at the earliest: it was asked for at `asked`.
+    pub(super) fn began(asked: Moment) -> Self {
+        Self { good: Some(Good { asked, service: None }), ..Self::default() }
+    }
+
     /// A poll leaves.
-    pub(super) fn asked(&mut self, now: Instant, wall: SystemTime) {
-        self.asked = Some(Moment { at: now, wall });
+    pub(super) fn asked(&mut self, now: Moment) {
+        self.clock.get_or_insert_with(|| ServiceClock::new(now.at, now.wall)).compare(now.at, now.wall);
+        self.asked = Some(now);
     }
 
-    /// It was answered, and no answer before it may have been lost. The service gave this
-    /// one at some time between the two, and it may have been long on its way.
-    pub(super) fn answered(&mut self, now: Instant, wall: SystemTime) {
-        self.good = self.asked.map(|asked| Moment {
-            at: now.checked_sub(ON_ITS_WAY).map_or(asked.at, |read| read.min(asked.at)),
-            wall: wall.checked_sub(ON_ITS_WAY).map_or(asked.wall, |read| read.min(asked.wall)),
-        });
+    /// It was answered at `date` by the service's clock, and that came at `now`.
+    pub(super) fn dated(&mut self, now: Instant, date: SystemTime) {
+        if let (Some(clock), Some(asked)) = (&mut self.clock, self.asked) {
+            clock.learn_date(asked.at, now, date);
+        }
     }
 
-    /// Where a gap begins that is noticed now: the earlier of what the two clocks say.
-    pub(super) fn since(&self, now: Instant, wall: SystemTime) -> Option<SystemTime> {
+    /// No answer up to this one may have been lost.
+    pub(super) fn answered(&mut self, date: Option<SystemTime>) {
+        let Some(asked) = self.asked else { return };
+        let left = self.clock.as_ref().filter(|clock| clock.is_given()).map(|clock| clock.at(asked.at).from);
+        self.good = Some(Good { asked, service: left.max(date) });
+    }
+
+    /// Where a gap begins that is noticed now.
+    pub(super) fn since(&self, now: Moment) -> Option<SystemTime> {
         let good = self.good?;
-        let by_monotonic = wall.checked_sub(now.saturating_duration_since(good.at));
-        Some(by_monotonic.map_or(good.wall, |since| since.min(good.wall)))
+        let by_monotonic = now.at.saturating_duration_since(good.asked.at);
+        let given = || {
+            // By the longer of what the two clocks say: the machine may have slept since.
+            let by_wall = now.wall.duration_since(good.asked.wall).unwrap_or_default();
+            let clock = self.clock.as_ref().filter(|clock| clock.is_given())?;
+            Some(sub(clock.at(now.at).from, by_monotonic.max(by_wall)))
+        };
+        let by_machine = || sub(now.wall, by_monotonic).min(good.asked.wall);
+        Some(sub(good.service.or_else(given).unwrap_or_else(by_machine), ORDER_SLACK))
+    }
+
+    /// The time now, by the clock that [`since`](Self::since) goes by, and not before that.
+    pub(super) fn time(&self, now: Moment) -> SystemTime {
+        let given = self.clock.as_ref().filter(|clock| clock.is_given()).map(|clock| clock.at(now.at).to);
+        let time = given.unwrap_or(now.wall);
+        self.since(now).map_or(time, |since| time.max(add(since, ORDER_SLACK)))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
+    fn wall(secs: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(secs)
+    }
+
+    fn moment(start: Instant, (at, shown): (u64, u64)) -> Moment {
+        Moment { at: start + Duration::from_secs(at), wall: wall(shown) }
+    }
+
     #[test]
-    fn a_gap_begins_when_the_last_proven_poll_left() {
-        let (start, epoch) = (tokio::time::Instant::now().into_std(), SystemTime::UNIX_EPOCH);
-        let wall = |secs| epoch + Duration::from_secs(secs);
-        let secs = Duration::from_secs;
-        // When the poll left and was answered, and when the gap is noticed, by the monotonic
-        // clock and by the wall clock, and where it begins.
-        for (what, left, answered, noticed, want) in [
-            ("a poll that waits long", (0, 1000), (54, 1054), (60, 1060), 1000),
-            ("one that is answered at once", (0, 1000), (1, 1001), (60, 1060), 996),
-            ("the wall clock goes back meanwhile", (0, 9000), (54, 5454), (60, 5460), 5400),
-            ("it goes back before the gap is noticed", (0, 9000), (54, 9054), (60, 5460), 5400),
-            ("it goes forward", (0, 1000), (54, 4654), (60, 4660), 1000),
-            ("the machine sleeps", (0, 1000), (54, 1654), (60, 1660), 1000),
+    fn without_a_date_a_gap_begins_when_the_last_proven_poll_left() {
+        let start = Instant::now();
+        // When the poll left, and when the gap is noticed, by the monotonic clock and by the
+        // wall clock, and where the gap begins.
+        for (what, left, noticed, want) in [
+            ("nothing else happens", (0, 1000), (60, 1060), 999),
+            ("the wall clock goes back meanwhile", (0, 9000), (60, 5460), 5399),
+            ("it goes forward", (0, 1000), (60, 4660), 999),
+            ("the machine sleeps", (0, 1000), (60, 1660), 999),
+        ] {
+            let at = |moments| moment(start, moments);
+            let mut proven = Proven::default();
+            assert_eq!(proven.since(at(left)), None, "{what}");
+            proven.asked(at(left));
+            assert_eq!(proven.since(at(left)), None, "{what}");
+            proven.answered(None);
+            // A poll that failed since proves nothing.
+            proven.asked(at(noticed));
+            assert_eq!(proven.since(at(noticed)), Some(wall(want)), "{what}");
+            assert!(proven.time(at(noticed)) >= proven.since(at(noticed)).unwrap(), "{what}");
+        }
+    }
+
+    #[test]
+    fn an_answer_proves_what_happened_before_its_date() {
+        let start = Instant::now();
+        // When the poll left and its answer was read, on the monotonic clock; the answer's
+        // date; where a gap begins by the service's clock. This machine's is 4 000 s slow.
+        for (what, left, read, date, want) in [
+            ("a poll that is held", 0, 60, 5060, 5059),
+            ("an answer that takes long to arrive", 0, 60, 5001, 5000),
+            ("one that is answered at once", 0, 0, 5000, 4999),
         ] {
             let mut proven = Proven::default();
-            assert_eq!(proven.since(start, wall(0)), None, "{what}");
-            // The margin does not reach before the clock's beginning.
-            let at = |at: u64| start + secs(100 + at);
-            proven.asked(at(left.0), wall(left.1));
-            assert_eq!(proven.since(at(left.0), wall(left.1)), None, "{what}");
-            proven.answered(at(answered.0), wall(answered.1));
-            // A poll that failed since proves nothing.
-            proven.asked(at(noticed.0), wall(noticed.1));
-            assert_eq!(proven.since(at(noticed.0), wall(noticed.1)), Some(wall(want)), "{what}");
+            proven.asked(moment(start, (left, 1000 + left)));
+            let now = moment(start, (read, 1000 + read));
+            proven.dated(now.at, wall(date));
+            proven.answered(Some(wall(date)));
+            let noticed = moment(start, (200, 1200));
+            proven.asked(noticed);
+            assert_eq!(proven.since(noticed), Some(wall(want)), "{what}");
+            let later = proven.time(noticed).duration_since(wall(want)).unwrap();
+            assert!(later >= Duration::from_secs(140), "{what}: {later:?}");
         }
+    }
+
+    #[test]
+    fn an_answer_without_a_date_proves_what_happened_before_its_poll_by_the_services_clock() {
+        let start = Instant::now();
+        let mut proven = Proven::began(moment(start, (0, 1000)));
+        assert_eq!(proven.since(moment(start, (9, 1009))), Some(wall(999)), "of this machine");
+        proven.asked(moment(start, (10, 1010)));
+        proven.dated(start + Duration::from_secs(10), wall(5010));
+        assert_eq!(proven.since(moment(start, (20, 1020))), Some(wall(4999)), "now of the service");
+        proven.answered(Some(wall(5010)));
+        proven.asked(moment(start, (30, 1030)));
+        proven.answered(None);
+        assert_eq!(proven.since(moment(start, (90, 1090))), Some(wall(5029)));
     }
 }

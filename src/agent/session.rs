@@ -12,6 +12,7 @@ use super::client::Calls;
 use super::delivery::SessionEnded;
 use super::desk::Roster;
 use super::machine::{Begun, Doubt, Rules};
+use super::proven::{Moment, Proven};
 use super::stream::AgentEvents;
 use crate::auth::TokenProvider;
 use crate::error::{Error, ErrorKind, Result};
@@ -115,11 +116,19 @@ pub(crate) struct Settings {
     pub(crate) system: System,
 }
 
+impl Settings {
+    pub(crate) fn moment(&self) -> Moment {
+        Moment { at: tokio::time::Instant::now(), wall: self.system.now() }
+    }
+}
+
 /// Where the next stream begins.
 #[derive(Debug)]
 pub(crate) struct Place {
     pub(crate) cursor: AgentCursor,
     pub(crate) begun: Begun,
+    /// Up to when every event was delivered, or is in a gap.
+    pub(crate) proven: Proven,
     /// An answer with that id may have been lost.
     pub(crate) doubt: Doubt,
     /// A stream was dropped with events unread that the service has no other id for.
@@ -170,6 +179,7 @@ impl AgentSession {
             place: Mutex::new(Place {
                 cursor,
                 begun,
+                proven: Proven::default(),
                 // What was on its way when the place was kept may not have arrived.
                 doubt: if begun == Begun::Continued { Doubt::Unanswered } else { Doubt::No },
                 discarded: false,
@@ -181,6 +191,12 @@ impl AgentSession {
             is_read: AtomicBool::new(false),
             ended_here: AtomicBool::new(false),
         }))
+    }
+
+    /// The session was asked for at `asked`: no event of it is older.
+    pub(crate) fn began(self, asked: Moment) -> Self {
+        self.0.place().proven = Proven::began(asked);
+        self
     }
 
     #[cfg(test)]

@@ -15,6 +15,7 @@ use tokio::task::AbortHandle;
 use super::delivery::AgentDelivery;
 use super::driver::Driver;
 use super::machine::{Begun, Doubt};
+use super::proven::Proven;
 use super::session::{AgentCursor, AgentStatus, Shared};
 use crate::error::{Error, ErrorKind, Result};
 use crate::subscription::{Delivery, Phase, StatusWatch};
@@ -25,6 +26,8 @@ pub(crate) struct Parcel {
     pub(crate) items: VecDeque<Result<AgentDelivery>>,
     /// Where to go on once all of it was read.
     pub(crate) after: Option<AgentCursor>,
+    /// What is proven then.
+    pub(crate) proven: Proven,
     /// Bytes.
     pub(crate) weight: usize,
 }
@@ -87,6 +90,8 @@ pub struct AgentEvents {
     open: Option<Parcel>,
     /// Covers what was read.
     read: AgentCursor,
+    /// What is proven of that.
+    read_proven: Proven,
     over: bool,
 }
 
@@ -97,15 +102,15 @@ impl AgentEvents {
         // Bounded by what the backlog weighs: while it is over, there is no poll.
         let (sender, parcels) = mpsc::unbounded_channel();
         let backlog = Arc::new(Backlog::default());
-        let (driver, read) = {
+        let (driver, read, read_proven) = {
             let mut place = shared.place();
             place.stream += 1;
             let driver = Driver::new(shared.clone(), &place, backlog.clone(), sender);
             place.discarded = false;
-            (driver, place.cursor.clone())
+            (driver, place.cursor.clone(), place.proven.clone())
         };
         let task = runtime.spawn(driver.run()).abort_handle();
-        Ok(Self { shared, parcels, backlog, task, open: None, read, over: false })
+        Ok(Self { shared, parcels, backlog, task, open: None, read, read_proven, over: false })
     }
 
     /// Where to go on after a restart: covers the batches that were read to their end and
@@ -135,6 +140,7 @@ impl AgentEvents {
             if let Some(after) = parcel.after.take() {
                 self.read = after;
             }
+            self.read_proven = std::mem::take(&mut parcel.proven);
             self.backlog.take(parcel.weight);
             self.open = None;
         }
@@ -183,8 +189,14 @@ impl Drop for AgentEvents {
             let mut place = self.shared.place();
             place.stream += 1;
             let mut unread = self.open.as_ref().is_some_and(Parcel::tells);
+            let mut waits = self.open.is_some();
             while let Ok(parcel) = self.parcels.try_recv() {
                 unread |= parcel.tells();
+                waits = true;
+            }
+            if waits {
+                // A gap that the next stream reports begins before what was not read.
+                place.proven = self.read_proven.clone();
             }
             if place.cursor != self.read {
                 // What was not read is told again by the service, as far as it is state.

@@ -14,7 +14,10 @@ pub(crate) mod retry;
 mod subscription;
 
 #[cfg(feature = "agent")]
-pub(crate) use {client::bearer, envelope::retry_after};
+pub(crate) use {
+    client::bearer,
+    envelope::{date, retry_after},
+};
 
 pub use budget::RateBudget;
 pub(crate) use classify::refuses_login;

@@ -13,16 +13,11 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::delivery::Certainty;
+use crate::service_clock::{ORDER_SLACK, ServiceClock, add, sub};
 use crate::timestamp::Timestamp;
 
-/// How far the clocks and queues inside the service may put an event's emission before
-/// the time that stands on it, and one event before its neighbour: notifications carry
-/// the time of *sending* (websocket-and-webhooks §1.8), and a later one may arrive
-/// first (§1.8, voice guide).
-const ORDER_SLACK: Duration = Duration::from_secs(1);
-/// A wall clock that gains more than this on the monotonic one was set, or the machine
-/// slept: either way the service's time is known less exactly.
-const JUMP: Duration = Duration::from_secs(1);
+pub(in crate::subscription) use crate::service_clock::Span;
+
 /// A service that is ahead of the monotonic clock by this much went on while that stood still.
 const STOOD_STILL: Duration = Duration::from_secs(8);
 /// Replayed frames that carry a new time carry one at most this much after the
@@ -95,97 +90,6 @@ impl Proof {
             Self::Polled { .. } => &Loss::ALL,
         }
     }
-}
-
-/// A span of the service's time in which an instant surely lies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::subscription) struct Span {
-    pub(in crate::subscription) from: SystemTime,
-    pub(in crate::subscription) to: SystemTime,
-}
-
-/// Where the service's clock stands against the monotonic one. Until the service has
-/// told its time, this machine's wall clock at the start stands in for it.
-#[derive(Clone, Debug)]
-struct ServiceClock {
-    base: Instant,
-    /// The service's time at `base`, at least and at most.
-    least: SystemTime,
-    most: SystemTime,
-    assumed: bool,
-    /// When both clocks were compared last.
-    compared: (Instant, SystemTime),
-}
-
-impl ServiceClock {
-    fn new(now: Instant, wall: SystemTime) -> Self {
-        Self { base: now, least: wall, most: wall, assumed: true, compared: (now, wall) }
-    }
-
-    fn at(&self, instant: Instant) -> Span {
-        Span { from: self.shift(self.least, instant), to: self.shift(self.most, instant) }
-    }
-
-    fn shift(&self, at_base: SystemTime, instant: Instant) -> SystemTime {
-        match instant.checked_duration_since(self.base) {
-            Some(later) => add(at_base, later),
-            None => sub(at_base, self.base.saturating_duration_since(instant)),
-        }
-    }
-
-    fn back(&self, time: SystemTime, instant: Instant) -> SystemTime {
-        match instant.checked_duration_since(self.base) {
-            Some(later) => sub(time, later),
-            None => add(time, self.base.saturating_duration_since(instant)),
-        }
-    }
-
-    /// At an instant between `asked` and `read` the service's time lay in `span`.
-    fn learn(&mut self, asked: Instant, read: Instant, span: Span) {
-        let (least, most) = (self.back(span.from, read), self.back(span.to, asked));
-        if self.assumed || least > self.most || most < self.least {
-            // The newest word counts: one of the clocks was set, or the machine slept.
-            (self.least, self.most, self.assumed) = (least, most, false);
-        } else {
-            (self.least, self.most) = (self.least.max(least), self.most.min(most));
-        }
-    }
-
-    /// Something came at `read` that the service sent at `sent`; whether that can be true.
-    fn sent(&mut self, read: Instant, sent: SystemTime) -> bool {
-        let least = self.back(sent, read);
-        if least > add(self.most, ORDER_SLACK) {
-            return false;
-        }
-        self.least = self.least.max(least.min(self.most));
-        true
-    }
-
-    fn compare(&mut self, now: Instant, wall: SystemTime) {
-        let passed = now.saturating_duration_since(self.compared.0);
-        let gained = wall.duration_since(self.compared.1).unwrap_or_default().saturating_sub(passed);
-        self.compared = (now, wall);
-        if gained > JUMP {
-            self.most = add(self.most, gained);
-        }
-    }
-
-    /// The instant at which it was `time` at the service, as the beginning of that second;
-    /// `None` before the monotonic clock began.
-    fn instant(&self, time: SystemTime) -> Option<Instant> {
-        match time.duration_since(self.least) {
-            Ok(later) => self.base.checked_add(later),
-            Err(earlier) => self.base.checked_sub(earlier.duration()),
-        }
-    }
-}
-
-fn add(time: SystemTime, by: Duration) -> SystemTime {
-    time.checked_add(by).unwrap_or(time)
-}
-
-fn sub(time: SystemTime, by: Duration) -> SystemTime {
-    time.checked_sub(by).unwrap_or(SystemTime::UNIX_EPOCH).max(SystemTime::UNIX_EPOCH)
 }
 
 /// Up to when each loss is excluded. Part of a resume token.
@@ -333,13 +237,13 @@ impl Ledger {
 
     /// The service's `Date` of an answer, to the second, asked for at `asked` and read at `read`.
     pub(in crate::subscription) fn learn_date(&mut self, asked: Instant, read: Instant, date: SystemTime) {
-        self.clock.learn(asked, read, Span { from: date, to: add(date, Duration::from_secs(1)) });
+        self.clock.learn_date(asked, read, date);
     }
 
     /// Whether the service's `Date` of an answer read at `read` shows that the monotonic clock
     /// did not stand still since the service gave its time first.
     pub(in crate::subscription) fn runs_with(&self, read: Instant, date: SystemTime) -> bool {
-        !self.clock.assumed && date < add(self.clock.at(read).from, STOOD_STILL)
+        self.clock.is_given() && date < add(self.clock.at(read).from, STOOD_STILL)
     }
 
     /// The service's time now, or at another instant.
