@@ -76,6 +76,7 @@ pub use query::{
 };
 pub use reminder::*;
 pub use sms::*;
+pub(crate) use subject::Spelling;
 pub use team::*;
 pub use telephony::*;
 pub use unknown::{Undocumented, UnknownEvent};

@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use super::lenient::{Lenient, object};
+use super::subject::Spelling;
 use super::uri::{Normal, Parts};
 use super::{Event, EventKind, Payload, route};
 use crate::ids::{ExtensionId, SubscriptionId};
@@ -428,12 +429,12 @@ impl Notification {
     /// the same for one event that two subscriptions deliver.
     pub(crate) fn content_key(&self) -> DedupKey {
         let uri = Normal::of(&self.event_uri).canonical();
-        DedupKey::over(3, &[&uri, self.extension(None), &self.content()])
+        DedupKey::over(3, &[&uri, self.extension_by(Spelling::Tilde, None), &self.content()])
     }
 
     /// The filter that it comes by: the URI by its meaning, and the extension.
-    pub(crate) fn scope(&self) -> String {
-        format!("{} {}", Normal::of(&self.event_uri).canonical(), self.extension(None))
+    pub(crate) fn scope(&self, spelling: Spelling) -> String {
+        format!("{} {}", Normal::of(&self.event_uri).canonical(), self.extension_by(spelling, None))
     }
 
     /// What the event says: its body, or for a flat one the fields that are not the
@@ -462,6 +463,13 @@ impl Notification {
         let is_id = |id: &&str| !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_digit());
         let owner = self.owner_id.as_ref().map(ExtensionId::as_str);
         in_body.map(ExtensionId::as_str).filter(is_id).or(in_uri.filter(is_id)).or(owner).unwrap_or_default()
+    }
+
+    /// Likewise, by a spelling of the own one.
+    pub(crate) fn extension_by<'a>(&'a self, spelling: Spelling, in_body: Option<&'a ExtensionId>) -> &'a str {
+        let named = self.extension(in_body);
+        let is_own = self.owner_id.as_ref().is_some_and(|owner| owner.as_str() == named);
+        if is_own && spelling == Spelling::Tilde { "" } else { named }
     }
 
     /// Where this stands among the events of the same resource, where the body says

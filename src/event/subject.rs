@@ -11,6 +11,17 @@ use crate::timestamp::Timestamp;
 /// Apart from the keys over `uuid` (1) and over the whole text (0).
 const TAG: u8 = 2;
 
+/// How the extension of an event stands in its keys. The service may leave `~` for the
+/// login's own extension in a URI (ringcentral-rest-and-events §5.1), and until something
+/// names the owner of the subscription nothing shows which one that is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Spelling {
+    /// The own one by its id, where it is known.
+    Named,
+    /// The own one as `~`: as its events are known before the owner is.
+    Tilde,
+}
+
 impl Notification {
     /// What this event is about, as keys that are the same for the pushed event and
     /// for what a later query finds of it ([`Origin::CatchUp`](super::Origin)), which
@@ -38,17 +49,23 @@ impl Notification {
     /// `~` is that of `ownerId`.
     #[must_use]
     pub fn subject_keys(&self) -> Vec<DedupKey> {
+        self.subject_keys_by(Spelling::Named)
+    }
+
+    /// As [`subject_keys`](Self::subject_keys), by another spelling of the own extension.
+    pub(crate) fn subject_keys_by(&self, spelling: Spelling) -> Vec<DedupKey> {
+        let extension = |in_body| self.extension_by(spelling, in_body);
         let key = |parts: &[&str]| self.subject(self.kind(), parts);
         let one = |id: Option<&str>, rest: &[&str]| {
             let parts = |id| [&[id], rest].concat();
             id.map(|id| key(&parts(id))).into_iter().collect::<Vec<_>>()
         };
         match self.event() {
-            Event::InstantMessage(it) => one(message_id(it), &[self.extension(None)]),
+            Event::InstantMessage(it) => one(message_id(it), &[extension(None)]),
             Event::FaxMessage(it) | Event::VoicemailMessage(it) => {
-                one(message_id(it), &[self.extension(None), &last_change(it)])
+                one(message_id(it), &[extension(None), &last_change(it)])
             }
-            Event::MessageStore(it) => self.store_keys(it),
+            Event::MessageStore(it) => self.store_keys(it, extension(it.extension_id.as_ref())),
             Event::TeamMessagingPost(it) => {
                 let what = it.event_type.as_ref().map_or("", |what| what.as_str());
                 // A post is added once, however it looks by the time it is found.
@@ -63,7 +80,7 @@ impl Notification {
                 let session = it.session_id.as_ref().map(|id| id.as_str());
                 let session = session.or(it.telephony_session_id.as_ref().map(|id| id.as_str()));
                 // One call of a ring group is missed by each of its extensions (found 4.1).
-                one(session, &[self.extension(it.extension_id.as_ref())])
+                one(session, &[extension(it.extension_id.as_ref())])
             }
             Event::AccountTelephonySessions(it) | Event::ExtensionTelephonySessions(it) => self.session_keys(it),
             Event::A2pMessage(it) => {
@@ -85,8 +102,7 @@ impl Notification {
 
     /// A hint may count both new messages and updates, and name the new ones only (found
     /// 4.2).
-    fn store_keys(&self, hint: &MessageStore) -> Vec<DedupKey> {
-        let extension = self.extension(hint.extension_id.as_ref());
+    fn store_keys(&self, hint: &MessageStore, extension: &str) -> Vec<DedupKey> {
         let of = |parts: &[&str]| self.subject(EventKind::MessageStore, &[parts, &[extension]].concat());
         let mut keys: Vec<DedupKey> = hint.new_message_ids().map(|id| of(&[id.as_str()])).collect();
         let unnamed_new = hint.new_count() > count(keys.len());
@@ -125,10 +141,10 @@ impl Notification {
 
     /// Of something that changes: what it is, and its last change, in nanoseconds
     /// since 1970. A later look at it tells of every change before.
-    pub(crate) fn version(&self) -> Option<(DedupKey, i128)> {
+    pub(crate) fn version(&self, spelling: Spelling) -> Option<(DedupKey, i128)> {
         let (id, extension, at) = match self.event() {
             Event::FaxMessage(it) | Event::VoicemailMessage(it) => {
-                (message_id(it)?, self.extension(None), it.last_modified_time.as_ref()?)
+                (message_id(it)?, self.extension_by(spelling, None), it.last_modified_time.as_ref()?)
             }
             Event::TeamMessagingPost(it) if it.event_type == Some(PostEventType::PostChanged) => {
                 (it.id.as_ref()?.as_str(), "", it.last_modified_time.as_ref()?)

@@ -7,17 +7,79 @@ use tokio::time::{Duration, Instant};
 
 use super::resume::ResumeToken;
 use crate::dedup::Seen;
-use crate::event::DedupKey;
+use crate::event::{DedupKey, Notification, Spelling};
 
-/// So many subjects are remembered. At 16 bytes each and their keeping, some
-/// hundred KiB at most, in a process that is that busy.
-const REMEMBERED: usize = 16_384;
+/// So many subjects are remembered, each by up to two spellings. At 16 bytes each and their
+/// keeping, some hundred KiB at most, in a process that is that busy.
+const REMEMBERED: usize = 2 * 16_384;
 /// For so long: three times the time between two checks of a source, which may
 /// find again what was pushed since the last one.
 const KEEP: Duration = Duration::from_secs(100 * 60);
 
 /// What something is, and its last change.
 type Version = Option<(DedupKey, i128)>;
+
+/// What an event is about, by one spelling of the own extension.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Names {
+    subjects: Vec<DedupKey>,
+    /// The event URI by its meaning, and the extension.
+    scope: String,
+    version: Version,
+}
+
+impl Names {
+    fn of(notification: &Notification, spelling: Spelling) -> Self {
+        Self {
+            subjects: notification.subject_keys_by(spelling),
+            scope: notification.scope(spelling),
+            version: notification.version(spelling),
+        }
+    }
+
+    /// What is found for two filters is two events, as it is when it is pushed.
+    fn scoped(&self, at: usize) -> DedupKey {
+        DedupKey::over(7, &[&self.subjects[at].to_string(), &self.scope])
+    }
+}
+
+/// What an event is about. An event of the own extension is known by `~` as well as by the
+/// id: what came before something named the owner was remembered by `~`.
+#[derive(Clone, Debug)]
+pub(super) struct About {
+    /// By `~`, which does not depend on what is known.
+    tilde: Names,
+    /// By the id, where that is another.
+    named: Option<Names>,
+}
+
+impl About {
+    pub(super) fn of(notification: &Notification) -> Self {
+        let [tilde, named] = [Spelling::Tilde, Spelling::Named].map(|spelling| Names::of(notification, spelling));
+        Self { named: Some(named).filter(|named| *named != tilde), tilde }
+    }
+
+    fn spellings(&self) -> impl Iterator<Item = &Names> {
+        std::iter::once(&self.tilde).chain(&self.named)
+    }
+
+    /// Whether `is_known` holds for each subject, by some spelling; not for an event about
+    /// nothing that could be told apart.
+    fn all(&self, mut is_known: impl FnMut(&Names, usize) -> bool) -> bool {
+        let count = self.tilde.subjects.len();
+        count > 0 && (0..count).all(|at| self.spellings().any(|names| is_known(names, at)))
+    }
+
+    /// How many subjects there are.
+    pub(super) fn len(&self) -> usize {
+        self.tilde.subjects.len()
+    }
+
+    /// What it is to be known by in another process.
+    pub(super) fn keys(self) -> Vec<DedupKey> {
+        self.tilde.subjects
+    }
+}
 
 /// What was told by whom.
 #[derive(Debug)]
@@ -68,49 +130,46 @@ impl Told {
     /// Whether a pushed event tells something that catch-up has not told. What is
     /// about nothing that could be told apart always does. Two pushes about the
     /// same are the service's own affair.
-    pub(super) fn admit_pushed(&mut self, subjects: &[DedupKey], version: Version, now: Instant) -> bool {
+    pub(super) fn admit_pushed(&mut self, about: &About, now: Instant) -> bool {
         self.forget_states();
         // An older change of what was found in its newer state is part of that.
-        if version.is_some_and(|(what, at)| self.newest.get(&what).is_some_and(|newest| at < *newest)) {
+        let is_older = |(what, at): &(DedupKey, i128)| self.newest.get(what).is_some_and(|newest| at < newest);
+        if about.spellings().filter_map(|names| names.version.as_ref()).any(is_older) {
             return false;
         }
-        let repeated = !subjects.is_empty() && subjects.iter().all(|key| self.by_catch_up.holds(*key, now));
-        if !repeated {
-            for key in subjects {
-                self.by_push.admit(*key, now);
-            }
+        if about.all(|names, at| self.by_catch_up.holds(names.subjects[at], now)) {
+            return false;
         }
-        !repeated
+        for key in about.spellings().flat_map(|names| &names.subjects) {
+            self.by_push.admit(*key, now);
+        }
+        true
     }
 
-    /// Whether a found event reports something that was not delivered. `scope`: the event
-    /// URI by its meaning. What is found for two filters is two events, as it is when it is
-    /// pushed; a pushed one may come under another spelling of the filter's URI. Returns
-    /// what it is to be known by.
-    pub(super) fn admit_found(
-        &mut self,
-        subjects: &[DedupKey],
-        scope: &str,
-        version: Version,
-        now: Instant,
-    ) -> Option<Vec<DedupKey>> {
-        if let Some((what, at)) = version {
+    /// Whether a found event reports something that was not delivered. What is found for two
+    /// filters is two events, as it is when it is pushed; a pushed one may come under another
+    /// spelling of the filter's URI. Returns what it is to be known by.
+    pub(super) fn admit_found(&mut self, about: &About, now: Instant) -> Option<Vec<DedupKey>> {
+        for (what, at) in about.spellings().filter_map(|names| names.version) {
             if self.newest.len() >= REMEMBERED {
                 self.newest.clear();
             }
             let newest = self.newest.entry(what).or_insert(at);
             *newest = at.max(*newest);
         }
-        let scoped = |key: &DedupKey| DedupKey::over(7, &[&key.to_string(), scope]);
-        let told = |key: &DedupKey| self.by_push.holds(*key, now) || self.by_catch_up.holds(scoped(key), now);
-        if !subjects.is_empty() && subjects.iter().all(told) {
+        let is_known = |names: &Names, at| {
+            self.by_push.holds(names.subjects[at], now) || self.by_catch_up.holds(names.scoped(at), now)
+        };
+        if about.all(is_known) {
             return None;
         }
-        let keys: Vec<DedupKey> = subjects.iter().flat_map(|key| [*key, scoped(key)]).collect();
-        for key in &keys {
-            self.by_catch_up.admit(*key, now);
+        let keys = |names: &Names| -> Vec<DedupKey> {
+            names.subjects.iter().enumerate().flat_map(|(at, key)| [*key, names.scoped(at)]).collect()
+        };
+        for key in about.spellings().flat_map(keys) {
+            self.by_catch_up.admit(key, now);
         }
-        Some(keys)
+        Some(keys(&about.tilde))
     }
 }
 
@@ -122,26 +181,47 @@ mod tests {
         DedupKey::from_bytes([n; 16])
     }
 
+    fn about(subjects: &[DedupKey], scope: &str, version: Version) -> About {
+        let tilde = Names { subjects: subjects.to_vec(), scope: scope.to_owned(), version };
+        About { tilde, named: None }
+    }
+
+    impl Told {
+        fn pushed(&mut self, subjects: &[DedupKey], version: Version, now: Instant) -> bool {
+            self.admit_pushed(&about(subjects, "", version), now)
+        }
+
+        fn found(
+            &mut self,
+            subjects: &[DedupKey],
+            scope: &str,
+            version: Version,
+            now: Instant,
+        ) -> Option<Vec<DedupKey>> {
+            self.admit_found(&about(subjects, scope, version), now)
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn the_same_thing_is_told_once_whoever_is_first() {
         let now = Instant::now();
         let mut told = Told::default();
-        assert!(told.admit_pushed(&[key(1)], None, now));
-        assert!(told.admit_found(&[key(1)], "/a", None, now).is_none());
-        assert!(told.admit_found(&[key(2)], "/a", None, now).is_some());
-        assert!(told.admit_found(&[key(2)], "/a", None, now).is_none());
-        assert!(!told.admit_pushed(&[key(2)], None, now));
-        assert!(told.admit_pushed(&[key(1)], None, now), "a push about what a push told is the service's affair");
+        assert!(told.pushed(&[key(1)], None, now));
+        assert!(told.found(&[key(1)], "/a", None, now).is_none());
+        assert!(told.found(&[key(2)], "/a", None, now).is_some());
+        assert!(told.found(&[key(2)], "/a", None, now).is_none());
+        assert!(!told.pushed(&[key(2)], None, now));
+        assert!(told.pushed(&[key(1)], None, now), "a push about what a push told is the service's affair");
     }
 
     #[tokio::test(start_paused = true)]
     async fn several_subjects_are_a_repetition_only_together() {
         let now = Instant::now();
         let mut told = Told::default();
-        assert!(told.admit_found(&[key(1)], "/a", None, now).is_some());
-        assert!(told.admit_pushed(&[key(1), key(2)], None, now));
+        assert!(told.found(&[key(1)], "/a", None, now).is_some());
+        assert!(told.pushed(&[key(1), key(2)], None, now));
         assert!(
-            told.admit_found(&[], "/a", None, now).is_some() && told.admit_found(&[], "/a", None, now).is_some(),
+            told.found(&[], "/a", None, now).is_some() && told.found(&[], "/a", None, now).is_some(),
             "what cannot be told apart passes"
         );
     }
@@ -151,18 +231,18 @@ mod tests {
         let now = Instant::now();
         let mut told = Told::default();
         for scope in ["/a", "/b"] {
-            assert!(told.admit_found(&[key(1)], scope, None, now).is_some(), "{scope}");
-            assert!(told.admit_found(&[key(1)], scope, None, now).is_none(), "{scope}");
+            assert!(told.found(&[key(1)], scope, None, now).is_some(), "{scope}");
+            assert!(told.found(&[key(1)], scope, None, now).is_none(), "{scope}");
         }
-        assert!(!told.admit_pushed(&[key(1)], None, now), "under whatever spelling it is pushed");
+        assert!(!told.pushed(&[key(1)], None, now), "under whatever spelling it is pushed");
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_was_told_long_ago_may_be_told_again() {
         let now = Instant::now();
         let mut told = Told::default();
-        assert!(told.admit_found(&[key(1)], "/a", None, now).is_some());
-        assert!(told.admit_found(&[key(1)], "/a", None, now + KEEP).is_some());
+        assert!(told.found(&[key(1)], "/a", None, now).is_some());
+        assert!(told.found(&[key(1)], "/a", None, now + KEEP).is_some());
     }
 
     #[test]
@@ -173,7 +253,7 @@ mod tests {
             assert_eq!(told.admit_state(key(9), key(state)), new, "{state}");
         }
         assert!(told.admit_state(key(8), key(1)), "of something else");
-        told.admit_pushed(&[], None, now);
+        told.pushed(&[], None, now);
         assert!(told.admit_state(key(9), key(1)), "something was pushed since");
     }
 
@@ -182,12 +262,78 @@ mod tests {
         let mut told = Told::default();
         let now = Instant::now();
         let version = |at| Some((key(9), at));
-        assert!(told.admit_pushed(&[key(1)], version(5), now));
-        assert!(told.admit_found(&[key(3)], "/a", version(7), now).is_some());
+        assert!(told.pushed(&[key(1)], version(5), now));
+        assert!(told.found(&[key(3)], "/a", version(7), now).is_some());
         for (at, new) in [(6, false), (7, true), (8, true)] {
             let subject = key(20 + u8::try_from(at).unwrap());
-            assert_eq!(told.admit_pushed(&[subject], version(at), now), new, "{at}");
+            assert_eq!(told.pushed(&[subject], version(at), now), new, "{at}");
         }
-        assert!(told.admit_pushed(&[key(2)], Some((key(8), 6)), now), "of something else");
+        assert!(told.pushed(&[key(2)], Some((key(8), 6)), now), "of something else");
+    }
+
+    /// A missed call, an event that changes and a message; without `body`'s extension.
+    fn event(kind: &str, extension: &str, owner: Option<&str>) -> Notification {
+        let account = if extension == "~" { "~" } else { "4" };
+        let uri = format!("/restapi/v1.0/account/{account}/extension/{extension}/{kind}");
+        let owner = owner.map_or_else(String::new, |owner| format!(r#""ownerId":"{owner}","#));
+        let id = r#""id":"70","sessionId":"9","type":"SMS","lastModifiedTime":"2026-03-01T08:00:00.000Z""#;
+        let text = format!(r#"{{"event":"{uri}",{owner}{id},"body":{{{id}}}}}"#);
+        let raw = serde_json::value::RawValue::from_string(text).unwrap();
+        Notification::parse(raw, crate::event::Origin::Push, std::time::SystemTime::UNIX_EPOCH).unwrap()
+    }
+
+    /// The service may leave `~` in `event` (ringcentral-rest-and-events §5.1), and the owner
+    /// is known only once something named it.
+    #[test]
+    fn an_event_of_the_own_extension_is_one_event_by_tilde_and_by_id() {
+        let now = Instant::now();
+        let spellings = [("~", None), ("~", Some("7")), ("7", Some("7"))];
+        for kind in ["message-store/instant?type=SMS", "voicemail", "fax", "missed-calls"] {
+            for first in spellings {
+                for second in spellings {
+                    let [one, other] = [first, second].map(|(extension, owner)| event(kind, extension, owner));
+                    let case = format!("{kind} {first:?} {second:?}");
+                    let mut told = Told::default();
+                    assert!(told.admit_found(&About::of(&one), now).is_some(), "{case}");
+                    assert!(!told.admit_pushed(&About::of(&other), now), "found first: {case}");
+                    assert!(told.admit_found(&About::of(&other), now).is_none(), "found twice: {case}");
+                    let mut told = Told::default();
+                    assert!(told.admit_pushed(&About::of(&one), now), "{case}");
+                    assert!(told.admit_found(&About::of(&other), now).is_none(), "pushed first: {case}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_event_of_another_extension_is_another_event() {
+        let now = Instant::now();
+        for kind in ["message-store/instant?type=SMS", "voicemail", "missed-calls"] {
+            for own in [("~", None), ("~", Some("7")), ("7", Some("7"))] {
+                let (own, other) = (event(kind, own.0, own.1), event(kind, "8", Some("7")));
+                let mut told = Told::default();
+                assert!(told.admit_found(&About::of(&own), now).is_some());
+                assert!(told.admit_pushed(&About::of(&other), now), "{kind}");
+                assert!(told.admit_found(&About::of(&other), now).is_none(), "{kind}: it was pushed");
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_remembered_before_a_restart_is_known_before_the_owner_is() {
+        let now = Instant::now();
+        let pushed = About::of(&event("missed-calls", "7", Some("7")));
+        let mut token = super::super::resume::ResumeToken::new(
+            "sub-1".into(),
+            String::new(),
+            None,
+            super::super::continuity::Proven::all(std::time::SystemTime::UNIX_EPOCH),
+        );
+        token.pushed = pushed.keys();
+        let mut told = Told::after(Some(&token), now);
+        for extension in ["~", "7"] {
+            let found = event("missed-calls", extension, (extension == "7").then_some("7"));
+            assert!(told.admit_found(&About::of(&found), now).is_none(), "{extension}");
+        }
     }
 }

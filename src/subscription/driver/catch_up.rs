@@ -477,6 +477,7 @@ impl Driver {
         match Notification::parse(found.notification, origin, at) {
             Ok(notification) => {
                 // Pushed, it names its extension; found, it says `~` for the same one.
+                self.learn_owner(&notification);
                 let notification = notification.owned_by(self.owner.as_ref());
                 let (subjects, now) = (notification.subject_keys(), Instant::now());
                 // What is about nothing that could be told apart is told by its text:
@@ -487,8 +488,7 @@ impl Driver {
                 } else if found.snapshot {
                     (None, subjects)
                 } else {
-                    let scope = notification.scope();
-                    (None, self.told.admit_found(&subjects, &scope, notification.version(), now)?)
+                    (None, self.told.admit_found(&About::of(&notification), now)?)
                 };
                 let delivery = Delivery::Notification(Box::new(notification));
                 Some(Handed::Delivery { delivery, traces: Traces { key, subjects, found: true, at: Some(at) } })

@@ -35,7 +35,7 @@ use super::reconcile::Pace;
 use super::refusal::{self, Refusals};
 use super::resume::{Position, ResumeToken};
 use super::status::{Phase, Status, Wait};
-use super::told::Told;
+use super::told::{About, Told};
 use crate::auth::StoreLock;
 use crate::catch_up::CatchUp;
 use crate::clock::Clock;

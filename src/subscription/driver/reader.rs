@@ -85,17 +85,18 @@ impl Driver {
         let received_at = frame.received_at;
         let position = frame.position.clone();
         let sent = frame.sent_at;
-        let (mut repeated, mut subjects, mut version) = (false, Vec::new(), None);
+        let (mut repeated, mut about) = (false, None);
         let (key, delivery) = match read(frame, &keys.and_then(&self.keys)) {
             Ok(notification) if self.is_enriched(&notification) => return None,
             Ok(notification) => {
                 self.learn_owner(&notification);
+                // Delivered as it came: its own key does not depend on what came before it.
+                let owned = notification.clone().owned_by(self.owner.as_ref());
                 if let Some(sent) = sent {
                     self.ledger.prove(Instant::now(), Proof::Decrypted { sent });
                 }
-                repeated = !self.overlap.admit(&notification, Instant::now());
-                subjects = notification.subject_keys();
-                version = notification.version();
+                repeated = !self.overlap.admit(&owned, Instant::now());
+                about = Some(About::of(&owned));
                 (notification.dedup_key_at(position.as_deref()), Delivery::Notification(Box::new(notification)))
             }
             Err(Unreadable { reason, raw, sealed }) => {
@@ -111,14 +112,15 @@ impl Driver {
         // Both are asked: each counts what it is told.
         let now = Instant::now();
         repeated |= !self.seen.admit(key, now);
-        repeated = repeated || !self.told.admit_pushed(&subjects, version, now);
+        repeated = repeated || about.as_ref().is_some_and(|about| !self.told.admit_pushed(about, now));
         if repeated {
             tracing::trace!(subscription = self.id_for_log(), "a repetition");
             return None;
         }
         // Without a source nothing is ever found that was pushed before.
-        let subjects = if self.recovery.can_ask() { subjects } else { Vec::new() };
-        self.recovery.plan.delivered(now.into_std(), subjects.len());
+        let about = about.filter(|_| self.recovery.can_ask());
+        self.recovery.plan.delivered(now.into_std(), about.as_ref().map_or(0, About::len));
+        let subjects = about.map(About::keys).unwrap_or_default();
         Some(Handed::Delivery {
             delivery,
             traces: Traces { key: Some(key), subjects, found: false, at: Some(received_at) },
@@ -126,7 +128,7 @@ impl Driver {
     }
 
     /// The first event that names its extension says which one `~` is.
-    fn learn_owner(&mut self, notification: &Notification) {
+    pub(super) fn learn_owner(&mut self, notification: &Notification) {
         if self.owner.is_none() {
             let written = || event::own_extension(&self.in_force, &[notification.event_uri()]);
             self.owner = notification.owner_id().cloned().or_else(written);
