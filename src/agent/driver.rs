@@ -513,9 +513,12 @@ mod tests {
         assert!(parcels.try_recv().is_err());
     }
 
-    /// Answers to polls, each with the time that it takes; `None` never comes.
+    /// An answer, and the seconds that it takes; `None` never comes.
+    type Timed = (u64, Option<crate::http::Answer>);
+
+    /// Answers to polls.
     #[derive(Clone, Debug)]
-    struct Script(Arc<std::sync::Mutex<VecDeque<(u64, Option<crate::http::Answer>)>>>);
+    struct Script(Arc<std::sync::Mutex<VecDeque<Timed>>>);
 
     #[async_trait::async_trait]
     impl crate::agent::client::Calls for Script {
@@ -573,7 +576,7 @@ mod tests {
         answer(200, date, &format!(r#"{{"sessionId":"{id}","events":[{{"Type":"AgentSessionStart"}}]}}"#))
     }
 
-    fn session(polls: Vec<(u64, Option<crate::http::Answer>)>) -> AgentSession {
+    fn session(polls: Vec<Timed>) -> AgentSession {
         let script = Script(Arc::new(std::sync::Mutex::new(polls.into())));
         let builder = AgentSession::builder(StaticToken::new(AccessToken::new("t")));
         builder.session(script, AgentCursor::from_text("S0"), Begun::Started)
@@ -667,13 +670,12 @@ mod tests {
     async fn the_end_of_a_gap_is_not_before_its_beginning_by_a_clock_that_is_slow() {
         // The service is years ahead of this machine, or behind it.
         for year in [1994, 9000] {
-            let polls = vec![
+            let mut polls: Vec<Timed> = vec![
                 (1, Some(start(None, "S1"))),
                 (27, None),
                 (1, Some(start(Some(30), "S2"))),
                 (1, Some(answer(304, None, ""))),
             ];
-            let mut polls: Vec<(u64, Option<crate::http::Answer>)> = polls;
             for answer in polls.iter_mut().filter_map(|(_, answer)| answer.as_mut()) {
                 if let Some(date) = answer.headers.get_mut(http::header::DATE) {
                     *date = date.to_str().unwrap().replace("1994", &year.to_string()).parse().unwrap();
