@@ -1,4 +1,4 @@
-//! RingCentral's events as a typed stream in which nothing is lost quietly.
+//! RingCentral's events as a typed stream in which nothing is lost silently.
 //!
 //! A [`Client`] logs in and calls the REST API. [`Client::subscribe`] makes a
 //! [`Subscription`]: a task of its own creates it at the service, renews it,

@@ -364,7 +364,7 @@ impl SubscriptionBuilder {
     /// Creates the subscription and starts reading.
     ///
     /// Returns when the service has created it. From that moment on nothing is
-    /// lost quietly: the transport reads from before the creation, whenever it
+    /// lost silently: the transport reads from before the creation, whenever it
     /// comes up ([`Phase::Live`](crate::Phase::Live)).
     ///
     /// Dropping the future leaves nothing behind: what was created meanwhile is
