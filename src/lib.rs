@@ -1,10 +1,10 @@
 //! RingCentral's events as a typed stream in which nothing is lost silently.
 //!
-//! A [`Client`] logs in and calls the REST API. [`Client::subscribe`] makes a
-//! [`Subscription`]: a task of its own creates it at the service, renews it,
-//! reconnects, recreates it when it is lost, and deletes it in the end. You read a
+//! A [`Client`] logs in and calls the REST API. [`Client::subscribe`] starts a
+//! [`Subscription`]: a background task creates it at the service, renews it,
+//! reconnects, recreates it when it is lost, and finally deletes it. You read a
 //! stream of [`Delivery`]s: every event arrives once as a [`Notification`], or a
-//! [`Gap`] stands in its place.
+//! [`Gap`] reports its loss.
 //!
 #![cfg_attr(feature = "websocket", doc = "```no_run")]
 #![cfg_attr(not(feature = "websocket"), doc = "```text")]
@@ -31,7 +31,7 @@
 //! ```
 //!
 //! Needs a tokio runtime with time and IO enabled. The repository's example
-//! `message_bot` runs all of this without an account, on the sandbox, the service on loopback.
+//! `message_bot` runs all of this without an account, against an emulator of the service.
 //!
 //! # The life of a subscription
 //!
@@ -49,28 +49,28 @@
 //!     │                       Recreating <── 404, expired ─┘                  │
 //!     │                            └── created: Gap … Resumed ────────────────┘
 //!     v
-//!   Err          close(), drop, or an error that only a person can mend, from
-//!                anywhere:  Closing ── deleted ──> Closed
+//!   Err          close(), drop, or an error that needs human action, from
+//!                any phase:  Closing ── deleted ──> Closed
 //! ```
 //!
-//! The phases are those of [`Phase`], followed with [`Subscription::status`]. The
-//! lease is renewed before its end in every phase in which there is one, whether
-//! or not anybody reads.
+//! [`Subscription::status`] reports the [`Phase`]. The crate renews the lease before it
+//! expires in every phase that has one, whether or not you read.
 //!
 //! # What you see when the network drops
 //!
 //! - **For a moment:** nothing in the stream, the events arrive late. The status is
 //!   [`Reconnecting`](Phase::Reconnecting), then [`Live`](Phase::Live).
-//! - **For longer than the service surely keeps events, or with more of them than it
-//!   keeps:** a [`Gap`] that is [`Possible`](Certainty::Possible), then what was kept.
+//! - **For longer than the service is guaranteed to retain events, or with more events than
+//!   it buffers:** a [`Gap`] that is [`Possible`](Certainty::Possible), then the retained
+//!   events.
 //! - **For longer than the lease:** a [`Gap`] that is [`Certain`](Certainty::Certain),
 //!   another subscription, and [`Resumed`] with both ids.
-//! - **For good, or refused:** an `Err` as the last item. Everything that can pass is
-//!   retried without end; [`Status::last_error`] says what.
+//! - **For good, or refused:** an `Err` as the last item. Transient errors are retried
+//!   without limit; [`Status::last_error`] has the latest.
 //!
-//! A gap comes in the stream where the missing events would have come. What to ask
-//! the service for then is in the table at [`EventKind`]; the sources in [`catch_up`]
-//! ask for it, where a subscription is given them.
+//! A gap comes in the stream where the missing events would have come. The table at
+//! [`EventKind`] shows where the service can be asked for them; a subscription with
+//! sources from [`catch_up`] asks by itself.
 //!
 //! # Features
 //!
@@ -78,23 +78,23 @@
 //! | --- | --- | --- |
 //! | `pubnub` | yes | [`transport`]`::PubNub`, on PubNub's crate, which is source-available and not open source |
 //! | `websocket` | yes | [`transport`]`::WebSocket`, over RingCentral's own gateway |
-//! | `redb` | no | `RedbCheckpoints`: places of many subscriptions in one embedded database |
-//! | `digital` | no | `digital`: a source of yours that Engage Digital (RingCX Digital) polls, and its Send API |
+//! | `redb` | no | `RedbCheckpoints`: checkpoints of many subscriptions in one embedded database |
+//! | `digital` | no | `digital`: your own source that Engage Digital (RingCX Digital) polls, and its Send API |
 //! | `agent` | no | `agent`: agent sessions of NICE inContact / CXone, polled for events |
 //!
-//! Features only add. For tests of your program there is a crate of its own,
-//! `ringcentral-sandbox`: the service on loopback.
+//! Features are additive. To test your program, use the crate `ringcentral-sandbox`, an
+//! emulator of the service on loopback.
 //!
 //! # Logs and secrets
 //!
 //! The crate logs through `tracing`: `info` for changes of state, `debug` for calls,
-//! `trace` for frames. Tokens, keys, channel names and message bodies are in no log,
-//! no error and no `Debug`; a [`Secret`] is shown by [`Secret::expose`] only.
+//! `trace` for frames. Tokens, keys, channel names and message bodies never appear in logs,
+//! errors or `Debug`; only [`Secret::expose`] shows a [`Secret`].
 //!
-//! `tungstenite`, which the feature `websocket` uses, writes whole messages through the
-//! crate `log` at `trace`. Of what the gateway sends it sees the length only; what is sent
-//! to the gateway it shows: bodies of your own calls over
-//! `SubscriptionHandle::socket`, and no token.
+//! `tungstenite`, which the feature `websocket` uses, logs messages through the crate `log`
+//! at `trace`: only the length of what the gateway sends, but the text of what is sent to
+//! the gateway. That is the bodies of your own calls over `SubscriptionHandle::socket`; it
+//! includes no token.
 
 #[cfg(feature = "agent")]
 pub mod agent;
