@@ -1,6 +1,7 @@
 //! High-volume messages, by date.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -92,6 +93,10 @@ impl CatchUp for A2pMessages {
         }
     }
 
+    fn overlap(&self) -> Duration {
+        Duration::MAX
+    }
+
     async fn begin(&self, filters: &[EventFilter]) -> Result<SyncToken> {
         let now = self.clock.wall();
         let mut positions = Positions::new();
@@ -146,7 +151,8 @@ impl A2pMessages {
                 Window { created: time, changed: None }
             }
             _ => Window {
-                created: time.or(since).or(made).unwrap_or(ours).saturating_sub(OVERLAP),
+                // A gap may begin before the position (found 3.1).
+                created: time.into_iter().chain(since).min().or(made).unwrap_or(ours).saturating_sub(OVERLAP),
                 changed: since.map(|since| since.saturating_sub(OVERLAP)),
             },
         };

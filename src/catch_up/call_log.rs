@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 
 use super::ask::{Listing, OVERLAP, get, is_stale, read_position, write_position};
 use super::call_map::{CallRecord, found};
+use super::proof::{Changes, OpenReason, open_for};
 use super::{CatchUp, Found, SyncPage, SyncRequest, SyncToken, scope, time};
 use crate::clock::Clock;
 use crate::error::Result;
@@ -21,8 +22,12 @@ const PAGE: usize = 250;
 const LONGEST: u64 = 30 * 86_400_000 - 60_000;
 /// Calls are asked for by their start and count by their end: as far as that.
 const LONG_CALL: u64 = 3_600_000;
-/// Documented: calls are in the log 15 to 30 s after their end.
-const DELAY: Duration = Duration::from_secs(30);
+/// Documented: calls are in the log 15 to 30 s after their end. Whether a call that was not
+/// answered has a duration, so that its end is known, is unverified: then it counts from
+/// its start.
+const LATE: Duration = Duration::from_secs(180);
+const LEAST_LATE: Duration = Duration::from_secs(35);
+const MOST_LATE: Duration = Duration::from_secs(3_600);
 /// As long as other clients rely on a token.
 const TOKEN_LIFE: u64 = 3_600_000;
 
@@ -33,14 +38,15 @@ const TOKEN_LIFE: u64 = 3_600_000;
 /// - For a telephony-session filter a call is found as the last event of its
 ///   session: one party, gone. What happened before is lost.
 ///
-/// The log has a call 15 to 30 s after its end only, see
-/// [`settles_after`](CatchUp::settles_after). A sync costs one request per
+/// A call enters the log some time after its end: see [`late`](Self::late). Until then a gap
+/// is not complete, and the log is asked again. A sync costs one request per
 /// extension or account; where the service does not take the position, or where it
 /// is older than an hour, one more for each 250 calls. Calls of more than an hour
 /// that began before the gap are then not found.
 #[derive(Clone, Debug)]
 pub struct CallLogSync {
     client: Client,
+    late: Duration,
     clock: Clock,
 }
 
@@ -49,7 +55,16 @@ impl CallLogSync {
     #[must_use]
     pub fn new(client: Client) -> Self {
         let clock = client.system().clock();
-        Self { client, clock }
+        Self { client, late: LATE, clock }
+    }
+
+    /// How long after the end of a call its record may enter the log. Default 3 min, 35 s
+    /// at least, an hour at most. Documented are 15 to 30 s (ringcentral-rest-and-events.md
+    /// §6.3); a call whose record has no duration counts from its start, so this includes
+    /// the time that it rang. A gap that is declared complete is complete within this.
+    #[must_use]
+    pub fn late(self, late: Duration) -> Self {
+        Self { late: late.clamp(LEAST_LATE, MOST_LATE), ..self }
     }
 }
 
@@ -66,13 +81,13 @@ struct Position {
     missed: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     back: Option<Back>,
-    /// Since when a full sync has just read everything; 0 in a check.
+    /// Since when everything was read; 0 in a check.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     read_since: Option<u64>,
 }
 
 impl Position {
-    /// Whether a full sync has just read everything since `since`.
+    /// Whether everything since `since` was read.
     fn has_read(&self, since: Option<u64>) -> bool {
         self.read_since.is_some_and(|read| since.is_none_or(|since| read == since))
     }
@@ -120,7 +135,7 @@ impl Ask<'_> {
 struct Step {
     found: Vec<(Option<u64>, Found)>,
     position: Position,
-    complete: bool,
+    open: Vec<(Changes, OpenReason)>,
 }
 
 #[async_trait]
@@ -138,7 +153,11 @@ impl CatchUp for CallLogSync {
     }
 
     fn settles_after(&self) -> Duration {
-        DELAY
+        self.late
+    }
+
+    fn overlap(&self) -> Duration {
+        Duration::from_millis(OVERLAP)
     }
 
     async fn begin(&self, filters: &[EventFilter]) -> Result<SyncToken> {
@@ -159,22 +178,22 @@ impl CatchUp for CallLogSync {
         positions.retain(|path, _| owners.contains_key(path));
         // As with messages: what is left goes first, and a round ends with a sync.
         let unread = positions.iter().find(|(_, held)| held.back.is_some()).map(|(path, _)| path.clone());
-        let (mut all, mut complete) = (Vec::new(), true);
+        let (mut all, mut left) = (Vec::new(), Vec::new());
         for (path, filters) in &owners {
             if unread.as_ref().is_some_and(|unread| unread != path) {
                 continue;
             }
             let ask = Ask { path, filters, since: request.since.map(time::millis) };
             let made = request.from.map(|token| time::millis(token.made_at()));
-            let Step { found, position, complete: whole } = self.step(&ask, positions.remove(path), made).await?;
+            let Step { found, position, open } = self.step(&ask, positions.remove(path), made).await?;
             all.extend(found);
-            complete &= whole;
+            left.extend(open_for(filters, &open));
             positions.insert(path.clone(), position);
         }
         all.sort_by_key(|(at, _)| (at.is_none(), *at));
         let more = unread.is_some() || positions.values().any(|held| held.back.is_some());
         let found = all.into_iter().map(|(_, found)| found).collect();
-        Ok(SyncPage::new(found, write_position(&positions, now)?).with_more(more).with_complete(complete))
+        Ok(SyncPage::new(found, write_position(&positions, now)?).with_more(more).with_open(left))
     }
 }
 
@@ -201,18 +220,22 @@ impl CallLogSync {
         let query = [("syncType", "ISync".to_owned()), ("syncToken", held.token.clone())];
         let (synced, position) = self.ask(ask, &query).await?;
         // A call is told late, and an old one again when something of it changed.
-        let ended = before(held.time);
+        let ended = self.before(held.time);
         let found = ask.read(synced.uri.as_deref(), &synced.records, ended)?;
-        if !synced.is_whole {
+        // By the service's own clock: this machine's may have been set since.
+        let since = ask.since.map(|since| time::shift(since, synced.sync_info.clocks(&self.clock).1));
+        let is_late = since.is_some_and(|since| held.time.saturating_sub(OVERLAP) > since);
+        if !synced.is_whole || is_late && !held.has_read(ask.since) {
             // What was left out may be found by its time.
-            tracing::debug!("the sync has no list, or not all of it: full sync");
+            tracing::debug!(is_late, "the sync has not all that happened: full sync");
             let mut step = self.full(ask, Some(held), None).await?;
             step.found.splice(0..0, found);
             return Ok(step);
         }
         // Without another position the same one is asked from again.
-        let position = if position.token.is_empty() { held.clone() } else { position };
-        Ok(Step { found, position, complete: true })
+        let mut position = if position.token.is_empty() { held.clone() } else { position };
+        position.read_since = ask.since;
+        Ok(Step { found, position, open: Vec::new() })
     }
 
     async fn full(&self, ask: &Ask<'_>, held: Option<&Position>, made: Option<u64>) -> Result<Step> {
@@ -223,20 +246,24 @@ impl CallLogSync {
         let now = time::millis(self.clock.wall());
         let Some(from) = from else {
             let position = self.start(ask, now.saturating_sub(OVERLAP), 1).await?.1;
-            return Ok(Step { found: Vec::new(), position, complete: true });
+            return Ok(Step { found: Vec::new(), position, open: Vec::new() });
         };
         let earliest = now.saturating_sub(LONGEST);
         let (synced, mut position) =
-            self.start(ask, before(from).saturating_sub(LONG_CALL).max(earliest), PAGE).await?;
-        let ended = before(time::shift(from, synced.sync_info.clocks(&self.clock).1));
+            self.start(ask, self.before(from).saturating_sub(LONG_CALL).max(earliest), PAGE).await?;
+        let ended = self.before(time::shift(from, synced.sync_info.clocks(&self.clock).1));
         let found = ask.read(synced.uri.as_deref(), &synced.records, ended)?;
         let oldest = synced.records.iter().filter_map(|raw| CallRecord::of(raw).started()).min();
         position.read_since = Some(ask.since.unwrap_or(0));
-        let to = oldest.unwrap_or(position.time);
+        // Whether `dateTo` is exclusive is unverified: one millisecond on (found 3.2).
+        let to = oldest.unwrap_or(position.time).saturating_add(1);
         if synced.records.len() >= PAGE && again.is_none_or(|held| to > held.time) {
             position.back = Some(Back { ended, to, page: 1 });
         }
-        Ok(Step { found, position, complete: from > earliest && synced.is_whole })
+        let mut open = Vec::new();
+        open.extend((from <= earliest).then_some((Changes::ALL, OpenReason::OutOfReach)));
+        open.extend((!synced.is_whole).then_some((Changes::ALL, OpenReason::Unread)));
+        Ok(Step { found, position, open })
     }
 
     /// A position from now on, and the newest calls since `from`.
@@ -272,15 +299,27 @@ impl CallLogSync {
         let listed = get(&self.client, &self.clock, &path, &query).await?.body;
         let found = ask.read(listed.uri.as_deref(), &listed.records, back.ended)?;
         let full = listed.records.len() >= PAGE;
-        position.back = full.then_some(Back { page: back.page.saturating_add(1), ..back });
-        Ok(Step { found, position, complete: listed.is_whole })
+        let oldest = listed.records.iter().filter_map(|raw| CallRecord::of(raw).started()).min();
+        position.back = full.then(|| older(back, oldest));
+        let open = if listed.is_whole { Vec::new() } else { vec![(Changes::ALL, OpenReason::Unread)] };
+        Ok(Step { found, position, open })
+    }
+
+    /// Since when calls have to have ended that may not be in the log yet at `time`.
+    fn before(&self, time: u64) -> u64 {
+        let late = u64::try_from(self.late.as_millis()).unwrap_or(u64::MAX);
+        time.saturating_sub(OVERLAP.saturating_add(late))
     }
 }
 
-/// Since when calls have to have ended that may not be told yet at `time`.
-fn before(time: u64) -> u64 {
-    let delay = u64::try_from(DELAY.as_millis()).unwrap_or(0);
-    time.saturating_sub(OVERLAP + delay)
+/// What is left after a full page whose oldest call began at `oldest`. By time and not by
+/// number: a record that enters or leaves the log meanwhile moves the pages by one.
+fn older(back: Back, oldest: Option<u64>) -> Back {
+    match oldest.map(|oldest| oldest.saturating_add(1)) {
+        Some(to) if to < back.to => Back { to, page: 1, ..back },
+        // A page of calls that began in one millisecond.
+        _ => Back { page: back.page.saturating_add(1), ..back },
+    }
 }
 
 /// The filters of each extension or account, by its path.
@@ -295,4 +334,36 @@ fn by_owner(filters: &[EventFilter]) -> Result<BTreeMap<String, Vec<&EventFilter
         owners.entry(path).or_default().push(filter);
     }
     Ok(owners)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_is_read_on_by_time_and_within_a_millisecond_by_number() {
+        let back = |to, page| Back { ended: 100, to, page };
+        for (before, oldest, want) in [
+            (back(900, 1), Some(500), (501, 1)),
+            (back(501, 1), Some(500), (501, 2)),
+            (back(501, 2), Some(500), (501, 3)),
+            (back(501, 3), Some(400), (401, 1)),
+            (back(501, 1), None, (501, 2)),
+        ] {
+            let next = older(before, oldest);
+            assert_eq!((next.to, next.page), want, "{} {} {oldest:?}", before.to, before.page);
+        }
+    }
+
+    #[test]
+    fn how_late_a_record_may_be_has_a_floor_and_a_cap() {
+        let client = Client::builder(crate::auth::StaticToken::new(crate::auth::AccessToken::new("t")));
+        let source = CallLogSync::new(client.build().unwrap());
+        assert_eq!(source.settles_after(), LATE);
+        for (late, want) in [(Duration::ZERO, LEAST_LATE), (Duration::MAX, MOST_LATE)] {
+            assert_eq!(source.clone().late(late).settles_after(), want, "{late:?}");
+        }
+        let (time, late) = (10_000_000, 180_000);
+        assert_eq!(source.before(time), time - OVERLAP - late);
+    }
 }

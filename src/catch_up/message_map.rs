@@ -43,6 +43,24 @@ impl<'a> Record<'a> {
         self.message.last_modified_time.as_ref().and_then(time::of).or_else(|| self.created())
     }
 
+    /// Its id.
+    pub(super) fn id(&self) -> Option<String> {
+        self.message.id.as_ref().map(|id| id.as_str().to_owned())
+    }
+
+    /// The id of one that is gone and of which nothing else is known.
+    pub(super) fn bare_id(&self) -> Option<String> {
+        self.id().filter(|_| self.is_bare())
+    }
+
+    fn is_bare(&self) -> bool {
+        self.is_gone() && self.message.creation_time.is_none()
+    }
+
+    pub(super) fn is_purged(&self) -> bool {
+        self.message.availability == Some(Availability::Purged)
+    }
+
     /// Of what is gone the service tells id and availability only.
     fn is_gone(&self) -> bool {
         matches!(self.message.availability, Some(Availability::Deleted | Availability::Purged))
@@ -103,13 +121,13 @@ pub(super) fn found(
     let uri = scope::event_uri(filter, answered);
     let (new, updated) = (record.is_new(window), record.is_updated(window));
     let message = |kind: &MessageType| {
-        !record.is_gone() && record.is_of(kind, None) && record.message.direction != Some(Direction::Outbound)
+        !record.is_bare() && record.is_of(kind, None) && record.message.direction != Some(Direction::Outbound)
     };
     let told = match filter.kind() {
         EventKind::InstantMessage => message(&MessageType::Sms) && new,
         EventKind::FaxMessage => {
             let sent = record.message.direction == Some(Direction::Outbound);
-            (message(&MessageType::Fax) || sent && !record.is_gone()) && (new || updated)
+            (message(&MessageType::Fax) || sent && !record.is_bare()) && (new || updated)
         }
         EventKind::VoicemailMessage => message(&MessageType::VoiceMail) && (new || updated),
         EventKind::MessageStore => return hints(&uri, answered, record, known_type, new, updated),

@@ -1,17 +1,19 @@
 //! Messages of any type, by message-sync.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use super::ask::{Listing, OVERLAP, get, is_stale, read_position, write_position};
 use super::message_map::{Record, Window, found};
+use super::proof::{Changes, OpenReason, open_for};
 use super::{CatchUp, Found, SyncPage, SyncRequest, SyncToken, scope, time};
 use crate::clock::Clock;
 use crate::decode::is_too_large;
-use crate::error::Result;
+use crate::error::{Disposition, Result};
 use crate::event::uri::Parts;
 use crate::event::{EventFilter, EventKind, GapClosure, MessageType};
 use crate::rest::Client;
@@ -19,6 +21,12 @@ use crate::rest::Client;
 /// No maximum is published; other clients ask for as many.
 const PAGE: usize = 250;
 const REACH: Duration = Duration::from_secs(7 * 86_400);
+/// The service's own default frame: a shorter one could lie in the future of a service
+/// whose clock is behind.
+const LEAST_REACH: Duration = Duration::from_secs(86_400);
+const MOST_REACH: Duration = Duration::from_secs(10 * 365 * 86_400);
+/// Documented: the most that a page of the message store holds.
+const LIST: usize = 1_000;
 
 /// Makes up for messages by message-sync (`GET …/message-sync`, rate group Light):
 /// the filters of the message store, instant messages, faxes and voicemail, of one
@@ -32,7 +40,10 @@ const REACH: Duration = Duration::from_secs(7 * 86_400);
 ///   are updates; of those that are gone the service tells the id only, and their
 ///   type only where all filters of the extension want the same one.
 ///
-/// A sync costs one request per extension. When the service no longer takes the
+/// A message that came and was deleted since is shown by the message store; one that was
+/// purged is not, and leaves the gap open ([`OpenReason::Deleted`](super::OpenReason)).
+///
+/// A sync costs one request per extension, and one more where messages are gone. When the service no longer takes the
 /// position, it costs two, and one for each 250 messages: the pages of such a full
 /// sync come newest first, each oldest first in itself, and changes of messages
 /// from before the gap cannot be found by it.
@@ -59,12 +70,13 @@ impl MessageSync {
         Self { page: messages.max(1), ..self }
     }
 
-    /// Of how old messages changes are to be found. Default 7 days. It costs
-    /// nothing; that the service tells changes of messages from within the frame
-    /// of the full sync only is unverified.
+    /// Of how old messages changes are to be found. Default 7 days, one day at least, ten
+    /// years at most. Whether the service reports changes only of messages from within
+    /// the frame of the full sync is unverified (ringcentral-rest-and-events.md §6.1): a
+    /// gap that is declared complete is complete within this reach.
     #[must_use]
     pub fn reach(self, reach: Duration) -> Self {
-        Self { reach, ..self }
+        Self { reach: reach.clamp(LEAST_REACH, MOST_REACH), ..self }
     }
 }
 
@@ -80,13 +92,13 @@ struct Position {
     /// What a full sync still has to read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     back: Option<Back>,
-    /// Since when a full sync has just read everything; 0 in a check.
+    /// Since when everything was read; 0 in a check.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     read_since: Option<u64>,
 }
 
 impl Position {
-    /// Whether a full sync has just read everything since `since`.
+    /// Whether everything since `since` was read.
     fn has_read(&self, since: Option<u64>) -> bool {
         self.read_since.is_some_and(|read| since.is_none_or(|since| read == since))
     }
@@ -98,9 +110,12 @@ struct Back {
     from: u64,
     /// `None` for up to now.
     to: Option<u64>,
-    /// How many messages to ask for at once, where more make an answer too large.
+    /// How many messages to ask for, where that is more than usual.
+    #[serde(default)]
+    count: usize,
+    /// The most to ask for, where more make an answer too large.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    count: Option<usize>,
+    most: Option<usize>,
 }
 
 /// The position of the source: one for each extension, by its path.
@@ -114,18 +129,12 @@ struct Ask<'a> {
     since: Option<u64>,
 }
 
-impl Ask<'_> {
-    /// Whether a full sync, which knows creation times only, finds all that counts.
-    fn only_new_counts(&self) -> bool {
-        self.since.is_none() || self.filters.iter().all(|filter| filter.kind() == EventKind::InstantMessage)
-    }
-}
-
 /// What one step brought.
 struct Step {
     found: Vec<(Option<u64>, Found)>,
     position: Position,
-    complete: bool,
+    /// What it does not prove.
+    open: Vec<(Changes, OpenReason)>,
 }
 
 #[async_trait]
@@ -143,6 +152,10 @@ impl CatchUp for MessageSync {
 
     fn covers_messages(&self) -> bool {
         true
+    }
+
+    fn overlap(&self) -> Duration {
+        Duration::from_millis(OVERLAP)
     }
 
     async fn begin(&self, filters: &[EventFilter]) -> Result<SyncToken> {
@@ -163,7 +176,7 @@ impl CatchUp for MessageSync {
         // What is left of a full sync goes first. Every round ends with a sync of
         // all extensions, so that the last page reaches up to its own time.
         let unread = positions.iter().find(|(_, held)| held.back.is_some()).map(|(path, _)| path.clone());
-        let (mut all, mut complete) = (Vec::new(), true);
+        let (mut all, mut left) = (Vec::new(), Vec::new());
         for (path, filters) in &extensions {
             if unread.as_ref().is_some_and(|unread| unread != path) {
                 continue;
@@ -172,16 +185,16 @@ impl CatchUp for MessageSync {
             let ask = Ask { path, filters, types: types(filters), since };
             // A position of another kind or version still tells when it was made.
             let made = request.from.map(|token| time::millis(token.made_at()));
-            let Step { found, position, complete: whole } = self.step(&ask, positions.remove(path), made).await?;
+            let Step { found, position, open } = self.step(&ask, positions.remove(path), made).await?;
             all.extend(found);
-            complete &= whole;
+            left.extend(open_for(filters, &open));
             positions.insert(path.clone(), position);
         }
         // What has no time is the news of something gone: the latest there is.
         all.sort_by_key(|(at, _)| (at.is_none(), *at));
         let more = unread.is_some() || positions.values().any(|held| held.back.is_some());
         let found = all.into_iter().map(|(_, found)| found).collect();
-        Ok(SyncPage::new(found, write_position(&positions, now)?).with_more(more).with_complete(complete))
+        Ok(SyncPage::new(found, write_position(&positions, now)?).with_more(more).with_open(left))
     }
 }
 
@@ -211,10 +224,16 @@ impl MessageSync {
             created: held.time.saturating_sub(OVERLAP),
             changed: ask.since.map(|since| time::shift(since, skew).saturating_sub(OVERLAP)),
         };
+        let open = match ask.since {
+            Some(_) => self.show_deleted(ask, &mut answer, window.created).await?,
+            None => Vec::new(),
+        };
         let found = self.read(ask, &answer, window)?;
-        if !answer.is_whole {
+        // By the service's own clock: this machine's may have been set since.
+        let is_late = window.changed.is_some_and(|since| held.time.saturating_sub(2 * OVERLAP) > since);
+        if !answer.is_whole || is_late && !held.has_read(ask.since) {
             // What was left out may be found by its time.
-            tracing::debug!("the sync has no list, or not all of it: full sync");
+            tracing::debug!(is_late, "the sync has not all that happened: full sync");
             let mut step = self.full(ask, Some(held), None).await?;
             step.found.splice(0..0, found);
             return Ok(step);
@@ -222,8 +241,45 @@ impl MessageSync {
         // Without another position the same one is asked from again.
         let token = answer.sync_info.sync_token.take();
         let (token, time) = token.map_or_else(|| (held.token.clone(), held.time), |token| (token, time));
-        let position = Position { token, time, types: ask.types.clone(), back: None, read_since: None };
-        Ok(Step { found, position, complete: true })
+        let position = Position { token, time, types: ask.types.clone(), back: None, read_since: ask.since };
+        Ok(Step { found, position, open })
+    }
+
+    /// Of a message that is gone a sync has the id only. One that came and was deleted in
+    /// the time asked about is shown by the message store, in full: it takes the place of
+    /// the bare one (found 3.3). Returns what that leaves open.
+    async fn show_deleted(
+        &self,
+        ask: &Ask<'_>,
+        answer: &mut Listing,
+        since: u64,
+    ) -> Result<Vec<(Changes, OpenReason)>> {
+        let bare = |raw: &RawValue| Record::of(raw).bare_id();
+        if !answer.records.iter().any(|raw| bare(raw).is_some()) {
+            return Ok(Vec::new());
+        }
+        let mut query = vec![("availability", "Deleted".to_owned()), ("dateFrom", time::text(since))];
+        query.push(("perPage", LIST.to_string()));
+        query.extend(ask.types.iter().map(|kind| ("messageType", kind.clone())));
+        let path = format!("{}/message-store", ask.path);
+        let listed = match get(&self.client, &self.clock, &path, &query).await {
+            Ok(listed) if listed.body.is_whole && listed.body.records.len() < LIST => listed.body.records,
+            Err(error) if matches!(error.disposition(), Disposition::Retry { .. }) => return Err(error),
+            Ok(_) | Err(_) => return Ok(vec![(Changes::NEW, OpenReason::Deleted)]),
+        };
+        let mut shown: BTreeMap<String, Box<RawValue>> =
+            listed.into_iter().filter_map(|raw| Some((Record::of(&raw).id()?, raw))).collect();
+        let mut purged = BTreeSet::new();
+        for raw in &mut answer.records {
+            let Some(id) = bare(raw) else { continue };
+            match shown.remove(&id) {
+                Some(whole) => *raw = whole,
+                // It is not in the list of those deleted since: it had come before.
+                None if !Record::of(raw).is_purged() => {}
+                None => drop(purged.insert(id)),
+            }
+        }
+        Ok(if purged.is_empty() { Vec::new() } else { vec![(Changes::NEW, OpenReason::Deleted)] })
     }
 
     /// Starts anew, and reads what was created since then.
@@ -237,14 +293,15 @@ impl MessageSync {
             (None, Some(held)) => Some(held.time.saturating_sub(OVERLAP)),
             (None, None) => made.map(|made| time::shift(made, skew).saturating_sub(OVERLAP)),
         };
-        let Some(from) = from else { return Ok(Step { found: Vec::new(), position, complete: true }) };
+        let Some(from) = from else { return Ok(Step { found: Vec::new(), position, open: Vec::new() }) };
         position.read_since = Some(ask.since.unwrap_or(0));
-        self.page(ask, position, Back { from, to: None, count: None }).await
+        self.page(ask, position, Back { from, to: None, count: 0, most: None }).await
     }
 
     /// A position from now on, and by how much the service's clock is ahead.
     async fn start(&self, ask: &Ask<'_>) -> Result<(Position, i64)> {
-        let from = time::millis(self.clock.wall()).saturating_sub(u64::try_from(self.reach.as_millis()).unwrap_or(0));
+        let from =
+            time::millis(self.clock.wall()).saturating_sub(u64::try_from(self.reach.as_millis()).unwrap_or(u64::MAX));
         let answer = self.ask(ask.path, &frame(ask, from, None, 1)).await?;
         let (time, skew) = answer.sync_info.clocks(&self.clock);
         let token = answer.sync_info.sync_token.unwrap_or_default();
@@ -254,25 +311,35 @@ impl MessageSync {
     /// Reads one page of the past, the newest part of it.
     async fn page(&self, ask: &Ask<'_>, mut position: Position, back: Back) -> Result<Step> {
         // A page that is larger than an answer may be is asked for in smaller ones (found 6.10).
-        let mut count = back.count.unwrap_or(self.page);
+        let mut most = back.most;
+        let mut count = back.count.max(self.page).min(most.unwrap_or(LIST));
         let answer = loop {
             match self.ask(ask.path, &frame(ask, back.from, back.to, count)).await {
-                Err(error) if is_too_large(&error) && count > 1 => count = count.div_ceil(4),
+                Err(error) if is_too_large(&error) && count > 1 => {
+                    count = count.div_ceil(4);
+                    most = Some(count);
+                }
                 Err(error) if is_too_large(&error) => {
-                    return Ok(Step { found: Vec::new(), position, complete: false });
+                    let open = vec![(Changes::ALL, OpenReason::TooMuch)];
+                    return Ok(Step { found: Vec::new(), position, open });
                 }
                 answer => break answer?,
             }
         };
-        let back = Back { count: (count < self.page).then_some(count), ..back };
         let (_, skew) = answer.sync_info.clocks(&self.clock);
         let changed = ask.since.map(|since| time::shift(since, skew).saturating_sub(OVERLAP));
         let found = self.read(ask, &answer, Window { created: back.from, changed })?;
         let oldest = answer.records.iter().filter_map(|raw| Record::of(raw).created_up()).min();
-        let next = older(back, oldest, answer.records.len() >= count, answer.sync_info.older_may_exist());
+        let full = answer.records.len() >= count;
+        let next = older(Back { count, most, ..back }, oldest, full, answer.sync_info.older_may_exist());
         position.back = next.map(|(back, _)| back);
         let lost = next.is_some_and(|(_, lost)| lost);
-        Ok(Step { found, position, complete: !lost && answer.is_whole && ask.only_new_counts() })
+        let mut open = Vec::new();
+        open.extend(lost.then_some((Changes::ALL, OpenReason::TooMuch)));
+        open.extend((!answer.is_whole).then_some((Changes::ALL, OpenReason::Unread)));
+        // It knows messages by their creation only.
+        open.extend(ask.since.map(|_| (Changes::CHANGED.and(Changes::DELETED), OpenReason::NoPosition)));
+        Ok(Step { found, position, open })
     }
 
     fn read(&self, ask: &Ask<'_>, answer: &Listing, window: Window) -> Result<Vec<(Option<u64>, Found)>> {
@@ -306,16 +373,23 @@ fn frame(ask: &Ask<'_>, from: u64, to: Option<u64>, count: usize) -> Vec<(&'stat
 }
 
 /// What is left of `back` after a page whose oldest message was created at
-/// `oldest`, and whether part of it has to be passed over.
+/// `oldest`, and whether part of it has to be passed over. Whether `dateTo` is exclusive is
+/// unverified: so it is asked one millisecond on, and what comes twice is recognised (found
+/// 3.2).
 fn older(back: Back, oldest: Option<u64>, full_page: bool, exist: bool) -> Option<(Back, bool)> {
     let oldest = oldest.filter(|oldest| exist && *oldest > back.from)?;
+    let next = oldest.saturating_add(1);
+    let most = back.most.unwrap_or(LIST);
     match back.to {
-        Some(to) if oldest >= to => {
-            // More messages of one millisecond than a page holds; or, of a page
-            // that is not full, all there are.
-            full_page.then(|| (Back { to: Some(to.saturating_sub(1)), ..back }, true))
+        // More messages of one millisecond than a page holds: a larger page shows them, up
+        // to its most. Of a page that is not full, all there are.
+        Some(to) if next >= to && back.count < most => {
+            full_page.then(|| (Back { count: (2 * back.count).min(most), ..back }, false))
         }
-        _ => Some((Back { to: Some(oldest), ..back }, false)),
+        Some(to) if next >= to => {
+            full_page.then(|| (Back { to: Some(oldest.min(to.saturating_sub(1))), count: 0, ..back }, true))
+        }
+        _ => Some((Back { to: Some(next), count: 0, ..back }, false)),
     }
 }
 
@@ -392,22 +466,47 @@ mod tests {
 
     #[test]
     fn a_full_sync_goes_back_until_all_is_read() {
-        let back = |to| Back { from: 100, to, count: None };
+        let back = |to, count| Back { from: 100, to, count, most: None };
         for (to, oldest, full, exist, want) in [
-            (None, Some(500), true, true, Some((Some(500), false))),
-            (None, Some(500), false, true, Some((Some(500), false))),
-            (Some(500), Some(400), true, true, Some((Some(400), false))),
+            (None, Some(500), true, true, Some((Some(501), 0, false))),
+            (None, Some(500), false, true, Some((Some(501), 0, false))),
+            (Some(501), Some(400), true, true, Some((Some(401), 0, false))),
             // The service has no more, or none of the time asked about.
             (Some(500), Some(400), true, false, None),
             (Some(500), Some(100), true, true, None),
             (Some(500), Some(50), true, true, None),
             (Some(500), None, false, true, None),
-            // The same page again.
-            (Some(500), Some(500), true, true, Some((Some(499), true))),
-            (Some(500), Some(500), false, true, None),
+            // The same page again: it becomes larger.
+            (Some(501), Some(500), true, true, Some((Some(501), 20, false))),
+            (Some(501), Some(501), true, true, Some((Some(501), 20, false))),
+            (Some(501), Some(500), false, true, None),
         ] {
-            let got = older(back(to), oldest, full, exist).map(|(back, lost)| (back.to, lost));
+            let got = older(back(to, 10), oldest, full, exist).map(|(back, lost)| (back.to, back.count, lost));
             assert_eq!(got, want, "{to:?} {oldest:?} {full} {exist}");
+        }
+        // As large as it can be: the rest of this millisecond is passed over, and that counts.
+        for (to, oldest, want) in [(501, 500, 500), (501, 501, 500), (500, 500, 499)] {
+            let got =
+                older(back(Some(to), LIST), Some(oldest), true, true).map(|(back, lost)| (back.to, back.count, lost));
+            assert_eq!(got, Some((Some(want), 0, true)), "{to} {oldest}");
+            // A larger page would make the answer too large: it is not tried again.
+            let small = Back { most: Some(5), ..back(Some(to), 5) };
+            let got = older(small, Some(oldest), true, true).map(|(back, lost)| (back.to, back.most, lost));
+            assert_eq!(got, Some((Some(want), Some(5), true)), "{to} {oldest}");
+        }
+    }
+
+    /// Found 3.6.
+    #[test]
+    fn the_reach_has_a_floor_and_a_cap() {
+        let client = Client::builder(crate::auth::StaticToken::new(crate::auth::AccessToken::new("t")));
+        let source = MessageSync::new(client.build().unwrap());
+        for (reach, want) in [
+            (Duration::ZERO, LEAST_REACH),
+            (Duration::from_secs(3 * 86_400), Duration::from_secs(3 * 86_400)),
+            (Duration::MAX, MOST_REACH),
+        ] {
+            assert_eq!(source.clone().reach(reach).reach, want, "{reach:?}");
         }
     }
 

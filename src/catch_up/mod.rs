@@ -24,6 +24,7 @@ mod extensions;
 mod message_map;
 mod messages;
 mod presence;
+mod proof;
 mod scope;
 mod team_posts;
 mod time;
@@ -46,6 +47,7 @@ pub use call_log::CallLogSync;
 pub use extensions::ExtensionList;
 pub use messages::MessageSync;
 pub use presence::PresenceSnapshot;
+pub use proof::{Changes, Open, OpenReason};
 pub use team_posts::TeamPosts;
 
 /// Every source of this crate, with its defaults: those that cover none of a
@@ -85,10 +87,17 @@ pub trait CatchUp: Send + Sync + fmt::Debug + 'static {
         false
     }
 
-    /// How long after it happened the source is sure to know of something. Whoever
-    /// needs to know that a gap is closed asks once more when so much time has
-    /// passed since its end. Default: at once.
+    /// How long after something happened the source is sure to find it. Until so much time
+    /// has passed since the end of a gap, no answer proves the gap complete
+    /// ([`OpenReason::NotSettled`]); the source is asked again. Default: at once.
     fn settles_after(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    /// How far before the time of a position a sync from it reaches: what the service
+    /// itself goes back. A gap that begins earlier is asked for from an older position.
+    /// Default: not at all.
+    fn overlap(&self) -> Duration {
         Duration::ZERO
     }
 
@@ -125,6 +134,10 @@ impl<T: CatchUp + ?Sized> CatchUp for Arc<T> {
         (**self).settles_after()
     }
 
+    fn overlap(&self) -> Duration {
+        (**self).overlap()
+    }
+
     async fn begin(&self, filters: &[EventFilter]) -> Result<SyncToken> {
         (**self).begin(filters).await
     }
@@ -138,8 +151,8 @@ impl<T: CatchUp + ?Sized> CatchUp for Arc<T> {
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct SyncRequest<'a> {
-    /// Where to go on; `None` where no position could be had in time: then from
-    /// `since` on.
+    /// Where to go on; `None` where no position is old enough for `since`: then what
+    /// happened is asked for by its time.
     pub from: Option<&'a SyncToken>,
     /// The filters of the subscription that this source covers.
     pub filters: &'a [EventFilter],
@@ -167,15 +180,18 @@ pub struct SyncPage {
     /// Whether there is more to ask for at once.
     pub more: bool,
     /// Whether `found` has everything from the position asked for up to `next`, as
-    /// far as the source can know of it at all: see [`CatchUp::covers`].
+    /// far as the source can know of it at all: see [`CatchUp::covers`]. `false` as soon
+    /// as something is [`open`](Self::open).
     pub complete: bool,
+    /// What is not proven to be in `found`, and why.
+    pub open: Vec<Open>,
 }
 
 impl SyncPage {
     /// A last page with everything in it.
     #[must_use]
     pub fn new(found: Vec<Found>, next: SyncToken) -> Self {
-        Self { found, next, more: false, complete: true }
+        Self { found, next, more: false, complete: true, open: Vec::new() }
     }
 
     /// Says that there is more to ask for at once.
@@ -185,10 +201,18 @@ impl SyncPage {
         self
     }
 
-    /// Says whether everything is in it.
+    /// Says whether everything is in it: if not, any change of any filter may be missing.
     #[must_use]
-    pub fn with_complete(mut self, complete: bool) -> Self {
-        self.complete = complete;
+    pub fn with_complete(self, complete: bool) -> Self {
+        let all = Open { filter: None, changes: Changes::ALL, reason: OpenReason::Unread };
+        if complete { self } else { self.with_open([all]) }
+    }
+
+    /// Says what is not proven to be in it.
+    #[must_use]
+    pub fn with_open(mut self, open: impl IntoIterator<Item = Open>) -> Self {
+        self.open.extend(open);
+        self.complete = self.open.is_empty();
         self
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
+use crate::catch_up::{Changes, OpenReason};
 use crate::event::{GapClosure, Notification};
 use crate::ids::SubscriptionId;
 use crate::rest::DisabledFilter;
@@ -238,18 +239,23 @@ impl fmt::Display for GapCause {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Resumed {
-    /// Whether everything that the gap left out has been delivered by now. Never
-    /// so without a catch-up source for every filter.
+    /// Whether everything that the gap left out is proven to have been delivered by now:
+    /// every filter's every kind of change, in all of the gap. Never so without a catch-up
+    /// source for every filter. What no answer can prove is a setting of the source:
+    /// complete means complete within [`CallLogSync::late`](crate::catch_up::CallLogSync::late)
+    /// and [`MessageSync::reach`](crate::catch_up::MessageSync::reach), and as far as the
+    /// service's answers agree with what it pushes.
     pub complete: bool,
     /// When, by the service's clock, as [`Gap::since`].
     pub at: SystemTime,
     /// The subscription that replaced the one that was lost, if one did.
     pub recreated: Option<Recreated>,
-    /// The filters whose missing events cannot be asked for, or not all of them.
+    /// The filters for which that is not proven, and why. Empty exactly when it is
+    /// [`complete`](Self::complete).
     pub left_open: Vec<LeftOpen>,
 }
 
-/// A filter whose missing events cannot all be found.
+/// A filter of which something may be missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LeftOpen {
@@ -257,6 +263,10 @@ pub struct LeftOpen {
     pub filter: String,
     /// How well a source of this subscription makes up for it.
     pub closure: GapClosure,
+    /// Which kinds of change may be missing.
+    pub changes: Changes,
+    /// Why.
+    pub reason: OpenReason,
 }
 
 /// A subscription was lost and another one took its place.

@@ -2188,3 +2188,50 @@ async fn a_start_that_is_given_up_shortly_before_its_bound_does_not_spin_the_dri
     sleep(secs(1200)).await;
     assert_eq!(world.control.alive(), Vec::<String>::new());
 }
+
+/// A wall clock that goes with the paused one.
+fn paused_wall() -> Clock {
+    let (start, wall) = (Instant::now(), crate::clock::wall_now());
+    Clock::from_fn(move || wall + start.elapsed())
+}
+
+/// Found 3.1: the check moved the position past what was lost before it.
+#[tokio::test(start_paused = true)]
+async fn a_check_between_a_loss_and_its_discovery_hides_nothing() {
+    let (world, source) = (World::new(), FakeSource::default());
+    source.blind_checks();
+    let builder = SubscriptionBuilder::new(world.control.clone(), [filter(TEXTS)]).transport(world.transport.clone());
+    let mut subscription = builder.clock(paused_wall()).catch_up(source.clone()).start().await.unwrap();
+    world.up(&subscription, 1).await;
+    sleep(secs(60)).await;
+    source.happen([1]);
+    sleep(secs(2_100)).await;
+    assert_eq!(source.calls().iter().filter(|(_, missed)| !missed).count(), 1, "checked once");
+    let loss = SuspectedLoss::BufferFull { events: 100 };
+    world.transport.batch(1, Vec::new(), Some(loss));
+    let gap = next_gap(&mut subscription).await;
+    assert!(gap.since.is_some());
+    assert_eq!(next_sms(&mut subscription).await, (Origin::CatchUp, 1));
+    assert!(next_resumed(&mut subscription).await.complete);
+    subscription.close().await;
+}
+
+/// Found 3.5: what happened last may be found later only.
+#[tokio::test(start_paused = true)]
+async fn a_gap_is_not_complete_before_its_source_has_settled() {
+    let (world, source) = (World::new(), FakeSource::default());
+    source.settles_after(secs(180));
+    let mut subscription = with_source(&world, &source).await;
+    let loss = SuspectedLoss::BufferFull { events: 100 };
+    world.transport.batch(1, Vec::new(), Some(loss));
+    next_gap(&mut subscription).await;
+    let resumed = next_resumed(&mut subscription).await;
+    assert!(!resumed.complete);
+    let [open] = &resumed.left_open[..] else { panic!("{resumed:?}") };
+    assert!(matches!(open.reason, crate::catch_up::OpenReason::NotSettled { until } if until > resumed.at), "{open:?}");
+    // It is asked again, and what it finds late is delivered without another gap.
+    sleep(secs(150)).await;
+    source.happen([1]);
+    assert_eq!(next_sms(&mut subscription).await, (Origin::CatchUp, 1));
+    subscription.close().await;
+}

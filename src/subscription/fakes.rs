@@ -540,6 +540,10 @@ struct Account {
     endless: bool,
     /// The URI of what it finds, in the place of the one that is pushed.
     uri: Option<&'static str>,
+    /// A check finds nothing, and moves the position all the same.
+    blind_checks: bool,
+    /// How late it may find something.
+    settles: Duration,
 }
 
 impl FakeSource {
@@ -596,6 +600,16 @@ impl FakeSource {
         self.0.lock().unwrap().endless = true;
     }
 
+    /// A check finds nothing of what changed, and moves the position all the same.
+    pub(super) fn blind_checks(&self) {
+        self.0.lock().unwrap().blind_checks = true;
+    }
+
+    /// It finds something so long after it happened only.
+    pub(super) fn settles_after(&self, time: Duration) {
+        self.0.lock().unwrap().settles = time;
+    }
+
     /// Its first position is made at that time.
     pub(super) fn begin_at(&self, time: SystemTime) {
         self.0.lock().unwrap().begins_at = Some(time);
@@ -648,6 +662,14 @@ impl CatchUp for FakeSource {
         self.0.lock().unwrap().tells_messages
     }
 
+    fn settles_after(&self) -> Duration {
+        self.0.lock().unwrap().settles
+    }
+
+    fn overlap(&self) -> Duration {
+        Duration::from_secs(5)
+    }
+
     async fn begin(&self, _: &[EventFilter]) -> Result<SyncToken> {
         self.panic_if_scripted();
         let mut account = self.0.lock().unwrap();
@@ -687,7 +709,8 @@ impl CatchUp for FakeSource {
         let new: Vec<u64> = account.messages.iter().skip(from).take(page).copied().collect();
         let to = from + new.len();
         let uri = account.uri.unwrap_or(SMS);
-        let found = new.iter().map(|n| Found::change(uri, None, &text(n)).unwrap()).collect();
+        let sees = request.since.is_some() || !account.blind_checks;
+        let found = new.iter().filter(|_| sees).map(|n| Found::change(uri, None, &text(n)).unwrap()).collect();
         let next = SyncToken::new(to.to_string(), SystemTime::UNIX_EPOCH);
         Ok(SyncPage::new(found, next).with_more(account.endless || to < account.messages.len()).with_complete(complete))
     }

@@ -4,6 +4,7 @@
 mod builder;
 mod checkpoint;
 mod continuity;
+mod counts;
 mod delivery;
 mod driver;
 mod failover;
@@ -17,7 +18,9 @@ mod ops;
 mod orphans;
 mod overlap;
 mod polled;
+mod positions;
 mod progress;
+mod proof;
 mod queue;
 mod reconcile;
 #[cfg(feature = "redb")]

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, SystemTime};
 
 use super::driver::Mark;
+use super::positions::Positions;
 use super::resume::{Position, ResumeToken};
 use crate::event::DedupKey;
 
@@ -57,7 +58,7 @@ pub(super) struct Progress {
     since_mark: usize,
     pushed: Subjects,
     found: Subjects,
-    positions: BTreeMap<String, Position>,
+    positions: BTreeMap<String, Positions>,
     /// Whether it goes on from where another process stopped.
     resumed: bool,
 }
@@ -100,7 +101,7 @@ impl Progress {
                 keep_last(&mut self.keys, KEYS_BEFORE_MARK);
             }
             Step::Position { source, position } => {
-                self.positions.insert(source.to_owned(), position);
+                self.positions.entry(source.to_owned()).or_default().push(position);
                 self.forget_before_positions();
             }
         }
@@ -108,7 +109,7 @@ impl Progress {
 
     /// No source is asked again for what came long before its position.
     fn forget_before_positions(&mut self) {
-        let oldest = self.positions.values().map(|position| position.token.made_at()).min();
+        let oldest = self.positions.values().filter_map(|all| Some(all.oldest()?.token.made_at())).min();
         let Some(cut) = oldest.and_then(|at| at.checked_sub(BEFORE_POSITION)) else { return };
         self.pushed.retain(|(at, _)| *at >= cut);
         self.found.retain(|(at, _)| *at >= cut);
@@ -129,7 +130,8 @@ impl Progress {
 /// What a token remembers came at some time before it was made, and no later than its
 /// newest position.
 fn restored(token: &ResumeToken, keys: &[DedupKey]) -> Subjects {
-    let at = token.positions.values().map(|position| position.token.made_at()).max().unwrap_or(SystemTime::UNIX_EPOCH);
+    let newest = token.positions.values().filter_map(|all| Some(all.newest()?.token.made_at())).max();
+    let at = newest.unwrap_or(SystemTime::UNIX_EPOCH);
     keys.iter().map(|key| (at, *key)).collect()
 }
 
@@ -185,7 +187,7 @@ mod tests {
     }
 
     fn position(source: &'static str, secs: u64) -> Step {
-        Step::Position { source, position: Position::new(SyncToken::new("t", at(secs)), false) }
+        Step::Position { source, position: Position::new(SyncToken::new("t", at(secs)), false, at(secs)) }
     }
 
     /// Found 4.5: 3 000 read since the position, and each of them would be found again.
@@ -202,7 +204,18 @@ mod tests {
         let kept = |progress: &Progress| progress.token().unwrap().pushed.len();
         assert_eq!(kept(&progress), 3_000);
         // Another source still stands where it did.
-        for (source, secs, want) in [("b", 4_000, 3_000), ("a", 8_000, 3_000), ("b", 8_000, 600)] {
+        for (source, secs, want) in [
+            ("b", 4_000, 3_000),
+            ("a", 8_000, 3_000),
+            ("a", 11_000, 3_000),
+            ("a", 14_000, 3_000),
+            ("a", 17_000, 3_000),
+            ("b", 8_000, 3_000),
+            ("b", 11_000, 3_000),
+            ("b", 14_000, 3_000),
+            // The four that are remembered of each source begin at 8 000.
+            ("b", 17_000, 600),
+        ] {
             progress.take_in(position(source, secs));
             assert_eq!(kept(&progress), want, "{source} {secs}");
         }
@@ -216,7 +229,7 @@ mod tests {
         for n in 0..10 {
             progress.take_in(event(n, n > 5));
         }
-        let position = Position::new(SyncToken::new("t", SystemTime::UNIX_EPOCH), true);
+        let position = Position::new(SyncToken::new("t", SystemTime::UNIX_EPOCH), true, SystemTime::UNIX_EPOCH);
         progress.take_in(Step::Position { source: "s", position });
         progress.take_in(mark(3));
         let token: ResumeToken = progress.token().unwrap().to_string().parse().unwrap();

@@ -573,7 +573,7 @@ mod tests {
     #[test]
     fn positions_keep_behind_what_was_found_and_take_no_room_while_nobody_reads() {
         let mut queue = Queue::new(1000);
-        let position = |n: u64| Position { token: SyncToken::new(n.to_string(), at(n)), begun: false };
+        let position = |n: u64| Position::new(SyncToken::new(n.to_string(), at(n)), false, at(n));
         let text = "{}".to_owned();
         let notification = serde_json::value::RawValue::from_string(text).unwrap();
         let found = || Found { notification: notification.clone(), snapshot: false, state: None };
@@ -602,7 +602,12 @@ mod tests {
     fn folded_gaps_name_the_filters_of_all() {
         let mut queue = Queue::new(1000);
         for name in ["a", "b", "a"] {
-            let open = LeftOpen { filter: name.into(), closure: GapClosure::Nothing };
+            let open = LeftOpen {
+                filter: name.into(),
+                closure: GapClosure::Nothing,
+                changes: crate::catch_up::Changes::ALL,
+                reason: crate::catch_up::OpenReason::NoSource,
+            };
             let Delivery::Gap(gap) = gap(GapCause::SubscriptionGone) else { panic!("a gap") };
             queue.push_marker(Delivery::Gap(Gap { filters: vec![name.into()], ..gap }));
             let Delivery::Resumed(end) = resumed(None) else { panic!("an end") };

@@ -18,6 +18,8 @@ pub(super) type Turn = u64;
 const SUBJECTS_PER_CHECK: usize = 4_096;
 /// Checks are at least so far apart.
 const LEAST_CHECK: Duration = Duration::from_secs(30);
+/// The first look at what a source finds late.
+const SETTLING: Duration = Duration::from_secs(35);
 /// News that comes within this is asked about together.
 const BURST: Duration = Duration::from_millis(300);
 
@@ -61,8 +63,8 @@ pub(super) enum Ask {
     Sync { source: usize, turn: Turn, missed: bool },
     /// A source that was to tell what is behind a piece of news never will.
     Untold { source: usize },
-    /// The gap is filled as well as it can be; `complete` if every source said so.
-    Filled { complete: bool },
+    /// The gap is filled as well as it can be: see [`Reconciler::verdict`].
+    Filled,
 }
 
 /// How a call ended.
@@ -74,7 +76,6 @@ pub(super) enum Outcome {
     Synced {
         found: usize,
         more: bool,
-        complete: bool,
     },
     Failed(Disposition),
 }
@@ -103,8 +104,22 @@ enum Debt {
     /// Not asked since the gap opened.
     Owed,
     Paid {
-        complete: bool,
+        at: Instant,
     },
+    /// It will never be answered.
+    Refused,
+}
+
+/// What became of a source when the gap was declared over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Answered,
+    /// It answered, and finds what happened last after this time only.
+    NotSettled {
+        after: Duration,
+    },
+    NotAnswered,
+    Refused,
 }
 
 /// News of which a source is to tell more.
@@ -130,8 +145,33 @@ struct Source {
     failures: u32,
     /// The present time between polls.
     interval: Duration,
-    /// How long after it happened it may tell something.
+    /// How long after it happened it may find something.
     settle: Duration,
+    /// What became of it when the last gap was declared over, and when that was.
+    verdict: Verdict,
+    filled_at: Option<Instant>,
+}
+
+impl Source {
+    /// Of a gap whose end was `end`.
+    fn judge(&self, end: Instant) -> Verdict {
+        match self.debt {
+            Debt::Owed => Verdict::NotAnswered,
+            Debt::Refused => Verdict::Refused,
+            // An answer finds what happened up to so long before it (found 3.5).
+            Debt::Paid { at } if at < end + self.settle => Verdict::NotSettled { after: self.settle },
+            Debt::Paid { .. } | Debt::None => Verdict::Answered,
+        }
+    }
+
+    /// When it is asked again for what it may find late: soon, then less and less often,
+    /// and for the last time when all has settled (found 3.4).
+    fn next_settling(&self, now: Instant) -> Option<Instant> {
+        let filled_at = self.filled_at.filter(|_| !self.settle.is_zero())?;
+        let settled = filled_at + self.settle;
+        let pause = now.saturating_duration_since(filled_at).max(SETTLING);
+        (now < settled).then(|| (now + pause).min(settled))
+    }
 }
 
 /// The state of push.
@@ -176,6 +216,8 @@ impl Reconciler {
             failures: 0,
             interval: pace.poll_every.0,
             settle: (*settle).min(LONGEST_WAIT),
+            verdict: Verdict::Answered,
+            filled_at: None,
         };
         let pace = Pace { poll_after: pace.poll_after.min(LONGEST_WAIT), ..pace };
         Self {
@@ -298,7 +340,7 @@ impl Reconciler {
         self.filling = Some(Some(now));
         for at in 0..self.sources.len() {
             if self.sources[at].doing == Doing::Off {
-                self.sources[at].debt = Debt::Paid { complete: false };
+                self.sources[at].debt = Debt::Refused;
             }
             if let Doing::Resting { .. } = self.sources[at].doing {
                 self.sync(at, true);
@@ -352,14 +394,14 @@ impl Reconciler {
                 self.rest(now, at, None);
             }
             Outcome::Synced { more: true, .. } if syncing => self.sync(at, true),
-            Outcome::Synced { found, complete, .. } => {
+            Outcome::Synced { found, .. } => {
                 if source.news == News::Asked {
                     source.news = News::None;
                 }
                 source.failures = 0;
                 source.has_position = true;
                 if source.debt == Debt::Owed && !is_early {
-                    source.debt = if self.filling.is_some() { Debt::Paid { complete } } else { Debt::None };
+                    source.debt = if self.filling.is_some() { Debt::Paid { at: now } } else { Debt::None };
                 }
                 let (least, most) = self.pace.poll_every;
                 source.interval = if found > 0 { least } else { (source.interval * 3 / 2).min(most) };
@@ -367,7 +409,7 @@ impl Reconciler {
             }
             Outcome::Failed(Disposition::Fatal) => {
                 source.doing = Doing::Off;
-                source.debt = Debt::Paid { complete: false };
+                source.debt = Debt::Refused;
                 if std::mem::replace(&mut source.news, News::None) != News::None {
                     self.asks.push_back(Ask::Untold { source: at });
                 }
@@ -402,7 +444,7 @@ impl Reconciler {
             (None, Some(from)) => Some((now + source.interval).max(from)),
             (None, None) if owed => Some(now),
             (None, None) if due => Some(now + BURST),
-            (None, None) => None,
+            (None, None) => source.next_settling(now),
         };
         source.doing = Doing::Resting { until };
     }
@@ -425,22 +467,25 @@ impl Reconciler {
         if owed && now < since + self.pace.fill_within {
             return;
         }
-        let paid = |source: &Source| source.debt == Debt::Paid { complete: true };
-        let complete = !self.sources.is_empty() && self.sources.iter().all(paid);
         self.filling = None;
-        self.asks.push_back(Ask::Filled { complete });
+        self.asks.push_back(Ask::Filled);
         // What a source still owes it goes on trying for.
         for source in &mut self.sources {
+            source.verdict = source.judge(since);
+            source.filled_at = Some(now);
             if source.debt != Debt::Owed {
                 source.debt = Debt::None;
             }
-            // What happened last it may tell later only.
-            if let Doing::Resting { until: until @ None } = &mut source.doing
-                && !source.settle.is_zero()
-            {
-                *until = Some(now + source.settle);
+            // It may find what happened last later only.
+            if source.doing == (Doing::Resting { until: None }) {
+                source.doing = Doing::Resting { until: source.next_settling(now) };
             }
         }
+    }
+
+    /// What became of a source when the last gap was declared over.
+    pub(super) fn verdict(&self, at: usize) -> Verdict {
+        self.sources.get(at).map_or(Verdict::Refused, |source| source.verdict)
     }
 
     /// From now on polls are all there is, or are not.
@@ -463,6 +508,16 @@ impl Reconciler {
             *until = Some(until.map_or(soon, |until| if in_trouble { until } else { until.min(soon) }));
         }
         true
+    }
+
+    /// A source is asked again after so long: it did not find what was pushed.
+    pub(super) fn ask_again(&mut self, now: Instant, at: usize, after: Duration) {
+        let Some(source) = self.sources.get_mut(at).filter(|source| source.doing != Doing::Off) else { return };
+        source.news = News::Due;
+        if let Doing::Resting { until } = &mut source.doing {
+            let then = now + after;
+            *until = Some(until.map_or(then, |until| until.min(then)));
+        }
     }
 
     /// Whether there is news of which a source has not yet told more.
@@ -558,7 +613,7 @@ mod tests {
     const OFF: Outcome = Outcome::Failed(Disposition::Fatal);
 
     fn synced(found: usize) -> Outcome {
-        Outcome::Synced { found, more: false, complete: true }
+        Outcome::Synced { found, more: false }
     }
 
     /// Drives a plan and keeps what it asked for.
@@ -666,7 +721,7 @@ mod tests {
         let asked = bench.gap();
         assert!(matches!(asked[..], [Ask::Sync { source: 0, .. }, Ask::Sync { source: 1, .. }]), "{asked:?}");
         bench.answer(0, synced(0));
-        assert_eq!(bench.answer(1, synced(0)), [Ask::Filled { complete: true }]);
+        assert_eq!(bench.answer(1, synced(0)), [Ask::Filled]);
     }
 
     #[test]
@@ -677,7 +732,7 @@ mod tests {
         bench.gap();
         let asked = bench.answer(0, synced(0));
         assert!(matches!(asked[..], [Ask::Sync { source: 0, .. }]), "{asked:?}");
-        assert_eq!(bench.answer(0, synced(0)), [Ask::Filled { complete: true }]);
+        assert_eq!(bench.answer(0, synced(0)), [Ask::Filled]);
     }
 
     #[test]
@@ -721,27 +776,66 @@ mod tests {
     }
 
     #[test]
-    fn a_gap_is_filled_by_every_source_and_complete_only_if_all_say_so() {
-        for (second, complete) in
-            [(synced(1), true), (Outcome::Synced { found: 1, more: false, complete: false }, false), (OFF, false)]
-        {
+    fn a_gap_is_filled_by_every_source_and_each_has_its_verdict() {
+        for (second, verdict) in [(synced(1), Verdict::Answered), (OFF, Verdict::Refused)] {
             let mut bench = Bench::well(2);
             let asked = bench.gap();
             assert!(matches!(asked[..], [Ask::Sync { missed: true, .. }, Ask::Sync { missed: true, .. }]), "{asked:?}");
             assert!(bench.plan.is_filling());
             assert_eq!(bench.answer(0, synced(3)), []);
-            assert_eq!(bench.answer(1, second), [Ask::Filled { complete }]);
+            assert_eq!(bench.answer(1, second), [Ask::Filled]);
             assert!(!bench.plan.is_filling());
+            assert_eq!((bench.plan.verdict(0), bench.plan.verdict(1)), (Verdict::Answered, verdict));
         }
+    }
+
+    #[test]
+    fn a_source_that_does_not_answer_in_time_has_not_answered() {
+        let mut bench = Bench::well(1);
+        bench.gap();
+        bench.now += Pace::default().fill_within;
+        bench.plan.handle_timeout(bench.now);
+        assert!(bench.drain().contains(&Ask::Filled));
+        assert_eq!(bench.plan.verdict(0), Verdict::NotAnswered);
+    }
+
+    /// Found 3.5: an answer finds what happened up to the settle time before it.
+    #[test]
+    fn a_source_that_finds_late_has_not_settled_until_its_time() {
+        for (secs, verdict) in [
+            (0, Verdict::NotSettled { after: Duration::from_secs(30) }),
+            (29, Verdict::NotSettled { after: Duration::from_secs(30) }),
+            (30, Verdict::Answered),
+        ] {
+            let mut bench = Bench::well(1);
+            bench.plan.sources[0].settle = Duration::from_secs(30);
+            bench.gap();
+            bench.now += Duration::from_secs(secs);
+            assert_eq!(bench.answer(0, synced(0)), [Ask::Filled]);
+            assert_eq!(bench.plan.verdict(0), verdict, "{secs}");
+        }
+    }
+
+    /// Found 3.4: the record of a call may enter the log minutes after its end.
+    #[test]
+    fn a_source_that_finds_late_is_asked_until_it_has_settled() {
+        let mut bench = Bench::well(1);
+        bench.plan.sources[0].settle = Duration::from_secs(180);
+        bench.gap();
+        bench.answer(0, synced(0));
+        let from = bench.now;
+        let asked = bench.pass(1000, synced(0));
+        let times: Vec<u64> = asked.iter().map(|(at, _)| at.duration_since(from).as_secs()).collect();
+        assert_eq!(times, [35, 70, 140, 180]);
     }
 
     #[test]
     fn a_source_with_more_to_tell_is_asked_on_before_the_gap_is_filled() {
         let mut bench = Bench::well(1);
         bench.gap();
-        let asked = bench.answer(0, Outcome::Synced { found: 100, more: true, complete: true });
+        let asked = bench.answer(0, Outcome::Synced { found: 100, more: true });
         assert!(matches!(asked[..], [Ask::Sync { missed: true, .. }]), "{asked:?}");
-        assert_eq!(bench.answer(0, synced(3)), [Ask::Filled { complete: true }]);
+        assert_eq!(bench.answer(0, synced(3)), [Ask::Filled]);
     }
 
     #[test]
@@ -763,7 +857,7 @@ mod tests {
         bench.plan.done(bench.now, 0, stale, synced(1));
         let asked = bench.drain();
         assert!(matches!(asked[..], [Ask::Sync { missed: true, .. }]), "{asked:?}");
-        assert_eq!(bench.answer(0, synced(0)), [Ask::Filled { complete: true }]);
+        assert_eq!(bench.answer(0, synced(0)), [Ask::Filled]);
     }
 
     #[test]
@@ -771,7 +865,7 @@ mod tests {
         let mut bench = Bench::well(1);
         bench.gap();
         let asked = bench.pass(70, RETRY);
-        let filled: Vec<_> = asked.iter().filter(|(_, ask)| *ask == Ask::Filled { complete: false }).collect();
+        let filled: Vec<_> = asked.iter().filter(|(_, ask)| *ask == Ask::Filled).collect();
         assert_eq!(filled.len(), 1, "{asked:?}");
         assert!(syncs(&asked) >= 3);
         // It owes the answer still.
@@ -816,7 +910,7 @@ mod tests {
         let mut bench = Bench::well(1);
         bench.plan.sources[0].settle = Duration::from_secs(30);
         bench.gap();
-        assert_eq!(bench.answer(0, synced(0)), [Ask::Filled { complete: true }]);
+        assert_eq!(bench.answer(0, synced(0)), [Ask::Filled]);
         assert_eq!(syncs(&bench.pass(29, synced(0))), 0);
         assert_eq!(syncs(&bench.pass(2, synced(0))), 1);
         assert_eq!(syncs(&bench.pass(1000, synced(0))), 0, "once");
@@ -841,7 +935,7 @@ mod tests {
             bench.gap();
             bench.answer(0, Outcome::Failed(how));
             let asked = bench.pass(60, synced(0));
-            assert!(asked.iter().any(|(_, ask)| *ask == Ask::Filled { complete: true }), "{how:?}: {asked:?}");
+            assert!(asked.iter().any(|(_, ask)| *ask == Ask::Filled), "{how:?}: {asked:?}");
         }
     }
 
@@ -899,8 +993,8 @@ mod tests {
 
     fn outcome() -> impl Strategy<Value = Outcome> {
         prop_oneof![
-            4 => (0usize..3, any::<bool>(), any::<bool>())
-                .prop_map(|(found, more, complete)| Outcome::Synced { found, more, complete }),
+            4 => (0usize..3, any::<bool>())
+                .prop_map(|(found, more)| Outcome::Synced { found, more }),
             1 => Just(Outcome::Began),
             3 => (0u64..100).prop_map(|secs| {
                 Outcome::Failed(Disposition::Retry { after: Some(Duration::from_secs(secs)) })

@@ -3,16 +3,19 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::continuity::Proven;
+use super::positions::Positions;
 use crate::catch_up::SyncToken;
 use crate::error::{Error, Result};
 use crate::event::DedupKey;
 use crate::ids::SubscriptionId;
 use crate::secret::Secret;
+use crate::timestamp::Timestamp;
 use crate::transport::Cursor;
 
 /// Where a stream was when its reader stopped: enough to go on in another
@@ -51,7 +54,7 @@ pub struct ResumeToken {
     pub(crate) found: Vec<DedupKey>,
     /// Where catch-up sources stand, by their names.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub(crate) positions: BTreeMap<String, Position>,
+    pub(crate) positions: BTreeMap<String, Positions>,
 }
 
 /// Where a catch-up source stands.
@@ -62,11 +65,18 @@ pub(crate) struct Position {
     /// Whether nothing was asked for yet: what happened before is not in it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) begun: bool,
+    /// When it came.
+    answered: Timestamp,
 }
 
 impl Position {
-    pub(super) fn new(token: SyncToken, begun: bool) -> Self {
-        Self { token, begun }
+    pub(super) fn new(token: SyncToken, begun: bool, answered: SystemTime) -> Self {
+        Self { token, begun, answered: answered.into() }
+    }
+
+    /// When it came, by the service's clock: everything that happens later is found from it.
+    pub(super) fn answered_at(&self) -> SystemTime {
+        self.answered.system_time().unwrap_or_else(|| self.token.made_at())
     }
 }
 
@@ -161,8 +171,8 @@ mod tests {
         let mut token = ResumeToken::new("id-1".into(), address, Some(cursor), Proven::all(at));
         token.seen.push(DedupKey::from_bytes([7; 16]));
         token.found.push(DedupKey::from_bytes([8; 16]));
-        let position = Position { token: SyncToken::new("position", at), begun: true };
-        token.positions.insert("message-sync".into(), position);
+        let position = Position::new(SyncToken::new("position", at), true, at);
+        token.positions.entry("message-sync".into()).or_default().push(position);
         let whole = token.to_secret();
         assert_eq!(whole.expose().parse::<ResumeToken>().unwrap(), token);
         let text = token.to_string();

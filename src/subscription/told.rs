@@ -127,6 +127,11 @@ impl Told {
         self.states.clear();
     }
 
+    /// Whether something about this was delivered.
+    pub(super) fn is_known(&mut self, subject: DedupKey, now: Instant) -> bool {
+        self.by_push.holds(subject, now) || self.by_catch_up.holds(subject, now)
+    }
+
     /// Whether a pushed event tells something that catch-up has not told. What is
     /// about nothing that could be told apart always does. Two pushes about the
     /// same are the service's own affair.

@@ -1,9 +1,12 @@
 //! Gaps filled, and polls in the place of push.
 
 use super::*;
-use crate::catch_up::{CatchUp, Found, SyncPage, SyncToken};
+use crate::catch_up::{CatchUp, Changes, Found, Open, OpenReason, SyncPage, SyncToken};
 use crate::decode::is_too_large;
 use crate::event::{EventFilter, GapClosure};
+use crate::subscription::counts::{self, Counts};
+use crate::subscription::positions::Positions;
+use crate::subscription::proof::{self, Answers};
 use crate::subscription::reconcile::{Ask, Outcome, Reconciler, Turn};
 
 /// Pages of one round. The largest that the service documents has 1 000 records; a list
@@ -18,6 +21,8 @@ pub(super) struct Recovery {
     ending: Option<Ending>,
     /// Since when events may be missing, for the calls to come.
     since: Option<SystemTime>,
+    /// Counts of messages that were pushed and whose messages are asked for.
+    counts: Counts,
     /// A source that has more to tell waits until there is room for it.
     held_back: Vec<(usize, Turn, Outcome)>,
 }
@@ -25,10 +30,14 @@ pub(super) struct Recovery {
 pub(super) struct Source {
     pub(super) source: Arc<dyn CatchUp>,
     pub(super) filters: Arc<[EventFilter]>,
-    pub(super) token: Option<SyncToken>,
-    /// Whether nothing was asked for since the position was had: what happened before
-    /// is not told from it.
-    begun: bool,
+    /// Where it stood, now and before.
+    positions: Positions,
+    /// Where the next page of the present round begins.
+    next: Option<SyncToken>,
+    /// What the present round found of messages.
+    messages: counts::Found,
+    /// What the answers of the present round, or the last one, left open.
+    open: Vec<Open>,
     /// What the pages of the present round are asked for with: the same for all.
     round: Option<Option<SystemTime>>,
     /// How many pages of it were read.
@@ -57,20 +66,28 @@ impl Recovery {
         let sources = setup.catch_up.iter().map(|source| Source {
             source: source.clone(),
             filters: [].into(),
-            token: None,
-            begun: false,
+            positions: Positions::default(),
+            next: None,
+            messages: counts::Found::default(),
+            open: Vec::new(),
             round: None,
             pages: 0,
             good: None,
             asked: None,
         });
-        let mut recovery = Self { sources: sources.collect(), plan, ending: None, since: None, held_back: Vec::new() };
+        let mut recovery = Self {
+            sources: sources.collect(),
+            plan,
+            ending: None,
+            since: None,
+            counts: Counts::default(),
+            held_back: Vec::new(),
+        };
         recovery.cover(&setup.filters);
         // A source knows for which filters a position of its own was made.
         for (at, source) in recovery.sources.iter_mut().enumerate() {
             let held = setup.resume.as_ref().and_then(|token| token.positions.get(source.source.name()));
-            source.begun = held.is_some_and(|held| held.begun);
-            source.token = held.map(|held| held.token.clone());
+            source.positions = held.cloned().unwrap_or_default();
             let resumed = setup.resume.as_ref();
             // What was counted and not yet told before is asked for at once.
             let counted = setup.enrich && resumed.is_some() && source.source.covers_messages();
@@ -95,7 +112,8 @@ impl Recovery {
             let covered = filters.iter().filter(|filter| source.source.covers(filter) != GapClosure::Nothing);
             let covered: Arc<[EventFilter]> = covered.cloned().collect();
             if covered != source.filters {
-                source.token = None;
+                source.positions.clear();
+                source.next = None;
                 source.filters = covered;
             }
         }
@@ -104,7 +122,9 @@ impl Recovery {
     /// Events are missing since then, or since earlier: what is asked for begins anew.
     fn missing_since(&mut self, since: Option<SystemTime>) {
         self.since = self.since.into_iter().chain(since).min();
-        self.sources.iter_mut().for_each(|source| source.round = None);
+        for source in &mut self.sources {
+            (source.round, source.next) = (None, None);
+        }
     }
 
     /// When the source that was asked longest ago was asked; `None` before all were.
@@ -124,27 +144,33 @@ impl Recovery {
         self.sources.iter().any(|source| !source.filters.is_empty())
     }
 
-    /// The filters that no source, or no source in full, makes up for.
-    fn left_open(&self, filters: &[String]) -> Vec<LeftOpen> {
-        let best = |filter: &EventFilter| {
-            let covers = self.sources.iter().map(|source| source.source.covers(filter));
-            covers.max_by_key(|quality| match quality {
-                GapClosure::Nothing => 0,
-                GapClosure::StateOnly => 1,
-                GapClosure::Partial => 2,
-                GapClosure::Complete => 3,
-            })
-        };
-        let quality = |text: &String| {
+    /// The filters of which something is not proven to be delivered, and why. `reason`: why
+    /// that holds whatever the sources answered.
+    fn left_open(&self, filters: &[String], reason: Option<OpenReason>, end: SystemTime) -> Vec<LeftOpen> {
+        let of = |text: &String| {
             let filter = text.parse::<EventFilter>().ok();
-            (text.clone(), filter.as_ref().and_then(best).unwrap_or(GapClosure::Nothing))
+            let sources = self.sources.iter().enumerate().map(|(at, source)| {
+                let closure = filter.as_ref().map_or(GapClosure::Nothing, |filter| source.source.covers(filter));
+                (closure, Answers { verdict: self.plan.verdict(at), open: &source.open })
+            });
+            match reason {
+                None => proof::left_open(text, sources, end),
+                Some(reason) => {
+                    let closure = sources.map(|(closure, _)| closure).max_by_key(|closure| proof::rank(*closure));
+                    let closure = closure.unwrap_or(GapClosure::Nothing);
+                    let changes = filter.as_ref().map_or(Changes::ALL, Changes::reported_by);
+                    let reason = if closure == GapClosure::Nothing { OpenReason::NoSource } else { reason };
+                    Some(LeftOpen { filter: text.clone(), closure, changes, reason })
+                }
+            }
         };
-        filters
-            .iter()
-            .map(quality)
-            .filter(|(_, closure)| *closure != GapClosure::Complete)
-            .map(|(filter, closure)| LeftOpen { filter, closure })
-            .collect()
+        filters.iter().filter_map(of).collect()
+    }
+
+    /// The filters that no source makes up for in full.
+    fn covered_in_part(&self, filters: &[String]) -> Vec<LeftOpen> {
+        let open = self.left_open(filters, Some(OpenReason::InPart), SystemTime::UNIX_EPOCH);
+        open.into_iter().filter(|open| open.closure != GapClosure::Complete).collect()
     }
 }
 
@@ -152,7 +178,7 @@ impl Driver {
     /// A gap that ends here, unless its events can be asked for first.
     pub(super) fn end_gap(&mut self, since: Option<SystemTime>, recreated: Option<Recreated>) {
         if !self.recovery.can_ask() {
-            return self.tell_resumed(false, recreated);
+            return self.tell_resumed(Some(OpenReason::NoSource), recreated);
         }
         // One that is being filled has its end before this one begins.
         self.cut_filling();
@@ -168,7 +194,7 @@ impl Driver {
     pub(super) fn refill(&mut self, since: Option<SystemTime>) {
         // Without push nothing would end the wait.
         if !self.recovery.can_ask() || self.machine.phase() != machine::Phase::Live {
-            let marker = self.resumed_marker(false, None);
+            let marker = self.resumed_marker(Some(OpenReason::NotAnswered), None);
             return self.queue.push_first(marker);
         }
         self.cut_filling();
@@ -182,7 +208,7 @@ impl Driver {
     /// The gap that is being filled is told as not filled.
     pub(super) fn cut_filling(&mut self) {
         if let Some(Ending { recreated, .. }) = self.recovery.ending.take() {
-            self.tell_resumed_in_hole(false, recreated);
+            self.tell_resumed_in_hole(Some(OpenReason::CutShort), recreated);
         }
     }
 
@@ -204,26 +230,27 @@ impl Driver {
         self.recovery.ending.as_ref().and_then(|ending| ending.waits_until).filter(|_| self.queue.holds_back())
     }
 
-    fn filled(&mut self, complete: bool) {
+    fn filled(&mut self) {
         if let Some(Ending { recreated, .. }) = self.recovery.ending.take() {
             self.recovery.since = None;
-            self.tell_resumed_in_hole(complete, recreated);
+            self.tell_resumed_in_hole(None, recreated);
         }
     }
 
-    fn resumed_marker(&self, answered: bool, recreated: Option<Recreated>) -> Delivery {
-        let left_open = self.recovery.left_open(&self.setup.filters);
-        let complete = answered && left_open.is_empty();
-        Delivery::Resumed(Resumed { complete, at: self.now().to, recreated, left_open })
+    /// `reason`: why nothing is proven, whatever the sources answered.
+    fn resumed_marker(&self, reason: Option<OpenReason>, recreated: Option<Recreated>) -> Delivery {
+        let at = self.now().to;
+        let left_open = self.recovery.left_open(&self.setup.filters, reason, at);
+        Delivery::Resumed(Resumed { complete: left_open.is_empty(), at, recreated, left_open })
     }
 
-    pub(super) fn tell_resumed(&mut self, answered: bool, recreated: Option<Recreated>) {
-        let marker = self.resumed_marker(answered, recreated);
+    fn tell_resumed(&mut self, reason: Option<OpenReason>, recreated: Option<Recreated>) {
+        let marker = self.resumed_marker(reason, recreated);
         self.queue.push_marker(marker);
     }
 
-    fn tell_resumed_in_hole(&mut self, answered: bool, recreated: Option<Recreated>) {
-        let marker = self.resumed_marker(answered, recreated);
+    fn tell_resumed_in_hole(&mut self, reason: Option<OpenReason>, recreated: Option<Recreated>) {
+        let marker = self.resumed_marker(reason, recreated);
         self.queue.push_found(Item::Marker(marker));
         self.queue.close_hole();
     }
@@ -252,8 +279,8 @@ impl Driver {
             match ask {
                 Ask::Begin { source, turn } => self.begin(source, turn),
                 Ask::Sync { source, turn, missed } => self.sync(source, turn, missed),
-                Ask::Untold { source } => self.polled_in_part(source),
-                Ask::Filled { complete } => self.filled(complete),
+                Ask::Untold { source } => self.polled_in_part(source, None, None),
+                Ask::Filled => self.filled(),
             }
         }
     }
@@ -283,26 +310,37 @@ impl Driver {
             since
         };
         if source.filters.is_empty() {
-            let nothing = Outcome::Synced { found: 0, more: false, complete: true };
+            let nothing = Outcome::Synced { found: 0, more: false };
             self.recovery.plan.done(Instant::now().into_std(), at, turn, nothing);
         } else {
+            if source.round.is_none() {
+                source.open.clear();
+                source.messages = counts::Found::default();
+                if enrich && source.source.covers_messages() {
+                    self.recovery.counts.ask();
+                }
+            }
             let since = *source.round.get_or_insert(since);
-            // Where nothing else tells, a source begins before anything can be missing.
+            // Where nothing else delivers, everything up to its newest position was found.
             let first = self.setup.polls || enrich && source.source.covers_messages();
-            let reaches_back = |token: &SyncToken| !source.begun || first || begins_before(token, since);
-            let told = source.token.as_ref().filter(|token| reaches_back(token));
-            let (filters, token) = (source.filters.clone(), told.cloned());
-            self.passing.push(ops::sync(source.source.clone(), filters, token, since, at, turn));
+            let position = match since.filter(|_| !first) {
+                Some(since) => source.positions.reaching(since, source.source.overlap()),
+                None => source.positions.newest(),
+            };
+            let token = source.next.clone().or_else(|| position.map(|position| position.token.clone()));
+            let (source, filters) = (source.source.clone(), source.filters.clone());
+            let since = since.map(|since| self.to_wall(since));
+            self.passing.push(ops::sync(source, filters, token, since, at, turn));
         }
     }
 
     pub(super) fn begun(&mut self, at: usize, turn: Turn, result: Result<SyncToken>) {
         let outcome = match result {
             Ok(token) => {
-                let position = Position::new(token.clone(), true);
-                self.keep(at, token, true);
+                let position = Position::new(token, true, self.now().to);
                 if let Some(source) = self.recovery.sources.get_mut(at) {
                     source.good = source.asked.take();
+                    source.positions.push(position.clone());
                 }
                 self.prove_polled();
                 self.tell_position(at, position);
@@ -314,23 +352,34 @@ impl Driver {
     }
 
     pub(super) fn synced(&mut self, at: usize, turn: Turn, result: Result<SyncPage>) {
+        let mut is_last = true;
         let outcome = match result {
             Ok(mut page) => {
                 self.bound_round(at, &mut page);
-                let outcome = Outcome::Synced { found: page.found.len(), more: page.more, complete: page.complete };
-                let position = Position::new(page.next.clone(), false);
-                self.keep(at, page.next, false);
-                if let Some(source) = self.recovery.sources.get_mut(at).filter(|_| !page.more) {
-                    source.round = None;
-                    source.good = source.asked.take();
+                is_last = !page.more;
+                let outcome = Outcome::Synced { found: page.found.len(), more: page.more };
+                let (wall, answered) = (self.setup.clock.wall(), self.now().to);
+                let position = Position::new(page.next.clone(), false, answered);
+                if let Some(source) = self.recovery.sources.get_mut(at) {
+                    if source.next.is_some() {
+                        source.positions.replace(position.clone());
+                    } else {
+                        source.positions.push(position.clone());
+                    }
+                    source.open.extend(page.open.iter().cloned());
+                    source.next = page.more.then(|| page.next.clone());
+                    if !page.more {
+                        source.round = None;
+                        source.good = source.asked.take();
+                    }
                 }
                 self.prove_polled();
-                let wall = self.setup.clock.wall();
                 let cut = (self.setup.polls || self.setup.enrich) && !page.complete && self.recovery.ending.is_none();
                 if cut {
-                    self.polled_in_part(at);
+                    self.polled_in_part(at, None, None);
                 }
                 for found in page.found {
+                    self.note_messages(at, &found, wall);
                     self.queue.push_found(Item::Found { found, at: wall });
                 }
                 self.tell_position(at, position);
@@ -345,6 +394,44 @@ impl Driver {
         };
         self.recovery.held_back.push((at, turn, outcome));
         self.release();
+        if is_last {
+            self.judge_counts(at);
+        }
+    }
+
+    fn tells_messages(&self, at: usize) -> bool {
+        self.setup.enrich && self.recovery.sources.get(at).is_some_and(|source| source.source.covers_messages())
+    }
+
+    fn note_messages(&mut self, at: usize, found: &Found, wall: SystemTime) {
+        if !self.tells_messages(at) {
+            return;
+        }
+        if let Ok(notification) = Notification::parse(found.notification.clone(), Origin::CatchUp, wall)
+            && let Some(source) = self.recovery.sources.get_mut(at)
+        {
+            source.messages.add(&notification);
+        }
+    }
+
+    /// Counts whose messages the source did not find are delivered themselves, asked about
+    /// again, and in the end reported missing (found 3.7).
+    fn judge_counts(&mut self, at: usize) {
+        if !self.tells_messages(at) {
+            return;
+        }
+        let Some(source) = self.recovery.sources.get_mut(at) else { return };
+        let (found, now) = (std::mem::take(&mut source.messages), Instant::now());
+        let judged = self.recovery.counts.judge(&found, |key| self.told.is_known(*key, now));
+        for count in judged.deliver {
+            self.queue.push_marker(Delivery::Notification(Box::new(count)));
+        }
+        if let Some(since) = judged.missing_since {
+            self.polled_in_part(at, Some(since), Some(OpenReason::NotFound));
+        }
+        if let Some(after) = judged.again_after {
+            self.recovery.plan.ask_again(now.into_std(), at, after);
+        }
     }
 
     /// Ends a round whose pages have no end. It is not complete then.
@@ -355,22 +442,19 @@ impl Driver {
             tracing::warn!(source = source.source.name(), pages = PAGES, "a catch-up source does not come to an end");
             source.pages = 0;
             (page.more, page.complete) = (false, false);
+            page.open.push(Open { filter: None, changes: Changes::ALL, reason: OpenReason::TooMuch });
         }
     }
 
     /// A poll that a source could not answer in full.
-    fn polled_in_part(&mut self, at: usize) {
+    fn polled_in_part(&mut self, at: usize, since: Option<SystemTime>, reason: Option<OpenReason>) {
         let now = self.now().to;
         let Some(source) = self.recovery.sources.get(at) else { return };
         let filters: Vec<String> = source.filters.iter().map(ToString::to_string).collect();
-        let since = source.round.flatten().or(source.good);
-        let left_open = self.recovery.left_open(&filters);
-        let left_open = if left_open.is_empty() {
-            let open = |filter: &String| LeftOpen { filter: filter.clone(), closure: GapClosure::Partial };
-            filters.iter().map(open).collect()
-        } else {
-            left_open
-        };
+        let since = since.or(source.round.flatten()).or(source.good);
+        // What the answer left open; of a source that never answers, everything.
+        let open = reason.or(source.open.first().map(|open| open.reason)).unwrap_or(OpenReason::Refused);
+        let left_open = self.recovery.left_open(&filters, Some(open), now);
         self.queue.push_marker(Delivery::Gap(Gap {
             cause: GapCause::PolledInPart,
             certainty: Certainty::Possible,
@@ -384,7 +468,7 @@ impl Driver {
 
     /// What polls can tell in part only is told to be missing, from the beginning.
     pub(super) fn tell_what_polls_leave_out(&mut self) {
-        let open = self.recovery.left_open(&self.setup.filters);
+        let open = self.recovery.covered_in_part(&self.setup.filters);
         if !self.setup.polls || open.is_empty() {
             return;
         }
@@ -414,18 +498,21 @@ impl Driver {
         }
     }
 
-    fn keep(&mut self, at: usize, token: SyncToken, begun: bool) {
-        if let Some(source) = self.recovery.sources.get_mut(at) {
-            source.token = Some(token);
-            source.begun = begun;
-        }
-    }
-
     /// Without push, what all sources were asked for is all that is read.
     fn prove_polled(&mut self) {
         if let Some(upto) = self.recovery.good_since().filter(|_| self.setup.polls) {
             self.ledger.prove(Instant::now(), Proof::Polled { upto });
         }
+    }
+
+    /// A time of the service by this machine's clock, in which sources are asked.
+    fn to_wall(&self, at: SystemTime) -> SystemTime {
+        let (wall, theirs) = (self.setup.clock.wall(), self.now().from);
+        let shifted = match theirs.duration_since(wall) {
+            Ok(ahead) => at.checked_sub(ahead),
+            Err(behind) => at.checked_add(behind.duration()),
+        };
+        shifted.unwrap_or(at)
     }
 
     /// Where a source stands once what it found was read.
@@ -455,7 +542,7 @@ impl Driver {
 
     /// Whether a source tells the messages behind a notification that only counts them.
     pub(super) fn is_enriched(&mut self, notification: &Notification) -> bool {
-        if !self.setup.enrich || notification.kind() != event::EventKind::MessageStore {
+        if !self.setup.enrich || !matches!(notification.event(), event::Event::MessageStore(_)) {
             return false;
         }
         let covers = |source: &Source| {
@@ -463,7 +550,13 @@ impl Driver {
                 && source.source.covers_messages()
         };
         let Some(at) = self.recovery.sources.iter().position(covers) else { return false };
-        self.recovery.plan.news(Instant::now().into_std(), at)
+        if !self.recovery.plan.news(Instant::now().into_std(), at) {
+            return false;
+        }
+        if let Some(oldest) = self.recovery.counts.push(Box::new(notification.clone())) {
+            self.queue.push_marker(Delivery::Notification(oldest));
+        }
+        true
     }
 
     /// An event that a source found; `None` for a repetition.
@@ -501,10 +594,4 @@ impl Driver {
             }
         }
     }
-}
-
-/// Whether a position that was only begun reaches back to `since`: it is told to the
-/// second.
-fn begins_before(token: &SyncToken, since: Option<SystemTime>) -> bool {
-    since.is_none_or(|since| token.made_at() + Duration::from_secs(1) <= since)
 }

@@ -1,0 +1,220 @@
+//! Counts of messages that were pushed, and wait for the messages themselves. Pure.
+//!
+//! A pushed count names new messages by their ids and updates not at all. A source is asked
+//! for the messages. What it does not find (it may be behind the push, or the message older
+//! than it looks) is neither dropped nor forgotten: the count itself is delivered, the source
+//! is asked again for a while, and then a gap is reported (found 3.7).
+
+use std::collections::VecDeque;
+use std::time::{Duration, SystemTime};
+
+use crate::event::{DedupKey, Event, Notification};
+
+/// So many wait at most; beyond, the oldest is delivered as it is.
+const WAITING: usize = 1_024;
+/// How long after an answer without it a count is asked about again.
+const AGAIN: [u64; 6] = [1, 2, 4, 8, 15, 30];
+
+/// What a round of the source found.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    keys: Vec<DedupKey>,
+    new: u64,
+    updates: u64,
+}
+
+impl Found {
+    pub(super) fn add(&mut self, notification: &Notification) {
+        if let Event::MessageStore(hint) = notification.event() {
+            self.keys.extend(notification.subject_keys());
+            self.new += hint.new_count();
+            self.updates += hint.updated_count();
+        }
+    }
+}
+
+/// A count that waits.
+#[derive(Debug)]
+struct Count {
+    /// Of the new messages that it names.
+    new: Vec<DedupKey>,
+    new_count: u64,
+    has_updates: bool,
+    at: SystemTime,
+    /// Whether the source was asked since it came.
+    asked: bool,
+    /// How many answers did not have it.
+    missed: usize,
+    /// Until it is delivered itself.
+    notification: Option<Box<Notification>>,
+}
+
+impl Count {
+    fn is_found(&self, found: &Found, is_known: &mut dyn FnMut(&DedupKey) -> bool) -> bool {
+        let named = self.new.iter().all(|key| found.keys.contains(key) || is_known(key));
+        let named_count = u64::try_from(self.new.len()).unwrap_or(u64::MAX);
+        // Two changes of one message are found as one.
+        let updated = !self.has_updates || found.updates > 0;
+        named && updated && (self.new_count <= named_count || found.new >= self.new_count)
+    }
+}
+
+/// What to do after an answer.
+#[derive(Debug, Default)]
+pub(super) struct Judged {
+    /// Counts to be delivered themselves.
+    pub(super) deliver: Vec<Notification>,
+    /// Since when something is missing that will not be asked for again.
+    pub(super) missing_since: Option<SystemTime>,
+    /// When to ask again.
+    pub(super) again_after: Option<Duration>,
+}
+
+/// The counts that wait.
+#[derive(Debug, Default)]
+pub(super) struct Counts(VecDeque<Count>);
+
+impl Counts {
+    /// A count was pushed. Returns the oldest where too many wait.
+    pub(super) fn push(&mut self, notification: Box<Notification>) -> Option<Box<Notification>> {
+        let Event::MessageStore(hint) = notification.event() else { return Some(notification) };
+        let named: usize = hint.new_message_ids().count();
+        let mut new = notification.subject_keys();
+        new.truncate(named);
+        let count = Count {
+            new,
+            new_count: hint.new_count(),
+            has_updates: hint.updated_count() > 0,
+            at: notification.received_at(),
+            asked: false,
+            missed: 0,
+            notification: Some(notification),
+        };
+        self.0.push_back(count);
+        let over = (self.0.len() > WAITING).then(|| self.0.pop_front()).flatten();
+        over.and_then(|count| count.notification)
+    }
+
+    /// The source is asked now.
+    pub(super) fn ask(&mut self) {
+        self.0.iter_mut().for_each(|count| count.asked = true);
+    }
+
+    /// The source answered, or failed; `is_known`: what was delivered before.
+    pub(super) fn judge(&mut self, found: &Found, mut is_known: impl FnMut(&DedupKey) -> bool) -> Judged {
+        let mut judged = Judged::default();
+        self.0.retain_mut(|count| {
+            if !count.asked {
+                return true;
+            }
+            count.asked = false;
+            if count.is_found(found, &mut is_known) {
+                return false;
+            }
+            judged.deliver.extend(count.notification.take().map(|notification| *notification));
+            let Some(after) = AGAIN.get(count.missed) else {
+                judged.missing_since = judged.missing_since.into_iter().chain([count.at]).min();
+                return false;
+            };
+            count.missed += 1;
+            let after = Duration::from_secs(*after);
+            judged.again_after = Some(judged.again_after.map_or(after, |earlier| earlier.min(after)));
+            true
+        });
+        judged
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::event::Origin;
+
+    fn hint(new: u64, updated: u64, ids: &[u64]) -> Box<Notification> {
+        let change = json!({"type": "SMS", "newCount": new, "updatedCount": updated, "newMessageIds": ids});
+        let body = json!({"extensionId": 2, "changes": [change]});
+        let event = "/restapi/v1.0/account/1/extension/2/message-store";
+        let text = json!({"uuid": "u", "event": event, "body": body}).to_string();
+        let raw = serde_json::value::RawValue::from_string(text).unwrap();
+        Box::new(Notification::parse(raw, Origin::Push, SystemTime::UNIX_EPOCH).unwrap())
+    }
+
+    fn found(hints: &[Box<Notification>]) -> Found {
+        let mut found = Found::default();
+        hints.iter().for_each(|hint| found.add(hint));
+        found
+    }
+
+    #[test]
+    fn a_count_is_answered_by_what_it_counts() {
+        for (pushed, answer, is_found) in [
+            (hint(1, 0, &[7]), vec![hint(1, 0, &[7])], true),
+            (hint(1, 0, &[7]), vec![], false),
+            (hint(1, 0, &[7]), vec![hint(1, 0, &[8])], false),
+            (hint(2, 0, &[7, 8]), vec![hint(1, 0, &[7])], false),
+            (hint(2, 0, &[7, 8]), vec![hint(1, 0, &[7]), hint(1, 0, &[8])], true),
+            (hint(1, 0, &[]), vec![hint(1, 0, &[9])], true),
+            (hint(2, 0, &[]), vec![hint(1, 0, &[9])], false),
+            (hint(0, 1, &[]), vec![hint(0, 1, &[])], true),
+            (hint(0, 2, &[]), vec![hint(0, 1, &[])], true),
+            (hint(0, 1, &[]), vec![hint(1, 0, &[9])], false),
+            (hint(1, 1, &[7]), vec![hint(1, 0, &[7])], false),
+            (hint(1, 1, &[7]), vec![hint(1, 0, &[7]), hint(0, 1, &[])], true),
+            (hint(0, 0, &[]), vec![], true),
+        ] {
+            let mut counts = Counts::default();
+            let case = format!("{:?} {}", pushed.raw_body().map(|body| body.get().to_owned()), answer.len());
+            assert!(counts.push(pushed).is_none());
+            counts.ask();
+            let judged = counts.judge(&found(&answer), |_| false);
+            assert_eq!(judged.deliver.is_empty(), is_found, "{case}");
+            assert_eq!(counts.0.is_empty(), is_found, "{case}");
+        }
+    }
+
+    #[test]
+    fn what_was_delivered_before_is_not_asked_for() {
+        let mut counts = Counts::default();
+        counts.push(hint(1, 0, &[7]));
+        counts.ask();
+        assert!(counts.judge(&Found::default(), |_| true).deliver.is_empty() && counts.0.is_empty());
+    }
+
+    #[test]
+    fn one_that_came_after_the_source_was_asked_waits_for_the_next_answer() {
+        let mut counts = Counts::default();
+        counts.ask();
+        counts.push(hint(1, 0, &[7]));
+        let judged = counts.judge(&Found::default(), |_| false);
+        assert!(judged.deliver.is_empty() && judged.again_after.is_none());
+        counts.ask();
+        assert_eq!(counts.judge(&Found::default(), |_| false).deliver.len(), 1);
+    }
+
+    #[test]
+    fn a_count_is_delivered_once_asked_about_again_and_reported_missing_in_the_end() {
+        let mut counts = Counts::default();
+        counts.push(hint(1, 0, &[7]));
+        let mut delivered = 0;
+        for after in AGAIN {
+            counts.ask();
+            let judged = counts.judge(&Found::default(), |_| false);
+            delivered += judged.deliver.len();
+            assert_eq!(judged.again_after, Some(Duration::from_secs(after)));
+            assert_eq!(judged.missing_since, None);
+        }
+        counts.ask();
+        let judged = counts.judge(&Found::default(), |_| false);
+        assert_eq!((judged.missing_since, judged.again_after), (Some(SystemTime::UNIX_EPOCH), None));
+        assert_eq!((delivered, judged.deliver.len(), counts.0.len()), (1, 0, 0));
+    }
+
+    #[test]
+    fn too_many_are_delivered_as_they_are() {
+        let mut counts = Counts::default();
+        let over: Vec<_> = (0..WAITING + 3).filter_map(|_| counts.push(hint(1, 0, &[7]))).collect();
+        assert_eq!((over.len(), counts.0.len()), (3, WAITING));
+    }
+}

@@ -1,0 +1,117 @@
+//! Where a catch-up source stood, now and before. Pure.
+//!
+//! A source is asked while all is well, too, and each answer gives a newer position. A gap
+//! that began before that answer and is discovered after it is asked for from the position
+//! before (found 3.1).
+
+use std::collections::VecDeque;
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+use super::resume::Position;
+
+/// How many positions are remembered. Checks are half an hour apart.
+const REMEMBERED: usize = 4;
+/// The older ones are at least so far apart: polls come every few seconds, and a loss may
+/// take minutes to be discovered.
+const APART: Duration = Duration::from_secs(120);
+
+/// The positions of one source, the newest last.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Positions(VecDeque<Position>);
+
+impl Positions {
+    pub(super) fn push(&mut self, position: Position) {
+        let crowded = |(before, last): (&Position, &Position)| last.token.made_at() < before.token.made_at() + APART;
+        let before_last = self.0.len().checked_sub(2).and_then(|at| self.0.get(at));
+        if before_last.zip(self.0.back()).is_some_and(crowded) {
+            self.0.pop_back();
+        }
+        if self.0.len() == REMEMBERED {
+            self.0.pop_front();
+        }
+        self.0.push_back(position);
+    }
+
+    /// A page of the same round: what follows it takes its place.
+    pub(super) fn replace(&mut self, position: Position) {
+        self.0.pop_back();
+        self.0.push_back(position);
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    pub(super) fn newest(&self) -> Option<&Position> {
+        self.0.back()
+    }
+
+    pub(super) fn oldest(&self) -> Option<&Position> {
+        self.0.front()
+    }
+
+    /// The newest one from which a sync finds everything since `since`; `overlap`: how far
+    /// a sync reaches back before its position.
+    pub(super) fn reaching(&self, since: SystemTime, overlap: Duration) -> Option<&Position> {
+        let by = since.checked_add(overlap);
+        self.0.iter().rev().find(|position| by.is_none_or(|by| position.answered_at() <= by))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catch_up::SyncToken;
+
+    fn at(secs: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(secs)
+    }
+
+    fn positions(made: &[u64]) -> Positions {
+        let mut positions = Positions::default();
+        for secs in made {
+            let token = SyncToken::new(secs.to_string(), at(*secs));
+            positions.push(Position::new(token, false, at(secs + 2)));
+        }
+        positions
+    }
+
+    fn texts(positions: &Positions) -> Vec<&str> {
+        positions.0.iter().map(|position| position.token.text().expose()).collect()
+    }
+
+    #[test]
+    fn the_newest_and_older_ones_that_lie_apart_are_remembered() {
+        for (made, want) in [
+            (&[][..], &[][..]),
+            (&[1800, 3600, 5400], &["1800", "3600", "5400"]),
+            (&[0, 1800, 3600, 5400, 7200], &["1800", "3600", "5400", "7200"]),
+            (&[0, 10, 20, 30], &["0", "30"]),
+            (&[0, 100, 200, 300, 400], &["0", "200", "400"]),
+        ] {
+            assert_eq!(texts(&positions(made)), want, "{made:?}");
+        }
+    }
+
+    #[test]
+    fn a_gap_is_asked_for_from_a_position_answered_before_it_began() {
+        let positions = positions(&[1000, 2000, 3000]);
+        for (since, overlap, want) in [
+            (4000, 0, Some("3000")),
+            (3002, 0, Some("3000")),
+            (3001, 0, Some("2000")),
+            (3001, 5, Some("3000")),
+            (2996, 5, Some("2000")),
+            (1500, 0, Some("1000")),
+            (1001, 0, None),
+        ] {
+            let found = positions.reaching(at(since), Duration::from_secs(overlap));
+            assert_eq!(found.map(|it| it.token.text().expose()), want, "{since} {overlap}");
+        }
+        let anywhere = positions.reaching(at(0), Duration::MAX);
+        assert_eq!(anywhere.unwrap().token.text().expose(), "3000", "one that is asked by time");
+    }
+}
