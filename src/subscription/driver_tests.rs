@@ -1687,7 +1687,7 @@ const TEXTS: &str = "/restapi/v1.0/account/~/extension/~/message-store/instant?t
 /// A world with a catch-up source, live.
 async fn with_source(world: &World, source: &FakeSource) -> Subscription {
     let builder = SubscriptionBuilder::new(world.control.clone(), [filter(TEXTS)]).transport(world.transport.clone());
-    let subscription = builder.catch_up(source.clone()).start().await.unwrap();
+    let subscription = builder.clock(paused_wall()).catch_up(source.clone()).start().await.unwrap();
     world.up(&subscription, 1).await;
     settle().await;
     subscription
@@ -1796,7 +1796,7 @@ async fn what_no_source_covers_is_told_as_left_open() {
 async fn polls_stand_in_for_push_that_never_came_up() {
     let (world, source) = (World::new(), FakeSource::default());
     // Its position is younger than the subscription.
-    source.begin_at(crate::clock::wall_now() + secs(5));
+    source.begin_after(secs(5));
     let builder = SubscriptionBuilder::new(world.control.clone(), [filter(TEXTS)]).transport(world.transport.clone());
     let mut subscription = builder.catch_up(source.clone()).start().await.unwrap();
     source.happen([1]);

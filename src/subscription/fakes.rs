@@ -532,8 +532,8 @@ struct Account {
     nameless: bool,
     /// It tells the messages behind counts.
     tells_messages: bool,
-    /// When its first position is made.
-    begins_at: Option<SystemTime>,
+    /// How long its first position takes.
+    begins_after: Duration,
     /// So many of the next calls panic.
     panics: usize,
     /// It always has one more page.
@@ -610,9 +610,9 @@ impl FakeSource {
         self.0.lock().unwrap().settles = time;
     }
 
-    /// Its first position is made at that time.
-    pub(super) fn begin_at(&self, time: SystemTime) {
-        self.0.lock().unwrap().begins_at = Some(time);
+    /// Its first position takes so long.
+    pub(super) fn begin_after(&self, time: Duration) {
+        self.0.lock().unwrap().begins_after = time;
     }
 
     /// Since when it was asked for what is missing.
@@ -672,12 +672,15 @@ impl CatchUp for FakeSource {
 
     async fn begin(&self, _: &[EventFilter]) -> Result<SyncToken> {
         self.panic_if_scripted();
+        let after = self.0.lock().unwrap().begins_after;
+        if !after.is_zero() {
+            tokio::time::sleep(after).await;
+        }
         let mut account = self.0.lock().unwrap();
         if let Some(error) = account.fail_begin.pop_front() {
             return Err(error);
         }
-        let made_at = account.begins_at.unwrap_or(SystemTime::UNIX_EPOCH);
-        Ok(SyncToken::new(account.messages.len().to_string(), made_at))
+        Ok(SyncToken::new(account.messages.len().to_string(), SystemTime::UNIX_EPOCH))
     }
 
     async fn sync(&self, request: SyncRequest<'_>) -> Result<SyncPage> {

@@ -66,6 +66,10 @@ impl CatchUp for Begun {
         self.source.settles_after()
     }
 
+    fn overlap(&self) -> Duration {
+        self.source.overlap()
+    }
+
     async fn begin(&self, filters: &[EventFilter]) -> Result<SyncToken> {
         let first = std::mem::replace(&mut *self.first(), First::Used);
         match first {

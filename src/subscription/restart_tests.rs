@@ -197,16 +197,16 @@ async fn after_a_crash_a_lost_subscription_is_made_up_for_from_where_its_source_
 
 #[tokio::test(start_paused = true)]
 async fn a_source_that_began_after_a_gap_began_is_asked_from_before() {
-    for (young, found) in [(false, vec![2])] {
+    for (young, found) in [(true, vec![1, 2]), (false, vec![2])] {
         let (world, source) = (World::new(), FakeSource::default());
         source.happen([1]);
         if young {
-            source.begin_at(crate::clock::wall_now() + secs(3600));
+            source.begin_after(secs(10));
         }
         let builder = SubscriptionBuilder::new(world.control.clone(), [filter(TEXTS)]).catch_up(source.clone());
         let mut subscription = builder.transport(world.transport.clone()).start().await.unwrap();
         world.up(&subscription, 1).await;
-        settle().await;
+        sleep(secs(11)).await;
         source.happen([2]);
         world.transport.batch(1, Vec::new(), Some(SuspectedLoss::BufferAged { pause: secs(300) }));
         next_gap(&mut subscription).await;

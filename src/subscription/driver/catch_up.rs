@@ -39,12 +39,21 @@ pub(super) struct Source {
     /// What the answers of the present round, or the last one, left open.
     open: Vec<Open>,
     /// What the pages of the present round are asked for with: the same for all.
-    round: Option<Option<SystemTime>>,
+    round: Option<Option<Since>>,
     /// How many pages of it were read.
     pages: u32,
     /// When the last call left that was answered, and the one that is under way.
     good: Option<SystemTime>,
     asked: Option<SystemTime>,
+}
+
+/// Since when events may be missing.
+#[derive(Clone, Copy)]
+struct Since {
+    /// By the service's clock.
+    service: SystemTime,
+    /// By this machine's, in which sources are asked.
+    wall: SystemTime,
 }
 
 /// What is reported once a gap is filled.
@@ -309,6 +318,8 @@ impl Driver {
         } else {
             since
         };
+        let since = since.map(|service| Since { service, wall: self.to_wall(service) });
+        let Some(source) = self.recovery.sources.get_mut(at) else { return };
         if source.filters.is_empty() {
             let nothing = Outcome::Synced { found: 0, more: false };
             self.recovery.plan.done(Instant::now().into_std(), at, turn, nothing);
@@ -324,13 +335,12 @@ impl Driver {
             // Where nothing else delivers, everything up to its newest position was found.
             let first = self.setup.polls || enrich && source.source.covers_messages();
             let position = match since.filter(|_| !first) {
-                Some(since) => source.positions.reaching(since, source.source.overlap()),
+                Some(since) => source.positions.reaching(since.service, source.source.overlap()),
                 None => source.positions.newest(),
             };
             let token = source.next.clone().or_else(|| position.map(|position| position.token.clone()));
             let (source, filters) = (source.source.clone(), source.filters.clone());
-            let since = since.map(|since| self.to_wall(since));
-            self.passing.push(ops::sync(source, filters, token, since, at, turn));
+            self.passing.push(ops::sync(source, filters, token, since.map(|since| since.wall), at, turn));
         }
     }
 
@@ -451,7 +461,7 @@ impl Driver {
         let now = self.now().to;
         let Some(source) = self.recovery.sources.get(at) else { return };
         let filters: Vec<String> = source.filters.iter().map(ToString::to_string).collect();
-        let since = since.or(source.round.flatten()).or(source.good);
+        let since = since.or(source.round.flatten().map(|since| since.service)).or(source.good);
         // What the answer left open; of a source that never answers, everything.
         let open = reason.or(source.open.first().map(|open| open.reason)).unwrap_or(OpenReason::Refused);
         let left_open = self.recovery.left_open(&filters, Some(open), now);
@@ -505,10 +515,11 @@ impl Driver {
         }
     }
 
-    /// A time of the service by this machine's clock, in which sources are asked.
+    /// A time of the service by this machine's clock, in which sources are asked: the
+    /// earliest that it can be.
     fn to_wall(&self, at: SystemTime) -> SystemTime {
-        let (wall, theirs) = (self.setup.clock.wall(), self.now().from);
-        let shifted = match theirs.duration_since(wall) {
+        let (wall, service) = (self.setup.clock.wall(), self.now().to);
+        let shifted = match service.duration_since(wall) {
             Ok(ahead) => at.checked_sub(ahead),
             Err(behind) => at.checked_add(behind.duration()),
         };
