@@ -539,8 +539,12 @@ mod tests {
             let Delivery::Gap(gap) = gap(kinds[n % 3].clone()) else { panic!("a gap") };
             queue.push_marker(Delivery::Gap(Gap { filters: filters.clone(), ..gap }));
             let Delivery::Resumed(end) = resumed(None) else { panic!("an end") };
-            let left_open =
-                filters.iter().map(|filter| LeftOpen { filter: filter.clone(), closure: GapClosure::Nothing });
+            let left_open = filters.iter().map(|filter| LeftOpen {
+                filter: filter.clone(),
+                closure: GapClosure::Nothing,
+                changes: crate::catch_up::Changes::ALL,
+                reason: crate::catch_up::OpenReason::NoSource,
+            });
             queue.push_marker(Delivery::Resumed(Resumed { left_open: left_open.collect(), ..end }));
         }
         assert_eq!(queue.bytes(), 6 * (MARKER_WEIGHT + one));

@@ -398,7 +398,11 @@ impl Driver {
             // It would be as large the next time: nothing waits for it (found 6.10).
             Err(error) if is_too_large(&error) && self.recovery.ending.is_some() => {
                 self.source_failed(at, error);
-                Outcome::Synced { found: 0, more: false, complete: false }
+                if let Some(source) = self.recovery.sources.get_mut(at) {
+                    source.open.push(Open { filter: None, changes: Changes::ALL, reason: OpenReason::TooMuch });
+                    (source.round, source.next, source.asked) = (None, None, None);
+                }
+                Outcome::Synced { found: 0, more: false }
             }
             Err(error) => self.source_failed(at, error),
         };
