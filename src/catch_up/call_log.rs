@@ -84,9 +84,41 @@ struct Position {
     /// Since when everything was read; 0 in a check.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     read_since: Option<u64>,
+    /// What happened before, by the service's clock, is none of the subscription's events.
+    #[serde(default)]
+    first: u64,
+    /// Ids of calls that were in the log at `first`, so that they had ended, though their
+    /// records do not say when.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    ended: Vec<String>,
 }
 
 impl Position {
+    /// Goes on from another position. `since`: what happened since then counts, too.
+    fn after(mut self, held: &Self, since: Option<u64>) -> Self {
+        (self.first, self.ended) = (held.first, held.ended.clone());
+        self.reach(since);
+        self
+    }
+
+    fn reach(&mut self, since: Option<u64>) {
+        if let Some(since) = since.filter(|since| *since < self.first) {
+            self.first = since;
+            self.ended.clear();
+        }
+    }
+
+    /// Whether a call is one of the time before the subscription. One whose end is not
+    /// known may have rung for as long as its record may be late.
+    fn is_before(&self, record: &CallRecord, late: u64) -> bool {
+        let Some(ended) = record.ended() else { return false };
+        let first = self.first.saturating_sub(OVERLAP);
+        match record.endless_id() {
+            Some(id) => ended < first.saturating_sub(late) || ended < first && self.ended.iter().any(|it| it == id),
+            None => ended < first,
+        }
+    }
+
     /// Whether everything since `since` was read.
     fn has_read(&self, since: Option<u64>) -> bool {
         self.read_since.is_some_and(|read| since.is_none_or(|since| read == since))
@@ -116,12 +148,12 @@ impl Ask<'_> {
         self.filters.iter().all(|filter| filter.kind() == EventKind::MissedCall)
     }
 
-    /// What the records mean for the filters, oldest first.
-    fn read(&self, uri: Option<&str>, records: &[Box<RawValue>], ended: u64) -> Result<Vec<(Option<u64>, Found)>> {
-        let mut all = Vec::new();
-        for raw in records.iter().rev() {
+    /// What the records mean for the filters, oldest first. `counts`: of which calls.
+    fn read(&self, listing: &Listing, counts: impl Fn(&CallRecord) -> bool) -> Result<Vec<(Option<u64>, Found)>> {
+        let (uri, mut all) = (listing.uri.as_deref(), Vec::new());
+        for raw in listing.records.iter().rev() {
             let record = CallRecord::of(raw);
-            if record.ended().is_some_and(|at| at < ended) {
+            if !counts(&record) {
                 continue;
             }
             for filter in self.filters {
@@ -165,8 +197,7 @@ impl CatchUp for CallLogSync {
         let mut positions = Positions::new();
         for (path, filters) in &by_owner(filters)? {
             let ask = Ask { path, filters, since: None };
-            let from = time::millis(now).saturating_sub(OVERLAP);
-            positions.insert(path.clone(), self.start(&ask, from, 1).await?.1);
+            positions.insert(path.clone(), self.first(&ask).await?);
         }
         write_position(&positions, now)
     }
@@ -221,19 +252,21 @@ impl CallLogSync {
         let (synced, position) = self.ask(ask, &query).await?;
         // A call is told late, and an old one again when something of it changed.
         let ended = self.before(held.time);
-        let found = ask.read(synced.uri.as_deref(), &synced.records, ended)?;
         // By the service's own clock: this machine's may have been set since.
         let since = ask.since.map(|since| time::shift(since, synced.sync_info.clocks(&self.clock).1));
+        let mut held = held.clone();
+        held.reach(since);
+        let found = ask.read(&synced, |call| self.counts(call, ended, &held))?;
         let is_late = since.is_some_and(|since| held.time.saturating_sub(OVERLAP) > since);
         if !synced.is_whole || is_late && !held.has_read(ask.since) {
             // What was left out may be found by its time.
             tracing::debug!(is_late, "the sync has not all that happened: full sync");
-            let mut step = self.full(ask, Some(held), None).await?;
+            let mut step = self.full(ask, Some(&held), None).await?;
             step.found.splice(0..0, found);
             return Ok(step);
         }
         // Without another position the same one is asked from again.
-        let mut position = if position.token.is_empty() { held.clone() } else { position };
+        let mut position = if position.token.is_empty() { held } else { position.after(&held, None) };
         position.read_since = ask.since;
         Ok(Step { found, position, open: Vec::new() })
     }
@@ -243,16 +276,21 @@ impl CallLogSync {
         // no position at all does not keep anybody busy.
         let again = held.filter(|held| held.has_read(ask.since));
         let from = again.map(|held| held.at).or(ask.since).or(held.map(|held| held.at)).or(made);
-        let now = time::millis(self.clock.wall());
         let Some(from) = from else {
-            let position = self.start(ask, now.saturating_sub(OVERLAP), 1).await?.1;
+            let position = self.first(ask).await?;
             return Ok(Step { found: Vec::new(), position, open: Vec::new() });
         };
-        let earliest = now.saturating_sub(LONGEST);
+        let earliest = time::millis(self.clock.wall()).saturating_sub(LONGEST);
         let (synced, mut position) =
             self.start(ask, self.before(from).saturating_sub(LONG_CALL).max(earliest), PAGE).await?;
-        let ended = self.before(time::shift(from, synced.sync_info.clocks(&self.clock).1));
-        let found = ask.read(synced.uri.as_deref(), &synced.records, ended)?;
+        let skew = synced.sync_info.clocks(&self.clock).1;
+        let from_there = time::shift(from, skew);
+        position = match held {
+            Some(held) => position.after(held, ask.since.map(|since| time::shift(since, skew))),
+            None => Position { first: from_there, ..position },
+        };
+        let ended = self.before(from_there);
+        let found = ask.read(&synced, |call| self.counts(call, ended, &position))?;
         let oldest = synced.records.iter().filter_map(|raw| CallRecord::of(raw).started()).min();
         position.read_since = Some(ask.since.unwrap_or(0));
         // Whether `dateTo` is exclusive is unverified: one millisecond on (found 3.2).
@@ -264,6 +302,15 @@ impl CallLogSync {
         open.extend((from <= earliest).then_some((Changes::ALL, OpenReason::OutOfReach)));
         open.extend((!synced.is_whole).then_some((Changes::ALL, OpenReason::Unread)));
         Ok(Step { found, position, open })
+    }
+
+    /// The first position: from now on.
+    async fn first(&self, ask: &Ask<'_>) -> Result<Position> {
+        let (listed, mut position) = self.start(ask, self.before(time::millis(self.clock.wall())), PAGE).await?;
+        position.first = position.time;
+        let ended = listed.records.iter().filter_map(|raw| CallRecord::of(raw).endless_id().map(str::to_owned));
+        position.ended = ended.collect();
+        Ok(position)
     }
 
     /// A position from now on, and the newest calls since `from`.
@@ -284,7 +331,9 @@ impl CallLogSync {
         let time = synced.sync_info.clocks(&self.clock).0;
         let at = time::millis(self.clock.wall());
         let token = synced.sync_info.sync_token.take().unwrap_or_default();
-        Ok((synced, Position { token, time, at, missed: ask.missed(), back: None, read_since: None }))
+        let missed = ask.missed();
+        let position = Position { token, time, at, missed, back: None, read_since: None, first: 0, ended: Vec::new() };
+        Ok((synced, position))
     }
 
     /// Reads one page of the log itself.
@@ -297,7 +346,7 @@ impl CallLogSync {
         ];
         let path = format!("{}/call-log", ask.path);
         let listed = get(&self.client, &self.clock, &path, &query).await?.body;
-        let found = ask.read(listed.uri.as_deref(), &listed.records, back.ended)?;
+        let found = ask.read(&listed, |call| self.counts(call, back.ended, &position))?;
         let full = listed.records.len() >= PAGE;
         let oldest = listed.records.iter().filter_map(|raw| CallRecord::of(raw).started()).min();
         position.back = full.then(|| older(back, oldest));
@@ -305,10 +354,18 @@ impl CallLogSync {
         Ok(Step { found, position, open })
     }
 
+    /// Whether a call counts that is asked for from `ended` on.
+    fn counts(&self, call: &CallRecord, ended: u64, position: &Position) -> bool {
+        call.ended().is_none_or(|at| at >= ended) && !position.is_before(call, self.late_ms())
+    }
+
     /// Since when calls have to have ended that may not be in the log yet at `time`.
     fn before(&self, time: u64) -> u64 {
-        let late = u64::try_from(self.late.as_millis()).unwrap_or(u64::MAX);
-        time.saturating_sub(OVERLAP.saturating_add(late))
+        time.saturating_sub(OVERLAP.saturating_add(self.late_ms()))
+    }
+
+    fn late_ms(&self) -> u64 {
+        u64::try_from(self.late.as_millis()).unwrap_or(u64::MAX)
     }
 }
 
@@ -352,6 +409,46 @@ mod tests {
         ] {
             let next = older(before, oldest);
             assert_eq!((next.to, next.page), want, "{} {} {oldest:?}", before.to, before.page);
+        }
+    }
+
+    #[test]
+    fn calls_of_the_time_before_the_subscription_do_not_count() {
+        let client = Client::builder(crate::auth::StaticToken::new(crate::auth::AccessToken::new("t")));
+        let source = CallLogSync::new(client.build().unwrap());
+        let noon = 1_714_996_800_000;
+        let begun = Position {
+            token: "t".into(),
+            time: noon,
+            at: noon,
+            missed: true,
+            back: None,
+            read_since: None,
+            first: noon,
+            ended: vec!["over".into()],
+        };
+        let mut reaching = begun.clone();
+        reaching.reach(Some(noon + 1_000));
+        assert!(reaching == begun, "a later gap changes nothing");
+        reaching.reach(Some(noon - 60_000));
+        for (id, start, duration, after_begin, after_gap) in [
+            ("a", -130_000, 60, false, false),
+            ("a", -100_000, 40, false, true),
+            ("a", -64_000, 60, true, true),
+            ("a", 1_000, 0, true, true),
+            // Its end is not known: it may have rung until the subscription was there.
+            ("a", -100_000, 0, true, true),
+            ("a", -184_000, 0, true, true),
+            ("a", -186_000, 0, false, true),
+            // It was in the log when the source began.
+            ("over", -100_000, 0, false, true),
+            ("over", -1_000, 0, true, true),
+        ] {
+            let start = time::text(noon.saturating_add_signed(start));
+            let text = serde_json::json!({"id": id, "startTime": start, "duration": duration}).to_string();
+            let record = RawValue::from_string(text).unwrap();
+            let counts = |position: &Position| source.counts(&CallRecord::of(&record), 0, position);
+            assert_eq!((counts(&begun), counts(&reaching)), (after_begin, after_gap), "{id} {start} {duration}");
         }
     }
 

@@ -16,6 +16,8 @@ use crate::timestamp::Timestamp;
 body! {
     /// What is read of a record, field by field.
     pub struct Call {
+        /// The record's own id.
+        pub id: Option<String> = "id",
         /// The session by the older API.
         pub session_id: Option<SessionId> = "sessionId",
         /// The session.
@@ -79,6 +81,11 @@ impl CallRecord {
 
     pub(super) fn ended(&self) -> Option<u64> {
         self.started().map(|start| start.saturating_add(self.0.duration.unwrap_or(0).saturating_mul(1000)))
+    }
+
+    /// Its id, where its end is not known: such a call is listed under its start.
+    pub(super) fn endless_id(&self) -> Option<&str> {
+        self.0.id.as_deref().filter(|_| self.0.duration.unwrap_or(0) == 0)
     }
 
     fn is_missed(&self) -> bool {

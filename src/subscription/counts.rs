@@ -12,6 +12,8 @@ use crate::event::{DedupKey, Event, Notification};
 
 /// So many wait at most; beyond, the oldest is delivered as it is.
 const WAITING: usize = 1_024;
+/// A count that came while the source was being asked is asked about so soon afterwards.
+const SOON: Duration = Duration::from_millis(300);
 /// How long after an answer without it a count is asked about again.
 const AGAIN: [u64; 6] = [1, 2, 4, 8, 15, 30];
 
@@ -100,11 +102,24 @@ impl Counts {
         self.0.iter_mut().for_each(|count| count.asked = true);
     }
 
-    /// The source answered, or failed; `is_known`: what was delivered before.
+    /// The call failed before anything was answered: nothing was asked.
+    pub(super) fn not_asked(&mut self) {
+        self.0.iter_mut().for_each(|count| count.asked = false);
+    }
+
+    /// The source is asked no more: the counts that wait are delivered as they are.
+    pub(super) fn give_up(&mut self) -> Vec<Notification> {
+        let counts = std::mem::take(&mut self.0);
+        counts.into_iter().filter_map(|count| count.notification).map(|it| *it).collect()
+    }
+
+    /// The source answered all that it was asked for; `is_known`: what was delivered before.
     pub(super) fn judge(&mut self, found: &Found, mut is_known: impl FnMut(&DedupKey) -> bool) -> Judged {
         let mut judged = Judged::default();
+        let sooner = |again: Option<Duration>, after| Some(again.map_or(after, |earlier: Duration| earlier.min(after)));
         self.0.retain_mut(|count| {
             if !count.asked {
+                judged.again_after = sooner(judged.again_after, SOON);
                 return true;
             }
             count.asked = false;
@@ -117,8 +132,7 @@ impl Counts {
                 return false;
             };
             count.missed += 1;
-            let after = Duration::from_secs(*after);
-            judged.again_after = Some(judged.again_after.map_or(after, |earlier| earlier.min(after)));
+            judged.again_after = sooner(judged.again_after, Duration::from_secs(*after));
             true
         });
         judged
@@ -188,9 +202,21 @@ mod tests {
         counts.ask();
         counts.push(hint(1, 0, &[7]));
         let judged = counts.judge(&Found::default(), |_| false);
-        assert!(judged.deliver.is_empty() && judged.again_after.is_none());
+        assert!(judged.deliver.is_empty() && judged.again_after == Some(SOON));
         counts.ask();
         assert_eq!(counts.judge(&Found::default(), |_| false).deliver.len(), 1);
+    }
+
+    #[test]
+    fn a_call_that_failed_asked_for_nothing() {
+        let mut counts = Counts::default();
+        counts.push(hint(1, 0, &[7]));
+        counts.ask();
+        counts.not_asked();
+        let judged = counts.judge(&Found::default(), |_| false);
+        assert!(judged.deliver.is_empty() && judged.again_after == Some(SOON));
+        assert_eq!(counts.give_up().len(), 1);
+        assert!(counts.0.is_empty());
     }
 
     #[test]

@@ -267,17 +267,29 @@ async fn ten_thousand_messages_come_page_by_page_within_the_rate_limit() {
 }
 
 #[tokio::test]
-async fn a_page_of_one_moment_is_passed_over_and_told_as_incomplete() {
+async fn found_3_2_all_messages_of_one_moment_are_found() {
+    let (told, complete) = messages_of_one_moment(9).await;
+    assert_eq!((told, complete), (9, true));
+}
+
+/// Documented: a page holds at most 1 000.
+#[tokio::test]
+async fn more_messages_of_one_moment_than_a_page_holds_are_not_complete() {
+    let (told, complete) = messages_of_one_moment(1_100).await;
+    assert!((1_000..1_100).contains(&told), "{told}");
+    assert!(!complete);
+}
+
+async fn messages_of_one_moment(count: usize) -> (usize, bool) {
     let sandbox = free().knobs(|knobs| knobs.account.refuse_message_tokens = true).start().await.unwrap();
     // Whole seconds: the service's times are no finer, so many messages share one.
     sandbox.knobs(|knobs| knobs.time_format = ringcentral_sandbox::TimeFormat::NoFraction);
     let mut it =
         Follower::begin(MessageSync::new(client(&sandbox)).page_size(2), [EventFilter::instant_message()]).await;
     let gap = now();
-    sandbox.trigger_all(&(0..9).map(|n| sms(&n.to_string())).collect::<Vec<_>>());
+    sandbox.trigger_all(&(0..count).map(|n| sms(&n.to_string())).collect::<Vec<_>>());
     let told = it.sync(Some(gap)).await;
-    assert!(!told.is_empty() && told.len() < 9, "{}", told.len());
-    assert!(!it.complete);
+    (told.len(), it.complete)
 }
 
 #[tokio::test]

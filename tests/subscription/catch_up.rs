@@ -139,7 +139,9 @@ async fn counts_become_the_messages_by_one_sync_per_burst() {
     // Counts come as they are where the messages may not be read.
     sandbox.faults().inject(Operation::MessageSync, Fault::status(403).times(1));
     sandbox.trigger(&sms(6));
-    let Delivery::Gap(gap) = next(&mut subscription).await else { panic!("what was counted and is not told") };
+    let Delivery::Notification(counts) = next(&mut subscription).await else { panic!("counts") };
+    assert_eq!(counts.origin(), Origin::Push);
+    let Delivery::Gap(gap) = next(&mut subscription).await else { panic!("a gap for the message behind the count") };
     assert_eq!(gap.cause, GapCause::PolledInPart);
     assert!(!next_resumed(&mut subscription).await.complete);
     sandbox.trigger(&sms(7));

@@ -288,7 +288,12 @@ impl Driver {
             match ask {
                 Ask::Begin { source, turn } => self.begin(source, turn),
                 Ask::Sync { source, turn, missed } => self.sync(source, turn, missed),
-                Ask::Untold { source } => self.polled_in_part(source, None, None),
+                Ask::Untold { source } => {
+                    for count in self.recovery.counts.give_up() {
+                        self.queue.push_marker(Delivery::Notification(Box::new(count)));
+                    }
+                    self.polled_in_part(source, None, None);
+                }
                 Ask::Filled => self.filled(),
             }
         }
@@ -362,11 +367,11 @@ impl Driver {
     }
 
     pub(super) fn synced(&mut self, at: usize, turn: Turn, result: Result<SyncPage>) {
-        let mut is_last = true;
+        let mut is_answered = false;
         let outcome = match result {
             Ok(mut page) => {
                 self.bound_round(at, &mut page);
-                is_last = !page.more;
+                is_answered = !page.more;
                 let outcome = Outcome::Synced { found: page.found.len(), more: page.more };
                 let (wall, answered) = (self.setup.clock.wall(), self.now().to);
                 let position = Position::new(page.next.clone(), false, answered);
@@ -402,13 +407,24 @@ impl Driver {
                     source.open.push(Open { filter: None, changes: Changes::ALL, reason: OpenReason::TooMuch });
                     (source.round, source.next, source.asked) = (None, None, None);
                 }
+                is_answered = true;
                 Outcome::Synced { found: 0, more: false }
             }
-            Err(error) => self.source_failed(at, error),
+            Err(error) => {
+                // Where nothing of the round was answered, it begins anew.
+                let tells_messages = self.tells_messages(at);
+                if let Some(source) = self.recovery.sources.get_mut(at).filter(|source| source.next.is_none()) {
+                    source.round = None;
+                    if tells_messages {
+                        self.recovery.counts.not_asked();
+                    }
+                }
+                self.source_failed(at, error)
+            }
         };
         self.recovery.held_back.push((at, turn, outcome));
         self.release();
-        if is_last {
+        if is_answered {
             self.judge_counts(at);
         }
     }
@@ -424,7 +440,8 @@ impl Driver {
         if let Ok(notification) = Notification::parse(found.notification.clone(), Origin::CatchUp, wall)
             && let Some(source) = self.recovery.sources.get_mut(at)
         {
-            source.messages.add(&notification);
+            // Under the same extension as the counts that were pushed.
+            source.messages.add(&notification.owned_by(self.owner.as_ref()));
         }
     }
 
