@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 
 use super::ask::{Listing, OVERLAP, get, is_stale, read_position, write_position};
 use super::call_map::{CallRecord, found};
@@ -395,6 +394,8 @@ fn by_owner(filters: &[EventFilter]) -> Result<BTreeMap<String, Vec<&EventFilter
 
 #[cfg(test)]
 mod tests {
+    use serde_json::value::RawValue;
+
     use super::*;
 
     #[test]

@@ -1066,7 +1066,7 @@ mod tests {
                 }
                 check(&bench.plan);
             }
-            let told = bench.asked.iter().filter(|(_, ask)| matches!(ask, Ask::Filled { .. })).count();
+            let told = bench.asked.iter().filter(|(_, ask)| matches!(ask, Ask::Filled)).count();
             let told = i64::try_from(told).unwrap();
             prop_assert_eq!(told, open - i64::from(bench.plan.filling.is_some()));
         }
