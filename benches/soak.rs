@@ -3,7 +3,7 @@
 //! event was lost outside a gap or came twice, or memory or handles grew.
 //!
 //! `cargo bench --bench soak`. `SOAK_SECONDS` sets how long, default 7200; `SOAK_SEED` the
-//! faults.
+//! faults; `RUST_LOG=info` shows each fault and gap.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a bench")]
 #![allow(clippy::disallowed_methods, reason = "it measures real time")]
@@ -12,12 +12,12 @@ use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::StreamExt as _;
 use ringcentral_events::rest::Client;
 use ringcentral_events::transport::{PubNub, WebSocket};
-use ringcentral_events::{Delivery, OAuth, Subscription};
+use ringcentral_events::{Delivery, Gap, OAuth, Subscription};
 use ringcentral_sandbox::{Fault, Operation, Sandbox, Service};
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncReadExt as _;
@@ -56,7 +56,9 @@ async fn trouble(sandbox: &Sandbox, draw: &mut fastrand::Rng) {
     let service = if draw.bool() { Service::PubNub } else { Service::Gateway };
     let calls = [Operation::Renew, Operation::Token, Operation::Create, Operation::Get, Operation::WsToken];
     let call = calls[draw.usize(..calls.len())];
-    match draw.u8(..12) {
+    let kind = draw.u8(..12);
+    tracing::info!(kind, ?service, ?call, "trouble");
+    match kind {
         0 | 1 => sandbox.reset_connections(service),
         2 => sandbox.close_connections(service),
         3 => sandbox.finish_connections(service),
@@ -142,31 +144,68 @@ struct Counts {
     twice: AtomicU64,
 }
 
-async fn read(mut subscription: Subscription, counts: Arc<Counts>, until: Instant) -> Subscription {
+/// A run of events that did not arrive, between the sending of its neighbours. A gap may
+/// come after it: a replay that fills the service's buffer is known by its last event.
+#[derive(Debug)]
+struct Missing {
+    count: u64,
+    from: SystemTime,
+    to: SystemTime,
+}
+
+impl Missing {
+    /// Events are 50 ms apart, so the first missing one was sent later than that after `from`.
+    fn is_inside(&self, gap: &Gap) -> bool {
+        let apart = Duration::from_millis(1000 / PER_SECOND);
+        gap.since.is_none_or(|since| since <= self.from + apart)
+            && gap.until.is_none_or(|until| until + apart >= self.to)
+    }
+}
+
+async fn read(name: &'static str, mut subscription: Subscription, counts: Arc<Counts>, until: Instant) -> Subscription {
     let add = |what: &AtomicU64, count: u64| {
         what.fetch_add(count, Ordering::Relaxed);
     };
-    let (mut last, mut gap) = (None::<u64>, false);
+    let mut last = None::<(u64, SystemTime)>;
+    let (mut gaps, mut missing) = (Vec::<Gap>::new(), Vec::<Missing>::new());
     loop {
         let left = until.saturating_duration_since(Instant::now());
-        let Ok(Some(delivery)) = tokio::time::timeout(left, subscription.next()).await else { return subscription };
+        let Ok(Some(delivery)) = tokio::time::timeout(left, subscription.next()).await else { break };
         match delivery.unwrap() {
             Delivery::Notification(event) => {
                 let n = event.body_as::<Numbered>().unwrap().n;
+                let sent = event.timestamp().unwrap().system_time().unwrap();
                 // The first event may come after others that were published before the start.
-                let before = last.unwrap_or(n - 1);
+                let (before, from) = last.unwrap_or((n - 1, sent));
                 add(&counts.events, 1);
                 add(&counts.twice, u64::from(n <= before));
-                add(if gap { &counts.in_gaps } else { &counts.silent }, n.saturating_sub(before + 1));
-                (last, gap) = (Some(n.max(before)), false);
+                if n > before + 1 {
+                    tracing::info!(name, before, n, "events are missing");
+                    missing.push(Missing { count: n - before - 1, from, to: sent });
+                }
+                last = Some(if n > before { (n, sent) } else { (before, from) });
             }
-            Delivery::Gap(_) => {
+            Delivery::Gap(gap) => {
+                tracing::info!(name, ?last, ?gap, "gap");
                 add(&counts.gaps, 1);
-                gap = true;
+                gaps.push(gap);
+            }
+            Delivery::Resumed(resumed) => {
+                gaps.iter_mut().for_each(|gap| gap.until = gap.until.or(Some(resumed.at)));
             }
             _ => {}
         }
+        missing.retain(|missing| {
+            let reported = gaps.iter().any(|gap| missing.is_inside(gap));
+            add(&counts.in_gaps, if reported { missing.count } else { 0 });
+            !reported
+        });
     }
+    for missing in missing {
+        tracing::error!(name, ?missing, "lost outside every gap");
+        add(&counts.silent, missing.count);
+    }
+    subscription
 }
 
 /// Resident bytes and open handles of this process; zeros where the system does not say.
@@ -203,7 +242,7 @@ async fn soak() -> bool {
             builder.transport(WebSocket::builder().build().unwrap())
         };
         let counts = Arc::new(Counts::default());
-        let reader = tokio::spawn(read(builder.start().await.unwrap(), counts.clone(), until));
+        let reader = tokio::spawn(read(name, builder.start().await.unwrap(), counts.clone(), until));
         readers.push((counts, reader));
     }
     let mut samples = Vec::new();
@@ -248,6 +287,8 @@ async fn soak() -> bool {
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() {
+    let shown = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "error".into());
+    tracing_subscriber::fmt().with_env_filter(shown).with_writer(std::io::stderr).init();
     if std::env::args().any(|arg| arg == "--serve") {
         return serve().await;
     }
