@@ -55,7 +55,7 @@ impl RedbCheckpoints {
     /// here or in another process.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
         let path: PathBuf = path.into();
-        let database = open(&path).map_err(|error| match &error {
+        let database = undamaged(&path, || open(&path))?.map_err(|error| match &error {
             redb::Error::DatabaseAlreadyOpen => {
                 Error::new(ErrorKind::Busy, format!("the database {} is open already", path.display()))
                     .with_source(error)
@@ -79,7 +79,7 @@ impl RedbCheckpoints {
     pub fn open_backend(name: impl Into<PathBuf>, backend: impl redb::StorageBackend) -> Result<Self> {
         let path: PathBuf = name.into();
         let open = || prepared(Database::builder().create_with_backend(backend)?);
-        let database = open().map_err(|error| {
+        let database = undamaged(&path, open)?.map_err(|error| {
             Error::new(ErrorKind::Store, format!("the database {} cannot be opened", path.display())).with_source(error)
         })?;
         Ok(Self::new(database, path, true))
@@ -94,6 +94,14 @@ impl RedbCheckpoints {
     pub fn checkpoint(&self, name: impl Into<String>) -> RedbCheckpoint {
         RedbCheckpoint { all: self.clone(), name: name.into() }
     }
+}
+
+/// The library panics over some files that a disk tore, where it should give an error.
+fn undamaged<T>(path: &Path, open: impl FnOnce() -> T) -> Result<T> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(open)).map_err(|_| {
+        Error::new(ErrorKind::Store, format!("the database {} is damaged", path.display()))
+            .with_disposition(Disposition::Fatal)
+    })
 }
 
 fn open(path: &Path) -> Result<Database, redb::Error> {
@@ -299,6 +307,59 @@ mod tests {
         go.send(()).unwrap();
         newer.await.unwrap();
         assert_eq!(one.load().await.unwrap(), Some(token("newer")));
+    }
+
+    #[tokio::test]
+    async fn a_torn_database_is_an_error_and_no_panic() {
+        /// Keeps what is written, for another beginning with a part of it.
+        #[derive(Clone, Debug, Default)]
+        struct Bytes(Arc<Mutex<Vec<u8>>>);
+        impl redb::StorageBackend for Bytes {
+            fn len(&self) -> std::io::Result<u64> {
+                Ok(self.0.lock().unwrap().len() as u64)
+            }
+            fn read(&self, offset: u64, out: &mut [u8]) -> std::io::Result<()> {
+                let (bytes, from) = (self.0.lock().unwrap(), usize::try_from(offset).unwrap());
+                let part = bytes.get(from..from + out.len()).ok_or(std::io::ErrorKind::UnexpectedEof)?;
+                out.copy_from_slice(part);
+                Ok(())
+            }
+            fn set_len(&self, len: u64) -> std::io::Result<()> {
+                self.0.lock().unwrap().resize(usize::try_from(len).unwrap(), 0);
+                Ok(())
+            }
+            fn sync_data(&self) -> std::io::Result<()> {
+                Ok(())
+            }
+            fn write(&self, offset: u64, data: &[u8]) -> std::io::Result<()> {
+                let from = usize::try_from(offset).unwrap();
+                self.0.lock().unwrap()[from..from + data.len()].copy_from_slice(data);
+                Ok(())
+            }
+        }
+        let whole = Bytes::default();
+        let all = RedbCheckpoints::open_backend("whole", whole.clone()).unwrap();
+        all.checkpoint("one").save(&token("a")).await.unwrap();
+        drop(all);
+        let bytes = whole.0.lock().unwrap().clone();
+        let mut refused = 0;
+        for cut in [0, 64, 128, 192, 256, 320, 512, 4096, 8192, bytes.len() - 4096] {
+            for keeps_length in [true, false] {
+                let mut torn = bytes[..cut].to_vec();
+                if keeps_length {
+                    torn.resize(bytes.len(), 0);
+                }
+                match RedbCheckpoints::open_backend("torn", Bytes(Arc::new(Mutex::new(torn)))) {
+                    // It is empty, or the place is there, or the reading says that it is not.
+                    Ok(all) => drop(all.checkpoint("one").load().await),
+                    Err(error) => {
+                        assert_eq!(error.kind(), ErrorKind::Store, "{cut}");
+                        refused += 1;
+                    }
+                }
+            }
+        }
+        assert!(refused > 4, "{refused}");
     }
 
     #[tokio::test]
