@@ -3,9 +3,10 @@
 //! Everything but the client is a heap of things that are due. One task moves it along with
 //! tokio's paused clock; whatever the client does to a socket brings it up to date first.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, TryLockError};
+use std::sync::{Mutex, PoisonError, TryLockError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -73,8 +74,20 @@ pub(crate) struct Core {
     pub(crate) applied: Vec<(usize, Us, &'static str)>,
     pub(crate) phase: &'static str,
     pub(crate) healthy: bool,
+    /// The client polls sources, and has no push.
+    pub(crate) polls: bool,
     frozen: bool,
     up: Vec<Upcall>,
+    /// Faults that wait for a phase of the client.
+    waiting: Vec<usize>,
+    /// Until when the client's process is to stand still, and whether its clock goes on.
+    stops: VecDeque<(Us, bool)>,
+    /// When the client's wall clock jumped, and by how many seconds.
+    pub(crate) jumps: Vec<(Us, i64)>,
+    /// What the program is to do now.
+    pub(crate) program: VecDeque<FaultKind>,
+    /// Rings when there is something for the program.
+    pub(crate) bell: Arc<Notify>,
 }
 
 impl std::fmt::Debug for Service {
@@ -84,6 +97,8 @@ impl std::fmt::Debug for Service {
 }
 
 const SAMPLE: Us = SEC / 2;
+/// What polls read instead of push is read again within this.
+const POLLED: Us = 75 * SEC;
 
 impl Core {
     pub(crate) fn new(schedule: Arc<Schedule>, keep_trace: bool) -> Self {
@@ -109,8 +124,32 @@ impl Core {
             applied: Vec::new(),
             phase: "starting",
             healthy: false,
+            polls: false,
             frozen: false,
             up: Vec::new(),
+            waiting: Vec::new(),
+            stops: VecDeque::new(),
+            jumps: Vec::new(),
+            program: VecDeque::new(),
+            bell: Arc::default(),
+        }
+    }
+
+    /// What the client says of itself.
+    pub(crate) fn say(&mut self, phase: &'static str, healthy: bool) {
+        (self.phase, self.healthy) = (phase, healthy);
+        let schedule = self.schedule.clone();
+        let mut due = Vec::new();
+        self.waiting.retain(|index| {
+            let is_due = schedule.faults[*index].phase == Some(phase);
+            if is_due {
+                due.push(*index);
+            }
+            !is_due
+        });
+        for index in due {
+            // Some time later the client may have left the phase again.
+            self.q.after(MS, Ev::Fault(index));
         }
     }
 
@@ -176,7 +215,9 @@ impl Core {
 
     /// No subscription of ours serves all filters, though there was one.
     fn is_deaf(&self, now: Us) -> bool {
-        self.schedule.mode != Mode::Agent && !self.service.subs.all.iter().any(|sub| sub.is_ours && sub.is_serving(now))
+        self.schedule.mode != Mode::Agent
+            && !self.polls
+            && !self.service.subs.all.iter().any(|sub| sub.is_ours && sub.is_serving(now))
     }
 
     /// Whether an event of each filter would reach the client by itself.
@@ -184,6 +225,9 @@ impl Core {
         const BETWEEN_POLLS: Us = 3 * SEC;
         if self.schedule.mode == Mode::Agent {
             return self.service.agent.delivers(&self.net, now);
+        }
+        if self.polls {
+            return self.service.last_source.is_some_and(|at| at + POLLED > now);
         }
         (0..self.service.subs.all.len()).any(|index| {
             let sub = &self.service.subs.all[index];
@@ -217,6 +261,9 @@ impl Core {
     fn fault(&mut self, index: usize) {
         let fault = self.schedule.faults[index];
         let now = self.q.now();
+        if fault.phase.is_some_and(|phase| phase != self.phase) {
+            return self.waiting.push(index);
+        }
         self.note(format_args!("fault {index}: {:?}", fault.what));
         self.applied.push((index, now, self.phase));
         let push = self.push_conns();
@@ -283,6 +330,7 @@ impl Core {
                 }
             }
             FaultKind::PurgeBuffers => self.service.pubnub.purge(),
+            FaultKind::RepeatAll => self.service.pubnub.repeats_all = true,
             FaultKind::ExpireTokens => self.service.auth.expire_all(),
             FaultKind::EndLogins => {
                 let logins = self.service.auth.end_all();
@@ -307,12 +355,15 @@ impl Core {
                 let (service, mut cx) = self.cx();
                 service.add_sub(asked, is_socket, false, &mut cx);
             }
-            // These happen to the client's process; its own side sees to them.
-            FaultKind::Freeze(_)
-            | FaultKind::Sleep(_)
-            | FaultKind::WallJump(_)
-            | FaultKind::Stall(_)
-            | FaultKind::Restart { .. } => {}
+            FaultKind::Freeze(ms) => self.stops.push_back((now + ms * MS, true)),
+            FaultKind::Sleep(ms) => self.stops.push_back((now + ms * MS, false)),
+            FaultKind::WallJump(seconds) => self.jumps.push((now, seconds)),
+            // The program's own side sees to what has a time.
+            FaultKind::Stall(_) | FaultKind::Restart { .. } if fault.phase.is_none() => {}
+            FaultKind::Stall(_) | FaultKind::Restart { .. } | FaultKind::Revalidate => {
+                self.program.push_back(fault.what);
+                self.bell.notify_one();
+            }
         }
     }
 
@@ -336,8 +387,10 @@ impl Hosts {
 struct Inner {
     core: Mutex<Core>,
     notify: Notify,
-    start: Instant,
-    /// Microseconds that the client's own clock stood still for.
+    /// When the runtime of this process began.
+    start: Mutex<Instant>,
+    /// Microseconds that the client's own clock stood still for, or that passed before this
+    /// process.
     slept: AtomicU64,
     armed: AtomicU64,
     is_over: AtomicBool,
@@ -353,7 +406,7 @@ impl Shared {
         Self(Arc::new(Inner {
             core: Mutex::new(core),
             notify: Notify::new(),
-            start: Instant::now(),
+            start: Mutex::new(Instant::now()),
             slept: AtomicU64::new(0),
             armed: AtomicU64::new(Us::MAX),
             is_over: AtomicBool::new(false),
@@ -363,7 +416,16 @@ impl Shared {
     /// The service's time.
     pub(crate) fn now(&self) -> Us {
         let slept = self.0.slept.load(Ordering::Relaxed);
-        u64::try_from(self.0.start.elapsed().as_micros()).unwrap_or(Us::MAX) + slept
+        let start = *self.0.start.lock().unwrap_or_else(PoisonError::into_inner);
+        u64::try_from(start.elapsed().as_micros()).unwrap_or(Us::MAX) + slept
+    }
+
+    /// Another process begins at `at`, within another runtime whose clock is paused.
+    pub(crate) fn begin_again(&self, at: Us) {
+        *self.0.start.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        self.0.slept.store(at, Ordering::Relaxed);
+        self.0.armed.store(Us::MAX, Ordering::Relaxed);
+        self.0.is_over.store(false, Ordering::Relaxed);
     }
 
     /// Acts on the run, which is brought up to date first.
@@ -393,25 +455,14 @@ impl Shared {
 
     /// Moves the run along, for ever.
     pub(crate) async fn drive(self) {
-        let mut stops: Vec<(Us, Us, bool)> = self.with(|core| {
-            let stops = core.schedule.faults.iter().filter_map(|fault| match fault.what {
-                FaultKind::Freeze(ms) => Some((fault.at, ms * MS, true)),
-                FaultKind::Sleep(ms) => Some((fault.at, ms * MS, false)),
-                _ => None,
-            });
-            stops.collect()
-        });
-        stops.sort_unstable();
-        stops.reverse();
         loop {
-            let now = self.now();
-            if let Some((at, length, counts)) = stops.pop_if(|(at, ..)| *at <= now) {
+            if let Some((until, counts)) = self.with(|core| core.stops.pop_front()) {
                 // One that began within another adds what is left of it.
-                self.stop((at + length).saturating_sub(now), counts).await;
+                self.stop(until.saturating_sub(self.now()), counts).await;
                 continue;
             }
             let due = self.with(|core| core.q.next_time());
-            let due = due.unwrap_or(Us::MAX).min(stops.last().map_or(Us::MAX, |(at, ..)| *at));
+            let due = due.unwrap_or(Us::MAX);
             self.0.armed.store(due, Ordering::Relaxed);
             let wait = Duration::from_micros(due.saturating_sub(self.now()).max(1));
             tokio::select! {

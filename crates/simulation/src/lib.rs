@@ -10,6 +10,7 @@
 
 mod client;
 mod core;
+mod disk;
 mod net;
 mod oracle;
 mod rng;

@@ -9,18 +9,24 @@ use std::sync::{Arc, Mutex, Once};
 
 use crate::client;
 use crate::oracle::{self, Stats, Violation};
-use crate::schedule::{Mode, Schedule};
+use crate::schedule::{Mode, Schedule, Suite};
 use crate::shrink::shrink;
 
 const USAGE: &str =
     "usage: ringcentral-simulation [--schedules N] [--seed S] [--transport pubnub|websocket|failover|agent] \
-[--threads N] [--shrink N] [--class NAME] [--trace]
+[--suite main|wide|crash|all] [--threads N] [--shrink N] [--class NAME] [--ratchet] [--lines] [--trace]
 
-  --schedules N  how many seeds to run, from the first on (1000)
+  --suite NAME   what the schedules are made of: faults of every kind (main); with faults in
+                 phases that are short, and what main does not draw (wide); a program with a
+                 checkpoint over a simulated disk, and crashes (crash); or all of them
+  --schedules N  how many seeds of a suite to run, from the first on (1000); of the crashes
+                 six tenths, with more than 10 000 crash points where it is 10 000
   --seed S       the first seed (0)
   --transport M  only this set-up
   --shrink N     how many failing seeds are shrunk and shown (3)
   --class NAME   only violations of this class count
+  --ratchet      what is known to be broken does not fail, as long as it is no more than known
+  --lines        a line for each violation, for machines
   --trace        print everything that happens in the first seed";
 
 thread_local! {
@@ -36,7 +42,16 @@ pub(crate) fn take_panics() -> Vec<String> {
 pub(crate) fn note_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        std::panic::set_hook(Box::new(|info| PANICS.with(|panics| panics.borrow_mut().push(info.to_string()))));
+        std::panic::set_hook(Box::new(|info| {
+            // Those of the judge are the simulation's own.
+            if info.location().is_some_and(|at| at.file().contains("oracle") || at.file().contains("runner")) {
+                eprintln!("{info}");
+            }
+            // The client catches those of the database, and gives an error.
+            if !info.location().is_some_and(|at| at.file().contains("/redb-")) {
+                PANICS.with(|panics| panics.borrow_mut().push(info.to_string()));
+            }
+        }));
     });
 }
 
@@ -57,9 +72,15 @@ struct Totals {
     faults: BTreeMap<(&'static str, &'static str), u64>,
     wrong_answers: u64,
     requests: u64,
-    failed: Vec<(u64, Mode, Violation)>,
+    failed: Vec<(Suite, u64, Mode, Violation)>,
+    /// How often the service showed what may be taken for a proof.
+    facts: BTreeMap<&'static str, u64>,
     /// By how much gaps begin before what was lost in them, in milliseconds, and in which seed.
     leads: BTreeMap<Mode, Vec<(u64, u64)>>,
+    /// Crash points, by the store and by what stopped.
+    crashes: BTreeMap<(&'static str, &'static str), u64>,
+    disk_operations: u64,
+    torn: u64,
     /// Seeds with a gap that could have been filled in time, and was not.
     unfilled: Vec<u64>,
 }
@@ -74,6 +95,14 @@ impl Totals {
         for (key, n) in other.faults {
             *self.faults.entry(key).or_default() += n;
         }
+        for (key, n) in other.facts {
+            *self.facts.entry(key).or_default() += n;
+        }
+        for (key, n) in other.crashes {
+            *self.crashes.entry(key).or_default() += n;
+        }
+        self.disk_operations += other.disk_operations;
+        self.torn += other.torn;
         self.failed.extend(other.failed);
         self.unfilled.extend(other.unfilled);
         for (mode, leads) in other.leads {
@@ -98,8 +127,8 @@ impl Totals {
         mine.late_ms.extend(theirs.late_ms);
     }
 
-    fn run(&mut self, seed: u64, mode: Option<Mode>) {
-        let schedule = Arc::new(Schedule::draw(seed, mode));
+    fn run(&mut self, suite: Suite, seed: u64, mode: Option<Mode>) {
+        let schedule = Arc::new(suite.draw(seed, mode));
         let finished = client::run(&schedule, false);
         let (mut violations, stats) = oracle::judge(&finished.core, &finished.record);
         // A share of the runs is done twice: the same seed is the same run.
@@ -127,18 +156,41 @@ impl Totals {
                 }
                 faults
             },
+            facts: finished.core.service.facts,
+            crashes: crash_points(&schedule, &finished.record),
+            disk_operations: finished.record.disk_operations,
+            torn: finished.record.torn,
             wrong_answers: finished.core.service.went_wrong,
             requests: finished.core.service.requests,
-            failed: violations.into_iter().map(|violation| (seed, schedule.mode, violation)).collect(),
+            failed: violations.into_iter().map(|violation| (suite, seed, schedule.mode, violation)).collect(),
         };
         self.add(part);
     }
+}
+
+/// What stopped, and how often, by the store.
+fn crash_points(schedule: &Schedule, record: &oracle::Record) -> BTreeMap<(&'static str, &'static str), u64> {
+    let mut points = BTreeMap::new();
+    let Some(plan) = &schedule.crashes else { return points };
+    for crash in &plan.crashes[..record.crashes.len()] {
+        let what = match (crash.power, crash.operation) {
+            (true, Some(_)) => "power lost at an operation",
+            (true, None) => "power lost at a time",
+            (false, Some(_)) => "killed at an operation",
+            (false, None) => "killed at a time",
+        };
+        *points.entry((plan.store.name(), what)).or_default() += 1;
+    }
+    points
 }
 
 struct Asked {
     schedules: u64,
     seed: u64,
     mode: Option<Mode>,
+    suites: Vec<Suite>,
+    ratchet: bool,
+    lines: bool,
     threads: usize,
     shrink: usize,
     class: Option<String>,
@@ -152,6 +204,9 @@ fn read(args: impl IntoIterator<Item = OsString>) -> Result<Option<Asked>, lexop
         schedules: 1000,
         seed: 0,
         mode: None,
+        suites: vec![Suite::Main],
+        ratchet: false,
+        lines: false,
         threads: std::thread::available_parallelism().map_or(1, usize::from),
         shrink: 3,
         class: None,
@@ -165,9 +220,18 @@ fn read(args: impl IntoIterator<Item = OsString>) -> Result<Option<Asked>, lexop
                 let name = parser.value()?.string()?;
                 asked.mode = Some(Mode::ALL.into_iter().find(|mode| mode.name() == name).ok_or("no such transport")?);
             }
+            Long("suite") => {
+                let name = parser.value()?.string()?;
+                asked.suites = Suite::ALL.into_iter().filter(|suite| name == "all" || suite.name() == name).collect();
+                if asked.suites.is_empty() {
+                    return Err("no such suite".into());
+                }
+            }
             Long("threads") => asked.threads = parser.value()?.parse()?,
             Long("shrink") => asked.shrink = parser.value()?.parse()?,
             Long("class") => asked.class = Some(parser.value()?.string()?),
+            Long("ratchet") => asked.ratchet = true,
+            Long("lines") => asked.lines = true,
             Long("trace") => asked.trace = true,
             Long("help") | Short('h') => return Ok(None),
             _ => return Err(arg.unexpected()),
@@ -199,7 +263,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 /// One seed, with everything that happens in it.
 fn trace(asked: &Asked) -> ExitCode {
-    let schedule = Arc::new(Schedule::draw(asked.seed, asked.mode));
+    let Some(suite) = asked.suites.first() else { return ExitCode::from(2) };
+    let schedule = Arc::new(suite.draw(asked.seed, asked.mode));
     println!("{}", schedule.describe());
     let finished = client::run(&schedule, true);
     for line in finished.core.trace.lines() {
@@ -216,17 +281,22 @@ fn trace(asked: &Asked) -> ExitCode {
 
 fn run_all(asked: &Asked) -> Totals {
     let next = AtomicU64::new(0);
+    let parts: Vec<(Suite, u64)> =
+        asked.suites.iter().map(|suite| (*suite, (asked.schedules * suite.tenths()).div_ceil(10))).collect();
     let totals = Mutex::new(Totals::default());
     std::thread::scope(|scope| {
         for _ in 0..asked.threads.max(1) {
             scope.spawn(|| {
                 let mut mine = Totals::default();
                 loop {
-                    let index = next.fetch_add(1, Ordering::Relaxed);
-                    if index >= asked.schedules {
-                        break;
-                    }
-                    mine.run(asked.seed + index, asked.mode);
+                    let mut index = next.fetch_add(1, Ordering::Relaxed);
+                    let part = parts.iter().find(|(_, n)| {
+                        let is_in = index < *n;
+                        index -= if is_in { 0 } else { *n };
+                        is_in
+                    });
+                    let Some((suite, _)) = part else { break };
+                    mine.run(*suite, asked.seed + index, asked.mode);
                 }
                 if let Ok(mut totals) = totals.lock() {
                     totals.add(mine);
@@ -236,9 +306,9 @@ fn run_all(asked: &Asked) -> Totals {
     });
     let mut totals = totals.into_inner().unwrap_or_default();
     if let Some(class) = &asked.class {
-        totals.failed.retain(|(_, _, violation)| violation.class == class.as_str());
+        totals.failed.retain(|(.., violation)| violation.class == class.as_str());
     }
-    totals.failed.sort_by_key(|(seed, _, violation)| (*seed, violation.at));
+    totals.failed.sort_by_key(|(suite, seed, _, violation)| (*suite, *seed, violation.at));
     totals
 }
 
@@ -271,6 +341,14 @@ fn report(asked: &Asked, totals: &Totals) -> ExitCode {
         "{} events: {} delivered, {} of them found by asking; {} lost",
         stats.events, stats.delivered, stats.found, stats.missing
     );
+    if !totals.crashes.is_empty() {
+        let all: u64 = totals.crashes.values().sum();
+        let (operations, torn) = (totals.disk_operations, totals.torn);
+        println!("{all} crash points; {operations} operations of the disk; after {torn} crashes something was torn:");
+        for ((store, what), n) in &totals.crashes {
+            println!("  {store:<6} {what:<27} {n:>7}");
+        }
+    }
     println!("gaps by cause:");
     for (cause, n) in &stats.gaps {
         println!("  {cause:<34} {n:>7}");
@@ -288,47 +366,115 @@ fn report(asked: &Asked, totals: &Totals) -> ExitCode {
     times("down until events arrive again", &stats.back_ms);
     times("healthy though nothing would arrive", &stats.late_ms);
     println!("  filled within 10 s, of what could be: {} of {}", stats.gaps_filled, stats.gaps_fillable);
-    let mut rare = faults_table(totals, asked.mode.is_none());
-    rare.extend(quality(totals));
-    let mut classes: BTreeMap<&str, (u64, Vec<u64>)> = BTreeMap::new();
-    for (seed, _, violation) in &totals.failed {
-        let (n, seeds) = classes.entry(violation.class).or_default();
+    let mut poor = coverage(asked, totals);
+    poor.extend(quality(asked, totals));
+    let mut classes: BTreeMap<(&str, Suite), (u64, Vec<u64>)> = BTreeMap::new();
+    for (suite, seed, _, violation) in &totals.failed {
+        let (n, seeds) = classes.entry((violation.class, *suite)).or_default();
         *n += 1;
         if seeds.last() != Some(seed) {
             seeds.push(*seed);
         }
     }
     println!("broken promises:");
-    for (class, (n, seeds)) in &classes {
+    let mut is_worse = false;
+    for ((class, suite), (n, seeds)) in &classes {
         let first: Vec<String> = seeds.iter().take(8).map(u64::to_string).collect();
-        println!("  {class:<20} {n:>6} in {:>5} schedules, such as {}", seeds.len(), first.join(" "));
+        let most = if asked.ratchet { known(class, *suite) * asked.schedules / LONG } else { 0 };
+        let is_known = seeds.len() as u64 <= most;
+        is_worse |= !is_known;
+        println!(
+            "  {class:<20} {:<6} {n:>6} in {:>5} schedules, {}such as {}",
+            suite.name(),
+            seeds.len(),
+            if asked.ratchet { format!("{most} are known, ") } else { String::new() },
+            first.join(" ")
+        );
+    }
+    if asked.lines {
+        for (suite, seed, _, violation) in &totals.failed {
+            println!("violation {} {seed} {}", suite.name(), violation.class);
+        }
     }
     let mut shown: BTreeMap<(&str, Mode), usize> = BTreeMap::new();
     let mut left = asked.shrink;
-    for (seed, mode, violation) in &totals.failed {
+    for (suite, seed, mode, violation) in &totals.failed {
+        if asked.ratchet && known(violation.class, *suite) > 0 {
+            continue;
+        }
         let n = shown.entry((violation.class, *mode)).or_default();
         if left == 0 || *n > 0 {
             continue;
         }
         *n += 1;
         left -= 1;
-        show(*seed, *mode, violation, asked.mode);
+        show(*suite, *seed, *mode, violation, asked);
     }
-    if classes.is_empty() && rare.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if is_worse || !poor.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
+
+/// Promises that the client still breaks, by suite, and in how many of 10 000 schedules at
+/// most. A number only ever falls; the list is empty when all is done.
+const KNOWN: &[(&str, Suite, u64)] = &[
+    ("again-after-ack", Suite::Crash, 59),
+    ("complete-early", Suite::Wide, 5),
+    ("complete-unfound", Suite::Main, 42),
+    ("complete-unfound", Suite::Wide, 55),
+    ("complete-unfound", Suite::Crash, 31),
+    ("disabled-unsaid", Suite::Wide, 14),
+    ("duplicate", Suite::Main, 5),
+    ("duplicate", Suite::Wide, 86),
+    ("false-full", Suite::Main, 4),
+    ("false-full", Suite::Wide, 4),
+    ("health-late", Suite::Main, 5),
+    ("left-behind", Suite::Main, 13),
+    ("left-behind", Suite::Wide, 25),
+    ("left-behind", Suite::Crash, 12),
+    ("left-open-unnamed", Suite::Main, 79),
+    ("left-open-unnamed", Suite::Wide, 119),
+    ("left-open-unnamed", Suite::Crash, 56),
+    ("lost", Suite::Main, 53),
+    ("lost", Suite::Wide, 110),
+    ("lost", Suite::Crash, 7),
+    ("nondeterminism", Suite::Main, 4),
+    ("nondeterminism", Suite::Wide, 10),
+    ("nondeterminism", Suite::Crash, 17),
+    ("not-back", Suite::Main, 4),
+    ("not-back", Suite::Wide, 4),
+    ("order", Suite::Wide, 4),
+    ("rate", Suite::Main, 16),
+    ("rate", Suite::Wide, 32),
+    ("rate", Suite::Crash, 6),
+    ("unfinished-lost", Suite::Crash, 26),
+];
+
+fn known(class: &str, suite: Suite) -> u64 {
+    KNOWN.iter().find(|(name, of, _)| *name == class && *of == suite).map_or(0, |(.., most)| *most)
+}
+
+/// Milliseconds by which gaps may begin too early: half of them, and 99 of 100; and what is
+/// reached of that. The latter only ever falls.
+const EARLY: [(Mode, [u64; 2], [u64; 2]); 4] = [
+    (Mode::PubNub, [2_000, 60_000], [2_400, 60_000]),
+    (Mode::WebSocket, [2_000, 30_000], [2_400, 32_000]),
+    (Mode::FailOver, [2_000, 60_000], [2_800, 60_000]),
+    (Mode::Agent, [2_000, 60_000], [2_000, 60_000]),
+];
+
+/// So many in a thousand of the gaps that can be filled are, within 10 s; and so many are so far.
+const FILLED: [u64; 2] = [990, 930];
 
 /// A gap that begins long before the first loss, or that is never filled, would be a cheap way
 /// to be right.
-fn quality(totals: &Totals) -> Vec<String> {
+fn quality(asked: &Asked, totals: &Totals) -> Vec<String> {
     let mut poor = Vec::new();
     for (mode, leads) in &totals.leads {
-        let bound = match mode {
-            Mode::WebSocket | Mode::FailOver => 30_000,
-            Mode::PubNub | Mode::Agent => 60_000,
-        };
+        let bounds =
+            EARLY.iter().find(|(of, ..)| of == mode).map(|(_, aim, now)| if asked.ratchet { now } else { aim });
+        let Some([half, nearly_all]) = bounds else { continue };
         let times: Vec<u64> = leads.iter().map(|(ms, _)| *ms).collect();
         let (median, most) = (percentile(&times, 50), percentile(&times, 99));
-        if median > 2_000 || most > bound {
+        if median > *half || most > *nearly_all {
             let mut worst = leads.clone();
             worst.sort_unstable_by(|a, b| b.cmp(a));
             let seeds: Vec<String> =
@@ -341,7 +487,7 @@ fn quality(totals: &Totals) -> Vec<String> {
         }
     }
     let stats = &totals.stats;
-    if stats.gaps_filled * 100 < stats.gaps_fillable * 99 {
+    if stats.gaps_filled * 1000 < stats.gaps_fillable * FILLED[usize::from(asked.ratchet)] {
         let mut seeds = totals.unfilled.clone();
         seeds.sort_unstable();
         let seeds: Vec<String> = seeds.iter().take(8).map(u64::to_string).collect();
@@ -355,15 +501,16 @@ fn quality(totals: &Totals) -> Vec<String> {
         println!("poor: {line}");
     }
     // Few gaps say little.
-    if totals.schedules >= LONG { poor } else { Vec::new() }
+    if asked.schedules >= LONG { poor } else { Vec::new() }
 }
 
-fn show(seed: u64, mode: Mode, violation: &Violation, asked: Option<Mode>) {
-    println!("\n--- {} in seed {seed} ({}): {}", violation.class, mode.name(), violation.detail);
+fn show(suite: Suite, seed: u64, mode: Mode, violation: &Violation, asked: &Asked) {
+    let (class, name) = (violation.class, suite.name());
+    println!("\n--- {class} in seed {seed} of {name} ({}): {}", mode.name(), violation.detail);
     if violation.class == "nondeterminism" {
         return;
     }
-    let shortest = shrink(&Schedule::draw(seed, asked), violation.class);
+    let shortest = shrink(&suite.draw(seed, asked.mode), violation.class);
     print!("shortest schedule: {}", shortest.describe());
     for violation in judge_schedule(&Arc::new(shortest)) {
         println!("  {}: {}", violation.class, violation.detail);
@@ -375,22 +522,64 @@ const OFTEN: u64 = 50;
 /// Only so many schedules say something about what is rare.
 const LONG: u64 = 10_000;
 
-/// Kinds of loss that every long run of all transports must have seen.
-const EXPECTED_CAUSES: [&str; 9] = [
+/// Kinds of loss that every long run of all suites must have seen.
+const EXPECTED_CAUSES: [&str; 15] = [
     "address_moved",
+    "answer_lost",
     "connection_broken",
     "ended_offline",
     "events_missed",
+    "key_unknown",
     "lease_expired",
+    "overflow",
+    "polled_in_part",
+    "service_buffer_aged",
     "service_buffer_full",
     "session_lost",
     "subscription_gone",
     "subscription_inactive",
+    "transport_changed",
 ];
 const EXPECTED_ENDS: [&str; 4] = ["complete", "complete, recreated", "incomplete", "incomplete, recreated"];
 
-fn faults_table(totals: &Totals, is_mixed: bool) -> Vec<String> {
-    let is_long = totals.schedules >= LONG && is_mixed;
+/// What the service shows that the client may take for a proof.
+const EXPECTED_FACTS: [&str; 14] = [
+    "a close frame",
+    "a full answer",
+    "a heartbeat is answered",
+    "a key opens a message",
+    "a pong",
+    "a replayed event",
+    "a source is answered",
+    "a subscription is described",
+    "a subscription is made or renewed",
+    "a subscription is not there",
+    "an agent's answer without an id",
+    "an answer that is not full",
+    "an answer without messages",
+    "an event over a socket",
+];
+
+/// In which phase each fault must have been seen, beside "live", and which of them a
+/// program that does not read cannot do.
+const EXPECTED_PHASES: [&str; 5] = crate::schedule::PHASES;
+
+/// Prints how often everything happened; what happened too seldom in a long run of all suites.
+fn coverage(asked: &Asked, totals: &Totals) -> Vec<String> {
+    let is_long = asked.schedules >= LONG && asked.mode.is_none() && asked.suites.len() == Suite::ALL.len();
+    let mut rare = Vec::new();
+    let mut expect = |what: String, n: u64| {
+        if is_long && n * LONG < OFTEN * asked.schedules {
+            rare.push(format!("{what}: {n}"));
+        }
+    };
+    println!("what may prove something:");
+    for (fact, n) in &totals.facts {
+        println!("  {fact:<34} {n:>7}");
+    }
+    for fact in EXPECTED_FACTS {
+        expect(fact.to_owned(), totals.facts.get(fact).copied().unwrap_or(0));
+    }
     let mut names: Vec<&str> = totals.faults.keys().map(|(name, _)| *name).collect();
     names.dedup();
     let mut phases: Vec<&str> = totals.faults.keys().map(|(_, phase)| *phase).collect();
@@ -398,27 +587,33 @@ fn faults_table(totals: &Totals, is_mixed: bool) -> Vec<String> {
     phases.dedup();
     println!("faults by the phase of the client:");
     println!("  {:<24}{}", "", phases.iter().map(|phase| format!("{phase:>14}")).collect::<String>());
-    let mut rare = Vec::new();
+    let count = |name: &str, phase: &str| {
+        let of = totals.faults.iter().find(|((it, when), _)| *it == name && *when == phase);
+        of.map_or(0, |(_, n)| *n)
+    };
     for name in names {
-        let count = |phase: &&str| totals.faults.get(&(name, *phase)).copied().unwrap_or(0);
-        let cells: String = phases.iter().map(|phase| format!("{:>14}", count(phase))).collect();
+        let cells: String = phases.iter().map(|phase| format!("{:>14}", count(name, phase))).collect();
         println!("  {name:<24}{cells}");
-        let all: u64 = phases.iter().map(count).sum();
-        for (what, n) in [("ever", all), ("live", count(&"live"))] {
-            if is_long && n * LONG < OFTEN * totals.schedules {
-                rare.push(format!("{name}, {what}: {n}"));
+    }
+    for name in crate::schedule::FORCED {
+        expect(format!("{name}, live"), count(name, "live"));
+        for phase in EXPECTED_PHASES {
+            // A program that does not read yet, or no more, neither stalls nor starts again.
+            let is_idle = matches!(phase, "starting" | "closing");
+            let by_program = matches!(name, "stalled reader" | "restart" | "asked to revalidate");
+            // There is no socket while one is waited for, and none once the end is answered.
+            let by_socket = matches!(name, "sockets closed" | "sessions lost");
+            let is_off = matches!(phase, "connecting" | "closing");
+            if !(is_idle && by_program || is_off && by_socket) {
+                expect(format!("{name}, {phase}"), count(name, phase));
             }
         }
     }
-    for (name, n) in EXPECTED_ENDS.iter().map(|name| (*name, totals.stats.resumed.get(name).copied().unwrap_or(0))) {
-        if is_long && n * LONG < OFTEN * totals.schedules {
-            rare.push(format!("end of a gap, {name}: {n}"));
-        }
+    for name in EXPECTED_ENDS {
+        expect(format!("end of a gap, {name}"), totals.stats.resumed.get(name).copied().unwrap_or(0));
     }
-    for (name, n) in EXPECTED_CAUSES.iter().map(|name| (*name, totals.stats.gaps.get(*name).copied().unwrap_or(0))) {
-        if is_long && n * LONG < OFTEN * totals.schedules {
-            rare.push(format!("gap, {name}: {n}"));
-        }
+    for name in EXPECTED_CAUSES {
+        expect(format!("gap, {name}"), totals.stats.gaps.get(name).copied().unwrap_or(0));
     }
     if !rare.is_empty() {
         println!("seen too seldom: {}", rare.join("; "));

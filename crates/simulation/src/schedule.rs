@@ -1,5 +1,6 @@
 //! A schedule: everything that a run is made of, drawn from one seed.
 
+use crate::disk::DiskProfile;
 use crate::net::{Dir, End, Profile};
 use crate::rng::Rng;
 use crate::service::knobs::Knobs;
@@ -26,6 +27,44 @@ impl Mode {
             Self::WebSocket => "websocket",
             Self::FailOver => "failover",
             Self::Agent => "agent",
+        }
+    }
+}
+
+/// What schedules are made of. A seed is another schedule in each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Suite {
+    Main,
+    /// With what the main suite does not draw, and faults in phases that are short.
+    Wide,
+    /// A program that keeps its place, and crashes.
+    Crash,
+}
+
+impl Suite {
+    pub(crate) const ALL: [Self; 3] = [Self::Main, Self::Wide, Self::Crash];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Main => "main",
+            Self::Wide => "wide",
+            Self::Crash => "crash",
+        }
+    }
+
+    /// Of so many schedules of the main suite a run has so many tenths of this one.
+    pub(crate) fn tenths(self) -> u64 {
+        match self {
+            Self::Main | Self::Wide => 10,
+            Self::Crash => 6,
+        }
+    }
+
+    pub(crate) fn draw(self, seed: u64, mode: Option<Mode>) -> Schedule {
+        match self {
+            Self::Main => Schedule::draw(seed, mode),
+            Self::Wide => Schedule::draw_wide(seed, mode),
+            Self::Crash => Schedule::draw_crash(seed, mode),
         }
     }
 }
@@ -64,6 +103,10 @@ pub(crate) enum FaultKind {
     Suspend,
     /// PubNub loses its buffers.
     PurgeBuffers,
+    /// PubNub sends everything again that it keeps.
+    RepeatAll,
+    /// The program asks to be connected anew.
+    Revalidate,
     /// Access tokens die.
     ExpireTokens,
     /// Every login is over, its refresh token too.
@@ -112,6 +155,8 @@ impl FaultKind {
             Self::LoseSubscription => "subscription lost",
             Self::Suspend => "subscription suspended",
             Self::PurgeBuffers => "buffers lost",
+            Self::RepeatAll => "all messages again",
+            Self::Revalidate => "asked to revalidate",
             Self::ExpireTokens => "tokens expired",
             Self::EndLogins => "logins ended",
             Self::CloseSockets(_) => "sockets closed",
@@ -130,6 +175,54 @@ impl FaultKind {
 pub(crate) struct Fault {
     pub(crate) at: Us,
     pub(crate) what: FaultKind,
+    /// It waits for the client to be in this phase, from `at` on.
+    pub(crate) phase: Option<&'static str>,
+}
+
+impl Fault {
+    pub(crate) fn new(at: Us, what: FaultKind) -> Self {
+        Self { at, what, phase: None }
+    }
+}
+
+/// Where the place in the stream is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Store {
+    File,
+    Redb,
+}
+
+impl Store {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::Redb => "redb",
+        }
+    }
+}
+
+/// The end of a process, and the beginning of the next one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Crash {
+    /// So long after the process began.
+    pub(crate) after: Us,
+    /// Before this one of the operations of the disk that follow; without it at that time.
+    pub(crate) operation: Option<u64>,
+    /// The machine loses power; if not, the process is killed.
+    pub(crate) power: bool,
+    pub(crate) down_ms: u64,
+}
+
+/// What a program with a checkpoint goes through.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct CrashPlan {
+    pub(crate) store: Store,
+    /// The program says what it has finished; if not, asking for the next event does.
+    pub(crate) explicit: bool,
+    /// In percent of the deliveries it says so.
+    pub(crate) ack_percent: u64,
+    pub(crate) disk: DiskProfile,
+    pub(crate) crashes: Vec<Crash>,
 }
 
 /// Everything of one run.
@@ -152,6 +245,60 @@ pub(crate) struct Schedule {
     pub(crate) skew: i64,
     /// Messages that are deleted again, by their event, and when.
     pub(crate) deletions: Vec<(Us, u32)>,
+    /// The program keeps its place, and crashes.
+    pub(crate) crashes: Option<CrashPlan>,
+    /// The counts of changed messages become the messages.
+    pub(crate) enrich: bool,
+    /// The program replaces its filters, then.
+    pub(crate) updates: Vec<(Us, Vec<Filter>)>,
+}
+
+/// Phases that a client is not in for long.
+pub(crate) const PHASES: [&str; 5] = ["starting", "connecting", "reconnecting", "recreating", "closing"];
+
+/// The faults that are put into them.
+pub(crate) const FORCED: [&str; 33] = [
+    "reset, lossy",
+    "reset behind data",
+    "fin, lossy",
+    "fin behind data",
+    "silence to client",
+    "silence to service",
+    "black hole",
+    "swallow, then reset",
+    "dribble",
+    "latency",
+    "refused",
+    "nothing passes",
+    "status",
+    "request lost",
+    "answer lost",
+    "answer cut",
+    "answer late",
+    "answer garbage",
+    "subscription lost",
+    "subscription suspended",
+    "tokens expired",
+    "logins ended",
+    "foreign subscription",
+    "freeze",
+    "sleep",
+    "wall clock jump",
+    "stalled reader",
+    "restart",
+    "buffers lost",
+    "all messages again",
+    "asked to revalidate",
+    "sockets closed",
+    "sessions lost",
+];
+
+/// Two of the pairs of them, so that many seeds have each as often as any other.
+fn forced(seed: u64) -> [(&'static str, &'static str); 2] {
+    [2 * seed, 2 * seed + 1].map(|number| {
+        let pair = usize::try_from(number % (FORCED.len() * PHASES.len()) as u64).unwrap_or(0);
+        (FORCED[pair % FORCED.len()], PHASES[pair / FORCED.len()])
+    })
 }
 
 /// No event comes, and no fault begins, in the last part of a run but where that is drawn.
@@ -198,13 +345,248 @@ impl Schedule {
             queue_bytes: rng.pick(&[8 << 20, 8 << 20, 20_000]),
             skew,
             deletions,
+            crashes: None,
+            enrich: false,
+            updates: Vec::new(),
         }
+    }
+
+    /// What [`draw`](Self::draw) does not, on top of another schedule of it.
+    pub(crate) fn draw_wide(seed: u64, mode: Option<Mode>) -> Self {
+        let mut rng = Rng::part(seed, 51);
+        let kind = rng.below(100);
+        let pairs = forced(seed);
+        let mode = mode.or_else(|| {
+            Some(match kind {
+                0..=7 => Mode::PubNub,
+                8..=14 => Mode::Agent,
+                15 | 16 => Mode::WebSocket,
+                17 => Mode::PubNub,
+                _ if pairs.iter().any(|(name, _)| ["buffers lost", "all messages again"].contains(name)) => {
+                    Mode::PubNub
+                }
+                _ if pairs.iter().any(|(name, _)| ["sockets closed", "sessions lost"].contains(name)) => {
+                    Mode::WebSocket
+                }
+                // A socket is there before what is made over it.
+                _ if pairs.iter().any(|(_, phase)| *phase == "connecting") => Mode::PubNub,
+                _ => rng.pick(&[Mode::PubNub, Mode::PubNub, Mode::WebSocket, Mode::WebSocket, Mode::FailOver]),
+            })
+        });
+        let mut schedule = Self::draw(seed + (1 << 40), mode);
+        schedule.seed = seed;
+        if schedule.mode == Mode::Agent || rng.percent(50) {
+            schedule.knobs.draw_later(&mut rng);
+        }
+        match kind {
+            0..=3 if schedule.mode == Mode::PubNub => schedule.limit_answers(&mut rng),
+            4..=7 if schedule.mode == Mode::PubNub => schedule.repeat_all(&mut rng),
+            15 | 16 if schedule.mode == Mode::WebSocket => schedule.overflow(&mut rng),
+            17 if schedule.mode == Mode::PubNub => schedule.outlast_buffer(&mut rng),
+            _ if schedule.mode == Mode::Agent => {}
+            _ => {
+                schedule.widen(&mut rng);
+                schedule.force_phases(pairs, &mut rng);
+            }
+        }
+        schedule
+    }
+
+    /// More than the service answers at a time waits after an outage, and more than it keeps
+    /// (found 2.4).
+    fn limit_answers(&mut self, rng: &mut Rng) {
+        self.knobs.pn_answer_most = rng.pick(&[50, 25]);
+        self.knobs.pn_buffer = 100;
+        self.knobs.pn_repeat_percent = 0;
+        (self.filters, self.catch_up, self.queue_bytes) = (vec![Filter::Sms], rng.percent(50), 8 << 20);
+        self.end = 110 * SEC;
+        let at = rng.range(10, 60) * SEC;
+        let kill = Some(draw_end(rng));
+        let ms = rng.range(3, 12) * 1000;
+        self.faults = vec![Fault::new(at, FaultKind::Refuse { hosts: Hosts::Push, ms, kill })];
+        let mut times: Vec<Us> = (0..30).map(|i| i * 2 * SEC).collect();
+        times.extend((0..rng.range(90, 170)).map(|_| at + 500 * MS + rng.below(SEC)));
+        self.only_messages(times);
+    }
+
+    /// What was read comes again, in answers as large as the buffer (found 2.5).
+    fn repeat_all(&mut self, rng: &mut Rng) {
+        self.knobs.pn_answer_most = 0;
+        (self.filters, self.catch_up, self.queue_bytes) = (vec![Filter::Sms], rng.percent(50), 8 << 20);
+        self.end = 120 * SEC;
+        let at = rng.range(75, 90) * SEC;
+        self.faults = (0..rng.range(1, 3)).map(|i| Fault::new(at + i * 3 * SEC, FaultKind::RepeatAll)).collect();
+        self.only_messages((0..130).map(|i| 2 * SEC + i * rng.range(480, 520) * MS).collect());
+    }
+
+    /// More than the client's queue holds comes while nothing is read, half the time after
+    /// an outage (found 1.6).
+    fn overflow(&mut self, rng: &mut Rng) {
+        (self.filters, self.catch_up, self.queue_bytes) = (vec![Filter::Sms], rng.percent(50), 20_000);
+        self.end = 125 * SEC;
+        let at = rng.range(10, 20) * SEC;
+        self.faults = vec![Fault::new(at, FaultKind::Stall(rng.range(50, 70) * 1000))];
+        if rng.percent(50) {
+            let kill = Some(draw_end(rng));
+            let ms = rng.range(2, 15) * 1000;
+            self.faults.push(Fault::new(at + SEC, FaultKind::Refuse { hosts: Hosts::Push, ms, kill }));
+        }
+        self.only_messages((0..260).map(|i| 2 * SEC + i * rng.range(240, 260) * MS).collect());
+    }
+
+    /// An outage that is longer than the service keeps messages.
+    fn outlast_buffer(&mut self, rng: &mut Rng) {
+        self.knobs.pn_age_s = rng.pick(&[120, 300]);
+        (self.filters, self.catch_up) = (vec![Filter::Sms], rng.percent(50));
+        self.end = 1_500 * SEC;
+        let kill = Some(draw_end(rng));
+        let ms = rng.range(130, 1_300) * 1000;
+        self.faults = vec![Fault::new(20 * SEC, FaultKind::Refuse { hosts: Hosts::Push, ms, kill })];
+        self.only_messages((0..100).map(|i| 2 * SEC + i * 14 * SEC).collect());
+    }
+
+    fn only_messages(&mut self, mut times: Vec<Us>) {
+        times.sort_unstable();
+        self.deletions = Vec::new();
+        let number = |id: usize| u32::try_from(id).unwrap_or(u32::MAX);
+        self.events =
+            times.into_iter().enumerate().map(|(id, at)| Emission { id: number(id), at, what: What::Sms }).collect();
+    }
+
+    fn widen(&mut self, rng: &mut Rng) {
+        if rng.percent(25) {
+            // Messages that only the store reports.
+            self.enrich = rng.percent(70);
+            self.filters.push(Filter::Store);
+            self.catch_up = true;
+            for event in &mut self.events {
+                if event.what == What::Sms && rng.percent(60) {
+                    event.what = What::Stored;
+                }
+            }
+        }
+        if rng.percent(25) && self.filters.len() > 1 {
+            // A filter less, and later perhaps all of them again.
+            let all = self.filters.clone();
+            let mut fewer = all.clone();
+            let gone = usize::try_from(rng.below(fewer.len() as u64)).unwrap_or(0);
+            fewer.remove(gone);
+            let at = rng.range(10, 60) * SEC;
+            self.updates.push((at, fewer));
+            if rng.percent(60) {
+                self.updates.push((at + rng.range(2, 25) * SEC, all));
+            }
+        }
+        if rng.percent(8) {
+            let at = rng.below(self.end - TAIL);
+            self.faults.push(Fault::new(at, FaultKind::Revalidate));
+        }
+        self.faults.sort_by_key(|fault| fault.at);
+    }
+
+    /// Faults in phases that are short.
+    fn force_phases(&mut self, pairs: [(&'static str, &'static str); 2], rng: &mut Rng) {
+        self.faults.truncate(1);
+        for ((name, phase), at) in pairs.into_iter().zip([rng.range(8, 25) * SEC, rng.range(45, 60) * SEC]) {
+            let is_possible = match name {
+                "buffers lost" | "all messages again" => self.mode == Mode::PubNub,
+                "sockets closed" | "sessions lost" => self.mode != Mode::PubNub,
+                _ => true,
+            };
+            if is_possible {
+                self.force(name, phase, at, rng);
+            }
+        }
+        self.faults.sort_by_key(|fault| fault.at);
+    }
+
+    fn force(&mut self, name: &str, phase: &'static str, at: Us, rng: &mut Rng) {
+        let slow = |op, ms| FaultKind::Http { op, wrong: Wrong::Slow(ms), times: 2, ms: 60_000 };
+        let mut at = at;
+        let causes: &[FaultKind] = match phase {
+            "starting" => {
+                at = 0;
+                &[]
+            }
+            "connecting" if self.mode == Mode::PubNub => {
+                at = 0;
+                &[FaultKind::Refuse { hosts: Hosts::Push, ms: 4_000, kill: None }]
+            }
+            "connecting" | "recreating" => &[
+                FaultKind::LoseSubscription,
+                FaultKind::ForgetSessions,
+                slow(Op::Create, 4_000),
+                slow(Op::Upgrade, 3_000),
+                slow(Op::PubNubPoll, 3_000),
+                FaultKind::Revalidate,
+            ],
+            "reconnecting" => &[FaultKind::Refuse { hosts: Hosts::Push, ms: 6_000, kill: Some(End::ResetBehind) }],
+            _ => {
+                at = self.end;
+                self.faults.push(Fault::new(at - SEC, slow(Op::Delete, 5_000)));
+                &[]
+            }
+        };
+        let what = match name {
+            "all messages again" => FaultKind::RepeatAll,
+            "asked to revalidate" => FaultKind::Revalidate,
+            _ => loop {
+                let what = draw_fault(rng, self.mode);
+                if what.name() == name {
+                    break what;
+                }
+            },
+        };
+        let is_socket = self.mode != Mode::PubNub;
+        let causes = causes.iter().filter(|it| is_socket || !matches!(it, FaultKind::ForgetSessions));
+        self.faults.extend(causes.map(|cause| Fault::new(at, *cause)));
+        let delay = if matches!(phase, "starting" | "closing") { rng.below(300 * MS) } else { rng.below(1_500 * MS) };
+        let by_program = matches!(what, FaultKind::Stall(_) | FaultKind::Restart { .. } | FaultKind::Revalidate);
+        if by_program && matches!(phase, "starting" | "closing") {
+            return;
+        }
+        self.faults.push(Fault { at: at + delay, what, phase: Some(phase) });
+    }
+
+    /// A program that keeps its place, and crashes at drawn points. What it shares with
+    /// [`draw`](Self::draw) is drawn there, and what is cut off here.
+    pub(crate) fn draw_crash(seed: u64, mode: Option<Mode>) -> Self {
+        let mut rng = Rng::part(seed, 41);
+        let drawn = rng.pick(&[Mode::PubNub, Mode::PubNub, Mode::WebSocket, Mode::WebSocket, Mode::FailOver]);
+        let mut schedule = Self::draw(seed, Some(mode.unwrap_or(drawn)));
+        schedule.end = schedule.end.min(rng.range(75, 120) * SEC);
+        let last = schedule.end - TAIL;
+        schedule.events.retain(|event| event.at < last);
+        schedule.faults.retain(|fault| fault.at < last && !matches!(fault.what, FaultKind::Restart { .. }));
+        schedule.faults.truncate(if rng.percent(50) { 0 } else { 1 });
+        let crashes = (0..rng.pick(&[1, 2, 3, 4])).map(|_| Crash {
+            // Some come while it starts.
+            after: if rng.percent(25) { 0 } else { rng.below(28 * SEC) },
+            operation: rng.percent(75).then(|| rng.below(14)),
+            power: rng.percent(60),
+            down_ms: rng.pick(&[10, 1_000, 5_000, 12_000]),
+        });
+        schedule.crashes = Some(CrashPlan {
+            crashes: crashes.collect(),
+            store: rng.pick(&[Store::File, Store::Redb]),
+            explicit: rng.percent(50),
+            ack_percent: rng.pick(&[100, 30, 5]),
+            disk: DiskProfile {
+                lies_percent: rng.pick(&[0, 0, 20, 100]),
+                fails_percent: rng.pick(&[0, 0, 0, 10]),
+                step_ms: rng.pick(&[0, 5, 60]),
+            },
+        });
+        schedule
     }
 
     /// Nothing goes wrong by itself, either.
     pub(crate) fn is_calm(&self) -> bool {
         let knobs = &self.knobs;
         self.faults.iter().all(|fault| matches!(fault.what, FaultKind::Foreign | FaultKind::WallJump(_)))
+            && self.crashes.is_none()
+            && knobs.agent_no_id_percent == 0
+            && knobs.disables == 0
             && knobs.ws_absolute_s > self.end / SEC
             && knobs.ws_idle_s > self.end / SEC
             && knobs.token_life_s > self.end / SEC
@@ -238,10 +620,21 @@ impl Schedule {
             self.profile.window,
             self.profile.reset_purges,
         );
-        let _ = writeln!(out, "  filters {:?}", self.filters);
+        let _ = writeln!(out, "  filters {:?}, enriched {}", self.filters, self.enrich);
+        for (at, filters) in &self.updates {
+            let _ = writeln!(out, "  {:>7.3} s filters {filters:?}", *at as f64 / SEC as f64);
+        }
         let _ = writeln!(out, "  knobs {:?}", self.knobs.unusual());
         for fault in &self.faults {
-            let _ = writeln!(out, "  {:>7.3} s {:?}", fault.at as f64 / SEC as f64, fault.what);
+            let when = fault.phase.map_or(String::new(), |phase| format!(", once {phase}"));
+            let _ = writeln!(out, "  {:>7.3} s {:?}{when}", fault.at as f64 / SEC as f64, fault.what);
+        }
+        if let Some(plan) = &self.crashes {
+            let (store, explicit, acks) = (plan.store.name(), plan.explicit, plan.ack_percent);
+            let _ = writeln!(out, "  store {store}, explicit {explicit}, acks {acks} %, {:?}", plan.disk);
+            for crash in &plan.crashes {
+                let _ = writeln!(out, "  {crash:?}");
+            }
         }
         for (at, event) in &self.deletions {
             let _ = writeln!(out, "  {:>7.3} s event {event} is deleted", *at as f64 / SEC as f64);
@@ -354,7 +747,7 @@ fn draw_events(
                     let (call, step, last) = steps(&mut calls, &mut next_call, rng);
                     What::Telephony { call: 50_000 + call, step, last }
                 }
-                Filter::Sms | Filter::Agent => What::Sms,
+                Filter::Sms | Filter::Store | Filter::Agent => What::Sms,
             }
         };
         events.push(Emission { id, at, what });
@@ -515,12 +908,12 @@ fn draw_faults(rng: &mut Rng, mode: Mode, end: Us) -> Vec<Fault> {
         let what = draw_fault(rng, mode);
         // A create that may have been carried out, and the same of another program.
         if matches!(what, FaultKind::Http { op: Op::Create, .. }) && rng.percent(40) {
-            faults.push(Fault { at: at.saturating_sub(rng.below(2 * SEC)), what: FaultKind::Foreign });
+            faults.push(Fault::new(at.saturating_sub(rng.below(2 * SEC)), FaultKind::Foreign));
         }
-        faults.push(Fault { at, what });
+        faults.push(Fault::new(at, what));
         // A create that goes wrong needs a reason to create.
         if matches!(what, FaultKind::Http { op: Op::Create, .. }) && rng.percent(50) {
-            faults.push(Fault { at: at + rng.below(2 * SEC), what: FaultKind::LoseSubscription });
+            faults.push(Fault::new(at + rng.below(2 * SEC), FaultKind::LoseSubscription));
         }
         // The next comes in the wake of this one, or somewhere else.
         at = if rng.percent(45) { at + rng.below(15 * SEC) } else { rng.below(end - TAIL) };
@@ -530,7 +923,7 @@ fn draw_faults(rng: &mut Rng, mode: Mode, end: Us) -> Vec<Fault> {
     if rng.percent(8) {
         let at = end - rng.range(1, 12) * SEC;
         let what = if rng.percent(50) { FaultKind::BlackHole(60_000) } else { FaultKind::Swallow(30_000) };
-        faults.push(Fault { at, what });
+        faults.push(Fault::new(at, what));
     }
     faults.sort_by_key(|fault| fault.at);
     faults

@@ -53,6 +53,7 @@ impl Search {
 pub(crate) fn shrink(schedule: &Schedule, class: &'static str) -> Schedule {
     let mut search = Search { class, best: schedule.clone(), runs: 0 };
     search.list(|schedule| &mut schedule.faults);
+    search.list(|schedule| &mut schedule.updates);
     let mut untouched = search.best.clone();
     untouched.deletions.clear();
     if !search.attempt(untouched) {
@@ -68,7 +69,8 @@ pub(crate) fn shrink(schedule: &Schedule, class: &'static str) -> Schedule {
             search.attempt(candidate);
         }
     }
-    let simpler: [fn(&mut Schedule); 5] = [
+    let simpler: [fn(&mut Schedule); 6] = [
+        |schedule| schedule.enrich = false,
         |schedule| schedule.skew = 0,
         |schedule| schedule.catch_up = false,
         |schedule| schedule.queue_bytes = 8 << 20,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::client;
 use crate::runner::{judge_schedule, note_panics};
-use crate::schedule::Schedule;
+use crate::schedule::{Schedule, Suite};
 
 fn files(under: &Path, into: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(under).unwrap() {
@@ -64,9 +64,18 @@ const BROKEN: &[(&str, usize)] = &[("complete-early", 1), ("left-open-unnamed", 
 #[test]
 fn two_hundred_schedules_break_no_more_promises_than_known() {
     note_panics();
+    let broken = broken(Suite::Main, 650..850);
+    for (class, seeds) in &broken {
+        let known = BROKEN.iter().find(|(name, _)| name == class).map_or(0, |(_, most)| *most);
+        assert!(seeds.len() <= known, "{class}: {known} schedules are known\n{}", seeds.join("\n"));
+    }
+}
+
+/// Violations by class, with the seeds of those in which they are.
+fn broken(suite: Suite, seeds: std::ops::Range<u64>) -> BTreeMap<&'static str, Vec<String>> {
     let mut broken: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-    for seed in 650..850 {
-        let schedule = Arc::new(Schedule::draw(seed, None));
+    for seed in seeds {
+        let schedule = Arc::new(suite.draw(seed, None));
         let violations = judge_schedule(&schedule);
         let classes: BTreeSet<&str> = violations.iter().map(|it| it.class).collect();
         for class in classes {
@@ -74,8 +83,34 @@ fn two_hundred_schedules_break_no_more_promises_than_known() {
             broken.entry(class).or_default().push(format!("seed {seed} ({}): {first}", schedule.mode.name()));
         }
     }
-    for (class, seeds) in &broken {
-        let known = BROKEN.iter().find(|(name, _)| name == class).map_or(0, |(_, most)| *most);
-        assert!(seeds.len() <= known, "{class}: {known} schedules are known\n{}", seeds.join("\n"));
+    broken
+}
+
+/// About a hundred crash points. What the main suite still breaks is bounded there.
+#[test]
+fn a_crash_at_any_operation_of_the_store_loses_no_event_without_a_gap() {
+    note_panics();
+    let broken = broken(Suite::Crash, 0..60);
+    for class in
+        ["lost", "unfinished-lost", "again-after-ack", "place-lost", "store-refused", "panic", "stuck", "livelock"]
+    {
+        let seeds = broken.get(class).map_or(&[][..], Vec::as_slice);
+        assert!(seeds.is_empty(), "{class}: {}", seeds.join("\n"));
     }
+}
+
+#[test]
+fn faults_come_in_the_phase_that_they_wait_for() {
+    let mut seen = BTreeSet::new();
+    for seed in 15..35 {
+        let schedule = Arc::new(Suite::Wide.draw(seed, None));
+        let finished = client::run(&schedule, false);
+        for (index, _, phase) in &finished.core.applied {
+            if let Some(wanted) = schedule.faults[*index].phase {
+                assert_eq!(wanted, *phase, "seed {seed}");
+                seen.insert(wanted);
+            }
+        }
+    }
+    assert!(seen.len() >= 2, "{seen:?}");
 }

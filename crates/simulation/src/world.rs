@@ -10,6 +10,8 @@ pub(crate) enum Filter {
     Posts,
     Missed,
     Telephony,
+    /// What changed in the message store, as counts.
+    Store,
     /// Everything of an agent's session, which has no filters.
     Agent,
 }
@@ -25,6 +27,7 @@ impl Filter {
             Self::Posts => "/team-messaging/v1/posts",
             Self::Missed => "/restapi/v1.0/account/~/extension/~/missed-calls",
             Self::Telephony => "/restapi/v1.0/account/~/extension/~/telephony/sessions",
+            Self::Store => "/restapi/v1.0/account/~/extension/~/message-store",
             Self::Agent => "",
         }
     }
@@ -34,6 +37,7 @@ impl Filter {
         let path = uri.split('?').next().unwrap_or(uri);
         Some(match path {
             _ if path.ends_with("/message-store/instant") => Self::Sms,
+            _ if path.ends_with("/message-store") => Self::Store,
             _ if path.ends_with("/voicemail") => Self::Voicemail,
             _ if path.ends_with("/team-messaging/v1/posts") => Self::Posts,
             _ if path.ends_with("/missed-calls") => Self::Missed,
@@ -51,6 +55,8 @@ impl Filter {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum What {
     Sms,
+    /// A message of another kind, which only the store's counts report.
+    Stored,
     Voicemail,
     /// A new post with this number.
     PostAdded(u32),
@@ -77,6 +83,7 @@ impl What {
     pub(crate) fn filter(self) -> Filter {
         match self {
             Self::Sms => Filter::Sms,
+            Self::Stored => Filter::Store,
             Self::Voicemail => Filter::Voicemail,
             Self::PostAdded(_) | Self::PostChanged(_) => Filter::Posts,
             Self::MissedCall => Filter::Missed,

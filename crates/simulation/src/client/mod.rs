@@ -1,6 +1,8 @@
 //! The program under test: it uses the client's public API, and nothing else of it.
 
+mod crash;
 pub(crate) mod http;
+mod store;
 
 use std::fmt;
 use std::panic::AssertUnwindSafe;
@@ -11,10 +13,10 @@ use std::time::{Duration, SystemTime};
 use futures_util::{FutureExt as _, StreamExt as _};
 use ringcentral_events::agent::{AgentOrigin, AgentSession, EndSession, OnLost};
 use ringcentral_events::auth::{AccessToken, TokenProvider};
-use ringcentral_events::transport::{Poll, PubNub, Transport, WebSocket};
+use ringcentral_events::transport::{Poll, PubNub, Transport, TransportKind, WebSocket};
 use ringcentral_events::{
-    Client, Delivery, EventFilter, Gap, OAuth, OnDrop, Origin, Random, ResumeToken, Resumed, StatusWatch, Subscription,
-    System, WallClock, catch_up,
+    Client, Delivery, EventFilter, Gap, OAuth, OnDrop, Origin, Random, ResumeToken, Resumed, Status, StatusWatch,
+    Subscription, SubscriptionHandle, System, WallClock, catch_up,
 };
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -22,7 +24,7 @@ use tokio::time::Instant;
 use self::http::SimHttp;
 use crate::core::{Core, Shared, filters_of};
 use crate::net::Host;
-use crate::oracle::{Item, Record, Wall, wall_at};
+use crate::oracle::{Item, Record, Update, Wall, wall_at};
 use crate::rng::Rng;
 use crate::schedule::{FaultKind, Mode, Schedule};
 use crate::service::auth::{CLIENT_ID, CLIENT_SECRET, JWT};
@@ -33,7 +35,6 @@ const PLATFORM: &str = "https://platform.sim.example";
 
 struct SimClock {
     shared: Shared,
-    schedule: Arc<Schedule>,
 }
 
 impl fmt::Debug for SimClock {
@@ -44,7 +45,7 @@ impl fmt::Debug for SimClock {
 
 impl WallClock for SimClock {
     fn now(&self) -> SystemTime {
-        let wall = wall_at(&self.schedule, self.shared.now());
+        let wall = self.shared.with(|core| wall_at(core, core.now()));
         let base = SystemTime::UNIX_EPOCH + Duration::from_secs(BASE_UNIX);
         let length = Duration::from_micros(wall.unsigned_abs());
         if wall < 0 { base - length } else { base + length }
@@ -61,6 +62,12 @@ fn wall(time: SystemTime) -> Wall {
 }
 
 struct SimRandom(Mutex<Rng>);
+
+impl SimRandom {
+    fn new(rng: Rng) -> Self {
+        Self(Mutex::new(rng))
+    }
+}
 
 impl fmt::Debug for SimRandom {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -86,11 +93,10 @@ type Log = Arc<Mutex<Record>>;
 
 /// Runs one schedule from beginning to end.
 pub(crate) fn run(schedule: &Arc<Schedule>, keep_trace: bool) -> Finished {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-    let runtime = match runtime {
-        Ok(runtime) => runtime,
-        Err(error) => panic!("a runtime without IO can always be made: {error}"),
-    };
+    if let Some(plan) = &schedule.crashes {
+        return crash::run(schedule, plan, keep_trace);
+    }
+    let runtime = paused();
     let core = Core::new(schedule.clone(), keep_trace);
     let log: Log = Arc::default();
     let shared = runtime.block_on(async {
@@ -118,6 +124,14 @@ pub(crate) fn run(schedule: &Arc<Schedule>, keep_trace: bool) -> Finished {
     let core = shared.into_core(schedule);
     record.connections_most = core.net.client_open_most;
     Finished { core, record }
+}
+
+/// A runtime of virtual time.
+fn paused() -> tokio::runtime::Runtime {
+    match tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build() {
+        Ok(runtime) => runtime,
+        Err(error) => panic!("a runtime without IO can always be made: {error}"),
+    }
 }
 
 /// Virtual time stands still while a task runs, so one that never waits would run for ever.
@@ -159,8 +173,8 @@ fn until(shared: &Shared, at: Us) -> Duration {
 }
 
 async fn program(schedule: Arc<Schedule>, shared: Shared, log: Log) {
-    let clock = SimClock { shared: shared.clone(), schedule: schedule.clone() };
-    let random = SimRandom(Mutex::new(Rng::part(schedule.seed, 31)));
+    let clock = SimClock { shared: shared.clone() };
+    let random = SimRandom::new(Rng::part(schedule.seed, 31));
     let http = SimHttp::new(shared.clone());
     let waits = http.waits();
     let system = System::new().with_http(http).with_clock(clock).with_random(random);
@@ -215,8 +229,7 @@ async fn subscription(schedule: &Arc<Schedule>, shared: &Shared, log: &Log, syst
         }
         shared.with(|core| core.note(format_args!("started")));
         let status = started.status();
-        let follow =
-            tokio::spawn(follow(status, shared.clone(), |status| (status.phase.as_str(), status.is_healthy())));
+        let follow = tokio::spawn(follow(status, shared.clone(), said));
         let (left, restart) = read(started, schedule, &mut marks, shared, log).await;
         note(log, |record| record.closing = shared.now());
         if let Some((token, down, anew)) = restart {
@@ -224,8 +237,8 @@ async fn subscription(schedule: &Arc<Schedule>, shared: &Shared, log: &Log, syst
             follow.abort();
             shared.with(|core| {
                 core.note(format_args!("restart"));
-                core.healthy = false;
-                core.phase = "starting";
+                core.polls = false;
+                core.say("starting", false);
             });
             note(log, |record| record.restarts.push(record.log.len()));
             tokio::time::sleep(down).await;
@@ -295,6 +308,9 @@ fn build(schedule: &Schedule, client: &Client) -> ringcentral_events::Result<rin
     if schedule.catch_up {
         builder = builder.catch_up_all(catch_up::standard(client));
     }
+    if schedule.enrich {
+        builder = builder.enrich_messages(true);
+    }
     if schedule.faults.iter().any(|fault| matches!(fault.what, FaultKind::Restart { .. })) {
         builder = builder.on_drop(OnDrop::Keep);
     }
@@ -305,6 +321,7 @@ fn build(schedule: &Schedule, client: &Client) -> ringcentral_events::Result<rin
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Mark {
     Stall(Us),
+    Update(usize),
     Token,
     Restart { down_ms: u64, anew: bool },
 }
@@ -322,6 +339,7 @@ fn marks(schedule: &Schedule) -> Vec<(Us, Mark)> {
             _ => {}
         }
     }
+    marks.extend(schedule.updates.iter().enumerate().map(|(number, (at, _))| (*at, Mark::Update(number))));
     marks.sort_unstable();
     marks.reverse();
     marks
@@ -349,6 +367,11 @@ async fn read(
                 tokio::time::sleep(Duration::from_micros(length).min(wait)).await;
                 continue;
             }
+            Some(Mark::Update(number)) => {
+                let filters = schedule.updates[number].1.clone();
+                tokio::spawn(update(subscription.handle(), filters, shared.clone(), log.clone()));
+                continue;
+            }
             Some(Mark::Token) => {
                 token = subscription.resume_token();
                 continue;
@@ -361,10 +384,31 @@ async fn read(
             }
             None => {}
         }
+        match shared.with(|core| core.program.pop_front()) {
+            Some(FaultKind::Stall(ms)) => {
+                tokio::time::sleep(Duration::from_millis(ms).min(wait)).await;
+                continue;
+            }
+            Some(FaultKind::Restart { down_ms, anew, .. }) => {
+                if let Some(token) = subscription.resume_token() {
+                    return (Some(subscription), Some((token, Duration::from_millis(down_ms), anew)));
+                }
+                continue;
+            }
+            Some(_) => {
+                let handle = subscription.handle();
+                // It is only an error once the subscription is over.
+                tokio::spawn(async move { handle.revalidate().await });
+                continue;
+            }
+            None => {}
+        }
+        let bell = shared.with(|core| core.bell.clone());
         let next = marks.last().map_or(wait, |(at, _)| until(shared, *at).min(wait));
         let due = Instant::now() + next.max(Duration::from_millis(1));
         tokio::select! {
             biased;
+            () = bell.notified() => {}
             delivery = subscription.next() => match delivery {
                 Some(Ok(delivery)) => take(delivery, shared, log),
                 Some(Err(error)) => {
@@ -383,6 +427,22 @@ async fn read(
     }
 }
 
+/// Replaces the filters, beside the reading.
+async fn update(handle: SubscriptionHandle, filters: Vec<Filter>, shared: Shared, log: Log) {
+    let place = log.lock().map_or(0, |mut record| {
+        record.updates.push(Update { begin: shared.now(), end: None, took: false, filters: filters.clone() });
+        record.updates.len() - 1
+    });
+    let filters: Result<Vec<EventFilter>, _> = filters.iter().map(|filter| filter.uri().parse()).collect();
+    let took = match filters {
+        Ok(filters) => handle.update_filters(filters).await.is_ok(),
+        Err(_) => false,
+    };
+    let now = shared.now();
+    shared.with(|core| core.note(format_args!("filters are replaced: {took}")));
+    note(&log, |record| (record.updates[place].end, record.updates[place].took) = (Some(now), took));
+}
+
 /// The reader got this.
 fn take(delivery: Delivery, shared: &Shared, log: &Log) {
     let item = match delivery {
@@ -394,6 +454,10 @@ fn take(delivery: Delivery, shared: &Shared, log: &Log) {
         Delivery::Gap(gap) => gap_item(&gap),
         Delivery::Resumed(resumed) => resumed_item(&resumed),
         Delivery::Undecodable(_) => Item::Undecodable,
+        Delivery::FiltersDisabled(disabled) => {
+            let filters: Vec<String> = disabled.iter().map(|it| it.filter.clone()).collect();
+            Item::Disabled(filters_of(&filters))
+        }
         other => Item::Other(format!("{other:?}")),
     };
     record(item, shared, log);
@@ -431,7 +495,9 @@ fn item_of(raw: &str, found: bool, filter: Option<Filter>) -> Item {
         let digits: String = raw[from..].chars().take_while(char::is_ascii_digit).collect();
         digits.parse::<u32>().ok()
     };
-    let tag = raw.find("<e").and_then(|at| number(at + 2));
+    let counted =
+        || raw.find("\"newMessageIds\":[").and_then(|at| number(at + 17)).and_then(|id| id.checked_sub(600_000));
+    let tag = raw.find("<e").and_then(|at| number(at + 2)).or_else(counted);
     let kind = ["\"PostAdded\"", "\"PostChanged\""].iter().position(|kind| raw.contains(kind));
     let post = kind.and_then(|kind| {
         let text = raw.find("\"id\":").map(|at| raw[at + 5..].trim_start_matches([' ', '"']))?;
@@ -442,16 +508,23 @@ fn item_of(raw: &str, found: bool, filter: Option<Filter>) -> Item {
     Item::Event { filter, tag, post, contact, found }
 }
 
-async fn follow<S: Clone>(mut watch: StatusWatch<S>, shared: Shared, read: fn(&S) -> (&'static str, bool)) {
+/// The phase, whether events can arrive, and whether they do by polls alone.
+type Said = (&'static str, bool, bool);
+
+fn said(status: &Status) -> Said {
+    (status.phase.as_str(), status.is_healthy(), status.transport == TransportKind::Poll)
+}
+
+async fn follow<S: Clone>(mut watch: StatusWatch<S>, shared: Shared, read: fn(&S) -> Said) {
     let mut status = Some(watch.current());
     while let Some(it) = status {
-        let (phase, healthy) = read(&it);
+        let (phase, healthy, polls) = read(&it);
         shared.with(|core| {
             if (core.phase, core.healthy) != (phase, healthy) {
                 core.note(format_args!("status {phase}, healthy {healthy}"));
             }
-            core.phase = phase;
-            core.healthy = healthy;
+            core.polls = polls;
+            core.say(phase, healthy);
         });
         status = watch.changed().await;
     }
@@ -495,7 +568,7 @@ async fn agent(schedule: &Arc<Schedule>, shared: &Shared, log: &Log, system: Sys
     note(log, |record| record.started = Some(shared.now()));
     shared.with(|core| core.note(format_args!("started")));
     let follow =
-        tokio::spawn(follow(session.status(), shared.clone(), |status| (status.phase.as_str(), status.is_healthy())));
+        tokio::spawn(follow(session.status(), shared.clone(), |it| (it.phase.as_str(), it.is_healthy(), false)));
     let mut marks = marks(schedule);
     let mut closing = false;
     // After its end is asked for the stream ends by itself, within some of the longest polls.

@@ -389,6 +389,15 @@ impl Net {
         }
     }
 
+    /// The client's machine lost power: its ends are gone, and the other side learns nothing.
+    pub(crate) fn client_vanish(&mut self) {
+        for conn in self.conns.iter_mut().filter(|conn| !conn.client_gone) {
+            conn.client_gone = true;
+            conn.to_client.arrived.clear();
+            self.client_open -= 1;
+        }
+    }
+
     // ---- the service's end ----
 
     pub(crate) fn service_write<E: From<NetEv>>(&mut self, id: ConnId, bytes: &[u8], q: &mut Q<E>) {

@@ -40,8 +40,30 @@ pub(crate) enum Item {
     },
     Undecodable,
     ContactsGone(Vec<u32>),
+    /// These filters are not served.
+    Disabled(Vec<Filter>),
     SessionEnded,
     Other(String),
+}
+
+/// The program said that everything it had read is finished.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ack {
+    pub(crate) process: usize,
+    /// So many items of the log.
+    pub(crate) read: usize,
+    /// The store had kept it before the process ended.
+    pub(crate) kept: bool,
+}
+
+/// The program replaced its filters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Update {
+    pub(crate) begin: Us,
+    /// When it was answered, and whether it was done.
+    pub(crate) end: Option<Us>,
+    pub(crate) took: bool,
+    pub(crate) filters: Vec<Filter>,
 }
 
 /// What the client's side of a run recorded.
@@ -70,6 +92,19 @@ pub(crate) struct Record {
     pub(crate) unanswered: usize,
     /// The longest that a request waited for the head of its answer.
     pub(crate) longest_wait: Us,
+    /// When processes with a store were cut off.
+    pub(crate) crashes: Vec<Us>,
+    pub(crate) acks: Vec<Ack>,
+    pub(crate) updates: Vec<Update>,
+    /// The store could not be used, and the program was not started.
+    pub(crate) store_refused: Option<(Us, String)>,
+    /// When a process began that found no place, though the one before had begun with one.
+    pub(crate) forgotten: Vec<Us>,
+    /// The disk did what it said.
+    pub(crate) is_disk_honest: bool,
+    pub(crate) disk_operations: u64,
+    /// Crashes after which not all that was written was there, or in one piece.
+    pub(crate) torn: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,15 +151,9 @@ struct Gap {
 }
 
 /// What an event's clock shows by the client's wall clock at a time of the service's.
-pub(crate) fn wall_at(schedule: &Schedule, at: Us) -> Wall {
-    let mut skew = schedule.skew;
-    for fault in &schedule.faults {
-        if let FaultKind::WallJump(seconds) = fault.what
-            && fault.at <= at
-        {
-            skew += seconds;
-        }
-    }
+pub(crate) fn wall_at(core: &Core, at: Us) -> Wall {
+    let jumps = core.jumps.iter().filter(|(when, _)| *when <= at);
+    let skew = core.schedule.skew + jumps.map(|(_, seconds)| seconds).sum::<i64>();
     Wall::try_from(at).unwrap_or(Wall::MAX) + skew * 1_000_000
 }
 
@@ -149,6 +178,11 @@ pub(crate) fn judge(core: &Core, record: &Record) -> (Vec<Violation>, Stats) {
         oracle.order();
         oracle.health();
         oracle.calm();
+        oracle.disabled();
+        oracle.false_full();
+    }
+    if core.schedule.crashes.is_some() {
+        oracle.store();
     }
     oracle.service();
     oracle.out.sort_by_key(|violation| violation.at);
@@ -170,7 +204,11 @@ impl Oracle<'_> {
         for panic in &record.panics {
             self.violate("panic", record.closing, panic.clone());
         }
-        if let Some((at, error)) = &record.stream_error {
+        // The last save may fail with the disk.
+        let of_disk = |error: &str| {
+            error.contains("/sim/place") && self.schedule.crashes.as_ref().is_some_and(|it| it.disk.fails_percent > 0)
+        };
+        if let Some((at, error)) = record.stream_error.as_ref().filter(|(_, error)| !of_disk(error)) {
             self.violate("stream-error", *at, error.clone());
         }
         if let Some(error) = &record.start_error
@@ -190,6 +228,38 @@ impl Oracle<'_> {
         }
         if record.connections_most > 24 {
             self.violate("connections", record.closing, format!("{} at once", record.connections_most));
+        }
+    }
+
+    /// An agent's answers come again, and nothing in them says so: the id that was asked with
+    /// is stale, and the service replays what it keeps (incontact §10).
+    fn is_replayed_blindly(&self) -> bool {
+        let knobs = &self.schedule.knobs;
+        self.schedule.mode == Mode::Agent
+            && knobs.agent_no_id_percent > 0
+            && knobs.agent_stale == 1
+            && knobs.agent_no_id_moves == 0
+    }
+
+    /// Which process read the item at this place of the log.
+    fn process(&self, place: usize) -> usize {
+        self.record.restarts.iter().filter(|first| **first <= place).count()
+    }
+
+    /// A store keeps what it was given, and says so where it did not.
+    fn store(&mut self) {
+        let fails = self.schedule.crashes.as_ref().is_some_and(|plan| plan.disk.fails_percent > 0)
+            || self.schedule.faults.iter().any(|fault| matches!(fault.what, FaultKind::Freeze(_)));
+        if let Some(at) = self.record.forgotten.first()
+            && self.record.is_disk_honest
+        {
+            self.violate("place-lost", *at, "the disk kept everything, and the store has no place".into());
+        }
+        if let Some((at, error)) = &self.record.store_refused
+            && self.record.is_disk_honest
+            && !fails
+        {
+            self.violate("store-refused", *at, format!("the disk kept everything, and the store is refused: {error}"));
         }
     }
 
@@ -224,6 +294,21 @@ impl Oracle<'_> {
                 }
                 _ => {}
             }
+        }
+        if !self.record.is_disk_honest {
+            // Whoever lost all of it cannot know that there was something.
+            for at in &self.record.forgotten {
+                let cause = "the store lost everything".into();
+                *self.stats.gaps.entry("the store lost everything".into()).or_default() += 1;
+                let until = Wall::try_from(*at).ok().map(|at| at + 100_000_000);
+                self.gaps.push(Gap { at: *at, cause, since: None, until, filters: Vec::new(), resumed: None });
+            }
+        }
+        if let Some((at, _)) = &self.record.store_refused {
+            // The program was not started, and knows that anything may be lost.
+            *self.stats.gaps.entry("the store is refused".into()).or_default() += 1;
+            let cause = "the store is refused".into();
+            self.gaps.push(Gap { at: *at, cause, since: None, until: None, filters: Vec::new(), resumed: None });
         }
         let fillable: Vec<bool> = self.gaps.iter().map(|gap| self.is_fillable(gap)).collect();
         for (gap, fillable) in self.gaps.iter().zip(fillable) {
@@ -268,7 +353,62 @@ impl Oracle<'_> {
             let heard = self.core.samples.iter().rfind(|sample| sample.at <= self.record.closing && sample.delivers);
             over = over.min(heard.map_or(0, |sample| sample.at));
         }
-        event.at >= started && event.at + 2 * SEC <= over.min(self.record.closing)
+        event.at >= started
+            && event.at + 2 * SEC <= over.min(self.record.closing)
+            && self.is_subscribed(event.what.filter(), event.at)
+    }
+
+    /// Whether the filter is one of those that the program had asked for then, and that the
+    /// service serves. While a change is under way, and after one that failed, both may hold.
+    fn is_subscribed(&self, filter: Filter, at: Us) -> bool {
+        let record = self.record;
+        if self.core.service.subs.disabled.iter().any(|(since, it)| *it == filter && *since <= at + SEC) {
+            return false;
+        }
+        let mut asked = self.schedule.mode == Mode::Agent || self.schedule.filters.contains(&filter);
+        for update in record.updates.iter().filter(|update| update.begin <= at + 2 * SEC) {
+            let is_in = update.filters.contains(&filter);
+            let settled = update.end.is_some_and(|end| end + SEC <= at) && update.took;
+            asked = if settled { is_in } else { asked && is_in };
+        }
+        asked
+    }
+
+    /// Filters that the service does not serve are named in the stream.
+    fn disabled(&mut self) {
+        let record = self.record;
+        let named = |filter: Filter| {
+            record.log.iter().any(|(_, item)| matches!(item, Item::Disabled(filters) if filters.contains(&filter)))
+        };
+        for (at, filter) in &self.core.service.subs.disabled {
+            if at + 90 * SEC < record.closing && record.stream_error.is_none() && !named(*filter) {
+                let detail =
+                    format!("{filter:?} is not served since {} s, and nothing in the stream says so", at / SEC);
+                return self.violate("disabled-unsaid", *at, detail);
+            }
+        }
+    }
+
+    /// A service's buffer counts as full where it may have been, and not without a sign of it.
+    fn false_full(&mut self) {
+        let is_told = self.is_told_the_time();
+        let is_again = !self.record.restarts.is_empty();
+        if self.schedule.skew != 0 || !self.core.jumps.is_empty() || !is_told || is_again {
+            // By a wrong clock, or to another process, others are new.
+            return;
+        }
+        let service = &self.core.service;
+        let buffer = service.knobs.ws_buffer;
+        let mut signs = service.pubnub.full.clone();
+        signs.extend(service.gateway.recoveries.iter().filter(|it| it.may_be_full(buffer)).map(|it| it.at));
+        const BEFORE: Us = 150 * SEC;
+        let without = self.gaps.iter().find(|gap| {
+            gap.cause == "service_buffer_full" && !signs.iter().any(|at| *at <= gap.at && gap.at <= at + BEFORE)
+        });
+        if let Some(gap) = without {
+            let at = gap.at;
+            self.violate("false-full", at, "service_buffer_full, though no buffer can have been".into());
+        }
     }
 
     /// Times in gaps are the service's, which it tells; where it does not, the client has
@@ -287,8 +427,8 @@ impl Oracle<'_> {
         let by_service = |at: Us| Wall::try_from(at).unwrap_or(Wall::MAX);
         let (mut latest, mut earliest) = (by_service(sent), by_service(event.at));
         if !self.is_told_the_time() {
-            latest = latest.max(wall_at(self.schedule, sent));
-            earliest = earliest.min(wall_at(self.schedule, event.at));
+            latest = latest.max(wall_at(self.core, sent));
+            earliest = earliest.min(wall_at(self.core, event.at));
         }
         let earliest = earliest - 1000;
         let until = gap.until.or(gap.resumed.as_ref().map(|(_, _, end, _)| *end));
@@ -318,7 +458,9 @@ impl Oracle<'_> {
                         None => *tag,
                     };
                     let Some(event) = event.filter(|id| by_id.contains_key(id)) else {
-                        if contact.is_none() && self.schedule.mode != Mode::Agent {
+                        // A message that was deleted has no text.
+                        let is_store = *filter == Some(Filter::Store);
+                        if contact.is_none() && !is_store && self.schedule.mode != Mode::Agent {
                             self.out.push(Violation { class: "unknown", at: 0, detail: format!("{item:?}") });
                         }
                         continue;
@@ -345,15 +487,21 @@ impl Oracle<'_> {
         }
         for event in events {
             let deliveries = got.get(&event.id).map_or(&[][..], Vec::as_slice);
-            let is_state = matches!(event.what, What::AgentContact { .. });
-            let process = |place: usize| record.restarts.iter().filter(|first| **first <= place).count();
-            let twice =
-                deliveries.windows(2).find(|two| process(two[0].0) == process(two[1].0) && (!is_state || !two[1].1));
-            if let Some(twice) = twice {
-                let at = record.log[twice[1].0].0;
+            // A count of messages that are not found yet is none of them.
+            let is_count = event.what == What::Stored && self.schedule.enrich;
+            let is_state = matches!(event.what, What::AgentContact { .. }) || is_count;
+            let twice = deliveries
+                .windows(2)
+                .find(|two| self.process(two[0].0) == self.process(two[1].0) && (!is_state || !two[1].1))
+                .map(|two| two[1]);
+            if let Some(twice) = twice.filter(|_| !self.is_replayed_blindly()) {
+                let at = record.log[twice.0].0;
                 let how: Vec<&str> =
                     deliveries.iter().map(|(_, found)| if *found { "found" } else { "pushed" }).collect();
                 self.violate("duplicate", at, format!("event {} {:?} came {how:?}", event.id, event.what));
+            }
+            if self.schedule.crashes.is_some() {
+                self.finished(event, deliveries);
             }
             if !self.is_due(event) {
                 continue;
@@ -377,6 +525,54 @@ impl Oracle<'_> {
             }
         }
         self.leads(&got);
+    }
+
+    /// What is finished does not come again after a crash, and what is not does, or is in a gap.
+    fn finished(&mut self, event: &Emission, deliveries: &[(usize, bool)]) {
+        let Some(plan) = &self.schedule.crashes else { return };
+        let record = self.record;
+        for (i, (place, _)) in deliveries.iter().enumerate() {
+            let process = self.process(*place);
+            let Some(crash) = record.crashes.get(process) else { continue };
+            let (at, again) = (record.log[*place].0, deliveries.get(i + 1));
+            let mut acks = record.acks.iter().filter(|ack| ack.process == process && ack.read > *place);
+            let is_kept = if plan.explicit {
+                acks.clone().any(|ack| ack.kept)
+            } else {
+                // Asking for the next event finishes one, which is kept within a second.
+                let stands_still =
+                    |kind| matches!(kind, FaultKind::Stall(_) | FaultKind::Freeze(_) | FaultKind::Sleep(_));
+                plan.disk.fails_percent == 0
+                    && at + 3 * SEC < *crash
+                    && !self.schedule.faults.iter().any(|fault| stands_still(fault.what))
+            };
+            if is_kept
+                && record.is_disk_honest
+                && let Some((again, _)) = again
+            {
+                let detail = format!(
+                    "event {} {:?} is finished since {} s, and comes again after the crash at {} s",
+                    event.id,
+                    event.what,
+                    at / SEC,
+                    crash / SEC
+                );
+                self.violate("again-after-ack", record.log[*again].0, detail);
+            }
+            let may_be_kept = !plan.explicit || acks.next().is_some();
+            if !may_be_kept && again.is_none() && self.is_due(event) {
+                let in_gap = self.gaps.iter().any(|gap| gap.at >= *crash && self.covers(gap, event));
+                if !in_gap {
+                    let detail = format!(
+                        "event {} {:?} was read and not finished at the crash at {} s, and does not come again",
+                        event.id,
+                        event.what,
+                        crash / SEC
+                    );
+                    self.violate("unfinished-lost", at, detail);
+                }
+            }
+        }
     }
 
     fn missing(&mut self, event: &Emission, superseded: bool) {
@@ -463,7 +659,7 @@ impl Oracle<'_> {
                 });
                 let first = down.map_or(event.at, |sample| sample.at.min(event.at));
                 let by_service = Wall::try_from(first).unwrap_or(Wall::MAX) - since;
-                let by_wall = wall_at(self.schedule, first) - since;
+                let by_wall = wall_at(self.core, first) - since;
                 let is_nearer = self.is_told_the_time() || by_service.abs() <= by_wall.abs();
                 let lead = if is_nearer { by_service } else { by_wall };
                 leads.push(u64::try_from(lead.max(0)).unwrap_or(0) / MS);
@@ -495,7 +691,8 @@ impl Oracle<'_> {
             }
         }
         // The service itself sends in another order where each event has a delay of its own.
-        if self.schedule.knobs.send_lag_ms == 0 && self.schedule.mode != Mode::FailOver {
+        let in_order = self.schedule.knobs.send_lag_ms == 0 && !self.is_replayed_blindly();
+        if in_order && self.schedule.mode != Mode::FailOver {
             for (at, detail) in wrong {
                 self.violate("order", at, detail);
             }
@@ -509,7 +706,8 @@ impl Oracle<'_> {
             Mode::PubNub => 60 * SEC,
             Mode::WebSocket => 15 * SEC,
             Mode::Agent => 95 * SEC,
-            Mode::FailOver => return,
+            // It is a socket, a poll of PubNub, or polls of sources.
+            Mode::FailOver => 60 * SEC,
         };
         let samples: Vec<Sample> =
             self.core.samples.iter().copied().filter(|sample| sample.at >= started && sample.at <= over).collect();
@@ -550,6 +748,7 @@ impl Oracle<'_> {
             }
         }
         if let Some(begin) = down
+            && self.schedule.crashes.is_none()
             && over.saturating_sub(begin) > 100 * SEC
             && samples.last().is_some_and(|sample| !sample.delivers)
         {
@@ -562,7 +761,10 @@ impl Oracle<'_> {
         if !self.schedule.is_calm() || self.schedule.mode == Mode::FailOver {
             return;
         }
-        let gaps: Vec<(Us, String)> = self.gaps.iter().map(|gap| (gap.at, gap.cause.clone())).collect();
+        // A count whose messages are not there to be found in time is one.
+        let lags = self.schedule.enrich && self.schedule.knobs.sync_lag_ms > 0;
+        let is_lag = |gap: &&Gap| !(lags && gap.cause == "polled_in_part");
+        let gaps: Vec<(Us, String)> = self.gaps.iter().filter(is_lag).map(|gap| (gap.at, gap.cause.clone())).collect();
         for (at, cause) in gaps {
             self.violate("false-gap", at, format!("{cause} without a fault"));
         }
@@ -597,7 +799,7 @@ impl Oracle<'_> {
         let restarted = |at: Us| {
             self.schedule.faults.iter().any(|fault| {
                 matches!(fault.what, FaultKind::Restart { .. }) && fault.at < at && at < fault.at + 100 * SEC
-            })
+            }) || self.record.crashes.iter().any(|crash| *crash < at && at < crash + 100 * SEC)
         };
         for misdeed in &self.core.service.misdeeds {
             let class = match misdeed.what {

@@ -228,11 +228,28 @@ impl Service {
     }
 
     fn agent_answer(&mut self, conn: ConnId, events: &[Value], branch: u8, wrong: Option<Wrong>, cx: &mut Cx<'_>) {
-        let token = self.agent.mint();
+        let percent = self.knobs.agent_no_id_percent;
+        let no_id = percent > 0 && self.rng.percent(percent);
+        self.fact(if no_id { "an agent's answer without an id" } else { "an agent's answer" });
+        let token = if no_id && self.knobs.agent_no_id_moves == 1 {
+            if let Some(session) = &mut self.agent.session {
+                let end = session.log.len();
+                if let Some((_, at)) = session.tokens.last_mut() {
+                    *at = end;
+                }
+            }
+            String::new()
+        } else {
+            self.agent.mint()
+        };
         if let Some(session) = &mut self.agent.session {
             session.is_over |= session.ended;
         }
-        let answer = Answer::json(200, &json!({"sessionId": token, "events": events}));
+        let answer = if no_id {
+            Answer::json(200, &json!({"events": events}))
+        } else {
+            Answer::json(200, &json!({"sessionId": token, "events": events}))
+        };
         let answer = self.branch(answer, branch);
         self.answer(conn, answer, wrong, cx);
     }

@@ -125,8 +125,12 @@ impl Service {
         let in_log = now + self.knobs.calls_lag_s * SEC;
         let text = event.tag();
         match event.what {
-            What::Sms | What::Voicemail => {
-                let kind = if event.what == What::Sms { "SMS" } else { "VoiceMail" };
+            What::Sms | What::Voicemail | What::Stored => {
+                let kind = match event.what {
+                    What::Sms => "SMS",
+                    What::Stored => "Fax",
+                    _ => "VoiceMail",
+                };
                 let id = 600_000 + u64::from(event.id);
                 self.store.messages.push(Message {
                     event: event.id,

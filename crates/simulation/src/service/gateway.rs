@@ -72,17 +72,38 @@ pub(crate) enum GwEv {
     Close(ConnId),
 }
 
+/// A session that went on over another connection.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Recovery {
+    pub(crate) at: Us,
+    session: usize,
+    replayed: u64,
+    /// Live events soon after it, and for as long as replayed ones may have a new time.
+    soon: u64,
+    later: u64,
+}
+
+impl Recovery {
+    /// Whether a client may think that the buffer was full: nothing marks the last replayed
+    /// event, nor says whether replayed ones keep their time (websocket §1.12).
+    pub(crate) fn may_be_full(&self, buffer: u64) -> bool {
+        let live = if self.replayed == 0 { self.later } else { self.soon };
+        self.replayed + live + 2 >= buffer
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Gateway {
     tokens: Vec<WsToken>,
     pub(crate) sessions: Vec<Session>,
     sockets: Vec<Socket>,
     rng: Rng,
+    pub(crate) recoveries: Vec<Recovery>,
 }
 
 impl Gateway {
     pub(crate) fn new(rng: Rng) -> Self {
-        Self { tokens: Vec::new(), sessions: Vec::new(), sockets: Vec::new(), rng }
+        Self { tokens: Vec::new(), sessions: Vec::new(), sockets: Vec::new(), rng, recoveries: Vec::new() }
     }
 
     fn socket(&mut self, conn: ConnId) -> Option<&mut Socket> {
@@ -260,6 +281,7 @@ impl Service {
         cx.trace(format_args!("#{conn} has session {session}, recovered: {}", recovered.is_some()));
         self.write_details(conn, session, Some(body), cx);
         if recovered.is_some() {
+            self.gateway.recoveries.push(Recovery { at: now, session, replayed: 0, soon: 0, later: 0 });
             let wait = self.knobs.ws_replay_ms * MS;
             if wait == 0 {
                 self.replay(conn, cx);
@@ -286,6 +308,10 @@ impl Service {
         it.replays = false;
         let frames = std::mem::take(&mut it.buffer);
         cx.trace(format_args!("session {session} replays {} frames", frames.len()));
+        if let Some(recovery) = self.gateway.recoveries.iter_mut().rfind(|it| it.session == session) {
+            recovery.replayed = frames.len() as u64;
+        }
+        *self.facts.entry("a replayed event").or_default() += frames.len() as u64;
         for text in frames {
             self.write_event(session, conn, text, cx);
         }
@@ -310,7 +336,15 @@ impl Service {
         }
         let text = json!([meta, body]).to_string();
         match it.conn {
-            Some(conn) if !it.replays => self.write_event(session, conn, text, cx),
+            Some(conn) if !it.replays => {
+                let now = cx.now();
+                if let Some(recovery) = self.gateway.recoveries.iter_mut().rfind(|it| it.session == session) {
+                    recovery.soon += u64::from(now < recovery.at + 4 * SEC);
+                    recovery.later += u64::from(now < recovery.at + 34 * SEC);
+                }
+                self.fact("an event over a socket");
+                self.write_event(session, conn, text, cx);
+            }
             _ => {
                 let is_doubled = self.rng.percent(self.knobs.ws_doubles_percent);
                 let it = &mut self.gateway.sessions[session];
@@ -379,7 +413,10 @@ impl Service {
         let now = cx.now();
         cx.trace(format_args!("#{conn} frame {opcode} of {} bytes", payload.len()));
         match opcode {
-            frames::PING => cx.net.service_write(conn, &frames::write(frames::PONG, payload), cx.q),
+            frames::PING => {
+                self.fact("a pong");
+                cx.net.service_write(conn, &frames::write(frames::PONG, payload), cx.q);
+            }
             frames::PONG => {
                 if let Some(socket) = self.gateway.socket(conn) {
                     socket.ping = None;
@@ -408,6 +445,7 @@ impl Service {
         let id = meta.get("messageId").cloned().unwrap_or_default();
         match meta.get("type").and_then(Value::as_str) {
             Some("Heartbeat") => {
+                self.fact("a heartbeat is answered");
                 let wait = MS + self.rng.below(self.knobs.http_work_ms * MS);
                 let echo = json!([{"type": "Heartbeat", "messageId": id}]).to_string();
                 cx.q.after(wait, SvcEv::Gateway(GwEv::Reply(conn, echo)).into());
@@ -502,6 +540,7 @@ impl Service {
         if let Some(socket) = self.gateway.socket(conn) {
             socket.is_closing = true;
         }
+        self.fact("a close frame");
         cx.net.service_write(conn, &frames::close(code, ""), cx.q);
         self.hang_up(conn, End::FinBehind, cx);
     }

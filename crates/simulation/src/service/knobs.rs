@@ -5,15 +5,21 @@
 use crate::rng::Rng;
 
 macro_rules! knobs {
-    ($($(#[$doc:meta])* $name:ident: [$first:expr $(, $other:expr)* $(,)?];)*) => {
+    (
+        { $($(#[$doc:meta])* $name:ident: [$first:expr $(, $other:expr)* $(,)?];)* }
+        { $($(#[$late_doc:meta])* $late:ident: [$late_first:expr $(, $late_other:expr)* $(,)?];)* }
+    ) => {
         /// The behaviour of the service in one schedule.
         #[derive(Debug, Clone, PartialEq, Eq)]
-        pub(crate) struct Knobs { $($(#[$doc])* pub(crate) $name: u64,)* }
+        pub(crate) struct Knobs {
+            $($(#[$doc])* pub(crate) $name: u64,)*
+            $($(#[$late_doc])* pub(crate) $late: u64,)*
+        }
 
         impl Knobs {
             /// The plain service: everything as the references say or assume first.
             pub(crate) fn plain() -> Self {
-                Self { $($name: $first,)* }
+                Self { $($name: $first,)* $($late: $late_first,)* }
             }
 
             pub(crate) fn draw(rng: &mut Rng) -> Self {
@@ -26,11 +32,21 @@ macro_rules! knobs {
                 knobs
             }
 
+            /// Those that are drawn apart, so that seeds of the main suite stay what they are.
+            pub(crate) fn draw_later(&mut self, rng: &mut Rng) {
+                $(
+                    if rng.percent(50) {
+                        self.$late = rng.pick(&[$late_first $(, $late_other)*]);
+                    }
+                )*
+            }
+
             /// Each knob that is not plain, by name, with a way to make it plain.
             pub(crate) fn unusual(&self) -> Vec<(&'static str, u64)> {
                 let plain = Self::plain();
                 let mut found = Vec::new();
                 $(if self.$name != plain.$name { found.push((stringify!($name), self.$name)); })*
+                $(if self.$late != plain.$late { found.push((stringify!($late), self.$late)); })*
                 found
             }
 
@@ -38,6 +54,7 @@ macro_rules! knobs {
                 let plain = Self::plain();
                 match name {
                     $(stringify!($name) => self.$name = plain.$name,)*
+                    $(stringify!($late) => self.$late = plain.$late,)*
                     _ => {}
                 }
             }
@@ -46,6 +63,7 @@ macro_rules! knobs {
 }
 
 knobs! {
+{
     // ---- HTTP ----
     /// Milliseconds until an answer is ready, at most.
     http_work_ms: [20, 5, 100, 300];
@@ -164,6 +182,20 @@ knobs! {
     agent_branch_header: [1, 0];
     agent_queue: [500, 50];
     agent_inactivity_s: [120, 60, 300];
+
+}
+{
+    /// Messages of one answer at most; 0: as many as the buffer holds. Outside of the
+    /// published contract, so never drawn: some schedules set it (found 2.4).
+    pn_answer_most: [0];
+    /// Percent of an agent's answers that have no `sessionId` (incontact §5.3, found 1.9).
+    agent_no_id_percent: [0, 0, 15, 40];
+    /// After such an answer the former id is 0: stale, 1: good for what came behind it.
+    agent_no_id_moves: [0, 1];
+    /// A filter is not served, and named in `disabledFilters` (rest §2): 0: never, 1: from
+    /// the creation on, 2: from the first renewal on.
+    disables: [0, 0, 1, 2];
+}
 }
 
 #[cfg(test)]

@@ -167,6 +167,10 @@ pub(crate) struct Service {
     /// How often each fault of an answer happened.
     pub(crate) went_wrong: u64,
     pub(crate) requests: u64,
+    /// How often the service showed what the client may take for a proof.
+    pub(crate) facts: BTreeMap<&'static str, u64>,
+    /// When a source was answered last.
+    pub(crate) last_source: Option<Us>,
 }
 
 impl Service {
@@ -186,6 +190,8 @@ impl Service {
             events: Vec::new(),
             went_wrong: 0,
             requests: 0,
+            facts: BTreeMap::new(),
+            last_source: None,
             knobs,
             rng,
         }
@@ -193,6 +199,10 @@ impl Service {
 
     pub(crate) fn misdeed(&mut self, at: Us, what: &'static str, detail: String) {
         self.misdeeds.push(Misdeed { at, what, detail });
+    }
+
+    pub(crate) fn fact(&mut self, what: &'static str) {
+        *self.facts.entry(what).or_default() += 1;
     }
 
     /// A text of random hex digits.
@@ -474,7 +484,11 @@ impl Service {
                         };
                         match self.subscription_call(&call, cx) {
                             Some(answer) => answer,
-                            None => self.data_call(request, now),
+                            None => {
+                                self.fact("a source is answered");
+                                self.last_source = Some(now);
+                                self.data_call(request, now)
+                            }
                         }
                     }
                 },

@@ -49,7 +49,18 @@ pub(crate) struct PubNub {
     rng: Rng,
     /// When a poll for a channel last ended.
     pub(crate) last_poll: BTreeMap<String, Us>,
+    /// The next poll is answered with everything that is kept, whatever it asks for.
+    pub(crate) repeats_all: bool,
+    /// Up to which message each channel was answered, and how many new ones lately.
+    answered: BTreeMap<String, u64>,
+    recent: VecDeque<(Us, usize)>,
+    /// When so much that was new was answered in a short time that more may have been dropped.
+    pub(crate) full: Vec<Us>,
 }
+
+/// The least that a channel keeps (pubnub.md §6), and within which time answers are one burst.
+const LEAST_BUFFER: usize = 100;
+const BURST: Us = 10 * SEC;
 
 impl PubNub {
     pub(crate) fn new(rng: Rng) -> Self {
@@ -63,6 +74,10 @@ impl PubNub {
             repeats: BTreeMap::new(),
             rng,
             last_poll: BTreeMap::new(),
+            repeats_all: false,
+            answered: BTreeMap::new(),
+            recent: VecDeque::new(),
+            full: Vec::new(),
         }
     }
 
@@ -79,8 +94,28 @@ impl PubNub {
     /// shows (pubnub.md §7).
     pub(crate) fn purge(&mut self) {
         self.region += 1;
-        for channel in self.channels.values_mut() {
-            channel.clear();
+        // Whoever was never answered has seen no region that could be another.
+        for (channel, ring) in &mut self.channels {
+            if self.last_poll.contains_key(channel) {
+                ring.clear();
+            }
+        }
+    }
+
+    /// Notes what is answered, and how much of it is new.
+    fn note_answer(&mut self, found: &[(String, Message)], now: Us) {
+        let mut new = 0;
+        for (channel, message) in found {
+            let upto = self.answered.entry(channel.clone()).or_default();
+            if message.token > *upto {
+                *upto = message.token;
+                new += 1;
+            }
+        }
+        self.recent.retain(|(at, _)| at + BURST > now);
+        self.recent.push_back((now, new));
+        if self.recent.iter().map(|(_, n)| n).sum::<usize>() >= LEAST_BUFFER {
+            self.full.push(now);
         }
     }
 
@@ -174,7 +209,10 @@ impl Service {
         if double {
             cx.trace(format_args!("#{conn} is a second poll of one channel"));
         }
-        let after = self.pubnub.cursors.get(&asked).copied().unwrap_or(asked);
+        let mut after = self.pubnub.cursors.get(&asked).copied().unwrap_or(asked);
+        if std::mem::take(&mut self.pubnub.repeats_all) {
+            after = 0;
+        }
         let id = self.pubnub.next_poll;
         self.pubnub.next_poll += 1;
         let hold = self.knobs.pn_hold_s * SEC;
@@ -214,6 +252,20 @@ impl Service {
         found.sort_by_key(|(_, message)| message.token);
         if found.len() > most {
             found.drain(..found.len() - most);
+        }
+        let limit = usize::try_from(self.knobs.pn_answer_most).unwrap_or(0);
+        if limit > 0 {
+            // The rest is for the next poll.
+            found.truncate(limit);
+        }
+        self.pubnub.note_answer(&found, now);
+        self.fact(match found.len() {
+            0 => "an answer without messages",
+            n if n < LEAST_BUFFER => "an answer that is not full",
+            _ => "a full answer",
+        });
+        if found.iter().any(|(_, message)| message.data.is_string()) {
+            self.fact("a key opens a message");
         }
         let (token, behind) = match found.last() {
             Some((channel, last)) => {

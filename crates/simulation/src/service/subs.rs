@@ -28,6 +28,8 @@ pub(crate) struct Sub {
     pub(crate) old_key: Option<([u8; 16], Us)>,
     pub(crate) renewals: u64,
     pub(crate) session: Option<usize>,
+    /// The filter that is not served, though the subscription is.
+    pub(crate) disabled: Option<Filter>,
 }
 
 impl Sub {
@@ -43,6 +45,8 @@ impl Sub {
 #[derive(Debug, Default)]
 pub(crate) struct Subs {
     pub(crate) all: Vec<Sub>,
+    /// Filters that were not served from then on.
+    pub(crate) disabled: Vec<(Us, Filter)>,
 }
 
 impl Subs {
@@ -51,7 +55,9 @@ impl Subs {
         (0..self.all.len())
             .filter(|&i| {
                 let sub = &self.all[i];
-                sub.is_serving(now) && sub.asked.iter().any(|uri| Filter::of(uri) == Some(filter))
+                sub.is_serving(now)
+                    && sub.disabled != Some(filter)
+                    && sub.asked.iter().any(|uri| Filter::of(uri) == Some(filter))
             })
             .collect()
     }
@@ -77,6 +83,18 @@ pub(crate) struct Call<'a> {
 impl Service {
     /// Answers a call that is about subscriptions; `None` for another.
     pub(super) fn subscription_call(&mut self, call: &Call<'_>, cx: &mut Cx<'_>) -> Option<Answer> {
+        let answer = self.act_on_subscription(call, cx)?;
+        match (call.method, answer.status) {
+            ("GET", 200) => self.fact("a subscription is described"),
+            (_, 200) => self.fact("a subscription is made or renewed"),
+            (_, 204) => self.fact("a subscription is deleted"),
+            (_, 404) => self.fact("a subscription is not there"),
+            _ => {}
+        }
+        Some(answer)
+    }
+
+    fn act_on_subscription(&mut self, call: &Call<'_>, cx: &mut Cx<'_>) -> Option<Answer> {
         let rest = call.path.strip_prefix("/restapi/v1.0/subscription")?;
         let rest = rest.trim_matches('/');
         let now = cx.now();
@@ -196,9 +214,27 @@ impl Service {
             old_key: None,
             renewals: 0,
             session: None,
+            disabled: None,
         };
         self.subs.all.push(sub);
-        self.subs.all.len() - 1
+        let index = self.subs.all.len() - 1;
+        if self.knobs.disables == 1 && is_ours {
+            self.disable(index, now);
+        }
+        index
+    }
+
+    /// The last of several filters is not served from now on, as after a permission was
+    /// taken away (`SUB-412`).
+    fn disable(&mut self, index: usize, now: Us) {
+        let sub = &mut self.subs.all[index];
+        let filters: Vec<Filter> = sub.asked.iter().filter_map(|uri| Filter::of(uri)).collect();
+        if let [_, .., last] = filters[..]
+            && sub.disabled.is_none()
+        {
+            sub.disabled = Some(last);
+            self.subs.disabled.push((now, last));
+        }
     }
 
     fn channel(&mut self) -> String {
@@ -220,7 +256,12 @@ impl Service {
         let sub = &mut self.subs.all[index];
         sub.expires = now + sub.lease;
         sub.renewals += 1;
+        let disables = self.knobs.disables == 2 && sub.renewals == 1;
         cx.trace(format_args!("sub {index} is renewed, moves {moves}"));
+        if disables {
+            self.disable(index, now);
+        }
+        let sub = &mut self.subs.all[index];
         if sub.is_socket {
             return;
         }
@@ -245,7 +286,15 @@ impl Service {
     fn info(&self, index: usize, now: Us, is_relative: bool) -> Value {
         use base64::Engine as _;
         let sub = &self.subs.all[index];
-        let filters: Vec<String> = sub.asked.iter().map(|uri| self.expanded(uri)).collect();
+        let is_disabled = |uri: &&String| sub.disabled.is_some() && Filter::of(uri) == sub.disabled;
+        let filters: Vec<String> =
+            sub.asked.iter().filter(|uri| !is_disabled(uri)).map(|uri| self.expanded(uri)).collect();
+        let disabled: Vec<Value> = sub
+            .asked
+            .iter()
+            .filter(is_disabled)
+            .map(|uri| json!({"filter": self.expanded(uri), "reason": "SUB-412", "message": "A permission is missing"}))
+            .collect();
         let mut mode = json!({"transportType": if sub.is_socket { "WebSocket" } else { "PubNub" }, "encryption": sub.key.is_some()});
         if let Some(map) = mode.as_object_mut()
             && !sub.is_socket
@@ -263,6 +312,9 @@ impl Service {
             "status": if sub.is_active { "Active" } else { "Suspended" }, "eventFilters": filters, "deliveryMode": mode,
         });
         if let Some(map) = info.as_object_mut() {
+            if !disabled.is_empty() {
+                map.insert("disabledFilters".into(), disabled.into());
+            }
             if self.knobs.lease_form != 2 {
                 map.insert("expiresIn".into(), ((sub.expires - now) / SEC).into());
             }
@@ -313,6 +365,10 @@ impl Service {
         let body = match event.what {
             What::AgentShot | What::AgentContact { .. } => Value::Null,
             What::Sms | What::Voicemail => self.store.message(event.id).map(|it| it.record()).unwrap_or_default(),
+            What::Stored => json!({
+                "extensionId": EXTENSION.parse::<u64>().unwrap_or_default(), "lastUpdated": at,
+                "changes": [{"type": "Fax", "newCount": 1, "updatedCount": 0, "newMessageIds": [600_000 + u64::from(event.id)]}],
+            }),
             What::PostAdded(post) | What::PostChanged(post) => {
                 let created = self.store.post(post).map_or(event.at, |it| it.created);
                 let kind = if matches!(event.what, What::PostAdded(_)) { "PostAdded" } else { "PostChanged" };
