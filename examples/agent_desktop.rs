@@ -1,10 +1,9 @@
-//! An agent's desk: the state, the phone and the contacts, as they change.
+//! Shows an agent's state, phone and contacts as they change.
 //!
-//! `cargo run --example agent_desktop --features agent` needs no account: the
-//! sandbox plays a call that arrives, is held, taken back and ended, and one answer is
-//! dropped in the middle of it. With `CXONE_CLIENT_ID`, `CXONE_CLIENT_SECRET`,
-//! `CXONE_KEY_ID`, `CXONE_KEY_SECRET` and `CXONE_PHONE` set (and `CXONE_ISSUER`, where
-//! the login is elsewhere) it is the agent's own desk, until Ctrl-C.
+//! `cargo run --example agent_desktop --features agent` needs no account: the sandbox simulates a
+//! call that arrives, is held, resumed and ended, and drops one answer in the middle. With
+//! `CXONE_CLIENT_ID`, `CXONE_CLIENT_SECRET`, `CXONE_KEY_ID`, `CXONE_KEY_SECRET` and `CXONE_PHONE`
+//! set (and `CXONE_ISSUER` for another login server) it follows that agent until Ctrl-C.
 
 use std::error::Error;
 use std::io::Write as _;
@@ -23,10 +22,10 @@ use ringcentral_sandbox::{Fault, Operation, Sandbox};
 
 type Failure = Box<dyn Error + Send + Sync>;
 
-/// Far beyond what anything takes on loopback.
+/// Far beyond any delay on loopback.
 const SOON: Duration = Duration::from_secs(30);
 
-/// What the run was for, where the sandbox plays the call.
+/// The outcome to check when the sandbox simulates the call.
 #[derive(Default)]
 struct Seen {
     arrived: bool,
@@ -48,17 +47,17 @@ async fn main() -> Result<(), Failure> {
             let session = AgentSession::builder(tokens).phone_number("+12055550100").start().await?;
             let (seen, ()) = tokio::try_join!(run(session, true), play(&sandbox, &center))?;
             if !(seen.arrived && seen.held && seen.ended && seen.gaps == 1 && seen.one_shots == 2) {
-                return Err("the desk did not see all of the call".into());
+                return Err("the program did not see the whole call".into());
             }
             say("done", "a call arrived, was held and ended, and one dropped answer was a gap")
         }
     }
 }
 
-/// The platform's side: a call, and an answer that is dropped on its way.
+/// The platform's side: a call, and a dropped answer.
 async fn play(sandbox: &Sandbox, center: &ContactCenter) -> Result<(), Failure> {
-    // Whatever was told has been read, and the desk polls again.
-    let read = async || if center.wait_caught_up(SOON).await { Ok(()) } else { Err("the desk does not poll") };
+    // All events were read, and the program polls again.
+    let read = async || if center.wait_caught_up(SOON).await { Ok(()) } else { Err("the program does not poll") };
     let pop = r#"{"Type":"PopURL","URL":"https://crm.example/offer"}"#;
     if !center.wait_session(|session| session.state == "Available", SOON).await {
         return Err("the agent is not available".into());
@@ -68,15 +67,15 @@ async fn play(sandbox: &Sandbox, center: &ContactCenter) -> Result<(), Failure> 
     read().await?;
     center.step(&contact, ContactStep::Answer)?;
     read().await?;
-    // The poll after the next answer is the one whose answer is dropped.
+    // Drops the answer to the poll after the next one.
     let dropped = sandbox.faults().inject(Operation::AgentPoll, Fault::reset().after_effect());
     center.nudge()?;
     if !sandbox.faults().wait_hits(dropped, 1, SOON).await {
-        return Err("the desk does not poll".into());
+        return Err("the program does not poll".into());
     }
     center.step(&contact, ContactStep::Hold)?;
     if !center.wait_session(|session| session.snapshots == 1, SOON).await {
-        return Err("the desk did not come back".into());
+        return Err("the program did not resume polling".into());
     }
     read().await?;
     center.step(&contact, ContactStep::Resume)?;
@@ -88,7 +87,7 @@ async fn play(sandbox: &Sandbox, center: &ContactCenter) -> Result<(), Failure> 
     Ok(())
 }
 
-/// The account of the environment, if there is one.
+/// The account from the environment, if there is one.
 fn account() -> Result<Option<AgentSessionBuilder>, Failure> {
     let Ok(client) = env::var("CXONE_CLIENT_ID") else { return Ok(None) };
     let var = |name| env::var(name).map_err(|_| format!("{name} is not set"));
@@ -100,7 +99,7 @@ fn account() -> Result<Option<AgentSessionBuilder>, Failure> {
     Ok(Some(AgentSession::builder(tokens.build()?).phone_number(var("CXONE_PHONE")?)))
 }
 
-/// Until the session is over, which Ctrl-C or, if `one_call`, the end of a call makes it.
+/// Runs until the session ends, by Ctrl-C or, with `one_call`, by the end of a call.
 async fn run(session: AgentSession, one_call: bool) -> Result<Seen, Failure> {
     let mut events = session.events()?;
     let (mut desk, mut seen) = (Desk::new(), Seen::default());
@@ -121,7 +120,7 @@ async fn run(session: AgentSession, one_call: bool) -> Result<Seen, Failure> {
         let Some(delivery) = delivery else { return Ok(seen) };
         let delivery = delivery?;
         desk.apply(&delivery);
-        tell(&delivery, &desk, &mut seen)?;
+        print(&delivery, &desk, &mut seen)?;
         if one_call && seen.ended && !is_ending {
             is_ending = true;
             session.end(EndSession::new()).await?;
@@ -129,7 +128,7 @@ async fn run(session: AgentSession, one_call: bool) -> Result<Seen, Failure> {
     }
 }
 
-fn tell(delivery: &AgentDelivery, desk: &Desk, seen: &mut Seen) -> Result<(), Failure> {
+fn print(delivery: &AgentDelivery, desk: &Desk, seen: &mut Seen) -> Result<(), Failure> {
     match delivery {
         Delivery::Notification(notification) => event(notification, desk, seen),
         Delivery::Gap(gap) => {
@@ -150,11 +149,11 @@ fn tell(delivery: &AgentDelivery, desk: &Desk, seen: &mut Seen) -> Result<(), Fa
 }
 
 fn event(notification: &AgentNotification, desk: &Desk, seen: &mut Seen) -> Result<(), Failure> {
-    let again = if notification.origin() == AgentOrigin::Snapshot { ", says the snapshot" } else { "" };
+    let again = if notification.origin() == AgentOrigin::Snapshot { ", from the snapshot" } else { "" };
     match notification.event() {
         AgentEvent::AgentState(state) => {
             let word = state.state.as_ref().map_or("?", |state| state.as_str());
-            let after = if state.is_acw == Some(true) { ", in the work after a call" } else { "" };
+            let after = if state.is_acw == Some(true) { ", in after-call work" } else { "" };
             say("state", &format!("{word}{after}{again}"))
         }
         AgentEvent::AgentLeg(_) => say("phone", if desk.is_connected() { "connected" } else { "not connected" }),
@@ -166,13 +165,13 @@ fn event(notification: &AgentNotification, desk: &Desk, seen: &mut Seen) -> Resu
                 }
                 Some(ContactStatus::Holding) => {
                     seen.held = true;
-                    "is held".to_owned()
+                    "is on hold".to_owned()
                 }
                 Some(ContactStatus::Disconnected) if call.final_state == Some(true) => {
                     seen.ended = true;
-                    "is done with".to_owned()
+                    "is finished".to_owned()
                 }
-                Some(ContactStatus::Disconnected) => "is hung up".to_owned(),
+                Some(ContactStatus::Disconnected) => "has hung up".to_owned(),
                 Some(status) => format!("is {status}"),
                 None => "is".to_owned(),
             };

@@ -1,12 +1,12 @@
-//! Crawls a source as Engage Digital (RingCX Digital) does, and says what is wrong with it.
+//! Crawls a source as Engage Digital (RingCX Digital) does, and reports violations of the protocol.
 //!
 //! ```text
 //! RC_DIGITAL_TOKEN=… cargo run --example digital_crawler -- http://127.0.0.1:8080/
 //! ```
 //!
-//! For sources in any language. Runs, has an agent answer if asked to, compares, and
-//! tries forgeries; ends with 1 when the source breaks a rule. With `--stay` it serves
-//! the Send API until its input ends, and tells what came.
+//! For sources in any language. Makes runs, replies as an agent if requested, compares, and sends
+//! forgeries; exits with 1 if the source breaks a rule. With `--stay` it serves the Send API until
+//! its input ends, and prints the requests.
 
 use std::error::Error;
 use std::io::Write as _;
@@ -50,7 +50,7 @@ fn arguments() -> Result<Args, Stop> {
     let mut read = Args::default();
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
-        let mut value = || args.next().ok_or_else(|| format!("{arg} wants a value\n{USAGE}"));
+        let mut value = || args.next().ok_or_else(|| format!("{arg} needs a value\n{USAGE}"));
         match arg.as_str() {
             "--runs" => read.runs = Some(value()?.parse()?),
             "--reply" => read.reply = Some(value()?),
@@ -68,7 +68,7 @@ fn arguments() -> Result<Args, Stop> {
     Ok(read)
 }
 
-/// Tells what happens, and counts what is wrong.
+/// Prints steps and counts findings.
 struct Report {
     json: bool,
     errors: usize,
@@ -76,7 +76,7 @@ struct Report {
 }
 
 impl Report {
-    fn tell(&mut self, stage: &str, run: &Run) -> Result<(), Stop> {
+    fn print(&mut self, stage: &str, run: &Run) -> Result<(), Stop> {
         let mut out = std::io::stdout();
         for step in &run.steps {
             if self.json {
@@ -123,7 +123,7 @@ impl Report {
     }
 }
 
-/// An agent answers the newest message, and may delete the answer.
+/// An agent replies to the newest message, and may delete the reply.
 async fn answer(channel: &DigitalChannel, report: &mut Report, text: &str, delete: bool) -> Result<(), Stop> {
     let (collection, newest) = [CollectionName::Messages, CollectionName::PrivateMessages]
         .into_iter()
@@ -137,9 +137,9 @@ async fn answer(channel: &DigitalChannel, report: &mut Report, text: &str, delet
         _ => Write::private_message(&agent, customer, text),
     };
     let written = channel.write(write.in_reply_to(&newest.id)).await?;
-    report.tell("agent", &written.run)?;
+    report.print("agent", &written.run)?;
     if let (true, Some(id)) = (delete, written.job.id.as_deref()) {
-        report.tell("agent", &channel.write(Write::on(collection, "delete", id)).await?.run)?;
+        report.print("agent", &channel.write(Write::on(collection, "delete", id)).await?.run)?;
     }
     Ok(())
 }
@@ -161,14 +161,14 @@ async fn run() -> Result<bool, Stop> {
         if let (true, Some(text)) = (number == runs && number > 1, &args.reply) {
             answer(&channel, &mut report, text, args.delete).await?;
         }
-        report.tell("crawl", &channel.run().await)?;
+        report.print("crawl", &channel.run().await)?;
     }
     if let Some(id) = &args.show {
-        report.tell("show", &channel.show(CollectionName::Messages, id).await)?;
+        report.print("show", &channel.show(CollectionName::Messages, id).await)?;
     }
-    report.tell("audit", &channel.audit().await)?;
+    report.print("audit", &channel.audit().await)?;
     if args.probe {
-        report.tell("probe", &channel.probe().await)?;
+        report.print("probe", &channel.probe().await)?;
     }
     if args.stay {
         report.line("serving", json!({ "send_url": channel.send_url() }))?;

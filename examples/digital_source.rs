@@ -1,15 +1,15 @@
-//! A small forum in memory, as a source that Engage Digital (RingCX Digital) polls.
+//! A small forum in memory, as a source for Engage Digital (RingCX Digital).
 //!
 //! ```text
 //! RC_DIGITAL_TOKEN='the API access token' cargo run --example digital_source -- --port 8080
 //! ```
 //!
-//! Serves the forum on loopback until Ctrl-C; put what terminates TLS before it, and
-//! enter its URL with the same token in the channel's settings. Agents can then read,
-//! answer, hide and delete messages, and mark them as spam.
+//! Serves the forum on loopback until Ctrl-C. Put a TLS proxy in front of it, and enter its URL
+//! with the same token in the channel's settings. Agents can then read, answer, hide and delete
+//! messages, and mark them as spam.
 //!
-//! Without an account, the sandbox is the platform: it crawls the forum, its agents
-//! write, and it ends by itself.
+//! Without an account, the sandbox acts as the platform: it crawls the forum, its agents write, and
+//! the program ends.
 //!
 //! ```text
 //! cargo run --example digital_source -- --sandbox
@@ -35,12 +35,12 @@ const USAGE: &str = "usage: digital_source [--port N] [--sandbox]
   --port N           port on 127.0.0.1 (0: any free one)
   --sandbox          the sandbox crawls the forum
   RC_DIGITAL_TOKEN   the channel's API access token; not with --sandbox";
-/// What can be done with a message that is shown, and with one that is hidden.
+/// The actions on a visible message, and on a hidden one.
 const SHOWN: [&str; 5] = ["show", "reply", "delete", "unpublish", "spam"];
 const HIDDEN: [&str; 3] = ["show", "delete", "publish"];
 const SPAM: [&str; 3] = ["show", "delete", "unspam"];
 
-/// Users, threads and messages, in the order in which they came.
+/// Users, threads and messages, in order of arrival.
 struct Forum {
     customer: User,
     agent: User,
@@ -50,8 +50,8 @@ struct Forum {
 }
 
 impl Forum {
-    /// A forum with one thread, in which a customer asks and an agent has answered:
-    /// the platform learns of identities that it may write as from what they wrote.
+    /// A forum with one thread, in which a customer asks and an agent has answered: the platform
+    /// learns which identities it may write as from their messages.
     fn new() -> Arc<Self> {
         let forum = Self {
             customer: User::new("ana", "Ana", Date::now()),
@@ -80,33 +80,33 @@ impl Forum {
         message
     }
 
-    /// Writes what an agent wrote. A refusal that is for ever is told so: the platform
-    /// would try it again otherwise.
+    /// Writes an agent's message. A permanent refusal must say so, since the platform would retry
+    /// it otherwise.
     fn write(&self, new: &NewMessage) -> Result<Message, Failure> {
         if new.author_id != self.agent.id {
-            return Err(Failure::fatal("nobody of this id may write here"));
+            return Err(Failure::fatal("no user with this id may write here"));
         }
         let answered = new.in_reply_to_id.as_deref().and_then(|id| self.messages.get(id));
         let thread = new.thread_id.clone().or_else(|| answered?.thread_id);
         let thread = thread.filter(|id| self.threads.get(id).is_some());
         let (Some(thread), Some(text)) = (thread, new.body.as_deref()) else {
-            return Err(Failure::fatal("a message here has a thread and a text"));
+            return Err(Failure::fatal("a message needs a thread and a text"));
         };
         let message = self.message(&self.agent, &thread, new.in_reply_to_id.clone(), text);
         self.messages.put(message.clone());
         Ok(message)
     }
 
-    /// Gives a message other buttons, which is all that hiding and marking do here.
+    /// Changes a message's buttons, which is all that hiding and marking do here.
     fn mark(&self, id: &str, actions: &[&str]) -> Result<Message, Failure> {
         let mark = |message: &mut Message| message.actions = actions.iter().map(|&it| it.to_owned()).collect();
         self.messages.change(id, mark).ok_or_else(Failure::not_found)
     }
 }
 
-/// What the platform can do with the forum.
+/// The forum's operations for the platform.
 fn source(forum: &Arc<Forum>) -> ringcentral_events::Result<Source> {
-    // Nothing here waits; a handler that asks a database does.
+    // These handlers do not wait; one that queries a database does.
     macro_rules! with {
         (|$forum:ident, $given:pat_param| $answer:expr) => {{
             let $forum = Arc::clone(forum);
@@ -136,7 +136,7 @@ fn source(forum: &Arc<Forum>) -> ringcentral_events::Result<Source> {
         .build()
 }
 
-/// What the command line says.
+/// The command line.
 struct Args {
     port: u16,
     sandbox: bool,
@@ -166,7 +166,7 @@ async fn run() -> Result<(), Stop> {
     let token = std::env::var("RC_DIGITAL_TOKEN").map_err(|_| USAGE)?;
     let endpoint = SourceEndpoint::builder(source(&forum)?, token).build()?;
     writeln!(std::io::stdout(), "ready            {url}")?;
-    // Where no signal can be waited for, it is the system that ends the process.
+    // If signals are unavailable, the system ends the process.
     let stop = async {
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
@@ -177,8 +177,8 @@ async fn run() -> Result<(), Stop> {
     Ok(())
 }
 
-/// The forum as the platform sees it: two runs, agents between them, and all the checks
-/// that the sandbox has. An error when anything is wrong.
+/// Lets the sandbox crawl the forum: two runs with agents' writes between them, and all of its
+/// checks. An error if there is any finding.
 async fn in_sandbox(forum: &Arc<Forum>, listener: TcpListener, url: &str) -> Result<(), Stop> {
     use ringcentral_events::digital::{CollectionName, SendApi};
     use ringcentral_sandbox::Sandbox;
@@ -207,7 +207,7 @@ async fn in_sandbox(forum: &Arc<Forum>, listener: TcpListener, url: &str) -> Res
         println!("message          {} {:?}", message.id, message.text("body").unwrap_or_default());
     }
 
-    // The customer writes, and the platform is told at once.
+    // The customer writes, and the forum pushes the message at once.
     let message = forum.message(&forum.customer, "t-1", None, "It is order 7.");
     forum.messages.put(message.clone());
     SendApi::builder(channel.send_url(), TOKEN).build()?.create(Messages, &message).await?;
@@ -236,9 +236,9 @@ async fn in_sandbox(forum: &Arc<Forum>, listener: TcpListener, url: &str) -> Res
     }
     server.abort();
     if wrong > 0 {
-        return Err(format!("the forum is wrong in {wrong} ways").into());
+        return Err(format!("the forum has {wrong} findings").into());
     }
-    println!("well             the source keeps every rule");
+    println!("ok               the source follows every rule");
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! Listens to events and prints them, one line each.
+//! Prints events, one line each.
 //!
 //! ```text
 //! cargo run --example listen
@@ -7,29 +7,25 @@
 //! cargo run --example listen -- --filter /restapi/v1.0/account/~/extension/~/presence --format json
 //! ```
 //!
-//! With `RC_SERVER_URL`, `RC_APP_CLIENT_ID`, `RC_APP_CLIENT_SECRET` and
-//! `RC_USER_JWT` set (and `RC_PUBNUB_ORIGIN`, where PubNub is elsewhere) it
-//! listens there; without them it starts the sandbox
-//! and lets a few things happen.
+//! With `RC_SERVER_URL`, `RC_APP_CLIENT_ID`, `RC_APP_CLIENT_SECRET` and `RC_USER_JWT` set (and
+//! `RC_PUBNUB_ORIGIN` for another PubNub server) it connects there; without them it starts the
+//! sandbox and triggers some events.
 //!
-//! It ends at the end of standard input, by Ctrl-C or by SIGTERM; with
-//! `</dev/null` that is at once, as soon as it is ready (within 10 s; a signal is
-//! not kept waiting). Then it deletes its subscriptions, also those that it was
-//! still creating, prints what had come, and says so. The exit code is 0 when all
-//! went well, 1 after an error, 2 for a mistake on the command line. Nobody
-//! reading standard output any more is a reason to end, not an error.
+//! It ends at the end of standard input, on Ctrl-C or SIGTERM; with `</dev/null` as soon as it is
+//! ready (within 10 s; a signal ends it immediately). Then it deletes its subscriptions, including
+//! those still being created, prints the remaining events and a last line. The exit code is 0 on
+//! success, 1 after an error, 2 for a usage error. A closed standard output is a reason to end, not
+//! an error.
 //!
-//! `--format json` prints one object per line, and nothing else, on standard
-//! output; logs (`RUST_LOG`) go to standard error. `type` is `ready`, when all
-//! subscriptions are there, then `event`, `gap`, `resumed`, `undecodable`,
-//! `filters_disabled`, `status` and `error`, and `closed` at last, if any
-//! subscription was there or being created. `index` counts
-//! the subscriptions from 0. An event's `body` is the service's text to the byte,
-//! but for line breaks between its tokens, which become spaces. `raw`, the text of
-//! what is `undecodable`, comes with `--show-raw` only: of a malformed answer it is
-//! the whole, with the name of the channel, which is a secret.
+//! `--format json` prints only JSON objects, one per line, on standard output; logs (`RUST_LOG`) go
+//! to standard error. `type` is `ready` once all subscriptions exist, then `event`, `gap`,
+//! `resumed`, `undecodable`, `filters_disabled`, `status` and `error`, and finally `closed`, if any
+//! subscription existed or was being created. `index` counts the subscriptions from 0. An event's
+//! `body` is the service's text byte for byte, except that line breaks between tokens become
+//! spaces. `raw`, the text of an `undecodable` item, requires `--show-raw`: for a malformed answer
+//! it is the whole answer, including the channel's name, which is a secret.
 //!
-//! `--format text` shows control characters and the like as escapes.
+//! `--format text` escapes control characters.
 
 #[path = "support/arguments.rs"]
 mod arguments;
@@ -64,14 +60,14 @@ use tokio::sync::oneshot;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, timeout, timeout_at};
 
-/// A line gets so long when nothing may read standard output any more.
+/// Timeout of the last line if standard output may not be read any more.
 const LAST_LINE: Duration = Duration::from_secs(1);
 
-/// What is watched of one subscription while its stream is being read.
+/// What the end of a subscription needs while its stream is being read.
 struct Subject {
     handle: ShutdownHandle,
     status: StatusWatch,
-    /// The first.
+    /// The first id.
     id: Option<SubscriptionId>,
 }
 
@@ -80,13 +76,13 @@ impl Subject {
         Self { handle: subscription.shutdown_handle(), status: subscription.status(), id: subscription.id() }
     }
 
-    /// The last, where it was recreated.
+    /// The latest id, which changes when the subscription is recreated.
     fn id(&self) -> Option<SubscriptionId> {
         self.status.current().subscription_id.or_else(|| self.id.clone())
     }
 }
 
-/// Where lines go, and how they look.
+/// Prints lines in a format.
 #[derive(Clone)]
 struct Printer {
     out: Output,
@@ -96,13 +92,13 @@ struct Printer {
 }
 
 impl Printer {
-    /// An error is a line that could not be written as JSON; a reader who is gone is
-    /// none, and seen by [`Output::gone`].
+    /// An error means that a line could not be serialized; a closed reader is not an error here and
+    /// is noticed through [`Output::gone`].
     async fn print(&self, line: &Line<'_>) -> Result<()> {
         let line = line.write(self.format);
         let line =
-            line.map_err(|error| Error::new(ErrorKind::Internal, "a line cannot be written").with_source(error))?;
-        // Gone is told to `listen`, which then ends everything.
+            line.map_err(|error| Error::new(ErrorKind::Internal, "failed to serialize a line").with_source(error))?;
+        // `listen` notices a closed reader and ends everything.
         let _ = self.out.line(line).await;
         Ok(())
     }
@@ -113,17 +109,16 @@ impl Printer {
         self.print(&Line::delivery(delivery, index, self.show_raw)).await
     }
 
-    /// Tells an error that belongs to no stream.
-    async fn tell(&self, error: &Error) {
-        eprintln!("listen: {}", support::printable(&support::whole_story(error)));
-        // Standard error has it, if standard output takes nothing any more.
+    /// Prints an error that belongs to no stream.
+    async fn report(&self, error: &Error) {
+        eprintln!("listen: {}", support::printable(&support::error_chain(error)));
+        // Standard error has it already, in case standard output is stuck.
         let _ = timeout(LAST_LINE, self.print(&Line::error(error, None))).await;
     }
 }
 
-/// Prints what comes from one subscription, until its stream ends and the service
-/// was told. Reads on when nobody reads the output any more: the end is near then.
-/// `false` when something failed.
+/// Prints the deliveries of one subscription until its stream ends and the service confirmed the
+/// deletion. Continues if the output is closed: the end is near then. `false` after a failure.
 async fn follow(mut subscription: Subscription, index: usize, printer: Printer) -> bool {
     let mut status = subscription.status();
     let (mut well, mut phase) = (true, Phase::Starting);
@@ -145,7 +140,7 @@ async fn follow(mut subscription: Subscription, index: usize, printer: Printer) 
         };
         well &= printed.is_ok();
     }
-    // The stream may end before the last change of status.
+    // The stream may end before the last status change.
     while phase != Phase::Closed {
         let Some(status) = status.changed().await else { break };
         phase = status.phase;
@@ -154,12 +149,12 @@ async fn follow(mut subscription: Subscription, index: usize, printer: Printer) 
     well
 }
 
-/// What came of creating the subscriptions.
-struct Begun {
+/// The result of creating the subscriptions.
+struct Started {
     subscriptions: Vec<Subscription>,
     failure: Option<Error>,
-    /// One was being created when it was time to end.
-    broken_off: bool,
+    /// A creation was in progress at the end.
+    aborted: bool,
 }
 
 fn transport(kind: TransportKind, server: &Server) -> Result<Arc<dyn Transport>> {
@@ -172,8 +167,8 @@ fn transport(kind: TransportKind, server: &Server) -> Result<Arc<dyn Transport>>
 }
 
 /// Creates all subscriptions, on one client and the same transports, until one fails.
-async fn subscribe(asked: &Arguments, client: &Client, transports: &[Arc<dyn Transport>], stop: &Stop) -> Begun {
-    let mut begun = Begun { subscriptions: Vec::new(), failure: None, broken_off: false };
+async fn subscribe(asked: &Arguments, client: &Client, transports: &[Arc<dyn Transport>], stop: &Stop) -> Started {
+    let mut started = Started { subscriptions: Vec::new(), failure: None, aborted: false };
     for _ in 0..asked.subscriptions.get() {
         let mut builder = client.subscribe(asked.filters.iter().cloned());
         for (at, transport) in transports.iter().cloned().enumerate() {
@@ -189,25 +184,24 @@ async fn subscribe(asked: &Arguments, client: &Client, transports: &[Arc<dyn Tra
             builder = builder.checkpoint(FileCheckpoint::new(path));
         }
         match stop.grace(builder.start()).await {
-            Some(Ok(subscription)) => begun.subscriptions.push(subscription),
+            Some(Ok(subscription)) => started.subscriptions.push(subscription),
             Some(Err(error)) => {
-                begun.failure = Some(error);
+                started.failure = Some(error);
                 break;
             }
             None => {
-                let message = "told to end before the service had answered; what it creates all the same is deleted \
+                let message = "stopped before the service answered; anything it still creates is deleted \
                                if it answers soon";
-                begun.failure = Some(Error::new(ErrorKind::Timeout, message));
-                begun.broken_off = true;
+                started.failure = Some(Error::new(ErrorKind::Timeout, message));
+                started.aborted = true;
                 break;
             }
         }
     }
-    begun
+    started
 }
 
-/// Listens until `stop`, prints, and deletes. `false` when something failed
-/// and was told.
+/// Listens until `stop`, prints, and deletes. `false` after a reported failure.
 async fn listen(
     asked: &Arguments,
     server: &Server,
@@ -219,8 +213,8 @@ async fn listen(
     let client = server.client_keeping(tokens.as_deref())?;
     let transports = asked.transports.iter().map(|kind| transport(*kind, server)).collect::<Result<_>>()?;
     let (transports, tasks) = held(transports);
-    let Begun { subscriptions, failure, broken_off } = subscribe(asked, &client, &transports, stop).await;
-    // Their tasks hold them from here on.
+    let Started { subscriptions, failure, aborted } = subscribe(asked, &client, &transports, stop).await;
+    // The subscriptions' tasks hold them from now on.
     drop(transports);
     let subjects: Vec<Subject> = subscriptions.iter().map(Subject::of).collect();
     let mut well = failure.is_none();
@@ -235,89 +229,89 @@ async fn listen(
         following.spawn(follow(subscription, index, printer.clone()));
     }
     match &failure {
-        Some(error) => printer.tell(error).await,
+        Some(error) => printer.report(error).await,
         None => {
             ready();
             tokio::select! {
                 () = stop.asked() => {}
                 () = printer.out.gone() => {}
-                Some(followed) = following.join_next() => well &= went_well(followed),
+                Some(followed) = following.join_next() => well &= succeeded(followed),
             }
         }
     }
     subjects.iter().for_each(|subject| subject.handle.drain());
     let (followed, over) = end(&subjects, following, tasks, printer).await;
     let deleted = over && subjects.iter().all(|subject| subject.status.current().deleted);
-    if !subjects.is_empty() || broken_off {
+    if !subjects.is_empty() || aborted {
         let ids: Vec<SubscriptionId> = subjects.iter().filter_map(Subject::id).collect();
         let events = printer.events.load(Ordering::Relaxed);
         let closed = Line::Closed { deleted, subscription_ids: &ids, events };
-        // What standard output does not take was told on standard error.
+        // If standard output is stuck, standard error has it.
         let _ = timeout(LAST_LINE, printer.print(&closed)).await;
     }
     Ok(well && followed && deleted)
 }
 
-/// Waits, within [`LAST_WORDS`], until all is printed and nothing is under way at
-/// the service any more, and tells what is not. Whether the one went well, and
-/// whether the other is known.
+/// Waits, up to [`LAST_WORDS`], until everything is printed and no request is in progress, and
+/// reports what is missing. Returns whether the streams succeeded, and whether the deletions are
+/// known.
 async fn end(subjects: &[Subject], mut following: JoinSet<bool>, tasks: Tasks, printer: &Printer) -> (bool, bool) {
     let deadline = Instant::now() + LAST_WORDS;
     let rest = async {
         let mut well = true;
         while let Some(followed) = following.join_next().await {
-            well &= went_well(followed);
+            well &= succeeded(followed);
         }
         well
     };
     let followed = timeout_at(deadline, rest).await;
     if followed.is_err() {
-        printer.tell(&Error::new(ErrorKind::Timeout, why_late(subjects))).await;
+        printer.report(&Error::new(ErrorKind::Timeout, why_late(subjects))).await;
     }
-    // Ends who still waits for standard output; their tasks need nobody to read.
+    // Stops the tasks that still wait for standard output; the subscriptions' tasks need no reader.
     following.shutdown().await;
     let left = deadline.saturating_duration_since(Instant::now()).max(LAST_LINE);
     let over = tasks.over_within(left).await;
     if let (Ok(_), Err(error)) = (&followed, &over) {
-        printer.tell(error).await;
+        printer.report(error).await;
     }
     (followed.unwrap_or(false), over.is_ok())
 }
 
-/// A task of this program that panicked is no success.
-fn went_well(followed: std::result::Result<bool, JoinError>) -> bool {
+/// A panicked task is a failure.
+fn succeeded(followed: std::result::Result<bool, JoinError>) -> bool {
     followed.unwrap_or(false)
 }
 
-/// Why not all was printed in time.
+/// Why printing did not finish in time.
 fn why_late(subjects: &[Subject]) -> &'static str {
     if subjects.iter().all(|subject| subject.status.current().phase == Phase::Closed) {
-        "standard output is not read; what came last was not printed"
+        "standard output is not being read; the last lines were not printed"
     } else {
-        "the service has not confirmed the deletion in time; what came last may not have been printed"
+        "the service did not confirm the deletion in time; the last lines may be missing"
     }
 }
 
-/// Ends with standard input. A thread of its own reads it: a read of a terminal
-/// cannot be cancelled, and must not keep the process.
+/// Completes at the end of standard input. A separate thread reads it: a read of a terminal cannot
+/// be cancelled and must not delay the exit.
 fn end_of_input() -> impl Future<Output = ()> {
     let (ended, wait) = oneshot::channel();
     std::thread::spawn(move || {
         if let Err(error) = io::copy(&mut io::stdin().lock(), &mut io::sink()) {
-            tracing::debug!(%error, "standard input cannot be read; taken for its end");
+            tracing::debug!(%error, "failed to read standard input; treating it as the end");
         }
-        // Nobody may be waiting for it any more.
+        // The receiver may be gone.
         let _: std::result::Result<(), ()> = ended.send(());
     });
     async move {
-        // The thread cannot go without telling, but by a panic; that is an end too.
+        // The thread always sends, unless it panics; that counts as the end too.
         let _ = wait.await;
     }
 }
 
 async fn run(asked: &Arguments, printer: &Printer) -> Result<bool> {
     let signal = support::stop_signal()
-        .map_err(|error| Error::new(ErrorKind::Config, "signals cannot be waited for").with_source(error))?;
+        .map_err(|error| Error::new(ErrorKind::Config, "failed to listen for signals").with_source(error))?;
     let stop = Stop::when(signal, end_of_input());
     match Server::from_env().map_err(|message| Error::new(ErrorKind::Config, message))? {
         Some(server) => listen(asked, &server, asked.tokens(), printer, || (), &stop).await,
@@ -331,14 +325,14 @@ async fn run(asked: &Arguments, printer: &Printer) -> Result<bool> {
     }
 }
 
-/// Runs, tells what failed, and waits until all is written.
-async fn run_and_tell(asked: &Arguments) -> ExitCode {
+/// Runs, reports failures, and waits until everything is written.
+async fn run_and_report(asked: &Arguments) -> ExitCode {
     let (out, written) = output::start(io::stdout());
     let printer = Printer { out, format: asked.format, show_raw: asked.show_raw, events: Arc::default() };
     let well = match run(asked, &printer).await {
         Ok(well) => well,
         Err(error) => {
-            printer.tell(&error).await;
+            printer.report(&error).await;
             false
         }
     };
@@ -361,7 +355,7 @@ fn complain(Mistake { message, format }: Mistake) -> ExitCode {
     eprintln!("listen: {}\n{USAGE}", support::printable(&message));
     if format == Format::Json {
         let error = Error::new(ErrorKind::Config, message);
-        // The exit code and standard error tell it as well.
+        // The exit code and standard error report it as well.
         let line = Line::error(&error, None).write(format).unwrap_or_default();
         let _ = writeln!(io::stdout(), "{line}");
     }
@@ -373,10 +367,10 @@ async fn main() -> ExitCode {
     match arguments::parse(std::env::args_os().skip(1)) {
         Ok(Asked::Listen(asked)) => {
             support::log_to_stderr();
-            run_and_tell(&asked).await
+            run_and_report(&asked).await
         }
         Ok(Asked::Help) => {
-            // A reader who is gone does not need help.
+            // A closed reader needs no help text.
             let _ = writeln!(io::stdout(), "{USAGE}");
             ExitCode::SUCCESS
         }

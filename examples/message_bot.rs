@@ -4,13 +4,12 @@
 //! cargo run --example message_bot
 //! ```
 //!
-//! Without an account: it starts the sandbox, lets happen what can happen to a
-//! bot, and ends by itself. `--keep-running` stays after that, for messages sent
-//! by hand. With `RC_SERVER_URL`, `RC_APP_CLIENT_ID`, `RC_APP_CLIENT_SECRET` and
-//! `RC_USER_JWT` set (and `RC_PUBNUB_ORIGIN`, where PubNub is elsewhere) the same
-//! bot serves that server until Ctrl-C.
+//! Without an account: it starts the sandbox, demonstrates everything that can happen to a bot, and
+//! ends. With `--keep-running` it continues, for messages sent by hand. With `RC_SERVER_URL`,
+//! `RC_APP_CLIENT_ID`, `RC_APP_CLIENT_SECRET` and `RC_USER_JWT` set (and `RC_PUBNUB_ORIGIN` for
+//! another PubNub server) the same bot serves that server until Ctrl-C.
 //!
-//! `RUST_LOG=ringcentral_events=debug` shows what the crate does meanwhile.
+//! `RUST_LOG=ringcentral_events=debug` shows the crate's actions.
 
 mod support;
 
@@ -30,28 +29,28 @@ use ringcentral_events::{
 use ringcentral_sandbox::{Fixture, Sandbox, Service};
 use serde::Deserialize;
 use support::tasks::held;
-use support::{LAST_WORDS, Server, Stop, printable, stop_signal, whole_story};
+use support::{LAST_WORDS, Server, Stop, error_chain, printable, stop_signal};
 use tokio::time::timeout;
 
 type Failure = Box<dyn Error + Send + Sync>;
 
 const USAGE: &str = "usage: message_bot [--keep-running]";
-/// No step of the script takes longer than this.
+/// Timeout of a step of the script.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// So short that a renewal comes within the script.
+/// Short enough for a renewal within the script.
 const LEASE: Duration = Duration::from_secs(8);
-/// Everything the bot says begins with this.
+/// The prefix of all of the bot's messages.
 const MARK: &str = "Bot:";
 
-/// What to say, and where.
+/// A reply and its destination.
 #[derive(Debug, PartialEq, Eq)]
 enum Reply {
     Sms { from: String, to: String, text: String },
     Post { chat: ChatId, text: String },
 }
 
-/// What the bot with the id `me` answers to an event, if anything. Never to
-/// itself: its own posts come back to it as events.
+/// The reply of the bot with the id `me` to an event, if any. It never replies to itself: its own
+/// posts arrive as events too.
 fn reply_to(event: &Event, me: &PersonId) -> Option<Reply> {
     match event {
         Event::InstantMessage(sms) if sms.is_inbound() => {
@@ -65,7 +64,7 @@ fn reply_to(event: &Event, me: &PersonId) -> Option<Reply> {
     }
 }
 
-/// Of several recipients the one whose message store this is.
+/// Of several recipients, the owner of this message store.
 fn own_number(sms: &Message) -> Option<&str> {
     let own = sms.to.iter().find(|party| party.target == Some(true)).or(sms.to.first())?;
     own.phone_number.as_deref()
@@ -75,8 +74,7 @@ fn may_be_own(post: &Post, me: &PersonId) -> bool {
     post.creator_id.as_ref().is_none_or(|creator| creator == me)
 }
 
-/// Two bots of this kind do not talk to each other for ever: what one says, the
-/// other ignores.
+/// Prevents two such bots from replying to each other endlessly: each ignores the other's messages.
 fn answer(text: &str) -> Option<String> {
     match text.trim() {
         "" => None,
@@ -86,12 +84,12 @@ fn answer(text: &str) -> Option<String> {
     }
 }
 
-/// One line per thing that happened.
+/// One line per event.
 fn say(stage: &str, what: &str) -> std::io::Result<()> {
     writeln!(std::io::stdout().lock(), "{stage:<20} {}", printable(what))
 }
 
-/// What the script waits for.
+/// The script's conditions.
 #[derive(Debug, Default)]
 struct Seen {
     sms: u32,
@@ -111,7 +109,7 @@ struct Bot {
     subscription: Subscription,
     status: StatusWatch,
     expires_at: Option<SystemTime>,
-    tells_renewals: bool,
+    prints_renewals: bool,
     seen: Seen,
 }
 
@@ -152,11 +150,10 @@ impl Bot {
         say("subscribed", &format!("{} over {}, {}", id_of(&now), now.transport, until(now.expires_at)))?;
         let (expires_at, seen) = (now.expires_at, Seen::default());
         let me = extension.id.as_str().into();
-        Ok(Self { client, me, subscription, status, expires_at, tells_renewals: true, seen })
+        Ok(Self { client, me, subscription, status, expires_at, prints_renewals: true, seen })
     }
 
-    /// Waits for one delivery or change of status, and deals with it. `false`
-    /// when there will be no more.
+    /// Handles one delivery or status change. `false` at the end.
     async fn step(&mut self) -> Result<bool, Failure> {
         tokio::select! {
             biased;
@@ -169,7 +166,7 @@ impl Bot {
         Ok(true)
     }
 
-    /// Steps until `reached`, with a deadline.
+    /// Steps until `reached`, with a timeout.
     async fn until(&mut self, what: &str, reached: impl Fn(&Seen) -> bool) -> Result<(), Failure> {
         let steps = async {
             while !reached(&self.seen) {
@@ -185,7 +182,7 @@ impl Bot {
     async fn deliver(&mut self, delivery: Delivery) -> Result<(), Failure> {
         match delivery {
             Delivery::Notification(notification) => {
-                self.tell(notification.event())?;
+                self.handle(notification.event())?;
                 if let Some(reply) = reply_to(notification.event(), &self.me) {
                     self.reply(reply).await?;
                 }
@@ -209,7 +206,7 @@ impl Bot {
         Ok(())
     }
 
-    fn tell(&mut self, event: &Event) -> Result<(), Failure> {
+    fn handle(&mut self, event: &Event) -> Result<(), Failure> {
         match event {
             Event::InstantMessage(sms) => {
                 self.seen.sms += 1;
@@ -244,7 +241,7 @@ impl Bot {
         Ok(())
     }
 
-    /// What cannot be sent is told; the bot goes on.
+    /// A reply that cannot be sent is printed, and the bot continues.
     async fn reply(&mut self, reply: Reply) -> Result<(), Failure> {
         let sent = match &reply {
             Reply::Sms { from, to, text } => {
@@ -261,7 +258,7 @@ impl Bot {
                 self.seen.replies += 1;
                 say("replied", &what)?;
             }
-            Err(error) => say("not replied", &whole_story(&error))?,
+            Err(error) => say("not replied", &error_chain(&error))?,
         }
         Ok(())
     }
@@ -270,7 +267,9 @@ impl Bot {
         if self.seen.phase.replace(status.phase) != Some(status.phase) {
             match status.phase {
                 Phase::Live => say("live", "events can arrive")?,
-                Phase::Reconnecting => say("link lost", "the subscription lives on, its events wait at the service")?,
+                Phase::Reconnecting => {
+                    say("link lost", "the subscription is still active; the service buffers its events")?
+                }
                 Phase::Recreating => say("subscription lost", "creating another")?,
                 _ => {}
             }
@@ -278,7 +277,7 @@ impl Bot {
         if status.expires_at > self.expires_at {
             self.expires_at = status.expires_at;
             self.seen.renewals += 1;
-            if self.tells_renewals {
+            if self.prints_renewals {
                 say("renewed", &format!("{}, {}", id_of(status), until(status.expires_at)))?;
             }
         }
@@ -311,13 +310,12 @@ fn until(expires_at: Option<SystemTime>) -> String {
     expires_at.map_or_else(|| "for ever".into(), |at| format!("until {}", Timestamp::from(at)))
 }
 
-/// A field that the service may leave out.
+/// An optional field of the service.
 fn text<T: ToString>(field: Option<T>) -> String {
     field.map_or_else(|| "?".into(), |field| field.to_string())
 }
 
-/// What happens offline. Every step waits for what it needs, and for no longer
-/// than [`PATIENCE`].
+/// The offline demonstration. Every step waits for its condition, for at most [`PATIENCE`].
 async fn script(bot: &mut Bot, sandbox: &Sandbox) -> Result<(), Failure> {
     bot.until("PubNub to answer", |seen| seen.phase == Some(Phase::Live)).await?;
 
@@ -340,12 +338,12 @@ async fn script(bot: &mut Bot, sandbox: &Sandbox) -> Result<(), Failure> {
         seen.phase == Some(Phase::Live) && seen.sms == 2 && seen.replies == 3
     })
     .await?;
-    // One for each message that came in, and one for each answer.
+    // One for each received message, and one for each reply.
     bot.until("the last of the hints", |seen| seen.hints == 4).await?;
     if bot.seen.gaps > 0 {
         return Err(format!("a gap where nothing was lost: {:?}", bot.seen).into());
     }
-    say("recovered", "the message sent meanwhile is here, nothing was lost")?;
+    say("recovered", "the message sent meanwhile arrived, nothing was lost")?;
     Ok(())
 }
 
@@ -355,8 +353,8 @@ async fn serve(bot: &mut Bot) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Lets `run` have a bot, and waits until nothing of it is left at the service:
-/// also of one that was told to end while it was subscribing.
+/// Runs `run` with a bot, and waits until nothing is left at the service, even if the bot was
+/// stopped while subscribing.
 async fn with_bot<R>(server: &Server, expires_in: Option<Duration>, stop: &Stop, run: R) -> Result<(), Failure>
 where
     R: AsyncFnOnce(&mut Bot) -> Result<(), Failure>,
@@ -372,13 +370,13 @@ where
             outcome.and(bot.close().await)
         }
         Some(Err(error)) => Err(error),
-        None => Err("told to end before the service had answered".into()),
+        None => Err("stopped before the service answered".into()),
     };
     let over = tasks.over_within(LAST_WORDS).await;
     outcome.and(over.map_err(Failure::from))
 }
 
-/// Without an account: the script, and what a person sends after it.
+/// Without an account: the script, then messages from a person.
 async fn offline(keep_running: bool, stop: &Stop) -> Result<(), Failure> {
     let sandbox = Sandbox::start().await?;
     let run = async |bot: &mut Bot| {
@@ -386,8 +384,8 @@ async fn offline(keep_running: bool, stop: &Stop) -> Result<(), Failure> {
         if !keep_running {
             return Ok(());
         }
-        // With its short lease there is one every few seconds.
-        bot.tells_renewals = false;
+        // Its short lease is renewed every few seconds.
+        bot.prints_renewals = false;
         say("waiting", "send it messages from another terminal, Ctrl-C to end:")?;
         let url = sandbox.base_url();
         for what in [r#""inbound_sms","text":"hello""#, r#""team_post","text":"ping""#] {
@@ -424,7 +422,7 @@ async fn main() -> ExitCode {
     match run().await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("message_bot: {}", printable(&whole_story(&*error)));
+            eprintln!("message_bot: {}", printable(&error_chain(&*error)));
             ExitCode::FAILURE
         }
     }
@@ -472,7 +470,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_of_its_own_nor_of_a_bot_nor_empty_is_answered() {
+    fn own_posts_bots_and_empty_texts_are_ignored() {
         for change in [
             json!({ "direction": "Outbound" }),
             json!({ "from": { "phoneNumber": "+2" } }),

@@ -1,12 +1,12 @@
-//! Runs the sandbox by itself, for programs in any language.
+//! Runs the sandbox as a program, for clients in any language.
 //!
 //! ```text
 //! cargo run --example sandbox -- --hold-ms 2000
 //! ```
 //!
-//! Prints one line of JSON with its addresses and credentials, then runs until
-//! its input ends or it is told to stop (SIGINT, SIGTERM). What can be done with
-//! it over HTTP is in the documentation of `ringcentral_sandbox`.
+//! Prints one line of JSON with its addresses and credentials, then runs until its input ends or it
+//! is stopped (SIGINT, SIGTERM). The documentation of `ringcentral_sandbox` describes its HTTP
+//! control API.
 
 use std::error::Error;
 use std::io::Write as _;
@@ -28,7 +28,7 @@ const USAGE: &str = "usage: sandbox [options]
   --ring N               messages kept per channel (100)
   --seed N               the same ids and secrets in every run
   --client-id TEXT --client-secret TEXT --jwt TEXT
-                         credentials that are let in (all three together)
+                         accepted credentials (all three together)
   --no-rate-limits       never answer 429
   --reuse-ws-tokens      let a WebSocket token open more than one socket
   --event-latency-ms N   deliver events so long after they happened (0)
@@ -45,7 +45,7 @@ fn args() -> Result<Option<Args>, Box<dyn Error>> {
     let (mut id, mut secret, mut jwt) = (None, None, None);
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
-        let mut value = || args.next().ok_or_else(|| format!("{arg} wants a value\n{USAGE}"));
+        let mut value = || args.next().ok_or_else(|| format!("{arg} needs a value\n{USAGE}"));
         sandbox = match arg.as_str() {
             "--port" => sandbox.port(value()?.parse()?),
             "--pubnub-port" => sandbox.pubnub_port(value()?.parse()?),
@@ -148,7 +148,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         () = input_ended(), if !keep_running => {}
     }
     sandbox.stop().await;
-    // A read of standard input that is still pending must not hold the exit.
+    // A pending read of standard input must not delay the exit.
     std::process::exit(0);
 }
 

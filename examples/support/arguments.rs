@@ -14,28 +14,28 @@ use super::lines::Format;
 pub(crate) const USAGE: &str = "usage: listen [options]
   --transport NAMES    pubnub (the default), websocket or poll; several, with
                        commas between them, are used in that order
-  --filter URI         what to listen to; may be repeated
+  --filter URI         event filter; may be repeated
                        (/restapi/v1.0/account/~/extension/~/message-store)
-  --subscriptions N    so many subscriptions of these filters, on one client (1)
-  --expires-in SECS    lifetime to ask for (the service's own)
-  --checkpoint FILE    keep the place there, and continue from it: nothing is left
-                       out; after a crash what was printed within the last second
-                       may be printed again
-  --tokens FILE        keep the login there, which a WebSocket session needs to
-                       survive a restart (with --checkpoint, and a server of yours:
-                       FILE.tokens beside it)
+  --subscriptions N    number of subscriptions of these filters, on one client (1)
+  --expires-in SECS    lifetime to request (default: the service's)
+  --checkpoint FILE    save the position there and resume from it, so that nothing
+                       is lost; after a crash the events of the last second may be
+                       printed again
+  --tokens FILE        store the login there, which a WebSocket session needs to
+                       survive a restart (with --checkpoint and your own server:
+                       default FILE.tokens beside it)
   --format FORMAT      text (the default) or json: one object per line
-  --show-raw           print what could not be read, too; it may hold secrets
+  --show-raw           print undecodable text too; it may contain secrets
   --help
 
-Ends at the end of standard input, by Ctrl-C or by SIGTERM.
+Ends at the end of standard input, on Ctrl-C or SIGTERM.
 Server: RC_SERVER_URL, RC_APP_CLIENT_ID, RC_APP_CLIENT_SECRET, RC_USER_JWT, and
-RC_PUBNUB_ORIGIN; without them the sandbox, where the program was built with it.";
+RC_PUBNUB_ORIGIN; without them the sandbox.";
 
-/// The transports that this program has.
+/// The transports that this program supports.
 const TRANSPORTS: [TransportKind; 3] = [TransportKind::PubNub, TransportKind::WebSocket, TransportKind::Poll];
 
-/// What to do.
+/// The command line.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Arguments {
     /// At least one, in the order of preference.
@@ -43,17 +43,17 @@ pub(crate) struct Arguments {
     pub(crate) filters: Vec<EventFilter>,
     pub(crate) subscriptions: NonZeroU32,
     pub(crate) expires_in: Option<Duration>,
-    /// Where to keep the place.
+    /// The checkpoint file.
     pub(crate) checkpoint: Option<PathBuf>,
-    /// Where to keep the login, if that was said.
+    /// The token file, if given.
     pub(crate) tokens: Option<PathBuf>,
     pub(crate) format: Format,
-    /// Whether to print the text of what could not be read.
+    /// Whether to print the text of undecodable items.
     pub(crate) show_raw: bool,
 }
 
 impl Arguments {
-    /// Where to keep the login at a server that outlives this program.
+    /// The token file, for a server that outlives this program.
     pub(crate) fn tokens(&self) -> Option<PathBuf> {
         self.tokens.clone().or_else(|| {
             let mut beside = self.checkpoint.clone()?.into_os_string();
@@ -63,21 +63,21 @@ impl Arguments {
     }
 }
 
-/// What the command line asks for.
+/// The result of parsing the command line.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Asked {
     Listen(Arguments),
     Help,
 }
 
-/// A mistake on the command line, and how to tell it as far as that was said.
+/// A usage error, and how to report it as far as that is known.
 #[derive(Debug)]
 pub(crate) struct Mistake {
     pub(crate) message: String,
     pub(crate) format: Format,
 }
 
-/// Reads the command line, without the program's name.
+/// Parses the command line, without the program's name.
 pub(crate) fn parse<I>(args: I) -> Result<Asked, Mistake>
 where
     I: IntoIterator<Item = OsString>,
@@ -88,7 +88,7 @@ where
     read(Parser::from_args(args)).map_err(|error| Mistake { message: error.to_string(), format })
 }
 
-/// Whether a mistake is to be told in JSON, wherever on the line the mistake is.
+/// Whether to report a usage error in JSON, no matter where on the line the error is.
 fn wants_json(args: &[OsString]) -> bool {
     let pairs = args.iter().zip(args.iter().skip(1));
     pairs.into_iter().any(|(name, value)| name == "--format" && value == "json")
@@ -124,7 +124,7 @@ fn read(mut parser: Parser) -> Result<Asked, lexopt::Error> {
         }
     }
     if asked.checkpoint.is_some() && asked.subscriptions > NonZeroU32::MIN {
-        return Err("--checkpoint keeps the place of one subscription".into());
+        return Err("--checkpoint supports only one subscription".into());
     }
     if asked.filters.is_empty() {
         asked.filters.push(EventFilter::message_store());
@@ -159,7 +159,7 @@ mod tests {
 
     #[test]
     fn options_are_read_and_have_defaults() {
-        let Asked::Listen(plain) = read("").unwrap() else { panic!("no help was asked for") };
+        let Asked::Listen(plain) = read("").unwrap() else { panic!("help was not requested") };
         assert_eq!(plain.filters, [EventFilter::message_store()]);
         assert_eq!((plain.subscriptions.get(), plain.expires_in, plain.format), (1, None, Format::Text));
         assert!(!plain.show_raw);
@@ -167,25 +167,27 @@ mod tests {
         let Asked::Listen(full) =
             read("--transport PUBNUB --filter /a --filter=/b --subscriptions 3 --expires-in 60 --format json").unwrap()
         else {
-            panic!("no help was asked for")
+            panic!("help was not requested")
         };
         assert_eq!(full.filters.iter().map(EventFilter::as_str).collect::<Vec<_>>(), ["/a", "/b"]);
         assert_eq!((full.subscriptions.get(), full.expires_in), (3, Some(Duration::from_secs(60))));
         assert_eq!((full.transports, full.format), (vec![TransportKind::PubNub], Format::Json));
-        let Asked::Listen(other) = read("--transport websocket,poll").unwrap() else { panic!("no help was asked for") };
+        let Asked::Listen(other) = read("--transport websocket,poll").unwrap() else {
+            panic!("help was not requested")
+        };
         assert_eq!(other.transports, [TransportKind::WebSocket, TransportKind::Poll]);
         assert_eq!(read("--help").unwrap(), Asked::Help);
     }
 
     #[test]
-    fn the_login_is_kept_beside_the_place_or_where_it_is_said() {
+    fn the_login_is_stored_beside_the_checkpoint_or_at_the_given_path() {
         for (line, want) in [
             ("", None),
             ("--checkpoint a/place", Some("a/place.tokens")),
             ("--tokens t", Some("t")),
             ("--checkpoint place --tokens t", Some("t")),
         ] {
-            let Asked::Listen(asked) = read(line).unwrap() else { panic!("no help was asked for") };
+            let Asked::Listen(asked) = read(line).unwrap() else { panic!("help was not requested") };
             assert_eq!(asked.tokens(), want.map(PathBuf::from), "{line}");
         }
     }
@@ -194,7 +196,7 @@ mod tests {
     fn mistakes_are_named() {
         for (line, told) in [
             ("--transport carrier-pigeon", "known are: PubNub, WebSocket, WebHook"),
-            ("--checkpoint x --subscriptions 2", "--checkpoint keeps the place of one subscription"),
+            ("--checkpoint x --subscriptions 2", "--checkpoint supports only one subscription"),
             ("--transport websocket,", "known are"),
             ("--transport webhook", "WebHook is not a transport of this program"),
             ("--format xml", "known are: json, text"),
@@ -211,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mistake_is_told_in_json_where_json_was_asked_for() {
+    fn a_usage_error_is_reported_in_json_if_requested() {
         assert_eq!(read("--what --format json").unwrap_err().format, Format::Json);
         assert_eq!(read("--format=json --what").unwrap_err().format, Format::Json);
         assert_eq!(read("--what --format text").unwrap_err().format, Format::Text);

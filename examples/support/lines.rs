@@ -1,4 +1,4 @@
-//! What `listen` prints: one line for each thing that comes. No IO.
+//! The lines that `listen` prints, one per item. No IO.
 
 use std::borrow::Cow;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -9,9 +9,9 @@ use ringcentral_events::{Delivery, Error, ErrorKind, Gap, Notification, Resumed,
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use super::support::{printable, whole_story};
+use super::support::{error_chain, printable};
 
-/// How lines look.
+/// The format of lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
     /// One JSON object per line.
@@ -20,7 +20,7 @@ pub(crate) enum Format {
     Text,
 }
 
-/// One line. The names of variants and fields are those of the JSON.
+/// One line. Variants and fields have the names of the JSON.
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(crate) enum Line<'a> {
@@ -34,15 +34,14 @@ pub(crate) enum Line<'a> {
         uuid: Option<&'a str>,
         kind: &'static str,
         origin: &'static str,
-        /// Since 1970.
+        /// Nanoseconds since 1970.
         received_ns: u64,
         event: &'a str,
         timestamp: Option<&'a Timestamp>,
         subscription_id: Option<&'a SubscriptionId>,
         owner_id: Option<&'a str>,
         body: Option<Cow<'a, RawValue>>,
-        /// The whole notification, where there is no body: the flat kinds have
-        /// their fields there.
+        /// The whole notification if it has no body: flat kinds have their fields there.
         #[serde(skip_serializing_if = "Option::is_none")]
         notification: Option<Cow<'a, RawValue>>,
         index: usize,
@@ -62,7 +61,7 @@ pub(crate) enum Line<'a> {
         at: Timestamp,
         old_id: Option<&'a SubscriptionId>,
         new_id: Option<&'a SubscriptionId>,
-        /// The filters whose missing events cannot be asked for, or not all of them.
+        /// The filters whose missing events cannot be recovered completely.
         left_open: Vec<&'a str>,
         index: usize,
     },
@@ -70,8 +69,8 @@ pub(crate) enum Line<'a> {
         reason: &'a str,
         bytes: usize,
         received_ns: u64,
-        /// Only where it was asked for: account data, and of a malformed answer
-        /// of PubNub also the channel.
+        /// Only if requested: it contains account data and, in a malformed answer of PubNub, also
+        /// the channel.
         #[serde(skip_serializing_if = "Option::is_none")]
         raw: Option<&'a str>,
         index: usize,
@@ -80,7 +79,7 @@ pub(crate) enum Line<'a> {
         filters: Vec<Disabled<'a>>,
         index: usize,
     },
-    /// A delivery that this program does not know yet.
+    /// A delivery of a kind that this program does not know.
     Other {
         debug: String,
         index: usize,
@@ -114,7 +113,7 @@ pub(crate) enum Line<'a> {
     },
 }
 
-/// A filter that the service will not serve.
+/// A filter that the service does not serve.
 #[derive(Serialize)]
 pub(crate) struct Disabled<'a> {
     filter: &'a str,
@@ -137,8 +136,8 @@ impl<'a> Line<'a> {
         Self::Ready { transport: transport.as_str(), subscription_ids, event_filters }
     }
 
-    /// What the stream of subscription number `index` yielded. `show_raw`: whether
-    /// with the text of what could not be read.
+    /// The line for a delivery of subscription number `index`. `show_raw` includes undecodable
+    /// text.
     pub(crate) fn delivery(delivery: &'a Delivery, index: usize, show_raw: bool) -> Self {
         match delivery {
             Delivery::Notification(notification) => Self::event(notification, index),
@@ -207,12 +206,12 @@ impl<'a> Line<'a> {
             expires_at: status.expires_at.map(Timestamp::from),
             polling: status.is_polling,
             failed_attempts: status.failed_attempts,
-            error: status.last_error.as_ref().map(|error| whole_story(&**error)),
+            error: status.last_error.as_ref().map(|error| error_chain(&**error)),
             index,
         }
     }
 
-    /// `index` tells which subscription failed, if it was one.
+    /// `index` identifies the subscription that failed, if any.
     pub(crate) fn error(error: &'a Error, index: Option<usize>) -> Self {
         Self::Error {
             kind: error.kind(),
@@ -220,12 +219,12 @@ impl<'a> Line<'a> {
             status: error.status(),
             permission: error.permission(),
             request_id: error.request_id(),
-            message: whole_story(error),
+            message: error_chain(error),
             index,
         }
     }
 
-    /// The line's text, without its end.
+    /// The line's text, without a line break.
     pub(crate) fn write(&self, format: Format) -> serde_json::Result<String> {
         match format {
             Format::Json => serde_json::to_string(self),
@@ -284,14 +283,14 @@ fn nanos(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
 }
 
-/// The text as it came. Only line breaks between its tokens, which JSON allows,
-/// would end the line early; they become spaces.
+/// The original text. Line breaks between tokens, which JSON allows, would end the line early, so
+/// they become spaces.
 fn on_one_line(raw: &RawValue) -> Cow<'_, RawValue> {
     let text = raw.get();
     if !text.bytes().any(|byte| matches!(byte, b'\n' | b'\r')) {
         return Cow::Borrowed(raw);
     }
-    // Within a string JSON has no line breaks, so this leaves every value alone.
+    // JSON strings contain no line breaks, so this changes no value.
     RawValue::from_string(text.replace(['\n', '\r'], " ")).map_or(Cow::Borrowed(raw), Cow::Owned)
 }
 
@@ -315,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_line_keeps_the_body_to_the_byte() {
+    fn an_event_line_preserves_the_body_byte_for_byte() {
         let body = r#"{"b": 1.50,"a":18446744073709551616, "a":"\u00e9" }"#;
         let delivery = event(&format!(
             r#"{{"uuid":"u1","event":"/restapi/v1.0/account/1/extension/2/message-store","ownerId":2,"body":{body}}}"#
@@ -339,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_without_a_body_comes_whole() {
+    fn an_event_without_a_body_is_printed_whole() {
         let delivery = event(r#"{"uuid":"u","event":"/x","more":[1]}"#);
         let value: Value =
             serde_json::from_str(&Line::delivery(&delivery, 0, false).write(Format::Json).unwrap()).unwrap();
@@ -347,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_shown_only_where_that_was_asked_for() {
+    fn undecodable_text_is_shown_only_if_requested() {
         let raw = r#"{"e":1,"c":"1_channel","k":"sub-c-key"}"#;
         for format in [Format::Json, Format::Text] {
             let line = Line::undecodable("why", raw, UNIX_EPOCH, 0, false).write(format).unwrap();
@@ -359,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_that_comes_commands_a_terminal() {
+    fn no_received_text_controls_a_terminal() {
         let delivery = event(
             "{\"event\":\"/x\\u001b[2J\\u009b\\n\",\"uuid\":\"u\\u202e\",\"body\":{\"t\":\"\u{202e}\u{9b}é☃ \\n\",\t\"a\":1}}",
         );
@@ -373,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_line_has_the_kind_in_snake_case_and_the_whole_story() {
+    fn an_error_line_has_the_kind_in_snake_case_and_all_causes() {
         let error = Error::new(ErrorKind::TransportRefused, "refused").with_source(std::io::Error::other("why"));
         let line = Line::error(&error, None).write(Format::Json).unwrap();
         assert_eq!(

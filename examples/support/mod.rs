@@ -1,5 +1,4 @@
-//! What the examples share: where to log in, when to stop, how to tell what went
-//! wrong.
+//! Shared by the examples: the server to log in to, when to stop, and how to report errors.
 
 pub(crate) mod tasks;
 
@@ -15,9 +14,9 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tracing_subscriber::EnvFilter;
 
-/// The variables that name a server; all of them, or none.
+/// The variables that name a server; set all or none.
 const REQUIRED: [&str; 4] = ["RC_SERVER_URL", "RC_APP_CLIENT_ID", "RC_APP_CLIENT_SECRET", "RC_USER_JWT"];
-/// Where PubNub is, if not where RingCentral has it.
+/// The PubNub server, if not the usual one.
 const PUBNUB_ORIGIN: &str = "RC_PUBNUB_ORIGIN";
 
 /// A server and an app's login there.
@@ -30,13 +29,13 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// The server that the environment names; `None` when it names none.
+    /// The server from the environment; `None` if none is set.
     pub(crate) fn from_env() -> std::result::Result<Option<Self>, String> {
         Self::from_variables(|name| std::env::var(name).ok())
     }
 
-    /// An empty variable counts as not set. Naming only some is a mistake that
-    /// must not end in the sandbox.
+    /// An empty variable counts as unset. Setting only some is a mistake that must not fall back to
+    /// the sandbox.
     fn from_variables(variable: impl Fn(&str) -> Option<String>) -> std::result::Result<Option<Self>, String> {
         let read = |name: &str| variable(name).filter(|value| !value.is_empty());
         let [url, client_id, client_secret, jwt] = REQUIRED.map(read);
@@ -73,7 +72,7 @@ impl Server {
         self.client_keeping(None)
     }
 
-    /// As [`client`](Self::client); its login is kept in a file for the next process.
+    /// Like [`client`](Self::client), with a token file for later processes.
     pub(crate) fn client_keeping(&self, tokens: Option<&Path>) -> Result<Client> {
         let oauth =
             OAuth::jwt(&self.client_id, self.jwt.clone()).client_secret(self.client_secret.clone()).server(&self.url);
@@ -95,8 +94,8 @@ impl Server {
     }
 }
 
-/// An error and all its causes, in one line.
-pub(crate) fn whole_story(error: &dyn Error) -> String {
+/// An error and all its causes on one line.
+pub(crate) fn error_chain(error: &dyn Error) -> String {
     let mut story = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -107,8 +106,8 @@ pub(crate) fn whole_story(error: &dyn Error) -> String {
     story
 }
 
-/// `text` on one line, with nothing in it that a terminal obeys: control characters
-/// and those that turn or hide text are written as escapes.
+/// `text` on one line without terminal controls: control, bidirectional and invisible characters
+/// are escaped.
 pub(crate) fn printable(text: &str) -> String {
     text.chars().fold(String::with_capacity(text.len()), |mut shown, c| {
         if c.is_control() || is_format(c) {
@@ -120,8 +119,8 @@ pub(crate) fn printable(text: &str) -> String {
     })
 }
 
-/// Marks of direction, separators of lines, and what takes no room, but for the
-/// joiners that scripts and emoji need.
+/// Bidirectional marks, line separators and zero-width characters, except the joiners that scripts
+/// and emoji need.
 fn is_format(c: char) -> bool {
     matches!(
         c,
@@ -130,24 +129,24 @@ fn is_format(c: char) -> bool {
     )
 }
 
-/// The crate's own logs go to stderr; `RUST_LOG` says which.
+/// Logs to stderr; `RUST_LOG` is the filter.
 pub(crate) fn log_to_stderr() {
     let wanted = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
     tracing_subscriber::fmt().with_env_filter(wanted).with_writer(io::stderr).with_ansi(false).init();
 }
 
-/// Within this all is deleted and written once it is time to end: what `close`
-/// allows itself (10 s), and some for standard output.
+/// Time to delete and print everything at the end: the limit of `close` (10 s), and some for
+/// standard output.
 pub(crate) const LAST_WORDS: Duration = Duration::from_secs(15);
-/// What was begun is given so long once the input has ended.
+/// Time for pending work once the input has ended.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// Tells when it is time to end, and until when what was begun may go on.
+/// Reports when to end, and until when pending work may continue.
 pub(crate) struct Stop(watch::Receiver<Option<Instant>>);
 
 impl Stop {
-    /// It is time when `signal` is over, which leaves no time, or when `input` is,
-    /// which leaves some: who has nothing more to say still wants to hear how it went.
+    /// Ends with `signal`, without a grace period, or with `input`, with one: a user without
+    /// further input still wants the result.
     pub(crate) fn when(
         signal: impl Future<Output = ()> + Send + 'static,
         input: impl Future<Output = ()> + Send + 'static,
@@ -169,12 +168,11 @@ impl Stop {
 
     /// Waits until it is time to end.
     pub(crate) async fn asked(&self) {
-        // It fails when the task is gone, which is a reason to end as well.
+        // Fails if the task is gone, which is a reason to end as well.
         let _ = self.0.clone().wait_for(Option::is_some).await;
     }
 
-    /// Waits for `work`; `None` if it is time to end and it is not done in the time
-    /// that is left.
+    /// Waits for `work`; `None` if the grace period ends first.
     pub(crate) async fn grace<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         let mut stop = self.0.clone();
         let late = async {
@@ -193,8 +191,7 @@ impl Stop {
     }
 }
 
-/// Waits for Ctrl-C or, on Unix, SIGTERM. From this call on neither ends the
-/// process by itself.
+/// Waits for Ctrl-C or, on Unix, SIGTERM. From this call on neither ends the process by default.
 #[cfg(unix)]
 pub(crate) fn stop_signal() -> io::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
@@ -208,7 +205,7 @@ pub(crate) fn stop_signal() -> io::Result<impl Future<Output = ()>> {
     })
 }
 
-/// Waits for Ctrl-C. From this call on it does not end the process by itself.
+/// Waits for Ctrl-C. From this call on it does not end the process by default.
 #[cfg(windows)]
 pub(crate) fn stop_signal() -> io::Result<impl Future<Output = ()>> {
     let mut interrupt = tokio::signal::windows::ctrl_c()?;
@@ -231,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn all_variables_name_a_server_none_names_none_and_some_are_a_mistake() {
+    fn variables_must_be_set_all_or_none() {
         let all = REQUIRED.map(|name| (name, "x"));
         assert!(read(&all).unwrap().is_some_and(|server| server.pubnub_origin.is_none()));
         assert!(read(&[]).unwrap().is_none());
@@ -241,23 +238,23 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_was_begun_gets_its_time_after_the_input_and_none_after_a_signal() {
+    async fn pending_work_gets_a_grace_period_after_end_of_input_but_not_after_a_signal() {
         let stop = Stop::when(pending(), async {});
         stop.asked().await;
         assert_eq!(stop.grace(sleep(GRACE / 2)).await, Some(()));
-        // All of it together, not each anew.
+        // One grace period for all work together.
         assert_eq!(stop.grace(sleep(GRACE)).await, None);
         let begun = Instant::now();
         let stop = Stop::when(sleep(GRACE / 4), async {});
         assert_eq!(stop.grace(sleep(GRACE / 2)).await, None);
         assert!(begun.elapsed() < GRACE / 2);
-        assert_eq!(stop.grace(async {}).await, None, "nothing is begun any more");
+        assert_eq!(stop.grace(async {}).await, None, "no new work starts");
         let never = Stop::when(pending(), pending());
         assert_eq!(never.grace(sleep(GRACE * 2)).await, Some(()));
     }
 
     #[test]
-    fn what_a_terminal_obeys_is_escaped_and_all_else_is_left_alone() {
+    fn terminal_controls_are_escaped_and_other_text_is_unchanged() {
         for (text, want) in [
             ("plain é ☃ 👩\u{200d}🚀 \\ \"q\"", "plain é ☃ 👩\u{200d}🚀 \\ \"q\""),
             ("\u{1b}[31mred", r"\u{1b}[31mred"),
@@ -271,9 +268,9 @@ mod tests {
     }
 
     #[test]
-    fn a_story_has_every_cause_once() {
+    fn an_error_chain_has_every_cause_once() {
         let error = ringcentral_events::Error::new(ringcentral_events::ErrorKind::Config, "outer")
             .with_source(io::Error::other("inner"));
-        assert_eq!(whole_story(&error), "outer: inner");
+        assert_eq!(error_chain(&error), "outer: inner");
     }
 }

@@ -4,7 +4,7 @@ use ringcentral_sandbox::{Fixture, Sandbox};
 
 use crate::support::Server;
 
-/// The server that stands in for RingCentral.
+/// The emulated server.
 pub(crate) struct Emulator(Sandbox);
 
 impl Emulator {
@@ -16,13 +16,12 @@ impl Emulator {
         Server::of(&self.0)
     }
 
-    /// Lets something happen for every documented family, and tells how to do
-    /// more.
+    /// Triggers one event of each documented family, and prints how to trigger more.
     pub(crate) fn show(&self) {
         let sms = Fixture::inbound_sms("+16505550100", "Hello from the sandbox");
         let (post, call) = (Fixture::team_post("Hello, team"), Fixture::telephony_session("Proceeding"));
         self.0.trigger_all(&[sms, post, Fixture::presence("Busy", "CallConnected"), call]);
-        eprintln!("The sandbox stands in for RingCentral. More events, from another terminal:");
+        eprintln!("The sandbox emulates RingCentral. To trigger more events from another terminal:");
         let url = self.0.base_url();
         eprintln!("  curl {url}/_sandbox/trigger -d '{{\"fixture\":\"inbound_sms\",\"text\":\"hello\"}}'");
     }

@@ -1,40 +1,39 @@
-//! Standard output, written by a thread of its own: a reader of it who is slow or
-//! gone holds up neither the subscriptions nor their end.
+//! Writes standard output in a separate thread: a slow or closed reader delays neither the
+//! subscriptions nor their end.
 
 use std::io::{self, BufWriter, Write};
 
 use tokio::sync::{mpsc, oneshot};
 
-/// Lines that may wait. Beyond it the stream is read no further, and the
-/// subscription's own bounded queue takes over.
+/// Maximum number of queued lines. Beyond it the stream is not read, and the subscription's bounded
+/// queue takes over.
 const WAITING: usize = 1024;
 
-/// Takes lines. Cheap to clone.
+/// Accepts lines. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Output(mpsc::Sender<String>);
 
-/// Nobody reads standard output any more.
+/// Standard output is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Gone;
 
-/// Tells how the writing ended, once every [`Output`] is dropped or nobody reads.
+/// Reports how the writing ended, once every [`Output`] is dropped or the reader is gone.
 pub(crate) struct Written(oneshot::Receiver<io::Result<()>>);
 
 /// Starts writing to `to`.
 pub(crate) fn start(to: impl Write + Send + 'static) -> (Output, Written) {
     let (lines, waiting) = mpsc::channel(WAITING);
     let (done, written) = oneshot::channel();
-    // Not joined: a write that nobody reads never ends, and must not keep the
-    // process.
+    // Not joined: a blocked write never ends and must not delay the exit.
     std::thread::spawn(move || {
         let outcome = write_all(waiting, to);
-        // Nobody may be waiting for it any more.
+        // The receiver may be gone.
         let _ = done.send(outcome);
     });
     (Output(lines), Written(written))
 }
 
-/// Writes at once what is there: a line is only held while more lines wait.
+/// Writes available lines at once: a line is only buffered while more lines are queued.
 fn write_all(mut waiting: mpsc::Receiver<String>, to: impl Write) -> io::Result<()> {
     let mut to = BufWriter::with_capacity(1 << 16, to);
     while let Some(line) = waiting.blocking_recv() {
@@ -48,20 +47,20 @@ fn write_all(mut waiting: mpsc::Receiver<String>, to: impl Write) -> io::Result<
 }
 
 impl Output {
-    /// Hands over a line; waits while too many are waiting. Cancel safe in that
-    /// the line is handed over whole or not at all.
+    /// Queues a line; waits while the queue is full. Cancel safe: the line is queued whole or not
+    /// at all.
     pub(crate) async fn line(&self, line: String) -> Result<(), Gone> {
         self.0.send(line).await.map_err(|_| Gone)
     }
 
-    /// Waits until nobody reads any more.
+    /// Waits until the reader is gone.
     pub(crate) async fn gone(&self) {
         self.0.closed().await;
     }
 }
 
 impl Written {
-    /// Waits until all is written, or cannot be.
+    /// Waits until everything is written, or cannot be.
     pub(crate) async fn finished(self) -> io::Result<()> {
         match self.0.await {
             Ok(outcome) => outcome,
@@ -102,7 +101,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn every_line_is_written_in_order_before_the_end_is_told() {
+    async fn every_line_is_written_in_order_before_the_end() {
         let to = Shared::default();
         let (output, written) = start(to.clone());
         for number in 0..5000 {
@@ -115,7 +114,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_reader_who_is_gone_is_noticed() {
+    async fn a_closed_reader_is_noticed() {
         let (output, written) = start(Closed);
         output.line("x".into()).await.unwrap();
         output.gone().await;

@@ -1,5 +1,5 @@
-//! Knowing when all subscriptions are over at the service, those included that
-//! were never handed out.
+//! Detects when all subscriptions have ended at the service, including those that were never
+//! returned.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -12,8 +12,8 @@ use ringcentral_events::{Error, ErrorKind, Result};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-/// A transport that every subscription's task holds until it is over: then all
-/// that it made is deleted, also where nobody waits for it any more.
+/// A transport that every subscription's task holds until it ends: then everything it created is
+/// deleted, even if the program no longer waits for it.
 #[derive(Debug)]
 struct Held {
     transport: Arc<dyn Transport>,
@@ -31,13 +31,13 @@ pub(crate) fn held(transports: Vec<Arc<dyn Transport>>) -> (Vec<Arc<dyn Transpor
 }
 
 impl Tasks {
-    /// Waits until they are over and the transport is held nowhere else either.
+    /// Waits until they have ended and the transport is not held elsewhere.
     ///
     /// # Errors
-    /// When that takes too long.
+    /// If that takes too long.
     pub(crate) async fn over_within(mut self, bound: Duration) -> Result<()> {
         timeout(bound, async { while self.0.recv().await.is_some() {} }).await.map_err(|_| {
-            let message = "the service has not answered what was under way; a subscription may be left there";
+            let message = "the service did not answer pending requests; a subscription may be left there";
             Error::new(ErrorKind::Timeout, message)
         })
     }
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn tasks_are_over_when_the_last_holder_is() {
+    async fn tasks_end_with_the_last_holder() {
         let bound = Duration::from_secs(9);
         let pubnub = || -> Vec<Arc<dyn Transport>> { vec![Arc::new(PubNub::builder().build().unwrap())] };
         let (mut transports, tasks) = held(pubnub());

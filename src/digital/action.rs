@@ -1,4 +1,4 @@
-//! One action of the platform, read from the bytes of a body.
+//! An action of the platform, parsed from the bytes of a body.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use super::value::Date;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::lenient::{Lenient, Slot as _, object};
 
-/// The three collections that a source may have.
+/// The three collections of a source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum CollectionName {
@@ -22,10 +22,10 @@ pub enum CollectionName {
 }
 
 impl CollectionName {
-    /// All of them.
+    /// All collections.
     pub const ALL: [Self; 3] = [Self::Messages, Self::PrivateMessages, Self::Threads];
 
-    /// The protocol's word.
+    /// The protocol's name.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -46,27 +46,27 @@ impl fmt::Display for CollectionName {
     }
 }
 
-/// What the platform asks for, with its parameters.
+/// An action of the platform with its parameters.
 ///
-/// Parameters are read leniently: unknown ones are passed over; `null`, an empty
-/// value and an absent one are the same; an id that is a number is its digits.
+/// Parameters are read leniently: unknown ones are ignored; `null`, an empty value and an absent
+/// one are equivalent; a numeric id is read as its digits.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Action {
-    /// `implementation.info`: what the source can do.
+    /// `implementation.info`: asks for the source's capabilities.
     ImplementationInfo,
-    /// `….list`: what is new.
+    /// `….list`: asks for new contents.
     List {
-        /// Of which collection.
+        /// The collection.
         collection: CollectionName,
-        /// What the platform has seen last; absent the first time.
+        /// The newest content that the platform has seen; absent the first time.
         since_id: Option<String>,
     },
-    /// `….show`: one content.
+    /// `….show`: asks for one content.
     Show {
-        /// Of which collection.
+        /// The collection.
         collection: CollectionName,
-        /// Which.
+        /// The content's id.
         id: String,
     },
     /// `messages.create`.
@@ -75,67 +75,67 @@ pub enum Action {
     CreatePrivateMessage(Box<NewPrivateMessage>),
     /// `threads.create`.
     CreateThread(Box<NewThread>),
-    /// `….delete`, also written `….destroy`, as the guide's own example has it.
+    /// `….delete`, also written `….destroy`, as in the guide's example.
     Delete {
-        /// Of which collection.
+        /// The collection.
         collection: CollectionName,
-        /// Which.
+        /// The content's id.
         id: String,
     },
     /// `….publish`.
     Publish {
-        /// Of which collection.
+        /// The collection.
         collection: CollectionName,
-        /// Which.
+        /// The content's id.
         id: String,
     },
     /// `….unpublish`.
     Unpublish {
-        /// Of which collection.
+        /// The collection.
         collection: CollectionName,
-        /// Which.
+        /// The content's id.
         id: String,
     },
     /// Any other operation of a collection, such as `messages.spam`.
     Custom(CustomAction),
     /// `messaging.queuing_update`.
     QueuingUpdate(QueuingUpdate),
-    /// `typing.start`. That it is sent to sources is not verified.
+    /// `typing.start`. Whether the platform sends it to sources is unverified.
     TypingStart(Typing),
-    /// `typing.stop`, as the above.
+    /// `typing.stop`, likewise unverified.
     TypingStop(Typing),
 }
 
-/// An operation of the source's own on one content: a button that an agent pressed.
+/// A custom operation on one content: a button that an agent pressed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CustomAction {
-    /// Of which collection.
+    /// The collection.
     pub collection: CollectionName,
     /// The operation's name, without the collection.
     pub operation: String,
-    /// Which content.
+    /// The content's id.
     pub id: String,
-    /// The source's own id of the identity that acted.
+    /// The id, in the source, of the identity that acted.
     pub user_id: Option<String>,
 }
 
-/// An action, and when it was sent.
+/// An action and its time.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct ActionRequest {
-    /// What is asked for.
+    /// The action.
     pub action: Action,
-    /// When the platform sent it, if it says so.
+    /// When the platform sent it, if stated.
     pub time: Option<Date>,
 }
 
 impl ActionRequest {
-    /// Reads a body: JSON in UTF-8, an object with `action`, `params` and `time`.
+    /// Parses a body: JSON in UTF-8, an object with `action`, `params` and `time`.
     ///
     /// # Errors
-    /// [`ErrorKind::Protocol`] when it is something else, when the action has no
-    /// known name, or when a parameter is missing without which it means nothing.
+    /// [`ErrorKind::Protocol`] if the body has another form, if the action's name is unknown, or if
+    /// a required parameter is missing.
     pub fn parse(body: &[u8]) -> Result<Self> {
         let text = std::str::from_utf8(body).map_err(|error| refused("the body is not UTF-8").with_source(error))?;
         let raw = serde_json::from_str::<&RawValue>(text)
@@ -181,7 +181,7 @@ impl Action {
             "delete" | "destroy" => Ok(Self::Delete { collection, id: params.required("id")? }),
             "publish" => Ok(Self::Publish { collection, id: params.required("id")? }),
             "unpublish" => Ok(Self::Unpublish { collection, id: params.required("id")? }),
-            // A mark in lists of operations; what it stands for is a `create`.
+            // A marker in lists of operations; the platform sends a `create` for it.
             "reply" => Err(unknown_action()),
             _ => Ok(Self::Custom(CustomAction {
                 collection,
@@ -218,7 +218,7 @@ impl Action {
         }
     }
 
-    /// The action's name as the platform writes it; `delete` also for `destroy`.
+    /// The action's name as the platform writes it; `delete` for `destroy` too.
     #[must_use]
     pub fn name(&self) -> String {
         let (collection, operation) = match self {
@@ -241,13 +241,13 @@ impl Action {
 }
 
 impl Action {
-    /// Whether it changes something, so that it must not be ended halfway.
+    /// Whether it changes something, so that it must not be aborted halfway.
     pub(super) fn writes(&self) -> bool {
         !matches!(self, Self::ImplementationInfo | Self::List { .. } | Self::Show { .. })
     }
 }
 
-/// A name of letters, digits and `_`.
+/// Only letters, digits and `_`.
 pub(super) fn is_word(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
@@ -272,7 +272,7 @@ fn written(author_id: &str, body: Option<&str>, other: bool) -> Result<()> {
 struct Params<'a>(Option<&'a RawValue>);
 
 impl<'a> Params<'a> {
-    /// The object, if there is anything in it. PHP writes an empty one as a list.
+    /// The object, unless it is empty. PHP writes an empty one as a list.
     fn object(self) -> Result<Option<&'a RawValue>> {
         let Some(raw) = self.0 else { return Ok(None) };
         let text = raw.get();
@@ -309,7 +309,7 @@ fn refused(message: &'static str) -> Error {
     Error::new(ErrorKind::Protocol, message)
 }
 
-/// The one answer to an action that nobody knows, here or in the source.
+/// The answer to an action that this crate or the source does not know.
 pub(super) fn unknown_action() -> Error {
     refused("unknown action")
 }
@@ -318,7 +318,7 @@ fn missing(name: &'static str) -> Error {
     Error::new(ErrorKind::Protocol, format!("the parameter {name} is missing"))
 }
 
-/// Where JSON is wrong, without a word of it.
+/// The position of a JSON error, without any of the text.
 #[derive(Debug, thiserror::Error)]
 #[error("line {line}, column {column}")]
 struct Position {

@@ -1,4 +1,4 @@
-//! The collections as types: which objects are in them, and what makes new ones.
+//! The collections as types: their contents and how to create them.
 
 use super::action::{Action, CollectionName};
 use super::create::{NewMessage, NewPrivateMessage, NewThread};
@@ -11,9 +11,9 @@ mod sealed {
 
 /// A collection of a source: [`Messages`], [`PrivateMessages`] or [`Threads`].
 pub trait Collection: sealed::Sealed + Copy + Send + Sync + 'static {
-    /// What is in it.
+    /// The type of its contents.
     type Content: Content;
-    /// What the platform gives to have one created.
+    /// The platform's request to create one.
     type New: Send + 'static;
     /// Its name.
     const NAME: CollectionName;
@@ -22,21 +22,20 @@ pub trait Collection: sealed::Sealed + Copy + Send + Sync + 'static {
     fn new_of(action: Action) -> Option<Created<Self::New>>;
 }
 
-/// What is in a collection: [`Message`], [`PrivateMessage`] or [`Thread`].
+/// A content of a collection: [`Message`], [`PrivateMessage`] or [`Thread`].
 pub trait Content: sealed::Sealed + serde::Serialize + Clone + Send + Sync + 'static {
-    /// The source's own id.
+    /// The id in the source.
     fn id(&self) -> &str;
 
-    /// Whether it has what the platform needs of one that is sent to it: an id, author
-    /// and recipient with id and name, text or a file, a text that is not too long, and
-    /// a structured message by the rules.
+    /// Checks the platform's requirements for a content: an id, author and recipient with id and
+    /// name, text or a file, a text within the limit, and a valid structured message.
     ///
     /// # Errors
     /// [`Config`](crate::ErrorKind::Config), naming the field.
     fn check(&self) -> Result<()>;
 }
 
-/// A new content, and what the crate itself looks at.
+/// A new content, and the fields that the crate itself reads.
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct Created<T> {
@@ -73,7 +72,7 @@ macro_rules! collections {
             }
 
             fn check(&self) -> Result<()> {
-                $content::is_whole(self)
+                $content::validate(self)
             }
         }
     )+};
@@ -84,6 +83,6 @@ collections! {
     Messages of Message from NewMessage by CreateMessage, |new| new.in_reply_to_id.clone();
     /// Messages between two identities.
     PrivateMessages of PrivateMessage from NewPrivateMessage by CreatePrivateMessage, |new| new.in_reply_to_id.clone();
-    /// Threads, which messages belong to.
+    /// Threads, which contain messages.
     Threads of Thread from NewThread by CreateThread, |_| None;
 }

@@ -32,13 +32,13 @@ const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
 /// Serves a [`Source`] at one URL, the channel's *Base URI*.
 ///
-/// [`handle`](Self::handle) takes a request that was read in full, from whatever server
-/// there is. It is a `tower` service too, for any streaming body, so that axum and hyper
-/// take it as it is. Path and query are not looked at, but for the signature.
+/// [`handle`](Self::handle) takes a complete request from any server. The endpoint is also a
+/// `tower` service for any streaming body, so axum and hyper accept it directly. Path and query are
+/// ignored, except for the signature.
 ///
-/// What is wrong with a request is found in this order: too large (413), not a POST
-/// (405), not signed by the platform (422), not JSON or no action of this source (400).
-/// No handler runs before the signature is verified. Every answer is signed, those too.
+/// Requests are checked in this order: too large (413), not a POST (405), not signed by the
+/// platform (422), not JSON or not an action of this source (400). No handler runs before the
+/// signature is verified. Every response is signed, including errors.
 ///
 /// Cheap to clone.
 #[derive(Clone)]
@@ -55,7 +55,7 @@ struct Inner {
     system: System,
 }
 
-/// Sets up a [`SourceEndpoint`].
+/// Builds a [`SourceEndpoint`].
 #[must_use]
 #[derive(Debug)]
 pub struct SourceEndpointBuilder {
@@ -84,7 +84,7 @@ impl SourceEndpoint {
         }
     }
 
-    /// Answers one request. Needs a tokio runtime with time.
+    /// Answers one request. Requires a tokio runtime with time.
     ///
     /// Cancel safe: an action that writes runs to its end.
     pub async fn handle(&self, request: Request<Bytes>) -> Response<Bytes> {
@@ -113,13 +113,13 @@ impl SourceEndpoint {
         }
     }
 
-    /// The largest body that is read, in bytes.
+    /// The maximum size of a body, in bytes.
     #[must_use]
     pub fn body_limit(&self) -> usize {
         self.0.body_limit
     }
 
-    /// How long a body may take to arrive.
+    /// The deadline for receiving a body.
     pub(super) fn deadline(&self) -> Duration {
         self.0.deadline
     }
@@ -143,7 +143,7 @@ impl SourceEndpoint {
         let mut answer = Response::new(body);
         *answer.status_mut() = status;
         answer.headers_mut().insert(CONTENT_TYPE, content_type);
-        // Hexadecimal digits are always a header's value.
+        // Hexadecimal digits are always a valid header value.
         if let Ok(signature) = signature {
             answer.headers_mut().insert(HEADER, signature);
         }
@@ -168,7 +168,7 @@ pub(super) fn too_large() -> Failure {
 }
 
 impl Inner {
-    /// The action of a request, verified.
+    /// Verifies a request and returns its action.
     fn read(&self, headers: &HeaderMap, query: Option<&str>, body: &[u8]) -> Result<Action, Failure> {
         self.verify(headers, query, body)
             .map_err(|error| Failure::of(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()))?;
@@ -184,7 +184,7 @@ impl Inner {
         Ok(request.action)
     }
 
-    /// The header's signature or, without one, the query's: one, and of these bytes.
+    /// Verifies the header's signature or, without one, the query's; there must be exactly one.
     fn verify(&self, headers: &HeaderMap, query: Option<&str>, body: &[u8]) -> Result<(), InvalidSignature> {
         let mut given = headers.get_all(HEADER).iter();
         if let Some(signature) = given.next() {
@@ -202,7 +202,7 @@ impl Inner {
         }
     }
 
-    /// Runs the action in a task of its own, and waits for it as long as it may take.
+    /// Runs the action in a separate task and waits for it until the deadline.
     async fn run(&self, action: Action) -> Result<Bytes, Failure> {
         let Ok(runtime) = Handle::try_current() else {
             return Err(Failure::status(500, "the source has no runtime"));
@@ -219,14 +219,14 @@ impl Inner {
         let mut task = Task { handle: task, keep: writes };
         match timeout(self.deadline, &mut task.handle).await {
             Ok(Ok(outcome)) => outcome,
-            // The panic itself is in the runtime's own report; it may quote anything.
+            // The runtime reports the panic itself, whose text may contain anything.
             Ok(Err(_)) => Err(Failure::status(500, "the source failed")),
             Err(_) => Err(Failure::unavailable("the source did not answer in time")),
         }
     }
 }
 
-/// A running handler. One that only reads ends when nobody waits for it any more.
+/// A running handler. Dropping it aborts a handler that only reads.
 struct Task {
     handle: JoinHandle<Result<Bytes, Failure>>,
     keep: bool,
@@ -251,57 +251,55 @@ fn is_recent(time: Option<Date>, now: SystemTime, max_age: Duration) -> bool {
 }
 
 impl SourceEndpointBuilder {
-    /// The largest body that is read, in bytes. Default 1 MiB: nothing larger is
-    /// documented in this direction. From 1 KiB to 64 MiB.
+    /// The maximum size of a body, in bytes. Default 1 MiB: nothing larger is documented in this
+    /// direction. From 1 KiB to 64 MiB.
     pub fn body_limit(mut self, bytes: usize) -> Self {
         self.body_limit = bytes;
         self
     }
 
-    /// How long a handler may take before the platform is told to come again (503), and
-    /// how long a body may take to arrive. Default 8 s; how long the platform waits is
-    /// not documented. Up to 10 minutes.
+    /// How long a handler may take before the platform gets 503 and retries, and how long a body
+    /// may take to arrive. Default 8 s; the platform's timeout is not documented. At most 10
+    /// minutes.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
         self
     }
 
-    /// Refuses actions whose `time` is further from now than this, in both directions,
-    /// with 422; also those without a time. Off by default: no window is documented,
-    /// and your clock must be right for it. 5 to 15 minutes are sensible. It is against
-    /// requests that somebody recorded: to repeat a create or a deletion does nothing,
-    /// to repeat an `unpublish` after a `publish` does.
+    /// Refuses actions whose `time` is further from now than this, in either direction, or missing,
+    /// with 422. Off by default: no window is documented, and it requires your clock to be right. 5
+    /// to 15 minutes are sensible. It protects against replayed requests: repeating a create or a
+    /// deletion has no effect, but repeating an `unpublish` after a `publish` does.
     pub fn max_age(mut self, age: Duration) -> Self {
         self.max_age = Some(age);
         self
     }
 
-    /// Where the time of day comes from, for [`max_age`](Self::max_age). Default: the
-    /// machine's own.
+    /// The source of wall-clock time for [`max_age`](Self::max_age). Default: the machine's clock.
     pub fn system(mut self, system: System) -> Self {
         self.system = system;
         self
     }
 
-    /// Whether a request without the header may have its signature in the query, for
-    /// proxies that strip headers. Off by default: queries end up in logs.
+    /// Whether a request without the header may carry its signature in the query, for proxies that
+    /// strip headers. Off by default: queries end up in logs.
     pub fn query_signature(mut self, accepted: bool) -> Self {
         self.query_signature = accepted;
         self
     }
 
-    /// How many actions run at once; more are answered with 503. Default 256. One that
-    /// writes and is past its deadline counts until its end.
+    /// Maximum number of concurrent actions; more get 503. Default 256. A write past its deadline
+    /// counts until it ends.
     pub fn at_once(mut self, actions: usize) -> Self {
         self.at_once = actions;
         self
     }
 
-    /// The endpoint.
+    /// Builds the endpoint.
     ///
     /// # Errors
-    /// [`Config`](crate::ErrorKind::Config) for a token that is none, as in
-    /// [`Signer::new`], and for a value out of its range.
+    /// [`Config`](crate::ErrorKind::Config) for an invalid token, as in [`Signer::new`], and for a
+    /// value out of its range.
     pub fn build(self) -> Result<SourceEndpoint> {
         if !(1024..=BODY_LIMIT_CAP).contains(&self.body_limit) {
             return Err(Error::config("the limit of a body is from 1 KiB to 64 MiB"));
@@ -333,7 +331,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_window_is_as_wide_on_both_sides_and_closed_to_what_has_no_time() {
+    fn the_window_is_symmetric_and_rejects_a_missing_time() {
         let at = |seconds| Date::from_unix(seconds);
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(10_000);
         for (time, want) in [

@@ -1,4 +1,4 @@
-//! How a handler says that it failed.
+//! The failure of a handler.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -8,13 +8,13 @@ use serde_json::json;
 
 use crate::error::Error;
 
-/// Why a handler could not do what was asked.
+/// Why a handler failed.
 ///
-/// The platform knows two kinds. A *resource error* is about one content, and says
-/// whether trying again is of any use; a *server error* is an HTTP status, after which
-/// a write is tried three times in all, and a list again in the next run.
+/// The platform knows two kinds. A *resource error* concerns one content and states whether a retry
+/// is useful; a *server error* is an HTTP status, after which a write is attempted three times in
+/// total, and a list again in the next run.
 ///
-/// The message is shown to the channel's administrators: no secret in it.
+/// The channel's administrators see the message: put no secret into it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     kind: Kind,
@@ -28,19 +28,19 @@ enum Kind {
 }
 
 impl Failure {
-    /// A resource error that is for ever: the platform gives this content up.
+    /// A permanent resource error: the platform abandons this content.
     #[must_use]
     pub fn fatal(message: impl Into<Cow<'static, str>>) -> Self {
         Self { kind: Kind::Resource { fatal: true }, message: message.into() }
     }
 
-    /// A resource error that may pass: the platform tries again.
+    /// A transient resource error: the platform retries.
     #[must_use]
     pub fn retry(message: impl Into<Cow<'static, str>>) -> Self {
         Self { kind: Kind::Resource { fatal: false }, message: message.into() }
     }
 
-    /// 503: the source cannot do it now.
+    /// 503: the source is temporarily unavailable.
     #[must_use]
     pub fn unavailable(message: impl Into<Cow<'static, str>>) -> Self {
         Self::of(StatusCode::SERVICE_UNAVAILABLE, message)
@@ -52,8 +52,8 @@ impl Failure {
         Self::of(StatusCode::NOT_FOUND, "no content has this id")
     }
 
-    /// A server error with `status`, from 400 to 599; any other is taken for 500,
-    /// since the platform would read a success, or follow it elsewhere.
+    /// A server error with `status`, from 400 to 599; any other becomes 500, since the platform
+    /// would read it as a success or follow a redirect.
     #[must_use]
     pub fn status(status: u16, message: impl Into<Cow<'static, str>>) -> Self {
         let status = StatusCode::from_u16(status).ok();
@@ -65,7 +65,7 @@ impl Failure {
         Self { kind: Kind::Server(status), message: message.into() }
     }
 
-    /// Of a resource error whether it is for ever; `None` for a server error.
+    /// For a resource error, whether it is permanent; `None` for a server error.
     #[must_use]
     pub fn is_fatal(&self) -> Option<bool> {
         match self.kind {
@@ -74,8 +74,7 @@ impl Failure {
         }
     }
 
-    /// The HTTP status that it is told with: 200 for a resource error, which is in
-    /// the body.
+    /// The HTTP status of the response: 200 for a resource error, which is in the body.
     #[must_use]
     pub fn http_status(&self) -> u16 {
         self.status_code().as_u16()
@@ -94,7 +93,7 @@ impl Failure {
         }
     }
 
-    /// What is in the body: JSON of a resource error, the message of a server error.
+    /// The body: JSON for a resource error, the message for a server error.
     pub(super) fn body(&self) -> String {
         match self.kind {
             Kind::Resource { fatal } => json!({ "error": { "fatal": fatal, "message": self.message } }).to_string(),
@@ -115,8 +114,8 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// Trouble of your own that says no more: 503, the platform tries again. The text of
-/// the error goes to the log, not to the platform.
+/// Your own errors become 503, so that the platform retries. The error's text is logged, not sent
+/// to the platform.
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         tracing::warn!(%error, "a handler failed");

@@ -1,4 +1,4 @@
-//! Lists: what is new in a collection, in the order in which it came.
+//! Lists: the new contents of a collection, in order of arrival.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
@@ -9,49 +9,49 @@ use async_trait::async_trait;
 use super::collection::Content;
 use super::failure::Failure;
 
-/// One content of a [`Feed`], and its place.
+/// A content of a [`Feed`] and its position.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Entry<T> {
-    /// Its place in the order in which contents became visible; a number in a
-    /// database that only grows, for example. It never changes, unlike dates.
+    /// Its position in the order in which contents became visible, such as a growing number in a
+    /// database. Unlike dates, it never changes.
     pub sequence: u64,
     /// The content.
     pub content: T,
 }
 
 impl<T> Entry<T> {
-    /// A content at its place.
+    /// A content at a position.
     pub fn new(sequence: u64, content: T) -> Self {
         Self { sequence, content }
     }
 }
 
-/// Where the contents of a collection come from.
+/// The source of a collection's contents.
 ///
-/// The platform asks for what came after the content that it has seen last, and takes
-/// the first of an answer for the newest. An answer that is not newest first, or that
-/// has the newest of many and not the oldest, loses contents for ever. So a feed is
-/// asked for places only, and this crate makes the answer of them: sorted, without what
-/// the platform has, cut so that the next list goes on where this one ends.
+/// The platform asks for the contents after the last one it has seen, and takes the first of an
+/// answer as the newest. An answer that is not newest first, or that contains the newest instead of
+/// the oldest of many, loses contents permanently. So a feed only returns positions, and this crate
+/// builds the answer: sorted, without contents the platform already has, and cut so that the next
+/// list continues where this one ends.
 #[async_trait]
 pub trait Feed<T>: Send + Sync + 'static {
-    /// The place of the content `id`, also after it was deleted: keep that much of it.
-    /// `None` when there was never one; then the platform is given what it would be
-    /// given the first time, and recognises by their ids what it has already.
+    /// The position of the content `id`, even after it was deleted: retain that much of it. `None`
+    /// if it never existed; then the platform gets what it got the first time, and recognizes known
+    /// contents by their ids.
     ///
     /// # Errors
-    /// Yours; the platform asks again in its next run.
+    /// Your error; the platform asks again in its next run.
     async fn position(&self, id: &str) -> Result<Option<u64>, Failure>;
 
-    /// The first `limit` contents after `place`, by their place; in any order. More do
-    /// no harm, fewer say that there are no others.
+    /// The first `limit` contents after `place`, in any order. More are harmless; fewer mean that
+    /// there are no others.
     ///
-    /// Without a place from the start of your history, of which you may give as little
-    /// as you like.
+    /// Without a position, from the start of your history, of which you may return as little as you
+    /// like.
     ///
     /// # Errors
-    /// Yours; the platform asks again in its next run.
+    /// Your error; the platform asks again in its next run.
     async fn after(&self, place: Option<u64>, limit: usize) -> Result<Vec<Entry<T>>, Failure>;
 }
 
@@ -66,7 +66,7 @@ impl<T: Send + 'static, F: Feed<T> + ?Sized> Feed<T> for Arc<F> {
     }
 }
 
-/// The answer to a list: the oldest `limit` after `since_id`, newest first.
+/// The answer to a list: the oldest `limit` contents after `since_id`, newest first.
 pub(super) async fn page<T: Content>(
     feed: &dyn Feed<T>,
     since_id: Option<&str>,
@@ -77,11 +77,10 @@ pub(super) async fn page<T: Content>(
         None => None,
     };
     if place.is_none() && since_id.is_some() {
-        tracing::warn!("a list after a content that the source never had: the history is given");
+        tracing::warn!("a list refers to an unknown content: answering with the history");
     }
     let mut page = Vec::new();
-    // Entries that cannot be given may fill what the feed gives; the platform must
-    // not stand still before them.
+    // Unusable entries may fill the feed's answer; the platform must not get stuck at them.
     while page.len() < limit {
         let wanted = limit - page.len();
         let mut batch = feed.after(place, wanted).await?;
@@ -101,50 +100,49 @@ pub(super) async fn page<T: Content>(
 
 fn is_listed<T: Content>(content: &T, since_id: Option<&str>) -> bool {
     if content.id().is_empty() {
-        tracing::warn!("a content without an id is left out of a list");
+        tracing::warn!("omitted a content without an id from a list");
         return false;
     }
     if let Err(error) = content.check() {
-        // It stays in the list, so that the platform gets past it.
-        tracing::warn!(id = content.id(), %error, "a content is listed that the platform ignores");
+        // It stays in the list, so that the platform moves past it.
+        tracing::warn!(id = content.id(), %error, "listed a content that the platform will ignore");
     }
     Some(content.id()) != since_id
 }
 
-/// Reversed; of several with one id the newest only.
+/// Reversed; of duplicate ids only the newest.
 fn newest_first<T: Content>(page: Vec<T>) -> Vec<T> {
     let mut seen = HashSet::new();
     page.into_iter().rev().filter(|content| seen.insert(content.id().to_owned())).collect()
 }
 
-/// A feed in memory: for tests, for examples, and for sources that can afford it.
+/// A feed in memory, for tests, examples and sources that can lose it.
 ///
-/// It keeps the order in which contents were [put](Self::put), and the places of
-/// those that were removed. Clones share the contents. Nothing in it outlives the
-/// process.
+/// It maintains the order in which contents were [put](Self::put), and the positions of removed
+/// ones. Clones share the contents. Nothing outlives the process.
 pub struct MemoryFeed<T>(Arc<Mutex<Memory<T>>>);
 
 struct Memory<T> {
     next: u64,
     places: HashMap<String, u64>,
-    contents: BTreeMap<u64, Kept<T>>,
+    contents: BTreeMap<u64, Stored<T>>,
 }
 
-/// A content, and whether it is still there.
-struct Kept<T> {
+/// A content, and whether it still exists.
+struct Stored<T> {
     content: T,
     removed: bool,
 }
 
 impl<T: Content> MemoryFeed<T> {
-    /// A feed without contents.
+    /// An empty feed.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds `content` at the end, or replaces the one with its id, in its place. What
-    /// was removed stays so.
+    /// Adds `content` at the end, or replaces the one with its id in place. Removed contents stay
+    /// removed.
     pub fn put(&self, content: T) {
         let mut memory = self.lock();
         let place = memory.places.get(content.id()).copied();
@@ -154,7 +152,7 @@ impl<T: Content> MemoryFeed<T> {
             memory.places.insert(content.id().to_owned(), place);
         }
         let removed = memory.contents.get(&place).is_some_and(|kept| kept.removed);
-        memory.contents.insert(place, Kept { content, removed });
+        memory.contents.insert(place, Stored { content, removed });
     }
 
     /// The content `id`, unless it was removed.
@@ -165,8 +163,8 @@ impl<T: Content> MemoryFeed<T> {
         (!kept.removed).then(|| kept.content.clone())
     }
 
-    /// Removes the content `id` from lists. Gives it, the second time too: a deletion
-    /// that is repeated is answered as the first was.
+    /// Removes the content `id` from lists and returns it, also when called again: a repeated
+    /// deletion gets the same answer.
     pub fn remove(&self, id: &str) -> Option<T> {
         let mut memory = self.lock();
         let place = *memory.places.get(id)?;
@@ -175,21 +173,21 @@ impl<T: Content> MemoryFeed<T> {
         Some(kept.content.clone())
     }
 
-    /// Changes the content `id`, unless it was removed, and gives it.
+    /// Changes the content `id`, unless it was removed, and returns it.
     pub fn change(&self, id: &str, change: impl FnOnce(&mut T)) -> Option<T> {
         let mut memory = self.lock();
         let place = *memory.places.get(id)?;
         let kept = memory.contents.get_mut(&place).filter(|kept| !kept.removed)?;
         let mut changed = kept.content.clone();
         change(&mut changed);
-        // With another id it would be a content that has no place.
+        // Another id would be a content without a position.
         if changed.id() == id {
             kept.content = changed;
         }
         Some(kept.content.clone())
     }
 
-    /// What is there, oldest first.
+    /// The existing contents, oldest first.
     #[must_use]
     pub fn contents(&self) -> Vec<T> {
         self.lock().contents.values().filter(|kept| !kept.removed).map(|kept| kept.content.clone()).collect()

@@ -1,10 +1,9 @@
-//! Your app as a source that Engage Digital (since 2024 RingCX Digital) polls.
+//! Your app as a source for Engage Digital (RingCX Digital since 2024).
 //!
-//! The platform calls a URL of yours about every minute with signed actions: what can
-//! you do (`implementation.info`), what is new (`messages.list`, …), write this
-//! (`messages.create`), delete that. A [`Source`] has a handler for each, typed, and a
-//! [`SourceEndpoint`] serves it: signatures, limits, order of lists and repetitions are
-//! this crate's business.
+//! The platform calls your URL about every minute with signed actions: report your capabilities
+//! (`implementation.info`), list new contents (`messages.list`, …), write this (`messages.create`),
+//! delete that. A [`Source`] has a typed handler for each, and a [`SourceEndpoint`] serves it: this
+//! crate handles signatures, limits, the order of lists and repetitions.
 //!
 //! ```
 //! use ringcentral_events::digital::{
@@ -36,48 +35,48 @@
 //!
 //! With axum: `Router::new().route_service("/", endpoint)`.
 //!
-//! # What this crate sees to
+//! # What this crate handles
 //!
-//! - Signatures are verified over the bytes that came, before anything else is read,
-//!   and every answer is signed; see [`Signer`] and [`SourceEndpoint`].
-//! - A list is newest first and has the oldest of what is new, so that the next one
-//!   goes on from there; see [`Feed`].
-//! - A create that is repeated, because its answer was lost, is answered again and not
-//!   written again; see [`ContentStore`].
-//! - What is registered is what the platform is told; see [`SourceBuilder`].
-//! - A handler that panics or takes too long is an answer that says so.
+//! - Signatures are verified over the raw bytes before anything else is read, and every response is
+//!   signed; see [`Signer`] and [`SourceEndpoint`].
+//! - A list is newest first and contains the oldest new contents, so that the next one continues
+//!   there; see [`Feed`].
+//! - A create that is repeated because its answer was lost gets the same answer and is not written
+//!   again; see [`ContentStore`].
+//! - Registering a handler also advertises it to the platform; see [`SourceBuilder`].
+//! - A handler that panics or takes too long produces an error response.
 //!
 //! # Without waiting for the next poll
 //!
-//! With [`SendApi`] your app sends what happens at once. The source is polled all the
-//! same, at the least for what it can do; use the same ids in both.
+//! With [`SendApi`] your app pushes contents immediately. The platform still polls the source, at
+//! least for its capabilities; use the same ids in both.
 
 mod action;
 mod collection;
-mod contents;
 mod create;
 mod endpoint;
 mod failure;
 mod feed;
+mod idempotency;
 mod object;
-mod option;
+mod options;
 mod send;
 mod service;
 mod signature;
 mod source;
 mod structured;
+mod validate;
 mod value;
-mod whole;
 
 pub use action::{Action, ActionRequest, CollectionName, CustomAction};
 pub use collection::{Collection, Content, Messages, PrivateMessages, Threads};
-pub use contents::{ContentStore, MemoryContents};
 pub use create::{NewMessage, NewPrivateMessage, NewThread, QueuingUpdate, Typing};
 pub use endpoint::{SourceEndpoint, SourceEndpointBuilder};
 pub use failure::Failure;
 pub use feed::{Entry, Feed, MemoryFeed};
+pub use idempotency::{ContentStore, MemoryContents};
 pub use object::{Attachment, Gender, Message, PrivateMessage, Thread, User};
-pub use option::SourceOption;
+pub use options::SourceOption;
 pub use send::{SendApi, SendApiBuilder};
 pub use signature::{InvalidSignature, SIGNATURE_HEADER, SIGNATURE_QUERY, Signer};
 pub use source::{Source, SourceBuilder};

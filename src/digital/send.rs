@@ -1,4 +1,4 @@
-//! The Send API: what happens in the source is told to the platform at once.
+//! The Send API: pushes contents from the source to the platform.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -30,29 +30,29 @@ const DEADLINE: Duration = Duration::from_secs(30);
 const DEADLINE_CAP: Duration = Duration::from_secs(600);
 /// The documented limit of a request, in bytes.
 const REQUEST_LIMIT: usize = 20_971_520;
-/// An answer is a word.
+/// A normal answer is one word.
 const ANSWER_LIMIT: usize = 64 << 10;
-/// One `typing.start` per thread in this time.
+/// Minimum time between two `typing.start` of one thread.
 const TYPING: Duration = Duration::from_secs(2);
-/// Threads whose typing is remembered; beyond them the service does the counting.
+/// Maximum number of threads whose typing is remembered; beyond it only the service limits the
+/// rate.
 const THREADS: usize = 1000;
-/// What an answer's text may add to an error, in characters.
+/// Maximum length of an answer's text in an error, in characters.
 const TEXT: usize = 200;
 
 /// Sends actions to a channel's real-time endpoint.
 ///
-/// Every call ends within its deadline, and is one signed action: there is no batch.
-/// After 5xx and network trouble it is repeated up to three times with jittered
-/// backoff, since contents are known by their ids; that the service takes an id twice
-/// is inferred, not documented. What the service refuses is not repeated.
+/// Every call ends within its deadline and sends one signed action: there is no batch. After 5xx
+/// and network errors it is repeated up to three times with jittered backoff, since ids identify
+/// contents; it is inferred, not documented, that the service accepts an id twice. Refused actions
+/// are not repeated.
 ///
-/// Clones share what the service said of its limits: after a 429 no call sends before
-/// the wait that was asked for is over (2 s where it names none). A call waits as long
-/// as its deadline allows. A 429 on typing is about one thread, and holds back no other
-/// call.
+/// Clones share the service's rate limits: after a 429 no call is sent before the requested wait is
+/// over (2 s if none is given). A call waits as long as its deadline allows. A 429 on typing
+/// concerns one thread and delays no other call.
 ///
-/// The service wants `implementation.info` to work, so there is a
-/// [`SourceEndpoint`](super::SourceEndpoint) too. Cheap to clone.
+/// The service requires a working `implementation.info`, so a
+/// [`SourceEndpoint`](super::SourceEndpoint) is needed too. Cheap to clone.
 ///
 /// ```no_run
 /// # async fn run() -> ringcentral_events::Result<()> {
@@ -79,11 +79,11 @@ struct Inner {
     backoff: BackoffPolicy,
     deadline: Duration,
     typing: Mutex<TypingLimit>,
-    /// Until when the service wants nothing from this client.
+    /// The service accepts no requests from this client until then.
     pause: Mutex<Option<Instant>>,
 }
 
-/// Sets up a [`SendApi`].
+/// Builds a [`SendApi`].
 #[derive(Debug)]
 #[must_use]
 pub struct SendApiBuilder {
@@ -95,41 +95,41 @@ pub struct SendApiBuilder {
 }
 
 impl SendApi {
-    /// For the endpoint at `url`, which the channel's settings show in full
+    /// A client for the endpoint at `url`, which the channel's settings show in full
     /// (`https://…/realtime/sdk/{source_id}`), with the channel's API access token.
     pub fn builder(url: impl Into<Secret>, token: impl Into<Secret>) -> SendApiBuilder {
         let (url, token) = (url.into(), token.into());
         SendApiBuilder { url, token, backoff: BackoffPolicy::default(), deadline: DEADLINE, system: None }
     }
 
-    /// Tells of a content (`messages.create`, `private_messages.create`,
-    /// `threads.create`), or what changed on one, by its id. A message with an unknown
-    /// thread makes that thread.
+    /// Sends a new or changed content, identified by its id (`messages.create`,
+    /// `private_messages.create`, `threads.create`). A message with an unknown thread creates that
+    /// thread.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] for one that [is not whole](Content::check); else as
+    /// [`ErrorKind::Config`] for a content that [is incomplete](Content::check); else as for
     /// [`send`](Self::send).
     pub async fn create<C: Collection>(&self, _: C, content: &C::Content) -> Result<()> {
         content.check()?;
         self.send(&format!("{}.create", C::NAME), content).await
     }
 
-    /// Tells of an identity (`users.create`): one that the platform may write as, or a
-    /// recipient that it does not know yet.
+    /// Sends an identity (`users.create`): one that the platform may write as, or a recipient that
+    /// it does not know yet.
     ///
     /// # Errors
-    /// As [`create`](Self::create).
+    /// As for [`create`](Self::create).
     pub async fn create_user(&self, user: &User) -> Result<()> {
         user.check()?;
         self.send("users.create", user).await
     }
 
-    /// Marks an agent's message as read (`status.mark_as_read`), by the id that the
-    /// source gave it. Shown with `view.messaging` only; the source declares it by
+    /// Marks an agent's message as read (`status.mark_as_read`), by its id in the source. Displayed
+    /// with `view.messaging` only; the source declares it by
     /// [`read_marks`](super::SourceBuilder::read_marks).
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] without an id; else as [`send`](Self::send).
+    /// [`ErrorKind::Config`] without an id; else as for [`send`](Self::send).
     pub async fn mark_as_read(&self, id: &str) -> Result<()> {
         if id.is_empty() {
             return Err(Error::config("the message that was read has an id"));
@@ -137,13 +137,13 @@ impl SendApi {
         self.send("status.mark_as_read", &json!({ "id": id })).await
     }
 
-    /// Tells that a customer types (`typing.start`).
+    /// Reports that a customer is typing (`typing.start`).
     ///
     /// # Errors
-    /// [`ErrorKind::RateLimited`] within 2 s after the last one in the same thread;
-    /// nothing is sent then, since the service would refuse it; nor while it wants
-    /// nothing at all. [`ErrorKind::Config`] without a preview, or a thread or content. Else as [`send`](Self::send), but
-    /// never repeated: the next one tells it as well.
+    /// [`ErrorKind::RateLimited`] within 2 s of the last one in the same thread, which the service
+    /// would refuse, or while the service asks to wait; nothing is sent then. [`ErrorKind::Config`]
+    /// without a preview, or without a thread or content. Else as for [`send`](Self::send), but
+    /// never repeated: the next one replaces it.
     pub async fn typing_start(&self, typing: &Typing) -> Result<()> {
         let place = place(typing)?;
         if typing.preview.is_none() {
@@ -153,7 +153,7 @@ impl SendApi {
             let error = Error::new(ErrorKind::RateLimited, "typing was told less than 2 s ago; nothing was sent");
             error.with_disposition(Disposition::Retry { after: Some(wait) })
         })?;
-        // What never left has not been counted.
+        // A request that was never sent does not count.
         let sent = self.post("typing.start", typing, Repeat::Never).await;
         sent.inspect_err(|error| {
             if error.sent_nothing() {
@@ -162,10 +162,10 @@ impl SendApi {
         })
     }
 
-    /// Tells that a customer no longer types (`typing.stop`).
+    /// Reports that a customer stopped typing (`typing.stop`).
     ///
     /// # Errors
-    /// As [`typing_start`](Self::typing_start), but for the rate.
+    /// As for [`typing_start`](Self::typing_start), except for the rate.
     pub async fn typing_stop(&self, typing: &Typing) -> Result<()> {
         let place = place(typing)?;
         self.post("typing.stop", typing, Repeat::Never).await?;
@@ -173,20 +173,20 @@ impl SendApi {
         Ok(())
     }
 
-    /// Sends any action with its parameters.
+    /// Sends any action with parameters.
     ///
-    /// Cancel safe as far as this side goes: whether the action was done is not known.
+    /// If cancelled, it is unknown whether the action was performed.
     ///
     /// # Errors
-    /// - [`ErrorKind::Config`]: the parameters cannot be written, or are larger than
-    ///   20 971 520 bytes in all. Nothing was sent.
+    /// - [`ErrorKind::Config`]: the parameters cannot be serialized, or the action exceeds 20 971
+    ///   520 bytes. Nothing was sent.
     /// - [`ErrorKind::Auth`]: the token is not this channel's (422).
-    /// - [`ErrorKind::NotFound`]: the URL is of no source (422, 404).
-    /// - [`ErrorKind::Rejected`]: refused for ever; the text says why (400, 413, 422).
-    /// - [`ErrorKind::RateLimited`]: too many (429).
+    /// - [`ErrorKind::NotFound`]: no source has this URL (422, 404).
+    /// - [`ErrorKind::Rejected`]: refused permanently; the text states the reason (400, 413, 422).
+    /// - [`ErrorKind::RateLimited`]: too many requests (429).
     /// - [`ErrorKind::Service`], [`ErrorKind::Network`], [`ErrorKind::Timeout`],
-    ///   [`ErrorKind::Protocol`]: after the last repetition. With
-    ///   [`is_unclear`](Error::is_unclear) it may have been done.
+    /// [`ErrorKind::Protocol`]: after the last repetition. With
+    ///   [`is_unclear`](Error::is_unclear) it may have been performed.
     pub async fn send(&self, action: &str, params: &(impl Serialize + Sync + ?Sized)) -> Result<()> {
         self.post(action, params, Repeat::Safe).await
     }
@@ -211,7 +211,7 @@ impl SendApi {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             };
-            // Typing, which is never repeated, has a limit of its own.
+            // Typing is never repeated and has a separate limit.
             if let (ErrorKind::RateLimited, Some(wait), Repeat::Safe) = (error.kind(), error.retry_after(), repeat) {
                 self.pause(wait);
             }
@@ -227,7 +227,7 @@ impl SendApi {
         }
     }
 
-    /// Waits until the service wants to be asked again; an error where that is too late.
+    /// Waits for the end of a requested pause; an error if that exceeds the deadline.
     async fn pass_pause(&self, repeat: Repeat, deadline: Instant) -> Result<()> {
         loop {
             let now = Instant::now();
@@ -241,7 +241,7 @@ impl SendApi {
         }
     }
 
-    /// No call sends for so long.
+    /// Delays all calls by `wait`.
     fn pause(&self, wait: Duration) {
         let until = Instant::now() + wait;
         let mut pause = self.0.pause.lock().unwrap_or_else(PoisonError::into_inner);
@@ -279,31 +279,31 @@ impl fmt::Debug for SendApi {
 }
 
 impl SendApiBuilder {
-    /// Within this a call ends, repetitions included. Default 30 s, up to 10 minutes.
+    /// The deadline of a call, including repetitions. Default 30 s, at most 10 minutes.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
         self
     }
 
-    /// How long to wait before a repetition. Default: [`BackoffPolicy::default`].
+    /// The delay before a repetition. Default: [`BackoffPolicy::default`].
     pub fn backoff(mut self, backoff: BackoffPolicy) -> Self {
         self.backoff = backoff;
         self
     }
 
-    /// Where HTTP and randomness come from. Default: the machine's own.
+    /// The HTTP client and randomness. Default: the system's.
     pub fn system(mut self, system: System) -> Self {
         self.system = Some(system);
         self
     }
 
-    /// The client.
+    /// Builds the client.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] for a URL that is not `http(s)`, or has a user in it; for a
-    /// token that is none, as in [`Signer::new`]; for a deadline out of its range.
+    /// [`ErrorKind::Config`] for a URL that is not `http(s)` or contains a user, for an invalid
+    /// token, as in [`Signer::new`], and for a deadline out of its range.
     pub fn build(self) -> Result<SendApi> {
-        // No echo of the text: it may hold a password.
+        // Does not echo the text, which may contain a password.
         let url = Url::parse(self.url.expose().trim())
             .map_err(|error| Error::config("the endpoint's URL is none").with_source(error))?;
         let anonymous = url.username().is_empty() && url.password().is_none();
@@ -321,7 +321,7 @@ impl SendApiBuilder {
             url,
             signer: Signer::new(self.token.clone())?,
             token: self.token,
-            // The signed body goes nowhere else.
+            // The signed body must not be redirected.
             http: BoundedClient::new(system.http().clone(), USER_AGENT, ANSWER_LIMIT, Redirects::Refuse)?,
             system,
             backoff: self.backoff,
@@ -332,18 +332,18 @@ impl SendApiBuilder {
     }
 }
 
-/// Where the typing is: the thread, else the content.
+/// The location of typing: the thread, else the content.
 fn place(typing: &Typing) -> Result<&str> {
     let given = [&typing.thread_id, &typing.in_reply_to_id].into_iter().flatten().find(|id| !id.is_empty());
     given.map(String::as_str).ok_or_else(|| Error::config("typing is in a thread, or answers a content"))
 }
 
-/// When typing was told last, by thread.
+/// When typing was last reported, by thread.
 #[derive(Default)]
 struct TypingLimit(HashMap<String, Instant>);
 
 impl TypingLimit {
-    /// Whether it may be told now; else how long not.
+    /// Checks the rate; returns the remaining wait.
     fn start(&mut self, place: &str, now: Instant) -> Result<(), Duration> {
         if let Some(told) = self.0.get(place) {
             let free = *told + TYPING;
@@ -365,12 +365,12 @@ impl TypingLimit {
     }
 }
 
-/// What an answer says. The form of an error's text is not documented: the status
-/// decides, and the text is searched.
+/// Interprets a response. The form of error texts is undocumented: the status decides, and the text
+/// is searched.
 fn outcome(status: StatusCode, headers: &HeaderMap, body: &[u8], secrets: &[&str]) -> Result<()> {
     let text = String::from_utf8_lossy(body);
     if status.is_success() {
-        // Documented as the bare word; in quotes it is the same as JSON.
+        // Documented as the bare word; quoted, it is the same as JSON.
         return if matches!(text.trim(), "ok" | "\"ok\"") {
             Ok(())
         } else {
@@ -429,7 +429,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn of_several_waits_the_longest_counts() {
+    async fn the_longest_of_several_waits_counts() {
         let api = api();
         let began = Instant::now();
         api.pause(Duration::from_secs(9));
@@ -450,7 +450,7 @@ mod tests {
     }
 
     #[test]
-    fn every_documented_refusal_is_for_ever_and_the_rest_passes() {
+    fn documented_refusals_are_permanent_and_other_errors_transient() {
         use ErrorKind::{Auth, NotFound, Permission, Protocol, RateLimited, Rejected, Service, Timeout};
         let fatal = Disposition::Fatal;
         let retry = Disposition::Retry { after: None };
@@ -487,7 +487,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_has_the_services_text_unless_that_repeats_a_secret() {
+    fn an_error_quotes_the_service_unless_the_text_repeats_a_secret() {
         let error = answered(422, "structured_content: \"title\" must not be empty\u{7}").unwrap_err();
         assert!(error.to_string().contains("\"title\" must not be empty (HTTP 422)"), "{error}");
         let error = answered(422, "no token hunter2 here").unwrap_err();
@@ -496,7 +496,7 @@ mod tests {
     }
 
     #[test]
-    fn a_retry_after_is_heeded_within_its_bounds() {
+    fn retry_after_is_clamped_to_its_bounds() {
         let mut headers = HeaderMap::new();
         headers.insert("retry-after", HeaderValue::from_static("7"));
         for status in [429, 503] {
@@ -506,7 +506,7 @@ mod tests {
     }
 
     #[test]
-    fn typing_is_told_once_in_two_seconds_by_thread() {
+    fn typing_is_sent_once_per_two_seconds_and_thread() {
         let (mut limit, now) = (TypingLimit::default(), Instant::now());
         assert_eq!(limit.start("t-1", now), Ok(()));
         assert_eq!(limit.start("t-1", now + Duration::from_millis(500)), Err(Duration::from_millis(1500)));
@@ -519,6 +519,6 @@ mod tests {
         }
         assert_eq!(limit.0.len(), THREADS, "memory is bounded");
         assert_eq!(limit.start("late", now + TYPING * 3), Ok(()));
-        assert_eq!(limit.0.len(), 1, "and given back");
+        assert_eq!(limit.0.len(), 1, "and released");
     }
 }

@@ -1,4 +1,4 @@
-//! The endpoint as a `tower` service, over bodies that stream.
+//! The endpoint as a `tower` service for streaming bodies.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -38,7 +38,7 @@ where
 }
 
 impl SourceEndpoint {
-    /// Reads the body, no more of it than may be, and no longer.
+    /// Reads the body up to its size limit and deadline.
     async fn stream<B>(&self, request: Request<B>) -> Response<Bytes>
     where
         B: Body + Send,

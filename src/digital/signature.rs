@@ -8,11 +8,11 @@ use sha2::Sha512;
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret::Secret;
 
-/// The header that a signature comes in, of requests and of answers.
+/// The signature header of requests and responses.
 pub const SIGNATURE_HEADER: &str = "x-smccsdk-signature";
 
-/// The query parameter that a request's signature may come in instead, for the sake
-/// of proxies that strip headers.
+/// The query parameter that may carry a request's signature instead, for proxies that strip
+/// headers.
 pub const SIGNATURE_QUERY: &str = "signature";
 
 const DIGEST: usize = 64;
@@ -20,11 +20,11 @@ const HEX: &[u8; 16] = b"0123456789abcdef";
 
 /// Signs bodies and verifies their signatures, with one channel's API access token.
 ///
-/// A signature is the HMAC-SHA512 of the body's bytes as they are on the wire, in
-/// 128 lower-case hexadecimal digits. Both directions use the same key: the
-/// platform's actions, your answers, and what you send over the Send API.
+/// A signature is the HMAC-SHA512 of the body's raw bytes, in 128 lower-case hexadecimal digits.
+/// All directions use the same key: the platform's actions, your responses, and requests to the
+/// Send API.
 ///
-/// The token is a key as text, also where it looks like hexadecimal digits.
+/// The token is used as text, even if it looks like hexadecimal digits.
 ///
 /// ```
 /// use ringcentral_events::digital::Signer;
@@ -42,9 +42,9 @@ impl Signer {
     /// A signer with the channel's API access token.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] for a token that is empty, since everybody can sign with
-    /// that, or that begins or ends with white space: the line break of a file is not
-    /// part of the token, and no signature would ever match.
+    /// [`ErrorKind::Config`] for a token that is empty, which anyone could sign with, or that
+    /// begins or ends with white space: a file's line break is not part of the token, and no
+    /// signature would ever match.
     pub fn new(token: impl Into<Secret>) -> Result<Self> {
         let token = token.into();
         let text = token.expose();
@@ -67,12 +67,12 @@ impl Signer {
         digits.map(|digit| char::from(HEX[usize::from(digit)])).collect()
     }
 
-    /// Whether `signature` is that of `body`, compared in constant time.
+    /// Verifies that `signature` matches `body`, in constant time.
     ///
-    /// Lower-case digits only, as every known peer writes and compares them.
+    /// Accepts only lower-case digits, as all known peers do.
     ///
     /// # Errors
-    /// [`InvalidSignature`], for whatever reason: it does not tell more.
+    /// [`InvalidSignature`], without a reason.
     pub fn verify(&self, body: &[u8], signature: &str) -> Result<(), InvalidSignature> {
         let given = decode(signature).ok_or(InvalidSignature)?;
         self.0.clone().chain_update(body).verify_slice(&given).map_err(|_| InvalidSignature)
@@ -85,9 +85,9 @@ impl fmt::Debug for Signer {
     }
 }
 
-/// A signature that is missing, malformed, or not that of the body.
+/// A signature is missing, malformed, or does not match the body.
 ///
-/// It says neither which of these it is nor what would have been right.
+/// It reveals neither the reason nor the right signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("invalid signature")]
 #[non_exhaustive]

@@ -1,4 +1,4 @@
-//! A source: what it can do, and what does it.
+//! A source: its capabilities and handlers.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,23 +10,23 @@ use serde::Serialize;
 
 use super::action::{Action, CollectionName, CustomAction, is_word, unknown_action};
 use super::collection::{Collection, Content};
-use super::contents::{ContentStore, MemoryContents, Once};
 use super::create::{QueuingUpdate, Typing};
 use super::failure::Failure;
 use super::feed::{Feed, page};
-use super::option::{self, Operations, SourceOption};
+use super::idempotency::{ContentStore, MemoryContents, Once};
+use super::options::{self, Operations, SourceOption};
 use crate::error::{Error, Result};
 
-/// How many contents a list has at most.
+/// Default maximum number of contents in a list.
 const PAGE: usize = 100;
 const PAGE_CAP: usize = 10_000;
 
 type Handler = Arc<dyn Fn(Action) -> BoxFuture<'static, Result<Bytes, Failure>> + Send + Sync>;
 
-/// Your app as the platform sees it: operations on collections, and what does them.
+/// Your app as the platform sees it: operations on collections, and their handlers.
 ///
-/// What is registered is what `implementation.info` says, so that the platform offers
-/// no button that does nothing. Made by [`Source::builder`]; served by a
+/// `implementation.info` advertises exactly the registered operations, so that the platform offers
+/// no button without effect. Created by [`Source::builder`]; served by a
 /// [`SourceEndpoint`](super::SourceEndpoint). Cheap to clone.
 #[derive(Clone)]
 pub struct Source(Arc<Inner>);
@@ -36,11 +36,11 @@ struct Inner {
     handlers: BTreeMap<String, Handler>,
 }
 
-/// Collects what a [`Source`] can do.
+/// Builds a [`Source`].
 ///
-/// Handlers are async functions. They run in tasks of their own: one that panics is
-/// answered with 500, and one that writes runs to its end even when the platform has
-/// gone, or when it took so long that the platform was told to come again.
+/// Handlers are async functions that run in separate tasks: a panic becomes a 500, and a write runs
+/// to its end even if the platform disconnects or the deadline passes and the platform is asked to
+/// retry.
 #[must_use]
 pub struct SourceBuilder {
     handlers: BTreeMap<String, Handler>,
@@ -54,7 +54,7 @@ pub struct SourceBuilder {
     fault: Option<Error>,
 }
 
-/// Made into a handler once the store is known.
+/// Becomes a handler once the store is known.
 type PendingCreate = (CollectionName, Box<dyn FnOnce(Arc<Once>) -> Handler + Send>);
 
 #[derive(Serialize)]
@@ -66,7 +66,7 @@ struct Info<'a> {
 }
 
 impl Source {
-    /// A source that can do nothing yet.
+    /// A source without operations.
     pub fn builder() -> SourceBuilder {
         SourceBuilder {
             handlers: BTreeMap::new(),
@@ -81,18 +81,18 @@ impl Source {
         }
     }
 
-    /// What `implementation.info` answers, JSON.
+    /// The answer to `implementation.info`, JSON.
     #[must_use]
     pub fn info(&self) -> &[u8] {
         &self.0.info
     }
 
-    /// Whether the source does `action`.
+    /// Whether the source supports `action`.
     pub(super) fn knows(&self, action: &Action) -> bool {
         matches!(action, Action::ImplementationInfo) || self.0.handlers.contains_key(&action.name())
     }
 
-    /// Does `action`. Nothing happens before the first poll.
+    /// Runs `action`. Nothing happens before the first poll.
     pub(super) async fn run(&self, action: Action) -> Result<Bytes, Failure> {
         if matches!(action, Action::ImplementationInfo) {
             return Ok(self.0.info.clone());
@@ -113,8 +113,9 @@ impl fmt::Debug for Source {
 }
 
 impl SourceBuilder {
-    /// Lists (`….list`): what is new in a collection. Without one the platform learns
-    /// of contents by the Send API only, and calls every three minutes, not every one.
+    /// Registers lists (`….list`), the new contents of a collection. Without a list the platform
+    /// learns of contents only through the Send API, and calls every three minutes instead of every
+    /// minute.
     pub fn list<C: Collection>(self, _: C, feed: impl Feed<C::Content>) -> Self {
         let (feed, limit) = (Arc::new(feed), self.page);
         self.on(C::NAME, "list", move |action| {
@@ -126,7 +127,7 @@ impl SourceBuilder {
         })
     }
 
-    /// Shows one content (`….show`), by its id; `None` where there is none.
+    /// Shows one content (`….show`) by its id; `None` if it does not exist.
     pub fn show<C, F, Fut>(self, _: C, handler: F) -> Self
     where
         C: Collection,
@@ -140,18 +141,18 @@ impl SourceBuilder {
                 let Action::Show { id, .. } = action else { return Err(misrouted()) };
                 match handler(id).await? {
                     Some(content) => object(&content),
-                    // As the guide tells sources to say that there is nothing.
+                    // The guide's way to say that there is nothing.
                     None => Ok(Bytes::from_static(b"{}")),
                 }
             }
         })
     }
 
-    /// Writes what an agent wrote (`….create`), and gives what became of it, with an id
-    /// of the source's own: a new one, not that of the content which is answered.
+    /// Writes an agent's content (`….create`) and returns the result with a new id in the source,
+    /// different from that of the content it replies to.
     ///
-    /// The handler runs once for each `content_id`; a repetition gets its answer from
-    /// the [store](Self::contents).
+    /// The handler runs once for each `content_id`; a repetition gets the answer from the
+    /// [store](Self::contents).
     pub fn create<C, F, Fut>(mut self, _: C, handler: F) -> Self
     where
         C: Collection,
@@ -165,7 +166,7 @@ impl SourceBuilder {
                 Box::pin(async move {
                     let created = C::new_of(action).ok_or_else(misrouted)?;
                     let (content_id, reply_to, new) = (created.content_id, created.in_reply_to_id, created.new);
-                    let create = async { of_its_own(&handler(new).await?, reply_to.as_deref()) };
+                    let create = async { with_distinct_id(&handler(new).await?, reply_to.as_deref()) };
                     match content_id {
                         Some(id) => once.run(C::NAME, &id, create).await,
                         None => create.await,
@@ -178,15 +179,15 @@ impl SourceBuilder {
         self
     }
 
-    /// Says that contents can be answered (`reply`). An answer is a create with
-    /// `in_reply_to_id`; a content that can be answered has `reply` in its actions too.
+    /// Declares that contents can be replied to (`reply`). A reply is a create with
+    /// `in_reply_to_id`; such contents must also have `reply` in their actions.
     pub fn reply<C: Collection>(mut self, _: C) -> Self {
         self.advertise(C::NAME, "reply");
         self
     }
 
-    /// Deletes a content (`….delete`, `….destroy`), and gives it as it was. When it was
-    /// deleted before, the answer is the same.
+    /// Deletes a content (`….delete`, `….destroy`) and returns its last state. A repeated deletion
+    /// returns the same.
     pub fn delete<C, F, Fut>(self, collection: C, handler: F) -> Self
     where
         C: Collection,
@@ -196,7 +197,7 @@ impl SourceBuilder {
         self.on_one(collection, "delete", handler)
     }
 
-    /// Makes a content visible (`….publish`), and gives it as it is then.
+    /// Makes a content visible (`….publish`) and returns its new state.
     pub fn publish<C, F, Fut>(self, collection: C, handler: F) -> Self
     where
         C: Collection,
@@ -206,7 +207,7 @@ impl SourceBuilder {
         self.on_one(collection, "publish", handler)
     }
 
-    /// Hides a content (`….unpublish`), and gives it as it is then.
+    /// Hides a content (`….unpublish`) and returns its new state.
     pub fn unpublish<C, F, Fut>(self, collection: C, handler: F) -> Self
     where
         C: Collection,
@@ -216,9 +217,9 @@ impl SourceBuilder {
         self.on_one(collection, "unpublish", handler)
     }
 
-    /// An operation of your own on one content, such as `spam`, `unspam` or `sticky`: a
-    /// button for agents on contents that have it in their actions. Gives the whole
-    /// content as it is then. [`label`](Self::label) says what is on the button.
+    /// Registers a custom operation on one content, such as `spam`, `unspam` or `sticky`: a button
+    /// for agents on contents that have it in their actions. Returns the content's complete new
+    /// state. [`label`](Self::label) sets the button's text.
     pub fn custom<C, F, Fut>(mut self, _: C, operation: &str, handler: F) -> Self
     where
         C: Collection,
@@ -241,15 +242,15 @@ impl SourceBuilder {
         })
     }
 
-    /// What a button of an operation of your own says, in a `language` such as `fr`, or
-    /// `default`. Without one the platform makes it of the operation's name.
+    /// Sets the button text of a custom operation in a `language` such as `fr`, or `default`.
+    /// Without one the platform derives it from the operation's name.
     pub fn label(mut self, language: &str, operation: &str, label: impl Into<String>) -> Self {
         self.locales.entry(language.to_owned()).or_default().insert(operation.to_owned(), label.into());
         self
     }
 
-    /// Is told where a customer is in the queue (`messaging.queuing_update`); declares
-    /// the option for it. Wants Task mode, and the channel in an active routing strategy.
+    /// Receives the customer's position in the queue (`messaging.queuing_update`) and declares the
+    /// option. Requires Task mode, and the channel in an active routing strategy.
     pub fn queuing_update<F, Fut>(mut self, handler: F) -> Self
     where
         F: Fn(QueuingUpdate) -> Fut + Send + Sync + 'static,
@@ -266,8 +267,8 @@ impl SourceBuilder {
         })
     }
 
-    /// Adds an option. `messaging.typing_indicator` makes the source accept what an
-    /// agent types, and do nothing with it.
+    /// Adds an option. `messaging.typing_indicator` alone makes the source accept and ignore
+    /// agents' typing.
     pub fn option(mut self, option: SourceOption) -> Self {
         if option == SourceOption::MessagingTypingIndicator {
             for name in ["typing.start", "typing.stop"] {
@@ -282,9 +283,9 @@ impl SourceBuilder {
         self
     }
 
-    /// Is told that an agent types, `true`, or no longer does. Wants the option
-    /// [`MessagingTypingIndicator`](SourceOption::MessagingTypingIndicator); whether
-    /// the platform sends this to sources is not verified.
+    /// Receives agents' typing: `true` for a start, `false` for a stop. Requires the option
+    /// [`MessagingTypingIndicator`](SourceOption::MessagingTypingIndicator); whether the platform
+    /// sends this to sources is unverified.
     pub fn typing<F, Fut>(mut self, handler: F) -> Self
     where
         F: Fn(bool, Typing) -> Fut + Send + Sync + 'static,
@@ -309,25 +310,23 @@ impl SourceBuilder {
         self
     }
 
-    /// Says that the source tells which messages were read (`status.mark_as_read` in
-    /// `objects`), so that the platform takes
-    /// [`SendApi::mark_as_read`](super::SendApi::mark_as_read). Shown with
+    /// Declares that the source reports read messages (`status.mark_as_read` in `objects`), so that
+    /// the platform accepts [`SendApi::mark_as_read`](super::SendApi::mark_as_read). Displayed with
     /// [`ViewMessaging`](SourceOption::ViewMessaging) only.
     pub fn read_marks(mut self) -> Self {
         self.read_marks = true;
         self
     }
 
-    /// Where answers to creates are kept. [`MemoryContents`] by default, which a
-    /// restart empties: a create whose answer was lost in it is then written again.
+    /// The store of answers to creates. Default [`MemoryContents`], which a restart empties: a
+    /// create whose answer was lost at that time is then written again.
     pub fn contents(mut self, store: impl ContentStore) -> Self {
         self.once = Arc::new(store);
         self
     }
 
-    /// How many contents a list has at most, in lists that are registered after this.
-    /// 100 by default, to be within every deadline; there may be as many runs as the
-    /// rest takes.
+    /// Maximum number of contents in lists registered after this. Default 100, to meet every
+    /// deadline; further runs fetch the rest.
     pub fn page(mut self, limit: usize) -> Self {
         if limit == 0 || limit > PAGE_CAP {
             self.blame("a page has 1 to 10 000 contents");
@@ -336,18 +335,18 @@ impl SourceBuilder {
         self
     }
 
-    /// The source.
+    /// Builds the source.
     ///
     /// # Errors
-    /// [`Config`](crate::ErrorKind::Config) for what was given wrongly before: an
-    /// operation that is registered twice or has no name, `reply` without `create`, a
-    /// label of nothing, or options that do not go with each other or with the
-    /// operations, of which the platform would drop some without a word.
+    /// [`Config`](crate::ErrorKind::Config) for any earlier mistake: an operation that is
+    /// registered twice or has no name, `reply` without `create`, a label without an operation, or
+    /// options that conflict with each other or with the operations, some of which the platform
+    /// would silently drop.
     pub fn build(mut self) -> Result<Source> {
         if let Some(fault) = self.fault {
             return Err(fault);
         }
-        option::check(&self.options, &self.operations)?;
+        options::check(&self.options, &self.operations)?;
         for operations in self.operations.values() {
             let has = |name: &str| operations.iter().any(|operation| operation == name);
             if has("reply") && !has("create") {
@@ -440,30 +439,30 @@ impl fmt::Debug for SourceBuilder {
 
 fn json<T: Serialize>(value: &T) -> Result<Bytes, Failure> {
     serde_json::to_vec(value).map(Bytes::from).map_err(|error| {
-        tracing::error!(%error, "an answer cannot be written as JSON");
+        tracing::error!(%error, "failed to serialize an answer");
         Failure::status(500, "the source's answer cannot be written")
     })
 }
 
-/// A content as an answer; without an id it would be read as nothing.
+/// A content as an answer; without an id it would be ignored.
 fn object<T: Content>(content: &T) -> Result<Bytes, Failure> {
     if content.id().is_empty() {
-        tracing::error!("a handler gave a content without an id");
+        tracing::error!("a handler returned a content without an id");
         return Err(Failure::status(500, "the source gave a content without an id"));
     }
     json(content)
 }
 
-/// A created content: under the id of what it answers it would become that.
-fn of_its_own<T: Content>(content: &T, reply_to: Option<&str>) -> Result<Bytes, Failure> {
+/// Rejects a created content with the id of the content it replies to, which it would overwrite.
+fn with_distinct_id<T: Content>(content: &T, reply_to: Option<&str>) -> Result<Bytes, Failure> {
     if reply_to == Some(content.id()) {
-        tracing::error!("a handler gave a created content the id of the one that it answers");
+        tracing::error!("a handler returned a created content with the id of the one it replies to");
         return Err(Failure::status(500, "the source gave a created content the id of the one that it answers"));
     }
     object(content)
 }
 
-/// Handlers are found by the action's own name, so this is a fault of this crate.
+/// Handlers are found by the action's name, so this is a bug in this crate.
 fn misrouted() -> Failure {
     Failure::status(500, "the source mistook the action")
 }

@@ -5,7 +5,7 @@ use url::Url;
 use crate::error::{Error, Result};
 use crate::event::macros::{body, open_enum};
 
-/// Limits of the documentation, in characters.
+/// Documented limits, in characters.
 const ITEM_TITLE: usize = 80;
 const PAYLOAD: usize = 1000;
 const TITLE: usize = 350;
@@ -17,9 +17,9 @@ const BUTTONS: usize = 4;
 const CARDS: usize = 10;
 
 open_enum! {
-    /// What a structured message is. A source has these four and no others.
+    /// The type of a structured message. A source supports only these four.
     pub enum StructuredKind {
-        /// A question, which is the message's body, with answers to choose of.
+        /// A question, which is the message's body, with answers to choose from.
         Select = "select",
         /// A link with title and picture.
         RichLink = "rich_link",
@@ -31,31 +31,31 @@ open_enum! {
 }
 
 open_enum! {
-    /// What a button does.
+    /// The action of a button.
     pub enum ButtonKind {
         /// Opens its `url`.
         Url = "url",
-        /// Answers with its title, and its payload.
+        /// Replies with its title and payload.
         Reply = "reply",
     }
 }
 
 body! {
-    /// A structured message (`structured_content`). It wants the option
-    /// [`ViewMessaging`](super::SourceOption::ViewMessaging), and a controlled identity
-    /// as the author.
+    /// A structured message (`structured_content`). Requires the option
+    /// [`ViewMessaging`](super::SourceOption::ViewMessaging), and a controlled identity as the
+    /// author.
     pub struct StructuredContent {
-        /// What it is. Required.
+        /// The type. Required.
         pub kind: Option<StructuredKind> = "type",
-        /// Answers of a select, buttons of a template, cards of a carousel.
+        /// Answers of a select, buttons of a template, or cards of a carousel.
         pub items: Vec<StructuredItem> = "items",
         /// Title of a link or a card.
         pub title: Option<String> = "title",
         /// Below the title.
         pub subtitle: Option<String> = "subtitle",
-        /// Where it leads, `http` or `https`.
+        /// The target, `http` or `https`.
         pub url: Option<String> = "url",
-        /// What is shown for the URL; its host when absent.
+        /// The text shown for the URL. Default its host.
         pub url_text: Option<String> = "url_text",
         /// A public picture, jpg or png under 5 MB.
         pub attachment_url: Option<String> = "attachment_url",
@@ -63,27 +63,27 @@ body! {
 
     /// A choice, a button or a card.
     pub struct StructuredItem {
-        /// What a button does.
+        /// The action of a button.
         pub kind: Option<ButtonKind> = "type",
-        /// What is shown. Required.
+        /// The displayed text. Required.
         pub title: String = "title",
-        /// What comes back when it is chosen; ASCII.
+        /// The payload returned when it is chosen; ASCII.
         pub payload: Option<String> = "payload",
-        /// Where a button or a card leads.
+        /// The target of a button or a card.
         pub url: Option<String> = "url",
-        /// Of a card: below the title.
+        /// For cards: below the title.
         pub subtitle: Option<String> = "subtitle",
-        /// Of a card: what is shown for the URL.
+        /// For cards: the text shown for the URL.
         pub url_text: Option<String> = "url_text",
-        /// Of a card: a public picture.
+        /// For cards: a public picture.
         pub attachment_url: Option<String> = "attachment_url",
-        /// Of a card: which attachment stands in for it.
+        /// For cards: the attachment that replaces it.
         pub attachment_fallback_id: Option<String> = "attachment_fallback_id",
-        /// Of a card: its buttons.
+        /// For cards: its buttons.
         pub items: Vec<StructuredItem> = "items",
     }
 
-    /// What a customer chose (`structured_reply`).
+    /// A customer's choice (`structured_reply`).
     pub struct StructuredReply {
         /// The payload of the choice.
         pub payload: Option<String> = "payload",
@@ -97,7 +97,7 @@ impl StructuredItem {
         Self { title: title.into(), ..Self::default() }
     }
 
-    /// A button that answers.
+    /// A button that replies.
     #[must_use]
     pub fn reply(title: impl Into<String>) -> Self {
         Self { kind: Some(ButtonKind::Reply), ..Self::choice(title) }
@@ -115,7 +115,7 @@ impl StructuredItem {
         Self { items: buttons.into_iter().collect(), ..Self::choice(title) }
     }
 
-    /// What comes back when it is chosen.
+    /// Sets the payload returned when it is chosen.
     #[must_use]
     pub fn payload(mut self, payload: impl Into<String>) -> Self {
         self.payload = Some(payload.into());
@@ -124,7 +124,7 @@ impl StructuredItem {
 }
 
 impl StructuredContent {
-    /// A question, which is the message's body, and its answers.
+    /// A question, which is the message's body, with answers.
     #[must_use]
     pub fn select(items: impl IntoIterator<Item = StructuredItem>) -> Self {
         Self { kind: Some(StructuredKind::Select), items: items.into_iter().collect(), ..Self::default() }
@@ -150,7 +150,7 @@ impl StructuredContent {
         Self { kind: Some(StructuredKind::Carousel), items: cards.into_iter().collect(), ..Self::default() }
     }
 
-    /// Whether it keeps the documented rules; the platform refuses what does not.
+    /// Checks the documented rules; the platform refuses messages that break them.
     ///
     /// # Errors
     /// [`Config`](crate::ErrorKind::Config), naming the rule.

@@ -1,4 +1,4 @@
-//! Values as the protocol writes them, and as other sources and the platform do.
+//! Values in the protocol's form and in the forms of other sources and the platform.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,8 +13,8 @@ use crate::event::lenient::{Lenient, Slot, object};
 use crate::event::macros::{deserialize_leniently, open_enum};
 use crate::timestamp::Timestamp;
 
-/// A field that must be there: absent, `null` and `""` are the same empty text. An
-/// id that came as a number is its digits.
+/// A required field: absent, `null` and `""` all become an empty text. A numeric id becomes its
+/// digits.
 impl Slot for String {
     fn fill(&mut self, raw: &RawValue) {
         if let Some(text) = <Self as Lenient>::read(raw) {
@@ -29,13 +29,13 @@ impl Slot for String {
 
 /// A moment, to the second: written as `2026-01-02T03:04:05Z`, the documented form.
 ///
-/// Read more leniently: a date alone, offsets with and without a colon, fractions,
-/// and milliseconds since 1970 as a number, since peers write all of these.
+/// Read leniently: dates without time, offsets with and without a colon, fractions, and
+/// milliseconds since 1970 as a number, since peers write all of these.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Date(OffsetDateTime);
 
 impl Date {
-    /// Reads `text`; `None` when it is no date in one of the forms above.
+    /// Parses `text`; `None` unless it is a date in one of the forms above.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
@@ -44,8 +44,8 @@ impl Date {
         Self::from_unix(instant.unix_timestamp())
     }
 
-    /// The moment `seconds` after the start of 1970 (UTC); `None` beyond the years 0
-    /// to 9999, which the form cannot write.
+    /// The moment `seconds` after the start of 1970 (UTC); `None` outside the years 0 to 9999,
+    /// which the format cannot represent.
     #[must_use]
     pub fn from_unix(seconds: i64) -> Option<Self> {
         let at = OffsetDateTime::from_unix_timestamp(seconds).ok()?;
@@ -58,7 +58,7 @@ impl Date {
         self.0.unix_timestamp()
     }
 
-    /// The moment on the system's scale.
+    /// The moment as [`SystemTime`].
     #[must_use]
     pub fn system_time(self) -> SystemTime {
         let size = Duration::from_secs(self.unix().unsigned_abs());
@@ -70,7 +70,7 @@ impl Date {
         moved.unwrap_or(SystemTime::UNIX_EPOCH)
     }
 
-    /// `at`, cut to the whole second; `None` beyond the years 0 to 9999.
+    /// `at`, truncated to whole seconds; `None` outside the years 0 to 9999.
     #[must_use]
     pub fn from_system(at: SystemTime) -> Option<Self> {
         let seconds = match at.duration_since(SystemTime::UNIX_EPOCH) {
@@ -119,10 +119,10 @@ impl Lenient for Date {
 deserialize_leniently!(Date, "a date");
 
 open_enum! {
-    /// What a body is written in.
+    /// The format of a body.
     pub enum Format {
-        /// HTML, the default on both sides. The platform strips scripts and styles;
-        /// do the same with what it sends before you show it.
+        /// HTML, the default on both sides. The platform strips scripts and styles; do the same
+        /// with HTML from the platform before you show it.
         Html = "html",
         /// Plain text.
         Text = "text",
@@ -135,7 +135,7 @@ open_enum! {
 pub enum ContextValue {
     /// A text.
     One(String),
-    /// Several.
+    /// Several texts.
     Many(Vec<String>),
 }
 
@@ -183,9 +183,9 @@ impl Lenient for ContextValue {
     }
 }
 
-/// Fields of your own on a content or an identity (`context_data`).
+/// Custom fields on a content or an identity (`context_data`).
 ///
-/// Documented keys are letters and `-`; an underscore is probably allowed too.
+/// Documented keys consist of letters and `-`; underscores are probably allowed too.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ContextData(BTreeMap<String, ContextValue>);
 
@@ -203,7 +203,7 @@ impl ContextData {
         self.0.get(key)
     }
 
-    /// All of it, by key.
+    /// All fields, by key.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &ContextValue)> {
         self.0.iter().map(|(key, value)| (key.as_str(), value))
     }
@@ -231,7 +231,7 @@ impl Serialize for ContextData {
     }
 }
 
-/// A mark that is not set when it is absent.
+/// A flag that is false when absent.
 impl Slot for bool {
     fn fill(&mut self, raw: &RawValue) {
         if let Some(value) = <Self as Lenient>::read(raw) {

@@ -516,7 +516,7 @@ async fn f33_a_session_that_nobody_polled_is_over_with_its_reason() {
 }
 
 #[tokio::test]
-async fn f34_f35_a_session_that_is_there_is_joined() {
+async fn f34_f35_an_existing_session_is_joined() {
     for existing in [ExistingSession::Conflict, ExistingSession::BadRequest] {
         let (sandbox, center) = sandbox(|knobs| knobs.existing_session = existing).await;
         let (_session, events) = live(&center).await;

@@ -1,4 +1,4 @@
-//! The conversation of the guide to polling, and one over private messages.
+//! The conversation of the guide to polling, and one with private messages.
 
 use crate::support::digital::{act, agent, ask, body_of, customer, date, endpoint};
 use ringcentral_events::digital::{
@@ -7,8 +7,8 @@ use ringcentral_events::digital::{
 };
 use serde_json::{Value, json};
 
-/// The guide's source: messages and threads that are listed, shown, created, deleted;
-/// messages that are marked as spam and not, threads that stay on top.
+/// The guide's source: messages and threads that can be listed, shown, created and deleted;
+/// messages that can be marked as spam, threads that can be sticky.
 fn forum(messages: &MemoryFeed<Message>, threads: &MemoryFeed<Thread>) -> SourceEndpoint {
     let (shown, created, deleted) = (messages.clone(), messages.clone(), messages.clone());
     let (spam, unspam) = (messages.clone(), messages.clone());
@@ -92,7 +92,7 @@ async fn the_guides_conversation() {
     let (status, listed) = ask(&forum, body_of("threads.list", None)).await;
     assert_eq!((status, listed.as_str()), (200, r#"[{"id":"t-0","title":"Delivery"}]"#));
 
-    // The guide's own request, spaces and all.
+    // The guide's request, including its spaces.
     let request = "{\n  \"action\": \"messages.list\",\n  \"params\": { \"since_id\": \"2352342\" },\n  \
                    \"time\": \"2019-10-01T17:18:40Z\"\n}";
     let (status, listed) = ask(&forum, request).await;
@@ -126,7 +126,7 @@ async fn the_guides_conversation() {
         assert_eq!(act(&forum, action, json!({ "id": "2352343" })).await["body"], "new", "{action}");
     }
     assert_eq!(ids(&act(&forum, "messages.list", json!({})).await), ["2352346", "2352342"]);
-    // What is deleted still has its place.
+    // A deleted content retains its position.
     assert_eq!(ids(&act(&forum, "messages.list", json!({ "since_id": "2352343" })).await), ["2352346"]);
 
     let marked = act(&forum, "messages.spam", json!({ "id": "2352346", "user_id": "agent-1" })).await;

@@ -1,4 +1,4 @@
-//! A content is written once, however often the platform asks for it.
+//! A content is written once, even if the platform repeats the request.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -13,7 +13,7 @@ use ringcentral_events::digital::{
 use ringcentral_events::{Error, ErrorKind, Result};
 use serde_json::{Value, json};
 
-/// Writes into the feed after a while; with a number of its own as the id.
+/// Writes into the feed after a delay, with a new number as the id.
 fn slow(feed: &MemoryFeed<Message>) -> SourceBuilder {
     let feed = feed.clone();
     Source::builder().create(Messages, move |new: NewMessage| {
@@ -49,27 +49,27 @@ async fn two_creates_of_one_content_at_once_write_one_message() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_create_whose_answer_was_lost_is_answered_again() {
+async fn a_create_with_a_lost_answer_gets_the_same_answer() {
     let feed = MemoryFeed::new();
     let source = slow(&feed).build().unwrap();
     let endpoint = SourceEndpoint::builder(source, TOKEN).deadline(Duration::from_millis(500)).build().unwrap();
     let late = (503, "the source did not answer in time".to_owned());
     assert_eq!(ask(&endpoint, body_of("messages.create", Some(new("c-1", false)))).await, late);
-    // The first attempt is still at it; this one waits for it, and writes nothing.
+    // The first attempt is still running; this one waits for it, and writes nothing.
     assert_eq!(ask(&endpoint, body_of("messages.create", Some(new("c-1", true)))).await, late);
     let again = act(&endpoint, "messages.create", new("c-1", true)).await;
     assert_eq!((again["id"].as_str(), feed.contents().len()), (Some("m-0"), 1));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_retry_of_what_never_arrived_is_written() {
+async fn a_retry_of_a_create_that_never_arrived_is_written() {
     let feed = MemoryFeed::new();
     let endpoint = endpoint(slow(&feed).build().unwrap());
     assert_eq!(act(&endpoint, "messages.create", new("c-9", true)).await["id"], "m-0");
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_has_no_content_id_is_written_each_time() {
+async fn creates_without_a_content_id_are_written_each_time() {
     let feed = MemoryFeed::new();
     let endpoint = endpoint(slow(&feed).build().unwrap());
     for params in
@@ -81,7 +81,7 @@ async fn what_has_no_content_id_is_written_each_time() {
 }
 
 #[tokio::test]
-async fn a_failed_create_is_tried_again() {
+async fn a_failed_create_is_retried() {
     let attempts = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&attempts);
     let source = Source::builder().create(Messages, move |_| {
@@ -106,7 +106,7 @@ async fn a_failed_create_is_tried_again() {
 }
 
 #[tokio::test]
-async fn collections_have_contents_of_their_own() {
+async fn collections_do_not_share_content_ids() {
     let source = Source::builder()
         .create(Messages, |_| std::future::ready(Ok(Message::new("m-1", agent()))))
         .create(Threads, |_| std::future::ready(Ok(Thread::new("t-1", "News"))))
@@ -118,7 +118,7 @@ async fn collections_have_contents_of_their_own() {
 }
 
 #[tokio::test]
-async fn a_created_content_has_an_id_of_its_own() {
+async fn a_created_content_has_a_new_id() {
     for (id, status) in [("m-42", 500), ("", 500), ("m-43", 200)] {
         let source = Source::builder().create(Messages, move |_| std::future::ready(Ok(Message::new(id, agent()))));
         let endpoint = endpoint(source.build().unwrap());
@@ -127,7 +127,7 @@ async fn a_created_content_has_an_id_of_its_own() {
     }
 }
 
-/// A store that fails when it is told to.
+/// A store that fails on demand.
 #[derive(Clone, Debug, Default)]
 struct Moody {
     kept: Arc<MemoryContents>,
@@ -153,7 +153,7 @@ impl ContentStore for Moody {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_cannot_be_read_stops_the_write_and_one_that_cannot_keep_does_not() {
+async fn a_store_that_fails_to_load_stops_the_write_and_one_that_fails_to_save_does_not() {
     let (feed, store) = (MemoryFeed::new(), Moody::default());
     let endpoint = endpoint(slow(&feed).contents(store.clone()).build().unwrap());
     store.load_fails.store(true, Ordering::SeqCst);
@@ -166,7 +166,7 @@ async fn a_store_that_cannot_be_read_stops_the_write_and_one_that_cannot_keep_do
 }
 
 #[tokio::test]
-async fn a_memory_store_forgets_the_oldest() {
+async fn a_memory_store_drops_the_oldest() {
     let store = MemoryContents::new(2);
     for id in ["a", "b", "b", "c"] {
         store.save(CollectionName::Messages, id, id).await.unwrap();

@@ -1,4 +1,4 @@
-//! The endpoint: what is refused, in which order, and that every answer is signed.
+//! The endpoint's refusals, their order, and the signature of every response.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -23,7 +23,7 @@ use tower_service::Service as _;
 
 const INFO: &str = r#"{"action":"implementation.info","time":"2026-01-02T03:04:05Z"}"#;
 
-/// A source that counts what it writes.
+/// A source that counts its writes.
 fn counting() -> (SourceBuilder, Arc<AtomicUsize>) {
     let written = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&written);
@@ -39,7 +39,7 @@ fn create() -> String {
 }
 
 #[tokio::test]
-async fn only_what_the_platform_signed_is_done() {
+async fn only_signed_actions_are_performed() {
     let (builder, written) = counting();
     let endpoint = endpoint(builder.build().unwrap());
     let body = create();
@@ -84,7 +84,7 @@ async fn only_what_the_platform_signed_is_done() {
 }
 
 #[tokio::test]
-async fn the_query_may_have_the_signature_where_that_is_wanted() {
+async fn the_signature_may_be_in_the_query_if_enabled() {
     let (builder, written) = counting();
     let source = builder.build().unwrap();
     let endpoint = SourceEndpoint::builder(source, TOKEN).query_signature(true).build().unwrap();
@@ -115,7 +115,7 @@ async fn the_query_may_have_the_signature_where_that_is_wanted() {
 }
 
 #[tokio::test]
-async fn every_way_to_write_the_same_json_is_accepted() {
+async fn every_form_of_the_same_json_is_accepted() {
     let source = Source::builder()
         .create(Messages, |new| {
             assert_eq!(new.body.as_deref(), Some("Ça va ? 😀 <b>ok</b> & merci/"));
@@ -135,7 +135,7 @@ async fn every_way_to_write_the_same_json_is_accepted() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_is_found_in_the_documented_order() {
+async fn checks_run_in_the_documented_order() {
     let (builder, written) = counting();
     let source = builder.build().unwrap();
     let endpoint = SourceEndpoint::builder(source, TOKEN).body_limit(1024).build().unwrap();
@@ -190,7 +190,7 @@ async fn what_is_wrong_is_found_in_the_documented_order() {
 }
 
 #[tokio::test]
-async fn an_action_is_done_within_its_window_only() {
+async fn an_action_outside_its_time_window_is_refused() {
     let source = Source::builder().build().unwrap();
     let endpoint = SourceEndpoint::builder(source, TOKEN).max_age(Duration::from_secs(900)).build().unwrap();
     let at = |time: &str| format!(r#"{{"action":"implementation.info","time":"{time}"}}"#);
@@ -207,7 +207,7 @@ async fn an_action_is_done_within_its_window_only() {
 }
 
 #[tokio::test]
-async fn failures_are_told_as_the_protocol_has_them() {
+async fn failures_are_reported_in_the_protocols_form() {
     for (failure, status, body, content_type) in [
         (Failure::fatal("locked"), 200, r#"{"error":{"fatal":true,"message":"locked"}}"#, "application/json"),
         (Failure::retry("busy"), 200, r#"{"error":{"fatal":false,"message":"busy"}}"#, "application/json"),
@@ -235,7 +235,7 @@ async fn failures_are_told_as_the_protocol_has_them() {
 }
 
 #[tokio::test]
-async fn a_panic_is_an_answer() {
+async fn a_panic_becomes_a_signed_error() {
     let source = Source::builder()
         .show(Messages, |id| async move { if id == "now" { panic!("token hunter2") } else { Ok(None) } })
         .delete(Messages, |id| -> std::future::Ready<Result<Message, Failure>> { panic!("before the future: {id}") })
@@ -249,7 +249,7 @@ async fn a_panic_is_an_answer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_slow_reader_is_ended_and_a_slow_writer_is_not() {
+async fn slow_reads_are_aborted_and_slow_writes_are_not() {
     struct Ends(Arc<AtomicUsize>);
     impl Drop for Ends {
         fn drop(&mut self) {
@@ -287,7 +287,7 @@ async fn a_slow_reader_is_ended_and_a_slow_writer_is_not() {
     tokio::task::yield_now().await;
     assert_eq!(ended.load(Ordering::SeqCst), 1, "the reader is gone");
     assert_eq!(ask(&endpoint, body_of("messages.delete", Some(json!({ "id": "m-1" })))).await, late);
-    // It is still at it, and takes the only place.
+    // It is still running and takes the only slot.
     let full = (503, "too many actions are under way".to_owned());
     assert_eq!(ask(&endpoint, INFO).await, full);
     tokio::time::sleep(Duration::from_secs(53)).await;
@@ -296,7 +296,7 @@ async fn a_slow_reader_is_ended_and_a_slow_writer_is_not() {
 }
 
 #[tokio::test]
-async fn a_writer_whose_caller_is_gone_runs_to_its_end() {
+async fn a_write_runs_to_its_end_after_its_caller_disconnects() {
     let (begin, begun) = tokio::sync::oneshot::channel();
     let (go, gone) = tokio::sync::oneshot::channel::<()>();
     let (finish, finished) = tokio::sync::oneshot::channel();
@@ -323,7 +323,7 @@ async fn a_writer_whose_caller_is_gone_runs_to_its_end() {
     finished.await.unwrap();
 }
 
-/// A body that says how much it has and must not be read.
+/// A body that announces a size and must not be read.
 struct Untouchable(u64);
 
 impl Body for Untouchable {
@@ -340,7 +340,7 @@ impl Body for Untouchable {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_streaming_body_is_read_no_further_than_it_may_be() {
+async fn a_streaming_body_is_read_up_to_its_limit() {
     let source = Source::builder().build().unwrap();
     let mut endpoint = SourceEndpoint::builder(source, TOKEN).body_limit(1024).build().unwrap();
     let signature = signer().sign(INFO.as_bytes());
@@ -375,7 +375,7 @@ async fn a_streaming_body_is_read_no_further_than_it_may_be() {
 }
 
 #[test]
-fn without_a_runtime_there_is_an_answer_too() {
+fn without_a_runtime_there_is_still_a_response() {
     let endpoint = endpoint(Source::builder().build().unwrap());
     let answer = endpoint.handle(signed(INFO)).now_or_never().unwrap();
     assert_eq!(checked(&answer), (500, "the source has no runtime".into()));
@@ -460,7 +460,7 @@ proptest! {
     }
 
     #[test]
-    fn any_parameters_are_done_or_refused(
+    fn any_parameters_are_accepted_or_refused(
         action in prop_oneof![
             Just("messages.list"), Just("messages.create"), Just("messages.show"), Just("messages.delete"),
             Just("private_messages.create"), Just("threads.create"), Just("messages.spam"),

@@ -1,4 +1,4 @@
-//! Lists: newest first, the oldest of what is new, nothing twice and nothing left out.
+//! Lists: newest first, the oldest new contents, no duplicates and no omissions.
 
 use crate::support::digital::{act, ask, body_of, customer, endpoint};
 use async_trait::async_trait;
@@ -12,7 +12,7 @@ fn message(id: impl Into<String>) -> Message {
     message
 }
 
-/// A feed that gives what it likes: in any order, more than asked for, old ones too.
+/// A feed that returns contents in any order, more than requested, and old ones too.
 #[derive(Clone, Debug)]
 struct Careless {
     entries: Vec<(u64, &'static str)>,
@@ -40,26 +40,26 @@ async fn list(endpoint: &SourceEndpoint, since_id: Option<&str>) -> Vec<String> 
     items.as_array().unwrap().iter().map(|item| item["id"].as_str().unwrap().to_owned()).collect()
 }
 
-/// As a crawler does it: the first id of an answer is where the next one goes on.
+/// Like a crawler: the first id of an answer is the next `since_id`.
 async fn crawl(endpoint: &SourceEndpoint, mut since_id: Option<String>) -> Vec<String> {
     let mut found = Vec::new();
     loop {
         let items = list(endpoint, since_id.as_deref()).await;
         let Some(first) = items.first() else { return found };
-        assert_ne!(Some(first), since_id.as_ref(), "the crawler goes on");
+        assert_ne!(Some(first), since_id.as_ref(), "the crawler continues");
         since_id = Some(first.clone());
         found.extend(items.into_iter().rev());
     }
 }
 
 #[tokio::test]
-async fn a_careless_feed_makes_right_lists() {
+async fn a_disordered_feed_still_gives_correct_lists() {
     let feed = Careless {
         entries: vec![(7, "d"), (2, "a"), (9, "e"), (4, "b"), (5, "c"), (8, "a")],
         known: vec![("a", 2), ("b", 4), ("gone", 6), ("e", 9)],
     };
     for (limit, since, want) in [
-        // "a" is there twice: its newest place counts.
+        // "a" occurs twice: its newest position counts.
         (9, None, vec!["e", "a", "d", "c", "b"]),
         (3, None, vec!["c", "b", "a"]),
         (2, Some("b"), vec!["d", "c"]),
@@ -67,11 +67,11 @@ async fn a_careless_feed_makes_right_lists() {
         (9, Some("gone"), vec!["e", "a", "d"]),
         (1, Some("gone"), vec!["d"]),
         (9, Some("e"), vec![]),
-        // What the platform has is not told again, even where the feed has it again.
+        // Contents that the platform has are not repeated, even if the feed returns them.
         (9, Some("a"), vec!["e", "d", "c", "b"]),
         (3, Some("a"), vec!["d", "c", "b"]),
-        // Never heard of: the history.
-        (2, Some("nobody"), vec!["b", "a"]),
+        // An unknown id: the history.
+        (2, Some("unknown"), vec!["b", "a"]),
     ] {
         assert_eq!(list(&serve(feed.clone(), limit), since).await, want, "{limit} after {since:?}");
     }
@@ -85,7 +85,7 @@ async fn contents_without_an_id_do_not_stop_the_crawler() {
 }
 
 #[tokio::test]
-async fn a_feed_that_fails_is_a_failure_and_no_empty_list() {
+async fn a_failing_feed_is_a_failure_not_an_empty_list() {
     struct Broken;
     #[async_trait]
     impl Feed<Message> for Broken {
@@ -103,7 +103,7 @@ async fn a_feed_that_fails_is_a_failure_and_no_empty_list() {
 }
 
 #[tokio::test]
-async fn a_memory_feed_keeps_places() {
+async fn a_memory_feed_preserves_positions() {
     let feed = MemoryFeed::new();
     for id in ["a", "b", "c"] {
         feed.put(message(id));
@@ -118,7 +118,7 @@ async fn a_memory_feed_keeps_places() {
     assert!(feed.remove("b").is_some() && feed.remove("nobody").is_none());
     assert_eq!((feed.get("b"), feed.change("b", |_| ())), (None, None));
     feed.put(message("b"));
-    assert_eq!(feed.get("b"), None, "what was removed stays so");
+    assert_eq!(feed.get("b"), None, "removed contents stay removed");
     assert_eq!(list(&endpoint, Some("b")).await, ["c"]);
     assert_eq!(list(&endpoint, None).await, ["c", "a"]);
     let kept = feed.change("a", |message| message.id = "z".into()).unwrap();
@@ -134,7 +134,7 @@ proptest! {
         count in 0_usize..40, page in 1_usize..9, removed in proptest::collection::vec(any::<bool>(), 40), since in any::<Option<prop::sample::Index>>(),
     ) {
         let feed = MemoryFeed::new();
-        // Ids that are in no order.
+        // Ids without an order.
         let id = |number: usize| format!("{}-{number}", number * 7919 % 101);
         for number in 0..count {
             feed.put(message(id(number)));

@@ -1,4 +1,4 @@
-//! Sources of Engage Digital, and its Send API.
+//! Digital sources, and the Send API.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 

@@ -1,4 +1,4 @@
-//! The Send API's client against a server that checks what it gets.
+//! The Send API's client against a server that checks its requests.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-/// Answers with what is scripted, then with `ok`; keeps every body.
+/// Answers from a script, then with `ok`; records every body.
 #[derive(Clone, Default)]
 struct Script {
     answers: Arc<Mutex<VecDeque<(u16, &'static str)>>>,
@@ -125,7 +125,7 @@ async fn every_action_is_sent_signed() {
 }
 
 #[tokio::test]
-async fn passing_trouble_is_repeated_with_the_same_bytes_and_a_refusal_is_not() {
+async fn transient_errors_are_retried_with_the_same_bytes_and_refusals_are_not() {
     let server = Server::start(&[(503, "busy"), (500, ""), (200, "<html>")]).await;
     server.api().create(Messages, &message("Hello")).await.unwrap();
     let bodies = server.script.bodies.lock().unwrap().clone();
@@ -172,7 +172,7 @@ async fn typing_is_limited_by_thread_before_it_is_sent_and_never_repeated() {
 }
 
 #[tokio::test]
-async fn what_the_service_would_refuse_is_not_sent() {
+async fn contents_that_the_service_would_refuse_are_not_sent() {
     let server = Server::start(&[]).await;
     let api = server.api();
     let changed = |change: &dyn Fn(&mut Message)| {
@@ -237,14 +237,14 @@ async fn what_the_service_would_refuse_is_not_sent() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_not_there_or_silent_is_an_error_in_time() {
+async fn a_missing_or_silent_server_is_an_error_within_the_deadline() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/realtime/sdk/1", listener.local_addr().unwrap());
     let api = SendApi::builder(url.as_str(), TOKEN).deadline(Duration::from_millis(300)).build().unwrap();
-    // Nobody accepts: the connection is made by the system, and nothing comes.
+    // No accept: the system completes the connection, and no response arrives.
     let error = api.create(Messages, &message("Hello")).await.unwrap_err();
     assert_eq!((error.kind(), error.is_unclear()), (ErrorKind::Timeout, true), "{error}");
-    // Bound and never listening: nobody else gets the port meanwhile.
+    // Bound without listening, so that no other process takes the port.
     let closed = tokio::net::TcpSocket::new_v4().unwrap();
     closed.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let url = format!("http://{}/realtime/sdk/1", closed.local_addr().unwrap());
@@ -254,7 +254,7 @@ async fn a_server_that_is_not_there_or_silent_is_an_error_in_time() {
 }
 
 #[test]
-fn what_cannot_be_an_endpoint_is_refused_and_nothing_secret_is_shown() {
+fn invalid_endpoints_are_refused_without_showing_secrets() {
     let good = "https://example.digital.ringcentral.com/realtime/sdk/1?key=hunter2";
     for (url, token) in [
         ("", TOKEN),

@@ -1,4 +1,4 @@
-//! The endpoint behind a real server, axum's, on loopback.
+//! The endpoint behind a real server (axum) on loopback.
 
 use std::time::Duration;
 

@@ -1,11 +1,11 @@
-//! Signatures: vectors that other implementations computed, in both directions.
+//! Signatures: test vectors from other implementations, in both directions.
 
 use proptest::prelude::*;
 use ringcentral_events::ErrorKind;
 use ringcentral_events::digital::Signer;
 
 const K1: &str = "digital-source-vector-key-01";
-/// Longer than a block of SHA-512.
+/// Longer than a SHA-512 block.
 const K2: &str = "kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk\
                   kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk";
 const K3: &str = "clé-secrète";
@@ -104,7 +104,7 @@ const VECTORS: [(&str, &str, usize, &str, &str); 12] = [
     ),
 ];
 
-/// The vendor's, of its own documentation; of the compact form of the body there.
+/// From the vendor's documentation, for the compact form of the body there.
 const VENDOR: (&str, &str, &str) = (
     "3YJZzqMJ5Ec7i2JGvnt8TgvleD7dtpwpmag4S6MuRA2GQdfvV4STIsxDRJ4fEjO8",
     r#"{"action":"implementation.info","time":"2012-10-01T17:18:40Z"}"#,
@@ -112,7 +112,7 @@ const VENDOR: (&str, &str, &str) = (
 );
 
 #[test]
-fn every_vector_is_made_and_accepted() {
+fn every_vector_is_reproduced_and_accepted() {
     assert_eq!(K2.len(), 200);
     for (name, key, length, body, signature) in VECTORS {
         assert_eq!(body.len(), length, "{name}");
@@ -123,7 +123,7 @@ fn every_vector_is_made_and_accepted() {
 }
 
 #[test]
-fn the_vendors_vector_is_made_and_accepted() {
+fn the_vendors_vector_is_reproduced_and_accepted() {
     let (key, body, signature) = VENDOR;
     let signer = Signer::new(key).unwrap();
     assert_eq!(signer.sign(body.as_bytes()), signature);
@@ -131,7 +131,7 @@ fn the_vendors_vector_is_made_and_accepted() {
 }
 
 #[test]
-fn a_vector_is_of_its_own_body_and_key_only() {
+fn a_signature_matches_only_its_body_and_key() {
     for (name, _, _, _, signature) in VECTORS {
         for (other, key, _, body, _) in VECTORS {
             let accepted = Signer::new(key).unwrap().verify(body.as_bytes(), signature).is_ok();
@@ -168,7 +168,7 @@ fn a_signature_in_any_other_form_is_refused() {
 }
 
 #[test]
-fn a_token_that_is_none_is_refused_without_being_shown() {
+fn an_invalid_token_is_refused_without_being_shown() {
     for token in ["", " ", "\n", "hunter2\n", " hunter2", "\u{a0}hunter2"] {
         let error = Signer::new(token).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Config, "{token:?}");
@@ -188,7 +188,7 @@ fn neither_key_nor_signature_is_shown() {
 
 proptest! {
     #[test]
-    fn what_is_signed_verifies_and_a_changed_byte_does_not(
+    fn a_signature_verifies_and_a_changed_byte_does_not(
         key in "[^\\s]{1,80}", body in proptest::collection::vec(any::<u8>(), 1..300), at in any::<prop::sample::Index>(), flip in 1..=u8::MAX,
     ) {
         let signer = Signer::new(key).unwrap();
@@ -201,7 +201,7 @@ proptest! {
     }
 
     #[test]
-    fn any_text_for_a_signature_is_an_answer(text in any::<String>(), digits in "[0-9a-fA-F]{126,130}") {
+    fn any_text_as_a_signature_gets_a_response(text in any::<String>(), digits in "[0-9a-fA-F]{126,130}") {
         let signer = Signer::new("k").unwrap();
         prop_assert!(signer.verify(b"body", &text).is_err());
         prop_assert!(signer.verify(b"body", &digits).is_err());

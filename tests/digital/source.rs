@@ -1,4 +1,4 @@
-//! What a source says that it can do, and values in every form that peers write.
+//! A source's advertised capabilities, and values in every form that peers write.
 
 use std::sync::{Arc, Mutex};
 
@@ -24,7 +24,7 @@ fn creating() -> SourceBuilder {
 }
 
 #[test]
-fn what_is_registered_is_what_is_advertised() {
+fn registered_operations_are_advertised() {
     let empty: Value = serde_json::from_slice(Source::builder().build().unwrap().info()).unwrap();
     assert_eq!(empty, json!({ "objects": {}, "options": [] }));
     let source = creating()
@@ -55,7 +55,7 @@ fn what_is_registered_is_what_is_advertised() {
 }
 
 #[test]
-fn what_the_platform_would_drop_is_refused() {
+fn options_that_the_platform_would_drop_are_refused() {
     let threads = || listing().list(Threads, MemoryFeed::new());
     let new_thread = || threads().create(Threads, |_| std::future::ready(Ok(Thread::new("t-1", "News"))));
     let custom = |name: &str| {
@@ -74,7 +74,7 @@ fn what_the_platform_would_drop_is_refused() {
         ("a chat of neither", chat(Source::builder()).option(SourceOption::MessagesText)),
         ("surveys with threads", threads().option(SourceOption::MessagesAllowSurvey)),
         ("surveys without messages", Source::builder().option(SourceOption::MessagesAllowSurvey)),
-        ("a queue that nobody hears of", listing().option(SourceOption::MessagingQueuingUpdate)),
+        ("a queue without a handler", listing().option(SourceOption::MessagingQueuingUpdate)),
         ("reply without create", listing().reply(Messages)),
         ("twice the same", listing().list(Messages, MemoryFeed::new())),
         ("a label of nothing", listing().label("fr", "spam", "x")),
@@ -98,7 +98,7 @@ fn what_the_platform_would_drop_is_refused() {
 }
 
 #[tokio::test]
-async fn the_queue_and_typing_are_told() {
+async fn queue_positions_and_typing_reach_their_handlers() {
     let told = Arc::new(Mutex::new(Vec::new()));
     let (queue, typing) = (Arc::clone(&told), Arc::clone(&told));
     let source = listing()
@@ -168,7 +168,7 @@ fn created(params: &Value) -> NewMessage {
 }
 
 #[test]
-fn odd_values_of_a_create_are_read_or_left_out() {
+fn odd_values_of_a_create_are_read_or_ignored() {
     let new = created(&json!({ "author_id": 17, "body": "Hi" }));
     assert_eq!((new.author_id.as_str(), new.retry, new.format), ("17", false, None));
     let odd = json!({
@@ -258,7 +258,7 @@ fn dates_are_read_in_many_forms_and_written_in_one() {
 }
 
 #[test]
-fn objects_have_what_is_there_and_nothing_else() {
+fn objects_contain_only_the_set_fields() {
     let author = json!({
         "id": "cust-7", "screenname": "Ana", "created_at": "2026-01-01T00:00:00Z", "updated_at": "2026-01-01T00:00:00Z",
     });
@@ -291,7 +291,7 @@ fn objects_have_what_is_there_and_nothing_else() {
 }
 
 #[test]
-fn structured_messages_keep_the_rules() {
+fn structured_messages_are_validated() {
     let long = |count: usize| "x".repeat(count);
     let choices = |count: usize| StructuredContent::select((0..count).map(|_| StructuredItem::choice("a")));
     let buttons = |count: usize| (0..count).map(|_| StructuredItem::reply("a")).collect::<Vec<_>>();

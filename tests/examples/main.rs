@@ -258,11 +258,11 @@ async fn hybrid_fallback_tells_push_the_outage_what_is_found_meanwhile_and_the_w
             "status live ",
             "SMS pushed ",
             "status down ",
-            "SMS found ",
+            "SMS recovered ",
             "status live ",
             "SMS ",
             "status closed ",
-            "well ",
+            "ok ",
         ] {
             assert!(rest.any(|line| line.starts_with(stage)), "no {stage:?}, or not there: {lines:#?}");
         }
@@ -306,7 +306,7 @@ async fn digital_source_is_crawled_answered_and_checked_by_the_sandbox() {
         "crawl            messages.list ",
         "audit            messages.list ",
         "probe            ",
-        "well             ",
+        "ok               ",
     ] {
         assert!(rest.any(|line| line.starts_with(stage)), "no {stage:?}, or not there: {lines:#?}");
     }
@@ -613,7 +613,7 @@ async fn what_is_created_after_the_end_was_asked_for_is_deleted() {
         running.terminate().await;
         let (status, lines, errors) = running.end().await;
         assert_eq!(status.code(), Some(1), "{name}: {lines:#?}\n{errors}");
-        assert!(errors.contains("told to end before"), "{errors}");
+        assert!(errors.contains("stopped before"), "{errors}");
         assert!(sandbox.subscriptions().is_empty(), "{name}");
         assert_eq!(sandbox.requests_to(Operation::Delete).len(), 1, "{name}");
     }

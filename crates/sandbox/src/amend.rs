@@ -1,4 +1,4 @@
-//! Answers that are changed on their way.
+//! Modifies responses before they are sent.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -13,19 +13,19 @@ use serde_json::{Map, Value};
 
 use super::http::Reply;
 
-/// What is changed of an answer.
+/// The changes to a response.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub(super) struct Amend {
-    /// In place of those of the same name; one that is named again is sent again.
+    /// Headers that replace those of the same name; repeated names are sent repeatedly.
     pub(super) headers: Vec<(String, String)>,
     pub(super) without_headers: Vec<String>,
-    /// Of the JSON object that is the body.
+    /// Fields of the JSON object in the body.
     pub(super) fields: Map<String, Value>,
     pub(super) without_fields: Vec<String>,
     pub(super) byte_order_mark: bool,
     pub(super) gzip: bool,
-    /// Sent in chunks, without a length; the server's to do.
+    /// Sent chunked, without a length; the server does it.
     pub(super) chunked: bool,
 }
 
@@ -45,7 +45,7 @@ impl Amend {
         }
         let mut named = Vec::new();
         for (name, value) in &self.headers {
-            // A header that HTTP cannot carry is left out: the script is at fault.
+            // A header that HTTP cannot carry is omitted; the script is at fault.
             let (Ok(name), Ok(value)) = (HeaderName::try_from(name.as_str()), HeaderValue::try_from(value.as_str()))
             else {
                 continue;
@@ -77,7 +77,7 @@ impl Amend {
 
 fn gzipped(body: &[u8]) -> Bytes {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-    // Into memory: it cannot fail.
+    // Writing into memory cannot fail.
     let written = encoder.write_all(body).and_then(|()| encoder.finish());
     written.map_or_else(|_| Bytes::copy_from_slice(body), Bytes::from)
 }
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_are_set_and_taken_away_and_what_no_library_reads_stays() {
+    fn fields_are_set_and_removed_and_unreadable_ones_stay() {
         let fields = json!({ "id": null, "new": [1] });
         let amend = Amend {
             fields: fields.as_object().unwrap().clone(),
@@ -111,11 +111,11 @@ mod tests {
             assert_eq!(text(&amend.apply(reply(odd))), odd);
         }
         let plain = r#"{"id": "7", "events": []}"#;
-        assert_eq!(text(&Amend::default().apply(reply(plain))), plain, "as it was written");
+        assert_eq!(text(&Amend::default().apply(reply(plain))), plain, "unchanged");
     }
 
     #[test]
-    fn headers_are_replaced_repeated_and_taken_away() {
+    fn headers_are_replaced_repeated_and_removed() {
         let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         let amend = Amend {
             headers: vec![header("X-A", "1"), header("x-a", "2"), header("bad name", "3"), header("x-b", "\n")],

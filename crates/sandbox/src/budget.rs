@@ -1,4 +1,4 @@
-//! Rate limits: a sliding window per group, and a penalty that a request renews.
+//! Rate limits: a sliding window per group, and a penalty that each request restarts.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::knobs::RateLimits;
 use super::state::later;
 
-/// The service's usage plan groups.
+/// The usage plan groups of the service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Group {
     Light,
@@ -18,7 +18,7 @@ pub(super) enum Group {
 }
 
 impl Group {
-    /// As in `X-Rate-Limit-Group`.
+    /// The value of `X-Rate-Limit-Group`.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Light => "light",
@@ -38,14 +38,14 @@ impl Group {
     }
 }
 
-/// What the headers tell about a request.
+/// The values of the rate-limit headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Spent {
     pub(super) group: Group,
     pub(super) limit: u32,
     pub(super) remaining: u32,
     pub(super) window: Duration,
-    /// How long to wait, when the request is refused.
+    /// How long to wait, if the request is refused.
     pub(super) refused_for: Option<Duration>,
 }
 
@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_budget_slides_and_a_request_renews_the_penalty() {
+    async fn a_budget_slides_and_a_request_restarts_the_penalty() {
         let limits = RateLimits {
             light: 2,
             window: Duration::from_secs(10),
@@ -106,10 +106,10 @@ mod tests {
         assert_eq!(at(0).remaining, 1);
         assert_eq!(at(1).remaining, 0);
         assert_eq!(at(8).refused_for, Some(Duration::from_secs(5)));
-        assert!(at(12).refused_for.is_some(), "a request in the penalty is refused and renews it");
+        assert!(at(12).refused_for.is_some(), "a request during the penalty is refused and restarts it");
         assert!(at(16).refused_for.is_some());
         assert_eq!(at(21).refused_for, None);
-        assert_eq!(budgets.spend(Group::Heavy, &limits, start).remaining, 9, "groups are apart");
+        assert_eq!(budgets.spend(Group::Heavy, &limits, start).remaining, 9, "groups are independent");
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,4 +1,4 @@
-//! How a sandbox is started.
+//! The builder of a sandbox.
 
 use std::sync::Arc;
 
@@ -12,10 +12,10 @@ use super::{Running, Sandbox, schedule, server};
 use ringcentral_events::Secret;
 use ringcentral_events::{Error, ErrorKind, Result};
 
-/// Requests kept for [`Sandbox::requests`].
+/// Number of requests recorded for [`Sandbox::requests`].
 const LOG: usize = 10_000;
 
-/// Starts a [`Sandbox`]; made by [`Sandbox::builder`].
+/// Builds a [`Sandbox`]; created by [`Sandbox::builder`].
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until it is started"]
 pub struct SandboxBuilder {
@@ -73,13 +73,13 @@ impl SandboxBuilder {
         self
     }
 
-    /// Makes ids, tokens and keys the same in every run. Default: random.
+    /// Makes ids, tokens and keys reproducible. Default: random.
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
         self
     }
 
-    /// How many requests [`Sandbox::requests`] keeps, the newest. Default 10 000.
+    /// The number of newest requests that [`Sandbox::requests`] records. Default 10 000.
     pub fn request_log(mut self, requests: usize) -> Self {
         self.log = requests;
         self
@@ -93,8 +93,7 @@ impl SandboxBuilder {
         self
     }
 
-    /// Client id, client secret and JWT that are let in. Default: fixed id, and
-    /// secrets made at the start.
+    /// Sets the accepted client id, client secret and JWT. Default: a fixed id and random secrets.
     pub fn credentials(
         mut self,
         client_id: impl Into<String>,
@@ -105,23 +104,23 @@ impl SandboxBuilder {
         self
     }
 
-    /// Changes the [`Knobs`] to start with.
+    /// Changes the initial [`Knobs`].
     pub fn knobs(mut self, change: impl FnOnce(&mut Knobs)) -> Self {
         change(&mut self.knobs);
         self
     }
 
-    /// Starts the servers. They run on the tokio runtime this is called in.
+    /// Starts the servers on the current tokio runtime.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] for ids that are no decimal numbers,
-    /// [`ErrorKind::Network`] when a port cannot be had.
+    /// [`ErrorKind::Config`] for ids that are not decimal numbers, [`ErrorKind::Network`] if a port
+    /// is unavailable.
     pub async fn start(self) -> Result<Sandbox> {
         for id in [&self.account_id, &self.extension_id] {
             if id.is_empty() || id.len() > 20 || !id.bytes().all(|byte| byte.is_ascii_digit()) {
                 return Err(Error::new(
                     ErrorKind::Config,
-                    "account and extension ids of a sandbox are decimal numbers",
+                    "account and extension ids of a sandbox must be decimal numbers",
                 ));
             }
         }

@@ -1,4 +1,4 @@
-//! What the service does to a payload before it hands it to PubNub.
+//! The encryption that the service applies to a payload before PubNub.
 
 use aes::Aes128;
 use base64::Engine as _;
@@ -14,17 +14,17 @@ const BLOCK: usize = 16;
 
 /// Base64 of AES-128-ECB with PKCS#7 padding.
 pub(super) fn encrypt(key: &Key, plain: &[u8]) -> String {
-    // PKCS#7 always adds one to sixteen bytes.
+    // PKCS#7 adds one to sixteen bytes.
     let mut buffer = vec![0; (plain.len() / BLOCK + 1) * BLOCK];
     buffer[..plain.len()].copy_from_slice(plain);
     let sealed = Encryptor::<Aes128>::new(key.into()).encrypt_padded::<Pkcs7>(&mut buffer, plain.len());
-    // The buffer holds a whole block of padding, so there is no error to meet;
-    // an empty text would show in every test.
+    // The buffer has room for a block of padding, so it cannot fail; an empty text would fail every
+    // test.
     sealed.map(|bytes| STANDARD.encode(bytes)).unwrap_or_default()
 }
 
-/// Base64 of AES-128-ECB over `blocks` as they are, so that a test can send
-/// wrong padding. Bytes past the last whole block are left out.
+/// Base64 of AES-128-ECB over `blocks` without padding, so that a test can send wrong padding.
+/// Bytes after the last whole block are dropped.
 pub(super) fn encrypt_unpadded(key: &Key, blocks: &[u8]) -> String {
     let mut buffer = blocks[..blocks.len() / BLOCK * BLOCK].to_vec();
     let length = buffer.len();

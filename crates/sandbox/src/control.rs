@@ -1,5 +1,5 @@
-//! The same over HTTP, for programs in other languages: `/_sandbox/…` on the API
-//! server. See the table in the [module's documentation](super).
+//! The control API, for programs in other languages: `/_sandbox/…` on the API server. See the table
+//! in the [module's documentation](super).
 
 use std::fmt;
 use std::sync::Arc;
@@ -28,10 +28,10 @@ use super::{faults, gateway, subscriptions};
 use ringcentral_events::Timestamp;
 
 const PREFIX: &str = "/_sandbox/";
-/// Events that one call may trigger.
+/// Maximum number of events triggered by one call.
 const MAX_COUNT: usize = 10_000;
 
-/// What is wrong with a call.
+/// An error response.
 struct Bad(StatusCode, String);
 
 impl Bad {
@@ -40,22 +40,21 @@ impl Bad {
     }
 
     fn missing() -> Self {
-        Self(StatusCode::NOT_FOUND, "no live subscription of this id".into())
+        Self(StatusCode::NOT_FOUND, "no live subscription with this id".into())
     }
 }
 
 type Answer = Result<Reply, Bad>;
 
-/// Whether a call is for the sandbox itself; such calls are not recorded, and no
-/// fault hits them.
+/// Whether a call is for the control API; such calls are not recorded, and faults do not apply.
 pub(super) fn is_control(call: &Call) -> bool {
     call.path.starts_with(PREFIX)
 }
 
 pub(super) fn handle(shared: &Arc<Shared>, call: &Call) -> Reply {
-    // A page in a browser must neither turn the knobs of a developer's sandbox nor read
-    // its tokens. Pages name their origin where they write; where they read they need not,
-    // if their own name was made to lead here (DNS rebinding), but then the host is theirs.
+    // Web pages must neither change a developer's sandbox nor read its tokens. Browsers send an
+    // origin with writes. Reads from a page whose name resolves to loopback (DNS rebinding) may
+    // lack it, but carry the page's host.
     if call.headers.contains_key(http::header::ORIGIN) {
         return json_reply(StatusCode::FORBIDDEN, &json!({ "error": "not from a browser" }));
     }
@@ -68,8 +67,8 @@ pub(super) fn handle(shared: &Arc<Shared>, call: &Call) -> Reply {
         .unwrap_or_else(|Bad(status, why)| json_reply(status, &json!({ "error": why })))
 }
 
-/// Whether the call names this machine as its host. The port is not looked at: one that
-/// is forwarded here differs.
+/// Whether the call names this machine as its host. The port does not matter, since a forwarded one
+/// differs.
 fn is_loopback(call: &Call) -> bool {
     let mut hosts = call.headers.get_all(http::header::HOST).iter();
     let (Some(host), None) = (hosts.next(), hosts.next()) else { return false };
@@ -97,12 +96,12 @@ fn route(state: &mut State, call: &Call) -> Answer {
         ("POST", ["frames"]) => frames(state, read(call)?),
         (method, ["agents", rest @ ..]) => agents(state, call, method, rest),
         ("GET", ["faults", id]) => Ok(ok(&json!({ "hits": state.faults.hits(fault_id(id)?) }))),
-        (method, rest) => tell(state, call, method, rest).map(|()| empty_reply(StatusCode::NO_CONTENT)),
+        (method, rest) => command(state, call, method, rest).map(|()| empty_reply(StatusCode::NO_CONTENT)),
     }
 }
 
-/// The calls that have nothing to answer.
-fn tell(state: &mut State, call: &Call, method: &str, rest: &[&str]) -> Result<(), Bad> {
+/// The calls without an answer.
+fn command(state: &mut State, call: &Call, method: &str, rest: &[&str]) -> Result<(), Bad> {
     match (method, rest) {
         ("DELETE", ["requests"]) => state.log.clear(),
         ("POST", ["publish"]) => publish(state, read(call)?)?,
@@ -125,7 +124,7 @@ fn tell(state: &mut State, call: &Call, method: &str, rest: &[&str]) -> Result<(
         }
         ("POST", ["servers", name]) => power(state, service(name)?, &read(call)?),
         ("POST", ["connections", name]) => connections(state, service(name)?, &read(call)?)?,
-        _ => return Err(Bad(StatusCode::NOT_FOUND, "no such call of the sandbox".into())),
+        _ => return Err(Bad(StatusCode::NOT_FOUND, "unknown control call".into())),
     }
     Ok(())
 }
@@ -137,7 +136,7 @@ fn agents(state: &mut State, call: &Call, method: &str, rest: &[&str]) -> Answer
         Ok(Some(answer)) => Ok(ok(&answer)),
         Ok(None) => Ok(empty_reply(StatusCode::NO_CONTENT)),
         Err(Not::Found(why)) => Err(Bad(StatusCode::NOT_FOUND, why.into())),
-        Err(Not::Complete(name)) => Err(Bad::request(format!("{name} is missing, or not known"))),
+        Err(Not::Complete(name)) => Err(Bad::request(format!("{name} is missing or invalid"))),
     }
 }
 
@@ -158,7 +157,7 @@ fn subscription(state: &mut State, call: &Call, id: &str, action: &str) -> Resul
                 subscriptions::rotate(state, id, what);
             }
         }
-        _ => return Err(Bad(StatusCode::NOT_FOUND, "no such action on a subscription".into())),
+        _ => return Err(Bad(StatusCode::NOT_FOUND, "unknown action on a subscription".into())),
     }
     Ok(())
 }
@@ -194,7 +193,7 @@ struct Advance {
     ms: u64,
 }
 
-/// Reads or patches the knobs; a patch names only what it changes.
+/// Reads or patches the knobs; a patch contains only the changes.
 fn knobs(state: &mut State, patch: Option<Value>) -> Answer {
     let mut all = serde_json::to_value(&state.knobs).map_err(Bad::request)?;
     if let Some(patch) = patch {
@@ -205,7 +204,7 @@ fn knobs(state: &mut State, patch: Option<Value>) -> Answer {
     Ok(ok(&all))
 }
 
-/// Objects are merged, everything else is replaced.
+/// Merges objects and replaces everything else.
 fn merge(into: &mut Value, patch: Value) {
     match (into, patch) {
         (Value::Object(into), Value::Object(patch)) => {
@@ -273,7 +272,7 @@ fn requests(state: &State, call: &Call) -> Answer {
     Ok(ok(&json!({ "records": records })))
 }
 
-/// A target by its word, or by its JSON.
+/// A target by name or as JSON.
 fn parse_target(text: &str) -> Result<Target, Bad> {
     serde_json::from_value(Value::from(text)).or_else(|_| serde_json::from_str(text)).map_err(Bad::request)
 }
@@ -340,13 +339,13 @@ fn trigger(state: &mut State, call: &Call) -> Answer {
 #[serde(deny_unknown_fields)]
 struct Publish {
     subscription: String,
-    /// Text of `d` as it is.
+    /// The raw text of `d`.
     data: Option<String>,
-    /// Text of the envelope as it is.
+    /// The raw text of the envelope.
     envelope: Option<String>,
-    /// Plain text to be encrypted with the subscription's key.
+    /// Plain text to encrypt with the subscription's key.
     encrypt: Option<String>,
-    /// Another key for `encrypt`.
+    /// Overrides the key of `encrypt`.
     key: Option<String>,
 }
 
@@ -397,17 +396,17 @@ fn service(name: &str) -> Result<Service, Bad> {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Power {
-    /// Absent: up.
+    /// Absent: start.
     down_ms: Option<u64>,
 }
 
-/// Down for a time. There is no "down until told": the API server is where
-/// this is told.
+/// Stops a server for a time. Stopping without a time is impossible, since the API server handles
+/// this call.
 fn power(state: &mut State, service: Service, asked: &Power) {
     let Some(ms) = asked.down_ms else { return state.server(service).want(true) };
     let now = state.moment().now;
     let delay = match service {
-        // Its own connection must carry this answer first.
+        // Its connection must carry this answer first.
         Service::Api => Duration::from_millis(20),
         _ => Duration::ZERO,
     };
@@ -421,7 +420,7 @@ struct Connections {
     action: Cut,
 }
 
-/// The API server's connections carry this answer, so only the others' can be cut.
+/// The API server's connections carry this answer, so only those of other servers can be cut.
 fn connections(state: &mut State, service: Service, asked: &Connections) -> Result<(), Bad> {
     if service == Service::Api {
         return Err(Bad::request("connections of the API server cannot be cut over HTTP"));
@@ -435,7 +434,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_patch_changes_what_it_names() {
+    fn a_patch_changes_only_its_fields() {
         let mut all = json!({ "a": 1, "b": { "c": 2, "d": 3 }, "e": [1] });
         merge(&mut all, json!({ "b": { "c": 9 }, "e": [] }));
         assert_eq!(all, json!({ "a": 1, "b": { "c": 9, "d": 3 }, "e": [] }));

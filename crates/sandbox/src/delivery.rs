@@ -1,4 +1,4 @@
-//! From something that happened to messages on channels.
+//! Turns domain events into messages on channels.
 
 use std::collections::VecDeque;
 
@@ -11,13 +11,12 @@ use super::schedule::Due;
 use super::state::{State, later, uuid};
 use super::subscriptions::Subscription;
 
-/// Something that happened: an event URI, and the body for each richness that a
-/// filter can ask for (plain, detailed, with SIP data); the last one stands for
-/// all richer ones.
+/// A domain event: an event URI, and a body for each level of detail that a filter can request
+/// (plain, detailed, with SIP data); the last body also serves the levels above it.
 #[derive(Clone, Debug)]
 pub(super) struct Happening {
     pub(super) uri: EventUri,
-    /// JSON text of the bodies, poorest first; at least one.
+    /// JSON bodies, least detailed first; at least one.
     pub(super) bodies: Vec<String>,
 }
 
@@ -29,8 +28,8 @@ impl Happening {
 }
 
 impl State {
-    /// Delivers what happened: now, or after the latency that is set. Returns the
-    /// notifications' uuids, as far as they are known.
+    /// Delivers an event now, or after the configured latency. Returns the notifications' uuids if
+    /// they are known.
     pub(super) fn deliver(&mut self, happening: &Happening) -> Vec<String> {
         let latency = self.knobs.event_latency;
         if latency.is_zero() {
@@ -41,8 +40,8 @@ impl State {
         Vec::new()
     }
 
-    /// Delivers to every live subscription with a filter that the event meets,
-    /// once each. Returns the notifications' uuids.
+    /// Delivers to every live subscription with a matching filter, once each. Returns the
+    /// notifications' uuids.
     pub(super) fn deliver_now(&mut self, happening: &Happening) -> Vec<String> {
         let moment = self.moment();
         let timestamp = self.write_time(moment.wall);
@@ -54,7 +53,7 @@ impl State {
             .filter(|subscription| subscription.status == "Active")
             .filter_map(|subscription| {
                 let met = subscription.filters.iter().filter(|filter| happening.uri.meets(filter));
-                // Where filters overlap, the richest body replaces the others.
+                // Where filters overlap, the most detailed body wins.
                 Some((subscription.clone(), met.max_by_key(|filter| filter.richness())?.clone()))
             })
             .collect();
@@ -75,7 +74,7 @@ impl State {
         uuids
     }
 
-    /// Encrypts a notification where its subscription says so, and publishes it.
+    /// Encrypts a notification if its subscription requires it, and publishes it.
     pub(super) fn send(&mut self, subscription: &Subscription, notification: &str) {
         let data = match &subscription.key {
             Some(key) => format!("\"{}\"", encrypt(key, notification.as_bytes())),
@@ -97,7 +96,7 @@ impl State {
         }
     }
 
-    /// Publishes the text of a `d`, and after it what was held back for it.
+    /// Publishes the text of a `d`, then any message held back behind it.
     pub(super) fn publish(&mut self, channel: &ChannelId, data: String) {
         let mut texts = VecDeque::from([data]);
         self.held_back.retain_mut(|(held, text)| {
@@ -112,7 +111,7 @@ impl State {
         }
     }
 
-    /// Puts a payload on a channel, or on a socket, as it is.
+    /// Sends a raw payload to a channel or a socket.
     pub(super) fn publish_payload(&mut self, channel: &ChannelId, payload: Payload) {
         if let Some(subscription) = channel.socket() {
             match payload {
@@ -126,8 +125,8 @@ impl State {
     }
 }
 
-/// The event's own path where ids tell more than the filter's (an account filter
-/// met by an extension's event), else the filter's spelling (legacy aliases).
+/// The event's path if its ids are more specific than the filter's (an account filter and an
+/// extension's event), else the filter's spelling (legacy aliases).
 fn event_path(event: &EventUri, filter: &EventUri) -> String {
     let legacy = filter.path.contains("/glip/") || filter.path.starts_with("/team-messaging/");
     if legacy { filter.path.clone() } else { event.path.clone() }

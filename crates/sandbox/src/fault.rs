@@ -1,4 +1,4 @@
-//! One thing that goes wrong on purpose.
+//! A scripted fault.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use super::amend::Amend;
 use super::http::Refused;
 use super::knobs::millis;
 
-/// A scripted fault: what happens, how often, and when it begins.
+/// A scripted fault: its effect, how often it occurs, and when it begins.
 ///
-/// Made by one of the functions below; happens once unless
-/// [`times`](Self::times) or [`until_cleared`](Self::until_cleared) says otherwise.
+/// Created by one of the functions below; occurs once unless [`times`](Self::times) or
+/// [`until_cleared`](Self::until_cleared) is set.
 ///
 /// ```
 /// use ringcentral_sandbox::Fault;
@@ -35,7 +35,7 @@ fn once() -> Option<u32> {
     Some(1)
 }
 
-/// What a fault does.
+/// The effect of a fault.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub(super) enum Action {
@@ -100,7 +100,7 @@ fn bad_request() -> u16 {
     400
 }
 
-/// More than any client takes in one frame.
+/// Larger than any client accepts in one frame.
 pub(super) const MAX_PADDING: usize = 256 << 20;
 
 impl Fault {
@@ -122,7 +122,7 @@ impl Fault {
         Self::new(Action::Code { status, code: code.into(), parameter: None, headers: Vec::new() })
     }
 
-    /// Answers with `status` and a gateway's HTML page.
+    /// Answers with `status` and an HTML page, as a gateway does.
     #[must_use]
     pub fn html(status: u16) -> Self {
         Self::status(status)
@@ -130,34 +130,33 @@ impl Fault {
             .body("<!DOCTYPE html><html><body><h1>The gateway says no</h1></body></html>")
     }
 
-    /// Answers 200 with the first half of the JSON it would have answered; the
-    /// HTTP message itself is complete.
+    /// Answers 200 with the first half of the JSON; the HTTP message itself is complete.
     #[must_use]
     pub fn cut_json() -> Self {
         Self::new(Action::CutJson)
     }
 
-    /// Closes the connection before the first byte of an answer.
+    /// Closes the connection before the first byte of the response.
     #[must_use]
     pub fn close() -> Self {
         Self::new(Action::Close)
     }
 
-    /// Sends the headers and the first half of the body it would have sent, then
-    /// resets the connection (RST); of a large half the kernel may withhold some.
+    /// Sends the headers and the first half of the body, then resets the connection (RST); the
+    /// kernel may withhold part of a large half.
     #[must_use]
     pub fn reset_mid_body() -> Self {
         Self::new(Action::ResetMidBody)
     }
 
-    /// Never answers; the connection stays, and its end is noticed.
+    /// Never answers; the connection stays open, and its end is noticed.
     #[must_use]
     pub fn hang() -> Self {
         Self::new(Action::Hang)
     }
 
-    /// Half-open: the request has its effect, and nothing more is ever sent or
-    /// read on its connection, not even the client's end of it.
+    /// Half-open: the request takes effect, but nothing is sent or read on its connection any more,
+    /// not even the client's FIN.
     #[must_use]
     pub fn black_hole() -> Self {
         Self::new(Action::BlackHole)
@@ -169,69 +168,68 @@ impl Fault {
         Self::new(Action::Drip { chunk: chunk.max(1), every })
     }
 
-    /// Handles the request only after `by`.
+    /// Delays handling the request by `by`.
     #[must_use]
     pub fn delay(by: Duration) -> Self {
         Self::new(Action::Delay { by })
     }
 
-    /// Resets the connection (RST) before the first byte of an answer.
+    /// Resets the connection (RST) before the first byte of the response.
     #[must_use]
     pub fn reset() -> Self {
         Self::new(Action::Reset)
     }
 
-    /// Closes a socket with a close frame of this code; over HTTP as
-    /// [`close`](Self::close).
+    /// Closes a socket with a close frame of this code; over HTTP like [`close`](Self::close).
     #[must_use]
     pub fn close_code(code: u16) -> Self {
         Self::new(Action::CloseCode { code, reason: String::new() })
     }
 
-    /// Answers over a socket with an `Error` frame of `status` and `code`, such as
-    /// `WSG-808`; in place of `ConnectionDetails` the socket is closed after it.
-    /// Over HTTP as [`code`](Self::code).
+    /// Answers over a socket with an `Error` frame of `status` and `code`, such as `WSG-808`; if it
+    /// replaces `ConnectionDetails`, the socket is closed after it. Over HTTP like
+    /// [`code`](Self::code).
     #[must_use]
     pub fn error_frame(status: u16, code: impl Into<String>) -> Self {
         Self::new(Action::ErrorFrame { status, code: code.into() })
     }
 
-    /// Sends a frame twice. For sockets; so are the four that follow, and over HTTP
-    /// nothing happens but for [`garbage`](Self::garbage).
+    /// Sends a frame twice. This and the next four faults are for sockets; over HTTP only
+    /// [`garbage`](Self::garbage) has an effect.
     #[must_use]
     pub fn twice() -> Self {
         Self::new(Action::Twice)
     }
 
-    /// Sends this text in place of a frame; over HTTP as the body of a 200.
+    /// Sends this text instead of a frame; over HTTP as the body of a 200.
     #[must_use]
     pub fn garbage(text: impl Into<String>) -> Self {
         Self::new(Action::Garbage { text: text.into() })
     }
 
-    /// Sends a frame as a binary one.
+    /// Sends a frame as a binary message.
     #[must_use]
     pub fn binary() -> Self {
         Self::new(Action::Binary)
     }
 
-    /// Makes a frame this many bytes long, by blanks; 256 MiB at most.
+    /// Pads a frame with blanks to this many bytes, at most 256 MiB.
     #[must_use]
     pub fn padded(bytes: usize) -> Self {
         Self::new(Action::Padded { bytes })
     }
 
-    /// Sends a frame in the form that answers have which are no JSON: text between
-    /// `--Boundary` marks in place of the second element.
+    /// Sends a frame in the form of non-JSON answers: text between `--Boundary` marks instead of
+    /// the second element.
     #[must_use]
     pub fn boundary() -> Self {
         Self::new(Action::Boundary)
     }
 
-    /// Answers as it would have, with the changes of [`header`](Self::header),
+    /// Modifies the regular response by [`header`](Self::header),
     /// [`without_header`](Self::without_header), [`field`](Self::field),
     /// [`without_field`](Self::without_field), [`byte_order_mark`](Self::byte_order_mark),
-    /// [`gzip`](Self::gzip) and [`chunked`](Self::chunked). Over sockets nothing happens.
+    /// [`gzip`](Self::gzip) and [`chunked`](Self::chunked). No effect over sockets.
     ///
     /// ```
     /// use ringcentral_sandbox::Fault;
@@ -250,45 +248,44 @@ impl Fault {
         self
     }
 
-    /// Takes a header away from the answer; as the six that follow nothing but for
-    /// [`amend`](Self::amend).
+    /// Removes a header from the response; like the next six, only for [`amend`](Self::amend).
     #[must_use]
     pub fn without_header(self, name: impl Into<String>) -> Self {
         self.amended(|amend| amend.without_headers.push(name.into()))
     }
 
-    /// Sets a field of the JSON object that is answered.
+    /// Sets a field of the JSON object in the body.
     #[must_use]
     pub fn field(self, name: impl Into<String>, value: serde_json::Value) -> Self {
         self.amended(|amend| drop(amend.fields.insert(name.into(), value)))
     }
 
-    /// Takes a field of the JSON object away.
+    /// Removes a field of the JSON object in the body.
     #[must_use]
     pub fn without_field(self, name: impl Into<String>) -> Self {
         self.amended(|amend| amend.without_fields.push(name.into()))
     }
 
-    /// Begins the body with U+FEFF.
+    /// Starts the body with U+FEFF.
     #[must_use]
     pub fn byte_order_mark(self) -> Self {
         self.amended(|amend| amend.byte_order_mark = true)
     }
 
-    /// Compresses the body, whatever the request accepts.
+    /// Compresses the body regardless of `Accept-Encoding`.
     #[must_use]
     pub fn gzip(self) -> Self {
         self.amended(|amend| amend.gzip = true)
     }
 
-    /// Sends the body in chunks, without a length.
+    /// Sends the body chunked, without a length.
     #[must_use]
     pub fn chunked(self) -> Self {
         self.amended(|amend| amend.chunked = true)
     }
 
-    /// Adds a header to the answer; nothing for faults that make none of their own. Of
-    /// [`amend`](Self::amend) it takes the place of the answer's own.
+    /// Adds a header to the response, if the fault creates one. For [`amend`](Self::amend) it
+    /// replaces the response's header.
     #[must_use]
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         if let Action::Status { headers, .. } | Action::Code { headers, .. } | Action::Amend(Amend { headers, .. }) =
@@ -300,7 +297,7 @@ impl Fault {
     }
 
     /// Sets the body of [`status`](Self::status), or the reason of
-    /// [`close_code`](Self::close_code), 123 bytes at most; nothing for other faults.
+    /// [`close_code`](Self::close_code), at most 123 bytes; no effect on other faults.
     #[must_use]
     pub fn body(mut self, text: impl Into<String>) -> Self {
         match &mut self.action {
@@ -311,8 +308,7 @@ impl Fault {
         self
     }
 
-    /// Names the parameter in the envelope of [`code`](Self::code); nothing for
-    /// other faults.
+    /// Sets the parameter in the envelope of [`code`](Self::code); no effect on other faults.
     #[must_use]
     pub fn parameter(mut self, name: impl Into<String>) -> Self {
         if let Action::Code { parameter, .. } = &mut self.action {
@@ -321,14 +317,14 @@ impl Fault {
         self
     }
 
-    /// How many requests it hits. Default 1.
+    /// The number of requests it applies to. Default 1.
     #[must_use]
     pub fn times(mut self, times: u32) -> Self {
         self.times = Some(times);
         self
     }
 
-    /// Hits every request until it is cleared.
+    /// Applies to every request until it is cleared.
     #[must_use]
     pub fn until_cleared(mut self) -> Self {
         self.times = None;
@@ -342,9 +338,8 @@ impl Fault {
         self
     }
 
-    /// Lets the request have its effect first, then loses or replaces its answer:
-    /// a create that succeeds without the client knowing. A poll waits for its
-    /// messages, as it would have.
+    /// Lets the request take effect first, then loses or replaces the response: for example a
+    /// create that succeeds without the client knowing. A poll still waits for its messages.
     #[must_use]
     pub fn after_effect(mut self) -> Self {
         self.after_effect = true;
@@ -353,7 +348,7 @@ impl Fault {
 }
 
 impl Action {
-    /// Whether it acts on an answer that must be made first.
+    /// Whether it modifies a response that must be created first.
     pub(super) fn transforms(&self) -> bool {
         matches!(
             self,
@@ -370,7 +365,7 @@ impl Action {
         )
     }
 
-    /// The answer that a fault makes by itself, if it makes one.
+    /// The response that the fault itself creates, if any.
     pub(super) fn own_reply(&self) -> Option<super::http::Reply> {
         let (mut reply, headers) = match self {
             Self::Status { status, headers, body } => {
@@ -408,7 +403,7 @@ impl Action {
             | Self::Delay { .. } => return None,
         };
         for (name, value) in headers {
-            // A header that HTTP cannot carry is left out: the script is at fault.
+            // A header that HTTP cannot carry is omitted; the script is at fault.
             if let (Ok(name), Ok(value)) =
                 (http::HeaderName::try_from(name.as_str()), http::HeaderValue::try_from(value.as_str()))
             {

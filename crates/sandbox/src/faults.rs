@@ -1,4 +1,4 @@
-//! What goes wrong on purpose.
+//! The script of faults.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -13,7 +13,7 @@ use super::http::Call;
 use super::knobs::millis;
 use super::requests::{Operation, Recorded, Service};
 
-/// Which requests a fault hits.
+/// The requests that a fault applies to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -33,13 +33,13 @@ pub enum Target {
     Oauth,
     /// Any verb on subscriptions.
     Subscriptions,
-    /// Subscribe requests of either version, handshakes included.
+    /// Subscribe requests of either version, including handshakes.
     Subscribe,
     /// One operation.
     Operation(Operation),
-    /// Requests whose path begins with this.
+    /// Requests whose path begins with this prefix.
     Path(String),
-    /// Requests of this method whose path begins with this.
+    /// Requests with this method and path prefix.
     MethodPath(String, String),
 }
 
@@ -78,7 +78,7 @@ impl From<Operation> for Target {
     }
 }
 
-/// Names a fault, to clear it or to ask for its hits.
+/// Identifies a fault, to clear it or count its hits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct FaultId(u64);
@@ -95,12 +95,12 @@ impl From<u64> for FaultId {
     }
 }
 
-/// The script.
+/// The script of faults.
 #[derive(Debug, Default)]
 pub(super) struct FaultTable {
     rules: Vec<Rule>,
     next: u64,
-    /// What happens to the next deliveries.
+    /// Faults of the next deliveries.
     pub(super) deliveries: VecDeque<Option<DeliveryFault>>,
 }
 
@@ -117,7 +117,7 @@ fn once() -> usize {
     1
 }
 
-/// What the next notifications suffer.
+/// Faults for the next notifications.
 #[derive(Clone, Copy, Debug, Deserialize)]
 pub(super) struct Deliveries {
     #[serde(flatten)]
@@ -126,13 +126,13 @@ pub(super) struct Deliveries {
     pub(super) count: usize,
 }
 
-/// What one delivery to a channel suffers.
+/// A fault of one delivery to a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub(super) enum DeliveryFault {
     /// It is published twice.
     Duplicate,
-    /// It is published after the one that follows it on the same channel.
+    /// It is published after the next one on the same channel.
     Swap,
     /// It is published later.
     Delay {
@@ -143,14 +143,14 @@ pub(super) enum DeliveryFault {
     Lose,
 }
 
-/// A fault that hit.
+/// A fault that applies to a request.
 #[derive(Clone, Debug)]
 pub(super) struct Hit {
     pub(super) action: Action,
     pub(super) after_effect: bool,
 }
 
-/// Deliveries that one call may script.
+/// Maximum number of deliveries scripted by one call.
 const MAX_DELIVERIES: usize = 100_000;
 
 impl FaultTable {
@@ -170,7 +170,7 @@ impl FaultTable {
         self.deliveries.clear();
     }
 
-    /// Scripts what happens to the next notifications.
+    /// Scripts faults of the next notifications.
     pub(super) fn script_deliveries(&mut self, script: Deliveries) {
         for _ in 0..script.count.min(MAX_DELIVERIES) {
             self.deliveries.push_back(Some(script.fault));
@@ -184,8 +184,7 @@ impl FaultTable {
         self.rules.iter().find(|rule| rule.id == id).map_or(0, |rule| rule.hits)
     }
 
-    /// The first fault that matches and is due. Rules before it that match count
-    /// the request as passed.
+    /// The first matching fault that is due. Matching faults before it count the request as passed.
     pub(super) fn take(&mut self, service: Service, operation: Operation, call: &Call) -> Option<Hit> {
         for rule in &mut self.rules {
             let spent = rule.fault.times.is_some_and(|times| rule.hits >= times);
@@ -205,7 +204,7 @@ impl FaultTable {
     }
 }
 
-/// Whether a recorded request is one that `target` names.
+/// Whether a recorded request matches `target`.
 pub(super) fn hits_record(target: &Target, record: &Recorded) -> bool {
     target.matches(record.service, record.operation, &record.method, record.path())
 }
@@ -223,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_waits_then_hits_its_number_of_times() {
+    fn a_fault_waits_then_applies_its_number_of_times() {
         let mut table = FaultTable::default();
         let id = table.add(Operation::Renew.into(), Fault::close().after(1).times(2));
         assert_eq!(take(&mut table, Operation::Create), None);
@@ -235,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn rules_are_asked_in_order_and_cleared_by_name() {
+    fn faults_apply_in_order_and_are_cleared_by_id() {
         let mut table = FaultTable::default();
         let first = table.add(Target::Any, Fault::hang().until_cleared());
         table.add(Target::Subscriptions, Fault::close());

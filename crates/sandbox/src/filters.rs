@@ -1,25 +1,24 @@
-//! Which filter an event meets; pure.
+//! Matches events and filters; pure.
 
 use super::http::percent_decode;
 
-/// Query parameters that change the shape of a body; all others narrow which
-/// events a filter meets.
+/// Query parameters that change the shape of a body; all others narrow the set of events.
 const SHAPES: [&str; 4] = ["detailedTelephonyState", "sipData", "totalActiveCalls", "aggregated"];
 
-/// First segments of the URIs that the service takes as filters.
+/// First path segments that the service accepts in filters.
 const FAMILIES: [&str; 4] = ["restapi", "team-messaging", "ai", "webinar"];
 
-/// A filter or an event URI, taken apart.
+/// A parsed filter or event URI.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct EventUri {
-    /// The path with numeric ids, as it is answered and reported.
+    /// The path with numeric ids, as reported.
     pub(super) path: String,
-    /// The query as written, without `?`; order and flags kept.
+    /// The query as written, without `?`, in its order.
     pub(super) query: String,
 }
 
 impl EventUri {
-    /// Takes `text` apart: drops scheme and host, writes `~` as the ids.
+    /// Parses `text`: drops scheme and host and expands `~` to the ids.
     pub(super) fn parse(text: &str, account: &str, extension: &str) -> Self {
         let text = text.trim();
         let relative = match text.find("://") {
@@ -30,13 +29,13 @@ impl EventUri {
         Self { path: expand(path, account, extension), query: query.to_owned() }
     }
 
-    /// The URI again.
+    /// The URI as text.
     pub(super) fn text(&self) -> String {
         if self.query.is_empty() { self.path.clone() } else { format!("{}?{}", self.path, self.query) }
     }
 
-    /// Parameters; a flag without value is `true`. `+` is a plus: phone numbers
-    /// come unescaped.
+    /// Parameters; a flag without a value is `true`. `+` is literal, since phone numbers come
+    /// unescaped.
     fn parameters(&self) -> impl Iterator<Item = (String, String)> {
         self.query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
             let (name, value) = pair.split_once('=').unwrap_or((pair, "true"));
@@ -52,8 +51,8 @@ impl EventUri {
         self.values(name).iter().any(|value| value == "true")
     }
 
-    /// How much a filter asks to be told: SIP data over details over the plain
-    /// body. Where filters overlap, the richest wins.
+    /// The level of detail that a filter requests: SIP data above details above the plain body. The
+    /// highest of overlapping filters wins.
     pub(super) fn richness(&self) -> u8 {
         match (self.has("detailedTelephonyState"), self.has("sipData")) {
             (true, true) => 2,
@@ -62,19 +61,19 @@ impl EventUri {
         }
     }
 
-    /// Whether an event of this URI meets `filter`.
+    /// Whether an event with this URI matches `filter`.
     ///
-    /// Paths are the same, or the filter is the account's and the event an
-    /// extension's. Parameters are a set: what both name has a value in common;
-    /// what only the filter names narrows by something the event does not tell,
-    /// so it passes; a shape that only the event names is not what was asked for.
+    /// Paths are equal, or the filter is the account's and the event an extension's. Parameters are
+    /// compared as sets: a parameter of both needs a common value; one of the filter alone narrows
+    /// by something absent from the event, so it passes; a shape of the event alone was not
+    /// requested.
     pub(super) fn meets(&self, filter: &Self) -> bool {
         if !path_meets(&canonical(&self.path), &canonical(&filter.path)) {
             return false;
         }
         let common = filter.parameters().all(|(name, _)| {
-            let told = self.values(&name);
-            told.is_empty() || filter.values(&name).iter().any(|value| told.contains(value))
+            let values = self.values(&name);
+            values.is_empty() || filter.values(&name).iter().any(|value| values.contains(value))
         });
         let unasked = self
             .parameters()
@@ -82,7 +81,7 @@ impl EventUri {
         common && !unasked
     }
 
-    /// Whether the service knows filters like this at all.
+    /// Whether the service knows filters of this family.
     pub(super) fn is_known_family(&self) -> bool {
         let mut segments = self.path.split('/');
         segments.next() == Some("")
@@ -90,7 +89,7 @@ impl EventUri {
             && segments.next().is_some_and(|rest| !rest.is_empty())
     }
 
-    /// Whether the service encrypts whatever was asked: presence and telephony.
+    /// Whether the service always encrypts it: presence and telephony.
     pub(super) fn is_sensitive(&self) -> bool {
         self.path.contains("/presence") || self.path.contains("/telephony/sessions")
     }
@@ -101,7 +100,7 @@ impl EventUri {
     }
 }
 
-/// `~` as numeric ids, in both spellings of the API.
+/// Expands `~` to numeric ids, in both spellings of the API.
 fn expand(path: &str, account: &str, extension: &str) -> String {
     let mut previous = "";
     let segments: Vec<&str> = path
@@ -118,7 +117,7 @@ fn expand(path: &str, account: &str, extension: &str) -> String {
     segments.join("/")
 }
 
-/// One spelling for what has several: legacy team-messaging URIs.
+/// The canonical spelling of legacy team-messaging URIs.
 fn canonical(path: &str) -> String {
     match path.rsplit_once("/glip/") {
         Some((_, "posts")) => "/team-messaging/v1/posts".into(),

@@ -2,16 +2,16 @@
 
 use serde::Deserialize;
 
-/// An event to trigger. Made by one of the functions; over HTTP by its name in
-/// `fixture`, such as `{"fixture":"inbound_sms","text":"hi"}`.
+/// An event to trigger. Created by one of the functions; over HTTP by its name in `fixture`, such
+/// as `{"fixture":"inbound_sms","text":"hi"}`.
 ///
-/// Bodies have the fields that the service's samples and captures have.
+/// Bodies have the fields of the service's samples and captures.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(tag = "fixture", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Fixture {
-    /// A text message came in: an instant event, and the message-store hint.
-    /// The message can be fetched from the message store.
+    /// A text message was received: an instant event, and the message-store hint. The message store
+    /// contains the message.
     #[non_exhaustive]
     InboundSms {
         /// Sender. Default `+16505550100`.
@@ -20,11 +20,11 @@ pub enum Fixture {
         /// Text (`subject`).
         #[serde(default = "greeting")]
         text: String,
-        /// Whose message it is. Default the user's.
+        /// The message's owner. Default the user.
         #[serde(default)]
         extension: Option<String>,
     },
-    /// Somebody wrote into a chat.
+    /// Another user posted to a chat.
     #[non_exhaustive]
     TeamPost {
         /// The chat (`groupId`). Default the sandbox's first chat.
@@ -37,8 +37,8 @@ pub enum Fixture {
         #[serde(default = "greeting")]
         text: String,
     },
-    /// The user's presence changed; filters with `detailedTelephonyState` and
-    /// `sipData` get their richer bodies.
+    /// The user's presence changed; filters with `detailedTelephonyState` and `sipData` get more
+    /// detailed bodies.
     #[non_exhaustive]
     Presence {
         /// `presenceStatus`. Default `Busy`.
@@ -48,8 +48,8 @@ pub enum Fixture {
         #[serde(default = "connected")]
         telephony_status: String,
     },
-    /// A call changed its state. One that is `Disconnected` or `Gone` is in the call
-    /// log after `call_log_delay`.
+    /// A call changed its state. A `Disconnected` or `Gone` call appears in the call log after
+    /// `call_log_delay`.
     #[non_exhaustive]
     TelephonySession {
         /// `status.code` of its party. Default `Proceeding`.
@@ -59,23 +59,23 @@ pub enum Fixture {
         #[serde(default = "caller")]
         from: String,
     },
-    /// A voicemail came in: its own event, and the message-store hint.
+    /// A voicemail was received: a dedicated event, and the message-store hint.
     #[non_exhaustive]
     Voicemail {
         /// Caller. Default `+16505550100`.
         #[serde(default = "caller")]
         from: String,
-        /// Whose message it is. Default the user's.
+        /// The message's owner. Default the user.
         #[serde(default)]
         extension: Option<String>,
     },
-    /// A fax came in: its own event, and the message-store hint.
+    /// A fax was received: a dedicated event, and the message-store hint.
     #[non_exhaustive]
     Fax {
         /// Sender. Default `+16505550100`.
         #[serde(default = "caller")]
         from: String,
-        /// Whose message it is. Default the user's.
+        /// The message's owner. Default the user.
         #[serde(default)]
         extension: Option<String>,
     },
@@ -90,7 +90,7 @@ pub enum Fixture {
     MessageDeleted {
         /// Its id.
         id: u64,
-        /// Whether for good. Default false: into the bin.
+        /// Whether it is deleted permanently. Default false: moved to the bin.
         #[serde(default)]
         purge: bool,
     },
@@ -109,7 +109,7 @@ pub enum Fixture {
         /// Its id.
         id: String,
     },
-    /// A chat was renamed; one that is new was joined.
+    /// A chat was renamed, or joined if it is new.
     #[non_exhaustive]
     ChatNamed {
         /// The chat.
@@ -123,15 +123,15 @@ pub enum Fixture {
         /// The chat.
         id: String,
     },
-    /// A call was missed: the event of missed calls, and the session's end. The
-    /// call log has it after `call_log_delay`.
+    /// A call was missed: the missed-call event and the end of the session. The call log contains
+    /// it after `call_log_delay`.
     #[non_exhaustive]
     MissedCall {
         /// Caller. Default `+16505550100`.
         #[serde(default = "caller")]
         from: String,
     },
-    /// A high-volume message came in.
+    /// A high-volume message was received.
     #[non_exhaustive]
     A2pMessage {
         /// Sender. Default `+16505550100`.
@@ -140,11 +140,11 @@ pub enum Fixture {
         /// Its text.
         #[serde(default = "greeting")]
         text: String,
-        /// Whether it came in or went out. Default `Inbound`.
+        /// `Inbound` or `Outbound`. Default `Inbound`.
         #[serde(default = "inbound")]
         direction: String,
     },
-    /// A high-volume message has another status.
+    /// A high-volume message changed its status.
     #[non_exhaustive]
     A2pStatus {
         /// Its id.
@@ -170,8 +170,8 @@ pub enum Fixture {
         /// Its id.
         id: String,
     },
-    /// The message store changed. New messages are put into it, the newest ones
-    /// are touched for updates; the hint has no ids, as older versions of it.
+    /// The message store changed. New messages are added to it, and the newest ones are touched for
+    /// updates; the hint has no ids, like its older versions.
     #[non_exhaustive]
     MessageStore {
         /// `changes[].type`. Default `SMS`.
@@ -184,7 +184,7 @@ pub enum Fixture {
         #[serde(default)]
         updated_count: u32,
     },
-    /// A subscription ends soon.
+    /// A subscription expires soon.
     #[non_exhaustive]
     SubscriptionReminder {
         /// Seconds left. Default 60.
@@ -270,31 +270,31 @@ impl Fixture {
         Self::MessageRead { id }
     }
 
-    /// The message `id` was put into the bin.
+    /// The message `id` was moved to the bin.
     #[must_use]
     pub fn message_deleted(id: u64) -> Self {
         Self::MessageDeleted { id, purge: false }
     }
 
-    /// The message `id` was deleted for good.
+    /// The message `id` was deleted permanently.
     #[must_use]
     pub fn message_purged(id: u64) -> Self {
         Self::MessageDeleted { id, purge: true }
     }
 
-    /// The post `id` has another text.
+    /// The post `id` has a new text.
     #[must_use]
     pub fn post_edited(id: impl Into<String>, text: impl Into<String>) -> Self {
         Self::PostEdited { id: id.into(), text: text.into() }
     }
 
-    /// The post `id` is gone.
+    /// The post `id` was removed.
     #[must_use]
     pub fn post_removed(id: impl Into<String>) -> Self {
         Self::PostRemoved { id: id.into() }
     }
 
-    /// The chat `id` is called `name`.
+    /// The chat `id` was renamed to `name`.
     #[must_use]
     pub fn chat_named(id: impl Into<String>, name: impl Into<String>) -> Self {
         Self::ChatNamed { id: id.into(), name: name.into() }
@@ -342,7 +342,7 @@ impl Fixture {
         Self::ExtensionRemoved { id: id.into() }
     }
 
-    /// The same in the message store of another extension; only messages have one.
+    /// The same event for another extension; only messages support it.
     #[must_use]
     pub fn for_extension(mut self, id: impl Into<String>) -> Self {
         if let Self::InboundSms { extension, .. } | Self::Voicemail { extension, .. } | Self::Fax { extension, .. } =

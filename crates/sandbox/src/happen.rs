@@ -1,4 +1,4 @@
-//! What a fixture does: to the account, and to those who listen.
+//! Applies a fixture to the account and to the subscribers.
 
 use serde_json::{Value, json};
 
@@ -11,7 +11,7 @@ use super::fixtures::{Fixture, caller, greeting};
 use super::state::{Identity, State, number};
 
 impl Fixture {
-    /// What happens by it; what it tells is put into the account.
+    /// Changes the account and returns the events.
     pub(super) fn happen(&self, state: &mut State) -> Vec<Happening> {
         match self {
             Self::InboundSms { from, text, extension } => inbound_sms(state, from, text, extension.as_deref()),
@@ -62,7 +62,7 @@ fn times(state: &State) -> String {
     state.write_time(state.moment().wall)
 }
 
-/// The hint that a message store changed. Ids are numbers here, as captured.
+/// The hint that a message store changed. Its ids are numbers, as captured.
 pub(super) fn hint(
     state: &State,
     extension: &str,
@@ -105,7 +105,7 @@ fn stored(state: &mut State, kind: &str, tail: &str, from: &str, extension: Opti
     vec![event, hint(state, &extension, kind, 1, 0, &[id])]
 }
 
-/// Counts of a hint that go into the store; a caller may name any number.
+/// Maximum count of a hint that changes the store; callers may pass any number.
 const MOST: u32 = 10_000;
 
 fn store_changed(state: &mut State, kind: &str, new_count: u32, updated_count: u32) -> Happening {
@@ -159,14 +159,14 @@ fn presence(state: &mut State, presence_status: &str, telephony_status: &str) ->
     Happening { uri, bodies: vec![simple.to_string(), detailed.to_string(), with_sip.to_string()] }
 }
 
-/// Changes fields of the user's presence, and tells it.
+/// Changes fields of the user's presence and returns the events.
 pub(super) fn change_presence(state: &mut State, changes: &serde_json::Map<String, Value>) -> Happening {
     let extension = state.identity.extension_id.clone();
-    if state.told_presence(&extension).is_none() {
+    if state.last_presence(&extension).is_none() {
         drop(presence(state, "Available", "NoCall"));
     }
     let sequence = state.messages.next_sequence();
-    let mut bodies = state.told_presence(&extension).unwrap_or_default();
+    let mut bodies = state.last_presence(&extension).unwrap_or_default();
     for body in &mut bodies {
         body["sequence"] = json!(sequence);
         for (name, value) in changes {

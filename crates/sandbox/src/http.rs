@@ -1,4 +1,4 @@
-//! Requests and answers as plain values, so that what decides needs no socket.
+//! Requests and responses as plain values, so that the logic needs no socket.
 
 use std::borrow::Cow;
 
@@ -8,25 +8,25 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use serde_json::{Value, json};
 
-/// One request, read in full.
+/// A complete request.
 #[derive(Clone, Debug)]
 pub(super) struct Call {
     pub(super) method: Method,
-    /// Path as sent, not decoded.
+    /// The raw path.
     pub(super) path: String,
-    /// Query as sent, without `?`.
+    /// The raw query, without `?`.
     pub(super) query: String,
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
-    /// The socket it came over, when it came over one.
+    /// The socket that carried it, if any.
     pub(super) socket: Option<u64>,
 }
 
-/// An answer.
+/// A response.
 pub(super) type Reply = Response<Bytes>;
 
 impl Call {
-    /// A frame that is no request, as a call for the log and the faults.
+    /// A non-request frame, as a call for the log and the faults.
     pub(super) fn of_frame(text: String) -> Self {
         Self {
             method: Method::POST,
@@ -52,7 +52,7 @@ impl Call {
         }
     }
 
-    /// A query parameter, decoded; the first of its name.
+    /// The first query parameter of this name, decoded.
     pub(super) fn query(&self, name: &str) -> Option<String> {
         url::form_urlencoded::parse(self.query.as_bytes())
             .find(|(key, _)| key == name)
@@ -72,7 +72,7 @@ impl Call {
         self.path.split('/').skip(1).map(percent_decode).collect()
     }
 
-    /// The body as JSON; an empty one is `None`.
+    /// The body as JSON; `None` if it is empty.
     pub(super) fn json(&self) -> Result<Option<Value>, serde_json::Error> {
         if self.body.iter().all(u8::is_ascii_whitespace) {
             return Ok(None);
@@ -80,7 +80,7 @@ impl Call {
         serde_json::from_slice(&self.body).map(Some)
     }
 
-    /// The parts of a multipart body; `None` where it is none, or has no boundary.
+    /// The parts of a multipart body; `None` without a multipart type and boundary.
     pub(super) fn parts(&self) -> Option<Vec<Part>> {
         let kind = self.headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
         let (family, _) = kind.split_once('/')?;
@@ -116,7 +116,7 @@ impl Call {
         Some((user.to_owned(), password.to_owned()))
     }
 
-    /// What follows `scheme` in the `Authorization` header.
+    /// The value after `scheme` in the `Authorization` header.
     pub(super) fn scheme(&self, scheme: &str) -> Option<&str> {
         let value = self.headers.get(header::AUTHORIZATION)?.to_str().ok()?;
         let (found, rest) = value.trim().split_once(' ')?;
@@ -127,14 +127,14 @@ impl Call {
 /// A part of a multipart body.
 #[derive(Debug)]
 pub(super) struct Part {
-    /// Of a form's field.
+    /// The name of a form field.
     pub(super) name: Option<String>,
     pub(super) content_type: Option<String>,
     pub(super) data: Vec<u8>,
 }
 
 impl Part {
-    /// Reads what stands between two boundaries.
+    /// Parses the text between two boundaries.
     fn read(text: &[u8]) -> Self {
         let text = text.strip_prefix(b"\r\n").or_else(|| text.strip_prefix(b"\n")).unwrap_or(text);
         let (head, data) = match (find(text, b"\r\n\r\n"), find(text, b"\n\n")) {
@@ -163,7 +163,7 @@ fn find(text: &[u8], wanted: &[u8]) -> Option<usize> {
     text.windows(wanted.len()).position(|window| window == wanted)
 }
 
-/// `%41` to `A`; text that is no UTF-8 then is read with replacements.
+/// Decodes `%41` to `A`; invalid UTF-8 is replaced.
 pub(super) fn percent_decode(text: &str) -> String {
     if !text.contains('%') {
         return text.to_owned();
@@ -193,12 +193,12 @@ pub(super) fn percent_decode(text: &str) -> String {
     }
 }
 
-/// An answer with a JSON body.
+/// A response with a JSON body.
 pub(super) fn json_reply(status: StatusCode, body: &Value) -> Reply {
     text_reply(status, "application/json;charset=UTF-8", body.to_string())
 }
 
-/// An answer with a text body.
+/// A response with a text body.
 pub(super) fn text_reply(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Reply {
     let mut reply = Response::new(body.into());
     *reply.status_mut() = status;
@@ -206,14 +206,14 @@ pub(super) fn text_reply(status: StatusCode, content_type: &'static str, body: i
     reply
 }
 
-/// An answer without a body.
+/// A response without a body.
 pub(super) fn empty_reply(status: StatusCode) -> Reply {
     let mut reply = Response::new(Bytes::new());
     *reply.status_mut() = status;
     reply
 }
 
-/// A refusal of the API: what the service says in both heads of its envelope.
+/// An API error: the values in both heads of the service's envelope.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Refused {
     pub(super) status: u16,
@@ -243,7 +243,7 @@ impl Refused {
         }
     }
 
-    /// The older word that the service writes into the outer head.
+    /// The legacy error code of the outer head.
     fn legacy_word(&self) -> &str {
         match &*self.code {
             "CMN-101" => "InvalidParameter",
@@ -266,7 +266,7 @@ impl Refused {
                 }
             }
         }
-        // The gateway's "no such resource" comes with an empty list.
+        // The gateway's "no such resource" has an empty list.
         outer["errors"] = if self.code == "AGW-404" { json!([]) } else { json!([inner]) };
         json_reply(StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), &outer)
     }
@@ -278,7 +278,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn percent_decoding_reads_escapes_and_keeps_the_rest() {
+    fn percent_decoding_reads_escapes_and_leaves_the_rest() {
         for (text, want) in [("a%2Cb", "a,b"), ("%e2%98%83", "\u{2603}"), ("100%", "100%"), ("%zz%4", "%zz%4")] {
             assert_eq!(percent_decode(text), want);
         }

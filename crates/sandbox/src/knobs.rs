@@ -1,4 +1,4 @@
-//! What can be turned while a sandbox runs.
+//! Settings that can change while a sandbox runs.
 
 use std::time::Duration;
 
@@ -9,121 +9,115 @@ use super::gateway::GatewayKnobs;
 
 /// How a sandbox behaves. Every field can be set at the start
 /// ([`SandboxBuilder::knobs`](super::SandboxBuilder::knobs)), while it runs
-/// ([`Sandbox::knobs`](super::Sandbox::knobs)), or over HTTP
-/// (`PATCH /_sandbox/knobs`); durations are `<name>` in milliseconds there.
+/// ([`Sandbox::knobs`](super::Sandbox::knobs)), or over HTTP (`PATCH /_sandbox/knobs`), where
+/// durations are in milliseconds.
 ///
-/// The defaults are what the service documents.
+/// The defaults are those that the service documents.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Knobs {
-    /// Life of an access token. Default 3600 s.
+    /// Lifetime of an access token. Default 3600 s.
     #[serde(with = "millis")]
     pub access_token_ttl: Duration,
-    /// Life of a refresh token. Default 604 800 s.
+    /// Lifetime of a refresh token. Default 604 800 s.
     #[serde(with = "millis")]
     pub refresh_token_ttl: Duration,
-    /// Whether logins yield refresh tokens; an app setting at the service.
-    /// Default true.
+    /// Whether logins return refresh tokens; an app setting at the service. Default true.
     pub issue_refresh_tokens: bool,
-    /// How long a used refresh token still works after the new access token was
-    /// used for the first time. Before that use it works for 60 minutes.
-    /// Default 10 s.
+    /// How long a used refresh token still works after the first use of the new access token.
+    /// Before that use it works for 60 minutes. Default 10 s.
     #[serde(with = "millis")]
     pub refresh_reuse_grace: Duration,
-    /// Sessions per app; the oldest is dropped. Default 5.
+    /// Maximum number of sessions per app; the oldest is dropped. Default 5.
     pub max_sessions: usize,
 
-    /// Life of a PubNub subscription, and the most that a request can ask for.
-    /// Default 900 s.
+    /// Lifetime of a PubNub subscription, and the maximum that a request may ask for. Default 900
+    /// s.
     #[serde(with = "millis")]
     pub subscription_lifetime: Duration,
-    /// Subscriptions before `SUB-505`. Default 20, as until early 2025; 30 since.
+    /// Number of subscriptions before `SUB-505`. Default 20, as until early 2025; 30 since.
     pub subscription_limit: usize,
-    /// How a create with `PubNub` is refused. Default: it is not.
+    /// How a create with `PubNub` is refused. Default: accepted.
     pub refuse_pubnub: Option<Refusal>,
-    /// Whether `~` in a filter is answered as numeric ids. Default true.
+    /// Whether responses expand `~` in filters to numeric ids. Default true.
     pub expand_tilde: bool,
-    /// How times are written. Default `…Z`.
+    /// The format of times. Default `…Z`.
     pub time_format: TimeFormat,
-    /// Whether answers hold `expiresIn`. Default true.
+    /// Whether responses contain `expiresIn`. Default true.
     pub send_expires_in: bool,
-    /// Whether `uri` of a subscription is relative, as older answers have it.
-    /// Default false.
+    /// Whether `uri` of a subscription is relative, as in older responses. Default false.
     pub relative_uri: bool,
-    /// Whether `deliveryMode` holds a `secretKey`. Default false.
+    /// Whether `deliveryMode` contains a `secretKey`. Default false.
     pub send_secret_key: bool,
-    /// When payloads are encrypted. Default as the service does it.
+    /// When payloads are encrypted. Default as the service does.
     pub encryption: Encryption,
-    /// Filters that a create or an update answers as disabled, with the reason
-    /// (`SUB-412`): those that contain one of these texts. Default none.
+    /// Filters that a create or an update reports as disabled, with the reason (`SUB-412`): those
+    /// that contain one of these texts. Default none.
     pub disabled_filters: Vec<String>,
     /// Filters refused with `SUB-508`: those that contain one of these texts.
     /// Default none; a filter outside the known path families is always refused.
     pub invalid_filters: Vec<String>,
-    /// What each renewal or update changes. Default nothing; for one
-    /// subscription see [`Sandbox::rotate_on_renew`](super::Sandbox::rotate_on_renew).
+    /// What each renewal or update changes. Default nothing; for a single subscription see
+    /// [`Sandbox::rotate_on_renew`](super::Sandbox::rotate_on_renew).
     pub rotate_on_renew: Option<Rotation>,
-    /// Milliseconds by which the service's wall clock is ahead of this
-    /// machine's: `Date`, `expirationTime`, event times; not PubNub's tokens.
-    /// Default 0.
+    /// Milliseconds by which the service's wall clock is ahead of this machine's: `Date`,
+    /// `expirationTime`, event times; not PubNub's tokens. Default 0.
     pub clock_skew_ms: i64,
 
-    /// The rate limits. Default as documented, on.
+    /// The rate limits. Default as documented, enforced.
     pub rate_limits: RateLimits,
 
-    /// Whether all notifications of one event have the same `uuid`, whatever
-    /// subscriptions they are for. Default false; which one the service does is
-    /// *unverified*.
+    /// Whether all notifications of one event have the same `uuid` across subscriptions. Default
+    /// false; the service's behavior is *unverified*.
     pub shared_uuid: bool,
 
-    /// How long after it happened an event is delivered, and for whom is decided then.
-    /// Default 0; live ones take some hundred milliseconds, so that a client may
-    /// subscribe after it acted. With it, no call names the uuids of what it triggered.
+    /// Delay between an event and its delivery, when the recipients are determined. Default 0; the
+    /// live service takes some hundred milliseconds, so that a client may subscribe after it acted.
+    /// With a delay, calls do not return the uuids of the events they trigger.
     #[serde(with = "millis")]
     pub event_latency: Duration,
 
-    /// How agent sessions are served.
+    /// The agent sessions.
     pub agent: super::agent::AgentKnobs,
 
-    /// What the account can be asked for.
+    /// The account's resources.
     pub account: AccountKnobs,
     /// The WebSocket gateway.
     pub gateway: GatewayKnobs,
     /// Channels of Engage Digital.
     pub digital: super::digital::DigitalKnobs,
 
-    /// How long a poll without messages is held. Default 280 s.
+    /// How long an empty poll is held. Default 280 s.
     #[serde(with = "millis")]
     pub hold: Duration,
-    /// Messages kept per channel; beyond it the oldest is dropped. Default 100;
+    /// Maximum number of messages buffered per channel; then the oldest is dropped. Default 100;
     /// 300 and 500 exist too.
     pub ring: usize,
-    /// Messages per answer, over all its channels. Default 100.
+    /// Maximum number of messages per answer, over all its channels. Default 100.
     pub response_cap: usize,
-    /// What becomes of messages beyond `response_cap`. Default dropped, oldest
-    /// first: the service has one buffer for all channels of a connection.
+    /// How messages beyond `response_cap` are handled. Default dropped, oldest first: the service
+    /// has one buffer for all channels of a connection.
     pub overflow: Overflow,
-    /// How long a message is kept. Default 20 min; 2 min is what a client can
-    /// count on.
+    /// How long a message is retained. Default 20 min; clients can rely on 2 min.
     #[serde(with = "millis")]
     pub retention: Duration,
-    /// `t.r` and `p.r`. Default 12. A cursor is a position in its region's
-    /// stream: see `region_offset_ms`.
+    /// `t.r` and `p.r`. Default 12. A cursor is a position in its region's stream: see
+    /// `region_offset_ms`.
     pub region: u32,
-    /// Milliseconds by which the present region's tokens are ahead. With a new
-    /// `region` it makes `t.t` jump forth or back, and punishes a client that
-    /// does not send `tr`. Default 0.
+    /// Milliseconds by which the current region's tokens are ahead. With a new `region` it makes
+    /// `t.t` jump forwards or backwards, so that a client that does not send `tr` loses or repeats
+    /// messages. Default 0.
     pub region_offset_ms: i64,
-    /// Ticks of 100 ns by which `p.t` is ahead of the position that `t.t` tells,
-    /// so that `t.t` is less than the `p.t` beside it. Default 0; 1210 was seen.
+    /// Ticks of 100 ns by which `p.t` is ahead of the position in `t.t`, so that `t.t` is less than
+    /// its `p.t`. Default 0; 1210 has been observed.
     pub published_ahead: u64,
-    /// Fields left out of each message: any of `a`, `f`, `i`, `p`, `k`, `b`, `e`,
-    /// `c`, `d`, `s`. Default `e`, which plain messages need not have, and `s`.
+    /// Fields omitted from each message: any of `a`, `f`, `i`, `p`, `k`, `b`, `e`, `c`, `d`, `s`.
+    /// Default `e`, which plain messages need not have, and `s`.
     pub omit: Vec<String>,
     /// `e` of each message, unless omitted. Default 0.
     pub event_type: u32,
-    /// Whether a subscribe key that was never issued gets a 400. Default true.
+    /// Whether an unknown subscribe key gets 400. Default true.
     pub check_subscribe_key: bool,
 }
 
@@ -170,7 +164,7 @@ impl Default for Knobs {
     }
 }
 
-/// How PubNub is refused; all three are in the references as likely answers.
+/// How PubNub is refused; the references list all three as likely answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -183,7 +177,7 @@ pub enum Refusal {
     BadParameter,
 }
 
-/// How times are written.
+/// The format of times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -203,26 +197,26 @@ pub enum TimeFormat {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Encryption {
-    /// When asked for, and always with presence or telephony filters.
+    /// If requested, and always with presence or telephony filters.
     Service,
-    /// Whatever was asked for: always.
+    /// Always, regardless of the request.
     Always,
-    /// Whatever was asked for: never.
+    /// Never, regardless of the request.
     Never,
 }
 
-/// What happens to messages that do not fit into one answer.
+/// How messages beyond `response_cap` are handled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Overflow {
-    /// The oldest are lost, silently.
+    /// The oldest are dropped silently.
     DropOldest,
-    /// The rest comes with the next poll.
+    /// The next poll returns the rest.
     Page,
 }
 
-/// What changes of a subscription's delivery.
+/// What changes in a subscription's delivery.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[allow(clippy::exhaustive_structs, reason = "meant to be written as a literal; the service has these three")]
@@ -246,14 +240,14 @@ impl Rotation {
     pub const ALL: Self = Self { key: true, address: true, subscriber_key: true };
 }
 
-/// Requests per window, by the service's groups.
+/// Requests per window, by usage plan group.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct RateLimits {
-    /// Whether a budget is enforced; the headers are sent either way. Default true.
+    /// Whether budgets are enforced; the headers are sent either way. Default true.
     pub enforce: bool,
-    /// Whether answers hold the `X-Rate-Limit-*` headers. Default true.
+    /// Whether responses have the `X-Rate-Limit-*` headers. Default true.
     pub headers: bool,
     /// Default 50.
     pub light: u32,
@@ -266,8 +260,8 @@ pub struct RateLimits {
     /// The sliding window. Default 60 s.
     #[serde(with = "millis")]
     pub window: Duration,
-    /// How long a group is refused once its budget is spent; a request during
-    /// the penalty starts it anew. Default 60 s.
+    /// How long a group is refused once its budget is spent; a request during the penalty restarts
+    /// it. Default 60 s.
     #[serde(with = "millis")]
     pub penalty: Duration,
 }

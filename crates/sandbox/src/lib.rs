@@ -1,12 +1,11 @@
-//! The service on loopback: an emulator of RingCentral's OAuth, subscriptions,
-//! PubNub delivery and WebSocket gateway, for tests of clients.
+//! The service on loopback: an emulator of RingCentral's OAuth, subscriptions, PubNub delivery and
+//! WebSocket gateway, for tests of clients.
 //!
-//! Servers on 127.0.0.1, so that each can be taken down alone: the API server
-//! ([`Sandbox::base_url`]: OAuth and REST), the PubNub server
-//! ([`Sandbox::pubnub_origin`]) and the gateway ([`Sandbox::gateway_url`], which
-//! clients learn from `POST /restapi/oauth/wstoken`). Clients need to know nothing
-//! of it: any client whose addresses can be set works against it, in any language.
-//! The real service is never called.
+//! It runs separate servers on 127.0.0.1, so that each can be stopped alone: the API server
+//! ([`Sandbox::base_url`]: OAuth and REST), the PubNub server ([`Sandbox::pubnub_origin`]) and the
+//! gateway ([`Sandbox::gateway_url`], which clients get from `POST /restapi/oauth/wstoken`). Any
+//! client with configurable addresses works against it, in any language, without changes. It never
+//! calls the real service.
 //!
 //! ```
 //! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
@@ -19,93 +18,89 @@
 //! // The first renewal meets a 503, then a text message comes in.
 //! sandbox.faults().inject(Operation::Renew, Fault::status(503));
 //! let uuids = sandbox.trigger(&Fixture::inbound_sms("+16505550100", "hello"));
-//! assert!(uuids.is_empty(), "nobody has subscribed yet");
+//! assert!(uuids.is_empty(), "there is no subscription yet");
 //! # Ok::<(), ringcentral_events::Error>(())
 //! # })?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Dropping the [`Sandbox`] ends its tasks and closes its sockets; that is safe
-//! outside a runtime too. Time is real: a sandbox works on sockets, so a paused
-//! tokio clock must not be used with it. [`Sandbox::advance`] moves the sandbox's
-//! own clock instead, so that a 15-minute lease or a 60-second penalty ends now.
+//! Dropping the [`Sandbox`] ends its tasks and closes its sockets, also outside a runtime. A
+//! sandbox uses real sockets and real time, so it does not work with a paused tokio clock.
+//! [`Sandbox::advance`] moves the sandbox's clock instead, so that a 15-minute lease or a 60-second
+//! penalty ends now.
 //!
-//! What the references leave open is a knob: see [`Knobs`] and, for the gateway,
-//! [`GatewayKnobs`].
+//! Undocumented behavior is a knob: see [`Knobs`] and, for the gateway, [`GatewayKnobs`].
 //!
 //! # The gateway
 //!
-//! A socket is opened with a token of its own (`?access_token=` or a `Bearer`
-//! header), used once. `ConnectionDetails` comes first. REST calls over it have the
-//! handlers, budgets and faults of HTTPS and stand in the request log with
-//! [`Service::Gateway`]; so do heartbeats ([`Operation::SocketHeartbeat`]) and what
-//! was not understood ([`Operation::OtherFrame`]). One subscription per session: a
-//! second `POST` replaces the first. A session that loses its socket keeps its
-//! subscription and its events for `recoveryTimeout`, for a socket that offers its
-//! `wsc`. [`Sandbox::reset_connections`] and its kin part sessions from their sockets
-//! at once: what is triggered after them waits for the next socket.
+//! A socket is opened with a single-use token (`?access_token=` or a `Bearer` header).
+//! `ConnectionDetails` is the first frame. REST calls over it use the handlers, budgets and faults
+//! of HTTPS and are recorded with [`Service::Gateway`]; so are heartbeats
+//! ([`Operation::SocketHeartbeat`]) and unknown frames ([`Operation::OtherFrame`]). A session has
+//! one subscription: a second `POST` replaces the first. After losing its socket, a session retains
+//! its subscription and its events for `recoveryTimeout`, until another socket presents its `wsc`.
+//! [`Sandbox::reset_connections`] and similar calls detach sessions from their sockets at once:
+//! later events wait for the next socket.
 //!
-//! A fault on a request hits the answer to it. Two more phases are targets:
-//! [`Operation::ConnectionDetails`] (here `status`, `code` and `error_frame` send
-//! an `Error` and close, `hang` sends nothing, `delay` sends it later) and
-//! [`Operation::Notification`]. Faults on the upgrade ([`Operation::Upgrade`]) are
-//! those of HTTP.
+//! A fault on a request affects its response. Two more phases are targets:
+//! [`Operation::ConnectionDetails`] (here `status`, `code` and `error_frame` send an `Error` and
+//! close, `hang` sends nothing, `delay` sends it later) and [`Operation::Notification`]. Faults on
+//! the upgrade ([`Operation::Upgrade`]) are those of HTTP.
 //!
 //! # Engage Digital
 //!
-//! The sandbox is the platform that polls a source of yours too, and its Send API: see
+//! The sandbox is also the platform that polls a Digital source, with its Send API: see
 //! [`digital`].
 //!
 //! # The Contact Center
 //!
-//! The sandbox serves agent sessions of NICE inContact / CXone too, from a server of its
-//! own: see [`agent`].
+//! The sandbox also serves agent sessions of NICE inContact / CXone, from a separate server: see
+//! [`agent`].
 //!
-//! # What is missed
+//! # Missed events
 //!
-//! Whatever a fixture tells is in the account as well, whether or not anybody was
-//! told: [`stored_messages`](Sandbox::stored_messages), message-sync, the call log,
-//! the posts of a chat, and so on. So a test can lose events and have its program
-//! find them: see [`AccountKnobs`] for how those resources behave.
+//! Every fixture also changes the account, whether or not a subscriber received the event:
+//! [`stored_messages`](Sandbox::stored_messages), message-sync, the call log, the posts of a chat,
+//! and so on. So a test can lose events and let its program recover them: see [`AccountKnobs`] for
+//! the behavior of these resources.
 //!
 //! # Over HTTP
 //!
-//! The same for programs in other languages, on the API server. Bodies are JSON;
-//! what has nothing to tell is answered 204, a mistake 400 or 404 with `error`.
-//! These calls are neither recorded nor hit by faults, and refused to browsers.
+//! The API server offers the same to programs in other languages. Bodies are JSON; calls without a
+//! result answer 204, mistakes 400 or 404 with `error`. These calls are not recorded, faults do not
+//! apply to them, and browsers are refused.
 //!
 //! | Call | Body or answer |
 //! | --- | --- |
 //! | `GET /_sandbox/state` | gauges, `caught_up`, subscriptions with channel and keys, sent messages |
 //! | `GET /_sandbox/requests?after=7&target=renew` | requests, newest last; both parameters optional; targets as for faults |
-//! | `DELETE /_sandbox/requests` | forgets them |
+//! | `DELETE /_sandbox/requests` | clears them |
 //! | `GET`, `PATCH /_sandbox/knobs` | [`Knobs`] by name, durations in ms: `{"hold":200,"rate_limits":{"auth":99}}` |
 //! | `POST /_sandbox/trigger` | a [`Fixture`]: `{"fixture":"inbound_sms","text":"hi","count":3}`, or `{"event":"/restapi/…","body":{…}}`; answers `uuids` |
 //! | `POST /_sandbox/publish` | `subscription` and one of `data` (text of `d`), `envelope` (text of the envelope), `encrypt` (plain text, with `key` or the subscription's) |
 //! | `POST /_sandbox/faults` | `{"target":…,"fault":{"kind":…}}`, below; answers `id` |
 //! | `GET`, `DELETE /_sandbox/faults/{id}`, `DELETE /_sandbox/faults` | hits; clears one, clears all |
-//! | `POST /_sandbox/frames` | `{"text":"[…]","subscription":…}` sends a text frame as it is, without `subscription` on every socket; answers `sockets` |
+//! | `POST /_sandbox/frames` | `{"text":"[…]","subscription":…}` sends a raw text frame, without `subscription` on every socket; answers `sockets` |
 //! | `POST /_sandbox/deliveries` | `{"kind":"duplicate"}`, `swap`, `lose` or `delay` with `ms`; `count` |
 //! | `POST /_sandbox/subscriptions/{id}/expire`, `…/forget` | |
 //! | `POST /_sandbox/subscriptions/{id}/rotate` | `{"what":{"key":true,"address":true,"subscriber_key":true},"on_renew":false}` |
 //! | `POST /_sandbox/subscriptions/{id}/status` | `{"status":"Suspended"}` |
 //! | `POST /_sandbox/tokens/expire`, `…/tokens/revoke` | |
 //! | `POST /_sandbox/advance` | `{"ms":900000}` moves the clock |
-//! | `POST /_sandbox/servers/pubnub`, `…/gateway`, `…/contact_center`, `…/api` | `{"down_ms":30000}` takes it down for a time, `{}` brings it up |
+//! | `POST /_sandbox/servers/pubnub`, `…/gateway`, `…/contact_center`, `…/api` | `{"down_ms":30000}` stops it for a time, `{}` starts it |
 //! | `POST /_sandbox/connections/pubnub`, `…/gateway`, `…/contact_center` | `{"action":"reset"}`, `close`, `finish` or `black_hole` |
 //!
 //! A target is `"any"`, `"api"`, `"pubnub"`, `"gateway"`, `"contact_center"`, `"oauth"`,
 //! `"subscriptions"`, `"subscribe"`, `{"operation":"renew"}` (an [`Operation`] in snake case),
-//! `{"path":"/prefix"}` or `{"method_path":["POST","/prefix"]}`. A fault has a
-//! `kind`: `status` (with `status`, and `headers` as pairs, `body`), `code` (with
-//! `status`, `code`, and `parameter`, `headers`), `cut_json`, `close`,
-//! `reset_mid_body`, `hang`, `black_hole`, `drip` (with `every_ms`, and `chunk`),
-//! `delay` (with `ms`), `reset`, and for sockets `close_code` (with `code`, and `reason`),
-//! `error_frame` (with `code`, and `status`), `twice`, `garbage` (with `text`),
-//! `binary`, `padded` (with `bytes`), `boundary`, and `amend`, which changes the answer that
-//! there is (with `headers` and `fields` to set, `without_headers`, `without_fields`,
-//! `byte_order_mark`, `gzip`, `chunked`); and may have `times` (1; null for ever), `after` (0) and
-//! `after_effect` (false).
+//! `{"path":"/prefix"}` or `{"method_path":["POST","/prefix"]}`. A fault has a `kind`: `status`
+//! (with `status`, and `headers` as pairs, `body`), `code` (with `status`, `code`, and `parameter`,
+//! `headers`), `cut_json`, `close`, `reset_mid_body`, `hang`, `black_hole`, `drip` (with
+//! `every_ms`, and `chunk`), `delay` (with `ms`), `reset`, and for sockets `close_code` (with
+//! `code`, and `reason`), `error_frame` (with `code`, and `status`), `twice`, `garbage` (with
+//! `text`), `binary`, `padded` (with `bytes`), `boundary`, and `amend`, which changes the regular
+//! response (with `headers` and `fields` to set, `without_headers`, `without_fields`,
+//! `byte_order_mark`, `gzip`, `chunked`); and may have `times` (1; null for unlimited), `after` (0)
+//! and `after_effect` (false).
 
 mod account;
 pub mod agent;
@@ -199,7 +194,7 @@ pub struct Sandbox {
     gateway_url: String,
 }
 
-/// The tasks; dropping it aborts them, and what they own goes with them.
+/// The tasks; dropping it aborts them and drops their resources.
 struct Running(Vec<JoinHandle<()>>);
 
 impl Drop for Running {
@@ -223,7 +218,7 @@ impl Sandbox {
     /// Starts a sandbox with the defaults, on free ports.
     ///
     /// # Errors
-    /// When no port can be had.
+    /// If no port is available.
     pub async fn start() -> Result<Self> {
         Self::builder().start().await
     }
@@ -233,7 +228,7 @@ impl Sandbox {
         SandboxBuilder::default()
     }
 
-    /// Stops and waits until its tasks and sockets are gone.
+    /// Stops, and waits until its tasks and sockets are gone.
     pub async fn stop(mut self) {
         self.take_down(Service::Api).await;
         self.take_down(Service::PubNub).await;
@@ -241,25 +236,23 @@ impl Sandbox {
         self.take_down(Service::ContactCenter).await;
         for task in std::mem::take(&mut self.running.0) {
             task.abort();
-            // Aborted, so the result says no more than that.
             let _ = task.await;
         }
     }
 
-    /// Where OAuth and REST are: `http://127.0.0.1:port`, no slash at the end.
+    /// The base URL of OAuth and REST: `http://127.0.0.1:port`, without a trailing slash.
     #[must_use]
     pub fn base_url(&self) -> &str {
         &self.base_url
     }
 
-    /// Where PubNub is: `http://127.0.0.1:port`, no slash at the end.
+    /// The base URL of PubNub: `http://127.0.0.1:port`, without a trailing slash.
     #[must_use]
     pub fn pubnub_origin(&self) -> &str {
         &self.pubnub_origin
     }
 
-    /// Where the WebSocket gateway is: `ws://127.0.0.1:port/ws`; wstoken tells it
-    /// to clients.
+    /// The URL of the WebSocket gateway: `ws://127.0.0.1:port/ws`; clients get it from wstoken.
     #[must_use]
     pub fn gateway_url(&self) -> &str {
         &self.gateway_url
@@ -308,7 +301,7 @@ impl Sandbox {
         &self.identity.extension_id
     }
 
-    /// The user's phone number, the only one that SMS can be sent from.
+    /// The user's phone number, the only valid sender of SMS.
     #[must_use]
     pub fn phone_number(&self) -> &str {
         &self.identity.phone_number
@@ -320,25 +313,24 @@ impl Sandbox {
         account::team::CHAT
     }
 
-    /// Changes how the sandbox behaves, from the next request on. `change` must
-    /// not call the sandbox: it is locked meanwhile.
+    /// Changes the sandbox's behavior from the next request on. `change` must not call the sandbox,
+    /// which is locked meanwhile.
     pub fn knobs(&self, change: impl FnOnce(&mut Knobs)) {
         self.shared.update(|state| {
             change(&mut state.knobs);
-            // A time may be due by that.
+            // The change may make a deadline due.
             state.schedule.poke();
         });
     }
 
-    /// Moves the sandbox's clock forward: tokens, subscriptions, penalties and
-    /// the age of messages see the time pass at once.
+    /// Moves the sandbox's clock forward: tokens, subscriptions, penalties and the age of messages
+    /// advance at once.
     pub fn advance(&self, by: Duration) {
         self.shared.update(|state| state.advance(by));
     }
 
-    /// Triggers `fixture`: every live subscription with a filter it meets is sent
-    /// a notification. Returns their uuids in the order of publishing; empty when
-    /// nobody has subscribed to it.
+    /// Triggers `fixture`: sends a notification to every live subscription with a matching filter.
+    /// Returns the uuids in the order of publishing; empty without a matching subscription.
     pub fn trigger(&self, fixture: &Fixture) -> Vec<String> {
         self.trigger_all(std::slice::from_ref(fixture))
     }
@@ -356,11 +348,11 @@ impl Sandbox {
         })
     }
 
-    /// Triggers an event of your own: `event_uri` (with `~` or ids) and the JSON
-    /// text of its body, which is passed on byte for byte.
+    /// Triggers a custom event: `event_uri` (with `~` or ids) and the JSON text of its body, which
+    /// is passed on byte for byte.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] when `body` is no JSON.
+    /// [`ErrorKind::Config`] if `body` is not JSON.
     pub fn trigger_json(&self, event_uri: &str, body: &str) -> Result<Vec<String>> {
         self.trigger_json_all(event_uri, &[body])
     }
@@ -369,7 +361,7 @@ impl Sandbox {
     /// poll gets them in one answer.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] when one of `bodies` is no JSON; nothing is sent then.
+    /// [`ErrorKind::Config`] if one of `bodies` is not JSON; nothing is sent then.
     pub fn trigger_json_all<B: AsRef<str>>(&self, event_uri: &str, bodies: &[B]) -> Result<Vec<String>> {
         for body in bodies {
             serde_json::from_str::<&serde_json::value::RawValue>(body.as_ref()).map_err(|error| {
@@ -387,21 +379,20 @@ impl Sandbox {
         }))
     }
 
-    /// Publishes on a subscription's channel, as the value of `d`, a JSON text as
-    /// it is: garbage, a plain object, JSON in a string. Text that is no JSON
-    /// breaks the whole answer it is part of.
+    /// Publishes a raw JSON text as the value of `d` on a subscription's channel: garbage, a plain
+    /// object, JSON in a string. Text that is not JSON breaks the whole answer that contains it.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] when there is no such subscription.
+    /// [`ErrorKind::NotFound`] if there is no such subscription.
     pub fn publish_raw(&self, subscription: &SubscriptionId, data: &str) -> Result<()> {
         self.publish(subscription, pubnub::Payload::Data(data.to_owned()))
     }
 
-    /// As [`publish_raw`](Self::publish_raw), but the text stands for the whole
-    /// envelope in `m`: without `c`, without `d`, or no object at all.
+    /// Like [`publish_raw`](Self::publish_raw), but the text is the whole envelope in `m`: without
+    /// `c`, without `d`, or not an object at all.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] when there is no such subscription.
+    /// [`ErrorKind::NotFound`] if there is no such subscription.
     pub fn publish_envelope(&self, subscription: &SubscriptionId, envelope: &str) -> Result<()> {
         self.publish(subscription, pubnub::Payload::Envelope(envelope.to_owned()))
     }
@@ -415,8 +406,8 @@ impl Sandbox {
         published.ok_or_else(no_subscription)
     }
 
-    /// Sends a text frame as it is over the socket of a subscription, or over every
-    /// open socket: garbage, a frame of a kind of your own. Returns to how many.
+    /// Sends a raw text frame over the socket of a subscription, or over every open socket:
+    /// garbage, or a frame of an unknown kind. Returns the number of sockets.
     pub fn send_frame(&self, subscription: Option<&SubscriptionId>, text: &str) -> usize {
         self.shared.update(|state| gateway::send_raw(state, subscription.map(SubscriptionId::as_str), text))
     }
@@ -429,38 +420,38 @@ impl Sandbox {
         state.subscriptions.alive(now).iter().map(|held| SubscriptionView::new(held, &state.gateway, now)).collect()
     }
 
-    /// Lets a subscription expire now: publishing stops, and every call on it is
-    /// answered 404 `CMN-102`. False when there is none of this id.
+    /// Expires a subscription now: publishing stops, and every call on it gets 404 `CMN-102`. False
+    /// if the id is unknown.
     pub fn expire(&self, id: &SubscriptionId) -> bool {
         self.shared.update(|state| subscriptions::delete(state, id.as_str()).is_ok())
     }
 
-    /// Forgets a subscription now, as when its session ends at the service: every
-    /// call on it is answered 404 `SUB-507`. False when there is none of this id.
+    /// Removes a subscription now, as if its session had ended at the service: every call on it
+    /// gets 404 `SUB-507`. False if the id is unknown.
     pub fn forget(&self, id: &SubscriptionId) -> bool {
         self.shared.update(|state| subscriptions::forget(state, id.as_str()))
     }
 
-    /// Changes channel or keys of a subscription now; the client learns of it
-    /// with its next renewal. False when there is none of this id.
+    /// Changes the channel or keys of a subscription now; the client learns it from its next
+    /// renewal. False if the id is unknown.
     pub fn rotate(&self, id: &SubscriptionId, rotation: Rotation) -> bool {
         self.shared.update(|state| subscriptions::rotate(state, id.as_str(), rotation))
     }
 
-    /// Changes channel or keys of a subscription with its next renewal or update.
-    /// False when there is none of this id.
+    /// Changes the channel or keys of a subscription with its next renewal or update. False if the
+    /// id is unknown.
     pub fn rotate_on_renew(&self, id: &SubscriptionId, rotation: Rotation) -> bool {
         self.shared.update(|state| subscriptions::find(state, id.as_str()).map(|held| held.pending = rotation).is_ok())
     }
 
-    /// Sets a subscription's `status`. Anything but `Active` stops publishing.
-    /// False when there is none of this id.
+    /// Sets a subscription's `status`. Any status but `Active` stops publishing. False if the id is
+    /// unknown.
     pub fn set_status(&self, id: &SubscriptionId, status: &str) -> bool {
         self.shared
             .update(|state| subscriptions::find(state, id.as_str()).map(|held| held.status = status.into()).is_ok())
     }
 
-    /// Lets every access token expire now (401 `OAU-128`).
+    /// Expires every access token now (401 `OAU-128`).
     pub fn expire_access_tokens(&self) {
         self.shared.update(|state| {
             let now = state.moment().now;
@@ -477,20 +468,19 @@ impl Sandbox {
         });
     }
 
-    /// Faults to script.
+    /// The faults to script.
     #[must_use]
     pub fn faults(&self) -> Faults<'_> {
         Faults { shared: &self.shared }
     }
 
-    /// Takes a server down: open connections break, new ones are refused, the
-    /// port stays taken. What happens meanwhile queues up. Returns once it is down.
+    /// Stops a server: open connections break, new ones are refused, and the port stays reserved.
+    /// Events are queued meanwhile. Returns once it has stopped.
     pub async fn take_down(&self, service: Service) {
         self.set_power(service, false).await;
     }
 
-    /// As [`take_down`](Self::take_down), and up again by itself after `time` of
-    /// the sandbox's clock.
+    /// Like [`take_down`](Self::take_down), and restarts it after `time` of the sandbox's clock.
     pub async fn take_down_for(&self, service: Service, time: Duration) {
         self.take_down(service).await;
         self.shared.update(|state| {
@@ -499,7 +489,7 @@ impl Sandbox {
         });
     }
 
-    /// Brings a server back on its port. Returns once it listens.
+    /// Restarts a server on its port. Returns once it listens.
     pub async fn bring_up(&self, service: Service) {
         self.set_power(service, true).await;
     }
@@ -509,42 +499,41 @@ impl Sandbox {
         let deadline = Instant::now() + Duration::from_secs(10);
         let reached = self.shared.wait_until(deadline, |state| (state.server(service).listening == up).then_some(()));
         if reached.await.is_none() {
-            tracing::error!(?service, up, "the sandbox's server did not follow within ten seconds");
+            tracing::error!(?service, up, "the sandbox's server did not start or stop within ten seconds");
         }
     }
 
-    /// Resets every open connection of a server (RST); new ones are welcome.
+    /// Resets every open connection of a server (RST); new ones are accepted.
     pub fn reset_connections(&self, service: Service) {
         self.shared.update(|state| state.cut(service, Cut::Reset));
     }
 
-    /// Closes every open connection of a server in order (FIN); new ones are welcome.
+    /// Closes every open connection of a server in order (FIN); new ones are accepted.
     pub fn close_connections(&self, service: Service) {
         self.shared.update(|state| state.cut(service, Cut::Close));
     }
 
-    /// Ends every open connection of a server after the answers that are under way: by
-    /// `Connection: close`, over HTTP/2 by GOAWAY, at the gateway at once. New ones are
-    /// welcome.
+    /// Ends every open connection of a server after the responses in progress: by `Connection:
+    /// close`, over HTTP/2 by GOAWAY, at the gateway immediately. New connections are accepted.
     pub fn finish_connections(&self, service: Service) {
         self.shared.update(|state| state.cut(service, Cut::Finish));
     }
 
-    /// Turns every open connection of a server into a black hole: it stays open,
-    /// and nothing is read from it or sent on it any more. New ones are welcome.
-    /// Polls on them count as open no more.
+    /// Turns every open connection of a server into a black hole: it stays open, but nothing is
+    /// read or sent on it any more. New connections are accepted. Polls on them no longer count as
+    /// open.
     pub fn black_hole_connections(&self, service: Service) {
         self.shared.update(|state| state.cut(service, Cut::BlackHole));
     }
 
-    /// The newest requests in the order they were read; how many are kept is set
-    /// by [`SandboxBuilder::request_log`].
+    /// The newest requests in the order they were read; [`SandboxBuilder::request_log`] sets their
+    /// number.
     #[must_use]
     pub fn requests(&self) -> Vec<Recorded> {
         self.shared.lock().log.records().cloned().collect()
     }
 
-    /// The kept requests that `target` names.
+    /// The recorded requests that match `target`.
     #[must_use]
     pub fn requests_to(&self, target: impl Into<Target>) -> Vec<Recorded> {
         let target = target.into();
@@ -552,25 +541,25 @@ impl Sandbox {
         state.log.records().filter(|record| faults::hits_record(&target, record)).cloned().collect()
     }
 
-    /// Forgets the requests so far.
+    /// Clears the recorded requests.
     pub fn clear_requests(&self) {
         self.shared.update(|state| state.log.clear());
     }
 
-    /// What was sent by SMS, pager and posts, oldest first; the newest 10 000.
+    /// The newest 10 000 messages sent by SMS, pager and posts, oldest first.
     #[must_use]
     pub fn sent_messages(&self) -> Vec<SentMessage> {
         self.shared.lock().messages.sent.iter().cloned().collect()
     }
 
-    /// The messages of the account, of all extensions, oldest first, as the API
-    /// writes them; deleted ones with their `availability`.
+    /// The messages of all extensions, oldest first, as the API formats them; deleted ones with
+    /// their `availability`.
     #[must_use]
     pub fn stored_messages(&self) -> Vec<serde_json::Value> {
         self.shared.lock().account.messages.records()
     }
 
-    /// The posts of all chats, oldest first, as the API writes them.
+    /// The posts of all chats, oldest first, as the API formats them.
     #[must_use]
     pub fn stored_posts(&self) -> Vec<serde_json::Value> {
         self.shared.lock().posts()
@@ -582,8 +571,8 @@ impl Sandbox {
         Gauges::read(&mut self.shared.lock())
     }
 
-    /// How many polls are open on a subscription's channel: 1 while a client
-    /// listens, and never more but for the moment of a reconnect.
+    /// The number of open polls on a subscription's channel: 1 while a client listens, and more
+    /// only for the moment of a reconnect.
     #[must_use]
     pub fn open_polls_on(&self, id: &SubscriptionId) -> usize {
         let state = &mut *self.shared.lock();
@@ -591,16 +580,14 @@ impl Sandbox {
         state.pubnub.open_on(&channel)
     }
 
-    /// Waits for a request, past or to come, that `wanted` accepts; asked again
-    /// when a request was answered. `None` after `timeout`. `wanted` must not
-    /// call the sandbox: it is locked meanwhile.
+    /// Waits for a past or future request that `wanted` accepts; checked again after each response.
+    /// `None` after `timeout`. `wanted` must not call the sandbox, which is locked meanwhile.
     pub async fn wait_for(&self, mut wanted: impl FnMut(&Recorded) -> bool, timeout: Duration) -> Option<Recorded> {
         let deadline = state::later(Instant::now(), timeout);
         self.shared.wait_until(deadline, |state| state.log.records().find(|record| wanted(record)).cloned()).await
     }
 
-    /// Waits until `count` or more requests that `target` names were read.
-    /// False after `timeout`.
+    /// Waits until at least `count` requests that match `target` were read. False after `timeout`.
     pub async fn wait_requests(&self, target: impl Into<Target>, count: usize, timeout: Duration) -> bool {
         let target = target.into();
         self.wait(timeout, |state| {
@@ -609,7 +596,7 @@ impl Sandbox {
         .await
     }
 
-    /// Waits until exactly `count` subscriptions live. False after `timeout`.
+    /// Waits until there are exactly `count` live subscriptions. False after `timeout`.
     pub async fn wait_subscriptions(&self, count: usize, timeout: Duration) -> bool {
         self.wait(timeout, |state| {
             let now = state.moment().now;
@@ -629,8 +616,8 @@ impl Sandbox {
         self.wait(timeout, |state| state.gateway.counts().0 == count).await
     }
 
-    /// Waits until every live channel was polled beyond its last message: all
-    /// that was published has arrived. False after `timeout`.
+    /// Waits until every live channel was polled beyond its last message: every published message
+    /// has arrived. False after `timeout`.
     pub async fn wait_caught_up(&self, timeout: Duration) -> bool {
         self.wait(timeout, |state| {
             let subscriptions = &state.subscriptions;
@@ -639,7 +626,7 @@ impl Sandbox {
         .await
     }
 
-    /// Waits until `count` or more messages were sent by bots. False after `timeout`.
+    /// Waits until bots have sent at least `count` messages. False after `timeout`.
     pub async fn wait_sent_messages(&self, count: usize, timeout: Duration) -> bool {
         self.wait(timeout, |state| state.messages.sent.len() >= count).await
     }
@@ -650,20 +637,20 @@ impl Sandbox {
     }
 }
 
-/// What the service makes of `plain` with a base64 key of 16 bytes: the base64 of
-/// AES-128-ECB with PKCS#7 padding. `None` for any other key.
+/// Encrypts `plain` as the service does, with a base64 key of 16 bytes: the base64 of AES-128-ECB
+/// with PKCS#7 padding. `None` for any other key.
 #[must_use]
 pub fn encrypt(key: &Secret, plain: &[u8]) -> Option<String> {
     Some(cipher::encrypt(&cipher::key_from_base64(key.expose())?, plain))
 }
 
-/// As [`encrypt`], without padding: bytes past the last whole block are left out.
-/// For payloads whose padding is wrong.
+/// Like [`encrypt`], without padding: bytes after the last whole block are dropped. For payloads
+/// with wrong padding.
 #[must_use]
 pub fn encrypt_unpadded(key: &Secret, blocks: &[u8]) -> Option<String> {
     Some(cipher::encrypt_unpadded(&cipher::key_from_base64(key.expose())?, blocks))
 }
 
 fn no_subscription() -> Error {
-    Error::new(ErrorKind::NotFound, "the sandbox has no live subscription of this id")
+    Error::new(ErrorKind::NotFound, "the sandbox has no live subscription with this id")
 }

@@ -1,4 +1,4 @@
-//! One TCP connection, and what can be done to it from outside.
+//! A TCP connection that can be controlled from outside.
 
 use std::io;
 use std::pin::Pin;
@@ -12,26 +12,26 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
-/// What a connection does with bytes.
+/// How a connection treats bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
-    /// What it should.
+    /// Passes them on.
     Normal,
-    /// Reads nothing, swallows what is written, keeps the socket.
+    /// Reads nothing, discards writes, and stays open.
     Mute,
     /// Passes headers and this many bytes of body, then resets.
     CutBody { left: usize, head: Head },
-    /// Broken; the socket is reset when it is dropped.
+    /// Broken; the socket is reset when dropped.
     Reset,
 }
 
-/// How much of `\r\n\r\n` was seen.
+/// How much of `\r\n\r\n` has been seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Head(u8);
 
 impl Head {
-    /// Reads until the end of the head; how many bytes that took, all if it did
-    /// not end.
+    /// Reads until the end of the head; returns the number of bytes read, all if the head did not
+    /// end.
     fn pass(&mut self, bytes: &[u8]) -> usize {
         for (at, byte) in bytes.iter().enumerate() {
             if self.0 == 4 {
@@ -52,11 +52,11 @@ impl Head {
 #[derive(Debug)]
 pub(super) struct LinkControl {
     mode: Mutex<Mode>,
-    /// Set for good once the link is a black hole.
+    /// Set permanently once the link is a black hole.
     silent: Arc<AtomicBool>,
     /// Ends the connection's task.
     pub(super) cut: Notify,
-    /// Ends it after the answers that are under way.
+    /// Ends it after the responses in progress.
     pub(super) finish: Notify,
 }
 
@@ -69,23 +69,23 @@ impl LinkControl {
         self.mode.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Black hole from now on.
+    /// Turns it into a black hole.
     pub(super) fn mute(&self) {
         *self.mode() = Mode::Mute;
         self.silent.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the link is a black hole, now or later.
+    /// Whether the link is a black hole; updated later.
     pub(super) fn silent(&self) -> &Arc<AtomicBool> {
         &self.silent
     }
 
-    /// Breaks the next answer after `body` bytes of its body.
+    /// Breaks the next response after `body` bytes of its body.
     pub(super) fn cut_body_after(&self, body: usize) {
         *self.mode() = Mode::CutBody { left: body, head: Head(0) };
     }
 
-    /// Breaks after this many bytes more, whatever they are.
+    /// Breaks after this many more bytes.
     pub(super) fn cut_after(&self, bytes: usize) {
         *self.mode() = Mode::CutBody { left: bytes, head: Head(4) };
     }
@@ -101,12 +101,12 @@ impl LinkControl {
         self.cut.notify_one();
     }
 
-    /// Ends it after the answers that are under way, and takes no further requests.
+    /// Ends it after the responses in progress, and accepts no further requests.
     pub(super) fn finish(&self) {
         self.finish.notify_one();
     }
 
-    /// How many of `bytes` may be written; `None` when the link is broken.
+    /// How many of `bytes` may be written; `None` if the link is broken.
     fn admit(&self, bytes: &[u8]) -> Option<usize> {
         let mut mode = self.mode();
         match *mode {
@@ -124,7 +124,7 @@ impl LinkControl {
         }
     }
 
-    /// Notes what of the admitted bytes the socket took.
+    /// Records how many of the admitted bytes the socket accepted.
     fn written(&self, bytes: &[u8]) {
         if let Mode::CutBody { left, head } = &mut *self.mode() {
             let passed = head.pass(bytes);
@@ -149,8 +149,8 @@ impl Link {
 impl Drop for Link {
     fn drop(&mut self) {
         if *self.control.mode() == Mode::Reset {
-            // With linger 0 the kernel sends RST in place of FIN. If that cannot
-            // be set the peer sees a close in mid-body: broken all the same.
+            // With linger 0 the kernel sends RST instead of FIN. If that fails the peer sees a
+            // close in mid-body, which is also broken.
             let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
         }
     }
@@ -209,7 +209,7 @@ mod tests {
             while !rest.is_empty() {
                 let offered = &rest[..piece.min(rest.len())];
                 let Some(admitted) = control.admit(offered) else { break };
-                // The socket may take less than it was offered.
+                // The socket may accept less than it was offered.
                 let taken = admitted.div_ceil(2);
                 control.written(&offered[..taken]);
                 sent.extend_from_slice(&offered[..taken]);

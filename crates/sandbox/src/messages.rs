@@ -1,4 +1,4 @@
-//! What a bot sends, and reads of its account.
+//! Endpoints for sending messages and reading the account.
 
 use std::collections::VecDeque;
 use std::time::SystemTime;
@@ -14,26 +14,26 @@ use super::state::State;
 
 /// The user's extension number.
 const OWN_NUMBER: &str = "101";
-/// Sent messages kept; the oldest are dropped.
+/// Maximum number of sent messages recorded; the oldest are dropped.
 const KEPT: usize = 10_000;
 
-/// What a bot sent through the sandbox.
+/// A message that a bot sent through the sandbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SentMessage {
-    /// By which endpoint.
+    /// The endpoint.
     pub kind: SentKind,
     /// Phone numbers, extension numbers or ids; the chat for a post.
     pub to: Vec<String>,
     /// Its text.
     pub text: String,
-    /// The id it was given.
+    /// The assigned id.
     pub id: String,
-    /// When.
+    /// When it was sent.
     pub at: SystemTime,
 }
 
-/// By which endpoint a message was sent.
+/// The endpoint that sent a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -46,7 +46,7 @@ pub enum SentKind {
     Post,
 }
 
-/// What a bot sent.
+/// The sent messages.
 #[derive(Debug, Default)]
 pub(super) struct Messages {
     pub(super) sent: VecDeque<SentMessage>,
@@ -81,8 +81,8 @@ pub(super) fn body(call: &Call) -> Result<Value, Refused> {
     }
 }
 
-/// A message as it is sent: JSON, or multipart with a part of JSON or with one part for
-/// each field, and attachments. The types of these come beside it.
+/// Reads a message: JSON, or multipart with a JSON part or one part per field, and attachments.
+/// Also returns the attachments' types.
 fn sent_body(call: &Call) -> Result<(Value, Vec<String>), Refused> {
     let Some(parts) = call.parts() else { return Ok((body(call)?, Vec::new())) };
     let is_json = |part: &Part| part.content_type.as_deref().is_some_and(|kind| kind.starts_with("application/json"));
@@ -117,10 +117,10 @@ fn recipients(body: &Value, names: &[&str]) -> Result<Vec<String>, Refused> {
     list.iter().map(found).collect::<Option<_>>().ok_or_else(|| Refused::parameter("to"))
 }
 
-/// `POST …/sms` and `…/mms`: the answer, and what it raises.
+/// `POST …/sms` and `…/mms`: the response and the events.
 pub(super) fn send_sms(state: &mut State, call: &Call) -> Result<(Reply, Vec<Happening>), Refused> {
     let (body, attachments) = sent_body(call)?;
-    // A picture needs no words.
+    // A picture needs no text.
     let text = match (text_field(&body, "text"), attachments.is_empty()) {
         (Err(_), false) => "",
         (text, _) => text?,
@@ -135,7 +135,7 @@ pub(super) fn send_sms(state: &mut State, call: &Call) -> Result<(Reply, Vec<Hap
     let new =
         NewMessage { extension, kind: "SMS", direction: "Outbound", from, to: &to, subject: text, attachments: &[] };
     let (id, record) = state.store_message(&NewMessage { attachments: &attachments, ..new });
-    // One to the own number is received, too.
+    // A message to the own number is also received.
     let received = to.contains(&state.identity.phone_number);
     state.note_sent(SentKind::Sms, to, text, id.to_string());
     let mut hint = happen::hint(state, extension, "SMS", 1, 0, &[id]);

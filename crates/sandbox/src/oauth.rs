@@ -14,7 +14,7 @@ use super::http::{Call, Refused, Reply, empty_reply, json_reply};
 use super::knobs::Knobs;
 use super::state::{Identity, State, later, token};
 
-/// How long a code lives.
+/// Lifetime of an authorization code.
 const CODE_LIFE: Duration = Duration::from_secs(60);
 /// How long a used refresh token works while the new access token is unused.
 const UNUSED_GRACE: Duration = Duration::from_secs(3600);
@@ -22,7 +22,7 @@ const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-be
 const SCOPE: &str =
     "ReadMessages ReadPresence ReadAccounts SMS TeamMessaging CallControl SubscriptionWebhook WebSocketsSubscription";
 
-/// Logins that ended are remembered for their sockets; no more than this.
+/// Maximum number of ended logins remembered for their sockets.
 const LOGGED_OUT: usize = 64;
 
 /// Sessions and codes.
@@ -31,23 +31,23 @@ pub(super) struct OAuth {
     sessions: Vec<Session>,
     next_id: u64,
     codes: Vec<Code>,
-    /// Logins that ended, and until when their sockets serve.
+    /// Ended logins, and when their sockets end.
     logged_out: Vec<(u64, Instant)>,
-    /// Tokens issued since the start, for tests that count logins.
+    /// Number of tokens issued since the start, for tests that count logins.
     pub(super) issued: u64,
 }
 
 #[derive(Debug)]
 struct Session {
-    /// Stays through refreshes.
+    /// Does not change on refresh.
     id: u64,
     client_id: String,
     access: String,
     access_until: Instant,
-    /// When the access token was used for the first time.
+    /// When the access token was first used.
     used_at: Option<Instant>,
     refresh: Option<(String, Instant)>,
-    /// The refresh token before, and when it was used up.
+    /// The previous refresh token, and when it was used.
     spent_refresh: Option<(String, Instant)>,
     scope: String,
 }
@@ -61,7 +61,7 @@ struct Code {
     until: Instant,
 }
 
-/// A refusal of the token endpoint: OAuth's words and RingCentral's code.
+/// An error of the token endpoint: OAuth's error and RingCentral's code.
 struct GrantRefused {
     error: &'static str,
     code: &'static str,
@@ -117,7 +117,7 @@ impl Form {
     }
 }
 
-/// Who asks: an app that proved itself, or a public one that cannot.
+/// The requesting app: authenticated, or public.
 fn client(call: &Call, form: &Form, identity: &Identity) -> Result<(String, bool), GrantRefused> {
     if let Some((id, secret)) = call.basic() {
         let known = id == identity.client_id && secret == identity.client_secret;
@@ -140,7 +140,7 @@ fn client(call: &Call, form: &Form, identity: &Identity) -> Result<(String, bool
     }
 }
 
-/// Whom a JWT is about. Its signature is not looked at: no key is known here.
+/// The subject of a JWT. The signature is not checked, since the sandbox has no key.
 fn subject(jwt: &str) -> Option<String> {
     let claims = URL_SAFE_NO_PAD.decode(jwt.split('.').nth(1)?).ok()?;
     let claims: serde_json::Value = serde_json::from_slice(&claims).ok()?;
@@ -202,7 +202,7 @@ fn redeem(
         return Err(OTHER_REDIRECT);
     }
     let Some((challenge, hashed)) = code.challenge else {
-        // A public app proves itself by PKCE or not at all.
+        // A public app authenticates by PKCE only.
         return if confidential { Ok(()) } else { Err(NO_CLIENT) };
     };
     let verifier = form.get("code_verifier").ok_or(BAD_CODE)?;
@@ -225,7 +225,7 @@ fn refresh(state: &mut State, form: &Form, client_id: &str, now: Instant) -> Res
         && spent == wanted
     {
         let until = session.used_at.map_or(*spent_at + UNUSED_GRACE, |used| later(used, grace));
-        // The same new token again: an answer that got lost can be had again.
+        // Returns the same new token again, so that a client can recover from a lost response.
         return if now < until { Ok(token_reply(session, &state.identity, now)) } else { Err(SPENT_REFRESH) };
     }
     if session.refresh.as_ref().is_some_and(|(_, until)| now >= *until) {
@@ -243,8 +243,7 @@ fn refresh(state: &mut State, form: &Form, client_id: &str, now: Instant) -> Res
 fn new_session(state: &mut State, form: &Form, client_id: String, now: Instant) -> Session {
     let Knobs { access_token_ttl, refresh_token_ttl, issue_refresh_tokens, .. } = state.knobs;
     let access_ttl = form.ttl("access_token_ttl", access_token_ttl, 600..=3600);
-    // More than the app's is the app's, and less is what was asked for: the least that the
-    // service takes is not published.
+    // Caps the requested lifetime at the app's; the service's minimum is not published.
     let asked = form.get("refresh_token_ttl").and_then(|text| text.parse().ok()).map(Duration::from_secs);
     let refresh_ttl = asked.filter(|ttl| !ttl.is_zero()).map_or(refresh_token_ttl, |ttl| ttl.min(refresh_token_ttl));
     state.oauth.issued += 1;
@@ -278,7 +277,7 @@ fn token_reply(session: &Session, identity: &Identity, now: Instant) -> Reply {
     json_reply(StatusCode::OK, &body)
 }
 
-/// `POST /restapi/oauth/revoke`: ends the session of the token.
+/// `POST /restapi/oauth/revoke`: ends the token's session.
 pub(super) fn revoke(state: &mut State, call: &Call) -> Reply {
     let form = Form::read(call);
     if let Err(refused) = client(call, &form, &state.identity) {
@@ -290,7 +289,7 @@ pub(super) fn revoke(state: &mut State, call: &Call) -> Reply {
     let is_ended = |session: &Session| {
         session.access == token || session.refresh.as_ref().is_some_and(|(refresh, _)| *refresh == token)
     };
-    // A socket that stays as a zombie is one at once.
+    // A socket that becomes a zombie does so at once.
     let closes = state.knobs.gateway.token_expiry == TokenExpiry::Close;
     let grace = if closes { state.knobs.gateway.logout_grace } else { Duration::ZERO };
     let until = later(state.moment().now, grace);
@@ -301,7 +300,7 @@ pub(super) fn revoke(state: &mut State, call: &Call) -> Reply {
     empty_reply(StatusCode::OK)
 }
 
-/// `GET /restapi/oauth/authorize`: the user has always agreed.
+/// `GET /restapi/oauth/authorize`: the user always consents.
 pub(super) fn authorize(state: &mut State, call: &Call) -> Reply {
     let identity = &state.identity;
     let client_id = call.query("client_id").unwrap_or_default();
@@ -343,7 +342,7 @@ pub(super) fn authorize(state: &mut State, call: &Call) -> Reply {
     }
 }
 
-/// Checks the bearer token of an API call, or the login of its socket. The login's id.
+/// Checks the bearer token of an API call, or the login of its socket. Returns the login's id.
 pub(super) fn check(state: &mut State, call: &Call) -> Result<u64, Refused> {
     if let Some(socket) = call.socket {
         return check_login(state, socket);
@@ -376,19 +375,19 @@ fn check_login(state: &State, socket: u64) -> Result<u64, Refused> {
 }
 
 impl OAuth {
-    /// Lets every access token expire now.
+    /// Expires every access token now.
     pub(super) fn expire_access(&mut self, now: Instant) {
         for session in &mut self.sessions {
             session.access_until = now;
         }
     }
 
-    /// How long the access token of a login lives; `None` when the login is gone.
+    /// When the access token of a login expires; `None` if the login has ended.
     pub(super) fn access_until(&self, login: u64) -> Option<Instant> {
         self.sessions.iter().find(|session| session.id == login).map(|session| session.access_until)
     }
 
-    /// How long a socket of a login serves.
+    /// When the sockets of a login end.
     pub(super) fn socket_until(&self, login: u64) -> Option<Instant> {
         let ended = || self.logged_out.iter().find(|(id, _)| *id == login).map(|(_, until)| *until);
         self.access_until(login).or_else(ended)

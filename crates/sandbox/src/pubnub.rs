@@ -1,4 +1,4 @@
-//! The PubNub side: channels, their rings, and the long polls that read them.
+//! The PubNub side: channels, their ring buffers, and long polls.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt::Write as _;
@@ -11,25 +11,25 @@ use tokio::time::Instant;
 
 use super::knobs::{Knobs, Overflow};
 
-/// 100 ns, PubNub's unit.
+/// PubNub's unit is 100 ns.
 const TICKS_PER_SECOND: u128 = 10_000_000;
-/// What a client may list in one poll before the address is too long anyway.
+/// Maximum number of channels in one poll; more would exceed the address length.
 const MAX_CHANNELS_PER_POLL: usize = 2000;
-/// Channels kept; a new one then takes the place of the idlest.
+/// Maximum number of channels; a new one then replaces the idlest.
 const MAX_CHANNELS: usize = 20_000;
-/// Two polls of one channel count as a client's error if both are still open
-/// after this long; less is a connection whose end was not noticed yet.
+/// Two open polls on one channel count as a client error after this long; below it, the end of the
+/// first connection may not have been noticed yet.
 const OVERLAP_GRACE: Duration = Duration::from_millis(250);
 
-/// Everything PubNub keeps.
+/// PubNub's state.
 #[derive(Debug, Default)]
 pub(super) struct PubNub {
     channels: HashMap<ChannelId, Channel>,
-    /// Every subscribe key that was ever issued.
+    /// Every subscribe key ever issued.
     pub(super) keys: HashSet<String>,
-    /// The latest position given out; positions only grow.
+    /// The latest position issued; positions only grow.
     latest: u64,
-    /// By how many ticks each region's tokens are ahead, as it was told to clients.
+    /// By how many ticks each region's tokens are ahead, as sent to clients.
     regions: HashMap<u32, i64>,
     polls: HashMap<u64, OpenPoll>,
     next_poll: u64,
@@ -37,7 +37,7 @@ pub(super) struct PubNub {
     overlaps: u64,
 }
 
-/// A channel is one of its subscribe key.
+/// A channel is scoped to its subscribe key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct ChannelId {
     pub(super) key: String,
@@ -45,12 +45,12 @@ pub(super) struct ChannelId {
 }
 
 impl ChannelId {
-    /// Stands for the socket of a subscription, which has no channel.
+    /// Represents the socket of a subscription, which has no channel.
     pub(super) fn of_socket(subscription: &str) -> Self {
         Self { key: String::new(), name: subscription.to_owned() }
     }
 
-    /// The subscription that it stands for.
+    /// The subscription that it represents.
     pub(super) fn socket(&self) -> Option<&str> {
         self.key.is_empty().then_some(self.name.as_str())
     }
@@ -60,9 +60,9 @@ impl ChannelId {
 struct Channel {
     ring: VecDeque<Message>,
     waiters: Vec<(u64, Arc<Notify>)>,
-    /// Position of the newest message ever published here.
+    /// Position of the newest message published here.
     head: u64,
-    /// The furthest position that a poll came back with.
+    /// The furthest position that a poll has returned with.
     acknowledged: u64,
     dropped: u64,
 }
@@ -82,7 +82,7 @@ struct Message {
     payload: Payload,
 }
 
-/// What a message holds, as JSON text that is sent as it is.
+/// The content of a message, as JSON text that is sent unchanged.
 #[derive(Clone, Debug)]
 pub(super) enum Payload {
     /// The text of `d`.
@@ -95,7 +95,7 @@ pub(super) enum Payload {
 struct OpenPoll {
     channels: Vec<ChannelId>,
     since: Instant,
-    /// Its connection is a black hole: the client cannot know that it is open.
+    /// Its connection is a black hole, so the client cannot know that it is open.
     silent: Arc<AtomicBool>,
 }
 
@@ -105,7 +105,7 @@ impl OpenPoll {
     }
 }
 
-/// A subscribe request, read.
+/// A parsed subscribe request.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Poll {
     pub(super) channels: Vec<ChannelId>,
@@ -113,7 +113,7 @@ pub(super) struct Poll {
     pub(super) region: Option<u32>,
 }
 
-/// What a poll is answered with.
+/// The answer to a poll.
 #[derive(Debug)]
 pub(super) struct Batch {
     pub(super) timetoken: u64,
@@ -130,7 +130,7 @@ pub(super) struct Sent {
     pub(super) envelope: String,
 }
 
-/// What a sandbox counts of its polls.
+/// Counts of the sandbox's polls.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct PollCounts {
     pub(super) open: usize,
@@ -138,20 +138,20 @@ pub(super) struct PollCounts {
     pub(super) overlaps: u64,
 }
 
-/// A wall-clock time as timetoken.
+/// A wall-clock time as a timetoken.
 pub(super) fn ticks(wall: SystemTime) -> u64 {
     let since = wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_nanos() * TICKS_PER_SECOND / 1_000_000_000).unwrap_or(u64::MAX)
 }
 
 impl PubNub {
-    /// A position after every one before it, and the time's as far as that allows.
+    /// Issues a new position: greater than all before it, and the current time if possible.
     pub(super) fn advance(&mut self, wall: SystemTime) -> u64 {
         self.latest = ticks(wall).max(self.latest + 1);
         self.latest
     }
 
-    /// Puts a message into a channel's ring, wakes its polls.
+    /// Adds a message to a channel's ring and wakes its polls.
     pub(super) fn publish(
         &mut self,
         id: &ChannelId,
@@ -176,7 +176,7 @@ impl PubNub {
         position
     }
 
-    /// Makes room for a channel: the one that nobody polls and that was silent longest.
+    /// Makes room for a channel by dropping the unpolled one with the oldest activity.
     fn drop_idlest(&mut self) {
         let idle = self.channels.iter().filter(|(_, channel)| channel.waiters.is_empty());
         if let Some(id) = idle.min_by_key(|(_, channel)| channel.head).map(|(id, _)| id.clone()) {
@@ -184,13 +184,13 @@ impl PubNub {
         }
     }
 
-    /// Where in the one order of positions a client's cursor is.
+    /// The position of a client's cursor in the global order.
     fn position(&self, poll: &Poll) -> u64 {
         let offset = poll.region.and_then(|region| self.regions.get(&region)).copied().unwrap_or(0);
         poll.timetoken.saturating_add_signed(offset.saturating_neg())
     }
 
-    /// Notes what a poll's cursor tells: everything up to it arrived.
+    /// Records that everything up to a poll's cursor arrived.
     pub(super) fn acknowledge(&mut self, poll: &Poll) {
         let position = self.position(poll);
         for id in &poll.channels {
@@ -200,13 +200,13 @@ impl PubNub {
         }
     }
 
-    /// Whether every channel that had a message has seen a poll beyond its last,
-    /// apart from those that `is_live` does not name.
+    /// Whether every channel with messages was polled beyond its last one, except channels that
+    /// `is_live` rejects.
     pub(super) fn is_caught_up(&self, is_live: impl Fn(&ChannelId) -> bool) -> bool {
         self.channels.iter().filter(|(id, _)| is_live(id)).all(|(_, channel)| channel.acknowledged >= channel.head)
     }
 
-    /// The messages after the poll's cursor, or `None` when there are none.
+    /// The messages after the poll's cursor, or `None`.
     pub(super) fn answer(&mut self, poll: &Poll, knobs: &Knobs, now: Instant) -> Option<Batch> {
         let since = self.position(poll);
         let mut found: Vec<(&ChannelId, Message)> = Vec::new();
@@ -231,7 +231,7 @@ impl PubNub {
         Some(self.batch(last, messages, knobs))
     }
 
-    /// An answer without messages, at the present.
+    /// An answer without messages, at the current position.
     pub(super) fn empty(&mut self, knobs: &Knobs, wall: SystemTime) -> Batch {
         let position = self.advance(wall);
         self.batch(position, Vec::new(), knobs)
@@ -281,7 +281,7 @@ impl PubNub {
         self.heard().filter(|other| other.channels.iter().any(|channel| poll.channels.contains(channel)))
     }
 
-    /// The present counts.
+    /// The current counts.
     pub(super) fn counts(&self, now: Instant) -> PollCounts {
         let mut newest: HashMap<&ChannelId, (usize, Instant)> = HashMap::new();
         for poll in self.heard() {
@@ -299,13 +299,13 @@ impl PubNub {
         }
     }
 
-    /// Open polls that list a channel.
+    /// Number of open polls that list a channel.
     pub(super) fn open_on(&self, id: &ChannelId) -> usize {
         self.heard().filter(|poll| poll.channels.contains(id)).count()
     }
 
-    /// Messages that a ring or their age pushed out before a poll came back from
-    /// beyond them, over all channels.
+    /// Number of messages, over all channels, that were dropped for space or age before a poll
+    /// returned from beyond them.
     pub(super) fn dropped(&self) -> u64 {
         self.channels.values().map(|channel| channel.dropped).sum()
     }
@@ -321,7 +321,7 @@ fn sent(id: &ChannelId, message: Message, knobs: &Knobs) -> Sent {
     }
 }
 
-/// The envelope's text; `data` goes in as it is.
+/// The envelope's text; `data` is inserted unchanged.
 fn envelope(id: &ChannelId, position: u64, data: &str, knobs: &Knobs) -> String {
     let published = position.saturating_add(knobs.published_ahead);
     let text = |value: &str| serde_json::Value::from(value).to_string();
@@ -354,8 +354,8 @@ impl Batch {
         format!(r#"{{"t":{{"t":"{}","r":{}}},"m":[{}]}}"#, self.timetoken, self.region, messages.join(","))
     }
 
-    /// The body of a v1 answer, which knows payloads only; with several channels
-    /// a list of their names follows.
+    /// The body of a v1 answer, which contains only payloads; with several channels a list of their
+    /// names follows.
     pub(super) fn v1(&self, several: bool) -> String {
         let data: Vec<&str> =
             self.messages.iter().map(|message| message.data.as_deref().unwrap_or(&message.envelope)).collect();
@@ -371,8 +371,7 @@ impl Batch {
 }
 
 impl Poll {
-    /// Reads key, channel list, timetoken and region; `None` when one of them is
-    /// not what it should be.
+    /// Parses key, channel list, timetoken and region; `None` if one is invalid.
     pub(super) fn read(key: &str, channels: &str, timetoken: Option<&str>, region: Option<&str>) -> Option<Self> {
         let names: Vec<String> =
             channels.split(',').filter(|name| !name.is_empty()).map(super::http::percent_decode).collect();
@@ -437,8 +436,8 @@ mod tests {
     }
 
     proptest! {
-        /// Who echoes the cursor gets every message once and in order, whatever
-        /// the regions and the clock do, as long as nothing overflows.
+        /// A client that echoes the cursor gets every message once and in order despite region and
+        /// clock changes, unless a buffer overflows.
         #[test]
         fn an_echoed_cursor_loses_and_repeats_nothing(
             steps in proptest::collection::vec(step(), 0..60), cap in 1..5_usize, ahead in 0..3000_u64,
@@ -452,7 +451,7 @@ mod tests {
             let mut cursor = (first.timetoken, first.region);
             let (mut sent, mut seen) = (0_u32, Vec::new());
             let names = ["a", "b"];
-            // Regions keep their offset: a cursor is a position in its region's stream.
+            // A region's offset is fixed: a cursor is a position in its region's stream.
             let mut offsets: HashMap<u32, i64> = HashMap::from([(knobs.region, 0)]);
             for step in steps.into_iter().chain(std::iter::repeat_n(Step::Poll, 60)) {
                 match step {
@@ -488,7 +487,7 @@ mod tests {
         let start = Instant::now();
         let lost = pubnub.open(&poll, &wake, &silent, start);
         let first = pubnub.open(&poll, &wake, &heard, start);
-        assert_eq!(pubnub.counts(start + Duration::from_secs(9)).overlaps, 0, "the other is lost in a black hole");
+        assert_eq!(pubnub.counts(start + Duration::from_secs(9)).overlaps, 0, "the other is in a black hole");
         let second = pubnub.open(&poll, &wake, &heard, start + Duration::from_secs(10));
         pubnub.close(first, start + Duration::from_millis(10_100));
         assert_eq!(pubnub.counts(start + Duration::from_secs(20)).overlaps, 0, "a reconnect");
@@ -498,6 +497,6 @@ mod tests {
         pubnub.close(third, start + Duration::from_secs(22));
         pubnub.close(lost, start + Duration::from_secs(22));
         assert_eq!(pubnub.counts(start + Duration::from_secs(30)), PollCounts { open: 0, max_open: 2, overlaps: 1 });
-        assert!(pubnub.channels.is_empty(), "a channel without messages or polls is not kept");
+        assert!(pubnub.channels.is_empty(), "a channel without messages or polls is dropped");
     }
 }

@@ -1,4 +1,4 @@
-//! What was requested.
+//! The log of requests.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::http::Call;
 use ringcentral_events::Secret;
 
-/// Which of the three servers.
+/// A server of the sandbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -22,12 +22,12 @@ pub enum Service {
     PubNub,
     /// The WebSocket gateway.
     Gateway,
-    /// The Contact Center, with its logins.
+    /// The Contact Center with its logins.
     #[serde(rename = "contact_center")]
     ContactCenter,
 }
 
-/// What a request asks for.
+/// The operation of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -72,8 +72,8 @@ pub enum Operation {
     Chats,
     /// `GET …/chats/{id}/posts`.
     Posts,
-    /// `POST /realtime/sdk/{source_id}`: the Send API of Engage Digital, with the
-    /// feature `digital`.
+    /// `POST /realtime/sdk/{source_id}`: the Send API of Engage Digital; needs the feature
+    /// `digital`.
     SendApi,
     /// Any other request to the API.
     OtherApi,
@@ -97,10 +97,10 @@ pub enum Operation {
     Notification,
     /// A heartbeat on a socket.
     SocketHeartbeat,
-    /// A frame that the gateway did not understand; its text is the body.
+    /// A frame that the gateway did not recognize; its text is the body.
     OtherFrame,
-    /// `POST agent-sessions`, of the Contact Center as all that follow, which need the
-    /// feature `agent`.
+    /// `POST agent-sessions` of the Contact Center. This and the following need the feature
+    /// `agent`.
     AgentStart,
     /// `POST agent-sessions/join`.
     AgentJoin,
@@ -111,9 +111,9 @@ pub enum Operation {
     /// Any other call below `agent-sessions/{id}`: `state`, `keep-alive`, `agent-phone`,
     /// `interactions`.
     AgentCommand,
-    /// A login or a refresh, of any of the three ways.
+    /// A login or a refresh, by any of the three methods.
     AgentToken,
-    /// What tells clients where things are: `.well-known`, `whoami`.
+    /// Service discovery: `.well-known`, `whoami`.
     AgentDiscovery,
     /// Any other request to the Contact Center.
     OtherContactCenter,
@@ -126,13 +126,12 @@ impl Operation {
         matches!(self, Self::Create | Self::List | Self::Get | Self::Update | Self::Renew | Self::Delete)
     }
 
-    /// Whether it is a frame that the gateway sends by itself, which only its own
-    /// target names.
+    /// Whether it is a frame that the gateway sends unasked, which only an explicit target matches.
     pub(super) fn is_unasked(self) -> bool {
         matches!(self, Self::ConnectionDetails | Self::Notification)
     }
 
-    /// What `call` asks of `service`.
+    /// The operation of `call` on `service`.
     pub(super) fn of(service: Service, call: &Call) -> Self {
         match service {
             Service::Api => Self::of_api(&call.method, &call.path),
@@ -199,18 +198,17 @@ impl Operation {
     }
 }
 
-/// A request as it came.
+/// A recorded request.
 ///
-/// `Debug` shows method and path, neither query, nor headers, nor body; of the Contact
-/// Center's paths not the session's id.
+/// `Debug` shows only method and path, and omits the session's id from the Contact Center's paths.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Recorded {
-    /// Which server got it.
+    /// The server that received it.
     pub service: Service,
-    /// What it asks for.
+    /// Its operation.
     pub operation: Operation,
-    /// Its number, from 0; the servers count together.
+    /// Its number, from 0, over all servers.
     pub sequence: u64,
     /// Its method.
     pub method: Method,
@@ -222,8 +220,7 @@ pub struct Recorded {
     pub body: Bytes,
     /// When it was read.
     pub at: SystemTime,
-    /// The status it was answered with; `None` while it is open, and when it
-    /// never was answered.
+    /// The response status; `None` while it is open or if it was never answered.
     pub status: Option<u16>,
     authorization: Option<Secret>,
 }
@@ -235,7 +232,7 @@ impl Recorded {
         self.path_and_query.split('?').next().unwrap_or_default()
     }
 
-    /// Path and query, of the Contact Center without the session's id.
+    /// Path and query, without the session's id of Contact Center paths.
     pub(super) fn shown_path_and_query(&self) -> String {
         let query = self.path_and_query.find('?').map_or("", |at| &self.path_and_query[at..]);
         format!("{}{query}", self.shown_path())
@@ -265,12 +262,12 @@ impl Recorded {
     /// The body as JSON.
     ///
     /// # Errors
-    /// When it is none.
+    /// If the body is not JSON.
     pub fn json(&self) -> serde_json::Result<serde_json::Value> {
         serde_json::from_slice(&self.body)
     }
 
-    /// The `Authorization` header, for those who need it.
+    /// The `Authorization` header, unredacted.
     #[must_use]
     pub fn authorization(&self) -> Option<&Secret> {
         self.authorization.as_ref()
@@ -287,7 +284,7 @@ impl fmt::Debug for Recorded {
     }
 }
 
-/// The newest requests, and a count of all.
+/// The newest requests, and the count of all.
 #[derive(Debug)]
 pub(super) struct RequestLog {
     records: VecDeque<Recorded>,
@@ -338,7 +335,7 @@ impl RequestLog {
         sequence
     }
 
-    /// Notes how a request was answered.
+    /// Records a response's status.
     pub(super) fn answered(&mut self, sequence: u64, status: u16) {
         let oldest = self.next - u64::try_from(self.records.len()).unwrap_or(u64::MAX);
         let at = sequence.checked_sub(oldest).and_then(|at| usize::try_from(at).ok());
@@ -410,7 +407,7 @@ mod tests {
     }
 
     #[test]
-    fn the_log_keeps_the_newest_and_hides_the_authorization() {
+    fn the_log_holds_the_newest_and_hides_the_authorization() {
         let mut log = RequestLog::new(2);
         for path in ["/a?tt=1", "/b", "/c"] {
             log.record(Service::Api, Operation::OtherApi, &call("GET", path), SystemTime::UNIX_EPOCH);

@@ -1,4 +1,4 @@
-//! The API server's routes, and what every answer of it has.
+//! The API server's routes, and the headers of its responses.
 
 use http::header::{DATE, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{Method, StatusCode};
@@ -13,7 +13,7 @@ use super::{gateway, messages, oauth, subscriptions};
 
 type Routed = Result<(Reply, Vec<Happening>), Refused>;
 
-/// Answers a call: token, budget, resource, headers.
+/// Handles a call: token, budget, resource, headers.
 pub(super) fn handle(state: &mut State, call: &Call) -> Reply {
     let segments = call.segments();
     let path: Vec<&str> = segments.iter().map(String::as_str).collect();
@@ -34,7 +34,7 @@ pub(super) fn handle(state: &mut State, call: &Call) -> Reply {
 fn route(state: &mut State, call: &Call, path: &[&str], spent: &mut Option<Spent>) -> Routed {
     let method = call.method.as_str();
     if let ["restapi", "oauth", rest @ ..] = path {
-        // Sockets live by the access tokens that change here.
+        // Sockets depend on the access tokens that change here.
         state.schedule.poke();
         return match (method, rest) {
             ("GET", ["authorize"]) => quiet(oauth::authorize(state, call)),
@@ -59,7 +59,7 @@ fn route(state: &mut State, call: &Call, path: &[&str], spent: &mut Option<Spent
 
 type Handler = fn(&mut State, &Call, &[&str]) -> Routed;
 
-/// The handler of a path and the group that its calls are counted in.
+/// The handler of a path, and the usage plan group of its calls.
 fn resource(state: &State, method: &str, path: &[&str]) -> Option<(Group, Handler)> {
     use Group::{Heavy, Light, Medium};
     let found: (Group, Handler) = match (method, path) {
@@ -101,7 +101,7 @@ fn resource(state: &State, method: &str, path: &[&str]) -> Option<(Group, Handle
     Some(found)
 }
 
-/// What is below `/restapi/v1.0/account/{accountId}`; handlers get the whole path.
+/// Resources below `/restapi/v1.0/account/{accountId}`; handlers get the whole path.
 fn account_resource(state: &State, method: &str, rest: &[&str]) -> Option<(Group, Handler)> {
     use Group::{Heavy, Light, Medium};
     let (extension, rest) = match (method, rest) {
@@ -157,7 +157,7 @@ fn loud(reply: Result<Reply, Refused>) -> Routed {
 }
 
 fn no_such(call: &Call) -> Refused {
-    // The words of a captured answer.
+    // The wording of a captured response.
     Refused::new(if call.method == Method::OPTIONS { 405 } else { 404 }, "AGW-404", "Resource not found")
 }
 
@@ -180,7 +180,7 @@ fn versions(state: &State) -> Reply {
     json_reply(StatusCode::OK, &body)
 }
 
-/// Request id, rate limits, and the service's clock.
+/// Adds request id, rate limits, and the service's clock.
 fn stamp(state: &mut State, reply: &mut Reply, spent: Option<Spent>) {
     let id = uuid(&mut state.rng);
     let date = http_date(state.service_time(state.moment().wall));

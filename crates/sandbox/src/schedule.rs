@@ -1,4 +1,4 @@
-//! What is to happen later.
+//! Scheduled actions.
 
 use std::sync::Arc;
 
@@ -11,22 +11,22 @@ use super::pubnub::{ChannelId, Payload};
 use super::requests::Service;
 use super::state::{Shared, State};
 
-/// Something due at a time of the sandbox's clock.
+/// An action that is due at a time of the sandbox's clock.
 #[derive(Clone, Debug)]
 pub(super) enum Due {
-    /// An event that happened some time ago.
+    /// A delayed event.
     Deliver(Happening),
     /// A delayed message.
     Publish(ChannelId, String),
-    /// A server that was down comes back.
+    /// A server restarts.
     Up(Service),
-    /// A server goes down.
+    /// A server stops.
     Down(Service),
-    /// Something of the gateway.
+    /// A delayed action of the gateway.
     Gateway(gateway::Later),
 }
 
-/// The list of it.
+/// The list of scheduled actions.
 #[derive(Debug, Default)]
 pub(super) struct Schedule {
     entries: Vec<(Instant, Due)>,
@@ -39,7 +39,7 @@ impl Schedule {
         self.wake.notify_one();
     }
 
-    /// Tells that deadlines have changed, or the clock.
+    /// Reports that the deadlines or the clock changed.
     pub(super) fn poke(&self) {
         self.wake.notify_one();
     }
@@ -48,7 +48,7 @@ impl Schedule {
         self.entries.iter().map(|(at, _)| *at).min()
     }
 
-    /// Takes what is due, earliest first.
+    /// Removes and returns what is due, earliest first.
     fn take(&mut self, now: Instant) -> Vec<Due> {
         self.entries.sort_by_key(|(at, _)| *at);
         let due = self.entries.partition_point(|(at, _)| *at <= now);
@@ -66,7 +66,7 @@ fn run(state: &mut State, due: Due) {
     }
 }
 
-/// Does what is due, when it is due, for as long as the sandbox lives.
+/// Performs actions when they are due, until the sandbox ends.
 pub(super) async fn keep(shared: Arc<Shared>) {
     let wake = Arc::clone(&shared.lock().schedule.wake);
     loop {

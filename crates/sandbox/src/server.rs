@@ -1,4 +1,4 @@
-//! The IO: listeners, connections, and the faults that are made of them.
+//! The IO: listeners, connections, and the faults that act on them.
 
 use std::convert::Infallible;
 use std::io;
@@ -30,20 +30,20 @@ use super::requests::{Operation, Service};
 use super::state::{Shared, later};
 use super::{control, gateway, rest, subscribe};
 
-/// More of a request's body than any call of the service takes.
+/// Larger than any request body of the service.
 const MAX_BODY: usize = 4 << 20;
 const BACKLOG: i32 = 1024;
-/// How long to wait before a failed `accept` or rebind is tried again.
+/// Delay before a failed `accept` or rebind is retried.
 const RETRY: Duration = Duration::from_millis(20);
 
 type Body = UnsyncBoxBody<Bytes, Infallible>;
 
-/// A loopback port that stays ours while no one listens on it.
+/// A loopback port that stays reserved while its server is down.
 #[derive(Debug)]
 pub(super) struct Port {
     address: SocketAddr,
-    /// Bound, never listening: keeps the number from others while the server is
-    /// down. On Linux a second socket may bind beside it; elsewhere there is none.
+    /// Bound but never listening, so that no other process takes the port while the server is down.
+    /// On Linux a second socket may bind beside it; on other systems it is `None`.
     _reserved: Option<Socket>,
 }
 
@@ -56,7 +56,7 @@ fn bound(address: SocketAddr) -> io::Result<Socket> {
 }
 
 impl Port {
-    /// Takes `port` on loopback, any free one for 0, and listens.
+    /// Binds `port` on loopback, any free one for 0, and listens.
     pub(super) fn open(port: u16) -> io::Result<(Self, TcpListener)> {
         let first = bound(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?;
         let address = first.local_addr()?.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?;
@@ -83,8 +83,7 @@ fn listening(socket: Socket) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-/// Keeps one server up or down, as the state wants it. Ends when it is dropped;
-/// its connections end with it.
+/// Starts and stops one server as the state requires. Dropping it ends its connections too.
 pub(super) async fn keep(shared: Arc<Shared>, service: Service, port: Port, first: TcpListener) {
     let power = Arc::clone(&shared.lock().server(service).power);
     let mut listener = Some(first);
@@ -95,7 +94,7 @@ pub(super) async fn keep(shared: Arc<Shared>, service: Service, port: Port, firs
             match port.listen() {
                 Ok(bound) => listener = Some(bound),
                 Err(error) => {
-                    tracing::warn!(?service, %error, "the sandbox cannot listen again yet");
+                    tracing::warn!(?service, %error, "the sandbox failed to listen; retrying");
                     tokio::time::sleep(RETRY).await;
                     continue;
                 }
@@ -114,7 +113,7 @@ pub(super) async fn keep(shared: Arc<Shared>, service: Service, port: Port, firs
     }
 }
 
-/// Accepts until the power changes.
+/// Accepts connections until the server is stopped.
 async fn accept(
     shared: &Arc<Shared>,
     service: Service,
@@ -131,8 +130,8 @@ async fn accept(
                     connections.spawn(connection(Arc::clone(shared), service, stream));
                 }
                 Err(error) => {
-                    // Out of descriptors, most likely: some will be free soon.
-                    tracing::warn!(?service, %error, "the sandbox cannot accept");
+                    // Probably out of file descriptors: some will be free soon.
+                    tracing::warn!(?service, %error, "the sandbox failed to accept; retrying");
                     tokio::time::sleep(RETRY).await;
                 }
             },
@@ -140,7 +139,7 @@ async fn accept(
     }
 }
 
-/// Counts a connection for as long as it lives.
+/// Counts a connection while it is open.
 struct Counted {
     shared: Arc<Shared>,
     service: Service,
@@ -169,7 +168,7 @@ impl Drop for Counted {
 async fn connection(shared: Arc<Shared>, service: Service, stream: TcpStream) {
     let control = Arc::new(LinkControl::new());
     let _counted = Counted::new(&shared, service, &control);
-    // Answers are small and awaited: waiting for more to send would only cost time.
+    // Responses are small and latency matters more than batching.
     let _ = stream.set_nodelay(true);
     let link = Link::new(stream, Arc::clone(&control));
     if service == Service::Gateway {
@@ -197,7 +196,7 @@ async fn connection(shared: Arc<Shared>, service: Service, stream: TcpStream) {
     }
 }
 
-/// A connection to the gateway: requests until one is answered by an upgrade.
+/// A gateway connection: serves requests until an upgrade.
 async fn socket(shared: &Arc<Shared>, control: &Arc<LinkControl>, link: Link) {
     let upgrade = Mutex::new(None);
     let answering = service_fn(|mut request: Request<Incoming>| {
@@ -219,16 +218,16 @@ async fn socket(shared: &Arc<Shared>, control: &Arc<LinkControl>, link: Link) {
     }
     let Some((upgraded, admitted)) = upgrade.into_inner().unwrap_or_else(PoisonError::into_inner) else { return };
     let Ok(upgraded) = upgraded.await else { return };
-    // It is our own link again, with what was read beyond the request.
+    // Recovers our link, with the bytes read past the request.
     if let Ok(parts) = upgraded.downcast::<TokioIo<Link>>() {
         gateway::serve(shared, control, parts.io.into_inner(), parts.read_buf, admitted).await;
     }
 }
 
-/// Why a connection ends without an answer.
+/// Why a connection ends without a response.
 #[derive(Debug, thiserror::Error)]
 enum NoAnswer {
-    #[error("the request broke off")]
+    #[error("the request is incomplete")]
     Request,
     #[error("scripted")]
     Scripted,
@@ -236,7 +235,7 @@ enum NoAnswer {
 
 async fn read(shared: &Shared, request: Request<Incoming>) -> Result<Result<Call, Reply>, NoAnswer> {
     let (mut head, body) = request.into_parts();
-    // HTTP/2 has it in the address.
+    // HTTP/2 has the host in the authority.
     if let (Some(authority), false) = (head.uri.authority(), head.headers.contains_key(http::header::HOST))
         && let Ok(host) = http::HeaderValue::from_str(authority.as_str())
     {
@@ -294,7 +293,7 @@ async fn answer(
     Ok(response)
 }
 
-/// Does what the request asks.
+/// Performs the request.
 async fn effect(shared: &Arc<Shared>, link: &LinkControl, service: Service, call: &Call) -> Reply {
     if let (Service::Api, "POST", Some(source)) = (service, call.method.as_str(), digital::source_of(&call.path)) {
         return digital::handle(shared, call, source);
@@ -353,7 +352,7 @@ async fn with_fault(
             whole(reply)
         }
         Action::ResetMidBody if reply.body().is_empty() => {
-            // No middle to cut at: the answer never begins.
+            // There is no middle to cut at: the response never begins.
             link.reset();
             return std::future::pending().await;
         }
@@ -374,14 +373,13 @@ async fn with_fault(
 
 fn whole(reply: Reply) -> Response<Body> {
     if reply.headers().contains_key(http::header::CONTENT_LENGTH) {
-        // A length that a script made up: a body of known size would have to agree.
+        // Chunked, because a body of known size would have to match the scripted length.
         return chunked(reply);
     }
     reply.map(|body| Full::new(body).boxed_unsync())
 }
 
-/// Sends the body in pieces. The length is announced, so that a client knows
-/// that more is to come.
+/// Sends the body in pieces. The length is announced, so that a client knows that more follows.
 fn dripping(reply: Reply, chunk: usize, every: Duration) -> Response<Body> {
     let (mut parts, body) = reply.into_parts();
     announce(&mut parts.headers, body.len());
@@ -389,12 +387,12 @@ fn dripping(reply: Reply, chunk: usize, every: Duration) -> Response<Body> {
     Response::from_parts(parts, StreamBody::new(drip).boxed_unsync())
 }
 
-/// Sends the body in two pieces, without a length of its own.
+/// Sends the body chunked, in two pieces.
 fn chunked(reply: Reply) -> Response<Body> {
     reply.map(|mut body| {
         let first = body.split_to(body.len() / 2);
-        // Each is on its way before the next comes, the end among them: what breaks off
-        // breaks off behind what there is.
+        // Each piece is sent before the next is created, including the end: a connection that
+        // breaks does so after the complete first piece.
         let pieces = futures_util::stream::iter([first, body, Bytes::new()]).then(async |piece| {
             tokio::task::yield_now().await;
             Ok(Frame::data(piece))

@@ -1,4 +1,4 @@
-//! All that a sandbox knows, behind one lock.
+//! The sandbox's state, behind one lock.
 
 use std::fmt::Write as _;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -20,15 +20,15 @@ use super::schedule::Schedule;
 use super::subscriptions::Subscriptions;
 use ringcentral_events::Timestamp;
 
-/// As far as any deadline reaches; what is set further is cut to it.
+/// The maximum distance of a deadline.
 const FAR: Duration = Duration::from_secs(10 * 365 * 86_400);
 
-/// `now` and `by` more, as far as deadlines reach.
+/// `now` plus `by`, capped.
 pub(super) fn later(now: Instant, by: Duration) -> Instant {
     now + by.min(FAR)
 }
 
-/// As [`later`], on the wall clock.
+/// Like [`later`], on the wall clock.
 pub(super) fn later_on(wall: SystemTime, by: Duration) -> SystemTime {
     wall + by.min(FAR)
 }
@@ -38,7 +38,7 @@ pub(super) fn earlier_on(wall: SystemTime, by: Duration) -> SystemTime {
     wall - by.min(FAR)
 }
 
-/// Who the sandbox serves: one account, one user, two apps.
+/// The sandbox's identity: one account, one user, two apps.
 #[derive(Clone)]
 pub(super) struct Identity {
     pub(super) account_id: String,
@@ -52,7 +52,7 @@ pub(super) struct Identity {
     pub(super) phone_number: String,
 }
 
-/// The state of all servers. No `Debug`: it is full of keys and tokens.
+/// The state of all servers. No `Debug`: it holds keys and tokens.
 pub(super) struct State {
     pub(super) identity: Identity,
     pub(super) knobs: Knobs,
@@ -72,14 +72,14 @@ pub(super) struct State {
     pub(super) servers: [ServerState; 4],
     pub(super) agents: super::agent::Center,
     pub(super) digital: super::digital::Channels,
-    /// Messages that wait for the next one of their channel, by a swap fault.
+    /// Messages that a swap fault holds until the next one of their channel.
     pub(super) held_back: Vec<(super::pubnub::ChannelId, String)>,
 }
 
-/// What is known of one server.
+/// The state of one server.
 #[derive(Debug, Default)]
 pub(super) struct ServerState {
-    /// What a test wants; `listening` is what is.
+    /// The state that a test wants; `listening` is the actual one.
     pub(super) wanted_up: bool,
     /// Woken when `wanted_up` changes.
     pub(super) power: std::sync::Arc<tokio::sync::Notify>,
@@ -90,14 +90,14 @@ pub(super) struct ServerState {
 }
 
 impl ServerState {
-    /// Asks for the server to be up or down; its keeper does it.
+    /// Requests that the server start or stop; its task does it.
     pub(super) fn want(&mut self, up: bool) {
         self.wanted_up = up;
         self.power.notify_one();
     }
 }
 
-/// What can be done to open connections.
+/// Ways to cut open connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Cut {
@@ -107,7 +107,7 @@ pub(super) enum Cut {
     Finish,
 }
 
-/// The sandbox's clock: the machine's, and what a test moved it by.
+/// The sandbox's clock: the real clock plus the offset set by tests.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Clock {
     moved: Duration,
@@ -133,12 +133,12 @@ impl Clock {
         Moment { now: Instant::now() + self.moved, wall: wall_now() + self.moved }
     }
 
-    /// Moves the clock; by ten years at most, all in all.
+    /// Moves the clock, by ten years at most in total.
     pub(super) fn advance(&mut self, by: Duration) {
         self.moved = self.moved.saturating_add(by).min(FAR);
     }
 
-    /// A deadline of this clock as one of tokio's.
+    /// Converts a deadline of this clock to tokio's.
     pub(super) fn real(self, at: Instant) -> Instant {
         at.checked_sub(self.moved).unwrap_or_else(Instant::now)
     }
@@ -157,7 +157,7 @@ impl State {
                 Cut::Reset => link.reset(),
                 Cut::Close => link.close(),
                 Cut::BlackHole => link.mute(),
-                // A socket has no answers under way.
+                // A socket has no responses in progress.
                 Cut::Finish if service == Service::Gateway => link.close(),
                 Cut::Finish => link.finish(),
             }
@@ -167,11 +167,11 @@ impl State {
         }
     }
 
-    /// Moves the clock, and lets happen what is due by that.
+    /// Moves the clock and performs what is due by then.
     pub(super) fn advance(&mut self, by: Duration) {
         self.clock.advance(by);
         super::gateway::clock_moved(self, by);
-        // What time ends is over before the next call comes.
+        // Expired things must end before the next call arrives.
         super::agent::run_due(self);
         self.schedule.poke();
     }
@@ -185,24 +185,24 @@ impl State {
         }
     }
 
-    /// The service's wall clock, skew included.
+    /// The service's wall clock, including the skew.
     pub(super) fn service_time(&self, wall: SystemTime) -> SystemTime {
         let skew = Duration::from_millis(self.knobs.clock_skew_ms.unsigned_abs()).min(FAR);
         let skewed = if self.knobs.clock_skew_ms >= 0 { wall.checked_add(skew) } else { wall.checked_sub(skew) };
         skewed.unwrap_or(wall)
     }
 
-    /// A time in the form that the knob asks for.
+    /// A time in the format that the knob selects.
     pub(super) fn write_time(&self, wall: SystemTime) -> String {
         self.write_time_as(wall, self.knobs.time_format)
     }
 
-    /// A time in one form.
+    /// A time in the given format.
     pub(super) fn write_time_as(&self, wall: SystemTime, format: TimeFormat) -> String {
         self.format_time(self.service_time(wall), format)
     }
 
-    /// A time of the service's clock in one form.
+    /// A time of the service's clock in the given format.
     #[allow(clippy::unused_self, reason = "beside its siblings")]
     pub(super) fn format_time(&self, at: SystemTime, format: TimeFormat) -> String {
         let zulu = Timestamp::from(at).as_str().to_owned();
@@ -216,7 +216,7 @@ impl State {
     }
 }
 
-/// A random UUID in text, version 4.
+/// A random UUID, version 4, as text.
 pub(super) fn uuid(rng: &mut fastrand::Rng) -> String {
     let bits = (rng.u128(..) & !(0xf << 76) & !(0x3 << 62)) | (0x4 << 76) | (0x2 << 62);
     let hex = format!("{bits:032x}");
@@ -233,7 +233,7 @@ pub(super) fn token(rng: &mut fastrand::Rng, prefix: &str, length: usize) -> Str
     text
 }
 
-/// A random decimal number of exactly `digits` digits.
+/// A random decimal number with exactly `digits` digits.
 pub(super) fn number(rng: &mut fastrand::Rng, digits: usize) -> String {
     let mut text = String::from(rng.char('1'..='9'));
     while text.len() < digits {
@@ -242,7 +242,7 @@ pub(super) fn number(rng: &mut fastrand::Rng, digits: usize) -> String {
     text
 }
 
-/// The state, and a way to wait for its next change.
+/// The state, and a way to wait for its changes.
 pub(super) struct Shared {
     state: Mutex<State>,
     changed: watch::Sender<()>,
@@ -253,20 +253,20 @@ impl Shared {
         Self { state: Mutex::new(state), changed: watch::Sender::new(()) }
     }
 
-    /// The state as it is. A test that panicked while it looked must not take
-    /// the others with it, so poison is ignored: every change is made whole.
+    /// Locks the state. Ignores poison, so that a panic in one test's closure does not fail the
+    /// others: changes are never partial.
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the state and wakes those who wait for a change.
+    /// Changes the state and wakes the waiters.
     pub(super) fn update<R>(&self, change: impl FnOnce(&mut State) -> R) -> R {
         let result = change(&mut self.lock());
         self.changed.send_replace(());
         result
     }
 
-    /// Waits until `found` yields something, or until `deadline`.
+    /// Waits until `found` returns a value, or until `deadline`.
     pub(super) async fn wait_until<R>(
         &self,
         deadline: Instant,

@@ -15,9 +15,9 @@ use super::link::LinkControl;
 use super::pubnub::{Batch, Poll, ticks};
 use super::state::{Shared, later};
 
-/// As the service: JSON under a script's name.
+/// As in the service: JSON with a script's content type.
 const CONTENT_TYPE: &str = "text/javascript; charset=\"UTF-8\"";
-/// About where the service stops reading an address.
+/// About the address length that the service accepts.
 const MAX_ADDRESS: usize = 32 * 1024;
 
 /// Answers a call; a subscribe waits for messages.
@@ -60,7 +60,7 @@ async fn route(shared: &Arc<Shared>, link: &LinkControl, call: &Call) -> Reply {
     }
 }
 
-/// JSONP where a callback is named; `0` is none.
+/// JSONP if a callback is given; `0` means none.
 fn padded(callback: &str, body: String) -> String {
     let named = callback != "0" && callback.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
     if named { format!("{callback}({body})") } else { body }
@@ -94,7 +94,7 @@ fn presence(action: &str) -> Reply {
     script(body.to_string())
 }
 
-/// An open poll; counted until it is dropped, so also when the client goes.
+/// An open poll. Dropping it closes it, also when the client disconnects.
 struct Open {
     shared: Arc<Shared>,
     id: u64,

@@ -15,16 +15,16 @@ use super::pubnub::ChannelId;
 use super::state::{Moment, State, later, later_on, number, token, uuid};
 use super::view::Transport;
 
-/// Ids remembered as forgotten.
+/// Maximum number of removed ids remembered.
 const FORGOTTEN: usize = 1000;
 
 /// All subscriptions, oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Subscriptions {
     live: Vec<Subscription>,
-    /// The subscribe key that all get which were not given their own.
+    /// The subscribe key of all subscriptions without an individual one.
     common_key: Option<String>,
-    /// Ids answered with `SUB-507`, the newest.
+    /// The newest ids answered with `SUB-507`.
     forgotten: VecDeque<String>,
 }
 
@@ -33,14 +33,14 @@ pub(super) struct Subscriptions {
 pub(super) struct Subscription {
     pub(super) id: String,
     pub(super) filters: Vec<EventUri>,
-    /// The filters as they are answered.
+    /// The filters as reported.
     pub(super) answered: Vec<String>,
     pub(super) disabled: Vec<String>,
     pub(super) created: SystemTime,
     pub(super) expires_at: Instant,
-    /// The lifetime granted first; a renewal grants it again.
+    /// The lifetime granted at creation, granted again by each renewal.
     lifetime: Duration,
-    /// Whether encryption was asked for.
+    /// Whether encryption was requested.
     asked_encryption: bool,
     pub(super) transport: Transport,
     pub(super) key: Option<Key>,
@@ -52,20 +52,20 @@ pub(super) struct Subscription {
 }
 
 impl Subscriptions {
-    /// Those that have not ended; what ended is dropped.
+    /// The live ones; expired ones are dropped.
     pub(super) fn alive(&mut self, now: Instant) -> &mut Vec<Subscription> {
         self.live.retain(|subscription| now < subscription.expires_at);
         &mut self.live
     }
 
-    /// Whether a channel is one of a live subscription.
+    /// Whether a live subscription has this channel.
     pub(super) fn has_channel(&self, channel: &ChannelId) -> bool {
         self.live.iter().any(|subscription| subscription.channel == *channel)
     }
 }
 
 impl Subscription {
-    /// Time until it expires; what its session renews has all of it.
+    /// Time until it expires; always the full lifetime if its session renews it.
     pub(super) fn left(&self, now: Instant) -> Duration {
         self.expires_at.saturating_duration_since(now).min(self.lifetime)
     }
@@ -82,7 +82,7 @@ impl Subscription {
     }
 }
 
-/// What a create or an update asks for.
+/// The request of a create or an update.
 struct Asked {
     filters: Vec<String>,
     expires_in: Option<Duration>,
@@ -114,7 +114,7 @@ fn body(call: &Call) -> Result<Option<Value>, Refused> {
     call.json().map_err(|_| Refused::new(400, "CMN-103", "Request body is not readable"))
 }
 
-/// A filter list, sorted into what is served and what is not.
+/// A filter list, split into accepted and rejected filters.
 struct Accepted {
     filters: Vec<EventUri>,
     answered: Vec<String>,
@@ -151,11 +151,11 @@ fn accept(state: &State, filters: &[String]) -> Result<Accepted, Refused> {
     Ok(accepted)
 }
 
-/// What is asked for, unless it is refused.
+/// The requested transport, or its refusal.
 fn transport(state: &mut State, call: &Call, body: &Value) -> Result<Transport, Refused> {
     let transport = body["deliveryMode"]["transportType"].as_str();
     match (transport, state.knobs.refuse_pubnub) {
-        // These are made on a socket only.
+        // Created on a socket only.
         (Some("WebSocket"), _) if call.socket.is_some_and(|socket| state.gateway.has_session(socket)) => {
             if state.knobs.gateway.may_subscribe {
                 return Ok(Transport::WebSocket);
@@ -176,7 +176,7 @@ fn transport(state: &mut State, call: &Call, body: &Value) -> Result<Transport, 
             refused.parameter = None;
             Err(refused)
         }
-        // The door for other transports.
+        // Other transports go here.
         (_, _) => Err(Refused::parameter("deliveryMode.transportType")),
     }
 }
@@ -204,7 +204,7 @@ pub(super) fn create(state: &mut State, call: &Call) -> Result<Reply, Refused> {
             let channel = ChannelId { key: common_key(state), name: channel_name(state) };
             (lifetime, later(moment.now, lifetime), channel)
         }
-        // The service renews it for as long as its session lives.
+        // The service renews it while its session lives.
         Transport::WebSocket => {
             let lifetime = state.knobs.gateway.subscription_lifetime;
             (lifetime, later(moment.now, Duration::MAX), ChannelId::of_socket(&id))
@@ -259,7 +259,7 @@ fn common_key(state: &mut State) -> String {
     key
 }
 
-/// Gives a key to a subscription that encrypts, takes it from one that does not.
+/// Adds a key to a subscription that encrypts, removes it from one that does not.
 fn settle_key(state: &mut State, subscription: &mut Subscription) {
     if !subscription.encrypts(state.knobs.encryption) {
         subscription.key = None;
@@ -286,7 +286,7 @@ pub(super) fn get(state: &mut State, call: &Call, id: &str) -> Result<Reply, Ref
     Ok(json_reply(StatusCode::OK, &describe(state, &subscription, moment, call.socket.is_some())))
 }
 
-/// `PUT /restapi/v1.0/subscription/{id}`: new filters, or none to renew.
+/// `PUT /restapi/v1.0/subscription/{id}`: new filters, or a renewal without them.
 pub(super) fn update(state: &mut State, call: &Call, id: &str) -> Result<Reply, Refused> {
     refuse_foreign(state, call, id)?;
     let Some(body) = body(call)?.filter(|body| !body["eventFilters"].is_null()) else {
@@ -301,8 +301,8 @@ pub(super) fn update(state: &mut State, call: &Call, id: &str) -> Result<Reply, 
     prolong(state, call, id, asked.expires_in)
 }
 
-/// A WebSocket subscription is changed over its own socket only. That it is
-/// refused is documented, how is not.
+/// A WebSocket subscription can be changed over its socket only. The refusal is documented, its
+/// form is not.
 fn refuse_foreign(state: &mut State, call: &Call, id: &str) -> Result<(), Refused> {
     let transport = find(state, id)?.transport;
     let own = call.socket.and_then(|socket| state.gateway.subscription_of(socket));
@@ -342,7 +342,7 @@ fn prolong(state: &mut State, call: &Call, id: &str, asked: Option<Duration>) ->
     get(state, call, id)
 }
 
-/// Changes channel and keys of a subscription; false when there is none of this id.
+/// Changes channel and keys of a subscription; false if the id is unknown.
 pub(super) fn rotate(state: &mut State, id: &str, rotation: Rotation) -> bool {
     let Ok(mut subscription) = find(state, id).cloned() else { return false };
     if subscription.transport == Transport::WebSocket {
@@ -369,7 +369,7 @@ pub(super) fn delete(state: &mut State, id: &str) -> Result<Reply, Refused> {
     Ok(empty_reply(StatusCode::NO_CONTENT))
 }
 
-/// The live subscription of this id.
+/// The live subscription with this id.
 pub(super) fn find<'a>(state: &'a mut State, id: &str) -> Result<&'a mut Subscription, Refused> {
     let now = state.moment().now;
     let held = &mut state.subscriptions;
@@ -382,8 +382,7 @@ pub(super) fn find<'a>(state: &'a mut State, id: &str) -> Result<&'a mut Subscri
     Err(Refused::not_found("subscriptionId", id))
 }
 
-/// Drops a subscription as if its session had ended; false when there is none of
-/// this id.
+/// Drops a subscription as if its session had ended; false if the id is unknown.
 pub(super) fn forget(state: &mut State, id: &str) -> bool {
     let dropped = delete(state, id).is_ok();
     if dropped {
@@ -417,7 +416,7 @@ fn uri(state: &State, tail: &str, short: bool) -> String {
 /// `SubscriptionInfo`, with a `short` URI for sockets.
 fn describe(state: &mut State, subscription: &Subscription, moment: Moment, short: bool) -> Value {
     let left = subscription.left(moment.now);
-    // A moment has passed since it was granted: 899 of 900, as captured.
+    // Some time has passed since it was granted: 899 of 900, as captured.
     let seconds = left.saturating_sub(Duration::from_millis(1)).as_secs().max(1);
     let delivery = delivery_mode(state, subscription);
     let mut info = json!({

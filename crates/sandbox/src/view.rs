@@ -1,4 +1,4 @@
-//! What a test sees of a sandbox.
+//! A test's view of the sandbox.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,13 +17,13 @@ use super::subscriptions::Subscription;
 use ringcentral_events::Secret;
 use ringcentral_events::SubscriptionId;
 
-/// How a subscription delivers.
+/// The transport of a subscription.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub enum Transport {
-    /// By a PubNub channel.
+    /// A PubNub channel.
     PubNub,
-    /// By the socket it was made on.
+    /// The socket that created it.
     WebSocket,
 }
 
@@ -33,24 +33,23 @@ pub enum Transport {
 pub struct SubscriptionView {
     /// Its id.
     pub id: SubscriptionId,
-    /// Its filters as they were answered.
+    /// Its filters as reported.
     pub event_filters: Vec<String>,
     /// Time until it expires.
     pub expires_in: Duration,
     /// Its status.
     pub status: String,
-    /// Renewals and updates so far.
+    /// Number of renewals and updates so far.
     pub renewals: u32,
-    /// How it delivers.
+    /// Its transport.
     pub transport: Transport,
-    /// Whether a socket of its session is open; `None` for other transports, and
-    /// once its session is gone.
+    /// Whether its session has an open socket; `None` for other transports and without a session.
     pub connected: Option<bool>,
-    /// Its channel; empty for other transports than PubNub.
+    /// Its channel; empty for transports other than PubNub.
     pub address: Secret,
-    /// Its subscribe key; empty for other transports than PubNub.
+    /// Its subscribe key; empty for transports other than PubNub.
     pub subscriber_key: Secret,
-    /// Its encryption key in base64; `None` when payloads are plain.
+    /// Its encryption key in base64; `None` if payloads are plain.
     pub encryption_key: Option<Secret>,
 }
 
@@ -76,43 +75,42 @@ impl SubscriptionView {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Gauges {
-    /// Connections open to the API server.
+    /// Open connections to the API server.
     pub api_connections: usize,
-    /// The most there were at once.
+    /// Their maximum so far.
     pub max_api_connections: usize,
-    /// Connections open to the PubNub server.
+    /// Open connections to the PubNub server.
     pub pubnub_connections: usize,
-    /// The most there were at once.
+    /// Their maximum so far.
     pub max_pubnub_connections: usize,
-    /// Connections open to the gateway.
+    /// Open connections to the gateway.
     pub gateway_connections: usize,
-    /// The most there were at once.
+    /// Their maximum so far.
     pub max_gateway_connections: usize,
-    /// Connections open to the Contact Center.
+    /// Open connections to the Contact Center.
     pub contact_center_connections: usize,
-    /// The most there were at once.
+    /// Their maximum so far.
     pub max_contact_center_connections: usize,
-    /// Sockets open at the gateway; one in a black hole is not.
+    /// Open sockets at the gateway, without black holes.
     pub open_sockets: usize,
-    /// The most there were at once.
+    /// Their maximum so far.
     pub max_open_sockets: usize,
     /// Sockets opened since the start.
     pub sockets_opened: u64,
-    /// Polls open.
+    /// Open polls.
     pub open_polls: usize,
-    /// The most there were at once.
+    /// Their maximum so far.
     pub max_open_polls: usize,
-    /// How often two polls of one channel stood side by side for more than a
-    /// quarter of a second: a client's error.
+    /// How often two polls of one channel were open for more than a quarter of a second: a client
+    /// error.
     pub overlapping_polls: u64,
-    /// Messages that a ring or their age pushed out before a poll's cursor told
-    /// that they had arrived.
+    /// Messages dropped for space or age before a poll's cursor confirmed their arrival.
     pub dropped_messages: u64,
     /// Requests read since the start.
     pub requests: u64,
     /// Access tokens issued since the start.
     pub tokens_issued: u64,
-    /// Logins that live.
+    /// Live logins.
     pub sessions: usize,
 }
 
@@ -165,28 +163,28 @@ impl fmt::Debug for Faults<'_> {
 }
 
 impl Faults<'_> {
-    /// Adds a fault. Where several match a request, the one added first hits.
+    /// Adds a fault. If several match a request, the first one added applies.
     pub fn inject(&self, target: impl Into<Target>, fault: Fault) -> FaultId {
         self.shared.update(|state| state.faults.add(target.into(), fault))
     }
 
-    /// Takes a fault back.
+    /// Removes a fault.
     pub fn clear(&self, id: FaultId) {
         self.shared.update(|state| state.faults.clear(id));
     }
 
-    /// Takes all faults back.
+    /// Removes all faults.
     pub fn clear_all(&self) {
         self.shared.update(|state| state.faults.clear_all());
     }
 
-    /// How often a fault has hit; 0 once it is cleared.
+    /// How often a fault has been applied; 0 once it is cleared.
     #[must_use]
     pub fn hits(&self, id: FaultId) -> u32 {
         self.shared.lock().faults.hits(id)
     }
 
-    /// Waits until a fault has hit `count` times. False after `timeout`.
+    /// Waits until a fault has been applied `count` times. False after `timeout`.
     pub async fn wait_hits(&self, id: FaultId, count: u32, timeout: Duration) -> bool {
         let deadline = later(Instant::now(), timeout);
         self.shared.wait_until(deadline, |state| (state.faults.hits(id) >= count).then_some(())).await.is_some()
@@ -197,18 +195,17 @@ impl Faults<'_> {
         self.deliveries(DeliveryFault::Duplicate, count);
     }
 
-    /// Publishes the next notification after the one that follows it on its
-    /// channel; `count` times.
+    /// Publishes the next notification after the following one on its channel; `count` times.
     pub fn swap_next(&self, count: usize) {
         self.deliveries(DeliveryFault::Swap, count);
     }
 
-    /// Publishes each of the next `count` notifications later by `by`.
+    /// Delays each of the next `count` notifications by `by`.
     pub fn delay_next(&self, count: usize, by: Duration) {
         self.deliveries(DeliveryFault::Delay { by }, count);
     }
 
-    /// Never publishes the next `count` notifications: what the service loses.
+    /// Drops the next `count` notifications, as if the service lost them.
     pub fn lose_next(&self, count: usize) {
         self.deliveries(DeliveryFault::Lose, count);
     }

@@ -15,7 +15,7 @@ use super::{count_in, time_in};
 
 const KEPT: usize = 20_000;
 
-/// The messages, oldest first, with the time each was created.
+/// The messages, oldest first, with their creation times.
 #[derive(Debug, Default)]
 pub(in super::super) struct A2p {
     messages: VecDeque<(SystemTime, Value)>,
@@ -23,7 +23,7 @@ pub(in super::super) struct A2p {
 }
 
 impl State {
-    /// Puts a message into the account; its id, and the event it raises.
+    /// Adds a message to the account; returns its id and its event.
     pub(in super::super) fn add_a2p(&mut self, direction: &str, from: &str, text: &str) -> Happening {
         let (created, now) = self.written_now();
         let inbound = direction == "Inbound";
@@ -41,10 +41,10 @@ impl State {
             "direction": direction,
         });
         keep(&mut self.account.a2p.messages, (created, record.clone()), KEPT);
-        told(self, &record)
+        change_event(self, &record)
     }
 
-    /// Gives a message another status; nothing when there is none of this id.
+    /// Changes a message's status; does nothing if the id is unknown.
     pub(in super::super) fn change_a2p(&mut self, id: u64, status: &str) -> Vec<Happening> {
         let (_, now) = self.written_now();
         let Some((_, record)) = self.account.a2p.messages.iter_mut().find(|(_, record)| record["id"] == id) else {
@@ -53,17 +53,17 @@ impl State {
         record["messageStatus"] = json!(status);
         record["lastModifiedTime"] = json!(now);
         let record = record.clone();
-        vec![told(self, &record)]
+        vec![change_event(self, &record)]
     }
 }
 
-fn told(state: &State, record: &Value) -> Happening {
+fn change_event(state: &State, record: &Value) -> Happening {
     let direction = record["direction"].as_str().unwrap_or_default();
     let uri = format!("/restapi/v1.0/account/{}/a2p-sms/messages?direction={direction}", state.identity.account_id);
     happening(state, &uri, record)
 }
 
-/// `GET …/a2p-sms/messages`: newest first, by page; texts with `view=Detailed`.
+/// `GET …/a2p-sms/messages`: newest first, paged; texts with `view=Detailed`.
 pub(in super::super) fn list(state: &State, call: &Call) -> Result<Reply, Refused> {
     let to = time_in(call, "dateTo")?.unwrap_or_else(|| state.service_now());
     let from = time_in(call, "dateFrom")?.unwrap_or(to - Duration::from_secs(86_400));

@@ -1,4 +1,4 @@
-//! What can be turned on the account's resources.
+//! Settings of the account's resources.
 
 use std::time::Duration;
 
@@ -8,46 +8,45 @@ use super::super::knobs::millis;
 
 /// How the account's resources behave; `account` of [`Knobs`](super::super::Knobs).
 ///
-/// The defaults are what the service documents; where it documents nothing, the
-/// field says *unverified*.
+/// The defaults are those that the service documents; undocumented ones are marked *unverified*.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct AccountKnobs {
-    /// Extensions of the account beside the user's, decimal numbers. Default
-    /// `100200302` and `100200399`.
+    /// Extensions of the account besides the user's, decimal numbers. Default `100200302` and
+    /// `100200399`.
     pub other_extensions: Vec<String>,
     /// How far an incremental sync reaches back before its token. Default 5 s.
     #[serde(with = "millis")]
     pub sync_overlap: Duration,
-    /// Life of a sync token of messages. Default 24 h; *unverified*.
+    /// Lifetime of a message sync token. Default 24 h; *unverified*.
     #[serde(with = "millis")]
     pub message_token_life: Duration,
-    /// How a stale sync token of messages is refused. Default `MSG-333`.
+    /// How a stale message sync token is refused. Default `MSG-333`.
     pub stale_message_token: StaleToken,
-    /// Whether every sync token of messages is stale. Default false.
+    /// Whether every message sync token is stale. Default false.
     pub refuse_message_tokens: bool,
-    /// How long after its end a call is in the call log. Default 15 s; 30 s were
-    /// seen.
+    /// How long after its end a call appears in the call log. Default 15 s; 30 s have been
+    /// observed.
     #[serde(with = "millis")]
     pub call_log_delay: Duration,
-    /// Life of a sync token of the call log, then 400 `CLG-102`. Default 24 h;
-    /// life and code are *unverified*.
+    /// Lifetime of a call-log sync token, after which it gets 400 `CLG-102`. Default 24 h; lifetime
+    /// and code are *unverified*.
     #[serde(with = "millis")]
     pub call_log_token_life: Duration,
-    /// Whether every sync token of the call log is stale. Default false.
+    /// Whether every call-log sync token is stale. Default false.
     pub refuse_call_log_tokens: bool,
-    /// What a full sync of the call log with a `dateFrom` of more than 30 days ago gets.
+    /// How a full sync of the call log with a `dateFrom` of more than 30 days ago is answered.
     /// Default refused; *unverified*.
     pub old_call_log: OldCallLog,
-    /// Calls in one answer of a sync; more since the token are 400 `CLG-104`.
+    /// Maximum number of calls in one answer to a sync; more since the token get 400 `CLG-104`.
     /// Default 250; the code is *unverified*.
     pub call_log_limit: usize,
-    /// Whether an incremental sync passes over changes of messages that were
-    /// created before the `dateFrom` of its full sync. Default true; *unverified*.
+    /// Whether an incremental sync omits changes of messages that are older than the `dateFrom` of
+    /// its full sync. Default true; *unverified*.
     pub frame_hides_older: bool,
-    /// Whether `olderRecordsExist` also tells of records before `dateFrom`.
-    /// Default false; *unverified*.
+    /// Whether `olderRecordsExist` also covers records before `dateFrom`. Default false;
+    /// *unverified*.
     pub older_beyond_frame: bool,
 }
 
@@ -70,18 +69,18 @@ impl Default for AccountKnobs {
     }
 }
 
-/// What becomes of a sync of the call log that begins too long ago.
+/// How a call-log sync that begins too long ago is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum OldCallLog {
     /// 400 `CMN-101` with `parameterName` `dateFrom`.
     Refuse,
-    /// It begins 30 days ago.
+    /// The sync begins 30 days ago.
     Cut,
 }
 
-/// How a stale sync token is refused; both are documented.
+/// How a stale sync token is refused; both forms are documented.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]

@@ -13,7 +13,7 @@ use super::token::{Token, from_millis, to_millis};
 use super::{count_in, time_in};
 
 const RESOURCE: &str = "message-sync";
-/// The documented frame of a full sync that names none.
+/// The documented time frame of a full sync without `dateFrom`.
 const FRAME: Duration = Duration::from_secs(86_400);
 
 /// Answers a sync, full or incremental.

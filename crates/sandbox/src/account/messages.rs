@@ -12,7 +12,7 @@ use super::super::http::{Call, Refused, Reply, empty_reply, json_reply};
 use super::super::state::{State, number};
 use super::{count_in, id_number, time_in};
 
-/// Messages kept; the oldest are dropped.
+/// Maximum number of stored messages; the oldest are dropped.
 const KEPT: usize = 20_000;
 const DEFAULT_PAGE: usize = 100;
 
@@ -29,15 +29,15 @@ impl Default for Messages {
     }
 }
 
-/// One message, alive or not.
+/// A message, alive or deleted.
 #[derive(Clone, Debug)]
 pub(super) struct Stored {
     pub(super) id: u64,
     pub(super) extension: String,
-    /// By the service's clock, as is `modified`.
+    /// By the service's clock, like `modified`.
     pub(super) created: SystemTime,
     pub(super) modified: SystemTime,
-    /// As the API writes it.
+    /// The API's JSON.
     pub(super) record: Value,
 }
 
@@ -57,7 +57,7 @@ impl Messages {
         self.stored.iter().rev().filter(move |stored| stored.extension == extension)
     }
 
-    /// The records, oldest first, those of deleted messages too.
+    /// All records, oldest first, including deleted messages.
     pub(in super::super) fn records(&self) -> Vec<Value> {
         self.stored.iter().map(|stored| stored.record.clone()).collect()
     }
@@ -67,7 +67,7 @@ impl Messages {
     }
 }
 
-/// A message to be stored.
+/// A new message.
 #[derive(Clone, Copy)]
 pub(in super::super) struct NewMessage<'a> {
     pub(in super::super) extension: &'a str,
@@ -76,11 +76,11 @@ pub(in super::super) struct NewMessage<'a> {
     pub(in super::super) from: &'a str,
     pub(in super::super) to: &'a [String],
     pub(in super::super) subject: &'a str,
-    /// Types of what is attached.
+    /// Content types of the attachments.
     pub(in super::super) attachments: &'a [String],
 }
 
-/// What can happen to a message.
+/// A change of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in super::super) enum Change {
     Read,
@@ -90,7 +90,7 @@ pub(in super::super) enum Change {
 }
 
 impl State {
-    /// Puts a message into the store; its id and its record, ids as numbers.
+    /// Stores a message; returns its id and its record, with numeric ids.
     pub(in super::super) fn store_message(&mut self, new: &NewMessage<'_>) -> (u64, Value) {
         self.account.messages.next_id += 4;
         let id = self.account.messages.next_id;
@@ -154,7 +154,7 @@ impl State {
         (id, record)
     }
 
-    /// Changes a message, and tells it; nothing when there is none of this id.
+    /// Changes a message and returns the events; does nothing if the id is unknown.
     pub(in super::super) fn change_message(&mut self, id: u64, change: Change) -> Vec<Happening> {
         let (modified, now) = self.written_now();
         let Some(stored) = self.account.messages.find(id) else { return Vec::new() };
@@ -176,7 +176,7 @@ impl State {
         vec![hint]
     }
 
-    /// Changes the newest `count` messages of a type, without telling it.
+    /// Changes the newest `count` messages of a type without events.
     pub(in super::super) fn touch_messages(&mut self, kind: &str, count: usize) {
         let (modified, now) = self.written_now();
         let touched = self.account.messages.stored.iter_mut().rev().filter(|stored| stored.record["type"] == kind);
@@ -187,7 +187,7 @@ impl State {
     }
 }
 
-/// `GET …/message-store`: newest first, by page.
+/// `GET …/message-store`: newest first, paged.
 pub(in super::super) fn list(state: &State, call: &Call, extension: &str) -> Result<Reply, Refused> {
     let page = count_in(call, "page")?.unwrap_or(1);
     let per_page = count_in(call, "perPage")?.unwrap_or(DEFAULT_PAGE).min(1000);
@@ -236,7 +236,7 @@ pub(in super::super) fn get(state: &State, extension: &str, id: &str) -> Result<
     found(state, extension, id).map(|stored| json_reply(StatusCode::OK, &stored.record))
 }
 
-/// `PUT …/message-store/{id}`: the read status.
+/// `PUT …/message-store/{id}`: sets the read status.
 pub(in super::super) fn update(
     state: &mut State,
     call: &Call,
@@ -254,7 +254,7 @@ pub(in super::super) fn update(
     Ok((get(state, extension, id)?, happenings))
 }
 
-/// `DELETE …/message-store/{id}`, with `purge=true` for good.
+/// `DELETE …/message-store/{id}`; `purge=true` deletes permanently.
 pub(in super::super) fn delete(
     state: &mut State,
     call: &Call,

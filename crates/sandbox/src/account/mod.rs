@@ -1,7 +1,7 @@
-//! The account behind the sandbox: what a client can ask for afterwards.
+//! The account behind the sandbox, which a client can query.
 //!
-//! Whatever a fixture tells the subscribers is put here as well, so that it is
-//! found by who was not told.
+//! Each fixture that emits an event also changes the account, so that a client that missed the
+//! event finds the change.
 
 pub(super) mod a2p;
 pub(super) mod calls;
@@ -31,25 +31,24 @@ pub(super) struct Account {
 }
 
 impl State {
-    /// The service's wall clock, which records and queries are written in.
+    /// The service's wall clock, used in records and queries.
     pub(super) fn service_now(&self) -> SystemTime {
         self.service_time(self.moment().wall)
     }
 
-    /// Time `at` of the service's clock, in the form that the knob asks for.
+    /// The service's time `at`, in the format that the knob selects.
     pub(super) fn write_service_time(&self, at: SystemTime) -> String {
         self.format_time(at, self.knobs.time_format)
     }
 
-    /// The service's time as records have it: the written form, and no finer than it.
+    /// The service's time for records: the text, and the time truncated to the text's precision.
     fn written_now(&self) -> (SystemTime, String) {
         let now = self.service_now();
         let text = self.write_service_time(now);
         (Timestamp::new(&*text).system_time().unwrap_or(now), text)
     }
 
-    /// The extension that a path names, `~` as its number; `None` for one that is
-    /// not of this account.
+    /// The extension in a path, `~` resolved; `None` if the account has no such extension.
     pub(super) fn extension_of(&self, segment: &str) -> Option<String> {
         let own = &self.identity.extension_id;
         match segment {
@@ -61,25 +60,25 @@ impl State {
         }
     }
 
-    /// The address of a resource of an extension.
+    /// The URL of an extension's resource.
     pub(super) fn extension_uri(&self, extension: &str, tail: &str) -> String {
         format!("{}/restapi/v1.0/account/{}/extension/{extension}{tail}", self.base_url, self.identity.account_id)
     }
 }
 
-/// A time in the query.
+/// A time parameter of the query.
 fn time_in(call: &Call, name: &str) -> Result<Option<SystemTime>, Refused> {
     let Some(text) = call.query(name) else { return Ok(None) };
     Timestamp::new(text).system_time().map(Some).ok_or_else(|| Refused::parameter(name))
 }
 
-/// A number in the query, from 1 up.
+/// A count of at least 1 in the query.
 fn count_in(call: &Call, name: &str) -> Result<Option<usize>, Refused> {
     let Some(text) = call.query(name) else { return Ok(None) };
     text.parse().ok().filter(|count| *count > 0).map(Some).ok_or_else(|| Refused::parameter(name))
 }
 
-/// A decimal id as the number that the API writes.
+/// A decimal id as a JSON number, as the API writes it.
 fn id_number(id: &str) -> serde_json::Value {
     id.parse::<u64>().map_or(serde_json::Value::Null, serde_json::Value::from)
 }

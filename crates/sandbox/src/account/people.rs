@@ -1,4 +1,4 @@
-//! Extensions, and their presence.
+//! Extensions and their presence.
 
 use std::collections::BTreeMap;
 
@@ -14,17 +14,17 @@ use super::{count_in, id_number};
 const MULTIPART_JSON: &str = "application/vnd.ringcentral.multipart+json";
 const BOUNDARY: &str = "Boundary_sandbox";
 
-/// What is known of people beyond their ids.
+/// Names and presence of the extensions.
 #[derive(Debug, Default)]
 pub(in super::super) struct People {
-    /// Presence as it was told last, by extension and richness.
+    /// The last reported presence, by extension and level of detail.
     presence: BTreeMap<String, [Value; 3]>,
-    /// Names that were given.
+    /// Assigned names.
     names: BTreeMap<String, String>,
     renames: u64,
 }
 
-/// What can happen to an extension.
+/// A change of an extension.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in super::super) enum ExtensionChange {
     Create,
@@ -33,18 +33,18 @@ pub(in super::super) enum ExtensionChange {
 }
 
 impl State {
-    /// A presence as it was told last, if it was.
-    pub(in super::super) fn told_presence(&self, extension: &str) -> Option<[Value; 3]> {
+    /// The last reported presence, if there is one.
+    pub(in super::super) fn last_presence(&self, extension: &str) -> Option<[Value; 3]> {
         self.account.people.presence.get(extension).cloned()
     }
 
-    /// Keeps a presence as it is told: plain, detailed, with SIP data.
+    /// Stores a presence in its three forms: plain, detailed, with SIP data.
     pub(in super::super) fn set_presence(&mut self, extension: &str, bodies: [Value; 3]) {
         self.account.people.presence.insert(extension.to_owned(), bodies);
     }
 
-    /// Changes the list of extensions, and tells it. Creating an extension that is
-    /// there, or changing one that is not, does nothing.
+    /// Changes the list of extensions and returns the events. Does nothing when creating a known
+    /// extension or changing an unknown one.
     pub(in super::super) fn change_extension(&mut self, id: &str, change: ExtensionChange) -> Vec<Happening> {
         let others = &mut self.knobs.account.other_extensions;
         let at = others.iter().position(|other| other == id);
@@ -105,10 +105,10 @@ impl State {
             "ringOnMonitoredCall": false,
             "pickUpCallsOnHold": false,
         });
-        let told = self.account.people.presence.get(id).and_then(|bodies| bodies.get(richness));
-        let mut record = told.cloned().unwrap_or(simple);
+        let known = self.account.people.presence.get(id).and_then(|bodies| bodies.get(richness));
+        let mut record = known.cloned().unwrap_or(simple);
         if let Some(fields) = record.as_object_mut() {
-            // What an event has and the resource has not.
+            // The event has these fields, the resource has not.
             for name in ["sequence", "extensionId", "totalActiveCalls"] {
                 fields.remove(name);
             }
@@ -141,7 +141,7 @@ pub(in super::super) fn presence(state: &State, call: &Call, extension: &str) ->
     json_reply(StatusCode::OK, &state.presence_record(extension, richness(call)))
 }
 
-/// `GET …/extension/{id},{id}/presence`: each with its own status.
+/// `GET …/extension/{id},{id}/presence`: each part has a status.
 pub(in super::super) fn presences(state: &State, call: &Call, ids: &str) -> Reply {
     let richness = richness(call);
     let answers: Vec<(&str, u16, Value)> = ids
@@ -174,7 +174,7 @@ pub(in super::super) fn presences(state: &State, call: &Call, ids: &str) -> Repl
     text_reply(status, "multipart/mixed; boundary=Boundary_sandbox", text)
 }
 
-/// `PUT …/extension/~/presence`: of oneself only.
+/// `PUT …/extension/~/presence`: only for the user's extension.
 pub(in super::super) fn set(
     state: &mut State,
     call: &Call,
@@ -209,14 +209,14 @@ pub(in super::super) fn set(
     Ok((presence(state, call, extension), vec![event]))
 }
 
-/// `GET …/account/{id}/presence`: of all extensions, by page.
+/// `GET …/account/{id}/presence`: all extensions, paged.
 pub(in super::super) fn account_presence(state: &State, call: &Call) -> Result<Reply, Refused> {
     let richness = richness(call);
     let all: Vec<&str> = state.extensions().collect();
     paged(state, call, "/presence", &all, |_, id| state.presence_record(id, richness))
 }
 
-/// `GET …/account/{id}/extension`: all, by page.
+/// `GET …/account/{id}/extension`: all extensions, paged.
 pub(in super::super) fn list(state: &State, call: &Call) -> Result<Reply, Refused> {
     let all: Vec<&str> = state.extensions().collect();
     paged(state, call, "/extension", &all, |at, id| state.extension_record(id, at))

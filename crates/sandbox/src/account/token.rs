@@ -1,4 +1,4 @@
-//! Sync tokens: opaque to clients, they carry the time and the frame.
+//! Sync tokens: opaque to clients, they contain the time and the frame.
 
 use std::time::{Duration, SystemTime};
 
@@ -6,25 +6,25 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 
-/// What a sync token tells the service.
+/// The content of a sync token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Token {
-    /// What it is for: a token of one resource is none of another.
+    /// The resource that issued it; a token is valid for one resource only.
     pub(super) resource: String,
-    /// When it was made, ms since 1970 by the service's clock.
+    /// Creation time, ms since 1970 by the service's clock.
     pub(super) at: u64,
-    /// Where its frame begins.
+    /// The start of its frame.
     pub(super) from: u64,
-    /// Types in the frame; none stands for all.
+    /// Types in the frame; empty means all.
     pub(super) types: Vec<String>,
-    /// Directions in the frame; none stands for all.
+    /// Directions in the frame; empty means all.
     pub(super) directions: Vec<String>,
 }
 
 impl Token {
     pub(super) fn write(&self) -> String {
-        // A struct of texts and numbers can always be written.
+        // A struct of texts and numbers always serializes.
         URL_SAFE_NO_PAD.encode(serde_json::to_vec(self).unwrap_or_default())
     }
 
@@ -39,7 +39,7 @@ pub(super) fn to_millis(at: SystemTime) -> u64 {
 }
 
 pub(super) fn from_millis(ms: u64) -> SystemTime {
-    // Within the clock's range whatever a client sends.
+    // Capped to the clock's range, since clients may send any number.
     SystemTime::UNIX_EPOCH + Duration::from_millis(ms.min(4_102_444_800_000))
 }
 
@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_is_read_as_it_was_written_and_nothing_else_is_one() {
+    fn a_token_round_trips_and_other_texts_are_rejected() {
         let token = Token { resource: "r".into(), at: 7, from: 3, types: vec!["SMS".into()], directions: vec![] };
         assert_eq!(Token::read(&token.write()), Some(token));
         for bad in ["", "bad", "e30", "!!"] {

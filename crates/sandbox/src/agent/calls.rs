@@ -1,4 +1,4 @@
-//! What an agent and a caller do, as the batches of events that tell of it.
+//! Batches of events for the actions of an agent and a caller.
 
 use std::collections::BTreeMap;
 
@@ -16,9 +16,9 @@ use super::session::{agent_state, contact_id, named};
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ContactStep {
-    /// The agent takes it: `Active`, and the leg is up.
+    /// The agent accepts: `Active`, and the leg is up.
     Answer,
-    /// The agent does not take it: it is gone, for this agent.
+    /// The agent declines: the contact leaves this agent.
     Reject,
     /// `Holding`.
     Hold,
@@ -28,13 +28,13 @@ pub enum ContactStep {
     Mask,
     /// `Active` again.
     Unmask,
-    /// The customer is gone, and the work after it begins: `Disconnected`, not final.
+    /// The customer hangs up and after-call work begins: `Disconnected`, not final.
     HangUp,
-    /// That is done with: `Disconnected`, final.
+    /// The after-call work is done: `Disconnected`, final.
     Finish,
 }
 
-/// The event with another status; what no JSON library reads of it stays as it is.
+/// The event with another status; fields that JSON libraries cannot read are preserved.
 fn changed(event: &Event, status: &str, last: bool, at: &str) -> Option<Event> {
     let mut object: BTreeMap<String, Box<RawValue>> = serde_json::from_str(&event.text).ok()?;
     let code = if status == "Disconnected" { "1" } else { event.field("disconnectcode").unwrap_or_default() };
@@ -60,7 +60,7 @@ fn leg(status: &str, last: bool) -> Value {
     event
 }
 
-/// The phone between the platform and the agent rings, is up or is down.
+/// The agent's phone leg rings, is up or is down.
 pub(super) fn phone(action: &str) -> Option<Vec<Value>> {
     let mute = |muted: &str| {
         let mut event = named("Mute");
@@ -76,7 +76,7 @@ pub(super) fn phone(action: &str) -> Option<Vec<Value>> {
     })
 }
 
-/// The batch of a call that comes in, and its contact's id.
+/// The batch of an incoming call, and its contact's id.
 pub(super) fn incoming(state: &mut State, from: &str) -> (String, Vec<Value>) {
     let id = contact_id(&mut state.rng);
     let at = state.write_time_as(state.moment().wall, TimeFormat::Zulu);
@@ -124,7 +124,7 @@ pub(super) fn incoming(state: &mut State, from: &str) -> (String, Vec<Value>) {
     (id, vec![agent_state("InboundContact", "", &at), leg("Dialing", false), call, pop])
 }
 
-/// The batch of a step; `None` where the session has no such contact.
+/// The batch of a step; `None` if the session has no such contact.
 pub(super) fn step(state: &State, contact: &Event, leg_is_up: bool, step: ContactStep) -> Option<Vec<Event>> {
     let at = state.write_time_as(state.moment().wall, TimeFormat::Zulu);
     let to = |status, last| changed(contact, status, last, &at);

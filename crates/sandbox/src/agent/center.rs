@@ -1,4 +1,4 @@
-//! The Contact Center: its sessions, and the calls about them that need not wait.
+//! The Contact Center: its sessions, and every call except the poll.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -18,20 +18,20 @@ use super::params::Params;
 use super::session::{Session, Station, agent_state, own_end};
 use super::tokens::{self, Denied, Tokens};
 
-/// The agent that logins are for.
+/// The agent who logs in.
 pub(super) const AGENT: &str = "7001";
 
-/// All that is known of the Contact Center.
+/// The state of the Contact Center.
 pub(in super::super) struct Center {
     pub(super) url: String,
     pub(super) tokens: Tokens,
-    /// Oldest first; of one agent the last may live.
+    /// Oldest first; at most the last session of an agent is live.
     pub(super) sessions: Vec<Session>,
     /// Custom events that outlive a session, by agent.
     persistent: HashMap<String, Vec<Event>>,
 }
 
-/// Sessions kept of those that are over.
+/// Maximum number of ended sessions remembered.
 const OVER: usize = 1000;
 
 impl Center {
@@ -39,17 +39,17 @@ impl Center {
         Self { url, tokens: Tokens::new(rng), sessions: Vec::new(), persistent: HashMap::new() }
     }
 
-    /// The session of an id, in its newest form or an old one.
+    /// The session with an id, current or old.
     pub(super) fn of_id(&mut self, id: &str) -> Option<&mut Session> {
         self.sessions.iter_mut().find(|session| session.log.place(id).is_some())
     }
 
-    /// The session of an agent that lives.
+    /// The agent's live session.
     pub(super) fn of_agent(&mut self, agent: &str) -> Option<&mut Session> {
         self.sessions.iter_mut().find(|session| session.agent == agent && !session.is_over())
     }
 
-    /// Keeps a custom event for the agent's sessions to come; the latest of its name.
+    /// Stores a custom event for the agent's future sessions; the latest of each name wins.
     pub(super) fn persist(&mut self, agent: &str, event: Event) {
         let kept = self.persistent.entry(agent.to_owned()).or_default();
         kept.retain(|held| held.custom_name() != event.custom_name());
@@ -66,7 +66,7 @@ impl Center {
     }
 }
 
-/// A branch of the answer to a poll (`icBranchValue`). Only 3 is documented.
+/// The branch of a poll's answer (`icBranchValue`). Only 3 is documented.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Branch(pub(super) u8);
 
@@ -78,7 +78,7 @@ impl Branch {
     const TIMEOUT: Self = Self(7);
 }
 
-/// An error of the service.
+/// An error response of the service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Wrong {
     status: u16,
@@ -97,7 +97,7 @@ impl Wrong {
     pub(super) const OVER: Self = Self::new(409, "AgentSessionEnded", "the session has ended", Some(Branch::OVER));
     pub(super) const TIMEOUT: Self =
         Self::new(400, "InvalidTimeout", "timeout is a whole number from 0 to 60", Some(Branch::TIMEOUT));
-    const NOTHING: Self = Self::new(404, "NotFound", "there is no such call", None);
+    const NOTHING: Self = Self::new(404, "NotFound", "unknown endpoint", None);
     const METHOD: Self = Self::new(405, "MethodNotAllowed", "not with this method", None);
     const PARAMETER: Self = Self::new(400, "InvalidParameter", "a parameter is not valid", None);
 
@@ -112,7 +112,7 @@ impl Wrong {
         }
     }
 
-    /// The answer; the branch only where the call is a poll.
+    /// The response; only polls carry the branch.
     pub(super) fn reply(self, knobs: &AgentKnobs, is_poll: bool) -> Reply {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut reply = match knobs.errors_in {
@@ -122,7 +122,7 @@ impl Wrong {
             }
         };
         if knobs.errors_in != ErrorsIn::Body {
-            // The text where it is the code, as for the parameters of a start.
+            // The text is the code, as for the parameters of a start.
             let said = if self.code == "InvalidParameter" { self.text } else { self.code };
             describe(&mut reply, said);
         }
@@ -143,7 +143,7 @@ pub(super) fn mark(reply: &mut Reply, branch: Branch, knobs: &AgentKnobs) {
     }
 }
 
-/// What is asked for, by the path: casings and versions are all one.
+/// The requested operation; casing and version of the path do not matter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Route {
     Central,
@@ -155,7 +155,7 @@ pub(super) enum Route {
     Configuration,
     Start,
     Join,
-    /// Of the session with this id.
+    /// Ends the session with this id.
     End(String),
     Poll(String),
     State(String),
@@ -164,12 +164,12 @@ pub(super) enum Route {
     Phone(String, String),
     Contact(String, String, String),
     ServerTime,
-    /// An id that is empty.
+    /// An empty id.
     NoId,
     Nothing,
 }
 
-/// Reads method and path. `None`: the path is served, but not with this method.
+/// Reads method and path. `None`: the path exists, but not with this method.
 pub(super) fn route(method: &str, segments: &[String]) -> Option<Route> {
     let lower: Vec<String> = segments.iter().map(|part| part.to_ascii_lowercase()).collect();
     let lower: Vec<&str> = lower.iter().map(String::as_str).collect();
@@ -201,7 +201,7 @@ fn is_version(text: &str) -> bool {
 }
 
 fn of_api(method: &str, parts: &[String], lower: &[&str]) -> Option<Route> {
-    // The id as it is: its casing is part of it.
+    // Ids are case-sensitive.
     let id = || parts.get(1).cloned().unwrap_or_default();
     let (wanted, route) = match lower {
         ["agent-sessions"] => ("POST", Route::Start),
@@ -222,12 +222,12 @@ fn of_api(method: &str, parts: &[String], lower: &[&str]) -> Option<Route> {
     (method == wanted).then_some(route)
 }
 
-/// The time, as events tell it.
+/// The time in the format of the events.
 pub(super) fn time(state: &State) -> String {
     state.write_time_as(state.moment().wall, TimeFormat::Zulu)
 }
 
-/// Answers whatever is no poll.
+/// Answers every call except polls.
 pub(super) fn handle(state: &mut State, call: &Call, route: Option<Route>) -> Reply {
     let knobs = state.knobs.agent.clone();
     let now = state.moment().now;
@@ -284,7 +284,7 @@ fn push_to(state: &mut State, id: &str, events: impl IntoIterator<Item = Event>,
     }
 }
 
-/// The session of an id, which must live.
+/// The live session with an id.
 fn living<'a>(state: &'a mut State, id: &str, knobs: &AgentKnobs, now: Instant) -> Result<&'a mut Session, Wrong> {
     let session = state.agents.of_id(id).ok_or(Wrong::UNKNOWN)?;
     state.schedule.poke();
@@ -355,7 +355,7 @@ fn station(params: &Params) -> Result<Station, Wrong> {
     Ok(Station { id: id.to_owned(), phone: phone.to_owned(), inactivity, force_logout })
 }
 
-/// Ten digits, international digits, or `WebRTC`.
+/// Ten digits, an international number, or `WebRTC`.
 fn is_phone(text: &str) -> bool {
     let digits = text.strip_prefix('+').unwrap_or(text);
     let is_number = (10..=15).contains(&digits.len()) && digits.bytes().all(|it| it.is_ascii_digit());
@@ -384,7 +384,7 @@ fn end(state: &mut State, id: &str, params: &Params, knobs: &AgentKnobs, now: In
     }
     if params.is_true("endContacts") {
         for contact in open {
-            // One whose event cannot be changed is over with the session.
+            // A contact whose event cannot be changed ends with the session.
             let _ = contact_step(state, id, &contact, ContactStep::Finish, knobs, now);
         }
     }
@@ -417,7 +417,7 @@ fn step_of(action: &str) -> Option<ContactStep> {
     })
 }
 
-/// Takes a contact of the session of `id` one step on.
+/// Performs a step of a contact in the session with `id`.
 pub(super) fn contact_step(
     state: &mut State,
     id: &str,
@@ -435,12 +435,12 @@ pub(super) fn contact_step(
     Ok(())
 }
 
-/// When something is due next.
+/// The next deadline.
 pub(in super::super) fn next_deadline(state: &State) -> Option<Instant> {
     state.agents.sessions.iter().filter_map(|session| session.next_deadline(&state.knobs.agent)).min()
 }
 
-/// Does what is due.
+/// Performs everything that is due.
 pub(in super::super) fn run_due(state: &mut State) {
     let now = state.moment().now;
     let at = time(state);
@@ -512,7 +512,7 @@ mod tests {
     }
 
     #[test]
-    fn of_sessions_that_are_over_the_oldest_are_forgotten() {
+    fn the_oldest_ended_sessions_are_dropped() {
         let (mut rng, knobs) = (Rng::with_seed(1), AgentKnobs::default());
         let mut center = Center::at(String::new(), &mut rng);
         for agent in 0..=OVER + 1 {

@@ -17,7 +17,7 @@ fn agent() -> String {
     AGENT.into()
 }
 
-/// A body; which fields it needs depends on the call.
+/// A body; the required fields depend on the call.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(in super::super) struct Asked {
@@ -31,7 +31,7 @@ pub(in super::super) struct Asked {
     action: Option<String>,
 }
 
-/// Why a call is not done.
+/// Why a call failed.
 pub(in super::super) enum Not {
     Found(&'static str),
     Complete(&'static str),
@@ -42,9 +42,9 @@ fn needed<T>(field: Option<T>, name: &'static str) -> Result<T, Not> {
 }
 
 const NO_SESSION: Not = Not::Found("the agent has no session");
-const NO_CALL: Not = Not::Found("no such call of the sandbox");
+const NO_CALL: Not = Not::Found("unknown control call");
 
-/// Does a call; what it answers, if it answers something.
+/// Performs a call; the answer, if it has one.
 pub(in super::super) fn handle(
     state: &mut State,
     method: &str,

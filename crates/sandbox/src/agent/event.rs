@@ -1,4 +1,4 @@
-//! One event: its text, and what of it the platform must know.
+//! An event: its text, and the parts that the platform reads.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,13 +9,13 @@ use serde_json::{Map, Value};
 
 use super::knobs::{AgentKnobs, Casing, Values};
 
-/// An event as it was pushed.
+/// A pushed event.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Event {
     pub(super) text: Arc<str>,
     /// Its type, in lower case.
     kind: String,
-    /// Texts among its fields, by their names in lower case; the first of a name.
+    /// Text fields by lower-case name; the first of a name counts.
     fields: BTreeMap<String, String>,
 }
 
@@ -24,10 +24,11 @@ impl Event {
         Self::read(&value.to_string())
     }
 
-    /// Any JSON text; of what is no object nothing is known.
+    /// Any JSON text; nothing is read from a non-object.
     pub(super) fn read(text: &str) -> Self {
         let mut fields = BTreeMap::new();
-        // What no JSON library reads, such as a lone surrogate, costs its field only.
+        // A field that JSON libraries cannot read, such as a lone surrogate, does not affect the
+        // others.
         let object: BTreeMap<String, Box<RawValue>> = serde_json::from_str(text).unwrap_or_default();
         for (name, value) in object {
             let value = value.get();
@@ -59,12 +60,12 @@ impl Event {
         (!value.is_empty()).then(|| matches!(&*value, "true" | "1" | "on"))
     }
 
-    /// The name under which a custom event takes the place of those before it.
+    /// The name by which a custom event replaces earlier ones.
     pub(super) fn custom_name(&self) -> Option<&str> {
         if self.kind == "customevent" { self.field("eventname") } else { None }
     }
 
-    /// The contact that it tells of, and whether that is over with it.
+    /// The contact that it reports, and whether the contact has ended.
     pub(super) fn contact(&self) -> Option<(&str, bool)> {
         let kind = self.kind();
         if !kind.ends_with("contactevent") {
@@ -76,12 +77,12 @@ impl Event {
         Some((id, self.is_true("finalstate").unwrap_or(ends)))
     }
 
-    /// Whether the session is over with it.
+    /// Whether it ends the session.
     pub(super) fn ends_session(&self) -> bool {
         matches!(self.kind(), "agentsessionend" | "remoteagentsessionend") && self.is_true("success") != Some(false)
     }
 
-    /// The text to send, as the knobs ask for it.
+    /// The text to send, in the format that the knobs select.
     pub(super) fn written(&self, knobs: &AgentKnobs, rng: &mut Rng) -> String {
         let plain = knobs.values == Values::Strings && knobs.casing == Casing::Documented;
         if !plain && let Ok(Value::Object(object)) = serde_json::from_str(&self.text) {
@@ -95,7 +96,7 @@ fn form(object: Map<String, Value>, knobs: &AgentKnobs, rng: &mut Rng) -> Map<St
     let mut formed = Map::new();
     for (name, value) in object {
         let value = match value {
-            // The keys in it are the platform's own.
+            // The keys inside it are the platform's.
             Value::Array(items) if name == "NextStates" => items
                 .into_iter()
                 .map(|item| match item {
@@ -125,7 +126,7 @@ fn native(text: String) -> Value {
         "False" => false.into(),
         "" => Value::Null,
         digits => match digits.parse::<u64>() {
-            // As text it would come back another, or not to the digit.
+            // Only numbers that survive the round trip to the digit.
             Ok(number) if number.to_string() == digits && number < 1 << 53 => number.into(),
             _ => text.into(),
         },
@@ -140,7 +141,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn the_contact_of_an_event_is_over_when_the_event_says_so() {
+    fn an_event_ends_its_contact_only_if_it_says_so() {
         for (event, want) in [
             (json!({"Type":"CallContactEvent","ContactID":"7","Status":"Active"}), Some(("7", false))),
             (json!({"type":"EMAILCONTACTEVENT","contactid":"7","status":"disconnected"}), Some(("7", true))),
@@ -177,13 +178,13 @@ mod tests {
     }
 
     #[test]
-    fn of_fields_of_one_name_the_first_counts_and_only_custom_events_have_a_custom_name() {
+    fn the_first_of_duplicate_fields_counts_and_only_custom_events_have_a_custom_name() {
         let event = Event::of(&json!({"Type":"Mute","AgentMuted":"True","agentMuted":"False","eventName":"a"}));
         assert_eq!((event.is_true("agentmuted"), event.custom_name()), (Some(true), None));
     }
 
     #[test]
-    fn a_session_is_over_unless_its_end_did_not_succeed() {
+    fn only_a_successful_end_ends_a_session() {
         for (event, want) in [
             (json!({"Type":"AgentSessionEnd","Success":"True"}), true),
             (json!({"Type":"AgentSessionEnd","Success":"False"}), false),
@@ -195,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn values_and_keys_are_written_as_the_knobs_ask() {
+    fn the_knobs_select_the_format_of_values_and_keys() {
         let text = r#"{"Type":"AgentState","IsAcw":"True","AcwTimeout":"30","Long":"9007199254740992","Safe":"9007199254740991","Zip":"007","NextStates":[{"State":"Available","OutReason":""}],"Own":[{"Key":"1"}],"Empty":""}"#;
         let written = |values, casing| {
             let knobs = AgentKnobs { values, casing, ..AgentKnobs::default() };
@@ -208,7 +209,7 @@ mod tests {
         assert_eq!(native, want);
         let lower = written(Values::Strings, Casing::Lower);
         assert!(lower.contains(r#""isacw":"True""#) && lower.contains(r#""outreason":"""#), "{lower}");
-        assert!(lower.contains(r#""Key":"1""#), "the keys of a script are its own: {lower}");
+        assert!(lower.contains(r#""Key":"1""#), "a script's keys are unchanged: {lower}");
         let random = written(Values::Strings, Casing::Random);
         assert!(random.to_ascii_lowercase().contains(r#""acwtimeout":"30""#) && !random.contains("AcwTimeout"));
         let odd = Event::read("[1,2]");

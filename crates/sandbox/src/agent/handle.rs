@@ -1,4 +1,4 @@
-//! What a test sees of the Contact Center, and makes happen there.
+//! The test's handle on the Contact Center.
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,10 +19,9 @@ use super::{poll, tokens};
 use ringcentral_events::Secret;
 use ringcentral_events::{Error, ErrorKind, Result};
 
-/// The Contact Center of a sandbox, and one agent of it. Made by
-/// [`Sandbox::contact_center`].
+/// The Contact Center of a sandbox, and one of its agents. Created by [`Sandbox::contact_center`].
 ///
-/// Events go to the agent's session; without one they are an error.
+/// Events go to the agent's session; without a session they are an error.
 #[derive(Clone)]
 pub struct ContactCenter {
     shared: Arc<Shared>,
@@ -37,7 +36,7 @@ impl Sandbox {
     }
 }
 
-/// A session as the platform sees it: the one that lives, else the last one.
+/// The platform's view of a session: the live one, else the last one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct AgentSessionView {
@@ -45,21 +44,21 @@ pub struct AgentSessionView {
     pub is_over: bool,
     /// `CurrentState` of the agent.
     pub state: String,
-    /// The contacts that are open, oldest first.
+    /// The open contacts, oldest first.
     pub contacts: Vec<String>,
-    /// Events that no poll was given yet.
+    /// Number of events that no poll has received yet.
     pub queued: usize,
-    /// Polls that are open.
+    /// Number of open polls.
     pub open_polls: usize,
-    /// Polls since the start.
+    /// Number of polls since the start.
     pub polls: u64,
-    /// Polls that came while another one was open.
+    /// Number of polls that arrived while another one was open.
     pub overlaps: u64,
-    /// Polls with an id that was not the newest.
+    /// Number of polls with an outdated id.
     pub stale_polls: u64,
-    /// Snapshots that were told.
+    /// Number of snapshots sent.
     pub snapshots: u64,
-    /// The longest time from an answer to the next poll, of the machine's clock.
+    /// The longest time from an answer to the next poll, in real time.
     #[serde(rename = "longest_pause_ms", serialize_with = "millis")]
     pub longest_pause: Duration,
 }
@@ -68,16 +67,15 @@ fn millis<S: serde::Serializer>(time: &Duration, serializer: S) -> std::result::
     serializer.serialize_u64(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
 }
 
-/// An event that was pushed, and what became of it.
+/// A pushed event and its fate.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct PushedEvent {
-    /// Its number in the session, from 1; a session's own first events count.
+    /// Its number in the session, from 1; counts the session's initial events.
     pub number: u64,
     /// Its JSON.
     pub text: String,
-    /// What became of it. The platform is never told what arrived: of an event that was
-    /// answered that is known only when the next poll comes.
+    /// Its fate. The platform learns that an answered event arrived only from the next poll.
     pub fate: Fate,
 }
 
@@ -102,7 +100,7 @@ fn no_session() -> Error {
     Error::new(ErrorKind::NotFound, "the agent has no session")
 }
 
-/// Pushes events to an agent; their numbers.
+/// Pushes events to an agent; returns their numbers.
 pub(super) fn push_to_agent(state: &mut State, agent: &str, events: Vec<Event>) -> Option<Vec<u64>> {
     let now = state.moment().now;
     let State { agents, knobs, .. } = state;
@@ -111,16 +109,16 @@ pub(super) fn push_to_agent(state: &mut State, agent: &str, events: Vec<Event>) 
     Some(numbers)
 }
 
-/// A call comes in for an agent; its contact's id.
+/// Starts a call for an agent; returns its contact's id.
 pub(super) fn call_for_agent(state: &mut State, agent: &str, from: &str) -> Option<String> {
     let (contact, events) = calls::incoming(state, from);
     push_to_agent(state, agent, events.iter().map(Event::of).collect())?;
     Some(contact)
 }
 
-/// Takes a contact of an agent a step on.
+/// Performs a step of an agent's contact.
 pub(super) fn step_for_agent(state: &mut State, agent: &str, contact: &str, step: ContactStep) -> Option<()> {
-    // Of itself: a program that nobody hears of is no more active by it.
+    // Not an action of the client: a silent program does not become active by it.
     let session = state.agents.of_agent(agent)?;
     let (event, leg_is_up) = (session.live.contact(contact)?.clone(), session.live.leg_is_up());
     let events = calls::step(state, &event, leg_is_up, step)?;
@@ -128,21 +126,20 @@ pub(super) fn step_for_agent(state: &mut State, agent: &str, contact: &str, step
 }
 
 impl ContactCenter {
-    /// The same for another agent (`asAgentId`), by a decimal id.
+    /// A handle on another agent (`asAgentId`), by decimal id.
     #[must_use]
     pub fn for_agent(&self, agent: impl Into<String>) -> Self {
         Self { shared: Arc::clone(&self.shared), agent: agent.into() }
     }
 
-    /// Where it is: `http://127.0.0.1:port`, no slash at the end. Agent sessions are
-    /// below `/inContactAPI`, and it is the issuer of CXone's login and the region of
-    /// UserHub too.
+    /// The base URL, `http://127.0.0.1:port`, without a trailing slash. Agent sessions are below
+    /// `/inContactAPI`; it is also the issuer of CXone's login and the region of UserHub.
     #[must_use]
     pub fn url(&self) -> String {
         self.shared.lock().agents.url.clone()
     }
 
-    /// Where the legacy Central token service is.
+    /// The URL of the legacy Central token service.
     #[must_use]
     pub fn central_url(&self) -> String {
         format!("{}/InContactAuthorizationServer/Token", self.url())
@@ -170,36 +167,36 @@ impl ContactCenter {
         (logins.client_id, Secret::new(logins.client_secret))
     }
 
-    /// An access token, for clients that are to have nothing to do with logins.
+    /// An access token, for clients that do not log in themselves.
     #[must_use]
     pub fn access_token(&self) -> Secret {
         Secret::new(self.shared.update(tokens::given))
     }
 
-    /// Lets every access token end now: the next call is answered 401.
+    /// Expires every access token now: the next call gets 401.
     pub fn expire_tokens(&self) {
         self.shared.update(|state| state.agents.tokens.expire());
     }
 
-    /// Lets access and refresh tokens end now.
+    /// Expires access and refresh tokens now.
     pub fn revoke_tokens(&self) {
         self.shared.update(|state| state.agents.tokens.revoke());
     }
 
-    /// Tells the agent's session an event: any JSON text, passed on byte for byte unless
-    /// a knob changes how events are written. Its number.
+    /// Pushes an event to the agent's session: any JSON text, passed on byte for byte unless a knob
+    /// changes the format. Returns its number.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] for text that is no JSON, [`ErrorKind::NotFound`] when the
-    /// agent has no session.
+    /// [`ErrorKind::Config`] for text that is not JSON, [`ErrorKind::NotFound`] if the agent has no
+    /// session.
     pub fn push(&self, event: &str) -> Result<u64> {
         self.push_all(&[event]).map(|numbers| numbers[0])
     }
 
-    /// Tells several at once: a waiting poll gets them in one answer.
+    /// Pushes several events at once: a waiting poll gets them in one answer.
     ///
     /// # Errors
-    /// As for [`push`](Self::push); nothing is told then.
+    /// As for [`push`](Self::push); no event is pushed then.
     pub fn push_all<E: AsRef<str>>(&self, events: &[E]) -> Result<Vec<u64>> {
         if !events.iter().all(|event| poll::is_event(event.as_ref())) {
             return Err(Error::new(ErrorKind::Config, "an event must be JSON"));
@@ -208,63 +205,60 @@ impl ContactCenter {
         self.shared.update(|state| push_to_agent(state, &self.agent, events)).ok_or_else(no_session)
     }
 
-    /// Tells a custom event that outlives the session (`PersistInMemory` of the script's
-    /// action): it is told again in the first batch of each session of the agent to come,
-    /// until another one of its name takes its place. Its number.
+    /// Pushes a custom event that outlives the session (`PersistInMemory` of the script's action):
+    /// the first batch of each later session of the agent repeats it until another event of the
+    /// same name replaces it. Returns its number.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] for what is no `CustomEvent`, else as for
-    /// [`push`](Self::push).
+    /// [`ErrorKind::Config`] unless it is a `CustomEvent`, else as for [`push`](Self::push).
     pub fn push_persistent(&self, event: &str) -> Result<u64> {
         let read = Event::read(event);
         if read.custom_name().is_none() {
-            return Err(Error::new(ErrorKind::Config, "only a CustomEvent with an eventName is kept"));
+            return Err(Error::new(ErrorKind::Config, "only a CustomEvent with an eventName can be persistent"));
         }
         let number = self.push(event)?;
         self.shared.update(|state| state.agents.persist(&self.agent, read));
         Ok(number)
     }
 
-    /// Lets the session's poll be answered with a batch without events.
+    /// Answers the session's poll with a batch without events.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] when the agent has no session.
+    /// [`ErrorKind::NotFound`] if the agent has no session.
     pub fn nudge(&self) -> Result<()> {
         self.shared.update(|state| state.agents.of_agent(&self.agent).map(Session::nudge)).ok_or_else(no_session)
     }
 
-    /// A call comes in: the agent's state, the ringing leg, the contact and a `PopURL`
-    /// in one batch. The contact's id.
+    /// Starts an incoming call: one batch with the agent's state, the ringing leg, the contact and
+    /// a `PopURL`. Returns the contact's id.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] when the agent has no session.
+    /// [`ErrorKind::NotFound`] if the agent has no session.
     pub fn call(&self, from: &str) -> Result<String> {
         self.shared.update(|state| call_for_agent(state, &self.agent, from)).ok_or_else(no_session)
     }
 
-    /// Takes a contact a step on, of a call or of any contact that was
-    /// [pushed](Self::push).
+    /// Performs a step of a contact, from a call or [pushed](Self::push).
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] when the agent has no session, or that has no such
-    /// contact.
+    /// [`ErrorKind::NotFound`] if the agent has no session, or the session has no such contact.
     pub fn step(&self, contact: &str, step: ContactStep) -> Result<()> {
         self.shared
             .update(|state| step_for_agent(state, &self.agent, contact, step))
             .ok_or_else(|| Error::new(ErrorKind::NotFound, "the agent has no such contact"))
     }
 
-    /// Ends the session as an administrator does, or the platform: with
-    /// `RemoteAgentSessionEnd` and this message, `RemoteLogoff` for instance.
+    /// Ends the session as an administrator or the platform does: with `RemoteAgentSessionEnd` and
+    /// this message, such as `RemoteLogoff`.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] when the agent has no session.
+    /// [`ErrorKind::NotFound`] if the agent has no session.
     pub fn terminate(&self, message: &str) -> Result<()> {
         let event = Event::of(&remote_end(message));
         self.shared.update(|state| push_to_agent(state, &self.agent, vec![event])).map(drop).ok_or_else(no_session)
     }
 
-    /// The agent's session that lives, else the last one.
+    /// The agent's live session, else the last one.
     #[must_use]
     pub fn session(&self) -> Option<AgentSessionView> {
         let state = self.shared.lock();
@@ -275,8 +269,7 @@ impl ContactCenter {
         state.agents.sessions.iter().rfind(|session| session.agent == self.agent)
     }
 
-    /// The events of that session and what became of each, oldest first; the newest
-    /// 100 000.
+    /// The newest 100 000 events of that session with their fates, oldest first.
     #[must_use]
     pub fn events(&self) -> Vec<PushedEvent> {
         let state = self.shared.lock();
@@ -286,8 +279,8 @@ impl ContactCenter {
         session.log.fates().map(pushed).collect()
     }
 
-    /// Waits until the agent's session is as `wanted`; asked again after each change.
-    /// False after `timeout`. `wanted` must not call the sandbox: it is locked meanwhile.
+    /// Waits until `wanted` accepts the agent's session; checked after each change. False after
+    /// `timeout`. `wanted` must not call the sandbox, which is locked meanwhile.
     pub async fn wait_session(&self, mut wanted: impl FnMut(&AgentSessionView) -> bool, timeout: Duration) -> bool {
         let deadline = later(Instant::now(), timeout);
         let reached = |state: &mut State| {
@@ -297,8 +290,8 @@ impl ContactCenter {
         self.shared.wait_until(deadline, reached).await.is_some()
     }
 
-    /// Waits until every event was given to a poll and the next poll is open, which says
-    /// of all answers but lost ones that they arrived. False after `timeout`.
+    /// Waits until polls have received every event and the next poll is open, which proves that all
+    /// answers but lost ones arrived. False after `timeout`.
     pub async fn wait_caught_up(&self, timeout: Duration) -> bool {
         self.wait_session(|session| session.queued == 0 && session.open_polls == 1, timeout).await
     }
@@ -316,7 +309,7 @@ impl fmt::Debug for ContactCenter {
     }
 }
 
-/// What is told over HTTP of all agents' sessions.
+/// The JSON of all agents' sessions.
 pub(super) fn describe(state: &State) -> Value {
     let sessions: Vec<Value> = state
         .agents
@@ -336,7 +329,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_longest_pause_is_told_in_milliseconds() {
+    fn the_longest_pause_is_in_milliseconds() {
         let view = AgentSessionView {
             is_over: false,
             state: String::new(),

@@ -1,4 +1,4 @@
-//! Session ids: random texts that mean nothing.
+//! Session ids: random texts without meaning.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -10,7 +10,7 @@ pub(super) fn mint(form: IdForm, rng: &mut Rng) -> String {
     let random = |rng: &mut Rng, bytes: usize| STANDARD.encode((0..bytes).map(|_| rng.u8(..)).collect::<Vec<u8>>());
     match form {
         IdForm::Base64 => STANDARD.encode(random(rng, 42)),
-        // A timeout's digits too: one that swaps texts in a URL hits them.
+        // Contains a timeout's digits too, to catch clients that replace text in a URL.
         IdForm::Reserved => format!("{}/+%2F60=", random(rng, 40)),
         IdForm::Long => random(rng, 3 << 10),
     }
@@ -21,7 +21,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_has_the_form_that_is_asked_for() {
+    fn an_id_has_the_requested_form() {
         let rng = &mut Rng::with_seed(1);
         let id = mint(IdForm::Base64, rng);
         assert!(STANDARD.decode(&id).is_ok_and(|inner| STANDARD.decode(inner).is_ok()) && id.len() == 76, "{id}");

@@ -1,4 +1,4 @@
-//! What can be turned of how the Contact Center behaves.
+//! Settings of the emulated Contact Center.
 
 use std::time::Duration;
 
@@ -6,78 +6,74 @@ use serde::{Deserialize, Serialize};
 
 use super::super::knobs::millis;
 
-/// How the sandbox serves agent sessions ([`Knobs::agent`](super::super::Knobs)). What
-/// says *unverified* is not documented.
+/// How the sandbox serves agent sessions ([`Knobs::agent`](super::super::Knobs)). *Unverified*
+/// defaults are undocumented.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct AgentKnobs {
-    /// Life of an access token. Default 3600 s.
+    /// Lifetime of an access token. Default 3600 s.
     #[serde(with = "millis")]
     pub token_ttl: Duration,
-    /// Life of a refresh token. Default 7200 s.
+    /// Lifetime of a refresh token. Default 7200 s.
     #[serde(with = "millis")]
     pub refresh_ttl: Duration,
-    /// Where tokens and discovery say that the sessions are served. Default here; a
-    /// path before `inContactAPI` is served too.
+    /// The address of the sessions in tokens and discovery. Default this server; a path before
+    /// `inContactAPI` is served too.
     pub resource_server: Option<String>,
-    /// What an id is answered that is not the newest of its session. Default a snapshot;
-    /// *unverified* where the former answer may have been lost.
+    /// The answer to an outdated id. Default a snapshot; *unverified* if the previous answer may
+    /// have been lost.
     pub stale_id: StaleId,
-    /// What two polls of one session get. Default: the newer wins; *unverified*.
+    /// The answers to two concurrent polls of one session. Default: the newer wins; *unverified*.
     pub concurrent: Concurrent,
-    /// What a join does to the ids that others hold. Default: they are old by it;
-    /// *unverified*.
+    /// The effect of a join on the ids of others. Default: they become outdated; *unverified*.
     pub joined_ids: JoinedIds,
-    /// How a session ends, or not, that nobody polls. Default it ends; which one it is
-    /// without `inactivityForceLogout` is *unverified*.
+    /// What happens to a session that is not polled. Default it ends; the behavior without
+    /// `inactivityForceLogout` is *unverified*.
     pub idle: Idle,
-    /// After how long that is, where the start names no `inactivityTimeout`. Default
-    /// 300 s; *unverified*.
+    /// The inactivity timeout if the start has no `inactivityTimeout`. Default 300 s; *unverified*.
     #[serde(with = "millis")]
     pub inactivity_timeout: Duration,
-    /// What the id of a session that is over is answered. Default 409 for a time, 404
-    /// then; inferred.
+    /// The answer to the id of an ended session. Default 409 for a time, then 404; inferred.
     pub after_end: AfterEnd,
-    /// For how long it is 409. Default 120 s; *unverified*.
+    /// How long it is 409. Default 120 s; *unverified*.
     #[serde(with = "millis")]
     pub conflict_for: Duration,
-    /// Whether answers to polls have `icBranchValue`. Default true; whether versions
-    /// before v23 send it is *unverified*.
+    /// Whether answers to polls have `icBranchValue`. Default true; whether versions before v23
+    /// send it is *unverified*.
     pub branch_header: bool,
-    /// The branch of a snapshot for an old id. Default 3; *unverified*.
+    /// The branch of a snapshot for an outdated id. Default 3; *unverified*.
     pub stale_branch: u8,
     /// The branch of the snapshot after a join. Default 1; *unverified*.
     pub joined_branch: u8,
-    /// Where an error says what it is. Default in the header and the body.
+    /// Where an error response carries its code. Default header and body.
     pub errors_in: ErrorsIn,
-    /// How the values of events are written. Default as strings.
+    /// The format of the events' values. Default strings.
     pub values: Values,
-    /// How the keys of events are written. Default as documented.
+    /// The casing of the events' keys. Default as documented.
     pub casing: Casing,
-    /// What ids look like. Default base64 of base64.
+    /// The form of ids. Default base64 of base64.
     pub ids: IdForm,
-    /// The cluster of the tenant and the domain of its host, `api-{cluster}.{domain}`,
-    /// which a client asks who it is. Default `c99` and `localhost` with the port: what
-    /// resolves such a name reaches the sandbox.
+    /// The tenant's cluster and the domain of its host, `api-{cluster}.{domain}`, which a client
+    /// asks who it is. Default `c99` and `localhost` with the port: a resolver for such a name
+    /// reaches the sandbox.
     pub cluster: String,
     /// See [`cluster`](Self::cluster).
     pub acd_domain: Option<String>,
     /// The order of a snapshot. Default `AgentSessionStart` first.
     pub snapshot_order: SnapshotOrder,
-    /// Events that a session keeps for its polls; with more, a snapshot is all there
-    /// is. Default 10 000; *unverified*.
+    /// Maximum number of events queued for a session's polls; beyond it, only a snapshot is
+    /// available. Default 10 000; *unverified*.
     pub queue_capacity: usize,
-    /// How much later than its timeout a poll is answered that has nothing to tell.
-    /// Default not at all.
+    /// How long after its timeout an empty poll is answered. Default zero.
     #[serde(with = "millis")]
     pub answer_late: Duration,
-    /// How a start is refused where there is a session. Default 409.
+    /// How a start is refused if there is a session. Default 409.
     pub existing_session: ExistingSession,
-    /// The status of a start and a join that succeed. Default 202.
+    /// The status of a successful start or join. Default 202.
     pub started_status: u16,
-    /// What an end gets while contacts are open, without `forceLogoff` and
-    /// `endContacts`. Default it ends; *unverified*.
+    /// The answer to an end while contacts are open, without `forceLogoff` and `endContacts`.
+    /// Default it ends; *unverified*.
     pub end_with_contacts: EndWithContacts,
     /// The agent's first state. Default `Unavailable`; *unverified*, it may be
     /// `LoggedIn`.
@@ -117,7 +113,7 @@ impl Default for AgentKnobs {
     }
 }
 
-/// Makes enums of knobs, which are all alike.
+/// Defines the knobs' enums.
 macro_rules! choices {
     ($($(#[$doc:meta])* pub enum $name:ident { $($(#[$said:meta])* $choice:ident,)+ })+) => {
         $(
@@ -133,45 +129,45 @@ macro_rules! choices {
 }
 
 choices! {
-    /// What an old id is answered.
+    /// The answer to an outdated id.
     pub enum StaleId {
-        /// What is: `AgentSessionStart` and an event per piece of live state.
+        /// The current state: `AgentSessionStart` and one event per piece of live state.
         Snapshot,
-        /// All that followed it, while it is still there; else a snapshot.
+        /// The events after it if still queued, else a snapshot.
         Replay,
         /// 404.
         Unknown,
     }
 
-    /// What two polls of one session get.
+    /// The answers to two concurrent polls of one session.
     pub enum Concurrent {
-        /// The older one 304.
+        /// The older one gets 304.
         NewestWins,
-        /// Both what happens.
+        /// Both get the events.
         BothServed,
-        /// The newer one 409.
+        /// The newer one gets 409.
         SecondConflict,
     }
 
-    /// What a join does to the ids that others hold.
+    /// The effect of a join on the ids of others.
     pub enum JoinedIds {
-        /// They are old.
+        /// They become outdated.
         MakeOthersOld,
-        /// Nothing: whoever joined has a cursor of its own.
+        /// None: each join has an independent cursor.
         OwnCursor,
     }
 
-    /// What happens to a session that nobody polls.
+    /// What happens to a session that is not polled.
     pub enum Idle {
         /// It ends, with `RemoteAgentSessionEnd` `SessionTimeout`.
         EndSession,
-        /// The agent becomes unavailable; with `inactivityForceLogout` it ends.
+        /// The agent becomes unavailable; with `inactivityForceLogout` the session ends.
         SetUnavailable,
     }
 
-    /// What the id of a session that is over is answered.
+    /// The answer to the id of an ended session.
     pub enum AfterEnd {
-        /// 409, and 404 after a time.
+        /// 409, later 404.
         ConflictThenUnknown,
         /// 409.
         Conflict,
@@ -179,39 +175,39 @@ choices! {
         Unknown,
     }
 
-    /// Where an error says what it is.
+    /// Where an error response carries its code.
     pub enum ErrorsIn {
         /// In `icStatusDescription` and in the body.
         Both,
-        /// In `icStatusDescription`, and there is no body.
+        /// In `icStatusDescription`, without a body.
         Header,
         /// In the body.
         Body,
     }
 
-    /// How the values of events are written.
+    /// The format of the events' values.
     pub enum Values {
         /// As strings.
         Strings,
-        /// As what they are: `true`, `4500`, `null`.
+        /// As JSON values: `true`, `4500`, `null`.
         Native,
     }
 
-    /// How the keys of events are written.
+    /// The casing of the events' keys.
     pub enum Casing {
         /// As documented.
         Documented,
         /// In lower case.
         Lower,
-        /// Each letter by chance.
+        /// Each letter at random.
         Random,
     }
 
-    /// What session ids look like.
+    /// The form of session ids.
     pub enum IdForm {
-        /// Base64 of a text that is itself base64.
+        /// Base64 of a base64 text.
         Base64,
-        /// With `/`, `+`, `%` and `=`, for clients that put one into a URL as it is.
+        /// With `/`, `+`, `%` and `=`, for clients that do not encode ids in URLs.
         Reserved,
         /// 4 KB.
         Long,
@@ -223,11 +219,11 @@ choices! {
         StartFirst,
         /// `AgentSessionStart` last.
         StartLast,
-        /// By chance.
+        /// Random order.
         Mixed,
     }
 
-    /// How a start is refused where there is a session.
+    /// How a start is refused if there is a session.
     pub enum ExistingSession {
         /// 409.
         Conflict,
@@ -235,13 +231,13 @@ choices! {
         BadRequest,
     }
 
-    /// What an end gets while contacts are open.
+    /// The answer to an end while contacts are open.
     pub enum EndWithContacts {
         /// The session ends.
         Allowed,
-        /// 409, and the session goes on.
+        /// 409, and the session continues.
         Refused,
-        /// 202 and `AgentSessionEnd` with `Success` `False`, and the session goes on.
+        /// 202 and `AgentSessionEnd` with `Success` `False`, and the session continues.
         Unsuccessful,
     }
 }

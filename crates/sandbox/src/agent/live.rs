@@ -1,4 +1,4 @@
-//! What is: the state of an agent, the phone and the contacts, folded from the events.
+//! The current state of an agent, the phone and the contacts, folded from the events.
 
 use fastrand::Rng;
 
@@ -12,13 +12,13 @@ pub(super) struct Live {
     state: Option<Event>,
     leg: Option<Event>,
     mute: Option<Event>,
-    /// By id, in the order they came.
+    /// By id, in order of arrival.
     contacts: Vec<(String, Event)>,
     /// By contact and name.
     indicators: Vec<((String, String), Event)>,
 }
 
-/// Puts a piece of state in its place, or takes it away.
+/// Sets or removes a piece of state.
 fn put<K: PartialEq>(list: &mut Vec<(K, Event)>, key: K, event: Option<&Event>) {
     let at = list.iter().position(|(held, _)| *held == key);
     match (at, event) {
@@ -51,7 +51,7 @@ impl Live {
         }
     }
 
-    /// The events that tell all of it.
+    /// The events that represent the current state.
     pub(super) fn snapshot(&self, order: SnapshotOrder, rng: &mut Rng) -> Vec<Event> {
         let one = [&self.start, &self.state, &self.leg, &self.mute].into_iter().flatten();
         let contacts = self.contacts.iter().map(|(_, event)| event);
@@ -96,13 +96,13 @@ mod tests {
         live
     }
 
-    fn told(live: &Live, order: SnapshotOrder) -> Vec<String> {
+    fn described(live: &Live, order: SnapshotOrder) -> Vec<String> {
         let events = live.snapshot(order, &mut Rng::with_seed(3));
         events.iter().map(|it| format!("{} {}", it.kind(), it.field("contactid").unwrap_or_default())).collect()
     }
 
     #[test]
-    fn a_snapshot_has_what_is_and_nothing_that_was() {
+    fn a_snapshot_has_only_current_state() {
         let call = |id: &str, last: &str| json!({"Type":"CallContactEvent","ContactID":id,"FinalState":last});
         let lit = |contact: &str, name: &str, state: &str| json!({"Type":"Indicator","ContactID":contact,"Name":name,"IndicatorState":state});
         let live = folded(&[
@@ -124,11 +124,11 @@ mod tests {
             call("2", "False"),
         ]);
         let want = ["agentsessionstart ", "agentstate ", "agentleg ", "mute ", "callcontactevent 2", "indicator 2"];
-        assert_eq!(told(&live, SnapshotOrder::StartFirst), want);
+        assert_eq!(described(&live, SnapshotOrder::StartFirst), want);
         assert_eq!(live.agent_state(), "Available");
         assert!(live.leg_is_up());
-        assert_eq!(told(&live, SnapshotOrder::StartLast).last().map(String::as_str), Some("agentsessionstart "));
-        let mut mixed = told(&live, SnapshotOrder::Mixed);
+        assert_eq!(described(&live, SnapshotOrder::StartLast).last().map(String::as_str), Some("agentsessionstart "));
+        let mut mixed = described(&live, SnapshotOrder::Mixed);
         assert_ne!(mixed, want);
         mixed.sort();
         let mut want = want;
@@ -137,23 +137,23 @@ mod tests {
     }
 
     #[test]
-    fn a_leg_that_is_down_and_a_mute_that_is_off_are_not_told() {
+    fn a_snapshot_omits_ended_legs_and_mutes() {
         let live = folded(&[
             json!({"Type":"AgentLeg","Status":"Active"}),
             json!({"Type":"AgentLeg","Status":"Disconnected","FinalState":"True"}),
             json!({"Type":"Mute","AgentMuted":"True"}),
             json!({"Type":"Mute","AgentMuted":"False"}),
         ]);
-        assert!(told(&live, SnapshotOrder::StartLast).is_empty());
+        assert!(described(&live, SnapshotOrder::StartLast).is_empty());
     }
 
     #[test]
-    fn contacts_stay_in_the_order_in_which_they_came() {
+    fn contacts_stay_in_order_of_arrival() {
         let call = |id: &str| json!({"Type":"CallContactEvent","ContactID":id});
         let live = folded(&[call("2"), call("1"), call("2"), json!({"Type":"AgentLeg","Status":"Dialing"})]);
         assert_eq!(live.contact_ids().collect::<Vec<_>>(), ["2", "1"]);
         assert!(!live.leg_is_up());
         let want = ["agentleg ", "callcontactevent 2", "callcontactevent 1"];
-        assert_eq!(told(&live, SnapshotOrder::StartLast), want, "without a start");
+        assert_eq!(described(&live, SnapshotOrder::StartLast), want, "without a start");
     }
 }

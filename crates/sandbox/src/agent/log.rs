@@ -1,25 +1,25 @@
-//! What happened in a session, numbered, and which ids have been told how much of it.
+//! The numbered events of a session, and each id's position among them.
 
 use std::collections::{HashMap, VecDeque};
 
 use super::event::Event;
 
-/// Events of which the fate is kept; of more the oldest are forgotten.
+/// Events whose fate is remembered; older ones are dropped.
 const KEPT: usize = 100_000;
-/// Ids that are known of a session; those before them are as good as garbled.
+/// Ids remembered per session; older ones count as unknown.
 const IDS: usize = 10_000;
 
-/// What became of an event.
+/// The fate of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Fate {
-    /// No poll was given it yet.
+    /// No poll has received it yet.
     Queued,
-    /// It was in an answer.
+    /// An answer contained it.
     Answered,
-    /// A custom event of the same name took its place before a poll came.
+    /// A custom event of the same name replaced it before a poll arrived.
     Overwritten,
-    /// A snapshot was told instead: it, or the answer it was in, is lost.
+    /// A snapshot replaced it: it is lost, or the answer that contained it.
     Missed,
 }
 
@@ -29,14 +29,14 @@ struct Held {
     fate: Fate,
 }
 
-/// Where an id stands.
+/// The position of an id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Place {
-    /// The last event that was told when it was handed out.
+    /// The last event already sent when the id was issued.
     pub(super) at: u64,
-    /// It is from a join: its holder knows nothing.
+    /// Issued by a join: its holder has no state yet.
     pub(super) joined: bool,
-    /// Which line of ids it is of: each has its newest.
+    /// The line of ids it belongs to: each line has its newest id.
     pub(super) line: usize,
 }
 
@@ -46,13 +46,13 @@ pub(super) struct Log {
     held: VecDeque<Held>,
     /// The number of the newest event.
     end: u64,
-    /// Events up to this one are gone from the queue.
+    /// Events up to this one have left the queue.
     gone_to: u64,
-    /// How many after it are in the queue; those that were overwritten are not.
+    /// Number of queued events after it, without overwritten ones.
     kept: usize,
-    /// None of the events up to this one is queued.
+    /// No event up to this one is queued.
     settled_to: u64,
-    /// Up to there a poll has told that the answers arrived.
+    /// A poll has acknowledged the answers up to this event.
     acknowledged: u64,
     /// The queued custom event of each name.
     customs: HashMap<String, u64>,
@@ -64,7 +64,7 @@ pub(super) struct Log {
 }
 
 impl Log {
-    /// Takes an event in; its number.
+    /// Adds an event; returns its number.
     pub(super) fn push(&mut self, event: Event, capacity: usize) -> u64 {
         let name = event.custom_name().map(str::to_owned);
         self.end += 1;
@@ -90,7 +90,7 @@ impl Log {
         self.end
     }
 
-    /// The number before that of the oldest event held.
+    /// The number before that of the oldest held event.
     fn before_held(&self) -> u64 {
         self.end - u64::try_from(self.held.len()).unwrap_or(u64::MAX)
     }
@@ -115,7 +115,7 @@ impl Log {
         self.newest.last().unwrap()
     }
 
-    /// Hands out an id at the end of what there is, in a line of ids or a new one.
+    /// Issues an id at the end of the log, in the given line of ids or a new one.
     pub(super) fn mint(&mut self, id: String, joined: bool, line: Option<usize>) -> String {
         let line = line.unwrap_or(self.newest.len());
         if line == self.newest.len() {
@@ -132,7 +132,7 @@ impl Log {
         id
     }
 
-    /// No id is the newest any more.
+    /// Makes every id outdated.
     pub(super) fn make_all_old(&mut self) {
         self.newest.clear();
     }
@@ -141,33 +141,33 @@ impl Log {
         line < self.newest.len()
     }
 
-    /// A poll comes with an id: the answer that handed it out has arrived.
+    /// Handles the id of a poll: the answer that issued it has arrived.
     pub(super) fn acknowledge(&mut self, id: &str) {
         if let Some(place) = self.place(id).filter(|place| !place.joined) {
             self.acknowledged = self.acknowledged.max(place.at);
         }
     }
 
-    /// Whether all that followed `at` can still be told one by one.
+    /// Whether every event after `at` is still queued.
     pub(super) fn has_all_after(&self, at: u64) -> bool {
         at >= self.gone_to
     }
 
-    /// Whether something followed `at`.
+    /// Whether there are events after `at`.
     pub(super) fn is_behind(&self, at: u64) -> bool {
         at < self.end
     }
 
-    /// What followed `at`, which counts as answered with this.
+    /// The events after `at`, which count as answered from now on.
     pub(super) fn answer(&mut self, at: u64) -> Vec<Event> {
-        let told = self.after(at).filter(|held| held.fate != Fate::Overwritten);
-        let told = told.map(|held| {
+        let delivered = self.after(at).filter(|held| held.fate != Fate::Overwritten);
+        let delivered = delivered.map(|held| {
             held.fate = Fate::Answered;
             held.event.clone()
         });
-        let told = told.collect();
+        let delivered = delivered.collect();
         self.settle();
-        told
+        delivered
     }
 
     fn settle(&mut self) {
@@ -175,14 +175,14 @@ impl Log {
         self.customs.clear();
     }
 
-    /// How many events no poll was given yet.
+    /// Number of events that no poll has received yet.
     pub(super) fn queued(&self) -> usize {
         let skip = usize::try_from(self.settled_to.saturating_sub(self.before_held())).unwrap_or(usize::MAX);
         self.held.iter().skip(skip).filter(|held| held.fate == Fate::Queued).count()
     }
 
-    /// The holder of this id is not going to be told what followed it, nor is anybody of
-    /// what is queued. What was answered to another one, or arrived, stays so.
+    /// Marks the events after this id, and all queued ones, as missed. Events that were answered to
+    /// another id, or that arrived, keep their fate.
     pub(super) fn miss(&mut self, place: Place) {
         let from = if place.joined { self.end } else { place.at.max(self.acknowledged) };
         for held in self.after(from).filter(|held| held.fate != Fate::Overwritten) {
@@ -194,7 +194,7 @@ impl Log {
         self.settle();
     }
 
-    /// The number, the event and its fate, oldest first.
+    /// Each number, event and fate, oldest first.
     pub(super) fn fates(&self) -> impl Iterator<Item = (u64, &Event, Fate)> {
         let numbers = self.before_held() + 1..;
         numbers.zip(&self.held).map(|(number, held)| (number, &held.event, held.fate))
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn f46_of_custom_events_of_one_name_the_latest_is_told() {
+    fn f46_the_latest_of_custom_events_of_one_name_is_delivered() {
         let mut log = Log::default();
         for name in ["a", "b", "a", "A", "a"] {
             log.push(custom(name), 100);
@@ -236,12 +236,16 @@ mod tests {
         assert_eq!(log.queued(), 0);
         log.push(custom("x"), 100);
         let fates: Vec<Fate> = log.fates().skip(6).map(|(_, _, fate)| fate).collect();
-        assert_eq!(fates, [Overwritten, Fate::Missed, Fate::Missed, Fate::Queued], "what was missed stays so");
-        assert_eq!(log.fates().take(6).filter(|(_, _, fate)| *fate == Answered).count(), 4, "and what was answered");
+        assert_eq!(fates, [Overwritten, Fate::Missed, Fate::Missed, Fate::Queued], "missed events stay missed");
+        assert_eq!(
+            log.fates().take(6).filter(|(_, _, fate)| *fate == Answered).count(),
+            4,
+            "answered events stay answered"
+        );
     }
 
     #[test]
-    fn what_is_beyond_the_capacity_cannot_be_told() {
+    fn events_beyond_the_capacity_cannot_be_delivered() {
         let mut log = Log::default();
         log.mint("S0".into(), false, None);
         for name in ["a", "b", "c"] {
@@ -252,13 +256,13 @@ mod tests {
         log.miss(Place { at: 0, joined: false, line: 0 });
         assert_eq!(log.fates().map(|(_, _, fate)| fate).collect::<Vec<_>>(), [Fate::Missed; 3]);
         let last = log.push(custom("d"), 100);
-        assert!(!log.has_all_after(0), "what is gone does not come back");
+        assert!(!log.has_all_after(0), "dropped events do not come back");
         log.push(custom("e"), 0);
-        assert!(log.has_all_after(last), "the newest is always kept");
+        assert!(log.has_all_after(last), "the newest event always stays");
     }
 
     #[test]
-    fn an_id_stands_where_it_was_handed_out() {
+    fn an_id_marks_the_position_where_it_was_issued() {
         let mut log = Log::default();
         log.mint("S0".into(), false, None);
         log.push(custom("a"), 10);
@@ -271,38 +275,38 @@ mod tests {
     }
 
     #[test]
-    fn fates_are_kept_up_to_a_number() {
+    fn the_number_of_fates_is_bounded() {
         let mut log = Log::default();
         log.push(custom("a"), usize::MAX);
         for _ in 0..=KEPT {
             log.push(Event::read("{}"), usize::MAX);
         }
         log.push(custom("a"), usize::MAX);
-        assert!(log.fates().all(|(_, _, fate)| fate == Fate::Queued), "what is forgotten is not overwritten");
+        assert!(log.fates().all(|(_, _, fate)| fate == Fate::Queued), "dropped events are not overwritten");
         let numbers: Vec<u64> = log.fates().map(|(number, _, _)| number).collect();
         assert_eq!((numbers.len(), numbers[0]), (KEPT, 4));
-        assert!(!log.has_all_after(2) && log.has_all_after(3), "what is forgotten is not in the queue");
+        assert!(!log.has_all_after(2) && log.has_all_after(3), "dropped events are not queued");
         assert_eq!(log.answer(u64::try_from(KEPT).unwrap()).len(), 3);
     }
 
     proptest! {
-        /// Polls that adopt every id are told all of it once, in order.
+        /// Polls that adopt every id receive all events once, in order.
         #[test]
-        fn a_reader_that_keeps_up_misses_nothing(pushes in proptest::collection::vec(0_usize..4, 1..20)) {
+        fn a_reader_with_the_newest_id_misses_nothing(pushes in proptest::collection::vec(0_usize..4, 1..20)) {
             let mut log = Log::default();
-            let (mut at, mut sent, mut told) = (0, 0, Vec::new());
+            let (mut at, mut sent, mut delivered) = (0, 0, Vec::new());
             for count in pushes {
                 for _ in 0..count {
                     log.push(custom(&sent.to_string()), 4);
                     sent += 1;
                 }
                 prop_assert!(log.has_all_after(at));
-                told.extend(names(&log.answer(at)).into_iter().map(str::to_owned).collect::<Vec<_>>());
+                delivered.extend(names(&log.answer(at)).into_iter().map(str::to_owned).collect::<Vec<_>>());
                 log.mint(format!("S{sent}"), false, Some(0));
                 at = log.place(log.newest()).unwrap().at;
             }
             let want: Vec<String> = (0..sent).map(|n: i32| n.to_string()).collect();
-            prop_assert_eq!(told, want);
+            prop_assert_eq!(delivered, want);
             prop_assert!(log.fates().all(|(_, _, fate)| fate == Fate::Answered));
         }
     }

@@ -1,10 +1,10 @@
-//! The Contact Center (NICE inContact / CXone) on loopback: agent sessions, and the
-//! logins that lead to them.
+//! The Contact Center (NICE inContact / CXone) on loopback: agent sessions and the logins they
+//! need.
 //!
-//! [`Sandbox::contact_center`](super::Sandbox::contact_center) is the platform's side of
-//! one agent: a program starts a session at [`ContactCenter::url`] and polls it, and the
-//! test makes things happen ([`ContactCenter::call`], [`ContactCenter::push`]) and looks
-//! at what became of them ([`ContactCenter::events`]).
+//! [`Sandbox::contact_center`](super::Sandbox::contact_center) is the platform's side of one agent:
+//! a program starts a session at [`ContactCenter::url`] and polls it; the test causes events
+//! ([`ContactCenter::call`], [`ContactCenter::push`]) and checks their fates
+//! ([`ContactCenter::events`]).
 //!
 //! ```
 //! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
@@ -36,32 +36,31 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! It is a server of its own ([`Service::ContactCenter`](super::Service)), so that it can
-//! be taken down and cut alone. Paths are read in any casing and any version. What the
-//! service's pages leave open is a [knob](AgentKnobs).
+//! It is a separate server ([`Service::ContactCenter`](super::Service)), so that it can be stopped
+//! and disconnected alone. Paths may have any casing and version. Undocumented behavior is a
+//! [knob](AgentKnobs).
 //!
 //! # Faults
 //!
-//! Those of the [sandbox](super::Fault), on [`Operation::AgentPoll`](super::Operation) and
-//! its kin. A fault hits the polls that come: [`ContactCenter::nudge`] ends the one that is
-//! open. [`Sandbox::advance`](super::Sandbox::advance) lets 60 s polls, idle sessions and
-//! tokens come to their ends now.
+//! Use the [sandbox's faults](super::Fault) on [`Operation::AgentPoll`](super::Operation) and
+//! related operations. A fault applies to new polls: [`ContactCenter::nudge`] ends the open one.
+//! [`Sandbox::advance`](super::Sandbox::advance) ends 60 s polls, idle sessions and tokens now.
 //!
-//! | What goes wrong | How |
+//! | Fault | How |
 //! | --- | --- |
 //! | the answer is lost after the cursor has moved | `Fault::reset().after_effect()`, `close` |
-//! | it breaks off, or is half of its JSON | `Fault::reset_mid_body()`, `cut_json` |
-//! | the lost batch comes again, or the old id is unknown | [`AgentKnobs::stale_id`] |
+//! | it breaks off, or contains half of its JSON | `Fault::reset_mid_body()`, `cut_json` |
+//! | the lost batch is repeated, or the old id is unknown | [`AgentKnobs::stale_id`] |
 //! | no id, no events, another branch, gzip, no content type, a closed connection | `Fault::amend()` with `without_field("sessionId")`, `header("icBranchValue", "03")` and so on |
 //! | an empty batch | [`ContactCenter::nudge`] |
-//! | empty answers at once, without end | `Fault::status(304).until_cleared()` |
-//! | more happens than the queue holds | [`AgentKnobs::queue_capacity`] |
+//! | endless immediate empty answers | `Fault::status(304).until_cleared()` |
+//! | the queue overflows | [`AgentKnobs::queue_capacity`] |
 //! | 401, 403, 404, 409, 429, 500 | `Fault::status(…)`, with `header("Retry-After", …)` |
 //! | the token expires, the login fails or hangs | [`ContactCenter::expire_tokens`]; `Operation::AgentToken` |
-//! | the sessions move to another host with the token | [`AgentKnobs::resource_server`] |
+//! | the token moves the sessions to another host | [`AgentKnobs::resource_server`] |
 //! | no answer, a late one, a slow one | `Fault::hang()`, [`AgentKnobs::answer_late`], `Fault::drip(1, …)` |
-//! | the end: by the agent, an administrator, for want of polls | [`ContactCenter::push`] of `AgentSessionEnd`, [`ContactCenter::terminate`], `Sandbox::advance` |
-//! | a session is there already, an end is refused | [`AgentKnobs::existing_session`], [`AgentKnobs::end_with_contacts`] |
+//! | the session ends: by the agent, an administrator, inactivity | [`ContactCenter::push`] of `AgentSessionEnd`, [`ContactCenter::terminate`], `Sandbox::advance` |
+//! | a session exists already, an end is refused | [`AgentKnobs::existing_session`], [`AgentKnobs::end_with_contacts`] |
 //! | odd events | [`ContactCenter::push`] of any JSON; [`AgentKnobs::values`], [`AgentKnobs::casing`] |
 //! | ids with `/`, `+`, `%`, or of 4 KB | [`AgentKnobs::ids`] |
 //! | redirects | `Fault::status(302).header("Location", …)` |
@@ -69,20 +68,19 @@
 //!
 //! # Over HTTP
 //!
-//! On the API server, as in the [table of the sandbox](super); `agent` is 7001 where a
-//! body does not name it.
+//! Served by the API server, as in the [table of the sandbox](super); `agent` defaults to 7001.
 //!
 //! | Call | Body or answer |
 //! | --- | --- |
 //! | `GET /_sandbox/agents` | `url`, `sessions` with their counts |
-//! | `GET /_sandbox/agents/{agent}/events` | `number`, `event` (its text) and `fate` of each event of its last session |
+//! | `GET /_sandbox/agents/{agent}/events` | `number`, `event` (its text) and `fate` of each event of the agent's last session |
 //! | `POST /_sandbox/agents/events` | `{"agent":"7001","events":[…]}`, of JSON; answers `numbers` |
 //! | `POST /_sandbox/agents/call` | `{"from":"+12055550143"}`; answers `contact` |
 //! | `POST /_sandbox/agents/step` | `{"contact":"…","step":"hold"}`, a [`ContactStep`] |
 //! | `POST /_sandbox/agents/nudge` | `{}`: an empty batch |
 //! | `POST /_sandbox/agents/terminate` | `{"message":"RemoteLogoff"}` |
 //! | `POST /_sandbox/agents/tokens` | `{"action":"expire"}` or `revoke`; `give` answers `access_token` |
-//! | `GET /_sandbox/agents/logins` | what is let in, for the three logins |
+//! | `GET /_sandbox/agents/logins` | the accepted credentials of the three logins |
 
 mod calls;
 mod center;
@@ -114,7 +112,7 @@ use self::center::Route;
 use super::http::Call;
 use super::requests::Operation;
 
-/// What a call asks for.
+/// The operation of a call.
 pub(super) fn operation(call: &Call) -> Operation {
     match center::route(call.method.as_str(), &call.segments()) {
         Some(Route::Start) => Operation::AgentStart,
@@ -130,7 +128,7 @@ pub(super) fn operation(call: &Call) -> Operation {
     }
 }
 
-/// A path as it may be shown: an id of a session is one that polls it.
+/// A path without the session id, which is a credential.
 pub(super) fn without_id(path: &str) -> String {
     let mut parts: Vec<&str> = path.split('/').collect();
     let sessions = parts.iter().position(|part| part.eq_ignore_ascii_case("agent-sessions"));
@@ -148,7 +146,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_call_is_an_operation() {
+    fn each_call_has_its_operation() {
         use http::Method;
         for (method, path, want) in [
             (Method::POST, "/inContactAPI/services/v23.0/agent-sessions", Operation::AgentStart),

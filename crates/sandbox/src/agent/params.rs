@@ -1,4 +1,4 @@
-//! Parameters, from wherever a client puts them: query, JSON or form.
+//! Parameters from query, JSON or form.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use super::super::http::Call;
 pub(super) struct Params(BTreeMap<String, String>);
 
 impl Params {
-    /// What is in the body goes before what is in the query.
+    /// The body takes precedence over the query.
     pub(super) fn of(call: &Call) -> Self {
         let mut all = BTreeMap::new();
         let pairs = |bytes: &[u8]| -> Vec<(String, String)> {
@@ -31,14 +31,14 @@ impl Params {
                     Some((key.to_ascii_lowercase(), text))
                 }));
             }
-            // Some other JSON has no names.
+            // Other JSON has no names.
             Ok(_) => {}
             Err(_) => all.extend(pairs(&call.body)),
         }
         Self(all)
     }
 
-    /// A parameter that is there and not empty.
+    /// A present, non-empty parameter.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.0.get(&name.to_ascii_lowercase()).map(|value| value.trim()).filter(|value| !value.is_empty())
     }

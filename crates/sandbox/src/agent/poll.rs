@@ -1,4 +1,4 @@
-//! The IO of a poll: it is held until there is something to tell.
+//! The IO of a poll, which is held until it has something to return.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,11 +16,11 @@ use super::super::state::{Shared, State};
 use super::center::{self, Branch, Route, Wrong, describe, mark};
 use super::event::Event;
 use super::params::Params;
-use super::session::Told;
+use super::session::PollResult;
 
-/// How long the end of a connection may take to be read.
+/// How long reading the end of a connection may take.
 const CLOSING: Duration = Duration::from_millis(20);
-/// The longest time that a poll may be held for, in seconds.
+/// The maximum timeout of a poll, in seconds.
 const MAX_POLL: u64 = 60;
 
 /// Answers a call to the Contact Center; a poll waits.
@@ -39,7 +39,7 @@ pub(in super::super) async fn handle(shared: &Arc<Shared>, call: &Call) -> Reply
     with_origin(reply, call)
 }
 
-/// What a browser asks before a call: everything is welcome.
+/// The answer to a browser's preflight: everything is allowed.
 fn preflight(call: &Call) -> Reply {
     let mut reply = empty_reply(StatusCode::NO_CONTENT);
     for (asked, allowed) in [
@@ -63,7 +63,7 @@ fn with_origin(mut reply: Reply, call: &Call) -> Reply {
     reply
 }
 
-/// A poll that is open, until it is dropped: also when the client goes.
+/// An open poll. Dropping it closes it, also when the client disconnects.
 struct Open {
     shared: Arc<Shared>,
     session: String,
@@ -83,33 +83,33 @@ impl Drop for Open {
 }
 
 async fn poll(shared: &Arc<Shared>, call: &Call, id: &str) -> Reply {
-    // A client that closed a poll has no other one open: its end may be read after this.
+    // A client that closed its poll has none open, even if the close is read after the new poll.
     let deadline = Instant::now() + CLOSING;
     let alone = |state: &mut State| state.agents.of_id(id).is_none_or(|it| it.open_polls() == 0).then_some(());
     let _alone_or_not = shared.wait_until(deadline, alone).await;
     let begun = shared.update(|state| begin(state, call, id));
-    let (number, wake, mut told) = match begun {
+    let (number, wake, mut result) = match begun {
         Ok(begun) => begun,
         Err(wrong) => return wrong.reply(&shared.lock().knobs.agent, true),
     };
     let _open = Open { shared: Arc::clone(shared), session: id.to_owned(), number };
-    while told == Told::Wait {
+    while result == PollResult::Wait {
         wake.notified().await;
-        told = shared.update(|state| {
+        result = shared.update(|state| {
             let now = state.moment().now;
             let State { agents, knobs, rng, .. } = state;
-            agents.of_id(id).map_or(Told::Unknown, |session| session.look(number, &knobs.agent, rng, now))
+            agents.of_id(id).map_or(PollResult::Unknown, |session| session.look(number, &knobs.agent, rng, now))
         });
     }
     shared.update(|state| {
         if let Some(session) = state.agents.of_id(id) {
             session.answered(Instant::now());
         }
-        write(state, told)
+        write(state, result)
     })
 }
 
-type Begun = (u64, Arc<tokio::sync::Notify>, Told);
+type Begun = (u64, Arc<tokio::sync::Notify>, PollResult);
 
 fn begin(state: &mut State, call: &Call, id: &str) -> Result<Begun, Wrong> {
     let now = state.moment().now;
@@ -124,34 +124,34 @@ fn begin(state: &mut State, call: &Call, id: &str) -> Result<Begun, Wrong> {
     Ok(begun)
 }
 
-fn write(state: &mut State, told: Told) -> Reply {
+fn write(state: &mut State, result: PollResult) -> Reply {
     let State { knobs, rng, .. } = state;
     let knobs = &knobs.agent;
-    match told {
-        Told::Batch { id, events, branch } => {
+    match result {
+        PollResult::Batch { id, events, branch } => {
             let written: Vec<String> = events.iter().map(|event| Event::written(event, knobs, rng)).collect();
             let mut reply = text_reply(StatusCode::OK, "application/json; charset=utf-8", batch(&id, &written));
             mark(&mut reply, Branch(branch), knobs);
             reply
         }
-        Told::Quiet | Told::Wait => {
+        PollResult::Quiet | PollResult::Wait => {
             let mut reply = empty_reply(StatusCode::NOT_MODIFIED);
             describe(&mut reply, "No new events");
             mark(&mut reply, Branch::QUIET, knobs);
             reply
         }
-        Told::Over => Wrong::OVER.reply(knobs, true),
-        Told::Unknown => Wrong::UNKNOWN.reply(knobs, true),
+        PollResult::Over => Wrong::OVER.reply(knobs, true),
+        PollResult::Unknown => Wrong::UNKNOWN.reply(knobs, true),
     }
 }
 
 fn batch(id: &str, events: &[String]) -> String {
-    // Ids and JSON texts: what is written cannot fail, and odd events go as they are.
+    // Ids and JSON texts: writing them cannot fail, and odd events are sent unchanged.
     let id = serde_json::Value::from(id);
     format!("{{\"sessionId\":{id},\"events\":[{}]}}", events.join(","))
 }
 
-/// Whether a text can stand in an answer as an event.
+/// Whether a text is valid as an event in an answer.
 pub(super) fn is_event(text: &str) -> bool {
     serde_json::from_str::<&RawValue>(text).is_ok()
 }
@@ -169,7 +169,7 @@ mod tests {
 
     const HOUR: Duration = Duration::from_secs(3600);
 
-    /// A sandbox whose clock runs when all wait, and no server between.
+    /// A sandbox with a paused clock, and no server in between.
     struct Run {
         sandbox: Sandbox,
     }
@@ -188,7 +188,7 @@ mod tests {
         async fn start() -> (Self, String) {
             let run = Self { sandbox: Sandbox::start().await.unwrap() };
             run.sandbox.knobs(|knobs| knobs.agent.first_state = "Available".into());
-            // What there is until now is scheduled.
+            // Work scheduled so far runs first.
             tokio::time::advance(Duration::from_secs(1)).await;
             let started = run.ask(Method::POST, "", "stationId=7&inactivityTimeout=30").await;
             let path = run.path(&started);
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_poll_is_quiet_and_a_session_idle_on_time() {
+    async fn an_empty_poll_ends_and_a_session_becomes_idle_on_time() {
         let (run, path) = Run::start().await;
         run.sandbox.knobs(|knobs| knobs.agent.inactivity_timeout = HOUR);
         let first = run.ask(Method::GET, &format!("{path}/get-next-event"), "timeout=0").await;
@@ -231,15 +231,15 @@ mod tests {
             tokio::time::advance(Duration::from_secs(1)).await;
             run.sandbox.contact_center().push("{}").unwrap();
         };
-        let (told, ()) = tokio::join!(run.ask(Method::GET, &path, "timeout=60"), push);
-        assert_eq!(told.status(), StatusCode::OK);
+        let (result, ()) = tokio::join!(run.ask(Method::GET, &path, "timeout=60"), push);
+        assert_eq!(result.status(), StatusCode::OK);
         let begun = Instant::now();
         assert!(run.is_over().await);
         assert!(begun.elapsed() < Duration::from_secs(31), "not when the poll would have ended");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_agent_that_came_back_by_a_command_or_a_join_is_idle_again() {
+    async fn an_agent_reactivated_by_a_command_or_a_join_becomes_idle_again() {
         let (run, path) = Run::start().await;
         run.sandbox.knobs(|knobs| knobs.agent.idle = Idle::SetUnavailable);
         for path in [format!("{path}/keep-alive"), "/join".to_owned()] {

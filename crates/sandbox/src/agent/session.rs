@@ -1,4 +1,4 @@
-//! A session: what it answers to polls, and what time does to it. No IO.
+//! A session: how it answers polls, and its timeouts. No IO.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,22 +15,22 @@ use super::knobs::{AfterEnd, AgentKnobs, Concurrent, Idle, JoinedIds, StaleId};
 use super::live::Live;
 use super::log::{Log, Place};
 
-/// What a start asked for.
+/// The parameters of a start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Station {
     pub(super) id: String,
     pub(super) phone: String,
-    /// `inactivityTimeout`, where it is named and not 0.
+    /// `inactivityTimeout`, if present and not 0.
     pub(super) inactivity: Option<Duration>,
     pub(super) force_logout: bool,
 }
 
-/// What an id may expect.
+/// What a poll with an id receives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Class {
-    /// What follows it.
+    /// The events after it.
     Fresh,
-    /// What is, with this branch.
+    /// The current state, with this branch.
     Snapshot {
         branch: u8,
     },
@@ -38,22 +38,22 @@ enum Class {
     Unknown,
 }
 
-/// A poll that is open. No `Debug`: its id is a secret.
+/// An open poll. No `Debug`: its id is a secret.
 struct Open {
     number: u64,
     id: String,
-    /// The event after which it waits.
+    /// It waits for events after this one.
     at: u64,
     deadline: Instant,
     wake: Arc<Notify>,
     superseded: bool,
-    /// Its deadline was told to it.
+    /// Its task has been woken for the deadline.
     due: bool,
 }
 
-/// What a poll gets.
+/// The result of a poll.
 #[derive(Debug, PartialEq)]
-pub(super) enum Told {
+pub(super) enum PollResult {
     Batch {
         id: String,
         events: Vec<Event>,
@@ -62,11 +62,11 @@ pub(super) enum Told {
     Quiet,
     Over,
     Unknown,
-    /// Nothing yet.
+    /// The poll must wait.
     Wait,
 }
 
-/// Counts of a session's polls.
+/// Counts the polls of a session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Counts {
     pub(super) polls: u64,
@@ -76,7 +76,7 @@ pub(super) struct Counts {
     pub(super) longest_pause: Duration,
 }
 
-/// One session of one agent. No `Debug`: ids are in it.
+/// One session of one agent. No `Debug`: it contains ids.
 pub(super) struct Session {
     pub(super) agent: String,
     pub(super) station: Station,
@@ -86,9 +86,9 @@ pub(super) struct Session {
     open: Vec<Open>,
     next_poll: u64,
     last_activity: Instant,
-    /// When the last answer was given, of the machine's clock.
+    /// When the last answer was sent, in real time.
     answered: Option<Instant>,
-    /// The agent was made unavailable, for want of polls.
+    /// Inactivity has made the agent unavailable.
     is_idle: bool,
     ended: Option<Instant>,
     /// An empty batch is due.
@@ -96,7 +96,7 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// Starts one; its first events wait for the first poll. The id to poll with.
+    /// Starts a session, whose initial events wait for the first poll. Returns the id to poll with.
     pub(super) fn start(
         agent: &str,
         station: Station,
@@ -142,7 +142,7 @@ impl Session {
         [started, agent_state(&knobs.first_state, "", at), named("UpdateIndicators")]
     }
 
-    /// Tells an event.
+    /// Adds an event; returns its number.
     pub(super) fn push(&mut self, event: Event, knobs: &AgentKnobs, now: Instant) -> u64 {
         self.live.fold(&event);
         if event.ends_session() {
@@ -153,7 +153,7 @@ impl Session {
         number
     }
 
-    /// Answers the polls that wait, or the next one, with an empty batch.
+    /// Answers the waiting polls, or the next one, with an empty batch.
     pub(super) fn nudge(&mut self) {
         self.nudged = true;
         self.wake();
@@ -173,13 +173,13 @@ impl Session {
         self.open.len()
     }
 
-    /// Something was asked for with one of its ids.
+    /// Records a request with one of its ids.
     pub(super) fn touch(&mut self, now: Instant) {
         self.last_activity = now;
         self.is_idle = false;
     }
 
-    /// Another program's id; the snapshot that it brings is told to its first poll.
+    /// Issues an id to another program, whose first poll gets a snapshot.
     pub(super) fn join(&mut self, knobs: &AgentKnobs, rng: &mut Rng, now: Instant) -> String {
         self.touch(now);
         if knobs.joined_ids == JoinedIds::MakeOthersOld {
@@ -188,8 +188,8 @@ impl Session {
         self.log.mint(ids::mint(knobs.ids, rng), true, None)
     }
 
-    /// Whether the session is over for so long that its ids are unknown. What was not
-    /// told yet is told once more where that is at once.
+    /// Whether the session ended so long ago that its ids are unknown. Pending events are still
+    /// delivered once if ids become unknown immediately.
     pub(super) fn is_forgotten(&self, knobs: &AgentKnobs, now: Instant) -> bool {
         self.ended.is_some_and(|ended| match knobs.after_end {
             AfterEnd::Conflict => false,
@@ -201,15 +201,15 @@ impl Session {
     fn class(&self, id: &str, Place { at, joined, .. }: Place, knobs: &AgentKnobs, now: Instant) -> Class {
         let fresh = self.log.is_newest(id) && !joined;
         let replay = knobs.stale_id == StaleId::Replay && !joined;
-        let can_be_told = self.log.has_all_after(at) && (fresh || replay);
+        let can_replay = self.log.has_all_after(at) && (fresh || replay);
         if self.is_forgotten(knobs, now) {
             Class::Unknown
-        } else if can_be_told && self.log.is_behind(at) {
-            // The end itself must be told, to whoever may have it, before it is 409.
+        } else if can_replay && self.log.is_behind(at) {
+            // The end must be delivered to each holder of an id before the answer is 409.
             Class::Fresh
         } else if self.is_over() {
             Class::Over
-        } else if can_be_told {
+        } else if can_replay {
             Class::Fresh
         } else if fresh {
             Class::Snapshot { branch: 3 }
@@ -222,7 +222,7 @@ impl Session {
         }
     }
 
-    /// A poll comes: its number and what it gets, which may be to wait.
+    /// Opens a poll; returns its number and its result, which may be to wait.
     pub(super) fn poll(
         &mut self,
         id: &str,
@@ -230,14 +230,14 @@ impl Session {
         knobs: &AgentKnobs,
         rng: &mut Rng,
         now: Instant,
-    ) -> (u64, Arc<Notify>, Told) {
+    ) -> (u64, Arc<Notify>, PollResult) {
         self.counts.polls += 1;
         self.counts.overlaps += u64::from(!self.open.is_empty());
         self.counts.stale += u64::from(!self.log.is_newest(id));
         let (number, wake) = (self.next_poll, Arc::new(Notify::new()));
         self.next_poll += 1;
         if !self.open.is_empty() && knobs.concurrent == Concurrent::SecondConflict {
-            return (number, wake, Told::Over);
+            return (number, wake, PollResult::Over);
         }
         self.touch(now);
         if knobs.concurrent == Concurrent::NewestWins {
@@ -246,15 +246,15 @@ impl Session {
                 open.wake.notify_one();
             }
         }
-        let Some(place) = self.log.place(id) else { return (number, wake, Told::Unknown) };
+        let Some(place) = self.log.place(id) else { return (number, wake, PollResult::Unknown) };
         self.log.acknowledge(id);
         let class = self.class(id, place, knobs, now);
         if self.is_over() && matches!(class, Class::Over | Class::Unknown) {
             self.log.miss(place);
         }
-        let told = match class {
-            Class::Over => Told::Over,
-            Class::Unknown => Told::Unknown,
+        let result = match class {
+            Class::Over => PollResult::Over,
+            Class::Unknown => PollResult::Unknown,
             Class::Snapshot { branch } => self.snapshot(place, branch, knobs, rng),
             Class::Fresh => {
                 let deadline = later(later(now, timeout), knobs.answer_late);
@@ -270,18 +270,18 @@ impl Session {
                 self.look(number, knobs, rng, now)
             }
         };
-        (number, wake, told)
+        (number, wake, result)
     }
 
-    /// What an open poll gets now.
-    pub(super) fn look(&mut self, number: u64, knobs: &AgentKnobs, rng: &mut Rng, now: Instant) -> Told {
-        let Some(open) = self.open.iter().find(|open| open.number == number) else { return Told::Quiet };
+    /// The current result of an open poll.
+    pub(super) fn look(&mut self, number: u64, knobs: &AgentKnobs, rng: &mut Rng, now: Instant) -> PollResult {
+        let Some(open) = self.open.iter().find(|open| open.number == number) else { return PollResult::Quiet };
         if open.superseded {
-            return Told::Quiet;
+            return PollResult::Quiet;
         }
         let (at, is_due) = (open.at, now >= open.deadline);
         let id = open.id.clone();
-        let Some(place) = self.log.place(&id) else { return Told::Unknown };
+        let Some(place) = self.log.place(&id) else { return PollResult::Unknown };
         if self.log.is_behind(at) {
             if !self.log.has_all_after(at) {
                 return self.snapshot(place, 3, knobs, rng);
@@ -291,37 +291,37 @@ impl Session {
         if std::mem::take(&mut self.nudged) {
             return self.batch(&id, place, knobs, rng);
         }
-        if is_due { Told::Quiet } else { Told::Wait }
+        if is_due { PollResult::Quiet } else { PollResult::Wait }
     }
 
-    fn batch(&mut self, id: &str, place: Place, knobs: &AgentKnobs, rng: &mut Rng) -> Told {
+    fn batch(&mut self, id: &str, place: Place, knobs: &AgentKnobs, rng: &mut Rng) -> PollResult {
         let events = self.log.answer(place.at);
         // Another poll with the same id may have been answered first.
         let line = self.log.is_newest(id).then_some(place.line);
-        Told::Batch { id: self.log.mint(ids::mint(knobs.ids, rng), false, line), events, branch: 1 }
+        PollResult::Batch { id: self.log.mint(ids::mint(knobs.ids, rng), false, line), events, branch: 1 }
     }
 
-    fn snapshot(&mut self, place: Place, branch: u8, knobs: &AgentKnobs, rng: &mut Rng) -> Told {
+    fn snapshot(&mut self, place: Place, branch: u8, knobs: &AgentKnobs, rng: &mut Rng) -> PollResult {
         self.counts.snapshots += 1;
         self.log.miss(place);
         let events = self.live.snapshot(knobs.snapshot_order, rng);
         let line = self.log.has_line(place.line).then_some(place.line);
-        Told::Batch { id: self.log.mint(ids::mint(knobs.ids, rng), false, line), events, branch }
+        PollResult::Batch { id: self.log.mint(ids::mint(knobs.ids, rng), false, line), events, branch }
     }
 
-    /// How long it was from the last answer to this poll, of the machine's clock.
+    /// Measures the time from the last answer to this poll, in real time.
     pub(super) fn asked(&mut self, real: Instant) {
         if let Some(answered) = self.answered.take() {
             self.counts.longest_pause = self.counts.longest_pause.max(real.saturating_duration_since(answered));
         }
     }
 
-    /// A poll's answer is made.
+    /// Records the time of an answer.
     pub(super) fn answered(&mut self, real: Instant) {
         self.answered = Some(real);
     }
 
-    /// A poll is over, answered or not. A poll that was open counts as activity.
+    /// Closes a poll, answered or not. An open poll counts as activity.
     pub(super) fn close(&mut self, number: u64, now: Instant) {
         let before = self.open.len();
         self.open.retain(|open| open.number != number);
@@ -334,7 +334,7 @@ impl Session {
         self.station.inactivity.unwrap_or(knobs.inactivity_timeout)
     }
 
-    /// When time will change something.
+    /// The next deadline.
     pub(super) fn next_deadline(&self, knobs: &AgentKnobs) -> Option<Instant> {
         let polls = self.open.iter().filter(|open| !open.due).map(|open| open.deadline).min();
         let may_idle = !self.is_over() && !self.is_idle && self.open.is_empty();
@@ -342,7 +342,7 @@ impl Session {
         polls.into_iter().chain(idle).min()
     }
 
-    /// Does what time does.
+    /// Performs what is due.
     pub(super) fn run_due(&mut self, at: &str, knobs: &AgentKnobs, now: Instant) {
         for open in self.open.iter_mut().filter(|open| open.deadline <= now) {
             open.due = true;

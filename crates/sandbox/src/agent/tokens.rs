@@ -1,4 +1,4 @@
-//! The three ways to a token: Central, UserHub's access keys, and CXone's login.
+//! The three logins: Central, UserHub's access keys, and CXone's.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use super::super::http::{Call, Reply, json_reply};
 use super::super::state::{State, later, token, uuid};
 use super::params::Params;
 
-/// Who may log in.
+/// The accepted credentials.
 #[derive(Clone)]
 pub(super) struct Logins {
     /// `AppName@VendorName:BusinessUnitNumber`.
@@ -34,7 +34,7 @@ impl Logins {
             app: "SandboxApp@Sandbox:990001".into(),
             username: "agent@sandbox.example".into(),
             password: token(rng, "p+w=", 16),
-            // Such as they are: a client that does not encode them fails here.
+            // Not URL-safe: a client that does not encode them fails here.
             key_id: format!("{}=", token(rng, "KEY+", 24)),
             key_secret: format!("{}==", token(rng, "s+/", 32)),
             client_id: "sandbox-cxone-client".into(),
@@ -48,25 +48,25 @@ impl Logins {
 #[derive(Clone, Copy, Debug)]
 struct Granted {
     until: Instant,
-    /// Whether its scope has the calls of agents.
+    /// Whether its scope includes the agent API.
     agent: bool,
 }
 
-/// The tokens that were issued.
+/// The issued tokens.
 pub(super) struct Tokens {
     pub(super) logins: Logins,
     access: HashMap<String, Granted>,
     refresh: HashMap<String, Granted>,
 }
 
-/// Why a call is not let in.
+/// Why a call is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Denied {
     Token,
     Scope,
 }
 
-/// What a login yields.
+/// The tokens of a login.
 struct Pair {
     access: String,
     refresh: String,
@@ -96,13 +96,13 @@ impl Tokens {
         self.refresh.clear();
     }
 
-    /// Whether a refresh token is good, and for the calls of agents.
+    /// Whether a refresh token is valid, and whether its scope includes the agent API.
     fn refreshes(&self, token: Option<&str>, now: Instant) -> Option<bool> {
         self.refresh.get(token?).filter(|granted| granted.until > now).map(|granted| granted.agent)
     }
 }
 
-/// A JWT as the login's: its signature is none.
+/// A JWT as CXone issues it, without a signature.
 fn jwt(state: &State, rng_text: &str) -> String {
     let exp = state.moment().wall.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     let exp = exp.as_secs().saturating_add(state.knobs.agent.token_ttl.as_secs());
@@ -139,7 +139,7 @@ fn ok(body: &Value) -> Reply {
     json_reply(StatusCode::OK, body)
 }
 
-/// Where sessions are served, with `inContactAPI` and without.
+/// The address of the sessions, with and without `inContactAPI`.
 fn server(state: &State) -> (String, String) {
     match &state.knobs.agent.resource_server {
         Some(base) => (base.clone(), base.trim_end_matches('/').trim_end_matches("/inContactAPI").to_owned()),
@@ -188,7 +188,7 @@ pub(super) fn access_key(state: &mut State, call: &Call) -> Reply {
     let logins = &state.agents.tokens.logins;
     if params.get("accessKeyId") != Some(&*logins.key_id) || params.get("accessKeySecret") != Some(&*logins.key_secret)
     {
-        return refused("the access key is not known");
+        return refused("unknown access key");
     }
     let pair = grant(state, true);
     ok(&json!({ "access_token": pair.access, "refresh_token": pair.refresh, "token_type": "Bearer",
@@ -199,7 +199,7 @@ pub(super) fn access_key(state: &mut State, call: &Call) -> Reply {
 pub(super) fn user_refresh(state: &mut State, call: &Call) -> Reply {
     let now = state.moment().now;
     let Some(agent) = state.agents.tokens.refreshes(Params::of(call).get("token"), now) else {
-        return refused("the refresh token is not known");
+        return refused("unknown refresh token");
     };
     let pair = grant(state, agent);
     ok(&json!({ "token": pair.access, "refreshToken": pair.refresh, "tokenExpirationTimeSec": pair.life.as_secs(),
@@ -212,7 +212,7 @@ pub(super) fn openid(state: &State) -> Reply {
     ok(&json!({ "issuer": url, "token_endpoint": format!("{url}/auth/token") }))
 }
 
-/// `GET .well-known/cxone-configuration`, of a tenant or of a region.
+/// `GET .well-known/cxone-configuration`, for a tenant or a region.
 pub(super) fn configuration(state: &State, call: &Call) -> Reply {
     let tenant = &state.agents.tokens.logins.tenant;
     if call.query("tenantId").is_some_and(|asked| asked != *tenant) {
@@ -244,7 +244,7 @@ pub(super) fn cxone(state: &mut State, call: &Call) -> Reply {
         Some("refresh_token") => state.agents.tokens.refreshes(params.get("refresh_token"), state.moment().now),
         _ => return json_reply(StatusCode::BAD_REQUEST, &json!({ "error": "unsupported_grant_type" })),
     };
-    let Some(agent) = agent else { return refused("the access key is not known") };
+    let Some(agent) = agent else { return refused("unknown access key") };
     let pair = grant(state, agent);
     ok(&json!({ "access_token": pair.access, "id_token": pair.access, "token_type": "Bearer",
         "expires_in": pair.life.as_secs(), "refresh_token": pair.refresh,
@@ -257,7 +257,7 @@ pub(super) fn who_am_i(state: &State, call: &Call) -> Reply {
     let now = state.moment().now;
     let known = params.get("token").and_then(|token| state.agents.tokens.access.get(token));
     if known.is_none_or(|granted| granted.until <= now) {
-        return refused("the token is not known");
+        return refused("unknown token");
     }
     ok(&json!({ "resource_server_base_uri": server(state).0, "team_id": 42, "agent_id": 7001, "bus_no": 990_001 }))
 }
@@ -268,7 +268,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_token_is_good_until_its_end_and_forgotten_then() {
+    async fn a_token_is_valid_until_it_expires_and_is_then_dropped() {
         let sandbox = Sandbox::start().await.unwrap();
         let access = sandbox.shared.update(given);
         {

@@ -1,4 +1,4 @@
-//! An answer of a source, and whether it may be read at all.
+//! A source's response, and the checks it must pass before it is read.
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -11,7 +11,7 @@ use ringcentral_events::digital::{SIGNATURE_HEADER, Signer};
 
 const DIGITS: usize = 128;
 
-/// What came back, whole.
+/// A complete response.
 #[derive(Clone, Debug)]
 pub(super) struct Answer {
     pub(super) status: u16,
@@ -19,50 +19,50 @@ pub(super) struct Answer {
     pub(super) body: Bytes,
 }
 
-/// Why nothing came back.
+/// Why no response arrived.
 #[derive(Clone, Debug)]
 pub(super) enum Lost {
-    /// Not in time.
+    /// No response within the timeout.
     Late,
-    /// Larger than the platform reads.
+    /// Larger than the platform's limit.
     TooLarge(usize),
-    /// No connection, or it broke.
+    /// The connection failed or broke.
     Broken(String),
-    /// A test wants it to be lost: no fault of the source.
+    /// A test discarded the response; not the source's fault.
     Scripted,
 }
 
-/// An answer, or why there is none.
+/// A response, or the reason why it is missing.
 pub(super) type Answered = Result<Answer, Lost>;
 
-/// What an answer that may be read says.
+/// The meaning of a response that passed the checks.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Said {
     /// A success with JSON.
     Json(Value),
-    /// A success without a body, where one may lack it.
+    /// A success without a body, where the body is optional.
     Nothing,
 }
 
-/// What a failure means for what was asked.
+/// What a failure means for the request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Failed {
     pub(super) status: Option<u16>,
     pub(super) why: String,
 }
 
-/// What an action's answer may do without.
+/// What an action's response must contain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Needs {
     /// JSON.
     Json,
-    /// JSON or nothing; 404 is nothing too.
+    /// JSON or nothing; 404 counts as nothing.
     JsonOrNothing,
-    /// Nothing: the body is not read.
+    /// Only a success status: the body is not read.
     Success,
 }
 
-/// Whether an answer is a success, signed, and JSON; everything it breaks on the way.
+/// Checks status, signature and JSON, and records every violation.
 pub(super) fn read(
     answered: &Answered,
     signer: &Signer,
@@ -142,7 +142,7 @@ fn json(answer: &Answer, needs: Needs, findings: &mut Findings) -> Result<Said, 
 
 fn no_answer(lost: &Lost, knobs: &DigitalKnobs, findings: &mut Findings) -> Failed {
     let (rule, why) = match lost {
-        Lost::Scripted => return Failed { status: None, why: "the answer was lost, as the test wanted it".into() },
+        Lost::Scripted => return Failed { status: None, why: "the test discarded the answer".into() },
         Lost::Late => (Rule::Late, format!("no answer within {} ms", knobs.timeout.as_millis())),
         Lost::TooLarge(limit) => (Rule::TooLarge, format!("the body is larger than {limit} bytes")),
         Lost::Broken(why) => (Rule::NoAnswer, why.clone()),
@@ -155,7 +155,7 @@ fn refused(answer: &Answer, findings: &mut Findings) -> String {
     let said: String = String::from_utf8_lossy(&answer.body).chars().filter(|c| !c.is_control()).take(120).collect();
     let (rule, why) = if (300..400).contains(&answer.status) {
         let to = if answer.headers.contains_key(LOCATION) { "somewhere else" } else { "nowhere" };
-        (Rule::Redirect, format!("status {} leads {to}; redirects are not followed", answer.status))
+        (Rule::Redirect, format!("status {} redirects {to}; redirects are not followed", answer.status))
     } else if said.is_empty() {
         (Rule::Status, format!("status {}", answer.status))
     } else {
@@ -165,7 +165,7 @@ fn refused(answer: &Answer, findings: &mut Findings) -> String {
     why
 }
 
-/// Exactly one header, its form, and whether it is that of the body.
+/// Exactly one signature header, well formed, and valid for the body.
 fn signature(answer: &Answer, signer: &Signer) -> Result<(), (Rule, String)> {
     let given: Vec<_> = answer.headers.get_all(SIGNATURE_HEADER).iter().collect();
     let given = match given.as_slice() {
@@ -186,7 +186,7 @@ fn signature(answer: &Answer, signer: &Signer) -> Result<(), (Rule, String)> {
         return Err((Rule::SignatureForm, why));
     }
     signer.verify(&answer.body, &given).map_err(|_| {
-        let hint = what_it_is_of(&answer.body, &given, signer);
+        let hint = signed_text(&answer.body, &given, signer);
         (
             Rule::SignatureWrong,
             format!("the signature is not that of the {} bytes of the body{hint}", answer.body.len()),
@@ -194,8 +194,8 @@ fn signature(answer: &Answer, signer: &Signer) -> Result<(), (Rule, String)> {
     })
 }
 
-/// Sources sign before they encode, or another form of the same JSON.
-fn what_it_is_of(body: &[u8], given: &str, signer: &Signer) -> &'static str {
+/// Recognizes common mistakes: sources sign before encoding, or sign another form of the same JSON.
+fn signed_text(body: &[u8], given: &str, signer: &Signer) -> &'static str {
     let is_of = |bytes: &[u8]| signer.verify(bytes, given).is_ok();
     if is_of(body.trim_ascii()) {
         return ", but that of the body without the white space around it";
@@ -288,7 +288,7 @@ mod tests {
             (
                 answer(302, &[("location", "/x"), (SIGNATURE_HEADER, &sign(b""))], b""),
                 Rule::Redirect,
-                "status 302 leads somewhere else",
+                "status 302 redirects somewhere else",
             ),
             (answer(404, &[(SIGNATURE_HEADER, &sign(b""))], b""), Rule::Status, "status 404"),
         ];
@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_lack_a_body_may() {
+    fn optional_bodies_may_be_missing() {
         let signer = Signer::new("token").unwrap();
         let empty = answer(200, &[(SIGNATURE_HEADER, &signer.sign(b""))], b"");
         let gone = answer(404, &[(SIGNATURE_HEADER, &signer.sign(b"no"))], b"no");
@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unsigned_answer_is_read_where_the_knob_says_so() {
+    fn the_knob_accepts_an_unsigned_answer() {
         let knobs = DigitalKnobs { unsigned_answers: true, ..DigitalKnobs::default() };
         let (read, found) = found(&answer(200, &[("content-type", "application/json")], b"[]"), Needs::Json, &knobs);
         assert!(read && found[0].0 == Rule::SignatureMissing, "{found:?}");

@@ -1,4 +1,4 @@
-//! What a source can do, as the platform understands its answer.
+//! A source's capabilities, as the platform reads them from `implementation.info`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,8 +28,7 @@ const OPTIONS: [&str; 17] = [
 ];
 const STANDARD: [&str; 7] = ["create", "delete", "list", "publish", "reply", "show", "unpublish"];
 
-/// What a source can do: its answer to `implementation.info`, less what its options take
-/// away.
+/// A source's capabilities: its answer to `implementation.info`, minus what its options disable.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Capabilities {
@@ -39,7 +38,7 @@ pub struct Capabilities {
 }
 
 impl Capabilities {
-    /// Whether the source has the operation for a collection.
+    /// Whether the source supports the operation on a collection.
     #[must_use]
     pub fn can(&self, collection: CollectionName, operation: &str) -> bool {
         self.declares(collection.as_str(), operation)
@@ -50,14 +49,14 @@ impl Capabilities {
         self.operations.get(collection.as_str()).into_iter().flatten().map(String::as_str)
     }
 
-    /// Whether an option is on, by its name.
+    /// Whether an option is on.
     #[must_use]
     pub fn has(&self, option: &str) -> bool {
         self.options.contains(option)
     }
 
-    /// What is on the button of an operation, in a language: its label, else that of
-    /// `default`, else one made of the name.
+    /// The button text of an operation in a language: its label, else the `default` label, else one
+    /// derived from the name.
     #[must_use]
     pub fn label(&self, language: &str, operation: &str) -> String {
         let labels = [language, "default"].into_iter().filter_map(|language| self.locales.get(language));
@@ -65,7 +64,7 @@ impl Capabilities {
         label.cloned().unwrap_or_else(|| humanised(operation))
     }
 
-    /// Of anything in `objects`, also what is no collection, such as `status`.
+    /// For any key of `objects`, including non-collections such as `status`.
     pub(super) fn declares(&self, object: &str, operation: &str) -> bool {
         self.operations.get(object).is_some_and(|operations| operations.contains(operation))
     }
@@ -83,7 +82,7 @@ impl Capabilities {
         self.has("messages.unthreaded")
     }
 
-    /// Reads an answer; `None` when it is none that the platform could go on with.
+    /// Reads an answer; `None` if the platform could not continue with it.
     pub(super) fn read(answer: &Value, findings: &mut Findings) -> Option<Self> {
         let Value::Object(answer) = answer else {
             findings.add(Rule::InfoShape, None, format!("the answer is {}, not an object", kind(answer)));
@@ -96,7 +95,7 @@ impl Capabilities {
         Some(read)
     }
 
-    /// What options take away of what is declared.
+    /// Removes the operations that the options disable.
     fn reduce(&mut self, findings: &mut Findings) {
         if self.unthreaded() && self.operations.remove("threads").is_some_and(|operations| !operations.is_empty()) {
             findings.add(Rule::Reduced, None, "with messages.unthreaded the operations on threads are ignored");
@@ -146,7 +145,7 @@ fn operations(objects: Option<&Value>, findings: &mut Findings) -> Option<BTreeM
     for (name, declared) in objects {
         let is_collection = CollectionName::ALL.iter().any(|collection| collection.as_str() == name);
         if !is_collection && !matches!(name.as_str(), "status" | "users" | "typing") {
-            findings.add(Rule::CollectionUnknown, None, format!("objects.{name} is no collection that there is"));
+            findings.add(Rule::CollectionUnknown, None, format!("objects.{name} is not a known collection"));
         }
         let Some(declared) = texts(declared) else {
             let why = format!("objects.{name} is {}, not a list of texts", kind(declared));
@@ -158,7 +157,11 @@ fn operations(objects: Option<&Value>, findings: &mut Findings) -> Option<BTreeM
             if is_word(operation) {
                 operations.insert(operation.to_owned());
             } else {
-                findings.add(Rule::OperationName, None, format!("objects.{name} has {operation:?}, which is no word"));
+                findings.add(
+                    Rule::OperationName,
+                    None,
+                    format!("objects.{name} has {operation:?}, which is not a word"),
+                );
             }
         }
         read.insert(name.clone(), operations);
@@ -174,7 +177,7 @@ fn options(options: Option<&Value>, findings: &mut Findings) -> BTreeSet<String>
     };
     for option in &options {
         if !OPTIONS.contains(option) {
-            findings.add(Rule::OptionUnknown, None, format!("there is no option {option:?}"));
+            findings.add(Rule::OptionUnknown, None, format!("unknown option {option:?}"));
         }
     }
     options.into_iter().map(str::to_owned).collect()
@@ -189,7 +192,11 @@ fn locales(locales: Option<&Value>, findings: &mut Findings) -> BTreeMap<String,
     };
     for (language, labels) in locales {
         let Some(labels) = labels_of(labels) else {
-            findings.add(Rule::LocalesShape, None, format!("locales.{language} is no object of texts by operation"));
+            findings.add(
+                Rule::LocalesShape,
+                None,
+                format!("locales.{language} is not an object of texts by operation"),
+            );
             continue;
         };
         read.insert(language.clone(), labels);
@@ -209,17 +216,17 @@ fn humanised(operation: &str) -> String {
     letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
 
-/// Whether an operation has a meaning of its own; any other is a button.
+/// Whether an operation has a fixed meaning; any other is a button.
 pub(super) fn is_standard(operation: &str) -> bool {
     STANDARD.contains(&operation)
 }
 
-/// A name of letters, digits and `_`.
+/// Only letters, digits and `_`.
 pub(super) fn is_word(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
-/// `null`, an empty value and an absent one are the same.
+/// `null`, an empty value and an absent one are equivalent.
 pub(super) fn is_empty(value: &Value) -> bool {
     match value {
         Value::Null => true,
@@ -230,12 +237,12 @@ pub(super) fn is_empty(value: &Value) -> bool {
     }
 }
 
-/// A field that is there and not empty.
+/// A present, non-empty field.
 pub(super) fn field<'a>(object: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
     object.get(name).filter(|value| !is_empty(value))
 }
 
-/// A list of texts; an empty value is an empty one.
+/// A list of texts; an empty value is an empty list.
 pub(super) fn texts(value: &Value) -> Option<Vec<&str>> {
     match value {
         Value::Array(list) => list.iter().map(Value::as_str).collect(),
@@ -243,7 +250,7 @@ pub(super) fn texts(value: &Value) -> Option<Vec<&str>> {
     }
 }
 
-/// What a value is, for messages.
+/// The type of a value, for messages.
 pub(super) fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
@@ -274,12 +281,17 @@ mod tests {
             (json!({ "objects": ["messages.list"] }), Rule::ObjectsShape, "objects is a list", false),
             (json!({ "objects": { "messages": "list" } }), Rule::ObjectsShape, "objects.messages is a text", true),
             (json!({ "objects": { "messages": [1] } }), Rule::ObjectsShape, "objects.messages is a list", true),
-            (json!({ "objects": { "message": ["list"] } }), Rule::CollectionUnknown, "objects.message is no", true),
-            (json!({ "objects": { "messages": ["a b"] } }), Rule::OperationName, "\"a b\", which is no word", true),
+            (json!({ "objects": { "message": ["list"] } }), Rule::CollectionUnknown, "objects.message is not", true),
+            (json!({ "objects": { "messages": ["a b"] } }), Rule::OperationName, "\"a b\", which is not a word", true),
             (json!({ "objects": {}, "options": "x" }), Rule::OptionsShape, "options is a text", true),
-            (json!({ "objects": {}, "options": ["x"] }), Rule::OptionUnknown, "no option \"x\"", true),
+            (json!({ "objects": {}, "options": ["x"] }), Rule::OptionUnknown, "unknown option \"x\"", true),
             (json!({ "objects": {}, "locales": ["x"] }), Rule::LocalesShape, "locales is a list", true),
-            (json!({ "objects": {}, "locales": { "fr": "x" } }), Rule::LocalesShape, "locales.fr is no object", true),
+            (
+                json!({ "objects": {}, "locales": { "fr": "x" } }),
+                Rule::LocalesShape,
+                "locales.fr is not an object",
+                true,
+            ),
             (json!({ "objects": {}, "locales": { "fr": { "a": 1 } } }), Rule::LocalesShape, "locales.fr", true),
             (
                 json!({ "objects": { "threads": ["list"] }, "options": ["messages.unthreaded"] }),
@@ -328,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn what_options_take_away_is_not_there() {
+    fn options_disable_operations() {
         let (caps, _) = read(&json!({
             "objects": { "threads": ["list", "create", "lock"], "messages": ["list", "spam"], "status": ["mark_as_read"] },
             "options": ["threads.no_content"],

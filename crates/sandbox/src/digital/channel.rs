@@ -1,4 +1,4 @@
-//! A channel of the platform: its state, and the IO around it.
+//! A channel of the platform: its state and the IO around it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -30,11 +30,11 @@ use ringcentral_events::Secret;
 use ringcentral_events::digital::{CollectionName, Date, SIGNATURE_HEADER, SIGNATURE_QUERY, Signer};
 use ringcentral_events::{Error, ErrorKind, Result};
 
-/// A channel of Engage Digital (RingCX Digital) in the sandbox: crawls a source, has
-/// agents that write, and takes what the source sends. Made by
+/// A channel of Engage Digital (RingCX Digital) in the sandbox: crawls a source, lets agents write,
+/// and receives what the source sends. Created by
 /// [`Sandbox::digital_channel`](super::super::Sandbox::digital_channel).
 ///
-/// Dropping it ends the crawl, and the channel with all that is in it.
+/// Dropping it ends the crawl and removes the channel with all its contents.
 #[must_use = "dropping a channel ends it"]
 pub struct DigitalChannel {
     inner: Arc<Inner>,
@@ -46,17 +46,17 @@ struct Inner {
     reach: Reach,
     source_id: String,
     send_url: String,
-    /// One run at a time.
+    /// Serializes the runs.
     turn: tokio::sync::Mutex<()>,
 }
 
-/// What became of a write, and the answer to it.
+/// The outcome of a write.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Written {
-    /// The write as it stands.
+    /// The current state of the write.
     pub job: Job,
-    /// The attempt; without steps when it waits for the next run.
+    /// The attempt; it has no steps if the write waits for the next run.
     pub run: Run,
 }
 
@@ -79,12 +79,11 @@ impl Drop for DigitalChannel {
 }
 
 impl Sandbox {
-    /// Opens a channel of Engage Digital (RingCX Digital) for a source of yours, with the
-    /// channel's API access token. See [`digital`](super).
+    /// Opens a channel of Engage Digital (RingCX Digital) for your source, with the channel's API
+    /// access token. See [`digital`](super).
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] for a token that is none, as in
-    /// [`Signer::new`].
+    /// [`ErrorKind::Config`] for an invalid token, as in [`Signer::new`].
     pub fn digital_channel(&self, source: SourceAt, token: impl Into<Secret>) -> Result<DigitalChannel> {
         DigitalChannel::open(&self.shared, &self.base_url, source, Signer::new(token)?)
     }
@@ -116,8 +115,8 @@ impl DigitalChannel {
         &self.inner.send_url
     }
 
-    /// An administrator saves the channel: `implementation.info` is sent, and nothing
-    /// else. Switches a channel on again that was switched off.
+    /// Saves the channel as an administrator does: sends `implementation.info` and nothing else.
+    /// Switches a disabled channel on again.
     pub async fn save(&self) -> Run {
         let crawl = Crawl::new(0, [Task::Info { run: false }]);
         let crawl = self.inner.drive(crawl).await;
@@ -127,14 +126,14 @@ impl DigitalChannel {
         crawl.finish()
     }
 
-    /// Makes one run now: `implementation.info`, lists, what contents point to, and what
-    /// waits to be written.
+    /// Makes one run now: `implementation.info`, the lists, referenced contents, and pending
+    /// writes.
     pub async fn run(&self) -> Run {
         self.inner.run().await
     }
 
-    /// Runs from now on by itself, at once and then after each gap
-    /// ([`DigitalKnobs::gap`]), until the channel is dropped or [stopped](Self::stop).
+    /// Starts periodic runs: the first at once, then one after each gap ([`DigitalKnobs::gap`]),
+    /// until the channel is dropped or [stopped](Self::stop).
     pub fn start(&mut self) {
         if self.crawl.is_none() {
             let inner = Arc::clone(&self.inner);
@@ -142,11 +141,10 @@ impl DigitalChannel {
         }
     }
 
-    /// Stops to run by itself. A run that is under way is broken off.
+    /// Stops the periodic runs and aborts the current one.
     pub async fn stop(&mut self) {
         if let Some(crawl) = self.crawl.take() {
             crawl.abort();
-            // Aborted, so the result says no more than that.
             let _ = crawl.await;
         }
     }
@@ -157,39 +155,38 @@ impl DigitalChannel {
         self.inner.with(|core, _| core.runs.iter().cloned().collect())
     }
 
-    /// Waits until `count` or more runs have ended. False after `timeout`.
+    /// Waits until at least `count` runs have ended. False after `timeout`.
     pub async fn wait_runs(&self, count: u64, timeout: Duration) -> bool {
         self.inner
             .wait(timeout, |core| core.run_count >= count && core.runs.back().is_some_and(|run| run.number >= count))
             .await
     }
 
-    /// Waits until a content is there. `None` after `timeout`.
+    /// Waits until a content arrives. `None` after `timeout`.
     pub async fn wait_content(&self, collection: CollectionName, id: &str, timeout: Duration) -> Option<Imported> {
         self.inner.wait(timeout, |core| core.store.get(collection, id).is_some()).await;
         self.content(collection, id)
     }
 
-    /// Whether the channel is switched off, after failed runs.
+    /// Whether failed runs have switched the channel off.
     #[must_use]
     pub fn is_switched_off(&self) -> bool {
         self.inner.with(|core, _| core.off)
     }
 
-    /// What the source can do, once it was asked.
+    /// The source's capabilities, once it has been asked.
     #[must_use]
     pub fn capabilities(&self) -> Option<Capabilities> {
         self.inner.with(|core, _| core.caps.clone())
     }
 
-    /// What the platform has of a collection, in the order in which it came; deleted
-    /// contents too.
+    /// The platform's contents of a collection, in order of arrival, including deleted ones.
     #[must_use]
     pub fn contents(&self, collection: CollectionName) -> Vec<Imported> {
         self.inner.with(|core, _| core.store.all(collection))
     }
 
-    /// How many contents there are, in all collections.
+    /// The number of contents in all collections.
     #[must_use]
     pub fn count(&self) -> usize {
         self.inner.with(|core, _| core.store.count())
@@ -207,51 +204,49 @@ impl DigitalChannel {
         self.inner.with(|core, _| core.store.users())
     }
 
-    /// The id of an identity that the platform may write as, if one is known.
+    /// The id of a known identity that the platform may write as.
     #[must_use]
     pub fn puppet(&self) -> Option<String> {
         self.inner.with(|core, _| core.store.puppet())
     }
 
-    /// What came by the Send API, oldest first; the newest 10 000.
+    /// The newest 10 000 requests to the Send API, oldest first.
     #[must_use]
     pub fn received(&self) -> Vec<Received> {
         self.inner.with(|core, _| core.realtime.received())
     }
 
-    /// Where a list goes on: the `since_id` of its next request.
+    /// The `since_id` of the next request for a list.
     #[must_use]
     pub fn since_id(&self, collection: CollectionName) -> Option<String> {
         self.inner.with(|core, _| core.store.since.get(&collection).cloned())
     }
 
-    /// An agent does something. It is tried at once
-    /// ([`DigitalKnobs::write_at_once`]); what fails is tried again in the next runs,
-    /// three times in all.
+    /// Performs an agent's write. It is sent at once ([`DigitalKnobs::write_at_once`]); a failed
+    /// write is retried in the following runs, three attempts in all.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] when an agent has no such button: the source does not
-    /// declare it or the content does not have it in its actions; or when the platform
-    /// has not asked the source yet what it can do.
+    /// [`ErrorKind::Config`] if no agent has such a button (the source does not declare the
+    /// operation, or the content's actions lack it), or if the platform has not asked the source
+    /// for its capabilities yet.
     pub async fn write(&self, write: Write) -> Result<Written> {
         self.inner.with(|core, _| {
             let caps = core
                 .caps
                 .as_ref()
-                .ok_or_else(|| Error::new(ErrorKind::Config, "save the channel or make a run before"))?;
+                .ok_or_else(|| Error::new(ErrorKind::Config, "save the channel or make a run first"))?;
             write.offered(caps, &core.store)
         })?;
         self.send(write, false).await
     }
 
-    /// As [`write`](Self::write), also where no agent would have the button.
+    /// Like [`write`](Self::write), but skips the check that an agent has the button.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] when the platform has not asked the source yet what it can
-    /// do.
+    /// [`ErrorKind::Config`] if the platform has not asked the source for its capabilities yet.
     pub async fn write_unchecked(&self, write: Write) -> Result<Written> {
         if self.capabilities().is_none() {
-            return Err(Error::new(ErrorKind::Config, "save the channel or make a run before"));
+            return Err(Error::new(ErrorKind::Config, "save the channel or make a run first"));
         }
         self.send(write, true).await
     }
@@ -272,8 +267,8 @@ impl DigitalChannel {
         Ok(Written { job, run })
     }
 
-    /// The next `count` answers to writes are lost on their way: the source has done
-    /// what was asked, and the platform does not know it and tries again.
+    /// Discards the next `count` answers to writes: the source has performed them, but the platform
+    /// does not know and retries.
     pub fn lose_answers(&self, count: u32) {
         self.inner.with(|core, _| core.lose = count);
     }
@@ -290,27 +285,26 @@ impl DigitalChannel {
         self.inner.with(|core, _| core.jobs.clone())
     }
 
-    /// Sends a write that succeeded once more, a create with `retry` and its
-    /// `content_id`: as after an answer that was lost. The source answers as before.
+    /// Repeats a successful write, a create with `retry` and its `content_id`, as after a lost
+    /// answer. The source must answer as before.
     pub async fn repeat(&self, number: usize) -> Run {
         self.inner.drive(Crawl::new(0, [Task::Repeat(number)])).await.finish()
     }
 
-    /// Asks for one content (`….show`).
+    /// Requests one content (`….show`).
     pub async fn show(&self, collection: CollectionName, id: &str) -> Run {
         self.inner.drive(Crawl::new(0, [Task::Show(collection, id.to_owned())])).await.finish()
     }
 
-    /// Lists everything from the start, aside, and compares it with what came bit by
-    /// bit: what was skipped, what was deleted and is there, what was created and is
-    /// not.
+    /// Lists everything from the start and compares it with the incremental lists: skipped
+    /// contents, deleted ones that are still listed, created ones that are not.
     pub async fn audit(&self) -> Run {
         let _turn = self.inner.turn.lock().await;
         self.inner.drive(Crawl::audit()).await.finish()
     }
 
-    /// What the source has and the platform does not: a finding for each of `ids`, which
-    /// is the truth about the source.
+    /// Compares the platform's contents with `ids`, the true ids of the source: one finding for
+    /// each that the platform lacks.
     pub fn missing<I: AsRef<str>>(&self, collection: CollectionName, ids: impl IntoIterator<Item = I>) -> Vec<Finding> {
         let mut findings = Findings::about(&format!("{collection}.list"));
         for id in ids {
@@ -322,8 +316,8 @@ impl DigitalChannel {
         findings.finish()
     }
 
-    /// Sends what a source has to refuse, and what it has to accept however it is
-    /// written: forged, malformed and unusual requests. Nothing is written by them.
+    /// Sends forged, malformed and unusual requests, which the source must refuse or accept. They
+    /// write nothing.
     pub async fn probe(&self) -> Run {
         let mut run = Run::new(0);
         let signer = self.inner.with(|core, _| core.signer.clone());
@@ -339,7 +333,7 @@ impl DigitalChannel {
 }
 
 impl Inner {
-    /// Looks at the channel, or changes it. A channel that is gone is an empty one.
+    /// Reads or changes the channel's state. A removed channel is empty.
     fn with<R>(&self, look: impl FnOnce(&mut Core, &DigitalKnobs) -> R) -> R {
         let state = &mut *self.shared.lock();
         let knobs = state.knobs.digital.clone();
@@ -397,7 +391,7 @@ impl Inner {
         }
     }
 
-    /// Asks and hears until the crawl has nothing more to ask.
+    /// Sends requests and feeds the answers until the crawl is done.
     async fn drive(&self, mut crawl: Crawl) -> Crawl {
         loop {
             let next = self.shared.update(|state| {
@@ -426,8 +420,8 @@ impl Inner {
     }
 }
 
-/// A write whose answer is waited for; also when nobody waits any more it is not
-/// under way for ever.
+/// A write in flight. Dropping it ends the attempt, so that a cancelled caller does not leave the
+/// write busy forever.
 struct UnderWay<'a> {
     inner: &'a Inner,
     job: Option<usize>,
@@ -440,7 +434,7 @@ impl Drop for UnderWay<'_> {
             if let Some(job) = core.jobs.get_mut(number).filter(|job| job.busy) {
                 job.busy = false;
                 if job.status.is_open() {
-                    job.fail("broken off".into(), false, knobs.attempts);
+                    job.fail("aborted".into(), false, knobs.attempts);
                 }
             }
         });
@@ -454,7 +448,7 @@ fn job_of(ask: &Ask) -> Option<usize> {
     }
 }
 
-/// What a channel is that was removed.
+/// The state of a removed channel.
 #[allow(clippy::expect_used, reason = "a constant")]
 fn gone() -> Core {
     Core::new(Signer::new("gone").expect("a constant token"))

@@ -1,4 +1,4 @@
-//! A list from the start against what came bit by bit.
+//! Compares a list from the start with the incremental lists.
 
 use std::collections::HashSet;
 
@@ -8,14 +8,14 @@ use super::jobs::SyncStatus;
 use super::page::Page;
 use ringcentral_events::digital::CollectionName;
 
-/// A list from the start, aside from the one that goes on.
+/// A list from the start, beside the incremental one.
 #[derive(Debug, Default)]
 pub(super) struct Walk {
     pub(super) since: Option<String>,
     pub(super) pages: u32,
     /// Ids, oldest first.
     order: Vec<String>,
-    /// Those of the last page, oldest first.
+    /// The ids of the last page, oldest first.
     pub(super) last: Vec<String>,
 }
 
@@ -30,7 +30,7 @@ impl Walk {
     }
 }
 
-/// Finds what one of the two lacks.
+/// Records what either of the two lacks.
 pub(super) fn compare(core: &Core, collection: CollectionName, walk: &Walk, findings: &mut Findings) {
     let there: HashSet<&str> = walk.order.iter().map(String::as_str).collect();
     for id in &there {
@@ -62,7 +62,7 @@ pub(super) fn compare(core: &Core, collection: CollectionName, walk: &Walk, find
     let all = core.store.all(collection);
     let begins = all.iter().filter(|content| there.contains(content.id.as_str())).map(|content| content.sequence).min();
     for content in all.iter().filter(|content| content.listed > 0 && !content.deleted && content.content_id.is_none()) {
-        // A source gives as little history as it likes, and its users may delete.
+        // A source may return as little history as it likes, and its users may delete.
         if begins.is_some_and(|begins| content.sequence > begins) && !there.contains(content.id.as_str()) {
             let why = "it was listed, and a list from the start that begins before it has it no more";
             findings.add_as(Severity::Warning, Rule::ListLost, Some(&content.id), why);

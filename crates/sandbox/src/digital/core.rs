@@ -1,4 +1,4 @@
-//! What the platform knows of a channel.
+//! The platform's state of a channel.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -11,10 +11,10 @@ use super::run::Run;
 use super::store::Store;
 use ringcentral_events::digital::{Date, Signer};
 
-/// Runs that are kept; of more the oldest go.
+/// Maximum number of runs remembered; the oldest are dropped.
 const RUNS: usize = 1000;
 
-/// What the platform knows of one channel. No `Debug`: it has the channel's key.
+/// The platform's state of one channel. No `Debug`: it holds the channel's key.
 pub(crate) struct Core {
     pub(super) signer: Signer,
     pub(super) caps: Option<Capabilities>,
@@ -25,7 +25,7 @@ pub(crate) struct Core {
     pub(super) run_count: u64,
     failed_runs: u32,
     pub(super) off: bool,
-    /// Answers to writes that are still to be lost.
+    /// Number of answers to writes still to discard.
     pub(super) lose: u32,
 }
 
@@ -45,7 +45,7 @@ impl Core {
         }
     }
 
-    /// Takes a write into the outbox.
+    /// Adds a write to the outbox.
     pub(super) fn enqueue(&mut self, write: Write, content_id: String, at: Date, unchecked: bool) -> usize {
         let number = self.jobs.len();
         let content_id = (write.operation == "create").then_some(content_id);
@@ -65,14 +65,14 @@ impl Core {
         number
     }
 
-    /// Whether the answer to a write is to be lost.
+    /// Whether to discard the answer to a write.
     pub(super) fn loses(&mut self) -> bool {
         let loses = self.lose > 0;
         self.lose = self.lose.saturating_sub(1);
         loses
     }
 
-    /// Keeps a run, and switches the channel off after too many that failed.
+    /// Records a run, and switches the channel off after too many consecutive failures.
     pub(super) fn ran(&mut self, run: Run, failed: bool, knobs: &DigitalKnobs) {
         self.failed_runs = if failed { self.failed_runs.saturating_add(1) } else { 0 };
         self.off |= knobs.disable_after.is_some_and(|limit| self.failed_runs >= limit);
@@ -82,7 +82,7 @@ impl Core {
         }
     }
 
-    /// The time from one run to the next.
+    /// The time between two runs.
     pub(super) fn gap(&self, knobs: &DigitalKnobs) -> Duration {
         let lists = self.caps.as_ref().is_some_and(Capabilities::lists);
         let gap = if lists { knobs.gap } else { knobs.silent_gap };
@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn runs_are_kept_up_to_a_number_and_failed_ones_in_a_row_switch_off() {
+    fn run_history_is_bounded_and_consecutive_failures_switch_off() {
         let mut core = Core::new(Signer::new("token").unwrap());
         let knobs = DigitalKnobs { disable_after: Some(3), ..DigitalKnobs::default() };
         for number in 0..RUNS as u64 + 5 {
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn the_gap_is_long_where_nothing_is_listed_and_made_faster() {
+    fn the_gap_is_longer_without_lists_and_is_sped_up() {
         let mut core = Core::new(Signer::new("token").unwrap());
         let read = |operation: &str| {
             let answer = serde_json::json!({ "objects": { "messages": [operation] } });
@@ -134,6 +134,6 @@ mod tests {
         assert_eq!(core.gap(&knobs), Duration::from_secs(18));
         core.caps = read("list");
         assert_eq!(core.gap(&knobs), Duration::from_secs(6));
-        assert_eq!(core.gap(&DigitalKnobs { faster: 0, ..knobs }), Duration::from_secs(60), "never by nothing");
+        assert_eq!(core.gap(&DigitalKnobs { faster: 0, ..knobs }), Duration::from_secs(60), "never divided by zero");
     }
 }

@@ -1,4 +1,4 @@
-//! What to ask a source next, and what its answers mean: the platform's side as a state
+//! Decides what to ask a source next and interprets its answers: the platform's side as a state
 //! machine, without sockets and clocks.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
@@ -18,31 +18,31 @@ use super::store::Origin;
 use super::written;
 use ringcentral_events::digital::CollectionName;
 
-/// The order of lists in a run; that of private messages is not documented.
+/// The order of lists in a run; the position of private messages is undocumented.
 const LISTS: [CollectionName; 3] = [CollectionName::Threads, CollectionName::Messages, CollectionName::PrivateMessages];
-/// Contents that are asked for in one run because others point to them.
+/// Maximum number of referenced contents shown in one run.
 const SHOWS: usize = 100;
-/// Ids in an outcome's line.
-const TOLD: usize = 5;
+/// Maximum number of ids in an outcome's line.
+const LISTED_IDS: usize = 5;
 
-/// What is to be done.
+/// A step of a run.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Task {
-    /// `implementation.info`, and a run after it.
+    /// `implementation.info`, followed by a run.
     Info {
         run: bool,
     },
     List(CollectionName),
-    /// Looks for what contents point to.
+    /// Queues a show for each unknown content that others point to.
     Resolve,
     Show(CollectionName, String),
-    /// Says what was not found.
+    /// Records the references that were not resolved.
     Judge,
     Outbox,
     Job(usize),
-    /// Sends what has succeeded once more.
+    /// Repeats a successful write.
     Repeat(usize),
-    /// Lists from the start, aside.
+    /// Lists from the start, beside the incremental list.
     Walk(CollectionName),
     Compare(CollectionName),
 }
@@ -56,7 +56,7 @@ pub(super) struct Ask {
     pub(super) needs: Needs,
 }
 
-/// A content that points to another.
+/// A reference from one content to another.
 #[derive(Clone, Debug)]
 struct Pointer {
     from: (CollectionName, String),
@@ -64,12 +64,12 @@ struct Pointer {
     to: String,
 }
 
-/// A run, or a part of one.
+/// A run, or part of one.
 #[derive(Debug)]
 pub(super) struct Crawl {
     plan: VecDeque<Task>,
     run: Run,
-    /// Pages of the present list.
+    /// Pages of the current list.
     pages: u32,
     pointers: Vec<Pointer>,
     shows: usize,
@@ -90,17 +90,17 @@ impl Crawl {
         }
     }
 
-    /// The run as the platform makes it about every minute.
+    /// A regular run, as the platform makes it about once a minute.
     pub(super) fn run(number: u64) -> Self {
         Self::new(number, [Task::Info { run: true }])
     }
 
-    /// Everything listed from the start, and compared with what came bit by bit.
+    /// Lists everything from the start and compares it with the incremental lists.
     pub(super) fn audit() -> Self {
         Self::new(0, LISTS.into_iter().flat_map(|name| [Task::Walk(name), Task::Compare(name)]))
     }
 
-    /// Whether something failed that makes a run a failed one.
+    /// Whether a failure occurred that makes the run a failed one.
     pub(super) fn has_failed(&self) -> bool {
         self.failed
     }
@@ -109,7 +109,7 @@ impl Crawl {
         self.run
     }
 
-    /// The next action; `None` when there is nothing more to ask.
+    /// The next action; `None` when the run is done.
     pub(super) fn next(&mut self, core: &mut Core, knobs: &DigitalKnobs) -> Option<Ask> {
         while let Some(task) = self.plan.pop_front() {
             if let Some(ask) = self.prepare(task, core, knobs) {
@@ -170,7 +170,7 @@ impl Crawl {
         }
     }
 
-    /// Takes the answer to what was asked.
+    /// Handles the answer to an action.
     pub(super) fn answered(
         &mut self,
         core: &mut Core,
@@ -190,7 +190,7 @@ impl Crawl {
             }
             (Task::Walk(collection), Ok(said)) => self.walked(core, knobs, *collection, &said),
             (Task::Walk(collection), Err(failed)) => {
-                // Without all of it there is nothing to compare with.
+                // An incomplete walk cannot be compared.
                 self.walks.remove(collection);
                 Err(failed.why)
             }
@@ -200,7 +200,7 @@ impl Crawl {
                 let repeated = matches!(ask.task, Task::Repeat(_));
                 written::answered(core, knobs, *number, repeated, said, &mut findings)
             }
-            // These ask nothing.
+            // These send nothing.
             (Task::Resolve | Task::Judge | Task::Outbox | Task::Compare(_), _) => Ok(String::new()),
         };
         let (succeeded, outcome) = match outcome {
@@ -228,8 +228,8 @@ impl Crawl {
         findings: &mut Findings,
     ) -> Result<String, String> {
         let caps = match said {
-            Ok(Said::Json(value)) => Capabilities::read(&value, findings).ok_or("the answer is of no use".to_owned()),
-            Ok(Said::Nothing) => Err("nothing was answered".to_owned()),
+            Ok(Said::Json(value)) => Capabilities::read(&value, findings).ok_or("the answer is unusable".to_owned()),
+            Ok(Said::Nothing) => Err("the answer is empty".to_owned()),
             Err(failed) => Err(failed.why),
         };
         let caps = match caps {
@@ -240,15 +240,15 @@ impl Crawl {
                 return Err(why);
             }
         };
-        let told = LISTS.into_iter().filter(|&name| caps.any(name));
-        let told: Vec<_> =
-            told.map(|name| format!("{name}: {}", caps.operations(name).collect::<Vec<_>>().join(" "))).collect();
+        let listed = LISTS.into_iter().filter(|&name| caps.any(name));
+        let listed: Vec<_> =
+            listed.map(|name| format!("{name}: {}", caps.operations(name).collect::<Vec<_>>().join(" "))).collect();
         core.caps = Some(caps);
         if run {
             self.plan.extend(LISTS.map(Task::List));
             self.plan.extend([Task::Resolve, Task::Outbox]);
         }
-        Ok(if told.is_empty() { "it can do nothing".into() } else { told.join("; ") })
+        Ok(if listed.is_empty() { "it can do nothing".into() } else { listed.join("; ") })
     }
 
     fn list_failed(&mut self, knobs: &DigitalKnobs) {
@@ -297,10 +297,10 @@ impl Crawl {
         }
         let known = page_size - imported.len();
         let known = if known > 0 { format!(", {known} known") } else { String::new() };
-        Ok(told("new", &imported) + &known)
+        Ok(listed("new", &imported) + &known)
     }
 
-    /// Takes the contents of a page, oldest first.
+    /// Imports the contents of a page, oldest first.
     fn import(
         &mut self,
         core: &mut Core,
@@ -322,7 +322,7 @@ impl Crawl {
         new
     }
 
-    /// Remembers what a content points to.
+    /// Remembers the references of a content.
     fn point(&mut self, caps: Option<&Capabilities>, from: CollectionName, id: &str, content: &Map<String, Value>) {
         let mut point = |field, to: Option<String>| {
             self.pointers.extend(to.map(|to| Pointer { from: (from, id.to_owned()), field, to }));
@@ -335,7 +335,7 @@ impl Crawl {
         }
     }
 
-    /// Asks for what is pointed to and not known.
+    /// Queues a show for each unknown reference.
     fn resolve(&mut self, core: &Core, knobs: &DigitalKnobs) {
         self.pointers.retain(|pointer| !pointer.is_resolved(core));
         let caps = core.caps.as_ref();
@@ -366,7 +366,7 @@ impl Crawl {
             };
             let why =
                 format!("{} is {:?}, and {of} of this id was there by the end of the run", pointer.field, pointer.to);
-            // A list that failed may have had it.
+            // A failed list may have contained it.
             let severity = if self.failed { Severity::Warning } else { rule.severity() };
             findings.add_as(severity, rule, Some(id), why);
             self.run.findings.extend(findings.finish());
@@ -382,7 +382,7 @@ impl Crawl {
     ) -> Result<String, String> {
         let mut walk = self.walks.remove(&collection).unwrap_or_default();
         let caps = core.caps.clone().unwrap_or_default();
-        // What is wrong with single contents was found when they came first.
+        // Findings about single contents were recorded when they first arrived.
         let mut aside = Findings::about("");
         let page = read_page(collection, said, &caps, walk.since.as_deref(), &mut aside)?;
         let goes_on = page.first.is_some() && page.first != walk.since && walk.pages < knobs.page_cap;
@@ -392,7 +392,7 @@ impl Crawl {
         }
         let ids = walk.last.clone();
         self.walks.insert(collection, walk);
-        Ok(told("listed", &ids))
+        Ok(listed("listed", &ids))
     }
 
     fn shown(
@@ -432,7 +432,7 @@ impl Crawl {
 }
 
 impl Pointer {
-    /// Where it points to.
+    /// The collection it points to.
     fn collection(&self) -> CollectionName {
         if self.field == "thread_id" { CollectionName::Threads } else { self.from.0 }
     }
@@ -461,12 +461,12 @@ fn object(value: Value) -> Map<String, Value> {
 }
 
 /// "2 new: m-1 m-2".
-pub(super) fn told(what: &str, ids: &[String]) -> String {
+pub(super) fn listed(what: &str, ids: &[String]) -> String {
     if ids.is_empty() {
         return format!("nothing {what}");
     }
-    let more = ids.len().saturating_sub(TOLD);
-    let shown = ids.iter().take(TOLD).cloned().collect::<Vec<_>>().join(" ");
+    let more = ids.len().saturating_sub(LISTED_IDS);
+    let shown = ids.iter().take(LISTED_IDS).cloned().collect::<Vec<_>>().join(" ");
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     format!("{} {what}: {shown}{more}", ids.len())
 }
@@ -475,7 +475,7 @@ pub(super) fn told(what: &str, ids: &[String]) -> String {
 pub(super) fn named(ids: &HashSet<&str>) -> String {
     let mut ids: Vec<_> = ids.iter().copied().collect();
     ids.sort_unstable();
-    let more = ids.len().saturating_sub(TOLD);
-    let shown = ids.into_iter().take(TOLD).collect::<Vec<_>>().join(", ");
+    let more = ids.len().saturating_sub(LISTED_IDS);
+    let shown = ids.into_iter().take(LISTED_IDS).collect::<Vec<_>>().join(", ");
     if more > 0 { format!("{shown} and {more} more") } else { shown }
 }

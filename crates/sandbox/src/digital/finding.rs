@@ -1,25 +1,25 @@
-//! What a source does wrong.
+//! Violations of the source protocol.
 
 use std::fmt;
 
-/// What of a body is quoted beside a finding, in characters.
+/// Characters of the body quoted in a finding.
 const EXCERPT: usize = 160;
-/// Findings that one answer may have; a page of garbage has thousands.
+/// Maximum number of findings per answer; a page of garbage has thousands.
 const MOST: usize = 100;
 
-/// How bad it is.
+/// The severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Severity {
-    /// It works, but not by the letter, or the documentation is unclear.
+    /// It works, but deviates from the documentation, or the documentation is unclear.
     Warning,
-    /// The platform refuses it, loses something by it, or shows something wrong.
+    /// The platform refuses it, loses data, or shows something wrong.
     Error,
 }
 
 macro_rules! rules {
     ($($(#[$doc:meta])* $rule:ident = $name:literal, $severity:ident;)+) => {
-        /// A rule of the protocol. Each has a name, which is in printed findings.
+        /// A rule of the protocol, with a name that findings print.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[non_exhaustive]
         pub enum Rule {
@@ -27,7 +27,7 @@ macro_rules! rules {
         }
 
         impl Rule {
-            /// All of them.
+            /// All rules.
             pub const ALL: &[Self] = &[$(Self::$rule,)+];
 
             /// Its name.
@@ -38,7 +38,7 @@ macro_rules! rules {
                 }
             }
 
-            /// How bad it is to break it, unless the finding says otherwise.
+            /// The severity of a violation, unless the finding overrides it.
             #[must_use]
             pub const fn severity(self) -> Severity {
                 match self {
@@ -50,136 +50,136 @@ macro_rules! rules {
 }
 
 rules! {
-    // The answer as such.
+    // Responses in general.
     /// The source answers.
     NoAnswer = "no_answer", Error;
     /// It answers in time.
     Late = "late", Error;
-    /// With a success.
+    /// The response has a success status.
     Status = "status", Error;
-    /// Itself: no redirect is followed with a signed body.
+    /// The response is not a redirect: a signed body must not be redirected.
     Redirect = "redirect", Error;
-    /// The answer is signed.
+    /// The response is signed.
     SignatureMissing = "signature_missing", Error;
-    /// Once.
+    /// The response is signed exactly once.
     SignatureTwice = "signature_twice", Error;
-    /// In 128 lower-case hexadecimal digits.
+    /// The signature is 128 lower-case hexadecimal digits.
     SignatureForm = "signature_form", Error;
-    /// Over the bytes of the body, with the channel's token as text.
+    /// The signature covers the bytes of the body, keyed with the channel's token as text.
     SignatureWrong = "signature_wrong", Error;
-    /// The body is not larger than the platform reads.
+    /// The body does not exceed the platform's limit.
     TooLarge = "too_large", Error;
-    /// In UTF-8.
+    /// The body is UTF-8.
     NotUtf8 = "not_utf8", Error;
-    /// JSON.
+    /// The body is JSON.
     NotJson = "not_json", Error;
-    /// And says so.
+    /// The content type is `application/json`.
     ContentType = "content_type", Warning;
-    /// Without a content coding: the signature is over the plain body.
+    /// The response has no content coding: the signature covers the plain body.
     ContentCoding = "content_coding", Warning;
 
     // implementation.info.
-    /// `implementation.info` answers an object.
+    /// `implementation.info` returns an object.
     InfoShape = "info_shape", Error;
-    /// With `objects`, lists of operations by collection.
+    /// `objects` maps each collection to a list of operations.
     ObjectsShape = "objects_shape", Error;
-    /// Of the collections that there are.
+    /// `objects` contains only known collections.
     CollectionUnknown = "collection_unknown", Warning;
-    /// Operations are words.
+    /// Operation names are words.
     OperationName = "operation_name", Error;
     /// `options` is a list of texts.
     OptionsShape = "options_shape", Error;
-    /// Of known ones.
+    /// `options` contains only known options.
     OptionUnknown = "option_unknown", Warning;
-    /// `locales` has labels by language and operation.
+    /// `locales` maps languages to labels by operation.
     LocalesShape = "locales_shape", Error;
-    /// What is declared is not taken away by an option.
+    /// No option disables a declared operation.
     Reduced = "reduced", Warning;
-    /// Options have what they need beside them.
+    /// Each option has the options and operations that it requires.
     OptionsConflict = "options_conflict", Warning;
 
     // Lists.
-    /// A list answers a list, also where it is empty.
+    /// A list returns an array, even if it is empty.
     ListShape = "list_shape", Error;
-    /// Of objects.
+    /// The elements of a list are objects.
     ItemShape = "item_shape", Error;
-    /// Contents have an id.
+    /// Each content has an id.
     IdMissing = "id_missing", Error;
-    /// Which is a text.
+    /// Ids are texts.
     IdForm = "id_form", Warning;
-    /// No id is twice in a page.
+    /// Each id occurs once in a page.
     IdTwice = "id_twice", Error;
     /// `since_id` itself is not listed.
     SinceListed = "since_listed", Error;
-    /// A page is newest first.
+    /// A page lists the newest content first.
     ListOrder = "list_order", Error;
-    /// What was listed before `since_id` is not listed after it.
+    /// A list does not repeat contents listed before `since_id`.
     ListedAgain = "listed_again", Error;
-    /// Lists come to an end.
+    /// A list ends.
     Endless = "endless", Error;
-    /// Lists leave nothing out.
+    /// A list omits nothing.
     ListLost = "list_lost", Error;
-    /// A content has what the platform needs of it.
+    /// A content has the fields that the platform requires.
     FieldMissing = "field_missing", Error;
     /// Fields have their documented types.
     FieldForm = "field_form", Error;
-    /// Users say when they were created and changed.
+    /// Users have creation and change dates.
     UserDates = "user_dates", Warning;
     /// Dates are `YYYY-MM-DD` or `YYYY-MM-DDThh:mm:ssZ`.
     DateForm = "date_form", Warning;
-    /// A body has 20 000 characters at most.
+    /// A body has at most 20 000 characters.
     BodyTooLong = "body_too_long", Error;
     /// `in_reply_to_id` is the id of a content.
     ReplyUnresolved = "reply_unresolved", Error;
     /// `thread_id` is the id of a thread.
     ThreadUnresolved = "thread_unresolved", Warning;
-    /// What can be done with a content is declared for its collection.
+    /// A content's actions are declared for its collection.
     ActionUndeclared = "action_undeclared", Error;
-    /// `context_data` has texts, or lists of them, by keys of letters and `-`.
+    /// `context_data` maps keys of letters and `-` to texts or lists of texts.
     ContextData = "context_data", Error;
     /// An attachment has either a `url`, or `content` in base64 and `filename`.
     AttachmentForm = "attachment_form", Error;
-    /// A structured message keeps the rules of its type, and those around it.
+    /// A structured message follows the rules of its type and of its fields.
     Structured = "structured", Error;
 
     // Show.
-    /// A show answers an object, or nothing.
+    /// A show returns an object or nothing.
     ShowShape = "show_shape", Error;
-    /// The one that was asked for.
+    /// A show returns the requested content.
     ShowOther = "show_other", Error;
 
     // Writes.
     /// A refusal is `{"error":{"fatal":…,"message":"…"}}`.
     ErrorShape = "error_shape", Error;
-    /// A create answers the content.
+    /// A create returns the content.
     CreateShape = "create_shape", Error;
-    /// With an id of its own, not that of the content which is answered.
+    /// A created content has a new id, not that of the content it replies to.
     CreateEchoes = "create_echoes", Error;
-    /// Which no other content has.
+    /// A created content has an id that no other content has.
     CreateIdTaken = "create_id_taken", Error;
-    /// And which it keeps, when the create is repeated.
+    /// A repeated create returns the same id.
     CreateIdChanged = "create_id_changed", Error;
-    /// What was created is listed afterwards.
+    /// A created content appears in later lists.
     CreateNotListed = "create_not_listed", Error;
-    /// With the body that was written.
+    /// A created content is listed with the body that was written.
     CreateBodyChanged = "create_body_changed", Error;
-    /// A delete answers the content.
+    /// A delete returns the content.
     DeleteShape = "delete_shape", Error;
-    /// What was deleted is not listed any more.
+    /// A deleted content is no longer listed.
     DeletedListed = "deleted_listed", Error;
-    /// An operation on a content answers it.
+    /// An operation on a content returns that content.
     ChangeShape = "change_shape", Error;
-    /// A repetition is answered as the first time.
+    /// A repeated write gets the same answer as the first.
     RepeatRefused = "repeat_refused", Error;
 
     // Probes.
-    /// What is not from the platform is refused.
+    /// Requests that are not from the platform are refused.
     ForgeryAccepted = "forgery_accepted", Error;
-    /// What is from the platform is accepted, however it is written.
+    /// Requests from the platform are accepted in any valid form.
     GenuineRefused = "genuine_refused", Error;
-    /// What is no action, or none that is declared, is refused.
+    /// Requests without a declared action are refused.
     NonsenseAccepted = "nonsense_accepted", Error;
-    /// A refusal says by its status what is wrong.
+    /// The status of a refusal says what is wrong.
     RefusalStatus = "refusal_status", Warning;
 }
 
@@ -189,21 +189,21 @@ impl fmt::Display for Rule {
     }
 }
 
-/// A rule that an answer breaks.
+/// A violation of a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Finding {
-    /// Which.
+    /// The rule.
     pub rule: Rule,
-    /// How bad it is.
+    /// The severity.
     pub severity: Severity,
-    /// The action that was answered.
+    /// The action whose answer violates the rule.
     pub action: String,
-    /// The content it is about, where it is about one.
+    /// The content concerned, if any.
     pub id: Option<String>,
     /// What exactly is wrong.
     pub message: String,
-    /// The start of the body it is about, where there is one.
+    /// The start of the offending body, if any.
     pub body: Option<String>,
 }
 
@@ -235,7 +235,7 @@ impl Findings {
         Self { action: action.to_owned(), body: None, found: Vec::new(), left_out: 0 }
     }
 
-    /// From here on findings quote this body.
+    /// Sets the body that subsequent findings quote.
     pub(super) fn quote(&mut self, body: &[u8]) {
         let start = body.get(..body.len().min(4 * EXCERPT)).unwrap_or_default();
         let text: String = String::from_utf8_lossy(start).chars().take(EXCERPT).collect();
@@ -261,7 +261,7 @@ impl Findings {
         });
     }
 
-    /// All of them; the last one says how many more there were.
+    /// All findings; the last one states how many were omitted.
     pub(super) fn finish(mut self) -> Vec<Finding> {
         if let (true, Some(last)) = (self.left_out > 0, self.found.last_mut()) {
             last.message = format!("{}; and {} findings more", last.message, self.left_out);
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn findings_are_bounded_and_say_what_is_left_out() {
+    fn findings_are_bounded_and_state_what_was_omitted() {
         let mut findings = Findings::about("messages.list");
         findings.quote(&vec![b'x'; 1000]);
         for number in 0..MOST + 5 {

@@ -1,4 +1,4 @@
-//! Whether a content is as the platform needs it.
+//! Checks a content against the platform's requirements.
 
 use base64::Engine as _;
 use serde_json::{Map, Value};
@@ -11,7 +11,7 @@ use ringcentral_events::digital::{CollectionName, Date, StructuredContent};
 const BODY: usize = 20_000;
 const TEXTS: [&str; 5] = ["title", "display_url", "ip", "language", "format"];
 
-/// A content that is looked at.
+/// A content to check.
 #[derive(Clone, Copy)]
 pub(super) struct Item<'a> {
     pub(super) collection: CollectionName,
@@ -19,7 +19,7 @@ pub(super) struct Item<'a> {
     pub(super) object: &'a Map<String, Value>,
 }
 
-/// An id: a text, or leniently a number; the second says which.
+/// An id: a text, or leniently a number; the flag is true for a number.
 pub(super) fn id_of(value: Option<&Value>) -> Option<(String, bool)> {
     match value? {
         Value::String(text) if !text.is_empty() => Some((text.clone(), true)),
@@ -28,14 +28,14 @@ pub(super) fn id_of(value: Option<&Value>) -> Option<(String, bool)> {
     }
 }
 
-/// The content that one answers; `"0"` is how some sources say that there is none.
+/// The id of the content it replies to; some sources use `"0"` for "no reply".
 pub(super) fn reply_to(object: &Map<String, Value>) -> Option<String> {
     id_of(object.get("in_reply_to_id")).map(|(id, _)| id).filter(|id| id != "0")
 }
 
 impl Item<'_> {
-    /// Adds what is wrong, and says whether the platform can take it at all. `id` is
-    /// for the findings.
+    /// Records violations and returns whether the platform can import the content. `id` is for the
+    /// findings.
     pub(super) fn check(&self, id: Option<&str>, findings: &mut Findings) -> bool {
         let structure_only = self.structure_only();
         if structure_only {
@@ -57,7 +57,7 @@ impl Item<'_> {
         whole
     }
 
-    /// A thread without content has an id and a title, and nothing else of it is read.
+    /// Of a thread without content only id and title are read.
     fn structure_only(&self) -> bool {
         self.collection == CollectionName::Threads && self.caps.has("threads.no_content")
     }
@@ -169,13 +169,13 @@ impl Item<'_> {
             return findings.add(Rule::FieldForm, id, format!("actions is {}, not a list of texts", kind(actions)));
         };
         for action in actions {
-            // The platform passes over what is of a whole collection.
+            // The platform ignores actions on whole collections.
             let of_collection = matches!(action, "list" | "show" | "create");
             if !of_collection && !self.caps.can(self.collection, action) {
                 let name = self.collection;
-                let what = if is_standard(action) || is_word(action) { "" } else { "is no word, and " };
+                let what = if is_standard(action) || is_word(action) { "" } else { "is not a word, and " };
                 let why = format!("actions has {action:?}, which {what}is not in objects.{name}");
-                // A reply is of the whole collection too, but belongs in both.
+                // A reply also applies to the whole collection, but belongs in both lists.
                 let severity = if action == "reply" { Severity::Warning } else { Severity::Error };
                 findings.add_as(severity, Rule::ActionUndeclared, id, why);
             }
@@ -195,7 +195,7 @@ impl Item<'_> {
     }
 }
 
-/// What is wrong with a structured message, if there is one.
+/// The first fault of a structured message, if there is one.
 pub(super) fn wrong_structure(object: &Map<String, Value>, caps: &Capabilities) -> Option<String> {
     let value = field(object, "structured_content")?;
     let Value::Object(content) = value else {
@@ -218,7 +218,7 @@ pub(super) fn wrong_structure(object: &Map<String, Value>, caps: &Capabilities) 
     (puppet == Some(&Value::Bool(false))).then(|| "The author must be puppetizable".into())
 }
 
-/// A user on its own or in a content.
+/// Checks a user, on its own or inside a content.
 pub(super) fn check_user(user: &Map<String, Value>, name: &str, id: Option<&str>, findings: &mut Findings) -> bool {
     let mut whole = true;
     match id_of(user.get("id")) {
@@ -288,7 +288,7 @@ fn wrong_attachment(attachment: &Value) -> Option<String> {
         }
         (Some(_), Some(_)) => Some("has both url and content".into()),
         (None, None) => Some("has neither url nor content".into()),
-        (Some(None), None) | (None, Some(None)) => Some("has a url or content that is no text".into()),
+        (Some(None), None) | (None, Some(None)) => Some("has a url or content that is not a text".into()),
     }
 }
 
@@ -303,7 +303,7 @@ fn date(object: &Map<String, Value>, key: &str, path: &str, id: Option<&str>, fi
     if wrong {
         let written = object.get(key).map(Value::to_string).unwrap_or_default();
         let written: String = written.chars().take(40).collect();
-        findings.add(Rule::DateForm, id, format!("{path} is {written}, no date in ISO 8601"));
+        findings.add(Rule::DateForm, id, format!("{path} is {written}, not an ISO 8601 date"));
     }
 }
 
@@ -375,14 +375,14 @@ mod tests {
             (json!({ "created_at": "06/11/2017" }), Rule::DateForm, "created_at is \"06/11/2017\"", true),
             (json!({ "actions": "reply" }), Rule::FieldForm, "actions is a text", true),
             (json!({ "actions": ["ban"] }), Rule::ActionUndeclared, "\"ban\", which is not in objects.messages", true),
-            (json!({ "actions": ["a b"] }), Rule::ActionUndeclared, "\"a b\", which is no word, and", true),
+            (json!({ "actions": ["a b"] }), Rule::ActionUndeclared, "\"a b\", which is not a word, and", true),
             (json!({ "context_data": "x" }), Rule::ContextData, "context_data is a text", true),
             (json!({ "context_data": { "a1": "x" } }), Rule::ContextData, "the key \"a1\"", true),
             (json!({ "context_data": { "a": 1 } }), Rule::ContextData, "context_data.a is a number", true),
             (json!({ "attachments": "x" }), Rule::AttachmentForm, "attachments is a text", true),
             (json!({ "attachments": ["x"] }), Rule::AttachmentForm, "attachments[0] is a text", true),
             (json!({ "attachments": [{}] }), Rule::AttachmentForm, "[0] has neither url nor content", true),
-            (json!({ "attachments": [{ "url": 1 }] }), Rule::AttachmentForm, "that is no text", true),
+            (json!({ "attachments": [{ "url": 1 }] }), Rule::AttachmentForm, "that is not a text", true),
             (json!({ "attachments": [{ "url": "/x" }] }), Rule::AttachmentForm, "not http or https", true),
             (
                 json!({ "attachments": [{ "url": "https://h/x", "content": "eA==" }] }),
@@ -429,7 +429,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_collection_does_not_need_is_not_missed() {
+    fn only_required_fields_are_required() {
         let good = message(json!({
             "context_data": { "a-b": "x", "c_d": ["y", "z"] }, "created_at": "2026-01-01T00:00:00.123+0000",
             "updated_at": 1_767_225_600_000_i64, "attachments": [{ "url": "https://h/a.png" }], "body": null,

@@ -1,4 +1,4 @@
-//! What agents do, and what becomes of it.
+//! Agents' writes and their state.
 
 use serde_json::{Map, Value, json};
 
@@ -9,7 +9,7 @@ use super::store::Store;
 use ringcentral_events::digital::{CollectionName, Date, Format};
 use ringcentral_events::{Error, ErrorKind, Result};
 
-/// Something that an agent does: made here, done by
+/// An agent's write: created here, performed by
 /// [`DigitalChannel::write`](super::DigitalChannel::write).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Write {
@@ -25,7 +25,7 @@ impl Write {
             .with("body", body)
     }
 
-    /// A message, by one of the source's identities.
+    /// A message, written as one of the source's identities.
     #[must_use]
     pub fn message(author_id: &str, body: &str) -> Self {
         Self::create(CollectionName::Messages, author_id, body)
@@ -49,13 +49,13 @@ impl Write {
         Self { collection: Some(collection), operation: operation.into(), params: Map::new() }.with("id", id)
     }
 
-    /// A custom operation, and the source's identity of the agent.
+    /// A custom operation, with the agent's identity in the source.
     #[must_use]
     pub fn custom(collection: CollectionName, operation: &str, id: &str, user_id: &str) -> Self {
         Self::on(collection, operation, id).with("user_id", user_id)
     }
 
-    /// The place of a customer in the queue (`messaging.queuing_update`).
+    /// The customer's position in the queue (`messaging.queuing_update`).
     #[must_use]
     pub fn queuing_update(thread_id: &str, position: u64, estimated_wait_time: u64) -> Self {
         Self { collection: None, operation: "queuing_update".into(), params: Map::new() }
@@ -64,25 +64,25 @@ impl Write {
             .with("estimated_wait_time", estimated_wait_time)
     }
 
-    /// In a thread.
+    /// Sets the thread.
     #[must_use]
     pub fn in_thread(self, thread_id: &str) -> Self {
         self.with("thread_id", thread_id)
     }
 
-    /// As the answer to a content.
+    /// Makes it a reply to a content.
     #[must_use]
     pub fn in_reply_to(self, id: &str) -> Self {
         self.with("in_reply_to_id", id)
     }
 
-    /// In this format, in place of the one that the options say.
+    /// Overrides the format that follows from the options.
     #[must_use]
     pub fn format(self, format: &Format) -> Self {
         self.with("format", json!(format))
     }
 
-    /// With any parameter.
+    /// Sets any parameter.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.params.insert(name.to_owned(), value.into());
@@ -103,7 +103,7 @@ impl Write {
         reply_to(&self.params)
     }
 
-    /// Whether an agent has a button for it.
+    /// Checks that an agent has a button for it.
     pub(super) fn offered(&self, caps: &Capabilities, store: &Store) -> Result<()> {
         let refused = |why: String| Err(Error::new(ErrorKind::Config, why));
         let Some(collection) = self.collection else {
@@ -118,7 +118,7 @@ impl Write {
         }
         if self.operation == "create" {
             let answered = self.reply_to().and_then(|id| store.get(collection, &id).cloned());
-            // A content that is not known yet says nothing of what can be done with it.
+            // The actions of an unknown content are not known either.
             return match answered {
                 Some(answered) if !caps.can(collection, "reply") || !answered.actions().any(|it| it == "reply") => {
                     refused(format!("{} cannot be answered: reply is not in its actions, or not declared", answered.id))
@@ -126,7 +126,7 @@ impl Write {
                 _ => Ok(()),
             };
         }
-        let Some(id) = self.id() else { return refused(format!("{} is of one content", self.action())) };
+        let Some(id) = self.id() else { return refused(format!("{} needs a content id", self.action())) };
         match store.get(collection, id) {
             None => refused(format!("the platform has no content {id}")),
             Some(content) if !content.actions().any(|action| action == self.operation) => {
@@ -136,7 +136,7 @@ impl Write {
         }
     }
 
-    /// The parameters as they are sent in the attempt after `attempts`.
+    /// The parameters to send in the next attempt, the one after `attempts`.
     pub(super) fn sent(&self, job: &Job, caps: &Capabilities) -> Map<String, Value> {
         let mut params = self.params.clone();
         if self.operation != "create" {
@@ -182,7 +182,7 @@ impl Write {
         }
     }
 
-    /// Creates go first, deletes last.
+    /// Creates are sent first, deletes last.
     pub(super) fn order(&self) -> u8 {
         match self.operation.as_str() {
             "create" => 0,
@@ -196,17 +196,17 @@ fn default_format(collection: CollectionName, caps: &Capabilities) -> &'static s
     if caps.has(&format!("{collection}.text")) { "text" } else { "html" }
 }
 
-/// Where a write stands; the names are the platform's own.
+/// The state of a write, with the platform's names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SyncStatus {
-    /// `export_pending`: not tried yet.
+    /// `export_pending`: not attempted yet.
     ExportPending,
     /// `success`.
     Success,
-    /// `export_failure`: tried in the next run again.
+    /// `export_failure`: to be retried in the next run.
     ExportFailure,
-    /// `export_aborted`: given up; also of a `publish` or a custom operation.
+    /// `export_aborted`: abandoned; also for a `publish` or a custom operation.
     ExportAborted,
     /// `delete_aborted`.
     DeleteAborted,
@@ -215,7 +215,7 @@ pub enum SyncStatus {
 }
 
 impl SyncStatus {
-    /// The platform's word.
+    /// The platform's name.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -228,14 +228,14 @@ impl SyncStatus {
         }
     }
 
-    /// Whether it is tried again.
+    /// Whether it will be retried.
     #[must_use]
     pub const fn is_open(self) -> bool {
         matches!(self, Self::ExportPending | Self::ExportFailure)
     }
 }
 
-/// A write, and what became of it.
+/// A write and its state.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Job {
@@ -243,28 +243,28 @@ pub struct Job {
     pub number: usize,
     /// What the agent does.
     pub write: Write,
-    /// The platform's own id of the content, the same in every attempt; of creates.
+    /// For creates, the platform's id of the content, the same in every attempt.
     pub content_id: Option<String>,
     /// When the agent made it.
     pub created_at: Date,
-    /// Attempts so far.
+    /// The number of attempts so far.
     pub attempts: u32,
-    /// Where it stands.
+    /// The state.
     pub status: SyncStatus,
-    /// The source's id of what was created.
+    /// The source's id of the created content.
     pub id: Option<String>,
     /// Why the last attempt failed.
     pub why: Option<String>,
-    /// Under way: a run leaves it alone.
+    /// In flight: runs skip it.
     pub(super) busy: bool,
-    /// Sent whether an agent has a button for it or not.
+    /// Sent without checking that an agent has a button for it.
     pub(super) unchecked: bool,
-    /// What was there when it was sent first.
+    /// The last content's sequence number at the first attempt.
     pub(super) mark: Option<u64>,
 }
 
 impl Job {
-    /// What a failed attempt means.
+    /// Records a failed attempt.
     pub(super) fn fail(&mut self, why: String, fatal: bool, attempts: u32) {
         self.why = Some(why);
         self.status = if fatal || self.attempts >= attempts { self.write.aborted() } else { SyncStatus::ExportFailure };
@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn a_write_is_given_up_after_its_attempts_or_at_once() {
+    fn a_write_is_abandoned_after_its_attempts_or_at_once() {
         for (operation, aborted) in [
             ("delete", SyncStatus::DeleteAborted),
             ("unpublish", SyncStatus::UnpublishAborted),

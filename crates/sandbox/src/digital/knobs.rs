@@ -1,4 +1,4 @@
-//! What can be turned of how the platform crawls.
+//! Settings of the emulated platform's crawler.
 
 use std::time::Duration;
 
@@ -6,74 +6,71 @@ use serde::{Deserialize, Serialize};
 
 use super::super::knobs::millis;
 
-/// How the sandbox crawls sources and takes what they send
-/// ([`Knobs::digital`](super::super::Knobs)). What says *unverified* is not documented.
+/// How the sandbox crawls sources and handles what they send
+/// ([`Knobs::digital`](super::super::Knobs)). *Unverified* defaults are undocumented.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct DigitalKnobs {
-    /// The time between two runs, where the source has a list. Default 60 s, the least
-    /// that is documented.
+    /// The time between two runs of a source with a list. Default 60 s, the documented minimum.
     #[serde(with = "millis")]
     pub gap: Duration,
-    /// The same where it has none. Default 180 s.
+    /// The time between two runs of a source without a list. Default 180 s.
     #[serde(with = "millis")]
     pub silent_gap: Duration,
-    /// How many times faster the gaps pass than on the wall. Default 600: a minute in
-    /// 100 ms. [`Sandbox::advance`](super::super::Sandbox::advance) skips what is left
-    /// of one.
+    /// How much faster than real time the gaps pass. Default 600: a minute in 100 ms.
+    /// [`Sandbox::advance`](super::super::Sandbox::advance) skips the rest of a gap.
     pub faster: u32,
-    /// How long an answer may take; not made faster. Default 10 s; *unverified*.
+    /// The timeout of a response, in real time. Default 10 s; *unverified*.
     #[serde(with = "millis")]
     pub timeout: Duration,
-    /// The largest answer that is read, in bytes. Default 20 MiB; *unverified*.
+    /// The maximum size of a response in bytes. Default 20 MiB; *unverified*.
     pub answer_limit: usize,
-    /// Whether an answer without a right signature is read all the same, with a
-    /// warning. Default false; *unverified*.
-    pub unsigned_answers: bool,
-    /// Where a request's signature is. Default the header; *unverified*.
-    pub signature_in: SignatureIn,
-    /// How a request's body is written. Default compact; *unverified*.
-    pub wire: WireForm,
-    /// Whether a first list has empty `params` instead of none. Default false;
+    /// Whether a response without a valid signature is accepted with a warning. Default false;
     /// *unverified*.
+    pub unsigned_answers: bool,
+    /// Where a request carries its signature. Default the header; *unverified*.
+    pub signature_in: SignatureIn,
+    /// How a request's body is formatted. Default compact; *unverified*.
+    pub wire: WireForm,
+    /// Whether a first list has empty `params` instead of none. Default false; *unverified*.
     pub empty_params: bool,
-    /// Whether a list is asked for again in the same run, until it is empty. Default
-    /// true; *unverified*.
+    /// Whether a list is requested repeatedly within a run until it is empty. Default true;
+    /// *unverified*.
     pub all_pages: bool,
-    /// Pages of one list in one run. Default 100.
+    /// Maximum number of pages of one list in one run. Default 100.
     pub page_cap: u32,
-    /// Whether a list that fails ends the run. Default false: the next list is asked
-    /// for; *unverified*.
+    /// Whether a failed list ends the run. Default false: the run continues with the next list;
+    /// *unverified*.
     pub failed_list_ends_run: bool,
-    /// Whether contents that others point to are asked for (`show`) when they are not
-    /// known. Default true; *unverified*.
+    /// Whether unknown contents that others point to are requested (`show`). Default true;
+    /// *unverified*.
     pub show_unknown: bool,
-    /// Attempts of one write, all in all. Default 3.
+    /// Maximum number of attempts per write. Default 3.
     pub attempts: u32,
-    /// Whether a write is tried as soon as an agent makes it, and not only in the next
-    /// run. Default true; inferred from captured traffic.
+    /// Whether a write is sent as soon as an agent makes it instead of in the next run. Default
+    /// true; inferred from captured traffic.
     pub write_at_once: bool,
-    /// Whether `….destroy` is sent for `….delete`. Default false.
+    /// Whether `….destroy` is sent instead of `….delete`. Default false.
     pub destroy: bool,
-    /// After how many failed runs in a row the channel is switched off; until it is
+    /// The number of consecutive failed runs after which the channel is switched off until it is
     /// saved again. Default never; *unverified*.
     pub disable_after: Option<u32>,
-    /// Whether the Send API refuses what the source did not declare: collections,
-    /// `status.mark_as_read`, typing. Default true for collections, options and status;
-    /// whether typing and users must be declared is *unverified*, and users need not be.
+    /// Whether the Send API refuses undeclared collections, `status.mark_as_read` and typing.
+    /// Default true for collections, options and status; whether typing and users must be declared
+    /// is *unverified*, and users are not checked.
     pub check_declared: bool,
-    /// How a refusal of the Send API is written. Default plain text; *unverified*.
+    /// How the Send API formats a refusal. Default plain text; *unverified*.
     pub refusal_form: RefusalForm,
-    /// Requests to the Send API per `send_window`; more are answered 429. Default no
-    /// limit: none is documented but that on typing.
+    /// Maximum number of Send API requests per `send_window`; more get 429. Default unlimited: only
+    /// the limit on typing is documented.
     pub send_limit: Option<u32>,
-    /// Default 60 s.
+    /// The window of `send_limit`. Default 60 s.
     #[serde(with = "millis")]
     pub send_window: Duration,
     /// `Retry-After` of a 429, in seconds. Default none.
     pub retry_after: Option<u32>,
-    /// One `typing.start` per thread in this time. Default 2 s.
+    /// Minimum time between two `typing.start` of one thread. Default 2 s.
     #[serde(with = "millis")]
     pub typing_gap: Duration,
 }
@@ -108,49 +105,49 @@ impl Default for DigitalKnobs {
     }
 }
 
-/// Where the signature of a request is.
+/// Where a request carries its signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum SignatureIn {
     /// In the header only.
     Header,
-    /// In the query only, as where a proxy strips headers.
+    /// In the query only, as behind a proxy that strips headers.
     Query,
     /// In both.
     Both,
 }
 
-/// How the JSON of a request is written; a source that verifies the bytes takes all.
+/// How the JSON of a request is formatted; a source that verifies the raw bytes accepts all forms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum WireForm {
-    /// No space, UTF-8.
+    /// No spaces, UTF-8.
     Compact,
-    /// Everything beyond ASCII as `\u….`.
+    /// Non-ASCII characters as `\u….`.
     Ascii,
-    /// `<`, `>` and `&` as `\u….`, as Rails does it.
+    /// `<`, `>` and `&` as `\u….`, as Rails writes them.
     Html,
-    /// `/` as `\/`, as PHP does it.
+    /// `/` as `\/`, as PHP writes it.
     Slashes,
-    /// Over several lines.
+    /// Several lines.
     Pretty,
-    /// Compact, and a line feed at the end.
+    /// Compact, with a trailing line feed.
     Newline,
 }
 
 impl WireForm {
-    /// All of them.
+    /// All forms.
     pub const ALL: [Self; 6] = [Self::Compact, Self::Ascii, Self::Html, Self::Slashes, Self::Pretty, Self::Newline];
 }
 
-/// How a refusal of the Send API is written.
+/// How the Send API formats a refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum RefusalForm {
-    /// The message.
+    /// The plain message.
     Text,
     /// `{"error":"message"}`.
     Json,

@@ -1,12 +1,11 @@
 //! Engage Digital (RingCX Digital) on loopback: a crawler for sources, and the Send API.
 //!
-//! [`Sandbox::digital_channel`](super::Sandbox::digital_channel) opens a channel for a
-//! source that is at a URL or in this process. The channel does what the platform does
-//! with it: asks what it can do and lists what is new ([`DigitalChannel::run`], or by
-//! itself after [`DigitalChannel::start`]), lets agents write
-//! ([`DigitalChannel::write`]), and takes what the source sends to
-//! [`DigitalChannel::send_url`]. Whatever an answer breaks is a [`Finding`], with the
-//! [`Rule`], the action, the content and the body.
+//! [`Sandbox::digital_channel`](super::Sandbox::digital_channel) opens a channel for a source at a
+//! URL or in this process. The channel treats it as the platform does: it asks for the source's
+//! capabilities and lists new contents ([`DigitalChannel::run`], or periodically after
+//! [`DigitalChannel::start`]), lets agents write ([`DigitalChannel::write`]), and receives what the
+//! source sends to [`DigitalChannel::send_url`]. Each violation is a [`Finding`] with its [`Rule`],
+//! action, content and body.
 //!
 //! ```
 //! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
@@ -32,13 +31,12 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! The order of a run is `implementation.info`, the lists of threads, messages and
-//! private messages, what contents point to and the platform does not have (`show`),
-//! then what agents wrote and could not be written at once: creates, changes, deletes.
-//! What is not documented of all this is a [knob](DigitalKnobs).
+//! A run sends `implementation.info`; lists threads, messages and private messages; requests
+//! unknown contents that others point to (`show`); and sends the pending writes: creates, changes,
+//! deletes. Undocumented behavior is a [knob](DigitalKnobs).
 //!
-//! [`DigitalChannel::audit`] and [`DigitalChannel::probe`] are for tests of a source
-//! only: the platform does neither.
+//! [`DigitalChannel::audit`] and [`DigitalChannel::probe`] exist only to test a source: the
+//! platform does neither.
 
 mod answer;
 mod caps;

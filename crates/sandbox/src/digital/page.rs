@@ -12,18 +12,18 @@ use super::item::{Item, id_of};
 use super::store::Store;
 use ringcentral_events::digital::CollectionName;
 
-/// What of a page can be taken.
+/// The usable part of a page.
 #[derive(Debug, Default)]
 pub(super) struct Page<'a> {
-    /// The id of the first element that has one: where the next list goes on.
+    /// The id of the first element that has one: the next list starts there.
     pub(super) first: Option<String>,
     /// Newest first.
     pub(super) items: Vec<(String, &'a Map<String, Value>)>,
-    /// Of all elements, also those that are ignored.
+    /// Of all elements, including ignored ones.
     pub(super) ids: HashSet<String>,
 }
 
-/// Reads an answer to a list.
+/// Reads the answer to a list.
 pub(super) fn read_page<'a>(
     collection: CollectionName,
     said: &'a Said,
@@ -59,11 +59,7 @@ pub(super) fn read_page<'a>(
         }
         page.first.get_or_insert_with(|| id.clone());
         if Some(id.as_str()) == since {
-            findings.add(
-                Rule::SinceListed,
-                Some(&id),
-                "since_id itself is listed; only what came after it belongs here",
-            );
+            findings.add(Rule::SinceListed, Some(&id), "since_id itself is listed; only newer contents belong here");
             continue;
         }
         if !page.ids.insert(id.clone()) {
@@ -77,7 +73,8 @@ pub(super) fn read_page<'a>(
     Ok(page)
 }
 
-/// Whether a page has what lists had before; what was pushed, created or shown may come.
+/// Whether a page repeats what earlier lists had; contents that were pushed, created or shown may
+/// appear.
 pub(super) fn again(
     page: &Page<'_>,
     store: &Store,

@@ -1,4 +1,4 @@
-//! Requests that a source has to refuse, and unusual ones that it has to accept.
+//! Requests that a source must refuse, and unusual ones that it must accept.
 
 use std::time::Duration;
 
@@ -15,37 +15,37 @@ use super::run::Step;
 use super::wire;
 use ringcentral_events::digital::{Date, SIGNATURE_HEADER, Signer};
 
-/// What is done to a request.
+/// A modification of a request.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Trick {
-    /// Signed with another key.
+    /// Signed with a wrong key.
     WrongKey,
-    /// A byte of the body is another than was signed.
+    /// One byte of the body is changed after signing.
     FlippedByte,
     NoSignature,
     TwoSignatures,
     ShortSignature,
-    /// The header is wrong, the query right: the header counts.
+    /// The header is wrong and the query right: the header takes precedence.
     QueryBesideWrongHeader,
-    /// A body in another form of the same JSON.
+    /// Another form of the same JSON.
     Form(WireForm),
-    /// Signed bytes.
+    /// A signed body of these bytes.
     Body(&'static [u8]),
     Method(&'static str),
 }
 
-/// What a right source does with it.
+/// The expected behavior of a correct source.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Want {
-    /// Refuse: it is not from the platform.
+    /// Refuse: the request is not from the platform.
     Forged,
     /// Accept.
     Genuine,
-    /// Refuse: it is no action.
+    /// Refuse: the request is not an action.
     Nonsense,
 }
 
-/// A request and what is wanted of its answer.
+/// A request and its expected answer.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Probe {
     name: &'static str,
@@ -102,7 +102,7 @@ fn form_name(form: WireForm) -> &'static str {
 
 impl Probe {
     pub(super) fn request(&self, signer: &Signer, at: Date, address: &Url) -> Request<Bytes> {
-        // What the forms differ in; unknown parameters are ignored.
+        // These characters differ between the forms; unknown parameters are ignored.
         let params = match json!({ "note": "Ça va ? 😀 <b>a</b> & /" }) {
             Value::Object(params) => params,
             _ => serde_json::Map::new(),
@@ -120,7 +120,7 @@ impl Probe {
                 post(address, body, Some(&other), None)
             }
             Trick::FlippedByte => {
-                // A digit of the time, so that it is still an action.
+                // Changes a digit of the time, so that it remains an action.
                 if let Some(digit) = body.iter_mut().rev().find(|byte| byte.is_ascii_digit()) {
                     *digit = if *digit == b'0' { b'1' } else { b'0' };
                 }

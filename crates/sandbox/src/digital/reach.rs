@@ -1,4 +1,4 @@
-//! How a source is reached.
+//! The connection to a source.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,16 +16,16 @@ use super::knobs::DigitalKnobs;
 use ringcentral_events::digital::SourceEndpoint;
 use ringcentral_events::{Error, ErrorKind, Result};
 
-/// The service's own name is not documented.
+/// The platform's own user agent is undocumented.
 const USER_AGENT: &str = "ringcentral-events-sandbox";
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Shorter than common servers keep a connection, so that none is met half closed.
+/// Shorter than the keep-alive of common servers, so that no half-closed connection is reused.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 type Answers = dyn Fn(Request<Bytes>) -> BoxFuture<'static, Response<Bytes>> + Send + Sync;
 
-/// Where a source is: the channel's *Base URI*, or something in this process.
+/// The location of a source: the channel's *Base URI*, or an endpoint in this process.
 #[derive(Clone)]
 pub struct SourceAt(At);
 
@@ -36,20 +36,20 @@ enum At {
 }
 
 impl SourceAt {
-    /// At a URL, which may have a path and a query.
+    /// A URL, which may have a path and a query.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] when it is not `http` or `https`.
+    /// [`ErrorKind::Config`] unless it is `http` or `https`.
     pub fn url(url: &str) -> Result<Self> {
         let url = Url::parse(url.trim())
-            .map_err(|error| Error::new(ErrorKind::Config, "the source's URL is none").with_source(error))?;
+            .map_err(|error| Error::new(ErrorKind::Config, "invalid source URL").with_source(error))?;
         if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
-            return Err(Error::new(ErrorKind::Config, "the source's URL is http(s), with a host"));
+            return Err(Error::new(ErrorKind::Config, "the source's URL must be http or https, with a host"));
         }
         Ok(Self(At::Url(url)))
     }
 
-    /// In this process: an endpoint that no server serves.
+    /// An endpoint in this process, without a server.
     #[must_use]
     pub fn endpoint(endpoint: SourceEndpoint) -> Self {
         Self::answers(move |request| {
@@ -58,7 +58,7 @@ impl SourceAt {
         })
     }
 
-    /// In this process: anything that answers requests, right or wrong.
+    /// A function in this process that answers requests, rightly or wrongly.
     #[must_use]
     pub fn answers<F, Fut>(answers: F) -> Self
     where
@@ -68,7 +68,7 @@ impl SourceAt {
         Self(At::Here(Arc::new(move |request| Box::pin(answers(request)))))
     }
 
-    /// The URL that requests are made for; for a source in this process one of no server.
+    /// The URL of the requests; a placeholder for a source in this process.
     pub(super) fn address(&self) -> Url {
         match &self.0 {
             At::Url(url) => url.clone(),
@@ -77,7 +77,7 @@ impl SourceAt {
     }
 }
 
-/// A URL that nothing resolves.
+/// A URL that does not resolve.
 #[allow(clippy::expect_used, reason = "a constant")]
 fn here() -> Url {
     Url::parse("http://source.invalid/").expect("a constant URL")
@@ -86,7 +86,7 @@ fn here() -> Url {
 impl fmt::Debug for SourceAt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            // A path or a query may hold a secret.
+            // Path and query may hold a secret.
             At::Url(url) => write!(f, "SourceAt({})", url.origin().ascii_serialization()),
             At::Here(_) => f.write_str("SourceAt(here)"),
         }
@@ -102,7 +102,7 @@ pub(super) struct Reach {
 
 impl Reach {
     pub(super) fn new(at: SourceAt, answer_limit: usize) -> Result<Self> {
-        // A redirect is an answer like another: the body was signed for one address.
+        // Redirects are returned like any response: the body was signed for one address.
         let http = reqwest::Client::builder()
             .user_agent(USER_AGENT)
             .connect_timeout(CONNECT_TIMEOUT)
@@ -120,7 +120,7 @@ impl Reach {
         self.at.address()
     }
 
-    /// Sends a request and waits for its whole answer, as long as the knob says.
+    /// Sends a request and waits for the complete response, up to the knob's timeout.
     pub(super) async fn exchange(&self, request: Request<Bytes>, knobs: &DigitalKnobs) -> Answered {
         match &self.at.0 {
             At::Url(_) => self.over_http(request, knobs).await,
@@ -133,7 +133,7 @@ impl Reach {
     }
 
     async fn over_http(&self, request: Request<Bytes>, knobs: &DigitalKnobs) -> Answered {
-        // No more of an error is shown: its URL may hold a secret.
+        // Shows no more of an error: its URL may hold a secret.
         let broken = |error: reqwest::Error| {
             Lost::Broken(if error.is_connect() { "no connection" } else { "the connection broke" }.into())
         };

@@ -1,4 +1,4 @@
-//! The Send API: what a source tells at once.
+//! The Send API, which receives what a source pushes.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -18,33 +18,33 @@ use super::knobs::{DigitalKnobs, RefusalForm};
 use super::store::Origin;
 use ringcentral_events::digital::{CollectionName, SIGNATURE_HEADER, SIGNATURE_QUERY};
 
-/// Where it is; the source's id follows.
+/// The path; the source's id follows.
 pub(super) const PATH: &str = "/realtime/sdk/";
 /// The documented limit of a request, in bytes.
 const REQUEST_LIMIT: usize = 20_971_520;
 const RECEIVED: usize = 10_000;
-/// Threads whose typing is remembered.
+/// Maximum number of threads whose typing is remembered.
 const THREADS: usize = 10_000;
-/// Of a thread that a message makes, in characters.
+/// Length of the title of a thread created from a message, in characters.
 const TITLE: usize = 80;
 
-/// Something that a source has sent.
+/// A request from a source.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Received {
     /// The action.
     pub action: String,
-    /// Its parameters; of a content only its id, the rest is with the contents.
+    /// Its parameters; for a content only the id, since the rest is with the contents.
     pub params: Map<String, Value>,
 }
 
-/// What came by the Send API, and how often.
+/// The requests to the Send API and their rate.
 #[derive(Default)]
 pub(super) struct Realtime {
     received: VecDeque<Received>,
-    /// When typing was told last, by thread.
+    /// When typing was last reported, by thread.
     typing: HashMap<String, Instant>,
-    /// When requests came, within the window.
+    /// The times of requests within the window.
     requests: VecDeque<Instant>,
 }
 
@@ -59,7 +59,7 @@ fn refused<T>(status: u16, message: impl Into<String>) -> Result<T, Refusal> {
     Err(Refusal { status, message: message.into() })
 }
 
-/// The source's id, when a request is for the Send API.
+/// The source's id, if the path is that of the Send API.
 pub(in super::super) fn source_of(path: &str) -> Option<&str> {
     path.strip_prefix(PATH).filter(|id| !id.contains('/'))
 }
@@ -69,7 +69,7 @@ pub(in super::super) const fn request_limit() -> usize {
     REQUEST_LIMIT
 }
 
-/// The answer to one that is larger.
+/// The answer to a larger body.
 pub(in super::super) fn too_large(shared: &Shared) -> Reply {
     let knobs = shared.lock().knobs.digital.clone();
     reply(&knobs, &Refusal { status: 413, message: format!("Invalid request size (max: {REQUEST_LIMIT} bytes)") })
@@ -81,7 +81,7 @@ pub(in super::super) fn handle(shared: &Arc<Shared>, call: &Call, source_id: &st
         let state = shared.lock();
         (state.digital.0.get(source_id).map(|core| core.signer.clone()), state.knobs.digital.clone())
     };
-    // Not under the lock: a body has up to 20 MiB.
+    // Outside the lock: a body has up to 20 MiB.
     let taken = match signer {
         None => refused(422, "Source not found"),
         Some(signer) => {
@@ -122,7 +122,7 @@ fn reply(knobs: &DigitalKnobs, refusal: &Refusal) -> Reply {
     reply
 }
 
-/// The header's signature or, without one, the query's; one.
+/// The signature from the header or, without one, from the query; exactly one.
 fn signature(call: &Call) -> Option<String> {
     let mut given = call.headers.get_all(SIGNATURE_HEADER).iter();
     if let Some(header) = given.next() {
@@ -141,7 +141,7 @@ pub(super) fn parse(body: &[u8]) -> Result<(String, Map<String, Value>), Refusal
     }
 }
 
-/// Takes an action, or says what is wrong with it.
+/// Performs an action, or returns why it is refused.
 pub(super) fn receive(
     core: &mut Core,
     knobs: &DigitalKnobs,
@@ -154,7 +154,7 @@ pub(super) fn receive(
     let declared = |declared: bool| {
         if declared || !knobs.check_declared { Ok(()) } else { refused(422, "Invalid action") }
     };
-    let mut told = params.clone();
+    let mut shown = params.clone();
     match action {
         "messages.create" | "private_messages.create" | "threads.create" => {
             let Some(collection) = CollectionName::ALL.into_iter().find(|name| action.starts_with(&format!("{name}.")))
@@ -163,7 +163,7 @@ pub(super) fn receive(
             };
             declared(caps.any(collection))?;
             let id = content(core, &caps, collection, params)?;
-            told = Map::from_iter([("id".to_owned(), json!(id))]);
+            shown = Map::from_iter([("id".to_owned(), json!(id))]);
         }
         "users.create" => {
             if !check_user(params, "user", None, &mut Findings::about(action)) {
@@ -183,7 +183,7 @@ pub(super) fn receive(
         }
         _ => return refused(422, "Invalid action"),
     }
-    core.realtime.keep(Received { action: action.to_owned(), params: told });
+    core.realtime.keep(Received { action: action.to_owned(), params: shown });
     Ok(())
 }
 
@@ -206,7 +206,7 @@ fn content(
         && let Some((thread, _)) = id_of(params.get("thread_id"))
         && core.store.get(CollectionName::Threads, &thread).is_none()
     {
-        // A thread that was never told of is made, and has its title of the text.
+        // An unknown thread is created with a title from the text.
         let title: String =
             params.get("body").and_then(Value::as_str).unwrap_or_default().chars().take(TITLE).collect();
         let made = Map::from_iter([("id".to_owned(), json!(thread)), ("title".to_owned(), json!(title))]);
@@ -361,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_is_kept_by_id_and_a_message_makes_its_thread() {
+    fn contents_are_stored_by_id_and_a_message_creates_its_thread() {
         let (mut core, knobs, now) = (core(), DigitalKnobs::default(), Instant::now());
         for body in ["Hello", "Hello again"] {
             let params = object(message(json!({ "body": body })));
@@ -371,12 +371,12 @@ mod tests {
         assert_eq!((kept.len(), kept[0].text("body"), kept[0].origin), (1, Some("Hello again"), Origin::Pushed));
         assert_eq!(core.store.get(CollectionName::Threads, "t-1").unwrap().text("title"), Some("Hello"));
         assert_eq!(core.store.users()[0]["screenname"], "Ana");
-        let told = core.realtime.received();
-        assert_eq!((told.len(), &told[1].params), (2, &object(json!({ "id": "m-1" }))));
+        let received = core.realtime.received();
+        assert_eq!((received.len(), &received[1].params), (2, &object(json!({ "id": "m-1" }))));
     }
 
     #[test]
-    fn what_was_received_is_kept_up_to_a_number() {
+    fn the_list_of_received_requests_is_bounded() {
         let mut realtime = Realtime::default();
         for number in 0..RECEIVED + 3 {
             realtime.keep(Received { action: number.to_string(), params: Map::new() });
@@ -386,18 +386,18 @@ mod tests {
     }
 
     #[test]
-    fn typing_is_taken_once_in_its_gap_by_thread() {
+    fn typing_is_accepted_once_per_gap_and_thread() {
         let (mut core, knobs, now) = (core(), DigitalKnobs::default(), Instant::now());
-        let mut told = |action: &str, thread: &str, after: u64| {
+        let mut send = |action: &str, thread: &str, after: u64| {
             let params = object(json!({ "thread_id": thread, "in_reply_to_id": "m-1", "preview": "x" }));
             receive(&mut core, &knobs, action, &params, now + Duration::from_millis(after))
         };
-        assert_eq!(told("typing.start", "t-1", 0), Ok(()));
-        assert_eq!(told("typing.start", "t-1", 1999).unwrap_err().status, 429);
-        assert_eq!(told("typing.start", "t-2", 1999), Ok(()));
-        assert_eq!(told("typing.start", "t-1", 2000), Ok(()));
-        assert_eq!(told("typing.stop", "t-1", 2001), Ok(()));
-        assert_eq!(told("typing.start", "t-1", 2002), Ok(()));
+        assert_eq!(send("typing.start", "t-1", 0), Ok(()));
+        assert_eq!(send("typing.start", "t-1", 1999).unwrap_err().status, 429);
+        assert_eq!(send("typing.start", "t-2", 1999), Ok(()));
+        assert_eq!(send("typing.start", "t-1", 2000), Ok(()));
+        assert_eq!(send("typing.stop", "t-1", 2001), Ok(()));
+        assert_eq!(send("typing.start", "t-1", 2002), Ok(()));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What a run did.
+//! The report of a run.
 
 use std::fmt;
 use std::time::Duration;
@@ -11,12 +11,12 @@ use super::finding::{Finding, Severity};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RunEnd {
-    /// All was asked that was to be asked; answers may have been wrong.
+    /// Every request was made; answers may have been wrong.
     Complete,
-    /// It stopped at the first failure: `implementation.info`, or a list where the
-    /// knob says so.
+    /// The run stopped at the first failure: `implementation.info`, or a list where the knob says
+    /// so.
     Aborted,
-    /// Nothing was asked: the channel is switched off, after failed runs.
+    /// No request was made: failed runs have switched the channel off.
     SwitchedOff,
 }
 
@@ -28,30 +28,29 @@ pub struct Step {
     pub action: String,
     /// Its parameters.
     pub params: Option<Map<String, Value>>,
-    /// The answer's status, if there was one.
+    /// The response status, if there was one.
     pub status: Option<u16>,
     /// How long the answer took.
     pub took: Duration,
-    /// What came of it, in a line.
+    /// The outcome in one line.
     pub outcome: String,
-    /// Whether it counts as a success for the platform.
+    /// Whether the platform counts it as a success.
     pub succeeded: bool,
-    /// What the answer breaks.
+    /// The violations in the answer.
     pub findings: Vec<Finding>,
 }
 
-/// A run of the crawler: what it asked, in order, and what was wrong.
+/// A run of the crawler: its requests, in order, and the findings.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Run {
-    /// Its number in the channel, from 1. 0 for what is no run: a channel that is
-    /// saved, a probe, a write.
+    /// Its number in the channel, from 1; 0 for saves, probes and single writes.
     pub number: u64,
     /// How it ended.
     pub end: RunEnd,
-    /// What was asked.
+    /// The requests.
     pub steps: Vec<Step>,
-    /// What is wrong beyond a single answer.
+    /// Findings that concern more than one answer.
     pub findings: Vec<Finding>,
 }
 
@@ -60,17 +59,17 @@ impl Run {
         Self { number, end: RunEnd::Complete, steps: Vec::new(), findings: Vec::new() }
     }
 
-    /// Everything that is wrong, in order.
+    /// All findings, in order.
     pub fn findings(&self) -> impl Iterator<Item = &Finding> {
         self.steps.iter().flat_map(|step| &step.findings).chain(&self.findings)
     }
 
-    /// What is wrong and not just odd.
+    /// Findings of severity [`Error`](super::Severity::Error).
     pub fn errors(&self) -> impl Iterator<Item = &Finding> {
         self.findings().filter(|finding| finding.severity == Severity::Error)
     }
 
-    /// Whether it came to its end and nothing at all is wrong.
+    /// Whether it completed without findings.
     #[must_use]
     pub fn is_clean(&self) -> bool {
         self.end == RunEnd::Complete && self.findings().next().is_none()

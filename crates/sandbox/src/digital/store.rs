@@ -1,4 +1,4 @@
-//! What the platform has of a source.
+//! The platform's copy of a source's contents.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -7,63 +7,63 @@ use serde_json::{Map, Value};
 use super::item::id_of;
 use ringcentral_events::digital::CollectionName;
 
-/// How a content came to the platform first.
+/// How a content first reached the platform.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Origin {
-    /// By a list.
+    /// From a list.
     Listed,
-    /// By the Send API.
+    /// From the Send API.
     Pushed,
-    /// An agent wrote it, and the source answered with it.
+    /// An agent wrote it, and the source returned it.
     Created,
-    /// By a show, since another content pointed to it.
+    /// From a show, because another content pointed to it.
     Shown,
 }
 
-/// A content as the platform has it.
+/// The platform's copy of a content.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Imported {
-    /// In which collection.
+    /// The collection.
     pub collection: CollectionName,
     /// The source's id.
     pub id: String,
-    /// How it came first.
+    /// How it first arrived.
     pub origin: Origin,
-    /// In how many lists it was.
+    /// The number of lists that contained it.
     pub listed: u32,
-    /// In which place it came, over all collections.
+    /// Its position in the order of arrival, over all collections.
     pub sequence: u64,
-    /// Whether it was deleted by the platform.
+    /// Whether the platform deleted it.
     pub deleted: bool,
     /// The platform's own id, if an agent wrote it.
     pub content_id: Option<String>,
-    /// As the source gave it last.
+    /// The latest version from the source.
     pub content: Map<String, Value>,
 }
 
 impl Imported {
-    /// A field that is a text.
+    /// A text field.
     #[must_use]
     pub fn text(&self, field: &str) -> Option<&str> {
         self.content.get(field)?.as_str()
     }
 
-    /// What can be done with it, as the source says.
+    /// The actions that the source allows on it.
     pub fn actions(&self) -> impl Iterator<Item = &str> {
         self.content.get("actions").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
     }
 }
 
-/// The contents, the identities, and where each list goes on.
+/// The contents, the identities, and the position of each list.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Store {
     contents: BTreeMap<CollectionName, HashMap<String, Imported>>,
     users: BTreeMap<String, Map<String, Value>>,
     next: u64,
     pub(super) since: BTreeMap<CollectionName, String>,
-    /// The ids of the page that `since` is of.
+    /// The ids of the page that `since` belongs to.
     pub(super) page: BTreeMap<CollectionName, HashSet<String>>,
 }
 
@@ -76,7 +76,7 @@ impl Store {
         self.contents.get_mut(&collection)?.get_mut(id)
     }
 
-    /// The contents of a collection, in the order in which they came.
+    /// The contents of a collection, in order of arrival.
     pub(super) fn all(&self, collection: CollectionName) -> Vec<Imported> {
         let mut all: Vec<_> = self.contents.get(&collection).into_iter().flat_map(HashMap::values).cloned().collect();
         all.sort_by_key(|content| content.sequence);
@@ -87,13 +87,12 @@ impl Store {
         self.contents.values().map(HashMap::len).sum()
     }
 
-    /// The place of what came last.
+    /// The sequence number of the latest content.
     pub(super) fn mark(&self) -> u64 {
         self.next
     }
 
-    /// Takes a content, or what changed on one: fields that a list, a show or a push
-    /// leaves out are gone.
+    /// Stores a content or a new version of it; fields missing from the new version are dropped.
     pub(super) fn put(
         &mut self,
         collection: CollectionName,
@@ -124,7 +123,7 @@ impl Store {
         kept
     }
 
-    /// Takes an identity; its latest fields win.
+    /// Stores an identity; the latest fields win.
     pub(super) fn put_user(&mut self, user: &Map<String, Value>) {
         if let Some((id, _)) = id_of(user.get("id")) {
             self.users.entry(id).or_default().extend(user.clone());

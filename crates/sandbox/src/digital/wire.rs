@@ -1,4 +1,4 @@
-//! A request as it goes over the wire.
+//! The wire format of a request.
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -17,7 +17,7 @@ struct Sent<'a> {
 /// The bytes of an action.
 pub(super) fn write(action: &str, params: Option<&Map<String, Value>>, time: Date, form: WireForm) -> Vec<u8> {
     let sent = Sent { action, params, time: time.to_string() };
-    // Texts, numbers and maps by text: there is nothing in it that JSON cannot write.
+    // Texts, numbers and maps with text keys: JSON can represent all of them.
     let compact = || serde_json::to_string(&sent).unwrap_or_default();
     let text = match form {
         WireForm::Compact => compact(),
@@ -30,7 +30,7 @@ pub(super) fn write(action: &str, params: Option<&Map<String, Value>>, time: Dat
     text.into_bytes()
 }
 
-/// Letters that are in texts only, so that escaping them changes no JSON.
+/// Escapes characters that occur only inside texts, which does not change the JSON.
 fn escaped(text: &str, which: impl Fn(char) -> bool) -> String {
     let mut escaped = String::with_capacity(text.len());
     for letter in text.chars() {

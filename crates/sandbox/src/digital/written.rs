@@ -1,4 +1,4 @@
-//! What agents write, as it is sent, and what the answers mean.
+//! Sends agents' writes and interprets the answers.
 
 use serde_json::{Map, Value};
 
@@ -14,12 +14,12 @@ use ringcentral_events::digital::CollectionName;
 
 type Sent = (String, Map<String, Value>, Needs);
 
-/// The action of a job; `None` when it is not to be sent now.
+/// The action of a job; `None` if it must not be sent now.
 pub(super) fn send(core: &mut Core, number: usize, repeated: bool, knobs: &DigitalKnobs) -> Option<Sent> {
     let Core { caps, jobs, store, .. } = core;
     let caps = caps.as_ref()?;
     let job = jobs.get_mut(number)?;
-    // What a repetition is of may have taken the button away.
+    // The first attempt may have removed the button that a repetition would need.
     if !repeated && (!job.status.is_open() || job.busy || (!job.unchecked && job.write.offered(caps, store).is_err())) {
         return None;
     }
@@ -33,7 +33,7 @@ pub(super) fn send(core: &mut Core, number: usize, repeated: bool, knobs: &Digit
     Some((job.write.wire_name(knobs), params, needs))
 }
 
-/// Takes the answer to a job.
+/// Handles the answer to a job.
 pub(super) fn answered(
     core: &mut Core,
     knobs: &DigitalKnobs,
@@ -42,7 +42,7 @@ pub(super) fn answered(
     said: Result<Said, Failed>,
     findings: &mut Findings,
 ) -> Result<String, String> {
-    let Some(job) = core.jobs.get_mut(number) else { return Err("there is no such write".into()) };
+    let Some(job) = core.jobs.get_mut(number) else { return Err("unknown write".into()) };
     job.busy = false;
     let job = job.clone();
     let (why, fatal) = match said {
@@ -53,9 +53,9 @@ pub(super) fn answered(
         Err(failed) => (failed.why, false),
     };
     if repeated {
-        findings.add(Rule::RepeatRefused, target(&job), format!("it was done before, and is refused now: {why}"));
+        findings.add(Rule::RepeatRefused, target(&job), format!("it succeeded before and is refused now: {why}"));
     } else if let Some(job) = core.jobs.get_mut(number) {
-        // What is no content is told once: its time is over by the next run.
+        // Writes without a content are sent once: by the next run they are outdated.
         job.fail(why.clone(), fatal || job.write.collection.is_none(), knobs.attempts);
         return Err(format!("{why} ({})", job.status.as_str()));
     }
@@ -66,7 +66,7 @@ fn target(job: &Job) -> Option<&str> {
     job.id.as_deref().or(job.write.id())
 }
 
-/// `{"error":{"fatal":…,"message":…}}`: why, and whether for ever.
+/// Reads `{"error":{"fatal":…,"message":…}}`: the reason and whether it is permanent.
 fn refusal(said: &Said, findings: &mut Findings) -> Option<(String, bool)> {
     let Said::Json(Value::Object(object)) = said else { return None };
     let error = object.get("error").filter(|error| !is_empty(error))?;
@@ -95,7 +95,7 @@ fn succeeded(
 ) -> Result<String, String> {
     let Some(collection) = job.write.collection else {
         done(core, job, None);
-        return Ok("told".into());
+        return Ok("sent".into());
     };
     let create = job.write.operation == "create";
     let content = match said {
@@ -139,7 +139,8 @@ fn succeeded(
     Ok(format!("{} {asked}", past(&job.write)))
 }
 
-/// A success that is of no use: a create without its id is tried again, another counts.
+/// Handles a success without a usable content: a create without an id is retried, any other write
+/// counts as done.
 fn unusable(
     core: &mut Core,
     job: &Job,
@@ -183,11 +184,11 @@ fn created(
     }
     let echoes = job.write.reply_to().as_deref() == Some(id);
     if echoes {
-        let why = "the new content has the id of the one that it answers: the two are taken for one";
+        let why = "the new content has the id of the one that it answers: the platform merges the two";
         findings.add(Rule::CreateEchoes, Some(id), why);
     }
     let taken = core.store.get(collection, id);
-    // What came since the first attempt may be this very content.
+    // A content that arrived after the first attempt may be this very one.
     let is_taken = taken.is_some_and(|taken| taken.content_id != job.content_id && Some(taken.sequence) <= job.mark);
     if is_taken && !echoes {
         findings.add(Rule::CreateIdTaken, Some(id), "the new content has an id that another content has");
@@ -198,7 +199,7 @@ fn created(
     }
     let mut content = content.clone();
     for name in ["body", "thread_id", "in_reply_to_id"] {
-        // The least that may be answered is an id.
+        // An id is the minimum that must be returned.
         if let (None, Some(sent)) = (content.get(name), job.write.params.get(name)) {
             content.insert(name.to_owned(), sent.clone());
         }
@@ -213,7 +214,7 @@ fn changed(core: &mut Core, job: &Job, collection: CollectionName, id: &str, con
     match core.store.get_mut(collection, id) {
         Some(kept) => {
             kept.deleted |= deleted;
-            // Actions that are left out are none.
+            // Missing actions mean no actions.
             kept.content.remove("actions");
             kept.content.extend(content.clone());
         }
@@ -221,7 +222,7 @@ fn changed(core: &mut Core, job: &Job, collection: CollectionName, id: &str, con
     }
 }
 
-/// A created content comes back in a list, with the body that was written.
+/// Checks that a created content is listed with the body that was written.
 pub(super) fn compare_listed(
     core: &Core,
     collection: CollectionName,

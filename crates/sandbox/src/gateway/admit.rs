@@ -1,4 +1,4 @@
-//! Socket tokens, and who may open a socket.
+//! Socket tokens and upgrade requests.
 
 use http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
@@ -9,16 +9,16 @@ use super::super::http::{Call, Refused, Reply, empty_reply, json_reply};
 use super::super::state::{State, later, token};
 use super::{AuthRefusal, PATH, WsToken};
 
-/// Goes with a 101: whose socket it is to be.
+/// Accompanies a 101: the socket's owner.
 #[derive(Clone, Debug)]
 pub(in super::super) struct Admitted {
-    /// The login; `None` for a socket that is only opened to be closed.
+    /// The login; `None` for a socket that is opened only to be closed.
     pub(super) login: Option<u64>,
-    /// The resume token it offers.
+    /// The resume token from the request.
     pub(super) wsc: Option<String>,
 }
 
-/// `POST /restapi/oauth/wstoken`, for a login.
+/// `POST /restapi/oauth/wstoken` for a login.
 pub(in super::super) fn issue(state: &mut State, login: u64) -> Result<Reply, Refused> {
     if !state.knobs.gateway.may_connect {
         let message = "In order to call this API endpoint, application needs [WebSocketsSubscription] permission";
@@ -33,8 +33,7 @@ pub(in super::super) fn issue(state: &mut State, login: u64) -> Result<Reply, Re
     Ok(json_reply(StatusCode::OK, &body))
 }
 
-/// Answers the request for an upgrade: 101 with [`Admitted`] in its extensions,
-/// or why not.
+/// Answers an upgrade request: 101 with [`Admitted`] in its extensions, or a refusal.
 pub(in super::super) fn admit(state: &mut State, call: &Call) -> Reply {
     if call.path.trim_end_matches('/') != PATH {
         return Refused::new(404, "AGW-404", "The gateway has one resource").reply();
@@ -68,7 +67,7 @@ pub(in super::super) fn admit(state: &mut State, call: &Call) -> Reply {
     reply
 }
 
-/// The login of a socket token, which is used up by this.
+/// The login of a socket token; uses the token up.
 fn spend(state: &mut State, given: &str) -> Option<u64> {
     let now = state.moment().now;
     let reuse = state.knobs.gateway.wstoken_reuse;
@@ -77,7 +76,7 @@ fn spend(state: &mut State, given: &str) -> Option<u64> {
         return None;
     }
     let login = held.login;
-    // A token outlives its login only on paper.
+    // The token's lifetime may exceed its login's, which then counts.
     state.oauth.access_until(login).filter(|until| now < *until).map(|_| login)
 }
 

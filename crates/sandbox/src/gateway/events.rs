@@ -1,4 +1,4 @@
-//! Frames on their way out: events, and what faults do to any frame.
+//! Outgoing frames: events, and the effects of faults on any frame.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -20,7 +20,7 @@ struct Uuid {
     uuid: Option<Value>,
 }
 
-/// Sends a notification to the session of its subscription, or keeps it there.
+/// Sends a notification to the session of its subscription, or stores it there.
 pub(in super::super) fn notify(state: &mut State, subscription: &str, text: String) {
     let gateway = &mut state.gateway;
     let Some(session) = gateway.sessions.iter_mut().find(|held| held.subscription.as_deref() == Some(subscription))
@@ -62,17 +62,17 @@ pub(super) fn send_event(state: &mut State, id: u64, text: String) {
     }
 }
 
-/// A fault for a frame that the gateway sends by itself.
+/// A fault for a frame that the gateway sends unasked.
 pub(super) fn scripted(state: &mut State, operation: Operation) -> Option<Action> {
     let call = Call::of_frame(String::new());
     state.faults.take(Service::Gateway, operation, &call).map(|Hit { action, .. }| action)
 }
 
-/// Sends a frame, with what a fault does to it. `event` is the notification in it.
+/// Sends a frame with the effects of a fault. `event` is the notification in it.
 pub(super) fn transmit(state: &mut State, id: u64, frame: String, event: Option<String>, hit: Option<Action>) {
     let now = state.moment().now;
     let frame = styled(&state.knobs.gateway, frame);
-    // What a fault takes counts as sent, so that a replay of duplicates has it.
+    // A frame that a fault drops counts as sent, so that a replay of duplicates includes it.
     if let (Some(text), Some(action)) = (&event, &hit)
         && !matches!(action, Action::Twice | Action::Delay { .. })
         && let Some(session) = state.gateway.session_of(id)
@@ -126,11 +126,11 @@ pub(super) fn transmit(state: &mut State, id: u64, frame: String, event: Option<
 
 fn styled(knobs: &GatewayKnobs, frame: String) -> String {
     let frame = if knobs.escape_slashes { frame::escape_slashes(&frame) } else { frame };
-    // The boundary form is no JSON and stays on its lines.
+    // The boundary form is not JSON and keeps its lines.
     if knobs.pretty && !frame.contains(",--Boundary") { frame::pretty(&frame) } else { frame }
 }
 
-/// Sends a text as it is, to the socket of a subscription or to all; to how many.
+/// Sends a raw text to a subscription's socket or to all; returns the number of sockets.
 pub(in super::super) fn send_raw(state: &mut State, subscription: Option<&str>, text: &str) -> usize {
     let gateway = &mut state.gateway;
     let ids: Vec<u64> = match subscription {

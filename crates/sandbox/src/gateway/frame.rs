@@ -1,4 +1,4 @@
-//! Frames as text: what is read, what is written. Pure.
+//! Parses and formats frames. Pure.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
@@ -19,7 +19,7 @@ pub(super) enum Kind {
     Error,
 }
 
-/// A resume token and its number.
+/// A resume token and its sequence number.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Wsc {
     pub(super) token: String,
@@ -54,7 +54,7 @@ fn frame(meta: &Meta<'_>, body: Option<&str>) -> String {
 }
 
 fn json_text(value: &impl Serialize) -> String {
-    // Keys are strings and nothing of it is fallible; an empty text would show in every test.
+    // The keys are strings, so it cannot fail; an empty text would fail every test.
     serde_json::to_string(value).unwrap_or_default()
 }
 
@@ -63,7 +63,7 @@ pub(super) fn heartbeat(message_id: &Value) -> String {
     frame(&Meta { kind: Kind::Heartbeat, message_id, status: None, wsc: None, headers: None }, None)
 }
 
-/// `ConnectionDetails`; without a body it only brings a new token.
+/// `ConnectionDetails`; without a body it only carries a new token.
 pub(super) fn details(message_id: &str, wsc: Option<&Wsc>, body: Option<&Value>) -> String {
     let headers = Some(request_id(message_id));
     let id = json!(message_id);
@@ -71,13 +71,13 @@ pub(super) fn details(message_id: &str, wsc: Option<&Wsc>, body: Option<&Value>)
     frame(&meta, body.map(json_text).as_deref())
 }
 
-/// An event; `text` is the notification and goes in as it is.
+/// An event; `text` is the notification, inserted unchanged.
 pub(super) fn notification(message_id: &Value, request: &str, wsc: Option<&Wsc>, text: &str) -> String {
     let headers = Some(request_id(request));
     frame(&Meta { kind: Kind::ServerNotification, message_id, status: Some(200), wsc, headers }, Some(text))
 }
 
-/// An error of the gateway itself.
+/// An error from the gateway itself.
 pub(super) fn error(message_id: &Value, request: &str, status: u16, code: &str, message: &str) -> String {
     let headers = Some(request_id(request));
     let body = json!({ "errorCode": code, "message": message });
@@ -85,7 +85,7 @@ pub(super) fn error(message_id: &Value, request: &str, status: u16, code: &str, 
     frame(&meta, Some(&json_text(&body)))
 }
 
-/// The answer to a request. A body that is no JSON takes the boundary form.
+/// The answer to a request. A non-JSON body uses the boundary form.
 pub(super) fn reply(message_id: &Value, reply: &Reply, request: &str, subscription: Option<&str>) -> String {
     let mut headers = Map::new();
     for (name, value) in reply.headers() {
@@ -108,7 +108,7 @@ fn bounded(meta: &Meta<'_>, text: &str) -> String {
     format!("[{},--Boundary_1\r\n\r\n{text}\r\n--Boundary_1--]", json_text(meta))
 }
 
-/// A frame of two elements in the boundary form; others as they are.
+/// Converts a frame of two elements to the boundary form; other frames are unchanged.
 pub(super) fn with_boundary(frame: &str) -> String {
     match serde_json::from_str::<Vec<&RawValue>>(frame).as_deref() {
         Ok([meta, body]) => format!("[{},--Boundary_1\r\n\r\n{}\r\n--Boundary_1--]", meta.get(), body.get()),
@@ -116,14 +116,14 @@ pub(super) fn with_boundary(frame: &str) -> String {
     }
 }
 
-/// A frame made `bytes` long by blanks before its end, which JSON allows.
+/// Pads a frame to `bytes` with blanks before its end, which JSON allows.
 pub(super) fn padded(frame: &str, bytes: usize) -> String {
     let Some(head) = frame.strip_suffix(']') else { return frame.to_owned() };
     let blanks = bytes.min(MAX_PADDING).saturating_sub(frame.len());
     format!("{head}{}]", " ".repeat(blanks))
 }
 
-/// The start of a text, of at most `bytes`.
+/// The first `bytes` of a text, at most.
 pub(super) fn start(text: &str, bytes: usize) -> &str {
     let mut at = bytes.min(text.len());
     while !text.is_char_boundary(at) {
@@ -132,7 +132,7 @@ pub(super) fn start(text: &str, bytes: usize) -> &str {
     &text[..at]
 }
 
-/// HTTP writes names in any case, the gateway in this one.
+/// The gateway's casing of a header name.
 fn header_name(name: &HeaderName) -> String {
     match name.as_str() {
         "routingkey" => return "RoutingKey".into(),
@@ -147,7 +147,7 @@ fn header_name(name: &HeaderName) -> String {
     words.join("-")
 }
 
-/// Writes every `/` as `\/`. In JSON it stands in strings only.
+/// Writes every `/` as `\/`; in JSON it occurs only in strings.
 pub(super) fn escape_slashes(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 32);
     let mut escaped = false;
@@ -161,7 +161,7 @@ pub(super) fn escape_slashes(text: &str) -> String {
     out
 }
 
-/// JSON with a line per value.
+/// JSON with one value per line.
 pub(super) fn pretty(text: &str) -> String {
     let mut out = String::with_capacity(text.len() * 2);
     let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
@@ -201,14 +201,14 @@ pub(super) fn pretty(text: &str) -> String {
     out
 }
 
-/// What a client sent.
+/// A client's frame.
 #[derive(Clone, Debug)]
 pub(super) enum Incoming {
     Heartbeat(Value),
     Request(Value, Box<Call>),
-    /// A request whose body is neither object nor string.
+    /// A request whose body is neither an object nor a string.
     BadBody(Value),
-    /// Anything else; its id if it has one, else null.
+    /// Any other frame, with its id or null.
     Unknown(Value),
 }
 
@@ -265,7 +265,7 @@ fn request_body(text: &str) -> Option<Bytes> {
 fn call(asked: &Asked) -> Option<Call> {
     let method = Method::from_bytes(asked.method.to_ascii_uppercase().as_bytes()).ok()?;
     let (path, query) = asked.path.split_once('?').unwrap_or((&asked.path, ""));
-    // SDKs write the collection with a slash at its end.
+    // SDKs write the collection with a trailing slash.
     let path = path.strip_suffix('/').unwrap_or(path);
     if !path.starts_with('/') {
         return None;
@@ -287,12 +287,12 @@ fn call(asked: &Asked) -> Option<Call> {
             headers.insert(name, value);
         }
     }
-    // The socket's login counts, whatever a frame says.
+    // The socket's login applies; headers in the frame cannot change it.
     headers.remove(http::header::AUTHORIZATION);
     Some(Call { method, path: path.to_owned(), query: parameters.finish(), headers, body: Bytes::new(), socket: None })
 }
 
-/// A value as it stands in a query.
+/// A value in the format of a query.
 fn plain(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
@@ -300,7 +300,7 @@ fn plain(value: &Value) -> String {
     }
 }
 
-/// The body of a refusal that the gateway itself makes of a request.
+/// The body of the gateway's refusal of a request.
 pub(super) fn refusal(status: u16, code: &'static str, message: &str) -> Reply {
     Refused::new(status, code, message).reply()
 }
@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_are_told_apart() {
+    fn frames_are_classified() {
         let request =
             |rest: &str| format!(r#"[{{"type":"ClientRequest","messageId":"q","method":"GET","path":"/x"}}{rest}]"#);
         for (text, want) in [
@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_have_one_or_two_elements_or_a_boundary() {
+    fn responses_have_one_or_two_elements_or_a_boundary() {
         let id = json!("q-1");
         let answer = |body: &'static str| {
             let mut answer = http::Response::new(Bytes::from(body));
@@ -388,7 +388,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn style_never_changes_what_a_frame_says(text in "[\\PC\"\\\\/:,{}]{0,30}") {
+        fn style_never_changes_the_content_of_a_frame(text in "[\\PC\"\\\\/:,{}]{0,30}") {
             let value = json!([{ "type": "x", text.as_str(): [1, { "b": text }] }, [], {}]);
             let compact = value.to_string();
             for styled in [escape_slashes(&compact), pretty(&compact), pretty(&escape_slashes(&compact))] {

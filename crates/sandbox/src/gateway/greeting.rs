@@ -1,4 +1,4 @@
-//! The first frame of a socket, and what its session missed.
+//! The first frame of a socket, and the replay of missed events.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use super::requests::{self, Later};
 use super::session::{Rules, Session, Verdict, judge};
 use super::sockets::{End, Out, detach, end, fail};
 
-/// Finds or makes the session, sends `ConnectionDetails` and what was missed.
+/// Finds or creates the session, sends `ConnectionDetails` and the missed events.
 pub(super) fn greet(state: &mut State, id: u64) {
     let Some(socket) = state.gateway.sockets.get(&id).filter(|socket| !socket.ending) else { return };
     let (Some(login), name) = (socket.login, socket.name.clone()) else { return };
@@ -52,7 +52,7 @@ pub(super) fn greet(state: &mut State, id: u64) {
     let Some(socket) = state.gateway.sockets.get_mut(&id) else { return };
     socket.greeted = true;
     socket.replaying = true;
-    // Only what went on can have anything to replay.
+    // Only a resumed session can have events to replay.
     let delay = if resumed { socket.limits.replay_delay } else { Duration::ZERO };
     if delay.is_zero() {
         if !socket.limits.coalesce_replay {
@@ -68,7 +68,7 @@ pub(super) fn greet(state: &mut State, id: u64) {
     }
 }
 
-/// The session that goes on, or a new one, with this socket.
+/// Attaches the socket to the resumed session, or to a new one.
 fn attach(state: &mut State, id: u64, login: u64, verdict: &Verdict) -> u64 {
     let moment = state.moment();
     let session = match verdict {
@@ -100,7 +100,7 @@ fn attach(state: &mut State, id: u64, login: u64, verdict: &Verdict) -> u64 {
     session
 }
 
-/// A new resume token of a session.
+/// A new resume token for a session.
 pub(super) fn new_wsc(state: &mut State, session: u64) -> Option<Wsc> {
     let State { gateway, rng, .. } = state;
     let wsc = gateway.session(session)?.next_wsc(rng);
@@ -136,7 +136,7 @@ fn describe(state: &mut State, id: u64, verdict: &Verdict) -> Value {
     body
 }
 
-/// Sends what a session missed.
+/// Sends the events that a session missed.
 pub(super) fn replay(state: &mut State, id: u64) {
     let Some(socket) = state.gateway.sockets.get_mut(&id) else { return };
     socket.replaying = false;

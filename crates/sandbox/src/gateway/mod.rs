@@ -1,5 +1,5 @@
-//! The WebSocket gateway: what it knows. What happens is decided here, under the
-//! sandbox's lock; [`serve`] only moves frames.
+//! The state of the WebSocket gateway. All decisions are made here, under the sandbox's lock;
+//! [`serve`] only moves frames.
 
 mod admit;
 mod events;
@@ -27,10 +27,10 @@ use self::sockets::Socket;
 pub(super) use self::timers::{clock_moved, next_deadline, run_due, run_later};
 use super::state::State;
 
-/// Where the socket is on its server.
+/// The path of the socket.
 pub(super) const PATH: &str = "/ws";
 
-/// All of it.
+/// The state of the gateway.
 #[derive(Debug, Default)]
 pub(super) struct Gateway {
     /// `ws://127.0.0.1:port/ws`.
@@ -39,7 +39,7 @@ pub(super) struct Gateway {
     sessions: Vec<Session>,
     sockets: BTreeMap<u64, Socket>,
     next_id: u64,
-    /// The newest `wsc.sequence` of all sessions.
+    /// The latest `wsc.sequence` of all sessions.
     sequence: u64,
     /// Sockets opened since the start.
     pub(super) opened: u64,
@@ -55,7 +55,7 @@ struct WsToken {
 }
 
 impl Gateway {
-    /// Nobody has connected yet.
+    /// A gateway without connections.
     pub(super) fn at(url: String) -> Self {
         Self { url, ..Self::default() }
     }
@@ -78,7 +78,7 @@ impl Gateway {
         self.sockets.values().filter(|socket| socket.is_open())
     }
 
-    /// Sockets that are open, and the most there were at once.
+    /// The number of open sockets, and its maximum so far.
     pub(super) fn counts(&self) -> (usize, usize) {
         (self.open_sockets().count(), self.max_open)
     }
@@ -88,7 +88,7 @@ impl Gateway {
         self.sockets.get(&socket)?.login
     }
 
-    /// Whether a socket listens for a subscription; `None` when no session has it.
+    /// Whether a subscription has a connected socket; `None` if no session has it.
     pub(super) fn is_connected(&self, subscription: &str) -> Option<bool> {
         let session = self.sessions.iter().find(|session| session.subscription.as_deref() == Some(subscription))?;
         Some(session.socket.and_then(|socket| self.sockets.get(&socket)).is_some_and(Socket::is_open))
@@ -99,19 +99,19 @@ impl Gateway {
         self.session_of(socket)?.subscription.clone()
     }
 
-    /// Whether a socket has a session that can have a subscription.
+    /// Whether a socket has a session that can own a subscription.
     pub(super) fn has_session(&mut self, socket: u64) -> bool {
         self.session_of(socket).is_some()
     }
 
-    /// Gives a session its subscription, after the former one is gone.
+    /// Assigns a subscription to a session, whose previous one must be gone.
     pub(super) fn subscribe(&mut self, socket: u64, subscription: &str) {
         if let Some(session) = self.session_of(socket) {
             session.subscription = Some(subscription.to_owned());
         }
     }
 
-    /// Takes a subscription from whatever session has it.
+    /// Removes a subscription from its session.
     pub(super) fn unsubscribe(&mut self, subscription: &str) {
         for session in &mut self.sessions {
             if session.subscription.as_deref() == Some(subscription) {
@@ -121,8 +121,8 @@ impl Gateway {
     }
 }
 
-/// Parts all sockets from their sessions at once, before their tasks have noticed
-/// that their connections are cut.
+/// Detaches all sockets from their sessions at once, before their tasks notice that the connections
+/// are cut.
 pub(super) fn part(state: &mut State) {
     let ids: Vec<u64> = state.gateway.sockets.keys().copied().collect();
     for id in ids {

@@ -1,4 +1,4 @@
-//! What clients send over a socket.
+//! Clients' requests over a socket.
 
 use serde_json::Value;
 
@@ -13,12 +13,12 @@ use super::frame::{self, Incoming};
 use super::sockets::{self, Out};
 use super::{events, greeting};
 
-/// Frames that may wait for `ConnectionDetails`.
+/// Maximum number of frames queued before `ConnectionDetails`.
 const MAX_EARLY: usize = 100;
-/// Requests that may wait for others.
+/// Maximum number of requests queued behind others.
 const MAX_WAITING: usize = 10_000;
 
-/// A request that was read.
+/// A parsed request.
 #[derive(Clone, Debug)]
 pub(in super::super) struct Pending {
     message_id: Value,
@@ -27,22 +27,22 @@ pub(in super::super) struct Pending {
     sequence: u64,
 }
 
-/// What the gateway is to do later.
+/// A delayed action of the gateway.
 #[derive(Clone, Debug)]
 pub(in super::super) enum Later {
     /// Greet a socket.
     Greet(u64),
-    /// Replay what a session missed.
+    /// Replay a session's missed events.
     Replay(u64),
     /// Send a frame.
     Send(u64, Out),
     /// Handle a request.
     Handle(u64, Box<Pending>),
-    /// Answer a request that had its effect.
+    /// Answer a request that has taken effect.
     Answer(u64, Box<Pending>, Box<Reply>),
 }
 
-/// Does what was put off.
+/// Performs a delayed action.
 pub(super) fn run(state: &mut State, later: Later) {
     match later {
         Later::Greet(id) => greeting::greet(state, id),
@@ -74,7 +74,7 @@ fn done(state: &mut State, id: u64, pending: &Pending, reply: &Reply) {
     }
 }
 
-/// A text frame came.
+/// Handles a text frame.
 pub(super) fn received(state: &mut State, id: u64, text: &str) {
     let now = state.moment().now;
     let Some(socket) = state.gateway.sockets.get_mut(&id).filter(|socket| !socket.ending) else { return };
@@ -97,7 +97,7 @@ pub(super) fn received(state: &mut State, id: u64, text: &str) {
     }
 }
 
-/// A binary frame came; no client sends one.
+/// Handles a binary frame; no real client sends one.
 pub(super) fn received_binary(state: &mut State, id: u64, bytes: &[u8]) {
     unreadable(state, id, &Value::Null, &String::from_utf8_lossy(bytes), "frames are text");
 }
@@ -145,7 +145,7 @@ fn serve(state: &mut State, pending: &Pending) -> Reply {
     rest::handle(state, &pending.call)
 }
 
-/// Answers a request, or does what the script says.
+/// Answers a request, or applies a fault.
 fn perform(state: &mut State, id: u64, pending: Pending) {
     let operation = Operation::of(Service::Gateway, &pending.call);
     let Some(Hit { action, after_effect }) = state.faults.take(Service::Gateway, operation, &pending.call) else {
@@ -174,7 +174,7 @@ fn perform(state: &mut State, id: u64, pending: Pending) {
                 respond(state, id, &pending, &reply, None);
             }
         }
-        // These end the socket, and only `after_effect` lets the request through.
+        // These end the socket; only `after_effect` lets the request through.
         Action::Close | Action::CloseCode { .. } | Action::Reset => {
             events::transmit(state, id, String::new(), None, Some(action));
         }

@@ -19,17 +19,17 @@ use super::{Admitted, frame, timers};
 
 /// How long a client may take to answer a close frame.
 const CLOSING: Duration = Duration::from_secs(5);
-/// More than any client of the service sends.
+/// Larger than any real client message.
 const MAX_MESSAGE: usize = 4 << 20;
-/// What is written until a flush leaves in one piece up to this size.
+/// Messages before a flush are written in one piece up to this size.
 const PIECE: usize = 1 << 20;
 
-/// What fits into a close frame beside its code.
+/// The room for a reason in a close frame.
 const MAX_REASON: usize = 123;
 
 type Stream = WebSocketStream<Link>;
 
-/// Ends a socket in the state when its task ends, however that is.
+/// Ends the socket in the state when its task ends for any reason.
 struct Open {
     shared: Arc<Shared>,
     id: u64,
@@ -41,7 +41,7 @@ impl Drop for Open {
     }
 }
 
-/// Serves one socket until it ends. `early` was read beyond the upgrade.
+/// Serves one socket until it ends. `early` was read past the upgrade.
 pub(in super::super) async fn serve(
     shared: &Arc<Shared>,
     control: &Arc<LinkControl>,
@@ -52,7 +52,7 @@ pub(in super::super) async fn serve(
     let (id, wake) = shared.update(|state| sockets::open(state, admitted, control));
     let _open = Open { shared: Arc::clone(shared), id };
     let config = WebSocketConfig::default()
-        // The library's own is 128 KiB for each connection.
+        // The library's default is 128 KiB per connection.
         .read_buffer_size(8 << 10)
         .write_buffer_size(PIECE)
         .max_write_buffer_size(usize::MAX)
@@ -92,7 +92,7 @@ fn trace(error: &Error) {
     tracing::trace!(error = %error, "a socket of the sandbox broke");
 }
 
-/// Writes one thing; false when it was the last.
+/// Performs one output; false if it was the last.
 async fn write(stream: &mut Stream, control: &LinkControl, out: Out) -> Result<bool, Error> {
     match out {
         Out::Text(text) | Out::Event { frame: text, .. } => stream.feed(Message::text(text)).await?,
@@ -129,7 +129,7 @@ async fn end(stream: &mut Stream, control: &LinkControl, how: End) -> Result<(),
                 while let Some(Ok(_)) = stream.next().await {}
                 Ok(())
             };
-            // A client that never answers is dropped.
+            // A client that never answers the close is dropped.
             return tokio::time::timeout(CLOSING, closed).await.unwrap_or(Ok(()));
         }
         End::Drop => stream.flush().await?,
@@ -141,7 +141,7 @@ async fn end(stream: &mut Stream, control: &LinkControl, how: End) -> Result<(),
             stream.flush().await?;
             let frame = Frame::message(text.into_bytes(), OpCode::Data(Data::Text), true);
             control.cut_after(frame.len() / 2);
-            // The link breaks in its middle, so there is nothing to learn from how it ends.
+            // The link breaks mid-frame, so the outcome does not matter.
             let _ = stream.send(Message::Frame(frame)).await;
         }
         End::Park => std::future::pending().await,

@@ -1,4 +1,4 @@
-//! A session: what outlives a socket. Pure.
+//! A session, which outlives its sockets. Pure.
 
 use std::collections::VecDeque;
 use std::time::{Duration, SystemTime};
@@ -7,49 +7,49 @@ use tokio::time::Instant;
 
 use super::frame::Wsc;
 
-/// Every resume token begins so; what does not is malformed.
+/// The prefix of every resume token; a token without it is malformed.
 const MARK: &str = "V1NDLX";
 const TOKEN_LENGTH: usize = 46;
-/// Tokens of a session that are still known, the newest.
+/// Maximum number of tokens remembered per session; the newest stay.
 const TOKENS: usize = 1000;
 
-/// What a socket leaves behind for the next one.
+/// The state that a socket leaves to its successor.
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) id: u64,
     /// The login it belongs to.
     pub(super) login: u64,
-    /// Its socket, while it has one.
+    /// Its current socket.
     pub(super) socket: Option<u64>,
     /// When it lost its socket.
     pub(super) lost_at: Option<Instant>,
     pub(super) subscription: Option<String>,
     pub(super) recovery_timeout: Duration,
-    /// When it began, by the wall clock.
+    /// Creation time by the wall clock.
     pub(super) created: SystemTime,
     buffer_size: usize,
     sequence: u64,
     tokens: VecDeque<String>,
-    /// Notifications that wait for a socket.
+    /// Notifications waiting for a socket.
     missed: VecDeque<String>,
-    /// Notifications that a socket took, the newest.
+    /// The newest notifications given to a socket.
     sent: VecDeque<String>,
 }
 
-/// What comes of a resume token.
+/// The result of checking a resume token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// Nothing was offered.
+    /// No token.
     Fresh,
-    /// It is no token at all.
+    /// The text is not a token.
     Malformed,
-    /// The session goes on.
+    /// The session is resumed.
     Resumed(u64),
     /// A new session, with `recoveryErrorCode`.
     Failed(Option<String>),
 }
 
-/// What a verdict depends on beside the session.
+/// The knobs that affect a verdict.
 #[derive(Clone, Debug)]
 pub(super) struct Rules {
     pub(super) same_login: bool,
@@ -90,7 +90,7 @@ impl Session {
         }
     }
 
-    /// A new resume token; the former ones stay good.
+    /// A new resume token; earlier ones stay valid.
     pub(super) fn next_wsc(&mut self, rng: &mut fastrand::Rng) -> Wsc {
         self.sequence += 1;
         let token = super::super::state::token(rng, MARK, TOKEN_LENGTH - MARK.len());
@@ -98,18 +98,18 @@ impl Session {
         Wsc { token, sequence: self.sequence }
     }
 
-    /// Keeps a notification for the next socket.
+    /// Stores a notification for the next socket.
     pub(super) fn missed(&mut self, text: String) {
         keep(&mut self.missed, text, self.buffer_size);
     }
 
-    /// Notes that a socket took a notification.
+    /// Records a notification given to a socket.
     pub(super) fn sent(&mut self, text: String) {
         keep(&mut self.sent, text, self.buffer_size);
     }
 
-    /// What a new socket is sent: the newest `duplicates` of what was sent before,
-    /// then what was missed; newest first if `reversed`.
+    /// The replay for a new socket: the newest `duplicates` of the sent events, then the missed
+    /// ones; newest first if `reversed`.
     pub(super) fn replay(&mut self, duplicates: usize, reversed: bool) -> Vec<String> {
         let again = self.sent.len().saturating_sub(duplicates);
         let mut texts: Vec<String> = self.sent.iter().skip(again).cloned().collect();
@@ -120,13 +120,13 @@ impl Session {
         texts
     }
 
-    /// When its time is over.
+    /// When it expires.
     pub(super) fn ends_at(&self) -> Option<Instant> {
         self.lost_at.map(|lost| super::super::state::later(lost, self.recovery_timeout))
     }
 }
 
-/// Judges an offered token for a socket of `login`.
+/// Checks the token of a socket of `login`.
 pub(super) fn judge(sessions: &[Session], offered: Option<&str>, login: u64, rules: Rules, now: Instant) -> Verdict {
     let Some(offered) = offered else { return Verdict::Fresh };
     let shaped = offered.len() == TOKEN_LENGTH
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_that_fit_are_replayed_once() {
+    fn the_newest_events_that_fit_are_replayed_once() {
         let mut session = session(3);
         for text in texts(0..5) {
             session.missed(text);
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_sent_can_come_again_and_in_reverse() {
+    fn sent_events_can_be_replayed_and_reversed() {
         let mut session = session(10);
         texts(0..4).into_iter().for_each(|text| session.sent(text));
         session.missed("4".into());
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_token_is_judged() {
+    async fn resume_tokens_are_checked() {
         let now = Instant::now();
         let strict = Rules { same_login: true, needs_subscription: true, take_over: true, late_code: None };
         let mut held = session(3);

@@ -1,4 +1,4 @@
-//! Sockets: how they open, what they are sent, how they end.
+//! Sockets: opening, sending, ending.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -17,15 +17,15 @@ use super::greeting::greet;
 use super::requests::{Later, Pending};
 use super::{Admitted, GatewayKnobs};
 
-/// Frames that wait for a client that does not read; one more breaks its socket.
+/// Maximum number of frames queued for a client that does not read; one more resets its socket.
 pub(super) const MAX_OUTBOX: usize = 20_000;
 
-/// Something a socket's task is to do.
+/// An output for a socket's task.
 #[derive(Clone, Debug)]
 pub(in super::super) enum Out {
     Text(String),
-    /// A notification as it came, beside its frame: it is kept for the next socket
-    /// if this one is lost first.
+    /// The original notification beside its frame: it is stored for the next socket if this one is
+    /// lost first.
     Event {
         frame: String,
         text: String,
@@ -38,7 +38,7 @@ pub(in super::super) enum Out {
         every: Duration,
     },
     Ping,
-    /// What is before it leaves before what is behind it.
+    /// Flushes the preceding outputs.
     Flush,
     End(End),
 }
@@ -48,13 +48,13 @@ pub(in super::super) enum Out {
 pub(in super::super) enum End {
     /// With a close frame.
     Close(u16, String),
-    /// With the TCP connection, in order.
+    /// By closing the TCP connection in order.
     Drop,
     /// With a reset.
     Reset,
     /// With a reset in the middle of a frame.
     HalfThenReset(String),
-    /// Not at all: a black hole stays.
+    /// The connection stays open as a black hole.
     Park,
 }
 
@@ -64,19 +64,19 @@ pub(super) struct Socket {
     pub(super) link: Arc<LinkControl>,
     pub(super) login: Option<u64>,
     pub(super) session: Option<u64>,
-    /// The resume token it came with.
+    /// The resume token of its request.
     pub(super) wsc: Option<String>,
-    /// Its connection's id, from which those of replies are made.
+    /// Its connection id, the base of reply ids.
     pub(super) name: String,
     pub(super) replies: u64,
     outbox: VecDeque<Out>,
     wake: Arc<Notify>,
-    /// Whether it has a session, now or before.
+    /// Whether it has or had a session.
     pub(super) greeted: bool,
-    /// Whether a replay is due, before which no event is sent.
+    /// Whether a replay is pending; events are held until then.
     pub(super) replaying: bool,
     pub(super) ending: bool,
-    /// Frames that came before `ConnectionDetails`.
+    /// Frames received before `ConnectionDetails`.
     pub(super) early: Vec<String>,
     pub(super) active: usize,
     pub(super) waiting: VecDeque<Pending>,
@@ -84,7 +84,7 @@ pub(super) struct Socket {
     pub(super) traffic: Instant,
     pub(super) ping_at: Instant,
     pub(super) pong_due: Option<Instant>,
-    /// The knobs as they were when it opened.
+    /// The knobs at the time it opened.
     pub(super) limits: GatewayKnobs,
 }
 
@@ -98,7 +98,7 @@ impl Socket {
         self.link.silent().load(std::sync::atomic::Ordering::Relaxed)
     }
 
-    /// How much waits for its task.
+    /// Number of outputs queued for its task.
     pub(super) fn queued(&self) -> usize {
         self.outbox.len()
     }
@@ -109,7 +109,7 @@ impl Socket {
     }
 }
 
-/// Opens a socket. Its number, and what wakes its task.
+/// Opens a socket; returns its number and the notifier of its task.
 pub(super) fn open(state: &mut State, admitted: Admitted, link: &Arc<LinkControl>) -> (u64, Arc<Notify>) {
     let now = state.moment().now;
     let limits = state.knobs.gateway.clone();
@@ -153,7 +153,7 @@ pub(super) fn open(state: &mut State, admitted: Admitted, link: &Arc<LinkControl
     (id, wake)
 }
 
-/// Sends an `Error`; to a request when it has an id.
+/// Sends an `Error`, in reply to a request if it has an id.
 pub(super) fn error(state: &mut State, id: u64, message_id: &Value, status: u16, code: &str, message: &str) {
     let request = uuid(&mut state.rng);
     let own = json!(request);
@@ -168,7 +168,7 @@ pub(super) fn fail(state: &mut State, id: u64, message_id: &Value, status: u16, 
     end(state, id, End::Close(close, String::new()));
 }
 
-/// Ends a socket after what it was sent so far.
+/// Ends a socket after its queued outputs.
 pub(super) fn end(state: &mut State, id: u64, how: End) {
     detach(state, id, false);
     if let Some(socket) = state.gateway.sockets.get_mut(&id).filter(|socket| !socket.ending) {
@@ -177,8 +177,8 @@ pub(super) fn end(state: &mut State, id: u64, how: End) {
     }
 }
 
-/// Parts a socket from its session, which waits for the next one from now on.
-/// With `reclaim`, events that were not sent yet wait with it.
+/// Detaches a socket from its session, which then waits for a new one. With `reclaim`, unsent
+/// events return to the session.
 pub(super) fn detach(state: &mut State, id: u64, reclaim: bool) {
     let now = state.moment().now;
     let Some(socket) = state.gateway.sockets.get_mut(&id) else { return };
@@ -203,13 +203,13 @@ pub(super) fn detach(state: &mut State, id: u64, reclaim: bool) {
     state.schedule.poke();
 }
 
-/// Forgets a socket whose task has ended.
+/// Removes a socket whose task has ended.
 pub(super) fn lost(state: &mut State, id: u64) {
     detach(state, id, true);
     state.gateway.sockets.remove(&id);
 }
 
-/// What a socket's task is to do next.
+/// Takes the queued outputs of a socket.
 pub(super) fn take(state: &mut State, id: u64) -> VecDeque<Out> {
     let Some(socket) = state.gateway.sockets.get_mut(&id) else { return VecDeque::new() };
     let taken = std::mem::take(&mut socket.outbox);

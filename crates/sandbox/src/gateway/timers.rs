@@ -1,4 +1,4 @@
-//! What time does to sockets and sessions.
+//! Timeouts of sockets and sessions.
 
 use serde_json::Value;
 use tokio::time::Instant;
@@ -9,7 +9,7 @@ use super::TokenExpiry;
 use super::requests::{self, Later};
 use super::sockets::{self, End, Out, Socket};
 
-/// When something is due next.
+/// The next deadline.
 pub(in super::super) fn next_deadline(state: &State) -> Option<Instant> {
     let knobs = &state.knobs.gateway;
     let open = state.gateway.sockets.values().filter(|socket| !socket.ending);
@@ -26,12 +26,12 @@ pub(in super::super) fn next_deadline(state: &State) -> Option<Instant> {
     sockets.chain(sessions).flatten().min()
 }
 
-/// When a socket is pinged, or given up if nobody is there.
+/// When a socket is pinged next, or dropped for a missing pong.
 fn next_probe(socket: &Socket) -> Instant {
     if socket.is_silent() { later(socket.ping_at, socket.limits.pong_deadline) } else { socket.ping_at }
 }
 
-/// Does what is due.
+/// Performs what is due.
 pub(in super::super) fn run_due(state: &mut State) {
     let ids: Vec<u64> = state.gateway.sockets.iter().filter(|(_, socket)| !socket.ending).map(|(id, _)| *id).collect();
     for id in ids {
@@ -52,7 +52,7 @@ pub(in super::super) fn run_due(state: &mut State) {
     }
 }
 
-/// Does what was put off.
+/// Performs a delayed action.
 pub(in super::super) fn run_later(state: &mut State, due: Later) {
     requests::run(state, due);
 }
@@ -91,7 +91,7 @@ fn is_expired(state: &State, socket: &Socket, now: Instant) -> bool {
         && socket.login.is_some_and(|login| state.oauth.socket_until(login).is_none_or(|until| now >= until))
 }
 
-/// A pong came.
+/// Handles a pong.
 pub(super) fn pong(state: &mut State, id: u64) {
     let now = state.moment().now;
     if let Some(socket) = state.gateway.sockets.get_mut(&id) {
@@ -101,7 +101,7 @@ pub(super) fn pong(state: &mut State, id: u64) {
     }
 }
 
-/// A ping came.
+/// Handles a ping.
 pub(super) fn ping(state: &mut State, id: u64) {
     let now = state.moment().now;
     if let Some(socket) = state.gateway.sockets.get_mut(&id)
@@ -111,7 +111,7 @@ pub(super) fn ping(state: &mut State, id: u64) {
     }
 }
 
-/// The sandbox's clock was moved. No client is late with a pong by that.
+/// Shifts the pong deadlines after the sandbox's clock moved, so that no client is late.
 pub(in super::super) fn clock_moved(state: &mut State, by: std::time::Duration) {
     for socket in state.gateway.sockets.values_mut() {
         socket.pong_due = socket.pong_due.map(|due| later(due, by));

@@ -1,4 +1,4 @@
-//! Polls of the sandbox's Contact Center, by a bare client.
+//! Polls of the sandbox's Contact Center by a bare client.
 
 use std::time::Duration;
 
@@ -13,9 +13,9 @@ use serde_json::{Value, json};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// The whole of a call, as a program sees it.
+/// A complete call from a program's view.
 #[tokio::test]
-async fn a_call_arrives_is_answered_held_resumed_hung_up_and_done() {
+async fn a_call_arrives_is_answered_held_resumed_and_ended() {
     let (sandbox, client) = sandbox(|_| {}).await;
     let s0 = client.start().await;
     let first = client.poll(&s0, 60).await;
@@ -137,7 +137,7 @@ async fn f01_polls_are_quiet_after_their_timeout_and_not_before() {
 }
 
 #[tokio::test]
-async fn an_agent_has_caught_up_when_all_is_told_and_the_next_poll_is_open() {
+async fn an_agent_has_caught_up_when_all_is_delivered_and_the_next_poll_is_open() {
     let (_sandbox, client) = sandbox(|_| {}).await;
     let id = client.live().await;
     assert!(!client.center.wait_caught_up(Duration::ZERO).await);
@@ -166,7 +166,7 @@ async fn f03_f26_timeouts_are_whole_seconds_from_0_to_60() {
 }
 
 impl Client {
-    /// The newest id, by a join.
+    /// The newest id, obtained by a join.
     async fn center_id(&self) -> String {
         let joined = self.post("/join", json!({})).await.id();
         self.poll(&joined, 0).await.id()
@@ -174,7 +174,7 @@ impl Client {
 }
 
 #[tokio::test]
-async fn f08_f09_f14_an_answer_that_is_lost_is_a_snapshot_or_comes_again() {
+async fn f08_f09_f14_a_lost_answer_is_repeated_or_replaced_by_a_snapshot() {
     for (stale_id, branch_header) in [(StaleId::Snapshot, true), (StaleId::Snapshot, false), (StaleId::Replay, true)] {
         let (sandbox, client) =
             sandbox(|knobs| (knobs.stale_id, knobs.branch_header) = (stale_id, branch_header)).await;
@@ -198,7 +198,7 @@ async fn f08_f09_f14_an_answer_that_is_lost_is_a_snapshot_or_comes_again() {
 }
 
 #[tokio::test]
-async fn f10_answers_break_off_or_are_half_of_their_json() {
+async fn f10_answers_are_truncated_or_half_of_their_json() {
     let (sandbox, client) = sandbox(|_| {}).await;
     let id = client.live().await;
     let push = || client.center.push(&json!({ "type": "CustomEvent", "eventName": "a" }).to_string()).unwrap();
@@ -220,11 +220,11 @@ async fn f10_answers_break_off_or_are_half_of_their_json() {
         let text = request.send().await.unwrap().text().await;
         assert!(text.as_ref().is_err() || text.as_ref().is_ok_and(|text| text.len() == 10), "{length}: {text:?}");
     }
-    assert_eq!(client.poll(&id, 60).await.branch(), Some("3"), "the server goes on");
+    assert_eq!(client.poll(&id, 60).await.branch(), Some("3"), "the server continues");
 }
 
 #[tokio::test]
-async fn f05_f06_f15_answers_lack_what_they_should_have() {
+async fn f05_f06_f15_answers_can_lack_fields() {
     let (sandbox, client) = sandbox(|_| {}).await;
     let mut id = client.live().await;
     let event = json!({ "type": "CustomEvent", "eventName": "a" }).to_string();
@@ -258,7 +258,7 @@ async fn f05_f06_f15_answers_lack_what_they_should_have() {
 }
 
 #[tokio::test]
-async fn f12_a_queue_that_overflows_is_a_snapshot_of_branch_three() {
+async fn f12_an_overflowing_queue_gives_a_snapshot_of_branch_three() {
     let (sandbox, client) = sandbox(|_| {}).await;
     let id = client.live().await;
     sandbox.knobs(|knobs| knobs.agent.queue_capacity = 10);
@@ -298,7 +298,7 @@ async fn f13_the_start_of_a_snapshot_need_not_come_first() {
 }
 
 #[tokio::test]
-async fn f32_two_polls_of_one_session_are_counted_and_served_as_the_knob_says() {
+async fn f32_concurrent_polls_are_counted_and_the_knob_decides() {
     let (sandbox, client) = sandbox(|_| {}).await;
     let id = client.live().await;
     let event = json!({ "type": "CustomEvent", "eventName": "a" }).to_string();
@@ -321,7 +321,7 @@ async fn f32_two_polls_of_one_session_are_counted_and_served_as_the_knob_says() 
 }
 
 #[tokio::test]
-async fn f33_nobody_polls_and_the_session_ends_or_the_agent_is_unavailable() {
+async fn f33_without_polls_the_session_ends_or_the_agent_is_unavailable() {
     let (sandbox, client) = sandbox(|_| {}).await;
     let id = client.live().await;
     let held = client.hold(&id).await;
@@ -362,14 +362,14 @@ async fn f42_ids_are_one_encoded_segment() {
         assert_eq!(answer.status, 200);
         client.center.nudge().unwrap();
         assert_eq!(client.poll(&answer.id(), 0).await.body["events"], json!([]));
-        // As it is, it is another path; one that begins with a slash has no id.
+        // Unencoded, it is another path; one that begins with a slash has no id.
         let raw = sent(client.request(Method::GET, &format!("/{id}/get-next-event?timeout=0"))).await;
         assert_eq!(raw.status, if id.starts_with('/') { 405 } else { 404 });
     }
 }
 
 #[tokio::test]
-async fn f36_f41_events_are_passed_on_as_they_are() {
+async fn f36_f41_events_are_passed_on_unchanged() {
     let (_sandbox, client) = sandbox(|_| {}).await;
     let id = client.live().await;
     let odd = [
@@ -392,7 +392,7 @@ async fn f36_f41_events_are_passed_on_as_they_are() {
 }
 
 #[tokio::test]
-async fn f37_f38_values_and_keys_are_written_as_the_knobs_say() {
+async fn f37_f38_the_knobs_select_the_format_of_values_and_keys() {
     let (sandbox, client) = sandbox(|knobs| knobs.values = Values::Native).await;
     let id = client.start().await;
     let answer = client.poll(&id, 0).await;
@@ -434,7 +434,7 @@ async fn f44_f45_answers_have_another_form_or_end_their_connection() {
         let _body = response.bytes().await.unwrap();
         id = client.center_id().await;
     }
-    // It is the answer that there was, compressed.
+    // The regular answer, compressed.
     sandbox.faults().inject(Operation::AgentPoll, Fault::amend().gzip());
     client.center.push(&event).unwrap();
     let path = format!("/{}/get-next-event?timeout=60", encoded(&id));
@@ -444,7 +444,7 @@ async fn f44_f45_answers_have_another_form_or_end_their_connection() {
 }
 
 #[tokio::test]
-async fn f46_of_one_name_the_latest_custom_event_is_told() {
+async fn f46_only_the_latest_custom_event_of_a_name_is_delivered() {
     let (_sandbox, client) = sandbox(|_| {}).await;
     let id = client.live().await;
     for data in ["1", "2", "3"] {
@@ -457,7 +457,7 @@ async fn f46_of_one_name_the_latest_custom_event_is_told() {
 }
 
 #[tokio::test]
-async fn errors_are_said_where_the_knob_says() {
+async fn the_knob_selects_where_errors_are_reported() {
     let (sandbox, client) = sandbox(|_| {}).await;
     for (errors_in, in_header, in_body) in
         [(ErrorsIn::Both, true, true), (ErrorsIn::Header, true, false), (ErrorsIn::Body, false, true)]
@@ -474,7 +474,7 @@ async fn errors_are_said_where_the_knob_says() {
 }
 
 #[tokio::test]
-async fn the_server_can_be_taken_down_and_cut_alone() {
+async fn the_server_can_be_stopped_and_disconnected_alone() {
     let (sandbox, client) = sandbox(|_| {}).await;
     let id = client.live().await;
     let held = client.hold(&id).await;
@@ -492,7 +492,7 @@ async fn the_server_can_be_taken_down_and_cut_alone() {
 }
 
 #[tokio::test]
-async fn what_is_shown_has_no_ids_and_no_tokens() {
+async fn debug_output_has_no_ids_and_no_tokens() {
     let (sandbox, client) = sandbox(|_| {}).await;
     let id = client.live().await;
     client.poll(&id, 0).await;
@@ -517,7 +517,7 @@ fn fates(client: &Client) -> Vec<Fate> {
     client.center.events().iter().skip(3).map(|event| event.fate).collect()
 }
 
-/// What was told to one program, and arrived, is not missed by what another one asks for.
+/// An event that one program received is not missed because of another program's request.
 #[tokio::test]
 async fn the_fate_of_an_event_is_that_of_its_answer() {
     let (sandbox, client) = sandbox(|_| {}).await;
@@ -528,7 +528,7 @@ async fn the_fate_of_an_event_is_that_of_its_answer() {
     let s2 = held.await.unwrap().id();
     client.poll(&joined, 0).await;
     assert_eq!(fates(&client), [Fate::Answered]);
-    // The poll with the id that came with it says that it arrived.
+    // A poll with the id of the answer confirms its arrival.
     client.poll(&s2, 0).await;
     client.center.push(&custom("b")).unwrap();
     let newest = client.center_id().await;
@@ -537,7 +537,7 @@ async fn the_fate_of_an_event_is_that_of_its_answer() {
     assert_eq!(lost.events(), ["c"]);
     client.poll(&s1, 0).await;
     assert_eq!(fates(&client), [Fate::Answered, Fate::Missed, Fate::Missed]);
-    // And what was in an answer that was lost before the end is told no more.
+    // Events in an answer that was lost before the end are not delivered again.
     let newest = client.center_id().await;
     client.center.push(&custom("d")).unwrap();
     client.poll(&newest, 0).await;
@@ -549,7 +549,7 @@ async fn the_fate_of_an_event_is_that_of_its_answer() {
 }
 
 #[tokio::test]
-async fn who_joins_may_have_a_cursor_of_its_own() {
+async fn a_join_may_have_an_independent_cursor() {
     let (_sandbox, client) = sandbox(|knobs| knobs.joined_ids = JoinedIds::OwnCursor).await;
     let mut first = client.live().await;
     let joined = client.post("/join", json!({})).await.id();
@@ -566,7 +566,7 @@ async fn who_joins_may_have_a_cursor_of_its_own() {
 }
 
 #[tokio::test]
-async fn what_was_overwritten_takes_no_place_in_the_queue() {
+async fn overwritten_events_take_no_room_in_the_queue() {
     let (sandbox, client) = sandbox(|_| {}).await;
     let id = client.live().await;
     sandbox.knobs(|knobs| knobs.agent.queue_capacity = 2);
@@ -582,13 +582,13 @@ async fn what_was_overwritten_takes_no_place_in_the_queue() {
 }
 
 #[tokio::test]
-async fn time_that_is_due_is_over_before_the_next_call() {
+async fn due_deadlines_fire_before_the_next_call() {
     let (sandbox, client) = sandbox(|_| {}).await;
     client.live().await;
     assert!(client.center.wait_open_polls(0, SOON).await);
     sandbox.advance(Duration::from_secs(301));
     assert!(client.center.push(&custom("late")).is_err());
-    // Nor does what happens to the agent make the program one that polls.
+    // Actions of the agent do not count as polls either.
     client.live().await;
     let contact = client.center.call("+12055550143").unwrap();
     assert!(client.center.wait_open_polls(0, SOON).await);
@@ -596,12 +596,12 @@ async fn time_that_is_due_is_over_before_the_next_call() {
     client.center.step(&contact, ContactStep::Answer).unwrap();
     sandbox.advance(Duration::from_secs(101));
     assert!(client.center.session().unwrap().is_over);
-    // A knob that makes it due is seen as well.
+    // Changing a knob can make a deadline due.
     client.live().await;
     assert!(client.center.wait_open_polls(0, SOON).await);
     sandbox.knobs(|knobs| knobs.agent.inactivity_timeout = Duration::from_millis(1));
     assert!(client.center.wait_session(|session| session.is_over, SOON).await);
-    // For ever is a time too.
+    // The longest durations work too.
     sandbox.knobs(|knobs| (knobs.agent.token_ttl, knobs.agent.inactivity_timeout) = (Duration::MAX, Duration::MAX));
     assert!(!client.center.access_token().expose().is_empty());
     client.live().await;
@@ -630,7 +630,7 @@ async fn a_page_in_a_browser_may_call() {
 }
 
 #[tokio::test]
-async fn contacts_of_any_form_are_there_until_they_are_over() {
+async fn pushed_contacts_stay_open_until_they_end() {
     let (_sandbox, client) = sandbox(|knobs| knobs.end_with_contacts = EndWithContacts::Refused).await;
     let id = client.live().await;
     let odd = r#"{"Type":"CallContactEvent","ContactID":"8","Status":"Active","Custom":"\ud800"}"#;
@@ -645,7 +645,7 @@ async fn contacts_of_any_form_are_there_until_they_are_over() {
 }
 
 #[tokio::test]
-async fn what_is_over_is_unknown_to_every_call_where_the_knob_says_so() {
+async fn the_knob_makes_ended_sessions_unknown_to_every_call() {
     let (_sandbox, client) = sandbox(|knobs| knobs.after_end = AfterEnd::Unknown).await;
     let id = client.live().await;
     client.center.terminate("RemoteLogoff").unwrap();
@@ -656,7 +656,7 @@ async fn what_is_over_is_unknown_to_every_call_where_the_knob_says_so() {
 }
 
 #[tokio::test]
-async fn a_custom_event_that_is_kept_comes_back_in_the_next_session() {
+async fn a_persistent_custom_event_is_repeated_in_the_next_session() {
     let (_sandbox, client) = sandbox(|_| {}).await;
     assert!(client.center.push_persistent(&custom("a")).is_err(), "no session");
     client.live().await;

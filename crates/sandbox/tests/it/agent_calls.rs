@@ -1,5 +1,5 @@
-//! Starts, joins, ends and logins at the sandbox's Contact Center, by a bare client, and
-//! what steers it over HTTP.
+//! Starts, joins, ends and logins at the sandbox's Contact Center by a bare client, and the control
+//! API.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 const PHONE: &str = "+12055550100";
 
 #[tokio::test]
-async fn a_start_is_refused_with_the_services_words() {
+async fn a_refused_start_has_the_services_message() {
     let (_sandbox, client) = sandbox(|_| {}).await;
     for (body, want) in [
         (json!({}), "InvalidPhoneNumberOrStation"),
@@ -71,7 +71,7 @@ async fn a_start_comes_as_json_form_or_query_to_any_version_in_any_casing() {
 }
 
 #[tokio::test]
-async fn f34_f35_a_session_that_is_there_is_joined() {
+async fn f34_f35_an_existing_session_is_joined() {
     let (sandbox, client) = sandbox(|_| {}).await;
     let none = client.post("/join", json!({})).await;
     assert_eq!((none.status, none.header("icStatusDescription")), (409, Some("NoAgentSession")));
@@ -93,7 +93,7 @@ async fn f34_f35_a_session_that_is_there_is_joined() {
 }
 
 #[tokio::test]
-async fn f50_an_end_is_told_once_and_refused_where_the_knob_says_so() {
+async fn f50_an_end_is_delivered_once_and_refused_if_the_knob_is_set() {
     let (sandbox, client) = sandbox(|_| {}).await;
     let id = client.live().await;
     client.center.call("+12055550143").unwrap();
@@ -119,13 +119,13 @@ async fn f50_an_end_is_told_once_and_refused_where_the_knob_says_so() {
     assert_eq!(client.end("", "").await.status, 404);
     sandbox.advance(Duration::from_secs(120));
     assert_eq!(client.end(&id, "").await.status, 404);
-    // The agent is free for another session, where the former one's ids are not known.
+    // The agent is free for another session, in which the previous ids are unknown.
     client.live().await;
     assert_eq!(client.poll(&id, 0).await.status, 404);
 }
 
 #[tokio::test]
-async fn an_end_is_not_refused_where_it_is_forced_or_no_contact_is_open() {
+async fn an_end_succeeds_if_forced_or_without_open_contacts() {
     let (_sandbox, client) = sandbox(|knobs| knobs.end_with_contacts = EndWithContacts::Refused).await;
     let id = client.live().await;
     assert_eq!(client.end(&id, "").await.status, 202);
@@ -182,7 +182,7 @@ async fn commands_have_their_effects_as_events() {
         let answer = sent(client.request(method, path)).await;
         assert_eq!((answer.status, answer.branch()), (status, None), "{path}");
     }
-    // A command keeps the session alive as a poll does.
+    // A command counts as activity like a poll.
     let minutes = |minutes: u64| sandbox.advance(Duration::from_secs(60 * minutes));
     minutes(4);
     client.post(&format!("/{}/keep-alive", encoded(&id)), json!({})).await;
@@ -194,7 +194,7 @@ async fn commands_have_their_effects_as_events() {
 }
 
 #[tokio::test]
-async fn a_call_is_answered_without_the_leg_where_that_is_up() {
+async fn a_call_is_answered_without_a_second_leg_if_one_is_up() {
     let (_sandbox, client) = sandbox(|_| {}).await;
     let id = client.live().await;
     let contact = client.center.call("+12055550143").unwrap();
@@ -237,14 +237,14 @@ async fn login(client: &Client, path: &str, basic: Option<(&str, &str)>, form: &
     sent(request.header("content-type", "application/x-www-form-urlencoded").body(form)).await
 }
 
-/// What a poll with this token is answered; a session must be there for a 304.
+/// The answer to a poll with this token; 304 requires a session.
 async fn with_token(client: &Client, token: &str, id: &str) -> u16 {
     let url = format!("{}/{}/get-next-event?timeout=0", client.base, encoded(id));
     sent(client.http.get(url).header("authorization", format!("Bearer {token}"))).await.status
 }
 
 #[tokio::test]
-async fn f16_f21_central_lets_in_refreshes_and_expires() {
+async fn f16_f21_central_logs_in_refreshes_and_expires() {
     let (sandbox, client) = sandbox(|_| {}).await;
     let id = client.live().await;
     let (app, username, password) = client.center.central_login();
@@ -317,7 +317,7 @@ async fn f16_f21_central_lets_in_refreshes_and_expires() {
 }
 
 #[tokio::test]
-async fn access_keys_let_in_by_user_hub_and_by_cxone() {
+async fn user_hub_and_cxone_accept_access_keys() {
     let (sandbox, client) = sandbox(|_| {}).await;
     let id = client.live().await;
     let (key, secret) = client.center.access_key();
@@ -382,7 +382,7 @@ async fn access_keys_let_in_by_user_hub_and_by_cxone() {
     assert_eq!(login(&client, "/auth/token", basic, &[form[0], form[1], ("password", "x")]).await.status, 401);
     assert_eq!(login(&client, "/auth/token", basic, &[form[0], ("username", "x"), form[2]]).await.status, 401);
     assert_eq!(login(&client, "/auth/token", basic, &[("grant_type", "magic")]).await.status, 400);
-    // The token says when it ends.
+    // The token states its lifetime.
     sandbox.knobs(|knobs| knobs.agent.token_ttl *= 2);
     let longer = login(&client, "/auth/token", basic, &form).await;
     let later = decoded(longer.body["access_token"].as_str().unwrap());
@@ -443,7 +443,7 @@ async fn over_http_access_tokens_expire_and_all_are_revoked() {
 }
 
 #[tokio::test]
-async fn it_is_steered_over_http_as_well() {
+async fn it_is_controlled_over_http() {
     let (sandbox, client) = sandbox(|_| {}).await;
     let ask = async |method: Method, path: &str, body: Value| {
         let request = client.http.request(method, format!("{}/_sandbox{path}", sandbox.base_url()));

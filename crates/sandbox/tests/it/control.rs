@@ -45,7 +45,7 @@ async fn events_faults_and_state_over_http() {
     client.next(&info, &mut cursor).await;
 
     let uuids = control.post("trigger", json!({ "fixture": "inbound_sms", "text": "hi", "count": 2 })).await;
-    assert_eq!(uuids["uuids"].as_array().unwrap().len(), 2, "the store's hint; nobody asked for the instant event");
+    assert_eq!(uuids["uuids"].as_array().unwrap().len(), 2, "the store's hint; no filter matches the instant event");
     control.post("trigger", json!({ "event": STORE, "body": { "n": 1 } })).await;
     let plain = json!({ "uuid": "u", "event": "/x", "body": {} }).to_string();
     control.post("publish", json!({ "subscription": id, "encrypt": plain })).await;
@@ -91,7 +91,7 @@ async fn knobs_clock_servers_and_deliveries_over_http() {
     let (status, knobs) =
         control.call(Method::PATCH, "knobs", json!({ "ring": 300, "rate_limits": { "light": 7 } })).await;
     assert_eq!((status, &knobs["ring"], &knobs["rate_limits"]["light"]), (200, &json!(300), &json!(7)));
-    assert_eq!(knobs["hold"], 200, "what is not named stays");
+    assert_eq!(knobs["hold"], 200, "other knobs stay");
     assert_eq!(control.call(Method::PATCH, "knobs", json!({ "rign": 1 })).await.0, 400);
     assert_eq!(control.get("knobs").await["ring"], 300);
 
@@ -122,7 +122,7 @@ async fn knobs_clock_servers_and_deliveries_over_http() {
 }
 
 #[tokio::test]
-async fn mistakes_are_told() {
+async fn mistakes_are_reported() {
     let sandbox = quick().start().await.unwrap();
     let control = Control::of(&sandbox);
     for (path, json, want) in [

@@ -1,4 +1,4 @@
-//! The sandbox's crawler against sources that are right.
+//! The sandbox's crawler against correct sources.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ fn endpoint(forum: &Forum) -> SourceEndpoint {
 }
 
 #[tokio::test]
-async fn a_run_asks_in_order_imports_all_pages_and_goes_on_where_it_was() {
+async fn a_run_asks_in_order_imports_all_pages_and_the_next_continues() {
     let forum = Forum::new();
     let message = |number: u32| forum.message(&format!("m-{number}"), "t-1", None);
     (1..=250).for_each(|number| forum.messages.put(message(number)));
@@ -55,7 +55,7 @@ async fn a_run_asks_in_order_imports_all_pages_and_goes_on_where_it_was() {
 }
 
 #[tokio::test]
-async fn one_page_a_run_where_the_knob_says_so() {
+async fn the_knob_limits_a_run_to_one_page() {
     let forum = Forum::new();
     (1..=150).for_each(|number| forum.messages.put(forum.message(&format!("m-{number}"), "t-1", None)));
     let sandbox = Sandbox::builder().knobs(|knobs| knobs.digital.all_pages = false).start().await.unwrap();
@@ -75,7 +75,7 @@ async fn agents_answer_hide_mark_and_delete() {
     let sandbox = Sandbox::start().await.unwrap();
     let channel = sandbox.digital_channel(SourceAt::endpoint(endpoint(&forum)), TOKEN).unwrap();
     let early = channel.write(Write::message("agent-1", "x")).await.unwrap_err();
-    assert_eq!(early.kind(), ErrorKind::Config, "nobody knows yet what the source can do");
+    assert_eq!(early.kind(), ErrorKind::Config, "the capabilities are unknown");
     channel.run().await;
 
     let answer = Write::message("agent-1", "On its way. Ça va ?").in_thread("t-1").in_reply_to("m-1");
@@ -94,7 +94,7 @@ async fn agents_answer_hide_mark_and_delete() {
     assert_eq!(again.steps[0].params.as_ref().unwrap()["retry"], true);
     assert_eq!(forum.messages.contents().len(), 2, "it is written once");
     let run = channel.run().await;
-    assert!(run.is_clean(), "what was created comes back in a list: {run}");
+    assert!(run.is_clean(), "a list returns the created content: {run}");
     assert_eq!(channel.content(MESSAGES, &id).unwrap().listed, 1);
 
     for (write, actions) in [
@@ -116,7 +116,7 @@ async fn agents_answer_hide_mark_and_delete() {
 }
 
 #[tokio::test]
-async fn a_write_whose_answer_is_lost_or_that_comes_twice_at_once_is_done_once() {
+async fn a_write_with_a_lost_answer_or_sent_twice_is_done_once() {
     let forum = Forum::new();
     let sandbox = Sandbox::start().await.unwrap();
     let channel = sandbox.digital_channel(SourceAt::endpoint(endpoint(&forum)), TOKEN).unwrap();
@@ -138,7 +138,7 @@ async fn a_write_whose_answer_is_lost_or_that_comes_twice_at_once_is_done_once()
 }
 
 #[tokio::test]
-async fn every_form_and_place_of_the_signature_is_taken_and_every_forgery_refused() {
+async fn every_form_and_place_of_the_signature_is_accepted_and_every_forgery_refused() {
     let forum = Forum::new();
     forum.messages.put(forum.message("m-1", "t-1", None));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -171,14 +171,14 @@ async fn every_form_and_place_of_the_signature_is_taken_and_every_forgery_refuse
 }
 
 #[tokio::test]
-async fn it_runs_by_itself_and_the_sandboxs_clock_skips_a_gap() {
+async fn it_runs_periodically_and_the_sandboxs_clock_skips_a_gap() {
     let forum = Forum::new();
     let sandbox = Sandbox::builder().knobs(|knobs| knobs.digital.faster = 1).start().await.unwrap();
     let mut channel = sandbox.digital_channel(SourceAt::endpoint(endpoint(&forum)), TOKEN).unwrap();
     channel.start();
     assert!(channel.wait_runs(1, PATIENCE).await);
     forum.messages.put(forum.message("m-1", "t-1", None));
-    // A minute, in no time; the second one is not waited for here.
+    // Skips a minute; the second one is not waited for here.
     sandbox.advance(Duration::from_secs(60));
     assert!(channel.wait_runs(2, PATIENCE).await);
     assert_eq!(ids(&channel, MESSAGES), ["m-1"]);
@@ -192,7 +192,7 @@ async fn it_runs_by_itself_and_the_sandboxs_clock_skips_a_gap() {
 }
 
 #[tokio::test]
-async fn what_contents_point_to_is_asked_for() {
+async fn referenced_contents_are_requested() {
     let forum = Forum::new();
     let mut answer = forum.message("m-9", "t-old", Some("m-old"));
     answer.body = Some("Thanks".into());
@@ -209,7 +209,7 @@ async fn what_contents_point_to_is_asked_for() {
 }
 
 #[tokio::test]
-async fn a_message_type_of_this_crate_is_what_the_channel_has() {
+async fn the_channel_contains_the_crates_message_type() {
     let forum = Forum::new();
     forum.messages.put(forum.message("m-1", "t-1", None));
     let sandbox = Sandbox::start().await.unwrap();

@@ -1,4 +1,4 @@
-//! The Send API of the sandbox, by the client of this crate and by hand.
+//! The sandbox's Send API, called by this crate's client and by hand.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ async fn forum(sandbox: &Sandbox) -> (Forum, DigitalChannel) {
     (forum, channel)
 }
 
-/// A source for chats: typing, and nothing to list.
+/// A chat source: typing, no lists.
 async fn chat(sandbox: &Sandbox) -> DigitalChannel {
     let source = Source::builder()
         .option(SourceOption::ViewMessaging)
@@ -60,7 +60,7 @@ async fn post(url: &str, body: Vec<u8>, signature: Option<String>) -> (u16, Stri
 }
 
 #[tokio::test]
-async fn what_is_sent_is_there_at_once_and_once_when_a_list_gives_it_too() {
+async fn pushed_contents_appear_at_once_and_are_not_duplicated_by_lists() {
     let sandbox = Sandbox::start().await.unwrap();
     let (forum, channel) = forum(&sandbox).await;
     let api = api(&channel);
@@ -69,12 +69,12 @@ async fn what_is_sent_is_there_at_once_and_once_when_a_list_gives_it_too() {
     api.create(Messages, &message).await.unwrap();
     let content = channel.wait_content(MESSAGES, "m-1", PATIENCE).await.unwrap();
     assert_eq!((content.origin, content.listed, content.text("body")), (Origin::Pushed, 0, Some("text of m-1")));
-    assert!(channel.run().await.is_clean(), "a list may give what was sent");
+    assert!(channel.run().await.is_clean(), "a list may contain pushed contents");
     let content = channel.content(MESSAGES, "m-1").unwrap();
     assert_eq!((content.origin, content.listed), (Origin::Pushed, 1));
     assert_eq!(channel.contents(MESSAGES).len(), 1);
 
-    // An agent answers what was sent, and an unknown thread is made.
+    // An agent replies to a pushed message, and an unknown thread is created.
     let mut other = forum.message("m-2", "t-new", Some("m-1"));
     other.attachments = vec![Attachment::of("a.txt", b"abc")];
     api.create(Messages, &other).await.unwrap();
@@ -87,7 +87,7 @@ async fn what_is_sent_is_there_at_once_and_once_when_a_list_gives_it_too() {
 }
 
 #[tokio::test]
-async fn refusals_reach_the_client_as_what_they_are() {
+async fn refusals_reach_the_client_with_their_kind() {
     let sandbox = Sandbox::start().await.unwrap();
     let (forum, channel) = forum(&sandbox).await;
     let whole = forum.message("m-1", "t-1", None);
@@ -131,7 +131,7 @@ async fn typing_and_the_rate_of_requests_are_limited() {
     let mut typing = Typing::default();
     typing.thread_id = Some("t-1".into());
     typing.preview = Some("Hel".into());
-    // Two processes of one source: their clients do not know of each other.
+    // Two processes of one source: their clients do not share state.
     let (one, two) = (api(&channel), api(&channel));
     one.typing_start(&typing).await.unwrap();
     let error = two.typing_start(&typing).await.unwrap_err();
@@ -139,7 +139,7 @@ async fn typing_and_the_rate_of_requests_are_limited() {
     one.typing_stop(&typing).await.unwrap();
     one.mark_as_read("pm-1").await.unwrap();
     assert_eq!(channel.received().last().unwrap().params["id"], "pm-1");
-    // Its own client would hold this one back.
+    // The same client would delay this one.
     api(&channel).typing_start(&typing).await.unwrap();
     sandbox.advance(Duration::from_secs(2));
     api(&channel).typing_start(&typing).await.unwrap();
@@ -178,7 +178,7 @@ async fn requests_by_hand_are_checked_in_their_order() {
         let (status, text) = post(url, body.to_vec(), signature).await;
         assert_eq!((status, text.as_str()), want);
     }
-    // By the query, and of another host's point of view.
+    // With the signature in the query, and another host name.
     let body = json!({ "action": "users.create", "params": customer() }).to_string().into_bytes();
     let by_query = format!("{url}?signature={}", signer().sign(&body));
     assert_eq!(post(&by_query, body, None).await, (200, "ok".into()));
@@ -197,14 +197,14 @@ async fn after_a_429_clones_of_one_client_wait_together() {
     });
     let first = api(&channel);
     first.create(Messages, &forum.message("m-0", "t-1", None)).await.unwrap();
-    // This one meets the limit, and waits a second to come again.
+    // This one hits the limit, and retries after a second.
     let (limited, message) = (first.clone(), forum.message("m-1", "t-1", None));
     let limited = tokio::spawn(async move { limited.create(Messages, &message).await });
     assert!(sandbox.wait_requests(Operation::SendApi, 2, PATIENCE).await);
     let answered = |it: &ringcentral_sandbox::Recorded| it.status == Some(429);
     assert!(sandbox.wait_for(answered, PATIENCE).await.is_some());
-    // Whoever is in a hurry is told, and nothing of it is sent. When the answer is read
-    // is not known here, so it is asked until it was; each call would meet the limit.
+    // A call with a deadline fails without being sent. The first answer arrives at an unknown time,
+    // so the call is repeated; each would hit the limit.
     let mut typing = Typing::default();
     typing.thread_id = Some("t-1".into());
     typing.preview = Some("x".into());
@@ -219,9 +219,9 @@ async fn after_a_429_clones_of_one_client_wait_together() {
     let before = sandbox.requests_to(Operation::SendApi).len();
     let hurried = SendApi::builder(channel.send_url(), TOKEN).deadline(Duration::from_millis(700)).build().unwrap();
     assert_eq!(hurried.create(Messages, &forum.message("m-2", "t-1", None)).await.unwrap_err().status(), Some(429));
-    // Another client knows nothing of it.
+    // Another client does not know the limit.
     assert_eq!(sandbox.requests_to(Operation::SendApi).len(), before + 1);
-    // A clone waits as long as the one that met the limit.
+    // A clone waits as long as the client that hit the limit.
     first.clone().create(Messages, &forum.message("m-3", "t-1", None)).await.unwrap();
     limited.await.unwrap().unwrap();
     assert!(channel.content(MESSAGES, "m-1").is_some() && channel.content(MESSAGES, "m-3").is_some());
@@ -232,7 +232,7 @@ async fn after_a_429_clones_of_one_client_wait_together() {
 }
 
 #[tokio::test]
-async fn ten_megabytes_are_taken_and_trouble_is_repeated() {
+async fn ten_megabytes_are_accepted_and_transient_errors_retried() {
     let sandbox = Sandbox::start().await.unwrap();
     let (forum, channel) = forum(&sandbox).await;
     sandbox.faults().inject(Operation::SendApi, Fault::status(503).times(2));
@@ -243,7 +243,7 @@ async fn ten_megabytes_are_taken_and_trouble_is_repeated() {
     let content = Value::Object(channel.content(MESSAGES, "m-1").unwrap().content);
     assert_eq!(content["attachments"][0]["content"].as_str().unwrap().len(), (10_usize << 20).div_ceil(3) * 4);
     assert_eq!(sandbox.requests_to(Operation::SendApi).len(), 4);
-    // A channel that is dropped is no source any more.
+    // A dropped channel is no longer a source.
     let (url, body) = (channel.send_url().to_owned(), b"{}".to_vec());
     drop(channel);
     let answer = post(&url, body.clone(), Some(signer().sign(&body))).await;

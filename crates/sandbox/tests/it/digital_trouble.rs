@@ -1,4 +1,4 @@
-//! What the crawler does with sources that fail, and with any bytes that they answer.
+//! The crawler against failing sources and arbitrary responses.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The answer of `action` is `body`.
+/// Sets the response to `action` to `body`.
 macro_rules! says {
     ($action:literal, $($body:tt)+) => {
         |action, _, _| (action == $action).then(|| Answer::json(&json!($($body)+)))
@@ -23,7 +23,7 @@ macro_rules! says {
 }
 
 #[tokio::test]
-async fn the_right_source_of_these_tests_is_right() {
+async fn the_reference_source_is_correct() {
     for then in
         [Then::Run, Then::Show, Then::Probe, Then::Repeat(reply()), Then::Repeat(delete()), Then::Repeat(spam())]
     {
@@ -56,9 +56,9 @@ async fn a_failed_info_ends_the_run_a_failed_list_does_not() {
 }
 
 #[tokio::test]
-async fn a_write_is_tried_three_times_and_given_up_at_once_when_it_is_fatal() {
+async fn a_write_is_tried_three_times_and_abandoned_at_once_if_fatal() {
     for (own, statuses, attempts) in [
-        // 503 twice, then well.
+        // 503 twice, then success.
         (
             (|action, _, calls| (action == "messages.create" && calls < 2).then(|| Answer::bytes(503, "later"))) as Own,
             [SyncStatus::ExportFailure, SyncStatus::ExportFailure, SyncStatus::Success, SyncStatus::Success],
@@ -107,7 +107,7 @@ async fn a_write_is_tried_three_times_and_given_up_at_once_when_it_is_fatal() {
 }
 
 #[tokio::test]
-async fn the_place_in_the_queue_is_told_once() {
+async fn the_queue_position_is_sent_once() {
     fn answer(action: &str, status: u16) -> Option<Answer> {
         match action {
             "messaging.queuing_update" => Some(Answer::bytes(status, "")),
@@ -133,7 +133,7 @@ fn queue_info() -> Answer {
 }
 
 #[tokio::test]
-async fn what_contents_point_to_is_asked_for_once_and_a_hundred_times_at_most() {
+async fn referenced_contents_are_requested_once_and_at_most_a_hundred_per_run() {
     let own: Own = |action, params, _| {
         let item = |number: usize| {
             let mut item = crate::support::wrong::message(&format!("m-{number}"));
@@ -153,11 +153,11 @@ async fn what_contents_point_to_is_asked_for_once_and_a_hundred_times_at_most() 
     assert_eq!(shows.len(), 100);
     shows.dedup_by_key(|step| step.params.clone());
     assert_eq!(shows.len(), 100, "each once");
-    assert_eq!(findings.len(), 240, "what was not asked for is told as well");
+    assert_eq!(findings.len(), 240, "skipped references are reported too");
 }
 
 #[tokio::test]
-async fn a_write_that_nobody_waits_for_is_tried_again_and_a_dropped_channel_leaves_nothing() {
+async fn a_cancelled_write_is_retried_and_a_dropped_channel_leaves_nothing() {
     let kept = Arc::new(());
     let left = Arc::downgrade(&kept);
     let calls = Arc::new(AtomicUsize::new(0));
@@ -181,7 +181,7 @@ async fn a_write_that_nobody_waits_for_is_tried_again_and_a_dropped_channel_leav
     }
     drop(write);
     let job = &channel.jobs()[0];
-    assert_eq!((job.status, job.why.as_deref()), (SyncStatus::ExportFailure, Some("broken off")));
+    assert_eq!((job.status, job.why.as_deref()), (SyncStatus::ExportFailure, Some("aborted")));
     assert!(channel.run().await.is_clean());
     assert_eq!(channel.jobs()[0].status, SyncStatus::Success);
 
@@ -197,7 +197,7 @@ async fn a_write_that_nobody_waits_for_is_tried_again_and_a_dropped_channel_leav
 }
 
 #[tokio::test]
-async fn what_a_failed_list_may_have_had_is_no_error() {
+async fn contents_that_a_failed_list_may_contain_are_not_errors() {
     let own: Own = |action, params, _| match action {
         "threads.list" => Some(Answer::bytes(503, "later")),
         "messages.list" if params.get("since_id").is_none() => {
@@ -214,7 +214,7 @@ async fn what_a_failed_list_may_have_had_is_no_error() {
 }
 
 #[tokio::test]
-async fn writes_wait_for_a_run_in_their_order_where_the_knob_says_so() {
+async fn the_knob_defers_writes_to_the_next_run_in_order() {
     let (_, _, channel, sandbox) = find(wrong(|_, _, _| None), Then::Nothing).await;
     sandbox.knobs(|knobs| (knobs.digital.write_at_once, knobs.digital.destroy) = (false, true));
     for write in [delete(), spam(), reply()] {
@@ -243,7 +243,7 @@ async fn a_channel_is_switched_off_after_failed_runs_until_it_is_saved() {
 }
 
 #[tokio::test]
-async fn an_answer_without_signature_is_read_where_the_knob_says_so() {
+async fn a_knob_accepts_unsigned_answers() {
     let own: Own = |action, params, _| Some(right(action, params).signed(Sign::Not));
     let (_, runs, channel, sandbox) = find(wrong(own), Then::Nothing).await;
     assert_eq!(runs[0].end, RunEnd::Aborted);
@@ -253,7 +253,7 @@ async fn an_answer_without_signature_is_read_where_the_knob_says_so() {
     assert_eq!(channel.contents(MESSAGES).len(), 1);
 }
 
-/// JSON of any shape, with the protocol's own names among the keys.
+/// JSON of any shape, with the protocol's names among the keys.
 fn any_json() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -282,7 +282,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn no_answer_makes_the_crawler_panic_or_go_on_for_ever(
+    fn no_answer_makes_the_crawler_panic_or_run_forever(
         bodies in prop::collection::vec(any_body(), 1..6),
         status in prop_oneof![9 => Just(200_u16), 1 => 100..600_u16],
         keep_info in any::<bool>(),

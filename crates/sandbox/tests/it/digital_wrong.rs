@@ -1,4 +1,4 @@
-//! A source that is wrong in one way for each rule, and what the crawler says of it.
+//! For each rule, a source that violates it, and the resulting finding.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -7,14 +7,14 @@ use crate::support::wrong::{Answer, Own, Sign, Then, delete, find, info, message
 use ringcentral_sandbox::digital::{Rule, RunEnd, SourceAt, Write};
 use serde_json::{Value, json};
 
-/// The answer of `action` is `body`.
+/// Sets the response to `action` to `body`.
 macro_rules! says {
     ($action:literal, $($body:tt)+) => {
         |action, _, _| (action == $action).then(|| Answer::json(&json!($($body)+)))
     };
 }
 
-/// The first messages are one with these changes.
+/// Changes the first message of the list.
 macro_rules! item {
     ($($change:tt)+) => {
         |action, params, _| {
@@ -28,8 +28,8 @@ macro_rules! item {
     };
 }
 
-/// The rule, the action that is blamed, the content, a part of the message, the source,
-/// and what is done.
+/// The rule, the action concerned, the content, part of the message, the source, and the test's
+/// action.
 type Row = (Rule, &'static str, Option<&'static str>, &'static str, Own, Then);
 
 fn of_answers() -> Vec<Row> {
@@ -45,7 +45,7 @@ fn of_answers() -> Vec<Row> {
             Rule::Redirect,
             INFO,
             None,
-            "leads somewhere else",
+            "redirects somewhere else",
             info!(Answer::bytes(302, "").with("location", "/x")),
             Then::Nothing,
         ),
@@ -144,7 +144,7 @@ fn of_answers() -> Vec<Row> {
             Rule::OptionUnknown,
             INFO,
             None,
-            "no option \"x\"",
+            "unknown option \"x\"",
             says!("implementation.info", { "objects": {}, "options": ["x"] }),
             Then::Nothing,
         ),
@@ -337,7 +337,7 @@ fn of_lists() -> Vec<Row> {
     ]
 }
 
-/// How often the source of `ListLost` was asked for its start.
+/// How often the source of `ListLost` was listed from the start.
 static LISTS_FROM_START: AtomicUsize = AtomicUsize::new(0);
 const ORDER: Ordering = Ordering::Relaxed;
 
@@ -436,11 +436,11 @@ fn of_writes() -> Vec<Row> {
     ]
 }
 
-/// Whether the source of `CreateBodyChanged` was written to.
+/// Whether the source of `CreateBodyChanged` received a write.
 static WRITTEN: AtomicBool = AtomicBool::new(false);
 
 #[tokio::test]
-async fn each_rule_has_a_source_that_breaks_it_and_a_finding_that_says_so() {
+async fn each_rule_has_a_source_that_violates_it_and_a_finding() {
     let mut covered = BTreeSet::new();
     for (rule, action, id, part, own, then) in of_answers().into_iter().chain(of_lists()).chain(of_writes()) {
         let (findings, runs, _channel, _sandbox) = find(wrong(own), then).await;
@@ -451,7 +451,7 @@ async fn each_rule_has_a_source_that_breaks_it_and_a_finding_that_says_so() {
         assert_eq!(found.id.as_deref(), id, "{rule}\n{}", report());
         assert_eq!(found.severity, rule.severity(), "{rule}");
         let others: Vec<_> = findings.iter().filter(|other| other.rule != rule).map(|other| other.rule).collect();
-        // What follows from it is found as well.
+        // Consequences are found too.
         let follow = match rule {
             Rule::RepeatRefused => vec![Rule::Status],
             Rule::ForgeryAccepted | Rule::NonsenseAccepted => vec![Rule::ForgeryAccepted, Rule::NonsenseAccepted],
@@ -462,8 +462,8 @@ async fn each_rule_has_a_source_that_breaks_it_and_a_finding_that_says_so() {
         covered.insert(rule);
     }
 
-    // Nobody there, nobody who answers in time.
-    // Bound and never listening: nobody else gets the port meanwhile.
+    // A refused connection and a timeout. The port is bound without listening, so that no other
+    // process takes it.
     let port = tokio::net::TcpSocket::new_v4().unwrap();
     port.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let closed = SourceAt::url(&format!("http://{}/", port.local_addr().unwrap())).unwrap();

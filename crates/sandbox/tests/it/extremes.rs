@@ -1,4 +1,4 @@
-//! Knobs with extreme values, and callers that are not on this machine.
+//! Knobs with extreme values, and callers from other machines.
 
 use std::sync::{Arc, Mutex};
 
@@ -7,7 +7,7 @@ use reqwest::Method;
 use ringcentral_sandbox::Sandbox;
 use serde_json::{Value, json};
 
-/// The paths of all numbers of the knobs.
+/// The paths of all numeric knobs.
 fn numbers(at: &Value, path: &mut Vec<String>, found: &mut Vec<Vec<String>>) {
     match at {
         Value::Object(fields) => {
@@ -27,7 +27,7 @@ fn patch(path: &[String], value: &Value) -> Value {
     path.iter().rev().fold(value.clone(), |inner, name| json!({ name: inner }))
 }
 
-/// Calls of every service, none of which is waited for long.
+/// Calls every service with short timeouts.
 async fn use_it(sandbox: &Sandbox) {
     let quickly = reqwest::Client::builder().no_proxy().timeout(ms(25)).build().unwrap();
     let form = "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion=";
@@ -96,7 +96,7 @@ async fn use_it(sandbox: &Sandbox) {
         if let Ok(upgraded) = upgrade.send().await
             && let Ok(mut socket) = upgraded.upgrade().await
         {
-            // The first words, and what timers do at once.
+            // The first bytes, and the effects of immediate timers.
             let mut read = [0; 512];
             let first = tokio::io::AsyncReadExt::read(&mut socket, &mut read);
             let _first = tokio::time::timeout(ms(10), first).await;
@@ -132,7 +132,7 @@ async fn no_extreme_knob_panics_a_handler() {
     let panics = Arc::new(Mutex::new(Vec::<String>::new()));
     let seen = panics.clone();
     std::panic::set_hook(Box::new(move |info| {
-        // Other tests of this process may panic as they like.
+        // Panics of other tests in this process do not count.
         if info.location().is_some_and(|at| at.file().contains("sandbox/src")) {
             seen.lock().unwrap().push(info.to_string());
         }
@@ -153,7 +153,7 @@ async fn no_extreme_knob_panics_a_handler() {
     for path in found {
         let usual = path.iter().fold(&all, |at, name| &at[name]).clone();
         for value in [json!(0), json!(u64::MAX), json!(i64::MIN)] {
-            // What does not fit the knob is refused.
+            // Values of the wrong type are refused.
             let (status, answer) = control(Method::PATCH, Some(&patch(&path, &value))).await;
             assert!(status == 200 || status == 400, "{path:?} {value}: {status} {answer}");
             if status == 200 {
@@ -169,7 +169,7 @@ async fn no_extreme_knob_panics_a_handler() {
 }
 
 #[tokio::test]
-async fn the_control_is_for_callers_that_name_this_machine() {
+async fn the_control_api_accepts_only_callers_on_loopback() {
     let sandbox = quick().start().await.unwrap();
     let ask = async |path: &str, headers: &[(&str, &str)]| {
         let mut request = http().get(format!("{}{path}", sandbox.base_url()));
@@ -190,6 +190,6 @@ async fn the_control_is_for_callers_that_name_this_machine() {
             assert_eq!(ask(path, headers).await, 403, "{path} {headers:?}");
         }
     }
-    // The service itself is at home under any name.
+    // The service itself answers under any host name.
     assert_eq!(ask("/restapi/v1.0/subscription", &[("host", "evil.example")]).await, 401);
 }

@@ -1,4 +1,4 @@
-//! Every fault does to a client what its documentation says.
+//! Every fault affects a client as documented.
 
 use std::time::Duration;
 
@@ -14,14 +14,14 @@ fn address(url: &str) -> &str {
     url.strip_prefix("http://").unwrap()
 }
 
-/// Sends a GET by hand; the socket afterwards.
+/// Sends a GET by hand; returns the socket.
 async fn raw_get(origin: &str, path: &str) -> TcpStream {
     let mut stream = TcpStream::connect(address(origin)).await.unwrap();
     stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).await.unwrap();
     stream
 }
 
-/// Reads to the end or to the error.
+/// Reads to the end or to an error.
 async fn drain(stream: &mut TcpStream) -> (Vec<u8>, Option<std::io::ErrorKind>) {
     let mut bytes = Vec::new();
     let error = tokio::time::timeout(SOON, stream.read_to_end(&mut bytes)).await.unwrap().err();
@@ -69,7 +69,7 @@ async fn statuses_with_their_headers_and_bodies() {
 }
 
 #[tokio::test]
-async fn cut_json_is_a_whole_answer_with_half_a_body() {
+async fn cut_json_is_a_complete_response_with_half_a_body() {
     let (sandbox, client, info, mut cursor) = listening().await;
     sandbox.trigger(&Fixture::team_post("kept"));
     sandbox.faults().inject(Operation::Poll, Fault::cut_json());
@@ -81,7 +81,7 @@ async fn cut_json_is_a_whole_answer_with_half_a_body() {
 }
 
 #[tokio::test]
-async fn close_ends_the_connection_before_a_byte() {
+async fn close_ends_the_connection_before_the_first_byte() {
     let sandbox = quick().start().await.unwrap();
     sandbox.faults().inject(Operation::Time, Fault::close());
     let (bytes, _) = drain(&mut raw_get(sandbox.pubnub_origin(), "/time/0").await).await;
@@ -103,7 +103,7 @@ async fn a_reset_comes_in_the_middle_of_the_body() {
     let text = String::from_utf8(bytes).unwrap();
     let (head, body) = text.split_once("\r\n\r\n").unwrap();
     let length: usize = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap().parse().unwrap();
-    // A reset also takes what the kernel had not sent yet.
+    // A reset also discards data that the kernel had not sent yet.
     assert!(length > 300_000 && (1..=length / 2).contains(&body.len()), "{} of {length}", body.len());
     assert_eq!(client.next(&info, &mut cursor).await.len(), 1);
 }
@@ -130,7 +130,7 @@ async fn hang_never_answers_and_sees_the_client_go() {
 }
 
 #[tokio::test]
-async fn a_black_hole_takes_effect_but_stays_silent_for_good() {
+async fn a_black_hole_takes_effect_but_stays_silent() {
     let sandbox = quick().start().await.unwrap();
     let client = Client::login(&sandbox).await;
     sandbox.faults().inject(Operation::Create, Fault::black_hole());
@@ -210,7 +210,7 @@ async fn open_connections_can_be_reset_closed_and_muted() {
     let mut poll = tokio::spawn(client.poll(&info, &cursor).send());
     assert!(sandbox.wait_open_polls(1, SOON).await);
     sandbox.black_hole_connections(Service::PubNub);
-    assert!(sandbox.wait_open_polls(0, SOON).await, "nobody listens any more");
+    assert!(sandbox.wait_open_polls(0, SOON).await, "no client listens any more");
     sandbox.trigger(&Fixture::team_post("into the void"));
     assert!(tokio::time::timeout(Duration::from_millis(50), &mut poll).await.is_err(), "but nothing comes");
     let mut cursor = cursor.clone();
@@ -242,7 +242,7 @@ async fn deliveries_are_duplicated_swapped_lost_and_delayed() {
 }
 
 #[tokio::test]
-async fn odd_payloads_go_out_as_they_are() {
+async fn odd_payloads_are_sent_unchanged() {
     let (sandbox, client, info, mut cursor) = listening().await;
     let id = SubscriptionId::new(info["id"].as_str().unwrap());
     sandbox.publish_raw(&id, r#""!! no base64 !!""#).unwrap();
@@ -275,9 +275,9 @@ async fn subscriptions_expire_rotate_and_change_status_on_demand() {
     assert_eq!(again["deliveryMode"], moved["deliveryMode"], "once only");
     assert!(sandbox.rotate(&id, Rotation::SUBSCRIBER_KEY));
     sandbox.trigger(&Fixture::team_post("new key"));
-    let told = client.get(&format!("{SUBSCRIPTION}/{id}")).await.1;
-    assert_ne!(told["deliveryMode"]["subscriberKey"], moved["deliveryMode"]["subscriberKey"]);
-    assert_eq!(texts(&client.next(&told, &mut cursor).await), ["new key"], "an old cursor serves the new key");
+    let view = client.get(&format!("{SUBSCRIPTION}/{id}")).await.1;
+    assert_ne!(view["deliveryMode"]["subscriberKey"], moved["deliveryMode"]["subscriberKey"]);
+    assert_eq!(texts(&client.next(&view, &mut cursor).await), ["new key"], "an old cursor works with the new key");
     assert!(sandbox.set_status(&id, "Suspended"));
     assert!(sandbox.trigger(&Fixture::team_post("nobody")).is_empty());
     let other = client.subscribed(&["/team-messaging/v1/posts"]).await;

@@ -1,4 +1,4 @@
-//! What test suites that others wrote for the live service do (found 9).
+//! Usage taken from test suites that others wrote for the live service (found 9).
 
 use crate::support::bare::*;
 use crate::support::gateway::{POSTS, connect};
@@ -20,7 +20,7 @@ fn message(from: &str, to: &str) -> Value {
 }
 
 #[tokio::test]
-async fn sms_and_mms_are_taken_as_json_and_as_multipart() {
+async fn sms_and_mms_are_accepted_as_json_and_as_multipart() {
     let (sandbox, client) = logged_in().await;
     let own = sandbox.phone_number().to_owned();
     let json = message(&own, "+12055550143").to_string();
@@ -53,7 +53,7 @@ async fn sms_and_mms_are_taken_as_json_and_as_multipart() {
             let media = attachments.iter().filter(|it| it["type"] == "MmsAttachment");
             assert_eq!(media.filter(|it| it["contentType"] == "image/png").count(), attached, "{path} {kind}");
         }
-        // A picture needs no words; a message of nothing is none.
+        // A picture needs no text; a message without both is invalid.
         for (file, want) in [(file.as_str(), 200), ("", 400)] {
             let body = format!("{}{}{file}--b0--", field("from", &from), field("to", &to));
             let request = client.request(Method::POST, &format!("{EXTENSION}/{path}"), None);
@@ -86,7 +86,7 @@ async fn a_message_to_oneself_is_sent_and_received() {
     let bodies: Vec<Value> = events.iter().map(|it| notification(&info, it)).collect();
     let instant = bodies.iter().filter(|it| it["event"].as_str().unwrap().contains("instant")).count();
     assert_eq!((bodies.len(), instant), (3, 1), "{bodies:?}");
-    // To another it is only sent.
+    // A message to another number is only sent.
     assert_eq!(client.call(Method::POST, &sms, Some(&message(&own, "+12055550143"))).await.0, 200);
     let pager = json!({ "from": { "extensionNumber": "101" }, "to": [{ "extensionNumber": "101" }], "text": "x" });
     assert_eq!(client.call(Method::POST, &format!("{EXTENSION}/company-pager"), Some(&pager)).await.0, 200);
@@ -100,7 +100,7 @@ async fn a_message_to_oneself_is_sent_and_received() {
 }
 
 #[tokio::test]
-async fn presence_is_set_told_and_read_of_several_at_once() {
+async fn presence_is_set_delivered_and_read_in_bulk() {
     let (sandbox, client) = logged_in().await;
     let info = client.subscribed(&[PRESENCE]).await;
     let mut cursor = Cursor::start();
@@ -110,8 +110,8 @@ async fn presence_is_set_told_and_read_of_several_at_once() {
     let (status, answer) = client.call(Method::PUT, &path, Some(&wish)).await;
     assert_eq!((status, &answer["presenceStatus"], &answer["message"]), (200, &json!("Busy"), &json!("at lunch")));
     assert_eq!(client.get(&path).await.1["dndStatus"], "DoNotAcceptAnyCalls");
-    let told = client.next(&info, &mut cursor).await;
-    assert_eq!(notification(&info, &told[0])["body"]["userStatus"], "Busy");
+    let received = client.next(&info, &mut cursor).await;
+    assert_eq!(notification(&info, &received[0])["body"]["userStatus"], "Busy");
     for bad in [json!({ "userStatus": "Asleep" }), json!({ "dndStatus": 7 })] {
         assert_eq!(client.call(Method::PUT, &path, Some(&bad)).await.0, 400, "{bad}");
     }
@@ -141,7 +141,7 @@ async fn presence_is_set_told_and_read_of_several_at_once() {
 }
 
 #[tokio::test]
-async fn the_life_of_a_refresh_token_is_what_was_asked_for_up_to_the_apps() {
+async fn the_requested_refresh_token_lifetime_is_capped_at_the_apps() {
     let sandbox = quick().start().await.unwrap();
     let jwt = sandbox.jwt();
     for (asked, want) in
@@ -155,7 +155,7 @@ async fn the_life_of_a_refresh_token_is_what_was_asked_for_up_to_the_apps() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_is_named_as_the_service_names_it() {
+async fn missing_resources_are_named_as_the_service_names_them() {
     let (_sandbox, client) = logged_in().await;
     let (status, answer) = client.get("/restapi/v1.0/no/such/thing").await;
     assert_eq!(
@@ -165,7 +165,7 @@ async fn what_is_not_there_is_named_as_the_service_names_it() {
 }
 
 #[tokio::test]
-async fn with_a_latency_who_subscribes_after_it_happened_gets_the_event() {
+async fn with_a_latency_a_later_subscriber_gets_the_event() {
     let (sandbox, client) = logged_in().await;
     sandbox.knobs(|knobs| knobs.event_latency = ms(300));
     let early = client.subscribed(&[STORE]).await;

@@ -65,7 +65,7 @@ async fn a_bot_connects_subscribes_receives_and_deletes() {
 }
 
 #[tokio::test]
-async fn sockets_are_counted_and_views_tell_whether_one_is_connected() {
+async fn sockets_are_counted_and_views_show_whether_one_is_connected() {
     let sandbox = quick().start().await.unwrap();
     let client = Client::login(&sandbox).await;
     let (mut socket, _) = connect(&sandbox, &client).await;
@@ -96,7 +96,7 @@ async fn the_token_may_come_in_a_header() {
 }
 
 #[tokio::test]
-async fn a_bad_token_is_refused_after_the_upgrade_or_at_it() {
+async fn an_invalid_token_is_refused_during_or_after_the_upgrade() {
     let sandbox = quick().start().await.unwrap();
     let client = Client::login(&sandbox).await;
     let (used, expired) = (ws_token(&client).await, ws_token(&client).await);
@@ -116,7 +116,7 @@ async fn a_bad_token_is_refused_after_the_upgrade_or_at_it() {
 }
 
 #[tokio::test]
-async fn the_token_can_be_reused_where_the_knob_says_so() {
+async fn the_knob_makes_the_socket_token_reusable() {
     let sandbox = quick().knobs(|knobs| knobs.gateway.wstoken_reuse = true).start().await.unwrap();
     let client = Client::login(&sandbox).await;
     let query = format!("access_token={}", ws_token(&client).await);
@@ -141,7 +141,7 @@ async fn permissions_can_be_missing_for_token_or_subscription() {
 }
 
 #[tokio::test]
-async fn what_is_no_upgrade_is_refused() {
+async fn a_request_that_is_not_an_upgrade_is_refused() {
     let sandbox = quick().start().await.unwrap();
     let origin = sandbox.gateway_url().replace("ws://", "http://");
     assert_eq!(http().get(&origin).send().await.unwrap().status().as_u16(), 426);
@@ -179,7 +179,7 @@ async fn frames_can_be_escaped_and_pretty() {
 }
 
 #[tokio::test]
-async fn two_subscriptions_of_one_filter_get_uuids_of_their_own_or_share_them() {
+async fn two_subscriptions_with_one_filter_get_different_or_shared_uuids() {
     let sandbox = quick().start().await.unwrap();
     let client = Client::login(&sandbox).await;
     let (mut one, _) = connect(&sandbox, &client).await;

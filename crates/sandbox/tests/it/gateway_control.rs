@@ -1,4 +1,4 @@
-//! The gateway over HTTP, as a program in another language drives it.
+//! The gateway's control API, for programs in other languages.
 
 use crate::support::bare::*;
 use crate::support::gateway::*;

@@ -1,4 +1,4 @@
-//! Every fault does to a socket what its documentation says.
+//! Every fault affects a socket as documented.
 
 use std::time::Duration;
 
@@ -24,13 +24,13 @@ async fn query(client: &Client) -> String {
 }
 
 #[tokio::test]
-async fn a_socket_token_can_be_refused_spoiled_or_late() {
+async fn a_socket_token_can_be_refused_garbled_or_late() {
     let sandbox = quick().start().await.unwrap();
     let client = Client::login(&sandbox).await;
     for (fault, status, code) in [
         (Fault::code(401, "OAU-128"), 401, Some("OAU-128")),
         (Fault::status(429).header("Retry-After", "7"), 429, None),
-        (Fault::garbage("no json"), 200, None),
+        (Fault::garbage("not json"), 200, None),
         (Fault::garbage("{\"ws_access_token\":\"x\"}"), 200, None),
     ] {
         sandbox.faults().inject(Operation::WsToken, fault);
@@ -76,7 +76,7 @@ async fn an_upgrade_can_be_refused_or_never_answered() {
 }
 
 #[tokio::test]
-async fn details_can_be_missing_spoiled_late_or_an_error() {
+async fn details_can_be_missing_garbled_late_or_an_error() {
     let sandbox = quick().start().await.unwrap();
     let client = Client::login(&sandbox).await;
     let inject = |fault| sandbox.faults().inject(Operation::ConnectionDetails, fault);
@@ -105,7 +105,7 @@ async fn details_can_be_missing_spoiled_late_or_an_error() {
 }
 
 #[tokio::test]
-async fn answers_can_be_lost_refused_doubled_or_spoiled() {
+async fn responses_can_be_lost_refused_doubled_or_garbled() {
     let (sandbox, _client, mut socket, _) = started().await;
     let inject = |fault| sandbox.faults().inject(Operation::List, fault);
     inject(Fault::hang());
@@ -227,11 +227,11 @@ async fn a_frame_can_break_off_in_its_middle() {
     sandbox.knobs(|knobs| knobs.gateway.replay_duplicates = 1);
     let (mut next, _) = resume(&sandbox, &client, &token).await;
     let posts = next.posts(2).await;
-    assert_eq!((posts[0].len(), posts[1].as_str()), (1000, "kept"), "where duplicates are replayed, it is one");
+    assert_eq!((posts[0].len(), posts[1].as_str()), (1000, "kept"), "a replay of duplicates includes it");
 }
 
 #[tokio::test]
-async fn notifications_can_be_spoiled_doubled_swapped_and_lost() {
+async fn notifications_can_be_garbled_doubled_swapped_and_lost() {
     let (sandbox, _client, mut socket, _) = started().await;
     sandbox.faults().inject(Operation::Notification, Fault::cut_json());
     sandbox.faults().inject(Target::Any, Fault::hang());
@@ -251,7 +251,7 @@ async fn notifications_can_be_spoiled_doubled_swapped_and_lost() {
 }
 
 #[tokio::test]
-async fn heartbeats_can_stay_without_echo() {
+async fn heartbeats_can_lack_an_echo() {
     let (sandbox, _client, mut socket, _) = started().await;
     sandbox.faults().inject(Operation::SocketHeartbeat, Fault::hang());
     socket.send(&json!([{ "type": "Heartbeat", "messageId": "lost" }])).await;
@@ -261,7 +261,7 @@ async fn heartbeats_can_stay_without_echo() {
 }
 
 #[tokio::test]
-async fn a_black_hole_opens_with_a_request() {
+async fn a_request_can_open_a_black_hole() {
     let (sandbox, client, mut socket, token) = started().await;
     let fault = sandbox.faults().inject(Target::Gateway, Fault::black_hole());
     socket.ask("GET", SUBSCRIPTION, None).await;
@@ -275,7 +275,7 @@ async fn a_black_hole_opens_with_a_request() {
 }
 
 #[tokio::test]
-async fn frames_of_a_tests_own_are_sent_to_one_or_all() {
+async fn raw_frames_are_sent_to_one_or_all() {
     let (sandbox, client, mut socket, _) = started().await;
     let (mut other, _) = connect(&sandbox, &client).await;
     let id = sandbox.subscriptions()[0].id.clone();

@@ -1,4 +1,4 @@
-//! Timeouts, pings, and what ends a socket from outside.
+//! Timeouts, pings, and external ends of a socket.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ async fn started(builder: SandboxBuilder) -> (Sandbox, Client, Socket, String) {
     (sandbox, client, socket, token)
 }
 
-/// Long logins, so that sockets end by themselves.
+/// Long logins, so that sockets end for other reasons.
 fn patient() -> SandboxBuilder {
     quick().knobs(|knobs| knobs.access_token_ttl = Duration::from_secs(1_000_000))
 }
@@ -31,7 +31,7 @@ async fn fails(socket: &mut Socket, code: &str) {
 }
 
 #[tokio::test]
-async fn an_idle_socket_is_told_and_closed_and_a_heartbeat_prevents_it() {
+async fn an_idle_socket_gets_an_error_and_is_closed_unless_it_sends_heartbeats() {
     let (sandbox, client, mut socket, token) = started(patient()).await;
     sandbox.advance(Duration::from_secs(1700));
     socket.beat().await;
@@ -50,7 +50,7 @@ async fn an_idle_socket_is_told_and_closed_and_a_heartbeat_prevents_it() {
 }
 
 #[tokio::test]
-async fn pings_count_as_traffic_where_the_knob_says_so() {
+async fn the_knob_makes_pings_count_as_traffic() {
     for counts in [false, true] {
         let (sandbox, _, mut socket, _) =
             started(patient().knobs(|knobs| knobs.gateway.ping_resets_idle = counts)).await;
@@ -86,7 +86,7 @@ async fn pings_come_and_no_clock_that_is_moved_makes_a_client_late() {
         let ping = socket.stream.next().await.unwrap().unwrap();
         assert!(ping.is_ping(), "{ping:?}");
         sandbox.advance(Duration::from_secs(20));
-        // Reading on answers it.
+        // Reading on answers the ping.
         socket.beat().await;
     }
     assert_eq!(sandbox.gauges().open_sockets, 1);
@@ -97,12 +97,12 @@ async fn without_pongs_a_socket_is_dropped() {
     let (sandbox, _, _socket, _) =
         started(patient().knobs(|knobs| knobs.gateway.pong_deadline = Duration::from_millis(1))).await;
     sandbox.advance(Duration::from_secs(30));
-    assert!(sandbox.wait_open_sockets(0, SOON).await, "nobody reads, so nobody answers");
+    assert!(sandbox.wait_open_sockets(0, SOON).await, "an unread ping is not answered");
     assert_eq!(sandbox.subscriptions()[0].connected, Some(false));
 }
 
 #[tokio::test]
-async fn the_end_of_the_access_token_closes_or_makes_a_zombie() {
+async fn an_expired_access_token_closes_the_socket_or_makes_it_a_zombie() {
     for (effect, revoke) in [
         (TokenExpiry::Close, false),
         (TokenExpiry::Close, true),
@@ -161,7 +161,7 @@ async fn a_login_pushed_out_by_others_takes_its_socket_along() {
 }
 
 #[tokio::test]
-async fn a_black_hole_is_silent_and_given_up_after_the_missing_pong() {
+async fn a_black_hole_is_silent_and_dropped_after_the_missing_pong() {
     let builder = patient().knobs(|knobs| knobs.gateway.live_recovery = LiveRecovery::Fail);
     let (sandbox, client, mut socket, token) = started(builder).await;
     sandbox.black_hole_connections(Service::Gateway);
@@ -186,7 +186,7 @@ async fn a_black_hole_is_silent_and_given_up_after_the_missing_pong() {
 }
 
 #[tokio::test]
-async fn strict_gateways_want_silence_before_the_details() {
+async fn strict_gateways_reject_frames_before_the_details() {
     for strict in [false, true] {
         let builder = quick().knobs(|knobs| {
             (knobs.gateway.strict_first_frame, knobs.gateway.details_delay) = (strict, Duration::from_secs(3600));
@@ -202,7 +202,7 @@ async fn strict_gateways_want_silence_before_the_details() {
             fails(&mut socket, "WSG-400").await;
             continue;
         }
-        // The gateway has read the request once it has answered a ping behind it.
+        // Once the gateway answers a ping, it has read the request before it.
         socket.stream.send(Message::Ping("x".into())).await.unwrap();
         assert!(socket.stream.next().await.unwrap().unwrap().is_pong());
         sandbox.advance(Duration::from_secs(3600));
@@ -212,7 +212,7 @@ async fn strict_gateways_want_silence_before_the_details() {
 }
 
 #[tokio::test]
-async fn a_burst_too_large_for_a_socket_breaks_it_and_the_newest_are_kept() {
+async fn a_burst_too_large_for_a_socket_resets_it_and_the_newest_stay() {
     let (sandbox, client, mut socket, token) = started(patient()).await;
     let bodies: Vec<String> = (0..20_001).map(|n| format!(r#"{{"text":"{n}"}}"#)).collect();
     sandbox.trigger_json_all(POSTS, &bodies).unwrap();
@@ -223,7 +223,7 @@ async fn a_burst_too_large_for_a_socket_breaks_it_and_the_newest_are_kept() {
 }
 
 #[tokio::test]
-async fn a_client_that_does_not_read_is_not_waited_for() {
+async fn a_client_that_does_not_read_is_dropped() {
     let (sandbox, client, mut socket, _) = started(patient()).await;
     let (mut other, _) = connect(&sandbox, &client).await;
     other.subscribed(&[POSTS]).await;

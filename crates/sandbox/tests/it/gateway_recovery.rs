@@ -45,7 +45,7 @@ fn failed(details: &Value, code: Option<&str>) {
 }
 
 #[tokio::test]
-async fn a_session_gets_what_it_missed_and_keeps_its_subscription() {
+async fn a_session_gets_missed_events_and_retains_its_subscription() {
     let mut bot = subscribed(quick()).await;
     bot.post(&["before"]);
     assert_eq!(bot.socket.posts(1).await, ["before"]);
@@ -68,7 +68,7 @@ async fn a_session_gets_what_it_missed_and_keeps_its_subscription() {
 }
 
 #[tokio::test]
-async fn the_newest_that_fit_are_replayed() {
+async fn only_the_newest_events_that_fit_are_replayed() {
     let bot = subscribed(quick().knobs(|knobs| knobs.gateway.recovery_buffer_size = 3)).await;
     assert_eq!(bot.details[1]["recoveryBufferSize"], 3);
     bot.lose();
@@ -79,7 +79,7 @@ async fn the_newest_that_fit_are_replayed() {
 }
 
 #[tokio::test]
-async fn a_refreshed_login_is_the_same_and_a_new_one_is_not() {
+async fn recovery_accepts_a_refreshed_login_and_rejects_a_new_one() {
     let mut bot = subscribed(quick()).await;
     let other = Client::login(&bot.sandbox).await;
     bot.lose();
@@ -118,7 +118,7 @@ async fn without_a_subscription_there_is_nothing_to_recover() {
 }
 
 #[tokio::test]
-async fn after_its_time_a_session_is_gone_with_its_subscription() {
+async fn an_expired_session_ends_its_subscription() {
     let bot = subscribed(quick()).await;
     bot.lose();
     bot.sandbox.advance(Duration::from_secs(179));
@@ -132,7 +132,7 @@ async fn after_its_time_a_session_is_gone_with_its_subscription() {
 }
 
 #[tokio::test]
-async fn orphans_can_be_kept_and_late_codes_told() {
+async fn orphans_can_stay_and_late_recovery_can_have_a_code() {
     let bot = subscribed(quick().knobs(|knobs| {
         (knobs.gateway.keep_orphans, knobs.gateway.wsc_sequence_restarts) = (true, false);
         knobs.gateway.late_recovery_code = Some("WSG-1003".into());
@@ -181,7 +181,7 @@ async fn the_replay_comes_in_one_piece_with_the_details_or_later() {
         assert!(read > 0);
         seen.extend_from_slice(&buffer[..read]);
     }
-    assert!(String::from_utf8_lossy(&seen).contains("cork 1"), "what brings the details brings the replay");
+    assert!(String::from_utf8_lossy(&seen).contains("cork 1"), "details and replay arrive in one piece");
     drop(stream);
     assert!(bot.sandbox.wait_open_sockets(0, SOON).await);
 
@@ -209,7 +209,7 @@ async fn replays_can_repeat_and_be_reversed() {
 }
 
 #[tokio::test]
-async fn tokens_rotate_on_notifications_or_in_details_of_their_own() {
+async fn tokens_rotate_on_notifications_or_in_separate_details() {
     let mut bot = subscribed(quick().knobs(|knobs| knobs.gateway.wsc_rotation = WscRotation::Notifications)).await;
     bot.post(&["a"]);
     let event = bot.socket.frame().await;
@@ -228,7 +228,7 @@ async fn tokens_rotate_on_notifications_or_in_details_of_their_own() {
 }
 
 #[tokio::test]
-async fn a_session_that_lives_is_taken_over_or_kept() {
+async fn a_live_session_is_taken_over_or_stays() {
     let mut bot = subscribed(quick()).await;
     let (mut second, details) = bot.resume().await;
     assert_eq!(details[1]["recoveryState"], "Successful");

@@ -75,7 +75,7 @@ async fn a_second_subscription_replaces_the_first_silently() {
 }
 
 #[tokio::test]
-async fn a_forgotten_subscription_is_told_by_no_frame() {
+async fn no_frame_announces_a_removed_subscription() {
     let sandbox = quick().start().await.unwrap();
     let client = Client::login(&sandbox).await;
     let (mut socket, _) = connect(&sandbox, &client).await;
@@ -121,7 +121,7 @@ async fn any_rest_call_goes_over_the_socket_but_logins_do_not() {
 }
 
 #[tokio::test]
-async fn budgets_are_those_of_https() {
+async fn socket_requests_share_the_budgets_of_https() {
     let sandbox = quick().start().await.unwrap();
     let client = Client::login(&sandbox).await;
     let (mut socket, _) = connect(&sandbox, &client).await;
@@ -134,7 +134,7 @@ async fn budgets_are_those_of_https() {
 }
 
 #[tokio::test]
-async fn what_is_no_request_gets_an_error_frame() {
+async fn a_frame_that_is_not_a_request_gets_an_error_frame() {
     let sandbox = quick().start().await.unwrap();
     let client = Client::login(&sandbox).await;
     let (mut socket, _) = connect(&sandbox, &client).await;
@@ -160,7 +160,7 @@ async fn what_is_no_request_gets_an_error_frame() {
 }
 
 #[tokio::test]
-async fn requests_beyond_the_most_are_refused_or_wait() {
+async fn requests_beyond_the_maximum_are_refused_or_queued() {
     let sandbox = quick().knobs(|knobs| knobs.gateway.max_active_requests = 2).start().await.unwrap();
     let client = Client::login(&sandbox).await;
     for excess in [Excess::Refuse, Excess::Queue] {

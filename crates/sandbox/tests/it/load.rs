@@ -1,4 +1,4 @@
-//! Floods and crowds: nothing is lost by the sandbox itself, and nothing stays.
+//! Floods and many clients: the sandbox loses nothing and leaks nothing.
 
 use std::sync::Arc;
 

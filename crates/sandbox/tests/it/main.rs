@@ -1,5 +1,4 @@
-//! The sandbox by itself: what a bare client, a source of Engage Digital or a program
-//! in another language meets.
+//! The sandbox alone, with a bare client, a Digital source, or the control API.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 

@@ -1,4 +1,4 @@
-//! Logins: every grant, what each refuses, and how refresh tokens rotate.
+//! Logins: every grant, its refusals, and the rotation of refresh tokens.
 
 use std::time::Duration;
 
@@ -64,7 +64,7 @@ async fn asked_lifetimes_are_clamped() {
 }
 
 #[tokio::test]
-async fn every_refusal_has_its_words_and_its_code() {
+async fn every_refusal_has_its_message_and_code() {
     let sandbox = quick().start().await.unwrap();
     let (jwt, secret) = (sandbox.jwt(), sandbox.client_secret());
     let id = sandbox.client_id();
@@ -139,7 +139,7 @@ async fn tokens_expire_are_revoked_and_make_room() {
 }
 
 #[tokio::test]
-async fn calls_without_a_good_authorization_are_refused() {
+async fn calls_without_valid_authorization_are_refused() {
     let sandbox = quick().start().await.unwrap();
     let url = format!("{}{SUBSCRIPTION}", sandbox.base_url());
     for (header, code) in [(None, "AGW-401"), (Some("Basic eA=="), "AGW-402"), (Some("Bearer nonsense"), "OAU-213")] {
@@ -152,7 +152,7 @@ async fn calls_without_a_good_authorization_are_refused() {
     }
 }
 
-/// Follows an authorize request; the query of the redirect.
+/// Follows an authorize request; returns the query of the redirect.
 async fn authorize(sandbox: &Sandbox, extra: &[(&str, &str)]) -> Vec<(String, String)> {
     let mut url = url::Url::parse(&format!("{}/restapi/oauth/authorize", sandbox.base_url())).unwrap();
     url.query_pairs_mut()
@@ -231,7 +231,7 @@ async fn the_sixth_login_within_a_minute_is_refused() {
 }
 
 #[tokio::test]
-async fn an_assertion_about_the_app_stands_for_its_secret() {
+async fn a_client_assertion_replaces_the_app_secret() {
     let sandbox = quick().start().await.unwrap();
     let id = sandbox.client_id();
     let assertion = |subject: &str| {
@@ -262,7 +262,7 @@ async fn a4_two_processes_that_share_a_token_file_make_one_renewal() {
     };
     let (one, other) = (process(), process());
     let logins = || sandbox.requests_to(Operation::Token).len();
-    // Both log in at once, and later find out at once that the token is refused.
+    // Both log in at once, and later learn at once that the token is refused.
     let (a, b) = tokio::join!(one.token(), other.token());
     let (mut a, mut b) = (a.unwrap(), b.unwrap());
     assert_eq!((a.secret().expose(), logins()), (b.secret().expose(), 1));

@@ -76,7 +76,7 @@ async fn timetokens_only_grow_and_any_cursor_finds_what_came_after_it() {
 }
 
 #[tokio::test]
-async fn the_ring_drops_the_oldest_and_says_nothing() {
+async fn the_ring_silently_drops_the_oldest() {
     let (sandbox, client, info, cursor) = listening().await;
     post(&sandbox, 0..150);
     assert_eq!(numbers(&client.next(&info, &mut cursor.clone()).await), (50..150).collect::<Vec<_>>());
@@ -143,13 +143,13 @@ async fn a_cursor_jumps_with_its_region_and_goes_back() {
             assert!(cursor.ticks() < before.ticks(), "t.t went back");
         }
     }
-    assert_eq!(seen, [0, 1, 2, 3, 4, 5], "who sends tr loses nothing");
+    assert_eq!(seen, [0, 1, 2, 3, 4, 5], "a client that sends tr loses nothing");
     sandbox.knobs(|knobs| (knobs.region, knobs.region_offset_ms) = (4, 3000));
     post(&sandbox, 6..7);
     client.next(&info, &mut cursor).await;
     post(&sandbox, 7..8);
     cursor.region = None;
-    assert!(client.next(&info, &mut cursor).await.is_empty(), "who does not, does");
+    assert!(client.next(&info, &mut cursor).await.is_empty(), "a client that does not send it loses messages");
 }
 
 #[tokio::test]
@@ -198,7 +198,7 @@ async fn the_other_endpoints_of_pubnub() {
 }
 
 #[tokio::test]
-async fn two_polls_of_one_channel_are_noticed() {
+async fn two_polls_of_one_channel_are_counted() {
     let (sandbox, client, info, cursor) = listening().await;
     sandbox.knobs(|knobs| knobs.hold = Duration::from_secs(30));
     let first = tokio::spawn(client.poll(&info, &cursor).send());
@@ -218,7 +218,7 @@ async fn two_polls_of_one_channel_are_noticed() {
 }
 
 #[tokio::test]
-async fn one_can_wait_until_everything_has_arrived() {
+async fn wait_caught_up_waits_until_everything_has_arrived() {
     let (sandbox, client, info, mut cursor) = listening().await;
     post(&sandbox, 0..3);
     assert!(!sandbox.wait_caught_up(Duration::ZERO).await);
@@ -229,7 +229,7 @@ async fn one_can_wait_until_everything_has_arrived() {
 }
 
 #[tokio::test]
-async fn http_2_is_spoken_to_who_begins_with_it() {
+async fn http_2_with_prior_knowledge_works() {
     let sandbox = quick().start().await.unwrap();
     let h2 = reqwest::Client::builder().no_proxy().http2_prior_knowledge().timeout(SOON).build().unwrap();
     let answer = h2.get(format!("{}/time/0", sandbox.pubnub_origin())).send().await.unwrap();

@@ -1,4 +1,4 @@
-//! The subscription resource, limits, and which event meets which filter.
+//! The subscription resource, limits, and the matching of events and filters.
 
 use std::time::Duration;
 
@@ -160,7 +160,7 @@ async fn an_update_replaces_the_filters_and_may_turn_encryption_on() {
 }
 
 #[tokio::test]
-async fn encryption_is_as_asked_as_forced_or_as_the_knob_says() {
+async fn encryption_follows_the_request_the_filter_or_the_knob() {
     let (sandbox, client) = logged_in().await;
     let telephony = "/restapi/v1.0/account/~/telephony/sessions";
     for (knob, filter, asked, want) in [
@@ -180,7 +180,7 @@ async fn encryption_is_as_asked_as_forced_or_as_the_knob_says() {
 }
 
 #[tokio::test]
-async fn answers_take_the_odd_forms_that_were_seen() {
+async fn responses_can_take_the_odd_observed_forms() {
     let (sandbox, client) = logged_in().await;
     for (format, end) in [(TimeFormat::PlusFour, "+0000"), (TimeFormat::PlusTwo, "+00"), (TimeFormat::NoFraction, "Z")]
     {
@@ -220,7 +220,7 @@ async fn answers_take_the_odd_forms_that_were_seen() {
 }
 
 #[tokio::test]
-async fn budgets_are_spent_refused_and_renewed_by_every_try() {
+async fn budgets_are_spent_and_each_try_restarts_the_penalty() {
     let sandbox = Sandbox::builder().knobs(|knobs| knobs.rate_limits.light = 3).start().await.unwrap();
     let client = Client::login(&sandbox).await;
     for left in ["2", "1", "0"] {
@@ -293,7 +293,7 @@ async fn a_subscription_gets_one_notification_where_its_filters_overlap() {
 }
 
 #[tokio::test]
-async fn an_event_of_one_s_own_is_passed_on_byte_for_byte() {
+async fn a_custom_event_is_passed_on_byte_for_byte() {
     let (sandbox, client) = logged_in().await;
     let info = client.subscribed(&["/restapi/v1.0/account/~/something/new"]).await;
     let mut cursor = Cursor::start();
@@ -306,7 +306,7 @@ async fn an_event_of_one_s_own_is_passed_on_byte_for_byte() {
 }
 
 #[tokio::test]
-async fn what_a_bot_sends_is_kept_and_raises_its_events() {
+async fn messages_from_a_bot_are_recorded_and_cause_events() {
     let (sandbox, client) = logged_in().await;
     let info = client.subscribed(&[STORE, POSTS]).await;
     let mut cursor = Cursor::start();

@@ -1,4 +1,4 @@
-//! Options of a source, and whether they go together.
+//! Options of a source and their consistency.
 
 use std::collections::BTreeMap;
 
@@ -7,18 +7,18 @@ use crate::error::{Error, Result};
 use crate::event::macros::open_enum;
 
 open_enum! {
-    /// What a source wants to be different (`options`). All are off by default.
+    /// The options of a source (`options`). All are off by default.
     ///
-    /// `messaging.queuing_update` is declared by giving the builder a handler for it.
+    /// Registering a handler declares `messaging.queuing_update`.
     pub enum SourceOption {
-        /// Messages belong to no thread: conversations follow `in_reply_to_id`, and
-        /// the platform ignores threads.
+        /// Messages have no thread: conversations follow `in_reply_to_id`, and the platform ignores
+        /// threads.
         MessagesUnthreaded = "messages.unthreaded",
-        /// Agents give messages no title.
+        /// Messages from agents have no title.
         MessagesNoTitle = "messages.no_title",
-        /// Agents give private messages no title.
+        /// Private messages from agents have no title.
         PrivateMessagesNoTitle = "private_messages.no_title",
-        /// Threads have an id and a title only.
+        /// Threads have only an id and a title.
         ThreadsNoContent = "threads.no_content",
         /// Agents may write messages in plain text.
         MessagesText = "messages.text",
@@ -38,24 +38,24 @@ open_enum! {
         PrivateMessagesAttachments = "private_messages.attachments",
         /// Agents may attach files to threads.
         ThreadsAttachments = "threads.attachments",
-        /// Surveys may be sent as messages. Wants messages, and nothing else.
+        /// Surveys may be sent as messages. Requires messages and no other collection.
         MessagesAllowSurvey = "messages.allow_survey",
-        /// Shown like a chat. Wants either messages or private messages, in plain text
-        /// only; structured messages want it.
+        /// Displayed like a chat. Requires either messages or private messages, in plain text only;
+        /// required for structured messages.
         ViewMessaging = "view.messaging",
-        /// Typing is told both ways. Wants [`ViewMessaging`](Self::ViewMessaging).
+        /// Typing is reported in both directions. Requires [`ViewMessaging`](Self::ViewMessaging).
         MessagingTypingIndicator = "messaging.typing_indicator",
-        /// The place in the queue is told.
+        /// The platform reports the position in the queue.
         MessagingQueuingUpdate = "messaging.queuing_update",
     }
 }
 
-/// What is registered; no collection without an operation.
+/// The registered operations; no collection is empty.
 pub(super) type Operations = BTreeMap<CollectionName, Vec<String>>;
 
-/// Whether `options` go together with the operations that are registered.
+/// Checks `options` against each other and against the registered operations.
 ///
-/// The platform drops what does not, without a word; so it is told here.
+/// The platform silently drops inconsistent options, so they are an error here.
 pub(super) fn check(options: &[SourceOption], operations: &Operations) -> Result<()> {
     let on = |option: SourceOption| options.contains(&option);
     let any = |collection| operations.contains_key(&collection);

@@ -1,4 +1,4 @@
-//! One content, one creation: what was answered to a `content_id` is answered again.
+//! Creates each content once: a repeated `content_id` gets the stored answer.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -13,36 +13,35 @@ use crate::error::Result;
 
 type Key = (CollectionName, String);
 
-/// Who has it creates; the others wait.
+/// Held while creating; the others wait.
 type Turn = tokio::sync::Mutex<()>;
 
-/// Keeps what was answered to each `content_id`.
+/// Stores the answer to each `content_id`.
 ///
-/// The platform repeats a create whose answer it did not get. With this the repetition
-/// gets the first answer, and nothing is written twice. Within one process creates of
-/// one content wait for each other; where several processes serve one channel, the
-/// store is theirs together, and a create that arrives at two of them at once is only
-/// found out by a unique `content_id` in your own table.
+/// The platform repeats a create whose answer it did not receive. The repetition gets the stored
+/// answer, and nothing is written twice. Within one process, concurrent creates of one content wait
+/// for each other. If several processes serve one channel, they must share the store, and only a
+/// unique `content_id` in your own table detects a create that arrives at two of them at once.
 ///
-/// Keep entries for days, not minutes: a person can have an old content tried again.
+/// Retain entries for days, not minutes: a person can retry an old content.
 #[async_trait]
 pub trait ContentStore: fmt::Debug + Send + Sync + 'static {
-    /// What was answered to `content_id`, if it was.
+    /// The answer to `content_id`, if there is one.
     ///
     /// # Errors
-    /// The store's. Nothing is created then; the platform tries again.
+    /// The store's error. Nothing is created then; the platform retries.
     async fn load(&self, collection: CollectionName, content_id: &str) -> Result<Option<String>>;
 
-    /// Keeps the answer, JSON. Called after the handler has created the content and
-    /// before the platform is answered.
+    /// Stores the answer, JSON. Called after the handler has created the content and before the
+    /// platform gets the answer.
     ///
     /// # Errors
-    /// The store's. They are logged; the platform gets the answer all the same, since
-    /// a repetition would create the content again.
+    /// The store's error, which is logged. The platform gets the answer nevertheless, since a
+    /// repetition would create the content again.
     async fn save(&self, collection: CollectionName, content_id: &str, answer: &str) -> Result<()>;
 }
 
-/// Answers in memory, the last ones: for one process, until it ends.
+/// Stores the latest answers in memory, for one process until it ends.
 #[derive(Debug)]
 pub struct MemoryContents {
     limit: usize,
@@ -62,7 +61,7 @@ impl fmt::Debug for Kept {
 }
 
 impl MemoryContents {
-    /// Keeps the last `limit` answers; at least one.
+    /// Stores the latest `limit` answers, at least one.
     #[must_use]
     pub fn new(limit: usize) -> Self {
         Self { limit: limit.max(1), kept: Mutex::default() }
@@ -73,8 +72,8 @@ impl MemoryContents {
     }
 }
 
-/// Keeps 10 000: at an answer of 1 KiB some 10 MiB, and more than agents write in the
-/// time in which the platform repeats by itself.
+/// Stores 10 000 answers: about 10 MiB at 1 KiB each, and more than agents write while the platform
+/// repeats automatically.
 impl Default for MemoryContents {
     fn default() -> Self {
         Self::new(10_000)
@@ -102,7 +101,7 @@ impl ContentStore for MemoryContents {
     }
 }
 
-/// The store, and who is creating what at the moment.
+/// The store, and the creates in progress.
 #[derive(Debug)]
 pub(super) struct Once {
     store: Arc<dyn ContentStore>,
@@ -114,7 +113,7 @@ impl Once {
         Self { store, under_way: Mutex::default() }
     }
 
-    /// The first answer to `content_id`: kept, or that of `create`.
+    /// The stored answer to `content_id`, or that of `create`.
     pub(super) async fn run<F>(&self, collection: CollectionName, content_id: &str, create: F) -> Result<Bytes, Failure>
     where
         F: Future<Output = Result<Bytes, Failure>>,
@@ -122,13 +121,13 @@ impl Once {
         let turn = self.turn((collection, content_id.to_owned()));
         let _mine = turn.lock().await;
         if let Some(answer) = self.store.load(collection, content_id).await? {
-            tracing::debug!(%collection, "a create that was answered already is answered again");
+            tracing::debug!(%collection, "repeating the stored answer to a create");
             return Ok(answer.into());
         }
         let answer = create.await?;
         let text = String::from_utf8_lossy(&answer);
         if let Err(error) = self.store.save(collection, content_id, &text).await {
-            tracing::error!(%error, %collection, "a content is created, but its answer is not kept");
+            tracing::error!(%error, %collection, "created a content, but failed to store the answer");
         }
         Ok(answer)
     }
@@ -150,13 +149,13 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_is_done_is_not_remembered_as_under_way() {
+    async fn finished_creates_are_not_remembered_as_in_progress() {
         let once = Once::new(Arc::new(MemoryContents::default()));
         for number in 0..100 {
             let create = async { Ok(Bytes::from_static(b"{}")) };
             once.run(CollectionName::Messages, &format!("c-{number}"), create).await.unwrap();
         }
         let under_way = once.under_way.lock().unwrap().len();
-        assert!(under_way <= 1, "{under_way} of 100, and the last may wait for the next");
+        assert!(under_way <= 1, "{under_way} of 100; the last may wait for the next");
     }
 }

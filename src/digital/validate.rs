@@ -1,14 +1,14 @@
-//! Whether an object has what the platform needs of it.
+//! Checks objects against the platform's requirements.
 
 use super::object::{Attachment, Message, PrivateMessage, Thread, User};
 use super::structured::StructuredContent;
 use crate::error::{Error, Result};
 
-/// "20k" in the documentation; the exact number is not known.
+/// "20k" in the documentation; the exact number is unknown.
 const BODY: usize = 20_000;
 
 impl User {
-    /// Whether it has an id and a name.
+    /// Checks that it has an id and a name.
     ///
     /// # Errors
     /// [`Config`](crate::ErrorKind::Config), naming the field.
@@ -19,7 +19,7 @@ impl User {
 }
 
 impl Message {
-    pub(super) fn is_whole(&self) -> Result<()> {
+    pub(super) fn validate(&self) -> Result<()> {
         named(&self.id, "id")?;
         user(self.author.as_ref(), "author")?;
         structured(self.structured_content.as_ref(), self.author.as_ref())?;
@@ -28,7 +28,7 @@ impl Message {
 }
 
 impl PrivateMessage {
-    pub(super) fn is_whole(&self) -> Result<()> {
+    pub(super) fn validate(&self) -> Result<()> {
         named(&self.id, "id")?;
         user(self.author.as_ref(), "author")?;
         user(self.recipient.as_ref(), "recipient")?;
@@ -38,8 +38,8 @@ impl PrivateMessage {
 }
 
 impl Thread {
-    /// Author and body are needed or not, as the source's options have it.
-    pub(super) fn is_whole(&self) -> Result<()> {
+    /// The source's options determine whether author and body are required.
+    pub(super) fn validate(&self) -> Result<()> {
         named(&self.id, "id")?;
         self.author.as_ref().map_or(Ok(()), User::check)?;
         text(self.body.as_deref(), &self.attachments, true)
@@ -77,7 +77,8 @@ fn text(body: Option<&str>, attachments: &[Attachment], may_lack: bool) -> Resul
 fn structured(content: Option<&StructuredContent>, author: Option<&User>) -> Result<()> {
     let Some(content) = content else { return Ok(()) };
     content.check()?;
-    // On a known identity the platform has its own mark; only a "no" is a contradiction.
+    // The platform has a separate mark on known identities; only an explicit "no" is a
+    // contradiction.
     match author.and_then(|author| author.puppetizable) {
         Some(false) => Err(Error::config("the author of a structured message is puppetizable")),
         Some(true) | None => Ok(()),
