@@ -185,7 +185,7 @@ impl SendApi {
     /// - [`ErrorKind::Rejected`]: refused permanently; the text states the reason (400, 413, 422).
     /// - [`ErrorKind::RateLimited`]: too many requests (429).
     /// - [`ErrorKind::Service`], [`ErrorKind::Network`], [`ErrorKind::Timeout`],
-    /// [`ErrorKind::Protocol`]: after the last repetition. With
+    ///   [`ErrorKind::Protocol`]: after the last repetition. With
     ///   [`is_unclear`](Error::is_unclear) it may have been performed.
     pub async fn send(&self, action: &str, params: &(impl Serialize + Sync + ?Sized)) -> Result<()> {
         self.post(action, params, Repeat::Safe).await
