@@ -1,4 +1,4 @@
-//! How an app proves itself without its secret.
+//! Client assertions, by which an app authenticates without its secret.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::secret::Secret;
 
 type Ask = dyn Fn() -> BoxFuture<'static, Result<Secret>> + Send + Sync;
 
-/// Where the `client_assertion` of a request comes from.
+/// The source of a request's `client_assertion`.
 #[derive(Clone)]
 pub(super) enum Assertion {
     Fixed(Secret),
@@ -27,7 +27,7 @@ impl Assertion {
         Self::Fresh(Arc::new(move || ask().boxed()))
     }
 
-    /// The assertion for one request, by `deadline`.
+    /// The assertion for one request; an error after `deadline`.
     pub(super) async fn get(&self, deadline: Instant) -> Result<Secret> {
         let assertion = match self {
             Self::Fixed(assertion) => assertion.clone(),
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn an_assertion_comes_in_time_and_is_never_empty_or_shown() {
+    async fn an_assertion_has_a_deadline_and_is_never_empty_or_shown() {
         let soon = || Instant::now() + Duration::from_secs(5);
         let fixed = Assertion::Fixed(Secret::new("s3cret"));
         assert_eq!(fixed.get(soon()).await.unwrap().expose(), "s3cret");

@@ -1,4 +1,4 @@
-//! Tokens that somebody else looks after.
+//! Tokens that are managed elsewhere.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use tokio::sync::Mutex;
 use super::{AccessToken, TokenProvider};
 use crate::error::{Error, ErrorKind, Result};
 
-/// One token, as it is, until the service refuses it.
+/// A fixed token, valid until the service refuses it.
 #[derive(Clone, Debug)]
 pub struct StaticToken(AccessToken);
 
@@ -27,17 +27,16 @@ impl TokenProvider for StaticToken {
     }
 
     /// # Errors
-    /// Always [`Auth`](ErrorKind::Auth): there is no other token.
+    /// Always [`Auth`](ErrorKind::Auth), since there is no other token.
     async fn refresh(&self, _rejected: &AccessToken) -> Result<AccessToken> {
         Err(Error::new(ErrorKind::Auth, "the given access token is no longer good, and it cannot be refreshed"))
     }
 }
 
-/// Tokens from a function of yours: another service, a vault, a shared session.
+/// Tokens from your function: another service, a vault, a shared session.
 ///
-/// The function gets the token that was refused, or `None` when the first one is
-/// asked for or the last one's time is over. What it returns is kept until then,
-/// and it runs once however many callers wait.
+/// The function gets the refused token, or `None` for the first token or after expiry. Its result
+/// is cached until the next refusal or expiry, and concurrent callers share one call.
 ///
 /// ```
 /// use ringcentral_events::auth::{AccessToken, TokenFn};
@@ -46,8 +45,8 @@ impl TokenProvider for StaticToken {
 /// ```
 pub struct TokenFn<F> {
     ask: F,
-    // Held over the call: that is the single flight. A caller that goes away
-    // lets go of it, and the next one asks again.
+    // Held across the call to make it single-flight. A caller that is dropped releases it, and the
+    // next one calls again.
     current: Mutex<Option<AccessToken>>,
 }
 
@@ -56,7 +55,7 @@ where
     F: Fn(Option<AccessToken>) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<AccessToken>> + Send,
 {
-    /// Asks `ask` for tokens.
+    /// Gets tokens from `ask`.
     pub fn new(ask: F) -> Self {
         Self { ask, current: Mutex::new(None) }
     }

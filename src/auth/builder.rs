@@ -1,4 +1,4 @@
-//! The settings of an [`OAuth`].
+//! The builder of an [`OAuth`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::secret::Secret;
 use crate::system::System;
 
 const ANSWER_LIMIT: usize = 1024 * 1024;
-/// Within this a login ends, repeats included.
+/// Default deadline of a login, including retries.
 const DEADLINE: Duration = Duration::from_secs(30);
 const LONGEST: Duration = Duration::from_secs(60 * 60);
 
@@ -56,25 +56,22 @@ impl OAuthBuilder {
         }
     }
 
-    /// The app's secret, sent as HTTP Basic. Default: none, a public app, which
-    /// names itself in the form instead, or one that sends a
-    /// [`client_assertion`](Self::client_assertion).
+    /// The app's secret, sent as HTTP Basic. Default: none, for a public app, which sends its id in
+    /// the form instead, or for one with a [`client_assertion`](Self::client_assertion).
     pub fn client_secret(self, secret: impl Into<Secret>) -> Self {
         Self { client_secret: Some(secret.into()), ..self }
     }
 
-    /// A signed assertion instead of the app's secret (`client_assertion`, of the
-    /// type `urn:ietf:params:oauth:client-assertion-type:jwt-bearer`). It goes out
-    /// as it is with every request; one that is good for minutes only is better
-    /// made anew: [`client_assertion_with`](Self::client_assertion_with).
+    /// A signed assertion instead of the app's secret (`client_assertion`, of the type
+    /// `urn:ietf:params:oauth:client-assertion-type:jwt-bearer`). Every request sends the same one;
+    /// for short-lived assertions use [`client_assertion_with`](Self::client_assertion_with).
     pub fn client_assertion(self, assertion: impl Into<Secret>) -> Self {
         Self { assertion: Some(Assertion::Fixed(assertion.into())), ..self }
     }
 
-    /// Makes a [`client_assertion`](Self::client_assertion) for each request to
-    /// log in, refresh or revoke. `make` runs within the
-    /// [`deadline`](Self::deadline), and its error is the login's: passing trouble
-    /// by its own kind is met like the service's.
+    /// Creates a [`client_assertion`](Self::client_assertion) for each login, refresh or
+    /// revocation. `make` runs within the [`deadline`](Self::deadline), and its error is the
+    /// login's: transient errors of their kind are retried like the service's.
     ///
     /// ```
     /// # use ringcentral_events::{auth::OAuth, Result, Secret};
@@ -92,44 +89,43 @@ impl OAuthBuilder {
         Self { assertion: Some(Assertion::fresh(make)), ..self }
     }
 
-    /// Where to log in: `http(s)://host[:port]`. Default: production,
-    /// `https://platform.ringcentral.com`. Over `http` every credential is in
-    /// the open: for an emulator only.
+    /// The server to log in to: `http(s)://host[:port]`. Default: production,
+    /// `https://platform.ringcentral.com`. `http` sends every credential in plain text: for an
+    /// emulator only.
     pub fn server(self, url: impl Into<String>) -> Self {
         Self { server: Some(url.into()), ..self }
     }
 
-    /// Where the session is kept. Default: a [`MemoryTokenStore`], since a JWT
-    /// logs in again anyway; users who logged in by browser want a
-    /// [`FileTokenStore`](super::FileTokenStore) or one of their own.
+    /// Where to store the session. Default: a [`MemoryTokenStore`], since a JWT can always log in
+    /// again; users who logged in by browser need a [`FileTokenStore`](super::FileTokenStore) or
+    /// their own store.
     pub fn store(self, store: impl TokenStore) -> Self {
         Self { store: Some(Arc::new(store)), ..self }
     }
 
-    /// How long access tokens shall live (`access_token_ttl`). Default: the
-    /// service's, one hour or two. It cuts what is outside 600 s to 3600 s.
+    /// Requested lifetime of access tokens (`access_token_ttl`). Default: the service's, one or two
+    /// hours. The service clamps it to 600 s to 3600 s.
     pub fn access_token_ttl(mut self, ttl: Duration) -> Self {
         self.wishes.access_token_ttl = Some(ttl);
         self
     }
 
-    /// How long refresh tokens shall live (`refresh_token_ttl`). Default: the
-    /// service's, seven days. It cuts what is longer than it allows (30 days in
-    /// the newest specification).
+    /// Requested lifetime of refresh tokens (`refresh_token_ttl`). Default: the service's, seven
+    /// days. The service caps it (30 days in the newest specification).
     pub fn refresh_token_ttl(mut self, ttl: Duration) -> Self {
         self.wishes.refresh_token_ttl = Some(ttl);
         self
     }
 
-    /// Asks for these permissions only (`scope`), separated by spaces. Default:
-    /// all that the app has.
+    /// Requests only these permissions (`scope`), separated by spaces. Default: all permissions of
+    /// the app.
     pub fn scope(mut self, scope: impl Into<String>) -> Self {
         self.wishes.scope = Some(scope.into());
         self
     }
 
-    /// Names this installation of the app (`endpoint_id`), the same one each time.
-    /// Default: none, and the service makes one up.
+    /// Identifies this installation of the app (`endpoint_id`); use the same id each time. Default:
+    /// none, and the service generates one.
     pub fn endpoint_id(mut self, id: impl Into<String>) -> Self {
         self.wishes.endpoint_id = Some(id.into());
         self
@@ -140,30 +136,29 @@ impl OAuthBuilder {
         Self { user_agent: Some(user_agent.into()), ..self }
     }
 
-    /// Where HTTP, the time of day and randomness come from. A
-    /// [`Client`](crate::rest::Client) that uses these tokens inherits it. Default: the
-    /// machine's own.
+    /// HTTP client, clock and randomness. A [`Client`](crate::rest::Client) that uses these tokens
+    /// inherits it. Default: the system's.
     pub fn system(self, system: System) -> Self {
         Self { system: Some(system), ..self }
     }
 
-    /// How long to wait between tries while the service fails (408, 5xx,
-    /// timeouts). Default: 10 s, by RingCentral's errors guide.
+    /// Delay between retries while the service fails (408, 5xx, timeouts). Default: 10 s, by
+    /// RingCentral's errors guide.
     pub fn repeat_pause(self, pause: Duration) -> Self {
         Self { pause, ..self }
     }
 
-    /// Within this a login or refresh ends, repeats included; one request of it
-    /// may take half. Default 30 s, as for any call; at most an hour.
+    /// Deadline of a login or refresh, including retries; a single request may take half of it.
+    /// Default 30 s, as for any call; at most an hour.
     pub fn deadline(self, deadline: Duration) -> Self {
         Self { deadline, ..self }
     }
 
-    /// Makes the [`OAuth`]. Nothing is sent before a token is asked for.
+    /// Builds the [`OAuth`]. Nothing is sent before the first token is needed.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`](crate::ErrorKind::Config) when the server's URL is none, when the client
-    /// id is empty, or when there are both a secret and an assertion.
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) for an invalid server URL, an empty client
+    /// id, or both a secret and an assertion.
     pub fn build(self) -> Result<OAuth> {
         if self.client_id.is_empty() {
             return Err(Error::config("the client id is empty"));

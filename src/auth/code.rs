@@ -1,4 +1,4 @@
-//! The authorization code flow with PKCE: the request and its redirect.
+//! The authorization code flow with PKCE: the request and the redirect.
 
 use std::fmt;
 
@@ -11,13 +11,11 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::secret::Secret;
 use crate::system::System;
 
-/// One login in the user's browser: where to send the user, and what to
-/// remember until the redirect comes back.
+/// A login in the user's browser: the URL to open, and the state needed when the redirect arrives.
 ///
-/// Made by [`OAuth::authorize`](super::OAuth::authorize). Keep it with the
-/// user's session (it holds the PKCE verifier and the `state`), send the browser
-/// to [`url`](Self::url), then give both this and the URL that the browser was
-/// redirected to to [`OAuth::exchange`](super::OAuth::exchange).
+/// Created by [`OAuth::authorize`](super::OAuth::authorize). Store it with the user's session (it
+/// contains the PKCE verifier and the `state`), open [`url`](Self::url) in the browser, then pass
+/// it and the URL of the redirect to [`OAuth::exchange`](super::OAuth::exchange).
 #[derive(Clone)]
 pub struct AuthorizationRequest {
     endpoint: Url,
@@ -52,21 +50,21 @@ impl AuthorizationRequest {
         Self { brand_id: Some(id.into()), ..self }
     }
 
-    /// How the page is shown (`display`: `page`, `popup`, `touch`, `mobile`).
-    /// Default: the service's choice.
+    /// The form of the page (`display`: `page`, `popup`, `touch`, `mobile`). Default: the service's
+    /// choice.
     #[must_use]
     pub fn display(self, display: impl Into<String>) -> Self {
         Self { display: Some(display.into()), ..self }
     }
 
-    /// Which steps the user is asked for (`prompt`: `login`, `sso`, `consent`,
-    /// `none`, separated by spaces). Default: the service's choice.
+    /// The steps shown to the user (`prompt`: `login`, `sso`, `consent`, `none`, separated by
+    /// spaces). Default: the service's choice.
     #[must_use]
     pub fn prompt(self, prompt: impl Into<String>) -> Self {
         Self { prompt: Some(prompt.into()), ..self }
     }
 
-    /// Where to send the user's browser (`GET /restapi/oauth/authorize`).
+    /// The URL for the user's browser (`GET /restapi/oauth/authorize`).
     #[must_use]
     pub fn url(&self) -> Url {
         let mut url = self.endpoint.clone();
@@ -85,8 +83,7 @@ impl AuthorizationRequest {
         url
     }
 
-    /// The `state`, by which a web server finds the request that a redirect
-    /// belongs to.
+    /// The `state`, by which a web server finds the request of a redirect.
     #[must_use]
     pub fn state(&self) -> &Secret {
         &self.state
@@ -100,9 +97,9 @@ impl AuthorizationRequest {
         &self.verifier
     }
 
-    /// The code in `redirect`, once its `state` has been checked.
+    /// The code in `redirect`, after checking its `state`.
     pub(super) fn code(&self, redirect: &str) -> Result<Secret> {
-        // A path and query alone will do: that is what a web server sees.
+        // Path and query suffice, since web servers see no more.
         let base = Url::parse(&self.redirect_uri).ok();
         let url = Url::options().base_url(base.as_ref()).parse(redirect.trim());
         let url = url.map_err(|error| Error::config("the redirect is no URL").with_source(error))?;
@@ -113,7 +110,7 @@ impl AuthorizationRequest {
         {
             return Err(Error::new(ErrorKind::Auth, "the redirect belongs to another authorization request (state)"));
         }
-        // Without a state an error is still an error, but a code is nobody's.
+        // An error without a state is still reported, but a code without one is not trusted.
         if let Some(error) = find("error") {
             let code: String = error.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '_').take(40).collect();
             return Err(Error::new(ErrorKind::Auth, "the user or the service declined the login").with_code(Some(code)));
@@ -132,7 +129,7 @@ impl fmt::Debug for AuthorizationRequest {
     }
 }
 
-/// 256 random bits as 43 characters that need no escaping (RFC 7636, 4.1).
+/// 256 random bits as 43 URL-safe characters (RFC 7636, 4.1).
 fn random_text(system: &System) -> Result<Secret> {
     Ok(URL_SAFE_NO_PAD.encode(system.random_bytes::<32>()?).into())
 }
@@ -141,7 +138,7 @@ fn challenge(verifier: &str) -> String {
     URL_SAFE_NO_PAD.encode(Sha256::digest(verifier.as_bytes()))
 }
 
-/// Equality in a time that depends on the lengths only.
+/// Compares in a time that depends only on the lengths.
 fn same(a: &str, b: &str) -> bool {
     let differs = a.bytes().zip(b.bytes()).fold(0, |differs, (a, b)| std::hint::black_box(differs | (a ^ b)));
     a.len() == b.len() && differs == 0
@@ -163,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn the_url_carries_everything_the_service_asks_for() {
+    fn the_url_has_all_parameters_of_the_service() {
         let request = request().brand_id("1210").display("popup").prompt("login consent");
         let url = request.url();
         assert_eq!(url.path(), "/restapi/oauth/authorize");
@@ -187,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_redirect_is_taken_only_with_the_state_that_was_sent() {
+    fn a_redirect_needs_the_state_that_was_sent() {
         let request = request();
         let state = request.state().expose();
         for (redirect, want) in [

@@ -1,4 +1,4 @@
-//! The token endpoint's words: what is sent, what comes back. Pure.
+//! Requests and responses of the token endpoint. Pure.
 
 use std::time::{Duration, SystemTime};
 
@@ -15,7 +15,7 @@ use crate::rest::envelope::{Envelope, error_from, wait_asked_for};
 use crate::rest::refuses_login;
 use crate::secret::Secret;
 
-/// What a token is asked for with.
+/// The credentials of a token request.
 #[derive(Clone, Debug)]
 pub(super) enum Grant {
     Jwt(Secret),
@@ -40,7 +40,7 @@ impl Grant {
         }
     }
 
-    /// What an answer must not repeat.
+    /// The secrets that an error must not repeat.
     pub(super) fn secrets(&self) -> Vec<&str> {
         match self {
             Self::Jwt(secret) | Self::Refresh(secret) => vec![secret.expose()],
@@ -48,13 +48,13 @@ impl Grant {
         }
     }
 
-    /// The service lists `client_id` among the fields of a code exchange.
+    /// The service documents `client_id` as a field of a code exchange.
     pub(super) fn names_client(&self) -> bool {
         matches!(self, Self::Code { .. })
     }
 }
 
-/// What is asked for besides.
+/// Optional parameters of a token request.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Wishes {
     pub(super) access_token_ttl: Option<Duration>,
@@ -63,7 +63,7 @@ pub(super) struct Wishes {
     pub(super) endpoint_id: Option<String>,
 }
 
-/// How an app names and proves itself in a form; neither where a header does.
+/// The app's id and credentials in a form; empty if a header has them.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Client<'a> {
     pub(super) id: Option<&'a str>,
@@ -106,14 +106,14 @@ pub(super) fn form(grant: &Grant, wishes: &Wishes, client: Client<'_>) -> String
     form.finish()
 }
 
-/// Whose the tokens are.
+/// The owner of the tokens.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Owner<'a> {
     pub(super) server: &'a str,
     pub(super) client_id: &'a str,
 }
 
-/// The session that `body` grants. What a refresh leaves out stays as in
+/// Reads the session in `body`. A refresh response may omit fields, which then stay as in
 /// `previous`.
 pub(super) fn read_session(
     body: &[u8],
@@ -156,16 +156,16 @@ pub(super) fn read_session(
     Ok(Session::granted(stored, life, asked_at))
 }
 
-/// Why a grant brought no token.
+/// Why a grant failed.
 #[derive(Debug)]
 pub(super) enum Refusal {
-    /// The grant itself is spent, revoked or expired (`invalid_grant` and its like).
+    /// The grant itself is used, revoked or expired (`invalid_grant` and similar codes).
     Dead(Error),
-    /// The service named a reason, but the grant may still be good
-    /// (`invalid_client`, …): repeating it as it is cannot help.
+    /// The service gave a reason, but the grant may still be valid (`invalid_client`, …): repeating
+    /// the same request cannot help.
     Refused(Error),
-    /// Anything else: passing trouble, an answer that is not the service's, or one whose
-    /// reason is not known. None of it ends a login.
+    /// Anything else: transient errors, a response that is not from the service, or one without a
+    /// known reason. None of these ends a login.
     Failed(Error),
 }
 
@@ -183,8 +183,8 @@ impl Refusal {
     }
 }
 
-/// What an answer other than 200 means. None of the service's text is kept: it
-/// answers to credentials.
+/// Interprets a response other than 200. The service's text is dropped, since it may contain
+/// credentials.
 pub(super) fn read_refusal(status: u16, headers: &HeaderMap, body: &[u8], secrets: &[&str]) -> Refusal {
     let seen = error_from(status, headers, body, secrets);
     let envelope = Envelope::read(body);
@@ -201,14 +201,13 @@ pub(super) fn read_refusal(status: u16, headers: &HeaderMap, body: &[u8], secret
     match status {
         400 | 401 | 403 if is_dead(&envelope) => Refusal::Dead(refused()),
         400 | 401 | 403 if is_refused(&envelope) => Refusal::Refused(refused()),
-        // A gateway's page, or a code that nobody documents, says nothing about the grant
-        // (found 6.4).
+        // A gateway's page or an undocumented code says nothing about the grant (found 6.4).
         400 | 401 | 403 => Refusal::Failed(recast(ErrorKind::Auth, "the login was turned away", retry)),
         _ => Refusal::Failed(recast(seen.kind(), "the login failed", retry)),
     }
 }
 
-/// Whether the service named a reason why it does not log this app or user in.
+/// Whether the service gave a reason for refusing this app or user.
 fn is_refused(envelope: &Envelope) -> bool {
     let by_word = matches!(
         envelope.oauth_error.as_deref(),
@@ -229,7 +228,7 @@ fn is_refused(envelope: &Envelope) -> bool {
     by_word || envelope.code.as_deref().is_some_and(refuses_login)
 }
 
-/// Whether the grant itself is over: revoked, expired, used, unknown.
+/// Whether the grant itself has ended: revoked, expired, used, unknown.
 fn is_dead(envelope: &Envelope) -> bool {
     matches!(envelope.oauth_error.as_deref(), Some("invalid_grant" | "expired_token"))
         || matches!(
@@ -238,7 +237,7 @@ fn is_dead(envelope: &Envelope) -> bool {
         )
 }
 
-/// How often one grant was sent, and why again.
+/// The attempts of one grant.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Tried {
     repeats: u32,
@@ -248,10 +247,10 @@ pub(super) struct Tried {
 impl Tried {
     /// How long to wait before the grant is sent again; `None`: give up.
     ///
-    /// An answer that was lost is asked for once more at once, since the service
-    /// answers a repeated refresh with the same token for a while. Passing
-    /// trouble is met up to three times, 10 s apart (`pause`) or when the
-    /// service says; while the old token is good (`patient` is false) not at all.
+    /// After a lost response the grant is sent once more immediately, since the service answers a
+    /// repeated refresh with the same token for a while. Transient errors are retried up to three
+    /// times, 10 s apart (`pause`) or as the service requests; not at all while the old token is
+    /// valid (`patient` is false).
     pub(super) fn again(
         &mut self,
         refusal: &Refusal,
@@ -263,7 +262,7 @@ impl Tried {
         let Refusal::Failed(error) = refusal else { return None };
         let Disposition::Retry { after } = error.disposition() else { return None };
         let answered = error.status().is_some_and(|status| status != 200);
-        // To ask once more at once gets the same answer: the caller waits longer.
+        // An immediate retry would get the same response: the caller waits longer.
         if matches!(error.status(), Some(300..=499)) && !matches!(error.status(), Some(408 | 429)) {
             return None;
         }
@@ -277,7 +276,7 @@ impl Tried {
         }
         let wait = match after {
             Some(after) => after,
-            // Nothing left this machine: no reason to spare the service.
+            // Nothing was sent, so the service needs no pause.
             None if !error.is_unclear() && !answered => BackoffPolicy::default().delay(self.repeats, None, random),
             None => pause,
         };
@@ -285,7 +284,7 @@ impl Tried {
         (wait < left).then_some(wait)
     }
 
-    /// The guide's pause.
+    /// The pause from the errors guide.
     pub(super) const PAUSE: Duration = PAUSE;
 }
 
@@ -386,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn only_answers_of_the_invalid_grant_class_are_the_end_of_a_grant() {
+    fn only_invalid_grant_responses_end_a_grant() {
         let word = |status, body: &str| match read_refusal(status, &HeaderMap::new(), body.as_bytes(), &[]) {
             Refusal::Dead(error) => ("dead", error.kind(), error.disposition()),
             Refusal::Refused(error) => ("refused", error.kind(), error.disposition()),
@@ -406,7 +405,7 @@ mod tests {
                 ("refused", ErrorKind::Auth, fatal),
             ),
             (400, r#"{"errors":[{"errorCode":"OAU-123"}]}"#, ("refused", ErrorKind::Auth, fatal)),
-            // Unknown reasons, and what is not the service's answer, pass.
+            // Unknown reasons and foreign responses are transient.
             (400, r#"{"errors":[{"errorCode":"OAU-999"}]}"#, ("failed", ErrorKind::Auth, retry)),
             (400, r#"{"error":"temporarily_unavailable"}"#, ("failed", ErrorKind::Auth, retry)),
             (401, r#"{"errorCode":"TokenExpired"}"#, ("failed", ErrorKind::Auth, retry)),
@@ -433,7 +432,7 @@ mod tests {
     }
 
     #[test]
-    fn passing_trouble_is_met_by_the_guides_rules() {
+    fn transient_errors_are_retried_by_the_guides_rules() {
         let second = Duration::from_secs(1);
         let failed = |error: Error| Refusal::Failed(error);
         let lost = || failed(Error::new(ErrorKind::Timeout, "x").with_unclear(true));
@@ -461,7 +460,7 @@ mod tests {
         }
         assert_eq!(again(&mut Tried::default(), &told(), true), Some(second * 4));
         assert_eq!(Tried::default().again(&told(), true, PAUSE, 1.0, second * 4), None);
-        // Turned away: the same answer would come at once.
+        // Without a known reason the same response would follow.
         let odd = Disposition::Retry { after: None };
         for status in [302, 400, 401, 403, 404] {
             let odd = failed(Error::new(ErrorKind::Auth, "x").with_status(status).with_disposition(odd));

@@ -1,8 +1,7 @@
-//! Who the client is: access tokens and where they come from.
+//! Authentication: access tokens and their sources.
 //!
-//! A [`TokenProvider`] hands out the token for each call. [`OAuth`] is the one
-//! that logs in and keeps the session alive; [`StaticToken`] and [`TokenFn`]
-//! serve tokens that somebody else looks after.
+//! A [`TokenProvider`] supplies the token for each call. [`OAuth`] logs in and maintains the
+//! session; [`StaticToken`] and [`TokenFn`] supply tokens that are managed elsewhere.
 
 mod assertion;
 mod bring;
@@ -33,7 +32,7 @@ use crate::rest::RateBudget;
 use crate::secret::Secret;
 use crate::system::System;
 
-/// Hands out access tokens.
+/// Supplies access tokens.
 ///
 /// ```
 /// use ringcentral_events::{auth::{AccessToken, TokenProvider}, Result};
@@ -53,27 +52,27 @@ use crate::system::System;
 /// ```
 #[async_trait]
 pub trait TokenProvider: Send + Sync + fmt::Debug + 'static {
-    /// The token to use now. Called before each request, so it should answer
-    /// from memory as long as the token is good.
+    /// The current token. Called before each request, so it should answer from memory while the
+    /// token is valid.
     ///
     /// # Errors
-    /// [`Auth`](crate::ErrorKind::Auth) with [`Disposition::Fatal`](crate::Disposition) when
-    /// the login itself is refused and a person must log in again: that ends subscriptions.
-    /// Passing trouble by its own kind, with a disposition that says so.
+    /// [`Auth`](crate::ErrorKind::Auth) with [`Disposition::Fatal`](crate::Disposition) if the
+    /// login itself is refused and a person must log in again: that ends subscriptions. Transient
+    /// errors have their own kind, with a matching disposition.
     async fn token(&self) -> Result<AccessToken>;
 
-    /// Another token instead of `rejected`, which the service answered with 401.
+    /// A replacement for `rejected`, which the service answered with 401.
     ///
-    /// Single flight: when `rejected` has been replaced already, the current
-    /// token is the answer and nothing is requested.
+    /// Single flight: if `rejected` has already been replaced, this returns the current token
+    /// without a request.
     ///
     /// # Errors
     /// As for [`token`](Self::token).
     async fn refresh(&self, rejected: &AccessToken) -> Result<AccessToken>;
 
-    /// The server these tokens are for, if the provider knows it. A
-    /// [`Client`](crate::rest::Client) takes it as its default; an agent session (feature
-    /// `agent`) asks before each request, and there it may have a path.
+    /// The server that issued these tokens, if known. It is the default of a
+    /// [`Client`](crate::rest::Client); an agent session (feature `agent`) reads it before each
+    /// request, and there it may have a path.
     fn server(&self) -> Option<Url> {
         None
     }
@@ -85,20 +84,19 @@ pub trait TokenProvider: Send + Sync + fmt::Debug + 'static {
     /// calls it after [`token`](Self::token).
     ///
     /// # Errors
-    /// Why it is not known; passing trouble by its own kind and disposition.
+    /// Why it is unknown; transient errors have their own kind and disposition.
     async fn locate_server(&self) -> Result<Option<Url>> {
         Ok(self.server())
     }
 
-    /// The budget that the provider's own calls draw from, if it makes any. A
-    /// [`Client`](crate::rest::Client) shares it.
+    /// The budget of the provider's own calls, if it makes any. A [`Client`](crate::rest::Client)
+    /// shares it.
     fn rate_budget(&self) -> Option<RateBudget> {
         None
     }
 
-    /// Where the provider itself gets HTTP, the time of day and randomness from, if it
-    /// was given that. A [`Client`](crate::rest::Client) and an agent session (feature
-    /// `agent`) take it as their default.
+    /// The provider's HTTP client, clock and randomness, if set. A [`Client`](crate::rest::Client)
+    /// and an agent session (feature `agent`) use it as their default.
     fn system(&self) -> Option<System> {
         None
     }
@@ -131,7 +129,7 @@ impl<P: TokenProvider + ?Sized> TokenProvider for Arc<P> {
     }
 }
 
-/// An access token and what the service said about it.
+/// An access token and its properties.
 #[derive(Clone, Debug)]
 pub struct AccessToken {
     secret: Secret,
@@ -141,25 +139,25 @@ pub struct AccessToken {
 }
 
 impl AccessToken {
-    /// A token of which only its text is known.
+    /// A token with unknown properties.
     pub fn new(secret: impl Into<Secret>) -> Self {
         Self { secret: secret.into(), expires_at: None, owner_id: None, scopes: Arc::default() }
     }
 
-    /// Says how long it is still good (`expires_in`).
+    /// Sets its remaining lifetime (`expires_in`).
     #[must_use]
     pub fn with_expires_in(self, life: Duration) -> Self {
         let now = Instant::now();
         Self { expires_at: now.checked_add(life), ..self }
     }
 
-    /// Says whose it is (`owner_id`): the extension, and the PubNub user id.
+    /// Sets its owner (`owner_id`): the extension, and the PubNub user id.
     #[must_use]
     pub fn with_owner_id(self, owner_id: impl Into<String>) -> Self {
         Self { owner_id: Some(owner_id.into()), ..self }
     }
 
-    /// Says what it may do (`scope`), separated by spaces.
+    /// Sets its permissions (`scope`), separated by spaces.
     #[must_use]
     pub fn with_scope(self, scope: &str) -> Self {
         Self { scopes: scope.split_whitespace().map(Box::from).collect(), ..self }
@@ -171,19 +169,19 @@ impl AccessToken {
         &self.secret
     }
 
-    /// How long it is still good, if that is known; zero once it is over.
+    /// Its remaining lifetime, if known; zero after expiry.
     #[must_use]
     pub fn expires_in(&self) -> Option<Duration> {
         self.expires_at.map(|at| at.saturating_duration_since(Instant::now()))
     }
 
-    /// Whose it is: the extension's id.
+    /// Its owner: the extension's id.
     #[must_use]
     pub fn owner_id(&self) -> Option<&str> {
         self.owner_id.as_deref()
     }
 
-    /// What it may do.
+    /// Its permissions.
     pub fn scopes(&self) -> impl Iterator<Item = &str> {
         self.scopes.iter().map(AsRef::as_ref)
     }
@@ -199,7 +197,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_token_says_how_long_it_is_good_and_never_what_it_is() {
+    async fn a_token_shows_its_lifetime_but_never_its_text() {
         let token = AccessToken::new("t0ps3cret")
             .with_expires_in(Duration::from_secs(60))
             .with_owner_id("7")

@@ -31,31 +31,26 @@ const TOKEN_PATH: &str = "/restapi/oauth/token";
 const REVOKE_PATH: &str = "/restapi/oauth/revoke";
 const STORE_DEADLINE: Duration = Duration::from_secs(10);
 
-/// Logs in and keeps the session alive.
+/// Logs in and maintains the session.
 ///
-/// One `OAuth` is one session of one user and app; clones share it. Use one per
-/// user and app: the service keeps about five sessions of them and drops the
-/// oldest.
+/// An `OAuth` is one session of one user and app; clones share it. Use one per user and app: the
+/// service allows about five sessions of them and drops the oldest.
 ///
-/// - A token is renewed 60 s before its end (half its life if that is less),
-///   counted on the monotonic clock from before the request left.
-/// - However many callers need a new token, one request gets it. It runs in a
-///   task of its own, at most half a minute: a caller who goes away does not
-///   lose a rotated refresh token.
-/// - A new session is saved in the [`TokenStore`] before its token is used. When
-///   the store fails, callers get [`ErrorKind::Store`] and the session is kept
-///   in memory to be saved by the next call.
-/// - Only an answer of the `invalid_grant` class drops tokens. Trouble (5xx, timeouts,
-///   429, a reason that is not documented) never does: the old token is used as long as it
-///   is good. When a new one is needed, logins that fail are at least 10 s, then 20 s, 40 s
-///   and 60 s apart, and a minute where the service refuses one token after the other as soon
-///   as it has granted it (after the fourth); calls in between fail with that error and the
-///   time that is left.
-/// - A refresh that is refused falls back to the JWT, if there is one. Without,
-///   and when the JWT is refused, too, the access token is used to its end, and
-///   the refresh tried again 10 s later, then 20 s, 40 s, 60 s. With no access
-///   token that is good, calls fail with [`ErrorKind::Auth`] without asking the
-///   service again, until [`exchange`](Self::exchange) brings new credentials.
+/// - A token is renewed 60 s before it expires (at half its lifetime if that is less), measured on
+///   the monotonic clock from before the request was sent.
+/// - Concurrent callers share one token request. It runs in a separate task for at most half a
+///   minute, so that a dropped caller does not lose a rotated refresh token.
+/// - A new session is saved in the [`TokenStore`] before its token is used. If the store fails,
+///   callers get [`ErrorKind::Store`], and the session stays in memory until a later call saves it.
+/// - Only a response of the `invalid_grant` class drops tokens. Other errors (5xx, timeouts, 429,
+///   an undocumented reason) never do: the old token is used while it is valid. If a new one is
+///   needed, failing logins are spaced 10 s, then 20 s, 40 s and 60 s apart, or a minute if the
+///   service repeatedly refuses tokens it has just granted (after the fourth); calls in between
+///   fail with that error and the remaining time.
+/// - After a refused refresh, the JWT is used if there is one. Without one, or if the JWT is
+///   refused too, the access token is used until it expires, and the refresh is retried 10 s later,
+///   then after 20 s, 40 s, 60 s. Without a valid access token, calls fail with [`ErrorKind::Auth`]
+///   without a request, until [`exchange`](Self::exchange) supplies new credentials.
 ///
 /// ```no_run
 /// # async fn run() -> ringcentral_events::Result<()> {
@@ -106,7 +101,7 @@ impl fmt::Debug for State {
     }
 }
 
-/// What a flight is for.
+/// The purpose of a flight.
 enum Job {
     Renew,
     Exchange(Grant),
@@ -131,24 +126,24 @@ impl OAuth {
         OAuthBuilder::new(client_id.into(), None)
     }
 
-    /// Begins a login in the user's browser. `redirect_uri` must be registered
-    /// for the app, to the letter.
+    /// Starts a login in the user's browser. `redirect_uri` must exactly match one registered for
+    /// the app.
     ///
     /// # Errors
-    /// [`ErrorKind::Internal`] when the system has no randomness.
+    /// [`ErrorKind::Internal`] if the system has no randomness.
     pub fn authorize(&self, redirect_uri: impl Into<String>) -> Result<AuthorizationRequest> {
         AuthorizationRequest::new(&self.0.app.server, &self.0.app.client_id, redirect_uri.into(), &self.0.system)
     }
 
-    /// Ends a login in the user's browser: checks the `state` of `redirect`, the
-    /// URL that the browser was sent back to, and trades its code for a session.
+    /// Completes a login in the user's browser: checks the `state` of `redirect`, the URL that the
+    /// browser was redirected to, and exchanges its code for a session.
     ///
-    /// Cancel safe: once begun, the exchange goes on without the caller.
+    /// Cancel safe: once started, the exchange continues without the caller.
     ///
     /// # Errors
-    /// [`ErrorKind::Auth`] when the `state` is not the one sent, when the user
-    /// declined ([`Error::code`] is `access_denied`) or when the service refused
-    /// the code; [`ErrorKind::Store`] when the session cannot be saved.
+    /// [`ErrorKind::Auth`] if the `state` differs, the user declined ([`Error::code`] is
+    /// `access_denied`), or the service refused the code; [`ErrorKind::Store`] if the session
+    /// cannot be saved.
     pub async fn exchange(&self, request: &AuthorizationRequest, redirect: &str) -> Result<AccessToken> {
         let grant = Grant::Code {
             code: request.code(redirect)?,
@@ -159,15 +154,15 @@ impl OAuth {
         flight.wait().await?.ok_or_else(not_logged_in)
     }
 
-    /// Ends the session at the service (all of its tokens) and forgets it here.
+    /// Ends the session at the service (all of its tokens) and deletes it here.
     ///
-    /// What the service answers is ignored, as its guide asks: the session is
-    /// gone from here either way. With a JWT the next call logs in again.
+    /// The service's response is ignored, as its guide asks: the session is deleted here in any
+    /// case. With a JWT the next call logs in again.
     ///
-    /// Cancel safe: once begun, it goes on without the caller.
+    /// Cancel safe: once started, it continues without the caller.
     ///
     /// # Errors
-    /// [`ErrorKind::Store`] when the store cannot be read or emptied.
+    /// [`ErrorKind::Store`] if the store cannot be read or cleared.
     pub async fn revoke(&self) -> Result<()> {
         let flight = self.start_alone(Job::Revoke).await?;
         flight.wait().await.map(|_| ())
@@ -196,10 +191,10 @@ impl OAuth {
             };
             match flight.wait().await {
                 Ok(Some(token)) => return Ok(token),
-                // A logout was under way: look again.
+                // A logout was in progress: check again.
                 Ok(None) => {}
                 Err(error) => {
-                    // A renewal ahead of time may fail: the old token still does.
+                    // An early renewal may fail while the old token is still valid.
                     return match self.0.state().phase.decide(Instant::now()) {
                         Decision::Use(token) => Ok(token),
                         Decision::Fail(_) | Decision::Renew { .. } => Err(error),
@@ -223,7 +218,7 @@ impl OAuth {
         Ok(flight)
     }
 
-    /// Starts `job` once no other is under way. Each of them ends within bounds.
+    /// Starts `job` once no other is in progress. Each job has a deadline.
     async fn start_alone(&self, job: Job) -> Result<Flight> {
         loop {
             let other = {
@@ -233,7 +228,7 @@ impl OAuth {
                     None => return self.join_or_start(&mut state, job),
                 }
             };
-            // Its outcome is for those who asked for it.
+            // Its result belongs to its callers.
             let _theirs = other.wait().await;
         }
     }
@@ -241,12 +236,12 @@ impl OAuth {
 
 #[async_trait]
 impl TokenProvider for OAuth {
-    /// Cancel safe: a login or refresh that was begun goes on without the caller.
+    /// Cancel safe: a started login or refresh continues without the caller.
     async fn token(&self) -> Result<AccessToken> {
         self.obtain(None).await
     }
 
-    /// Cancel safe: a login or refresh that was begun goes on without the caller.
+    /// Cancel safe: a started login or refresh continues without the caller.
     async fn refresh(&self, rejected: &AccessToken) -> Result<AccessToken> {
         self.obtain(Some(rejected)).await
     }
@@ -266,7 +261,7 @@ impl TokenProvider for OAuth {
 
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
-        // Never held over a call that may panic or wait.
+        // Never held across a call that may panic or wait.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -282,7 +277,7 @@ impl Shared {
         let deadline = Instant::now() + self.app.deadline;
         self.recall().await?;
         self.save_unsaved().await?;
-        // What was read or saved just now may do.
+        // The token just loaded or saved may suffice.
         let decision = self.state().phase.decide(Instant::now());
         let urgent = match decision {
             Decision::Use(token) => return Ok(token),
@@ -294,7 +289,7 @@ impl Shared {
             let now = Instant::now();
             let mut state = self.state();
             state.phase.renewal_failed(error, now);
-            // A token that is good needs no other: what it waits for is above.
+            // A valid token needs no renewal; its remaining wait is handled above.
             if !state.phase.is_good(now) {
                 state.hold.failed(error, now);
             }
@@ -302,7 +297,7 @@ impl Shared {
         outcome
     }
 
-    /// Reads the store, if that was not done yet.
+    /// Loads the stored session, unless that was done already.
     async fn recall(&self) -> Result<()> {
         if !matches!(self.state().phase, Phase::Unread) {
             return Ok(());
@@ -330,15 +325,15 @@ impl Shared {
                 Err(refusal) => refusal,
             };
             match refusal {
-                // Nobody said that the refresh token is over; the JWT may do meanwhile.
+                // The refresh token may still be valid; the JWT serves meanwhile.
                 Refusal::Failed(error) if error.kind() == ErrorKind::Auth && self.app.jwt.is_some() => {
                     turned_away = Some(error);
                 }
                 Refusal::Failed(error) => return Err(error),
                 Refusal::Refused(error) => refused = Some(error),
                 Refusal::Dead(error) => {
-                    // Another process may have rotated the token: then its
-                    // session is in the store, and this one was simply late.
+                    // Another process may have rotated the token: then its session is in the store,
+                    // and this request was late.
                     let other = if looked_again { None } else { self.load().await? };
                     let other = other.filter(|other| other.stored.refresh_token.as_ref() != Some(&refresh));
                     looked_again = true;
@@ -351,7 +346,7 @@ impl Shared {
                         }
                         continue;
                     }
-                    tracing::info!(code = error.code(), "the session is over");
+                    tracing::info!(code = error.code(), "the session has ended");
                     self.state().phase = Phase::Empty;
                     refused = Some(self.forget(error).await);
                 }
@@ -370,22 +365,22 @@ impl Shared {
         }
     }
 
-    /// Keeps other processes from renewing meanwhile. One that takes too long is not
-    /// waited for: that its renewal and ours meet is noticed below.
+    /// Prevents other processes from renewing concurrently. A lock that takes too long is skipped:
+    /// concurrent renewals are detected below.
     async fn lock_store(&self, deadline: Instant) -> Result<Option<StoreLock>> {
         let patience = deadline.saturating_duration_since(Instant::now()) / 2;
         timeout(patience, guarded("the token store", self.store.lock())).await.unwrap_or_else(|_| {
-            tracing::warn!("another process does not let go of the token store");
+            tracing::warn!("another process holds the lock of the token store");
             Ok(None)
         })
     }
 
-    /// The token of a session that another process has put into the store.
+    /// The token of a session that another process has stored.
     async fn renewed_elsewhere(&self) -> Result<Option<AccessToken>> {
         let Some(other) = self.load().await? else { return Ok(None) };
         let mut state = self.state();
         let is_ours = |mine: &Session| mine.stored.access_token == other.stored.access_token;
-        // What is not yet saved is newer than what is.
+        // An unsaved session is newer than a stored one.
         if matches!(state.phase, Phase::Unsaved(_)) || state.phase.session().is_some_and(is_ours) {
             return Ok(None);
         }
@@ -396,27 +391,27 @@ impl Shared {
         })
     }
 
-    /// The refresh token, unless its time is over and there is a better way.
+    /// The refresh token, unless it has expired and another grant is available.
     fn usable_refresh(&self, stored: &StoredTokens) -> Option<Secret> {
         let over = stored.refresh_expires_at.is_some_and(|at| at <= self.system.now());
         stored.refresh_token.clone().filter(|_| !over || self.app.jwt.is_none())
     }
 
-    /// Nothing is left to log in with: later calls fail with `error`, too, and ask
-    /// nobody. While the access token is good it is used, and the renewal tried
-    /// again later: the service refused the request, not the token.
+    /// No credentials are left: later calls fail with `error` without a request. A valid access
+    /// token is still used, and the renewal retried later: the service refused the request, not the
+    /// token.
     fn die(&self, error: Error) -> Error {
         let mut state = self.state();
         if state.phase.is_good(Instant::now()) {
-            tracing::info!(code = error.code(), "the renewal was refused; the token is used to its end");
+            tracing::info!(code = error.code(), "the refresh was refused; using the token until it expires");
         } else {
-            tracing::info!(code = error.code(), "the credentials were refused; waiting for others");
+            tracing::info!(code = error.code(), "the credentials were refused; waiting for new ones");
             state.phase = Phase::Dead(error.clone());
         }
         error
     }
 
-    /// Empties the store. When it cannot, that is the cause told with `error`.
+    /// Clears the store. If that fails, it is reported as the cause of `error`.
     async fn forget(&self, error: Error) -> Error {
         match self.in_time(self.store.clear()).await {
             Ok(()) => error,
@@ -432,7 +427,7 @@ impl Shared {
         }
     }
 
-    /// Saves `session`, then lets it be used.
+    /// Saves `session` before it is used.
     async fn install(&self, session: Session) -> Result<AccessToken> {
         let token = session.access.clone();
         self.state().phase = Phase::Unsaved(session);
@@ -453,11 +448,11 @@ impl Shared {
         Ok(())
     }
 
-    /// The store's session, if it is this app's.
+    /// The stored session, if it belongs to this app.
     async fn load(&self) -> Result<Option<Session>> {
         let Some(stored) = self.in_time(self.store.load()).await? else { return Ok(None) };
         if stored.server != self.app.server.as_str() || stored.client_id != self.app.client_id {
-            // Sending them would hand one server's credentials to another.
+            // Sending it would pass one server's credentials to another.
             return Err(Error::new(ErrorKind::Store, "the stored tokens belong to another server or app")
                 .with_disposition(Disposition::Fatal));
         }
@@ -469,8 +464,8 @@ impl Shared {
         timeout(STORE_DEADLINE, guarded("the token store", work)).await.map_err(slow)?
     }
 
-    /// Asks for a session, with the repeats the guide allows. `urgent` when
-    /// there is no token that would do meanwhile.
+    /// Requests a session, with the retries that the guide allows. `urgent` means that there is no
+    /// valid token meanwhile.
     async fn grant(
         &self,
         grant: &Grant,
@@ -484,7 +479,7 @@ impl Shared {
                 Ok(session) => return Ok(session),
                 Err(refusal) => refusal,
             };
-            tracing::debug!(error = %refusal.error(), "no token");
+            tracing::debug!(error = %refusal.error(), "token request failed");
             let left = deadline.saturating_duration_since(Instant::now());
             match tried.again(&refusal, urgent, self.app.pause, self.system.jitter(), left) {
                 Some(wait) => waiting::pause(wait, refusal.error()).await,
@@ -500,7 +495,7 @@ impl Shared {
         urgent: bool,
         deadline: Instant,
     ) -> Result<Session, Refusal> {
-        // Callers wait for this one: not for a rate group while their token is good.
+        // Callers wait for this: they must not wait for a rate group while their token is valid.
         let patience = if urgent { deadline } else { Instant::now() };
         let permit = self.budget.admit(&Method::POST, TOKEN_PATH, patience).await.map_err(Refusal::Failed)?;
         let assertion = match self.app.assertion(deadline).await {
@@ -513,7 +508,7 @@ impl Shared {
             Err(error) => return Err(unanswered(permit, error)),
         };
         let asked_at = (Instant::now(), self.system.now());
-        // Half of the time for the first try leaves room for the second.
+        // The first attempt gets half of the time, so that a second one fits.
         let deadline = deadline.min(asked_at.0 + self.app.deadline / 2);
         let answer = match self.http.exchange(request, deadline).await {
             Ok(answer) => answer,
@@ -545,9 +540,8 @@ impl Shared {
         let token = session.stored.refresh_token.as_ref().unwrap_or(&session.stored.access_token);
         match self.revoke_at_service(token).await {
             Ok(status) => tracing::debug!(status, "revoked"),
-            // By design: the guide says not to repeat it, and nothing here
-            // depends on it.
-            Err(error) => tracing::debug!(%error, "the session was not revoked at the service"),
+            // By design: the guide says not to repeat it, and nothing here depends on it.
+            Err(error) => tracing::debug!(%error, "failed to revoke the session at the service"),
         }
         Ok(())
     }
@@ -576,7 +570,7 @@ fn unanswered(permit: Permit, error: Error) -> Refusal {
 }
 
 impl App {
-    /// The proof for one request, if this app has that way.
+    /// The client assertion for one request, if the app uses one.
     async fn assertion(&self, deadline: Instant) -> Result<Option<Secret>> {
         match &self.assertion {
             Some(assertion) => assertion.get(deadline).await.map(Some),
@@ -584,7 +578,7 @@ impl App {
         }
     }
 
-    /// What the form says of the app: its name, unless the header does.
+    /// The app's fields in the form: its id, unless the header has it.
     fn client<'a>(&'a self, assertion: Option<&'a Secret>, always_named: bool) -> Client<'a> {
         let id = (always_named || self.basic.is_none()).then_some(self.client_id.as_str());
         Client { id, assertion }
@@ -609,7 +603,7 @@ mod tests {
 
     use super::*;
 
-    /// Nothing listens there: whatever is sent fails.
+    /// Nothing listens there: every request fails.
     const NOWHERE: &str = "http://127.0.0.1:1";
 
     fn session(left: u64) -> StoredTokens {
@@ -638,7 +632,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_store_that_never_answers_is_an_error_in_time() {
+    async fn a_store_that_never_answers_is_an_error_after_its_deadline() {
         let oauth = OAuth::jwt("app", "jwt").server(NOWHERE).store(Silent).build().unwrap();
         let start = Instant::now();
         assert_eq!(oauth.token().await.unwrap_err().kind(), ErrorKind::Store);
@@ -646,7 +640,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn nobody_with_a_good_token_waits_for_the_rate_group_of_its_renewal() {
+    async fn a_valid_token_does_not_wait_for_the_rate_group_of_its_renewal() {
         let store = super::super::MemoryTokenStore::new();
         store.save(&session(30)).await.unwrap();
         let oauth = OAuth::authorization_code("app").server(NOWHERE).store(store).build().unwrap();

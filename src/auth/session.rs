@@ -1,4 +1,4 @@
-//! What a login is worth now, and what to do about it. Pure.
+//! The state of a login, and the decisions that follow from it. Pure.
 
 use std::time::{Duration, SystemTime};
 
@@ -9,40 +9,38 @@ use super::store::StoredTokens;
 use crate::error::{Disposition, Error, ErrorKind};
 use crate::policy::BackoffPolicy;
 
-/// How long before its end a token is renewed (RingCentral's JavaScript SDK: 60 s).
+/// How long before expiry a token is renewed (RingCentral's JavaScript SDK: 60 s).
 const LEAD: Duration = Duration::from_secs(60);
-/// A shorter life would have a client do nothing but log in.
+/// With a shorter lifetime a client would only log in.
 const LIFE_FLOOR: Duration = Duration::from_secs(2);
 /// The documented maximum is one hour, samples have two.
 const LIFE_CAP: Duration = Duration::from_secs(24 * 60 * 60);
-/// The shortest documented lifetime, for an answer that names none, or one that no token
-/// has.
+/// The shortest documented lifetime, for responses without a valid one.
 const LIFE_UNKNOWN: Duration = Duration::from_secs(600);
-/// After a failed renewal ahead of time (errors guide: 10 s apart). Each further
-/// failure doubles it.
+/// Delay after a failed early renewal (errors guide: 10 s apart), doubled by each further failure.
 pub(super) const PAUSE: Duration = Duration::from_secs(10);
-/// The longest pause: the rate group of logins counts by the minute.
+/// The maximum delay: the rate group of logins has a window of a minute.
 const PAUSE_CAP: Duration = Duration::from_secs(60);
 
-/// A login: its tokens, and when the access token is renewed and over.
+/// A login: its tokens, and when the access token is to be renewed and expires.
 #[derive(Clone, Debug)]
 pub(super) struct Session {
     pub(super) access: AccessToken,
     pub(super) stored: StoredTokens,
     renew_at: Instant,
     expires_at: Instant,
-    /// When it was granted, if that was here.
+    /// When it was granted, if in this process.
     granted_at: Option<Instant>,
 }
 
 impl Session {
-    /// A session just granted; `asked_at` is from before the request left.
+    /// A new session; `asked_at` is the time before the request was sent.
     pub(super) fn granted(stored: StoredTokens, life: Duration, asked_at: Instant) -> Self {
         let session = Self::new(stored, asked_at + life, asked_at + (life - LEAD.min(life / 2)));
         Self { granted_at: Some(asked_at), ..session }
     }
 
-    /// A session from a store, where only the wall clock's time is known.
+    /// A stored session, which only has wall-clock times.
     pub(super) fn stored(stored: StoredTokens, wall: SystemTime, now: Instant) -> Self {
         let left = stored.expires_at.duration_since(wall).unwrap_or_default().min(LIFE_CAP);
         Self::new(stored, now + left, now + left.saturating_sub(LEAD))
@@ -56,34 +54,33 @@ impl Session {
     }
 }
 
-/// The life to count on for an `expires_in` of `seconds`.
+/// The lifetime to assume for an `expires_in` of `seconds`.
 pub(super) fn life(seconds: Option<f64>) -> Duration {
-    // Granted and over at once: the number is a fault. A token that has ended gets a 401.
+    // Zero or less must be an error of the service. A token that has expired gets a 401.
     let said = seconds.filter(|seconds| *seconds > 0.0);
     let named = said.map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or(LIFE_CAP));
     named.unwrap_or(LIFE_UNKNOWN).clamp(LIFE_FLOOR, LIFE_CAP)
 }
 
-/// A token that is refused while it is younger than this may never have been any good.
+/// A token refused at a younger age may never have been valid.
 const YOUNG: Duration = Duration::from_secs(10);
-/// So many of them in a row are replaced at once: with the login before, that is what the
-/// group `Auth` has in a minute by default.
+/// Number of consecutive ones that are replaced immediately: with the initial login, that is the
+/// default limit of the group `Auth` per minute.
 const AT_ONCE: u32 = 4;
 
-/// How long no login is asked for, though one is needed: each costs a call of the small
-/// rate group `Auth`, whatever comes of it.
+/// Delays logins after failures: each attempt costs a call of the small rate group `Auth`.
 #[derive(Debug, Default)]
 pub(super) struct Hold {
     failures: u32,
-    /// Tokens in a row that were refused as soon as they were granted.
+    /// Number of consecutive tokens refused immediately after their grant.
     barren: u32,
     until: Option<(Instant, Error)>,
 }
 
 impl Hold {
-    /// A login failed with `error`.
+    /// Records a login that failed with `error`.
     pub(super) fn failed(&mut self, error: &Error, now: Instant) {
-        // What never left cost nothing, and what is final is another matter.
+        // Unsent requests cost nothing, and permanent errors are handled elsewhere.
         let passes = matches!(error.disposition(), Disposition::Retry { .. });
         if passes && !error.sent_nothing() {
             let asked = error.retry_after().unwrap_or_default().min(BackoffPolicy::MAX_RETRY_AFTER);
@@ -93,7 +90,7 @@ impl Hold {
         }
     }
 
-    /// A login was granted.
+    /// Records a successful login.
     pub(super) fn granted(&mut self, now: Instant) {
         self.failures = 0;
         self.until = (self.barren >= AT_ONCE).then(|| {
@@ -102,58 +99,58 @@ impl Hold {
         });
     }
 
-    /// The service refused the token of `session`, which was in use.
+    /// Records that the service refused the token of `session`.
     fn refused(&mut self, session: &Session, now: Instant) {
         let young = session.granted_at.is_some_and(|at| now.saturating_duration_since(at) < YOUNG);
         self.barren = if young { self.barren.saturating_add(1) } else { 0 };
     }
 
-    /// Why no login is asked for now.
+    /// The reason why no login is attempted now.
     pub(super) fn error(&self, now: Instant) -> Option<Error> {
         let (until, error) = self.until.as_ref().filter(|(until, _)| *until > now)?;
-        // Without the status of an answer: for this one nothing was sent.
+        // Without the status of a response, since no request was sent.
         let held = Error::new(error.kind(), "no login is asked for so soon after one in vain");
         let held = held.with_code(error.code().map(str::to_owned)).with_source(error.clone());
         Some(held.with_disposition(Disposition::Retry { after: Some(*until - now) }))
     }
 }
 
-/// The pause after `failures` earlier ones.
+/// The delay after `failures` earlier ones.
 fn pause(failures: u32) -> Duration {
     PAUSE.saturating_mul(1_u32.checked_shl(failures).unwrap_or(u32::MAX)).min(PAUSE_CAP)
 }
 
-/// Where a client stands.
+/// The state of a login.
 #[derive(Debug)]
 pub(super) enum Phase {
-    /// The store has not been asked yet.
+    /// The store has not been read yet.
     Unread,
     /// There is no session.
     Empty,
-    /// There is a session that the store has not taken yet: not to be used.
+    /// There is a session that is not saved yet, and so must not be used.
     Unsaved(Session),
     /// There is a session.
     Live {
         session: Session,
-        /// The service answered 401 to its access token.
+        /// The service answered its access token with 401.
         refused: bool,
-        /// A renewal ahead of time failed: not again before this.
+        /// An early renewal failed: no other one before this.
         not_before: Option<Instant>,
-        /// So many renewals failed in a row.
+        /// Number of consecutive failed renewals.
         failures: u32,
     },
-    /// The service refused the credentials: nothing helps but others.
+    /// The service refused the credentials: new ones are needed.
     Dead(Error),
 }
 
-/// What a caller for a token gets.
+/// The answer to a caller.
 #[derive(Debug)]
 pub(super) enum Decision {
     /// This token.
     Use(AccessToken),
-    /// What a renewal brings. Not urgent: there is a token that would still do.
+    /// A renewal. Not urgent if there is a valid token.
     Renew { urgent: bool },
-    /// The reason why there is none.
+    /// The reason why there is no token.
     Fail(Error),
 }
 
@@ -162,7 +159,7 @@ impl Phase {
         Self::Live { session, refused: false, not_before: None, failures: 0 }
     }
 
-    /// The service answered 401 to `token`. A token of the past changes nothing.
+    /// Records a 401 to `token`. An outdated token changes nothing.
     pub(super) fn refuse(&mut self, token: &AccessToken, hold: &mut Hold, now: Instant) {
         if let Self::Live { session, refused, .. } = self
             && session.access.is_same(token)
@@ -173,17 +170,17 @@ impl Phase {
         }
     }
 
-    /// A renewal failed with `error`; what is there stays.
+    /// Records a renewal that failed with `error`; the session stays.
     pub(super) fn renewal_failed(&mut self, error: &Error, now: Instant) {
         if let Self::Live { not_before, failures, .. } = self {
-            // A store of the user's may ask for anything.
+            // A user's store may request any delay.
             let asked = error.retry_after().unwrap_or_default().min(BackoffPolicy::MAX_RETRY_AFTER);
             *not_before = Some(now + asked.max(pause(*failures)));
             *failures = failures.saturating_add(1);
         }
     }
 
-    /// Whether there is an access token that still does, due for renewal or not.
+    /// Whether there is a valid access token, due for renewal or not.
     pub(super) fn is_good(&self, now: Instant) -> bool {
         match self {
             Self::Live { session, refused, .. } => !refused && now < session.expires_at,
@@ -216,7 +213,7 @@ impl Phase {
     }
 }
 
-/// There is nothing to log in with.
+/// There are no credentials to log in with.
 pub(super) fn not_logged_in() -> Error {
     Error::new(ErrorKind::Auth, "not logged in, and nothing to log in with: the user must authorize")
 }
@@ -256,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_renewed_a_minute_before_its_end_but_not_in_its_first_half() {
+    fn a_token_is_renewed_a_minute_before_expiry_but_not_in_its_first_half() {
         let start = Instant::now();
         for (life, after, want) in [
             (3600, 0, "use"),
@@ -274,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn each_phase_has_its_answer() {
+    fn each_phase_has_its_decision() {
         let now = Instant::now();
         assert_eq!(word(&Phase::Unread.decide(now)), "renew now");
         assert_eq!(word(&Phase::Empty.decide(now)), "renew now");
@@ -294,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn a_renewal_that_failed_ahead_of_time_pauses_while_the_token_is_good() {
+    fn a_failed_early_renewal_pauses_while_the_token_is_valid() {
         let start = Instant::now();
         let mut phase = live(SECOND * 3600, start);
         let due = start + SECOND * 3540;
@@ -312,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn pauses_after_failed_renewals_double_up_to_a_minute_and_begin_anew_with_a_session() {
+    fn pauses_after_failed_renewals_double_up_to_a_minute_and_reset_with_a_session() {
         let start = Instant::now();
         let mut phase = live(SECOND * 3600, start);
         let mut now = start + SECOND * 3540;
@@ -330,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_good_until_it_is_refused_or_over() {
+    fn a_token_is_valid_until_refused_or_expired() {
         let start = Instant::now();
         let mut phase = live(SECOND * 3600, start);
         for (after, good) in [(0, true), (3540, true), (3599, true), (3600, false)] {
@@ -350,7 +347,7 @@ mod tests {
         for pause in [None, None, None, Some(60), Some(60)] {
             let mut phase = live(SECOND * 3600, now);
             phase.refuse(&AccessToken::new("a"), &mut hold, now + SECOND);
-            // Told twice of the same token.
+            // Reported twice for the same token.
             phase.refuse(&AccessToken::new("a"), &mut hold, now + SECOND);
             hold.granted(now + SECOND);
             now += SECOND;
@@ -359,7 +356,7 @@ mod tests {
             now += SECOND * pause.unwrap_or(0);
             assert!(hold.error(now).is_none());
         }
-        // One that was good for a while is replaced at once.
+        // A token that was valid for a while is replaced immediately.
         let mut phase = live(SECOND * 3600, now);
         phase.refuse(&AccessToken::new("a"), &mut hold, now + YOUNG);
         hold.granted(now + YOUNG);
@@ -367,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn logins_that_fail_are_spaced_unless_they_never_left() {
+    fn failed_logins_are_spaced_unless_they_were_never_sent() {
         let (mut hold, now) = (Hold::default(), Instant::now());
         hold.failed(&Error::new(ErrorKind::Network, "x"), now);
         hold.failed(&Error::new(ErrorKind::Auth, "refused").with_status(400), now);
@@ -391,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn a_life_has_a_floor_and_a_cap() {
+    fn a_lifetime_has_a_floor_and_a_cap() {
         for (named, want) in [
             (Some(3600.0), SECOND * 3600),
             (Some(7199.5), Duration::from_millis(7_199_500)),
@@ -408,7 +405,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stored_session_is_good_for_what_the_wall_clock_leaves() {
+    fn a_stored_session_is_valid_for_the_remaining_wall_clock_time() {
         let (now, wall) = (Instant::now(), SystemTime::UNIX_EPOCH + SECOND * 1_000);
         for (expires, want) in
             [(2_000, "use"), (1_061, "use"), (1_060, "renew"), (1_001, "renew"), (1_000, "renew now"), (3, "renew now")]
@@ -427,7 +424,7 @@ mod tests {
         fn no_expires_in_leads_to_a_loop_or_a_panic(seconds: f64, after in 0_u64..100_000) {
             let start = Instant::now();
             let phase = live(life(Some(seconds)), start);
-            // Freshly granted, it is used, and stays so for a while.
+            // A new session is usable, and stays so for a while.
             prop_assert_eq!(word(&phase.decide(start)), "use");
             prop_assert_eq!(word(&phase.decide(start + LIFE_FLOOR / 4)), "use");
             let _ = phase.decide(start + Duration::from_secs(after));

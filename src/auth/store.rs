@@ -1,4 +1,4 @@
-//! Where tokens outlive the process.
+//! Token stores, which outlive the process.
 
 use std::any::Any;
 use std::fmt;
@@ -13,9 +13,9 @@ use crate::durable::{FileLock, Files, WholeFile};
 use crate::error::{Disposition, Error, ErrorKind, Result};
 use crate::secret::Secret;
 
-/// A session as a store keeps it: both tokens, their times, whose they are.
+/// A stored session: both tokens, their times, and their owner.
 ///
-/// Times are on the wall clock, since a store outlives the process.
+/// Times are wall-clock times, since a store outlives the process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredTokens {
     pub(crate) server: String,
@@ -46,10 +46,10 @@ struct Document {
 }
 
 impl StoredTokens {
-    /// One JSON object, for a store of your own. All of it is a secret.
+    /// The session as one JSON object, for your own store. All of it is secret.
     ///
     /// # Errors
-    /// [`Store`](ErrorKind::Store), should JSON refuse one of the texts.
+    /// [`Store`](ErrorKind::Store) if JSON cannot represent one of the texts.
     pub fn to_json(&self) -> Result<Secret> {
         let document = Document {
             server: self.server.clone(),
@@ -65,12 +65,12 @@ impl StoredTokens {
         json.map(Secret::from).map_err(|_| Error::new(ErrorKind::Store, "the tokens cannot be written as JSON"))
     }
 
-    /// Reads what [`to_json`](Self::to_json) made.
+    /// Parses the output of [`to_json`](Self::to_json).
     ///
     /// # Errors
-    /// [`Store`](ErrorKind::Store) when `json` is something else.
+    /// [`Store`](ErrorKind::Store) if `json` has another form.
     pub fn from_json(json: &str) -> Result<Self> {
-        // The parser's message quotes values, so it goes no further.
+        // The parser's message quotes values, so it is dropped.
         let document: Document = serde_json::from_str(json).map_err(|_| {
             Error::new(ErrorKind::Store, "the stored tokens are not of the expected form")
                 .with_disposition(Disposition::Fatal)
@@ -93,28 +93,27 @@ fn seconds(at: SystemTime) -> u64 {
 }
 
 fn moment(seconds: u64) -> SystemTime {
-    // A time beyond the clock's range is as good as none: it is over.
+    // A time outside the clock's range counts as expired.
     SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
-/// Keeps the session of one user and app.
+/// Stores the session of one user and app.
 ///
-/// Refresh tokens are single use: [`OAuth`](super::OAuth) saves each new session
-/// *before* it uses it, so that a restart finds the living one. Calls never
-/// overlap for one `OAuth`. Make errors with
-/// [`Error::new`]`(`[`ErrorKind::Store`]`, …)`.
+/// Refresh tokens are single use: [`OAuth`](super::OAuth) saves each new session *before* it uses
+/// it, so that a restart finds the valid one. Calls never overlap for one `OAuth`. Create errors
+/// with [`Error::new`]`(`[`ErrorKind::Store`]`, …)`.
 #[async_trait]
 pub trait TokenStore: Send + Sync + fmt::Debug + 'static {
-    /// The session saved last, if there is one.
+    /// The last saved session, if there is one.
     async fn load(&self) -> Result<Option<StoredTokens>>;
-    /// Keeps `tokens` instead of what was there; durable once it returns.
+    /// Replaces the stored session with `tokens`; durable on return.
     async fn save(&self, tokens: &StoredTokens) -> Result<()>;
-    /// Forgets the session. Nothing there is success.
+    /// Deletes the session. Succeeds if there is none.
     async fn clear(&self) -> Result<()>;
 
-    /// Keeps other processes that share the store from renewing the session, until
-    /// what it returns is dropped: so that two processes make one renewal. May wait.
-    /// Default: nothing is locked, which is right where no other process is.
+    /// Locks the store against renewals by other processes until the returned value is dropped, so
+    /// that two processes make one renewal. May wait. Default: no lock, which is right for a single
+    /// process.
     ///
     /// Cancel safe: a dropped call holds nothing.
     async fn lock(&self) -> Result<Option<StoreLock>> {
@@ -141,11 +140,11 @@ impl<T: TokenStore + ?Sized> TokenStore for Arc<T> {
     }
 }
 
-/// A [`TokenStore`] is locked until this is dropped.
+/// Holds the lock of a [`TokenStore`] until dropped.
 pub struct StoreLock(#[allow(dead_code, reason = "held for its drop")] Box<dyn Any + Send + Sync>);
 
 impl StoreLock {
-    /// A lock that dropping `guard` lets go.
+    /// A lock that is released by dropping `guard`.
     #[must_use]
     pub fn new(guard: impl Any + Send + Sync) -> Self {
         Self(Box::new(guard))
@@ -158,7 +157,7 @@ impl fmt::Debug for StoreLock {
     }
 }
 
-/// Keeps the session as long as the process lives. The default.
+/// Stores the session for the life of the process. The default.
 #[derive(Debug, Default)]
 pub struct MemoryTokenStore(Mutex<Option<StoredTokens>>);
 
@@ -191,30 +190,30 @@ impl TokenStore for MemoryTokenStore {
     }
 }
 
-/// Keeps the session in a file that only its owner may read (0600 on Unix).
+/// Stores the session in a file that only its owner may read (0600 on Unix).
 ///
-/// A save writes a new file beside it, syncs it and renames it over the old one:
-/// after a crash there is the old session or the new one, never half of either. While
-/// one process renews the session, others that use the same file wait for what it
-/// gets; a file beside it, with `.lock` at its name's end, is locked for that.
+/// A save writes a new file beside it, syncs it and renames it over the old one: after a crash the
+/// file holds the old session or the new one, never half of either. While one process renews the
+/// session, others with the same file wait for the result; the lock is a file beside it with the
+/// suffix `.lock`.
 ///
-/// A file that other users can read or write is refused, and so is what is not a regular
-/// file. A symbolic link is followed, but not in the place of the lock file.
+/// A file that other users can read or write is refused, as is a non-regular file. A symbolic link
+/// is followed, except for the lock file.
 #[derive(Clone, Debug)]
 pub struct FileTokenStore {
     file: WholeFile,
 }
 
 impl FileTokenStore {
-    /// Far more than any session; a file that is larger is not one.
+    /// Far larger than any session.
     const LIMIT: u64 = 1024 * 1024;
 
-    /// Keeps the session at `path`. Its directory must exist.
+    /// Stores the session at `path`. Its directory must exist.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self { file: WholeFile::new(path, "token file", Self::LIMIT) }
     }
 
-    /// Keeps it with other [`Files`] than the machine's.
+    /// Replaces the file system access.
     #[must_use]
     pub fn with_files(self, files: impl Files) -> Self {
         Self { file: self.file.over(files) }
@@ -249,7 +248,7 @@ impl TokenStore for FileTokenStore {
     }
 }
 
-/// How often a lock that another process holds is tried again.
+/// Interval between attempts to take a lock.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 #[cfg(test)]
@@ -270,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_survive_json_and_never_show() {
+    fn tokens_round_trip_through_json_and_are_never_shown() {
         let tokens = tokens(1);
         let json = tokens.to_json().unwrap();
         assert_eq!(StoredTokens::from_json(json.expose()).unwrap(), tokens);
@@ -328,13 +327,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_failed_save_says_so_and_keeps_the_old_file() {
+    async fn a_failed_save_is_an_error_and_leaves_the_old_file() {
         let directory = tempfile::tempdir().unwrap();
         let missing = FileTokenStore::new(directory.path().join("no/such/tokens.json"));
         let error = missing.save(&tokens(1)).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Store);
         assert!(std::error::Error::source(&error).is_some());
-        // A directory in the way: the rename fails, and the temporary file goes.
+        // A directory in the way: the rename fails, and the temporary file is removed.
         let path = directory.path().join("tokens.json");
         std::fs::create_dir_all(path.join("child")).unwrap();
         assert!(FileTokenStore::new(&path).save(&tokens(1)).await.is_err());

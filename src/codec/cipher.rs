@@ -1,4 +1,4 @@
-//! One key in one mode.
+//! A cipher: a key and a mode.
 
 use std::fmt;
 
@@ -13,8 +13,8 @@ use crate::secret::Secret;
 
 const BLOCK: usize = 16;
 
-/// A key as the service sent it (`deliveryMode.encryptionKey`), in the mode that
-/// `deliveryMode.encryptionAlgorithm` names.
+/// The service's key (`deliveryMode.encryptionKey`), in the mode given by
+/// `deliveryMode.encryptionAlgorithm`.
 ///
 /// `Debug` shows mode and size, never the key.
 #[derive(Clone)]
@@ -25,7 +25,7 @@ pub struct Cipher {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
-    /// Each block by itself.
+    /// Each block independently.
     Ecb,
     /// Chained; the IV is the first block of the message.
     Cbc,
@@ -51,19 +51,18 @@ impl fmt::Debug for Cipher {
 }
 
 impl Cipher {
-    /// Makes the cipher that a subscription's `deliveryMode` describes.
+    /// Creates the cipher that a subscription's `deliveryMode` describes.
     ///
-    /// `algorithm` is read as a JCA transformation name, in any case and with any
-    /// spaces: `AES` means `AES/ECB/PKCS5Padding`, which is what the service
-    /// sends; `AES/CBC/PKCS5Padding` takes the first block of a message as its
-    /// IV. `PKCS7Padding` is the same padding by its better name. A key without
-    /// an algorithm is taken as `AES`.
+    /// `algorithm` is read as a JCA transformation name, ignoring case and spaces: `AES` means
+    /// `AES/ECB/PKCS5Padding`, which is what the service sends; `AES/CBC/PKCS5Padding` uses the
+    /// first block of a message as its IV. `PKCS7Padding` is the proper name of the same padding. A
+    /// key without an algorithm means `AES`.
     ///
     /// `key` is base64 of 16, 24 or 32 bytes.
     ///
     /// # Errors
-    /// [`ErrorKind::Crypto`] for another algorithm, which the error names, and
-    /// for a key that is not base64 or has another length.
+    /// [`ErrorKind::Crypto`] for another algorithm, which the error names, and for a key that is
+    /// not base64 or has another length.
     pub fn from_delivery_mode(algorithm: Option<&str>, key: &Secret) -> Result<Self> {
         let mode = mode_of(algorithm.unwrap_or_default())?;
         let bytes = base64_bytes(key.expose())
@@ -78,7 +77,7 @@ impl Cipher {
         Ok(Self { mode, key })
     }
 
-    /// Decrypts and takes the padding off.
+    /// Decrypts and removes the padding.
     pub(super) fn decrypt(&self, ciphertext: &[u8]) -> Result<Vec<u8>, DecodeError> {
         if ciphertext.is_empty() || !ciphertext.len().is_multiple_of(BLOCK) {
             return Err(DecodeError::Length { bytes: ciphertext.len() });
@@ -139,8 +138,7 @@ mod encrypt {
     use crate::error::{Error, ErrorKind, Result};
 
     impl Cipher {
-        /// The base64 text that the service would send for `plaintext`. `iv`
-        /// serves CBC only.
+        /// The base64 text that the service would send for `plaintext`. Only CBC uses `iv`.
         pub(crate) fn encrypt(&self, plaintext: &[u8], iv: [u8; BLOCK]) -> Result<String> {
             let ciphertext = match &self.key {
                 Key::Aes128(key) => encrypt(self.mode, &**key, plaintext, iv),

@@ -1,12 +1,11 @@
-//! From a payload as it came to the JSON of one notification.
+//! Decodes a raw payload into the JSON of one notification.
 //!
-//! The service encrypts PubNub payloads with AES in ECB mode and PKCS#7 padding,
-//! the key sent with the subscription. That is what it sends, not what anybody
-//! should choose: there is no IV and no MAC, equal blocks look equal, and whoever
-//! can write to the channel can cut and paste blocks. Decryption here is
-//! decoding. It proves nothing about who sent the text.
+//! The service encrypts PubNub payloads with AES in ECB mode and PKCS#7 padding, with a key sent
+//! with the subscription. This is the service's choice and not a good one: there is no IV and no
+//! MAC, equal blocks look equal, and a writer to the channel can cut and paste blocks. Decryption
+//! here is decoding. It does not authenticate the sender.
 //!
-//! Nothing here does IO, waits, or panics, whatever the input.
+//! Nothing here does IO, waits, or panics on any input.
 
 mod cipher;
 #[cfg(test)]
@@ -21,20 +20,20 @@ use serde_json::value::RawValue;
 
 pub use cipher::Cipher;
 
-/// Standard alphabet, `=` wanted or not.
+/// Standard alphabet, `=` optional.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// Why a payload could not be turned into a notification.
+/// Why a payload could not be decoded.
 ///
-/// Carries lengths and never text: a payload is the user's, and what a wrong key
-/// makes of it is nobody's.
+/// Carries lengths and never text: a payload belongs to the user, and text decrypted with a wrong
+/// key is meaningless.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {
-    /// The payload is a string, so encrypted, and no key is known.
+    /// The payload is a string, so encrypted, but there is no key.
     #[error("an encrypted payload of {chars} characters, and no key is known")]
     NoKey {
         /// Length of the text.
@@ -46,19 +45,19 @@ pub enum DecodeError {
         /// Length of the text.
         chars: usize,
     },
-    /// The ciphertext is not a whole number of blocks, or has none.
+    /// The ciphertext is empty or not a whole number of blocks.
     #[error("a ciphertext of {bytes} bytes is not a whole number of 16-byte blocks")]
     Length {
         /// Length of the ciphertext.
         bytes: usize,
     },
-    /// The padding is wrong: the key is another, or the text was damaged.
+    /// The padding is wrong: another key, or damaged text.
     #[error("a ciphertext of {bytes} bytes has wrong padding under every known key")]
     Padding {
         /// Length of the ciphertext.
         bytes: usize,
     },
-    /// What was decrypted is not UTF-8.
+    /// The decrypted text is not UTF-8.
     #[error("a decrypted payload of {bytes} bytes is not UTF-8")]
     Utf8 {
         /// Length of the plaintext.
@@ -70,7 +69,7 @@ pub enum DecodeError {
         /// Length of the text.
         bytes: usize,
     },
-    /// It is JSON, but no object; every notification is one.
+    /// The JSON is not an object; every notification is one.
     #[error("a payload of {bytes} bytes is JSON but not an object")]
     NotAnObject {
         /// Length of the JSON text.
@@ -78,21 +77,20 @@ pub enum DecodeError {
     },
 }
 
-/// Turns a payload (`d` of a PubNub envelope) into the JSON object of one
-/// notification.
+/// Decodes a payload (`d` of a PubNub envelope) into the JSON object of one notification.
 ///
-/// What the payload is decides, not what the subscription promised, since a
-/// change of filters can turn encryption on:
+/// The payload itself determines its form, not the subscription's settings, since a change of
+/// filters can turn encryption on:
 ///
-/// - an object is not encrypted and is handed on byte for byte;
-/// - a string is base64 of a ciphertext, tried with each of `ciphers` in order:
-///   the current key, then the one before it. White space in it is skipped;
+/// - an object is not encrypted and is returned byte for byte;
+/// - a string is the base64 of a ciphertext, tried with each of `ciphers` in order: the current
+///   key, then the previous one. White space in it is skipped;
 /// - a string that is the JSON text of an object is that object;
 /// - anything else is an error.
 ///
 /// # Errors
-/// [`DecodeError`]. With several keys it tells how far the first got, that being
-/// the one that should have fitted.
+/// [`DecodeError`]. With several keys it is that of the first, which is the one that should have
+/// matched.
 pub fn decode(payload: &RawValue, ciphers: &[&Cipher]) -> Result<Box<RawValue>, DecodeError> {
     let json = payload.get();
     match json.as_bytes().first() {
@@ -102,11 +100,11 @@ pub fn decode(payload: &RawValue, ciphers: &[&Cipher]) -> Result<Box<RawValue>, 
     }
 }
 
-/// The text that a JSON string stands for; borrowed unless it has escapes.
+/// The text of a JSON string; borrowed unless it has escapes.
 fn text_of(json: &str) -> Result<Cow<'_, str>, DecodeError> {
     let bytes = json.len();
     if json.contains('\\') {
-        // RawValue lets lone surrogates pass; a String cannot hold them.
+        // RawValue accepts lone surrogates; a String cannot hold them.
         return serde_json::from_str(json).map(Cow::Owned).map_err(|_| DecodeError::Json { bytes });
     }
     json.get(1..bytes.saturating_sub(1)).map(Cow::Borrowed).ok_or(DecodeError::Json { bytes })
@@ -131,8 +129,8 @@ fn decode_text(text: &str, ciphers: &[&Cipher]) -> Result<Box<RawValue>, DecodeE
     Err(first_error.unwrap_or(DecodeError::NoKey { chars: text.len() }))
 }
 
-/// Decrypts with one key. A wrong key passes the padding check once in about 256
-/// times, so everything after it counts too.
+/// Decrypts with one key. A wrong key passes the padding check about once in 256 times, so later
+/// errors count as a wrong key too.
 fn open(cipher: &Cipher, ciphertext: &[u8]) -> Result<Box<RawValue>, DecodeError> {
     let plaintext = cipher.decrypt(ciphertext)?;
     let text = String::from_utf8(plaintext).map_err(|error| DecodeError::Utf8 { bytes: error.as_bytes().len() })?;

@@ -1,5 +1,5 @@
-//! One exchange over any [`HttpClient`]: bounded in time and size, decoded, redirected by
-//! one set of rules, without a URL in its errors.
+//! One exchange over any [`HttpClient`]: bounded in time and size, decoded, with uniform redirect
+//! rules and no URL in its errors.
 
 use std::sync::Arc;
 
@@ -13,13 +13,13 @@ use super::{HttpClient, HttpError, HttpErrorKind, HttpRequest};
 use crate::decode::{Undecoded, decode};
 use crate::error::{Error, ErrorKind, Result};
 
-/// How many redirects one call may follow.
+/// Maximum number of redirects per call.
 const REDIRECTS: usize = 10;
-/// What another host or port may see: nothing that a caller added, since any header may
-/// be a credential.
+/// Headers that another host or port may see: none that a caller added, since any of them may be a
+/// credential.
 const HARMLESS: [HeaderName; 5] = [ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, RANGE, USER_AGENT];
 
-/// An answer, read to its end.
+/// A complete response.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
@@ -30,16 +30,15 @@ pub(crate) struct Answer {
 /// Which redirects to follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Redirects {
-    /// For GET and HEAD, never from `https` to `http`, and to another host or port
-    /// without credentials. Other methods get an error: repeating a body elsewhere hands
-    /// it to whoever answered, and a POST that becomes a GET was not carried out
-    /// (found kind 8).
+    /// For GET and HEAD, never from `https` to `http`, and to another host or port without
+    /// credentials. Other methods get an error: repeating a body elsewhere discloses it, and a POST
+    /// that becomes a GET was not carried out (found kind 8).
     Follow,
-    /// None: the request itself is a credential. The redirect is the answer.
+    /// None: the request itself is a credential. The redirect is the response.
     Refuse,
 }
 
-/// An [`HttpClient`] with bounds.
+/// An [`HttpClient`] with limits.
 #[derive(Clone, Debug)]
 pub(crate) struct BoundedClient {
     http: Arc<dyn HttpClient>,
@@ -61,20 +60,20 @@ impl BoundedClient {
         Ok(Self { http, user_agent, body_limit, redirects, compressed: false })
     }
 
-    /// Asks for compressed answers. Every client reads them; the limit is on what comes
-    /// out.
+    /// Accepts compressed responses, which every client decodes; the size limit applies to the
+    /// decoded body.
     #[cfg(feature = "agent")]
     pub(crate) fn compressed(self) -> Self {
         Self { compressed: true, ..self }
     }
 
-    /// Sends `request` and reads its answer, whatever its status.
+    /// Sends `request` and reads the response, with any status.
     ///
-    /// Cancel safe as far as this side goes: the connection is given up.
+    /// Cancel safe on this side: the connection is dropped.
     ///
     /// # Errors
-    /// `Network`, `Timeout` and `Protocol`; [`Error::is_unclear`] unless it is
-    /// certain that nothing was sent.
+    /// `Network`, `Timeout` and `Protocol`; [`Error::is_unclear`] unless it is certain that nothing
+    /// was sent.
     pub(crate) async fn exchange(&self, mut request: HttpRequest, deadline: Instant) -> Result<Answer> {
         request.headers_mut().entry(USER_AGENT).or_insert_with(|| self.user_agent.clone());
         if self.compressed {
@@ -97,7 +96,7 @@ impl BoundedClient {
                 continue;
             }
             let mut bytes = BytesMut::new();
-            // With the status: that the answer had begun.
+            // With the status, to show that the response had begun.
             let broke_off = |error| network_error(error).with_status(status.as_u16());
             while let Some(chunk) = body.chunk().await.map_err(broke_off)? {
                 if chunk.len() > self.body_limit - bytes.len() {
@@ -119,8 +118,7 @@ impl BoundedClient {
     }
 }
 
-/// The request that `status` and `headers` send `request` on to; `None` where the answer
-/// is no redirect.
+/// The redirected request; `None` if the response is not a redirect.
 fn redirect(request: &HttpRequest, status: StatusCode, headers: &HeaderMap) -> Result<Option<HttpRequest>> {
     if !matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308) {
         return Ok(None);
@@ -155,7 +153,7 @@ fn redirect(request: &HttpRequest, status: StatusCode, headers: &HeaderMap) -> R
 }
 
 fn not_followed(what: &'static str, status: StatusCode) -> Error {
-    // 307 and 308 say that the request is to be sent elsewhere: it was not carried out.
+    // 307 and 308 require sending the request elsewhere: it was not carried out.
     let unclear = !matches!(status.as_u16(), 307 | 308);
     Error::new(ErrorKind::Protocol, format!("{what} is not followed"))
         .with_status(status.as_u16())
@@ -174,9 +172,9 @@ fn network_error(error: HttpError) -> Error {
     Error::new(kind, message).with_unclear(error.sent()).with_source(error)
 }
 
-/// Reads a server's URL: `http` or `https`, a host, and nothing after the port.
+/// Parses a server's URL: `http` or `https`, a host, and nothing after the port.
 pub(crate) fn server_url(text: &str) -> Result<Url> {
-    // The parser's error quotes nothing, but the text may hold a password: no echo.
+    // The parser's error quotes nothing, but the text may hold a password: do not echo it.
     let url =
         Url::parse(text.trim()).map_err(|error| Error::config("the server's URL is not a URL").with_source(error))?;
     let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
@@ -200,7 +198,7 @@ mod tests {
     use super::*;
     use crate::http::{HttpResponse, Purpose};
 
-    /// Answers from a list and remembers what it was asked.
+    /// Answers from a list and records the requests.
     #[derive(Debug, Default)]
     struct Canned {
         answers: Mutex<VecDeque<(u16, HeaderMap, Bytes)>>,
@@ -257,7 +255,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_redirect_of_a_get_keeps_credentials_on_the_same_host_and_port_only() {
+    async fn a_redirected_get_sends_credentials_only_to_the_same_host_and_port() {
         for (location, url, keeps) in [
             ("/x", "https://h.example/x", true),
             ("?y=1", "https://h.example/a?y=1", true),
@@ -282,7 +280,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_redirect_that_leads_astray_is_an_error_without_its_address() {
+    async fn an_unusable_redirect_is_an_error_without_its_address() {
         for (location, what) in [
             ("http://h.example/s3cret", "TLS"),
             ("ftp://h.example/s3cret", "cannot be used"),
@@ -298,7 +296,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn redirects_end_after_ten_and_without_an_address_they_are_answers() {
+    async fn redirects_end_after_ten_and_are_responses_without_an_address() {
         let (canned, client) = answers((0..20).map(|n| to(302, &format!("/{n}"))));
         assert_eq!(ask(&client, Method::GET).await.unwrap_err().kind(), ErrorKind::Protocol);
         assert_eq!(canned.asked.lock().unwrap().len(), REDIRECTS + 1);

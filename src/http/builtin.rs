@@ -13,15 +13,15 @@ use reqwest::redirect::Policy;
 use super::loopback::is_loopback;
 use super::{ByteStream, HttpBody, HttpClient, HttpError, HttpErrorKind, HttpRequest, HttpResponse, Purpose};
 
-/// Shorter than common gateways keep a connection: one that the server closed
-/// meanwhile costs a request that may not be repeated.
+/// Shorter than the keep-alive of common gateways: a call on a connection that the server has
+/// closed cannot always be repeated.
 const CALL_IDLE: Duration = Duration::from_secs(30);
-/// A dead HTTP/2 connection would swallow one request after the other: a call
-/// that gives up ends its stream, not the connection.
+/// A dead HTTP/2 connection would swallow every request: a call that times out ends its stream, not
+/// the connection.
 const PING: Duration = Duration::from_secs(10);
-/// A poll follows the last one at once, so a spare connection is of no use for long.
+/// A poll follows the last one immediately, so an idle connection is soon useless.
 const POLL_IDLE: Duration = Duration::from_secs(20);
-/// With three probes a dead path shows after about a minute, whatever else fails.
+/// With three probes a dead path is detected after about a minute.
 const KEEPALIVE: Duration = Duration::from_secs(15);
 const KEEPALIVE_PROBES: u32 = 3;
 
@@ -29,40 +29,38 @@ type Configure = Arc<dyn Fn(ClientBuilder) -> ClientBuilder + Send + Sync>;
 
 /// The built-in [`HttpClient`], over [reqwest](https://docs.rs/reqwest) with rustls.
 ///
-/// It trusts the platform's root certificates and uses the proxy that the system is set
-/// up for (`HTTPS_PROXY` and the like), except for hosts on this machine. Connections are
-/// pooled and belong to the tokio runtime that made them: use one `ReqwestClient` in one
-/// runtime. Clones share the pools.
+/// It trusts the platform's root certificates and uses the system's proxy (`HTTPS_PROXY` and
+/// similar variables), except for hosts on this machine. Connections are pooled and belong to the
+/// tokio runtime that created them: use one `ReqwestClient` in one runtime. Clones share the pools.
 #[derive(Clone, Default)]
 pub struct ReqwestClient {
     configure: Option<Configure>,
-    /// Made when they are first needed.
+    /// Created on first use.
     pools: Arc<Mutex<Vec<(Pool, reqwest::Client)>>>,
 }
 
-/// What requests must have in common to share connections.
+/// The properties that requests must share to use one pool.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Pool {
     purpose: Purpose,
-    /// To this machine, past the system's proxy.
+    /// To this machine, bypassing the system's proxy.
     direct: bool,
     connect_within: Duration,
     http1_only: bool,
 }
 
 impl ReqwestClient {
-    /// With the defaults, which suit the service.
+    /// The default settings, which suit the service.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// With settings of your own, such as a proxy, root certificates or a resolver.
+    /// With your settings, such as a proxy, root certificates or a resolver.
     ///
-    /// `configure` is called for each pool (there is one for each [`Purpose`] and way to
-    /// connect) after the crate's own settings. Redirects, decompression, the time
-    /// for connecting, and HTTP/1.1 where a [`Purpose`] asks for it are set after it, since
-    /// the crate relies on them.
+    /// `configure` is called for each pool (one for each [`Purpose`] and way to connect) after the
+    /// crate's defaults. Redirects, decompression, the connect timeout, and HTTP/1.1 where a
+    /// [`Purpose`] requires it are set afterwards, since the crate relies on them.
     ///
     /// ```
     /// use ringcentral_events::{System, http::ReqwestClient};
@@ -74,15 +72,15 @@ impl ReqwestClient {
         Self { configure: Some(Arc::new(configure)), pools: Arc::default() }
     }
 
-    /// Makes sure that requests can be sent: a system without root certificates is
-    /// better noticed while the program is set up.
+    /// Checks that requests can be sent, so that missing root certificates are reported while the
+    /// program is set up.
     pub(crate) fn prepare(&self) -> Result<(), HttpError> {
         let connect_within = HttpRequest::CONNECT_WITHIN;
         self.pool(Pool { purpose: Purpose::Call, direct: false, connect_within, http1_only: false }).map(drop)
     }
 
     fn pool(&self, pool: Pool) -> Result<reqwest::Client, HttpError> {
-        // A push is whole or does not happen.
+        // A push cannot leave the list in a partial state.
         let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, client)) = pools.iter().find(|(made, _)| *made == pool) {
             return Ok(client.clone());
@@ -99,7 +97,7 @@ impl ReqwestClient {
                 builder.pool_idle_timeout(CALL_IDLE).http2_keep_alive_interval(PING).http2_keep_alive_timeout(PING)
             }
             Purpose::Poll => lasting(builder).pool_idle_timeout(POLL_IDLE),
-            // An upgraded connection never comes back.
+            // An upgraded connection never returns to the pool.
             Purpose::Upgrade => lasting(builder).pool_max_idle_per_host(0),
         };
         if pool.direct {
@@ -108,7 +106,7 @@ impl ReqwestClient {
         if let Some(configure) = &self.configure {
             builder = configure(builder);
         }
-        // After the user's settings: an upgrade needs it, and so does a poll's own connection.
+        // After the user's settings: upgrades and polls require it.
         if pool.http1_only || pool.purpose != Purpose::Call {
             builder = builder.http1_only();
         }
@@ -124,11 +122,11 @@ impl ReqwestClient {
     }
 }
 
-/// A connection that is silent for long, and whose death must be noticed.
+/// Settings for a long-silent connection whose death must be detected.
 fn lasting(builder: ClientBuilder) -> ClientBuilder {
     let builder =
         builder.tcp_keepalive(KEEPALIVE).tcp_keepalive_interval(KEEPALIVE).tcp_keepalive_retries(KEEPALIVE_PROBES);
-    // Bounds how long what was sent can be on its way, which keepalive does not.
+    // Limits how long sent data may stay unacknowledged, which keepalive does not.
     #[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
     let builder = builder.tcp_user_timeout(KEEPALIVE * (KEEPALIVE_PROBES + 1));
     builder
@@ -172,7 +170,7 @@ impl HttpBody for Body {
     }
 }
 
-/// What `error` means, where it is not that the connection broke at `place`.
+/// Classifies `error`, with `place` for a broken connection.
 fn failed(error: reqwest::Error, place: HttpErrorKind) -> HttpError {
     let error = error.without_url();
     let cause = Cause::of(&error);
@@ -193,7 +191,7 @@ fn failed(error: reqwest::Error, place: HttpErrorKind) -> HttpError {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Cause {
-    /// The request never left, or the server said that it did not look at it.
+    /// The request was never sent, or the server reported it as unprocessed.
     Unprocessed,
     NotHttp,
     Other,
@@ -213,7 +211,7 @@ impl Cause {
             }
             if let Some(cause) = cause.downcast_ref::<h2::Error>() {
                 let refused = cause.is_reset() && cause.reason() == Some(h2::Reason::REFUSED_STREAM);
-                // The streams that a GOAWAY covers live on; the others end by it.
+                // Streams covered by a GOAWAY continue; the others end.
                 if cause.is_remote() && (refused || cause.is_go_away()) {
                     return Self::Unprocessed;
                 }

@@ -1,4 +1,4 @@
-//! Which hosts are this machine: only there may secrets travel in the open.
+//! Detects hosts on this machine: only there may secrets be sent in plain text.
 
 use url::{Host, Url};
 

@@ -1,17 +1,16 @@
-//! The HTTP client that everything in this crate goes through, as a trait.
+//! The HTTP client of this crate, as a trait.
 //!
-//! Logins, REST calls, long polls, the WebSocket upgrade, agent sessions and the Send
-//! API all send their requests through one [`HttpClient`]. The built-in one is
-//! [`ReqwestClient`]. Bring another one to use your own HTTP stack, proxy or TLS set-up,
-//! or to put a test double in the place of the network. It is set once, as part of a
-//! [`System`](crate::System).
+//! Logins, REST calls, long polls, the WebSocket upgrade, agent sessions and the Send API all use
+//! one [`HttpClient`]. The built-in one is [`ReqwestClient`]. Implement another one to use your own
+//! HTTP stack, proxy or TLS, or to replace the network with a test double. It is set once, as part
+//! of a [`System`](crate::System).
 //!
-//! An implementation does one thing: it sends one request and hands the answer back as
-//! it arrives. Deadlines, size limits, redirects, decompression and repetitions are the
-//! crate's and stand above the trait, so that they are the same for each implementation.
+//! An implementation sends one request and returns the response as it arrives. The crate handles
+//! deadlines, size limits, redirects, decompression and retries above the trait, so that they are
+//! the same for every implementation.
 //!
-//! For another proxy, other root certificates or another resolver there is no need to
-//! implement it: [`ReqwestClient::configured`] takes reqwest's own settings.
+//! Another proxy, other root certificates or another resolver need no implementation:
+//! [`ReqwestClient::configured`] takes reqwest's settings.
 //!
 //! # Implementing it
 //!
@@ -63,31 +62,30 @@ use url::Url;
 pub(crate) use bounded::{Answer, BoundedClient, Redirects, server_url};
 pub use builtin::ReqwestClient;
 
-/// Sends HTTP requests, one at a time and each for itself.
+/// Sends HTTP requests, each independently.
 ///
-/// What an implementation must keep to:
+/// Requirements for an implementation:
 ///
-/// - **No redirect is followed, no body is decoded**, no status is an error: the crate
-///   does all of that.
-/// - **Nothing is repeated** that the server may have carried out. Taking another
-///   connection for a request that never left, or that the server refused unprocessed
-///   (HTTP/2 `REFUSED_STREAM`, a `GOAWAY` that does not cover it), is fine.
-/// - **Cancel safe:** a dropped future or body gives the exchange up and leaks nothing.
-/// - **The head comes as soon as it is there**, and the body in pieces: a poll is
-///   answered after minutes, and a body may be larger than what the crate reads of it.
-/// - **No deadline** but the one for connecting, [`HttpRequest::connect_within`]: how
-///   long the rest may take is bounded above.
-/// - **Errors hold no URL**, neither in their own text nor in that of their causes: some
-///   URLs carry tokens in their query.
+/// - **Do not follow redirects, decode bodies** or treat a status as an error: the crate does all
+///   of that.
+/// - **Do not repeat** a request that the server may have carried out. Opening another connection
+///   is fine for a request that was never sent or that the server refused unprocessed (HTTP/2
+///   `REFUSED_STREAM`, a `GOAWAY` that does not cover it).
+/// - **Be cancel safe:** dropping the future or body abandons the exchange and leaks nothing.
+/// - **Return the head as soon as it arrives**, and the body in pieces: a poll is answered after
+///   minutes, and a body may exceed what the crate reads of it.
+/// - **Set no deadline** except for connecting, [`HttpRequest::connect_within`]: the crate limits
+///   the rest.
+/// - **Put no URL into errors** or their causes: some URLs have tokens in their query.
 ///
 /// See the [module](self) for an example.
 #[async_trait]
 pub trait HttpClient: fmt::Debug + Send + Sync + 'static {
-    /// Sends `request` and returns the head of its answer.
+    /// Sends `request` and returns the head of the response.
     ///
     /// # Errors
-    /// Whatever keeps the head from arriving. [`HttpError::sent`] says whether the
-    /// server may have got the request.
+    /// Anything that prevents the head from arriving. [`HttpError::sent`] states whether the server
+    /// may have received the request.
     async fn send(&self, request: HttpRequest) -> Result<HttpResponse, HttpError>;
 }
 
@@ -98,24 +96,22 @@ impl<T: HttpClient + ?Sized> HttpClient for Arc<T> {
     }
 }
 
-/// What a request is for, which decides about its connection.
+/// The purpose of a request, which determines its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Purpose {
-    /// A call that is answered at once. Connections are pooled, HTTP/2 is used where the
-    /// server offers it.
+    /// A call with a prompt response. Connections are pooled, with HTTP/2 if the server offers it.
     Call,
-    /// A long poll, which the server answers when it has something to say. HTTP/1.1 and
-    /// one connection per pending request: polls that shared a connection would also
-    /// share its death. A connection whose peer is gone must break by itself within
-    /// about a minute (TCP keepalive).
+    /// A long poll, which the server answers once there is something to return. HTTP/1.1 with one
+    /// connection per pending request: polls on a shared connection would fail together. A
+    /// connection whose peer is gone must break within about a minute (TCP keepalive).
     Poll,
-    /// An upgrade to another protocol. HTTP/1.1, never over a pooled connection; TCP
-    /// keepalive as for a poll.
+    /// An upgrade to another protocol. HTTP/1.1, never over a pooled connection; TCP keepalive as
+    /// for a poll.
     Upgrade,
 }
 
-/// One request.
+/// A request.
 #[derive(Clone)]
 pub struct HttpRequest {
     method: Method,
@@ -138,20 +134,20 @@ impl HttpRequest {
         Self { method, url, headers, body, purpose, connect_within, http1_only: false }
     }
 
-    /// Adds the body.
+    /// Sets the body.
     #[must_use]
     pub fn with_body(self, body: impl Into<Bytes>) -> Self {
         Self { body: body.into(), ..self }
     }
 
-    /// Bounds the time for connecting. Default 10 s.
+    /// Sets the connect timeout. Default 10 s.
     #[must_use]
     pub fn with_connect_within(self, bound: Duration) -> Self {
         Self { connect_within: bound, ..self }
     }
 
-    /// Asks for HTTP/1.1 though the purpose leaves the version open: some servers offer
-    /// HTTP/2 and break its streams.
+    /// Requires HTTP/1.1 even if the purpose does not: some servers offer HTTP/2 but break its
+    /// streams.
     #[must_use]
     pub fn with_http1_only(self, http1_only: bool) -> Self {
         Self { http1_only, ..self }
@@ -163,47 +159,45 @@ impl HttpRequest {
         &self.method
     }
 
-    /// Where to send it: an `http` or `https` URL. It may hold secrets.
+    /// The URL, `http` or `https`. It may hold secrets.
     #[must_use]
     pub fn url(&self) -> &Url {
         &self.url
     }
 
-    /// The headers. `Host`, `Content-Length` and what else belongs to a connection are
-    /// the implementation's to add.
+    /// The headers. The implementation adds `Host`, `Content-Length` and other connection headers.
     #[must_use]
     pub fn headers(&self) -> &HeaderMap {
         &self.headers
     }
 
-    /// The headers, to be changed.
+    /// The headers, mutable.
     #[must_use]
     pub fn headers_mut(&mut self) -> &mut HeaderMap {
         &mut self.headers
     }
 
-    /// The body; empty where there is none.
+    /// The body, possibly empty.
     #[must_use]
     pub fn body(&self) -> &Bytes {
         &self.body
     }
 
-    /// What it is for.
+    /// The purpose.
     #[must_use]
     pub fn purpose(&self) -> Purpose {
         self.purpose
     }
 
-    /// Whether it goes over HTTP/1.1, whatever the server offers.
+    /// Whether it must use HTTP/1.1.
     #[must_use]
     pub fn http1_only(&self) -> bool {
         self.http1_only
     }
 
-    /// How long connecting may take, name resolution and TLS included. What takes longer
-    /// is an error with [`sent`](HttpError::sent) false, so that a request that never
-    /// left is known as one. An implementation that cannot bound it leaves that to the
-    /// deadline of the whole exchange.
+    /// The connect timeout, including name resolution and TLS. When it passes, the error has
+    /// [`sent`](HttpError::sent) false, so that a request that was never sent is recognized. An
+    /// implementation that cannot apply it relies on the deadline of the whole exchange.
     #[must_use]
     pub fn connect_within(&self) -> Duration {
         self.connect_within
@@ -221,7 +215,7 @@ impl fmt::Debug for HttpRequest {
     }
 }
 
-/// The head of an answer, and its body to come.
+/// The head of a response, and its pending body.
 pub struct HttpResponse {
     status: StatusCode,
     headers: HeaderMap,
@@ -229,12 +223,12 @@ pub struct HttpResponse {
 }
 
 impl HttpResponse {
-    /// An answer whose body comes as `body` hands it out.
+    /// A response with a streaming body.
     pub fn new(status: StatusCode, headers: HeaderMap, body: impl HttpBody) -> Self {
         Self { status, headers, body: Box::new(body) }
     }
 
-    /// An answer whose body is at hand.
+    /// A response with a complete body.
     pub fn whole(status: StatusCode, headers: HeaderMap, body: impl Into<Bytes>) -> Self {
         Self::new(status, headers, Whole(Some(body.into())))
     }
@@ -264,19 +258,19 @@ impl fmt::Debug for HttpResponse {
     }
 }
 
-/// The body of an answer, as it arrives.
+/// The body of a response, as it arrives.
 #[async_trait]
 pub trait HttpBody: Send + 'static {
-    /// The next piece, as the server sent it; `None` at the end. Cancel safe.
+    /// The next piece, as sent by the server; `None` at the end. Cancel safe.
     ///
     /// # Errors
-    /// [`HttpErrorKind::Body`] when the connection breaks or ends before the body does.
+    /// [`HttpErrorKind::Body`] if the connection breaks or ends before the body does.
     async fn chunk(&mut self) -> Result<Option<Bytes>, HttpError>;
 
-    /// The connection itself, after an answer with status 101.
+    /// The raw connection, after a response with status 101.
     ///
     /// # Errors
-    /// When the connection broke meanwhile, or the answer was no 101.
+    /// If the connection broke, or the status was not 101.
     async fn upgrade(self: Box<Self>) -> Result<Box<dyn ByteStream>, HttpError>;
 }
 
@@ -284,7 +278,7 @@ pub trait HttpBody: Send + 'static {
 pub trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for T {}
 
-/// A body that is at hand.
+/// A complete body.
 struct Whole(Option<Bytes>);
 
 #[async_trait]
@@ -302,23 +296,22 @@ impl HttpBody for Whole {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum HttpErrorKind {
-    /// There was no connection.
+    /// No connection was established.
     Connect,
-    /// It took longer than a bound: that of connecting, or the operating system's for
-    /// what was sent and not acknowledged.
+    /// A timeout: of connecting, or of the operating system for unacknowledged data.
     Timeout,
-    /// The connection broke before the whole head of the answer was there, or the server
-    /// refused the request at the level of the connection.
+    /// The connection broke before the complete head of the response, or the server refused the
+    /// request at the connection level.
     Broken,
-    /// The connection broke, or ended, within the body.
+    /// The connection broke or ended within the body.
     Body,
-    /// What came is not HTTP.
+    /// The response is not HTTP.
     Protocol,
-    /// The request cannot be sent as it is, or the client cannot be set up.
+    /// The request cannot be sent, or the client cannot be set up.
     Config,
 }
 
-/// Why an exchange failed, and whether the server may have got the request.
+/// Why an exchange failed, and whether the server may have received the request.
 ///
 /// Neither it nor its causes may hold a URL.
 #[derive(Debug)]
@@ -329,21 +322,21 @@ pub struct HttpError {
 }
 
 impl HttpError {
-    /// An error of `kind`. Nothing was sent where there was no connection or no usable
-    /// request; after any other error something may have been.
+    /// An error of `kind`. For `Connect` and `Config` nothing was sent; for other kinds something
+    /// may have been.
     #[must_use]
     pub fn new(kind: HttpErrorKind) -> Self {
         let sent = !matches!(kind, HttpErrorKind::Connect | HttpErrorKind::Config);
         Self { kind, sent, source: None }
     }
 
-    /// Says whether the server may have got the request, where the kind alone does not.
+    /// Sets whether the server may have received the request, if the kind does not determine it.
     #[must_use]
     pub fn with_sent(self, sent: bool) -> Self {
         Self { sent, ..self }
     }
 
-    /// Adds the cause. Its text is shown: no URL in it.
+    /// Sets the cause. Its text is shown: it must not contain a URL.
     #[must_use]
     pub fn with_source(self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Self { source: Some(source.into()), ..self }
@@ -355,9 +348,9 @@ impl HttpError {
         self.kind
     }
 
-    /// Whether the server may have got the request and carried it out. False only where
-    /// it is certain that it did not: nothing left, or the server said that it did not
-    /// process the request.
+    /// Whether the server may have received and carried out the request. False only if it is
+    /// certain that it did not: nothing was sent, or the server reported the request as
+    /// unprocessed.
     #[must_use]
     pub fn sent(&self) -> bool {
         self.sent
@@ -399,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_is_unsent_only_where_its_kind_or_its_maker_says_so() {
+    fn an_error_is_unsent_only_by_its_kind_or_explicitly() {
         for (kind, sent) in [
             (HttpErrorKind::Connect, false),
             (HttpErrorKind::Config, false),

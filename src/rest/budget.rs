@@ -1,4 +1,4 @@
-//! Rate groups: who may send now.
+//! Rate groups: when a request may be sent.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
@@ -15,82 +15,78 @@ use super::envelope::{WAIT_FLOOR, wait_asked_for};
 use crate::error::{Disposition, Error, ErrorKind, Result};
 use crate::waiting::{self, WaitCause};
 
-/// What the group `Light` allows a minute by default.
+/// The default limit of the group `Light`, per minute.
 const LIGHT: u64 = 50;
 
-/// More groups and endpoints than the service has; beyond them nothing is learned.
+/// More groups and endpoints than the service has; further ones are not learned.
 const GROUPS: usize = 64;
 const ENDPOINTS: usize = 512;
 
-/// The window of every documented group, where the service names none (rest §4.1).
+/// The window of every documented group, if the service states none (rest §4.1).
 const WINDOW: Duration = Duration::from_secs(60);
-/// A window longer than this, or of no time at all, is a fault of the header.
+/// A longer window, or one of zero, is an invalid header.
 const WINDOW_CAP: u64 = 3_600;
-/// Calls this close together, as a share of the window, are counted as one entry, so that
-/// memory is bounded whatever the limit is.
+/// Calls within this fraction of the window share one entry, so that memory is bounded for any
+/// limit.
 const ENTRIES: u32 = 128;
 
 #[cfg(feature = "websocket")]
-/// Calls for socket tokens in one [`DIAL_WINDOW`], until the service has said what
-/// the group `Auth` may have: one less than its default, which refreshes need too.
+/// Calls for socket tokens per [`DIAL_WINDOW`] while the limit of the group `Auth` is unknown: one
+/// less than its default, since refreshes need it too.
 const DIALS: usize = 4;
 #[cfg(feature = "websocket")]
 const DIAL_WINDOW: Duration = Duration::from_secs(60);
 #[cfg(feature = "websocket")]
-/// The gateway keeps a session for 180 s (websocket §1.6): connections that are lost
-/// together come back in time only if all their dials fit into that.
+/// The gateway retains a session for 180 s (websocket §1.6): connections lost together can only
+/// recover if all their dials fit into that.
 const RECOVERY_WINDOWS: usize = 3;
 
-/// What one user of one app may still send, by rate group.
+/// The remaining requests of one user of one app, by rate group.
 ///
-/// The service counts requests per user, app and group (`Light` 50, `Medium` 40,
-/// `Heavy` 10, `Auth` 5 per minute by default) and punishes every request sent
-/// during a penalty by starting it again. So all that talks for the same user
-/// and app should share one budget; clones do. [`Client`](super::Client) takes
-/// its provider's, see [`TokenProvider::rate_budget`](crate::auth::TokenProvider::rate_budget).
+/// The service counts requests per user, app and group (`Light` 50, `Medium` 40, `Heavy` 10, `Auth`
+/// 5 per minute by default), and every request during a penalty restarts it. So all clients of the
+/// same user and app should share one budget; clones do. [`Client`](super::Client) uses its
+/// provider's, see [`TokenProvider::rate_budget`](crate::auth::TokenProvider::rate_budget).
 ///
-/// It closes a group for the time of `Retry-After` after a 429. When
-/// `X-Rate-Limit-Remaining` reaches 0, it closes the group until the oldest call of the
-/// window is as old as `X-Rate-Limit-Window`. Requests under way count as sent, so that
-/// many callers do not overrun what remains; a request that never left this machine does
-/// not count.
+/// After a 429 it closes a group for the time of `Retry-After`. When `X-Rate-Limit-Remaining`
+/// reaches 0, it closes the group until the oldest call of the window is as old as
+/// `X-Rate-Limit-Window`. Requests in flight count as sent, so that concurrent callers do not
+/// exceed the limit; a request that was never sent does not count.
 ///
-/// The first of these is the service's word, the second a prediction. The deletion
-/// of a subscription heeds the first only: what is not deleted in time counts
-/// against the limit of subscriptions until its lease ends.
+/// The first is the service's statement, the second a prediction. Deleting a subscription obeys
+/// only the first: a late deletion counts against the subscription limit until the lease ends.
 #[derive(Clone, Default)]
 pub struct RateBudget(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
     groups: Mutex<Groups>,
-    /// The calls for socket tokens of the last [`DIAL_WINDOW`].
+    /// The calls for socket tokens within the last [`DIAL_WINDOW`].
     #[cfg(feature = "websocket")]
     dials: Mutex<Dials>,
-    /// How many subscriptions need a connection to the gateway.
+    /// Number of subscriptions that need a connection to the gateway.
     #[cfg(feature = "websocket")]
     sockets: AtomicUsize,
-    /// A request ended: what remains may be known better.
+    /// Notified when a request ends, since more may be known then.
     ended: Notify,
 }
 
 impl RateBudget {
-    /// A budget about which nothing is known yet.
+    /// A budget without any knowledge of the limits.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Waits until a request may leave.
+    /// Waits until a request may be sent.
     ///
     /// # Errors
-    /// [`ErrorKind::RateLimited`] without waiting, when the group opens after
-    /// `deadline`.
+    /// [`ErrorKind::RateLimited`], immediately, if the group opens after `deadline`.
     pub(crate) async fn admit(&self, method: &Method, path: &str, deadline: Instant) -> Result<Permit> {
         self.admit_heeding(Heed::All, method, path, deadline).await
     }
 
-    /// As [`admit`](Self::admit), for a request that only some of it holds back.
+    /// Like [`admit`](Self::admit), for a request that obeys only `heed`.
     pub(crate) async fn admit_heeding(
         &self,
         heed: Heed,
@@ -99,7 +95,7 @@ impl RateBudget {
         deadline: Instant,
     ) -> Result<Permit> {
         loop {
-            // Made before the look: it hears of every end from here on.
+            // Created before the check, so that no notification is missed.
             let ended = self.0.ended.notified();
             let now = Instant::now();
             let (group, gate) = self.lock().enter(heed, method, path, now);
@@ -121,8 +117,8 @@ impl RateBudget {
                         tokio::select! {
                             biased;
                             () = sleep_until(until) => {}
-                            // One that never left gives its turn back, and an answer may
-                            // report that more remains.
+                            // An unsent request returns its turn, and a response may report more
+                            // remaining requests.
                             () = ended => {}
                         }
                     })
@@ -132,20 +128,18 @@ impl RateBudget {
         }
     }
 
-    /// Whether a question that can be left out leaves room for other light calls: there is
-    /// no penalty, and more than a fifth of what a window allows remains.
+    /// Whether an optional request leaves room for other light calls: there is no penalty, and more
+    /// than a fifth of the window's limit remains.
     pub(crate) fn has_room_to_look(&self) -> bool {
         self.lock().has_room(&Group::new("light"), Instant::now())
     }
 
-    /// Waits until one more token for the gateway may be asked for. Many sockets that
-    /// are lost together come back one after the other, and leave something of the
-    /// group for the login itself.
+    /// Waits until another token for the gateway may be requested. Many sockets that are lost
+    /// together reconnect one after the other, and leave part of the group for the login itself.
     ///
     /// # Errors
-    /// [`ErrorKind::RateLimited`] when that is after `deadline`: without waiting if
-    /// the service has named its limit; else at `deadline`, since an answer on its
-    /// way may name a higher one than is assumed.
+    /// [`ErrorKind::RateLimited`] if that is after `deadline`: immediately if the limit is known;
+    /// else at `deadline`, since a pending response may report a higher limit than assumed.
     #[cfg(feature = "websocket")]
     pub(crate) async fn admit_dial(&self, deadline: Instant) -> Result<DialTurn> {
         loop {
@@ -155,7 +149,7 @@ impl RateBudget {
             let (at, may_end) = match self.dials().enter(told.unwrap_or(DIALS), now) {
                 Gate::Open => return Ok(DialTurn { budget: self.clone(), was_sent: true }),
                 Gate::Until(at) => (at, false),
-                // One under way that counts does so from its end.
+                // One in flight starts its window when it ends.
                 Gate::Full { frees_at, may_end } => (frees_at.unwrap_or(now + DIAL_WINDOW), may_end),
             };
             if at > deadline && (now >= deadline || (told.is_some() && !may_end)) {
@@ -167,7 +161,7 @@ impl RateBudget {
                 tokio::select! {
                     biased;
                     () = sleep_until(until) => {}
-                    // An answer may have named a higher limit, or a turn was given back.
+                    // A response may have reported a higher limit, or a turn was returned.
                     () = ended => {}
                 }
             })
@@ -175,8 +169,8 @@ impl RateBudget {
         }
     }
 
-    /// Counts a subscription that needs connections to the gateway, for as long as the
-    /// answer lives.
+    /// Counts a subscription that needs connections to the gateway, while the returned value is
+    /// held.
     #[cfg(feature = "websocket")]
     pub(crate) fn socket(&self) -> SocketSeat {
         let sockets = self.0.sockets.fetch_add(1, Ordering::Relaxed) + 1;
@@ -198,7 +192,7 @@ impl RateBudget {
     }
 
     fn lock(&self) -> MutexGuard<'_, Groups> {
-        // Every change is whole before anything can panic.
+        // Every change is complete before anything can panic.
         self.0.groups.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -206,9 +200,9 @@ impl RateBudget {
 /// What holds a request back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Heed {
-    /// A penalty, and what the service says remains.
+    /// A penalty, and the remaining count of the service.
     All,
-    /// A penalty alone.
+    /// Only a penalty.
     Penalty,
 }
 
@@ -216,14 +210,14 @@ pub(crate) enum Heed {
 #[cfg(feature = "websocket")]
 #[derive(Debug, Default)]
 struct Dials {
-    /// When those within the window ended: the service counted them no later than that.
+    /// When those within the window ended: the service counted them no later.
     ended: VecDeque<Instant>,
     under_way: usize,
 }
 
 #[cfg(feature = "websocket")]
 impl Dials {
-    /// Counts a call in, if there are less than `most` within the window.
+    /// Counts a call if there are fewer than `most` within the window.
     fn enter(&mut self, most: usize, now: Instant) -> Gate {
         while self.ended.front().is_some_and(|at| *at + DIAL_WINDOW <= now) {
             self.ended.pop_front();
@@ -238,8 +232,8 @@ impl Dials {
         Gate::Full { frees_at, may_end: self.under_way > 0 }
     }
 
-    /// One under way ended. The service counts a call when it arrives, which may be as late
-    /// as this: counted from its sending, the next would come too early.
+    /// Ends one in flight. The service counts a call on arrival, which may be as late as this: with
+    /// the time of sending, the next one would be too early.
     fn leave(&mut self, was_sent: bool, now: Instant) {
         self.under_way = self.under_way.saturating_sub(1);
         if was_sent {
@@ -253,8 +247,8 @@ fn closed(group: &Group, wait: Duration) -> Error {
         .with_disposition(Disposition::Retry { after: Some(wait) })
 }
 
-/// One request under way. Dropped without an answer it counts as sent: it may have
-/// reached the service.
+/// A request in flight. Dropped without a response it counts as sent: it may have reached the
+/// service.
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct Permit {
@@ -265,7 +259,7 @@ pub(crate) struct Permit {
 }
 
 impl Permit {
-    /// Takes note of the answer, which ends the request.
+    /// Records the response, which ends the request.
     pub(crate) fn answered(mut self, method: &Method, path: &str, status: u16, headers: &HeaderMap) {
         self.is_over = true;
         let mut groups = self.budget.lock();
@@ -275,8 +269,8 @@ impl Permit {
         self.budget.0.ended.notify_waiters();
     }
 
-    /// Ends the request with `error`. Where that says that nothing left this machine, the
-    /// turn is given back: the service counts only what reaches it (found 6.1).
+    /// Ends the request with `error`. If nothing was sent, it returns the turn: the service counts
+    /// only what reaches it (found 6.1).
     pub(crate) fn failed(mut self, error: &Error) {
         if error.sent_nothing() {
             self.is_over = true;
@@ -295,8 +289,7 @@ impl Drop for Permit {
     }
 }
 
-/// A token for the gateway that may be asked for now. Dropped, the call is over, and counts
-/// from then on.
+/// Permission to request a gateway token. Dropping it ends the call, whose window starts then.
 #[cfg(feature = "websocket")]
 #[derive(Debug)]
 #[must_use]
@@ -307,7 +300,7 @@ pub(crate) struct DialTurn {
 
 #[cfg(feature = "websocket")]
 impl DialTurn {
-    /// Nothing was sent: another may take the turn.
+    /// Nothing was sent: returns the turn.
     pub(crate) fn give_back(mut self) {
         self.was_sent = false;
     }
@@ -339,7 +332,7 @@ impl fmt::Debug for RateBudget {
     }
 }
 
-/// The name of a rate group, in lower case: the service writes it in either.
+/// The name of a rate group, in lower case: the service uses either case.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 struct Group(Box<str>);
 
@@ -355,45 +348,44 @@ impl fmt::Display for Group {
     }
 }
 
-/// Whether a request may leave.
+/// Whether a request may be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Gate {
     Open,
-    /// Not before this: the service said so.
+    /// Not before this, by the service's statement.
     Until(Instant),
-    /// The window is used up.
+    /// The limit of the window is reached.
     Full {
-        /// When the oldest call that counts leaves the window; `None` while all that
-        /// count are under way.
+        /// When the oldest counted call leaves the window; `None` while all of them are in flight.
         frees_at: Option<Instant>,
-        /// Whether one under way may end without having counted.
+        /// Whether one in flight may end without counting.
         may_end: bool,
     },
 }
 
-/// Calls that count against a window, close together.
+/// Calls counted close together.
 #[derive(Clone, Copy, Debug)]
 struct Counted {
     first: Instant,
-    /// The window of all of them ends this much later than the latest.
+    /// The latest call; the window of all of them starts here.
     last: Instant,
     calls: u64,
 }
 
-/// How one group stands.
+/// The state of one group.
 ///
-/// The service counts in a sliding window (rest §4.1). So the calls of the last window
-/// are known by the time of their answer, which is no earlier than the service counted
-/// them: one more may leave when the oldest of them is as old as the window, which holds
-/// for a window that begins with its first call, too (found 6.14).
+/// The service counts in a sliding window (rest §4.1). The calls of the last window are recorded by
+/// the time of their responses, which is no earlier than the service counted them: one more may be
+/// sent when the oldest of them is as old as the window. This also holds for a window that starts
+/// with its first call (found 6.14).
 #[derive(Clone, Debug, Default)]
 struct Standing {
-    /// A penalty runs until then.
+    /// The end of the current penalty.
     penalty_until: Option<Instant>,
-    /// What a window has, where the service said.
+    /// The limit of a window, if the service stated it.
     limit: Option<u64>,
-    /// The least that a window has, where the service said only what remains, and until
-    /// when that is worth something.
+    /// A lower bound of the limit, if the service stated only the remaining count, and how long it
+    /// is valid.
     at_least: Option<(u64, Instant)>,
     window: Option<Duration>,
     counted: VecDeque<Counted>,
@@ -405,12 +397,12 @@ impl Standing {
         self.window.unwrap_or(WINDOW)
     }
 
-    /// What a window has, as far as that is known.
+    /// The limit of a window, as far as known.
     fn limit(&self, now: Instant) -> Option<u64> {
         self.limit.or_else(|| self.at_least.filter(|(_, until)| *until > now).map(|(least, _)| least))
     }
 
-    /// How many calls count now.
+    /// Number of calls that count now.
     fn used(&mut self, now: Instant) -> u64 {
         let window = self.window();
         while self.counted.front().is_some_and(|counted| counted.last + window <= now) {
@@ -419,7 +411,7 @@ impl Standing {
         self.counted.iter().map(|counted| counted.calls).sum()
     }
 
-    /// Counts calls that the service had counted by `now`.
+    /// Adds calls that the service had counted by `now`.
     fn count(&mut self, calls: u64, now: Instant) {
         let apart = self.window() / ENTRIES;
         match self.counted.back_mut() {
@@ -431,8 +423,7 @@ impl Standing {
         }
     }
 
-    /// Takes back the oldest calls of those answered by `by`, until no more than `most`
-    /// of these are left.
+    /// Removes the oldest calls with responses by `by`, until at most `most` of these are left.
     fn keep_at_most(&mut self, most: u64, by: Instant) {
         let known: u64 = self.counted.iter().filter(|counted| counted.last <= by).map(|counted| counted.calls).sum();
         let mut surplus = known.saturating_sub(most);
@@ -457,18 +448,18 @@ impl Standing {
         Gate::Full { frees_at, may_end: self.under_way > 0 }
     }
 
-    /// Counts a request that left at `entered_at` and was answered now, `remaining` by the
-    /// service's own count.
+    /// Records a request sent at `entered_at` and answered now, with `remaining` by the service's
+    /// count.
     fn answered(&mut self, remaining: Option<u64>, entered_at: Instant, now: Instant) {
         self.used(now);
         match (remaining, self.limit) {
             (Some(remaining), Some(limit)) => {
                 let by_service = limit.saturating_sub(remaining).max(1);
-                // Where the service counts less than was assumed, its window is another.
-                // What was answered since may be missing in its count: that stays.
+                // If the service counts less than assumed, its window differs. Calls answered since
+                // may be missing from its count, so they stay.
                 self.keep_at_most(by_service - 1, entered_at);
                 self.count(1, now);
-                // The rest is what others send for the same user and app.
+                // The rest was sent by other clients of the same user and app.
                 let foreign = by_service.saturating_sub(self.used(now));
                 if foreign > 0 {
                     self.count(foreign, now);
@@ -477,7 +468,7 @@ impl Standing {
             (Some(remaining), None) => {
                 self.count(1, now);
                 let least = self.used(now).saturating_add(remaining);
-                // An answer that was overtaken reports an earlier, higher number.
+                // A response that was overtaken reports an earlier, higher number.
                 let overtaking = self.at_least.filter(|(_, until)| *until > entered_at + self.window());
                 let least = overtaking.map_or(least, |(newer, _)| newer.min(least));
                 self.at_least = Some((least, now + self.window()));
@@ -491,7 +482,7 @@ impl Standing {
 #[derive(Debug, Default)]
 struct Groups {
     standing: BTreeMap<Group, Standing>,
-    /// Where an answer named another group than the guess.
+    /// Endpoints whose responses named another group than the guess.
     learned: HashMap<(Method, String), Group>,
 }
 
@@ -508,8 +499,8 @@ impl Groups {
         Some(self.standing.entry(group.clone()).or_default())
     }
 
-    /// How many connections may be made within [`DIAL_WINDOW`]: four fifths of what
-    /// the service gives the group `Auth`, where it has told.
+    /// The number of connections per [`DIAL_WINDOW`]: four fifths of the limit of the group `Auth`,
+    /// if known.
     #[cfg(feature = "websocket")]
     fn dials(&self) -> Option<usize> {
         const MOST: u64 = 10_000;
@@ -517,7 +508,7 @@ impl Groups {
         Some(usize::try_from(limit.min(MOST) * 4 / 5).unwrap_or(DIALS).max(DIALS))
     }
 
-    /// Counts a request in, if it may leave.
+    /// Counts a request if it may be sent.
     fn enter(&mut self, heed: Heed, method: &Method, path: &str, now: Instant) -> (Group, Gate) {
         let group = self.group_of(method, path);
         let Some(standing) = self.standing(&group) else { return (group, Gate::Open) };
@@ -535,7 +526,7 @@ impl Groups {
         (group, gate)
     }
 
-    /// Whether more than a fifth of what a window allows remains.
+    /// Whether more than a fifth of the window's limit remains.
     fn has_room(&mut self, group: &Group, now: Instant) -> bool {
         let Some(standing) = self.standing.get_mut(group) else { return true };
         if standing.penalty_until.is_some_and(|at| at > now) {
@@ -545,14 +536,14 @@ impl Groups {
         standing.used(now).saturating_add(standing.under_way) < limit.saturating_mul(4) / 5
     }
 
-    /// One under way ended, and counts as nothing.
+    /// Ends one in flight that does not count.
     fn leave(&mut self, group: &Group) {
         if let Some(standing) = self.standing.get_mut(group) {
             standing.under_way = standing.under_way.saturating_sub(1);
         }
     }
 
-    /// One under way ended without an answer: it may have reached the service until now.
+    /// Ends one in flight without a response: it may have reached the service by now.
     fn lost(&mut self, group: &Group, now: Instant) {
         self.leave(group);
         if let Some(standing) = self.standing.get_mut(group) {
@@ -571,8 +562,7 @@ impl Groups {
         standing.penalty_until.max(frees_at)
     }
 
-    /// Takes note of the answer to a request that entered `entered` at `entered_at` and
-    /// has left it.
+    /// Records the response to a request in group `entered`, sent at `entered_at`.
     #[allow(clippy::too_many_arguments, reason = "an answer, the request it is to, and the time")]
     fn observe(
         &mut self,
@@ -618,7 +608,7 @@ fn number(headers: &HeaderMap, part: &str) -> Option<u64> {
     limit_header(headers, part)?.parse().ok()
 }
 
-/// `path` without its ids, so that what one chat taught holds for the next.
+/// `path` without its ids, so that the group learned for one chat applies to the next.
 fn template(path: &str) -> String {
     let is_word = |part: &str| {
         part.len() <= 32
@@ -637,8 +627,7 @@ fn is_version(part: &str) -> bool {
     part.strip_prefix('v').is_some_and(|digits| digits.len() <= 2 && digits.bytes().all(|b| b.is_ascii_digit()))
 }
 
-/// The group an endpoint belongs to by the specification of 2026-08, until an
-/// answer names it.
+/// The group of an endpoint by the specification of 2026-08, until a response names it.
 fn guess(method: &Method, path: &str) -> &'static str {
     let path = path.split('?').next().unwrap_or_default().trim_end_matches('/');
     let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
@@ -752,7 +741,7 @@ mod tests {
             (200, &[("x-rate-limit-remaining", "0"), ("x-rate-limit-window", "40")], Some(seconds(40))),
             (200, &[("x-ratelimit-remaining", "0"), ("x-ratelimit-window", "40")], Some(seconds(40))),
             (200, &[("x-rate-limit-remaining", "0")], Some(seconds(60))),
-            // No window is of no time, or of hours: what is documented counts.
+            // Windows of zero or hours are invalid: the documented one counts.
             (200, &[("x-rate-limit-remaining", "0"), ("x-rate-limit-window", "0")], Some(seconds(60))),
             (200, &[("x-rate-limit-remaining", "0"), ("x-rate-limit-window", "99999999999")], Some(seconds(60))),
             (200, &[("x-rate-limit-remaining", "0"), ("x-rate-limit-window", "-7")], Some(seconds(60))),
@@ -761,7 +750,7 @@ mod tests {
             (200, &[("x-rate-limit-remaining", "-1")], None),
             (200, &[("x-rate-limit-limit", "0")], Some(seconds(60))),
             (200, &[("x-rate-limit-limit", "many"), ("x-rate-limit-remaining", "0")], Some(seconds(60))),
-            // More remains than there is: this request counted all the same.
+            // The remaining count exceeds the limit: this request counted nevertheless.
             (200, &[("x-rate-limit-limit", "1"), ("x-rate-limit-remaining", "97")], Some(seconds(60))),
             (200, &[("x-rate-limit-limit", "5"), ("x-rate-limit-remaining", "97")], None),
             (429, &[("retry-after", "7")], Some(seconds(7))),
@@ -815,7 +804,7 @@ mod tests {
 
     #[cfg(feature = "websocket")]
     #[tokio::test(start_paused = true)]
-    async fn connections_wait_for_the_first_word_about_the_limit_and_not_in_vain_after_it() {
+    async fn connections_wait_for_the_limit_to_be_known_and_then_fail_at_once() {
         let (budget, start) = (RateBudget::new(), Instant::now());
         let dial = |within| {
             let budget = budget.clone();
@@ -825,7 +814,7 @@ mod tests {
             drop(dial(0).await.unwrap());
         }
         assert_eq!(dial(5).await.unwrap_err().kind(), ErrorKind::RateLimited);
-        assert_eq!(start.elapsed().as_secs(), 5, "an answer might have told more");
+        assert_eq!(start.elapsed().as_secs(), 5, "a response might have raised the limit");
         let waiting = tokio::spawn(dial(20));
         tokio::task::yield_now().await;
         answer(&budget, &Method::POST, "/restapi/oauth/wstoken", 200, &[("x-rate-limit-limit", "100")]).await;
@@ -842,10 +831,10 @@ mod tests {
 
     #[cfg(feature = "websocket")]
     #[tokio::test(start_paused = true)]
-    async fn a_call_for_a_socket_token_counts_from_its_answer() {
+    async fn a_call_for_a_socket_token_counts_from_its_response() {
         let (budget, start) = (RateBudget::new(), Instant::now());
         let seconds = Duration::from_secs;
-        // The answer to the first call takes 5 s: it may have arrived after so long.
+        // The response to the first call takes 5 s: it may have arrived that late.
         let first = budget.admit_dial(start).await.unwrap();
         tokio::time::advance(seconds(5)).await;
         drop(first);
@@ -858,7 +847,7 @@ mod tests {
 
     #[cfg(feature = "websocket")]
     #[tokio::test(start_paused = true)]
-    async fn a_call_for_a_socket_token_that_never_left_makes_room_at_once() {
+    async fn an_unsent_call_for_a_socket_token_makes_room_at_once() {
         let (budget, start) = (RateBudget::new(), Instant::now());
         answer(&budget, &Method::POST, "/restapi/oauth/wstoken", 200, &[("x-rate-limit-limit", "5")]).await;
         let mut turns = Vec::new();
@@ -873,14 +862,14 @@ mod tests {
         turns.pop().unwrap().give_back();
         let turn = waiting.await.unwrap().unwrap();
         assert_eq!(start.elapsed(), Duration::ZERO);
-        // Once all have counted, there is no sense in waiting.
+        // Once all are counted, waiting is pointless.
         drop((turn, turns));
         let refused = budget.admit_dial(start + Duration::from_secs(20)).await.unwrap_err();
         assert_eq!((refused.retry_after(), start.elapsed()), (Some(Duration::from_secs(60)), Duration::ZERO));
     }
 
     #[test]
-    fn what_is_learned_is_bounded() {
+    fn learned_groups_are_bounded() {
         let (mut groups, now) = (Groups::default(), Instant::now());
         for n in 0..2_000 {
             let name = format!("g{n}");
@@ -910,7 +899,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn requests_under_way_count_so_that_many_callers_do_not_overrun_what_remains() {
+    async fn requests_in_flight_count_so_that_callers_do_not_exceed_the_limit() {
         let budget = RateBudget::new();
         let start = Instant::now();
         let get = |budget: RateBudget, deadline| async move { budget.admit(&Method::GET, LIGHT, deadline).await };
@@ -919,17 +908,17 @@ mod tests {
         let first = get(budget.clone(), start).await.unwrap();
         let second = get(budget.clone(), start).await.unwrap();
         assert_eq!(get(budget.clone(), start).await.unwrap_err().kind(), ErrorKind::RateLimited);
-        // One that waits goes as soon as an answer shows that something remains.
+        // A waiting one continues as soon as a response reports a remaining request.
         let waiting = tokio::spawn(get(budget.clone(), start + Duration::from_secs(5)));
         tokio::task::yield_now().await;
         first.answered(&Method::GET, LIGHT, 200, &headers(&[("x-rate-limit-remaining", "2")]));
         let third = waiting.await.unwrap().unwrap();
         assert_eq!(start.elapsed(), Duration::ZERO);
         assert!(get(budget.clone(), start).await.is_err());
-        // One that ends without an answer may have been counted.
+        // One that ends without a response may have been counted.
         drop((second, third));
         assert!(get(budget.clone(), start).await.is_err());
-        // After the window there is as much as the service said.
+        // After the window the stated limit applies again.
         let deadline = start + Duration::from_secs(61);
         let mut permits = Vec::new();
         for _ in 0..3 {
@@ -944,7 +933,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn found_6_1_a_request_that_never_left_gives_its_turn_back() {
+    async fn found_6_1_an_unsent_request_returns_its_turn() {
         let budget = RateBudget::new();
         let start = Instant::now();
         let limit = [("x-rate-limit-limit", "2"), ("x-rate-limit-remaining", "1")];
@@ -953,7 +942,7 @@ mod tests {
             let permit = budget.admit(&Method::GET, LIGHT, start).await.unwrap();
             permit.failed(&unsent());
         }
-        // Whoever waits for it goes at once.
+        // A waiter gets it immediately.
         let last = budget.admit(&Method::GET, LIGHT, start).await.unwrap();
         let waiting = tokio::spawn({
             let budget = budget.clone();
@@ -963,7 +952,7 @@ mod tests {
         last.failed(&unsent());
         let last = waiting.await.unwrap().unwrap();
         assert_eq!(start.elapsed(), Duration::ZERO);
-        // One that may have left, or that was answered, counts.
+        // One that may have been sent, or that was answered, counts.
         last.failed(&unsent().with_unclear(true));
         assert!(budget.admit(&Method::GET, LIGHT, start).await.is_err());
         tokio::time::advance(Duration::from_secs(60)).await;
@@ -997,19 +986,19 @@ mod tests {
     }
 
     #[test]
-    fn what_others_send_counts_until_the_service_counts_less() {
+    fn foreign_requests_count_until_the_service_counts_less() {
         let (mut groups, start) = (Groups::default(), Instant::now());
         let at = |seconds| start + Duration::from_secs(seconds);
         let light = Group::new("light");
         let limit = |remaining| [("x-rate-limit-limit", "5"), ("x-rate-limit-remaining", remaining)];
         observe(&mut groups, &Method::GET, LIGHT, 200, &limit("4"), at(0));
-        // Three by others, at some time up to now.
+        // Three by other clients, at some time up to now.
         observe(&mut groups, &Method::GET, LIGHT, 200, &limit("0"), at(10));
         assert_eq!(groups.opens_at(&light, at(10)), Some(at(60)));
         assert_eq!(groups.opens_at(&light, at(60)), None);
         observe(&mut groups, &Method::GET, LIGHT, 200, &limit("0"), at(61));
         assert_eq!(groups.opens_at(&light, at(61)), Some(at(70)));
-        // Its window began anew.
+        // Its window restarted.
         observe(&mut groups, &Method::GET, LIGHT, 200, &limit("4"), at(62));
         assert_eq!(groups.opens_at(&light, at(62)), None);
         for second in 63..67 {
@@ -1020,7 +1009,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_was_overtaken_takes_nothing_back() {
+    fn an_overtaken_response_lowers_no_count() {
         let (mut groups, start) = (Groups::default(), Instant::now());
         let at = |seconds| start + Duration::from_secs(seconds);
         let light = Group::new("light");
@@ -1030,7 +1019,7 @@ mod tests {
             groups.observe(&Method::GET, LIGHT, 200, &headers(&pairs), &light, at(sent), at(now));
             groups.opens_at(&light, at(now))
         };
-        // Two were under way together, and the one that was counted last is answered first.
+        // Two were in flight together, and the one counted last is answered first.
         assert_eq!(answered("0", Some("2"), 0, 2), Some(at(62)));
         assert_eq!(answered("1", None, 0, 3), Some(at(62)));
         let mut groups = Groups::default();
@@ -1046,7 +1035,7 @@ mod tests {
 
     #[cfg(feature = "websocket")]
     #[test]
-    fn found_8_more_sockets_than_can_come_back_together_are_warned_of_once() {
+    fn found_8_too_many_sockets_to_reconnect_together_are_warned_of_once() {
         let (warnings, _guard) = crate::waiting::Warnings::recorded();
         let budget = RateBudget::new();
         let mut seats: Vec<_> = (0..12).map(|_| budget.socket()).collect();
@@ -1055,7 +1044,7 @@ mod tests {
         seats.push(budget.socket());
         let lines = warnings.lines();
         assert!(lines.len() == 1 && lines[0].contains("recoverable=12"), "{lines:?}");
-        // Those that ended make room; a higher limit does, too.
+        // Dropped ones make room; so does a higher limit.
         seats.truncate(12);
         seats.push(budget.socket());
         assert_eq!(warnings.lines().len(), 2);
@@ -1066,7 +1055,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_counted_is_bounded_in_memory() {
+    fn counted_calls_are_bounded_in_memory() {
         let (mut groups, start) = (Groups::default(), Instant::now());
         for n in 0..100_000 {
             observe(&mut groups, &Method::GET, LIGHT, 200, &[], start + Duration::from_millis(n));
@@ -1076,8 +1065,8 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// The service's window slides, or begins with its first call, or at a fixed time. It
-        /// counts a call when it arrives, and calls overtake each other.
+        /// The service's window slides, starts with its first call, or starts at fixed times. It
+        /// counts a call on arrival, and calls overtake each other.
         #[test]
         fn no_service_ever_counts_more_than_its_limit(
             limit in 1_u64..8, window in 1_u64..90, kind in 0_u8..3, headers_every in 1_usize..4,
@@ -1096,7 +1085,7 @@ mod tests {
             let group = Group::new("light");
             let mut counted: Vec<Instant> = Vec::new();
             let (mut began, mut told, mut clock) = (start, false, 0);
-            // By time, and those at one time in their order.
+            // In order of time, and stable for equal times.
             let mut events = std::collections::BTreeMap::new();
             let mut number = 0_usize;
             for (pause, to, back, fate) in steps {
@@ -1169,17 +1158,17 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_deletion_leaves_when_nothing_should_remain_but_waits_for_a_penalty() {
+    async fn a_deletion_ignores_the_predicted_limit_but_waits_for_a_penalty() {
         let start = Instant::now();
         let budget = RateBudget::new();
         let used_up = [("x-rate-limit-remaining", "0"), ("x-rate-limit-limit", "40"), ("x-rate-limit-window", "60")];
         answer(&budget, &Method::POST, LIGHT, 200, &used_up).await;
         let other = budget.admit(&Method::PUT, ONE, start).await.unwrap_err();
         assert_eq!(other.retry_after(), Some(Duration::from_secs(60)));
-        // Nor does one under way hold up the next.
+        // Nor does one in flight delay the next.
         let first = delete(&budget, start).await.unwrap();
         let second = delete(&budget, start).await.unwrap();
-        // What the service then says counts: all wait, and no longer than it says.
+        // The service's statement then counts: all wait, and no longer than it says.
         let penalty = [("retry-after", "7"), ("x-rate-limit-remaining", "0"), ("x-rate-limit-window", "60")];
         first.answered(&Method::DELETE, ONE, 429, &headers(&penalty));
         second.answered(&Method::DELETE, ONE, 429, &headers(&[("retry-after", "2")]));
@@ -1188,13 +1177,13 @@ mod tests {
         assert_eq!(start.elapsed(), Duration::ZERO);
         let third = delete(&budget, start + Duration::from_secs(8)).await.unwrap();
         assert!(start.elapsed() >= Duration::from_secs(7) && start.elapsed() < Duration::from_secs(8));
-        // Its leaving opened the group for nobody else.
+        // Sending it opened the group for no other request.
         drop(third);
         assert!(budget.admit(&Method::PUT, ONE, start + Duration::from_secs(59)).await.is_err());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_deletion_does_not_wait_for_those_under_way() {
+    async fn a_deletion_does_not_wait_for_requests_in_flight() {
         let start = Instant::now();
         let budget = RateBudget::new();
         answer(&budget, &Method::POST, LIGHT, 200, &[("x-rate-limit-remaining", "1")]).await;

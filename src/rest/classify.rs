@@ -1,4 +1,4 @@
-//! What an answer means, in one place.
+//! Classifies responses, in one place.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ const PROTOCOL: Verdict = (ErrorKind::Protocol, RETRY);
 const TOKEN_GONE: Verdict = (ErrorKind::Auth, Disposition::Refresh);
 const AUTH: Verdict = (ErrorKind::Auth, Disposition::Fatal);
 const PERMISSION: Verdict = (ErrorKind::Permission, Disposition::Fatal);
-/// A permission that a bot just installed has not got yet.
+/// A permission that a newly installed bot has not received yet.
 const NOT_READY: Verdict = (ErrorKind::Permission, Disposition::Retry { after: Some(NOT_READY_PAUSE) });
 const TRANSPORT: Verdict = (ErrorKind::TransportRefused, Disposition::Fatal);
 const LIMIT: Verdict = (ErrorKind::SubscriptionLimit, Disposition::Prune);
@@ -24,17 +24,15 @@ const REJECTED: Verdict = (ErrorKind::Rejected, Disposition::Fatal);
 const PASSING: Verdict = (ErrorKind::Rejected, RETRY);
 const SYNC_AGAIN: Verdict = (ErrorKind::Rejected, Disposition::Resync);
 
-/// How long to leave an extension that is not ready alone (RingCentral's bot
-/// framework: 10 s).
+/// How long to wait for an extension that is not ready (RingCentral's bot framework: 10 s).
 pub(crate) const NOT_READY_PAUSE: Duration = Duration::from_secs(10);
 
-/// What kind of failure an answer is and what to do about it, from its HTTP
-/// status and its error code. Total: every pair has a verdict, and the message
-/// text has no part in it.
+/// The kind and disposition of a failure, from its HTTP status and error code. Total: every pair
+/// has a verdict, and the message text is ignored.
 ///
-/// A status that speaks for the whole service (429, 5xx) outranks the code, and so does
-/// a 401: whatever its code, another token is worth one try, and codes that are in no
-/// table come too (found 6.4). Then the code decides, then the status.
+/// A status that concerns the whole service (429, 5xx) outranks the code, and so does a 401: with
+/// any code, another token is worth one attempt, and undocumented codes occur (found 6.4). Then the
+/// code decides, then the status.
 pub(crate) fn classify(status: Option<u16>, code: Option<&str>) -> Verdict {
     let code = code.map(str::trim).filter(|code| !code.is_empty());
     match status {
@@ -47,7 +45,7 @@ pub(crate) fn classify(status: Option<u16>, code: Option<&str>) -> Verdict {
     }
 }
 
-/// The verdict on a code of the reference; `None` for a code it does not know.
+/// The verdict on a documented code; `None` for an unknown one.
 fn by_code(status: Option<u16>, code: &str) -> Option<Verdict> {
     let Some((family, number)) = code.rsplit_once('-') else { return by_word(status, code) };
     let number: u16 = number.parse().ok()?;
@@ -65,16 +63,16 @@ fn by_code(status: Option<u16>, code: &str) -> Option<Verdict> {
             333 => Some(SYNC_AGAIN),
             _ => None,
         },
-        // The WebSocket gateway's own word on a request it cannot take.
+        // The WebSocket gateway's code for a request it cannot handle.
         "WSG" => (number == 808).then_some(REJECTED),
-        // CLG-101 to 105 say that a token expired or a log was reset; the code
-        // for "more than 250 records since" is one of CLG-10x, which is unverified.
+        // CLG-101 to 105 report an expired token or a reset log; the code for "more than 250
+        // records since" is one of CLG-10x, which is unverified.
         "CLG" => (100..=109).contains(&number).then_some(SYNC_AGAIN),
         _ => None,
     }
 }
 
-/// Whether a code of the answer to a login says that it is refused.
+/// Whether a code in the response to a login refuses it.
 pub(crate) fn refuses_login(code: &str) -> bool {
     let number = code.trim().rsplit_once('-').filter(|(family, _)| family.eq_ignore_ascii_case("OAU"));
     let number = number.and_then(|(_, number)| number.parse().ok());
@@ -83,7 +81,7 @@ pub(crate) fn refuses_login(code: &str) -> bool {
 
 fn by_oauth_code(status: Option<u16>, number: u16) -> Option<Verdict> {
     match number {
-        // On `/oauth/token` the same codes come with 400 and mean the grant.
+        // On `/oauth/token` the same codes come with 400 and concern the grant.
         128 | 129 | 149 | 213 if status.is_none() => Some(TOKEN_GONE),
         101
         | 102
@@ -126,8 +124,7 @@ fn by_common_code(status: Option<u16>, number: u16) -> Option<Verdict> {
 
 fn by_subscription_code(number: u16) -> Option<Verdict> {
     match number {
-        // Also what an extension answers that will never be allowed to: whoever
-        // repeats it needs a bound.
+        // Also the response of an extension that will never be permitted: retries need a bound.
         406 => Some(NOT_READY),
         402..=405 | 408 | 412 | 518 | 527 | 530 | 531 => Some(PERMISSION),
         407 | 508 | 509 | 511 | 515 | 516 | 520 | 523..=525 => Some(REJECTED),
@@ -139,7 +136,7 @@ fn by_subscription_code(number: u16) -> Option<Verdict> {
     }
 }
 
-/// OAuth's words, and the legacy words at the head of some envelopes.
+/// OAuth's error names, and the legacy ones in the head of some envelopes.
 fn by_word(status: Option<u16>, word: &str) -> Option<Verdict> {
     match word {
         "TokenExpired" | "TokenInvalid" | "invalid_token" if status.is_none() => Some(TOKEN_GONE),
@@ -164,7 +161,7 @@ fn by_status(status: Option<u16>, has_code: bool) -> Verdict {
         Some(408) => TIMEOUT,
         Some(400..=499) => REJECTED,
         None if has_code => REJECTED,
-        // No failure by its status, yet not what was asked for; or nothing known.
+        // Not a failure by its status, yet not the expected response; or unknown.
         Some(_) | None => PROTOCOL,
     }
 }
@@ -178,7 +175,7 @@ mod tests {
     #[test]
     fn every_documented_code_has_its_verdict() {
         let rows: &[(u16, &[&str], Verdict)] = &[
-            // In a table or in none, of the token, the app or the user: one new token.
+            // Documented or not, concerning the token, the app or the user: one new token.
             (401, &["OAU-128", "OAU-129", "OAU-149", "OAU-213", "OAU-210", "OAU-211", "invalid_token"], TOKEN_GONE),
             (400, &["OAU-128", "OAU-129", "OAU-149", "OAU-213", "OAU-211", "OAU-222"], AUTH),
             (
@@ -250,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn a_code_without_a_status_says_the_same() {
+    fn a_code_without_a_status_has_the_same_verdict() {
         for (code, want) in [
             ("SUB-412", PERMISSION),
             ("SUB-528", TRANSPORT),
@@ -302,7 +299,7 @@ mod tests {
     fn a_status_that_speaks_for_the_service_outranks_the_code() {
         assert_eq!(classify(Some(429), Some("SUB-528")), RATE_LIMITED);
         assert_eq!(classify(Some(503), Some("OAU-128")), SERVICE);
-        // A bad parameter is no missing subscription, a missing one is never just bad.
+        // A bad parameter is not a missing subscription, and vice versa.
         assert_eq!(classify(Some(404), Some("CMN-101")), GONE);
     }
 

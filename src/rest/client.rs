@@ -1,4 +1,4 @@
-//! Calls with manners.
+//! The REST client: tokens, deadlines, rate limits and retries for every call.
 
 use std::fmt;
 use std::sync::Arc;
@@ -29,16 +29,14 @@ const BODY_LIMIT: usize = 16 * 1024 * 1024;
 
 /// RingCentral's REST API for one user and app.
 ///
-/// Cheap to clone; clones share the connections, the tokens and the
-/// [`RateBudget`]. Whatever is called through it
-/// - carries the provider's access token; after a 401 the provider gets another one and
-///   the call is repeated once,
-/// - ends within its deadline (default 30 s), waits and repeats included,
-/// - waits while its rate group is closed; when that would take longer than the
-///   deadline it fails at once with [`ErrorKind::RateLimited`] and nothing is sent,
-/// - is repeated after 5xx, 408 and network trouble up to three times with
-///   jittered backoff if that is safe (GET, HEAD, PUT, DELETE), and if not, only
-///   when the service certainly did not carry it out (429, no connection),
+/// Cheap to clone; clones share the connections, the tokens and the [`RateBudget`]. Every call
+/// - carries the provider's access token; after a 401 it is repeated once with a new one,
+/// - ends within its deadline (default 30 s), including waits and retries,
+/// - waits while its rate group is closed; if that would exceed the deadline it fails immediately
+///   with [`ErrorKind::RateLimited`] and nothing is sent,
+/// - is retried up to three times with jittered backoff after 5xx, 408 and network errors if that
+///   is safe (GET, HEAD, PUT, DELETE), otherwise only if the service certainly did not carry it out
+///   (429, no connection),
 /// - fails with the service's error code and request id.
 ///
 /// ```no_run
@@ -66,7 +64,7 @@ struct Inner {
 }
 
 impl Client {
-    /// A client whose calls carry the tokens of `tokens`.
+    /// A client that uses the tokens of `tokens`.
     pub fn builder(tokens: impl TokenProvider) -> ClientBuilder {
         ClientBuilder {
             tokens: Arc::new(tokens),
@@ -79,30 +77,30 @@ impl Client {
         }
     }
 
-    /// Begins a call. `path` begins with `/` or is a URL on the same server; it
-    /// may have a query. Path segments are sent as they are: escape your own.
+    /// Starts a call. `path` begins with `/` or is a URL on the same server; it may have a query.
+    /// Path segments are sent unescaped: escape them yourself.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         RequestBuilder::new(self.clone(), method, path)
     }
 
-    /// The server that is called.
+    /// The server.
     #[must_use]
     pub fn server(&self) -> &Url {
         &self.0.server
     }
 
-    /// Where its tokens come from.
+    /// The token provider.
     #[must_use]
     pub fn tokens(&self) -> &Arc<dyn TokenProvider> {
         &self.0.tokens
     }
 
-    /// The subscriptions made through this client and its clones.
+    /// The subscriptions created through this client and its clones.
     pub(crate) fn registry(&self) -> &Arc<Registry> {
         &self.0.registry
     }
 
-    /// Where HTTP, the time of day and randomness come from.
+    /// The HTTP client, clock and randomness.
     pub(crate) fn system(&self) -> &System {
         &self.0.system
     }
@@ -153,7 +151,7 @@ impl Client {
         let answer = match outcome {
             Ok(answer) => answer,
             Err(error) => {
-                tracing::debug!(%error, ?took, method = %call.method, path = call.path(), "no answer");
+                tracing::debug!(%error, ?took, method = %call.method, path = call.path(), "no response");
                 permit.failed(&error);
                 return Err(error);
             }
@@ -161,15 +159,15 @@ impl Client {
         let status = answer.status.as_u16();
         tracing::debug!(status, ?took, method = %call.method, path = call.path(), "answer");
         permit.answered(&call.method, call.path(), status, &answer.headers);
-        // 304 answers a condition of the caller's: it is what was asked for.
+        // 304 answers a condition set by the caller.
         if answer.status.is_success() || status == 304 {
             return Ok(Response::new(answer));
         }
         Err(error_from(status, &answer.headers, &answer.body, &[token.secret().expose()]))
     }
 
-    /// Another token after a 401. When the login is refused, the 401 is the failure and
-    /// that is its cause.
+    /// Gets another token after a 401. If the login is refused, the 401 is the error and the
+    /// refusal its cause.
     async fn renew(&self, rejected: &AccessToken, deadline: Instant, error: Error) -> Result<AccessToken> {
         let outcome = self.in_time(deadline, self.0.tokens.refresh(rejected)).await.map_err(Error::of_login);
         outcome.map_err(|cause| match cause.kind() {
@@ -185,7 +183,7 @@ impl Client {
         })
     }
 
-    /// Nothing of the call has left yet, so a deadline that passes is clear.
+    /// Nothing of the call has been sent yet, so a missed deadline is unambiguous.
     async fn in_time<T>(&self, deadline: Instant, token: impl Future<Output = Result<T>>) -> Result<T> {
         let late = |_| Error::new(ErrorKind::Timeout, "no access token before the deadline; nothing was sent");
         timeout_at(deadline, guarded("the token provider", token)).await.map_err(late)?
@@ -198,8 +196,8 @@ impl fmt::Debug for Client {
     }
 }
 
-/// A second 401, to a token that was granted just now, is no reason to get one more at
-/// once. It passes: only a login that is refused is final (found 6.4).
+/// A second 401, to a new token, is no reason to get another one immediately. It is transient: only
+/// a refused login is permanent (found 6.4).
 fn last_word(error: Error) -> Error {
     match error.disposition() {
         Disposition::Refresh => error.with_disposition(Disposition::Retry { after: None }),
@@ -240,28 +238,27 @@ pub struct ClientBuilder {
 }
 
 impl ClientBuilder {
-    /// The server: `http(s)://host[:port]`. Default: the one the tokens are for
-    /// ([`TokenProvider::server`]), else production,
-    /// `https://platform.ringcentral.com`. Over `http` every token is in the
-    /// open: for an emulator only.
+    /// The server: `http(s)://host[:port]`. Default: the tokens' server
+    /// ([`TokenProvider::server`]), else production, `https://platform.ringcentral.com`. `http`
+    /// sends every token in plain text: for an emulator only.
     pub fn server(self, url: impl Into<String>) -> Self {
         Self { server: Some(url.into()), ..self }
     }
 
-    /// Within this a call ends, waits and repeats included. Default 30 s: long
-    /// enough for two answers of a slow service, short enough to renew a
-    /// 15-minute subscription several times over. At most a day.
+    /// The deadline of a call, including waits and retries. Default 30 s: long enough for two
+    /// responses of a slow service, short enough to renew a 15-minute subscription several times.
+    /// At most a day.
     pub fn deadline(self, deadline: Duration) -> Self {
         Self { deadline: deadline.min(LONGEST), ..self }
     }
 
-    /// How long to wait before a repeat. Default: [`BackoffPolicy::default`].
+    /// The delay before a retry. Default: [`BackoffPolicy::default`].
     pub fn backoff(self, backoff: BackoffPolicy) -> Self {
         Self { backoff, ..self }
     }
 
-    /// The longest answer that is read, in bytes. Default 16 MiB: well beyond
-    /// any JSON answer; raise it for recordings.
+    /// The maximum size of a response, in bytes. Default 16 MiB: well beyond any JSON response;
+    /// raise it for recordings.
     pub fn body_limit(self, bytes: usize) -> Self {
         Self { body_limit: bytes, ..self }
     }
@@ -271,17 +268,16 @@ impl ClientBuilder {
         Self { user_agent: Some(user_agent.into()), ..self }
     }
 
-    /// Where HTTP, the time of day and randomness come from. Default: the one that the
-    /// tokens' provider uses ([`TokenProvider::system`]), else the machine's own.
+    /// HTTP client, clock and randomness. Default: those of the token provider
+    /// ([`TokenProvider::system`]), else the system's.
     pub fn system(self, system: System) -> Self {
         Self { system: Some(system), ..self }
     }
 
-    /// Makes the client. Nothing is sent.
+    /// Builds the client. Nothing is sent.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] when the server's URL is none, when the user agent
-    /// cannot be sent, or when TLS cannot be set up.
+    /// [`ErrorKind::Config`] for an invalid server URL or user agent, or if TLS cannot be set up.
     pub fn build(self) -> Result<Client> {
         let server = match (&self.server, self.tokens.server()) {
             (Some(text), _) => server_url(text)?,

@@ -21,13 +21,12 @@ use crate::system::System;
 const PATH: &str = "/restapi/v1.0/subscription";
 const SOCKET_TOKEN: &str = "/restapi/oauth/wstoken";
 
-/// The [`ControlPlane`] of subscriptions that are made over HTTPS.
+/// The [`ControlPlane`] of subscriptions created over HTTPS.
 ///
-/// Each call is one attempt within the client's deadline; a refused token is
-/// renewed and the call repeated once, and a closed rate group is waited for.
-/// After a `create` that fails [unclearly](Error::is_unclear) a subscription may exist.
-/// `list` does not prove whose it is: another process of the same user and app may have
-/// made one with the same filters.
+/// Each call is one attempt within the client's deadline; after a refused token it is repeated once
+/// with a new one, and it waits for a closed rate group. After a `create` that fails
+/// [unclearly](Error::is_unclear) a subscription may exist. `list` does not prove ownership:
+/// another process of the same user and app may have created one with the same filters.
 #[derive(Clone, Debug)]
 pub struct RestControl {
     client: Client,
@@ -57,13 +56,12 @@ struct Page {
 }
 
 impl Page {
-    /// The records that can be read. One odd record, of whatever transport, must
-    /// not hide the others.
+    /// The readable records. An odd record, of any transport, must not hide the others.
     fn readable(self) -> impl Iterator<Item = SubscriptionInfo> {
         self.records.into_iter().filter_map(|record| {
             serde_json::from_str::<SubscriptionInfo>(record.get())
                 .map_err(|error| json_error("a listed subscription", &error))
-                .inspect_err(|error| tracing::warn!(%error, "a listed subscription is left out"))
+                .inspect_err(|error| tracing::warn!(%error, "ignoring a listed subscription"))
                 .ok()
         })
     }
@@ -122,9 +120,9 @@ impl ControlPlane for RestControl {
     }
 }
 
-/// To a create, "not found" is about something in the request: creating once more
-/// would get the same answer. A 406 that names no reason is what an extension says
-/// that is not ready yet, a bot's just after its installation.
+/// For a create, "not found" concerns something in the request: another attempt would get the same
+/// response. A 406 without a reason comes from an extension that is not ready yet, such as a newly
+/// installed bot's.
 pub(crate) fn of_create(error: Error) -> Error {
     match error.disposition() {
         Disposition::Recreate => error.with_disposition(Disposition::Fatal),
@@ -145,7 +143,7 @@ mod tests {
     use crate::http::Answer;
 
     #[test]
-    fn an_answer_carries_the_services_own_time() {
+    fn a_response_carries_the_services_time() {
         let answered_at = |date: &str| {
             let headers = HeaderMap::from_iter([(http::header::DATE, date.parse().unwrap())]);
             let body = r#"{"id":"a","deliveryMode":{}}"#.into();

@@ -1,4 +1,4 @@
-//! What a failed answer says, in all the shapes the service has.
+//! Reads error responses in all shapes of the service.
 
 use std::time::Duration;
 
@@ -10,33 +10,33 @@ use time::format_description::well_known::Rfc2822;
 use super::classify::classify;
 use crate::error::{Disposition, Error, ErrorKind};
 
-/// What 429 means without a `Retry-After` (rate limits guide: at least 30 s).
+/// The wait for a 429 without `Retry-After` (rate limits guide: at least 30 s).
 pub(crate) const PENALTY: Duration = Duration::from_secs(30);
-/// No server makes a client come back faster than this.
+/// The minimum wait that a server can request.
 pub(crate) const WAIT_FLOOR: Duration = Duration::from_secs(1);
-/// No server holds a client off for longer than this: the documented penalty is
-/// 60 s, and a caller's deadline ends the wait long before.
+/// The maximum wait that a server can request: the documented penalty is 60 s, and a caller's
+/// deadline ends the wait long before.
 pub(crate) const WAIT_CAP: Duration = crate::policy::BackoffPolicy::MAX_RETRY_AFTER;
 
 const TEXT_LIMIT: usize = 200;
 const WORD_LIMIT: usize = 80;
 
-/// The parts of an error body that anything may depend on.
+/// The parts of an error body that the crate uses.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Envelope {
     /// `errors[0].errorCode`, else the head's `errorCode`, else OAuth's `error`.
     pub(crate) code: Option<String>,
     /// OAuth's `error`.
     pub(crate) oauth_error: Option<String>,
-    /// The service's sentence, for people.
+    /// The service's message for humans.
     pub(crate) message: Option<String>,
     pub(crate) parameter: Option<String>,
     pub(crate) permission: Option<String>,
 }
 
 impl Envelope {
-    /// Reads `body`, whatever it is: JSON with or without a head, an empty
-    /// `errors`, OAuth's shape, HTML, nothing. What is not there is `None`.
+    /// Reads any `body`: JSON with or without a head, an empty `errors`, OAuth's shape, HTML,
+    /// nothing. Missing parts are `None`.
     pub(crate) fn read(body: &[u8]) -> Self {
         let Ok(head) = serde_json::from_slice::<Value>(body) else { return Self::default() };
         let first = head.get("errors").and_then(|errors| errors.get(0)).unwrap_or(&Value::Null);
@@ -62,15 +62,14 @@ fn text(value: Option<&Value>, limit: usize) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
-/// `text` without control characters and not longer than `limit`.
+/// `text` without control characters, truncated to `limit`.
 fn clean(text: &str, limit: usize) -> String {
     text.chars().filter(|c| !c.is_control()).take(limit).collect::<String>().trim().to_owned()
 }
 
-/// The error that an answer with `status` and `body` is.
+/// The error for a response with `status` and `body`.
 ///
-/// `secrets` are what the request carried: text of the service that repeats one
-/// of them is dropped.
+/// `secrets` are those in the request: texts of the service that repeat one are dropped.
 pub(crate) fn error_from(status: u16, headers: &HeaderMap, body: &[u8], secrets: &[&str]) -> Error {
     let mut envelope = Envelope::read(body);
     for part in [&mut envelope.code, &mut envelope.message, &mut envelope.parameter, &mut envelope.permission] {
@@ -78,11 +77,11 @@ pub(crate) fn error_from(status: u16, headers: &HeaderMap, body: &[u8], secrets:
         *part = part.take().filter(|text| !repeats(text));
     }
     let (kind, disposition) = classify(Some(status), envelope.code.as_deref());
-    // A sync token past its time comes as a bad parameter, too.
+    // An expired sync token is also reported as a bad parameter.
     let stale_sync = envelope.code.as_deref() == Some("CMN-101") && envelope.parameter.as_deref() == Some("syncToken");
     let disposition = if stale_sync && kind == ErrorKind::Rejected { Disposition::Resync } else { disposition };
     let disposition = match disposition {
-        // The longer of what the code means and what the service says.
+        // The longer of the wait for the code and the one that the service requests.
         Disposition::Retry { after } => Disposition::Retry { after: after.max(wait_asked_for(status, headers)) },
         Disposition::Fatal
         | Disposition::Refresh
@@ -104,7 +103,7 @@ pub(crate) fn error_from(status: u16, headers: &HeaderMap, body: &[u8], secrets:
         .with_unclear(matches!(status, 408 | 500..=599))
 }
 
-/// What `kind` says to a person, in a word.
+/// A short text for `kind`.
 pub(crate) fn headline(kind: ErrorKind) -> &'static str {
     match kind {
         ErrorKind::Auth => "the service refused the credentials",
@@ -134,13 +133,13 @@ pub(crate) fn request_id(headers: &HeaderMap) -> Option<String> {
     (!id.is_empty()).then_some(id)
 }
 
-/// How long the answer asks to wait, between [`WAIT_FLOOR`] and [`WAIT_CAP`].
+/// The wait that the response requests, clamped to [`WAIT_FLOOR`] and [`WAIT_CAP`].
 pub(crate) fn wait_asked_for(status: u16, headers: &HeaderMap) -> Option<Duration> {
     let asked = retry_after(headers).map(|wait| wait.clamp(WAIT_FLOOR, WAIT_CAP));
     if status == 429 { asked.or(Some(PENALTY)) } else { asked }
 }
 
-/// `Retry-After` as seconds, or as a date against the answer's own `Date`.
+/// `Retry-After` as seconds, or as a date relative to the response's `Date`.
 pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(http::header::RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = text.parse::<f64>() {
@@ -150,7 +149,7 @@ pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     Some(wait.try_into().unwrap_or(Duration::ZERO))
 }
 
-/// The answer's `Date`.
+/// The response's `Date`.
 pub(crate) fn date(headers: &HeaderMap) -> Option<OffsetDateTime> {
     http_date(headers.get(http::header::DATE)?.to_str().ok()?.trim())
 }
@@ -159,8 +158,8 @@ fn http_date(text: &str) -> Option<OffsetDateTime> {
     OffsetDateTime::parse(text, &Rfc2822).ok()
 }
 
-/// Why JSON could not be read, without a word of it: the parser's own message
-/// quotes values, and any of them may be a key.
+/// Why JSON could not be read, without its text: the parser's message quotes values, and any of
+/// them may be a key.
 pub(crate) fn json_error(what: &'static str, error: &serde_json::Error) -> Error {
     let reason = match error.classify() {
         serde_json::error::Category::Io | serde_json::error::Category::Syntax => "is no JSON",
@@ -220,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_says_what_the_service_said_in_one_line_of_bounded_length() {
+    fn an_error_quotes_the_service_in_one_line_of_bounded_length() {
         let long = format!(r#"{{"errors":[{{"errorCode":"CMN-101","message":"a\u0007b\n{}"}}]}}"#, "x".repeat(5_000));
         let shown = error(400, &long).to_string();
         assert!(shown.starts_with("the service refused the request: abxxx"), "{shown}");
@@ -246,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn a_code_that_means_a_pause_gets_it_and_more_where_the_service_asks_for_more() {
+    fn a_code_that_implies_a_pause_gets_it_or_the_longer_requested_one() {
         let body = br#"{"errors":[{"errorCode":"SUB-406","message":"no","permissionName":"ReadMessages"}]}"#;
         for (headers, seconds) in [(&[][..], 10), (&[("retry-after", "3")], 10), (&[("retry-after", "30")], 30)] {
             let error = error_from(403, &self::headers(headers), body, &[]);
@@ -259,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn the_wait_asked_for_has_a_floor_and_a_cap() {
+    fn a_requested_wait_has_a_floor_and_a_cap() {
         let seconds = Duration::from_secs;
         for (status, value, want) in [
             (429, Some("7"), Some(seconds(7))),
@@ -288,8 +287,8 @@ mod tests {
     }
 
     #[test]
-    fn a_date_to_come_back_at_is_held_against_the_services_own_clock_or_not_at_all() {
-        // Whatever this machine's clock says: these dates are decades away from it.
+    fn a_retry_after_date_is_relative_to_the_services_clock_or_ignored() {
+        // Independent of this machine's clock: these dates are decades away from it.
         for (date, after, seconds) in [
             (Some("Sun, 06 Nov 1994 08:49:37 GMT"), "Sun, 06 Nov 1994 08:49:57 GMT", 20),
             (Some("Sun, 06 Nov 2094 08:49:37 GMT"), "Sun, 06 Nov 1994 08:49:57 GMT", 1),
@@ -304,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn only_answers_that_leave_it_open_are_unclear() {
+    fn only_ambiguous_responses_are_unclear() {
         for (status, unclear) in
             [(400, false), (401, false), (404, false), (408, true), (429, false), (500, true), (504, true)]
         {

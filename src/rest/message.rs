@@ -1,4 +1,4 @@
-//! What a bot answers with.
+//! Messages sent by a bot.
 
 use http::Method;
 use serde::Deserialize;
@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::ids::text_or_number;
 use crate::timestamp::Timestamp;
 
-/// An SMS as the service took it.
+/// An SMS accepted by the service.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
@@ -18,15 +18,15 @@ pub struct SentSms {
     /// The message's id in the message store.
     #[serde(deserialize_with = "text_or_number")]
     pub id: String,
-    /// How far it got: `Queued`, `Sent`, …
+    /// Its state: `Queued`, `Sent`, …
     #[serde(default)]
     pub message_status: Option<String>,
-    /// When it was taken.
+    /// When it was accepted.
     #[serde(default)]
     pub creation_time: Option<Timestamp>,
 }
 
-/// A team-messaging post as the service took it.
+/// A team-messaging post accepted by the service.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
@@ -34,17 +34,17 @@ pub struct SentPost {
     /// The post's id.
     #[serde(deserialize_with = "text_or_number")]
     pub id: String,
-    /// When it was taken.
+    /// When it was accepted.
     #[serde(default)]
     pub creation_time: Option<Timestamp>,
 }
 
 impl Client {
-    /// Sends an SMS (`POST …/extension/~/sms`) from a number of the user's.
+    /// Sends an SMS (`POST …/extension/~/sms`) from one of the user's numbers.
     ///
     /// # Errors
-    /// As [`RequestBuilder::send`](super::RequestBuilder::send). Not repeated
-    /// when it is unclear whether it was sent.
+    /// As [`RequestBuilder::send`](super::RequestBuilder::send). Not retried if it is unclear
+    /// whether it was sent.
     pub async fn send_sms(&self, from: &str, to: &str, text: &str) -> Result<SentSms> {
         let body = json!({ "from": { "phoneNumber": from }, "to": [{ "phoneNumber": to }], "text": text });
         self.request(Method::POST, "/restapi/v1.0/account/~/extension/~/sms").json(&body).send().await?.json()
@@ -53,8 +53,8 @@ impl Client {
     /// Posts `text` to a chat (`POST /team-messaging/v1/chats/{chatId}/posts`).
     ///
     /// # Errors
-    /// As [`RequestBuilder::send`](super::RequestBuilder::send). Not repeated
-    /// when it is unclear whether it was posted.
+    /// As [`RequestBuilder::send`](super::RequestBuilder::send). Not retried if it is unclear
+    /// whether it was posted.
     pub async fn post_message(&self, chat_id: &str, text: &str) -> Result<SentPost> {
         let path = format!("/team-messaging/v1/chats/{}/posts", segment(chat_id)?);
         self.request(Method::POST, &path).json(&json!({ "text": text })).send().await?.json()

@@ -1,5 +1,5 @@
-//! RingCentral's REST API, as far as events need it, and a way to make any other
-//! call with the same manners.
+//! RingCentral's REST API, as far as events need it, and a client for any other call with the same
+//! rules.
 
 pub(crate) mod budget;
 mod classify;

@@ -1,8 +1,8 @@
-//! Reading what the service answers about a subscription, field by field.
+//! Reads the service's description of a subscription, field by field.
 //!
-//! A creation whose answer cannot be read is a subscription that nobody knows of.
-//! So only the id is needed: every other field that is absent, null or of a type
-//! that makes no sense counts as left out, and costs none of the rest.
+//! A creation with an unreadable response would leave an unknown subscription behind. So only the
+//! id is required: every other field that is absent, null or of a wrong type counts as missing and
+//! does not affect the rest.
 
 use std::time::Duration;
 
@@ -15,8 +15,7 @@ use crate::event::lenient::{Lenient, Slot as _, object};
 use crate::ids::SubscriptionId;
 use crate::secret::Secret;
 
-/// Text, and nothing that could be taken for it: a number is no channel, no
-/// algorithm and no state.
+/// A text. A number is neither a channel nor an algorithm nor a state.
 struct Words(String);
 
 impl Lenient for Words {
@@ -29,26 +28,26 @@ fn words(raw: &RawValue) -> Option<String> {
     Words::read(raw).map(|words| words.0)
 }
 
-/// An id that a call about the subscription can name.
+/// An id that a call about the subscription can use.
 fn id(raw: &RawValue) -> Option<SubscriptionId> {
     String::read(raw).filter(|id| !id.trim().is_empty() && segment(id).is_ok()).map(SubscriptionId::new)
 }
 
-/// Seconds, as a number or its text; none of them less than zero.
+/// Seconds, as a number or its text; never negative.
 fn seconds(raw: &RawValue) -> Option<Duration> {
     let seconds = f64::read(raw)?;
     Some(Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX))
 }
 
-/// A list of it, or one of it where the service left the brackets out; what
-/// cannot be read of it is left out.
+/// A list, or a single element if the service omitted the brackets; unreadable elements are
+/// skipped.
 fn list<T: Lenient>(raw: &RawValue) -> Option<Vec<T>> {
     let mut list = Vec::new();
     list.fill(raw);
     list.is_present().then_some(list)
 }
 
-/// Takes over what can be read; of a key that comes twice the last such value.
+/// Assigns a readable value; of duplicate keys the last one wins.
 fn keep<T>(field: &mut T, read: Option<T>) {
     if let Some(value) = read {
         *field = value;
@@ -95,8 +94,7 @@ impl Lenient for DeliveryMode {
     }
 }
 
-/// A text is a filter whose reason is not told; an object that tells nothing is
-/// none.
+/// A text is a filter without a reason; an object without a filter is skipped.
 impl Lenient for DisabledFilter {
     fn read(raw: &RawValue) -> Option<Self> {
         let mut it = Self { filter: words(raw).unwrap_or_default(), ..Self::default() };
@@ -136,7 +134,7 @@ impl<'de> Deserialize<'de> for DisabledFilter {
     }
 }
 
-/// `expiresIn` of another answer.
+/// `expiresIn` of other responses.
 pub(super) fn lenient_seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
     Ok(seconds(&Box::<RawValue>::deserialize(deserializer)?))
 }
@@ -154,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn one_odd_field_costs_none_of_the_rest() {
+    fn an_odd_field_does_not_affect_the_rest() {
         let full = json!({
             "id": "a", "eventFilters": ["/a", "/b"], "expiresIn": 899, "status": "Active",
             "expirationTime": "2014-03-12T19:54:35.613+0000", "creationTime": "2014-03-12T19:39:35Z",
@@ -165,7 +163,7 @@ mod tests {
                 "encryptionAlgorithm": "AES", "encryptionKey": "a2V5",
             },
         });
-        /// The fields of an answer, each as text.
+        /// The fields of a response, each as text.
         fn shown(info: &SubscriptionInfo) -> Vec<String> {
             let mode = &info.delivery_mode;
             let exposed = |secret: &Option<Secret>| secret.as_ref().map(|secret| secret.expose().to_owned());
@@ -206,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_senseless_field_counts_as_left_out() {
+    fn a_field_of_a_wrong_type_counts_as_missing() {
         let odd = info(
             r#"{"id":7,"status":5,"expiresIn":[1],"encryption":{},"creationTime":{},"expirationTime":[],
                 "blacklistedData":"x","eventFilters":[5,"/a",{}],"disabledFilters":true,
@@ -250,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn without_an_id_that_a_call_can_name_it_is_no_subscription() {
+    fn a_subscription_needs_an_id_that_a_call_can_use() {
         for json in [
             r#"{"deliveryMode":{}}"#,
             r#"{"id":null}"#,
@@ -269,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn nesting_of_any_depth_costs_nothing() {
+    fn nesting_of_any_depth_is_harmless() {
         let deep = "[".repeat(100_000) + &"]".repeat(100_000);
         let text = format!(
             r#"{{"x":{deep},"id":"a","disabledFilters":{deep},"deliveryMode":{{"address":{deep},"transportType":"PubNub"}}}}"#
@@ -303,7 +301,7 @@ mod tests {
             .prop_map(|pairs| pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
     }
 
-    /// What is readable as a list, by the words of the rule.
+    /// The readable elements of a list.
     fn strings(value: &Value) -> Vec<String> {
         let all = match value {
             Value::Array(all) => all.clone(),
@@ -333,7 +331,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(500))]
 
         #[test]
-        fn any_object_with_a_usable_id_is_read_and_what_is_readable_is_kept(
+        fn any_object_with_a_usable_id_is_read_with_its_readable_fields(
             id in "[a-z0-9-]{1,12}",
             top in fields(&["eventFilters", "disabledFilters", "expirationTime", "expiresIn", "status", "creationTime", "blacklistedData", "uri", "deliveryMode"]),
             mode in prop::option::of(fields(&["transportType", "encryption", "address", "subscriberKey", "encryptionAlgorithm", "encryptionKey", "secretKey"])),

@@ -1,4 +1,4 @@
-//! One call in the making.
+//! The builder of a call.
 
 use std::fmt;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use super::response::Response;
 use super::retry::Repeat;
 use crate::error::{Error, Result};
 
-/// The longest deadline a call can have; beyond it the clock's range ends.
+/// The maximum deadline of a call; longer ones could exceed the clock's range.
 pub(super) const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A call, ready to be sent.
@@ -42,9 +42,9 @@ impl fmt::Debug for Call {
     }
 }
 
-/// One call in the making; from [`Client::request`].
+/// The builder of a call; from [`Client::request`].
 ///
-/// What is wrong with a value shows when it is sent.
+/// Invalid values are reported by `send`.
 #[derive(Debug)]
 #[must_use = "a call is made by `send`"]
 pub struct RequestBuilder {
@@ -75,7 +75,7 @@ impl RequestBuilder {
         self
     }
 
-    /// Adds a query parameter; escaped here.
+    /// Adds a query parameter and escapes it.
     pub fn query(self, name: &str, value: &str) -> Self {
         self.with(|call| {
             call.url.query_pairs_mut().append_pair(name, value);
@@ -104,7 +104,7 @@ impl RequestBuilder {
         })
     }
 
-    /// Adds a header. `Authorization` is the client's.
+    /// Adds a header. The client sets `Authorization`.
     pub fn header(self, name: &str, value: &str) -> Self {
         self.with(|call| {
             let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| Error::config("no usable header name"))?;
@@ -117,20 +117,19 @@ impl RequestBuilder {
         })
     }
 
-    /// Whether sending it twice does no more than sending it once. Default by
-    /// method: yes for GET, HEAD, PUT, DELETE; no for POST and PATCH. Calls that
-    /// are not idempotent are repeated only when the service certainly did not
-    /// carry them out.
+    /// Whether sending the call twice has the same effect as once. Default by method: yes for GET,
+    /// HEAD, PUT, DELETE; no for POST and PATCH. Calls that are not idempotent are retried only if
+    /// the service certainly did not carry them out.
     pub fn idempotent(self, yes: bool) -> Self {
         self.repeat(if yes { Repeat::Safe } else { Repeat::IfUndone })
     }
 
-    /// One attempt; the caller decides about others.
+    /// Makes only one attempt; the caller decides about others.
     pub(super) fn once(self) -> Self {
         self.repeat(Repeat::Never)
     }
 
-    /// Held back by a penalty of its rate group only, and not by what should remain.
+    /// Waits only for a penalty of its rate group, not for the predicted limit.
     pub(super) fn urgent(self) -> Self {
         self.with(|call| {
             call.heed = Heed::Penalty;
@@ -145,8 +144,7 @@ impl RequestBuilder {
         })
     }
 
-    /// Within this the call ends, waits and repeats included. Default: the
-    /// client's; at most a day.
+    /// The deadline of the call, including waits and retries. Default: the client's; at most a day.
     pub fn deadline(self, deadline: Duration) -> Self {
         self.with(|call| {
             call.deadline = deadline.min(LONGEST);
@@ -154,22 +152,20 @@ impl RequestBuilder {
         })
     }
 
-    /// Sends it and reads the answer.
+    /// Sends the call and reads the response.
     ///
-    /// Not cancel safe for calls that change something: a dropped call may have
-    /// been carried out.
+    /// Not cancel safe for calls with side effects: a dropped call may have been carried out.
     ///
     /// # Errors
-    /// Any answer but 2xx (and 304), as [`Client`] says.
-    /// [`Config`](crate::ErrorKind::Config) when a value given to this builder
-    /// is not usable; nothing was sent then. [`Error::is_unclear`] tells whether
-    /// the service may have carried it out all the same.
+    /// Any response but 2xx (and 304), as described at [`Client`].
+    /// [`Config`](crate::ErrorKind::Config) for an invalid value in this builder; nothing was sent
+    /// then. [`Error::is_unclear`] states whether the service may have carried it out nevertheless.
     pub async fn send(self) -> Result<Response> {
         self.client.run(&self.call?).await
     }
 }
 
-/// The URL of `path` on `server`, and on no other.
+/// The URL of `path` on `server`, never on another one.
 fn resolve(server: &Url, path: &str) -> Result<Url> {
     let relative = path.starts_with('/');
     let url = if relative { server.join(path) } else { Url::parse(path) };
@@ -181,7 +177,7 @@ fn resolve(server: &Url, path: &str) -> Result<Url> {
     Ok(url)
 }
 
-/// `id` as one path segment.
+/// `id` escaped as one path segment.
 ///
 /// # Errors
 /// `Config` for an id that would change the path: empty, `.` or `..`.
@@ -262,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn a_method_is_safe_or_not_until_told_otherwise() {
+    fn a_method_is_safe_or_not_unless_overridden() {
         for (method, want) in [
             (Method::GET, Repeat::Safe),
             (Method::HEAD, Repeat::Safe),

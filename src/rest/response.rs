@@ -1,4 +1,4 @@
-//! A successful answer.
+//! A successful response.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -12,7 +12,7 @@ use super::envelope::{date, json_error, request_id};
 use crate::error::Result;
 use crate::http::Answer;
 
-/// A successful answer, read in full.
+/// A successful, complete response.
 ///
 /// `Debug` shows neither body nor headers.
 #[derive(Clone)]
@@ -33,7 +33,7 @@ impl Response {
         self.status
     }
 
-    /// A header's value, if it is there and text.
+    /// A header's value, if present and text.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
@@ -45,7 +45,7 @@ impl Response {
         &self.headers
     }
 
-    /// The service's id of the request (`RCRequestId`); its support asks for it.
+    /// The service's id of the request (`RCRequestId`), for its support.
     #[must_use]
     pub fn request_id(&self) -> Option<String> {
         request_id(&self.headers)
@@ -54,8 +54,8 @@ impl Response {
     /// The body as a `T`.
     ///
     /// # Errors
-    /// [`Protocol`](crate::ErrorKind::Protocol) when it is no JSON or no `T`. The
-    /// request was carried out, so the error is [unclear](crate::Error::is_unclear).
+    /// [`Protocol`](crate::ErrorKind::Protocol) if it is not JSON or not a `T`. The request was
+    /// carried out, so the error is [unclear](crate::Error::is_unclear).
     pub fn json<T: DeserializeOwned>(&self) -> Result<T> {
         serde_json::from_slice(&self.body).map_err(|error| {
             json_error("the answer", &error)
@@ -71,13 +71,13 @@ impl Response {
         &self.body
     }
 
-    /// The body as text; bytes that are no UTF-8 become `U+FFFD`.
+    /// The body as text; invalid UTF-8 becomes `U+FFFD`.
     #[must_use]
     pub fn text(&self) -> Cow<'_, str> {
         String::from_utf8_lossy(&self.body)
     }
 
-    /// When the service answered, by its own clock (`Date`).
+    /// The time of the response by the service's clock (`Date`).
     pub(crate) fn answered_at(&self) -> Option<SystemTime> {
         date(&self.headers).map(SystemTime::from)
     }

@@ -1,4 +1,4 @@
-//! Whether a call is repeated. Pure.
+//! Decides whether a call is retried. Pure.
 
 use std::time::Duration;
 
@@ -8,18 +8,18 @@ use crate::policy::BackoffPolicy;
 /// The retry policy's "up to 3 times".
 const REPEATS: u32 = 3;
 
-/// What a call may do by itself.
+/// Which retries a call allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Repeat {
-    /// Sending it twice does what sending it once does.
+    /// Sending it twice has the same effect as once.
     Safe,
-    /// Sending it twice may do it twice: only when it was certainly not carried out.
+    /// Sending it twice may act twice: only if it was certainly not carried out.
     IfUndone,
-    /// Somebody else decides. A refused token is renewed all the same.
+    /// The caller decides. A refused token is still replaced.
     Never,
 }
 
-/// What was tried already.
+/// The attempts so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Tried {
     pub(crate) repeats: u32,
@@ -29,15 +29,15 @@ pub(crate) struct Tried {
 /// What to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// Get another token, then repeat.
+    /// Get another token, then retry.
     Refresh,
-    /// Repeat after this long.
+    /// Retry after this delay.
     Wait(Duration),
-    /// It is the caller's now.
+    /// Return the error to the caller.
     GiveUp,
 }
 
-/// What follows `error`, with `left` until the call's deadline.
+/// The step after `error`, with `left` until the call's deadline.
 pub(crate) fn next_step(
     error: &Error,
     repeat: Repeat,
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn only_safe_calls_are_repeated_blindly() {
+    fn only_safe_calls_are_retried_after_ambiguous_errors() {
         let broken = Error::new(ErrorKind::Network, "x").with_unclear(true);
         let unsent = Error::new(ErrorKind::Network, "x");
         let limited =
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_token_is_renewed_once_whatever_the_call() {
+    fn a_refused_token_is_replaced_once_for_any_call() {
         let error = Error::new(ErrorKind::Auth, "x").with_disposition(Disposition::Refresh);
         for repeat in [Repeat::Safe, Repeat::IfUndone, Repeat::Never] {
             assert_eq!(step(&error, repeat, 3, false, Duration::ZERO), Step::Refresh);

@@ -18,24 +18,23 @@ use crate::transport::{Cursor, DeliveryModeRequest};
 
 /// A subscription as the service describes it (`SubscriptionInfo`).
 ///
-/// Reading it from JSON needs an `id` that a call can name, and nothing else: any
-/// other field that is absent, null or of a type that makes no sense counts as
-/// left out.
+/// Parsing requires only an `id` that a call can use: any other field that is absent, null or of a
+/// wrong type counts as missing.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct SubscriptionInfo {
     /// Its id.
     pub id: SubscriptionId,
-    /// The filters as accepted: `~` is usually expanded and the order may differ.
-    /// Empty when the service left them out.
+    /// The accepted filters: `~` is usually expanded and the order may differ. Empty if the service
+    /// omitted them.
     pub event_filters: Vec<String>,
     /// Filters that the service accepted but will not serve; partial success.
     pub disabled_filters: Vec<DisabledFilter>,
-    /// When it ends, by the service's clock. For people; timers use `expires_in`.
+    /// When it expires, by the service's clock. For humans; timers use `expires_in`.
     pub expiration_time: Option<Timestamp>,
-    /// How long it still lives.
+    /// Its remaining lifetime.
     pub expires_in: Option<Duration>,
-    /// Its state; `Active` when the service left it out.
+    /// Its state; `Active` if the service omitted it.
     pub status: SubscriptionStatus,
     /// When it was created, by the service's clock.
     pub creation_time: Option<Timestamp>,
@@ -43,15 +42,14 @@ pub struct SubscriptionInfo {
     pub delivery_mode: DeliveryMode,
     /// Why it is blacklisted, if it is.
     pub blacklisted_data: Option<BlacklistedData>,
-    /// The `Date` header of the answer this came in, if it had one.
+    /// The `Date` header of the response, if it had one.
     pub(crate) answered_at: Option<std::time::SystemTime>,
-    /// Whether this repeats what the service said earlier, in the place of an answer that
-    /// did not come.
+    /// Whether this repeats an earlier response in place of one that did not arrive.
     pub(crate) remembered: bool,
 }
 
 impl SubscriptionInfo {
-    /// One of which only the id is known.
+    /// A subscription of which only the id is known.
     pub(crate) fn new(id: SubscriptionId) -> Self {
         Self {
             id,
@@ -68,7 +66,7 @@ impl SubscriptionInfo {
         }
     }
 
-    /// This answer, with what it leaves out taken from an earlier one.
+    /// This response, with missing fields taken from an earlier one.
     pub(crate) fn or(mut self, earlier: Self) -> Self {
         if self.event_filters.is_empty() {
             self.event_filters = earlier.event_filters;
@@ -84,22 +82,20 @@ impl SubscriptionInfo {
     }
 }
 
-/// A filter that the service accepted but will not serve, or of which it says
-/// nothing at all.
+/// A filter that the service accepted but will not serve, or that its response omits.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct DisabledFilter {
     /// The filter.
     pub filter: String,
-    /// An error code, such as `SUB-412` (a permission is missing). Empty when the
-    /// service told none.
+    /// An error code, such as `SUB-412` (a permission is missing). Empty if the service gave none.
     pub reason: String,
-    /// A sentence for people.
+    /// A message for humans.
     pub message: Option<String>,
 }
 
 impl DisabledFilter {
-    /// One that is neither among the served nor among the disabled ones.
+    /// A filter that the response omits, from both the served and the disabled ones.
     pub(crate) fn left_out(filter: &str) -> Self {
         Self {
             filter: filter.to_owned(),
@@ -113,21 +109,21 @@ impl DisabledFilter {
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum SubscriptionStatus {
-    /// Events are sent.
+    /// Events are delivered.
     #[default]
     Active,
     /// In specifications up to 2023; no meaning published.
     Suspended,
-    /// The service stopped sending, for good.
+    /// The service stopped delivering permanently.
     Blacklisted,
-    /// A state this crate does not know.
+    /// A state unknown to this crate.
     Other(String),
 }
 
 impl SubscriptionStatus {
-    /// Whether events are sent in this state. One that is not known is taken for one in
-    /// which none are (websocket-and-webhooks.md, R8): a subscription that is made anew
-    /// with a reported gap is better than one that is silent.
+    /// Whether events are delivered in this state. An unknown state counts as not delivering
+    /// (websocket-and-webhooks.md, R8): recreating the subscription with a reported gap is better
+    /// than silence.
     pub(crate) fn delivers(&self) -> bool {
         *self == Self::Active
     }
@@ -142,15 +138,15 @@ impl SubscriptionStatus {
     }
 }
 
-/// `deliveryMode` of an answer. What could serve to listen in is a [`Secret`].
+/// `deliveryMode` of a response. Values that would allow eavesdropping are [`Secret`]s.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct DeliveryMode {
-    /// The transport, in the service's words; empty when it left that out.
+    /// The service's name of the transport; empty if omitted.
     pub transport_type: String,
     /// Whether payloads are encrypted; sent as a boolean or as text.
     pub encryption: Option<bool>,
-    /// For PubNub the channel.
+    /// For PubNub, the channel.
     pub address: Option<Secret>,
     /// PubNub's subscribe key.
     pub subscriber_key: Option<Secret>,
@@ -166,57 +162,57 @@ pub struct DeliveryMode {
 pub struct BlacklistedData {
     /// Since when.
     pub blacklisted_at: Option<Timestamp>,
-    /// Why, in the service's words.
+    /// The reason, in the service's words.
     pub reason: Option<String>,
 }
 
-/// What to create.
+/// The parameters of a new subscription.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct CreateSubscription {
     /// At least one filter.
     pub event_filters: Vec<String>,
-    /// By which transport.
+    /// The transport.
     pub delivery_mode: DeliveryModeRequest,
-    /// The lifetime asked for, in seconds; the service grants what it will.
+    /// The requested lifetime in seconds, which the service may change.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_in: Option<u64>,
 }
 
 impl CreateSubscription {
-    /// Asks for `event_filters` by `delivery_mode`, for the default lifetime.
+    /// Requests `event_filters` by `delivery_mode`, for the default lifetime.
     #[must_use]
     pub fn new(event_filters: Vec<String>, delivery_mode: DeliveryModeRequest) -> Self {
         Self { event_filters, delivery_mode, expires_in: None }
     }
 }
 
-/// What a deletion that succeeded found.
+/// The result of a successful deletion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Deletion {
-    /// The subscription, until now.
+    /// The subscription existed and was deleted.
     Deleted,
-    /// None: the service had let go of it before.
+    /// The subscription did not exist any more.
     GoneAlready,
 }
 
-/// The calls that make, keep and end a subscription.
+/// The calls that create, maintain and end a subscription.
 ///
-/// The paved path is REST; a transport that owns its subscriptions (the
-/// WebSocket gateway) brings its own. Each call is one attempt with a deadline:
-/// when to repeat it is the lifecycle's business.
+/// The usual implementation is REST; a transport that owns its subscriptions (the WebSocket
+/// gateway) has its own. Each call is one attempt with a deadline: the lifecycle decides about
+/// retries.
 #[async_trait]
 pub trait ControlPlane: Send + Sync + fmt::Debug + 'static {
     /// `POST /restapi/v1.0/subscription`.
     async fn create(&self, request: &CreateSubscription) -> Result<SubscriptionInfo>;
-    /// `GET /restapi/v1.0/subscription`: all of this user and app.
+    /// `GET /restapi/v1.0/subscription`: all subscriptions of this user and app.
     async fn list(&self) -> Result<Vec<SubscriptionInfo>>;
     /// `GET /restapi/v1.0/subscription/{id}`.
     async fn get(&self, id: &SubscriptionId) -> Result<SubscriptionInfo>;
-    /// Takes a subscription up again that another process had, at the place `at` that
-    /// was read last. Default: [`get`](Self::get).
+    /// Resumes a subscription of another process from the last read position `at`. Default:
+    /// [`get`](Self::get).
     async fn resume(&self, id: &SubscriptionId, at: &Cursor) -> Result<SubscriptionInfo> {
         let _ = at;
         self.get(id).await
@@ -225,55 +221,52 @@ pub trait ControlPlane: Send + Sync + fmt::Debug + 'static {
     async fn update(&self, id: &SubscriptionId, event_filters: &[String]) -> Result<SubscriptionInfo>;
     /// `POST /restapi/v1.0/subscription/{id}/renew`.
     async fn renew(&self, id: &SubscriptionId) -> Result<SubscriptionInfo>;
-    /// `DELETE /restapi/v1.0/subscription/{id}`. Gone already (404) is success of its
-    /// own kind: nobody had been told, and events may be missing.
+    /// `DELETE /restapi/v1.0/subscription/{id}`. A missing subscription (404) is a separate kind of
+    /// success: its end was never reported, so events may be missing.
     async fn delete(&self, id: &SubscriptionId) -> Result<Deletion>;
-    /// The token's `owner_id`, where the login gave one.
+    /// The token's `owner_id`, if the login returned one.
     ///
-    /// Also what keeps a login alive that nothing else uses: it gets a token, which
-    /// refreshes one that is near its end.
+    /// Also keeps an otherwise unused login alive: it gets a token, which refreshes one that
+    /// expires soon.
     async fn owner_id(&self) -> Result<Option<String>>;
 
-    /// Creates a subscription that takes over from one that still delivers, on a
-    /// connection of its own. Default: [`create`](Self::create).
+    /// Creates a subscription that takes over from one that still delivers, on a separate
+    /// connection. Default: [`create`](Self::create).
     async fn replace(&self, request: &CreateSubscription) -> Result<SubscriptionInfo> {
         self.create(request).await
     }
 
-    /// `POST /restapi/oauth/wstoken`: what opens one connection to the WebSocket
-    /// gateway.
+    /// `POST /restapi/oauth/wstoken`: the token for one connection to the WebSocket gateway.
     ///
     /// # Errors
-    /// [`Config`](crate::ErrorKind::Config) by default: only a control plane that
-    /// logs in can have it.
+    /// [`Config`](crate::ErrorKind::Config) by default: only a control plane with a login can
+    /// support it.
     async fn socket_token(&self) -> Result<SocketToken> {
         Err(crate::Error::new(crate::ErrorKind::Config, "this control plane has no tokens for the WebSocket gateway"))
     }
 
-    /// What the user and app may still send, shared by all that talks for them.
-    /// Default: none is known.
+    /// The rate budget of the user and app, shared by all their clients. Default: none.
     fn rate_budget(&self) -> Option<RateBudget> {
         None
     }
 
-    /// Where HTTP, the time of day and randomness come from. A subscription, its
-    /// transports and its bookkeeping inherit it. Default: the machine's own.
+    /// HTTP client, clock and randomness, which a subscription, its transports and its persistence
+    /// inherit. Default: the system's.
     fn system(&self) -> Option<System> {
         None
     }
 }
 
-/// Opens one connection to the WebSocket gateway (answer of
-/// `POST /restapi/oauth/wstoken`). By the guide single use; `Debug` shows neither
-/// token nor the address's query.
+/// Opens one connection to the WebSocket gateway (response of `POST /restapi/oauth/wstoken`).
+/// Single use according to the guide; `Debug` shows neither the token nor the address's query.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct SocketToken {
-    /// Where to connect (`uri`), a `ws` or `wss` URL.
+    /// The address (`uri`), a `ws` or `wss` URL.
     pub uri: Url,
     /// `ws_access_token`.
     pub token: Secret,
-    /// For how long it may be used to connect; 30, 60 and 600 s have been seen.
+    /// How long it is valid for connecting; 30, 60 and 600 s have been observed.
     pub expires_in: Option<Duration>,
 }
 
@@ -294,10 +287,10 @@ impl fmt::Debug for SocketToken {
     }
 }
 
-/// The answer as it comes.
+/// The raw response.
 #[derive(Deserialize)]
 pub(super) struct SocketTokenAnswer {
-    /// May hold a query, and so a secret.
+    /// May contain a query, and so a secret.
     uri: Secret,
     ws_access_token: Secret,
     #[serde(default, deserialize_with = "lenient_seconds")]
