@@ -108,7 +108,7 @@ pub trait TokenStore: Send + Sync + fmt::Debug + 'static {
     async fn load(&self) -> Result<Option<StoredTokens>>;
     /// Replaces the stored session with `tokens`; durable on return.
     async fn save(&self, tokens: &StoredTokens) -> Result<()>;
-    /// Deletes the session. Succeeds if there is none.
+    /// Deletes the session, if there is one.
     async fn clear(&self) -> Result<()>;
 
     /// Locks the store against renewals by other processes until the returned value is dropped, so

@@ -5,14 +5,14 @@ use super::macros::{body, list_body, open_enum};
 use crate::ids::{AccountId, ExtensionId};
 
 open_enum! {
-    /// What happened to an extension or to an entry of the directory.
+    /// A change of an extension or of a directory entry.
     pub enum ChangeType {
         Create = "Create",
         Update = "Update",
         Delete = "Delete",
     }
 
-    /// What of an extension changed: the resource to read again.
+    /// The part of an extension that changed: the resource to read again.
     pub enum ExtensionHint {
         AccountSettings = "AccountSettings",
         AccountStatus = "AccountStatus",
@@ -38,7 +38,7 @@ open_enum! {
         Unknown = "Unknown",
     }
 
-    /// What a number of the directory is used for.
+    /// The use of a directory number.
     pub enum DirectoryUsage {
         MobileNumber = "MobileNumber",
         ContactNumber = "ContactNumber",
@@ -46,7 +46,7 @@ open_enum! {
         ForwardedNumber = "ForwardedNumber",
     }
 
-    /// What a number takes.
+    /// The kinds of calls that a number accepts.
     pub enum PhoneNumberType {
         VoiceFax = "VoiceFax",
         FaxOnly = "FaxOnly",
@@ -55,7 +55,7 @@ open_enum! {
         Fax = "Fax",
     }
 
-    /// What happened to a number.
+    /// A change of a number.
     pub enum NumberEventType {
         Created = "Created",
         Updated = "Updated",
@@ -64,15 +64,15 @@ open_enum! {
 }
 
 list_body! {
-    /// Extensions were added, changed or removed. The flat form of one extension is
-    /// read as a list of one.
+    /// Extensions were added, changed or removed. The flat form for one extension is read as a list
+    /// of one.
     pub struct ExtensionList {
         /// The extensions.
         pub extensions: Vec<ExtensionChange> = "extensions",
     }
 
-    /// Entries of the company's directory changed. The flat form of one entry is read
-    /// as a list of one.
+    /// Entries of the company directory changed. The flat form for one entry is read as a list of
+    /// one.
     pub struct CompanyDirectory {
         /// The entries.
         pub contacts: Vec<DirectoryContact> = "contacts",
@@ -84,11 +84,11 @@ body! {
     pub struct ExtensionChange {
         /// The extension.
         pub extension_id: Option<ExtensionId> = "extensionId",
-        /// What happened.
+        /// The kind of change.
         pub event_type: Option<ChangeType> = "eventType",
-        /// What changed; only with updates.
+        /// The changed parts; only for updates.
         pub hints: Vec<ExtensionHint> = "hints",
-        /// Owner of the subscription, where the body repeats it.
+        /// The owner of the subscription, if the body repeats it.
         pub owner_id: Option<ExtensionId> = "ownerId",
     }
 
@@ -96,7 +96,7 @@ body! {
     pub struct ExtensionRef {
         /// The extension.
         pub extension_id: Option<ExtensionId> = "extensionId",
-        /// Owner of the subscription, where the body repeats it.
+        /// The owner of the subscription, if the body repeats it.
         pub owner_id: Option<ExtensionId> = "ownerId",
     }
 
@@ -104,7 +104,7 @@ body! {
     pub struct DirectoryContact {
         /// The extension.
         pub id: Option<ExtensionId> = "id",
-        /// What happened; only updates were seen.
+        /// The kind of change; only updates have been observed.
         pub event_type: Option<ChangeType> = "eventType",
         /// The extension's type, such as `User` or `Department`.
         pub contact_type: Option<String> = "type",
@@ -114,7 +114,7 @@ body! {
         pub first_name: Option<String> = "firstName",
         /// Last name.
         pub last_name: Option<String> = "lastName",
-        /// Name of what is no person.
+        /// Name of a non-person.
         pub name: Option<String> = "name",
         /// Department.
         pub department: Option<String> = "department",
@@ -142,9 +142,9 @@ body! {
     pub struct DirectoryPhoneNumber {
         /// The number.
         pub phone_number: Option<String> = "phoneNumber",
-        /// What it is used for.
+        /// Its use.
         pub usage_type: Option<DirectoryUsage> = "usageType",
-        /// What it takes.
+        /// The kinds of calls it accepts.
         pub number_type: Option<PhoneNumberType> = "type",
         /// Whether it is hidden from the directory.
         pub hidden: Option<bool> = "hidden",
@@ -160,9 +160,9 @@ body! {
 
     /// The picture of an entry.
     pub struct ProfileImage {
-        /// Where it is.
+        /// Its URL.
         pub uri: Option<String> = "uri",
-        /// Changes when the picture does.
+        /// Changes with the picture.
         pub etag: Option<String> = "etag",
     }
 
@@ -176,7 +176,7 @@ body! {
 
     /// A number of the contact centre was added, changed or removed.
     pub struct ContactCenterPhoneNumber {
-        /// What happened.
+        /// The kind of change.
         pub event_type: Option<NumberEventType> = "eventType",
         /// The number.
         pub phone_number_info: Option<ContactCenterNumber> = "phoneNumberInfo",
@@ -190,21 +190,21 @@ body! {
         pub id: Option<PhoneNumberId> = "id",
         /// The number.
         pub phone_number: Option<String> = "phoneNumber",
-        /// How it is paid for, such as `Local` or `TollFree`.
+        /// Its payment type, such as `Local` or `TollFree`.
         pub payment_type: Option<String> = "paymentType",
-        /// Where it is from.
+        /// Its location.
         pub location: Option<String> = "location",
-        /// What it takes.
+        /// The kinds of calls it accepts.
         pub number_type: Option<PhoneNumberType> = "type",
-        /// What it is used for: `ContactCenterNumber`.
+        /// Its use: `ContactCenterNumber`.
         pub usage_type: Option<String> = "usageType",
         /// Its status, such as `Normal`.
         pub status: Option<String> = "status",
-        /// Who runs the contact centre.
+        /// The provider of the contact centre.
         pub contact_center_provider: Option<ContactCenterProvider> = "contactCenterProvider",
     }
 
-    /// Who runs a contact centre.
+    /// The provider of a contact centre.
     pub struct ContactCenterProvider {
         /// Its id.
         pub id: Option<String> = "id",

@@ -1,4 +1,4 @@
-//! What the table of events says about each filter.
+//! The catalog of event filters.
 
 use std::fmt;
 
@@ -17,7 +17,7 @@ pub struct CatalogRow {
 }
 
 impl CatalogRow {
-    /// Which events the filter brings.
+    /// The events that the filter delivers.
     #[must_use]
     pub fn kind(&self) -> EventKind {
         self.kind
@@ -35,37 +35,36 @@ impl CatalogRow {
         self.template
     }
 
-    /// Whose events it is about.
+    /// The scope of the filter.
     #[must_use]
     pub fn scope(&self) -> FilterScope {
         self.scope
     }
 
-    /// The permission the app needs, as documented; `None` where none is.
+    /// The permission that the app needs, as documented; `None` if none is documented.
     #[must_use]
     pub fn permission(&self) -> Option<&'static str> {
         self.permission
     }
 
-    /// How well missed events can be made up for.
+    /// How completely missed events can be recovered.
     #[must_use]
     pub fn gap_closure(&self) -> GapClosure {
         self.gap
     }
 
-    /// What to ask the service for to make up for missed events, or why there is
-    /// nothing.
+    /// The source for recovering missed events, or why they cannot be recovered.
     #[must_use]
     pub fn gap_source(&self) -> &'static str {
         self.gap_source
     }
 }
 
-/// Whose events a filter is about.
+/// The scope of a filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FilterScope {
-    /// The login's, without an id in the URI.
+    /// The login, without an id in the URI.
     Service,
     /// An account's.
     Account,
@@ -73,16 +72,15 @@ pub enum FilterScope {
     Extension,
 }
 
-/// How well missed events can be made up for by asking the service.
+/// How completely missed events can be recovered by querying the service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum GapClosure {
-    /// Every missed event can be found; what happened in between to one and the
-    /// same thing is seen as one change.
+    /// Every missed event can be found; several changes of the same object appear as one.
     Complete,
-    /// The present state can be read; how it came about is lost.
+    /// The current state can be read; the events that led to it are lost.
     StateOnly,
-    /// Some can be found, or only the outcome.
+    /// Some events can be found, or only their outcome.
     Partial,
     /// None.
     Nothing,
@@ -107,7 +105,7 @@ impl fmt::Display for GapClosure {
     }
 }
 
-/// A filter's template in the form that events are matched with.
+/// A filter's template in the form used for matching events.
 pub(super) struct Route {
     pub(super) kind: EventKind,
     pub(super) template: &'static str,

@@ -1,4 +1,4 @@
-//! What to subscribe to.
+//! Event filters.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,10 +11,10 @@ use super::{EventKind, route};
 use crate::error::Error;
 use crate::ids::{AccountId, ExtensionId};
 
-/// One event filter of a subscription: the URI of what to be told about.
+/// An event filter of a subscription: the URI of the events to receive.
 ///
-/// Made by a constructor per documented filter, which cannot be misspelled, or
-/// from text, which is passed to the service untouched:
+/// Created by a constructor per documented filter, which cannot be misspelled, or from text, which
+/// is passed to the service unchanged:
 ///
 /// ```
 /// use ringcentral_events::event::{Direction, EventFilter, MessageStoreQuery, MessageType};
@@ -30,22 +30,22 @@ use crate::ids::{AccountId, ExtensionId};
 /// # Ok::<_, ringcentral_events::Error>(())
 /// ```
 ///
-/// A constructor called on `EventFilter` means the account and extension of the
-/// login (`~`); [`account`](Self::account) and [`extension`](Self::extension) name
-/// others. Every constructor is a row of [`catalog`](Self::catalog).
+/// A constructor on `EventFilter` uses the account and extension of the login (`~`);
+/// [`account`](Self::account) and [`extension`](Self::extension) select others. Every constructor
+/// is a row of [`catalog`](Self::catalog).
 ///
-/// Two filters are equal when their texts are; to compare what the service made of
-/// a set of filters, use [`same_filters`](super::same_filters).
+/// Two filters are equal if their texts are; to compare requested filters with those that the
+/// service reports, use [`same_filters`](super::same_filters).
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EventFilter(Box<str>);
 
 impl EventFilter {
-    /// A filter of your own, passed to the service as it is. The same as parsing it.
+    /// A custom filter, passed to the service unchanged. The same as parsing it.
     ///
     /// # Errors
-    /// [`Config`](crate::ErrorKind::Config) when the text is no URI: empty, with
-    /// white space or control characters, or neither a path nor an `http(s)` URL.
-    /// A leading `!` is let through (the service has such a syntax; it is not documented).
+    /// [`Config`](crate::ErrorKind::Config) if the text is not a URI: empty, with white space or
+    /// control characters, or neither a path nor an `http(s)` URL. A leading `!` is accepted (the
+    /// service has such a syntax, which is undocumented).
     pub fn custom(uri: impl Into<String>) -> Result<Self, Error> {
         let uri = uri.into();
         match problem(&uri) {
@@ -54,7 +54,7 @@ impl EventFilter {
         }
     }
 
-    /// Filters of another account, where the login may see it.
+    /// Filters of another account that the login may access.
     pub fn account(account: impl Into<AccountId>) -> AccountScope {
         AccountScope(Scope { account: Some(account.into()), extension: None })
     }
@@ -64,14 +64,14 @@ impl EventFilter {
         ExtensionScope(Scope { account: None, extension: Some(extension.into()) })
     }
 
-    /// The URI as the service gets it.
+    /// The URI as sent to the service.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Which events it brings, by its URI. With a leading `!` it is
-    /// [`Unknown`](EventKind::Unknown), since what that excludes is not documented.
+    /// The kind of its events, by its URI. With a leading `!` it is
+    /// [`Unknown`](EventKind::Unknown), since the meaning of the exclusion is undocumented.
     ///
     /// The service may report an event of an account-wide filter under the URI of
     /// the extension concerned, so the events' own kind may be the extension's.
@@ -80,12 +80,11 @@ impl EventFilter {
         route(&self.0)
     }
 
-    /// Whether an event with this URI may come from this filter.
+    /// Whether this filter may deliver an event with this URI.
     ///
-    /// Ids and `~` agree with each other, two ids only when equal; the query counts
-    /// as a set; the service's host before the path does not count. A filter of a
-    /// whole account also takes the URI of one of its extensions. Of several
-    /// presence filters the service reports the most detailed one only.
+    /// Ids match `~` and equal ids; the query is compared as a set; the service's host before the
+    /// path is ignored. A filter of a whole account also matches the URIs of its extensions. The
+    /// service reports only the most detailed of several presence filters.
     #[must_use]
     pub fn matches_uri(&self, event_uri: &str) -> bool {
         let filter = Normal::of(&self.0);
@@ -93,9 +92,9 @@ impl EventFilter {
         filter.agrees(&event) || event.widened().is_some_and(|event| filter.agrees(&event))
     }
 
-    /// Whether the service encrypts every payload of a PubNub subscription that has
-    /// this filter: presence and telephony sessions. The reference documents
-    /// presence only; telephony is inferred.
+    /// Whether the service encrypts every payload of a PubNub subscription that has this filter:
+    /// presence and telephony sessions. The reference documents this for presence only; for
+    /// telephony it is inferred.
     #[must_use]
     pub fn is_sensitive(&self) -> bool {
         let mut previous = "";
@@ -183,7 +182,7 @@ impl<'de> Deserialize<'de> for EventFilter {
     }
 }
 
-/// Whose events; `None` is the login's own.
+/// The scope; `None` is the login's.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Scope {
     account: Option<AccountId>,
@@ -207,8 +206,8 @@ impl AccountScope {
 #[must_use]
 pub struct ExtensionScope(pub(crate) Scope);
 
-/// Fills a template's placeholders: account and extension from the scope, any
-/// other from `args` in their order.
+/// Fills a template's placeholders: account and extension from the scope, any other from `args` in
+/// order.
 pub(crate) fn render(template: &str, scope: &Scope, args: &[&str], query: Option<&dyn Query>) -> EventFilter {
     let mut text = String::with_capacity(template.len() + 32);
     let mut args = args.iter();
@@ -235,11 +234,11 @@ pub(crate) fn render(template: &str, scope: &Scope, args: &[&str], query: Option
     EventFilter(text.into_boxed_str())
 }
 
-/// Whether two lists of filters mean the same to the service.
+/// Whether two lists of filters are equivalent for the service.
 ///
-/// Order does not count, nor does the order within a query, nor the service's host
-/// before a path; `~` equals any id. Filters that are named twice count once.
-/// For comparing what was asked for with what a subscription reports.
+/// The order of filters and of query parameters is ignored, as is the service's host before a path;
+/// `~` equals any id. Duplicate filters count once. For comparing requested filters with those that
+/// a subscription reports.
 ///
 /// ```
 /// use ringcentral_events::event::same_filters;
@@ -252,8 +251,8 @@ pub(crate) fn render(template: &str, scope: &Scope, args: &[&str], query: Option
 pub fn same_filters(a: &[impl AsRef<str>], b: &[impl AsRef<str>]) -> bool {
     let a: Vec<Normal<'_>> = a.iter().map(|filter| Normal::of(filter.as_ref())).collect();
     let b: Vec<Normal<'_>> = b.iter().map(|filter| Normal::of(filter.as_ref())).collect();
-    // `~` and an id of one list can be one and the same id in the other, written
-    // twice or once; so try both ways of counting.
+    // `~` and an id in one list can match a single id in the other, written twice or once, so try
+    // counting both ways.
     pair_up(&a.iter().collect::<Vec<_>>(), &b.iter().collect::<Vec<_>>()) || pair_up(&distinct(&a), &distinct(&b))
 }
 
@@ -267,9 +266,8 @@ fn distinct<'n, 'a>(filters: &'n [Normal<'a>]) -> Vec<&'n Normal<'a>> {
     kept
 }
 
-/// Whether each of `a` can be paired with one of `b` of its own. Agreement is not
-/// transitive (`~` agrees with 1 and with 2), so pairs are re-made where one is in
-/// the way of another.
+/// Whether each of `a` can be paired with a different one of `b`. Matching is not transitive (`~`
+/// matches 1 and 2), so existing pairs are rearranged if necessary.
 fn pair_up(a: &[&Normal<'_>], b: &[&Normal<'_>]) -> bool {
     fn place(at: usize, a: &[&Normal<'_>], b: &[&Normal<'_>], tried: &mut [bool], owner: &mut [Option<usize>]) -> bool {
         for (slot, candidate) in b.iter().enumerate() {

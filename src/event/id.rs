@@ -1,4 +1,4 @@
-//! Ids that occur in bodies.
+//! Ids in event bodies.
 
 use std::fmt;
 
@@ -17,8 +17,8 @@ macro_rules! ids {
 
 macro_rules! lenient {
     ($($name:ident)*) => {$(
-        /// Text, a number by its digits, or an object with an `id` of that kind:
-        /// the service writes all three for the same thing.
+        /// Text, a number by its digits, or an object with such an `id`: the service writes all
+        /// three for the same thing.
         impl Lenient for $name {
             fn read(raw: &RawValue) -> Option<Self> {
                 let mut id = String::read(raw);

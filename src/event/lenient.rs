@@ -1,9 +1,8 @@
-//! Reading JSON field by field, so that one odd field never costs the rest.
+//! Reads JSON field by field, so that an odd field does not affect the rest.
 //!
-//! Bodies are read from their raw text, not through `serde`'s derived code:
-//! that fails a whole struct for one wrong type, for a key that comes twice, or
-//! for half of a surrogate pair in some text, and the service's real payloads
-//! differ from its own schemas in all of these.
+//! Bodies are read from their raw text, not with `serde`'s derived code: that fails a whole struct
+//! for a wrong type, a duplicate key, or half of a surrogate pair in a text, and the service's real
+//! payloads differ from its schemas in all of these.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -15,15 +14,15 @@ use serde_json::value::RawValue;
 
 use crate::timestamp::Timestamp;
 
-/// A value that is either read or not there; reading never fails.
+/// A value that is read or absent; reading never fails.
 pub(crate) trait Lenient: Sized {
     fn read(raw: &RawValue) -> Option<Self>;
 }
 
-/// An object that takes over what it understands of another.
+/// An object that merges the readable fields of another.
 pub(crate) trait Body: Default {
-    /// Reads the fields of `raw` over its own. A field that `raw` lacks, or holds
-    /// in a form that cannot be read, stays as it was. `false` if `raw` is no object.
+    /// Merges the fields of `raw`. A field that `raw` lacks, or has in an unreadable form, is
+    /// unchanged. `false` if `raw` is not an object.
     fn absorb(&mut self, raw: &RawValue) -> bool;
 }
 
@@ -45,8 +44,8 @@ impl<T: Lenient> Slot for Option<T> {
     }
 }
 
-/// A list, or one element where the service left the brackets out. Elements that
-/// cannot be read are skipped.
+/// A list, or a single element if the service omitted the brackets. Unreadable elements are
+/// skipped.
 impl<T: Lenient> Slot for Vec<T> {
     fn fill(&mut self, raw: &RawValue) {
         let mut read = Self::new();
@@ -128,7 +127,7 @@ impl Lenient for u64 {
     }
 }
 
-/// A number that has a fraction or an exponent but is whole, such as `5.0`.
+/// A number with a fraction or an exponent that is whole, such as `5.0`.
 #[allow(clippy::cast_possible_truncation, reason = "checked to be whole and within 53 bits")]
 fn whole(text: &str) -> Option<i64> {
     const EXACT: f64 = 9_007_199_254_740_992.0;
@@ -138,8 +137,8 @@ fn whole(text: &str) -> Option<i64> {
 
 impl Lenient for f64 {
     fn read(raw: &RawValue) -> Option<Self> {
-        // Not serde_json's parser: that may be off by one in the last place, so
-        // that a number would change each time it is stored and read.
+        // serde_json's parser may be off by one in the last place, so that a number would change
+        // each time it is stored and read.
         String::read(raw)?.trim().parse().ok().filter(|number: &Self| number.is_finite())
     }
 }
@@ -150,7 +149,7 @@ impl Lenient for Timestamp {
     }
 }
 
-/// A piece of JSON whose form is not documented, kept as it came.
+/// JSON of an undocumented form, preserved unchanged.
 #[derive(Clone)]
 pub struct RawJson(Box<RawValue>);
 
@@ -161,10 +160,10 @@ impl RawJson {
         &self.0
     }
 
-    /// Reads it as a type of yours.
+    /// Parses it as your type.
     ///
     /// # Errors
-    /// When the JSON does not fit `T`.
+    /// If the JSON does not match `T`.
     pub fn parse<T: serde::de::DeserializeOwned>(&self) -> serde_json::Result<T> {
         serde_json::from_str(self.0.get())
     }
@@ -201,8 +200,8 @@ impl Lenient for RawJson {
     }
 }
 
-/// Calls `visit` with every key and value of an object, in their order, keys that
-/// come twice included. `false` if `raw` is no object.
+/// Calls `visit` with every key and value of an object, in order, including duplicate keys. `false`
+/// if `raw` is not an object.
 pub(crate) fn object<'a>(raw: &'a RawValue, visit: &mut dyn FnMut(&str, &'a RawValue)) -> bool {
     struct Fields<'f, 'a>(&'f mut dyn FnMut(&str, &'a RawValue));
 
@@ -224,7 +223,7 @@ pub(crate) fn object<'a>(raw: &'a RawValue, visit: &mut dyn FnMut(&str, &'a RawV
     raw.get().starts_with('{') && serde_json::Deserializer::from_str(raw.get()).deserialize_map(Fields(visit)).is_ok()
 }
 
-/// Calls `visit` with every element of a list. `false` if `raw` is no list.
+/// Calls `visit` with every element of a list. `false` if `raw` is not a list.
 pub(crate) fn elements<'a>(raw: &'a RawValue, visit: &mut dyn FnMut(&'a RawValue)) -> bool {
     struct Elements<'f, 'a>(&'f mut dyn FnMut(&'a RawValue));
 
@@ -246,8 +245,8 @@ pub(crate) fn elements<'a>(raw: &'a RawValue, visit: &mut dyn FnMut(&'a RawValue
     raw.get().starts_with('[') && serde_json::Deserializer::from_str(raw.get()).deserialize_seq(Elements(visit)).is_ok()
 }
 
-/// A JSON string. Halves of surrogate pairs, which JSON can escape and no Rust
-/// text can hold, become U+FFFD.
+/// A JSON string. Halves of surrogate pairs, which JSON can escape but Rust text cannot hold,
+/// become U+FFFD.
 struct Text<'a>(Cow<'a, str>);
 
 impl<'de> Deserialize<'de> for Text<'de> {
@@ -274,8 +273,8 @@ impl<'de> Deserialize<'de> for Text<'de> {
     }
 }
 
-/// Reads the list in the field `key` of an object or, without one, the object
-/// itself as the only element, if it has anything of one.
+/// Reads the list in the field `key` of an object or, without one, the object itself as the only
+/// element, unless it is empty.
 pub(crate) fn list_or_one<T: Lenient + Default + PartialEq>(raw: &RawValue, key: &str, list: &mut Vec<T>) -> bool {
     let mut is_list = false;
     let is_object = object(raw, &mut |name, value| {

@@ -1,7 +1,7 @@
 //! The macros that make bodies and their enums.
 
-/// Makes the struct of a body or of a part of one: every field optional, read one
-/// by one, written only where present.
+/// Defines the struct of a body or part of one: every field is optional, read individually, and
+/// written only if present.
 macro_rules! body {
     ($(
         $(#[$doc:meta])*
@@ -45,7 +45,7 @@ macro_rules! body {
 }
 pub(crate) use body;
 
-/// Makes the struct of a body that is a list, or in another form of it one element.
+/// Defines the struct of a body that is a list or, in another form, a single element.
 macro_rules! list_body {
     ($(
         $(#[$doc:meta])*
@@ -82,7 +82,7 @@ macro_rules! list_body {
 }
 pub(crate) use list_body;
 
-/// `Serialize` as an object of the fields that are present.
+/// `Serialize` as an object of the present fields.
 macro_rules! write_present {
     ($name:ident { $($field:ident = $key:literal),* }) => {
         impl ::serde::Serialize for $name {
@@ -101,7 +101,7 @@ macro_rules! write_present {
 }
 pub(crate) use write_present;
 
-/// `Deserialize` by way of `Lenient`; works with `serde_json` only.
+/// `Deserialize` via `Lenient`; works with `serde_json` only.
 macro_rules! deserialize_leniently {
     ($name:ident, $expected:literal) => {
         impl<'de> ::serde::Deserialize<'de> for $name {
@@ -115,8 +115,8 @@ macro_rules! deserialize_leniently {
 }
 pub(crate) use deserialize_leniently;
 
-/// Makes an enum of known texts that can hold any other text; how one is read is the
-/// caller's.
+/// Defines an enum of known texts that can hold any other text; the caller defines how a text is
+/// read.
 macro_rules! text_enum {
     (
         $(#[$doc:meta])*
@@ -133,7 +133,7 @@ macro_rules! text_enum {
                 $(#[$variant_doc])*
                 $variant,
             )+
-            /// A text this crate does not know, kept as it came.
+            /// A text unknown to this crate, unchanged.
             Other(String),
         }
 
@@ -157,7 +157,7 @@ macro_rules! text_enum {
 }
 pub(crate) use text_enum;
 
-/// Makes an enum of known texts, in their casing, that keeps any other text.
+/// Defines an enum of known, case-sensitive texts that preserves any other text.
 macro_rules! open_enum {
     ($(
         $(#[$doc:meta])*
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_field_costs_only_itself() {
+    fn a_wrong_field_does_not_affect_the_rest() {
         let probe: Probe =
             serde_json::from_str(r#"{"name":{"a":1},"list":[1,null,"2",[],3.0],"part":{"_name":"x"},"more":1}"#)
                 .unwrap();
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn enums_keep_the_text_they_do_not_know() {
+    fn enums_preserve_unknown_texts() {
         assert_eq!(read::<Color>(r#""Green""#), Some(Color::Green));
         assert_eq!(read::<Color>(r#""red""#), Some(Color::Red));
         assert_eq!(read::<Color>("7"), Some(Color::Other("7".into())));

@@ -6,7 +6,7 @@ use crate::ids::{AccountId, ExtensionId};
 use crate::timestamp::Timestamp;
 
 open_enum! {
-    /// From whose point of view something goes which way.
+    /// The direction of a message or call, from the extension's point of view.
     pub enum Direction {
         Inbound = "Inbound",
         Outbound = "Outbound",
@@ -23,7 +23,7 @@ open_enum! {
         VoiceMail = "VoiceMail" | "Voicemail",
     }
 
-    /// Whether a message was read.
+    /// Whether a message has been read.
     pub enum ReadStatus {
         Read = "Read",
         Unread = "Unread",
@@ -43,7 +43,7 @@ open_enum! {
         Purged = "Purged",
     }
 
-    /// How far a message got.
+    /// The delivery status of a message.
     pub enum MessageStatus {
         Queued = "Queued",
         Sent = "Sent",
@@ -59,7 +59,7 @@ open_enum! {
         Low = "Low",
     }
 
-    /// What an attachment of a message is.
+    /// The type of an attachment of a message.
     pub enum AttachmentType {
         AudioRecording = "AudioRecording",
         AudioTranscription = "AudioTranscription",
@@ -69,7 +69,7 @@ open_enum! {
         MmsAttachment = "MmsAttachment",
     }
 
-    /// How far the transcription of a voicemail got.
+    /// The status of a voicemail's transcription.
     pub enum TranscriptionStatus {
         NotAvailable = "NotAvailable",
         InProgress = "InProgress",
@@ -82,20 +82,20 @@ open_enum! {
 }
 
 body! {
-    /// Something changed in a message store: a hint, not the message.
+    /// A message store changed: a hint, not the message.
     ///
-    /// Updates carry no ids; run message-sync to learn what changed.
+    /// Updates have no ids; message-sync returns the changed messages.
     pub struct MessageStore {
         /// The account.
         pub account_id: Option<AccountId> = "accountId",
         /// The extension whose store it is.
         pub extension_id: Option<ExtensionId> = "extensionId",
-        /// When the store changed last.
+        /// When the store last changed.
         pub last_updated: Option<Timestamp> = "lastUpdated",
-        /// What changed, per type of message.
+        /// The changes by type of message.
         pub changes: Vec<MessageStoreChange> = "changes",
-        /// The messages themselves. Never pushed: only what was found by a later
-        /// query has them, those that are gone with `id` and `availability` only.
+        /// The messages themselves. Never pushed: only catch-up fills them in; deleted ones have
+        /// only `id` and `availability`.
         pub records: Vec<Message> = "records",
     }
 
@@ -103,11 +103,11 @@ body! {
     pub struct MessageStoreChange {
         /// The type of message.
         pub message_type: Option<MessageType> = "type",
-        /// How many are new; may be left out when none is.
+        /// Number of new messages; may be omitted if zero.
         pub new_count: Option<u64> = "newCount",
-        /// How many were updated; may be left out when none was.
+        /// Number of updated messages; may be omitted if zero.
         pub updated_count: Option<u64> = "updatedCount",
-        /// Which are new; not sent by older versions, never for updates.
+        /// Ids of new messages; not sent by older versions, never for updates.
         pub new_message_ids: Vec<MessageId> = "newMessageIds",
     }
 
@@ -115,29 +115,29 @@ body! {
     pub struct Message {
         /// Its id in the message store.
         pub id: Option<MessageId> = "id",
-        /// To whom; some faxes lack it.
+        /// The recipients; some faxes have none.
         pub to: Vec<MessageParty> = "to",
-        /// From whom.
+        /// The sender.
         pub from: Option<MessageParty> = "from",
         /// Its type.
         pub message_type: Option<MessageType> = "type",
         /// When it was created.
         pub creation_time: Option<Timestamp> = "creationTime",
-        /// When it changed last.
+        /// When it last changed.
         pub last_modified_time: Option<Timestamp> = "lastModifiedTime",
-        /// Whether it was read.
+        /// Whether it has been read.
         pub read_status: Option<ReadStatus> = "readStatus",
         /// Its priority.
         pub priority: Option<Priority> = "priority",
         /// Pictures, pages, recordings, and the text itself.
         pub attachments: Vec<MessageAttachment> = "attachments",
-        /// Whether it came in or went out.
+        /// Whether it is inbound or outbound.
         pub direction: Option<Direction> = "direction",
         /// Whether it still exists.
         pub availability: Option<Availability> = "availability",
-        /// The text of an SMS; of a fax a phone number.
+        /// The text of an SMS; for a fax, a phone number.
         pub subject: Option<String> = "subject",
-        /// How far it got.
+        /// Its status.
         pub message_status: Option<MessageStatus> = "messageStatus",
         /// The older form of `conversation`; newer payloads lack it.
         /// [`conversation_id`](Self::conversation_id) reads both.
@@ -146,13 +146,13 @@ body! {
         pub conversation: Option<Conversation> = "conversation",
         /// `Create`, in newer payloads.
         pub event_type: Option<String> = "eventType",
-        /// Whose message store it is in, in newer payloads.
+        /// The owner of the message store, in newer payloads.
         pub owner: Option<MessageOwner> = "owner",
         /// Resolution of a fax.
         pub fax_resolution: Option<FaxResolution> = "faxResolution",
         /// Pages of a fax.
         pub fax_page_count: Option<u64> = "faxPageCount",
-        /// How far the transcription of a voicemail got.
+        /// The status of a voicemail's transcription.
         pub vm_transcription_status: Option<TranscriptionStatus> = "vmTranscriptionStatus",
     }
 
@@ -164,19 +164,19 @@ body! {
         pub extension_number: Option<String> = "extensionNumber",
         /// Whether this recipient is the owner of the message store.
         pub target: Option<bool> = "target",
-        /// Where the number is from.
+        /// The number's location.
         pub location: Option<String> = "location",
         /// The name.
         pub name: Option<String> = "name",
-        /// The number taken apart, in newer payloads.
+        /// The parts of the number, in newer payloads.
         pub phone_number_info: Option<PhoneNumberParts> = "phoneNumberInfo",
     }
 
-    /// A phone number taken apart.
+    /// The parts of a phone number.
     pub struct PhoneNumberParts {
-        /// The country's code.
+        /// The country code.
         pub country_code: Option<String> = "countryCode",
-        /// The area's code.
+        /// The area code.
         pub national_destination_code: Option<String> = "nationalDestinationCode",
         /// The rest.
         pub subscriber_number: Option<String> = "subscriberNumber",
@@ -190,7 +190,7 @@ body! {
         pub uri: Option<String> = "uri",
     }
 
-    /// Whose message store a message is in.
+    /// The owner of a message store.
     pub struct MessageOwner {
         /// The extension.
         pub extension_id: Option<ExtensionId> = "extensionId",
@@ -204,10 +204,9 @@ body! {
     pub struct MessageAttachment {
         /// Its id.
         pub id: Option<AttachmentId> = "id",
-        /// Where to get it, with an access token: an URL, or a path of the API.
-        /// Texts may lack it.
+        /// Its URL or API path, which requires an access token. Texts may lack it.
         pub uri: Option<String> = "uri",
-        /// What it is.
+        /// Its type.
         pub attachment_type: Option<AttachmentType> = "type",
         /// Its media type.
         pub content_type: Option<String> = "contentType",
@@ -230,13 +229,13 @@ impl MessageStore {
         self.changes.iter().flat_map(|change| &change.new_message_ids)
     }
 
-    /// How many messages are new, of all types.
+    /// Number of new messages, of all types.
     #[must_use]
     pub fn new_count(&self) -> u64 {
         self.changes.iter().filter_map(|change| change.new_count).fold(0, u64::saturating_add)
     }
 
-    /// How many messages were updated, of all types. Which ones only message-sync tells.
+    /// Number of updated messages, of all types. Only message-sync returns which ones.
     #[must_use]
     pub fn updated_count(&self) -> u64 {
         self.changes.iter().filter_map(|change| change.updated_count).fold(0, u64::saturating_add)
@@ -261,19 +260,19 @@ impl Message {
         self.to.iter().filter_map(|party| party.phone_number.as_deref())
     }
 
-    /// The conversation, from either of the fields that may hold it.
+    /// The conversation, from either of the two fields.
     #[must_use]
     pub fn conversation_id(&self) -> Option<&ConversationId> {
         self.conversation.as_ref().and_then(|it| it.id.as_ref()).or(self.legacy_conversation_id.as_ref())
     }
 
-    /// Whether it came in.
+    /// Whether it is inbound.
     #[must_use]
     pub fn is_inbound(&self) -> bool {
         self.direction == Some(Direction::Inbound)
     }
 
-    /// Whether it went out.
+    /// Whether it is outbound.
     #[must_use]
     pub fn is_outbound(&self) -> bool {
         self.direction == Some(Direction::Outbound)

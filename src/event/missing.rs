@@ -1,23 +1,19 @@
-//! What an answer does not say of what was asked for.
+//! Detects requested filters that a response omits.
 
 use super::uri::Normal;
 
-/// Which of the filters that were asked for an answer of the service leaves out:
-/// they are neither among its `eventFilters` nor among its `disabledFilters`, so
-/// that their events would be missed without a word.
+/// The requested filters that a response of the service omits: they are neither in its
+/// `eventFilters` nor in its `disabledFilters`, so that their events would be missed silently.
 ///
-/// Filters are compared by what they mean, as by
-/// [`same_filters`](super::same_filters), and only what is surely left out is
-/// told:
-/// - `~` may be any id, and one filter of the answer may stand for several that
-///   were asked for;
-/// - of several presence filters on one path the service serves the most detailed
-///   one only: it stands for the simpler ones;
-/// - an answer without any filter (`served` is empty) says nothing, and nothing is
-///   told;
-/// - what a leading `!` excludes is not documented, so it is not looked for.
+/// Filters are compared by meaning, as by [`same_filters`](super::same_filters), and only certain
+/// omissions are reported:
+/// - `~` may be any id, and one filter of the response may represent several requested ones;
+/// - of several presence filters on one path the service serves only the most detailed one, which
+///   represents the simpler ones;
+/// - a response without filters (`served` is empty) proves nothing, so nothing is reported;
+/// - the meaning of a leading `!` is undocumented, so such filters are ignored.
 ///
-/// In the order in which they were asked for.
+/// In the order of the request.
 ///
 /// ```
 /// use ringcentral_events::event::missing_filters;
@@ -60,7 +56,7 @@ mod tests {
     const POSTS: &str = "/team-messaging/v1/posts";
 
     #[test]
-    fn what_an_answer_leaves_out_is_told_and_nothing_that_may_be_there() {
+    fn certain_omissions_are_reported_and_ambiguous_ones_are_not() {
         let simpler = "/restapi/v1.0/account/~/extension/~/presence?detailedTelephonyState";
         let off = "/restapi/v1.0/account/~/extension/~/presence?detailedTelephonyState=false";
         let aggregated = "/restapi/v1.0/account/~/extension/~/presence?aggregated=true";
@@ -73,10 +69,10 @@ mod tests {
             (&[POSTS, POSTS], &[POSTS], &[], &[]),
             (&["/a?x=1&y=2"], &["/a?y=2&x=1"], &[], &[]),
             (&["/a?x=1&y=2"], &["/a?y=2"], &[], &["/a?x=1&y=2"]),
-            // An empty list says nothing, a disabled filter or not.
+            // An empty list proves nothing, with or without a disabled filter.
             (&[STORE, POSTS], &[], &[], &[]),
             (&[STORE, POSTS], &[], &[POSTS], &[]),
-            // The more detailed stands for the simpler, never the other way round.
+            // The more detailed one represents the simpler one, never the other way round.
             (&[PRESENCE, DETAILED], &[DETAILED], &[], &[]),
             (&[PRESENCE, simpler, SIP], &[SIP], &[], &[]),
             (&[off], &[SIP], &[], &[]),
@@ -90,10 +86,10 @@ mod tests {
                 &[],
                 &["/restapi/v1.0/account/1/extension/3/presence"],
             ),
-            // A detailed one that is disabled serves nobody.
+            // A disabled detailed filter represents nothing.
             (&[PRESENCE], &[POSTS], &[SIP], &[PRESENCE]),
             (&[STORE], &["/restapi/v1.0/account/1/extension/2/message-store?type=SMS"], &[], &[STORE]),
-            // What cannot be told apart is not told.
+            // Ambiguous filters are not reported.
             (&["/extension/~/x", "/extension/7/x"], &["/extension/7/x"], &[], &[]),
             (&["/extension/~/x", "/extension/7/x"], &["/extension/8/x"], &[], &["/extension/7/x"]),
             (&["!/a", POSTS], &[POSTS], &[], &[]),
@@ -111,7 +107,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_same_filters_leave_nothing_out(
+        fn equal_filters_omit_nothing(
             asked in prop::collection::vec(uri(), 0..5), served in prop::collection::vec(uri(), 0..5),
             disabled in prop::collection::vec(uri(), 0..3),
         ) {
@@ -119,7 +115,7 @@ mod tests {
             prop_assert!(!same_filters(&asked, &served) || missing_filters(&asked, &served, &disabled).is_empty());
             let missing = missing_filters(&asked, &served, &disabled);
             prop_assert!(missing.iter().all(|it| asked.iter().any(|asked| asked == it)));
-            // With what was missing in it the answer is complete.
+            // Adding the omitted filters completes the response.
             let mut whole = served.clone();
             whole.extend(missing.iter().map(|&it| it.to_owned()));
             prop_assert!(missing_filters(&asked, &whole, &disabled).is_empty() || served.is_empty());

@@ -1,24 +1,21 @@
-//! Events: what to subscribe to, and what comes.
+//! Events: filters and typed notifications.
 //!
-//! [`EventFilter`] says what to subscribe to, with one constructor per documented
-//! filter. [`Notification`] is one event that came; its [`Event`] is typed by the
-//! filter that fired, and its text stays reachable byte for byte. The table of all
-//! filters, their bodies, the permission each needs, and what makes up for missed
-//! events is at [`EventKind`]; [`EventFilter::catalog`] has it as data.
+//! An [`EventFilter`] selects events, with one constructor per documented filter. A
+//! [`Notification`] is one received event; its [`Event`] is typed by the filter that fired, and its
+//! text is available byte for byte. [`EventKind`] has the table of all filters, their bodies,
+//! required permissions, and sources for recovering missed events; [`EventFilter::catalog`] has it
+//! as data.
 //!
-//! # What is read, and what is not
+//! # Lenient reading
 //!
-//! The service's payloads differ from its own schemas: ids are text or numbers,
-//! lists may be single objects, fields come and go. So nothing is mandatory and
-//! nothing fails: a field that is absent, `null`, or of a type that makes no sense
-//! for it is `None` (or missing from its list), an unknown text of an enum is kept
-//! in `Other`, and an event that is not known at all is [`Event::Unknown`]. Whether
-//! something was passed over shows in [`Notification::raw_body`], which is the
-//! body as the service wrote it.
+//! The service's payloads differ from its own schemas: ids are text or numbers, lists may be single
+//! objects, fields come and go. So nothing is mandatory and nothing fails: a field that is absent,
+//! `null`, or of a wrong type is `None` (or missing from its list), an unknown text of an enum is
+//! preserved in `Other`, and an unknown event is [`Event::Unknown`]. [`Notification::raw_body`]
+//! shows whether something was skipped: it is the body as the service wrote it.
 //!
-//! Bodies can be stored and read again with `serde_json`: only what is present is
-//! written, ids and numbers in one canonical form. For the exact bytes store
-//! [`Notification::raw`].
+//! Bodies can be stored and read again with `serde_json`: only present fields are written, with ids
+//! and numbers in one canonical form. To store the exact bytes use [`Notification::raw`].
 
 mod account;
 mod catalog;
@@ -82,7 +79,7 @@ pub use telephony::*;
 pub use unknown::{Undocumented, UnknownEvent};
 
 events! {
-    /// Something changed in a message store: a hint, not the message.
+    /// A message store changed: a hint, not the message.
     MessageStore(MessageStore) {
         permission: "ReadMessages",
         gap: Complete "message-sync, incremental",
@@ -90,7 +87,7 @@ events! {
             = "/restapi/v1.0/account/{accountId}/extension/{extensionId}/message-store";
     }
 
-    /// A text message came in, in full.
+    /// A text message was received, in full.
     InstantMessage(Message) {
         permission: "ReadMessages or SMS",
         gap: Complete "message-sync, incremental",
@@ -98,7 +95,7 @@ events! {
             = "/restapi/v1.0/account/{accountId}/extension/{extensionId}/message-store/instant?type=SMS";
     }
 
-    /// A fax came in, in full.
+    /// A fax was received, in full.
     FaxMessage(Message) {
         permission: "ReadMessages",
         gap: Complete "message-sync, incremental",
@@ -131,7 +128,7 @@ events! {
             = "/restapi/v1.0/account/{accountId}/extension/{extensionId}/favorite/presence";
     }
 
-    /// The same with the active calls; takes the place of the simple one.
+    /// The same with the active calls; replaces the simple one.
     DetailedExtensionPresence(Presence) {
         permission: "ReadPresence",
         gap: StateOnly "the extension's presence",
@@ -143,7 +140,7 @@ events! {
             = "/restapi/v1.0/account/{accountId}/extension/{extensionId}/favorite/presence?detailedTelephonyState=true";
     }
 
-    /// The same with SIP data of the active calls; takes the place of both others.
+    /// The same with SIP data of the active calls; replaces both others.
     DetailedExtensionPresenceWithSip(Presence) {
         permission: "ReadPresence",
         gap: StateOnly "the extension's presence",
@@ -155,8 +152,8 @@ events! {
             = "/restapi/v1.0/account/{accountId}/extension/{extensionId}/favorite/presence?detailedTelephonyState=true&sipData=true";
     }
 
-    /// Presence of an extension of the account changed. Such events may also come
-    /// under the extension's URI, as [`ExtensionPresence`](Self::ExtensionPresence).
+    /// Presence of an extension of the account changed. Such events may also arrive under the
+    /// extension's URI, as [`ExtensionPresence`](Self::ExtensionPresence).
     AccountPresence(Presence) {
         permission: "ReadPresence (the guide says ReadAccounts: unverified)",
         gap: StateOnly "the account's presence, page by page",
@@ -178,7 +175,7 @@ events! {
         extension dnd() = "/restapi/v1.0/account/{accountId}/extension/{extensionId}/presence/dnd";
     }
 
-    /// Members of a call queue take its calls, or no longer do.
+    /// Members of a call queue started or stopped accepting its calls.
     CallQueueMemberPresence(QueuePresence) {
         permission: "ReadPresence",
         gap: StateOnly "presence of the queue's members, or of the extension's queues",
@@ -188,7 +185,7 @@ events! {
             = "/restapi/v1.0/account/{accountId}/extension/{extensionId}/call-queue-presence";
     }
 
-    /// A call changed. Such events may also come under the extension's URI, as
+    /// A call changed. Such events may also arrive under the extension's URI, as
     /// [`ExtensionTelephonySessions`](Self::ExtensionTelephonySessions).
     AccountTelephonySessions(TelephonySession) {
         permission: "CallControl",
@@ -212,10 +209,10 @@ events! {
         extension missed_calls() = "/restapi/v1.0/account/{accountId}/extension/{extensionId}/missed-calls";
     }
 
-    /// A call rings, or no longer does; for mobile apps.
+    /// A call started or stopped ringing; for mobile apps.
     IncomingCall(CallPush) flat {
         permission: none,
-        gap: Nothing "active-calls and presence tell about calls that go on",
+        gap: Nothing "active-calls and presence show only ongoing calls",
         extension incoming_call_pickup()
             = "/restapi/v1.0/account/{accountId}/extension/{extensionId}/incoming-call-pickup";
         extension start_ring() = "/restapi/v1.0/account/{accountId}/extension/{extensionId}/start-ring";
@@ -251,7 +248,7 @@ events! {
         account a2p_batch(batch: BatchId) = "/restapi/v1.0/account/{accountId}/a2p-sms/batches/{batchId}";
     }
 
-    /// A high-volume message came in, or one that went out changed its status.
+    /// A high-volume message was received, or a sent one changed its status.
     A2pMessage(A2pMessage) {
         permission: "A2PSMS",
         gap: Partial "messages by dateFrom, which is creation time: a changed status must be read again",
@@ -259,7 +256,7 @@ events! {
             = "/restapi/v1.0/account/{accountId}/a2p-sms/messages";
     }
 
-    /// A recipient opted out of a sender's messages, or in again.
+    /// A recipient opted out of a sender's messages, or opted in again.
     A2pOptOut(A2pOptOut) {
         permission: "A2PSMS",
         gap: StateOnly "the list of opt-outs",
@@ -275,7 +272,7 @@ events! {
             = "/restapi/v2/accounts/{accountId}/extensions/{extensionId}/sms/batches";
     }
 
-    /// A message came in, or one that went out changed its status (second API version).
+    /// A message was received, or a sent one changed its status (second API version).
     SmsV2Message(SmsV2Message) {
         permission: "SMS",
         gap: Nothing "none published",
@@ -325,7 +322,7 @@ events! {
         extension favorites() = "/restapi/v1.0/account/{accountId}/extension/{extensionId}/favorite";
     }
 
-    /// What others may do for an extension changed.
+    /// The permissions that others have on an extension changed.
     ExtensionGrants(ExtensionRef) {
         permission: "ReadAccounts",
         gap: StateOnly "the list of grants, compared",
@@ -356,10 +353,10 @@ events! {
             = "/restapi/v1.0/account/{accountId}/phone-number?usageType=ContactCenterNumber";
     }
 
-    /// This subscription is about to end. Cannot be the only filter of one.
+    /// This subscription is about to expire. Cannot be a subscription's only filter.
     ///
-    /// `threshold` is how long before the end it begins, at most half the lifetime;
-    /// `interval` how often it is repeated, at most half the threshold.
+    /// `threshold` is how long before expiry it starts, at most half the lifetime; `interval` is
+    /// how often it is repeated, at most half the threshold.
     SubscriptionReminder(SubscriptionReminder) {
         permission: none,
         gap: StateOnly "the subscription",
@@ -367,7 +364,7 @@ events! {
             = "/restapi/v1.0/subscription/~?threshold={threshold}&interval={interval}";
     }
 
-    /// Insights of a recorded call are there.
+    /// Insights of a recorded call are available.
     RingSenseInsights(RingSenseInsights) {
         permission: "RingSense",
         gap: Nothing "insights can be read by a record's id, which only this event tells",
@@ -375,8 +372,8 @@ events! {
             = "/ai/ringsense/v1/public/accounts/{accountId}/domains/{domain}/insights";
     }
 
-    /// A webinar was made, changed or removed. Webinars have a subscription API of
-    /// their own, for webhooks only; their bodies are not published.
+    /// A webinar was created, changed or removed. Webinars have a separate subscription API, for
+    /// webhooks only; their bodies are not published.
     WebinarSession(Undocumented) {
         permission: none,
         gap: Nothing "none published",
@@ -400,7 +397,7 @@ events! {
             = "/webinar/registration/v1/company/sessions/state";
     }
 
-    /// Somebody registered for a webinar, or no longer.
+    /// A person registered for a webinar or cancelled the registration.
     WebinarRegistrant(Undocumented) {
         permission: none,
         gap: Nothing "none published",
@@ -429,14 +426,14 @@ impl Serialize for EventKind {
 }
 
 impl Event {
-    /// Reads a body that came with this event URI, such as one that was stored.
-    /// Never fails: what cannot be read is absent, or [`Event::Unknown`].
+    /// Reads a body of an event with this URI, such as a stored one. Never fails: unreadable parts
+    /// are absent, or the event is [`Event::Unknown`].
     #[must_use]
     pub fn from_body(event_uri: &str, body: &RawValue) -> Self {
         Self::decode(route(event_uri), Payload { uri: event_uri, outer: None, nested: None, body: Some(body) })
     }
 
-    /// The message, if this is one: text message, fax or voicemail.
+    /// The message, if the event has one: text message, fax or voicemail.
     #[must_use]
     pub fn message(&self) -> Option<&Message> {
         match self {
@@ -445,7 +442,7 @@ impl Event {
         }
     }
 
-    /// Presence, if this is one, of any detail.
+    /// The presence, if the event has one, at any level of detail.
     #[must_use]
     pub fn presence(&self) -> Option<&Presence> {
         match self {
@@ -457,7 +454,7 @@ impl Event {
         }
     }
 
-    /// The call, if this is about one, of an account or of an extension.
+    /// The call, if the event concerns one, of an account or an extension.
     #[must_use]
     pub fn telephony_session(&self) -> Option<&TelephonySession> {
         match self {
@@ -467,7 +464,7 @@ impl Event {
     }
 }
 
-/// Where the fields of an event are.
+/// The location of an event's fields.
 #[derive(Clone, Copy)]
 struct Payload<'a> {
     uri: &'a str,
@@ -477,8 +474,8 @@ struct Payload<'a> {
 }
 
 impl Payload<'_> {
-    /// `None` when there is a body that is no object. No body at all is an event
-    /// that says nothing but its kind.
+    /// `None` if there is a body that is not an object. Without a body, the event has only its
+    /// kind.
     fn read<B: Body>(self, kind: EventKind) -> Option<B> {
         let mut read = B::default();
         if kind.is_flat() {

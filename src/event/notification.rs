@@ -1,4 +1,4 @@
-//! The envelope that every event comes in.
+//! The envelope of every event.
 
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
@@ -16,21 +16,20 @@ use super::{Event, EventKind, Payload, route};
 use crate::ids::{ExtensionId, SubscriptionId};
 use crate::timestamp::Timestamp;
 
-/// One event as the service sent it: who, what, when, and the body.
+/// One event as sent by the service: envelope and body.
 ///
-/// Made from the text of the whole notification, which stays reachable byte for
-/// byte ([`raw`](Self::raw), [`raw_body`](Self::raw_body)). That text is the truth:
-/// the typed [`event`](Self::event) is read field by field, and a field that is
-/// missing, unknown, or of a type it should not have is simply not in it. So are
-/// ids that came as numbers turned into text. Store and forward the raw text, and
-/// use [`body_as`](Self::body_as) for fields this crate does not know.
+/// Parsed from the text of the whole notification, which is available byte for byte
+/// ([`raw`](Self::raw), [`raw_body`](Self::raw_body)). That text is authoritative: the typed
+/// [`event`](Self::event) is read field by field and omits fields that are missing, unknown, or of
+/// a wrong type; numeric ids become text. Store and forward the raw text, and use
+/// [`body_as`](Self::body_as) for fields unknown to this crate.
 ///
-/// Cloning is cheap in the raw text, which is shared, and copies the typed event.
+/// Cloning shares the raw text and copies the typed event.
 #[derive(Clone)]
 pub struct Notification {
     raw: Arc<RawValue>,
     body: Option<Arc<RawValue>>,
-    /// `pn_apns`, where the notification was in there.
+    /// `pn_apns`, if it contained the notification.
     nested: Option<Arc<RawValue>>,
     uuid: Option<String>,
     event_uri: String,
@@ -43,15 +42,15 @@ pub struct Notification {
     received_at: SystemTime,
 }
 
-/// How an event came to be known.
+/// How an event became known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Origin {
     /// The service pushed it.
     Push,
-    /// It was missed and found by a later query.
+    /// Push missed it, and a later query found it.
     CatchUp,
-    /// It describes the state at the start, not a change.
+    /// It describes the initial state, not a change.
     Snapshot,
 }
 
@@ -73,22 +72,22 @@ impl fmt::Display for Origin {
     }
 }
 
-/// What makes two deliveries the same event: 128 bits of a SHA-256 over `uuid`, event
-/// URI, extension and body, or over the whole text where there is no `uuid`.
+/// Identifies an event across deliveries: 128 bits of a SHA-256 over `uuid`, event URI, extension
+/// and body, or over the whole text without a `uuid`.
 ///
-/// The URI counts by its meaning: without scheme and host, with `~` for every account and
-/// extension, its query as a set. It counts at all because two filters that overlap may
-/// bring one event with one `uuid`, each under its own URI (unverified): these are two
-/// deliveries. Extension and body count because nothing proves that a `uuid` is unique
-/// (found 4.6); `~` is the extension of `ownerId`.
+/// The URI is compared by meaning: without scheme and host, with `~` for every account and
+/// extension, its query as a set. It is part of the key because two overlapping filters may deliver
+/// one event with one `uuid`, each under its URI (unverified): these are two deliveries. Extension
+/// and body are part of it because nothing proves that a `uuid` is unique (found 4.6); `~` is the
+/// extension of `ownerId`.
 ///
-/// A key may be stored: the same notification has the same key in every version
-/// of this crate, and a change of that is a breaking one.
+/// Keys may be stored: the same notification has the same key in every version of this crate; any
+/// change of that is a breaking change.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DedupKey([u8; 16]);
 
 impl DedupKey {
-    /// A key that was stored earlier.
+    /// Restores a stored key.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(bytes)
@@ -104,7 +103,7 @@ impl DedupKey {
         let mut hash = Sha256::new();
         hash.update([tag]);
         for part in parts {
-            // The length first, so that no two lists of parts run into the same bytes.
+            // The length prefix prevents different lists of parts from producing the same bytes.
             hash.update((part.len() as u64).to_le_bytes());
             hash.update(part.as_bytes());
         }
@@ -160,24 +159,24 @@ impl<'de> serde::Deserialize<'de> for DedupKey {
     }
 }
 
-/// JSON that is no notification, given back as it came.
+/// JSON that is not a notification, returned unchanged.
 pub struct Malformed {
     raw: Box<RawValue>,
     reason: MalformedReason,
 }
 
-/// Why JSON is no notification.
+/// Why JSON is not a notification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum MalformedReason {
-    /// It is no JSON object.
+    /// It is not a JSON object.
     NotAnObject,
-    /// It has no `event`, or one that is no text or empty; nor has its `pn_apns`.
+    /// It has no `event`, or an empty or non-text one; neither has its `pn_apns`.
     NoEvent,
 }
 
 impl MalformedReason {
-    /// The reason in words.
+    /// The reason as text.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -188,19 +187,19 @@ impl MalformedReason {
 }
 
 impl Malformed {
-    /// The text as it came.
+    /// The original text.
     #[must_use]
     pub fn raw(&self) -> &RawValue {
         &self.raw
     }
 
-    /// The text as it came.
+    /// The original text.
     #[must_use]
     pub fn into_raw(self) -> Box<RawValue> {
         self.raw
     }
 
-    /// What is wrong with it.
+    /// The reason.
     #[must_use]
     pub fn reason(&self) -> MalformedReason {
         self.reason
@@ -221,8 +220,8 @@ impl fmt::Display for Malformed {
 
 impl std::error::Error for Malformed {}
 
-/// The fields of one envelope. Of a key that comes twice the last usable value
-/// counts; one of the wrong type counts as absent.
+/// The fields of one envelope. The last usable value of a duplicate key wins; a value of a wrong
+/// type counts as absent.
 #[derive(Default)]
 struct Envelope<'a> {
     uuid: Option<String>,
@@ -250,7 +249,7 @@ impl<'a> Envelope<'a> {
         .then_some(it)
     }
 
-    /// Fills what is absent from the envelope within.
+    /// Fills absent fields from the inner envelope.
     fn or(self, inner: Self) -> Self {
         Self {
             uuid: self.uuid.or(inner.uuid),
@@ -264,19 +263,19 @@ impl<'a> Envelope<'a> {
     }
 }
 
-/// A text or a number; empty text says nothing and counts as absent.
+/// A text or a number; an empty text counts as absent.
 fn text(raw: &RawValue) -> Option<String> {
     String::read(raw).filter(|text| !text.trim().is_empty())
 }
 
 impl Notification {
-    /// Reads the text of a whole notification.
+    /// Parses the text of a whole notification.
     ///
-    /// A notification within `pn_apns` is unwrapped when it has an `event` there.
+    /// A notification inside `pn_apns` is unwrapped if it has an `event` there.
     ///
     /// # Errors
-    /// Only when the text is no JSON object or has no usable `event`; any other
-    /// oddity leaves a getter empty. [`Malformed`] gives the text back.
+    /// Only if the text is not a JSON object or has no usable `event`; any other oddity leaves a
+    /// getter empty. [`Malformed`] returns the text.
     pub fn parse(raw: Box<RawValue>, origin: Origin, received_at: SystemTime) -> Result<Self, Malformed> {
         let Some(mut envelope) = Envelope::of(&raw) else {
             return Err(Malformed { raw, reason: MalformedReason::NotAnObject });
@@ -310,26 +309,26 @@ impl Notification {
         })
     }
 
-    /// The service's id of this event; opaque text, whatever it was on the wire.
+    /// The service's id of this event, as opaque text.
     #[must_use]
     pub fn uuid(&self) -> Option<&str> {
         self.uuid.as_deref()
     }
 
-    /// The filter that fired (`event`). Ids and `~` may differ from what was
-    /// subscribed; see [`EventFilter::matches_uri`](super::EventFilter::matches_uri).
+    /// The filter that fired (`event`). Ids and `~` may differ from the subscribed filter; see
+    /// [`EventFilter::matches_uri`](super::EventFilter::matches_uri).
     #[must_use]
     pub fn event_uri(&self) -> &str {
         &self.event_uri
     }
 
-    /// When the service sent this, which may be long after it happened.
+    /// When the service sent it, which may be long after the event.
     #[must_use]
     pub fn timestamp(&self) -> Option<&Timestamp> {
         self.timestamp.as_ref()
     }
 
-    /// The subscription it belongs to; the service leaves it out at times.
+    /// The subscription; the service sometimes omits it.
     #[must_use]
     pub fn subscription_id(&self) -> Option<&SubscriptionId> {
         self.subscription_id.as_ref()
@@ -349,13 +348,13 @@ impl Notification {
         self
     }
 
-    /// What happened.
+    /// The event.
     #[must_use]
     pub fn event(&self) -> &Event {
         &self.event
     }
 
-    /// What happened, without the rest.
+    /// The event, without the envelope.
     #[must_use]
     pub fn into_event(self) -> Event {
         self.event
@@ -369,13 +368,13 @@ impl Notification {
         self.kind
     }
 
-    /// How it came to be known.
+    /// How it became known.
     #[must_use]
     pub fn origin(&self) -> Origin {
         self.origin
     }
 
-    /// When it reached this process, by the wall clock.
+    /// When this process received it, by the wall clock.
     #[must_use]
     pub fn received_at(&self) -> SystemTime {
         self.received_at
@@ -387,18 +386,18 @@ impl Notification {
         &self.raw
     }
 
-    /// The body, byte for byte; `None` when there is none, as with the flat kinds
-    /// ([`Event::MissedCall`] and the like), whose fields are in [`raw`](Self::raw).
+    /// The body, byte for byte; `None` without a body, as for the flat kinds
+    /// ([`Event::MissedCall`] and similar ones), whose fields are in [`raw`](Self::raw).
     #[must_use]
     pub fn raw_body(&self) -> Option<&RawValue> {
         self.body.as_deref()
     }
 
-    /// Reads the body as a type of yours; without a body, the notification itself
-    /// (the one in `pn_apns`, if it was there).
+    /// Parses the body as your type; without a body, the notification itself (the one in `pn_apns`,
+    /// if it was there).
     ///
     /// # Errors
-    /// When the JSON does not fit `T`.
+    /// If the JSON does not match `T`.
     pub fn body_as<T: DeserializeOwned>(&self) -> serde_json::Result<T> {
         let source = self.body.as_deref().or(self.nested.as_deref()).unwrap_or(&self.raw);
         serde_json::from_str(source.get())
@@ -437,8 +436,7 @@ impl Notification {
         format!("{} {}", Normal::of(&self.event_uri).canonical(), self.extension_by(spelling, None))
     }
 
-    /// What the event says: its body, or for a flat one the fields that are not the
-    /// envelope's.
+    /// The content: the body, or for a flat kind the fields outside the envelope.
     fn content(&self) -> Cow<'_, str> {
         if let Some(body) = &self.body {
             return Cow::Borrowed(body.get());
@@ -512,18 +510,17 @@ fn of_body(kind: EventKind, body: Option<&RawValue>) -> EventKind {
     }
 }
 
-/// A position among the events of one resource.
+/// A position among the events of a resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Sequence<'a> {
-    /// What is counted; numbers of different resources have nothing to do with
-    /// each other.
+    /// The resource; numbers of different resources are unrelated.
     pub resource: Resource<'a>,
-    /// The body's `sequence`: the higher, the later. Not without holes.
+    /// The body's `sequence`: higher is later. May have holes.
     pub number: i64,
 }
 
-/// A resource whose events are counted.
+/// A resource with numbered events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Resource<'a> {

@@ -1,12 +1,11 @@
-//! Which extension `~` stands for.
+//! Resolves the extension that `~` represents.
 
 use super::uri::Normal;
 use crate::ids::ExtensionId;
 
-/// The extension that `~` in one of the filters `asked` stands for, by a URI that the
-/// service wrote out: an accepted filter, or the event URI of a notification
-/// (ringcentral-rest-and-events §5.1). `None` where a filter that names the extension
-/// itself may be the one that the URI belongs to.
+/// The extension that `~` in the filters `asked` represents, from URIs that the service wrote out:
+/// accepted filters, or the event URI of a notification (ringcentral-rest-and-events §5.1). `None`
+/// if the URI may belong to a filter that names its extension.
 pub(crate) fn own_extension(asked: &[impl AsRef<str>], written: &[impl AsRef<str>]) -> Option<ExtensionId> {
     let asked: Vec<Normal<'_>> = asked.iter().map(|filter| Normal::of(filter.as_ref())).collect();
     written.iter().find_map(|uri| {
@@ -23,7 +22,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_written_out_uri_names_the_own_extension() {
+    fn a_written_out_uri_names_the_logins_extension() {
         const OWN: &str = "/restapi/v1.0/account/~/extension/~/voicemail";
         const SEVEN: &str = "/restapi/v1.0/account/4/extension/7/voicemail";
         const EIGHT: &str = "/restapi/v1.0/account/~/extension/8/voicemail";

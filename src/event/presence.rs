@@ -7,7 +7,7 @@ use crate::ids::ExtensionId;
 use crate::timestamp::Timestamp;
 
 open_enum! {
-    /// What an extension's phone does.
+    /// The state of an extension's phone.
     pub enum TelephonyStatus {
         NoCall = "NoCall",
         CallConnected = "CallConnected",
@@ -29,18 +29,18 @@ open_enum! {
         Disconnected = "Disconnected",
     }
 
-    /// Which calls an extension takes (do not disturb).
+    /// The calls that an extension accepts (do not disturb).
     pub enum DndStatus {
         TakeAllCalls = "TakeAllCalls",
         DoNotAcceptAnyCalls = "DoNotAcceptAnyCalls",
-        /// Not those of call queues.
+        /// All except those of call queues.
         DoNotAcceptDepartmentCalls = "DoNotAcceptDepartmentCalls",
-        /// Those of call queues only.
+        /// Only those of call queues.
         TakeDepartmentCallsOnly = "TakeDepartmentCallsOnly",
         Unknown = "Unknown",
     }
 
-    /// Whether a call is over or goes on elsewhere.
+    /// Whether a call has ended or continues elsewhere.
     pub enum TerminationType {
         Final = "final",
         Intermediate = "intermediate",
@@ -52,7 +52,7 @@ open_enum! {
         Released = "Released",
     }
 
-    /// What a part of a call's label is.
+    /// The kind of a part of a call's label.
     pub enum CallInfoType {
         PhoneNumberLabel = "PhoneNumberLabel",
         PhoneNumber = "PhoneNumber",
@@ -67,14 +67,13 @@ open_enum! {
 body! {
     /// Presence of an extension: simple, detailed, or detailed with SIP data.
     ///
-    /// The detailed forms have `active_calls`, `total_active_calls` and
-    /// `appearances` besides; the form with SIP data fills `sip_data` of each call.
-    /// Bodies may arrive out of order: of one extension, drop those with a lower
-    /// `sequence` than the last.
+    /// The detailed forms add `active_calls`, `total_active_calls` and `appearances`; the form with
+    /// SIP data also fills `sip_data` of each call. Bodies may arrive out of order: drop those of
+    /// an extension with a lower `sequence` than the last.
     pub struct Presence {
-        /// The extension; `~` stands for the login's own.
+        /// The extension; `~` is the login's.
         pub extension_id: Option<ExtensionId> = "extensionId",
-        /// What its phone does; only sent when that changed.
+        /// The state of its phone; only sent if that changed.
         pub telephony_status: Option<TelephonyStatus> = "telephonyStatus",
         /// Orders the bodies of one extension.
         pub sequence: Option<i64> = "sequence",
@@ -84,11 +83,11 @@ body! {
         pub user_status: Option<PresenceStatus> = "userStatus",
         /// Whether the user is in a meeting.
         pub meeting_status: Option<MeetingStatus> = "meetingStatus",
-        /// Which calls the extension takes.
+        /// The calls that the extension accepts.
         pub dnd_status: Option<DndStatus> = "dndStatus",
         /// The same, as the user set it; in newer payloads.
         pub dnd_status_personal: Option<DndStatus> = "dndStatusPersonal",
-        /// Whether it takes calls of its queues; in newer payloads.
+        /// Whether it accepts calls of its queues; in newer payloads.
         pub accept_call_queue_calls: Option<bool> = "acceptCallQueueCalls",
         /// Whether others may see this presence.
         pub allow_see_my_presence: Option<bool> = "allowSeeMyPresence",
@@ -100,13 +99,13 @@ body! {
         pub aggregated_telephony_status: Option<TelephonyStatus> = "aggregatedTelephonyStatus",
         /// Telephony status in the contact centre; in newer payloads.
         pub cx_telephony_status: Option<TelephonyStatus> = "cxTelephonyStatus",
-        /// The user's own words; in newer payloads.
+        /// The user's status message; in newer payloads.
         pub message: Option<String> = "message",
-        /// Owner of the subscription, where the body repeats it.
+        /// The owner of the subscription, if the body repeats it.
         pub owner_id: Option<ExtensionId> = "ownerId",
         /// The latest seven calls; absent when idle.
         pub active_calls: Vec<ActiveCall> = "activeCalls",
-        /// How many calls there are. More than listed: read the presence resource.
+        /// Number of calls. If more than listed, read the presence resource.
         pub total_active_calls: Option<u64> = "totalActiveCalls",
         /// Appearances of shared lines.
         pub appearances: Vec<Appearance> = "appearances",
@@ -116,9 +115,9 @@ body! {
     pub struct ActiveCall {
         /// Its id.
         pub id: Option<String> = "id",
-        /// Whether it came in or went out.
+        /// Whether it is inbound or outbound.
         pub direction: Option<Direction> = "direction",
-        /// Whether it came through a call queue.
+        /// Whether it arrived through a call queue.
         pub queue_call: Option<bool> = "queueCall",
         /// The caller's number, full or short.
         pub from: Option<String> = "from",
@@ -126,13 +125,13 @@ body! {
         pub from_name: Option<String> = "fromName",
         /// The number called, full or short.
         pub to: Option<String> = "to",
-        /// The name of who is called.
+        /// The name of the called party.
         pub to_name: Option<String> = "toName",
         /// When it began.
         pub start_time: Option<Timestamp> = "startTime",
         /// Its state.
         pub telephony_status: Option<TelephonyStatus> = "telephonyStatus",
-        /// Whether it is over or goes on elsewhere; with `NoCall`.
+        /// Whether it has ended or continues elsewhere; with `NoCall`.
         pub termination_type: Option<TerminationType> = "terminationType",
         /// Its id by the older API.
         pub session_id: Option<SessionId> = "sessionId",
@@ -140,11 +139,11 @@ body! {
         pub telephony_session_id: Option<TelephonySessionId> = "telephonySessionId",
         /// This extension's party in it.
         pub party_id: Option<PartyId> = "partyId",
-        /// For whom the call was made.
+        /// On whose behalf the call was made.
         pub on_behalf_of: Option<String> = "onBehalfOf",
-        /// SIP data, where the filter asks for it.
+        /// SIP data, if the filter requests it.
         pub sip_data: Option<ActiveCallSipData> = "sipData",
-        /// What a phone should show for it.
+        /// The label that a phone should show for it.
         pub call_info: Option<CallInfo> = "callInfo",
         /// The appearance of a shared line it is on.
         pub appearance_info: Option<Appearance> = "appearanceInfo",
@@ -160,13 +159,13 @@ body! {
         pub from_tag: Option<String> = "fromTag",
         /// The remote side's URI; may be `-`.
         pub remote_uri: Option<String> = "remoteUri",
-        /// The own side's URI; may be `-`.
+        /// The local URI; may be `-`.
         pub local_uri: Option<String> = "localUri",
         /// RingCentral's id of the session.
         pub rc_session_id: Option<String> = "rcSessionId",
     }
 
-    /// What a phone should show for a call.
+    /// The label that a phone should show for a call.
     pub struct CallInfo {
         /// The first line.
         pub primary: Option<CallInfoLine> = "primary",
@@ -174,9 +173,9 @@ body! {
         pub additional: Option<CallInfoLine> = "additional",
     }
 
-    /// One line of what a phone should show.
+    /// One line of a call's label.
     pub struct CallInfoLine {
-        /// What it is.
+        /// Its kind.
         pub info_type: Option<CallInfoType> = "type",
         /// Its text.
         pub value: Option<String> = "value",
@@ -186,13 +185,13 @@ body! {
     pub struct Appearance {
         /// The line's number.
         pub phone_number: Option<String> = "phoneNumber",
-        /// Which appearance, 1 to 8.
+        /// The number of the appearance, 1 to 8.
         pub appearance_number: Option<u64> = "appearanceNumber",
         /// Its state.
         pub line_status: Option<LineStatus> = "lineStatus",
     }
 
-    /// Which of the monitored lines changed, not how: read their presence.
+    /// Names the changed monitored lines, not the change: read their presence.
     pub struct PresenceLine {
         /// The extensions concerned, and numbers of lines such as `3`.
         pub extensions: Vec<LineExtension> = "extension",
@@ -206,18 +205,18 @@ body! {
         pub id: Option<ExtensionId> = "id",
     }
 
-    /// Which calls an extension takes.
+    /// The calls that an extension accepts.
     pub struct ExtensionDnd {
         /// The extension.
         pub extension_id: Option<ExtensionId> = "extensionId",
-        /// Which calls it takes.
+        /// The calls it accepts.
         pub dnd_status: Option<DndStatus> = "dndStatus",
     }
 
-    /// Whether members of a call queue take its calls.
+    /// Whether members of a call queue accept its calls.
     ///
-    /// Guide and schema show different forms, with `records` and flat. Both are
-    /// kept as they come; [`members`](Self::members) reads either.
+    /// Guide and schema show different forms, with `records` and flat. Both are read;
+    /// [`members`](Self::members) covers either.
     pub struct QueuePresence {
         /// The members concerned, in the form with records.
         pub records: Vec<QueueMember> = "records",
@@ -225,7 +224,7 @@ body! {
         pub extension_id: Option<ExtensionId> = "extensionId",
         /// The queue, in the flat form.
         pub call_queue_id: Option<CallQueueId> = "callQueueId",
-        /// Whether the member takes the queue's calls, in the flat form.
+        /// Whether the member accepts the queue's calls, in the flat form.
         pub accept_calls: Option<bool> = "acceptCalls",
     }
 
@@ -233,11 +232,11 @@ body! {
     pub struct QueueMember {
         /// The member.
         pub member: Option<QueueMemberRef> = "member",
-        /// Whether it takes the queue's calls.
+        /// Whether it accepts the queue's calls.
         pub accept_current_queue_calls: Option<bool> = "acceptCurrentQueueCalls",
     }
 
-    /// Who a member of a call queue is.
+    /// The identity of a member of a call queue.
     pub struct QueueMemberRef {
         /// The extension.
         pub id: Option<ExtensionId> = "id",
@@ -245,7 +244,7 @@ body! {
 }
 
 impl Presence {
-    /// Whether the extension has a call, as far as this body tells.
+    /// Whether the extension has a call, according to this body.
     #[must_use]
     pub fn is_on_call(&self) -> bool {
         self.telephony_status.as_ref().is_some_and(|status| *status != TelephonyStatus::NoCall)
@@ -259,7 +258,7 @@ impl Presence {
 }
 
 impl QueuePresence {
-    /// Members and whether they take the queue's calls, from either form.
+    /// Members and whether they accept the queue's calls, from either form.
     pub fn members(&self) -> impl Iterator<Item = (&ExtensionId, Option<bool>)> {
         let listed = self
             .records

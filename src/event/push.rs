@@ -1,13 +1,13 @@
-//! What mobile pushes carry besides.
+//! Fields of mobile pushes.
 
 use super::id::{ConversationId, MessageId};
 use super::macros::body;
 use crate::ids::ExtensionId;
 
 body! {
-    /// A push about an inbound message, as mobile apps get it: flat, without a body.
+    /// A push about an inbound message, as sent to mobile apps: flat, without a body.
     pub struct InboundMessagePush {
-        /// What a phone shows.
+        /// The content that a phone shows.
         pub aps: Option<Aps> = "aps",
         /// The message.
         pub message_id: Option<MessageId> = "messageId",
@@ -21,17 +21,17 @@ body! {
         pub owner_id: Option<ExtensionId> = "ownerId",
     }
 
-    /// What Apple's push service reads of a notification.
+    /// The fields of a notification for Apple's push service.
     pub struct Aps {
         /// The text to show.
         pub alert: Option<ApsAlert> = "alert",
-        /// The number to show at the app's picture.
+        /// The number on the app's icon.
         pub badge: Option<i64> = "badge",
         /// The sound to play.
         pub sound: Option<String> = "sound",
         /// 1 for a push that wakes the app silently.
         pub content_available: Option<i64> = "content-available",
-        /// Which buttons to show.
+        /// The buttons to show.
         pub category: Option<String> = "category",
     }
 

@@ -7,7 +7,7 @@ use super::message::{Direction, MessageType};
 use super::telephony::PartyStatusCode;
 use super::uri;
 
-/// What a query adds to a filter's URI.
+/// The query of a filter's URI.
 pub(crate) trait Query {
     /// Appends `&key=value` for each parameter that is set.
     fn write(&self, into: &mut String);
@@ -56,7 +56,7 @@ macro_rules! query {
         }
 
         impl $name {
-            /// No parameter: every event of the filter.
+            /// No parameters: every event of the filter.
             pub fn new() -> Self {
                 Self::default()
             }
@@ -85,7 +85,7 @@ macro_rules! query {
 }
 
 query! {
-    /// Which messages a message-store filter is about.
+    /// Selects the messages of a message-store filter.
     pub struct MessageStoreQuery {
         /// Only messages of this type.
         message_type: MessageType = "type",
@@ -95,43 +95,43 @@ query! {
 
     /// Additions to a presence filter.
     pub struct PresenceQuery {
-        /// Also count the active calls, which the body lists up to seven of.
+        /// Also counts the active calls; the body lists at most seven.
         total_active_calls: bool = "totalActiveCalls",
-        /// Also the status aggregated with other systems.
+        /// Also includes the status aggregated with other systems.
         aggregated: bool = "aggregated",
     }
 
-    /// What an account-wide presence filter tells.
+    /// Additions to an account-wide presence filter.
     pub struct AccountPresenceQuery {
-        /// Also the active calls.
+        /// Also includes the active calls.
         detailed_telephony_state: bool = "detailedTelephonyState",
-        /// Also the SIP data of the active calls.
+        /// Also includes the SIP data of the active calls.
         sip_data: bool = "sipData",
     }
 
-    /// Which calls a telephony-session filter is about.
+    /// Selects the calls of a telephony-session filter.
     pub struct TelephonyQuery {
         /// Only parties of this direction.
         direction: Direction = "direction",
-        /// Only missed calls, or only others.
+        /// Only missed calls, or only other ones.
         missed_call: bool = "missedCall",
         /// Only calls from or to this number.
         phone_number: String = "phoneNumber",
-        /// Also the SIP data of each party.
+        /// Also includes the SIP data of each party.
         sip_data: bool = "sipData",
         /// Only this state of a party.
         status_code: PartyStatusCode = "statusCode",
-        /// Also the recordings of each party.
+        /// Also includes the recordings of each party.
         with_recordings: bool = "withRecordings",
     }
 
-    /// Which batches of text messages.
+    /// Selects batches of text messages.
     pub struct BatchQuery {
         /// Only batches from this number.
         from: String = "from",
     }
 
-    /// Which high-volume text messages.
+    /// Selects high-volume text messages.
     pub struct A2pMessageQuery {
         /// Only messages of this direction.
         direction: Direction = "direction",
@@ -143,7 +143,7 @@ query! {
         to: String = "to",
     }
 
-    /// Which opt-outs.
+    /// Selects opt-outs.
     pub struct OptOutQuery {
         /// Only opt-outs of this sender.
         from: String = "from",
@@ -151,7 +151,7 @@ query! {
         to: String = "to",
     }
 
-    /// Which text messages of the second API version.
+    /// Selects text messages of the second API version.
     pub struct SmsV2MessageQuery {
         /// Only messages of this direction.
         direction: Direction = "direction",
@@ -161,7 +161,7 @@ query! {
         to: String = "to",
     }
 
-    /// Which webinars.
+    /// Selects webinars.
     pub struct WebinarQuery {
         /// Only webinars of this host.
         host_user_id: String = "hostUserId",
@@ -170,12 +170,12 @@ query! {
     }
 }
 
-/// Whole seconds of a reminder filter; made from a [`Duration`], whose fraction is cut.
+/// Whole seconds of a reminder filter; created from a [`Duration`] by truncation.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Seconds(String);
 
 impl Seconds {
-    /// The number as the filter has it.
+    /// The number in the filter.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0

@@ -1,22 +1,22 @@
-//! The service's reminder that a subscription is about to end.
+//! The service's reminder that a subscription is about to expire.
 
 use std::time::Duration;
 
 use super::macros::body;
 
 body! {
-    /// A subscription is about to end: renew it.
+    /// A subscription is about to expire: renew it.
     ///
-    /// Only `expiresIn` is documented. This crate's subscriptions renew by themselves
-    /// and do not need it.
+    /// Only `expiresIn` is documented. This crate's subscriptions renew automatically and do not
+    /// need it.
     pub struct SubscriptionReminder {
-        /// How long the subscription still lives, in seconds.
+        /// The remaining lifetime of the subscription, in seconds.
         pub expires_in: Option<u64> = "expiresIn",
     }
 }
 
 impl SubscriptionReminder {
-    /// How long the subscription still lives.
+    /// The remaining lifetime of the subscription.
     #[must_use]
     pub fn remaining(&self) -> Option<Duration> {
         self.expires_in.map(Duration::from_secs)

@@ -1,4 +1,4 @@
-//! Which kind an event's URI belongs to.
+//! Maps event URIs to kinds.
 
 use std::borrow::Cow;
 use std::sync::LazyLock;
@@ -7,19 +7,19 @@ use super::catalog::Route;
 use super::uri::Parts;
 use super::{EventKind, ROUTES};
 
-/// The kind that a URI belongs to: the template with the most words of its path in
-/// it; of several with the same path the one with the largest query that agrees.
+/// The kind of a URI: the template with the most matching words of its path; among equal paths, the
+/// one with the largest matching query.
 pub(super) fn route(uri: &str) -> EventKind {
     static TREE: LazyLock<Node> = LazyLock::new(|| Node::of(ROUTES));
     TREE.best(uri)
 }
 
-/// The templates by the segments of their paths: what a path goes through is
-/// compared once, not once per template.
+/// The templates as a tree of path segments, so that common segments are compared once instead of
+/// once per template.
 #[derive(Default)]
 struct Node {
     words: Vec<(&'static str, Self)>,
-    /// What follows a placeholder, which stands for any text but none.
+    /// The subtree after a placeholder, which matches any non-empty text.
     any: Option<Box<Self>>,
     ends: Vec<End>,
 }
@@ -27,7 +27,7 @@ struct Node {
 /// A template whose path ends here.
 struct End {
     kind: EventKind,
-    /// Its place in the table: where nothing else decides, the later one does.
+    /// Its position in the table: the later one wins a tie.
     order: usize,
     query: Vec<(Cow<'static, str>, Cow<'static, str>)>,
 }
@@ -64,9 +64,8 @@ impl Node {
         best.map_or(EventKind::Unknown, |(_, kind)| kind)
     }
 
-    /// Tells `found` of every template whose path is `segments`, and how many
-    /// words of it that took. At most two ways from each node, and no deeper than
-    /// the longest template.
+    /// Calls `found` for every template whose path matches `segments`, with the number of matched
+    /// words. Visits at most two branches per node, and no deeper than the longest template.
     fn find<'a, 'n>(
         &'n self,
         mut segments: impl Iterator<Item = &'a str> + Clone,
@@ -105,7 +104,7 @@ mod tests {
 
     use super::*;
 
-    /// The rule as it is said: every template is looked at.
+    /// The reference implementation of the rule: checks every template.
     fn by_the_rule(routes: &'static [Route], uri: &str) -> EventKind {
         let uri = Parts::of(uri);
         let segments: Vec<&str> = uri.segments().collect();
@@ -146,7 +145,7 @@ mod tests {
         }
     }
 
-    /// Templates that compete, which those of the table hardly do.
+    /// Competing templates, which the table hardly has.
     const RIVALS: &[Route] = &[
         Route { kind: EventKind::MessageStore, template: "/a/b/c" },
         Route { kind: EventKind::InstantMessage, template: "/a/{x}/c" },
@@ -174,12 +173,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn rivals_are_told_apart_as_the_rule_does(uri in "(/[abc1]){1,4}|/q[?](one|two)=[12](&(one|two)=[12])?") {
+        fn competing_templates_follow_the_rule(uri in "(/[abc1]){1,4}|/q[?](one|two)=[12](&(one|two)=[12])?") {
             prop_assert_eq!(Node::of(RIVALS).best(&uri), by_the_rule(RIVALS, &uri), "{}", uri);
         }
 
         #[test]
-        fn the_tree_answers_as_the_rule_does(
+        fn the_tree_follows_the_rule(
             at in 0..ROUTES.len(),
             fill in proptest::collection::vec("[0-9]{1,9}|~|[{]accountId[}]|extension|messages|", 1..4),
             host in select(vec!["", "https://platform.ringcentral.com", "http://127.0.0.1:8080", "!"]),
@@ -201,7 +200,7 @@ mod tests {
         }
 
         #[test]
-        fn any_text_is_answered_as_by_the_rule(uri in "\\PC{0,60}") {
+        fn any_text_follows_the_rule(uri in "\\PC{0,60}") {
             prop_assert_eq!(super::route(&uri), by_the_rule(ROUTES, &uri));
         }
     }

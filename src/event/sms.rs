@@ -1,4 +1,4 @@
-//! Bodies of high-volume text messages, of both API versions, and of message threads.
+//! Bodies of high-volume text messages, in both API versions, and of message threads.
 
 use super::id::{AttachmentId, BatchId, MessageId};
 use super::lenient::RawJson;
@@ -7,20 +7,20 @@ use super::message::{Direction, MessageStatus};
 use crate::timestamp::Timestamp;
 
 open_enum! {
-    /// How far a batch got.
+    /// The status of a batch.
     pub enum BatchStatus {
         Processing = "Processing",
         Completed = "Completed",
         Sent = "Sent",
     }
 
-    /// Whether a recipient wants messages.
+    /// Whether a recipient accepts messages.
     pub enum OptStatus {
         OptIn = "OptIn",
         OptOut = "OptOut",
     }
 
-    /// Who changed a consent.
+    /// The source of a change of consent.
     pub enum ConsentSource {
         Recipient = "Recipient",
         Account = "Account",
@@ -33,57 +33,57 @@ open_enum! {
 body! {
     /// A batch of high-volume messages changed its status.
     ///
-    /// Its id differs from the one in a filter of one batch, in the published sample.
+    /// In the published sample, its id differs from the one in a filter for one batch.
     pub struct A2pBatch {
         /// Its id.
         pub id: Option<BatchId> = "id",
         /// The sender's number.
         pub from: Option<String> = "from",
-        /// How many messages it has.
+        /// Number of messages in it.
         pub batch_size: Option<u64> = "batchSize",
-        /// How many of them are done.
+        /// Number of processed messages.
         pub processed_count: Option<u64> = "processedCount",
-        /// How far it got.
+        /// Its status.
         pub status: Option<BatchStatus> = "status",
         /// When it was created.
         pub creation_time: Option<Timestamp> = "creationTime",
-        /// When it changed last.
+        /// When it last changed.
         pub last_modified_time: Option<Timestamp> = "lastModifiedTime",
-        /// What it costs, in the account's currency.
+        /// Its cost, in the account's currency.
         pub cost: Option<f64> = "cost",
-        /// Recipients that were refused; their form is not documented.
+        /// Refused recipients; their form is undocumented.
         pub rejected: Vec<RawJson> = "rejected",
     }
 
-    /// A high-volume message came in, or one that went out changed its status.
+    /// A high-volume message was received, or a sent one changed its status.
     pub struct A2pMessage {
         /// Its id.
         pub id: Option<MessageId> = "id",
         /// The sender's number.
         pub from: Option<String> = "from",
-        /// The recipients' numbers; one without a list is read too.
+        /// The recipients' numbers; a single one without a list is read too.
         pub to: Vec<String> = "to",
         /// Its text.
         pub text: Option<String> = "text",
         /// When it was created.
         pub creation_time: Option<Timestamp> = "creationTime",
-        /// When it changed last.
+        /// When it last changed.
         pub last_modified_time: Option<Timestamp> = "lastModifiedTime",
-        /// How far it got.
+        /// Its status.
         pub message_status: Option<MessageStatus> = "messageStatus",
-        /// In how many parts it is sent.
+        /// The number of parts.
         pub segment_count: Option<u64> = "segmentCount",
-        /// What it costs, in the account's currency.
+        /// Its cost, in the account's currency.
         pub cost: Option<f64> = "cost",
         /// The batch it belongs to.
         pub batch_id: Option<BatchId> = "batchId",
-        /// Whether it came in or went out.
+        /// Whether it is inbound or outbound.
         pub direction: Option<Direction> = "direction",
         /// Why it failed.
         pub error_code: Option<String> = "errorCode",
     }
 
-    /// A recipient opted out of a sender's messages, or in again.
+    /// A recipient opted out of a sender's messages, or opted in again.
     pub struct A2pOptOut {
         /// The sender's number.
         pub from: Option<String> = "from",
@@ -99,23 +99,23 @@ body! {
         pub id: Option<BatchId> = "id",
         /// The sender.
         pub from: Option<SmsParty> = "from",
-        /// How many messages it has.
+        /// Number of messages in it.
         pub batch_size: Option<u64> = "batchSize",
-        /// How many of them are done.
+        /// Number of processed messages.
         pub processed_count: Option<u64> = "processedCount",
-        /// How far it got.
+        /// Its status.
         pub status: Option<BatchStatus> = "status",
         /// When it was created.
         pub creation_time: Option<Timestamp> = "creationTime",
-        /// When it changed last.
+        /// When it last changed.
         pub last_modified_time: Option<Timestamp> = "lastModifiedTime",
-        /// What it costs, in the account's currency.
+        /// Its cost, in the account's currency.
         pub cost: Option<f64> = "cost",
-        /// Recipients that were refused; their form is not documented.
+        /// Refused recipients; their form is undocumented.
         pub rejected: Vec<RawJson> = "rejected",
     }
 
-    /// A message came in, or one that went out changed its status (second API version).
+    /// A message was received, or a sent one changed its status (second API version).
     pub struct SmsV2Message {
         /// Its id.
         pub id: Option<MessageId> = "id",
@@ -123,21 +123,21 @@ body! {
         pub batch_id: Option<BatchId> = "batchId",
         /// The sender.
         pub from: Option<SmsParty> = "from",
-        /// The recipients, and how far it got to each.
+        /// The recipients, with the status for each.
         pub to: Vec<SmsParty> = "to",
         /// Its text.
         pub text: Option<String> = "text",
-        /// Whether it came in or went out.
+        /// Whether it is inbound or outbound.
         pub direction: Option<Direction> = "direction",
         /// Its attachments.
         pub attachments: Vec<SmsAttachment> = "attachments",
         /// When it was created.
         pub creation_time: Option<Timestamp> = "creationTime",
-        /// When it changed last.
+        /// When it last changed.
         pub last_modified_time: Option<Timestamp> = "lastModifiedTime",
-        /// In how many parts it is sent.
+        /// The number of parts.
         pub segment_count: Option<u64> = "segmentCount",
-        /// What it costs, in the account's currency.
+        /// Its cost, in the account's currency.
         pub cost: Option<f64> = "cost",
     }
 
@@ -145,7 +145,7 @@ body! {
     pub struct SmsParty {
         /// The number.
         pub phone_number: Option<String> = "phoneNumber",
-        /// How far the message got to this recipient.
+        /// The delivery status for this recipient.
         pub message_status: Option<MessageStatus> = "messageStatus",
     }
 
@@ -155,45 +155,45 @@ body! {
         pub id: Option<AttachmentId> = "id",
         /// Its media type.
         pub content_type: Option<String> = "contentType",
-        /// Where to get it, with an access token.
+        /// Its URL, which requires an access token.
         pub content_uri: Option<String> = "contentUri",
     }
 
     /// Recipients changed their consent.
     pub struct SmsConsents {
-        /// What changed.
+        /// The changes.
         pub records: Vec<SmsConsent> = "records",
     }
 
-    /// Whether a recipient wants a sender's messages.
+    /// Whether a recipient accepts a sender's messages.
     pub struct SmsConsent {
         /// The sender's number.
         pub from: Option<String> = "from",
         /// The recipient's number.
         pub to: Option<String> = "to",
-        /// Whether the recipient wants them.
+        /// Whether the recipient accepts them.
         pub opt_status: Option<OptStatus> = "optStatus",
-        /// Who changed it.
+        /// The source of the change.
         pub source: Option<ConsentSource> = "source",
-        /// When it changed last.
+        /// When it last changed.
         pub last_modified_time: Option<Timestamp> = "lastModifiedTime",
     }
 
     /// Message threads, or their entries, changed: run the sync of that resource.
     pub struct ThreadsChange {
-        /// When they changed last.
+        /// When they last changed.
         pub last_modified_time: Option<Timestamp> = "lastModifiedTime",
     }
 }
 
 impl A2pMessage {
-    /// Whether it came in.
+    /// Whether it is inbound.
     #[must_use]
     pub fn is_inbound(&self) -> bool {
         self.direction == Some(Direction::Inbound)
     }
 
-    /// Whether it went out.
+    /// Whether it is outbound.
     #[must_use]
     pub fn is_outbound(&self) -> bool {
         self.direction == Some(Direction::Outbound)
@@ -201,13 +201,13 @@ impl A2pMessage {
 }
 
 impl SmsV2Message {
-    /// Whether it came in.
+    /// Whether it is inbound.
     #[must_use]
     pub fn is_inbound(&self) -> bool {
         self.direction == Some(Direction::Inbound)
     }
 
-    /// Whether it went out.
+    /// Whether it is outbound.
     #[must_use]
     pub fn is_outbound(&self) -> bool {
         self.direction == Some(Direction::Outbound)

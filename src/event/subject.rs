@@ -1,4 +1,4 @@
-//! What an event is about, however it came to be known.
+//! The subject of an event, independent of how it became known.
 
 use super::message::{Message, MessageStore};
 use super::notification::{DedupKey, Notification};
@@ -8,51 +8,49 @@ use super::{Event, EventKind};
 use crate::ids::ExtensionId;
 use crate::timestamp::Timestamp;
 
-/// Apart from the keys over `uuid` (1) and over the whole text (0).
+/// Distinguishes these keys from those over `uuid` (1) and over the whole text (0).
 const TAG: u8 = 2;
 
-/// How the extension of an event stands in its keys. The service may leave `~` for the
-/// login's own extension in a URI (ringcentral-rest-and-events §5.1), and until something
-/// names the owner of the subscription nothing shows which one that is.
+/// The form of an event's extension in its keys. The service may write `~` for the login's
+/// extension in a URI (ringcentral-rest-and-events §5.1), and its id is unknown until something
+/// names the owner of the subscription.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Spelling {
-    /// The own one by its id, where it is known.
+    /// The login's extension by its id, if known.
     Named,
-    /// The own one as `~`: as its events are known before the owner is.
+    /// The login's extension as `~`: the form of its keys before the owner is known.
     Tilde,
 }
 
 impl Notification {
-    /// What this event is about, as keys that are the same for the pushed event and
-    /// for what a later query finds of it ([`Origin::CatchUp`](super::Origin)), which
-    /// has no `uuid`. An event is known when all of its keys are; one without keys
-    /// can only be compared with [`dedup_key`](Self::dedup_key).
+    /// The subject of this event, as keys shared by the pushed event and the one found by a later
+    /// query ([`Origin::CatchUp`](super::Origin)), which has no `uuid`. An event is known if all of
+    /// its keys are; one without keys can only be compared by [`dedup_key`](Self::dedup_key).
     ///
-    /// | Event | A key for |
+    /// | Event | Keys |
     /// | --- | --- |
     /// | instant message | the message in its extension |
     /// | fax, voicemail | the message in its extension, at its last change |
-    /// | message store | each new message; each change of a message, where it is found |
-    /// | post | that it was added; any other change at its time |
-    /// | chat | what happened to it, at its last change |
+    /// | message store | each new message; each change of a message, if it is named |
+    /// | post | its addition; any other change at its time |
+    /// | chat | the kind of change, at its last change |
     /// | missed call | the session in its extension |
-    /// | telephony session | each party that is gone |
-    /// | high-volume message | the message in its status |
-    /// | any other | none |
+    /// | telephony session | each party that has left |
+    /// | high-volume message | the message with its status |
+    /// | other | none |
     ///
-    /// What an event reports besides, and no query could find in that form, has a key that
-    /// no other event has: updates that are pushed without ids, new messages without ids,
-    /// parties of a call that are there. So such an event is never known by a part of it.
+    /// Content that no query could find in that form gets a key unique to the event: updates pushed
+    /// without ids, new messages without ids, parties still in the call. So such an event is never
+    /// recognized by only a part of it.
     ///
-    /// Ids count as text, whether they were text or numbers; times as instants,
-    /// however they were written. The extension is the one in the body or the event URI;
-    /// `~` is that of `ownerId`.
+    /// Ids are compared as text, times as instants. The extension is the one in the body or the
+    /// event URI; `~` is that of `ownerId`.
     #[must_use]
     pub fn subject_keys(&self) -> Vec<DedupKey> {
         self.subject_keys_by(Spelling::Named)
     }
 
-    /// As [`subject_keys`](Self::subject_keys), by another spelling of the own extension.
+    /// Like [`subject_keys`](Self::subject_keys), with the given spelling of the login's extension.
     pub(crate) fn subject_keys_by(&self, spelling: Spelling) -> Vec<DedupKey> {
         let extension = |in_body| self.extension_by(spelling, in_body);
         let key = |parts: &[&str]| self.subject(self.kind(), parts);
@@ -68,7 +66,7 @@ impl Notification {
             Event::MessageStore(it) => self.store_keys(it, extension(it.extension_id.as_ref())),
             Event::TeamMessagingPost(it) => {
                 let what = it.event_type.as_ref().map_or("", |what| what.as_str());
-                // A post is added once, however it looks by the time it is found.
+                // A post is added once, regardless of later edits.
                 let at = it.last_modified_time.as_ref().filter(|_| it.event_type != Some(PostEventType::PostAdded));
                 one(it.id.as_ref().map(|id| id.as_str()), &[what, &moment(at)])
             }
@@ -79,7 +77,7 @@ impl Notification {
             Event::MissedCall(it) => {
                 let session = it.session_id.as_ref().map(|id| id.as_str());
                 let session = session.or(it.telephony_session_id.as_ref().map(|id| id.as_str()));
-                // One call of a ring group is missed by each of its extensions (found 4.1).
+                // Each extension of a ring group misses the same call (found 4.1).
                 one(session, &[extension(it.extension_id.as_ref())])
             }
             Event::AccountTelephonySessions(it) | Event::ExtensionTelephonySessions(it) => self.session_keys(it),
@@ -95,13 +93,12 @@ impl Notification {
         DedupKey::over(TAG, &[&[kind.as_str()], parts].concat())
     }
 
-    /// A key for what only this event reports.
+    /// A key for content that only this event has.
     fn rest_key(&self) -> DedupKey {
         self.subject(self.kind(), &["rest", self.uuid().unwrap_or_default(), self.raw().get()])
     }
 
-    /// A hint may count both new messages and updates, and name the new ones only (found
-    /// 4.2).
+    /// A hint may count both new messages and updates, but name only the new ones (found 4.2).
     fn store_keys(&self, hint: &MessageStore, extension: &str) -> Vec<DedupKey> {
         let of = |parts: &[&str]| self.subject(EventKind::MessageStore, &[parts, &[extension]].concat());
         let mut keys: Vec<DedupKey> = hint.new_message_ids().map(|id| of(&[id.as_str()])).collect();
@@ -121,15 +118,15 @@ impl Notification {
         keys
     }
 
-    /// Only the end of a party can be found later, so a party that is there makes the event
-    /// one of its own (found 4.3).
+    /// A query can only find that a party has left, so an event with a remaining party gets a
+    /// unique key (found 4.3).
     fn session_keys(&self, it: &TelephonySession) -> Vec<DedupKey> {
         let Some(session) = session_id(it) else { return Vec::new() };
         let gone = |party: &Party| {
             let id = party.id.as_ref().map_or("", |id| id.as_str());
-            // Without an id, the extension is what tells two parties apart.
+            // Without an id, the extension distinguishes the parties.
             let extension = party.extension_id.as_ref().filter(|_| id.is_empty()).map_or("", ExtensionId::as_str);
-            // The account's filter may be told under the extension's URI.
+            // Events of the account's filter may arrive under the extension's URI.
             self.subject(EventKind::ExtensionTelephonySessions, &[session, id, extension])
         };
         let mut keys: Vec<DedupKey> = it.parties.iter().filter(|party| is_gone(party)).map(gone).collect();
@@ -139,8 +136,8 @@ impl Notification {
         keys
     }
 
-    /// Of something that changes: what it is, and its last change, in nanoseconds
-    /// since 1970. A later look at it tells of every change before.
+    /// For objects that change: the identity and the last change, in nanoseconds since 1970. A
+    /// later version implies all earlier changes.
     pub(crate) fn version(&self, spelling: Spelling) -> Option<(DedupKey, i128)> {
         let (id, extension, at) = match self.event() {
             Event::FaxMessage(it) | Event::VoicemailMessage(it) => {
@@ -163,7 +160,7 @@ fn message_id(message: &Message) -> Option<&str> {
     message.id.as_ref().map(|id| id.as_str())
 }
 
-/// Its last change, else its creation.
+/// The last change, else the creation.
 fn last_change(message: &Message) -> String {
     moment(message.last_modified_time.as_ref().or(message.creation_time.as_ref()))
 }
@@ -181,7 +178,7 @@ fn is_gone(party: &Party) -> bool {
     matches!(party.state(), Some(PartyStatusCode::Disconnected | PartyStatusCode::Gone))
 }
 
-/// A time as its instant; text that is none as it is.
+/// A time as its instant; an invalid one as its text.
 fn moment(stamp: Option<&Timestamp>) -> String {
     let Some(stamp) = stamp else { return String::new() };
     stamp.instant().map_or_else(|| stamp.as_str().to_owned(), |at| at.unix_timestamp_nanos().to_string())

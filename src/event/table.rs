@@ -1,9 +1,9 @@
-//! What one row of the table of events becomes.
+//! The macro behind the table of events.
 
-/// Makes, from one row per event: the variant of [`Event`](super::Event), the
-/// [`EventKind`](super::EventKind), the decoding, and per filter of the row the
-/// route, the constructors of [`EventFilter`](super::EventFilter), the line of the
-/// catalog and the line of the table in the docs.
+/// Generates, from one row per event: the variant of [`Event`](super::Event), the
+/// [`EventKind`](super::EventKind), the decoding, and per filter of the row the route, the
+/// constructors of [`EventFilter`](super::EventFilter), the row of the catalog and the row of the
+/// table in the docs.
 ///
 /// A row is
 ///
@@ -17,8 +17,8 @@
 /// }
 /// ```
 ///
-/// `flat` says that the fields lie beside the envelope's. The query of a template
-/// takes part in routing only where two templates share a path.
+/// `flat` means that the fields are beside the envelope's. The query of a template affects routing
+/// only if two templates share a path.
 macro_rules! events {
     ($(
         $(#[doc = $doc:literal])+
@@ -30,10 +30,10 @@ macro_rules! events {
             )+
         }
     )+) => {
-        /// What happened, typed by the filter that fired.
+        /// An event, typed by the filter that fired.
         ///
-        /// Bodies are boxed, so that an event is small to move. Each is read field by
-        /// field: see [`Notification`].
+        /// Bodies are boxed, so that an event is cheap to move. Each is read field by field: see
+        /// [`Notification`].
         #[derive(Clone, Debug, PartialEq)]
         #[non_exhaustive]
         pub enum Event {
@@ -41,13 +41,13 @@ macro_rules! events {
                 $(#[doc = $doc])+
                 $kind(Box<$body>),
             )+
-            /// A URI this crate does not know, or a body that is no JSON object.
+            /// A URI unknown to this crate, or a body that is not a JSON object.
             Unknown(Box<UnknownEvent>),
         }
 
-        /// Which event something is: the names of the catalog.
+        /// The kind of an event, with the names of the catalog.
         ///
-        /// | Filter | Event, body | Permission | Missed events: what can be made up for |
+        /// | Filter | Event, body | Permission | Recovery of missed events |
         /// | --- | --- | --- | --- |
         $($(
             #[doc = concat!(
@@ -58,7 +58,7 @@ macro_rules! events {
         )+)+
         /// | anything else | [`Unknown`](Event::Unknown), [`UnknownEvent`] | | nothing |
         ///
-        /// Marked `unverified`: no public source states it, or sources conflict.
+        /// `unverified` means that no public source states it, or that sources conflict.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[non_exhaustive]
         pub enum EventKind {
@@ -85,7 +85,7 @@ macro_rules! events {
                 [$(Self::$kind,)+ Self::Unknown].into_iter()
             }
 
-            /// Whether the fields lie beside the envelope's instead of in a body.
+            /// Whether the fields are beside the envelope's instead of in a body.
             const fn is_flat(self) -> bool {
                 match self {
                     $(Self::$kind => flat!($($flat)?),)+
@@ -95,7 +95,7 @@ macro_rules! events {
         }
 
         impl Event {
-            /// Which event this is.
+            /// The kind of this event.
             #[must_use]
             pub fn kind(&self) -> EventKind {
                 match self {

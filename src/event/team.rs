@@ -5,14 +5,14 @@ use super::macros::{body, open_enum};
 use crate::timestamp::Timestamp;
 
 open_enum! {
-    /// What happened to a post.
+    /// A change of a post.
     pub enum PostEventType {
         PostAdded = "PostAdded",
         PostChanged = "PostChanged",
         PostRemoved = "PostRemoved",
     }
 
-    /// What a post is.
+    /// The type of a post.
     pub enum PostType {
         TextMessage = "TextMessage",
         PersonJoined = "PersonJoined",
@@ -22,7 +22,7 @@ open_enum! {
         Card = "Card",
     }
 
-    /// What a mention points to.
+    /// The target of a mention.
     pub enum MentionType {
         Person = "Person",
         Team = "Team",
@@ -34,7 +34,7 @@ open_enum! {
         Card = "Card",
     }
 
-    /// What an attachment of a post is.
+    /// The type of an attachment of a post.
     pub enum PostAttachmentType {
         Card = "Card",
         Event = "Event",
@@ -44,24 +44,23 @@ open_enum! {
         AdaptiveCard = "AdaptiveCard",
     }
 
-    /// How wide a field of a card is.
+    /// The width of a field of a card.
     pub enum CardFieldStyle {
         Short = "Short",
         Long = "Long",
     }
 
-    /// What happened to a chat, or to this user in it.
+    /// A change of a chat, or of this user's membership.
     pub enum ChatEventType {
-        /// This user joined; nobody else is told.
+        /// This user joined; other members get no event.
         GroupJoined = "GroupJoined",
-        /// This user left; nobody else is told.
+        /// This user left; other members get no event.
         GroupLeft = "GroupLeft",
         GroupRenamed = "GroupRenamed",
         GroupChanged = "GroupChanged",
     }
 
-    /// What a chat is. The API's other calls have names of their own for these,
-    /// which are here too.
+    /// The type of a chat. The API's other calls use different names, which are included.
     pub enum ChatType {
         PrivateChat = "PrivateChat",
         Group = "Group",
@@ -80,71 +79,70 @@ open_enum! {
 }
 
 body! {
-    /// A post was added, changed or removed. A removed one is often just `id` and
-    /// `event_type`.
+    /// A post was added, changed or removed. A removed one often has only `id` and `event_type`.
     pub struct Post {
         /// Its id.
         pub id: Option<PostId> = "id",
-        /// The chat it is in.
+        /// Its chat.
         pub group_id: Option<ChatId> = "groupId",
-        /// What it is; changed posts may lack it.
+        /// Its type; changed posts may lack it.
         pub post_type: Option<PostType> = "type",
         /// Its text.
         pub text: Option<String> = "text",
-        /// Who wrote it.
+        /// The author.
         pub creator_id: Option<PersonId> = "creatorId",
-        /// Who was added to the chat.
+        /// The people added to the chat.
         pub added_person_ids: Vec<PersonId> = "addedPersonIds" | "addedPersonsIds",
-        /// Who was removed from the chat.
+        /// The people removed from the chat.
         pub removed_person_ids: Vec<PersonId> = "removedPersonIds",
         /// When it was written.
         pub creation_time: Option<Timestamp> = "creationTime",
-        /// When it changed last.
+        /// When it last changed.
         pub last_modified_time: Option<Timestamp> = "lastModifiedTime",
         /// Files, notes, tasks, cards.
         pub attachments: Vec<PostAttachment> = "attachments",
-        /// Who and what its text mentions.
+        /// The mentions in its text.
         pub mentions: Vec<Mention> = "mentions",
-        /// What an integration says it did.
+        /// The activity reported by an integration.
         pub activity: Option<String> = "activity",
-        /// Title, of an integration's post.
+        /// Title of an integration's post.
         pub title: Option<String> = "title",
-        /// Picture, of an integration's post.
+        /// Picture of an integration's post.
         pub icon_uri: Option<String> = "iconUri",
-        /// Emoji in place of a picture.
+        /// Emoji instead of a picture.
         pub icon_emoji: Option<String> = "iconEmoji",
-        /// What happened.
+        /// The kind of change.
         pub event_type: Option<PostEventType> = "eventType",
-        /// Whether it has answers in a thread; documented for the API's calls only.
+        /// Whether it has replies in a thread; documented for the API's calls only.
         pub is_parent: Option<bool> = "isParent",
-        /// The post it answers; documented for the API's calls only.
+        /// The post it replies to; documented for the API's calls only.
         pub parent_post_id: Option<PostId> = "parentPostId",
-        /// The thread it is in; documented for the API's calls only.
+        /// Its thread; documented for the API's calls only.
         pub thread_id: Option<PostId> = "threadId",
     }
 
     /// A mention in a post.
     pub struct Mention {
-        /// Who or what.
+        /// The id of the mentioned person or object.
         pub id: Option<PersonId> = "id",
-        /// What it is.
+        /// Its type.
         pub mention_type: Option<MentionType> = "type",
         /// Its name.
         pub name: Option<String> = "name",
     }
 
-    /// An attachment of a post. Cards that are made elsewhere hold more than this:
-    /// read them from the notification's raw body.
+    /// An attachment of a post. Cards created elsewhere contain more: read them from the
+    /// notification's raw body.
     pub struct PostAttachment {
         /// Its id.
         pub id: Option<AttachmentId> = "id",
-        /// What it is.
+        /// Its type.
         pub attachment_type: Option<PostAttachmentType> = "type",
-        /// Where its content is.
+        /// The URL of its content.
         pub content_uri: Option<String> = "contentUri",
         /// Its name.
         pub name: Option<String> = "name",
-        /// What to show where cards cannot be.
+        /// Text to show instead of a card.
         pub fallback: Option<String> = "fallback",
         /// Text before a card.
         pub intro: Option<String> = "intro",
@@ -162,7 +160,7 @@ body! {
         pub fields: Vec<CardField> = "fields",
         /// Last line of a card.
         pub footnote: Option<CardFootnote> = "footnote",
-        /// Who made it.
+        /// The creator.
         pub creator_id: Option<PersonId> = "creatorId",
         /// When an event begins.
         pub start_time: Option<Timestamp> = "startTime",
@@ -212,18 +210,18 @@ body! {
 
     /// How an event repeats.
     pub struct Recurrence {
-        /// How often.
+        /// The schedule.
         pub schedule: Option<String> = "schedule",
-        /// What ends it.
+        /// The condition that ends it.
         pub ending_condition: Option<String> = "endingCondition",
-        /// After how many times it ends.
+        /// Number of repetitions after which it ends.
         pub ending_after: Option<u64> = "endingAfter",
         /// When it ends.
         pub ending_on: Option<Timestamp> = "endingOn",
     }
 
-    /// A chat changed, or this user joined or left it. After leaving it may be just
-    /// `id` and `event_type`.
+    /// A chat changed, or this user joined or left it. After leaving it may have only `id` and
+    /// `event_type`.
     pub struct Chat {
         /// Its id.
         pub id: Option<ChatId> = "id",
@@ -231,19 +229,19 @@ body! {
         pub name: Option<String> = "name",
         /// Its description.
         pub description: Option<String> = "description",
-        /// What it is.
+        /// Its type.
         pub chat_type: Option<ChatType> = "type",
         /// Whether it is in use.
         pub status: Option<ChatStatus> = "status",
-        /// Its members; an older form had objects with an id, which are read too.
+        /// Its members; an older form with objects that have an id is read too.
         pub members: Vec<PersonId> = "members",
-        /// Whether anybody of the company may join.
+        /// Whether anyone in the company may join.
         pub is_public: Option<bool> = "isPublic" | "public",
-        /// When it was made.
+        /// When it was created.
         pub creation_time: Option<Timestamp> = "creationTime",
-        /// When it changed last.
+        /// When it last changed.
         pub last_modified_time: Option<Timestamp> = "lastModifiedTime",
-        /// What happened.
+        /// The kind of change.
         pub event_type: Option<ChatEventType> = "eventType",
     }
 }
@@ -258,7 +256,7 @@ impl Post {
         })
     }
 
-    /// Whether this person wrote it; a bot's own posts come back to it.
+    /// Whether this person wrote it; a bot receives its own posts.
     #[must_use]
     pub fn is_by(&self, person: &PersonId) -> bool {
         self.creator_id.as_ref() == Some(person)

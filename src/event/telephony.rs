@@ -9,7 +9,7 @@ use crate::ids::{AccountId, ExtensionId};
 use crate::timestamp::Timestamp;
 
 open_enum! {
-    /// How a call came to be.
+    /// The origin of a call.
     pub enum CallOrigin {
         Call = "Call",
         RingOut = "RingOut",
@@ -38,7 +38,7 @@ open_enum! {
         VoiceMailScreening = "VoiceMailScreening" | "VMScreening",
     }
 
-    /// Why a party is in its state.
+    /// The reason of a party's state.
     pub enum PartyStatusReason {
         Pickup = "Pickup",
         Supervising = "Supervising",
@@ -80,11 +80,11 @@ open_enum! {
 }
 
 body! {
-    /// A call, as of one change of it; usually with the one party that changed.
+    /// The state of a call after a change; usually with only the party that changed.
     ///
-    /// Bodies may arrive out of order: of one session, drop those with a lower
-    /// `sequence` than the last. Parties outside the subscriber's account or
-    /// extension, or without a mailbox, are not reported.
+    /// Bodies may arrive out of order: drop those of a session with a lower `sequence` than the
+    /// last. Parties outside the subscriber's account or extension, or without a mailbox, are not
+    /// reported.
     pub struct TelephonySession {
         /// Orders the bodies of one session.
         pub sequence: Option<i64> = "sequence",
@@ -92,23 +92,24 @@ body! {
         pub session_id: Option<SessionId> = "sessionId",
         /// The call.
         pub telephony_session_id: Option<TelephonySessionId> = "telephonySessionId",
-        /// The service's machine that runs it.
+        /// The service's server that runs it.
         pub server_id: Option<String> = "serverId",
-        /// When this happened, unlike the notification's own time of sending.
+        /// When the change occurred, unlike the notification's timestamp, which is the time of
+        /// sending.
         pub event_time: Option<Timestamp> = "eventTime",
         /// The account.
         pub account_id: Option<AccountId> = "accountId",
         /// The extension.
         pub extension_id: Option<ExtensionId> = "extensionId",
-        /// How the call came to be.
+        /// The origin of the call.
         pub origin: Option<SessionOrigin> = "origin",
         /// The parties that changed.
         pub parties: Vec<Party> = "parties",
     }
 
-    /// How a call came to be.
+    /// The origin of a call.
     pub struct SessionOrigin {
-        /// How.
+        /// The type of origin.
         pub origin_type: Option<CallOrigin> = "type",
     }
 
@@ -120,11 +121,11 @@ body! {
         pub extension_id: Option<ExtensionId> = "extensionId",
         /// Its id.
         pub id: Option<PartyId> = "id",
-        /// Whether the call came in or went out for it.
+        /// Whether the call is inbound or outbound for it.
         pub direction: Option<Direction> = "direction",
-        /// Who is called.
+        /// The called party.
         pub to: Option<PartyAddress> = "to",
-        /// Who calls.
+        /// The calling party.
         pub from: Option<PartyAddress> = "from",
         /// Its state.
         pub status: Option<PartyStatus> = "status",
@@ -134,17 +135,17 @@ body! {
         pub stand_alone: Option<bool> = "standAlone",
         /// Whether it is muted.
         pub muted: Option<bool> = "muted",
-        /// Whether the call came through a call queue.
+        /// Whether the call arrived through a call queue.
         pub queue_call: Option<bool> = "queueCall",
         /// Its role in a conference.
         pub conference_role: Option<ConferenceRole> = "conferenceRole",
-        /// Recordings, where the filter asks for them.
+        /// Recordings, if the filter requests them.
         pub recordings: Vec<Recording> = "recordings",
         /// Where it is parked; often empty.
         pub park: Option<Park> = "park",
-        /// SIP data, where the filter asks for it.
+        /// SIP data, if the filter requests it.
         pub sip_data: Option<PartySipData> = "sipData",
-        /// What a phone should show.
+        /// The label that a phone should show.
         pub ui_call_info: Option<CallInfo> = "uiCallInfo",
     }
 
@@ -160,21 +161,21 @@ body! {
         pub device_id: Option<super::DeviceId> = "deviceId",
     }
 
-    /// State of a party, and why.
+    /// State of a party, and its reason.
     pub struct PartyStatus {
         /// The state.
         pub code: Option<PartyStatusCode> = "code",
-        /// Why.
+        /// The reason.
         pub reason: Option<PartyStatusReason> = "reason",
-        /// Why, in words.
+        /// The reason as text.
         pub description: Option<String> = "description",
         /// Where it was parked.
         pub park_data: Option<String> = "parkData",
-        /// Where the call went on.
+        /// The session in which the call continued.
         pub peer_id: Option<Peer> = "peerId",
         /// Whether it is under remote call control.
         pub rcc: Option<bool> = "rcc",
-        /// What a mobile app needs to pick it up.
+        /// The data that a mobile app needs to pick it up.
         pub mobile_pickup_data: Option<MobilePickup> = "mobilePickupData",
     }
 
@@ -188,7 +189,7 @@ body! {
         pub party_id: Option<PartyId> = "partyId",
     }
 
-    /// What a mobile app needs to pick up a call.
+    /// The data that a mobile app needs to pick up a call.
     pub struct MobilePickup {
         /// Mailboxes that may pick it up.
         pub cc_mailboxes: Vec<ExtensionId> = "ccMailboxes",
@@ -210,7 +211,7 @@ body! {
         pub active: Option<bool> = "active",
     }
 
-    /// Where a party is parked.
+    /// The place where a party is parked.
     pub struct Park {
         /// The place.
         pub id: Option<String> = "id",
@@ -226,11 +227,10 @@ body! {
         pub from_tag: Option<String> = "fromTag",
     }
 
-    /// A missed or an incoming call, as mobile apps are told.
+    /// A missed or incoming call, as reported to mobile apps.
     ///
-    /// Its fields lie beside those of the envelope, without a body. Over PubNub and
-    /// webhooks the shape is not documented; the same fields in a body, or in
-    /// `pn_apns`, are read as well.
+    /// Its fields are beside those of the envelope, without a body. Over PubNub and webhooks the
+    /// shape is undocumented; the same fields in a body, or in `pn_apns`, are read as well.
     pub struct CallPush {
         /// The extension called.
         pub extension_id: Option<ExtensionId> = "extensionId",
@@ -238,9 +238,9 @@ body! {
         pub action: Option<String> = "action",
         /// The call's id by the older API.
         pub session_id: Option<SessionId> = "sessionId",
-        /// The call, where it is sent.
+        /// The call, if sent.
         pub telephony_session_id: Option<TelephonySessionId> = "telephonySessionId",
-        /// The service's machine that runs it.
+        /// The service's server that runs it.
         pub server_id: Option<String> = "serverId",
         /// The caller's number.
         pub from: Option<String> = "from" | "_from",
@@ -248,7 +248,7 @@ body! {
         pub from_name: Option<String> = "fromName",
         /// The number called.
         pub to: Option<String> = "to",
-        /// The name of who is called.
+        /// The name of the called party.
         pub to_name: Option<String> = "toName",
         /// The session.
         pub sid: Option<String> = "sid",
@@ -258,13 +258,13 @@ body! {
         pub srv_lvl: Option<String> = "srvLvl" | "srvlvl",
         /// Service level, extended.
         pub srv_lvl_ext: Option<String> = "srvLvlExt",
-        /// Where the recording is.
+        /// The URL of the recording.
         pub rec_url: Option<String> = "recUrl",
         /// How long the push is worth showing, in seconds.
         pub pn_ttl: Option<u64> = "pn_ttl",
         /// Owner of the subscription.
         pub owner_id: Option<ExtensionId> = "ownerId",
-        /// What a phone shows.
+        /// The content that a phone shows.
         pub aps: Option<Aps> = "aps",
     }
 }
@@ -301,13 +301,13 @@ impl Party {
         self.missed_call == Some(true)
     }
 
-    /// Whether the call came in for it.
+    /// Whether the call is inbound for it.
     #[must_use]
     pub fn is_inbound(&self) -> bool {
         self.direction == Some(Direction::Inbound)
     }
 
-    /// Whether it went out for it.
+    /// Whether the call is outbound for it.
     #[must_use]
     pub fn is_outbound(&self) -> bool {
         self.direction == Some(Direction::Outbound)

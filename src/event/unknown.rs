@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use super::lenient::{Body, RawJson};
 use super::{EventKind, route};
 
-/// An event that this crate has no type for, or whose body is no JSON object.
+/// An event of an unknown type, or whose body is not a JSON object.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct UnknownEvent {
@@ -25,14 +25,13 @@ impl UnknownEvent {
         &self.event_uri
     }
 
-    /// Which event the URI names. Not [`EventKind::Unknown`] means that the body
-    /// was no JSON object.
+    /// The kind of the URI. If it is not [`EventKind::Unknown`], the body was not a JSON object.
     #[must_use]
     pub fn kind(&self) -> EventKind {
         route(&self.event_uri)
     }
 
-    /// The body as it came, if there was one.
+    /// The original body, if there was one.
     #[must_use]
     pub fn body(&self) -> Option<&RawJson> {
         self.body.as_ref()
@@ -46,11 +45,11 @@ impl Serialize for UnknownEvent {
     }
 }
 
-/// The body of an event whose URI is documented and whose body is not.
+/// The body of an event with a documented URI and an undocumented body.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Undocumented {
-    /// The body as it came, if there was one.
+    /// The original body, if there was one.
     pub body: Option<RawJson>,
 }
 

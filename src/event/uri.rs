@@ -1,7 +1,7 @@
-//! Event URIs, taken apart and compared.
+//! Parses and compares event URIs.
 //!
-//! The service reports the same filter in several spellings: ids or `~`, query
-//! in any order, `+` escaped or not, with its own host before it or without.
+//! The service reports the same filter in several spellings: ids or `~`, query in any order, `+`
+//! escaped or not, with or without its host.
 
 use std::borrow::Cow;
 
@@ -77,8 +77,8 @@ fn nibble(digit: u8) -> u8 {
     }
 }
 
-/// Escapes what would end a path segment or a query value. `+` stays: the service
-/// writes phone numbers in filters with a bare one.
+/// Escapes characters that would end a path segment or a query value. `+` stays: the service writes
+/// phone numbers in filters with a bare one.
 pub(crate) fn escape(text: &str, into: &mut String) {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
     for &byte in text.as_bytes() {
@@ -92,7 +92,7 @@ pub(crate) fn escape(text: &str, into: &mut String) {
     }
 }
 
-/// An event URI in a form that can be compared.
+/// An event URI in a comparable form.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Normal<'a> {
     segments: Vec<Segment<'a>>,
@@ -102,7 +102,7 @@ pub(crate) struct Normal<'a> {
 #[derive(Debug, PartialEq, Eq)]
 enum Segment<'a> {
     Text(Cow<'a, str>),
-    /// `~`, or a placeholder that the service left in: any account or extension.
+    /// `~`, or a placeholder that the service did not replace: any account or extension.
     Own,
     Id(Cow<'a, str>),
 }
@@ -139,8 +139,7 @@ impl<'a> Normal<'a> {
         Self { segments, query }
     }
 
-    /// Whether both may mean the same thing: `~` agrees with any id, two ids only
-    /// when they are equal.
+    /// Whether both may be equivalent: `~` matches any id, ids match only equal ones.
     pub(crate) fn agrees(&self, other: &Self) -> bool {
         self.query == other.query && self.agrees_in_path(other)
     }
@@ -155,7 +154,7 @@ impl<'a> Normal<'a> {
         matches!(self.extension(), Some(Segment::Own))
     }
 
-    /// The id of its extension, where it is written out.
+    /// The id of its extension, if it is explicit.
     pub(crate) fn extension_id(&self) -> Option<&str> {
         match self.extension()? {
             Segment::Id(id) => Some(id),
@@ -168,8 +167,8 @@ impl<'a> Normal<'a> {
         self.segments.get(at + 1)
     }
 
-    /// Whether this is a presence filter that `other`, on the same path, is served
-    /// in place of: it tells all of this, and more.
+    /// Whether this is a presence filter that `other`, on the same path, replaces: it reports all
+    /// of this, and more.
     pub(crate) fn is_simpler_presence_than(&self, other: &Self) -> bool {
         let is_presence = matches!(self.segments.last(), Some(Segment::Text(word)) if word == "presence");
         let has = |(key, value): &(Cow<'_, str>, Cow<'_, str>)| {
@@ -178,9 +177,8 @@ impl<'a> Normal<'a> {
         is_presence && self.agrees_in_path(other) && self.query.iter().all(has)
     }
 
-    /// The one text of all URIs that mean the same: a path with `~` for each account
-    /// and extension, then the query in order. Part of what a
-    /// [`DedupKey`](super::DedupKey) is made of, so it must stay as it is.
+    /// The canonical text of all equivalent URIs: a path with `~` for each account and extension,
+    /// then the sorted query. It is part of a [`DedupKey`](super::DedupKey), so it must not change.
     pub(crate) fn canonical(&self) -> String {
         let mut text = String::new();
         for segment in &self.segments {
@@ -199,7 +197,7 @@ impl<'a> Normal<'a> {
         text
     }
 
-    /// The same for the whole account, if this is about an extension.
+    /// The same for the whole account, if this concerns an extension.
     pub(crate) fn widened(mut self) -> Option<Self> {
         let at = self.segments.iter().position(|segment| *segment == Segment::Text("extension".into()))?;
         let is_pair = matches!(self.segments.get(at + 1), Some(Segment::Own | Segment::Id(_)));
@@ -260,7 +258,7 @@ mod tests {
         ] {
             for uri in uris {
                 assert_eq!(Normal::of(uri).canonical(), want, "{uri}");
-                assert_eq!(Normal::of(want).canonical(), want, "it stays as it is");
+                assert_eq!(Normal::of(want).canonical(), want, "it is unchanged");
             }
         }
     }
