@@ -6,8 +6,12 @@
 //! another subscription delivered, when both have the same content and that one could
 //! have been delivered by this subscription too: not before it was created, and at about
 //! the same time (found 4.4).
+//!
+//! Where there are several transports, a copy may also come long after the change between
+//! two of them: a creation whose answer was lost can have made a subscription, and its events
+//! wait at a connection until that transport is used again.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
@@ -19,6 +23,10 @@ use crate::timestamp::Timestamp;
 /// How many events are remembered. An overlap lasts seconds; beyond this many events, some
 /// may come twice rather than none.
 const REMEMBERED: usize = 16_384;
+/// And outside an overlap, where there are several transports.
+const REMEMBERED_BETWEEN: usize = 4_096;
+/// Of so many subscriptions it is remembered when they were created.
+const CREATIONS: usize = 64;
 
 /// What one subscription delivered comes from the other within this time, and the service
 /// sends both at most this far apart.
@@ -36,7 +44,14 @@ struct Delivered {
 
 impl Delivered {
     /// Whether `notification`, of a subscription created at `created`, may be a copy.
-    fn is_copied_by(&self, notification: &Notification, sent: Option<SystemTime>, created: Option<SystemTime>) -> bool {
+    /// `begun`: when the overlap began.
+    fn is_copied_by(
+        &self,
+        notification: &Notification,
+        sent: Option<SystemTime>,
+        created: Option<SystemTime>,
+        begun: Option<Instant>,
+    ) -> bool {
         if self.uuid.is_some() && self.uuid.as_deref() == notification.uuid() {
             return true;
         }
@@ -44,81 +59,130 @@ impl Delivered {
         let apart = |(one, other): (SystemTime, SystemTime)| {
             one.duration_since(other).or_else(|_| other.duration_since(one)).unwrap_or_default()
         };
-        !created.is_some_and(before) && self.sent.zip(sent).is_none_or(|times| apart(times) <= SPAN)
+        // Without both times, only what came since about the beginning.
+        let came_lately = || begun.is_some_and(|begun| begun.saturating_duration_since(self.at) <= SPAN);
+        !created.is_some_and(before) && self.sent.zip(sent).map_or_else(came_lately, |times| apart(times) <= SPAN)
     }
 }
 
-/// What each subscription delivered, while two overlap.
+/// What each subscription delivered, while two overlap; for longer where there are several
+/// transports.
 #[derive(Debug, Default)]
 pub(super) struct Overlap {
-    on: bool,
+    /// There are several transports.
+    always: bool,
+    /// Since when two overlap, while they do.
+    begun: Option<Instant>,
     /// Since when the one that is left delivers.
     alone_since: Option<Instant>,
     delivered: BTreeMap<DedupKey, Vec<Delivered>>,
-    remembered: usize,
+    /// The keys of what is remembered, the oldest first.
+    order: VecDeque<DedupKey>,
     /// When the service created the subscriptions that take over, by its own clock.
     created: HashMap<SubscriptionId, SystemTime>,
 }
 
 impl Overlap {
+    /// For a subscription that may use this number of transports.
+    pub(super) fn new(transports: usize) -> Self {
+        Self { always: transports > 1, ..Self::default() }
+    }
+
     /// Another subscription is about to be made. It delivers nothing of what came long
     /// before, so that what is like that is new.
     pub(super) fn begin(&mut self, now: Instant) {
-        self.on = true;
+        self.begun = Some(now);
         self.alone_since = None;
-        self.delivered.retain(|_, all| {
-            all.retain(|it| now.saturating_duration_since(it.at) <= SPAN);
-            !all.is_empty()
-        });
-        self.remembered = self.delivered.values().map(Vec::len).sum();
+        if !self.always {
+            self.delivered.retain(|_, all| {
+                all.retain(|it| now.saturating_duration_since(it.at) <= SPAN);
+                !all.is_empty()
+            });
+            let mut left: BTreeMap<DedupKey, usize> =
+                self.delivered.iter().map(|(key, all)| (*key, all.len())).collect();
+            // Of equal ones those that came last are left, and stand last.
+            let mut order: VecDeque<DedupKey> = std::mem::take(&mut self.order);
+            while let Some(key) = order.pop_back() {
+                if let Some(count) = left.get_mut(&key).filter(|count| **count > 0) {
+                    *count -= 1;
+                    self.order.push_front(key);
+                }
+            }
+        }
     }
 
     /// Another attempt to make it.
     pub(super) fn begin_again(&mut self, now: Instant) {
-        if self.on {
+        if self.begun.is_some() {
             self.begin(now);
         }
     }
 
     /// When the service created a subscription: it delivers nothing sent before.
     pub(super) fn created(&mut self, id: &SubscriptionId, at: Option<SystemTime>) {
-        if let Some(at) = at.filter(|_| self.on) {
-            self.created.insert(id.clone(), at);
+        let Some(at) = at.filter(|_| self.always || self.begun.is_some()) else { return };
+        if self.created.len() >= CREATIONS {
+            self.created.clear();
         }
+        self.created.insert(id.clone(), at);
     }
 
     /// Whether only one is left, and delivers; `is_read` if nothing waits that came. It
     /// has delivered all that the other had a while after that, and not as soon.
     pub(super) fn observe(&mut self, now: Instant, is_alone: bool, is_read: bool) {
-        if !self.on || !is_alone {
+        if self.begun.is_none() || !is_alone {
             self.alone_since = None;
         } else if now.saturating_duration_since(*self.alone_since.get_or_insert(now)) >= SPAN && is_read {
-            *self = Self::default();
+            if self.always {
+                (self.begun, self.alone_since) = (None, None);
+                self.forget(REMEMBERED_BETWEEN);
+            } else {
+                *self = Self::default();
+            }
         }
     }
 
     /// Remembers a notification; `false` if the other subscription delivered it already.
     pub(super) fn admit(&mut self, notification: &Notification, now: Instant) -> bool {
-        let Some(from) = notification.subscription_id().filter(|_| self.on) else { return true };
+        let is_on = self.always || self.begun.is_some();
+        let Some(from) = notification.subscription_id().filter(|_| is_on) else { return true };
         let sent = notification.timestamp().and_then(Timestamp::system_time);
         let created = self.created.get(from).copied();
-        let same = self.delivered.entry(notification.content_key()).or_default();
+        let begun = self.begun;
+        let key = notification.content_key();
+        let same = self.delivered.entry(key).or_default();
         // The same once more: that is not another event.
         if same.iter().any(|it| it.by.contains(from) && it.uuid.is_some() && it.uuid.as_deref() == notification.uuid())
         {
             return true;
         }
-        let is_copy = |it: &&mut Delivered| !it.by.contains(from) && it.is_copied_by(notification, sent, created);
+        let is_copy =
+            |it: &&mut Delivered| !it.by.contains(from) && it.is_copied_by(notification, sent, created, begun);
         if let Some(first) = same.iter_mut().find(is_copy) {
             first.by.push(from.clone());
             return false;
         }
-        if self.remembered < REMEMBERED {
-            self.remembered += 1;
-            let uuid = notification.uuid().map(str::to_owned);
-            same.push(Delivered { by: vec![from.clone()], uuid, sent, at: now });
-        }
+        let uuid = notification.uuid().map(str::to_owned);
+        same.push(Delivered { by: vec![from.clone()], uuid, sent, at: now });
+        self.order.push_back(key);
+        self.forget(if begun.is_some() { REMEMBERED } else { REMEMBERED_BETWEEN });
         true
+    }
+
+    /// Forgets the oldest beyond `most`.
+    fn forget(&mut self, most: usize) {
+        while self.order.len() > most {
+            let Some(key) = self.order.pop_front() else { break };
+            if let Some(same) = self.delivered.get_mut(&key) {
+                // Those of one key stand in the order in which they came.
+                if !same.is_empty() {
+                    same.remove(0);
+                }
+                if same.is_empty() {
+                    self.delivered.remove(&key);
+                }
+            }
+        }
     }
 }
 
@@ -216,6 +280,47 @@ mod tests {
             let case = format!("{old} {created:?} {new} {same_uuid}");
             assert_eq!(overlap.admit(&sent_at("b", uuid, new), now), is_new, "{case}");
         }
+    }
+
+    /// The events of a subscription whose creation was not answered wait at a connection, and
+    /// come when that transport is used again.
+    #[test]
+    fn a_copy_over_another_transport_is_one_however_late_it_comes() {
+        let start = Instant::now();
+        let later = |secs| start + Duration::from_secs(secs);
+        let mut overlap = Overlap::new(2);
+        assert!(overlap.admit(&sent_at("pubnub", "1", 100), start));
+        overlap.begin(later(60));
+        overlap.observe(later(61), true, true);
+        overlap.observe(later(70), true, true);
+        overlap.begin(later(100));
+        assert!(!overlap.admit(&sent_at("socket", "2", 101), later(101)));
+        assert!(overlap.admit(&sent_at("socket", "3", 107), later(101)), "an equal one, sent later");
+        assert!(overlap.admit(&sent_at("pubnub", "4", 100), later(101)), "an equal one by the same subscription");
+        let mut overlap = Overlap::new(2);
+        assert!(overlap.admit(&told("pubnub", 1), start));
+        overlap.begin(later(100));
+        assert!(overlap.admit(&told("socket", 1), later(101)), "when it was sent is not known");
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let now = Instant::now();
+        let mut overlap = Overlap::new(2);
+        for n in 0..u64::try_from(REMEMBERED_BETWEEN).unwrap() + 10 {
+            overlap.admit(&sent_at("a", "1", 100 + 10 * n), now);
+            overlap.admit(&sent_at("a", &n.to_string(), 100 + 10 * n), now);
+        }
+        assert_eq!(overlap.order.len(), REMEMBERED_BETWEEN);
+        assert_eq!(overlap.delivered.values().map(Vec::len).sum::<usize>(), REMEMBERED_BETWEEN);
+        let mut overlap = Overlap::new(1);
+        overlap.begin(now);
+        for n in 0..10 {
+            overlap.admit(&told("a", n), now + SPAN * u32::from(n));
+        }
+        overlap.begin(now + SPAN * 9);
+        let left = overlap.delivered.values().map(Vec::len).sum::<usize>();
+        assert_eq!((left, overlap.order.len()), (2, 2));
     }
 
     #[test]

@@ -378,7 +378,7 @@ impl Driver {
             creating: None,
             replacing: None,
             retiring: Vec::new(),
-            overlap: Overlap::default(),
+            overlap: Overlap::new(setup.ways.len()),
             unconfirmed_until: None,
             orphans: Orphans::default(),
             former_is_settled: false,
