@@ -49,8 +49,8 @@ impl Loss {
 pub(in crate::subscription) enum Proof {
     /// The service described the subscription as served, in answer to a call that left then.
     Described { asked: Instant },
-    /// A poll that left then was answered with everything that was published before;
-    /// `cursor` is the position that came back.
+    /// A poll that left then was answered with everything that was published before, or is
+    /// held, while the service answers beside it; `cursor` is the position that came back.
     Answer { asked: Instant, cursor: Option<SystemTime> },
     /// As [`Answer`](Self::Answer), by an answer that the service's buffer may have cut.
     CutAnswer { asked: Instant, cursor: Option<SystemTime> },
@@ -73,8 +73,8 @@ impl Proof {
             // moment of its arrival (found 1.2). It names id, address and key
             // (ringcentral-rest-and-events §3), and says nothing of what was read.
             Self::Described { .. } => &[Loss::There, Loss::Address, Loss::Key],
-            // A poll is answered with everything newer than its cursor (pubnub.md §3.2),
-            // and fewer events than the buffer holds were not pushed out of it (§6).
+            // A poll is answered with everything newer than its cursor, or held if there is
+            // nothing (pubnub.md §3.2), and fewer events than the buffer holds were not pushed out of it (§6).
             Self::Answer { .. } => &[Loss::Read, Loss::Buffer],
             // Overflow drops the oldest and sets no flag (pubnub.md §6, §7.2): nothing is
             // known of what came before the first event of such an answer.
@@ -196,6 +196,13 @@ impl Replay {
     }
 }
 
+/// What was excluded at an address that is left.
+#[derive(Clone, Copy, Debug)]
+struct Former {
+    read: SystemTime,
+    buffer: SystemTime,
+}
+
 /// Up to when each loss is excluded, and since when events are missing. See the module.
 #[derive(Clone, Debug)]
 pub(in crate::subscription) struct Ledger {
@@ -204,8 +211,8 @@ pub(in crate::subscription) struct Ledger {
     excluded: [SystemTime; 5],
     /// No event of this subscription can be older.
     began: SystemTime,
-    /// Up to when the former address was read.
-    former: Option<SystemTime>,
+    /// Up to when the former address was read, while a link may still read it.
+    former: Option<Former>,
     /// The beginning of the gap that has no end yet.
     open: Option<SystemTime>,
     replay: Option<Replay>,
@@ -288,9 +295,28 @@ impl Ledger {
         self.report(now, since)
     }
 
+    /// As [`since`](Self::since), for what a link reports of the service's buffer: the
+    /// former address has another one.
+    fn since_of_buffer(&self, losses: &[Loss], is_present: bool) -> SystemTime {
+        let former = self.former.filter(|_| !is_present).map(|former| sub(former.read.min(former.buffer), ORDER_SLACK));
+        let since = self.since(losses);
+        former.map_or(since, |former| former.min(since))
+    }
+
+    /// The service's buffer may no longer have had all of what it holds for the address.
+    pub(in crate::subscription) fn aged(&mut self, now: Instant, is_present: bool) -> Interval {
+        let since = self.since_of_buffer(&[Loss::Buffer, Loss::Read], is_present);
+        self.report(now, since)
+    }
+
     /// Events up to the first of an answer may have been pushed out of the service's buffer.
-    pub(in crate::subscription) fn pushed_out(&mut self, now: Instant, first: Option<SystemTime>) -> Interval {
-        let since = self.since(&[Loss::Buffer]);
+    pub(in crate::subscription) fn pushed_out(
+        &mut self,
+        now: Instant,
+        first: Option<SystemTime>,
+        is_present: bool,
+    ) -> Interval {
+        let since = self.since_of_buffer(&[Loss::Buffer], is_present);
         let Some(first) = first.filter(|first| *first <= self.clock.at(now).to) else { return self.report(now, since) };
         self.settle(since, sub(first, ORDER_SLACK));
         Interval { since, until: add(first, ORDER_SLACK).max(since), certainty: Certainty::Possible }
@@ -305,7 +331,7 @@ impl Ledger {
 
     /// What may be missing of the former address, whose link ended early.
     pub(in crate::subscription) fn former(&mut self, now: Instant) -> Interval {
-        let read = self.former.take().unwrap_or_else(|| self.excluded(&[Loss::Read]));
+        let read = self.former.take().map_or_else(|| self.excluded(&[Loss::Read]), |former| former.read);
         self.report(now, sub(read, ORDER_SLACK))
     }
 
@@ -347,13 +373,16 @@ impl Ledger {
     /// Another place is listened to from here on, at a position that covers what was
     /// published there since the address was last confirmed.
     pub(in crate::subscription) fn relocate(&mut self) {
-        let read = self.excluded(&[Loss::Read]);
-        self.former = Some(self.former.map_or(read, |former| former.min(read)));
+        let [read, buffer] = [Loss::Read, Loss::Buffer].map(|loss| self.excluded(&[loss]));
+        let former = self.former.map_or(Former { read, buffer }, |former| Former {
+            read: former.read.min(read),
+            buffer: former.buffer.min(buffer),
+        });
+        self.former = Some(former);
         let confirmed = self.excluded(&[Loss::Address]);
-        for loss in [Loss::Read, Loss::Buffer] {
-            let excluded = &mut self.excluded[loss as usize];
-            *excluded = (*excluded).min(confirmed);
-        }
+        self.excluded[Loss::Read as usize] = read.min(confirmed);
+        // Nothing was in the buffer of an address before it came into use.
+        self.excluded[Loss::Buffer as usize] = confirmed;
         self.replay = None;
     }
 

@@ -170,6 +170,26 @@ fn found_1_4_a_moved_address_was_confirmed_when_it_was_asked_for_last() {
     assert!(world.ledger.read_at().unwrap() >= world.instant(298_000));
 }
 
+/// A socket's events prove nothing of a buffer, and the address that a fail-over brings had
+/// nothing in its buffer before it was made.
+#[test]
+fn the_buffer_of_a_new_address_holds_nothing_from_before() {
+    let mut world = World::new();
+    world.prove(300_000, |_| Proof::Event { sent: at(299_500) });
+    world.ledger.relocate();
+    let age = world.instant(300_000) - world.ledger.read_at().unwrap();
+    assert!(age <= 2 * SECOND, "{age:?}");
+    // What the link of a former address reports begins where that was excluded last.
+    let mut world = World::new();
+    world.prove(300_000, |world| Proof::Answer { asked: world.instant(200_000), cursor: Some(at(200_000)) });
+    world.prove(300_000, |world| Proof::Described { asked: world.instant(300_000) });
+    world.ledger.relocate();
+    let now = world.instant(310_000);
+    assert_eq!(world.ledger.clone().pushed_out(now, None, true).since, at(299_000));
+    assert_eq!(world.ledger.clone().pushed_out(now, None, false).since, at(199_000));
+    assert_eq!(world.ledger.clone().aged(now, false).since, at(199_000));
+}
+
 #[test]
 fn found_2_1_and_2_2_replayed_frames_are_counted_without_an_end_and_with_repetitions() {
     let (before, live) = (|n: u64| Some(at(5_000 + n)), |n: u64| Some(at(60_000 + n)));

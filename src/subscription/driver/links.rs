@@ -145,11 +145,11 @@ impl Driver {
             // The buffer still held what was read before: it lost nothing (found 2.5).
             Some(SuspectedLoss::BufferFull { .. }) if known => {}
             Some(SuspectedLoss::BufferFull { events }) => {
-                let gap = self.ledger.pushed_out(now, frames.first().and_then(|first| first.sent_at));
+                let gap = self.ledger.pushed_out(now, frames.first().and_then(|first| first.sent_at), is_present);
                 self.tell_gap(GapCause::ServiceBufferFull { events }, gap);
             }
             Some(SuspectedLoss::BufferAged { pause }) => {
-                let gap = self.ledger.possible(now, &[Loss::Buffer, Loss::Read]);
+                let gap = self.ledger.aged(now, is_present);
                 self.tell_gap(GapCause::ServiceBufferAged { pause }, gap);
             }
             Some(SuspectedLoss::Overflow { .. }) => {
