@@ -1,11 +1,12 @@
 //! The subscription's calls, over its connection.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use http::Method;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::client;
 use super::inbox::Owner;
@@ -28,9 +29,9 @@ const DELETE_WITHIN: Duration = Duration::from_secs(2);
 /// So much longer than the service keeps the session the lifecycle waits before it
 /// takes the subscription for lost.
 const BEYOND: Duration = Duration::from_secs(60);
-/// When the service does not say whether it serves a subscription, it is asked
-/// again as often as this, or as it would be.
-const ASK_AGAIN: Duration = Duration::from_secs(60);
+/// When the service does not say whether it serves a subscription, or there was no room
+/// to ask, it is asked again after this: a loss is to be noticed within a minute.
+const ASK_AGAIN: Duration = Duration::from_secs(10);
 /// What it does not say for so long, it does not any more.
 const UNANSWERED: Duration = Duration::from_secs(15 * 60);
 
@@ -139,9 +140,9 @@ impl SocketSession {
     }
 
     /// Asks after the subscription over its connection.
-    async fn audit(&self, held: &Held) -> Result<SubscriptionInfo> {
+    async fn audit(&self, held: &Held, within: Duration) -> Result<SubscriptionInfo> {
         let path = path(&held.id)?;
-        let deadline = Instant::now() + audit_within(self.lease());
+        let deadline = Instant::now() + within;
         let answer = self.call(&held.socket, &Method::GET, &path, None, deadline).await?;
         let info = self.read(&answer)?;
         if info.id != held.id {
@@ -149,6 +150,27 @@ impl SocketSession {
         }
         self.describe(&held.id, &info);
         Ok(info)
+    }
+
+    /// Likewise, and once more beside that if no answer comes soon: it may be the answer that
+    /// was lost. Both end before the lifetime does.
+    async fn audit_twice(&self, held: &Held) -> Result<SubscriptionInfo> {
+        let within = audit_within(self.lease());
+        let mut first = pin!(self.audit(held, within));
+        if let Ok(answer) = timeout(within / 2, &mut first).await {
+            return answer;
+        }
+        if !held.socket.is_usable() || !self.budget().has_room_to_look() {
+            return first.await;
+        }
+        let mut second = pin!(self.audit(held, within / 2));
+        let is_lost =
+            |answer: &Result<SubscriptionInfo>| answer.as_ref().is_err_and(|error| error.kind() == ErrorKind::Timeout);
+        tokio::select! {
+            biased;
+            answer = &mut first => if is_lost(&answer) { second.await } else { answer },
+            answer = &mut second => if is_lost(&answer) { first.await } else { answer },
+        }
     }
 }
 
@@ -189,7 +211,7 @@ impl ControlPlane for SocketSession {
 
     async fn get(&self, id: &SubscriptionId) -> Result<SubscriptionInfo> {
         let held = self.held(id).ok_or_else(|| elsewhere(id))?;
-        self.audit(&held).await
+        self.audit(&held, audit_within(self.lease())).await
     }
 
     /// Goes on with the session that another process had, if the gateway does.
@@ -206,7 +228,7 @@ impl ControlPlane for SocketSession {
         };
         self.known().held.push(held.clone());
         // Not there: another can be made over the same connection.
-        self.audit(&held).await.inspect_err(|_| {
+        self.audit(&held, audit_within(self.lease())).await.inspect_err(|_| {
             self.forget(id);
             self.known().spare = Some(socket);
         })
@@ -233,10 +255,11 @@ impl ControlPlane for SocketSession {
         // The room is the user's other calls', but not for ever.
         let may_wait = held.served_at.elapsed() < UNANSWERED;
         if held.socket.is_usable() && may_wait && !self.budget().has_room_to_look() {
-            return Ok(unchanged(held, lease(self.gateway.audit_every)));
+            return Ok(unchanged(held, lease(self.gateway.audit_every.min(ASK_AGAIN))));
         }
         if held.socket.is_usable() {
-            match self.audit(&held).await {
+            let audit = self.audit_twice(&held).await;
+            match audit {
                 Err(_) if !held.socket.is_usable() => {}
                 Err(error)
                     if matches!(error.disposition(), Disposition::Retry { .. })

@@ -208,11 +208,21 @@ async fn an_audit_that_the_service_does_not_answer_ends_nothing_for_a_while() {
     let (mut subscription, mut peer) = service.live("s1").await;
     wait_for(&subscription, Phase::Live).await;
     let mut asked = Instant::now();
-    for answer in [Some(429), Some(503), None, None, Some(200), None] {
+    // What is answered, and how many seconds after the question before it is asked: soon after
+    // one that is not answered.
+    for (answer, least, most) in [
+        (Some(429), 28, 40),
+        (Some(503), 8, 75),
+        (None, 8, 20),
+        (None, 2, 4),
+        (None, 10, 20),
+        (Some(200), 2, 4),
+        (None, 28, 40),
+    ] {
         let (meta, _) = peer.request().await.unwrap();
         assert_eq!(meta["method"], "GET");
         let pause = asked.elapsed();
-        assert!((s(28)..=s(75)).contains(&pause), "{answer:?} {pause:?}");
+        assert!((s(least)..=s(most)).contains(&pause), "{answer:?} {pause:?}");
         asked = Instant::now();
         match answer {
             Some(200) => peer.send(reply(&meta, 200, Some(info("s1")))).await,
@@ -229,6 +239,21 @@ async fn an_audit_that_the_service_does_not_answer_ends_nothing_for_a_while() {
     assert_eq!(word, "gap lease_expired");
     assert!((s(800)..s(1_100)).contains(&asked.elapsed()), "{:?}", asked.elapsed());
     mute.abort();
+}
+
+/// The answer to one question is lost: the next one shows within a minute that the
+/// subscription is gone.
+#[tokio::test(start_paused = true)]
+async fn a_lost_answer_to_an_audit_does_not_delay_the_notice_of_a_loss() {
+    let mut service = Service::new();
+    let (mut subscription, mut peer) = service.live("s1").await;
+    wait_for(&subscription, Phase::Live).await;
+    let gone = Instant::now();
+    let (_lost, _) = peer.request().await.unwrap();
+    let (meta, _) = peer.request().await.unwrap();
+    peer.send(reply(&meta, 404, Some(json!({"errorCode": "CMN-102"})))).await;
+    assert_eq!(told(&mut subscription).await, "gap subscription_gone");
+    assert!(gone.elapsed() <= s(60), "{:?}", gone.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
