@@ -425,6 +425,39 @@ async fn a_wall_clock_that_is_set_opens_no_gap_and_breaks_no_connection() {
     }
 }
 
+/// The link is down for a minute while the clock is set, and the service cannot be asked for
+/// a while: the lease did not end by that.
+#[tokio::test(start_paused = true)]
+async fn a_wall_clock_that_is_set_while_the_link_is_down_is_no_sleep() {
+    for in_connection in [false, true] {
+        for asked in [true, false] {
+            let transport = if in_connection { FakeTransport::in_connection() } else { FakeTransport::default() };
+            let world = World { control: FakeControl::new(), transport };
+            let (clocks, mut subscription) = Clocks::live(&world).await;
+            world.transport.events(1, [1]);
+            assert_eq!(next_uuid(&mut subscription).await, 1);
+            sleep(secs(100)).await;
+            if !asked {
+                world.control.refuse("get");
+            }
+            world.transport.feed(1, Err(Error::new(ErrorKind::Network, "the connection broke")));
+            phase(&subscription, Phase::Reconnecting).await;
+            clocks.ours.store(36_000, std::sync::atomic::Ordering::SeqCst);
+            sleep(secs(40)).await;
+            world.control.allow("get");
+            let count = world.transport.count();
+            world.up(&subscription, count).await;
+            sleep(secs(60)).await;
+            world.transport.events(world.transport.count(), [2]);
+            let uuid = next_uuid(&mut subscription).await;
+            assert_eq!(uuid, 2, "without a gap: {in_connection} {asked}");
+            let made = world.control.count(|call| matches!(call, Call::Create(..)));
+            assert_eq!(made, 1, "{in_connection} {asked}");
+            subscription.close().await;
+        }
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_machine_that_slept_is_told_from_a_clock_that_was_set_by_the_service_s_time() {
     for answered in [true, false] {

@@ -282,6 +282,10 @@ pub(in crate::subscription) struct Driver {
     /// Calls whose answers are of no use once it is over.
     passing: FuturesUnordered<Pending>,
     clock_check: (Instant, SystemTime),
+    /// By how much the wall clock gained on the monotonic one, where it is not known why; and
+    /// whether the service was not asked since.
+    jumped: Duration,
+    jump_is_new: bool,
     /// The lifetime that was granted last.
     granted: Option<Duration>,
     /// Refusals of what had worked before, of calls and of links.
@@ -393,6 +397,8 @@ impl Driver {
             pending: FuturesUnordered::new(),
             passing: FuturesUnordered::new(),
             clock_check: (now, setup.clock.wall()),
+            jumped: Duration::ZERO,
+            jump_is_new: false,
             granted: None,
             refused_calls: Refusals::default(),
             refused_links: Refusals::default(),

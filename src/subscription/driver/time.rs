@@ -30,19 +30,35 @@ impl Driver {
         }
         self.clock_check = (now, wall);
         let passed = now.duration_since(then);
-        let slept = wall.duration_since(wall_then).unwrap_or_default().saturating_sub(passed);
-        if slept > CLOCK_SLACK {
-            match self.lease.as_ref().filter(|_| self.machine.phase() == machine::Phase::Live) {
-                Some(lease) => {
-                    tracing::info!(seconds = slept.as_secs(), "the wall clock jumped");
-                    self.passing.push(ops::judge_jump(self.setup.control.clone(), lease.id.clone(), slept));
-                }
-                None => self.give(Input::Slept { by: slept }),
-            }
+        let gained = wall.duration_since(wall_then).unwrap_or_default().saturating_sub(passed);
+        if gained > CLOCK_SLACK {
+            tracing::info!(seconds = gained.as_secs(), "the wall clock jumped");
+            self.jumped = self.jumped.saturating_add(gained);
+            self.jump_is_new = true;
+        }
+        if !self.jumped.is_zero() {
+            self.ask_about_jump();
         } else if passed > CLOCK_CHECK + FROZEN {
             // Both clocks ran on, but this process did not.
             tracing::info!(seconds = passed.as_secs(), "the process stood still");
             self.give(Input::Slept { by: Duration::ZERO });
+        }
+    }
+
+    /// Asks the service for its time, if it can be asked: of what lives in a connection only
+    /// while there is one. Until then nothing is known of the jump.
+    fn ask_about_jump(&mut self) {
+        let can_ask = match self.machine.phase() {
+            machine::Phase::Live => true,
+            machine::Phase::Connecting | machine::Phase::Reconnecting => self.setup.has_address,
+            machine::Phase::Starting
+            | machine::Phase::Recreating
+            | machine::Phase::Closing
+            | machine::Phase::Closed => false,
+        };
+        if let Some(lease) = self.lease.as_ref().filter(|_| can_ask) {
+            let by = std::mem::take(&mut self.jumped);
+            self.passing.push(ops::judge_jump(self.setup.control.clone(), lease.id.clone(), by));
         }
     }
 
@@ -51,13 +67,26 @@ impl Driver {
     /// came over the connection that carries the events, which then outlived whatever it was.
     pub(super) fn judged(&mut self, by: Duration, asked: ops::Asked, result: Result<SubscriptionInfo>) {
         let now = Instant::now();
-        let was_set = result.is_ok_and(|info| {
-            let on_time = info.answered_at.is_some_and(|date| self.ledger.runs_with(now, date));
-            if let Some(date) = info.answered_at {
-                self.ledger.learn_date(asked.at, now, date);
+        let is_new = std::mem::take(&mut self.jump_is_new);
+        let was_set = match result {
+            Ok(info) => {
+                let on_time = info.answered_at.is_some_and(|date| self.ledger.runs_with(now, date));
+                if let Some(date) = info.answered_at {
+                    self.ledger.learn_date(asked.at, now, date);
+                }
+                lease::is_served(&info) && (on_time || !self.setup.has_address)
             }
-            lease::is_served(&info) && (on_time || !self.setup.has_address)
-        });
+            // Nothing is known yet. The connections are not trusted, and the lease is not
+            // taken to have ended.
+            Err(error) if matches!(error.disposition(), Disposition::Retry { .. }) => {
+                self.jumped = self.jumped.saturating_add(by);
+                if is_new {
+                    self.give(Input::Slept { by: Duration::ZERO });
+                }
+                return;
+            }
+            Err(_) => false,
+        };
         if was_set {
             tracing::info!(seconds = by.as_secs(), "the wall clock was set");
         } else {
