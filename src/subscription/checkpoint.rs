@@ -293,7 +293,7 @@ mod tests {
     use super::*;
 
     fn token(id: &str) -> ResumeToken {
-        let place = super::super::driver::Place { id: id.into(), fingerprint: String::new() };
+        let place = super::super::driver::Place { id: id.into(), fingerprint: String::new(), owner: None };
         let proven = super::super::continuity::Proven::all(std::time::SystemTime::UNIX_EPOCH);
         ResumeToken::new(place.id, place.fingerprint, None, proven)
     }
@@ -405,7 +405,7 @@ mod tests {
 
     fn progress(id: &str) -> Progress {
         let mut progress = Progress::default();
-        let place = Arc::new(super::super::driver::Place { id: id.into(), fingerprint: String::new() });
+        let place = Arc::new(super::super::driver::Place { id: id.into(), fingerprint: String::new(), owner: None });
         let at = std::time::SystemTime::UNIX_EPOCH;
         let mark = super::super::driver::Mark {
             cursor: crate::transport::Cursor::at(at),

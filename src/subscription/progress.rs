@@ -123,6 +123,7 @@ impl Progress {
         token.pushed = self.pushed.iter().map(|(_, subject)| *subject).collect();
         token.found = self.found.iter().map(|(_, subject)| *subject).collect();
         token.positions.clone_from(&self.positions);
+        token.owner.clone_from(&place.owner);
         Some(token)
     }
 }
@@ -153,7 +154,7 @@ mod tests {
 
     fn mark(n: u64) -> Step {
         let at = SystemTime::UNIX_EPOCH + Duration::from_secs(n);
-        let place = Arc::new(Place { id: "sub-1".into(), fingerprint: "f".into() });
+        let place = Arc::new(Place { id: "sub-1".into(), fingerprint: "f".into(), owner: Some("7".into()) });
         Step::Mark(Mark { cursor: Cursor::at(at), place, proven: Proven::all(at) })
     }
 

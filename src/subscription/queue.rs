@@ -639,8 +639,11 @@ mod tests {
 
     #[test]
     fn marks_keep_their_place_and_the_newest_wins() {
-        let place =
-            std::sync::Arc::new(crate::subscription::driver::Place { id: "a".into(), fingerprint: String::new() });
+        let place = std::sync::Arc::new(crate::subscription::driver::Place {
+            id: "a".into(),
+            fingerprint: String::new(),
+            owner: None,
+        });
         let mark = |n: u64| Mark {
             cursor: crate::transport::Cursor { timetoken: n.to_string(), region: None, session: None },
             place: place.clone(),

@@ -13,7 +13,7 @@ use super::positions::Positions;
 use crate::catch_up::SyncToken;
 use crate::error::{Error, Result};
 use crate::event::DedupKey;
-use crate::ids::SubscriptionId;
+use crate::ids::{ExtensionId, SubscriptionId};
 use crate::secret::Secret;
 use crate::timestamp::Timestamp;
 use crate::transport::Cursor;
@@ -55,6 +55,9 @@ pub struct ResumeToken {
     /// Where catch-up sources stand, by their names.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) positions: BTreeMap<String, Positions>,
+    /// Which extension `~` stands for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) owner: Option<ExtensionId>,
 }
 
 /// Where a catch-up source stands.
@@ -99,6 +102,7 @@ impl ResumeToken {
             pushed: Vec::new(),
             found: Vec::new(),
             positions: BTreeMap::new(),
+            owner: None,
         }
     }
 

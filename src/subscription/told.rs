@@ -38,8 +38,8 @@ impl Names {
     }
 
     /// What is found for two filters is two events, as it is when it is pushed.
-    fn scoped(&self, at: usize) -> DedupKey {
-        DedupKey::over(7, &[&self.subjects[at].to_string(), &self.scope])
+    fn scoped(&self, at: usize, scope: &str) -> DedupKey {
+        DedupKey::over(7, &[&self.subjects[at].to_string(), scope])
     }
 }
 
@@ -162,19 +162,22 @@ impl Told {
             let newest = self.newest.entry(what).or_insert(at);
             *newest = at.max(*newest);
         }
-        let is_known = |names: &Names, at| {
-            self.by_push.holds(names.subjects[at], now) || self.by_catch_up.holds(names.scoped(at), now)
+        // The id may stand in the body, and `~` in the URI.
+        let mut is_found = |names: &Names, at| {
+            about.spellings().any(|other| self.by_catch_up.holds(names.scoped(at, &other.scope), now))
         };
+        let is_known = |names: &Names, at| self.by_push.holds(names.subjects[at], now) || is_found(names, at);
         if about.all(is_known) {
             return None;
         }
-        let keys = |names: &Names| -> Vec<DedupKey> {
-            names.subjects.iter().enumerate().flat_map(|(at, key)| [*key, names.scoped(at)]).collect()
-        };
-        for key in about.spellings().flat_map(keys) {
-            self.by_catch_up.admit(key, now);
+        let Names { subjects, scope, .. } = &about.tilde;
+        let keys: Vec<DedupKey> =
+            subjects.iter().enumerate().flat_map(|(at, key)| [*key, about.tilde.scoped(at, scope)]).collect();
+        let named = about.named.iter().flat_map(|names| &names.subjects);
+        for key in keys.iter().chain(named) {
+            self.by_catch_up.admit(*key, now);
         }
-        Some(keys(&about.tilde))
+        Some(keys)
     }
 }
 
@@ -285,6 +288,25 @@ mod tests {
         let text = format!(r#"{{"event":"{uri}",{owner}{id},"body":{{{id}}}}}"#);
         let raw = serde_json::value::RawValue::from_string(text).unwrap();
         Notification::parse(raw, crate::event::Origin::Push, std::time::SystemTime::UNIX_EPOCH).unwrap()
+    }
+
+    /// The extension stands in the body, `~` in the URI, and the owner is known only when it is
+    /// found for the second time.
+    #[test]
+    fn an_event_that_names_its_extension_in_the_body_only_is_found_once() {
+        let found = |owner: Option<&str>| {
+            let owner = owner.map_or_else(String::new, |owner| format!(r#""ownerId":"{owner}","#));
+            let uri = "/restapi/v1.0/account/~/extension/~/missed-calls";
+            let text = format!(r#"{{"event":"{uri}",{owner}"body":{{"extensionId":"7","sessionId":"9"}}}}"#);
+            let raw = serde_json::value::RawValue::from_string(text).unwrap();
+            Notification::parse(raw, crate::event::Origin::CatchUp, std::time::SystemTime::UNIX_EPOCH).unwrap()
+        };
+        let now = Instant::now();
+        let mut told = Told::default();
+        assert!(told.admit_found(&About::of(&found(None)), now).is_some());
+        for owner in [None, Some("7")] {
+            assert!(told.admit_found(&About::of(&found(owner)), now).is_none(), "{owner:?}");
+        }
     }
 
     /// The service may leave `~` in `event` (ringcentral-rest-and-events §5.1), and the owner

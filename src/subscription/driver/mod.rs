@@ -165,6 +165,8 @@ pub(in crate::subscription) struct Mark {
 pub(in crate::subscription) struct Place {
     pub(in crate::subscription) id: SubscriptionId,
     pub(in crate::subscription) fingerprint: String,
+    /// Which extension `~` stands for, once that is known.
+    pub(in crate::subscription) owner: Option<ExtensionId>,
 }
 
 /// A link that is being read.
@@ -361,7 +363,7 @@ impl Driver {
             listening: None,
             ledger,
             in_force: setup.filters.clone().into(),
-            owner: None,
+            owner: setup.resume.as_ref().and_then(|token| token.owner.clone()),
             unopened: None,
             key_asked: None,
             recent: Seen::new(RECENT, RECENT_FOR),

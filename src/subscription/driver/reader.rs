@@ -132,6 +132,9 @@ impl Driver {
         if self.owner.is_none() {
             let written = || event::own_extension(&self.in_force, &[notification.event_uri()]);
             self.owner = notification.owner_id().cloned().or_else(written);
+            if let Some(place) = self.listening.as_mut().filter(|_| self.owner.is_some()) {
+                Arc::make_mut(place).owner.clone_from(&self.owner);
+            }
         }
     }
 

@@ -269,7 +269,11 @@ impl Driver {
             self.ledger.prove(Instant::now(), Proof::Described { asked: asked.at });
         }
         self.setup.registry.live(&lease.id);
-        let place = Arc::new(Place { id: lease.id.clone(), fingerprint: lease.fingerprint() });
+        if self.owner.is_none() {
+            self.owner = event::own_extension(&self.setup.filters, &lease.filters);
+        }
+        let (id, fingerprint) = (lease.id.clone(), lease.fingerprint());
+        let place = Arc::new(Place { id, fingerprint, owner: self.owner.clone() });
         if self.listening.is_none() {
             // Nothing was read yet, and a restart begins where this does.
             let cursor = self.cursor.clone().unwrap_or_else(|| Cursor::at(asked.wall));
@@ -278,9 +282,6 @@ impl Driver {
         self.lease_way = self.way;
         let first = self.listening.is_none();
         self.listening = Some(place);
-        if self.owner.is_none() {
-            self.owner = event::own_extension(&self.setup.filters, &lease.filters);
-        }
         self.lease = Some(lease);
         if !first {
             self.push_mark();
