@@ -2,6 +2,7 @@
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use ::pubnub::core::{PubNubError, Transport, TransportMethod, TransportRequest, TransportResponse};
@@ -63,15 +64,19 @@ impl HttpTransport {
     }
 
     /// A poll; `None` if nothing of its answer came within `held`, which is no fault:
-    /// the service holds it, or the connection is dead.
+    /// the service holds it, or the connection is dead. `begun` is set once something came.
     pub(super) async fn poll(
         &self,
         request: TransportRequest,
         held: Duration,
+        begun: &AtomicBool,
     ) -> Result<Option<TransportResponse>, PubNubError> {
         let exchange = async {
             match tokio::time::timeout(held, self.head(request)).await {
-                Ok(response) => self.answer(response?).await.map(Some),
+                Ok(response) => {
+                    begun.store(true, Ordering::Relaxed);
+                    self.answer(response?).await.map(Some)
+                }
                 Err(_) => Ok(None),
             }
         };

@@ -2,6 +2,8 @@
 
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use ::pubnub::core::{PubNubError, Transport as _, TransportResponse};
@@ -50,6 +52,8 @@ struct Poll {
     sent_at: Instant,
     /// When this process was last seen running while it was held.
     awake_at: Instant,
+    /// Whether something of its answer came, so that it is not held.
+    begun: Arc<AtomicBool>,
     /// `None`: it is still held.
     answer: BoxFuture<'static, Result<Option<TransportResponse>, PubNubError>>,
 }
@@ -96,6 +100,11 @@ pub(super) struct PubNubLink {
     poll: Option<Poll>,
     check: Option<Check>,
     probe: Probe,
+    /// The question for the time that goes ahead of a poll that is asked again, and when it
+    /// left; then for how long the poll has to be held to prove something, and until when.
+    ahead: Option<(Instant, BoxFuture<'static, bool>)>,
+    hold: Option<Duration>,
+    held_by: Option<Instant>,
     /// How many answers in a row from this position were damaged.
     damaged: u32,
     /// Whether the present poll was asked again because nothing came of the one before.
@@ -134,11 +143,20 @@ impl PubNubLink {
             poll: None,
             check: None,
             probe: Probe::Unarmed,
+            ahead: None,
+            hold: None,
+            held_by: None,
             damaged: 0,
             asked_again: false,
             unproven: false,
             behind: None,
         }
+    }
+
+    /// Whether the service answers the question for its time, soon.
+    fn time(&self) -> BoxFuture<'static, bool> {
+        let (http, request) = (self.http.clone(), self.endpoint.time());
+        async move { timeout(TIME_WITHIN, http.send(request)).await.is_ok_and(|answer| is_life(&answer)) }.boxed()
     }
 
     /// Nothing is answered on the way to the service.
@@ -202,6 +220,23 @@ impl PubNubLink {
         Ok(Taken::Event(LinkEvent::Batch { frames, cursor, coverage, suspected_loss }))
     }
 
+    /// A poll that is held has nothing newer than its position to answer with, as an empty
+    /// answer would say, which comes after 280 s only (pubnub.md §3.2, §3.3): this one left at
+    /// `sent_at`, and the service, which had just answered, would have answered it by now.
+    /// `None` where something may have left the service's buffer before the poll came, or
+    /// where this process stood still, and may not have read what is there.
+    fn held(&mut self, sent_at: Instant, due: Instant) -> Option<LinkEvent> {
+        let stood_still = due.elapsed() > AWAKE_EVERY;
+        let pause = self.last_good.map(|good| sent_at.saturating_duration_since(good));
+        if stood_still || pause.is_some_and(|pause| pause > self.tuning.buffer_age) {
+            return None;
+        }
+        self.last_good = Some(sent_at);
+        self.burst.answered(0, HELD);
+        let coverage = Coverage::Whole { asked: sent_at };
+        Some(LinkEvent::Batch { frames: Vec::new(), cursor: self.cursor.clone(), coverage, suspected_loss: None })
+    }
+
     /// Asks again, since the next answer may be better; after some tries goes on behind
     /// it, with what could be read.
     fn take_damaged(&mut self, damaged: Damaged, asked: Instant) -> Taken {
@@ -262,11 +297,30 @@ impl Link for PubNubLink {
                     return Ok(self.go_on(damaged, cursor, asked));
                 }
             }
+            if let Some((asked, time)) = &mut self.ahead {
+                let (alive, took) = (time.await, asked.elapsed());
+                self.ahead = None;
+                if alive {
+                    // The poll follows over a connection that works, and needs no question
+                    // beside it. Its answer would take as long, or somewhat longer.
+                    (self.unproven, self.probe) = (false, Probe::Done);
+                    self.hold = Some((took * 3).max(HELD));
+                    return Ok(LinkEvent::Alive);
+                }
+            }
+            let hold = self.hold.take();
+            let held_by = &mut self.held_by;
             let poll = self.poll.get_or_insert_with(|| {
                 let (http, request) = (self.http.clone(), self.endpoint.subscribe(&self.cursor, self.http.deadline()));
                 let held = self.tuning.ask_again;
                 let now = Instant::now();
-                Poll { sent_at: now, awake_at: now, answer: async move { http.poll(request, held).await }.boxed() }
+                *held_by = hold.map(|hold| now + hold);
+                let begun = Arc::new(AtomicBool::new(false));
+                let answer = {
+                    let begun = begun.clone();
+                    async move { http.poll(request, held, &begun).await }.boxed()
+                };
+                Poll { sent_at: now, awake_at: now, begun, answer }
             });
             tokio::select! {
                 biased;
@@ -274,12 +328,14 @@ impl Link for PubNubLink {
                     let (sent_at, awake_at) = (poll.sent_at, poll.awake_at);
                     self.poll = None;
                     self.probe = Probe::Done;
+                    self.held_by = None;
                     let taken = match answer {
                         // Neither it came nor the service's time.
                         Ok(None) if self.unproven => return Err(self.unanswered()),
                         Ok(None) => {
                             self.probe = Probe::Unarmed;
                             self.asked_again = true;
+                            self.ahead = Some((Instant::now(), self.time()));
                             continue;
                         }
                         Ok(Some(response)) => self.take(Ok(response), sent_at, awake_at)?,
@@ -316,6 +372,13 @@ impl Link for PubNubLink {
                     self.check = None;
                     return Ok(LinkEvent::Answered { asked: poll.sent_at });
                 }
+                () = sleep_until(self.held_by.unwrap_or(poll.sent_at)), if self.held_by.is_some() => {
+                    let due = self.held_by.take().unwrap_or(poll.sent_at);
+                    let (sent_at, begun) = (poll.sent_at, poll.begun.load(Ordering::Relaxed));
+                    if !begun && let Some(event) = self.held(sent_at, due) {
+                        return Ok(event);
+                    }
+                }
                 () = sleep_until(poll.awake_at + AWAKE_EVERY) => poll.awake_at = Instant::now(),
             }
         }
@@ -325,9 +388,7 @@ impl Link for PubNubLink {
     /// dead, and beside it for the time.
     fn check(&mut self) {
         self.poll = None;
-        let (http, request) = (self.http.clone(), self.endpoint.time());
-        let time = async move { timeout(TIME_WITHIN, http.send(request)).await.is_ok_and(|answer| is_life(&answer)) };
-        self.check = Some(Check { time: Some(time.boxed()) });
+        self.check = Some(Check { time: Some(self.time()) });
     }
 
     /// Breaks the poll off and says so to the service, within 2 s. The service

@@ -694,3 +694,75 @@ async fn a_path_on_which_nothing_is_answered_fails_while_the_poll_is_held() {
     let error = link.next().await.unwrap_err();
     assert_eq!((error.kind(), error.disposition()), (ErrorKind::Timeout, RETRY));
 }
+
+/// A service that holds the first polls for ever, and answers the question for the time.
+#[derive(Debug)]
+struct Holds {
+    polls: std::sync::atomic::AtomicUsize,
+    held: usize,
+    tells_time: bool,
+}
+
+impl Holds {
+    fn pubnub(held: usize, tells_time: bool) -> PubNub {
+        let holds = Self { polls: 0.into(), held, tells_time };
+        let PubNub { http, tuning } = PubNub::builder().build().unwrap();
+        PubNub { http: http.with_system(crate::System::new().with_http(holds)), tuning }
+    }
+}
+
+#[async_trait]
+impl crate::http::HttpClient for Holds {
+    async fn send(
+        &self,
+        request: crate::http::HttpRequest,
+    ) -> std::result::Result<crate::http::HttpResponse, crate::http::HttpError> {
+        let is_time = request.url().path() == "/time/0";
+        let is_held = !is_time && self.polls.fetch_add(1, std::sync::atomic::Ordering::SeqCst) < self.held;
+        if is_held || is_time && !self.tells_time {
+            return std::future::pending().await;
+        }
+        let body = r#"{"t":{"t":"17000000000000009","r":1},"m":[{"d":1}]}"#;
+        let body = if is_time { "[17000000000000050]" } else { body };
+        Ok(crate::http::HttpResponse::whole(::http::StatusCode::OK, ::http::HeaderMap::new(), body))
+    }
+}
+
+/// Nothing is published for an hour: each poll is held, and asked again.
+#[tokio::test(start_paused = true)]
+async fn a_quiet_channel_is_no_pause() {
+    use crate::transport::{Coverage, LinkEvent};
+
+    let pubnub = Holds::pubnub(80, true);
+    let mut link = pubnub.open(target("k", "c", None)).await.unwrap();
+    let (mut proofs, mut last) = (0, tokio::time::Instant::now());
+    loop {
+        let LinkEvent::Batch { frames, cursor, coverage, suspected_loss } = link.next().await.unwrap() else {
+            continue;
+        };
+        assert_eq!(suspected_loss, None);
+        if !frames.is_empty() {
+            break;
+        }
+        let Coverage::Whole { asked } = coverage else { panic!("{coverage:?}") };
+        assert_eq!(cursor, self::cursor("17000000000000000", None), "the position stays");
+        assert!(asked.elapsed() < Duration::from_secs(1) && asked - last <= ASK_AGAIN, "{proofs}");
+        (proofs, last) = (proofs + 1, asked);
+    }
+    // Of each that was asked again.
+    assert_eq!(proofs, 79);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_held_poll_proves_nothing_unless_the_service_answers_beside_it() {
+    let pubnub = Holds::pubnub(80, false);
+    let mut link = pubnub.open(target("k", "c", None)).await.unwrap();
+    assert_eq!(link.next().await.unwrap_err().kind(), ErrorKind::Timeout);
+    // What was published long before the first poll may have left the buffer.
+    let pubnub = Holds::pubnub(1, true);
+    let old = tokio::time::Instant::now();
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    let mut link = pubnub.open(Target { last_good: Some(old), ..target("k", "c", None) }).await.unwrap();
+    let (frames, _, loss) = batch(&mut link).await;
+    assert!(frames == 1 && matches!(loss, Some(crate::transport::SuspectedLoss::BufferAged { .. })), "{loss:?}");
+}
