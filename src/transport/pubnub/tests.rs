@@ -701,11 +701,32 @@ struct Holds {
     polls: std::sync::atomic::AtomicUsize,
     held: usize,
     tells_time: bool,
+    /// Whether the answers begin only.
+    begins: bool,
+}
+
+/// The body of an answer that never comes.
+#[derive(Debug)]
+struct Never;
+
+#[async_trait]
+impl crate::http::HttpBody for Never {
+    async fn chunk(&mut self) -> std::result::Result<Option<bytes::Bytes>, crate::http::HttpError> {
+        std::future::pending().await
+    }
+
+    async fn upgrade(self: Box<Self>) -> std::result::Result<Box<dyn crate::http::ByteStream>, crate::http::HttpError> {
+        Err(crate::http::HttpError::new(crate::http::HttpErrorKind::Body))
+    }
 }
 
 impl Holds {
     fn pubnub(held: usize, tells_time: bool) -> PubNub {
-        let holds = Self { polls: 0.into(), held, tells_time };
+        Self::with(held, tells_time, false)
+    }
+
+    fn with(held: usize, tells_time: bool, begins: bool) -> PubNub {
+        let holds = Self { polls: 0.into(), held, tells_time, begins };
         let PubNub { http, tuning } = PubNub::builder().build().unwrap();
         PubNub { http: http.with_system(crate::System::new().with_http(holds)), tuning }
     }
@@ -724,6 +745,10 @@ impl crate::http::HttpClient for Holds {
         }
         let body = r#"{"t":{"t":"17000000000000009","r":1},"m":[{"d":1}]}"#;
         let body = if is_time { "[17000000000000050]" } else { body };
+        if self.begins && !is_time {
+            let (status, headers) = (::http::StatusCode::OK, ::http::HeaderMap::new());
+            return Ok(crate::http::HttpResponse::new(status, headers, Never));
+        }
         Ok(crate::http::HttpResponse::whole(::http::StatusCode::OK, ::http::HeaderMap::new(), body))
     }
 }
@@ -765,4 +790,17 @@ async fn a_held_poll_proves_nothing_unless_the_service_answers_beside_it() {
     let mut link = pubnub.open(Target { last_good: Some(old), ..target("k", "c", None) }).await.unwrap();
     let (frames, _, loss) = batch(&mut link).await;
     assert!(frames == 1 && matches!(loss, Some(crate::transport::SuspectedLoss::BufferAged { .. })), "{loss:?}");
+}
+
+/// What waits is on its way, and takes long.
+#[tokio::test(start_paused = true)]
+async fn a_poll_whose_answer_has_begun_is_not_held() {
+    let pubnub = Holds::with(1, true, true);
+    let mut link = pubnub.open(target("k", "c", None)).await.unwrap();
+    loop {
+        match link.next().await {
+            Ok(event) => assert!(matches!(event, crate::transport::LinkEvent::Alive), "{event:?}"),
+            Err(error) => break assert_eq!(error.kind(), ErrorKind::Timeout),
+        }
+    }
 }
