@@ -215,7 +215,7 @@ async fn an_audit_that_the_service_does_not_answer_ends_nothing_for_a_while() {
         (Some(503), 8, 75),
         (None, 8, 20),
         (None, 2, 4),
-        (None, 10, 20),
+        (None, 6, 20),
         (Some(200), 2, 4),
         (None, 28, 40),
     ] {
