@@ -361,7 +361,7 @@ impl Schedule {
                 0..=7 => Mode::PubNub,
                 8..=14 => Mode::Agent,
                 15 | 16 => Mode::WebSocket,
-                17 => Mode::PubNub,
+                17..=19 => Mode::PubNub,
                 _ if pairs.iter().any(|(name, _)| ["buffers lost", "all messages again"].contains(name)) => {
                     Mode::PubNub
                 }
@@ -383,6 +383,8 @@ impl Schedule {
             4..=7 if schedule.mode == Mode::PubNub => schedule.repeat_all(&mut rng),
             15 | 16 if schedule.mode == Mode::WebSocket => schedule.overflow(&mut rng),
             17 if schedule.mode == Mode::PubNub => schedule.outlast_buffer(&mut rng),
+            18 if schedule.mode == Mode::PubNub => schedule.lose_renewals(&mut rng),
+            19 if schedule.mode == Mode::PubNub => schedule.lose_before_check(&mut rng),
             _ if schedule.mode == Mode::Agent => {}
             _ => {
                 schedule.widen(&mut rng);
@@ -432,6 +434,30 @@ impl Schedule {
             self.faults.push(Fault::new(at + SEC, FaultKind::Refuse { hosts: Hosts::Push, ms, kill }));
         }
         self.only_messages((0..260).map(|i| 2 * SEC + i * rng.range(240, 260) * MS).collect());
+    }
+
+    /// Renewals that changed the address or the key, and whose answers are lost (found 1.5).
+    fn lose_renewals(&mut self, rng: &mut Rng) {
+        self.knobs.lease_s = rng.pick(&[60, 90, 150]);
+        self.knobs.renew_moves = rng.range(1, 4);
+        self.knobs.pn_encrypted = 1;
+        (self.filters, self.catch_up) = (vec![Filter::Sms, Filter::Telephony], rng.percent(30));
+        self.end = 200 * SEC;
+        let wrong = rng.pick(&[Wrong::ResetAfter, Wrong::Silent, Wrong::CutBody, Wrong::CutHead]);
+        let times = rng.range(1, 3);
+        self.faults = vec![Fault::new(0, FaultKind::Http { op: Op::Renew, wrong, times, ms: 300_000 })];
+        self.only_messages((0..330).map(|i| 2 * SEC + i * 500 * MS).collect());
+    }
+
+    /// The subscription is lost shortly before a source is asked to be up to date, which it is
+    /// every half an hour (found 3.1).
+    fn lose_before_check(&mut self, rng: &mut Rng) {
+        (self.filters, self.catch_up) = (vec![Filter::Sms], true);
+        self.end = 2_100 * SEC;
+        let at = rng.range(1_740, 1_830) * SEC;
+        let what = rng.pick(&[FaultKind::LoseSubscription, FaultKind::Suspend]);
+        self.faults = vec![Fault::new(at, what)];
+        self.only_messages((0..90).map(|i| 1_700 * SEC + i * 4 * SEC).collect());
     }
 
     /// An outage that is longer than the service keeps messages.
