@@ -10,6 +10,7 @@ Set TREE to look at another tree, TARGET for where to put the copy, SCHEDULES fo
 schedules at most.
 """
 
+import functools
 import os
 import pathlib
 import re
@@ -76,18 +77,23 @@ def apply(path):
     return None
 
 
-def build():
+def build(name):
     command = ["cargo", "build", "--release", "--locked", "--quiet", "-p", "ringcentral-simulation"]
     built = subprocess.run(command, cwd=COPY, env=os.environ | {"CARGO_TARGET_DIR": str(BUILD)}, capture_output=True, text=True)
     if built.returncode:
         return "\n".join(line for line in built.stderr.splitlines() if line.startswith("error"))[:400] or built.stderr[-400:]
-    (TARGET / "run").unlink(missing_ok=True)
-    shutil.copy2(BUILD / "release" / "ringcentral-simulation", TARGET / "run")
+    (TARGET / name).unlink(missing_ok=True)
+    shutil.copy2(BUILD / "release" / "ringcentral-simulation", TARGET / name)
     return None
 
 
-def run(first, count):
-    command = [str(TARGET / "run"), "--suite", "all", "--seed", str(first), "--schedules", str(count), "--shrink", "0", "--lines"]
+@functools.cache
+def known(first, count):
+    return run("base", first, count)
+
+
+def run(name, first, count):
+    command = [str(TARGET / name), "--suite", "all", "--seed", str(first), "--schedules", str(count), "--shrink", "0", "--lines"]
     out = subprocess.run(command, capture_output=True, text=True).stdout
     all_lines = {tuple(line.split()[1:4]) for line in out.splitlines() if line.startswith("violation ")}
     # Two runs of a seed that differ do so by chance, and show no fix.
@@ -108,24 +114,21 @@ def main(names):
     all_edits = sorted(HERE.glob("*.edit"), key=lambda it: [int(n) for n in re.findall(r"\d+", it.stem)])
     wanted = [it for it in all_edits if not names or it.stem in names]
     copy()
-    trouble = build()
+    trouble = build("base")
     if trouble:
         sys.exit(f"the tree does not build: {trouble}")
-    known = {}
-    for first, size in chunks():
-        known[first] = run(first, size)
     print(f"{'fix':<6} {'found as':<20} {'first seed':<16} {'schedules':>9}  what", flush=True)
     missed = 0
     for path in wanted:
         copy()
         title = edits(path)[0]
-        trouble = apply(path) or build()
+        trouble = apply(path) or build("mutant")
         if trouble:
             print(f"{path.stem:<6} {'BROKEN':<20} {trouble}", flush=True)
             missed += 1
             continue
         for first, size in chunks():
-            new = run(first, size) - known[first]
+            new = run("mutant", first, size) - known(first, size)
             if new:
                 suite, seed, kind = min(new, key=lambda it: (int(it[1]), it))
                 also = sorted({it[2] for it in new} - {kind})
