@@ -169,10 +169,9 @@ impl SyncInfo {
         }
     }
 
-    /// Whether there may be older records than those of the answer: where it does not
-    /// say that there are none, they are asked for.
-    pub(super) fn older_may_exist(&self) -> bool {
-        self.older_records_exist.unwrap_or(true)
+    /// Whether there are older records than those of the answer; `None` where it does not say.
+    pub(super) fn older_exist(&self) -> Option<bool> {
+        self.older_records_exist
     }
 }
 
@@ -241,21 +240,21 @@ mod tests {
     fn found_6_6_fields_of_other_types_are_read_or_left_out() {
         let info = |text: &str| {
             let it = Listing::read(&format!(r#"{{"syncInfo":{text}}}"#), false).unwrap().sync_info;
-            (it.sync_token.clone(), it.older_may_exist(), it.sync_time.is_some())
+            (it.sync_token.clone(), it.older_exist(), it.sync_time.is_some())
         };
         for (text, token, older, time) in [
             (
                 r#"{"syncToken":"a","olderRecordsExist":false,"syncTime":"2024-05-06T12:00:00Z"}"#,
                 Some("a"),
-                false,
+                Some(false),
                 true,
             ),
-            (r#"{"syncToken":7,"olderRecordsExist":"False"}"#, Some("7"), false, false),
-            (r#"{"syncToken":"a","olderRecordsExist":"true"}"#, Some("a"), true, false),
-            (r#"{"syncToken":null,"olderRecordsExist":null}"#, None, true, false),
-            (r#"{"syncToken":"","olderRecordsExist":0}"#, None, true, false),
-            ("null", None, true, false),
-            ("[]", None, true, false),
+            (r#"{"syncToken":7,"olderRecordsExist":"False"}"#, Some("7"), Some(false), false),
+            (r#"{"syncToken":"a","olderRecordsExist":"true"}"#, Some("a"), Some(true), false),
+            (r#"{"syncToken":null,"olderRecordsExist":null}"#, None, None, false),
+            (r#"{"syncToken":"","olderRecordsExist":0}"#, None, None, false),
+            ("null", None, None, false),
+            ("[]", None, None, false),
         ] {
             assert_eq!(info(text), (token.map(str::to_owned), older, time), "{text}");
         }

@@ -25,6 +25,9 @@ const REACH: Duration = Duration::from_secs(7 * 86_400);
 /// whose clock is behind.
 const LEAST_REACH: Duration = Duration::from_secs(86_400);
 const MOST_REACH: Duration = Duration::from_secs(10 * 365 * 86_400);
+/// How far an answer is behind what was pushed is documented nowhere.
+const LAG: Duration = Duration::from_secs(1);
+const MOST_LAG: Duration = Duration::from_secs(60);
 /// Documented: the most that a page of the message store holds.
 const LIST: usize = 1_000;
 
@@ -43,15 +46,16 @@ const LIST: usize = 1_000;
 /// A message that came and was deleted since is shown by the message store; one that was
 /// purged is not, and leaves the gap open ([`OpenReason::Deleted`](super::OpenReason)).
 ///
-/// A sync costs one request per extension, and one more where messages are gone. When the service no longer takes the
-/// position, it costs two, and one for each 250 messages: the pages of such a full
-/// sync come newest first, each oldest first in itself, and changes of messages
-/// from before the gap cannot be found by it.
+/// A sync costs one request per extension, and one more where messages are gone. When the
+/// service no longer takes the position, it costs three, and one for each 250 messages: the
+/// pages of such a full sync come newest first, each oldest first in itself. It cannot find
+/// changes of messages from before the gap, and no message that was purged since.
 #[derive(Clone, Debug)]
 pub struct MessageSync {
     client: Client,
     page: usize,
     reach: Duration,
+    lag: Duration,
     clock: Clock,
 }
 
@@ -60,7 +64,7 @@ impl MessageSync {
     #[must_use]
     pub fn new(client: Client) -> Self {
         let clock = client.system().clock();
-        Self { client, page: PAGE, reach: REACH, clock }
+        Self { client, page: PAGE, reach: REACH, lag: LAG, clock }
     }
 
     /// How many messages to ask for at once in a full sync. Default 250; at least 1.
@@ -77,6 +81,17 @@ impl MessageSync {
     #[must_use]
     pub fn reach(self, reach: Duration) -> Self {
         Self { reach: reach.clamp(LEAST_REACH, MOST_REACH), ..self }
+    }
+
+    /// How long after a message came or changed a sync may still be without it, since the
+    /// service answers from a copy. Default 1 s, a minute at most. That there is such a time
+    /// is unverified (ringcentral-rest-and-events.md §6.1); a gap that is declared complete
+    /// is complete within it. After a gap the sync waits for so long where that is 5 s at
+    /// most; with more it is made at once, the gap stays open as not settled, and the sync
+    /// is repeated later.
+    #[must_use]
+    pub fn lag(self, lag: Duration) -> Self {
+        Self { lag: lag.min(MOST_LAG), ..self }
     }
 }
 
@@ -152,6 +167,10 @@ impl CatchUp for MessageSync {
 
     fn covers_messages(&self) -> bool {
         true
+    }
+
+    fn settles_after(&self) -> Duration {
+        self.lag
     }
 
     fn overlap(&self) -> Duration {
@@ -258,17 +277,11 @@ impl MessageSync {
         if !answer.records.iter().any(|raw| bare(raw).is_some()) {
             return Ok(Vec::new());
         }
-        let mut query = vec![("availability", "Deleted".to_owned()), ("dateFrom", time::text(since))];
-        query.push(("perPage", LIST.to_string()));
-        query.extend(ask.types.iter().map(|kind| ("messageType", kind.clone())));
-        let path = format!("{}/message-store", ask.path);
-        let listed = match get(&self.client, &self.clock, &path, &query).await {
-            Ok(listed) if listed.body.is_whole && listed.body.records.len() < LIST => listed.body.records,
-            Err(error) if matches!(error.disposition(), Disposition::Retry { .. }) => return Err(error),
-            Ok(_) | Err(_) => return Ok(vec![(Changes::NEW, OpenReason::Deleted)]),
+        let Some(listed) = self.deleted(ask, since).await? else {
+            return Ok(vec![(Changes::NEW, OpenReason::Deleted)]);
         };
         let mut shown: BTreeMap<String, Box<RawValue>> =
-            listed.into_iter().filter_map(|raw| Some((Record::of(&raw).id()?, raw))).collect();
+            listed.records.into_iter().filter_map(|raw| Some((Record::of(&raw).id()?, raw))).collect();
         let mut purged = BTreeSet::new();
         for raw in &mut answer.records {
             let Some(id) = bare(raw) else { continue };
@@ -282,30 +295,66 @@ impl MessageSync {
         Ok(if purged.is_empty() { Vec::new() } else { vec![(Changes::NEW, OpenReason::Deleted)] })
     }
 
+    /// The messages that were created since then and are deleted; `None` where the service
+    /// does not list them all.
+    async fn deleted(&self, ask: &Ask<'_>, since: u64) -> Result<Option<Listing>> {
+        let mut query = vec![("availability", "Deleted".to_owned()), ("dateFrom", time::text(since))];
+        query.push(("perPage", LIST.to_string()));
+        query.extend(ask.types.iter().map(|kind| ("messageType", kind.clone())));
+        self.store(ask, &query).await
+    }
+
+    /// A list of the message store; `None` where it is not a whole one.
+    async fn store(&self, ask: &Ask<'_>, query: &[(&str, String)]) -> Result<Option<Listing>> {
+        let path = format!("{}/message-store", ask.path);
+        match get(&self.client, &self.clock, &path, query).await {
+            Ok(listed) if listed.body.is_whole && listed.body.records.len() < LIST => Ok(Some(listed.body)),
+            Err(error) if matches!(error.disposition(), Disposition::Retry { .. }) => Err(error),
+            Ok(_) | Err(_) => Ok(None),
+        }
+    }
+
     /// Starts anew, and reads what was created since then.
     async fn full(&self, ask: &Ask<'_>, held: Option<&Position>, made: Option<u64>) -> Result<Step> {
-        let (mut position, skew) = self.start(ask).await?;
+        let (mut position, skew, uri) = self.start(ask).await?;
         let from = match (ask.since, held) {
             // What came before the last start was read after it. So a service that
             // takes no position at all does not keep anybody busy.
-            (since, Some(held)) if held.has_read(since) => Some(held.time),
+            (since, Some(held)) if held.types == ask.types && held.has_read(since) => Some(held.time),
             (Some(since), _) => Some(time::shift(since, skew).saturating_sub(OVERLAP)),
             (None, Some(held)) => Some(held.time.saturating_sub(OVERLAP)),
             (None, None) => made.map(|made| time::shift(made, skew).saturating_sub(OVERLAP)),
         };
         let Some(from) = from else { return Ok(Step { found: Vec::new(), position, open: Vec::new() }) };
         position.read_since = Some(ask.since.unwrap_or(0));
-        self.page(ask, position, Back { from, to: None, count: 0, most: None }).await
+        // A full sync leaves out what is deleted (found 3.3).
+        let deleted = match ask.since {
+            Some(_) => self.deleted(ask, from).await?,
+            None => Some(Listing::default()),
+        };
+        let mut step = self.page(ask, position, Back { from, to: None, count: 0, most: None }).await?;
+        match deleted {
+            Some(listed) => {
+                // Events have the extension that a sync names.
+                let listed = Listing { uri, ..listed };
+                let found = self.read(ask, &listed, Window { created: from, changed: None })?;
+                step.found.splice(0..0, found);
+            }
+            None => step.open.push((Changes::NEW, OpenReason::Deleted)),
+        }
+        Ok(step)
     }
 
-    /// A position from now on, and by how much the service's clock is ahead.
-    async fn start(&self, ask: &Ask<'_>) -> Result<(Position, i64)> {
+    /// A position from now on, by how much the service's clock is ahead, and the URI of its
+    /// answer.
+    async fn start(&self, ask: &Ask<'_>) -> Result<(Position, i64, Option<String>)> {
         let from =
             time::millis(self.clock.wall()).saturating_sub(u64::try_from(self.reach.as_millis()).unwrap_or(u64::MAX));
         let answer = self.ask(ask.path, &frame(ask, from, None, 1)).await?;
         let (time, skew) = answer.sync_info.clocks(&self.clock);
         let token = answer.sync_info.sync_token.unwrap_or_default();
-        Ok((Position { token, time, types: ask.types.clone(), back: None, read_since: None }, skew))
+        let position = Position { token, time, types: ask.types.clone(), back: None, read_since: None };
+        Ok((position, skew, answer.uri))
     }
 
     /// Reads one page of the past, the newest part of it.
@@ -328,18 +377,38 @@ impl MessageSync {
         };
         let (_, skew) = answer.sync_info.clocks(&self.clock);
         let changed = ask.since.map(|since| time::shift(since, skew).saturating_sub(OVERLAP));
-        let found = self.read(ask, &answer, Window { created: back.from, changed })?;
+        let window = Window { created: back.from, changed };
+        let mut found = self.read(ask, &answer, window)?;
         let oldest = answer.records.iter().filter_map(|raw| Record::of(raw).created_up()).min();
         let full = answer.records.len() >= count;
-        let next = older(Back { count, most, ..back }, oldest, full, answer.sync_info.older_may_exist());
+        let next = older(Back { count, most, ..back }, oldest, full, answer.sync_info.older_exist());
         position.back = next.map(|(back, _)| back);
-        let lost = next.is_some_and(|(_, lost)| lost);
+        let mut lost = next.is_some_and(|(_, lost)| lost);
+        if let Some(at) = oldest.filter(|_| lost)
+            && let Some(mut listed) = self.moment(ask, &answer, at).await?
+        {
+            listed.uri.clone_from(&answer.uri);
+            found.extend(self.read(ask, &listed, window)?);
+            lost = false;
+        }
         let mut open = Vec::new();
         open.extend(lost.then_some((Changes::ALL, OpenReason::TooMuch)));
         open.extend((!answer.is_whole).then_some((Changes::ALL, OpenReason::Unread)));
         // It knows messages by their creation only.
         open.extend(ask.since.map(|_| (Changes::CHANGED.and(Changes::DELETED), OpenReason::NoPosition)));
         Ok(Step { found, position, open })
+    }
+
+    /// All messages of one millisecond, by the message store; `None` where it does not list
+    /// them all. `page`: a part of them.
+    async fn moment(&self, ask: &Ask<'_>, page: &Listing, at: u64) -> Result<Option<Listing>> {
+        let mut query = vec![("dateFrom", time::text(at.saturating_sub(1))), ("dateTo", time::text(at + 1))];
+        query.push(("perPage", LIST.to_string()));
+        query.extend(ask.types.iter().map(|kind| ("messageType", kind.clone())));
+        let count =
+            |listing: &Listing| listing.records.iter().filter(|raw| Record::of(raw).created_up() == Some(at)).count();
+        let listed = self.store(ask, &query).await?;
+        Ok(listed.filter(|listed| count(listed) >= count(page)))
     }
 
     fn read(&self, ask: &Ask<'_>, answer: &Listing, window: Window) -> Result<Vec<(Option<u64>, Found)>> {
@@ -375,20 +444,20 @@ fn frame(ask: &Ask<'_>, from: u64, to: Option<u64>, count: usize) -> Vec<(&'stat
 /// What is left of `back` after a page whose oldest message was created at
 /// `oldest`, and whether part of it has to be passed over. Whether `dateTo` is exclusive is
 /// unverified: so it is asked one millisecond on, and what comes twice is recognised (found
-/// 3.2).
-fn older(back: Back, oldest: Option<u64>, full_page: bool, exist: bool) -> Option<(Back, bool)> {
-    let oldest = oldest.filter(|oldest| exist && *oldest > back.from)?;
+/// 3.2). `exist`: whether the service says that there are older ones.
+fn older(back: Back, oldest: Option<u64>, full_page: bool, exist: Option<bool>) -> Option<(Back, bool)> {
+    let oldest = oldest.filter(|oldest| exist != Some(false) && *oldest > back.from)?;
     let next = oldest.saturating_add(1);
     let most = back.most.unwrap_or(LIST);
     match back.to {
         // More messages of one millisecond than a page holds: a larger page shows them, up
-        // to its most. Of a page that is not full, all there are.
-        Some(to) if next >= to && back.count < most => {
-            full_page.then(|| (Back { count: (2 * back.count).min(most), ..back }, false))
+        // to its most. A page that is not full has all there are, unless the service says
+        // that there are more: then it makes no larger ones.
+        Some(to) if next >= to && back.count < most && full_page => {
+            Some((Back { count: (2 * back.count).min(most), ..back }, false))
         }
-        Some(to) if next >= to => {
-            full_page.then(|| (Back { to: Some(oldest.min(to.saturating_sub(1))), count: 0, ..back }, true))
-        }
+        Some(to) if next >= to => (full_page || exist == Some(true))
+            .then(|| (Back { to: Some(oldest.min(to.saturating_sub(1))), count: 0, ..back }, true)),
         _ => Some((Back { to: Some(next), count: 0, ..back }, false)),
     }
 }
@@ -468,30 +537,32 @@ mod tests {
     fn a_full_sync_goes_back_until_all_is_read() {
         let back = |to, count| Back { from: 100, to, count, most: None };
         for (to, oldest, full, exist, want) in [
-            (None, Some(500), true, true, Some((Some(501), 0, false))),
-            (None, Some(500), false, true, Some((Some(501), 0, false))),
-            (Some(501), Some(400), true, true, Some((Some(401), 0, false))),
+            (None, Some(500), true, None, Some((Some(501), 0, false))),
+            (None, Some(500), false, Some(true), Some((Some(501), 0, false))),
+            (Some(501), Some(400), true, Some(true), Some((Some(401), 0, false))),
             // The service has no more, or none of the time asked about.
-            (Some(500), Some(400), true, false, None),
-            (Some(500), Some(100), true, true, None),
-            (Some(500), Some(50), true, true, None),
-            (Some(500), None, false, true, None),
+            (Some(500), Some(400), true, Some(false), None),
+            (Some(500), Some(100), true, Some(true), None),
+            (Some(500), Some(50), true, Some(true), None),
+            (Some(500), None, false, Some(true), None),
             // The same page again: it becomes larger.
-            (Some(501), Some(500), true, true, Some((Some(501), 20, false))),
-            (Some(501), Some(501), true, true, Some((Some(501), 20, false))),
-            (Some(501), Some(500), false, true, None),
+            (Some(501), Some(500), true, None, Some((Some(501), 20, false))),
+            (Some(501), Some(501), true, Some(true), Some((Some(501), 20, false))),
+            (Some(501), Some(500), false, None, None),
+            // The service holds back what it has, and makes no larger page.
+            (Some(501), Some(500), false, Some(true), Some((Some(500), 0, true))),
         ] {
             let got = older(back(to, 10), oldest, full, exist).map(|(back, lost)| (back.to, back.count, lost));
-            assert_eq!(got, want, "{to:?} {oldest:?} {full} {exist}");
+            assert_eq!(got, want, "{to:?} {oldest:?} {full} {exist:?}");
         }
         // As large as it can be: the rest of this millisecond is passed over, and that counts.
         for (to, oldest, want) in [(501, 500, 500), (501, 501, 500), (500, 500, 499)] {
             let got =
-                older(back(Some(to), LIST), Some(oldest), true, true).map(|(back, lost)| (back.to, back.count, lost));
+                older(back(Some(to), LIST), Some(oldest), true, None).map(|(back, lost)| (back.to, back.count, lost));
             assert_eq!(got, Some((Some(want), 0, true)), "{to} {oldest}");
             // A larger page would make the answer too large: it is not tried again.
             let small = Back { most: Some(5), ..back(Some(to), 5) };
-            let got = older(small, Some(oldest), true, true).map(|(back, lost)| (back.to, back.most, lost));
+            let got = older(small, Some(oldest), true, None).map(|(back, lost)| (back.to, back.most, lost));
             assert_eq!(got, Some((Some(want), Some(5), true)), "{to} {oldest}");
         }
     }

@@ -9,7 +9,7 @@
 //! | Source | Filters | Closes a gap | Rate group |
 //! | --- | --- | --- | --- |
 //! | [`MessageSync`] | message store, instant messages, faxes, voicemail | completely | Light |
-//! | [`CallLogSync`] | missed calls | completely, 30 s later | Heavy |
+//! | [`CallLogSync`] | missed calls | completely, 3 min later | Heavy |
 //! | | telephony sessions | how they ended | Heavy |
 //! | [`TeamPosts`] | posts | added and changed ones | Light, Medium |
 //! | [`A2pMessages`] | high-volume messages | new ones; status of recent ones | Light |

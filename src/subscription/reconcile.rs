@@ -20,6 +20,9 @@ const SUBJECTS_PER_CHECK: usize = 4_096;
 const LEAST_CHECK: Duration = Duration::from_secs(30);
 /// The first look at what a source finds late.
 const SETTLING: Duration = Duration::from_secs(35);
+/// A source that settles within this is asked once it has, and the gap ends then: what it
+/// finds is proven by one answer (found 3.5).
+const PROMPT: Duration = Duration::from_secs(5);
 /// News that comes within this is asked about together.
 const BURST: Duration = Duration::from_millis(300);
 
@@ -140,6 +143,8 @@ struct Source {
     /// Whether the call under way began before the gap opened, so that its answer
     /// pays nothing.
     is_early: bool,
+    /// When the call under way, or the last one, was made.
+    asked: Option<Instant>,
     /// Whether it has a position.
     has_position: bool,
     failures: u32,
@@ -164,10 +169,16 @@ impl Source {
         }
     }
 
+    /// From when on an answer proves that a gap is filled that was over at `end`. One that
+    /// takes long to settle is asked at once, for what it has.
+    fn proves_from(&self, end: Instant) -> Instant {
+        if self.settle <= PROMPT { end + self.settle } else { end }
+    }
+
     /// When it is asked again for what it may find late: soon, then less and less often,
     /// and for the last time when all has settled (found 3.4).
     fn next_settling(&self, now: Instant) -> Option<Instant> {
-        let filled_at = self.filled_at.filter(|_| !self.settle.is_zero())?;
+        let filled_at = self.filled_at.filter(|_| self.settle > PROMPT)?;
         let settled = filled_at + self.settle;
         let pause = now.saturating_duration_since(filled_at).max(SETTLING);
         (now < settled).then(|| (now + pause).min(settled))
@@ -196,6 +207,8 @@ pub(super) struct Reconciler {
     push: Push,
     /// A gap is open, since its first sign; asked about as soon as push is up.
     filling: Option<Option<Instant>>,
+    /// When the gap was over that is being filled.
+    gap_end: Option<Instant>,
     next_check: Option<Instant>,
     last_check: Option<Instant>,
     /// How many subjects were delivered since then.
@@ -212,6 +225,7 @@ impl Reconciler {
             debt: Debt::None,
             news: News::None,
             is_early: false,
+            asked: None,
             has_position: false,
             failures: 0,
             interval: pace.poll_every.0,
@@ -226,6 +240,7 @@ impl Reconciler {
             sources: settle.iter().map(source).collect(),
             push: Push::Unmade,
             filling: None,
+            gap_end: None,
             next_check: None,
             last_check: None,
             delivered: 0,
@@ -338,12 +353,18 @@ impl Reconciler {
 
     fn fill(&mut self, now: Instant) {
         self.filling = Some(Some(now));
+        self.gap_end = Some(now);
         for at in 0..self.sources.len() {
-            if self.sources[at].doing == Doing::Off {
-                self.sources[at].debt = Debt::Refused;
+            let source = &mut self.sources[at];
+            if source.doing == Doing::Off {
+                source.debt = Debt::Refused;
             }
-            if let Doing::Resting { .. } = self.sources[at].doing {
-                self.sync(at, true);
+            if let Doing::Resting { .. } = source.doing {
+                let from = source.proves_from(now);
+                source.doing = Doing::Resting { until: Some(from) };
+                if from <= now {
+                    self.sync(now, at, true);
+                }
             }
         }
         self.check_filled(now);
@@ -393,15 +414,17 @@ impl Reconciler {
                 source.has_position = true;
                 self.rest(now, at, None);
             }
-            Outcome::Synced { more: true, .. } if syncing => self.sync(at, true),
+            Outcome::Synced { more: true, .. } if syncing => self.sync(now, at, true),
             Outcome::Synced { found, .. } => {
                 if source.news == News::Asked {
                     source.news = News::None;
                 }
                 source.failures = 0;
                 source.has_position = true;
-                if source.debt == Debt::Owed && !is_early {
-                    source.debt = if self.filling.is_some() { Debt::Paid { at: now } } else { Debt::None };
+                let asked = source.asked.unwrap_or(now);
+                let proves = self.gap_end.is_none_or(|end| source.proves_from(end) <= asked);
+                if source.debt == Debt::Owed && !is_early && proves {
+                    source.debt = if self.filling.is_some() { Debt::Paid { at: asked } } else { Debt::None };
                 }
                 let (least, most) = self.pace.poll_every;
                 source.interval = if found > 0 { least } else { (source.interval * 3 / 2).min(most) };
@@ -435,24 +458,26 @@ impl Reconciler {
         let Some(source) = self.sources.get_mut(at) else { return };
         let owed = source.debt == Debt::Owed;
         let due = source.news == News::Due;
+        let first = self.gap_end.filter(|_| owed).map_or(now, |end| source.proves_from(end).max(now));
         let until = match (retry, polls_from) {
             (Some(delay), Some(from)) => Some((now + delay).max(from)),
-            (Some(delay), None) if owed || due || !source.has_position => Some(now + delay),
+            (Some(delay), None) if owed || due || !source.has_position => Some((now + delay).max(first)),
             // The check that failed is repeated as the next one.
             (Some(_), None) => None,
-            (None, Some(_)) if owed && self.pace.alone => Some(now),
+            (None, Some(_)) if owed && self.pace.alone => Some(first),
             (None, Some(from)) => Some((now + source.interval).max(from)),
-            (None, None) if owed => Some(now),
+            (None, None) if owed => Some(first),
             (None, None) if due => Some(now + BURST),
             (None, None) => source.next_settling(now),
         };
         source.doing = Doing::Resting { until };
     }
 
-    fn sync(&mut self, at: usize, missed: bool) {
+    fn sync(&mut self, now: Instant, at: usize, missed: bool) {
         self.turn += 1;
         let turn = self.turn;
         if let Some(source) = self.sources.get_mut(at) {
+            source.asked = Some(now);
             source.doing = Doing::Syncing { turn };
             if source.news == News::Due {
                 source.news = News::Asked;
@@ -471,7 +496,7 @@ impl Reconciler {
         self.asks.push_back(Ask::Filled);
         // What a source still owes it goes on trying for.
         for source in &mut self.sources {
-            source.verdict = source.judge(since);
+            source.verdict = source.judge(self.gap_end.unwrap_or(since));
             source.filled_at = Some(now);
             if source.debt != Debt::Owed {
                 source.debt = Debt::None;
@@ -564,7 +589,7 @@ impl Reconciler {
             let source = &mut self.sources[at];
             let wanted = source.has_position || polls || source.debt == Debt::Owed && self.push == Push::Up;
             if wanted {
-                self.sync(at, true);
+                self.sync(now, at, true);
             } else {
                 self.turn += 1;
                 source.doing = Doing::Beginning { turn: self.turn };
@@ -574,7 +599,7 @@ impl Reconciler {
         if self.next_check.is_some_and(|at| at <= now) {
             self.next_check = Some(now + self.jittered(self.pace.check_every));
             (self.last_check, self.delivered) = (Some(now), 0);
-            self.check();
+            self.check(now);
         }
     }
 
@@ -589,10 +614,10 @@ impl Reconciler {
 
     /// One call of each source while all is well, so that no position is older than the
     /// time between two checks.
-    fn check(&mut self) {
+    fn check(&mut self, now: Instant) {
         for at in 0..self.sources.len() {
             if let Doing::Resting { until: None } = self.sources[at].doing {
-                self.sync(at, false);
+                self.sync(now, at, false);
             }
         }
     }
@@ -802,18 +827,49 @@ mod tests {
     /// Found 3.5: an answer finds what happened up to the settle time before it.
     #[test]
     fn a_source_that_finds_late_has_not_settled_until_its_time() {
-        for (secs, verdict) in [
-            (0, Verdict::NotSettled { after: Duration::from_secs(30) }),
-            (29, Verdict::NotSettled { after: Duration::from_secs(30) }),
-            (30, Verdict::Answered),
-        ] {
+        let unsettled = Verdict::NotSettled { after: Duration::from_secs(30) };
+        // When the call that is answered is made, and when it is answered.
+        for (asked, answered, verdict) in
+            [(0, 0, unsettled), (0, 40, unsettled), (29, 30, unsettled), (30, 30, Verdict::Answered)]
+        {
             let mut bench = Bench::well(1);
             bench.plan.sources[0].settle = Duration::from_secs(30);
             bench.gap();
-            bench.now += Duration::from_secs(secs);
+            let end = bench.now;
+            if asked > 0 {
+                let after = Some(Duration::from_secs(asked));
+                bench.answer(0, Outcome::Failed(Disposition::Retry { after }));
+                bench.now =
+                    bench.plan.poll_timeout().expect("a call that is made again").min(bench.now + after.unwrap());
+                bench.plan.sources[0].doing = Doing::Resting { until: Some(bench.now) };
+                bench.plan.handle_timeout(bench.now);
+                bench.drain();
+            }
+            bench.now = end + Duration::from_secs(answered);
             assert_eq!(bench.answer(0, synced(0)), [Ask::Filled]);
-            assert_eq!(bench.plan.verdict(0), verdict, "{secs}");
+            assert_eq!(bench.plan.verdict(0), verdict, "{asked} {answered}");
         }
+    }
+
+    /// Found 3.5: a replica may lag behind by so little that the gap can wait for it.
+    #[test]
+    fn a_source_that_settles_soon_is_asked_once_it_has() {
+        let settle = Duration::from_secs(1);
+        let mut bench = Bench::well(1);
+        bench.plan.sources[0].settle = settle;
+        assert_eq!(bench.gap(), []);
+        let asked = bench.pass(10, synced(1));
+        let [(at, Ask::Sync { missed: true, .. }), (filled, Ask::Filled)] = asked[..] else { panic!("{asked:?}") };
+        assert!(at == filled && bench.plan.verdict(0) == Verdict::Answered);
+        assert_eq!(bench.plan.gap_end.map(|end| at - end), Some(settle));
+
+        // An answer to a call that was made before that, for another reason, is not enough.
+        assert_eq!(bench.gap(), []);
+        let end = bench.now;
+        bench.plan.news(bench.now, 0);
+        let asked = bench.pass(10, synced(1));
+        let times: Vec<_> = asked.iter().map(|(at, ask)| (at.duration_since(end), *ask == Ask::Filled)).collect();
+        assert_eq!(times, [(BURST, false), (settle, false), (settle, true)]);
     }
 
     /// Found 3.4: the record of a call may enter the log minutes after its end.

@@ -132,6 +132,25 @@ async fn y6_updated_and_deleted_messages_are_changes() {
 }
 
 #[tokio::test]
+async fn found_3_3_a_message_that_came_and_was_deleted_is_found() {
+    for (is_full, purged) in [(false, false), (true, false), (false, true)] {
+        let sandbox = free().start().await.unwrap();
+        let filters = [EventFilter::instant_message()];
+        let mut it = Follower::begin(MessageSync::new(client(&sandbox)), filters).await;
+        let gap = now();
+        sandbox.trigger(&sms("brief"));
+        let id = sandbox.stored_messages()[0]["id"].as_u64().unwrap();
+        sandbox.trigger(&if purged { Fixture::message_purged(id) } else { Fixture::message_deleted(id) });
+        sandbox.knobs(|knobs| knobs.account.refuse_message_tokens = is_full);
+        let found = lines(&it.sync(Some(gap)).await);
+        // One that was purged is shown no more, so that the gap stays open.
+        let want: &[&str] = if purged { &[] } else { &["sms brief"] };
+        assert_eq!(found, want, "{is_full} {purged}");
+        assert_eq!(it.complete, !purged, "{is_full} {purged}");
+    }
+}
+
+#[tokio::test]
 async fn a_check_while_push_is_well_counts_new_messages_only() {
     let sandbox = free().start().await.unwrap();
     sandbox.trigger_all(&[sms("old"), Fixture::voicemail("+16505550100")]);
@@ -268,15 +287,15 @@ async fn ten_thousand_messages_come_page_by_page_within_the_rate_limit() {
 
 #[tokio::test]
 async fn found_3_2_all_messages_of_one_moment_are_found() {
-    let (told, complete) = messages_of_one_moment(9).await;
-    assert_eq!((told, complete), (9, true));
+    let (found, complete) = messages_of_one_moment(9).await;
+    assert!(found >= 9 && complete, "{found}");
 }
 
 /// Documented: a page holds at most 1 000.
 #[tokio::test]
 async fn more_messages_of_one_moment_than_a_page_holds_are_not_complete() {
-    let (told, complete) = messages_of_one_moment(1_100).await;
-    assert!((1_000..1_100).contains(&told), "{told}");
+    let (found, complete) = messages_of_one_moment(1_100).await;
+    assert!(found >= 1_000, "{found}");
     assert!(!complete);
 }
 
@@ -287,7 +306,16 @@ async fn messages_of_one_moment(count: usize) -> (usize, bool) {
     let mut it =
         Follower::begin(MessageSync::new(client(&sandbox)).page_size(2), [EventFilter::instant_message()]).await;
     let gap = now();
-    sandbox.trigger_all(&(0..count).map(|n| sms(&n.to_string())).collect::<Vec<_>>());
+    let of_one_moment = || {
+        let all = sandbox.stored_messages();
+        let same =
+            |it: &serde_json::Value| all.iter().filter(|other| other["creationTime"] == it["creationTime"]).count();
+        all.iter().step_by(100).map(same).max().unwrap_or(0)
+    };
+    // A slow machine takes more than a moment for so many.
+    while of_one_moment() < count.min(1_001) {
+        sandbox.trigger_all(&(0..count).map(|n| sms(&n.to_string())).collect::<Vec<_>>());
+    }
     let told = it.sync(Some(gap)).await;
     (told.len(), it.complete)
 }

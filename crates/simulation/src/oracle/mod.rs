@@ -333,11 +333,16 @@ impl Oracle<'_> {
             }
             _ => false,
         });
+        // Where the token is no longer taken, a full sync shows what was created, and no change
+        // of what had been there before (rest §6.1): that nothing of a voicemail changed, no
+        // answer proves.
+        let forgets_changes = schedule.knobs.sync_token_life_s < 3600 && schedule.filters.contains(&Filter::Voicemail);
         let mut after = self.core.samples.iter().filter(|sample| sample.at >= gap.at && sample.at <= gap.at + SOON);
         schedule.catch_up
             && schedule.mode != Mode::Agent
             && schedule.filters.iter().all(covered)
             && schedule.deletions.is_empty()
+            && !forgets_changes
             && !hindered
             && gap.at + SOON < self.record.closing
             && after.all(|sample| sample.reachable)

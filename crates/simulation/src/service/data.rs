@@ -38,7 +38,8 @@ impl Message {
             "extensionId": EXTENSION.parse::<u64>().unwrap_or_default(),
             "to": [{"phoneNumber": "+16505550199", "name": "Sim"}], "from": {"phoneNumber": "+16505550100", "name": self.text},
             "type": self.kind, "creationTime": stamp(self.created), "lastModifiedTime": stamp(self.created),
-            "readStatus": "Unread", "priority": "Normal", "attachments": [], "direction": "Inbound", "availability": "Alive",
+            "readStatus": "Unread", "priority": "Normal", "attachments": [], "direction": "Inbound",
+            "availability": if self.deleted.is_some() { "Deleted" } else { "Alive" },
             "subject": self.text, "messageStatus": "Received", "conversationId": 77, "conversation": {"id": "77"},
         })
     }
@@ -285,16 +286,22 @@ impl Service {
         }
     }
 
+    /// What is deleted is listed where it is asked for by its availability (rest §6.2).
     fn message_list(&self, request: &Request, now: Us) -> Answer {
         let to = request.query("dateTo").and_then(parse_stamp).unwrap_or(now + SEC);
         let from = request.query("dateFrom").and_then(parse_stamp).unwrap_or(0);
         let kinds: Vec<String> = request.queries("messageType").map(str::to_owned).collect();
+        let wanted: Vec<&str> = request.queries("availability").collect();
+        let is_wanted = |it: &Message| {
+            let availability = if it.deleted.is_some() { "Deleted" } else { "Alive" };
+            wanted.contains(&availability) || wanted.is_empty() && it.deleted.is_none()
+        };
         let found = self
             .store
             .messages
             .iter()
             .rev()
-            .filter(|it| it.visible <= now && it.deleted.is_none() && Self::wants(&kinds, it.kind))
+            .filter(|it| it.visible <= now && is_wanted(it) && Self::wants(&kinds, it.kind))
             .filter(|it| self.in_frame(floor_ms(it.created), from, to));
         page(request, found.map(Message::record).collect())
     }
