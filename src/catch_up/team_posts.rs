@@ -22,6 +22,8 @@ const PAGE: usize = 250;
 const LOOKS: u8 = 2;
 /// Pages of one chat that are read; beyond them its posts are missing.
 const PAGES: u32 = 40;
+/// Threads of one chat that are read, the newest; each is a request of its own.
+const THREADS: usize = 20;
 
 /// Makes up for posts of team messaging: the chats that changed (rate group Light),
 /// and the newest posts of each (Medium).
@@ -29,6 +31,10 @@ const PAGES: u32 = 40;
 /// New posts are found as `PostAdded`, changed ones as `PostChanged`, as far back as
 /// the new ones reach and one page at least. There is no list of removed posts, so
 /// they are not found. Each call is one request; the pages come chat by chat.
+///
+/// Whether the posts of a chat have the replies of its threads in them is unverified: the
+/// threads that are named by the posts of a page are read, too, 20 for a chat at most. A
+/// reply to an older post is not found where the posts leave it out.
 ///
 /// That `prevPageToken` leads to older posts was read off an old sample: unverified.
 #[derive(Clone, Debug)]
@@ -74,6 +80,12 @@ impl Position {
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Todo {
     chat: String,
+    /// A thread of it; `None` for its posts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    thread: Option<String>,
+    /// How many threads of it were found.
+    #[serde(default)]
+    threads: usize,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     page: Option<String>,
     #[serde(default)]
@@ -160,17 +172,20 @@ impl TeamPosts {
             return Ok((Position::at(held.listed), complete));
         }
         held.looks += 1;
-        held.todo = due.iter().map(|(chat, _)| Todo { chat: chat.clone(), page: None, pages: 0 }).collect();
+        let todo = |chat: &String| Todo { chat: chat.clone(), thread: None, threads: 0, page: None, pages: 0 };
+        held.todo = due.iter().map(|(chat, _)| todo(chat)).collect();
         held.read.extend(due);
         held.listed = at;
         Ok((held, complete))
     }
 
-    /// Reads a page of one chat.
+    /// Reads a page of one chat, or of one of its threads.
     async fn posts(&self, request: &SyncRequest<'_>, held: &mut Position, todo: Todo) -> Result<(Vec<Found>, bool)> {
         let mut query = vec![("recordCount", PAGE.to_string())];
         query.extend(todo.page.iter().map(|page| ("pageToken", page.clone())));
-        let path = format!("/team-messaging/v1/chats/{}/posts", segment(&todo.chat)?);
+        let thread = todo.thread.as_deref().map(segment).transpose()?;
+        let thread = thread.map_or_else(String::new, |thread| format!("/threads/{thread}"));
+        let path = format!("/team-messaging/v1/chats/{}{thread}/posts", segment(&todo.chat)?);
         let answer = match get(&self.client, &self.clock, &path, &query).await {
             // Left or removed meanwhile: nothing of it is for this user.
             Err(error) if error.status() == Some(404) => return Ok((Vec::new(), true)),
@@ -183,9 +198,21 @@ impl TeamPosts {
         let oldest = records.iter().filter_map(|post| stamp(post, "creationTime")).min();
         let older = answer.body.previous_page.filter(|_| oldest.is_some_and(|oldest| oldest >= window.created));
         let pages = todo.pages.saturating_add(1);
-        let cut = older.is_some() && pages >= PAGES;
-        if let Some(page) = older.filter(|_| !cut) {
-            held.todo.insert(0, Todo { page: Some(page), pages, ..todo });
+        let mut cut = older.is_some() && pages >= PAGES;
+        let mut found_threads = Vec::new();
+        if todo.thread.is_none() && request.since.is_some() {
+            let waits = |id: &String| held.todo.iter().any(|it| it.chat == todo.chat && it.thread.as_ref() == Some(id));
+            found_threads = threads(&records);
+            found_threads.retain(|id| !waits(id));
+            let room = THREADS.saturating_sub(todo.threads);
+            cut |= found_threads.len() > room;
+            found_threads.truncate(room);
+        }
+        let count = todo.threads + found_threads.len();
+        let of_thread = |id| Todo { thread: Some(id), page: None, pages: 0, ..todo.clone() };
+        held.todo.splice(0..0, found_threads.into_iter().map(of_thread));
+        if let Some(page) = older.filter(|_| pages < PAGES) {
+            held.todo.insert(0, Todo { page: Some(page), pages, threads: count, ..todo });
         }
         let mut all = Vec::new();
         for post in records.iter().rev() {
@@ -199,6 +226,22 @@ impl TeamPosts {
 
 fn stamp(record: &Map<String, Value>, name: &str) -> Option<u64> {
     time::of(&Timestamp::new(record.get(name)?.as_str()?))
+}
+
+/// Ids of the threads that posts belong to, the newest first (rest §5.6.1).
+fn threads(posts: &[Map<String, Value>]) -> Vec<String> {
+    let mut ids: Vec<String> = Vec::new();
+    for post in posts {
+        let id = match post.get("threadId") {
+            Some(Value::String(id)) if !id.is_empty() => id.clone(),
+            Some(Value::Number(id)) => id.to_string(),
+            _ => continue,
+        };
+        if !ids.contains(&id) {
+            ids.push(id);
+        }
+    }
+    ids
 }
 
 /// Ids of the chats that changed since `from`, with the time they did.
@@ -273,6 +316,13 @@ mod tests {
             let got: Vec<String> = found.into_iter().map(what).collect();
             assert_eq!(got.join(" "), want, "{created} {modified} {window:?}");
         }
+    }
+
+    #[test]
+    fn threads_are_named_by_their_posts() {
+        let posts =
+            [json!("7"), json!(null), json!(9), json!("7"), json!("")].map(|id| object(json!({"threadId": id})));
+        assert_eq!(threads(&posts), ["7", "9"]);
     }
 
     #[test]

@@ -42,6 +42,27 @@ async fn posts_are_found_as_added_or_changed_and_once() {
 }
 
 #[tokio::test]
+async fn found_3_9_replies_in_threads_are_found_wherever_the_service_lists_them() {
+    for listed in [true, false] {
+        let sandbox = free().knobs(|knobs| knobs.account.replies_in_posts = listed).start().await.unwrap();
+        sandbox.trigger(&post("old"));
+        let old = newest_post(&sandbox);
+        sandbox.trigger(&Fixture::post_reply(&old, "first reply"));
+        sandbox.advance(LATER);
+        let mut it = Follower::begin(TeamPosts::new(client(&sandbox)), [EventFilter::team_posts()]).await;
+        let gap = now();
+        sandbox.trigger_all(&[Fixture::post_reply(&old, "reply"), post("new")]);
+        let new = newest_post(&sandbox);
+        sandbox.trigger(&Fixture::post_reply(&new, "reply to new"));
+        let mut got = lines(&it.sync(Some(gap)).await);
+        got.sort();
+        assert_eq!(got, ["PostAdded new", "PostAdded reply", "PostAdded reply to new"], "{listed}");
+        assert!(it.complete);
+        assert_eq!(lines(&it.sync(Some(gap)).await), [""; 0], "the overlap is delivered once");
+    }
+}
+
+#[tokio::test]
 async fn a_check_tells_new_posts_only() {
     let sandbox = free().start().await.unwrap();
     sandbox.trigger(&post("old"));

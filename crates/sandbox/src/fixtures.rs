@@ -94,6 +94,18 @@ pub enum Fixture {
         #[serde(default)]
         purge: bool,
     },
+    /// Another user replied to a post, in its thread.
+    #[non_exhaustive]
+    PostReplied {
+        /// The post's id.
+        id: String,
+        /// Who replied.
+        #[serde(default = "colleague")]
+        creator_id: String,
+        /// The reply.
+        #[serde(default = "greeting")]
+        text: String,
+    },
     /// A post was edited.
     #[non_exhaustive]
     PostEdited {
@@ -280,6 +292,12 @@ impl Fixture {
     #[must_use]
     pub fn message_purged(id: u64) -> Self {
         Self::MessageDeleted { id, purge: true }
+    }
+
+    /// Another user replies to the post `id`.
+    #[must_use]
+    pub fn post_reply(id: impl Into<String>, text: impl Into<String>) -> Self {
+        Self::PostReplied { id: id.into(), creator_id: colleague(), text: text.into() }
     }
 
     /// The post `id` has a new text.

@@ -25,6 +25,7 @@ impl Fixture {
             Self::MessageRead { id } => state.change_message(*id, Change::Read),
             Self::MessageDeleted { id, purge: false } => state.change_message(*id, Change::Delete),
             Self::MessageDeleted { id, purge: true } => state.change_message(*id, Change::Purge),
+            Self::PostReplied { id, creator_id, text } => state.reply_to_post(id, creator_id, text),
             Self::PostEdited { id, text } => state.edit_post(id, text),
             Self::PostRemoved { id } => state.remove_post(id),
             Self::ChatNamed { id, name } => vec![state.name_chat(id, name)],

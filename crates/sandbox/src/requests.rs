@@ -70,7 +70,7 @@ pub enum Operation {
     RecentChats,
     /// `GET …/chats`.
     Chats,
-    /// `GET …/chats/{id}/posts`.
+    /// `GET …/chats/{id}/posts`, or of a thread: `…/chats/{id}/threads/{id}/posts`.
     Posts,
     /// `POST /realtime/sdk/{source_id}`: the Send API of Engage Digital; needs the feature
     /// `digital`.
@@ -159,7 +159,7 @@ impl Operation {
             ("POST", ["realtime", "sdk", _]) => Self::SendApi,
             ("GET", [.., "recent", "chats"]) => Self::RecentChats,
             ("GET", ["team-messaging", "v1", "chats"] | ["restapi", "v1.0", "glip", "chats" | "groups"]) => Self::Chats,
-            ("GET", [.., "chats" | "groups", _, "posts"]) => Self::Posts,
+            ("GET", [.., "chats" | "groups", _, "posts"] | [.., "chats", _, "threads", _, "posts"]) => Self::Posts,
             _ => Self::OtherApi,
         }
     }

@@ -85,13 +85,16 @@ fn resource(state: &State, method: &str, path: &[&str]) -> Option<(Group, Handle
         }
         ("GET", ["team-messaging", "v1", "chats", _]) => (Light, |s, _, p| loud(team::get_chat(s, p[3]))),
         ("GET", ["team-messaging", "v1", "chats", _, "posts"]) => {
-            (Medium, |s, c, p| loud(team::list_posts(s, c, p[3])))
+            (Medium, |s, c, p| loud(team::list_posts(s, c, p[3], None)))
+        }
+        ("GET", ["team-messaging", "v1", "chats", _, "threads", _, "posts"]) => {
+            (Medium, |s, c, p| loud(team::list_posts(s, c, p[3], Some(p[5]))))
         }
         ("POST", ["team-messaging", "v1", "chats", _, "posts"]) => {
             (Medium, |s, c, p| messages::create_post(s, c, p[3]))
         }
         ("GET", ["restapi", "v1.0", "glip", "chats" | "groups", _, "posts"]) => {
-            (Heavy, |s, c, p| loud(team::list_posts(s, c, p[4])))
+            (Heavy, |s, c, p| loud(team::list_posts(s, c, p[4], None)))
         }
         ("POST", ["restapi", "v1.0", "glip", "chats" | "groups", _, "posts"]) => {
             (Heavy, |s, c, p| messages::create_post(s, c, p[4]))

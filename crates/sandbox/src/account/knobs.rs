@@ -45,6 +45,9 @@ pub struct AccountKnobs {
     /// Whether an incremental sync omits changes of messages that are older than the `dateFrom` of
     /// its full sync. Default true; *unverified*.
     pub frame_hides_older: bool,
+    /// Whether the posts of a chat include the replies of its threads. Default true;
+    /// *unverified*.
+    pub replies_in_posts: bool,
     /// Whether `olderRecordsExist` also covers records before `dateFrom`. Default false;
     /// *unverified*.
     pub older_beyond_frame: bool,
@@ -64,6 +67,7 @@ impl Default for AccountKnobs {
             old_call_log: OldCallLog::Refuse,
             call_log_limit: 250,
             frame_hides_older: true,
+            replies_in_posts: true,
             older_beyond_frame: false,
         }
     }

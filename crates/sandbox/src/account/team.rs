@@ -95,6 +95,24 @@ impl State {
         (record, event)
     }
 
+    /// A reply to a post, which begins a thread with the first; nothing when there is none of
+    /// this id.
+    pub(in super::super) fn reply_to_post(&mut self, parent: &str, creator_id: &str, text: &str) -> Vec<Happening> {
+        let posts = &mut self.account.team.posts;
+        let Some((_, first)) = posts.iter_mut().find(|(_, post)| post["id"] == parent) else { return Vec::new() };
+        let chat = first["groupId"].as_str().unwrap_or(CHAT).to_owned();
+        let thread = first["threadId"].as_str().unwrap_or(parent).to_owned();
+        first["isParent"] = json!(true);
+        first["threadId"] = json!(thread);
+        let (record, _) = self.add_post(&chat, creator_id, text);
+        let posts = &mut self.account.team.posts;
+        let Some((_, reply)) = posts.iter_mut().find(|(_, post)| post["id"] == record["id"]) else { return Vec::new() };
+        reply["parentPostId"] = json!(parent);
+        reply["threadId"] = json!(thread);
+        // Events do not have these fields.
+        vec![told(self, POSTS, &record, "PostAdded")]
+    }
+
     fn touch_chat(&mut self, id: &str, now: &str) -> &mut Value {
         let chats = &mut self.account.team.chats;
         let at = chats.iter().position(|chat| chat["id"] == id).unwrap_or_else(|| {
@@ -201,11 +219,22 @@ pub(in super::super) fn get_chat(state: &State, id: &str) -> Result<Reply, Refus
 
 /// `GET /team-messaging/v1/chats/{id}/posts`: newest first, by page both ways;
 /// `prevPageToken` leads to older posts.
-pub(in super::super) fn list_posts(state: &State, call: &Call, chat_id: &str) -> Result<Reply, Refused> {
+/// so does `GET …/chats/{id}/threads/{id}/posts`.
+pub(in super::super) fn list_posts(
+    state: &State,
+    call: &Call,
+    chat_id: &str,
+    thread_id: Option<&str>,
+) -> Result<Reply, Refused> {
     let count = count(call)?;
     let from = page(call)?;
-    let all: Vec<&(u64, Value)> =
-        state.account.team.posts.iter().rev().filter(|(_, post)| post["groupId"] == chat_id).collect();
+    let replies = state.knobs.account.replies_in_posts;
+    let is_shown = |post: &Value| match thread_id {
+        Some(thread_id) => post["threadId"] == thread_id,
+        None => replies || post["parentPostId"].is_null(),
+    };
+    let of_chat = |(_, post): &&(u64, Value)| post["groupId"] == chat_id && is_shown(post);
+    let all: Vec<&(u64, Value)> = state.account.team.posts.iter().rev().filter(of_chat).collect();
     let start = match from {
         Some(('o', at)) => all.iter().position(|(sequence, _)| *sequence < at).unwrap_or(all.len()),
         Some((_, at)) => {
