@@ -192,15 +192,21 @@ impl Core {
                     let now = self.q.now();
                     self.service.delete_message(event, now);
                 }
-                Ev::Fault(index) => self.fault(index),
-                Ev::Sample => self.sample(),
+                Ev::Fault(index) => {
+                    self.fault(index);
+                    self.sample();
+                }
+                Ev::Sample => {
+                    self.sample();
+                    self.q.after(SAMPLE, Ev::Sample);
+                }
             }
         }
     }
 
+    /// At regular times, and where a fault may have changed the truth.
     fn sample(&mut self) {
         let at = self.q.now();
-        self.q.after(SAMPLE, Ev::Sample);
         let sample = Sample {
             at,
             delivers: self.delivers(at),
