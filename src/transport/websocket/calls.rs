@@ -257,10 +257,10 @@ impl ControlPlane for SocketSession {
         if held.socket.is_usable() && may_wait && !self.budget().has_room_to_look() {
             return Ok(unchanged(held, lease(self.gateway.audit_every.min(ASK_AGAIN))));
         }
+        let mut ended = false;
         if held.socket.is_usable() {
-            let audit = self.audit_twice(&held).await;
-            match audit {
-                Err(_) if !held.socket.is_usable() => {}
+            match self.audit_twice(&held).await {
+                Err(_) if !held.socket.is_usable() => ended = true,
                 Err(error)
                     if matches!(error.disposition(), Disposition::Retry { .. })
                         && held.served_at.elapsed() < UNANSWERED =>
@@ -273,6 +273,9 @@ impl ControlPlane for SocketSession {
         }
         let until = held.socket.resumable().map(|lost| lost.until());
         match until.map(|until| until.saturating_duration_since(Instant::now())) {
+            // The answer was lost with its connection: the next one is asked soon, as long as
+            // the session is not about to be given up.
+            Some(left) if ended && left > BEYOND => Ok(unchanged(held, lease(self.gateway.audit_every.min(ASK_AGAIN)))),
             Some(left) if !left.is_zero() => Ok(unchanged(held, self.lease().min(left + BEYOND))),
             _ => Err(Error::new(ErrorKind::Network, "no connection to the gateway")),
         }

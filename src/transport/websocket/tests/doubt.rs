@@ -241,6 +241,23 @@ async fn an_audit_that_the_service_does_not_answer_ends_nothing_for_a_while() {
     mute.abort();
 }
 
+/// The connection ends instead of the answer, and its session goes on over another one.
+#[tokio::test(start_paused = true)]
+async fn an_audit_that_ends_with_its_connection_is_repeated_soon_over_the_next() {
+    let mut service = Service::new();
+    let (subscription, mut peer) = service.live("s1").await;
+    wait_for(&subscription, Phase::Live).await;
+    let (meta, _) = peer.request().await.unwrap();
+    assert_eq!(meta["method"], "GET");
+    let asked = Instant::now();
+    peer.leave().await;
+    let mut peer = service.accept().await;
+    peer.details("W2", json!({"recoveryState": "Successful"})).await;
+    let (meta, _) = peer.request().await.unwrap();
+    assert_eq!(meta["method"], "GET");
+    assert!(asked.elapsed() <= s(20), "{:?}", asked.elapsed());
+}
+
 /// The answer to one question is lost: the next one shows within a minute that the
 /// subscription is gone.
 #[tokio::test(start_paused = true)]
