@@ -360,7 +360,7 @@ impl Schedule {
             Some(match kind {
                 0..=7 => Mode::PubNub,
                 8..=14 => Mode::Agent,
-                15 | 16 => Mode::WebSocket,
+                15 | 16 | 20..=22 => Mode::WebSocket,
                 17..=19 => Mode::PubNub,
                 _ if pairs.iter().any(|(name, _)| ["buffers lost", "all messages again"].contains(name)) => {
                     Mode::PubNub
@@ -385,6 +385,7 @@ impl Schedule {
             17 if schedule.mode == Mode::PubNub => schedule.outlast_buffer(&mut rng),
             18 if schedule.mode == Mode::PubNub => schedule.lose_renewals(&mut rng),
             19 if schedule.mode == Mode::PubNub => schedule.lose_before_check(&mut rng),
+            20..=22 if schedule.mode == Mode::WebSocket => schedule.replay(&mut rng),
             _ if schedule.mode == Mode::Agent => {}
             _ => {
                 schedule.widen(&mut rng);
@@ -434,6 +435,27 @@ impl Schedule {
             self.faults.push(Fault::new(at + SEC, FaultKind::Refuse { hosts: Hosts::Push, ms, kill }));
         }
         self.only_messages((0..260).map(|i| 2 * SEC + i * rng.range(240, 260) * MS).collect());
+    }
+
+    /// The gateway says goodbye, so that only its buffer can lose anything, and replays late,
+    /// or some events twice, with live ones right behind (found 2.1 to 2.3).
+    fn replay(&mut self, rng: &mut Rng) {
+        self.knobs.ws_buffer = 20;
+        self.knobs.ws_recovery_s = 180;
+        self.knobs.ws_absolute_s = 86_400;
+        self.knobs.ws_repeats = 0;
+        self.knobs.ws_replay_ms = rng.pick(&[0, 50, 3000, 12_000]);
+        self.knobs.ws_doubles_percent = rng.pick(&[0, 0, 30]);
+        (self.filters, self.catch_up, self.queue_bytes) = (vec![Filter::Sms], rng.percent(30), 8 << 20);
+        self.end = 110 * SEC;
+        let at = rng.range(10, 30) * SEC;
+        self.faults = vec![
+            Fault::new(at, FaultKind::CloseSockets(rng.pick(&[1000, 1001, 1012]))),
+            Fault::new(at, FaultKind::Refuse { hosts: Hosts::Push, ms: 5_000, kill: None }),
+        ];
+        let mut times: Vec<Us> = (0..rng.range(4, 40)).map(|_| at + 500 * MS + rng.below(4 * SEC)).collect();
+        times.extend((0..60).map(|i| at + 20 * SEC + i * 400 * MS));
+        self.only_messages(times);
     }
 
     /// Renewals that changed the address or the key, and whose answers are lost (found 1.5).
