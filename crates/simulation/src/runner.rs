@@ -416,13 +416,12 @@ fn report(asked: &Asked, totals: &Totals) -> ExitCode {
 /// Promises that the client still breaks, by suite, and in how many of 10 000 schedules at
 /// most. A number only ever falls; the list is empty when all is done.
 const KNOWN: &[(&str, Suite, u64)] = &[
-    ("again-after-ack", Suite::Crash, 59),
+    ("again-after-ack", Suite::Crash, 11),
     ("complete-early", Suite::Wide, 5),
     ("complete-unfound", Suite::Main, 42),
     ("complete-unfound", Suite::Wide, 55),
     ("complete-unfound", Suite::Crash, 31),
     ("disabled-unsaid", Suite::Wide, 14),
-    ("duplicate", Suite::Main, 5),
     ("duplicate", Suite::Wide, 86),
     ("false-full", Suite::Main, 4),
     ("false-full", Suite::Wide, 4),
