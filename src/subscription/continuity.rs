@@ -20,8 +20,9 @@ pub(in crate::subscription) use crate::service_clock::Span;
 
 /// A service that is ahead of the monotonic clock by this much went on while that stood still.
 const STOOD_STILL: Duration = Duration::from_secs(8);
-/// Replayed frames that carry a new time carry one at most this much after the
-/// recovery. Whether they carry the old one is unverified (websocket-and-webhooks §1.12).
+/// A replay begins at most this long after the recovery, and replayed frames that carry a
+/// new time carry one at most this much after it. When it begins, and whether they carry the
+/// old time, is unverified (websocket-and-webhooks §1.12).
 const REPLAY_WITHIN: Duration = Duration::from_secs(30);
 
 /// A way in which an event can be lost.
@@ -42,6 +43,9 @@ pub(in crate::subscription) enum Loss {
 impl Loss {
     pub(in crate::subscription) const ALL: [Self; 5] =
         [Self::There, Self::Address, Self::Key, Self::Read, Self::Buffer];
+    /// What a subscription may have lost that is replaced by another: it can have been gone,
+    /// or have moved, at any time since the service described it last.
+    pub(in crate::subscription) const REPLACED: [Self; 3] = [Self::There, Self::Address, Self::Read];
 }
 
 /// Something that excludes a loss.
@@ -175,24 +179,40 @@ pub(in crate::subscription) struct Interval {
 struct Replay {
     buffer: usize,
     count: usize,
-    /// When the session went on: what was sent before is replayed, what was sent after
-    /// is live.
+    /// When the session went on.
     recovered: Span,
+    /// When the first frame came, and what is known of when it was sent. Until then events
+    /// gathered in the buffer, those emitted after the recovery too.
+    first: Option<(SystemTime, Option<SystemTime>)>,
     since: SystemTime,
     /// Whether a replayed frame showed that it keeps its time.
     keeps_time: bool,
 }
 
 impl Replay {
-    /// Counts a frame; whether the buffer may have been full.
-    fn came(&mut self, sent: Option<SystemTime>) -> bool {
-        let is_live = sent.is_some_and(|sent| {
-            self.keeps_time |= sent < self.recovered.from;
-            let told = if self.keeps_time { self.recovered.to } else { add(self.recovered.to, REPLAY_WITHIN) };
-            sent > told
-        });
+    /// Counts a frame that came at `now`; whether the buffer may have been full.
+    fn came(&mut self, now: Span, sent: Option<SystemTime>) -> bool {
+        let keeps_time = sent.is_some_and(|sent| sent < self.recovered.from);
+        self.keeps_time |= keeps_time;
+        let (began, _) = *self.first.get_or_insert((now.to, sent.filter(|_| keeps_time)));
+        let latest = if self.keeps_time { began } else { began.max(self.may_begin_until()) };
+        let is_live = sent.is_some_and(|sent| sent > latest);
         self.count += usize::from(!is_live);
         self.count >= self.buffer
+    }
+
+    /// The replay has begun by then.
+    fn may_begin_until(&self) -> SystemTime {
+        add(self.recovered.to, REPLAY_WITHIN)
+    }
+
+    /// No event that was sent later was pushed out of the buffer.
+    fn until(&self) -> SystemTime {
+        match self.first {
+            Some((_, Some(sent))) => add(sent, ORDER_SLACK),
+            Some((came, None)) => came,
+            None => self.recovered.to,
+        }
     }
 }
 
@@ -262,7 +282,8 @@ impl Ledger {
     pub(in crate::subscription) fn prove(&mut self, now: Instant, proof: Proof) {
         let latest = self.clock.at(now).to;
         let upto = match proof {
-            Proof::Described { asked } | Proof::Reply { asked } => Some(self.clock.at(asked).from),
+            Proof::Described { asked } => Some(self.clock.at(asked).from),
+            Proof::Reply { asked } => Some(self.clock.at(asked).from).filter(|asked| self.is_behind_replay(*asked)),
             Proof::Answer { asked, cursor } | Proof::CutAnswer { asked, cursor } => {
                 let asked = self.clock.at(asked).from;
                 // A position beyond the present is by a clock that cannot be compared.
@@ -274,10 +295,21 @@ impl Ledger {
             Proof::Decrypted { sent } => (sent <= add(latest, ORDER_SLACK)).then_some(sent),
         };
         let Some(upto) = upto else { return };
-        for loss in proof.excludes() {
+        // What was missed may still be on its way, behind an event that is live.
+        let is_behind_replay =
+            !matches!(proof, Proof::Event { .. }) || self.replay.is_none() || !self.clock.assumed && self.is_behind_replay(upto);
+        for loss in proof.excludes().iter().filter(|loss| **loss != Loss::Read || is_behind_replay) {
             let excluded = &mut self.excluded[*loss as usize];
             *excluded = (*excluded).max(upto.min(latest));
         }
+    }
+
+    /// Whether what was sent then came behind all that a recovered session replays, which
+    /// ends the count. Until then nothing proves what is older: a replayed frame may be the
+    /// first of as many as the buffer holds.
+    fn is_behind_replay(&mut self, sent: SystemTime) -> bool {
+        self.replay.take_if(|replay| sent > replay.may_begin_until());
+        self.replay.is_none()
     }
 
     fn excluded(&self, losses: &[Loss]) -> SystemTime {
@@ -416,29 +448,36 @@ impl Ledger {
         read_to_end: bool,
         buffer: usize,
     ) -> Option<Interval> {
+        // What a replay leaves out that was still under way is read, or left out, with this one.
         self.replay = None;
-        if !read_to_end {
-            // Whatever the replay leaves out was sent in this span too.
-            return Some(self.possible(now, &[Loss::Read]));
-        }
+        let gap = (!read_to_end).then(|| self.possible(now, &[Loss::Read]));
         let recovered = Span { from: self.clock.at(asked).from, to: self.clock.at(now).to };
         let since = self.since(&[Loss::Read]);
-        self.replay = Some(Replay { buffer, count: 0, recovered, since, keeps_time: false });
-        None
+        self.replay = Some(Replay { buffer, count: 0, recovered, first: None, since, keeps_time: false });
+        gap
     }
 
     /// An event came over the present link: counts it as replayed, if it may be. A gap, and
     /// how many came, when as many may have been replayed as the service keeps.
-    pub(in crate::subscription) fn counted(&mut self, sent: Option<SystemTime>) -> Option<(Interval, usize)> {
+    pub(in crate::subscription) fn counted(
+        &mut self,
+        now: Instant,
+        sent: Option<SystemTime>,
+    ) -> Option<(Interval, usize)> {
+        let now = self.clock.at(now);
         let replay = self.replay.as_mut()?;
-        if !replay.came(sent) {
+        // By a clock that cannot be compared nothing is known to be live.
+        let sent = sent.filter(|_| !self.clock.assumed);
+        if !replay.came(now, sent) {
             return None;
         }
-        let Replay { since, recovered, count, .. } = *replay;
+        let replay = *replay;
         self.replay = None;
-        let interval = Interval { since, until: recovered.to.max(since), certainty: Certainty::Possible };
-        self.settle(interval.since, recovered.from);
-        Some((interval, count))
+        // What was pushed out is older than the first that came.
+        let (since, until) = (replay.since, replay.until());
+        self.settle(since, until);
+        let interval = Interval { since, until, certainty: Certainty::Possible };
+        (until > since).then_some((interval, replay.count))
     }
 
     /// When an event was emitted that came at `now`, with what stands on it: never

@@ -194,27 +194,53 @@ fn the_buffer_of_a_new_address_holds_nothing_from_before() {
 fn found_2_1_and_2_2_replayed_frames_are_counted_without_an_end_and_with_repetitions() {
     let (before, live) = (|n: u64| Some(at(5_000 + n)), |n: u64| Some(at(60_000 + n)));
     type Frames = Vec<Option<SystemTime>>;
-    let rows: [(&str, Frames, Option<usize>); 7] = [
+    // How many, and until when events may be missing: older ones than the first that came,
+    // where that keeps its time.
+    let rows: [(&str, Frames, Option<(usize, u64)>); 8] = [
         ("all but one", (0..99).map(before).collect(), None),
-        ("as many as are kept", (0..100).map(before).collect(), Some(100)),
-        ("each twice", (0..50).chain(0..50).map(before).collect(), Some(100)),
+        ("as many as are kept", (0..100).map(before).collect(), Some((100, 6_000))),
+        ("each twice", (0..50).chain(0..50).map(before).collect(), Some((100, 6_000))),
+        // Until the replay begins, what is emitted pushes older events out.
+        ("with what came before its begin", (0..100).map(|n| Some(at(18_000 + n * 140))).collect(), Some((100, 19_000))),
         ("live ones between", (0..60).flat_map(|n| [before(n), live(n)]).collect(), None),
         ("live ones after", (0..60).map(before).chain((0..500).map(live)).collect(), None),
-        ("without a time", vec![None; 100], Some(100)),
-        ("with the time of the replay", (0..100).map(|n| Some(at(21_000 + n))).collect(), Some(100)),
+        ("without a time", vec![None; 100], Some((100, 34_000))),
+        ("with the time of the replay", (0..100).map(|n| Some(at(33_000 + n))).collect(), Some((100, 34_000))),
     ];
     for (what, frames, want) in rows {
         let mut world = World::new();
         world.prove(4_000, |_| Proof::Event { sent: at(4_000) });
         let (asked, now) = (world.instant(20_000), world.instant(20_500));
         assert_eq!(world.ledger.continued(now, asked, true, 100), None, "{what}");
-        let told: Vec<_> = frames.into_iter().filter_map(|sent| world.ledger.counted(sent)).collect();
-        assert_eq!(told.first().map(|(_, count)| *count), want, "{what}");
+        // It begins 12 s after the recovery.
+        let now = world.instant(33_000);
+        let told: Vec<_> = frames.into_iter().filter_map(|sent| world.ledger.counted(now, sent)).collect();
         assert!(told.len() <= 1, "{what}: once");
-        for (gap, _) in told {
-            assert_eq!((gap.since, gap.until), (at(3_000), at(21_500)), "{what}");
-        }
+        let told = told.first().map(|(gap, count)| (*count, gap.since, gap.until));
+        assert_eq!(told, want.map(|(count, until)| (count, at(3_000), at(until))), "{what}");
     }
+}
+
+#[test]
+fn nothing_is_proven_read_until_a_replay_must_have_begun() {
+    let mut world = World::new();
+    world.prove(4_000, |_| Proof::Event { sent: at(4_000) });
+    world.ledger.continued(world.instant(20_500), world.instant(20_000), true, 100);
+    // Answers come, and a first event of those that were missed.
+    world.prove(26_000, |world| Proof::Reply { asked: world.instant(25_000) });
+    assert!(world.ledger.counted(world.instant(32_500), Some(at(9_000))).is_none());
+    world.prove(32_500, |_| Proof::Event { sent: at(9_000) });
+    world.prove(40_000, |_| Proof::Event { sent: at(39_000) });
+    assert_eq!(world.excluded()[Loss::Read as usize], 4_000);
+    assert_eq!(world.excluded()[Loss::There as usize], 39_000);
+    // The connection breaks before the rest: it may be lost.
+    let mut broken = world.ledger.clone();
+    let gap = broken.continued(world.instant(41_000), world.instant(40_500), false, 100);
+    assert_eq!(gap.map(|gap| gap.since), Some(at(3_000)));
+    // What was sent half a minute after the recovery came behind all of it.
+    world.prove(53_000, |world| Proof::Reply { asked: world.instant(52_000) });
+    assert_eq!(world.excluded()[Loss::Read as usize], 52_000);
+    assert!((0..200).all(|_| world.ledger.counted(world.instant(54_000), Some(at(53_900))).is_none()));
 }
 
 #[test]
@@ -225,7 +251,7 @@ fn found_2_3_a_busy_stream_after_a_clean_recovery_is_no_replay() {
     // 20 missed ones, then 50 a second.
     let missed = (0..10).map(|n| at(4_010 + n * 18));
     let live = (0..1_000).map(|n| at(5_400 + n * 20));
-    assert!(missed.chain(live).all(|sent| world.ledger.counted(Some(sent)).is_none()));
+    assert!(missed.chain(live).all(|sent| world.ledger.counted(world.instant(5_300), Some(sent)).is_none()));
 }
 
 #[test]
@@ -260,6 +286,8 @@ enum Step {
     /// A new connection goes on with the session; what came after the service noticed is
     /// replayed, the newest `BUFFER`.
     Recover { close_frame: bool },
+    /// The replay begins, at the latest half a minute after the recovery.
+    Replay,
     /// The service forgets the subscription: nothing is sent any more.
     Forget,
     /// It is asked after. What is gone is made anew.
@@ -280,6 +308,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => Just(Step::Beat),
         1 => Just(Step::Break),
         2 => any::<bool>().prop_map(|close_frame| Step::Recover { close_frame }),
+        3 => Just(Step::Replay),
         1 => Just(Step::Forget),
         2 => Just(Step::Audit),
         1 => (-7_200_000i64..7_200_000).prop_map(Step::Set),
@@ -320,12 +349,17 @@ proptest! {
         let (mut millis, mut skew, mut oracle) = (0u64, 0i64, Oracle::default());
         // On its way, each with when it was sent; what the service keeps for a lost one.
         let (mut flight, mut kept) = (Vec::<(usize, u64)>::new(), Vec::<(usize, u64)>::new());
-        let (mut alive, mut there, mut detached, mut first_sent) = (true, true, false, None::<u64>);
+        let (mut alive, mut there, mut recovered) = (true, true, None::<u64>);
         let mut steps = steps;
         // The end: everything settles.
-        steps.extend([Step::Wait(2_000), Step::Recover { close_frame: false }, Step::Arrive(10_000),
+        steps.extend([Step::Wait(2_000), Step::Recover { close_frame: false }, Step::Replay, Step::Arrive(10_000),
                       Step::Audit, Step::Wait(1_000), Step::Beat]);
         for step in steps {
+            // Time may jump beyond the latest begin of the replay.
+            if recovered.is_some_and(|at| millis > at + 29_000) {
+                recovered = None;
+                flight.append(&mut kept);
+            }
             match step {
                 Step::Wait(by) | Step::Freeze(by) => millis += by,
                 Step::Set(by) => {
@@ -339,7 +373,7 @@ proptest! {
                     if !there {
                         continue;
                     }
-                    if detached {
+                    if recovered.is_some() {
                         kept.push((n, millis));
                         let over = kept.len().saturating_sub(BUFFER);
                         kept.drain(..over);
@@ -351,7 +385,7 @@ proptest! {
                     let now = millis + latency;
                     let due = flight.len().min(most);
                     for (n, sent) in flight.drain(..due) {
-                        if let Some((gap, _)) = world.ledger.counted(Some(at(sent))) {
+                        if let Some((gap, _)) = world.ledger.counted(world.instant(now), Some(at(sent))) {
                             oracle.gaps.push((gap.since, gap.until));
                         }
                         world.prove(now, |_| Proof::Event { sent: at(sent) });
@@ -362,7 +396,7 @@ proptest! {
                 Step::Arrive(_) => {}
                 Step::Beat => {
                     // Behind everything that is on its way.
-                    if alive && flight.is_empty() && !detached {
+                    if alive && flight.is_empty() {
                         let asked = world.instant(millis);
                         millis += latency;
                         world.prove(millis, |_| Proof::Reply { asked });
@@ -371,14 +405,18 @@ proptest! {
                 Step::Break => {
                     alive = false;
                     flight.clear();
-                    first_sent.get_or_insert(millis);
+                }
+                Step::Replay => {
+                    if recovered.take().is_some() {
+                        flight.append(&mut kept);
+                    }
                 }
                 Step::Recover { close_frame } => {
                     // A close frame that came says that nothing was dropped on its way.
                     let clean = close_frame && alive;
                     if clean {
                         for (n, sent) in flight.drain(..) {
-                            if let Some((gap, _)) = world.ledger.counted(Some(at(sent))) {
+                            if let Some((gap, _)) = world.ledger.counted(world.instant(millis), Some(at(sent))) {
                                 oracle.gaps.push((gap.since, gap.until));
                             }
                             world.prove(millis, |_| Proof::Event { sent: at(sent) });
@@ -400,8 +438,7 @@ proptest! {
                     flight.clear();
                     let gap = world.ledger.continued(world.instant(millis), asked, clean, BUFFER);
                     oracle.gaps.extend(gap.map(|gap| (gap.since, gap.until)));
-                    (alive, detached, first_sent) = (true, false, None);
-                    flight.append(&mut kept);
+                    (alive, recovered) = (true, Some(millis));
                 }
                 Step::Forget => there = false,
                 Step::Audit => {
@@ -416,7 +453,8 @@ proptest! {
                         world.ledger.open(&[Loss::There, Loss::Read]);
                         let gap = world.ledger.close(now);
                         oracle.gaps.push((gap.since, gap.until));
-                        there = true;
+                        world.ledger.relocate();
+                        (there, recovered) = (true, None);
                         flight.clear();
                         kept.clear();
                     }

@@ -50,8 +50,9 @@ pub enum Delivery<E = Notification> {
 ///
 /// What opens one, besides an ended subscription:
 ///
-/// - PubNub: only what its buffer may have dropped, by number or age. A broken connection
-///   opens none, since the position covers what was on its way.
+/// - PubNub: only what its buffer may have dropped, by number or age, or when another
+///   region took over. A broken connection opens none, since the position covers what was
+///   on its way.
 /// - WebSocket: every connection that ends without a close frame from the gateway, from
 ///   the sending of the last frame that came to the recovery.
 /// - Poll: what a source could not answer in full.
@@ -136,6 +137,9 @@ pub enum GapCause {
         /// For how long.
         pause: Duration,
     },
+    /// PubNub answers from another region than before, as in a fail-over: what the former
+    /// region had not delivered may be lost.
+    RegionChanged,
     /// WebSocket: the connection ended without a close frame from the gateway, or was left,
     /// and its session was continued. What the gateway had sent over it and what it sent
     /// until it noticed may be lost. Over PubNub a broken connection is no gap: its position
@@ -188,6 +192,7 @@ impl GapCause {
             Self::Overflow => "overflow",
             Self::ServiceBufferFull { .. } => "service_buffer_full",
             Self::ServiceBufferAged { .. } => "service_buffer_aged",
+            Self::RegionChanged => "region_changed",
             Self::ConnectionBroken => "connection_broken",
             Self::KeyUnknown => "key_unknown",
             Self::AddressMoved => "address_moved",
@@ -220,6 +225,7 @@ impl fmt::Display for GapCause {
             Self::ServiceBufferAged { pause } => {
                 return write!(f, "no answer for {} s, longer than the service keeps events", pause.as_secs());
             }
+            Self::RegionChanged => "PubNub answers from another region than before",
             Self::ConnectionBroken => "the connection broke with events on their way",
             Self::KeyUnknown => "events came that no known key opens",
             Self::AddressMoved => "the address moved and the former connection ended early",

@@ -530,3 +530,62 @@ async fn a_discard_reports_a_subscription_that_was_suspended_without_a_word() {
     assert!(near(gap.since.unwrap(), time.wall, secs(3)), "{gap:?}");
     assert!(subscription.next().await.is_none());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_subscription_that_is_replaced_may_have_been_gone_since_it_was_described_last() {
+    for in_connection in [false, true] {
+        let refused = Error::new(ErrorKind::TransportRefused, "refused").with_disposition(Disposition::Recreate);
+        let lost = Error::new(ErrorKind::SessionLost, "the session is lost");
+        for (error, cause) in [(refused, GapCause::TransportRefused), (lost, GapCause::SessionLost)] {
+            let transport = if in_connection { FakeTransport::in_connection() } else { FakeTransport::default() };
+            let world = World { control: FakeControl::new(), transport };
+            let time = Time::begin();
+            let mut subscription = live(&world, &time).await;
+            // The path is read for 30 s more, which says nothing of the subscription.
+            sleep(secs(30)).await;
+            world.transport.feed(1, Ok(LinkEvent::Answered { asked: Instant::now() }));
+            settle().await;
+            world.transport.feed(1, Err(error));
+            let gap = next_gap(&mut subscription).await;
+            assert_eq!(gap.cause, cause);
+            assert!(near(gap.since.unwrap(), time.wall, secs(3)), "{in_connection} {gap:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_is_closed_before_its_first_link_is_up_reports_what_was_not_read() {
+    let (world, time) = (World::new(), Time::begin());
+    let mut subscription = live(&world, &time).await;
+    world.transport.answer(1, Instant::now(), &[(1, time.now())], time.now());
+    assert_eq!(next_uuid(&mut subscription).await, 1);
+    settle().await;
+    assert!(is_quiet(&mut subscription));
+    let (token, proven) = (subscription.resume_token().unwrap(), time.now());
+    drop(subscription);
+    sleep(secs(30)).await;
+    // The next process is closed as soon as it has begun.
+    let other = World::new();
+    other.control.plant("sub-1", &[MESSAGES]);
+    let subscription = other.builder().clock(time.clock()).resume(token).start().await.unwrap();
+    assert_eq!(subscription.status().current().phase, Phase::Connecting);
+    let closed = subscription.close().await;
+    let found = gaps(&closed.unread);
+    let [gap] = &found[..] else { panic!("{found:?}") };
+    assert_eq!((&gap.cause, gap.certainty), (&GapCause::EndedOffline, Certainty::Possible));
+    assert!(near(gap.since.unwrap(), proven, secs(2)), "{gap:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_region_is_a_possible_gap_since_the_last_answer() {
+    let (world, time) = (World::new(), Time::begin());
+    let mut subscription = live(&world, &time).await;
+    sleep(secs(20)).await;
+    world.transport.answer(1, Instant::now(), &[], time.now());
+    let proven = time.now();
+    sleep(secs(20)).await;
+    world.transport.answer_after(1, Instant::now(), &[(1, time.now())], time.now(), Some(SuspectedLoss::RegionChanged));
+    let gap = next_gap(&mut subscription).await;
+    assert_eq!((gap.cause.as_str(), gap.certainty), ("region_changed", Certainty::Possible));
+    assert!(near(gap.since.unwrap(), proven, secs(2)) && gap.until.unwrap() >= time.now(), "{gap:?}");
+}

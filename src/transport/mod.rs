@@ -287,6 +287,9 @@ pub enum SuspectedLoss {
         /// How long.
         pause: std::time::Duration,
     },
+    /// The service answers from another region than before, which may not hold all that the
+    /// former one did.
+    RegionChanged,
     /// The link itself had no room for this many of the oldest events.
     Overflow {
         /// How many.

@@ -280,11 +280,8 @@ impl Driver {
     }
 
     pub(super) fn gap(&mut self, cause: Cause) {
-        let since = self.ledger.open(match cause {
-            Cause::Expired | Cause::Gone | Cause::Inactive | Cause::Exchanged => &[Loss::There, Loss::Read],
-            // A connection that is alive says nothing of the subscription.
-            Cause::LinkRefused | Cause::SessionLost | Cause::TooLarge => &[Loss::Read],
-        });
+        // Whatever made it necessary to replace the subscription: it may have been gone before.
+        let since = self.ledger.open(&Loss::REPLACED);
         let cause = match cause {
             Cause::Expired => GapCause::LeaseExpired,
             Cause::Gone => GapCause::SubscriptionGone,

@@ -152,6 +152,10 @@ impl Driver {
                 let gap = self.ledger.aged(now, is_present);
                 self.tell_gap(GapCause::ServiceBufferAged { pause }, gap);
             }
+            Some(SuspectedLoss::RegionChanged) => {
+                let gap = self.ledger.possible(now, &[Loss::Read, Loss::Buffer]);
+                self.tell_gap(GapCause::RegionChanged, gap);
+            }
             Some(SuspectedLoss::Overflow { .. }) => {
                 let gap = self.ledger.possible(now, &[Loss::Read]);
                 self.tell_gap(GapCause::Overflow, gap);
@@ -164,7 +168,7 @@ impl Driver {
         }
         for frame in frames {
             let sent = frame.sent_at;
-            if is_present && let Some((gap, events)) = self.ledger.counted(sent) {
+            if is_present && let Some((gap, events)) = self.ledger.counted(now, sent) {
                 self.tell_gap(GapCause::ServiceBufferFull { events }, gap);
             }
             self.recent.admit(trace(&frame), now);

@@ -161,15 +161,16 @@ impl Driver {
 
     pub(super) fn shut_down(&mut self, how: Shutdown) {
         self.shutdown = Some(how);
-        let is_polled =
-            (self.setup.polls || self.recovery.plan.has_news()) && self.machine.phase() == machine::Phase::Live;
-        if is_polled || self.machine.phase() == machine::Phase::Reconnecting {
+        let phase = self.machine.phase();
+        let is_polled = (self.setup.polls || self.recovery.plan.has_news()) && phase == machine::Phase::Live;
+        // One that goes on where another process stopped has not read what came since.
+        if is_polled || matches!(phase, machine::Phase::Connecting | machine::Phase::Reconnecting) {
             // What waits at the service goes with the subscription.
             let cause = if is_polled { GapCause::NotPolled } else { GapCause::EndedOffline };
             let gap = self.ledger.possible(Instant::now(), &[Loss::Read]);
             let since = self.recovery.untold_since().map_or(gap.since, |untold| untold.min(gap.since));
             self.end_unread(cause, Interval { since, ..gap });
-        } else if how == Shutdown::Drain && self.machine.phase() == machine::Phase::Live {
+        } else if how == Shutdown::Drain && phase == machine::Phase::Live {
             self.drain();
         }
         let (delete, within) = match how {

@@ -92,6 +92,8 @@ pub(super) struct PubNubLink {
     tuning: Tuning,
     endpoint: Endpoint,
     cursor: Cursor,
+    /// The region that answered last.
+    region: Option<u32>,
     /// Everything that was published before this instant was read.
     last_good: Option<Instant>,
     burst: Burst,
@@ -136,6 +138,7 @@ impl PubNubLink {
             tuning,
             burst,
             endpoint,
+            region: cursor.region,
             cursor,
             last_good,
             pace: Pace::default(),
@@ -157,6 +160,14 @@ impl PubNubLink {
     fn time(&self) -> BoxFuture<'static, bool> {
         let (http, request) = (self.http.clone(), self.endpoint.time());
         async move { timeout(TIME_WITHIN, http.send(request)).await.is_ok_and(|answer| is_life(&answer)) }.boxed()
+    }
+
+    /// Whether another region answers than before: the one sign that it took over, without
+    /// all that the former one held (pubnub.md §7, row 8).
+    fn moves_to(&mut self, cursor: &Cursor) -> bool {
+        let before = self.region;
+        self.region = cursor.region.or(before);
+        before.is_some() && before != self.region
     }
 
     /// Nothing is answered on the way to the service.
@@ -202,10 +213,15 @@ impl PubNubLink {
         }
         let came = if stood_still { awake_at } else { now };
         let pause = self.last_good.replace(came).map(|good| sent_at.saturating_duration_since(good));
+        let is_elsewhere = self.moves_to(&cursor);
         let (suspected_loss, coverage) = match pause.filter(|pause| *pause > self.tuning.buffer_age) {
             Some(pause) => {
                 self.burst.fault();
                 (Some(SuspectedLoss::BufferAged { pause }), Coverage::Cut { asked: sent_at })
+            }
+            None if is_elsewhere => {
+                self.burst.fault();
+                (Some(SuspectedLoss::RegionChanged), Coverage::Cut { asked: sent_at })
             }
             None => {
                 let (events, cut) = self.burst.answered(frames.len(), held);
@@ -255,14 +271,15 @@ impl PubNubLink {
 
     fn go_on(&mut self, Damaged { frames, has_all, .. }: Damaged, cursor: Cursor, asked: Instant) -> LinkEvent {
         self.damaged = 0;
+        let is_elsewhere = self.moves_to(&cursor);
         self.cursor = cursor.clone();
         let frames: Vec<Frame> = frames.into_iter().map(stamped(self.http.now())).collect();
         // Now that it is known what is lost, nothing else is in doubt.
         self.last_good = Some(Instant::now());
-        let (coverage, suspected_loss) = if has_all {
-            (Coverage::Whole { asked }, None)
-        } else {
-            (Coverage::Cut { asked }, Some(SuspectedLoss::Unreadable))
+        let (coverage, suspected_loss) = match (has_all, is_elsewhere) {
+            (true, false) => (Coverage::Whole { asked }, None),
+            (true, true) => (Coverage::Cut { asked }, Some(SuspectedLoss::RegionChanged)),
+            (false, _) => (Coverage::Cut { asked }, Some(SuspectedLoss::Unreadable)),
         };
         LinkEvent::Batch { frames, cursor, coverage, suspected_loss }
     }

@@ -804,3 +804,23 @@ async fn a_poll_whose_answer_has_begun_is_not_held() {
         }
     }
 }
+
+#[tokio::test]
+async fn an_answer_of_another_region_may_lack_what_the_former_one_held() {
+    use crate::transport::SuspectedLoss::RegionChanged;
+
+    let pubnub = scripted(|n| match n {
+        0 => Some(r#"{"t":{"t":"17000000000000001","r":4},"m":[{"d":1}]}"#),
+        1 => Some(r#"{"t":{"t":"17000000000000002","r":4},"m":[{"d":2}]}"#),
+        // Without a region nothing is known of it.
+        2 => Some(r#"{"t":{"t":"17000000000000003"},"m":[{"d":3}]}"#),
+        3 => Some(r#"{"t":{"t":"17000000000000004","r":7},"m":[{"d":4}]}"#),
+        4 => Some(r#"{"t":{"t":"17000000000000005","r":7},"m":[{"d":5}]}"#),
+        _ => None,
+    })
+    .await;
+    let mut link = pubnub.open(target("k", "c", None)).await.unwrap();
+    for (n, loss) in [(1, None), (2, None), (3, None), (4, Some(RegionChanged)), (5, None)] {
+        assert_eq!(batch(&mut link).await, (1, format!("1700000000000000{n}"), loss));
+    }
+}
