@@ -4,11 +4,10 @@
 //! task that makes the call puts up a [`Board`]; what waits within it posts that there,
 //! and takes it down when it waits no more.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 use crate::error::{Error, ErrorKind};
@@ -56,17 +55,44 @@ pub(crate) type Waiting = (Instant, WaitCause);
 
 /// Where waits are posted.
 #[derive(Clone, Debug)]
-pub(crate) struct Board(Arc<Posts>);
+pub(crate) struct Board(Arc<Shared>);
 
+/// Readers are woken in the order in which they wait, so that a simulated run can be
+/// repeated: the receivers of a `tokio::sync::watch` are woken in a random order.
 #[derive(Debug)]
+struct Shared {
+    posts: Mutex<Posts>,
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
 struct Posts {
-    next: AtomicU64,
-    posted: watch::Sender<Vec<(u64, Waiting)>>,
+    /// Counts the changes; a post has the number of its own.
+    changes: u64,
+    posted: Vec<(u64, Waiting)>,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Posts> {
+        // Every change is whole before anything can panic.
+        self.posts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes a change; its number.
+    fn change(&self, change: impl FnOnce(&mut Posts)) -> u64 {
+        let mut posts = self.lock();
+        posts.changes += 1;
+        let number = posts.changes;
+        change(&mut posts);
+        drop(posts);
+        self.changed.notify_waiters();
+        number
+    }
 }
 
 impl Board {
     pub(crate) fn new() -> Self {
-        Self(Arc::new(Posts { next: AtomicU64::new(0), posted: watch::Sender::new(Vec::new()) }))
+        Self(Arc::new(Shared { posts: Mutex::default(), changed: Notify::new() }))
     }
 
     /// Runs `call` with this board up.
@@ -75,31 +101,39 @@ impl Board {
     }
 
     pub(crate) fn reader(&self) -> BoardReader {
-        BoardReader(self.0.posted.subscribe())
+        BoardReader { board: self.0.clone(), seen: self.0.lock().changes }
     }
 
     fn post(&self, waiting: Waiting) -> Posted {
-        let id = self.0.next.fetch_add(1, Ordering::Relaxed);
-        self.0.posted.send_modify(|posts| posts.push((id, waiting)));
+        let id = self.0.change(|posts| posts.posted.push((posts.changes, waiting)));
         Posted { board: self.clone(), id }
     }
 }
 
 /// Reads a [`Board`].
 #[derive(Clone, Debug)]
-pub(crate) struct BoardReader(watch::Receiver<Vec<(u64, Waiting)>>);
+pub(crate) struct BoardReader {
+    board: Arc<Shared>,
+    /// The change that was seen last.
+    seen: u64,
+}
 
 impl BoardReader {
     /// The wait that ends last.
     pub(crate) fn current(&self) -> Option<Waiting> {
-        self.0.borrow().iter().map(|(_, waiting)| *waiting).max_by_key(|(until, _)| *until)
+        self.board.lock().posted.iter().map(|(_, waiting)| *waiting).max_by_key(|(until, _)| *until)
     }
 
-    /// Returns when something was posted or taken down; never, when the board is gone.
-    /// Cancel safe.
+    /// Returns when something was posted or taken down. Cancel safe.
     pub(crate) async fn changed(&mut self) {
-        if self.0.changed().await.is_err() {
-            std::future::pending::<()>().await;
+        loop {
+            let changed = self.board.changed.notified();
+            let changes = self.board.lock().changes;
+            if changes != self.seen {
+                self.seen = changes;
+                return;
+            }
+            changed.await;
         }
     }
 }
@@ -111,7 +145,7 @@ struct Posted {
 
 impl Drop for Posted {
     fn drop(&mut self) {
-        self.board.0.posted.send_modify(|posts| posts.retain(|(id, _)| *id != self.id));
+        self.board.0.change(|posts| posts.posted.retain(|(id, _)| *id != self.id));
     }
 }
 
