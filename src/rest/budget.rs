@@ -11,12 +11,16 @@ use http::{HeaderMap, Method};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
+use super::control::SOCKET_TOKEN;
 use super::envelope::{WAIT_FLOOR, wait_asked_for};
 use crate::error::{Disposition, Error, ErrorKind, Result};
 use crate::waiting::{self, WaitCause};
 
 /// The default limit of the group `Light`, per minute.
 const LIGHT: u64 = 50;
+/// And the group `Auth`. A token for the gateway, which can wait, keeps to it while the
+/// service has not said what it allows: the logins of one dial leave no room for another.
+const AUTH: u64 = 5;
 
 /// More groups and endpoints than the service has; further ones are not learned.
 const GROUPS: usize = 64;
@@ -437,9 +441,16 @@ impl Standing {
         }
     }
 
+    #[cfg(test)]
     fn gate(&mut self, now: Instant) -> Gate {
+        let limit = self.limit(now);
+        self.gate_of(limit, now)
+    }
+
+    /// Whether one more may leave where a window has `limit`.
+    fn gate_of(&mut self, limit: Option<u64>, now: Instant) -> Gate {
         let used = self.used(now).saturating_add(self.under_way);
-        let Some(limit) = self.limit(now).filter(|limit| used >= *limit) else { return Gate::Open };
+        let Some(limit) = limit.filter(|limit| used >= *limit) else { return Gate::Open };
         let mut to_leave = (used - limit).saturating_add(1);
         let frees_at = self.counted.iter().find_map(|counted| {
             to_leave = to_leave.saturating_sub(counted.calls);
@@ -517,7 +528,10 @@ impl Groups {
         }
         standing.penalty_until = None;
         let gate = match heed {
-            Heed::All => standing.gate(now),
+            Heed::All => {
+                let limit = standing.limit(now);
+                standing.gate_of(limit.or((path == SOCKET_TOKEN).then_some(AUTH)), now)
+            }
             Heed::Penalty => Gate::Open,
         };
         if gate == Gate::Open {

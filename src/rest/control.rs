@@ -14,12 +14,12 @@ use super::response::Response;
 use super::subscription::{
     ControlPlane, CreateSubscription, Deletion, SocketToken, SocketTokenAnswer, SubscriptionInfo,
 };
-use crate::error::{Disposition, Error, Result};
+use crate::error::{Disposition, Error, ErrorKind, Result};
 use crate::ids::SubscriptionId;
 use crate::system::System;
 
 const PATH: &str = "/restapi/v1.0/subscription";
-const SOCKET_TOKEN: &str = "/restapi/oauth/wstoken";
+pub(super) const SOCKET_TOKEN: &str = "/restapi/oauth/wstoken";
 
 /// The [`ControlPlane`] of subscriptions created over HTTPS.
 ///
@@ -96,7 +96,11 @@ impl ControlPlane for RestControl {
 
     async fn delete(&self, id: &SubscriptionId) -> Result<Deletion> {
         match self.client.request(Method::DELETE, &Self::path(id, "")?).once().urgent().send().await {
-            Ok(_) => Ok(Deletion::Deleted),
+            Ok(answer) if is_confirmation(&answer) => Ok(Deletion::Deleted),
+            Ok(answer) => Err(Error::new(ErrorKind::Protocol, "the answer to the deletion is not the service's")
+                .with_status(answer.status().as_u16())
+                .with_disposition(Disposition::Retry { after: None })
+                .with_unclear(true)),
             Err(error) if error.status() == Some(404) => Ok(Deletion::GoneAlready),
             Err(error) => Err(error),
         }
@@ -118,6 +122,13 @@ impl ControlPlane for RestControl {
     fn rate_budget(&self) -> Option<RateBudget> {
         Some(self.client.budget().clone())
     }
+}
+
+/// Whether a deletion was answered by the service, with 204 or with a description, and not by
+/// something in between: a portal answers everything with a page and 200.
+fn is_confirmation(answer: &Response) -> bool {
+    let body = answer.bytes().trim_ascii();
+    body.is_empty() || body.starts_with(b"{") || body.starts_with(b"[")
 }
 
 /// For a create, "not found" concerns something in the request: another attempt would get the same

@@ -46,6 +46,9 @@ pub struct SubscriptionInfo {
     pub(crate) answered_at: Option<std::time::SystemTime>,
     /// Whether this repeats an earlier response in place of one that did not arrive.
     pub(crate) remembered: bool,
+    /// Whether it took the place of everything that earlier creations without an answer may
+    /// have made.
+    pub(crate) is_only: bool,
 }
 
 impl SubscriptionInfo {
@@ -63,6 +66,7 @@ impl SubscriptionInfo {
             blacklisted_data: None,
             answered_at: None,
             remembered: false,
+            is_only: false,
         }
     }
 

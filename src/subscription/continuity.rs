@@ -187,6 +187,8 @@ struct Replay {
     since: SystemTime,
     /// Whether a replayed frame showed that it keeps its time.
     keeps_time: bool,
+    /// Whether what was emitted before the recovery is inside a reported gap.
+    is_reported: bool,
 }
 
 impl Replay {
@@ -206,13 +208,22 @@ impl Replay {
         add(self.recovered.to, REPLAY_WITHIN)
     }
 
-    /// No event that was sent later was pushed out of the buffer.
-    fn until(&self) -> SystemTime {
+    /// No event that was sent later was pushed out of the buffer; `None`: nothing that is
+    /// not reported was.
+    fn until(&self) -> Option<SystemTime> {
         match self.first {
-            Some((_, Some(sent))) => add(sent, ORDER_SLACK),
-            Some((came, None)) => came,
-            None => self.recovered.to,
+            Some((_, Some(_))) if self.is_reported => None,
+            Some((_, Some(sent))) => Some(add(sent, ORDER_SLACK)),
+            Some((came, None)) => Some(came),
+            None => Some(self.recovered.to),
         }
+    }
+
+    /// Whether what was sent then came behind all of it: it had begun by then, and is sent
+    /// at once.
+    fn is_before(&self, sent: SystemTime) -> bool {
+        let has_begun = self.first.is_some_and(|(came, first)| first.is_some() && sent > came);
+        has_begun || sent > self.may_begin_until()
     }
 }
 
@@ -233,16 +244,31 @@ pub(in crate::subscription) struct Ledger {
     began: SystemTime,
     /// Up to when the former address was read, while a link may still read it.
     former: Option<Former>,
+    /// Up to when the subscription was there that the present one took over from, until it
+    /// is known that it was there to the last.
+    superseded: Option<SystemTime>,
     /// The beginning of the gap that has no end yet.
     open: Option<SystemTime>,
     replay: Option<Replay>,
+    /// Everything that was sent before this was read, or is inside a reported gap. By this
+    /// machine's clock alone: the service's is not known so exactly.
+    read_before: Option<Instant>,
 }
 
 impl Ledger {
     /// Nothing is expected from before now.
     pub(in crate::subscription) fn new(now: Instant, wall: SystemTime) -> Self {
         let clock = ServiceClock::new(now, wall);
-        Self { clock, excluded: [wall; 5], began: wall, former: None, open: None, replay: None }
+        Self {
+            clock,
+            excluded: [wall; 5],
+            began: wall,
+            former: None,
+            superseded: None,
+            open: None,
+            replay: None,
+            read_before: None,
+        }
     }
 
     /// Goes on where another process stopped.
@@ -295,9 +321,13 @@ impl Ledger {
             Proof::Decrypted { sent } => (sent <= add(latest, ORDER_SLACK)).then_some(sent),
         };
         let Some(upto) = upto else { return };
+        if let Proof::Answer { asked, .. } | Proof::CutAnswer { asked, .. } | Proof::Reply { asked } = proof {
+            self.read_before = self.read_before.max(Some(asked));
+        }
         // What was missed may still be on its way, behind an event that is live.
-        let is_behind_replay =
-            !matches!(proof, Proof::Event { .. }) || self.replay.is_none() || !self.clock.assumed && self.is_behind_replay(upto);
+        let is_behind_replay = !matches!(proof, Proof::Event { .. })
+            || self.replay.is_none()
+            || self.clock.is_given() && self.is_behind_replay(upto);
         for loss in proof.excludes().iter().filter(|loss| **loss != Loss::Read || is_behind_replay) {
             let excluded = &mut self.excluded[*loss as usize];
             *excluded = (*excluded).max(upto.min(latest));
@@ -308,12 +338,13 @@ impl Ledger {
     /// ends the count. Until then nothing proves what is older: a replayed frame may be the
     /// first of as many as the buffer holds.
     fn is_behind_replay(&mut self, sent: SystemTime) -> bool {
-        self.replay.take_if(|replay| sent > replay.may_begin_until());
+        self.replay.take_if(|replay| replay.is_before(sent));
         self.replay.is_none()
     }
 
     fn excluded(&self, losses: &[Loss]) -> SystemTime {
-        losses.iter().map(|loss| self.excluded[*loss as usize]).min().unwrap_or(self.began)
+        let there = self.superseded.filter(|_| losses.contains(&Loss::There));
+        losses.iter().map(|loss| self.excluded[*loss as usize]).chain(there).min().unwrap_or(self.began)
     }
 
     /// Where a gap of these kinds would begin.
@@ -370,6 +401,7 @@ impl Ledger {
     fn report(&mut self, now: Instant, since: SystemTime) -> Interval {
         let Span { from, to } = self.clock.at(now);
         let until = to.max(since);
+        self.read_before = self.read_before.max(Some(now));
         // A later gap begins before this one's end by any clock.
         self.settle(since, from);
         Interval { since, until, certainty: Certainty::Possible }
@@ -378,6 +410,7 @@ impl Ledger {
     /// What lies in a reported gap need not be excluded: a kind that was excluded up to
     /// its beginning now is up to its end.
     fn settle(&mut self, since: SystemTime, until: SystemTime) {
+        self.superseded.take_if(|there| *there >= since);
         for excluded in &mut self.excluded {
             if *excluded >= since {
                 *excluded = (*excluded).max(until);
@@ -418,6 +451,25 @@ impl Ledger {
         self.replay = None;
     }
 
+    /// Another subscription takes over: what proves that this one is there says nothing of the
+    /// one before, which may have been gone for a while.
+    pub(in crate::subscription) fn supersede(&mut self) {
+        self.superseded = Some(self.excluded(&[Loss::There]));
+    }
+
+    /// The one before was there to the last.
+    pub(in crate::subscription) fn confirm_superseded(&mut self) {
+        self.superseded = None;
+    }
+
+    /// The one before was not there to the last, or that is not known: a gap, up to when the
+    /// present one was asked for.
+    pub(in crate::subscription) fn superseded(&mut self, asked: Instant) -> Option<Interval> {
+        let since = sub(self.superseded.take()?, ORDER_SLACK);
+        let until = self.clock.at(asked).to.max(since);
+        Some(Interval { since, until, certainty: Certainty::Possible })
+    }
+
     /// The former place was read to its end, or what was missed there is in a gap.
     pub(in crate::subscription) fn leave_former(&mut self) {
         self.former = None;
@@ -431,7 +483,7 @@ impl Ledger {
 
     /// Whether everything that was sent before `asked` is read, or inside a reported gap.
     pub(in crate::subscription) fn is_read(&self, asked: Instant) -> bool {
-        self.excluded(&[Loss::Read]) >= self.clock.at(asked).from
+        self.read_before.is_some_and(|before| before >= asked)
     }
 
     /// For how long nothing was read for certain.
@@ -453,7 +505,15 @@ impl Ledger {
         let gap = (!read_to_end).then(|| self.possible(now, &[Loss::Read]));
         let recovered = Span { from: self.clock.at(asked).from, to: self.clock.at(now).to };
         let since = self.since(&[Loss::Read]);
-        self.replay = Some(Replay { buffer, count: 0, recovered, first: None, since, keeps_time: false });
+        self.replay = Some(Replay {
+            buffer,
+            count: 0,
+            recovered,
+            first: None,
+            since,
+            keeps_time: false,
+            is_reported: !read_to_end,
+        });
         gap
     }
 
@@ -467,17 +527,17 @@ impl Ledger {
         let now = self.clock.at(now);
         let replay = self.replay.as_mut()?;
         // By a clock that cannot be compared nothing is known to be live.
-        let sent = sent.filter(|_| !self.clock.assumed);
+        let sent = sent.filter(|_| self.clock.is_given());
         if !replay.came(now, sent) {
             return None;
         }
         let replay = *replay;
         self.replay = None;
         // What was pushed out is older than the first that came.
-        let (since, until) = (replay.since, replay.until());
+        let since = replay.since;
+        let until = replay.until()?.max(since);
         self.settle(since, until);
-        let interval = Interval { since, until, certainty: Certainty::Possible };
-        (until > since).then_some((interval, replay.count))
+        Some((Interval { since, until, certainty: Certainty::Possible }, replay.count))
     }
 
     /// When an event was emitted that came at `now`, with what stands on it: never
@@ -494,7 +554,7 @@ impl Ledger {
 
     /// What is proven now.
     pub(in crate::subscription) fn proven(&self) -> Proven {
-        Proven::of(&self.excluded)
+        Proven::of(&Loss::ALL.map(|loss| self.excluded(&[loss])))
     }
 }
 

@@ -219,6 +219,7 @@ fn answers_of_an_older_generation_change_nothing() {
         Input::Deleted { op: stale, found: true },
         Input::LinkAlive { link: 999 },
         Input::LinkProgress { link: 999 },
+        Input::LinkRead { link: 999 },
         Input::LinkFailed { link: 999, disposition: Disposition::Fatal },
     ] {
         let before = format!("{:?}", bench.machine);
@@ -272,6 +273,7 @@ fn l6_a_moved_address_opens_the_new_link_before_the_old_one_closes() {
     assert_ne!(old, new);
     assert_eq!(effects, [Effect::OpenLink { link: new }]);
     assert!(!has(&bench.secs(9), |effect| matches!(effect, Effect::CloseLink { .. })));
+    bench.give(Input::LinkRead { link: old });
     assert_eq!(bench.secs(1), [Effect::CloseLink { link: old }]);
 }
 
@@ -296,6 +298,7 @@ fn the_current_link_can_fail_while_a_former_one_lingers() {
     bench.link_up();
     assert!(bench.link_fail(RETRY).is_empty(), "no loss at the former address");
     assert_eq!(bench.machine.phase(), Phase::Reconnecting);
+    bench.give(Input::LinkRead { link: former });
     let effects = bench.secs(10);
     assert!(
         matches!(effects[..], [Effect::OpenLink { .. }, Effect::CloseLink { link }] if link == former),
@@ -314,6 +317,7 @@ fn of_two_former_links_the_one_that_ends_is_the_one_forgotten() {
     bench.give(Input::Update);
     bench.lease_moved(900, true);
     assert_eq!(bench.give(Input::LinkFailed { link: second, disposition: RETRY }), [Effect::FormerLinkLost]);
+    bench.give(Input::LinkRead { link: first });
     assert_eq!(bench.secs(10), [Effect::CloseLink { link: first }]);
 }
 
@@ -330,7 +334,7 @@ fn one_former_links_answer_proves_nothing_of_another() {
     let answering = bench.link();
     bench.give(Input::Update);
     bench.lease_moved(900, true);
-    bench.give(Input::LinkAlive { link: answering });
+    bench.give(Input::LinkRead { link: answering });
     let closed = [silent, answering].map(|link| Effect::CloseLink { link });
     assert_eq!(bench.secs(10), [closed[0], closed[1], Effect::FormerLinkLost]);
 }
@@ -393,6 +397,9 @@ fn moving_twice_keeps_both_former_links_for_their_time() {
     bench.give(Input::Update);
     let effects = bench.lease_moved(900, true);
     assert!(!has(&effects, |effect| matches!(effect, Effect::CloseLink { .. })), "{effects:?}");
+    for link in [first, second] {
+        bench.give(Input::LinkRead { link });
+    }
     let closed = [Effect::CloseLink { link: first }, Effect::CloseLink { link: second }];
     assert_eq!(bench.secs(10), closed, "without a gap: both had answered");
 }
@@ -403,7 +410,9 @@ fn links_that_move_without_end_are_bounded() {
     for _ in 0..100 {
         bench.link_up();
         bench.give(Input::Update);
+        let former = bench.link();
         bench.lease_moved(900, true);
+        bench.give(Input::LinkRead { link: former });
     }
     assert_eq!(bench.machine.formers.len(), FORMERS);
     assert!(!bench.effects.contains(&Effect::FormerLinkLost));
@@ -560,8 +569,17 @@ fn a_link_that_never_answered_covers_nothing_when_the_address_moves() {
     bench.drain();
     let former = bench.link();
     bench.lease_moved(900, true);
-    bench.give(Input::LinkAlive { link: former });
+    bench.give(Input::LinkRead { link: former });
     assert_eq!(bench.secs(10), [Effect::CloseLink { link: former }]);
+
+    // That its peer is there, or delivers what it had, is no proof (found 1.2).
+    let mut bench = Bench::live();
+    bench.secs(780);
+    let former = bench.link();
+    bench.lease_moved(900, true);
+    bench.give(Input::LinkAlive { link: former });
+    bench.give(Input::LinkProgress { link: former });
+    assert_eq!(bench.secs(10), [Effect::CloseLink { link: former }, Effect::FormerLinkLost]);
 }
 
 #[test]
@@ -973,6 +991,7 @@ fn a_link_that_is_leaving_is_replaced_without_a_gap() {
     assert!(matches!(effects[..], [Effect::OpenLink { .. }]), "{effects:?}");
     bench.link_up();
     assert_eq!(bench.machine.phase(), Phase::Live);
+    bench.give(Input::LinkRead { link: old });
     assert_eq!(bench.secs(10), [Effect::CloseLink { link: old }]);
     assert_eq!(gaps(&bench.effects), []);
 }
@@ -1144,6 +1163,7 @@ enum Step {
     Deleted { back: u64, found: bool },
     Exchanged,
     Alive { back: u64 },
+    Read { back: u64 },
     Progress { back: u64 },
     LinkFailed { back: u64, disposition: Disposition },
     LinkLost { back: u64 },
@@ -1176,6 +1196,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (back(), any::<bool>()).prop_map(|(back, found)| Step::Deleted { back, found }),
         1 => Just(Step::Exchanged),
         5 => back().prop_map(|back| Step::Alive { back }),
+        2 => back().prop_map(|back| Step::Read { back }),
         3 => back().prop_map(|back| Step::Progress { back }),
         4 => (back(), disposition()).prop_map(|(back, disposition)| Step::LinkFailed { back, disposition }),
         1 => back().prop_map(|back| Step::LinkLost { back }),
@@ -1257,6 +1278,7 @@ proptest! {
                 Step::Exchanged => { bench.give(Input::Exchanged); }
                 Step::Deleted { back, found } => { bench.give(Input::Deleted { op: at(back), found }); }
                 Step::Alive { back } => { bench.give(Input::LinkAlive { link: at(back) }); }
+                Step::Read { back } => { bench.give(Input::LinkRead { link: at(back) }); }
                 Step::Progress { back } => { bench.give(Input::LinkProgress { link: at(back) }); }
                 Step::LinkFailed { back, disposition } => {
                     bench.give(Input::LinkFailed { link: at(back), disposition });

@@ -23,6 +23,8 @@ use crate::transport::{Cursor, Link, Target, Transport};
 const CALL_WITHIN: Duration = Duration::from_secs(60);
 /// Asking after a subscription may take this long.
 const LOOK_WITHIN: Duration = Duration::from_secs(10);
+/// One that another took over from is listened to for this long, and then deleted.
+const LOOK_BACK_WITHIN: Duration = Duration::from_secs(8);
 /// A link is open within this or not at all.
 /// Longer than the parts of it may take together (a login, a turn within the rate,
 /// a token, a connection, its first message): cut short, it could lose what the
@@ -61,6 +63,12 @@ pub(super) enum Done {
         /// What the service said of the subscription just before, if it was asked.
         before: Option<Box<Result<SubscriptionInfo>>>,
         result: Result<Deletion>,
+    },
+    /// What the service said of a subscription that another took over from, which was asked
+    /// for at `taken_over`.
+    Superseded {
+        taken_over: Instant,
+        result: Box<Result<SubscriptionInfo>>,
     },
     /// What the service said after the wall clock jumped by so much.
     Jumped {
@@ -214,6 +222,17 @@ pub(super) fn look(control: Arc<dyn ControlPlane>, op: Op, id: SubscriptionId) -
         Done::Lease { op, asked, result: Box::new(result) }
     };
     caught(CONTROL, call, move |error| Done::Lease { op, asked, result: Box::new(Err(error)) })
+}
+
+/// Asks after a subscription that another took over from at `taken_over`.
+pub(super) fn look_back(control: Arc<dyn ControlPlane>, id: SubscriptionId, taken_over: Instant) -> Pending {
+    let call = async move {
+        let result = timeout(LOOK_BACK_WITHIN, control.get(&id)).await.unwrap_or_else(|_| {
+            Err(Error::new(ErrorKind::Timeout, "the service did not say in time how the former subscription is"))
+        });
+        Done::Superseded { taken_over, result: Box::new(result.and_then(|info| about(&id, info))) }
+    };
+    caught(CONTROL, call, move |error| Done::Superseded { taken_over, result: Box::new(Err(error)) })
 }
 
 pub(super) fn update(control: Arc<dyn ControlPlane>, op: Op, id: SubscriptionId, filters: Vec<String>) -> Pending {

@@ -103,7 +103,7 @@ async fn probe_e_w05_replayed_events_in_one_segment_with_the_first_words_arrive(
         journal.read_to(&mut subscription, 15).await;
         assert_after_resets(&journal, 1..=15, 1);
         assert_eq!(sandbox.requests_to(Operation::Create).len(), 1);
-        close(&sandbox, subscription).await;
+        close_recovered(&sandbox, subscription).await;
     }
 }
 
@@ -127,7 +127,7 @@ async fn probe_d_w18_repeated_and_reordered_events_are_told_once() {
     journal.read_to(&mut subscription, 8).await;
     assert_eq!(sandbox.faults().hits(notification), 1);
     assert_after_resets(&journal, [1, 2, 3, 6, 5, 4, 7, 8], 1);
-    close(&sandbox, subscription).await;
+    close_recovered(&sandbox, subscription).await;
 }
 
 #[tokio::test]
@@ -152,7 +152,7 @@ async fn probe_a_w04_one_refusal_of_a_token_ends_nothing() {
         journal.read_to(&mut subscription, 3).await;
         assert_eq!(sandbox.faults().hits(fault), 1, "{told}");
         assert_after_resets(&journal, 1..=3, 1);
-        close(&sandbox, subscription).await;
+        close_recovered(&sandbox, subscription).await;
     }
 }
 
@@ -183,7 +183,7 @@ async fn w06_faults_of_the_upgrade_and_of_the_first_words_end_nothing() {
         publish(&sandbox, [4]);
         journal.read_to(&mut subscription, 4).await;
         journal.assert_missing_only_in_gaps(1..=4);
-        close(&sandbox, subscription).await;
+        close_recovered(&sandbox, subscription).await;
     }
 }
 
@@ -199,7 +199,7 @@ async fn probe_b_w03_no_heartbeat_reply_closes_and_reconnects() {
     publish(&sandbox, [2]);
     journal.read_to(&mut subscription, 2).await;
     assert_eq!((journal.events(), journal.gaps().len()), (vec![1, 2], 1));
-    close(&sandbox, subscription).await;
+    close_recovered(&sandbox, subscription).await;
 }
 
 /// Whether the service sends again what it wrote to a connection that was dead
@@ -216,7 +216,7 @@ async fn probe_b_w12_a_black_hole_is_left_and_nothing_of_it_is_lost_quietly() {
     assert_eq!(journal.events(), [1, 2, 3, 4]);
     let gaps = journal.gaps();
     assert!(gaps.len() == 1 && gaps[0].certainty == Certainty::Possible, "{gaps:?}");
-    close(&sandbox, subscription).await;
+    close_recovered(&sandbox, subscription).await;
 }
 
 #[tokio::test]
@@ -245,7 +245,7 @@ async fn probe_f_w06_a_failed_recovery_and_a_refused_subscription_end_in_one_gap
     journal.read_to(&mut subscription, 3).await;
     assert_eq!((journal.events(), journal.gaps().len()), (vec![1, 2, 3], 2));
     assert_eq!(journal.gaps()[1].cause, GapCause::ConnectionBroken);
-    close(&sandbox, subscription).await;
+    close_recovered(&sandbox, subscription).await;
 }
 
 #[tokio::test]
@@ -261,7 +261,7 @@ async fn w10_the_newest_token_recovers_however_it_comes() {
         }
         assert_after_resets(&journal, 1..=6, 3);
         assert_eq!(sandbox.requests_to(Operation::Create).len(), 1);
-        close(&sandbox, subscription).await;
+        close_recovered(&sandbox, subscription).await;
     }
 }
 
@@ -278,7 +278,7 @@ async fn w20_more_missed_than_the_service_keeps_is_told() {
     let gaps = journal.gaps();
     // The gap of the lost connection covers what the service's buffer dropped.
     assert!(gaps.len() == 1 && gaps[0].cause == GapCause::ConnectionBroken, "{gaps:?}");
-    close(&sandbox, subscription).await;
+    close_recovered(&sandbox, subscription).await;
 }
 
 #[tokio::test]
@@ -314,7 +314,7 @@ async fn w11_a_frame_beyond_the_limit_costs_the_connection_and_nothing_else() {
     publish(&sandbox, [3]);
     journal.read_to(&mut subscription, 3).await;
     assert!(journal.events().ends_with(&[3]), "{journal:?}");
-    close(&sandbox, subscription).await;
+    close_recovered(&sandbox, subscription).await;
 }
 
 #[tokio::test]
@@ -452,7 +452,7 @@ async fn w05_tokens_are_fetched_for_each_connection_and_a_refused_one_is_not_rep
         sandbox.knobs(|knobs| knobs.gateway.wstoken_ttl = ms(30_000));
         assert_after_resets(&Journal::upto(&mut subscription, 2).await, [1, 2], 1);
         assert_eq!(sandbox.requests_to(Operation::Upgrade).len(), sandbox.requests_to(Operation::WsToken).len());
-        close(&sandbox, subscription).await;
+        close_recovered(&sandbox, subscription).await;
     }
 }
 
@@ -465,7 +465,7 @@ async fn a_gateway_that_is_away_is_waited_for() {
     phase(&subscription, Phase::Reconnecting).await;
     sandbox.bring_up(Service::Gateway).await;
     assert_after_resets(&Journal::upto(&mut subscription, 3).await, 1..=3, 1);
-    close(&sandbox, subscription).await;
+    close_recovered(&sandbox, subscription).await;
 }
 
 #[tokio::test]
@@ -504,7 +504,7 @@ async fn a6_a_refreshed_token_continues_the_session() {
     assert_after_resets(&journal, 1..=5, 1);
     assert_eq!(sandbox.requests_to(Operation::Token).len(), before + 1, "refreshed once");
     assert_eq!(sandbox.requests_to(Operation::Create).len(), 1, "the same subscription goes on");
-    close(&sandbox, subscription).await;
+    close_recovered(&sandbox, subscription).await;
 }
 
 #[tokio::test]

@@ -77,6 +77,8 @@ pub(crate) struct Core {
     /// The client polls sources, and has no push.
     pub(crate) polls: bool,
     frozen: bool,
+    /// The subscription whose events came last.
+    served: Option<usize>,
     up: Vec<Upcall>,
     /// Faults that wait for a phase of the client.
     waiting: Vec<usize>,
@@ -126,6 +128,7 @@ impl Core {
             healthy: false,
             polls: false,
             frozen: false,
+            served: None,
             up: Vec::new(),
             waiting: Vec::new(),
             stops: VecDeque::new(),
@@ -207,9 +210,11 @@ impl Core {
     /// At regular times, and where a fault may have changed the truth.
     fn sample(&mut self) {
         let at = self.q.now();
+        let delivers = self.delivering(at);
+        self.served = delivers.filter(|index| *index < self.service.subs.all.len()).or(self.served);
         let sample = Sample {
             at,
-            delivers: self.delivers(at),
+            delivers: delivers.is_some(),
             healthy: self.healthy,
             frozen: self.frozen,
             reachable: Host::ALL.iter().all(|host| self.net.accepts_from(*host) <= at),
@@ -219,23 +224,30 @@ impl Core {
         self.samples.push(sample);
     }
 
-    /// No subscription of ours serves all filters, though there was one.
+    /// The subscription whose events came last serves no more. One that was made without the
+    /// client having read its id makes no difference: only asking shows that this one is gone.
     fn is_deaf(&self, now: Us) -> bool {
-        self.schedule.mode != Mode::Agent
-            && !self.polls
-            && !self.service.subs.all.iter().any(|sub| sub.is_ours && sub.is_serving(now))
+        let subs = &self.service.subs.all;
+        let is_serving = match self.served.and_then(|index| subs.get(index)) {
+            Some(sub) => sub.is_serving(now),
+            None => subs.iter().any(|sub| sub.is_ours && sub.is_serving(now)),
+        };
+        self.schedule.mode != Mode::Agent && !self.polls && !is_serving
     }
 
-    /// Whether an event of each filter would reach the client by itself.
-    fn delivers(&self, now: Us) -> bool {
+    /// The subscription whose events would reach the client by themselves, for each filter.
+    fn delivering(&self, now: Us) -> Option<usize> {
         const BETWEEN_POLLS: Us = 3 * SEC;
         if self.schedule.mode == Mode::Agent {
-            return self.service.agent.delivers(&self.net, now);
+            return self.service.agent.delivers(&self.net, now).then_some(0);
         }
         if self.polls {
-            return self.service.last_source.is_some_and(|at| at + POLLED > now);
+            let is_recent = self.service.last_source.is_some_and(|at| at + POLLED > now);
+            // No subscription of its own.
+            return is_recent.then_some(usize::MAX);
         }
-        (0..self.service.subs.all.len()).any(|index| {
+        (0..self.service.subs.all.len()).rev().find(|index| {
+            let index = *index;
             let sub = &self.service.subs.all[index];
             if !sub.is_ours || !sub.is_serving(now) {
                 return false;

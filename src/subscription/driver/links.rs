@@ -55,7 +55,12 @@ impl Driver {
             }
             Ok(LinkEvent::At(cursor)) => self.at(place, cursor),
             Ok(LinkEvent::Answered { asked }) => {
-                self.give(Input::LinkAlive { link: id });
+                let is_former = place != self.place;
+                self.give(if is_former && asked < self.moved_at {
+                    Input::LinkAlive { link: id }
+                } else {
+                    Input::LinkRead { link: id }
+                });
                 self.answered(place, asked);
             }
             Ok(LinkEvent::Continued { asked, read_to_end, buffer }) => {

@@ -58,13 +58,15 @@ const CLOCK_CHECK: Duration = Duration::from_secs(15);
 /// process was frozen, or its runtime was.
 const FROZEN: Duration = Duration::from_secs(30);
 /// How long what a creation without an answer may have made can be there, unless it is
-/// renewed: the lifetime of PubNub subscriptions (ringcentral-rest-and-events.md §2.5). One
-/// of a WebSocket ends with its session.
+/// renewed: the lifetime of PubNub subscriptions (ringcentral-rest-and-events.md §2.5).
 const UNCONFIRMED_FOR: Duration = Duration::from_secs(900);
+/// Likewise over a WebSocket. It may stay for a day when its session is over
+/// (websocket-and-webhooks.md §1.7).
+const UNCONFIRMED_IN_SESSION_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 /// The end waits this long for what was made in vain to be deleted.
 const FAREWELL: Duration = Duration::from_secs(5);
 /// At the end the link gets this long to tell whether something is unread.
-const DRAIN_WITHIN: Duration = Duration::from_secs(2);
+const DRAIN_WITHIN: Duration = Duration::from_secs(3);
 /// No lease is taken to last longer than this after it was given up.
 const ORPHAN_LIFE_CAP: Duration = Duration::from_secs(24 * 60 * 60);
 /// And at least this long.
@@ -221,6 +223,8 @@ pub(in crate::subscription) struct Driver {
     lease: Option<Lease>,
     /// Counts the addresses listened to, so that links of a former one are told apart.
     place: u64,
+    /// When the present address, or subscription, took the place of the former.
+    moved_at: Instant,
     /// Where is listened now, as a resume token tells it.
     listening: Option<Arc<Place>>,
     /// Since when events may be missing.
@@ -360,6 +364,7 @@ impl Driver {
             keys: Keys::default(),
             lease: None,
             place: 0,
+            moved_at: now,
             listening: None,
             ledger,
             in_force: setup.filters.clone().into(),

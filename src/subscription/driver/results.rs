@@ -34,6 +34,7 @@ impl Driver {
                     Err(error) => self.failed(op, error),
                 }
             }
+            Done::Superseded { taken_over, result } => self.looked_back(taken_over, *result),
             Done::Jumped { by, asked, result } => self.judged(by, asked, *result),
             Done::Opened { link, result } => self.opened(link, result),
             Done::Discarded { id, gone: true, .. } => self.is_gone(&id),
@@ -45,6 +46,23 @@ impl Driver {
             Done::Begun { source, turn, result } => self.begun(source, turn, result),
             Done::Synced { source, turn, result } => self.synced(source, turn, result),
             Done::Parted | Done::BrokenOff => {}
+        }
+    }
+
+    /// What the service said of a subscription that another has taken over from. It may have
+    /// stopped serving it since it was asked last, without a word.
+    fn looked_back(&mut self, taken_over: Instant, result: Result<SubscriptionInfo>) {
+        let (cause, certainty) = match result {
+            Ok(info) if lease::is_served(&info) => return self.ledger.confirm_superseded(),
+            Ok(_) => (GapCause::SubscriptionInactive, Certainty::Certain),
+            Err(error) if error.status() == Some(404) => (GapCause::SubscriptionGone, Certainty::Certain),
+            Err(error) => {
+                tracing::debug!(%error, subscription = self.id_for_log(), "not known to be served until it was replaced");
+                (GapCause::SubscriptionGone, Certainty::Possible)
+            }
+        };
+        if let Some(gap) = self.ledger.superseded(taken_over) {
+            self.tell_gap(cause, Interval { certainty, ..gap });
         }
     }
 
@@ -65,7 +83,8 @@ impl Driver {
             subscription = self.id_for_log(),
             "a creation was not answered: what it may have made is left at the service until it expires"
         );
-        self.unconfirmed_until = Some(Instant::now() + UNCONFIRMED_FOR);
+        let life = if self.setup.has_address { UNCONFIRMED_FOR } else { UNCONFIRMED_IN_SESSION_FOR };
+        self.unconfirmed_until = Some(Instant::now() + life);
     }
 
     /// Whether a subscription may be left at the service whose id was never read.
@@ -178,9 +197,7 @@ impl Driver {
                 return self.failed(op, if taken_up { error.with_disposition(Disposition::Recreate) } else { error });
             }
         };
-        if !self.setup.has_address {
-            // One connection has one subscription: this one replaced any other in it
-            // (ringcentral-rest-and-events.md §2.7).
+        if info.is_only {
             self.unconfirmed_until = None;
         }
         let moved = self.lease.as_ref().is_some_and(|before| !before.same_place(&lease));
@@ -246,6 +263,10 @@ impl Driver {
                     let old = self.recreated.take().map_or_else(|| before.id.clone(), |recreated| recreated.old);
                     self.recreated = Some(Recreated { old, new: lease.id.clone() });
                 }
+                if takes_over {
+                    self.ledger.supersede();
+                    self.passing.push(ops::look_back(self.control_of(self.lease_way), before.id.clone(), asked.at));
+                }
                 self.retiring.push((self.place, self.lease_way, before.id));
                 self.move_cursor(lease::before_first_event(info, asked.wall));
             }
@@ -259,7 +280,12 @@ impl Driver {
             // It moved at some time since the address was last confirmed, which may have been
             // long before this answer was asked for (found 1.4).
             Some(before) if !before.same_place(&lease) => {
-                self.move_cursor(lease::head_start(self.ledger.since(&[Loss::Address])));
+                let confirmed = lease::head_start(self.ledger.since(&[Loss::Address]));
+                // By the transport's own clock, should this machine's be ahead: it was confirmed
+                // at most a lifetime before the last answer. At a new address nothing is older.
+                let lifetime = self.granted.unwrap_or(lease::ASSUMED_LIFETIME).max(lease::ASSUMED_LIFETIME);
+                let read = self.cursor.as_ref().and_then(Cursor::time).and_then(|at| at.checked_sub(lifetime));
+                self.move_cursor(read.map_or(confirmed, |read| read.min(confirmed)));
             }
             Some(_) => {}
             None => self.first_cursor(&lease, info, asked, resumed, adopted),
@@ -297,6 +323,12 @@ impl Driver {
     pub(super) fn move_cursor(&mut self, made_before: SystemTime) {
         self.cursor = Some(Cursor::at(made_before));
         self.ledger.relocate();
+        self.moved_at = Instant::now();
+        // What is still on its way there is read, or it is known that it may be lost. That
+        // the peer answers something says nothing of it.
+        for reading in self.reading.iter_mut().filter(|reading| reading.place == self.place) {
+            reading.link.check();
+        }
         self.place += 1;
     }
 

@@ -56,11 +56,15 @@ impl Machine {
         // A look renews nothing: what it says can only end the lease earlier.
         let expires_at = looked.map_or(expires_at, |known| known.min(expires_at));
         self.lease = Lease::Active { expires_at };
+        let made = fresh && self.plan == Plan::Create;
         self.plan = Plan::Create;
         self.pruned = false;
+        self.stale = false;
         self.renew_attempts = 0;
         self.disarm(Timer::Attempt);
-        if let Stage::Closing { .. } = self.stage {
+        if let Stage::Closing { delete, .. } = &mut self.stage {
+            // One that is made while it ends is in no resume token: nobody can go on with it.
+            *delete |= made;
             return self.end_lease();
         }
         let renew_after = self.settings.renewal.renew_after(lifetime, self.chance.f64());

@@ -9,15 +9,15 @@ impl Machine {
         if let Some(link) = self.link.id() {
             let crowded = self.formers.len() >= FORMERS;
             self.retire(usize::from(crowded));
-            let (proven, told) = (matches!(self.link, Link::Up { .. }), self.gap == Gap::Open);
-            self.formers.push(Former { link, proven, told });
+            let told = self.gap == Gap::Open;
+            self.formers.push(Former { link, proven: false, told });
             self.arm(Timer::Retire, now + self.settings.linger);
         }
         self.dial();
     }
 
-    /// Closes the oldest `count` former links. One that never answered may have
-    /// left events unread.
+    /// Closes the oldest `count` former links. One that did not answer since it was left
+    /// may have left events unread.
     pub(super) fn retire(&mut self, count: usize) {
         let mut unread = false;
         for former in self.formers.drain(..count) {
@@ -29,7 +29,8 @@ impl Machine {
         }
     }
 
-    pub(super) fn prove(&mut self, link: LinkId) {
+    pub(super) fn link_read(&mut self, now: Instant, link: LinkId) {
+        self.link_alive(now, link);
         for former in self.formers.iter_mut().filter(|former| former.link == link) {
             former.proven = true;
         }
@@ -44,7 +45,6 @@ impl Machine {
     }
 
     pub(super) fn link_alive(&mut self, now: Instant, link: LinkId) {
-        self.prove(link);
         if self.link != (Link::Opening { link }) {
             return;
         }
@@ -58,7 +58,6 @@ impl Machine {
     }
 
     pub(super) fn link_progress(&mut self, now: Instant, link: LinkId) {
-        self.prove(link);
         if self.link.id() != Some(link) {
             return;
         }

@@ -97,6 +97,8 @@ pub(in crate::subscription) enum Input {
     LinkAlive { link: LinkId },
     /// The link delivered.
     LinkProgress { link: LinkId },
+    /// Everything that was sent over the link before it was left, if it was, is read.
+    LinkRead { link: LinkId },
     /// The link ended.
     LinkFailed { link: LinkId, disposition: Disposition },
     /// The link ended, and the subscription is of no use any more.
@@ -244,7 +246,8 @@ impl Link {
 #[derive(Clone, Copy, Debug)]
 struct Former {
     link: LinkId,
-    /// Whether its peer answered: only then is its silence an empty place.
+    /// Whether its peer answered to what was asked since it was left: only then is its
+    /// silence an empty place.
     proven: bool,
     /// Whether what it may have missed was told already, by the gap in which it
     /// was left.
@@ -421,6 +424,7 @@ impl Machine {
             Input::Deleted { op, found } => self.deleted(op, found),
             Input::LinkAlive { link } => self.link_alive(now, link),
             Input::LinkProgress { link } => self.link_progress(now, link),
+            Input::LinkRead { link } => self.link_read(now, link),
             Input::LinkFailed { link, disposition } => self.link_failed(now, link, disposition),
             Input::LinkLost { link, cause } => self.link_lost(now, link, cause),
             Input::LinkLeaving { link } => self.link_leaving(link),

@@ -26,8 +26,8 @@ const PROBE_AFTER: Duration = Duration::from_millis(250);
 /// read long after the last note may have waited here for as long (found 1.3).
 const AWAKE_EVERY: Duration = Duration::from_secs(5);
 
-/// At the end of a subscription the service tells its time within this, or the path is dead.
-const TIME_WITHIN: Duration = Duration::from_secs(2);
+/// The service says its time, or where its stream is, within this, or the path is dead.
+const PRESENT_WITHIN: Duration = Duration::from_secs(2);
 /// What waits is answered at once (pubnub.md §3.2): a poll of a service that is there has
 /// nothing to wait for once it was held for this long.
 const HELD: Duration = Duration::from_millis(500);
@@ -67,20 +67,26 @@ enum Taken {
     Behind(Damaged, Instant),
 }
 
-/// The subscription is about to end, and waits to know whether something is unread.
+/// The subscription is about to end or has moved, and waits to know whether something is
+/// unread.
 struct Check {
-    /// Whether the service told its time, in time; `None` once it did.
-    time: Option<BoxFuture<'static, bool>>,
+    asked: Instant,
+    /// Held for so long, a poll has nothing to wait for.
+    held: Duration,
+    /// The service's present position, if it came in time; `None` once it did.
+    present: Option<BoxFuture<'static, Option<Cursor>>>,
 }
 
 impl Check {
-    /// Whether the service is there; never, once that is known. Cancel safe.
-    async fn is_alive(&mut self) -> bool {
-        match &mut self.time {
-            Some(time) => {
-                let alive = time.await;
-                self.time = None;
-                alive
+    /// The present position, if the service is there; never, once that is known. Cancel safe.
+    async fn present(&mut self) -> Option<Cursor> {
+        match &mut self.present {
+            Some(answer) => {
+                let present = answer.await;
+                self.present = None;
+                // An answer takes as long as this one did.
+                self.held = HELD + self.asked.elapsed();
+                present
             }
             None => pending().await,
         }
@@ -159,7 +165,7 @@ impl PubNubLink {
     /// Whether the service answers the question for its time, soon.
     fn time(&self) -> BoxFuture<'static, bool> {
         let (http, request) = (self.http.clone(), self.endpoint.time());
-        async move { timeout(TIME_WITHIN, http.send(request)).await.is_ok_and(|answer| is_life(&answer)) }.boxed()
+        async move { timeout(PRESENT_WITHIN, http.send(request)).await.is_ok_and(|answer| is_life(&answer)) }.boxed()
     }
 
     /// Whether another region answers than before: the one sign that it took over, without
@@ -339,6 +345,9 @@ impl Link for PubNubLink {
                 };
                 Poll { sent_at: now, awake_at: now, begun, answer }
             });
+            // Nothing waits for it then; where the service answered beside it.
+            let held_by =
+                self.check.as_ref().filter(|check| check.present.is_none()).map(|check| poll.sent_at + check.held);
             tokio::select! {
                 biased;
                 answer = &mut poll.answer => {
@@ -381,11 +390,23 @@ impl Link for PubNubLink {
                     false if self.asked_again => return Err(self.unanswered()),
                     false => self.unproven = true,
                 },
-                alive = is_alive(&mut self.check), if self.check.is_some() => if !alive {
-                    self.check = None;
-                    return Err(Error::new(ErrorKind::Timeout, "PubNub did not say its time beside a poll that is held"));
+                present = present(&mut self.check), if self.check.is_some() => match (present, &self.check) {
+                    (Some(present), Some(Check { asked, .. })) => {
+                        let asked = *asked;
+                        (self.poll, self.held_by) = (None, None);
+                        // A poll that is held says nothing of the region.
+                        if self.moves_to(&present) {
+                            let coverage = Coverage::Cut { asked };
+                            let suspected_loss = Some(SuspectedLoss::RegionChanged);
+                            return Ok(LinkEvent::Batch { frames: Vec::new(), cursor: self.cursor.clone(), coverage, suspected_loss });
+                        }
+                    }
+                    _ => {
+                        self.check = None;
+                        return Err(Error::new(ErrorKind::Timeout, "PubNub did not answer beside a poll that is held"));
+                    }
                 },
-                () = sleep_until(poll.sent_at + HELD), if self.check.as_ref().is_some_and(|check| check.time.is_none()) => {
+                () = sleep_until(held_by.unwrap_or(poll.sent_at)), if held_by.is_some() && !poll.begun.load(Ordering::Relaxed) => {
                     self.check = None;
                     return Ok(LinkEvent::Answered { asked: poll.sent_at });
                 }
@@ -401,11 +422,20 @@ impl Link for PubNubLink {
         }
     }
 
-    /// Asks again at the same position, since the connection of the poll that is held may be
-    /// dead, and beside it for the time.
+    /// Asks for the present position, and once that is answered again at the same one: the
+    /// connection of the poll that is held may be dead, and the one that was used last, which
+    /// the next request takes, has just proved to be alive.
     fn check(&mut self) {
-        self.poll = None;
-        self.check = Some(Check { time: Some(self.time()) });
+        let (http, request) = (self.http.clone(), self.endpoint.present());
+        let present = async move {
+            let response = timeout(PRESENT_WITHIN, http.send(request)).await.ok()?.ok()?;
+            let body = response.body.as_deref().unwrap_or_default();
+            match answer::read(response.status, &response.headers, body, http.now()).ok()? {
+                Read::Whole(Answer { cursor, .. }) => Some(cursor),
+                Read::Damaged(_) => None,
+            }
+        };
+        self.check = Some(Check { asked: Instant::now(), held: HELD, present: Some(present.boxed()) });
     }
 
     /// Breaks the poll off and says so to the service, within 2 s. The service
@@ -421,9 +451,9 @@ impl Link for PubNubLink {
     }
 }
 
-async fn is_alive(check: &mut Option<Check>) -> bool {
+async fn present(check: &mut Option<Check>) -> Option<Cursor> {
     match check {
-        Some(check) => check.is_alive().await,
+        Some(check) => check.present().await,
         None => pending().await,
     }
 }

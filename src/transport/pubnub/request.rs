@@ -1,4 +1,4 @@
-//! The three requests, as the vendor's crate describes them: path encoded, query
+//! The four requests, as the vendor's crate describes them: path encoded, query
 //! values not.
 
 use std::collections::HashMap;
@@ -56,6 +56,14 @@ impl Endpoint {
         }
         // The last segment stands for a JSONP callback and must be there.
         get(format!("/v2/subscribe/{}/{}/0", self.key.expose(), self.channel.expose()), query, deadline)
+    }
+
+    /// Asks for the present position, which is answered at once and without messages
+    /// (pubnub.md §3.1). It names the region, which the service's time does not.
+    pub(super) fn present(&self) -> TransportRequest {
+        let mut query = self.query();
+        query.insert("tt".to_owned(), "0".to_owned());
+        get(format!("/v2/subscribe/{}/{}/0", self.key.expose(), self.channel.expose()), query, TIME_TIMEOUT)
     }
 
     /// Tells the service that this user is gone.

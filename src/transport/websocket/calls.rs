@@ -80,18 +80,24 @@ impl SocketSession {
         let before = socket.lock().inbox.owner().clone();
         // From here on it may be carried out without an answer.
         socket.own(Owner::Any);
+        let is_first = before != Owner::Any;
+        self.known().unanswered += usize::from(is_first);
         let deadline = Instant::now() + REPLY_WITHIN;
         let answer = self.call(socket, &Method::POST, PATH, Some(&body), deadline).await;
-        let info = match answer.and_then(|response| self.read(&response)) {
+        let mut info = match answer.and_then(|response| self.read(&response)) {
             Ok(info) => info,
             Err(error) if error.is_unclear() => return Err(error),
             Err(error) => {
                 socket.own(before);
+                self.known().unanswered -= usize::from(is_first);
                 return Err(of_create(error));
             }
         };
         socket.own(if before == Owner::Any { before } else { Owner::Only(info.id.clone()) });
         let mut known = self.known();
+        // A session has one subscription: this one replaced any other in it (websocket §1.7).
+        known.unanswered = known.unanswered.saturating_sub(1);
+        info.is_only = known.unanswered == 0;
         known.spare.take_if(|spare| Arc::ptr_eq(spare, socket));
         known.held.retain(|held| held.id != info.id && !Arc::ptr_eq(&held.socket, socket));
         known.held.push(Held {

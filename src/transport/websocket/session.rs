@@ -63,6 +63,8 @@ pub(super) struct Known {
     /// A lost session that may have a subscription: a creation was sent, and its
     /// answer never came.
     orphan: Option<Resumable>,
+    /// In how many sessions a creation was sent whose answer has not come.
+    pub(super) unanswered: usize,
     refusals: Refusals,
     pacing: Pacing,
     /// A token that the gateway never saw.
