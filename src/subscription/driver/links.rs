@@ -16,7 +16,10 @@ impl Driver {
         };
         let Opening { id, place, .. } = self.opening.swap_remove(at);
         match result {
-            Ok(link) => self.reading.push(Reading { id, place, link }),
+            Ok(link) => {
+                let left_at = (place != self.place).then(Instant::now);
+                self.reading.push(Reading { id, place, link, left_at });
+            }
             Err(error) => self.link_failed(id, error),
         }
     }
@@ -43,7 +46,7 @@ impl Driver {
 
     pub(super) fn link_event(&mut self, at: usize, event: Result<LinkEvent>) {
         let Some(reading) = self.reading.get(at) else { return };
-        let (id, place) = (reading.id, reading.place);
+        let (id, place, left_at) = (reading.id, reading.place, reading.left_at);
         match event {
             Err(error) => {
                 drop(self.reading.swap_remove(at));
@@ -55,8 +58,8 @@ impl Driver {
             }
             Ok(LinkEvent::At(cursor)) => self.at(place, cursor),
             Ok(LinkEvent::Answered { asked }) => {
-                let is_former = place != self.place;
-                self.give(if is_former && asked < self.moved_at {
+                // What was asked for before it was left proves nothing of what came since.
+                self.give(if left_at.is_some_and(|left| asked < left) {
                     Input::LinkAlive { link: id }
                 } else {
                     Input::LinkRead { link: id }

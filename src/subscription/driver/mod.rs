@@ -176,6 +176,8 @@ struct Reading {
     id: LinkId,
     place: u64,
     link: Box<dyn Link>,
+    /// When another address, or subscription, took the place of the one that it reads.
+    left_at: Option<Instant>,
 }
 
 /// A link that is being opened.
@@ -223,8 +225,6 @@ pub(in crate::subscription) struct Driver {
     lease: Option<Lease>,
     /// Counts the addresses listened to, so that links of a former one are told apart.
     place: u64,
-    /// When the present address, or subscription, took the place of the former.
-    moved_at: Instant,
     /// Where is listened now, as a resume token tells it.
     listening: Option<Arc<Place>>,
     /// Since when events may be missing.
@@ -364,7 +364,6 @@ impl Driver {
             keys: Keys::default(),
             lease: None,
             place: 0,
-            moved_at: now,
             listening: None,
             ledger,
             in_force: setup.filters.clone().into(),

@@ -323,10 +323,10 @@ impl Driver {
     pub(super) fn move_cursor(&mut self, made_before: SystemTime) {
         self.cursor = Some(Cursor::at(made_before));
         self.ledger.relocate();
-        self.moved_at = Instant::now();
         // What is still on its way there is read, or it is known that it may be lost. That
         // the peer answers something says nothing of it.
         for reading in self.reading.iter_mut().filter(|reading| reading.place == self.place) {
+            reading.left_at = Some(Instant::now());
             reading.link.check();
         }
         self.place += 1;
