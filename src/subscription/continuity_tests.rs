@@ -260,6 +260,17 @@ fn what_was_sent_after_a_replayed_event_came_is_behind_the_replay() {
 }
 
 #[test]
+fn frames_that_waited_for_the_begin_of_the_replay_keep_their_time() {
+    let mut world = World::new();
+    world.prove(4_000, |_| Proof::Event { sent: at(4_000) });
+    world.ledger.continued(world.instant(20_500), world.instant(20_000), true, 100);
+    // None was missed, but 30 waited for the begin; then 150 come in 15 s.
+    let waited = (0..30).map(|n| (33_000, 22_000 + n * 300));
+    let live = (0..150).map(|n| (33_200 + n * 100, 33_100 + n * 100));
+    assert!(waited.chain(live).all(|(now, sent)| world.ledger.counted(world.instant(now), Some(at(sent))).is_none()));
+}
+
+#[test]
 fn found_2_3_a_busy_stream_after_a_clean_recovery_is_no_replay() {
     let mut world = World::new();
     world.prove(4_000, |_| Proof::Event { sent: at(4_000) });
