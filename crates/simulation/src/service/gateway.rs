@@ -43,6 +43,8 @@ pub(crate) struct Session {
     is_over: bool,
     /// The replay is still to come.
     replays: bool,
+    /// When the first of the events that wait was sent.
+    gathers_since: Option<Us>,
 }
 
 #[derive(Debug)]
@@ -78,16 +80,21 @@ pub(crate) struct Recovery {
     pub(crate) at: Us,
     session: usize,
     replayed: u64,
+    /// Some of them were sent so long before that they show that they keep their time.
+    shows_time: bool,
     /// Live events soon after it, and for as long as replayed ones may have a new time.
     soon: u64,
     later: u64,
 }
 
+/// By how much two clocks and a `Date` may blur when an event was sent.
+const SHOWN: Us = 3 * SEC;
+
 impl Recovery {
     /// Whether a client may think that the buffer was full: nothing marks the last replayed
     /// event, nor says whether replayed ones keep their time (websocket §1.12).
     pub(crate) fn may_be_full(&self, buffer: u64) -> bool {
-        let live = if self.replayed == 0 { self.later } else { self.soon };
+        let live = if self.shows_time { self.soon } else { self.later };
         self.replayed + live + 2 >= buffer
     }
 }
@@ -265,6 +272,7 @@ impl Service {
                     losses: 0,
                     is_over: false,
                     replays: false,
+                    gathers_since: None,
                 });
                 self.gateway.sessions.len() - 1
             }
@@ -281,7 +289,9 @@ impl Service {
         cx.trace(format_args!("#{conn} has session {session}, recovered: {}", recovered.is_some()));
         self.write_details(conn, session, Some(body), cx);
         if recovered.is_some() {
-            self.gateway.recoveries.push(Recovery { at: now, session, replayed: 0, soon: 0, later: 0 });
+            let waited = self.gateway.sessions[session].gathers_since;
+            let shows_time = waited.is_some_and(|since| since + SHOWN < now);
+            self.gateway.recoveries.push(Recovery { at: now, session, replayed: 0, shows_time, soon: 0, later: 0 });
             let wait = self.knobs.ws_replay_ms * MS;
             if wait == 0 {
                 self.replay(conn, cx);
@@ -306,6 +316,7 @@ impl Service {
         let Some(session) = self.gateway.socket(conn).and_then(|socket| socket.session) else { return };
         let it = &mut self.gateway.sessions[session];
         it.replays = false;
+        it.gathers_since = None;
         let frames = std::mem::take(&mut it.buffer);
         cx.trace(format_args!("session {session} replays {} frames", frames.len()));
         if let Some(recovery) = self.gateway.recoveries.iter_mut().rfind(|it| it.session == session) {
@@ -347,7 +358,9 @@ impl Service {
             }
             _ => {
                 let is_doubled = self.rng.percent(self.knobs.ws_doubles_percent);
+                let now = cx.now();
                 let it = &mut self.gateway.sessions[session];
+                it.gathers_since.get_or_insert(now);
                 if is_doubled {
                     it.buffer.push_back(text.clone());
                 }
