@@ -361,7 +361,7 @@ impl Schedule {
                 0..=7 => Mode::PubNub,
                 8..=14 => Mode::Agent,
                 15 | 16 | 20..=22 => Mode::WebSocket,
-                17..=19 => Mode::PubNub,
+                17..=19 | 23 => Mode::PubNub,
                 _ if pairs.iter().any(|(name, _)| ["buffers lost", "all messages again"].contains(name)) => {
                     Mode::PubNub
                 }
@@ -385,6 +385,7 @@ impl Schedule {
             17 if schedule.mode == Mode::PubNub => schedule.outlast_buffer(&mut rng),
             18 if schedule.mode == Mode::PubNub => schedule.lose_renewals(&mut rng),
             19 if schedule.mode == Mode::PubNub => schedule.lose_before_check(&mut rng),
+            23 if schedule.mode == Mode::PubNub => schedule.page_in_a_millisecond(&mut rng),
             20..=22 if schedule.mode == Mode::WebSocket => schedule.replay(&mut rng),
             _ if schedule.mode == Mode::Agent => {}
             _ => {
@@ -435,6 +436,21 @@ impl Schedule {
             self.faults.push(Fault::new(at + SEC, FaultKind::Refuse { hosts: Hosts::Push, ms, kill }));
         }
         self.only_messages((0..260).map(|i| 2 * SEC + i * rng.range(240, 260) * MS).collect());
+    }
+
+    /// More is missed within some milliseconds than a page of a full sync holds (found 3.2).
+    fn page_in_a_millisecond(&mut self, rng: &mut Rng) {
+        self.knobs.sync_page = 20;
+        self.knobs.sync_token_life_s = 60;
+        self.knobs.sync_date_to_exclusive = rng.pick(&[1, 1, 0]);
+        (self.filters, self.catch_up, self.queue_bytes) = (vec![Filter::Sms], true, 8 << 20);
+        self.end = 300 * SEC;
+        let at = rng.range(100, 150) * SEC;
+        self.faults = vec![Fault::new(at, rng.pick(&[FaultKind::LoseSubscription, FaultKind::Suspend]))];
+        let spread = rng.range(2, 6) * MS;
+        let mut times: Vec<Us> = (0..40).map(|i| 2 * SEC + i * 5 * SEC).collect();
+        times.extend((0..rng.range(30, 90)).map(|_| at + SEC + rng.below(spread)));
+        self.only_messages(times);
     }
 
     /// The gateway says goodbye, so that only its buffer can lose anything, and replays late,
