@@ -1,6 +1,7 @@
-//! What an outage costs on real sockets: five events a second, no catch-up, the service
-//! away for 10 s and for 60 s. Prints when each subscription was back after the service
-//! was, and what was lost. Fails where an event was lost outside a gap, or came twice.
+//! Measures outages on real sockets. The service publishes five events a second and is down
+//! for 10 s and for 60 s; there is no catch-up. Prints how long after the service each
+//! subscription recovered, and how many events were lost. Fails if an event was lost outside
+//! a gap or arrived twice.
 //!
 //! `cargo bench --bench outages` (about 90 s). `RUNS` sets how many outages run side by
 //! side for each length and transport, default 20.
@@ -22,7 +23,7 @@ use serde::Deserialize;
 
 const STORE: &str = "/restapi/v1.0/account/~/extension/~/message-store";
 const EVERY: Duration = Duration::from_millis(200);
-/// What both services of the sandbox keep for a client that is away.
+/// How many events the sandbox's PubNub and gateway buffer for a disconnected client.
 const SERVICE_BUFFER: u64 = 100;
 
 #[derive(Deserialize)]
@@ -65,7 +66,7 @@ async fn publish(sandbox: Arc<Sandbox>, stop: Arc<AtomicBool>) -> u64 {
     n
 }
 
-/// What came, with the time at which it came.
+/// Returns the deliveries, each with its time of arrival.
 async fn read(mut subscription: Subscription, stop: Arc<AtomicBool>) -> (Vec<(Instant, Delivery)>, Subscription) {
     let mut came = Vec::new();
     while !stop.load(Ordering::Relaxed) {

@@ -1,6 +1,6 @@
-//! Two hours of events and faults over both transports, with the sandbox in a process of
-//! its own. Prints memory, file handles and counts every five minutes. Fails where an
-//! event was lost outside a gap or came twice, or memory or handles grew.
+//! Runs events and faults over both transports for two hours, with the sandbox in a separate
+//! process. Prints memory, file handles and counts every five minutes. Fails if an event was
+//! lost outside a gap or arrived twice, or if memory or handles grew.
 //!
 //! `cargo bench --bench soak`. `SOAK_SECONDS` sets how long, default 7200; `SOAK_SEED` the
 //! faults; `RUST_LOG=info` shows each fault and gap.

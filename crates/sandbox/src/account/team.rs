@@ -95,8 +95,8 @@ impl State {
         (record, event)
     }
 
-    /// A reply to a post, which begins a thread with the first; nothing when there is none of
-    /// this id.
+    /// Adds a reply to a post; the first reply starts a thread. Returns no events if the post
+    /// does not exist.
     pub(in super::super) fn reply_to_post(&mut self, parent: &str, creator_id: &str, text: &str) -> Vec<Happening> {
         let posts = &mut self.account.team.posts;
         let Some((_, first)) = posts.iter_mut().find(|(_, post)| post["id"] == parent) else { return Vec::new() };
