@@ -24,9 +24,6 @@ const STOOD_STILL: Duration = Duration::from_secs(8);
 /// new time carry one at most this much after it. When it begins, and whether they carry the
 /// old time, is unverified (websocket-and-webhooks §1.12).
 const REPLAY_WITHIN: Duration = Duration::from_secs(30);
-/// A frame that comes so much later than the time on it was not given that time when it was
-/// sent, but waited.
-const WAITED: Duration = Duration::from_secs(2);
 
 /// A way in which an event can be lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -198,8 +195,7 @@ impl Replay {
     /// Counts a frame that came at `now`; whether the buffer may have been full.
     fn came(&mut self, now: Span, sent: Option<SystemTime>) -> bool {
         let keeps_time = sent.is_some_and(|sent| sent < self.recovered.from);
-        // One that is not older than the recovery shows it by having waited since.
-        self.keeps_time |= keeps_time || sent.is_some_and(|sent| add(sent, WAITED) < now.from);
+        self.keeps_time |= keeps_time;
         let (began, _) = *self.first.get_or_insert((now.to, sent.filter(|_| keeps_time)));
         let latest = if self.keeps_time { began } else { began.max(self.may_begin_until()) };
         let is_live = sent.is_some_and(|sent| sent > latest);

@@ -423,6 +423,7 @@ const KNOWN: &[(&str, Suite, u64)] = &[
     ("complete-unfound", Suite::Crash, 3),
     ("disabled-unsaid", Suite::Wide, 12),
     ("duplicate", Suite::Wide, 59),
+    ("false-full", Suite::Wide, 1),
     ("left-behind", Suite::Wide, 2),
     ("left-behind", Suite::Crash, 12),
     ("left-open-unnamed", Suite::Wide, 22),
