@@ -360,6 +360,19 @@ fn private(options: &mut OpenOptions) -> &mut OpenOptions {
 /// A process id and a line break take no more.
 const HOLDER_LIMIT: u64 = 16;
 
+/// A file that is locked until this is dropped.
+struct Locked(std::fs::File);
+
+impl Drop for Locked {
+    /// Closing the file is not enough: a child process that is being started shares it until
+    /// it runs its program, and the lock with it.
+    fn drop(&mut self) {
+        if let Err(error) = self.0.unlock() {
+            tracing::warn!(%error, "a lock could not be released");
+        }
+    }
+}
+
 /// Locks a file beside `path`, with `.lock` at its name's end: `path` itself is
 /// replaced by each save, and a lock would go with it.
 fn try_lock(path: &Path) -> io::Result<FileLock> {
@@ -372,7 +385,7 @@ fn try_lock(path: &Path) -> io::Result<FileLock> {
         Ok(()) => {
             // Only for the error that another gets: the lock holds without it.
             let _named = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
-            Ok(FileLock::Held(Box::new(file)))
+            Ok(FileLock::Held(Box::new(Locked(file))))
         }
         Err(TryLockError::WouldBlock) => {
             let mut holder = String::new();
@@ -549,6 +562,18 @@ mod tests {
         assert!(matches!(file(&path).try_lock().await.unwrap(), FileLock::Busy { .. }));
         drop(held);
         assert!(matches!(file(&path).try_lock().await.unwrap(), FileLock::Held(_)));
+    }
+
+    #[test]
+    fn a_lock_is_released_though_a_child_process_still_shares_its_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("it");
+        let held = super::try_lock(&path).unwrap();
+        let FileLock::Held(lock) = held else { panic!("it is free") };
+        let shared = lock.downcast_ref::<Locked>().unwrap().0.try_clone().unwrap();
+        drop(lock);
+        assert!(matches!(super::try_lock(&path).unwrap(), FileLock::Held(_)));
+        drop(shared);
     }
 
     #[cfg(unix)]
