@@ -188,7 +188,7 @@ async fn in_sandbox(forum: &Arc<Forum>, listener: TcpListener, url: &str) -> Res
     const MESSAGES: CollectionName = CollectionName::Messages;
     let mut out = std::io::stdout();
     let mut wrong = 0;
-    let mut tell = |stage: &str, run: &Run| -> std::io::Result<()> {
+    let mut print = |stage: &str, run: &Run| -> std::io::Result<()> {
         for step in &run.steps {
             writeln!(out, "{stage:<16} {step}")?;
         }
@@ -199,7 +199,7 @@ async fn in_sandbox(forum: &Arc<Forum>, listener: TcpListener, url: &str) -> Res
     let server = tokio::spawn(async move { axum::serve(listener, Router::new().route_service("/", endpoint)).await });
     let sandbox = Sandbox::start().await?;
     let channel = sandbox.digital_channel(SourceAt::url(url)?, TOKEN)?;
-    tell("crawl", &channel.run().await)?;
+    print("crawl", &channel.run().await)?;
     for thread in channel.contents(CollectionName::Threads) {
         println!("thread           {} {:?}", thread.id, thread.text("title").unwrap_or_default());
     }
@@ -215,7 +215,7 @@ async fn in_sandbox(forum: &Arc<Forum>, listener: TcpListener, url: &str) -> Res
 
     let reply = Write::message(&forum.agent.id, "On its way.").in_thread("t-1").in_reply_to(&message.id);
     let written = channel.write(reply).await?;
-    tell("agent", &written.run)?;
+    print("agent", &written.run)?;
     let answer = written.job.id.ok_or("the forum did not take the answer")?;
     for write in [
         Write::on(MESSAGES, "unpublish", "m-1"),
@@ -223,10 +223,10 @@ async fn in_sandbox(forum: &Arc<Forum>, listener: TcpListener, url: &str) -> Res
         Write::custom(MESSAGES, "spam", "m-2", &forum.agent.id),
         Write::on(MESSAGES, "delete", &answer),
     ] {
-        tell("agent", &channel.write(write).await?.run)?;
+        print("agent", &channel.write(write).await?.run)?;
     }
-    tell("crawl", &channel.run().await)?;
-    tell("audit", &channel.audit().await)?;
+    print("crawl", &channel.run().await)?;
+    print("audit", &channel.audit().await)?;
     let probes = channel.probe().await;
     let refused = probes.steps.iter().filter(|step| step.outcome == "refused").count();
     println!("probe            {} refused, {} accepted", refused, probes.steps.len() - refused);

@@ -194,7 +194,7 @@ mod tests {
 
     #[test]
     fn mistakes_are_named() {
-        for (line, told) in [
+        for (line, expected) in [
             ("--transport carrier-pigeon", "known are: PubNub, WebSocket, WebHook"),
             ("--checkpoint x --subscriptions 2", "--checkpoint supports only one subscription"),
             ("--transport websocket,", "known are"),
@@ -208,7 +208,7 @@ mod tests {
             ("what", "what"),
         ] {
             let message = read(line).unwrap_err().message;
-            assert!(message.contains(told), "{line}: {message}");
+            assert!(message.contains(expected), "{line}: {message}");
         }
     }
 

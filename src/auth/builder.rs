@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use http::header::HeaderValue;
 
 use super::assertion::Assertion;
-use super::grant::{Tried, Wishes};
+use super::grant::{Attempts, TokenOptions};
 use super::oauth::{App, OAuth};
 use super::store::{MemoryTokenStore, TokenStore};
 use crate::error::{Error, Result};
@@ -32,7 +32,7 @@ pub struct OAuthBuilder {
     jwt: Option<Secret>,
     server: Option<String>,
     store: Option<Arc<dyn TokenStore>>,
-    wishes: Wishes,
+    options: TokenOptions,
     user_agent: Option<String>,
     system: Option<System>,
     pause: Duration,
@@ -48,10 +48,10 @@ impl OAuthBuilder {
             jwt,
             server: None,
             store: None,
-            wishes: Wishes::default(),
+            options: TokenOptions::default(),
             user_agent: None,
             system: None,
-            pause: Tried::PAUSE,
+            pause: Attempts::PAUSE,
             deadline: DEADLINE,
         }
     }
@@ -106,28 +106,28 @@ impl OAuthBuilder {
     /// Requested lifetime of access tokens (`access_token_ttl`). Default: the service's, one or two
     /// hours. The service clamps it to 600 s to 3600 s.
     pub fn access_token_ttl(mut self, ttl: Duration) -> Self {
-        self.wishes.access_token_ttl = Some(ttl);
+        self.options.access_token_ttl = Some(ttl);
         self
     }
 
     /// Requested lifetime of refresh tokens (`refresh_token_ttl`). Default: the service's, seven
     /// days. The service caps it (30 days in the newest specification).
     pub fn refresh_token_ttl(mut self, ttl: Duration) -> Self {
-        self.wishes.refresh_token_ttl = Some(ttl);
+        self.options.refresh_token_ttl = Some(ttl);
         self
     }
 
     /// Requests only these permissions (`scope`), separated by spaces. Default: all permissions of
     /// the app.
     pub fn scope(mut self, scope: impl Into<String>) -> Self {
-        self.wishes.scope = Some(scope.into());
+        self.options.scope = Some(scope.into());
         self
     }
 
     /// Identifies this installation of the app (`endpoint_id`); use the same id each time. Default:
     /// none, and the service generates one.
     pub fn endpoint_id(mut self, id: impl Into<String>) -> Self {
-        self.wishes.endpoint_id = Some(id.into());
+        self.options.endpoint_id = Some(id.into());
         self
     }
 
@@ -182,7 +182,7 @@ impl OAuthBuilder {
             client_secret: self.client_secret,
             assertion: self.assertion,
             jwt: self.jwt,
-            wishes: self.wishes,
+            options: self.options,
             pause: self.pause,
             deadline: self.deadline.min(LONGEST),
         };

@@ -56,7 +56,7 @@ impl Grant {
 
 /// Optional parameters of a token request.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Wishes {
+pub(super) struct TokenOptions {
     pub(super) access_token_ttl: Option<Duration>,
     pub(super) refresh_token_ttl: Option<Duration>,
     pub(super) scope: Option<String>,
@@ -89,18 +89,19 @@ pub(super) fn revoke_form(token: &Secret, client: Client<'_>) -> String {
 }
 
 /// The body of a token request.
-pub(super) fn form(grant: &Grant, wishes: &Wishes, client: Client<'_>) -> String {
+pub(super) fn form(grant: &Grant, options: &TokenOptions, client: Client<'_>) -> String {
     let mut form = form_urlencoded::Serializer::new(String::new());
     form.extend_pairs(grant.fields()).extend_pairs(client.fields());
-    for (name, ttl) in [("access_token_ttl", wishes.access_token_ttl), ("refresh_token_ttl", wishes.refresh_token_ttl)]
+    for (name, ttl) in
+        [("access_token_ttl", options.access_token_ttl), ("refresh_token_ttl", options.refresh_token_ttl)]
     {
         if let Some(ttl) = ttl {
             form.append_pair(name, &ttl.as_secs().to_string());
         }
     }
-    for (name, wish) in [("scope", &wishes.scope), ("endpoint_id", &wishes.endpoint_id)] {
-        if let Some(wish) = wish {
-            form.append_pair(name, wish);
+    for (name, option) in [("scope", &options.scope), ("endpoint_id", &options.endpoint_id)] {
+        if let Some(option) = option {
+            form.append_pair(name, option);
         }
     }
     form.finish()
@@ -239,12 +240,12 @@ fn is_dead(envelope: &Envelope) -> bool {
 
 /// The attempts of one grant.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Tried {
+pub(super) struct Attempts {
     repeats: u32,
     lost_once: bool,
 }
 
-impl Tried {
+impl Attempts {
     /// How long to wait before the grant is sent again; `None`: give up.
     ///
     /// After a lost response the grant is sent once more immediately, since the service answers a
@@ -301,22 +302,22 @@ mod tests {
 
     #[test]
     fn each_grant_has_its_form() {
-        let wishes = Wishes {
+        let options = TokenOptions {
             access_token_ttl: Some(Duration::from_secs(900)),
             refresh_token_ttl: Some(Duration::from_secs(86_400)),
             scope: Some("SMS ReadMessages".into()),
             endpoint_id: Some("this one".into()),
         };
-        let (nobody, assertion) = (Client::default(), Secret::new("a.s"));
-        let named = Client { id: Some("app"), ..nobody };
+        let (unnamed, assertion) = (Client::default(), Secret::new("a.s"));
+        let named = Client { id: Some("app"), ..unnamed };
         let proven = Client { assertion: Some(&assertion), ..named };
-        let none = Wishes::default();
+        let none = TokenOptions::default();
         let code = Grant::Code { code: "c&1".into(), redirect_uri: "https://me/b?x".into(), verifier: "v".into() };
-        for (grant, wishes, client, want) in [
+        for (grant, options, client, want) in [
             (
                 Grant::Jwt("e.y".into()),
                 &none,
-                nobody,
+                unnamed,
                 "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion=e.y",
             ),
             (
@@ -327,8 +328,8 @@ mod tests {
             ),
             (
                 Grant::Refresh("r".into()),
-                &wishes,
-                nobody,
+                &options,
+                unnamed,
                 "grant_type=refresh_token&refresh_token=r&access_token_ttl=900&refresh_token_ttl=86400&scope=SMS+ReadMessages&endpoint_id=this+one",
             ),
             (
@@ -338,9 +339,9 @@ mod tests {
                 "grant_type=refresh_token&refresh_token=r&client_id=app&client_assertion_type=urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer&client_assertion=a.s",
             ),
         ] {
-            assert_eq!(form(&grant, wishes, client), want);
+            assert_eq!(form(&grant, options, client), want);
         }
-        assert_eq!(revoke_form(&"t".into(), nobody), "token=t");
+        assert_eq!(revoke_form(&"t".into(), unnamed), "token=t");
         let proof = "client_assertion_type=urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer&client_assertion=a.s";
         assert_eq!(revoke_form(&"t".into(), proven), format!("token=t&client_id=app&{proof}"));
     }
@@ -424,7 +425,7 @@ mod tests {
     }
 
     #[test]
-    fn a7_a_refusal_keeps_none_of_the_services_text() {
+    fn a7_a_refusal_drops_the_services_text() {
         let body = r#"{"error":"invalid_grant","error_description":"JWT s3cret is revoked","message":"s3cret",
             "errors":[{"errorCode":"OAU-211 s3cret","message":"s3cret","parameterName":"s3cret"}]}"#;
         let refusal = read_refusal(400, &HeaderMap::new(), body.as_bytes(), &["s3cret"]);
@@ -438,37 +439,38 @@ mod tests {
         let lost = || failed(Error::new(ErrorKind::Timeout, "x").with_unclear(true));
         let unsent = || failed(Error::new(ErrorKind::Network, "x"));
         let down = || failed(Error::new(ErrorKind::Service, "x").with_status(500).with_unclear(true));
-        let told = || {
+        let requested = || {
             let after = Disposition::Retry { after: Some(second * 4) };
             failed(Error::new(ErrorKind::RateLimited, "x").with_status(429).with_disposition(after))
         };
         let garbled = || failed(Error::new(ErrorKind::Protocol, "x").with_status(200).with_unclear(true));
-        let again =
-            |tried: &mut Tried, refusal: &Refusal, patient| tried.again(refusal, patient, PAUSE, 1.0, second * 30);
+        let again = |attempts: &mut Attempts, refusal: &Refusal, patient| {
+            attempts.again(refusal, patient, PAUSE, 1.0, second * 30)
+        };
 
-        let mut tried = Tried::default();
-        assert_eq!(again(&mut tried, &lost(), false), Some(Duration::ZERO));
-        assert_eq!(again(&mut tried, &lost(), false), None);
-        assert_eq!(again(&mut tried, &lost(), true), Some(PAUSE));
-        assert_eq!(again(&mut Tried::default(), &garbled(), false), Some(Duration::ZERO));
-        assert_eq!(again(&mut Tried::default(), &down(), false), None);
-        assert_eq!(again(&mut Tried::default(), &unsent(), true), Some(Duration::from_millis(200)));
+        let mut attempts = Attempts::default();
+        assert_eq!(again(&mut attempts, &lost(), false), Some(Duration::ZERO));
+        assert_eq!(again(&mut attempts, &lost(), false), None);
+        assert_eq!(again(&mut attempts, &lost(), true), Some(PAUSE));
+        assert_eq!(again(&mut Attempts::default(), &garbled(), false), Some(Duration::ZERO));
+        assert_eq!(again(&mut Attempts::default(), &down(), false), None);
+        assert_eq!(again(&mut Attempts::default(), &unsent(), true), Some(Duration::from_millis(200)));
 
-        let mut tried = Tried::default();
+        let mut attempts = Attempts::default();
         for want in [Some(PAUSE), Some(PAUSE), Some(PAUSE), None] {
-            assert_eq!(again(&mut tried, &down(), true), want);
+            assert_eq!(again(&mut attempts, &down(), true), want);
         }
-        assert_eq!(again(&mut Tried::default(), &told(), true), Some(second * 4));
-        assert_eq!(Tried::default().again(&told(), true, PAUSE, 1.0, second * 4), None);
+        assert_eq!(again(&mut Attempts::default(), &requested(), true), Some(second * 4));
+        assert_eq!(Attempts::default().again(&requested(), true, PAUSE, 1.0, second * 4), None);
         // Without a known reason the same response would follow.
         let odd = Disposition::Retry { after: None };
         for status in [302, 400, 401, 403, 404] {
             let odd = failed(Error::new(ErrorKind::Auth, "x").with_status(status).with_disposition(odd));
-            assert_eq!(again(&mut Tried::default(), &odd, true), None, "{status}");
+            assert_eq!(again(&mut Attempts::default(), &odd, true), None, "{status}");
         }
         let spent = failed(Error::new(ErrorKind::Auth, "x"));
-        assert_eq!(again(&mut Tried::default(), &spent, true), None);
-        assert_eq!(again(&mut Tried::default(), &Refusal::Dead(Error::new(ErrorKind::Network, "x")), true), None);
+        assert_eq!(again(&mut Attempts::default(), &spent, true), None);
+        assert_eq!(again(&mut Attempts::default(), &Refusal::Dead(Error::new(ErrorKind::Network, "x")), true), None);
     }
 
     proptest! {

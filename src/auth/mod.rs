@@ -4,9 +4,9 @@
 //! session; [`StaticToken`] and [`TokenFn`] supply tokens that are managed elsewhere.
 
 mod assertion;
-mod bring;
 mod builder;
 mod code;
+mod external;
 mod flight;
 mod grant;
 mod oauth;
@@ -21,9 +21,9 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 use url::Url;
 
-pub use bring::{StaticToken, TokenFn};
 pub use builder::OAuthBuilder;
 pub use code::AuthorizationRequest;
+pub use external::{StaticToken, TokenFn};
 pub use oauth::OAuth;
 pub use store::{FileTokenStore, MemoryTokenStore, StoreLock, StoredTokens, TokenStore};
 

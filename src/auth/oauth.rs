@@ -14,7 +14,9 @@ use super::assertion::Assertion;
 use super::builder::OAuthBuilder;
 use super::code::AuthorizationRequest;
 use super::flight::{Flight, Outcome};
-use super::grant::{Client, Grant, Owner, Refusal, Tried, Wishes, form, read_refusal, read_session, revoke_form};
+use super::grant::{
+    Attempts, Client, Grant, Owner, Refusal, TokenOptions, form, read_refusal, read_session, revoke_form,
+};
 use super::session::{Decision, Hold, Phase, Session, not_logged_in};
 use super::store::{StoreLock, StoredTokens, TokenStore};
 use super::{AccessToken, TokenProvider};
@@ -84,7 +86,7 @@ pub(super) struct App {
     pub(super) client_secret: Option<Secret>,
     pub(super) assertion: Option<Assertion>,
     pub(super) jwt: Option<Secret>,
-    pub(super) wishes: Wishes,
+    pub(super) options: TokenOptions,
     pub(super) pause: Duration,
     pub(super) deadline: Duration,
 }
@@ -473,7 +475,7 @@ impl Shared {
         urgent: bool,
         deadline: Instant,
     ) -> Result<Session, Refusal> {
-        let mut tried = Tried::default();
+        let mut attempts = Attempts::default();
         loop {
             let refusal = match self.grant_once(grant, previous, urgent, deadline).await {
                 Ok(session) => return Ok(session),
@@ -481,7 +483,7 @@ impl Shared {
             };
             tracing::debug!(error = %refusal.error(), "token request failed");
             let left = deadline.saturating_duration_since(Instant::now());
-            match tried.again(&refusal, urgent, self.app.pause, self.system.jitter(), left) {
+            match attempts.again(&refusal, urgent, self.app.pause, self.system.jitter(), left) {
                 Some(wait) => waiting::pause(wait, refusal.error()).await,
                 None => return Err(refusal),
             }
@@ -503,7 +505,7 @@ impl Shared {
             Err(error) => return Err(unanswered(permit, error.with_unclear(false))),
         };
         let client = self.app.client(assertion.as_ref(), grant.names_client());
-        let request = match self.app.post(TOKEN_PATH, form(grant, &self.app.wishes, client)) {
+        let request = match self.app.post(TOKEN_PATH, form(grant, &self.app.options, client)) {
             Ok(request) => request,
             Err(error) => return Err(unanswered(permit, error)),
         };

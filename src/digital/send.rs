@@ -22,7 +22,7 @@ use crate::http::{Answer, BoundedClient, HttpRequest, Purpose, Redirects};
 use crate::policy::BackoffPolicy;
 use crate::rest::USER_AGENT;
 use crate::rest::envelope::wait_asked_for;
-use crate::rest::retry::{Repeat, Step, Tried, next_step};
+use crate::rest::retry::{Attempts, Idempotency, Step, next_step};
 use crate::secret::Secret;
 use crate::system::System;
 
@@ -154,7 +154,7 @@ impl SendApi {
             error.with_disposition(Disposition::Retry { after: Some(wait) })
         })?;
         // A request that was never sent does not count.
-        let sent = self.post("typing.start", typing, Repeat::Never).await;
+        let sent = self.post("typing.start", typing, Idempotency::Never).await;
         sent.inspect_err(|error| {
             if error.sent_nothing() {
                 self.limit().stop(place);
@@ -168,7 +168,7 @@ impl SendApi {
     /// As for [`typing_start`](Self::typing_start), except for the rate.
     pub async fn typing_stop(&self, typing: &Typing) -> Result<()> {
         let place = place(typing)?;
-        self.post("typing.stop", typing, Repeat::Never).await?;
+        self.post("typing.stop", typing, Idempotency::Never).await?;
         self.limit().stop(place);
         Ok(())
     }
@@ -188,10 +188,10 @@ impl SendApi {
     ///   [`ErrorKind::Protocol`]: after the last repetition. With
     ///   [`is_unclear`](Error::is_unclear) it may have been performed.
     pub async fn send(&self, action: &str, params: &(impl Serialize + Sync + ?Sized)) -> Result<()> {
-        self.post(action, params, Repeat::Safe).await
+        self.post(action, params, Idempotency::Safe).await
     }
 
-    async fn post(&self, action: &str, params: &(impl Serialize + Sync + ?Sized), repeat: Repeat) -> Result<()> {
+    async fn post(&self, action: &str, params: &(impl Serialize + Sync + ?Sized), repeat: Idempotency) -> Result<()> {
         #[derive(Serialize)]
         struct Sent<'a, P: ?Sized> {
             action: &'a str,
@@ -204,7 +204,7 @@ impl SendApi {
             return Err(Error::config(format!("the action is larger than {REQUEST_LIMIT} bytes; nothing was sent")));
         }
         let body = Bytes::from(body);
-        let mut tried = Tried::default();
+        let mut attempts = Attempts::default();
         loop {
             self.pass_pause(repeat, deadline).await?;
             let error = match self.attempt(&body, deadline).await {
@@ -212,14 +212,15 @@ impl SendApi {
                 Err(error) => error,
             };
             // Typing is never repeated and has a separate limit.
-            if let (ErrorKind::RateLimited, Some(wait), Repeat::Safe) = (error.kind(), error.retry_after(), repeat) {
+            if let (ErrorKind::RateLimited, Some(wait), Idempotency::Safe) = (error.kind(), error.retry_after(), repeat)
+            {
                 self.pause(wait);
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            match next_step(&error, repeat, tried, &self.0.backoff, self.0.system.jitter(), left) {
+            match next_step(&error, repeat, attempts, &self.0.backoff, self.0.system.jitter(), left) {
                 Step::Wait(wait) => {
                     tracing::debug!(%error, ?wait, action, "repeating");
-                    tried.repeats += 1;
+                    attempts.repeats += 1;
                     tokio::time::sleep(wait).await;
                 }
                 Step::Refresh | Step::GiveUp => return Err(error),
@@ -228,12 +229,12 @@ impl SendApi {
     }
 
     /// Waits for the end of a requested pause; an error if that exceeds the deadline.
-    async fn pass_pause(&self, repeat: Repeat, deadline: Instant) -> Result<()> {
+    async fn pass_pause(&self, repeat: Idempotency, deadline: Instant) -> Result<()> {
         loop {
             let now = Instant::now();
             let until = *self.0.pause.lock().unwrap_or_else(PoisonError::into_inner);
             let Some(until) = until.filter(|until| *until > now) else { return Ok(()) };
-            if repeat == Repeat::Never || until >= deadline {
+            if repeat == Idempotency::Never || until >= deadline {
                 let error = Error::new(ErrorKind::RateLimited, "the service asked to wait; nothing was sent");
                 return Err(error.with_disposition(Disposition::Retry { after: Some(until - now) }));
             }
@@ -345,14 +346,14 @@ struct TypingLimit(HashMap<String, Instant>);
 impl TypingLimit {
     /// Checks the rate; returns the remaining wait.
     fn start(&mut self, place: &str, now: Instant) -> Result<(), Duration> {
-        if let Some(told) = self.0.get(place) {
-            let free = *told + TYPING;
+        if let Some(sent) = self.0.get(place) {
+            let free = *sent + TYPING;
             if now < free {
                 return Err(free - now);
             }
         }
         if self.0.len() >= THREADS {
-            self.0.retain(|_, told| now < *told + TYPING);
+            self.0.retain(|_, sent| now < *sent + TYPING);
         }
         if self.0.len() < THREADS {
             self.0.insert(place.to_owned(), now);
@@ -434,7 +435,7 @@ mod tests {
         let began = Instant::now();
         api.pause(Duration::from_secs(9));
         api.clone().pause(Duration::from_secs(2));
-        api.pass_pause(Repeat::Safe, began + Duration::from_secs(60)).await.unwrap();
+        api.pass_pause(Idempotency::Safe, began + Duration::from_secs(60)).await.unwrap();
         assert_eq!(began.elapsed(), Duration::from_secs(9));
     }
 

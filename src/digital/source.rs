@@ -298,12 +298,12 @@ impl SourceBuilder {
             self = self.route(name.to_owned(), move |action| {
                 let handler = Arc::clone(&handler);
                 async move {
-                    let told = match action {
+                    let delivered = match action {
                         Action::TypingStart(typing) => handler(true, typing).await,
                         Action::TypingStop(typing) => handler(false, typing).await,
                         _ => Err(misrouted()),
                     };
-                    told.map(|()| Bytes::from_static(b"{}"))
+                    delivered.map(|()| Bytes::from_static(b"{}"))
                 }
             });
         }

@@ -87,13 +87,13 @@ impl RateBudget {
     /// # Errors
     /// [`ErrorKind::RateLimited`], immediately, if the group opens after `deadline`.
     pub(crate) async fn admit(&self, method: &Method, path: &str, deadline: Instant) -> Result<Permit> {
-        self.admit_heeding(Heed::All, method, path, deadline).await
+        self.admit_with(BudgetMode::All, method, path, deadline).await
     }
 
-    /// Like [`admit`](Self::admit), for a request that obeys only `heed`.
-    pub(crate) async fn admit_heeding(
+    /// Like [`admit`](Self::admit), for a request that obeys only `mode`.
+    pub(crate) async fn admit_with(
         &self,
-        heed: Heed,
+        mode: BudgetMode,
         method: &Method,
         path: &str,
         deadline: Instant,
@@ -102,7 +102,7 @@ impl RateBudget {
             // Created before the check, so that no notification is missed.
             let ended = self.0.ended.notified();
             let now = Instant::now();
-            let (group, gate) = self.lock().enter(heed, method, path, now);
+            let (group, gate) = self.lock().enter(mode, method, path, now);
             match gate {
                 Gate::Open => return Ok(Permit { budget: self.clone(), group, entered_at: now, is_over: false }),
                 Gate::Until(at) if at > deadline => return Err(closed(&group, at - now)),
@@ -149,14 +149,14 @@ impl RateBudget {
         loop {
             let ended = self.0.ended.notified();
             let now = Instant::now();
-            let told = self.lock().dials();
-            let (at, may_end) = match self.dials().enter(told.unwrap_or(DIALS), now) {
+            let limit = self.lock().dials();
+            let (at, may_end) = match self.dials().enter(limit.unwrap_or(DIALS), now) {
                 Gate::Open => return Ok(DialTurn { budget: self.clone(), was_sent: true }),
                 Gate::Until(at) => (at, false),
                 // One in flight starts its window when it ends.
                 Gate::Full { frees_at, may_end } => (frees_at.unwrap_or(now + DIAL_WINDOW), may_end),
             };
-            if at > deadline && (now >= deadline || (told.is_some() && !may_end)) {
+            if at > deadline && (now >= deadline || (limit.is_some() && !may_end)) {
                 return Err(closed(&Group::new("auth"), at - now));
             }
             tracing::debug!(wait = ?(at - now), "waiting before another connection");
@@ -203,7 +203,7 @@ impl RateBudget {
 
 /// What holds a request back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Heed {
+pub(crate) enum BudgetMode {
     /// A penalty, and the remaining count of the service.
     All,
     /// Only a penalty.
@@ -520,19 +520,19 @@ impl Groups {
     }
 
     /// Counts a request if it may be sent.
-    fn enter(&mut self, heed: Heed, method: &Method, path: &str, now: Instant) -> (Group, Gate) {
+    fn enter(&mut self, mode: BudgetMode, method: &Method, path: &str, now: Instant) -> (Group, Gate) {
         let group = self.group_of(method, path);
         let Some(standing) = self.standing(&group) else { return (group, Gate::Open) };
         if let Some(at) = standing.penalty_until.filter(|at| *at > now) {
             return (group, Gate::Until(at));
         }
         standing.penalty_until = None;
-        let gate = match heed {
-            Heed::All => {
+        let gate = match mode {
+            BudgetMode::All => {
                 let limit = standing.limit(now);
                 standing.gate_of(limit.or((path == SOCKET_TOKEN).then_some(AUTH)), now)
             }
-            Heed::Penalty => Gate::Open,
+            BudgetMode::Penalty => Gate::Open,
         };
         if gate == Gate::Open {
             standing.under_way += 1;
@@ -736,7 +736,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_teaches_the_group_of_its_endpoint_whatever_the_id() {
+    fn a_response_teaches_the_group_of_its_endpoint_for_every_id() {
         let mut groups = Groups::default();
         let now = Instant::now();
         observe(&mut groups, &Method::POST, POSTS, 200, &[("X-Rate-Limit-Group", "Glip")], now);
@@ -1089,7 +1089,7 @@ mod tests {
             #[derive(Debug)]
             enum Event {
                 Sent { to: u64, back: u64, fate: u8 },
-                Arrived { entered: Instant, told: bool, back: u64, fate: u8, has_headers: bool },
+                Arrived { entered: Instant, limit_known: bool, back: u64, fate: u8, has_headers: bool },
                 Answered { entered: Instant, left: Option<u64> },
                 Lost,
                 Unsent,
@@ -1098,7 +1098,7 @@ mod tests {
             let window = Duration::from_secs(window);
             let group = Group::new("light");
             let mut counted: Vec<Instant> = Vec::new();
-            let (mut began, mut told, mut clock) = (start, false, 0);
+            let (mut began, mut limit_known, mut clock) = (start, false, 0);
             // In order of time, and stable for equal times.
             let mut events = std::collections::BTreeMap::new();
             let mut number = 0_usize;
@@ -1112,17 +1112,17 @@ mod tests {
                 number += 1;
                 match event {
                     Event::Sent { to, back, fate } => {
-                        if groups.enter(Heed::All, &Method::GET, LIGHT, now).1 != Gate::Open {
+                        if groups.enter(BudgetMode::All, &Method::GET, LIGHT, now).1 != Gate::Open {
                             continue;
                         }
-                        let has_headers = !told || number.is_multiple_of(headers_every);
+                        let has_headers = !limit_known || number.is_multiple_of(headers_every);
                         let next = match fate {
                             0 => Event::Unsent,
-                            _ => Event::Arrived { entered: now, told, back, fate, has_headers },
+                            _ => Event::Arrived { entered: now, limit_known, back, fate, has_headers },
                         };
                         events.insert((millis + to, number), next);
                     }
-                    Event::Arrived { entered, told, back, fate, has_headers } => {
+                    Event::Arrived { entered, limit_known, back, fate, has_headers } => {
                         match kind {
                             0 => counted.retain(|counted| *counted + window > now),
                             1 if counted.is_empty() || began + window <= now => {
@@ -1137,7 +1137,7 @@ mod tests {
                         }
                         counted.push(now);
                         // Before the limit is known nothing holds a client back.
-                        proptest::prop_assert!(!told || counted.len() as u64 <= limit, "{counted:?}");
+                        proptest::prop_assert!(!limit_known || counted.len() as u64 <= limit, "{counted:?}");
                         let left = limit.saturating_sub(counted.len() as u64);
                         let next = match fate {
                             1 => Event::Lost,
@@ -1155,7 +1155,7 @@ mod tests {
                             ("x-rate-limit-window", &*seconds),
                         ]);
                         let pairs: Vec<_> = pairs.collect();
-                        told |= !pairs.is_empty();
+                        limit_known |= !pairs.is_empty();
                         groups.observe(&Method::GET, LIGHT, 200, &headers(&pairs), &group, entered, now);
                     }
                     Event::Lost => groups.lost(&group, now),
@@ -1168,7 +1168,7 @@ mod tests {
     const ONE: &str = "/restapi/v1.0/subscription/ab-1";
 
     async fn delete(budget: &RateBudget, deadline: Instant) -> Result<Permit> {
-        budget.admit_heeding(Heed::Penalty, &Method::DELETE, ONE, deadline).await
+        budget.admit_with(BudgetMode::Penalty, &Method::DELETE, ONE, deadline).await
     }
 
     #[tokio::test(start_paused = true)]

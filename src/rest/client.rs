@@ -13,7 +13,7 @@ use super::budget::{Permit, RateBudget};
 use super::envelope::error_from;
 use super::request::{Call, LONGEST, RequestBuilder};
 use super::response::Response;
-use super::retry::{Step, Tried, next_step};
+use super::retry::{Attempts, Step, next_step};
 use super::{PRODUCTION, USER_AGENT};
 use crate::auth::{AccessToken, TokenProvider};
 use crate::error::{Disposition, Error, ErrorKind, Result};
@@ -115,27 +115,27 @@ impl Client {
 
     pub(super) async fn run(&self, call: &Call) -> Result<Response> {
         let deadline = Instant::now() + call.deadline;
-        let mut tried = Tried::default();
+        let mut attempts = Attempts::default();
         let mut renewed = None;
         loop {
             let token = match renewed.take() {
                 Some(token) => token,
                 None => self.in_time(deadline, self.0.tokens.token()).await.map_err(Error::of_login)?,
             };
-            let permit = self.0.budget.admit_heeding(call.heed, &call.method, call.path(), deadline).await?;
+            let permit = self.0.budget.admit_with(call.mode, &call.method, call.path(), deadline).await?;
             let error = match self.attempt(call, &token, permit, deadline).await {
                 Ok(response) => return Ok(response),
                 Err(error) => error,
             };
             let left = deadline.saturating_duration_since(Instant::now());
-            match next_step(&error, call.repeat, tried, &self.0.backoff, self.0.system.jitter(), left) {
+            match next_step(&error, call.repeat, attempts, &self.0.backoff, self.0.system.jitter(), left) {
                 Step::Refresh => {
-                    tried.refreshed = true;
+                    attempts.refreshed = true;
                     renewed = Some(self.renew(&token, deadline, error).await?);
                 }
                 Step::Wait(wait) => {
                     tracing::debug!(%error, ?wait, method = %call.method, path = call.path(), "repeating");
-                    tried.repeats += 1;
+                    attempts.repeats += 1;
                     waiting::pause(wait, &error).await;
                 }
                 Step::GiveUp => return Err(last_word(error)),

@@ -362,13 +362,13 @@ mod tests {
                 let got_named: Vec<&str> = got.disabled_filters.iter().map(|it| it.filter.as_str()).filter(|it| !it.is_empty()).collect();
                 prop_assert_eq!(got_named, named);
                 let mode = &whole["deliveryMode"];
-                let told = |field: &str| mode[field].as_str();
-                prop_assert_eq!(&got.delivery_mode.transport_type, told("transportType").unwrap_or_default());
-                prop_assert_eq!(got.delivery_mode.encryption_algorithm.as_deref(), told("encryptionAlgorithm"));
-                prop_assert_eq!(got.delivery_mode.address.as_ref().map(Secret::expose), told("address"));
-                prop_assert_eq!(got.delivery_mode.subscriber_key.as_ref().map(Secret::expose), told("subscriberKey"));
-                prop_assert_eq!(got.delivery_mode.encryption_key.as_ref().map(Secret::expose), told("encryptionKey"));
-                let encryption = mode["encryption"].as_bool().or(match told("encryption") {
+                let text = |field: &str| mode[field].as_str();
+                prop_assert_eq!(&got.delivery_mode.transport_type, text("transportType").unwrap_or_default());
+                prop_assert_eq!(got.delivery_mode.encryption_algorithm.as_deref(), text("encryptionAlgorithm"));
+                prop_assert_eq!(got.delivery_mode.address.as_ref().map(Secret::expose), text("address"));
+                prop_assert_eq!(got.delivery_mode.subscriber_key.as_ref().map(Secret::expose), text("subscriberKey"));
+                prop_assert_eq!(got.delivery_mode.encryption_key.as_ref().map(Secret::expose), text("encryptionKey"));
+                let encryption = mode["encryption"].as_bool().or(match text("encryption") {
                     Some("true") => Some(true),
                     _ => None,
                 });

@@ -9,10 +9,10 @@ use http::{HeaderMap, Method};
 use serde::Serialize;
 use url::Url;
 
-use super::budget::Heed;
+use super::budget::BudgetMode;
 use super::client::Client;
 use super::response::Response;
-use super::retry::Repeat;
+use super::retry::Idempotency;
 use crate::error::{Error, Result};
 
 /// The maximum deadline of a call; longer ones could exceed the clock's range.
@@ -24,8 +24,8 @@ pub(super) struct Call {
     pub(super) url: Url,
     pub(super) headers: HeaderMap,
     pub(super) body: Option<Bytes>,
-    pub(super) repeat: Repeat,
-    pub(super) heed: Heed,
+    pub(super) repeat: Idempotency,
+    pub(super) mode: BudgetMode,
     pub(super) deadline: Duration,
 }
 
@@ -60,8 +60,8 @@ impl RequestBuilder {
             url,
             headers: HeaderMap::new(),
             body: None,
-            repeat: if idempotent { Repeat::Safe } else { Repeat::IfUndone },
-            heed: Heed::All,
+            repeat: if idempotent { Idempotency::Safe } else { Idempotency::IfUndone },
+            mode: BudgetMode::All,
             deadline: client.deadline().min(LONGEST),
         });
         Self { client, call }
@@ -121,23 +121,23 @@ impl RequestBuilder {
     /// HEAD, PUT, DELETE; no for POST and PATCH. Calls that are not idempotent are retried only if
     /// the service certainly did not carry them out.
     pub fn idempotent(self, yes: bool) -> Self {
-        self.repeat(if yes { Repeat::Safe } else { Repeat::IfUndone })
+        self.repeat(if yes { Idempotency::Safe } else { Idempotency::IfUndone })
     }
 
     /// Makes only one attempt; the caller decides about others.
     pub(super) fn once(self) -> Self {
-        self.repeat(Repeat::Never)
+        self.repeat(Idempotency::Never)
     }
 
     /// Waits only for a penalty of its rate group, not for the predicted limit.
     pub(super) fn urgent(self) -> Self {
         self.with(|call| {
-            call.heed = Heed::Penalty;
+            call.mode = BudgetMode::Penalty;
             Ok(())
         })
     }
 
-    fn repeat(self, repeat: Repeat) -> Self {
+    fn repeat(self, repeat: Idempotency) -> Self {
         self.with(|call| {
             call.repeat = repeat;
             Ok(())
@@ -260,18 +260,18 @@ mod tests {
     #[test]
     fn a_method_is_safe_or_not_unless_overridden() {
         for (method, want) in [
-            (Method::GET, Repeat::Safe),
-            (Method::HEAD, Repeat::Safe),
-            (Method::PUT, Repeat::Safe),
-            (Method::DELETE, Repeat::Safe),
-            (Method::POST, Repeat::IfUndone),
-            (Method::PATCH, Repeat::IfUndone),
+            (Method::GET, Idempotency::Safe),
+            (Method::HEAD, Idempotency::Safe),
+            (Method::PUT, Idempotency::Safe),
+            (Method::DELETE, Idempotency::Safe),
+            (Method::POST, Idempotency::IfUndone),
+            (Method::PATCH, Idempotency::IfUndone),
         ] {
             assert_eq!(client().request(method, "/x").call.unwrap().repeat, want);
         }
         let post = || client().request(Method::POST, "/x");
-        assert_eq!(post().idempotent(true).call.unwrap().repeat, Repeat::Safe);
-        assert_eq!(post().once().call.unwrap().repeat, Repeat::Never);
+        assert_eq!(post().idempotent(true).call.unwrap().repeat, Idempotency::Safe);
+        assert_eq!(post().once().call.unwrap().repeat, Idempotency::Never);
         assert_eq!(post().deadline(Duration::MAX).call.unwrap().deadline, LONGEST);
         assert_eq!(post().query("a b", "c&d").call.unwrap().url.query(), Some("a+b=c%26d"));
     }

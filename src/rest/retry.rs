@@ -10,7 +10,7 @@ const REPEATS: u32 = 3;
 
 /// Which retries a call allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Repeat {
+pub(crate) enum Idempotency {
     /// Sending it twice has the same effect as once.
     Safe,
     /// Sending it twice may act twice: only if it was certainly not carried out.
@@ -21,7 +21,7 @@ pub(crate) enum Repeat {
 
 /// The attempts so far.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Tried {
+pub(crate) struct Attempts {
     pub(crate) repeats: u32,
     pub(crate) refreshed: bool,
 }
@@ -40,22 +40,22 @@ pub(crate) enum Step {
 /// The step after `error`, with `left` until the call's deadline.
 pub(crate) fn next_step(
     error: &Error,
-    repeat: Repeat,
-    tried: Tried,
+    repeat: Idempotency,
+    attempts: Attempts,
     backoff: &BackoffPolicy,
     random: f64,
     left: Duration,
 ) -> Step {
     match error.disposition() {
-        Disposition::Refresh if !tried.refreshed => Step::Refresh,
+        Disposition::Refresh if !attempts.refreshed => Step::Refresh,
         Disposition::Retry { after } => {
             let allowed = match repeat {
-                Repeat::Safe => true,
-                Repeat::IfUndone => !error.is_unclear(),
-                Repeat::Never => false,
+                Idempotency::Safe => true,
+                Idempotency::IfUndone => !error.is_unclear(),
+                Idempotency::Never => false,
             };
-            let wait = backoff.delay(tried.repeats, after, random);
-            if allowed && tried.repeats < REPEATS && wait < left { Step::Wait(wait) } else { Step::GiveUp }
+            let wait = backoff.delay(attempts.repeats, after, random);
+            if allowed && attempts.repeats < REPEATS && wait < left { Step::Wait(wait) } else { Step::GiveUp }
         }
         Disposition::Refresh
         | Disposition::Fatal
@@ -72,8 +72,8 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn step(error: &Error, repeat: Repeat, repeats: u32, refreshed: bool, left: Duration) -> Step {
-        next_step(error, repeat, Tried { repeats, refreshed }, &BackoffPolicy::default(), 1.0, left)
+    fn step(error: &Error, repeat: Idempotency, repeats: u32, refreshed: bool, left: Duration) -> Step {
+        next_step(error, repeat, Attempts { repeats, refreshed }, &BackoffPolicy::default(), 1.0, left)
     }
 
     #[test]
@@ -86,16 +86,16 @@ mod tests {
         let quick = Step::Wait(Duration::from_millis(200));
         let plenty = SECOND * 9;
         for (error, repeat, want) in [
-            (&broken, Repeat::Safe, quick),
-            (&broken, Repeat::IfUndone, Step::GiveUp),
-            (&broken, Repeat::Never, Step::GiveUp),
-            (&unsent, Repeat::Safe, quick),
-            (&unsent, Repeat::IfUndone, quick),
-            (&unsent, Repeat::Never, Step::GiveUp),
-            (&limited, Repeat::Safe, Step::Wait(SECOND)),
-            (&limited, Repeat::IfUndone, Step::Wait(SECOND)),
-            (&limited, Repeat::Never, Step::GiveUp),
-            (&fatal, Repeat::Safe, Step::GiveUp),
+            (&broken, Idempotency::Safe, quick),
+            (&broken, Idempotency::IfUndone, Step::GiveUp),
+            (&broken, Idempotency::Never, Step::GiveUp),
+            (&unsent, Idempotency::Safe, quick),
+            (&unsent, Idempotency::IfUndone, quick),
+            (&unsent, Idempotency::Never, Step::GiveUp),
+            (&limited, Idempotency::Safe, Step::Wait(SECOND)),
+            (&limited, Idempotency::IfUndone, Step::Wait(SECOND)),
+            (&limited, Idempotency::Never, Step::GiveUp),
+            (&fatal, Idempotency::Safe, Step::GiveUp),
         ] {
             assert_eq!(step(error, repeat, 0, false, plenty), want, "{error} {repeat:?}");
         }
@@ -104,15 +104,15 @@ mod tests {
     #[test]
     fn a_call_is_repeated_three_times_and_never_past_its_deadline() {
         let error = Error::new(ErrorKind::Service, "x");
-        assert_eq!(step(&error, Repeat::Safe, 2, false, SECOND), Step::Wait(Duration::from_millis(800)));
-        assert_eq!(step(&error, Repeat::Safe, 3, false, SECOND * 99), Step::GiveUp);
-        assert_eq!(step(&error, Repeat::Safe, 2, false, Duration::from_millis(800)), Step::GiveUp);
+        assert_eq!(step(&error, Idempotency::Safe, 2, false, SECOND), Step::Wait(Duration::from_millis(800)));
+        assert_eq!(step(&error, Idempotency::Safe, 3, false, SECOND * 99), Step::GiveUp);
+        assert_eq!(step(&error, Idempotency::Safe, 2, false, Duration::from_millis(800)), Step::GiveUp);
     }
 
     #[test]
     fn a_refused_token_is_replaced_once_for_any_call() {
         let error = Error::new(ErrorKind::Auth, "x").with_disposition(Disposition::Refresh);
-        for repeat in [Repeat::Safe, Repeat::IfUndone, Repeat::Never] {
+        for repeat in [Idempotency::Safe, Idempotency::IfUndone, Idempotency::Never] {
             assert_eq!(step(&error, repeat, 3, false, Duration::ZERO), Step::Refresh);
             assert_eq!(step(&error, repeat, 0, true, SECOND), Step::GiveUp);
         }

@@ -99,8 +99,8 @@ fn options_that_the_platform_would_drop_are_refused() {
 
 #[tokio::test]
 async fn queue_positions_and_typing_reach_their_handlers() {
-    let told = Arc::new(Mutex::new(Vec::new()));
-    let (queue, typing) = (Arc::clone(&told), Arc::clone(&told));
+    let received = Arc::new(Mutex::new(Vec::new()));
+    let (queue, typing) = (Arc::clone(&received), Arc::clone(&received));
     let source = listing()
         .option(SourceOption::ViewMessaging)
         .option(SourceOption::MessagesText)
@@ -124,7 +124,7 @@ async fn queue_positions_and_typing_reach_their_handlers() {
     ] {
         assert_eq!(act(&endpoint, action, params).await, json!({}), "{action}");
     }
-    assert_eq!(*told.lock().unwrap(), [r#"Some(1) Some(30) Some("t-2")"#, r#"true Some("Hel")"#, "false None"]);
+    assert_eq!(*received.lock().unwrap(), [r#"Some(1) Some(30) Some("t-2")"#, r#"true Some("Hel")"#, "false None"]);
 
     let deaf = listing()
         .option(SourceOption::ViewMessaging)

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use super::caps::Capabilities;
+use super::capabilities::Capabilities;
 use super::jobs::{Job, SyncStatus, Write};
 use super::knobs::DigitalKnobs;
 use super::realtime::Realtime;

@@ -6,16 +6,16 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::answer::{Answered, Failed, Needs, Said, read};
-use super::caps::Capabilities;
+use super::capabilities::Capabilities;
 use super::compare::{Walk, compare};
 use super::core::Core;
 use super::finding::{Findings, Rule, Severity};
 use super::knobs::DigitalKnobs;
 use super::page::{Page, again, read_page};
+use super::response::{Answered, Failed, Needs, Said, read};
 use super::run::{Run, RunEnd, Step};
 use super::store::Origin;
-use super::written;
+use super::writes;
 use ringcentral_events::digital::CollectionName;
 
 /// The order of lists in a run; the position of private messages is undocumented.
@@ -164,7 +164,7 @@ impl Crawl {
                 None
             }
             Task::Job(number) | Task::Repeat(number) => {
-                let (action, params, needs) = written::send(core, *number, matches!(task, Task::Repeat(_)), knobs)?;
+                let (action, params, needs) = writes::send(core, *number, matches!(task, Task::Repeat(_)), knobs)?;
                 Some(Ask { task, action, params: Some(params), needs })
             }
         }
@@ -198,7 +198,7 @@ impl Crawl {
             (Task::Show(..), Err(failed)) => Err(failed.why),
             (Task::Job(number) | Task::Repeat(number), said) => {
                 let repeated = matches!(ask.task, Task::Repeat(_));
-                written::answered(core, knobs, *number, repeated, said, &mut findings)
+                writes::answered(core, knobs, *number, repeated, said, &mut findings)
             }
             // These send nothing.
             (Task::Resolve | Task::Judge | Task::Outbox | Task::Compare(_), _) => Ok(String::new()),
@@ -310,7 +310,7 @@ impl Crawl {
     ) -> Vec<String> {
         let mut new = Vec::new();
         for (id, content) in page.items.iter().rev() {
-            written::compare_listed(core, collection, id, content, findings);
+            writes::compare_listed(core, collection, id, content, findings);
             let is_known = core.store.get(collection, id).is_some();
             let kept = core.store.put(collection, id, Origin::Listed, content);
             kept.listed += 1;
@@ -405,10 +405,10 @@ impl Crawl {
     ) -> Result<String, String> {
         let content = match said {
             Said::Nothing => return Ok(format!("no content {id}")),
-            Said::Json(value) if super::caps::is_empty(value) => return Ok(format!("no content {id}")),
+            Said::Json(value) if super::capabilities::is_empty(value) => return Ok(format!("no content {id}")),
             Said::Json(Value::Object(content)) => content,
             Said::Json(other) => {
-                let why = format!("the answer is {}, not a content", super::caps::kind(other));
+                let why = format!("the answer is {}, not a content", super::capabilities::kind(other));
                 findings.add(Rule::ShowShape, Some(id), why.clone());
                 return Err(why);
             }

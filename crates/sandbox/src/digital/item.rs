@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use serde_json::{Map, Value};
 
-use super::caps::{Capabilities, field, is_standard, is_word, kind, texts};
+use super::capabilities::{Capabilities, field, is_standard, is_word, kind, texts};
 use super::finding::{Findings, Rule, Severity};
 use ringcentral_events::digital::{CollectionName, Date, StructuredContent};
 

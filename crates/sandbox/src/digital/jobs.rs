@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::caps::Capabilities;
+use super::capabilities::Capabilities;
 use super::item::reply_to;
 use super::knobs::DigitalKnobs;
 use super::store::Store;

@@ -38,8 +38,7 @@
 //! [`DigitalChannel::audit`] and [`DigitalChannel::probe`] exist only to test a source: the
 //! platform does neither.
 
-mod answer;
-mod caps;
+mod capabilities;
 mod channel;
 mod compare;
 mod core;
@@ -50,22 +49,23 @@ mod jobs;
 mod knobs;
 mod page;
 mod probe;
-mod reach;
 mod realtime;
+mod response;
 mod run;
 mod store;
+mod target;
 mod wire;
-mod written;
+mod writes;
 
-pub use self::caps::Capabilities;
+pub use self::capabilities::Capabilities;
 pub use self::channel::{DigitalChannel, Written};
 pub use self::finding::{Finding, Rule, Severity};
 pub use self::jobs::{Job, SyncStatus, Write};
 pub use self::knobs::{DigitalKnobs, RefusalForm, SignatureIn, WireForm};
-pub use self::reach::SourceAt;
 pub use self::realtime::Received;
 pub use self::run::{Run, RunEnd, Step};
 pub use self::store::{Imported, Origin};
+pub use self::target::SourceAt;
 
 pub(super) use self::core::Channels;
 pub(super) use self::realtime::{handle, request_limit, source_of, too_large};

@@ -4,11 +4,11 @@ use std::collections::HashSet;
 
 use serde_json::{Map, Value};
 
-use super::answer::Said;
-use super::caps::{Capabilities, kind};
+use super::capabilities::{Capabilities, kind};
 use super::crawl::named;
 use super::finding::{Findings, Rule};
 use super::item::{Item, id_of};
+use super::response::Said;
 use super::store::Store;
 use ringcentral_events::digital::CollectionName;
 

@@ -7,10 +7,10 @@ use http::{HeaderValue, Method, Request};
 use serde_json::{Value, json};
 use url::Url;
 
-use super::answer::{Answered, Lost};
 use super::channel::post;
 use super::finding::{Findings, Rule};
 use super::knobs::WireForm;
+use super::response::{Answered, Lost};
 use super::run::Step;
 use super::wire;
 use ringcentral_events::digital::{Date, SIGNATURE_HEADER, Signer};

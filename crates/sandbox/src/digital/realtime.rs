@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::super::http::{Call, Reply, json_reply, text_reply};
 use super::super::state::{Shared, later};
-use super::caps::{Capabilities, field};
+use super::capabilities::{Capabilities, field};
 use super::core::Core;
 use super::finding::Findings;
 use super::item::{Item, check_user, id_of, wrong_structure};

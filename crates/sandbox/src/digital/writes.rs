@@ -2,13 +2,13 @@
 
 use serde_json::{Map, Value};
 
-use super::answer::{Failed, Needs, Said};
-use super::caps::{is_empty, kind};
+use super::capabilities::{is_empty, kind};
 use super::core::Core;
 use super::finding::{Findings, Rule};
 use super::item::id_of;
 use super::jobs::{Job, Write};
 use super::knobs::DigitalKnobs;
+use super::response::{Failed, Needs, Said};
 use super::store::Origin;
 use ringcentral_events::digital::CollectionName;
 
