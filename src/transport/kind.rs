@@ -1,11 +1,11 @@
-//! The transports by name.
+//! Names of the transports.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::error::Error;
 
-/// Which transport, as the service calls it (`deliveryMode.transportType`).
+/// A transport by the service's name for it (`deliveryMode.transportType`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum TransportKind {
@@ -13,9 +13,9 @@ pub enum TransportKind {
     PubNub,
     /// RingCentral's WebSocket gateway.
     WebSocket,
-    /// HTTPS calls to an address of yours.
+    /// HTTPS calls to an address of your server.
     WebHook,
-    /// No push: this crate asks at intervals. The service knows nothing of it.
+    /// No push: this crate polls at intervals. The service does not know this name.
     Poll,
 }
 
@@ -34,10 +34,10 @@ impl TransportKind {
     }
 }
 
-/// In any case: `pubnub` as well as `PubNub`.
+/// Ignores case: `pubnub` as well as `PubNub`.
 ///
 /// # Errors
-/// [`ErrorKind::Config`](crate::ErrorKind::Config) for another name; it lists those there are.
+/// [`ErrorKind::Config`](crate::ErrorKind::Config) for an unknown name; the message lists the known ones.
 impl FromStr for TransportKind {
     type Err = Error;
 

@@ -1,8 +1,7 @@
-//! How events travel from the service to here.
+//! How events travel from the service to this process.
 //!
-//! A [`Transport`] opens [`Link`]s; a link reads one connection and reports what
-//! it read. Neither decides anything about the subscription's life: when to open,
-//! when to try again and when to give up is the lifecycle's business.
+//! A [`Transport`] opens [`Link`]s; a link reads one connection and reports its events. Neither decides about the
+//! subscription's life: the lifecycle decides when to open, when to retry and when to give up.
 
 mod kind;
 mod poll;
@@ -35,8 +34,7 @@ pub use websocket::fuzz_frame;
 #[cfg(feature = "websocket")]
 pub use websocket::{SocketClient, SocketRequest, SocketStats, WebSocket, WebSocketBuilder};
 
-/// What is asked for when a subscription is created (`deliveryMode` of the
-/// request).
+/// What the crate asks for when it creates a subscription (`deliveryMode` of the request).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DeliveryModeRequest {
@@ -52,8 +50,8 @@ impl DeliveryModeRequest {
         Self { transport_type: transport.as_str(), encryption: None }
     }
 
-    /// Asks for payload encryption or for none. The service encrypts anyway as
-    /// soon as one filter is sensitive (presence, telephony).
+    /// Sets whether to ask for payload encryption. The service encrypts anyway as soon as one filter is sensitive
+    /// (presence, telephony).
     #[must_use]
     pub fn encryption(mut self, on: bool) -> Self {
         self.encryption = Some(on);
@@ -61,11 +59,10 @@ impl DeliveryModeRequest {
     }
 }
 
-/// A position in a transport's stream: where to go on without loss.
+/// A position in a transport's stream from which reading continues without loss.
 ///
-/// Opaque: only the transport that made it can read it. For PubNub it is the
-/// timetoken and region; neither is a secret. For WebSocket it is the session's
-/// recovery token, which `Debug` hides.
+/// Opaque: only the transport that made it can read it. For PubNub it is the timetoken and region; neither is a secret.
+/// For WebSocket it is the session's recovery token, which `Debug` hides.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cursor {
     pub(crate) timetoken: String,
@@ -75,19 +72,18 @@ pub struct Cursor {
     pub(crate) session: Option<Secret>,
 }
 
-/// A position must survive a restart, so it is written out.
+/// A position must survive a restart, so it is serialized with its secret.
 fn expose<S: serde::Serializer>(session: &Option<Secret>, serializer: S) -> Result<S::Ok, S::Error> {
     session.as_ref().map(Secret::expose).serialize(serializer)
 }
 
 impl Cursor {
-    /// PubNub's position of a moment, its region unknown: what was published from
-    /// then on is delivered, as far as the service still has it.
+    /// PubNub's position at `time`, with the region unknown: the service delivers what was published from then on, as
+    /// far as its buffer still holds it.
     ///
-    /// Taken from before the subscription is created, it leaves no hole between
-    /// the creation and the first poll. In ticks of 100 ns since 1970, always 17
-    /// digits: times before 2001 and after 2286 become those. So it is never
-    /// zero, which PubNub reads as "from now on".
+    /// A position from before the subscription's creation leaves no hole between the creation and the first poll. It
+    /// counts ticks of 100 ns since 1970 and always has 17 digits: earlier times than 2001 and later ones than 2286 are
+    /// clamped. So it is never zero, which PubNub reads as "from now on".
     #[must_use]
     pub fn at(time: SystemTime) -> Self {
         const LEAST: u128 = 10_000_000_000_000_000;
@@ -96,24 +92,23 @@ impl Cursor {
         Self { timetoken: ticks.clamp(LEAST, MOST).to_string(), region: None, session: None }
     }
 
-    /// The moment of a PubNub position, by PubNub's clock.
+    /// The time of a PubNub position, by PubNub's clock.
     pub(crate) fn time(&self) -> Option<SystemTime> {
         time_of(&self.timetoken)
     }
 }
 
-/// The moment of a timetoken: ticks of 100 ns since 1970 (pubnub.md §1).
+/// The time of a timetoken: ticks of 100 ns since 1970 (pubnub.md §1).
 pub(crate) fn time_of(timetoken: &str) -> Option<SystemTime> {
     let ticks: u64 = timetoken.parse().ok()?;
     let time = std::time::Duration::new(ticks / 10_000_000, u32::try_from(ticks % 10_000_000).ok()? * 100);
     UNIX_EPOCH.checked_add(time)
 }
 
-/// Where to listen: what the service answered when it created or renewed the
-/// subscription, and where to go on.
+/// Where to listen: the service's answer to the creation or renewal of the subscription, and the position to read from.
 #[derive(Clone, Debug)]
 pub struct Target {
-    /// Which subscription.
+    /// The subscription.
     pub subscription_id: SubscriptionId,
     /// `deliveryMode.address`: for PubNub the channel. Empty for a transport whose
     /// subscriptions live in its connection.
@@ -122,43 +117,39 @@ pub struct Target {
     pub subscriber_key: Secret,
     /// The token's `owner_id`, which RingCentral's clients use as PubNub user id.
     pub user_id: Option<String>,
-    /// Where to go on.
+    /// The position to read from.
     pub cursor: Cursor,
-    /// Everything that was published before this instant was read, if that is known.
-    /// A pause since then that is longer than the service keeps events is a
-    /// [`SuspectedLoss::BufferAged`].
+    /// Everything that was published before this instant has been read, if that is known. If the pause since then is
+    /// longer than the service retains events, the link reports [`SuspectedLoss::BufferAged`].
     pub last_good: Option<Instant>,
 }
 
-/// One payload as a link read it, not decrypted, not decoded.
+/// One payload as a link read it, neither decrypted nor decoded.
 #[derive(Clone, Debug)]
 pub struct Frame {
-    /// What came.
+    /// The content.
     pub body: FrameBody,
-    /// When it was read, by this machine's clock.
+    /// When the link read it, by this machine's clock.
     pub received_at: SystemTime,
-    /// What the transport says of its place in the stream, where it does: PubNub's
-    /// publish timetoken and region, a WebSocket frame's `messageId`. Tells two
-    /// events of the same text apart when they carry no `uuid`.
+    /// The frame's position in the stream, where the transport names one: PubNub's publish timetoken and region, a
+    /// WebSocket frame's `messageId`. It distinguishes two events of the same text that carry no `uuid`.
     pub position: Option<Box<str>>,
-    /// When the service sent it, by the service's clock, where that stands on it:
-    /// PubNub's publish timetoken, the `timestamp` of a notification that is not
-    /// encrypted.
+    /// When the service sent it, by the service's clock, where the frame says so: PubNub's publish timetoken, the
+    /// `timestamp` of a notification that is not encrypted.
     pub sent_at: Option<SystemTime>,
 }
 
-/// What a frame holds.
+/// The content of a frame.
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum FrameBody {
     /// A payload: a JSON string (base64 of ciphertext) or a JSON object.
     Payload(Box<RawValue>),
-    /// A piece of an answer that is not what the protocol says; `raw` is its
-    /// text as it came.
+    /// A part of an answer that violates the protocol; `raw` is its text.
     Malformed {
-        /// The text as it came.
+        /// The text as received.
         raw: Box<str>,
-        /// What is wrong with it.
+        /// What the protocol violation is.
         reason: &'static str,
     },
 }
@@ -173,27 +164,27 @@ impl fmt::Debug for FrameBody {
 }
 
 impl Frame {
-    /// A frame without a position.
+    /// Makes a frame without a position.
     #[must_use]
     pub fn new(body: FrameBody, received_at: SystemTime) -> Self {
         Self { body, received_at, position: None, sent_at: None }
     }
 
-    /// Says where in the stream it stands.
+    /// Sets the frame's position in the stream.
     #[must_use]
     pub fn at(mut self, position: Option<Box<str>>) -> Self {
         self.position = position;
         self
     }
 
-    /// Says when the service sent it.
+    /// Sets when the service sent the frame.
     #[must_use]
     pub fn sent(mut self, at: Option<SystemTime>) -> Self {
         self.sent_at = at;
         self
     }
 
-    /// What the frame weighs in a queue: its text and its keeping.
+    /// The bytes that the frame takes in a queue: its text and the overhead.
     #[must_use]
     pub fn weight(&self) -> usize {
         const KEEPING: usize = 96;
@@ -210,43 +201,40 @@ impl Frame {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum LinkEvent {
-    /// The peer proved to be there. That says nothing about the subscription, nor about
-    /// what was read.
+    /// The peer is alive. This proves nothing about the subscription, nor about what was read.
     Alive,
-    /// The peer answered over this very connection to something that was sent at `asked`:
-    /// what it had sent before that was read.
+    /// The peer answered over this connection to something that was sent at `asked`: the link has read everything that
+    /// the peer had sent before.
     Answered {
-        /// When the question left.
+        /// When the question was sent.
         asked: Instant,
     },
     /// Events, or an answer without any.
     Batch {
-        /// Its frames, in order; may be empty.
+        /// The frames, in order; may be empty.
         frames: Vec<Frame>,
-        /// Where to go on once every one of them is queued.
+        /// The position to continue from once all frames are queued.
         cursor: Cursor,
-        /// What it proves about events that were published before it.
+        /// What the batch proves about events that were published before it.
         coverage: Coverage,
         /// Why events before these frames may be missing, if so.
         suspected_loss: Option<SuspectedLoss>,
     },
-    /// A lost connection's session goes on over this link. What had come over the lost
-    /// connection was reported before this, and what follows came over the new one.
+    /// This link continues a lost connection's session. Events of the lost connection were reported before this event,
+    /// and those that follow came over the new one.
     Continued {
-        /// When the new connection was asked for.
+        /// When the new connection was requested.
         asked: Instant,
-        /// Whether all that was sent over the lost connection was read: its close frame
-        /// came, and no other connection was offered the session in between. Otherwise
-        /// events may have been lost on their way.
+        /// Whether everything that was sent over the lost connection was read: its close frame arrived, and the session
+        /// was offered to no other connection in between. Otherwise events may have been lost in transit.
         read_to_end: bool,
-        /// How many missed events the service keeps for a session.
+        /// How many missed events the service retains for a session.
         buffer: usize,
     },
-    /// Where to go on after a restart, though nothing came.
+    /// The position to continue from after a restart, though no event arrived.
     At(Cursor),
-    /// The peer will end this connection at a time it has set: another
-    /// subscription on another connection should take over before. The link goes
-    /// on meanwhile, and says so again if nothing came of it.
+    /// The peer will end this connection at a time that it has set: another subscription on another connection should
+    /// take over before. The link continues meanwhile, and repeats this event if no other connection took over.
     Leaving,
 }
 
@@ -254,17 +242,16 @@ pub enum LinkEvent {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Coverage {
-    /// It came unasked: each of its frames follows the frame before it.
+    /// The peer pushed it: each of its frames follows the frame before it.
     Pushed,
-    /// It answers a question that left at `asked`, with everything that was published
-    /// before.
+    /// It answers a question that was sent at `asked`, with everything that was published before.
     Whole {
-        /// When the question left.
+        /// When the question was sent.
         asked: Instant,
     },
-    /// Likewise, but the service's buffer may have dropped the oldest.
+    /// Like [`Whole`](Self::Whole), but the service's buffer may have dropped the oldest events.
     Cut {
-        /// When the question left.
+        /// When the question was sent.
         asked: Instant,
     },
 }
@@ -273,50 +260,47 @@ pub enum Coverage {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SuspectedLoss {
-    /// The answer was as large as the service's buffer: older events may have
-    /// been pushed out of it.
+    /// The answer was as large as the service's buffer: older events may have been pushed out of it.
     BufferFull {
         /// How many events the answer held.
         events: usize,
     },
-    /// Part of an answer could not be read, and would not have been the next time: what it
-    /// held is delivered as far as it could be found.
+    /// Part of an answer could not be read, and a repetition of the request would not have helped: the readable part is
+    /// delivered.
     Unreadable,
-    /// More time passed without a good answer than the service keeps events.
+    /// More time passed without a good answer than the service retains events.
     BufferAged {
-        /// How long.
+        /// How long the pause was.
         pause: std::time::Duration,
     },
-    /// The service answers from another region than before, which may not hold all that the
-    /// former one did.
+    /// The service answers from another region than before, which may not hold all events of the former one.
     RegionChanged,
-    /// The link itself had no room for this many of the oldest events.
+    /// The link had no room for this many of the oldest events.
     Overflow {
-        /// How many.
+        /// How many events were dropped.
         events: usize,
     },
 }
 
-/// One subscription's own part of a transport: see [`Transport::session`].
+/// One subscription's part of a transport: see [`Transport::session`].
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Session {
     /// Makes the subscription's calls.
     pub control: Arc<dyn ControlPlane>,
-    /// Opens its links.
+    /// Opens the links.
     pub transport: Arc<dyn Transport>,
     /// Whether the service names an address to listen at.
     pub has_address: bool,
-    /// Whether nothing is pushed: what catch-up sources find at intervals is all
-    /// there is.
+    /// Whether nothing is pushed, so that all events come from catch-up sources that are polled at intervals.
     pub polls: bool,
-    /// Makes calls over the subscription's own connection, where it can.
+    /// Makes calls over the subscription's own connection, if the transport supports that.
     #[cfg(feature = "websocket")]
     pub socket: Option<SocketClient>,
 }
 
 impl Session {
-    /// A session whose subscriptions have no address of their own.
+    /// Makes a binding whose subscriptions have no address.
     #[must_use]
     pub fn new(control: Arc<dyn ControlPlane>, transport: Arc<dyn Transport>) -> Self {
         Self {
@@ -333,30 +317,29 @@ impl Session {
 /// Opens links.
 #[async_trait]
 pub trait Transport: Send + Sync + fmt::Debug + 'static {
-    /// Which one this is.
+    /// The kind of this transport.
     fn kind(&self) -> TransportKind;
 
-    /// What to ask for at creation.
+    /// The delivery mode to request at creation.
     fn delivery_mode(&self) -> DeliveryModeRequest;
 
-    /// Called once for each subscription, before anything else. A transport whose
-    /// subscriptions live in its connection returns what makes their calls over
-    /// it; `control` is the one over REST. Default: none, the calls go over REST.
+    /// Called once for each subscription, before anything else. A transport whose subscriptions live in its connection
+    /// returns the control plane that makes their calls over it; `control` is the one over REST. Default: `None`, the
+    /// calls go over REST.
     fn session(&self, control: &Arc<dyn ControlPlane>) -> Option<Session> {
         let _ = control;
         None
     }
 
-    /// Opens a link to `target`. May return before anything was sent; the first
-    /// [`Link::next`] then tells whether the peer is there.
+    /// Opens a link to `target`. May return before anything was sent; the first [`Link::next`] then shows whether the
+    /// peer is alive.
     ///
     /// # Errors
-    /// When the link cannot be opened; the disposition tells what helps. With
-    /// [`Recreate`](crate::Disposition::Recreate) the kind says why the
-    /// subscription is of no use any more:
-    /// [`SessionLost`](crate::ErrorKind::SessionLost), its connection's session is
-    /// gone; [`Protocol`](crate::ErrorKind::Protocol), something too large to be
-    /// read would come again; any other, the peer refuses it.
+    /// When the link cannot be opened; the disposition names the remedy. With
+    /// [`Recreate`](crate::Disposition::Recreate) the kind says why the subscription is no longer usable:
+    /// [`SessionLost`](crate::ErrorKind::SessionLost), its connection's session is gone;
+    /// [`Protocol`](crate::ErrorKind::Protocol), something too large to read would come again; any other kind, the peer
+    /// refuses it.
     async fn open(&self, target: Target) -> Result<Box<dyn Link>>;
 }
 
@@ -382,19 +365,18 @@ impl<T: Transport + ?Sized> Transport for Arc<T> {
 /// One open connection of a transport.
 #[async_trait]
 pub trait Link: Send {
-    /// Waits for what comes next. An `Err` ends the link; what it had not yet
-    /// returned is read again by a new link from the same cursor.
+    /// Waits for the next event. An `Err` ends the link; a new link from the same cursor reads again what this one had
+    /// not yet returned.
     ///
-    /// Cancel safe: a dropped call loses nothing, the next one goes on.
+    /// Cancel safe: dropping the call loses nothing, the next call continues.
     async fn next(&mut self) -> Result<LinkEvent>;
 
-    /// Asks the peer whether something is unread, because the subscription is about to end.
-    /// What is unread follows from [`next`](Self::next), then [`LinkEvent::Answered`], whose
-    /// `asked` is not before this call. A link that cannot tell does nothing, and the end
-    /// reports a possible gap since the last proof.
+    /// Asks the peer whether something is unread, because the subscription is about to end. Unread events follow from
+    /// [`next`](Self::next), then [`LinkEvent::Answered`], whose `asked` is not before this call. A link that cannot
+    /// find out does nothing, and the end reports a possible gap since the last proof.
     fn check(&mut self) {}
 
-    /// Says good-bye, within a bound of its own.
+    /// Closes the connection, within a time limit.
     async fn close(self: Box<Self>);
 }
 
@@ -413,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn first_cursor_is_never_now_for_whatever_clock() {
+    fn first_cursor_is_never_now_for_any_clock() {
         for time in [
             UNIX_EPOCH,
             UNIX_EPOCH - Duration::from_secs(5),

@@ -1,4 +1,4 @@
-//! No push: the service is asked at intervals.
+//! No push: the crate polls the service at intervals.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,27 +11,27 @@ use crate::ids::SubscriptionId;
 use crate::rest::{ControlPlane, CreateSubscription, Deletion, RateBudget, SubscriptionInfo};
 use crate::system::System;
 
-/// How often the login is looked after when nothing else is to be done.
+/// How often the login is renewed when nothing else needs it.
 const LEASE: Duration = Duration::from_secs(60 * 60);
-/// What the ids of polled subscriptions begin with. The service never sees them.
+/// Prefix of the ids of polled subscriptions. The service never sees them.
 const PREFIX: &str = "poll-";
 
-/// The transport of apps that cannot have push: nothing is subscribed to at the
-/// service; the subscription's catch-up sources are asked at intervals
+/// The transport of apps that cannot have push: the service has no subscription;
+/// the catch-up sources are polled at intervals
 /// ([`poll_every`](crate::SubscriptionBuilder::poll_every)) instead.
 ///
-/// What comes is what those sources can tell, so every filter needs a source that
+/// Events are what those sources can find, so every filter needs a source that
 /// [covers](crate::catch_up::CatchUp::covers) it, at least in part:
 /// [`start`](crate::SubscriptionBuilder::start) fails with
-/// [`Config`](ErrorKind::Config) otherwise. Filters whose events a source tells in
+/// [`Config`](ErrorKind::Config) otherwise. Filters whose events a source finds in
 /// part only, or as states, are named by a [`Gap`](crate::Gap) without an end at the
 /// beginning of the stream. Events carry [`Origin::CatchUp`](crate::Origin) or
 /// `Snapshot`.
 ///
-/// Ended, it tells a possible [`Gap`](crate::Gap) since the last poll.
+/// On close it reports a possible [`Gap`](crate::Gap) since the last poll.
 ///
-/// Every source has its first position before `start` returns: what happens after
-/// that arrives. The health of the subscription is that of its sources. A source
+/// Every source has its first position before `start` returns: each event after
+/// that is delivered. The health of the subscription is that of its sources. A source
 /// that is refused for good ends the stream with its error.
 ///
 /// ```no_run
@@ -52,7 +52,7 @@ const PREFIX: &str = "poll-";
 pub struct Poll(());
 
 impl Poll {
-    /// The transport; it has nothing to set.
+    /// Makes the transport; it has no settings.
     #[must_use]
     pub fn new() -> Self {
         Self(())
@@ -81,7 +81,7 @@ impl Transport for Poll {
     }
 }
 
-/// Over which nothing comes.
+/// A link without events.
 struct Nothing {
     told: bool,
 }
@@ -99,7 +99,7 @@ impl Link for Nothing {
     async fn close(self: Box<Self>) {}
 }
 
-/// Keeps the login alive; there is nothing else to keep.
+/// Keeps the login alive; polling holds nothing else at the service.
 #[derive(Debug)]
 struct PollControl(Arc<dyn ControlPlane>);
 
@@ -112,7 +112,7 @@ impl PollControl {
         info
     }
 
-    /// Trouble that passes is no reason to give anything up: the sources tell.
+    /// Ignores transient errors: the sources report them.
     async fn login(&self) -> Result<()> {
         match self.0.owner_id().await {
             Err(error) if error.disposition() == crate::Disposition::Fatal => Err(error),
@@ -155,7 +155,7 @@ impl ControlPlane for PollControl {
     }
 
     async fn delete(&self, id: &SubscriptionId) -> Result<Deletion> {
-        // Of another transport, before this one took over.
+        // The id belongs to another transport, before this one took over.
         if id.as_str().starts_with(PREFIX) { Ok(Deletion::Deleted) } else { self.0.delete(id).await }
     }
 

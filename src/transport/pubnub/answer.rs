@@ -1,4 +1,4 @@
-//! From an HTTP answer to frames and the next position, or to an error. Pure.
+//! Reads an HTTP answer into frames and the next position, or into an error. Pure.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -16,23 +16,22 @@ use crate::error::{Disposition, Error, ErrorKind, Result};
 use crate::salvage::{elements, fields, unwrapped};
 use crate::transport::{Cursor, FrameBody};
 
-/// The longest `Retry-After` to obey. Beyond it the messages to wait for would be
-/// gone from the service's buffer anyway.
+/// The longest `Retry-After` to obey. After a longer wait the service's buffer would no longer hold the messages.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(300);
 
-/// How much of a text that cannot be read is delivered.
+/// The most bytes of an unreadable text that are delivered.
 const LONGEST_TEXT: usize = 64 << 10;
 
-/// What came of a poll.
+/// The result of a poll.
 #[derive(Debug)]
 pub(super) enum Read {
-    /// All of it was read.
+    /// The whole answer was read.
     Whole(Answer),
-    /// It is PubNub's answer, and part of it cannot be read. The next one may be better.
+    /// It is PubNub's answer, but part of it cannot be read. The next one may be better.
     Damaged(Damaged),
 }
 
-/// What could be read of an answer that is not what the protocol says.
+/// The readable part of an answer that violates the protocol.
 #[derive(Debug)]
 pub(super) struct Damaged {
     pub(super) frames: Vec<Message>,
@@ -49,23 +48,20 @@ pub(super) struct Answer {
     pub(super) cursor: Cursor,
 }
 
-/// One message of it.
+/// One message of an answer.
 #[derive(Debug)]
 pub(super) struct Message {
     pub(super) body: FrameBody,
-    /// Its publish timetoken and region, in which two messages of one publisher
-    /// differ.
+    /// The publish timetoken and region, which differ between two messages of one publisher.
     pub(super) position: Option<Box<str>>,
-    /// The moment of that timetoken.
+    /// The time of that timetoken.
     pub(super) sent_at: Option<SystemTime>,
 }
 
-/// The answer of the service, with the wall clock's time for a `Retry-After` that
-/// names a date.
+/// Reads the service's answer; `now` is the wall clock's time, for a `Retry-After` that names a date.
 ///
-/// An error leaves the position where it was. Its disposition is `Recreate` where
-/// the service said that it does not know, or not serve, this channel, and `Retry`
-/// where the trouble may pass; text of the answer is never part of it.
+/// An error leaves the position unchanged. Its disposition is `Recreate` where the service says that it does not know,
+/// or does not serve, this channel, and `Retry` where the cause may pass; it never contains text of the answer.
 pub(super) fn read(status: u16, headers: &HashMap<String, String>, body: &[u8], now: SystemTime) -> Result<Read> {
     let after = || headers.get("retry-after").and_then(|value| retry_after(value, now));
     if status != 200 {
@@ -79,15 +75,15 @@ pub(super) fn read(status: u16, headers: &HashMap<String, String>, body: &[u8], 
     }
 }
 
-/// What a failure to get any answer means.
+/// Classifies a failure to get any answer.
 pub(super) fn failure(error: &PubNubError) -> Error {
-    // The crate's error as text only, so that its type stays in here.
+    // The crate's error as text only, so that its type stays in this module.
     let cause = error.to_string();
     match error {
         PubNubError::RequestCancel { .. } => {
             Error::new(ErrorKind::Timeout, "PubNub did not answer in time").with_source(cause)
         }
-        // The same position would be answered in the same size for ever.
+        // A repeated request would get an answer of the same size for ever.
         PubNubError::Deserialization { .. } => Error::new(ErrorKind::Protocol, "PubNub's answer is too large")
             .with_disposition(Disposition::Recreate)
             .with_source(cause),
@@ -95,7 +91,7 @@ pub(super) fn failure(error: &PubNubError) -> Error {
     }
 }
 
-/// What an HTTP status other than 200 means.
+/// Classifies an HTTP status other than 200.
 fn refused(status: u16, after: Option<Duration>) -> Error {
     let retry = Disposition::Retry { after };
     let (kind, disposition, message) = match status {
@@ -104,7 +100,7 @@ fn refused(status: u16, after: Option<Duration>) -> Error {
         429 => (ErrorKind::RateLimited, retry, "PubNub asked to slow down"),
         408 => (ErrorKind::Timeout, retry, "PubNub gave the request up"),
         500..=599 => (ErrorKind::Service, retry, "PubNub failed"),
-        // Proxies and portals between here and there.
+        // A proxy or captive portal answered.
         _ => (ErrorKind::Protocol, retry, "not an answer of PubNub"),
     };
     Error::new(kind, message).with_status(status).with_disposition(disposition)
@@ -122,22 +118,22 @@ fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
     Some(wait.min(LONGEST_RETRY_AFTER))
 }
 
-/// Why a 200 is none.
+/// Why an answer with status 200 is unusable.
 #[derive(Debug)]
 enum Unusable {
     /// An error that names a status.
     Refused(u16),
-    /// An error that names none.
+    /// An error that names no status.
     Failed,
     Malformed(&'static str),
 }
 
-/// What is needed of the answer; whatever else there may be is skipped.
+/// The fields of the answer that are needed; all others are skipped.
 #[derive(Deserialize)]
 struct Body<'a> {
     #[serde(borrow, default)]
     t: Option<&'a RawValue>,
-    /// `None`: not there. `Some(None)`: null, as some servers write an empty list.
+    /// `None`: absent. `Some(None)`: null, which some servers write for an empty list.
     #[serde(borrow, default, deserialize_with = "present")]
     m: Option<Option<Vec<&'a RawValue>>>,
     #[serde(borrow, default)]
@@ -162,14 +158,14 @@ struct Position<'a> {
     r: Option<&'a RawValue>,
 }
 
-/// Tells a null, which is a value, from a field that is not there.
+/// Distinguishes a null, which is a value, from an absent field.
 fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
 }
 
 fn read_body(body: &[u8]) -> Result<Read, Unusable> {
-    // Bytes that are no text spoil the message they are in, not the whole answer:
-    // it would come again the same, and the position would never move.
+    // Invalid UTF-8 spoils its message only, not the whole answer: a repeated request would get the same bytes, and the
+    // position would never move.
     let text = String::from_utf8_lossy(body);
     let patched = matches!(text, Cow::Owned(_));
     let text = unwrapped(&text);
@@ -199,8 +195,7 @@ fn status_of(text: Option<&str>) -> Option<u16> {
     text?.trim_matches('"').parse().ok().filter(|status| *status >= 400)
 }
 
-/// Reads what can be read of an answer that as a whole is not what it should be (found
-/// 6.5): message by message, and the position apart from them.
+/// Reads what can be read of an invalid answer (found 6.5): message by message, and the position separately.
 fn salvage(text: &str, patched: bool) -> Result<Read, Unusable> {
     let Some(answer) = fields(text) else { return Err(Unusable::Malformed("PubNub's answer is not JSON")) };
     let named = |name: &'static str| answer.parts.iter().filter(move |(key, _)| *key == name).map(|(_, value)| *value);
@@ -210,7 +205,7 @@ fn salvage(text: &str, patched: bool) -> Result<Read, Unusable> {
     if named("t").chain(named("m")).next().is_none() {
         return Err(Unusable::Malformed("PubNub's answer has neither a position nor messages"));
     }
-    // Of two positions the earlier one: what lies between them may come again.
+    // Of two positions the earlier one: messages between them may be delivered twice, but none is lost.
     let cursor = named("t").filter_map(position_in).min_by_key(|cursor| cursor.timetoken.parse::<u64>().ok());
     let (mut frames, mut has_all) = (Vec::new(), answer.closed);
     for list in named("m").filter(|list| *list != "null") {
@@ -219,7 +214,7 @@ fn salvage(text: &str, patched: bool) -> Result<Read, Unusable> {
                 has_all &= list.closed;
                 frames.extend(list.parts.into_iter().map(|piece| message_in(piece, patched)));
             }
-            None => frames.push(malformed(list, "a list of messages that is none")),
+            None => frames.push(malformed(list, "a list of messages that is not an array")),
         }
     }
     if named("m").next().is_none() {
@@ -238,7 +233,7 @@ fn position_in(text: &str) -> Option<Cursor> {
         return Some(cursor);
     }
     let (mut timetoken, mut region) = (None, None);
-    // One that is cut off may have lost digits.
+    // A truncated position may have lost digits.
     for (name, value) in fields(text).filter(|position| position.closed)?.parts {
         match &*name {
             "t" => timetoken = Some(value.trim_matches('"')).filter(|digits| is_timetoken(digits)),
@@ -249,7 +244,7 @@ fn position_in(text: &str) -> Option<Cursor> {
     Some(Cursor { timetoken: timetoken?.to_owned(), region, session: None })
 }
 
-/// One envelope, of which perhaps the payload can be read though it cannot.
+/// Reads one envelope; the payload may be readable though the envelope is not.
 fn message_in(text: &str, patched: bool) -> Message {
     match serde_json::from_str(text) {
         Ok(raw) => message(raw, patched),
@@ -258,7 +253,7 @@ fn message_in(text: &str, patched: bool) -> Message {
     }
 }
 
-/// The payload of an envelope that is not JSON, where there is one and that is.
+/// The payload of an envelope that is not JSON, if the payload is JSON.
 fn payload_in(text: &str) -> Message {
     let envelope = fields(text).map(|envelope| envelope.parts).unwrap_or_default();
     let mut payloads = envelope.iter().filter(|(name, _)| name == "d").map(|(_, value)| *value);
@@ -273,7 +268,7 @@ fn payload_in(text: &str) -> Message {
     }
 }
 
-/// What cannot be read, with its text as far as it is worth keeping.
+/// An unreadable message with its text, up to the limit.
 fn malformed(text: &str, reason: &'static str) -> Message {
     let end = (0..=text.len().min(LONGEST_TEXT)).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
     Message { body: FrameBody::Malformed { raw: text[..end].into(), reason }, position: None, sent_at: None }
@@ -286,7 +281,7 @@ fn written(Cursor { timetoken, region, .. }: Cursor) -> Box<str> {
     }
 }
 
-/// The position of now, from the answer to the question for the time: `[17 digits]`.
+/// The present position, from the answer to a time request: `[17 digits]`.
 pub(super) fn time(status: u16, body: &[u8]) -> Option<Cursor> {
     let text = std::str::from_utf8(body).ok().filter(|_| status == 200)?;
     let digits = unwrapped(text).strip_prefix('[')?.strip_suffix(']')?.trim().trim_matches('"');
@@ -294,8 +289,8 @@ pub(super) fn time(status: u16, body: &[u8]) -> Option<Cursor> {
     Some(Cursor { timetoken, region: None, session: None })
 }
 
-/// The payload of one envelope, as it came. Neither its kind (`e`) nor its
-/// channel is asked about: what is on this channel is for the reader to judge.
+/// The payload of one envelope, byte for byte. Neither its kind (`e`) nor its channel is checked: the reader judges
+/// what this channel carries.
 fn message(raw: &RawValue, patched: bool) -> Message {
     let malformed = |reason| malformed(raw.get(), reason);
     if patched && raw.get().contains(char::REPLACEMENT_CHARACTER) {
@@ -312,13 +307,13 @@ fn message(raw: &RawValue, patched: bool) -> Message {
             Message { body: FrameBody::Payload(payload.to_owned()), position: published.map(written), sent_at }
         }
         Ok(Envelope { d: None, .. }) => malformed("an envelope without a payload"),
-        // A key that comes twice, or half of a surrogate pair in one.
+        // A repeated key, or half of a surrogate pair in one.
         Err(_) => payload_in(raw.get()),
     }
 }
 
-/// The position in `t`: as the vendor's crate reads it, or more leniently, a
-/// number for a text and the region optional. Never through a float.
+/// The position in `t`: as the vendor's crate reads it, or more leniently, with a number for a text and an optional
+/// region. Never parsed as a float, which would lose digits.
 fn position(raw: &RawValue) -> Option<Cursor> {
     if !raw.get().starts_with('{') {
         return None;

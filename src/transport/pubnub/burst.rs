@@ -1,22 +1,21 @@
 //! Whether the service's buffer may have dropped events before an answer. Pure.
 //!
-//! Overflow drops the oldest and sets no flag (pubnub.md §6). One sign is an answer with
-//! as many events as the buffer holds. A service that limits its answers further sends
-//! what it holds as several answers of one size, so after a fault those are added up
-//! (found 2.4).
+//! An overflow drops the oldest events and sets no flag (pubnub.md §6). One sign is an answer with as many events as
+//! the buffer holds. A service that limits its answers further sends its backlog as several answers of one size, so
+//! after a fault those are added up (found 2.4).
 
 use std::time::Duration;
 
-/// Smaller answers of equal size are chance.
+/// Smaller answers of equal size are coincidence.
 const LEAST: usize = 10;
-/// An answer that took longer was waiting for an event, and is no part of a backlog.
+/// An answer that took longer was waiting for an event, so it is no part of a backlog.
 const AT_ONCE: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Burst {
     buffer: usize,
-    /// The size of the answers since the fault, and how many events they held; `None` once
-    /// one of another size came.
+    /// The size of the answers since the fault, and how many events they held; `None` once an answer of another size
+    /// arrived.
     run: Option<(usize, usize)>,
 }
 
@@ -26,13 +25,13 @@ impl Burst {
         Self { buffer, run: continues.then_some((0, 0)) }
     }
 
-    /// Something failed: events may have gathered at the service.
+    /// A fault: events may have accumulated at the service.
     pub(super) fn fault(&mut self) {
         self.run = Some((0, 0));
     }
 
-    /// An answer with `events`, after `held`: how many came in a row, when those may have
-    /// filled the buffer, and whether the answer may be cut.
+    /// Notes an answer with `events`, after `held`. Returns how many events arrived in a row, when those may have
+    /// filled the buffer, and whether the answer may be truncated.
     pub(super) fn answered(&mut self, events: usize, held: Duration) -> (Option<usize>, bool) {
         if events >= self.buffer {
             self.run = None;

@@ -18,7 +18,7 @@ use crate::system::System;
 
 /// The longest pause within the body of an answer.
 const BODY_PAUSE: Duration = Duration::from_secs(30);
-/// What to spend on the body of an answer whose status says it all.
+/// The most bytes to read of an answer's body when its status says everything.
 const ERROR_BODY_BYTES: usize = 64 << 10;
 const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -63,8 +63,8 @@ impl HttpTransport {
         self.system.now()
     }
 
-    /// A poll; `None` if nothing of its answer came within `held`, which is no fault:
-    /// the service holds it, or the connection is dead. `begun` is set once something came.
+    /// Polls; `None` if no byte of the answer arrived within `held`, which is not an error: the service holds the poll,
+    /// or the connection is dead. `begun` is set once a byte arrived.
     pub(super) async fn poll(
         &self,
         request: TransportRequest,
@@ -93,7 +93,7 @@ impl HttpTransport {
         let body = if status.is_success() {
             Some(read(body, &mut headers, self.max_response).await?)
         } else {
-            // The status is the answer; a body that fails to come changes nothing.
+            // The status is the answer; a body that fails to arrive changes nothing.
             let cap = self.max_response.min(ERROR_BODY_BYTES);
             let body = read(body, &mut headers, cap);
             tokio::time::timeout(ERROR_BODY_TIMEOUT, body).await.ok().and_then(Result::ok)
@@ -140,7 +140,7 @@ impl HttpTransport {
 
 #[async_trait]
 impl Transport for HttpTransport {
-    /// The deadline is `timeout` seconds, and this transport's own at most.
+    /// The deadline is `timeout` seconds, and at most this transport's own.
     async fn send(&self, request: TransportRequest) -> Result<TransportResponse, PubNubError> {
         let deadline = self.deadline.min(Duration::from_secs(request.timeout));
         let exchange = async { self.answer(self.head(request).await?).await };
@@ -152,8 +152,7 @@ fn late(within: Duration) -> PubNubError {
     PubNubError::RequestCancel { details: format!("no answer within {within:?}") }
 }
 
-/// Reads a body piece by piece, so that `cap` holds whatever the headers say, and
-/// decodes it within the same bound.
+/// Reads a body piece by piece, so that `cap` holds for any headers, and decodes it within the same bound.
 async fn read(mut answer: Box<dyn HttpBody>, headers: &mut HeaderMap, cap: usize) -> Result<Vec<u8>, PubNubError> {
     let too_large = || PubNubError::Deserialization { details: format!("the answer is larger than {cap} bytes") };
     let declared = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok()).unwrap_or(0);
@@ -161,7 +160,7 @@ async fn read(mut answer: Box<dyn HttpBody>, headers: &mut HeaderMap, cap: usize
         return Err(too_large());
     }
     let mut body = Vec::with_capacity(declared);
-    // An answer that has begun comes on: one that stands still is of a dead connection.
+    // An answer that has begun continues to arrive: a pause within it means a dead connection.
     let next = async |answer: &mut Box<dyn HttpBody>| {
         tokio::time::timeout(BODY_PAUSE, answer.chunk()).await.map_err(|_| late(BODY_PAUSE))?.map_err(failed)
     };
@@ -177,7 +176,7 @@ async fn read(mut answer: Box<dyn HttpBody>, headers: &mut HeaderMap, cap: usize
     })
 }
 
-/// Keeps the causes.
+/// Includes the causes in the text.
 #[allow(clippy::needless_pass_by_value, reason = "for `map_err`")]
 fn failed(error: HttpError) -> PubNubError {
     let mut details = error.to_string();

@@ -1,4 +1,4 @@
-//! One poll after the other.
+//! Sends one poll after the other.
 
 use std::fmt;
 use std::pin::Pin;
@@ -20,71 +20,68 @@ use super::request::Endpoint;
 use crate::error::{Error, ErrorKind, Result};
 use crate::transport::{Coverage, Cursor, Frame, Link, LinkEvent, SuspectedLoss};
 
-/// A first poll that is not answered by then is being held, or is lost.
+/// A first poll without an answer by then is held by the service, or lost.
 const PROBE_AFTER: Duration = Duration::from_millis(250);
-/// While a poll is held, this often it is noted that the process runs. An answer that is
-/// read long after the last note may have waited here for as long (found 1.3).
+/// How often a link notes, during a poll, that the process is running. An answer that is read long after the last note
+/// may have waited in this machine for as long (found 1.3).
 const AWAKE_EVERY: Duration = Duration::from_secs(5);
 
-/// The service says its time, or where its stream is, within this, or the path is dead.
+/// The deadline for the service's time or present position; without an answer the path is dead.
 const PRESENT_WITHIN: Duration = Duration::from_secs(2);
-/// What waits is answered at once (pubnub.md §3.2): a poll of a service that is there has
-/// nothing to wait for once it was held for this long.
+/// The service answers a poll at once if messages are waiting (pubnub.md §3.2): if it is alive and has held a poll for
+/// this long, none are.
 const HELD: Duration = Duration::from_millis(500);
-/// How often an answer is asked for before what can be read of it has to do (found 6.5),
-/// and the waits in between.
+/// How many times an answer is requested before its readable part must do (found 6.5), and the waits in between.
 const DAMAGED_TRIES: u32 = 5;
 const DAMAGED_PAUSE: Duration = Duration::from_millis(100);
 
-/// What the service's buffer is thought to hold.
+/// Assumptions about the service's buffer.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Tuning {
     pub(super) buffer_size: usize,
     pub(super) buffer_age: Duration,
-    /// A poll of which nothing came by then is asked again: its connection may be dead, and
-    /// asking again at the same position loses nothing. The service would hold it for 280 s.
+    /// A poll without a byte of an answer by then is repeated: its connection may be dead, and repeating it from the
+    /// same position loses nothing. The service would hold it for 280 s.
     pub(super) ask_again: Duration,
 }
 
-/// A poll under way. Kept in the link, so that a dropped `next` neither breaks it
-/// off nor repeats it.
+/// A poll in flight. The link owns it, so that a dropped `next` neither aborts it nor repeats it.
 struct Poll {
     sent_at: Instant,
-    /// When this process was last seen running while it was held.
+    /// When this process was last known to run while the poll was held.
     awake_at: Instant,
-    /// Whether something of its answer came, so that it is not held.
+    /// Whether part of its answer arrived, so that it is not held.
     begun: Arc<AtomicBool>,
-    /// `None`: it is still held.
+    /// `None`: the service still holds it.
     answer: BoxFuture<'static, Result<Option<TransportResponse>, PubNubError>>,
 }
 
-/// What an answer came to.
+/// The result of an answer.
 enum Taken {
     Event(LinkEvent),
-    /// It is to be asked for again.
+    /// The same poll must be repeated.
     Again,
-    /// There is nothing in it to go on from but the service's time.
+    /// The answer names no position; only the service's time can serve as the next one.
     Behind(Damaged, Instant),
 }
 
-/// The subscription is about to end or has moved, and waits to know whether something is
-/// unread.
+/// The subscription is about to end or has moved, and needs to know whether something is unread.
 struct Check {
     asked: Instant,
-    /// Held for so long, a poll has nothing to wait for.
+    /// A poll that was held for so long has nothing to wait for.
     held: Duration,
-    /// The service's present position, if it came in time; `None` once it did.
+    /// The service's present position, if it arrives in time; `None` once it did.
     present: Option<BoxFuture<'static, Option<Cursor>>>,
 }
 
 impl Check {
-    /// The present position, if the service is there; never, once that is known. Cancel safe.
+    /// The present position, if the service is alive; pends for ever once that is known. Cancel safe.
     async fn present(&mut self) -> Option<Cursor> {
         match &mut self.present {
             Some(answer) => {
                 let present = answer.await;
                 self.present = None;
-                // An answer takes as long as this one did.
+                // The answer to a poll takes as long as this one did.
                 self.held = HELD + self.asked.elapsed();
                 present
             }
@@ -100,7 +97,7 @@ pub(super) struct PubNubLink {
     cursor: Cursor,
     /// The region that answered last.
     region: Option<u32>,
-    /// Everything that was published before this instant was read.
+    /// Everything that was published before this instant has been read.
     last_good: Option<Instant>,
     burst: Burst,
     pace: Pace,
@@ -108,18 +105,18 @@ pub(super) struct PubNubLink {
     poll: Option<Poll>,
     check: Option<Check>,
     probe: Probe,
-    /// The question for the time that goes ahead of a poll that is asked again, and when it
-    /// left; then for how long the poll has to be held to prove something, and until when.
+    /// The time request that precedes a repeated poll, and when it was sent; then how long the poll has to be held to
+    /// prove anything, and until when.
     ahead: Option<(Instant, BoxFuture<'static, bool>)>,
     hold: Option<Duration>,
     held_by: Option<Instant>,
     /// How many answers in a row from this position were damaged.
     damaged: u32,
-    /// Whether the present poll was asked again because nothing came of the one before.
+    /// Whether the present poll repeats one that got no byte of an answer.
     asked_again: bool,
-    /// Whether the service's time was asked for since, and was not answered.
+    /// Whether a time request since then got no answer.
     unproven: bool,
-    /// One of them, and the question for the time to go on from.
+    /// A damaged answer, and the time request whose answer gives the next position.
     behind: Option<(Damaged, Instant, BoxFuture<'static, Option<Cursor>>)>,
 }
 
@@ -137,7 +134,7 @@ impl PubNubLink {
         cursor: Cursor,
         last_good: Option<Instant>,
     ) -> Self {
-        // A cursor with a region came with an answer: this link continues one that failed.
+        // A cursor with a region came from an answer: this link continues one that failed.
         let burst = Burst::new(tuning.buffer_size, cursor.region.is_some());
         Self {
             http,
@@ -162,28 +159,28 @@ impl PubNubLink {
         }
     }
 
-    /// Whether the service answers the question for its time, soon.
+    /// Whether the service answers a time request soon.
     fn time(&self) -> BoxFuture<'static, bool> {
         let (http, request) = (self.http.clone(), self.endpoint.time());
         async move { timeout(PRESENT_WITHIN, http.send(request)).await.is_ok_and(|answer| is_life(&answer)) }.boxed()
     }
 
-    /// Whether another region answers than before: the one sign that it took over, without
-    /// all that the former one held (pubnub.md §7, row 8).
+    /// Whether another region answers than before: the only sign that it took over, without all events of the former
+    /// one (pubnub.md §7, row 8).
     fn moves_to(&mut self, cursor: &Cursor) -> bool {
         let before = self.region;
         self.region = cursor.region.or(before);
         before.is_some() && before != self.region
     }
 
-    /// Nothing is answered on the way to the service.
+    /// The path to the service is dead.
     fn unanswered(&mut self) -> Error {
         self.burst.fault();
-        Error::new(ErrorKind::Timeout, "PubNub answers neither a poll nor the question for the time")
+        Error::new(ErrorKind::Timeout, "PubNub answers neither a poll nor a time request")
     }
 
-    /// Takes the answer of the poll sent at `sent_at`. No await in here: what the
-    /// answer held is either returned or still to be asked for.
+    /// Processes the answer of the poll sent at `sent_at`. Contains no await: the answer is either returned as a whole
+    /// or requested again.
     fn take(
         &mut self,
         answer: Result<TransportResponse, PubNubError>,
@@ -209,9 +206,8 @@ impl PubNubLink {
         self.damaged = 0;
         debug!(events = frames.len(), ?held, "poll answered");
 
-        // The pause ends when the poll was sent: from then on the service held it and
-        // would have answered. The next one begins when this answer came, and not when
-        // a process that stood still got to read it.
+        // The pause ends when the poll was sent: from then on the service held it and would have answered. The next
+        // pause begins when this answer arrived, not when a suspended process got to read it.
         let now = Instant::now();
         let stood_still = now.saturating_duration_since(awake_at) > AWAKE_EVERY * 2;
         if stood_still {
@@ -242,11 +238,10 @@ impl PubNubLink {
         Ok(Taken::Event(LinkEvent::Batch { frames, cursor, coverage, suspected_loss }))
     }
 
-    /// A poll that is held has nothing newer than its position to answer with, as an empty
-    /// answer would say, which comes after 280 s only (pubnub.md §3.2, §3.3): this one left at
-    /// `sent_at`, and the service, which had just answered, would have answered it by now.
-    /// `None` where something may have left the service's buffer before the poll came, or
-    /// where this process stood still, and may not have read what is there.
+    /// A held poll proves that nothing newer than its position exists, as an empty answer would, which takes 280 s
+    /// (pubnub.md §3.2, §3.3): this poll was sent at `sent_at`, and the service, which had just answered, would have
+    /// answered it by now. `None` where an event may have left the service's buffer before the poll arrived, or where
+    /// this process was suspended and may not have read what is there.
     fn held(&mut self, sent_at: Instant, due: Instant) -> Option<LinkEvent> {
         let stood_still = due.elapsed() > AWAKE_EVERY;
         let pause = self.last_good.map(|good| sent_at.saturating_duration_since(good));
@@ -259,12 +254,12 @@ impl PubNubLink {
         Some(LinkEvent::Batch { frames: Vec::new(), cursor: self.cursor.clone(), coverage, suspected_loss: None })
     }
 
-    /// Asks again, since the next answer may be better; after some tries goes on behind
-    /// it, with what could be read.
+    /// Repeats the poll, since the next answer may be better; after some attempts moves past the answer, with its
+    /// readable part.
     fn take_damaged(&mut self, damaged: Damaged, asked: Instant) -> Taken {
         self.burst.fault();
         self.damaged += 1;
-        debug!(tries = self.damaged, messages = damaged.frames.len(), "an answer that cannot be read as a whole");
+        debug!(tries = self.damaged, messages = damaged.frames.len(), "part of PubNub's answer cannot be read");
         if self.damaged < DAMAGED_TRIES {
             self.pause = Some(Box::pin(sleep(DAMAGED_PAUSE * 2_u32.pow(self.damaged))));
             return Taken::Again;
@@ -280,7 +275,7 @@ impl PubNubLink {
         let is_elsewhere = self.moves_to(&cursor);
         self.cursor = cursor.clone();
         let frames: Vec<Frame> = frames.into_iter().map(stamped(self.http.now())).collect();
-        // Now that it is known what is lost, nothing else is in doubt.
+        // The loss is known now, so nothing before it remains uncertain.
         self.last_good = Some(Instant::now());
         let (coverage, suspected_loss) = match (has_all, is_elsewhere) {
             (true, false) => (Coverage::Whole { asked }, None),
@@ -291,7 +286,7 @@ impl PubNubLink {
     }
 }
 
-/// Puts the same time on every frame of an answer.
+/// Stamps every frame of an answer with the same time.
 fn stamped(received_at: SystemTime) -> impl FnMut(Message) -> Frame {
     move |Message { body, position, sent_at }| {
         let frame = Frame::new(body, received_at).at(position).sent(sent_at);
@@ -312,7 +307,7 @@ impl Link for PubNubLink {
                 let time = time.await;
                 let cursor = time.filter(|cursor| *cursor != self.cursor).ok_or_else(|| {
                     self.burst.fault();
-                    Error::new(ErrorKind::Protocol, "PubNub's answer cannot be read, nor what to go on from")
+                    Error::new(ErrorKind::Protocol, "PubNub's answer cannot be read, and the next position is unknown")
                 });
                 let behind = self.behind.take();
                 let cursor = cursor?;
@@ -324,8 +319,8 @@ impl Link for PubNubLink {
                 let (alive, took) = (time.await, asked.elapsed());
                 self.ahead = None;
                 if alive {
-                    // The poll follows over a connection that works, and needs no question
-                    // beside it. Its answer would take as long, or somewhat longer.
+                    // The poll follows over a connection that works, and needs no time request beside it. Its answer
+                    // would take about as long.
                     (self.unproven, self.probe) = (false, Probe::Done);
                     self.hold = Some((took * 3).max(HELD));
                     return Ok(LinkEvent::Alive);
@@ -345,7 +340,7 @@ impl Link for PubNubLink {
                 };
                 Poll { sent_at: now, awake_at: now, begun, answer }
             });
-            // Nothing waits for it then; where the service answered beside it.
+            // Then no message is waiting; this needs the service's answer beside the poll.
             let held_by =
                 self.check.as_ref().filter(|check| check.present.is_none()).map(|check| poll.sent_at + check.held);
             tokio::select! {
@@ -356,7 +351,7 @@ impl Link for PubNubLink {
                     self.probe = Probe::Done;
                     self.held_by = None;
                     let taken = match answer {
-                        // Neither it came nor the service's time.
+                        // Neither the poll nor the time request was answered.
                         Ok(None) if self.unproven => return Err(self.unanswered()),
                         Ok(None) => {
                             self.probe = Probe::Unarmed;
@@ -386,7 +381,7 @@ impl Link for PubNubLink {
                         self.unproven = false;
                         return Ok(LinkEvent::Alive);
                     }
-                    // Of one poll that may be a proxy's doing: the poll itself will show.
+                    // One poll may fail because of a proxy: the poll's own result will show.
                     false if self.asked_again => return Err(self.unanswered()),
                     false => self.unproven = true,
                 },
@@ -394,7 +389,7 @@ impl Link for PubNubLink {
                     (Some(present), Some(Check { asked, .. })) => {
                         let asked = *asked;
                         (self.poll, self.held_by) = (None, None);
-                        // A poll that is held says nothing of the region.
+                        // A held poll says nothing about the region.
                         if self.moves_to(&present) {
                             let coverage = Coverage::Cut { asked };
                             let suspected_loss = Some(SuspectedLoss::RegionChanged);
@@ -403,7 +398,7 @@ impl Link for PubNubLink {
                     }
                     _ => {
                         self.check = None;
-                        return Err(Error::new(ErrorKind::Timeout, "PubNub did not answer beside a poll that is held"));
+                        return Err(Error::new(ErrorKind::Timeout, "PubNub did not answer a time request during a held poll"));
                     }
                 },
                 () = sleep_until(held_by.unwrap_or(poll.sent_at)), if held_by.is_some() && !poll.begun.load(Ordering::Relaxed) => {
@@ -422,9 +417,9 @@ impl Link for PubNubLink {
         }
     }
 
-    /// Asks for the present position, and once that is answered again at the same one: the
-    /// connection of the poll that is held may be dead, and the one that was used last, which
-    /// the next request takes, has just proved to be alive.
+    /// Asks for the present position, and after its answer asks again from the same position: the held poll's
+    /// connection may be dead, while the one that was used last, which the next request takes, has just proved to be
+    /// alive.
     fn check(&mut self) {
         let (http, request) = (self.http.clone(), self.endpoint.present());
         let present = async move {
@@ -438,15 +433,14 @@ impl Link for PubNubLink {
         self.check = Some(Check { asked: Instant::now(), held: HELD, present: Some(present.boxed()) });
     }
 
-    /// Breaks the poll off and says so to the service, within 2 s. The service
-    /// needs neither: a closed poll is a clean end, so a leave that fails is not
-    /// an error.
+    /// Aborts the poll and sends a leave to the service, within 2 s. The service needs neither: a closed poll is a
+    /// clean end, so a failed leave is not an error.
     async fn close(self: Box<Self>) {
         let Self { http, endpoint, poll, probe, .. } = *self;
         drop((poll, probe));
         match http.send(endpoint.leave()).await {
             Ok(response) => debug!(status = response.status, "left"),
-            Err(_) => debug!("leave was not answered"),
+            Err(_) => debug!("no answer to the leave request"),
         }
     }
 }
@@ -458,14 +452,14 @@ async fn present(check: &mut Option<Check>) -> Option<Cursor> {
     }
 }
 
-/// Whether `answer` to the question for the time proves the service alive. A
-/// proxy or a gateway in between has other answers, and they prove only itself.
+/// Whether `answer` to a time request proves that the service is alive. A proxy or a gateway in between answers
+/// differently, which proves only itself.
 pub(super) fn is_life(answer: &Result<TransportResponse, PubNubError>) -> bool {
     answer.as_ref().is_ok_and(|response| (200..300).contains(&response.status))
 }
 
-/// Asks whether the service is there, for each poll that is not answered soon. One from
-/// an old position is held without a word, which looks the same as a dead path.
+/// Checks that the service is alive, for each poll that is not answered soon. A poll from an old position is held
+/// silently, which looks the same as a dead path.
 enum Probe {
     Unarmed,
     Waiting(Pin<Box<Sleep>>),
@@ -474,9 +468,8 @@ enum Probe {
 }
 
 impl Probe {
-    /// Comes back with whether the service is there: `true` when its answer proved it,
-    /// `false` when there was none; else never, since the poll will show what is wrong.
-    /// Cancel safe.
+    /// Returns `true` when the service's answer proved that it is alive, `false` when no answer arrived; otherwise
+    /// pends for ever, since the poll will show the cause. Cancel safe.
     async fn proven(&mut self, http: &HttpTransport, endpoint: &Endpoint) -> bool {
         loop {
             match self {

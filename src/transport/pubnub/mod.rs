@@ -1,14 +1,13 @@
 //! PubNub long polling, on the vendor's crate.
 //!
-//! Of that crate this uses its `Transport` trait, request, response, cursor and
-//! error types. The loop is our own: the crate's event engine loses messages
-//! under load and stops at the first network fault. Its types stay in here.
+//! The module uses that crate's `Transport` trait, request, response, cursor and error types. The poll loop is our own:
+//! the crate's event engine loses messages under load and stops at the first network fault. The crate's types stay in
+//! this module.
 //!
-//! A poll names a position and is held by the server until something newer is
-//! there, 280 s at most. The server keeps no state per client, so repeating a poll
-//! from the same position loses nothing while its buffer still has the messages.
-//! Hence the one rule of this module: the position moves when an answer was read
-//! in full and understood, or several tries did not make it so.
+//! A poll names a position, and the server holds it until something newer exists, 280 s at most. The server stores no
+//! state per client, so repeating a poll from the same position loses nothing while its buffer still holds the
+//! messages. Hence the one rule of this module: the position moves only after an answer was read in full, or after
+//! several attempts to do so failed.
 
 mod answer;
 mod burst;
@@ -37,7 +36,7 @@ use crate::rest::ControlPlane;
 const ORIGIN: &str = "https://ringcentral.pubnubapi.com";
 const POLL_DEADLINE: Duration = Duration::from_secs(310);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// With the 10 s that the question for the time may take, a dead path is noticed within 60 s.
+/// Together with the 10 s limit of a time request, a dead path is noticed within 60 s.
 const ASK_AGAIN: Duration = Duration::from_secs(45);
 const BUFFER_SIZE: usize = 100;
 const BUFFER_AGE: Duration = Duration::from_secs(120);
@@ -56,12 +55,12 @@ const MAX_RESPONSE: usize = 64 << 20;
 /// - every message of an answer arrives, in order; a part of it that is not what
 ///   the protocol says arrives as [`FrameBody::Malformed`](super::FrameBody);
 /// - messages are never filtered by time: the service's timetokens can go back;
-/// - an answer that cannot be read in full is asked for again, five times within three
-///   seconds if it is PubNub's and else as after any fault; then what can be read of it is
+/// - an answer that cannot be read in full is requested again, five times within three
+///   seconds if it is PubNub's and otherwise as after any fault; then its readable part is
 ///   delivered, the rest as malformed, and a possible loss is reported
 ///   ([`SuspectedLoss::Unreadable`](super::SuspectedLoss)) unless every message was found;
-/// - a poll of which nothing came for 45 s is asked again from the same position, and the
-///   service is asked for its time meanwhile, so that a dead path is noticed within 60 s;
+/// - a poll without any byte of an answer for 45 s is repeated from the same position, and the
+///   service is asked for its time in parallel, so that a dead path is noticed within 60 s;
 /// - an answer as large as the service's buffer, or one after a fault and a pause
 ///   longer than the service keeps messages, is marked with
 ///   [`SuspectedLoss`](super::SuspectedLoss).
@@ -69,7 +68,7 @@ const MAX_RESPONSE: usize = 64 << 20;
 /// An answer larger than [`max_response`](PubNubBuilder::max_response) would come
 /// again in the same size for the same position, so it is an error with
 /// [`Disposition::Recreate`](crate::Disposition::Recreate): a new subscription
-/// and a declared gap instead of a transport that hangs there without a word.
+/// and a declared gap instead of a transport that hangs silently.
 #[derive(Clone)]
 pub struct PubNub {
     http: HttpTransport,
@@ -95,13 +94,12 @@ impl Transport for PubNub {
         TransportKind::PubNub
     }
 
-    /// Asks for encryption, which the service turns on by itself for some
-    /// filters only.
+    /// Asks for encryption; by default the service encrypts for some filters only.
     fn delivery_mode(&self) -> DeliveryModeRequest {
         DeliveryModeRequest::new(TransportKind::PubNub).encryption(true)
     }
 
-    /// With the control plane's [`System`](crate::System), if it has one.
+    /// Uses the control plane's [`System`](crate::System), if it has one.
     fn session(&self, control: &Arc<dyn ControlPlane>) -> Option<Session> {
         let http = self.http.clone().with_system(control.system()?);
         let mut session = Session::new(control.clone(), Arc::new(Self { http, ..self.clone() }));
@@ -148,21 +146,17 @@ impl Default for PubNubBuilder {
 }
 
 impl PubNubBuilder {
-    /// Where to poll: scheme, host, port, and a path to put in front, if any.
-    /// Plain `http` only on loopback.
+    /// Where to poll: scheme, host, port, and an optional path prefix. Plain `http` only on loopback.
     ///
-    /// Default `https://ringcentral.pubnubapi.com`, the service's own name with
-    /// PubNub.
+    /// Default `https://ringcentral.pubnubapi.com`, the service's own name at PubNub.
     pub fn origin(mut self, url: impl Into<String>) -> Self {
         self.origin = url.into();
         self
     }
 
-    /// How long one poll may take, from connecting to the last byte; up to an
-    /// hour.
+    /// How long one poll may take, from connecting to the last byte; up to an hour.
     ///
-    /// Default 310 s, as in PubNub's own clients. A poll of which nothing came is asked
-    /// again sooner.
+    /// Default 310 s, as in PubNub's own clients. A poll without any byte of an answer is repeated sooner.
     pub fn poll_deadline(mut self, deadline: Duration) -> Self {
         self.poll_deadline = deadline;
         self
@@ -184,11 +178,10 @@ impl PubNubBuilder {
         self
     }
 
-    /// How long the service surely keeps messages. A longer pause after a fault
-    /// is reported as a possible loss.
+    /// How long the service is guaranteed to retain messages. A longer pause after a fault is reported as a possible
+    /// loss.
     ///
-    /// Default 2 min: PubNub's documents say between 2 and 20 minutes, depending
-    /// on their age.
+    /// Default 2 min: PubNub's documents say between 2 and 20 minutes, depending on their age.
     pub fn buffer_age(mut self, age: Duration) -> Self {
         self.buffer_age = age;
         self
@@ -232,7 +225,7 @@ impl PubNubBuilder {
     }
 }
 
-/// The origin as text that a path can follow.
+/// The origin without a trailing slash, so that a path can follow.
 fn origin(text: &str) -> Result<String> {
     let url = Url::parse(text).map_err(|error| Error::config("the origin is not a URL").with_source(error))?;
     match url.scheme() {

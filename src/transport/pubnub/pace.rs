@@ -1,12 +1,11 @@
-//! Keeps a server that answers at once, over and over, from being polled in a
-//! circle.
+//! Keeps polls from forming a tight loop when a server answers each of them at once.
 
 use std::time::Duration;
 
-/// An answer after this long was held, as a long poll should be.
+/// An answer after this long was held, as the answer to a long poll should be.
 const HELD: Duration = Duration::from_millis(50);
 const FIRST_GAP: Duration = Duration::from_millis(100);
-/// Short, because messages may come all the same while waiting.
+/// Short, because messages may still arrive during the wait.
 const LONGEST_GAP: Duration = Duration::from_secs(1);
 
 /// How many answers in a row gave no reason to poll again at once.
@@ -16,9 +15,8 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// How long to wait before the next poll, after an answer that took `held`.
-    /// `progress`: it brought messages and moved the position. Messages without
-    /// that would be the same ones at the next poll.
+    /// How long to wait before the next poll, after an answer that took `held`. `progress`: it brought messages and
+    /// moved the position. Messages without a move would come again at the next poll.
     pub(super) fn after(&mut self, held: Duration, progress: bool) -> Option<Duration> {
         if progress || held >= HELD {
             self.idle = 0;

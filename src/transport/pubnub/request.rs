@@ -1,5 +1,4 @@
-//! The four requests, as the vendor's crate describes them: path encoded, query
-//! values not.
+//! The four requests, as the vendor's crate describes them: the path is encoded, the query values are not.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -11,8 +10,7 @@ use crate::error::{Disposition, Error, ErrorKind, Result};
 use crate::secret::Secret;
 use crate::transport::{Cursor, Target};
 
-/// Stands in for the owner's id where it is not known. Stable, since PubNub counts
-/// users.
+/// Replaces the owner's id where it is unknown. Constant, since PubNub counts users.
 const USER_ID: &str = "ringcentral-events";
 /// PubNub's limit of a user id.
 const USER_ID_CHARS: usize = 92;
@@ -20,7 +18,7 @@ const SDK: &str = concat!("RingCentralEvents-Rust/", env!("CARGO_PKG_VERSION"));
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
 const TIME_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Whom to poll for what, ready for a URL.
+/// The channel, key and user of a poll, encoded for a URL.
 #[derive(Clone)]
 pub(super) struct Endpoint {
     key: Secret,
@@ -54,25 +52,25 @@ impl Endpoint {
         if let Some(region) = cursor.region {
             query.insert("tr".to_owned(), region.to_string());
         }
-        // The last segment stands for a JSONP callback and must be there.
+        // The last segment stands for a JSONP callback and is required.
         get(format!("/v2/subscribe/{}/{}/0", self.key.expose(), self.channel.expose()), query, deadline)
     }
 
-    /// Asks for the present position, which is answered at once and without messages
-    /// (pubnub.md §3.1). It names the region, which the service's time does not.
+    /// Asks for the present position, which the service answers at once and without messages (pubnub.md §3.1). The
+    /// answer names the region, unlike the answer to a time request.
     pub(super) fn present(&self) -> TransportRequest {
         let mut query = self.query();
         query.insert("tt".to_owned(), "0".to_owned());
         get(format!("/v2/subscribe/{}/{}/0", self.key.expose(), self.channel.expose()), query, TIME_TIMEOUT)
     }
 
-    /// Tells the service that this user is gone.
+    /// Notifies the service that this user has left.
     pub(super) fn leave(&self) -> TransportRequest {
         let path = format!("/v2/presence/sub-key/{}/channel/{}/leave", self.key.expose(), self.channel.expose());
         get(path, self.query(), LEAVE_TIMEOUT)
     }
 
-    /// Asks the time, to see whether somebody is there.
+    /// Asks for the time, to check that the service is alive.
     pub(super) fn time(&self) -> TransportRequest {
         get("/time/0".to_owned(), self.query(), TIME_TIMEOUT)
     }
@@ -87,14 +85,14 @@ fn get(path: String, query_parameters: HashMap<String, String>, timeout: Duratio
         path,
         query_parameters,
         method: TransportMethod::Get,
-        // Whole seconds is all this field can say; the transport has the exact deadline.
+        // This field takes whole seconds; the transport has the exact deadline.
         timeout: timeout.as_secs().saturating_add(u64::from(timeout.subsec_nanos() > 0)),
         ..TransportRequest::default()
     }
 }
 
-/// `text` as one segment of a path. Dots alone would walk up the path in whatever
-/// spelling, and nothing at all would drop the segment.
+/// `text` as one segment of a path. Dots alone would walk up the path in any spelling, and an empty text would drop the
+/// segment.
 fn segment(text: &Secret, refusal: &'static str) -> Result<Secret> {
     match text.expose() {
         "" | "." | ".." => Err(Error::new(ErrorKind::Protocol, refusal).with_disposition(Disposition::Fatal)),
@@ -116,7 +114,7 @@ pub(super) fn encode(text: &str) -> String {
     out
 }
 
-/// Refuses a cursor that PubNub would take for "now", or not take at all.
+/// Refuses an invalid cursor, or one that PubNub would take for "now".
 pub(super) fn check(cursor: &Cursor) -> Result<()> {
     if is_timetoken(&cursor.timetoken) { Ok(()) } else { Err(Error::config("the cursor is not one of PubNub's")) }
 }

@@ -16,7 +16,7 @@ use crate::{Disposition, ErrorKind, Secret};
 
 const RETRY: Disposition = Disposition::Retry { after: None };
 
-/// A whole answer; one that is damaged is an error here.
+/// Reads a whole answer; a damaged one is an error here.
 fn read(body: &[u8]) -> Result<Answer> {
     match answer::read(200, &HashMap::new(), body, UNIX_EPOCH)? {
         Read::Whole(answer) => Ok(answer),
@@ -39,7 +39,7 @@ fn target(key: &str, channel: &str, user: Option<&str>) -> Target {
     }
 }
 
-/// What the frames hold: `+payload` or `-reason`.
+/// The frames' content: `+payload` or `-reason`.
 fn shown(frames: &[Message]) -> Vec<String> {
     frames
         .iter()
@@ -83,7 +83,7 @@ fn usual_answer_agrees_with_the_vendor_crate() {
 
 #[test]
 fn vendor_crate_skips_what_we_report() {
-    // `f` is missing in one, the other is no object: the reason to decode here.
+    // `f` is missing in one, the other is not an object: this is why we decode ourselves.
     let body = r#"{"t":{"t":"15628652479932717","r":4},"m":[{"a":"1","p":{"t":"1","r":4},"c":"ch","d":{"x":1}},7]}"#;
     assert_eq!(shown(&read(body.as_bytes()).unwrap().frames), [r#"+{"x":1}"#, "-an envelope that is not an object"]);
     match serde_json::from_str(body) {
@@ -93,14 +93,14 @@ fn vendor_crate_skips_what_we_report() {
 }
 
 #[test]
-fn payload_is_kept_byte_for_byte() {
+fn payload_is_preserved_byte_for_byte() {
     let payload = r#"{ "b" : 1.0e+2 ,"a":"\/é", "a":18446744073709551616 }"#;
     let body = format!(r#"{{"m":[{{"d":{payload}}}],"t":{{"t":"1","r":1}}}}"#);
     assert_eq!(shown(&read(body.as_bytes()).unwrap().frames), [format!("+{payload}")]);
 }
 
 #[test]
-fn every_kind_of_message_is_handed_on() {
+fn every_kind_of_message_is_delivered() {
     for kind in ["0", "1", "2", "3", "4", "99", "-1", "\"x\"", "null", "{}"] {
         let body = format!(r#"{{"t":{{"t":"1","r":1}},"m":[{{"e":{kind},"c":5,"p":"?","d":"x"}}]}}"#);
         assert_eq!(shown(&read(body.as_bytes()).unwrap().frames), ["+\"x\""], "{kind}");
@@ -129,13 +129,13 @@ fn malformed_envelope_leaves_its_neighbours_alone() {
 }
 
 #[test]
-fn bytes_that_are_no_text_spoil_their_envelope_only() {
+fn invalid_utf8_spoils_its_envelope_only() {
     let mut body = br#"{"t":{"t":"1","r":1},"m":[{"d":"a"},{"d":{"x":"?"}},{"d":"b"}]}"#.to_vec();
     let at = body.iter().position(|byte| *byte == b'?').unwrap();
     body[at] = 0xff;
     let answer = read(&body).unwrap();
     assert_eq!(shown(&answer.frames), ["+\"a\"", "-an envelope that is not UTF-8", "+\"b\""]);
-    // The character itself is no fault.
+    // The replacement character itself is valid.
     let fine = "{\"t\":{\"t\":\"1\",\"r\":1},\"m\":[{\"d\":\"\u{fffd}\"}]}";
     assert_eq!(shown(&read(fine.as_bytes()).unwrap().frames), ["+\"\u{fffd}\""]);
 }
@@ -180,7 +180,7 @@ fn position_is_read_exactly_and_leniently() {
 }
 
 #[test]
-fn answer_that_is_no_answer_keeps_the_position() {
+fn invalid_answer_keeps_the_position() {
     for (body, kind) in [
         ("", ErrorKind::Protocol),
         ("<html>login</html>", ErrorKind::Protocol),
@@ -215,7 +215,7 @@ fn answer_that_is_no_answer_keeps_the_position() {
 }
 
 #[test]
-fn empty_answer_is_good_news() {
+fn empty_answer_is_a_success() {
     for body in [r#"{"t":{"t":"9","r":1},"m":[]}"#, r#" {"m":null,"t":{"t":"9","r":1},"error":false,"status":200}"#] {
         let answer = read(body.as_bytes()).unwrap();
         assert!(answer.frames.is_empty());
@@ -279,7 +279,7 @@ fn retry_after_is_seconds_or_a_date_and_capped() {
 }
 
 #[test]
-fn no_answer_at_all() {
+fn failures_without_an_answer_are_classified() {
     let details = || "cause".to_owned();
     for (failure, kind, disposition) in [
         (PubNubError::Transport { details: details(), response: None }, ErrorKind::Network, RETRY),
@@ -371,7 +371,7 @@ fn user_id_is_the_owner_or_a_stable_name_and_never_too_long() {
 }
 
 #[test]
-fn what_cannot_be_a_path_segment_is_refused() {
+fn invalid_path_segment_is_refused() {
     for bad in ["", ".", ".."] {
         for target in [target(bad, "c", None), target("k", bad, None)] {
             let error = Endpoint::new(&target).unwrap_err();
@@ -391,7 +391,7 @@ fn cursor_that_would_mean_now_is_refused() {
 // Probe.
 
 #[test]
-fn only_an_answer_of_the_services_own_is_a_sign_of_life() {
+fn only_the_services_own_answer_proves_that_it_is_alive() {
     let answer = |status| Ok(TransportResponse { status, headers: HashMap::new(), body: Some(b"[1]".to_vec()) });
     for status in [200, 204, 299] {
         assert!(link::is_life(&answer(status)), "{status}");
@@ -405,7 +405,7 @@ fn only_an_answer_of_the_services_own_is_a_sign_of_life() {
 // Pace.
 
 #[test]
-fn answers_without_a_reason_slow_the_polls_down() {
+fn answers_without_progress_slow_the_polls_down() {
     let mut pace = Pace::default();
     let at_once = Duration::from_millis(3);
     let gaps: Vec<_> = (0..7).map(|_| pace.after(at_once, false).unwrap().as_millis()).collect();
@@ -505,7 +505,7 @@ async fn found_6_7_a_poll_answered_in_gzip_is_read_without_the_feature_agent() {
 
 // Answers that cannot be read as a whole.
 
-/// What came of an answer: its frames, its position, and `whole`, `damaged` or `lossy`.
+/// The result of an answer: its frames, its position, and `whole`, `damaged` or `lossy`.
 fn salvaged(body: &str) -> (Vec<String>, Option<String>, &'static str) {
     match answer::read(200, &HashMap::new(), body.as_bytes(), UNIX_EPOCH).unwrap() {
         Read::Whole(Answer { frames, cursor }) => (shown(&frames), Some(cursor.timetoken), "whole"),
@@ -517,7 +517,7 @@ fn salvaged(body: &str) -> (Vec<String>, Option<String>, &'static str) {
 }
 
 #[test]
-fn found_6_5_what_can_be_read_of_a_damaged_answer_is_read_message_by_message() {
+fn found_6_5_a_damaged_answer_is_read_message_by_message() {
     const BAD: &str = "-an envelope that cannot be read";
     let t = r#""t":{"t":"17000000000000001","r":1}"#;
     for (what, body, frames, position, kind) in [
@@ -553,9 +553,9 @@ fn found_6_5_what_can_be_read_of_a_damaged_answer_is_read_message_by_message() {
             "lossy",
         ),
         (
-            "a list that is none",
+            "a list that is not an array",
             format!(r#"{{{t},"m":"x"}}"#),
-            vec!["-a list of messages that is none"],
+            vec!["-a list of messages that is not an array"],
             true,
             "damaged",
         ),
@@ -570,7 +570,7 @@ fn found_6_5_what_can_be_read_of_a_damaged_answer_is_read_message_by_message() {
 }
 
 #[test]
-fn found_6_5_of_two_positions_the_earlier_is_gone_on_from_and_long_texts_are_cut() {
+fn found_6_5_reading_continues_from_the_earlier_of_two_positions_and_long_texts_are_truncated() {
     let body = r#"{"t":{"t":"17000000000000009"},"t":{"t":"17000000000000002"},"m":[]}"#;
     assert_eq!(salvaged(body), (vec![], Some("17000000000000002".into()), "whole"));
     let body = format!(r#"{{"t":{{"t":"1"}},"m":[{{"d":NaN,"x":"{}"}}]}}"#, "é".repeat(100_000));
@@ -580,7 +580,7 @@ fn found_6_5_of_two_positions_the_earlier_is_gone_on_from_and_long_texts_are_cut
 }
 
 #[test]
-fn the_time_is_read_as_a_position_and_nothing_else_is() {
+fn only_a_time_answer_is_read_as_a_position() {
     let read = |status, body: &str| answer::time(status, body.as_bytes()).map(|cursor| cursor.timetoken);
     assert_eq!(read(200, "[17000000000000001]"), Some("17000000000000001".into()));
     assert_eq!(read(200, " [ \"17000000000000001\" ]\n"), Some("17000000000000001".into()));
@@ -589,13 +589,12 @@ fn the_time_is_read_as_a_position_and_nothing_else_is() {
     }
 }
 
-/// A server on loopback that answers each poll with what `answer` says of its number, and the
-/// question for the time.
+/// A loopback server that answers each poll with `answer` of its number, and answers time requests.
 async fn scripted(answer: fn(usize) -> Option<&'static str>) -> PubNub {
     scripted_with(answer, true).await
 }
 
-/// Likewise; without `time` it ends the connection when it is asked for the time.
+/// Like [`scripted`]; without `time` it ends the connection on a time request.
 async fn scripted_with(answer: fn(usize) -> Option<&'static str>, time: bool) -> PubNub {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -636,7 +635,7 @@ async fn batch(link: &mut Box<dyn Link>) -> (usize, String, Option<crate::transp
 }
 
 #[tokio::test]
-async fn found_6_5_an_answer_that_can_never_be_read_is_left_behind_after_some_tries() {
+async fn found_6_5_an_unreadable_answer_is_skipped_after_some_attempts() {
     use crate::transport::SuspectedLoss::Unreadable;
 
     // With a position, with all messages found, and without either.
@@ -646,7 +645,7 @@ async fn found_6_5_an_answer_that_can_never_be_read_is_left_behind_after_some_tr
         (r#"{"t":{"t":"1700"#, (1, "17000000000000050", Some(Unreadable))),
         (r#"{"t":{"t":"17000000000000000"},"m":[{"d":NaN}]}"#, (1, "17000000000000050", Some(Unreadable))),
     ] {
-        // Once each answer is known: the poll is asked again, and behind it goes on.
+        // In each case: the poll is repeated, and then reading continues past it.
         static BODY: std::sync::Mutex<&str> = std::sync::Mutex::new("");
         *BODY.lock().unwrap() = body;
         let pubnub = scripted(|n| match n {
@@ -663,7 +662,7 @@ async fn found_6_5_an_answer_that_can_never_be_read_is_left_behind_after_some_tr
 }
 
 #[tokio::test]
-async fn found_6_5_one_damaged_answer_is_asked_for_again_and_costs_nothing() {
+async fn found_6_5_one_damaged_answer_is_requested_again_without_loss() {
     let pubnub = scripted(|n| match n {
         0 => Some(r#"{"t":{"t":"17000000000000009","r":1},"m":[{"d":1},{"d":"#),
         1 => Some(r#"{"t":{"t":"17000000000000009","r":1},"m":[{"d":1},{"d":2}]}"#),
@@ -675,7 +674,7 @@ async fn found_6_5_one_damaged_answer_is_asked_for_again_and_costs_nothing() {
 }
 
 #[tokio::test]
-async fn a_poll_of_which_nothing_comes_is_asked_again_from_the_same_position() {
+async fn a_poll_without_an_answer_is_repeated_from_the_same_position() {
     let mut pubnub = scripted(|n| match n {
         0 | 1 => None,
         _ => Some(r#"{"t":{"t":"17000000000000009","r":1},"m":[{"d":1}]}"#),
@@ -687,7 +686,7 @@ async fn a_poll_of_which_nothing_comes_is_asked_again_from_the_same_position() {
 }
 
 #[tokio::test]
-async fn a_path_on_which_nothing_is_answered_fails_while_the_poll_is_held() {
+async fn a_dead_path_fails_while_the_poll_is_held() {
     let mut pubnub = scripted_with(|_| None, false).await;
     pubnub.tuning.ask_again = Duration::from_millis(600);
     let mut link = pubnub.open(target("k", "c", None)).await.unwrap();
@@ -695,17 +694,17 @@ async fn a_path_on_which_nothing_is_answered_fails_while_the_poll_is_held() {
     assert_eq!((error.kind(), error.disposition()), (ErrorKind::Timeout, RETRY));
 }
 
-/// A service that holds the first polls for ever, and answers the question for the time.
+/// A service that holds the first polls for ever, and answers time requests.
 #[derive(Debug)]
 struct Holds {
     polls: std::sync::atomic::AtomicUsize,
     held: usize,
     tells_time: bool,
-    /// Whether the answers begin only.
+    /// Whether the answers only begin.
     begins: bool,
 }
 
-/// The body of an answer that never comes.
+/// The body of an answer that never arrives.
 #[derive(Debug)]
 struct Never;
 
@@ -753,7 +752,7 @@ impl crate::http::HttpClient for Holds {
     }
 }
 
-/// Nothing is published for an hour: each poll is held, and asked again.
+/// Nothing is published for an hour: each poll is held, and repeated.
 #[tokio::test(start_paused = true)]
 async fn a_quiet_channel_is_no_pause() {
     use crate::transport::{Coverage, LinkEvent};
@@ -774,7 +773,7 @@ async fn a_quiet_channel_is_no_pause() {
         assert!(asked.elapsed() < Duration::from_secs(1) && asked - last <= ASK_AGAIN, "{proofs}");
         (proofs, last) = (proofs + 1, asked);
     }
-    // Of each that was asked again.
+    // One proof for each repeated poll.
     assert_eq!(proofs, 79);
 }
 
@@ -783,7 +782,7 @@ async fn a_held_poll_proves_nothing_unless_the_service_answers_beside_it() {
     let pubnub = Holds::pubnub(80, false);
     let mut link = pubnub.open(target("k", "c", None)).await.unwrap();
     assert_eq!(link.next().await.unwrap_err().kind(), ErrorKind::Timeout);
-    // What was published long before the first poll may have left the buffer.
+    // A message that was published long before the first poll may have left the buffer.
     let pubnub = Holds::pubnub(1, true);
     let old = tokio::time::Instant::now();
     tokio::time::sleep(Duration::from_secs(600)).await;
@@ -792,7 +791,7 @@ async fn a_held_poll_proves_nothing_unless_the_service_answers_beside_it() {
     assert!(frames == 1 && matches!(loss, Some(crate::transport::SuspectedLoss::BufferAged { .. })), "{loss:?}");
 }
 
-/// What waits is on its way, and takes long.
+/// The answer is in transit, and slow.
 #[tokio::test(start_paused = true)]
 async fn a_poll_whose_answer_has_begun_is_not_held() {
     let pubnub = Holds::with(1, true, true);
@@ -806,13 +805,13 @@ async fn a_poll_whose_answer_has_begun_is_not_held() {
 }
 
 #[tokio::test]
-async fn an_answer_of_another_region_may_lack_what_the_former_one_held() {
+async fn an_answer_from_another_region_is_a_possible_loss() {
     use crate::transport::SuspectedLoss::RegionChanged;
 
     let pubnub = scripted(|n| match n {
         0 => Some(r#"{"t":{"t":"17000000000000001","r":4},"m":[{"d":1}]}"#),
         1 => Some(r#"{"t":{"t":"17000000000000002","r":4},"m":[{"d":2}]}"#),
-        // Without a region nothing is known of it.
+        // Without a region, a change of region cannot be seen.
         2 => Some(r#"{"t":{"t":"17000000000000003"},"m":[{"d":3}]}"#),
         3 => Some(r#"{"t":{"t":"17000000000000004","r":7},"m":[{"d":4}]}"#),
         4 => Some(r#"{"t":{"t":"17000000000000005","r":7},"m":[{"d":5}]}"#),

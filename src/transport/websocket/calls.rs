@@ -22,21 +22,20 @@ use crate::system::System;
 use crate::transport::Cursor;
 
 const PATH: &str = "/restapi/v1.0/subscription";
-/// A reply comes within this or not at all.
+/// The deadline of a reply.
 pub(super) const REPLY_WITHIN: Duration = Duration::from_secs(30);
-/// The last call of a subscription must leave time for another way, and for another try.
+/// A subscription's last call must leave time for another transport, and for another attempt.
 const DELETE_WITHIN: Duration = Duration::from_secs(2);
-/// So much longer than the service keeps the session the lifecycle waits before it
-/// takes the subscription for lost.
+/// How much longer than the service retains the session the lifecycle waits before it considers the subscription lost.
 const BEYOND: Duration = Duration::from_secs(60);
-/// When the service does not say whether it serves a subscription, or there was no room
-/// to ask, it is asked again after this: a loss is to be noticed within a minute.
+/// When the service does not say whether it serves a subscription, or the rate left no room to ask, the audit is
+/// repeated after this: a loss must be noticed within a minute.
 const ASK_AGAIN: Duration = Duration::from_secs(10);
-/// What it does not say for so long, it does not any more.
+/// After this long without an answer to an audit, the subscription counts as lost.
 const UNANSWERED: Duration = Duration::from_secs(15 * 60);
 
 impl SocketSession {
-    /// One request over `socket`, within the user's rate.
+    /// Sends one request over `socket`, within the user's rate.
     pub(super) async fn call(
         &self,
         socket: &Socket,
@@ -63,8 +62,7 @@ impl SocketSession {
         outcome.map_err(|error| self.no_refresh(socket, error))
     }
 
-    /// The connection's login is no longer good: only a new connection has a new
-    /// one.
+    /// The connection's login is no longer valid: only a new connection gets a new one.
     fn no_refresh(&self, socket: &Socket, error: Error) -> Error {
         if error.disposition() != Disposition::Refresh {
             return error;
@@ -78,7 +76,7 @@ impl SocketSession {
         let body = serde_json::to_string(request)
             .map_err(|error| Error::config("the request cannot be written as JSON").with_source(error))?;
         let before = socket.lock().inbox.owner().clone();
-        // From here on it may be carried out without an answer.
+        // From here on the service may carry it out without our seeing the answer.
         socket.own(Owner::Any);
         let is_first = before != Owner::Any;
         self.known().unanswered += usize::from(is_first);
@@ -112,13 +110,12 @@ impl SocketSession {
         Ok(info)
     }
 
-    /// A description of the subscription, with the lifetime that makes the
-    /// lifecycle ask after it.
+    /// Reads a description of the subscription, and sets the lifetime that makes the lifecycle audit it.
     fn read(&self, response: &Response) -> Result<SubscriptionInfo> {
         let mut info: SubscriptionInfo = response.json()?;
         info.answered_at = response.answered_at();
         info.expires_in = Some(self.lease());
-        // The service's own is that of the session, and comes with it.
+        // The service's own expiry is that of the session, and is renewed with it.
         info.expiration_time = None;
         Ok(info)
     }
@@ -145,7 +142,7 @@ impl SocketSession {
         }
     }
 
-    /// Asks after the subscription over its connection.
+    /// Asks the service over the connection whether it serves the subscription.
     async fn audit(&self, held: &Held, within: Duration) -> Result<SubscriptionInfo> {
         let path = path(&held.id)?;
         let deadline = Instant::now() + within;
@@ -158,8 +155,8 @@ impl SocketSession {
         Ok(info)
     }
 
-    /// Likewise, and once more beside that if no answer comes soon: it may be the answer that
-    /// was lost. Both end before the lifetime does.
+    /// Like [`audit`](Self::audit), with a second question in parallel if no answer comes soon: the answer itself may
+    /// be lost. Both end before the lifetime does.
     async fn audit_twice(&self, held: &Held) -> Result<SubscriptionInfo> {
         let within = audit_within(self.lease());
         let mut first = pin!(self.audit(held, within));
@@ -185,11 +182,11 @@ fn path(id: &SubscriptionId) -> Result<String> {
 }
 
 fn elsewhere(id: &SubscriptionId) -> Error {
-    let message = format!("the subscription {id} does not live in a connection of this one; it cannot be moved here");
+    let message = format!("the subscription {id} lives in another process's connection; it cannot be moved here");
     Error::new(ErrorKind::NotFound, message)
 }
 
-/// What was last known, for so long: nothing new was said.
+/// The last known description with this lifetime: the service sent nothing new.
 fn unchanged(held: Held, lease: Duration) -> SubscriptionInfo {
     let mut info = held.info;
     info.expires_in = Some(lease);
@@ -199,10 +196,10 @@ fn unchanged(held: Held, lease: Duration) -> SubscriptionInfo {
 
 #[async_trait]
 impl ControlPlane for SocketSession {
-    /// Connects, if there is no connection that waits for it, and creates.
+    /// Connects, unless an idle connection is available, and creates the subscription.
     ///
-    /// When an earlier attempt ended unclearly, this one replaces what it may have
-    /// made: a session has one subscription. Events of both are taken.
+    /// When an earlier attempt ended ambiguously, this one replaces what it may have created: a session has one
+    /// subscription. Events of both are accepted.
     async fn create(&self, request: &CreateSubscription) -> Result<SubscriptionInfo> {
         let socket = {
             let _turn = self.turn.lock().await;
@@ -220,7 +217,7 @@ impl ControlPlane for SocketSession {
         self.audit(&held, audit_within(self.lease())).await
     }
 
-    /// Goes on with the session that another process had, if the gateway does.
+    /// Continues the session of another process, if the gateway allows it.
     async fn resume(&self, id: &SubscriptionId, at: &Cursor) -> Result<SubscriptionInfo> {
         let Some(token) = at.session.clone().filter(|_| self.held(id).is_none()) else { return self.get(id).await };
         let _turn = self.turn.lock().await;
@@ -233,7 +230,7 @@ impl ControlPlane for SocketSession {
             doubtful: false,
         };
         self.known().held.push(held.clone());
-        // Not there: another can be made over the same connection.
+        // The subscription is gone: another can be created over the same connection.
         self.audit(&held, audit_within(self.lease())).await.inspect_err(|_| {
             self.forget(id);
             self.known().spare = Some(socket);
@@ -250,15 +247,13 @@ impl ControlPlane for SocketSession {
         Ok(info)
     }
 
-    /// The service renews by itself; this asks whether the subscription is still
-    /// there. While there is no connection, that is what the next one will tell:
-    /// until the service surely has given the session up, the answer is the last
-    /// one, so that the subscription is not taken for lost too early. So it is when
-    /// the service does not answer on a connection that is alive, for a quarter of
-    /// an hour.
+    /// The service renews by itself; this asks whether the subscription still exists. Without a connection, the next
+    /// connection will show that: until the service is certain to have dropped the session, the answer is the last one,
+    /// so that the subscription is not considered lost too early. The same holds, for a quarter of an hour, when the
+    /// service does not answer on a connection that is alive.
     async fn renew(&self, id: &SubscriptionId) -> Result<SubscriptionInfo> {
         let held = self.held(id).ok_or_else(|| elsewhere(id))?;
-        // The room is the user's other calls', but not for ever.
+        // The room belongs to the user's other calls, but not for ever.
         let may_wait = held.served_at.elapsed() < UNANSWERED;
         if held.socket.is_usable() && may_wait && !self.budget().has_room_to_look() {
             return Ok(unchanged(held, lease(self.gateway.audit_every.min(ASK_AGAIN))));
@@ -279,16 +274,16 @@ impl ControlPlane for SocketSession {
         }
         let until = held.socket.resumable().map(|lost| lost.until());
         match until.map(|until| until.saturating_duration_since(Instant::now())) {
-            // The answer was lost with its connection: the next one is asked soon, as long as
-            // the session is not about to be given up.
+            // The answer was lost with its connection: the next audit follows soon, unless the session is about to be
+            // given up.
             Some(left) if ended && left > BEYOND => Ok(unchanged(held, lease(self.gateway.audit_every.min(ASK_AGAIN)))),
             Some(left) if !left.is_zero() => Ok(unchanged(held, self.lease().min(left + BEYOND))),
             _ => Err(Error::new(ErrorKind::Network, "no connection to the gateway")),
         }
     }
 
-    /// Over its connection while that is open, else over HTTPS. The connection is
-    /// closed after that.
+    /// Deletes over the subscription's connection while that is open, otherwise over HTTPS. The connection is closed
+    /// after that.
     async fn delete(&self, id: &SubscriptionId) -> Result<Deletion> {
         let held = self.held(id);
         let (mut done, mut asked) = (None, false);
@@ -305,7 +300,7 @@ impl ControlPlane for SocketSession {
         }
         let done = match done {
             Some(done) => done,
-            // It may be the call over the connection that did it.
+            // The call over the connection may have deleted it.
             None => match self.outer.delete(id).await? {
                 Deletion::GoneAlready if !asked => Deletion::GoneAlready,
                 Deletion::GoneAlready | Deletion::Deleted => Deletion::Deleted,
@@ -323,7 +318,7 @@ impl ControlPlane for SocketSession {
         self.outer.owner_id().await
     }
 
-    /// On a connection of its own, while the former one goes on.
+    /// Creates on a new connection, while the former one continues.
     async fn replace(&self, request: &CreateSubscription) -> Result<SubscriptionInfo> {
         self.create(request).await
     }

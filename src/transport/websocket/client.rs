@@ -20,17 +20,16 @@ use crate::rest::Response;
 use crate::rest::envelope::{Envelope, error_from};
 use crate::secret::Secret;
 
-/// The longest deadline a call can have.
+/// The longest deadline of a call.
 const LONGEST: Duration = Duration::from_secs(60 * 60);
 
-/// Makes REST calls over the connection that a subscription's events come by.
+/// Makes REST calls over the connection that carries a subscription's events.
 ///
-/// Saves a connection and its login; the answers and errors are those of
-/// [`rest::Client`](crate::rest::Client). What is different: nothing is repeated,
-/// the service takes only so many calls at once per connection (the others wait
-/// for their turn), and neither files nor `/restapi/oauth/*` go this way.
+/// It saves a connection and its login; the answers and errors are those of [`rest::Client`](crate::rest::Client).
+/// There are three differences: no call is repeated; the service limits the concurrent calls per connection, and the
+/// others wait; and neither files nor `/restapi/oauth/*` can be sent over the connection.
 ///
-/// Cheap to clone; keeps nothing alive.
+/// Cheap to clone; it does not keep the subscription alive.
 #[derive(Clone)]
 pub struct SocketClient {
     session: Weak<SocketSession>,
@@ -47,14 +46,13 @@ impl SocketClient {
         Self { session }
     }
 
-    /// Begins a call. `path` begins with `/` and may have a query; segments are
-    /// sent as they are: escape your own.
+    /// Begins a call. `path` begins with `/` and may have a query. It is sent unchanged: escape your segments.
     pub fn request(&self, method: Method, path: &str) -> SocketRequest {
         let call = check(path).map(|()| Call { method, path: path.to_owned(), body: None, deadline: REPLY_WITHIN });
         SocketRequest { client: self.clone(), call }
     }
 
-    /// What came that nobody had asked for.
+    /// Counts of unsolicited messages.
     #[must_use]
     pub fn stats(&self) -> SocketStats {
         self.session.upgrade().map(|session| Counters::read(&session.counters)).unwrap_or_default()
@@ -78,17 +76,17 @@ impl SocketClient {
 }
 
 fn closed() -> Error {
-    Error::new(ErrorKind::Closed, "the subscription is over")
+    Error::new(ErrorKind::Closed, "the subscription has ended")
 }
 
-/// What the gateway passes on.
+/// Refuses paths that the gateway does not forward.
 fn check(path: &str) -> Result<()> {
     let usable = path.starts_with('/') && !path.starts_with("//") && !path.contains(['\\', '#']);
     if !usable || path.chars().any(|c| c.is_control() || c.is_whitespace()) {
-        return Err(Error::config("a call over the gateway needs a path, escaped, that begins with one /"));
+        return Err(Error::config("a call over the gateway needs an escaped path that begins with one /"));
     }
     if path.to_ascii_lowercase().starts_with("/restapi/oauth") {
-        return Err(Error::config("the gateway passes no OAuth calls on: make them over HTTPS"));
+        return Err(Error::config("the gateway does not forward OAuth calls: make them over HTTPS"));
     }
     Ok(())
 }
@@ -100,9 +98,9 @@ struct Call {
     deadline: Duration,
 }
 
-/// One call in the making; from [`SocketClient::request`].
+/// A call under construction; from [`SocketClient::request`].
 ///
-/// What is wrong with a value shows when it is sent.
+/// An invalid value becomes an error in [`send`](Self::send).
 #[must_use = "a call is made by `send`"]
 pub struct SocketRequest {
     client: SocketClient,
@@ -111,13 +109,13 @@ pub struct SocketRequest {
 
 impl fmt::Debug for SocketRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // No query and no body: either may carry a secret.
+        // Hides the query and the body: either may carry a secret.
         f.debug_struct("SocketRequest").finish_non_exhaustive()
     }
 }
 
 impl SocketRequest {
-    /// Adds a query parameter; escaped here.
+    /// Adds a query parameter and escapes it.
     pub fn query(mut self, name: &str, value: &str) -> Self {
         if let Ok(call) = &mut self.call {
             let mut pair = url::form_urlencoded::Serializer::new(String::new());
@@ -128,7 +126,7 @@ impl SocketRequest {
         self
     }
 
-    /// Sends `value` as JSON. The gateway takes objects and text only.
+    /// Sends `value` as JSON. The gateway accepts only objects and text.
     pub fn json<T: Serialize + ?Sized>(mut self, value: &T) -> Self {
         let body = serde_json::to_string(value)
             .map_err(|error| Error::config("the body cannot be written as JSON").with_source(error))
@@ -141,7 +139,7 @@ impl SocketRequest {
         self
     }
 
-    /// Within this the call ends, waits included. Default 30 s; at most an hour.
+    /// Sets the deadline of the call, waits included. Default 30 s; at most an hour.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         if let Ok(call) = &mut self.call {
             call.deadline = deadline.min(LONGEST);
@@ -149,29 +147,26 @@ impl SocketRequest {
         self
     }
 
-    /// Sends it and waits for the reply; for a connection too, while there is none.
+    /// Sends the call and waits for the reply; without a connection it first waits for one.
     ///
-    /// Not cancel safe for calls that change something: a dropped call may have
-    /// been carried out.
+    /// Not cancel safe for calls that change something: the service may have carried out a dropped call.
     ///
     /// # Errors
-    /// Any answer but 2xx (and 304); [`Config`](ErrorKind::Config) when a value is
-    /// not usable; [`Closed`](ErrorKind::Closed) when the subscription is over;
-    /// [`Network`](ErrorKind::Network) and [`Timeout`](ErrorKind::Timeout) when no
-    /// reply came. [`Error::is_unclear`] tells whether the service may have carried
-    /// it out all the same.
+    /// Any status but 2xx (and 304); [`Config`](ErrorKind::Config) for an invalid value; [`Closed`](ErrorKind::Closed)
+    /// when the subscription has ended; [`Network`](ErrorKind::Network) and [`Timeout`](ErrorKind::Timeout) when no
+    /// reply arrived. [`Error::is_unclear`] says whether the service may have carried out the call nevertheless.
     pub async fn send(self) -> Result<Response> {
         self.client.run(self.call?).await
     }
 }
 
-/// The status of a reply; where it says none, what its body says.
+/// The status of a reply; if absent, the one that its body implies.
 pub(super) fn status_of(reply: &Reply) -> u16 {
     let failed = || Envelope::read(reply.body.as_bytes()).code.is_some();
     reply.status.unwrap_or_else(|| if failed() { 400 } else { 200 })
 }
 
-/// What a reply of the service is. What quotes one of `secrets` is left out.
+/// Classifies a reply of the service. Texts that quote one of `secrets` are left out.
 pub(super) fn answer(reply: Reply, secrets: &[Secret]) -> Result<Response> {
     let status = status_of(&reply);
     match StatusCode::from_u16(status) {

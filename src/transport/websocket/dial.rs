@@ -24,11 +24,11 @@ use crate::rest::envelope::{error_from, wait_asked_for};
 use crate::secret::Secret;
 use crate::system::System;
 
-/// What to spend on the body of a refusal.
+/// The most bytes to read of a refusal's body.
 const REFUSAL_BYTES: usize = 64 << 10;
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What a connection is.
+/// The byte stream of a connection.
 pub(super) type Stream = Box<dyn ByteStream>;
 
 /// Where to connect: the gateway's address with both secrets in its query.
@@ -44,10 +44,10 @@ impl fmt::Debug for Address {
 }
 
 impl Address {
-    /// The address for one token, and for the session to go on with.
+    /// The address for one token, and for the session to continue.
     ///
     /// # Errors
-    /// `Config` when the service names an address that no token may be sent to.
+    /// `Config` when the service names an address to which no token may be sent.
     pub(super) fn new(token: &SocketToken, wsc: Option<&Secret>) -> Result<Self> {
         let mut url = token.uri.clone();
         let loopback = is_loopback(&url);
@@ -55,7 +55,7 @@ impl Address {
             "wss" => {}
             "ws" if loopback => {}
             "ws" => return Err(Error::config("the gateway's address must be wss, except on loopback")),
-            _ => return Err(Error::config("the gateway's address is no wss URL")),
+            _ => return Err(Error::config("the gateway's address is not a wss URL")),
         }
         if !url.username().is_empty() || url.password().is_some() {
             return Err(Error::config("the gateway's address must not hold credentials"));
@@ -70,13 +70,13 @@ impl Address {
     }
 }
 
-/// Makes a connection and upgrades it. For this module's tests only: users put another
-/// network in place below it, by their own [`HttpClient`](crate::http::HttpClient).
+/// Makes a connection and upgrades it. For this module's tests only: users replace the network below it with their own
+/// [`HttpClient`](crate::http::HttpClient).
 #[async_trait]
 pub(super) trait Dial: Send + Sync + fmt::Debug + 'static {
     /// # Errors
-    /// Any error is passing trouble; a status of 4xx means that the gateway
-    /// refused. An unclear one: the gateway may have taken it for a connection.
+    /// Every error is transient; a status of 4xx means that the gateway refused. An ambiguous error: the gateway may
+    /// have accepted the connection.
     async fn dial(&self, system: &System, to: &Address) -> Result<Stream>;
 }
 
@@ -94,9 +94,9 @@ impl HttpDialer {
     async fn upgrade(&self, system: &System, to: &Address) -> Result<Stream> {
         let mut url = to.url.clone();
         let scheme = if url.scheme() == "wss" { "https" } else { "http" };
-        url.set_scheme(scheme).map_err(|()| Error::config("the gateway's address is no wss URL"))?;
+        url.set_scheme(scheme).map_err(|()| Error::config("the gateway's address is not a wss URL"))?;
         let key = STANDARD.encode(system.random_bytes::<16>()?);
-        // Before the whole time is over, so that it is known that nothing was sent.
+        // Ends before the whole deadline does, so that it is certain that nothing was sent.
         let connect_within = self.within * 9 / 10;
         let mut request = HttpRequest::new(Method::GET, url, Purpose::Upgrade).with_connect_within(connect_within);
         let headers = request.headers_mut();
@@ -104,15 +104,16 @@ impl HttpDialer {
         headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
         headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
         headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
-        let sent = HeaderValue::from_str(&key)
-            .map_err(|error| Error::new(ErrorKind::Internal, "the key is not a header's value").with_source(error))?;
+        let sent = HeaderValue::from_str(&key).map_err(|error| {
+            Error::new(ErrorKind::Internal, "the key is not a valid header value").with_source(error)
+        })?;
         headers.insert(SEC_WEBSOCKET_KEY, sent);
         let (status, headers, body) = system.http().send(request).await.map_err(failed)?.into_parts();
         if status.as_u16() != 101 {
             return Err(refused(status.as_u16(), headers, body, to).await);
         }
         if !is_upgraded(&headers, &key) {
-            let error = Error::new(ErrorKind::Protocol, "the gateway's answer to the upgrade is none");
+            let error = Error::new(ErrorKind::Protocol, "the gateway's answer to the upgrade is invalid");
             return Err(error.with_unclear(true));
         }
         body.upgrade().await.map_err(failed)
@@ -135,7 +136,7 @@ fn is_upgraded(headers: &HeaderMap, key: &str) -> bool {
         && headers.get(SEC_WEBSOCKET_ACCEPT).is_some_and(|value| *value == derive_accept_key(key.as_bytes()))
 }
 
-/// What the gateway answered in place of the upgrade.
+/// The gateway's answer in place of the upgrade.
 async fn refused(status: u16, mut headers: HeaderMap, mut answer: Box<dyn HttpBody>, to: &Address) -> Error {
     let mut body = Vec::new();
     let read = async {
@@ -147,16 +148,15 @@ async fn refused(status: u16, mut headers: HeaderMap, mut answer: Box<dyn HttpBo
             }
         }
     };
-    // The status is the answer; a body that fails to come changes nothing.
+    // The status is the answer; a body that fails to arrive changes nothing.
     let _ = timeout(REFUSAL_TIMEOUT, read).await;
     let secrets: Vec<&str> = to.secrets.iter().map(Secret::expose).collect();
     let body = decode(&mut headers, body.into(), REFUSAL_BYTES).unwrap_or_default();
     refusal(status, &headers, &body, &secrets)
 }
 
-/// A refusal as one of the door, and not of what is asked for behind it. Whatever
-/// it is of may be over at the next try; what lasts is noticed by counting, see
-/// [`Refusals`](super::refusals::Refusals).
+/// Classifies a refusal of the connection, which says nothing about the requests over it. Its cause may have passed at
+/// the next attempt; [`Refusals`](super::refusals::Refusals) counts the ones that last.
 pub(super) fn refusal(status: u16, headers: &HeaderMap, body: &[u8], secrets: &[&str]) -> Error {
     let error = error_from(status, headers, body, secrets);
     let retry = Disposition::Retry { after: wait_asked_for(status, headers) };
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_at_the_door_says_nothing_about_the_app_and_may_pass() {
+    fn a_refused_connection_says_nothing_about_the_app_and_is_transient() {
         let headers = |wait: &str| HeaderMap::from_iter([(http::header::RETRY_AFTER, wait.parse().unwrap())]);
         let retry = |seconds: Option<u64>| Disposition::Retry { after: seconds.map(Duration::from_secs) };
         for (status, kind, after) in [
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_does_not_know_the_key_is_no_upgrade() {
+    fn an_answer_with_another_key_is_refused() {
         let headers = |accept: &str| {
             HeaderMap::from_iter([
                 (UPGRADE, "WebSocket".parse().unwrap()),

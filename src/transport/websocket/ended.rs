@@ -1,8 +1,8 @@
-//! Why a connection is over, and what to do about it. Pure.
+//! Why a connection ended, and what to do about it. Pure.
 
 use crate::error::{Disposition, Error, ErrorKind};
 
-/// Close code of a gateway that saw no token, or none that is good.
+/// The close code of a gateway that saw no token, or an invalid one.
 pub(super) const NO_AUTHORIZATION: u16 = 4400;
 
 /// How a connection ended.
@@ -12,60 +12,59 @@ pub(super) enum Cause {
     Closed(Option<u16>),
     /// The peer ended the stream without a close frame.
     Cut,
-    /// It broke.
+    /// The connection broke.
     Broken(String),
     /// The peer did not answer.
     Silent(&'static str),
-    /// The peer did not say its terms in time.
+    /// The peer sent no `ConnectionDetails` in time.
     NoDetails,
     /// A message was larger than the limit.
     TooLarge,
     /// The peer broke the protocol.
     Protocol(String),
-    /// It was closed from here.
+    /// This side closed it.
     Ours,
 }
 
-/// Why a connection is over: how, and what the gateway complained of before.
+/// Why a connection ended: how, and the gateway's last complaint.
 #[derive(Clone, Debug)]
 pub(super) struct Ended {
     pub(super) cause: Cause,
-    /// Code of the last `Error` frame that was about the connection.
+    /// Code of the last `Error` frame that concerned the connection.
     pub(super) complaint: Option<Box<str>>,
-    /// Whether events came over it that were thrown away with it.
+    /// Whether events that came over it were discarded with it.
     pub(super) unread: bool,
 }
 
 impl Ended {
-    /// Whether the gateway could not read the recovery token it was given.
+    /// Whether the gateway could not read the recovery token in the request.
     pub(super) fn refused_wsc(&self) -> bool {
         self.complaint.as_deref() == Some("WSG-400")
     }
 
-    /// Whether something came that cannot be read, so that what came behind it was
-    /// not read either, and may be sent again after a recovery.
+    /// Whether an unreadable message ended it, so that the messages behind it were not read either, and may be sent
+    /// again after a recovery.
     pub(super) fn unreadable(&self) -> bool {
         matches!(self.cause, Cause::TooLarge | Cause::Protocol(_))
     }
 
-    /// Whether everything that the gateway sent over it was read. Only a close frame that
-    /// came proves that: a reset drops what is on its way, the end of the stream may be
-    /// that of a proxy, and a connection left from here gets events until the gateway
-    /// notices (found 1.1).
+    /// Whether everything that the gateway sent over it was read. Only the peer's close frame proves that: a reset
+    /// drops data in transit, the end of the stream may come from a proxy, and a connection abandoned by this side gets
+    /// events until the gateway notices (found 1.1).
     pub(super) fn read_to_end(&self) -> bool {
         matches!(self.cause, Cause::Closed(_)) && !self.unread
     }
 
-    /// Whether the gateway saw no good token.
+    /// Whether the gateway saw no valid token.
     pub(super) fn refused_token(&self) -> bool {
         self.cause == Cause::Closed(Some(NO_AUTHORIZATION))
     }
 
-    /// What it is to whoever waited for something on the connection.
+    /// The error for callers that waited on the connection.
     pub(super) fn error(&self) -> Error {
         let error = match &self.cause {
             Cause::Closed(Some(NO_AUTHORIZATION)) => {
-                Error::new(ErrorKind::Network, "the gateway closed the connection: it saw no good token (4400)")
+                Error::new(ErrorKind::Network, "the gateway closed the connection: it saw no valid token (4400)")
             }
             Cause::Closed(Some(code)) => {
                 Error::new(ErrorKind::Network, format!("the gateway closed the connection with code {code}"))
@@ -77,7 +76,7 @@ impl Ended {
             Cause::NoDetails => Error::new(ErrorKind::Timeout, "the gateway did not begin the session in time"),
             Cause::TooLarge => Error::new(ErrorKind::Protocol, "the gateway sent a message larger than the limit"),
             Cause::Protocol(why) => Error::new(ErrorKind::Protocol, format!("the gateway broke the protocol: {why}")),
-            Cause::Ours => Error::new(ErrorKind::Network, "the connection was closed here"),
+            Cause::Ours => Error::new(ErrorKind::Network, "this side closed the connection"),
         };
         let error = error.with_disposition(Disposition::Retry { after: None });
         error.with_code(self.complaint.as_deref().map(str::to_owned))
@@ -89,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn w40_every_end_of_a_connection_is_passing_trouble() {
+    fn w40_every_end_of_a_connection_is_transient() {
         for cause in [
             Cause::Closed(None),
             Cause::Cut,

@@ -1,4 +1,4 @@
-//! An in-memory gateway for tests: the test is the service, time is paused.
+//! An in-memory gateway for tests: the test plays the service, time is paused.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -46,17 +46,17 @@ impl Https {
         self.0.lock().unwrap().refusals.push_back(error);
     }
 
-    /// The next tokens are for an address that they must not be sent to.
+    /// The next `tokens` tokens name an address to which they must not be sent.
     pub(super) fn name_odd_addresses(&self, tokens: usize) {
         self.0.lock().unwrap().odd = tokens;
     }
 
-    /// Whether nothing accepts a connection, here and at the gateway.
+    /// Sets whether nothing accepts a connection, here and at the gateway.
     pub(super) fn is_down(&self, down: bool) {
         self.0.lock().unwrap().down = down;
     }
 
-    /// What a list of all subscriptions holds.
+    /// Adds `id` to the list of all subscriptions.
     pub(super) fn lists(&self, id: &str) {
         self.0.lock().unwrap().listed.push(info(id));
     }
@@ -127,7 +127,7 @@ impl ControlPlane for Https {
 
 pub(super) type Refusals = Arc<Mutex<VecDeque<Error>>>;
 
-/// The gateway's door.
+/// Accepts the gateway's connections.
 #[derive(Debug)]
 pub(super) struct Door {
     https: Https,
@@ -147,7 +147,7 @@ impl Dial for Door {
         let (ours, theirs) = tokio::io::duplex(1 << 16);
         let ws = WebSocketStream::from_raw_socket(theirs, Role::Server, None).await;
         let peer = Peer { url: to.url.clone(), ws };
-        self.knocking.send(peer).map_err(|_| Error::new(crate::ErrorKind::Network, "nobody is at home"))?;
+        self.knocking.send(peer).map_err(|_| Error::new(crate::ErrorKind::Network, "the gateway is down"))?;
         Ok(Box::new(ours))
     }
 }
@@ -179,7 +179,7 @@ impl Service {
         self.refusals.lock().unwrap().push_back(error);
     }
 
-    /// What the next connections are refused with.
+    /// The refusals of the next connections.
     pub(super) fn scripts(&self) -> Refusals {
         Arc::clone(&self.refusals)
     }
@@ -187,26 +187,26 @@ impl Service {
     pub(super) fn builder(&self) -> SubscriptionBuilder {
         SubscriptionBuilder::new(self.https.clone(), [EventFilter::instant_message()])
             .transport(self.transport.clone())
-            // Four connections a minute are what the user's rate allows.
+            // The user's rate allows four connections a minute.
             .start_within(std::time::Duration::from_secs(300))
     }
 
-    /// Starts a subscription; its connection must be served meanwhile.
+    /// Starts a subscription; the test must serve its connection meanwhile.
     pub(super) fn start(&self) -> tokio::task::JoinHandle<Result<Subscription>> {
         tokio::spawn(self.builder().start())
     }
 
-    /// The next connection.
+    /// Accepts the next connection.
     pub(super) async fn accept(&mut self) -> Peer {
         self.knocking.recv().await.unwrap()
     }
 
-    /// Whether nobody knocks.
+    /// Whether no client tries to connect.
     pub(super) fn is_quiet(&self) -> bool {
         self.knocking.is_empty()
     }
 
-    /// Starts a subscription `id` and serves its first connection so far.
+    /// Starts a subscription `id` and serves its first connection up to the creation.
     pub(super) async fn live(&mut self, id: &str) -> (Subscription, Peer) {
         let start = self.start();
         let mut peer = self.accept().await;
@@ -282,12 +282,12 @@ impl Peer {
         self.send(event(subscription, n)).await;
     }
 
-    /// The next message of the client; `None` when it is gone.
+    /// The next message of the client; `None` once it has disconnected.
     pub(super) async fn next(&mut self) -> Option<Message> {
         self.ws.next().await?.ok()
     }
 
-    /// The next frame of the client, as meta and body. Pings are answered.
+    /// The next frame of the client, as meta and body. Answers pings.
     pub(super) async fn frame(&mut self) -> Option<(Value, Option<Value>)> {
         loop {
             if let Message::Text(text) = self.next().await? {
@@ -297,7 +297,7 @@ impl Peer {
         }
     }
 
-    /// The next request; heartbeats are answered.
+    /// The next request; answers heartbeats.
     pub(super) async fn request(&mut self) -> Option<(Value, Option<Value>)> {
         loop {
             let (meta, body) = self.frame().await?;
@@ -319,7 +319,7 @@ impl Peer {
         self.send(reply(&meta, 200, Some(info(id)))).await;
     }
 
-    /// Serves whatever is asked until the client is gone; what it asked for.
+    /// Serves every request until the client disconnects; returns the requests.
     pub(super) async fn serve(mut self, id: &str) -> Vec<String> {
         let mut asked = Vec::new();
         while let Some((meta, _)) = self.request().await {
@@ -336,13 +336,13 @@ impl Peer {
         asked
     }
 
-    /// A text frame of any bytes.
+    /// Sends a text frame of any bytes.
     pub(super) async fn send_bytes(&mut self, bytes: Vec<u8>) {
         let frame = Frame::message(bytes, OpCode::Data(Data::Text), true);
         self.ws.send(Message::Frame(frame)).await.unwrap();
     }
 
-    /// Closes with a close frame, so that all it sent is read.
+    /// Closes with a close frame, so that the client reads everything that was sent.
     pub(super) async fn leave(mut self) {
         self.close(1001).await;
     }

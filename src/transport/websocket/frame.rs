@@ -1,8 +1,8 @@
-//! The gateway's frames. Pure, and lenient: what cannot be read is told as such,
-//! and nothing in here can panic.
+//! The gateway's frames. Pure, and lenient: an unreadable frame is reported as such, and nothing in this module can
+//! panic.
 //!
-//! A frame is a JSON array of a meta object and, mostly, a body. One form is no
-//! JSON as a whole: a reply whose body is raw text begins with `--Boundary`.
+//! A frame is a JSON array of a meta object and usually a body. One form is not JSON as a whole: a reply whose body is
+//! raw text begins with `--Boundary`.
 
 use std::fmt::Write as _;
 use std::time::SystemTime;
@@ -17,17 +17,17 @@ use super::recovery::{Details, Wsc};
 use crate::secret::Secret;
 use crate::timestamp::Timestamp;
 
-/// What one message of the gateway is.
+/// One message of the gateway.
 #[derive(Debug)]
 pub(super) struct Incoming {
-    /// The newest recovery token, on whatever frame it comes.
+    /// The newest recovery token; any frame may carry it.
     pub(super) wsc: Option<Wsc>,
     pub(super) what: What,
 }
 
 #[derive(Debug)]
 pub(super) enum What {
-    /// The session begins, or tells of a change.
+    /// The session begins, or its terms change.
     Details(Box<Details>),
     /// The answer to a request.
     Reply(Reply),
@@ -41,7 +41,7 @@ pub(super) enum What {
     Unknown,
 }
 
-/// The answer to a request, REST's or the gateway's.
+/// The answer to a request, from REST or from the gateway.
 #[derive(Debug, Default)]
 pub(super) struct Reply {
     pub(super) id: Option<String>,
@@ -50,12 +50,12 @@ pub(super) struct Reply {
     pub(super) body: String,
 }
 
-/// An event as it came.
+/// An event as received.
 #[derive(Debug)]
 pub(super) struct Event {
     /// The frame's `messageId`.
     pub(super) position: Option<Box<str>>,
-    /// Whose it says it is.
+    /// The subscription that it names.
     pub(super) subscription: Option<Box<str>>,
     /// Its `timestamp`: when the service sent it.
     pub(super) sent_at: Option<SystemTime>,
@@ -76,8 +76,8 @@ struct Meta<'a> {
     wsc: Option<&'a RawValue>,
 }
 
-/// Reads one message, which should be UTF-8. An event that is not is shown as one
-/// that cannot be decoded, in anything else it makes no difference.
+/// Reads one message, which should be UTF-8. An event with invalid UTF-8 is delivered as undecodable; in any other
+/// frame it makes no difference.
 ///
 /// # Errors
 /// See [`read`].
@@ -96,10 +96,10 @@ pub(super) fn read_bytes(bytes: &[u8]) -> Result<Incoming, &'static str> {
 /// Reads one message.
 ///
 /// # Errors
-/// Why it is no frame. It is to be counted and left alone.
+/// Why it is not a frame. The caller counts and skips it.
 pub(super) fn read(text: &str) -> Result<Incoming, &'static str> {
     read_whole(text).or_else(|reason| {
-        // What may have been an event is shown, and not only counted.
+        // A frame that may have been an event is delivered, not only counted.
         let event = text.contains("\"ServerNotification\"");
         let broken = || Event { position: None, subscription: None, sent_at: None, body: Err((text.into(), reason)) };
         event.then(|| Incoming { wsc: None, what: What::Notification(broken()) }).ok_or(reason)
@@ -108,7 +108,7 @@ pub(super) fn read(text: &str) -> Result<Incoming, &'static str> {
 
 fn read_whole(text: &str) -> Result<Incoming, &'static str> {
     let (meta, body) = split(text)?;
-    // A repeated field is an error to serde; so is a meta that is no object.
+    // A repeated field is an error to serde; so is a meta that is not an object.
     let meta: Meta<'_> = serde_json::from_str(meta).map_err(|_| "the meta is not an object")?;
     let id = meta.message_id.and_then(text_of);
     let kind = meta.kind.and_then(text_of).ok_or("a frame without type")?;
@@ -125,7 +125,7 @@ fn read_whole(text: &str) -> Result<Incoming, &'static str> {
         "ServerNotification" => What::Notification(event(text, id, body)),
         "Heartbeat" => What::Heartbeat(id.clone().unwrap_or_default()),
         "Error" => What::Error(reply()),
-        // A type of another year that carries an event.
+        // A type of a later version that carries an event.
         _ if body.is_some_and(names_an_event) => What::Notification(event(text, id, body)),
         _ => What::Unknown,
     };
@@ -139,7 +139,7 @@ fn split(text: &str) -> Result<(&str, Option<&str>), &'static str> {
     let mut values = serde_json::Deserializer::from_str(inner).into_iter::<&RawValue>();
     let meta = match values.next() {
         Some(Ok(meta)) => meta.get(),
-        Some(Err(_)) => return Err("the meta is no JSON"),
+        Some(Err(_)) => return Err("the meta is not valid JSON"),
         None => return Err("an empty array"),
     };
     let rest = inner.get(values.byte_offset()..).unwrap_or_default().trim();
@@ -159,8 +159,8 @@ fn names_an_event(body: &str) -> bool {
     serde_json::from_str::<Named<'_>>(body).is_ok_and(|named| named.event.get().starts_with('"'))
 }
 
-/// A frame that cannot be read, as an event that cannot: it may have been one. The text of
-/// one that may hold a session's token is not shown.
+/// An unreadable frame as an undecodable event: it may have been one. A frame that may hold a session's token is not
+/// shown.
 pub(super) fn unreadable(bytes: &[u8], reason: &'static str) -> Event {
     const LONGEST: usize = 64 << 10;
     let text = String::from_utf8_lossy(&bytes[..bytes.len().min(LONGEST)]);
@@ -183,7 +183,7 @@ fn event(text: &str, id: Option<String>, body: Option<&str>) -> Event {
         Some(body) if !body.starts_with('{') => bad("a notification whose body is not an object"),
         Some(body) => match serde_json::from_str::<Box<RawValue>>(body) {
             Ok(body) => Ok(body),
-            Err(_) => bad("a notification whose body is no JSON"),
+            Err(_) => bad("a notification whose body is not valid JSON"),
         },
     };
     let head = body.as_ref().ok().and_then(|body| serde_json::from_str::<Head<'_>>(body.get()).ok());
@@ -210,7 +210,7 @@ fn status_of(raw: &RawValue) -> Option<u16> {
     text_of(raw)?.trim().parse().ok()
 }
 
-/// The headers that are usable; the others are none.
+/// The valid headers; the others are skipped.
 fn headers_of(raw: &RawValue) -> HeaderMap {
     let Ok(fields) = serde_json::from_str::<std::collections::BTreeMap<String, &RawValue>>(raw.get()) else {
         return HeaderMap::new();
@@ -224,8 +224,7 @@ fn headers_of(raw: &RawValue) -> HeaderMap {
         .collect()
 }
 
-/// A request as it is sent. `body` is JSON, an object or a string: the gateway
-/// refuses anything else (`WSG-808`).
+/// A request's text. `body` is JSON, an object or a string: the gateway refuses anything else (`WSG-808`).
 pub(super) fn request(id: &str, method: &Method, path: &str, body: Option<&str>) -> String {
     let meta = serde_json::json!({
         "type": "ClientRequest", "messageId": id, "method": method.as_str(), "path": path,
@@ -244,7 +243,7 @@ pub(super) fn heartbeat_id(n: u64) -> String {
     format!("h-{n}")
 }
 
-/// A heartbeat as it is sent.
+/// A heartbeat's text.
 pub(super) fn heartbeat(n: u64) -> String {
     let mut text = String::with_capacity(48);
     // Writing to a string cannot fail.
@@ -252,7 +251,7 @@ pub(super) fn heartbeat(n: u64) -> String {
     text
 }
 
-/// Whether the gateway takes `body`.
+/// Whether the gateway accepts `body`.
 pub(super) fn is_sendable(body: &str) -> bool {
     matches!(body.trim_start().as_bytes().first(), Some(b'{' | b'"'))
         && serde_json::from_str::<IgnoredAny>(body).is_ok()

@@ -46,7 +46,7 @@ fn replies_are_read_in_every_form_that_was_seen() {
 }
 
 #[test]
-fn headers_are_found_in_whatever_case_and_odd_ones_are_none() {
+fn headers_ignore_case_and_invalid_ones_are_skipped() {
     let text = r#"[{"type":"ClientRequest","messageId":"q","headers":
         {"RCRequestId":"r","X-Rate-Limit-Remaining":39,"a b":"c","Odd":[1],"Bad":"a\nb"}}]"#;
     let headers = reply(text).headers;
@@ -56,7 +56,7 @@ fn headers_are_found_in_whatever_case_and_odd_ones_are_none() {
 }
 
 #[test]
-fn an_event_is_kept_to_the_byte_and_names_its_subscription_and_place() {
+fn an_event_is_preserved_byte_for_byte_and_names_its_subscription_and_position() {
     let body = r#"{ "uuid":"4611686018427387999", "subscriptionId":"s-1", "body":{"n":1.0e5,"s":"\u00e9\/"} }"#;
     let read =
         event(&format!(r#"[{{"type":"ServerNotification","messageId":"4611686018427387999","status":200}},{body}]"#));
@@ -71,7 +71,7 @@ fn an_event_is_kept_to_the_byte_and_names_its_subscription_and_place() {
 }
 
 #[test]
-fn what_should_have_been_an_event_is_shown() {
+fn a_damaged_event_is_delivered_as_undecodable() {
     for text in [
         r#"[{"type":"ServerNotification","messageId":"1"}]"#,
         r#"[{"type":"ServerNotification","messageId":"1"},null]"#,
@@ -87,7 +87,7 @@ fn what_should_have_been_an_event_is_shown() {
 }
 
 #[test]
-fn w09_what_is_no_frame_is_told_as_such() {
+fn w09_an_invalid_frame_is_reported() {
     for text in [
         "",
         "{}",
@@ -138,7 +138,7 @@ fn a_token_is_found_on_any_frame_and_only_where_it_is_one() {
 }
 
 #[test]
-fn what_is_sent_is_what_the_gateway_takes() {
+fn requests_have_the_form_that_the_gateway_accepts() {
     let sent = request("r-1", &Method::POST, "/x?a=\"", Some("{\"b\":1}"));
     let sent: serde_json::Value = serde_json::from_str(&sent).unwrap();
     let meta = serde_json::json!({"type": "ClientRequest", "messageId": "r-1", "method": "POST", "path": "/x?a=\""});
@@ -152,7 +152,7 @@ fn what_is_sent_is_what_the_gateway_takes() {
 }
 
 #[test]
-fn deep_json_is_no_danger() {
+fn deeply_nested_json_is_harmless() {
     let deep = "[".repeat(200_000);
     assert!(read(&deep).is_err());
     let whole = format!(r#"[{{"type":"ServerNotification","messageId":"1"}},{{"x":{deep}{}}}]"#, "]".repeat(200_000));
@@ -179,7 +179,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_put_into_an_event_comes_out(uuid in "\\PC{0,20}", id in "\\PC{0,20}", text in "\\PC{0,60}") {
+    fn an_event_survives_a_round_trip(uuid in "\\PC{0,20}", id in "\\PC{0,20}", text in "\\PC{0,60}") {
         let body = serde_json::json!({"uuid": uuid, "subscriptionId": id, "body": {"text": text}}).to_string();
         let frame = format!(r#"[{},{body}]"#, serde_json::json!({"type": "ServerNotification", "messageId": uuid}));
         let read = event(&frame);

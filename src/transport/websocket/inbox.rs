@@ -1,4 +1,4 @@
-//! Events that have come and were not yet handed on. Pure.
+//! Received events that are not yet delivered. Pure.
 
 use std::collections::VecDeque;
 use std::time::{Duration, SystemTime};
@@ -9,20 +9,20 @@ use super::frame::Event;
 use crate::ids::SubscriptionId;
 use crate::transport::{Frame, FrameBody};
 
-/// So long events that name another subscription wait for one that names ours.
+/// How long events that name another subscription wait for one that names ours.
 const STRANGE: Duration = Duration::from_secs(5);
-/// And so many it takes where others named ours before.
+/// How many of them are required if an earlier event named ours.
 const STRANGERS: usize = 10;
 
-/// Whose events a connection takes.
+/// Whose events a connection accepts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Owner {
-    /// Not known yet: what comes before the answer to the creation is kept.
+    /// Not known yet: events before the answer to the creation wait.
     Unknown,
     /// Only those of this subscription.
     Only(SubscriptionId),
-    /// A creation may have been carried out without its answer being seen, so that
-    /// another id than the one that is known may be ours too.
+    /// The service may have carried out a creation without our seeing the answer, so that an id other than the known
+    /// one may be ours too.
     Any,
 }
 
@@ -32,7 +32,7 @@ struct Waiting {
     subscription: Option<Box<str>>,
 }
 
-/// Bounded by bytes; the oldest give way, and their number is reported.
+/// Bounded by bytes; the oldest events are dropped, and their number is reported.
 #[derive(Debug)]
 pub(super) struct Inbox {
     owner: Owner,
@@ -40,11 +40,9 @@ pub(super) struct Inbox {
     bytes: usize,
     limit: usize,
     lost: usize,
-    /// Events that name another subscription, since the last that named ours. A
-    /// connection has one subscription (websocket-and-webhooks.md §1.7), so where all
-    /// events name another the id is odd and the events are ours (found 6.9): either
-    /// the service names one subscription in two ways, or it carried out a creation
-    /// that was given up, with our filters.
+    /// Events that name another subscription, since the last that named ours. A connection has one subscription
+    /// (websocket-and-webhooks.md §1.7), so if all events name another one, they are ours (found 6.9): either the
+    /// service names one subscription in two ways, or it carried out a creation that was given up, with our filters.
     strangers: VecDeque<Waiting>,
     strange_bytes: usize,
     strange_since: Option<Instant>,
@@ -67,7 +65,7 @@ impl Inbox {
         }
     }
 
-    /// Takes an event in; `false` if it names another subscription.
+    /// Adds an event; `false` if it names another subscription.
     pub(super) fn push(&mut self, event: Event, received_at: SystemTime, now: Instant) -> bool {
         let Event { position, subscription, sent_at, body } = event;
         let body = match body {
@@ -77,7 +75,7 @@ impl Inbox {
         let waiting = Waiting { frame: Frame::new(body, received_at).at(position).sent(sent_at), subscription };
         let ours = is_ours(&self.owner, waiting.subscription.as_deref());
         if ours {
-            // One without an id says nothing about the others.
+            // An event without an id says nothing about the others.
             if waiting.subscription.is_some() {
                 self.take_strangers();
                 self.knows_ours = true;
@@ -103,13 +101,13 @@ impl Inbox {
         std::mem::take(&mut self.strangers)
     }
 
-    /// When events that name another subscription are taken for ours.
+    /// When events that name another subscription are accepted as ours.
     pub(super) fn adopts_at(&self) -> Option<Instant> {
         let enough = !self.knows_ours || self.strangers.len() >= STRANGERS;
         self.strange_since.filter(|_| enough).map(|since| since + STRANGE)
     }
 
-    /// Takes them for ours if it is time; whether it was.
+    /// Accepts them as ours if it is time; returns whether it did.
     pub(super) fn adopt_if_due(&mut self, now: Instant) -> bool {
         let due = self.adopts_at().is_some_and(|at| at <= now);
         if due {
@@ -124,7 +122,7 @@ impl Inbox {
     }
 
     fn put(&mut self, new: Waiting) {
-        // Where it was not full nothing gives way: then the connection was to be read.
+        // An inbox that was not full drops nothing: then the connection should have been read.
         while self.is_full() {
             let Some(oldest) = self.waiting.pop_front() else { break };
             self.bytes -= oldest.frame.weight();
@@ -139,7 +137,7 @@ impl Inbox {
         self.bytes >= self.limit
     }
 
-    /// The owner is known now: what came for others is put aside. How many those were.
+    /// The owner is known now: events for others are put aside. Returns their number.
     pub(super) fn own(&mut self, owner: Owner, now: Instant) -> usize {
         self.owner = owner;
         let before = std::mem::take(&mut self.waiting).into_iter().chain(self.take_strangers());
@@ -159,7 +157,7 @@ impl Inbox {
         &self.owner
     }
 
-    /// Puts what an earlier connection left before what came by this one.
+    /// Inserts the events that an earlier connection left before those of this one.
     pub(super) fn inherit(&mut self, earlier: Self) {
         let mine = std::mem::replace(&mut self.waiting, earlier.waiting);
         self.bytes = earlier.bytes;
@@ -171,7 +169,7 @@ impl Inbox {
         self.strangers.extend(mine);
     }
 
-    /// Everything, and how many gave way before.
+    /// All events, and how many were dropped before.
     pub(super) fn take(&mut self) -> (Vec<Frame>, usize) {
         self.bytes = 0;
         let frames = std::mem::take(&mut self.waiting).into_iter().map(|waiting| waiting.frame).collect();
@@ -217,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn w26_what_comes_before_the_answer_is_kept_for_whoever_it_names() {
+    fn w26_events_before_the_answer_wait_for_their_owner() {
         let mut inbox = Inbox::new(10_000);
         for (n, subscription) in [(1, Some("a")), (2, Some("b")), (3, None)] {
             assert!(push(&mut inbox, event(n, subscription)));
@@ -230,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_bounded_and_what_gave_way_is_told() {
+    fn memory_is_bounded_and_dropped_events_are_counted() {
         let weight =
             Frame::new(FrameBody::Payload(RawValue::from_string("{}".into()).unwrap()), SystemTime::UNIX_EPOCH)
                 .at(Some("1".into()))
@@ -244,7 +242,7 @@ mod tests {
         assert_eq!(inbox.lost, 2);
         assert_eq!(taken(&mut inbox), (vec!["3".into(), "4".into(), "5".into()], 2));
         assert!(inbox.is_empty());
-        // One that is larger than the limit finds room where nothing else waits.
+        // One that is larger than the limit fits if nothing else waits.
         let mut small = Inbox::new(1);
         push(&mut small, event(1, None));
         push(&mut small, event(2, None));
@@ -268,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn found_6_9_an_event_of_ours_proves_that_the_others_are_not() {
+    fn found_6_9_an_event_of_ours_proves_that_the_others_are_foreign() {
         let start = Instant::now();
         let mut inbox = Inbox::new(10_000);
         inbox.own(Owner::Only("a".into()), start);
@@ -278,7 +276,7 @@ mod tests {
         push(&mut inbox, event(3, Some("a")));
         assert!(!inbox.adopt_if_due(start + Duration::from_secs(60)));
         assert_eq!(taken(&mut inbox), (vec!["2".into(), "3".into()], 0));
-        // After one of ours it takes many.
+        // After an event of ours, many are required.
         for n in 0..STRANGERS {
             assert_eq!(inbox.adopts_at(), None);
             inbox.push(event(n, Some("b")), SystemTime::UNIX_EPOCH, start);
@@ -297,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_earlier_connection_left_comes_first() {
+    fn events_of_an_earlier_connection_come_first() {
         let (mut earlier, mut inbox) = (Inbox::new(10_000), Inbox::new(10_000));
         push(&mut earlier, event(1, None));
         push(&mut inbox, event(2, None));

@@ -14,9 +14,9 @@ use crate::transport::{
     Coverage, Cursor, DeliveryModeRequest, Link, LinkEvent, SuspectedLoss, Target, Transport, TransportKind,
 };
 
-/// How often it is said that another connection should take over.
+/// How often the link repeats that another connection should take over.
 const LEAVING_AGAIN: Duration = Duration::from_secs(60);
-/// So long a connection that is left stays open for its subscription's deletion.
+/// How long a retired connection stays open for its subscription's deletion.
 const GRACE: Duration = Duration::from_secs(3);
 
 pub(super) struct SocketLink {
@@ -24,14 +24,14 @@ pub(super) struct SocketLink {
     socket: Arc<Socket>,
     reader: u64,
     greeted: bool,
-    /// Whether it was told where to go on after a restart.
+    /// Whether the position to continue from after a restart was reported.
     placed: bool,
 }
 
-/// What there is to say now.
+/// The next event to report.
 enum Look {
     Say(Result<LinkEvent>),
-    /// Nothing before this, unless something changes.
+    /// Nothing before this time, unless something changes.
     Wait(Option<Instant>),
 }
 
@@ -69,7 +69,7 @@ impl SocketLink {
             self.socket.drained();
             return Look::Say(Ok(batch));
         }
-        // What had come before it is reported.
+        // Everything that the peer had sent before it is reported.
         if let Some(asked) = state.answered.take() {
             return Look::Say(Ok(LinkEvent::Answered { asked }));
         }
@@ -87,7 +87,7 @@ impl SocketLink {
     }
 }
 
-/// What came, if anything did.
+/// The received events, if there are any.
 fn batch(inbox: &mut Inbox, cursor: Cursor) -> Option<LinkEvent> {
     if inbox.is_empty() {
         return None;
@@ -97,7 +97,7 @@ fn batch(inbox: &mut Inbox, cursor: Cursor) -> Option<LinkEvent> {
     Some(LinkEvent::Batch { frames, cursor, coverage: Coverage::Pushed, suspected_loss })
 }
 
-/// Where another process would go on.
+/// The position from which another process would continue.
 fn place(state: &State, wall: SystemTime) -> Cursor {
     Cursor { session: state.wsc.as_ref().map(|wsc| wsc.token.clone()), ..Cursor::at(wall) }
 }
@@ -107,7 +107,7 @@ impl Link for SocketLink {
     async fn next(&mut self) -> Result<LinkEvent> {
         let socket = self.socket.clone();
         loop {
-            // Made before the look, so that no change is missed.
+            // Registered before the check, so that no change is missed.
             let changed = socket.changed();
             let until = match self.look(Instant::now()) {
                 Look::Say(event) => return event,
@@ -124,8 +124,7 @@ impl Link for SocketLink {
         self.socket.ping();
     }
 
-    /// Leaves the connection. It closes a little later, so that its subscription
-    /// can still be deleted over it.
+    /// Retires the connection. It closes a little later, so that its subscription can still be deleted over it.
     async fn close(self: Box<Self>) {
         if self.socket.detach(self.reader) {
             self.socket.retire(GRACE);
@@ -159,7 +158,7 @@ impl Transport for Links {
         let id = &target.subscription_id;
         let lost = || Error::new(ErrorKind::SessionLost, "the gateway has given up the connection's session");
         let held = session.held(id).ok_or_else(lost)?;
-        // A link that reads it is about to close it, whatever comes first.
+        // A link that reads it is about to close it.
         if held.socket.is_usable() && !held.socket.is_attached() {
             return Ok(Box::new(SocketLink::new(session.clone(), held.socket)));
         }

@@ -1,9 +1,8 @@
-//! Whether the peer is still there. Pure.
+//! Whether the peer is alive. Pure.
 //!
-//! Two questions, since either answer can be there without the other: a ping asks
-//! whether anybody reads at the other end, a heartbeat whether the gateway behind
-//! it still works. The gateway takes only the latter for traffic, so that it also
-//! keeps an idle connection from being closed.
+//! Two questions, since each may be answered without the other: a ping asks whether the other end reads, a heartbeat
+//! whether the gateway behind it works. The gateway counts only the latter as traffic, so heartbeats also prevent the
+//! closing of an idle connection.
 
 use std::time::Duration;
 
@@ -14,13 +13,13 @@ use tokio::time::Instant;
 pub(super) struct Pace {
     /// Silence after which the peer is pinged.
     pub(super) ping_after: Duration,
-    /// Silence in text after which a heartbeat is sent.
+    /// Silence in text frames after which a heartbeat is sent.
     pub(super) beat_after: Duration,
-    /// Within this something must have come.
+    /// The deadline of an answer.
     pub(super) answer_within: Duration,
 }
 
-/// What is due.
+/// The action that is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Due {
     Ping,
@@ -29,7 +28,7 @@ pub(super) enum Due {
     Dead(&'static str),
 }
 
-/// What came.
+/// The kind of a received message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Heard {
     /// A ping or a pong.
@@ -41,12 +40,12 @@ pub(super) enum Heard {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Liveness {
     pace: Pace,
-    /// The gateway hears of us at least this often.
+    /// The gateway receives something at least this often.
     beat_every: Duration,
     any_at: Instant,
     text_at: Instant,
     beat_at: Instant,
-    /// Asked and not yet answered, since when.
+    /// When the unanswered question was sent.
     ping: Option<Instant>,
     beat: Option<Instant>,
 }
@@ -59,7 +58,7 @@ impl Liveness {
         liveness
     }
 
-    /// The gateway closes what is silent for this long.
+    /// The gateway closes a connection that is silent for this long.
     pub(super) fn idle_timeout(&mut self, idle_timeout: Duration) {
         self.beat_every = (idle_timeout / 3).max(Duration::from_secs(10));
     }
@@ -73,21 +72,20 @@ impl Liveness {
         }
     }
 
-    /// Nothing was read for a while, by choice: what was asked before may be answered in
-    /// what waits to be read.
+    /// Reading stopped for a while, by choice: unread data may hold the answers to earlier questions.
     pub(super) fn excuse(&mut self, now: Instant) {
         (self.any_at, self.text_at) = (now, now);
         (self.ping, self.beat) = (None, None);
     }
 
-    /// What is due at `now`; to be asked until it says nothing.
+    /// The action that is due at `now`; call it until it returns `None`.
     pub(super) fn poll(&mut self, now: Instant) -> Option<Due> {
         let late = |asked: Option<Instant>| asked.is_some_and(|at| now >= at + self.pace.answer_within);
         if late(self.ping) {
-            return Some(Due::Dead("nothing came in answer to a ping"));
+            return Some(Due::Dead("no answer to a ping"));
         }
         if late(self.beat) {
-            return Some(Due::Dead("nothing came in answer to a heartbeat"));
+            return Some(Due::Dead("no answer to a heartbeat"));
         }
         if self.ping.is_none() && now >= self.any_at + self.pace.ping_after {
             self.ping = Some(now);
@@ -105,7 +103,7 @@ impl Liveness {
         (self.text_at + self.pace.beat_after).min(self.beat_at + self.beat_every)
     }
 
-    /// When [`poll`](Self::poll) must be asked next.
+    /// When [`poll`](Self::poll) must be called next.
     pub(super) fn next(&self) -> Instant {
         let ping = match self.ping {
             Some(at) => at + self.pace.answer_within,
@@ -135,12 +133,11 @@ mod tests {
         Duration::from_secs(seconds)
     }
 
-    /// What is due, second by second, while `heard` says what comes, and heartbeats
-    /// are echoed a second later or not at all.
+    /// The due actions, second by second; `heard` says what arrives, and heartbeats are echoed a second later or never.
     fn run(idle: u64, until: u64, echo: bool, heard: impl Fn(u64) -> Option<Heard>) -> Vec<(u64, Due)> {
         let start = Instant::now();
         let mut liveness = Liveness::new(PACE, s(idle), start);
-        let (mut told, mut owed) = (Vec::new(), false);
+        let (mut actions, mut owed) = (Vec::new(), false);
         for second in 1..=until {
             let now = start + s(second);
             let echoed = std::mem::take(&mut owed).then_some(Heard::Text);
@@ -148,26 +145,26 @@ mod tests {
                 liveness.heard(what, now);
             }
             while let Some(due) = liveness.poll(now) {
-                told.push((second, due));
+                actions.push((second, due));
                 owed |= echo && due == Due::Heartbeat;
                 if matches!(due, Due::Dead(_)) {
-                    return told;
+                    return actions;
                 }
             }
             assert!(liveness.next() > now, "{second}");
         }
-        told
+        actions
     }
 
     #[test]
     fn w12_half_open_is_noticed_within_forty_seconds() {
-        let told = run(1800, 100, false, |_| None);
-        assert_eq!(told[..2], [(30, Due::Ping), (30, Due::Heartbeat)]);
-        assert!(matches!(told[2..], [(40, Due::Dead(_))]), "{told:?}");
+        let actions = run(1800, 100, false, |_| None);
+        assert_eq!(actions[..2], [(30, Due::Ping), (30, Due::Heartbeat)]);
+        assert!(matches!(actions[2..], [(40, Due::Dead(_))]), "{actions:?}");
     }
 
     #[test]
-    fn found_6_13_silence_by_choice_is_no_death_and_after_it_the_peer_is_asked_anew() {
+    fn found_6_13_a_pause_in_reading_is_not_a_dead_peer_and_the_peer_is_asked_again() {
         let start = Instant::now();
         let mut liveness = Liveness::new(PACE, s(1800), start);
         assert_eq!(liveness.poll(start + s(30)), Some(Due::Ping));
@@ -180,29 +177,29 @@ mod tests {
 
     #[test]
     fn w13_a_pong_does_not_excuse_a_missing_heartbeat() {
-        let told = run(1800, 100, false, |second| (second > 20).then_some(Heard::Control));
-        assert_eq!(told, [(30, Due::Heartbeat), (40, Due::Dead("nothing came in answer to a heartbeat"))]);
+        let actions = run(1800, 100, false, |second| (second > 20).then_some(Heard::Control));
+        assert_eq!(actions, [(30, Due::Heartbeat), (40, Due::Dead("no answer to a heartbeat"))]);
     }
 
     #[test]
-    fn w02_any_text_puts_the_heartbeat_off_but_the_gateway_hears_of_us_every_third_of_its_limit() {
-        let told = run(1800, 1300, true, |second| (second % 20 == 0).then_some(Heard::Text));
-        assert_eq!(told, [(600, Due::Heartbeat), (1200, Due::Heartbeat)]);
-        // A limit that is set very low does not make a storm.
-        let told = run(1, 35, false, |_| Some(Heard::Text));
-        assert_eq!(told, [(10, Due::Heartbeat), (20, Due::Heartbeat), (30, Due::Heartbeat)]);
+    fn w02_any_text_delays_the_heartbeat_up_to_a_third_of_the_gateways_limit() {
+        let actions = run(1800, 1300, true, |second| (second % 20 == 0).then_some(Heard::Text));
+        assert_eq!(actions, [(600, Due::Heartbeat), (1200, Due::Heartbeat)]);
+        // A very low limit does not cause a storm.
+        let actions = run(1, 35, false, |_| Some(Heard::Text));
+        assert_eq!(actions, [(10, Due::Heartbeat), (20, Due::Heartbeat), (30, Due::Heartbeat)]);
     }
 
     #[test]
-    fn w15_echoed_heartbeats_keep_a_quiet_connection_for_ever() {
-        let told = run(1800, 1000, true, |_| None);
-        assert!(told.iter().all(|(_, due)| !matches!(due, Due::Dead(_))), "{told:?}");
-        assert_eq!(told.iter().filter(|(_, due)| *due == Due::Heartbeat).count(), 32);
+    fn w15_echoed_heartbeats_keep_a_quiet_connection_open_for_ever() {
+        let actions = run(1800, 1000, true, |_| None);
+        assert!(actions.iter().all(|(_, due)| !matches!(due, Due::Dead(_))), "{actions:?}");
+        assert_eq!(actions.iter().filter(|(_, due)| *due == Due::Heartbeat).count(), 32);
     }
 
     proptest! {
         #[test]
-        fn silence_is_death_within_bounds_and_the_living_live(
+        fn a_silent_peer_is_dead_within_bounds_and_an_answering_one_never(
             answers in proptest::collection::vec(any::<bool>(), 1..20), idle in 1u64..4000,
         ) {
             let start = Instant::now();

@@ -1,16 +1,15 @@
 //! RingCentral's WebSocket gateway.
 //!
-//! A connection has a session at the service, and the session one subscription,
-//! made over the connection and served by it. When the connection is lost, another
-//! one that offers the session's token in time goes on with it and gets what was
-//! missed. So what is a lease elsewhere is a session here:
+//! A connection has a session at the service, and the session has one subscription, which is created over the
+//! connection and served by it. When the connection is lost, another one that presents the session's token in time
+//! continues the session and receives the missed events. So a session takes the place of the lease that other
+//! transports have:
 //!
 //! - `session` makes connections and knows which subscription lives in which;
 //! - `calls` makes the subscription's calls over them, `link` reads them;
 //! - `socket` is one connection, `pump` the task that reads it;
-//! - `wire` is the bytes of it on their way to the WebSocket library;
-//! - `frame`, `liveness`, `recovery`, `inbox`, `ended`, `pacing` and
-//!   `refusals` decide, without IO.
+//! - `wire` passes a connection's bytes to the WebSocket library;
+//! - `frame`, `liveness`, `recovery`, `inbox`, `ended`, `pacing` and `refusals` decide, without IO.
 
 mod calls;
 mod client;
@@ -50,7 +49,7 @@ use crate::rest::{ControlPlane, RateBudget};
 pub use self::client::{SocketClient, SocketRequest};
 pub use self::stats::SocketStats;
 
-/// What holds for each connection.
+/// The settings of each connection.
 #[derive(Clone, Debug)]
 struct Tuning {
     pace: Pace,
@@ -60,72 +59,62 @@ struct Tuning {
     inbox_bytes: usize,
 }
 
-/// What all subscriptions of a [`WebSocket`] share.
+/// State that all subscriptions of a [`WebSocket`] share.
 #[derive(Debug)]
 struct Gateway {
     dial: Arc<dyn Dial>,
     tuning: Tuning,
     audit_every: Duration,
-    /// For a control plane that has none.
+    /// For a control plane without a budget.
     budget: RateBudget,
 }
 
-/// The WebSocket transport: one connection per subscription, to RingCentral's own
-/// gateway.
+/// The WebSocket transport: one connection per subscription, to RingCentral's own gateway.
 ///
-/// What it promises, beyond what every transport does:
+/// Its promises, beyond those of every transport:
 ///
-/// - A lost connection is replaced by one that goes on with the same session, and
-///   what was missed arrives, also what comes together with the gateway's first
-///   words. When the service has given the session up, the subscription is made
-///   again on the connection that is there, and a [`Gap`](crate::Gap) says so.
-/// - A connection that ends without a close frame from the gateway, or is left, is a
-///   possible [`Gap`](crate::Gap) from the sending of the last frame that came to the
-///   recovery: what was on its way counts as sent. The service's replay after the recovery
-///   is inside that gap.
-/// - After a close frame everything that was sent is read, and what was missed is
-///   replayed. As many replayed events as the service keeps are a possible
-///   [`Gap`](crate::Gap): there may have been more.
-/// - A connection that looks open and is dead is noticed within 15 s: by a ping when
-///   nothing came for 5 s, which must be answered within 8 s. A gateway that answers
-///   pings and nothing else is noticed within 40 s, by a heartbeat when no message came
-///   for 30 s. Heartbeats also keep an idle connection alive, which pings do not.
-/// - While the reader's queue is full the connection is not read, for up to 8 s: a
-///   longer time would keep the gateway waiting for its pongs. What comes meanwhile
-///   waits in the network. Only then does the queue overflow, with a reported gap.
-/// - A connection has one subscription. Where for 5 s all events name another one they
-///   are delivered: the service names it in two ways, or has another of ours in its place.
-///   Where an event named the right one before it takes ten of them.
-/// - A subscription that the service lost without a word is noticed within a minute, by
-///   asking after it every [`audit_every`](WebSocketBuilder::audit_every), while more than
-///   a fifth of the user's light calls remains; within a quarter of an hour otherwise.
-/// - The service ends each connection after a day. Before that another one takes
-///   over, both delivering for a while, each event told once.
-/// - The login is kept alive, without which the session would end, and one user's
-///   connections are made one after the other, within the service's rate.
-/// - While nothing accepts a connection, it is tried at least every 4 s, which costs no
-///   call of that rate, nor a token: one that the gateway never saw is used again.
+/// - After a lost connection, a new one continues the same session and receives the missed events, including those that
+///   arrive together with the gateway's first frame. When the service has given up the session, the subscription is
+///   created again on the new connection, and a [`Gap`](crate::Gap) reports it.
+/// - A connection that ends without a close frame from the gateway, or that this side abandons, is a possible
+///   [`Gap`](crate::Gap) from the sending of the last received frame to the recovery: everything in transit counts as
+///   sent. The service's replay after the recovery is inside that gap.
+/// - After a close frame everything that was sent has been read, and the missed events are replayed. A replay with as
+///   many events as the service retains is a possible [`Gap`](crate::Gap): there may have been more.
+/// - A connection that looks open and is dead is noticed within 15 s: by a ping after 5 s of silence, which must be
+///   answered within 8 s. A gateway that answers only pings is noticed within 40 s, by a heartbeat after 30 s without a
+///   message. Heartbeats also keep an idle connection alive, unlike pings.
+/// - While the reader's queue is full the connection is not read, for up to 8 s: a longer time would keep the gateway
+///   waiting for its pongs. Events wait in the network meanwhile. Only then does the queue overflow, with a reported
+///   gap.
+/// - A connection has one subscription. If for 5 s all events name another one, they are delivered: the service names
+///   it in two ways, or has replaced it by another of ours. If an event named the right one before, ten such events are
+///   required.
+/// - A subscription that the service lost silently is noticed within a minute: the connection asks for it every
+///   [`audit_every`](WebSocketBuilder::audit_every), while more than a fifth of the user's light calls remains;
+///   otherwise it is noticed within a quarter of an hour.
+/// - The service ends each connection after a day. Before that another one takes over; both deliver for a while, and
+///   each event is delivered once.
+/// - The login is kept alive, without which the session would end, and one user's connections are made one after the
+///   other, within the service's rate.
+/// - While nothing accepts a connection, the client retries at least every 4 s. Such an attempt costs neither a call of
+///   that rate nor a token: a token that the gateway never saw is used again.
 ///
-/// Each connection that reaches the gateway costs a call of the user's rate group `Auth`,
-/// 5 a minute by default, of which one is left for the login. So **no more than about 12
-/// WebSocket subscriptions of one user and app come back within the 180 s for which the
-/// gateway keeps their sessions**, when all lose their connections together; the others
-/// are created again, with a [`Gap`](crate::Gap). A warning is logged when there are more.
-/// Put more filters into one subscription, or ask RingCentral for a higher limit, which is
-/// used as soon as the service names it. [`Status::waiting`](crate::Status::waiting) shows
-/// what a connection waits for.
+/// Each connection that reaches the gateway costs a call of the user's rate group `Auth`, 5 a minute by default, of
+/// which one is left for the login. So **no more than about 12 WebSocket subscriptions of one user and app come back
+/// within the 180 s for which the gateway retains their sessions**, when all lose their connections together; the
+/// others are created again, with a [`Gap`](crate::Gap). A warning is logged when there are more. Put more filters into
+/// one subscription, or ask RingCentral for a higher limit, which is used as soon as the service names it.
+/// [`Status::waiting`](crate::Status::waiting) shows what a connection waits for.
 ///
-/// A subscription lives in its connection. Another process goes on with it
-/// ([`resume`](crate::SubscriptionBuilder::resume),
-/// [`checkpoint`](crate::SubscriptionBuilder::checkpoint)) for as long as the gateway keeps
-/// the session, and with the same login; otherwise, and with
-/// [`adopt`](crate::SubscriptionBuilder::adopt), another one is made and a
-/// [`Gap`](crate::Gap) told. `expires_in` has no meaning here, and what
-/// [`Status`](crate::Status) tells as the expiry is when the service is asked at
-/// the latest.
+/// A subscription lives in its connection. Another process can continue it
+/// ([`resume`](crate::SubscriptionBuilder::resume), [`checkpoint`](crate::SubscriptionBuilder::checkpoint)) for as long
+/// as the gateway retains the session, and with the same login; otherwise, and with
+/// [`adopt`](crate::SubscriptionBuilder::adopt), another one is created and a [`Gap`](crate::Gap) reported.
+/// `expires_in` has no meaning here, and the expiry in [`Status`](crate::Status) is the latest time of the next audit.
 ///
-/// Clones share one HTTP client; so should all subscriptions of a process. The app
-/// needs the permission `WebSocketsSubscription`.
+/// Clones share one HTTP client; so should all subscriptions of a process. The app needs the permission
+/// `WebSocketsSubscription`.
 #[derive(Clone)]
 pub struct WebSocket {
     gateway: Arc<Gateway>,
@@ -150,7 +139,7 @@ impl Transport for WebSocket {
         TransportKind::WebSocket
     }
 
-    /// Events are not encrypted beyond TLS; the service takes no other wish here.
+    /// Events are not encrypted beyond TLS; the service supports nothing else here.
     fn delivery_mode(&self) -> DeliveryModeRequest {
         DeliveryModeRequest::new(TransportKind::WebSocket)
     }
@@ -164,8 +153,7 @@ impl Transport for WebSocket {
     }
 
     /// # Errors
-    /// Always `Config`: a link is opened by the subscription's own
-    /// [`session`](Transport::session).
+    /// Always `Config`: the subscription's own [`session`](Transport::session) opens its links.
     async fn open(&self, _target: Target) -> Result<Box<dyn Link>> {
         Err(Error::config("a WebSocket link is opened by its subscription's session"))
     }
@@ -205,25 +193,22 @@ impl Default for WebSocketBuilder {
 const HOUR: Duration = Duration::from_secs(3600);
 
 impl WebSocketBuilder {
-    /// After how long a silence the peer is pinged. Default 5 s, so that a dead connection
-    /// is noticed within 15 s: what the gateway sends over it until then may be lost. From
-    /// 100 ms to an hour.
+    /// After how much silence the peer is pinged. Default 5 s, so that a dead connection is noticed within 15 s: events
+    /// that the gateway sends over it until then may be lost. From 100 ms to an hour.
     pub fn ping_after(mut self, silence: Duration) -> Self {
         self.tuning.pace.ping_after = silence;
         self
     }
 
-    /// After how long without a message a heartbeat is sent. Default 30 s, the
-    /// shortest that RingCentral's guide allows; from 100 ms to an hour. It is sent
-    /// at every third of the gateway's idle limit in any case.
+    /// After how much time without a message a heartbeat is sent. Default 30 s, the shortest that RingCentral's guide
+    /// allows; from 100 ms to an hour. In any case one is sent at every third of the gateway's idle limit.
     pub fn heartbeat_after(mut self, silence: Duration) -> Self {
         self.tuning.pace.beat_after = silence;
         self
     }
 
-    /// How long the answer to either may take before the connection is given up.
-    /// Default 8 s, less than the 10 s that the gateway itself allows for a pong; from
-    /// 100 ms to an hour.
+    /// How long the answer to a ping or a heartbeat may take before the connection is given up. Default 8 s, less than
+    /// the 10 s that the gateway itself allows for a pong; from 100 ms to an hour.
     pub fn answer_within(mut self, bound: Duration) -> Self {
         self.tuning.pace.answer_within = bound;
         self
@@ -235,45 +220,42 @@ impl WebSocketBuilder {
         self
     }
 
-    /// How long the gateway may take from there to its first words, which tell the
-    /// terms of the session. Default 15 s.
+    /// How long the gateway may take after the connection to send its first frame, `ConnectionDetails`. Default 15 s.
     pub fn details_within(mut self, bound: Duration) -> Self {
         self.tuning.details_within = bound;
         self
     }
 
-    /// How long a connection that was refused, or was lost within 10 s, is not tried anew.
-    /// Default 2 s, and each time within a minute twice as long, up to eight times:
-    /// so one subscription does not spend at once the four connections a minute that
-    /// the service's default leaves a user. Tries that reach nobody are not held back by
+    /// How long to wait before the next dial after a connection that was refused, or lost within 10 s. Default 2 s, and
+    /// each time within a minute twice as long, up to eight times: so one subscription does not spend at once the four
+    /// connections a minute that the service's default leaves a user. Attempts that reach no server are not delayed by
     /// it. From 100 ms to an hour.
     pub fn dial_pause(mut self, pause: Duration) -> Self {
         self.tuning.dial_pause = pause;
         self
     }
 
-    /// How often the service is asked whether it still serves the subscription.
-    /// Default 45 s: 1.3 of 50 light calls a minute, so that a loss without a word is noticed
-    /// within a minute. One is left out while less than a fifth of those calls remains. At
-    /// least 30 s, at most 40 min; chance makes it up to an eighth longer. While the service does not answer it is asked every
-    /// minute, and the subscription is kept for a quarter of an hour.
+    /// How often to ask the service whether it still serves the subscription. Default 45 s: 1.3 of 50 light calls a
+    /// minute, so that a silent loss is noticed within a minute. The question is skipped while less than a fifth of
+    /// those calls remains. At least 30 s, at most 40 min; a random part makes it up to an eighth longer. While the
+    /// service does not answer, the question is repeated every minute, and the subscription counts as lost only after a
+    /// quarter of an hour.
     pub fn audit_every(mut self, period: Duration) -> Self {
         self.audit_every = period;
         self
     }
 
-    /// The largest message to read, in bytes. Default 16 MiB, far beyond any event:
-    /// a larger one breaks the connection, which a possible [`Gap`](crate::Gap) tells of,
-    /// and when it comes again after the
-    /// recovery, the subscription is made anew with a [`Gap`](crate::Gap).
+    /// The largest message to read, in bytes. Default 16 MiB, far beyond any event: a larger one breaks the connection,
+    /// which a possible [`Gap`](crate::Gap) reports, and when it comes again after the recovery, the subscription is
+    /// created again with a [`Gap`](crate::Gap).
     pub fn max_message(mut self, bytes: usize) -> Self {
         self.tuning.max_message = bytes;
         self
     }
 
-    /// How many bytes of events may wait between a connection and its reader.
-    /// Default 8 MiB. When they do not fit, the connection is not read for a while;
-    /// after that the oldest give way, and a [`Gap`](crate::Gap) reports it.
+    /// How many bytes of events may wait between a connection and its reader. Default 8 MiB. When events do not fit,
+    /// the connection is not read for a while; after that the oldest events are dropped, and a [`Gap`](crate::Gap)
+    /// reports it.
     pub fn inbox_bytes(mut self, bytes: usize) -> Self {
         self.tuning.inbox_bytes = bytes;
         self
@@ -329,7 +311,7 @@ impl WebSocketBuilder {
 pub fn fuzz_frame(text: &str) {
     let read = frame::read(text);
     let event = text.contains("\"ServerNotification\"");
-    assert!(read.is_ok() || !event, "what may have been an event is lost");
+    assert!(read.is_ok() || !event, "an unreadable event was lost");
     if let Ok(frame::Incoming { what: frame::What::Notification(event), .. }) = read {
         match event.body {
             Ok(body) => assert!(text.contains(body.get())),

@@ -1,7 +1,6 @@
-//! The task that reads one connection. What comes goes into the inbox or to the caller
-//! that asked, what is sent waits in the stream's buffer. While the inbox is full it
-//! stops reading, for as long as the peer's pings and the calls under way allow: what
-//! comes meanwhile waits in the buffers of the peer and of both systems.
+//! The task that reads one connection. Received messages go into the inbox or to the caller; outgoing ones wait in the
+//! stream's buffer. While the inbox is full the task stops reading, for as long as the peer's pings and the calls in
+//! flight allow: events wait in the buffers of the peer and of both systems meanwhile.
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -29,23 +28,22 @@ use super::wire::Wire;
 use crate::error::{Error, ErrorKind, Result};
 use crate::rest::ControlPlane;
 
-/// Thousands of connections may be open: small buffers, which grow for what is
-/// larger.
+/// Thousands of connections may be open: the buffers are small, and grow for larger messages.
 const BUFFER: usize = 4 << 10;
-/// What waits to be sent may weigh this much; beyond it requests fail at once.
+/// The most unsent bytes; beyond it requests fail at once.
 const UNSENT: usize = 16 << 20;
-/// A peer that is there answers within this, when it is left.
+/// Deadline of the pong when this side abandons a connection.
 pub(super) const PROBE_WITHIN: Duration = Duration::from_secs(1);
-/// So long may the last words take.
+/// Deadline of the last flush.
 const LAST_FLUSH: Duration = Duration::from_millis(500);
 
-/// So long what comes may wait to be read. A ping of the gateway may be among it, and its
-/// pong is due within 10 s (websocket-and-webhooks.md, D).
+/// How long received data may stay unread. It may hold a ping of the gateway, whose pong is due within 10 s
+/// (websocket-and-webhooks.md, D).
 const HOLD: Duration = Duration::from_secs(8);
-/// So long before its deadline the reply to a call is looked for.
+/// How long before its deadline the task reads for the reply to a call.
 const CALL_MARGIN: Duration = Duration::from_secs(2);
 
-/// Who waits for a reply, since when and until when.
+/// A caller that waits for a reply: since when and until when.
 struct Waiting {
     answer: oneshot::Sender<Result<Reply>>,
     asked: Instant,
@@ -60,35 +58,34 @@ pub(super) struct Pump {
     /// Keeps the login alive, which the session needs; never ends.
     upkeep: Pin<Box<dyn Future<Output = ()> + Send>>,
     pending: BTreeMap<String, Waiting>,
-    /// Since when something may wait to be read, because the inbox was full.
+    /// Since when data may be unread, because the inbox was full.
     behind_since: Option<Instant>,
-    /// Whether nothing is read now.
+    /// Whether reading is paused.
     holding: bool,
-    /// Something may wait in the stream's buffer.
+    /// Whether the stream's buffer may hold unsent data.
     unflushed: bool,
-    /// From the gateway's terms on: before that, nothing may be sent.
+    /// Set by the gateway's `ConnectionDetails`: nothing may be sent before.
     liveness: Option<Liveness>,
     deadline: Deadline,
     beats: u64,
     pings: u64,
-    /// When the newest heartbeat and the newest ping left.
+    /// When the newest heartbeat and the newest ping were sent.
     beat_at: Option<Instant>,
     ping_at: Option<Instant>,
     complaint: Option<Box<str>>,
 }
 
-/// What ends the connection from here.
+/// What makes this side end the connection.
 #[derive(Clone, Copy)]
 enum Deadline {
-    /// The terms must have come.
+    /// `ConnectionDetails` must have arrived.
     Details(Instant),
     None,
-    /// A good-bye is to be said.
+    /// A close frame must be sent.
     Bye(Instant),
-    /// It was said, and the peer's must have come.
+    /// A close frame was sent, and the peer's must have arrived.
     Gone(Instant),
-    /// Left without a word, once it is known whether the peer was there to the
-    /// last.
+    /// Ended without a close frame, once it is known whether the peer was alive until then.
     Probed(Instant),
 }
 
@@ -137,9 +134,9 @@ impl Pump {
 
     pub(super) async fn run(mut self) {
         let cause = self.until_over().await;
-        tracing::debug!(?cause, complaint = self.complaint.as_deref(), "the connection is over");
+        tracing::debug!(?cause, complaint = self.complaint.as_deref(), "the connection has ended");
         let ended = Ended { cause, complaint: self.complaint.take(), unread: false };
-        // What was sent may have been carried out, what was not was not.
+        // The peer may have carried out the requests that were sent, but not those that were not.
         for (_, waiting) in std::mem::take(&mut self.pending) {
             let _ = waiting.answer.send(Err(ended.error().with_unclear(true)));
         }
@@ -192,13 +189,13 @@ impl Pump {
     }
 
     fn holds_until(&mut self, now: Instant) -> Option<Instant> {
-        // What is said at the end comes within a bound of its own.
+        // The closing handshake has its own deadline.
         if !matches!(self.deadline, Deadline::None) {
             return None;
         }
         {
             let state = self.shared.lock();
-            // Where no link reads, none will make room.
+            // If no link reads, none will make room.
             if !state.inbox.is_full() || !state.attached {
                 return None;
             }
@@ -209,13 +206,13 @@ impl Pump {
         calls.chain([since + HOLD]).min()
     }
 
-    /// What is due by the clock.
+    /// The action that is due by the clock.
     fn due(&mut self) -> Option<Cause> {
         let now = Instant::now();
         match self.deadline {
             Deadline::Details(at) if at <= now => return Some(Cause::NoDetails),
             Deadline::Gone(at) if at <= now => return Some(Cause::Ours),
-            Deadline::Probed(at) if at <= now => return Some(Cause::Silent("nothing came in answer to the last ping")),
+            Deadline::Probed(at) if at <= now => return Some(Cause::Silent("no answer to the last ping")),
             Deadline::Bye(at) if at <= now => {
                 self.send(Message::Close(Some(CloseFrame { code: CloseCode::Normal, reason: "".into() })));
                 self.deadline = Deadline::Gone(now + CLOSE_WITHIN);
@@ -226,7 +223,7 @@ impl Pump {
             tracing::warn!("all events of the connection name another subscription than its own: they are delivered");
             self.shared.changed.notify_waiters();
         }
-        // A message that is on its way is in the way of every other answer.
+        // An incomplete message delays every other answer.
         let grew = self.ws.get_ref().grew();
         if let Some((liveness, at)) = self.liveness.as_mut().zip(grew) {
             liveness.heard(Heard::Text, at);
@@ -246,14 +243,14 @@ impl Pump {
         None
     }
 
-    /// Puts a message into the stream's buffer; whether there was room. A stream
-    /// that is broken tells so when it is read.
+    /// Puts a message into the stream's buffer; returns whether there was room. A broken stream reports its error when
+    /// it is read.
     fn send(&mut self, message: Message) -> bool {
         self.unflushed = true;
         self.ws.start_send_unpin(message).is_ok()
     }
 
-    /// Its number comes back in the pong that answers it.
+    /// The pong that answers it carries its number.
     fn ping(&mut self, now: Instant) {
         self.pings += 1;
         self.ping_at = Some(now);
@@ -277,12 +274,15 @@ impl Pump {
                 };
             }
             Command::Request { id, text, deadline, answer } => {
-                // Whoever gave up waits no more.
+                // The caller gave up.
                 self.pending.retain(|_, waiting| !waiting.answer.is_closed());
                 if self.send(Message::text(text)) {
                     self.pending.insert(id, Waiting { answer, asked: Instant::now(), deadline });
                 } else {
-                    let error = Error::new(ErrorKind::Network, "the connection takes nothing more; it was not sent");
+                    let error = Error::new(
+                        ErrorKind::Network,
+                        "the connection's send buffer is full; the request was not sent",
+                    );
                     let _ = answer.send(Err(error));
                 }
             }
@@ -302,7 +302,7 @@ impl Pump {
         }
         self.shared.lock().heard_at = now;
         match message {
-            // Every message is binary for the library, and it sees no more than its length.
+            // Every message is binary for the library, which sees no more than its length.
             Message::Text(_) | Message::Binary(_) => {
                 let bytes = self.ws.get_mut().take(message.len());
                 self.frame(&bytes, now);
@@ -329,9 +329,9 @@ impl Pump {
         match frame::read_bytes(bytes) {
             Ok(incoming) => self.incoming(incoming, now),
             Err(reason) => {
-                tracing::debug!(reason, bytes = bytes.len(), "a frame that cannot be read");
+                tracing::debug!(reason, bytes = bytes.len(), "unreadable frame");
                 self.shared.counters.unreadable();
-                // Nothing is subscribed to before the terms.
+                // No subscription exists before `ConnectionDetails`.
                 if self.liveness.is_some() && !bytes.trim_ascii().is_empty() {
                     self.shared.lock().inbox.push(frame::unreadable(bytes, reason), self.shared.system.now(), now);
                     self.shared.changed.notify_waiters();
@@ -340,7 +340,7 @@ impl Pump {
         }
     }
 
-    /// The peer answered to what left then: what it had sent before was read.
+    /// The peer answered a question that was sent at `asked`: everything that it had sent before has been read.
     fn answered(&self, asked: Option<Instant>) {
         let Some(asked) = asked else { return };
         let mut state = self.shared.lock();
@@ -400,11 +400,11 @@ impl Pump {
         }
     }
 
-    /// Hands a reply to whoever asked; whether somebody did.
+    /// Passes a reply to its caller; returns whether there was one.
     fn answer(&mut self, id: Option<String>, reply: impl FnOnce() -> Result<Reply>) -> bool {
         let Some(waiting) = id.and_then(|id| self.pending.remove(&id)) else { return false };
         self.answered(Some(waiting.asked));
-        // Whoever asked may have given up meanwhile.
+        // The caller may have given up meanwhile.
         let _ = waiting.answer.send(reply());
         true
     }
@@ -424,7 +424,7 @@ impl Pump {
             drop(state);
             self.keep(wsc);
             let mut state = self.shared.lock();
-            // Said of a session that goes on, it is old news.
+            // In an update of the terms, the recovery state is outdated.
             let recovery = state.details.recovery;
             state.details = super::recovery::Details { recovery, ..details.or(state.details) };
             if let Some(liveness) = &mut self.liveness {
@@ -447,8 +447,8 @@ impl Pump {
     }
 }
 
-/// The next message, unless none is to be read; what waits to be sent is sent meanwhile.
-/// Where there is none yet, nothing waits to be read. Cancel safe.
+/// The next message, unless reading is paused; meanwhile flushes unsent data. `None` if no message is waiting. Cancel
+/// safe.
 async fn next(
     ws: &mut WebSocketStream<Wire>,
     unflushed: &mut bool,
@@ -459,7 +459,7 @@ async fn next(
         if *unflushed {
             match Pin::new(&mut *ws).poll_flush(cx) {
                 Poll::Ready(Ok(())) => *unflushed = false,
-                // Reading tells the same, after what had come before.
+                // Reading reports the same error, after the messages that arrived before it.
                 Poll::Ready(Err(_)) => *unflushed = false,
                 Poll::Pending => {}
             }
@@ -476,16 +476,15 @@ async fn next(
     .await
 }
 
-/// Gets a token again and again, which refreshes one that is near its end: the
-/// session ends with the login.
+/// Gets a token again and again, which refreshes one that is near its end: the session ends with the login.
 async fn upkeep(control: Arc<dyn ControlPlane>, every: Duration) {
     const WITHIN: Duration = Duration::from_secs(60);
     loop {
         sleep(every).await;
         match timeout(WITHIN, control.owner_id()).await {
             Ok(Ok(_)) => {}
-            Ok(Err(error)) => tracing::debug!(%error, "the login could not be kept up"),
-            Err(_) => tracing::debug!("the login could not be kept up in time"),
+            Ok(Err(error)) => tracing::debug!(%error, "failed to refresh the login"),
+            Err(_) => tracing::debug!("refreshing the login timed out"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What is kept of a session, for the case that its connection is lost. Pure.
+//! A session's data for the case that its connection is lost. Pure.
 
 use std::time::Duration;
 
@@ -13,11 +13,11 @@ const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// The service sees a loss later than it happens here: a token is worth offering
-/// for this much longer than its window. Offering it in vain costs nothing.
+/// The service notices a loss later than this side: presenting a token is worthwhile for this much longer than its
+/// window. A vain attempt costs nothing.
 const LATE: Duration = Duration::from_secs(30);
 
-/// A session's recovery token (`wsc`). It is as good as a password.
+/// A session's recovery token (`wsc`). It must be protected like a password.
 #[derive(Clone, Debug)]
 pub(super) struct Wsc {
     pub(super) token: Secret,
@@ -25,8 +25,8 @@ pub(super) struct Wsc {
 }
 
 impl Wsc {
-    /// Whether this is to be kept instead of `kept`, both of one connection.
-    /// Sequences count within a connection only: another one begins anew.
+    /// Whether this token replaces `kept`, both of one connection. Sequences count within a connection only: another
+    /// connection starts anew.
     pub(super) fn replaces(&self, kept: Option<&Self>) -> bool {
         match (self.sequence, kept.and_then(|kept| kept.sequence)) {
             (Some(new), Some(old)) => new > old,
@@ -37,40 +37,40 @@ impl Wsc {
     }
 }
 
-/// What it takes to go on with a lost session on another connection.
+/// The data to continue a lost session on another connection.
 #[derive(Clone, Debug)]
 pub(super) struct Resumable {
     pub(super) wsc: Wsc,
-    /// The subscription that lives in it; `None` if it only may have one.
+    /// The subscription that lives in it; `None` if that is unknown.
     pub(super) subscription: Option<SubscriptionId>,
-    /// When the peer was last heard.
+    /// When the peer last sent anything.
     pub(super) heard_at: Instant,
-    /// How long the service keeps it.
+    /// How long the service retains it.
     pub(super) window: Duration,
 }
 
 impl Resumable {
-    /// Whether it is worth offering.
+    /// Whether presenting it is worthwhile.
     pub(super) fn is_fresh(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.heard_at) <= self.window + LATE
     }
 
-    /// Until when the subscription may still be there, nothing being heard of it.
+    /// Until when the subscription may still exist, though the service sends nothing.
     pub(super) fn until(&self) -> Instant {
         self.heard_at + self.window + LATE
     }
 }
 
-/// What became of the session whose token was offered.
+/// The result for the session whose token was presented.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RecoveryState {
-    /// It goes on here; what was missed follows.
+    /// It continues here; the missed events follow.
     Successful,
-    /// It is lost, and the subscription that was in it.
+    /// It is lost, together with its subscription.
     Failed,
 }
 
-/// The gateway's terms (`ConnectionDetails`), within bounds. `None`: not told.
+/// The gateway's `ConnectionDetails`, within bounds. `None`: not stated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Details {
     pub(super) recovery: Option<RecoveryState>,
@@ -82,7 +82,7 @@ pub(super) struct Details {
 }
 
 impl Details {
-    /// Reads the body of the frame, in whatever state it is.
+    /// Reads the body of the frame, however damaged.
     pub(super) fn read(body: &str) -> Self {
         #[derive(Deserialize, Default)]
         #[serde(rename_all = "camelCase", default)]
@@ -97,7 +97,7 @@ impl Details {
         let sent: Sent = serde_json::from_str(body).unwrap_or_default();
         let state = sent.recovery_state.as_str().map(str::trim);
         Self {
-            // Any other word than success is none.
+            // Any other word than success means a failure.
             recovery: state.map(|word| {
                 if word.eq_ignore_ascii_case("Successful") { RecoveryState::Successful } else { RecoveryState::Failed }
             }),
@@ -109,7 +109,7 @@ impl Details {
         }
     }
 
-    /// These, with what they leave out taken from `earlier` ones.
+    /// These details; missing values come from `earlier` ones.
     pub(super) fn or(self, earlier: Self) -> Self {
         Self {
             recovery: self.recovery.or(earlier.recovery),
@@ -121,12 +121,12 @@ impl Details {
         }
     }
 
-    /// How long the service keeps a session without a connection.
+    /// How long the service retains a session without a connection.
     pub(super) fn window(&self) -> Duration {
         self.recovery_timeout.unwrap_or(180 * SECOND)
     }
 
-    /// How many events it keeps for it.
+    /// How many events it retains for the session.
     pub(super) fn buffer(&self) -> usize {
         self.recovery_buffer.unwrap_or(100)
     }
@@ -139,8 +139,8 @@ impl Details {
         self.max_requests.unwrap_or(10)
     }
 
-    /// When another connection should take over, counted from the opening;
-    /// `chance` in `0..1` spreads many connections that were opened at once.
+    /// When another connection should take over, counted from the opening; `chance` in `0..1` spreads many connections
+    /// that were opened at once.
     pub(super) fn leave_after(&self, chance: f64) -> Duration {
         let absolute = self.absolute_timeout.unwrap_or(DAY);
         let share = absolute / 24;
@@ -162,17 +162,15 @@ fn seconds(value: &Value, least: Duration, most: Duration) -> Option<Duration> {
     number(value).map(|n| Duration::try_from_secs_f64(n).unwrap_or(most).clamp(least, most))
 }
 
-/// The lifetime that the lifecycle is told, so that it asks after the subscription
-/// every `audit` or a little later: it renews a fifth of a lifetime before its end,
-/// at least 10 s and at most two minutes, or up to half as much earlier. The
-/// service's own is a day, and means nothing: the subscription lives as long as its
-/// connection's session.
+/// The lifetime to report to the lifecycle, so that it audits the subscription every `audit` or a little later: it
+/// renews a fifth of a lifetime before its end, at least 10 s and at most two minutes, or up to half as much earlier.
+/// The service's own lifetime is a day, and means nothing: the subscription lives as long as its connection's session.
 pub(super) fn lease(audit: Duration) -> Duration {
     (audit * 7 / 5).max(audit + 15 * SECOND).min(audit + 180 * SECOND)
 }
 
-/// How long the answer may take, so that it comes before that lifetime ends: a
-/// fifth of it is left when it is asked.
+/// How long the answer may take, so that it arrives before that lifetime ends: a fifth of it remains when the audit
+/// starts.
 pub(super) fn audit_within(lease: Duration) -> Duration {
     (lease / 8).min(30 * SECOND)
 }
@@ -186,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn w10_the_newest_token_of_a_connection_is_kept() {
+    fn w10_the_newest_token_of_a_connection_is_used() {
         for (new, kept, replaces) in [
             (Some(1), None, true),
             (None, None, true),
@@ -237,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_session_is_worth_a_try_for_its_window_and_a_little_longer() {
+    fn a_lost_session_can_be_resumed_for_its_window_and_a_little_longer() {
         let now = Instant::now();
         let lost = Resumable { wsc: wsc(None), subscription: None, heard_at: now, window: 180 * SECOND };
         for (age, fresh) in [(0, true), (180, true), (210, true), (211, false)] {
@@ -253,7 +251,7 @@ mod tests {
         assert_eq!(policy.renew_after(lifetime, 0.0).as_secs(), 336);
         assert_eq!(policy.renew_after(lifetime, 1.0).as_secs(), 294);
         assert_eq!((lease(30 * SECOND), lease(2400 * SECOND)), (45 * SECOND, 2580 * SECOND));
-        // The answer comes before the lease ends.
+        // The answer arrives before the lease ends.
         for audit in [30, 300, 2400] {
             let lifetime = lease(audit * SECOND);
             let (late, early) = (policy.renew_after(lifetime, 0.0), policy.renew_after(lifetime, 1.0));
@@ -265,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn a7_a_token_never_shows_itself() {
+    fn a7_debug_hides_the_token() {
         let kept = Wsc { token: Secret::new("W1"), sequence: Some(1) };
         let kept = Resumable { wsc: kept, subscription: None, heard_at: Instant::now(), window: SECOND };
         assert!(!format!("{kept:?}").contains("W1"));

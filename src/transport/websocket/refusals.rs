@@ -1,20 +1,19 @@
-//! When refusals of the gateway are an answer, and no accident. Pure.
+//! When the gateway's refusals are permanent. Pure.
 
-/// So many in a row before there was ever a connection are an answer: what is to be
-/// started should say soon what is wrong. A live subscription must not end by trouble on
-/// the way, however long it lasts (found 6.4).
+/// Consecutive refusals before the first connection that end the start: it should soon report its cause. Trouble on the
+/// way must not end a live subscription, however long it lasts (found 6.4).
 const MOST: u32 = 3;
 
 /// Counts connections that the gateway refused before their session began.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Refusals {
     count: u32,
-    /// There was a connection before.
+    /// Whether there was a connection before.
     had_one: bool,
 }
 
 impl Refusals {
-    /// One more; whether it is the last.
+    /// Counts one more; returns whether to give up.
     pub(super) fn note(&mut self) -> bool {
         self.count = self.count.saturating_add(1);
         self.count >= MOST && !self.had_one

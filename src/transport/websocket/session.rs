@@ -1,8 +1,7 @@
-//! One subscription's part of the gateway: the connections that its subscription
-//! lives in, one after the other.
+//! One subscription's part of the gateway: the connections that its subscription lives in, one after the other.
 //!
-//! This file makes connections and knows them; [`calls`](super::calls) makes the
-//! subscription's calls over them, [`link`](super::link) reads them.
+//! This file makes connections and tracks them; [`calls`](super::calls) makes the subscription's calls over them,
+//! [`link`](super::link) reads them.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -27,54 +26,51 @@ use crate::secret::Secret;
 use crate::system::System;
 use crate::waiting::{self, WaitCause};
 
-/// So long a new connection may wait for its turn within the user's rate.
+/// How long a dial may wait for the user's rate.
 const TURN_WITHIN: Duration = Duration::from_secs(20);
-/// The shortest life of a token that was seen (websocket §1.2), where the service names
-/// none.
+/// The shortest observed life of a token (websocket §1.2), used where the service names none.
 const TOKEN_LIFE: Duration = Duration::from_secs(30);
-/// A token is not used for a connection so shortly before its end: making one takes time.
+/// A token is not used for a connection so shortly before its end, since connecting takes time.
 const TOKEN_MARGIN: Duration = Duration::from_secs(5);
-/// The longest life that was seen; a longer one is a fault.
+/// The longest observed life of a token; a longer one is a fault.
 const TOKEN_LIFE_CAP: Duration = Duration::from_secs(600);
-/// A message that cannot be read, so soon after the connection before it ended by
-/// one, is the same message again.
+/// If a connection ends with an unreadable message so soon after the connection before it did, it is the same message
+/// again.
 const SAME_AGAIN: Duration = Duration::from_secs(60);
 
-/// A subscription and the connection it was last on.
+/// A subscription and its last connection.
 #[derive(Clone)]
 pub(super) struct Held {
     pub(super) id: SubscriptionId,
     pub(super) socket: Arc<Socket>,
-    /// As the service last described it.
+    /// The service's last description of it.
     pub(super) info: SubscriptionInfo,
-    /// When it last did.
+    /// When the service last described it.
     pub(super) served_at: Instant,
-    /// A connection that was to go on with it may have got what was missed, and did
-    /// not hand it on.
+    /// A connection that was to continue it may have received the missed events and did not deliver them.
     pub(super) doubtful: bool,
 }
 
 #[derive(Default)]
 pub(super) struct Known {
-    /// Two while one takes over from the other, else one or none.
+    /// Two during a takeover, otherwise one or none.
     pub(super) held: Vec<Held>,
     /// A connection whose session has no subscription yet, or may have one.
     pub(super) spare: Option<Arc<Socket>>,
-    /// A lost session that may have a subscription: a creation was sent, and its
-    /// answer never came.
+    /// A lost session that may have a subscription: a creation was sent, and its answer never arrived.
     orphan: Option<Resumable>,
-    /// In how many sessions a creation was sent whose answer has not come.
+    /// The number of sessions in which a creation was sent that is still unanswered.
     pub(super) unanswered: usize,
     refusals: Refusals,
     pacing: Pacing,
     /// A token that the gateway never saw.
     unused: Option<Ticket>,
-    /// Why there was no connection the last time.
+    /// Why the last dial failed.
     trouble: Option<Error>,
 }
 
-/// A token for one connection. The guide forbids a second connection with it, not a
-/// second try of the first (websocket §1.2, found 6.1).
+/// A token for one connection. The guide forbids a second connection with it, not a second attempt at the first
+/// (websocket §1.2, found 6.1).
 struct Ticket {
     token: SocketToken,
     good_until: Instant,
@@ -93,9 +89,9 @@ pub(super) struct SocketSession {
     pub(super) counters: Arc<Counters>,
     pub(super) system: System,
     known: Mutex<Known>,
-    /// One connection is made at a time.
+    /// Serializes the dials.
     pub(super) turn: tokio::sync::Mutex<()>,
-    /// A connection came into use.
+    /// Signals a new connection.
     pub(super) changed: Notify,
     _seat: SocketSeat,
 }
@@ -110,19 +106,19 @@ impl fmt::Debug for SocketSession {
     }
 }
 
-/// Why there is no connection.
+/// Why a dial failed.
 pub(super) struct Failed {
     error: Error,
     ended: Option<Ended>,
-    /// The gateway may have begun the session, and sent what was missed.
+    /// The gateway may have begun the session and sent the missed events.
     doubtful: bool,
 }
 
-/// What a redial came to.
+/// The result of a redial.
 pub(super) enum Redialled {
-    /// The session goes on.
+    /// The session continues.
     Recovered(Arc<Socket>),
-    /// It is lost.
+    /// The session is lost.
     Lost,
 }
 
@@ -143,7 +139,7 @@ impl SocketSession {
     }
 
     pub(super) fn known(&self) -> MutexGuard<'_, Known> {
-        // Every change is whole before anything can panic.
+        // Every change is complete before anything can panic.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -155,7 +151,7 @@ impl SocketSession {
         self.known().held.retain(|held| held.id != *id);
     }
 
-    /// The lifetime that the lifecycle is told.
+    /// The lifetime to report to the lifecycle.
     pub(super) fn lease(&self) -> Duration {
         recovery::lease(self.gateway.audit_every)
     }
@@ -164,17 +160,15 @@ impl SocketSession {
         self.outer.rate_budget().unwrap_or_else(|| self.gateway.budget.clone())
     }
 
-    /// Makes a connection for a subscription that is yet to be made; with `lost`, one
-    /// that is to go on with that session.
+    /// Makes a connection for a subscription that is not created yet; with `lost`, one that continues that session.
     ///
-    /// Dropped halfway, it leaves nothing but a token that was not used.
+    /// If dropped halfway, it leaves at most an unused token.
     async fn connect(&self, lost: Option<&Resumable>) -> Result<Arc<Socket>, Failed> {
         let ticket = self.ticket().await.map_err(|error| Failed { error, ended: None, doubtful: false })?;
         self.dial(ticket, lost, false).await
     }
 
-    /// A token to connect with: one that was never presented, else a new one, once it is
-    /// this subscription's turn.
+    /// A token to connect with: one that was never presented, otherwise a new one, once it is this subscription's turn.
     async fn ticket(&self) -> Result<Ticket> {
         let unused = self.known().unused.take().filter(|ticket| ticket.good_until > Instant::now());
         if let Some(ticket) = unused {
@@ -193,7 +187,7 @@ impl SocketSession {
             Ok(token) => Ok(Ticket::new(token, asked_at)),
             Err(error) => {
                 if error.sent_nothing() {
-                    // It cost no call of the group that the pause spares.
+                    // It cost no call of the group that the pause protects.
                     turn.give_back();
                     self.known().pacing = before;
                 }
@@ -204,7 +198,7 @@ impl SocketSession {
         }
     }
 
-    /// Connects with `ticket`, which is spent unless nothing of it left this machine.
+    /// Connects with `ticket`, which is spent unless none of it left this machine.
     async fn dial(
         &self,
         ticket: Ticket,
@@ -238,7 +232,7 @@ impl SocketSession {
                         self.counters.connected();
                         let mut known = self.known();
                         if !known.refusals.had_one() {
-                            // It is no repeat when the first one is replaced.
+                            // Replacing the first connection is not a repeat.
                             known.pacing = Pacing::default();
                         }
                         known.refusals.clear();
@@ -260,7 +254,7 @@ impl SocketSession {
                 if error.sent_nothing() {
                     self.known().unused = Some(ticket);
                 }
-                // Nothing was asked for over it.
+                // No request was sent over it.
                 let error = error.with_unclear(false);
                 let error = if error.status().is_some_and(dial::is_final) { self.refused(error) } else { error };
                 Failed { error, ended: None, doubtful }
@@ -270,40 +264,37 @@ impl SocketSession {
         Err(failed)
     }
 
-    /// There is no room for another connection in the user's rate: why there was
-    /// none before says more.
+    /// The user's rate has no room for another connection: the cause of the last failure says more.
     fn cause_of(&self, closed: Error) -> Error {
         let wait = closed.retry_after();
         let trouble = self.known().trouble.clone();
         trouble.map_or(closed, |trouble| trouble.with_disposition(Disposition::Retry { after: wait }))
     }
 
-    /// The service named an address that no token may be sent to. That may pass,
-    /// and ends no subscription that was connected before.
+    /// The service named an address to which no token may be sent. The cause may pass, and ends no subscription that
+    /// was connected before.
     fn odd(&self, error: Error) -> Error {
         let mut known = self.known();
         let lasts = known.refusals.note();
         if lasts { error } else { error.with_disposition(Disposition::Retry { after: None }) }
     }
 
-    /// The gateway refused a connection, or what is asked over it for want of a
-    /// good token: at the next try it gets another. Refusals end it only where there was
-    /// never a connection: later they are trouble on the way, and a permission that is
-    /// withdrawn shows when a token is asked for (found 6.4).
+    /// The gateway refused a connection, or a request for want of a valid token: the next attempt gets another token.
+    /// Refusals end the subscription only before its first connection: later they are transient, and a withdrawn
+    /// permission shows when a token is requested (found 6.4).
     pub(super) fn refused(&self, error: Error) -> Error {
         if !self.known().refusals.note() {
             return error;
         }
         let kind = if error.status().is_none() { ErrorKind::Config } else { ErrorKind::TransportRefused };
-        Error::new(kind, "RingCentral's WebSocket gateway keeps refusing the tokens that it was given")
+        Error::new(kind, "RingCentral's WebSocket gateway keeps refusing the tokens of RingCentral's REST API")
             .with_status_of(&error)
             .with_code(error.code().map(str::to_owned))
             .with_request_id(error.request_id().map(str::to_owned))
             .with_source(error)
     }
 
-    /// A connection for a subscription that is yet to be made: one that is left
-    /// over from a recovery that failed, or a new one.
+    /// A connection for a subscription that is not created yet: one that remains from a failed recovery, or a new one.
     pub(super) async fn fresh(&self) -> Result<Arc<Socket>> {
         let spare = self.known().spare.take_if(|spare| !spare.is_usable());
         if let Some(dead) = spare {
@@ -332,9 +323,9 @@ impl SocketSession {
         }
     }
 
-    /// Goes on with the session of a connection that is gone, or is being left.
+    /// Continues the session of a connection that is gone, or is being retired.
     ///
-    /// Dropped halfway, it leaves a doubt: the gateway may have sent what was missed.
+    /// If dropped halfway, it leaves a doubt: the gateway may have sent the missed events.
     pub(super) async fn redial(&self, held: &Held) -> Result<Redialled> {
         let left = &held.socket;
         left.break_off().await;
@@ -372,11 +363,10 @@ impl SocketSession {
         Ok(Redialled::Lost)
     }
 
-    /// A connection that goes on with the session of another process. How long it has
-    /// been over is not known: the gateway knows.
+    /// A connection that continues the session of another process. Only the gateway knows when that connection ended.
     ///
     /// # Errors
-    /// [`NotFound`](ErrorKind::NotFound) where the gateway does not go on with it.
+    /// [`NotFound`](ErrorKind::NotFound) where the gateway does not continue it.
     pub(super) async fn take_up(&self, id: &SubscriptionId, token: Secret) -> Result<Arc<Socket>> {
         let lost = Resumable {
             wsc: Wsc { token, sequence: None },
@@ -384,7 +374,7 @@ impl SocketSession {
             heard_at: Instant::now(),
             window: Duration::ZERO,
         };
-        let gone = || Error::new(ErrorKind::NotFound, "the gateway has given up the session of the process before");
+        let gone = || Error::new(ErrorKind::NotFound, "the gateway has given up the session of the previous process");
         let socket = match self.connect(Some(&lost)).await {
             Ok(socket) => socket,
             Err(failed) if is_wsc_refused(&failed) => return Err(gone()),
@@ -398,14 +388,14 @@ impl SocketSession {
         Ok(socket)
     }
 
-    /// Says whether what was missed may have been sent in vain; what was said before.
+    /// Sets whether the missed events may have been sent in vain; returns the former value.
     fn doubt(&self, id: &SubscriptionId, doubtful: bool) -> bool {
         let mut known = self.known();
         let held = known.held.iter_mut().find(|held| held.id == *id);
         held.is_some_and(|held| std::mem::replace(&mut held.doubtful, doubtful))
     }
 
-    /// What a connection's end is to its link.
+    /// The error that a connection's end is to its link.
     pub(super) fn link_error(&self, socket: &Socket, ended: &Ended) -> Error {
         let soon = socket.asked_at.elapsed() < SAME_AGAIN;
         if ended.unreadable() && socket.after_unreadable && soon { poisoned() } else { ended.error() }
@@ -416,14 +406,13 @@ fn is_wsc_refused(failed: &Failed) -> bool {
     failed.ended.as_ref().is_some_and(Ended::refused_wsc)
 }
 
-/// Recovering once more would bring the same message once more.
+/// Another recovery would bring the same message again.
 fn poisoned() -> Error {
-    Error::new(ErrorKind::Protocol, "the gateway sent what cannot be read, and again after a recovery")
+    Error::new(ErrorKind::Protocol, "the gateway sent an unreadable message, and again after a recovery")
         .with_disposition(Disposition::Recreate)
 }
 
-/// No token: what to do is the service's word, except that it says nothing about
-/// the subscription.
+/// No token: the service's answer decides what to do, but says nothing about the subscription.
 fn no_token(error: Error) -> Error {
     match (error.kind(), error.disposition()) {
         (ErrorKind::Permission, _) => Error::new(
@@ -443,7 +432,7 @@ fn no_token(error: Error) -> Error {
     }
 }
 
-/// Waits for something of `notify` until `deadline`; whether there was time.
+/// Waits for `notified` until `deadline`; returns whether it completed in time.
 pub(super) async fn in_time(notified: impl Future<Output = ()>, deadline: Instant) -> bool {
     timeout_at(deadline, notified).await.is_ok()
 }

@@ -1,7 +1,6 @@
-//! One connection to the gateway: what is known of it, and what is asked of it.
+//! One connection to the gateway: its state and its requests.
 //!
-//! A task of its own reads it, see [`pump`](super::pump). Dropping the last
-//! [`Socket`] ends that task.
+//! A background task reads it, see [`pump`](super::pump). Dropping the last [`Socket`] ends that task.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -28,10 +27,10 @@ use crate::rest::ControlPlane;
 use crate::secret::Secret;
 use crate::system::System;
 
-/// A peer that says no good-bye is left after this.
+/// How long to wait for the peer's close frame.
 pub(super) const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 
-/// What the task is asked for.
+/// Requests to the task.
 pub(super) enum Command {
     Request {
         id: String,
@@ -39,60 +38,60 @@ pub(super) enum Command {
         deadline: Instant,
         answer: oneshot::Sender<Result<Reply>>,
     },
-    /// Say good-bye, now or after a while.
+    /// Send a close frame, now or after a delay.
     Close {
         after: Duration,
     },
     /// Send a ping.
     Ping,
-    /// End without a good-bye, after a last ping.
+    /// End without a close frame, after a last ping.
     BreakOff,
 }
 
-/// What is known of a connection.
+/// The state of a connection.
 pub(super) struct State {
     pub(super) opened: bool,
     pub(super) details: Details,
     pub(super) wsc: Option<Wsc>,
-    /// What it was opened with.
+    /// The secrets of the opening request.
     pub(super) opened_with: Vec<Secret>,
-    /// When the peer was last heard.
+    /// When the peer last sent anything.
     pub(super) heard_at: Instant,
     pub(super) inbox: Inbox,
-    /// What the connection before had received and not delivered.
+    /// Events that the connection before had received and not delivered.
     pub(super) earlier: Option<Inbox>,
-    /// That this one goes on with the session of another, until that is reported.
+    /// This connection continues the session of another; `None` once that is reported.
     pub(super) continued: Option<Continued>,
-    /// The newest question that the peer answered, by when it left.
+    /// When the newest question that the peer answered was sent.
     pub(super) answered: Option<Instant>,
     /// When another connection should take over.
     pub(super) leave_at: Option<Instant>,
     pub(super) ended: Option<Ended>,
-    /// Whether it is kept only until its subscription is deleted.
+    /// Whether it stays open only until its subscription is deleted.
     pub(super) retired: bool,
-    /// Counts the links that read it; the last one does, while it is attached.
+    /// Counts the links that read it; only the latest one may read, while it is attached.
     pub(super) reader: u64,
     pub(super) attached: bool,
 }
 
-/// A session goes on.
+/// The continuation of a session.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Continued {
     pub(super) read_to_end: bool,
 }
 
 impl State {
-    /// What the peer knows and must not be shown, should it quote it.
+    /// Secrets that the peer knows and that no error text may quote.
     pub(super) fn secrets(&self) -> Vec<Secret> {
         self.opened_with.iter().chain(self.wsc.as_ref().map(|wsc| &wsc.token)).cloned().collect()
     }
 }
 
-/// What the task and the others share.
+/// State that the task shares with the callers.
 pub(super) struct Shared {
     pub(super) state: Mutex<State>,
     pub(super) changed: Notify,
-    /// A link took what waited.
+    /// A link took the waiting events.
     pub(super) drained: Notify,
     pub(super) counters: Arc<Counters>,
     pub(super) system: System,
@@ -100,7 +99,7 @@ pub(super) struct Shared {
 
 impl Shared {
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
-        // Every change is whole before anything can panic.
+        // Every change is complete before anything can panic.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -109,14 +108,14 @@ impl Shared {
 pub(super) struct Socket {
     shared: Arc<Shared>,
     commands: mpsc::UnboundedSender<Command>,
-    /// One for each request that the gateway lets be under way.
+    /// One for each concurrent request that the gateway allows.
     slots: Semaphore,
     next_id: AtomicU64,
     task: JoinHandle<()>,
-    /// When it was asked for, and when it was open.
+    /// When it was requested, and when it was open.
     pub(super) asked_at: Instant,
     pub(super) opened_at: Instant,
-    /// Whether the connection before it ended by something that cannot be read.
+    /// Whether the connection before it ended with an unreadable message.
     pub(super) after_unreadable: bool,
 }
 
@@ -138,8 +137,8 @@ impl Drop for Socket {
 }
 
 impl Socket {
-    /// Begins to read a connection that continues `lost`, if that is given, and
-    /// waits for the gateway's terms. `asked_at` is when it was dialled.
+    /// Starts to read a connection that continues `lost`, if given, and waits for the gateway's `ConnectionDetails`.
+    /// `asked_at` is when it was dialled.
     pub(super) async fn open(
         (stream, asked_at): (Stream, Instant),
         tuning: &Tuning,
@@ -155,7 +154,7 @@ impl Socket {
             state: Mutex::new(State {
                 opened: false,
                 details: Details::default(),
-                // Kept until the gateway gives another.
+                // Valid until the gateway sends another one.
                 wsc: lost.map(|lost| Wsc { token: lost.wsc.token.clone(), sequence: None }),
                 opened_with: address.secrets.clone(),
                 heard_at: now,
@@ -174,8 +173,7 @@ impl Socket {
             counters,
             system,
         });
-        // The pump never waits, so nothing gathers in here; requests are bounded by
-        // their slots, and good-byes are few.
+        // The task never waits, so the channel stays short; slots bound the requests, and closes are few.
         let (commands, commands_out) = mpsc::unbounded_channel();
         let pump = Pump::new(stream, shared.clone(), commands_out, tuning.clone(), control).await;
         let socket = Self {
@@ -189,7 +187,7 @@ impl Socket {
             after_unreadable,
         };
         loop {
-            // Made before the look, so that no change is missed.
+            // Registered before the check, so that no change is missed.
             let changed = socket.changed();
             {
                 let state = socket.lock();
@@ -210,12 +208,12 @@ impl Socket {
         self.shared.lock()
     }
 
-    /// Hears of the next change.
+    /// Completes at the next change.
     pub(super) fn changed(&self) -> Notified<'_> {
         self.shared.changed.notified()
     }
 
-    /// What waited was taken: there is room.
+    /// A link took the waiting events: there is room.
     pub(super) fn drained(&self) {
         self.shared.drained.notify_one();
     }
@@ -224,7 +222,7 @@ impl Socket {
         self.lock().details.recovery
     }
 
-    /// Whether it is open, and to be used for more than a good-bye.
+    /// Whether it is open and not retired.
     pub(super) fn is_usable(&self) -> bool {
         let state = self.lock();
         state.ended.is_none() && !state.retired
@@ -238,7 +236,7 @@ impl Socket {
         self.lock().ended.clone()
     }
 
-    /// What it takes to go on elsewhere; `None` if the gateway gave nothing.
+    /// The data to continue the session on another connection; `None` without a recovery token.
     pub(super) fn resumable(&self) -> Option<Resumable> {
         let state = self.lock();
         Some(Resumable {
@@ -252,14 +250,14 @@ impl Socket {
         })
     }
 
-    /// Says whose events it takes.
+    /// Sets whose events it accepts.
     pub(super) fn own(&self, owner: Owner) {
         let foreign = self.lock().inbox.own(owner, Instant::now());
         self.shared.counters.foreign(foreign);
         self.shared.changed.notify_waiters();
     }
 
-    /// Another link reads from now on; which one that is.
+    /// Makes another link the reader, and returns that reader's number.
     pub(super) fn attach(&self) -> u64 {
         let reader = {
             let mut state = self.lock();
@@ -271,7 +269,7 @@ impl Socket {
         reader
     }
 
-    /// The link `reader` reads no more.
+    /// The link `reader` no longer reads.
     pub(super) fn detach(&self, reader: u64) -> bool {
         let mut state = self.lock();
         let current = state.reader == reader;
@@ -283,21 +281,20 @@ impl Socket {
         self.lock().attached
     }
 
-    /// Not to be used any more but for its subscription's deletion; it closes
-    /// after `grace`.
+    /// Reserves it for its subscription's deletion; it closes after `grace`.
     pub(super) fn retire(&self, grace: Duration) {
         self.lock().retired = true;
         // The task may have ended already.
         let _ = self.commands.send(Command::Close { after: grace });
     }
 
-    /// Asks the peer for a sign: what it sent before that is read then.
+    /// Pings the peer: after the pong, everything that it sent before has been read.
     pub(super) fn ping(&self) {
         // The task may have ended already.
         let _ = self.commands.send(Command::Ping);
     }
 
-    /// Says good-bye and waits for the peer's, within a bound.
+    /// Sends a close frame and waits for the peer's, within a time limit.
     pub(super) async fn close(&self) {
         self.retire(Duration::ZERO);
         if timeout(CLOSE_WITHIN * 2, self.over()).await.is_err() {
@@ -305,8 +302,8 @@ impl Socket {
         }
     }
 
-    /// Ends it without a good-bye, which leaves the session to be continued. A last
-    /// ping tells whether the peer was there until then.
+    /// Ends it without a close frame, so that the session can be continued. A last ping shows whether the peer was
+    /// alive until then.
     pub(super) async fn break_off(&self) {
         {
             let mut state = self.lock();
@@ -315,7 +312,7 @@ impl Socket {
             state.reader += 1;
             state.attached = false;
         }
-        // It ends by itself, so that nothing it has read is lost; unless it hangs.
+        // It ends by itself, so that nothing it has read is lost, unless it hangs.
         let _ = self.commands.send(Command::BreakOff);
         if timeout(PROBE_WITHIN * 2, self.over()).await.is_err() {
             self.task.abort();
@@ -324,8 +321,8 @@ impl Socket {
         self.shared.changed.notify_waiters();
     }
 
-    /// Goes on with what `earlier`, which is over, had received and not delivered.
-    /// `read_to_end`: it received all that was sent to it.
+    /// Takes over the events that `earlier`, which has ended, had received and not delivered. `read_to_end`: it
+    /// received everything that was sent to it.
     pub(super) fn inherit(&self, earlier: &Self, read_to_end: bool) {
         let (inbox, owner, reported, answered) = {
             let mut state = earlier.lock();
@@ -339,14 +336,12 @@ impl Socket {
         self.own(owner);
         let mut state = self.lock();
         state.earlier = Some(inbox);
-        // What was replayed over a connection whose beginning was not reported is not
-        // counted, so it cannot be called complete.
+        // A replay over a connection whose beginning was not reported is not counted, so it cannot be called complete.
         state.continued = Some(Continued { read_to_end: read_to_end && reported });
         state.answered = answered;
     }
 
-    /// Goes on with the subscription of another process: what was sent to that may not
-    /// have been read.
+    /// Continues the subscription of another process, which may not have read everything that was sent to it.
     pub(super) fn continues(&self, id: &SubscriptionId) {
         self.own(Owner::Only(id.clone()));
         self.lock().continued = Some(Continued { read_to_end: false });
@@ -362,9 +357,9 @@ impl Socket {
         }
     }
 
-    /// One request and its reply, whatever that says.
+    /// Sends one request and returns its reply of any status.
     ///
-    /// Cancel safe as far as this side goes: a late reply is dropped.
+    /// Cancel safe on this side: a late reply is dropped.
     pub(super) async fn request(
         &self,
         method: &Method,
@@ -374,7 +369,7 @@ impl Socket {
     ) -> Result<Reply> {
         let slot = timeout_at(deadline, self.slots.acquire()).await;
         let _slot = slot
-            .map_err(|_| Error::new(ErrorKind::Timeout, "other requests were in the way until the deadline"))?
+            .map_err(|_| Error::new(ErrorKind::Timeout, "other requests blocked this one until the deadline"))?
             .map_err(|_| self.gone())?;
         let id = format!("r-{}", self.next_id.fetch_add(1, Ordering::Relaxed));
         let text = frame::request(&id, method, path, body);
@@ -382,17 +377,17 @@ impl Socket {
         self.commands.send(Command::Request { id, text, deadline, answer }).map_err(|_| self.gone())?;
         match timeout_at(deadline, answered).await {
             Ok(Ok(reply)) => reply,
-            // The task was broken off.
+            // The task was aborted.
             Ok(Err(_)) => Err(self.gone().with_unclear(true)),
             Err(_) => Err(Error::new(ErrorKind::Timeout, "no reply before the deadline").with_unclear(true)),
         }
     }
 
-    /// Nothing was sent: the connection is over.
+    /// The error of a request that was not sent, because the connection has ended.
     fn gone(&self) -> Error {
         match self.ended() {
             Some(ended) => ended.error(),
-            None => Error::new(ErrorKind::Network, "the connection is over"),
+            None => Error::new(ErrorKind::Network, "the connection has ended"),
         }
     }
 }

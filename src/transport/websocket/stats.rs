@@ -1,19 +1,17 @@
-//! What came that nobody had asked for.
+//! Counts unsolicited messages.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// What the gateway sent to one subscription's connections that was not asked for, since
-/// the subscription began.
+/// Counts of unsolicited messages from the gateway over one subscription's connections, since the subscription began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SocketStats {
-    /// Events that name another subscription. One connection has one subscription, so
-    /// there should be none: they are dropped where others name the right one, and
-    /// delivered where all name another.
+    /// Events that name another subscription. One connection has one subscription, so the count should be zero: such
+    /// events are dropped where others name the right one, and delivered where all name another.
     pub foreign_events: u64,
-    /// Replies to requests that were not made, or not waited for any more.
+    /// Replies to requests that were not made, or whose caller gave up.
     pub unasked_replies: u64,
-    /// Messages that could not be read, or of a type that is not known.
+    /// Messages that could not be read, or that have an unknown type.
     pub unreadable_messages: u64,
     /// Connections opened.
     pub connections: u64,

@@ -1,5 +1,4 @@
-//! The transport against a gateway in memory, under the whole lifecycle; time is
-//! paused.
+//! The transport against an in-memory gateway, under the whole lifecycle; time is paused.
 
 mod doubt;
 mod matrix;
@@ -25,8 +24,8 @@ fn s(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-/// The next delivery in a word: the event's uuid, or what the marker is.
-async fn told(subscription: &mut Subscription) -> String {
+/// The next delivery in short: the event's uuid, or the kind of the marker.
+async fn delivered(subscription: &mut Subscription) -> String {
     match subscription.next().await.unwrap().unwrap() {
         Delivery::Notification(it) => it.uuid().unwrap_or_default().to_owned(),
         Delivery::Gap(gap) => format!("gap {}", gap.cause.as_str()),
@@ -38,9 +37,9 @@ async fn told(subscription: &mut Subscription) -> String {
     }
 }
 
-/// Whether nothing more is told within `time`.
+/// Whether nothing is delivered within `time`.
 async fn is_silent(subscription: &mut Subscription, time: Duration) -> bool {
-    tokio::time::timeout(time, told(subscription)).await.is_err()
+    tokio::time::timeout(time, delivered(subscription)).await.is_err()
 }
 
 async fn wait_for(subscription: &Subscription, phase: Phase) {
@@ -48,21 +47,21 @@ async fn wait_for(subscription: &Subscription, phase: Phase) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_connects_creates_delivers_and_deletes() {
+async fn subscription_is_created_delivers_and_is_deleted() {
     let mut service = Service::new();
     let (mut subscription, mut peer) = service.live("s1").await;
     assert_eq!((peer.token().as_deref(), peer.wsc()), (Some("T0KEN-1"), None));
     peer.event("s1", 1).await;
-    assert_eq!(told(&mut subscription).await, "1");
+    assert_eq!(delivered(&mut subscription).await, "1");
     let served = tokio::spawn(peer.serve("s1"));
     assert!(subscription.close().await.deleted);
-    // It looks first: a subscription that is gone by then was missed.
+    // It checks first: if the subscription were gone by then, events were missed.
     assert_eq!(served.await.unwrap(), ["GET", "DELETE"]);
     assert!(service.https.deleted().is_empty() && service.is_quiet());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_subscription_that_is_gone_when_it_is_closed_was_missed() {
+async fn subscription_gone_at_close_reports_a_possible_loss() {
     let mut service = Service::new();
     let (subscription, mut peer) = service.live("s1").await;
     wait_for(&subscription, Phase::Live).await;
@@ -76,7 +75,7 @@ async fn a_subscription_that_is_gone_when_it_is_closed_was_missed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn w01_nothing_is_sent_before_the_gateways_first_words() {
+async fn w01_nothing_is_sent_before_connection_details() {
     let mut service = Service::new();
     let start = service.start();
     let mut peer = service.accept().await;
@@ -88,7 +87,7 @@ async fn w01_nothing_is_sent_before_the_gateways_first_words() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn w02_heartbeats_are_sent_when_no_message_came_and_the_login_is_kept_alive() {
+async fn w02_heartbeats_are_sent_in_silence_and_the_login_stays_alive() {
     let mut service = Service::with(WebSocket::builder().audit_every(s(300)));
     let (subscription, mut peer) = service.live("s1").await;
     wait_for(&subscription, Phase::Live).await;
@@ -106,18 +105,18 @@ async fn w02_heartbeats_are_sent_when_no_message_came_and_the_login_is_kept_aliv
 async fn w14_ten_subscriptions_get_only_their_own_events() {
     let mut service = Service::new();
     let mut live = Vec::new();
-    // Four connections a minute: the first waits of the user's rate.
+    // Four connections a minute: the first ones wait for the user's rate.
     for n in 0..10 {
         let id = format!("s{n}");
         let (subscription, mut peer) = service.live(&id).await;
         peer.event(&id, n).await;
         peer.event("s99", 99).await;
-        // Heartbeats are answered.
+        // Answers heartbeats.
         tokio::spawn(async move { peer.serve(&id).await });
         live.push(subscription);
     }
     for (n, subscription) in live.iter_mut().enumerate() {
-        assert_eq!(told(subscription).await, n.to_string());
+        assert_eq!(delivered(subscription).await, n.to_string());
         assert!(is_silent(subscription, s(1)).await);
     }
     let tokens = service.https.tokens();
@@ -127,7 +126,7 @@ async fn w14_ten_subscriptions_get_only_their_own_events() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn w32_a_subscription_that_the_service_lost_without_a_word_is_made_again() {
+async fn w32_a_subscription_that_the_service_lost_silently_is_recreated() {
     let mut service = Service::new();
     let (mut subscription, mut peer) = service.live("s1").await;
     let began = Instant::now();
@@ -142,19 +141,19 @@ async fn w32_a_subscription_that_the_service_lost_without_a_word_is_made_again()
     assert_eq!(second.wsc(), None);
     second.details("W9", json!({})).await;
     second.subscribed("s2").await;
-    assert_eq!(told(&mut subscription).await, "gap subscription_gone");
-    assert_eq!(told(&mut subscription).await, "resumed s1 as s2");
+    assert_eq!(delivered(&mut subscription).await, "gap subscription_gone");
+    assert_eq!(delivered(&mut subscription).await, "resumed s1 as s2");
     second.event("s2", 7).await;
-    assert_eq!(told(&mut subscription).await, "7");
+    assert_eq!(delivered(&mut subscription).await, "7");
 }
 
 #[tokio::test(start_paused = true)]
-async fn w08_another_connection_takes_over_before_the_limit_and_each_event_is_told_once() {
+async fn w08_another_connection_takes_over_before_the_limit_and_each_event_is_delivered_once() {
     let mut service = Service::new();
     let (mut subscription, mut first) = service.live("s1").await;
     let began = Instant::now();
     first.event("s1", 1).await;
-    assert_eq!(told(&mut subscription).await, "1");
+    assert_eq!(delivered(&mut subscription).await, "1");
     let old = tokio::spawn(first.serve("s1"));
     let mut second = service.accept().await;
     assert!((s(82_200)..=s(85_800)).contains(&began.elapsed()), "{:?}", began.elapsed());
@@ -162,10 +161,10 @@ async fn w08_another_connection_takes_over_before_the_limit_and_each_event_is_to
     second.details("X1", json!({})).await;
     second.subscribed("s2").await;
     second.event("s2", 2).await;
-    assert_eq!(told(&mut subscription).await, "2");
+    assert_eq!(delivered(&mut subscription).await, "2");
     let asked = old.await.unwrap();
     assert_eq!(asked.last().map(String::as_str), Some("DELETE"));
     second.event("s2", 3).await;
-    assert_eq!(told(&mut subscription).await, "3");
+    assert_eq!(delivered(&mut subscription).await, "3");
     assert!(service.https.deleted().is_empty() && service.is_quiet());
 }

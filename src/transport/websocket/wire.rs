@@ -1,16 +1,14 @@
-//! The bytes of a connection, on their way to the WebSocket library. The parsing
-//! is pure.
+//! The bytes of a connection, on their way to the WebSocket library. The parsing is pure.
 //!
-//! Three things that the library does not offer are done to what is read:
+//! This layer changes what the library reads, for three reasons:
 //!
-//! - The library sees zeros in the place of what a message says: at the level `trace` it
-//!   writes whole messages to the log, and the gateway's first one holds the session's
-//!   token. What they say waits in [`Wire::take`] for the message's turn.
-//! - Text is passed on as binary. The library ends a connection for text that is
-//!   not UTF-8, and with it goes all that came behind; here it is one message that
-//!   cannot be read.
-//! - It is noted when a message that is not whole yet grew. While it is on its way
-//!   nothing else can come, no answer to a ping either.
+//! - At the level `trace` the library logs whole messages, and the gateway's first one holds the session's token. So
+//!   the library sees zeros in place of a message's payload, and the payload waits in [`Wire::take`] for the message's
+//!   turn.
+//! - The library ends a connection on text that is not UTF-8, and loses all that follows. So text is passed on as
+//!   binary, and such a message becomes a single unreadable one.
+//! - While an incomplete message is arriving nothing else can, not even the answer to a ping. So the layer notes when
+//!   such a message grew.
 
 use std::io;
 use std::pin::Pin;
@@ -23,28 +21,26 @@ use tokio::time::Instant;
 
 use super::dial::Stream;
 
-/// So long one message may be on its way before its growing is no sign of life any
-/// more: 16 MiB in that time are 56 kB/s.
+/// For how long the growth of one message counts as a sign of life: 16 MiB in that time are 56 kB/s.
 const LONGEST_MESSAGE: Duration = Duration::from_secs(300);
 
 const TEXT: u8 = 1;
 const BINARY: u8 = 2;
-/// From here on the frames are control frames.
+/// Opcodes from here on are control frames.
 const CONTROL: u8 = 8;
 
-/// Follows the frames in a stream of bytes.
+/// Parses the frames in a stream of bytes.
 #[derive(Debug, Default)]
 struct Frames {
-    /// The frame's head as far as it came, and how long it is.
+    /// The received part of the frame's header, and the header's length.
     head: [u8; 10],
     have: usize,
-    /// What is still to be skipped of its mask, which only a client's frames should
-    /// have, and of its payload.
+    /// Bytes left to skip: the mask, which only a client's frames should have, and the payload.
     left: u64,
-    /// When the message began that is on its way, and last grew.
+    /// When the incomplete message began, and when it last grew.
     began: Option<Instant>,
     grew: Option<Instant>,
-    /// What the messages say, one after the other.
+    /// The messages' payloads, one after the other.
     said: BytesMut,
 }
 
@@ -53,7 +49,7 @@ impl Frames {
         self.head[0] & 0x0f < CONTROL
     }
 
-    /// Looks at the next bytes and changes them.
+    /// Parses the next bytes and masks them.
     fn pass(&mut self, bytes: &mut [u8], now: Instant) {
         let mut at = 0;
         while at < bytes.len() {
@@ -109,7 +105,7 @@ impl Frames {
         self.have = 0;
     }
 
-    /// A frame is whole.
+    /// A frame is complete.
     fn end(&mut self) {
         let last = self.head[0] & 0x80 != 0;
         if self.is_data() && last {
@@ -117,15 +113,14 @@ impl Frames {
         }
     }
 
-    /// When the message that is on its way last grew; `None` if there is none, or
-    /// it takes too long.
+    /// When the incomplete message last grew; `None` without one, or if it takes too long.
     fn grew(&self) -> Option<Instant> {
         let began = self.began?;
         self.grew.filter(|grew| *grew < began + LONGEST_MESSAGE)
     }
 }
 
-/// A connection, seen through [`Frames`].
+/// A connection whose bytes pass through [`Frames`].
 pub(super) struct Wire {
     stream: Stream,
     frames: Frames,
@@ -136,13 +131,13 @@ impl Wire {
         Self { stream, frames: Frames::default() }
     }
 
-    /// What the next message says, which the library found to be so long.
+    /// The next message's payload, whose length the library has found.
     pub(super) fn take(&mut self, length: usize) -> Bytes {
         let said = &mut self.frames.said;
         said.split_to(length.min(said.len())).freeze()
     }
 
-    /// When a message that is not whole yet last grew, within a bound.
+    /// When an incomplete message last grew, within a bound.
     pub(super) fn grew(&self) -> Option<Instant> {
         self.frames.grew()
     }
@@ -192,7 +187,7 @@ mod tests {
                 frame.extend((length as u64).to_be_bytes());
             }
         }
-        // Bytes that would be taken for text frames where none is expected.
+        // Bytes that look like text frames where no frame starts.
         frame.extend(std::iter::repeat_n(0x81, length));
         frame
     }
@@ -221,7 +216,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn how_the_bytes_are_cut_makes_no_difference(
+        fn result_does_not_depend_on_how_the_bytes_are_split(
             frames in proptest::collection::vec((any::<u8>(), 0_usize..300), 1..8),
             cuts in proptest::collection::vec(1_usize..40, 1..40),
         ) {
@@ -246,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_message_on_its_way_grows_and_not_for_ever() {
+    fn only_an_incomplete_message_grows_and_not_for_ever() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut frames = Frames::default();

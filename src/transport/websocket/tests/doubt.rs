@@ -1,4 +1,4 @@
-//! What may have been sent and was not read is told; what was not lost is not.
+//! Events that may have been sent and were not read are reported; those that were not lost are not.
 
 use http::Method;
 use tokio::io::AsyncWriteExt as _;
@@ -17,7 +17,7 @@ async fn gap(subscription: &mut Subscription) -> (&'static str, Duration) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_event_that_is_not_utf8_is_shown_and_takes_nothing_with_it() {
+async fn an_event_with_invalid_utf8_is_undecodable_and_spoils_no_other() {
     let mut service = Service::new();
     let (mut subscription, mut peer) = service.live("s1").await;
     let latin = |text: String| {
@@ -27,7 +27,7 @@ async fn an_event_that_is_not_utf8_is_shown_and_takes_nothing_with_it() {
         bytes
     };
     peer.send_bytes(latin(event("s1", 1))).await;
-    // Somebody else's, and no event at all.
+    // Another subscription's event, and a frame that is not an event.
     peer.send_bytes(latin(event("s9", 2))).await;
     peer.send_bytes(b"[{\"type\":\"Heartbeat\",\"messageId\":\"\xff\"}]".to_vec()).await;
     peer.event("s1", 3).await;
@@ -35,13 +35,13 @@ async fn an_event_that_is_not_utf8_is_shown_and_takes_nothing_with_it() {
         Delivery::Undecodable(it) => assert!(format!("{it:?}").contains("UTF-8"), "{it:?}"),
         other => panic!("{other:?}"),
     }
-    assert_eq!(told(&mut subscription).await, "3");
+    assert_eq!(delivered(&mut subscription).await, "3");
     assert!(is_silent(&mut subscription, s(10)).await && service.is_quiet());
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_came_behind_a_message_that_cannot_be_read_may_be_lost() {
-    // Too large; a control frame that is longer than one may be.
+async fn messages_behind_an_unreadable_one_are_a_possible_loss() {
+    // Too large; a control frame that exceeds the limit.
     let large = |n| event("s1", n).replace("\"changes\"", &format!("\"{}\"", "x".repeat(3_000))).into_bytes();
     let long_ping = [&[0x89, 126, 0, 200][..], &[0; 200]].concat();
     for breaks_off in ["large", "protocol"] {
@@ -49,19 +49,22 @@ async fn what_came_behind_a_message_that_cannot_be_read_may_be_lost() {
         let (mut subscription, mut peer) = service.live("s1").await;
         wait_for(&subscription, Phase::Live).await;
         peer.event("s1", 1).await;
-        assert_eq!(told(&mut subscription).await, "1");
+        assert_eq!(delivered(&mut subscription).await, "1");
         match breaks_off {
             "large" => peer.send_bytes(large(2)).await,
             _ => peer.ws.get_mut().write_all(&long_ping).await.unwrap(),
         }
         let mut peer = service.accept().await;
         peer.recovered("W2").await;
-        // At once, whatever comes or does not.
+        // At once, without any further frame.
         let gap = tokio::time::timeout(s(1), gap(&mut subscription)).await.unwrap();
         assert_eq!(gap.0, "connection_broken", "{breaks_off}");
         peer.event("s1", 3).await;
-        assert_eq!((told(&mut subscription).await, told(&mut subscription).await), ("resumed".into(), "3".into()));
-        // The same again is not asked for for ever.
+        assert_eq!(
+            (delivered(&mut subscription).await, delivered(&mut subscription).await),
+            ("resumed".into(), "3".into())
+        );
+        // The same message is not requested for ever.
         match breaks_off {
             "large" => peer.send_bytes(large(4)).await,
             _ => peer.ws.get_mut().write_all(&long_ping).await.unwrap(),
@@ -70,39 +73,42 @@ async fn what_came_behind_a_message_that_cannot_be_read_may_be_lost() {
         assert_eq!(peer.wsc(), None, "{breaks_off}");
         peer.details("W3", json!({})).await;
         peer.subscribed("s2").await;
-        assert_eq!(told(&mut subscription).await, "gap too_large");
-        assert_eq!(told(&mut subscription).await, "resumed s1 as s2");
+        assert_eq!(delivered(&mut subscription).await, "gap too_large");
+        assert_eq!(delivered(&mut subscription).await, "resumed s1 as s2");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn w05_a_recovery_that_is_cut_short_may_have_lost_what_was_missed() {
+async fn w05_an_interrupted_recovery_is_a_possible_loss() {
     let mut service = Service::new();
     let (mut subscription, mut peer) = service.live("s1").await;
     wait_for(&subscription, Phase::Live).await;
     peer.event("s1", 1).await;
-    assert_eq!(told(&mut subscription).await, "1");
+    assert_eq!(delivered(&mut subscription).await, "1");
     peer.leave().await;
     let cut = service.accept().await;
-    // Before its first words the opening is given up for another.
+    // Before `ConnectionDetails`, a new dial replaces the opening one.
     subscription.handle().revalidate().await.unwrap();
     let mut peer = service.accept().await;
     assert_eq!(peer.wsc().as_deref(), Some("W1"));
     peer.recovered("W2").await;
     peer.event("s1", 3).await;
     assert_eq!(gap(&mut subscription).await.0, "connection_broken");
-    assert_eq!((told(&mut subscription).await, told(&mut subscription).await), ("resumed".into(), "3".into()));
+    assert_eq!(
+        (delivered(&mut subscription).await, delivered(&mut subscription).await),
+        ("resumed".into(), "3".into())
+    );
     drop(cut);
-    // That is told once.
+    // The loss is reported once.
     peer.leave().await;
     let mut peer = service.accept().await;
     peer.recovered("W3").await;
     peer.event("s1", 4).await;
-    assert_eq!(told(&mut subscription).await, "4");
+    assert_eq!(delivered(&mut subscription).await, "4");
 }
 
 #[tokio::test(start_paused = true)]
-async fn whether_a_failed_dial_leaves_a_doubt_depends_on_what_was_sent() {
+async fn a_failed_dial_is_a_possible_loss_only_if_the_request_was_sent() {
     let network = || Error::new(ErrorKind::Network, "no");
     for (error, doubt) in [
         (network(), false),
@@ -121,14 +127,14 @@ async fn whether_a_failed_dial_leaves_a_doubt_depends_on_what_was_sent() {
         peer.event("s1", 1).await;
         if doubt {
             assert_eq!(gap(&mut subscription).await.0, "connection_broken", "{text}");
-            assert_eq!(told(&mut subscription).await, "resumed");
+            assert_eq!(delivered(&mut subscription).await, "resumed");
         }
-        assert_eq!(told(&mut subscription).await, "1", "{text}");
+        assert_eq!(delivered(&mut subscription).await, "1", "{text}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn found_2_1_2_2_a_replay_is_counted_however_it_comes_and_with_its_repetitions() {
+async fn found_2_1_2_2_a_replay_is_counted_with_pauses_and_with_repetitions() {
     for (what, wait, pause, numbers, full) in [
         ("late", 12_000, 0, (0..150).collect::<Vec<_>>(), true),
         ("with pauses", 0, 400, (0..150).collect(), true),
@@ -158,24 +164,24 @@ async fn found_2_1_2_2_a_replay_is_counted_however_it_comes_and_with_its_repetit
         };
         let mut all = Vec::new();
         while all.len() < count + if full { 2 } else { 0 } {
-            all.push(told(&mut subscription).await);
+            all.push(delivered(&mut subscription).await);
         }
         let gaps: Vec<_> = all.iter().filter(|word| word.parse::<usize>().is_err()).map(String::as_str).collect();
         assert_eq!(gaps, if full { vec!["gap service_buffer_full", "resumed"] } else { vec![] }, "{what}");
         let mut peer = feed.await.unwrap();
-        // What is live is not replayed.
+        // Live events are not a replay.
         for n in 1_000..1_100 {
             peer.event("s1", n).await;
         }
         let live = if full { 100 } else { 0 };
         for n in 1_000..1_000 + live {
-            assert_eq!(told(&mut subscription).await, n.to_string(), "{what}");
+            assert_eq!(delivered(&mut subscription).await, n.to_string(), "{what}");
         }
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_message_that_comes_slowly_is_waited_for_and_not_for_ever() {
+async fn a_slow_message_is_awaited_but_not_for_ever() {
     let mut service = Service::new();
     let (mut subscription, mut peer) = service.live("s1").await;
     wait_for(&subscription, Phase::Live).await;
@@ -185,9 +191,9 @@ async fn a_message_that_comes_slowly_is_waited_for_and_not_for_ever() {
         peer.ws.get_mut().write_all(piece).await.unwrap();
         tokio::time::sleep(s(1)).await;
     }
-    assert_eq!(told(&mut subscription).await, "1");
+    assert_eq!(delivered(&mut subscription).await, "1");
     assert!(service.is_quiet());
-    // One that has no end.
+    // One that never ends.
     let since = Instant::now();
     let drip = tokio::spawn(async move {
         let head = [&[0x81, 127][..], &1_000_000_u64.to_be_bytes()].concat();
@@ -203,13 +209,12 @@ async fn a_message_that_comes_slowly_is_waited_for_and_not_for_ever() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_audit_that_the_service_does_not_answer_ends_nothing_for_a_while() {
+async fn an_unanswered_audit_does_not_end_the_subscription_at_once() {
     let mut service = Service::with(WebSocket::builder().audit_every(s(30)));
     let (mut subscription, mut peer) = service.live("s1").await;
     wait_for(&subscription, Phase::Live).await;
     let mut asked = Instant::now();
-    // What is answered, and how many seconds after the question before it is asked: soon after
-    // one that is not answered.
+    // The answer, and after how many seconds the question is repeated: soon after one without an answer.
     for (answer, least, most) in [
         (Some(429), 28, 40),
         (Some(503), 8, 75),
@@ -232,17 +237,17 @@ async fn an_audit_that_the_service_does_not_answer_ends_nothing_for_a_while() {
         }
         peer.event("s1", asked.elapsed().as_millis() as usize).await;
     }
-    assert_eq!(told(&mut subscription).await, "0");
+    assert_eq!(delivered(&mut subscription).await, "0");
     assert!(is_silent(&mut subscription, s(1)).await);
-    // Not answered for a quarter of an hour, while heartbeats are.
+    // No answer for a quarter of an hour, while heartbeats are answered.
     let mute = tokio::spawn(async move { while peer.request().await.is_some() {} });
-    let word = told(&mut subscription).await;
+    let word = delivered(&mut subscription).await;
     assert_eq!(word, "gap lease_expired");
     assert!((s(800)..s(1_100)).contains(&asked.elapsed()), "{:?}", asked.elapsed());
     mute.abort();
 }
 
-/// The connection ends instead of the answer, and its session goes on over another one.
+/// The connection ends instead of the answer, and its session continues over another one.
 #[tokio::test(start_paused = true)]
 async fn an_audit_that_ends_with_its_connection_is_repeated_soon_over_the_next() {
     let mut service = Service::new();
@@ -259,8 +264,7 @@ async fn an_audit_that_ends_with_its_connection_is_repeated_soon_over_the_next()
     assert!(asked.elapsed() <= s(20), "{:?}", asked.elapsed());
 }
 
-/// The answer to one question is lost: the next one shows within a minute that the
-/// subscription is gone.
+/// The answer to one question is lost: the next one shows within a minute that the subscription is gone.
 #[tokio::test(start_paused = true)]
 async fn a_lost_answer_to_an_audit_does_not_delay_the_notice_of_a_loss() {
     let mut service = Service::new();
@@ -270,12 +274,12 @@ async fn a_lost_answer_to_an_audit_does_not_delay_the_notice_of_a_loss() {
     let (_lost, _) = peer.request().await.unwrap();
     let (meta, _) = peer.request().await.unwrap();
     peer.send(reply(&meta, 404, Some(json!({"errorCode": "CMN-102"})))).await;
-    assert_eq!(told(&mut subscription).await, "gap subscription_gone");
+    assert_eq!(delivered(&mut subscription).await, "gap subscription_gone");
     assert!(gone.elapsed() <= s(60), "{:?}", gone.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
-async fn found_6_5_a_frame_that_cannot_be_read_is_delivered_as_such_and_shows_no_token() {
+async fn found_6_5_an_unreadable_frame_is_delivered_as_undecodable_and_hides_the_token() {
     let mut service = Service::new();
     let (mut subscription, mut peer) = service.live("s1").await;
     for (frame, shown) in [
@@ -289,22 +293,22 @@ async fn found_6_5_a_frame_that_cannot_be_read_is_delivered_as_such_and_shows_no
             other => panic!("{other:?}"),
         }
     }
-    // A type of another year that carries an event is one.
+    // A type of a later version that carries an event counts as an event.
     peer.send(event("s1", 1).replace("ServerNotification", "ServerNotification2")).await;
-    assert_eq!(told(&mut subscription).await, "1");
+    assert_eq!(delivered(&mut subscription).await, "1");
 }
 
 #[tokio::test(start_paused = true)]
-async fn found_6_9_events_that_all_name_another_subscription_arrive_within_seconds() {
+async fn found_6_9_events_that_all_name_another_subscription_are_delivered_within_seconds() {
     let mut service = Service::new();
     let (mut subscription, mut peer) = service.live("s1").await;
     peer.event("another", 1).await;
     peer.event("another", 2).await;
     let began = Instant::now();
-    assert_eq!((told(&mut subscription).await, told(&mut subscription).await), ("1".into(), "2".into()));
+    assert_eq!((delivered(&mut subscription).await, delivered(&mut subscription).await), ("1".into(), "2".into()));
     assert_eq!(began.elapsed(), s(5));
     peer.event("another", 3).await;
-    assert_eq!(told(&mut subscription).await, "3");
+    assert_eq!(delivered(&mut subscription).await, "3");
     assert_eq!(began.elapsed(), s(5), "from then on at once");
 }
 
@@ -318,7 +322,7 @@ async fn found_6_13_while_nothing_is_read_calls_and_the_end_are_still_served() {
     peer.subscribed("s1").await;
     let mut subscription = start.await.unwrap().unwrap();
     let client = subscription.handle().socket().unwrap();
-    // More than the queue, the inbox and the pipe hold; the rest waits with the peer.
+    // More than the queue, the inbox and the pipe hold; the rest waits at the peer.
     let sending = tokio::spawn(async move {
         for n in 1..=1_000 {
             peer.event("s1", n).await;
@@ -334,16 +338,16 @@ async fn found_6_13_while_nothing_is_read_calls_and_the_end_are_still_served() {
         panic!("the connection was read");
     }
     for n in 1..=1_000 {
-        assert_eq!(told(&mut subscription).await, n.to_string());
+        assert_eq!(delivered(&mut subscription).await, n.to_string());
     }
     assert_eq!(call.await.unwrap().unwrap().status(), 204);
     let mut peer = sending.await.unwrap();
     peer.event("s1", 1_001).await;
-    assert_eq!(told(&mut subscription).await, "1001");
+    assert_eq!(delivered(&mut subscription).await, "1001");
 }
 
 #[tokio::test(start_paused = true)]
-async fn found_6_13_a_reader_that_sleeps_for_good_costs_bounded_memory_and_one_gap() {
+async fn found_6_13_a_reader_that_never_reads_costs_bounded_memory_and_one_gap() {
     let mut service = Service::with(WebSocket::builder().inbox_bytes(20_000));
     let builder = service.builder().queue_bytes(20_000).buffer(std::num::NonZeroUsize::MIN);
     let start = tokio::spawn(builder.start());

@@ -1,6 +1,5 @@
-//! Every fault in every phase of a connection's life: the subscription survives, or
-//! ends with an error that names why; no event after it is lost, nothing is told
-//! twice, and what may be missing is told.
+//! Every fault in every phase of a connection's life: the subscription survives, or ends with an error that names the
+//! cause; no later event is lost, none is delivered twice, and possible losses are reported.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -12,12 +11,12 @@ use super::super::dial::refusal;
 use super::*;
 use crate::rest::envelope::error_from;
 
-/// What goes wrong.
+/// The kind of fault.
 #[derive(Clone, Copy, Debug)]
 enum Fault {
     Status(u16),
     TimeOut,
-    /// DNS, or nobody listens.
+    /// A DNS failure, or no listener.
     Refused,
     Tls,
     Reset,
@@ -46,7 +45,7 @@ const FAULTS: [Fault; 17] = [
     Fault::Large,
 ];
 
-/// When.
+/// When it happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Token,
@@ -70,13 +69,13 @@ const PHASES: [Phase; 8] = [
     Phase::RollOver,
 ];
 
-/// How it ends where it ends.
+/// The error that ends the subscription, if the fault does.
 fn fatal(fault: Fault, phase: Phase) -> Option<ErrorKind> {
     match (fault, phase) {
-        // The service's word about the app.
+        // The service's answer about the app.
         (Fault::Status(403), Phase::Token) => Some(ErrorKind::Permission),
         (Fault::Status(403), Phase::Subscribe) => Some(ErrorKind::Permission),
-        // About the request.
+        // The service's answer about the request.
         (Fault::Status(400), Phase::Subscribe) => Some(ErrorKind::Rejected),
         (Fault::Status(404), Phase::Subscribe) => Some(ErrorKind::NotFound),
         (Fault::Status(400), Phase::Token) => Some(ErrorKind::Rejected),
@@ -84,7 +83,7 @@ fn fatal(fault: Fault, phase: Phase) -> Option<ErrorKind> {
     }
 }
 
-/// A fault of HTTP, as the layer below tells it.
+/// An HTTP fault, as the layer below reports it.
 fn error(fault: Fault, phase: Phase) -> Error {
     let none = http::HeaderMap::new();
     match fault {
@@ -108,7 +107,7 @@ struct World {
 struct State {
     /// Events that no connection has sent.
     waiting: VecDeque<usize>,
-    /// Subscriptions made.
+    /// The number of subscriptions created.
     made: usize,
     armed: bool,
     hit: bool,
@@ -131,7 +130,7 @@ impl World {
         }
     }
 
-    /// Whether the fault is to be played now; once.
+    /// Whether to inject the fault now; at most once.
     fn strikes(&self, here: bool) -> bool {
         here && self.with(|state| {
             let now = state.armed && !state.hit;
@@ -141,14 +140,14 @@ impl World {
     }
 }
 
-/// What becomes of a connection after a fault.
+/// What follows on the connection after a fault.
 enum After {
     Goes,
     IsDeaf,
     GoesOn,
 }
 
-/// Plays a fault on an open connection, in answer to `asked` where something was.
+/// Injects a fault on an open connection, in answer to `asked` if given.
 async fn play(fault: Fault, peer: &mut Peer, asked: Option<&Value>) -> After {
     let text = match (fault, asked) {
         (Fault::Status(status), Some(meta)) if meta["type"] == "ClientRequest" => reply(meta, status, None),
@@ -166,14 +165,14 @@ async fn play(fault: Fault, peer: &mut Peer, asked: Option<&Value>) -> After {
         }
         (Fault::Close(_) | Fault::Refused | Fault::Tls | Fault::Reset, _) => return After::Goes,
     };
-    // A client that has had enough may be gone.
+    // The client may have disconnected.
     if peer.ws.send(Message::text(text)).await.is_err() {
         return After::Goes;
     }
     After::GoesOn
 }
 
-/// Serves one connection until its client is gone, or the fault strikes.
+/// Serves one connection until its client disconnects, or the fault is injected.
 async fn serve(world: Arc<World>, mut peer: Peer, fault: Fault, phase: Phase) {
     let wsc = peer.wsc();
     let strikes = world.strikes(phase == Phase::Details || phase == Phase::Recovery && wsc.is_some());
@@ -241,7 +240,7 @@ async fn serve(world: Arc<World>, mut peer: Peer, fault: Fault, phase: Phase) {
     while peer.next().await.is_some() {}
 }
 
-/// One row: what was told, or how it ended.
+/// Runs one row: the deliveries, or the error.
 async fn run(fault: Fault, phase: Phase) -> Result<Vec<String>, Error> {
     let mut service = Service::with(WebSocket::builder().max_message(1 << 20));
     let https = service.https.clone();
@@ -262,8 +261,8 @@ async fn run(fault: Fault, phase: Phase) -> Result<Vec<String>, Error> {
         Phase::Steady | Phase::Heartbeat | Phase::Recovery | Phase::RollOver => {}
     }
     let mut subscription = builder.start().await?;
-    let mut told = Vec::new();
-    publish(&world, &mut subscription, 1, &mut told).await?;
+    let mut delivered = Vec::new();
+    publish(&world, &mut subscription, 1, &mut delivered).await?;
     match phase {
         Phase::Token | Phase::Dial | Phase::Details | Phase::Subscribe => {}
         Phase::Steady | Phase::Heartbeat => {
@@ -282,18 +281,18 @@ async fn run(fault: Fault, phase: Phase) -> Result<Vec<String>, Error> {
         }
     }
     for n in 2..=3 {
-        publish(&world, &mut subscription, n, &mut told).await?;
+        publish(&world, &mut subscription, n, &mut delivered).await?;
     }
     assert!(subscription.close().await.deleted, "{fault:?} {phase:?}");
-    Ok(told)
+    Ok(delivered)
 }
 
-/// Lets event `n` happen and reads up to it.
+/// Publishes event `n` and reads up to it.
 async fn publish(
     world: &World,
     subscription: &mut Subscription,
     n: usize,
-    told: &mut Vec<String>,
+    delivered: &mut Vec<String>,
 ) -> Result<(), Error> {
     world.with(|state| state.waiting.push_back(n));
     loop {
@@ -304,7 +303,7 @@ async fn publish(
             other => format!("{other:?}"),
         };
         let done = word == n.to_string();
-        told.push(word);
+        delivered.push(word);
         if done {
             return Ok(());
         }
@@ -320,7 +319,7 @@ impl Drop for AbortOnDrop {
 }
 
 #[tokio::test(start_paused = true)]
-async fn w04_every_fault_in_every_phase_is_survived_or_named() {
+async fn w04_the_subscription_survives_every_fault_in_every_phase_or_names_it() {
     let mut rows = 0;
     for phase in PHASES {
         for fault in FAULTS {
@@ -332,8 +331,8 @@ async fn w04_every_fault_in_every_phase_is_survived_or_named() {
                     assert_eq!((error.kind(), error.disposition()), (kind, Disposition::Fatal), "{what}");
                 }
                 (Err(error), None) => panic!("{what}: {error:?}"),
-                (Ok(told), Some(_)) => panic!("{what}: {told:?}"),
-                (Ok(told), None) => check(&what, &told),
+                (Ok(delivered), Some(_)) => panic!("{what}: {delivered:?}"),
+                (Ok(delivered), None) => check(&what, &delivered),
             }
             rows += 1;
         }
@@ -342,20 +341,20 @@ async fn w04_every_fault_in_every_phase_is_survived_or_named() {
     assert_eq!(rows, FAULTS.len() * PHASES.len());
 }
 
-/// Each event once and in order; a number may be missing behind a gap only.
-fn check(what: &str, told: &[String]) {
+/// Each event arrives once and in order; a number may be missing only behind a gap.
+fn check(what: &str, delivered: &[String]) {
     let (mut expected, mut gap) = (1, false);
-    for word in told {
+    for word in delivered {
         match word.parse::<usize>() {
             Ok(n) => {
-                assert!(n == expected || gap && n > expected, "{what}: {told:?}");
+                assert!(n == expected || gap && n > expected, "{what}: {delivered:?}");
                 (expected, gap) = (n + 1, false);
             }
             Err(_) if word.starts_with("gap") => gap = true,
             Err(_) if word.starts_with("Undecodable") && what.starts_with("Malformed") => {}
-            Err(_) => assert_eq!(word, "resumed", "{what}: {told:?}"),
+            Err(_) => assert_eq!(word, "resumed", "{what}: {delivered:?}"),
         }
     }
-    let gaps = told.iter().filter(|word| word.starts_with("gap")).count();
-    assert!(gaps <= 1, "{what}: one outage, one gap: {told:?}");
+    let gaps = delivered.iter().filter(|word| word.starts_with("gap")).count();
+    assert!(gaps <= 1, "{what}: one outage, one gap: {delivered:?}");
 }

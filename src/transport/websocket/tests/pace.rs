@@ -1,4 +1,4 @@
-//! How often it is dialled and asked, and how a start and an end come out.
+//! How often the client dials and audits, and how starts and ends turn out.
 
 use super::*;
 
@@ -9,7 +9,7 @@ async fn w41_the_dials_of_an_outage_are_spread() {
     let lived = tokio::time::timeout(s(120), async { while peer.request().await.is_some() {} }).await;
     assert!(lived.is_err());
     let before = service.https.tokens().len();
-    // Each of these tries costs a token.
+    // Each of these attempts costs a token.
     (0..4).for_each(|_| service.refuse_dial(Error::new(ErrorKind::Service, "x").with_status(503)));
     peer.leave().await;
     let _peer = service.accept().await;
@@ -23,7 +23,7 @@ async fn w41_the_dials_of_an_outage_are_spread() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn found_6_1_after_an_outage_it_is_back_within_5_s_and_has_spent_one_token() {
+async fn found_6_1_after_an_outage_the_connection_is_back_within_5_s_and_has_spent_one_token() {
     for (n, outage) in [2, 3, 5, 8, 10, 10, 10, 20, 45, 60, 60, 150].into_iter().enumerate() {
         let mut service = Service::new();
         let (mut subscription, peer) = service.live("s1").await;
@@ -40,17 +40,17 @@ async fn found_6_1_after_an_outage_it_is_back_within_5_s_and_has_spent_one_token
         assert_eq!(service.https.tokens().len() - before, 1, "{n}: {outage}");
         peer.recovered("W2").await;
         peer.event("s1", 1).await;
-        assert_eq!(told(&mut subscription).await, "1");
+        assert_eq!(delivered(&mut subscription).await, "1");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn found_6_1_a_token_that_was_never_presented_is_used_again_while_it_is_good() {
+async fn found_6_1_a_token_that_was_never_presented_is_used_again_while_it_is_valid() {
     let mut service = Service::new();
     let (subscription, peer) = service.live("s1").await;
     wait_for(&subscription, Phase::Live).await;
     let unsent = || Error::new(ErrorKind::Network, "no connection");
-    // The platform is there, the gateway is not: for longer than a token lives.
+    // The platform is up, the gateway is down: for longer than a token lives.
     let scripts = service.scripts();
     // Several, since two dials may fall into one tenth of a second.
     scripts.lock().unwrap().extend(std::iter::repeat_with(unsent).take(20));
@@ -67,12 +67,12 @@ async fn found_6_1_a_token_that_was_never_presented_is_used_again_while_it_is_go
     let up_at = Instant::now();
     let peer = service.accept().await;
     assert!(up_at.elapsed() <= s(5), "{:?}", up_at.elapsed());
-    // Each was good for 25 of its 30 s.
+    // Each token was used for 25 of its 30 s.
     let tokens = service.https.tokens();
     assert_eq!(tokens.len() - before, 2, "{tokens:?}");
     assert_eq!(peer.token().unwrap(), format!("T0KEN-{}", tokens.len()));
 
-    // One whose fate is not known counts as presented.
+    // A token whose dial ended ambiguously counts as presented.
     let mut service = Service::new();
     let (subscription, peer) = service.live("s1").await;
     wait_for(&subscription, Phase::Live).await;
@@ -84,7 +84,7 @@ async fn found_6_1_a_token_that_was_never_presented_is_used_again_while_it_is_go
 }
 
 #[tokio::test(start_paused = true)]
-async fn found_6_14_short_drops_of_good_connections_are_no_repeated_failure() {
+async fn found_6_14_short_drops_of_good_connections_are_not_repeated_failures() {
     let mut service = Service::new();
     let (mut subscription, mut peer) = service.live("s1").await;
     wait_for(&subscription, Phase::Live).await;
@@ -97,12 +97,12 @@ async fn found_6_14_short_drops_of_good_connections_are_no_repeated_failure() {
         assert!(lost_at.elapsed() <= s(2), "{n} {:?}", lost_at.elapsed());
         peer.recovered(&format!("W{n}")).await;
         peer.event("s1", n).await;
-        assert_eq!(told(&mut subscription).await, n.to_string());
+        assert_eq!(delivered(&mut subscription).await, n.to_string());
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn found_8_many_that_are_lost_together_come_back_within_the_rate() {
+async fn found_8_connections_that_are_lost_together_come_back_within_the_rate() {
     let mut service = Service::new();
     let mut live = Vec::new();
     for n in 0..20 {
@@ -128,7 +128,7 @@ async fn found_8_many_that_are_lost_together_come_back_within_the_rate() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn found_6_3_a_wait_for_the_rate_group_is_in_the_status_while_it_lasts() {
+async fn found_6_3_the_status_shows_a_wait_for_the_rate_group_while_it_lasts() {
     let service = Service::new();
     let mut builder = service.builder();
     let mut status = builder.status();
@@ -160,7 +160,7 @@ async fn found_6_3_a_wait_for_the_rate_group_is_in_the_status_while_it_lasts() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn found_6_3_refused_upgrades_use_the_group_up_and_the_status_shows_the_wait() {
+async fn found_6_3_refused_upgrades_exhaust_the_group_and_the_status_shows_the_wait() {
     let mut service = Service::new();
     let (subscription, peer) = service.live("s1").await;
     let mut status = subscription.status();
@@ -179,7 +179,7 @@ async fn found_6_3_refused_upgrades_use_the_group_up_and_the_status_shows_the_wa
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_takeover_that_is_not_answered_does_not_keep_a_lost_connection_from_coming_back() {
+async fn an_unanswered_takeover_does_not_delay_the_recovery_of_a_lost_connection() {
     let mut service = Service::new();
     let start = service.start();
     let mut peer = service.accept().await;
@@ -205,12 +205,12 @@ async fn a_takeover_that_is_not_answered_does_not_keep_a_lost_connection_from_co
     third.recovered("W2").await;
     third.event("s1", 1).await;
     for want in ["gap connection_broken", "resumed", "1"] {
-        assert_eq!(told(&mut subscription).await, want);
+        assert_eq!(delivered(&mut subscription).await, want);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn w05_refusals_at_the_start_are_told_soon() {
+async fn w05_refusals_at_the_start_fail_soon() {
     let service = Service::new();
     (0..9).for_each(|_| service.refuse_dial(Error::new(ErrorKind::Network, "refused").with_status(401)));
     let since = Instant::now();
@@ -228,7 +228,7 @@ async fn w05_refusals_at_the_start_are_told_soon() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_full_rate_does_not_hide_why_there_is_no_connection() {
+async fn an_exhausted_rate_does_not_hide_the_cause_of_a_failed_dial() {
     let service = Service::new();
     (0..20).for_each(|_| service.https.refuse_token(Error::new(ErrorKind::Service, "down").with_status(503)));
     let start = service.builder().start_within(s(45)).start();
@@ -239,7 +239,7 @@ async fn a_full_rate_does_not_hide_why_there_is_no_connection() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_odd_address_ends_no_subscription_and_at_the_start_they_are_told_when_they_last() {
+async fn one_invalid_address_does_not_end_a_subscription_but_lasting_ones_fail_the_start() {
     let mut service = Service::new();
     let (mut subscription, peer) = service.live("s1").await;
     wait_for(&subscription, Phase::Live).await;
@@ -248,7 +248,7 @@ async fn one_odd_address_ends_no_subscription_and_at_the_start_they_are_told_whe
     let mut peer = service.accept().await;
     peer.recovered("W2").await;
     peer.event("s1", 1).await;
-    assert_eq!(told(&mut subscription).await, "1");
+    assert_eq!(delivered(&mut subscription).await, "1");
 
     let mut service = Service::new();
     service.https.name_odd_addresses(1);
@@ -263,7 +263,7 @@ async fn one_odd_address_ends_no_subscription_and_at_the_start_they_are_told_whe
 }
 
 #[tokio::test(start_paused = true)]
-async fn w32_the_service_is_asked_as_often_as_it_should_be() {
+async fn w32_the_service_is_audited_at_the_configured_rate() {
     for every in [30, 100, 2_400] {
         let mut service = Service::with(WebSocket::builder().audit_every(s(every)));
         let (_subscription, mut peer) = service.live("s1").await;
@@ -278,8 +278,8 @@ async fn w32_the_service_is_asked_as_often_as_it_should_be() {
     }
 }
 
-/// A creation is under way that is carried out and not answered: what is listed may be
-/// another process's (found 5.1), and what it made ends with its session.
+/// A creation is in flight that is carried out and not answered: what is listed may belong to another process (found
+/// 5.1), and the subscription that it created ends with its session.
 #[tokio::test(start_paused = true)]
 async fn w44_the_end_touches_no_subscription_whose_id_was_never_read() {
     let mut service = Service::new();
@@ -302,7 +302,7 @@ async fn w44_the_end_touches_no_subscription_whose_id_was_never_read() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_creation_is_refused_as_it_is_over_https() {
+async fn a_refused_creation_is_classified_as_over_https() {
     // An extension that is not ready yet.
     let mut service = Service::new();
     let start = service.start();

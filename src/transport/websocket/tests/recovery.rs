@@ -5,56 +5,56 @@ use tokio::io::AsyncWriteExt as _;
 use super::*;
 
 #[tokio::test(start_paused = true)]
-async fn w05_replayed_events_in_the_same_segment_as_the_first_words_arrive() {
+async fn w05_replayed_events_in_the_segment_of_connection_details_arrive() {
     let mut service = Service::new();
     let (mut subscription, peer) = service.live("s1").await;
     wait_for(&subscription, Phase::Live).await;
     peer.leave().await;
     let mut peer = service.accept().await;
     assert_eq!(peer.wsc().as_deref(), Some("W1"));
-    // All in the buffer before the client can read any of it.
+    // All of it is in the buffer before the client can read any of it.
     peer.ws.feed(Message::text(details("W2", &json!({"recoveryState": "Successful"})))).await.unwrap();
     for n in 1..=10 {
         peer.ws.feed(Message::text(event("s1", n))).await.unwrap();
     }
     peer.ws.flush().await.unwrap();
     for n in 1..=10 {
-        assert_eq!(told(&mut subscription).await, n.to_string());
+        assert_eq!(delivered(&mut subscription).await, n.to_string());
     }
     peer.event("s1", 11).await;
-    assert_eq!(told(&mut subscription).await, "11");
+    assert_eq!(delivered(&mut subscription).await, "11");
 }
 
 #[tokio::test(start_paused = true)]
-async fn w06_a_failed_recovery_subscribes_on_that_connection_again_and_again_and_tells_one_gap() {
+async fn w06_a_failed_recovery_resubscribes_on_the_same_connection_and_reports_one_gap() {
     let mut service = Service::new();
     let (mut subscription, peer) = service.live("s1").await;
     wait_for(&subscription, Phase::Live).await;
     peer.leave().await;
     let mut peer = service.accept().await;
     peer.details("W2", json!({"recoveryState": "Failed", "recoveryErrorCode": "WSG-1003"})).await;
-    // Refused once; not deaf after that.
+    // The session is refused once, and works after that.
     let (meta, _) = peer.request().await.unwrap();
     assert_eq!(meta["method"], "POST");
     peer.send(reply(&meta, 503, None)).await;
     peer.subscribed("s2").await;
-    assert_eq!(told(&mut subscription).await, "gap session_lost");
-    assert_eq!(told(&mut subscription).await, "resumed s1 as s2");
+    assert_eq!(delivered(&mut subscription).await, "gap session_lost");
+    assert_eq!(delivered(&mut subscription).await, "resumed s1 as s2");
     peer.event("s2", 2).await;
-    assert_eq!(told(&mut subscription).await, "2");
+    assert_eq!(delivered(&mut subscription).await, "2");
     assert_eq!(service.https.deleted(), ["s1"]);
-    // A further loss is recovered with the token of the new session.
+    // The token of the new session recovers a further loss.
     peer.leave().await;
     let mut peer = service.accept().await;
     assert_eq!(peer.wsc().as_deref(), Some("W2"));
     peer.recovered("W3").await;
     peer.event("s2", 3).await;
-    assert_eq!(told(&mut subscription).await, "3");
+    assert_eq!(delivered(&mut subscription).await, "3");
     assert_eq!(service.https.tokens().len(), 3);
 }
 
 #[tokio::test(start_paused = true)]
-async fn w07_after_the_window_the_token_is_not_offered_and_the_loss_is_told() {
+async fn w07_after_the_window_the_token_is_not_presented_and_the_loss_is_reported() {
     let mut service = Service::new();
     let (mut subscription, peer) = service.live("s1").await;
     wait_for(&subscription, Phase::Live).await;
@@ -63,17 +63,17 @@ async fn w07_after_the_window_the_token_is_not_offered_and_the_loss_is_told() {
         service.refuse_dial(Error::new(ErrorKind::Network, "refused"));
     }
     peer.leave().await;
-    assert_eq!(told(&mut subscription).await, "gap session_lost");
+    assert_eq!(delivered(&mut subscription).await, "gap session_lost");
     assert!((s(210)..s(300)).contains(&lost_at.elapsed()), "{:?}", lost_at.elapsed());
     let mut peer = service.accept().await;
     assert_eq!(peer.wsc(), None);
     peer.details("W2", json!({})).await;
     peer.subscribed("s2").await;
-    assert_eq!(told(&mut subscription).await, "resumed s1 as s2");
+    assert_eq!(delivered(&mut subscription).await, "resumed s1 as s2");
 }
 
 #[tokio::test(start_paused = true)]
-async fn w08_a_token_that_the_gateway_cannot_read_is_forgotten_and_the_next_connection_is_plain() {
+async fn w08_a_token_that_the_gateway_cannot_read_is_dropped() {
     let mut service = Service::new();
     let (mut subscription, peer) = service.live("s1").await;
     wait_for(&subscription, Phase::Live).await;
@@ -86,12 +86,12 @@ async fn w08_a_token_that_the_gateway_cannot_read_is_forgotten_and_the_next_conn
     assert_eq!(peer.wsc(), None);
     peer.details("W2", json!({})).await;
     peer.subscribed("s2").await;
-    assert_eq!(told(&mut subscription).await, "gap session_lost");
-    assert_eq!(told(&mut subscription).await, "resumed s1 as s2");
+    assert_eq!(delivered(&mut subscription).await, "gap session_lost");
+    assert_eq!(delivered(&mut subscription).await, "resumed s1 as s2");
 }
 
 #[tokio::test(start_paused = true)]
-async fn w09_every_end_of_a_connection_is_recovered_from_and_costs_no_gap() {
+async fn w09_every_end_of_a_connection_is_recovered_without_a_gap() {
     let mut service = Service::new();
     let (mut subscription, mut peer) = service.live("s1").await;
     wait_for(&subscription, Phase::Live).await;
@@ -116,13 +116,13 @@ async fn w09_every_end_of_a_connection_is_recovered_from_and_costs_no_gap() {
         peer.recovered(&format!("W-{code}")).await;
         n += 1;
         peer.event("s1", n).await;
-        assert_eq!(told(&mut subscription).await, n.to_string(), "{code}");
+        assert_eq!(delivered(&mut subscription).await, n.to_string(), "{code}");
     }
     assert!(is_silent(&mut subscription, s(20)).await);
 }
 
 #[tokio::test(start_paused = true)]
-async fn w10_the_newest_token_of_the_present_connection_is_offered_whatever_frame_it_came_on() {
+async fn w10_the_newest_token_of_the_present_connection_is_presented_from_any_frame() {
     let wsc = |kind: &str, token: &str, sequence: serde_json::Value| {
         json!([{"type": kind, "messageId": "x", "wsc": {"token": token, "sequence": sequence}}]).to_string()
     };
@@ -140,21 +140,21 @@ async fn w10_the_newest_token_of_the_present_connection_is_offered_whatever_fram
             peer.send(frame.as_str()).await;
         }
         peer.event("s1", 1).await;
-        assert_eq!(told(&mut subscription).await, "1");
+        assert_eq!(delivered(&mut subscription).await, "1");
         peer.leave().await;
         let mut peer = service.accept().await;
         assert_eq!(peer.wsc().as_deref(), Some(want), "{sent:?}");
         // Another connection counts from 1 again.
         peer.recovered("Z").await;
         peer.event("s1", 2).await;
-        assert_eq!(told(&mut subscription).await, "2");
+        assert_eq!(delivered(&mut subscription).await, "2");
         peer.leave().await;
         assert_eq!(service.accept().await.wsc().as_deref(), Some("Z"), "{sent:?}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn w20_a_replay_as_large_as_the_services_buffer_may_not_be_all() {
+async fn w20_a_replay_as_large_as_the_services_buffer_is_a_possible_loss() {
     for (replayed, gap) in [(99, false), (100, true)] {
         let mut service = Service::new();
         let (mut subscription, peer) = service.live("s1").await;
@@ -167,10 +167,10 @@ async fn w20_a_replay_as_large_as_the_services_buffer_may_not_be_all() {
         }
         for n in 1..=replayed {
             if gap && n == 100 {
-                assert_eq!(told(&mut subscription).await, "gap service_buffer_full");
-                assert_eq!(told(&mut subscription).await, "resumed");
+                assert_eq!(delivered(&mut subscription).await, "gap service_buffer_full");
+                assert_eq!(delivered(&mut subscription).await, "resumed");
             }
-            assert_eq!(told(&mut subscription).await, n.to_string());
+            assert_eq!(delivered(&mut subscription).await, n.to_string());
         }
         assert!(is_silent(&mut subscription, s(5)).await);
     }
@@ -185,7 +185,7 @@ async fn found_1_1_a_connection_that_ends_without_a_close_frame_is_a_possible_ga
         let sent = crate::clock::wall_now();
         let now = crate::Timestamp::from(sent).to_string();
         peer.send(event("s1", 1).replace("2026-01-01T00:00:00Z", &now)).await;
-        assert_eq!(told(&mut subscription).await, "1");
+        assert_eq!(delivered(&mut subscription).await, "1");
         match how {
             "reset" => drop(peer),
             "end of the stream" => peer.ws.get_mut().shutdown().await.unwrap(),
@@ -201,18 +201,21 @@ async fn found_1_1_a_connection_that_ends_without_a_close_frame_is_a_possible_ga
         assert_eq!((gap.cause.as_str(), gap.certainty), ("connection_broken", Certainty::Possible), "{how}");
         let since = gap.since.unwrap();
         assert!(since <= sent && since + s(12) >= sent && gap.until.unwrap() > since, "{how} {gap:?}");
-        assert_eq!((told(&mut subscription).await, told(&mut subscription).await), ("resumed".into(), "2".into()));
+        assert_eq!(
+            (delivered(&mut subscription).await, delivered(&mut subscription).await),
+            ("resumed".into(), "2".into())
+        );
         assert!(is_silent(&mut subscription, s(5)).await, "{how}: one gap");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn found_2_3_a_busy_stream_is_neither_held_nor_a_gap_after_a_clean_end() {
+async fn found_2_3_a_busy_stream_is_neither_delayed_nor_a_gap_after_a_clean_end() {
     let mut service = Service::new();
     let start = service.start();
     let mut peer = service.accept().await;
     peer.details("W1", json!({})).await;
-    // The service gives its time with the answer: years before this machine's.
+    // The service sends its time with the answer: years before this machine's.
     let (meta, _) = peer.request().await.unwrap();
     let headers = json!({"Date": "Sun, 06 Nov 1994 08:49:37 GMT"});
     let began = (Instant::now(), std::time::SystemTime::UNIX_EPOCH + s(784_111_777));
@@ -234,31 +237,31 @@ async fn found_2_3_a_busy_stream_is_neither_held_nor_a_gap_after_a_clean_end() {
     }
     for n in 0..300 {
         let read = Instant::now();
-        assert_eq!(told(&mut subscription).await, n.to_string());
+        assert_eq!(delivered(&mut subscription).await, n.to_string());
         assert_eq!(read.elapsed(), Duration::ZERO, "nothing is held back");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn w18_replayed_events_that_came_before_are_told_once() {
+async fn w18_replayed_duplicates_are_delivered_once() {
     let mut service = Service::new();
     let (mut subscription, mut peer) = service.live("s1").await;
     peer.event("s1", 1).await;
     peer.event("s1", 1).await;
     peer.event("s1", 2).await;
-    assert_eq!((told(&mut subscription).await, told(&mut subscription).await), ("1".into(), "2".into()));
+    assert_eq!((delivered(&mut subscription).await, delivered(&mut subscription).await), ("1".into(), "2".into()));
     peer.leave().await;
     let mut peer = service.accept().await;
     peer.recovered("W2").await;
     for n in [2, 3, 2] {
         peer.event("s1", n).await;
     }
-    assert_eq!(told(&mut subscription).await, "3");
+    assert_eq!(delivered(&mut subscription).await, "3");
     assert!(is_silent(&mut subscription, s(5)).await);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_creation_whose_answer_is_lost_is_replaced_in_the_same_session() {
+async fn a_creation_without_an_answer_is_replaced_in_the_same_session() {
     let mut service = Service::new();
     let start = service.start();
     let mut peer = service.accept().await;
@@ -268,22 +271,22 @@ async fn a_creation_whose_answer_is_lost_is_replaced_in_the_same_session() {
     let mut peer = service.accept().await;
     assert_eq!(peer.wsc().as_deref(), Some("W1"));
     peer.recovered("W2").await;
-    // Events of the one that was made without our knowing are ours, too.
+    // Events of the subscription whose creation was not seen are ours, too.
     peer.event("s1", 1).await;
     peer.subscribed("s2").await;
     let mut subscription = start.await.unwrap().unwrap();
     peer.event("s2", 2).await;
-    assert_eq!((told(&mut subscription).await, told(&mut subscription).await), ("1".into(), "2".into()));
+    assert_eq!((delivered(&mut subscription).await, delivered(&mut subscription).await), ("1".into(), "2".into()));
     assert!(is_silent(&mut subscription, s(5)).await);
 }
 
 #[tokio::test(start_paused = true)]
-async fn w42_a_sleep_goes_on_with_the_session_on_another_connection() {
+async fn w42_after_a_sleep_another_connection_continues_the_session() {
     let mut service = Service::new();
     let (mut subscription, mut peer) = service.live("s1").await;
     wait_for(&subscription, Phase::Live).await;
     peer.event("s1", 1).await;
-    // No good-bye, which might end the session.
+    // No close frame, which might end the session.
     let left = tokio::spawn(async move {
         while let Some(message) = peer.next().await {
             assert!(!message.is_close(), "{message:?}");
@@ -294,16 +297,16 @@ async fn w42_a_sleep_goes_on_with_the_session_on_another_connection() {
     assert_eq!(second.wsc().as_deref(), Some("W1"));
     second.recovered("W2").await;
     second.event("s1", 2).await;
-    // What came to the first after its last pong counts as sent and was not read.
+    // Events after the first connection's last pong count as sent and were not read.
     for want in ["1", "gap connection_broken", "resumed", "2"] {
-        assert_eq!(told(&mut subscription).await, want);
+        assert_eq!(delivered(&mut subscription).await, want);
     }
     assert!(is_silent(&mut subscription, s(20)).await);
     left.await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_too_large_is_not_asked_for_for_ever() {
+async fn a_message_that_is_too_large_is_not_requested_for_ever() {
     let mut service = Service::with(WebSocket::builder().max_message(2_000));
     let (mut subscription, mut peer) = service.live("s1").await;
     wait_for(&subscription, Phase::Live).await;
@@ -318,9 +321,9 @@ async fn what_is_too_large_is_not_asked_for_for_ever() {
     peer.details("W3", json!({})).await;
     peer.subscribed("s2").await;
     for want in ["gap connection_broken", "resumed", "gap too_large"] {
-        assert_eq!(told(&mut subscription).await, want);
+        assert_eq!(delivered(&mut subscription).await, want);
     }
-    assert_eq!(told(&mut subscription).await, "resumed s1 as s2");
+    assert_eq!(delivered(&mut subscription).await, "resumed s1 as s2");
     peer.event("s2", 2).await;
-    assert_eq!(told(&mut subscription).await, "2");
+    assert_eq!(delivered(&mut subscription).await, "2");
 }

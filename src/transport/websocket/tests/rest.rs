@@ -26,7 +26,7 @@ async fn session(service: &mut Service, id: &str, terms: serde_json::Value) -> (
 }
 
 #[tokio::test(start_paused = true)]
-async fn w15_answers_come_in_any_order_and_no_more_calls_are_under_way_than_allowed() {
+async fn w15_answers_arrive_in_any_order_and_concurrent_calls_are_limited() {
     let mut service = Service::new();
     let (_session, client, mut peer) = session(&mut service, "s1", json!({"maxActiveRequests": 3})).await;
     let calls: Vec<_> = (0..7)
@@ -70,7 +70,7 @@ async fn w28_refusals_are_typed_errors() {
         (error(429, "CMN-301", "ClientRequest"), ErrorKind::RateLimited),
         (error(503, "", "ClientRequest"), ErrorKind::Service),
     ] {
-        // Another endpoint each: a 429 closes its group.
+        // A different endpoint each time: a 429 closes its group.
         let call = client.request(Method::POST, "/restapi/v1.0/account/~/sms").json(&json!({}));
         let call = tokio::spawn(call.deadline(s(90)).send());
         let (asked, _) = peer.request().await.unwrap();
@@ -104,7 +104,7 @@ async fn w29_a_call_without_a_reply_ends_and_all_end_with_their_connection() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn w13_w27_what_is_not_ours_is_dropped_and_counted() {
+async fn w13_w27_foreign_messages_are_dropped_and_counted() {
     let mut service = Service::new();
     let (session, client, mut peer) = session(&mut service, "s1", json!({})).await;
     for text in ["{}", "[{\"type\":\"New\"}]"] {
@@ -114,7 +114,7 @@ async fn w13_w27_what_is_not_ours_is_dropped_and_counted() {
     peer.send(reply(&json!({"messageId": "r-77"}), 200, None)).await;
     let call = tokio::spawn(client.request(Method::GET, "/x").send());
     let (meta, _) = peer.request().await.unwrap();
-    // Twice: the second is nobody's.
+    // Twice: nothing waits for the second.
     peer.send(reply(&meta, 204, None)).await;
     peer.send(reply(&meta, 204, None)).await;
     assert_eq!(call.await.unwrap().unwrap().status(), 204);
@@ -140,7 +140,7 @@ fn target(id: &str) -> Target {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_gateway_does_not_pass_on_is_a_config_error_and_nothing_is_sent() {
+async fn a_call_that_the_gateway_does_not_forward_is_a_config_error_and_is_not_sent() {
     let mut service = Service::new();
     let (session, client, mut peer) = session(&mut service, "s1", json!({})).await;
     for call in [
@@ -163,7 +163,7 @@ async fn what_the_gateway_does_not_pass_on_is_a_config_error_and_nothing_is_sent
 }
 
 #[tokio::test(start_paused = true)]
-async fn calls_keep_to_the_users_rate() {
+async fn calls_respect_the_users_rate() {
     let mut service = Service::new();
     let (_session, client, mut peer) = session(&mut service, "s1", json!({})).await;
     let call = || tokio::spawn(client.request(Method::GET, "/restapi/v1.0/subscription").send());
@@ -194,7 +194,7 @@ async fn an_answered_heartbeat_proves_the_connection_and_not_the_subscription() 
         let event = link.next().await.unwrap();
         match event {
             crate::transport::LinkEvent::Alive if n == 0 => {}
-            // Once it is said where to go on after a restart.
+            // Once, the position to continue from after a restart.
             crate::transport::LinkEvent::At(_) if n == 1 => {}
             // The answer to the creation, then to a heartbeat or a ping each time.
             crate::transport::LinkEvent::Answered { asked } if n == 2 => assert!(asked <= opened),

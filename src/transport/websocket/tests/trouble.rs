@@ -1,9 +1,9 @@
-//! The gateway, or what stands before it, is in trouble.
+//! The gateway, or a proxy in front of it, has trouble.
 
 use super::*;
 
 #[tokio::test(start_paused = true)]
-async fn probe_a_one_refusal_of_a_token_during_a_recovery_ends_nothing() {
+async fn probe_a_one_refused_token_during_a_recovery_does_not_end_the_subscription() {
     let retry = |after| Disposition::Retry { after };
     for error in [
         Error::new(ErrorKind::RateLimited, "429").with_disposition(retry(Some(s(30)))),
@@ -26,7 +26,7 @@ async fn probe_a_one_refusal_of_a_token_during_a_recovery_ends_nothing() {
         assert_eq!(service.https.tokens().len(), 3, "{text}");
         peer.recovered("W2").await;
         peer.event("s1", 1).await;
-        assert_eq!(told(&mut subscription).await, "1", "{text}");
+        assert_eq!(delivered(&mut subscription).await, "1", "{text}");
     }
 }
 
@@ -44,14 +44,14 @@ async fn probe_b_w03_no_heartbeat_reply_closes_and_reconnects() {
     stuck.await.unwrap();
     peer.recovered("W2").await;
     peer.event("s1", 2).await;
-    // What was written to a dead connection may be lost: that is told.
+    // A request written to a dead connection may be lost: that is reported.
     for want in ["1", "gap connection_broken", "resumed", "2"] {
-        assert_eq!(told(&mut subscription).await, want);
+        assert_eq!(delivered(&mut subscription).await, want);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn w12_a_half_open_connection_is_left_within_15_s() {
+async fn w12_a_half_open_connection_is_abandoned_within_15_s() {
     let mut service = Service::new();
     let (subscription, peer) = service.live("s1").await;
     wait_for(&subscription, Phase::Live).await;
@@ -62,7 +62,7 @@ async fn w12_a_half_open_connection_is_left_within_15_s() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn w07_a_gateway_that_does_not_begin_is_left_after_15_s() {
+async fn w07_a_gateway_that_sends_no_details_is_abandoned_after_15_s() {
     let mut service = Service::new();
     let start = service.start();
     let silent = service.accept().await;
@@ -76,7 +76,7 @@ async fn w07_a_gateway_that_does_not_begin_is_left_after_15_s() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn w02_a_token_refused_for_want_of_permission_is_final_and_names_it() {
+async fn w02_a_missing_permission_is_fatal_and_the_error_names_it() {
     let forbidden = || Error::new(ErrorKind::Permission, "a permission is missing").with_status(403);
     let service = Service::new();
     service.https.refuse_token(forbidden());
@@ -85,7 +85,7 @@ async fn w02_a_token_refused_for_want_of_permission_is_final_and_names_it() {
     assert!(error.to_string().contains("WebSocketsSubscription"), "{error}");
     assert_eq!((error.permission(), service.https.tokens().len()), (Some("WebSocketsSubscription"), 1));
 
-    // One of them ends no subscription that was connected, those that last do.
+    // A single refusal does not end a subscription that was connected; lasting refusals do not either.
     let mut service = Service::new();
     let (mut subscription, peer) = service.live("s1").await;
     wait_for(&subscription, Phase::Live).await;
@@ -94,7 +94,7 @@ async fn w02_a_token_refused_for_want_of_permission_is_final_and_names_it() {
     let mut peer = service.accept().await;
     peer.recovered("W2").await;
     peer.event("s1", 1).await;
-    assert_eq!(told(&mut subscription).await, "1");
+    assert_eq!(delivered(&mut subscription).await, "1");
     let since = Instant::now();
     (0..99).for_each(|_| service.https.refuse_token(forbidden()));
     peer.leave().await;
@@ -122,7 +122,7 @@ async fn probe_c_w12_a_refused_subscription_leaves_nothing_behind() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn found_6_4_refusals_of_the_gateway_end_no_subscription_that_was_connected() {
+async fn found_6_4_gateway_refusals_do_not_end_a_subscription_that_was_connected() {
     let refused = |status| {
         let error = Error::new(ErrorKind::Auth, "no").with_status(status);
         error.with_disposition(Disposition::Retry { after: None })
@@ -130,7 +130,7 @@ async fn found_6_4_refusals_of_the_gateway_end_no_subscription_that_was_connecte
     let mut service = Service::new();
     let (mut subscription, mut peer) = service.live("s1").await;
     wait_for(&subscription, Phase::Live).await;
-    // Four within a minute or so, and some that last for longer than the session.
+    // Four within a minute or so, and some that last longer than the session.
     let since = Instant::now();
     for (n, count) in [(1, 4), (2, 16)] {
         for status in [401, 403, 404, 400].into_iter().cycle().take(count) {
@@ -145,13 +145,13 @@ async fn found_6_4_refusals_of_the_gateway_end_no_subscription_that_was_connecte
             peer.subscribed("s2").await;
         }
         peer.event(&format!("s{n}"), n).await;
-        while told(&mut subscription).await != n.to_string() {}
+        while delivered(&mut subscription).await != n.to_string() {}
     }
     assert!(since.elapsed() > s(240), "{:?}", since.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
-async fn w05_close_code_4400_gets_another_token_however_often_it_comes() {
+async fn w05_each_close_code_4400_gets_another_token() {
     let mut service = Service::new();
     let (mut subscription, peer) = service.live("s1").await;
     wait_for(&subscription, Phase::Live).await;
@@ -166,13 +166,13 @@ async fn w05_close_code_4400_gets_another_token_however_often_it_comes() {
     peer.details("W2", json!({})).await;
     peer.subscribed("s2").await;
     peer.event("s2", 1).await;
-    while told(&mut subscription).await != "1" {}
+    while delivered(&mut subscription).await != "1" {}
     tokens.dedup();
     assert_eq!(tokens.len(), 12, "a token of its own for each connection");
 }
 
 #[tokio::test(start_paused = true)]
-async fn w11_frames_that_cannot_be_read_stop_nothing() {
+async fn w11_unreadable_frames_do_not_end_the_connection() {
     let mut service = Service::new();
     let (mut subscription, mut peer) = service.live("s1").await;
     for text in [
@@ -194,26 +194,26 @@ async fn w11_frames_that_cannot_be_read_stop_nothing() {
     }
     peer.ws.send(Message::binary(vec![0, 159, 146, 150])).await.unwrap();
     peer.event("s1", 1).await;
-    // Each that is no frame at all may have been an event: seven of them.
+    // Each unreadable frame may have been an event: seven of them.
     for _ in 0..7 {
-        assert!(told(&mut subscription).await.starts_with("Undecodable"));
+        assert!(delivered(&mut subscription).await.starts_with("Undecodable"));
     }
-    assert_eq!(told(&mut subscription).await, "1");
-    // What may have been an event is shown.
+    assert_eq!(delivered(&mut subscription).await, "1");
+    // A frame that may have been an event is delivered.
     peer.send("[{\"type\":\"ServerNotification\",\"messageId\":\"2\"},{\"uuid\":]").await;
     peer.send("[{\"type\":\"ServerNotification\",\"messageId\":\"3\"}]").await;
     for _ in 0..2 {
-        assert!(told(&mut subscription).await.starts_with("Undecodable"));
+        assert!(delivered(&mut subscription).await.starts_with("Undecodable"));
     }
     // Five megabytes are well within the limit.
     let large = event("s1", 4).replace("\"changes\"", &format!("\"{}\":0,\"changes\"", "x".repeat(5 << 20)));
     peer.send(large).await;
     peer.event("s1", 5).await;
-    assert_eq!((told(&mut subscription).await, told(&mut subscription).await), ("4".into(), "5".into()));
+    assert_eq!((delivered(&mut subscription).await, delivered(&mut subscription).await), ("4".into(), "5".into()));
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_comes_before_anybody_reads_is_bounded_and_its_loss_is_told() {
+async fn unread_events_are_bounded_and_their_loss_is_reported() {
     let mut service = Service::with(WebSocket::builder().inbox_bytes(2_000));
     let start = service.start();
     let mut peer = service.accept().await;
@@ -224,17 +224,17 @@ async fn what_comes_before_anybody_reads_is_bounded_and_its_loss_is_told() {
     }
     peer.send(reply(&meta, 200, Some(info("s1")))).await;
     let mut subscription = start.await.unwrap().unwrap();
-    assert_eq!(told(&mut subscription).await, "gap overflow");
-    assert_eq!(told(&mut subscription).await, "resumed");
-    let first: usize = told(&mut subscription).await.parse().unwrap();
+    assert_eq!(delivered(&mut subscription).await, "gap overflow");
+    assert_eq!(delivered(&mut subscription).await, "resumed");
+    let first: usize = delivered(&mut subscription).await.parse().unwrap();
     assert!(first > 40, "{first}");
     for n in first + 1..=50 {
-        assert_eq!(told(&mut subscription).await, n.to_string());
+        assert_eq!(delivered(&mut subscription).await, n.to_string());
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_login_that_the_gateway_no_longer_takes_gets_a_new_connection() {
+async fn a_login_that_the_gateway_rejects_gets_a_new_connection() {
     let mut service = Service::new();
     let start = service.start();
     let mut peer = service.accept().await;

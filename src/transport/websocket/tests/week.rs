@@ -1,6 +1,5 @@
-//! A week at a gateway that keeps its limits: idle and absolute timeouts, sessions
-//! that are kept for three minutes with a hundred events, connections that are
-//! lost, hours of outage. Time is paused.
+//! A week at a gateway that enforces its limits: idle and absolute timeouts, sessions that are retained for three
+//! minutes with a hundred events, lost connections, hours of outage. Time is paused.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -16,7 +15,7 @@ use crate::subscription::GapCause;
 
 const WEEK: Duration = Duration::from_secs(7 * 86_400);
 const EVENTS: usize = 100_000;
-/// As `ConnectionDetails` says.
+/// As in `ConnectionDetails`.
 const KEPT: usize = 100;
 const WINDOW: Duration = Duration::from_secs(180);
 const IDLE: Duration = Duration::from_secs(1800);
@@ -28,7 +27,7 @@ struct Session {
     subscription: Option<String>,
     /// The connection's outbox.
     connected: Option<mpsc::UnboundedSender<String>>,
-    /// What happened since it was lost.
+    /// Events since it was lost.
     kept: VecDeque<usize>,
     lost_at: Option<Instant>,
 }
@@ -39,7 +38,7 @@ struct Gateway {
     made: usize,
     connections: usize,
     recovered: usize,
-    /// Dropping one ends its connection without a word.
+    /// Dropping one cuts its connection.
     cables: Vec<oneshot::Sender<()>>,
 }
 
@@ -52,7 +51,7 @@ fn told_by(subscription: &str, n: usize) -> String {
     .to_string()
 }
 
-/// Something happens: every subscription that lives is told, or it is kept for it.
+/// Publishes an event: every live subscription receives it, or its session retains it.
 fn publish(gateway: &Shared, n: usize) {
     let mut gateway = gateway.lock().unwrap();
     for session in &mut gateway.sessions {
@@ -68,7 +67,7 @@ fn publish(gateway: &Shared, n: usize) {
     }
 }
 
-/// Takes up a session, or begins one: its number, and what to say first.
+/// Resumes a session, or begins one: its number, and the first frame.
 fn join(gateway: &Shared, wsc: Option<&str>, outbox: &mpsc::UnboundedSender<String>) -> (usize, Vec<String>) {
     let mut gateway = gateway.lock().unwrap();
     gateway.connections += 1;
@@ -114,7 +113,7 @@ fn answer(gateway: &Shared, at: usize, meta: &Value) -> String {
     }
 }
 
-/// One connection, until it ends.
+/// Serves one connection until it ends.
 async fn connection(mut peer: Peer, gateway: Shared) {
     let (outbox, mut out) = mpsc::unbounded_channel();
     let (cable, mut cut) = oneshot::channel::<()>();
@@ -157,7 +156,7 @@ async fn connection(mut peer: Peer, gateway: Shared) {
         let session = &mut gateway.sessions[at];
         session.connected = None;
         session.lost_at = Some(Instant::now());
-        // What had not left yet is kept for it.
+        // Retains what had not been sent yet.
         while let Ok(text) = out.try_recv() {
             let frame: Value = serde_json::from_str(&text).unwrap();
             session.kept.push_back(frame[1]["body"]["n"].as_u64().unwrap() as usize);
@@ -172,33 +171,33 @@ async fn connection(mut peer: Peer, gateway: Shared) {
     }
 }
 
-/// What a reader was told: the numbers in order, a gap as none.
+/// What a reader received: the numbers in order, a gap as `None`.
 async fn read(mut subscription: Subscription) -> (Vec<Option<usize>>, Vec<GapCause>) {
-    let (mut told, mut causes) = (Vec::new(), Vec::new());
+    let (mut delivered, mut causes) = (Vec::new(), Vec::new());
     loop {
         match subscription.next().await {
             Some(Ok(Delivery::Notification(it))) => {
                 let body: Value = it.body_as().unwrap();
                 let n = body["n"].as_u64().unwrap() as usize;
-                told.push(Some(n));
+                delivered.push(Some(n));
                 if n == EVENTS {
                     break;
                 }
             }
             Some(Ok(Delivery::Gap(gap))) => {
                 causes.push(gap.cause);
-                told.push(None);
+                delivered.push(None);
             }
             Some(Ok(_)) => {}
             other => panic!("{other:?}"),
         }
     }
     assert!(subscription.close().await.deleted);
-    (told, causes)
+    (delivered, causes)
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_week_of_timeouts_losses_and_outages_loses_nothing_that_is_not_told() {
+async fn a_week_of_timeouts_losses_and_outages_loses_no_event_silently() {
     let seed = 20_260_301;
     let mut chance = fastrand::Rng::with_seed(seed);
     let mut service = Service::new();
@@ -221,10 +220,10 @@ async fn a_week_of_timeouts_losses_and_outages_loses_nothing_that_is_not_told() 
     let (mut drops, mut outages, mut until) = (0, 0, None::<Instant>);
     for n in 1..=EVENTS {
         sleep(pause).await;
-        // Quiet days, so that connections come of age, and others.
+        // Quiet days, so that connections reach their age limit, and busy ones.
         let quiet = matches!(n * 7 / EVENTS, 1 | 2 | 4 | 5);
         if until.is_none() && !quiet && n < EVENTS - 200 && chance.usize(..200) == 0 {
-            // Now and then for longer than the service keeps a session.
+            // Now and then for longer than the service retains a session.
             let long = chance.usize(..8) == 0;
             let secs = if long { chance.u64(200..1500) } else { chance.u64(0..60) };
             until = Some(Instant::now() + s(secs));
@@ -244,10 +243,10 @@ async fn a_week_of_timeouts_losses_and_outages_loses_nothing_that_is_not_told() 
         }
         publish(&gateway, n);
     }
-    let (told, causes) = reader.await.unwrap();
+    let (delivered, causes) = reader.await.unwrap();
 
     let (mut last, mut gap, mut missing, mut holes) = (0, false, 0, 0);
-    for it in told {
+    for it in delivered {
         match it {
             None => gap = true,
             Some(n) => {
@@ -272,8 +271,8 @@ async fn a_week_of_timeouts_losses_and_outages_loses_nothing_that_is_not_told() 
     );
     assert!(drops > 100 && outages > 5, "the week was too quiet");
     let lost = causes.iter().filter(|cause| **cause == GapCause::SessionLost).count();
-    assert!(gateway.made > 1 + lost + 2, "connections come of age and are taken over from");
+    assert!(gateway.made > 1 + lost + 2, "connections reach their age limit and are replaced");
     assert!(gateway.recovered > 50);
-    assert!(holes <= outages, "what the service keeps is not lost");
+    assert!(holes <= outages, "retained events are not lost");
     assert!(lost <= outages);
 }
