@@ -51,7 +51,8 @@ pub(super) async fn get_record(
     ask(client, clock, path, query, |text, _| serde_json::from_str(unwrapped(text)).ok()).await
 }
 
-async fn ask<T>(
+/// One `GET` of something that `read` makes of the answer's text.
+pub(super) async fn ask<T>(
     client: &Client,
     clock: &Clock,
     path: &str,

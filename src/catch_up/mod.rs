@@ -13,6 +13,7 @@
 //! | | telephony sessions | how they ended | Heavy |
 //! | [`TeamPosts`] | posts | added and changed ones | Light, Medium |
 //! | [`A2pMessages`] | high-volume messages | new ones; status of recent ones | Light |
+//! | [`Insights`] | insights of recorded calls and, where the app names them, of meetings | the present ones of each session | Light, Heavy |
 //! | [`ExtensionList`] | the list of extensions | what differs | Medium |
 //! | [`PresenceSnapshot`] | presence, do-not-disturb; of an account | the present state | Light; Heavy |
 
@@ -21,6 +22,7 @@ mod ask;
 mod call_log;
 mod call_map;
 mod extensions;
+mod insights;
 mod message_map;
 mod messages;
 mod presence;
@@ -45,6 +47,7 @@ use crate::secret::Secret;
 pub use a2p::A2pMessages;
 pub use call_log::CallLogSync;
 pub use extensions::ExtensionList;
+pub use insights::Insights;
 pub use messages::MessageSync;
 pub use presence::PresenceSnapshot;
 pub use proof::{Changes, Open, OpenReason};
@@ -59,6 +62,7 @@ pub fn standard(client: &Client) -> Vec<Arc<dyn CatchUp>> {
         Arc::new(CallLogSync::new(client.clone())),
         Arc::new(TeamPosts::new(client.clone())),
         Arc::new(A2pMessages::new(client.clone())),
+        Arc::new(Insights::new(client.clone())),
         Arc::new(ExtensionList::new(client.clone())),
         Arc::new(PresenceSnapshot::new(client.clone())),
     ]

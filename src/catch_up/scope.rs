@@ -41,6 +41,7 @@ pub(super) fn event_uri(filter: &EventFilter, answered: Option<&str>) -> String 
             let name = std::mem::replace(&mut owner, segment);
             let id = match (name, segment) {
                 ("account" | "extension", "~") => id_in(answered, name),
+                ("accounts", "~") => id_in(answered, "account"),
                 _ => None,
             };
             id.unwrap_or(segment)
@@ -89,6 +90,11 @@ mod tests {
                 "/restapi/v1.0/account/~/extension/700/voicemail",
             ),
             (EventFilter::team_posts(), answered, "/team-messaging/v1/posts"),
+            (
+                EventFilter::ring_sense_insights(crate::event::RingSenseDomain::Pbx),
+                answered,
+                "/ai/ringsense/v1/public/accounts/400/domains/pbx/insights",
+            ),
         ] {
             assert_eq!(event_uri(&filter, answered), want);
         }

@@ -367,7 +367,7 @@ events! {
     /// Insights of a recorded call are available.
     RingSenseInsights(RingSenseInsights) {
         permission: "RingSense",
-        gap: Nothing "insights can be read by a record's id, which only this event tells",
+        gap: Partial "pbx: each recorded call of the log; rcv: meetings that the app names; other domains: nothing",
         account ring_sense_insights(domain: RingSenseDomain)
             = "/ai/ringsense/v1/public/accounts/{accountId}/domains/{domain}/insights";
     }

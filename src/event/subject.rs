@@ -37,6 +37,7 @@ impl Notification {
     /// | missed call | the session in its extension |
     /// | telephony session | each party that has left |
     /// | high-volume message | the message with its status |
+    /// | insights | the recording, at the last change of its insights |
     /// | other | none |
     ///
     /// Content that no query could find in that form gets a key unique to the event: updates pushed
@@ -84,6 +85,13 @@ impl Notification {
             Event::A2pMessage(it) => {
                 let status = it.message_status.as_ref().map_or("", |status| status.as_str());
                 one(it.id.as_ref().map(|id| id.as_str()), &[status])
+            }
+            Event::RingSenseInsights(it) => {
+                let domain = it.domain.as_ref().map_or("", |domain| domain.as_str());
+                let record = it.source_record_id.as_deref().unwrap_or_default();
+                let at = it.last_modified_time.as_ref().or(it.creation_time.as_ref());
+                // Without a time, two events of one call cannot be distinguished.
+                one(it.source_session_id.as_deref().filter(|_| at.is_some()), &[domain, record, &moment(at)])
             }
             _ => Vec::new(),
         }

@@ -74,6 +74,7 @@ mod tests {
         use GapClosure::{Complete, Nothing, Partial, StateOnly};
         let instant = EventFilter::instant_message();
         let store = EventFilter::message_store();
+        let insights = EventFilter::ring_sense_insights(crate::event::RingSenseDomain::Pbx);
         let later = Changes::CHANGED.and(Changes::DELETED);
         let open = |filter: Option<&EventFilter>, changes| {
             vec![Open { filter: filter.cloned(), changes, reason: OpenReason::NoPosition }]
@@ -95,6 +96,10 @@ mod tests {
                 Some((Complete, Changes::ALL, OpenReason::NotAnswered)),
             ),
             (&store, vec![(Complete, Verdict::Refused, none())], Some((Complete, Changes::ALL, OpenReason::Refused))),
+            // Found 3.8: nothing lists insights, so no answer proves that all were found.
+            (&insights, vec![(Partial, answered, none())], Some((Partial, Changes::ALL, OpenReason::InPart))),
+            (&insights, vec![(Partial, unsettled, none())], Some((Partial, Changes::ALL, settling))),
+            (&insights, vec![(Nothing, answered, none())], Some((Nothing, Changes::ALL, OpenReason::NoSource))),
             // What is left open counts for the filters that report it.
             (&instant, vec![(Complete, answered, open(None, later))], None),
             (&store, vec![(Complete, answered, open(None, later))], Some((Complete, later, OpenReason::NoPosition))),

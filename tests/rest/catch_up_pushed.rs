@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use crate::support::bare::{Client, Cursor, notification, quick};
 use crate::support::catch_up::{Follower, client, line, lines, now};
-use ringcentral_events::catch_up::{A2pMessages, CallLogSync, CatchUp, MessageSync, TeamPosts};
+use ringcentral_events::catch_up::{A2pMessages, CallLogSync, CatchUp, Insights, MessageSync, TeamPosts};
+use ringcentral_events::event::RingSenseDomain;
 use ringcentral_events::{EventFilter, Notification, Origin};
 use ringcentral_sandbox::{Fixture, Sandbox};
 use serde_json::value::RawValue;
@@ -124,4 +125,32 @@ async fn what_nobody_was_told_is_found_in_the_form_of_the_push() {
         })
         .collect();
     assert_eq!(words(&found), words(&pushed));
+}
+
+#[tokio::test]
+async fn found_3_8_insights_that_were_pushed_are_not_found_again() {
+    let sandbox = sandbox().await;
+    let push = Client::login(&sandbox).await;
+    let filter = EventFilter::ring_sense_insights(RingSenseDomain::Pbx);
+    let info = push.subscribed(&[filter.as_str()]).await;
+    let mut cursor = Cursor::start();
+    push.next(&info, &mut cursor).await;
+    let mut follower = Follower::begin(Insights::new(client(&sandbox)), [filter]).await;
+    let gap = now();
+    let insights = |summary: &str| Fixture::insights("pbx", "s-sandbox-1", summary);
+    let mut pushed = async || {
+        let messages = push.next(&info, &mut cursor).await;
+        let [message] = &messages[..] else { panic!("{messages:?}") };
+        let raw = RawValue::from_string(notification(&info, message).to_string()).unwrap();
+        Notification::parse(raw, Origin::Push, now()).unwrap()
+    };
+    sandbox.trigger_all(&[Fixture::recorded_call("1"), insights("notes")]);
+    let notes = pushed().await;
+    // The second event of a call is another one.
+    sandbox.advance(Duration::from_millis(5));
+    sandbox.trigger(&insights("more"));
+    let more = pushed().await;
+    assert!(follower.is_news(&notes) && follower.is_news(&more));
+    assert_eq!(lines(&follower.sync(Some(gap)).await), [""; 0]);
+    assert_eq!(notes.event_uri(), more.event_uri());
 }

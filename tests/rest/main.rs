@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod catch_up_calls;
+mod catch_up_insights;
 mod catch_up_messages;
 mod catch_up_pushed;
 mod catch_up_reading;

@@ -125,6 +125,10 @@ pub(crate) fn line(it: &Notification) -> String {
             let what = change.event_type.as_ref().map(|it| it.as_str());
             format!("{} {}", text(what), text(change.extension_id.as_ref().map(|it| it.as_str())))
         }
+        Event::RingSenseInsights(it) => {
+            let said: Vec<&str> = it.insight("Summary").filter_map(|it| it.content()).collect();
+            format!("insights {}", said.join(", "))
+        }
         other => format!("{}", other.kind()),
     }
 }

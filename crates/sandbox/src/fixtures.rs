@@ -143,6 +143,27 @@ pub enum Fixture {
         #[serde(default = "caller")]
         from: String,
     },
+    /// A recorded call ended; raises no event. The call log contains it after `call_log_delay`.
+    #[non_exhaustive]
+    RecordedCall {
+        /// Number of its session, whose id is `s-sandbox-` and this number.
+        session: String,
+        /// Caller. Default `+16505550100`.
+        #[serde(default = "caller")]
+        from: String,
+    },
+    /// Insights of a session were made; the second ones of a session are added to the first.
+    #[non_exhaustive]
+    Insights {
+        /// `pbx`, `rcv` or another. Default `pbx`.
+        #[serde(default = "pbx")]
+        domain: String,
+        /// The id of the session or meeting (`sourceSessionId`).
+        session: String,
+        /// Its `Summary`.
+        #[serde(default = "greeting")]
+        summary: String,
+    },
     /// A high-volume message was received.
     #[non_exhaustive]
     A2pMessage {
@@ -235,6 +256,9 @@ fn one() -> u32 {
 fn inbound() -> String {
     "Inbound".into()
 }
+fn pbx() -> String {
+    "pbx".into()
+}
 fn minute() -> u64 {
     60
 }
@@ -292,6 +316,18 @@ impl Fixture {
     #[must_use]
     pub fn message_purged(id: u64) -> Self {
         Self::MessageDeleted { id, purge: true }
+    }
+
+    /// A recorded call of the session `s-sandbox-{session}` ended.
+    #[must_use]
+    pub fn recorded_call(session: impl Into<String>) -> Self {
+        Self::RecordedCall { session: session.into(), from: caller() }
+    }
+
+    /// Insights of a session of `domain` were made.
+    #[must_use]
+    pub fn insights(domain: impl Into<String>, session: impl Into<String>, summary: impl Into<String>) -> Self {
+        Self::Insights { domain: domain.into(), session: session.into(), summary: summary.into() }
     }
 
     /// Another user replies to the post `id`.

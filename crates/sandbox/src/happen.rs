@@ -31,6 +31,11 @@ impl Fixture {
             Self::ChatNamed { id, name } => vec![state.name_chat(id, name)],
             Self::ChatLeft { id } => state.leave_chat(id),
             Self::MissedCall { from } => missed_call(state, from),
+            Self::RecordedCall { session, from } => {
+                state.log_call(&NewCall { from, result: "Call connected", session, recorded: true });
+                Vec::new()
+            }
+            Self::Insights { domain, session, summary } => vec![state.add_insights(domain, session, summary)],
             Self::A2pMessage { from, text, direction } => vec![state.add_a2p(direction, from, text)],
             Self::A2pStatus { id, status } => state.change_a2p(*id, status),
             Self::ExtensionAdded { id } => state.change_extension(id, ExtensionChange::Create),
@@ -207,7 +212,7 @@ fn telephony(state: &mut State, status: &str, from: &str, missed: bool) -> (Stri
     });
     if matches!(status, "Disconnected" | "Gone") {
         let result = if missed { "Missed" } else { "Call connected" };
-        state.log_call(&NewCall { from, result, session: &session });
+        state.log_call(&NewCall { from, result, session: &session, recorded: false });
     }
     let event = happening(state, &own(&identity, "telephony/sessions"), &body);
     (session, event)

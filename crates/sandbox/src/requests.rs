@@ -72,6 +72,8 @@ pub enum Operation {
     Chats,
     /// `GET …/chats/{id}/posts`, or of a thread: `…/chats/{id}/threads/{id}/posts`.
     Posts,
+    /// `GET …/domains/{domain}/sessions/{id}/insights`.
+    Insights,
     /// `POST /realtime/sdk/{source_id}`: the Send API of Engage Digital; needs the feature
     /// `digital`.
     SendApi,
@@ -160,6 +162,7 @@ impl Operation {
             ("GET", [.., "recent", "chats"]) => Self::RecentChats,
             ("GET", ["team-messaging", "v1", "chats"] | ["restapi", "v1.0", "glip", "chats" | "groups"]) => Self::Chats,
             ("GET", [.., "chats" | "groups", _, "posts"] | [.., "chats", _, "threads", _, "posts"]) => Self::Posts,
+            ("GET", ["ai", "ringsense", .., "sessions", _, "insights"]) => Self::Insights,
             _ => Self::OtherApi,
         }
     }
@@ -390,6 +393,7 @@ mod tests {
             (Api, "GET", "/team-messaging/v1/chats", O::Chats),
             (Api, "GET", "/team-messaging/v1/chats/5", O::OtherApi),
             (Api, "GET", "/team-messaging/v1/chats/5/posts", O::Posts),
+            (Api, "GET", "/ai/ringsense/v1/public/accounts/~/domains/pbx/sessions/s/insights", O::Insights),
             (Api, "POST", "/team-messaging/v1/chats/5/posts", O::OtherApi),
             (Api, "POST", "/restapi/v1.0/account/~/extension/~/sms", O::OtherApi),
             (PubNub, "GET", "/v2/subscribe/k/c/0", O::Handshake),

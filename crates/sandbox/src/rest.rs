@@ -4,7 +4,7 @@ use http::header::{DATE, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{Method, StatusCode};
 use serde_json::json;
 
-use super::account::{a2p, calls, message_sync, messages as store, people, team};
+use super::account::{a2p, calls, insights, message_sync, messages as store, people, team};
 use super::budget::{Group, Spent};
 use super::delivery::Happening;
 use super::http::{Call, Refused, Reply, json_reply};
@@ -98,6 +98,11 @@ fn resource(state: &State, method: &str, path: &[&str]) -> Option<(Group, Handle
         }
         ("POST", ["restapi", "v1.0", "glip", "chats" | "groups", _, "posts"]) => {
             (Heavy, |s, c, p| messages::create_post(s, c, p[4]))
+        }
+        ("GET", ["ai", "ringsense", "v1", "public", "accounts", account, "domains", _, "sessions", _, "insights"])
+            if *account == "~" || *account == state.identity.account_id =>
+        {
+            (Light, |s, _, p| loud(insights::of_session(s, p[7], p[9])))
         }
         _ => return None,
     };

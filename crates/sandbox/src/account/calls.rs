@@ -40,6 +40,7 @@ pub(in super::super) struct NewCall<'a> {
     pub(in super::super) result: &'a str,
     /// Number of the session.
     pub(in super::super) session: &'a str,
+    pub(in super::super) recorded: bool,
 }
 
 impl State {
@@ -49,7 +50,7 @@ impl State {
         let extension = self.identity.extension_id.clone();
         let session = new.session;
         let id = number(&mut self.rng, 12);
-        let record = json!({
+        let mut record = json!({
             "id": id,
             "uri": self.extension_uri(&extension, &format!("/call-log/{id}?view=Simple")),
             "sessionId": session,
@@ -66,6 +67,10 @@ impl State {
             "extension": { "id": id_number(&extension) },
             "lastModifiedTime": now,
         });
+        if new.recorded && self.knobs.account.recording_in_log {
+            let uri = format!("{}/restapi/v1.0/account/{}/recording/{id}", self.base_url, self.identity.account_id);
+            record["recording"] = json!({ "id": id, "uri": uri, "type": "Automatic" });
+        }
         let visible = later_on(start, self.knobs.account.call_log_delay);
         keep(&mut self.account.calls.ended, Ended { extension, start, visible, record }, KEPT);
     }

@@ -48,6 +48,14 @@ pub struct AccountKnobs {
     /// Whether the posts of a chat include the replies of its threads. Default true;
     /// *unverified*.
     pub replies_in_posts: bool,
+    /// Whether a session without insights is answered by an empty object. Default false: 404
+    /// `CMN-102`; *unverified*.
+    pub empty_insights: bool,
+    /// Whether the insights of a session are answered as a list in `records`. Default false: as
+    /// one object; *unverified*.
+    pub insights_in_list: bool,
+    /// Whether the call log has `recording` for recorded calls. Default true; *unverified*.
+    pub recording_in_log: bool,
     /// Whether `olderRecordsExist` also covers records before `dateFrom`. Default false;
     /// *unverified*.
     pub older_beyond_frame: bool,
@@ -68,6 +76,9 @@ impl Default for AccountKnobs {
             call_log_limit: 250,
             frame_hides_older: true,
             replies_in_posts: true,
+            empty_insights: false,
+            insights_in_list: false,
+            recording_in_log: true,
             older_beyond_frame: false,
         }
     }

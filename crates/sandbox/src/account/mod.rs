@@ -5,6 +5,7 @@
 
 pub(super) mod a2p;
 pub(super) mod calls;
+pub(super) mod insights;
 mod knobs;
 pub(super) mod message_sync;
 pub(super) mod messages;
@@ -28,6 +29,7 @@ pub(super) struct Account {
     pub(super) team: team::Team,
     pub(super) people: people::People,
     pub(super) a2p: a2p::A2p,
+    pub(super) insights: insights::Insights,
 }
 
 impl State {

@@ -1,0 +1,628 @@
+//! Insights of recorded calls and meetings, session by session.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::ask::{OVERLAP, ask, get, objects, read_position, write_position};
+use super::proof::{Changes, Open, OpenReason};
+use super::{CatchUp, Found, SyncPage, SyncRequest, SyncToken, scope, time};
+use crate::clock::Clock;
+use crate::decode::is_too_large;
+use crate::error::{Disposition, Result};
+use crate::event::uri::Parts;
+use crate::event::{EventFilter, EventKind, GapClosure, RingSenseDomain};
+use crate::rest::{Client, segment};
+use crate::salvage::unwrapped;
+use crate::timestamp::Timestamp;
+
+/// As many calls as one page of the log has at most.
+const PAGE: usize = 250;
+/// Sessions of one round, the newest; each is a request.
+const SESSIONS: usize = 100;
+/// Where the first so many are refused and none is answered, the others are not asked.
+const REFUSALS: u32 = 3;
+/// The log is asked by the start of a call, and insights follow its end.
+const LONG_CALL: u64 = 3_600_000;
+/// The published sample has its insights 5 min 16 s after the end of its recording.
+const LATE: Duration = Duration::from_secs(30 * 60);
+const LEAST_LATE: Duration = Duration::from_secs(10 * 60);
+const MOST_LATE: Duration = Duration::from_secs(7 * 86_400);
+/// Two rounds are at least so far apart: each reads the call log (rate group Heavy).
+const APART: u64 = 240_000;
+/// A round that is older begins anew.
+const STALE: u64 = 3_600_000;
+/// A round that was left out because of that follows within this.
+const SETTLES: Duration = Duration::from_secs(300);
+
+type Meetings = Arc<dyn Fn() -> Vec<String> + Send + Sync>;
+
+/// Makes up for insights of recorded calls
+/// (`GET /ai/ringsense/v1/public/accounts/{a}/domains/{d}/sessions/{id}/insights`, rate group
+/// Light), of the domains `pbx` and `rcv`. For the other domains push is the only way: a lost
+/// event is lost for good.
+///
+/// The service has no list of insights, so they are asked for session by session:
+///
+/// - `pbx`: the calls of the account's log (rate group Heavy) that were recorded, the newest 100
+///   of those that ended within [`late`](Self::late) before the gap, or in it.
+/// - `rcv`: the meetings that [`meetings`](Self::meetings) names; none by default, and then the
+///   domain has no source.
+///
+/// Insights that were made or changed since the gap began are found, in their present state: of
+/// two events of one call only the later one. A gap of these filters is never complete
+/// ([`GapClosure::Partial`]): nothing proves that every session with new insights was asked for.
+/// Rounds are 4 min apart, so the last part of a gap may be found 5 min after its end.
+///
+/// Needs an ACE licence, the permission to read insights, and `ReadCallLog` for the account.
+///
+/// Unverified: the form of the answer (the pushed body, or a list of them under `records`), the
+/// answer where a session has no insights (404, or an empty one), whether an entry of the log has
+/// `recording` as soon as the call is over, and whether later insights change `lastModifiedTime`.
+#[derive(Clone)]
+pub struct Insights {
+    client: Client,
+    late: Duration,
+    meetings: Option<Meetings>,
+    clock: Clock,
+}
+
+impl fmt::Debug for Insights {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Insights")
+            .field("late", &self.late)
+            .field("meetings", &self.meetings.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Insights {
+    /// Asks through `client`.
+    #[must_use]
+    pub fn new(client: Client) -> Self {
+        let clock = client.system().clock();
+        Self { client, late: LATE, meetings: None, clock }
+    }
+
+    /// How long after the end of a call its insights may be made or changed. Default 30 min,
+    /// 10 min at least, 7 days at most. Undocumented; the published sample has 5 min 16 s
+    /// (ringcentral-rest-and-events.md §5.9.2).
+    #[must_use]
+    pub fn late(self, late: Duration) -> Self {
+        Self { late: late.clamp(LEAST_LATE, MOST_LATE), ..self }
+    }
+
+    /// The ids of the meetings whose insights may be missing, asked for at each round: at most
+    /// 100 of them are read. The service has no documented list of meetings.
+    #[must_use]
+    pub fn meetings(self, ids: impl Fn() -> Vec<String> + Send + Sync + 'static) -> Self {
+        Self { meetings: Some(Arc::new(ids)), ..self }
+    }
+}
+
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Position {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    read: Option<Read>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    round: Option<Round>,
+}
+
+/// What the last round read.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Read {
+    /// From when on, by this machine's clock.
+    since: u64,
+    /// Up to when, by the service's clock.
+    upto: u64,
+    /// When it began, by this machine's clock.
+    at: u64,
+}
+
+/// What is being read.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Round {
+    /// By this machine's clock.
+    since: u64,
+    at: u64,
+    /// What was made before, by the service's clock, does not count. Known from the first answer on.
+    #[serde(default)]
+    from: Option<u64>,
+    /// When the first request was answered, by the service's clock.
+    #[serde(default)]
+    upto: Option<u64>,
+    todo: Vec<Step>,
+    /// The URI of the log, which has the account's id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    uri: Option<String>,
+    /// How many sessions there are in it.
+    sessions: usize,
+    /// Whether a session was answered, and how many were refused.
+    answered: bool,
+    refused: u32,
+}
+
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+enum Step {
+    /// A page of the call log: the calls that began before `to`.
+    Log {
+        filter: String,
+        to: Option<u64>,
+        page: u64,
+    },
+    Session {
+        filter: String,
+        session: String,
+    },
+}
+
+impl Step {
+    fn session(filter: &str, session: String) -> Self {
+        Self::Session { filter: filter.to_owned(), session }
+    }
+
+    fn is_session(&self, id: &str) -> bool {
+        matches!(self, Self::Session { session, .. } if session == id)
+    }
+}
+
+impl Position {
+    /// Whether the last round is so fresh that there is none now.
+    fn rests(&self, since: u64, now: u64) -> bool {
+        let fresh = |read: &Read| read.reaches(since) && read.at <= now && now - read.at < APART;
+        self.read.as_ref().is_some_and(fresh)
+    }
+}
+
+impl Read {
+    /// Whether it read everything from `since` on. Two readings of the clocks differ by something.
+    fn reaches(&self, since: u64) -> bool {
+        since.saturating_add(OVERLAP) >= self.since
+    }
+}
+
+impl Round {
+    /// For what may be missing since `since`: behind what was read.
+    fn new(since: u64, read: Option<Read>, now: u64) -> Self {
+        let from = read.filter(|read| read.reaches(since)).map(|read| read.upto);
+        let since = read.filter(|_| from.is_some()).map_or(since, |read| read.since);
+        Self { since, at: now, from, ..Self::default() }
+    }
+
+    /// Whether it reads all that is asked for. One from before a restart may be old.
+    fn serves(&self, since: u64, now: u64) -> bool {
+        since.saturating_add(OVERLAP) >= self.since && self.at <= now && now - self.at < STALE
+    }
+
+    /// Takes in the time of an answer; from when on insights count.
+    fn answered_at(&mut self, at: u64, skew: i64) -> u64 {
+        self.upto.get_or_insert(at);
+        *self.from.get_or_insert(time::shift(self.since, skew))
+    }
+
+    /// Adds sessions; `false` when there are too many.
+    fn add(&mut self, filter: &str, sessions: Vec<String>) -> bool {
+        let mut new: Vec<String> = Vec::new();
+        for session in sessions {
+            if !new.contains(&session) && !self.todo.iter().any(|step| step.is_session(&session)) {
+                new.push(session);
+            }
+        }
+        let room = SESSIONS.saturating_sub(self.sessions);
+        let fits = new.len() <= room;
+        new.truncate(room);
+        self.sessions += new.len();
+        self.todo.splice(0..0, new.into_iter().map(|session| Step::session(filter, session)));
+        fits
+    }
+}
+
+fn domain(filter: &EventFilter) -> Option<RingSenseDomain> {
+    let domain = Parts::of(filter.as_str()).after("domains")?;
+    (filter.kind() == EventKind::RingSenseInsights).then(|| domain.into())
+}
+
+#[async_trait]
+impl CatchUp for Insights {
+    fn name(&self) -> &'static str {
+        "insights"
+    }
+
+    fn covers(&self, filter: &EventFilter) -> GapClosure {
+        match domain(filter) {
+            Some(RingSenseDomain::Pbx) => GapClosure::Partial,
+            Some(RingSenseDomain::Rcv) if self.meetings.is_some() => GapClosure::Partial,
+            _ => GapClosure::Nothing,
+        }
+    }
+
+    fn settles_after(&self) -> Duration {
+        SETTLES
+    }
+
+    fn overlap(&self) -> Duration {
+        Duration::MAX
+    }
+
+    /// Costs no request: what is asked for is asked by its time.
+    async fn begin(&self, _filters: &[EventFilter]) -> Result<SyncToken> {
+        write_position(&Position::default(), self.clock.wall())
+    }
+
+    async fn sync(&self, request: SyncRequest<'_>) -> Result<SyncPage> {
+        let wall = self.clock.wall();
+        let now = time::millis(wall);
+        let nothing = |held: &Position| Ok(SyncPage::new(Vec::new(), write_position(held, wall)?));
+        // A check has nothing to ask for.
+        let Some(since) = request.since.map(time::millis) else { return nothing(&Position::default()) };
+        let mut held: Position = read_position(request.from).unwrap_or_default();
+        held.round = held.round.filter(|round| round.serves(since, now));
+        let mut open = Vec::new();
+        if held.round.is_none() {
+            if held.rests(since, now) {
+                return nothing(&held);
+            }
+            held.round = Some(self.begin_round(Round::new(since, held.read, now), request.filters, &mut open));
+        }
+        let mut found = Vec::new();
+        if let Some(round) = &mut held.round {
+            found = self.step(round, &mut open).await?;
+            if round.todo.is_empty() {
+                held.read = round.upto.map(|upto| Read { since: round.since, upto, at: round.at });
+                held.round = None;
+            }
+        }
+        let more = held.round.is_some();
+        Ok(SyncPage::new(found, write_position(&held, wall)?).with_more(more).with_open(open))
+    }
+}
+
+/// What is open of a filter. Any kind of change: whether a session that was not read has new
+/// insights, changed ones or none is not known.
+fn open_of(filter: &str, reason: OpenReason) -> Option<Open> {
+    Some(Open { filter: Some(filter.parse().ok()?), changes: Changes::ALL, reason })
+}
+
+impl Insights {
+    fn begin_round(&self, mut round: Round, filters: &[EventFilter], open: &mut Vec<Open>) -> Round {
+        for filter in filters {
+            match (domain(filter), &self.meetings) {
+                (Some(RingSenseDomain::Pbx), _) => {
+                    round.todo.push(Step::Log { filter: filter.to_string(), to: None, page: 1 });
+                }
+                (Some(RingSenseDomain::Rcv), Some(meetings)) if !round.add(filter.as_str(), meetings()) => {
+                    open.extend(open_of(filter.as_str(), OpenReason::TooMuch));
+                }
+                _ => {}
+            }
+        }
+        round
+    }
+
+    /// One request of a round.
+    async fn step(&self, round: &mut Round, open: &mut Vec<Open>) -> Result<Vec<Found>> {
+        if round.todo.is_empty() {
+            return Ok(Vec::new());
+        }
+        match round.todo.remove(0) {
+            Step::Log { filter, to, page } => {
+                self.log(round, &filter, (to, page), open).await?;
+                Ok(Vec::new())
+            }
+            Step::Session { filter, session } => self.session(round, filter, session, open).await,
+        }
+    }
+
+    /// Finds recorded calls.
+    async fn log(
+        &self,
+        round: &mut Round,
+        filter: &str,
+        (to, page): (Option<u64>, u64),
+        open: &mut Vec<Open>,
+    ) -> Result<()> {
+        let asked_from = round.from.unwrap_or(round.since);
+        let late = u64::try_from(self.late.as_millis()).unwrap_or(u64::MAX);
+        let earliest = asked_from.saturating_sub(late.saturating_add(LONG_CALL));
+        let mut query = vec![
+            ("dateFrom", time::text(earliest)),
+            ("view", "Simple".to_owned()),
+            ("page", page.to_string()),
+            ("perPage", PAGE.to_string()),
+        ];
+        query.extend(to.map(|to| ("dateTo", time::text(to))));
+        let account = Parts::of(filter).after("accounts").unwrap_or("~");
+        let path = format!("/restapi/v1.0/account/{}/call-log", segment(account)?);
+        let listed = get(&self.client, &self.clock, &path, &query).await?;
+        if round.answered_at(listed.at, listed.skew) < asked_from {
+            // This machine's clock is ahead: the list began too late.
+            round.todo.insert(0, Step::Log { filter: filter.to_owned(), to, page });
+            return Ok(());
+        }
+        let (calls, is_whole) = objects(&listed.body);
+        let next = (listed.body.records.len() >= PAGE).then(|| next_page(&calls, to, page));
+        round.uri = listed.body.uri.or(round.uri.take());
+        let mut is_read = round.add(filter, recorded(&calls));
+        if let Some((to, page)) = next {
+            if round.sessions < SESSIONS {
+                let behind = round.todo.iter().take_while(|step| matches!(step, Step::Session { .. })).count();
+                round.todo.insert(behind, Step::Log { filter: filter.to_owned(), to, page });
+            } else {
+                is_read = false;
+            }
+        }
+        open.extend((!is_read).then(|| open_of(filter, OpenReason::TooMuch)).flatten());
+        open.extend((!is_whole).then(|| open_of(filter, OpenReason::Unread)).flatten());
+        Ok(())
+    }
+
+    async fn session(
+        &self,
+        round: &mut Round,
+        filter: String,
+        session: String,
+        open: &mut Vec<Open>,
+    ) -> Result<Vec<Found>> {
+        let (Ok(parsed), Ok(id)) = (filter.parse::<EventFilter>(), segment(&session)) else {
+            open.extend(open_of(&filter, OpenReason::Unread));
+            return Ok(Vec::new());
+        };
+        let path = format!("{}/sessions/{id}/insights", collection(&filter));
+        let read = |text: &str, _| Some(serde_json::from_str::<Value>(unwrapped(text)).ok());
+        let reason = match ask(&self.client, &self.clock, &path, &[], read).await {
+            Ok(answer) => {
+                let from = round.answered_at(answer.at, answer.skew).saturating_sub(OVERLAP);
+                round.answered = true;
+                match answer.body.and_then(records) {
+                    Some(all) => return found(&parsed, round.uri.as_deref(), &session, all, from),
+                    None => OpenReason::Unread,
+                }
+            }
+            // It has no insights (yet): they will be pushed.
+            Err(error) if error.status() == Some(404) => {
+                round.answered = true;
+                return Ok(Vec::new());
+            }
+            Err(error) if is_too_large(&error) => OpenReason::TooMuch,
+            // The client repeated it. It does not hold up the other sessions.
+            Err(error) if error.status().is_some_and(|status| status >= 500 && status != 503) => {
+                tracing::debug!(%error, "insights of a session are not answered");
+                OpenReason::Unread
+            }
+            Err(error) if error.disposition() == Disposition::Fatal => {
+                tracing::debug!(%error, "insights of a session are refused");
+                round.refused += 1;
+                if !round.answered && round.refused >= REFUSALS {
+                    round.todo.retain(|step| matches!(step, Step::Log { filter: other, .. } if *other != filter));
+                }
+                OpenReason::Refused
+            }
+            Err(error) => return Err(error),
+        };
+        open.extend(open_of(&filter, reason));
+        Ok(Vec::new())
+    }
+}
+
+/// The path of a filter without its last segment.
+fn collection(filter: &str) -> &str {
+    let path = filter.split('?').next().unwrap_or(filter);
+    path.trim_end_matches('/').strip_suffix("/insights").unwrap_or(path)
+}
+
+/// The page of the log behind a full one: by time, since a call that enters the log meanwhile
+/// moves the pages; within one millisecond by number.
+fn next_page(calls: &[Map<String, Value>], to: Option<u64>, page: u64) -> (Option<u64>, u64) {
+    let oldest = calls.iter().filter_map(|call| stamp(call, "startTime")).min();
+    match oldest.map(|oldest| oldest.saturating_add(1)) {
+        Some(next) if to.is_none_or(|to| next < to) => (Some(next), 1),
+        _ => (to, page.saturating_add(1)),
+    }
+}
+
+/// The sessions of calls that were recorded, the newest first.
+fn recorded(calls: &[Map<String, Value>]) -> Vec<String> {
+    let is_recorded = |call: &&Map<String, Value>| call.get("recording").is_some_and(|it| !it.is_null());
+    let id = |call: &Map<String, Value>| call.get("telephonySessionId")?.as_str().map(str::to_owned);
+    calls.iter().filter(is_recorded).filter_map(id).filter(|id| !id.is_empty()).collect()
+}
+
+/// The insights of an answer, in each form that it may have; `None` for anything else.
+fn records(answer: Value) -> Option<Vec<Map<String, Value>>> {
+    let list = match answer {
+        Value::Array(list) => list,
+        Value::Object(mut answer) => match answer.remove("records") {
+            Some(Value::Array(list)) => list,
+            Some(_) => return None,
+            None if answer.is_empty() => Vec::new(),
+            None => vec![Value::Object(answer)],
+        },
+        Value::Null => Vec::new(),
+        _ => return None,
+    };
+    let object = |record| match record {
+        Value::Object(record) if record.contains_key("insights") => Some(record),
+        _ => None,
+    };
+    list.into_iter().map(object).collect()
+}
+
+fn stamp(record: &Map<String, Value>, name: &str) -> Option<u64> {
+    time::of(&Timestamp::new(record.get(name)?.as_str()?))
+}
+
+/// The insights that were made or changed since `from`, as they would have been pushed.
+fn found(
+    filter: &EventFilter,
+    answered: Option<&str>,
+    session: &str,
+    all: Vec<Map<String, Value>>,
+    from: u64,
+) -> Result<Vec<Found>> {
+    let uri = scope::event_uri(filter, answered);
+    let mut events = Vec::new();
+    for mut record in all {
+        let is_empty = record.get("insights").and_then(Value::as_object).is_none_or(Map::is_empty);
+        let name = ["lastModifiedTime", "creationTime"].into_iter().find(|name| stamp(&record, name).is_some());
+        if is_empty || name.and_then(|name| stamp(&record, name)).is_some_and(|at| at < from) {
+            continue;
+        }
+        // What names the session in a pushed event, so that the two are recognized as one.
+        record.entry("sourceSessionId").or_insert_with(|| session.into());
+        if let Some(domain) = domain(filter) {
+            record.entry("domain").or_insert_with(|| domain.as_str().into());
+        }
+        let at = name.and_then(|name| record.get(name)).and_then(Value::as_str).map(str::to_owned);
+        events.push(Found::change(&uri, at.as_deref(), &record)?);
+    }
+    Ok(events)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const NOON: u64 = 1_714_996_800_000;
+
+    fn object(value: Value) -> Map<String, Value> {
+        let Value::Object(object) = value else { panic!("{value}") };
+        object
+    }
+
+    #[test]
+    fn a_round_reads_what_the_last_one_did_not() {
+        let read = Read { since: NOON, upto: NOON + 90_000, at: NOON + 60_000 };
+        for (since, from, from_when) in [
+            // The same gap, and one that began later: behind what was read.
+            (NOON, NOON, Some(NOON + 90_000)),
+            (NOON - OVERLAP, NOON, Some(NOON + 90_000)),
+            (NOON + 500_000, NOON, Some(NOON + 90_000)),
+            // An earlier one: from its beginning.
+            (NOON - OVERLAP - 1, NOON - OVERLAP - 1, None),
+        ] {
+            let round = Round::new(since, Some(read), NOON + 600_000);
+            assert_eq!((round.since, round.from), (from, from_when), "{since}");
+            let mut fresh = Round::new(since, None, NOON + 600_000);
+            assert_eq!((fresh.since, fresh.from), (since, None));
+            assert_eq!(fresh.answered_at(NOON + 9, -7), since - 7, "in the service's time");
+            assert_eq!((fresh.answered_at(NOON + 99, 0), fresh.upto), (since - 7, Some(NOON + 9)));
+        }
+    }
+
+    #[test]
+    fn rounds_are_minutes_apart_except_for_a_gap_that_began_earlier() {
+        let held = Position { read: Some(Read { since: NOON, upto: NOON, at: NOON }), round: None };
+        for (since, now, rests) in [
+            (NOON, NOON, true),
+            (NOON, NOON + APART - 1, true),
+            (NOON, NOON + APART, false),
+            // The clock was set back.
+            (NOON, NOON - 1, false),
+            (NOON - 60_000, NOON + 1, false),
+        ] {
+            assert_eq!(held.rests(since, now), rests, "{since} {now}");
+        }
+        assert!(!Position::default().rests(NOON, NOON));
+        assert!(u128::from(APART) < SETTLES.as_millis(), "what one leaves out is read once it has settled");
+    }
+
+    #[test]
+    fn a_round_for_less_or_from_long_ago_begins_anew() {
+        let round = Round::new(NOON, None, NOON);
+        for (since, now, serves) in [
+            (NOON, NOON, true),
+            (NOON + 60_000, NOON + STALE - 1, true),
+            (NOON, NOON + STALE, false),
+            (NOON, NOON - 1, false),
+            (NOON - OVERLAP - 1, NOON, false),
+        ] {
+            assert_eq!(round.serves(since, now), serves, "{since} {now}");
+        }
+    }
+
+    #[test]
+    fn the_log_is_read_back_by_time_and_within_a_millisecond_by_number() {
+        let calls = [object(json!({"startTime": "2024-05-06T12:00:00Z"})), object(json!({}))];
+        for (to, page, want) in [
+            (None, 1, (Some(NOON + 1), 1)),
+            (Some(NOON + 2), 4, (Some(NOON + 1), 1)),
+            (Some(NOON + 1), 1, (Some(NOON + 1), 2)),
+        ] {
+            assert_eq!(next_page(&calls, to, page), want);
+        }
+        assert_eq!(next_page(&[], None, 1), (None, 2));
+    }
+
+    #[test]
+    fn an_answer_has_insights_in_each_form_that_it_may_have() {
+        let one = || json!({"insights": {"Summary": []}});
+        for (answer, want) in [
+            (one(), Some(1)),
+            (json!([one(), one()]), Some(2)),
+            (json!({"records": [one()]}), Some(1)),
+            (json!({"records": []}), Some(0)),
+            (json!({}), Some(0)),
+            (json!(null), Some(0)),
+            (json!({"records": null}), None),
+            (json!({"records": [1]}), None),
+            (json!({"errorCode": "X"}), None),
+            (json!("text"), None),
+        ] {
+            assert_eq!(records(answer.clone()).map(|all| all.len()), want, "{answer}");
+        }
+    }
+
+    #[test]
+    fn insights_count_by_their_last_change() {
+        let filter = EventFilter::ring_sense_insights(RingSenseDomain::Pbx);
+        for (times, want) in [
+            (json!({"creationTime": "2024-05-06T11:00:00Z", "lastModifiedTime": "2024-05-06T12:00:00Z"}), 1),
+            (json!({"creationTime": "2024-05-06T12:00:00Z"}), 1),
+            (json!({"creationTime": "2024-05-06T11:59:59Z"}), 0),
+            (json!({"creationTime": "2024-05-06T12:00:01Z", "lastModifiedTime": "2024-05-06T11:59:59Z"}), 0),
+            (json!({"creationTime": "2024-05-06T11:00:00Z", "lastModifiedTime": 7}), 0),
+            // It cannot be told apart from new ones.
+            (json!({}), 1),
+        ] {
+            let mut record = object(times.clone());
+            record.insert("insights".into(), json!({"Summary": [{"value": "x"}]}));
+            let events = found(&filter, None, "s", vec![record.clone()], NOON).unwrap();
+            assert_eq!(events.len(), want, "{times}");
+            if let Some(event) = events.first() {
+                assert!(event.notification.get().contains(r#""sourceSessionId":"s""#));
+                assert!(event.notification.get().contains(r#""domain":"pbx""#));
+            }
+            record.insert("insights".into(), json!({}));
+            assert!(found(&filter, None, "s", vec![record], NOON).unwrap().is_empty(), "none yet");
+        }
+    }
+
+    #[test]
+    fn how_late_insights_may_be_has_a_floor_and_a_cap() {
+        let client = Client::builder(crate::auth::StaticToken::new(crate::auth::AccessToken::new("t")));
+        let source = Insights::new(client.build().unwrap());
+        for (late, want) in [(Duration::ZERO, LEAST_LATE), (Duration::MAX, MOST_LATE)] {
+            assert_eq!(source.clone().late(late).late, want, "{late:?}");
+        }
+        assert_eq!(source.late, LATE);
+    }
+
+    #[test]
+    fn a_session_is_asked_for_below_the_filters_collection() {
+        for (filter, want) in [
+            (
+                "/ai/ringsense/v1/public/accounts/~/domains/pbx/insights",
+                "/ai/ringsense/v1/public/accounts/~/domains/pbx",
+            ),
+            ("/a/insights/?x=/insights", "/a"),
+        ] {
+            assert_eq!(collection(filter), want);
+        }
+    }
+}
