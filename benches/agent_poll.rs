@@ -1,6 +1,5 @@
-//! What the client adds between an answer and the next poll: polls of a session's stream
-//! against the barest loop of requests, on one loopback server. Figures of one run, to be
-//! compared with each other. Nothing here passes or fails by time.
+//! Measures the client's overhead between an answer and the next poll: polls of a session's stream against a minimal
+//! loop of requests, on one loopback server. Compare the figures of one run with each other. No time makes it fail.
 //!
 //! `cargo bench --features agent --bench agent_poll`
 
@@ -18,7 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 const ROUNDS: usize = 5;
 
-/// Polls of a round: few where it is only seen to run, as by `cargo test`.
+/// Polls of a round: few if it only has to run, as by `cargo test`.
 fn polls() -> usize {
     if std::env::args().any(|arg| arg == "--bench") { 5_000 } else { 50 }
 }

@@ -1,6 +1,5 @@
-//! What an action costs a source, against the least that it could, and a source under
-//! load: figures of one run, to be compared with each other. Nothing here passes or
-//! fails by time; an action that is not answered with a success does.
+//! Measures an action's cost for a source, against the minimum, and a source under load. Compare the figures of one run
+//! with each other. No time makes it fail; an action without a successful answer does.
 //!
 //! `cargo bench --bench digital`
 
@@ -28,10 +27,10 @@ use tokio::task::JoinSet;
 
 const TOKEN: &str = "3YJZzqMJ5Ec7i2JGvnt8TgvleD7dtpwp";
 const RATE: u64 = 1000;
-/// One body of this size is among the load.
+/// One body of this size is part of the load.
 const LARGE: usize = 10 << 20;
 
-/// Whether figures are wanted; `cargo test` only sees it run.
+/// Whether to measure; `cargo test` only runs it.
 fn is_measured() -> bool {
     std::env::args().any(|arg| arg == "--bench")
 }
@@ -41,7 +40,7 @@ fn report(what: &str, figure: f64, unit: &str, against: Option<f64>) {
     println!("{what:<58} {figure:>10.2} {unit}{ratio}");
 }
 
-/// A source that keeps nothing of what is written, and lists a hundred messages.
+/// A source that discards all writes, and lists a hundred messages.
 fn endpoint() -> SourceEndpoint {
     let feed = MemoryFeed::new();
     let user = User::new("cust-7", "Ana", Date::now());
@@ -83,7 +82,7 @@ fn action(name: &str, params: &serde_json::Value) -> Bytes {
     json!({ "action": name, "params": params, "time": "2026-01-02T03:04:05Z" }).to_string().into()
 }
 
-/// Of ten actions one shows, three list, six create.
+/// Of ten actions one is a show, three are lists, six are creates.
 fn mixed(number: u64) -> Bytes {
     match number % 10 {
         0 => action("messages.show", &json!({ "id": "m-50" })),
@@ -106,7 +105,7 @@ fn nanos(calls: u32, mut call: impl FnMut()) -> f64 {
     rounds[rounds.len() / 2]
 }
 
-/// An action in memory, against the signatures of what goes in and out of it.
+/// An action in memory, against the signatures of request and response.
 fn cost(runtime: &Runtime) {
     let (endpoint, signer) = (endpoint(), Signer::new(TOKEN).unwrap());
     for (name, body, calls) in [
@@ -130,7 +129,7 @@ fn cost(runtime: &Runtime) {
     }
 }
 
-/// Memory of a process, in MiB, and the most that it had; where Linux says so.
+/// Memory of a process, in MiB, and its maximum; on Linux only.
 fn resident(child: &Child) -> Option<(f64, f64)> {
     let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).ok()?;
     let of = |name: &str| {
@@ -140,7 +139,7 @@ fn resident(child: &Child) -> Option<(f64, f64)> {
     Some((of("VmRSS:")?, of("VmHWM:")?))
 }
 
-/// The source in a process of its own, so that memory is its alone.
+/// The source in a separate process, so that its memory is measured alone.
 async fn serve() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     println!("http://{}/", listener.local_addr().unwrap());
@@ -176,7 +175,7 @@ async fn load() {
     };
     send(http.clone(), Arc::clone(&url), signer.clone(), mixed(0)).await;
     let before = resident(&child);
-    // As many at once as the endpoint takes by default.
+    // As many concurrent actions as the endpoint's default limit.
     let places = Arc::new(Semaphore::new(256));
     let total = RATE * if is_measured() { 30 } else { 1 };
     let large = create(total, LARGE);

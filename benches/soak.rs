@@ -77,7 +77,7 @@ async fn trouble(sandbox: &Sandbox, draw: &mut fastrand::Rng) {
     }
 }
 
-/// The other process: serves, publishes and makes trouble until its input ends.
+/// The other process: serves, publishes and injects faults until its input ends.
 async fn serve() {
     let seed = std::env::var("SOAK_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
     eprintln!("SOAK_SEED={seed}");
@@ -129,7 +129,7 @@ impl Apart {
 
 impl Drop for Apart {
     fn drop(&mut self) {
-        // Its input ends, and it with it.
+        // The end of its input ends the process.
         drop(self.process.stdin.take());
         let _ = self.process.wait();
     }
@@ -144,8 +144,8 @@ struct Counts {
     twice: AtomicU64,
 }
 
-/// A run of events that did not arrive, between the sending of its neighbours. A gap may
-/// come after it: a replay that fills the service's buffer is known by its last event.
+/// A run of events that did not arrive, between the send times of its neighbours. A gap may follow it: a replay that
+/// fills the service's buffer is recognized by its last event.
 #[derive(Debug)]
 struct Missing {
     count: u64,
@@ -208,7 +208,7 @@ async fn read(name: &'static str, mut subscription: Subscription, counts: Arc<Co
     subscription
 }
 
-/// Resident bytes and open handles of this process; zeros where the system does not say.
+/// Resident bytes and open handles of this process; zeros if the system does not report them.
 fn held() -> (u64, u64) {
     let pages = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
     let resident = pages.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0) * 4096;

@@ -1,5 +1,5 @@
-//! What an event costs, against the least that it could: figures of one run, to be
-//! compared with each other. Nothing here passes or fails by time.
+//! Measures an event's cost, against the minimum. Compare the figures of one run with each other. No time makes it
+//! fail.
 //!
 //! `cargo bench --bench throughput`
 
@@ -31,12 +31,12 @@ use serde_json::value::RawValue;
 
 const KEY: &str = "pdj+XYIRRBryWS2k33qXiA==";
 const STORE: &str = "/restapi/v1.0/account/~/extension/~/message-store";
-/// Events that the queue is measured with; few where `cargo test` only sees it run.
+/// Events to measure the queue with; few if `cargo test` only runs it.
 fn events() -> usize {
     if std::env::args().any(|arg| arg == "--bench") { 100_000 } else { 2_000 }
 }
 
-/// Subscriptions that memory is measured with.
+/// Subscriptions to measure the memory with.
 const IDLE: usize = 500;
 
 /// An event of about one kilobyte.
@@ -77,7 +77,7 @@ fn decoding() {
     let key: [u8; 16] = STANDARD.decode(KEY).unwrap().try_into().unwrap();
     println!("decoding, one event of {} bytes", event(1).len());
 
-    // The least: base64, AES and a look at whether it is JSON.
+    // The minimum: base64, AES and a check whether it is JSON.
     let bare = nanos(|| {
         let mut bytes = STANDARD.decode(black_box(&sealed)).unwrap();
         let plain = ecb::Decryptor::<aes::Aes128>::new(&key.into()).decrypt_padded::<Pkcs7>(&mut bytes).unwrap();
@@ -100,7 +100,7 @@ fn decoding() {
     report("  codec::decode + typed notification", typed, "ns", Some(bare));
 }
 
-/// A transport that hands over everything at once.
+/// A transport that delivers everything at once.
 #[derive(Debug)]
 struct Instantly;
 
@@ -188,7 +188,7 @@ async fn queue() {
     }
 }
 
-/// What recognising repetitions costs: the same events through windows of any size.
+/// The cost of recognizing duplicates: the same events through windows of any size.
 async fn window() {
     let sandbox = sandbox().await;
     let client = client(&sandbox);
@@ -224,7 +224,7 @@ fn resident() -> Option<f64> {
     Some(statm.split(' ').nth(1)?.parse::<f64>().ok()? * 4.0)
 }
 
-/// A sandbox in a process of its own, so that its memory is not in the figure.
+/// A sandbox in a separate process, so that its memory is not in the figure.
 struct Apart {
     process: Child,
     base_url: String,
@@ -252,7 +252,7 @@ impl Apart {
 
 impl Drop for Apart {
     fn drop(&mut self) {
-        // Its input ends, and it with it.
+        // The end of its input ends the process.
         drop(self.process.stdin.take());
         let _ = self.process.wait();
     }
@@ -263,7 +263,7 @@ async fn serve() {
     let (id, secret, jwt) = CREDENTIALS;
     let wide = |knobs: &mut ringcentral_sandbox::Knobs| {
         let limits = &mut knobs.rate_limits;
-        // Told, so that a client knows how many connections it may make.
+        // Announced, so that a client knows how many connections it may make.
         (limits.auth, limits.light, limits.medium, limits.heavy) = (1_000_000, 1_000_000, 1_000_000, 1_000_000);
         knobs.subscription_limit = 100_000;
         knobs.gateway.max_connections = 100_000;
@@ -274,8 +274,8 @@ async fn serve() {
     input.await.unwrap().unwrap();
 }
 
-/// Subscriptions that wait; what one more of them costs this process, which is one
-/// of its own for each transport: what another had freed would be used again.
+/// Idle subscriptions; measures the cost of one more in this process, which is a separate one for each transport:
+/// otherwise memory that another had freed would be reused.
 async fn memory(name: &str) {
     let apart = Apart::start();
     let client = apart.client();
@@ -289,7 +289,7 @@ async fn memory(name: &str) {
         subscription
     };
     let many = || futures_util::stream::iter(0..IDLE).map(start).buffer_unordered(50).collect::<Vec<_>>();
-    // What the first ones cost is in part the process's own.
+    // Part of the first ones' cost is the process's own.
     let first = many().await;
     let before = resident();
     let second = many().await;
@@ -297,9 +297,9 @@ async fn memory(name: &str) {
         Some((now, before)) => {
             report(&format!("  per further subscription, {name}"), (now - before) / IDLE as f64, "KiB", None);
         }
-        None => println!("  this system does not tell"),
+        None => println!("  this system does not report it"),
     }
-    // Over PubNub each waits half a second for what may be on its way.
+    // Over PubNub each waits half a second for messages in transit.
     let all = first.into_iter().chain(second).map(Subscription::close);
     futures_util::stream::iter(all).for_each_concurrent(IDLE, |closing| async { drop(closing.await) }).await;
 }
@@ -316,7 +316,7 @@ fn main() {
     decoding();
     runtime.block_on(queue());
     runtime.block_on(window());
-    println!("memory, {IDLE} and {} idle subscriptions, the sandbox in a process of its own", 2 * IDLE);
+    println!("memory, {IDLE} and {} idle subscriptions, the sandbox in a separate process", 2 * IDLE);
     for name in ["PubNub", "WebSocket"] {
         let run = Command::new(std::env::current_exe().unwrap()).args(["--memory", name]).status().unwrap();
         assert!(run.success(), "{name}: {run}");

@@ -1,5 +1,4 @@
-//! Any text as a frame of the WebSocket gateway: no panic, and what may have been an
-//! event is kept.
+//! Any text as a frame of the WebSocket gateway: no panic, and a possible event is preserved.
 //!
 //! `cargo +nightly fuzz run frame`
 #![no_main]

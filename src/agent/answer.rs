@@ -1,4 +1,4 @@
-//! What an answer of the service says, read leniently.
+//! Reads the service's answers leniently.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -16,13 +16,12 @@ use crate::rest::{self, retry_after};
 use crate::salvage::{self, Parts};
 use crate::secret::Secret;
 
-/// So many letters and digits of a secret are not shown.
+/// How many letters and digits of a secret count as showing it.
 const PART: usize = 8;
-/// How much of what the service says about itself is kept.
+/// The most characters of the service's own message.
 const WORDS: usize = 300;
 
-/// Events in one answer, of which each costs memory however short it is. A queue of any
-/// service is shorter.
+/// The most events in one answer; each costs memory even if it is short. No service's queue is longer.
 const MAX_EVENTS: usize = 100_000;
 
 /// When the service made an answer, by its own clock (`Date`).
@@ -30,7 +29,7 @@ pub(super) fn date(answer: &Answer) -> Option<SystemTime> {
     rest::date(&answer.headers).map(SystemTime::from)
 }
 
-/// Why a batch is not read.
+/// Why a batch cannot be read.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Unread {
     Garbled(String),
@@ -40,7 +39,7 @@ pub(crate) enum Unread {
 /// A batch of events.
 #[derive(Debug)]
 pub(crate) struct Batch {
-    /// The id to poll with next, if it names one.
+    /// The id of the next poll, if the batch names one.
     pub(crate) next: Option<Secret>,
     pub(crate) events: Vec<Box<RawValue>>,
 }
@@ -49,16 +48,16 @@ impl Batch {
     /// Reads the body of a 200.
     pub(crate) fn read(body: &[u8]) -> Result<Self, Unread> {
         let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
-        // An odd byte costs the text it is in, not the batch.
+        // An invalid byte spoils its text, not the batch.
         let body = String::from_utf8_lossy(body);
         let raw: Box<RawValue> = match serde_json::from_str(&body) {
             Ok(raw) => raw,
             Err(error) => {
-                let garbled = || Unread::Garbled(format!("the batch is no JSON: {:?}", error.classify()));
+                let garbled = || Unread::Garbled(format!("the batch is not valid JSON: {:?}", error.classify()));
                 return Self::salvage(&body).ok_or_else(garbled);
             }
         };
-        let fields = Fields::of(&raw).ok_or_else(|| Unread::Garbled("the batch is no object".into()))?;
+        let fields = Fields::of(&raw).ok_or_else(|| Unread::Garbled("the batch is not a JSON object".into()))?;
         let (mut events, mut count) = (Vec::new(), 0);
         if let Some(list) = fields.get(&["events"]).filter(|list| list.get() != "null")
             && !elements(list, &mut |event| {
@@ -68,7 +67,7 @@ impl Batch {
                 }
             })
         {
-            // One event without its brackets, or something that is none: seen either way.
+            // One event without its brackets, or invalid text: it is delivered either way.
             events = vec![list.to_owned()];
             count = 1;
         }
@@ -80,8 +79,8 @@ impl Batch {
 }
 
 impl Batch {
-    /// A batch that is not JSON as a whole, if each of its events can be told from the
-    /// others: one that is not JSON is shown by its text, and costs no other (found 6.5).
+    /// A batch that is not JSON as a whole, if its events can be separated: one that is not JSON is delivered as text,
+    /// and spoils no other (found 6.5).
     fn salvage(body: &str) -> Option<Self> {
         let Parts { parts: fields, closed } = salvage::fields(salvage::unwrapped(body))?;
         let named = |wanted: &str| fields.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted));
@@ -105,34 +104,32 @@ fn is_usable(id: &str) -> bool {
     !matches!(id, "." | "..")
 }
 
-/// An id that can be polled with. Any text is one, since it is opaque; `.` and `..`
-/// cannot be part of a URL's path.
+/// A usable id. Any text is one, since it is opaque, except `.` and `..`, which cannot be part of a URL's path.
 fn session_id(fields: &Fields<'_>) -> Option<Secret> {
     fields.get(&["sessionId"]).and_then(text).filter(|id| is_usable(id)).map(Secret::new)
 }
 
-/// Reads the id out of the answer to a start or a join.
+/// Reads the id from the answer to a start or a join.
 pub(crate) fn established(answer: &Answer) -> Result<Secret> {
     let body = answer.body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&answer.body);
     let raw: Option<Box<RawValue>> = serde_json::from_slice(body).ok();
     raw.as_deref().and_then(Fields::of).and_then(|fields| session_id(&fields)).ok_or_else(|| {
-        Error::new(ErrorKind::Protocol, "the service began a session without telling its id")
+        Error::new(ErrorKind::Protocol, "the service started a session without naming its id")
             .with_status(answer.status.as_u16())
             .with_disposition(Disposition::Fatal)
             .with_unclear(true)
     })
 }
 
-/// Whether `icBranchValue` says that events were missed. Absent, repeated or unreadable
-/// means that nothing is known.
+/// Whether `icBranchValue` says that events were missed. An absent, repeated or unreadable value says nothing.
 pub(crate) fn says_missed(headers: &HeaderMap) -> bool {
     let mut values = headers.get_all("icBranchValue").iter();
     let (Some(value), None) = (values.next(), values.next()) else { return false };
     value.to_str().is_ok_and(|value| value.trim() == "3")
 }
 
-/// What the service says about its answer: the body's `error_description` or `error`,
-/// else `icStatusDescription`. `secrets` are left out of it.
+/// The service's message about its answer: the body's `error_description` or `error`, otherwise `icStatusDescription`.
+/// `secrets` are removed from it.
 pub(crate) fn words(answer: &Answer, secrets: &[&Secret]) -> Option<String> {
     let raw: Option<Box<RawValue>> = serde_json::from_slice(&answer.body).ok();
     let fields = raw.as_deref().and_then(Fields::of);
@@ -151,9 +148,9 @@ pub(crate) fn words(answer: &Answer, secrets: &[&Secret]) -> Option<String> {
     (!said.is_empty()).then(|| said.to_owned())
 }
 
-/// Whether a text shows a secret, or enough of one: in any casing, encoded or cut off.
+/// Whether a text shows a secret, or enough of one: in any casing, encoded or truncated.
 fn has_part_of(said: &str, secret: &str) -> bool {
-    // Letters and digits are what every encoding leaves as they are.
+    // Every encoding leaves letters and digits unchanged.
     let plain = |text: &str| {
         text.bytes().filter(u8::is_ascii_alphanumeric).map(|it| it.to_ascii_lowercase()).collect::<Vec<u8>>()
     };
@@ -162,17 +159,17 @@ fn has_part_of(said: &str, secret: &str) -> bool {
     (!secret.is_empty() && said.contains(secret)) || said_plain.windows(PART).any(|part| parts.contains(part))
 }
 
-/// What an answer that is no success means as an error. `what` is what was asked for.
+/// Classifies an answer that is not a success. `what` names the request.
 pub(crate) fn error(what: &str, answer: &Answer, secrets: &[&Secret]) -> Error {
     let status = answer.status;
     let (kind, does) = match status.as_u16() {
         401 => (ErrorKind::Auth, "the service refused the token to"),
         403 => (ErrorKind::Permission, "the service does not permit to"),
         404 => (ErrorKind::SessionLost, "the service does not know the session to"),
-        409 => (ErrorKind::Busy, "another session, or none, stands against the wish to"),
+        409 => (ErrorKind::Busy, "conflict: another session exists, or this one has ended; cannot"),
         429 => (ErrorKind::RateLimited, "too many requests to"),
         408 | 500.. => (ErrorKind::Service, "the service failed to"),
-        300..=399 => (ErrorKind::Protocol, "the service sent elsewhere, which is not followed, who wants to"),
+        300..=399 => (ErrorKind::Protocol, "refused to follow a redirect while trying to"),
         _ => (ErrorKind::Rejected, "the service refused to"),
     };
     let message: Cow<'static, str> = match words(answer, secrets) {
@@ -191,24 +188,24 @@ pub(crate) fn error(what: &str, answer: &Answer, secrets: &[&Secret]) -> Error {
         .with_unclear(kind == ErrorKind::Service)
 }
 
-/// The wait that the service asks for, with a cap: whoever reads it may wait so long.
+/// The wait that the service asks for, with a cap.
 pub(crate) fn wait_asked_for(headers: &HeaderMap) -> Option<Duration> {
     retry_after(headers).map(|wait| wait.min(machine::MAX_RETRY_AFTER))
 }
 
-/// What an answer to a poll that brought no batch means to the machine.
-pub(crate) fn verdict(answer: &Answer) -> machine::Answer {
+/// Classifies a poll's answer without a batch for the machine.
+pub(crate) fn classify(answer: &Answer) -> machine::Answer {
     match answer.status.as_u16() {
         304 => machine::Answer::Quiet,
         401 => machine::Answer::Unauthorized,
         404 => machine::Answer::Unknown,
         409 => machine::Answer::Over,
-        // Without the service's reason it comes from what stands before it (found 6.4).
+        // Without the service's reason a proxy sent it (found 6.4).
         403 if words(answer, &[]).is_some() => machine::Answer::Fatal,
-        403 | 408 | 429 | 500.. => machine::Answer::Trouble(machine::Trouble {
+        403 | 408 | 429 | 500.. => machine::Answer::Transient(machine::Transient {
             retry_after: wait_asked_for(&answer.headers),
-            // Whoever answered, the service behind may have handed out a batch.
-            // A 503 that names no wait may be that of a proxy whose connection broke.
+            // The service behind a proxy may have sent a batch. A 503 that names no wait may come from a proxy whose
+            // connection broke.
             doubt: match answer.status {
                 StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS => Doubt::No,
                 StatusCode::SERVICE_UNAVAILABLE if retry_after(&answer.headers).is_some() => Doubt::No,
@@ -217,18 +214,18 @@ pub(crate) fn verdict(answer: &Answer) -> machine::Answer {
             broken: false,
         }),
         201..300 => {
-            machine::Answer::Trouble(machine::Trouble { doubt: Doubt::Unanswered, ..machine::Trouble::default() })
+            machine::Answer::Transient(machine::Transient { doubt: Doubt::Unanswered, ..machine::Transient::default() })
         }
         _ => machine::Answer::Fatal,
     }
 }
 
-/// What a poll without an answer means to the machine.
+/// Classifies a poll without an answer for the machine.
 pub(crate) fn no_answer(error: &Error) -> machine::Answer {
     match error.kind() {
         ErrorKind::Protocol if error.status().is_some() => machine::Answer::TooLarge,
         ErrorKind::Config => machine::Answer::Fatal,
-        _ => machine::Answer::Trouble(machine::Trouble {
+        _ => machine::Answer::Transient(machine::Transient {
             retry_after: None,
             // With a status, the answer had begun.
             doubt: match (error.is_unclear(), error.status()) {
@@ -241,7 +238,7 @@ pub(crate) fn no_answer(error: &Error) -> machine::Answer {
     }
 }
 
-/// Whether an error can pass, and what wait it asks for.
+/// Whether an error is transient, and the wait that it asks for.
 pub(crate) fn passing(error: &Error) -> Option<Option<Duration>> {
     match error.disposition() {
         Disposition::Retry { after } => Some(after),
@@ -266,25 +263,25 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_that_is_asked_for_has_a_cap_wherever_it_is_told() {
+    fn a_requested_wait_has_a_cap_in_every_form() {
         for (text, want) in [("7", 7), ("0", 0), ("1e300", 300), ("99999999999999999999", 300)] {
             let answer = answer(503, &[("retry-after", text)], "");
             let want = Some(Duration::from_secs(want));
             assert_eq!(error("start", &answer, &[]).retry_after(), want, "{text}");
-            let machine::Answer::Trouble(trouble) = verdict(&answer) else { panic!("{text}") };
-            assert_eq!(trouble.retry_after, want, "{text}");
+            let machine::Answer::Transient(transient) = classify(&answer) else { panic!("{text}") };
+            assert_eq!(transient.retry_after, want, "{text}");
         }
     }
 
     #[test]
-    fn more_events_than_a_queue_has_are_not_read() {
+    fn too_many_events_are_not_read() {
         let body = |events: usize| format!(r#"{{"sessionId":"S1","events":[{}]}}"#, vec!["1"; events].join(","));
         assert_eq!(Batch::read(body(MAX_EVENTS).as_bytes()).unwrap().events.len(), MAX_EVENTS);
         assert_eq!(Batch::read(body(MAX_EVENTS + 1).as_bytes()).unwrap_err(), Unread::TooMany);
     }
 
     #[test]
-    fn f05_f06_f36_f44_a_batch_is_read_whatever_its_form() {
+    fn f05_f06_f36_f44_a_batch_is_read_in_any_form() {
         for (body, id, events) in [
             (r#"{"sessionId":"S1","events":[{},1,null,"x"]}"#, Some("S1"), 4),
             (r#"{"sessionId":"S1","events":[]}"#, Some("S1"), 0),
@@ -362,8 +359,8 @@ mod tests {
 
     #[test]
     fn statuses_mean_what_the_reference_says() {
-        let trouble = |after: Option<u64>, lost| {
-            machine::Answer::Trouble(machine::Trouble {
+        let transient = |after: Option<u64>, lost| {
+            machine::Answer::Transient(machine::Transient {
                 retry_after: after.map(Duration::from_secs),
                 doubt: if lost { Doubt::Unanswered } else { Doubt::No },
                 broken: false,
@@ -375,31 +372,31 @@ mod tests {
             (404, machine::Answer::Unknown),
             (409, machine::Answer::Over),
             (400, machine::Answer::Fatal),
-            (403, trouble(Some(7), false)),
+            (403, transient(Some(7), false)),
             (405, machine::Answer::Fatal),
             (302, machine::Answer::Fatal),
-            (429, trouble(Some(7), false)),
-            (503, trouble(Some(7), false)),
-            (500, trouble(Some(7), true)),
-            (502, trouble(Some(7), true)),
-            (504, trouble(Some(7), true)),
+            (429, transient(Some(7), false)),
+            (503, transient(Some(7), false)),
+            (500, transient(Some(7), true)),
+            (502, transient(Some(7), true)),
+            (504, transient(Some(7), true)),
         ] {
-            assert_eq!(verdict(&answer(status, &[("retry-after", "7")], "")), want, "{status}");
+            assert_eq!(classify(&answer(status, &[("retry-after", "7")], "")), want, "{status}");
         }
-        assert_eq!(verdict(&answer(204, &[], "")), trouble(None, true));
+        assert_eq!(classify(&answer(204, &[], "")), transient(None, true));
         for (headers, body) in
             [(&[("icStatusDescription", "invalid security user")][..], ""), (&[], r#"{"error":"e"}"#)]
         {
-            assert_eq!(verdict(&answer(403, headers, body)), machine::Answer::Fatal);
+            assert_eq!(classify(&answer(403, headers, body)), machine::Answer::Fatal);
         }
-        assert_eq!(verdict(&answer(403, &[], "<html>")), trouble(None, false));
-        assert_eq!(verdict(&answer(503, &[], "")), trouble(None, true), "that of a proxy, perhaps");
+        assert_eq!(classify(&answer(403, &[], "<html>")), transient(None, false));
+        assert_eq!(classify(&answer(503, &[], "")), transient(None, true), "may come from a proxy");
     }
 
     #[test]
-    fn an_answer_that_broke_off_is_told_from_one_that_never_began() {
+    fn a_truncated_answer_differs_from_one_that_never_began() {
         let doubt = |error: Error| match no_answer(&error) {
-            machine::Answer::Trouble(trouble) => trouble.doubt,
+            machine::Answer::Transient(transient) => transient.doubt,
             other => panic!("{other:?}"),
         };
         let broken = |sent| Error::new(ErrorKind::Network, "x").with_unclear(sent);

@@ -1,4 +1,4 @@
-//! How a session is set up.
+//! Configures a session.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use url::Url;
 
 use super::client::{Api, Calls, api_base};
-use super::machine::{Begun, Rules};
+use super::machine::{Rules, SessionOrigin};
 use super::proven::Moment;
 use super::session::{AgentCursor, AgentSession, Settings};
 use crate::auth::TokenProvider;
@@ -16,41 +16,41 @@ use crate::http::server_url;
 use crate::policy::BackoffPolicy;
 use crate::system::System;
 
-/// The longest poll that the service takes.
+/// The longest poll that the service accepts.
 const MAX_POLL: Duration = Duration::from_secs(60);
 const MARGIN: Duration = Duration::from_secs(30);
-/// A poll that is waited for longer is a connection that nobody watches.
+/// The longest time to wait for a poll: a longer one would be an unsupervised connection.
 const MAX_MARGIN: Duration = Duration::from_secs(3600);
 const GIVE_UP_AFTER: Duration = Duration::from_secs(600);
 const QUEUE_BYTES: usize = 8 * 1024 * 1024;
 const BODY_LIMIT: usize = 16 * 1024 * 1024;
 const VERSION: &str = "v23.0";
 
-/// What becomes of a start when the agent has a session already (409).
+/// What a start does when the agent already has a session (409).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OnExisting {
-    /// Join it: its stream begins with a [`Gap`](crate::Gap), since what it told before
-    /// is not told again, and then says what is.
+    /// Join it: its stream begins with a [`Gap`](crate::Gap), since its earlier events are not delivered again, and
+    /// then delivers its state.
     #[default]
     Join,
     /// Fail with [`ErrorKind::Busy`](crate::ErrorKind::Busy).
     Fail,
 }
 
-/// What becomes of a stream when the service no longer has its session (404, 409).
+/// What a stream does when the service no longer has its session (404, 409).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OnLost {
     /// It ends: 409 with [`SessionEnded`](super::SessionEnded), 404 with an error.
     #[default]
     End,
-    /// A [`Gap`](crate::Gap), and the session is joined or, without one, started anew
-    /// at the same station. An end that an event tells is an end all the same.
+    /// Report a [`Gap`](crate::Gap), and join the session or, without one, start one at the same station. An end event
+    /// ends the stream nevertheless.
     Reestablish,
 }
 
-/// Where the agent's phone is.
+/// The location of the agent's phone.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Station {
     id: String,
@@ -124,41 +124,36 @@ impl AgentSessionBuilder {
         }
     }
 
-    /// Where sessions are served: `resource_server_base_uri` of the token's answer or
-    /// `api_endpoint` of the tenant's configuration, with or without `/inContactAPI/` and
-    /// `/services/v23.0`.
+    /// The URL of sessions: `resource_server_base_uri` of the token's answer or `api_endpoint` of the tenant's
+    /// configuration, with or without `/inContactAPI/` and `/services/v23.0`.
     ///
-    /// Default: what the token's source says
-    /// ([`TokenProvider::server`]), asked before each request. Given here it is kept,
-    /// though the token's source names another one, and nothing need be discovered.
+    /// Default: the token provider's URL ([`TokenProvider::server`]), which is read before each request. A URL that is
+    /// set here overrides it, and no discovery is needed.
     pub fn base_url(mut self, url: impl Into<String>) -> Self {
         self.base = Some(url.into());
         self
     }
 
-    /// The version in the path (`services/v23.0/`). Default: that of the
-    /// [`base_url`](Self::base_url), else `v23.0`, which the vendor's own program uses.
+    /// The version in the path (`services/v23.0/`). Default: that of the [`base_url`](Self::base_url), otherwise
+    /// `v23.0`, which the vendor's own program uses.
     pub fn version(mut self, version: impl Into<String>) -> Self {
         self.version = Some(version.into());
         self
     }
 
-    /// What this program is called (`Originating-Service-Identifier`). Default: nothing
-    /// is sent.
+    /// This program's name (`Originating-Service-Identifier`). Default: none is sent.
     pub fn application(mut self, name: impl Into<String>) -> Self {
         self.application = Some(name.into());
         self
     }
 
-    /// The agent's phone number (`stationPhoneNumber`). Default: neither this nor a
-    /// station, which a start needs one of.
+    /// The agent's phone number (`stationPhoneNumber`). A start needs either this or a station; neither has a default.
     pub fn phone_number(mut self, number: impl Into<String>) -> Self {
         self.station.phone = number.into();
         self
     }
 
-    /// The agent's phone is in the browser or program itself (`stationPhoneNumber`
-    /// `WebRTC`).
+    /// The agent's phone is in the browser or in this program (`stationPhoneNumber` `WebRTC`).
     pub fn web_rtc(self) -> Self {
         self.phone_number("WebRTC")
     }
@@ -169,115 +164,111 @@ impl AgentSessionBuilder {
         self
     }
 
-    /// Another agent than the token's (`asAgentId`); needs a permission.
+    /// The agent, if not the token's own (`asAgentId`); needs a permission.
     pub fn as_agent(mut self, id: impl Into<String>) -> Self {
         self.station.agent = Some(id.into());
         self
     }
 
-    /// After what time without a poll the service acts (`inactivityTimeout`): 30 to
-    /// 300 s, or 0 for the platform's own. That the unit is seconds is not confirmed.
-    /// Default: not sent.
+    /// After what time without a poll the service acts (`inactivityTimeout`): 30 to 300 s, or 0 for the platform's own.
+    /// That the unit is seconds is unverified. Default: not sent.
     pub fn inactivity_timeout(mut self, time: Duration) -> Self {
         self.station.inactivity = Some(time);
         self
     }
 
-    /// Whether it then logs the agent out (`inactivityForceLogout`). Default: not sent.
+    /// Whether the service then logs the agent out (`inactivityForceLogout`). Default: not sent.
     pub fn inactivity_force_logout(mut self, force: bool) -> Self {
         self.station.force_logout = Some(force);
         self
     }
 
-    /// What is kept with the session (`apiApplicationContext`). Default: nothing.
+    /// The session's context (`apiApplicationContext`). Default: nothing.
     pub fn application_context(mut self, context: impl Into<String>) -> Self {
         self.station.context = Some(context.into());
         self
     }
 
-    /// When a start finds a session. Default: join it.
+    /// What to do when a start finds a session. Default: join it.
     pub fn on_existing(mut self, on_existing: OnExisting) -> Self {
         self.on_existing = on_existing;
         self
     }
 
-    /// When the session is gone. Default: end.
+    /// What to do when the session is lost. Default: end the stream.
     pub fn on_lost(mut self, on_lost: OnLost) -> Self {
         self.on_lost = on_lost;
         self
     }
 
-    /// Whether `AgentSessionEnd` with `Success` `False` is an end. Default `true`, as the
-    /// vendor's own program takes it; what it means is not documented. With `false` it is
-    /// polled on, and a session that is over answers that with 409.
+    /// Whether `AgentSessionEnd` with `Success` `False` is an end. Default `true`, as in the vendor's own program; its
+    /// meaning is not documented. With `false` polling continues, and a session that has ended answers with 409.
     pub fn unsuccessful_end_is_end(mut self, is_end: bool) -> Self {
         self.unsuccessful_end_is_end = is_end;
         self
     }
 
-    /// How long the service may hold a poll: whole seconds, 0 to 60. Default 60 s;
-    /// 15 s where a proxy cuts what is silent for longer.
+    /// How long the service may hold a poll: whole seconds, 0 to 60. Default 60 s; use 15 s where a proxy cuts silent
+    /// connections sooner.
     ///
-    /// Anything else is refused by [`start`](Self::start). With 0 every answer comes at
-    /// once, and after five without news in a row polls are spaced by 1 to 10 s.
+    /// [`start`](Self::start) refuses any other value. With 0 every answer comes at once, and after five consecutive
+    /// answers without events polls are spaced by 1 to 10 s.
     pub fn poll_timeout(mut self, timeout: Duration) -> Self {
         self.poll_timeout = timeout;
         self
     }
 
-    /// How much longer than that an answer may take before it is given up. Default 30 s:
-    /// the vendor's own program waits 90 s in all. At most an hour.
+    /// How much longer than that an answer may take before the poll is given up. Default 30 s: the vendor's own program
+    /// waits 90 s in all. At most an hour.
     pub fn margin(mut self, margin: Duration) -> Self {
         self.margin = margin;
         self
     }
 
-    /// For how long polls may fail in a row before the stream ends with the error.
-    /// Default 10 minutes, as the vendor's own program tries.
+    /// For how long consecutive polls may fail before the stream ends with the error. Default 10 minutes, as in the
+    /// vendor's own program.
     pub fn give_up_after(mut self, time: Duration) -> Self {
         self.give_up_after = time;
         self
     }
 
-    /// How failing polls are spaced. Default 500 ms to 10 s, at random; never less than
-    /// 500 ms, and what the service asks for up to 5 minutes.
+    /// How failing polls are spaced. Default 500 ms to 10 s, at random; never less than 500 ms. A wait that the service
+    /// asks for is obeyed up to 5 minutes.
     pub fn backoff(mut self, backoff: BackoffPolicy) -> Self {
         self.backoff = backoff;
         self
     }
 
-    /// How much may wait for the reader, in bytes of what came. Default 8 MiB.
+    /// How many received bytes may wait for the reader. Default 8 MiB.
     ///
-    /// While more waits there is **no poll**: the service keeps what happens, and ends
-    /// the session or drops events if that takes too long, which the stream then tells.
+    /// While more bytes wait there is **no poll**: the service retains the events, and ends the session or drops events
+    /// if that takes too long, which the stream then reports.
     pub fn queue_bytes(mut self, bytes: usize) -> Self {
         self.queue_bytes = bytes;
         self
     }
 
-    /// How large an answer may be, in bytes, decompressed. Default 16 MiB. What is larger
-    /// is a [`Gap`](crate::Gap) of the cause [`TooLarge`](crate::GapCause::TooLarge).
+    /// The largest answer, in bytes, decompressed. Default 16 MiB. A larger one is a [`Gap`](crate::Gap) with the cause
+    /// [`TooLarge`](crate::GapCause::TooLarge).
     pub fn body_limit(mut self, bytes: usize) -> Self {
         self.body_limit = bytes;
         self
     }
 
-    /// Where HTTP, the time of day and randomness come from. Default: the one that the
-    /// tokens' source uses ([`TokenProvider::system`]), else the machine's own.
+    /// The source of HTTP, the time of day and randomness. Default: the one that the token provider uses
+    /// ([`TokenProvider::system`]), otherwise the machine's own.
     pub fn system(mut self, system: System) -> Self {
         self.system = Some(system);
         self
     }
 
-    /// Starts a session (`POST agent-sessions`), or joins the one that is there.
+    /// Starts a session (`POST agent-sessions`), or joins the existing one.
     ///
-    /// Not cancel safe: dropped, the session may be there all the same; another start
-    /// joins it.
+    /// Not cancel safe: the session of a dropped start may exist; another start joins it.
     ///
     /// # Errors
-    /// [`Config`](crate::ErrorKind::Config) for numbers out of their bounds and for
-    /// neither or both of phone number and station, before anything is sent; then what
-    /// the service answered, with its own words such as `StationIDInUse`.
+    /// [`Config`](crate::ErrorKind::Config) for values out of their bounds and for neither or both of phone number and
+    /// station, before anything is sent; then the service's answer, with its own words such as `StationIDInUse`.
     pub async fn start(self) -> Result<AgentSession> {
         if self.station.id.is_empty() == self.station.phone.is_empty() {
             return Err(Error::config("a session needs a phone number or a station, one of them"));
@@ -290,39 +281,36 @@ impl AgentSessionBuilder {
         let api = self.api()?;
         let asked = Moment { at: tokio::time::Instant::now(), wall: self.inherited_system().unwrap_or_default().now() };
         match api.start(&self.station).await {
-            Ok(id) => Ok(self.session(api, AgentCursor::new(id), Begun::Started).began(asked)),
+            Ok(id) => Ok(self.session(api, AgentCursor::new(id), SessionOrigin::Started).began(asked)),
             Err(error) if self.on_existing == OnExisting::Join && is_there(&error) => {
-                tracing::info!("there is a session already: it is joined");
+                tracing::info!("joining the existing session");
                 let id = api.join(self.station.agent()).await?;
-                Ok(self.session(api, AgentCursor::new(id), Begun::Joined))
+                Ok(self.session(api, AgentCursor::new(id), SessionOrigin::Joined))
             }
             Err(error) => Err(error),
         }
     }
 
-    /// Joins the session that is there (`POST agent-sessions/join`): after a crash, or
-    /// beside another program of the same agent.
+    /// Joins the existing session (`POST agent-sessions/join`): after a crash, or beside another program of the same
+    /// agent.
     ///
     /// # Errors
-    /// As for [`start`](Self::start); [`Busy`](crate::ErrorKind::Busy) (409) when there
-    /// is none.
+    /// As for [`start`](Self::start); [`Busy`](crate::ErrorKind::Busy) (409) when no session exists.
     pub async fn join(self) -> Result<AgentSession> {
         let api = self.api()?;
         let id = api.join(self.station.agent()).await?;
-        Ok(self.session(api, AgentCursor::new(id), Begun::Joined))
+        Ok(self.session(api, AgentCursor::new(id), SessionOrigin::Joined))
     }
 
-    /// Goes on with a session at a place that was kept
-    /// ([`AgentEvents::cursor`](super::AgentEvents::cursor)). Sends nothing: the first
-    /// poll shows whether the session is there. Of one that is over a possible
-    /// [`Gap`](crate::Gap) comes first: what was on its way when the place was kept may
-    /// not have arrived.
+    /// Continues a session from a stored position ([`AgentEvents::cursor`](super::AgentEvents::cursor)). Sends nothing:
+    /// the first poll shows whether the session exists. If it has ended, a possible [`Gap`](crate::Gap) precedes the
+    /// end: events that were in transit when the position was stored may not have arrived.
     ///
     /// # Errors
-    /// [`Config`](crate::ErrorKind::Config) for numbers out of their bounds.
+    /// [`Config`](crate::ErrorKind::Config) for values out of their bounds.
     pub fn resume(self, cursor: AgentCursor) -> Result<AgentSession> {
         let api = self.api()?;
-        Ok(self.session(api, cursor, Begun::Continued))
+        Ok(self.session(api, cursor, SessionOrigin::Continued))
     }
 
     fn inherited_system(&self) -> Option<System> {
@@ -338,7 +326,7 @@ impl AgentSessionBuilder {
         let version = self.version.as_deref().or(of_base.as_deref()).unwrap_or(VERSION).trim().trim_matches('/');
         let good = |it: char| it.is_ascii_alphanumeric() || it == '.';
         if version.is_empty() || !version.chars().all(good) || version.chars().all(|it| it == '.') {
-            return Err(Error::config("the version is one such as v23.0"));
+            return Err(Error::config("invalid version; a valid one looks like v23.0"));
         }
         let application = self.application.as_deref();
         let system = match self.inherited_system() {
@@ -348,7 +336,7 @@ impl AgentSessionBuilder {
         Api::new(self.tokens.clone(), base, version.into(), application, self.body_limit, &system)
     }
 
-    pub(crate) fn session(self, api: impl Calls, cursor: AgentCursor, begun: Begun) -> AgentSession {
+    pub(crate) fn session(self, api: impl Calls, cursor: AgentCursor, origin: SessionOrigin) -> AgentSession {
         let rules = Rules {
             timeout: self.poll_timeout,
             give_up_after: self.give_up_after,
@@ -363,16 +351,16 @@ impl AgentSessionBuilder {
             system: self.inherited_system().unwrap_or_default(),
             station: self.station,
         };
-        AgentSession::new(api, settings, cursor, begun)
+        AgentSession::new(api, settings, cursor, origin)
     }
 }
 
-/// Whether a start failed because there is a session.
+/// Whether a start failed because a session exists.
 pub(crate) fn is_there(error: &Error) -> bool {
     error.status() == Some(409) || (error.status() == Some(400) && error.to_string().contains("SessionInProgress"))
 }
 
-/// Reads where an API is served: `http` or `https`, a host, a path, and no more.
+/// Reads an API's URL: `http` or `https`, a host, a path, and no more.
 pub(crate) fn api_url(text: &str) -> Result<Url> {
     let mut url =
         Url::parse(text.trim()).map_err(|error| Error::config("invalid URL of the API").with_source(error))?;
@@ -405,7 +393,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_cannot_be_good_is_refused_before_anything_is_sent() {
+    async fn invalid_settings_are_refused_before_anything_is_sent() {
         for bad in [
             builder().station_id(7),
             builder().phone_number(""),
@@ -425,7 +413,7 @@ mod tests {
     }
 
     #[test]
-    fn a_start_names_what_was_asked_for_and_nothing_else() {
+    fn a_start_sends_exactly_the_configured_values() {
         let station =
             builder().as_agent("7").inactivity_timeout(Duration::from_secs(120)).application_context("c").station;
         assert_eq!(

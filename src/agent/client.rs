@@ -1,5 +1,4 @@
-//! The calls about agent sessions: one request each, bounded, with a token that is good
-//! for long enough.
+//! The calls about agent sessions: one request each, bounded, with a token that is valid for long enough.
 
 use std::fmt;
 use std::sync::Arc;
@@ -23,17 +22,17 @@ use crate::rest::{USER_AGENT, bearer, segment};
 use crate::secret::Secret;
 use crate::system::System;
 
-/// How long a call other than a poll may take.
+/// The deadline of a call other than a poll.
 pub(crate) const CALL: Duration = Duration::from_secs(30);
-/// How long a token may take.
+/// The deadline of a token request.
 const TOKEN: Duration = Duration::from_secs(30);
 
 /// The calls about agent sessions: the service, or a test's model of it.
 #[async_trait]
 pub(crate) trait Calls: fmt::Debug + Send + Sync + 'static {
-    /// A token that is good for a request that takes `life`.
+    /// A token that stays valid for a request that takes `life`.
     async fn token(&self, life: Duration) -> Result<AccessToken>;
-    /// Another token instead of one that was refused.
+    /// Another token instead of a refused one.
     async fn refresh(&self, refused: &AccessToken) -> Result<AccessToken>;
     /// `GET agent-sessions/{id}/get-next-event`.
     async fn poll(&self, id: &Secret, token: &AccessToken, ask: Duration, within: Duration) -> Result<Answer>;
@@ -41,13 +40,13 @@ pub(crate) trait Calls: fmt::Debug + Send + Sync + 'static {
     async fn start(&self, station: &Station) -> Result<Secret>;
     /// `POST agent-sessions/join`.
     async fn join(&self, agent: Option<&str>) -> Result<Secret>;
-    /// `DELETE agent-sessions/{id}`. 404 means that it is ended already.
+    /// `DELETE agent-sessions/{id}`. 404 means that it has ended already.
     async fn end(&self, id: &Secret, query: &[(&str, String)]) -> Result<()>;
     /// `POST agent-sessions/{id}/state`.
     async fn set_state(&self, id: &Secret, state: &str, reason: Option<&str>) -> Result<()>;
 }
 
-/// What all calls over HTTP share.
+/// State that all calls over HTTP share.
 #[derive(Debug)]
 pub(crate) struct Api {
     http: BoundedClient,
@@ -55,15 +54,14 @@ pub(crate) struct Api {
     base: Option<Url>,
     version: Box<str>,
     headers: HeaderMap,
-    /// A token fresh from its source does not live for as long as a poll takes: to ask for
-    /// another one before each poll would bring no better one.
+    /// A fresh token expires sooner than a poll ends: requesting another one before each poll would not help.
     all_are_short: AtomicBool,
 }
 
 /// One call.
 struct Call<'a> {
     method: Method,
-    /// After `agent-sessions`.
+    /// The path after `agent-sessions`.
     path: &'a [&'a str],
     query: &'a [(&'a str, String)],
     body: Option<Value>,
@@ -86,12 +84,12 @@ impl Api {
             let value = value.map_err(|_| Error::config("the application's name cannot be sent in a header"))?;
             headers.insert(HeaderName::from_static("originating-service-identifier"), value);
         }
-        // A redirect would take the token elsewhere.
+        // A redirect would send the token to another host.
         let http = BoundedClient::new(system.http().clone(), USER_AGENT, body_limit, Redirects::Refuse)?;
         Ok(Self { http: http.compressed(), tokens, base, version, headers, all_are_short: AtomicBool::new(false) })
     }
 
-    /// A call that is made once, and once more with another token after a 401.
+    /// Makes a call once, and once more with another token after a 401.
     async fn called(
         &self,
         path: &[&str],
@@ -130,20 +128,19 @@ impl Api {
         self.http.exchange(request, Instant::now() + call.within).await
     }
 
-    /// Where the sessions are served; the token's source may move it with each token.
+    /// The URL of sessions; the token provider may move it with each token.
     fn base(&self) -> Result<Url> {
         let base = match &self.base {
             Some(base) => Some(base.clone()),
             None => self.tokens.server(),
         };
         let base = base.ok_or_else(|| {
-            Error::config("the token's source does not say where sessions are served; give the builder a base_url")
+            Error::config("the token provider does not name the URL of sessions; give the builder a base_url")
         })?;
         api_base(&base).map(|(base, _)| base)
     }
 
-    /// A token, and where it is good: whether that can be discovered says more than that
-    /// it is not known.
+    /// A token, and the URL where it is valid: the error of the discovery says more than that the URL is unknown.
     async fn located(&self) -> Result<AccessToken> {
         let token = in_time(self.tokens.token()).await?;
         if self.base.is_none() && self.tokens.server().is_none() {
@@ -171,9 +168,9 @@ impl Calls for Api {
                 self.all_are_short.store(is_short, Ordering::Relaxed);
                 Ok(better)
             }
-            // Not good for long, but good.
+            // Its remaining life is short, but it is still valid.
             Err(error) if answer::passing(&error).is_some() && !left.is_zero() => {
-                tracing::warn!(%error, "the token ends soon and cannot be renewed yet");
+                tracing::warn!(%error, "the token expires soon and cannot be renewed yet");
                 Ok(token)
             }
             Err(error) => Err(error),
@@ -216,8 +213,8 @@ impl Calls for Api {
     }
 }
 
-/// `…/inContactAPI`, from an origin alone, from what ends with it in any casing, or from
-/// the base of its calls, whose version comes beside it.
+/// `…/inContactAPI`, from an origin alone, from a URL that ends with it in any casing, or from the base of its calls,
+/// whose version is returned beside it.
 pub(crate) fn api_base(base: &Url) -> Result<(Url, Option<Box<str>>)> {
     let parts: Vec<&str> = base.path().split('/').filter(|part| !part.is_empty()).collect();
     let same = |text: &'static str| move |part: &&&str| part.eq_ignore_ascii_case(text);
@@ -239,7 +236,7 @@ pub(crate) fn api_base(base: &Url) -> Result<(Url, Option<Box<str>>)> {
         {
             Some(Box::from(*version))
         }
-        _ => return Err(Error::config("the API's URL ends with its host, /inContactAPI or /services/v23.0")),
+        _ => return Err(Error::config("the API's URL must end with its host, /inContactAPI or /services/v23.0")),
     };
     let mut kept: Vec<&str> = parts.iter().take(kept).copied().collect();
     if ends[0].is_none() {
@@ -263,7 +260,7 @@ fn succeeded(what: &str, answer: Answer, secrets: &[&Secret]) -> Result<Answer> 
 }
 
 async fn in_time<T>(asked: impl Future<Output = Result<T>>) -> Result<T> {
-    let late = |_| Err(Error::new(ErrorKind::Timeout, "the token's source did not answer in time"));
+    let late = |_| Err(Error::new(ErrorKind::Timeout, "the token provider did not answer in time"));
     let asked = guarded("the token provider", asked);
     timeout(TOKEN, asked).await.unwrap_or_else(late).map_err(Error::of_login)
 }
@@ -273,7 +270,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_base_is_joined_whatever_its_slashes_and_casing() {
+    fn a_base_url_is_joined_with_any_slashes_and_casing() {
         for (base, want) in [
             ("https://api.example", "https://api.example/inContactAPI"),
             ("https://api.example/", "https://api.example/inContactAPI"),
@@ -299,10 +296,10 @@ mod tests {
         }
     }
 
-    /// A GOAWAY costs neither the answer that is under way nor the next poll.
+    /// A GOAWAY breaks neither the answer in flight nor the next poll.
     #[tokio::test]
     async fn f45_a_connection_that_ends_by_goaway_is_replaced() {
-        use crate::agent::{AgentCursor, AgentSession, machine::Begun};
+        use crate::agent::{AgentCursor, AgentSession, machine::SessionOrigin};
         use crate::auth::StaticToken;
         use crate::subscription::Delivery;
         use futures_util::StreamExt as _;
@@ -318,7 +315,7 @@ mod tests {
         let api = Api::new(tokens, base, "v23.0".into(), None, 1024 * 1024, &system).unwrap();
         let builder = AgentSession::builder(StaticToken::new(AccessToken::new("unused"))).phone_number("+12055550100");
         let id = api.start(&builder.station).await.unwrap();
-        let session = builder.session(api, AgentCursor::new(id), Begun::Started);
+        let session = builder.session(api, AgentCursor::new(id), SessionOrigin::Started);
         let mut events = session.events().unwrap();
         let next = async |events: &mut crate::agent::AgentEvents| {
             let Delivery::Notification(event) = events.next().await.unwrap().unwrap() else { panic!() };

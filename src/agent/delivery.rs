@@ -1,4 +1,4 @@
-//! What the stream of a session yields besides events and gaps.
+//! The items of a session's stream besides events and gaps.
 
 use super::event::{AgentNotification, RemoteEnd};
 use crate::subscription::Delivery;
@@ -24,7 +24,7 @@ pub enum Channel {
     Digital,
 }
 
-/// A contact that ended without an event of its own.
+/// A contact that ended without an end event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct GoneContact {
@@ -40,7 +40,7 @@ pub struct GoneContact {
 pub struct SessionEnded {
     /// Why.
     pub reason: EndReason,
-    /// What the service said about it (`Message`, `icStatusDescription`).
+    /// The service's message about it (`Message`, `icStatusDescription`).
     pub message: Option<String>,
 }
 
@@ -48,11 +48,11 @@ pub struct SessionEnded {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EndReason {
-    /// This agent's program asked for it (`AgentSessionEnd`, or an `end` of this side).
+    /// This agent's program requested it (`AgentSessionEnd`, or an `end` of this side).
     Asked,
-    /// Somebody or something else did (`RemoteAgentSessionEnd`).
+    /// Another program or an administrator ended it (`RemoteAgentSessionEnd`).
     Remote(RemoteEnd),
-    /// The service answered a poll with 409: it is over, and no event told why.
+    /// The service answered a poll with 409: the session has ended, and no event named the reason.
     Conflict,
 }
 

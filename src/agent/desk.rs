@@ -1,4 +1,4 @@
-//! What an agent's desk looks like, kept from the events.
+//! The state of an agent's desk, built from the events.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -9,10 +9,10 @@ use super::event::{
 };
 use crate::subscription::Delivery;
 
-/// More contacts than any agent has: a fault of the service must not fill the memory.
+/// More contacts than any agent has: a fault of the service must not exhaust the memory.
 const MAX_CONTACTS: usize = 10_000;
 
-/// What an event says about a contact.
+/// An event's statement about a contact.
 struct Seen<'a> {
     id: &'a str,
     channel: Channel,
@@ -35,12 +35,12 @@ fn seen(event: &AgentEvent) -> Option<Seen<'_>> {
         status,
         Some(ContactStatus::Disconnected | ContactStatus::CallBackDisconnected | ContactStatus::Discarded)
     );
-    // A call that was hung up is there until the work after it is done.
+    // A call that was hung up exists until the work after it is done.
     let is_over = is_final == Some(true) || (ends && is_final.is_none());
     Some(Seen { id: id.as_deref()?, channel, is_over })
 }
 
-/// Which contacts there are, for what a snapshot leaves out.
+/// The existing contacts, to find those that a snapshot omits.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Roster(BTreeMap<String, Channel>);
 
@@ -60,7 +60,7 @@ impl Roster {
         }
     }
 
-    /// Takes in what was told.
+    /// Applies a delivery.
     pub(crate) fn note(&mut self, delivery: &AgentDelivery) {
         match delivery {
             Delivery::Notification(event) => self.take(event),
@@ -70,13 +70,13 @@ impl Roster {
         }
     }
 
-    /// All of them, which are there no more.
+    /// All contacts, which no longer exist.
     pub(crate) fn drain(&mut self) -> Vec<GoneContact> {
         let all = std::mem::take(&mut self.0);
         all.into_iter().map(|(contact_id, channel)| GoneContact { contact_id, channel }).collect()
     }
 
-    /// Takes in a snapshot; the contacts that it leaves out and would have listed.
+    /// Applies a snapshot; returns the contacts that it omits and would have listed.
     pub(crate) fn reconcile(&mut self, events: &[AgentNotification]) -> Vec<GoneContact> {
         let named: HashSet<&str> = events.iter().filter_map(|event| seen(event.event())).map(|it| it.id).collect();
         let gone: Vec<GoneContact> = self
@@ -104,15 +104,15 @@ fn is_in_snapshots(channel: Channel) -> bool {
 pub struct DeskContact {
     /// Its channel.
     pub channel: Channel,
-    /// What it does.
+    /// Its state.
     pub status: Option<ContactStatus>,
-    /// The event that said so last.
+    /// The event with that state.
     pub latest: AgentNotification,
 }
 
-/// What an agent's desk looks like: the agent's state, the phone and the contacts.
+/// The state of an agent's desk: the agent's state, the phone and the contacts.
 ///
-/// Made from the deliveries of a stream, one after the other, and made right again by a
+/// Built from the deliveries of a stream, one after the other, and corrected by a
 /// snapshot after a gap.
 ///
 /// ```
@@ -135,18 +135,18 @@ pub struct Desk {
     indicators: BTreeMap<(Option<String>, String), Indicator>,
     stale: bool,
     ended: bool,
-    /// The snapshot that is being taken in.
+    /// The snapshot that is being applied.
     snapshot: Option<u64>,
 }
 
 impl Desk {
-    /// An empty one.
+    /// Makes an empty desk.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Takes in what a stream yielded. Each item, in the order of the stream.
+    /// Applies a stream's item. Call it for each item, in the order of the stream.
     pub fn apply(&mut self, delivery: &AgentDelivery) {
         match delivery {
             Delivery::Notification(notification) => self.take_in(notification),
@@ -169,7 +169,7 @@ impl Desk {
 
     fn take_in(&mut self, notification: &AgentNotification) {
         if notification.origin() == AgentOrigin::Snapshot && self.snapshot != Some(notification.batch()) {
-            // A snapshot tells what is lit, connected and muted, and not what is not.
+            // A snapshot lists what is lit, connected and muted, and not what is not.
             self.snapshot = Some(notification.batch());
             self.leg = None;
             self.muted = false;
@@ -179,7 +179,7 @@ impl Desk {
         match event {
             AgentEvent::AgentSessionStart(start) => {
                 if notification.origin() == AgentOrigin::Live {
-                    // Another session: nothing of the one before is left.
+                    // Another session: nothing of the previous one remains.
                     *self = Self { stale: self.stale, ..Self::default() };
                 }
                 self.session = Some((**start).clone());
@@ -209,7 +209,7 @@ impl Desk {
         }
     }
 
-    /// What was said about the session when it began.
+    /// The session's start event.
     #[must_use]
     pub fn session(&self) -> Option<&AgentSessionStart> {
         self.session.as_ref()
@@ -221,30 +221,30 @@ impl Desk {
         self.state.as_ref()
     }
 
-    /// The phone between the platform and the agent, while there is one.
+    /// The phone between the platform and the agent, if there is one.
     #[must_use]
     pub fn leg(&self) -> Option<&AgentLeg> {
         self.leg.as_ref()
     }
 
-    /// Whether that is up.
+    /// Whether the phone is connected.
     #[must_use]
     pub fn is_connected(&self) -> bool {
         self.leg.as_ref().and_then(AgentLeg::status) == Some(LegStatus::Active)
     }
 
-    /// Whether it is muted.
+    /// Whether the phone is muted.
     #[must_use]
     pub fn is_muted(&self) -> bool {
         self.muted
     }
 
-    /// The contacts by their ids; those in the work after them included.
+    /// The contacts by their ids, including those in the work after them.
     pub fn contacts(&self) -> impl Iterator<Item = (&str, &DeskContact)> {
         self.contacts.iter().map(|(id, contact)| (id.as_str(), contact))
     }
 
-    /// One of them.
+    /// The contact with this id.
     #[must_use]
     pub fn contact(&self, id: &str) -> Option<&DeskContact> {
         self.contacts.get(id)
@@ -255,13 +255,13 @@ impl Desk {
         self.indicators.values()
     }
 
-    /// Whether a gap was told and its end was not: what is here may be out of date.
+    /// Whether a reported gap has not ended: the desk may be out of date.
     #[must_use]
     pub fn is_stale(&self) -> bool {
         self.stale
     }
 
-    /// Whether the session is over.
+    /// Whether the session has ended.
     #[must_use]
     pub fn is_ended(&self) -> bool {
         self.ended
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn a_contact_is_there_until_nothing_follows_for_it() {
+    fn a_contact_exists_until_its_last_event() {
         for (name, channel) in [
             ("CallContactEvent", Channel::Voice),
             ("VoiceMailContactEvent", Channel::VoiceMail),
@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn the_phone_the_state_and_the_lamps_are_the_latest() {
+    fn the_desk_shows_the_latest_phone_state_and_indicators() {
         let mut desk = Desk::new();
         desk.apply(&told(&json!({ "Type": "AgentState", "CurrentState": "Available" })));
         desk.apply(&told(&json!({ "Type": "AgentLeg", "AgentLegId": "1", "Status": "Active", "FinalState": "False" })));
@@ -345,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn a_snapshot_puts_out_what_it_does_not_name_and_an_end_clears_the_desk() {
+    fn a_snapshot_turns_off_omitted_indicators_and_an_end_clears_the_desk() {
         let mut desk = Desk::new();
         desk.apply(&told(&json!({ "Type": "AgentLeg", "Status": "Active" })));
         desk.apply(&told(&json!({ "Type": "Mute", "AgentMuted": "True" })));
@@ -365,7 +365,7 @@ mod tests {
         desk.apply(&snapshot(json!({ "Type": "AgentState", "CurrentState": "Available" })));
         assert!(desk.leg().is_none() && !desk.is_muted());
         assert_eq!(desk.indicators().map(|it| it.name.as_deref()).collect::<Vec<_>>(), [Some("Late")]);
-        assert!(desk.contact("7").is_some(), "until it is told that it is gone");
+        assert!(desk.contact("7").is_some(), "until its end is reported");
         let gone = GoneContact { contact_id: "7".into(), channel: Channel::Voice };
         desk.apply(&Delivery::ContactsGone(vec![gone]));
         assert!(desk.contact("7").is_none());
@@ -374,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_channels_that_a_snapshot_lists_can_be_gone() {
+    fn only_contacts_of_channels_that_a_snapshot_lists_can_be_gone() {
         let mut roster = Roster::default();
         let channels = [
             "CallContactEvent",
@@ -393,7 +393,7 @@ mod tests {
         assert_eq!(gone.iter().map(|it| it.contact_id.as_str()).collect::<Vec<_>>(), ["1", "2"]);
         assert!(
             roster.reconcile(&[event(&contact("CallContactEvent", "0", "Holding", "False"))]).is_empty(),
-            "told once"
+            "reported once"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! The task that polls: does what the machine says, and tells it what came of it.
+//! The polling task: runs the machine's actions and reports their results to it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,29 +12,29 @@ use super::builder::is_there;
 use super::delivery::{AgentDelivery, EndReason, SessionEnded};
 use super::desk::Roster;
 use super::event::{AgentEvent, AgentNotification, AgentOrigin};
-use super::machine::{self, Answer, Begun, Doubt, EndSeen, Machine, Next, Outcome, Verdict};
+use super::machine::{self, Answer, Doubt, EndSeen, Machine, Next, Outcome, Report, SessionOrigin};
 use super::proven::Proven;
 use super::session::{AgentCursor, Place, Shared};
-use super::stream::{Backlog, Parcel};
+use super::stream::{Backlog, QueuedBatch};
 use crate::auth::AccessToken;
 use crate::error::{Disposition, Error, ErrorKind, Result};
 use crate::subscription::{Delivery, Gap, Phase, Resumed, Undecodable};
 
-/// What a parcel weighs beside its bytes.
-const PARCEL_WEIGHT: usize = 256;
+/// A queued batch's overhead in bytes.
+const BATCH_OVERHEAD: usize = 256;
 
 pub(crate) struct Driver {
     shared: Arc<Shared>,
     machine: Machine,
     cursor: AgentCursor,
-    /// Which stream this is.
+    /// The number of this stream.
     stream: u64,
-    /// The stream before was dropped with something unread that is not told again.
+    /// The previous stream was dropped with unread events that the service does not send again.
     discarded: bool,
     batches: u64,
     roster: Roster,
     backlog: Arc<Backlog>,
-    out: mpsc::UnboundedSender<Parcel>,
+    out: mpsc::UnboundedSender<QueuedBatch>,
     refused: Option<AccessToken>,
     /// Where a gap begins.
     proven: Proven,
@@ -47,10 +47,10 @@ impl Driver {
         shared: Arc<Shared>,
         place: &Place,
         backlog: Arc<Backlog>,
-        out: mpsc::UnboundedSender<Parcel>,
+        out: mpsc::UnboundedSender<QueuedBatch>,
     ) -> Self {
         Self {
-            machine: Machine::new(shared.settings.rules, place.begun, place.doubt),
+            machine: Machine::new(shared.settings.rules, place.origin, place.doubt),
             cursor: place.cursor.clone(),
             stream: place.stream,
             discarded: place.discarded,
@@ -68,11 +68,11 @@ impl Driver {
 
     pub(crate) async fn run(mut self) {
         if self.discarded {
-            let verdict = self.machine.discarded();
-            self.deliver(&verdict, Vec::new(), None, None, 0);
+            let report = self.machine.discarded();
+            self.deliver(&report, Vec::new(), None, None, 0);
         }
         loop {
-            self.hear_of_the_end();
+            self.check_end_requested();
             let next = self.machine.next(now());
             if !matches!(next, Next::Nothing(_)) {
                 self.tell_status();
@@ -90,33 +90,30 @@ impl Driver {
     async fn poll(&mut self, ask: Duration) {
         let limit = self.shared.settings.queue_bytes;
         if self.backlog.is_over(limit) {
-            tracing::warn!(
-                limit,
-                "the reader is slow: no poll until it has read on, and the session may end meanwhile"
-            );
+            tracing::warn!(limit, "the reader is slow: polling is paused, and the session may end meanwhile");
             self.backlog.room(limit).await;
         }
         let within = ask.saturating_add(self.shared.settings.margin);
         let token = match self.shared.api.token(within).await {
             Ok(token) => token,
-            Err(error) => return self.stumbled(error),
+            Err(error) => return self.on_transient_error(error),
         };
-        let begun = now();
+        let started = now();
         self.proven.asked(self.shared.settings.moment());
-        // Until its answer is read: this task may be dropped meanwhile.
+        // Until its answer is read, since this task may be dropped meanwhile.
         self.doubt(Doubt::Unanswered.max(self.machine.doubt()));
         let polled = self.shared.api.poll(self.cursor.secret(), &token, ask, within).await;
-        let elapsed = now().saturating_duration_since(begun);
+        let elapsed = now().saturating_duration_since(started);
         let answer = match polled {
             Ok(answer) => answer,
             Err(error) => {
-                let verdict = self.tell_machine(answer::no_answer(&error), elapsed);
-                tracing::debug!(%error, "a poll failed");
+                let report = self.report_to_machine(answer::no_answer(&error), elapsed);
+                tracing::debug!(%error, "poll failed");
                 self.last_error = Some(error);
-                return self.deliver(&verdict, Vec::new(), None, None, 0);
+                return self.deliver(&report, Vec::new(), None, None, 0);
             }
         };
-        let means = answer::verdict(&answer);
+        let means = answer::classify(&answer);
         if (answer.status == http::StatusCode::OK || means == Answer::Quiet)
             && let Some(date) = answer::date(&answer)
         {
@@ -127,7 +124,7 @@ impl Driver {
         }
         if means != Answer::Quiet {
             let error = answer::error("poll for events", &answer, &[self.cursor.secret(), token.secret()]);
-            tracing::debug!(%error, "a poll was refused");
+            tracing::debug!(%error, "poll refused");
             self.last_error = Some(error);
         }
         if means == Answer::Over {
@@ -137,8 +134,8 @@ impl Driver {
         if means == Answer::Unauthorized {
             self.refused = Some(token);
         }
-        let verdict = self.tell_machine(means, elapsed);
-        self.deliver(&verdict, Vec::new(), None, None, 0);
+        let report = self.report_to_machine(means, elapsed);
+        self.deliver(&report, Vec::new(), None, None, 0);
         if means == Answer::Quiet {
             self.good(&answer);
             let mut place = self.shared.place();
@@ -153,10 +150,10 @@ impl Driver {
             Ok(batch) => batch,
             Err(Unread::Garbled(reason)) => return self.undecodable(answer, reason, elapsed),
             Err(Unread::TooMany) => {
-                let verdict = self.tell_machine(Answer::TooLarge, elapsed);
-                let error = Error::new(ErrorKind::Protocol, "the batch has more events than are read");
+                let report = self.report_to_machine(Answer::TooLarge, elapsed);
+                let error = Error::new(ErrorKind::Protocol, "the batch exceeds the limit of events");
                 self.last_error = Some(error.with_status(answer.status.as_u16()));
-                return self.deliver(&verdict, Vec::new(), None, None, 0);
+                return self.deliver(&report, Vec::new(), None, None, 0);
             }
         };
         let at = self.shared.settings.system.now();
@@ -164,7 +161,7 @@ impl Driver {
         let number = self.batches;
         let read = |(index, raw)| AgentNotification::new(raw, number, index, at);
         let mut events: Vec<AgentNotification> = batch.events.into_iter().enumerate().map(read).collect();
-        // It opens what follows, and need not come first.
+        // It opens the following events, but the service need not send it first.
         events.sort_by_key(|event| !matches!(event.event(), AgentEvent::AgentSessionStart(_)));
         let facts = machine::Batch {
             moves: batch.next.is_some(),
@@ -174,8 +171,8 @@ impl Driver {
             missed: answer::says_missed(&answer.headers),
             end: events.iter().filter_map(|event| end_of(event.event())).max(),
         };
-        let verdict = self.ask_machine(Answer::Batch(facts), elapsed);
-        if verdict.end_refused {
+        let report = self.ask_machine(Answer::Batch(facts), elapsed);
+        if report.end_refused {
             let mut place = self.shared.place();
             place.refused_ends += 1;
             self.shared.ended_here.store(false, Ordering::Release);
@@ -183,7 +180,7 @@ impl Driver {
         if matches!(self.machine.next(now()), Next::Nothing(Outcome::Ended)) {
             self.ended = events.iter().rev().find_map(|event| ended_by(event.event()));
         }
-        let gone = if verdict.is_snapshot {
+        let gone = if report.is_snapshot {
             events = events.into_iter().map(|event| event.with_origin(AgentOrigin::Snapshot)).collect();
             self.roster.reconcile(&events)
         } else {
@@ -195,20 +192,20 @@ impl Driver {
         if !gone.is_empty() {
             items.push(Delivery::ContactsGone(gone));
         }
-        // A gap before this answer begins where the one before it proved that all was read.
-        let markers = self.markers(&verdict);
+        // A gap before this answer begins where the previous answer proved that everything was read.
+        let markers = self.markers(&report);
         self.good(answer);
         self.cursor = batch.next.map_or_else(|| self.cursor.clone(), AgentCursor::new);
         self.send(markers, items, None, Some(self.cursor.clone()), answer.body.len() + weight);
     }
 
     fn undecodable(&mut self, answer: &crate::http::Answer, reason: String, elapsed: Duration) {
-        let trouble = machine::Trouble { doubt: Doubt::Unanswered, ..machine::Trouble::default() };
-        let verdict = self.tell_machine(Answer::Trouble(trouble), elapsed);
+        let transient = machine::Transient { doubt: Doubt::Unanswered, ..machine::Transient::default() };
+        let report = self.report_to_machine(Answer::Transient(transient), elapsed);
         self.last_error = Some(Error::new(ErrorKind::Protocol, reason.clone()).with_status(answer.status.as_u16()));
         let raw = String::from_utf8_lossy(&answer.body).into_owned().into_boxed_str();
         let odd = Delivery::Undecodable(Undecodable { reason, raw, received_at: self.shared.settings.system.now() });
-        self.deliver(&verdict, vec![odd], None, None, answer.body.len());
+        self.deliver(&report, vec![odd], None, None, answer.body.len());
     }
 
     async fn refresh(&mut self) {
@@ -218,7 +215,7 @@ impl Driver {
                 self.refused = None;
                 self.machine.refreshed();
             }
-            Err(error) => self.stumbled(error),
+            Err(error) => self.on_transient_error(error),
         }
     }
 
@@ -226,88 +223,86 @@ impl Driver {
         let api = &self.shared.api;
         let station = &self.shared.settings.station;
         let established = match api.join(station.agent()).await {
-            Ok(id) => Ok((id, Begun::Joined)),
+            Ok(id) => Ok((id, SessionOrigin::Joined)),
             Err(error) if may_start && matches!(error.status(), Some(404 | 409)) => match api.start(station).await {
-                Ok(id) => Ok((id, Begun::Started)),
-                // It came into being in between: it can be joined soon.
+                Ok(id) => Ok((id, SessionOrigin::Started)),
+                // Another session started in between: the next attempt can join it.
                 Err(error) if is_there(&error) => Err(error.with_disposition(Disposition::Retry { after: None })),
                 Err(error) => Err(error),
             },
             Err(error) => Err(error),
         };
         match established {
-            Ok((id, begun)) => {
-                tracing::info!(started = begun == Begun::Started, "a session is there again");
+            Ok((id, origin)) => {
+                tracing::info!(started = origin == SessionOrigin::Started, "session re-established");
                 let cursor = AgentCursor::new(id);
-                if !self.adopt(cursor.clone(), begun) {
+                if !self.adopt(cursor.clone(), origin) {
                     return;
                 }
-                self.machine.established(begun);
+                self.machine.established(origin);
                 self.doubt(self.machine.doubt());
-                if begun == Begun::Started {
-                    // Those of the session before are not in this one.
+                if origin == SessionOrigin::Started {
+                    // The contacts of the previous session do not exist in this one.
                     let gone = self.roster.drain();
                     if !gone.is_empty() {
-                        self.deliver(&Verdict::default(), vec![Delivery::ContactsGone(gone)], None, None, 0);
+                        self.deliver(&Report::default(), vec![Delivery::ContactsGone(gone)], None, None, 0);
                     }
                 }
                 if self.shared.ended_here.load(Ordering::Acquire) {
-                    // The end was asked for meanwhile: what came into being by that has
-                    // no one who wants it.
+                    // The end was requested meanwhile: the new session is an orphan.
                     if let Err(error) = self.shared.api.end(cursor.secret(), &[]).await {
-                        tracing::warn!(%error, "a session that nobody wants could not be ended");
+                        tracing::warn!(%error, "failed to end an orphaned session");
                     }
                 }
             }
-            Err(error) => self.stumbled(error),
+            Err(error) => self.on_transient_error(error),
         }
     }
 
-    /// Something else than a poll failed.
-    fn stumbled(&mut self, error: Error) {
-        tracing::debug!(%error, "no token or no session");
+    /// A request other than a poll failed.
+    fn on_transient_error(&mut self, error: Error) {
+        tracing::debug!(%error, "could not obtain a token or session");
         let is_refusal = matches!(error.kind(), ErrorKind::Auth | ErrorKind::Permission);
         match answer::passing(&error) {
-            Some(after) => self.machine.stumbled(after, now(), self.shared.settings.system.jitter()),
-            // It may be over at the next try, unless the login itself is refused.
+            Some(after) => self.machine.on_transient_error(after, now(), self.shared.settings.system.jitter()),
+            // The cause may have passed at the next attempt, unless the login itself is refused.
             None if is_refusal && !error.is_login_refused() => {
-                self.machine.stumbled(None, now(), self.shared.settings.system.jitter())
+                self.machine.on_transient_error(None, now(), self.shared.settings.system.jitter())
             }
             None => self.machine.refused(),
         }
         self.last_error = Some(error);
     }
 
-    /// Makes the id of a session that was joined or started the one to poll with. `false` if
-    /// another stream has taken over.
-    fn adopt(&mut self, next: AgentCursor, begun: Begun) -> bool {
+    /// Adopts the id of a joined or started session for the next poll. `false` if another stream has taken over.
+    fn adopt(&mut self, next: AgentCursor, origin: SessionOrigin) -> bool {
         let mut place = self.shared.place();
         if place.stream != self.stream {
             return false;
         }
-        (place.cursor, place.begun) = (next.clone(), begun);
+        (place.cursor, place.origin) = (next.clone(), origin);
         self.cursor = next;
         true
     }
 
-    fn tell_machine(&mut self, answer: Answer, elapsed: Duration) -> Verdict {
-        let verdict = self.ask_machine(answer, elapsed);
+    fn report_to_machine(&mut self, answer: Answer, elapsed: Duration) -> Report {
+        let report = self.ask_machine(answer, elapsed);
         self.doubt(self.machine.doubt());
-        verdict
+        report
     }
 
-    fn ask_machine(&mut self, answer: Answer, elapsed: Duration) -> Verdict {
-        self.hear_of_the_end();
+    fn ask_machine(&mut self, answer: Answer, elapsed: Duration) -> Report {
+        self.check_end_requested();
         self.machine.answered(answer, elapsed, now(), self.shared.settings.system.jitter())
     }
 
-    fn hear_of_the_end(&mut self) {
+    fn check_end_requested(&mut self) {
         if self.shared.ended_here.load(Ordering::Acquire) {
             self.machine.ended_here();
         }
     }
 
-    /// Keeps for the next stream whether an answer may have been lost.
+    /// Records for the next stream whether an answer may have been lost.
     fn doubt(&self, doubt: Doubt) {
         let mut place = self.shared.place();
         if place.stream == self.stream {
@@ -316,36 +311,36 @@ impl Driver {
     }
 
     fn good(&mut self, answer: &crate::http::Answer) {
-        // A quiet answer behind one that may be lost does not prove that nothing was in that
-        // one: a gap that is noticed later begins before it.
+        // A quiet answer after one that may be lost does not prove that the lost one was empty: a gap that is noticed
+        // later begins before it.
         if self.machine.doubt() == Doubt::No {
             self.proven.answered(answer::date(answer));
         }
         self.last_error = None;
     }
 
-    /// The gap, what came, and that it goes on.
+    /// Delivers the gap, the events, and the end of the gap.
     fn deliver(
         &mut self,
-        verdict: &Verdict,
+        report: &Report,
         items: Vec<AgentDelivery>,
         last: Option<Result<AgentDelivery>>,
         after: Option<AgentCursor>,
         bytes: usize,
     ) {
-        let markers = self.markers(verdict);
+        let markers = self.markers(report);
         self.send(markers, items, last, after, bytes);
     }
 
     /// The beginning and the end of a gap.
-    fn markers(&self, verdict: &Verdict) -> [Option<AgentDelivery>; 2] {
+    fn markers(&self, report: &Report) -> [Option<AgentDelivery>; 2] {
         let now = self.shared.settings.moment();
-        let gap = verdict.gap.clone().map(|(cause, certainty)| {
+        let gap = report.gap.clone().map(|(cause, certainty)| {
             tracing::info!(cause = cause.as_str(), certainty = certainty.as_str(), "events may be missing");
             let since = self.proven.since(now);
             Delivery::Gap(Gap { cause, certainty, since, until: None, lost: None, filters: Vec::new() })
         });
-        let resumed = verdict.resumed.then(|| {
+        let resumed = report.resumed.then(|| {
             let at = self.proven.time(now);
             Delivery::Resumed(Resumed { complete: false, at, recreated: None, left_open: Vec::new() })
         });
@@ -364,20 +359,20 @@ impl Driver {
         if items.is_empty() && after.is_none() {
             return;
         }
-        let weight = bytes + PARCEL_WEIGHT;
-        // The place moves with what is handed out, in one step: a stream that is dropped in
-        // between leaves the next one to poll for it again.
+        let weight = bytes + BATCH_OVERHEAD;
+        // The position moves together with the delivery: if the stream is dropped in between, the next one polls for
+        // the same events again.
         let mut place = self.shared.place();
         if place.stream != self.stream {
             return;
         }
         if let Some(after) = &after {
-            (place.cursor, place.begun, place.doubt) = (after.clone(), Begun::Continued, self.machine.doubt());
+            (place.cursor, place.origin, place.doubt) = (after.clone(), SessionOrigin::Continued, self.machine.doubt());
         }
         place.proven = self.proven.clone();
         self.backlog.add(weight);
-        // The lock is held, so the reader is there; its drop takes what is in the channel.
-        let _ = self.out.send(Parcel { items, after, proven: self.proven.clone(), weight });
+        // The lock is held, so the reader exists; its drop empties the channel.
+        let _ = self.out.send(QueuedBatch { items, after, proven: self.proven.clone(), weight });
     }
 
     fn tell_status(&self) {
@@ -394,7 +389,7 @@ impl Driver {
         });
     }
 
-    /// The last item, and the status that goes with it.
+    /// Sends the last item, and the final status.
     fn finish(mut self, outcome: Outcome) {
         let ended_here = self.shared.ended_here.load(Ordering::Acquire);
         let ended = match outcome {
@@ -420,14 +415,14 @@ impl Driver {
             status.last_error = error;
         });
         let gap = self.machine.last_gap();
-        self.deliver(&Verdict { gap, ..Verdict::default() }, Vec::new(), Some(last), None, 0);
+        self.deliver(&Report { gap, ..Report::default() }, Vec::new(), Some(last), None, 0);
     }
 
     fn last_word(&self, outcome: Outcome) -> Error {
         let last = self.last_error.clone();
         match (outcome, last) {
             (Outcome::GaveUp, Some(last)) => {
-                let message = "polls failed for longer than they are tried";
+                let message = "polls failed for longer than `give_up_after`";
                 Error::new(last.kind(), message)
                     .with_status_of(&last)
                     .with_disposition(Disposition::Fatal)
@@ -476,7 +471,7 @@ mod tests {
     use crate::auth::StaticToken;
 
     #[tokio::test]
-    async fn what_a_dropped_stream_had_not_read_is_no_beginning_for_the_next() {
+    async fn unread_events_of_a_dropped_stream_do_not_move_the_next_ones_start() {
         let builder = AgentSession::builder(StaticToken::new(AccessToken::new("t"))).base_url("http://127.0.0.1:9");
         let session = builder.resume(AgentCursor::from_text("S0")).unwrap();
         let shared = session.shared();
@@ -484,16 +479,16 @@ mod tests {
         {
             // As its task does after the session was lost and started again.
             let mut place = shared.place();
-            (place.cursor, place.begun) = (AgentCursor::from_text("S1"), Begun::Started);
+            (place.cursor, place.origin) = (AgentCursor::from_text("S1"), SessionOrigin::Started);
         }
         drop(events);
-        // What the old place is answered with tells what is, and not what is new.
+        // The answer to an old position is a snapshot and no list of new events.
         let place = shared.place();
-        assert_eq!((place.cursor.expose(), place.begun), ("S0", Begun::Continued));
+        assert_eq!((place.cursor.expose(), place.origin), ("S0", SessionOrigin::Continued));
     }
 
     #[tokio::test]
-    async fn a_task_whose_stream_is_gone_moves_nothing_and_tells_nothing() {
+    async fn a_task_without_its_stream_moves_no_position_and_delivers_nothing() {
         let builder = AgentSession::builder(StaticToken::new(AccessToken::new("t"))).base_url("http://127.0.0.1:9");
         let session = builder.resume(AgentCursor::from_text("S0")).unwrap();
         let shared = session.shared();
@@ -502,21 +497,21 @@ mod tests {
             headers: http::HeaderMap::new(),
             body: format!(r#"{{"sessionId":"{id}","events":[{{"Type":"Mute"}}]}}"#).into(),
         };
-        let (sender, mut parcels) = mpsc::unbounded_channel();
+        let (sender, mut batches) = mpsc::unbounded_channel();
         let mut driver = Driver::new(shared.clone(), &shared.place(), Arc::default(), sender);
         driver.batch(&answer("S1"), Duration::ZERO);
         assert_eq!(session.newest_cursor().expose(), "S1");
-        assert_eq!(parcels.try_recv().unwrap().items.len(), 1);
+        assert_eq!(batches.try_recv().unwrap().items.len(), 1);
         shared.place().stream += 1;
         driver.batch(&answer("S2"), Duration::ZERO);
         assert_eq!(session.newest_cursor().expose(), "S1");
-        assert!(parcels.try_recv().is_err());
+        assert!(batches.try_recv().is_err());
     }
 
-    /// An answer, and the seconds that it takes; `None` never comes.
+    /// An answer, and its delay in seconds; `None` never arrives.
     type Timed = (u64, Option<crate::http::Answer>);
 
-    /// Answers to polls.
+    /// The answers to polls.
     #[derive(Clone, Debug)]
     struct Script(Arc<std::sync::Mutex<VecDeque<Timed>>>);
 
@@ -579,20 +574,20 @@ mod tests {
     fn session(polls: Vec<Timed>) -> AgentSession {
         let script = Script(Arc::new(std::sync::Mutex::new(polls.into())));
         let builder = AgentSession::builder(StaticToken::new(AccessToken::new("t")));
-        builder.session(script, AgentCursor::from_text("S0"), Begun::Started)
+        builder.session(script, AgentCursor::from_text("S0"), SessionOrigin::Started)
     }
 
     /// The gaps of four polls, as cause and beginning.
     async fn gaps(session: &AgentSession) -> Vec<(crate::subscription::GapCause, Option<SystemTime>)> {
         let shared = session.shared();
-        let (sender, mut parcels) = mpsc::unbounded_channel();
+        let (sender, mut batches) = mpsc::unbounded_channel();
         let mut driver = Driver::new(shared.clone(), &shared.place(), Arc::default(), sender);
         for _ in 0..4 {
             driver.poll(Duration::from_secs(60)).await;
         }
         let mut gaps = Vec::new();
-        while let Ok(parcel) = parcels.try_recv() {
-            gaps.extend(parcel.items.into_iter().filter_map(|item| match item {
+        while let Ok(queued) = batches.try_recv() {
+            gaps.extend(queued.items.into_iter().filter_map(|item| match item {
                 Ok(Delivery::Gap(gap)) => Some((gap.cause, gap.since)),
                 _ => None,
             }));
@@ -601,12 +596,12 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn without_a_date_a_gap_begins_when_the_last_poll_left_that_was_answered_without_doubt() {
-        // What is polled for, and for how long before it is noticed events may be missing.
+    async fn without_a_date_a_gap_begins_when_the_last_proven_poll_was_sent() {
+        // The polls, and how many seconds before the detection events may be missing.
         for (polls, seconds) in [
-            // The path swallows everything for 54 s, and the first answer behind it is a snapshot.
+            // The network drops everything for 54 s, and the first answer after it is a snapshot.
             (vec![(1, Some(start(None, "S1"))), (27, None), (27, None), (1, Some(start(None, "S2")))], 56),
-            // A quiet answer behind one that may be lost proves nothing of that one.
+            // A quiet answer after one that may be lost proves nothing about that one.
             (
                 vec![
                     (1, Some(start(None, "S1"))),
@@ -616,7 +611,7 @@ mod tests {
                 ],
                 89,
             ),
-            // Without that, it does: until its poll left.
+            // Without a lost answer it proves that everything was read until its poll was sent.
             (
                 vec![
                     (1, Some(start(None, "S1"))),
@@ -635,9 +630,9 @@ mod tests {
         }
     }
 
-    /// A poll that is held for a minute proves that nothing was missed in it.
+    /// A poll that is held for a minute proves that nothing was missed during it.
     #[tokio::test(start_paused = true)]
-    async fn a_gap_begins_at_the_date_of_the_last_answer_that_proves_something() {
+    async fn a_gap_begins_at_the_date_of_the_last_proving_answer() {
         let base = SystemTime::UNIX_EPOCH + Duration::from_secs(784_108_800);
         for (polls, seconds) in [
             (
@@ -649,7 +644,7 @@ mod tests {
                 ],
                 61,
             ),
-            // A quiet answer behind one that may be lost proves nothing of that one.
+            // A quiet answer after one that may be lost proves nothing about that one.
             (
                 vec![
                     (1, Some(start(Some(1), "S1"))),
@@ -667,8 +662,8 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_end_of_a_gap_is_not_before_its_beginning_by_a_clock_that_is_slow() {
-        // The service is years ahead of this machine, or behind it.
+    async fn a_slow_clock_does_not_put_a_gaps_end_before_its_beginning() {
+        // The service's clock is years ahead of this machine's, or behind it.
         for year in [1994, 9000] {
             let mut polls: Vec<Timed> = vec![
                 (1, Some(start(None, "S1"))),
@@ -683,14 +678,14 @@ mod tests {
             }
             let session = session(polls);
             let shared = session.shared();
-            let (sender, mut parcels) = mpsc::unbounded_channel();
+            let (sender, mut batches) = mpsc::unbounded_channel();
             let mut driver = Driver::new(shared.clone(), &shared.place(), Arc::default(), sender);
             for _ in 0..4 {
                 driver.poll(Duration::from_secs(60)).await;
             }
             let mut times = Vec::new();
-            while let Ok(parcel) = parcels.try_recv() {
-                times.extend(parcel.items.into_iter().filter_map(|item| match item {
+            while let Ok(queued) = batches.try_recv() {
+                times.extend(queued.items.into_iter().filter_map(|item| match item {
                     Ok(Delivery::Gap(gap)) => gap.since,
                     Ok(Delivery::Resumed(resumed)) => Some(resumed.at),
                     _ => None,
@@ -718,10 +713,10 @@ mod tests {
             for _ in 0..read {
                 assert!(matches!(events.next().await, Some(Ok(Delivery::Notification(_)))));
             }
-            // The second answer is there, read or not.
+            // The second answer has arrived, read or not.
             tokio::time::sleep(Duration::from_secs(5)).await;
             drop(events);
-            // Its third poll is cut, so the next one takes the fourth.
+            // The third poll of the stream is aborted, so the next one gets the fourth answer.
             let mut events = session.events().unwrap();
             let Some(Ok(Delivery::Gap(gap))) = events.next().await else { panic!("no gap") };
             assert_eq!(gap.since, Some(base + Duration::from_secs(seconds) - Duration::from_secs(1)), "{read}");
@@ -730,7 +725,7 @@ mod tests {
 
     /// A service with a large answer for every poll, and a reader that does not read.
     #[tokio::test(start_paused = true)]
-    async fn what_waits_for_a_reader_is_bounded_by_its_bytes() {
+    async fn unread_deliveries_are_bounded_by_bytes() {
         let large = |n: u32| {
             let data = "x".repeat(10_000);
             answer(200, None, &format!(r#"{{"sessionId":"S{n}","events":[{{"Type":"Mute","Data":"{data}"}}]}}"#))
@@ -738,17 +733,17 @@ mod tests {
         let polls: Vec<_> = (1..=1000).map(|n| (0, Some(large(n)))).collect();
         let script = Script(Arc::new(std::sync::Mutex::new(polls.into())));
         let builder = AgentSession::builder(StaticToken::new(AccessToken::new("t"))).queue_bytes(100_000);
-        let session = builder.session(script.clone(), AgentCursor::from_text("S0"), Begun::Started);
+        let session = builder.session(script.clone(), AgentCursor::from_text("S0"), SessionOrigin::Started);
         let mut events = session.events().unwrap();
         tokio::time::sleep(Duration::from_secs(600)).await;
         let left = || script.0.lock().unwrap().len();
-        // Each weighs more than its text, and the last one may go beyond the bound.
+        // Each batch weighs more than its text, and the last one may exceed the limit.
         assert!((1000 - 11..1000).contains(&left()), "{}", left());
         let before = left();
         for _ in 0..5 {
             futures_util::StreamExt::next(&mut events).await.unwrap().unwrap();
         }
         tokio::time::sleep(Duration::from_secs(600)).await;
-        assert!(before > left() && before - left() <= 6, "polls go on as far as there is room: {}", left());
+        assert!(before > left() && before - left() <= 6, "polling continues while there is room: {}", left());
     }
 }

@@ -1,51 +1,50 @@
 //! The rules of polling, without IO: what an answer means, and what to do next.
 //!
-//! One thing is in flight at a time, so the machine is asked [`Machine::next`], that is
-//! done, and its outcome is told; time and chance are arguments.
+//! One action is in flight at a time: the caller asks [`Machine::next`], performs the action, and reports its result;
+//! time and randomness are arguments.
 
 use std::time::{Duration, Instant};
 
 use crate::policy::BackoffPolicy;
 use crate::subscription::{Certainty, GapCause, Phase};
 
-/// Empty answers in a row that come at once before polls are paced.
+/// Consecutive immediate empty answers before polls are paced.
 const QUICK_ANSWERS: u32 = 5;
 const QUICK_WAIT: Duration = Duration::from_secs(1);
 const QUICK_WAIT_MAX: Duration = Duration::from_secs(10);
-/// What is asked for while polls fail: an answer soon tells that all is well again.
-const TIMEOUT_IN_TROUBLE: Duration = Duration::from_secs(1);
-/// No wait after a failure is shorter.
+/// The poll timeout while polls fail: an early answer shows that the service works again.
+const TIMEOUT_WHILE_FAILING: Duration = Duration::from_secs(1);
+/// The shortest wait after a failure.
 const MIN_WAIT: Duration = Duration::from_millis(500);
-/// The longest inactivity that a session can be given: a server that asks for a longer
-/// pause asks for the session's end.
+/// The longest inactivity timeout of a session: a server that asks for a longer pause asks for the session's end.
 pub(crate) const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
 /// A connection that breaks sooner was closed while it was idle.
 const BROKEN_AT_ONCE: Duration = Duration::from_secs(1);
-/// Answers larger than what is read before the session is joined to get behind them.
+/// Oversized answers before the session is joined again to move past them.
 const OVERSIZED: u32 = 2;
 
-/// The caller's numbers.
+/// The caller's settings.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rules {
-    /// What is asked for in a poll, in whole seconds.
+    /// The timeout in a poll, in whole seconds.
     pub(crate) timeout: Duration,
-    /// For how long polls may fail in a row.
+    /// For how long consecutive polls may fail.
     pub(crate) give_up_after: Duration,
     pub(crate) backoff: BackoffPolicy,
-    /// Whether a session that is gone (404, 409) is joined or started again.
+    /// Whether a lost session (404, 409) is joined or started again.
     pub(crate) reestablish: bool,
     /// Whether an `AgentSessionEnd` without success is an end.
     pub(crate) unsuccessful_end_is_end: bool,
 }
 
-/// How the session came to be: what the first batch of it means.
+/// The session's origin, which decides what its first batch means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Begun {
-    /// Just now; everything in it is new.
+pub(crate) enum SessionOrigin {
+    /// Started just now; everything in it is new.
     Started,
-    /// It was there before; what happened meanwhile is not told.
+    /// It existed before; the events before are not delivered.
     Joined,
-    /// It goes on from a place that was kept.
+    /// It continues from a stored position.
     Continued,
 }
 
@@ -62,32 +61,32 @@ pub(crate) enum Answer {
     Unknown,
     /// 409.
     Over,
-    /// Refused for good, or the token's source gave up.
+    /// Refused for good, or the token provider gave up.
     Fatal,
-    /// The answer is larger than what is read.
+    /// The answer exceeds the size limit.
     TooLarge,
-    /// Anything that can pass.
-    Trouble(Trouble),
+    /// A transient failure.
+    Transient(Transient),
 }
 
-/// What of a batch matters here.
+/// The properties of a batch that the machine needs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Batch {
-    /// It names the id to poll with next.
+    /// Whether it names the id of the next poll.
     pub(crate) moves: bool,
-    /// That id is another one than it was polled with.
+    /// Whether that id differs from the one of this poll.
     pub(crate) new_id: bool,
-    /// It has events.
+    /// Whether it has events.
     pub(crate) has_events: bool,
-    /// `AgentSessionStart` is one of them.
+    /// Whether `AgentSessionStart` is one of them.
     pub(crate) has_start: bool,
-    /// `icBranchValue` is 3.
+    /// Whether `icBranchValue` is 3.
     pub(crate) missed: bool,
-    /// It has an event that ends the session.
+    /// The event that ends the session, if it has one.
     pub(crate) end: Option<EndSeen>,
 }
 
-/// An end event, the surest last.
+/// An end event, the most certain last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum EndSeen {
     /// `AgentSessionEnd`.
@@ -97,57 +96,55 @@ pub(crate) enum EndSeen {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Trouble {
-    /// What the service asked for.
+pub(crate) struct Transient {
+    /// The wait that the service asked for.
     pub(crate) retry_after: Option<Duration>,
-    /// Whether the service may have handed out a batch that never came.
+    /// Whether the service may have sent a batch that never arrived.
     pub(crate) doubt: Doubt,
-    /// The connection broke before anything came.
+    /// Whether the connection broke before any byte arrived.
     pub(crate) broken: bool,
 }
 
 /// Whether an answer to an earlier poll may have been lost.
 ///
-/// The reference says that each answer carries a new id, and that an old one is answered
-/// with a snapshot; that every answer does is unverified (incontact-agent-events.md §5.4,
-/// found 1.9). After an answer without an id that was lost, a service may continue behind
-/// it without a word.
+/// The reference says that each answer carries a new id, and that a poll with an old one is answered with a snapshot;
+/// whether every answer does is unverified (incontact-agent-events.md §5.4, found 1.9). After the loss of an answer
+/// without an id, a service may silently continue behind it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Doubt {
     #[default]
     No,
-    /// Nothing of an answer came, or this side dropped the poll. An answer with a new id
-    /// that is no snapshot shows that the former id was still the newest.
+    /// No byte of an answer arrived, or this side dropped the poll. An answer with a new id that is no snapshot shows
+    /// that the former id was still the newest.
     Unanswered,
-    /// An answer began and broke off: there was one, and whether it had an id is not known.
-    /// Nothing that comes later proves that it held no events.
+    /// An answer began and broke off: it existed, and may have had an id. No later answer proves that it held no
+    /// events.
     Broken,
 }
 
-/// What to do now.
+/// The next action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
     /// Poll with the id that was adopted last.
     Poll { timeout: Duration },
-    /// Wait until then, and ask again.
+    /// Wait until then, and ask the machine again.
     Wait(Instant),
     /// Get another token.
     Refresh,
-    /// Join the session or, where that is allowed and there is none, start one.
+    /// Join the session or, if allowed and none exists, start one.
     Establish { may_start: bool },
-    /// Nothing any more.
+    /// Nothing more.
     Nothing(Outcome),
 }
 
-/// How it ended.
+/// How the session ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// The session was ended with an event.
+    /// An event ended the session.
     Ended,
-    /// The service says that the session is over (409), or no longer knows one that this
-    /// side ended.
+    /// The service says that the session is over (409), or no longer knows one that this side ended.
     Conflict,
-    /// It does not know it (404).
+    /// The service does not know the session (404).
     Invalid,
     /// Refused for good.
     Refused,
@@ -155,14 +152,14 @@ pub(crate) enum Outcome {
     GaveUp,
 }
 
-/// What to deliver for an answer: the gap first, then the batch, then that it goes on.
+/// What to deliver for an answer: the gap first, then the batch, then the end of the gap.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Verdict {
+pub(crate) struct Report {
     pub(crate) gap: Option<(GapCause, Certainty)>,
-    /// The batch is the whole live state, not what is new.
+    /// Whether the batch is the whole live state and not a list of new events.
     pub(crate) is_snapshot: bool,
     pub(crate) resumed: bool,
-    /// It says that the session did not end, though it was asked to.
+    /// Whether it says that the session did not end, though an end was requested.
     pub(crate) end_refused: bool,
 }
 
@@ -178,32 +175,32 @@ enum Want {
 pub(crate) struct Machine {
     rules: Rules,
     want: Want,
-    /// What the next batch is the first one of.
-    begun: Option<Begun>,
+    /// The origin whose first batch comes next.
+    origin: Option<SessionOrigin>,
     answered: bool,
-    /// Whether one was lost since the last good answer.
+    /// Whether an answer was lost since the last good one.
     doubt: Doubt,
-    /// A gap was told that has no end yet.
+    /// Whether a reported gap has not ended yet.
     gap_open: bool,
     last_was_snapshot: bool,
     unauthorized: bool,
-    /// The next connection that breaks at once does not count.
+    /// Whether the next connection that breaks at once is excused.
     grace: bool,
     quick: u32,
     oversized: u32,
     failures: u32,
     failing_since: Option<Instant>,
     not_before: Option<Instant>,
-    /// This side asked for the end, and the service agreed.
+    /// Whether this side requested the end, and the service agreed.
     ended_here: bool,
 }
 
 impl Machine {
-    pub(crate) fn new(rules: Rules, begun: Begun, doubt: Doubt) -> Self {
+    pub(crate) fn new(rules: Rules, origin: SessionOrigin, doubt: Doubt) -> Self {
         Self {
             rules,
             want: Want::Poll,
-            begun: Some(begun),
+            origin: Some(origin),
             answered: false,
             doubt,
             gap_open: false,
@@ -219,7 +216,7 @@ impl Machine {
         }
     }
 
-    /// What to do at `now`.
+    /// The action at `now`.
     pub(crate) fn next(&self, now: Instant) -> Next {
         if let Want::Nothing(outcome) = self.want {
             return Next::Nothing(outcome);
@@ -236,7 +233,7 @@ impl Machine {
     }
 
     fn timeout(&self) -> Duration {
-        if self.failures > 0 { self.rules.timeout.min(TIMEOUT_IN_TROUBLE) } else { self.rules.timeout }
+        if self.failures > 0 { self.rules.timeout.min(TIMEOUT_WHILE_FAILING) } else { self.rules.timeout }
     }
 
     pub(crate) fn phase(&self) -> Phase {
@@ -250,13 +247,13 @@ impl Machine {
         }
     }
 
-    /// How many tries failed in a row.
+    /// How many consecutive attempts failed.
     pub(crate) fn failures(&self) -> u32 {
         self.failures
     }
 
-    /// What the stream before had not read is gone.
-    pub(crate) fn discarded(&mut self) -> Verdict {
+    /// The unread events of the previous stream are lost.
+    pub(crate) fn discarded(&mut self) -> Report {
         self.open_gap(GapCause::Discarded)
     }
 
@@ -265,8 +262,7 @@ impl Machine {
         self.doubt
     }
 
-    /// The gap to report before the stream ends, where an answer was lost and no gap that
-    /// covers it was reported.
+    /// The gap to report before the stream ends, if an answer was lost and no gap that covers it was reported.
     pub(crate) fn last_gap(&mut self) -> Option<(GapCause, Certainty)> {
         let lost = self.doubt == Doubt::Broken && !self.gap_open;
         lost.then(|| self.answer_lost())
@@ -278,7 +274,7 @@ impl Machine {
         (GapCause::AnswerLost, Certainty::Possible)
     }
 
-    /// The service agreed to end the session: one that is gone stays so.
+    /// The service agreed to end the session, so it is not started again.
     pub(crate) fn ended_here(&mut self) {
         self.ended_here = true;
         if matches!(self.want, Want::Establish { .. }) {
@@ -286,8 +282,8 @@ impl Machine {
         }
     }
 
-    /// A poll's answer, which took `elapsed`.
-    pub(crate) fn answered(&mut self, answer: Answer, elapsed: Duration, now: Instant, random: f64) -> Verdict {
+    /// Processes a poll's answer, which took `elapsed`.
+    pub(crate) fn answered(&mut self, answer: Answer, elapsed: Duration, now: Instant, random: f64) -> Report {
         if answer != Answer::Unauthorized {
             self.unauthorized = false;
         }
@@ -296,22 +292,22 @@ impl Machine {
             Answer::Quiet => {
                 self.pace(elapsed, now);
                 let gap = self.last_gap();
-                // It shows nothing of the service's ids.
+                // It proves nothing about the service's ids.
                 let doubt = self.doubt;
                 self.good();
                 self.doubt = doubt;
-                // A session that was joined or started again, and has nothing to tell.
+                // A session that was joined or started again, without events.
                 let resumed = std::mem::take(&mut self.gap_open) || gap.is_some();
-                Verdict { gap, resumed, ..Verdict::default() }
+                Report { gap, resumed, ..Report::default() }
             }
             Answer::Unauthorized => {
-                // One new token at once. When that is refused too, it is trouble like any
-                // other: only a login that is refused is final (found 6.4).
+                // One new token at once. If that is refused too, the error is transient like any other: only a refused
+                // login is final (found 6.4).
                 self.want = Want::Refresh;
                 if std::mem::replace(&mut self.unauthorized, true) {
                     self.failed(None, now, random);
                 }
-                Verdict::default()
+                Report::default()
             }
             Answer::Unknown | Answer::Over if self.ended_here => self.over(Outcome::Conflict),
             Answer::Unknown | Answer::Over if self.rules.reestablish => self.lost(now, random),
@@ -319,58 +315,59 @@ impl Machine {
             Answer::Over => self.over(Outcome::Conflict),
             Answer::Fatal => self.stop(Outcome::Refused),
             Answer::TooLarge => self.too_large(now, random),
-            Answer::Trouble(trouble) => {
-                self.doubt = self.doubt.max(trouble.doubt);
-                if trouble.broken && elapsed < BROKEN_AT_ONCE && self.failures == 0 && std::mem::take(&mut self.grace) {
+            Answer::Transient(transient) => {
+                self.doubt = self.doubt.max(transient.doubt);
+                if transient.broken && elapsed < BROKEN_AT_ONCE && self.failures == 0 && std::mem::take(&mut self.grace)
+                {
                     self.not_before = None;
                 } else {
-                    self.failed(trouble.retry_after, now, random);
+                    self.failed(transient.retry_after, now, random);
                 }
-                Verdict::default()
+                Report::default()
             }
         }
     }
 
-    /// Another token is there.
+    /// A new token is granted.
     pub(crate) fn refreshed(&mut self) {
         self.want = Want::Poll;
         self.not_before = None;
     }
 
-    /// A session is there again: joined, or started anew.
-    pub(crate) fn established(&mut self, begun: Begun) {
+    /// The session is re-established: joined, or started again.
+    pub(crate) fn established(&mut self, origin: SessionOrigin) {
         self.want = Want::Poll;
-        self.begun = Some(begun);
+        self.origin = Some(origin);
         // The gap that is open until the first answer covers it.
         self.doubt = Doubt::No;
         self.unauthorized = false;
         self.not_before = None;
     }
 
-    /// What was to be done instead of a poll failed, and may pass.
-    pub(crate) fn stumbled(&mut self, retry_after: Option<Duration>, now: Instant, random: f64) {
+    /// A request other than a poll failed with a transient error.
+    pub(crate) fn on_transient_error(&mut self, retry_after: Option<Duration>, now: Instant, random: f64) {
         self.failed(retry_after, now, random);
     }
 
-    /// Likewise, and will not pass.
+    /// A request other than a poll failed for good.
     pub(crate) fn refused(&mut self) {
         self.stop(Outcome::Refused);
     }
 
-    fn batch(&mut self, batch: Batch, elapsed: Duration, now: Instant) -> Verdict {
-        let begun = self.begun.take();
-        // The first batch after a start begins with `AgentSessionStart` too; after an
-        // answer that was lost that is what is told instead of it.
-        let is_first = begun == Some(Begun::Started) && self.doubt == Doubt::No;
+    fn batch(&mut self, batch: Batch, elapsed: Duration, now: Instant) -> Report {
+        let origin = self.origin.take();
+        // The first batch after a start begins with `AgentSessionStart` too; after a lost answer that event is
+        // repeated.
+        let is_first = origin == Some(SessionOrigin::Started) && self.doubt == Doubt::No;
         let is_snapshot = batch.missed || (batch.has_start && !is_first);
-        let cause = match begun {
+        let cause = match origin {
             _ if self.gap_open => None,
             _ if batch.missed => Some((GapCause::EventsMissed, Certainty::Certain)),
-            Some(Begun::Joined) => Some((GapCause::SessionJoined, Certainty::Possible)),
+            Some(SessionOrigin::Joined) => Some((GapCause::SessionJoined, Certainty::Possible)),
             _ if is_snapshot && self.doubt == Doubt::No => Some((GapCause::EventsMissed, Certainty::Possible)),
-            // A replay of what was lost cannot be told from what is new.
+            // A replay of lost events cannot be distinguished from new ones.
             _ if is_snapshot || self.is_lost_by(batch) => Some(self.answer_lost()),
-            Some(Begun::Started | Begun::Continued) | None => None,
+            Some(SessionOrigin::Started | SessionOrigin::Continued) | None => None,
         };
         let progress = batch.has_events && batch.moves && !(is_snapshot && self.last_was_snapshot);
         if progress {
@@ -391,7 +388,7 @@ impl Machine {
         let end_refused = batch.end.is_some() && !is_end;
         self.ended_here &= !end_refused;
         let resumed = cause.is_some() || std::mem::take(&mut self.gap_open);
-        Verdict { gap: cause, is_snapshot, resumed, end_refused }
+        Report { gap: cause, is_snapshot, resumed, end_refused }
     }
 
     /// Whether an answer before one that is no snapshot may have been lost.
@@ -412,8 +409,7 @@ impl Machine {
         self.failing_since = None;
     }
 
-    /// An answer without progress: a server that answers at once without end must not be
-    /// asked at once without end.
+    /// An answer without progress: repeated immediate answers must not cause repeated immediate polls.
     fn pace(&mut self, elapsed: Duration, now: Instant) {
         let took_its_time = self.timeout() > Duration::ZERO && elapsed >= self.timeout() / 2;
         self.quick = if took_its_time { 0 } else { self.quick.saturating_add(1) };
@@ -423,32 +419,32 @@ impl Machine {
         });
     }
 
-    fn too_large(&mut self, now: Instant, random: f64) -> Verdict {
+    fn too_large(&mut self, now: Instant, random: f64) -> Report {
         self.doubt = Doubt::Broken;
         self.oversized += 1;
-        let verdict = self.open_gap(GapCause::TooLarge);
+        let report = self.open_gap(GapCause::TooLarge);
         self.failed(None, now, random);
         if self.oversized >= OVERSIZED && self.want == Want::Poll {
             self.oversized = 0;
             self.want = Want::Establish { may_start: false };
         }
-        verdict
+        report
     }
 
-    fn lost(&mut self, now: Instant, random: f64) -> Verdict {
+    fn lost(&mut self, now: Instant, random: f64) -> Report {
         self.want = Want::Establish { may_start: true };
-        let verdict = self.open_gap(GapCause::SessionLost);
+        let report = self.open_gap(GapCause::SessionLost);
         let is_first = self.failures == 0;
         self.failed(None, now, random);
         if is_first {
             self.not_before = None;
         }
-        verdict
+        report
     }
 
-    fn open_gap(&mut self, cause: GapCause) -> Verdict {
+    fn open_gap(&mut self, cause: GapCause) -> Report {
         let gap = (!std::mem::replace(&mut self.gap_open, true)).then_some((cause, Certainty::Certain));
-        Verdict { gap, ..Verdict::default() }
+        Report { gap, ..Report::default() }
     }
 
     fn failed(&mut self, retry_after: Option<Duration>, now: Instant, random: f64) {
@@ -462,16 +458,16 @@ impl Machine {
         }
     }
 
-    /// The session is over: what was in an answer that was lost will not be told again.
-    fn over(&mut self, outcome: Outcome) -> Verdict {
+    /// The session has ended: a lost answer's events will not be delivered again.
+    fn over(&mut self, outcome: Outcome) -> Report {
         self.want = Want::Nothing(outcome);
         let lost = self.doubt != Doubt::No && !self.gap_open;
-        Verdict { gap: lost.then(|| self.answer_lost()), ..Verdict::default() }
+        Report { gap: lost.then(|| self.answer_lost()), ..Report::default() }
     }
 
-    fn stop(&mut self, outcome: Outcome) -> Verdict {
+    fn stop(&mut self, outcome: Outcome) -> Report {
         self.want = Want::Nothing(outcome);
-        Verdict::default()
+        Report::default()
     }
 }
 

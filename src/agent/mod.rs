@@ -1,10 +1,10 @@
-//! Agent sessions of NICE inContact / CXone ("RingCentral Contact Center"): what happens
-//! to an agent, a phone and contacts, polled for with `get-next-event`.
+//! Agent sessions of NICE inContact / CXone ("RingCentral Contact Center"): events of
+//! an agent, a phone and contacts, polled with `get-next-event`.
 //!
-//! An [`AgentSession`] is started or joined; a task of its own then always has one poll
-//! open. You read a stream of [`AgentDelivery`]s, in the words of a
+//! An [`AgentSession`] is started or joined; a background task then always has one poll
+//! open. You read a stream of [`AgentDelivery`]s, like that of a
 //! [`Subscription`](crate::Subscription): every event arrives once, or a
-//! [`Gap`](crate::Gap) stands in its place.
+//! [`Gap`](crate::Gap) reports its loss.
 //!
 //! ```no_run
 //! use futures_util::StreamExt as _;
@@ -30,18 +30,18 @@
 //!
 //! # What a lost answer means
 //!
-//! There is no acknowledgement, no number and no id of an event on this wire: polling
-//! with the new session id is the acknowledgement. After an answer that was lost the
-//! service is polled with the id before, and answers with a *snapshot*: the session and
+//! The wire carries neither acknowledgements nor numbers or ids of events: polling
+//! with the new session id is the acknowledgement. After a lost answer the crate polls
+//! with the previous id, and the service answers with a *snapshot*: the session and
 //! the latest state of everything. The stream then yields a [`Gap`](crate::Gap), the
 //! snapshot's events with [`AgentOrigin::Snapshot`], the contacts that ended meanwhile as
 //! [`ContactsGone`](crate::Delivery::ContactsGone), and
-//! [`Resumed`](crate::Delivery::Resumed). What is state is right again then; one-shots,
+//! [`Resumed`](crate::Delivery::Resumed). State is correct again then; one-shots,
 //! such as `PopURL` and `CustomEvent`, may be lost for good
-//! ([`AgentEvent::is_state`]). Where the service tells the lost batch again instead,
+//! ([`AgentEvent::is_state`]). If the service sends the lost batch again instead,
 //! which is not documented, it arrives as if nothing had been lost.
 //!
-//! Contact and state events are to be applied by contact id, as [`Desk`] does: a snapshot
+//! Apply contact and state events by contact id, as [`Desk`] does: a snapshot
 //! repeats them.
 
 mod answer;

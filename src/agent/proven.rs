@@ -1,4 +1,4 @@
-//! Since when a session's events may be missing. Pure.
+//! Since when events of a session may be missing. Pure.
 
 use std::time::SystemTime;
 
@@ -6,50 +6,49 @@ use tokio::time::Instant;
 
 use crate::service_clock::{ORDER_SLACK, ServiceClock, add, sub};
 
-/// One moment by both of this machine's clocks. The monotonic one stands still while the
-/// machine sleeps, and the wall clock may be set.
+/// A time by both of this machine's clocks. The monotonic one stops while the machine sleeps, and the wall clock may be
+/// set.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Moment {
     pub(crate) at: Instant,
     pub(crate) wall: SystemTime,
 }
 
-/// Up to when every event was read.
+/// The time up to which every event was read.
 #[derive(Clone, Copy, Debug)]
 struct Good {
-    /// When the poll left that proves it.
+    /// When the proving poll was sent.
     asked: Moment,
-    /// By the service's clock, once the service has given its time.
+    /// By the service's clock, once the service has sent its time.
     service: Option<SystemTime>,
 }
 
-/// The last moment before which no event can be missing. It is the one owner of where an
-/// agent's gap begins.
+/// The latest time before which no event can be missing. It alone decides where an agent's gap begins.
 ///
-/// A poll is answered with everything that happened before the answer was made
-/// (incontact-agent-events.md §5.4), so an answer proves "read" up to its `Date`, and without
-/// one up to when its poll left: it may have been long on its way.
+/// The answer to a poll holds everything that happened before the answer was made (incontact-agent-events.md §5.4), so
+/// an answer proves "read" up to its `Date`, and without one up to the sending of its poll: it may have been in transit
+/// for long.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Proven {
     clock: Option<ServiceClock>,
-    /// When the newest poll left.
+    /// When the newest poll was sent.
     asked: Option<Moment>,
     good: Option<Good>,
 }
 
 impl Proven {
-    /// The session began, at the earliest: it was asked for at `asked`.
+    /// The session began at the earliest when it was requested, at `asked`.
     pub(super) fn began(asked: Moment) -> Self {
         Self { good: Some(Good { asked, service: None }), ..Self::default() }
     }
 
-    /// A poll leaves.
+    /// A poll is sent.
     pub(super) fn asked(&mut self, now: Moment) {
         self.clock.get_or_insert_with(|| ServiceClock::new(now.at, now.wall)).compare(now.at, now.wall);
         self.asked = Some(now);
     }
 
-    /// It was answered at `date` by the service's clock, and that came at `now`.
+    /// Its answer has the date `date` by the service's clock, and arrived at `now`.
     pub(super) fn dated(&mut self, now: Instant, date: SystemTime) {
         if let (Some(clock), Some(asked)) = (&mut self.clock, self.asked) {
             clock.learn_date(asked.at, now, date);
@@ -68,7 +67,7 @@ impl Proven {
         let good = self.good?;
         let by_monotonic = now.at.saturating_duration_since(good.asked.at);
         let given = || {
-            // By the longer of what the two clocks say: the machine may have slept since.
+            // The longer of the two clocks' differences: the machine may have slept since.
             let by_wall = now.wall.duration_since(good.asked.wall).unwrap_or_default();
             let clock = self.clock.as_ref().filter(|clock| clock.is_given())?;
             Some(sub(clock.at(now.at).from, by_monotonic.max(by_wall)))
@@ -77,7 +76,7 @@ impl Proven {
         Some(sub(good.service.or_else(given).unwrap_or_else(by_machine), ORDER_SLACK))
     }
 
-    /// The time now, by the clock that [`since`](Self::since) goes by, and not before that.
+    /// The present time, by the clock of [`since`](Self::since), and not before that.
     pub(super) fn time(&self, now: Moment) -> SystemTime {
         let given = self.clock.as_ref().filter(|clock| clock.is_given()).map(|clock| clock.at(now.at).to);
         let time = given.unwrap_or(now.wall);
@@ -100,10 +99,10 @@ mod tests {
     }
 
     #[test]
-    fn without_a_date_a_gap_begins_when_the_last_proven_poll_left() {
+    fn without_a_date_a_gap_begins_when_the_last_proven_poll_was_sent() {
         let start = Instant::now();
-        // When the poll left, and when the gap is noticed, by the monotonic clock and by the
-        // wall clock, and where the gap begins.
+        // When the poll was sent and when the gap is noticed, by the monotonic clock and by the wall clock, and where
+        // the gap begins.
         for (what, left, noticed, want) in [
             ("nothing else happens", (0, 1000), (60, 1060), 999),
             ("the wall clock goes back meanwhile", (0, 9000), (60, 5460), 5399),
@@ -124,10 +123,10 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_proves_what_happened_before_its_date() {
+    fn an_answer_proves_that_events_before_its_date_were_read() {
         let start = Instant::now();
-        // When the poll left and its answer was read, on the monotonic clock; the answer's
-        // date; where a gap begins by the service's clock. This machine's is 4 000 s slow.
+        // When the poll was sent and its answer was read, on the monotonic clock; the answer's date; where a gap begins
+        // by the service's clock. This machine's is 4 000 s slow.
         for (what, left, read, date, want) in [
             ("a poll that is held", 0, 60, 5060, 5059),
             ("an answer that takes long to arrive", 0, 60, 5001, 5000),
@@ -147,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_without_a_date_proves_what_happened_before_its_poll_by_the_services_clock() {
+    fn an_answer_without_a_date_proves_events_before_its_poll_by_the_services_clock() {
         let start = Instant::now();
         let mut proven = Proven::began(moment(start, (0, 1000)));
         assert_eq!(proven.since(moment(start, (9, 1009))), Some(wall(999)), "of this machine");

@@ -1,4 +1,4 @@
-//! A session and what can be done with it.
+//! A session and its operations.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +11,7 @@ use super::builder::{AgentSessionBuilder, Station};
 use super::client::Calls;
 use super::delivery::SessionEnded;
 use super::desk::Roster;
-use super::machine::{Begun, Doubt, Rules};
+use super::machine::{Doubt, Rules, SessionOrigin};
 use super::proven::{Moment, Proven};
 use super::stream::AgentEvents;
 use crate::auth::TokenProvider;
@@ -20,11 +20,11 @@ use crate::secret::Secret;
 use crate::subscription::{Phase, StatusWatch};
 use crate::system::System;
 
-/// A place in a session's events: the session id, which is at the same time the cursor
-/// and all that is needed to read and to end the session.
+/// A position in a session's events: the session id, which is also the cursor and suffices to read and to end the
+/// session.
 ///
-/// A secret, so `Debug` does not show it. [`expose`](Self::expose) it to a store of
-/// yours only, and hand it to [`AgentSessionBuilder::resume`] after a restart.
+/// A secret, so `Debug` does not show it. [`expose`](Self::expose) it only to your store, and pass it to
+/// [`AgentSessionBuilder::resume`] after a restart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AgentCursor(Secret);
 
@@ -33,7 +33,7 @@ impl AgentCursor {
         Self(id)
     }
 
-    /// A cursor out of your store. Never made from parts: the text is the service's.
+    /// Makes a cursor from a stored text. The text is the service's: do not assemble one.
     pub fn from_text(text: impl Into<String>) -> Self {
         Self(Secret::new(text))
     }
@@ -49,19 +49,19 @@ impl AgentCursor {
     }
 }
 
-/// What a session is doing.
+/// The status of a session.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct AgentStatus {
-    /// Where in its life it is: [`Connecting`](Phase::Connecting) until the first answer
-    /// to a poll, [`Reconnecting`](Phase::Reconnecting) while polls fail,
-    /// [`Recreating`](Phase::Recreating) while a session that is gone is replaced.
+    /// Its phase: [`Connecting`](Phase::Connecting) until the first answer to a poll,
+    /// [`Reconnecting`](Phase::Reconnecting) while polls fail, [`Recreating`](Phase::Recreating) while a lost session
+    /// is being replaced.
     pub phase: Phase,
-    /// How many tries failed in a row; 0 when all is well.
+    /// How many consecutive attempts failed; 0 while polls succeed.
     pub failed_attempts: u32,
-    /// How it ended, once it has.
+    /// How it ended, if it has.
     pub ended: Option<SessionEnded>,
-    /// The latest error, kept until polls are answered again.
+    /// The latest error, until a poll succeeds again.
     pub last_error: Option<Arc<Error>>,
 }
 
@@ -83,12 +83,12 @@ pub struct EndSession {
 }
 
 impl EndSession {
-    /// Only if nothing stands against it.
+    /// Ends it only if nothing prevents that.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Even with open contacts (`forceLogoff`). Default no.
+    /// Ends it even with open contacts (`forceLogoff`). Default no.
     pub fn force_logoff(mut self, force: bool) -> Self {
         self.force_logoff = force;
         self
@@ -100,7 +100,7 @@ impl EndSession {
         self
     }
 
-    /// Whatever waits in the agent's own queue (`ignorePersonalQueue`). Default no.
+    /// Ends it even with contacts in the agent's own queue (`ignorePersonalQueue`). Default no.
     pub fn ignore_personal_queue(mut self, ignore: bool) -> Self {
         self.ignore_personal_queue = ignore;
         self
@@ -126,18 +126,18 @@ impl Settings {
 #[derive(Debug)]
 pub(crate) struct Place {
     pub(crate) cursor: AgentCursor,
-    pub(crate) begun: Begun,
+    pub(crate) origin: SessionOrigin,
     /// Up to when every event was delivered, or is in a gap.
     pub(crate) proven: Proven,
-    /// An answer with that id may have been lost.
+    /// Whether an answer with that id may have been lost.
     pub(crate) doubt: Doubt,
-    /// A stream was dropped with events unread that the service has no other id for.
+    /// A stream was dropped with unread events that have no later id at the service.
     pub(crate) discarded: bool,
-    /// The contacts that were told of.
+    /// The contacts that were delivered.
     pub(crate) roster: Roster,
-    /// Ends that were read to have had no success.
+    /// The number of ends without success that were read.
     pub(crate) refused_ends: u64,
-    /// Counts the streams: only the newest may move the place.
+    /// Counts the streams: only the newest may move the position.
     pub(crate) stream: u64,
 }
 
@@ -147,9 +147,9 @@ pub(crate) struct Shared {
     pub(crate) settings: Settings,
     place: Mutex<Place>,
     pub(crate) status: watch::Sender<AgentStatus>,
-    /// A stream is being read.
+    /// Whether a stream is being read.
     pub(crate) is_read: AtomicBool,
-    /// The service agreed to end the session.
+    /// Whether the service agreed to end the session.
     pub(crate) ended_here: AtomicBool,
 }
 
@@ -159,29 +159,29 @@ impl Shared {
     }
 }
 
-/// A session of an agent. Cheap to clone; clones are the same session.
+/// An agent's session. Cheap to clone; clones are the same session.
 ///
-/// Dropping it, or its stream, ends nothing at the service: [`end`](Self::end) does.
+/// Dropping it, or its stream, does not end it at the service: [`end`](Self::end) does.
 #[derive(Clone)]
 pub struct AgentSession(Arc<Shared>);
 
 impl AgentSession {
-    /// Sets up a session whose calls carry the tokens of `tokens`.
+    /// Configures a session whose calls carry the tokens of `tokens`.
     pub fn builder(tokens: impl TokenProvider) -> AgentSessionBuilder {
         AgentSessionBuilder::new(tokens)
     }
 
-    pub(crate) fn new(api: impl Calls, settings: Settings, cursor: AgentCursor, begun: Begun) -> Self {
+    pub(crate) fn new(api: impl Calls, settings: Settings, cursor: AgentCursor, origin: SessionOrigin) -> Self {
         let status = AgentStatus { phase: Phase::Connecting, failed_attempts: 0, ended: None, last_error: None };
         Self(Arc::new(Shared {
             api: Box::new(api),
             settings,
             place: Mutex::new(Place {
                 cursor,
-                begun,
+                origin,
                 proven: Proven::default(),
-                // What was on its way when the place was kept may not have arrived.
-                doubt: if begun == Begun::Continued { Doubt::Unanswered } else { Doubt::No },
+                // Events that were in transit when the position was stored may not have arrived.
+                doubt: if origin == SessionOrigin::Continued { Doubt::Unanswered } else { Doubt::No },
                 discarded: false,
                 roster: Roster::default(),
                 refused_ends: 0,
@@ -193,7 +193,7 @@ impl AgentSession {
         }))
     }
 
-    /// The session was asked for at `asked`: no event of it is older.
+    /// The session was requested at `asked`: none of its events is older.
     pub(crate) fn began(self, asked: Moment) -> Self {
         self.0.place().proven = Proven::began(asked);
         self
@@ -204,53 +204,48 @@ impl AgentSession {
         self.0.clone()
     }
 
-    /// The stream of what happens. It polls from now on, in a task of its own, whether
-    /// or not it is read, as far as [`queue_bytes`](AgentSessionBuilder::queue_bytes)
-    /// allow.
+    /// The stream of events. It polls from now on, in a background task, whether or not it is read, as far as
+    /// [`queue_bytes`](AgentSessionBuilder::queue_bytes) allow.
     ///
-    /// One at a time: two polls of one session would take each other's events. Another
-    /// one after the drop of the first goes on where that was read to; the service
-    /// answers an old place with a snapshot, so that begins with a
-    /// [`Gap`](crate::Gap) unless everything had been read.
+    /// Only one stream at a time: two polls of one session would take each other's events. A second stream after the
+    /// drop of the first continues from where that one was read; the service answers an old position with a snapshot,
+    /// so the second one begins with a [`Gap`](crate::Gap) unless everything had been read.
     ///
     /// # Errors
-    /// [`Busy`](ErrorKind::Busy) while another stream of this session is there,
-    /// [`Closed`](ErrorKind::Closed) once the session is over,
-    /// [`Config`](ErrorKind::Config) outside of a tokio runtime.
+    /// [`Busy`](ErrorKind::Busy) while another stream of this session exists, [`Closed`](ErrorKind::Closed) once the
+    /// session has ended, [`Config`](ErrorKind::Config) outside of a tokio runtime.
     pub fn events(&self) -> Result<AgentEvents> {
         if self.0.status.borrow().phase == Phase::Closed {
-            return Err(Error::new(ErrorKind::Closed, "the session is over"));
+            return Err(Error::new(ErrorKind::Closed, "the session has ended"));
         }
         if self.0.is_read.swap(true, Ordering::AcqRel) {
-            return Err(Error::new(ErrorKind::Busy, "the session's events are being read already"));
+            return Err(Error::new(ErrorKind::Busy, "another stream already reads the session's events"));
         }
         AgentEvents::open(self.0.clone()).inspect_err(|_| self.0.is_read.store(false, Ordering::Release))
     }
 
-    /// Follows what the session is doing.
+    /// A watch of the session's status.
     #[must_use]
     pub fn status(&self) -> StatusWatch<AgentStatus> {
         StatusWatch::new(self.0.status.subscribe())
     }
 
-    /// The id that the next poll is made with. For a place to go on from after a restart
-    /// take [`AgentEvents::cursor`], which covers what was read and no more.
+    /// The id of the next poll. For a position to continue from after a restart use [`AgentEvents::cursor`], which
+    /// covers only what was read.
     #[must_use]
     pub fn newest_cursor(&self) -> AgentCursor {
         self.0.place().cursor.clone()
     }
 
-    /// Ends the session (`DELETE agent-sessions/{id}`). A stream that is open yields what
-    /// still comes and then [`SessionEnded`](crate::Delivery::SessionEnded).
+    /// Ends the session (`DELETE agent-sessions/{id}`). An open stream yields the remaining events and then
+    /// [`SessionEnded`](crate::Delivery::SessionEnded).
     ///
-    /// One that the service no longer knows counts as ended (404). What a refusal looks
-    /// like, with open contacts for instance, is not documented: an error here, or an
-    /// `AgentSessionEnd` without success. Until a stream has told the end, the phase is
-    /// [`Closing`](Phase::Closing).
+    /// A session that the service no longer knows counts as ended (404). The form of a refusal, with open contacts for
+    /// instance, is not documented: an error here, or an `AgentSessionEnd` without success. Until a stream has reported
+    /// the end, the phase is [`Closing`](Phase::Closing).
     ///
     /// # Errors
-    /// What the service answered, [`Busy`](ErrorKind::Busy) for 409. The session goes on
-    /// then.
+    /// The service's answer, [`Busy`](ErrorKind::Busy) for 409. The session continues then.
     pub async fn end(&self, how: EndSession) -> Result<()> {
         let query = [
             ("forceLogoff", how.force_logoff.to_string()),
@@ -262,14 +257,14 @@ impl AgentSession {
             (place.cursor.clone(), place.refused_ends)
         };
         if let Err(error) = self.0.api.end(cursor.secret(), &query).await {
-            // The service may say of a session that ended before that it did.
+            // The service may answer so for a session that has ended before.
             let is_over = error.status() == Some(409) && self.0.status.borrow().phase == Phase::Closed;
             return if is_over { Ok(()) } else { Err(error) };
         }
         {
             let place = self.0.place();
             if place.refused_ends != refused {
-                // It was read already that this end had no success.
+                // The stream has read already that this end had no success.
                 return Ok(());
             }
             self.0.ended_here.store(true, Ordering::Release);
@@ -284,19 +279,18 @@ impl AgentSession {
         Ok(())
     }
 
-    /// Makes the agent available (`POST agent-sessions/{id}/state`). The change itself
-    /// arrives as `AgentState`.
+    /// Makes the agent available (`POST agent-sessions/{id}/state`). The change itself arrives as `AgentState`.
     ///
     /// # Errors
-    /// What the service answered.
+    /// The service's answer.
     pub async fn set_available(&self) -> Result<()> {
         self.0.api.set_state(self.newest_cursor().secret(), "Available", None).await
     }
 
-    /// Makes the agent unavailable, for a reason that the business unit has a code for.
+    /// Makes the agent unavailable, for a reason from the business unit's list.
     ///
     /// # Errors
-    /// What the service answered.
+    /// The service's answer.
     pub async fn set_unavailable(&self, reason: Option<&str>) -> Result<()> {
         self.0.api.set_state(self.newest_cursor().secret(), "Unavailable", reason).await
     }

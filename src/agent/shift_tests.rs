@@ -1,5 +1,5 @@
-//! A shift of eight hours against a model of the service, in virtual time: what was
-//! sent arrives in its order, and what does not lies inside of a gap.
+//! A shift of eight hours against a model of the service, in virtual time: sent events arrive in order, and those that
+//! do not lie inside a gap.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::builder::Station;
 use super::client::Calls;
-use super::machine::Begun;
+use super::machine::SessionOrigin;
 use super::{AgentCursor, AgentEvent, AgentOrigin, AgentSession, AgentSessionBuilder, Desk, EndReason};
 use crate::auth::{AccessToken, StaticToken};
 use crate::error::{Error, ErrorKind, Result};
@@ -25,7 +25,7 @@ use crate::subscription::Delivery;
 
 const SHIFT: Duration = Duration::from_secs(8 * 60 * 60);
 
-/// What the service does with an id that is not its newest.
+/// The service's reaction to an id that is not its newest.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Stale {
     Snapshot,
@@ -39,7 +39,7 @@ struct World {
     /// Whether `icBranchValue` is sent.
     branch: bool,
     log: Vec<Value>,
-    /// From where on events are still there one by one.
+    /// The first event that the service still has as a single event.
     kept_from: usize,
     cursors: HashMap<String, usize>,
     newest: String,
@@ -50,7 +50,7 @@ struct World {
     overlaps: u32,
     polls: u32,
     stale_polls: u32,
-    trouble: u32,
+    transient: u32,
     last_answer: Option<Instant>,
     /// The longest time from a good answer to the poll after it.
     slowest: Duration,
@@ -60,7 +60,7 @@ struct World {
 #[derive(Clone, Debug)]
 struct Model(Arc<(Mutex<World>, Notify)>);
 
-/// One poll under way.
+/// One poll in flight.
 struct InFlight(Model);
 
 impl Drop for InFlight {
@@ -146,7 +146,7 @@ impl Calls for Model {
                 world.slowest = world.slowest.max(at.elapsed());
             }
             let dice = world.rng.u32(0..1000);
-            world.trouble += u32::from(dice < 120);
+            world.transient += u32::from(dice < 120);
             (dice, token.secret().expose().parse::<u32>().unwrap() < world.refused_before)
         });
         let _in_flight = InFlight(self.clone());
@@ -169,7 +169,7 @@ impl Calls for Model {
         loop {
             let woken = self.0.1.notified();
             let due = self.with(|world| {
-                assert!(world.cursors.contains_key(&id), "an id that was never told");
+                assert!(world.cursors.contains_key(&id), "an id that was never issued");
                 if world.ended && world.cursors[&id] == world.log.len() {
                     return Some(answer(StatusCode::CONFLICT, String::new(), Some("4")));
                 }
@@ -182,7 +182,7 @@ impl Calls for Model {
                 Some(answer(StatusCode::OK, json!({ "sessionId": next, "events": events }).to_string(), branch))
             });
             match due {
-                // The cursor has moved; the answer is lost, or half of it is.
+                // The cursor has moved; the answer is lost wholly or in part.
                 Some(_) if (50..90).contains(&dice) => return Err(broken()),
                 Some(told) if (90..100).contains(&dice) => {
                     return Ok(Answer { body: told.body.slice(..told.body.len() / 2), ..told });
@@ -218,7 +218,7 @@ impl Calls for Model {
     }
 }
 
-/// What happens to the agent in a shift; how many one-shots there were.
+/// Simulates the agent's shift; returns the number of one-shots.
 async fn work(model: Model) -> u64 {
     let begun = Instant::now();
     let mut sent = 0;
@@ -252,7 +252,7 @@ async fn work(model: Model) -> u64 {
                     }
                 }
             }
-            // The token ends each hour or so, and the queue of the service overflows.
+            // The token expires about each hour, and the service's queue overflows.
             if world.rng.u16(0..90) == 0 {
                 world.refused_before = world.token + 1;
             }
@@ -262,7 +262,7 @@ async fn work(model: Model) -> u64 {
         });
         model.0.1.notify_waiters();
     }
-    // What happens last is known to be told: the desk can be compared with it.
+    // The last events are delivered for certain, so the desk can be compared with the model.
     model.with(|world| {
         world.push(json!({ "Type": "AgentSessionEnd", "Success": "True" }));
         world.ended = true;
@@ -287,7 +287,7 @@ async fn shift(seed: u64, stale: Stale, branch: bool) {
         overlaps: 0,
         polls: 0,
         stale_polls: 0,
-        trouble: 0,
+        transient: 0,
         last_answer: None,
         slowest: Duration::ZERO,
         ended: false,
@@ -300,12 +300,12 @@ async fn shift(seed: u64, stale: Stale, branch: bool) {
         id
     });
     let builder: AgentSessionBuilder = AgentSession::builder(StaticToken::new(AccessToken::new("unused")));
-    let session = builder.session(model.clone(), AgentCursor::from_text(first), Begun::Started);
+    let session = builder.session(model.clone(), AgentCursor::from_text(first), SessionOrigin::Started);
     let mut events = session.events().unwrap();
     let worker = tokio::spawn(work(model.clone()));
 
     let (mut desk, mut before_end) = (Desk::new(), Desk::new());
-    // How many gaps were told before each one-shot that arrived.
+    // How many gaps were reported before each one-shot that arrived.
     let (mut arrived, mut gaps) = (Vec::new(), 0_u64);
     let mut last = None;
     while let Some(delivery) = events.next().await {
@@ -346,7 +346,7 @@ async fn shift(seed: u64, stale: Stale, branch: bool) {
         assert_eq!(there, want, "the desk (seed {seed})");
         assert_eq!(world.overlaps, 0, "two polls at a time (seed {seed})");
         assert!(world.slowest <= Duration::from_millis(50), "{:?} until the next poll (seed {seed})", world.slowest);
-        assert!(world.trouble > 20 && world.stale_polls > 5 && sent > 300, "the shift was too quiet (seed {seed})");
+        assert!(world.transient > 20 && world.stale_polls > 5 && sent > 300, "the shift was too quiet (seed {seed})");
         if stale == Stale::Snapshot {
             assert!(gaps > 3, "{gaps} gaps, {missing} missing of {sent} (seed {seed})");
         }
@@ -354,7 +354,7 @@ async fn shift(seed: u64, stale: Stale, branch: bool) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn eight_hours_with_faults_lose_nothing_quietly() {
+async fn eight_hours_with_faults_lose_no_event_silently() {
     for seed in 0..8 {
         for stale in [Stale::Snapshot, Stale::Replay] {
             for branch in [true, false] {

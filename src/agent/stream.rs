@@ -14,26 +14,26 @@ use tokio::task::AbortHandle;
 
 use super::delivery::AgentDelivery;
 use super::driver::Driver;
-use super::machine::{Begun, Doubt};
+use super::machine::{Doubt, SessionOrigin};
 use super::proven::Proven;
 use super::session::{AgentCursor, AgentStatus, Shared};
 use crate::error::{Error, ErrorKind, Result};
 use crate::subscription::{Delivery, Phase, StatusWatch};
 
-/// What one answer brought.
+/// The deliveries of one answer.
 #[derive(Debug)]
-pub(crate) struct Parcel {
+pub(crate) struct QueuedBatch {
     pub(crate) items: VecDeque<Result<AgentDelivery>>,
-    /// Where to go on once all of it was read.
+    /// The position to continue from once all of it was read.
     pub(crate) after: Option<AgentCursor>,
     /// What is proven then.
     pub(crate) proven: Proven,
-    /// Bytes.
+    /// Its size in bytes.
     pub(crate) weight: usize,
 }
 
-impl Parcel {
-    /// Whether it has something in it that is not told again.
+impl QueuedBatch {
+    /// Whether it holds an event that the service does not send again.
     fn tells(&self) -> bool {
         let tells = |item: &Result<AgentDelivery>| {
             matches!(item, Ok(Delivery::Notification(_) | Delivery::Undecodable(_) | Delivery::Gap(_)))
@@ -42,7 +42,7 @@ impl Parcel {
     }
 }
 
-/// How much waits for the reader.
+/// The bytes that wait for the reader.
 #[derive(Debug, Default)]
 pub(crate) struct Backlog {
     bytes: AtomicUsize,
@@ -73,24 +73,23 @@ impl Backlog {
 
 /// The stream of a session's events.
 ///
-/// Yields what [`Subscription`](crate::Subscription) yields: events, gaps, and what could
-/// not be read. The last item is [`SessionEnded`](crate::Delivery::SessionEnded) or an
-/// `Err`; everything that can pass is retried inside and seen in
+/// Yields the items of a [`Subscription`](crate::Subscription): events, gaps, and undecodable events. The last item is
+/// [`SessionEnded`](crate::Delivery::SessionEnded) or an `Err`; transient errors are retried inside and appear in
 /// [`status`](Self::status).
 ///
-/// Reading is cancel safe: a dropped `next()` loses nothing. Dropping the stream cuts the
-/// poll, and leaves the session as it is.
-#[must_use = "a stream that is dropped polls no more"]
+/// Reading is cancel safe: a dropped `next()` loses nothing. Dropping the stream aborts the poll, and leaves the
+/// session running.
+#[must_use = "a dropped stream stops polling"]
 pub struct AgentEvents {
     shared: Arc<Shared>,
-    parcels: mpsc::UnboundedReceiver<Parcel>,
+    batches: mpsc::UnboundedReceiver<QueuedBatch>,
     backlog: Arc<Backlog>,
     task: AbortHandle,
-    /// What of the newest parcel was not read yet.
-    open: Option<Parcel>,
-    /// Covers what was read.
+    /// The unread rest of the newest batch.
+    open: Option<QueuedBatch>,
+    /// The position after everything that was read.
     read: AgentCursor,
-    /// What is proven of that.
+    /// What is proven by that.
     read_proven: Proven,
     over: bool,
 }
@@ -99,8 +98,8 @@ impl AgentEvents {
     pub(crate) fn open(shared: Arc<Shared>) -> Result<Self> {
         let runtime = tokio::runtime::Handle::try_current()
             .map_err(|error| Error::config("polls need a tokio runtime").with_source(error))?;
-        // Bounded by what the backlog weighs: while it is over, there is no poll.
-        let (sender, parcels) = mpsc::unbounded_channel();
+        // Bounded by the backlog's bytes: while they exceed the limit, there is no poll.
+        let (sender, batches) = mpsc::unbounded_channel();
         let backlog = Arc::new(Backlog::default());
         let (driver, read, read_proven) = {
             let mut place = shared.place();
@@ -110,38 +109,38 @@ impl AgentEvents {
             (driver, place.cursor.clone(), place.proven.clone())
         };
         let task = runtime.spawn(driver.run()).abort_handle();
-        Ok(Self { shared, parcels, backlog, task, open: None, read, read_proven, over: false })
+        Ok(Self { shared, batches, backlog, task, open: None, read, read_proven, over: false })
     }
 
-    /// Where to go on after a restart: covers the batches that were read to their end and
-    /// nothing that still waits. Keep it once you are done with what was read, and hand
-    /// it to [`AgentSessionBuilder::resume`](super::AgentSessionBuilder::resume).
+    /// The position to continue from after a restart: it covers the batches that were read to their end and no delivery
+    /// that still waits. Store it once you have processed them, and pass it to
+    /// [`AgentSessionBuilder::resume`](super::AgentSessionBuilder::resume).
     ///
-    /// The service answers a place that is not its newest with a snapshot, so what was
-    /// not read then comes as a [`Gap`](crate::Gap) and the state of things.
+    /// The service answers a position that is not its newest with a snapshot, so the events that were unread then
+    /// arrive as a [`Gap`](crate::Gap) and the present state.
     #[must_use]
     pub fn cursor(&self) -> AgentCursor {
         self.read.clone()
     }
 
-    /// Follows what the session is doing.
+    /// A watch of the session's status.
     #[must_use]
     pub fn status(&self) -> StatusWatch<AgentStatus> {
         StatusWatch::new(self.shared.status.subscribe())
     }
 
     fn next_open(&mut self) -> Option<Result<AgentDelivery>> {
-        let parcel = self.open.as_mut()?;
-        let item = parcel.items.pop_front();
+        let queued = self.open.as_mut()?;
+        let item = queued.items.pop_front();
         if let Some(Ok(delivery)) = &item {
             self.shared.place().roster.note(delivery);
         }
-        if parcel.items.is_empty() {
-            if let Some(after) = parcel.after.take() {
+        if queued.items.is_empty() {
+            if let Some(after) = queued.after.take() {
                 self.read = after;
             }
-            self.read_proven = std::mem::take(&mut parcel.proven);
-            self.backlog.take(parcel.weight);
+            self.read_proven = std::mem::take(&mut queued.proven);
+            self.backlog.take(queued.weight);
             self.open = None;
         }
         item
@@ -160,8 +159,8 @@ impl Stream for AgentEvents {
             if this.over {
                 return Poll::Ready(None);
             }
-            match std::task::ready!(this.parcels.poll_recv(cx)) {
-                Some(parcel) => this.open = Some(parcel),
+            match std::task::ready!(this.batches.poll_recv(cx)) {
+                Some(queued) => this.open = Some(queued),
                 None => {
                     this.over = true;
                     let closed = this.shared.status.borrow().phase == Phase::Closed;
@@ -185,26 +184,26 @@ impl Drop for AgentEvents {
     fn drop(&mut self) {
         self.task.abort();
         {
-            // From here on the task moves nothing, wherever it is.
+            // From here on the task moves no position, in any state.
             let mut place = self.shared.place();
             place.stream += 1;
-            let mut unread = self.open.as_ref().is_some_and(Parcel::tells);
+            let mut unread = self.open.as_ref().is_some_and(QueuedBatch::tells);
             let mut waits = self.open.is_some();
-            while let Ok(parcel) = self.parcels.try_recv() {
-                unread |= parcel.tells();
+            while let Ok(queued) = self.batches.try_recv() {
+                unread |= queued.tells();
                 waits = true;
             }
             if waits {
-                // A gap that the next stream reports begins before what was not read.
+                // A gap that the next stream reports begins before the unread events.
                 place.proven = self.read_proven.clone();
             }
             if place.cursor != self.read {
-                // What was not read is told again by the service, as far as it is state.
+                // The service sends unread events again, as far as they are state.
                 place.cursor = self.read.clone();
-                place.begun = Begun::Continued;
+                place.origin = SessionOrigin::Continued;
                 place.doubt = Doubt::Broken;
             } else if unread {
-                // It came with no id of its own, so the service takes it for read.
+                // It came without a new id, so the service considers it read.
                 place.discarded = true;
             }
         }

@@ -123,7 +123,7 @@ pub(super) fn read_session(
     asked_at: (Instant, SystemTime),
 ) -> Result<Session> {
     let unreadable = |what| Error::new(ErrorKind::Protocol, what).with_status(200).with_unclear(true);
-    let answer: Value = serde_json::from_slice(body).map_err(|_| unreadable("the token answer is no JSON"))?;
+    let answer: Value = serde_json::from_slice(body).map_err(|_| unreadable("the token answer is not valid JSON"))?;
     let text = |name: &str| match answer.get(name) {
         Some(Value::String(text)) => Some(text.trim().to_owned()).filter(|text| !text.is_empty()),
         Some(Value::Number(number)) => Some(number.to_string()),

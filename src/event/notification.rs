@@ -180,7 +180,7 @@ impl MalformedReason {
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::NotAnObject => "the notification is no JSON object",
+            Self::NotAnObject => "the notification is not a JSON object",
             Self::NoEvent => "the notification has no usable event field",
         }
     }
@@ -362,7 +362,7 @@ impl Notification {
 
     /// Which event this is, by its URI; posts and chats, which come under each other's
     /// URIs, by their `eventType`. The [`event`](Self::event) is of that kind, except when
-    /// its body is no JSON object: then it is [`Event::Unknown`].
+    /// its body is not a JSON object: then it is [`Event::Unknown`].
     #[must_use]
     pub fn kind(&self) -> EventKind {
         self.kind

@@ -162,7 +162,7 @@ fn http_date(text: &str) -> Option<OffsetDateTime> {
 /// them may be a key.
 pub(crate) fn json_error(what: &'static str, error: &serde_json::Error) -> Error {
     let reason = match error.classify() {
-        serde_json::error::Category::Io | serde_json::error::Category::Syntax => "is no JSON",
+        serde_json::error::Category::Io | serde_json::error::Category::Syntax => "is not valid JSON",
         serde_json::error::Category::Eof => "ends too early",
         serde_json::error::Category::Data => "is not of the expected shape",
     };

@@ -72,7 +72,7 @@ impl SubscriptionHandle {
         if filters.is_empty() {
             return Err(Error::config("a subscription needs at least one event filter"));
         }
-        let closed = || Error::new(ErrorKind::Closed, "the subscription is over");
+        let closed = || Error::new(ErrorKind::Closed, "the subscription has ended");
         let (answer, answered) = oneshot::channel();
         self.commands.send(Command::Update { filters, answer }).await.map_err(|_| closed())?;
         answered.await.map_err(|_| closed())?
@@ -84,7 +84,7 @@ impl SubscriptionHandle {
     /// # Errors
     /// [`ErrorKind::Closed`] when the subscription is over.
     pub async fn revalidate(&self) -> Result<()> {
-        let closed = |_| Error::new(ErrorKind::Closed, "the subscription is over");
+        let closed = |_| Error::new(ErrorKind::Closed, "the subscription has ended");
         self.commands.send(Command::Revalidate).await.map_err(closed)
     }
 }

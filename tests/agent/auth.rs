@@ -1,6 +1,6 @@
-//! The three ways to a token, against a scripted service.
+//! The three token providers, against a scripted service.
 
-use crate::support::scripted::{Reply, Scripted, Seen, told};
+use crate::support::scripted::{Reply, Scripted, Seen, texts_of};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use ringcentral_events::ErrorKind;
@@ -32,7 +32,7 @@ fn central_answer(seen: &Seen, n: usize, life: u64) -> Reply {
 }
 
 #[tokio::test]
-async fn f20_the_legacy_service_is_asked_in_its_words_and_may_move_the_sessions() {
+async fn f20_legacy_tokens_may_move_the_sessions() {
     let server = Scripted::start(|seen| async move { central_answer(&seen, seen.n, 3600) }).await;
     let tokens = central(&server);
     assert!(tokens.server().is_none());
@@ -57,7 +57,7 @@ async fn f20_the_legacy_service_is_asked_in_its_words_and_may_move_the_sessions(
 }
 
 #[tokio::test]
-async fn a_renewal_that_is_refused_leads_to_another_login_and_one_that_fails_does_not() {
+async fn a_refused_renewal_leads_to_another_login_and_a_failed_one_does_not() {
     for (status, lines) in [(401, 3), (503, 2)] {
         let server = Scripted::start(move |seen| async move {
             if seen.target.starts_with("/renew") { Reply::new(status, "") } else { central_answer(&seen, seen.n, 3600) }
@@ -75,7 +75,7 @@ async fn a_renewal_that_is_refused_leads_to_another_login_and_one_that_fails_doe
 }
 
 #[tokio::test]
-async fn a_refused_login_says_why_and_shows_no_secret() {
+async fn a_refused_login_names_the_reason_and_hides_secrets() {
     let body =
         json!({ "error_description": format!("client application not authorized for user {PASSWORD}") }).to_string();
     let server = Scripted::start(move |_| {
@@ -86,7 +86,7 @@ async fn a_refused_login_says_why_and_shows_no_secret() {
     let tokens = central(&server);
     let error = tokens.token().await.unwrap_err();
     assert_eq!((error.kind(), error.status()), (ErrorKind::Auth, Some(400)));
-    assert!(!format!("{} {tokens:?}", told(&error)).contains(PASSWORD));
+    assert!(!format!("{} {tokens:?}", texts_of(&error)).contains(PASSWORD));
 }
 
 #[tokio::test]
@@ -155,7 +155,7 @@ async fn cxone_is_discovered_from_its_issuer_to_the_tenants_api() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_used_of_an_answer_is_an_error() {
+async fn an_unusable_token_answer_is_an_error() {
     for body in [
         "",
         "<html>",
@@ -169,7 +169,7 @@ async fn what_cannot_be_used_of_an_answer_is_an_error() {
     }
 }
 
-/// A token service whose token and id token are given, and what its configuration says.
+/// A token service with this token, id token and configuration.
 async fn cxone(access: String, id_token: Option<String>, configuration: (u16, &'static str)) -> Scripted {
     Scripted::start(move |seen| {
         let (access, id_token) = (access.clone(), id_token.clone());
@@ -194,7 +194,7 @@ fn jwt(claims: &serde_json::Value) -> String {
 }
 
 fn cxone_tokens(server: &Scripted) -> CxOneTokens {
-    // As it is copied from the service's documentation.
+    // As copied from the service's documentation.
     let issuer = format!("{}/auth/token", server.url());
     CxOneTokens::builder("client", "s3cret", "key", PASSWORD).issuer(issuer).build().unwrap()
 }
@@ -202,7 +202,7 @@ fn cxone_tokens(server: &Scripted) -> CxOneTokens {
 const PLACE: (u16, &str) = (200, r#"{"api_endpoint":"http://127.0.0.1:9"}"#);
 
 #[tokio::test]
-async fn a_tenant_that_only_the_id_token_names_is_enough() {
+async fn the_tenant_may_be_named_by_the_id_token_only() {
     for access in ["opaque".to_owned(), jwt(&json!({ "sub": "1" }))] {
         let server = cxone(access, Some(jwt(&json!({ "tenantId": "t-1" }))), PLACE).await;
         let tokens = cxone_tokens(&server);
@@ -213,7 +213,7 @@ async fn a_tenant_that_only_the_id_token_names_is_enough() {
 }
 
 #[tokio::test]
-async fn with_a_base_url_a_token_is_good_though_nothing_can_be_discovered() {
+async fn with_a_base_url_a_token_needs_no_discovery() {
     let tenant = jwt(&json!({ "tenantId": "t-1" }));
     for (access, configuration) in
         [("opaque".to_owned(), PLACE), (tenant.clone(), (403, "")), (tenant.clone(), (503, "")), (tenant, (200, "{}"))]
@@ -231,7 +231,7 @@ async fn with_a_base_url_a_token_is_good_though_nothing_can_be_discovered() {
 }
 
 #[tokio::test]
-async fn without_a_base_url_the_error_says_why_the_place_is_unknown_and_never_that_credentials_were_refused() {
+async fn without_a_base_url_the_error_names_the_failed_discovery_and_not_the_credentials() {
     let tenant = jwt(&json!({ "tenantId": "t-1" }));
     for (access, configuration, kind) in [
         ("opaque".to_owned(), PLACE, ErrorKind::Protocol),
@@ -246,7 +246,7 @@ async fn without_a_base_url_the_error_says_why_the_place_is_unknown_and_never_th
         assert!(tokens.server().is_none());
         let error = AgentSession::builder(tokens).join().await.unwrap_err();
         assert_eq!(error.kind(), kind, "{error}");
-        assert!(!told(&error).contains("credentials"), "{}", told(&error));
+        assert!(!texts_of(&error).contains("credentials"), "{}", texts_of(&error));
         assert!(!server.lines().iter().any(|line| line.contains("agent-sessions")), "nothing is sent elsewhere");
     }
 }

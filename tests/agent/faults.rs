@@ -1,4 +1,4 @@
-//! Faults of the agent-session service that are about bytes, time and hosts.
+//! Faults of the agent-session service that concern bytes, time and hosts.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -15,8 +15,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
-/// A server of which a test writes every byte: a start is answered, and the n-th poll by
-/// what `write` does with its connection, which then is closed.
+/// A server whose every byte the test writes: a start is answered, and the n-th poll by `write`, which gets its
+/// connection; then the connection is closed.
 async fn raw<F, Fut>(write: F) -> (String, Arc<Mutex<Vec<String>>>)
 where
     F: Fn(usize, TcpStream) -> Fut + Send + Sync + 'static,
@@ -49,7 +49,7 @@ where
     (url, polls)
 }
 
-/// A request's head; its body, if it has one, is in the same packet or not needed.
+/// A request's head; its body, if any, is in the same packet or not needed.
 async fn head(socket: &mut TcpStream) -> Option<String> {
     let mut bytes = Vec::new();
     while !bytes.windows(4).any(|window| window == b"\r\n\r\n") {
@@ -107,7 +107,7 @@ async fn f13_f14_f47_a_snapshot_without_a_branch_and_with_its_start_last() {
 }
 
 #[tokio::test]
-async fn f18_a_token_source_that_fails_is_asked_again_and_one_that_refuses_is_not() {
+async fn f18_a_failing_token_provider_is_asked_again_and_a_refusing_one_is_not() {
     for (kind, want) in [(ErrorKind::Service, "CustomEvent"), (ErrorKind::Auth, "error auth")] {
         let service = Service::start().await;
         service.polls.then(batch("S1", &[start_event()])).then(Reply::new(401, "")).then(batch("S2", &[custom("a")]));
@@ -124,9 +124,9 @@ async fn f18_a_token_source_that_fails_is_asked_again_and_one_that_refuses_is_no
     }
 }
 
-/// The token's source moves the sessions to another host with a renewal.
+/// The token provider moves the sessions to another host with a renewal.
 #[tokio::test]
-async fn f20_the_polls_follow_the_tokens_source_to_another_host() {
+async fn f20_polls_follow_the_token_provider_to_another_host() {
     let (first, second) = (Service::start().await, Service::start().await);
     first.polls.then(batch("S1", &[start_event()])).then(Reply::new(401, ""));
     second.polls.then(batch("S2", &[custom("a")]));
@@ -151,7 +151,7 @@ async fn f20_the_polls_follow_the_tokens_source_to_another_host() {
 }
 
 #[tokio::test]
-async fn f30_an_answer_after_its_time_but_within_the_margin_counts() {
+async fn f30_a_late_answer_within_the_margin_is_read() {
     let (url, polls) = raw(|n, mut socket| async move {
         if n > 0 {
             return hold(socket).await;
@@ -192,7 +192,7 @@ async fn f31_a_body_that_trickles_is_bounded_by_the_deadline() {
 }
 
 #[tokio::test]
-async fn f33_a_reader_that_stopped_for_too_long_is_told_why_the_session_is_over() {
+async fn f33_a_reader_that_stopped_too_long_gets_the_reason_of_the_end() {
     let service = Service::start().await;
     let large = json!({ "type": "CustomEvent", "eventName": "a", "data": "d".repeat(5_000) });
     service.polls.then(batch("S1", &[large])).then(Reply::new(409, "").with("icStatusDescription", "SessionTimeout"));
@@ -205,7 +205,7 @@ async fn f33_a_reader_that_stopped_for_too_long_is_told_why_the_session_is_over(
 }
 
 #[tokio::test]
-async fn f44_bodies_are_decoded_whatever_their_packing() {
+async fn f44_bodies_are_decoded_in_every_encoding() {
     let (url, _polls) = raw(|n, mut socket| async move {
         let body = format!(r#"{{"sessionId":"S{}","events":[{{"type":"CustomEvent","eventName":"{n}"}}]}}"#, n + 1);
         let head = |more: &str| format!("HTTP/1.1 200 X\r\nconnection: close\r\n{more}\r\n");
@@ -232,7 +232,7 @@ async fn f44_bodies_are_decoded_whatever_their_packing() {
 }
 
 #[tokio::test]
-async fn a_small_body_that_unpacks_to_a_large_one_is_too_large() {
+async fn a_small_body_that_decompresses_to_a_large_one_is_too_large() {
     let (url, _polls) = raw(|_, mut socket| async move {
         let body = format!(r#"{{"sessionId":"S1","events":["{}"]}}"#, "x".repeat(20_000));
         let head = "HTTP/1.1 200 X\r\nconnection: close\r\ncontent-encoding: gzip\r\n\r\n";
@@ -243,7 +243,7 @@ async fn a_small_body_that_unpacks_to_a_large_one_is_too_large() {
     assert_eq!(word(&mut events).await, "gap too_large");
 }
 
-/// The server keeps a connection and closes it just when the next poll comes.
+/// The server holds a connection open and closes it just when the next poll arrives.
 #[tokio::test]
 async fn f45_a_connection_that_closes_while_idle_is_replaced_at_once() {
     let (url, polls) = raw(|n, mut socket| async move {
@@ -261,12 +261,12 @@ async fn f45_a_connection_that_closes_while_idle_is_replaced_at_once() {
     let mut events = session.events().unwrap();
     assert_eq!(words(&mut events, 3).await, ["Mute", "Mute", "Mute"]);
     assert_eq!(session.status().current().failed_attempts, 0);
-    // After a failure that counts it would be asked for less.
+    // After a failure that counts, the timeout would be shorter.
     assert!(polls.lock().unwrap().iter().all(|head| head.contains("timeout=60 ")));
 }
 
 #[tokio::test]
-async fn an_error_that_may_pass_is_told_with_its_cause_at_the_end() {
+async fn the_last_transient_error_is_reported_with_its_cause() {
     let service = Service::start().await;
     service.polls.then(Reply::new(500, "")).then(Reply::new(500, "")).then(Reply::new(500, ""));
     let session = service.builder().give_up_after(Duration::ZERO).start().await.unwrap();
@@ -277,7 +277,7 @@ async fn an_error_that_may_pass_is_told_with_its_cause_at_the_end() {
 }
 
 #[tokio::test]
-async fn f42_an_id_is_one_segment_of_the_path_and_comes_back_unchanged() {
+async fn f42_an_id_is_one_path_segment_and_is_sent_back_unchanged() {
     for (id, sent) in [
         ("a/b+c%2F=?#".to_owned(), "a%2Fb%2Bc%252F%3D%3F%23".to_owned()),
         ("60timeout=60".to_owned(), "60timeout%3D60".to_owned()),
@@ -311,7 +311,7 @@ async fn an_answer_that_is_too_large_is_a_gap() {
     assert_eq!(service.polled()[3].0, "J0", "joined to get behind it");
 }
 
-/// A server that holds every poll, and tells when the client has closed one.
+/// A server that holds every poll, and reports when the client closes one.
 async fn held() -> (String, Arc<Mutex<Vec<String>>>, mpsc::UnboundedReceiver<()>) {
     let (sender, closed) = mpsc::unbounded_channel();
     let (url, polls) = raw(move |_, mut socket| {
@@ -327,7 +327,7 @@ async fn held() -> (String, Arc<Mutex<Vec<String>>>, mpsc::UnboundedReceiver<()>
 }
 
 #[tokio::test]
-async fn f29_the_poll_that_was_given_up_is_closed() {
+async fn f29_an_abandoned_poll_is_closed() {
     let (url, _polls, mut closed) = held().await;
     let builder = session(&url).poll_timeout(Duration::ZERO).margin(Duration::from_millis(200));
     let _events = builder.start().await.unwrap().events().unwrap();

@@ -1,5 +1,5 @@
-//! Streams that are dropped, sessions that begin again and ends that are refused: what is
-//! lost by them is in a gap, and the desk is right after it.
+//! Dropped streams, restarted sessions and refused ends: the events that they lose are in a gap, and the desk is
+//! correct after it.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use ringcentral_events::{ErrorKind, Phase};
 use ringcentral_sandbox::agent::{AgentKnobs, ContactCenter, ContactStep, EndWithContacts, Fate};
 use ringcentral_sandbox::{Fault, Operation, Sandbox, Service};
 
-/// After that the ids of a session that is over are not known any more.
+/// After this time the ids of an ended session are unknown.
 const FORGOTTEN: Duration = Duration::from_secs(121);
 
 async fn sandbox(change: impl FnOnce(&mut AgentKnobs)) -> (Sandbox, ContactCenter) {
@@ -30,18 +30,18 @@ fn push(center: &ContactCenter, name: &str) {
     center.push(&custom(name).to_string()).unwrap();
 }
 
-/// Applies what is told to a desk until it is this; what was told, in a word each.
+/// Applies the deliveries to a desk up to `last`; returns one word per delivery.
 async fn until(last: &str, events: &mut AgentEvents, desk: &mut Desk) -> Vec<String> {
-    let mut told = Vec::new();
-    while told.last().map(String::as_str) != Some(last) {
+    let mut delivered = Vec::new();
+    while delivered.last().map(String::as_str) != Some(last) {
         let delivery = next(events).await.unwrap().unwrap();
         desk.apply(&delivery);
-        told.push(name(&delivery));
+        delivered.push(name(&delivery));
     }
-    told
+    delivered
 }
 
-/// The poll that is open ends, and the one after it is answered to nobody.
+/// The open poll ends, and no stream reads the answer to the next one.
 async fn lose(sandbox: &Sandbox, center: &ContactCenter) {
     assert!(center.wait_caught_up(SOON).await);
     let hit = sandbox.faults().inject(Operation::AgentPoll, Fault::hang().after_effect());
@@ -52,10 +52,10 @@ async fn lose(sandbox: &Sandbox, center: &ContactCenter) {
 }
 
 #[tokio::test]
-async fn an_answer_that_was_lost_by_a_drop_is_a_gap_for_the_next_stream() {
+async fn an_answer_lost_by_a_drop_is_a_gap_for_the_next_stream() {
     for branch_header in [true, false] {
         let (sandbox, center) = sandbox(|knobs| knobs.branch_header = branch_header).await;
-        // The first answer of all.
+        // The first answer of the session.
         let session = builder(&center).start().await.unwrap();
         push(&center, "lost");
         let hit = sandbox.faults().inject(Operation::AgentPoll, Fault::hang().after_effect());
@@ -64,10 +64,10 @@ async fn an_answer_that_was_lost_by_a_drop_is_a_gap_for_the_next_stream() {
         assert!(center.wait_session(|session| session.queued == 0, SOON).await);
         drop(events);
         let mut events = session.events().unwrap();
-        let told = words(&mut events, 4).await;
-        assert!(told[0].starts_with("gap"), "{told:?}");
-        assert_eq!(told[1..], ["AgentSessionStart", "AgentState", "resumed"]);
-        // A later one, and nothing can be asked for after it.
+        let delivered = words(&mut events, 4).await;
+        assert!(delivered[0].starts_with("gap"), "{delivered:?}");
+        assert_eq!(delivered[1..], ["AgentSessionStart", "AgentState", "resumed"]);
+        // A later one, and nothing can be requested after it.
         lose(&sandbox, &center).await;
         drop(events);
         center.terminate("RemoteLogoff").unwrap();
@@ -78,7 +78,7 @@ async fn an_answer_that_was_lost_by_a_drop_is_a_gap_for_the_next_stream() {
 }
 
 #[tokio::test]
-async fn what_a_dropped_stream_had_not_read_is_a_gap_when_the_session_is_over() {
+async fn unread_events_of_a_dropped_stream_are_a_gap_when_the_session_has_ended() {
     let (_sandbox, center) = sandbox(|_| {}).await;
     let session = builder(&center).start().await.unwrap();
     let mut events = session.events().unwrap();
@@ -91,9 +91,9 @@ async fn what_a_dropped_stream_had_not_read_is_a_gap_when_the_session_is_over() 
     assert_eq!(words(&mut events, 3).await, ["gap answer_lost", "ended conflict", "none"]);
 }
 
-/// A batch that came without an id is told once, whoever reads it.
+/// A batch without an id is sent only once, to any reader.
 #[tokio::test]
-async fn what_was_not_read_of_a_batch_without_an_id_is_a_gap() {
+async fn unread_events_of_a_batch_without_an_id_are_a_gap() {
     let (sandbox, center) = sandbox(|_| {}).await;
     let session = builder(&center).start().await.unwrap();
     let mut events = session.events().unwrap();
@@ -104,7 +104,7 @@ async fn what_was_not_read_of_a_batch_without_an_id_is_a_gap() {
     push(&center, "read");
     assert_eq!(word(&mut events).await, "CustomEvent");
     assert!(sandbox.faults().wait_hits(hit, 1, SOON).await);
-    // The poll after it is held back, so that the next answer is to the next stream.
+    // The next poll is held, so that the next answer goes to the next stream.
     let held = sandbox.faults().inject(Operation::AgentPoll, Fault::hang());
     push(&center, "unread");
     assert!(sandbox.faults().wait_hits(held, 1, SOON).await);
@@ -114,15 +114,15 @@ async fn what_was_not_read_of_a_batch_without_an_id_is_a_gap() {
     assert_eq!(words(&mut events, 2).await, ["gap discarded", "resumed"]);
 }
 
-/// The program was gone when the session ended: nothing says what it was not told.
+/// The program was not running when the session ended: no event says what it missed.
 #[tokio::test]
-async fn a_place_that_was_kept_of_a_session_that_is_over_begins_with_a_gap() {
+async fn resuming_an_ended_session_begins_with_a_gap() {
     for forgotten in [false, true] {
         let (sandbox, center) = sandbox(|_| {}).await;
         let session = builder(&center).start().await.unwrap();
         let mut events = session.events().unwrap();
         assert_eq!(words(&mut events, 3).await.len(), 3);
-        let kept = events.cursor();
+        let stored = events.cursor();
         assert!(center.wait_caught_up(SOON).await);
         push(&center, "lost");
         assert!(center.wait_caught_up(SOON).await);
@@ -131,20 +131,20 @@ async fn a_place_that_was_kept_of_a_session_that_is_over_begins_with_a_gap() {
         if forgotten {
             sandbox.advance(FORGOTTEN);
         }
-        let mut events = builder(&center).resume(kept).unwrap().events().unwrap();
+        let mut events = builder(&center).resume(stored).unwrap().events().unwrap();
         let last = if forgotten { "error session_lost" } else { "ended conflict" };
         assert_eq!(words(&mut events, 3).await, ["gap answer_lost", last, "none"]);
     }
 }
 
-/// No poll is open then, so that only what was not read says that something is missing.
+/// No poll is open then, so only the unread events show that something is missing.
 #[tokio::test]
-async fn what_a_slow_reader_had_not_read_is_a_gap_as_well() {
+async fn unread_events_of_a_slow_reader_are_a_gap_as_well() {
     let (_sandbox, center) = sandbox(|_| {}).await;
     let session = builder(&center).queue_bytes(1).start().await.unwrap();
     let events = session.events().unwrap();
     assert!(center.wait_session(|it| it.queued == 0 && it.open_polls == 0, SOON).await);
-    // The answer is read by its task, which waits for the reader then.
+    // Its task reads the answer, and then waits for the reader.
     while session.newest_cursor() == events.cursor() {
         tokio::task::yield_now().await;
     }
@@ -155,7 +155,7 @@ async fn what_a_slow_reader_had_not_read_is_a_gap_as_well() {
 }
 
 #[tokio::test]
-async fn a_stream_that_is_dropped_in_peace_leaves_no_doubt() {
+async fn a_stream_that_is_dropped_after_reading_everything_leaves_no_gap() {
     let (sandbox, center) = sandbox(|knobs| knobs.branch_header = false).await;
     let session = builder(&center).start().await.unwrap();
     let mut events = session.events().unwrap();
@@ -173,7 +173,7 @@ async fn a_stream_that_is_dropped_in_peace_leaves_no_doubt() {
 }
 
 #[tokio::test]
-async fn a_contact_that_ended_between_two_streams_is_told_gone() {
+async fn a_contact_that_ended_between_two_streams_is_reported_gone() {
     let (_sandbox, center) = sandbox(|_| {}).await;
     let session = builder(&center).start().await.unwrap();
     let mut events = session.events().unwrap();
@@ -186,13 +186,13 @@ async fn a_contact_that_ended_between_two_streams_is_told_gone() {
     assert!(center.wait_caught_up(SOON).await);
     drop(events);
     let mut events = session.events().unwrap();
-    let told = until("resumed", &mut events, &mut desk).await;
-    assert!(told.contains(&format!("gone {contact}")), "{told:?}");
+    let delivered = until("resumed", &mut events, &mut desk).await;
+    assert!(delivered.contains(&format!("gone {contact}")), "{delivered:?}");
     assert!(desk.contact(&contact).is_none());
 }
 
 #[tokio::test]
-async fn a_session_that_is_started_again_has_nothing_of_the_one_before() {
+async fn a_restarted_session_has_no_contact_of_the_previous_one() {
     let (sandbox, center) = sandbox(|_| {}).await;
     let session = builder(&center).on_lost(OnLost::Reestablish).start().await.unwrap();
     let mut events = session.events().unwrap();
@@ -206,14 +206,14 @@ async fn a_session_that_is_started_again_has_nothing_of_the_one_before() {
     center.terminate("RemoteLogoff").unwrap();
     sandbox.advance(FORGOTTEN);
     sandbox.bring_up(Service::ContactCenter).await;
-    let told = until("resumed", &mut events, &mut desk).await;
-    assert_eq!(told[..2], ["gap session_lost".to_owned(), format!("gone {contact}")]);
+    let delivered = until("resumed", &mut events, &mut desk).await;
+    assert_eq!(delivered[..2], ["gap session_lost".to_owned(), format!("gone {contact}")]);
     assert!(desk.contact(&contact).is_none() && !desk.is_muted() && desk.leg().is_none());
     assert!(desk.session().is_some() && !desk.is_stale());
 }
 
 #[tokio::test]
-async fn an_end_that_is_refused_is_an_error_and_the_session_goes_on() {
+async fn a_refused_end_is_an_error_and_the_session_continues() {
     let (sandbox, center) = sandbox(|knobs| knobs.end_with_contacts = EndWithContacts::Refused).await;
     let session = builder(&center).unsuccessful_end_is_end(false).start().await.unwrap();
     let contact = center.call("+12055550143").unwrap();
@@ -221,7 +221,7 @@ async fn an_end_that_is_refused_is_an_error_and_the_session_goes_on() {
     assert_eq!((error.kind(), error.status()), (ErrorKind::Busy, Some(409)));
     let mut events = session.events().unwrap();
     assert_eq!(words(&mut events, 7).await.len(), 7);
-    // Or with an event, which says so later.
+    // Or with an event, which reports the refusal later.
     sandbox.knobs(|knobs| knobs.agent.end_with_contacts = EndWithContacts::Unsuccessful);
     session.end(EndSession::new()).await.unwrap();
     assert_eq!(word(&mut events).await, "AgentSessionEnd");
@@ -236,7 +236,7 @@ async fn an_end_that_is_refused_is_an_error_and_the_session_goes_on() {
 }
 
 #[tokio::test]
-async fn an_end_without_a_stream_is_told_by_the_next_one() {
+async fn an_end_without_a_stream_is_reported_by_the_next_one() {
     let (_sandbox, center) = sandbox(|_| {}).await;
     let session = builder(&center).start().await.unwrap();
     session.end(EndSession::new()).await.unwrap();
@@ -246,9 +246,9 @@ async fn an_end_without_a_stream_is_told_by_the_next_one() {
     assert_eq!(session.status().current().phase, Phase::Closed);
 }
 
-/// The poll that a slow reader holds back comes when the session is not known any more.
+/// The poll that a slow reader delays arrives when the session is no longer known.
 #[tokio::test]
-async fn what_this_side_ended_is_not_started_again() {
+async fn a_session_that_this_side_ended_is_not_started_again() {
     let (sandbox, center) = sandbox(|_| {}).await;
     let session = builder(&center).on_lost(OnLost::Reestablish).queue_bytes(1).start().await.unwrap();
     let mut events = session.events().unwrap();
@@ -258,7 +258,7 @@ async fn what_this_side_ended_is_not_started_again() {
     assert_eq!(words(&mut events, 5).await[3..], ["ended asked", "none"]);
     assert!(center.session().unwrap().is_over);
 
-    // While it is being joined or started again.
+    // While it is being joined or restarted.
     let session = builder(&center).on_lost(OnLost::Reestablish).start().await.unwrap();
     let mut events = session.events().unwrap();
     assert_eq!(words(&mut events, 3).await.len(), 3);
@@ -276,7 +276,7 @@ async fn what_this_side_ended_is_not_started_again() {
 }
 
 #[tokio::test]
-async fn a_session_that_was_started_while_the_end_was_asked_for_is_ended_too() {
+async fn a_session_that_started_during_the_end_is_ended_too() {
     let (sandbox, center) = sandbox(|_| {}).await;
     let session = builder(&center).on_lost(OnLost::Reestablish).start().await.unwrap();
     let mut events = session.events().unwrap();
@@ -289,14 +289,14 @@ async fn a_session_that_was_started_while_the_end_was_asked_for_is_ended_too() {
     sandbox.bring_up(Service::ContactCenter).await;
     assert!(sandbox.faults().wait_hits(hit, 1, SOON).await);
     session.end(EndSession::new()).await.unwrap();
-    let told = words(&mut events, 8).await;
-    assert_eq!(told[..2], ["gap session_lost", "AgentSessionStart"]);
-    assert_eq!(told[4..], ["AgentSessionEnd", "resumed", "ended asked", "none"]);
+    let delivered = words(&mut events, 8).await;
+    assert_eq!(delivered[..2], ["gap session_lost", "AgentSessionStart"]);
+    assert_eq!(delivered[4..], ["AgentSessionEnd", "resumed", "ended asked", "none"]);
     assert!(center.session().unwrap().is_over);
 }
 
 #[tokio::test]
-async fn an_id_in_the_services_words_is_not_shown_however_it_is_written() {
+async fn an_id_in_the_services_message_is_hidden_in_every_form() {
     let (sandbox, center) = sandbox(|_| {}).await;
     for write in [encoded as fn(&str) -> String, str::to_lowercase, |id| id[20..40].to_owned()] {
         let session = builder(&center).start().await.unwrap();

@@ -1,5 +1,5 @@
-//! The faults of agent sessions (F01 to F50), made by the sandbox and met by this crate's
-//! client. What is about numbers alone is tested where the rules of polling are.
+//! The faults of agent sessions (F01 to F50), injected by the sandbox and handled by this crate's client. Faults that
+//! concern only numbers are tested with the rules of polling.
 
 use std::time::Duration;
 
@@ -54,19 +54,19 @@ fn push(center: &ContactCenter, name: &str) {
     center.push(&event(&custom(name))).unwrap();
 }
 
-/// The next poll is open: what is scripted now hits the one after it.
+/// Waits until the next poll is open: a fault that is injected now hits the one after it.
 async fn held(center: &ContactCenter) {
     assert!(center.wait_open_polls(1, SOON).await);
 }
 
-/// Drops a stream whose poll is open; when that is closed the session is as it was.
+/// Drops a stream whose poll is open, and waits until that poll is closed and the session unchanged.
 async fn left(center: &ContactCenter, events: AgentEvents) {
     held(center).await;
     drop(events);
     assert!(center.wait_open_polls(0, SOON).await);
 }
 
-/// The id and the timeout of each poll, as they are in its path.
+/// The id and the timeout of each poll, from its path.
 fn polled(sandbox: &Sandbox) -> Vec<(String, String)> {
     let part = |record: &Recorded| {
         let id = record.path().rsplit('/').nth(1).unwrap().to_owned();
@@ -98,7 +98,7 @@ async fn f01_f03_quiet_polls_follow_each_other_with_the_same_id() {
     }
 }
 
-/// Answers at once without end are not asked for at once without end, and a drop ends it.
+/// Endless immediate answers do not cause endless immediate polls, and a drop ends the polls.
 #[tokio::test]
 async fn f02_a_service_that_answers_at_once_is_paced() {
     let (sandbox, center) = sandbox(|_| {}).await;
@@ -107,7 +107,7 @@ async fn f02_a_service_that_answers_at_once_is_paced() {
     let fault = sandbox.faults().inject(Operation::AgentPoll, Fault::status(304).until_cleared());
     sandbox.reset_connections(Service::ContactCenter);
     assert!(sandbox.faults().wait_hits(fault, 5, SOON).await);
-    // From then on it waits for a second, then for two: a slow machine makes it longer.
+    // From then on it waits for a second, then for two; longer on a slow machine.
     assert!(!sandbox.faults().wait_hits(fault, 8, Duration::from_millis(500)).await);
     drop(events);
     sandbox.faults().clear_all();
@@ -116,16 +116,16 @@ async fn f02_a_service_that_answers_at_once_is_paced() {
 }
 
 #[tokio::test]
-async fn f04_the_next_poll_is_open_while_nobody_reads() {
+async fn f04_the_next_poll_is_open_without_a_reader() {
     let (sandbox, center) = sandbox(|_| {}).await;
     let (_session, mut events) = live(&center).await;
-    let kept = events.cursor();
+    let stored = events.cursor();
     for (name, polls) in [("a", 2), ("b", 3)] {
         assert!(center.wait_session(|session| session.polls == polls && session.open_polls == 1, SOON).await);
         push(&center, name);
     }
     assert!(center.wait_session(|session| session.polls == 4 && session.open_polls == 1, SOON).await);
-    assert_eq!(events.cursor(), kept, "nothing was read");
+    assert_eq!(events.cursor(), stored, "nothing was read");
     assert_eq!(words(&mut events, 2).await, ["CustomEvent", "CustomEvent"]);
     let ids: std::collections::BTreeSet<_> = polled(&sandbox).into_iter().map(|(id, _)| id).collect();
     assert_eq!(ids.len(), 4, "each with the newest id");
@@ -153,7 +153,7 @@ async fn f05_f06_f15_f44_f45_answers_of_every_form_are_read() {
         push(&center, "a");
         assert_eq!(word(&mut events).await, "CustomEvent");
     }
-    // Without an id the old one stays: what it is told then is a snapshot.
+    // Without an id the old one remains valid: the next answer is a snapshot.
     for fault in [Fault::amend().without_field("sessionId"), Fault::amend().field("sessionId", "".into())] {
         held(&center).await;
         sandbox.faults().inject(Operation::AgentPoll, fault);
@@ -209,24 +209,27 @@ async fn f08_f10_f13_f14_a_lost_answer_is_a_gap_and_a_snapshot() {
         }
         let gone = desk.contacts().next().unwrap().0.to_owned();
         let pushed = center.events().len();
-        // The poll that is open is the one that is lost.
+        // The open poll is the lost one.
         let scripted = sandbox.faults().inject(Operation::AgentPoll, fault.clone());
         sandbox.reset_connections(Service::ContactCenter);
         center.step(&gone, ContactStep::Finish).unwrap();
         push(&center, "lost");
-        let mut told = Vec::new();
-        while told.last().map(String::as_str) != Some("resumed") {
+        let mut delivered = Vec::new();
+        while delivered.last().map(String::as_str) != Some("resumed") {
             let delivery = next(&mut events).await.unwrap().unwrap();
             desk.apply(&delivery);
-            told.push(name(&delivery));
+            delivered.push(name(&delivery));
         }
         if sandbox.faults().hits(scripted) == 0 {
-            // What was lost was the poll that broke; the next one is whole.
+            // The loss hit the broken poll; the next one is complete.
             continue;
         }
-        let at = told.iter().position(|word| word == "gap answer_lost").unwrap_or_else(|| panic!("{told:?} {fault:?}"));
-        assert_eq!(told[at + 1], "AgentSessionStart", "{told:?}");
-        assert!(told.contains(&format!("gone {gone}")), "{told:?}");
+        let at = delivered
+            .iter()
+            .position(|word| word == "gap answer_lost")
+            .unwrap_or_else(|| panic!("{delivered:?} {fault:?}"));
+        assert_eq!(delivered[at + 1], "AgentSessionStart", "{delivered:?}");
+        assert!(delivered.contains(&format!("gone {gone}")), "{delivered:?}");
         assert_eq!(desk.contacts().count(), 1);
         assert!(!desk.is_stale());
         for event in &center.events()[pushed..] {
@@ -238,7 +241,7 @@ async fn f08_f10_f13_f14_a_lost_answer_is_a_gap_and_a_snapshot() {
 }
 
 #[tokio::test]
-async fn f09_a_lost_batch_that_is_told_again_arrives_once() {
+async fn f09_a_lost_batch_that_is_sent_again_is_delivered_once() {
     let (sandbox, center) = sandbox(|knobs| knobs.stale_id = StaleId::Replay).await;
     let (_session, mut events) = live(&center).await;
     held(&center).await;
@@ -246,34 +249,34 @@ async fn f09_a_lost_batch_that_is_told_again_arrives_once() {
     push(&center, "a");
     push(&center, "b");
     push(&center, "c");
-    let mut told = Vec::new();
+    let mut delivered = Vec::new();
     for _ in 0..3 {
-        let told_one = notification(&mut events).await;
-        assert_eq!(told_one.origin(), AgentOrigin::Live);
-        told.push(told_one.raw().parse::<Value>().unwrap()["eventName"].as_str().unwrap().to_owned());
+        let event = notification(&mut events).await;
+        assert_eq!(event.origin(), AgentOrigin::Live);
+        delivered.push(event.raw().parse::<Value>().unwrap()["eventName"].as_str().unwrap().to_owned());
     }
-    assert_eq!(told, ["a", "b", "c"]);
+    assert_eq!(delivered, ["a", "b", "c"]);
     assert!(center.events().iter().all(|event| event.fate == Fate::Answered));
 }
 
 #[tokio::test]
-async fn f11_a_program_that_crashed_goes_on_where_it_was() {
+async fn f11_a_crashed_program_resumes_at_its_position() {
     let (_sandbox, center) = sandbox(|_| {}).await;
     let (_session, mut events) = live(&center).await;
-    let kept = events.cursor();
+    let stored = events.cursor();
     held(&center).await;
     push(&center, "a");
     assert_eq!(word(&mut events).await, "CustomEvent");
     let newest = events.cursor();
     left(&center, events).await;
     push(&center, "b");
-    // With what was read last nothing is missing.
+    // With the position after the last read event nothing is missing.
     let session = builder(cxone(&center)).resume(AgentCursor::from_text(newest.expose())).unwrap();
     let mut events = session.events().unwrap();
     assert_eq!(word(&mut events).await, "CustomEvent");
     drop(events);
-    // With an older place the service tells what is.
-    let session = builder(cxone(&center)).resume(kept).unwrap();
+    // With an older position the service sends a snapshot.
+    let session = builder(cxone(&center)).resume(stored).unwrap();
     let mut events = session.events().unwrap();
     assert_eq!(words(&mut events, 4).await, ["gap events_missed", "AgentSessionStart", "AgentState", "resumed"]);
 }
@@ -293,18 +296,18 @@ async fn f12_an_overflow_at_the_service_is_a_certain_gap() {
     let mut events = session.events().unwrap();
     let Some(Ok(Delivery::Gap(gap))) = next(&mut events).await else { panic!() };
     assert_eq!((gap.cause.as_str(), gap.certainty.as_str()), ("events_missed", "certain"));
-    let told = words(&mut events, 4).await;
-    assert_eq!(told[..3], ["AgentSessionStart", "AgentState", "AgentLeg"]);
+    let delivered = words(&mut events, 4).await;
+    assert_eq!(delivered[..3], ["AgentSessionStart", "AgentState", "AgentLeg"]);
     push(&center, "e");
-    let mut told = told;
-    while told.last().map(String::as_str) != Some("CustomEvent") {
-        told.push(word(&mut events).await);
+    let mut delivered = delivered;
+    while delivered.last().map(String::as_str) != Some("CustomEvent") {
+        delivered.push(word(&mut events).await);
     }
-    assert!(told.contains(&"resumed".to_owned()), "{told:?}");
+    assert!(delivered.contains(&"resumed".to_owned()), "{delivered:?}");
 }
 
 #[tokio::test]
-async fn f16_f18_f19_tokens_end_and_are_replaced() {
+async fn f16_f18_f19_expired_tokens_are_replaced() {
     let (sandbox, center) = sandbox(|_| {}).await;
     for tokens in [0, 1, 2] {
         let (key, secret) = center.access_key();
@@ -318,7 +321,7 @@ async fn f16_f18_f19_tokens_end_and_are_replaced() {
         center.expire_tokens();
         sandbox.faults().inject(Operation::AgentToken, Fault::status(500).times(2));
         push(&center, "a");
-        // The poll that was open may still have told it; the next one is refused.
+        // The open poll may still have delivered it; the next one is refused.
         assert_eq!(word(&mut events).await, "CustomEvent");
         assert!(
             sandbox.wait_for(|it| it.operation == Operation::AgentPoll && it.status == Some(401), SOON).await.is_some()
@@ -332,7 +335,7 @@ async fn f16_f18_f19_tokens_end_and_are_replaced() {
         sandbox.clear_requests();
         sandbox.faults().clear_all();
     }
-    // Tokens that live for 5 s of a clock that leaps: a poll is refused, and made again.
+    // Tokens that live for 5 s of a clock that jumps: a poll is refused, and repeated.
     sandbox.knobs(|knobs| knobs.agent.token_ttl = Duration::from_secs(5));
     let (_session, mut events) = live_with(builder(cxone(&center)).poll_timeout(Duration::from_secs(1))).await;
     for name in ["a", "b", "c"] {
@@ -343,7 +346,7 @@ async fn f16_f18_f19_tokens_end_and_are_replaced() {
 }
 
 #[tokio::test]
-async fn found_6_4_tokens_that_are_refused_in_a_row_end_no_stream() {
+async fn found_6_4_consecutive_refused_tokens_do_not_end_the_stream() {
     let (sandbox, center) = sandbox(|_| {}).await;
     let (session, mut events) = live(&center).await;
     held(&center).await;
@@ -399,7 +402,7 @@ async fn f21_f22_f23_f26_f43_refusals_end_the_stream() {
         }
         let unknown = builder(cxone(&center)).resume(AgentCursor::from_text("garbled/+=%")).unwrap();
         let mut events = unknown.events().unwrap();
-        assert_eq!(word(&mut events).await, "gap answer_lost", "since the place was kept");
+        assert_eq!(word(&mut events).await, "gap answer_lost", "since the position was stored");
         let Some(Err(error)) = next(&mut events).await else { panic!() };
         assert_eq!(error.kind(), ErrorKind::SessionLost);
         assert!(error.to_string().contains("InvalidAgentSession") || errors_in != ErrorsIn::Header, "{error}");
@@ -407,14 +410,14 @@ async fn f21_f22_f23_f26_f43_refusals_end_the_stream() {
 }
 
 #[tokio::test]
-async fn f24_f25_f49_f50_a_session_ends_with_all_that_came_before() {
+async fn f24_f25_f49_f50_a_session_ends_after_its_last_events() {
     let (sandbox, center) = sandbox(|_| {}).await;
     let (_session, mut events) = live(&center).await;
     held(&center).await;
     let end = json!({ "Type": "AgentSessionEnd", "Success": "True" });
     center.push_all(&[event(&custom("a")), event(&end), event(&custom("b"))]).unwrap();
-    let told = words(&mut events, 5).await;
-    assert_eq!(told, ["CustomEvent", "AgentSessionEnd", "CustomEvent", "ended asked", "none"]);
+    let delivered = words(&mut events, 5).await;
+    assert_eq!(delivered, ["CustomEvent", "AgentSessionEnd", "CustomEvent", "ended asked", "none"]);
     for (message, want) in [("RemoteLogoff", "ended remote_logoff"), ("SessionTimeout", "ended session_timeout")] {
         let (_session, mut events) = live(&center).await;
         held(&center).await;
@@ -436,7 +439,7 @@ async fn f24_f25_f49_f50_a_session_ends_with_all_that_came_before() {
 }
 
 #[tokio::test]
-async fn f27_f28_trouble_passes_with_the_same_id() {
+async fn f27_f28_transient_errors_are_retried_with_the_same_id() {
     let (sandbox, center) = sandbox(|_| {}).await;
     let (_session, mut events) = live(&center).await;
     for fault in [
@@ -479,7 +482,7 @@ async fn f29_f30_f31_polls_have_a_deadline_and_a_margin() {
         let mut events = session.events().unwrap();
         assert!(sandbox.faults().wait_hits(hit, 1, SOON).await);
         let first = word(&mut events).await;
-        // The branch says of a gap that it is one, whatever was lost.
+        // The branch marks a gap as such.
         let known = ["AgentSessionStart", "gap answer_lost", "gap events_missed"];
         assert!(known.contains(&&*first), "{first} {fault:?}");
         drop(events);
@@ -488,7 +491,7 @@ async fn f29_f30_f31_polls_have_a_deadline_and_a_margin() {
 }
 
 #[tokio::test]
-async fn f32_f48_one_stream_at_a_time_and_a_drop_ends_no_session() {
+async fn f32_f48_only_one_stream_at_a_time_and_a_drop_does_not_end_the_session() {
     let (_sandbox, center) = sandbox(|_| {}).await;
     let (session, events) = live(&center).await;
     held(&center).await;
@@ -503,7 +506,7 @@ async fn f32_f48_one_stream_at_a_time_and_a_drop_ends_no_session() {
 }
 
 #[tokio::test]
-async fn f33_a_session_that_nobody_polled_is_over_with_its_reason() {
+async fn f33_an_unpolled_session_ends_with_its_reason() {
     let (sandbox, center) = sandbox(|_| {}).await;
     let tokens = cxone(&center);
     let builder = builder(tokens).inactivity_timeout(Duration::from_secs(30));
@@ -549,8 +552,8 @@ async fn f36_f37_f38_f40_events_of_every_form_are_typed_or_raw() {
     let texts: Vec<&str> = odd.iter().map(|(text, _)| *text).collect();
     center.push_all(&texts).unwrap();
     for (text, kind) in odd {
-        let told = notification(&mut events).await;
-        assert_eq!((told.event().kind().as_str(), told.raw().get().get()), (kind, text));
+        let delivered = notification(&mut events).await;
+        assert_eq!((delivered.event().kind().as_str(), delivered.raw().get().get()), (kind, text));
     }
     let mut desks = Vec::new();
     for (values, casing) in [
@@ -578,7 +581,7 @@ async fn f36_f37_f38_f40_events_of_every_form_are_typed_or_raw() {
 }
 
 #[tokio::test]
-async fn f42_ids_come_back_as_they_were() {
+async fn f42_ids_are_sent_back_unchanged() {
     for form in [IdForm::Reserved, IdForm::Long] {
         let (sandbox, center) = sandbox(|knobs| knobs.ids = form).await;
         let (session, mut events) = live(&center).await;
@@ -587,7 +590,7 @@ async fn f42_ids_come_back_as_they_were() {
             push(&center, name);
             assert_eq!(word(&mut events).await, "CustomEvent");
         }
-        // A retry changes the timeout, and only that.
+        // A retry changes only the timeout.
         held(&center).await;
         sandbox.faults().inject(Operation::AgentPoll, Fault::status(503));
         push(&center, "c");
@@ -603,7 +606,7 @@ async fn f42_ids_come_back_as_they_were() {
 }
 
 #[tokio::test]
-async fn f46_f47_the_latest_custom_event_and_a_contact_of_long_ago() {
+async fn f46_f47_the_latest_custom_event_and_an_old_contact_are_delivered() {
     let (_sandbox, center) = sandbox(|_| {}).await;
     let (session, events) = live(&center).await;
     left(&center, events).await;
@@ -623,9 +626,9 @@ async fn f46_f47_the_latest_custom_event_and_a_contact_of_long_ago() {
     assert_eq!((old.event().kind().as_str(), old.origin()), ("DigitalContactEvent", AgentOrigin::Snapshot));
 }
 
-/// The server is gone for a time, and nothing that was not told is lost.
+/// The server is down for a time, and no event is lost silently.
 #[tokio::test]
-async fn what_happens_while_the_service_is_down_arrives_when_it_is_back() {
+async fn events_during_an_outage_arrive_after_it() {
     let (sandbox, center) = sandbox(|_| {}).await;
     let (session, mut events) = live(&center).await;
     held(&center).await;

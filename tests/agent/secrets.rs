@@ -1,11 +1,11 @@
-//! What of an agent session reaches the logs, the errors and `Debug`, at any level.
+//! What an agent session shows in logs, errors and `Debug`, at every level.
 //!
-//! In a process of its own, since loggers are for the whole process.
+//! In a separate process, since loggers are global to the process.
 
 use crate::support::agent::*;
 use crate::support::capture::Capture;
 use crate::support::process::ran_alone;
-use crate::support::scripted::{Reply, Scripted, told};
+use crate::support::scripted::{Reply, Scripted, texts_of};
 use ringcentral_events::agent::auth::CentralTokens;
 use ringcentral_events::agent::{AgentSession, EndSession};
 use serde_json::json;
@@ -48,17 +48,17 @@ async fn no_level_shows_session_ids_tokens_or_passwords() {
         shown.push_str(&format!("{events:?} {:?} {:?}", events.cursor(), session.status().current()));
         match next(&mut events).await {
             Some(Ok(delivery)) => shown.push_str(&name(&delivery)),
-            Some(Err(error)) => shown.push_str(&told(&error)),
+            Some(Err(error)) => shown.push_str(&texts_of(&error)),
             None => break,
         }
     }
     service.calls.then(Reply::new(400, json!({ "error": "no end of sessi0n3" }).to_string()));
     let refused = session.end(EndSession::new()).await.unwrap_err();
-    shown.push_str(&told(&refused));
+    shown.push_str(&texts_of(&refused));
 
     let (ours, others) = (tracing_lines.text(), log_lines.text());
-    // Both loggers were heard at all, and all that was scripted happened.
-    assert!(ours.contains("a poll failed") && ours.contains("a poll was refused") && ours.contains("TRACE"), "{ours}");
+    // Both loggers captured something, and every scripted step happened.
+    assert!(ours.contains("poll failed") && ours.contains("poll refused") && ours.contains("TRACE"), "{ours}");
     log::info!("heard");
     assert!(log_lines.text().contains("heard"));
     assert!(service.polls.is_done() && shown.contains("undecodable"), "{shown}");

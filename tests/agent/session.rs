@@ -1,11 +1,11 @@
-//! Agent sessions against a scripted service: what is sent, and what the stream tells.
+//! Agent sessions against a scripted service: the requests, and the deliveries of the stream.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::support::agent::*;
-use crate::support::scripted::{Reply, told};
+use crate::support::scripted::{Reply, texts_of};
 use ringcentral_events::agent::{AgentCursor, AgentOrigin, Desk, EndSession, OnExisting, OnLost};
 use ringcentral_events::auth::{AccessToken, TokenFn};
 use ringcentral_events::{Delivery, Error, ErrorKind, Phase};
@@ -16,10 +16,10 @@ fn quiet() -> Reply {
     Reply::new(304, "")
 }
 
-/// The seed's text: 200 with events, 304 without, timeouts 0, 1, 60 and 61, and the next
-/// poll at once.
+/// The poll timeouts of the documentation: 200 with events, 304 without, timeouts 0, 1, 60 and 61, and the next poll at
+/// once.
 #[tokio::test]
-async fn polls_with_0_1_and_60_are_made_and_61_is_refused() {
+async fn poll_timeouts_0_1_and_60_are_accepted_and_61_is_refused() {
     for timeout in [0, 1, 60] {
         let service = Service::start().await;
         service
@@ -55,7 +55,7 @@ async fn f01_ten_quiet_polls_follow_each_other_at_once_with_the_same_id() {
 }
 
 #[tokio::test]
-async fn f04_the_next_poll_is_open_while_nobody_reads() {
+async fn f04_the_next_poll_is_open_without_a_reader() {
     let service = Service::start().await;
     service.polls.then(batch("S1", &[start_event()])).then(batch("S2", &[custom("a")]));
     let (_session, mut events) = service.events().await;
@@ -83,7 +83,7 @@ async fn f05_f06_a_batch_without_events_or_without_an_id() {
 }
 
 #[tokio::test]
-async fn f07_no_more_is_asked_for_while_too_much_waits() {
+async fn f07_polling_pauses_while_the_queue_is_full() {
     let service = Service::start().await;
     let many: Vec<_> =
         (0..5_000).map(|n| json!({"type":"CustomEvent","eventName":n.to_string(),"data":"d".repeat(900)})).collect();
@@ -101,9 +101,9 @@ async fn f07_no_more_is_asked_for_while_too_much_waits() {
     service.until("the next poll", |it| it.polled().len() == 2).await;
 }
 
-/// Each event costs memory, however short it is.
+/// Each event costs memory, even if it is short.
 #[tokio::test]
-async fn short_events_weigh_as_well_while_nobody_reads() {
+async fn short_unread_events_count_towards_the_limit() {
     let service = Service::start().await;
     let many: Vec<_> = (0..2_000).map(|n| json!(n)).collect();
     service.polls.then(batch("S1", &many));
@@ -119,7 +119,7 @@ async fn short_events_weigh_as_well_while_nobody_reads() {
 }
 
 #[tokio::test]
-async fn f08_f10_a_lost_answer_is_a_gap_and_a_snapshot_and_a_repeated_one_is_nothing() {
+async fn f08_f10_a_lost_answer_is_a_gap_and_a_snapshot_and_a_repeated_one_is_no_gap() {
     for lost in [Reply::Reset, Reply::Cut] {
         let service = Service::start().await;
         service
@@ -131,7 +131,7 @@ async fn f08_f10_a_lost_answer_is_a_gap_and_a_snapshot_and_a_repeated_one_is_not
             .then(batch("S3", &[custom("after")]));
         let (_session, mut events) = service.events().await;
         let mut desk = Desk::new();
-        let mut told = Vec::new();
+        let mut delivered = Vec::new();
         for _ in 0..10 {
             let delivery = next(&mut events).await.unwrap().unwrap();
             if let Delivery::Notification(event) = &delivery {
@@ -139,7 +139,7 @@ async fn f08_f10_a_lost_answer_is_a_gap_and_a_snapshot_and_a_repeated_one_is_not
                 assert_eq!(from_snapshot, event.batch() == 2, "{event:?}");
             }
             desk.apply(&delivery);
-            told.push(name(&delivery));
+            delivered.push(name(&delivery));
         }
         let want = [
             "AgentSessionStart",
@@ -153,7 +153,7 @@ async fn f08_f10_a_lost_answer_is_a_gap_and_a_snapshot_and_a_repeated_one_is_not
             "resumed",
             "CustomEvent",
         ];
-        assert_eq!(told, want, "{lost:?}");
+        assert_eq!(delivered, want, "{lost:?}");
         assert_eq!(desk.contacts().map(|(id, _)| id).collect::<Vec<_>>(), ["1"]);
         assert!(!desk.is_stale());
         let polled = service.polled();
@@ -164,7 +164,7 @@ async fn f08_f10_a_lost_answer_is_a_gap_and_a_snapshot_and_a_repeated_one_is_not
 }
 
 #[tokio::test]
-async fn f09_a_batch_that_is_told_again_arrives_once() {
+async fn f09_a_repeated_batch_is_delivered_once() {
     let service = Service::start().await;
     service
         .polls
@@ -177,13 +177,13 @@ async fn f09_a_batch_that_is_told_again_arrives_once() {
 }
 
 #[tokio::test]
-async fn f11_a_cursor_that_was_kept_goes_on_and_an_old_one_is_a_gap() {
+async fn f11_a_stored_cursor_continues_and_an_old_one_is_a_gap() {
     let service = Service::start().await;
     service.polls.then(batch("K2", &[custom("a")]));
     let mut events = service.builder().resume(AgentCursor::from_text("K1")).unwrap().events().unwrap();
     assert_eq!(word(&mut events).await, "CustomEvent");
-    let kept = events.cursor();
-    assert_eq!(kept.expose(), "K2");
+    let stored = events.cursor();
+    assert_eq!(stored.expose(), "K2");
     service.until("the next poll", |it| it.polled().len() == 2).await;
     drop(events);
     service.polls.then(batch("K9", &[start_event(), state("Available")]));
@@ -207,7 +207,7 @@ async fn f12_a_branch_of_three_is_a_certain_gap() {
 }
 
 #[tokio::test]
-async fn f16_a_refused_token_is_replaced_and_the_poll_made_again() {
+async fn f16_a_refused_token_is_replaced_and_the_poll_repeated() {
     let service = Service::start().await;
     service.polls.then(batch("S1", &[start_event()])).then(Reply::new(401, "")).then(batch("S2", &[custom("a")]));
     let asked = Arc::new(AtomicUsize::new(0));
@@ -229,7 +229,7 @@ async fn f16_a_refused_token_is_replaced_and_the_poll_made_again() {
 }
 
 #[tokio::test]
-async fn found_6_4_tokens_that_are_refused_end_no_stream_and_a_login_that_is_does() {
+async fn found_6_4_a_refused_login_ends_the_stream_and_refused_tokens_do_not() {
     let service = Service::start().await;
     service.polls.then(Reply::new(401, "")).then(Reply::new(401, "")).then(Reply::new(403, "<html>"));
     service.polls.then(batch("S1", &[start_event()])).then(Reply::new(401, "{\"error\":\"expired\"}"));
@@ -249,7 +249,7 @@ async fn found_6_4_tokens_that_are_refused_end_no_stream_and_a_login_that_is_doe
     assert_eq!(words(&mut events, 1).await, ["AgentSessionStart"]);
     let Some(Err(error)) = next(&mut events).await else { panic!() };
     assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::Auth, "the login is refused"));
-    assert!(!told(&error).contains("s3cret"));
+    assert!(!texts_of(&error).contains("s3cret"));
     assert!(next(&mut events).await.is_none());
     assert_eq!(service.polled().len(), 5);
     assert_eq!(session.status().current().phase, Phase::Closed);
@@ -257,7 +257,7 @@ async fn found_6_4_tokens_that_are_refused_end_no_stream_and_a_login_that_is_doe
 }
 
 #[tokio::test]
-async fn f19_a_token_that_ends_within_the_poll_is_replaced_before_it() {
+async fn f19_a_token_that_expires_during_the_poll_is_replaced_before_it() {
     let service = Service::start().await;
     service.polls.then(batch("S1", &[start_event()])).then(batch("S2", &[custom("a")]));
     let asked = Arc::new(AtomicUsize::new(0));
@@ -279,7 +279,7 @@ async fn f19_a_token_that_ends_within_the_poll_is_replaced_before_it() {
 }
 
 #[tokio::test]
-async fn tokens_that_never_live_for_a_poll_are_not_asked_for_before_each() {
+async fn short_lived_tokens_are_not_requested_before_each_poll() {
     let service = Service::start().await;
     for n in 1..=6 {
         service.polls.then(batch(&format!("S{n}"), &[custom("a")]));
@@ -315,7 +315,7 @@ async fn f21_f22_f26_f43_refusals_end_the_stream_with_the_services_words() {
         let (session, mut events) = service.events().await;
         let Some(Err(error)) = next(&mut events).await else { panic!("{status}") };
         assert_eq!((error.kind(), error.status()), (kind, Some(status)));
-        assert!(!told(&error).contains("S0"), "{error}");
+        assert!(!texts_of(&error).contains("S0"), "{error}");
         assert_eq!(word(&mut events).await, "none");
         assert_eq!(service.polled().len(), 1);
         assert_eq!(session.status().current().last_error.unwrap().status(), Some(status));
@@ -323,7 +323,7 @@ async fn f21_f22_f26_f43_refusals_end_the_stream_with_the_services_words() {
 }
 
 #[tokio::test]
-async fn f23_f24_f25_ends_are_told_with_their_reason_and_nothing_follows() {
+async fn f23_f24_f25_ends_are_reported_with_their_reason_and_nothing_follows() {
     let end = json!({ "Type": "AgentSessionEnd", "Success": "True" });
     let timeout = json!({ "Type": "RemoteAgentSessionEnd", "Message": "SessionTimeout", "Success": "True" });
     let logoff = json!({ "Type": "RemoteAgentSessionEnd", "Message": "remotelogoff", "Success": "True" });
@@ -348,7 +348,7 @@ async fn f23_f24_f25_ends_are_told_with_their_reason_and_nothing_follows() {
 }
 
 #[tokio::test]
-async fn f27_f28_trouble_passes_and_the_answer_to_it_is_patience() {
+async fn f27_f28_transient_errors_are_retried_with_pauses() {
     let service = Service::start().await;
     service
         .polls
@@ -368,7 +368,7 @@ async fn f27_f28_trouble_passes_and_the_answer_to_it_is_patience() {
 }
 
 #[tokio::test]
-async fn f29_an_answer_that_never_comes_is_given_up() {
+async fn f29_a_poll_without_an_answer_is_abandoned() {
     let service = Service::start().await;
     service.polls.then(Reply::Hang).then(batch("S1", &[start_event()]));
     let session =
@@ -400,7 +400,7 @@ async fn f32_a_second_stream_is_refused_until_the_first_is_gone() {
 }
 
 #[tokio::test]
-async fn what_a_dropped_stream_had_not_handed_out_is_told_by_the_next_one() {
+async fn undelivered_events_of_a_dropped_stream_are_delivered_by_the_next_one() {
     let service = Service::start().await;
     service.polls.then(batch("S1", &[start_event()])).then(batch("S2", &[custom("lost")]));
     let (session, mut events) = service.events().await;
@@ -443,7 +443,7 @@ async fn f35_a_start_without_an_id_is_an_error() {
 }
 
 #[tokio::test]
-async fn a_start_is_refused_with_the_services_word_for_it() {
+async fn a_refused_start_quotes_the_services_reason() {
     let service = Service::start().await;
     service.calls.then(Reply::new(400, json!({ "error_description": "StationIDInUse" }).to_string()));
     let error = service.builder().start().await.unwrap_err();
@@ -452,7 +452,7 @@ async fn a_start_is_refused_with_the_services_word_for_it() {
 }
 
 #[tokio::test]
-async fn f36_odd_events_and_odd_bodies_are_seen() {
+async fn f36_odd_events_and_odd_bodies_are_delivered() {
     let service = Service::start().await;
     service
         .polls
@@ -466,7 +466,7 @@ async fn f36_odd_events_and_odd_bodies_are_seen() {
 }
 
 #[tokio::test]
-async fn f48_a_dropped_stream_cuts_its_poll_and_ends_nothing() {
+async fn f48_a_dropped_stream_aborts_its_poll_and_does_not_end_the_session() {
     let service = Service::start().await;
     service.polls.then(batch("S1", &[start_event()]));
     let (session, mut events) = service.events().await;
@@ -494,15 +494,15 @@ async fn f49_f50_a_session_is_ended_while_a_poll_is_open() {
         assert_eq!(line, format!("DELETE /inContactAPI/services/v23.0/agent-sessions/S1?{query}"));
         assert_eq!(session.status().current().phase, Phase::Closing);
         drop(events);
-        // The poll that was open is gone with its stream; the next one is told the end.
+        // The open poll is gone with its stream; the next one gets the end.
         let reply = match last {
             true => batch("S2", &[json!({ "Type": "AgentSessionEnd", "Success": "True" })]),
-            // Ended here: whatever the service says of it now is the end that was asked for.
+            // Ended by this side: any answer of the service confirms the requested end.
             false => Reply::new(status, ""),
         };
         service.polls.then(reply);
         let mut events = session.events().unwrap();
-        // Without a last batch, whatever the poll that was cut had to tell is lost.
+        // Without a last batch, the events in the answer to the aborted poll are lost.
         assert_eq!(word(&mut events).await, if last { "AgentSessionEnd" } else { "gap answer_lost" });
         assert_eq!(word(&mut events).await, "ended asked");
         assert_eq!(word(&mut events).await, "none");
@@ -510,7 +510,7 @@ async fn f49_f50_a_session_is_ended_while_a_poll_is_open() {
 }
 
 #[tokio::test]
-async fn a_refused_end_leaves_the_session_as_it_is() {
+async fn a_refused_end_leaves_the_session_running() {
     let service = Service::start().await;
     service.polls.then(batch("S1", &[start_event()]));
     let (session, mut events) = service.events().await;
@@ -524,7 +524,7 @@ async fn a_refused_end_leaves_the_session_as_it_is() {
 }
 
 #[tokio::test]
-async fn a_session_that_is_gone_is_joined_or_started_again_by_policy() {
+async fn a_lost_session_is_joined_or_restarted_by_policy() {
     for (join, id, then) in
         [(202, "J0", ["AgentSessionStart", "AgentState"]), (409, "S9", ["gone 1", "AgentSessionStart"])]
     {
@@ -537,15 +537,15 @@ async fn a_session_that_is_gone_is_joined_or_started_again_by_policy() {
         let session = service.builder().on_lost(OnLost::Reestablish).start().await.unwrap();
         service.calls.then(Reply::new(join, "{\"sessionId\":\"J0\"}")).then(Reply::new(202, "{\"sessionId\":\"S9\"}"));
         let mut events = session.events().unwrap();
-        let told = words(&mut events, 5).await;
-        assert_eq!(told[..3], ["AgentSessionStart", "CallContactEvent", "gap session_lost"]);
-        assert_eq!(told[3..], then);
+        let delivered = words(&mut events, 5).await;
+        assert_eq!(delivered[..3], ["AgentSessionStart", "CallContactEvent", "gap session_lost"]);
+        assert_eq!(delivered[3..], then);
         assert_eq!(service.polled()[2].0, id);
     }
 }
 
 #[tokio::test]
-async fn states_are_asked_for_with_the_newest_id() {
+async fn states_are_set_with_the_newest_id() {
     let service = Service::start().await;
     service.polls.then(batch("S1", &[start_event()]));
     let (session, mut events) = service.events().await;

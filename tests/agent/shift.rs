@@ -1,8 +1,7 @@
-//! A shift of eight hours of the sandbox's clock, over sockets and with faults: what the
-//! platform told is what the program got, once and in order, and what it could not tell
-//! lies inside of a gap.
+//! A shift of eight hours of the sandbox's clock, over sockets and with faults: the program receives what the platform
+//! sent, once and in order, and the events that it could not receive lie inside a gap.
 //!
-//! `AGENT_SHIFTS` says how many seeds are run for each way of the platform (1).
+//! `AGENT_SHIFTS` sets how many seeds run for each behavior of the platform (1).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,10 +17,10 @@ use ringcentral_sandbox::agent::{ContactCenter, ContactStep, Fate, IdForm, Snaps
 use ringcentral_sandbox::{Fault, Operation, Sandbox, Service};
 
 const SHIFT: Duration = Duration::from_secs(8 * 60 * 60);
-/// Of the sandbox's clock: far less than the time after which a session ends.
+/// By the sandbox's clock: far less than the inactivity timeout of a session.
 const STEP: Duration = Duration::from_secs(60);
 
-/// What goes wrong, once; whether an answer may be lost by it.
+/// Injects one fault; returns whether it may lose an answer.
 fn trouble(sandbox: &Sandbox, center: &ContactCenter, rng: &mut Rng) {
     let poll = |fault| {
         sandbox.faults().inject(Operation::AgentPoll, fault);
@@ -43,7 +42,7 @@ fn trouble(sandbox: &Sandbox, center: &ContactCenter, rng: &mut Rng) {
         }
         11 => sandbox.reset_connections(Service::ContactCenter),
         _ => {
-            // More happens at once than the platform keeps.
+            // More events at once than the platform retains.
             sandbox.knobs(|knobs| knobs.agent.queue_capacity = 2);
             let many = ["x", "y", "z"].map(|name| custom(&format!("{name}{}", rng.u32(..))).to_string());
             center.push_all(&many).unwrap();
@@ -52,13 +51,13 @@ fn trouble(sandbox: &Sandbox, center: &ContactCenter, rng: &mut Rng) {
     }
 }
 
-/// What happens to the agent in a shift.
+/// Simulates the agent's shift.
 async fn work(sandbox: &Sandbox, center: &ContactCenter, rng: &mut Rng) {
     let mut calls: Vec<(String, bool)> = Vec::new();
     let mut passed = Duration::ZERO;
     let mut one_shots = 0;
     while passed < SHIFT {
-        // A program that is at its work polls: only then does time pass.
+        // A working program polls: time passes only then.
         assert!(center.wait_caught_up(SOON).await, "{:?}", center.session());
         let step = STEP.mul_f64(rng.f64());
         sandbox.advance(step);
@@ -140,13 +139,13 @@ async fn shift(seed: u64, stale_id: StaleId) {
     assert_eq!(last, "ended asked", "seed {seed} {} {gaps} {:?}", live.len(), center.session());
 
     let pushed = center.events();
-    let told: Vec<&str> =
+    let delivered: Vec<&str> =
         pushed.iter().filter(|event| event.fate == Fate::Answered).map(|event| event.text.as_str()).collect();
     let got: Vec<&str> = live.iter().map(|(text, _)| text.as_str()).collect();
-    assert_eq!(got.len(), told.len(), "seed {seed}");
-    assert_eq!(got, told, "seed {seed}");
+    assert_eq!(got.len(), delivered.len(), "seed {seed}");
+    assert_eq!(got, delivered, "seed {seed}");
 
-    // Between what came before and after one that is missing, a gap was told.
+    // Between the events before and after a missing one, a gap was reported.
     let (mut next, mut before, mut missed) = (0, 0, BTreeMap::new());
     for event in &pushed {
         match event.fate {
@@ -168,9 +167,14 @@ async fn shift(seed: u64, stale_id: StaleId) {
     assert_eq!(contacts, open, "the desk (seed {seed})");
     let seen = center.session().unwrap();
     assert_eq!(seen.overlaps, 0, "{seen:?} (seed {seed})");
-    assert!(told.len() > 400 && seen.stale_polls > 0, "the shift was too quiet: {seen:?} (seed {seed})");
+    assert!(delivered.len() > 400 && seen.stale_polls > 0, "the shift was too quiet: {seen:?} (seed {seed})");
     assert_eq!(missed.is_empty(), gaps == 0, "seed {seed}");
-    println!("seed {seed}: {} told, {} missed in {gaps} gaps, {} polls", told.len(), missed.len(), seen.polls);
+    println!(
+        "seed {seed}: {} delivered, {} missed in {gaps} gaps, {} polls",
+        delivered.len(),
+        missed.len(),
+        seen.polls
+    );
 }
 
 async fn shifts(first: u64, stale_id: StaleId) {
@@ -191,6 +195,6 @@ async fn eight_hours_where_a_lost_answer_is_a_snapshot_and_branches_are_not() {
 }
 
 #[tokio::test]
-async fn eight_hours_where_a_lost_answer_is_told_again() {
+async fn eight_hours_where_a_lost_answer_is_sent_again() {
     shifts(4, StaleId::Replay).await;
 }

@@ -130,7 +130,7 @@ async fn a_created_content_has_a_new_id() {
 /// A store that fails on demand.
 #[derive(Clone, Debug, Default)]
 struct Moody {
-    kept: Arc<MemoryContents>,
+    stored: Arc<MemoryContents>,
     load_fails: Arc<AtomicBool>,
     save_fails: Arc<AtomicBool>,
 }
@@ -143,12 +143,12 @@ fn unless(fails: &AtomicBool) -> Result<()> {
 impl ContentStore for Moody {
     async fn load(&self, collection: CollectionName, content_id: &str) -> Result<Option<String>> {
         unless(&self.load_fails)?;
-        self.kept.load(collection, content_id).await
+        self.stored.load(collection, content_id).await
     }
 
     async fn save(&self, collection: CollectionName, content_id: &str, answer: &str) -> Result<()> {
         unless(&self.save_fails)?;
-        self.kept.save(collection, content_id, answer).await
+        self.stored.save(collection, content_id, answer).await
     }
 }
 
@@ -171,10 +171,10 @@ async fn a_memory_store_drops_the_oldest() {
     for id in ["a", "b", "b", "c"] {
         store.save(CollectionName::Messages, id, id).await.unwrap();
     }
-    let mut kept = Vec::new();
+    let mut stored = Vec::new();
     for id in ["a", "b", "c"] {
-        kept.push(store.load(CollectionName::Messages, id).await.unwrap());
+        stored.push(store.load(CollectionName::Messages, id).await.unwrap());
     }
-    assert_eq!(kept, [None, Some("b".into()), Some("c".into())]);
+    assert_eq!(stored, [None, Some("b".into()), Some("c".into())]);
     assert_eq!(store.load(CollectionName::Threads, "b").await.unwrap(), None);
 }

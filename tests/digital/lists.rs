@@ -70,7 +70,7 @@ async fn a_disordered_feed_still_gives_correct_lists() {
         // Contents that the platform has are not repeated, even if the feed returns them.
         (9, Some("a"), vec!["e", "d", "c", "b"]),
         (3, Some("a"), vec!["d", "c", "b"]),
-        // An unknown id: the history.
+        // An unknown id: the whole history.
         (2, Some("unknown"), vec!["b", "a"]),
     ] {
         assert_eq!(list(&serve(feed.clone(), limit), since).await, want, "{limit} after {since:?}");
@@ -121,8 +121,8 @@ async fn a_memory_feed_preserves_positions() {
     assert_eq!(feed.get("b"), None, "removed contents stay removed");
     assert_eq!(list(&endpoint, Some("b")).await, ["c"]);
     assert_eq!(list(&endpoint, None).await, ["c", "a"]);
-    let kept = feed.change("a", |message| message.id = "z".into()).unwrap();
-    assert_eq!(kept.id, "a", "an id does not change");
+    let changed = feed.change("a", |message| message.id = "z".into()).unwrap();
+    assert_eq!(changed.id, "a", "an id does not change");
     assert_eq!(format!("{feed:?}"), "MemoryFeed { contents: 3 }");
 }
 

@@ -1,4 +1,4 @@
-//! Filters: what constructors write, what text is let through, what agrees with what.
+//! Filters: the URIs of constructors, accepted texts, and which filters match.
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -12,7 +12,7 @@ use ringcentral_events::event::{
 const MINE: &str = "/restapi/v1.0/account/~/extension/~";
 
 #[test]
-fn constructors_write_the_uri_the_service_knows() {
+fn constructors_write_the_services_uri() {
     let theirs = EventFilter::account("400").extension("823");
     for (filter, want) in [
         (EventFilter::message_store(), format!("{MINE}/message-store")),
@@ -164,7 +164,7 @@ fn the_catalog_is_the_table_of_the_reference() {
 }
 
 #[test]
-fn filters_route_by_path_and_by_query_only_where_paths_are_the_same() {
+fn filters_route_by_path_and_by_query_only_for_equal_paths() {
     for (uri, want) in [
         ("/restapi/v1.0/account/1/extension/2/presence", "ExtensionPresence"),
         ("/restapi/v1.0/account/~/extension/2/presence?aggregated=true", "ExtensionPresence"),
@@ -205,7 +205,7 @@ fn filters_route_by_path_and_by_query_only_where_paths_are_the_same() {
 }
 
 #[test]
-fn text_that_is_no_uri_is_refused_and_any_other_let_through() {
+fn invalid_uris_are_refused_and_all_others_accepted() {
     for bad in ["", "!", "message-store", "http://", "ftp://host/x", "/a b", "/a\n", "/a\u{0}", "/a\u{a0}b", " /a", "~"]
     {
         let error = bad.parse::<EventFilter>().unwrap_err();
@@ -222,7 +222,7 @@ fn text_that_is_no_uri_is_refused_and_any_other_let_through() {
 }
 
 #[test]
-fn an_event_is_matched_to_the_filter_it_came_from() {
+fn an_event_is_matched_to_its_filter() {
     for (filter, event, want) in [
         ("/account/~/extension/~/x", "/account/1/extension/2/x", true),
         ("/account/1/extension/2/x", "/account/~/extension/2/x", true),
@@ -246,7 +246,7 @@ fn an_event_is_matched_to_the_filter_it_came_from() {
 }
 
 #[test]
-fn sets_of_filters_are_compared_by_what_they_mean() {
+fn sets_of_filters_are_compared_by_meaning() {
     for (a, b, want) in [
         (&["/a", "/b"][..], &["/b", "/a"][..], true),
         (&["/a"], &["/a", "/b"], false),
@@ -302,7 +302,7 @@ fn uri() -> impl Strategy<Value = String> {
 
 proptest! {
     #[test]
-    fn a_set_is_the_same_as_itself_in_any_order(filters in prop::collection::vec(uri(), 0..6), by in 0_usize..6) {
+    fn a_set_equals_itself_in_any_order(filters in prop::collection::vec(uri(), 0..6), by in 0_usize..6) {
         let mut turned = filters.clone();
         if !turned.is_empty() {
             let by = by % turned.len();
@@ -312,7 +312,7 @@ proptest! {
     }
 
     #[test]
-    fn comparing_goes_both_ways(a in prop::collection::vec(uri(), 0..4), b in prop::collection::vec(uri(), 0..4)) {
+    fn comparison_is_symmetric(a in prop::collection::vec(uri(), 0..4), b in prop::collection::vec(uri(), 0..4)) {
         prop_assert_eq!(same_filters(&a, &b), same_filters(&b, &a));
     }
 
@@ -322,7 +322,7 @@ proptest! {
     }
 
     #[test]
-    fn any_text_is_taken_as_it_is_or_refused(text in "\\PC{0,30}") {
+    fn any_text_is_accepted_unchanged_or_refused(text in "\\PC{0,30}") {
         if let Ok(filter) = text.parse::<EventFilter>() {
             prop_assert_eq!(filter.to_string(), text);
             let _ = (filter.kind(), filter.is_sensitive());

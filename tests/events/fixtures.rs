@@ -1,4 +1,4 @@
-//! Every fixture: its kind, its bytes, nothing unread, and what it becomes when stored.
+//! Every fixture: its kind, its bytes, all fields read, and a round trip through storage.
 
 use crate::support::events::{Fixture, fixtures, parse};
 use ringcentral_events::event::{Event, EventFilter, EventKind};
@@ -6,7 +6,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 #[test]
-fn every_fixture_is_of_the_kind_in_its_name() {
+fn every_fixture_has_the_kind_in_its_name() {
     for Fixture { name, kind, text } in fixtures() {
         let notification = parse(&text);
         assert_eq!(notification.kind(), kind, "{name}");
@@ -23,7 +23,7 @@ fn every_row_of_the_table_has_a_fixture() {
 }
 
 #[test]
-fn the_envelope_is_read_and_the_bytes_are_kept() {
+fn the_envelope_is_read_and_the_bytes_are_preserved() {
     for Fixture { name, text, .. } in fixtures() {
         let notification = parse(&text);
         assert_eq!(notification.raw().get(), text.trim(), "{name}");
@@ -43,7 +43,7 @@ fn the_envelope_is_read_and_the_bytes_are_kept() {
 }
 
 #[test]
-fn what_is_stored_and_read_again_is_the_same() {
+fn notifications_survive_storage() {
     for Fixture { name, text, .. } in fixtures() {
         let notification = parse(&text);
         let event = notification.event();
@@ -58,14 +58,14 @@ fn what_is_stored_and_read_again_is_the_same() {
     }
 }
 
-/// Fields that the reference has and that are no part of a body's meaning.
+/// Fields of the reference that are no part of a body's meaning.
 const ENVELOPE: [&str; 7] = ["uuid", "event", "timestamp", "subscriptionId", "body", "pn_apns", "pn_gcm"];
 
 /// Fields that are read under another name.
 const ALIASES: [(&str, &str); 3] = [("_from", "from"), ("filename", "fileName"), ("srvlvl", "srvLvl")];
 
 #[test]
-fn no_documented_field_is_left_unread() {
+fn every_documented_field_is_read() {
     for Fixture { name, text, kind } in fixtures() {
         let notification = parse(&text);
         let whole: Value = serde_json::from_str(&text).unwrap();
@@ -84,7 +84,7 @@ fn no_documented_field_is_left_unread() {
     }
 }
 
-/// Lists the paths of `sent` that `read` lacks or has otherwise.
+/// Lists the paths of `sent` that `read` lacks or has with another value.
 fn compare(path: &str, sent: &Value, read: &Value, unread: &mut Vec<String>) {
     match (sent, read) {
         (Value::Null, Value::Null) => {}

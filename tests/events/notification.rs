@@ -76,7 +76,7 @@ fn odd_fields_of_the_envelope_are_absent_or_text() {
 }
 
 #[test]
-fn half_a_surrogate_pair_anywhere_costs_nothing_else() {
+fn half_a_surrogate_pair_spoils_only_its_field() {
     let text = r#"{"event":"/team-messaging/v1/posts","\udead":1,"body":{"text":"hi \ud800!","\udc00":2,"id":"7"}}"#;
     let notification = parse(text);
     let Event::TeamMessagingPost(post) = notification.event() else { panic!("{notification:?}") };
@@ -86,7 +86,7 @@ fn half_a_surrogate_pair_anywhere_costs_nothing_else() {
 }
 
 #[test]
-fn a_body_that_is_no_object_is_unknown_and_kept() {
+fn a_body_that_is_not_an_object_is_unknown_and_preserved() {
     for body in ["[]", "7", r#""text""#, "true"] {
         let notification = parse(&format!(r#"{{"event":"{STORE}","body":{body}}}"#));
         assert_eq!(notification.kind(), EventKind::MessageStore);
@@ -104,7 +104,7 @@ fn a_body_that_is_no_object_is_unknown_and_kept() {
 }
 
 #[test]
-fn raw_and_body_are_kept_byte_for_byte() {
+fn raw_and_body_are_preserved_byte_for_byte() {
     let body = "{ \"b\":1.50 ,\"a\":1e3,\t\"a\":\"\\u0041\", \"extensionId\": 7 }";
     let text = format!("{{\"body\":  {body} , \"event\":\"{STORE}\" }}");
     let notification = parse(&text);
@@ -124,7 +124,7 @@ fn raw_and_body_are_kept_byte_for_byte() {
 }
 
 #[test]
-fn body_as_reads_the_flat_form_where_there_is_no_body() {
+fn body_as_reads_the_flat_form_without_a_body() {
     #[derive(serde::Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Mine {
@@ -193,7 +193,7 @@ fn the_dedup_key_is_of_uuid_uri_extension_and_body_or_of_the_text() {
 }
 
 #[test]
-fn what_the_caller_gave_is_kept_and_debug_has_no_body() {
+fn the_callers_values_are_preserved_and_debug_has_no_body() {
     let at = SystemTime::UNIX_EPOCH + Duration::from_secs(7);
     let text = r#"{"uuid":"u-1","event":"/team-messaging/v1/posts","body":{"text":"private words"}}"#;
     let raw = RawValue::from_string(text.to_owned()).unwrap();
@@ -234,7 +234,7 @@ fn messages_have_what_a_bot_needs() {
 }
 
 #[test]
-fn posts_tell_whom_they_mention_and_who_wrote_them() {
+fn posts_name_their_mentions_and_their_author() {
     let me = PersonId::new("7");
     let post = |body: Value| serde_json::from_value::<Post>(body).unwrap();
     assert!(post(json!({"mentions":[{"id":8},{"id":7,"type":"Person"}]})).mentions(&me));
@@ -246,7 +246,7 @@ fn posts_tell_whom_they_mention_and_who_wrote_them() {
 }
 
 #[test]
-fn calls_tell_the_state_of_each_party() {
+fn calls_have_the_state_of_each_party() {
     let session: TelephonySession = serde_json::from_value(json!({"parties":[
         {"id":"p-1","direction":"Inbound","status":{"code":"Voicemail"},"missedCall":"true"},
         {"id":"p-2","direction":"Outbound","status":{"code":"Levitating"}},
@@ -338,7 +338,7 @@ fn sequences_order_events_of_one_resource() {
     assert_eq!(at(STORE, json!({"sequence":3})), None);
 }
 
-/// What to do to one value of a notification.
+/// The change to one value of a notification.
 #[derive(Clone, Debug)]
 enum Mutation {
     Drop,
@@ -410,7 +410,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
     #[test]
-    fn mutated_fixtures_are_read_and_kept(which in any::<Index>(), steps in prop::collection::vec(mutation(), 1..6)) {
+    fn mutated_fixtures_are_read_and_preserved(which in any::<Index>(), steps in prop::collection::vec(mutation(), 1..6)) {
         let fixtures = fixtures_once();
         let mut whole: Value = serde_json::from_str(which.get(fixtures).as_str()).unwrap();
         for (mutation, index) in &steps {

@@ -1,4 +1,4 @@
-//! What an event is about: the same for the pushed event and for what is found later.
+//! The subject of an event: the same for the pushed event and for its backfilled copy.
 use std::time::SystemTime;
 
 use ringcentral_events::event::DedupKey;
@@ -20,8 +20,7 @@ fn keys(origin: Origin, uuid: Option<&str>, event: &str, body: &Value) -> Vec<De
     Notification::parse(raw, origin, SystemTime::UNIX_EPOCH).unwrap().subject_keys()
 }
 
-/// Keys of the pushed event, and of what is found later, under another spelling
-/// of the URI.
+/// Keys of the pushed event, and of its backfilled copy, under another spelling of the URI.
 fn pair(tail: &str, pushed: &Value, found: &Value) -> (Vec<DedupKey>, Vec<DedupKey>) {
     let uri = if tail.starts_with("/team") { tail.to_owned() } else { format!("{E}{tail}") };
     let own = uri.replace("/account/4/extension/7", "/account/~/extension/~");
@@ -29,7 +28,7 @@ fn pair(tail: &str, pushed: &Value, found: &Value) -> (Vec<DedupKey>, Vec<DedupK
 }
 
 #[test]
-fn a_pushed_event_and_what_is_found_of_it_have_the_same_keys() {
+fn a_pushed_event_and_its_backfilled_copy_have_the_same_keys() {
     let (at, later) = ("2024-05-06T12:00:01.500Z", "2024-05-06T12:00:02.000Z");
     let same = "2024-05-06T12:00:01.5+0000";
     for (tail, pushed, found, keys) in [
@@ -85,7 +84,7 @@ fn a_pushed_event_and_what_is_found_of_it_have_the_same_keys() {
 }
 
 #[test]
-fn different_things_have_different_keys() {
+fn different_subjects_have_different_keys() {
     let (at, later) = ("2024-05-06T12:00:01.500Z", "2024-05-06T12:00:02.000Z");
     let mut all = Vec::new();
     for (tail, body) in [
@@ -112,7 +111,7 @@ fn different_things_have_different_keys() {
     assert_eq!((count, all.len()), (13, 13));
 }
 
-/// Found 4.1: one call of a ring group is missed by each of its extensions.
+/// Found 4.1: each extension of a ring group misses the same call.
 #[test]
 fn one_session_missed_by_two_extensions_is_two_events() {
     let missed = |uri: &str, body: Value| keys(Origin::CatchUp, None, uri, &body);
@@ -122,9 +121,9 @@ fn one_session_missed_by_two_extensions_is_two_events() {
     assert_eq!(in_body, missed(&of(8), json!({"sessionId": 1})));
 }
 
-/// Found 4.2 and 4.3: what the event reports besides has a key of its own.
+/// Found 4.2 and 4.3: the other data of the event have a key of their own.
 #[test]
-fn an_event_is_not_known_by_a_part_of_it() {
+fn an_event_is_not_recognized_by_a_part_of_it() {
     let party = |id: &str, code: &str| json!({"id": id, "status": {"code": code}});
     let session = |parties: Value| json!({"telephonySessionId": "s-1", "parties": parties});
     let change = |new: u64, updated: u64, ids: Value| json!({"changes": [{"type": "SMS", "newCount": new, "updatedCount": updated, "newMessageIds": ids}]});
@@ -151,9 +150,9 @@ fn an_event_is_not_known_by_a_part_of_it() {
     }
 }
 
-/// Changes are pushed without ids; what is found has the id and the time of each.
+/// Changes are pushed without ids; a backfilled copy has the id and the time of each.
 #[test]
-fn each_change_of_a_message_that_is_found_is_one_subject() {
+fn each_backfilled_change_of_a_message_is_one_subject() {
     let found = |id: u64, at: &str| {
         let record = json!({"id": id, "lastModifiedTime": at});
         let body = json!({"changes": [{"type": "SMS", "updatedCount": 1}], "records": [record]});
@@ -183,7 +182,7 @@ fn one_uuid_with_another_body_or_extension_is_another_event() {
 
 /// Found 4.7: captured in 2018 under the URI of posts.
 #[test]
-fn what_happened_to_a_chat_is_typed_by_its_body() {
+fn a_change_of_a_chat_is_typed_by_its_body() {
     use ringcentral_events::event::{Event, EventKind};
     for (uri, what, kind) in [
         ("/restapi/v1.0/glip/posts", "GroupJoined", EventKind::TeamMessagingChat),

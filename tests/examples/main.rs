@@ -1,4 +1,4 @@
-//! Runs the examples as a person or another program would.
+//! Runs the examples like a person or another program.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
@@ -21,9 +21,8 @@ const BUILD: Duration = Duration::from_secs(900);
 const VARIABLES: [&str; 5] =
     ["RC_SERVER_URL", "RC_APP_CLIENT_ID", "RC_APP_CLIENT_SECRET", "RC_USER_JWT", "RC_PUBNUB_ORIGIN"];
 
-/// Where an example is. Cargo builds no examples for `cargo test --test examples`,
-/// and what lies there may be old, so they are built here; where `cargo test` has
-/// just built them this takes no time.
+/// The path of an example. Cargo builds no examples for `cargo test --test examples`, and existing binaries may be
+/// outdated, so this builds them; after `cargo test` has just built them it takes no time.
 async fn example(name: &str) -> PathBuf {
     static BUILT: OnceCell<HashMap<String, PathBuf>> = OnceCell::const_new();
     BUILT.get_or_init(build).await[name].clone()
@@ -69,7 +68,7 @@ impl Running {
         Self { child, stdin, stdout, stderr }
     }
 
-    /// `listen` in JSON.
+    /// Runs `listen` with JSON output.
     async fn listen(args: &[&str], server: &Sandbox) -> Self {
         let all: Vec<&str> = ["--format", "json"].iter().chain(args).copied().collect();
         Self::start("listen", &all, Some(server)).await
@@ -84,7 +83,7 @@ impl Running {
         Some(serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}")))
     }
 
-    /// The next line of a type, those before it skipped.
+    /// The next line of a type; skips the lines before it.
     async fn next(&mut self, kind: &str) -> Value {
         self.find(|line| line["type"] == kind).await
     }
@@ -115,14 +114,14 @@ impl Running {
         self.stdin = None;
     }
 
-    /// As `kill` does it: SIGTERM.
+    /// Sends SIGTERM, like `kill`.
     #[cfg(unix)]
     async fn terminate(&self) {
         let pid = self.child.id().expect("runs").to_string();
         assert!(Command::new("kill").arg(pid).status().await.unwrap().success());
     }
 
-    /// Waits for its end; what it still printed, on stdout and on stderr.
+    /// Waits for its end; returns the rest of its stdout and stderr.
     async fn end(mut self) -> (ExitStatus, Vec<String>, String) {
         let mut lines = Vec::new();
         while let Some(line) = self.line().await {
@@ -168,7 +167,7 @@ const POSTS: &str = "/team-messaging/v1/posts";
 // --- message_bot -----------------------------------------------------------
 
 #[tokio::test]
-async fn message_bot_tells_every_stage_in_order_and_ends_by_itself() {
+async fn message_bot_prints_every_stage_in_order_and_exits() {
     let bot = Running::start("message_bot", &[], None).await;
     let (status, lines, errors) = bot.end().await;
     assert!(status.success(), "{status}\n{lines:#?}\n{errors}");
@@ -198,7 +197,7 @@ async fn message_bot_tells_every_stage_in_order_and_ends_by_itself() {
 }
 
 #[tokio::test]
-async fn message_bot_stays_if_asked_to_and_tells_how_to_send_it_messages() {
+async fn message_bot_continues_with_keep_running_and_prints_how_to_send_messages() {
     let mut bot = Running::start("message_bot", &["--keep-running"], None).await;
     bot.starts_with("waiting ").await;
     let hint = bot.line().await.unwrap();
@@ -220,7 +219,7 @@ async fn message_bot_stays_if_asked_to_and_tells_how_to_send_it_messages() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn message_bot_serves_a_server_that_is_named_until_it_is_told_to_stop() {
+async fn message_bot_serves_a_named_server_until_it_is_stopped() {
     let sandbox = Sandbox::start().await.unwrap();
     let mut bot = Running::start("message_bot", &[], Some(&sandbox)).await;
     bot.starts_with("subscribed ").await;
@@ -236,7 +235,7 @@ async fn message_bot_serves_a_server_that_is_named_until_it_is_told_to_stop() {
 }
 
 #[tokio::test]
-async fn message_bot_names_the_variable_that_is_missing() {
+async fn message_bot_names_the_missing_variable() {
     let mut command = command("message_bot", &[], None).await;
     command.env("RC_SERVER_URL", "http://127.0.0.1:9").env("RC_USER_JWT", "x");
     let (status, lines, errors) = Running::spawn(command).end().await;
@@ -247,7 +246,7 @@ async fn message_bot_names_the_variable_that_is_missing() {
 // --- hybrid_fallback -------------------------------------------------------
 
 #[tokio::test]
-async fn hybrid_fallback_tells_push_the_outage_what_is_found_meanwhile_and_the_way_back() {
+async fn hybrid_fallback_prints_push_the_outage_polled_events_and_the_return() {
     for transport in ["pubnub", "websocket"] {
         let app = Running::start("hybrid_fallback", &["--transport", transport], None).await;
         let (status, lines, errors) = app.end().await;
@@ -314,7 +313,7 @@ async fn digital_source_is_crawled_answered_and_checked_by_the_sandbox() {
 }
 
 #[tokio::test]
-async fn digital_crawler_checks_a_source_at_its_url_and_tells_what_was_sent() {
+async fn digital_crawler_checks_a_source_at_its_url_and_prints_the_requests() {
     let mut source = command("digital_source", &[], None).await;
     let mut source = Running::spawn({
         source.env("RC_DIGITAL_TOKEN", "token");
@@ -358,7 +357,7 @@ async fn digital_source_names_mistakes_on_its_command_line() {
 // --- listen ----------------------------------------------------------------
 
 #[tokio::test]
-async fn listen_listens_by_websocket_too() {
+async fn listen_supports_websocket() {
     let sandbox = Sandbox::start().await.unwrap();
     let mut listen = Running::listen(&["--transport", "websocket", "--filter", POSTS], &sandbox).await;
     let ready = listen.json().await.unwrap();
@@ -374,7 +373,7 @@ async fn listen_listens_by_websocket_too() {
 }
 
 #[tokio::test]
-async fn listen_listens_by_polls_and_falls_back_to_them() {
+async fn listen_supports_polling_and_falls_back_to_it() {
     let sms = "/restapi/v1.0/account/~/extension/~/message-store/instant?type=SMS";
     for names in ["poll", "pubnub,poll"] {
         let sandbox =
@@ -389,7 +388,7 @@ async fn listen_listens_by_polls_and_falls_back_to_them() {
         let (status, lines, errors) = listen.end().await;
         assert!(status.success(), "{status}\n{lines:#?}\n{errors}");
     }
-    // Nothing but push tells of lines.
+    // Only push delivers lines.
     let sandbox = Sandbox::start().await.unwrap();
     let presence = "/restapi/v1.0/account/~/extension/~/presence/line";
     let mut listen = Running::listen(&["--transport", "poll", "--filter", presence], &sandbox).await;
@@ -398,7 +397,7 @@ async fn listen_listens_by_polls_and_falls_back_to_them() {
 }
 
 #[tokio::test]
-async fn listen_tells_events_trouble_and_its_end_in_json() {
+async fn listen_prints_events_errors_and_its_end_in_json() {
     let sandbox = Sandbox::start().await.unwrap();
     let mut listen = Running::listen(&["--filter", SMS, "--filter", POSTS, "--expires-in", "4"], &sandbox).await;
     let ready = listen.json().await.unwrap();
@@ -420,12 +419,12 @@ async fn listen_tells_events_trouble_and_its_end_in_json() {
     assert_eq!(id_of(&event["subscription_id"]), first);
     assert_eq!(event["owner_id"], sandbox.extension_id());
 
-    // What cannot be read is told, and the rest goes on.
+    // An undecodable event is reported, and the stream continues.
     sandbox.publish_raw(&first, "\"no base64!\"").unwrap();
     let bad = listen.next("undecodable").await;
     assert_eq!((bad.get("raw"), &bad["bytes"]), (None, &12.into()), "it may hold secrets: {bad}");
 
-    // A connection that breaks is no gap.
+    // A broken connection is not a gap.
     sandbox.take_down(Service::PubNub).await;
     let down = listen.find(|line| line["phase"] == "reconnecting").await;
     assert!(down["failed_attempts"].as_u64() >= Some(1) && down["error"].is_string(), "{down}");
@@ -434,7 +433,7 @@ async fn listen_tells_events_trouble_and_its_end_in_json() {
     let event = listen.find(|line| line["type"] == "event" || line["type"] == "gap").await;
     assert_eq!(event["uuid"], uuids[0].as_str(), "{event}");
 
-    // A subscription that is gone is one.
+    // A lost subscription is one.
     assert!(sandbox.expire(&first));
     let gap = listen.next("gap").await;
     assert_eq!((&gap["cause"], &gap["certainty"]), (&"subscription_gone".into(), &"certain".into()), "{gap}");
@@ -467,7 +466,7 @@ impl Running {
 }
 
 #[tokio::test]
-async fn listen_shows_what_cannot_be_read_where_that_is_asked_for() {
+async fn listen_shows_undecodable_text_if_requested() {
     let sandbox = Sandbox::start().await.unwrap();
     let mut listen = Running::listen(&["--show-raw"], &sandbox).await;
     let ready = listen.next("ready").await;
@@ -505,7 +504,7 @@ async fn listen_shares_one_client_between_its_subscriptions() {
 }
 
 #[tokio::test]
-async fn listen_prints_what_had_come_before_it_ends() {
+async fn listen_prints_received_events_before_it_ends() {
     let sandbox = Sandbox::start().await.unwrap();
     let mut listen = Running::listen(&["--filter", POSTS], &sandbox).await;
     listen.find(|line| line["phase"] == "live").await;
@@ -521,7 +520,7 @@ async fn listen_prints_what_had_come_before_it_ends() {
 }
 
 #[tokio::test]
-async fn listen_says_why_it_was_refused_and_what_to_do() {
+async fn listen_names_the_reason_of_a_refusal_and_the_remedy() {
     let sandbox = Sandbox::builder().knobs(|knobs| knobs.refuse_pubnub = Some(Refusal::Sub528)).start().await.unwrap();
     let listen = Running::listen(&[], &sandbox).await;
     let (status, lines, errors) = listen.end().await;
@@ -536,7 +535,7 @@ async fn listen_says_why_it_was_refused_and_what_to_do() {
 }
 
 #[tokio::test]
-async fn listen_leaves_nothing_behind_when_one_of_several_is_refused() {
+async fn listen_deletes_all_subscriptions_when_one_is_refused() {
     let sandbox = Sandbox::builder().knobs(|knobs| knobs.subscription_limit = 2).start().await.unwrap();
     let listen = Running::listen(&["--subscriptions", "3"], &sandbox).await;
     let (status, lines, _) = listen.end().await;
@@ -552,7 +551,7 @@ async fn listen_leaves_nothing_behind_when_one_of_several_is_refused() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn listen_deletes_when_it_is_terminated() {
+async fn listen_deletes_its_subscription_on_sigterm() {
     let sandbox = Sandbox::start().await.unwrap();
     let mut listen = Running::listen(&[], &sandbox).await;
     listen.next("ready").await;
@@ -565,7 +564,7 @@ async fn listen_deletes_when_it_is_terminated() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn listen_ends_while_the_service_does_not_answer() {
+async fn listen_exits_though_the_service_does_not_answer() {
     let sandbox = Sandbox::start().await.unwrap();
     sandbox.faults().inject(Operation::Create, Fault::status(503).until_cleared());
     let listen = Running::listen(&[], &sandbox).await;
@@ -580,7 +579,7 @@ async fn listen_ends_while_the_service_does_not_answer() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn listen_leaves_nothing_behind_when_it_is_terminated_while_it_starts() {
+async fn listen_deletes_its_subscriptions_when_terminated_during_the_start() {
     for (fault, known) in [(Fault::status(503).header("Retry-After", "30"), true), (Fault::hang(), false)] {
         let sandbox = Sandbox::start().await.unwrap();
         sandbox.faults().inject(Operation::Create, fault.after(2).until_cleared());
@@ -596,7 +595,7 @@ async fn listen_leaves_nothing_behind_when_it_is_terminated_while_it_starts() {
         let closed = lines.last().unwrap();
         assert_eq!(closed["type"], "closed", "{closed}");
         assert_eq!(closed["subscription_ids"].as_array().map(Vec::len), Some(2), "{closed}");
-        // What a creation that was not answered came to may not be known.
+        // The result of an unanswered creation may be unknown.
         assert!(!known || closed["deleted"] == true, "{closed}");
         assert!(sandbox.subscriptions().is_empty());
     }
@@ -604,7 +603,7 @@ async fn listen_leaves_nothing_behind_when_it_is_terminated_while_it_starts() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn what_is_created_after_the_end_was_asked_for_is_deleted() {
+async fn a_subscription_created_after_the_end_is_deleted() {
     for (name, args) in [("listen", &["--format", "json"][..]), ("message_bot", &[])] {
         let sandbox = Sandbox::start().await.unwrap();
         sandbox.faults().inject(Operation::Create, Fault::delay(Duration::from_secs(3)));
@@ -620,7 +619,7 @@ async fn what_is_created_after_the_end_was_asked_for_is_deleted() {
 }
 
 #[tokio::test]
-async fn listen_ends_as_soon_as_it_is_ready_where_there_is_no_input() {
+async fn listen_exits_once_ready_without_input() {
     let sandbox = Sandbox::start().await.unwrap();
     let mut listen = Running::listen(&[], &sandbox).await;
     listen.end_input();
@@ -632,7 +631,7 @@ async fn listen_ends_as_soon_as_it_is_ready_where_there_is_no_input() {
 }
 
 #[tokio::test]
-async fn listen_ends_well_when_nobody_reads_it_any_more() {
+async fn listen_exits_successfully_when_its_output_is_closed() {
     let sandbox = Sandbox::start().await.unwrap();
     let mut listen = Running::listen(&["--filter", POSTS], &sandbox).await;
     listen.find(|line| line["phase"] == "live").await;
@@ -645,7 +644,7 @@ async fn listen_ends_well_when_nobody_reads_it_any_more() {
 }
 
 #[tokio::test]
-async fn listen_says_it_when_the_service_does_not_confirm_the_deletion() {
+async fn listen_reports_an_unconfirmed_deletion() {
     let sandbox = Sandbox::start().await.unwrap();
     let mut listen = Running::listen(&[], &sandbox).await;
     listen.next("ready").await;
@@ -656,8 +655,8 @@ async fn listen_says_it_when_the_service_does_not_confirm_the_deletion() {
     assert_eq!(parse(&lines).last().unwrap()["deleted"], false);
 }
 
-/// Prints what comes until it is killed, `after` so long or so long after it has printed
-/// that event; the numbers of the events in whole lines.
+/// Reads the output until the process is killed, `after` its start or after it has printed the event `seen`; returns
+/// the numbers of the events in complete lines.
 #[cfg(unix)]
 async fn printed_until_killed(mut listen: Running, seen: Option<u64>, after: Duration) -> Vec<u64> {
     let mut numbers: Vec<u64> = Vec::new();
@@ -675,7 +674,7 @@ async fn printed_until_killed(mut listen: Running, seen: Option<u64>, after: Dur
         }
     }
     listen.child.kill().await.unwrap();
-    // What it had printed by then counts, and half a line does not.
+    // What it printed by then counts, except an incomplete line.
     let mut last = String::new();
     let mut rest = listen.stdout.into_inner();
     while rest.read_line(&mut last).await.unwrap() > 0 {
@@ -685,7 +684,7 @@ async fn printed_until_killed(mut listen: Running, seen: Option<u64>, after: Dur
     numbers
 }
 
-/// The number of the event that a line tells, if it does.
+/// The number of the event in a line, if there is one.
 fn number(line: &str) -> Option<u64> {
     let line: Value = serde_json::from_str(line).ok()?;
     assert!(line["type"] != "error", "{line}");
@@ -695,15 +694,15 @@ fn number(line: &str) -> Option<u64> {
     line["body"]["n"].as_u64()
 }
 
-/// PubNub keeps 100 messages of a channel. More than so many behind the place that was
-/// saved last may be a gap, and rightly so.
+/// PubNub retains 100 messages of a channel. A gap may rightly be reported when more than this many follow the last
+/// saved position.
 #[cfg(unix)]
-const KEPT: u64 = 80;
+const RETAINED: u64 = 80;
 
-/// `KILLS` says how often; at points that `KILL_SEED` decides.
+/// `KILLS` sets how often; `KILL_SEED` decides when.
 #[cfg(unix)]
 #[tokio::test]
-async fn s5_listen_that_is_killed_again_and_again_prints_every_event() {
+async fn s5_listen_prints_every_event_though_killed_repeatedly() {
     let set = |name| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
     let (kills, seed) = (set("KILLS").unwrap_or(12), set("KILL_SEED").unwrap_or_else(|| fastrand::u64(..)));
     println!("KILL_SEED={seed}");
@@ -716,18 +715,18 @@ async fn s5_listen_that_is_killed_again_and_again_prints_every_event() {
     let directory = tempfile::tempdir().unwrap();
     let place = directory.path().join("place.json");
     let args = ["--checkpoint", place.to_str().unwrap(), "--filter", SMS];
-    // There must be a subscription before there is anything to lose.
+    // Events can be lost only after a subscription exists.
     let mut listen = Running::listen(&args, &sandbox).await;
     listen.next("ready").await;
     let (mut published, mut printed, mut again) = (0_u64, std::collections::HashSet::new(), 0_u64);
-    // Where the life before began, as the checkpoint had it.
+    // Where the previous process began, according to the checkpoint.
     let mut saved = 0;
     for _ in 0..kills {
-        // While it starts, reads or saves, and now and then much later.
+        // During the start, reading or saving, and sometimes much later.
         let longest = if chance.u8(0..5) == 0 { 1500 } else { 300 };
-        // On a busy machine none may have lived long enough to save anything: a place is
-        // saved once a second. Then one lives until it has read all, and for longer.
-        let room = (saved + KEPT).saturating_sub(published);
+        // On a busy machine no process may have lived long enough to save anything: a position is saved once a second.
+        // Then one process lives until it has read everything, and for longer.
+        let room = (saved + RETAINED).saturating_sub(published);
         let least = if room == 0 { 1500 } else { 0 };
         let after = Duration::from_millis(least + chance.u64(0..longest));
         let life = printed_until_killed(listen, (room == 0).then_some(published), after);
@@ -783,7 +782,7 @@ async fn listen_shows_something_without_an_account() {
 }
 
 #[tokio::test]
-async fn a7_logs_at_their_finest_show_no_secret() {
+async fn a7_logs_at_level_trace_show_no_secret() {
     let sandbox = Sandbox::start().await.unwrap();
     let presence = "/restapi/v1.0/account/~/extension/~/presence";
     let args = ["--format", "json", "--filter", presence, "--expires-in", "4"];

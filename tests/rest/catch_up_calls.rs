@@ -7,7 +7,7 @@ use ringcentral_events::EventFilter;
 use ringcentral_events::catch_up::{CallLogSync, CatchUp as _, SyncToken};
 use ringcentral_sandbox::{Fixture, Operation, Sandbox, SandboxBuilder};
 
-/// Calls are in the log as soon as they end.
+/// The log shows calls as soon as they end.
 fn quick() -> SandboxBuilder {
     free().knobs(|knobs| knobs.account.call_log_delay = Duration::ZERO)
 }
@@ -34,12 +34,12 @@ async fn missed_calls_and_the_end_of_others_are_found_once() {
         Fixture::telephony_session("Setup"),
     ]);
     // The account's calls are those of its extensions.
-    let told = it.sync(Some(gap)).await;
-    let mut got = lines(&told);
+    let delivered = it.sync(Some(gap)).await;
+    let mut got = lines(&delivered);
     got.sort();
     assert_eq!(got, ["call Disconnected missed false", "call Disconnected missed true", "missed +1"]);
     assert!(it.complete);
-    assert_eq!(lines(&it.sync(Some(gap)).await), [""; 0], "the overlap is told once");
+    assert_eq!(lines(&it.sync(Some(gap)).await), [""; 0], "the overlap is delivered once");
     // Of the account and of the extension.
     assert_eq!(sync_types(&sandbox), ["FSync", "FSync", "ISync", "ISync", "ISync", "ISync"]);
     let requests = sandbox.requests_to(Operation::CallLogSync);
@@ -47,7 +47,7 @@ async fn missed_calls_and_the_end_of_others_are_found_once() {
 }
 
 #[tokio::test]
-async fn a_call_is_found_when_the_log_has_it() {
+async fn a_call_is_found_once_the_log_has_it() {
     let sandbox = free().start().await.unwrap();
     let source = CallLogSync::new(client(&sandbox));
     let settles = source.settles_after();
@@ -78,12 +78,12 @@ async fn y2_a_refused_token_leads_to_a_full_sync_without_duplicates() {
 }
 
 #[tokio::test]
-async fn y5_a_token_older_than_an_hour_is_not_tried() {
+async fn y5_a_token_older_than_an_hour_is_not_used() {
     let sandbox = quick().start().await.unwrap();
     let mut it = Follower::begin(CallLogSync::new(client(&sandbox)), [EventFilter::missed_calls()]).await;
     let gap = now();
     sandbox.trigger(&missed("+1"));
-    // As it would have been stored 61 minutes ago.
+    // As if stored 61 minutes ago.
     let hour = 61 * 60 * 1000;
     let mut text: serde_json::Value = serde_json::from_str(it.position.text().expose()).unwrap();
     for position in text.as_object_mut().unwrap().values_mut() {
@@ -98,7 +98,7 @@ async fn y5_a_token_older_than_an_hour_is_not_tried() {
 }
 
 #[tokio::test]
-async fn more_calls_than_one_sync_tells_are_read_from_the_log() {
+async fn more_calls_than_one_sync_returns_are_read_from_the_log() {
     let sandbox =
         Sandbox::builder().knobs(|knobs| knobs.account.call_log_delay = Duration::ZERO).start().await.unwrap();
     sandbox.trigger(&missed("before"));
@@ -109,8 +109,8 @@ async fn more_calls_than_one_sync_tells_are_read_from_the_log() {
         sandbox.trigger_all(&vec![missed("+1"); 100]);
         sandbox.advance(Duration::from_millis(20));
     }
-    let told = it.sync(Some(gap)).await;
-    assert_eq!(told.len(), 700);
+    let delivered = it.sync(Some(gap)).await;
+    assert_eq!(delivered.len(), 700);
     assert!(it.complete && it.pages > 2, "{} pages", it.pages);
     // Too many since the token: a full sync, and the list for the rest.
     assert_eq!(sync_types(&sandbox), ["FSync", "ISync", "FSync", "ISync", "FSync"]);
@@ -120,7 +120,7 @@ async fn more_calls_than_one_sync_tells_are_read_from_the_log() {
 }
 
 #[tokio::test]
-async fn calls_of_the_time_before_are_not_told() {
+async fn earlier_calls_are_not_delivered() {
     let sandbox = quick().start().await.unwrap();
     sandbox.trigger(&missed("before"));
     sandbox.advance(LATER * 3);

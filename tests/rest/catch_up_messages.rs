@@ -20,7 +20,7 @@ fn sync_types(sandbox: &Sandbox) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn y1_an_incremental_sync_follows_a_full_one_and_its_overlap_is_told_once() {
+async fn y1_an_incremental_sync_follows_a_full_one_and_its_overlap_is_delivered_once() {
     let sandbox = free().start().await.unwrap();
     let mut it = Follower::begin(MessageSync::new(client(&sandbox)), [EventFilter::instant_message()]).await;
     let gap = now();
@@ -65,7 +65,7 @@ async fn y2_a_refused_token_leads_to_a_full_sync_without_duplicates() {
 }
 
 #[tokio::test]
-async fn a_full_sync_is_complete_where_only_new_messages_count() {
+async fn a_full_sync_is_complete_if_only_new_messages_count() {
     let sandbox = free().knobs(|knobs| knobs.account.refuse_message_tokens = true).start().await.unwrap();
     for (filter, since, complete) in [
         (EventFilter::instant_message(), Some(now()), true),
@@ -81,7 +81,7 @@ async fn a_full_sync_is_complete_where_only_new_messages_count() {
 }
 
 #[tokio::test]
-async fn y3_a_closed_rate_group_is_told_and_the_position_stays_good() {
+async fn y3_a_closed_rate_group_is_reported_and_the_position_stays_valid() {
     let sandbox = free().start().await.unwrap();
     let mut it = Follower::begin(MessageSync::new(client(&sandbox)), [EventFilter::instant_message()]).await;
     let gap = now();
@@ -114,8 +114,8 @@ async fn y6_updated_and_deleted_messages_are_changes() {
         Fixture::message_purged(ids[2]),
         Fixture::message_read(ids[3]),
     ]);
-    let told = it.sync(Some(gap)).await;
-    let mut got = lines(&told);
+    let delivered = it.sync(Some(gap)).await;
+    let mut got = lines(&delivered);
     got.sort();
     let want = [
         "- new 0 updated 1 ids 0 Deleted",
@@ -125,14 +125,14 @@ async fn y6_updated_and_deleted_messages_are_changes() {
         "fax Read",
     ];
     assert_eq!(got, want);
-    // The messages themselves are there, too.
-    let raw: Vec<&str> = told.iter().map(|it| it.raw().get()).collect();
+    // The messages themselves are found, too.
+    let raw: Vec<&str> = delivered.iter().map(|it| it.raw().get()).collect();
     assert!(ids.iter().all(|id| raw.iter().any(|raw| raw.contains(&id.to_string()))));
-    assert_eq!(lines(&it.sync(Some(gap)).await), [""; 0], "the overlap is told once");
+    assert_eq!(lines(&it.sync(Some(gap)).await), [""; 0], "the overlap is delivered once");
 }
 
 #[tokio::test]
-async fn found_3_3_a_message_that_came_and_was_deleted_is_found() {
+async fn found_3_3_a_message_that_arrived_and_was_deleted_is_found() {
     for (is_full, purged) in [(false, false), (true, false), (false, true)] {
         let sandbox = free().start().await.unwrap();
         let filters = [EventFilter::instant_message()];
@@ -143,7 +143,7 @@ async fn found_3_3_a_message_that_came_and_was_deleted_is_found() {
         sandbox.trigger(&if purged { Fixture::message_purged(id) } else { Fixture::message_deleted(id) });
         sandbox.knobs(|knobs| knobs.account.refuse_message_tokens = is_full);
         let found = lines(&it.sync(Some(gap)).await);
-        // One that was purged is shown no more, so that the gap stays open.
+        // A purged message is not listed, so the gap stays open.
         let want: &[&str] = if purged { &[] } else { &["sms brief"] };
         assert_eq!(found, want, "{is_full} {purged}");
         assert_eq!(it.complete, !purged, "{is_full} {purged}");
@@ -151,7 +151,7 @@ async fn found_3_3_a_message_that_came_and_was_deleted_is_found() {
 }
 
 #[tokio::test]
-async fn a_check_while_push_is_well_counts_new_messages_only() {
+async fn a_check_during_healthy_push_counts_new_messages_only() {
     let sandbox = free().start().await.unwrap();
     sandbox.trigger_all(&[sms("old"), Fixture::voicemail("+16505550100")]);
     let ids: Vec<u64> = sandbox.stored_messages().iter().map(|it| it["id"].as_u64().unwrap()).collect();
@@ -167,7 +167,7 @@ async fn a_check_while_push_is_well_counts_new_messages_only() {
 }
 
 #[tokio::test]
-async fn a_message_that_was_known_before_it_changed_is_told_as_changed() {
+async fn a_known_message_is_delivered_as_changed() {
     let sandbox = free().start().await.unwrap();
     let mut it = Follower::begin(MessageSync::new(client(&sandbox)), [EventFilter::message_store()]).await;
     sandbox.trigger(&sms("pushed"));
@@ -196,10 +196,10 @@ async fn type_and_direction_of_a_filter_are_respected() {
     client.send_sms(sandbox.phone_number(), "+16505550100", "out").await.unwrap();
     let mut got = Vec::new();
     for follower in &mut followers {
-        let told = follower.sync(Some(gap)).await;
-        got.push(lines(&told));
-        assert!(told.iter().all(|it| follower.filters[0].matches_uri(it.event_uri())));
-        assert!(told.iter().all(|it| it.event_uri().contains(sandbox.extension_id())), "with ids");
+        let delivered = follower.sync(Some(gap)).await;
+        got.push(lines(&delivered));
+        assert!(delivered.iter().all(|it| follower.filters[0].matches_uri(it.event_uri())));
+        assert!(delivered.iter().all(|it| it.event_uri().contains(sandbox.extension_id())), "with ids");
     }
     let new = |kind: &str| vec![format!("{kind} new 1 updated 0 ids 1 Alive")];
     let want = [new("SMS"), new("SMS"), new("Fax"), vec!["sms in".to_owned()], vec!["voicemail Unread".to_owned()]];
@@ -214,10 +214,10 @@ async fn each_extension_has_its_own_token() {
     let mut it = Follower::begin(MessageSync::new(client(&sandbox)), filters).await;
     let gap = now();
     sandbox.trigger_all(&[sms("theirs").for_extension(other), sms("mine")]);
-    let told = it.sync(Some(gap)).await;
-    assert_eq!(lines(&told), ["sms theirs", "sms mine"]);
-    assert!(told[0].event_uri().contains(other) && told[1].event_uri().contains(sandbox.extension_id()));
-    // One that is dropped is asked no more, one that is added from the gap on.
+    let delivered = it.sync(Some(gap)).await;
+    assert_eq!(lines(&delivered), ["sms theirs", "sms mine"]);
+    assert!(delivered[0].event_uri().contains(other) && delivered[1].event_uri().contains(sandbox.extension_id()));
+    // A removed filter is no longer queried, an added one from the gap on.
     it.filters = vec![EventFilter::extension(other).message_store()];
     sandbox.clear_requests();
     assert_eq!(lines(&it.sync(Some(gap)).await), ["SMS new 1 updated 0 ids 1 Alive"]);
@@ -226,7 +226,7 @@ async fn each_extension_has_its_own_token() {
 }
 
 #[tokio::test]
-async fn without_a_position_all_since_the_gap_is_found() {
+async fn without_a_position_everything_since_the_gap_is_found() {
     let sandbox = free().start().await.unwrap();
     let source = MessageSync::new(client(&sandbox));
     let filters = [EventFilter::instant_message()];
@@ -239,7 +239,7 @@ async fn without_a_position_all_since_the_gap_is_found() {
 }
 
 #[tokio::test]
-async fn a_service_that_takes_no_token_at_all_keeps_nobody_busy() {
+async fn a_service_that_accepts_no_token_causes_no_busy_loop() {
     let sandbox = free().knobs(|knobs| knobs.account.refuse_message_tokens = true).start().await.unwrap();
     for since in [Some(now()), None] {
         let source = MessageSync::new(client(&sandbox)).page_size(10);
@@ -248,15 +248,15 @@ async fn a_service_that_takes_no_token_at_all_keeps_nobody_busy() {
             sandbox.trigger(&sms(&n.to_string()));
             sandbox.advance(std::time::Duration::from_millis(1));
         }
-        let told = it.sync(since).await.len();
-        assert!(told >= 95, "{told} {since:?}");
-        // Begun ten pages ago, it reads those once, and looks once more.
+        let delivered = it.sync(since).await.len();
+        assert!(delivered >= 95, "{delivered} {since:?}");
+        // Begun ten pages ago, it reads those once, and checks once more.
         assert!(it.pages <= 25, "{} pages {since:?}", it.pages);
     }
 }
 
 #[tokio::test]
-async fn ten_thousand_messages_come_page_by_page_within_the_rate_limit() {
+async fn ten_thousand_messages_are_read_by_page_within_the_rate_limit() {
     let sandbox = Sandbox::builder().start().await.unwrap();
     // Messages outside the gap, on both sides of it.
     sandbox.trigger_all(&[sms("before"), sms("before")]);
@@ -267,15 +267,15 @@ async fn ten_thousand_messages_come_page_by_page_within_the_rate_limit() {
     let fixtures: Vec<Fixture> = (0..10_000).map(|n| sms(&n.to_string())).collect();
     for some in fixtures.chunks(50) {
         sandbox.trigger_all(some);
-        // A store has more than one moment, or it could not be read by time.
+        // The messages need more than one timestamp to be read by time.
         sandbox.advance(std::time::Duration::from_millis(2));
     }
     sandbox.knobs(|knobs| {
         knobs.account.refuse_message_tokens = true;
         knobs.account.older_beyond_frame = true;
     });
-    let told = it.sync(Some(gap)).await;
-    let mut numbers: Vec<u32> = lines(&told).iter().map(|line| line[4..].parse().unwrap()).collect();
+    let delivered = it.sync(Some(gap)).await;
+    let mut numbers: Vec<u32> = lines(&delivered).iter().map(|line| line[4..].parse().unwrap()).collect();
     assert_eq!(numbers.len(), 10_000);
     numbers.sort_unstable();
     assert!(numbers.into_iter().eq(0..10_000));
@@ -286,7 +286,7 @@ async fn ten_thousand_messages_come_page_by_page_within_the_rate_limit() {
 }
 
 #[tokio::test]
-async fn found_3_2_all_messages_of_one_moment_are_found() {
+async fn found_3_2_all_messages_with_one_timestamp_are_found() {
     let sandbox = free().knobs(|knobs| knobs.account.refuse_message_tokens = true).start().await.unwrap();
     // Whole seconds: the service's times are no finer, so many messages share one.
     sandbox.knobs(|knobs| knobs.time_format = ringcentral_sandbox::TimeFormat::NoFraction);
@@ -298,7 +298,7 @@ async fn found_3_2_all_messages_of_one_moment_are_found() {
 }
 
 #[tokio::test]
-async fn clocks_that_differ_by_an_hour_find_the_same() {
+async fn clocks_that_differ_by_an_hour_find_the_same_messages() {
     for skew in [-3_600_000, 3_600_000] {
         let sandbox = free().knobs(|knobs| knobs.clock_skew_ms = skew).start().await.unwrap();
         let filters = [EventFilter::message_store(), EventFilter::instant_message()];

@@ -1,4 +1,4 @@
-//! What was pushed is recognised in what is found: no event is told twice.
+//! Backfilled copies of pushed events are recognized: no event is delivered twice.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +24,7 @@ fn filters() -> Vec<EventFilter> {
     ]
 }
 
-/// One thing of each kind.
+/// One event of each kind.
 fn happenings() -> Vec<Fixture> {
     vec![
         Fixture::inbound_sms("+16505550100", "hi"),
@@ -62,7 +62,7 @@ async fn followers(sandbox: &Sandbox) -> Vec<Follower<Arc<dyn CatchUp>>> {
 }
 
 #[tokio::test]
-async fn what_was_pushed_is_not_told_again() {
+async fn pushed_events_are_not_delivered_again() {
     let sandbox = sandbox().await;
     let push = Client::login(&sandbox).await;
     let texts: Vec<String> = filters().iter().map(ToString::to_string).collect();
@@ -90,18 +90,18 @@ async fn what_was_pushed_is_not_told_again() {
 }
 
 #[tokio::test]
-async fn what_nobody_was_told_is_found_in_the_form_of_the_push() {
+async fn missed_events_are_found_in_the_form_of_the_push() {
     let sandbox = sandbox().await;
     let push = Client::login(&sandbox).await;
     let mut followers = followers(&sandbox).await;
     let gap = now();
-    assert!(sandbox.trigger_all(&happenings()).is_empty(), "nobody has subscribed");
+    assert!(sandbox.trigger_all(&happenings()).is_empty(), "no subscriber");
     let mut found = Vec::new();
     for follower in &mut followers {
         found.extend(follower.sync(Some(gap)).await);
     }
     assert!(found.iter().all(|it| it.origin() == Origin::CatchUp && it.uuid().is_none()));
-    // The same again, pushed.
+    // The same events again, pushed.
     let texts: Vec<String> = filters().iter().map(ToString::to_string).collect();
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
     let info = push.subscribed(&texts).await;
@@ -110,7 +110,7 @@ async fn what_nobody_was_told_is_found_in_the_form_of_the_push() {
     sandbox.trigger_all(&happenings());
     let pushed = push.next(&info, &mut cursor).await;
     let words = |all: &[Notification]| {
-        // The list of high-volume messages is answered without the account's id.
+        // The list of high-volume messages contains no account id.
         let uri = |it: &Notification| it.event_uri().replace("/100200300/a2p-sms", "/~/a2p-sms");
         let what = |it: &Notification| line(it).trim_end_matches(" -").trim_end_matches(" Alive").to_owned();
         let mut all: Vec<String> = all.iter().map(|it| format!("{} {} {}", it.kind(), uri(it), what(it))).collect();

@@ -34,7 +34,7 @@ async fn found_6_6_a_sync_answer_with_other_types_is_read_at_once() {
 }
 
 #[tokio::test]
-async fn found_6_6_a_list_that_is_left_out_is_asked_for_by_time_and_proves_nothing_by_itself() {
+async fn found_6_6_a_missing_list_is_requested_by_time_and_proves_nothing_by_itself() {
     for (fault, times, found, complete) in [
         (Fault::amend().field("records", Value::Null), Some(1), vec!["sms one"], true),
         (Fault::amend().without_field("records"), Some(1), vec!["sms one"], true),
@@ -87,7 +87,7 @@ async fn found_6_6_calls_are_read_from_a_log_without_its_list_or_token() {
 }
 
 #[tokio::test]
-async fn found_6_6_an_extension_that_a_missing_list_leaves_out_is_not_told_as_deleted() {
+async fn found_6_6_an_extension_omitted_by_a_missing_list_is_not_reported_deleted() {
     for change in [
         Fault::amend().field("records", Value::Null),
         Fault::amend().without_field("records"),
@@ -104,7 +104,7 @@ async fn found_6_6_an_extension_that_a_missing_list_leaves_out_is_not_told_as_de
 }
 
 #[tokio::test]
-async fn found_6_6_no_list_of_any_source_proves_something_by_not_being_there() {
+async fn found_6_6_a_missing_list_proves_nothing_for_any_source() {
     let sandbox = free().start().await.unwrap();
     let client = client(&sandbox);
     let none = || Fault::amend().field("records", Value::Null);
@@ -123,7 +123,7 @@ async fn found_6_6_no_list_of_any_source_proves_something_by_not_being_there() {
 }
 
 #[tokio::test]
-async fn found_6_10_an_answer_that_is_too_large_is_asked_for_in_smaller_ones() {
+async fn found_6_10_an_oversized_answer_is_requested_in_smaller_pages() {
     let sandbox = free().start().await.unwrap();
     let jwt = sandbox.jwt();
     let oauth = OAuth::jwt(sandbox.client_id(), jwt.expose()).client_secret(sandbox.client_secret().expose());

@@ -31,7 +31,7 @@ async fn posts_are_found_as_added_or_changed_and_once() {
     got.sort();
     assert_eq!(got, ["PostAdded new", "PostChanged edited"]);
     assert!(it.complete);
-    assert_eq!(lines(&it.sync(Some(gap)).await), [""; 0], "the overlap is told once");
+    assert_eq!(lines(&it.sync(Some(gap)).await), [""; 0], "the overlap is delivered once");
     // Quiet chats are not read.
     sandbox.advance(LATER);
     assert_eq!(lines(&it.sync(Some(gap)).await), [""; 0]);
@@ -42,7 +42,7 @@ async fn posts_are_found_as_added_or_changed_and_once() {
 }
 
 #[tokio::test]
-async fn found_3_9_replies_in_threads_are_found_wherever_the_service_lists_them() {
+async fn found_3_9_replies_in_threads_are_found_in_every_list_of_the_service() {
     for listed in [true, false] {
         let sandbox = free().knobs(|knobs| knobs.account.replies_in_posts = listed).start().await.unwrap();
         sandbox.trigger(&post("old"));
@@ -63,7 +63,7 @@ async fn found_3_9_replies_in_threads_are_found_wherever_the_service_lists_them(
 }
 
 #[tokio::test]
-async fn a_check_tells_new_posts_only() {
+async fn a_check_finds_new_posts_only() {
     let sandbox = free().start().await.unwrap();
     sandbox.trigger(&post("old"));
     let old = newest_post(&sandbox);
@@ -74,7 +74,7 @@ async fn a_check_tells_new_posts_only() {
 }
 
 #[tokio::test]
-async fn posts_of_several_chats_are_read_page_by_page_within_the_rate_limit() {
+async fn posts_of_several_chats_are_read_by_page_within_the_rate_limit() {
     let sandbox = Sandbox::builder().start().await.unwrap();
     let mut it = Follower::begin(TeamPosts::new(client(&sandbox)), [EventFilter::team_posts()]).await;
     let gap = now();
@@ -84,15 +84,15 @@ async fn posts_of_several_chats_are_read_page_by_page_within_the_rate_limit() {
     let other: Fixture =
         serde_json::from_str(r#"{"fixture":"team_post","chat_id":"1200000002","text":"elsewhere"}"#).unwrap();
     sandbox.trigger(&other);
-    let told = it.sync(Some(gap)).await;
-    assert_eq!(told.len(), 701);
+    let delivered = it.sync(Some(gap)).await;
+    assert_eq!(delivered.len(), 701);
     assert!(it.complete);
     assert_eq!(sandbox.requests_to(Operation::Posts).len(), 4, "three pages of one, one of the other");
     assert!(sandbox.requests().iter().all(|request| request.status == Some(200)));
 }
 
 #[tokio::test]
-async fn a_chat_that_is_gone_meanwhile_is_passed_over() {
+async fn a_chat_that_was_deleted_meanwhile_is_skipped() {
     let sandbox = free().start().await.unwrap();
     let mut it = Follower::begin(TeamPosts::new(client(&sandbox)), [EventFilter::team_posts()]).await;
     let gap = now();
@@ -112,9 +112,9 @@ async fn high_volume_messages_and_their_status_are_found() {
     let gap = now();
     sandbox.trigger_all(&[Fixture::a2p_message("+1", "in"), Fixture::a2p_status(7_000_001, "Delivered")]);
     assert_eq!(lines(&it.sync(Some(gap)).await), ["out Delivered", "in Delivered"]);
-    assert_eq!(lines(&it.sync(Some(gap)).await), [""; 0], "the overlap is told once");
+    assert_eq!(lines(&it.sync(Some(gap)).await), [""; 0], "the overlap is delivered once");
     sandbox.trigger_all(&[Fixture::a2p_message("+1", "two"), Fixture::a2p_status(7_000_001, "DeliveryFailed")]);
-    assert_eq!(lines(&it.sync(None).await), ["two Delivered"], "a check tells new ones only");
+    assert_eq!(lines(&it.sync(None).await), ["two Delivered"], "a check finds new ones only");
     let only_out = EventFilter::a2p_messages_with(A2pMessageQuery::new().direction(Direction::Outbound));
     let mut it = Follower::begin(A2pMessages::new(client(&sandbox)), [only_out]).await;
     sandbox.trigger_all(&[outbound, Fixture::a2p_message("+1", "three")]);
@@ -122,18 +122,18 @@ async fn high_volume_messages_and_their_status_are_found() {
 }
 
 #[tokio::test]
-async fn many_high_volume_messages_come_page_by_page() {
+async fn many_high_volume_messages_are_read_by_page() {
     let sandbox = free().start().await.unwrap();
     let mut it = Follower::begin(A2pMessages::new(client(&sandbox)), [EventFilter::a2p_messages()]).await;
     let gap = now();
     sandbox.trigger_all(&(0..2500).map(|n| Fixture::a2p_message("+1", n.to_string())).collect::<Vec<_>>());
     assert_eq!(it.sync(Some(gap)).await.len(), 2500);
-    // Three pages, and one more look.
+    // Three pages, and one more check.
     assert_eq!(it.pages, 4);
 }
 
 #[tokio::test]
-async fn presence_is_told_as_it_is_and_not_in_a_check() {
+async fn presence_is_delivered_as_a_state_and_not_in_a_check() {
     let sandbox = free().start().await.unwrap();
     let own = sandbox.extension_id().to_owned();
     let filters = [
@@ -147,20 +147,20 @@ async fn presence_is_told_as_it_is_and_not_in_a_check() {
     sandbox.trigger(&Fixture::presence("Busy", "CallConnected"));
     assert_eq!(lines(&it.sync(None).await), [""; 0]);
     assert!(sandbox.requests_to(Operation::Presence).is_empty());
-    let told = it.sync(Some(now())).await;
+    let delivered = it.sync(Some(now())).await;
     let want = [
         format!("{own} Busy calls 0"),
         format!("{own} Busy calls 1"),
         "100200302 Available calls 0".into(),
         "ExtensionDnd".into(),
     ];
-    assert_eq!(lines(&told), want);
-    assert!(told.iter().all(|it| it.origin() == Origin::Snapshot && it.sequence().is_none()));
-    assert!(told.iter().all(|it| it.timestamp().is_some()), "to order it against pushed ones");
+    assert_eq!(lines(&delivered), want);
+    assert!(delivered.iter().all(|it| it.origin() == Origin::Snapshot && it.sequence().is_none()));
+    assert!(delivered.iter().all(|it| it.timestamp().is_some()), "to order it against pushed ones");
 }
 
 #[tokio::test]
-async fn presence_of_an_account_comes_page_by_page() {
+async fn presence_of_an_account_is_read_by_page() {
     let sandbox = free()
         .knobs(|knobs| knobs.account.other_extensions = (0..149).map(|n| (200_000 + n).to_string()).collect())
         .start()
@@ -168,12 +168,12 @@ async fn presence_of_an_account_comes_page_by_page() {
         .unwrap();
     let filters = [EventFilter::account_presence(), EventFilter::presence()];
     let mut it = Follower::begin(PresenceSnapshot::new(client(&sandbox)), filters).await;
-    let told = it.sync(Some(now())).await;
-    assert_eq!((told.len(), it.pages), (151, 2));
+    let delivered = it.sync(Some(now())).await;
+    assert_eq!((delivered.len(), it.pages), (151, 2));
 }
 
 #[tokio::test]
-async fn extensions_are_found_by_comparing() {
+async fn changed_extensions_are_found_by_comparison() {
     let sandbox = free().start().await.unwrap();
     let mut it = Follower::begin(ExtensionList::new(client(&sandbox)), [EventFilter::extension_list()]).await;
     assert_eq!(lines(&it.sync(Some(now())).await), [""; 0]);
@@ -186,11 +186,11 @@ async fn extensions_are_found_by_comparing() {
     got.sort();
     assert_eq!(got, ["Create 100200777", "Delete 100200399", "Update 100200302"]);
     assert!(it.complete);
-    // In a check nothing is told, and what was pushed is no news later.
+    // A check delivers nothing, and pushed events are not new later.
     sandbox.trigger(&Fixture::extension_changed("100200302"));
     assert_eq!(lines(&it.sync(None).await), [""; 0]);
     assert_eq!(lines(&it.sync(Some(now())).await), [""; 0]);
-    // Changed again: told again.
+    // Another change is delivered again.
     sandbox.trigger(&Fixture::extension_changed("100200302"));
     assert_eq!(lines(&it.sync(Some(now())).await), ["Update 100200302"]);
     // Without a list to compare with nothing is known.
@@ -199,7 +199,7 @@ async fn extensions_are_found_by_comparing() {
 }
 
 #[tokio::test]
-async fn the_standard_sources_cover_what_the_catalog_says_they_do() {
+async fn the_standard_sources_match_the_catalog() {
     let sandbox = free().start().await.unwrap();
     let sources = standard(&client(&sandbox));
     for row in EventFilter::catalog() {
@@ -238,11 +238,11 @@ async fn the_standard_sources_cover_what_the_catalog_says_they_do() {
     let mut names: Vec<&str> = sources.iter().map(|source| source.name()).collect();
     names.sort_unstable();
     names.dedup();
-    assert_eq!(names.len(), sources.len(), "each has a name of its own");
+    assert_eq!(names.len(), sources.len(), "names are unique");
 }
 
 #[tokio::test]
-async fn clocks_that_differ_find_the_same() {
+async fn clocks_that_differ_find_the_same_events() {
     for skew in [-600_000, 600_000] {
         let sandbox = free().knobs(|knobs| knobs.clock_skew_ms = skew).start().await.unwrap();
         let client = client(&sandbox);

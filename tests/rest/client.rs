@@ -1,10 +1,10 @@
-//! The client's manners, against a scripted server.
+//! The client's rules, against a scripted server.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::support::scripted::{Reply, Scripted, told};
+use crate::support::scripted::{Reply, Scripted, texts_of};
 use ringcentral_events::auth::{AccessToken, OAuth, StaticToken, TokenFn, TokenProvider};
 use ringcentral_events::policy::BackoffPolicy;
 use ringcentral_events::rest::{Client, ClientBuilder, Method};
@@ -52,7 +52,7 @@ async fn always(reply: Reply) -> Scripted {
 }
 
 #[tokio::test]
-async fn a_call_carries_the_token_and_what_it_was_given() {
+async fn a_call_carries_the_token_and_its_parameters() {
     let server = always(Reply::new(200, r#"{"id":7}"#).with("RCRequestId", "abc-0")).await;
     let client = builder(&server, StaticToken::new(AccessToken::new(TOKEN))).user_agent("mine/1").build().unwrap();
     let answer = client
@@ -81,7 +81,7 @@ async fn a_call_carries_the_token_and_what_it_was_given() {
 
 #[tokio::test]
 async fn a_refused_token_is_refreshed_and_the_call_repeated_once_even_a_post() {
-    // Whatever the 401 says: in no table, too (found 6.4).
+    // For any body of the 401, including unknown codes (found 6.4).
     for code in [
         "OAU-128",
         "OAU-129",
@@ -108,7 +108,7 @@ async fn a_refused_token_is_refreshed_and_the_call_repeated_once_even_a_post() {
 }
 
 #[tokio::test]
-async fn found_6_4_a_second_401_passes_and_is_the_callers_to_repeat() {
+async fn found_6_4_a_second_401_is_transient_and_left_to_the_caller() {
     let server = always(Reply::code(401, "OAU-128")).await;
     let (tokens, asked) = counted();
     let error = builder(&server, tokens).build().unwrap().request(Method::GET, "/x").send().await.unwrap_err();
@@ -117,7 +117,7 @@ async fn found_6_4_a_second_401_passes_and_is_the_callers_to_repeat() {
 }
 
 #[tokio::test]
-async fn a_401_that_no_refresh_cures_says_both() {
+async fn a_401_with_a_failed_refresh_reports_both() {
     let server = always(Reply::code(401, "OAU-213").with("RCRequestId", "r-1")).await;
     let error = client(&server).request(Method::GET, "/x").send().await.unwrap_err();
     assert_eq!((error.kind(), error.status(), error.request_id()), (ErrorKind::Auth, Some(401), Some("r-1")));
@@ -126,7 +126,7 @@ async fn a_401_that_no_refresh_cures_says_both() {
 }
 
 #[tokio::test]
-async fn a_safe_call_is_repeated_after_trouble() {
+async fn a_safe_call_is_retried_after_a_transient_error() {
     for trouble in [Reply::new(500, ""), Reply::new(502, "<html>"), Reply::new(408, ""), Reply::Reset, Reply::Cut] {
         for method in [Method::GET, Method::PUT, Method::DELETE] {
             let server = first(trouble.clone()).await;
@@ -140,13 +140,13 @@ async fn a_safe_call_is_repeated_after_trouble() {
 }
 
 #[tokio::test]
-async fn a_post_is_not_repeated_when_it_may_have_been_carried_out() {
+async fn an_ambiguous_post_is_not_retried() {
     for trouble in [Reply::new(500, ""), Reply::new(503, ""), Reply::new(504, ""), Reply::Reset, Reply::Cut] {
         let server = first(trouble.clone()).await;
         let error = client(&server).request(Method::POST, "/x").body("text", "text/plain").send().await.unwrap_err();
         assert!(error.is_unclear(), "{trouble:?}");
         assert_eq!(server.seen().len(), 1, "{trouble:?}");
-        // Unless its caller says that twice is no more than once.
+        // Unless the caller declares it idempotent.
         let server = first(trouble).await;
         client(&server).request(Method::POST, "/x").idempotent(true).send().await.unwrap();
         assert_eq!(server.seen().len(), 2);
@@ -194,7 +194,7 @@ async fn no_request_of_the_group_goes_out_during_a_penalty() {
 }
 
 #[tokio::test]
-async fn a_group_with_nothing_left_is_paused_for_its_window() {
+async fn an_exhausted_group_is_paused_for_its_window() {
     let spent = Reply::new(200, "{}")
         .with("x-rate-limit-group", "light")
         .with("x-rate-limit-remaining", "0")
@@ -229,7 +229,7 @@ async fn logins_and_calls_share_one_budget() {
 }
 
 #[tokio::test]
-async fn a_call_ends_at_its_deadline_and_is_unclear() {
+async fn a_call_ends_at_its_deadline_and_is_ambiguous() {
     let server = always(Reply::Hang).await;
     let error =
         client(&server).request(Method::GET, "/x").deadline(Duration::from_millis(100)).send().await.unwrap_err();
@@ -237,7 +237,7 @@ async fn a_call_ends_at_its_deadline_and_is_unclear() {
 }
 
 #[tokio::test]
-async fn a_provider_that_hangs_is_bounded_by_the_deadline_and_nothing_was_sent() {
+async fn a_hanging_provider_is_bounded_by_the_deadline_and_nothing_is_sent() {
     let server = always(Reply::new(200, "{}")).await;
     let tokens = TokenFn::new(|_| std::future::pending());
     let client = builder(&server, tokens).deadline(Duration::from_millis(50)).build().unwrap();
@@ -254,13 +254,13 @@ async fn a_wait_past_the_deadline_is_an_error_at_once() {
 }
 
 #[tokio::test]
-async fn no_connection_is_clear_and_repeated_whatever_the_call() {
+async fn any_call_is_retried_without_a_connection() {
     let address = {
         let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         gone.local_addr().unwrap()
     };
     let asked = Arc::new(AtomicUsize::new(0));
-    // The provider is asked once per attempt: that counts them.
+    // The provider is called once per attempt: that counts the attempts.
     #[derive(Debug)]
     struct Counting(Arc<AtomicUsize>);
     #[async_trait::async_trait]
@@ -293,7 +293,7 @@ async fn an_answer_beyond_the_limit_is_not_read() {
 }
 
 #[tokio::test]
-async fn a_redirect_never_takes_the_token_to_another_origin() {
+async fn a_redirect_never_sends_the_token_to_another_origin() {
     let other = always(Reply::new(200, "there")).await;
     let server = always(Reply::new(302, "").with("location", format!("{}/there", other.url()))).await;
     let answer = client(&server).request(Method::GET, "/x").send().await.unwrap();
@@ -318,11 +318,11 @@ async fn not_modified_is_an_answer() {
 }
 
 #[tokio::test]
-async fn a_success_that_is_no_json_is_unclear_and_quotes_nothing() {
+async fn a_success_without_json_is_ambiguous_and_quotes_nothing() {
     let server = always(Reply::new(200, r#"{"id":{"key":"s3cret"}}"#)).await;
     let error = client(&server).send_sms("+1", "+2", "hi").await.unwrap_err();
     assert_eq!((error.kind(), error.is_unclear()), (ErrorKind::Protocol, true));
-    assert!(!told(&error).contains("s3cret"));
+    assert!(!texts_of(&error).contains("s3cret"));
 }
 
 #[tokio::test]
@@ -371,7 +371,7 @@ async fn a7_no_error_shows_the_token_or_a_url() {
             client.request(Method::POST, "/x").query("signature", "query-s3cret").deadline(Duration::from_millis(100));
         shown += &format!("{client:?} {call:?}");
         if let Err(error) = call.send().await {
-            shown += &told(&error);
+            shown += &texts_of(&error);
         }
     }
     for secret in [TOKEN, "query-s3cret"] {

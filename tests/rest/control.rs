@@ -76,7 +76,7 @@ async fn each_call_has_its_verb_path_and_body() {
 }
 
 #[tokio::test]
-async fn l9_a_delete_takes_404_as_done_and_a_401_as_trouble() {
+async fn l9_a_delete_treats_404_as_done_and_401_as_transient() {
     for (reply, found) in [
         (Reply::code(404, "CMN-102"), Deletion::GoneAlready),
         (Reply::code(404, "SUB-507"), Deletion::GoneAlready),
@@ -88,7 +88,7 @@ async fn l9_a_delete_takes_404_as_done_and_a_401_as_trouble() {
         assert_eq!(outcome.unwrap_or_else(|error| panic!("{reply:?}: {error}")), found, "{reply:?}");
     }
     for (reply, kind) in [
-        // Nothing says that it is gone.
+        // Nothing proves that it is gone.
         (Reply::code(401, "OAU-213"), ErrorKind::Auth),
         (Reply::code(401, "OAU-151"), ErrorKind::Auth),
         (Reply::code(403, "CMN-408"), ErrorKind::Permission),
@@ -102,7 +102,7 @@ async fn l9_a_delete_takes_404_as_done_and_a_401_as_trouble() {
 }
 
 #[tokio::test]
-async fn a_delete_leaves_though_nothing_should_remain_and_stays_during_a_penalty() {
+async fn a_delete_is_sent_with_an_exhausted_budget_but_not_during_a_penalty() {
     let used_up = |status, body| {
         Reply::new(status, body).with("x-rate-limit-group", "medium").with("x-rate-limit-remaining", "0")
     };
@@ -136,7 +136,7 @@ async fn each_call_is_one_attempt() {
 }
 
 #[tokio::test]
-async fn a_create_that_may_have_been_carried_out_says_so() {
+async fn an_ambiguous_create_is_reported_as_such() {
     for (reply, unclear) in [
         (Reply::Reset, true),
         (Reply::Cut, true),
@@ -197,7 +197,7 @@ async fn l11_refusals_of_a_create_have_their_kinds() {
         let error = control(&server).create(&request()).await.unwrap_err();
         assert_eq!((error.kind(), error.disposition()), (kind, disposition));
     }
-    // Elsewhere 406 is about the request, which repeating does not change.
+    // In other calls 406 concerns the request, so a retry does not help.
     let server = always(Reply::new(406, "")).await;
     assert_eq!(control(&server).get(&id()).await.unwrap_err().disposition(), Disposition::Fatal);
     let server = always(Reply::code(404, "CMN-102")).await;
@@ -205,7 +205,7 @@ async fn l11_refusals_of_a_create_have_their_kinds() {
 }
 
 #[tokio::test]
-async fn an_id_that_would_change_the_path_is_refused_unsent() {
+async fn an_id_that_would_change_the_path_is_refused_before_sending() {
     let server = always(Reply::new(204, "")).await;
     for bad in ["", ".", ".."] {
         let error = control(&server).delete(&SubscriptionId::new(bad)).await.unwrap_err();

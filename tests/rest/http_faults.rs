@@ -18,7 +18,7 @@ use url::Url;
 
 use crate::support::http_faults::{Connection, Harness, Listener, Protocol, rows, run};
 
-/// For `localhost`, of nobody's authority, good until 2126.
+/// For `localhost`, self-signed, valid until 2126.
 const CERTIFICATE: &str = include_str!("../fixtures/tls/localhost.pem");
 const KEY: &str = include_str!("../fixtures/tls/localhost.key");
 
@@ -89,7 +89,7 @@ enum Socket {
 #[async_trait]
 impl Connection for Socket {
     async fn close(mut self: Box<Self>) {
-        // It fails where the client was faster.
+        // It fails if the client was faster.
         let _gone = self.shutdown().await;
         drain(*self).await;
     }
@@ -112,7 +112,7 @@ impl Connection for Socket {
     }
 }
 
-/// Waits for the client's end: a socket that is dropped with bytes unread resets.
+/// Waits until the client closes: dropping a socket with unread bytes sends a reset.
 async fn drain(mut socket: Socket) {
     let mut rest = [0; 1024];
     while matches!(tokio::io::AsyncReadExt::read(&mut socket, &mut rest).await, Ok(1..)) {}
@@ -148,7 +148,7 @@ impl AsyncWrite for Socket {
 }
 
 #[tokio::test]
-async fn every_fault_has_the_kind_the_word_on_sending_and_the_disposition_of_its_row() {
+async fn every_fault_has_the_kind_ambiguity_and_disposition_of_its_row() {
     let mut wrong = Vec::new();
     for row in rows() {
         wrong.extend(run(&row, &Loopback).await.err());

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::support::scripted::{Reply, Scripted, Seen, told};
+use crate::support::scripted::{Reply, Scripted, Seen, texts_of};
 use async_trait::async_trait;
 use ringcentral_events::auth::{
     AccessToken, MemoryTokenStore, OAuth, OAuthBuilder, StoredTokens, TokenProvider, TokenStore,
@@ -60,13 +60,13 @@ fn stored(server: &Scripted, left: i64) -> StoredTokens {
     StoredTokens::from_json(&json.to_string()).unwrap()
 }
 
-/// A memory store that the test can read, hold up and break.
+/// A memory store that the test can read, block and break.
 #[derive(Clone, Debug, Default)]
 struct Watched(Arc<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    kept: MemoryTokenStore,
+    stored: MemoryTokenStore,
     log: Mutex<Vec<String>>,
     broken: AtomicBool,
     gate: Option<Semaphore>,
@@ -80,12 +80,12 @@ impl Watched {
 
     async fn holding(tokens: &StoredTokens) -> Self {
         let store = Self::default();
-        store.0.kept.save(tokens).await.unwrap();
+        store.0.stored.save(tokens).await.unwrap();
         store
     }
 
     async fn refresh_token(&self) -> Option<String> {
-        let json = self.0.kept.load().await.unwrap()?.to_json().unwrap();
+        let json = self.0.stored.load().await.unwrap()?.to_json().unwrap();
         let json: serde_json::Value = serde_json::from_str(json.expose()).unwrap();
         json["refresh_token"].as_str().map(str::to_owned)
     }
@@ -94,7 +94,7 @@ impl Watched {
 #[async_trait]
 impl TokenStore for Watched {
     async fn load(&self) -> Result<Option<StoredTokens>> {
-        self.0.kept.load().await
+        self.0.stored.load().await
     }
 
     async fn save(&self, tokens: &StoredTokens) -> Result<()> {
@@ -106,12 +106,12 @@ impl TokenStore for Watched {
             return Err(Error::new(ErrorKind::Store, "the disk is full"));
         }
         self.0.log.lock().unwrap().push("save".into());
-        self.0.kept.save(tokens).await
+        self.0.stored.save(tokens).await
     }
 
     async fn clear(&self) -> Result<()> {
         self.0.log.lock().unwrap().push("clear".into());
-        self.0.kept.clear().await
+        self.0.stored.clear().await
     }
 }
 
@@ -141,7 +141,7 @@ async fn a1_a_hundred_callers_cause_one_refresh() {
         tokio::spawn(async move { oauth.refresh(&token).await })
     });
     assert_eq!(all(again.collect()).await, ["access-1"]);
-    // One that is late with the old token gets the current one.
+    // A late caller with the old token gets the current one.
     assert_eq!(oauth.refresh(&token).await.unwrap().secret().expose(), "access-1");
     assert_eq!(grants(&server), ["jwt-bearer", "refresh_token"]);
 }
@@ -165,7 +165,7 @@ async fn a1_a_hundred_callers_share_one_failure() {
 }
 
 #[tokio::test]
-async fn a2_trouble_keeps_the_tokens() {
+async fn a2_transient_errors_preserve_the_tokens() {
     for trouble in [
         Reply::new(500, ""),
         Reply::new(500, r#"{"error":"invalid_grant"}"#),
@@ -198,7 +198,7 @@ async fn a2_trouble_keeps_the_tokens() {
 }
 
 #[tokio::test]
-async fn a2_a_service_that_hangs_keeps_the_tokens() {
+async fn a2_a_hanging_service_preserves_the_tokens() {
     let server = Scripted::start(|seen| async move { if seen.n < 2 { Reply::Hang } else { grant(1) } }).await;
     let store = Watched::holding(&stored(&server, -1)).await;
     let oauth = browser(&server).store(store.clone()).deadline(Duration::from_millis(200)).build().unwrap();
@@ -208,7 +208,7 @@ async fn a2_a_service_that_hangs_keeps_the_tokens() {
 }
 
 #[tokio::test]
-async fn a2_after_trouble_the_same_refresh_token_is_used() {
+async fn a2_after_a_transient_error_the_same_refresh_token_is_used() {
     for trouble in [Reply::new(500, ""), Reply::new(408, ""), Reply::Reset, Reply::Cut, Reply::new(200, "{}")] {
         let server = Scripted::start(move |seen| {
             let trouble = trouble.clone();
@@ -225,7 +225,7 @@ async fn a2_after_trouble_the_same_refresh_token_is_used() {
 }
 
 #[tokio::test]
-async fn a_token_that_is_still_good_is_used_while_its_renewal_fails() {
+async fn a_valid_token_is_used_while_its_renewal_fails() {
     let server = Scripted::start(|_| async { Reply::new(503, "") }).await;
     let store = Watched::holding(&stored(&server, 30)).await;
     let oauth = browser(&server).store(store).build().unwrap();
@@ -236,7 +236,7 @@ async fn a_token_that_is_still_good_is_used_while_its_renewal_fails() {
 }
 
 #[tokio::test]
-async fn a_stored_session_is_used_without_a_request_until_it_is_due() {
+async fn a_stored_session_is_used_without_a_request_until_its_renewal() {
     let server = Scripted::start(|_| async { grant(1) }).await;
     let store = Watched::holding(&stored(&server, 3000)).await;
     let oauth = browser(&server).store(store).build().unwrap();
@@ -265,7 +265,7 @@ async fn a3_a_rotated_token_is_stored_before_it_is_used() {
         async move { oauth.token().await }
     });
     store.0.saving.notified().await;
-    // Saved it is not, so nobody gets it: neither the first caller nor another.
+    // It is not saved, so no caller gets it, neither the first one nor another.
     let other = tokio::spawn({
         let oauth = oauth.clone();
         async move { oauth.token().await }
@@ -281,7 +281,7 @@ async fn a3_a_rotated_token_is_stored_before_it_is_used() {
 }
 
 #[tokio::test]
-async fn a_session_that_could_not_be_saved_is_saved_by_the_next_call_and_not_lost() {
+async fn an_unsaved_session_is_saved_by_the_next_call() {
     let server = Scripted::start(|seen| async move { grant(seen.n) }).await;
     let store = Watched::default();
     store.0.broken.store(true, Ordering::Relaxed);
@@ -338,7 +338,7 @@ async fn a5_invalid_grant_is_fatal_once() {
     }
     assert_eq!(grants(&server), ["refresh_token"], "asked once");
     assert_eq!((store.refresh_token().await, store.0.log.lock().unwrap().join(" ").as_str()), (None, "clear"));
-    // New credentials bring it back.
+    // New credentials restore the login.
     let request = oauth.authorize("https://me.example/back").unwrap();
     let redirect = format!("https://me.example/back?code=c&state={}", request.state().expose());
     oauth.exchange(&request, &redirect).await.unwrap();
@@ -367,7 +367,7 @@ async fn a_dead_refresh_token_falls_back_to_the_jwt() {
 }
 
 #[tokio::test]
-async fn a_refresh_token_past_its_time_is_not_tried_where_there_is_a_jwt() {
+async fn an_expired_refresh_token_is_not_used_if_a_jwt_exists() {
     let server = Scripted::start(|_| async { grant(9) }).await;
     let old = stored(&server, -1)
         .to_json()
@@ -381,7 +381,7 @@ async fn a_refresh_token_past_its_time_is_not_tried_where_there_is_a_jwt() {
 }
 
 #[tokio::test]
-async fn trouble_with_a_refresh_does_not_fall_back_to_the_jwt() {
+async fn a_transient_refresh_error_does_not_fall_back_to_the_jwt() {
     let server = Scripted::start(|_| async { Reply::new(500, "") }).await;
     let store = Watched::holding(&stored(&server, -1)).await;
     let oauth = jwt(&server).store(store).build().unwrap();
@@ -390,7 +390,7 @@ async fn trouble_with_a_refresh_does_not_fall_back_to_the_jwt() {
 }
 
 #[tokio::test]
-async fn a_refused_client_keeps_the_session_and_is_asked_once() {
+async fn a_refused_client_preserves_the_session_and_is_not_retried() {
     let server = Scripted::start(|_| async { Reply::new(401, r#"{"error":"invalid_client","errors":[]}"#) }).await;
     let store = Watched::holding(&stored(&server, -1)).await;
     let oauth = browser(&server).store(store.clone()).build().unwrap();
@@ -401,11 +401,11 @@ async fn a_refused_client_keeps_the_session_and_is_asked_once() {
     assert_eq!((server.seen().len(), store.refresh_token().await.as_deref()), (1, Some("refresh-0")));
 }
 
-/// What a refused refresh comes to: the status and code of the answer, whether
-/// the access token is still good, whether there is a JWT and whether the service
-/// takes it; then the token or the error's code, and the grants that were asked for.
+/// The outcome of a refused refresh: the status and code of the answer, whether the access token is still valid,
+/// whether a JWT exists and whether the service accepts it; then the token or the error's code, and the requested
+/// grants.
 #[tokio::test]
-async fn a_refused_refresh_costs_no_token_that_is_good() {
+async fn a_refused_refresh_preserves_a_valid_token() {
     let over = r#"{"error":"invalid_grant","errors":[{"errorCode":"OAU-211"}]}"#;
     let client = r#"{"error":"invalid_client","errors":[]}"#;
     let request = r#"{"errors":[{"errorCode":"CMN-101"}]}"#;
@@ -426,12 +426,12 @@ async fn a_refused_refresh_costs_no_token_that_is_good() {
         (400, request, false, Some(true), "access-9", both),
         (403, locked, false, Some(true), "access-9", both),
         (401, client, false, Some(false), "OAU-146", both),
-        // Only these drop the session, with the token that it granted.
+        // Only these drop the session, together with its access token.
         (400, over, true, None, "OAU-211", refresh),
         (400, over, false, None, "OAU-211", refresh),
         (400, over, true, Some(true), "access-9", both),
         (400, over, true, Some(false), "OAU-146", both),
-        // No word of the service's about the grant.
+        // Not the service's answer about the grant.
         (403, "<html>", true, None, "access-0", refresh),
         (500, over, true, None, "access-0", refresh),
         (503, request, true, Some(true), "access-0", refresh),
@@ -448,12 +448,12 @@ async fn a_refused_refresh_costs_no_token_that_is_good() {
         let store = Watched::holding(&stored(&server, if good { 30 } else { -1 })).await;
         let builder = if jwt_taken.is_some() { jwt(&server) } else { browser(&server) };
         let oauth = builder.store(store.clone()).build().unwrap();
-        // The second call asks nobody: it has its answer, or the pause is on.
+        // The second call sends nothing: the result is known, or the pause is active.
         for _ in 0..2 {
             let got = match oauth.token().await {
                 Ok(token) => token.secret().expose().to_owned(),
                 Err(error) => {
-                    // Whose reason is not about the login may pass (found 6.4).
+                    // A reason that does not concern the login may pass (found 6.4).
                     let is_final = error.disposition() == Disposition::Fatal;
                     assert_eq!((error.kind(), is_final), (ErrorKind::Auth, body != request), "{row}");
                     error.code().unwrap_or_default().to_owned()
@@ -462,17 +462,17 @@ async fn a_refused_refresh_costs_no_token_that_is_good() {
             assert_eq!(got, want, "{row}");
         }
         assert_eq!(grants(&server), asked, "{row}");
-        let kept = match want {
+        let stored = match want {
             "access-9" => Some("refresh-9"),
             _ if body == over && status == 400 => None,
             _ => Some("refresh-0"),
         };
-        assert_eq!(store.refresh_token().await.as_deref(), kept, "{row}");
+        assert_eq!(store.refresh_token().await.as_deref(), stored, "{row}");
     }
 }
 
 #[tokio::test]
-async fn a_refused_refresh_is_the_end_once_the_service_refuses_the_token_too() {
+async fn a_refused_refresh_is_fatal_once_the_service_refuses_the_token_too() {
     let server = Scripted::start(|_| async { Reply::new(401, r#"{"error":"invalid_client"}"#) }).await;
     let store = Watched::holding(&stored(&server, 30)).await;
     let oauth = browser(&server).store(store).build().unwrap();
@@ -484,14 +484,14 @@ async fn a_refused_refresh_is_the_end_once_the_service_refuses_the_token_too() {
 }
 
 #[tokio::test]
-async fn a_session_that_another_process_rotated_is_taken_from_the_store() {
+async fn a_session_rotated_by_another_process_is_loaded_from_the_store() {
     let server = Scripted::start(|seen| async move { if seen.n == 0 { grant(0) } else { dead() } }).await;
     let store = Watched::default();
     let oauth = jwt(&server).store(store.clone()).build().unwrap();
     let token = oauth.token().await.unwrap();
     let theirs = stored(&server, 3000).to_json().unwrap();
     let theirs = theirs.expose().replace("access-0", "access-5").replace("refresh-0", "refresh-5");
-    store.0.kept.save(&StoredTokens::from_json(&theirs).unwrap()).await.unwrap();
+    store.0.stored.save(&StoredTokens::from_json(&theirs).unwrap()).await.unwrap();
     assert_eq!(oauth.refresh(&token).await.unwrap().secret().expose(), "access-5");
     assert_eq!(grants(&server), ["jwt-bearer", "refresh_token"]);
     assert_eq!(store.refresh_token().await.as_deref(), Some("refresh-5"));
@@ -510,7 +510,7 @@ async fn a_jwt_without_refresh_token_logs_in_again() {
 }
 
 #[tokio::test]
-async fn nothing_to_log_in_with_is_an_error_without_a_request() {
+async fn missing_credentials_are_an_error_without_a_request() {
     let server = Scripted::start(|_| async { grant(0) }).await;
     let oauth = browser(&server).build().unwrap();
     assert_eq!(oauth.token().await.unwrap_err().kind(), ErrorKind::Auth);
@@ -518,7 +518,7 @@ async fn nothing_to_log_in_with_is_an_error_without_a_request() {
 }
 
 #[tokio::test]
-async fn an_app_names_itself_by_basic_or_in_the_form() {
+async fn an_app_authenticates_by_basic_or_in_the_form() {
     let server = Scripted::start(|_| async { grant(0) }).await;
     jwt(&server).build().unwrap().token().await.unwrap();
     OAuth::jwt("public", JWT).server(server.url()).build().unwrap().token().await.unwrap();
@@ -534,7 +534,7 @@ async fn an_app_names_itself_by_basic_or_in_the_form() {
 }
 
 #[tokio::test]
-async fn an_app_may_prove_itself_by_an_assertion_that_is_fresh_each_time() {
+async fn an_app_may_authenticate_by_a_fresh_assertion_each_time() {
     let server = Scripted::start(|seen| async move { grant(seen.n) }).await;
     let app = || OAuth::jwt("app", JWT).server(server.url());
     let made = Arc::new(AtomicUsize::new(0));
@@ -564,7 +564,7 @@ async fn an_app_may_prove_itself_by_an_assertion_that_is_fresh_each_time() {
 }
 
 #[tokio::test]
-async fn an_assertion_that_cannot_be_made_is_the_callers_error_and_nothing_is_sent() {
+async fn a_failing_assertion_is_the_callers_error_and_nothing_is_sent() {
     let server = Scripted::start(|_| async { grant(0) }).await;
     let made = Arc::new(AtomicUsize::new(0));
     let make = {
@@ -584,7 +584,7 @@ async fn an_assertion_that_cannot_be_made_is_the_callers_error_and_nothing_is_se
     let error = oauth.token().await.unwrap_err();
     assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::Config, "no key"));
     assert!(server.seen().is_empty());
-    // Passing trouble is met within the same call.
+    // A transient error is retried within the same call.
     assert_eq!(oauth.token().await.unwrap().secret().expose(), "access-0");
     assert_eq!((made.load(Ordering::Relaxed), server.seen().len()), (3, 1));
 }
@@ -601,7 +601,7 @@ async fn a7_an_assertion_is_never_shown() {
     let builder = OAuth::jwt("app", JWT).server(server.url()).client_assertion("a55ertion");
     let mut shown = format!("{builder:?}");
     let oauth = builder.build().unwrap();
-    shown += &told(&oauth.token().await.unwrap_err());
+    shown += &texts_of(&oauth.token().await.unwrap_err());
     shown += &format!("{oauth:?}");
     assert!(!shown.contains("a55ertion"), "{shown}");
 }
@@ -627,7 +627,7 @@ async fn a_code_is_exchanged_with_its_verifier_and_only_for_the_right_state() {
 }
 
 #[tokio::test]
-async fn a_logout_ends_the_session_here_whatever_the_service_says() {
+async fn a_logout_ends_the_local_session_after_any_answer() {
     for answer in [Reply::new(200, ""), Reply::code(400, "CMN-101"), Reply::Reset] {
         let server = Scripted::start(move |seen| {
             let answer = answer.clone();
@@ -668,7 +668,7 @@ async fn a_penalty_of_the_auth_group_is_honoured() {
 }
 
 #[tokio::test]
-async fn a_short_wait_that_the_service_asks_for_is_waited() {
+async fn a_short_requested_wait_is_obeyed() {
     let server = Scripted::start(|seen| async move {
         if seen.n == 0 { Reply::new(503, "").with("retry-after", "1") } else { grant(1) }
     })
@@ -690,7 +690,7 @@ async fn a7_credentials_are_never_shown() {
     let mut shown = format!("{builder:?}");
     let store = Watched::holding(&stored(&server, -1)).await;
     let oauth = builder.store(store).build().unwrap();
-    shown += &told(&oauth.token().await.unwrap_err());
+    shown += &texts_of(&oauth.token().await.unwrap_err());
     shown += &format!("{oauth:?} {oauth:#?}");
     let live = Scripted::start(|_| async { grant(0) }).await;
     let oauth = jwt(&live).build().unwrap();
@@ -717,7 +717,7 @@ async fn unusable_settings_are_config_errors() {
 }
 
 #[test]
-fn a_login_whose_runtime_ended_is_begun_again_in_the_next() {
+fn a_login_is_restarted_after_its_runtime_ended() {
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let outer = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let asked = Arc::new(AtomicUsize::new(0));

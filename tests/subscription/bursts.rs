@@ -1,5 +1,5 @@
-//! Twenty thousand events of 1 KB at once: every one arrives, and no gap is reported,
-//! whether the reader reads as fast as it can or sleeps for a while (found 6.13).
+//! Twenty thousand events of 1 KB at once: every one arrives, and no gap is reported, whether the reader reads as fast
+//! as it can or sleeps for a while (found 6.13).
 
 use crate::support::subscribing::*;
 use ringcentral_events::transport::WebSocket;
@@ -7,7 +7,7 @@ use ringcentral_events::{Delivery, Subscription};
 use ringcentral_sandbox::{Encryption, Sandbox, SandboxBuilder};
 
 const EVENTS: u64 = 20_000;
-/// Longer than a poll and a ping take, and within what the gateway allows for a pong.
+/// Longer than a poll and a ping take, and within the gateway's limit for a pong.
 const ASLEEP: std::time::Duration = ms(5000);
 
 fn many() -> SandboxBuilder {
@@ -21,7 +21,7 @@ fn publish_all(sandbox: &Sandbox) {
     let filler = "x".repeat(900);
     let body = |n| format!(r#"{{"n":{n},"filler":"{filler}"}}"#);
     let bodies: Vec<String> = (1..=EVENTS).map(body).collect();
-    assert!(!sandbox.trigger_json_all(STORE, &bodies).unwrap().is_empty(), "nobody listens");
+    assert!(!sandbox.trigger_json_all(STORE, &bodies).unwrap().is_empty(), "no subscriber");
 }
 
 /// Reads everything in order; anything but an event is a failure.
@@ -40,7 +40,7 @@ async fn read_all(subscription: &mut Subscription) {
 async fn burst(sandbox: &Sandbox, mut subscription: Subscription, asleep: bool) {
     publish_all(sandbox);
     if asleep {
-        // The slow reader that this test is about.
+        // The slow reader under test.
         tokio::time::sleep(ASLEEP).await;
     }
     read_all(&mut subscription).await;

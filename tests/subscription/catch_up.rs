@@ -1,4 +1,4 @@
-//! A subscription that makes up for what push missed, against the sandbox.
+//! A subscription that backfills events missed by push, against the sandbox.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ async fn start(sandbox: &Sandbox, poll_after: Duration) -> Subscription {
     let subscribe = subscribe.catch_up_all(catch_up::standard(&client)).poll_after(poll_after);
     let subscription = soon(subscribe.start()).await.unwrap();
     soon(subscription.status().wait_for(|status| status.phase == Phase::Live)).await.unwrap();
-    // The first position is there once the account was asked.
+    // The first position exists once the account was queried.
     assert!(sandbox.wait_requests(Operation::MessageSync, 1, subscribing::SOON).await);
     subscription
 }
@@ -53,7 +53,7 @@ async fn next_resumed(subscription: &mut Subscription) -> Resumed {
 }
 
 #[tokio::test]
-async fn what_pubnub_no_longer_has_is_found_in_the_message_store() {
+async fn messages_that_pubnub_dropped_are_found_in_the_message_store() {
     let sandbox = quick().knobs(|knobs| knobs.retention = ms(200)).start().await.unwrap();
     let mut subscription = start(&sandbox, Duration::from_secs(600)).await;
     sandbox.trigger(&sms(1));
@@ -62,7 +62,7 @@ async fn what_pubnub_no_longer_has_is_found_in_the_message_store() {
     for n in 2..=6 {
         sandbox.trigger(&sms(n));
     }
-    // Longer than it is kept.
+    // Longer than PubNub retains it.
     sandbox.advance(ms(500));
     tokio::time::sleep(ms(400)).await;
     sandbox.bring_up(Service::PubNub).await;
@@ -78,7 +78,7 @@ async fn what_pubnub_no_longer_has_is_found_in_the_message_store() {
 }
 
 #[tokio::test]
-async fn while_pubnub_is_down_the_message_store_is_polled_and_each_text_arrives_once() {
+async fn during_a_pubnub_outage_the_message_store_is_polled_and_each_text_arrives_once() {
     let sandbox = quick().start().await.unwrap();
     let mut subscription = start(&sandbox, ms(200)).await;
     sandbox.take_down(Service::PubNub).await;
@@ -87,7 +87,7 @@ async fn while_pubnub_is_down_the_message_store_is_polled_and_each_text_arrives_
     assert_eq!(next_text(&mut subscription).await, (Origin::CatchUp, "text 1".into()));
     sandbox.bring_up(Service::PubNub).await;
     sandbox.trigger(&sms(2));
-    // PubNub tells both; the first is known.
+    // PubNub delivers both; the first is a duplicate.
     loop {
         match next(&mut subscription).await {
             Delivery::Notification(it) => {
@@ -95,7 +95,7 @@ async fn while_pubnub_is_down_the_message_store_is_polled_and_each_text_arrives_
                 assert_eq!(text, "text 2");
                 break;
             }
-            // The pause was longer than this test says that PubNub keeps messages.
+            // The pause was longer than the retention that this test configures for PubNub.
             Delivery::Gap(gap) => assert_eq!(gap.certainty, Certainty::Possible),
             Delivery::Resumed(resumed) => assert!(resumed.complete, "{resumed:?}"),
             other => panic!("{other:?}"),
@@ -131,12 +131,12 @@ async fn counts_become_the_messages_by_one_sync_per_burst() {
         assert_eq!(message(&mut subscription).await.0, format!("text {n}"));
     }
     assert!((1..=2).contains(&(syncs() - before)), "{} syncs for one burst", syncs() - before);
-    // A change is told as well, and trouble is passed over.
+    // A change is delivered as well, and transient errors are retried.
     sandbox.faults().inject(Operation::MessageSync, Fault::status(503).times(4));
     let id = sandbox.stored_messages()[0]["id"].as_u64().unwrap();
     sandbox.trigger(&Fixture::message_read(id));
     assert_eq!(message(&mut subscription).await, ("text 1".into(), Some(ReadStatus::Read)));
-    // Counts come as they are where the messages may not be read.
+    // Counts are delivered unchanged if the messages may not be read.
     sandbox.faults().inject(Operation::MessageSync, Fault::status(403).times(1));
     sandbox.trigger(&sms(6));
     let Delivery::Notification(counts) = next(&mut subscription).await else { panic!("counts") };
@@ -155,9 +155,9 @@ async fn counts_become_the_messages_by_one_sync_per_burst() {
 }
 
 #[tokio::test]
-async fn no_rate_group_is_passed_while_polls_stand_in_for_push() {
+async fn no_rate_group_is_exceeded_while_polling_replaces_push() {
     let groups = |limits: &mut RateLimits| {
-        // A fifth of what the service allows, so that a minute passes in seconds.
+        // A fifth of the service's limits, so that a minute passes in seconds.
         (limits.light, limits.medium, limits.heavy, limits.window) = (10, 8, 2, Duration::from_secs(3));
         (limits.auth, limits.penalty) = (5, Duration::from_secs(20));
     };
@@ -201,7 +201,7 @@ async fn no_rate_group_is_passed_while_polls_stand_in_for_push() {
 }
 
 #[tokio::test]
-async fn a_state_that_is_polled_is_told_when_it_changes() {
+async fn a_polled_state_is_delivered_when_it_changes() {
     let sandbox = quick().start().await.unwrap();
     let app = client(&sandbox);
     let second = Duration::from_secs(1);
@@ -217,7 +217,7 @@ async fn a_state_that_is_polled_is_told_when_it_changes() {
         other => panic!("{other:?}"),
     };
     let first = state(&mut subscription).await;
-    // Some polls that find the same.
+    // Several polls with the same result.
     let polls = sandbox.requests_to(Operation::Presence).len();
     assert!(sandbox.wait_requests(Operation::Presence, polls + 2, subscribing::SOON).await);
     sandbox.trigger(&Fixture::presence("Busy", "NoCall"));

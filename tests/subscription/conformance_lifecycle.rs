@@ -55,9 +55,9 @@ async fn l2_a_second_change_is_refused_before_sending() {
     close(&sandbox, subscription).await;
 }
 
-/// Short leases are renewed a few times, however their end is told.
-async fn renews_in_time(told: impl FnOnce(&mut Knobs)) {
-    let sandbox = quick().knobs(short_leases).knobs(told).start().await.unwrap();
+/// Short leases are renewed several times, in every format of their end.
+async fn renews_in_time(set_format: impl FnOnce(&mut Knobs)) {
+    let sandbox = quick().knobs(short_leases).knobs(set_format).start().await.unwrap();
     let mut subscription = live(&sandbox).await;
     let id = subscription.id();
     publish(&sandbox, 1..=5);
@@ -89,7 +89,7 @@ async fn l3_renews_before_expiry_with_clocks_ten_minutes_apart() {
 }
 
 #[tokio::test]
-async fn l4_a_renewal_in_trouble_is_retried_and_nothing_is_lost() {
+async fn l4_a_failing_renewal_is_retried_and_nothing_is_lost() {
     let sandbox = quick().start().await.unwrap();
     let mut subscription = live(&sandbox).await;
     let (id, handle) = (subscription.id(), subscription.handle());
@@ -99,7 +99,7 @@ async fn l4_a_renewal_in_trouble_is_retried_and_nothing_is_lost() {
         sandbox.faults().inject(Operation::Renew, Fault::close()),
         sandbox.faults().inject(Operation::Renew, Fault::code(429, "CMN-301").header("Retry-After", "1")),
     ];
-    // Renews now; what follows is repetition.
+    // Renews now; the next event is a repetition.
     soon(handle.revalidate()).await.unwrap();
     for (n, fault) in (1..).zip(faults) {
         publish(&sandbox, [n]);
@@ -114,7 +114,7 @@ async fn l4_a_renewal_in_trouble_is_retried_and_nothing_is_lost() {
     close(&sandbox, subscription).await;
 }
 
-/// The service has forgotten the subscription; the renewal learns it by `answer`.
+/// The service has lost the subscription; the renewal learns that from `answer`.
 async fn is_recreated_once(answer: Option<Fault>) {
     let sandbox = quick().start().await.unwrap();
     let mut subscription = live(&sandbox).await;
@@ -139,17 +139,17 @@ async fn is_recreated_once(answer: Option<Fault>) {
 }
 
 #[tokio::test]
-async fn l5_cmn_102_recreates_once_and_tells_both_ids() {
+async fn l5_cmn_102_recreates_once_and_reports_both_ids() {
     is_recreated_once(None).await;
 }
 
 #[tokio::test]
-async fn l5_sub_507_recreates_once_and_tells_both_ids() {
+async fn l5_sub_507_recreates_once_and_reports_both_ids() {
     is_recreated_once(Some(Fault::code(404, "SUB-507"))).await;
 }
 
 #[tokio::test]
-async fn l5_a_bare_404_recreates_once_and_tells_both_ids() {
+async fn l5_a_bare_404_recreates_once_and_reports_both_ids() {
     is_recreated_once(Some(Fault::status(404))).await;
 }
 
@@ -175,7 +175,7 @@ async fn l7_dropped_during_a_failing_change_or_a_back_off_leaves_nothing() {
     let changing = tokio::spawn(async move { handle.update_filters([filter(PRESENCE)]).await });
     assert!(sandbox.faults().wait_hits(slow, 1, SOON).await);
     drop(subscription);
-    // Done or not, it is answered.
+    // Done or not, it gets an answer.
     let _ = soon(changing).await.unwrap();
     assert!(sandbox.wait_subscriptions(0, SOON).await);
 
@@ -189,7 +189,7 @@ async fn l7_dropped_during_a_failing_change_or_a_back_off_leaves_nothing() {
 
 /// Found 5.1: nothing proves whose a listed subscription is.
 #[tokio::test]
-async fn what_a_creation_without_an_answer_made_is_left_to_expire() {
+async fn an_unconfirmed_subscription_is_left_to_expire() {
     for fault in [Fault::reset_mid_body(), Fault::close().after_effect()] {
         let sandbox = quick().start().await.unwrap();
         sandbox.faults().inject(Operation::Create, fault);
@@ -204,7 +204,7 @@ async fn what_a_creation_without_an_answer_made_is_left_to_expire() {
 }
 
 #[tokio::test]
-async fn l8_a_subscription_that_was_kept_is_adopted_by_id() {
+async fn l8_a_stored_subscription_is_adopted_by_id() {
     let sandbox = quick().start().await.unwrap();
     let first = start(subscribe(&client(&sandbox), pubnub(&sandbox).build().unwrap()).on_drop(OnDrop::Keep)).await;
     let id = first.id().unwrap();
@@ -234,7 +234,7 @@ async fn l8_an_id_that_expired_is_recreated_with_a_gap() {
 }
 
 #[tokio::test]
-async fn l9_a_delete_takes_404_as_done_and_repeats_a_401() {
+async fn l9_a_delete_treats_404_as_done_and_retries_after_401() {
     for fault in [Fault::code(404, "CMN-102"), Fault::code(404, "SUB-507"), Fault::code(401, "OAU-213").times(2)] {
         let sandbox = quick().start().await.unwrap();
         let subscription = live(&sandbox).await;
@@ -258,7 +258,7 @@ async fn l10_disabled_filters_are_delivered() {
 }
 
 #[tokio::test]
-async fn l11_sub_505_prunes_own_leftovers_only() {
+async fn l11_sub_505_deletes_own_orphans_only() {
     let sandbox = quick().knobs(|knobs| knobs.subscription_limit = 3).start().await.unwrap();
     let keep = || async {
         let builder = subscribe(&client(&sandbox), pubnub(&sandbox).build().unwrap()).on_drop(OnDrop::Keep);
@@ -269,21 +269,21 @@ async fn l11_sub_505_prunes_own_leftovers_only() {
     let subscription = start(builder).await;
     let alive: Vec<_> = sandbox.subscriptions().into_iter().map(|held| held.id).collect();
     assert_eq!(alive, [foreign, other, subscription.id().unwrap()], "{own} made room");
-    // Nothing of its own is left to prune: an error, and nobody else suffers.
+    // It has no orphan to delete: an error, and no other subscription is affected.
     let error = soon(subscribe(&client(&sandbox), pubnub(&sandbox).build().unwrap()).start()).await.unwrap_err();
     assert_eq!(error.code(), Some("SUB-505"));
     assert_eq!(sandbox.subscriptions().len(), 3);
 }
 
 #[tokio::test]
-async fn l12_an_adopted_subscription_with_the_same_filters_in_other_words_is_left_alone() {
+async fn l12_an_adopted_subscription_with_equivalent_filters_is_not_updated() {
     let sandbox = quick().start().await.unwrap();
     let uris = [format!("{STORE}/instant?type=SMS"), STORE.to_owned(), PRESENCE.to_owned()];
-    let kept = client(&sandbox).subscribe(uris.iter().map(|uri| filter(uri))).on_drop(OnDrop::Keep);
-    let kept = start(kept.transport(pubnub(&sandbox).build().unwrap())).await;
-    let id = kept.id().unwrap();
-    drop(kept);
-    // The service answered with ids for `~`; asked for in another order.
+    let former = client(&sandbox).subscribe(uris.iter().map(|uri| filter(uri))).on_drop(OnDrop::Keep);
+    let former = start(former.transport(pubnub(&sandbox).build().unwrap())).await;
+    let id = former.id().unwrap();
+    drop(former);
+    // The service returned ids for `~`; the filters are requested in another order.
     assert!(filters_at(&sandbox, &id).iter().all(|uri| !uri.contains('~')));
     let again = client(&sandbox).subscribe(uris.iter().rev().map(|uri| filter(uri))).adopt(id.clone());
     let again = start(again.transport(pubnub(&sandbox).build().unwrap())).await;
@@ -293,7 +293,7 @@ async fn l12_an_adopted_subscription_with_the_same_filters_in_other_words_is_lef
 }
 
 #[tokio::test]
-async fn p3_the_position_is_kept_over_a_reconnect() {
+async fn p3_the_position_survives_a_reconnect() {
     let sandbox = quick().start().await.unwrap();
     let mut subscription = live(&sandbox).await;
     publish(&sandbox, 1..=3);
@@ -308,7 +308,7 @@ async fn p3_the_position_is_kept_over_a_reconnect() {
 }
 
 #[tokio::test]
-async fn p3_the_position_is_kept_over_a_restart() {
+async fn p3_the_position_survives_a_restart() {
     let sandbox = quick().start().await.unwrap();
     let builder = || subscribe(&client(&sandbox), pubnub(&sandbox).build().unwrap()).on_drop(OnDrop::Keep);
     let mut first = start(builder()).await;
@@ -362,7 +362,7 @@ async fn p5_a_service_down_beyond_the_lease_is_one_gap() {
 }
 
 #[tokio::test]
-async fn a_permission_that_lacks_is_told_with_the_way_out() {
+async fn a_missing_permission_error_names_the_fix() {
     for refusal in [ringcentral_sandbox::Refusal::Sub528, ringcentral_sandbox::Refusal::Cmn401] {
         let sandbox = quick().knobs(|knobs| knobs.refuse_pubnub = Some(refusal)).start().await.unwrap();
         let error = soon(subscribe(&client(&sandbox), pubnub(&sandbox).build().unwrap()).start()).await.unwrap_err();
@@ -372,7 +372,7 @@ async fn a_permission_that_lacks_is_told_with_the_way_out() {
 }
 
 #[tokio::test]
-async fn an_update_while_events_come_never_opens_a_second_poll() {
+async fn an_update_during_events_never_opens_a_second_poll() {
     let sandbox = quick().knobs(|knobs| knobs.encryption = Encryption::Always).start().await.unwrap();
     let mut subscription = live(&sandbox).await;
     let handle = subscription.handle();
@@ -389,9 +389,9 @@ async fn an_update_while_events_come_never_opens_a_second_poll() {
 }
 
 #[tokio::test]
-async fn nothing_published_right_after_the_creation_is_missed() {
+async fn events_right_after_the_creation_are_delivered() {
     let sandbox = quick().start().await.unwrap();
-    // PubNub cannot be reached until long after the first events.
+    // PubNub is unreachable until long after the first events.
     let down = sandbox.faults().inject(Target::PubNub, Fault::close().until_cleared());
     let mut subscription = soon(subscribe(&client(&sandbox), pubnub(&sandbox).build().unwrap()).start()).await.unwrap();
     publish(&sandbox, 1..=10);
@@ -402,7 +402,7 @@ async fn nothing_published_right_after_the_creation_is_missed() {
 }
 
 #[tokio::test]
-async fn the_stream_is_over_once_and_for_all() {
+async fn the_stream_ends_for_good() {
     let sandbox = quick().start().await.unwrap();
     let mut subscription = live(&sandbox).await;
     let shutdown = subscription.shutdown_handle();

@@ -16,7 +16,7 @@ use ringcentral_sandbox::{Encryption, Fault, Knobs, Operation, Sandbox, Target, 
 const EXTENSION: &str = "/restapi/v1.0/account/~/extension/~";
 
 #[tokio::test]
-async fn p2_what_cannot_be_read_is_delivered_and_the_stream_goes_on() {
+async fn p2_undecodable_payloads_are_delivered_and_the_stream_continues() {
     let sandbox = quick().knobs(|knobs| knobs.encryption = Encryption::Always).start().await.unwrap();
     let mut subscription = live(&sandbox).await;
     let held = sandbox.subscriptions().remove(0);
@@ -55,7 +55,7 @@ async fn p2_what_cannot_be_read_is_delivered_and_the_stream_goes_on() {
     assert_eq!(journal.events(), [1, 7, 8, 2]);
     assert_eq!(journal.undecodable().len(), bad.len(), "{:?}", journal.undecodable());
     assert!(journal.undecodable().iter().all(|it| !it.reason.is_empty()));
-    // What another key might open is a possible gap, and nothing else is.
+    // A payload that another key might decrypt is a possible gap; the others are not.
     let gaps = journal.gaps();
     assert!(!gaps.is_empty() && gaps.iter().all(|gap| gap.cause == GapCause::KeyUnknown), "{gaps:?}");
     assert_eq!(subscription.status().current().phase, Phase::Live);
@@ -72,7 +72,7 @@ async fn p2_plain_objects_are_read_when_encryption_is_off() {
 }
 
 #[tokio::test]
-async fn p4_a_poll_without_messages_is_no_error() {
+async fn p4_a_poll_without_messages_is_not_an_error() {
     let sandbox = quick().knobs(|knobs| knobs.hold = ms(100)).start().await.unwrap();
     let mut subscription = live(&sandbox).await;
     assert!(sandbox.wait_requests(Operation::Poll, 8, SOON).await);
@@ -84,7 +84,7 @@ async fn p4_a_poll_without_messages_is_no_error() {
 }
 
 #[tokio::test]
-async fn p4_a_malformed_answer_and_a_403_are_errors_that_show() {
+async fn p4_a_malformed_answer_and_a_403_are_reported() {
     for (fault, kind) in [(Fault::html(200), ErrorKind::Protocol), (Fault::status(403), ErrorKind::Rejected)] {
         let sandbox = quick().start().await.unwrap();
         let subscription = live(&sandbox).await;
@@ -117,7 +117,7 @@ async fn s1_a_panic_of_one_reader_stops_no_other() {
 }
 
 #[tokio::test]
-async fn s3_order_is_kept_as_the_service_delivers_it() {
+async fn s3_the_services_order_is_preserved() {
     const SESSIONS: &str = "/restapi/v1.0/account/~/extension/~/telephony/sessions";
     const PRESENCE: &str = "/restapi/v1.0/account/~/extension/~/presence";
     let sandbox = quick().start().await.unwrap();
@@ -136,8 +136,8 @@ async fn s3_order_is_kept_as_the_service_delivers_it() {
             sandbox.reset_connections(ringcentral_sandbox::Service::PubNub);
         }
     }
-    // The service itself may deliver two of a resource in the wrong order: they
-    // come as delivered, and tell their place.
+    // The service itself may deliver two events of a resource in the wrong order: they arrive in that order, with their
+    // sequence numbers.
     sandbox.faults().swap_next(1);
     for n in [61_i64, 62] {
         let body = format!(r#"{{"telephonySessionId":"s-1","sequence":{n},"parties":[]}}"#);
@@ -154,10 +154,10 @@ async fn s3_order_is_kept_as_the_service_delivers_it() {
 }
 
 #[tokio::test]
-async fn the_error_at_the_end_is_the_one_that_ended_it() {
+async fn the_last_error_is_the_one_that_ended_the_stream() {
     let sandbox = quick().start().await.unwrap();
     let mut subscription = live(&sandbox).await;
-    // The login is refused, which nothing but a person can mend.
+    // The login is refused, which needs human action.
     sandbox.faults().inject(Operation::Renew, Fault::code(401, "OAU-213").until_cleared());
     sandbox.faults().inject(Operation::Token, Fault::code(400, "OAU-211").until_cleared());
     sandbox.faults().inject(Operation::Delete, Fault::code(403, "AGW-401").until_cleared());
@@ -173,7 +173,7 @@ async fn the_error_at_the_end_is_the_one_that_ended_it() {
 }
 
 #[tokio::test]
-async fn found_6_4_auth_trouble_ends_no_stream() {
+async fn found_6_4_auth_errors_do_not_end_the_stream() {
     for (times, fault) in [
         (2, Fault::code(401, "OAU-213")),
         (3, Fault::code(401, "OAU-210")),
@@ -198,11 +198,10 @@ async fn found_6_4_auth_trouble_ends_no_stream() {
 }
 
 #[tokio::test]
-async fn s5_a_process_that_is_killed_gets_again_what_it_had_not_acknowledged() {
+async fn s5_a_killed_process_receives_unacknowledged_events_again() {
     let sandbox = quick().start().await.unwrap();
     let builder = || subscribe(&client(&sandbox), pubnub(&sandbox).build().unwrap());
-    // A runtime of its own stands for the process: it ends with all its tasks, and
-    // nothing of what a drop or a close would do is done.
+    // A separate runtime represents the process: it ends with all its tasks, and without the work of a drop or a close.
     let doomed = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let first = builder();
     let mut first = soon(doomed.spawn(start(first))).await.unwrap();
@@ -223,7 +222,7 @@ async fn s5_a_process_that_is_killed_gets_again_what_it_had_not_acknowledged() {
 }
 
 #[tokio::test]
-async fn s6_draining_hands_out_what_came_and_deletes() {
+async fn s6_draining_delivers_received_events_and_deletes() {
     let sandbox = quick().start().await.unwrap();
     let mut subscription = live(&sandbox).await;
     publish_at_once(&sandbox, 1..=20);
@@ -240,7 +239,7 @@ async fn s6_draining_hands_out_what_came_and_deletes() {
 }
 
 #[tokio::test]
-async fn s6_discarding_counts_what_it_discards() {
+async fn s6_discarding_counts_the_discarded_events() {
     let sandbox = quick().start().await.unwrap();
     let builder = subscribe(&client(&sandbox), pubnub(&sandbox).build().unwrap()).buffer(std::num::NonZeroUsize::MIN);
     let mut subscription = start(builder).await;
@@ -264,8 +263,7 @@ async fn get(client: &Client) -> Result<u16> {
 
 #[tokio::test]
 async fn a1_a_hundred_callers_with_an_expired_token_cause_one_refresh() {
-    // A hundred calls leave room in the rate group for the look at the subscription before
-    // it is deleted.
+    // A hundred calls leave room in the rate group for the check of the subscription before its deletion.
     let announced = |knobs: &mut Knobs| (knobs.rate_limits.headers, knobs.rate_limits.light) = (true, 1000);
     let sandbox = quick().knobs(announced).start().await.unwrap();
     let client = client(&sandbox);
@@ -280,7 +278,7 @@ async fn a1_a_hundred_callers_with_an_expired_token_cause_one_refresh() {
 }
 
 #[tokio::test]
-async fn a2_trouble_with_tokens_drops_nothing_and_events_go_on() {
+async fn a2_token_errors_lose_no_event() {
     let sandbox = quick().start().await.unwrap();
     let client = client(&sandbox);
     let mut subscription = start(subscribe(&client, pubnub(&sandbox).build().unwrap())).await;
@@ -301,11 +299,11 @@ async fn a2_trouble_with_tokens_drops_nothing_and_events_go_on() {
     assert_eq!(subscription.id(), id);
     let grants: Vec<_> =
         sandbox.requests_to(Operation::Token).iter().map(|it| it.form("grant_type").unwrap()).collect();
-    assert!(grants[1..].iter().all(|grant| grant == "refresh_token"), "the refresh token was kept: {grants:?}");
+    assert!(grants[1..].iter().all(|grant| grant == "refresh_token"), "the refresh token was preserved: {grants:?}");
     close(&sandbox, subscription).await;
 }
 
-/// Looks, at each save, whether the service has seen the token already.
+/// Checks, at each save, whether the service has seen the token already.
 #[derive(Debug)]
 struct Watching {
     inner: MemoryTokenStore,
@@ -359,7 +357,7 @@ async fn a3_a_rotated_token_is_stored_before_it_is_used() {
 }
 
 #[tokio::test]
-async fn a5_a_login_that_is_refused_for_good_ends_the_stream_once_with_its_error() {
+async fn a5_a_permanently_refused_login_ends_the_stream_with_its_error() {
     let sandbox = quick().start().await.unwrap();
     let mut subscription = live(&sandbox).await;
     let handle = subscription.handle();
@@ -377,6 +375,6 @@ async fn a5_a_login_that_is_refused_for_good_ends_the_stream_once_with_its_error
     };
     assert_eq!(error.kind(), ErrorKind::Auth, "{error:?}");
     assert!(soon(subscription.next()).await.is_none(), "one error, then nothing");
-    // The refresh token, then the JWT: each refused once and not tried again.
+    // The refresh token, then the JWT: each refused once and not retried.
     assert!(sandbox.faults().hits(refused) <= 2, "{}", sandbox.faults().hits(refused));
 }

@@ -1,5 +1,5 @@
-//! A hundred thousand events, a hundred per answer, published as fast as the loop
-//! polls, to a reader who sleeps two seconds now and then.
+//! A hundred thousand events, a hundred per answer, published as fast as the loop polls, for a reader that sleeps two
+//! seconds now and then.
 
 use tokio::time::Instant;
 
@@ -12,7 +12,7 @@ use ringcentral_sandbox::Encryption;
 const EVENTS: u64 = 100_000;
 const PER_ANSWER: u64 = 100;
 
-/// What the reader got.
+/// The events that the reader received.
 #[derive(Debug, Default)]
 struct Tally {
     received: u64,
@@ -28,7 +28,7 @@ fn uuid(n: u64) -> String {
     format!("flood-{n}")
 }
 
-/// What is published with each poll: the next hundred after its position.
+/// Publishes with each poll: the next hundred after its position.
 fn answer(timetoken: u64) -> Answer {
     let last = timetoken.saturating_sub(BASE);
     if last >= EVENTS {
@@ -44,8 +44,8 @@ fn answer(timetoken: u64) -> Answer {
     Answer::Json(format!(r#"{{"t":{{"t":"{}","r":1}},"m":[{}]}}"#, BASE + last + PER_ANSWER, messages.join(",")))
 }
 
-/// Reads everything, and sleeps after a third and after two thirds of it.
-/// Each event must be the next one, or the next one behind a gap that counts.
+/// Reads everything, and sleeps after a third and after two thirds of it. Each event must be the next one, or the next
+/// one behind a gap with the right count.
 async fn read_all(subscription: &mut Subscription) -> Tally {
     let (mut tally, mut pauses, mut gap_open) = (Tally::default(), 0, false);
     while tally.received + tally.lost < EVENTS {
@@ -56,7 +56,7 @@ async fn read_all(subscription: &mut Subscription) -> Tally {
                 assert_eq!(event.uuid(), Some(&*uuid(tally.received + tally.lost)));
                 if tally.received + tally.lost > (pauses + 1) * EVENTS / 3 && pauses < 2 {
                     pauses += 1;
-                    // The slow reader that this test is about.
+                    // The slow reader under test.
                     tokio::time::sleep(ms(2000)).await;
                 }
             }
@@ -101,18 +101,18 @@ async fn flood(queue_bytes: usize) -> Tally {
     let closed = soon(subscription.close()).await;
     let is_marker = |delivery: &Delivery| matches!(delivery, Delivery::Gap(_) | Delivery::Resumed(_));
     assert!(closed.deleted && closed.unread.iter().all(is_marker), "{closed:?}");
-    // The end may come before the last poll, which would be held, has left; and it asks for the
-    // present position, and once more for what is unread.
+    // The end may precede the last poll, which would be held; and it asks for the present position, and once more for
+    // unread events.
     let (polls, positions) = (server.polls(), EVENTS / PER_ANSWER);
     assert!((positions..=positions + 3).contains(&polls), "{polls} polls: each position is asked for once");
-    // What the queue may hold, in the allocator's measure, and 100 messages on their way.
+    // The queue's limit, in the allocator's measure, and 100 messages in transit.
     assert!(grown < (32 << 20) + 3 * queue_bytes as u64, "{:.1} MiB", mib(grown));
     tally
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn flood_into_a_queue_that_is_large_enough_arrives_whole() {
-    if ran_alone(module_path!(), "flood_into_a_queue_that_is_large_enough_arrives_whole").await {
+async fn a_flood_into_a_large_queue_arrives_whole() {
+    if ran_alone(module_path!(), "a_flood_into_a_large_queue_arrives_whole").await {
         return;
     }
     let tally = flood(64 << 20).await;
@@ -121,8 +121,8 @@ async fn flood_into_a_queue_that_is_large_enough_arrives_whole() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn found_6_13_flood_into_a_small_queue_waits_with_the_service_and_arrives_whole() {
-    if ran_alone(module_path!(), "found_6_13_flood_into_a_small_queue_waits_with_the_service_and_arrives_whole").await {
+async fn found_6_13_a_flood_into_a_small_queue_waits_at_the_service_and_arrives_whole() {
+    if ran_alone(module_path!(), "found_6_13_a_flood_into_a_small_queue_waits_at_the_service_and_arrives_whole").await {
         return;
     }
     let tally = flood(256 << 10).await;

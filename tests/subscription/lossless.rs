@@ -1,8 +1,7 @@
-//! Nothing is lost: things that can be asked for happen in the sandbox's account while
-//! push and REST are in random trouble, and each arrives, once.
+//! Nothing is lost: events that catch-up can find happen in the sandbox's account under random faults of push and REST,
+//! and each arrives once.
 //!
-//! `LOSSLESS_SEEDS`, `LOSSLESS_EVENTS` and `LOSSLESS_FAULTS` say how many, and
-//! `LOSSLESS_SEED` repeats one.
+//! `LOSSLESS_SEEDS`, `LOSSLESS_EVENTS` and `LOSSLESS_FAULTS` set how many, and `LOSSLESS_SEED` repeats one.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -20,24 +19,22 @@ use ringcentral_events::{
 use ringcentral_sandbox::{Fault, Fixture, Operation, Sandbox, Service};
 use tokio::time::{Instant, sleep, timeout};
 
-/// After the last fault everything is there by then. The bound of a gap that is being
-/// filled is a minute.
+/// By then everything has arrived after the last fault. Filling a gap takes at most a minute.
 const SETTLED: Duration = Duration::from_secs(90);
-/// The sandbox's PubNub keeps messages for so long, and the client counts on less.
+/// How long the sandbox's PubNub retains messages; the client relies on less.
 const RETENTION: Duration = Duration::from_millis(3000);
 const BUFFER_AGE: Duration = Duration::from_millis(1000);
 
-/// The newest posts are read, and with them their edits: a page of 250 at least, of
-/// which those are some that come until it is read. An edit of an older one lies in a
-/// gap, or is told.
+/// Catch-up reads the newest posts, and with them their edits: a page of 250 at least, which also holds the posts that
+/// arrive until it is read. An edit of an older one lies in a gap, or is delivered.
 const RECENT: usize = 50;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// What can be asked for afterwards, so that all of it arrives.
+/// The kinds that catch-up can find, so that all events arrive.
 const CLOSED: [Kind; 7] = [Kind::Sms, Kind::Fax, Kind::Voicemail, Kind::Post, Kind::Missed, Kind::A2p, Kind::Store];
 
-/// What happens.
+/// The kinds of events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     Sms,
@@ -46,9 +43,9 @@ enum Kind {
     Post,
     Missed,
     A2p,
-    /// That a message is there, by the event that tells counts.
+    /// A new message, as the event with counts reports it.
     Store,
-    /// What no source tells of: each that does not arrive lies in a gap.
+    /// No source can find it: each that does not arrive lies in a gap.
     Chat,
 }
 
@@ -72,16 +69,16 @@ impl Kind {
     }
 }
 
-/// One thing that happened: a message's place in the store by its id.
+/// One event: a message by its id in the store.
 type Thing = (Kind, String);
-/// What happened, and when.
+/// The events and their times.
 type Sent = BTreeMap<Thing, SystemTime>;
 
 #[derive(Debug, Default)]
 struct Journal {
-    /// How often each thing was told, and how.
-    told: BTreeMap<Thing, Vec<Origin>>,
-    /// What was told of each post, in order: whether it was new, its text, and how.
+    /// How often each event was delivered, and its origins.
+    delivered: BTreeMap<Thing, Vec<Origin>>,
+    /// The deliveries of each post, in order: whether it was new, its text, and its origin.
     posts: BTreeMap<String, Vec<(bool, String, Origin)>>,
     gaps: Vec<Gap>,
     ends: Vec<Resumed>,
@@ -95,7 +92,7 @@ struct Journal {
 impl Journal {
     fn enter(&mut self, delivery: Delivery) {
         match delivery {
-            Delivery::Notification(it) => self.tell(&it),
+            Delivery::Notification(it) => self.note(&it),
             Delivery::Gap(gap) => {
                 let since = gap.since.unwrap_or(SystemTime::UNIX_EPOCH);
                 match gap.until {
@@ -113,7 +110,7 @@ impl Journal {
         }
     }
 
-    fn tell(&mut self, it: &Notification) {
+    fn note(&mut self, it: &Notification) {
         let number = |it: &Message| it.from_number().unwrap().trim_start_matches('+').to_owned();
         let things: Vec<Thing> = match it.event() {
             Event::InstantMessage(sms) => vec![(Kind::Sms, sms.text().unwrap().to_owned())],
@@ -135,7 +132,7 @@ impl Journal {
             other => panic!("{other:?}"),
         };
         for thing in things {
-            self.told.entry(thing).or_default().push(it.origin());
+            self.delivered.entry(thing).or_default().push(it.origin());
         }
     }
 }
@@ -156,7 +153,7 @@ struct Size {
     faults: usize,
 }
 
-/// By which transports.
+/// The transports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Over {
     PubNub,
@@ -167,7 +164,7 @@ enum Over {
 }
 
 impl Over {
-    /// Whose connections are in trouble.
+    /// The service whose connections get faults.
     fn push(self, chance: &mut fastrand::Rng) -> Service {
         match self {
             Self::PubNub => Service::PubNub,
@@ -192,7 +189,7 @@ impl Over {
     }
 }
 
-/// One piece of trouble.
+/// Injects one fault.
 async fn trouble(sandbox: &Sandbox, over: Over, login: &mut Option<Instant>, chance: &mut fastrand::Rng) -> String {
     let short = ms(chance.u64(20..300));
     let push = over.push(chance);
@@ -212,7 +209,7 @@ async fn trouble(sandbox: &Sandbox, over: Over, login: &mut Option<Instant>, cha
         "token",
         "session",
     ];
-    // Tokens that are refused one after the other are replaced with pauses of a minute.
+    // Consecutive refused tokens are replaced with pauses of a minute.
     let calm = login.is_none_or(|at| at.elapsed() > RETENTION * 2);
     let way = ways[chance.usize(..ways.len() - if calm { 0 } else { 2 })];
     if matches!(way, "token" | "session") {
@@ -252,7 +249,7 @@ async fn trouble(sandbox: &Sandbox, over: Over, login: &mut Option<Instant>, cha
     format!("{way} {at:?}")
 }
 
-/// The last one of a post.
+/// The last edit of a post.
 #[derive(Debug)]
 struct Edit {
     text: String,
@@ -260,7 +257,7 @@ struct Edit {
     is_recent: bool,
 }
 
-/// Lets one thing happen, and enters it. A post that was added may be edited instead.
+/// Causes one event and records it. May edit an added post instead.
 fn happen(sandbox: &Sandbox, kind: Kind, n: usize, sent: &mut Sent) {
     let at = wall();
     sandbox.trigger(&kind.fixture(n));
@@ -277,18 +274,17 @@ fn happen(sandbox: &Sandbox, kind: Kind, n: usize, sent: &mut Sent) {
     }
 }
 
-/// Lets `size.events` things happen and `size.faults` faults strike, and holds what
-/// arrived against it. What went wrong, if anything did.
+/// Causes `size.events` events and `size.faults` faults, and compares the deliveries with them. Returns an error if
+/// they differ.
 async fn run(seed: u64, over: Over, size: Size) -> Result<String, String> {
     let mut chance = fastrand::Rng::with_seed(seed);
     let knobs = quick().knobs(|knobs| {
         knobs.retention = RETENTION;
-        // Another test waits for calls that come late into the log.
+        // Another test covers calls that the log shows late.
         knobs.account.call_log_delay = Duration::ZERO;
     });
     let sandbox = knobs.start().await.unwrap();
-    // By default a user has five connections a minute, and the client keeps to what it
-    // is told.
+    // By default a user has five connections a minute, and the client obeys the announced limit.
     sandbox.knobs(|knobs| {
         let limits = &mut knobs.rate_limits;
         (limits.headers, limits.auth, limits.medium, limits.light) = (true, 100_000, 100_000, 100_000);
@@ -304,7 +300,7 @@ async fn run(seed: u64, over: Over, size: Size) -> Result<String, String> {
         EventFilter::a2p_messages(),
         EventFilter::message_store(),
     ];
-    // What no source tells of cannot be polled for.
+    // Polling cannot find events without a source.
     let chats = over != Over::Poll;
     filters.extend(chats.then(EventFilter::team_chats));
     let builder = over.set(&sandbox, app.subscribe(filters));
@@ -321,13 +317,12 @@ async fn run(seed: u64, over: Over, size: Size) -> Result<String, String> {
     for n in 0..size.events {
         if n % every == every / 2 {
             story.push(trouble(&sandbox, over, &mut login, &mut chance).await);
-            // PubNub says nothing of a subscription that is gone; apps are told so by
-            // the next renewal, which comes now.
+            // PubNub does not report a lost subscription; the next renewal does, which is made now.
             if let Err(error) = handle.revalidate().await {
                 let why = journal.lock().unwrap().failed.clone();
                 return Err(format!("{error}: {why:?}; {story:?}"));
             }
-            // Trouble in the midst of trouble, and push now and then.
+            // Faults during faults, and sometimes of push.
             if chance.bool() {
                 let _ = timeout(RETENTION * 2, status.wait_for(|status| status.is_healthy())).await;
             }
@@ -351,7 +346,7 @@ async fn run(seed: u64, over: Over, size: Size) -> Result<String, String> {
     let is_closed = |thing: &Thing| CLOSED.contains(&thing.0);
     let is_complete = |journal: &Journal| {
         let last = |id: &String| journal.posts.get(id)?.last().map(|(_, text, _)| text);
-        sent.keys().filter(|thing| is_closed(thing)).all(|thing| journal.told.contains_key(thing))
+        sent.keys().filter(|thing| is_closed(thing)).all(|thing| journal.delivered.contains_key(thing))
             && edited.iter().all(|(id, edit)| !edit.is_recent || last(id) == Some(&edit.text))
     };
     let mut complete = false;
@@ -366,7 +361,7 @@ async fn run(seed: u64, over: Over, size: Size) -> Result<String, String> {
     if timeout(SETTLED, status.wait_for(|status| status.is_healthy())).await.is_err() {
         return Err(format!("push does not come back: {story:?}"));
     }
-    // What was not told by now lies in a gap that has its end.
+    // An event that is still missing lies in a gap that has ended.
     let at_the_end = wall();
     shutdown.drain();
     timeout(SETTLED, reader).await.map_err(|_| "it does not end".to_owned())?.unwrap();
@@ -375,26 +370,25 @@ async fn run(seed: u64, over: Over, size: Size) -> Result<String, String> {
     let in_a_gap = |at: SystemTime| journal.spans.iter().any(|(since, until)| *since <= at && at <= *until);
     let missing: Vec<_> = sent
         .iter()
-        .filter(|(thing, _)| !journal.told.contains_key(thing))
+        .filter(|(thing, _)| !journal.delivered.contains_key(thing))
         .filter(|(thing, at)| is_closed(thing) || !in_a_gap(**at))
         .collect();
-    let twice: Vec<_> = journal.told.iter().filter(|(_, how)| how.len() > 1).collect();
-    // A gap whose end says that it is not complete may be filled later, behind what was
-    // pushed meanwhile.
-    let is_late = |told: &[(bool, String, Origin)]| {
+    let twice: Vec<_> = journal.delivered.iter().filter(|(_, how)| how.len() > 1).collect();
+    // A gap whose end is not complete may be filled later, after events that were pushed meanwhile.
+    let is_late = |delivered: &[(bool, String, Origin)]| {
         let is_late = |(at, (new, _, how)): (usize, &(bool, String, Origin))| {
-            *new && told[..at].iter().any(|(_, _, before)| before == how || *how == Origin::Push)
+            *new && delivered[..at].iter().any(|(_, _, before)| before == how || *how == Origin::Push)
         };
-        told.iter().enumerate().any(is_late)
+        delivered.iter().enumerate().any(is_late)
     };
-    let late: Vec<_> = journal.posts.iter().filter(|(_, told)| is_late(told)).collect();
+    let late: Vec<_> = journal.posts.iter().filter(|(_, delivered)| is_late(delivered)).collect();
     let stale = edited
         .iter()
         .filter(|(id, edit)| journal.posts.get(*id).and_then(|it| it.last()).map(|it| &it.1) != Some(&edit.text))
         .filter(|(_, edit)| edit.is_recent || !in_a_gap(edit.at));
     let stale: Vec<_> = stale.map(|(id, edit)| (id, edit, journal.posts.get(id))).collect();
-    let lost = sent.keys().filter(|thing| !journal.told.contains_key(thing)).count();
-    let found = journal.told.values().flatten().filter(|how| **how != Origin::Push).count();
+    let lost = sent.keys().filter(|thing| !journal.delivered.contains_key(thing)).count();
+    let found = journal.delivered.values().flatten().filter(|how| **how != Origin::Push).count();
     if !missing.is_empty() || !twice.is_empty() || !late.is_empty() || !stale.is_empty() {
         let Journal { gaps, ends, undecodable, .. } = &journal;
         return Err(format!(
@@ -404,7 +398,7 @@ async fn run(seed: u64, over: Over, size: Size) -> Result<String, String> {
     }
     Ok(format!(
         "{} of {} arrived, {lost} in gaps, {found} by catch-up, {} gaps",
-        journal.told.len(),
+        journal.delivered.len(),
         sent.len(),
         journal.gaps.len()
     ))
@@ -423,13 +417,13 @@ async fn seeds(over: Over) {
         Some(seed) => vec![seed],
         None => (0..set("LOSSLESS_SEEDS").unwrap_or(4)).collect(),
     };
-    // Some at a time: most of their time is waiting.
+    // Several at a time: they spend most of their time waiting.
     let runs = futures_util::stream::iter(seeds).map(|seed| async move { (seed, run(seed, over, size).await) });
     let outcomes: Vec<_> = runs.buffer_unordered(16).collect().await;
     let mut wrong = Vec::new();
     for (seed, outcome) in outcomes {
         match outcome {
-            Ok(told) => println!("{over:?} LOSSLESS_SEED={seed}: {told}"),
+            Ok(delivered) => println!("{over:?} LOSSLESS_SEED={seed}: {delivered}"),
             Err(how) => wrong.push(format!("{over:?} LOSSLESS_SEED={seed}: {how}")),
         }
     }
@@ -437,34 +431,34 @@ async fn seeds(over: Over) {
 }
 
 #[tokio::test]
-async fn over_pubnub_everything_arrives_once_whatever_the_trouble() {
+async fn over_pubnub_everything_arrives_once_under_any_faults() {
     seeds(Over::PubNub).await;
 }
 
 #[tokio::test]
-async fn over_websocket_everything_arrives_once_whatever_the_trouble() {
+async fn over_websocket_everything_arrives_once_under_any_faults() {
     seeds(Over::WebSocket).await;
 }
 
 #[tokio::test]
-async fn over_polls_everything_arrives_once_whatever_the_trouble() {
+async fn over_polling_everything_arrives_once_under_any_faults() {
     seeds(Over::Poll).await;
 }
 
 #[tokio::test]
-async fn over_one_transport_after_another_everything_arrives_once_whatever_the_trouble() {
+async fn over_all_transports_everything_arrives_once_under_any_faults() {
     seeds(Over::All).await;
 }
 
-/// With WebSocket a subscription outlives its process for as long as its session; what
-/// happens until the next process is told by the session, or found.
+/// With WebSocket a subscription outlives its process for as long as its session; the session replays the events until
+/// the next process, or catch-up finds them.
 #[tokio::test]
-async fn over_websocket_what_happens_between_two_processes_is_told_or_found() {
-    for kept in [true, false] {
+async fn over_websocket_events_between_two_processes_are_replayed_or_found() {
+    for survives in [true, false] {
         let sandbox = quick().start().await.unwrap();
         let (place, tokens) = (MemoryCheckpoint::new(), Arc::new(MemoryTokenStore::new()));
         let begin = async || {
-            // Each process has its own connections, and the login of the one before.
+            // Each process has its own connections, and the login of the previous one.
             let app = Client::builder(subscribing::oauth_with(&sandbox, tokens.clone())).build().unwrap();
             let transport = WebSocket::builder().dial_pause(ms(100)).build().unwrap();
             let filters = [EventFilter::instant_message(), EventFilter::team_chats()];
@@ -474,22 +468,24 @@ async fn over_websocket_what_happens_between_two_processes_is_told_or_found() {
         };
         let sms = |n: u32| drop(sandbox.trigger(&Fixture::inbound_sms("+16505550100", n.to_string())));
         let chat = |n: u32| drop(sandbox.trigger(&Fixture::chat_named("7", n.to_string())));
-        // What is told up to the end of a gap, or the next `count` without one.
+        // The deliveries up to the end of a gap, or the next `count` without one.
         let read = async |subscription: &mut Subscription, count: usize| {
-            let (mut told, mut gaps, mut ends) = (Vec::new(), Vec::new(), Vec::new());
-            while told.len() < count || ends.len() < gaps.len() {
+            let (mut delivered, mut gaps, mut ends) = (Vec::new(), Vec::new(), Vec::new());
+            while delivered.len() < count || ends.len() < gaps.len() {
                 match subscribing::next(subscription).await {
                     Delivery::Notification(it) => match it.event() {
-                        Event::TeamMessagingChat(chat) => told.push(format!("chat {}", chat.name.as_deref().unwrap())),
-                        other => told.push(format!("sms {}", other.message().unwrap().text().unwrap())),
+                        Event::TeamMessagingChat(chat) => {
+                            delivered.push(format!("chat {}", chat.name.as_deref().unwrap()))
+                        }
+                        other => delivered.push(format!("sms {}", other.message().unwrap().text().unwrap())),
                     },
                     Delivery::Gap(gap) => gaps.push(gap),
                     Delivery::Resumed(end) => ends.push(end),
                     other => panic!("{other:?}"),
                 }
             }
-            told.sort();
-            (told, gaps, ends)
+            delivered.sort();
+            (delivered, gaps, ends)
         };
 
         let mut subscription = begin().await;
@@ -497,8 +493,8 @@ async fn over_websocket_what_happens_between_two_processes_is_told_or_found() {
         assert!(sandbox.wait_requests(Operation::MessageSync, 1, subscribing::SOON).await);
         for n in 1..=3 {
             sms(n);
-            let (told, gaps, _) = read(&mut subscription, 1).await;
-            assert_eq!((told, gaps), (vec![format!("sms {n}")], vec![]));
+            let (delivered, gaps, _) = read(&mut subscription, 1).await;
+            assert_eq!((delivered, gaps), (vec![format!("sms {n}")], vec![]));
             if n == 2 {
                 subscription.ack().await.unwrap();
             }
@@ -507,23 +503,23 @@ async fn over_websocket_what_happens_between_two_processes_is_told_or_found() {
         assert!(sandbox.wait_open_sockets(0, subscribing::SOON).await);
         sms(4);
         chat(5);
-        if !kept {
+        if !survives {
             assert!(sandbox.forget(first.as_ref().unwrap()));
         }
 
         let mut subscription = begin().await;
-        assert_eq!(subscription.id() == first, kept);
-        if kept {
-            let (told, gaps, _) = read(&mut subscription, 3).await;
-            assert_eq!(told, ["chat 5", "sms 3", "sms 4"]);
+        assert_eq!(subscription.id() == first, survives);
+        if survives {
+            let (delivered, gaps, _) = read(&mut subscription, 3).await;
+            assert_eq!(delivered, ["chat 5", "sms 3", "sms 4"]);
             let causes: Vec<_> = gaps.iter().map(|gap| &gap.cause).collect();
             assert_eq!(causes, [&GapCause::ConnectionBroken], "what was sent to the process before may be lost");
         } else {
-            let (told, gaps, ends) = read(&mut subscription, 2).await;
-            assert_eq!(told, ["sms 3", "sms 4"]);
+            let (delivered, gaps, ends) = read(&mut subscription, 2).await;
+            assert_eq!(delivered, ["sms 3", "sms 4"]);
             let causes: Vec<_> = gaps.iter().map(|gap| &gap.cause).collect();
             assert_eq!(causes, [&GapCause::SubscriptionGone]);
-            assert_eq!(ends[0].left_open.len(), 1, "nobody can tell of the chat: {ends:?}");
+            assert_eq!(ends[0].left_open.len(), 1, "no source covers the chat: {ends:?}");
         }
         sms(6);
         assert_eq!(read(&mut subscription, 1).await.0, ["sms 6"]);

@@ -1,5 +1,5 @@
-//! Many events at once, and readers that are slower than they come: what comes
-//! in one answer arrives whole, and polling never waits for the reader.
+//! Many events at once, and readers that are slower than the events: the messages of one answer arrive whole, and
+//! polling never waits for the reader.
 
 use std::num::NonZeroUsize;
 
@@ -7,7 +7,7 @@ use crate::support::subscribing::*;
 use ringcentral_events::{Certainty, GapCause, Subscription};
 use ringcentral_sandbox::{Overflow, Sandbox};
 
-/// A subscription at a service that keeps, and answers, `ring` messages.
+/// A subscription at a service that retains, and returns, `ring` messages.
 async fn live_with_ring(ring: usize, hint: usize) -> (Sandbox, Subscription) {
     let sandbox = quick().knobs(|knobs| (knobs.ring, knobs.response_cap) = (ring, ring)).start().await.unwrap();
     let subscription = live_over(&sandbox, pubnub(&sandbox).buffer_size_hint(hint)).await;
@@ -38,7 +38,7 @@ async fn burst_of_100_to_1000_in_one_answer_loses_nothing_on_two_workers() {
 }
 
 #[tokio::test]
-async fn burst_as_large_as_the_services_buffer_is_a_possible_gap_before_it() {
+async fn burst_as_large_as_the_services_buffer_is_preceded_by_a_possible_gap() {
     for events in [100_u64, 300] {
         let (sandbox, mut subscription) = live_with_ring(300, 100).await;
         publish_at_once(&sandbox, 1..=events);
@@ -55,7 +55,7 @@ async fn burst_as_large_as_the_services_buffer_is_a_possible_gap_before_it() {
 }
 
 #[tokio::test]
-async fn burst_that_the_services_buffer_cannot_hold_is_in_the_gap() {
+async fn burst_beyond_the_services_buffer_is_in_the_gap() {
     let (sandbox, mut subscription) = live_with_ring(100, 100).await;
     publish(&sandbox, 1..=5);
     let mut journal = Journal::upto(&mut subscription, 5).await;
@@ -92,11 +92,11 @@ async fn burst_in_pages_loses_nothing() {
 }
 
 #[tokio::test]
-async fn slow_reader_with_the_100_message_ring_loses_nothing_since_polls_do_not_wait() {
+async fn slow_reader_with_the_100_message_ring_loses_nothing() {
     let sandbox = quick().start().await.unwrap();
     let builder = subscribe(&client(&sandbox), pubnub(&sandbox).build().unwrap()).buffer(NonZeroUsize::MIN);
     let mut subscription = start(builder).await;
-    // Nobody reads while ten times the ring goes by.
+    // Without a reader, ten times the ring's capacity is published.
     for first in (1..=1000).step_by(50) {
         publish_at_once(&sandbox, first..first + 50);
         assert!(sandbox.wait_caught_up(SOON).await, "polls go on without a reader");
@@ -106,7 +106,7 @@ async fn slow_reader_with_the_100_message_ring_loses_nothing_since_polls_do_not_
 }
 
 #[tokio::test]
-async fn slow_reader_whose_queue_is_full_gets_one_gap_that_counts() {
+async fn slow_reader_with_a_full_queue_gets_one_gap_with_the_count() {
     let sandbox = quick().start().await.unwrap();
     let builder =
         subscribe(&client(&sandbox), pubnub(&sandbox).build().unwrap()).buffer(NonZeroUsize::MIN).queue_bytes(64 << 10);

@@ -12,7 +12,7 @@ use ringcentral_sandbox::{Fault, Operation, Sandbox, Service, Target};
 
 const FORBIDDEN: &str = r#"{"message":"Forbidden","payload":{"channels":["c"],"channel-groups":[]},"error":true,"service":"Access Manager","status":403}"#;
 
-/// `fault` hits three polls in a row, then all is well again.
+/// `fault` hits three polls in a row, then the service works again.
 async fn survives(fault: Fault) {
     survives_with(fault.times(3), 3, |transport| transport).await;
 }
@@ -30,7 +30,7 @@ async fn survives_with(fault: Fault, hits: u32, tune: impl Fn(PubNubBuilder) -> 
         publish(&sandbox, 11..=15);
         journal.read_to(&mut subscription, 15).await;
 
-        // What would come twice has come by then.
+        // A duplicate would have arrived by then.
         assert!(sandbox.wait_caught_up(SOON).await);
         publish(&sandbox, [16]);
         journal.read_to(&mut subscription, 16).await;
@@ -131,7 +131,7 @@ async fn fault_answer_that_drips_too_slowly() {
 }
 
 #[tokio::test]
-async fn fault_every_connection_is_reset_or_closed_while_events_come() {
+async fn fault_every_connection_is_reset_or_closed_during_events() {
     let sandbox = quick().start().await.unwrap();
     let mut subscription = live(&sandbox).await;
     for round in 0..20 {
@@ -171,7 +171,7 @@ async fn fault_server_down_for_some_seconds() {
 }
 
 #[tokio::test]
-async fn fault_server_down_longer_than_it_keeps_events_is_a_possible_gap() {
+async fn fault_server_down_longer_than_it_retains_events_is_a_possible_gap() {
     let sandbox = quick().start().await.unwrap();
     let mut subscription = live_over(&sandbox, pubnub(&sandbox).buffer_age(ms(600))).await;
     publish(&sandbox, 1..=5);
@@ -185,7 +185,7 @@ async fn fault_server_down_longer_than_it_keeps_events_is_a_possible_gap() {
     assert_eq!((gap.certainty, gap.lost), (Certainty::Possible, None));
     assert!(gap.since.unwrap() < gap.until.unwrap());
     assert_eq!((journal.gaps().len(), journal.resumed().len()), (1, 1));
-    // It stands before the events that came after the pause.
+    // It precedes the events after the pause.
     assert!(matches!(journal.entries[5], Entry::Gap(_)) && matches!(journal.entries[6], Entry::Resumed(_)));
     close(&sandbox, subscription).await;
 }
@@ -210,7 +210,7 @@ async fn fault_envelope_without_f() {
 
 #[tokio::test]
 async fn fault_timetoken_jumps_ahead_then_back() {
-    // In one region, and by way of another one.
+    // Within one region, and by way of another one.
     for region in [12, 7] {
         let sandbox = quick().start().await.unwrap();
         let mut subscription = live(&sandbox).await;
@@ -228,7 +228,7 @@ async fn fault_timetoken_jumps_ahead_then_back() {
         if region == 12 {
             journal.assert_only(1..=15);
         } else {
-            // There, back and there again: a region that took over may lack events.
+            // To the other region and back: a region that took over may lack events.
             assert_eq!(journal.events(), (1..=15).collect::<Vec<_>>(), "{:?}", journal.trouble());
             let is_region = |entry: &&Entry| matches!(entry, Entry::Gap(gap) if gap.cause == GapCause::RegionChanged);
             assert_eq!(journal.trouble().into_iter().filter(is_region).count(), 3, "{:?}", journal.trouble());
@@ -259,7 +259,7 @@ async fn fault_service_that_repeats_itself() {
 }
 
 #[tokio::test]
-async fn fault_malformed_envelope_is_seen_and_its_neighbours_arrive() {
+async fn fault_malformed_envelope_is_delivered_and_spoils_no_other() {
     let sandbox = quick().start().await.unwrap();
     let mut subscription = live(&sandbox).await;
     let id = subscription.id().unwrap();
@@ -276,8 +276,7 @@ async fn fault_malformed_envelope_is_seen_and_its_neighbours_arrive() {
     close(&sandbox, subscription).await;
 }
 
-/// PubNub refuses the channel: what is listened to is given up, another
-/// subscription made, and the loss is said.
+/// PubNub refuses the channel: the crate gives it up, creates another subscription, and reports the loss.
 async fn is_recreated(fault: Fault, lasting: u32) {
     let sandbox = quick().start().await.unwrap();
     let mut subscription = live(&sandbox).await;
@@ -313,14 +312,14 @@ async fn fault_403_for_a_while_is_still_one_gap() {
 }
 
 #[tokio::test]
-async fn fault_other_refusals_recreate_too() {
+async fn fault_other_refusals_recreate_the_subscription_too() {
     for status in [400, 401, 402, 404, 414] {
         is_recreated(Fault::status(status), 1).await;
     }
     is_recreated(Fault::status(200).body(FORBIDDEN), 1).await;
 }
 
-/// A sandbox whose subscriptions are listened to at `server`.
+/// A sandbox whose subscriptions are served by `server`.
 async fn live_at(server: &RawPubNub) -> (Sandbox, ringcentral_events::Subscription) {
     let sandbox = quick().knobs(|knobs| knobs.encryption = ringcentral_sandbox::Encryption::Never);
     let sandbox = sandbox.start().await.unwrap();
@@ -335,7 +334,7 @@ fn numbered(timetoken: u64) -> Answer {
     if n > 15 { Answer::Hold } else { Answer::Json(answer_with(n)) }
 }
 
-/// Positions that the tests' own server counts in: later than today.
+/// Positions of the tests' own server: later than today.
 const BASE: u64 = 90_000_000_000_000_000;
 
 fn answer_with(n: u64) -> String {
@@ -345,15 +344,15 @@ fn answer_with(n: u64) -> String {
 }
 
 #[tokio::test]
-async fn fault_bodies_cut_by_the_connections_end() {
-    // Every other poll fails, each in a way of its own.
+async fn fault_bodies_truncated_by_the_connections_end() {
+    // Every other poll fails, each in a different way.
     let server = RawPubNub::start(|poll, timetoken| {
         let whole = answer_with(timetoken.saturating_sub(BASE) + 1);
         let (half, length) = (&whole[..whole.len() / 2], whole.len());
         let cut = match poll {
             1 => format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{half}"),
             3 => format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{half}", length),
-            // Its end is the connection's end, so nothing tells that it is cut but the JSON.
+            // The connection's end is the body's end, so only the JSON shows that it is truncated.
             5 => format!("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{half}"),
             7 => "HTTP/1.1 200 OK\r\nContent-Le".to_owned(),
             9 => "SSH-2.0-OpenSSH_9.6\r\n".to_owned(),
@@ -370,8 +369,8 @@ async fn fault_bodies_cut_by_the_connections_end() {
 }
 
 #[tokio::test]
-async fn fault_one_position_for_ever_delivers_once_and_is_not_asked_in_a_circle() {
-    // The position never moves: the same messages are answered again and again.
+async fn fault_one_position_for_ever_delivers_once_without_a_tight_loop() {
+    // The position never moves: the same messages are returned again and again.
     let server = RawPubNub::start(|poll, _| {
         if poll < 8 {
             Answer::Json(answer_with(1).replace(&(BASE + 1).to_string(), &BASE.to_string()))

@@ -1,12 +1,11 @@
-//! Leases end to end: renewals that go on without a reader, and renewals that
-//! move channel and keys while events come.
+//! Leases end to end: renewals that continue without a reader, and renewals that move channel and keys during events.
 
 use crate::support::subscribing::*;
 use ringcentral_events::{Certainty, GapCause, Phase, Subscription};
 use ringcentral_sandbox::{Fault, Knobs, Operation, Rotation, Sandbox, Service};
 
 #[tokio::test]
-async fn reader_stopped_for_three_lease_lifetimes_misses_nothing() {
+async fn reader_stopped_for_three_lease_lifetimes_loses_nothing() {
     // Leases of three seconds, each renewed after one and a half at the latest.
     let sandbox = quick().knobs(|knobs| knobs.subscription_lifetime = ms(4000)).start().await.unwrap();
     let mut subscription = live(&sandbox).await;
@@ -23,8 +22,8 @@ async fn reader_stopped_for_three_lease_lifetimes_misses_nothing() {
     close(&sandbox, subscription).await;
 }
 
-/// Publishes before, during and after a renewal that `rotation` changes. Its
-/// answer takes a while, and the old poll comes back empty meanwhile.
+/// Publishes before, during and after a renewal that `rotation` changes. Its answer takes a while, and the old poll
+/// returns empty meanwhile.
 async fn moves(rotation: Rotation) -> (Sandbox, Subscription) {
     let sandbox = quick().knobs(|knobs| knobs.hold = ms(100)).start().await.unwrap();
     let mut subscription = live(&sandbox).await;
@@ -81,14 +80,14 @@ async fn renewal_that_changes_everything_loses_nothing() {
 }
 
 #[tokio::test]
-async fn move_that_the_client_learns_of_late_loses_nothing() {
+async fn move_noticed_late_loses_nothing() {
     let sandbox = quick().knobs(|knobs| knobs.hold = ms(100)).start().await.unwrap();
     let mut subscription = live(&sandbox).await;
     let (id, handle) = (subscription.id().unwrap(), subscription.handle());
     publish(&sandbox, 1..=5);
     assert!(sandbox.wait_caught_up(SOON).await);
     assert!(sandbox.rotate(&id, Rotation::ALL));
-    // Nobody listens where these go; the client polls the former address on.
+    // No link listens where these go; the client still polls the former address.
     publish(&sandbox, 6..=10);
     let asked = sandbox.requests_to(Operation::Poll).len();
     assert!(sandbox.wait_requests(Operation::Poll, asked + 4, SOON).await);
@@ -115,7 +114,7 @@ async fn moves_in_a_row_lose_nothing_and_leave_one_poll() {
         journal.read_to(&mut subscription, 10 * round + 10).await;
     }
     journal.assert_only(1..=60);
-    // The former links linger; then one poll is left, on the present channel.
+    // The former links linger; then one poll remains, on the present channel.
     assert!(sandbox.wait_open_polls(1, SOON).await);
     assert_eq!(sandbox.open_polls_on(&subscription.id().unwrap()), 1);
     close(&sandbox, subscription).await;

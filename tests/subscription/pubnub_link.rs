@@ -1,4 +1,4 @@
-//! What a link does, over loopback against a server scripted by hand.
+//! The behavior of a link, over loopback against a hand-written server.
 
 use std::error::Error as StdError;
 use std::time::Duration;
@@ -15,10 +15,10 @@ const RETRY: Disposition = Disposition::Retry { after: None };
 // Positions.
 
 #[tokio::test]
-async fn first_poll_carries_the_given_cursor_and_each_next_one_the_last_answers() {
+async fn each_poll_carries_the_cursor_of_the_last_answer() {
     let mut server = Server::start().await;
     let mut link = link(&server).await;
-    // Ahead, and back again: both are the service's business.
+    // Ahead, and back again: both are valid for the service.
     let positions = ["17000000000000000", "17000000030000000", "16999999990000000", "17000000000000001"];
     for (n, pair) in positions.windows(2).enumerate() {
         let ((frames, cursor, loss), ()) = join!(batch(&mut link), async {
@@ -53,7 +53,7 @@ async fn poll_is_the_documented_request() {
 }
 
 #[tokio::test]
-async fn cursor_of_zero_or_nonsense_is_refused_before_anything_is_sent() {
+async fn invalid_cursor_is_refused_before_anything_is_sent() {
     let server = Server::start().await;
     let transport = builder(&server).build().unwrap();
     for bad in ["0", "", "now"] {
@@ -64,7 +64,7 @@ async fn cursor_of_zero_or_nonsense_is_refused_before_anything_is_sent() {
 }
 
 #[tokio::test]
-async fn p4_poll_that_ends_with_no_message_is_not_an_error() {
+async fn p4_poll_without_a_message_is_not_an_error() {
     let mut server = Server::start().await;
     let mut link = link(&server).await;
     let ((frames, cursor, loss), ()) =
@@ -72,9 +72,9 @@ async fn p4_poll_that_ends_with_no_message_is_not_an_error() {
     assert_eq!((frames.len(), cursor, loss), (0, crate::support::pubnub::cursor("17000000000000009", Some(4)), None));
 }
 
-// Faults. After each, a new link from the same cursor reads what there is.
+// Faults. After each, a new link from the same cursor reads the available messages.
 
-/// What the server does to one poll.
+/// The server's reaction to one poll.
 enum Fault {
     Status(&'static str, &'static str, &'static str),
     Json(&'static str),
@@ -169,7 +169,7 @@ faults! {
 }
 
 #[tokio::test]
-async fn fault_damaged_answers_are_asked_for_again_from_the_same_position() {
+async fn fault_damaged_answers_are_requested_again_from_the_same_position() {
     for body in [
         r#"{"t":{"t":"17000000000000005","r":4},"m":[{"d":{"n":0}},{"d":"#,
         r#"{"m":[{"d":{"n":0}},{"d":{"n":1}},{"d":{"n":2}}]}"#,
@@ -220,7 +220,7 @@ async fn fault_body_that_never_ends() {
 
 #[tokio::test]
 async fn fault_nobody_listens() {
-    // Bound, so that nobody else gets the port, and not listening.
+    // Bound but not listening, so that no other process gets the port.
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let origin = format!("http://{}", socket.local_addr().unwrap());
@@ -231,7 +231,7 @@ async fn fault_nobody_listens() {
 }
 
 #[tokio::test]
-async fn refusal_is_told_by_its_status_however_long_its_body_is_or_takes() {
+async fn refusal_is_classified_by_its_status_with_any_body() {
     let long = "x".repeat(200 << 10);
     let mut server = Server::start().await;
     let mut link = link(&server).await;
@@ -248,7 +248,7 @@ async fn refusal_is_told_by_its_status_however_long_its_body_is_or_takes() {
 // Answers.
 
 #[tokio::test]
-async fn envelope_without_f_is_delivered_and_a_malformed_one_keeps_its_place() {
+async fn envelope_without_f_is_delivered_and_a_malformed_one_stays_in_order() {
     let mut server = Server::start().await;
     let mut link = link(&server).await;
     let body = r#"{"t":{"t":"17000000000000005","r":4},"m":[{"c":"x","d":"a"},5,{"c":"x"},{"d":{"b":1}}]}"#;
@@ -282,7 +282,7 @@ async fn a_raised_buffer_is_full_later() {
 }
 
 #[tokio::test]
-async fn pause_beyond_the_buffers_age_is_a_suspected_loss_once() {
+async fn pause_beyond_the_buffers_age_is_a_possible_loss_once() {
     let mut server = Server::start().await;
     let transport = builder(&server).buffer_age(Duration::from_secs(60)).build().unwrap();
     let last_good = Instant::now().checked_sub(Duration::from_secs(61));
@@ -294,7 +294,7 @@ async fn pause_beyond_the_buffers_age_is_a_suspected_loss_once() {
 }
 
 #[tokio::test]
-async fn pause_within_the_buffers_age_is_none() {
+async fn pause_within_the_buffers_age_is_no_loss() {
     let mut server = Server::start().await;
     let transport = builder(&server).build().unwrap();
     let last_good = Some(Instant::now());
@@ -304,7 +304,7 @@ async fn pause_within_the_buffers_age_is_none() {
 }
 
 #[tokio::test]
-async fn first_link_has_nothing_to_suspect() {
+async fn first_link_reports_no_possible_loss() {
     let mut server = Server::start().await;
     let mut link = link_of(builder(&server).buffer_age(Duration::from_nanos(1))).await;
     let ((_, _, loss), ()) = join!(batch(&mut link), async { server.poll().await.json(answer(TT, [1])).await });
@@ -312,7 +312,7 @@ async fn first_link_has_nothing_to_suspect() {
 }
 
 #[tokio::test]
-async fn answer_too_large_to_read_asks_for_a_new_subscription() {
+async fn oversized_answer_requires_a_new_subscription() {
     let chunk = "x".repeat(600);
     let declared = format!("HTTP/1.1 200 OK\r\ncontent-length: 1001\r\n\r\n{chunk}");
     let chunked = format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n258\r\n{chunk}\r\n258\r\n{chunk}\r\n");
@@ -323,7 +323,7 @@ async fn answer_too_large_to_read_asks_for_a_new_subscription() {
         let (error, ()) = join!(error(&mut link), async { server.poll().await.raw(oversize).await });
         assert_eq!((error.kind(), error.disposition()), (ErrorKind::Protocol, Disposition::Recreate));
 
-        // The size as such is fine.
+        // The size as such is valid.
         let body = answer(TT, [1]);
         let body = format!("{body}{}", " ".repeat(1000 - body.len()));
         let mut link = transport.open(target(cursor(TT, None))).await.unwrap();
@@ -333,7 +333,7 @@ async fn answer_too_large_to_read_asks_for_a_new_subscription() {
 }
 
 #[tokio::test]
-async fn answers_at_once_that_lead_nowhere_do_not_become_a_hot_loop() {
+async fn immediate_answers_without_progress_do_not_cause_a_tight_loop() {
     // Nothing new, or the same message from the same position for ever.
     for body in [answer(TT, []), answer(TT, [7])] {
         let mut server = Server::start().await;
@@ -343,7 +343,7 @@ async fn answers_at_once_that_lead_nowhere_do_not_become_a_hot_loop() {
             while pauses < 3 {
                 let answered = Instant::now();
                 let poll = server.poll().await;
-                // The shortest gap; a loop without one has hardly ever such luck.
+                // The shortest pause; a loop without one is hardly ever that slow.
                 pauses += u32::from(answered.elapsed() >= Duration::from_millis(100));
                 poll.json(&body).await;
             }
@@ -389,8 +389,8 @@ async fn silent_first_poll_is_probed_once() {
 }
 
 #[tokio::test]
-async fn probe_that_fails_is_neither_a_sign_of_life_nor_the_links_failure() {
-    // What a proxy says in the service's place, and nothing at all.
+async fn failed_probe_neither_proves_life_nor_fails_the_link() {
+    // A proxy's answers in the service's place, and no answer.
     for status in ["302 Found", "404 x", "407 x", "502 x", "503 x", ""] {
         let mut server = Server::start().await;
         let mut link = link(&server).await;
@@ -404,14 +404,14 @@ async fn probe_that_fails_is_neither_a_sign_of_life_nor_the_links_failure() {
             tokio::time::sleep(Duration::from_millis(300)).await;
             poll.json(answer(TT, [1])).await;
         });
-        // The poll's own answer is the first that is told.
+        // The poll's own answer is reported first.
         assert!(matches!(event.unwrap(), LinkEvent::Batch { .. }), "{status}");
         assert_eq!(server.waiting(), (0, 0, 0));
     }
 }
 
 #[tokio::test]
-async fn answer_that_comes_before_the_probes_ends_it() {
+async fn poll_answer_before_the_probes_answer_ends_the_probe() {
     let mut server = Server::start().await;
     let mut link = link(&server).await;
     let (event, time) = join!(soon(link.next()), async {
@@ -427,14 +427,14 @@ async fn answer_that_comes_before_the_probes_ends_it() {
 // Cancel, close, drop.
 
 #[tokio::test]
-async fn dropped_next_neither_breaks_off_nor_repeats_the_poll() {
+async fn dropped_next_neither_aborts_nor_repeats_the_poll() {
     let mut server = Server::start().await;
     let mut link = link(&server).await;
     let poll = tokio::select! {
         event = link.next() => panic!("{event:?}"),
         poll = server.poll() => poll,
     };
-    // Dropped while the poll is out, while the probe waits, while it is out.
+    // Dropped while the poll is in flight, while the probe waits, while the probe is in flight.
     for _ in 0..20 {
         let short = tokio::time::timeout(Duration::from_millis(20), link.next()).await;
         assert!(short.is_err(), "{short:?}");
@@ -480,7 +480,7 @@ async fn next_dropped_at_any_moment_loses_nothing() {
 }
 
 #[tokio::test]
-async fn close_breaks_the_poll_off_and_leaves() {
+async fn close_aborts_the_poll_and_sends_a_leave() {
     let mut server = Server::start().await;
     let mut link = link(&server).await;
     let poll = tokio::select! {
@@ -499,7 +499,7 @@ async fn close_breaks_the_poll_off_and_leaves() {
 }
 
 #[tokio::test]
-async fn close_does_not_wait_for_a_service_that_is_silent_or_gone() {
+async fn close_does_not_wait_for_a_silent_or_absent_service() {
     let mut server = Server::start().await;
     let link = link(&server).await;
     let ((), leave) = join!(soon(link.close()), server.leave());
@@ -550,7 +550,7 @@ async fn every_link_has_one_poll_and_none_once_it_is_gone() {
 }
 
 #[tokio::test]
-async fn found_1_8_a_link_that_is_checked_asks_for_the_present_and_then_again() {
+async fn found_1_8_a_checked_link_asks_for_the_present_position_and_polls_again() {
     let mut server = Server::start().await;
     let mut link = link(&server).await;
     let dead = tokio::select! {
@@ -559,7 +559,7 @@ async fn found_1_8_a_link_that_is_checked_asks_for_the_present_and_then_again() 
     };
     link.check();
     let ((frames, ..), ()) = join!(batch(&mut link), async {
-        // The connection of the poll that is held may be dead: another one answers first.
+        // The held poll's connection may be dead: another one answers first.
         let present = server.poll().await;
         assert_eq!(present.position(), ("0".to_owned(), None));
         present.json(answer(TT, [])).await;
@@ -568,7 +568,7 @@ async fn found_1_8_a_link_that_is_checked_asks_for_the_present_and_then_again() 
         again.json(answer(TT, [7])).await;
     });
     assert_eq!(frames.len(), 1);
-    // Nothing waits behind it: the next poll is held.
+    // Nothing is unread: the next poll is held.
     let asked = loop {
         match soon(link.next()).await.unwrap() {
             LinkEvent::Alive => {}

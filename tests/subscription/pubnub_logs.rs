@@ -1,6 +1,6 @@
-//! What reaches the logs, at any level, by `tracing` and by `log`.
+//! The contents of the logs, at every level, by `tracing` and by `log`.
 //!
-//! In a process of its own, since loggers are for the whole process.
+//! In a separate process, since loggers are global to the process.
 
 use std::time::Duration;
 
@@ -11,8 +11,8 @@ use ringcentral_events::transport::Transport;
 use tokio::join;
 
 #[tokio::test]
-async fn no_level_shows_channel_key_url_or_payload() {
-    if ran_alone(module_path!(), "no_level_shows_channel_key_url_or_payload").await {
+async fn no_log_level_shows_channel_key_url_or_payload() {
+    if ran_alone(module_path!(), "no_log_level_shows_channel_key_url_or_payload").await {
         return;
     }
     let (tracing_lines, log_lines) = Capture::install();
@@ -33,7 +33,7 @@ async fn no_level_shows_channel_key_url_or_payload() {
     let shown = format!("{transport:?}");
 
     let (ours, others) = (tracing_lines.text(), log_lines.text());
-    // Both loggers were heard at all.
+    // Both loggers captured something.
     assert!(ours.contains("ringcentral_events::transport::pubnub"), "{ours}");
     assert!(ours.contains("poll answered") && ours.contains("poll failed") && ours.contains("TRACE"), "{ours}");
     log::info!("heard");

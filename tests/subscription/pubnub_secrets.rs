@@ -1,7 +1,7 @@
-//! What a whole life of a subscription writes to the logs at any level, by
-//! `tracing` and by `log`, and what `Debug` and errors show: no secret.
+//! The logs of a subscription's whole life at every level, by `tracing` and by `log`, and the texts of `Debug` and
+//! errors: they show no secret.
 //!
-//! In a process of its own, since loggers are for the whole process.
+//! In a separate process, since loggers are global to the process.
 
 use crate::support::capture::Capture;
 use crate::support::inspection::{CONTENT, Inspection};
@@ -34,13 +34,13 @@ async fn a7_no_log_no_debug_and_no_error_shows_a_secret() {
     inspection.show(&(&sandbox, sandbox.subscriptions()));
     inspection.event(&sandbox, &mut subscription).await;
 
-    // Payloads that cannot be read.
+    // Undecodable payloads.
     let id = subscription.id().unwrap();
     for data in [format!("\"{CONTENT}\""), format!(r#"["{CONTENT}"]"#), format!("\"{}\"", "QUFB".repeat(8))] {
         sandbox.publish_raw(&id, &data).unwrap();
         assert!(matches!(inspection.next(&mut subscription).await, Delivery::Undecodable(_)));
     }
-    // A link in all sorts of trouble, with answers that quote its address.
+    // A link with many faults, whose answers quote its address.
     let (address, key) = {
         let held = sandbox.subscriptions().remove(0);
         (held.address.expose().to_owned(), held.subscriber_key.expose().to_owned())
@@ -68,7 +68,7 @@ async fn a7_no_log_no_debug_and_no_error_shows_a_secret() {
     inspection.show_all(&subscription);
     sandbox.bring_up(Service::PubNub).await;
 
-    // Everything new with a renewal; a token that expired; trouble with the login.
+    // A renewal that changes everything; an expired token; login errors.
     let handle = subscription.handle();
     assert!(sandbox.rotate_on_renew(&id, Rotation::ALL));
     sandbox.expire_access_tokens();
@@ -77,7 +77,7 @@ async fn a7_no_log_no_debug_and_no_error_shows_a_secret() {
     assert!(sandbox.wait_requests(Operation::Renew, 2, SOON).await);
     inspection.event(&sandbox, &mut subscription).await;
 
-    // An API that quotes what it was sent.
+    // An API that quotes the request.
     let bearer = sandbox.requests_to(Operation::Renew).pop().unwrap().authorization().unwrap().clone();
     let bearer = bearer.expose();
     for operation in [Operation::Update, Operation::OtherApi] {
@@ -89,8 +89,7 @@ async fn a7_no_log_no_debug_and_no_error_shows_a_secret() {
     inspection.show_error(&soon(client.request(Method::GET, path).send()).await.unwrap_err());
     inspection.learn(&sandbox);
 
-    // Refused, recreated, and closed. The link to the former address lingers, and
-    // may be the first that is refused.
+    // Refused, recreated, and closed. The link to the former address lingers, and may be refused first.
     sandbox.faults().inject(Target::Subscribe, Fault::status(403).body(quoting).times(2));
     replaced(&sandbox, &subscription, &id).await;
     inspection.event(&sandbox, &mut subscription).await;
@@ -99,7 +98,7 @@ async fn a7_no_log_no_debug_and_no_error_shows_a_secret() {
     inspection.show(&closed);
     soon(oauth.revoke()).await.unwrap();
     inspection.learn(&sandbox);
-    // A client that is refused.
+    // A refused client.
     let body = format!(r#"{{"error":"invalid_grant","error_description":"{}"}}"#, sandbox.jwt().expose());
     sandbox.faults().inject(Operation::Token, Fault::status(400).body(body).until_cleared());
     let mut refused = subscribe(&client, transport).start().await;
@@ -108,12 +107,12 @@ async fn a7_no_log_no_debug_and_no_error_shows_a_secret() {
     assert!(sandbox.requests().iter().any(|request| request.operation == Operation::Revoke));
 
     let (ours, others) = (ours.text(), others.text());
-    // The loggers were heard at all, down to the lowest level.
+    // The loggers captured something, down to the lowest level.
     assert!(ours.contains("TRACE ringcentral_events::") && ours.contains("DEBUG ringcentral_events::"), "{ours}");
     assert!(others.contains("hyper") || others.contains("reqwest"), "{others}");
     assert!(inspection.secrets.len() >= 12, "{} secrets", inspection.secrets.len());
     inspection.assert_hidden([("tracing", &ours), ("log", &others)]);
-    // What is not logged cannot leak by an encoding either: no URL of PubNub.
+    // A text that is not logged cannot leak in any encoding: no URL of PubNub.
     for text in [&ours, &others, &inspection.shown] {
         assert!(!text.contains("/v2/subscribe/sub-c-"), "{text}");
     }

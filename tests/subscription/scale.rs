@@ -1,10 +1,9 @@
-//! A thousand subscriptions on one runtime, and a thousand one after the other:
-//! polls, tasks and memory. Measured in a process of its own, with the sandbox in
-//! this one.
+//! A thousand subscriptions on one runtime, and a thousand one after the other: polls, tasks and memory. Measured in a
+//! separate process, with the sandbox in this one.
 
 use std::sync::Arc;
 
-use crate::support::process::{Worker, mib, resident, role, tell, wait_for_go};
+use crate::support::process::{Worker, mib, report, resident, role, wait_for_go};
 use crate::support::subscribing::*;
 use futures_util::StreamExt as _;
 use futures_util::stream;
@@ -15,9 +14,9 @@ use ringcentral_sandbox::Operation;
 use tokio::runtime::{Builder, Handle};
 
 const MANY: usize = 1000;
-/// Calls at once: enough for two cores.
+/// Concurrent calls: enough for two cores.
 const ABREAST: usize = 128;
-/// What a thousand may take.
+/// The memory limit of a thousand subscriptions.
 const BUDGET: u64 = 50 << 20;
 
 fn env(name: &str) -> String {
@@ -42,19 +41,19 @@ async fn one(client: &Client, transport: &Arc<dyn Transport>) -> ringcentral_eve
     subscription
 }
 
-/// The memory that grew since `before`; 0 where the system does not tell.
+/// The memory growth since `before`; 0 if the system does not report it.
 fn growth(before: Option<u64>) -> u64 {
     resident().zip(before).map_or(0, |(now, before)| now.saturating_sub(before))
 }
 
 async fn many_at_once() {
     let (client, transport) = app();
-    // Whatever the first one loads is not what the others cost.
+    // Memory that the first one loads is not counted for the others.
     drop(one(&client, &transport).await);
     let before = resident();
     let subscriptions: Vec<_> =
         stream::iter(0..MANY).map(|_| one(&client, &transport)).buffer_unordered(ABREAST).collect().await;
-    tell("live", &[("grown", growth(before))]);
+    report("live", &[("grown", growth(before))]);
     wait_for_go().await;
     drop(subscriptions);
     drop((client, transport));
@@ -67,7 +66,7 @@ async fn many_at_once() {
         }
     };
     let ended = tokio::time::timeout(ms(10_000), ended).await;
-    tell("ended", &[("tasks", tasks.num_alive_tasks() as u64), ("left", growth(before))]);
+    report("ended", &[("tasks", tasks.num_alive_tasks() as u64), ("left", growth(before))]);
     ended.unwrap();
 }
 
@@ -76,16 +75,16 @@ async fn many_in_turn() {
     let cycles =
         |count| stream::iter(0..count).for_each_concurrent(ABREAST, |_| async { drop(one(&client, &transport).await) });
     cycles(MANY / 4).await;
-    tell("warm", &[]);
+    report("warm", &[]);
     wait_for_go().await;
     let before = resident();
     cycles(MANY).await;
-    tell("cycled", &[]);
+    report("cycled", &[]);
     wait_for_go().await;
-    tell("ended", &[("grown", growth(before))]);
+    report("ended", &[("grown", growth(before))]);
 }
 
-/// Runs in the child only; in this process it is nothing.
+/// Runs in the child process only; does nothing in this one.
 #[test]
 fn worker() {
     let Some(role) = role() else { return };
@@ -102,7 +101,7 @@ fn worker() {
 }
 
 async fn a_thousand_at_once(role: &str) {
-    // Held for as long as the test takes, as the service holds them.
+    // Held for as long as the test takes, like the real service.
     let sandbox = quick().knobs(|knobs| knobs.hold = SOON * 10).request_log(100).start().await.unwrap();
     let mut app = Worker::start(module_path!(), "worker", role, &sandbox);
     let grown = app.wait("live").await["grown"];
@@ -124,7 +123,7 @@ async fn a_thousand_at_once(role: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_thousand_subscriptions_have_a_thousand_polls_and_fit_into_50_mb() {
+async fn a_thousand_subscriptions_open_a_thousand_polls_within_50_mb() {
     a_thousand_at_once("at-once").await;
 }
 

@@ -1,7 +1,7 @@
-//! The WebSocket transport as an app has it, against the sandbox's gateway.
+//! The WebSocket transport as an app uses it, against the sandbox's gateway.
 //!
-//! Names begin with the row of the conformance list that a test holds; a `probe` is
-//! a fault that other clients of the gateway do not survive.
+//! Names begin with the row of the conformance list that a test covers; a `probe` is a fault that other clients of the
+//! gateway do not survive.
 
 use crate::support::subscribing::*;
 use ringcentral_events::rest::Method;
@@ -9,12 +9,12 @@ use ringcentral_events::transport::{WebSocket, WebSocketBuilder};
 use ringcentral_events::{Certainty, Delivery, ErrorKind, GapCause, Phase, Subscription};
 use ringcentral_sandbox::{AuthRefusal, Fault, Operation, Sandbox, Service, WscRotation};
 
-/// Is soon back.
+/// A transport that reconnects quickly.
 fn quick_again() -> WebSocketBuilder {
     WebSocket::builder().dial_pause(ms(100))
 }
 
-/// Notices a dead connection soon.
+/// A transport that notices a dead connection quickly.
 fn nervous() -> WebSocketBuilder {
     quick_again().ping_after(ms(400)).heartbeat_after(ms(400)).answer_within(ms(1500))
 }
@@ -27,7 +27,7 @@ async fn live(sandbox: &Sandbox) -> Subscription {
     live_with(sandbox, quick_again()).await
 }
 
-/// Waits for the next connection after what `cause` does to the present one.
+/// Waits for the next connection after `cause` broke the present one.
 async fn reconnected(sandbox: &Sandbox, cause: impl FnOnce()) {
     let opened = sandbox.gauges().sockets_opened;
     cause();
@@ -39,7 +39,7 @@ async fn reconnected(sandbox: &Sandbox, cause: impl FnOnce()) {
     .await;
 }
 
-/// The connection is lost, and `meanwhile` happens while there is none.
+/// The connection is lost; runs `meanwhile` before the next one.
 async fn lose(sandbox: &Sandbox, meanwhile: impl FnOnce()) {
     reconnected(sandbox, || {
         sandbox.reset_connections(Service::Gateway);
@@ -48,8 +48,8 @@ async fn lose(sandbox: &Sandbox, meanwhile: impl FnOnce()) {
     .await;
 }
 
-/// All of `events` arrived in order, and each connection that was reset is one possible gap:
-/// what was on its way may be lost (found 1.1).
+/// All of `events` arrived in order, and each reset connection is one possible gap: data in transit may be lost (found
+/// 1.1).
 fn assert_after_resets(journal: &Journal, events: impl IntoIterator<Item = u64>, resets: usize) {
     assert_eq!(journal.events(), events.into_iter().collect::<Vec<_>>());
     let gaps = journal.gaps();
@@ -91,7 +91,7 @@ async fn w01_nothing_is_sent_before_the_gateways_first_words() {
 }
 
 #[tokio::test]
-async fn probe_e_w05_replayed_events_in_one_segment_with_the_first_words_arrive() {
+async fn probe_e_w05_replayed_events_in_the_segment_of_connection_details_arrive() {
     for coalesce in [true, false] {
         let sandbox = quick().knobs(|knobs| knobs.gateway.coalesce_replay = coalesce).start().await.unwrap();
         let mut subscription = live(&sandbox).await;
@@ -108,7 +108,7 @@ async fn probe_e_w05_replayed_events_in_one_segment_with_the_first_words_arrive(
 }
 
 #[tokio::test]
-async fn probe_d_w18_repeated_and_reordered_events_are_told_once() {
+async fn probe_d_w18_repeated_and_reordered_events_are_delivered_once() {
     let sandbox = quick()
         .knobs(|knobs| {
             knobs.gateway.replay_duplicates = 3;
@@ -131,7 +131,7 @@ async fn probe_d_w18_repeated_and_reordered_events_are_told_once() {
 }
 
 #[tokio::test]
-async fn probe_a_w04_one_refusal_of_a_token_ends_nothing() {
+async fn probe_a_w04_one_refused_token_does_not_end_the_subscription() {
     for fault in [
         Fault::status(429).header("Retry-After", "1"),
         Fault::status(503),
@@ -146,18 +146,18 @@ async fn probe_a_w04_one_refusal_of_a_token_ends_nothing() {
         let mut subscription = live(&sandbox).await;
         publish(&sandbox, [1]);
         let mut journal = Journal::upto(&mut subscription, 1).await;
-        let told = format!("{fault:?}");
+        let delivered = format!("{fault:?}");
         let fault = sandbox.faults().inject(Operation::WsToken, fault);
         lose(&sandbox, || publish(&sandbox, [2, 3])).await;
         journal.read_to(&mut subscription, 3).await;
-        assert_eq!(sandbox.faults().hits(fault), 1, "{told}");
+        assert_eq!(sandbox.faults().hits(fault), 1, "{delivered}");
         assert_after_resets(&journal, 1..=3, 1);
         close_recovered(&sandbox, subscription).await;
     }
 }
 
 #[tokio::test]
-async fn w06_faults_of_the_upgrade_and_of_the_first_words_end_nothing() {
+async fn w06_faults_of_the_upgrade_and_of_connection_details_do_not_end_the_subscription() {
     for (operation, fault) in [
         (Operation::Upgrade, Fault::status(401)),
         (Operation::Upgrade, Fault::status(429).header("Retry-After", "1")),
@@ -174,11 +174,11 @@ async fn w06_faults_of_the_upgrade_and_of_the_first_words_end_nothing() {
         let mut subscription = live_with(&sandbox, quick_again().details_within(ms(800))).await;
         publish(&sandbox, [1]);
         let mut journal = Journal::upto(&mut subscription, 1).await;
-        let told = format!("{operation:?} {fault:?}");
+        let delivered = format!("{operation:?} {fault:?}");
 
         let fault = sandbox.faults().inject(operation, fault);
         lose(&sandbox, || publish(&sandbox, [2, 3])).await;
-        assert!(sandbox.faults().wait_hits(fault, 1, SOON).await, "{told}");
+        assert!(sandbox.faults().wait_hits(fault, 1, SOON).await, "{delivered}");
         phase(&subscription, Phase::Live).await;
         publish(&sandbox, [4]);
         journal.read_to(&mut subscription, 4).await;
@@ -202,10 +202,9 @@ async fn probe_b_w03_no_heartbeat_reply_closes_and_reconnects() {
     close_recovered(&sandbox, subscription).await;
 }
 
-/// Whether the service sends again what it wrote to a connection that was dead
-/// already is not known, so its loss is told as possible.
+/// Whether the service sends again what it wrote to a dead connection is unknown, so its loss is reported as possible.
 #[tokio::test]
-async fn probe_b_w12_a_black_hole_is_left_and_nothing_of_it_is_lost_quietly() {
+async fn probe_b_w12_a_black_hole_is_abandoned_and_no_event_is_lost_silently() {
     let sandbox = quick().knobs(|knobs| knobs.gateway.replay_duplicates = 10).start().await.unwrap();
     let mut subscription = live_with(&sandbox, nervous()).await;
     publish(&sandbox, [1]);
@@ -240,7 +239,7 @@ async fn probe_f_w06_a_failed_recovery_and_a_refused_subscription_end_in_one_gap
     assert_eq!(gaps[0].certainty, Certainty::Certain);
     let recreated = resumed[0].recreated.as_ref().unwrap();
     assert_eq!((&recreated.old, &recreated.new, resumed.len()), (&old, &new, 1));
-    // The next loss is recovered with the new session's token.
+    // The new session's token recovers the next loss.
     lose(&sandbox, || publish(&sandbox, [3])).await;
     journal.read_to(&mut subscription, 3).await;
     assert_eq!((journal.events(), journal.gaps().len()), (vec![1, 2, 3], 2));
@@ -249,7 +248,7 @@ async fn probe_f_w06_a_failed_recovery_and_a_refused_subscription_end_in_one_gap
 }
 
 #[tokio::test]
-async fn w10_the_newest_token_recovers_however_it_comes() {
+async fn w10_the_newest_token_from_any_frame_recovers_the_session() {
     for rotation in [WscRotation::Notifications, WscRotation::Details] {
         let sandbox = quick().knobs(|knobs| knobs.gateway.wsc_rotation = rotation).start().await.unwrap();
         let mut subscription = live(&sandbox).await;
@@ -266,7 +265,7 @@ async fn w10_the_newest_token_recovers_however_it_comes() {
 }
 
 #[tokio::test]
-async fn w20_more_missed_than_the_service_keeps_is_told() {
+async fn w20_more_missed_events_than_the_service_retains_are_a_possible_loss() {
     let sandbox = quick().start().await.unwrap();
     let mut subscription = live(&sandbox).await;
     publish(&sandbox, [1]);
@@ -282,14 +281,14 @@ async fn w20_more_missed_than_the_service_keeps_is_told() {
 }
 
 #[tokio::test]
-async fn w11_frames_in_every_bad_shape_stop_nothing() {
+async fn w11_malformed_frames_do_not_end_the_connection() {
     let sandbox = quick().knobs(|knobs| (knobs.gateway.escape_slashes, knobs.gateway.pretty) = (true, true)).start();
     let sandbox = sandbox.await.unwrap();
     let mut subscription = live(&sandbox).await;
     for text in ["{}", "[]", "[", "nonsense", "[{}]", r#"[{"type":"Unheard","messageId":1}]"#] {
         assert_eq!(sandbox.send_frame(None, text), 1);
     }
-    // Each that is no frame at all may have been an event.
+    // Each unreadable frame may have been an event.
     for _ in 0..5 {
         assert!(matches!(next(&mut subscription).await, Delivery::Undecodable(_)));
     }
@@ -304,7 +303,7 @@ async fn w11_frames_in_every_bad_shape_stop_nothing() {
 }
 
 #[tokio::test]
-async fn w11_a_frame_beyond_the_limit_costs_the_connection_and_nothing_else() {
+async fn w11_an_oversized_frame_ends_only_the_connection() {
     let sandbox = quick().start().await.unwrap();
     let mut subscription = live_with(&sandbox, quick_again().max_message(64 << 10)).await;
     publish(&sandbox, [1]);
@@ -340,7 +339,7 @@ async fn w02_a_refused_token_is_an_error_that_names_the_permission() {
 #[tokio::test]
 async fn w14_ten_subscriptions_get_their_own_events_once() {
     let sandbox = quick().start().await.unwrap();
-    // More than four connections a minute need the service's word.
+    // More than four connections a minute need the service's announcement.
     sandbox.knobs(|knobs| (knobs.rate_limits.headers, knobs.rate_limits.auth) = (true, 1000));
     let client = client(&sandbox);
     let transport = quick_again().build().unwrap();
@@ -371,7 +370,7 @@ async fn filters_are_changed_over_the_connection() {
 }
 
 #[tokio::test]
-async fn w33_filters_of_a_subscription_that_is_gone_make_another() {
+async fn w33_changing_the_filters_of_a_lost_subscription_creates_another() {
     let sandbox = quick().start().await.unwrap();
     let subscription = live(&sandbox).await;
     let old = subscription.id().unwrap();
@@ -387,7 +386,7 @@ async fn w33_filters_of_a_subscription_that_is_gone_make_another() {
 }
 
 #[tokio::test]
-async fn w39_a_burst_for_a_reader_who_does_not_read_is_all_there() {
+async fn w39_a_burst_waits_for_a_reader_that_does_not_read() {
     let sandbox = quick().start().await.unwrap();
     let mut subscription = live(&sandbox).await;
     for hundred in 0..100 {
@@ -399,7 +398,7 @@ async fn w39_a_burst_for_a_reader_who_does_not_read_is_all_there() {
 }
 
 #[tokio::test]
-async fn hundreds_of_connections_are_lost_together_and_come_back() {
+async fn hundreds_of_connections_lost_together_come_back() {
     const MANY: usize = 100;
     let sandbox = quick().knobs(|knobs| knobs.gateway.max_connections = 2 * MANY).start().await.unwrap();
     sandbox.knobs(|knobs| {
@@ -427,7 +426,7 @@ async fn hundreds_of_connections_are_lost_together_and_come_back() {
 }
 
 #[tokio::test]
-async fn w10_a_creation_that_is_carried_out_without_an_answer_is_replaced() {
+async fn w10_an_unconfirmed_creation_is_replaced() {
     let sandbox = quick().start().await.unwrap();
     let fault = sandbox.faults().inject(Operation::Create, Fault::reset().after_effect());
     let mut subscription = live(&sandbox).await;
@@ -439,11 +438,11 @@ async fn w10_a_creation_that_is_carried_out_without_an_answer_is_replaced() {
 }
 
 #[tokio::test]
-async fn w05_tokens_are_fetched_for_each_connection_and_a_refused_one_is_not_repeated() {
+async fn w05_a_token_is_requested_for_each_connection_and_a_refused_one_is_not_reused() {
     for refusal in [AuthRefusal::Close4400, AuthRefusal::Status401] {
         let sandbox = quick().knobs(|knobs| knobs.gateway.refusal = refusal).start().await.unwrap();
         let mut subscription = live(&sandbox).await;
-        // No token is good for as long as it takes to use it.
+        // Every token expires before it can be used.
         sandbox.knobs(|knobs| knobs.gateway.wstoken_ttl = ms(0));
         let tokens = sandbox.requests_to(Operation::WsToken).len();
         sandbox.reset_connections(Service::Gateway);
@@ -457,7 +456,7 @@ async fn w05_tokens_are_fetched_for_each_connection_and_a_refused_one_is_not_rep
 }
 
 #[tokio::test]
-async fn a_gateway_that_is_away_is_waited_for() {
+async fn an_absent_gateway_is_awaited() {
     let sandbox = quick().start().await.unwrap();
     let mut subscription = live(&sandbox).await;
     sandbox.take_down(Service::Gateway).await;
@@ -469,7 +468,7 @@ async fn a_gateway_that_is_away_is_waited_for() {
 }
 
 #[tokio::test]
-async fn another_login_cannot_recover_and_the_loss_is_told() {
+async fn another_login_cannot_recover_and_the_loss_is_reported() {
     let sandbox = quick().start().await.unwrap();
     let mut subscription = live(&sandbox).await;
     publish(&sandbox, [1]);
@@ -503,7 +502,7 @@ async fn a6_a_refreshed_token_continues_the_session() {
     journal.read_to(&mut subscription, 5).await;
     assert_after_resets(&journal, 1..=5, 1);
     assert_eq!(sandbox.requests_to(Operation::Token).len(), before + 1, "refreshed once");
-    assert_eq!(sandbox.requests_to(Operation::Create).len(), 1, "the same subscription goes on");
+    assert_eq!(sandbox.requests_to(Operation::Create).len(), 1, "the same subscription continues");
     close_recovered(&sandbox, subscription).await;
 }
 

@@ -1,8 +1,7 @@
-//! What a whole life of a WebSocket subscription, with faults in it, writes to the
-//! logs at any level, by `tracing` and by `log`, and what `Debug` and errors show: no
-//! login, no token of the gateway and none of its sessions, and no payload.
+//! The logs of a WebSocket subscription's whole life, with faults, at every level, by `tracing` and by `log`, and the
+//! texts of `Debug` and errors: they show no login, no token of the gateway or its sessions, and no payload.
 //!
-//! In a process of its own, since loggers are for the whole process.
+//! In a separate process, since loggers are global to the process.
 
 use std::sync::Arc;
 
@@ -26,7 +25,7 @@ async fn a7_no_log_no_debug_and_no_error_shows_a_secret_of_the_gateway() {
     let sandbox = quick()
         .knobs(|knobs| {
             knobs.gateway.wsc_rotation = WscRotation::Notifications;
-            // Told, so that many connections may be made.
+            // Announced, so that many connections may be made.
             let limits = &mut knobs.rate_limits;
             (limits.headers, limits.auth, limits.medium, limits.light) = (true, 100_000, 100_000, 100_000);
         })
@@ -42,14 +41,14 @@ async fn a7_no_log_no_debug_and_no_error_shows_a_secret_of_the_gateway() {
     inspection.event(&sandbox, &mut subscription).await;
     inspection.show(&sandbox);
 
-    // What cannot be read.
+    // Undecodable payloads.
     let id = subscription.id().unwrap();
     for text in ["pay10ad", "[{\"type\":\"ServerNotification\"},pay10ad]", "[{\"type\":\"pay10ad\",\"wsc\":7}]"] {
         assert_eq!(sandbox.send_frame(Some(&id), text), 1);
     }
     inspection.event(&sandbox, &mut subscription).await;
 
-    // Connections that break, go silent, or are refused with what was sent quoted.
+    // Connections that break, fall silent, or are refused with the request quoted.
     let quoted = |sandbox: &Sandbox| {
         let last = sandbox.requests_to(Operation::Upgrade).pop().unwrap();
         let bearer = sandbox.requests_to(Operation::WsToken).pop().unwrap();
@@ -66,12 +65,12 @@ async fn a7_no_log_no_debug_and_no_error_shows_a_secret_of_the_gateway() {
             inspection.event(&sandbox, &mut subscription).await;
         }
     }
-    // What happens before it is noticed may be lost.
+    // Events before the detection may be lost.
     sandbox.black_hole_connections(Service::Gateway);
     while !matches!(next(&mut subscription).await, Delivery::Gap(_)) {}
     inspection.event(&sandbox, &mut subscription).await;
 
-    // A session that is lost.
+    // A lost session.
     sandbox.revoke_sessions();
     sandbox.reset_connections(Service::Gateway);
     replaced(&sandbox, &subscription, &id).await;
@@ -79,12 +78,12 @@ async fn a7_no_log_no_debug_and_no_error_shows_a_secret_of_the_gateway() {
     phase(&subscription, Phase::Live).await;
     inspection.show(&soon(subscription.close()).await);
 
-    // A call over a connection, which quotes what that was opened with.
+    // A call over a connection whose answer quotes the opening request.
     let outer: Arc<dyn ControlPlane> = Arc::new(RestControl::new(client.clone()));
     let session = transport.session(&outer).unwrap();
     let request = CreateSubscription::new(vec![STORE.into()], transport.delivery_mode());
     let made = soon(session.control.create(&request)).await.unwrap();
-    // It never saw the login itself.
+    // The connection never saw the login itself.
     let token = sandbox.requests_to(Operation::Upgrade).pop().unwrap().query("access_token").unwrap();
     let body = serde_json::json!({"errorCode": "CMN-101", "message": format!("bad {token}")});
     let fault = sandbox.faults().inject(Operation::OtherApi, Fault::status(400).body(body.to_string()));
@@ -94,7 +93,7 @@ async fn a7_no_log_no_debug_and_no_error_shows_a_secret_of_the_gateway() {
     assert_eq!(sandbox.faults().hits(fault), 1);
     soon(session.control.delete(&made.id)).await.unwrap();
 
-    // A start that is refused.
+    // A refused start.
     sandbox.knobs(|knobs| {
         (knobs.gateway.refusal, knobs.gateway.wstoken_ttl) = (AuthRefusal::Close4400, ms(0));
     });
@@ -103,7 +102,7 @@ async fn a7_no_log_no_debug_and_no_error_shows_a_secret_of_the_gateway() {
     inspection.learn(&sandbox);
 
     let (ours, others) = (ours.text(), others.text());
-    // The loggers were heard at all.
+    // The loggers captured something.
     assert!(ours.contains("DEBUG ringcentral_events::transport::websocket"), "{ours}");
     assert!(others.contains("hyper") || others.contains("reqwest"), "{others}");
     assert!(inspection.secrets.len() >= 20, "{} secrets", inspection.secrets.len());

@@ -1,5 +1,4 @@
-//! A service of agent sessions that answers as a test says; events as a test writes
-//! them, and what a stream yields, in a word each.
+//! A scripted service of agent sessions; hand-written events, and one word per delivery of a stream.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -15,7 +14,7 @@ pub(crate) use super::common::*;
 
 use super::scripted::{Reply, Scripted, Seen};
 
-/// Answers to polls, in their order; without one a poll is held.
+/// Answers to polls, in order; without one a poll is held.
 #[derive(Clone, Default)]
 pub(crate) struct Script(Arc<Mutex<VecDeque<Reply>>>);
 
@@ -87,7 +86,7 @@ impl Service {
             .collect()
     }
 
-    /// Whether no more than so many polls come in a while; a slow machine makes them fewer.
+    /// Whether at most this many polls arrive in a while; fewer on a slow machine.
     pub(crate) async fn is_held_back(&self, polls: usize) -> bool {
         let more = async {
             while self.polled().len() <= polls {
@@ -128,7 +127,7 @@ pub(crate) fn custom(name: &str) -> Value {
     json!({ "type": "CustomEvent", "eventName": name, "data": "" })
 }
 
-/// The next item, in a word: the event's kind, or what the delivery is.
+/// The next item as a word: the event's kind, or the kind of the delivery.
 pub(crate) async fn word(events: &mut AgentEvents) -> String {
     match next(events).await {
         Some(Ok(delivery)) => name(&delivery),

@@ -1,5 +1,4 @@
-//! A bare client for the sandbox: HTTP and nothing else, so that what a test
-//! sees is what the sandbox sent.
+//! A bare client for the sandbox: only HTTP, so that a test sees exactly what the sandbox sent.
 
 use reqwest::Method;
 use ringcentral_sandbox::{Sandbox, SandboxBuilder};
@@ -133,7 +132,7 @@ impl Cursor {
     }
 }
 
-/// AES-128-ECB with PKCS#7, as a client does it.
+/// AES-128-ECB with PKCS#7, like a client.
 pub(crate) fn decrypt(key: &str, text: &str) -> Value {
     use base64::Engine as _;
     use base64::engine::general_purpose::STANDARD;
@@ -145,7 +144,7 @@ pub(crate) fn decrypt(key: &str, text: &str) -> Value {
     serde_json::from_slice(plain).unwrap()
 }
 
-/// The notification of a message, decrypted where the subscription says so.
+/// The notification of a message, decrypted if the subscription is encrypted.
 pub(crate) fn notification(info: &Value, message: &Value) -> Value {
     match info["deliveryMode"]["encryptionKey"].as_str() {
         Some(key) => decrypt(key, message["d"].as_str().unwrap()),

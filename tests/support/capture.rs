@@ -1,4 +1,4 @@
-//! Everything that is logged, by `tracing` and by `log`, at every level.
+//! Captures all logs, by `tracing` and by `log`, at every level.
 
 use std::fmt::{Debug, Write as _};
 use std::sync::{Arc, Mutex};
@@ -7,8 +7,7 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
-/// Keeps what is logged. A logger is for the whole process, so its test runs in one
-/// of its own (`process::ran_alone`).
+/// Stores the logs. Loggers are global to the process, so the test runs in a separate process (`process::ran_alone`).
 #[derive(Clone, Default)]
 pub(crate) struct Capture(Arc<Mutex<String>>);
 
@@ -21,7 +20,7 @@ impl Visit for Line<'_> {
 }
 
 impl Capture {
-    /// From now on everything that this process logs, by `tracing` and by `log`.
+    /// Captures everything that this process logs from now on, by `tracing` and by `log`.
     pub(crate) fn install() -> (Self, Self) {
         let (ours, others) = (Self::default(), Self::default());
         tracing::subscriber::set_global_default(ours.clone()).unwrap();
@@ -36,7 +35,7 @@ impl Capture {
         record(&mut Line(&mut text));
     }
 
-    /// What was logged so far.
+    /// The logs so far.
     pub(crate) fn text(&self) -> String {
         self.0.lock().unwrap().clone()
     }
@@ -66,8 +65,8 @@ impl log::Log for Capture {
         true
     }
     fn log(&self, record: &log::Record<'_>) {
-        // The sandbox's end of a connection is in this process too, and prints what it sends.
-        // That the client's end cannot is for the tests of its bytes.
+        // The sandbox's end of a connection is in this process too, and logs what it sends. The client's end is covered
+        // by the tests of its bytes.
         if !record.target().starts_with("tungstenite") {
             write!(self.0.lock().unwrap(), "\n{} {} {}", record.level(), record.target(), record.args()).unwrap();
         }

@@ -1,4 +1,4 @@
-//! A logged-in client of the sandbox, and what its sources find.
+//! A logged-in client of the sandbox, and the results of its sources.
 
 use std::collections::HashSet;
 use std::time::{Duration, SystemTime};
@@ -10,10 +10,10 @@ use ringcentral_sandbox::{Sandbox, SandboxBuilder};
 
 pub(crate) use super::login::*;
 
-/// Further than the service's overlap.
+/// Longer than the service's overlap.
 pub(crate) const LATER: Duration = Duration::from_secs(30);
 
-/// Limits off, and told to nobody.
+/// Limits off, and not announced.
 pub(crate) fn free() -> SandboxBuilder {
     Sandbox::builder().knobs(|knobs| {
         knobs.rate_limits.enforce = false;
@@ -21,13 +21,13 @@ pub(crate) fn free() -> SandboxBuilder {
     })
 }
 
-/// This machine's clock, which sources are asked by.
+/// This machine's clock, which sources use.
 #[allow(clippy::disallowed_methods, reason = "what the subscription does through its own clock")]
 pub(crate) fn now() -> SystemTime {
     SystemTime::now()
 }
 
-/// A source, its position, and what was told already.
+/// A source, its position, and the deliveries so far.
 pub(crate) struct Follower<S> {
     pub(crate) source: S,
     pub(crate) filters: Vec<EventFilter>,
@@ -45,9 +45,9 @@ impl<S: CatchUp> Follower<S> {
         Self { source, filters, position, known: HashSet::new(), complete: true, pages: 0 }
     }
 
-    /// All pages; each notification once, as a subscription tells them.
+    /// Reads all pages; each notification once, like a subscription.
     pub(crate) async fn sync(&mut self, since: Option<SystemTime>) -> Vec<Notification> {
-        let (mut told, mut more) = (Vec::new(), true);
+        let (mut delivered, mut more) = (Vec::new(), true);
         (self.complete, self.pages) = (true, 0);
         while more {
             let page = self.page(since).await;
@@ -56,17 +56,17 @@ impl<S: CatchUp> Follower<S> {
             assert!(self.pages < 1000, "a round ends");
             more = page.more;
             self.position = stored(&page.next);
-            told.extend(page.found.into_iter().map(read));
+            delivered.extend(page.found.into_iter().map(read));
         }
-        told.retain(|it| self.is_news(it));
-        told
+        delivered.retain(|it| self.is_news(it));
+        delivered
     }
 
     pub(crate) async fn page(&self, since: Option<SystemTime>) -> SyncPage {
         self.source.sync(SyncRequest::new(Some(&self.position), &self.filters, since)).await.unwrap()
     }
 
-    /// Whether this was not told yet; from now on it was.
+    /// Whether this was not delivered yet; marks it as delivered.
     pub(crate) fn is_news(&mut self, it: &Notification) -> bool {
         let keys = it.subject_keys();
         let keys = if keys.is_empty() { vec![it.dedup_key()] } else { keys };
@@ -74,7 +74,7 @@ impl<S: CatchUp> Follower<S> {
     }
 }
 
-/// A position as it comes back from where it was stored.
+/// A position after a round trip through storage.
 fn stored(token: &SyncToken) -> SyncToken {
     serde_json::from_str(&serde_json::to_string(token).unwrap()).unwrap()
 }
@@ -84,7 +84,7 @@ pub(crate) fn read(found: ringcentral_events::catch_up::Found) -> Notification {
     Notification::parse(found.notification, origin, now()).unwrap()
 }
 
-/// One line on what a notification says.
+/// A notification's content on one line.
 pub(crate) fn line(it: &Notification) -> String {
     let text = |text: Option<&str>| text.unwrap_or("-").to_owned();
     match it.event() {

@@ -1,5 +1,4 @@
-//! A bare client for the Contact Center: HTTP and nothing else, so that what a test sees
-//! is what the sandbox sent.
+//! A bare client for the Contact Center: only HTTP, so that a test sees exactly what the sandbox sent.
 
 use reqwest::header::HeaderMap;
 use reqwest::{Method, RequestBuilder};
@@ -29,7 +28,7 @@ impl Answer {
         self.body["sessionId"].as_str().unwrap().to_owned()
     }
 
-    /// The events, each by its type, and for contacts and states what they say.
+    /// The events by type; for contacts and states with their content.
     pub(crate) fn events(&self) -> Vec<String> {
         let text = |event: &Value, name: &str| event[name].as_str().unwrap_or_default().to_owned();
         let events = self.body["events"].as_array().unwrap_or_else(|| panic!("{} {}", self.status, self.text));
@@ -118,7 +117,7 @@ impl Client {
         sent(self.request(Method::GET, &format!("/{}/get-next-event?timeout={timeout}", encoded(id)))).await
     }
 
-    /// A poll that goes on beside the test, once it is open.
+    /// Opens a poll that runs beside the test.
     pub(crate) async fn hold(&self, id: &str) -> tokio::task::JoinHandle<Answer> {
         let request = self.request(Method::GET, &format!("/{}/get-next-event?timeout=60", encoded(id)));
         let open = self.center.session().map_or(0, |session| session.polls);

@@ -1,4 +1,4 @@
-//! What every test needs: a bound for each wait, and an HTTP client without manners.
+//! Shared by all tests: a deadline for each wait, and an HTTP client without retries.
 
 use std::future::Future;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use reqwest::Response;
 use serde_json::Value;
 
-/// Far beyond what any step here takes, on a machine that has other work too.
+/// Far longer than any step takes, even on a busy machine.
 pub(crate) const SOON: Duration = Duration::from_secs(120);
 
 /// Waits, but not for ever.
@@ -18,12 +18,12 @@ pub(crate) const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-/// A client that neither follows redirects nor goes by a proxy.
+/// A client that follows no redirects and uses no proxy.
 pub(crate) fn http() -> reqwest::Client {
     reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).timeout(SOON).build().unwrap()
 }
 
-/// Status and JSON of an answer; null where it is no JSON.
+/// Status and JSON of an answer; null if it is not JSON.
 pub(crate) async fn body(response: Response) -> (u16, Value) {
     let status = response.status().as_u16();
     let text = response.text().await.unwrap();

@@ -1,4 +1,4 @@
-//! A signed request to an endpoint in memory, and its answer, checked as a crawler would.
+//! A signed request to an in-memory endpoint, and its answer, checked like a crawler does.
 
 use std::sync::{Arc, Mutex};
 
@@ -35,7 +35,7 @@ pub(crate) fn body_of(action: &str, params: Option<Value>) -> String {
     body.to_string()
 }
 
-/// Status and body of an answer whose signature is right.
+/// Status and body of an answer with a valid signature.
 pub(crate) fn checked(answer: &Response<Bytes>) -> (u16, String) {
     let signatures: Vec<_> = answer.headers().get_all(SIGNATURE_HEADER).iter().collect();
     assert_eq!(signatures.len(), 1, "one signature");
@@ -66,7 +66,7 @@ pub(crate) fn agent() -> User {
     User::new("agent-1", "Jane", date("2026-01-01")).puppet()
 }
 
-/// A forum in memory: threads, messages, and whatever agents do with them.
+/// An in-memory forum: threads, messages, and the agents' actions on them.
 #[derive(Clone)]
 pub(crate) struct Forum {
     pub(crate) threads: MemoryFeed<Thread>,

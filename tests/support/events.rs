@@ -1,4 +1,4 @@
-//! What the tests of events share.
+//! Shared by the tests of events.
 use std::path::Path;
 use std::time::SystemTime;
 

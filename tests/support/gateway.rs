@@ -1,4 +1,4 @@
-//! A bare client of the gateway: frames and nothing else.
+//! A bare client of the gateway: only frames.
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use reqwest::Method;
@@ -32,7 +32,7 @@ pub(crate) async fn tcp(sandbox: &Sandbox) -> TcpStream {
     TcpStream::connect(address).await.unwrap()
 }
 
-/// Upgrades with this query; the status where it is refused.
+/// Upgrades with this query; returns the status of a refusal.
 pub(crate) async fn upgrade(sandbox: &Sandbox, query: &str) -> Result<Socket, u16> {
     let url = format!("{}?{query}", sandbox.gateway_url());
     match timeout(SOON, client_async(url, tcp(sandbox).await)).await.unwrap() {
@@ -53,7 +53,7 @@ pub(crate) async fn connect(sandbox: &Sandbox, client: &Client) -> (Socket, Valu
     (socket, details)
 }
 
-/// As [`connect`], with a resume token.
+/// Like [`connect`], with a resume token.
 pub(crate) async fn resume(sandbox: &Sandbox, client: &Client, wsc: &str) -> (Socket, Value) {
     let query = format!("access_token={}&wsc={wsc}", ws_token(client).await);
     let mut socket = upgrade(sandbox, &query).await.unwrap();
@@ -136,7 +136,7 @@ impl Socket {
         SubscriptionId::new(frame[1]["id"].as_str().unwrap())
     }
 
-    /// A heartbeat must be the next frame to come back.
+    /// Sends a heartbeat; the next frame must be its echo.
     pub(crate) async fn beat(&mut self) {
         let beat = json!([{ "type": "Heartbeat", "messageId": "beat/1" }]);
         self.send(&beat).await;

@@ -1,9 +1,9 @@
-//! What a connection can do to an exchange, as one table, and a runner that plays each
-//! row over whatever network a [`Harness`] is.
+//! A table of the faults that a connection can inject into an exchange, and a runner that plays each row over the
+//! network of a [`Harness`].
 //!
-//! A row scripts the peer byte by byte and says what must come of it twice: at the seam
-//! ([`HttpClient`]) and for a user of the crate ([`Client`]). The same rows run over real
-//! sockets and over simulated ones, so that both mean the same by "was it sent".
+//! A row scripts the peer byte by byte and gives the expected result twice: at the [`HttpClient`] trait and for a user
+//! of the crate ([`Client`]). The same rows run over real sockets and over simulated ones, so that both agree on "was
+//! it sent".
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -20,17 +20,16 @@ use url::Url;
 /// A network, and an HTTP client on it.
 #[async_trait]
 pub(crate) trait Harness: Send + Sync {
-    /// Whether it can do a row of this protocol.
+    /// Whether it supports a row of this protocol.
     fn can(&self, protocol: Protocol) -> bool;
 
-    /// The client under test, which speaks HTTP/2 without being asked where `protocol`
-    /// is [`Protocol::Http2`].
+    /// The client under test, which uses HTTP/2 with prior knowledge for [`Protocol::Http2`].
     fn http(&self, protocol: Protocol) -> Arc<dyn HttpClient>;
 
-    /// A peer that listens, and its URL; for [`Protocol::Tls`] with `https`.
+    /// A listening peer, and its URL; for [`Protocol::Tls`] with `https`.
     async fn listen(&self, protocol: Protocol) -> (Url, Box<dyn Listener>);
 
-    /// The URL of a place where nothing listens.
+    /// A URL without a listener.
     async fn nowhere(&self) -> Url;
 }
 
@@ -44,26 +43,26 @@ pub(crate) trait Listener: Send {
 /// The peer's side of a connection.
 #[async_trait]
 pub(crate) trait Connection: AsyncRead + AsyncWrite + Send + Unpin {
-    /// Ends it in order: FIN, and over TLS `close_notify` before that.
+    /// Closes it in order: FIN, and over TLS `close_notify` before that.
     async fn close(self: Box<Self>);
-    /// Ends it by RST.
+    /// Closes it by RST.
     async fn reset(self: Box<Self>);
-    /// Ends the bytes below TLS by FIN, without `close_notify`.
+    /// Closes the bytes below TLS by FIN, without `close_notify`.
     async fn truncate(self: Box<Self>);
 }
 
-/// What is spoken.
+/// The protocol of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Protocol {
-    /// HTTP/1.1 in the open.
+    /// HTTP/1.1 without TLS.
     Http1,
-    /// HTTP/2 in the open, with prior knowledge.
+    /// HTTP/2 without TLS, with prior knowledge.
     Http2,
     /// HTTP/1.1 over TLS.
     Tls,
 }
 
-/// What the peer does with one connection, step by step.
+/// A step of the peer on one connection.
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
     /// Reads one request to its end.
@@ -76,58 +75,57 @@ pub(crate) enum Step {
     Close,
     /// RST.
     Reset,
-    /// FIN without TLS' own end.
+    /// FIN without TLS `close_notify`.
     Truncate,
-    /// FIN, and waits until the client has closed, too.
+    /// FIN, then waits until the client has closed, too.
     CloseAndWait,
-    /// Says nothing until the client goes.
+    /// Sends nothing until the client closes.
     Silence,
-    /// HTTP/2: reads requests and refuses each unprocessed (`RST_STREAM`), until the
-    /// client goes.
+    /// HTTP/2: reads requests and refuses each unprocessed (`RST_STREAM`), until the client closes.
     RefuseAll,
 }
 
-/// What comes of the exchange at the seam.
+/// The result of the exchange at the trait.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Seam {
     /// Head and body arrive.
     Answer(u16, &'static str),
-    /// It fails so. `sent` is `None` where both are honest, because it is a race.
+    /// It fails with this kind. `sent` is `None` where both values are correct, because it is a race.
     Fails(HttpErrorKind, Option<bool>),
-    /// Nothing comes: deadlines are above the seam.
+    /// No result: deadlines are above the trait.
     Nothing,
 }
 
-/// What comes of the same for a user of the crate.
+/// The result of the same exchange for a user of the crate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Call {
     /// It succeeds with this body.
     Answer(&'static str),
-    /// It fails so: kind, and whether it may have been carried out (`None` as above).
-    /// The disposition is to retry, as for all trouble of a network.
+    /// It fails with this kind, and may have been carried out or not (`None` as above). The disposition is to retry, as
+    /// for all network errors.
     Fails(ErrorKind, Option<bool>),
 }
 
 /// One fault.
 #[derive(Clone, Debug)]
 pub(crate) struct Row {
-    /// What it is.
+    /// The name of the fault.
     pub(crate) name: &'static str,
-    /// How it is spoken.
+    /// The protocol.
     pub(crate) protocol: Protocol,
     /// The method of the request; a POST has a body.
     pub(crate) method: Method,
-    /// Whether a first request is answered well before, over the same client.
+    /// Whether an earlier request was answered over the same client.
     pub(crate) after_one: bool,
-    /// What the peer does with its first connection, its second, and so on; the last of
-    /// these with all that follow. Empty: nothing listens.
+    /// The peer's steps on its first connection, its second, and so on; the last ones apply to all that follow. Empty:
+    /// nothing listens.
     pub(crate) peer: Vec<Vec<Step>>,
-    /// What comes of it at the seam.
+    /// The result at the trait.
     pub(crate) seam: Seam,
-    /// What comes of it for a user.
+    /// The result for a user.
     pub(crate) call: Call,
-    /// How often a user's call reached the peer whole, the first request left out.
-    /// `None` where that is the client's own affair.
+    /// How often a user's call reached the peer completely, without the first request. `None` if the client decides
+    /// that.
     pub(crate) reached: Option<usize>,
 }
 
@@ -196,7 +194,7 @@ pub(crate) fn rows() -> Vec<Row> {
     let h2 = |row: Row| Row { protocol: Protocol::Http2, ..row };
     let tls = |row: Row| Row { protocol: Protocol::Tls, ..row };
     let pooled = |row: Row| Row { after_one: true, ..row };
-    // A call that certainly was not carried out is repeated three times.
+    // A call that was certainly not carried out is retried three times.
     let undone = (Seam::Fails(Broken, unsent), Call::Fails(broke, unsent), None);
 
     vec![
@@ -322,7 +320,7 @@ pub(crate) fn rows() -> Vec<Row> {
         h2(fault("HTTP/2: RST_STREAM, unprocessed", vec![RefuseAll], undone.clone())),
         h2(fault("HTTP/2: GOAWAY, unprocessed", vec![Request, goaway(0, NO_ERROR), Close], undone.clone())),
         h2(fault(
-            "HTTP/2: GOAWAY, unprocessed and told off",
+            "HTTP/2: GOAWAY, unprocessed and delivered off",
             vec![Request, goaway(0, ENHANCE_YOUR_CALM), Close],
             undone,
         )),
@@ -368,13 +366,12 @@ pub(crate) fn rows() -> Vec<Row> {
     ]
 }
 
-/// How long a user's call may take where nothing comes. The wait itself is what is
-/// tested; everything else ends by itself.
+/// The deadline of a user's call without an answer. The wait itself is under test; everything else ends by itself.
 const PATIENCE: Duration = Duration::from_millis(400);
-/// Against a test that hangs.
+/// A limit for a hanging test.
 const HANG: Duration = Duration::from_secs(60);
 
-/// Plays `row` and says what was not as it says.
+/// Plays `row` and reports differences from its expected results.
 pub(crate) async fn run(row: &Row, harness: &dyn Harness) -> Result<(), String> {
     if !harness.can(row.protocol) {
         return Ok(());
@@ -412,7 +409,7 @@ pub(crate) async fn run(row: &Row, harness: &dyn Harness) -> Result<(), String> 
 /// Plays a row's peer; ends when dropped.
 struct Peer {
     task: Option<tokio::task::JoinHandle<()>>,
-    /// Requests that were read whole, and connections that were played to their end.
+    /// The number of requests that were read completely, and of connections that were played to their end.
     seen: Arc<Mutex<(usize, usize)>>,
     changed: Arc<tokio::sync::Notify>,
 }
@@ -448,16 +445,16 @@ async fn start(row: &Row, harness: &dyn Harness) -> (Url, Peer) {
     }
     let (url, mut listener) = harness.listen(row.protocol).await;
     let (scripts, protocol) = (row.peer.clone(), row.protocol);
-    let (told, changes) = (seen.clone(), changed.clone());
+    let (delivered, changes) = (seen.clone(), changed.clone());
     let task = tokio::spawn(async move {
         let mut playing = tokio::task::JoinSet::new();
         for number in 0.. {
             let connection = listener.accept().await;
             let script = scripts[number.min(scripts.len() - 1)].clone();
-            let (told, changes) = (told.clone(), changes.clone());
+            let (delivered, changes) = (delivered.clone(), changes.clone());
             playing.spawn(async move {
-                play(script, protocol, connection, &told).await;
-                told.lock().unwrap().1 += 1;
+                play(script, protocol, connection, &delivered).await;
+                delivered.lock().unwrap().1 += 1;
                 changes.notify_waiters();
             });
         }
@@ -465,7 +462,7 @@ async fn start(row: &Row, harness: &dyn Harness) -> (Url, Peer) {
     (url, Peer { task: Some(task), seen, changed })
 }
 
-/// Plays one connection. Errors of its own writing are the client's going away.
+/// Plays one connection. Write errors mean that the client has closed.
 async fn play(
     script: Vec<Step>,
     protocol: Protocol,
@@ -523,7 +520,7 @@ async fn write(connection: &mut Box<dyn Connection>, bytes: &[u8]) -> std::io::R
     connection.flush().await
 }
 
-/// Reads until the client goes.
+/// Reads until the client closes.
 async fn read_out(connection: &mut Box<dyn Connection>) {
     let mut rest = [0; 1024];
     while matches!(connection.read(&mut rest).await, Ok(1..)) {}
@@ -541,14 +538,14 @@ async fn read_request(connection: &mut Box<dyn Connection>) -> std::io::Result<(
     connection.read_exact(&mut body).await.map(drop)
 }
 
-/// The peer's side of HTTP/2, as far as it takes to read requests.
+/// The peer's side of HTTP/2, as far as needed to read requests.
 #[derive(Default)]
 struct Streams {
     begun: bool,
 }
 
 impl Streams {
-    /// Reads frames until a stream's request has ended; which stream it was.
+    /// Reads frames until a stream's request has ended; returns the stream.
     async fn read_request(&mut self, connection: &mut Box<dyn Connection>) -> std::io::Result<u32> {
         const SETTINGS: u8 = 4;
         const ACK: u8 = 1;

@@ -1,4 +1,4 @@
-//! The secrets of a subscription's life, and everything that `Debug` and errors show of it.
+//! The secrets of a subscription's life, and all texts of `Debug` and errors.
 
 use std::collections::BTreeSet;
 use std::fmt::{Debug, Write as _};
@@ -11,7 +11,7 @@ use super::subscribing::{STORE, next};
 /// A word in every payload.
 pub(crate) const CONTENT: &str = "pay10ad";
 
-/// What must not be seen, and what is shown.
+/// The secrets, and the texts that are shown.
 #[derive(Default)]
 pub(crate) struct Inspection {
     pub(crate) secrets: BTreeSet<String>,
@@ -19,7 +19,7 @@ pub(crate) struct Inspection {
 }
 
 impl Inspection {
-    /// Notes the secrets that there are now and that were used until now.
+    /// Records the present secrets and those that were used before.
     pub(crate) fn learn(&mut self, sandbox: &Sandbox) {
         for held in sandbox.subscriptions() {
             self.secrets.extend([held.address.expose().to_owned(), held.subscriber_key.expose().to_owned()]);
@@ -41,7 +41,7 @@ impl Inspection {
         write!(self.shown, "\n{what:?}\n{what:#?}").unwrap();
     }
 
-    /// Everything that an error and its causes say.
+    /// Records the texts of an error and its causes.
     pub(crate) fn show_error(&mut self, error: &Error) {
         self.show(error);
         let mut next: Option<&dyn std::error::Error> = Some(error);
@@ -70,7 +70,7 @@ impl Inspection {
         delivery
     }
 
-    /// Lets an event happen and reads up to it.
+    /// Causes an event and reads up to it.
     pub(crate) async fn event(&mut self, sandbox: &Sandbox, subscription: &mut Subscription) {
         sandbox.trigger_json(STORE, &format!(r#"{{"text":"{CONTENT}"}}"#)).unwrap();
         while !matches!(self.next(subscription).await, Delivery::Notification(_)) {}
@@ -78,7 +78,7 @@ impl Inspection {
         self.show_all(subscription);
     }
 
-    /// No secret is in any of these texts, nor in what `Debug` and errors showed.
+    /// Asserts that none of these texts, nor those of `Debug` and errors, contains a secret.
     pub(crate) fn assert_hidden(&self, logs: [(&str, &String); 2]) {
         for (place, text) in logs.into_iter().chain([("Debug and errors", &self.shown)]) {
             for secret in &self.secrets {

@@ -10,7 +10,7 @@ pub(crate) fn oauth(sandbox: &Sandbox) -> OAuth {
     login(sandbox).build().unwrap()
 }
 
-/// A login whose tokens are kept.
+/// A login with this token store.
 pub(crate) fn oauth_with(sandbox: &Sandbox, tokens: impl TokenStore) -> OAuth {
     login(sandbox).store(tokens).build().unwrap()
 }

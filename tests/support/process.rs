@@ -1,4 +1,4 @@
-//! Tests that need a process of their own: what they measure or set is for a whole process.
+//! Runs tests in a separate process: what they measure or set is global to a process.
 
 use std::collections::HashMap;
 use std::process::Stdio;
@@ -9,11 +9,10 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 use super::common::soon;
 
-/// Says to a child what to be; see [`Worker::start`].
+/// The role of a child process; see [`Worker::start`].
 const ROLE: &str = "RC_TEST_ROLE";
 
-/// Resident memory of this process in bytes; `None` where the system does not
-/// tell it in `/proc`.
+/// Resident memory of this process in bytes; `None` if the system does not report it in `/proc`.
 pub(crate) fn resident() -> Option<u64> {
     let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
     let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
@@ -24,8 +23,8 @@ pub(crate) fn mib(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)
 }
 
-/// Runs a test again in a process of its own, where it has the memory and the loggers
-/// to itself; true in the process that did so, which has nothing left to do.
+/// Runs a test again in a separate process, with its own memory and loggers; true in the parent process, which has
+/// nothing left to do.
 ///
 /// `module` is the test's `module_path!()`.
 pub(crate) async fn ran_alone(module: &str, test: &str) -> bool {
@@ -37,12 +36,12 @@ pub(crate) async fn ran_alone(module: &str, test: &str) -> bool {
     let output = child.await.unwrap();
     let (text, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     println!("{text}");
-    // A name that is no test's would run none.
+    // An unknown test name would run none.
     assert!(output.status.success() && text.contains("test result: ok. 1 passed"), "{text}\n{errors}");
     true
 }
 
-/// What the test runner calls a test: its path without the name of the binary.
+/// The test runner's name of a test: its path without the name of the binary.
 fn test_name(module: &str, test: &str) -> String {
     let (_, module) = module.split_once("::").expect("tests lie in modules of their binary");
     format!("{module}::{test}")
@@ -55,13 +54,13 @@ fn this_binary(test: &str) -> Command {
     command
 }
 
-/// What this process is to be, if it was started as a child.
+/// The role of this process, if it was started as a child.
 pub(crate) fn role() -> Option<String> {
     std::env::var(ROLE).ok()
 }
 
-/// A child of this test binary: a process of its own, so that neither the sandbox
-/// nor other tests are in its memory. It talks by lines.
+/// A child of this test binary: a separate process, so that neither the sandbox nor other tests are in its memory. It
+/// communicates by lines.
 pub(crate) struct Worker {
     _child: Child,
     stdin: ChildStdin,
@@ -93,7 +92,7 @@ impl Worker {
     pub(crate) async fn wait(&mut self, name: &str) -> HashMap<String, u64> {
         loop {
             let line = soon(self.lines.next_line()).await.unwrap().expect("the child ended early");
-            // The test runner writes to the same place, without a line's end.
+            // The test runner writes to the same output, without a line break.
             let Some((_, line)) = line.split_once("@@") else { continue };
             let mut words = line.split(' ');
             assert_eq!(words.next(), Some(name), "{line}");
@@ -104,14 +103,14 @@ impl Worker {
         }
     }
 
-    /// Lets the child go on.
+    /// Lets the child continue.
     pub(crate) async fn go(&mut self) {
         self.stdin.write_all(b"go\n").await.unwrap();
     }
 }
 
 /// The child's side of [`Worker::wait`].
-pub(crate) fn tell(name: &str, figures: &[(&str, u64)]) {
+pub(crate) fn report(name: &str, figures: &[(&str, u64)]) {
     let figures: String = figures.iter().map(|(key, value)| format!(" {key}={value}")).collect();
     println!("@@{name}{figures}");
 }

@@ -1,4 +1,4 @@
-//! A server whose every answer the test writes by hand.
+//! A server with hand-written answers.
 
 use std::net::SocketAddr;
 
@@ -78,13 +78,13 @@ impl Server {
         soon(self.leaves.recv()).await.unwrap()
     }
 
-    /// Requests that came and nobody took: polls, times, leaves.
+    /// Requests that no test has taken: polls, times, leaves.
     pub(crate) fn waiting(&self) -> (usize, usize, usize) {
         (self.polls.len(), self.times.len(), self.leaves.len())
     }
 }
 
-/// Reads one request off the connection.
+/// Reads one request from the connection.
 async fn receive(mut stream: TcpStream, inbox: Inbox) {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -102,7 +102,7 @@ async fn receive(mut stream: TcpStream, inbox: Inbox) {
         line => panic!("unexpected request {line}"),
     }
     .clone();
-    // A test that ended needs no more requests.
+    // A test that has ended needs no more requests.
     let _ = to.send(Request { line, stream, inbox });
 }
 
@@ -116,7 +116,7 @@ impl Request {
         (self.query("tt").unwrap(), self.query("tr"))
     }
 
-    /// Writes `bytes` and keeps the connection for the next request.
+    /// Writes `bytes` and keeps the connection open for the next request.
     pub(crate) async fn raw(mut self, bytes: impl AsRef<[u8]>) {
         self.stream.write_all(bytes.as_ref()).await.unwrap();
         tokio::spawn(receive(self.stream, self.inbox));
@@ -187,7 +187,7 @@ pub(crate) async fn link_of(builder: PubNubBuilder) -> Box<dyn Link> {
     builder.build().unwrap().open(target(cursor(TT, None))).await.unwrap()
 }
 
-/// The next batch; says nothing of an `Alive` before it.
+/// The next batch; skips an `Alive` before it.
 pub(crate) async fn batch(link: &mut Box<dyn Link>) -> (Vec<String>, Cursor, Option<SuspectedLoss>) {
     loop {
         match soon(link.next()).await.unwrap() {

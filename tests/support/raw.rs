@@ -1,5 +1,5 @@
-//! A PubNub server whose answers the test makes: for what a sandbox cannot be
-//! scripted to do, and for more messages than it can make in time.
+//! A PubNub server with the test's own answers: for behavior that a sandbox cannot be scripted to show, and for more
+//! messages than it can produce in time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,18 +8,17 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-/// What is done with one poll.
+/// The reaction to one poll.
 pub(crate) enum Answer {
     /// 200 with this JSON; the connection stays.
     Json(String),
-    /// These bytes, and the connection is closed.
+    /// These bytes, then the connection is closed.
     RawAndClose(Vec<u8>),
-    /// Nothing, for as long as the client waits.
+    /// No answer, for as long as the client waits.
     Hold,
 }
 
-/// Answers polls by a function of their timetoken; a leave and the time as they
-/// are.
+/// Answers polls by a function of their timetoken; answers leaves and time requests normally.
 pub(crate) struct RawPubNub {
     origin: String,
     polls: Arc<AtomicU64>,
@@ -33,7 +32,7 @@ impl Drop for RawPubNub {
 }
 
 impl RawPubNub {
-    /// `answer` is given the number of the poll, from 0, and its timetoken.
+    /// `answer` gets the number of the poll, from 0, and its timetoken.
     pub(crate) async fn start(answer: impl Fn(u64, u64) -> Answer + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let origin = format!("http://{}", listener.local_addr().unwrap());
@@ -74,15 +73,15 @@ async fn serve(mut stream: TcpStream, answer: Arc<impl Fn(u64, u64) -> Answer + 
                     "HTTP/1.1 200 OK\r\nContent-Type: text/javascript\r\nContent-Length: {}\r\n\r\n",
                     body.len()
                 );
-                // In one piece, or Nagle's algorithm makes every answer slow.
+                // In one piece, since Nagle's algorithm would delay every answer.
                 stream.write_all(&[head.as_bytes(), body.as_bytes()].concat()).await
             }
             Answer::RawAndClose(bytes) => {
-                // A client that is gone needs no answer.
+                // A client that has closed needs no answer.
                 let _ = stream.write_all(&bytes).await;
                 return;
             }
-            // The client going is the end of it.
+            // Ends when the client closes.
             Answer::Hold => stream.read_u8().await.map(drop),
         };
         if written.is_err() {
@@ -91,7 +90,7 @@ async fn serve(mut stream: TcpStream, answer: Arc<impl Fn(u64, u64) -> Answer + 
     }
 }
 
-/// The target of the next request; `None` when the client is gone.
+/// The target of the next request; `None` when the client has closed.
 async fn request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<String> {
     loop {
         if let Some(end) = buffer.windows(4).position(|window| window == b"\r\n\r\n") {

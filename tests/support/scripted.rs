@@ -1,4 +1,4 @@
-//! A loopback HTTP server that does what a test says, request by request.
+//! A loopback HTTP server with a scripted reply to each request.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -7,10 +7,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-/// A request as it came.
+/// A received request.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
-    /// How many came before it.
+    /// The number of requests before it.
     pub(crate) n: usize,
     pub(crate) method: String,
     /// Path and query.
@@ -35,7 +35,7 @@ impl Seen {
     }
 }
 
-/// What to do with a request.
+/// The reaction to a request.
 #[derive(Clone, Debug)]
 pub(crate) enum Reply {
     Answer {
@@ -45,9 +45,9 @@ pub(crate) enum Reply {
     },
     /// A TCP reset instead of an answer.
     Reset,
-    /// An answer that stops half way through its body.
+    /// An answer that stops halfway through its body.
     Cut,
-    /// Nothing, and the connection stays.
+    /// No answer, and the connection stays open.
     Hang,
 }
 
@@ -141,7 +141,7 @@ where
     if reset {
         socket.set_zero_linger().unwrap();
     }
-    // The client may be gone already; that is a test's own business.
+    // The client may have closed already; that is part of some tests.
     let _sent = socket.write_all(text.as_bytes()).await;
 }
 
@@ -172,11 +172,11 @@ async fn read(socket: &mut TcpStream) -> Option<Seen> {
     Some(Seen { n: 0, method, target, headers, body })
 }
 
-/// Every text of `error` and of its causes.
-pub(crate) fn told(error: &(dyn std::error::Error + 'static)) -> String {
+/// The texts of `error` and its causes.
+pub(crate) fn texts_of(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = format!("{error} {error:?} {error:#?}");
     if let Some(cause) = error.source() {
-        text.push_str(&told(cause));
+        text.push_str(&texts_of(cause));
     }
     text
 }

@@ -1,7 +1,6 @@
-//! The whole path, as an app has it: log in, subscribe, poll, read; against a
-//! sandbox, on the real clock.
+//! The whole path of an app: log in, subscribe, poll, read; against a sandbox, on the real clock.
 //!
-//! Every wait here has a deadline. Nothing sleeps to let things settle.
+//! Every wait has a deadline. Nothing sleeps to let things settle.
 
 use std::collections::VecDeque;
 
@@ -22,14 +21,14 @@ pub(crate) use super::common::*;
 #[cfg(any(feature = "pubnub", feature = "websocket"))]
 pub(crate) use super::login::*;
 
-/// The events that these tests number.
+/// The numbered events of these tests.
 pub(crate) const STORE: &str = "/restapi/v1.0/account/~/extension/~/message-store";
 
-/// No rate limits, room for many subscriptions, polls held for less than half a
-/// second: so polls without a message happen all the time.
+/// No rate limits, room for many subscriptions, polls held for less than half a second: so polls without a message
+/// happen often.
 pub(crate) fn quick() -> SandboxBuilder {
     Sandbox::builder().knobs(|knobs| {
-        // Without the headers, or the client keeps to the limits by itself.
+        // Without the headers, since the client would obey the limits by itself.
         (knobs.rate_limits.enforce, knobs.rate_limits.headers) = (false, false);
         knobs.subscription_limit = 5000;
         knobs.hold = ms(400);
@@ -45,7 +44,7 @@ pub(crate) fn filter(uri: &str) -> EventFilter {
     uri.parse().unwrap()
 }
 
-/// Retries fast, so that a test of trouble is short.
+/// Retries quickly, so that tests of faults are short.
 pub(crate) fn eager() -> BackoffPolicy {
     BackoffPolicy::new().base(ms(40)).cap(ms(250))
 }
@@ -54,7 +53,7 @@ pub(crate) fn subscribe(client: &Client, transport: impl Transport) -> Subscript
     client.subscribe([filter(STORE)]).transport(transport).backoff(eager())
 }
 
-/// A subscription that is live, to [`STORE`].
+/// A live subscription to [`STORE`].
 #[cfg(feature = "pubnub")]
 pub(crate) async fn live(sandbox: &Sandbox) -> Subscription {
     live_over(sandbox, pubnub(sandbox)).await
@@ -77,8 +76,7 @@ pub(crate) async fn phase(subscription: &Subscription, wanted: Phase) {
     assert!(reached.is_some(), "the subscription ended before it was {wanted:?}");
 }
 
-/// Waits until the sandbox's only subscription is another one than `old`, and
-/// live here too.
+/// Waits until the sandbox's only subscription is another one than `old`, and live on this side too.
 pub(crate) async fn replaced(sandbox: &Sandbox, subscription: &Subscription, old: &SubscriptionId) -> SubscriptionId {
     let is_new = |id: Option<&SubscriptionId>, phase| phase == Phase::Live && id.is_some_and(|id| id != old);
     let mut watch = subscription.status();
@@ -102,21 +100,21 @@ pub(crate) fn body(n: u64) -> String {
 /// Publishes the numbered events one by one.
 pub(crate) fn publish(sandbox: &Sandbox, numbers: impl IntoIterator<Item = u64>) {
     for n in numbers {
-        assert!(!sandbox.trigger_json(STORE, &body(n)).unwrap().is_empty(), "nobody listens");
+        assert!(!sandbox.trigger_json(STORE, &body(n)).unwrap().is_empty(), "no subscriber");
     }
 }
 
-/// Publishes the numbered events in one moment: a waiting poll gets them at once.
+/// Publishes the numbered events together: a waiting poll gets them at once.
 pub(crate) fn publish_at_once(sandbox: &Sandbox, numbers: impl IntoIterator<Item = u64>) {
     let bodies: Vec<String> = numbers.into_iter().map(body).collect();
-    assert!(!sandbox.trigger_json_all(STORE, &bodies).unwrap().is_empty(), "nobody listens");
+    assert!(!sandbox.trigger_json_all(STORE, &bodies).unwrap().is_empty(), "no subscriber");
 }
 
 pub(crate) async fn next(subscription: &mut Subscription) -> Delivery {
     soon(subscription.next()).await.expect("the stream ended").expect("the stream failed")
 }
 
-/// What a reader got, in the order in which it came.
+/// The deliveries of a reader, in order.
 #[derive(Debug, Default)]
 pub(crate) struct Journal {
     pub(crate) entries: VecDeque<Entry>,
@@ -184,19 +182,19 @@ impl Journal {
             .collect()
     }
 
-    /// Exactly these events, in this order, each once, and not a word besides.
+    /// Asserts exactly these events, in this order, each once, and nothing else.
     #[track_caller]
     pub(crate) fn assert_only(&self, numbers: impl IntoIterator<Item = u64>) {
         assert_eq!(self.events(), numbers.into_iter().collect::<Vec<_>>(), "{:?}", self.trouble());
         assert_eq!(self.trouble(), Vec::<&Entry>::new());
     }
 
-    /// Everything that is no event.
+    /// All deliveries that are not events.
     pub(crate) fn trouble(&self) -> Vec<&Entry> {
         self.entries.iter().filter(|entry| !matches!(entry, Entry::Event(_))).collect()
     }
 
-    /// Nothing twice, nothing out of order, and what is missing lies in a gap.
+    /// Asserts that nothing is duplicated or out of order, and that missing events lie in a gap.
     #[track_caller]
     pub(crate) fn assert_missing_only_in_gaps(&self, numbers: std::ops::RangeInclusive<u64>) {
         let mut expected = *numbers.start();
@@ -209,7 +207,7 @@ impl Journal {
                     (expected, gap) = (n + 1, false);
                 }
                 Entry::Gap(_) => gap = true,
-                // The gap stands for what lies before the next event.
+                // The gap covers the events before the next one.
                 Entry::Resumed(_) => {}
                 other => panic!("{other:?}"),
             }
@@ -233,13 +231,12 @@ pub(crate) fn is_buffer_full(gap: &Gap) -> bool {
     matches!(gap.cause, GapCause::ServiceBufferFull { .. })
 }
 
-/// Closes, and checks that nothing is left at the service.
+/// Closes, and checks that nothing remains at the service.
 pub(crate) async fn close(sandbox: &Sandbox, subscription: Subscription) {
     close_with(sandbox, subscription, |_| false).await;
 }
 
-/// Likewise, soon after a session was recovered: when its replay begins is not known, so
-/// that something may be unread.
+/// Like [`close`], soon after a session was recovered: the start of its replay is unknown, so events may be unread.
 pub(crate) async fn close_recovered(sandbox: &Sandbox, subscription: Subscription) {
     close_with(sandbox, subscription, |gap| gap.cause.as_str() == "ended_offline").await;
 }

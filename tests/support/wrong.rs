@@ -1,4 +1,4 @@
-//! A source that is right, or wrong in one way, and what the crawler finds.
+//! A source that is correct, or wrong in one way, and the crawler's findings.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -69,7 +69,7 @@ impl Answer {
     }
 }
 
-/// What a test does, after one run.
+/// A test's action after one run.
 #[derive(Clone)]
 pub(crate) enum Then {
     Nothing,
@@ -78,14 +78,14 @@ pub(crate) enum Then {
     Show,
     Probe,
     Write(Write),
-    /// And once more.
+    /// Performs the write once more.
     Repeat(Write),
     WriteAndRun(Write),
     WriteAndAudit(Write),
 }
 
-/// Answers an action in its own way, or leaves it: the action, its parameters, and how
-/// often it came before.
+/// Answers an action specially, or returns `None`: gets the action, its parameters, and how often it was requested
+/// before.
 pub(crate) type Own = fn(&str, &Value, usize) -> Option<Answer>;
 
 pub(crate) fn user() -> Value {
@@ -105,7 +105,7 @@ pub(crate) fn info() -> Value {
     })
 }
 
-/// What a right source answers.
+/// A correct source's answer.
 pub(crate) fn right(action: &str, params: &Value) -> Answer {
     let id = params["id"].as_str().unwrap_or_default();
     Answer::json(&match (action, params.get("since_id")) {

@@ -1,7 +1,7 @@
 //! One run: the network, the service, the faults of its schedule, and the client's time.
 //!
-//! Everything but the client is a heap of things that are due. One task moves it along with
-//! tokio's paused clock; whatever the client does to a socket brings it up to date first.
+//! Everything but the client is a heap of events with due times. One task advances it with tokio's paused clock; every
+//! socket operation of the client brings it up to date first.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::time::{MS, SEC, Us};
 use crate::trace::Trace;
 use crate::world::Filter;
 
-/// Something that is due.
+/// An event that is due at a time.
 #[derive(Debug)]
 pub(crate) enum Ev {
     Net(NetEv),
@@ -44,7 +44,7 @@ impl From<SvcEv> for Ev {
     }
 }
 
-/// The truth and the claim at one moment.
+/// The truth and the client's status at one time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Sample {
     pub(crate) at: Us,
@@ -52,13 +52,13 @@ pub(crate) struct Sample {
     pub(crate) delivers: bool,
     /// The client says that events can arrive.
     pub(crate) healthy: bool,
-    /// What keeps it from being noticed is the client itself not running.
+    /// The client cannot notice because it is not running.
     pub(crate) frozen: bool,
-    /// The service is there to be called: every host accepts.
+    /// The service is reachable: every host accepts.
     pub(crate) reachable: bool,
-    /// The client's process has the light calls to look with.
+    /// The client's process has light calls left for an audit.
     pub(crate) has_room: bool,
-    /// The subscription is gone at the service, and nothing but asking shows it.
+    /// The subscription is gone at the service, and only a request shows it.
     pub(crate) deaf: bool,
 }
 
@@ -77,18 +77,18 @@ pub(crate) struct Core {
     /// The client polls sources, and has no push.
     pub(crate) polls: bool,
     frozen: bool,
-    /// The subscription whose events came last.
+    /// The subscription whose events arrived last.
     served: Option<usize>,
     up: Vec<Upcall>,
     /// Faults that wait for a phase of the client.
     waiting: Vec<usize>,
-    /// Until when the client's process is to stand still, and whether its clock goes on.
+    /// Until when the client's process stands still, and whether its clock continues.
     stops: VecDeque<(Us, bool)>,
     /// When the client's wall clock jumped, and by how many seconds.
     pub(crate) jumps: Vec<(Us, i64)>,
-    /// What the program is to do now.
+    /// The program's next actions.
     pub(crate) program: VecDeque<FaultKind>,
-    /// Rings when there is something for the program.
+    /// Signals an action for the program.
     pub(crate) bell: Arc<Notify>,
 }
 
@@ -99,7 +99,7 @@ impl std::fmt::Debug for Service {
 }
 
 const SAMPLE: Us = SEC / 2;
-/// What polls read instead of push is read again within this.
+/// How long polling takes to read everything that push would have delivered.
 const POLLED: Us = 75 * SEC;
 
 impl Core {
@@ -138,7 +138,7 @@ impl Core {
         }
     }
 
-    /// What the client says of itself.
+    /// Records the client's status.
     pub(crate) fn say(&mut self, phase: &'static str, healthy: bool) {
         (self.phase, self.healthy) = (phase, healthy);
         let schedule = self.schedule.clone();
@@ -169,7 +169,7 @@ impl Core {
         (&mut self.service, Cx { q: &mut self.q, net: &mut self.net, trace: &mut self.trace })
     }
 
-    /// Everything that is due by `until` happens.
+    /// Processes everything that is due by `until`.
     pub(crate) fn run_until(&mut self, until: Us) {
         while let Some(event) = self.q.pop(until) {
             match event {
@@ -207,7 +207,7 @@ impl Core {
         }
     }
 
-    /// At regular times, and where a fault may have changed the truth.
+    /// Samples at regular times, and where a fault may have changed the truth.
     fn sample(&mut self) {
         let at = self.q.now();
         let delivers = self.delivering(at);
@@ -224,8 +224,8 @@ impl Core {
         self.samples.push(sample);
     }
 
-    /// The subscription whose events came last serves no more. One that was made without the
-    /// client having read its id makes no difference: only asking shows that this one is gone.
+    /// The subscription whose events arrived last serves no more. One that was created without the client having read
+    /// its id makes no difference: only a request shows that this one is gone.
     fn is_deaf(&self, now: Us) -> bool {
         let subs = &self.service.subs.all;
         let is_serving = match self.served.and_then(|index| subs.get(index)) {
@@ -243,7 +243,7 @@ impl Core {
         }
         if self.polls {
             let is_recent = self.service.last_source.is_some_and(|at| at + POLLED > now);
-            // No subscription of its own.
+            // It has no subscription.
             return is_recent.then_some(usize::MAX);
         }
         (0..self.service.subs.all.len()).rev().find(|index| {
@@ -376,7 +376,7 @@ impl Core {
             FaultKind::Freeze(ms) => self.stops.push_back((now + ms * MS, true)),
             FaultKind::Sleep(ms) => self.stops.push_back((now + ms * MS, false)),
             FaultKind::WallJump(seconds) => self.jumps.push((now, seconds)),
-            // The program's own side sees to what has a time.
+            // The program's side handles the ones with a fixed time.
             FaultKind::Stall(_) | FaultKind::Restart { .. } if fault.phase.is_none() => {}
             FaultKind::Stall(_) | FaultKind::Restart { .. } | FaultKind::Revalidate => {
                 self.program.push_back(fault.what);
@@ -385,7 +385,7 @@ impl Core {
         }
     }
 
-    /// Whether anything of another program is missing.
+    /// How many events of another program are missing.
     pub(crate) fn foreign_missing(&self, now: Us) -> usize {
         self.service.subs.all.iter().filter(|sub| !sub.is_ours && !sub.exists(now) && sub.expires > now).count()
     }
@@ -407,19 +407,18 @@ struct Inner {
     notify: Notify,
     /// When the runtime of this process began.
     start: Mutex<Instant>,
-    /// Microseconds that the client's own clock stood still for, or that passed before this
-    /// process.
+    /// Microseconds that the client's own clock stood still for, or that passed before this process.
     slept: AtomicU64,
     armed: AtomicU64,
     is_over: AtomicBool,
 }
 
-/// The run, as the client's side holds it.
+/// The run, shared with the client's side.
 #[derive(Debug, Clone)]
 pub(crate) struct Shared(Arc<Inner>);
 
 impl Shared {
-    /// Within a runtime whose clock is paused.
+    /// Must be called within a runtime whose clock is paused.
     pub(crate) fn new(core: Core) -> Self {
         Self(Arc::new(Inner {
             core: Mutex::new(core),
@@ -446,7 +445,7 @@ impl Shared {
         self.0.is_over.store(false, Ordering::Relaxed);
     }
 
-    /// Acts on the run, which is brought up to date first.
+    /// Accesses the run, after bringing it up to date.
     pub(crate) fn with<R>(&self, act: impl FnOnce(&mut Core) -> R) -> R {
         let mut core = match self.0.core.try_lock() {
             Ok(core) => core,
@@ -466,16 +465,16 @@ impl Shared {
         result
     }
 
-    /// From here on no time passes: the runtime is about to end.
+    /// No time passes from here on: the runtime is about to end.
     pub(crate) fn end(&self) {
         self.0.is_over.store(true, Ordering::Relaxed);
     }
 
-    /// Moves the run along, for ever.
+    /// Advances the run, for ever.
     pub(crate) async fn drive(self) {
         loop {
             if let Some((until, counts)) = self.with(|core| core.stops.pop_front()) {
-                // One that began within another adds what is left of it.
+                // A stop that begins within another one adds its rest.
                 self.stop(until.saturating_sub(self.now()), counts).await;
                 continue;
             }
@@ -491,8 +490,8 @@ impl Shared {
         }
     }
 
-    /// The client's process does not run for `length`; everything else does. `counts`: its
-    /// monotonic clock goes on meanwhile, as when it is stopped; if not, the machine slept.
+    /// The client's process does not run for `length`; everything else does. `counts`: its monotonic clock continues
+    /// meanwhile, as when the process is stopped; if not, the machine slept.
     async fn stop(&self, length: Us, counts: bool) {
         let until = self.now() + length;
         self.with(|core| {
@@ -514,7 +513,7 @@ pub(crate) fn filters_of(uris: &[String]) -> Vec<Filter> {
 }
 
 impl Shared {
-    /// The run, once it is over.
+    /// The finished run.
     pub(crate) fn into_core(self, schedule: &Arc<Schedule>) -> Core {
         let empty = Core::new(schedule.clone(), false);
         match self.0.core.lock() {

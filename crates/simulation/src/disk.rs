@@ -1,8 +1,8 @@
 //! A disk that can lose power between any two operations.
 //!
-//! What is written is seen at once by whoever reads, and is on the platter only after a sync.
-//! A process that is killed loses nothing that it wrote; a machine that loses power keeps any
-//! part of what was not synced. A disk that lies loses what it said was synced, too.
+//! Readers see written data at once, but it is on the platter only after a sync. A killed process loses no written
+//! data; a machine that loses power preserves any part of the unsynced data. A disk that lies loses data that it
+//! reported as synced, too.
 
 use crate::rng::Rng;
 
@@ -24,7 +24,7 @@ pub(crate) enum Trouble {
     Failed,
 }
 
-/// One content of the file that is replaced whole.
+/// One content of the file that is replaced as a whole.
 #[derive(Debug, Clone)]
 struct Version {
     bytes: Option<Vec<u8>>,
@@ -41,12 +41,12 @@ enum Change {
 pub(crate) struct Disk {
     profile: DiskProfile,
     rng: Rng,
-    /// So many operations until the crash; none while that is not armed.
+    /// The number of operations until the crash; `None` while none is armed.
     countdown: Option<u64>,
     is_down: bool,
     /// What the directory names, on the platter.
     named: Version,
-    /// Later names that are not on the platter for certain, oldest first.
+    /// Later names that may not be on the platter, oldest first.
     renamed: Vec<Version>,
     /// A file that is written in place: on the platter, as it is read, and the difference.
     platter: Vec<u8>,
@@ -54,7 +54,7 @@ pub(crate) struct Disk {
     unsynced: Vec<Change>,
     pub(crate) lost_syncs: u64,
     pub(crate) operations: u64,
-    /// What survived a crash was not the last state that was synced, or was torn.
+    /// How often the surviving state was not the last synced one, or was torn.
     pub(crate) torn: u64,
 }
 
@@ -78,7 +78,7 @@ impl Disk {
         }
     }
 
-    /// Before the operation after `operations` more of them the machine stops.
+    /// Stops the machine before the operation after `operations` more.
     pub(crate) fn arm(&mut self, operations: u64) {
         self.countdown = Some(operations);
     }
@@ -87,7 +87,7 @@ impl Disk {
         self.is_down
     }
 
-    /// Nothing more is done, until the next start.
+    /// Performs nothing more, until the next start.
     pub(crate) fn stop(&mut self) {
         self.is_down = true;
     }
@@ -130,7 +130,7 @@ impl Disk {
         self.renamed.last().unwrap_or(&self.named).bytes.as_deref()
     }
 
-    /// A file beside it was written; whether it is on the platter now.
+    /// A temporary file was written; returns whether it is on the platter now.
     pub(crate) fn sync_beside(&mut self) -> bool {
         !self.is_lost()
     }
@@ -172,7 +172,7 @@ impl Disk {
         self.unsynced.push(change);
     }
 
-    /// The machine stops in the midst of a write.
+    /// The machine stops in the middle of a write.
     pub(crate) fn write_half(&mut self, offset: u64, data: &[u8]) {
         let n = usize::try_from(self.rng.below(data.len() as u64 + 1)).unwrap_or(0);
         self.write(offset, &data[..n]);
@@ -188,8 +188,8 @@ impl Disk {
 
     // ---- the crash ----
 
-    /// The machine starts again, with what survived: after a kill everything, after a loss of
-    /// power what was synced and any part of the rest.
+    /// The machine restarts with what survived: after a kill everything, after a loss of power the synced data and any
+    /// part of the rest.
     pub(crate) fn restart(&mut self, lost_power: bool) {
         (self.is_down, self.countdown) = (false, None);
         if !lost_power {
@@ -215,7 +215,7 @@ impl Disk {
         for change in std::mem::take(&mut self.unsynced) {
             match self.rng.below(4) {
                 0 | 1 => apply(&mut self.platter, &change),
-                // Sectors are written whole, and not in their order.
+                // Sectors are written whole, and in any order.
                 2 => {
                     if let Change::Write(offset, data) = &change {
                         for (i, sector) in data.chunks(SECTOR).enumerate() {
@@ -246,7 +246,7 @@ fn apply(to: &mut Vec<u8>, change: &Change) {
     }
 }
 
-/// What is left of bytes that were never synced.
+/// The surviving part of bytes that were never synced.
 fn tear(bytes: &mut Vec<u8>, rng: &mut Rng) {
     let cut = usize::try_from(rng.below(bytes.len() as u64 + 1)).unwrap_or(0);
     match rng.below(5) {

@@ -33,7 +33,7 @@ thread_local! {
     static PANICS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
 }
 
-/// What panicked in this thread since the last call, in any task.
+/// The panics of any task in this thread since the last call.
 pub(crate) fn take_panics() -> Vec<String> {
     PANICS.with(|panics| std::mem::take(&mut *panics.borrow_mut()))
 }
@@ -43,7 +43,7 @@ pub(crate) fn note_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         std::panic::set_hook(Box::new(|info| {
-            // Those of the judge are the simulation's own.
+            // Panics of the oracle are the simulation's own.
             if info.location().is_some_and(|at| at.file().contains("oracle") || at.file().contains("runner")) {
                 eprintln!("{info}");
             }
@@ -61,19 +61,19 @@ pub(crate) fn judge_schedule(schedule: &Arc<Schedule>) -> Vec<Violation> {
     oracle::judge(&finished.core, &finished.record).0
 }
 
-/// Sums over schedules.
+/// Totals over schedules.
 #[derive(Debug, Default)]
 struct Totals {
     schedules: u64,
     calm: u64,
     not_started: u64,
     stats: Stats,
-    /// Faults by name, and by the client's phase when they came.
+    /// Faults by name, and by the client's phase at the time.
     faults: BTreeMap<(&'static str, &'static str), u64>,
     wrong_answers: u64,
     requests: u64,
     failed: Vec<(Suite, u64, Mode, Violation)>,
-    /// How often the service showed what may be taken for a proof.
+    /// How often the service showed a fact that a client may take for a proof.
     facts: BTreeMap<&'static str, u64>,
     /// By how much gaps begin before what was lost in them, in milliseconds, and in which seed.
     leads: BTreeMap<Mode, Vec<(u64, u64)>>,
@@ -131,7 +131,7 @@ impl Totals {
         let schedule = Arc::new(suite.draw(seed, mode));
         let finished = client::run(&schedule, false);
         let (mut violations, stats) = oracle::judge(&finished.core, &finished.record);
-        // A share of the runs is done twice: the same seed is the same run.
+        // A share of the runs is repeated: the same seed is the same run.
         if seed.is_multiple_of(40) {
             let again = client::run(&schedule, false);
             if again.core.trace.digest() != finished.core.trace.digest() {
@@ -168,7 +168,7 @@ impl Totals {
     }
 }
 
-/// What stopped, and how often, by the store.
+/// Which operation the crash stopped, and how often, by the store.
 fn crash_points(schedule: &Schedule, record: &oracle::Record) -> BTreeMap<(&'static str, &'static str), u64> {
     let mut points = BTreeMap::new();
     let Some(plan) = &schedule.crashes else { return points };
@@ -413,9 +413,9 @@ fn report(asked: &Asked, totals: &Totals) -> ExitCode {
     if is_worse || !poor.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
-/// Promises that the client still breaks, by suite, and in how many of 10 000 schedules at
-/// most. A number only ever falls; the list is empty when all is done. Those of the crash
-/// suite have room for two more, since some of its schedules do not repeat.
+/// Promises that the client still breaks, by suite, and in how many of 10 000 schedules at most. A number only ever
+/// falls; the list is empty when all is done. Those of the crash suite have room for two more, since some of its
+/// schedules do not repeat.
 const KNOWN: &[(&str, Suite, u64)] = &[
     ("again-after-ack", Suite::Crash, 10),
     ("complete-early", Suite::Wide, 3),
@@ -455,8 +455,7 @@ const EARLY: [(Mode, [u64; 2], [u64; 2]); 4] = [
 /// So many in a thousand of the gaps that can be filled are, within 10 s; and so many are so far.
 const FILLED: [u64; 2] = [990, 940];
 
-/// A gap that begins long before the first loss, or that is never filled, would be a cheap way
-/// to be right.
+/// A gap that begins long before the first loss, or that is never filled, would be a cheap way to be right.
 fn quality(asked: &Asked, totals: &Totals) -> Vec<String> {
     let mut poor = Vec::new();
     for (mode, leads) in &totals.leads {
@@ -555,7 +554,7 @@ const EXPECTED_FACTS: [&str; 14] = [
 /// program that does not read cannot do.
 const EXPECTED_PHASES: [&str; 5] = crate::schedule::PHASES;
 
-/// Prints how often everything happened; what happened too seldom in a long run of all suites.
+/// Prints how often everything happened; returns what happened too rarely in a long run of all suites.
 fn coverage(asked: &Asked, totals: &Totals) -> Vec<String> {
     let is_long = asked.schedules >= LONG && asked.mode.is_none() && asked.suites.len() == Suite::ALL.len();
     let mut rare = Vec::new();

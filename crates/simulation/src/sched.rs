@@ -1,4 +1,4 @@
-//! The heap of what is going to happen.
+//! The heap of future events.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
@@ -30,7 +30,7 @@ impl<E> Ord for Entry<E> {
     }
 }
 
-/// Things by their time; what is added first for a time happens first.
+/// Events by their time; of several at one time, the first added comes first.
 #[derive(Debug)]
 pub(crate) struct Sched<E> {
     now: Us,
@@ -60,7 +60,7 @@ impl<E> Sched<E> {
         self.heap.peek().map(|entry| entry.at)
     }
 
-    /// The next thing that is due by `until`; the time moves to it, or to `until`.
+    /// The next event that is due by `until`; advances the time to it, or to `until`.
     pub(crate) fn pop(&mut self, until: Us) -> Option<E> {
         if self.heap.peek().is_some_and(|entry| entry.at <= until) {
             let entry = self.heap.pop()?;

@@ -8,7 +8,7 @@ use crate::service::{Op, Wrong};
 use crate::time::{MS, SEC, Us};
 use crate::world::{Emission, Filter, What};
 
-/// What the client is set up to do.
+/// The client's transports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Mode {
     PubNub,
@@ -31,13 +31,13 @@ impl Mode {
     }
 }
 
-/// What schedules are made of. A seed is another schedule in each.
+/// The kinds of schedules. A seed gives a different schedule in each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Suite {
     Main,
     /// With what the main suite does not draw, and faults in phases that are short.
     Wide,
-    /// A program that keeps its place, and crashes.
+    /// A program that stores its position, and crashes.
     Crash,
 }
 
@@ -76,57 +76,57 @@ pub(crate) enum Hosts {
     Push,
 }
 
-/// One thing that goes wrong. Lengths are milliseconds.
+/// One fault. Lengths are in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FaultKind {
-    /// The connections that bring events end.
+    /// The connections that carry events end.
     End(End),
-    /// They pass nothing on in one direction.
+    /// They forward nothing in one direction.
     Hold(Dir, u64),
-    /// They pass nothing on.
+    /// They forward nothing.
     BlackHole(u64),
-    /// A box in their path swallows everything, and resets them in the end.
+    /// A middlebox in their path swallows everything, and finally resets them.
     Swallow(u64),
-    /// What the service sends over them comes in crumbs.
+    /// The service's data arrives over them in small pieces.
     Dribble(u64),
     /// Everything takes longer.
     Slow { by_ms: u64, ms: u64 },
-    /// Connections are refused; those that there are end so, or stay.
+    /// Connections are refused; existing ones end in this way, or stay.
     Refuse { hosts: Hosts, ms: u64, kill: Option<End> },
-    /// Nothing comes through at all.
+    /// No data gets through.
     Hang { hosts: Hosts, ms: u64 },
-    /// Answers of one kind of request go wrong.
+    /// Answers to one kind of request fail.
     Http { op: Op, wrong: Wrong, times: u64, ms: u64 },
-    /// The subscription is gone at the service, without a word.
+    /// The service silently loses the subscription.
     LoseSubscription,
-    /// The subscription is suspended, without a word.
+    /// The service silently suspends the subscription.
     Suspend,
     /// PubNub loses its buffers.
     PurgeBuffers,
-    /// PubNub sends everything again that it keeps.
+    /// PubNub sends its whole buffer again.
     RepeatAll,
-    /// The program asks to be connected anew.
+    /// The program requests a reconnection.
     Revalidate,
     /// Access tokens die.
     ExpireTokens,
-    /// Every login is over, its refresh token too.
+    /// Every login has ended, including its refresh token.
     EndLogins,
     /// The gateway closes its sockets with this code.
     CloseSockets(u64),
     /// The gateway loses its sessions.
     ForgetSessions,
-    /// Another program of the same user and app subscribes to the same.
+    /// Another program of the same user and app creates the same subscription.
     Foreign,
-    /// The client's process is stopped; its clocks go on.
+    /// The client's process is stopped; its clocks continue.
     Freeze(u64),
-    /// The client's machine sleeps; only its wall clock goes on.
+    /// The client's machine sleeps; only its wall clock continues.
     Sleep(u64),
-    /// The client's wall clock jumps by so many seconds.
+    /// The client's wall clock jumps by this many seconds.
     WallJump(i64),
     /// The program does not read.
     Stall(u64),
-    /// The program ends without a word and starts again after so many milliseconds from the
-    /// resume token that it had taken `age_ms` before; `anew`: with another login.
+    /// The program ends without closing and restarts after `down_ms` from the resume token that it had taken `age_ms`
+    /// before; `anew`: with another login.
     Restart { down_ms: u64, age_ms: u64, anew: bool },
 }
 
@@ -175,7 +175,7 @@ impl FaultKind {
 pub(crate) struct Fault {
     pub(crate) at: Us,
     pub(crate) what: FaultKind,
-    /// It waits for the client to be in this phase, from `at` on.
+    /// The client's phase that it waits for, from `at` on.
     pub(crate) phase: Option<&'static str>,
 }
 
@@ -185,7 +185,7 @@ impl Fault {
     }
 }
 
-/// Where the place in the stream is kept.
+/// Where the position in the stream is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Store {
     File,
@@ -204,22 +204,22 @@ impl Store {
 /// The end of a process, and the beginning of the next one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Crash {
-    /// So long after the process began.
+    /// The time after the process began.
     pub(crate) after: Us,
-    /// Before this one of the operations of the disk that follow; without it at that time.
+    /// The number of the following disk operation before which it happens; without it at that time.
     pub(crate) operation: Option<u64>,
-    /// The machine loses power; if not, the process is killed.
+    /// The machine loses power; otherwise the process is killed.
     pub(crate) power: bool,
     pub(crate) down_ms: u64,
 }
 
-/// What a program with a checkpoint goes through.
+/// The life of a program with a checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct CrashPlan {
     pub(crate) store: Store,
-    /// The program says what it has finished; if not, asking for the next event does.
+    /// The program acknowledges explicitly; otherwise requesting the next event does.
     pub(crate) explicit: bool,
-    /// In percent of the deliveries it says so.
+    /// The percentage of the deliveries that it acknowledges.
     pub(crate) ack_percent: u64,
     pub(crate) disk: DiskProfile,
     pub(crate) crashes: Vec<Crash>,
@@ -237,7 +237,7 @@ pub(crate) struct Schedule {
     pub(crate) faults: Vec<Fault>,
     /// When the program closes.
     pub(crate) end: Us,
-    /// Sources are there to ask for what was missed.
+    /// Sources exist that can find missed events.
     pub(crate) catch_up: bool,
     /// The client's queue, in bytes.
     pub(crate) queue_bytes: u64,
@@ -245,11 +245,11 @@ pub(crate) struct Schedule {
     pub(crate) skew: i64,
     /// Messages that are deleted again, by their event, and when.
     pub(crate) deletions: Vec<(Us, u32)>,
-    /// The program keeps its place, and crashes.
+    /// The program stores its position, and crashes.
     pub(crate) crashes: Option<CrashPlan>,
-    /// The counts of changed messages become the messages.
+    /// Whether counts of changed messages are replaced by the messages.
     pub(crate) enrich: bool,
-    /// The program replaces its filters, then.
+    /// When the program replaces its filters, and by which.
     pub(crate) updates: Vec<(Us, Vec<Filter>)>,
 }
 
@@ -301,7 +301,7 @@ fn forced(seed: u64) -> [(&'static str, &'static str); 2] {
     })
 }
 
-/// No event comes, and no fault begins, in the last part of a run but where that is drawn.
+/// No event occurs, and no fault begins, in the last part of a run unless that is drawn.
 const TAIL: Us = 25 * SEC;
 
 impl Schedule {
@@ -323,7 +323,7 @@ impl Schedule {
             window: rng.pick(&[256 * 1024, 64 * 1024, 16 * 1024]) as usize,
             reset_purges: rng.percent(50),
         };
-        // A few are long enough for what happens every quarter or half of an hour.
+        // A few are long enough for events of every quarter or half of an hour.
         let is_long = rng.percent(4);
         let end = if is_long { rng.range(1_900, 2_500) } else { rng.range(90, 240) } * SEC;
         let filters = if mode == Mode::Agent { Vec::new() } else { draw_filters(&mut rng) };
@@ -351,7 +351,7 @@ impl Schedule {
         }
     }
 
-    /// What [`draw`](Self::draw) does not, on top of another schedule of it.
+    /// Draws what [`draw`](Self::draw) does not, on top of one of its schedules.
     pub(crate) fn draw_wide(seed: u64, mode: Option<Mode>) -> Self {
         let mut rng = Rng::part(seed, 51);
         let kind = rng.below(100);
@@ -368,7 +368,7 @@ impl Schedule {
                 _ if pairs.iter().any(|(name, _)| ["sockets closed", "sessions lost"].contains(name)) => {
                     Mode::WebSocket
                 }
-                // A socket is there before what is made over it.
+                // A socket exists before anything is created over it.
                 _ if pairs.iter().any(|(_, phase)| *phase == "connecting") => Mode::PubNub,
                 _ => rng.pick(&[Mode::PubNub, Mode::PubNub, Mode::WebSocket, Mode::WebSocket, Mode::FailOver]),
             })
@@ -396,8 +396,7 @@ impl Schedule {
         schedule
     }
 
-    /// More than the service answers at a time waits after an outage, and more than it keeps
-    /// (found 2.4).
+    /// After an outage more messages wait than one answer holds, and more than the service retains (found 2.4).
     fn limit_answers(&mut self, rng: &mut Rng) {
         self.knobs.pn_answer_most = rng.pick(&[50, 25]);
         self.knobs.pn_buffer = 100;
@@ -413,7 +412,7 @@ impl Schedule {
         self.only_messages(times);
     }
 
-    /// What was read comes again, in answers as large as the buffer (found 2.5).
+    /// Messages that were read come again, in answers as large as the buffer (found 2.5).
     fn repeat_all(&mut self, rng: &mut Rng) {
         self.knobs.pn_answer_most = 0;
         (self.filters, self.catch_up, self.queue_bytes) = (vec![Filter::Sms], rng.percent(50), 8 << 20);
@@ -423,8 +422,8 @@ impl Schedule {
         self.only_messages((0..130).map(|i| 2 * SEC + i * rng.range(480, 520) * MS).collect());
     }
 
-    /// More than the client's queue holds comes while nothing is read, half the time after
-    /// an outage (found 1.6).
+    /// More events than the client's queue holds arrive while the program does not read, half the time after an outage
+    /// (found 1.6).
     fn overflow(&mut self, rng: &mut Rng) {
         (self.filters, self.catch_up, self.queue_bytes) = (vec![Filter::Sms], rng.percent(50), 20_000);
         self.end = 125 * SEC;
@@ -498,7 +497,7 @@ impl Schedule {
         self.only_messages((0..90).map(|i| 1_700 * SEC + i * 4 * SEC).collect());
     }
 
-    /// An outage that is longer than the service keeps messages.
+    /// An outage that is longer than the service retains messages.
     fn outlast_buffer(&mut self, rng: &mut Rng) {
         self.knobs.pn_age_s = rng.pick(&[120, 300]);
         (self.filters, self.catch_up) = (vec![Filter::Sms], rng.percent(50));
@@ -612,8 +611,8 @@ impl Schedule {
         self.faults.push(Fault { at: at + delay, what, phase: Some(phase) });
     }
 
-    /// A program that keeps its place, and crashes at drawn points. What it shares with
-    /// [`draw`](Self::draw) is drawn there, and what is cut off here.
+    /// A program that stores its position, and crashes at drawn points. The part in common with [`draw`](Self::draw) is
+    /// drawn there; this adds the crashes.
     pub(crate) fn draw_crash(seed: u64, mode: Option<Mode>) -> Self {
         let mut rng = Rng::part(seed, 41);
         let drawn = rng.pick(&[Mode::PubNub, Mode::PubNub, Mode::WebSocket, Mode::WebSocket, Mode::FailOver]);
@@ -624,7 +623,7 @@ impl Schedule {
         schedule.faults.retain(|fault| fault.at < last && !matches!(fault.what, FaultKind::Restart { .. }));
         schedule.faults.truncate(if rng.percent(50) { 0 } else { 1 });
         let crashes = (0..rng.pick(&[1, 2, 3, 4])).map(|_| Crash {
-            // Some come while it starts.
+            // Some happen during the start.
             after: if rng.percent(25) { 0 } else { rng.below(28 * SEC) },
             operation: rng.percent(75).then(|| rng.below(14)),
             power: rng.percent(60),
@@ -644,7 +643,7 @@ impl Schedule {
         schedule
     }
 
-    /// Nothing goes wrong by itself, either.
+    /// Without any fault.
     pub(crate) fn is_calm(&self) -> bool {
         let knobs = &self.knobs;
         self.faults.iter().all(|fault| matches!(fault.what, FaultKind::Foreign | FaultKind::WallJump(_)))
@@ -657,7 +656,7 @@ impl Schedule {
             && !self.has_burst()
     }
 
-    /// More at once than some buffer holds.
+    /// More events at once than some buffer holds.
     pub(crate) fn has_burst(&self) -> bool {
         let least = if self.queue_bytes < 1 << 20 { 15 } else { self.knobs.pn_buffer.min(self.knobs.ws_buffer) / 2 };
         let least = usize::try_from(least).unwrap_or(usize::MAX);
@@ -666,7 +665,7 @@ impl Schedule {
             .any(|part| part.last().zip(part.first()).is_some_and(|(b, a)| b.at - a.at < 3 * SEC))
     }
 
-    /// As text to read and to run again.
+    /// As text, to read and to run again.
     pub(crate) fn describe(&self) -> String {
         use std::fmt::Write as _;
         let mut out = String::new();
@@ -755,7 +754,7 @@ fn draw_events(
     }
     times.truncate(110);
     if rng.percent(30) {
-        // Many at once do most harm while something is wrong.
+        // Many events at once do most harm during a fault.
         let at = match faults.first() {
             Some(_) if rng.percent(70) => {
                 let fault = rng.pick(faults);
@@ -819,7 +818,7 @@ fn draw_events(
     events
 }
 
-/// Milliseconds from short to long, so that every bound is passed by some.
+/// Milliseconds from short to long, so that some exceed each limit.
 fn length(rng: &mut Rng) -> u64 {
     match rng.below(10) {
         0..=3 => rng.range(50, 2_000),
@@ -966,7 +965,7 @@ fn draw_fault(rng: &mut Rng, mode: Mode) -> FaultKind {
 fn draw_faults(rng: &mut Rng, mode: Mode, end: Us) -> Vec<Fault> {
     let mut faults = Vec::new();
     let n = rng.pick(&[1, 1, 1, 2, 2, 3, 5]);
-    // Some come while everything starts.
+    // Some happen during the start.
     let mut at = if rng.percent(15) { rng.below(2 * SEC) } else { rng.below(end - TAIL) };
     for _ in 0..n {
         let what = draw_fault(rng, mode);
@@ -983,7 +982,7 @@ fn draw_faults(rng: &mut Rng, mode: Mode, end: Us) -> Vec<Fault> {
         at = if rng.percent(45) { at + rng.below(15 * SEC) } else { rng.below(end - TAIL) };
         at = at.min(end - TAIL);
     }
-    // A path that dies, and the program closes before anyone can have noticed.
+    // A path that dies, and the program closes before anything can have noticed.
     if rng.percent(8) {
         let at = end - rng.range(1, 12) * SEC;
         let what = if rng.percent(50) { FaultKind::BlackHole(60_000) } else { FaultKind::Swallow(30_000) };

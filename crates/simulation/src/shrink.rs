@@ -1,13 +1,13 @@
-//! Takes away from a schedule that fails whatever it fails without.
+//! Removes from a failing schedule everything that it fails without.
 
 use std::sync::Arc;
 
 use crate::runner::judge_schedule;
 use crate::schedule::Schedule;
 
-/// How many runs one search may take.
+/// The most runs of one search.
 const RUNS: u32 = 400;
-/// The same where each run that fails takes seconds.
+/// The same if each failing run takes seconds.
 const FEW_RUNS: u32 = 12;
 
 struct Search {
@@ -17,7 +17,7 @@ struct Search {
 }
 
 impl Search {
-    /// Keeps `candidate` if it still breaks the same promise.
+    /// Adopts `candidate` if it still breaks the same promise.
     fn attempt(&mut self, candidate: Schedule) -> bool {
         let most = if self.class == "livelock" { FEW_RUNS } else { RUNS };
         if self.runs >= most {

@@ -1,4 +1,4 @@
-//! A few hundred schedules, and what keeps the simulation worth its name.
+//! A few hundred schedules, and checks of the simulation itself.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -20,7 +20,7 @@ fn files(under: &Path, into: &mut Vec<PathBuf>) {
     }
 }
 
-/// What is written from the references alone shares no reading of them with the client.
+/// Code that is written from the references alone shares no interpretation of them with the client.
 #[test]
 fn the_service_and_the_oracle_use_nothing_of_client_or_sandbox() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

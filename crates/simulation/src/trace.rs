@@ -1,10 +1,10 @@
-//! What happened, line by line, and one number for all of it.
+//! The events line by line, and one digest of them.
 
 use std::fmt;
 
 use crate::time::{MS, SEC, Us};
 
-/// A digest of every line; the lines themselves only where someone wants to read them.
+/// A digest of every line; the lines themselves only if requested.
 #[derive(Debug)]
 pub(crate) struct Trace {
     digest: u64,
@@ -41,7 +41,7 @@ impl Trace {
     }
 }
 
-/// FNV-1a over words, which is enough to tell two traces apart.
+/// FNV-1a over words, which suffices to distinguish two traces.
 pub(crate) fn bytes(mut digest: u64, of: &[u8]) -> u64 {
     let mut chunks = of.chunks_exact(8);
     for chunk in &mut chunks {

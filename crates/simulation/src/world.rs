@@ -1,4 +1,4 @@
-//! What happens in the account: the events, and how each is known again.
+//! The events of the account, and how each is recognized.
 
 use crate::time::Us;
 
@@ -19,7 +19,7 @@ pub(crate) enum Filter {
 impl Filter {
     pub(crate) const ALL: [Self; 5] = [Self::Sms, Self::Voicemail, Self::Posts, Self::Missed, Self::Telephony];
 
-    /// As the program asks for it.
+    /// The URI that the program requests.
     pub(crate) fn uri(self) -> &'static str {
         match self {
             Self::Sms => "/restapi/v1.0/account/~/extension/~/message-store/instant?type=SMS",
@@ -32,7 +32,7 @@ impl Filter {
         }
     }
 
-    /// Which filter a URI is, with ids or `~` in it.
+    /// The filter of a URI, with ids or `~` in it.
     pub(crate) fn of(uri: &str) -> Option<Self> {
         let path = uri.split('?').next().unwrap_or(uri);
         Some(match path {
@@ -69,7 +69,7 @@ pub(crate) enum What {
         step: u32,
         last: bool,
     },
-    /// An event of an agent's session that is no state.
+    /// An event of an agent's session that is not a state.
     AgentShot,
     /// A step of a contact on an agent's desk, and whether it is the last.
     AgentContact {
@@ -102,7 +102,7 @@ pub(crate) struct Emission {
 }
 
 impl Emission {
-    /// A text that stands in everything that comes of this event.
+    /// A text that appears in every form of this event.
     pub(crate) fn tag(&self) -> String {
         format!("<e{}>", self.id)
     }

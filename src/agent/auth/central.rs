@@ -15,8 +15,7 @@ const TOKEN_URL: &str = "https://api.incontact.com/InContactAuthorizationServer/
 
 /// Tokens of the legacy Central token service, for a user's password.
 ///
-/// The answer says where sessions are served (`resource_server_base_uri`) and where the
-/// token is renewed, and a renewal may move both.
+/// The answer names the URL of sessions (`resource_server_base_uri`) and that of renewals; a renewal may move both.
 #[derive(Debug)]
 pub struct CentralTokens(pub(super) Keeper<Central>);
 
@@ -34,7 +33,7 @@ pub struct CentralTokensBuilder {
 }
 
 impl CentralTokens {
-    /// `app` is `AppName@VendorName:BusinessUnitNumber`, as the app was registered.
+    /// `app` is `AppName@VendorName:BusinessUnitNumber`, as registered.
     pub fn builder(
         app: impl Into<Secret>,
         username: impl Into<String>,
@@ -53,7 +52,7 @@ impl CentralTokens {
 }
 
 impl CentralTokensBuilder {
-    /// The scope (`AgentApi`, …), separated by spaces. Default: all that the app has.
+    /// The scope (`AgentApi`, …), separated by spaces. Default: all scopes of the app.
     pub fn scope(mut self, scope: impl Into<String>) -> Self {
         self.scope = scope.into();
         self
@@ -67,21 +66,20 @@ impl CentralTokensBuilder {
         self
     }
 
-    /// Whether the token service is asked over HTTP/1.1 only. Default no: one that breaks
-    /// HTTP/2 streams is asked over HTTP/1.1 from then on anyway.
+    /// Whether to use HTTP/1.1 only. Default no: a token service that breaks HTTP/2 streams is asked over HTTP/1.1 from
+    /// then on anyway.
     pub fn http1_only(mut self, only: bool) -> Self {
         self.http1_only = only;
         self
     }
 
-    /// Where HTTP comes from; an agent session with these tokens inherits it. Default: the
-    /// machine's own.
+    /// The source of HTTP; an agent session with these tokens inherits it. Default: the machine's own.
     pub fn system(mut self, system: System) -> Self {
         self.system = Some(system);
         self
     }
 
-    /// The provider. Sends nothing yet.
+    /// Makes the provider. Sends nothing yet.
     ///
     /// # Errors
     /// [`Config`](crate::ErrorKind::Config) for an invalid URL.
@@ -92,7 +90,7 @@ impl CentralTokensBuilder {
     }
 }
 
-/// The token's own URL, from that of the host or of the authorization server.
+/// The token's URL, from that of the host or of the authorization server.
 fn token_url(mut url: Url) -> Url {
     let path = url.path().trim_matches('/').to_owned();
     if path.is_empty() {
@@ -152,7 +150,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_path_of_the_token_is_added_where_it_is_left_out_and_never_doubled() {
+    fn a_missing_token_path_is_added_and_never_doubled() {
         for (text, want) in [
             ("https://h", "https://h/InContactAuthorizationServer/Token"),
             ("https://h/InContactAuthorizationServer/", "https://h/InContactAuthorizationServer/Token"),

@@ -1,4 +1,4 @@
-//! CXone's global authentication, as RingCentral Contact Center's customers use it.
+//! CXone's global authentication, for RingCentral Contact Center's customers.
 
 use async_trait::async_trait;
 use base64::Engine as _;
@@ -21,9 +21,8 @@ const ISSUER: &str = "https://cxone.niceincontact.com";
 
 /// Tokens of CXone's global authentication, for an access key.
 ///
-/// The token service is discovered; the token or the id token beside it names its tenant,
-/// and the tenant's configuration says where sessions are served. With
-/// [`base_url`](crate::agent::AgentSessionBuilder::base_url) that need not succeed.
+/// The provider discovers the token service; the token or its id token names its tenant, and the tenant's configuration
+/// names the URL of sessions. With [`base_url`](crate::agent::AgentSessionBuilder::base_url) that lookup may fail.
 #[derive(Debug)]
 pub struct CxOneTokens(pub(super) Keeper<CxOne>);
 
@@ -41,7 +40,7 @@ pub struct CxOneTokensBuilder {
 }
 
 impl CxOneTokens {
-    /// The client's id and secret as they were registered, and an access key.
+    /// The registered client's id and secret, and an access key.
     pub fn builder(
         client_id: &str,
         client_secret: impl Into<Secret>,
@@ -62,36 +61,34 @@ impl CxOneTokens {
 }
 
 impl CxOneTokensBuilder {
-    /// Where discovery begins. Default `https://cxone.niceincontact.com`. The paths
-    /// `/auth/token` and `/.well-known/openid-configuration` behind it are left out.
+    /// Where discovery begins. Default `https://cxone.niceincontact.com`. The paths `/auth/token` and
+    /// `/.well-known/openid-configuration` behind it are removed.
     pub fn issuer(mut self, url: impl Into<String>) -> Self {
         self.issuer = url.into();
         self
     }
 
-    /// Whether the host of sessions is asked for at the cluster (`token/whoami`), as the
-    /// vendor's own program does, instead of taking the tenant's `api_endpoint`. Default
-    /// no: with access keys that is enough.
+    /// Whether to ask the cluster for the host of sessions (`token/whoami`), as the vendor's own program does, instead
+    /// of using the tenant's `api_endpoint`. Default no: that suffices for access keys.
     pub fn who_am_i(mut self, ask: bool) -> Self {
         self.who_am_i = ask;
         self
     }
 
-    /// Whether the token service is asked over HTTP/1.1 only. Default no: one that breaks
-    /// HTTP/2 streams is asked over HTTP/1.1 from then on anyway.
+    /// Whether to use HTTP/1.1 only. Default no: a token service that breaks HTTP/2 streams is asked over HTTP/1.1 from
+    /// then on anyway.
     pub fn http1_only(mut self, only: bool) -> Self {
         self.http1_only = only;
         self
     }
 
-    /// Where HTTP comes from; an agent session with these tokens inherits it. Default: the
-    /// machine's own.
+    /// The source of HTTP; an agent session with these tokens inherits it. Default: the machine's own.
     pub fn system(mut self, system: System) -> Self {
         self.system = Some(system);
         self
     }
 
-    /// The provider. Sends nothing yet.
+    /// Makes the provider. Sends nothing yet.
     ///
     /// # Errors
     /// [`Config`](crate::ErrorKind::Config) for an invalid URL.
@@ -142,7 +139,7 @@ impl CxOne {
     }
 }
 
-/// Where a cluster says what a token is good for.
+/// The host of a cluster, which describes a token's rights.
 fn cluster_host(scheme: &str, cluster: &str, domain: &str) -> String {
     format!("{scheme}://api-{cluster}.{domain}")
 }
@@ -154,8 +151,7 @@ fn needed(object: &Object, key: &'static str) -> Result<String> {
     })
 }
 
-/// A JWT's alphabet is the URL's; some issuers take the standard one, with or without
-/// padding.
+/// A JWT uses the URL alphabet; some issuers use the standard one, with or without padding.
 const JWT: GeneralPurpose = GeneralPurpose::new(
     &URL_SAFE,
     GeneralPurposeConfig::new()
@@ -163,8 +159,7 @@ const JWT: GeneralPurpose = GeneralPurpose::new(
         .with_decode_allow_trailing_bits(true),
 );
 
-/// The claim `tenantId`. The signature is the service's own business: the token goes
-/// nowhere but to the service.
+/// The claim `tenantId`. The signature is not checked: the token is sent only to the service.
 fn tenant_of(token: &str) -> Option<String> {
     let claims = token.split('.').nth(1)?.replace('+', "-").replace('/', "_");
     let claims = JWT.decode(claims).ok()?;
@@ -203,7 +198,7 @@ impl Route for CxOne {
             return Ok(granted.server.clone());
         }
         let tenant = granted.tenant.as_deref().ok_or_else(|| {
-            let message = "neither the token nor the id token names its tenant, whose configuration says where \
+            let message = "neither the token nor the id token names its tenant, whose configuration would say where \
                            sessions are served; give the session's base_url";
             Error::new(ErrorKind::Protocol, message).with_disposition(Disposition::Fatal)
         })?;
@@ -216,7 +211,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cluster_has_a_host_and_nothing_leads_away_from_tls() {
+    fn a_cluster_has_a_host_and_tls_is_never_dropped() {
         let issuer: Url = ISSUER.parse().unwrap();
         let host = named(&cluster_host("https", "c71", "nice-incontact.com"), &issuer).unwrap();
         assert_eq!(at(&host, "x/y").unwrap().as_str(), "https://api-c71.nice-incontact.com/x/y");
@@ -228,7 +223,7 @@ mod tests {
     #[test]
     fn a_token_names_its_tenant_in_either_alphabet_padded_or_not() {
         use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE as URL, URL_SAFE_NO_PAD};
-        // With what the alphabets differ in, and of each length modulo three.
+        // With the characters in which the alphabets differ, and of each length modulo three.
         for claims in [
             r#"{"tenantId":"t-1","x":"??>>~~"}"#,
             r#"{"tenantId":"t-1","x":"??>>~~a"}"#,

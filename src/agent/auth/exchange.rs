@@ -20,54 +20,54 @@ use crate::rest::USER_AGENT;
 use crate::secret::Secret;
 use crate::system::System;
 
-/// All that a login takes must fit into what a poll waits for a token.
+/// The limit of a whole login, which must fit into a poll's wait for a token.
 const WITHIN: Duration = Duration::from_secs(7);
 const BODY_LIMIT: usize = 1024 * 1024;
-/// A token that lives for longer is a fault: it would never be renewed.
+/// A token with a longer life is a fault: it would never be renewed.
 const MAX_LIFE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 #[derive(Debug)]
 pub(super) struct Exchange {
     http: BoundedClient,
-    /// For servers whose HTTP/2 breaks.
+    /// For servers that break HTTP/2 streams.
     http1_only: AtomicBool,
 }
 
-/// What a request is for, which is what its refusal means.
+/// The purpose of a request, which decides what its refusal means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Asking {
     Token,
-    /// Where the service's parts are. No credentials are judged by that.
+    /// The URLs of the service's parts. A refusal says nothing about the credentials.
     Discovery,
 }
 
-/// What is sent.
+/// The body of a request.
 pub(super) enum Body {
     None,
     Form(Vec<(&'static str, String)>),
     Json(serde_json::Value),
 }
 
-/// An object that came back.
+/// An object in an answer.
 pub(super) struct Object {
     raw: Box<RawValue>,
 }
 
 impl Exchange {
     pub(super) fn new(system: &System, http1_only: bool) -> Result<Self> {
-        // A redirect would take the credentials elsewhere.
+        // A redirect would send the credentials to another host.
         let http = BoundedClient::new(system.http().clone(), USER_AGENT, BODY_LIMIT, Redirects::Refuse)?;
         Ok(Self { http: http.compressed(), http1_only: AtomicBool::new(http1_only) })
     }
 
-    /// One exchange. A server that breaks its HTTP/2 streams is asked over HTTP/1.1, now
-    /// and from then on: it offers HTTP/2 and resets what comes by it (found 7).
+    /// One exchange. A server that breaks its HTTP/2 streams is asked over HTTP/1.1 from then on: it offers HTTP/2 and
+    /// resets its streams (found 7).
     async fn exchange(&self, request: &HttpRequest) -> Result<Answer> {
         let deadline = deadline(WITHIN);
         if !self.http1_only.load(Ordering::Relaxed) {
             match self.http.exchange(request.clone(), deadline).await {
                 Err(error) if is_broken_http2(&error) => {
-                    tracing::info!("the token service breaks HTTP/2 streams: HTTP/1.1 is used");
+                    tracing::info!("the token service breaks HTTP/2 streams: using HTTP/1.1");
                     self.http1_only.store(true, Ordering::Relaxed);
                 }
                 outcome => return outcome,
@@ -121,8 +121,7 @@ impl Exchange {
     }
 }
 
-/// Whether a server broke a stream of HTTP/2 or what it runs on. HTTP clients tell it in
-/// their errors' texts only.
+/// Whether a server broke an HTTP/2 stream or connection. HTTP clients report that only in the texts of their errors.
 fn is_broken_http2(error: &Error) -> bool {
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
@@ -135,8 +134,8 @@ fn is_broken_http2(error: &Error) -> bool {
     false
 }
 
-/// What a refusal means. The credentials are refused only where the service itself says
-/// so, with its reason: what stands before it passes (found 6.4).
+/// Classifies a refusal. The credentials count as refused only where the service itself says so, with its reason: a
+/// proxy's refusal is transient (found 6.4).
 fn refused(asking: Asking, answer: &Answer, secrets: &[&Secret]) -> Error {
     let said = answer::words(answer, secrets);
     let (kind, message) = match (answer.status.as_u16(), asking) {
@@ -146,8 +145,8 @@ fn refused(asking: Asking, answer: &Answer, secrets: &[&Secret]) -> Error {
         (408 | 500.., Asking::Discovery) => (ErrorKind::Service, "the service failed to give its configuration"),
         (300..=399, _) => (ErrorKind::Protocol, "refused to follow a redirect of the token service"),
         (400 | 401, Asking::Token) if said.is_some() => (ErrorKind::Auth, "the token service refused the credentials"),
-        (_, Asking::Token) => (ErrorKind::Auth, "the token service turned the login away"),
-        (_, Asking::Discovery) => (ErrorKind::Rejected, "the service does not give its configuration"),
+        (_, Asking::Token) => (ErrorKind::Auth, "the token service rejected the login"),
+        (_, Asking::Discovery) => (ErrorKind::Rejected, "the service refused its configuration"),
     };
     let disposition = match (kind, answer.status.as_u16()) {
         (ErrorKind::Auth, 400 | 401) if said.is_some() => Disposition::Fatal,
@@ -165,13 +164,13 @@ impl Object {
         Fields::of(&self.raw)?.get(keys).and_then(text)
     }
 
-    /// The token in the fields that are named so in this answer.
+    /// The token in this answer's fields of these names.
     pub(super) fn granted(&self, access: &[&str], refresh: &[&str], life: &[&str]) -> Result<Granted> {
         let token = self.text(access);
         let token =
             token.ok_or_else(|| Error::new(ErrorKind::Protocol, "the token service answered without a token"))?;
         let seconds = Fields::of(&self.raw).and_then(|fields| fields.get(life).and_then(f64::read));
-        // A token that is over when it is granted would be asked for before each call.
+        // A token that has expired when it is granted would be requested before each call.
         let seconds = seconds.filter(|seconds| *seconds > 0.0);
         let life = seconds.map(|it| Duration::try_from_secs_f64(it).unwrap_or(MAX_LIFE).min(MAX_LIFE));
         let mut granted = Granted::new(token.into(), life);
@@ -194,7 +193,7 @@ mod tests {
     const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
     const HEADERS: u8 = 1;
 
-    /// How a server breaks a stream of HTTP/2.
+    /// How a server breaks an HTTP/2 stream.
     #[derive(Clone, Copy, Debug)]
     enum Breaking {
         Reset(u8),
@@ -214,7 +213,7 @@ mod tests {
         }
     }
 
-    /// How often a server was asked over each protocol.
+    /// How many requests arrived over each protocol.
     #[derive(Debug, Default)]
     struct Asked {
         http2: AtomicUsize,
@@ -252,7 +251,7 @@ mod tests {
         }
     }
 
-    /// A server that breaks each stream of HTTP/2 with these frames.
+    /// A server that breaks each HTTP/2 stream with these frames.
     async fn server(breaking: Breaking) -> (Url, Arc<Asked>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = Url::parse(&format!("http://{}/auth/token", listener.local_addr().unwrap())).unwrap();
@@ -266,7 +265,7 @@ mod tests {
         (url, asked)
     }
 
-    /// As [`Exchange::new`]; over TLS the protocol would be agreed on.
+    /// Like [`Exchange::new`] without TLS, which would negotiate the protocol.
     fn exchange(http1_only: bool) -> Exchange {
         let http = crate::http::ReqwestClient::configured(|settings| settings.http2_prior_knowledge());
         Exchange::new(&System::new().with_http(http), http1_only).unwrap()
@@ -303,12 +302,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn another_trouble_than_that_of_http2_is_not_repeated() {
+    async fn only_a_broken_http2_stream_is_repeated() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = Url::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
         let http = Exchange::new(&System::new(), false).unwrap();
         let (failed, peers) = tokio::join!(ask(&http, &url), async {
-            // Reads the request, and breaks off.
+            // Reads the request, and closes the connection.
             let (mut peer, _) = listener.accept().await.unwrap();
             let mut head = [0; 16];
             peer.read_exact(&mut head).await.unwrap();

@@ -1,6 +1,6 @@
-//! The service's ways to a token.
+//! The service's token providers.
 //!
-//! | Type | For | What it takes |
+//! | Type | For | Credentials |
 //! | --- | --- | --- |
 //! | [`CentralTokens`] | the legacy Central token service | an app's name, a user's password |
 //! | [`AccessKeys`] | UserHub | an access key |
@@ -33,45 +33,44 @@ use crate::secret::Secret;
 use crate::system::System;
 use exchange::Exchange;
 
-/// Below this a token counts as ended, as with the vendor's own program; of a token that
-/// lives for less, a quarter of its life.
+/// A token with less time left counts as expired, as in the vendor's own program; for a token with a shorter life, a
+/// quarter of its life.
 const EARLY: Duration = Duration::from_secs(120);
 
-/// What a login or a renewal brings.
+/// The result of a login or a renewal.
 #[derive(Clone, Debug)]
 struct Granted {
     access: AccessToken,
     life: Option<Duration>,
     refresh: Option<Secret>,
-    /// Where it is renewed.
+    /// The URL of renewals.
     refresh_at: Option<Url>,
-    /// Where sessions are served, if the answer said so.
+    /// The URL of sessions, if the answer named it.
     server: Option<Url>,
-    /// Whose sessions, if a token named its tenant.
+    /// The tenant, if a token named it.
     tenant: Option<String>,
 }
 
-/// One way to a token.
+/// One way to get a token.
 #[async_trait]
 trait Route: fmt::Debug + Send + Sync + 'static {
     async fn login(&self, http: &Exchange) -> Result<Granted>;
-    /// What is left out of the answer stays as it was.
+    /// Values that the answer omits stay unchanged.
     async fn renew(&self, http: &Exchange, refresh: &Secret, former: &Granted) -> Result<Granted>;
-    /// Where sessions are served, where no answer with a token said so. A token is granted
-    /// whether or not this succeeds.
+    /// The URL of sessions, if no answer with a token named it. A token is granted whether or not this succeeds.
     async fn locate(&self, http: &Exchange, granted: &Granted) -> Result<Option<Url>> {
         let _ = http;
         Ok(granted.server.clone())
     }
 }
 
-/// Keeps what a route brings.
+/// Caches a route's tokens.
 struct Keeper<R> {
     route: R,
     http: Exchange,
     system: System,
-    // Held over a call: that is the single flight. A caller that goes away lets go of it,
-    // and the next one logs in again.
+    // Held during a call: that makes it single flight. A caller that is dropped releases the lock, and the next one
+    // logs in again.
     current: tokio::sync::Mutex<Option<Granted>>,
     server: Mutex<Option<Url>>,
 }
@@ -93,7 +92,7 @@ impl<R: Route> Keeper<R> {
         }
         match self.another(current.as_ref()).await {
             Ok(granted) => Ok(self.keep(&mut current, granted).await),
-            // Not for long, but it is still good: the trouble may pass before it ends.
+            // Its remaining life is short, but it is still valid: the cause may pass before it expires.
             Err(error) if matches!(error.disposition(), Disposition::Retry { .. }) => match current.as_ref() {
                 Some(granted) if !granted.is_over() => Ok(granted.access.clone()),
                 Some(_) | None => Err(error),
@@ -115,8 +114,7 @@ impl<R: Route> Keeper<R> {
         self.server.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// As [`server`](Self::server); where it is not known, the service is asked, and the
-    /// error says why not.
+    /// Like [`server`](Self::server); if the URL is unknown, asks the service, and the error says why that failed.
     async fn located(&self) -> Result<Option<Url>> {
         let current = self.current.lock().await;
         match (self.server(), current.as_ref()) {
@@ -127,12 +125,11 @@ impl<R: Route> Keeper<R> {
     }
 
     async fn keep(&self, current: &mut Option<Granted>, granted: Granted) -> AccessToken {
-        // Kept first: whoever drops this call must not lose a token that was rotated.
+        // Stored first: a dropped call must not lose a rotated token.
         let granted = current.insert(granted);
-        // Who was given a base URL needs no discovery, so that its failure takes no token
-        // away (found 7).
+        // A session with a base URL needs no discovery, so its failure does not fail the token (found 7).
         if let Err(error) = self.locate(granted).await {
-            tracing::debug!(%error, "where sessions are served is not known yet");
+            tracing::debug!(%error, "the URL of sessions is not known yet");
         }
         granted.access.clone()
     }
@@ -154,8 +151,8 @@ impl<R: Route> Keeper<R> {
                 {
                     return Err(error);
                 }
-                // The renewal token is used up: the credentials are still there.
-                Err(error) => tracing::debug!(%error, "no renewal: another login"),
+                // The renewal token is used up, but the credentials are still valid.
+                Err(error) => tracing::debug!(%error, "refresh failed; logging in again"),
             }
         }
         self.route.login(&self.http).await
@@ -172,7 +169,7 @@ impl Granted {
         Self { access, life, refresh: None, refresh_at: None, server: None, tenant: None }
     }
 
-    /// What a renewal left out is as it was.
+    /// Fills the values that a renewal omitted from `former`.
     fn with_rest_of(mut self, former: &Self) -> Self {
         self.refresh = self.refresh.or_else(|| former.refresh.clone());
         self.refresh_at = self.refresh_at.or_else(|| former.refresh_at.clone());
@@ -210,7 +207,7 @@ macro_rules! provide {
                 self.0.refresh(rejected).await
             }
 
-            /// Where sessions are served, once a token is there.
+            /// The URL of sessions, once a token is granted.
             fn server(&self) -> Option<Url> {
                 self.0.server()
             }
@@ -227,9 +224,8 @@ macro_rules! provide {
 }
 provide!(CentralTokens AccessKeys CxOneTokens);
 
-/// A service's URL as people copy it: with the path of one of its documents or calls,
-/// which is left out. A path that still looks like one is refused: below it nothing would
-/// be found.
+/// A service's URL as people copy it: the path of one of its documents or calls is removed. A path that still looks
+/// like one is refused: no call below it would be found.
 fn service_url(text: &str, documents: &[&str]) -> Result<Url> {
     let mut url = super::builder::api_url(text)?;
     let mut parts: Vec<String> = url.path().split('/').filter(|part| !part.is_empty()).map(str::to_owned).collect();
@@ -252,8 +248,7 @@ fn service_url(text: &str, documents: &[&str]) -> Result<Url> {
     Ok(url)
 }
 
-/// Reads a URL that the service named. It must not lead away from TLS: the token goes
-/// there.
+/// Reads a URL that the service named. It must not drop TLS, since the token is sent there.
 fn named(text: &str, by: &Url) -> Result<Url> {
     let url = super::builder::api_url(text).map_err(|error| {
         Error::new(crate::ErrorKind::Protocol, "the service returned an invalid URL")
@@ -267,7 +262,7 @@ fn named(text: &str, by: &Url) -> Result<Url> {
     Ok(url)
 }
 
-/// Documents of a service that say where its parts are.
+/// The service's documents that name the URLs of its parts.
 const WELL_KNOWN: [&str; 2] = [".well-known/openid-configuration", ".well-known/cxone-configuration"];
 
 fn deadline(within: Duration) -> Instant {
@@ -279,7 +274,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_services_url_is_taken_with_the_path_of_its_documents_and_never_doubled() {
+    fn a_services_url_is_accepted_with_the_path_of_its_documents_and_never_doubled() {
         let documents = ["auth/token", WELL_KNOWN[0], WELL_KNOWN[1]];
         for (text, want) in [
             ("https://cxone.example", "https://cxone.example/"),

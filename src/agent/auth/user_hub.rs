@@ -31,7 +31,7 @@ pub struct AccessKeysBuilder {
 }
 
 impl AccessKeys {
-    /// `region` is that of the tenant, such as `na1`.
+    /// `region` is the tenant's, such as `na1`.
     pub fn builder(region: &str, id: impl Into<Secret>, secret: impl Into<Secret>) -> AccessKeysBuilder {
         let (id, secret, region) = (id.into(), secret.into(), region.trim().to_owned());
         AccessKeysBuilder { id, secret, region, url: None, http1_only: false, system: None }
@@ -39,41 +39,39 @@ impl AccessKeys {
 }
 
 impl AccessKeysBuilder {
-    /// The service. Default `https://{region}.nice-incontact.com`. The path of a call behind
-    /// it is left out.
+    /// The service. Default `https://{region}.nice-incontact.com`. The path of a call behind it is removed.
     pub fn base_url(mut self, url: impl Into<String>) -> Self {
         self.url = Some(url.into());
         self
     }
 
-    /// Whether the token service is asked over HTTP/1.1 only. Default no: one that breaks
-    /// HTTP/2 streams is asked over HTTP/1.1 from then on anyway.
+    /// Whether to use HTTP/1.1 only. Default no: a token service that breaks HTTP/2 streams is asked over HTTP/1.1 from
+    /// then on anyway.
     pub fn http1_only(mut self, only: bool) -> Self {
         self.http1_only = only;
         self
     }
 
-    /// Where HTTP comes from; an agent session with these tokens inherits it. Default: the
-    /// machine's own.
+    /// The source of HTTP; an agent session with these tokens inherits it. Default: the machine's own.
     pub fn system(mut self, system: System) -> Self {
         self.system = Some(system);
         self
     }
 
-    /// The provider. Sends nothing yet.
+    /// Makes the provider. Sends nothing yet.
     ///
     /// # Errors
     /// [`Config`](crate::ErrorKind::Config) for an invalid region or URL.
     pub fn build(self) -> Result<AccessKeys> {
         let url = match self.url {
             Some(url) => service_url(&url, &[LOGIN, RENEWAL, WELL_KNOWN[0], WELL_KNOWN[1]])?,
-            // Anything else would name another host, and the keys would go there.
+            // Anything else would name another host, which would receive the keys.
             None if !self.region.is_empty()
                 && self.region.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'-') =>
             {
                 service_url(&format!("https://{}.nice-incontact.com", self.region), &[])?
             }
-            None => return Err(Error::config("the region is one such as na1")),
+            None => return Err(Error::config("invalid region; a valid one looks like na1")),
         };
         Keeper::new(UserHub { id: self.id, secret: self.secret, url }, self.http1_only, self.system).map(AccessKeys)
     }
@@ -108,7 +106,7 @@ impl Route for UserHub {
         object.granted(&["access_token"], &["refresh_token"], &["expires_in"])
     }
 
-    /// The same things under other names than in a login's answer.
+    /// The same values under other names than in a login's answer.
     async fn renew(&self, http: &Exchange, refresh: &Secret, former: &Granted) -> Result<Granted> {
         let body = json!({ "token": refresh.expose() });
         let url = self.at(RENEWAL)?;
@@ -136,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_region_is_a_name_and_no_way_to_another_host() {
+    fn a_region_cannot_name_another_host() {
         let url = |region: &str| AccessKeys::builder(region, "id", "secret").build().map(|keys| keys.0.route.url);
         assert_eq!(url("na1").unwrap().as_str(), "https://na1.nice-incontact.com/");
         for bad in ["", "h.example/", "h.example#", "u@h", "na1.evil", "na1:1"] {

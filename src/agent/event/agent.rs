@@ -7,37 +7,37 @@ use crate::event::RawJson;
 use crate::event::lenient::Slot as _;
 
 words! {
-    /// What an agent does (`CurrentState`).
+    /// The agent's state (`CurrentState`).
     pub enum State {
-        /// Takes contacts.
+        /// Accepts contacts.
         Available = "Available",
-        /// Takes none; the reason is in `CurrentOutReason`.
+        /// Accepts no contacts; the reason is in `CurrentOutReason`.
         Unavailable = "Unavailable",
-        /// Has a contact that came in.
+        /// Has an inbound contact.
         InboundContact = "InboundContact",
-        /// Has a contact that went out.
+        /// Has an outbound contact.
         OutboundContact = "OutboundContact",
-        /// Is consulted.
+        /// Is being consulted.
         InboundConsult = "InboundConsult",
-        /// Consults.
+        /// Is consulting.
         OutboundConsult = "OutboundConsult",
         /// Works for the dialer.
         Dialer = "Dialer",
         /// Waits for the dialer.
         DialerPending = "DialerPending",
-        /// Has a session and no state yet.
+        /// Has a session but no state yet.
         LoggedIn = "LoggedIn",
-        /// Has none.
+        /// Has no session.
         LoggedOut = "LoggedOut",
     }
 
-    /// What the phone between the platform and the agent does (`AgentLeg.Status`).
+    /// The state of the phone between the platform and the agent (`AgentLeg.Status`).
     pub enum LegStatus {
         /// Rings.
         Dialing = "Dialing",
-        /// Is up.
+        /// Is connected.
         Active = "Active",
-        /// Is down.
+        /// Is disconnected.
         Disconnected = "Disconnected",
     }
 }
@@ -49,7 +49,7 @@ body! {
         agent_leg_id: text = "AgentLegId",
         /// See [`status`](Self::status).
         status_text: text = "Status",
-        /// Whether nothing follows for this leg.
+        /// Whether this is the leg's last event.
         final_state: flag = "FinalState",
     }
 
@@ -65,21 +65,21 @@ body! {
         agent_id: int = "AgentId",
         /// The callback's id.
         callback_id: int = "CallbackId",
-        /// When the customer is to be called.
+        /// When to call the customer.
         callback_time: date = "CallbackTime",
-        /// Until when it may be taken.
+        /// When the callback expires.
         callback_expire_time: date = "CallbackExpireTime",
-        /// When it was handed out.
+        /// When it was delivered.
         delivery_time: date = "DeliveryTime",
         /// The number to dial.
         dial_number: text = "DialNumber",
         /// The number to show.
         orig_number: text = "OrigNumber",
-        /// Of the customer.
+        /// The customer's first name.
         first_name: text = "FirstName",
-        /// Of the customer.
+        /// The customer's last name.
         last_name: text = "LastName",
-        /// What was noted.
+        /// The notes.
         notes: text = "Notes",
         /// The skill's id.
         skill_id: int = "SkillId",
@@ -97,20 +97,19 @@ body! {
 
     /// `NaturalCallingSkillList`.
     pub struct NaturalCallingSkillList {
-        /// Whether there is none.
+        /// Whether the list is empty.
         empty: flag = "Empty",
     }
 
     /// `Conference`.
     pub struct Conference {
-        /// Its number.
+        /// The conference's number.
         conference_no: text = "ConferenceNo",
     }
 
-    /// `HoursOfOperation`: the target of a transfer is closed; ask the agent whether to
-    /// go on.
+    /// `HoursOfOperation`: the target of a transfer is closed; ask the agent whether to continue.
     pub struct HoursOfOperation {
-        /// Whether that can be gone on with.
+        /// Whether the agent may continue.
         show_continue_reskill: flag = "ShowContinueReskill",
         /// The contact.
         contact_id: text = "ContactID",
@@ -118,46 +117,46 @@ body! {
 }
 
 impl AgentLeg {
-    /// What the leg does, if it is told.
+    /// The leg's state, if the event names it.
     #[must_use]
     pub fn status(&self) -> Option<LegStatus> {
         self.status_text.as_deref().map(LegStatus::from)
     }
 
-    /// Whether the leg is gone for good.
+    /// Whether the leg has ended for good.
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.final_state == Some(true) || (self.status() == Some(LegStatus::Disconnected) && self.final_state.is_none())
     }
 }
 
-/// `AgentState`: what the agent does, and what comes next.
+/// `AgentState`: the agent's state, and the states that follow.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct AgentState {
-    /// What the agent does (`CurrentState`).
+    /// The agent's state (`CurrentState`).
     pub state: Option<State>,
-    /// Why, where it is `Unavailable` (`CurrentOutReason`).
+    /// The reason for `Unavailable` (`CurrentOutReason`).
     pub out_reason: Option<String>,
     /// Since when (`StartTimeUTC`).
     pub start_time_utc: Option<crate::Timestamp>,
     /// Whether this is the work after a contact (`IsAcw`).
     pub is_acw: Option<bool>,
-    /// How long that may take, in seconds; 0 for no bound (`AcwTimeout`).
+    /// How long that work may take, in seconds; 0 for no limit (`AcwTimeout`).
     pub acw_timeout: Option<i64>,
-    /// What was asked for and follows (`NextStates`).
+    /// The requested states that follow (`NextStates`).
     pub next_states: Vec<NextState>,
     /// Whether work after a contact follows (`NextIsAcw`).
     pub next_is_acw: Option<bool>,
 }
 
-/// A state that was asked for and follows.
+/// A requested state that follows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct NextState {
     /// The state (`State`).
     pub state: State,
-    /// Why, where it is `Unavailable` (`OutReason`).
+    /// The reason for `Unavailable` (`OutReason`).
     pub out_reason: Option<String>,
 }
 
@@ -167,7 +166,7 @@ impl AgentState {
         Self {
             state: get("CurrentState").and_then(text).map(|word| State::from(word.as_str())),
             out_reason: get("CurrentOutReason").and_then(text),
-            // One without a zone stands in where the other is not told, whatever its casing.
+            // A time without a zone is used if the other one is missing.
             start_time_utc: get("StartTimeUTC").and_then(date).or_else(|| get("StartTime").and_then(date)),
             is_acw: get("IsAcw").and_then(flag),
             acw_timeout: get("AcwTimeout").and_then(super::value::int),

@@ -10,7 +10,7 @@ use crate::event::lenient::{Lenient as _, Slot as _, object};
 use crate::timestamp::Timestamp;
 
 words! {
-    /// What a contact does (`Status`, of every channel).
+    /// The state of a contact (`Status`, of every channel).
     pub enum ContactStatus {
         /// Is offered.
         Incoming = "Incoming",
@@ -18,20 +18,19 @@ words! {
         Ringing = "Ringing",
         /// Is dialled.
         Dialing = "Dialing",
-        /// Is being worked on. Also what follows a hold.
+        /// Is being worked on. Also follows a hold.
         Active = "Active",
         /// Is on hold. There is no event called "hold".
         Holding = "Holding",
         /// Is part of a conference.
         Joined = "Joined",
-        /// The recording is stopped for a while.
+        /// The recording is paused.
         Masking = "Masking",
         /// The dialer shows it before it dials.
         Preview = "Preview",
-        /// The customer is gone; comes again with `FinalState` `True` once the work after
-        /// it is done.
+        /// The customer has left; comes again with `FinalState` `True` once the work after the contact is done.
         Disconnected = "Disconnected",
-        /// A callback is gone.
+        /// A callback has ended.
         CallBackDisconnected = "CallBackDisconnected",
         /// Natural calling dials.
         NaturalCallDialing = "NaturalCallDialing",
@@ -39,49 +38,49 @@ words! {
         NaturalCallAmd = "NaturalCallAMD",
         /// Natural calling rings.
         NaturalCallRinging = "NaturalCallRinging",
-        /// A work item is given away.
+        /// A work item is transferred.
         Transfer = "Transfer",
         /// Is interrupted.
         Interrupted = "Interrupted",
-        /// A voicemail is put away.
+        /// A voicemail is discarded.
         Discarded = "Discarded",
-        /// Waits (unofficial).
+        /// Is waiting (unofficial).
         Waiting = "Waiting",
-        /// Invites (unofficial).
+        /// Is inviting (unofficial).
         Inviting = "Inviting",
     }
 
-    /// What sort of call it is (`CallType`).
+    /// The type of a call (`CallType`).
     pub enum CallType {
-        /// An ordinary one.
+        /// An ordinary call.
         Regular = "Regular",
         /// The agent's own leg.
         AgentLeg = "AgentLeg",
-        /// Is given to another skill.
+        /// Is transferred to another skill.
         ReskillProxy = "ReskillProxy",
         /// A consultation.
         Consult = "Consult",
-        /// Of the agent's own queue.
+        /// From the agent's own queue.
         PersonalQueue = "PersonalQueue",
-        /// Of the dialer.
+        /// From the dialer.
         Dialer = "Dialer",
         /// A supervisor took it over.
         TakeOver = "TakeOver",
-        /// Of natural calling.
+        /// From natural calling.
         NaturalCalling = "NaturalCalling",
     }
 }
 
 body! {
-    /// `CallContactEvent`: a call is in another state.
+    /// `CallContactEvent`: a call changed its state.
     pub struct CallContact {
-        /// The contact's id; another one after a transfer.
+        /// The contact's id; changes with a transfer.
         contact_id: text = "ContactID",
-        /// The id that stays over transfers.
+        /// The id that stays the same over transfers.
         master_id: text = "MasterID",
-        /// Of what it is a consultation or a conference.
+        /// The contact whose consultation or conference this is.
         parent_contact_id: text = "ParentContactId",
-        /// What links the channels of one customer.
+        /// The id that links the channels of one customer.
         omni_group_id: text = "OmniGroupId",
         /// Undocumented.
         external_id: text = "ExternalId",
@@ -107,25 +106,25 @@ body! {
         label: text = "Label",
         /// Undocumented.
         blending_to_skill_name: text = "BlendingToSkillName",
-        /// Whether it came in.
+        /// Whether it is inbound.
         is_inbound: flag = "IsInbound",
-        /// Whether a disposition may be given.
+        /// Whether the agent may set a disposition.
         allow_dispositions: flag = "AllowDispositions",
-        /// Whether nothing follows for this contact.
+        /// Whether this is the contact's last event.
         final_state: flag = "FinalState",
         /// Whether the agent asked to record.
         is_logging: flag = "IsLogging",
         /// Whether it is linked to a lead of the dialer.
         is_linked: flag = "IsLinked",
-        /// Since when; may be without a zone. See [`started_at`](Self::started_at).
+        /// When it started; may lack a zone. See [`started_at`](Self::started_at).
         start_time: date = "StartTime",
-        /// Since when, in UTC.
+        /// When it started, in UTC.
         start_time_utc: date = "StartTimeUTC",
-        /// Since when in this state; may be without a zone.
+        /// When this state began; may lack a zone.
         last_state_change_time: date = "LastStateChangeTime",
-        /// Since when in this state, in UTC.
+        /// When this state began, in UTC.
         last_state_change_time_utc: date = "LastStateChangeTimeUTC",
-        /// What to show.
+        /// The page to show.
         screen_pop_url: text = "ScreenPopUrl",
         /// See [`screen_pop_variables`](Self::screen_pop_variables).
         screen_pop_url_variables: json = "ScreenPopUrlVariables",
@@ -133,7 +132,7 @@ body! {
         customer_card_url: text = "CustomerCardUrl",
         /// Why it ended.
         disconnect_code: text = "DisconnectCode",
-        /// How long it may be refused or previewed, in seconds; 0 for no bound.
+        /// How long the agent may refuse or preview it, in seconds; 0 for no limit.
         timeout: int_or_zero = "Timeout",
         /// Undocumented.
         time_zones: text = "TimeZones",
@@ -147,11 +146,11 @@ body! {
         delivery_type: text = "DeliveryType",
         /// Whether consent to the recording is needed.
         compliance_record: flag = "ComplianceRecord",
-        /// Whether that must be confirmed.
+        /// Whether the agent must confirm that consent.
         confirmation_required: flag = "ConfirmationRequired",
         /// Whether the agent may override an answering machine.
         ans_machine_override: flag_or_false = "AnsMachineOverride",
-        /// Until when.
+        /// Until when the agent may override it.
         ans_machine_override_end_time: date = "AnsMachineOverrideEndTime",
         /// Whether the agent must accept it.
         is_require_manual_accept: flag = "IsRequireManualAccept",
@@ -161,57 +160,57 @@ body! {
     pub struct WorkItemContact {
         /// The contact's id.
         contact_id: text = "ContactID",
-        /// The id that stays over transfers.
+        /// The id that stays the same over transfers.
         master_id: text = "MasterID",
-        /// Of what it is part.
+        /// The contact of which it is a part.
         parent_contact_id: text = "ParentContactId" | "ParenContactId",
-        /// What links the channels of one customer.
+        /// The id that links the channels of one customer.
         omni_group_id: text = "OmniGroupId",
         /// The agent's id.
         agent_id: int = "AgentId",
         /// See [`status`](Self::status).
         status_text: text = "Status",
-        /// The item's id in the system it came from.
+        /// The item's id in its system of origin.
         work_item_id: text = "WorkItemId",
-        /// Its type there.
+        /// The item's type in that system.
         work_item_type: text = "WorkItemType",
-        /// What came with it: JSON, XML or text.
+        /// The item's payload: JSON, XML or text.
         work_item_payload: text = "WorkItemPayload",
         /// JSON, XML or text, as the script wrote it.
         custom_data: text = "CustomData",
         /// The skill's id.
         skill_id: int = "SkillId",
-        /// Since when; may be without a zone.
+        /// When it started; may lack a zone.
         start_time: date = "StartTime",
-        /// Since when, in UTC.
+        /// When it started, in UTC.
         start_time_utc: date = "StartTimeUTC",
-        /// Since when in this state; may be without a zone.
+        /// When this state began; may lack a zone.
         last_state_change_time: date = "LastStateChangeTime",
-        /// Since when in this state, in UTC.
+        /// When this state began, in UTC.
         last_state_change_time_utc: date = "LastStateChangeTimeUTC",
-        /// What to show.
+        /// The page to show.
         screen_pop_url: text = "ScreenPopUrl",
         /// See [`screen_pop_variables`](Self::screen_pop_variables).
         screen_pop_url_variables: json = "ScreenPopUrlVariables",
-        /// How long it may be refused, in seconds.
+        /// How long the agent may refuse it, in seconds.
         refusal_timeout: int = "RefusalTimeout",
-        /// Whether nothing follows for this contact.
+        /// Whether this is the contact's last event.
         final_state: flag = "FinalState",
         /// Whether it has the focus.
         in_focus: flag = "InFocus",
-        /// The session's number in reports. Not the id that polls are made with.
+        /// The session's number in reports. Not the id that polls use.
         session_number: text = "SessionId",
-        /// What to open.
+        /// The page to open.
         url: text = "Url",
-        /// Under which title.
+        /// The title of its tab.
         tab_title: text = "TabTitle",
-        /// And where.
+        /// Where to open it.
         pop_destination: text = "PopDestination",
-        /// In pixels.
+        /// The window's height, in pixels.
         popout_window_height: int = "PopoutWindowHeight",
-        /// In pixels.
+        /// The window's width, in pixels.
         popout_window_width: int = "PopoutWindowWidth",
-        /// Whether it is closed with the contact.
+        /// Whether the page closes with the contact.
         close_popout_upon_termination: flag = "ClosePopoutUponTermination",
     }
 
@@ -219,17 +218,17 @@ body! {
     pub struct VoiceMailContact {
         /// The contact's id.
         contact_id: text = "ContactId",
-        /// The id that stays over transfers.
+        /// The id that stays the same over transfers.
         master_id: text = "MasterID",
-        /// Of what it is part.
+        /// The contact of which it is a part.
         parent_contact_id: text = "ParentContactId",
-        /// What links the channels of one customer.
+        /// The id that links the channels of one customer.
         omni_group_id: text = "OmniGroupId",
         /// See [`status`](Self::status).
         status_text: text = "Status",
         /// When it was recorded.
         created_date: date = "CreatedDate",
-        /// In seconds.
+        /// The recording's length, in seconds.
         file_duration: int_or_zero = "FileDuration",
         /// The file's name.
         file_name: text = "FileName",
@@ -245,23 +244,23 @@ body! {
         skill_name: text = "SkillName",
         /// Undocumented.
         voice_mail_type: text = "VoiceMailType",
-        /// Since when; may be without a zone.
+        /// When it started; may lack a zone.
         start_time: date = "StartTime",
-        /// Since when, in UTC, where it is told.
+        /// When it started, in UTC, if the event names it.
         start_time_utc: date = "StartTimeUTC",
-        /// Since when in this state; may be without a zone.
+        /// When this state began; may lack a zone.
         last_state_change_time: date = "LastStateChangeTime",
-        /// Since when in this state, in UTC, where it is told.
+        /// When this state began, in UTC, if the event names it.
         last_state_change_time_utc: date = "LastStateChangeTimeUTC",
-        /// What to show.
+        /// The page to show.
         screen_pop_url: text = "ScreenPopUrl",
         /// JSON, XML or text, as the script wrote it.
         custom_data: text = "CustomData",
-        /// Whether nothing follows for this contact.
+        /// Whether this is the contact's last event.
         final_state: flag = "FinalState",
-        /// Whether it came in.
+        /// Whether it is inbound.
         is_inbound: flag = "IsInbound",
-        /// Whether a disposition must be given.
+        /// Whether the agent must set a disposition.
         require_disposition: flag = "RequireDisposition",
     }
 
@@ -269,23 +268,22 @@ body! {
     pub struct VoiceMailPlayBack {
         /// The contact's id.
         contact_id: text = "ContactId",
-        /// Whether it stands still.
+        /// Whether the playback is paused.
         paused: flag = "PlayBackPaused",
-        /// Where, in seconds.
+        /// The playback's position, in seconds.
         position: int = "PlayBackPosition",
     }
 
-    /// `ChatContactEvent` and its successor `TextContactEvent` (chat and SMS), and, as
-    /// far as it is known, `EmailContactEvent`. The messages themselves are not in this
-    /// feed.
+    /// `ChatContactEvent` and its successor `TextContactEvent` (chat and SMS), and, as far as documented,
+    /// `EmailContactEvent`. The messages themselves are not in this feed.
     pub struct TextContact {
         /// The contact's id.
         contact_id: text = "ContactID" | "ContactId",
-        /// The id that stays over transfers.
+        /// The id that stays the same over transfers.
         master_id: text = "MasterID",
-        /// Of what it is part.
+        /// The contact of which it is a part.
         parent_contact_id: text = "ParentContactId",
-        /// What links the channels of one customer.
+        /// The id that links the channels of one customer.
         omni_group_id: text = "OmniGroupId",
         /// The chat's room.
         room_id: text = "RoomId",
@@ -293,27 +291,27 @@ body! {
         status_text: text = "Status",
         /// The skill's name.
         skill: text = "Skill",
-        /// Since when; may be without a zone.
+        /// When it started; may lack a zone.
         start_time: date = "StartTime",
-        /// Since when, in UTC.
+        /// When it started, in UTC.
         start_time_utc: date = "StartTimeUTC",
-        /// Since when in this state; may be without a zone.
+        /// When this state began; may lack a zone.
         last_state_change_time: date = "LastStateChangeTime",
-        /// Since when in this state, in UTC.
+        /// When this state began, in UTC.
         last_state_change_time_utc: date = "LastStateChangeTimeUTC",
-        /// What to show.
+        /// The page to show.
         screen_pop_url: text = "ScreenPopUrl",
-        /// How long it may be refused, in seconds.
+        /// How long the agent may refuse it, in seconds.
         refusal_timeout: int = "RefusalTimeout",
         /// Whether it is being worked on.
         is_active: flag = "IsActive",
         /// Whether it has the focus.
         in_focus: flag = "InFocus",
-        /// Whether nothing follows for this contact.
+        /// Whether this is the contact's last event.
         final_state: flag = "FinalState",
-        /// The address that was written to.
+        /// The address that the customer wrote to.
         point_of_contact_address: text = "PointOfContactAddress",
-        /// Who wrote.
+        /// The customer's address.
         from_address: text = "FromAddress",
         /// JSON, XML or text, as the script wrote it.
         custom_data: text = "CustomData",
@@ -321,7 +319,7 @@ body! {
         customer_card_url: text = "CustomerCardUrl",
     }
 
-    /// `DigitalContactEvent`. In a snapshot it may be long past: look at its start.
+    /// `DigitalContactEvent`. In a snapshot it may be long past: check its start time.
     pub struct DigitalContact {
         /// The contact's id.
         contact_id: text = "ContactID",
@@ -333,30 +331,30 @@ body! {
         customer_name: text = "CustomerName",
         /// The skill's name.
         skill_name: text = "SkillName",
-        /// How long it may be refused, in seconds.
+        /// How long the agent may refuse it, in seconds.
         refusal_timeout: int = "RefusalTimeout",
-        /// Since when; may be without a zone.
+        /// When it started; may lack a zone.
         start_time: date = "StartTime",
-        /// Since when, in UTC.
+        /// When it started, in UTC.
         start_time_utc: date = "StartTimeUTC",
         /// See [`status`](Self::status).
         status_text: text = "Status",
-        /// Whether nothing follows for this contact, where it is told.
+        /// Whether this is the contact's last event, if the event says so.
         final_state: flag = "FinalState",
     }
 }
 
-/// `status()` and `started_at()` of the channels, which name them alike.
+/// `status()` and `started_at()` of the channels, whose fields have the same names.
 macro_rules! status_of {
     ($($name:ident)+) => {$(
         impl $name {
-            /// What the contact does, if it is told (`Status`).
+            /// The contact's state, if the event names it (`Status`).
             #[must_use]
             pub fn status(&self) -> Option<ContactStatus> {
                 self.status_text.as_deref().map(ContactStatus::from)
             }
 
-            /// Since when: of `StartTimeUTC` and `StartTime` the one that names its zone.
+            /// When it started: of `StartTimeUTC` and `StartTime` the one that names its zone.
             #[must_use]
             pub fn started_at(&self) -> Option<&Timestamp> {
                 self.start_time_utc.as_ref().or(self.start_time.as_ref())
@@ -367,13 +365,13 @@ macro_rules! status_of {
 status_of!(CallContact WorkItemContact VoiceMailContact TextContact DigitalContact);
 
 impl CallContact {
-    /// What sort of call it is, if it is told.
+    /// The type of the call, if the event names it.
     #[must_use]
     pub fn call_type(&self) -> Option<CallType> {
         self.call_type_text.as_deref().map(CallType::from)
     }
 
-    /// What is to be shown, as names and values.
+    /// The variables of the page to show, as names and values.
     #[must_use]
     pub fn screen_pop_variables(&self) -> BTreeMap<String, String> {
         self.screen_pop_url_variables.as_ref().map(|json| variables(json.get())).unwrap_or_default()
@@ -381,7 +379,7 @@ impl CallContact {
 }
 
 impl WorkItemContact {
-    /// What is to be shown, as names and values.
+    /// The variables of the page to show, as names and values.
     #[must_use]
     pub fn screen_pop_variables(&self) -> BTreeMap<String, String> {
         self.screen_pop_url_variables.as_ref().map(|json| variables(json.get())).unwrap_or_default()
@@ -402,7 +400,7 @@ fn variables(raw: &RawValue) -> BTreeMap<String, String> {
     found
 }
 
-/// Which fields name a contact, in whatever channel.
+/// The fields that name a contact, in any channel.
 pub(super) fn contact_id(fields: &Fields<'_>) -> Option<String> {
     fields.get(&["ContactID", "ContactId"]).and_then(text)
 }

@@ -1,4 +1,4 @@
-//! What happens to an agent, a phone and contacts, as `get-next-event` tells it.
+//! Events of an agent, a phone and contacts, from `get-next-event`.
 
 mod agent;
 mod contact;
@@ -30,14 +30,13 @@ pub use session::{
     SessionStartFailed,
 };
 
-/// Makes the enum of events and what names them.
+/// Makes the enum of events and their names.
 macro_rules! events {
     ($($(#[$doc:meta])* $variant:ident($body:ident) = $name:literal,)+) => {
         /// An event, typed.
         ///
-        /// The service's list is open: what this crate has no type for is
-        /// [`Unknown`](Self::Unknown), and every event keeps the object that it was read
-        /// from ([`AgentNotification::raw`]).
+        /// The service's list is open: an event without a type in this crate is [`Unknown`](Self::Unknown), and every
+        /// event holds the object that it was read from ([`AgentNotification::raw`]).
         #[derive(Clone, Debug, PartialEq)]
         #[non_exhaustive]
         pub enum AgentEvent {
@@ -46,16 +45,16 @@ macro_rules! events {
                 $(#[$doc])*
                 $variant(Box<$body>),
             )+
-            /// An event of a type that is not known here, or of none at all.
+            /// An event of an unknown type, or without a type.
             Unknown(UnknownAgentEvent),
         }
 
-        /// Which event it is.
+        /// The kind of an event.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub enum AgentEventKind {
             $(#[doc = concat!("`", $name, "`.")] $variant,)+
-            /// Not known here.
+            /// Unknown to this crate.
             Unknown,
         }
 
@@ -63,7 +62,7 @@ macro_rules! events {
             /// Every kind but `Unknown`.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
 
-            /// The service's name (`Type`); `Unknown` for what is not known here.
+            /// The service's name (`Type`); `Unknown` for an unknown event.
             #[must_use]
             pub fn as_str(self) -> &'static str {
                 match self {
@@ -72,7 +71,7 @@ macro_rules! events {
                 }
             }
 
-            /// The kind of that name, in any casing.
+            /// The kind with that name, in any casing.
             fn named(name: &str) -> Self {
                 Self::ALL.iter().copied().find(|kind| kind.as_str().eq_ignore_ascii_case(name)).unwrap_or(Self::Unknown)
             }
@@ -92,7 +91,7 @@ macro_rules! events {
                 }
             }
 
-            /// Which event it is.
+            /// The kind of the event.
             #[must_use]
             pub fn kind(&self) -> AgentEventKind {
                 match self {
@@ -166,14 +165,14 @@ events! {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UnknownAgentEvent {
-    /// What the service calls it, if it says (`Type`).
+    /// The service's name for it, if present (`Type`).
     pub event_type: Option<String>,
-    /// The contact, where one is named.
+    /// The contact, if the event names one.
     pub contact_id: Option<String>,
 }
 
 impl AgentEvent {
-    /// The contact that it is about, where it names one.
+    /// The contact of the event, if it names one.
     #[must_use]
     pub fn contact_id(&self) -> Option<&str> {
         match self {
@@ -221,8 +220,8 @@ impl AgentEvent {
         }
     }
 
-    /// Whether it says what is, and a snapshot would say it again; else it is a one-shot,
-    /// which is gone for good if the answer that held it is lost.
+    /// Whether it describes a state, which a snapshot would repeat; otherwise it is a one-shot, which is lost for good
+    /// if its answer is lost.
     #[must_use]
     pub fn is_state(&self) -> bool {
         matches!(
@@ -243,21 +242,21 @@ impl AgentEvent {
     }
 }
 
-/// Where an event came from.
+/// The origin of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum AgentOrigin {
-    /// It happened since the poll before.
+    /// It happened since the previous poll.
     Live,
-    /// It says what is, in a batch that stands for what was missed: apply it as the
-    /// latest state of what it names. It may have happened long ago.
+    /// It describes a state, in a batch that replaces missed events: apply it as the latest state of its subject. It
+    /// may have happened long ago.
     Snapshot,
 }
 
-/// An event of an agent session, with what is known about its arrival.
+/// An event of an agent session, with the circumstances of its arrival.
 ///
-/// There is no id, no number and no time of an event on this wire: order is that of
-/// arrival. `Debug` does not show the raw object.
+/// The wire carries neither an id nor a number nor a time of an event: the order is that of arrival. `Debug` does not
+/// show the raw object.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AgentNotification {
     event: AgentEvent,
@@ -278,12 +277,11 @@ impl AgentNotification {
         Self { origin, ..self }
     }
 
-    /// Reads an event from its JSON, as one that came now: for tests of yours, and for
-    /// other transports of the same events.
+    /// Reads an event from its JSON, as one that arrives now: for your tests, and for other transports of the same
+    /// events.
     ///
     /// # Errors
-    /// When `json` is no JSON. Everything else is at least an
-    /// [`Unknown`](AgentEvent::Unknown).
+    /// When `json` is not valid JSON. Everything else is at least an [`Unknown`](AgentEvent::Unknown).
     pub fn from_json(json: &str) -> serde_json::Result<Self> {
         Ok(Self::new(serde_json::from_str(json)?, 0, 0, crate::clock::wall_now()))
     }
@@ -294,32 +292,32 @@ impl AgentNotification {
         &self.event
     }
 
-    /// The object it was read from, byte for byte: all that this crate does not type is
-    /// in it, such as `IISHost` and `VCHost`.
+    /// The object that it was read from, byte for byte, with the fields that this crate does not type, such as
+    /// `IISHost` and `VCHost`.
     #[must_use]
     pub fn raw(&self) -> &RawJson {
         &self.raw
     }
 
-    /// Whether it happened just now, or is part of a snapshot.
+    /// Whether it is live or part of a snapshot.
     #[must_use]
     pub fn origin(&self) -> AgentOrigin {
         self.origin
     }
 
-    /// The number of the batch it came in, counted from 1 in each stream.
+    /// The number of its batch, counted from 1 in each stream.
     #[must_use]
     pub fn batch(&self) -> u64 {
         self.batch
     }
 
-    /// Its place in the batch, as the service sent it, counted from 0.
+    /// Its index in the batch, in the service's order, counted from 0.
     #[must_use]
     pub fn index(&self) -> usize {
         self.index
     }
 
-    /// When it came, by this machine's clock.
+    /// When it arrived, by this machine's clock.
     #[must_use]
     pub fn received_at(&self) -> SystemTime {
         self.received_at

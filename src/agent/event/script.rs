@@ -1,10 +1,10 @@
-//! Events that scripts and the desktop make. All of them are one-shots: none is told
-//! again in a snapshot, except indicators that are lit.
+//! Events from scripts and the desktop. All of them are one-shots: a snapshot repeats none, except indicators that are
+//! lit.
 
 use super::value::{body, words};
 
 words! {
-    /// What is to be done (`ActionType` of `Indicator` and `RunApp`).
+    /// The action (`ActionType` of `Indicator` and `RunApp`).
     pub enum ActionType {
         /// Run a program.
         RunExe = "RunExe",
@@ -20,19 +20,19 @@ words! {
 }
 
 body! {
-    /// `Indicator`: a lamp of a script is lit or put out.
+    /// `Indicator`: a script turns a lamp on or off.
     pub struct Indicator {
-        /// The contact; none for the agent's own.
+        /// The contact; absent for the agent's own indicator.
         contact_id: text = "ContactID",
         /// Its name.
         name: text = "Name",
-        /// What happens when it is pressed; see [`action_type`](Self::action_type).
+        /// The action when it is pressed; see [`action_type`](Self::action_type).
         action_type_text: text = "ActionType",
-        /// What of it.
+        /// The action's target.
         action_uri: text = "ActionUri",
-        /// What it looks like.
+        /// The lamp's image.
         image_uri: text = "ImageUri",
-        /// What is said about it.
+        /// The lamp's tooltip.
         tool_tip: text = "ToolTip",
         /// `On`, or anything else for off; see [`is_on`](Self::is_on).
         indicator_state: text = "IndicatorState",
@@ -40,7 +40,7 @@ body! {
 
     /// `PageOpen`: a script opens a page (its action is called PAGEOPEN).
     pub struct PageOpen {
-        /// What to do.
+        /// The action.
         action: text = "Action",
         /// The contact.
         contact_id: text = "ContactID",
@@ -48,11 +48,11 @@ body! {
         page_uri: text = "PageUri",
     }
 
-    /// `RunApp`: a script runs something (its action is called RUNAPP).
+    /// `RunApp`: a script runs a program (its action is called RUNAPP).
     pub struct RunApp {
         /// See [`action_type`](Self::action_type).
         action_type_text: text = "ActionType",
-        /// What of it.
+        /// The action's target.
         action_value: text = "ActionValue",
         /// The contact.
         contact_id: text = "ContactId",
@@ -66,20 +66,20 @@ body! {
         contact_id: text = "ContactId",
         /// The page.
         url: text = "URL",
-        /// Under which title.
+        /// The title of its tab.
         tab_title: text = "TabTitle",
-        /// And where: `Default`, `ContactPanel`, …
+        /// Where to open it: `Default`, `ContactPanel`, …
         pop_destination: text = "PopDestination",
-        /// In pixels.
+        /// The window's height, in pixels.
         popout_window_height: int = "PopoutWindowHeight",
-        /// In pixels.
+        /// The window's width, in pixels.
         popout_window_width: int = "PopoutWindowWidth",
-        /// Whether it is closed with the contact.
+        /// Whether the page closes with the contact.
         close_popout_upon_termination: flag = "ClosePopoutUponTermination",
     }
 
-    /// `CustomEvent`: what a script says to this program. Of those with the same name
-    /// between two polls the service hands out the last one only.
+    /// `CustomEvent`: a script's message to this program. Of several with the same name between two polls the service
+    /// sends only the last one.
     pub struct CustomEvent {
         /// Its name; case matters.
         name: text = "eventName",
@@ -91,7 +91,7 @@ body! {
     pub struct AgentWorkflow {
         /// The contact.
         contact_id: text = "contactId",
-        /// What is asked for; its form is not documented.
+        /// The request; its form is not documented.
         request: json = "request",
     }
 
@@ -109,9 +109,9 @@ body! {
 
     /// `SmartReachValidation`.
     pub struct SmartReachValidation {
-        /// What is wrong.
+        /// The error.
         failure_code: text = "ValidationFailureCode",
-        /// The name of its text.
+        /// The key of the error's text.
         failure_localization_code: text = "ValidationFailureLocalizationCode",
         /// JSON: `toAddress`, `customerId`, `zipcode`.
         request_data: text = "RequestData",
@@ -128,16 +128,16 @@ body! {
         monitor_type: text = "MonitorType",
     }
 
-    /// An event of which no more than its name is known (unofficial): its fields are in
+    /// An event that is known only by its name (unofficial): its fields are in
     /// [`AgentNotification::raw`](crate::agent::AgentNotification::raw).
     pub struct Undocumented {
-        /// The contact, where one is named.
+        /// The contact, if the event names one.
         contact_id: text = "ContactID" | "ContactId",
     }
 }
 
 impl Indicator {
-    /// What happens when it is pressed, if it is told.
+    /// The action when it is pressed, if the event names it.
     #[must_use]
     pub fn action_type(&self) -> Option<ActionType> {
         self.action_type_text.as_deref().map(ActionType::from)
@@ -151,7 +151,7 @@ impl Indicator {
 }
 
 impl RunApp {
-    /// What is to be done, if it is told.
+    /// The action, if the event names it.
     #[must_use]
     pub fn action_type(&self) -> Option<ActionType> {
         self.action_type_text.as_deref().map(ActionType::from)

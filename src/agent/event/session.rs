@@ -3,19 +3,17 @@
 use super::value::{body, words};
 
 words! {
-    /// Why a session was ended from elsewhere (`Message` of `RemoteAgentSessionEnd`;
-    /// unofficial).
+    /// Why another program ended the session (`Message` of `RemoteAgentSessionEnd`; unofficial).
     pub enum RemoteEnd {
         /// An administrator or another program ended it.
         RemoteLogoff = "RemoteLogoff",
-        /// Nobody polled for too long.
+        /// No poll arrived for too long.
         SessionTimeout = "SessionTimeout",
     }
 }
 
 body! {
-    /// `AgentSessionStart`: the session is there. In any batch but the first one after a
-    /// start it opens a snapshot.
+    /// `AgentSessionStart`: the session exists. In any batch but the first one after a start it opens a snapshot.
     pub struct AgentSessionStart {
         /// The business unit's number.
         business_unit: int = "BusNo",
@@ -23,19 +21,19 @@ body! {
         agent_id: int = "AgentId",
         /// The station's id; 0 for none.
         station_id: int = "StationId",
-        /// The number that the agent's leg is dialled at.
+        /// The phone number of the agent's leg.
         station_phone_number: text = "StationPhoneNumber",
-        /// The number that calls of the station show.
+        /// The caller id of the station's calls.
         station_caller_id: text = "StationCallerId",
-        /// The session's number in reports. **Not** the id that polls are made with.
+        /// The session's number in reports. **Not** the id that polls use.
         session_number: int = "SessionId",
         /// The dialer's campaign.
         dialer_campaign: text = "DialerCampaign",
-        /// Since when.
+        /// When that campaign started.
         dialer_campaign_start_time: date = "DialerCampaignStartTime",
-        /// 0 for none.
+        /// The supervisor's permission level; 0 for none.
         supervisor_permission_level: int = "SupervisorPermissionLevel",
-        /// May stop the recording for a while.
+        /// May pause the recording.
         can_mask: flag = "CanMask",
         /// May see the schedule.
         agent_schedule_permission: flag = "AgentSchedulePermission",
@@ -47,13 +45,13 @@ body! {
         can_multi_party_conference: flag = "CanMultiPartyConference",
         /// A port of the desktop's connector.
         client_connector_port: int = "ClientConnectorPort",
-        /// How many chats at a time.
+        /// The most concurrent chats.
         max_concurrent_chats: int = "MaxConcurrentChats",
         /// May record.
         can_record: flag = "CanRecord",
-        /// Takes contacts of several channels at a time.
+        /// Accepts contacts of several channels at a time.
         enabled_for_multi_channel: flag = "EnabledForMCH",
-        /// Is shown the customer's card.
+        /// Sees the customer's card.
         use_customer_card: flag = "UseCustomerCard",
         /// The agent's universal id.
         agent_uuid: text = "AgentUUId",
@@ -65,31 +63,30 @@ body! {
 
     /// `AgentSessionEnd`: this agent's own program ended the session.
     pub struct AgentSessionEnd {
-        /// What is said about it.
+        /// The service's message.
         message: text = "Message",
-        /// Whether it was ended. What `False` means is not documented.
+        /// Whether the session ended. The meaning of `False` is not documented.
         success: flag = "Success",
     }
 
-    /// `RemoteAgentSessionEnd`: somebody or something else ended the session.
+    /// `RemoteAgentSessionEnd`: another program or an administrator ended the session.
     pub struct RemoteAgentSessionEnd {
         /// Why; see [`reason`](Self::reason).
         message: text = "Message",
-        /// Whether it was ended.
+        /// Whether the session ended.
         success: flag = "Success",
     }
 
-    /// `SessionStartFailed`: for example the agent's phone could not be reached
-    /// (unofficial).
+    /// `SessionStartFailed`: for example the agent's phone could not be reached (unofficial).
     pub struct SessionStartFailed {
         /// Why.
         message: text = "Message",
     }
 
-    /// An event that says which list changed and nothing more: fetch it again.
+    /// An event that only says that a list changed: fetch the list again.
     pub struct ListChanged {}
 
-    /// `MchAgentSettingsChangeEvent`: how many contacts of each channel at a time.
+    /// `MchAgentSettingsChangeEvent`: the most concurrent contacts of each channel.
     pub struct MchAgentSettingsChange {
         /// Chats.
         chat_threshold: int = "ChatThreshold",
@@ -105,17 +102,17 @@ body! {
         voice_threshold: int = "VoiceThreshold",
         /// All together.
         total_contact_count: int = "TotalContactCount",
-        /// A new contact gets the focus.
+        /// Whether a new contact gets the focus.
         contact_auto_focus: flag = "ContactAutoFocus",
-        /// The agent may ask for the next contact.
+        /// Whether the agent may request the next contact.
         request_contact: flag = "RequestContact",
-        /// How contacts are handed out.
+        /// How contacts are delivered.
         delivery_mode: text = "DeliveryMode",
     }
 }
 
 impl RemoteAgentSessionEnd {
-    /// Why, if it is told.
+    /// The reason, if the event names it.
     #[must_use]
     pub fn reason(&self) -> Option<RemoteEnd> {
         self.message.as_deref().map(RemoteEnd::from)

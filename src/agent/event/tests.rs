@@ -14,13 +14,13 @@ fn documented() -> impl Iterator<Item = Value> {
     DOCUMENTED.lines().map(|line| serde_json::from_str(line).unwrap())
 }
 
-/// The same with every key changed by `change`.
+/// The same object with every key changed by `change`.
 fn rekeyed(object: &Value, change: impl Fn(&str) -> String) -> Value {
     let fields = object.as_object().unwrap();
     Value::Object(fields.iter().map(|(key, value)| (change(key), value.clone())).collect::<Map<_, _>>())
 }
 
-/// The same with values in JSON's own types.
+/// The same object with values in JSON's own types.
 fn native(object: &Value) -> Value {
     let value = |value: &Value| match value.as_str() {
         Some("True") => json!(true),
@@ -39,7 +39,7 @@ fn native(object: &Value) -> Value {
 fn every_documented_event_has_its_type_and_every_type_its_event() {
     let mut seen: Vec<AgentEventKind> = documented().map(|json| event(&json).kind()).collect();
     let unknown = seen.iter().filter(|kind| **kind == AgentEventKind::Unknown).count();
-    assert_eq!(unknown, 1, "only the one that is made up is unknown");
+    assert_eq!(unknown, 1, "only the made-up event is unknown");
     for name in ["TakeOver", "CUSTOM_WebRTC", "CustomScreenPop", "PostData"] {
         seen.push(event(&json!({ "Type": name })).kind());
     }
@@ -68,7 +68,7 @@ fn f37_f38_casing_and_native_values_make_no_difference() {
 
 #[test]
 fn every_field_of_every_documented_event_is_read() {
-    // A field that is taken out of the object must change what is read of it.
+    // Removing a field from the object must change the event.
     let ignored = ["IISHost", "VCHost", "Type", "type"];
     for json in documented() {
         let typed = event(&json);
@@ -100,7 +100,7 @@ fn a_call_is_read_to_the_last_field() {
 }
 
 #[test]
-fn f36_what_is_no_known_event_is_unknown_and_keeps_its_object() {
+fn f36_an_unknown_event_keeps_its_object() {
     for (json, want) in [
         (r#"{"Type":"BrandNewEvent","ContactID":"7"}"#, Some("BrandNewEvent")),
         (r#"{"Whatever":1}"#, None),
@@ -122,7 +122,7 @@ fn f36_what_is_no_known_event_is_unknown_and_keeps_its_object() {
 }
 
 #[test]
-fn f39_an_odd_field_costs_itself_and_its_text_stays() {
+fn f39_an_invalid_field_is_skipped_and_its_text_stays() {
     let json = r#"{"Type":"AgentState","CurrentState":"Available","AcwTimeout":"soon","StartTimeUTC":"yesterday","IsAcw":"perhaps"}"#;
     let notification = AgentNotification::from_json(json).unwrap();
     let AgentEvent::AgentState(state) = notification.event() else { panic!() };
@@ -132,7 +132,7 @@ fn f39_an_odd_field_costs_itself_and_its_text_stays() {
 }
 
 #[test]
-fn of_two_times_the_one_that_names_its_zone_counts_whatever_its_casing() {
+fn of_two_times_the_one_with_a_zone_counts_in_any_casing() {
     let since = |mut value: Value| {
         value["Type"] = "AgentState".into();
         match event(&value) {
@@ -187,7 +187,7 @@ fn the_misspelt_parent_of_a_work_item_is_found() {
 }
 
 #[test]
-fn f41_no_text_and_no_depth_is_too_odd() {
+fn f41_any_text_and_any_depth_is_read_without_a_panic() {
     let deep =
         format!(r#"{{"Type":"CustomEvent","eventName":"x","data":{}1{}}}"#, "[".repeat(50_000), "]".repeat(50_000));
     let big = format!(r#"{{"type":"CustomEvent","eventName":"x","data":"{}"}}"#, "d".repeat(1 << 20));

@@ -1,7 +1,6 @@
-//! Values as this feed writes them: almost always text, in any casing.
+//! Values in this feed: almost always text, in any casing.
 //!
-//! A value is read or it is not there; reading never fails, and the event keeps the
-//! object it was read from.
+//! An unreadable value counts as absent; reading never fails, and the event holds the object that it was read from.
 
 use serde_json::value::RawValue;
 
@@ -9,18 +8,18 @@ use crate::event::RawJson;
 use crate::event::lenient::{Lenient, object};
 use crate::timestamp::Timestamp;
 
-/// The fields of one event, to be found whatever their casing.
+/// The fields of one event, found in any casing.
 pub(crate) struct Fields<'a>(Vec<(Box<str>, &'a RawValue)>);
 
 impl<'a> Fields<'a> {
-    /// `None` if `raw` is no object.
+    /// `None` if `raw` is not an object.
     pub(crate) fn of(raw: &'a RawValue) -> Option<Self> {
         let mut fields = Vec::new();
         object(raw, &mut |key, value| fields.push((Box::from(key), value))).then_some(Self(fields))
     }
 
-    /// The value of the first of `keys` that is there in its documented casing; without
-    /// one, of the first key that is one of them in another.
+    /// The value of the first of `keys` that is present in its documented casing; otherwise, of the first field that
+    /// matches one of them in another casing.
     pub(crate) fn get(&self, keys: &[&str]) -> Option<&'a RawValue> {
         let exact = keys.iter().find_map(|wanted| self.0.iter().find(|(key, _)| **key == **wanted));
         let found =
@@ -29,7 +28,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// Text; `""` means that there is none.
+/// Text; `""` counts as absent.
 pub(crate) fn text(raw: &RawValue) -> Option<String> {
     match raw.get() {
         "true" => Some("True".into()),
@@ -38,8 +37,7 @@ pub(crate) fn text(raw: &RawValue) -> Option<String> {
     }
 }
 
-/// `True`, `on` and `1`, or `False`, `off` and `0`, in any casing; also `Name=1`, which
-/// is what some versions write for `True`.
+/// `True`, `on` and `1`, or `False`, `off` and `0`, in any casing; also `Name=1`, which some versions write for `True`.
 pub(super) fn flag(raw: &RawValue) -> Option<bool> {
     let text = text(raw)?;
     let word = text.rsplit('=').next().unwrap_or_default().trim();
@@ -47,7 +45,7 @@ pub(super) fn flag(raw: &RawValue) -> Option<bool> {
     if is_one_of(["true", "on", "1"]) { Some(true) } else { is_one_of(["false", "off", "0"]).then_some(false) }
 }
 
-/// Likewise, where `""` is documented to mean `False`.
+/// Like [`flag`], where `""` is documented to mean `False`.
 pub(super) fn flag_or_false(raw: &RawValue) -> Option<bool> {
     if is_blank(raw) { Some(false) } else { flag(raw) }
 }
@@ -57,12 +55,12 @@ pub(super) fn int(raw: &RawValue) -> Option<i64> {
     i64::read(raw)
 }
 
-/// Likewise, where `""` is documented to mean 0.
+/// Like [`int`], where `""` is documented to mean 0.
 pub(super) fn int_or_zero(raw: &RawValue) -> Option<i64> {
     if is_blank(raw) { Some(0) } else { int(raw) }
 }
 
-/// A moment. Text that is none is kept as it came.
+/// A time. Invalid text is preserved unchanged.
 pub(super) fn date(raw: &RawValue) -> Option<Timestamp> {
     text(raw).map(Timestamp::new)
 }
@@ -76,8 +74,8 @@ fn is_blank(raw: &RawValue) -> bool {
     String::read(raw).is_some_and(|text| text.trim().is_empty())
 }
 
-/// Makes the body of an event: every field optional, read by the function of
-/// [`value`](self) that is named as its kind.
+/// Makes the body of an event: every field is optional, and read by the function of [`value`](self) that its kind
+/// names.
 macro_rules! body {
     (@type text) => { Option<String> };
     (@type flag) => { Option<bool> };
@@ -118,7 +116,7 @@ macro_rules! body {
 }
 pub(crate) use body;
 
-/// Makes an enum of known words, in any casing, that keeps any other.
+/// Makes an enum of known words, in any casing, that preserves any other.
 macro_rules! words {
     ($(
         $(#[$doc:meta])*
@@ -204,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn the_documented_casing_wins_and_else_the_first() {
+    fn the_documented_casing_wins_otherwise_the_first() {
         let object = raw(r#"{"CONTACTID":"1","contactid":"2","ContactID":"3","x":"4","X":"5"}"#);
         let fields = Fields::of(&object).unwrap();
         assert_eq!(fields.get(&["ContactID"]).and_then(text).as_deref(), Some("3"));

@@ -6,11 +6,11 @@ const SECOND: Duration = Duration::from_secs(1);
 const FRESH: Batch = Batch { moves: true, new_id: true, has_events: true, has_start: false, missed: false, end: None };
 const START: Batch = Batch { has_start: true, ..FRESH };
 const MISSED: Batch = Batch { missed: true, has_start: true, ..FRESH };
-/// Nothing of the answer came.
-const CUT: Trouble = Trouble { retry_after: None, doubt: Doubt::Unanswered, broken: true };
-/// The answer had begun.
-const TORN: Trouble = Trouble { doubt: Doubt::Broken, ..CUT };
-const DOWN: Trouble = Trouble { retry_after: None, doubt: Doubt::No, broken: false };
+/// No byte of the answer arrived.
+const CUT: Transient = Transient { retry_after: None, doubt: Doubt::Unanswered, broken: true };
+/// The answer had origin.
+const TORN: Transient = Transient { doubt: Doubt::Broken, ..CUT };
+const DOWN: Transient = Transient { retry_after: None, doubt: Doubt::No, broken: false };
 
 fn rules() -> Rules {
     Rules {
@@ -22,29 +22,29 @@ fn rules() -> Rules {
     }
 }
 
-/// A machine with a clock of its own.
+/// A machine with a simulated clock.
 struct Run {
     machine: Machine,
     now: Instant,
 }
 
 impl Run {
-    fn new(rules: Rules, begun: Begun) -> Self {
-        Self { machine: Machine::new(rules, begun, Doubt::No), now: tokio::time::Instant::now().into_std() }
+    fn new(rules: Rules, origin: SessionOrigin) -> Self {
+        Self { machine: Machine::new(rules, origin, Doubt::No), now: tokio::time::Instant::now().into_std() }
     }
 
-    /// A session that has had its first batch.
+    /// A session that has received its first batch.
     fn live() -> Self {
         Self::live_with(rules())
     }
 
     fn live_with(rules: Rules) -> Self {
-        let mut run = Self::new(rules, Begun::Started);
-        assert_eq!(run.after(Answer::Batch(START), SECOND), Verdict::default());
+        let mut run = Self::new(rules, SessionOrigin::Started);
+        assert_eq!(run.after(Answer::Batch(START), SECOND), Report::default());
         run
     }
 
-    fn after(&mut self, answer: Answer, elapsed: Duration) -> Verdict {
+    fn after(&mut self, answer: Answer, elapsed: Duration) -> Report {
         self.now += elapsed;
         self.machine.answered(answer, elapsed, self.now, 1.0)
     }
@@ -53,7 +53,7 @@ impl Run {
         self.machine.next(self.now)
     }
 
-    /// How long the machine waits now; the clock moves there.
+    /// How long the machine waits now; advances the clock to the end of the wait.
     fn wait(&mut self) -> Duration {
         match self.next() {
             Next::Wait(at) => {
@@ -70,28 +70,28 @@ fn poll(seconds: u64) -> Next {
     Next::Poll { timeout: Duration::from_secs(seconds) }
 }
 
-fn gap(cause: GapCause, certainty: Certainty) -> Verdict {
-    Verdict { gap: Some((cause, certainty)), is_snapshot: true, resumed: true, ..Verdict::default() }
+fn gap(cause: GapCause, certainty: Certainty) -> Report {
+    Report { gap: Some((cause, certainty)), is_snapshot: true, resumed: true, ..Report::default() }
 }
 
 #[test]
-fn f01_after_200_and_304_the_next_poll_is_due_at_once() {
-    let mut run = Run::new(rules(), Begun::Started);
+fn f01_after_200_and_304_the_next_poll_follows_at_once() {
+    let mut run = Run::new(rules(), SessionOrigin::Started);
     assert_eq!((run.next(), run.machine.phase()), (poll(60), Phase::Connecting));
     run.after(Answer::Batch(START), Duration::ZERO);
     assert_eq!((run.next(), run.machine.phase()), (poll(60), Phase::Live));
     for _ in 0..10 {
-        assert_eq!(run.after(Answer::Quiet, 60 * SECOND), Verdict::default());
+        assert_eq!(run.after(Answer::Quiet, 60 * SECOND), Report::default());
         assert_eq!(run.next(), poll(60));
     }
     for _ in 0..100 {
-        assert_eq!(run.after(Answer::Batch(FRESH), Duration::ZERO), Verdict::default());
+        assert_eq!(run.after(Answer::Batch(FRESH), Duration::ZERO), Report::default());
         assert_eq!(run.next(), poll(60));
     }
 }
 
 #[test]
-fn f02_answers_without_progress_that_come_at_once_are_paced() {
+fn f02_immediate_answers_without_progress_are_paced() {
     let still = Batch { moves: false, new_id: false, ..FRESH };
     let empty = Batch { has_events: false, ..FRESH };
     for answer in [Answer::Quiet, Answer::Batch(still), Answer::Batch(empty)] {
@@ -103,7 +103,7 @@ fn f02_answers_without_progress_that_come_at_once_are_paced() {
             })
             .collect();
         assert_eq!(waits, [0, 0, 0, 0, 1, 2, 4, 8, 10, 10, 10], "{answer:?}");
-        // One that takes its time ends that, and so does an event.
+        // An answer that takes long ends the pacing, and so does an event.
         run.after(Answer::Quiet, 30 * SECOND);
         assert_eq!(run.next(), poll(60));
         for _ in 0..4 {
@@ -118,7 +118,7 @@ fn f02_answers_without_progress_that_come_at_once_are_paced() {
 }
 
 #[test]
-fn snapshots_without_end_are_paced_too() {
+fn repeated_snapshots_are_paced_too() {
     let mut run = Run::live();
     let waits: Vec<u64> = (0..7)
         .map(|_| {
@@ -138,7 +138,7 @@ fn f03_a_timeout_of_zero_is_polled_with_zero_and_paced() {
     }
     run.after(Answer::Quiet, Duration::from_millis(1));
     assert_eq!(run.wait(), SECOND);
-    run.after(Answer::Trouble(DOWN), Duration::ZERO);
+    run.after(Answer::Transient(DOWN), Duration::ZERO);
     run.wait();
     assert_eq!(run.next(), poll(0));
 }
@@ -146,34 +146,34 @@ fn f03_a_timeout_of_zero_is_polled_with_zero_and_paced() {
 #[test]
 fn f08_a_lost_answer_leads_to_a_gap_unless_a_new_id_shows_that_there_was_none() {
     let mut run = Run::live();
-    run.after(Answer::Trouble(CUT), 20 * SECOND);
+    run.after(Answer::Transient(CUT), 20 * SECOND);
     assert!(run.wait() >= MIN_WAIT);
-    assert_eq!(run.next(), poll(1), "an answer soon tells that all is well");
+    assert_eq!(run.next(), poll(1), "an early answer shows that the service works");
     assert_eq!(run.after(Answer::Batch(START), Duration::ZERO), gap(GapCause::AnswerLost, Certainty::Possible));
     assert_eq!(run.next(), poll(60));
-    // F09: it is told again, or nothing was lost.
-    run.after(Answer::Trouble(CUT), 20 * SECOND);
+    // F09: it is delivered again, or nothing was lost.
+    run.after(Answer::Transient(CUT), 20 * SECOND);
     run.wait();
-    assert_eq!(run.after(Answer::Batch(FRESH), Duration::ZERO), Verdict::default());
+    assert_eq!(run.after(Answer::Batch(FRESH), Duration::ZERO), Report::default());
     assert_eq!(run.after(Answer::Batch(START), 9 * SECOND), gap(GapCause::EventsMissed, Certainty::Possible));
 }
 
 #[test]
-fn an_answer_that_broke_off_is_a_gap_whatever_follows() {
+fn a_truncated_answer_is_a_gap_after_any_next_answer() {
     let no_id = Batch { moves: false, new_id: false, ..FRESH };
-    let want = Verdict { is_snapshot: false, ..gap(GapCause::AnswerLost, Certainty::Possible) };
+    let want = Report { is_snapshot: false, ..gap(GapCause::AnswerLost, Certainty::Possible) };
     for answer in [Answer::Batch(FRESH), Answer::Quiet, Answer::Batch(no_id)] {
         let mut run = Run::live();
-        // Another failure between does not make it less.
-        for trouble in [TORN, CUT, DOWN] {
-            run.after(Answer::Trouble(trouble), 20 * SECOND);
+        // Another failure in between does not remove the doubt.
+        for transient in [TORN, CUT, DOWN] {
+            run.after(Answer::Transient(transient), 20 * SECOND);
             run.wait();
         }
         assert_eq!(run.after(answer, Duration::ZERO), want, "{answer:?}");
-        assert_eq!(run.after(answer, Duration::ZERO), Verdict::default(), "once: {answer:?}");
+        assert_eq!(run.after(answer, Duration::ZERO), Report::default(), "once: {answer:?}");
     }
     let mut run = Run::live();
-    run.after(Answer::Trouble(TORN), 20 * SECOND);
+    run.after(Answer::Transient(TORN), 20 * SECOND);
     run.wait();
     assert_eq!(run.after(Answer::Batch(START), Duration::ZERO), gap(GapCause::AnswerLost, Certainty::Possible));
 }
@@ -185,10 +185,10 @@ fn a_poll_without_an_answer_is_a_gap_unless_the_service_gives_new_ids() {
     let lost = Some((GapCause::AnswerLost, Certainty::Possible));
     for (batch, want) in [(FRESH, None), (no_id, lost.clone()), (same_id, lost.clone()), (START, lost)] {
         for quiet in [0, 2] {
-            let mut run = Run::new(rules(), Begun::Continued);
-            run.machine = Machine::new(rules(), Begun::Continued, Doubt::Unanswered);
+            let mut run = Run::new(rules(), SessionOrigin::Continued);
+            run.machine = Machine::new(rules(), SessionOrigin::Continued, Doubt::Unanswered);
             for _ in 0..quiet {
-                assert_eq!(run.after(Answer::Quiet, 60 * SECOND), Verdict::default(), "it shows nothing");
+                assert_eq!(run.after(Answer::Quiet, 60 * SECOND), Report::default(), "it proves nothing");
                 assert_eq!(run.machine.doubt(), Doubt::Unanswered);
             }
             assert_eq!(run.after(Answer::Batch(batch), SECOND).gap, want, "{batch:?}");
@@ -200,10 +200,10 @@ fn a_poll_without_an_answer_is_a_gap_unless_the_service_gives_new_ids() {
 #[test]
 fn an_answer_that_was_lost_before_an_error_is_reported_before_it() {
     let lost = Some((GapCause::AnswerLost, Certainty::Possible));
-    for (trouble, want) in [(TORN, lost), (DOWN, None)] {
+    for (transient, want) in [(TORN, lost), (DOWN, None)] {
         for end in [Answer::Fatal, Answer::Unauthorized, Answer::Over] {
             let mut run = Run::live();
-            run.after(Answer::Trouble(trouble), SECOND);
+            run.after(Answer::Transient(transient), SECOND);
             run.wait();
             let mut gaps = Vec::new();
             while !matches!(run.next(), Next::Nothing(_)) {
@@ -217,26 +217,26 @@ fn an_answer_that_was_lost_before_an_error_is_reported_before_it() {
             assert_eq!(gaps, want.clone().into_iter().collect::<Vec<_>>(), "{end:?}");
         }
     }
-    // A gap that is open covers it.
+    // An open gap covers it.
     let mut run = Run::live();
     run.after(Answer::TooLarge, SECOND);
     assert_eq!(run.machine.last_gap(), None);
 }
 
 #[test]
-fn what_was_lost_before_the_first_batch_is_a_gap() {
-    for (trouble, lost) in [(CUT, true), (DOWN, false)] {
-        let mut run = Run::new(rules(), Begun::Started);
-        run.after(Answer::Trouble(trouble), 20 * SECOND);
+fn a_loss_before_the_first_batch_is_a_gap() {
+    for (transient, lost) in [(CUT, true), (DOWN, false)] {
+        let mut run = Run::new(rules(), SessionOrigin::Started);
+        run.after(Answer::Transient(transient), 20 * SECOND);
         run.wait();
-        let verdict = run.after(Answer::Batch(START), Duration::ZERO);
-        assert_eq!(verdict.gap.is_some(), lost, "{trouble:?}");
-        assert_eq!(verdict.is_snapshot, lost);
+        let report = run.after(Answer::Batch(START), Duration::ZERO);
+        assert_eq!(report.gap.is_some(), lost, "{transient:?}");
+        assert_eq!(report.is_snapshot, lost);
     }
 }
 
 #[test]
-fn f12_f14_a_snapshot_is_known_by_its_branch_or_by_its_start() {
+fn f12_f14_a_snapshot_is_recognized_by_its_branch_or_by_its_start() {
     for (batch, certainty) in [
         (MISSED, Certainty::Certain),
         (Batch { has_start: false, ..MISSED }, Certainty::Certain),
@@ -244,34 +244,38 @@ fn f12_f14_a_snapshot_is_known_by_its_branch_or_by_its_start() {
     ] {
         let mut run = Run::live();
         assert_eq!(run.after(Answer::Batch(batch), SECOND), gap(GapCause::EventsMissed, certainty), "{batch:?}");
-        assert_eq!(run.after(Answer::Batch(FRESH), SECOND), Verdict::default());
+        assert_eq!(run.after(Answer::Batch(FRESH), SECOND), Report::default());
     }
-    let mut first = Run::new(rules(), Begun::Started);
+    let mut first = Run::new(rules(), SessionOrigin::Started);
     assert_eq!(first.after(Answer::Batch(MISSED), SECOND), gap(GapCause::EventsMissed, Certainty::Certain));
 }
 
 #[test]
-fn f11_f34_how_a_session_came_to_be_says_what_its_first_batch_means() {
-    for (begun, batch, want) in [
-        (Begun::Started, START, Verdict::default()),
-        (Begun::Started, FRESH, Verdict::default()),
-        (Begun::Joined, START, gap(GapCause::SessionJoined, Certainty::Possible)),
-        (Begun::Joined, FRESH, Verdict { is_snapshot: false, ..gap(GapCause::SessionJoined, Certainty::Possible) }),
-        (Begun::Continued, START, gap(GapCause::EventsMissed, Certainty::Possible)),
-        (Begun::Continued, FRESH, Verdict::default()),
+fn f11_f34_the_sessions_origin_decides_what_its_first_batch_means() {
+    for (origin, batch, want) in [
+        (SessionOrigin::Started, START, Report::default()),
+        (SessionOrigin::Started, FRESH, Report::default()),
+        (SessionOrigin::Joined, START, gap(GapCause::SessionJoined, Certainty::Possible)),
+        (
+            SessionOrigin::Joined,
+            FRESH,
+            Report { is_snapshot: false, ..gap(GapCause::SessionJoined, Certainty::Possible) },
+        ),
+        (SessionOrigin::Continued, START, gap(GapCause::EventsMissed, Certainty::Possible)),
+        (SessionOrigin::Continued, FRESH, Report::default()),
     ] {
-        assert_eq!(Run::new(rules(), begun).after(Answer::Batch(batch), SECOND), want, "{begun:?} {batch:?}");
+        assert_eq!(Run::new(rules(), origin).after(Answer::Batch(batch), SECOND), want, "{origin:?} {batch:?}");
     }
 }
 
 #[test]
-fn found_6_4_a_401_gets_one_token_at_once_and_further_ones_with_pauses_until_it_gives_up() {
+fn found_6_4_a_401_gets_one_token_at_once_and_further_ones_with_pauses_up_to_a_limit() {
     let mut run = Run::live();
     run.after(Answer::Unauthorized, SECOND);
     assert_eq!(run.next(), Next::Refresh);
     run.machine.refreshed();
     assert_eq!(run.next(), poll(60));
-    // An answer in between, and another 401 is another first one.
+    // After an answer in between, another 401 counts as the first one.
     run.after(Answer::Quiet, 60 * SECOND);
     run.after(Answer::Unauthorized, SECOND);
     assert_eq!(run.next(), Next::Refresh);
@@ -299,10 +303,10 @@ fn found_6_4_a_401_gets_one_token_at_once_and_further_ones_with_pauses_until_it_
 }
 
 #[test]
-fn f18_a_refresh_is_repeated_until_it_is_given_up() {
+fn f18_a_refresh_is_repeated_up_to_a_limit() {
     let mut run = Run::live();
     run.after(Answer::Unauthorized, SECOND);
-    run.machine.stumbled(None, run.now, 1.0);
+    run.machine.on_transient_error(None, run.now, 1.0);
     assert!(run.wait() >= MIN_WAIT);
     assert_eq!((run.next(), run.machine.failures()), (Next::Refresh, 1));
     run.machine.refreshed();
@@ -325,19 +329,19 @@ fn f21_f22_f23_terminal_answers_are_terminal() {
         run.machine.ended_here();
         assert_eq!(run.machine.phase(), Phase::Closing);
         run.after(answer, SECOND);
-        assert_eq!(run.next(), Next::Nothing(Outcome::Conflict), "what this side ended is not started again");
+        assert_eq!(run.next(), Next::Nothing(Outcome::Conflict), "a session that this side ended is not started again");
     }
 }
 
 #[test]
-fn an_end_that_was_refused_leaves_the_session_as_it_was() {
+fn a_refused_end_leaves_the_session_unchanged() {
     let refused = Answer::Batch(Batch { end: Some(EndSeen::Own { success: false }), ..FRESH });
     let mut run = Run::live_with(Rules { unsuccessful_end_is_end: false, reestablish: true, ..rules() });
     run.machine.ended_here();
     assert!(run.after(refused, SECOND).end_refused);
     assert_eq!((run.next(), run.machine.phase()), (poll(60), Phase::Live));
     run.after(Answer::Over, SECOND);
-    assert_eq!(run.next(), Next::Establish { may_start: true }, "it is started again as any other");
+    assert_eq!(run.next(), Next::Establish { may_start: true }, "it is started again like any other");
     let mut run = Run::live();
     assert!(!run.after(refused, SECOND).end_refused);
     assert_eq!(run.next(), Next::Nothing(Outcome::Ended));
@@ -346,52 +350,52 @@ fn an_end_that_was_refused_leaves_the_session_as_it_was() {
 #[test]
 fn an_answer_that_was_lost_before_the_end_is_a_gap() {
     let lost = Some((GapCause::AnswerLost, Certainty::Possible));
-    for (trouble, want) in [(CUT, lost), (DOWN, None)] {
+    for (transient, want) in [(CUT, lost), (DOWN, None)] {
         for (answer, ended_here) in [(Answer::Over, false), (Answer::Unknown, false), (Answer::Over, true)] {
             let mut run = Run::live();
             if ended_here {
                 run.machine.ended_here();
             }
-            run.after(Answer::Trouble(trouble), SECOND);
+            run.after(Answer::Transient(transient), SECOND);
             run.wait();
-            let verdict = run.after(answer, SECOND);
-            assert_eq!((verdict.gap, verdict.resumed), (want.clone(), false), "{answer:?}");
+            let report = run.after(answer, SECOND);
+            assert_eq!((report.gap, report.resumed), (want.clone(), false), "{answer:?}");
             assert!(matches!(run.next(), Next::Nothing(_)));
         }
     }
 }
 
 #[test]
-fn a_session_that_is_gone_is_there_again_where_that_is_asked_for() {
+fn a_lost_session_is_re_established_if_configured() {
     for answer in [Answer::Unknown, Answer::Over] {
         let mut run = Run::live_with(Rules { reestablish: true, ..rules() });
-        let verdict = run.after(answer, SECOND);
-        assert_eq!(verdict.gap, Some((GapCause::SessionLost, Certainty::Certain)));
-        assert!(!verdict.resumed);
+        let report = run.after(answer, SECOND);
+        assert_eq!(report.gap, Some((GapCause::SessionLost, Certainty::Certain)));
+        assert!(!report.resumed);
         assert_eq!((run.next(), run.machine.phase()), (Next::Establish { may_start: true }, Phase::Recreating));
-        run.machine.stumbled(None, run.now, 1.0);
+        run.machine.on_transient_error(None, run.now, 1.0);
         assert!(run.wait() >= MIN_WAIT);
-        run.machine.established(Begun::Started);
+        run.machine.established(SessionOrigin::Started);
         // Gone again at once: no second gap, and not without a wait.
-        assert_eq!(run.after(answer, Duration::ZERO), Verdict::default());
+        assert_eq!(run.after(answer, Duration::ZERO), Report::default());
         assert!(run.wait() >= MIN_WAIT);
-        run.machine.established(Begun::Joined);
-        let verdict = run.after(Answer::Batch(START), Duration::ZERO);
-        assert_eq!(verdict, Verdict { is_snapshot: true, resumed: true, ..Verdict::default() });
+        run.machine.established(SessionOrigin::Joined);
+        let report = run.after(Answer::Batch(START), Duration::ZERO);
+        assert_eq!(report, Report { is_snapshot: true, resumed: true, ..Report::default() });
         assert_eq!((run.next(), run.machine.phase()), (poll(60), Phase::Live));
     }
 }
 
 #[test]
-fn a_session_that_was_started_anew_has_news_and_no_snapshot() {
+fn a_restarted_session_delivers_live_events_and_no_snapshot() {
     let mut run = Run::live_with(Rules { reestablish: true, ..rules() });
     run.after(Answer::Over, SECOND);
-    run.machine.established(Begun::Started);
-    assert_eq!(run.after(Answer::Batch(START), SECOND), Verdict { resumed: true, ..Verdict::default() });
+    run.machine.established(SessionOrigin::Started);
+    assert_eq!(run.after(Answer::Batch(START), SECOND), Report { resumed: true, ..Report::default() });
 }
 
 #[test]
-fn one_answer_that_is_too_large_is_forgotten_after_a_good_one() {
+fn a_good_answer_resets_the_count_of_oversized_ones() {
     let mut run = Run::live();
     for _ in 0..3 {
         run.after(Answer::TooLarge, SECOND);
@@ -403,19 +407,19 @@ fn one_answer_that_is_too_large_is_forgotten_after_a_good_one() {
 }
 
 #[test]
-fn an_answer_that_is_too_large_is_a_gap_that_is_got_behind() {
+fn an_oversized_answer_is_a_gap_and_polling_continues_behind_it() {
     let mut run = Run::live();
-    let verdict = run.after(Answer::TooLarge, SECOND);
-    assert_eq!(verdict, Verdict { gap: Some((GapCause::TooLarge, Certainty::Certain)), ..Verdict::default() });
+    let report = run.after(Answer::TooLarge, SECOND);
+    assert_eq!(report, Report { gap: Some((GapCause::TooLarge, Certainty::Certain)), ..Report::default() });
     assert!(run.wait() >= MIN_WAIT);
     assert_eq!(run.next(), poll(1));
-    assert_eq!(run.after(Answer::TooLarge, SECOND), Verdict::default());
+    assert_eq!(run.after(Answer::TooLarge, SECOND), Report::default());
     run.wait();
     assert_eq!(run.next(), Next::Establish { may_start: false });
-    run.machine.established(Begun::Joined);
+    run.machine.established(SessionOrigin::Joined);
     assert_eq!(
         run.after(Answer::Batch(START), SECOND),
-        Verdict { is_snapshot: true, resumed: true, ..Verdict::default() }
+        Report { is_snapshot: true, resumed: true, ..Report::default() }
     );
     let mut quiet = Run::live();
     quiet.after(Answer::TooLarge, SECOND);
@@ -424,7 +428,7 @@ fn an_answer_that_is_too_large_is_a_gap_that_is_got_behind() {
 }
 
 #[test]
-fn f24_f25_an_end_event_is_the_end_whatever_else_is_in_the_batch() {
+fn f24_f25_an_end_event_ends_the_session_in_any_batch() {
     for (end, is_end) in
         [(EndSeen::Own { success: true }, true), (EndSeen::Own { success: false }, false), (EndSeen::Remote, true)]
     {
@@ -439,12 +443,12 @@ fn f24_f25_an_end_event_is_the_end_whatever_else_is_in_the_batch() {
 }
 
 #[test]
-fn f27_what_the_service_asks_for_is_a_floor_and_has_a_cap() {
+fn f27_the_services_wait_is_a_floor_and_has_a_cap() {
     for (asked, at_least, at_most) in [(Some(7), 7, 7), (Some(0), 0, 1), (None, 0, 1), (Some(1_000_000_000), 300, 300)]
     {
         let mut run = Run::live();
-        let trouble = Trouble { retry_after: asked.map(Duration::from_secs), ..DOWN };
-        run.after(Answer::Trouble(trouble), SECOND);
+        let transient = Transient { retry_after: asked.map(Duration::from_secs), ..DOWN };
+        run.after(Answer::Transient(transient), SECOND);
         let wait = run.wait();
         assert!(wait >= MIN_WAIT.max(Duration::from_secs(at_least)), "{asked:?}: {wait:?}");
         assert!(wait <= Duration::from_secs(at_most).max(MIN_WAIT), "{asked:?}: {wait:?}");
@@ -452,20 +456,20 @@ fn f27_what_the_service_asks_for_is_a_floor_and_has_a_cap() {
 }
 
 #[test]
-fn no_chance_makes_a_wait_after_a_failure_shorter_than_half_a_second() {
+fn a_wait_after_a_failure_is_at_least_half_a_second() {
     let mut run = Run::live();
     for _ in 0..5 {
-        run.machine.answered(Answer::Trouble(DOWN), Duration::ZERO, run.now, 0.0);
+        run.machine.answered(Answer::Transient(DOWN), Duration::ZERO, run.now, 0.0);
         assert_eq!(run.wait(), MIN_WAIT);
     }
 }
 
 #[test]
-fn f28_trouble_backs_off_and_ends_with_the_first_good_answer() {
+fn f28_transient_errors_back_off_until_the_first_good_answer() {
     let mut run = Run::live();
     let waits: Vec<u128> = (0..7)
         .map(|_| {
-            run.after(Answer::Trouble(DOWN), Duration::ZERO);
+            run.after(Answer::Transient(DOWN), Duration::ZERO);
             let wait = run.wait().as_millis();
             assert_eq!((run.next(), run.machine.phase()), (poll(1), Phase::Reconnecting));
             wait
@@ -474,34 +478,34 @@ fn f28_trouble_backs_off_and_ends_with_the_first_good_answer() {
     assert_eq!(waits, [500, 1000, 2000, 4000, 8000, 10_000, 10_000]);
     run.after(Answer::Quiet, SECOND);
     assert_eq!((run.next(), run.machine.phase(), run.machine.failures()), (poll(60), Phase::Live, 0));
-    run.after(Answer::Trouble(DOWN), Duration::ZERO);
+    run.after(Answer::Transient(DOWN), Duration::ZERO);
     assert_eq!(run.wait().as_millis(), 500);
 }
 
 #[test]
-fn trouble_is_given_up_after_its_time_and_not_before() {
+fn polls_give_up_at_the_limit_and_not_before() {
     let mut run = Run::live_with(Rules { give_up_after: Duration::from_secs(60), ..rules() });
     let begin = run.now;
     while run.next() != Next::Nothing(Outcome::GaveUp) {
         run.wait();
-        run.after(Answer::Trouble(DOWN), SECOND);
+        run.after(Answer::Transient(DOWN), SECOND);
         assert!(run.now - begin < Duration::from_secs(75));
     }
     assert!(run.now - begin > Duration::from_secs(45));
 }
 
 #[test]
-fn f45_a_connection_that_was_closed_while_idle_does_not_count_once() {
+fn f45_a_connection_that_was_closed_while_idle_is_excused_once() {
     let mut run = Run::live();
     for _ in 0..3 {
-        run.after(Answer::Trouble(CUT), Duration::from_millis(2));
+        run.after(Answer::Transient(CUT), Duration::from_millis(2));
         assert_eq!((run.next(), run.machine.failures()), (poll(60), 0));
-        run.after(Answer::Trouble(CUT), Duration::from_millis(2));
+        run.after(Answer::Transient(CUT), Duration::from_millis(2));
         assert_eq!(run.machine.failures(), 1, "the second one does");
         run.wait();
         run.after(Answer::Batch(FRESH), SECOND);
     }
-    run.after(Answer::Trouble(CUT), 2 * SECOND);
+    run.after(Answer::Transient(CUT), 2 * SECOND);
     assert_eq!(run.machine.failures(), 1, "one that was open for longer does");
 }
 
@@ -531,23 +535,23 @@ fn any_answer() -> impl Strategy<Value = Answer> {
             Answer::Batch(Batch { moves, new_id: moves, has_events, has_start, missed, end })
         },
     );
-    let trouble = (prop::option::of(0_u64..100_000), 0_usize..3, any::<bool>()).prop_map(|(after, doubt, broken)| {
+    let transient = (prop::option::of(0_u64..100_000), 0_usize..3, any::<bool>()).prop_map(|(after, doubt, broken)| {
         let doubt = [Doubt::No, Doubt::Unanswered, Doubt::Broken][doubt];
-        Answer::Trouble(Trouble { retry_after: after.map(Duration::from_secs), doubt, broken })
+        Answer::Transient(Transient { retry_after: after.map(Duration::from_secs), doubt, broken })
     });
     prop_oneof![
-        8 => batch, 4 => Just(Answer::Quiet), 4 => trouble, 2 => Just(Answer::Unauthorized),
+        8 => batch, 4 => Just(Answer::Quiet), 4 => transient, 2 => Just(Answer::Unauthorized),
         1 => Just(Answer::Unknown), 1 => Just(Answer::Over), 1 => Just(Answer::Fatal), 1 => Just(Answer::TooLarge),
     ]
 }
 
 proptest! {
     #[test]
-    fn gaps_are_closed_waits_are_bounded_and_an_end_is_final(
+    fn gaps_end_waits_are_bounded_and_an_end_is_final(
         answers in prop::collection::vec((any_answer(), 0_u64..61, 0.0..=1.0_f64), 1..60),
         reestablish: bool,
     ) {
-        let mut run = Run::new(Rules { reestablish, ..rules() }, Begun::Started);
+        let mut run = Run::new(Rules { reestablish, ..rules() }, SessionOrigin::Started);
         let mut open = false;
         for (answer, seconds, random) in answers {
             let wait = run.wait();
@@ -555,7 +559,7 @@ proptest! {
             match run.next() {
                 Next::Poll { timeout } => prop_assert!(timeout <= Duration::from_secs(60)),
                 Next::Refresh => run.machine.refreshed(),
-                Next::Establish { .. } => run.machine.established(Begun::Joined),
+                Next::Establish { .. } => run.machine.established(SessionOrigin::Joined),
                 Next::Wait(at) => prop_assert!(false, "waited until {at:?} already"),
                 Next::Nothing(outcome) => {
                     run.now += 1000 * SECOND;
@@ -564,12 +568,12 @@ proptest! {
                 }
             }
             run.now += Duration::from_secs(seconds);
-            let verdict = run.machine.answered(answer, Duration::from_secs(seconds), run.now, random);
-            prop_assert!(!(open && verdict.gap.is_some()), "a second gap in a gap");
-            open = (open || verdict.gap.is_some()) && !verdict.resumed;
+            let report = run.machine.answered(answer, Duration::from_secs(seconds), run.now, random);
+            prop_assert!(!(open && report.gap.is_some()), "a second gap in a gap");
+            open = (open || report.gap.is_some()) && !report.resumed;
             if let Answer::Batch(batch) = answer {
-                prop_assert!(!open, "events outside of the gap that is told");
-                prop_assert!(!batch.missed || verdict.is_snapshot);
+                prop_assert!(!open, "events outside of the reported gap");
+                prop_assert!(!batch.missed || report.is_snapshot);
             }
         }
     }

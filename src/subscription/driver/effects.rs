@@ -333,7 +333,7 @@ impl Driver {
     }
 
     pub(super) fn finish(&mut self, end: End) {
-        tracing::info!(?end, subscription = self.id_for_log(), "the subscription is over");
+        tracing::info!(?end, subscription = self.id_for_log(), "the subscription has ended");
         self.end = Some(end);
         self.opening.clear();
         if let Some(lease) = &self.lease {

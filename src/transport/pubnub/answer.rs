@@ -101,7 +101,7 @@ fn refused(status: u16, after: Option<Duration>) -> Error {
         408 => (ErrorKind::Timeout, retry, "PubNub gave the request up"),
         500..=599 => (ErrorKind::Service, retry, "PubNub failed"),
         // A proxy or captive portal answered.
-        _ => (ErrorKind::Protocol, retry, "not an answer of PubNub"),
+        _ => (ErrorKind::Protocol, retry, "the answer does not come from PubNub"),
     };
     Error::new(kind, message).with_status(status).with_disposition(disposition)
 }

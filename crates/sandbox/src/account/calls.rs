@@ -23,12 +23,12 @@ pub(in super::super) struct Calls {
     ended: VecDeque<Ended>,
 }
 
-/// A call that is over.
+/// An ended call.
 #[derive(Clone, Debug)]
 struct Ended {
     extension: String,
     start: SystemTime,
-    /// From when on the log has it.
+    /// When the log shows it.
     visible: SystemTime,
     record: Value,
 }
@@ -36,15 +36,15 @@ struct Ended {
 /// One call of the user.
 pub(in super::super) struct NewCall<'a> {
     pub(in super::super) from: &'a str,
-    /// As the log has it: `Missed`, `Call connected`, …
+    /// In the log's words: `Missed`, `Call connected`, …
     pub(in super::super) result: &'a str,
-    /// Number of the session.
+    /// The session's number.
     pub(in super::super) session: &'a str,
     pub(in super::super) recorded: bool,
 }
 
 impl State {
-    /// Puts a call that just ended into the log; it shows there after a while.
+    /// Logs a call that just ended; the log shows it after a delay.
     pub(in super::super) fn log_call(&mut self, new: &NewCall<'_>) {
         let (start, now) = self.written_now();
         let extension = self.identity.extension_id.clone();
@@ -155,12 +155,12 @@ fn incremental<'a>(
     Ok(("ISync", records, Token { at: to_millis(now), ..token }))
 }
 
-/// Whose calls a token is for: one of the account is none of an extension.
+/// The scope of a token: one for the account is invalid for an extension.
 fn scope(extension: Option<&str>) -> Vec<String> {
     extension.map(str::to_owned).into_iter().collect()
 }
 
-/// The results asked for; none for all.
+/// The requested results; empty for all.
 fn status_group(call: &Call) -> Result<Vec<String>, Refused> {
     match call.query("statusGroup").as_deref() {
         None | Some("All") => Ok(Vec::new()),
@@ -173,7 +173,7 @@ fn fits(call: &Ended, results: &[String]) -> bool {
     results.is_empty() || results.iter().any(|result| call.record["result"] == **result)
 }
 
-/// `GET …/call-log` of an extension, or of the account: newest first, by page.
+/// `GET …/call-log` of an extension, or of the account: newest first, paged.
 pub(in super::super) fn list(state: &State, call: &Call, extension: Option<&str>) -> Result<Reply, Refused> {
     let now = state.service_now();
     let page = count_in(call, "page")?.unwrap_or(1);

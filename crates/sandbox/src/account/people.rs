@@ -108,7 +108,7 @@ impl State {
         let known = self.account.people.presence.get(id).and_then(|bodies| bodies.get(richness));
         let mut record = known.cloned().unwrap_or(simple);
         if let Some(fields) = record.as_object_mut() {
-            // The event has these fields, the resource has not.
+            // The event has these fields, unlike the resource.
             for name in ["sequence", "extensionId", "totalActiveCalls"] {
                 fields.remove(name);
             }

@@ -50,8 +50,8 @@ fn new_chat(id: &str, at: &str) -> Value {
     })
 }
 
-/// The event of a post or chat: its record, and what happened.
-fn told(state: &State, uri: &str, record: &Value, what: &str) -> Happening {
+/// The event of a post or chat: its record, and the kind of change.
+fn event_of(state: &State, uri: &str, record: &Value, what: &str) -> Happening {
     let mut body = record.clone();
     body["eventType"] = json!(what);
     if let Some(public) = body.as_object_mut().and_then(|body| body.remove("public")) {
@@ -67,7 +67,7 @@ const POSTS: &str = "/team-messaging/v1/posts";
 const CHATS: &str = "/team-messaging/v1/chats";
 
 impl State {
-    /// A post in a chat, which is made if it is new, and the event it raises.
+    /// Adds a post to a chat, which is created if it is new; returns the event.
     pub(in super::super) fn add_post(&mut self, chat_id: &str, creator_id: &str, text: &str) -> (Value, Happening) {
         let (_, now) = self.written_now();
         let record = json!({
@@ -91,7 +91,7 @@ impl State {
         team.next += 1;
         keep(&mut team.posts, (sequence, record.clone()), KEPT);
         self.touch_chat(chat_id, &now);
-        let event = told(self, POSTS, &record, "PostAdded");
+        let event = event_of(self, POSTS, &record, "PostAdded");
         (record, event)
     }
 
@@ -110,7 +110,7 @@ impl State {
         reply["parentPostId"] = json!(parent);
         reply["threadId"] = json!(thread);
         // Events do not have these fields.
-        vec![told(self, POSTS, &record, "PostAdded")]
+        vec![event_of(self, POSTS, &record, "PostAdded")]
     }
 
     fn touch_chat(&mut self, id: &str, now: &str) -> &mut Value {
@@ -124,7 +124,7 @@ impl State {
         chat
     }
 
-    /// Changes the text of a post; nothing when there is none of this id.
+    /// Changes the text of a post; does nothing if the id is unknown.
     pub(in super::super) fn edit_post(&mut self, id: &str, text: &str) -> Vec<Happening> {
         let (_, now) = self.written_now();
         let Some((_, post)) = self.account.team.posts.iter_mut().find(|(_, post)| post["id"] == id) else {
@@ -134,10 +134,10 @@ impl State {
         post["lastModifiedTime"] = json!(now);
         let post = post.clone();
         self.touch_chat(post["groupId"].as_str().unwrap_or(CHAT), &now);
-        vec![told(self, POSTS, &post, "PostChanged")]
+        vec![event_of(self, POSTS, &post, "PostChanged")]
     }
 
-    /// Removes a post; nothing when there is none of this id.
+    /// Removes a post; does nothing if the id is unknown.
     pub(in super::super) fn remove_post(&mut self, id: &str) -> Vec<Happening> {
         let posts = &mut self.account.team.posts;
         let Some(at) = posts.iter().position(|(_, post)| post["id"] == id) else { return Vec::new() };
@@ -146,7 +146,7 @@ impl State {
         if let Some(chat) = removed.as_ref().and_then(|(_, post)| post["groupId"].as_str()) {
             self.touch_chat(chat, &now);
         }
-        vec![told(self, POSTS, &json!({ "id": id }), "PostRemoved")]
+        vec![event_of(self, POSTS, &json!({ "id": id }), "PostRemoved")]
     }
 
     /// Names a chat; the user joins it if it is new.
@@ -156,7 +156,7 @@ impl State {
         let chat = self.touch_chat(id, &now);
         chat["name"] = json!(name);
         let chat = chat.clone();
-        told(self, CHATS, &chat, if known { "GroupRenamed" } else { "GroupJoined" })
+        event_of(self, CHATS, &chat, if known { "GroupRenamed" } else { "GroupJoined" })
     }
 
     /// The user leaves a chat.
@@ -164,7 +164,7 @@ impl State {
         let chats = &mut self.account.team.chats;
         let Some(at) = chats.iter().position(|chat| chat["id"] == id) else { return Vec::new() };
         chats.remove(at);
-        vec![told(self, CHATS, &json!({ "id": id }), "GroupLeft")]
+        vec![event_of(self, CHATS, &json!({ "id": id }), "GroupLeft")]
     }
 
     /// The posts as the API writes them, oldest first.
@@ -177,7 +177,7 @@ fn count(call: &Call) -> Result<usize, Refused> {
     Ok(count_in(call, "recordCount")?.unwrap_or(DEFAULT_COUNT).min(MOST))
 }
 
-/// A page token: which way, and from where.
+/// A page token: the direction and the position.
 fn page_token(way: char, at: u64) -> String {
     URL_SAFE_NO_PAD.encode(format!("{way}{at}"))
 }
@@ -189,7 +189,7 @@ fn page(call: &Call) -> Result<Option<(char, u64)>, Refused> {
     decoded.and_then(read).map(Some).ok_or_else(|| Refused::parameter("pageToken"))
 }
 
-/// `GET /team-messaging/v1/recent/chats`: the latest changed first.
+/// `GET /team-messaging/v1/recent/chats`: the last changed first.
 pub(in super::super) fn recent_chats(state: &State, call: &Call) -> Result<Reply, Refused> {
     let mut chats: Vec<&Value> = state.account.team.chats.iter().collect();
     chats.sort_by_key(|chat| std::cmp::Reverse(chat["lastModifiedTime"].as_str().unwrap_or_default()));
@@ -197,7 +197,7 @@ pub(in super::super) fn recent_chats(state: &State, call: &Call) -> Result<Reply
     Ok(json_reply(StatusCode::OK, &json!({ "records": chats })))
 }
 
-/// `GET /team-messaging/v1/chats`: the oldest first, by page.
+/// `GET /team-messaging/v1/chats`: the oldest first, paged.
 pub(in super::super) fn list_chats(state: &State, call: &Call) -> Result<Reply, Refused> {
     let count = count(call)?;
     let start = page(call)?.map_or(0, |(_, at)| usize::try_from(at).unwrap_or(usize::MAX));
@@ -217,9 +217,8 @@ pub(in super::super) fn get_chat(state: &State, id: &str) -> Result<Reply, Refus
     found.map(|chat| json_reply(StatusCode::OK, chat)).ok_or_else(|| Refused::not_found("chatId", id))
 }
 
-/// `GET /team-messaging/v1/chats/{id}/posts`: newest first, by page both ways;
-/// `prevPageToken` leads to older posts.
-/// so does `GET …/chats/{id}/threads/{id}/posts`.
+/// `GET /team-messaging/v1/chats/{id}/posts`: newest first, paged in both directions; `prevPageToken` leads to older
+/// posts. The same holds for `GET …/chats/{id}/threads/{id}/posts`.
 pub(in super::super) fn list_posts(
     state: &State,
     call: &Call,

@@ -1,4 +1,4 @@
-//! A program that keeps its place in a store, and is cut off again and again.
+//! A program that stores its position, and is crashed repeatedly.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex};
@@ -21,7 +21,7 @@ use crate::rng::Rng;
 use crate::schedule::{Crash, CrashPlan, FaultKind, Schedule, Store};
 use crate::time::{MS, Us};
 
-/// A crash that waits for an operation of the disk comes without one after so long.
+/// A crash that waits for a disk operation happens without one after this time.
 const NO_OPERATION: Duration = Duration::from_secs(15);
 
 enum Ended {
@@ -29,8 +29,8 @@ enum Ended {
     Over,
 }
 
-/// Runs one schedule from beginning to end, each process in a runtime of its own: what the
-/// client runs in the background ends with it.
+/// Runs one schedule from beginning to end, each process in a separate runtime: the client's background tasks end with
+/// it.
 pub(super) fn run(schedule: &Arc<Schedule>, plan: &CrashPlan, keep_trace: bool) -> Finished {
     let log: Log = Arc::default();
     let mut world: Option<(Shared, SimDisk)> = None;
@@ -115,13 +115,13 @@ pub(super) fn run(schedule: &Arc<Schedule>, plan: &CrashPlan, keep_trace: bool) 
     Finished { core, record }
 }
 
-/// The end of a process that has one.
+/// Ends a process that has to crash.
 async fn crash_of(crash: Option<Crash>, disk: &SimDisk) -> Ended {
     let Some(crash) = crash else { return std::future::pending().await };
     tokio::time::sleep(Duration::from_micros(crash.after)).await;
     if let Some(operation) = crash.operation {
         disk.disk().arm(operation);
-        // Whether by an operation or without one: it ends.
+        // The process ends, whether or not the operation was reached.
         let _reached = tokio::time::timeout(NO_OPERATION, disk.stopped()).await;
     }
     Ended::Crashed(crash)
@@ -136,7 +136,7 @@ struct Process<'a> {
     number: usize,
 }
 
-/// What a process leaves that came to its end.
+/// The state of a process that ended normally.
 struct Served {
     waits: Arc<Mutex<Waits>>,
     began: Us,
@@ -146,7 +146,7 @@ struct Served {
 }
 
 impl Process<'_> {
-    /// What runs in the background has its time, and then it is counted what is left.
+    /// Gives background tasks time, then counts what remains.
     async fn settle(&self, served: Served) {
         let Served { waits, began, adopted, follow } = served;
         tokio::time::sleep(Duration::from_secs(20)).await;
@@ -164,7 +164,7 @@ impl Process<'_> {
         });
     }
 
-    /// What the program says of a store that it cannot use.
+    /// The program's report of an unusable store.
     fn refused(&self, error: &impl std::fmt::Display) {
         let now = self.shared.now();
         self.shared.with(|core| core.note(format_args!("the store is refused: {error}")));
@@ -243,7 +243,7 @@ impl Process<'_> {
         served
     }
 
-    /// What it missed a program that never came up has no claim to.
+    /// A program that never started has no claim to the events that it missed.
     fn not_up(&self, error: &impl std::fmt::Display) {
         self.shared.with(|core| core.note(format_args!("not started: {error}")));
         note(self.log, |record| record.closing = record.crashes.last().copied().unwrap_or_default());
@@ -303,7 +303,7 @@ impl Process<'_> {
         }
     }
 
-    /// Everything that was read until now is finished.
+    /// The program has finished everything that was read until now.
     fn begin_ack(&self) -> usize {
         let mut place = 0;
         note(self.log, |record| {

@@ -38,7 +38,7 @@ pub(crate) struct Waits {
     pub(crate) longest: Us,
 }
 
-/// One request that waits.
+/// One waiting request.
 struct Wait<'a> {
     http: &'a SimHttp,
     since: Us,
@@ -87,7 +87,7 @@ impl SimHttp {
         let shaken = Builder::new().handshake(TokioIo::new(stream)).await;
         let (sender, connection) = shaken.map_err(|_| HttpError::new(HttpErrorKind::Connect))?;
         tokio::spawn(async move {
-            // How it ends is told to whoever waits for its answers.
+            // Callers that wait for answers get the connection's error.
             let _ended = connection.with_upgrades().await;
         });
         Ok(sender)
@@ -101,7 +101,7 @@ impl SimHttp {
                 return Some(sender);
             }
             if !sender.is_closed() {
-                // Its answer is still being read: it is not idle yet.
+                // Its answer is still being read, so it is not idle yet.
                 idle.insert(0, sender);
                 if idle.iter().all(|it| !it.is_ready()) {
                     return None;
@@ -169,7 +169,7 @@ impl HttpClient for SimHttp {
                     return Ok(HttpResponse::new(parts.status, parts.headers, body));
                 }
                 Err(mut failed) => {
-                    // A pooled connection that was closed before the request left.
+                    // A pooled connection that was closed before the request was sent.
                     if let (true, Some(unsent)) = (was_pooled, failed.take_message()) {
                         message = unsent;
                         continue;
@@ -229,7 +229,7 @@ mod tests {
     use crate::service::{HttpFault, Op, Wrong};
     use crate::time::{SEC, Us};
 
-    /// Whether the whole answer came, or where it failed and whether the request may have been sent.
+    /// Whether the whole answer arrived, or the failure and whether the request may have been sent.
     type Outcome = Result<u16, (HttpErrorKind, bool)>;
 
     fn quiet() -> Schedule {

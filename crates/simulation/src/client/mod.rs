@@ -1,4 +1,4 @@
-//! The program under test: it uses the client's public API, and nothing else of it.
+//! The program under test: it uses only the client's public API.
 
 mod crash;
 pub(crate) mod http;
@@ -82,7 +82,7 @@ impl Random for SimRandom {
     }
 }
 
-/// Everything that a finished run leaves.
+/// The results of a finished run.
 #[derive(Debug)]
 pub(crate) struct Finished {
     pub(crate) core: Core,
@@ -134,8 +134,8 @@ fn paused() -> tokio::runtime::Runtime {
     }
 }
 
-/// Virtual time stands still while a task runs, so one that never waits would run for ever.
-/// This is the one bound in real time; no run that ends comes near it.
+/// Virtual time stands still while a task runs, so a task that never waits would run for ever. This is the only limit
+/// in real time; no finite run comes near it.
 struct Patience {
     over: Arc<Notify>,
     _ended: std::sync::mpsc::Sender<()>,
@@ -183,7 +183,7 @@ async fn program(schedule: Arc<Schedule>, shared: Shared, log: Log) {
     } else {
         subscription(&schedule, &shared, &log, system).await;
     }
-    // Whatever goes on in the background has a deadline.
+    // Every background task has a deadline.
     tokio::time::sleep(Duration::from_secs(60)).await;
     note(&log, |record| {
         if let Ok(waits) = waits.lock() {
@@ -203,7 +203,7 @@ async fn subscription(schedule: &Arc<Schedule>, shared: &Shared, log: &Log, syst
     };
     let mut marks = marks(schedule);
     let mut from: Option<ResumeToken> = None;
-    // What the last program can know of: what it was told of, and what was made in its time.
+    // The subscriptions that the last program can know: those of its checkpoint, and those created in its time.
     let (mut known, mut since): (Vec<String>, Us) = (Vec::new(), 0);
     loop {
         let is_first = from.is_none();
@@ -211,7 +211,7 @@ async fn subscription(schedule: &Arc<Schedule>, shared: &Shared, log: &Log, syst
             Some(token) => builder.resume(token),
             None => builder,
         });
-        // Beyond the client's own bound.
+        // Longer than the client's own deadline.
         let bound = Duration::from_secs(170);
         let started = match built {
             Ok(builder) => tokio::time::timeout(bound, builder.start()).await,
@@ -220,7 +220,7 @@ async fn subscription(schedule: &Arc<Schedule>, shared: &Shared, log: &Log, syst
         let started = match started {
             Ok(Ok(subscription)) => subscription,
             Ok(Err(error)) if is_first => return failed(log, &error),
-            // The second program never came up: what it missed it has no claim to.
+            // The second program never started: it has no claim to the events that it missed.
             Ok(Err(_)) => return,
             Err(_) => return note(log, |record| record.stuck = Some("start")),
         };
@@ -256,7 +256,7 @@ async fn subscription(schedule: &Arc<Schedule>, shared: &Shared, log: &Log, syst
         if let Some(subscription) = left {
             close(subscription, shared, log).await;
         }
-        // What is deleted in the background has its time.
+        // Background deletions get time.
         tokio::time::sleep(Duration::from_secs(20)).await;
         follow.abort();
         let left = shared.with(|core| core.service.subs.ours_left(core.now()));
@@ -317,7 +317,7 @@ fn build(schedule: &Schedule, client: &Client) -> ringcentral_events::Result<rin
     Ok(builder)
 }
 
-/// What the program does at a time of its own choice.
+/// An action of the program at a scheduled time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Mark {
     Stall(Us),
@@ -326,7 +326,7 @@ enum Mark {
     Restart { down_ms: u64, anew: bool },
 }
 
-/// The program's own doings, the earliest last.
+/// The program's actions, the earliest last.
 fn marks(schedule: &Schedule) -> Vec<(Us, Mark)> {
     let mut marks = Vec::new();
     for fault in &schedule.faults {
@@ -347,7 +347,7 @@ fn marks(schedule: &Schedule) -> Vec<(Us, Mark)> {
 
 type Again = (ResumeToken, Duration, bool);
 
-/// Reads until it is time to close, or to start again; what is left then is given back.
+/// Reads until it is time to close, or to restart; returns the remaining actions.
 async fn read(
     mut subscription: Subscription,
     schedule: &Schedule,
@@ -397,7 +397,7 @@ async fn read(
             }
             Some(_) => {
                 let handle = subscription.handle();
-                // It is only an error once the subscription is over.
+                // It is only an error once the subscription has ended.
                 tokio::spawn(async move { handle.revalidate().await });
                 continue;
             }
@@ -427,7 +427,7 @@ async fn read(
     }
 }
 
-/// Replaces the filters, beside the reading.
+/// Replaces the filters, while events are read.
 async fn update(handle: SubscriptionHandle, filters: Vec<Filter>, shared: Shared, log: Log) {
     let place = log.lock().map_or(0, |mut record| {
         record.updates.push(Update { begin: shared.now(), end: None, took: false, filters: filters.clone() });
@@ -443,7 +443,7 @@ async fn update(handle: SubscriptionHandle, filters: Vec<Filter>, shared: Shared
     note(&log, |record| (record.updates[place].end, record.updates[place].took) = (Some(now), took));
 }
 
-/// The reader got this.
+/// Records a delivery of the reader.
 fn take(delivery: Delivery, shared: &Shared, log: &Log) {
     let item = match delivery {
         Delivery::Notification(event) => {
@@ -489,7 +489,7 @@ fn resumed_item(resumed: &Resumed) -> Item {
     }
 }
 
-/// What the texts of an event say about where it comes from.
+/// What an event's text says about its origin.
 fn item_of(raw: &str, found: bool, filter: Option<Filter>) -> Item {
     let number = |from: usize| {
         let digits: String = raw[from..].chars().take_while(char::is_ascii_digit).collect();
@@ -532,7 +532,7 @@ async fn follow<S: Clone>(mut watch: StatusWatch<S>, shared: Shared, read: fn(&S
 
 // ---- agent sessions ----
 
-/// A login that is good for as many tokens as are asked for.
+/// A login that is valid for any number of tokens.
 #[derive(Debug, Default)]
 struct AgentTokens(AtomicU64);
 
@@ -571,7 +571,7 @@ async fn agent(schedule: &Arc<Schedule>, shared: &Shared, log: &Log, system: Sys
         tokio::spawn(follow(session.status(), shared.clone(), |it| (it.phase.as_str(), it.is_healthy(), false)));
     let mut marks = marks(schedule);
     let mut closing = false;
-    // After its end is asked for the stream ends by itself, within some of the longest polls.
+    // After its end is requested the stream ends by itself, within some of the longest polls.
     let last = schedule.end + 400 * SEC;
     loop {
         let wait = until(shared, if closing { last } else { schedule.end });

@@ -1,4 +1,4 @@
-//! The client's stores over a simulated disk: its seam for files, and redb's for storage.
+//! The client's stores over a simulated disk: its file trait, and redb's storage backend.
 
 use std::fmt;
 use std::io;
@@ -18,9 +18,9 @@ use crate::disk::{Disk, Trouble};
 pub(crate) struct SimDisk {
     disk: Arc<Mutex<Disk>>,
     shared: Shared,
-    /// Rings when the machine stops at an operation.
+    /// Signals that the machine stopped at an operation.
     bell: Arc<Notify>,
-    /// There is one more of it while a process holds the lock.
+    /// Another reference exists while a process holds the lock.
     lock: Arc<Mutex<std::sync::Weak<()>>>,
 }
 
@@ -46,7 +46,7 @@ impl SimDisk {
         }
     }
 
-    /// Begins an operation; an error where there is nobody to go on.
+    /// Begins an operation; an error if the process has crashed.
     fn begin(&self, what: &str) -> io::Result<()> {
         let begun = self.disk().begin();
         self.shared.with(|core| core.note(format_args!("disk {what}: {begun:?}")));
@@ -60,7 +60,7 @@ impl SimDisk {
         }
     }
 
-    /// An operation of a process that can be stopped in the midst of it.
+    /// An operation that a crash can interrupt.
     async fn step(&self, what: &str) -> io::Result<()> {
         let ms = self.disk().step_ms();
         tokio::time::sleep(Duration::from_millis(ms)).await;

@@ -1,9 +1,9 @@
-//! A network of TCP connections as the two ends see them: latency, bandwidth, bounded
-//! buffers, and everything that ends or delays what is on its way.
+//! A network of TCP connections as the two ends see them: latency, bandwidth, bounded buffers, and every way to end a
+//! connection or delay its data.
 //!
-//! Nothing here waits or reads a clock. Each end writes into a queue; what is sent takes a
-//! place in flight and arrives by an event of the schedule. The client's end is read by
-//! [`stream`]; the service's end is read at once, by the up-calls that [`Net::step`] returns.
+//! Nothing here waits or reads a clock. Each end writes into a queue; sent data is in flight and arrives by an event of
+//! the schedule. [`stream`] reads the client's end; the service's end is read at once, by the up-calls that
+//! [`Net::step`] returns.
 
 pub(crate) mod stream;
 
@@ -16,7 +16,7 @@ use crate::time::{MS, SEC, Us};
 
 pub(crate) type ConnId = u32;
 
-/// Who can be connected to.
+/// The hosts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Host {
     Platform,
@@ -62,11 +62,11 @@ pub(crate) enum Dir {
 /// How a connection ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
-    /// Both ends get a reset; what is on its way or not yet sent is lost.
+    /// Both ends get a reset; data in flight or not yet sent is lost.
     ResetLossy,
-    /// The service's end resets: what was sent before still arrives, the rest is lost.
+    /// The service's end resets: data that was sent before still arrives, the rest is lost.
     ResetBehind,
-    /// A box in the path closes both sides in good order, and forgets what it holds.
+    /// A middlebox closes both sides in good order, and drops its buffered data.
     FinLossy,
     /// The service's end closes: everything that it wrote arrives, and then the end.
     FinBehind,
@@ -93,9 +93,9 @@ struct Pipe {
     fin: bool,
     reset: bool,
     free_at: Us,
-    /// What arrives before then waits until then: lost packets are sent again.
+    /// Data that arrives before then waits until then: lost packets are sent again.
     held_until: Us,
-    /// A box in the path takes everything and passes nothing on.
+    /// A middlebox accepts everything and forwards nothing.
     swallows: bool,
     dribble_until: Us,
     sent: u64,
@@ -108,16 +108,16 @@ pub(crate) struct Conn {
     pub(crate) opened_at: Us,
     open: bool,
     refused: bool,
-    /// The client's program has given its end up.
+    /// The client's program has closed its end.
     client_gone: bool,
-    /// The service's program has.
+    /// The service's program has closed its end.
     service_gone: bool,
     to_service: Pipe,
     to_client: Pipe,
     latency: Us,
     reader: Option<Waker>,
     writer: Option<Waker>,
-    /// A label of the service: this connection brings events.
+    /// Set by the service: this connection carries events.
     pub(crate) is_push: bool,
 }
 
@@ -129,7 +129,7 @@ impl Conn {
         }
     }
 
-    /// Whether what the service writes now would reach the client, whenever.
+    /// Whether data that the service writes now would reach the client at any time.
     pub(crate) fn would_arrive(&self, now: Us) -> bool {
         let pipe = &self.to_client;
         self.open
@@ -141,7 +141,7 @@ impl Conn {
             && pipe.held_until <= now
     }
 
-    /// Whether both ends still take this connection for one, whatever the path does.
+    /// Whether both ends still consider this connection open, in any state of the path.
     pub(crate) fn is_alive(&self) -> bool {
         self.open && !self.client_gone && !self.service_gone && !self.to_client.reset && !self.to_service.reset
     }
@@ -153,16 +153,16 @@ impl Conn {
     }
 }
 
-/// What the path is like.
+/// The properties of the path.
 #[derive(Debug, Clone)]
 pub(crate) struct Profile {
     pub(crate) latency: Us,
     pub(crate) jitter: Us,
     /// Bytes per second.
     pub(crate) bandwidth: u64,
-    /// What may be on its way or unread, in each direction.
+    /// The most bytes in flight or unread, in each direction.
     pub(crate) window: usize,
-    /// Whether a reset that arrives takes what the client has not read yet with it.
+    /// Whether an arriving reset discards the data that the client has not read yet.
     pub(crate) reset_purges: bool,
 }
 
@@ -182,7 +182,7 @@ pub(crate) enum NetEv {
     Probed(ConnId),
 }
 
-/// What the service's end learns.
+/// Events of the service's end.
 #[derive(Debug)]
 pub(crate) enum Upcall {
     Opened(ConnId),
@@ -200,7 +200,7 @@ pub(crate) struct Net {
     /// More latency for everything until then.
     slow_until: Us,
     slow_by: Us,
-    /// Connections that the client opened and not yet gave up.
+    /// Connections that the client opened and has not closed.
     pub(crate) client_open: i64,
     pub(crate) client_open_most: i64,
     /// The client's own buffer of a socket.
@@ -208,9 +208,9 @@ pub(crate) struct Net {
 }
 
 const SEGMENT: usize = 16 * 1024;
-/// After so long without an answer to its probes the client's kernel gives a connection up.
+/// After this time without an answer to its probes the client's kernel drops a connection.
 const KEEPALIVE: Us = 60 * SEC;
-/// What may be on its way over a path that passes crumbs only.
+/// The most bytes in flight over a path that forwards only small pieces.
 const DRIBBLE_WINDOW: usize = 480;
 
 type Q<E> = Sched<E>;
@@ -299,7 +299,7 @@ impl Net {
         id
     }
 
-    /// `None` while it is under way.
+    /// `None` while it is in progress.
     pub(crate) fn connected(&mut self, id: ConnId, waker: &Waker) -> Option<bool> {
         let conn = self.get(id);
         if conn.refused {
@@ -389,7 +389,7 @@ impl Net {
         }
     }
 
-    /// The client's machine lost power: its ends are gone, and the other side learns nothing.
+    /// The client's machine lost power: its ends are gone, and the other side is not informed.
     pub(crate) fn client_vanish(&mut self) {
         for conn in self.conns.iter_mut().filter(|conn| !conn.client_gone) {
             conn.client_gone = true;
@@ -460,7 +460,7 @@ impl Net {
         }
     }
 
-    /// The path of a connection passes nothing on in `dir` for a while; then everything comes.
+    /// The path of a connection forwards nothing in `dir` for a while; then everything arrives.
     pub(crate) fn hold<E: From<NetEv>>(&mut self, id: ConnId, dir: Dir, until: Us, q: &mut Q<E>) {
         let now = q.now();
         let pipe = self.get(id).pipe(dir);
@@ -471,7 +471,7 @@ impl Net {
         }
     }
 
-    /// A box in the path takes everything in both directions and keeps it, and later resets both.
+    /// A middlebox accepts everything in both directions and holds it, and later resets both ends.
     pub(crate) fn swallow<E: From<NetEv>>(&mut self, id: ConnId, until: Us, q: &mut Q<E>) {
         for dir in [Dir::ToService, Dir::ToClient] {
             let pipe = self.get(id).pipe(dir);
@@ -504,7 +504,7 @@ impl Net {
         q.at(at, NetEv::Arrive(id, dir).into());
     }
 
-    /// Sends what may be sent.
+    /// Sends as much as the window allows.
     fn pump<E: From<NetEv>>(&mut self, id: ConnId, dir: Dir, q: &mut Q<E>) {
         let (window, bandwidth, now) = (self.profile.window, self.profile.bandwidth.max(1), q.now());
         loop {
@@ -516,7 +516,7 @@ impl Net {
             }
             let used = pipe.in_flight + pipe.arrived.len();
             let dribbles = pipe.dribble_until > now;
-            // A path that is slow now has not promised to be slow later.
+            // A path that is slow now need not be slow later.
             let window = if dribbles { window.min(DRIBBLE_WINDOW) } else { window };
             let most = if dribbles { 48 } else { SEGMENT };
             let n = pipe.queue.len().min(window.saturating_sub(used)).min(most);
@@ -551,7 +551,7 @@ impl Net {
         }
     }
 
-    /// Something is due. What the service's end learns by it goes into `up`.
+    /// Processes a due event. Adds the events of the service's end to `up`.
     pub(crate) fn step<E: From<NetEv>>(&mut self, event: NetEv, q: &mut Q<E>, up: &mut Vec<Upcall>) {
         match event {
             NetEv::Opened(id) | NetEv::Retry(id) => self.open(id, q, up),
@@ -597,7 +597,7 @@ impl Net {
             let (client_gone, service_gone) = (conn.client_gone, conn.service_gone);
             let pipe = conn.pipe(dir);
             if pipe.held_until > now {
-                // The event at the end of the hold comes by itself.
+                // The event at the end of the hold is already scheduled.
                 return;
             }
             if pipe.flight.front().is_none_or(|(at, _)| *at > now) {
@@ -610,7 +610,7 @@ impl Net {
             match (dir, item) {
                 (Dir::ToClient, Item::Data(data)) => {
                     if client_gone {
-                        // Data for an end that is closed is answered by a reset.
+                        // Data for a closed end is answered by a reset.
                         let delay = self.delay(id, now);
                         self.send(id, Dir::ToService, Item::Rst, delay, q);
                         return;

@@ -1,4 +1,4 @@
-//! Judges a run by what happened and by what the reader got, and by nothing else.
+//! Judges a run by the events and the deliveries alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,18 +11,18 @@ use crate::world::{Emission, Filter, What};
 /// Microseconds since the beginning, by the client's clocks: it may be before it.
 pub(crate) type Wall = i64;
 
-/// What the reader got.
+/// A delivery of the reader.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Item {
     Event {
-        /// Which filter it is for.
+        /// The filter it belongs to.
         filter: Option<Filter>,
-        /// The event whose tag stands in it.
+        /// The event whose tag it contains.
         tag: Option<u32>,
-        /// The kind of change of a post, and which post.
+        /// The kind of change of a post, and the post.
         post: Option<(bool, u32)>,
         contact: Option<u32>,
-        /// Found by asking, or part of a snapshot.
+        /// Found by catch-up, or part of a snapshot.
         found: bool,
     },
     Gap {
@@ -46,13 +46,13 @@ pub(crate) enum Item {
     Other(String),
 }
 
-/// The program said that everything it had read is finished.
+/// The program acknowledged everything that it had read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Ack {
     pub(crate) process: usize,
-    /// So many items of the log.
+    /// The number of items in the log.
     pub(crate) read: usize,
-    /// The store had kept it before the process ended.
+    /// Whether the store had saved it before the process ended.
     pub(crate) kept: bool,
 }
 
@@ -60,7 +60,7 @@ pub(crate) struct Ack {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Update {
     pub(crate) begin: Us,
-    /// When it was answered, and whether it was done.
+    /// When it was answered, and whether it succeeded.
     pub(crate) end: Option<Us>,
     pub(crate) took: bool,
     pub(crate) filters: Vec<Filter>,
@@ -73,37 +73,36 @@ pub(crate) struct Record {
     pub(crate) started: Option<Us>,
     pub(crate) start_error: Option<String>,
     pub(crate) log: Vec<(Us, Item)>,
-    /// Where in the log another process begins.
+    /// The indices in the log where another process begins.
     pub(crate) restarts: Vec<usize>,
     pub(crate) stream_error: Option<(Us, String)>,
     pub(crate) closing: Us,
     /// When `close` had returned.
     pub(crate) closed: Option<Us>,
     pub(crate) deleted: bool,
-    /// Something did not come back within its bound.
+    /// An operation that exceeded its deadline.
     pub(crate) stuck: Option<&'static str>,
-    /// Nobody awaited anything, and something panicked.
+    /// Panics of tasks that no caller awaited.
     pub(crate) panics: Vec<String>,
-    /// Subscriptions of ours that exist after everything is over. Of those of a program that
-    /// was cut off, only those that it had told the next one of.
+    /// Subscriptions of ours that remain at the end. Of those of a crashed program, only those in its checkpoint count.
     pub(crate) left: usize,
     pub(crate) connections_most: i64,
-    /// Requests without an answer a minute after everything is over.
+    /// Requests without an answer a minute after the end.
     pub(crate) unanswered: usize,
     /// The longest that a request waited for the head of its answer.
     pub(crate) longest_wait: Us,
-    /// When processes with a store were cut off.
+    /// When processes with a store crashed.
     pub(crate) crashes: Vec<Us>,
     pub(crate) acks: Vec<Ack>,
     pub(crate) updates: Vec<Update>,
-    /// The store could not be used, and the program was not started.
+    /// When the store could not be used, so that the program was not started, and why.
     pub(crate) store_refused: Option<(Us, String)>,
-    /// When a process began that found no place, though the one before had begun with one.
+    /// When a process began that found no position, though the previous one had started with one.
     pub(crate) forgotten: Vec<Us>,
-    /// The disk did what it said.
+    /// The disk did not lie.
     pub(crate) is_disk_honest: bool,
     pub(crate) disk_operations: u64,
-    /// Crashes after which not all that was written was there, or in one piece.
+    /// Crashes after which written data was missing or torn.
     pub(crate) torn: u64,
 }
 
@@ -127,17 +126,17 @@ pub(crate) struct Stats {
     pub(crate) gap_lead_ms: Vec<u64>,
     /// Milliseconds from a gap to its end.
     pub(crate) gap_length_ms: Vec<u64>,
-    /// Gaps whose sources were there for all filters, and could be asked.
+    /// Gaps that the sources could fill for all filters.
     pub(crate) gaps_fillable: u64,
     /// Those of them that ended complete within 10 s.
     pub(crate) gaps_filled: u64,
     /// Milliseconds from the service being reachable to events arriving again.
     pub(crate) back_ms: Vec<u64>,
-    /// Milliseconds that the client said "healthy" though nothing would arrive.
+    /// Milliseconds that the client reported "healthy" though nothing would arrive.
     pub(crate) late_ms: Vec<u64>,
 }
 
-/// Within this a gap is filled where nothing hinders it.
+/// Within this time a gap is filled if nothing prevents it.
 const SOON: Us = 10 * SEC;
 
 struct Gap {
@@ -146,11 +145,11 @@ struct Gap {
     since: Option<Wall>,
     until: Option<Wall>,
     filters: Vec<Filter>,
-    /// When it ended in the stream, whether complete, by when, what stayed open.
+    /// When it ended in the stream, whether complete, by when, which filters remained open.
     resumed: Option<(Us, bool, Wall, Vec<Filter>)>,
 }
 
-/// What an event's clock shows by the client's wall clock at a time of the service's.
+/// The client's wall clock at a time of the service's clock.
 pub(crate) fn wall_at(core: &Core, at: Us) -> Wall {
     let jumps = core.jumps.iter().filter(|(when, _)| *when <= at);
     let skew = core.schedule.skew + jumps.map(|(_, seconds)| seconds).sum::<i64>();
@@ -172,7 +171,7 @@ pub(crate) fn judge(core: &Core, record: &Record) -> (Vec<Violation>, Stats) {
         Oracle { core, schedule: &core.schedule, record, gaps: Vec::new(), out: Vec::new(), stats: Stats::default() };
     oracle.ends();
     oracle.gaps();
-    // What came before a run that had to be broken off is not judged.
+    // Events before an aborted run are not judged.
     if record.started.is_some() && record.stuck.is_none() {
         oracle.events();
         oracle.order();
@@ -194,7 +193,7 @@ impl Oracle<'_> {
         self.out.push(Violation { class, at, detail });
     }
 
-    /// Everything comes back, in time, and without a crash.
+    /// Everything returns, in time, and without a crash.
     fn ends(&mut self) {
         let record = self.record;
         if let Some(what) = record.stuck {
@@ -231,8 +230,8 @@ impl Oracle<'_> {
         }
     }
 
-    /// An agent's answers come again, and nothing in them says so: the id that was asked with
-    /// is stale, and the service replays what it keeps (incontact §10).
+    /// An agent's answers are repeated, and nothing in them says so: the id of the poll is stale, and the service
+    /// replays its queue (incontact §10).
     fn is_replayed_blindly(&self) -> bool {
         let knobs = &self.schedule.knobs;
         self.schedule.mode == Mode::Agent
@@ -241,25 +240,25 @@ impl Oracle<'_> {
             && knobs.agent_no_id_moves == 0
     }
 
-    /// Which process read the item at this place of the log.
+    /// Which process read the item at this index of the log.
     fn process(&self, place: usize) -> usize {
         self.record.restarts.iter().filter(|first| **first <= place).count()
     }
 
-    /// A store keeps what it was given, and says so where it did not.
+    /// A store preserves what it was given, or reports that it did not.
     fn store(&mut self) {
         let fails = self.schedule.crashes.as_ref().is_some_and(|plan| plan.disk.fails_percent > 0)
             || self.schedule.faults.iter().any(|fault| matches!(fault.what, FaultKind::Freeze(_)));
         if let Some(at) = self.record.forgotten.first()
             && self.record.is_disk_honest
         {
-            self.violate("place-lost", *at, "the disk kept everything, and the store has no place".into());
+            self.violate("place-lost", *at, "the disk lost nothing, and the store has no position".into());
         }
         if let Some((at, error)) = &self.record.store_refused
             && self.record.is_disk_honest
             && !fails
         {
-            self.violate("store-refused", *at, format!("the disk kept everything, and the store is refused: {error}"));
+            self.violate("store-refused", *at, format!("the disk lost nothing, and the store is refused: {error}"));
         }
     }
 
@@ -296,7 +295,7 @@ impl Oracle<'_> {
             }
         }
         if !self.record.is_disk_honest {
-            // Whoever lost all of it cannot know that there was something.
+            // A process that lost the whole store cannot know that it had one.
             for at in &self.record.forgotten {
                 let cause = "the store lost everything".into();
                 *self.stats.gaps.entry("the store lost everything".into()).or_default() += 1;
@@ -320,8 +319,8 @@ impl Oracle<'_> {
         }
     }
 
-    /// There is a source for each filter, and nothing kept it from answering at once. A call is
-    /// in its log much later, a removed post is in no list, and a deleted message is nowhere.
+    /// Each filter has a source, and nothing prevented it from answering at once. A call appears in the log much later,
+    /// a removed post in no list, and a deleted message nowhere.
     fn is_fillable(&self, gap: &Gap) -> bool {
         let schedule = self.schedule;
         let covered = |filter: &Filter| matches!(filter, Filter::Sms | Filter::Voicemail);
@@ -333,9 +332,8 @@ impl Oracle<'_> {
             }
             _ => false,
         });
-        // Where the token is no longer taken, a full sync shows what was created, and no change
-        // of what had been there before (rest §6.1): that nothing of a voicemail changed, no
-        // answer proves.
+        // Where the token has expired, a full sync shows what was created, and no change of what had existed before
+        // (rest §6.1): no answer proves that a voicemail did not change.
         let forgets_changes = schedule.knobs.sync_token_life_s < 3600 && schedule.filters.contains(&Filter::Voicemail);
         let mut after = self.core.samples.iter().filter(|sample| sample.at >= gap.at && sample.at <= gap.at + SOON);
         schedule.catch_up
@@ -348,13 +346,13 @@ impl Oracle<'_> {
             && after.all(|sample| sample.reachable)
     }
 
-    /// When an event is one that the reader has a claim to.
+    /// Whether the reader has a claim to the event.
     fn is_due(&self, event: &Emission) -> bool {
         let Some(started) = self.record.started else { return false };
         let mut over = self.record.stream_error.as_ref().map_or(self.record.closing, |(at, _)| *at);
         if self.schedule.mode == Mode::Agent && !self.record.deleted {
-            // A stream that was dropped, since its end could not be asked for, owes nothing of
-            // the time since it was cut off.
+            // A stream that was dropped, since its end could not be requested, owes nothing of the time since it was
+            // cut off.
             let heard = self.core.samples.iter().rfind(|sample| sample.at <= self.record.closing && sample.delivers);
             over = over.min(heard.map_or(0, |sample| sample.at));
         }
@@ -363,8 +361,8 @@ impl Oracle<'_> {
             && self.is_subscribed(event.what.filter(), event.at)
     }
 
-    /// Whether the filter is one of those that the program had asked for then, and that the
-    /// service serves. While a change is under way, and after one that failed, both may hold.
+    /// Whether the filter is one that the program had requested then, and that the service serves. While a change is in
+    /// progress, and after one that failed, both may hold.
     fn is_subscribed(&self, filter: Filter, at: Us) -> bool {
         let record = self.record;
         if self.core.service.subs.disabled.iter().any(|(since, it)| *it == filter && *since <= at + SEC) {
@@ -394,7 +392,7 @@ impl Oracle<'_> {
         }
     }
 
-    /// A service's buffer counts as full where it may have been, and not without a sign of it.
+    /// A service's buffer counts as full if it may have been full, and not without a sign.
     fn false_full(&mut self) {
         let is_told = self.is_told_the_time();
         let is_again = !self.record.restarts.is_empty();
@@ -416,8 +414,7 @@ impl Oracle<'_> {
         }
     }
 
-    /// Times in gaps are the service's, which it tells; where it does not, the client has
-    /// its own clock only.
+    /// Times in gaps are the service's, if it sends them; otherwise the client has only its own clock.
     fn is_told_the_time(&self) -> bool {
         self.schedule.knobs.http_date == 1 && self.schedule.mode != Mode::Agent
     }
@@ -444,15 +441,15 @@ impl Oracle<'_> {
         let record = self.record;
         let events = &self.schedule.events;
         let by_id: BTreeMap<u32, &Emission> = events.iter().map(|event| (event.id, event)).collect();
-        // Deliveries by event: place in the log, found by asking.
+        // Deliveries by event: index in the log, found by catch-up.
         let mut got: BTreeMap<u32, Vec<(usize, bool)>> = BTreeMap::new();
-        // The newest text of a post, or the newest step of a contact, that came by asking.
+        // The newest text of a post, or the newest step of a contact, that catch-up found.
         let mut newest: BTreeMap<(bool, u32), u32> = BTreeMap::new();
         let mut gone: BTreeSet<u32> = BTreeSet::new();
         for (place, (_, item)) in record.log.iter().enumerate() {
             match item {
                 Item::Event { filter, tag, post, contact, found } => {
-                    // The log of calls says of a missed call that its session is over, too.
+                    // The call log reports of a missed call that its session has ended, too.
                     let is_other = |tag: &u32| by_id.get(tag).is_some_and(|it| Some(it.what.filter()) != *filter);
                     if *found && tag.as_ref().is_some_and(is_other) {
                         continue;
@@ -492,7 +489,7 @@ impl Oracle<'_> {
         }
         for event in events {
             let deliveries = got.get(&event.id).map_or(&[][..], Vec::as_slice);
-            // A count of messages that are not found yet is none of them.
+            // A count of messages that are not found yet contains none of them.
             let is_count = event.what == What::Stored && self.schedule.enrich;
             let is_state = matches!(event.what, What::AgentContact { .. }) || is_count;
             let twice = deliveries
@@ -532,7 +529,7 @@ impl Oracle<'_> {
         self.leads(&got);
     }
 
-    /// What is finished does not come again after a crash, and what is not does, or is in a gap.
+    /// A finished event is not delivered again after a crash; an unfinished one is, or is in a gap.
     fn finished(&mut self, event: &Emission, deliveries: &[(usize, bool)]) {
         let Some(plan) = &self.schedule.crashes else { return };
         let record = self.record;
@@ -544,7 +541,7 @@ impl Oracle<'_> {
             let is_kept = if plan.explicit {
                 acks.clone().any(|ack| ack.kept)
             } else {
-                // Asking for the next event finishes one, which is kept within a second.
+                // Requesting the next event finishes one, which is saved within a second.
                 let stands_still =
                     |kind| matches!(kind, FaultKind::Stall(_) | FaultKind::Freeze(_) | FaultKind::Sleep(_));
                 plan.disk.fails_percent == 0
@@ -621,7 +618,7 @@ impl Oracle<'_> {
         }
     }
 
-    /// Something that is found must come before the end that calls its gap complete.
+    /// A backfilled event must precede the end that calls its gap complete.
     fn late_find(&mut self, event: &Emission, place: usize) {
         let at = self.record.log[place].0;
         let late = self.gaps.iter().find(|gap| {
@@ -642,11 +639,11 @@ impl Oracle<'_> {
         }
     }
 
-    /// By how much each gap begins before what push lost in it: the first such event, or the
-    /// moment from which one would have been lost, had it happened.
+    /// By how much each gap begins before the first event that push lost in it, or the earliest time at which one would
+    /// have been lost.
     fn leads(&mut self, got: &BTreeMap<u32, Vec<(usize, bool)>>) {
         let mut leads = Vec::new();
-        // By a clock that is wrong nothing can be said.
+        // A wrong clock allows no statement.
         let is_wrong =
             self.schedule.skew != 0 || self.schedule.faults.iter().any(|it| matches!(it.what, FaultKind::WallJump(_)));
         for gap in &self.gaps {
@@ -673,7 +670,7 @@ impl Oracle<'_> {
         self.stats.gap_lead_ms = leads;
     }
 
-    /// What is pushed of one resource comes in its order.
+    /// Pushed events of one resource arrive in order.
     fn order(&mut self) {
         let mut last: BTreeMap<(u8, u32), u32> = BTreeMap::new();
         let mut wrong = Vec::new();
@@ -695,7 +692,7 @@ impl Oracle<'_> {
                 wrong.push((*at, format!("event {tag} after event {before} of one resource")));
             }
         }
-        // The service itself sends in another order where each event has a delay of its own.
+        // The service itself sends in another order if each event has a separate delay.
         let in_order = self.schedule.knobs.send_lag_ms == 0 && !self.is_replayed_blindly();
         if in_order && self.schedule.mode != Mode::FailOver {
             for (at, detail) in wrong {
@@ -716,7 +713,7 @@ impl Oracle<'_> {
         };
         let samples: Vec<Sample> =
             self.core.samples.iter().copied().filter(|sample| sample.at >= started && sample.at <= over).collect();
-        // Said to be healthy, and nothing would arrive.
+        // Reported healthy, though nothing would arrive.
         let mut since: Option<Us> = None;
         let mut worst: Option<(Us, Us, bool)> = None;
         for sample in &samples {
@@ -761,12 +758,12 @@ impl Oracle<'_> {
         }
     }
 
-    /// Where nothing goes wrong there is no gap, and no second of false health.
+    /// Without faults there is no gap, and no second of false health.
     fn calm(&mut self) {
         if !self.schedule.is_calm() || self.schedule.mode == Mode::FailOver {
             return;
         }
-        // A count whose messages are not there to be found in time is one.
+        // A count whose messages are not found in time is a gap.
         let lags = self.schedule.enrich && self.schedule.knobs.sync_lag_ms > 0;
         let is_lag = |gap: &&Gap| !(lags && gap.cause == "polled_in_part");
         let gaps: Vec<(Us, String)> = self.gaps.iter().filter(is_lag).map(|gap| (gap.at, gap.cause.clone())).collect();
@@ -777,7 +774,7 @@ impl Oracle<'_> {
         let (Some(first), closing) = (first, self.record.closing) else {
             return self.violate("false-health", 0, "never healthy".into());
         };
-        // A moment between two polls, two channels or two connections is none.
+        // A moment between two polls, two channels or two connections does not count.
         const MOMENT: usize = 5;
         let sick = self.core.samples[first..]
             .windows(MOMENT)
@@ -800,7 +797,7 @@ impl Oracle<'_> {
                     | FaultKind::Sleep(_)
             )
         });
-        // Another process cannot know of the calls before it.
+        // Another process cannot know the calls before it.
         let restarted = |at: Us| {
             self.schedule.faults.iter().any(|fault| {
                 matches!(fault.what, FaultKind::Restart { .. }) && fault.at < at && at < fault.at + 100 * SEC

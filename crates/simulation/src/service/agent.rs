@@ -22,12 +22,12 @@ struct Poll {
 #[derive(Debug, Default)]
 struct Session {
     log: Vec<Value>,
-    /// Where each token stands; the last is the newest.
+    /// The position of each token; the last is the newest.
     tokens: Vec<(String, usize)>,
-    /// More waited than the service keeps.
+    /// More events waited than the service retains.
     is_overrun: bool,
     ended: bool,
-    /// The last event was handed out after the end.
+    /// The last event was sent after the end.
     is_over: bool,
     last_poll: Us,
 }
@@ -254,7 +254,7 @@ impl Service {
         self.answer(conn, answer, wrong, cx);
     }
 
-    /// Answers the open poll if there is something for it.
+    /// Answers the open poll if events are waiting.
     fn agent_news(&mut self, cx: &mut Cx<'_>) {
         let Some(session) = &self.agent.session else { return };
         let Some(poll) = self.agent.poll.take_if(|poll| poll.after < session.log.len()) else { return };
@@ -323,7 +323,7 @@ impl Service {
                 if due > now {
                     cx.q.at(due, SvcEv::Agent(AgentEv::Quiet).into());
                 } else {
-                    cx.trace(format_args!("the agent session is over: nobody polls"));
+                    cx.trace(format_args!("the agent session has ended: no polls"));
                     session.ended = true;
                     session.log.push(json!({"IISHost": "WEB", "VCHost": "VC", "Type": "RemoteAgentSessionEnd", "Message": "SessionTimeout"}));
                 }

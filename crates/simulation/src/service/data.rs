@@ -1,4 +1,4 @@
-//! What the REST API can be asked for afterwards: messages, calls and posts (rest §6).
+//! The REST API's stored data: messages, calls and posts (rest §6).
 
 use serde_json::{Value, json};
 
@@ -24,7 +24,7 @@ impl Message {
         self.deleted.unwrap_or(self.created)
     }
 
-    /// As a sync tells of it: of what is deleted the id only (rest §6.1).
+    /// The form in a sync: only the id of a deleted message (rest §6.1).
     fn synced(&self) -> Value {
         match self.deleted {
             Some(_) => json!({"id": self.id, "availability": "Deleted"}),
@@ -99,7 +99,7 @@ pub(crate) struct Store {
     tokens: Vec<Frame>,
 }
 
-/// What a sync token stands for.
+/// The content of a sync token.
 #[derive(Debug, Clone)]
 struct Frame {
     text: String,
@@ -120,7 +120,7 @@ impl Store {
 }
 
 impl Service {
-    /// What happened is stored, and can be asked for a little later.
+    /// Stores an event, which can be read a little later.
     pub(super) fn record(&mut self, event: &Emission, now: Us) {
         let visible = now + self.rng.below(self.knobs.sync_lag_ms * MS + 1);
         let in_log = now + self.knobs.calls_lag_s * SEC;
@@ -286,7 +286,7 @@ impl Service {
         }
     }
 
-    /// What is deleted is listed where it is asked for by its availability (rest §6.2).
+    /// Deleted messages are listed if requested by their availability (rest §6.2).
     fn message_list(&self, request: &Request, now: Us) -> Answer {
         let to = request.query("dateTo").and_then(parse_stamp).unwrap_or(now + SEC);
         let from = request.query("dateFrom").and_then(parse_stamp).unwrap_or(0);

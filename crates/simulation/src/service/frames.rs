@@ -38,7 +38,7 @@ pub(crate) fn close(code: u64, reason: &str) -> Vec<u8> {
     write(CLOSE, &payload)
 }
 
-/// One masked frame off the front of `buffer`: opcode and payload. `Err` when it is none.
+/// One masked frame from the front of `buffer`: opcode and payload. `Err` for an invalid frame.
 pub(crate) fn parse(buffer: &mut Vec<u8>) -> Result<Option<(u8, Vec<u8>)>, &'static str> {
     let (Some(first), Some(second)) = (buffer.first().copied(), buffer.get(1).copied()) else { return Ok(None) };
     if first & 0x70 != 0 {

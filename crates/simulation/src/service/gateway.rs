@@ -41,9 +41,9 @@ pub(crate) struct Session {
     /// Counts losses, so that a timer knows its own.
     losses: u64,
     is_over: bool,
-    /// The replay is still to come.
+    /// The replay has not been sent yet.
     replays: bool,
-    /// When the first of the events that wait was sent.
+    /// When the first waiting event was sent.
     gathers_since: Option<Us>,
 }
 
@@ -74,7 +74,7 @@ pub(crate) enum GwEv {
     Close(ConnId),
 }
 
-/// A session that went on over another connection.
+/// A session that continued over another connection.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Recovery {
     pub(crate) at: Us,
@@ -370,7 +370,7 @@ impl Service {
         }
     }
 
-    /// As many as the gateway keeps; the newest stay, and nothing says so (websocket §1.12).
+    /// Truncates to the gateway's limit; the newest events stay, and nothing reports it (websocket §1.12).
     fn cut_buffer(&mut self, session: usize) {
         let most = usize::try_from(self.knobs.ws_buffer).unwrap_or(100);
         let buffer = &mut self.gateway.sessions[session].buffer;
@@ -535,7 +535,7 @@ impl Service {
         cx.q.after(wait, SvcEv::Gateway(GwEv::Reply(conn, reply.to_string())).into());
     }
 
-    /// A subscription is made within a session; it takes the place of the one before.
+    /// A subscription is created within a session and replaces the previous one.
     pub(super) fn bind(&mut self, session: usize, index: usize, cx: &mut Cx<'_>) {
         let now = cx.now();
         if let Some(old) = self.gateway.sessions[session].sub.replace(index) {
@@ -558,7 +558,7 @@ impl Service {
         self.hang_up(conn, End::FinBehind, cx);
     }
 
-    /// A socket is no more, as far as the gateway knows.
+    /// The gateway considers a socket closed.
     pub(super) fn socket_lost(&mut self, conn: ConnId, why: &str, cx: &mut Cx<'_>) {
         cx.trace(format_args!("#{conn} is lost: {why}"));
         self.detach(conn, cx);

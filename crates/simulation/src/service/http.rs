@@ -1,11 +1,11 @@
-//! HTTP/1.1 as a server speaks it, written here so that what it sends can also be wrong.
+//! A server's HTTP/1.1, written here so that its answers can also be wrong.
 
 use std::collections::BTreeMap;
 
 use crate::net::ConnId;
 use crate::time::Us;
 
-/// One request, whole.
+/// One complete request.
 #[derive(Debug, Clone)]
 pub(crate) struct Request {
     pub(crate) conn: ConnId,
@@ -79,7 +79,7 @@ fn pairs(text: &str, plus: bool) -> Vec<(String, String)> {
         .collect()
 }
 
-/// Reads one request off the front of `buffer`; `Err` for what is no HTTP.
+/// Reads one request from the front of `buffer`; `Err` for invalid HTTP.
 pub(crate) fn parse(conn: ConnId, buffer: &mut Vec<u8>) -> Result<Option<Request>, &'static str> {
     let Some(end) = buffer.windows(4).position(|four| four == b"\r\n\r\n") else {
         return if buffer.len() > 64 * 1024 { Err("the head is too large") } else { Ok(None) };

@@ -1,4 +1,4 @@
-//! What the references leave open, and what the service may do either way.
+//! Behavior that the references leave open.
 //!
 //! Each knob has a plain value, the first, and others that a seed may draw.
 
@@ -32,7 +32,7 @@ macro_rules! knobs {
                 knobs
             }
 
-            /// Those that are drawn apart, so that seeds of the main suite stay what they are.
+            /// Knobs that are drawn separately, so that seeds of the main suite do not change.
             pub(crate) fn draw_later(&mut self, rng: &mut Rng) {
                 $(
                     if rng.percent(50) {

@@ -1,7 +1,7 @@
 //! A model of the service, written from its documentation alone.
 //!
-//! It knows no client. What happens is an event of the schedule or a byte that arrives; what
-//! the references leave open is a knob.
+//! It knows no client. Its inputs are events of the schedule and arriving bytes; behavior that the references leave
+//! open is a knob.
 
 pub(crate) mod agent;
 pub(crate) mod auth;
@@ -31,7 +31,7 @@ use crate::time::{MS, SEC, Us, http_date};
 use crate::trace::Trace;
 use crate::world::{Emission, Filter};
 
-/// What the service acts on.
+/// The state that the service acts on.
 pub(crate) struct Cx<'a> {
     pub(crate) q: &'a mut Sched<Ev>,
     pub(crate) net: &'a mut Net,
@@ -49,7 +49,7 @@ impl Cx<'_> {
     }
 }
 
-/// What a request is for, as faults are aimed.
+/// The purpose of a request, as the target of faults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Op {
     Token,
@@ -92,24 +92,24 @@ impl Op {
     }
 }
 
-/// How an answer goes wrong.
+/// How an answer fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wrong {
     /// This status, without effect; seconds of `Retry-After`, or none.
     Status(u16, Option<u64>),
-    /// Reset before anything is done.
+    /// Reset before the request takes effect.
     ResetBefore,
-    /// Done, and then reset before the answer.
+    /// The request takes effect, then a reset before the answer.
     ResetAfter,
-    /// Done; the head breaks off.
+    /// The request takes effect; the head is truncated.
     CutHead,
-    /// Done; the body breaks off, by a reset.
+    /// The request takes effect; a reset truncates the body.
     CutBody,
-    /// Done; the length promises more than there is, and then the connection ends.
+    /// The request takes effect; the declared length is too large, and then the connection ends.
     BadLength,
-    /// Done; the answer comes so many milliseconds later.
+    /// The request takes effect; the answer comes this many milliseconds later.
     Slow(u64),
-    /// Done; no answer.
+    /// The request takes effect; no answer.
     Silent,
     /// A page of HTML with status 200, without effect.
     Html,
@@ -142,7 +142,7 @@ struct HttpConn {
     last: Us,
 }
 
-/// Something that the service saw and that must not be.
+/// A violation by the client that the service saw.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Misdeed {
     pub(crate) at: Us,
@@ -248,7 +248,7 @@ impl Service {
         }
     }
 
-    /// A connection is no more, as far as the service knows.
+    /// The service considers a connection closed.
     fn dropped(&mut self, conn: ConnId, cx: &mut Cx<'_>) {
         if let Some(it) = self.conns.remove(&conn) {
             if it.is_socket {
@@ -432,7 +432,7 @@ impl Service {
         }
     }
 
-    /// Something happened in the account.
+    /// An event in the account.
     pub(crate) fn emit(&mut self, event: Emission, cx: &mut Cx<'_>) {
         cx.trace(format_args!("event {} {:?}", event.id, event.what));
         self.events.push(event);

@@ -43,15 +43,15 @@ pub(crate) struct PubNub {
     next_poll: u64,
     last_token: u64,
     region: u64,
-    /// Cursors that are not the token of the message that they stand behind.
+    /// Cursors that differ from the token of the message that they follow.
     cursors: BTreeMap<u64, u64>,
     repeats: BTreeMap<String, Message>,
     rng: Rng,
     /// When a poll for a channel last ended.
     pub(crate) last_poll: BTreeMap<String, Us>,
-    /// The next poll is answered with everything that is kept, whatever it asks for.
+    /// The next poll is answered with the whole buffer, from any position.
     pub(crate) repeats_all: bool,
-    /// Up to which message each channel was answered, and how many new ones lately.
+    /// The last message that each channel was sent, and how many new ones lately.
     answered: BTreeMap<String, u64>,
     recent: VecDeque<(Us, usize)>,
     /// When so much that was new was answered in a short time that more may have been dropped.
@@ -94,7 +94,7 @@ impl PubNub {
     /// shows (pubnub.md §7).
     pub(crate) fn purge(&mut self) {
         self.region += 1;
-        // Whoever was never answered has seen no region that could be another.
+        // A client that never got an answer has seen no region that could differ.
         for (channel, ring) in &mut self.channels {
             if self.last_poll.contains_key(channel) {
                 ring.clear();
@@ -102,7 +102,7 @@ impl PubNub {
         }
     }
 
-    /// Notes what is answered, and how much of it is new.
+    /// Notes an answer's messages, and how many of them are new.
     fn note_answer(&mut self, found: &[(String, Message)], now: Us) {
         let mut new = 0;
         for (channel, message) in found {
@@ -187,7 +187,7 @@ impl Service {
         };
         let key = decode(key, false);
         let known = self.subs.all.iter().any(|sub| sub.subscriber_key == key);
-        // A key that was given out once stays good: the key set does not belong to one subscription.
+        // A key that was issued once stays valid: the key set does not belong to one subscription.
         if !known && !key.starts_with("sub-c-") {
             let body =
                 json!({"message": "Invalid Subscribe Key", "error": true, "service": "Access Manager", "status": 400});

@@ -10,7 +10,7 @@ use crate::world::{ACCOUNT, CHAT, EXTENSION, Emission, Filter, What};
 #[derive(Debug, Clone)]
 pub(crate) struct Sub {
     pub(crate) id: String,
-    /// Made by the program under test, and not by another one of the same user and app.
+    /// Created by the program under test, and not by another one of the same user and app.
     pub(crate) is_ours: bool,
     pub(crate) is_socket: bool,
     pub(crate) asked: Vec<String>,
@@ -19,12 +19,12 @@ pub(crate) struct Sub {
     pub(crate) expires: Us,
     pub(crate) is_active: bool,
     pub(crate) is_gone: bool,
-    /// Gone or inactive without a word since then.
+    /// Silently gone or inactive since then.
     pub(crate) deaf_since: Option<Us>,
     pub(crate) channel: String,
     pub(crate) subscriber_key: String,
     pub(crate) key: Option<[u8; 16]>,
-    /// The key before, for what is published until then.
+    /// The previous key, for messages that are published until then.
     pub(crate) old_key: Option<([u8; 16], Us)>,
     pub(crate) renewals: u64,
     pub(crate) session: Option<usize>,
@@ -50,7 +50,7 @@ pub(crate) struct Subs {
 }
 
 impl Subs {
-    /// The subscriptions that bring events of `filter`.
+    /// The subscriptions that deliver events of `filter`.
     pub(crate) fn serving(&self, filter: Filter, now: Us) -> Vec<usize> {
         (0..self.all.len())
             .filter(|&i| {

@@ -92,7 +92,7 @@ fn error(fault: Fault, phase: Phase) -> Error {
         Fault::TimeOut => Error::new(ErrorKind::Timeout, "no answer in time"),
         Fault::Refused | Fault::Tls => Error::new(ErrorKind::Network, "no connection"),
         Fault::Reset | Fault::Close(_) => Error::new(ErrorKind::Network, "the connection broke"),
-        Fault::Malformed | Fault::Large => Error::new(ErrorKind::Protocol, "the answer is no JSON"),
+        Fault::Malformed | Fault::Large => Error::new(ErrorKind::Protocol, "the answer is not valid JSON"),
     }
 }
 
