@@ -2,13 +2,14 @@
 
 use std::error::Error as StdError;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
 use ::pubnub::core::{PubNubError, Transport, TransportMethod, TransportRequest, TransportResponse};
 use async_trait::async_trait;
 use http::header::{CONTENT_LENGTH, HeaderName, HeaderValue};
 use http::{HeaderMap, Method};
+use tokio::time::Instant;
 use url::Url;
 
 use super::request::encode;
@@ -69,12 +70,12 @@ impl HttpTransport {
         &self,
         request: TransportRequest,
         held: Duration,
-        begun: &AtomicBool,
+        begun: &OnceLock<Instant>,
     ) -> Result<Option<TransportResponse>, PubNubError> {
         let exchange = async {
             match tokio::time::timeout(held, self.head(request)).await {
                 Ok(response) => {
-                    begun.store(true, Ordering::Relaxed);
+                    begun.get_or_init(Instant::now);
                     self.answer(response?).await.map(Some)
                 }
                 Err(_) => Ok(None),

@@ -2,8 +2,7 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use ::pubnub::core::{PubNubError, Transport as _, TransportResponse};
@@ -50,8 +49,8 @@ struct Poll {
     sent_at: Instant,
     /// When this process was last known to run while the poll was held.
     awake_at: Instant,
-    /// Whether part of its answer arrived, so that it is not held.
-    begun: Arc<AtomicBool>,
+    /// When part of its answer arrived first, so that it is not held.
+    begun: Arc<OnceLock<Instant>>,
     /// `None`: the service still holds it.
     answer: BoxFuture<'static, Result<Option<TransportResponse>, PubNubError>>,
 }
@@ -186,8 +185,11 @@ impl PubNubLink {
         answer: Result<TransportResponse, PubNubError>,
         sent_at: Instant,
         awake_at: Instant,
+        begun: Option<Instant>,
     ) -> Result<Taken> {
         let held = sent_at.elapsed();
+        // A large answer over a slow path takes long, though it waited for nothing.
+        let began = begun.map_or(held, |begun| begun.saturating_duration_since(sent_at));
         let read = match answer {
             Ok(response) => {
                 let body = response.body.as_deref().unwrap_or_default();
@@ -226,7 +228,7 @@ impl PubNubLink {
                 (Some(SuspectedLoss::RegionChanged), Coverage::Cut { asked: sent_at })
             }
             None => {
-                let (events, cut) = self.burst.answered(frames.len(), held);
+                let (events, cut) = self.burst.answered(frames.len(), began);
                 let coverage = if cut { Coverage::Cut { asked: sent_at } } else { Coverage::Whole { asked: sent_at } };
                 (events.map(|events| SuspectedLoss::BufferFull { events }), coverage)
             }
@@ -333,7 +335,7 @@ impl Link for PubNubLink {
                 let held = self.tuning.ask_again;
                 let now = Instant::now();
                 *held_by = hold.map(|hold| now + hold);
-                let begun = Arc::new(AtomicBool::new(false));
+                let begun = Arc::new(OnceLock::new());
                 let answer = {
                     let begun = begun.clone();
                     async move { http.poll(request, held, &begun).await }.boxed()
@@ -346,7 +348,7 @@ impl Link for PubNubLink {
             tokio::select! {
                 biased;
                 answer = &mut poll.answer => {
-                    let (sent_at, awake_at) = (poll.sent_at, poll.awake_at);
+                    let (sent_at, awake_at, begun) = (poll.sent_at, poll.awake_at, poll.begun.get().copied());
                     self.poll = None;
                     self.probe = Probe::Done;
                     self.held_by = None;
@@ -359,8 +361,8 @@ impl Link for PubNubLink {
                             self.ahead = Some((Instant::now(), self.time()));
                             continue;
                         }
-                        Ok(Some(response)) => self.take(Ok(response), sent_at, awake_at)?,
-                        Err(error) => self.take(Err(error), sent_at, awake_at)?,
+                        Ok(Some(response)) => self.take(Ok(response), sent_at, awake_at, begun)?,
+                        Err(error) => self.take(Err(error), sent_at, awake_at, begun)?,
                     };
                     (self.asked_again, self.unproven) = (false, false);
                     match taken {
@@ -401,13 +403,13 @@ impl Link for PubNubLink {
                         return Err(Error::new(ErrorKind::Timeout, "PubNub did not answer a time request during a held poll"));
                     }
                 },
-                () = sleep_until(held_by.unwrap_or(poll.sent_at)), if held_by.is_some() && !poll.begun.load(Ordering::Relaxed) => {
+                () = sleep_until(held_by.unwrap_or(poll.sent_at)), if held_by.is_some() && poll.begun.get().is_none() => {
                     self.check = None;
                     return Ok(LinkEvent::Answered { asked: poll.sent_at });
                 }
                 () = sleep_until(self.held_by.unwrap_or(poll.sent_at)), if self.held_by.is_some() => {
                     let due = self.held_by.take().unwrap_or(poll.sent_at);
-                    let (sent_at, begun) = (poll.sent_at, poll.begun.load(Ordering::Relaxed));
+                    let (sent_at, begun) = (poll.sent_at, poll.begun.get().is_some());
                     if !begun && let Some(event) = self.held(sent_at, due) {
                         return Ok(event);
                     }

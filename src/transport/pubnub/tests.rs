@@ -823,3 +823,61 @@ async fn an_answer_from_another_region_is_a_possible_loss() {
         assert_eq!(batch(&mut link).await, (1, format!("1700000000000000{n}"), loss));
     }
 }
+
+/// Answers with bodies that take `body` to come.
+#[derive(Debug)]
+struct SlowBody {
+    polls: std::sync::atomic::AtomicUsize,
+    events: usize,
+    body: Duration,
+}
+
+#[derive(Debug)]
+struct Late(Option<bytes::Bytes>, Duration);
+
+#[async_trait]
+impl crate::http::HttpBody for Late {
+    async fn chunk(&mut self) -> std::result::Result<Option<bytes::Bytes>, crate::http::HttpError> {
+        tokio::time::sleep(self.1).await;
+        Ok(self.0.take())
+    }
+
+    async fn upgrade(self: Box<Self>) -> std::result::Result<Box<dyn crate::http::ByteStream>, crate::http::HttpError> {
+        Err(crate::http::HttpError::new(crate::http::HttpErrorKind::Body))
+    }
+}
+
+#[async_trait]
+impl crate::http::HttpClient for SlowBody {
+    async fn send(
+        &self,
+        request: crate::http::HttpRequest,
+    ) -> std::result::Result<crate::http::HttpResponse, crate::http::HttpError> {
+        if request.url().path() == "/time/0" {
+            return std::future::pending().await;
+        }
+        let n = self.polls.fetch_add(1, std::sync::atomic::Ordering::SeqCst) * self.events;
+        let events: Vec<String> = (n..n + self.events).map(|n| format!(r#"{{"d":{n}}}"#)).collect();
+        let body = format!(r#"{{"t":{{"t":"{}","r":1}},"m":[{}]}}"#, 17_000_000_000_000_001 + n, events.join(","));
+        let body = Late(Some(body.into()), self.body);
+        let (status, headers) = (::http::StatusCode::OK, ::http::HeaderMap::new());
+        Ok(crate::http::HttpResponse::new(status, headers, body))
+    }
+}
+
+/// Found 2.4, over a slow path: what waits is answered at once and arrives late.
+#[tokio::test(start_paused = true)]
+async fn large_answers_over_a_slow_path_add_up_to_a_full_buffer() {
+    use crate::transport::SuspectedLoss::BufferFull;
+
+    let slow = SlowBody { polls: 0.into(), events: 25, body: Duration::from_secs(3) };
+    let PubNub { http, tuning } = PubNub::builder().build().unwrap();
+    let pubnub = PubNub { http: http.with_system(crate::System::new().with_http(slow)), tuning };
+    // It continues a link that failed.
+    let after_fault = Target { cursor: cursor("17000000000000000", Some(1)), ..target("k", "c", None) };
+    let mut link = pubnub.open(after_fault).await.unwrap();
+    for loss in [None, None, None, Some(BufferFull { events: 100 })] {
+        let (frames, _, suspected) = batch(&mut link).await;
+        assert_eq!((frames, suspected), (25, loss));
+    }
+}
