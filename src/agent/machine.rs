@@ -180,6 +180,9 @@ pub(crate) struct Machine {
     answered: bool,
     /// Whether an answer was lost since the last good one.
     doubt: Doubt,
+    /// Whether events came in an answer without a new id (incontact-agent-events.md §5.3): one
+    /// that is lost leaves no sign then.
+    is_without_ids: bool,
     /// Whether a reported gap has not ended yet.
     gap_open: bool,
     last_was_snapshot: bool,
@@ -203,6 +206,7 @@ impl Machine {
             origin: Some(origin),
             answered: false,
             doubt,
+            is_without_ids: false,
             gap_open: false,
             last_was_snapshot: false,
             unauthorized: false,
@@ -369,6 +373,7 @@ impl Machine {
             _ if is_snapshot || self.is_lost_by(batch) => Some(self.answer_lost()),
             Some(SessionOrigin::Started | SessionOrigin::Continued) | None => None,
         };
+        self.is_without_ids |= batch.has_events && !batch.new_id;
         let progress = batch.has_events && batch.moves && !(is_snapshot && self.last_was_snapshot);
         if progress {
             self.quick = 0;
@@ -395,7 +400,7 @@ impl Machine {
     fn is_lost_by(&self, batch: Batch) -> bool {
         match self.doubt {
             Doubt::No => false,
-            Doubt::Unanswered => !batch.new_id,
+            Doubt::Unanswered => !batch.new_id || self.is_without_ids,
             Doubt::Broken => true,
         }
     }

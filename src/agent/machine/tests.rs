@@ -178,6 +178,20 @@ fn a_truncated_answer_is_a_gap_after_any_next_answer() {
     assert_eq!(run.after(Answer::Batch(START), Duration::ZERO), gap(GapCause::AnswerLost, Certainty::Possible));
 }
 
+/// The lost answer may have had no id, so that the former one stays good.
+#[test]
+fn a_poll_without_an_answer_is_a_gap_where_answers_came_without_ids() {
+    let no_id = Batch { moves: false, new_id: false, ..FRESH };
+    for (before, want) in [(FRESH, None), (no_id, Some((GapCause::AnswerLost, Certainty::Possible)))] {
+        let mut run = Run::live();
+        assert_eq!(run.after(Answer::Batch(before), SECOND).gap, None);
+        run.after(Answer::Batch(FRESH), SECOND);
+        run.after(Answer::Trouble(CUT), 20 * SECOND);
+        run.wait();
+        assert_eq!(run.after(Answer::Batch(FRESH), SECOND).gap, want, "{before:?}");
+    }
+}
+
 #[test]
 fn a_poll_without_an_answer_is_a_gap_unless_the_service_gives_new_ids() {
     let no_id = Batch { moves: false, new_id: false, ..FRESH };
