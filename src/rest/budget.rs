@@ -5,21 +5,20 @@ use std::fmt;
 #[cfg(feature = "websocket")]
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, Method};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-use super::control::SOCKET_TOKEN;
-use super::envelope::{WAIT_FLOOR, wait_asked_for};
+use super::envelope::{WAIT_FLOOR, date, wait_asked_for};
 use crate::error::{Disposition, Error, ErrorKind, Result};
 use crate::waiting::{self, WaitCause};
 
-/// The default limit of the group `Light`, per minute.
+/// The documented limit of the group `Light`, per minute (rest §4.1).
 const LIGHT: u64 = 50;
-/// And the group `Auth`. A token for the gateway, which can wait, keeps to it while the
-/// service has not said what it allows: the logins of one dial leave no room for another.
+/// And of the group `Auth`, which holds while the service does not say what it allows: one call
+/// too many costs a minute without any, and logins are few.
 const AUTH: u64 = 5;
 
 /// More groups and endpoints than the service has; further ones are not learned.
@@ -68,11 +67,21 @@ struct Shared {
     /// The calls for socket tokens within the last [`DIAL_WINDOW`].
     #[cfg(feature = "websocket")]
     dials: Mutex<Dials>,
+    /// The newest `Date` of an answer.
+    date: Mutex<Option<Dated>>,
     /// Number of subscriptions that need a connection to the gateway.
     #[cfg(feature = "websocket")]
     sockets: AtomicUsize,
     /// Notified when a request ends, since more may be known then.
     ended: Notify,
+}
+
+/// The service's time, as an answer gave it: between these two instants.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Dated {
+    pub(crate) asked: Instant,
+    pub(crate) read: Instant,
+    pub(crate) date: SystemTime,
 }
 
 impl RateBudget {
@@ -190,6 +199,15 @@ impl RateBudget {
         SocketSeat(self.clone())
     }
 
+    /// The newest time that an answer of the service gave.
+    pub(crate) fn dated(&self) -> Option<Dated> {
+        *self.date()
+    }
+
+    fn date(&self) -> MutexGuard<'_, Option<Dated>> {
+        self.0.date.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     #[cfg(feature = "websocket")]
     fn dials(&self) -> MutexGuard<'_, Dials> {
         self.0.dials.lock().unwrap_or_else(PoisonError::into_inner)
@@ -266,10 +284,14 @@ impl Permit {
     /// Records the response, which ends the request.
     pub(crate) fn answered(mut self, method: &Method, path: &str, status: u16, headers: &HeaderMap) {
         self.is_over = true;
+        let read = Instant::now();
         let mut groups = self.budget.lock();
         groups.leave(&self.group);
-        groups.observe(method, path, status, headers, &self.group, self.entered_at, Instant::now());
+        groups.observe(method, path, status, headers, &self.group, self.entered_at, read);
         drop(groups);
+        if let Some(date) = date(headers) {
+            *self.budget.date() = Some(Dated { asked: self.entered_at, read, date: date.into() });
+        }
         self.budget.0.ended.notify_waiters();
     }
 
@@ -522,6 +544,7 @@ impl Groups {
     /// Counts a request if it may be sent.
     fn enter(&mut self, mode: BudgetMode, method: &Method, path: &str, now: Instant) -> (Group, Gate) {
         let group = self.group_of(method, path);
+        let documented = (&*group.0 == "auth").then_some(AUTH);
         let Some(standing) = self.standing(&group) else { return (group, Gate::Open) };
         if let Some(at) = standing.penalty_until.filter(|at| *at > now) {
             return (group, Gate::Until(at));
@@ -530,7 +553,7 @@ impl Groups {
         let gate = match mode {
             BudgetMode::All => {
                 let limit = standing.limit(now);
-                standing.gate_of(limit.or((path == SOCKET_TOKEN).then_some(AUTH)), now)
+                standing.gate_of(limit.or(documented), now)
             }
             BudgetMode::Penalty => Gate::Open,
         };
@@ -689,6 +712,35 @@ mod tests {
     ) {
         let entered = groups.group_of(method, path);
         groups.observe(method, path, status, &headers(pairs), &entered, now, now);
+    }
+
+    /// One call too many costs a minute without any, and the service may not announce its limits.
+    #[tokio::test(start_paused = true)]
+    async fn an_unannounced_limit_of_logins_is_the_documented_one() {
+        for path in ["/restapi/oauth/token", "/restapi/oauth/wstoken"] {
+            let (budget, begun) = (RateBudget::new(), Instant::now());
+            for n in 0..=AUTH {
+                let permit = budget.admit(&Method::POST, path, begun + Duration::from_secs(90)).await.unwrap();
+                permit.answered(&Method::POST, path, 200, &HeaderMap::new());
+                assert_eq!(begun.elapsed() >= Duration::from_secs(60), n == AUTH, "{path} {n}");
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_date_of_every_answer_is_the_services_time() {
+        let budget = RateBudget::new();
+        assert!(budget.dated().is_none());
+        let path = "/restapi/oauth/wstoken";
+        for (date, want) in [("Sun, 06 Nov 1994 08:49:37 GMT", 784_111_777), ("yesterday", 784_111_777)] {
+            let asked = Instant::now();
+            let permit = budget.admit(&Method::POST, path, asked).await.unwrap();
+            tokio::time::advance(Duration::from_secs(2)).await;
+            permit.answered(&Method::POST, path, 401, &headers(&[("date", date)]));
+            let dated = budget.dated().unwrap();
+            assert_eq!(dated.date, SystemTime::UNIX_EPOCH + Duration::from_secs(want));
+            assert_eq!(dated.read - dated.asked, Duration::from_secs(2));
+        }
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::ids::SubscriptionId;
 use crate::system::System;
 
 const PATH: &str = "/restapi/v1.0/subscription";
-pub(super) const SOCKET_TOKEN: &str = "/restapi/oauth/wstoken";
+const SOCKET_TOKEN: &str = "/restapi/oauth/wstoken";
 
 /// The [`ControlPlane`] of subscriptions created over HTTPS.
 ///

@@ -1,6 +1,7 @@
 //! The clocks.
 
 use super::*;
+use crate::rest::budget::Dated;
 
 impl Driver {
     pub(super) fn next_timer(&self) -> Instant {
@@ -18,6 +19,17 @@ impl Driver {
             .into_iter()
             .flatten()
             .fold(check, Instant::min)
+    }
+
+    /// Every answer of the service gives its time, also one to a call of something else: after
+    /// a sleep a token for the socket is asked for first.
+    pub(super) fn learn_time(&mut self) {
+        let dated = self.setup.control.rate_budget().and_then(|budget| budget.dated());
+        if let Some(Dated { asked, read, date }) = dated.filter(|it| self.dated.is_none_or(|last| it.read > last)) {
+            self.dated = Some(read);
+            self.stood_still |= self.ledger.is_ahead(read, date);
+            self.ledger.learn_date(asked, read, date);
+        }
     }
 
     /// The monotonic clock stands still while the machine sleeps, the wall clock does not. A
@@ -70,7 +82,8 @@ impl Driver {
         let is_new = std::mem::take(&mut self.jump_is_new);
         let was_set = match result {
             Ok(info) => {
-                let on_time = info.answered_at.is_some_and(|date| self.ledger.runs_with(now, date));
+                let stood_still = std::mem::take(&mut self.stood_still);
+                let on_time = !stood_still && info.answered_at.is_some_and(|date| self.ledger.runs_with(now, date));
                 if let Some(date) = info.answered_at {
                     self.ledger.learn_date(asked.at, now, date);
                 }
