@@ -95,7 +95,8 @@ impl Open {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OpenReason {
-    /// No catch-up source of the subscription makes up for the filter.
+    /// No catch-up source of the subscription makes up for the filter, or none does any
+    /// more: the filter was taken out before the gap was over.
     NoSource,
     /// The source finds a state, or a part of what happened: see
     /// [`LeftOpen::closure`](crate::LeftOpen::closure).

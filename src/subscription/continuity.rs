@@ -296,7 +296,12 @@ impl Ledger {
     /// Whether the service's `Date` of an answer read at `read` shows that the monotonic clock
     /// did not stand still since the service gave its time first.
     pub(in crate::subscription) fn runs_with(&self, read: Instant, date: SystemTime) -> bool {
-        self.clock.is_given() && date < add(self.clock.at(read).from, STOOD_STILL)
+        self.clock.is_given() && !self.is_ahead(read, date)
+    }
+
+    /// Whether it shows that the monotonic clock did stand still.
+    pub(in crate::subscription) fn is_ahead(&self, read: Instant, date: SystemTime) -> bool {
+        self.clock.is_given() && date >= add(self.clock.at(read).from, STOOD_STILL)
     }
 
     /// The service's time now, or at another instant.
@@ -380,7 +385,12 @@ impl Ledger {
         is_present: bool,
     ) -> Interval {
         let since = self.since_of_buffer(&[Loss::Buffer], is_present);
-        let Some(first) = first.filter(|first| *first <= self.clock.at(now).to) else { return self.report(now, since) };
+        let Some(first) = first else { return self.report(now, since) };
+        if first > self.clock.at(now).to {
+            // The clock stood still, and the service's time is not known yet.
+            let gap = self.report(now, since);
+            return Interval { until: gap.until.max(add(first, ORDER_SLACK)), ..gap };
+        }
         self.settle(since, sub(first, ORDER_SLACK));
         Interval { since, until: add(first, ORDER_SLACK).max(since), certainty: Certainty::Possible }
     }

@@ -190,6 +190,17 @@ fn the_buffer_of_a_new_address_holds_nothing_from_before() {
     assert_eq!(world.ledger.clone().aged(now, false).since, at(199_000));
 }
 
+/// The machine slept, and its wall clock was set back: nothing shows for how long.
+#[test]
+fn what_a_full_buffer_dropped_during_a_sleep_is_inside_its_gap() {
+    let mut world = World::new();
+    let now = world.instant(10_000);
+    let gap = world.ledger.pushed_out(now, Some(at(70_000)), true);
+    assert_eq!(gap.until, at(71_000));
+    // What comes next is not inside it.
+    assert!(world.ledger.since(&[Loss::Buffer]) < at(12_000));
+}
+
 #[test]
 fn found_2_1_and_2_2_replayed_frames_are_counted_without_an_end_and_with_repetitions() {
     let (before, live) = (|n: u64| Some(at(5_000 + n)), |n: u64| Some(at(60_000 + n)));

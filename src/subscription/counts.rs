@@ -8,7 +8,8 @@
 use std::collections::VecDeque;
 use std::time::{Duration, SystemTime};
 
-use crate::event::{DedupKey, Event, Notification};
+use crate::event::{DedupKey, Event, Notification, Spelling};
+use crate::ids::ExtensionId;
 
 /// So many wait at most; beyond, the oldest is delivered as it is.
 const WAITING: usize = 1_024;
@@ -16,6 +17,9 @@ const WAITING: usize = 1_024;
 const SOON: Duration = Duration::from_millis(300);
 /// How long after an answer without it a count is asked about again.
 const AGAIN: [u64; 6] = [1, 2, 4, 8, 15, 30];
+
+/// The service may write the login's extension by its id in one and as `~` in the other.
+const SPELLINGS: [Spelling; 2] = [Spelling::Named, Spelling::Tilde];
 
 /// What a round of the source found.
 #[derive(Debug, Default)]
@@ -28,7 +32,7 @@ pub(super) struct Found {
 impl Found {
     pub(super) fn add(&mut self, notification: &Notification) {
         if let Event::MessageStore(hint) = notification.event() {
-            self.keys.extend(notification.subject_keys());
+            self.keys.extend(SPELLINGS.iter().flat_map(|spelling| notification.subject_keys_by(*spelling)));
             self.new += hint.new_count();
             self.updates += hint.updated_count();
         }
@@ -38,8 +42,8 @@ impl Found {
 /// A count that waits.
 #[derive(Debug)]
 struct Count {
-    /// Of the new messages that it names.
-    new: Vec<DedupKey>,
+    /// Of the new messages that it names, each by both spellings.
+    new: Vec<[DedupKey; 2]>,
     new_count: u64,
     has_updates: bool,
     at: SystemTime,
@@ -53,7 +57,7 @@ struct Count {
 
 impl Count {
     fn is_found(&self, found: &Found, is_known: &mut dyn FnMut(&DedupKey) -> bool) -> bool {
-        let named = self.new.iter().all(|key| found.keys.contains(key) || is_known(key));
+        let named = self.new.iter().all(|keys| keys.iter().any(|key| found.keys.contains(key) || is_known(key)));
         let named_count = u64::try_from(self.new.len()).unwrap_or(u64::MAX);
         // Two changes of one message are found as one.
         let updated = !self.has_updates || found.updates > 0;
@@ -77,12 +81,18 @@ pub(super) struct Judged {
 pub(super) struct Counts(VecDeque<Count>);
 
 impl Counts {
-    /// A count was pushed. Returns the oldest where too many wait.
-    pub(super) fn push(&mut self, notification: Box<Notification>) -> Option<Box<Notification>> {
+    /// A count was pushed to the subscription of `owner`. Returns the oldest where too many
+    /// wait.
+    pub(super) fn push(
+        &mut self,
+        notification: Box<Notification>,
+        owner: Option<&ExtensionId>,
+    ) -> Option<Box<Notification>> {
         let Event::MessageStore(hint) = notification.event() else { return Some(notification) };
         let named: usize = hint.new_message_ids().count();
-        let mut new = notification.subject_keys();
-        new.truncate(named);
+        let owned = notification.as_ref().clone().owned_by(owner);
+        let [by_id, by_tilde] = SPELLINGS.map(|spelling| owned.subject_keys_by(spelling));
+        let new = by_id.into_iter().zip(by_tilde).map(|(id, tilde)| [id, tilde]).take(named).collect();
         let count = Count {
             new,
             new_count: hint.new_count(),
@@ -180,7 +190,7 @@ mod tests {
         ] {
             let mut counts = Counts::default();
             let case = format!("{:?} {}", pushed.raw_body().map(|body| body.get().to_owned()), answer.len());
-            assert!(counts.push(pushed).is_none());
+            assert!(counts.push(pushed, None).is_none());
             counts.ask();
             let judged = counts.judge(&found(&answer), |_| false);
             assert_eq!(judged.deliver.is_empty(), is_found, "{case}");
@@ -189,9 +199,39 @@ mod tests {
     }
 
     #[test]
+    fn a_count_is_known_by_its_messages_however_the_extension_is_written() {
+        let of = |extension: &str, owner: serde_json::Value| {
+            let event = format!("/restapi/v1.0/account/~/extension/{extension}/message-store");
+            let body = json!({"changes": [{"type": "SMS", "newCount": 1, "newMessageIds": ["7"]}]});
+            let text = json!({"uuid": "u", "event": event, "ownerId": owner, "body": body}).to_string();
+            let raw = serde_json::value::RawValue::from_string(text).unwrap();
+            Box::new(Notification::parse(raw, Origin::Push, SystemTime::UNIX_EPOCH).unwrap())
+        };
+        let owner = ExtensionId::from("2");
+        let (nobody, named) = (serde_json::Value::Null, json!("2"));
+        for (pushed, owner, answer) in [
+            (of("2", nobody.clone()), Some(&owner), of("~", nobody.clone())),
+            (of("~", named.clone()), None, of("~", nobody.clone())),
+            (of("2", named.clone()), None, of("~", nobody.clone())),
+            (of("~", named.clone()), None, of("2", nobody.clone())),
+        ] {
+            let found = found(&[answer]);
+            for known in [false, true] {
+                let mut counts = Counts::default();
+                counts.push(pushed.clone(), owner);
+                counts.ask();
+                let nothing = Found::default();
+                let is_known = |key: &DedupKey| known && found.keys.contains(key);
+                let judged = counts.judge(if known { &nothing } else { &found }, is_known);
+                assert!(judged.deliver.is_empty() && counts.0.is_empty(), "{pushed:?} {known}");
+            }
+        }
+    }
+
+    #[test]
     fn what_was_delivered_before_is_not_asked_for() {
         let mut counts = Counts::default();
-        counts.push(hint(1, 0, &[7]));
+        counts.push(hint(1, 0, &[7]), None);
         counts.ask();
         assert!(counts.judge(&Found::default(), |_| true).deliver.is_empty() && counts.0.is_empty());
     }
@@ -200,7 +240,7 @@ mod tests {
     fn one_that_came_after_the_source_was_asked_waits_for_the_next_answer() {
         let mut counts = Counts::default();
         counts.ask();
-        counts.push(hint(1, 0, &[7]));
+        counts.push(hint(1, 0, &[7]), None);
         let judged = counts.judge(&Found::default(), |_| false);
         assert!(judged.deliver.is_empty() && judged.again_after == Some(SOON));
         counts.ask();
@@ -210,7 +250,7 @@ mod tests {
     #[test]
     fn a_call_that_failed_asked_for_nothing() {
         let mut counts = Counts::default();
-        counts.push(hint(1, 0, &[7]));
+        counts.push(hint(1, 0, &[7]), None);
         counts.ask();
         counts.not_asked();
         let judged = counts.judge(&Found::default(), |_| false);
@@ -222,7 +262,7 @@ mod tests {
     #[test]
     fn a_count_is_delivered_once_asked_about_again_and_reported_missing_in_the_end() {
         let mut counts = Counts::default();
-        counts.push(hint(1, 0, &[7]));
+        counts.push(hint(1, 0, &[7]), None);
         let mut delivered = 0;
         for after in AGAIN {
             counts.ask();
@@ -240,7 +280,7 @@ mod tests {
     #[test]
     fn too_many_are_delivered_as_they_are() {
         let mut counts = Counts::default();
-        let over: Vec<_> = (0..WAITING + 3).filter_map(|_| counts.push(hint(1, 0, &[7]))).collect();
+        let over: Vec<_> = (0..WAITING + 3).filter_map(|_| counts.push(hint(1, 0, &[7]), None)).collect();
         assert_eq!((over.len(), counts.0.len()), (3, WAITING));
     }
 }

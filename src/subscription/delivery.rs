@@ -73,7 +73,8 @@ pub struct Gap {
     pub until: Option<SystemTime>,
     /// How many events are missing, where that is known.
     pub lost: Option<u64>,
-    /// The filters whose events they may be: those of the subscription at that time. An
+    /// The filters whose events they may be: those of the subscription at any time since
+    /// [`since`](Self::since), also where they were taken out before the gap was noticed. An
     /// agent session has none.
     pub filters: Vec<String>,
 }

@@ -2028,7 +2028,9 @@ async fn filters_that_are_changed_are_made_up_for_too() {
     world.transport.batch(1, Vec::new(), Some(SuspectedLoss::BufferAged { pause: secs(300) }));
     next_gap(&mut subscription).await;
     assert_eq!(next_sms(&mut subscription).await, (Origin::CatchUp, 1));
-    assert!(next_resumed(&mut subscription).await.complete);
+    let resumed = next_resumed(&mut subscription).await;
+    let open: Vec<_> = resumed.left_open.iter().map(|open| open.filter.as_str()).collect();
+    assert_eq!(open, [presence], "the gap begins before the change");
     // And what is no longer asked for is not.
     subscription.handle().update_filters([filter(presence)]).await.unwrap();
     let calls = source.calls().len();
@@ -2234,4 +2236,121 @@ async fn a_gap_is_not_complete_before_its_source_has_settled() {
     source.happen([1]);
     assert_eq!(next_sms(&mut subscription).await, (Origin::CatchUp, 1));
     subscription.close().await;
+}
+
+async fn update(subscription: &Subscription, filters: &[&str]) {
+    let filters: Vec<EventFilter> = filters.iter().map(|text| filter(text)).collect();
+    subscription.handle().update_filters(filters).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gap_names_the_filters_that_were_taken_out_within_it() {
+    let world = World::new();
+    let voicemail = "/restapi/v1.0/account/~/extension/~/voicemail";
+    let builder = world.builder().clock(paused_wall());
+    let mut subscription = builder.start().await.unwrap();
+    world.up(&subscription, 1).await;
+    world.transport.answer(1, Instant::now(), &[], crate::clock::wall_now());
+    settle().await;
+    sleep(secs(10)).await;
+    update(&subscription, &[voicemail]).await;
+    sleep(secs(10)).await;
+    world.transport.batch(1, Vec::new(), Some(SuspectedLoss::RegionChanged));
+    let gap = next_gap(&mut subscription).await;
+    assert_eq!(gap.filters, [voicemail, MESSAGES], "{gap:?}");
+    // Each loss of a filter is reported once.
+    next_resumed(&mut subscription).await;
+    sleep(secs(10)).await;
+    world.transport.batch(1, Vec::new(), Some(SuspectedLoss::RegionChanged));
+    assert_eq!(next_gap(&mut subscription).await.filters, [voicemail]);
+    subscription.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gap_is_not_complete_for_a_filter_that_is_taken_out_before_its_end() {
+    let (world, source) = (World::new(), FakeSource::default());
+    let presence = "/restapi/v1.0/account/~/extension/~/presence";
+    let builder = SubscriptionBuilder::new(world.control.clone(), [filter(TEXTS), filter(presence)]);
+    let builder = builder.transport(world.transport.clone()).catch_up(source.clone());
+    let mut subscription = builder.start().await.unwrap();
+    world.up(&subscription, 1).await;
+    settle().await;
+    world.transport.feed(1, Err(gone().with_disposition(Disposition::Recreate)));
+    let gap = next_gap(&mut subscription).await;
+    assert_eq!(gap.filters, [TEXTS, presence]);
+    world.transport.opened(2).await;
+    update(&subscription, &[TEXTS]).await;
+    sleep(secs(10)).await;
+    world.up(&subscription, 2).await;
+    let resumed = next_resumed(&mut subscription).await;
+    let open: Vec<_> = resumed.left_open.iter().map(|open| (open.filter.as_str(), open.reason)).collect();
+    assert_eq!((resumed.complete, open), (false, vec![(presence, crate::catch_up::OpenReason::NoSource)]));
+    // The next gap is another.
+    world.transport.batch(2, Vec::new(), Some(SuspectedLoss::BufferFull { events: 100 }));
+    next_gap(&mut subscription).await;
+    assert!(next_resumed(&mut subscription).await.complete);
+    subscription.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_answered_for_other_filters_does_not_fill_a_gap() {
+    let (world, source) = (World::new(), FakeSource::default());
+    let builder = SubscriptionBuilder::new(world.control.clone(), [filter(TEXTS), filter(MESSAGES)]);
+    let builder = builder.transport(world.transport.clone()).catch_up(source.clone());
+    let mut subscription = builder.start().await.unwrap();
+    world.up(&subscription, 1).await;
+    settle().await;
+    update(&subscription, &[MESSAGES]).await;
+    source.slow(secs(20));
+    world.transport.batch(1, Vec::new(), Some(SuspectedLoss::BufferFull { events: 100 }));
+    assert_eq!(next_gap(&mut subscription).await.filters, [MESSAGES, TEXTS]);
+    sleep(secs(1)).await;
+    update(&subscription, &[TEXTS, MESSAGES]).await;
+    let before = source.calls().len();
+    assert!(next_resumed(&mut subscription).await.complete);
+    assert!(source.calls().len() > before, "the filter that is there again was not asked about");
+    subscription.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_filter_that_a_change_of_filters_leaves_unserved_is_reported() {
+    let world = World::new();
+    let mut subscription = world.live().await;
+    let disable = |info: &mut serde_json::Value| {
+        info["disabledFilters"] = serde_json::json!([{"filter": "/x", "reason": "SUB-412", "message": "no"}]);
+    };
+    world.control.script("update", Script::Answer(Box::new(disable)));
+    update(&subscription, &[MESSAGES, TEXTS]).await;
+    let Delivery::FiltersDisabled(filters) = next(&mut subscription).await else { panic!() };
+    assert_eq!(filters[0].filter, "/x");
+    subscription.close().await;
+}
+
+/// The machine slept, and its wall clock was set back, so that it shows nothing of that. The
+/// first call afterwards is one for a token.
+#[tokio::test(start_paused = true)]
+async fn the_time_of_any_answer_counts_for_the_end_of_a_gap() {
+    let world = World::new();
+    let budget = crate::rest::RateBudget::new();
+    world.control.shares(&budget);
+    let clock = paused_wall();
+    world.control.dates_by(clock.clone());
+    let mut subscription = world.builder().clock(clock.clone()).start().await.unwrap();
+    world.up(&subscription, 1).await;
+    let asked = Instant::now();
+    let (method, path) = (http::Method::POST, "/restapi/oauth/wstoken");
+    let permit = budget.admit(&method, path, asked).await.unwrap();
+    let awake = clock.wall() + secs(3600);
+    let date = httpdate(awake);
+    permit.answered(&method, path, 200, &[(http::header::DATE, date)].into_iter().collect());
+    world.transport.batch(1, Vec::new(), Some(SuspectedLoss::RegionChanged));
+    let gap = next_gap(&mut subscription).await;
+    assert!(gap.until.unwrap() >= awake - secs(1), "{gap:?} {awake:?}");
+    assert!(gap.since.unwrap() < awake - secs(3500), "{gap:?} {awake:?}");
+    subscription.close().await;
+}
+
+fn httpdate(at: SystemTime) -> http::HeaderValue {
+    let at = ::time::OffsetDateTime::from(at).to_offset(::time::UtcOffset::UTC);
+    at.format(&::time::format_description::well_known::Rfc2822).unwrap().parse().unwrap()
 }

@@ -16,7 +16,7 @@ use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{EventFilter, GapClosure};
 use crate::ids::SubscriptionId;
-use crate::rest::{ControlPlane, CreateSubscription, Deletion, SubscriptionInfo};
+use crate::rest::{ControlPlane, CreateSubscription, Deletion, RateBudget, SubscriptionInfo};
 use crate::transport::{
     Coverage, Cursor, DeliveryModeRequest, Frame, FrameBody, Link, LinkEvent, Session, SuspectedLoss, Target,
     Transport, TransportKind,
@@ -63,6 +63,8 @@ struct Service {
     key: Option<String>,
     /// Its clock, if it gives its time with its answers.
     clock: Option<Clock>,
+    /// What other calls of the same login share.
+    budget: Option<RateBudget>,
 }
 
 /// The service's REST side.
@@ -102,6 +104,11 @@ impl FakeControl {
 
     pub(super) fn move_to(&self, address: &str) {
         self.0.lock().unwrap().address = address.into();
+    }
+
+    /// Other calls are made with this budget.
+    pub(super) fn shares(&self, budget: &RateBudget) {
+        self.0.lock().unwrap().budget = Some(budget.clone());
     }
 
     /// It gives the time of this clock with its answers.
@@ -277,6 +284,10 @@ impl ControlPlane for FakeControl {
 
     async fn owner_id(&self) -> Result<Option<String>> {
         Ok(Some("owner-1".into()))
+    }
+
+    fn rate_budget(&self) -> Option<RateBudget> {
+        self.0.lock().unwrap().budget.clone()
     }
 }
 
@@ -544,6 +555,8 @@ struct Account {
     blind_checks: bool,
     /// How late it may find something.
     settles: Duration,
+    /// It finds messages as counts that name them, of the login's own extension.
+    counts: bool,
 }
 
 impl FakeSource {
@@ -566,6 +579,11 @@ impl FakeSource {
     }
 
     /// Its first position cannot be had.
+    pub(super) fn tells_counts(&self) {
+        let mut account = self.0.lock().unwrap();
+        (account.counts, account.uri) = (true, Some("/restapi/v1.0/account/~/extension/~/message-store"));
+    }
+
     pub(super) fn fail_begin(&self, error: Error) {
         self.0.lock().unwrap().fail_begin.push_back(error);
     }
@@ -704,9 +722,10 @@ impl CatchUp for FakeSource {
         if account.nameless {
             from = from.saturating_sub(1);
         }
-        let text = |n: &u64| match account.nameless {
-            true => json!({"subject": n}),
-            false => json!({"id": n, "subject": "x"}),
+        let text = |n: &u64| match (account.counts, account.nameless) {
+            (true, _) => json!({"changes": [{"type": "SMS", "newCount": 1, "newMessageIds": [n.to_string()]}]}),
+            (false, true) => json!({"subject": n}),
+            (false, false) => json!({"id": n, "subject": "x"}),
         };
         let page = if account.page == 0 { usize::MAX } else { account.page };
         let new: Vec<u64> = account.messages.iter().skip(from).take(page).copied().collect();

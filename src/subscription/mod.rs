@@ -11,6 +11,7 @@ mod failover;
 #[cfg(test)]
 mod fakes;
 mod handle;
+mod in_force;
 mod keys;
 mod lease;
 mod machine;

@@ -217,3 +217,52 @@ async fn what_was_counted_and_not_yet_told_at_the_end_is_a_gap() {
         assert!(gap.since.unwrap() <= counted, "{gap:?}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_polls_leave_out_within_a_gap_is_left_open_by_its_end() {
+    let (world, source) = (World::new(), FakeSource::default());
+    let mut subscription = enriched(&world, &source).start().await.unwrap();
+    world.up(&subscription, 1).await;
+    settle().await;
+    world.control.script("create", Script::Slow(secs(200)));
+    world.transport.feed(1, Err(gone().with_disposition(Disposition::Recreate)));
+    let gap = next_gap(&mut subscription).await;
+    assert_eq!(gap.until, None, "{gap:?}");
+    // Asked in the place of push, the source answers in part.
+    source.partial();
+    let within = next_gap(&mut subscription).await;
+    assert_eq!((within.cause, within.filters), (GapCause::PolledInPart, vec![MESSAGES.into()]));
+    sleep(secs(30)).await;
+    assert!(is_quiet(&mut subscription), "its end would be that of the outer gap");
+    world.up(&subscription, 2).await;
+    loop {
+        match next(&mut subscription).await {
+            Delivery::Gap(gap) => assert_eq!(gap.cause, GapCause::PolledInPart),
+            Delivery::Resumed(resumed) => break assert!(!resumed.complete && resumed.left_open[0].filter == MESSAGES),
+            other => panic!("{other:?}"),
+        }
+    }
+    subscription.close().await;
+}
+
+/// The service writes the login's extension by its id in a count, and as `~` in the answer
+/// of a source (ringcentral-rest-and-events §5.1).
+#[tokio::test(start_paused = true)]
+async fn the_first_count_is_known_by_its_message_however_the_extension_is_written() {
+    let (world, source) = (World::new(), FakeSource::default());
+    let mut subscription = enriched(&world, &source).start().await.unwrap();
+    world.up(&subscription, 1).await;
+    settle().await;
+    source.tells_counts();
+    source.happen([1]);
+    let count = serde_json::json!({
+        "uuid": "u", "event": MESSAGES, "ownerId": "7", "timestamp": "2026-01-01T00:00:00Z",
+        "body": {"extensionId": "7", "changes": [{"type": "SMS", "newCount": 1, "newMessageIds": ["1"]}]},
+    });
+    world.transport.batch(1, vec![count.to_string()], None);
+    let Delivery::Notification(found) = next(&mut subscription).await else { panic!() };
+    assert_eq!(found.origin(), Origin::CatchUp);
+    sleep(secs(60)).await;
+    assert!(is_quiet(&mut subscription), "the count is the message");
+    subscription.close().await;
+}

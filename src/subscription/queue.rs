@@ -276,6 +276,10 @@ impl Queue {
         else {
             return false;
         };
+        // An end is that of all gaps before it: the one before this one has no other.
+        if markers.get(1).is_some_and(|at| matches!(self.marker(*at), Some(Delivery::Gap(_)))) {
+            return false;
+        }
         let newer = newer.clone();
         let older = markers[1..].windows(2).find(|pair| {
             let (end, gap) = (self.marker(pair[0]), self.marker(pair[1]));

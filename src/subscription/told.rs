@@ -155,13 +155,6 @@ impl Told {
     /// filters is two events, as it is when it is pushed; a pushed one may come under another
     /// spelling of the filter's URI. Returns what it is to be known by.
     pub(super) fn admit_found(&mut self, about: &About, now: Instant) -> Option<Vec<DedupKey>> {
-        for (what, at) in about.spellings().filter_map(|names| names.version) {
-            if self.newest.len() >= REMEMBERED {
-                self.newest.clear();
-            }
-            let newest = self.newest.entry(what).or_insert(at);
-            *newest = at.max(*newest);
-        }
         // The id may stand in the body, and `~` in the URI.
         let mut is_found = |names: &Names, at| {
             about.spellings().any(|other| self.by_catch_up.holds(names.scoped(at, &other.scope), now))
@@ -169,6 +162,15 @@ impl Told {
         let is_known = |names: &Names, at| self.by_push.holds(names.subjects[at], now) || is_found(names, at);
         if about.all(is_known) {
             return None;
+        }
+        // A state that push had delivered is not the source's: an older change that comes
+        // behind it is delivered, as it is without a source.
+        for (what, at) in about.spellings().filter_map(|names| names.version) {
+            if self.newest.len() >= REMEMBERED {
+                self.newest.clear();
+            }
+            let newest = self.newest.entry(what).or_insert(at);
+            *newest = at.max(*newest);
         }
         let Names { subjects, scope, .. } = &about.tilde;
         let keys: Vec<DedupKey> =
@@ -277,6 +279,17 @@ mod tests {
             assert_eq!(told.pushed(&[subject], version(at), now), new, "{at}");
         }
         assert!(told.pushed(&[key(2)], Some((key(8), 6)), now), "of something else");
+    }
+
+    /// The service may send changes of one thing in another order (websocket-and-webhooks
+    /// §1.8), and the source finds the newest state, which push has delivered.
+    #[test]
+    fn an_older_change_behind_a_newer_one_that_was_pushed_is_delivered() {
+        let mut told = Told::default();
+        let now = Instant::now();
+        assert!(told.pushed(&[key(2)], Some((key(9), 7)), now));
+        assert!(told.found(&[key(2)], "/a", Some((key(9), 7)), now).is_none());
+        assert!(told.pushed(&[key(1)], Some((key(9), 6)), now));
     }
 
     /// A missed call, an event that changes and a message; without `body`'s extension.

@@ -19,6 +19,8 @@ pub(super) struct Recovery {
     pub(super) plan: Reconciler,
     /// The gap whose end waits until it is filled.
     ending: Option<Ending>,
+    /// What is reported of gaps that are not over.
+    unended: Unended,
     /// Since when events may be missing, for the calls to come.
     since: Option<SystemTime>,
     /// Counts of messages that were pushed and whose messages are asked for.
@@ -59,8 +61,18 @@ struct Since {
 /// What is reported once a gap is filled.
 struct Ending {
     recreated: Option<Recreated>,
+    unended: Unended,
     /// Until when what came later waits for it.
     waits_until: Option<Instant>,
+}
+
+/// What the end of a gap has to make up for, beside the filters that are in force then.
+#[derive(Default)]
+struct Unended {
+    /// The filters that the gap names. One that is taken out meanwhile is asked about no more.
+    filters: Vec<String>,
+    /// What another gap within this one leaves open: the next end is the end of both.
+    left_open: Vec<LeftOpen>,
 }
 
 /// What came behind a gap waits this long for what the sources find; after that both
@@ -88,6 +100,7 @@ impl Recovery {
             sources: sources.collect(),
             plan,
             ending: None,
+            unended: Unended::default(),
             since: None,
             counts: Counts::default(),
             held_back: Vec::new(),
@@ -114,8 +127,9 @@ impl Recovery {
 
     /// Covers `filters` from now on. A position is good for what it was made for:
     /// where that changed, the next call begins at the time since when events may
-    /// be missing.
-    pub(super) fn cover(&mut self, filters: &[String]) {
+    /// be missing. Whether it changed for any source.
+    pub(super) fn cover(&mut self, filters: &[String]) -> bool {
+        let mut is_changed = false;
         let filters: Vec<EventFilter> = filters.iter().filter_map(|text| text.parse().ok()).collect();
         for source in &mut self.sources {
             let covered = filters.iter().filter(|filter| source.source.covers(filter) != GapClosure::Nothing);
@@ -124,8 +138,16 @@ impl Recovery {
                 source.positions.clear();
                 source.next = None;
                 source.filters = covered;
+                is_changed = true;
             }
         }
+        is_changed
+    }
+
+    /// A gap that has no end yet names these filters.
+    pub(super) fn opened(&mut self, filters: &[String]) {
+        let new: Vec<String> = filters.iter().filter(|it| !self.unended.filters.contains(it)).cloned().collect();
+        self.unended.filters.extend(new);
     }
 
     /// Events are missing since then, or since earlier: what is asked for begins anew.
@@ -184,40 +206,51 @@ impl Recovery {
 }
 
 impl Driver {
+    /// The filters were changed. What was answered for others proves nothing for these.
+    pub(super) fn cover(&mut self) {
+        let is_changed = self.recovery.cover(&self.setup.filters);
+        if is_changed && self.recovery.ending.is_some() {
+            self.recovery.plan.gap(Instant::now().into_std());
+        }
+    }
+
     /// A gap that ends here, unless its events can be asked for first.
     pub(super) fn end_gap(&mut self, since: Option<SystemTime>, recreated: Option<Recreated>) {
+        let unended = std::mem::take(&mut self.recovery.unended);
         if !self.recovery.can_ask() {
-            return self.tell_resumed(Some(OpenReason::NoSource), recreated);
+            let marker = self.resumed_marker(Some(OpenReason::NoSource), recreated, unended);
+            return self.queue.push_marker(marker);
         }
         // One that is being filled has its end before this one begins.
         self.cut_filling();
         self.told.forget_states();
         self.recovery.missing_since(since);
-        self.recovery.ending = Some(Ending { recreated, waits_until: None });
+        self.recovery.ending = Some(Ending { recreated, unended, waits_until: None });
         self.queue.open_hole();
         self.recovery.plan.gap(Instant::now().into_std());
     }
 
     /// The reader has come to a place where events were dropped or could not be opened:
     /// they are asked for before it goes on.
-    pub(super) fn refill(&mut self, since: Option<SystemTime>) {
+    pub(super) fn refill(&mut self, since: Option<SystemTime>, filters: Vec<String>) {
+        let unended = Unended { filters, left_open: Vec::new() };
         // Without push nothing would end the wait.
         if !self.recovery.can_ask() || self.machine.phase() != machine::Phase::Live {
-            let marker = self.resumed_marker(Some(OpenReason::NotAnswered), None);
+            let marker = self.resumed_marker(Some(OpenReason::NotAnswered), None, unended);
             return self.queue.push_first(marker);
         }
         self.cut_filling();
         self.told.forget_states();
         self.recovery.missing_since(since);
-        self.recovery.ending = Some(Ending { recreated: None, waits_until: None });
+        self.recovery.ending = Some(Ending { recreated: None, unended, waits_until: None });
         self.queue.open_hole_first();
         self.recovery.plan.gap(Instant::now().into_std());
     }
 
     /// The gap that is being filled is told as not filled.
     pub(super) fn cut_filling(&mut self) {
-        if let Some(Ending { recreated, .. }) = self.recovery.ending.take() {
-            self.tell_resumed_in_hole(Some(OpenReason::CutShort), recreated);
+        if let Some(ending) = self.recovery.ending.take() {
+            self.tell_resumed_in_hole(Some(OpenReason::CutShort), ending);
         }
     }
 
@@ -240,26 +273,33 @@ impl Driver {
     }
 
     fn filled(&mut self) {
-        if let Some(Ending { recreated, .. }) = self.recovery.ending.take() {
+        if let Some(ending) = self.recovery.ending.take() {
             self.recovery.since = None;
-            self.tell_resumed_in_hole(None, recreated);
+            self.tell_resumed_in_hole(None, ending);
         }
     }
 
     /// `reason`: why nothing is proven, whatever the sources answered.
-    fn resumed_marker(&self, reason: Option<OpenReason>, recreated: Option<Recreated>) -> Delivery {
+    fn resumed_marker(
+        &self,
+        reason: Option<OpenReason>,
+        recreated: Option<Recreated>,
+        Unended { filters, left_open: more }: Unended,
+    ) -> Delivery {
         let at = self.now().to;
-        let left_open = self.recovery.left_open(&self.setup.filters, reason, at);
+        let mut left_open = self.recovery.left_open(&self.setup.filters, reason, at);
+        let out = filters.iter().filter(|filter| !self.setup.filters.contains(filter));
+        let more = out.filter_map(|filter| proof::left_open(filter, std::iter::empty(), at)).chain(more);
+        for open in more {
+            if left_open.iter().all(|it| it.filter != open.filter) {
+                left_open.push(open);
+            }
+        }
         Delivery::Resumed(Resumed { complete: left_open.is_empty(), at, recreated, left_open })
     }
 
-    fn tell_resumed(&mut self, reason: Option<OpenReason>, recreated: Option<Recreated>) {
-        let marker = self.resumed_marker(reason, recreated);
-        self.queue.push_marker(marker);
-    }
-
-    fn tell_resumed_in_hole(&mut self, reason: Option<OpenReason>, recreated: Option<Recreated>) {
-        let marker = self.resumed_marker(reason, recreated);
+    fn tell_resumed_in_hole(&mut self, reason: Option<OpenReason>, ending: Ending) {
+        let marker = self.resumed_marker(reason, ending.recreated, ending.unended);
         self.queue.push_found(Item::Marker(marker));
         self.queue.close_hole();
     }
@@ -486,15 +526,30 @@ impl Driver {
         // What the answer left open; of a source that never answers, everything.
         let open = reason.or(source.open.first().map(|open| open.reason)).unwrap_or(OpenReason::Refused);
         let left_open = self.recovery.left_open(&filters, Some(open), now);
-        self.queue.push_marker(Delivery::Gap(Gap {
+        let gap = Delivery::Gap(Gap {
             cause: GapCause::PolledInPart,
             certainty: Certainty::Possible,
             since,
             until: Some(now),
             lost: None,
             filters,
-        }));
-        self.queue.push_marker(Delivery::Resumed(Resumed { complete: false, at: now, recreated: None, left_open }));
+        });
+        // Within another gap it has no end of its own, which would be the end of both.
+        let around = match &mut self.recovery.ending {
+            Some(ending) => Some(&mut ending.unended),
+            None => self.ledger.open_since().map(|_| &mut self.recovery.unended),
+        };
+        match around {
+            Some(around) => {
+                around.left_open.extend(left_open);
+                self.queue.push_found(Item::Marker(gap));
+            }
+            None => {
+                self.queue.push_marker(gap);
+                let end = Resumed { complete: false, at: now, recreated: None, left_open };
+                self.queue.push_marker(Delivery::Resumed(end));
+            }
+        }
     }
 
     /// What polls can tell in part only is told to be missing, from the beginning.
@@ -585,7 +640,7 @@ impl Driver {
         if !self.recovery.plan.news(Instant::now().into_std(), at) {
             return false;
         }
-        if let Some(oldest) = self.recovery.counts.push(Box::new(notification.clone())) {
+        if let Some(oldest) = self.recovery.counts.push(Box::new(notification.clone()), self.owner.as_ref()) {
             self.queue.push_marker(Delivery::Notification(oldest));
         }
         true

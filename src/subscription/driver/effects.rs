@@ -142,9 +142,9 @@ impl Driver {
     /// While a change is under way the service may serve the filters from before it, or those
     /// it asks for: a gap names both.
     pub(super) fn cover_both(&mut self) {
-        let asked = self.update.iter().flat_map(|update| &update.filters);
-        let new: Vec<String> = asked.filter(|filter| !self.in_force.contains(filter)).cloned().collect();
-        self.in_force = self.in_force.iter().cloned().chain(new).collect();
+        if let Some(update) = &self.update {
+            self.in_force.may_become(&update.filters);
+        }
     }
 
     pub(super) fn answer_update(&mut self, ok: bool) {
@@ -154,13 +154,14 @@ impl Driver {
         let unclear = !ok && self.last_error.as_ref().is_some_and(|error| error.is_unclear());
         let result = if ok {
             self.setup.filters = update.filters;
-            self.recovery.cover(&self.setup.filters);
+            self.cover();
+            self.tell_what_is_not_served();
             Ok(())
         } else {
             Err(self.shared_error("the filters could not be changed"))
         };
         if !unclear {
-            self.in_force = self.setup.filters.clone().into();
+            self.in_force.are(&self.setup.filters, self.ledger.time(Instant::now()).to);
         }
         match update.answer {
             // Whoever asked may have stopped waiting; the change stands.
@@ -293,15 +294,11 @@ impl Driver {
         };
         tracing::info!(cause = cause.as_str(), subscription = self.id_for_log(), "events are being missed");
         let certainty = if cause == GapCause::TransportChanged { Certainty::Possible } else { Certainty::Certain };
-        let gap = Gap {
-            cause,
-            certainty,
-            since: Some(since),
-            until: self.is_ending().then(|| self.now().to),
-            lost: None,
-            filters: self.in_force.to_vec(),
-        };
+        let until = self.is_ending().then(|| self.now().to);
+        let filters = self.in_force.since(since).to_vec();
         self.cut_filling();
+        self.recovery.opened(&filters);
+        let gap = Gap { cause, certainty, since: Some(since), until, lost: None, filters };
         self.queue.push_marker(Delivery::Gap(gap));
     }
 
@@ -324,7 +321,8 @@ impl Driver {
 
     /// A possible gap ends where it is noticed.
     pub(super) fn tell_gap(&mut self, cause: GapCause, Interval { since, until, certainty }: Interval) {
-        let filters = self.in_force.to_vec();
+        let filters = self.in_force.since(since).to_vec();
+        self.recovery.opened(&filters);
         let gap = Gap { cause, certainty, since: Some(since), until: Some(until), lost: None, filters };
         tracing::info!(cause = gap.cause.as_str(), subscription = self.id_for_log(), "events may be missing");
         self.cut_filling();

@@ -23,6 +23,7 @@ use tokio::time::{Instant, sleep_until};
 use super::continuity::{Interval, Ledger, Loss, Proof, Proven, Span};
 use super::delivery::{Certainty, Delivery, Gap, GapCause, LeftOpen, Recreated, Resumed, Undecodable};
 use super::failover::{self, Failover};
+use super::in_force::InForce;
 use super::keys::Keys;
 use super::lease::{self, Lease};
 use super::machine::{self, Cause, Effect, End, Input, LinkId, Machine, Op, Settings};
@@ -229,8 +230,7 @@ pub(in crate::subscription) struct Driver {
     listening: Option<Arc<Place>>,
     /// Since when events may be missing.
     ledger: Ledger,
-    /// The filters that are in force, or may be.
-    in_force: Arc<[String]>,
+    in_force: InForce,
     /// The extension that `~` stands for, once the service has written it out.
     owner: Option<ExtensionId>,
     /// When events were emitted that no key opened, since the last that one did.
@@ -288,6 +288,10 @@ pub(in crate::subscription) struct Driver {
     /// Calls whose answers are of no use once it is over.
     passing: FuturesUnordered<Pending>,
     clock_check: (Instant, SystemTime),
+    /// When the newest answer was read that gave the service's time.
+    dated: Option<Instant>,
+    /// Whether such an answer showed that the monotonic clock had stood still.
+    stood_still: bool,
     /// By how much the wall clock gained on the monotonic one, where it is not known why; and
     /// whether the service was not asked since.
     jumped: Duration,
@@ -366,7 +370,7 @@ impl Driver {
             place: 0,
             listening: None,
             ledger,
-            in_force: setup.filters.clone().into(),
+            in_force: InForce::new(&setup.filters),
             owner: setup.resume.as_ref().and_then(|token| token.owner.clone()),
             unopened: None,
             key_asked: None,
@@ -403,6 +407,8 @@ impl Driver {
             pending: FuturesUnordered::new(),
             passing: FuturesUnordered::new(),
             clock_check: (now, setup.clock.wall()),
+            dated: None,
+            stood_still: false,
             jumped: Duration::ZERO,
             jump_is_new: false,
             granted: None,
@@ -475,6 +481,7 @@ impl Driver {
 
     fn take_in(&mut self, woken: Woken) {
         self.ledger.compare_clocks(Instant::now(), self.setup.clock.wall());
+        self.learn_time();
         match woken {
             Woken::Shutdown(Some(how)) => self.shut_down(how),
             Woken::Command(command) => self.command(command),

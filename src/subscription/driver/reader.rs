@@ -22,9 +22,9 @@ impl Driver {
                 && gap.cause == GapCause::Overflow
                 && gap.lost.is_some()
             {
-                let since = gap.since;
+                let (since, filters) = (gap.since, gap.filters.clone());
                 self.queue.drop_overflow_end();
-                self.refill(since);
+                self.refill(since, filters);
             }
             if let Some(handed) = item.and_then(|item| self.decode(item)) {
                 permit.send(handed);
@@ -66,8 +66,8 @@ impl Driver {
         }
         let Some(unopened) = self.unopened.take() else { return };
         let Interval { since, until, certainty } = self.ledger.unopened(unopened);
-        let filters = self.in_force.to_vec();
-        self.refill(Some(since));
+        let filters = self.in_force.since(since).to_vec();
+        self.refill(Some(since), filters.clone());
         let gap =
             Gap { cause: GapCause::KeyUnknown, certainty, since: Some(since), until: Some(until), lost: None, filters };
         self.queue.push_first(Delivery::Gap(gap));
@@ -87,7 +87,6 @@ impl Driver {
         let sent = frame.sent_at;
         let (mut repeated, mut about) = (false, None);
         let (key, delivery) = match read(frame, &keys.and_then(&self.keys)) {
-            Ok(notification) if self.is_enriched(&notification) => return None,
             Ok(notification) => {
                 self.learn_owner(&notification);
                 // Delivered as it came: its own key does not depend on what came before it.
@@ -96,8 +95,14 @@ impl Driver {
                     self.ledger.prove(Instant::now(), Proof::Decrypted { sent });
                 }
                 repeated = !self.overlap.admit(&owned, Instant::now());
+                let key = notification.dedup_key_at(position.as_deref());
+                // A count that two subscriptions push waits for its messages once.
+                if !repeated && !self.seen.holds(key, Instant::now()) && self.is_enriched(&notification) {
+                    self.seen.admit(key, Instant::now());
+                    return None;
+                }
                 about = Some(About::of(&owned));
-                (notification.dedup_key_at(position.as_deref()), Delivery::Notification(Box::new(notification)))
+                (key, Delivery::Notification(Box::new(notification)))
             }
             Err(Unreadable { reason, raw, sealed }) => {
                 tracing::warn!(%reason, subscription = self.id_for_log(), "something came that cannot be read");
@@ -130,7 +135,7 @@ impl Driver {
     /// The first event that names its extension says which one `~` is.
     pub(super) fn learn_owner(&mut self, notification: &Notification) {
         if self.owner.is_none() {
-            let written = || event::own_extension(&self.in_force, &[notification.event_uri()]);
+            let written = || event::own_extension(self.in_force.now(), &[notification.event_uri()]);
             self.owner = notification.owner_id().cloned().or_else(written);
             if let Some(place) = self.listening.as_mut().filter(|_| self.owner.is_some()) {
                 Arc::make_mut(place).owner.clone_from(&self.owner);
@@ -187,7 +192,7 @@ impl Driver {
 
     /// A possible gap that nothing follows, so that it has no end marker.
     pub(super) fn end_unread(&mut self, cause: GapCause, Interval { since, until, certainty }: Interval) {
-        let filters = self.in_force.to_vec();
+        let filters = self.in_force.since(since).to_vec();
         let gap = Gap { cause, certainty, since: Some(since), until: Some(until), lost: None, filters };
         self.queue.push_marker(Delivery::Gap(gap));
     }
@@ -217,7 +222,7 @@ impl Driver {
             let certainty = if lost > 0 { Certainty::Certain } else { Certainty::Possible };
             let lost = (gaps == 0).then_some(lost);
             let (cause, until) = (GapCause::Discarded, Some(self.now().to));
-            let filters = self.in_force.to_vec();
+            let filters = self.in_force.since(since.unwrap_or(SystemTime::UNIX_EPOCH)).to_vec();
             self.queue.push_marker(Delivery::Gap(Gap { cause, certainty, since, until, lost, filters }));
         }
     }

@@ -411,8 +411,8 @@ impl Driver {
     }
 
     /// Filters that are asked for and whose events will not come, each time that
-    /// these are others. A change on its way has its own answer.
-    fn tell_what_is_not_served(&mut self) {
+    /// these are others. Of those that a change asks for, once it is answered.
+    pub(super) fn tell_what_is_not_served(&mut self) {
         let Some(lease) = self.lease.as_ref().filter(|_| self.update.is_none()) else { return };
         // An answer without any filter says nothing, and takes nothing back.
         if lease.filters.is_empty() && lease.disabled.is_empty() {
