@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use futures_util::{FutureExt as _, StreamExt as _};
-use ringcentral_events::agent::{AgentOrigin, AgentSession, EndSession, OnLost};
+use ringcentral_events::agent::{AgentDelivery, AgentOrigin, AgentSession, EndSession, OnLost};
 use ringcentral_events::auth::{AccessToken, TokenProvider};
 use ringcentral_events::transport::{Poll, PubNub, Transport, TransportKind, WebSocket};
 use ringcentral_events::{
@@ -548,6 +548,23 @@ impl TokenProvider for AgentTokens {
     }
 }
 
+fn agent_item(delivery: AgentDelivery) -> Item {
+    match delivery {
+        Delivery::Notification(event) => {
+            item_of(event.raw().get().get(), event.origin() != AgentOrigin::Live, Some(Filter::Agent))
+        }
+        Delivery::Gap(gap) => gap_item(&gap),
+        Delivery::Resumed(resumed) => resumed_item(&resumed),
+        Delivery::Undecodable(_) => Item::Undecodable,
+        Delivery::ContactsGone(gone) => {
+            let ids = gone.iter().filter_map(|it| it.contact_id.parse::<u32>().ok()?.checked_sub(900_100));
+            Item::ContactsGone(ids.collect())
+        }
+        Delivery::SessionEnded(_) => Item::SessionEnded,
+        other => Item::Other(format!("{other:?}")),
+    }
+}
+
 async fn agent(schedule: &Arc<Schedule>, shared: &Shared, log: &Log, system: System) {
     let token = AgentTokens::default();
     let base = format!("https://{}/inContactAPI/", Host::Agent.name());
@@ -585,7 +602,13 @@ async fn agent(schedule: &Arc<Schedule>, shared: &Shared, log: &Log, system: Sys
             let end = session.end(EndSession::new().force_logoff(true));
             match tokio::time::timeout(Duration::from_secs(60), end).await {
                 Ok(Ok(())) => note(log, |record| record.deleted = true),
-                Ok(Err(_)) => break,
+                Ok(Err(_)) => {
+                    // What had come before is read.
+                    while let Some(Some(Ok(delivery))) = events.next().now_or_never() {
+                        record(agent_item(delivery), shared, log);
+                    }
+                    break;
+                }
                 Err(_) => {
                     note(log, |record| record.stuck = Some("end"));
                     break;
@@ -623,21 +646,7 @@ async fn agent(schedule: &Arc<Schedule>, shared: &Shared, log: &Log, system: Sys
                 break;
             }
             Some(Ok(delivery)) => {
-                let item = match delivery {
-                    Delivery::Notification(event) => {
-                        item_of(event.raw().get().get(), event.origin() != AgentOrigin::Live, Some(Filter::Agent))
-                    }
-                    Delivery::Gap(gap) => gap_item(&gap),
-                    Delivery::Resumed(resumed) => resumed_item(&resumed),
-                    Delivery::Undecodable(_) => Item::Undecodable,
-                    Delivery::ContactsGone(gone) => {
-                        let ids = gone.iter().filter_map(|it| it.contact_id.parse::<u32>().ok()?.checked_sub(900_100));
-                        Item::ContactsGone(ids.collect())
-                    }
-                    Delivery::SessionEnded(_) => Item::SessionEnded,
-                    other => Item::Other(format!("{other:?}")),
-                };
-                record(item, shared, log);
+                record(agent_item(delivery), shared, log);
             }
         }
     }

@@ -1,6 +1,6 @@
 //! PubNub's subscribe v2 and what RingCentral puts into it (pubnub.md).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use aes::Aes128;
 use aes::cipher::{BlockCipherEncrypt as _, KeyInit as _};
@@ -49,6 +49,8 @@ pub(crate) struct PubNub {
     rng: Rng,
     /// When a poll for a channel last ended.
     pub(crate) last_poll: BTreeMap<String, Us>,
+    /// Channels that were polled with a region: the client had an answer.
+    located: BTreeSet<String>,
     /// The next poll is answered with the whole buffer, from any position.
     pub(crate) repeats_all: bool,
     /// The last message that each channel was sent, and how many new ones lately.
@@ -74,6 +76,7 @@ impl PubNub {
             repeats: BTreeMap::new(),
             rng,
             last_poll: BTreeMap::new(),
+            located: BTreeSet::new(),
             repeats_all: false,
             answered: BTreeMap::new(),
             recent: VecDeque::new(),
@@ -94,9 +97,10 @@ impl PubNub {
     /// shows (pubnub.md §7).
     pub(crate) fn purge(&mut self) {
         self.region += 1;
-        // A client that never got an answer has seen no region that could differ.
+        // A client that never got an answer has seen no region that could differ, and nothing
+        // else shows a loss (pubnub.md §7, row 8).
         for (channel, ring) in &mut self.channels {
-            if self.last_poll.contains_key(channel) {
+            if self.located.contains(channel) {
                 ring.clear();
             }
         }
@@ -198,6 +202,9 @@ impl Service {
             channels.split(',').map(|it| decode(it, false)).filter(|it| !it.is_empty()).collect();
         let asked: u64 = request.query("tt").and_then(|text| text.parse().ok()).unwrap_or(0);
         cx.trace(format_args!("#{conn} poll from {asked}"));
+        if request.query("tr").is_some() {
+            self.pubnub.located.extend(channels.iter().cloned());
+        }
         if asked == 0 {
             let token = self.pubnub.token(now);
             let answer = poll_answer(token, self.pubnub.region, &[]);

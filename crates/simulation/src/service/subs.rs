@@ -45,8 +45,8 @@ impl Sub {
 #[derive(Debug, Default)]
 pub(crate) struct Subs {
     pub(crate) all: Vec<Sub>,
-    /// Filters that were not served from then on.
-    pub(crate) disabled: Vec<(Us, Filter)>,
+    /// Filters that were not served from then on, and by which subscription.
+    pub(crate) disabled: Vec<(Us, Filter, usize)>,
 }
 
 impl Subs {
@@ -233,7 +233,7 @@ impl Service {
             && sub.disabled.is_none()
         {
             sub.disabled = Some(last);
-            self.subs.disabled.push((now, last));
+            self.subs.disabled.push((now, last, index));
         }
     }
 
