@@ -186,7 +186,7 @@ fn a_poll_without_an_answer_is_a_gap_where_answers_came_without_ids() {
         let mut run = Run::live();
         assert_eq!(run.after(Answer::Batch(before), SECOND).gap, None);
         run.after(Answer::Batch(FRESH), SECOND);
-        run.after(Answer::Trouble(CUT), 20 * SECOND);
+        run.after(Answer::Transient(CUT), 20 * SECOND);
         run.wait();
         assert_eq!(run.after(Answer::Batch(FRESH), SECOND).gap, want, "{before:?}");
     }
