@@ -213,7 +213,7 @@ mod tests {
             (of("2", nobody.clone()), Some(&owner), of("~", nobody.clone())),
             (of("~", named.clone()), None, of("~", nobody.clone())),
             (of("2", named.clone()), None, of("~", nobody.clone())),
-            (of("~", named.clone()), None, of("2", nobody.clone())),
+            (of("~", named), None, of("2", nobody)),
         ] {
             let found = found(&[answer]);
             for known in [false, true] {
