@@ -204,8 +204,9 @@ impl Subscription {
     }
 
     /// Where to go on after a restart: covers what the stream has yielded, and
-    /// nothing that still waits. `None` before the stream was polled for the first
-    /// time.
+    /// nothing that still waits. Of a subscription that was resumed, that is the place it
+    /// continued from until something was read; of another one `None` before the stream was
+    /// polled for the first time.
     #[must_use]
     pub fn resume_token(&self) -> Option<ResumeToken> {
         self.read.token()

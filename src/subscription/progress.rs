@@ -7,16 +7,18 @@ use super::driver::Mark;
 use super::positions::Positions;
 use super::resume::{Position, ResumeToken};
 use crate::event::DedupKey;
+use crate::transport::Cursor;
 
 /// So many keys of events that share a batch are kept for the resume token. A
 /// batch of the service holds at most a few hundred events.
 const KEYS_KEPT: usize = 4096;
 /// So many keys from before the last position: one answer of the service.
 const KEYS_BEFORE_MARK: usize = 100;
-/// So many things that events were about are kept of each origin, at most: what a source
+/// So many names of things that events were about are kept of each origin, at most, two for
+/// an event of the own extension (by `~` and by its id): what a source
 /// is asked for after a restart reaches back to its position, which is renewed when about
 /// a quarter of this came since (found 4.5).
-const SUBJECTS_KEPT: usize = 16_384;
+const SUBJECTS_KEPT: usize = 2 * 16_384;
 /// A source is asked from before its position: by the service's overlap, the time in which
 /// a record may enter a log late, and the difference of two clocks.
 const BEFORE_POSITION: Duration = Duration::from_secs(600);
@@ -45,8 +47,8 @@ pub(in crate::subscription) struct Traces {
     pub(in crate::subscription) at: Option<SystemTime>,
 }
 
-/// What events were about, with the time when they came.
-type Subjects = VecDeque<(SystemTime, DedupKey)>;
+/// What events were about, with the time when they came; `None`: before the next position.
+type Subjects = VecDeque<(Option<SystemTime>, DedupKey)>;
 
 /// What the reader has been handed, or has finished.
 #[derive(Clone, Debug, Default)]
@@ -59,27 +61,27 @@ pub(super) struct Progress {
     pushed: Subjects,
     found: Subjects,
     positions: BTreeMap<String, Positions>,
-    /// Whether it goes on from where another process stopped.
-    resumed: bool,
+    /// Where another process stopped, if this one continues from there.
+    before: Option<Box<ResumeToken>>,
 }
 
 impl Progress {
-    /// Where another process stopped. It has no mark of its own before something
-    /// was read: the token is good until then.
+    /// Where another process stopped. That place is good until this process has a mark of
+    /// its own; what is read until then is remembered with it.
     pub(super) fn after(token: &ResumeToken) -> Self {
         Self {
             mark: None,
             keys: token.seen.iter().copied().collect(),
-            since_mark: 0,
-            pushed: restored(token, &token.pushed),
-            found: restored(token, &token.found),
+            since_mark: token.seen.len(),
+            pushed: restored(&token.pushed),
+            found: restored(&token.found),
             positions: token.positions.clone(),
-            resumed: true,
+            before: Some(Box::new(token.clone())),
         }
     }
 
     pub(super) fn is_after_restart(&self) -> bool {
-        self.resumed
+        self.before.is_some()
     }
 
     pub(super) fn take_in(&mut self, step: Step) {
@@ -89,21 +91,33 @@ impl Progress {
                 self.keys.extend(key);
                 keep_last(&mut self.keys, (self.since_mark + KEYS_BEFORE_MARK).min(KEYS_KEPT));
                 let told = if found { &mut self.found } else { &mut self.pushed };
-                let at = at.unwrap_or(SystemTime::UNIX_EPOCH);
                 told.extend(subjects.into_iter().map(|subject| (at, subject)));
                 keep_last(told, SUBJECTS_KEPT);
             }
             // What the service will repeat: all since the mark, and a few before it, as a
             // position of PubNub may lie a little before the events it came with.
             Step::Mark(mark) => {
+                // At the same cursor it repeats the same: a restart, or a move to another address.
+                if self.cursor() != Some(&mark.cursor) {
+                    self.since_mark = 0;
+                    keep_last(&mut self.keys, KEYS_BEFORE_MARK);
+                }
                 self.mark = Some(mark);
-                self.since_mark = 0;
-                keep_last(&mut self.keys, KEYS_BEFORE_MARK);
             }
             Step::Position { source, position } => {
+                let made_at = position.token.made_at();
+                let all = self.pushed.iter_mut().chain(&mut self.found);
+                all.for_each(|(at, _)| *at = at.or(Some(made_at)));
                 self.positions.entry(source.to_owned()).or_default().push(position);
                 self.forget_before_positions();
             }
+        }
+    }
+
+    fn cursor(&self) -> Option<&Cursor> {
+        match (&self.mark, &self.before) {
+            (Some(mark), _) => Some(&mark.cursor),
+            (None, before) => before.as_ref()?.cursor.as_ref(),
         }
     }
 
@@ -111,29 +125,33 @@ impl Progress {
     fn forget_before_positions(&mut self) {
         let oldest = self.positions.values().filter_map(|all| Some(all.oldest()?.token.made_at())).min();
         let Some(cut) = oldest.and_then(|at| at.checked_sub(BEFORE_POSITION)) else { return };
-        self.pushed.retain(|(at, _)| *at >= cut);
-        self.found.retain(|(at, _)| *at >= cut);
+        for subjects in [&mut self.pushed, &mut self.found] {
+            subjects.retain(|(at, _)| at.is_none_or(|at| at >= cut));
+        }
     }
 
-    /// Where to go on; `None` before the first mark.
+    /// Where to continue; `None` before the first mark, unless another process had a place.
     pub(super) fn token(&self) -> Option<ResumeToken> {
-        let Mark { cursor, place, proven } = self.mark.clone()?;
-        let mut token = ResumeToken::new(place.id.clone(), place.fingerprint.clone(), Some(cursor), proven);
+        let mut token = match self.mark.clone() {
+            Some(Mark { cursor, place, proven }) => {
+                let mut token = ResumeToken::new(place.id.clone(), place.fingerprint.clone(), Some(cursor), proven);
+                token.owner.clone_from(&place.owner);
+                token
+            }
+            None => ResumeToken::clone(self.before.as_deref()?),
+        };
         token.seen = self.keys.iter().copied().collect();
         token.pushed = self.pushed.iter().map(|(_, subject)| *subject).collect();
         token.found = self.found.iter().map(|(_, subject)| *subject).collect();
         token.positions.clone_from(&self.positions);
-        token.owner.clone_from(&place.owner);
         Some(token)
     }
 }
 
-/// What a token remembers came at some time before it was made, and no later than its
-/// newest position.
-fn restored(token: &ResumeToken, keys: &[DedupKey]) -> Subjects {
-    let newest = token.positions.values().filter_map(|all| Some(all.newest()?.token.made_at())).max();
-    let at = newest.unwrap_or(SystemTime::UNIX_EPOCH);
-    keys.iter().map(|key| (at, *key)).collect()
+/// What a token remembers came before it was made, and so before the first position of the
+/// process that continues from it.
+fn restored(keys: &[DedupKey]) -> Subjects {
+    keys.iter().map(|key| (None, *key)).collect()
 }
 
 fn keep_last<T>(keys: &mut VecDeque<T>, most: usize) {
@@ -150,7 +168,6 @@ mod tests {
     use super::super::driver::Place;
     use super::*;
     use crate::catch_up::SyncToken;
-    use crate::transport::Cursor;
 
     fn mark(n: u64) -> Step {
         let at = SystemTime::UNIX_EPOCH + Duration::from_secs(n);
@@ -224,6 +241,65 @@ mod tests {
         assert_eq!(restored.pushed.len(), 600);
     }
 
+    fn stored(progress: &Progress) -> ResumeToken {
+        progress.token().unwrap().to_string().parse().unwrap()
+    }
+
+    /// An acknowledgement of it would be kept nowhere, and it would come again.
+    #[test]
+    fn what_a_process_reads_before_its_first_mark_is_kept_with_the_place_of_the_former_one() {
+        let mut progress = Progress::default();
+        progress.take_in(mark(3));
+        let former = stored(&progress);
+        let mut again = Progress::after(&former);
+        again.take_in(event(1, true));
+        again.take_in(position("s", 5));
+        let token = stored(&again);
+        assert_eq!((&token.cursor, &token.proven, &token.owner), (&former.cursor, &former.proven, &former.owner));
+        assert_eq!((token.seen.len(), token.found.len(), token.positions.len()), (1, 1, 1));
+        again.take_in(mark(9));
+        assert_eq!(again.token().unwrap().cursor, Some(Cursor::at(at(9))));
+    }
+
+    #[test]
+    fn a_mark_at_the_same_cursor_forgets_nothing_of_what_the_service_repeats() {
+        let mut progress = Progress::default();
+        progress.take_in(mark(2_000_000_003));
+        for n in 0..3 * KEYS_BEFORE_MARK {
+            progress.take_in(event(n, false));
+        }
+        let token = stored(&progress);
+        for mut progress in [progress, Progress::after(&token)] {
+            progress.take_in(mark(2_000_000_003));
+            progress.take_in(event(1000, false));
+            assert_eq!(progress.token().unwrap().seen.len(), 3 * KEYS_BEFORE_MARK + 1);
+            progress.take_in(mark(2_000_000_004));
+            assert_eq!(progress.token().unwrap().seen.len(), KEYS_BEFORE_MARK);
+        }
+    }
+
+    /// The events came before any source was asked, or later than the newest position says.
+    #[test]
+    fn what_a_token_remembers_outlives_the_first_positions_of_the_next_process() {
+        for newest in [None, Some(5_000)] {
+            let mut progress = Progress::default();
+            progress.take_in(mark(1));
+            newest.into_iter().for_each(|secs| progress.take_in(position("a", secs)));
+            let key = DedupKey::over(2, &["x"]);
+            let traces = Traces { key: None, subjects: vec![key], found: false, at: Some(at(6_790)) };
+            progress.take_in(Step::Event(traces));
+            let mut again = Progress::after(&stored(&progress));
+            for secs in [6_800, 6_900, 7_000, 7_100, 7_200] {
+                again.take_in(position("a", secs));
+            }
+            assert_eq!(again.token().unwrap().pushed, [key], "{newest:?}");
+            for secs in [9_000, 10_000, 11_000, 12_000] {
+                again.take_in(position("a", secs));
+            }
+            assert!(again.token().unwrap().pushed.is_empty(), "{newest:?}");
+        }
+    }
+
     #[test]
     fn a_token_read_again_gives_the_same_token_with_the_next_mark() {
         let mut progress = Progress::default();
@@ -235,7 +311,7 @@ mod tests {
         progress.take_in(mark(3));
         let token: ResumeToken = progress.token().unwrap().to_string().parse().unwrap();
         let mut again = Progress::after(&token);
-        assert_eq!(again.token(), None);
+        assert_eq!(again.token(), Some(token.clone()), "nothing was read yet");
         again.take_in(mark(3));
         assert_eq!(again.token(), Some(token));
     }

@@ -75,9 +75,13 @@ impl About {
         self.tilde.subjects.len()
     }
 
-    /// What it is to be known by in another process.
+    /// What it is to be known by in another process, which may not know the owner yet.
     pub(super) fn keys(self) -> Vec<DedupKey> {
-        self.tilde.subjects
+        let mut keys = self.tilde.subjects;
+        keys.extend(self.named.into_iter().flat_map(|named| named.subjects));
+        keys.sort_unstable();
+        keys.dedup();
+        keys
     }
 }
 
@@ -175,8 +179,9 @@ impl Told {
         let Names { subjects, scope, .. } = &about.tilde;
         let keys: Vec<DedupKey> =
             subjects.iter().enumerate().flat_map(|(at, key)| [*key, about.tilde.scoped(at, scope)]).collect();
-        let named = about.named.iter().flat_map(|names| &names.subjects);
-        for key in keys.iter().chain(named) {
+        let named = about.named.iter().flat_map(|names| &names.subjects).filter(|key| !subjects.contains(key));
+        let keys: Vec<DedupKey> = keys.into_iter().chain(named.copied()).collect();
+        for key in &keys {
             self.by_catch_up.admit(*key, now);
         }
         Some(keys)
@@ -375,5 +380,25 @@ mod tests {
             let found = event("missed-calls", extension, (extension == "7").then_some("7"));
             assert!(told.admit_found(&About::of(&found), now).is_none(), "{extension}");
         }
+    }
+
+    /// The extension stands in the body, and only the pushed event names the owner.
+    #[test]
+    fn what_was_pushed_before_a_restart_is_known_by_the_extension_in_the_body() {
+        let parse = |rest: &str, origin| {
+            let text = format!(r#"{{"event":"/restapi/v1.0/account/~/extension/~/missed-calls",{rest}}}"#);
+            let raw = serde_json::value::RawValue::from_string(text).unwrap();
+            About::of(&Notification::parse(raw, origin, std::time::SystemTime::UNIX_EPOCH).unwrap())
+        };
+        let pushed = parse(r#""ownerId":"7","extensionId":"7","sessionId":"9""#, crate::event::Origin::Push);
+        let found = parse(r#""body":{"extensionId":"7","sessionId":"9"}"#, crate::event::Origin::CatchUp);
+        let proven = super::super::continuity::Proven::all(std::time::SystemTime::UNIX_EPOCH);
+        let mut token = super::super::resume::ResumeToken::new("sub-1".into(), String::new(), None, proven);
+        let now = Instant::now();
+        let mut told = Told::default();
+        assert!(told.admit_pushed(&pushed, now));
+        assert!(told.admit_found(&found, now).is_none(), "in the process that read it");
+        token.pushed = pushed.keys();
+        assert!(Told::after(Some(&token), now).admit_found(&found, now).is_none(), "after a restart");
     }
 }
