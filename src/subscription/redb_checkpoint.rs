@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use redb::{Database, ReadableDatabase, TableDefinition};
+use redb::backends::FileBackend;
+use redb::{Database, ReadableDatabase, StorageBackend, TableDefinition};
 
 use super::checkpoint::Checkpoint;
 use super::resume::ResumeToken;
@@ -78,7 +79,7 @@ impl RedbCheckpoints {
     /// [`Store`](ErrorKind::Store) when it cannot be opened or is not a database.
     pub fn open_backend(name: impl Into<PathBuf>, backend: impl redb::StorageBackend) -> Result<Self> {
         let path: PathBuf = name.into();
-        let open = || prepared(Database::builder().create_with_backend(backend)?);
+        let open = || prepared(backend);
         let database = undamaged(&path, open)?.map_err(|error| {
             Error::new(ErrorKind::Store, format!("the database {} cannot be opened", path.display())).with_source(error)
         })?;
@@ -118,11 +119,46 @@ fn open(path: &Path) -> Result<Database, redb::Error> {
     options.read(true).write(true).create(true).truncate(false);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    prepared(Database::builder().create_file(options.open(path)?)?)
+    prepared(FileBackend::new(options.open(path)?)?)
+}
+
+/// What a database file begins with.
+const MAGIC: [u8; 9] = *b"redb\x1a\x0a\xa9\x0d\x0a";
+
+/// The library writes `MAGIC` last when it makes a file, and refuses a file without it: one
+/// whose making was cut off by a crash could never be opened again. Such a file holds nothing
+/// behind its first page, and is emptied. Any other file stays as it is.
+fn empty_if_unfinished(backend: &impl StorageBackend) -> std::io::Result<()> {
+    const PAGE: usize = 4096;
+    let (length, mut page) = (backend.len()?, [0; PAGE]);
+    for from in (0..length).step_by(PAGE) {
+        let part = &mut page[..PAGE.min(usize::try_from(length - from).unwrap_or(PAGE))];
+        backend.read(from, part)?;
+        let must_be_zero = if from == 0 {
+            let begin = &part[..MAGIC.len().min(part.len())];
+            let written = begin.iter().zip(&MAGIC).take_while(|(byte, magic)| byte == magic).count();
+            if written == MAGIC.len() {
+                return Ok(());
+            }
+            &begin[written..]
+        } else {
+            &part[..]
+        };
+        if must_be_zero.iter().any(|byte| *byte != 0) {
+            return Ok(());
+        }
+    }
+    if length > 0 {
+        backend.set_len(0)?;
+        backend.sync_data()?;
+    }
+    Ok(())
 }
 
 /// With the table in it.
-fn prepared(database: Database) -> Result<Database, redb::Error> {
+fn prepared(backend: impl StorageBackend) -> Result<Database, redb::Error> {
+    empty_if_unfinished(&backend)?;
+    let database = Database::builder().create_with_backend(backend)?;
     let write = database.begin_write()?;
     write.open_table(PLACES)?;
     write.commit()?;
@@ -309,35 +345,83 @@ mod tests {
         assert_eq!(one.load().await.unwrap(), Some(token("newer")));
     }
 
+    /// Keeps what is written, for another beginning with a part of it; after so many
+    /// operations the machine stops.
+    #[derive(Clone, Debug)]
+    struct Bytes(Arc<Mutex<Vec<u8>>>, Arc<std::sync::atomic::AtomicUsize>);
+
+    impl Bytes {
+        fn new(bytes: Vec<u8>, operations: usize) -> Self {
+            Self(Arc::new(Mutex::new(bytes)), Arc::new(operations.into()))
+        }
+
+        fn step(&self) -> std::io::Result<()> {
+            use std::sync::atomic::Ordering::SeqCst;
+            let left = self.1.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1));
+            left.map(drop).map_err(|_| std::io::Error::other("the machine stopped"))
+        }
+    }
+
+    impl StorageBackend for Bytes {
+        fn len(&self) -> std::io::Result<u64> {
+            Ok(self.0.lock().unwrap().len() as u64)
+        }
+        fn read(&self, offset: u64, out: &mut [u8]) -> std::io::Result<()> {
+            let (bytes, from) = (self.0.lock().unwrap(), usize::try_from(offset).unwrap());
+            let part = bytes.get(from..from + out.len()).ok_or(std::io::ErrorKind::UnexpectedEof)?;
+            out.copy_from_slice(part);
+            Ok(())
+        }
+        fn set_len(&self, len: u64) -> std::io::Result<()> {
+            self.step()?;
+            self.0.lock().unwrap().resize(usize::try_from(len).unwrap(), 0);
+            Ok(())
+        }
+        fn sync_data(&self) -> std::io::Result<()> {
+            self.step()
+        }
+        fn write(&self, offset: u64, data: &[u8]) -> std::io::Result<()> {
+            let from = usize::try_from(offset).unwrap();
+            let stopped = self.step();
+            // In the midst of it.
+            let n = if stopped.is_ok() { data.len() } else { data.len().min(5) };
+            self.0.lock().unwrap()[from..from + n].copy_from_slice(&data[..n]);
+            stopped
+        }
+    }
+
+    #[tokio::test]
+    async fn a_database_whose_making_was_cut_off_anywhere_can_be_made_again() {
+        let mut cut_off = 0;
+        for operations in 0.. {
+            let half = Bytes::new(Vec::new(), operations);
+            let made = RedbCheckpoints::open_backend("half", half.clone()).is_ok();
+            let bytes = half.0.lock().unwrap().clone();
+            let all = RedbCheckpoints::open_backend("again", Bytes::new(bytes, usize::MAX)).unwrap();
+            assert_eq!(all.checkpoint("one").load().await.unwrap(), None, "{operations}");
+            if made {
+                break;
+            }
+            cut_off += 1;
+        }
+        assert!(cut_off > 5, "{cut_off}");
+    }
+
+    #[test]
+    fn a_file_that_is_no_unfinished_database_is_not_emptied() {
+        for (begin, end) in [(&b""[..], 1_u8), (b"red ", 0), (b"text", 0), (&MAGIC[..], 0)] {
+            let mut bytes = begin.to_vec();
+            bytes.resize(10_000, 0);
+            bytes[9_999] = end;
+            let file = Bytes::new(bytes.clone(), usize::MAX);
+            empty_if_unfinished(&file).unwrap();
+            assert_eq!(*file.0.lock().unwrap(), bytes, "{begin:?}");
+        }
+    }
+
     #[tokio::test]
     async fn a_torn_database_is_an_error_and_no_panic() {
-        /// Keeps what is written, for another beginning with a part of it.
-        #[derive(Clone, Debug, Default)]
-        struct Bytes(Arc<Mutex<Vec<u8>>>);
-        impl redb::StorageBackend for Bytes {
-            fn len(&self) -> std::io::Result<u64> {
-                Ok(self.0.lock().unwrap().len() as u64)
-            }
-            fn read(&self, offset: u64, out: &mut [u8]) -> std::io::Result<()> {
-                let (bytes, from) = (self.0.lock().unwrap(), usize::try_from(offset).unwrap());
-                let part = bytes.get(from..from + out.len()).ok_or(std::io::ErrorKind::UnexpectedEof)?;
-                out.copy_from_slice(part);
-                Ok(())
-            }
-            fn set_len(&self, len: u64) -> std::io::Result<()> {
-                self.0.lock().unwrap().resize(usize::try_from(len).unwrap(), 0);
-                Ok(())
-            }
-            fn sync_data(&self) -> std::io::Result<()> {
-                Ok(())
-            }
-            fn write(&self, offset: u64, data: &[u8]) -> std::io::Result<()> {
-                let from = usize::try_from(offset).unwrap();
-                self.0.lock().unwrap()[from..from + data.len()].copy_from_slice(data);
-                Ok(())
-            }
-        }
-        let whole = Bytes::default();
+        let whole = Bytes::new(Vec::new(), usize::MAX);
         let all = RedbCheckpoints::open_backend("whole", whole.clone()).unwrap();
         all.checkpoint("one").save(&token("a")).await.unwrap();
         drop(all);
@@ -349,7 +433,7 @@ mod tests {
                 if keeps_length {
                     torn.resize(bytes.len(), 0);
                 }
-                match RedbCheckpoints::open_backend("torn", Bytes(Arc::new(Mutex::new(torn)))) {
+                match RedbCheckpoints::open_backend("torn", Bytes::new(torn, usize::MAX)) {
                     // It is empty, or the place is there, or the reading says that it is not.
                     Ok(all) => drop(all.checkpoint("one").load().await),
                     Err(error) => {
@@ -370,7 +454,8 @@ mod tests {
         one.save(&token("a")).await.unwrap();
         assert_eq!(one.load().await.unwrap(), Some(token("a")));
         let damaged = redb::backends::InMemoryBackend::new();
-        redb::StorageBackend::set_len(&damaged, 4096).unwrap();
+        StorageBackend::set_len(&damaged, 4096).unwrap();
+        damaged.write(0, b"no database").unwrap();
         let error = RedbCheckpoints::open_backend("memory", damaged).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Store);
         assert!(error.to_string().contains("the database memory"), "{error}");
