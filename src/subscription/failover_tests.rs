@@ -259,6 +259,25 @@ async fn one_that_is_ended_on_the_way_back_deletes_each_where_it_was_made() {
     assert_eq!(deletes(&two.world.control), ["sub-1", "sub-2"]);
 }
 
+/// The creation over the first transport waits for its rate group, for longer than the end takes.
+#[tokio::test(start_paused = true)]
+async fn one_that_is_ended_while_the_way_back_waits_deletes_what_it_had() {
+    let two = Two::new();
+    let subscription = two.over_the_second().await;
+    two.world.control.script("create", Script::Slow(secs(60)));
+    while creates(&two.world.control) < 3 {
+        sleep(secs(1)).await;
+    }
+    assert_eq!(two.world.control.alive(), ["sub-2"]);
+    let closed = subscription.close().await;
+    assert!(two.world.control.alive().is_empty(), "{:?}", two.world.control.alive());
+    assert!(!closed.deleted, "the one that is being made may be there yet");
+    sleep(secs(120)).await;
+    settle().await;
+    assert!(two.world.control.alive().is_empty(), "{:?}", two.world.control.alive());
+    assert_eq!(deletes(&two.world.control), ["sub-1", "sub-2", "sub-3"], "each once");
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_a_former_transport_makes_late_is_deleted() {
     // Whether it is carried out before or after the change.

@@ -715,6 +715,22 @@ fn l7_closing_leaves_nothing_behind_wherever_it_strikes() {
 }
 
 #[test]
+fn l7_closing_while_another_is_made_deletes_the_former_that_may_be_there() {
+    for (delete, wanted) in [(true, true), (false, false)] {
+        let mut bench = Bench::live();
+        bench.give(Input::Exchanged);
+        let effects = bench.close(delete);
+        assert_eq!(has(&effects, |effect| *effect == Effect::DeleteFormer), wanted, "{effects:?}");
+        let op = bench.op();
+        let effects = bench.give(Input::Failed { op, disposition: RETRY, unclear: false });
+        let ended = |effect: &Effect| *effect == Effect::Finish(End::Closed { deleted: wanted });
+        assert!(has(&effects, ended), "{effects:?}");
+    }
+    // The first has no former.
+    assert!(Bench::started().close(true).is_empty());
+}
+
+#[test]
 fn l7_a_creation_is_waited_for_until_the_bound_and_only_its_answer_is_deleted() {
     let mut bench = Bench::started();
     bench.close(true);
@@ -974,10 +990,11 @@ fn a_subscription_no_longer_served_is_recreated() {
     let op = bench.op();
     let effects = bench.give(Input::Inactive { op });
     assert!(matches!(effects[..], [Effect::Gap(Cause::Inactive), Effect::Create { .. }]), "{effects:?}");
-    bench.close(true);
+    let effects = bench.close(true);
+    assert!(has(&effects, |effect| *effect == Effect::DeleteFormer), "the one that was given up: {effects:?}");
     let op = bench.op();
     let effects = bench.give(Input::Inactive { op });
-    assert!(matches!(effects[..], [Effect::Delete { .. }]), "the one that was given up: {effects:?}");
+    assert_eq!(effects, [Effect::Finish(End::Closed { deleted: true })]);
 }
 
 #[test]
@@ -1338,6 +1355,7 @@ fn check_history(effects: &[Effect]) {
             | Effect::Look { .. }
             | Effect::Update { .. }
             | Effect::Delete { .. }
+            | Effect::DeleteFormer
             | Effect::AnswerUpdate { .. }
             | Effect::FormerLinkLost => {}
         }

@@ -27,6 +27,12 @@ impl Driver {
                     let look = self.looks_before_the_end();
                     self.on_lease(op, |control, op, id| ops::delete(control, op, id, within, look));
                 }
+                Effect::DeleteFormer => {
+                    if let Some(former) = self.lease.take() {
+                        self.setup.registry.left_over(&former.id);
+                        self.discard(self.lease_way, former.id);
+                    }
+                }
                 Effect::AnswerUpdate { ok } => self.answer_update(ok),
                 Effect::OpenLink { link } => self.open(link),
                 Effect::CloseLink { link } => self.close(link),

@@ -45,8 +45,15 @@ impl Machine {
             Lease::Active { .. } | Lease::Renewing { .. } => self.end_lease(),
             Lease::Absent => self.end_nothing(),
             Lease::Gone => self.finish(),
-            // Only its answer names what a creation made, so it is waited for (found 5.1).
-            Lease::Acquiring { .. } | Lease::Pruning { .. } | Lease::Deleting { .. } => {}
+            // Only its answer names what a creation made, so it is waited for (found 5.1). What
+            // it was to replace is deleted meanwhile: the creation may wait for its rate group
+            // for longer than the end may take.
+            Lease::Acquiring { .. } | Lease::Pruning { .. } => {
+                if delete && std::mem::take(&mut self.stale) {
+                    self.effects.push_back(Effect::DeleteFormer);
+                }
+            }
+            Lease::Deleting { .. } => {}
         }
     }
 

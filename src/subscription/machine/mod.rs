@@ -140,6 +140,9 @@ pub(in crate::subscription) enum Effect {
     Replace { op: Op },
     /// Delete.
     Delete { op: Op },
+    /// Delete the one that was lost here and may still be there; nothing waits for that but
+    /// the end of the whole.
+    DeleteFormer,
     /// The user's change is done, or failed for good.
     AnswerUpdate { ok: bool },
     /// Open a link to the current lease's address.
