@@ -371,7 +371,7 @@ impl Core {
                 let asked: Vec<String> = self.schedule.filters.iter().map(|it| it.uri().to_owned()).collect();
                 let is_socket = self.schedule.mode == Mode::WebSocket;
                 let (service, mut cx) = self.cx();
-                service.add_sub(asked, is_socket, false, &mut cx);
+                service.add_sub(asked, is_socket, None, &mut cx);
             }
             FaultKind::Freeze(ms) => self.stops.push_back((now + ms * MS, true)),
             FaultKind::Sleep(ms) => self.stops.push_back((now + ms * MS, false)),

@@ -57,6 +57,17 @@ fn a_seed_is_one_run_byte_for_byte() {
     }
 }
 
+/// A runtime that ends drops its tasks in an order that depends on how many there were before.
+#[test]
+fn a_seed_with_crashes_is_one_run_byte_for_byte() {
+    note_panics();
+    for seed in [1440, 3120, 3400, 4040] {
+        let schedule = Arc::new(Suite::Crash.draw(seed, None));
+        let digests = [0, 1, 2].map(|_| client::run(&schedule, false).core.trace.digest());
+        assert_eq!([digests[0]; 3], digests, "seed {seed}");
+    }
+}
+
 /// Promises that the client still breaks, and in how many of these two hundred schedules at
 /// most. A number only ever falls; the list is empty when all is done.
 const BROKEN: &[(&str, usize)] = &[];

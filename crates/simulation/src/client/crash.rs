@@ -16,9 +16,11 @@ use super::{
 };
 use crate::core::{Core, Shared};
 use crate::disk::Disk;
+use crate::net::ConnId;
 use crate::oracle::Ack;
 use crate::rng::Rng;
 use crate::schedule::{Crash, CrashPlan, FaultKind, Schedule, Store};
+use crate::service::subs::Sub;
 use crate::time::{MS, Us};
 
 /// A crash that waits for a disk operation happens without one after this time.
@@ -88,6 +90,8 @@ pub(super) fn run(schedule: &Arc<Schedule>, plan: &CrashPlan, keep_trace: bool) 
                 core.say("starting", false);
                 if crash.power {
                     core.net.client_vanish();
+                } else {
+                    core.net.client_killed(&mut core.q);
                 }
             });
             note(&log, |record| {
@@ -139,7 +143,8 @@ struct Process<'a> {
 /// The state of a process that ended normally.
 struct Served {
     waits: Arc<Mutex<Waits>>,
-    began: Us,
+    /// Its first connection.
+    began: ConnId,
     /// The subscription that it took over.
     adopted: Option<String>,
     follow: Option<tokio::task::JoinHandle<()>>,
@@ -153,8 +158,11 @@ impl Process<'_> {
         if let Some(follow) = follow {
             follow.abort();
         }
-        let left = self.shared.with(|core| core.service.subs.ours_left(core.now()));
-        let left = left.iter().filter(|(id, made)| *made >= began || adopted.as_ref() == Some(id)).count();
+        // What a process before it had asked for may be made after its end.
+        let left = self.shared.with(|core| {
+            let is_its = |sub: &Sub| sub.by.is_some_and(|by| by >= began) || adopted.as_ref() == Some(&sub.id);
+            core.service.subs.ours_left(core.now(), is_its)
+        });
         tokio::time::sleep(Duration::from_secs(60)).await;
         note(self.log, |record| {
             record.left = left;
@@ -174,24 +182,32 @@ impl Process<'_> {
         });
     }
 
-    fn store(&self) -> Result<Arc<dyn Checkpoint>, ()> {
+    async fn store(&self) -> Option<Arc<dyn Checkpoint>> {
         match self.plan.store {
-            Store::File => Ok(Arc::new(FileCheckpoint::new("/sim/place").with_files(self.disk.clone()))),
+            Store::File => Some(Arc::new(FileCheckpoint::new("/sim/place").with_files(self.disk.clone()))),
             Store::Redb => match RedbCheckpoints::open_backend("sim", self.disk.clone()) {
-                Ok(all) => Ok(Arc::new(all.checkpoint("place"))),
-                Err(_) if self.disk.disk().is_down() => Err(()),
+                Ok(all) => Some(Arc::new(all.checkpoint("place"))),
                 Err(error) => {
+                    self.ends_with_the_machine().await;
                     self.refused(&error);
-                    Err(())
+                    None
                 }
             },
+        }
+    }
+
+    /// What a process does of an error is of no account once its machine stopped.
+    async fn ends_with_the_machine(&self) {
+        if self.disk.disk().is_down() {
+            std::future::pending::<()>().await;
         }
     }
 
     async fn serve(&self) -> Served {
         let (schedule, shared, log) = (self.schedule, self.shared, self.log);
         let http = SimHttp::new(shared.clone());
-        let mut served = Served { waits: http.waits(), began: shared.now(), adopted: None, follow: None };
+        let began = shared.with(|core| core.net.next_id());
+        let mut served = Served { waits: http.waits(), began, adopted: None, follow: None };
         let clock = SimClock { shared: shared.clone() };
         let random = SimRandom::new(Rng::part(schedule.seed, 61 + self.number as u64));
         let system = System::new().with_http(http).with_clock(clock).with_random(random);
@@ -204,7 +220,7 @@ impl Process<'_> {
                 return served;
             }
         };
-        let Ok(store) = self.store() else { return served };
+        let Some(store) = self.store().await else { return served };
         if has_started(log) && matches!(store.load().await, Ok(None)) {
             note(log, |record| record.forgotten.push(shared.now()));
         }
@@ -214,6 +230,7 @@ impl Process<'_> {
         let subscription = match tokio::time::timeout(Duration::from_secs(170), start).await {
             Ok(Ok(subscription)) => subscription,
             Ok(Err(error)) => {
+                self.ends_with_the_machine().await;
                 if error.kind() == ErrorKind::Store {
                     self.refused(&error);
                 } else if has_started(log) {
@@ -230,6 +247,7 @@ impl Process<'_> {
         };
         note(log, |record| {
             record.started.get_or_insert(shared.now());
+            record.last_up = Some(self.number);
         });
         shared.with(|core| core.note(format_args!("started")));
         served.adopted = subscription.id().filter(|_| self.number > 0).map(|id| id.to_string());
@@ -243,10 +261,14 @@ impl Process<'_> {
         served
     }
 
-    /// A program that never started has no claim to the events that it missed.
+    /// A program that never started has no claim to the events that it missed: its last stream
+    /// ended with the last process that had started.
     fn not_up(&self, error: &impl std::fmt::Display) {
         self.shared.with(|core| core.note(format_args!("not started: {error}")));
-        note(self.log, |record| record.closing = record.crashes.last().copied().unwrap_or_default());
+        note(self.log, |record| {
+            let last = record.last_up.and_then(|process| record.crashes.get(process));
+            record.closing = last.copied().unwrap_or_default();
+        });
     }
 
     async fn read(&self, mut subscription: Subscription) -> Option<Subscription> {

@@ -259,8 +259,9 @@ async fn subscription(schedule: &Arc<Schedule>, shared: &Shared, log: &Log, syst
         // Background deletions get time.
         tokio::time::sleep(Duration::from_secs(20)).await;
         follow.abort();
-        let left = shared.with(|core| core.service.subs.ours_left(core.now()));
-        let left = left.iter().filter(|(id, made)| *made >= since || known.contains(id)).count();
+        let left = shared.with(|core| {
+            core.service.subs.ours_left(core.now(), |sub| sub.created >= since || known.contains(&sub.id))
+        });
         return note(log, |record| record.left = left);
     }
 }

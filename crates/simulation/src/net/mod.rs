@@ -277,7 +277,7 @@ impl Net {
     // ---- the client's end ----
 
     pub(crate) fn connect<E: From<NetEv>>(&mut self, host: Host, q: &mut Q<E>) -> ConnId {
-        let id = u32::try_from(self.conns.len()).unwrap_or(u32::MAX);
+        let id = self.next_id();
         let latency = self.profile.latency + self.rng.below(self.profile.jitter + 1);
         self.conns.push(Conn {
             host,
@@ -297,6 +297,11 @@ impl Net {
         self.client_open_most = self.client_open_most.max(self.client_open);
         q.after(2 * latency, NetEv::Opened(id).into());
         id
+    }
+
+    /// The id that the next connection gets.
+    pub(crate) fn next_id(&self) -> ConnId {
+        u32::try_from(self.conns.len()).unwrap_or(u32::MAX)
     }
 
     /// `None` while it is in progress.
@@ -369,11 +374,11 @@ impl Net {
 
     /// The client's program dropped its end.
     pub(crate) fn client_drop<E: From<NetEv>>(&mut self, id: ConnId, q: &mut Q<E>) {
-        let latency = self.delay(id, q.now());
-        let conn = self.get(id);
-        if std::mem::replace(&mut conn.client_gone, true) {
+        if std::mem::replace(&mut self.get(id).client_gone, true) {
             return;
         }
+        let latency = self.delay(id, q.now());
+        let conn = self.get(id);
         conn.wake();
         let unread = !conn.to_client.arrived.is_empty();
         conn.to_client.arrived.clear();
@@ -389,7 +394,15 @@ impl Net {
         }
     }
 
-    /// The client's machine lost power: its ends are gone, and the other side is not informed.
+    /// The client's process was killed: its ends are closed in the order in which they were
+    /// made. The runtime would drop them in an order that another run of the seed does not have.
+    pub(crate) fn client_killed<E: From<NetEv>>(&mut self, q: &mut Q<E>) {
+        for id in 0..self.next_id() {
+            self.client_drop(id, q);
+        }
+    }
+
+    /// The client's machine lost power: its ends are gone, and the other side learns nothing.
     pub(crate) fn client_vanish(&mut self) {
         for conn in self.conns.iter_mut().filter(|conn| !conn.client_gone) {
             conn.client_gone = true;

@@ -91,6 +91,8 @@ pub(crate) struct Record {
     pub(crate) unanswered: usize,
     /// The longest that a request waited for the head of its answer.
     pub(crate) longest_wait: Us,
+    /// The last process with a store whose start had succeeded.
+    pub(crate) last_up: Option<usize>,
     /// When processes with a store crashed.
     pub(crate) crashes: Vec<Us>,
     pub(crate) acks: Vec<Ack>,
@@ -141,12 +143,21 @@ const SOON: Us = 10 * SEC;
 
 struct Gap {
     at: Us,
+    /// Its place in the log; none for what the program knows by itself.
+    place: Option<usize>,
     cause: String,
     since: Option<Wall>,
     until: Option<Wall>,
     filters: Vec<Filter>,
     /// When it ended in the stream, whether complete, by when, which filters remained open.
     resumed: Option<(Us, bool, Wall, Vec<Filter>)>,
+}
+
+impl Gap {
+    /// The program acknowledged it, and the store kept that.
+    fn is_finished(&self, record: &Record) -> bool {
+        self.place.is_some_and(|place| record.acks.iter().any(|ack| ack.kept && ack.read > place))
+    }
 }
 
 /// The client's wall clock at a time of the service's clock.
@@ -264,13 +275,28 @@ impl Oracle<'_> {
 
     fn gaps(&mut self) {
         let mut open: Vec<usize> = Vec::new();
-        for (at, item) in &self.record.log {
+        let record = self.record;
+        let mut ends = record.crashes.iter().zip(&record.restarts).peekable();
+        for (place, (at, item)) in record.log.iter().enumerate() {
+            while let Some((crash, _)) = ends.next_if(|(_, first)| **first <= place) {
+                // A gap that is finished is not reported again: what follows in the stream of
+                // another process ends that stream's gaps, and not this one.
+                let end = wall_at(self.core, *crash).max(Wall::try_from(*crash).unwrap_or(Wall::MAX));
+                open.retain(|index| {
+                    let is_finished = self.gaps[*index].is_finished(record);
+                    if is_finished {
+                        self.gaps[*index].until.get_or_insert(end);
+                    }
+                    !is_finished
+                });
+            }
             match item {
                 Item::Gap { cause, since, until, filters, .. } => {
                     *self.stats.gaps.entry(cause.clone()).or_default() += 1;
                     open.push(self.gaps.len());
                     self.gaps.push(Gap {
                         at: *at,
+                        place: Some(place),
                         cause: cause.clone(),
                         since: *since,
                         until: *until,
@@ -300,14 +326,30 @@ impl Oracle<'_> {
                 let cause = "the store lost everything".into();
                 *self.stats.gaps.entry("the store lost everything".into()).or_default() += 1;
                 let until = Wall::try_from(*at).ok().map(|at| at + 100_000_000);
-                self.gaps.push(Gap { at: *at, cause, since: None, until, filters: Vec::new(), resumed: None });
+                self.gaps.push(Gap {
+                    at: *at,
+                    place: None,
+                    cause,
+                    since: None,
+                    until,
+                    filters: Vec::new(),
+                    resumed: None,
+                });
             }
         }
         if let Some((at, _)) = &self.record.store_refused {
             // The program was not started, and knows that anything may be lost.
             *self.stats.gaps.entry("the store is refused".into()).or_default() += 1;
             let cause = "the store is refused".into();
-            self.gaps.push(Gap { at: *at, cause, since: None, until: None, filters: Vec::new(), resumed: None });
+            self.gaps.push(Gap {
+                at: *at,
+                place: None,
+                cause,
+                since: None,
+                until: None,
+                filters: Vec::new(),
+                resumed: None,
+            });
         }
         let fillable: Vec<bool> = self.gaps.iter().map(|gap| self.is_fillable(gap)).collect();
         for (gap, fillable) in self.gaps.iter().zip(fillable) {
@@ -566,7 +608,16 @@ impl Oracle<'_> {
             }
             let may_be_kept = !plan.explicit || acks.next().is_some();
             if !may_be_kept && again.is_none() && self.is_due(event) {
-                let in_gap = self.gaps.iter().any(|gap| gap.at >= *crash && self.covers(gap, event));
+                // What comes late of a gap that is finished and was left open is reported lost.
+                let is_open = |gap: &Gap| match &gap.resumed {
+                    None => true,
+                    Some((_, complete, _, left)) => {
+                        !complete && (left.is_empty() || left.contains(&event.what.filter()))
+                    }
+                };
+                let in_gap = self.gaps.iter().any(|gap| {
+                    self.covers(gap, event) && (gap.at >= *crash || is_open(gap) && gap.is_finished(record))
+                });
                 if !in_gap {
                     let detail = format!(
                         "event {} {:?} was read and not finished at the crash at {} s, and does not come again",

@@ -494,18 +494,18 @@ impl Service {
             None => match self.fault_for(op, now) {
                 Some(Wrong::Status(status, _)) => Answer::error(status, "CMN-201", "Trouble", None),
                 Some(Wrong::Silent) => {
-                    let call = Call { method: &method, path: &path, body, session: Some(session) };
+                    let call = Call { conn, method: &method, path: &path, body, session: Some(session) };
                     self.subscription_call(&call, cx);
                     return;
                 }
                 Some(Wrong::ResetBefore) => return self.hang_up(conn, End::ResetBehind, cx),
                 Some(Wrong::ResetAfter | Wrong::CutBody | Wrong::CutHead) => {
-                    let call = Call { method: &method, path: &path, body, session: Some(session) };
+                    let call = Call { conn, method: &method, path: &path, body, session: Some(session) };
                     self.subscription_call(&call, cx);
                     return self.hang_up(conn, End::ResetBehind, cx);
                 }
                 _ => {
-                    let call = Call { method: &method, path: &path, body, session: Some(session) };
+                    let call = Call { conn, method: &method, path: &path, body, session: Some(session) };
                     self.subscription_call(&call, cx)
                         .unwrap_or_else(|| Answer::error(404, "AGW-404", "Resource not found", None))
                 }

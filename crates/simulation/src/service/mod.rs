@@ -477,6 +477,7 @@ impl Service {
                     _ => {
                         let body = request.json();
                         let call = subs::Call {
+                            conn: request.conn,
                             method: &request.method,
                             path: &request.path,
                             body: body.as_ref(),

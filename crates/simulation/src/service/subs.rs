@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::http::Answer;
 use super::{Cx, Service};
+use crate::net::ConnId;
 use crate::time::{SEC, Us, stamp, stamp_with};
 use crate::world::{ACCOUNT, CHAT, EXTENSION, Emission, Filter, What};
 
@@ -12,6 +13,8 @@ pub(crate) struct Sub {
     pub(crate) id: String,
     /// Created by the program under test, and not by another one of the same user and app.
     pub(crate) is_ours: bool,
+    /// The connection over which it was made, if it is ours.
+    pub(crate) by: Option<ConnId>,
     pub(crate) is_socket: bool,
     pub(crate) asked: Vec<String>,
     pub(crate) created: Us,
@@ -66,14 +69,15 @@ impl Subs {
         self.all.iter().position(|sub| sub.id == id && sub.exists(now))
     }
 
-    /// Ids of ours that exist, and when each was made.
-    pub(crate) fn ours_left(&self, now: Us) -> Vec<(String, Us)> {
-        self.all.iter().filter(|sub| sub.is_ours && sub.exists(now)).map(|sub| (sub.id.clone(), sub.created)).collect()
+    /// How many of ours exist, of those that count.
+    pub(crate) fn ours_left(&self, now: Us, counts: impl Fn(&Sub) -> bool) -> usize {
+        self.all.iter().filter(|sub| sub.is_ours && sub.exists(now) && counts(sub)).count()
     }
 }
 
 /// A call of the subscription API, over HTTPS or within a session.
 pub(crate) struct Call<'a> {
+    pub(crate) conn: ConnId,
     pub(crate) method: &'a str,
     pub(crate) path: &'a str,
     pub(crate) body: Option<&'a Value>,
@@ -182,7 +186,7 @@ impl Service {
         if self.subs.all.iter().filter(|sub| sub.exists(now)).count() >= 20 {
             return Answer::error(403, "SUB-505", "Subscriptions limit exceeded", None);
         }
-        let index = self.add_sub(filters, is_socket, true, cx);
+        let index = self.add_sub(filters, is_socket, Some(call.conn), cx);
         if let Some(session) = call.session {
             // A second one silently cancels the first (websocket §1.7).
             self.bind(session, index, cx);
@@ -191,15 +195,23 @@ impl Service {
         Answer::json(200, &self.info(index, now, is_socket))
     }
 
-    /// Another program of the same user and app subscribes.
-    pub(crate) fn add_sub(&mut self, asked: Vec<String>, is_socket: bool, is_ours: bool, cx: &mut Cx<'_>) -> usize {
-        let now = cx.now();
+    /// Ours is made over a connection; without one another program of the same user and app
+    /// subscribes.
+    pub(crate) fn add_sub(
+        &mut self,
+        asked: Vec<String>,
+        is_socket: bool,
+        by: Option<ConnId>,
+        cx: &mut Cx<'_>,
+    ) -> usize {
+        let (now, is_ours) = (cx.now(), by.is_some());
         let seconds = if is_socket { 86_399 } else { self.knobs.lease_s };
         let sensitive = asked.iter().filter_map(|uri| Filter::of(uri)).any(Filter::is_sensitive);
         let encrypted = !is_socket && (sensitive || self.knobs.pn_encrypted == 1);
         let sub = Sub {
             id: self.uuid(),
             is_ours,
+            by,
             is_socket,
             asked,
             created: now,
