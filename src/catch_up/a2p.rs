@@ -16,17 +16,16 @@ use crate::event::uri::Parts;
 use crate::event::{A2pMessage, EventFilter, EventKind, GapClosure};
 use crate::rest::Client;
 
-/// Documented: the most that one answer has.
+/// Documented: the maximum of one answer.
 const PAGE: usize = 1000;
 /// How long before a gap a message may have been created whose status changed in it.
 const REREAD: u64 = 3_600_000;
 
-/// Makes up for high-volume messages (`GET …/a2p-sms/messages`, rate group Light).
+/// Backfills high-volume messages (`GET …/a2p-sms/messages`, rate group Light).
 ///
-/// The service lists them by the time they were created. So new ones are all found,
-/// with the status they have by then, and changes of status of those that were
-/// created within an hour before the gap. Each call is one request; the pages come
-/// newest first. Where the answer holds the token of the next page is unverified.
+/// The service lists them by their creation time. So it finds all new ones, with their present status, and status
+/// changes of those that were created within an hour before the gap. Each call is one request; the pages come newest
+/// first. Where the answer holds the token of the next page is unverified.
 #[derive(Clone, Debug)]
 pub struct A2pMessages {
     client: Client,
@@ -34,7 +33,7 @@ pub struct A2pMessages {
 }
 
 impl A2pMessages {
-    /// Asks through `client`.
+    /// Sends its requests through `client`.
     #[must_use]
     pub fn new(client: Client) -> Self {
         let clock = client.system().clock();
@@ -42,10 +41,10 @@ impl A2pMessages {
     }
 }
 
-/// Where one account's messages stand. All times are the service's.
+/// The position in one account's messages. All times are the service's.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Position {
-    /// Everything created before was read.
+    /// Every message that was created before this has been read.
     time: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     back: Option<Back>,
@@ -58,16 +57,16 @@ struct Position {
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Back {
     window: Window,
-    /// Where the list ends.
+    /// The end of the list.
     to: u64,
     page: String,
 }
 
-/// When something counts.
+/// Which times count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Window {
     created: u64,
-    /// `None` where only what is new counts.
+    /// `None` if only new messages count.
     changed: Option<u64>,
 }
 
@@ -77,7 +76,7 @@ impl Window {
     }
 }
 
-/// By the account's path.
+/// Keyed by the account's path.
 type Positions = BTreeMap<String, Position>;
 
 #[async_trait]
@@ -146,7 +145,7 @@ impl A2pMessages {
         let back = held.and_then(|held| held.back);
         let window = match (&back, time) {
             (Some(back), _) => back.window,
-            // A last look after a list of several pages: for what came meanwhile.
+            // A last request after a list of several pages, for the messages that arrived meanwhile.
             (None, Some(time)) if read_since.is_some() && read_since == since => {
                 Window { created: time, changed: None }
             }
@@ -198,7 +197,7 @@ fn by_account(filters: &[EventFilter]) -> Result<BTreeMap<String, Vec<&EventFilt
     Ok(accounts)
 }
 
-/// What a message means for a filter.
+/// The events of a message for a filter.
 fn found(filter: &EventFilter, answered: Option<&str>, raw: &RawValue, window: Window) -> Result<Option<Found>> {
     let message = A2pMessage::read(raw).unwrap_or_default();
     let created = message.creation_time.as_ref().and_then(time::of);
@@ -213,7 +212,7 @@ fn found(filter: &EventFilter, answered: Option<&str>, raw: &RawValue, window: W
     Found::change(&uri, stamp.map(crate::timestamp::Timestamp::as_str), &raw).map(Some)
 }
 
-/// Whether nothing that the message tells speaks against the filter's parameters.
+/// Whether the message's fields match the filter's parameters, as far as present.
 fn fits(filter: &EventFilter, message: &A2pMessage) -> bool {
     let fits = |key: &str, value: &str| match key {
         "direction" => message.direction.as_ref().is_none_or(|it| it.as_str() == value),

@@ -1,4 +1,4 @@
-//! Calls that several sources make in the same way.
+//! Calls that several sources share.
 
 use std::borrow::Cow;
 
@@ -16,14 +16,14 @@ use crate::rest::Client;
 use crate::salvage::{Parts, elements, fields, unwrapped};
 use crate::timestamp::Timestamp;
 
-/// What the service itself goes back before a sync token (documented: 5 s); other
-/// queries by time do the same here.
+/// How far the service itself reaches back before a sync token (documented: 5 s); other queries by time do the same
+/// here.
 pub(super) const OVERLAP: u64 = 5_000;
 
 /// An answer, and by how much the service's clock was ahead of this machine's.
 pub(super) struct Answered<T> {
     pub(super) body: T,
-    /// When it was answered, by the service's clock.
+    /// The time of the answer, by the service's clock.
     pub(super) at: u64,
     pub(super) skew: i64,
 }
@@ -31,7 +31,7 @@ pub(super) struct Answered<T> {
 /// One `GET` of a list.
 ///
 /// # Errors
-/// Also where the answer is not an object with anything of a list in it.
+/// Also if the answer is not an object with any part of a list.
 pub(super) async fn get(
     client: &Client,
     clock: &Clock,
@@ -63,12 +63,12 @@ pub(super) async fn ask<T>(
     let response = query.iter().fold(request, |request, (name, value)| request.query(name, value)).send().await?;
     let ours = time::millis(clock.wall());
     let at = response.answered_at().map_or(ours, time::millis);
-    // `Date` has whole seconds: what is within one is no difference.
+    // `Date` has whole seconds: differences below one do not count.
     let skew = time::skew(at, ours);
     let skew = if skew.abs() <= 1_000 { 0 } else { skew };
     let text = response.text();
     let body = read(&text, matches!(text, Cow::Owned(_))).ok_or_else(|| {
-        Error::new(ErrorKind::Protocol, "the answer is not what was asked for")
+        Error::new(ErrorKind::Protocol, "unexpected answer")
             .with_status(response.status().as_u16())
             .with_request_id(response.request_id())
             .with_unclear(true)
@@ -76,15 +76,14 @@ pub(super) async fn ask<T>(
     Ok(Answered { body, at: time::shift(ours, skew), skew })
 }
 
-/// An answer that holds a list, as leniently read as the records in it (found 6.6).
+/// An answer with a list, read as leniently as its records (found 6.6).
 #[derive(Default)]
 pub(super) struct Listing {
     pub(super) uri: Option<String>,
-    /// The records that are JSON.
+    /// The records that are valid JSON.
     pub(super) records: Vec<Box<RawValue>>,
-    /// Whether those are all that the answer has. A list that is not there, or null, may
-    /// have been left out by a service that failed to make it: it does not prove that
-    /// there is nothing. Neither does one with a record that cannot be read.
+    /// Whether those are all records of the answer. A service that failed to make a list may omit it or send null: a
+    /// missing list does not prove that it is empty. Neither does a list with an unreadable record.
     pub(super) is_whole: bool,
     pub(super) sync_info: SyncInfo,
     /// The tokens of the pages after and before this one.
@@ -93,7 +92,7 @@ pub(super) struct Listing {
 }
 
 impl Listing {
-    /// `patched`: some bytes were not UTF-8, so that what a record says is not known.
+    /// `patched`: some bytes were not UTF-8, so the content of a record is uncertain.
     fn read(text: &str, patched: bool) -> Option<Self> {
         let mut listing = Self::default();
         let (mut is_known, mut has_list, mut is_sound) = (false, false, !patched);
@@ -133,7 +132,7 @@ impl Listing {
     }
 }
 
-/// The records as objects, and whether those are all that the answer has.
+/// The records as objects, and whether those are all records of the answer.
 pub(super) fn objects(listing: &Listing) -> (Vec<Map<String, Value>>, bool) {
     let read = listing.records.iter().map(|raw| serde_json::from_str(raw.get()).ok());
     let objects: Vec<Map<String, Value>> = read.flatten().collect();
@@ -152,7 +151,7 @@ fn value_of<T: Lenient>(text: &str) -> Option<T> {
 /// `syncInfo` of a sync.
 #[derive(Default)]
 pub(super) struct SyncInfo {
-    /// `None` where the answer names no position.
+    /// `None` if the answer names no position.
     pub(super) sync_token: Option<String>,
     sync_time: Option<Timestamp>,
     older_records_exist: Option<bool>,
@@ -170,7 +169,7 @@ impl SyncInfo {
         }
     }
 
-    /// Whether there are older records than those of the answer; `None` where it does not say.
+    /// Whether there are older records than those of the answer; `None` if it does not say.
     pub(super) fn older_exist(&self) -> Option<bool> {
         self.older_records_exist
     }
@@ -185,19 +184,19 @@ impl SyncInfo {
     }
 }
 
-/// Whether the service does not take a position, for whatever reason.
+/// Whether the service refuses a position, for any reason.
 pub(super) fn is_stale(error: &Error) -> bool {
     error.disposition() == Disposition::Resync || error.kind() == ErrorKind::Rejected
 }
 
-/// A position of another kind or version is none.
+/// A position of another kind or version counts as none.
 pub(super) fn read_position<T: DeserializeOwned>(token: Option<&SyncToken>) -> Option<T> {
     serde_json::from_str(token?.text().expose()).ok()
 }
 
 pub(super) fn write_position<T: Serialize>(position: &T, made_at: std::time::SystemTime) -> Result<SyncToken> {
     let text = serde_json::to_string(position);
-    let text = text.map_err(|error| Error::new(ErrorKind::Internal, "a position cannot be written").with_source(error));
+    let text = text.map_err(|error| Error::new(ErrorKind::Internal, "failed to serialize a position").with_source(error));
     Ok(SyncToken::new(text?, made_at))
 }
 
@@ -216,7 +215,7 @@ mod tests {
             (r#"{"records":[{"id":1},{"id":1,"id":2}]}"#, Some((2, true))),
             (r#"{"records":{"id":1}}"#, Some((1, true))),
             ("\u{feff}{\"records\":[{},],}", Some((1, true))),
-            // What is not there proves nothing.
+            // A missing list proves nothing.
             (r#"{"records":null}"#, Some((0, false))),
             (r#"{"uri":"x"}"#, Some((0, false))),
             (r#"{"records":"none"}"#, Some((0, false))),
@@ -225,7 +224,7 @@ mod tests {
             (r#"{"records":[{},{"x":NaN}]}"#, Some((1, false))),
             (r#"{"records":[{},{"x":"cut"#, Some((1, false))),
             (r#"{"records":[{}]"#, Some((1, false))),
-            // Something else altogether.
+            // An answer without any list.
             ("{}", None),
             (r#"{"errorCode":"CMN-211"}"#, None),
             ("[]", None),

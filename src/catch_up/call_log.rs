@@ -15,33 +15,31 @@ use crate::error::Result;
 use crate::event::{EventFilter, EventKind, GapClosure};
 use crate::rest::Client;
 
-/// Documented: the most that one sync tells.
+/// Documented: the maximum of one sync.
 const PAGE: usize = 250;
 /// Documented: a full sync reaches back 30 days; a minute less, for the clocks.
 const LONGEST: u64 = 30 * 86_400_000 - 60_000;
-/// Calls are asked for by their start and count by their end: as far as that.
+/// Calls are requested by their start and count by their end: by this much earlier.
 const LONG_CALL: u64 = 3_600_000;
-/// Documented: calls are in the log 15 to 30 s after their end. Whether a call that was not
-/// answered has a duration, so that its end is known, is unverified: then it counts from
-/// its start.
+/// Documented: calls enter the log 15 to 30 s after their end. Whether an unanswered call has a duration, so that its
+/// end is known, is unverified: without one it counts from its start.
 const LATE: Duration = Duration::from_secs(180);
 const LEAST_LATE: Duration = Duration::from_secs(35);
 const MOST_LATE: Duration = Duration::from_secs(3_600);
 /// As long as other clients rely on a token.
 const TOKEN_LIFE: u64 = 3_600_000;
 
-/// Makes up for calls by call-log-sync (`GET …/call-log-sync`, rate group Heavy):
-/// missed calls, and the end of any other, of extensions or of an account.
+/// Backfills calls by call-log-sync (`GET …/call-log-sync`, rate group Heavy): missed calls, and the end of any other,
+/// of extensions or of an account.
 ///
-/// - A missed call is found as the event that would have told it.
-/// - For a telephony-session filter a call is found as the last event of its
-///   session: one party, gone. What happened before is lost.
+/// - A missed call is found as the event that push would have delivered.
+/// - For a telephony-session filter a call is found as the last event of its session: one party, gone. Earlier events
+///   of the session are lost.
 ///
-/// A call enters the log some time after its end: see [`late`](Self::late). Until then a gap
-/// is not complete, and the log is asked again. A sync costs one request per
-/// extension or account; where the service does not take the position, or where it
-/// is older than an hour, one more for each 250 calls. Calls of more than an hour
-/// that began before the gap are then not found.
+/// A call enters the log some time after its end: see [`late`](Self::late). Until then a gap is not complete, and the
+/// source queries the log again. A sync costs one request per extension or account; if the service refuses the
+/// position, or if it is older than an hour, one more for each 250 calls. Calls of more than an hour that began before
+/// the gap are not found then.
 #[derive(Clone, Debug)]
 pub struct CallLogSync {
     client: Client,
@@ -50,58 +48,55 @@ pub struct CallLogSync {
 }
 
 impl CallLogSync {
-    /// Syncs through `client`.
+    /// Sends its requests through `client`.
     #[must_use]
     pub fn new(client: Client) -> Self {
         let clock = client.system().clock();
         Self { client, late: LATE, clock }
     }
 
-    /// How long after the end of a call its record may enter the log. Default 3 min, 35 s
-    /// at least, an hour at most. Documented are 15 to 30 s (ringcentral-rest-and-events.md
-    /// §6.3); a call whose record has no duration counts from its start, so this includes
-    /// the time that it rang. A gap that is declared complete is complete within this.
+    /// How long after the end of a call its record may enter the log. Default 3 min, 35 s at least, an hour at most.
+    /// Documented are 15 to 30 s (ringcentral-rest-and-events.md §6.3); a call whose record has no duration counts from
+    /// its start, so this includes the time that it rang. A gap that is declared complete is complete within this time.
     #[must_use]
     pub fn late(self, late: Duration) -> Self {
         Self { late: late.clamp(LEAST_LATE, MOST_LATE), ..self }
     }
 }
 
-/// Where the sync of one extension or account stands.
+/// The position in one extension's or account's sync.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Position {
-    /// Empty where the service named none.
+    /// Empty if the service named none.
     token: String,
     /// When the token was made, by the service's clock.
     time: u64,
-    /// The same by this machine's clock.
+    /// The same time by this machine's clock.
     at: u64,
-    /// Whether it is for missed calls only.
+    /// Whether it covers missed calls only.
     missed: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     back: Option<Back>,
     /// Since when everything was read; 0 in a check.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     read_since: Option<u64>,
-    /// What happened before, by the service's clock, is none of the subscription's events.
+    /// Earlier calls, by the service's clock, are none of the subscription's events.
     #[serde(default)]
     first: u64,
-    /// Ids of calls that were in the log at `first`, so that they had ended, though their
-    /// records do not say when.
+    /// Ids of calls that were in the log at `first`, so that they had ended, though their records do not say when.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     ended: Vec<String>,
 }
 
 impl Position {
-    /// Goes on from another position. `since`: what happened since then counts, too.
+    /// Continues from another position. `since`: later calls count, too.
     fn after(mut self, held: &Self, since: Option<u64>) -> Self {
         (self.first, self.ended) = (held.first, held.ended.clone());
         self.reach(since);
         self
     }
 
-    /// Calls since then count, too. Two clocks differ by something, and a record takes longer
-    /// than the overlap to enter the log.
+    /// Calls since then count, too. Two clocks may differ, and a record takes longer than the overlap to enter the log.
     fn reach(&mut self, since: Option<u64>) {
         if let Some(since) = since.filter(|since| since.saturating_add(OVERLAP) < self.first) {
             self.first = since;
@@ -109,8 +104,8 @@ impl Position {
         }
     }
 
-    /// Whether a call is one of the time before the subscription. One whose end is not
-    /// known may have rung for as long as its record may be late.
+    /// Whether a call precedes the subscription. A call with an unknown end may have rung for as long as its record may
+    /// be late.
     fn is_before(&self, record: &CallRecord, late: u64) -> bool {
         let Some(ended) = record.ended() else { return false };
         let first = self.first.saturating_sub(OVERLAP);
@@ -126,7 +121,7 @@ impl Position {
     }
 }
 
-/// The part of the log that is still to be read.
+/// The part of the log that remains to be read.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Back {
     /// Calls that ended since then count.
@@ -135,7 +130,7 @@ struct Back {
     page: u64,
 }
 
-/// By the path of the extension or account.
+/// Keyed by the path of the extension or account.
 type Positions = BTreeMap<String, Position>;
 
 struct Ask<'a> {
@@ -149,7 +144,7 @@ impl Ask<'_> {
         self.filters.iter().all(|filter| filter.kind() == EventKind::MissedCall)
     }
 
-    /// What the records mean for the filters, oldest first. `counts`: of which calls.
+    /// The events of the records for the filters, oldest first. `counts` selects the calls.
     fn read(&self, listing: &Listing, counts: impl Fn(&CallRecord) -> bool) -> Result<Vec<(Option<u64>, Found)>> {
         let (uri, mut all) = (listing.uri.as_deref(), Vec::new());
         for raw in listing.records.iter().rev() {
@@ -208,7 +203,7 @@ impl CatchUp for CallLogSync {
         let owners = by_owner(request.filters)?;
         let mut positions: Positions = read_position(request.from).unwrap_or_default();
         positions.retain(|path, _| owners.contains_key(path));
-        // As with messages: what is left goes first, and a round ends with a sync.
+        // As with messages: the rest of a full sync goes first, and a round ends with a sync.
         let unread = positions.iter().find(|(_, held)| held.back.is_some()).map(|(path, _)| path.clone());
         let (mut all, mut left) = (Vec::new(), Vec::new());
         for (path, filters) in &owners {
@@ -241,7 +236,7 @@ impl CallLogSync {
         }
         match self.incremental(ask, &held).await {
             Err(error) if is_stale(&error) => {
-                tracing::debug!(%error, "the sync token is not taken: full sync");
+                tracing::debug!(%error, "sync token refused: full sync");
                 self.full(ask, Some(&held), made).await
             }
             outcome => outcome,
@@ -251,7 +246,7 @@ impl CallLogSync {
     async fn incremental(&self, ask: &Ask<'_>, held: &Position) -> Result<Step> {
         let query = [("syncType", "ISync".to_owned()), ("syncToken", held.token.clone())];
         let (synced, position) = self.ask(ask, &query).await?;
-        // A call is told late, and an old one again when something of it changed.
+        // A call enters the log late, and an old one appears again when it changed.
         let ended = self.before(held.time);
         // By the service's own clock: this machine's may have been set since.
         let since = ask.since.map(|since| time::shift(since, synced.sync_info.clocks(&self.clock).1));
@@ -260,21 +255,21 @@ impl CallLogSync {
         let found = ask.read(&synced, |call| self.counts(call, ended, &held))?;
         let is_late = since.is_some_and(|since| held.time.saturating_sub(OVERLAP) > since);
         if !synced.is_whole || is_late && !held.has_read(ask.since) {
-            // What was left out may be found by its time.
-            tracing::debug!(is_late, "the sync has not all that happened: full sync");
+            // The omitted calls may be found by their time.
+            tracing::debug!(is_late, "the sync is incomplete: full sync");
             let mut step = self.full(ask, Some(&held), None).await?;
             step.found.splice(0..0, found);
             return Ok(step);
         }
-        // Without another position the same one is asked from again.
+        // Without a new position the next sync starts from the same one.
         let mut position = if position.token.is_empty() { held } else { position.after(&held, None) };
         position.read_since = ask.since;
         Ok(Step { found, position, open: Vec::new() })
     }
 
     async fn full(&self, ask: &Ask<'_>, held: Option<&Position>, made: Option<u64>) -> Result<Step> {
-        // What came before the last start was read after it: so a service that takes
-        // no position at all does not keep anybody busy.
+        // Calls before the last start were read after it: so a service that accepts no position at all does not cause a
+        // busy loop.
         let again = held.filter(|held| held.has_read(ask.since));
         let from = again.map(|held| held.at).or(ask.since).or(held.map(|held| held.at)).or(made);
         let Some(from) = from else {
@@ -294,7 +289,7 @@ impl CallLogSync {
         let found = ask.read(&synced, |call| self.counts(call, ended, &position))?;
         let oldest = synced.records.iter().filter_map(|raw| CallRecord::of(raw).started()).min();
         position.read_since = Some(ask.since.unwrap_or(0));
-        // Whether `dateTo` is exclusive is unverified: one millisecond on (found 3.2).
+        // Whether `dateTo` is exclusive is unverified: one millisecond later (found 3.2).
         let to = oldest.unwrap_or(position.time).saturating_add(1);
         if synced.records.len() >= PAGE && again.is_none_or(|held| to > held.time) {
             position.back = Some(Back { ended, to, page: 1 });
@@ -355,12 +350,12 @@ impl CallLogSync {
         Ok(Step { found, position, open })
     }
 
-    /// Whether a call counts that is asked for from `ended` on.
+    /// Whether a call counts, if calls are requested from `ended` on.
     fn counts(&self, call: &CallRecord, ended: u64, position: &Position) -> bool {
         call.ended().is_none_or(|at| at >= ended) && !position.is_before(call, self.late_ms())
     }
 
-    /// Since when calls have to have ended that may not be in the log yet at `time`.
+    /// Calls that ended since then may not be in the log yet at `time`.
     fn before(&self, time: u64) -> u64 {
         time.saturating_sub(OVERLAP.saturating_add(self.late_ms()))
     }
@@ -370,8 +365,8 @@ impl CallLogSync {
     }
 }
 
-/// What is left after a full page whose oldest call began at `oldest`. By time and not by
-/// number: a record that enters or leaves the log meanwhile moves the pages by one.
+/// The rest after a full page whose oldest call began at `oldest`. By time and not by page number: a record that enters
+/// or leaves the log meanwhile shifts the pages by one.
 fn older(back: Back, oldest: Option<u64>) -> Back {
     match oldest.map(|oldest| oldest.saturating_add(1)) {
         Some(to) if to < back.to => Back { to, page: 1, ..back },
@@ -380,7 +375,7 @@ fn older(back: Back, oldest: Option<u64>) -> Back {
     }
 }
 
-/// The filters of each extension or account, by its path.
+/// The filters of each extension or account, keyed by its path.
 fn by_owner(filters: &[EventFilter]) -> Result<BTreeMap<String, Vec<&EventFilter>>> {
     let mut owners = BTreeMap::<String, Vec<&EventFilter>>::new();
     for filter in filters {
@@ -441,7 +436,7 @@ mod tests {
             ("a", -100_000, 40, false, true),
             ("a", -64_000, 60, true, true),
             ("a", 1_000, 0, true, true),
-            // Its end is not known: it may have rung until the subscription was there.
+            // Its end is unknown: it may have rung until the subscription existed.
             ("a", -100_000, 0, true, true),
             ("a", -184_000, 0, true, true),
             ("a", -186_000, 0, false, true),

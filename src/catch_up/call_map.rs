@@ -1,4 +1,4 @@
-//! From records of the call log to the events that would have told them.
+//! Maps records of the call log to the events that push would have delivered.
 #![allow(unreachable_pub, reason = "the macro of bodies makes public ones")]
 
 use serde_json::json;
@@ -14,31 +14,31 @@ use crate::ids::ExtensionId;
 use crate::timestamp::Timestamp;
 
 body! {
-    /// What is read of a record, field by field.
+    /// The fields of a record that are read.
     pub struct Call {
         /// The record's own id.
         pub id: Option<String> = "id",
-        /// The session by the older API.
+        /// The session's id in the older API.
         pub session_id: Option<SessionId> = "sessionId",
         /// The session.
         pub telephony_session_id: Option<TelephonySessionId> = "telephonySessionId",
-        /// The extension's party in it.
+        /// The extension's party in the session.
         pub party_id: Option<PartyId> = "partyId",
         /// When it began.
         pub start_time: Option<Timestamp> = "startTime",
         /// Seconds.
         pub duration: Option<u64> = "duration",
-        /// Which way.
+        /// The direction.
         pub direction: Option<Direction> = "direction",
         /// How it ended: `Missed`, `Call connected` and many more.
         pub result: Option<String> = "result",
-        /// Who called.
+        /// The caller.
         pub from: Option<End> = "from",
-        /// Who was called.
+        /// The callee.
         pub to: Option<End> = "to",
-        /// Whose call it is.
+        /// The owner of the call.
         pub extension: Option<Owner> = "extension",
-        /// Whether it was taken out of the log.
+        /// Whether it was deleted from the log.
         pub deleted: Option<bool> = "deleted",
     }
 
@@ -54,7 +54,7 @@ body! {
         pub name: Option<String> = "name",
     }
 
-    /// Whose call it is.
+    /// The owner of a call.
     pub struct Owner {
         /// The extension.
         pub id: Option<ExtensionId> = "id",
@@ -83,7 +83,7 @@ impl CallRecord {
         self.started().map(|start| start.saturating_add(self.0.duration.unwrap_or(0).saturating_mul(1000)))
     }
 
-    /// Its id, where its end is not known: such a call is listed under its start.
+    /// Its id, if its end is unknown: such a call is listed under its start.
     pub(super) fn endless_id(&self) -> Option<&str> {
         self.0.id.as_deref().filter(|_| self.0.duration.unwrap_or(0) == 0)
     }
@@ -92,7 +92,7 @@ impl CallRecord {
         self.0.result.as_deref() == Some("Missed")
     }
 
-    /// Whether nothing that the log tells speaks against the filter's parameters.
+    /// Whether the record's fields match the filter's parameters, as far as present.
     fn fits(&self, filter: &EventFilter) -> bool {
         let numbers = [&self.0.from, &self.0.to].map(|end| end.as_ref().and_then(End::number));
         let fits = |key: &str, value: &str| match key {
@@ -107,10 +107,10 @@ impl CallRecord {
     }
 }
 
-/// How a call that is over stands for its party.
+/// The status of a party whose call has ended.
 const GONE: &str = "Disconnected";
 
-/// What a call means for a filter.
+/// The events of a call for a filter.
 pub(super) fn found(filter: &EventFilter, answered: Option<&str>, record: &CallRecord) -> Result<Option<Found>> {
     let call = &record.0;
     if call.deleted == Some(true) || (call.session_id.is_none() && call.telephony_session_id.is_none()) {

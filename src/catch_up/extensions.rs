@@ -1,4 +1,4 @@
-//! The extensions of an account, compared.
+//! Compares the extensions of an account.
 
 use std::collections::BTreeMap;
 
@@ -16,18 +16,17 @@ use crate::event::{EventFilter, EventKind, GapClosure};
 use crate::ids::ExtensionId;
 use crate::rest::Client;
 
-/// The most that one answer has elsewhere in the API; not documented for this list.
+/// The maximum of one answer elsewhere in the API; not documented for this list.
 const PAGE: usize = 1000;
-/// Pages that are read: an account of more extensions is compared in part.
+/// The most pages: an account with more extensions is compared in part.
 const PAGES: u64 = 20;
 
-/// Makes up for changes of extensions by comparing lists (`GET …/extension`, rate
-/// group Medium): one that is new, gone, or has another record.
+/// Backfills changes of extensions by comparing lists (`GET …/extension`, rate group Medium): an extension that is new,
+/// gone, or has another record.
 ///
-/// What was changed twice is seen once, and hints are lost. The list is part of the
-/// position: an id and eight digits for each extension. In a check, when nothing is
-/// known to be missing, the list is read anew and nothing is told: what is new in it
-/// was pushed.
+/// Two changes of one extension appear as one, and hints are lost. The list is part of the position: an id and eight
+/// digits for each extension. A check, when no event is known to be missing, only reads the list again: push has
+/// delivered its changes.
 #[derive(Clone, Debug)]
 pub struct ExtensionList {
     client: Client,
@@ -35,7 +34,7 @@ pub struct ExtensionList {
 }
 
 impl ExtensionList {
-    /// Asks through `client`.
+    /// Sends its requests through `client`.
     #[must_use]
     pub fn new(client: Client) -> Self {
         let clock = client.system().clock();
@@ -43,10 +42,10 @@ impl ExtensionList {
     }
 }
 
-/// A digest of each extension's record, by its id.
+/// A digest of each extension's record, keyed by its id.
 type List = BTreeMap<String, String>;
 
-/// The lists, by the account's path.
+/// The lists, keyed by the account's path.
 type Lists = BTreeMap<String, List>;
 
 #[derive(Deserialize)]
@@ -60,7 +59,7 @@ struct Answer {
     whole: bool,
 }
 
-/// What happened to an extension.
+/// The change of an extension.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 enum What {
     Create,
@@ -99,7 +98,7 @@ impl CatchUp for ExtensionList {
             let (mut list, answer) = self.list(&path).await?;
             let before = held.as_ref().and_then(|held| held.get(&path));
             if !answer.whole {
-                // What a part of the list leaves out is not known to be gone.
+                // An extension that a partial list omits may still exist.
                 let left_out = before.into_iter().flatten().filter(|(id, _)| !list.contains_key(*id));
                 let left_out: List = left_out.map(|(id, digest)| (id.clone(), digest.clone())).collect();
                 list.extend(left_out);
@@ -119,7 +118,7 @@ impl CatchUp for ExtensionList {
 }
 
 impl ExtensionList {
-    /// The list, and how it was answered.
+    /// The list, and its answer.
     async fn list(&self, path: &str) -> Result<(List, Answer)> {
         let (mut list, mut whole) = (List::new(), true);
         let mut page = 1;
@@ -140,11 +139,11 @@ impl ExtensionList {
     }
 }
 
-/// An extension's id, and a digest of what its record says, in whatever order.
+/// An extension's id, and a digest of its record with fields in any order.
 fn digest(raw: &RawValue) -> Option<(String, String)> {
     let id = serde_json::from_str::<Extension>(raw.get()).ok()?.id;
     let mut sorted: Value = serde_json::from_str(raw.get()).ok()?;
-    // Addresses of a picture and the like hold what changes without a change.
+    // Picture URLs and the like may change without a change of the record.
     if let Some(fields) = sorted.as_object_mut() {
         fields.retain(|name, _| name != "uri" && name != "profileImage");
     }
@@ -153,7 +152,7 @@ fn digest(raw: &RawValue) -> Option<(String, String)> {
     Some((id.as_str().to_owned(), digits))
 }
 
-/// What differs.
+/// The differences.
 fn compare(before: &List, now: &List) -> Vec<(String, What)> {
     let gone = before.keys().filter(|id| !now.contains_key(*id)).map(|id| (id.clone(), What::Delete));
     let others = now.iter().filter_map(|(id, digest)| {

@@ -1,4 +1,4 @@
-//! From records of message-sync to the events that would have told them.
+//! Maps records of message-sync to the events that push would have delivered.
 
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -8,19 +8,18 @@ use crate::error::Result;
 use crate::event::uri::Parts;
 use crate::event::{Availability, Direction, EventFilter, EventKind, Message, MessageType};
 
-/// A message as the service wrote it, and what was read of it.
+/// A message as the service wrote it, and its parsed fields.
 pub(super) struct Record<'a> {
     raw: &'a RawValue,
     message: Message,
 }
 
-/// What counts as having happened in the time that is asked about; by the
-/// service's clock.
+/// Which times count as within the requested time; by the service's clock.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Window {
     /// A message created since then is new.
     pub(super) created: u64,
-    /// Changes since then count; `None` where only new messages do.
+    /// Changes since then count; `None` if only new messages do.
     pub(super) changed: Option<u64>,
 }
 
@@ -38,7 +37,7 @@ impl<'a> Record<'a> {
         self.message.creation_time.as_ref()?.system_time().map(time::millis_up)
     }
 
-    /// When it changed last.
+    /// When it last changed.
     pub(super) fn changed(&self) -> Option<u64> {
         self.message.last_modified_time.as_ref().and_then(time::of).or_else(|| self.created())
     }
@@ -48,7 +47,7 @@ impl<'a> Record<'a> {
         self.message.id.as_ref().map(|id| id.as_str().to_owned())
     }
 
-    /// The id of one that is gone and of which nothing else is known.
+    /// The id of a deleted message whose other fields are unknown.
     pub(super) fn bare_id(&self) -> Option<String> {
         self.id().filter(|_| self.is_bare())
     }
@@ -61,14 +60,13 @@ impl<'a> Record<'a> {
         self.message.availability == Some(Availability::Purged)
     }
 
-    /// Of what is gone the service tells id and availability only.
+    /// For a deleted message the service sends only id and availability.
     fn is_gone(&self) -> bool {
         matches!(self.message.availability, Some(Availability::Deleted | Availability::Purged))
     }
 
-    /// One that is told now and has not changed since it was created counts even if
-    /// that was earlier, and so does one without a readable time: better told twice
-    /// than not at all.
+    /// A message that appears now and has not changed since its creation counts even if it was created earlier, and so
+    /// does one without a readable time: better delivered twice than not at all.
     fn is_new(&self, window: Window) -> bool {
         match self.created() {
             Some(created) => created >= window.created || self.changed() == Some(created),
@@ -76,12 +74,11 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// Whether it may have been known before the time asked about, and has changed
-    /// in it.
+    /// Whether it may have been known before the requested time, and has changed within it.
     fn is_updated(&self, window: Window) -> bool {
         let Some(since) = window.changed else { return false };
         let changed = self.changed().is_none_or(|changed| changed >= since);
-        // Also where it is new: that may have been told before it changed.
+        // Also if it is new: it may have been delivered before it changed.
         changed && (!self.is_new(window) || self.changed() > self.created())
     }
 
@@ -92,7 +89,7 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// Whether nothing that is known of it speaks against the filter's parameters.
+    /// Whether its known fields match the filter's parameters.
     fn fits(&self, filter: &EventFilter, known_type: Option<&str>) -> bool {
         let all = |name: &'static str| Parts::of(filter.as_str()).pairs().filter(move |(key, _)| key == name);
         let (mut types, mut directions) = (all("type").peekable(), all("direction").peekable());
@@ -105,9 +102,8 @@ impl<'a> Record<'a> {
     }
 }
 
-/// What a record means for a filter: nothing, one event, or two (it is new, and
-/// changed since). `known_type` is its type where it does not tell and only one
-/// was asked for.
+/// The events of a record for a filter: none, one, or two (it is new, and changed since). `known_type` is its type if
+/// the record does not name it and only one was requested.
 pub(super) fn found(
     filter: &EventFilter,
     answered: Option<&str>,
@@ -162,8 +158,8 @@ struct HintChange<'a> {
     new_message_ids: &'a [&'a str],
 }
 
-/// The hints of a message-store filter. A message that is new and was changed is
-/// two: whoever knows it already must hear of the change all the same.
+/// The hints of a message-store filter. A message that is new and was changed is two: a reader that knows it already
+/// must receive the change.
 fn hints(
     uri: &str,
     answered: Option<&str>,
@@ -210,7 +206,7 @@ mod tests {
     use crate::event::Event;
     use crate::{Notification, Origin};
 
-    /// 12:00:00 of the day that the records below are from.
+    /// 12:00:00 of the day of the records below.
     const NOON: u64 = 1_714_996_800_000;
     const ANSWERED: Option<&str> = Some("https://h/restapi/v1.0/account/4/extension/7/message-sync?syncType=ISync");
 
@@ -231,8 +227,7 @@ mod tests {
         found.into_iter().map(read).collect()
     }
 
-    /// `new` for a message in full, `+1` and `~1` for hints about a new and a
-    /// changed one.
+    /// `new` for a message in full, `+1` and `~1` for hints about a new and a changed one.
     fn words(told: &[Notification]) -> String {
         let word = |it: &Notification| match it.event() {
             Event::MessageStore(hint) if hint.new_count() == 1 && hint.new_message_ids().count() == 1 => "+1",
@@ -270,15 +265,15 @@ mod tests {
             ("Fax", "Outbound", new, AFTER, "store +1, fax/vm +1"),
             ("VoiceMail", "Inbound", new, AFTER, "store +1, fax/vm +1, vm new"),
             ("Voicemail", "Inbound", new, AFTER, "store +1, fax/vm +1, vm new"),
-            // Changed: only where changes count.
+            // Changed: only if changes count.
             ("SMS", "Inbound", ("09:00:00", "12:00:01"), AFTER, "store ~1, sms in ~1"),
             ("SMS", "Inbound", ("09:00:00", "12:00:01"), CHECK, ""),
             ("Fax", "Inbound", ("09:00:00", "12:00:01"), AFTER, "store ~1, fax/vm ~1, fax new"),
             ("Fax", "Inbound", ("09:00:00", "12:00:01"), CHECK, ""),
             ("VoiceMail", "Inbound", ("09:00:00", "12:00:01"), AFTER, "store ~1, fax/vm ~1, vm new"),
-            // Changed before the time asked about.
+            // Changed before the requested time.
             ("SMS", "Inbound", ("09:00:00", "11:00:00"), AFTER, ""),
-            // Told now, unchanged since it was created: it came late.
+            // Listed now, unchanged since its creation: it arrived late.
             ("SMS", "Inbound", ("09:00:00", "09:00:00"), AFTER, "store +1, sms in +1, sms new"),
         ] {
             let record = record(kind, direction, created, changed);

@@ -18,38 +18,35 @@ use crate::event::uri::Parts;
 use crate::event::{EventFilter, EventKind, GapClosure, MessageType};
 use crate::rest::Client;
 
-/// No maximum is published; other clients ask for as many.
+/// No maximum is published; other clients request the same number.
 const PAGE: usize = 250;
 const REACH: Duration = Duration::from_secs(7 * 86_400);
-/// The service's own default frame: a shorter one could lie in the future of a service
-/// whose clock is behind.
+/// The service's own default frame: a shorter one could lie in the future of a service whose clock is slow.
 const LEAST_REACH: Duration = Duration::from_secs(86_400);
 const MOST_REACH: Duration = Duration::from_secs(10 * 365 * 86_400);
-/// How far an answer is behind what was pushed is documented nowhere.
+/// How far an answer lags behind push is undocumented.
 const LAG: Duration = Duration::from_secs(1);
 const MOST_LAG: Duration = Duration::from_secs(60);
-/// Documented: the most that a page of the message store holds.
+/// Documented: the maximum of one page of the message store.
 const LIST: usize = 1_000;
 
-/// Makes up for messages by message-sync (`GET …/message-sync`, rate group Light):
-/// the filters of the message store, instant messages, faxes and voicemail, of one
-/// or more extensions.
+/// Backfills messages by message-sync (`GET …/message-sync`, rate group Light): the filters of the message store,
+/// instant messages, faxes and voicemail, of one or more extensions.
 ///
-/// - A text message that came in is found as the event that would have told it.
+/// - An inbound text message is found as the event that push would have delivered.
 /// - So is a fax or a voicemail, and each later change of one.
-/// - For a message-store filter each message is a hint of its own, with the
-///   message in [`records`](crate::event::MessageStore::records). New ones have
-///   their ids in `newMessageIds`. Messages that were changed, deleted or purged
-///   are updates; of those that are gone the service tells the id only, and their
-///   type only where all filters of the extension want the same one.
+/// - For a message-store filter each message is a separate hint, with the message in
+///   [`records`](crate::event::MessageStore::records). New ones have their ids in `newMessageIds`. Messages that were
+///   changed, deleted or purged are updates; for deleted ones the service sends only the id, and their type is known
+///   only if all filters of the extension want the same one.
 ///
-/// A message that came and was deleted since is shown by the message store; one that was
-/// purged is not, and leaves the gap open ([`OpenReason::Deleted`](super::OpenReason)).
+/// The message store shows a message that arrived and was deleted since; it does not show a purged one, which leaves
+/// the gap open ([`OpenReason::Deleted`](super::OpenReason)).
 ///
-/// A sync costs one request per extension, and one more where messages are gone. When the
-/// service no longer takes the position, it costs three, and one for each 250 messages: the
-/// pages of such a full sync come newest first, each oldest first in itself. It cannot find
-/// changes of messages from before the gap, and no message that was purged since.
+/// A sync costs one request per extension, and one more if messages were deleted. When the service no longer accepts
+/// the position, it costs three, and one for each 250 messages: the pages of such a full sync come newest first, each
+/// oldest first in itself. It cannot find changes of messages from before the gap, and no message that was purged
+/// since.
 #[derive(Clone, Debug)]
 pub struct MessageSync {
     client: Client,
@@ -60,51 +57,48 @@ pub struct MessageSync {
 }
 
 impl MessageSync {
-    /// Syncs through `client`.
+    /// Sends its requests through `client`.
     #[must_use]
     pub fn new(client: Client) -> Self {
         let clock = client.system().clock();
         Self { client, page: PAGE, reach: REACH, lag: LAG, clock }
     }
 
-    /// How many messages to ask for at once in a full sync. Default 250; at least 1.
-    /// The service takes it as a hint, and publishes no maximum.
+    /// How many messages to request at once in a full sync. Default 250; at least 1. The service treats it as a hint,
+    /// and publishes no maximum.
     #[must_use]
     pub fn page_size(self, messages: usize) -> Self {
         Self { page: messages.max(1), ..self }
     }
 
-    /// Of how old messages changes are to be found. Default 7 days, one day at least, ten
-    /// years at most. Whether the service reports changes only of messages from within
-    /// the frame of the full sync is unverified (ringcentral-rest-and-events.md §6.1): a
-    /// gap that is declared complete is complete within this reach.
+    /// How old a message may be whose changes are to be found. Default 7 days, one day at least, ten years at most.
+    /// Whether the service reports changes only of messages from within the frame of the full sync is unverified
+    /// (ringcentral-rest-and-events.md §6.1): a gap that is declared complete is complete within this reach.
     #[must_use]
     pub fn reach(self, reach: Duration) -> Self {
         Self { reach: reach.clamp(LEAST_REACH, MOST_REACH), ..self }
     }
 
-    /// How long after a message came or changed a sync may still be without it, since the
-    /// service answers from a copy. Default 1 s, a minute at most. That there is such a time
-    /// is unverified (ringcentral-rest-and-events.md §6.1); a gap that is declared complete
-    /// is complete within it. After a gap the sync waits for so long where that is 5 s at
-    /// most; with more it is made at once, the gap stays open as not settled, and the sync
-    /// is repeated later.
+    /// How long after a message arrived or changed a sync may still omit it, since the service answers from a replica.
+    /// Default 1 s, a minute at most. That such a lag exists is unverified (ringcentral-rest-and-events.md §6.1); a gap
+    /// that is declared complete is complete within it. After a gap the sync waits for this time if it is 5 s at most;
+    /// otherwise it runs at once, the gap stays open as not settled, and the sync is repeated later.
     #[must_use]
     pub fn lag(self, lag: Duration) -> Self {
         Self { lag: lag.min(MOST_LAG), ..self }
     }
 }
 
-/// Where one extension's sync stands.
+/// The position in one extension's sync.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Position {
-    /// Empty where the service named none.
+    /// Empty if the service named none.
     token: String,
     /// When the token was made, by the service's clock.
     time: u64,
-    /// The types of message it is for; none stands for all.
+    /// The types of message that it covers; empty for all.
     types: Vec<String>,
-    /// What a full sync still has to read.
+    /// The part that a full sync still has to read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     back: Option<Back>,
     /// Since when everything was read; 0 in a check.
@@ -119,24 +113,24 @@ impl Position {
     }
 }
 
-/// The part of the past that is still to be read.
+/// The part of the past that remains to be read.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Back {
     from: u64,
     /// `None` for up to now.
     to: Option<u64>,
-    /// How many messages to ask for, where that is more than usual.
+    /// How many messages to request, if more than usual.
     #[serde(default)]
     count: usize,
-    /// The most to ask for, where more make an answer too large.
+    /// The most to request, if more would make an answer too large.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     most: Option<usize>,
 }
 
-/// The position of the source: one for each extension, by its path.
+/// The position of the source: one for each extension, keyed by its path.
 type Positions = BTreeMap<String, Position>;
 
-/// What is asked for one extension.
+/// The request for one extension.
 struct Ask<'a> {
     path: &'a str,
     filters: &'a [&'a EventFilter],
@@ -144,7 +138,7 @@ struct Ask<'a> {
     since: Option<u64>,
 }
 
-/// What one step brought.
+/// The result of one step.
 struct Step {
     found: Vec<(Option<u64>, Found)>,
     position: Position,
@@ -192,8 +186,8 @@ impl CatchUp for MessageSync {
         let extensions = by_extension(request.filters)?;
         let mut positions: Positions = read_position(request.from).unwrap_or_default();
         positions.retain(|path, _| extensions.contains_key(path));
-        // What is left of a full sync goes first. Every round ends with a sync of
-        // all extensions, so that the last page reaches up to its own time.
+        // The rest of a full sync goes first. Every round ends with a sync of all extensions, so that the last page
+        // reaches up to its own time.
         let unread = positions.iter().find(|(_, held)| held.back.is_some()).map(|(path, _)| path.clone());
         let (mut all, mut left) = (Vec::new(), Vec::new());
         for (path, filters) in &extensions {
@@ -202,14 +196,14 @@ impl CatchUp for MessageSync {
             }
             let since = request.since.map(time::millis);
             let ask = Ask { path, filters, types: types(filters), since };
-            // A position of another kind or version still tells when it was made.
+            // A position of another kind or version still has the time of its creation.
             let made = request.from.map(|token| time::millis(token.made_at()));
             let Step { found, position, open } = self.step(&ask, positions.remove(path), made).await?;
             all.extend(found);
             left.extend(open_for(filters, &open));
             positions.insert(path.clone(), position);
         }
-        // What has no time is the news of something gone: the latest there is.
+        // A record without a time reports a deletion: it comes last.
         all.sort_by_key(|(at, _)| (at.is_none(), *at));
         let more = unread.is_some() || positions.values().any(|held| held.back.is_some());
         let found = all.into_iter().map(|(_, found)| found).collect();
@@ -225,7 +219,7 @@ impl MessageSync {
                 None if held.types != ask.types || held.token.is_empty() => self.full(ask, Some(&held), made).await,
                 None => match self.incremental(ask, &held).await {
                     Err(error) if is_stale(&error) || is_too_large(&error) => {
-                        tracing::debug!(%error, "no sync from the token: full sync");
+                        tracing::debug!(%error, "sync token refused: full sync");
                         self.full(ask, Some(&held), made).await
                     }
                     outcome => outcome,
@@ -251,22 +245,21 @@ impl MessageSync {
         // By the service's own clock: this machine's may have been set since.
         let is_late = window.changed.is_some_and(|since| held.time.saturating_sub(2 * OVERLAP) > since);
         if !answer.is_whole || is_late && !held.has_read(ask.since) {
-            // What was left out may be found by its time.
-            tracing::debug!(is_late, "the sync has not all that happened: full sync");
+            // The omitted messages may be found by their time.
+            tracing::debug!(is_late, "the sync is incomplete: full sync");
             let mut step = self.full(ask, Some(held), None).await?;
             step.found.splice(0..0, found);
             return Ok(step);
         }
-        // Without another position the same one is asked from again.
+        // Without a new position the next sync starts from the same one.
         let token = answer.sync_info.sync_token.take();
         let (token, time) = token.map_or_else(|| (held.token.clone(), held.time), |token| (token, time));
         let position = Position { token, time, types: ask.types.clone(), back: None, read_since: ask.since };
         Ok(Step { found, position, open })
     }
 
-    /// Of a message that is gone a sync has the id only. One that came and was deleted in
-    /// the time asked about is shown by the message store, in full: it takes the place of
-    /// the bare one (found 3.3). Returns what that leaves open.
+    /// For a deleted message a sync has only the id. If it arrived and was deleted within the requested time, the
+    /// message store shows it in full: that record replaces the bare one (found 3.3). Returns what remains open.
     async fn show_deleted(
         &self,
         ask: &Ask<'_>,
@@ -287,7 +280,7 @@ impl MessageSync {
             let Some(id) = bare(raw) else { continue };
             match shown.remove(&id) {
                 Some(whole) => *raw = whole,
-                // It is not in the list of those deleted since: it had come before.
+                // The list of recently deleted messages lacks it: it had arrived before.
                 None if !Record::of(raw).is_purged() => {}
                 None => drop(purged.insert(id)),
             }
@@ -295,8 +288,7 @@ impl MessageSync {
         Ok(if purged.is_empty() { Vec::new() } else { vec![(Changes::NEW, OpenReason::Deleted)] })
     }
 
-    /// The messages that were created since then and are deleted; `None` where the service
-    /// does not list them all.
+    /// The messages that were created since then and are deleted; `None` if the service does not list them all.
     async fn deleted(&self, ask: &Ask<'_>, since: u64) -> Result<Option<Listing>> {
         let mut query = vec![("availability", "Deleted".to_owned()), ("dateFrom", time::text(since))];
         query.push(("perPage", LIST.to_string()));
@@ -304,7 +296,7 @@ impl MessageSync {
         self.store(ask, &query).await
     }
 
-    /// A list of the message store; `None` where it is not a whole one.
+    /// A list of the message store; `None` if it is incomplete.
     async fn store(&self, ask: &Ask<'_>, query: &[(&str, String)]) -> Result<Option<Listing>> {
         let path = format!("{}/message-store", ask.path);
         match get(&self.client, &self.clock, &path, query).await {
@@ -314,12 +306,12 @@ impl MessageSync {
         }
     }
 
-    /// Starts anew, and reads what was created since then.
+    /// Starts a full sync, and reads the messages that were created since then.
     async fn full(&self, ask: &Ask<'_>, held: Option<&Position>, made: Option<u64>) -> Result<Step> {
         let (mut position, skew, uri) = self.start(ask).await?;
         let from = match (ask.since, held) {
-            // What came before the last start was read after it. So a service that
-            // takes no position at all does not keep anybody busy.
+            // Messages before the last start were read after it. So a service that accepts no position at all does not
+            // cause a busy loop.
             (since, Some(held)) if held.types == ask.types && held.has_read(since) => Some(held.time),
             (Some(since), _) => Some(time::shift(since, skew).saturating_sub(OVERLAP)),
             (None, Some(held)) => Some(held.time.saturating_sub(OVERLAP)),
@@ -327,7 +319,7 @@ impl MessageSync {
         };
         let Some(from) = from else { return Ok(Step { found: Vec::new(), position, open: Vec::new() }) };
         position.read_since = Some(ask.since.unwrap_or(0));
-        // A full sync leaves out what is deleted (found 3.3).
+        // A full sync omits deleted messages (found 3.3).
         let deleted = match ask.since {
             Some(_) => self.deleted(ask, from).await?,
             None => Some(Listing::default()),
@@ -335,7 +327,7 @@ impl MessageSync {
         let mut step = self.page(ask, position, Back { from, to: None, count: 0, most: None }).await?;
         match deleted {
             Some(listed) => {
-                // Events have the extension that a sync names.
+                // Events name the extension that a sync names.
                 let listed = Listing { uri, ..listed };
                 let found = self.read(ask, &listed, Window { created: from, changed: None })?;
                 step.found.splice(0..0, found);
@@ -359,7 +351,7 @@ impl MessageSync {
 
     /// Reads one page of the past, the newest part of it.
     async fn page(&self, ask: &Ask<'_>, mut position: Position, back: Back) -> Result<Step> {
-        // A page that is larger than an answer may be is asked for in smaller ones (found 6.10).
+        // An oversized page is requested in smaller ones (found 6.10).
         let mut most = back.most;
         let mut count = back.count.max(self.page).min(most.unwrap_or(LIST));
         let answer = loop {
@@ -394,13 +386,13 @@ impl MessageSync {
         let mut open = Vec::new();
         open.extend(lost.then_some((Changes::ALL, OpenReason::TooMuch)));
         open.extend((!answer.is_whole).then_some((Changes::ALL, OpenReason::Unread)));
-        // It knows messages by their creation only.
+        // It finds messages by their creation only.
         open.extend(ask.since.map(|_| (Changes::CHANGED.and(Changes::DELETED), OpenReason::NoPosition)));
         Ok(Step { found, position, open })
     }
 
-    /// All messages of one millisecond, by the message store; `None` where it does not list
-    /// them all. `page`: a part of them.
+    /// All messages of one millisecond, by the message store; `None` if it does not list them all. `page`: a part of
+    /// them.
     async fn moment(&self, ask: &Ask<'_>, page: &Listing, at: u64) -> Result<Option<Listing>> {
         let mut query = vec![("dateFrom", time::text(at.saturating_sub(1))), ("dateTo", time::text(at + 1))];
         query.push(("perPage", LIST.to_string()));
@@ -441,18 +433,16 @@ fn frame(ask: &Ask<'_>, from: u64, to: Option<u64>, count: usize) -> Vec<(&'stat
     query
 }
 
-/// What is left of `back` after a page whose oldest message was created at
-/// `oldest`, and whether part of it has to be passed over. Whether `dateTo` is exclusive is
-/// unverified: so it is asked one millisecond on, and what comes twice is recognised (found
-/// 3.2). `exist`: whether the service says that there are older ones.
+/// The rest of `back` after a page whose oldest message was created at `oldest`, and whether part of it must be
+/// skipped. Whether `dateTo` is exclusive is unverified: so the request reaches one millisecond further, and duplicates
+/// are recognized (found 3.2). `exist`: whether the service says that there are older ones.
 fn older(back: Back, oldest: Option<u64>, full_page: bool, exist: Option<bool>) -> Option<(Back, bool)> {
     let oldest = oldest.filter(|oldest| exist != Some(false) && *oldest > back.from)?;
     let next = oldest.saturating_add(1);
     let most = back.most.unwrap_or(LIST);
     match back.to {
-        // More messages of one millisecond than a page holds: a larger page shows them, up
-        // to its most. A page that is not full has all there are, unless the service says
-        // that there are more: then it makes no larger ones.
+        // More messages of one millisecond than a page holds: a larger page shows them, up to its maximum. A page that
+        // is not full has all there are, unless the service says that there are more: then it makes no larger ones.
         Some(to) if next >= to && back.count < most && full_page => {
             Some((Back { count: (2 * back.count).min(most), ..back }, false))
         }
@@ -462,7 +452,7 @@ fn older(back: Back, oldest: Option<u64>, full_page: bool, exist: Option<bool>) 
     }
 }
 
-/// The filters of each extension, by its path.
+/// The filters of each extension, keyed by its path.
 fn by_extension(filters: &[EventFilter]) -> Result<BTreeMap<String, Vec<&EventFilter>>> {
     let mut extensions = BTreeMap::<String, Vec<&EventFilter>>::new();
     for filter in filters.iter().filter(|filter| types_of(filter).is_some()) {
@@ -471,7 +461,7 @@ fn by_extension(filters: &[EventFilter]) -> Result<BTreeMap<String, Vec<&EventFi
     Ok(extensions)
 }
 
-/// The types that the filters want, in one order; none for all.
+/// The types that the filters want, in a fixed order; empty for all.
 fn types(filters: &[&EventFilter]) -> Vec<String> {
     let mut all = Vec::new();
     for filter in filters {
@@ -485,8 +475,7 @@ fn types(filters: &[&EventFilter]) -> Vec<String> {
     all
 }
 
-/// The types of message that a filter is about, none for all; `None` for a filter
-/// that is about no messages.
+/// The types of message of a filter, empty for all; `None` for a filter that is not about messages.
 fn types_of(filter: &EventFilter) -> Option<Vec<String>> {
     let of = |name: &str| Some(vec![name.to_owned()]);
     match filter.kind() {
@@ -540,7 +529,7 @@ mod tests {
             (None, Some(500), true, None, Some((Some(501), 0, false))),
             (None, Some(500), false, Some(true), Some((Some(501), 0, false))),
             (Some(501), Some(400), true, Some(true), Some((Some(401), 0, false))),
-            // The service has no more, or none of the time asked about.
+            // The service has no more, or none of the requested time.
             (Some(500), Some(400), true, Some(false), None),
             (Some(500), Some(100), true, Some(true), None),
             (Some(500), Some(50), true, Some(true), None),
@@ -549,18 +538,18 @@ mod tests {
             (Some(501), Some(500), true, None, Some((Some(501), 20, false))),
             (Some(501), Some(501), true, Some(true), Some((Some(501), 20, false))),
             (Some(501), Some(500), false, None, None),
-            // The service holds back what it has, and makes no larger page.
+            // The service withholds messages, and makes no larger page.
             (Some(501), Some(500), false, Some(true), Some((Some(500), 0, true))),
         ] {
             let got = older(back(to, 10), oldest, full, exist).map(|(back, lost)| (back.to, back.count, lost));
             assert_eq!(got, want, "{to:?} {oldest:?} {full} {exist:?}");
         }
-        // As large as it can be: the rest of this millisecond is passed over, and that counts.
+        // At its maximum: the rest of this millisecond is skipped, and that counts.
         for (to, oldest, want) in [(501, 500, 500), (501, 501, 500), (500, 500, 499)] {
             let got =
                 older(back(Some(to), LIST), Some(oldest), true, None).map(|(back, lost)| (back.to, back.count, lost));
             assert_eq!(got, Some((Some(want), 0, true)), "{to} {oldest}");
-            // A larger page would make the answer too large: it is not tried again.
+            // A larger page would make the answer too large, so it is not requested again.
             let small = Back { most: Some(5), ..back(Some(to), 5) };
             let got = older(small, Some(oldest), true, None).map(|(back, lost)| (back.to, back.most, lost));
             assert_eq!(got, Some((Some(want), Some(5), true)), "{to} {oldest}");

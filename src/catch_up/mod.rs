@@ -1,9 +1,9 @@
-//! Asking the service for what a push transport missed.
+//! Finds events that a push transport missed.
 //!
 //! No transport keeps every event: PubNub has some hundred messages for some
 //! minutes, the WebSocket gateway a hundred for three minutes, an expired
-//! subscription none. For most events the service can be asked afterwards. A
-//! [`CatchUp`] is one such source; a subscription asks it after every gap, and
+//! subscription none. The service can report most events afterwards. A
+//! [`CatchUp`] is one such source; a subscription queries it after every gap, and
 //! instead of the push transport while that is down for long.
 //!
 //! | Source | Filters | Closes a gap | Rate group |
@@ -53,8 +53,7 @@ pub use presence::PresenceSnapshot;
 pub use proof::{Changes, Open, OpenReason};
 pub use team_posts::TeamPosts;
 
-/// Every source of this crate, with its defaults: those that cover none of a
-/// subscription's filters cost it nothing.
+/// Every source of this crate, with its defaults: sources that cover none of a subscription's filters cost it nothing.
 #[must_use]
 pub fn standard(client: &Client) -> Vec<Arc<dyn CatchUp>> {
     vec![
@@ -70,53 +69,48 @@ pub fn standard(client: &Client) -> Vec<Arc<dyn CatchUp>> {
 
 /// A source of missed events.
 ///
-/// What it finds is delivered with [`Origin::CatchUp`](crate::Origin) (or
-/// `Snapshot`, where [`Found::snapshot`] says so). It may find what was pushed as
-/// well: the subscription recognises repetitions by what the event is about.
+/// Its events are delivered with [`Origin::CatchUp`](crate::Origin) (or `Snapshot`, if [`Found::snapshot`] says so). It
+/// may find pushed events as well: the subscription recognizes duplicates by the subject of the event.
 ///
-/// Each call is one request or a few, with a deadline of its own, inside the rate
-/// budget of the client it was made for; when to call again is the subscription's
-/// business. Cancel safe: a dropped call is as good as none.
+/// Each call is one request or a few, with its own deadline, inside the rate budget of its client; the subscription
+/// decides when to call again. Cancel safe: a dropped call has no effect.
 #[async_trait]
 pub trait CatchUp: Send + Sync + fmt::Debug + 'static {
-    /// A word for logs, status and resume tokens; one of its kind per subscription.
+    /// A word for logs, status and resume tokens; unique within a subscription.
     fn name(&self) -> &'static str;
 
-    /// How well this makes up for missed events of `filter`.
+    /// How well this source fills a gap in the events of `filter`.
     fn covers(&self, filter: &EventFilter) -> GapClosure;
 
-    /// Whether what it finds for a message-store filter has the message in it, so that
-    /// it can stand for a notification that only counts. Default: no.
+    /// Whether its events for a message-store filter contain the message, so that they can replace a notification that
+    /// only counts. Default: no.
     fn covers_messages(&self) -> bool {
         false
     }
 
-    /// How long after something happened the source is sure to find it. Until so much time
-    /// has passed since the end of a gap, no answer proves the gap complete
-    /// ([`OpenReason::NotSettled`]); the source is asked again. Default: at once.
+    /// How long after an event the source is certain to find it. Until this time has passed since the end of a gap, no
+    /// answer proves the gap complete ([`OpenReason::NotSettled`]); the source is queried again. Default: at once.
     fn settles_after(&self) -> Duration {
         Duration::ZERO
     }
 
-    /// How far before the time of a position a sync from it reaches: what the service
-    /// itself goes back. A gap that begins earlier is asked for from an older position.
-    /// Default: not at all.
+    /// How far before the time of a position a sync from it reaches, because the service itself does. A gap that begins
+    /// earlier needs an older position. Default: not at all.
     fn overlap(&self) -> Duration {
         Duration::ZERO
     }
 
-    /// A position from which [`sync`](Self::sync) finds what happens from now on.
+    /// A position from which [`sync`](Self::sync) finds all later events.
     ///
     /// # Errors
-    /// As the service answers.
+    /// The service's answer.
     async fn begin(&self, filters: &[EventFilter]) -> Result<SyncToken>;
 
-    /// What happened since `request.from`, page by page.
+    /// The events since `request.from`, page by page.
     ///
     /// # Errors
-    /// As the service answers. A position that the service no longer takes is not
-    /// an error: the source finds what it can from `request.since` on and says
-    /// that the page is not [`complete`](SyncPage::complete).
+    /// The service's answer. A position that the service no longer accepts is not an error: the source finds what it
+    /// can from `request.since` on, and the page is not [`complete`](SyncPage::complete).
     async fn sync(&self, request: SyncRequest<'_>) -> Result<SyncPage>;
 }
 
@@ -151,68 +145,67 @@ impl<T: CatchUp + ?Sized> CatchUp for Arc<T> {
     }
 }
 
-/// What to ask a source for.
+/// A request to a source.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct SyncRequest<'a> {
-    /// Where to go on; `None` where no position is old enough for `since`: then what
-    /// happened is asked for by its time.
+    /// The position to continue from; `None` if no position is old enough for `since`: then the events are requested by
+    /// their time.
     pub from: Option<&'a SyncToken>,
     /// The filters of the subscription that this source covers.
     pub filters: &'a [EventFilter],
-    /// Since when events may be missing, by this machine's clock. `None` where
-    /// none is known to be: a check, in which only what is certainly new counts.
+    /// Since when events may be missing, by this machine's clock. `None` if none is known to be: a check, in which only
+    /// events that are certainly new count.
     pub since: Option<SystemTime>,
 }
 
 impl<'a> SyncRequest<'a> {
-    /// Asks for what happened since `from`.
+    /// Requests the events since `from`.
     #[must_use]
     pub fn new(from: Option<&'a SyncToken>, filters: &'a [EventFilter], since: Option<SystemTime>) -> Self {
         Self { from, filters, since }
     }
 }
 
-/// What a source answered.
+/// A source's answer.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct SyncPage {
-    /// What happened, oldest first.
+    /// The events, oldest first.
     pub found: Vec<Found>,
-    /// Where to go on.
+    /// The position to continue from.
     pub next: SyncToken,
-    /// Whether there is more to ask for at once.
+    /// Whether the next page can be requested at once.
     pub more: bool,
-    /// Whether `found` has everything from the position asked for up to `next`, as
-    /// far as the source can know of it at all: see [`CatchUp::covers`]. `false` as soon
-    /// as something is [`open`](Self::open).
+    /// Whether `found` has everything from the requested position up to `next`, as far as the source can know: see
+    /// [`CatchUp::covers`]. `false` as soon as something is [`open`](Self::open).
     pub complete: bool,
-    /// What is not proven to be in `found`, and why.
+    /// What `found` is not proven to contain, and why.
     pub open: Vec<Open>,
 }
 
 impl SyncPage {
-    /// A last page with everything in it.
+    /// A last page that is complete.
     #[must_use]
     pub fn new(found: Vec<Found>, next: SyncToken) -> Self {
         Self { found, next, more: false, complete: true, open: Vec::new() }
     }
 
-    /// Says that there is more to ask for at once.
+    /// Sets whether the next page can be requested at once.
     #[must_use]
     pub fn with_more(mut self, more: bool) -> Self {
         self.more = more;
         self
     }
 
-    /// Says whether everything is in it: if not, any change of any filter may be missing.
+    /// Sets whether the page is complete: if not, any change of any filter may be missing.
     #[must_use]
     pub fn with_complete(self, complete: bool) -> Self {
         let all = Open { filter: None, changes: Changes::ALL, reason: OpenReason::Unread };
         if complete { self } else { self.with_open([all]) }
     }
 
-    /// Says what is not proven to be in it.
+    /// Adds what the page is not proven to contain.
     #[must_use]
     pub fn with_open(mut self, open: impl IntoIterator<Item = Open>) -> Self {
         self.open.extend(open);
@@ -221,31 +214,30 @@ impl SyncPage {
     }
 }
 
-/// An event that was found: in the form in which it would have been pushed.
+/// An event that a source found, in the form of the push.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Found {
-    /// The notification's text: an envelope with `event`, `timestamp` (where the
-    /// service tells when it happened) and `body`; without `uuid`.
+    /// The notification's text: an envelope with `event`, `timestamp` (if the service names the time of the event) and
+    /// `body`; without `uuid`.
     pub notification: Box<RawValue>,
-    /// Whether it tells a state and not a change.
+    /// Whether it reports a state and not a change.
     pub snapshot: bool,
-    /// What the state is of, and the state, to tell whether it is news.
+    /// The subject of the state, and the state, to see whether it changed.
     pub(crate) state: Option<(DedupKey, DedupKey)>,
 }
 
 impl Found {
-    /// A change, as the notification that would have been pushed.
+    /// A change, in the form of the notification that push would have delivered.
     ///
     /// # Errors
-    /// [`Internal`](ErrorKind::Internal) when the body cannot be written as JSON.
+    /// [`Internal`](ErrorKind::Internal) when the body cannot be serialized.
     pub fn change(event_uri: &str, timestamp: Option<&str>, body: &impl Serialize) -> Result<Self> {
         Ok(Self { notification: envelope(event_uri, timestamp, body)?, snapshot: false, state: None })
     }
 
-    /// A state, in the form of the notification that would have told it. While it is
-    /// asked for again and again and nothing is pushed in between, it is told when it
-    /// differs from the last one of `subject`: what it is the state of.
+    /// A state, in the form of the notification that push would have delivered. While it is polled and nothing is
+    /// pushed in between, it is delivered only when it differs from the last state of `subject`.
     ///
     /// # Errors
     /// As [`change`](Self::change).
@@ -274,11 +266,11 @@ fn envelope(event: &str, timestamp: Option<&str>, body: &impl Serialize) -> Resu
         body: &'a B,
     }
     let text = serde_json::to_string(&Envelope { event, timestamp, body }).and_then(RawValue::from_string);
-    text.map_err(|error| Error::new(ErrorKind::Internal, "a found event cannot be written").with_source(error))
+    text.map_err(|error| Error::new(ErrorKind::Internal, "failed to serialize a found event").with_source(error))
 }
 
-/// A position in a source. Its text is the source's own business; a sync token of
-/// the service is part of it, so `Debug` does not show it.
+/// A position in a source. Only the source can read its text; it contains a sync token of the service, so `Debug` does
+/// not show it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SyncToken {
     #[serde(rename = "t", serialize_with = "expose")]
@@ -309,7 +301,7 @@ impl SyncToken {
     }
 }
 
-/// A position must survive a restart, so it is written out.
+/// A position must survive a restart, so it is serialized with its secret.
 fn expose<S: serde::Serializer>(text: &Secret, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(text.expose())
 }

@@ -1,4 +1,4 @@
-//! Presence as it is.
+//! The present presence.
 
 use std::collections::BTreeMap;
 
@@ -14,16 +14,14 @@ use crate::event::uri::Parts;
 use crate::event::{EventFilter, EventKind, GapClosure};
 use crate::rest::Client;
 
-/// Records of one page of an account's presence; its most is not documented.
+/// Records of one page of an account's presence; the maximum is undocumented.
 const PAGE: usize = 100;
 
-/// Reads the present presence (`GET …/presence`): of an extension in one request
-/// (rate group Light), of an account page by page (Heavy).
+/// Reads the present presence (`GET …/presence`): of an extension in one request (rate group Light), of an account page
+/// by page (Heavy).
 ///
-/// It finds states, not changes: what happened in between is lost. A state has no
-/// `sequence`: to order it against pushed events there is its `timestamp`, when it
-/// was read. In a check, when nothing is known to be missing, it
-/// asks for nothing.
+/// It finds states, not changes: the states in between are lost. A state has no `sequence`: its `timestamp`, when it
+/// was read, orders it against pushed events. A check, when no event is known to be missing, sends no request.
 #[derive(Clone, Debug)]
 pub struct PresenceSnapshot {
     client: Client,
@@ -31,7 +29,7 @@ pub struct PresenceSnapshot {
 }
 
 impl PresenceSnapshot {
-    /// Asks through `client`.
+    /// Sends its requests through `client`.
     #[must_use]
     pub fn new(client: Client) -> Self {
         let clock = client.system().clock();
@@ -39,7 +37,7 @@ impl PresenceSnapshot {
     }
 }
 
-/// Pages of accounts' lists that are still to be read, by the filter.
+/// Pages of accounts' lists that remain to be read, keyed by the filter.
 #[derive(Default, Serialize, Deserialize)]
 struct Position {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -54,7 +52,7 @@ impl CatchUp for PresenceSnapshot {
 
     fn covers(&self, filter: &EventFilter) -> GapClosure {
         match filter.kind() {
-            // Those of monitored lines and favorites are about other extensions.
+            // Those of monitored lines and favorites concern other extensions.
             EventKind::ExtensionPresence
             | EventKind::DetailedExtensionPresence
             | EventKind::DetailedExtensionPresenceWithSip
@@ -103,7 +101,7 @@ impl PresenceSnapshot {
         state(filter, uri.as_deref(), answer.at, answer.body)
     }
 
-    /// One page of an account; whether every record of it was read.
+    /// Reads one page of an account; returns whether every record of it was read.
     async fn account(
         &self,
         filter: &EventFilter,
@@ -126,7 +124,7 @@ impl PresenceSnapshot {
     }
 }
 
-/// Whether a presence filter is about the extension in its path.
+/// Whether a presence filter concerns the extension in its path.
 fn is_own(filter: &EventFilter) -> bool {
     let segments: Vec<&str> = Parts::of(filter.as_str()).segments().collect();
     matches!(segments.as_slice(), [.., "extension", _, "presence"])
@@ -139,7 +137,7 @@ fn details(filter: &EventFilter) -> Vec<(&'static str, String)> {
     names.into_iter().filter(|name| has(name)).map(|name| (name, "true".to_owned())).collect()
 }
 
-/// The event that would tell a record of the resource, as it was at `at`.
+/// The event of a record of the resource, as it was at `at`.
 fn state(filter: &EventFilter, answered: Option<&str>, at: u64, mut record: Map<String, Value>) -> Result<Found> {
     let (uri, at) = (scope::event_uri(filter, answered), time::text(at));
     record.remove("uri");

@@ -10,13 +10,13 @@ use crate::event::{EventFilter, EventKind};
 pub struct Changes(u8);
 
 impl Changes {
-    /// None.
+    /// The empty set.
     pub const NONE: Self = Self(0);
-    /// Something new.
+    /// A creation.
     pub const NEW: Self = Self(1);
-    /// Something changed: its status, its text, that it was read.
+    /// A change: of the status, the text, the read status.
     pub const CHANGED: Self = Self(2);
-    /// Something was deleted.
+    /// A deletion.
     pub const DELETED: Self = Self(4);
     /// All of them.
     pub const ALL: Self = Self(7);
@@ -24,25 +24,25 @@ impl Changes {
     const NAMES: [(Self, &'static str); 3] =
         [(Self::NEW, "new"), (Self::CHANGED, "changed"), (Self::DELETED, "deleted")];
 
-    /// Those of both.
+    /// The union of both.
     #[must_use]
     pub const fn and(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 
-    /// Those that are in both.
+    /// The intersection of both.
     #[must_use]
     pub const fn common(self, other: Self) -> Self {
         Self(self.0 & other.0)
     }
 
-    /// Whether there is none.
+    /// Whether the set is empty.
     #[must_use]
     pub const fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    /// What the events of `filter` report.
+    /// The kinds that the events of `filter` report.
     #[must_use]
     pub fn reported_by(filter: &EventFilter) -> Self {
         match filter.kind() {
@@ -70,19 +70,19 @@ impl fmt::Debug for Changes {
     }
 }
 
-/// What an answer does not prove.
+/// Something that an answer does not prove.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Open {
-    /// Of which filter; `None`: of each that the source was asked for.
+    /// The filter; `None`: every filter of the request.
     pub filter: Option<EventFilter>,
-    /// Which kinds of change.
+    /// The kinds of change.
     pub changes: Changes,
-    /// Why.
+    /// The reason.
     pub reason: OpenReason,
 }
 
 impl Open {
-    /// What of it concerns `filter`.
+    /// The part of it that concerns `filter`.
     pub(crate) fn of(&self, filter: &EventFilter) -> Changes {
         match &self.filter {
             Some(of) if of != filter => Changes::NONE,
@@ -91,43 +91,41 @@ impl Open {
     }
 }
 
-/// Why something is not proven to be complete.
+/// Why completeness is not proven.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OpenReason {
-    /// No catch-up source of the subscription makes up for the filter, or none does any
-    /// more: the filter was taken out before the gap was over.
+    /// No catch-up source of the subscription covers the filter, or none does any more: the filter was removed before
+    /// the gap ended.
     NoSource,
-    /// The source finds a state, or a part of what happened: see
-    /// [`LeftOpen::closure`](crate::LeftOpen::closure).
+    /// The source finds a state, or some of the events: see [`LeftOpen::closure`](crate::LeftOpen::closure).
     InPart,
-    /// The service did not take the position, or none was as old as the gap: what was
-    /// created meanwhile was found, and changes of what was there before were not.
+    /// The service refused the position, or none was as old as the gap: the source found what was created meanwhile,
+    /// but no changes of older records.
     NoPosition,
-    /// Something came and was deleted for good meanwhile: the service no longer shows it.
+    /// A record was created and deleted for good meanwhile: the service no longer shows it.
     Deleted,
     /// The gap reaches further back than the source does.
     OutOfReach,
-    /// More happened than the source reads at once.
+    /// There were more events than the source reads at once.
     TooMuch,
     /// A part of the service's answer could not be read.
     Unread,
-    /// What happened last may enter the source as late as then. It is asked again, and
-    /// delivers what it finds without another gap.
+    /// The latest events may enter the source as late as then. It is queried again, and delivers what it finds without
+    /// another gap.
     NotSettled {
         /// By this machine's clock.
         until: SystemTime,
     },
-    /// The source had not answered when the gap was declared over. It is asked again, and
-    /// delivers what it finds without another gap.
+    /// The source had not answered when the gap ended. It is queried again, and delivers what it finds without another
+    /// gap.
     NotAnswered,
-    /// The service refuses the source: a permission is missing, or it is not there.
+    /// The service refuses the source: a permission is missing, or it does not exist.
     Refused,
-    /// What was pushed as a count is not found by the source, though it was asked several
-    /// times.
+    /// The source does not find a message that was pushed as a count, in several attempts.
     NotFound,
-    /// Another gap began, or the subscription ended, before the sources had answered. What
-    /// that gap finds may belong to this one.
+    /// Another gap began, or the subscription ended, before the sources had answered. Events that are found for that
+    /// gap may belong to this one.
     CutShort,
 }
 
@@ -152,7 +150,7 @@ impl OpenReason {
     }
 }
 
-/// What one step of a source leaves open, for each of the filters that it concerns.
+/// What one step of a source leaves open, for each filter concerned.
 pub(super) fn open_for(filters: &[&EventFilter], steps: &[(Changes, OpenReason)]) -> Vec<Open> {
     let mut all = Vec::new();
     for filter in filters {

@@ -1,36 +1,36 @@
-//! Whose things a filter is about, and the URI that events of it have.
+//! The owner of a filter's resource, and the URI of its events.
 
 use crate::error::Result;
 use crate::event::EventFilter;
 use crate::event::uri::{Parts, unescape};
 use crate::rest::segment;
 
-/// The API's path of the extension that `filter` is about.
+/// The API's path of the extension of `filter`.
 ///
 /// # Errors
-/// `Config` for an id that is none.
+/// `Config` for an invalid id.
 pub(super) fn extension_path(filter: &EventFilter) -> Result<String> {
     let parts = Parts::of(filter.as_str());
     let extension = parts.after("extension").unwrap_or("~");
     Ok(format!("{}/extension/{}", account_path(filter)?, segment(&unescape(extension))?))
 }
 
-/// The API's path of the account that `filter` is about.
+/// The API's path of the account of `filter`.
 ///
 /// # Errors
-/// `Config` for an id that is none.
+/// `Config` for an invalid id.
 pub(super) fn account_path(filter: &EventFilter) -> Result<String> {
     let account = Parts::of(filter.as_str()).after("account").unwrap_or("~");
     Ok(format!("/restapi/v1.0/account/{}", segment(&unescape(account))?))
 }
 
-/// The id that follows `name` in a URI of the service, if it is one.
+/// The id that follows `name` in a URI of the service, if it is valid.
 pub(super) fn id_in<'a>(uri: &'a str, name: &str) -> Option<&'a str> {
     Parts::of(uri).after(name).filter(|id| id.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-/// The filter's URI as the service writes it in events: `~` as the ids that
-/// `answered` has, the URI of an answer of the service; `~` stays where it has none.
+/// The filter's URI as the service writes it in events: `~` is replaced by the ids in `answered`, the URI of an answer
+/// of the service; without an id there it stays.
 pub(super) fn event_uri(filter: &EventFilter, answered: Option<&str>) -> String {
     let Some(answered) = answered else { return filter.as_str().to_owned() };
     let (path, query) = filter.as_str().split_once('?').map_or((filter.as_str(), None), |(a, b)| (a, Some(b)));

@@ -15,28 +15,25 @@ use crate::event::{EventFilter, EventKind, GapClosure};
 use crate::rest::{Client, segment};
 use crate::timestamp::Timestamp;
 
-/// Documented: the most that one answer has.
+/// Documented: the maximum of one answer.
 const PAGE: usize = 250;
-/// How often a round reads the list of chats: once more after the posts, and not
-/// for as long as somebody writes.
+/// How often a round reads the list of chats: once more after the posts, but not for as long as new posts arrive.
 const LOOKS: u8 = 2;
-/// Pages of one chat that are read; beyond them its posts are missing.
+/// The most pages of one chat; its posts beyond them are missing.
 const PAGES: u32 = 40;
-/// Threads of one chat that are read, the newest; each is a request of its own.
+/// The most threads of one chat, the newest; each is a separate request.
 const THREADS: usize = 20;
 
-/// Makes up for posts of team messaging: the chats that changed (rate group Light),
-/// and the newest posts of each (Medium).
+/// Backfills posts of team messaging: the chats that changed (rate group Light), and the newest posts of each (Medium).
 ///
-/// New posts are found as `PostAdded`, changed ones as `PostChanged`, as far back as
-/// the new ones reach and one page at least. There is no list of removed posts, so
-/// they are not found. Each call is one request; the pages come chat by chat.
+/// New posts are found as `PostAdded`, changed ones as `PostChanged`, as far back as the new ones reach and one page at
+/// least. There is no list of removed posts, so they are not found. Each call is one request; the pages come chat by
+/// chat.
 ///
-/// Whether the posts of a chat have the replies of its threads in them is unverified: the
-/// threads that are named by the posts of a page are read, too, 20 for a chat at most. A
-/// reply to an older post is not found where the posts leave it out.
+/// Whether the posts of a chat include the replies of its threads is unverified: the source also reads the threads that
+/// the posts of a page name, 20 per chat at most. A reply to an older post is not found if the posts omit it.
 ///
-/// That `prevPageToken` leads to older posts was read off an old sample: unverified.
+/// That `prevPageToken` leads to older posts was inferred from an old sample: unverified.
 #[derive(Clone, Debug)]
 pub struct TeamPosts {
     client: Client,
@@ -44,7 +41,7 @@ pub struct TeamPosts {
 }
 
 impl TeamPosts {
-    /// Asks through `client`.
+    /// Sends its requests through `client`.
     #[must_use]
     pub fn new(client: Client) -> Self {
         let clock = client.system().clock();
@@ -52,21 +49,21 @@ impl TeamPosts {
     }
 }
 
-/// Where it stands. All times are the service's.
+/// The position. All times are the service's.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Position {
-    /// Everything before was read.
+    /// Everything before this was read.
     time: u64,
     /// When the list of chats was read that `todo` comes from.
     #[serde(default)]
     listed: u64,
-    /// Chats still to be read.
+    /// Chats that remain to be read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     todo: Vec<Todo>,
     /// How often the list of chats was read in this round.
     #[serde(default)]
     looks: u8,
-    /// When the chats read in this round had changed last.
+    /// When the chats that were read in this round had last changed.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     read: BTreeMap<String, u64>,
 }
@@ -80,10 +77,10 @@ impl Position {
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Todo {
     chat: String,
-    /// A thread of it; `None` for its posts.
+    /// One of its threads; `None` for its posts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     thread: Option<String>,
-    /// How many threads of it were found.
+    /// How many of its threads were found.
     #[serde(default)]
     threads: usize,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -92,11 +89,11 @@ struct Todo {
     pages: u32,
 }
 
-/// When something counts as new, and as changed.
+/// Which times count as new, and as changed.
 #[derive(Clone, Copy, Debug)]
 struct Window {
     created: u64,
-    /// `None` where only what is new counts.
+    /// `None` if only new posts count.
     changed: Option<u64>,
 }
 
@@ -130,7 +127,7 @@ impl CatchUp for TeamPosts {
             Some(mut held) if !held.todo.is_empty() => {
                 let todo = held.todo.remove(0);
                 let (found, complete) = self.posts(&request, &mut held, todo).await?;
-                // One more look at the list, for what happened meanwhile.
+                // Reads the list once more, for posts that arrived meanwhile.
                 Ok(SyncPage::new(found, write_position(&held, now)?).with_more(true).with_complete(complete))
             }
             held => {
@@ -149,7 +146,7 @@ impl TeamPosts {
         get(&self.client, &self.clock, "/team-messaging/v1/recent/chats", &query).await
     }
 
-    /// Which chats to read.
+    /// Determines which chats to read.
     async fn list(&self, request: &SyncRequest<'_>, held: Option<Position>) -> Result<(Position, bool)> {
         let Answered { body, at, skew } = self.recent(PAGE).await?;
         let (chats, whole) = objects(&body);
@@ -164,7 +161,7 @@ impl TeamPosts {
         let changed = changed_chats(&chats, from);
         let complete = whole && changed.len() < PAGE;
         let due: Vec<_> = changed.into_iter().filter(|(chat, at)| held.read.get(chat) != Some(at)).collect();
-        // The next round begins where the last list was read whose posts were, too.
+        // The next round begins where the last list was read whose posts were read, too.
         if due.is_empty() {
             return Ok((Position::at(at), complete));
         }
@@ -187,7 +184,7 @@ impl TeamPosts {
         let thread = thread.map_or_else(String::new, |thread| format!("/threads/{thread}"));
         let path = format!("/team-messaging/v1/chats/{}{thread}/posts", segment(&todo.chat)?);
         let answer = match get(&self.client, &self.clock, &path, &query).await {
-            // Left or removed meanwhile: nothing of it is for this user.
+            // The user left the chat, or it was removed: none of it is visible to this user.
             Err(error) if error.status() == Some(404) => return Ok((Vec::new(), true)),
             answer => answer?,
         };
@@ -252,18 +249,18 @@ fn changed_chats(chats: &[Map<String, Value>], from: u64) -> Vec<(String, u64)> 
             Value::Number(id) => id.to_string(),
             _ => return None,
         };
-        // One without a readable time is read once a round.
+        // A chat without a readable time is read once a round.
         Some((id, stamp(chat, "lastModifiedTime").unwrap_or(u64::MAX)))
     };
     chats.iter().filter_map(of).filter(|(_, at)| *at >= from).collect()
 }
 
-/// What a post means: nothing, that it was added, changed, or both.
+/// The events of a post: none, added, changed, or both.
 fn found(filter: &EventFilter, post: &Map<String, Value>, window: Window) -> Result<Vec<Found>> {
     let created = stamp(post, "creationTime");
     let modified = stamp(post, "lastModifiedTime").or(created);
     let added = created.is_none_or(|created| created >= window.created);
-    // Also where it was added just now: that may have been told before it changed.
+    // Also if it was added just now: it may have been delivered before it changed.
     let changed = window.changed.is_some_and(|since| modified > created && modified.is_some_and(|at| at >= since));
     let mut all = Vec::new();
     for (told, what, at) in [(added, "PostAdded", "creationTime"), (changed, "PostChanged", "lastModifiedTime")] {

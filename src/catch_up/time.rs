@@ -1,4 +1,4 @@
-//! Times as milliseconds since 1970, of whichever clock.
+//! Times as milliseconds since 1970, of any clock.
 
 use std::time::{Duration, SystemTime};
 
@@ -12,13 +12,12 @@ pub(super) fn millis(at: SystemTime) -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(LAST).min(LAST)
 }
 
-/// The millisecond that `at` ends in: as the end of a range it takes in what
-/// happened within the same one.
+/// The millisecond that `at` ends in: as the end of a range it includes the events of the same millisecond.
 pub(super) fn millis_up(at: SystemTime) -> u64 {
     millis(at + Duration::from_nanos(999_999))
 }
 
-/// As queries have it.
+/// In the form of queries.
 pub(super) fn text(ms: u64) -> String {
     Timestamp::from(SystemTime::UNIX_EPOCH + Duration::from_millis(ms.min(LAST))).as_str().to_owned()
 }
