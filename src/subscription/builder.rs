@@ -1,4 +1,4 @@
-//! Setting up a subscription.
+//! Configures a subscription.
 
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;
@@ -29,26 +29,24 @@ use crate::rest::ControlPlane;
 use crate::system::System;
 use crate::transport::{Session, Transport, TransportKind};
 
-/// Commands are answered at once; more than a few never wait.
+/// Commands are answered at once, so that no more than a few wait.
 const COMMANDS: usize = 8;
-/// The time between two looks at the subscription: one that is gone without a word is
-/// noticed within a minute, an answer included. 1.3 of 50 light calls a minute.
+/// The time between two audits of the subscription: a silent loss is noticed within a minute, including the answer. 1.3
+/// of 50 light calls a minute.
 const LOOK_EVERY: Duration = Duration::from_secs(45);
 
-/// What happens at the service when a [`Subscription`] is dropped.
+/// What happens to the service's subscription when a [`Subscription`] is dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OnDrop {
-    /// It is deleted, in the background, within 5 s. The default: subscriptions
-    /// that are left behind count against the limit of the user and app.
+    /// It is deleted, in the background, within 5 s. The default: orphaned subscriptions count against the limit of the
+    /// user and app.
     Delete,
-    /// It is left to live until its lease ends: for planned restarts with a
-    /// [`ResumeToken`].
+    /// It stays until its lease ends: for planned restarts with a [`ResumeToken`].
     Keep,
 }
 
-/// Sets up a [`Subscription`]. Made by
-/// [`Client::subscribe`](crate::rest::Client::subscribe).
+/// Configures a [`Subscription`]. Made by [`Client::subscribe`](crate::rest::Client::subscribe).
 #[must_use = "nothing happens until `start`"]
 #[derive(Debug)]
 pub struct SubscriptionBuilder {
@@ -76,17 +74,17 @@ pub struct SubscriptionBuilder {
     close_within: Duration,
     clock: Clock,
     system: System,
-    /// Where its status will be told, if it is followed from before the start.
+    /// The channel of its status, if it is watched from before the start.
     status: Option<watch::Sender<Status>>,
 }
 
 impl SubscriptionBuilder {
-    /// More would be memory without a bound: what waits there is decoded.
+    /// A larger buffer would be memory without a bound: its deliveries are decoded.
     const LARGEST_BUFFER: NonZeroUsize = NonZeroUsize::MIN.saturating_add(65_535);
-    /// No bound may be longer: a wait of a day is none.
+    /// The longest time limit that may be set.
     const LONGEST_BOUND: Duration = Duration::from_secs(24 * 60 * 60);
 
-    /// Sets up a subscription over a control plane of your own.
+    /// Configures a subscription over your own control plane.
     pub fn new(control: impl ControlPlane, filters: impl IntoIterator<Item = EventFilter>) -> Self {
         Self::with_registry(Arc::new(control), Arc::default(), filters)
     }
@@ -126,7 +124,7 @@ impl SubscriptionBuilder {
         }
     }
 
-    /// Follows the status from before [`start`](Self::start) on: what a start waits for is
+    /// Watches the status from before [`start`](Self::start) on: the cause of a wait is
     /// in [`Status::waiting`], and logged at `warn`.
     ///
     /// ```no_run
@@ -153,51 +151,45 @@ impl SubscriptionBuilder {
         StatusWatch::new(status.subscribe())
     }
 
-    /// The transport that events come by. Must be set.
+    /// Sets the transport of the events. Required.
     pub fn transport(mut self, transport: impl Transport) -> Self {
         self.transport = Some(Arc::new(transport));
         self
     }
 
-    /// A transport that several subscriptions share, and with it its connections.
+    /// Like [`transport`](Self::transport), with a transport that several subscriptions share, including its
+    /// connections.
     pub fn shared_transport(mut self, transport: Arc<dyn Transport>) -> Self {
         self.transport = Some(transport);
         self
     }
 
-    /// A transport to use when the one before it in the order in which they are given
-    /// is refused, or does not deliver for a minute
-    /// ([`fail_over`](Self::fail_over)): WebSocket, then
-    /// PubNub, then [`Poll`](crate::transport::Poll), for example.
+    /// Adds a transport to use when the one before it, in the given order, is refused or does not deliver for a minute
+    /// ([`fail_over`](Self::fail_over)): WebSocket, then PubNub, then [`Poll`](crate::transport::Poll), for example.
     ///
-    /// The reader sees one stream. A change is a possible
-    /// [`Gap`](super::Delivery::Gap) with its end, which catch-up sources close as they
-    /// close others; what both transports tell comes once. They are told apart by what
-    /// they say, since it is not published whether the service gives an event one uuid
-    /// for both: of two events that are equal to the byte, within seconds of a change,
-    /// one may be taken for the other's repetition.
-    /// [`Status::transport`](crate::Status::transport) names the one in use. While one
-    /// that is not the first is in use, the first is tried again now and then, unless
-    /// it was refused.
+    /// The reader sees one stream. A change is a possible [`Gap`](super::Delivery::Gap) with its end, which catch-up
+    /// sources fill like any other; an event that both transports deliver arrives once. Duplicates are recognized by
+    /// their content, since it is not published whether the service gives an event one uuid for both: of two events
+    /// that are equal to the byte, within seconds of a change, one may be taken for a duplicate of the other.
+    /// [`Status::transport`](crate::Status::transport) names the one in use. While one that is not the first is in use,
+    /// the first is tried again now and then, unless it was refused.
     pub fn fall_back_to(mut self, transport: impl Transport) -> Self {
         self.fallbacks.push(Arc::new(transport));
         self
     }
 
-    /// When to change the transport, where [there are several](Self::fall_back_to):
-    /// `after` it did not deliver for so long (default 60 s: catch-up sources stand in
-    /// meanwhile), and back to an earlier one after `back_after` (default 10 min),
-    /// twice as long each time that is in vain, up to 6 h. Both at least 1 s; more than a
-    /// year counts as a year.
+    /// When to change the transport, if [there are several](Self::fall_back_to): `after` it did not deliver for this
+    /// long (default 60 s: catch-up sources replace it meanwhile), and back to an earlier one after `back_after`
+    /// (default 10 min), twice as long after each vain attempt, up to 6 h. Both at least 1 s; more than a year counts
+    /// as a year.
     pub fn fail_over(mut self, after: Duration, back_after: Duration) -> Self {
         self.failover = failover::Terms { after, back_after };
         self
     }
 
-    /// The lifetime to ask for (`expiresIn`), in whole seconds. Default: the
-    /// service's own, which for PubNub is also the most it grants (15 min). What
-    /// is granted counts, whatever was asked. At most ten years, the most that the service
-    /// documents.
+    /// The lifetime to request (`expiresIn`), in whole seconds. Default: the service's own, which for PubNub is also
+    /// the longest that it grants (15 min). The granted lifetime applies, not the requested one. At most ten years, the
+    /// documented maximum.
     pub fn expires_in(mut self, lifetime: Duration) -> Self {
         self.expires_in = Some(lifetime.min(RenewalPolicy::MAX_LIFETIME));
         self
@@ -209,91 +201,83 @@ impl SubscriptionBuilder {
         self
     }
 
-    /// How long to wait between tries. Default: [`BackoffPolicy::default`]. Links are
-    /// opened again after 4 s at most, and for the first minute or so a lease is sought as
-    /// often, whatever the policy's cap is: buffers at the service hold seconds of events.
+    /// How long to wait between attempts. Default: [`BackoffPolicy::default`]. A link is reopened after 4 s at most,
+    /// and for the first minute or so a lease is requested as often, with any cap of the policy: buffers at the service
+    /// hold seconds of events.
     pub fn backoff(mut self, policy: BackoffPolicy) -> Self {
         self.settings.backoff = policy;
         self
     }
 
-    /// How many deliveries may wait decoded, ready to be read. Default 256: small,
-    /// since what comes waits undecoded before that. At most 65 536.
+    /// How many decoded deliveries may wait for the reader. Default 256: small, since undecoded events wait before
+    /// that. At most 65 536.
     pub fn buffer(mut self, deliveries: NonZeroUsize) -> Self {
         self.buffer = deliveries.min(Self::LARGEST_BUFFER);
         self
     }
 
-    /// How many bytes of payloads may wait undecoded. Default 8 MiB: some minutes
-    /// of the most the service delivers. What does not fit becomes a
-    /// [`Delivery::Gap`](super::Delivery::Gap).
+    /// How many bytes of undecoded payloads may wait. Default 8 MiB: some minutes at the service's highest rate. Events
+    /// that do not fit become a [`Delivery::Gap`](super::Delivery::Gap).
     pub fn queue_bytes(mut self, bytes: usize) -> Self {
         self.queue_bytes = bytes;
         self
     }
 
-    /// How many events, and for how long, are remembered to recognise
-    /// repetitions. Default 8192 and 30 min: PubNub keeps some hundred messages
-    /// for at most 20 min, so nothing older can come again.
+    /// How many events are remembered to recognize duplicates, and for how long. Default 8192 and 30 min: PubNub
+    /// retains some hundred messages for at most 20 min, so nothing older can come again.
     pub fn dedup_window(mut self, events: NonZeroUsize, keep: Duration) -> Self {
         self.dedup_window = (events.get(), keep);
         self
     }
 
-    /// How long [`start`](Self::start) may take, repeats included, and the deletion of what
-    /// it made in vain. Default 150 s: the service's penalty for too many requests is 60 s,
-    /// and one in the login and one in the creation should not be the end.
+    /// How long [`start`](Self::start) may take, including retries, and the deletion of subscriptions that it created
+    /// in vain. Default 150 s: the service's penalty for too many requests is 60 s, and one in the login and one in the
+    /// creation must not end the start.
     pub fn start_within(mut self, bound: Duration) -> Self {
         self.settings.start_within = bound;
         self
     }
 
-    /// How long [`Subscription::close`] may take to delete the subscription. Default 10 s.
-    /// A deletion that is not answered is asked for again after each third of it.
+    /// How long [`Subscription::close`] may take to delete the subscription. Default 10 s. An unanswered deletion is
+    /// repeated after each third of it.
     pub fn close_within(mut self, bound: Duration) -> Self {
         self.close_within = bound;
         self
     }
 
-    /// What happens at the service when the subscription is dropped. Default
-    /// [`OnDrop::Delete`].
+    /// What happens to the service's subscription when this one is dropped. Default [`OnDrop::Delete`].
     pub fn on_drop(mut self, what: OnDrop) -> Self {
         self.on_drop = what;
         self
     }
 
-    /// Takes over a subscription that exists, such as one that a crash left,
-    /// instead of creating one. If it is gone, another is created, and a
-    /// [`Delivery::Gap`](super::Delivery::Gap) says so. If its filters differ, they
+    /// Takes over an existing subscription, such as one that remains after a crash, instead of creating one. If it is
+    /// gone, another is created, and a [`Delivery::Gap`](super::Delivery::Gap) reports it. If its filters differ, they
     /// are replaced.
     ///
-    /// Without a [`ResumeToken`] it is not known what was handled already: events
-    /// of the minute before come too, as far as the service still has them, and
-    /// older ones are not looked for.
+    /// Without a [`ResumeToken`] it is unknown which events were processed: events of the previous minute are delivered
+    /// too, as far as the service still has them, and older ones are not requested.
     pub fn adopt(mut self, id: SubscriptionId) -> Self {
         self.adopt = Some(id);
         self
     }
 
-    /// Goes on where another process stopped. As [`adopt`](Self::adopt), and
-    /// events since then are delivered as far as the service still has them;
-    /// where it may not, a [`Delivery::Gap`](super::Delivery::Gap) says so.
+    /// Continues where another process stopped. Like [`adopt`](Self::adopt), and events since then are delivered as far
+    /// as the service still has them; otherwise a [`Delivery::Gap`](super::Delivery::Gap) reports it.
     pub fn resume(mut self, from: ResumeToken) -> Self {
         self.resume = Some(from);
         self
     }
 
-    /// Keeps the place in the stream there, and goes on from what is kept there, as
-    /// [`resume`](Self::resume) does. A crash at any point loses nothing: what was not
-    /// finished ([`ack_mode`](Self::ack_mode)) is delivered again, or a
-    /// [`Delivery::Gap`](super::Delivery::Gap) says that it may be lost.
+    /// Stores the position in the stream in `checkpoint`, and continues from the stored one, like
+    /// [`resume`](Self::resume). A crash at any point loses nothing: unfinished events ([`ack_mode`](Self::ack_mode))
+    /// are delivered again, or a [`Delivery::Gap`](super::Delivery::Gap) reports a possible loss.
     ///
-    /// The place is this subscription's alone until it has ended: while another one uses
-    /// it, [`start`](Self::start) waits up to 10 s and then fails with
-    /// [`Busy`](ErrorKind::Busy).
+    /// The checkpoint belongs to this subscription until it has ended: while another one uses it,
+    /// [`start`](Self::start) waits up to 10 s and then fails with [`Busy`](ErrorKind::Busy).
     ///
-    /// The first place is kept before [`start`](Self::start) returns. After a clean end
-    /// the next start tells the time between as a gap, since nobody was subscribed.
+    /// The first position is stored before [`start`](Self::start) returns. After a clean end the next start reports the
+    /// time in between as a gap, since no subscription existed.
     pub fn checkpoint(mut self, checkpoint: impl Checkpoint) -> Self {
         self.checkpoint = Some(Arc::new(checkpoint));
         self
@@ -305,57 +289,52 @@ impl SubscriptionBuilder {
         self
     }
 
-    /// Subscriptions that an earlier run of this app made and left: they are
-    /// deleted if the service says that there are too many (`SUB-505`). Those that
-    /// this client made itself and could not delete always are; no others ever.
+    /// Subscriptions that an earlier run of this app created and did not delete: they are deleted if the service says
+    /// that there are too many (`SUB-505`). Those that this client created itself and could not delete always are; no
+    /// others ever.
     pub fn leftovers(mut self, ids: impl IntoIterator<Item = SubscriptionId>) -> Self {
         self.leftovers.extend(ids);
         self
     }
 
-    /// Adds a source that is asked for missed events after a gap, and that stands in
-    /// for push while that is down for long. Sources that cover none of the filters
-    /// are never asked.
+    /// Adds a source that is queried for missed events after a gap, and that replaces push during a long outage.
+    /// Sources that cover none of the filters are never queried.
     pub fn catch_up(mut self, source: impl CatchUp) -> Self {
         self.catch_up.push(Arc::new(source));
         self
     }
 
-    /// As [`catch_up`](Self::catch_up), for several sources, such as
+    /// Like [`catch_up`](Self::catch_up), for several sources, such as
     /// [`catch_up::standard`](crate::catch_up::standard).
     pub fn catch_up_all(mut self, sources: impl IntoIterator<Item = Arc<dyn CatchUp>>) -> Self {
         self.catch_up.extend(sources);
         self
     }
 
-    /// Whether a message-store notification, which only counts what changed, becomes the
-    /// changed messages. Default: no.
+    /// Whether a message-store notification, which only counts changes, is replaced by the changed messages. Default:
+    /// no.
     ///
-    /// With it, such a notification is not delivered. It makes
-    /// [`MessageSync`](crate::catch_up::MessageSync), which must be among the catch-up
-    /// sources, do one incremental sync per burst of them, and what that finds is
-    /// delivered: one notification per message, with the message in
-    /// [`records`](crate::event::MessageStore::records) and
-    /// [`Origin::CatchUp`](crate::Origin). Trouble with that is retried; where the source
-    /// is refused for good, the counts are delivered again.
+    /// With it, such a notification is not delivered. It makes [`MessageSync`](crate::catch_up::MessageSync), which
+    /// must be one of the catch-up sources, do one incremental sync per burst of notifications, and the found messages
+    /// are delivered: one notification per message, with the message in
+    /// [`records`](crate::event::MessageStore::records) and [`Origin::CatchUp`](crate::Origin). Transient errors are
+    /// retried; if the source is refused for good, the counts are delivered again.
     pub fn enrich_messages(mut self, on: bool) -> Self {
         self.enrich = on;
         self
     }
 
-    /// How long push may be down before catch-up sources are polled instead. Default
-    /// 20 s: most interruptions are shorter, and what waits at the service meanwhile
-    /// arrives by push. More than a year counts as a year.
+    /// How long push may be down before catch-up sources are polled instead. Default 20 s: most interruptions are
+    /// shorter, and push delivers the events that wait at the service. More than a year counts as a year.
     pub fn poll_after(mut self, down: Duration) -> Self {
         self.pace.poll_after = down;
         self
     }
 
-    /// How often catch-up sources are polled where nothing is pushed, or push is down
-    /// for long: every `least` after something was found, and more and more seldom, up
-    /// to every `most`, while nothing is. Default 10 s and 30 s, which keep one source
-    /// well within each of the service's rate groups; at least 1 s. What the user and
-    /// app may not ask so often is waited for.
+    /// How often catch-up sources are polled when nothing is pushed, or during a long outage of push: every `least`
+    /// after an event was found, and then less and less often, up to every `most`. Default 10 s and 30 s, which keep
+    /// one source well within each of the service's rate groups; at least 1 s. A poll that exceeds the rate of the user
+    /// and app waits.
     pub fn poll_every(mut self, least: Duration, most: Duration) -> Self {
         self.pace.poll_every = (least, most);
         self
@@ -363,20 +342,16 @@ impl SubscriptionBuilder {
 
     /// Creates the subscription and starts reading.
     ///
-    /// Returns when the service has created it. From that moment on nothing is
-    /// lost silently: the transport reads from before the creation, whenever it
-    /// comes up ([`Phase::Live`](crate::Phase::Live)).
+    /// Returns when the service has created it. From then on nothing is lost silently: the transport reads from before
+    /// the creation, even if it connects later ([`Phase::Live`](crate::Phase::Live)).
     ///
-    /// Dropping the future leaves nothing behind: what was created meanwhile is
-    /// deleted in the background.
+    /// Dropping the future leaves no orphan: a subscription that was created meanwhile is deleted in the background.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] for settings that cannot work;
-    /// [`ErrorKind::TransportRefused`] or [`ErrorKind::Permission`] when the
-    /// service refuses, which names the way out; [`ErrorKind::Timeout`] when
-    /// passing trouble lasts longer than [`start_within`](Self::start_within);
-    /// [`ErrorKind::Store`] when the [`checkpoint`](Self::checkpoint) cannot be read, or
-    /// the first place not be kept; [`ErrorKind::Busy`] when another subscription uses it.
+    /// [`ErrorKind::Config`] for invalid settings; [`ErrorKind::TransportRefused`] or [`ErrorKind::Permission`] when
+    /// the service refuses; the message names the remedy; [`ErrorKind::Timeout`] when transient errors last longer than
+    /// [`start_within`](Self::start_within); [`ErrorKind::Store`] when the [`checkpoint`](Self::checkpoint) cannot be
+    /// read, or the first position cannot be stored; [`ErrorKind::Busy`] when another subscription uses it.
     pub async fn start(self) -> Result<Subscription> {
         let by = self.start_by();
         let (mut subscription, started) = in_time(by, self.restored()).await?.launch()?;
@@ -384,12 +359,11 @@ impl SubscriptionBuilder {
         Ok(subscription)
     }
 
-    /// As [`start`](Self::start), unless `stop` comes first: then what was made is
-    /// deleted again, a creation that is not answered looked for, all within
-    /// [`close_within`](Self::close_within), and the answer is `None`.
+    /// Like [`start`](Self::start), unless `stop` completes first: then the created subscription is deleted again, and
+    /// an unanswered creation awaited, all within [`close_within`](Self::close_within), and the result is `None`.
     ///
-    /// For programs that may be told to end while they start: dropping `start`
-    /// leaves that to the background, which ends with the process.
+    /// For programs that may be stopped during their start: dropping `start` leaves that to the background, which ends
+    /// with the process.
     ///
     /// # Errors
     /// As [`start`](Self::start).
@@ -416,17 +390,17 @@ impl SubscriptionBuilder {
         }
     }
 
-    /// By when a start that begins now has come out.
+    /// The deadline of a start that begins now.
     fn start_by(&self) -> Instant {
         Instant::now() + self.settings.start_within.min(Self::LONGEST_BOUND)
     }
 
-    /// Goes on from what the checkpoint has. The time that takes is part of the start's.
+    /// Continues from the checkpoint. The load counts towards the start's time limit.
     async fn restored(mut self) -> Result<Self> {
         let began = Instant::now();
         if let Some(checkpoint) = &self.checkpoint {
             if self.adopt.is_some() || self.resume.is_some() {
-                return Err(Error::config("a checkpoint tells where to go on: no token or id besides"));
+                return Err(Error::config("a checkpoint contains the position: give no token or id in addition"));
             }
             self.claim = checkpoint::claim(&**checkpoint).await?;
             self.resume = checkpoint::load(&**checkpoint).await?;
@@ -495,21 +469,21 @@ impl SubscriptionBuilder {
             return Err(Error::config("queue_bytes must not be zero"));
         }
         if self.adopt.is_some() && self.resume.is_some() {
-            return Err(Error::config("a resume token names the subscription to adopt: give one of both"));
+            return Err(Error::config("a resume token names the subscription to adopt: give only one of them"));
         }
         if [self.settings.start_within, self.close_within].iter().any(|bound| *bound > Self::LONGEST_BOUND) {
-            return Err(Error::config("start_within and close_within are bounds: a day at most"));
+            return Err(Error::config("start_within and close_within must be at most a day"));
         }
         let (least, most) = self.pace.poll_every;
         if least < Duration::from_secs(1) || least > most || most > Self::LONGEST_BOUND {
-            return Err(Error::config("poll_every: from a second to a day, the least first"));
+            return Err(Error::config("poll_every must be from a second to a day, the shorter time first"));
         }
         if self.enrich && !self.catch_up.iter().any(|source| source.covers_messages()) {
             return Err(Error::config("enrich_messages needs MessageSync among the catch-up sources"));
         }
         self.settings.renewal.check()?;
         if [self.failover.after, self.failover.back_after].iter().any(|time| *time < Duration::from_secs(1)) {
-            return Err(Error::config("fail_over: at least a second each"));
+            return Err(Error::config("fail_over needs at least a second each"));
         }
         let mut ways = Vec::with_capacity(sessions.len());
         let begun = polled::first_positions(self.catch_up);
@@ -568,14 +542,14 @@ impl SubscriptionBuilder {
     }
 }
 
-/// The subscription is made, and where it begins is kept.
+/// Waits for the creation, and stores the first position.
 async fn begun(subscription: &mut Subscription, started: oneshot::Receiver<Result<()>>, by: Instant) -> Result<()> {
     let anew = subscription.kept.is_some() && !subscription.read.is_after_restart();
     told(started).await?;
     if anew { in_time(by, subscription.keep_first_place()).await } else { Ok(()) }
 }
 
-/// Waits for the checkpoint no longer than the start may take (found 6.12).
+/// Waits for the checkpoint within the start's time limit (found 6.12).
 async fn in_time<T>(by: Instant, work: impl Future<Output = Result<T>>) -> Result<T> {
     let late = |_| Error::new(ErrorKind::Store, "the checkpoint did not answer within the time of the start");
     timeout_at(by, work).await.map_err(late)?

@@ -1,4 +1,4 @@
-//! Where a stream's place is kept, so that a crash costs nothing.
+//! Stores a stream's position, so that a crash loses nothing.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -17,38 +17,37 @@ use crate::durable::{FileLock, Files, WholeFile};
 use crate::error::{Disposition, Error, ErrorKind, Result};
 use crate::guard::guarded;
 
-/// Keeps the place of one subscription's stream across restarts and crashes. Set
-/// by [`SubscriptionBuilder::checkpoint`](crate::SubscriptionBuilder::checkpoint).
+/// Stores the position of one subscription's stream across restarts and crashes. Set by
+/// [`SubscriptionBuilder::checkpoint`](crate::SubscriptionBuilder::checkpoint).
 ///
-/// A save replaces what was saved before, in one step: after a crash in the midst
-/// of it there must be the former token or the new one. The subscription saves one
-/// token at a time. A save that takes longer than 30 s is dropped: it must not take
+/// A save replaces the previous one atomically: after a crash during it the store must contain the former token or the
+/// new one. The subscription saves one token at a time. A save that takes longer than 30 s is dropped: it must not take
 /// effect after a later one.
 #[async_trait]
 pub trait Checkpoint: Send + Sync + fmt::Debug + 'static {
-    /// What was saved last; `None` if nothing ever was.
+    /// The last saved token; `None` if none was ever saved.
     ///
     /// # Errors
-    /// [`Store`](ErrorKind::Store) when there is something that cannot be read. The
-    /// subscription then does not start: to begin anew would lose events quietly.
+    /// [`Store`](ErrorKind::Store) when the stored token cannot be read. The subscription then does not start: a fresh
+    /// start would lose events silently.
     async fn load(&self) -> Result<Option<ResumeToken>>;
 
-    /// Keeps `token`, as [`to_secret`](ResumeToken::to_secret) or serde write it. Done only
-    /// when it would survive a crash of the process.
+    /// Stores `token`, as [`to_secret`](ResumeToken::to_secret) or serde write it. Must return only when the token
+    /// would survive a crash of the process.
     ///
     /// # Errors
-    /// [`Store`](ErrorKind::Store) when it cannot be kept.
+    /// [`Store`](ErrorKind::Store) when it cannot be stored.
     async fn save(&self, token: &ResumeToken) -> Result<()>;
 
-    /// Claims the place for one subscription, until what it returns is dropped. Two
-    /// subscriptions on one place would take over each other's, replace its filters and
-    /// delete it. A subscription that starts waits up to 10 s for one that is ending.
+    /// Locks the store for one subscription, until the returned lock is dropped. Two subscriptions on one store would
+    /// take over each other's, replace its filters and delete it. A start waits up to 10 s for a subscription that is
+    /// ending.
     ///
-    /// Default: nothing is claimed, which is right where nothing else uses the place.
+    /// Default: no lock, which is correct if nothing else uses the store.
     ///
     /// # Errors
-    /// [`Busy`](ErrorKind::Busy), without a wait, while another subscription holds the
-    /// place; its text names that one where it can.
+    /// [`Busy`](ErrorKind::Busy), without a wait, while another subscription holds the lock; its text names that one if
+    /// possible.
     async fn lock(&self) -> Result<Option<StoreLock>> {
         Ok(None)
     }
@@ -69,34 +68,31 @@ impl<T: Checkpoint + ?Sized> Checkpoint for Arc<T> {
     }
 }
 
-/// When an event counts as finished: what is finished by then is not delivered
-/// again after a restart, everything else is.
+/// When an event counts as finished: finished events are not delivered again after a restart, all others are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AckMode {
-    /// When the stream is polled for the next one. Right for a loop that handles
-    /// one event after the other. The default. Saved in the background within a
-    /// second, so that a crash repeats as much; before a planned end that keeps the
-    /// subscription ([`OnDrop::Keep`](crate::OnDrop)) call `ack`.
+    /// When the stream is polled for the next one. Right for a loop that processes one event after the other. The
+    /// default. Saved in the background within a second, so a crash repeats the events of that second; before a planned
+    /// end that keeps the subscription ([`OnDrop::Keep`](crate::OnDrop)) call `ack`.
     #[default]
     OnNext,
-    /// When [`Subscription::ack`](crate::Subscription::ack) is called. For readers
-    /// that hand events on to other tasks, or that need the place to be safe before
-    /// they go on.
+    /// When [`Subscription::ack`](crate::Subscription::ack) is called. For readers that pass events to other tasks, or
+    /// that need the position to be stored before they continue.
     Explicit,
 }
 
-/// Keeps the place in memory: for a stream that is begun anew in the same process,
-/// and for tests. Clones share it, and one subscription at a time uses it.
+/// Stores the position in memory: for a stream that restarts within the same process, and for tests. Clones share it,
+/// and one subscription at a time uses it.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryCheckpoint {
     token: Arc<Mutex<Option<ResumeToken>>>,
-    /// There is one more of it while a subscription holds the place.
+    /// Another reference exists while a subscription holds the lock.
     claim: Arc<Mutex<Weak<()>>>,
 }
 
 impl MemoryCheckpoint {
-    /// With nothing saved.
+    /// Makes an empty store.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -126,29 +122,27 @@ impl Checkpoint for MemoryCheckpoint {
     }
 }
 
-/// Keeps the place in a file, which is replaced whole and synced, so that after a
-/// crash there is the former place or the new one. One file for each subscription.
+/// Stores the position in a file, which is replaced atomically and synced, so that after a crash it contains the former
+/// position or the new one. Use one file for each subscription.
 ///
-/// A subscription locks a file beside it, with `.lock` at its name's end, for as long
-/// as it lives: a second one on the same path, in this process or another, gets
-/// [`Busy`](ErrorKind::Busy). A file that other users can read or write is refused, and
-/// so is what is not a regular file. A symbolic link is followed, but not in the place
-/// of the lock file.
+/// A subscription locks a file beside it, with `.lock` appended to its name, for its whole life: a second one on the
+/// same path, in this process or another, gets [`Busy`](ErrorKind::Busy). A file that other users can read or write is
+/// refused, and so is one that is not a regular file. Symbolic links are followed, except for the lock file.
 #[derive(Clone, Debug)]
 pub struct FileCheckpoint {
     file: WholeFile,
 }
 
 impl FileCheckpoint {
-    /// Some thousand keys take some hundred KiB; a larger file is not a place.
+    /// Some thousand keys take some hundred KiB; a larger file is not a checkpoint.
     const LIMIT: u64 = 16 << 20;
 
-    /// Keeps the place at `path`. Its directory must exist.
+    /// Stores the position at `path`. Its directory must exist.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self { file: WholeFile::new(path, "checkpoint", Self::LIMIT) }
     }
 
-    /// Keeps it with other [`Files`] than the machine's.
+    /// Uses other [`Files`] than the machine's.
     #[must_use]
     pub fn with_files(self, files: impl Files) -> Self {
         Self { file: self.file.over(files) }
@@ -161,7 +155,7 @@ impl Checkpoint for FileCheckpoint {
         let Some(bytes) = self.file.read().await? else { return Ok(None) };
         let text = std::str::from_utf8(&bytes).map_err(|_| Error::config("it is not text"));
         text.and_then(str::parse).map(Some).map_err(|error| {
-            let corrupt = self.file.error(ErrorKind::Store, "holds no place that can be read");
+            let corrupt = self.file.error(ErrorKind::Store, "holds no readable position");
             corrupt.with_disposition(Disposition::Fatal).with_source(error)
         })
     }
@@ -186,16 +180,16 @@ impl Checkpoint for FileCheckpoint {
 
 /// The time between two saves in the background.
 const SAVE_EVERY: Duration = Duration::from_secs(1);
-/// No save may take longer.
+/// The deadline of a save.
 const SAVE_WITHIN: Duration = Duration::from_secs(30);
-/// The time after which one that failed is tried again.
+/// The pause before a failed save is repeated.
 const SAVE_AGAIN: Duration = Duration::from_secs(5);
 /// How long a start waits for a subscription that is ending: a drop deletes within 5 s.
 const CLAIM_WITHIN: Duration = Duration::from_secs(10);
-/// How often it tries.
+/// How often a start tries to get the lock.
 const CLAIM_EVERY: Duration = Duration::from_millis(100);
 
-/// Claims the place for a subscription that starts.
+/// Locks the store for a subscription that starts.
 pub(super) async fn claim(store: &dyn Checkpoint) -> Result<Option<Arc<StoreLock>>> {
     let give_up = Instant::now() + CLAIM_WITHIN;
     loop {
@@ -206,7 +200,7 @@ pub(super) async fn claim(store: &dyn Checkpoint) -> Result<Option<Arc<StoreLock
     }
 }
 
-/// The place that was kept.
+/// The stored position.
 pub(super) async fn load(store: &dyn Checkpoint) -> Result<Option<ResumeToken>> {
     store_call("read", async { store.load().await }).await
 }
@@ -217,10 +211,10 @@ async fn store_call<T>(verb: &str, call: impl Future<Output = Result<T>>) -> Res
     timeout(SAVE_WITHIN, guarded("the checkpoint", call)).await.unwrap_or_else(late)
 }
 
-/// What a subscription's reader has finished, and where that is kept.
+/// The events that a subscription's reader has finished, and their store.
 ///
-/// Only [`run`](Self::run) saves, one token at a time, and dropping an `ack` drops no
-/// save: an older token never replaces a newer one (found 5.3).
+/// Only [`run`](Self::run) saves, one token at a time, and dropping an `ack` drops no save: an older token never
+/// replaces a newer one (found 5.3).
 #[derive(Debug)]
 pub(super) struct Keeper {
     store: Arc<dyn Checkpoint>,
@@ -228,7 +222,7 @@ pub(super) struct Keeper {
     changed: Notify,
 }
 
-/// One who waits for a save of what is finished by now.
+/// A caller that waits until the finished events are saved.
 type Waiting = oneshot::Sender<Result<()>>;
 
 impl Keeper {
@@ -246,13 +240,13 @@ impl Keeper {
         let token = self.finished.lock().unwrap_or_else(PoisonError::into_inner).token();
         match token {
             Some(token) => store_call("written", async { self.store.save(&token).await }).await,
-            // Nothing was read: what a former run left is still good.
+            // Nothing was read: the token of the previous run is still valid.
             None => Ok(()),
         }
     }
 
-    /// Saves what changes, and at once for whoever waits, until `asked` is closed and no
-    /// save is under way. The claim is held until then.
+    /// Saves changes, at once for a waiting caller, until `asked` is closed and no save is in progress. Holds the lock
+    /// until then.
     pub(super) async fn run(self: Arc<Self>, mut asked: mpsc::Receiver<Waiting>, claim: Option<Arc<StoreLock>>) {
         let mut not_before = Instant::now();
         loop {
@@ -271,16 +265,16 @@ impl Keeper {
             while let Ok(one) = asked.try_recv() {
                 waiting.push(one);
             }
-            // What changed until now is in this save.
+            // Changes up to now are in this save.
             let _included = self.changed.notified().now_or_never();
             let outcome = self.save().await;
             not_before = Instant::now() + if outcome.is_ok() { SAVE_EVERY } else { SAVE_AGAIN };
             if let Err(error) = &outcome {
-                tracing::warn!(%error, "the place in the stream cannot be saved");
+                tracing::warn!(%error, "failed to save the position in the stream");
                 self.changed.notify_one();
             }
             for one in waiting {
-                // Who stopped waiting has the save all the same.
+                // A caller that stopped waiting has the save nevertheless.
                 let _gone = one.send(outcome.clone());
             }
         }
@@ -339,7 +333,7 @@ mod tests {
         let memory = MemoryCheckpoint::new();
         let pairs: [[Arc<dyn Checkpoint>; 2]; 2] = [
             [Arc::new(memory.clone()), Arc::new(memory)],
-            // Through an `Arc` too, and by another way to the same file.
+            // Also through an `Arc`, and by another path to the same file.
             [
                 Arc::new(FileCheckpoint::new(&path)),
                 Arc::new(Arc::new(FileCheckpoint::new(directory.path().join("./place.json")))),
@@ -371,7 +365,7 @@ mod tests {
         }
     }
 
-    /// Answers a save when it is allowed to, and notes how each went.
+    /// Completes a save when allowed, and records the result of each.
     #[derive(Debug)]
     struct Slow {
         saved: Mutex<Vec<String>>,

@@ -1,4 +1,4 @@
-//! What the stream yields.
+//! The items of the stream.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -10,11 +10,10 @@ use crate::rest::DisabledFilter;
 
 /// One item of a [`Subscription`](crate::Subscription)'s stream.
 ///
-/// Everything that can happen to an event is one of these: it arrives, or a
-/// [`Gap`] says that it may not, or it came and could not be read.
+/// Every possible fate of an event is one of these: it arrives, or a [`Gap`] says that it may not, or it arrived and
+/// could not be decoded.
 ///
-/// With the feature `agent` the stream of an agent session yields them too, with
-/// another `E`.
+/// With the feature `agent` the stream of an agent session yields them too, with another `E`.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Delivery<E = Notification> {
@@ -24,68 +23,61 @@ pub enum Delivery<E = Notification> {
     Gap(Gap),
     /// Events arrive again after a gap.
     Resumed(Resumed),
-    /// Something came that could not be read.
+    /// Something arrived that could not be decoded.
     Undecodable(Undecodable),
-    /// The service accepted these filters but will not serve them: it is silent
-    /// about their events. Those are its `disabledFilters`, and those that were
-    /// asked for and that its answer leaves out of both lists, without a `reason`
-    /// ([`missing_filters`](crate::event::missing_filters)). Told again when they
-    /// become others.
+    /// The service accepted these filters but does not serve them: it sends none of their events. They are its
+    /// `disabledFilters`, and the requested filters that its answer omits from both lists, without a `reason`
+    /// ([`missing_filters`](crate::event::missing_filters)). Reported again when they change.
     FiltersDisabled(Vec<DisabledFilter>),
-    /// Agent sessions only: contacts that were there before a gap are over. The
-    /// snapshot after it leaves them out, so no event of their own tells it.
+    /// Agent sessions only: contacts that existed before a gap have ended. The snapshot after it omits them, so no
+    /// event reports their end.
     #[cfg(feature = "agent")]
     ContactsGone(Vec<crate::agent::GoneContact>),
-    /// Agent sessions only, and the last item: the session is over.
+    /// Agent sessions only, and the last item: the session has ended.
     #[cfg(feature = "agent")]
     SessionEnded(crate::agent::SessionEnded),
 }
 
 /// Events are missing, or may be.
 ///
-/// A gap comes in the stream at the place where the missing events would have come, or
-/// where it is noticed. [`Resumed`] follows: at once, or after what catch-up sources found.
-/// Events that came later wait for that, for 5 s at most. A gap in which nothing was lost
-/// is a `Gap` and a complete `Resumed`, one right after the other.
+/// A gap stands in the stream where the missing events would have been, or where it is noticed. [`Resumed`] follows: at
+/// once, or after the events that catch-up sources found. Later events wait for that, for 5 s at most. A gap in which
+/// nothing was lost is a `Gap` directly followed by a complete `Resumed`.
 ///
-/// What opens one, besides an ended subscription:
+/// These things open one, besides an ended subscription:
 ///
-/// - PubNub: only what its buffer may have dropped, by number or age, or when another
-///   region took over. A broken connection opens none, since the position covers what was
-///   on its way.
-/// - WebSocket: every connection that ends without a close frame from the gateway, from
-///   the sending of the last frame that came to the recovery.
-/// - Poll: what a source could not answer in full.
+/// - PubNub: only events that its buffer may have dropped, by number or age, or a change of its region. A broken
+///   connection opens none, since the position covers everything in transit.
+/// - WebSocket: every connection that ends without a close frame from the gateway, from the sending of the last
+///   received frame to the recovery.
+/// - Poll: an incomplete answer of a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Gap {
-    /// Why.
+    /// The cause.
     pub cause: GapCause,
-    /// Whether events were lost for certain, or only may have been.
+    /// Whether events were certainly lost, or only may have been.
     pub certainty: Certainty,
-    /// Since when, by the service's clock: up to here the loss that [`cause`](Self::cause)
-    /// names is excluded by what the service answered or sent, less a second for the order
-    /// inside the service. Until the service has given its time (the `Date` of its answers),
-    /// this machine's clock stands in for it. Never `None` for a subscription.
+    /// When it begins, by the service's clock: up to this time the service's answers or events exclude the loss that
+    /// [`cause`](Self::cause) names, less a second for the order inside the service. Until the service has sent its
+    /// time (the `Date` of its answers), this machine's clock is used. Never `None` for a subscription.
     pub since: Option<SystemTime>,
-    /// Until when, by the service's clock, where that is known already; else see
-    /// [`Resumed::at`].
+    /// When it ends, by the service's clock, if that is known already; otherwise see [`Resumed::at`].
     pub until: Option<SystemTime>,
-    /// How many events are missing, where that is known.
+    /// How many events are missing, if that is known.
     pub lost: Option<u64>,
-    /// The filters whose events they may be: those of the subscription at any time since
-    /// [`since`](Self::since), also where they were taken out before the gap was noticed. An
-    /// agent session has none.
+    /// The filters of the missing events: those of the subscription at any time since [`since`](Self::since), including
+    /// those that were removed before the gap was noticed. An agent session has none.
     pub filters: Vec<String>,
 }
 
-/// How sure a [`Gap`] is.
+/// How certain a [`Gap`] is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Certainty {
     /// Events were dropped, or none were published for a while.
     Certain,
-    /// The service may have dropped events; it does not say.
+    /// The service may have dropped events; it does not report that.
     Possible,
 }
 
@@ -113,19 +105,17 @@ pub enum GapCause {
     SubscriptionInactive,
     /// The transport's peer refused the address or key of the subscription.
     TransportRefused,
-    /// The connection was down for longer than the service keeps its session, or the
-    /// service would not continue it: the subscription in it is gone. Of an agent session:
-    /// the service no longer has it (404, 409), and it is joined or started again.
+    /// The connection was down for longer than the service retains its session, or the service refused to continue it:
+    /// the subscription in it is gone. Of an agent session: the service no longer has it (404, 409), and it is joined
+    /// or started again.
     SessionLost,
-    /// Something came that is larger than this side reads, and would have come
-    /// again: the subscription was given up to go on behind it.
+    /// Something arrived that exceeds a size limit of this side, and would have come again: the subscription was given
+    /// up to continue behind it.
     TooLarge,
-    /// An answer of the service cannot be read as a whole, and was the same each time it was
-    /// asked for. What could be read of it is delivered, the rest as
-    /// [`Undecodable`](Delivery::Undecodable).
+    /// Part of an answer of the service could not be read, in each of several attempts. The readable part is delivered,
+    /// the rest as [`Undecodable`](Delivery::Undecodable).
     Unreadable,
-    /// The reader was too slow: the queue between the connection and the reader
-    /// reached its bound.
+    /// The reader was too slow: the queue between the connection and the reader reached its limit.
     Overflow,
     /// One answer held as many events as the service's buffer does: older ones may
     /// have been pushed out.
@@ -133,48 +123,45 @@ pub enum GapCause {
         /// How many events came at once.
         events: usize,
     },
-    /// There was no good answer for longer than the service keeps events.
+    /// There was no good answer for longer than the service retains events.
     ServiceBufferAged {
         /// For how long.
         pause: Duration,
     },
-    /// PubNub answers from another region than before, as in a fail-over: what the former
-    /// region had not delivered may be lost.
+    /// PubNub answers from another region than before, as in a fail-over: events that the former region had not
+    /// delivered may be lost.
     RegionChanged,
-    /// WebSocket: the connection ended without a close frame from the gateway, or was left,
-    /// and its session was continued. What the gateway had sent over it and what it sent
-    /// until it noticed may be lost. Over PubNub a broken connection is no gap: its position
-    /// covers what was on its way.
+    /// WebSocket: the connection ended without a close frame from the gateway, or this side abandoned it, and its
+    /// session was continued. Events that the gateway had sent over it, or sent until it noticed, may be lost. Over
+    /// PubNub a broken connection is no gap: its position covers everything in transit.
     ConnectionBroken,
-    /// Events came that no known key opens. The service was asked for its present key
-    /// first.
+    /// No known key decrypts some events. The service was asked for its present key first.
     KeyUnknown,
-    /// The address moved, and the connection to the former one ended before all
-    /// that was on its way there had surely come.
+    /// The address moved, and the connection to the former one ended before all events in transit there had certainly
+    /// arrived.
     AddressMoved,
-    /// The subscription was ended while the connection was down, or did not answer: what
-    /// had come meanwhile was not read.
+    /// The subscription was ended while the connection was down, or did not answer: events that had arrived meanwhile
+    /// were not read.
     EndedOffline,
-    /// Another transport is used from here on, since the one before did not deliver,
-    /// was refused, or was only a stand-in.
+    /// Another transport is used from here on, since the previous one did not deliver, was refused, or was only a
+    /// fallback.
     TransportChanged,
-    /// Without push, or where messages stand for counts of them: a source could not
-    /// tell everything that happened since it was asked before, or can never tell all
-    /// of it.
+    /// Without push, or if messages replace counts of them: a source could not find all events since its previous
+    /// answer, or can never find all of them.
     PolledInPart,
-    /// Likewise: the subscription was ended, and what happened since the sources were
-    /// asked last was not asked for.
+    /// Without push: the subscription was ended, and the sources were not queried for the events since their last
+    /// answers.
     NotPolled,
-    /// The stream was shut down at once, or that of an agent session dropped: what had
-    /// come and was not read is discarded.
+    /// The stream was shut down at once, or that of an agent session dropped: received events that were not read are
+    /// discarded.
     Discarded,
-    /// Agent sessions: the service no longer has, one by one, what happened since the
-    /// poll before (`icBranchValue` 3, or a snapshot that was not asked for).
+    /// Agent sessions: the service no longer has the single events since the previous poll (`icBranchValue` 3, or an
+    /// unexpected snapshot).
     EventsMissed,
-    /// Agent sessions: an answer was lost on its way, or with a stream that was dropped
-    /// before it had been read, and what it held is told only as far as it is state.
+    /// Agent sessions: an answer was lost in transit, or with a dropped stream before it had been read, and only its
+    /// state is delivered again.
     AnswerLost,
-    /// Agent sessions: the session was there before it was joined.
+    /// Agent sessions: the session existed before it was joined.
     SessionJoined,
 }
 
@@ -217,27 +204,27 @@ impl fmt::Display for GapCause {
             Self::SubscriptionInactive => "the service stopped serving the subscription",
             Self::TransportRefused => "the transport refused the subscription's address",
             Self::SessionLost => "the connection's session was lost",
-            Self::TooLarge => "something came that is too large to be read",
-            Self::Unreadable => "an answer of the service could not be read as a whole",
+            Self::TooLarge => "something arrived that is too large to be read",
+            Self::Unreadable => "part of an answer of the service could not be read",
             Self::Overflow => "the reader was too slow and the queue was full",
             Self::ServiceBufferFull { events } => {
                 return write!(f, "{events} events came at once, as many as the service keeps");
             }
             Self::ServiceBufferAged { pause } => {
-                return write!(f, "no answer for {} s, longer than the service keeps events", pause.as_secs());
+                return write!(f, "no answer for {} s, longer than the service retains events", pause.as_secs());
             }
             Self::RegionChanged => "PubNub answers from another region than before",
-            Self::ConnectionBroken => "the connection broke with events on their way",
-            Self::KeyUnknown => "events came that no known key opens",
+            Self::ConnectionBroken => "the connection broke with events in transit",
+            Self::KeyUnknown => "no known key decrypts some events",
             Self::AddressMoved => "the address moved and the former connection ended early",
             Self::EndedOffline => "the subscription was ended while the connection was down",
             Self::TransportChanged => "another transport is used from here on",
-            Self::PolledInPart => "polls could not tell everything that happened",
+            Self::PolledInPart => "polls could not find all events",
             Self::NotPolled => "the subscription was ended before the next poll",
             Self::Discarded => "the stream was shut down before everything was read",
-            Self::EventsMissed => "the service no longer had what happened since the poll before",
-            Self::AnswerLost => "an answer was lost and only the latest state was told again",
-            Self::SessionJoined => "the session was there before it was joined",
+            Self::EventsMissed => "the service no longer had the events since the previous poll",
+            Self::AnswerLost => "an answer was lost and only its state was delivered again",
+            Self::SessionJoined => "the session existed before it was joined",
         })
     }
 }
@@ -246,58 +233,56 @@ impl fmt::Display for GapCause {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Resumed {
-    /// Whether everything that the gap left out is proven to have been delivered by now:
-    /// every filter's every kind of change, in all of the gap. Never so without a catch-up
-    /// source for every filter. What no answer can prove is a setting of the source:
-    /// complete means complete within [`CallLogSync::late`](crate::catch_up::CallLogSync::late)
-    /// and [`MessageSync::reach`](crate::catch_up::MessageSync::reach), and as far as the
-    /// service's answers agree with what it pushes.
+    /// Whether all events of the gap are proven to have been delivered by now: every filter's every kind of change, in
+    /// all of the gap. Never so without a catch-up source for every filter. Some things no answer can prove; a setting
+    /// of the source bounds them: complete means complete within
+    /// [`CallLogSync::late`](crate::catch_up::CallLogSync::late) and
+    /// [`MessageSync::reach`](crate::catch_up::MessageSync::reach), and as far as the service's answers agree with its
+    /// pushed events.
     pub complete: bool,
-    /// When, by the service's clock, as [`Gap::since`].
+    /// When events arrive again, by the service's clock, as [`Gap::since`].
     pub at: SystemTime,
-    /// The subscription that replaced the one that was lost, if one did.
+    /// The subscription that replaced a lost one, if one did.
     pub recreated: Option<Recreated>,
-    /// The filters for which that is not proven, and why. Empty exactly when it is
-    /// [`complete`](Self::complete).
+    /// The filters for which that is not proven, and why. Empty exactly if it is [`complete`](Self::complete).
     pub left_open: Vec<LeftOpen>,
 }
 
-/// A filter of which something may be missing.
+/// A filter whose events may be missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LeftOpen {
     /// The filter.
     pub filter: String,
-    /// How well a source of this subscription makes up for it.
+    /// How well a source of this subscription covers it.
     pub closure: GapClosure,
     /// Which kinds of change may be missing.
     pub changes: Changes,
-    /// Why.
+    /// The reason.
     pub reason: OpenReason,
 }
 
-/// A subscription was lost and another one took its place.
+/// A subscription was lost and another one replaced it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Recreated {
-    /// The one that was lost.
+    /// The lost subscription.
     pub old: SubscriptionId,
-    /// The one that replaced it.
+    /// The new subscription.
     pub new: SubscriptionId,
 }
 
-/// Something that came and could not be read.
+/// Something that arrived and could not be decoded.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Undecodable {
-    /// What is wrong with it.
+    /// The error.
     pub reason: String,
-    /// The text as it came over the transport, or as it was decrypted. Treat it as
-    /// data of the account: `Debug` does not show it. Where the transport's answer
-    /// itself is malformed it is that answer, with the channel's name and the
-    /// subscribe key, which let anybody listen.
+    /// The text as received over the transport, or as decrypted. Treat it as data of the account: `Debug` does not show
+    /// it. If the transport's answer itself is malformed, it is that answer, with the channel's name and the subscribe
+    /// key, which let anyone listen.
     pub raw: Box<str>,
-    /// When it came, by this machine's clock.
+    /// When it arrived, by this machine's clock.
     pub received_at: SystemTime,
 }
 

@@ -12,8 +12,7 @@ use crate::ids::SubscriptionId;
 #[cfg(feature = "websocket")]
 use crate::transport::SocketClient;
 
-/// Changes a subscription while its stream is being read. Cheap to clone; keeps
-/// nothing alive.
+/// Changes a subscription while its stream is being read. Cheap to clone; does not keep the subscription alive.
 #[derive(Clone)]
 pub struct SubscriptionHandle {
     commands: mpsc::Sender<Command>,
@@ -51,7 +50,7 @@ impl SubscriptionHandle {
         self.status.current().subscription_id
     }
 
-    /// Follows what the subscription is doing.
+    /// A watch of the subscription's status.
     #[must_use]
     pub fn status(&self) -> StatusWatch {
         self.status.clone()
@@ -59,14 +58,12 @@ impl SubscriptionHandle {
 
     /// Replaces all filters (`PUT /restapi/v1.0/subscription/{id}`).
     ///
-    /// The stream goes on meanwhile. When it fails, the filters are as before:
-    /// only the service's confirmation changes them. Dropping the future does not
-    /// take the change back.
+    /// The stream continues meanwhile. A failed change leaves the filters unchanged: only the service's confirmation
+    /// changes them. Dropping the future does not undo the change.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] for an empty list, [`ErrorKind::Busy`] while another
-    /// change is pending (nothing is sent then), [`ErrorKind::Closed`] when the
-    /// subscription is over, or what the service answered.
+    /// [`ErrorKind::Config`] for an empty list, [`ErrorKind::Busy`] while another change is pending (nothing is sent
+    /// then), [`ErrorKind::Closed`] when the subscription has ended, or the service's answer.
     pub async fn update_filters(&self, filters: impl IntoIterator<Item = EventFilter>) -> Result<()> {
         let filters: Vec<String> = filters.into_iter().map(|filter| filter.to_string()).collect();
         if filters.is_empty() {
@@ -78,11 +75,11 @@ impl SubscriptionHandle {
         answered.await.map_err(|_| closed())?
     }
 
-    /// Renews the lease and opens a new link now, as after a sleep of the
-    /// machine: for apps that learn of a change of network before the link does.
+    /// Renews the lease and opens a new link now, as after a sleep of the machine: for apps that notice a change of
+    /// network before the link does.
     ///
     /// # Errors
-    /// [`ErrorKind::Closed`] when the subscription is over.
+    /// [`ErrorKind::Closed`] when the subscription has ended.
     pub async fn revalidate(&self) -> Result<()> {
         let closed = |_| Error::new(ErrorKind::Closed, "the subscription has ended");
         self.commands.send(Command::Revalidate).await.map_err(closed)
@@ -95,8 +92,8 @@ impl fmt::Debug for SubscriptionHandle {
     }
 }
 
-/// Ends a subscription from elsewhere. Cheap to clone; keeps nothing alive, and
-/// dropping it ends nothing.
+/// Ends a subscription from another task. Cheap to clone; does not keep the subscription alive, and dropping it does
+/// not end the subscription.
 #[derive(Clone)]
 pub struct ShutdownHandle {
     shutdown: watch::Sender<Option<Shutdown>>,
@@ -108,21 +105,19 @@ impl ShutdownHandle {
         Self { shutdown, status }
     }
 
-    /// Deletes the subscription; the stream hands out what has come and ends.
-    /// Returns at once.
+    /// Deletes the subscription; the stream delivers the received events and ends. Returns at once.
     pub fn drain(&self) {
         self.ask(Shutdown::Drain);
     }
 
-    /// Deletes the subscription; the stream ends soon. What has come and was not
-    /// handed out is discarded, which a last [`Gap`](super::Gap) tells. Returns at
-    /// once.
+    /// Deletes the subscription; the stream ends soon. Received events that were not delivered are discarded, which a
+    /// last [`Gap`](super::Gap) reports. Returns at once.
     pub fn discard(&self) {
         self.ask(Shutdown::Discard);
     }
 
-    /// Waits until the service has been told, or the bound for that has passed.
-    /// `true` if the service confirmed the deletion. Cancel safe.
+    /// Waits until the service has answered the deletion, or its deadline has passed. `true` if the service confirmed
+    /// the deletion. Cancel safe.
     pub async fn finished(&self) -> bool {
         let mut status = self.status.clone();
         match status.wait_for(|status| status.phase == Phase::Closed).await {
@@ -131,7 +126,7 @@ impl ShutdownHandle {
         }
     }
 
-    /// The reader being gone is final.
+    /// A dropped reader is final.
     fn ask(&self, how: Shutdown) {
         self.shutdown.send_if_modified(|current| {
             let changed = *current != Some(Shutdown::Dropped) && *current != Some(how);

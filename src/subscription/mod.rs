@@ -1,5 +1,4 @@
-//! A subscription: created, renewed, reconnected and deleted for you, and read as
-//! a stream.
+//! A subscription: created, renewed, reconnected and deleted for you, and read as a stream.
 
 mod builder;
 mod checkpoint;
@@ -88,22 +87,19 @@ impl Client {
     }
 }
 
-/// A subscription, and the stream of what it delivers.
+/// A subscription, and the stream of its deliveries.
 ///
-/// A task of its own keeps it: it renews before expiry, reconnects, and recreates
-/// the subscription when it is lost, whether or not anybody reads. The stream
-/// yields [`Delivery`]s; an `Err` is always the last item, and means that nothing
-/// more can come. Everything passing is retried inside and seen in
-/// [`status`](Self::status) and as [`Delivery::Gap`].
+/// A background task renews it before expiry, reconnects, and recreates it when it is lost, whether or not the stream
+/// is read. The stream yields [`Delivery`]s; an `Err` is always the last item, and means that nothing more can come.
+/// Transient errors are retried inside and appear in [`status`](Self::status) and as [`Delivery::Gap`].
 ///
 /// Reading is cancel safe: a dropped `next()` loses nothing.
 ///
-/// A slow reader stops nothing: what comes waits in a queue bounded by bytes
-/// ([`SubscriptionBuilder::queue_bytes`]), and what does not fit becomes a
-/// [`Delivery::Gap`].
+/// A slow reader blocks nothing: events wait in a queue bounded by bytes ([`SubscriptionBuilder::queue_bytes`]), and
+/// those that do not fit become a [`Delivery::Gap`].
 ///
-/// Dropping it deletes the subscription at the service, in the background and
-/// within a bound ([`OnDrop`]); [`close`](Self::close) waits for that.
+/// Dropping it deletes the subscription at the service, in the background and within a time limit ([`OnDrop`]);
+/// [`close`](Self::close) waits for that.
 #[must_use = "dropping a subscription deletes it"]
 pub struct Subscription {
     items: mpsc::Receiver<Handed>,
@@ -111,9 +107,9 @@ pub struct Subscription {
     handle: SubscriptionHandle,
     /// What the stream has yielded.
     read: Progress,
-    /// Where that is kept.
+    /// The store of that position.
     kept: Option<Kept>,
-    /// What was taken out of `items` to find the first mark, and comes first.
+    /// Items that were taken from `items` to find the first mark; they come first.
     ahead: VecDeque<Handed>,
     ended: Ended,
 }
@@ -121,25 +117,25 @@ pub struct Subscription {
 /// The reader's side of a checkpoint.
 struct Kept {
     keeper: Arc<Keeper>,
-    /// Asks for a save at once. Closed, it ends the task that saves.
+    /// Requests a save at once. Closing it ends the task that saves.
     ask: mpsc::Sender<oneshot::Sender<Result<()>>>,
     mode: AckMode,
-    /// Handed out, and finished when the reader comes back.
+    /// Delivered, and finished when the reader comes back.
     last: Option<Step>,
-    /// Whether anything was handed out that is not finished.
+    /// Whether a delivery is not finished.
     behind: bool,
 }
 
 impl Kept {
     fn new(keeper: Keeper, mode: AckMode, claim: Option<Arc<StoreLock>>) -> Self {
         let keeper = Arc::new(keeper);
-        // More never wait: the reader is one, and a save takes all who do.
+        // No more callers ever wait: there is one reader, and a save serves all waiting callers.
         let (ask, asked) = mpsc::channel(8);
         drop(tokio::spawn(keeper.clone().run(asked, claim)));
         Self { keeper, ask, mode, last: None, behind: false }
     }
 
-    /// The reader asks for what comes next.
+    /// The reader requests the next item.
     fn comes_back(&mut self) {
         if let Some(step) = self.last.take() {
             self.keeper.finish(|finished| finished.take_in(step));
@@ -162,7 +158,7 @@ impl Kept {
         self.save().await
     }
 
-    /// Saves what is finished by now. Dropped, it is saved all the same.
+    /// Saves what is finished by now. A dropped call does not drop the save.
     async fn save(&self) -> Result<()> {
         let (answer, saved) = oneshot::channel();
         let over = || Error::new(ErrorKind::Internal, "the task that saves the checkpoint ended with its runtime");
@@ -174,7 +170,7 @@ impl Kept {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Ended {
     No,
-    /// The stream has told its end.
+    /// The stream has reported its end.
     Yes,
 }
 
@@ -185,19 +181,19 @@ impl Subscription {
         self.handle.id()
     }
 
-    /// Follows what the subscription is doing.
+    /// A watch of the subscription's status.
     #[must_use]
     pub fn status(&self) -> StatusWatch {
         self.handle.status()
     }
 
-    /// For changing filters and the like while the stream is being read.
+    /// A handle to change filters and the like while the stream is being read.
     #[must_use]
     pub fn handle(&self) -> SubscriptionHandle {
         self.handle.clone()
     }
 
-    /// For ending the subscription from elsewhere, such as a signal handler.
+    /// A handle to end the subscription from another task, such as a signal handler.
     #[must_use]
     pub fn shutdown_handle(&self) -> ShutdownHandle {
         ShutdownHandle::new(self.shutdown.clone(), self.status())
@@ -212,25 +208,23 @@ impl Subscription {
         self.read.token()
     }
 
-    /// Says that everything the stream has yielded so far is finished, and keeps that
-    /// in the [`Checkpoint`]: after a restart none of it is delivered again, and all
-    /// that follows is.
+    /// Marks everything that the stream has yielded as finished, and saves that in the [`Checkpoint`]: after a restart
+    /// none of it is delivered again, and everything after it is.
     ///
-    /// Works in both [`AckMode`]s. Cancel safe: dropped, it is kept now or within a
-    /// second.
+    /// Works in both [`AckMode`]s. Cancel safe: after a drop, it is saved now or within a second.
     ///
     /// # Errors
-    /// [`ErrorKind::Store`] when it cannot be kept: it is tried again in the
-    /// background, and the stream goes on. [`ErrorKind::Config`] without a checkpoint.
+    /// [`ErrorKind::Store`] when it cannot be saved: the save is repeated in the background, and the stream continues.
+    /// [`ErrorKind::Config`] without a checkpoint.
     pub async fn ack(&mut self) -> Result<()> {
         let read = &self.read;
         match &mut self.kept {
             Some(kept) => kept.ack(read).await,
-            None => Err(Error::config("there is no checkpoint to keep the place in")),
+            None => Err(Error::config("there is no checkpoint to store the position in")),
         }
     }
 
-    /// Makes the place durable in which a new subscription begins.
+    /// Stores the position where a new subscription begins.
     async fn keep_first_place(&mut self) -> Result<()> {
         while let Some(handed) = self.items.recv().await {
             let found = matches!(handed, Handed::Step(Step::Mark(_)));
@@ -249,21 +243,20 @@ impl Subscription {
 
     /// Only the events, without the other deliveries.
     ///
-    /// Gaps and undecodable payloads are then seen in logs (`tracing`, level
-    /// `warn`) only: for apps that can live with a missed event.
+    /// Gaps and undecodable payloads then appear only in logs (`tracing`, level `warn`): for apps that can tolerate a
+    /// missed event.
     pub fn notifications(self) -> Notifications {
         Notifications(self)
     }
 
-    /// Deletes the subscription, waits for that, and hands out what had come and
-    /// was not read.
+    /// Deletes the subscription, waits for that, and returns the received events that were not read.
     ///
-    /// Takes at most the bound of [`SubscriptionBuilder::close_within`]. Dropping
-    /// the future leaves the deletion to the background.
+    /// Takes at most the time of [`SubscriptionBuilder::close_within`]. Dropping the future leaves the deletion to the
+    /// background.
     pub async fn close(mut self) -> Closed {
         let _ = self.shutdown.send_replace(Some(Shutdown::Drain));
         let (mut unread, mut error) = (Vec::new(), None);
-        // What is handed out below is not finished.
+        // The deliveries returned below are not finished.
         if let Some(mut kept) = self.kept.take() {
             kept.comes_back();
             error = kept.save().await.err();
@@ -301,7 +294,7 @@ impl Subscription {
         self.read.take_in(step);
     }
 
-    /// The task ended without a word: by a panic of its own, or with its runtime.
+    /// The task ended without reporting it: by a panic, or with its runtime.
     fn ended_quietly(&mut self) -> Option<Result<Delivery>> {
         self.ended = Ended::Yes;
         let closed = self.handle.status().current().phase == Phase::Closed;
@@ -347,8 +340,7 @@ impl FusedStream for Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        // A message to the task, which is already running: no runtime is needed
-        // here. If it is over, nobody listens.
+        // The task is already running, so this needs no runtime. If the task has ended, the message has no receiver.
         let _ = self.shutdown.send_replace(Some(Shutdown::Dropped));
     }
 }
@@ -359,20 +351,19 @@ impl fmt::Debug for Subscription {
     }
 }
 
-/// How a subscription ended that was closed.
+/// The result of closing a subscription.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Closed {
-    /// Whether nothing of it is left at the service: the service confirmed that the
-    /// subscription is gone, and so is each one that it took over from, and answered every
-    /// attempt to create one. If not, what is left ends by itself when its lease does. A
-    /// subscription whose id was never read is never deleted: it could be that of another
-    /// process with the same filters.
+    /// Whether nothing of it remains at the service: the service confirmed that the subscription is gone, and so is
+    /// each one that it took over from, and answered every attempt to create one. Otherwise the remains end by
+    /// themselves when their leases do. A subscription whose id was never read is never deleted: it could belong to
+    /// another process with the same filters.
     pub deleted: bool,
-    /// What had come and was not read.
+    /// Received deliveries that were not read.
     pub unread: Vec<Delivery>,
-    /// The error that ended the subscription before it was closed, if one had; else
-    /// the one for which its place could not be kept in its [`Checkpoint`].
+    /// The error that ended the subscription before it was closed, if there was one; otherwise the error that prevented
+    /// storing its position in its [`Checkpoint`].
     pub error: Option<Error>,
 }
 
@@ -405,11 +396,11 @@ impl Stream for Notifications {
                     tracing::warn!(cause = gap.cause.as_str(), "events are missing, or may be")
                 }
                 Some(Ok(Delivery::FiltersDisabled(filters))) => {
-                    tracing::warn!(count = filters.len(), "the service will not serve some filters");
+                    tracing::warn!(count = filters.len(), "the service does not serve some filters");
                 }
                 #[cfg(feature = "agent")]
                 Some(Ok(Delivery::ContactsGone(_) | Delivery::SessionEnded(_))) => {}
-                // Logged when it came.
+                // Logged when it arrived.
                 Some(Ok(Delivery::Undecodable(_) | Delivery::Resumed(_))) => {}
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
                 None => return Poll::Ready(None),

@@ -1,4 +1,4 @@
-//! Places of many subscriptions in one embedded database.
+//! Positions of many subscriptions in one embedded database.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -15,16 +15,14 @@ use crate::auth::StoreLock;
 use crate::durable;
 use crate::error::{Disposition, Error, ErrorKind, Result};
 
-/// By the names of the subscriptions, their resume tokens as text.
+/// Resume tokens as text, keyed by the subscriptions' names.
 const PLACES: TableDefinition<'_, &str, &str> = TableDefinition::new("ringcentral-events-places-v1");
 
-/// Keeps the places of many subscriptions in one [redb](https://docs.rs/redb) database
-/// file: for apps with more subscriptions than they want files, or that have such a
-/// database anyway (feature `redb`).
+/// Stores the positions of many subscriptions in one [redb](https://docs.rs/redb) database file: for apps with more
+/// subscriptions than they want files, or that have such a database anyway (feature `redb`).
 ///
-/// A save is one transaction, synced to the disk before it counts as done. Only one
-/// process can have the file open. Clones share it. One subscription at a time uses a
-/// name; a second one gets [`Busy`](ErrorKind::Busy).
+/// A save is one transaction, synced to the disk before it counts as done. Only one process can open the file. Clones
+/// share it. One subscription at a time uses a name; a second one gets [`Busy`](ErrorKind::Busy).
 #[derive(Clone)]
 pub struct RedbCheckpoints(Arc<Inner>);
 
@@ -35,8 +33,8 @@ struct Inner {
     in_place: bool,
     /// The names that subscriptions hold.
     claimed: Mutex<HashSet<String>>,
-    /// A dropped save runs to its end, and the next waits for that: an older one never
-    /// overtakes a newer one (found 5.3).
+    /// A dropped save runs to its end, and the next one waits for it: an older one never overtakes a newer one (found
+    /// 5.3).
     turn: Arc<tokio::sync::Mutex<()>>,
 }
 
@@ -47,13 +45,11 @@ impl fmt::Debug for RedbCheckpoints {
 }
 
 impl RedbCheckpoints {
-    /// Opens the database at `path`, or makes one. Blocks while it does; its
-    /// directory must exist.
+    /// Opens the database at `path`, or creates it. Blocks meanwhile; its directory must exist.
     ///
     /// # Errors
-    /// [`Store`](ErrorKind::Store) when it cannot be opened, is not a database, or can be
-    /// read or written by other users; [`Busy`](ErrorKind::Busy) when it is open already,
-    /// here or in another process.
+    /// [`Store`](ErrorKind::Store) when it cannot be opened, is not a database, or can be read or written by other
+    /// users; [`Busy`](ErrorKind::Busy) when it is open already, in this process or another.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
         let path: PathBuf = path.into();
         let database = undamaged(&path, || open(&path))?.map_err(|error| match &error {
@@ -71,9 +67,8 @@ impl RedbCheckpoints {
         Ok(Self::new(database, path, false))
     }
 
-    /// Opens a database in a storage of your own, for tests that let a disk fail. `name`
-    /// stands for the path in errors. The backend is called in place, so it must not
-    /// block.
+    /// Opens a database in your own storage, for tests that let a disk fail. `name` replaces the path in errors. The
+    /// backend is called in place, so it must not block.
     ///
     /// # Errors
     /// [`Store`](ErrorKind::Store) when it cannot be opened or is not a database.
@@ -90,14 +85,14 @@ impl RedbCheckpoints {
         Self(Arc::new(Inner { database, path, in_place, claimed: Mutex::default(), turn: Arc::default() }))
     }
 
-    /// The place of the subscription that this app calls `name`.
+    /// The checkpoint of the subscription that this app calls `name`.
     #[must_use]
     pub fn checkpoint(&self, name: impl Into<String>) -> RedbCheckpoint {
         RedbCheckpoint { all: self.clone(), name: name.into() }
     }
 }
 
-/// The library panics over some files that a disk tore, where it should give an error.
+/// The library panics on some torn files, where it should return an error.
 fn undamaged<T>(path: &Path, open: impl FnOnce() -> T) -> Result<T> {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(open)).map_err(|_| {
         Error::new(ErrorKind::Store, format!("the database {} is damaged", path.display()))
@@ -114,7 +109,7 @@ fn open(path: &Path) -> Result<Database, redb::Error> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
         Err(error) => return Err(error.into()),
     }
-    // The file holds what a session is continued with: readable by its owner only.
+    // The file holds a session's recovery token: only its owner may read it.
     let mut options = std::fs::OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
     #[cfg(unix)]
@@ -165,14 +160,14 @@ fn prepared(backend: impl StorageBackend) -> Result<Database, redb::Error> {
     Ok(database)
 }
 
-/// The place of one subscription, of [`RedbCheckpoints`].
+/// The checkpoint of one subscription, of [`RedbCheckpoints`].
 #[derive(Clone, Debug)]
 pub struct RedbCheckpoint {
     all: RedbCheckpoints,
     name: String,
 }
 
-/// Frees a name when it is dropped.
+/// Releases a name when it is dropped.
 struct Claim {
     all: Arc<Inner>,
     name: String,
@@ -185,7 +180,7 @@ impl Drop for Claim {
 }
 
 impl RedbCheckpoint {
-    /// Runs `work` where blocking is allowed. A dropped call does not stop it half way.
+    /// Runs `work` where blocking is allowed. Dropping the call does not interrupt it.
     async fn blocking<T: Send + 'static>(
         &self,
         what: &'static str,
@@ -194,7 +189,7 @@ impl RedbCheckpoint {
         let turn = self.all.0.turn.clone().lock_owned().await;
         let (all, name) = (self.all.0.clone(), self.name.clone());
         let failed = |error: Box<dyn std::error::Error + Send + Sync>| {
-            let message = format!("the place {:?} in {} cannot be {what}", self.name, self.all.0.path.display());
+            let message = format!("the position {:?} in {} cannot be {what}", self.name, self.all.0.path.display());
             Error::new(ErrorKind::Store, message).with_source(error)
         };
         let run = move || {
@@ -222,7 +217,7 @@ impl Checkpoint for RedbCheckpoint {
         let text = self.blocking("read", read).await?;
         let corrupt = |error| {
             let path = self.all.0.path.display();
-            let message = format!("the database {path} holds no place that can be read as {:?}", self.name);
+            let message = format!("the database {path} holds no readable position as {:?}", self.name);
             Error::new(ErrorKind::Store, message).with_disposition(Disposition::Fatal).with_source(error)
         };
         text.map(|text| text.parse().map_err(corrupt)).transpose()
@@ -242,7 +237,7 @@ impl Checkpoint for RedbCheckpoint {
         let all = self.all.0.clone();
         if !all.claimed.lock().unwrap_or_else(PoisonError::into_inner).insert(self.name.clone()) {
             let message = format!(
-                "the place {:?} in {} is in use by another subscription of this process",
+                "the position {:?} in {} is in use by another subscription of this process",
                 self.name,
                 all.path.display()
             );

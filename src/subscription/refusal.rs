@@ -1,4 +1,4 @@
-//! "PubNub refused", said clearly.
+//! Explains refusals of the service.
 
 use tokio::time::Instant;
 
@@ -6,7 +6,7 @@ use super::machine::{MAX_REFUSALS, REFUSAL_PERIOD};
 use crate::error::{Disposition, Error, ErrorKind};
 use crate::transport::TransportKind;
 
-/// Counts refusals in a row of what had worked before. Pure.
+/// Counts consecutive refusals of requests that had worked before. Pure.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Refusals {
     count: u32,
@@ -14,7 +14,7 @@ pub(super) struct Refusals {
 }
 
 impl Refusals {
-    /// One more; whether they last for so long that they are an answer.
+    /// Counts one more; returns whether they last so long that they are permanent.
     pub(super) fn note(&mut self, now: Instant) -> bool {
         self.count = self.count.saturating_add(1);
         let first = *self.first.get_or_insert(now);
@@ -22,14 +22,13 @@ impl Refusals {
     }
 }
 
-/// Turns the service's refusal to create a subscription into one that names the
-/// way out. Other errors pass as they are.
+/// Turns the service's refusal to create a subscription into an error that names the remedy. Other errors are returned
+/// unchanged.
 ///
-/// RingCentral has withdrawn PubNub for new apps. How its production service
-/// answers is unverified, so every plausible form counts: `SUB-528`, a 403 for a
-/// missing app permission, a 400 about `deliveryMode`.
+/// RingCentral has withdrawn PubNub for new apps. The answer of its production service is unverified, so every
+/// plausible form counts: `SUB-528`, a 403 for a missing app permission, a 400 about `deliveryMode`.
 pub(super) fn explain(error: Error, transport: TransportKind) -> Error {
-    // Not for good: an extension that is not ready yet (SUB-406).
+    // Transient: an extension that is not ready yet (SUB-406).
     if matches!(error.disposition(), Disposition::Retry { .. }) {
         return error;
     }

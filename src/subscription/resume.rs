@@ -1,4 +1,4 @@
-//! Going on after a restart.
+//! Continues after a restart.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,28 +18,26 @@ use crate::secret::Secret;
 use crate::timestamp::Timestamp;
 use crate::transport::Cursor;
 
-/// Where a stream was when its reader stopped: enough to go on in another
-/// process without loss, as long as the service still keeps the events.
+/// The position of a stream when its reader stopped: enough to continue in another process without loss, as long as the
+/// service still has the events.
 ///
-/// Take one with [`Subscription::resume_token`](crate::Subscription::resume_token)
-/// after the effects of the events read so far are safe, store its text, and give
-/// it to [`SubscriptionBuilder::resume`](crate::SubscriptionBuilder::resume). It
-/// covers what the stream has handed out and nothing more. Events that a batch
-/// shares with the last one read come again from the service and are recognised.
+/// Take one with [`Subscription::resume_token`](crate::Subscription::resume_token) after the effects of the events read
+/// so far are safe, store its text, and pass it to [`SubscriptionBuilder::resume`](crate::SubscriptionBuilder::resume).
+/// It covers exactly the items that the stream has yielded. Events of the same batch as the last one come again from
+/// the service and are recognized.
 ///
-/// Its text is versioned JSON. It holds neither channel nor keys nor access tokens. Where
-/// catch-up sources stand is in it (the service's sync tokens, useless without a login),
-/// and over WebSocket what the session is continued with (`wsc`). The gateway wants the
-/// same login for that, so it takes a [`TokenStore`](crate::auth::TokenStore) that
-/// outlives the process. `Debug` and `Display` leave that out: [`to_secret`](Self::to_secret)
-/// and serde do not.
+/// Its text is versioned JSON. It contains neither channel nor keys nor access tokens. It contains the positions of
+/// catch-up sources (the service's sync tokens, useless without a login), and over WebSocket the session's recovery
+/// token (`wsc`). The gateway requires the same login for that, so it takes a [`TokenStore`](crate::auth::TokenStore)
+/// that outlives the process. `Debug` and `Display` omit the recovery token: [`to_secret`](Self::to_secret) and serde
+/// do not.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ResumeToken {
     #[serde(rename = "v")]
     version: u32,
     pub(crate) subscription_id: SubscriptionId,
-    /// Tells whether the address is still the same without saying which.
+    /// Identifies the address without revealing it.
     pub(crate) address: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) cursor: Option<Cursor>,
@@ -47,28 +45,28 @@ pub struct ResumeToken {
     pub(crate) proven: Proven,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) seen: Vec<DedupKey>,
-    /// What events were about that were pushed, and that were found: see `Told`.
+    /// The subjects of pushed events, and of found ones: see `Told`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) pushed: Vec<DedupKey>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) found: Vec<DedupKey>,
-    /// Where catch-up sources stand, by their names.
+    /// The positions of catch-up sources, by their names.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) positions: BTreeMap<String, Positions>,
-    /// Which extension `~` stands for.
+    /// The extension that `~` stands for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) owner: Option<ExtensionId>,
 }
 
-/// Where a catch-up source stands.
+/// The position of a catch-up source.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Position {
     #[serde(flatten)]
     pub(crate) token: SyncToken,
-    /// Whether nothing was asked for yet: what happened before is not in it.
+    /// Whether no sync was made yet: it does not cover earlier events.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) begun: bool,
-    /// When it came.
+    /// When it arrived.
     answered: Timestamp,
 }
 
@@ -77,7 +75,7 @@ impl Position {
         Self { token, begun, answered: answered.into() }
     }
 
-    /// When it came, by the service's clock: everything that happens later is found from it.
+    /// When it arrived, by the service's clock: a sync from it finds everything that happens later.
     pub(super) fn answered_at(&self) -> SystemTime {
         self.answered.system_time().unwrap_or_else(|| self.token.made_at())
     }
@@ -106,16 +104,15 @@ impl ResumeToken {
         }
     }
 
-    /// Its whole text, for a place where secrets are kept. Over WebSocket it has what the
-    /// session is continued with; the text that `Display` gives has not, and leads to a
-    /// gap that catch-up sources fill.
+    /// Its whole text, for a secret store. Over WebSocket it contains the session's recovery token; the text of
+    /// `Display` does not, and leads to a gap that catch-up sources fill.
     #[must_use]
     pub fn to_secret(&self) -> Secret {
-        // Nothing of it cannot be written; a text that is none would be refused as such.
+        // Serialization cannot fail; an empty text would be refused as a token.
         Secret::new(serde_json::to_string(self).unwrap_or_default())
     }
 
-    /// The subscription it goes on with.
+    /// The subscription that it continues.
     #[must_use]
     pub fn subscription_id(&self) -> &SubscriptionId {
         &self.subscription_id
@@ -140,7 +137,7 @@ impl FromStr for ResumeToken {
         struct Version {
             v: u32,
         }
-        // The parser's own message quotes values, so it goes no further.
+        // The parser's own message quotes values, so it is not passed on.
         let unreadable = |error: serde_json::Error| {
             let (line, column) = (error.line(), error.column());
             Error::config(format!("this is not a resume token (line {line}, column {column})"))
@@ -153,7 +150,7 @@ impl FromStr for ResumeToken {
     }
 }
 
-/// A mark by which an address can be recognised and not be told.
+/// A digest that identifies an address without revealing it.
 pub(super) fn fingerprint(address: &Secret, subscriber_key: &Secret) -> String {
     let mut hash = Sha256::new();
     hash.update(address.expose());
@@ -198,7 +195,7 @@ mod tests {
             assert_eq!(error.kind(), crate::ErrorKind::Config, "{text}");
             assert!(error.to_string().contains(says), "{text}: {error}");
         }
-        // Another version says so, whatever else it holds.
+        // Another version is reported as such, with any content.
         let error = r#"{"v":7,"place":{}}"#.parse::<ResumeToken>().unwrap_err();
         assert_eq!(error.to_string(), "a resume token of version 7, this is 2");
     }

@@ -1,4 +1,4 @@
-//! What a subscription is doing.
+//! The status of a subscription.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -10,11 +10,11 @@ use crate::ids::SubscriptionId;
 use crate::transport::TransportKind;
 use crate::waiting::WaitCause;
 
-/// What a [`Subscription`](crate::Subscription) is doing.
+/// The status of a [`Subscription`](crate::Subscription).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Status {
-    /// Where in its life it is.
+    /// Its phase.
     pub phase: Phase,
     /// The subscription at the service; changes when it is recreated.
     pub subscription_id: Option<SubscriptionId>,
@@ -22,21 +22,19 @@ pub struct Status {
     pub transport: TransportKind,
     /// When the lease ends unless renewed, by this machine's clock.
     pub expires_at: Option<SystemTime>,
-    /// Whether catch-up sources are being asked for events, because push is down for
-    /// longer than [`poll_after`](crate::SubscriptionBuilder::poll_after) or the
-    /// transport is [`Poll`](crate::transport::Poll). Filters that no source covers
-    /// are not served by that.
+    /// Whether catch-up sources are being polled, because push has been down for longer than
+    /// [`poll_after`](crate::SubscriptionBuilder::poll_after) or the transport is [`Poll`](crate::transport::Poll).
+    /// Filters that no source covers are not served then.
     pub is_polling: bool,
-    /// How many tries failed in a row; 0 when all is well.
+    /// How many consecutive attempts failed; 0 while they succeed.
     pub failed_attempts: u32,
-    /// What holds the start, or the way back to [`Phase::Live`], off for more than 2 s:
-    /// the user's rate group, a wait that the service named, the pauses between tries.
-    /// `None` while a call is under way or nothing is wrong.
+    /// What delays the start, or the return to [`Phase::Live`], for more than 2 s: the user's rate group, a wait that
+    /// the service named, the pauses between attempts. `None` while a call is in flight or no delay exists.
     pub waiting: Option<Wait>,
     /// Whether the service confirmed that the subscription is gone; only once the
     /// phase is [`Phase::Closed`].
     pub deleted: bool,
-    /// The latest error, kept until the phase is [`Phase::Live`] again.
+    /// The latest error, until the phase is [`Phase::Live`] again.
     pub last_error: Option<Arc<Error>>,
 }
 
@@ -56,24 +54,22 @@ impl Status {
         }
     }
 
-    /// Whether events can arrive: the lease is held, and the transport's peer has
-    /// answered on the link that is open now. A path that dies without a word is noticed
-    /// within 15 s over WebSocket; over PubNub once a poll has met its deadline. A subscription
-    /// that the service lost without a word is noticed within a minute while its rate limit
-    /// allows to ask.
+    /// Whether events can arrive: the lease is held, and the transport's peer has answered on the present link. A path
+    /// that dies silently is noticed within 15 s over WebSocket; over PubNub once a poll has met its deadline. A
+    /// subscription that the service lost silently is noticed within a minute while its rate limit allows an audit.
     #[must_use]
     pub fn is_healthy(&self) -> bool {
         self.phase == Phase::Live
     }
 }
 
-/// Why nothing is tried for a while.
+/// Why attempts are delayed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Wait {
-    /// Until when at the latest, by this machine's clock.
+    /// The latest end of the delay, by this machine's clock.
     pub until: SystemTime,
-    /// Why.
+    /// The cause.
     pub cause: WaitCause,
 }
 
@@ -83,13 +79,13 @@ impl Wait {
     }
 }
 
-/// Where in its life a subscription is.
+/// The phase of a subscription's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Phase {
-    /// Being created for the first time.
+    /// It is being created for the first time.
     Starting,
-    /// Created; the transport's peer has not yet answered.
+    /// Created; the transport's peer has not answered yet.
     Connecting,
     /// Events can arrive.
     Live,
@@ -97,9 +93,9 @@ pub enum Phase {
     Reconnecting,
     /// The lease is lost and being replaced. Events are being missed.
     Recreating,
-    /// Being deleted.
+    /// It is being deleted.
     Closing,
-    /// Over.
+    /// It has ended.
     Closed,
 }
 
@@ -119,8 +115,8 @@ impl Phase {
     }
 }
 
-/// Follows a subscription's [`Status`], or that of an agent session. Cheap to clone;
-/// keeps nothing alive.
+/// A watch of a subscription's [`Status`], or that of an agent session. Cheap to clone; does not keep the subscription
+/// alive.
 #[derive(Clone, Debug)]
 pub struct StatusWatch<S = Status>(watch::Receiver<S>);
 
@@ -129,23 +125,21 @@ impl<S: Clone> StatusWatch<S> {
         Self(receiver)
     }
 
-    /// The status now.
+    /// The present status.
     #[must_use]
     pub fn current(&self) -> S {
         self.0.borrow().clone()
     }
 
-    /// Waits for a change; `None` once the subscription is over and its last
-    /// status was seen.
+    /// Waits for a change; `None` once the subscription has ended and its last status was seen.
     ///
-    /// Changes that follow each other quickly may be seen as one. Cancel safe.
+    /// Changes in quick succession may be seen as one. Cancel safe.
     pub async fn changed(&mut self) -> Option<S> {
         self.0.changed().await.ok()?;
         Some(self.0.borrow_and_update().clone())
     }
 
-    /// Waits until `wanted` holds; `None` if the subscription ends before.
-    /// Cancel safe.
+    /// Waits until `wanted` holds; `None` if the subscription ends before. Cancel safe.
     pub async fn wait_for(&mut self, mut wanted: impl FnMut(&S) -> bool) -> Option<S> {
         self.0.wait_for(|status| wanted(status)).await.ok().map(|status| status.clone())
     }
