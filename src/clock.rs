@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-/// Tells the time of day. Part of a [`System`](crate::System).
+/// A source of the time of day. Part of a [`System`](crate::System).
 ///
 /// It may jump and may be wrong; no wait and no deadline depends on it. Those run on
 /// `tokio::time`.

@@ -1,7 +1,7 @@
 //! Content codings of answers.
 //!
 //! A server or a proxy may compress an answer that was not asked for in compressed
-//! form (found 6.7), so every answer passes through here, whatever features are on.
+//! form (found 6.7), so every answer passes through this module, with any features.
 
 use std::io::Read;
 

@@ -30,9 +30,9 @@ pub trait Files: fmt::Debug + Send + Sync + 'static {
     /// When it cannot be read, or is longer than `limit` bytes: it is never cut.
     async fn read(&self, path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>>;
 
-    /// Replaces the content of a file in one step, or makes the file. After a crash in
-    /// the midst of it there is the former content or the new one; once it returns, there
-    /// is the new one. Nobody but the owner may read it.
+    /// Replaces the content of a file atomically, or creates the file. After a crash
+    /// during it the file has the former content or the new one; once it returns, it has
+    /// the new one. Only the owner may read it.
     ///
     /// # Errors
     /// When that is not certain.
@@ -71,7 +71,7 @@ impl<T: Files + ?Sized> Files for Arc<T> {
     }
 }
 
-/// What came of [`Files::try_lock`].
+/// The result of [`Files::try_lock`].
 #[derive(Debug)]
 pub enum FileLock {
     /// Locked until this is dropped, or the process ends.

@@ -121,20 +121,20 @@ impl fmt::Display for ErrorKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Disposition {
-    /// Repeating cannot help; somebody must change something.
+    /// A retry cannot help; it needs human action.
     Fatal,
-    /// Passing trouble: repeat, and not before `after` where the service named a time.
+    /// Transient: retry, and not before `after` if the service named a time.
     Retry {
-        /// The service's own word (`Retry-After`): a floor, not a suggestion.
+        /// The service's `Retry-After`: a floor, not a suggestion.
         after: Option<Duration>,
     },
-    /// The access token is no longer good: get another, repeat once.
+    /// The access token is no longer valid: get another, retry once.
     Refresh,
     /// The subscription is gone: create another. Events may have been lost.
     Recreate,
-    /// Too many subscriptions: delete leftovers of your own, repeat once.
+    /// Too many subscriptions: delete your own orphans, retry once.
     Prune,
-    /// A sync token is no longer good: do a full sync.
+    /// A sync token is no longer valid: do a full sync.
     Resync,
 }
 

@@ -1,4 +1,4 @@
-//! Every setting of a builder with values that nobody means (found 8): refused as such, or
+//! Every setting of a builder with absurd values (found 8): refused as invalid, or
 //! bounded. None panics, then or when it is used.
 
 use std::time::Duration;
@@ -18,7 +18,7 @@ fn texts() -> [String; 5] {
     ["".into(), "\0".into(), "\u{202e}\r\n".into(), "x".repeat(1 << 20), "é/?#%00".into()]
 }
 
-/// Nobody listens there.
+/// A URL without a listener.
 const NOWHERE: &str = "http://127.0.0.1:9";
 
 fn token() -> StaticToken {
@@ -168,7 +168,7 @@ async fn no_setting_of_an_agent_session_panics() {
     for builder in all {
         if let Some(session) = built("session", builder.resume(AgentCursor::from_text("S0"))) {
             let mut events = session.events().unwrap();
-            // Nobody answers, so it ends with an error.
+            // No server answers, so it ends with an error.
             while let Some(Ok(_)) = events.next().await {}
         }
     }
@@ -192,7 +192,7 @@ async fn no_path_of_a_file_panics() {
     let folder = tempfile::tempdir().unwrap();
     for path in texts() {
         let text = path;
-        // A path that names a file is tried in a folder of its own, where its lock is made.
+        // A path that names a file is tried in a separate folder, where its lock is created.
         let path = if text.is_empty() { text.clone().into() } else { folder.path().join(&text) };
         let place = FileCheckpoint::new(&path);
         let tokens = FileTokenStore::new(&path);

@@ -1,7 +1,7 @@
 //! Identifiers as text.
 //!
 //! The service sends ids as strings or as numbers of up to 20 digits, more than
-//! any float and some integers hold; so an id is text here, whatever it was on
+//! any float and some integers hold; so an id is text here, with either form on
 //! the wire.
 
 use std::fmt;

@@ -20,8 +20,8 @@ pub(crate) struct Span {
     pub(crate) to: SystemTime,
 }
 
-/// Where the service's clock stands against the monotonic one. Until the service has
-/// told its time, this machine's wall clock at the start stands in for it.
+/// The service's clock relative to the monotonic one. Until the service has sent its
+/// time, this machine's wall clock at the start is used.
 #[derive(Clone, Debug)]
 pub(crate) struct ServiceClock {
     base: Instant,

@@ -10,7 +10,7 @@ use time::{Date, Month, OffsetDateTime, PrimitiveDateTime, Time, UtcOffset};
 ///
 /// The service writes `…T09:37:24.597Z`, `+0000`, `+00:00`, `+00` and anything
 /// from zero to nine digits of fraction. All are read into an instant that keeps
-/// its offset; text that is none of them is kept, so nothing is lost when an
+/// its offset; invalid text is preserved, so nothing is lost when an
 /// event is stored or forwarded.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Timestamp {

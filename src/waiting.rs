@@ -67,7 +67,7 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct Posts {
-    /// Counts the changes; a post has the number of its own.
+    /// Counts the changes; a post has the number of its change.
     changes: u64,
     posted: Vec<(u64, Waiting)>,
 }
@@ -161,7 +161,7 @@ pub(crate) async fn pause(wait: Duration, error: &Error) {
     during(until, WaitCause::after(error), sleep_until(until)).await;
 }
 
-/// Posts what is on another board, while `what` goes on.
+/// Posts the entries of another board, while `what` runs.
 pub(crate) async fn forward<F: Future>(mut from: BoardReader, what: F) -> F::Output {
     let mut what = std::pin::pin!(what);
     loop {

@@ -21,8 +21,8 @@ pub(super) struct Flight {
 }
 
 impl Flight {
-    /// Runs `operation` in a task of its own, to its end: a caller who goes away
-    /// must not lose a rotated token. The operation has its own deadlines.
+    /// Runs `operation` to its end in a separate task: a caller that is dropped must
+    /// not lose a rotated token. The operation has its own deadlines.
     pub(super) fn start(operation: impl Future<Output = Outcome> + Send + 'static) -> Result<Self> {
         let runtime = tokio::runtime::Handle::try_current()
             .map_err(|error| Error::config("a login needs a Tokio runtime").with_source(error))?;
@@ -33,16 +33,16 @@ impl Flight {
         Ok(Self { outcome: operation.map(Result::ok).boxed().shared(), waits })
     }
 
-    /// Whether it can still bring something: not if it panicked, or if its
-    /// runtime is gone.
+    /// Whether it can still return a result: not if it panicked, or if its runtime is
+    /// gone.
     pub(super) fn is_alive(&self) -> bool {
         self.outcome.clone().now_or_never().is_none_or(|outcome| outcome.is_some())
     }
 
-    /// Cancel safe: the operation goes on.
+    /// Cancel safe: the operation continues.
     pub(super) async fn wait(self) -> Outcome {
         forward(self.waits.clone(), self.outcome).await.unwrap_or_else(|| {
-            // A panic of a user's store or assertion, perhaps: what panics once need not again.
+            // Perhaps a panic of a user's store or assertion, which need not happen again.
             let error = Error::new(ErrorKind::Internal, "the login ended without a result");
             Err(error.with_disposition(Disposition::Retry { after: None }))
         })

@@ -196,7 +196,8 @@ pub(super) fn read_position<T: DeserializeOwned>(token: Option<&SyncToken>) -> O
 
 pub(super) fn write_position<T: Serialize>(position: &T, made_at: std::time::SystemTime) -> Result<SyncToken> {
     let text = serde_json::to_string(position);
-    let text = text.map_err(|error| Error::new(ErrorKind::Internal, "failed to serialize a position").with_source(error));
+    let text =
+        text.map_err(|error| Error::new(ErrorKind::Internal, "failed to serialize a position").with_source(error));
     Ok(SyncToken::new(text?, made_at))
 }
 

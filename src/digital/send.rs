@@ -150,7 +150,8 @@ impl SendApi {
             return Err(Error::config("what was typed is missing"));
         }
         self.limit().start(place, Instant::now()).map_err(|wait| {
-            let error = Error::new(ErrorKind::RateLimited, "typing was told less than 2 s ago; nothing was sent");
+            let error =
+                Error::new(ErrorKind::RateLimited, "the last typing indicator is less than 2 s old; nothing was sent");
             error.with_disposition(Disposition::Retry { after: Some(wait) })
         })?;
         // A request that was never sent does not count.
@@ -306,7 +307,7 @@ impl SendApiBuilder {
     pub fn build(self) -> Result<SendApi> {
         // Does not echo the text, which may contain a password.
         let url = Url::parse(self.url.expose().trim())
-            .map_err(|error| Error::config("the endpoint's URL is none").with_source(error))?;
+            .map_err(|error| Error::config("invalid endpoint URL").with_source(error))?;
         let anonymous = url.username().is_empty() && url.password().is_none();
         if !matches!(url.scheme(), "http" | "https") || !url.has_host() || !anonymous {
             return Err(Error::config("the endpoint's URL is http(s), with a host and without a user"));

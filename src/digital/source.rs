@@ -230,7 +230,7 @@ impl SourceBuilder {
         if !is_word(operation) {
             self.blame("the name of an operation is letters, digits and underscores");
         } else if STANDARD.contains(&operation) {
-            self.blame("this operation has a method of its own");
+            self.blame("register this standard operation with its own method");
         }
         let handler = Arc::new(handler);
         self.on(C::NAME, operation, move |action| {

@@ -57,7 +57,7 @@ body! {
         pub insights: BTreeMap<String, Vec<Insight>> = "insights",
     }
 
-    /// Somebody who spoke.
+    /// A speaker.
     pub struct Speaker {
         /// The id that insights refer to.
         pub speaker_id: Option<String> = "speakerId",
@@ -87,7 +87,7 @@ body! {
 }
 
 impl RingSenseInsights {
-    /// The insights of this name, whatever its case: guide and samples differ in
+    /// The insights of this name in any case: guide and samples differ in
     /// `Highlights` and `HighLights`.
     pub fn insight(&self, name: &str) -> impl Iterator<Item = &Insight> {
         let named = self.insights.iter().filter(move |(key, _)| key.eq_ignore_ascii_case(name));

@@ -23,7 +23,7 @@ impl Default for RenewalPolicy {
 }
 
 impl RenewalPolicy {
-    /// The least time between two attempts, whatever lifetime the service grants.
+    /// The least time between two attempts, for any granted lifetime.
     pub const FLOOR: Duration = Duration::from_secs(1);
     /// Longer lifetimes than this are cut: ten years, the most the service
     /// documents (`expiresIn` of webhooks).

@@ -18,7 +18,7 @@ use crate::timestamp::Timestamp;
 
 pub(in crate::subscription) use crate::service_clock::Span;
 
-/// A service that is ahead of the monotonic clock by this much went on while that stood still.
+/// If the service's clock is ahead of the monotonic clock by this much, the latter stood still.
 const STOOD_STILL: Duration = Duration::from_secs(8);
 /// A replay begins at most this long after the recovery, and replayed frames that carry a
 /// new time carry one at most this much after it. When it begins, and whether they carry the
@@ -32,7 +32,7 @@ pub(in crate::subscription) enum Loss {
     There,
     /// The subscription published at another address than the one listened to.
     Address,
-    /// The event was encrypted with a key that is not known here.
+    /// The event was encrypted with an unknown key.
     Key,
     /// The event was sent and not read.
     Read,
@@ -43,27 +43,27 @@ pub(in crate::subscription) enum Loss {
 impl Loss {
     pub(in crate::subscription) const ALL: [Self; 5] =
         [Self::There, Self::Address, Self::Key, Self::Read, Self::Buffer];
-    /// What a subscription may have lost that is replaced by another: it can have been gone,
-    /// or have moved, at any time since the service described it last.
+    /// What a replaced subscription may have lost: it may have been gone, or have moved, at any time since the service
+    /// last described it.
     pub(in crate::subscription) const REPLACED: [Self; 3] = [Self::There, Self::Address, Self::Read];
 }
 
 /// Something that excludes a loss.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::subscription) enum Proof {
-    /// The service described the subscription as served, in answer to a call that left then.
+    /// The service described the subscription as served, in answer to a call that was sent at `asked`.
     Described { asked: Instant },
     /// A poll that left then was answered with everything that was published before, or is
     /// held, while the service answers beside it; `cursor` is the position that came back.
     Answer { asked: Instant, cursor: Option<SystemTime> },
     /// As [`Answer`](Self::Answer), by an answer that the service's buffer may have cut.
     CutAnswer { asked: Instant, cursor: Option<SystemTime> },
-    /// An event of this subscription came that was sent then.
+    /// An event of this subscription arrived that was sent at `sent`.
     Event { sent: SystemTime },
-    /// The peer answered over the same connection to what was sent to it then: a
-    /// heartbeat, a ping, a request.
+    /// The peer answered over the same connection to something that was sent at `asked`: a heartbeat, a ping, a
+    /// request.
     Reply { asked: Instant },
-    /// A payload that was sent then was decrypted.
+    /// A payload that was sent at `sent` was decrypted.
     Decrypted { sent: SystemTime },
     /// Without push: all sources were asked for what happened up to then, and answered.
     Polled { upto: SystemTime },
@@ -90,7 +90,7 @@ impl Proof {
             Self::Reply { .. } => &[Loss::Read],
             // A key proves what it opened (found 1.5).
             Self::Decrypted { .. } => &[Loss::Key],
-            // There is nothing else that could fail.
+            // Nothing else could fail.
             Self::Polled { .. } => &Loss::ALL,
         }
     }
@@ -98,13 +98,13 @@ impl Proof {
 
 /// Up to when each loss is excluded. Part of a resume token.
 ///
-/// Whole milliseconds since 1970, by [`Loss`]: every mark that waits for the reader holds
-/// one. Written as text, with the names of the losses.
+/// Whole milliseconds since 1970, by [`Loss`]: every mark that waits for the reader holds one. Written as text, with
+/// the names of the losses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "ProvenText", from = "ProvenText")]
 pub(crate) struct Proven([u64; 5]);
 
-/// How it is written: the service's format of a time.
+/// Its serialized form, in the service's format of a time.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct ProvenText {
@@ -129,7 +129,7 @@ impl From<Proven> for ProvenText {
 }
 
 impl From<ProvenText> for Proven {
-    /// Text that is not a time excludes nothing.
+    /// Invalid text excludes nothing.
     fn from(text: ProvenText) -> Self {
         let ProvenText { there, address, key, read, buffer } = text;
         let at = |text: Timestamp| text.system_time().map_or(0, millis);
@@ -138,7 +138,7 @@ impl From<ProvenText> for Proven {
 }
 
 impl Proven {
-    /// Everything is excluded up to one moment.
+    /// Everything is excluded up to `at`.
     #[cfg(test)]
     pub(in crate::subscription) fn all(at: SystemTime) -> Self {
         Self([millis(at); 5])
@@ -179,7 +179,7 @@ pub(in crate::subscription) struct Interval {
 struct Replay {
     buffer: usize,
     count: usize,
-    /// When the session went on.
+    /// When the session was continued.
     recovered: Span,
     /// When the first frame came, and what is known of when it was sent. Until then events
     /// gathered in the buffer, those emitted after the recovery too.
@@ -208,8 +208,7 @@ impl Replay {
         add(self.recovered.to, REPLAY_WITHIN)
     }
 
-    /// No event that was sent later was pushed out of the buffer; `None`: nothing that is
-    /// not reported was.
+    /// No event that was sent later was pushed out of the buffer; `None`: no event outside of a reported gap was.
     fn until(&self) -> Option<SystemTime> {
         match self.first {
             Some((_, Some(_))) if self.is_reported => None,
@@ -271,7 +270,7 @@ impl Ledger {
         }
     }
 
-    /// Goes on where another process stopped.
+    /// Continues where another process stopped.
     pub(in crate::subscription) fn restore(&mut self, proven: &Proven) {
         self.excluded = Loss::ALL.map(|loss| proven.get(loss));
         self.began = self.excluded.into_iter().min().unwrap_or(self.began);
@@ -283,7 +282,7 @@ impl Ledger {
         (self.excluded, self.began) = ([at; 5], at);
     }
 
-    /// Holds both of this machine's clocks against each other.
+    /// Compares both of this machine's clocks.
     pub(in crate::subscription) fn compare_clocks(&mut self, now: Instant, wall: SystemTime) {
         self.clock.compare(now, wall);
     }
@@ -309,7 +308,7 @@ impl Ledger {
         self.clock.at(at)
     }
 
-    /// Takes a proof in, at `now`.
+    /// Applies a proof, at `now`.
     pub(in crate::subscription) fn prove(&mut self, now: Instant, proof: Proof) {
         let latest = self.clock.at(now).to;
         let upto = match proof {
@@ -445,8 +444,8 @@ impl Ledger {
         Interval { certainty: Certainty::Certain, ..self.report(now, since) }
     }
 
-    /// Another place is listened to from here on, at a position that covers what was
-    /// published there since the address was last confirmed.
+    /// From here on another address is read, at a position that covers everything that was published there since the
+    /// address was last confirmed.
     pub(in crate::subscription) fn relocate(&mut self) {
         let [read, buffer] = [Loss::Read, Loss::Buffer].map(|loss| self.excluded(&[loss]));
         let former = self.former.map_or(Former { read, buffer }, |former| Former {
@@ -501,8 +500,8 @@ impl Ledger {
         self.clock.at(now).to.duration_since(self.excluded(&[Loss::Read, Loss::Buffer])).unwrap_or_default()
     }
 
-    /// A lost session goes on over a connection that was asked for at `asked`.
-    /// `read_to_end`: all that was sent over the lost one was read. A gap, unless it was.
+    /// A lost session is continued over a connection that was requested at `asked`. `read_to_end`: everything that was
+    /// sent over the lost one was read. A gap, unless it was.
     pub(in crate::subscription) fn continued(
         &mut self,
         now: Instant,
@@ -527,8 +526,8 @@ impl Ledger {
         gap
     }
 
-    /// An event came over the present link: counts it as replayed, if it may be. A gap, and
-    /// how many came, when as many may have been replayed as the service keeps.
+    /// An event arrived over the present link: counts it as replayed, if it may be. A gap, and how many arrived, when
+    /// as many may have been replayed as the service retains.
     pub(in crate::subscription) fn counted(
         &mut self,
         now: Instant,
@@ -550,8 +549,7 @@ impl Ledger {
         Some((Interval { since, until, certainty: Certainty::Possible }, replay.count))
     }
 
-    /// When an event was emitted that came at `now`, with what stands on it: never
-    /// before the subscription began.
+    /// When an event was emitted that arrived at `now`, from the times in it: never before the subscription began.
     pub(in crate::subscription) fn emitted(&self, now: Instant, sent: Option<SystemTime>) -> Span {
         let latest = self.clock.at(now).to;
         match sent.filter(|sent| *sent <= add(latest, ORDER_SLACK)) {

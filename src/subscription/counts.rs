@@ -11,11 +11,11 @@ use std::time::{Duration, SystemTime};
 use crate::event::{DedupKey, Event, Notification, Spelling};
 use crate::ids::ExtensionId;
 
-/// So many wait at most; beyond, the oldest is delivered as it is.
+/// The most waiting counts; beyond it the oldest is delivered unchanged.
 const WAITING: usize = 1_024;
-/// A count that came while the source was being asked is asked about so soon afterwards.
+/// How soon a count is queried that arrived during a query of the source.
 const SOON: Duration = Duration::from_millis(300);
-/// How long after an answer without it a count is asked about again.
+/// How long after an answer without it a count is queried again.
 const AGAIN: [u64; 6] = [1, 2, 4, 8, 15, 30];
 
 /// The service may write the login's extension by its id in one and as `~` in the other.
@@ -39,7 +39,7 @@ impl Found {
     }
 }
 
-/// A count that waits.
+/// A waiting count.
 #[derive(Debug)]
 struct Count {
     /// Of the new messages that it names, each by both spellings.
@@ -47,11 +47,11 @@ struct Count {
     new_count: u64,
     has_updates: bool,
     at: SystemTime,
-    /// Whether the source was asked since it came.
+    /// Whether the source was queried since it arrived.
     asked: bool,
-    /// How many answers did not have it.
+    /// The number of answers without it.
     missed: usize,
-    /// Until it is delivered itself.
+    /// `Some` until the count itself is delivered.
     notification: Option<Box<Notification>>,
 }
 
@@ -65,18 +65,18 @@ impl Count {
     }
 }
 
-/// What to do after an answer.
+/// The actions after an answer.
 #[derive(Debug, Default)]
 pub(super) struct Judged {
-    /// Counts to be delivered themselves.
+    /// Counts to deliver themselves.
     pub(super) deliver: Vec<Notification>,
-    /// Since when something is missing that will not be asked for again.
+    /// Since when something is missing that will not be queried again.
     pub(super) missing_since: Option<SystemTime>,
-    /// When to ask again.
+    /// When to query again.
     pub(super) again_after: Option<Duration>,
 }
 
-/// The counts that wait.
+/// The waiting counts.
 #[derive(Debug, Default)]
 pub(super) struct Counts(VecDeque<Count>);
 
@@ -107,23 +107,23 @@ impl Counts {
         over.and_then(|count| count.notification)
     }
 
-    /// The source is asked now.
+    /// The source is being queried.
     pub(super) fn ask(&mut self) {
         self.0.iter_mut().for_each(|count| count.asked = true);
     }
 
-    /// The call failed before anything was answered: nothing was asked.
+    /// The call failed without an answer: nothing was queried.
     pub(super) fn not_asked(&mut self) {
         self.0.iter_mut().for_each(|count| count.asked = false);
     }
 
-    /// The source is asked no more: the counts that wait are delivered as they are.
+    /// The source is no longer queried: the waiting counts are delivered unchanged.
     pub(super) fn give_up(&mut self) -> Vec<Notification> {
         let counts = std::mem::take(&mut self.0);
         counts.into_iter().filter_map(|count| count.notification).map(|it| *it).collect()
     }
 
-    /// The source answered all that it was asked for; `is_known`: what was delivered before.
+    /// The source answered the whole query; `is_known`: what was delivered before.
     pub(super) fn judge(&mut self, found: &Found, mut is_known: impl FnMut(&DedupKey) -> bool) -> Judged {
         let mut judged = Judged::default();
         let sooner = |again: Option<Duration>, after| Some(again.map_or(after, |earlier: Duration| earlier.min(after)));

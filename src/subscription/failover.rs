@@ -4,18 +4,17 @@ use std::time::{Duration, Instant};
 
 use crate::policy::LONGEST_WAIT;
 
-/// However often the first transport was tried in vain, it is tried again by then.
+/// The longest wait before the first transport is tried again, after any number of vain attempts.
 const LONGEST: Duration = Duration::from_secs(6 * 60 * 60);
-/// No wait is doubled more often.
+/// The most doublings of a wait.
 const DOUBLINGS: u32 = 16;
 
-/// What can be set.
+/// The settings.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Terms {
-    /// A transport that does not deliver for so long is left for the next one.
+    /// A transport that does not deliver for this long is replaced by the next one.
     pub(super) after: Duration,
-    /// One that is not the first is left for an earlier one after so long; twice as
-    /// long after each time that was in vain.
+    /// One that is not the first is replaced by an earlier one after this long; twice as long after each vain attempt.
     pub(super) back_after: Duration,
 }
 
@@ -25,18 +24,18 @@ impl Default for Terms {
     }
 }
 
-/// How the present transport is.
+/// The state of the present transport.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// It does not deliver, since then.
+    /// It has not delivered since then.
     Down(Instant),
-    /// It delivers, since then.
+    /// It has delivered since then.
     Up(Instant),
-    /// What it does is of no interest: nothing has begun, or it is over.
+    /// Its state does not matter: nothing has begun, or it has ended.
     Idle,
 }
 
-/// Decides when to exchange the transport. See the module.
+/// Decides when to change the transport. See the module.
 #[derive(Debug)]
 pub(super) struct Failover {
     terms: Terms,
@@ -44,7 +43,7 @@ pub(super) struct Failover {
     ways: Vec<bool>,
     way: usize,
     state: State,
-    /// How often an earlier transport was gone back to in vain.
+    /// How many vain returns to an earlier transport there were.
     in_vain: u32,
 }
 
@@ -54,7 +53,7 @@ impl Failover {
         Self { terms, ways: vec![false; ways], way: 0, state: State::Idle, in_vain: 0 }
     }
 
-    /// Whether the present transport delivers, as of now.
+    /// Sets whether the present transport delivers, as of now.
     pub(super) fn observe(&mut self, now: Instant, delivers: bool) {
         match (self.state, delivers) {
             (State::Down(_) | State::Idle, true) => self.state = State::Up(now),
@@ -69,7 +68,7 @@ impl Failover {
         }
     }
 
-    /// Nothing is to be exchanged any more.
+    /// No more changes.
     pub(super) fn end(&mut self) {
         self.ways.clear();
         self.state = State::Idle;
@@ -102,7 +101,7 @@ impl Failover {
         }
     }
 
-    /// The transport to change to now, if so.
+    /// The transport to change to now, if it is time.
     pub(super) fn due(&mut self, now: Instant) -> Option<usize> {
         if self.poll_timeout().is_none_or(|at| at > now) {
             return None;
@@ -119,7 +118,7 @@ impl Failover {
         Some(to)
     }
 
-    /// The service refused the present transport: the one to change to, if any is left.
+    /// The service refused the present transport: returns the one to change to, if any is left.
     pub(super) fn refused(&mut self, now: Instant) -> Option<usize> {
         *self.ways.get_mut(self.way)? = true;
         let to = self.next()?;

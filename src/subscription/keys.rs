@@ -6,8 +6,8 @@ use crate::codec::Cipher;
 use crate::error::Result;
 use crate::secret::Secret;
 
-/// So many keys are remembered: the one in force, the one before it, whose
-/// messages may still be on their way, and one more for a renewal in between.
+/// The number of remembered keys: the one in force, the one before it, whose messages may still be in transit, and one
+/// more for a renewal in between.
 const REMEMBERED: usize = 3;
 
 #[derive(Debug)]
@@ -17,8 +17,8 @@ struct Known {
     cipher: Cipher,
 }
 
-/// The newest keys, newest first. Cheap to clone, so that every frame keeps those
-/// that were good when it came, however long it waits for its reader.
+/// The newest keys, newest first. Cheap to clone, so that every frame holds the keys that were valid when it arrived,
+/// however long it waits for its reader.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Keys(Arc<[Arc<Known>]>);
 

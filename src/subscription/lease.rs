@@ -1,4 +1,4 @@
-//! What an answer of the service means for a subscription. Pure.
+//! Reads the service's answers about a subscription. Pure.
 
 use std::time::{Duration, SystemTime};
 
@@ -13,12 +13,11 @@ use crate::transport::TransportKind;
 /// Lifetime when the service names none, as RingCentral's own client assumes.
 pub(super) const ASSUMED_LIFETIME: Duration = Duration::from_secs(900);
 
-/// How far before the creation of a subscription its events are looked for. The
-/// channel is new, so nothing older can be in it: the margin costs nothing and
-/// covers clocks that differ between the service, PubNub and here.
+/// How far before a subscription's creation its events are requested. The channel is new, so it contains nothing older:
+/// the margin costs nothing and covers clock differences between the service, PubNub and this machine.
 const HEAD_START: Duration = Duration::from_secs(60);
 
-/// A lease: the part of an answer that matters here.
+/// A lease: the relevant part of an answer.
 #[derive(Clone, Debug)]
 pub(super) struct Lease {
     pub(super) id: SubscriptionId,
@@ -29,8 +28,8 @@ pub(super) struct Lease {
 }
 
 impl Lease {
-    /// Reads an answer. What a renewal leaves out stays as it was. `has_address`:
-    /// whether the transport needs to be told where to listen.
+    /// Reads an answer. Values that a renewal omits stay unchanged. `has_address`: whether the transport needs an
+    /// address to listen at.
     pub(super) fn read(
         info: &SubscriptionInfo,
         before: Option<&Self>,
@@ -58,8 +57,7 @@ impl Lease {
         })
     }
 
-    /// Whether `other` is to be listened to in the same place. Where there is no
-    /// address, each subscription is its own place.
+    /// Whether `other` has the same address. Without addresses, each subscription counts as a separate one.
     pub(super) fn same_place(&self, other: &Self) -> bool {
         let addressed = !self.address.expose().is_empty();
         self.address == other.address
@@ -76,13 +74,12 @@ fn unusable(what: &'static str) -> Error {
     Error::new(ErrorKind::Protocol, what).with_disposition(Disposition::Fatal)
 }
 
-/// Where one part of an answer contradicts the other, or names no time at all, the lease
-/// is no shorter than this: a renewal costs a call of a rate group.
+/// If two parts of an answer contradict each other, or name no time at all, the lease is no shorter than this: a
+/// renewal costs a call of a rate group.
 const LEAST_DOUBTED: Duration = Duration::from_secs(20);
 
-/// How long the service grants, as far as that is known: the shorter of what `expiresIn`
-/// and `expirationTime` say. An answer that says neither grants no more than the one
-/// `before`, nor than what was `asked` for, nor than what is usual (found 6.8).
+/// The granted lifetime, as far as known: the shorter of `expiresIn` and `expirationTime`. An answer with neither
+/// grants no more than the lease `before`, nor than the `asked` one, nor than the usual one (found 6.8).
 pub(super) fn lifetime(
     info: &SubscriptionInfo,
     asked: Option<Duration>,
@@ -93,7 +90,7 @@ pub(super) fn lifetime(
     let left = |at: SystemTime| until.and_then(|until| until.duration_since(at).ok()).filter(|left| !left.is_zero());
     let by_service = info.answered_at.and_then(left);
     match info.expires_in {
-        // To end at once is not what the service means by granting it.
+        // A grant that ends at once is a mistake.
         Some(said) => match by_service {
             _ if said.is_zero() => LEAST_DOUBTED,
             Some(left) if left < said => left.max(LEAST_DOUBTED).min(said),
@@ -116,16 +113,16 @@ pub(super) fn is_served(info: &SubscriptionInfo) -> bool {
     info.status.delivers()
 }
 
-/// A moment that surely lies before the first event of a subscription just made:
-/// the earliest that any clock involved says, and a margin.
+/// A time that is certainly before the first event of a new subscription: the earliest of all clocks involved, with a
+/// margin.
 pub(super) fn before_first_event(info: &SubscriptionInfo, asked_at: SystemTime) -> SystemTime {
     let created = info.creation_time.as_ref().and_then(Timestamp::system_time);
     let earliest = [created, info.answered_at].into_iter().flatten().fold(asked_at, SystemTime::min);
     head_start(earliest)
 }
 
-/// A moment that surely lies before `at` by the clocks of the service and of PubNub. What is
-/// read once more for it is recognised.
+/// A time that is certainly before `at` by the clocks of the service and of PubNub. Events that are read twice because
+/// of it are recognized.
 pub(super) fn head_start(at: SystemTime) -> SystemTime {
     at.checked_sub(HEAD_START).unwrap_or(SystemTime::UNIX_EPOCH)
 }

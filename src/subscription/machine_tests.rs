@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Drives a machine and keeps what it asked for.
+/// Drives a machine and records its effects.
 struct Bench {
     machine: Machine,
     now: Instant,
@@ -196,7 +196,7 @@ fn l5_a_subscription_that_is_gone_is_recreated_once() {
     let op = bench.op();
     let effects = bench.fail(Disposition::Recreate);
     assert!(matches!(effects[..], [Effect::Gap(Cause::Gone), Effect::Create { .. }]), "{effects:?}");
-    // The same news again changes nothing.
+    // The same result again changes nothing.
     assert!(bench.give(Input::Failed { op, disposition: Disposition::Recreate, unclear: false }).is_empty());
     bench.lease(900);
     bench.link_up();
@@ -361,13 +361,13 @@ fn a_link_that_ended_or_was_left_is_not_trusted_afterwards() {
         bench
     };
     let stable = Settings::default().stable_after;
-    // It ended, and the next one is a long time coming.
+    // It ended, and the next one takes long.
     let mut bench = failed();
     bench.link_fail(Disposition::Retry { after: Some(stable * 2) });
     let attempts = bench.machine.link_attempts;
     bench.pass(stable + Duration::from_secs(1));
     assert_eq!(bench.machine.link_attempts, attempts);
-    // The address moved, and nobody answers at the new one.
+    // The address moved, and the new one does not answer.
     let mut bench = failed();
     let attempts = bench.machine.link_attempts;
     bench.give(Input::Update);
@@ -534,7 +534,7 @@ fn a_move_answers_a_refusal() {
     bench.secs(780);
     bench.link_fail(Disposition::Recreate);
     let effects = bench.lease_moved(900, true);
-    // What was still to be read at the former address may be lost; no more than that.
+    // Unread events at the former address may be lost; no others.
     assert!(matches!(effects[..], [Effect::FormerLinkLost, Effect::OpenLink { .. }]), "{effects:?}");
 }
 
@@ -572,7 +572,7 @@ fn a_link_that_never_answered_covers_nothing_when_the_address_moves() {
     bench.give(Input::LinkRead { link: former });
     assert_eq!(bench.secs(10), [Effect::CloseLink { link: former }]);
 
-    // That its peer is there, or delivers what it had, is no proof (found 1.2).
+    // A live peer, or delivered events, prove nothing (found 1.2).
     let mut bench = Bench::live();
     bench.secs(780);
     let former = bench.link();
@@ -631,7 +631,7 @@ fn found_6_12_the_end_of_a_start_is_part_of_its_time() {
         bench.machine.settings.start_within = within;
         bench.give(Input::Start { adopt: false });
         let began = bench.now;
-        // The creation is never answered, so what it makes is waited for.
+        // The creation is never answered, so the machine waits for its result.
         let mut step = 0;
         while bench.machine.phase() != Phase::Closed {
             bench.pass(Duration::from_millis(100));
@@ -701,7 +701,7 @@ fn l7_closing_leaves_nothing_behind_wherever_it_strikes() {
         assert_eq!(bench.give(Input::Deleted { op, found: true }), [Effect::Finish(End::Closed { deleted: true })]);
     }
 
-    // Gone before, without a word: what it would have told is missing.
+    // It was silently gone before: the events since then are missing.
     let mut bench = Bench::live();
     bench.close(true);
     let op = bench.op();
@@ -753,7 +753,7 @@ fn l7_a_creation_that_is_answered_at_the_end_is_deleted_once() {
 
 #[test]
 fn after_a_sleep_that_outlasted_the_lease_an_unanswered_renewal_is_not_waited_for() {
-    // Whether it was under way before or begins with the waking.
+    // Whether it was in flight before or begins with the wake-up.
     for before in [true, false] {
         let mut bench = Bench::live();
         bench.link_progress();
@@ -814,8 +814,7 @@ fn another_transport_makes_another_subscription_at_once_and_reads_the_former_lin
     assert_eq!(bench.secs(10), []);
     assert!(matches!(bench.lease(900)[..], [Effect::OpenLink { .. }]));
 
-    // One that ends, or is left after a sleep, before there is another subscription has
-    // nothing to be opened for.
+    // One that ends, or is left after a sleep, before there is another subscription has nothing to be opened for.
     for asleep in [true, false] {
         let mut bench = Bench::live();
         let link = bench.link();
@@ -1015,7 +1014,7 @@ fn a_link_that_is_leaving_is_replaced_without_a_gap() {
 
 #[test]
 fn what_a_link_may_have_missed_is_told_once() {
-    // Left within a gap: the gap tells it already, however the link ends.
+    // Left within a gap: the gap reports it already, however the link ends.
     let mut bench = Bench::live();
     bench.link_progress();
     bench.secs(780);
@@ -1024,7 +1023,7 @@ fn what_a_link_may_have_missed_is_told_once() {
     bench.lease(900);
     bench.link_up();
     assert_eq!(bench.give(Input::LinkFailed { link: old, disposition: RETRY }), []);
-    // One that was left for another address has a story of its own.
+    // One that was left for another address is handled separately.
     let mut bench = Bench::live();
     bench.secs(780);
     let old = bench.link();
@@ -1168,8 +1167,8 @@ fn the_machine_depends_on_no_io() {
     }
 }
 
-/// One random thing that can happen. Operations and links are named by how far
-/// they lie behind the newest, so that stale answers are as common as fresh ones.
+/// A random input. Operations and links are named by their distance from the newest, so that stale answers are as
+/// common as fresh ones.
 #[derive(Clone, Debug)]
 enum Step {
     Pass(u64),
@@ -1224,7 +1223,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What must hold whenever the machine is at rest.
+/// Invariants of a machine at rest.
 fn check_rest(machine: &Machine) {
     if matches!(machine.stage, Stage::Finished | Stage::Idle) {
         assert_eq!(machine.poll_timeout(), None, "nothing waits at the end");
@@ -1331,7 +1330,7 @@ proptest! {
     }
 }
 
-/// What must hold over everything the machine ever asked for.
+/// Invariants over all effects of the machine.
 fn check_history(effects: &[Effect]) {
     let mut open_links = Vec::new();
     let mut gap = false;

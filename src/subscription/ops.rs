@@ -1,4 +1,4 @@
-//! The calls that the lifecycle asks for, each with a deadline.
+//! The calls that the lifecycle requests, each with a deadline.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -19,34 +19,31 @@ use crate::ids::SubscriptionId;
 use crate::rest::{ControlPlane, CreateSubscription, Deletion, SubscriptionInfo};
 use crate::transport::{Cursor, Link, Target, Transport};
 
-/// No call may take longer, whatever the control plane's own deadline is.
+/// The deadline of every call, beside the control plane's own.
 const CALL_WITHIN: Duration = Duration::from_secs(60);
-/// Asking after a subscription may take this long.
+/// The deadline of an audit.
 const LOOK_WITHIN: Duration = Duration::from_secs(10);
-/// One that another took over from is listened to for this long, and then deleted.
+/// How long a subscription that another took over from is still read before it is deleted.
 const LOOK_BACK_WITHIN: Duration = Duration::from_secs(8);
-/// A link is open within this or not at all.
-/// Longer than the parts of it may take together (a login, a turn within the rate,
-/// a token, a connection, its first message): cut short, it could lose what the
-/// service sends at once.
+/// The deadline of opening a link. Longer than its parts may take together (a login, a turn within the rate, a token, a
+/// connection, its first message): aborting it early could lose events that the service sends at once.
 const OPEN_WITHIN: Duration = Duration::from_secs(120);
 /// The link must not wait long for a login.
 const OWNER_WITHIN: Duration = Duration::from_secs(2);
-/// Saying good-bye to a link may take this long.
+/// The deadline of closing a link.
 const PART_WITHIN: Duration = Duration::from_secs(2);
-/// How often a deletion that is not answered is asked for.
+/// How often an unanswered deletion is sent.
 const DELETE_TRIES: u32 = 3;
-/// Deleting what a lost lease left is a courtesy with a bound.
+/// The deadline of deleting an orphan.
 const DISCARD_WITHIN: Duration = Duration::from_secs(30);
 
-/// Before the end the subscription is asked after for this share of the deletion's time, and
-/// no longer than [`LAST_LOOK_WITHIN`].
+/// The last audit before the end may take this share of the deletion's time, and no longer than [`LAST_LOOK_WITHIN`].
 const LAST_LOOK_SHARE: u32 = 4;
 const LAST_LOOK_WITHIN: Duration = Duration::from_secs(2);
-/// A jump of the wall clock is judged by an answer within this.
+/// The deadline of the answer that explains a jump of the wall clock.
 const JUMP_WITHIN: Duration = Duration::from_secs(5);
 
-/// What an operation came to.
+/// The result of an operation.
 pub(super) enum Done {
     /// Create, adopt, renew or update.
     Lease {
@@ -60,17 +57,16 @@ pub(super) enum Done {
     },
     Deleted {
         op: Op,
-        /// What the service said of the subscription just before, if it was asked.
+        /// The service's description of the subscription just before, if it was requested.
         before: Option<Box<Result<SubscriptionInfo>>>,
         result: Result<Deletion>,
     },
-    /// What the service said of a subscription that another took over from, which was asked
-    /// for at `taken_over`.
+    /// The service's description of a subscription that another took over from, which was requested at `taken_over`.
     Superseded {
         taken_over: Instant,
         result: Box<Result<SubscriptionInfo>>,
     },
-    /// What the service said after the wall clock jumped by so much.
+    /// The service's answer after the wall clock jumped by this much.
     Jumped {
         by: Duration,
         asked: Asked,
@@ -80,24 +76,24 @@ pub(super) enum Done {
         link: LinkId,
         result: Result<Box<dyn Link>>,
     },
-    /// A courtesy delete ended; `false` if the subscription may still be there.
+    /// The deletion of an orphan ended; `false` if the subscription may still exist.
     Discarded {
         id: SubscriptionId,
         gone: bool,
-        /// Whether another try may do it.
+        /// Whether another attempt may succeed.
         may_pass: bool,
     },
-    /// A call that nobody waited for any more.
+    /// A call that was aborted.
     BrokenOff,
-    /// A link said good-bye.
+    /// A link was closed.
     Parted,
-    /// A source gave its first position.
+    /// A source returned its first position.
     Begun {
         source: usize,
         turn: Turn,
         result: Result<SyncToken>,
     },
-    /// A source told what happened.
+    /// A source returned its findings.
     Synced {
         source: usize,
         turn: Turn,
@@ -105,7 +101,7 @@ pub(super) enum Done {
     },
 }
 
-/// When a request left, by both clocks.
+/// When a request was sent, by both clocks.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Asked {
     pub(super) at: Instant,
@@ -118,21 +114,21 @@ impl Asked {
     }
 }
 
-/// The time of day where the calls are made.
+/// The time of day by the control plane's clock.
 fn wall(control: &dyn ControlPlane) -> SystemTime {
     control.system().unwrap_or_default().now()
 }
 
 pub(super) type Pending = BoxFuture<'static, Done>;
 
-/// A call that can be broken off.
+/// A call that can be aborted.
 pub(super) fn abortable(call: Pending) -> (Pending, AbortHandle) {
     let (call, handle) = futures_util::future::abortable(call);
     (Box::pin(async move { call.await.unwrap_or(Done::BrokenOff) }), handle)
 }
 
-/// A call of code that users may have given to the crate, which may panic: that is an
-/// outcome too, and the task that waits for it cleans up as after any other (found 8).
+/// A call of users' code, which may panic: that is a result too, and the task that waits for it cleans up as after any
+/// other (found 8).
 fn caught(
     what: &'static str,
     call: impl Future<Output = Done> + Send + 'static,
@@ -169,8 +165,7 @@ pub(super) fn replace(control: Arc<dyn ControlPlane>, op: Op, request: CreateSub
     caught(CONTROL, call, move |error| Done::Lease { op, asked, result: Box::new(Err(error.with_unclear(true))) })
 }
 
-/// Refuses an answer about another subscription than the one asked about: what it names
-/// is not proven to be ours (found 5.1).
+/// Refuses an answer about another subscription than the requested one: it is not proven to be ours (found 5.1).
 fn about(id: &SubscriptionId, info: SubscriptionInfo) -> Result<SubscriptionInfo> {
     if info.id == *id {
         return Ok(info);
@@ -196,7 +191,7 @@ pub(super) fn adopt(control: Arc<dyn ControlPlane>, op: Op, id: SubscriptionId, 
     caught(CONTROL, call, move |error| Done::Lease { op, asked: before, result: Box::new(Err(error)) })
 }
 
-/// Renews what was found. A renewal may leave out what the reading told.
+/// Renews an adopted subscription. A renewal may omit values that the reading had.
 async fn take_over(control: &dyn ControlPlane, found: SubscriptionInfo) -> Result<SubscriptionInfo> {
     let renewed = about(&found.id, bounded(control.renew(&found.id), false).await?)?;
     Ok(renewed.or(found))
@@ -211,7 +206,7 @@ pub(super) fn renew(control: Arc<dyn ControlPlane>, op: Op, id: SubscriptionId) 
     caught(CONTROL, call, move |error| Done::Lease { op, asked, result: Box::new(Err(error)) })
 }
 
-/// Asks after the subscription. A look that is not answered soon is repeated later.
+/// Audits the subscription. An unanswered audit is repeated later.
 pub(super) fn look(control: Arc<dyn ControlPlane>, op: Op, id: SubscriptionId) -> Pending {
     let asked = Asked::now(&*control);
     let call = async move {
@@ -224,7 +219,7 @@ pub(super) fn look(control: Arc<dyn ControlPlane>, op: Op, id: SubscriptionId) -
     caught(CONTROL, call, move |error| Done::Lease { op, asked, result: Box::new(Err(error)) })
 }
 
-/// Asks after a subscription that another took over from at `taken_over`.
+/// Audits a subscription that another took over from at `taken_over`.
 pub(super) fn look_back(control: Arc<dyn ControlPlane>, id: SubscriptionId, taken_over: Instant) -> Pending {
     let call = async move {
         let result = timeout(LOOK_BACK_WITHIN, control.get(&id)).await.unwrap_or_else(|_| {
@@ -250,7 +245,7 @@ pub(super) fn prune(control: Arc<dyn ControlPlane>, op: Op, ids: Vec<Subscriptio
         for id in ids {
             match bounded(control.delete(&id), false).await {
                 Ok(_) => deleted.push(id),
-                Err(error) => tracing::debug!(subscription = %id, %error, "a leftover could not be deleted"),
+                Err(error) => tracing::debug!(subscription = %id, %error, "failed to delete an orphaned subscription"),
             }
         }
         Done::Pruned { op, deleted }
@@ -258,8 +253,8 @@ pub(super) fn prune(control: Arc<dyn ControlPlane>, op: Op, ids: Vec<Subscriptio
     caught(CONTROL, call, move |_| Done::Pruned { op, deleted: Vec::new() })
 }
 
-/// `look`: asks after the subscription first, since the answer to a deletion does not tell
-/// whether it was served until then.
+/// `look`: audits the subscription first, since the answer to a deletion does not show whether it was served until
+/// then.
 pub(super) fn delete(
     control: Arc<dyn ControlPlane>,
     op: Op,
@@ -272,8 +267,8 @@ pub(super) fn delete(
         let before = if look {
             let patience = (within / LAST_LOOK_SHARE).min(LAST_LOOK_WITHIN);
             let unanswered = || Error::new(ErrorKind::Timeout, "the service did not say how the subscription is");
-            // Many that end together leave the rate group to the deletions, and report what
-            // is not proven.
+            // Many subscriptions that end together leave the rate group to the deletions, and report what is not
+            // proven.
             let has_room = control.rate_budget().is_none_or(|budget| budget.has_room_to_look());
             let answer = if has_room {
                 timeout(patience, control.get(&id)).await.unwrap_or_else(|_| Err(unanswered()))
@@ -291,7 +286,7 @@ pub(super) fn delete(
     caught(CONTROL, call, move |error| Done::Deleted { op, before: None, result: Err(error.with_unclear(true)) })
 }
 
-/// Asks for the service's time, and after the subscription, since the wall clock jumped.
+/// Asks for the service's time, and audits the subscription, since the wall clock jumped.
 pub(super) fn judge_jump(control: Arc<dyn ControlPlane>, id: SubscriptionId, by: Duration) -> Pending {
     let asked = Asked::now(&*control);
     let call = async move {
@@ -304,20 +299,20 @@ pub(super) fn judge_jump(control: Arc<dyn ControlPlane>, id: SubscriptionId, by:
     caught(CONTROL, call, move |error| Done::Jumped { by, asked, result: Box::new(Err(error)) })
 }
 
-/// Deletes it; where no answer comes, asks once more after each third of `within`, without
-/// giving up on the first (found 6.11).
+/// Deletes it; without an answer, sends the request again after each third of `within`, without abandoning the first
+/// (found 6.11).
 async fn delete_again(control: &dyn ControlPlane, id: &SubscriptionId, within: Duration) -> Result<Deletion> {
     let mut under_way = FuturesUnordered::new();
     under_way.push(control.delete(id));
     for asked in 1..=DELETE_TRIES {
         let patience = if asked < DELETE_TRIES { within / DELETE_TRIES } else { Duration::MAX };
         match timeout(patience, under_way.next()).await {
-            // One that was not answered may be what deleted it.
+            // An unanswered request may have deleted it.
             Ok(Some(Ok(_))) if asked > 1 => return Ok(Deletion::Deleted),
             Ok(Some(result)) => return result,
             Ok(None) => break,
             Err(_) => {
-                tracing::debug!(subscription = %id, "the deletion is not answered: asking once more");
+                tracing::debug!(subscription = %id, "the deletion is not answered: sending it again");
                 under_way.push(control.delete(id));
             }
         }
@@ -344,8 +339,7 @@ pub(super) fn open(
 ) -> Pending {
     let call = async move {
         let opened = timeout(OPEN_WITHIN, async {
-            // RingCentral's clients name themselves by the owner of the token. Not
-            // knowing it is no reason not to listen.
+            // RingCentral's clients use the owner of the token as their name. Without it the link can still listen.
             target.user_id = match timeout(OWNER_WITHIN, control.owner_id()).await {
                 Ok(Ok(owner)) => owner,
                 Ok(Err(error)) => {

@@ -6,42 +6,41 @@ use tokio::time::Instant;
 
 use crate::ids::SubscriptionId;
 
-/// The pause before the second try; each further one is twice as long, up to the longest.
+/// The pause before the second attempt; each further one is twice as long, up to the longest.
 const PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// So many are remembered: the service allows 30 subscriptions per user and app, and what
-/// is left behind ends with its lease.
+/// The most remembered orphans: the service allows 30 subscriptions per user and app, and an orphan ends with its
+/// lease.
 const REMEMBERED: usize = 64;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// The call is under way.
+    /// The call is in flight.
     Deleting,
     /// It failed, and is repeated then.
     Waiting(Instant),
-    /// It was refused: another try brings nothing else.
+    /// It was refused: another attempt would be refused too.
     Refused,
 }
 
 #[derive(Debug)]
 struct Orphan {
     id: SubscriptionId,
-    /// The transport that it was made with.
+    /// The transport that created it.
     way: usize,
     failures: u32,
-    /// Then it ends at the service by itself.
+    /// When it ends at the service by itself.
     until: Instant,
     state: State,
 }
 
-/// One deletion that fails leaves a subscription that counts against the user's quota, so
-/// it is repeated with a back-off until the lease has ended. Only ids that the service gave
-/// us, or that a resume token of ours names, come here.
+/// A failed deletion leaves a subscription that counts against the user's quota, so it is repeated with a back-off
+/// until the lease has ended. Only ids that the service gave us, or that one of our resume tokens names, are added.
 #[derive(Debug, Default)]
 pub(super) struct Orphans(Vec<Orphan>);
 
 impl Orphans {
-    /// Whether the deletion is to be begun; `false` while one is on its way or planned.
+    /// Returns whether to begin the deletion; `false` while one is in flight or planned.
     pub(super) fn add(&mut self, way: usize, id: &SubscriptionId, until: Instant) -> bool {
         if self.0.iter().any(|orphan| orphan.id == *id) {
             return false;
@@ -53,12 +52,12 @@ impl Orphans {
         true
     }
 
-    /// It is gone.
+    /// It is deleted.
     pub(super) fn gone(&mut self, id: &SubscriptionId) {
         self.0.retain(|orphan| orphan.id != *id);
     }
 
-    /// Its deletion failed, which `may_pass`.
+    /// Its deletion failed; `may_pass`: transiently.
     pub(super) fn failed(&mut self, id: &SubscriptionId, may_pass: bool, now: Instant) {
         if let Some(orphan) = self.0.iter_mut().find(|orphan| orphan.id == *id) {
             let pause = PAUSE.saturating_mul(1_u32.checked_shl(orphan.failures).unwrap_or(u32::MAX));
@@ -68,7 +67,7 @@ impl Orphans {
         self.0.retain(|orphan| orphan.until > now);
     }
 
-    /// The end is near: what waits is tried at once.
+    /// The end is near: waiting deletions are due at once.
     pub(super) fn hurry(&mut self, now: Instant) {
         for orphan in &mut self.0 {
             if let State::Waiting(_) = orphan.state {
@@ -90,7 +89,7 @@ impl Orphans {
         due
     }
 
-    /// When the next try is due.
+    /// When the next attempt is due.
     pub(super) fn next(&self) -> Option<Instant> {
         let at = |orphan: &Orphan| match orphan.state {
             State::Waiting(at) => Some(at),
@@ -99,12 +98,12 @@ impl Orphans {
         self.0.iter().filter_map(at).min()
     }
 
-    /// Whether nothing more can be done about what is here.
+    /// Whether nothing more can be done about the remaining ones.
     pub(super) fn is_settled(&self) -> bool {
         self.0.iter().all(|orphan| orphan.state == State::Refused)
     }
 
-    /// Whether none is left.
+    /// Whether none remains.
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

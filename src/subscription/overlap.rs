@@ -20,16 +20,16 @@ use crate::event::{DedupKey, Notification};
 use crate::ids::SubscriptionId;
 use crate::timestamp::Timestamp;
 
-/// How many events are remembered. An overlap lasts seconds; beyond this many events, some
-/// may come twice rather than none.
+/// The most remembered events. An overlap lasts seconds; beyond this many events, some may be delivered twice rather
+/// than none.
 const REMEMBERED: usize = 16_384;
-/// And outside an overlap, where there are several transports.
+/// The most outside an overlap, if there are several transports.
 const REMEMBERED_BETWEEN: usize = 4_096;
-/// Of so many subscriptions it is remembered when they were created.
+/// The most subscriptions whose creation times are remembered.
 const CREATIONS: usize = 64;
 
-/// What one subscription delivered comes from the other within this time, and the service
-/// sends both at most this far apart.
+/// An event of one subscription arrives from the other within this time, and the service sends both at most this far
+/// apart.
 const SPAN: Duration = Duration::from_secs(5);
 
 /// An event, and which subscriptions delivered it.
@@ -65,18 +65,17 @@ impl Delivered {
     }
 }
 
-/// What each subscription delivered, while two overlap; for longer where there are several
-/// transports.
+/// The events of each subscription, while two overlap; for longer if there are several transports.
 #[derive(Debug, Default)]
 pub(super) struct Overlap {
     /// There are several transports.
     always: bool,
     /// Since when two overlap, while they do.
     begun: Option<Instant>,
-    /// Since when the one that is left delivers.
+    /// Since when the remaining one delivers.
     alone_since: Option<Instant>,
     delivered: BTreeMap<DedupKey, Vec<Delivered>>,
-    /// The keys of what is remembered, the oldest first.
+    /// The remembered keys, the oldest first.
     order: VecDeque<DedupKey>,
     /// When the service created the subscriptions that take over, by its own clock.
     created: HashMap<SubscriptionId, SystemTime>,
@@ -88,8 +87,7 @@ impl Overlap {
         Self { always: transports > 1, ..Self::default() }
     }
 
-    /// Another subscription is about to be made. It delivers nothing of what came long
-    /// before, so that what is like that is new.
+    /// Another subscription is about to be created. It delivers no event from long before, so an equal event is new.
     pub(super) fn begin(&mut self, now: Instant) {
         self.begun = Some(now);
         self.alone_since = None;
@@ -100,7 +98,7 @@ impl Overlap {
             });
             let mut left: BTreeMap<DedupKey, usize> =
                 self.delivered.iter().map(|(key, all)| (*key, all.len())).collect();
-            // Of equal ones those that came last are left, and stand last.
+            // Of equal ones the last remain, and stand last.
             let mut order: VecDeque<DedupKey> = std::mem::take(&mut self.order);
             while let Some(key) = order.pop_back() {
                 if let Some(count) = left.get_mut(&key).filter(|count| **count > 0) {
@@ -127,8 +125,8 @@ impl Overlap {
         self.created.insert(id.clone(), at);
     }
 
-    /// Whether only one is left, and delivers; `is_read` if nothing waits that came. It
-    /// has delivered all that the other had a while after that, and not as soon.
+    /// Whether only one is left, and delivers; `is_read` if no received event waits. It has delivered everything that
+    /// the other had only a while after that.
     pub(super) fn observe(&mut self, now: Instant, is_alone: bool, is_read: bool) {
         if self.begun.is_none() || !is_alone {
             self.alone_since = None;
@@ -151,7 +149,7 @@ impl Overlap {
         let begun = self.begun;
         let key = notification.content_key();
         let same = self.delivered.entry(key).or_default();
-        // The same once more: that is not another event.
+        // The same event again is not another one.
         if same.iter().any(|it| it.by.contains(from) && it.uuid.is_some() && it.uuid.as_deref() == notification.uuid())
         {
             return true;
@@ -332,7 +330,7 @@ mod tests {
         assert!(overlap.admit(&told("c", 1), now), "once more than the others");
     }
 
-    /// A flat notification has no body: its own fields are what it says.
+    /// A flat notification has no body: its own fields are its content.
     #[test]
     fn two_flat_events_are_not_taken_for_one() {
         let flat = |by: &str, session: u8| {
@@ -359,9 +357,8 @@ mod tests {
     }
 
     proptest! {
-        /// Events in a row, like ones among them. The old subscription tells a first
-        /// part, the new one a last part; together all of them. However the two are
-        /// interleaved, each event is admitted once.
+        /// Events in a row, some of them equal. The old subscription delivers a first part, the new one a last part;
+        /// together all of them. In any interleaving, each event is admitted once.
         #[test]
         fn two_that_overlap_tell_each_event_once(
             events in proptest::collection::vec(0u8..4, 1..60),
@@ -370,7 +367,7 @@ mod tests {
         ) {
             let at = |share: f64| (share * events.len() as f64) as usize;
             let (new_from, old_to) = (at(cut.0.min(cut.1)), at(cut.0.max(cut.1)));
-            // What came before the overlap began is not looked at.
+            // Events before the overlap are not compared.
             let mut old = events[new_from..old_to].iter();
             let mut new = events[new_from..].iter();
             let (mut overlap, now) = (Overlap::default(), Instant::now());

@@ -1,4 +1,4 @@
-//! Code of users that panics, hangs or has no end, and settings without a bound.
+//! Users' code that panics, hangs or is endless, and unbounded settings.
 
 use super::*;
 use crate::catch_up::{CatchUp, SyncPage, SyncRequest, SyncToken};
@@ -127,7 +127,7 @@ async fn a_link_that_panics_is_replaced() {
     assert!(subscription.close().await.deleted);
 }
 
-/// Panics where the subscription's task itself calls it, once it is told to.
+/// Panics where the subscription's task itself calls it, once armed.
 #[derive(Clone, Debug)]
 struct Bomb(Arc<std::sync::atomic::AtomicBool>);
 

@@ -1,4 +1,4 @@
-//! Subscriptions to which nothing is pushed.
+//! Subscriptions without push.
 
 use super::*;
 use crate::transport::{Poll, TransportKind};
@@ -146,7 +146,7 @@ fn enriched(world: &World, source: &FakeSource) -> SubscriptionBuilder {
     world.builder().catch_up(source.clone()).enrich_messages(true)
 }
 
-/// The service is in trouble with the source and not with push.
+/// The service has errors with the source and not with push.
 fn trouble(source: &FakeSource) {
     (0..1000).for_each(|_| source.fail(unavailable()));
 }

@@ -1,5 +1,4 @@
-//! Subscriptions whose sources tell what nothing else does: they have a first
-//! position before the subscription is made.
+//! Subscriptions that rely on their sources: these have a first position before the subscription is created.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,7 +13,7 @@ use crate::rest::{ControlPlane, CreateSubscription, Deletion, RateBudget, Socket
 use crate::system::System;
 use crate::transport::Cursor;
 
-/// A source whose first position was had when the subscription was made.
+/// A source whose first position was taken when the subscription was created.
 #[derive(Debug)]
 pub(super) struct Begun {
     source: Arc<dyn CatchUp>,
@@ -27,7 +26,7 @@ enum First {
     #[default]
     None,
     Had(SyncToken),
-    /// It was handed on, and the source goes on from there.
+    /// It was passed on, and the source continues from there.
     Used,
 }
 
@@ -36,7 +35,7 @@ impl Begun {
         self.first.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Has the first position, once.
+    /// Gets the first position, once.
     async fn begin_now(&self, filters: &[EventFilter]) -> Result<()> {
         let covered = filters.iter().filter(|filter| self.source.covers(filter) != GapClosure::Nothing);
         let covered: Vec<EventFilter> = covered.cloned().collect();
@@ -83,17 +82,17 @@ impl CatchUp for Begun {
     }
 }
 
-/// Makes a subscription once every source has its first position.
+/// Creates a subscription once every source has its first position.
 #[derive(Debug)]
 struct Beginning {
     control: Arc<dyn ControlPlane>,
     sources: Vec<Arc<Begun>>,
     filters: Vec<EventFilter>,
-    /// Whether there is no other transport, which could tell what polls cannot.
+    /// Whether there is no other transport, which could deliver what polls cannot find.
     alone: bool,
 }
 
-/// The sources, each of which may have its first position before it is asked.
+/// The sources, each of which may get its first position before it is requested.
 pub(super) fn first_positions(sources: Vec<Arc<dyn CatchUp>>) -> Vec<Arc<Begun>> {
     sources.into_iter().map(|source| Arc::new(Begun { source, first: Mutex::default() })).collect()
 }
@@ -103,8 +102,7 @@ pub(super) fn erased(sources: Vec<Arc<Begun>>) -> Vec<Arc<dyn CatchUp>> {
     sources.into_iter().map(erase).collect()
 }
 
-/// The control plane of a subscription to `filters` whose counts of messages become
-/// the messages.
+/// The control plane of a subscription to `filters` whose counts of messages are replaced by the messages.
 pub(super) fn enriching(
     control: Arc<dyn ControlPlane>,
     sources: &[Arc<Begun>],
@@ -114,10 +112,10 @@ pub(super) fn enriching(
     Arc::new(Beginning { control, sources, filters, alone: false })
 }
 
-/// The control plane of a subscription to `filters` that is polled.
+/// The control plane of a polled subscription to `filters`.
 ///
 /// # Errors
-/// Where there is no other transport and a filter that nothing would tell of.
+/// If there is no other transport and a filter without a source.
 pub(super) fn beginning(
     control: Arc<dyn ControlPlane>,
     sources: &[Arc<Begun>],
@@ -130,13 +128,13 @@ pub(super) fn beginning(
     Ok(Arc::new(Beginning { control, sources: sources.to_vec(), filters, alone }))
 }
 
-/// Every filter needs a source that can tell of it: nothing else does.
+/// Every filter needs a source that covers it: nothing else delivers its events.
 fn check_covered(filters: &[EventFilter], sources: &[Arc<Begun>]) -> Result<()> {
     let is_told = |filter: &EventFilter| sources.iter().any(|source| source.covers(filter) != GapClosure::Nothing);
     match filters.iter().find(|filter| !is_told(filter)) {
         None => Ok(()),
         Some(filter) => Err(Error::config(format!(
-            "without push nothing would tell of {filter}: no catch-up source of this subscription covers it"
+            "no catch-up source of this subscription covers {filter}, and nothing is pushed"
         ))),
     }
 }

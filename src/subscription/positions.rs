@@ -1,8 +1,7 @@
-//! Where a catch-up source stood, now and before. Pure.
+//! The positions of a catch-up source, now and before. Pure.
 //!
-//! A source is asked while all is well, too, and each answer gives a newer position. A gap
-//! that began before that answer and is discovered after it is asked for from the position
-//! before (found 3.1).
+//! A source is also queried while push is healthy, and each answer gives a newer position. A gap that began before that
+//! answer and is discovered after it is queried from the position before (found 3.1).
 
 use std::collections::VecDeque;
 use std::time::{Duration, SystemTime};
@@ -13,8 +12,8 @@ use super::resume::Position;
 
 /// How many positions are remembered. Checks are half an hour apart.
 const REMEMBERED: usize = 4;
-/// The older ones are at least so far apart: polls come every few seconds, and a loss may
-/// take minutes to be discovered.
+/// The least distance between the older ones: polls come every few seconds, and a loss may take minutes to be
+/// discovered.
 const APART: Duration = Duration::from_secs(120);
 
 /// The positions of one source, the newest last.
@@ -35,7 +34,7 @@ impl Positions {
         self.0.push_back(position);
     }
 
-    /// A page of the same round: what follows it takes its place.
+    /// A page of the same round: the next page replaces it.
     pub(super) fn replace(&mut self, position: Position) {
         self.0.pop_back();
         self.0.push_back(position);
@@ -53,8 +52,8 @@ impl Positions {
         self.0.front()
     }
 
-    /// The newest one from which a sync finds everything since `since`; `overlap`: how far
-    /// a sync reaches back before its position.
+    /// The newest one from which a sync finds everything since `since`; `overlap`: how far a sync reaches back before
+    /// its position.
     pub(super) fn reaching(&self, since: SystemTime, overlap: Duration) -> Option<&Position> {
         let by = since.checked_add(overlap);
         self.0.iter().rev().find(|position| by.is_none_or(|by| position.answered_at() <= by))

@@ -9,10 +9,9 @@ use super::resume::{Position, ResumeToken};
 use crate::event::DedupKey;
 use crate::transport::Cursor;
 
-/// So many keys of events that share a batch are kept for the resume token. A
-/// batch of the service holds at most a few hundred events.
+/// The most keys of events of one batch in the resume token. A batch of the service holds at most a few hundred events.
 const KEYS_KEPT: usize = 4096;
-/// So many keys from before the last position: one answer of the service.
+/// The most keys from before the last position: one answer of the service.
 const KEYS_BEFORE_MARK: usize = 100;
 /// So many names of things that events were about are kept of each origin, at most, two for
 /// an event of the own extension (by `~` and by its id): what a source
@@ -26,7 +25,7 @@ const BEFORE_POSITION: Duration = Duration::from_secs(600);
 /// One step of reading.
 #[derive(Clone, Debug)]
 pub(super) enum Step {
-    /// An event was handed out.
+    /// An event was delivered.
     Event(Traces),
     /// Everything before this was.
     Mark(Mark),
@@ -34,29 +33,29 @@ pub(super) enum Step {
     Position { source: &'static str, position: Position },
 }
 
-/// By what a delivery is known again.
+/// Keys that recognize a redelivery.
 #[derive(Clone, Debug, Default)]
 pub(in crate::subscription) struct Traces {
     /// The event's own key.
     pub(in crate::subscription) key: Option<DedupKey>,
-    /// What it is about.
+    /// Its subjects.
     pub(in crate::subscription) subjects: Vec<DedupKey>,
     /// Whether a catch-up source found it.
     pub(in crate::subscription) found: bool,
-    /// When it came.
+    /// When it arrived.
     pub(in crate::subscription) at: Option<SystemTime>,
 }
 
 /// What events were about, with the time when they came; `None`: before the next position.
 type Subjects = VecDeque<(Option<SystemTime>, DedupKey)>;
 
-/// What the reader has been handed, or has finished.
+/// What the reader has received, or has finished.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Progress {
     mark: Option<Mark>,
-    /// Of the events handed out last.
+    /// The keys of the last delivered events.
     keys: VecDeque<DedupKey>,
-    /// How many of them came since the mark.
+    /// How many of them arrived since the mark.
     since_mark: usize,
     pushed: Subjects,
     found: Subjects,
@@ -94,8 +93,8 @@ impl Progress {
                 told.extend(subjects.into_iter().map(|subject| (at, subject)));
                 keep_last(told, SUBJECTS_KEPT);
             }
-            // What the service will repeat: all since the mark, and a few before it, as a
-            // position of PubNub may lie a little before the events it came with.
+            // The service will repeat everything since the mark, and a few events before it, as a position of PubNub
+            // may lie a little before the events of its answer.
             Step::Mark(mark) => {
                 // At the same cursor it repeats the same: a restart, or a move to another address.
                 if self.cursor() != Some(&mark.cursor) {
@@ -221,7 +220,7 @@ mod tests {
         }
         let kept = |progress: &Progress| progress.token().unwrap().pushed.len();
         assert_eq!(kept(&progress), 3_000);
-        // Another source still stands where it did.
+        // Another source is still at its position.
         for (source, secs, want) in [
             ("b", 4_000, 3_000),
             ("a", 8_000, 3_000),

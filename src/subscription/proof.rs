@@ -7,7 +7,7 @@ use super::reconcile::Verdict;
 use crate::catch_up::{Changes, Open, OpenReason};
 use crate::event::{EventFilter, GapClosure};
 
-/// What one source did for the gap.
+/// One source's answers for the gap.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Answers<'a> {
     pub(super) verdict: Verdict,
@@ -15,8 +15,8 @@ pub(super) struct Answers<'a> {
     pub(super) open: &'a [Open],
 }
 
-/// What is not proven for `filter`; `None` when all is. `sources`: how well each makes up for
-/// the filter, and what it answered. `end`: when the gap was over.
+/// What is not proven for `filter`; `None` if everything is. `sources`: how well each covers the filter, and its
+/// answers. `end`: when the gap ended.
 pub(super) fn left_open<'a>(
     filter: &str,
     sources: impl Iterator<Item = (GapClosure, Answers<'a>)>,
@@ -100,7 +100,7 @@ mod tests {
             (&insights, vec![(Partial, answered, none())], Some((Partial, Changes::ALL, OpenReason::InPart))),
             (&insights, vec![(Partial, unsettled, none())], Some((Partial, Changes::ALL, settling))),
             (&insights, vec![(Nothing, answered, none())], Some((Nothing, Changes::ALL, OpenReason::NoSource))),
-            // What is left open counts for the filters that report it.
+            // Open kinds of change count for the filters that report them.
             (&instant, vec![(Complete, answered, open(None, later))], None),
             (&store, vec![(Complete, answered, open(None, later))], Some((Complete, later, OpenReason::NoPosition))),
             (&store, vec![(Complete, answered, open(Some(&instant), Changes::ALL))], None),

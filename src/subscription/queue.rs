@@ -1,4 +1,4 @@
-//! What waits for the reader: bounded by bytes, never dropping in silence.
+//! The items that wait for the reader: bounded by bytes, never dropped silently.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,23 +12,21 @@ use super::resume::Position;
 use crate::catch_up::Found;
 use crate::transport::Frame;
 
-/// What a marker weighs without the texts in it. Markers are never dropped, but they
-/// count.
+/// A marker's overhead. Markers are never dropped, but they count.
 const MARKER_WEIGHT: usize = 256;
-/// What each text in a marker weighs beyond its bytes.
+/// The overhead of each text in a marker.
 const TEXT_WEIGHT: usize = 32;
 
-/// What the reader gets next.
+/// The reader's next item.
 #[derive(Debug)]
 pub(super) enum Item {
-    /// A frame, with the keys that were good when it came, and when its event was emitted as
-    /// far as that is known.
+    /// A frame, with the keys that were valid when it arrived, and when its event was emitted as far as known.
     Frame { frame: Frame, keys: Keys, emitted: Span },
     /// An event that a catch-up source found.
     Found { found: Found, at: SystemTime },
-    /// Something to deliver as it is.
+    /// Something to deliver unchanged.
     Marker(Delivery),
-    /// Everything before this was read: go on here after a restart.
+    /// Everything before this was read: continue here after a restart.
     Mark(Mark),
     /// Everything that a source knows up to this position was read.
     Position { source: &'static str, position: Position },
@@ -37,8 +35,8 @@ pub(super) enum Item {
 #[derive(Debug)]
 enum Slot {
     Item(Item),
-    /// What catch-up sources find comes here, before all that came later. While it
-    /// is open, nothing behind it is handed out.
+    /// The place for events that catch-up sources find, before all that arrived later. While it is open, no item behind
+    /// it is delivered.
     Hole {
         items: VecDeque<Item>,
         open: bool,
@@ -47,22 +45,21 @@ enum Slot {
     Overflow {
         emitted: Span,
         lost: u64,
-        /// Whose events they may be.
+        /// The filters of the dropped events.
         filters: Arc<[String]>,
     },
 }
 
-/// A queue of frames and markers in the order in which they came.
+/// A queue of frames and markers in order of arrival.
 ///
-/// When `limit` bytes wait it [is full](Self::is_full), and nothing more should be read
-/// from the network. Where that cannot be any more it [spills](Self::spill): frames are
-/// dropped until half of the bytes have been read, and the place, the span and the count
-/// are reported as one [`Gap`].
+/// When `limit` bytes wait it [is full](Self::is_full), and nothing more should be read from the network. When that is
+/// no longer possible it [spills](Self::spill): frames are dropped until half of the bytes have been read, and the
+/// position, the span and the count are reported as one [`Gap`].
 #[derive(Debug)]
 pub(super) struct Queue {
     slots: VecDeque<Slot>,
     bytes: usize,
-    /// How many of them were found by catch-up sources.
+    /// How many of them come from catch-up sources.
     found_bytes: usize,
     limit: usize,
     spilling: bool,
@@ -78,48 +75,47 @@ impl Queue {
         self.slots.is_empty()
     }
 
-    /// Whether something can be handed out now.
+    /// Whether an item can be delivered now.
     pub(super) fn is_ready(&self) -> bool {
         !matches!(self.slots.front(), None | Some(Slot::Hole { open: true, .. }))
             || matches!(self.slots.front(), Some(Slot::Hole { items, .. }) if !items.is_empty())
     }
 
-    /// Whether what waits has reached the limit and nothing is dropped yet.
+    /// Whether the waiting bytes have reached the limit and nothing is dropped yet.
     pub(super) fn is_full(&self) -> bool {
         self.bytes >= self.limit && !self.spilling
     }
 
-    /// From now on what does not fit is dropped, until half of the bytes have been read.
+    /// From now on frames that do not fit are dropped, until half of the bytes have been read.
     pub(super) fn spill(&mut self) {
         self.spilling = true;
     }
 
-    /// Whether more may be asked for: what was found and waits is less than half of
-    /// what may wait. What was pushed does not count; it waits behind a hole that
-    /// only what is asked for can close.
+    /// Whether more may be requested: the waiting found events take less than half of the limit. Pushed events do not
+    /// count; they wait behind a hole that only found events can close.
     pub(super) fn has_room(&self) -> bool {
         self.found_bytes <= self.limit / 2
     }
 
-    /// Opens a hole behind everything that waits; one that is open is closed.
+    /// Opens a hole behind all waiting items; an open one is closed.
     pub(super) fn open_hole(&mut self) {
         self.close_hole();
         self.slots.push_back(Slot::Hole { items: VecDeque::new(), open: true });
     }
 
-    /// Opens a hole before everything that waits.
+    /// Opens a hole before all waiting items.
     pub(super) fn open_hole_first(&mut self) {
         self.close_hole();
         self.slots.push_front(Slot::Hole { items: VecDeque::new(), open: true });
     }
 
-    /// Puts something before everything that waits.
+    /// Inserts an item before all waiting ones.
     pub(super) fn push_first(&mut self, delivery: Delivery) {
         self.bytes += marker_weight(&delivery);
         self.slots.push_front(Slot::Item(Item::Marker(delivery)));
     }
 
-    /// Takes out the end of an overflow whose gap was just handed out.
+    /// Removes the end of an overflow whose gap was just delivered.
     pub(super) fn drop_overflow_end(&mut self) {
         if let Some(Slot::Item(item @ Item::Marker(Delivery::Resumed(_)))) = self.slots.front() {
             self.bytes -= weight(item);
@@ -127,7 +123,7 @@ impl Queue {
         }
     }
 
-    /// Puts something into the open hole; without one, behind everything.
+    /// Adds an item to the open hole; without one, behind everything.
     pub(super) fn push_found(&mut self, item: Item) {
         self.bytes += weight(&item);
         self.found_bytes += found_weight(&item);
@@ -141,8 +137,8 @@ impl Queue {
         }
     }
 
-    /// Where a source stands once all that it found was read: its newest position, where
-    /// nothing is between them.
+    /// The position of a source once everything that it found was read: its newest position, if nothing is between
+    /// them.
     pub(super) fn push_position(&mut self, source: &'static str, position: Position) {
         let is_former = |item: &Item| matches!(item, Item::Position { source: former, .. } if *former == source);
         let hole = self.slots.iter_mut().rev().find_map(|slot| match slot {
@@ -168,7 +164,7 @@ impl Queue {
         }
     }
 
-    /// Nothing more comes into the hole.
+    /// Nothing more is added to the hole.
     pub(super) fn close_hole(&mut self) {
         for slot in &mut self.slots {
             if let Slot::Hole { open, .. } = slot {
@@ -178,7 +174,7 @@ impl Queue {
         self.slots.retain(|slot| !matches!(slot, Slot::Hole { items, open: false } if items.is_empty()));
     }
 
-    /// Whether an open hole holds back what came later.
+    /// Whether an open hole holds back later items.
     pub(super) fn holds_back(&self) -> bool {
         let open = self.slots.iter().position(|slot| matches!(slot, Slot::Hole { open: true, .. }));
         open.is_some_and(|at| {
@@ -187,7 +183,7 @@ impl Queue {
         })
     }
 
-    /// What comes next, if it is a frame.
+    /// The next item, if it is a frame.
     pub(super) fn next_frame(&self) -> Option<(&Frame, &Keys)> {
         match self.slots.front()? {
             Slot::Item(Item::Frame { frame, keys, .. }) => Some((frame, keys)),
@@ -203,7 +199,7 @@ impl Queue {
         self.bytes
     }
 
-    /// Changes the marker in a slot, and what it weighs.
+    /// Changes the marker in a slot, and its weight.
     fn reweigh(&mut self, at: usize, change: impl FnOnce(&mut Delivery)) {
         if let Some(Slot::Item(Item::Marker(delivery))) = self.slots.get_mut(at) {
             self.bytes -= marker_weight(delivery);
@@ -212,8 +208,8 @@ impl Queue {
         }
     }
 
-    /// Takes a frame in, or drops it: `emitted` is when its event was, as far as that is
-    /// known, and `filters` are those in force.
+    /// Adds a frame, or drops it: `emitted` is when its event was emitted, as far as known, and `filters` are those in
+    /// force.
     pub(super) fn push_frame(&mut self, frame: Frame, keys: &Keys, emitted: Span, filters: &Arc<[String]>) {
         let weight = frame.weight();
         if self.bytes <= self.limit / 2 {
@@ -250,9 +246,8 @@ impl Queue {
         }
     }
 
-    /// Markers keep their place and are never dropped. A gap that follows its like
-    /// with no event between is folded into it when it ends, so that trouble that
-    /// comes and goes while nobody reads takes no room.
+    /// Markers stay in order and are never dropped. A gap that follows an equal one with no event between is merged
+    /// into it when it ends, so that repeated faults without a reader take no room.
     pub(super) fn push_marker(&mut self, delivery: Delivery) {
         if let Delivery::Resumed(resumed) = &delivery
             && self.fold(resumed)
@@ -263,9 +258,8 @@ impl Queue {
         self.slots.push_back(Slot::Item(Item::Marker(delivery)));
     }
 
-    /// Folds the gap that `end` closes into one like it that waits before it with no
-    /// event between, also where gaps of other kinds stand between them: there are only
-    /// so many kinds.
+    /// Merges the gap that `end` closes into an equal one that waits before it with no event between, also if gaps of
+    /// other kinds stand between them: there are only a few kinds.
     fn fold(&mut self, end: &Resumed) -> bool {
         let markers: Vec<usize> = (0..self.slots.len())
             .rev()
@@ -317,7 +311,7 @@ impl Queue {
         }
     }
 
-    /// Where to go on once everything so far was read.
+    /// The position to continue from once everything so far was read.
     pub(super) fn push_mark(&mut self, mark: Mark) {
         match self.slots.back_mut() {
             Some(Slot::Item(Item::Mark(last))) => *last = mark,
@@ -325,7 +319,7 @@ impl Queue {
         }
     }
 
-    /// The next one; an overflow comes as a gap and its end.
+    /// The next item; an overflow becomes a gap and its end.
     pub(super) fn pop(&mut self) -> Option<Item> {
         if let Some(Slot::Hole { items, open }) = self.slots.front_mut() {
             let item = items.pop_front();
@@ -346,7 +340,7 @@ impl Queue {
             Slot::Hole { .. } => None,
             Slot::Overflow { emitted: Span { from: since, to: until }, lost, filters } => {
                 self.dropping &= self.slots.iter().any(|slot| matches!(slot, Slot::Overflow { .. }));
-                // Its weight passes to the end marker that takes its place.
+                // Its weight passes to the end marker that replaces it.
                 let resumed = Resumed { complete: false, at: until, recreated: None, left_open: Vec::new() };
                 self.slots.push_front(Slot::Item(Item::Marker(Delivery::Resumed(resumed))));
                 let gap = Gap {
@@ -371,7 +365,7 @@ fn is_alike(older: &Gap, newer: &Gap) -> bool {
         && std::mem::discriminant(&newer.cause) == std::mem::discriminant(&older.cause)
 }
 
-/// Adds what is not there yet.
+/// Adds the missing ones.
 fn add<T>(to: &mut Vec<T>, more: Vec<T>, name: impl Fn(&T) -> &String) {
     for item in more {
         if !to.iter().any(|known| name(known) == name(&item)) {

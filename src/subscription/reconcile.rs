@@ -1,8 +1,7 @@
-//! When to ask which catch-up source, without IO.
+//! When to query which catch-up source, without IO.
 //!
-//! Each source is at rest, or one call of it is under way. Three reasons lead to
-//! a call: a gap that is to be filled, push that has been down for long, and a
-//! check now and then while all is well, which keeps the source's position young.
+//! Each source is at rest, or one call of it is in flight. Three reasons lead to a call: a gap that is to be filled,
+//! push that has been down for long, and a regular check during healthy push, which keeps the source's position recent.
 
 use std::time::{Duration, Instant};
 
@@ -12,31 +11,30 @@ use crate::policy::{BackoffPolicy, LONGEST_WAIT};
 /// Generation of a call.
 pub(super) type Turn = u64;
 
-/// When so many subjects were delivered since the last check, the next one is due: what is
-/// remembered of them is bounded, and must reach back to the position of each source
-/// (found 4.5).
+/// When this many subjects were delivered since the last check, the next one is due: their register is bounded, and
+/// must reach back to the position of each source (found 4.5).
 const SUBJECTS_PER_CHECK: usize = 4_096;
-/// Checks are at least so far apart.
+/// The least time between checks.
 const LEAST_CHECK: Duration = Duration::from_secs(30);
-/// The first look at what a source finds late.
+/// The first repeated query for late findings of a source.
 const SETTLING: Duration = Duration::from_secs(35);
-/// A source that settles within this is asked once it has, and the gap ends then: what it
-/// finds is proven by one answer (found 3.5).
+/// A source that settles within this time is queried once it has, and the gap ends then: one answer proves its findings
+/// (found 3.5).
 const PROMPT: Duration = Duration::from_secs(5);
-/// News that comes within this is asked about together.
+/// News within this time is queried together.
 const BURST: Duration = Duration::from_millis(300);
 
-/// What can be set.
+/// The settings.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pace {
-    /// Whether nothing is pushed: polls are all there is.
+    /// Whether nothing is pushed, so that there are only polls.
     pub(super) alone: bool,
-    /// Push that is down for longer is stood in for by polls.
+    /// Poll once push has been down this long.
     pub(super) poll_after: Duration,
-    /// The time between two polls of one source: the least, after something was
-    /// found, and the most, after long silence.
+    /// The time between two polls of one source: the shortest, after an event was found, and the longest, after a long
+    /// silence.
     pub(super) poll_every: (Duration, Duration),
-    /// The time between two calls of each source while push is well.
+    /// The time between two calls of each source during healthy push.
     pub(super) check_every: Duration,
     /// A gap is declared filled or not by then.
     pub(super) fill_within: Duration,
@@ -56,17 +54,16 @@ impl Default for Pace {
     }
 }
 
-/// What must be done.
+/// An action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ask {
     /// Get a first position of a source.
     Begin { source: usize, turn: Turn },
-    /// Ask a source what happened. `missed`: events are known to be missing, or
-    /// nobody else tells them.
+    /// Query a source. `missed`: events are known to be missing, or nothing else delivers them.
     Sync { source: usize, turn: Turn, missed: bool },
-    /// A source that was to tell what is behind a piece of news never will.
+    /// The source failed permanently; deliver the count instead.
     Untold { source: usize },
-    /// The gap is filled as well as it can be: see [`Reconciler::verdict`].
+    /// The gap is filled as far as possible: see [`Reconciler::verdict`].
     Filled,
 }
 
@@ -83,10 +80,10 @@ pub(super) enum Outcome {
     Failed(Disposition),
 }
 
-/// What a source is doing.
+/// The state of a source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Doing {
-    /// Nothing until then, if anything is to come by itself.
+    /// At rest; `until`: when the next call is due.
     Resting {
         until: Option<Instant>,
     },
@@ -96,15 +93,15 @@ enum Doing {
     Syncing {
         turn: Turn,
     },
-    /// Not allowed to this app, or not there: asked no more.
+    /// Not permitted to this app, or nonexistent: no longer queried.
     Off,
 }
 
-/// What a source owes to the gap that is being filled.
+/// The state of a source in the gap that is being filled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Debt {
     None,
-    /// Not asked since the gap opened.
+    /// Not queried since the gap opened.
     Owed,
     Paid {
         at: Instant,
@@ -113,11 +110,11 @@ enum Debt {
     Refused,
 }
 
-/// What became of a source when the gap was declared over.
+/// The result of a source when the gap was declared over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     Answered,
-    /// It answered, and finds what happened last after this time only.
+    /// It answered, but finds the latest events only after this time.
     NotSettled {
         after: Duration,
     },
@@ -125,13 +122,13 @@ pub(super) enum Verdict {
     Refused,
 }
 
-/// News of which a source is to tell more.
+/// News whose details a source is to find.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum News {
     None,
-    /// It came, and the source was not asked since.
+    /// It arrived, and the source was not queried since.
     Due,
-    /// The source is being asked.
+    /// The source is being queried.
     Asked,
 }
 
@@ -140,19 +137,18 @@ struct Source {
     doing: Doing,
     debt: Debt,
     news: News,
-    /// Whether the call under way began before the gap opened, so that its answer
-    /// pays nothing.
+    /// Whether the call in flight began before the gap opened, so that its answer does not count.
     is_early: bool,
-    /// When the call under way, or the last one, was made.
+    /// When the call in flight, or the last one, was made.
     asked: Option<Instant>,
     /// Whether it has a position.
     has_position: bool,
     failures: u32,
     /// The present time between polls.
     interval: Duration,
-    /// How long after it happened it may find something.
+    /// How long after an event it may find it.
     settle: Duration,
-    /// What became of it when the last gap was declared over, and when that was.
+    /// Its result when the last gap was declared over, and when that was.
     verdict: Verdict,
     filled_at: Option<Instant>,
 }
@@ -163,20 +159,20 @@ impl Source {
         match self.debt {
             Debt::Owed => Verdict::NotAnswered,
             Debt::Refused => Verdict::Refused,
-            // An answer finds what happened up to so long before it (found 3.5).
+            // An answer finds the events up to this time before it (found 3.5).
             Debt::Paid { at } if at < end + self.settle => Verdict::NotSettled { after: self.settle },
             Debt::Paid { .. } | Debt::None => Verdict::Answered,
         }
     }
 
-    /// From when on an answer proves that a gap is filled that was over at `end`. One that
-    /// takes long to settle is asked at once, for what it has.
+    /// From when on an answer proves that a gap that ended at `end` is filled. A source that takes long to settle is
+    /// queried at once, for its present findings.
     fn proves_from(&self, end: Instant) -> Instant {
         if self.settle <= PROMPT { end + self.settle } else { end }
     }
 
-    /// When it is asked again for what it may find late: soon, then less and less often,
-    /// and for the last time when all has settled (found 3.4).
+    /// When it is queried again for late findings: soon, then less and less often, and for the last time when
+    /// everything has settled (found 3.4).
     fn next_settling(&self, now: Instant) -> Option<Instant> {
         let filled_at = self.filled_at.filter(|_| self.settle > PROMPT)?;
         let settled = filled_at + self.settle;
@@ -194,20 +190,20 @@ enum Push {
     Down {
         since: Instant,
     },
-    /// The subscription is ending: nothing is asked for any more.
+    /// The subscription is ending: no more queries.
     Over,
 }
 
-/// Decides when to ask. See the module.
+/// Decides when to query. See the module.
 #[derive(Debug)]
 pub(super) struct Reconciler {
     pace: Pace,
     chance: fastrand::Rng,
     sources: Vec<Source>,
     push: Push,
-    /// A gap is open, since its first sign; asked about as soon as push is up.
+    /// A gap is open, since its first sign; queried as soon as push is up.
     filling: Option<Option<Instant>>,
-    /// When the gap was over that is being filled.
+    /// When the gap ended that is being filled.
     gap_end: Option<Instant>,
     next_check: Option<Instant>,
     last_check: Option<Instant>,
@@ -218,7 +214,7 @@ pub(super) struct Reconciler {
 }
 
 impl Reconciler {
-    /// For sources that take so long to tell what happened.
+    /// For sources with these settle times.
     pub(super) fn new(pace: Pace, settle: &[Duration], seed: u64) -> Self {
         let source = |settle: &Duration| Source {
             doing: Doing::Resting { until: None },
@@ -256,7 +252,7 @@ impl Reconciler {
         }
     }
 
-    /// The next thing to do.
+    /// The next action.
     pub(super) fn poll_ask(&mut self) -> Option<Ask> {
         self.asks.pop_front()
     }
@@ -279,14 +275,13 @@ impl Reconciler {
         resting.chain(self.next_check).chain(self.fill_deadline()).min()
     }
 
-    /// Whether no timer runs: there is no subscription yet, or it is ending. One that ran
-    /// would be due for ever, since nothing is asked for then.
+    /// Whether no timer runs: there is no subscription yet, or it is ending. A running timer would be due for ever,
+    /// since no query is made then.
     fn is_dormant(&self) -> bool {
         matches!(self.push, Push::Unmade | Push::Over)
     }
 
-    /// The subscription is ending, or no source covers anything: nothing is asked for until
-    /// push is up or down again.
+    /// The subscription is ending, or no source covers anything: no query is made until push is up or down again.
     pub(super) fn stop(&mut self, over: bool) {
         self.push = if over { Push::Over } else { Push::Unmade };
         self.filling = None;
@@ -316,8 +311,7 @@ impl Reconciler {
         self.handle_timeout(now);
     }
 
-    /// Push does not deliver. When it never did, sources get their first position: it
-    /// may never come up.
+    /// Push does not deliver. If it never did, sources get their first position: it may never come up.
     pub(super) fn push_down(&mut self, now: Instant) {
         if matches!(self.push, Push::Down { .. }) {
             return;
@@ -328,7 +322,7 @@ impl Reconciler {
         for source in &mut self.sources {
             if let Doing::Resting { until } = &mut source.doing {
                 let later = if source.has_position { now + poll_after } else { now };
-                // News is not put off by that.
+                // That does not delay news.
                 let due = until.filter(|_| source.news != News::None);
                 *until = Some(due.map_or(later, |due| due.min(later)));
             }
@@ -343,7 +337,7 @@ impl Reconciler {
             source.is_early = matches!(source.doing, Doing::Beginning { .. } | Doing::Syncing { .. });
         }
         match self.push {
-            // One that is being filled starts over: it asks for the later part too.
+            // A gap that is being filled starts over, to query the later part too.
             Push::Up => self.fill(now),
             Push::Down { .. } if self.pace.alone => self.fill(now),
             Push::Unmade | Push::Down { .. } => self.filling = Some(None),
@@ -370,7 +364,7 @@ impl Reconciler {
         self.check_filled(now);
     }
 
-    /// A gap is being filled as fast as its reader takes it: its bound begins anew.
+    /// A gap is being filled as fast as its reader accepts it: its deadline begins anew.
     pub(super) fn goes_on(&mut self, now: Instant) {
         if let Some(Some(since)) = &mut self.filling {
             *since = now;
@@ -385,7 +379,7 @@ impl Reconciler {
         if self.pace.alone { Duration::ZERO } else { self.pace.poll_after }
     }
 
-    /// Whether polls stand in for push, with at least one source to ask.
+    /// Whether polls replace push, with at least one source to query.
     pub(super) fn is_polling(&self, now: Instant) -> bool {
         self.polls_from().is_some_and(|from| from <= now)
             && self.sources.iter().any(|source| source.doing != Doing::Off && source.has_position)
@@ -398,8 +392,7 @@ impl Reconciler {
         }
     }
 
-    /// Takes in how a call ended. One that is not the present call of its source
-    /// is none.
+    /// Records a call's result; results of stale calls are ignored.
     pub(super) fn done(&mut self, now: Instant, at: usize, turn: Turn, outcome: Outcome) {
         let Some(source) = self.sources.get_mut(at) else { return };
         let syncing = match source.doing {
@@ -437,7 +430,7 @@ impl Reconciler {
                     self.asks.push_back(Ask::Untold { source: at });
                 }
             }
-            // A login that is just being renewed, a position that is not taken: passing.
+            // Transient: a login that is just being renewed, or a refused position.
             Outcome::Failed(how) => {
                 let after = if let Disposition::Retry { after } = how { after } else { None };
                 let delay = self.pace.backoff.delay(source.failures, after, self.chance.f64());
@@ -452,7 +445,7 @@ impl Reconciler {
         self.handle_timeout(now);
     }
 
-    /// Until the next call of this source; `retry`: the last one failed.
+    /// Rests until the next call of this source; `retry`: the last one failed.
     fn rest(&mut self, now: Instant, at: usize, retry: Option<Duration>) {
         let polls_from = self.polls_from();
         let Some(source) = self.sources.get_mut(at) else { return };
@@ -462,7 +455,7 @@ impl Reconciler {
         let until = match (retry, polls_from) {
             (Some(delay), Some(from)) => Some((now + delay).max(from)),
             (Some(delay), None) if owed || due || !source.has_position => Some((now + delay).max(first)),
-            // The check that failed is repeated as the next one.
+            // The next check repeats the failed one.
             (Some(_), None) => None,
             (None, Some(_)) if owed && self.pace.alone => Some(first),
             (None, Some(from)) => Some((now + source.interval).max(from)),
@@ -494,39 +487,38 @@ impl Reconciler {
         }
         self.filling = None;
         self.asks.push_back(Ask::Filled);
-        // What a source still owes it goes on trying for.
+        // A source that has not answered yet continues its attempts.
         for source in &mut self.sources {
             source.verdict = source.judge(self.gap_end.unwrap_or(since));
             source.filled_at = Some(now);
             if source.debt != Debt::Owed {
                 source.debt = Debt::None;
             }
-            // It may find what happened last later only.
+            // It may find the latest events later.
             if source.doing == (Doing::Resting { until: None }) {
                 source.doing = Doing::Resting { until: source.next_settling(now) };
             }
         }
     }
 
-    /// What became of a source when the last gap was declared over.
+    /// The result of a source when the last gap was declared over.
     pub(super) fn verdict(&self, at: usize) -> Verdict {
         self.sources.get(at).map_or(Verdict::Refused, |source| source.verdict)
     }
 
-    /// From now on polls are all there is, or are not.
+    /// Sets whether there are only polls.
     pub(super) fn polls_alone(&mut self, alone: bool) {
         self.pace.alone = alone;
     }
 
-    /// News came of which a source is to tell more: it is asked once for all that come
-    /// in a burst. `false` if it cannot be asked.
+    /// News arrived whose details a source is to find: it is queried once per burst. `false` if it cannot be queried.
     pub(super) fn news(&mut self, now: Instant, at: usize) -> bool {
         if self.push == Push::Over {
             return false;
         }
         let Some(source) = self.sources.get_mut(at).filter(|source| source.doing != Doing::Off) else { return false };
         source.news = News::Due;
-        // One in trouble is not asked before its time.
+        // A failing source is not queried early.
         let in_trouble = source.failures > 0;
         if let Doing::Resting { until } = &mut source.doing {
             let soon = now + BURST;
@@ -535,7 +527,7 @@ impl Reconciler {
         true
     }
 
-    /// A source is asked again after so long: it did not find what was pushed.
+    /// A source is queried again after this time: it did not find a pushed event.
     pub(super) fn ask_again(&mut self, now: Instant, at: usize, after: Duration) {
         let Some(source) = self.sources.get_mut(at).filter(|source| source.doing != Doing::Off) else { return };
         source.news = News::Due;
@@ -545,12 +537,12 @@ impl Reconciler {
         }
     }
 
-    /// Whether there is news of which a source has not yet told more.
+    /// Whether news is pending at a source.
     pub(super) fn has_news(&self) -> bool {
         (0..self.sources.len()).any(|at| self.has_news_for(at))
     }
 
-    /// Whether it is this source that has not yet told more.
+    /// Whether news is pending at this source.
     pub(super) fn has_news_for(&self, at: usize) -> bool {
         self.sources.get(at).is_some_and(|source| source.news != News::None)
     }
@@ -567,7 +559,7 @@ impl Reconciler {
         self.handle_timeout(now);
     }
 
-    /// Whether what happens now would be told: no source is in trouble.
+    /// Whether new events would be found: no source is failing.
     pub(super) fn is_well(&self) -> bool {
         self.sources.iter().all(|source| source.failures == 0 && source.doing != Doing::Off)
     }
@@ -583,8 +575,7 @@ impl Reconciler {
             if until > now {
                 continue;
             }
-            // In the place of push what happened counts, wherever it is counted from.
-            // Where nothing else is, what happened before the start does not.
+            // In place of push every event counts. If polls are the only transport, events before the start do not.
             let polls = !self.pace.alone && self.polls_from().is_some_and(|from| from <= now);
             let source = &mut self.sources[at];
             let wanted = source.has_position || polls || source.debt == Debt::Owed && self.push == Push::Up;
@@ -603,7 +594,7 @@ impl Reconciler {
         }
     }
 
-    /// Pushed events were delivered that are about so many subjects.
+    /// Pushed events with this many subjects were delivered.
     pub(super) fn delivered(&mut self, now: Instant, subjects: usize) {
         self.delivered += subjects;
         if let Some(next) = self.next_check.filter(|_| self.delivered >= SUBJECTS_PER_CHECK) {
@@ -612,8 +603,7 @@ impl Reconciler {
         }
     }
 
-    /// One call of each source while all is well, so that no position is older than the
-    /// time between two checks.
+    /// One call of each source during healthy push, so that no position is older than the time between two checks.
     fn check(&mut self, now: Instant) {
         for at in 0..self.sources.len() {
             if let Doing::Resting { until: None } = self.sources[at].doing {
@@ -622,7 +612,7 @@ impl Reconciler {
         }
     }
 
-    /// Later by up to a tenth: many that began at once do not go on at once.
+    /// Later by up to a tenth: sources that began together do not continue together.
     fn jittered(&mut self, time: Duration) -> Duration {
         time + (time / 10).mul_f64(self.chance.f64())
     }
@@ -641,7 +631,7 @@ mod tests {
         Outcome::Synced { found, more: false }
     }
 
-    /// Drives a plan and keeps what it asked for.
+    /// Drives a plan and records its actions.
     struct Bench {
         plan: Reconciler,
         now: Instant,
@@ -655,7 +645,7 @@ mod tests {
             Self { plan: Reconciler::new(Pace::default(), &vec![Duration::ZERO; sources], 3), now, asked: Vec::new() }
         }
 
-        /// Polls are all there is, every source at rest with a position.
+        /// Only polls, every source at rest with a position.
         fn alone(sources: usize) -> Self {
             let mut bench = Self::new(sources);
             bench.plan.polls_alone(true);
@@ -700,7 +690,7 @@ mod tests {
             self.drain()
         }
 
-        /// The call of a source that is under way.
+        /// The call of a source that is in flight.
         fn turn(&self, at: usize) -> Option<Turn> {
             match self.plan.sources[at].doing {
                 Doing::Beginning { turn } | Doing::Syncing { turn } => Some(turn),
@@ -753,7 +743,7 @@ mod tests {
     fn what_is_missing_since_a_poll_began_is_asked_for_as_soon_as_it_is_over() {
         let mut bench = Bench::alone(1);
         bench.gap();
-        // That call may have been answered before more went missing.
+        // That call may have been answered before more events went missing.
         bench.gap();
         let asked = bench.answer(0, synced(0));
         assert!(matches!(asked[..], [Ask::Sync { source: 0, .. }]), "{asked:?}");
@@ -783,7 +773,7 @@ mod tests {
         }
     }
 
-    /// Found 4.5: what is remembered must reach back to the position of each source.
+    /// Found 4.5: the register must reach back to the position of each source.
     #[test]
     fn a_check_comes_early_when_much_was_delivered_and_not_too_often() {
         let mut bench = Bench::well(2);
@@ -862,7 +852,7 @@ mod tests {
         assert!(at == filled && bench.plan.verdict(0) == Verdict::Answered);
         assert_eq!(bench.plan.gap_end.map(|end| at - end), Some(settle));
 
-        // An answer to a call that was made before that, for another reason, is not enough.
+        // An answer to a call that was made before that, for another reason, does not suffice.
         assert_eq!(bench.gap(), []);
         let end = bench.now;
         bench.plan.news(bench.now, 0);
@@ -923,7 +913,7 @@ mod tests {
         let filled: Vec<_> = asked.iter().filter(|(_, ask)| *ask == Ask::Filled).collect();
         assert_eq!(filled.len(), 1, "{asked:?}");
         assert!(syncs(&asked) >= 3);
-        // It owes the answer still.
+        // It still owes the answer.
         assert!(syncs(&bench.pass(60, RETRY)) >= 1);
     }
 
@@ -937,7 +927,7 @@ mod tests {
         let longest = times.windows(2).map(|two| two[1] - two[0]).max().unwrap();
         assert!(longest <= Duration::from_secs(30), "{longest:?}");
         assert!(syncs(&asked) <= 600 / 10);
-        // Something found makes it poll closer.
+        // A found event makes it poll more often.
         let busy = syncs(&bench.pass(600, synced(1)));
         assert!(busy > syncs(&asked), "{busy}");
         bench.up();
@@ -1003,7 +993,7 @@ mod tests {
         }
         assert_eq!(syncs(&bench.pass(60, synced(3))), 1);
         assert!(!bench.plan.has_news());
-        // While it is being asked, it may have looked already.
+        // During a query, which may have missed it.
         bench.plan.news(bench.now, 0);
         bench.now += Duration::from_millis(300);
         bench.plan.handle_timeout(bench.now);
@@ -1018,7 +1008,7 @@ mod tests {
         assert!(bench.plan.has_news());
         assert!(syncs(&bench.pass(60, synced(0))) >= 1);
         assert!(!bench.plan.has_news());
-        // One that will never answer is told of.
+        // A permanent failure is reported.
         bench.plan.news(bench.now, 0);
         let asked = bench.pass(1, OFF);
         assert!(asked.iter().any(|(_, ask)| *ask == Ask::Untold { source: 0 }), "{asked:?}");

@@ -1,5 +1,4 @@
-//! What events were about that push and catch-up told, so that the same thing
-//! arrives once, whoever tells it first. Pure.
+//! The subjects of events that push and catch-up delivered, so that each event arrives once, from either origin. Pure.
 
 use std::collections::HashMap;
 
@@ -9,17 +8,17 @@ use super::resume::ResumeToken;
 use crate::dedup::Seen;
 use crate::event::{DedupKey, Notification, Spelling};
 
-/// So many subjects are remembered, each by up to two spellings. At 16 bytes each and their
-/// keeping, some hundred KiB at most, in a process that is that busy.
+/// The most remembered subjects, each in up to two spellings. At 16 bytes each and the overhead, some hundred KiB at
+/// most, in a process that is that busy.
 const REMEMBERED: usize = 2 * 16_384;
-/// For so long: three times the time between two checks of a source, which may
-/// find again what was pushed since the last one.
+/// How long: three times the time between two checks of a source, which may find again what was pushed since the last
+/// one.
 const KEEP: Duration = Duration::from_secs(100 * 60);
 
-/// What something is, and its last change.
+/// A subject, and its last change.
 type Version = Option<(DedupKey, i128)>;
 
-/// What an event is about, by one spelling of the own extension.
+/// The subjects of an event, in one spelling of the own extension.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Names {
     subjects: Vec<DedupKey>,
@@ -37,19 +36,19 @@ impl Names {
         }
     }
 
-    /// What is found for two filters is two events, as it is when it is pushed.
+    /// An event that is found for two filters is two events, as in push.
     fn scoped(&self, at: usize, scope: &str) -> DedupKey {
         DedupKey::over(7, &[&self.subjects[at].to_string(), scope])
     }
 }
 
-/// What an event is about. An event of the own extension is known by `~` as well as by the
-/// id: what came before something named the owner was remembered by `~`.
+/// The subjects of an event. An event of the own extension is recognized by `~` as well as by the id: before the owner
+/// was known, it was remembered by `~`.
 #[derive(Clone, Debug)]
 pub(super) struct About {
-    /// By `~`, which does not depend on what is known.
+    /// By `~`, which does not depend on the owner.
     tilde: Names,
-    /// By the id, where that is another.
+    /// By the id, if that differs.
     named: Option<Names>,
 }
 
@@ -63,8 +62,7 @@ impl About {
         std::iter::once(&self.tilde).chain(&self.named)
     }
 
-    /// Whether `is_known` holds for each subject, by some spelling; not for an event about
-    /// nothing that could be told apart.
+    /// Whether `is_known` holds for each subject, in some spelling; not for an event without a distinguishable subject.
     fn all(&self, mut is_known: impl FnMut(&Names, usize) -> bool) -> bool {
         let count = self.tilde.subjects.len();
         count > 0 && (0..count).all(|at| self.spellings().any(|names| is_known(names, at)))
@@ -85,14 +83,14 @@ impl About {
     }
 }
 
-/// What was told by whom.
+/// The deliveries by origin.
 #[derive(Debug)]
 pub(super) struct Told {
     by_push: Seen,
     by_catch_up: Seen,
-    /// The last change that catch-up told of what changes.
+    /// The last change of a subject that catch-up delivered.
     newest: HashMap<DedupKey, i128>,
-    /// The states told last, by what they are of, while nothing was pushed since.
+    /// The last delivered states, by their subjects, while nothing was pushed since.
     states: HashMap<DedupKey, DedupKey>,
 }
 
@@ -104,7 +102,7 @@ impl Default for Told {
 }
 
 impl Told {
-    /// What was told before a restart is told.
+    /// Restores the deliveries from before a restart.
     pub(super) fn after(token: Option<&ResumeToken>, now: Instant) -> Self {
         let mut told = Self::default();
         if let Some(token) = token {
@@ -118,7 +116,7 @@ impl Told {
         told
     }
 
-    /// Whether a state is another than the one told last.
+    /// Whether a state differs from the last delivered one.
     pub(super) fn admit_state(&mut self, subject: DedupKey, state: DedupKey) -> bool {
         if self.states.len() >= REMEMBERED {
             self.states.clear();
@@ -126,22 +124,21 @@ impl Told {
         self.states.insert(subject, state) != Some(state)
     }
 
-    /// The states told last may not be the present ones.
+    /// The last delivered states may be outdated.
     pub(super) fn forget_states(&mut self) {
         self.states.clear();
     }
 
-    /// Whether something about this was delivered.
+    /// Whether an event with this subject was delivered.
     pub(super) fn is_known(&mut self, subject: DedupKey, now: Instant) -> bool {
         self.by_push.holds(subject, now) || self.by_catch_up.holds(subject, now)
     }
 
-    /// Whether a pushed event tells something that catch-up has not told. What is
-    /// about nothing that could be told apart always does. Two pushes about the
-    /// same are the service's own affair.
+    /// Whether a pushed event contains something that catch-up has not delivered. An event without a distinguishable
+    /// subject always does. Two pushes with the same subject are the service's decision.
     pub(super) fn admit_pushed(&mut self, about: &About, now: Instant) -> bool {
         self.forget_states();
-        // An older change of what was found in its newer state is part of that.
+        // An older change of something that was found in its newer state is part of that.
         let is_older = |(what, at): &(DedupKey, i128)| self.newest.get(what).is_some_and(|newest| at < newest);
         if about.spellings().filter_map(|names| names.version.as_ref()).any(is_older) {
             return false;
@@ -155,9 +152,8 @@ impl Told {
         true
     }
 
-    /// Whether a found event reports something that was not delivered. What is found for two
-    /// filters is two events, as it is when it is pushed; a pushed one may come under another
-    /// spelling of the filter's URI. Returns what it is to be known by.
+    /// Whether a found event reports something that was not delivered. An event that is found for two filters is two
+    /// events, as in push; a pushed one may have another spelling of the filter's URI. Returns its keys.
     pub(super) fn admit_found(&mut self, about: &About, now: Instant) -> Option<Vec<DedupKey>> {
         // The id may stand in the body, and `~` in the URI.
         let mut is_found = |names: &Names, at| {
@@ -308,8 +304,8 @@ mod tests {
         Notification::parse(raw, crate::event::Origin::Push, std::time::SystemTime::UNIX_EPOCH).unwrap()
     }
 
-    /// The extension stands in the body, `~` in the URI, and the owner is known only when it is
-    /// found for the second time.
+    /// The extension stands in the body, `~` in the URI, and the owner is known only when it is found for the second
+    /// time.
     #[test]
     fn an_event_that_names_its_extension_in_the_body_only_is_found_once() {
         let found = |owner: Option<&str>| {
@@ -327,8 +323,8 @@ mod tests {
         }
     }
 
-    /// The service may leave `~` in `event` (ringcentral-rest-and-events §5.1), and the owner
-    /// is known only once something named it.
+    /// The service may leave `~` in `event` (ringcentral-rest-and-events §5.1), and the owner is known only after an
+    /// event named it.
     #[test]
     fn an_event_of_the_own_extension_is_one_event_by_tilde_and_by_id() {
         let now = Instant::now();

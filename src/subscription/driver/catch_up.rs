@@ -1,4 +1,4 @@
-//! Gaps filled, and polls in the place of push.
+//! Fills gaps, and polls in place of push.
 
 use super::*;
 use crate::catch_up::{CatchUp, Changes, Found, Open, OpenReason, SyncPage, SyncToken};
@@ -9,42 +9,42 @@ use crate::subscription::positions::Positions;
 use crate::subscription::proof::{self, Answers};
 use crate::subscription::reconcile::{Ask, Outcome, Reconciler, Turn};
 
-/// Pages of one round. The largest that the service documents has 1 000 records; a list
-/// that is longer than so many has no end, or is one that comes again and again.
+/// The most pages of one round. The largest documented page has 1 000 records; a longer list has no end, or repeats
+/// itself.
 const PAGES: u32 = 1000;
 
 /// The catch-up side of a subscription.
 pub(super) struct Recovery {
     pub(super) sources: Vec<Source>,
     pub(super) plan: Reconciler,
-    /// The gap whose end waits until it is filled.
+    /// The gap that ends once it is filled.
     ending: Option<Ending>,
     /// What is reported of gaps that are not over.
     unended: Unended,
     /// Since when events may be missing, for the calls to come.
     since: Option<SystemTime>,
-    /// Counts of messages that were pushed and whose messages are asked for.
+    /// Counts of messages that were pushed and whose messages are queried.
     counts: Counts,
-    /// A source that has more to tell waits until there is room for it.
+    /// A source with further pages waits until there is room for them.
     held_back: Vec<(usize, Turn, Outcome)>,
 }
 
 pub(super) struct Source {
     pub(super) source: Arc<dyn CatchUp>,
     pub(super) filters: Arc<[EventFilter]>,
-    /// Where it stood, now and before.
+    /// Its position, now and before.
     positions: Positions,
     /// Where the next page of the present round begins.
     next: Option<SyncToken>,
-    /// What the present round found of messages.
+    /// The messages that the present round found.
     messages: counts::Found,
     /// What the answers of the present round, or the last one, left open.
     open: Vec<Open>,
-    /// What the pages of the present round are asked for with: the same for all.
+    /// The parameters of all pages of the present round.
     round: Option<Option<Since>>,
     /// How many pages of it were read.
     pages: u32,
-    /// When the last call left that was answered, and the one that is under way.
+    /// When the last answered call was sent, and the one in flight.
     good: Option<SystemTime>,
     asked: Option<SystemTime>,
 }
@@ -80,7 +80,7 @@ struct Unended {
 pub(super) const WAIT_FOR_SOURCES: Duration = Duration::from_secs(5);
 
 impl Recovery {
-    /// With the sources, each for those filters that it covers, and where it stood.
+    /// With the sources, each for the filters that it covers, and its position.
     pub(super) fn new(setup: &Setup, now: Instant) -> Self {
         let settle: Vec<Duration> = setup.catch_up.iter().map(|source| source.settles_after()).collect();
         let plan = Reconciler::new(setup.pace, &settle, setup.seed);
@@ -106,14 +106,14 @@ impl Recovery {
             held_back: Vec::new(),
         };
         recovery.cover(&setup.filters);
-        // A source knows for which filters a position of its own was made.
+        // Each source knows for which filters its positions are valid.
         for (at, source) in recovery.sources.iter_mut().enumerate() {
             let held = setup.resume.as_ref().and_then(|token| token.positions.get(source.source.name()));
             source.positions = held.cloned().unwrap_or_default();
             let resumed = setup.resume.as_ref();
-            // What was counted and not yet told before is asked for at once.
+            // A count that was not replaced by its messages before is queried at once.
             let counted = setup.enrich && resumed.is_some() && source.source.covers_messages();
-            // Without push, what happened since then is asked for in any case.
+            // Without push, the events since then are queried in any case.
             if held.is_some() || counted || setup.polls && resumed.is_some() {
                 recovery.plan.goes_on_from_position(at);
             }
@@ -150,7 +150,7 @@ impl Recovery {
         self.unended.filters.extend(new);
     }
 
-    /// Events are missing since then, or since earlier: what is asked for begins anew.
+    /// Events are missing since then, or since earlier: the queries begin anew.
     fn missing_since(&mut self, since: Option<SystemTime>) {
         self.since = self.since.into_iter().chain(since).min();
         for source in &mut self.sources {
@@ -158,25 +158,24 @@ impl Recovery {
         }
     }
 
-    /// When the source that was asked longest ago was asked; `None` before all were.
+    /// When the source was queried whose last query is the oldest; `None` before all were.
     pub(super) fn good_since(&self) -> Option<SystemTime> {
         let asked = self.sources.iter().filter(|source| !source.filters.is_empty()).map(|source| source.good);
         asked.min().flatten()
     }
 
-    /// Since when something was counted that no source has told yet.
+    /// Since when a count is pending whose messages no source has found yet.
     pub(super) fn untold_since(&self) -> Option<SystemTime> {
         let sources = self.sources.iter().enumerate().filter(|(at, _)| self.plan.has_news_for(*at));
         sources.filter_map(|(_, source)| source.good).min()
     }
 
-    /// Whether there is anything to ask.
+    /// Whether there is a source to query.
     pub(super) fn can_ask(&self) -> bool {
         self.sources.iter().any(|source| !source.filters.is_empty())
     }
 
-    /// The filters of which something is not proven to be delivered, and why. `reason`: why
-    /// that holds whatever the sources answered.
+    /// The filters whose events are not proven to be delivered, and why. `reason`: overrides the sources' answers.
     fn left_open(&self, filters: &[String], reason: Option<OpenReason>, end: SystemTime) -> Vec<LeftOpen> {
         let of = |text: &String| {
             let filter = text.parse::<EventFilter>().ok();
@@ -198,7 +197,7 @@ impl Recovery {
         filters.iter().filter_map(of).collect()
     }
 
-    /// The filters that no source makes up for in full.
+    /// The filters that no source covers in full.
     fn covered_in_part(&self, filters: &[String]) -> Vec<LeftOpen> {
         let open = self.left_open(filters, Some(OpenReason::InPart), SystemTime::UNIX_EPOCH);
         open.into_iter().filter(|open| open.closure != GapClosure::Complete).collect()
@@ -221,7 +220,7 @@ impl Driver {
             let marker = self.resumed_marker(Some(OpenReason::NoSource), recreated, unended);
             return self.queue.push_marker(marker);
         }
-        // One that is being filled has its end before this one begins.
+        // A gap that is being filled ends before this one begins.
         self.cut_filling();
         self.told.forget_states();
         self.recovery.missing_since(since);
@@ -247,15 +246,15 @@ impl Driver {
         self.recovery.plan.gap(Instant::now().into_std());
     }
 
-    /// The gap that is being filled is told as not filled.
+    /// Reports the gap that is being filled as not filled.
     pub(super) fn cut_filling(&mut self) {
         if let Some(ending) = self.recovery.ending.take() {
             self.tell_resumed_in_hole(Some(OpenReason::CutShort), ending);
         }
     }
 
-    /// Lets what came behind the gap go before what the sources find, if they take long. The
-    /// wait begins with the first event that waits.
+    /// Delivers the events behind the gap before the sources' findings, if those take long. The wait begins with the
+    /// first waiting event.
     pub(super) fn stop_waiting(&mut self) {
         let now = Instant::now();
         let holds_back = self.queue.holds_back();
@@ -304,7 +303,7 @@ impl Driver {
         self.queue.close_hole();
     }
 
-    /// Tells the plan how push is, and does what it asks for.
+    /// Passes the state of push to the plan, and runs its requests.
     pub(super) fn reconcile(&mut self) {
         let phase = self.machine.phase();
         let is_over = matches!(phase, machine::Phase::Closing | machine::Phase::Closed);
@@ -339,7 +338,7 @@ impl Driver {
         }
     }
 
-    /// A source that covers nothing has nothing to say, and is not asked.
+    /// A source that covers no filter is not queried.
     fn begin(&mut self, at: usize, turn: Turn) {
         let asked = self.now().from;
         let Some(source) = self.recovery.sources.get_mut(at) else { return };
@@ -357,7 +356,7 @@ impl Driver {
         let (asked, enrich) = (self.now().from, self.setup.enrich);
         let Some(source) = self.recovery.sources.get_mut(at) else { return };
         source.asked.get_or_insert(asked);
-        // Changes count since it was asked last: they were told by counts.
+        // Changes count since the last query: counts reported them.
         let since = if enrich {
             since.or(source.good).map(|since| source.good.map_or(since, |good| good.min(since)))
         } else {
@@ -377,7 +376,7 @@ impl Driver {
                 }
             }
             let since = *source.round.get_or_insert(since);
-            // Where nothing else delivers, everything up to its newest position was found.
+            // If nothing else delivers, everything up to its newest position was found.
             let first = self.setup.polls || enrich && source.source.covers_messages();
             let position = match since.filter(|_| !first) {
                 Some(since) => source.positions.reaching(since.service, source.source.overlap()),
@@ -440,7 +439,7 @@ impl Driver {
                 self.tell_position(at, position);
                 outcome
             }
-            // It would be as large the next time: nothing waits for it (found 6.10).
+            // The next answer would be as large: the gap does not wait for it (found 6.10).
             Err(error) if is_too_large(&error) && self.recovery.ending.is_some() => {
                 self.source_failed(at, error);
                 if let Some(source) = self.recovery.sources.get_mut(at) {
@@ -451,7 +450,7 @@ impl Driver {
                 Outcome::Synced { found: 0, more: false }
             }
             Err(error) => {
-                // Where nothing of the round was answered, it begins anew.
+                // If no page of the round was answered, it begins anew.
                 let tells_messages = self.tells_messages(at);
                 if let Some(source) = self.recovery.sources.get_mut(at).filter(|source| source.next.is_none()) {
                     source.round = None;
@@ -480,13 +479,13 @@ impl Driver {
         if let Ok(notification) = Notification::parse(found.notification.clone(), Origin::CatchUp, wall)
             && let Some(source) = self.recovery.sources.get_mut(at)
         {
-            // Under the same extension as the counts that were pushed.
+            // With the same extension as the pushed counts.
             source.messages.add(&notification.owned_by(self.owner.as_ref()));
         }
     }
 
-    /// Counts whose messages the source did not find are delivered themselves, asked about
-    /// again, and in the end reported missing (found 3.7).
+    /// Counts whose messages the source did not find are delivered themselves, queried again, and finally reported
+    /// missing (found 3.7).
     fn judge_counts(&mut self, at: usize) {
         if !self.tells_messages(at) {
             return;
@@ -505,12 +504,12 @@ impl Driver {
         }
     }
 
-    /// Ends a round whose pages have no end. It is not complete then.
+    /// Ends an endless round. It is not complete then.
     fn bound_round(&mut self, at: usize, page: &mut SyncPage) {
         let Some(source) = self.recovery.sources.get_mut(at) else { return };
         source.pages = if page.more { source.pages.saturating_add(1) } else { 0 };
         if source.pages >= PAGES {
-            tracing::warn!(source = source.source.name(), pages = PAGES, "a catch-up source does not come to an end");
+            tracing::warn!(source = source.source.name(), pages = PAGES, "a catch-up source returns endless pages");
             source.pages = 0;
             (page.more, page.complete) = (false, false);
             page.open.push(Open { filter: None, changes: Changes::ALL, reason: OpenReason::TooMuch });
@@ -523,7 +522,7 @@ impl Driver {
         let Some(source) = self.recovery.sources.get(at) else { return };
         let filters: Vec<String> = source.filters.iter().map(ToString::to_string).collect();
         let since = since.or(source.round.flatten().map(|since| since.service)).or(source.good);
-        // What the answer left open; of a source that never answers, everything.
+        // What the answer left open; for a source that never answers, everything.
         let open = reason.or(source.open.first().map(|open| open.reason)).unwrap_or(OpenReason::Refused);
         let left_open = self.recovery.left_open(&filters, Some(open), now);
         let gap = Delivery::Gap(Gap {
@@ -552,7 +551,7 @@ impl Driver {
         }
     }
 
-    /// What polls can tell in part only is told to be missing, from the beginning.
+    /// Reports what polls can find only in part as missing, from the beginning.
     pub(super) fn tell_what_polls_leave_out(&mut self) {
         let open = self.recovery.covered_in_part(&self.setup.filters);
         if !self.setup.polls || open.is_empty() {
@@ -568,7 +567,7 @@ impl Driver {
         }));
     }
 
-    /// What is asked for next may be large, so there has to be room for it.
+    /// The next answer may be large, so there has to be room for it.
     fn release(&mut self) {
         let wants_room = |outcome: &Outcome| matches!(outcome, Outcome::Synced { .. });
         let room = self.queue.has_room();
@@ -576,7 +575,7 @@ impl Driver {
         for (at, turn, outcome) in std::mem::take(&mut self.recovery.held_back) {
             if wants_room(&outcome) && !room {
                 self.recovery.held_back.push((at, turn, outcome));
-                // The reader's time is not the source's.
+                // The reader's time does not count as the source's.
                 self.recovery.plan.goes_on(now);
             } else {
                 self.recovery.plan.done(now, at, turn, outcome);
@@ -584,15 +583,14 @@ impl Driver {
         }
     }
 
-    /// Without push, what all sources were asked for is all that is read.
+    /// Without push, everything up to the last answers of all sources is read.
     fn prove_polled(&mut self) {
         if let Some(upto) = self.recovery.good_since().filter(|_| self.setup.polls) {
             self.ledger.prove(Instant::now(), Proof::Polled { upto });
         }
     }
 
-    /// A time of the service by this machine's clock, in which sources are asked: the
-    /// earliest that it can be.
+    /// A time of the service by this machine's clock, which the sources use: the earliest possible.
     fn to_wall(&self, at: SystemTime) -> SystemTime {
         let (wall, service) = (self.setup.clock.wall(), self.now().to);
         let shifted = match service.duration_since(wall) {
@@ -602,7 +600,7 @@ impl Driver {
         shifted.unwrap_or(at)
     }
 
-    /// Where a source stands once what it found was read.
+    /// The position of a source once its findings were read.
     fn tell_position(&mut self, at: usize, position: Position) {
         if let Some(source) = self.recovery.sources.get(at) {
             self.queue.push_position(source.source.name(), position);
@@ -620,14 +618,14 @@ impl Driver {
             }
             self.note(error);
             if disposition == Disposition::Fatal {
-                // Nothing else would ever tell of its events.
+                // Nothing else would ever find its events.
                 self.give(Input::Abort);
             }
         }
         Outcome::Failed(disposition)
     }
 
-    /// Whether a source tells the messages behind a notification that only counts them.
+    /// Whether a source delivers the messages behind a notification that only counts them.
     pub(super) fn is_enriched(&mut self, notification: &Notification) -> bool {
         if !self.setup.enrich || !matches!(notification.event(), event::Event::MessageStore(_)) {
             return false;
@@ -646,7 +644,7 @@ impl Driver {
         true
     }
 
-    /// An event that a source found; `None` for a repetition.
+    /// An event that a source found; `None` for a duplicate.
     pub(super) fn found(&mut self, found: Found, at: SystemTime) -> Option<Handed> {
         if let Some((subject, state)) = found.state
             && !self.told.admit_state(subject, state)
@@ -656,12 +654,11 @@ impl Driver {
         let origin = if found.snapshot { Origin::Snapshot } else { Origin::CatchUp };
         match Notification::parse(found.notification, origin, at) {
             Ok(notification) => {
-                // Pushed, it names its extension; found, it says `~` for the same one.
+                // The pushed event names its extension; the found one says `~` for the same.
                 self.learn_owner(&notification);
                 let notification = notification.owned_by(self.owner.as_ref());
                 let (subjects, now) = (notification.subject_keys(), Instant::now());
-                // What is about nothing that could be told apart is told by its text:
-                // sources overlap on purpose.
+                // Events without a distinguishable subject are compared by their text: sources overlap on purpose.
                 let (key, subjects) = if subjects.is_empty() {
                     let key = notification.dedup_key();
                     (Some(self.seen.admit(key, now).then_some(key)?), subjects)

@@ -1,8 +1,8 @@
-//! What the machine asks for, carried out.
+//! Runs the machine's effects.
 
 use super::*;
 
-/// So many answers at most are read that had come when the link was closed.
+/// The most received answers that are read when the link is closed.
 const READ_OUT: usize = 10_000;
 
 impl Driver {
@@ -48,7 +48,7 @@ impl Driver {
         self.retire();
     }
 
-    /// Deletes what was taken over from and is not listened to any more.
+    /// Deletes subscriptions that were taken over from and are no longer read.
     fn retire(&mut self) {
         let over = self.end.is_some();
         let listened = |place: u64| {
@@ -64,7 +64,7 @@ impl Driver {
         }
     }
 
-    /// A call whose waits are told in the status.
+    /// A call whose waits appear in the status.
     fn watched(&self, call: Pending) -> Pending {
         Box::pin(self.board.during(call))
     }
@@ -86,7 +86,7 @@ impl Driver {
 
     fn replace(&mut self, op: Op) {
         self.replacing = Some(op);
-        // The new one may tell what the present one tells before the answer is here.
+        // The new subscription may deliver the present one's events before the answer arrives.
         self.overlap.begin(Instant::now());
         self.pending.push(ops::replace(self.setup.control.clone(), op, self.request()));
     }
@@ -114,8 +114,8 @@ impl Driver {
         }
     }
 
-    /// Where the transport does not ask by itself, and as long as that leaves room for the
-    /// user's other calls.
+    /// Audits the subscription if the transport does not do so by itself, and if that leaves room for the user's other
+    /// calls.
     fn look_after(&mut self, op: Op) {
         let budget = self.setup.control.rate_budget();
         let has_room = budget.is_none_or(|budget| budget.has_room_to_look());
@@ -137,16 +137,15 @@ impl Driver {
         }
     }
 
-    /// Whether to ask after the subscription before it is deleted: once, if there is a reader
-    /// to learn of a gap, and none is open already.
+    /// Whether to audit the subscription before it is deleted: once, if a reader can receive a gap, and none is open
+    /// already.
     fn looks_before_the_end(&mut self) -> bool {
         let is_closed = matches!(self.shutdown, Some(Shutdown::Drain | Shutdown::Discard));
         let asks = is_closed && !self.setup.polls && self.ledger.open_since().is_none();
         asks && !std::mem::replace(&mut self.looked_at_end, true)
     }
 
-    /// While a change is under way the service may serve the filters from before it, or those
-    /// it asks for: a gap names both.
+    /// During a change the service may serve the old filters, or the requested ones: a gap names both.
     pub(super) fn cover_both(&mut self) {
         if let Some(update) = &self.update {
             self.in_force.may_become(&update.filters);
@@ -156,7 +155,7 @@ impl Driver {
     pub(super) fn answer_update(&mut self, ok: bool) {
         let Some(update) = self.update.take() else { return };
         self.filters_doubtful = !ok;
-        // What was not answered may have been carried out.
+        // An unanswered change may have been carried out.
         let unclear = !ok && self.last_error.as_ref().is_some_and(|error| error.is_unclear());
         let result = if ok {
             self.setup.filters = update.filters;
@@ -170,7 +169,7 @@ impl Driver {
             self.in_force.are(&self.setup.filters, self.ledger.time(Instant::now()).to);
         }
         match update.answer {
-            // Whoever asked may have stopped waiting; the change stands.
+            // The caller may have stopped waiting; the change stands.
             Some(answer) => drop(answer.send(result)),
             None => {
                 if let Err(error) = result {
@@ -199,7 +198,7 @@ impl Driver {
     pub(super) fn close(&mut self, link: LinkId) {
         self.opening.retain(|opening| opening.id != link);
         if let Some(at) = self.reading.iter().position(|reading| reading.id == link) {
-            // It is closed once it has told whether something is unread.
+            // It is closed once it has shown whether something is unread.
             if self.draining.is_some_and(|draining| draining.link == link) {
                 return;
             }
@@ -207,15 +206,15 @@ impl Driver {
             if self.shutdown == Some(Shutdown::Drain) {
                 self.read_out(&mut reading);
             }
-            // Without a good-bye, where somebody is to go on with it.
+            // Without a close frame, if another process is to continue the session.
             if !self.keeps_subscription() {
                 self.pending.push(ops::part(reading.link));
             }
         }
     }
 
-    /// The end is asked for: the present link is asked whether something is unread. A path
-    /// that died without a word looks the same as a quiet one (found 1.8).
+    /// The end is requested: the present link checks whether something is unread. A path that died silently looks the
+    /// same as a quiet one (found 1.8).
     pub(super) fn drain(&mut self) {
         let now = Instant::now();
         let (place, machine) = (self.place, &self.machine);
@@ -226,8 +225,8 @@ impl Driver {
         }
     }
 
-    /// What the service said of the subscription before it was deleted. It may have stopped
-    /// serving it since it was asked last, without a word.
+    /// The service's description of the subscription before its deletion. It may have silently stopped serving it since
+    /// the last audit.
     pub(super) fn seen_at_end(&mut self, before: Result<SubscriptionInfo>, gone: bool) {
         let losses = [Loss::There];
         let now = Instant::now();
@@ -251,7 +250,7 @@ impl Driver {
         }
     }
 
-    /// Ends the draining once all was read that was sent before the end, or it cannot be.
+    /// Ends the draining once everything that was sent before the end is read, or cannot be.
     pub(super) fn drained(&mut self) {
         let Some(Draining { link, asked, until }) = self.draining else { return };
         let proven = self.ledger.is_read(asked);
@@ -269,7 +268,7 @@ impl Driver {
         }
     }
 
-    /// What came before the end is handed out.
+    /// Delivers the events that arrived before the end.
     fn read_out(&mut self, reading: &mut Reading) {
         for _ in 0..READ_OUT {
             match reading.link.next().now_or_never() {
@@ -287,7 +286,7 @@ impl Driver {
     }
 
     pub(super) fn gap(&mut self, cause: Cause) {
-        // Whatever made it necessary to replace the subscription: it may have been gone before.
+        // The subscription may have been gone before the event that made its replacement necessary.
         let since = self.ledger.open(&Loss::REPLACED);
         let cause = match cause {
             Cause::Expired => GapCause::LeaseExpired,
@@ -348,19 +347,18 @@ impl Driver {
             }
         }
         self.update = None;
-        // Counted from when the end began, so that both bounds are not added up.
+        // Counted from the start of the end, so that the two deadlines are not added up.
         let now = Instant::now();
         self.orphans.hurry(now);
         let since = self.ending_since.unwrap_or(now);
         let by = (since + FAREWELL).max(now + LAST_LOOK);
-        // Whoever closes it waits no longer than was set.
+        // A call to `close` waits no longer than configured.
         let is_closed = matches!(self.shutdown, Some(Shutdown::Drain | Shutdown::Discard));
         let bound = (since + self.setup.close_within).max(now);
         self.farewell_by = Some(if is_closed { by.min(bound) } else { by });
     }
 
-    /// Whether the end may be told: nothing that was made in vain is being deleted,
-    /// or that has had its time.
+    /// Whether the end may be reported: no orphan is being deleted, or its time is up.
     pub(super) fn is_settled(&self) -> bool {
         self.orphans.is_settled() || self.farewell_by.is_some_and(|by| by <= Instant::now())
     }

@@ -1,4 +1,4 @@
-//! What the links report.
+//! Processes the links' events.
 
 use std::panic::AssertUnwindSafe;
 
@@ -58,7 +58,7 @@ impl Driver {
             }
             Ok(LinkEvent::At(cursor)) => self.at(place, cursor),
             Ok(LinkEvent::Answered { asked }) => {
-                // What was asked for before it was left proves nothing of what came since.
+                // A question from before it was left proves nothing about later events.
                 self.give(if left_at.is_some_and(|left| asked < left) {
                     Input::LinkAlive { link: id }
                 } else {
@@ -76,15 +76,15 @@ impl Driver {
                 } else {
                     Input::LinkProgress { link: id }
                 });
-                // What the news leads to (the end of a gap) comes before the events.
+                // The effects (the end of a gap) come before the events.
                 self.carry_out();
                 self.batch(place, frames, cursor, coverage, suspected_loss);
             }
         }
     }
 
-    /// Whether the links are read now: for a while not when the queue is full, and after
-    /// that again, at the price of what does not fit (found 6.13).
+    /// Whether the links are read now: not for a while when the queue is full, and after that again, dropping events
+    /// that do not fit (found 6.13).
     pub(super) fn reads_links(&mut self, now: Instant) -> bool {
         if !self.queue.is_full() {
             self.held_since = None;
@@ -100,7 +100,7 @@ impl Driver {
         true
     }
 
-    /// That is no sign that the subscription delivers.
+    /// A position does not prove that the subscription delivers.
     fn at(&mut self, place: u64, cursor: Cursor) {
         if place == self.place {
             self.cursor = Some(cursor);
@@ -108,9 +108,9 @@ impl Driver {
         }
     }
 
-    /// Everything before this place in the stream was read, and that is proven.
+    /// Everything before this position in the stream was read, and that is proven.
     pub(super) fn push_mark(&mut self) {
-        // While a former link still delivers, only its own place covers all.
+        // While a former link still delivers, only its own position covers everything.
         let alone = self.reading.iter().all(|reading| reading.place == self.place);
         if alone {
             self.ledger.leave_former();
@@ -120,7 +120,7 @@ impl Driver {
         }
     }
 
-    /// The peer answered over the link to what left at `asked`.
+    /// The peer answered over the link to a question that was sent at `asked`.
     pub(super) fn answered(&mut self, place: u64, asked: Instant) {
         if place == self.place {
             self.ledger.prove(Instant::now(), Proof::Reply { asked });
@@ -146,11 +146,11 @@ impl Driver {
     ) {
         let now = Instant::now();
         let is_present = place == self.place;
-        // Without a place two events of one text look the same.
+        // Without a position two events of one text look the same.
         let first = frames.first().filter(|first| first.position.is_some()).map(trace);
         let known = first.is_some_and(|first| self.recent.holds(first, now));
         match loss {
-            // The buffer still held what was read before: it lost nothing (found 2.5).
+            // The buffer still held events that were read before: it lost nothing (found 2.5).
             Some(SuspectedLoss::BufferFull { .. }) if known => {}
             Some(SuspectedLoss::BufferFull { events }) => {
                 let gap = self.ledger.pushed_out(now, frames.first().and_then(|first| first.sent_at), is_present);
@@ -192,7 +192,7 @@ impl Driver {
         let at = cursor.time();
         match coverage {
             Coverage::Pushed => {}
-            // What it may have cut off is reported, or known to be read.
+            // Events that it may have cut off are reported, or known to be read.
             Coverage::Whole { asked } => self.ledger.prove(now, Proof::Answer { asked, cursor: at }),
             Coverage::Cut { asked } if loss.is_some() => {
                 self.ledger.prove(now, Proof::Answer { asked, cursor: at });
@@ -204,7 +204,7 @@ impl Driver {
     }
 }
 
-/// By what a frame is recognised that comes again.
+/// The key by which a repeated frame is recognized.
 fn trace(frame: &Frame) -> DedupKey {
     let text = match &frame.body {
         FrameBody::Payload(raw) => raw.get(),
@@ -213,7 +213,7 @@ fn trace(frame: &Frame) -> DedupKey {
     DedupKey::over(4, &[text, frame.position.as_deref().unwrap_or_default()])
 }
 
-/// The next event of any link; never, if there is none.
+/// The next event of any link; pends for ever without a link.
 pub(super) async fn next_event(links: &mut [Reading]) -> (usize, Result<LinkEvent>) {
     if links.is_empty() {
         return std::future::pending().await;
@@ -222,7 +222,7 @@ pub(super) async fn next_event(links: &mut [Reading]) -> (usize, Result<LinkEven
     (at, event)
 }
 
-/// A link may be a user's, and panic.
+/// A link may be a user's code, and panic.
 fn event_of(reading: &mut Reading) -> impl Future<Output = Result<LinkEvent>> + Send + Unpin {
     let event = AssertUnwindSafe(reading.link.next()).catch_unwind();
     event.map(|event| event.unwrap_or_else(|_| Err(guard::panicked("the transport's link"))))

@@ -1,6 +1,5 @@
-//! The IO shell of the lifecycle: one task that turns effects into calls and
-//! links, and their results into inputs. It decides nothing that the machine, the
-//! queue or the lease could decide, and it never waits for the reader.
+//! The IO shell of the lifecycle: one task that turns effects into calls and links, and their results into inputs. It
+//! never waits for the reader.
 
 mod catch_up;
 mod effects;
@@ -53,42 +52,39 @@ use catch_up::Recovery;
 use links::next_event;
 pub(in crate::subscription) use ways::Way;
 
-/// How often the wall clock is held against the monotonic one.
+/// How often the wall clock is compared with the monotonic one.
 const CLOCK_CHECK: Duration = Duration::from_secs(15);
-/// A look at the clocks that comes later than this was kept from coming: the
-/// process was frozen, or its runtime was.
+/// If a comparison of the clocks is later than this, the process or its runtime was frozen.
 const FROZEN: Duration = Duration::from_secs(30);
-/// How long what a creation without an answer may have made can be there, unless it is
-/// renewed: the lifetime of PubNub subscriptions (ringcentral-rest-and-events.md §2.5).
+/// How long a subscription from an unanswered creation can exist, unless it is renewed: the lifetime of PubNub
+/// subscriptions (ringcentral-rest-and-events.md §2.5).
 const UNCONFIRMED_FOR: Duration = Duration::from_secs(900);
-/// Likewise over a WebSocket. It may stay for a day when its session is over
-/// (websocket-and-webhooks.md §1.7).
+/// The same over a WebSocket. It may stay for a day when its session has ended (websocket-and-webhooks.md §1.7).
 const UNCONFIRMED_IN_SESSION_FOR: Duration = Duration::from_secs(24 * 60 * 60);
-/// The end waits this long for what was made in vain to be deleted.
+/// How long the end waits for the deletion of orphans.
 const FAREWELL: Duration = Duration::from_secs(5);
-/// At the end the link gets this long to tell whether something is unread.
+/// How long the link has at the end to show whether something is unread.
 const DRAIN_WITHIN: Duration = Duration::from_secs(3);
-/// No lease is taken to last longer than this after it was given up.
+/// The longest assumed life of a lease after it was given up.
 const ORPHAN_LIFE_CAP: Duration = Duration::from_secs(24 * 60 * 60);
-/// And at least this long.
+/// The shortest one.
 const LAST_LOOK: Duration = Duration::from_secs(1);
-/// Waits up to this long are not worth a word.
+/// Shorter waits are not reported.
 const WORTH_TELLING: Duration = Duration::from_secs(2);
-/// Payloads that no key opens lead to a question for the present key at most this often.
+/// How often at most undecryptable payloads lead to a request for the present key.
 const KEY_EVERY: Duration = Duration::from_secs(30);
-/// So many frames are recognised when they come again, for so long: an answer as large as
-/// the largest buffer, several times.
+/// How many frames are remembered to recognize repetitions, and for how long: several times an answer as large as the
+/// largest buffer.
 const RECENT: usize = 4096;
 const RECENT_FOR: Duration = Duration::from_secs(30 * 60);
-/// So long nothing is read from the links while the reader's queue is full: what comes
-/// meanwhile waits with the service and in the network. A gateway wants its pings
-/// answered within 10 s (websocket-and-webhooks.md, D), and a link that died shows only
+/// How long the links are not read while the reader's queue is full: events wait at the service and in the network
+/// meanwhile. A gateway wants its pings answered within 10 s (websocket-and-webhooks.md, D), and a dead link shows only
 /// when it is read.
 const HOLD: Duration = Duration::from_secs(7);
-/// The clocks may drift apart by this much before it counts as a sleep.
+/// How far the clocks may drift apart before it counts as a sleep.
 const CLOCK_SLACK: Duration = Duration::from_secs(10);
 
-/// What the driver is told at its start.
+/// The driver's configuration at its start.
 pub(in crate::subscription) struct Setup {
     pub(in crate::subscription) control: Arc<dyn ControlPlane>,
     pub(in crate::subscription) transport: Arc<dyn Transport>,
@@ -96,14 +92,14 @@ pub(in crate::subscription) struct Setup {
     pub(in crate::subscription) has_address: bool,
     /// Whether nothing is pushed.
     pub(in crate::subscription) polls: bool,
-    /// The transports to use, the present one first.
+    /// The transports, the present one first.
     pub(in crate::subscription) ways: Vec<Way>,
     pub(in crate::subscription) failover: failover::Terms,
     pub(in crate::subscription) registry: Arc<Registry>,
     pub(in crate::subscription) filters: Vec<String>,
     pub(in crate::subscription) catch_up: Vec<Arc<dyn CatchUp>>,
     pub(in crate::subscription) pace: Pace,
-    /// Whether counts of messages become the messages.
+    /// Whether counts of messages are replaced by the messages.
     pub(in crate::subscription) enrich: bool,
     pub(in crate::subscription) expires_in: Option<u64>,
     pub(in crate::subscription) settings: Settings,
@@ -130,14 +126,14 @@ pub(in crate::subscription) struct Ports {
     pub(in crate::subscription) claim: Option<Arc<StoreLock>>,
 }
 
-/// What is handed to the reader.
+/// An item for the reader.
 pub(in crate::subscription) enum Handed {
     Delivery { delivery: Delivery, traces: Traces },
     Step(Step),
     End(Error),
 }
 
-/// What the user asks for.
+/// A request of the user.
 pub(in crate::subscription) enum Command {
     Update { filters: Vec<String>, answer: oneshot::Sender<Result<()>> },
     Revalidate,
@@ -146,15 +142,15 @@ pub(in crate::subscription) enum Command {
 /// How to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::subscription) enum Shutdown {
-    /// Delete, hand out what waits, end.
+    /// Delete, deliver the waiting items, end.
     Drain,
-    /// Delete, discard what waits and say so, end.
+    /// Delete, discard the waiting items and report that, end.
     Discard,
-    /// The reader is gone.
+    /// The reader was dropped.
     Dropped,
 }
 
-/// A place in the stream: everything before it was handed out.
+/// A position in the stream: everything before it was delivered.
 #[derive(Clone, Debug)]
 pub(in crate::subscription) struct Mark {
     pub(in crate::subscription) cursor: Cursor,
@@ -163,12 +159,12 @@ pub(in crate::subscription) struct Mark {
     pub(in crate::subscription) proven: Proven,
 }
 
-/// Which subscription, and a fingerprint of where it is listened to.
+/// The subscription, and a fingerprint of its address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::subscription) struct Place {
     pub(in crate::subscription) id: SubscriptionId,
     pub(in crate::subscription) fingerprint: String,
-    /// Which extension `~` stands for, once that is known.
+    /// The extension that `~` stands for, once that is known.
     pub(in crate::subscription) owner: Option<ExtensionId>,
 }
 
@@ -177,7 +173,7 @@ struct Reading {
     id: LinkId,
     place: u64,
     link: Box<dyn Link>,
-    /// When another address, or subscription, took the place of the one that it reads.
+    /// When another address, or subscription, replaced the one that it reads.
     left_at: Option<Instant>,
 }
 
@@ -185,11 +181,11 @@ struct Reading {
 struct Opening {
     id: LinkId,
     place: u64,
-    /// Nobody waits for it any more.
+    /// Aborts the opening when dropped.
     _abort: AbortOnDrop,
 }
 
-/// Breaks a call off that nobody waits for any more.
+/// Aborts a call whose result is no longer needed.
 struct AbortOnDrop(AbortHandle);
 
 impl Drop for AbortOnDrop {
@@ -198,11 +194,11 @@ impl Drop for AbortOnDrop {
     }
 }
 
-/// At the end the link is asked whether something is unread.
+/// At the end the link checks whether something is unread.
 #[derive(Clone, Copy)]
 struct Draining {
     link: LinkId,
-    /// When the end was asked for: what was sent before is to be read.
+    /// When the end was requested: everything that was sent before is to be read.
     asked: Instant,
     until: Instant,
 }
@@ -217,16 +213,16 @@ pub(in crate::subscription) struct Driver {
     machine: Machine,
     queue: Queue,
     seen: Seen,
-    /// What events were about.
+    /// The subjects of events.
     told: Told,
     recovery: Recovery,
     /// Since when the links are not read, because the queue is full.
     held_since: Option<Instant>,
     keys: Keys,
     lease: Option<Lease>,
-    /// Counts the addresses listened to, so that links of a former one are told apart.
+    /// Counts the addresses, so that links of a former one are distinguished.
     place: u64,
-    /// Where is listened now, as a resume token tells it.
+    /// The present address, as in a resume token.
     listening: Option<Arc<Place>>,
     /// Since when events may be missing.
     ledger: Ledger,
@@ -235,49 +231,48 @@ pub(in crate::subscription) struct Driver {
     owner: Option<ExtensionId>,
     /// When events were emitted that no key opened, since the last that one did.
     unopened: Option<Span>,
-    /// When the service was asked last for the key of one.
+    /// When the service was last asked for the key of one.
     key_asked: Option<Instant>,
-    /// Frames that came lately, by their place and text.
+    /// Recent frames, by their position and text.
     recent: Seen,
-    /// Whether a deletion was tried whose answer did not come.
+    /// Whether a deletion was sent whose answer did not arrive.
     deletion_in_doubt: bool,
-    /// Whether the subscription was asked after before its deletion.
+    /// Whether the subscription was audited before its deletion.
     looked_at_end: bool,
     failover: Failover,
-    /// Which of the transports is used, and up to which operation former ones were.
+    /// The transport in use, and up to which operation former ones were.
     way: usize,
     ways_until: Vec<(Op, usize)>,
-    /// With which one the lease was made.
+    /// The transport of the lease.
     lease_way: usize,
-    /// Creations with former transports that may be under way.
+    /// Creations over former transports that may be in flight.
     left_behind: Vec<(Op, AbortOnDrop)>,
-    /// Whether the service may have other filters than the ones asked for.
+    /// Whether the service may have other filters than the requested ones.
     filters_doubtful: bool,
     cursor: Option<Cursor>,
-    /// What waits first may be made with a key that is on its way.
+    /// The first waiting payload may be encrypted with a key that is in transit.
     sealed: bool,
     recreated: Option<Recreated>,
     disabled: Vec<DisabledFilter>,
     update: Option<Update>,
     created: Option<Asked>,
-    /// The creation that is, or was last, under way.
+    /// The present creation, or the last one.
     creating: Option<(Op, AbortOnDrop)>,
     /// The creation of a subscription that takes over.
     replacing: Option<Op>,
-    /// The subscriptions that were taken over from, and the places where they are
-    /// still listened to, and with which of the transports.
+    /// The subscriptions that were taken over from, the addresses where they are still read, and their transports.
     retiring: Vec<(u64, usize, SubscriptionId)>,
     overlap: Overlap,
-    /// Until when a subscription may be at the service whose id was never read.
+    /// Until when a subscription may exist at the service whose id was never read.
     unconfirmed_until: Option<Instant>,
-    /// Whether nothing is to be done about the subscription of the resume token.
+    /// Whether the subscription of the resume token needs no action.
     former_is_settled: bool,
-    /// What is of no use any more, until it is deleted; and until when the end waits for it.
+    /// Orphans, until they are deleted; and until when the end waits for that.
     orphans: Orphans,
     farewell_by: Option<Instant>,
     /// Since when it is being ended.
     ending_since: Option<Instant>,
-    /// The link that is still read for what had come before the end.
+    /// The link that is still read for events from before the end.
     draining: Option<Draining>,
     last_error: Option<Arc<Error>>,
     end: Option<End>,
@@ -285,7 +280,7 @@ pub(in crate::subscription) struct Driver {
     opening: Vec<Opening>,
     reading: Vec<Reading>,
     pending: FuturesUnordered<Pending>,
-    /// Calls whose answers are of no use once it is over.
+    /// Calls whose answers are not needed once the subscription has ended.
     passing: FuturesUnordered<Pending>,
     clock_check: (Instant, SystemTime),
     /// When the newest answer was read that gave the service's time.
@@ -296,21 +291,21 @@ pub(in crate::subscription) struct Driver {
     /// whether the service was not asked since.
     jumped: Duration,
     jump_is_new: bool,
-    /// The lifetime that was granted last.
+    /// The lifetime that was last granted.
     granted: Option<Duration>,
     /// Refusals of what had worked before, of calls and of links.
     refused_calls: Refusals,
     refused_links: Refusals,
-    /// What the calls under way wait for.
+    /// What the calls in flight wait for.
     board: Board,
     waits: BoardReader,
-    /// Until when the next try is put off, and how that is told where it is worth it:
-    /// worked out once for each wait.
+    /// Until when the next attempt is delayed, and the status of that delay if it is worth reporting: computed once for
+    /// each wait.
     waiting: Option<(Waiting, Option<Wait>)>,
-    /// When the start must be answered, while it is not.
+    /// When the start must be answered, until it is.
     start_by: Option<Instant>,
-    /// The lease's end on the monotonic clock, and as told on the wall clock:
-    /// worked out once, so that what is told changes only when the end does.
+    /// The lease's end on the monotonic clock, and the reported one on the wall clock: computed once, so that the
+    /// reported time changes only when the end does.
     expiry: Option<(std::time::Instant, SystemTime)>,
     #[cfg(test)]
     turns: tests::Turns,
@@ -327,11 +322,11 @@ enum Woken {
     ReaderGone,
 }
 
-/// Runs a subscription until it is over and everything is handed out. Should the task
-/// panic, what it holds at the service is deleted before the reader learns of it (found 8).
+/// Runs a subscription until it has ended and every item is delivered. If the task panics, its subscriptions at the
+/// service are deleted before the reader is informed (found 8).
 ///
-/// Made before the first poll and boxed, since a future holds its arguments and what is made
-/// of them side by side: that is several KiB for each subscription.
+/// Made before the first poll and boxed, since a future holds its arguments and the values made of them side by side:
+/// that is several KiB for each subscription.
 pub(in crate::subscription) fn run(setup: Setup, mut ports: Ports) -> impl Future<Output = ()> + Send {
     let mut driver = Box::new(Driver::new(setup));
     async move {
@@ -339,7 +334,7 @@ pub(in crate::subscription) fn run(setup: Setup, mut ports: Ports) -> impl Futur
             return driver.abandon().await;
         }
         driver.publish(&ports.status);
-        // Whoever follows the status is not kept waiting by what nobody waits for.
+        // Closes the status channel first so that watchers do not wait for cleanup.
         drop(ports.status);
         drop(ports.claim);
         driver.last_words(ports.out).await;
@@ -438,7 +433,7 @@ impl Driver {
                 self.reader_gone();
                 self.carry_out();
             }
-            // There may be room now for what a source has to tell.
+            // There may be room now for a source's further pages.
             self.reconcile();
             self.stop_waiting();
             if self.is_over() {

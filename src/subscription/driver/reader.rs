@@ -1,4 +1,4 @@
-//! What the reader gets, and asks for.
+//! Delivers items to the reader, and handles its requests.
 
 use tokio::time::timeout;
 
@@ -36,9 +36,8 @@ impl Driver {
         if out.is_closed() { Err(()) } else { Ok(()) }
     }
 
-    /// Whether the next payload opens with no key while a renewal is under way.
-    /// The service may use the new key before it has told it, so the answer is
-    /// waited for.
+    /// Whether no key decrypts the next payload while a renewal is in flight. The service may use the new key before it
+    /// sends it, so the payload waits for the answer.
     pub(super) fn is_sealed(&mut self) -> bool {
         if !self.needs_key() {
             return false;
@@ -58,8 +57,8 @@ impl Driver {
         self.queue.next_frame().is_some_and(|(frame, keys)| needs_key(frame, &keys.and_then(&self.keys)))
     }
 
-    /// Events that no key opened are a possible gap, which begins with the last that one
-    /// did and ends before what comes next.
+    /// Events that no key decrypts are a possible gap, which begins with the last decrypted event and ends before the
+    /// next one.
     fn tell_unopened(&mut self) {
         if self.unopened.is_none() || self.needs_key() {
             return;
@@ -73,7 +72,7 @@ impl Driver {
         self.queue.push_first(Delivery::Gap(gap));
     }
 
-    /// Turns what waited into what the reader gets; `None` for a repetition.
+    /// Turns a waiting item into the reader's; `None` for a duplicate.
     pub(super) fn decode(&mut self, item: Item) -> Option<Handed> {
         let (frame, keys, emitted) = match item {
             Item::Frame { frame, keys, emitted } => (frame, keys, emitted),
@@ -89,7 +88,7 @@ impl Driver {
         let (key, delivery) = match read(frame, &keys.and_then(&self.keys)) {
             Ok(notification) => {
                 self.learn_owner(&notification);
-                // Delivered as it came: its own key does not depend on what came before it.
+                // Delivered unchanged: its own key does not depend on earlier events.
                 let owned = notification.clone().owned_by(self.owner.as_ref());
                 if let Some(sent) = sent {
                     self.ledger.prove(Instant::now(), Proof::Decrypted { sent });
@@ -105,7 +104,7 @@ impl Driver {
                 (key, Delivery::Notification(Box::new(notification)))
             }
             Err(Unreadable { reason, raw, sealed }) => {
-                tracing::warn!(%reason, subscription = self.id_for_log(), "something came that cannot be read");
+                tracing::warn!(%reason, subscription = self.id_for_log(), "undecodable payload");
                 if sealed {
                     let all = self.unopened.unwrap_or(emitted);
                     self.unopened = Some(Span { from: all.from.min(emitted.from), to: all.to.max(emitted.to) });
@@ -114,7 +113,7 @@ impl Driver {
                 (key, Delivery::Undecodable(Undecodable { reason, raw, received_at }))
             }
         };
-        // Both are asked: each counts what it is told.
+        // Both are called: each counts the events.
         let now = Instant::now();
         repeated |= !self.seen.admit(key, now);
         repeated = repeated || about.as_ref().is_some_and(|about| !self.told.admit_pushed(about, now));
@@ -122,7 +121,7 @@ impl Driver {
             tracing::trace!(subscription = self.id_for_log(), "a repetition");
             return None;
         }
-        // Without a source nothing is ever found that was pushed before.
+        // Without a source no pushed event is ever found again.
         let about = about.filter(|_| self.recovery.can_ask());
         self.recovery.plan.delivered(now.into_std(), about.as_ref().map_or(0, About::len));
         let subjects = about.map(About::keys).unwrap_or_default();
@@ -132,7 +131,7 @@ impl Driver {
         })
     }
 
-    /// The first event that names its extension says which one `~` is.
+    /// The first event that names its extension shows what `~` stands for.
     pub(super) fn learn_owner(&mut self, notification: &Notification) {
         if self.owner.is_none() {
             let written = || event::own_extension(self.in_force.now(), &[notification.event_uri()]);
@@ -168,9 +167,9 @@ impl Driver {
         self.shutdown = Some(how);
         let phase = self.machine.phase();
         let is_polled = (self.setup.polls || self.recovery.plan.has_news()) && phase == machine::Phase::Live;
-        // One that goes on where another process stopped has not read what came since.
+        // A subscription that continues another process's has not read the events since then.
         if is_polled || matches!(phase, machine::Phase::Connecting | machine::Phase::Reconnecting) {
-            // What waits at the service goes with the subscription.
+            // Events that wait at the service are deleted with the subscription.
             let cause = if is_polled { GapCause::NotPolled } else { GapCause::EndedOffline };
             let gap = self.ledger.possible(Instant::now(), &[Loss::Read]);
             let since = self.recovery.untold_since().map_or(gap.since, |untold| untold.min(gap.since));
@@ -190,7 +189,7 @@ impl Driver {
         }
     }
 
-    /// A possible gap that nothing follows, so that it has no end marker.
+    /// A possible gap without an end marker, since nothing follows it.
     pub(super) fn end_unread(&mut self, cause: GapCause, Interval { since, until, certainty }: Interval) {
         let filters = self.in_force.since(since).to_vec();
         let gap = Gap { cause, certainty, since: Some(since), until: Some(until), lost: None, filters };
@@ -237,9 +236,9 @@ impl Driver {
     pub(super) fn report_start(&mut self, started: &mut Option<oneshot::Sender<Result<()>>>) {
         let outcome = match (self.machine.phase(), self.end) {
             (machine::Phase::Starting, None) => return,
-            // Ending before it began: the end will tell how.
+            // It ends before it began: the end reports the result.
             (machine::Phase::Closing, None) => return,
-            // What was made in vain is being deleted: not beyond the bound of the start.
+            // Orphans are being deleted, within the deadline of the start.
             (_, Some(_)) if !self.is_settled() && self.start_by.is_some_and(|by| by > Instant::now()) => return,
             (_, Some(end)) => match self.end_error(end) {
                 Some(error) => Err(error),
@@ -259,7 +258,7 @@ impl Driver {
     pub(super) fn end_error(&self, end: End) -> Option<Error> {
         match end {
             End::Closed { .. } => None,
-            End::Fatal => Some(self.shared_error("the subscription cannot go on")),
+            End::Fatal => Some(self.shared_error("the subscription cannot continue")),
             End::Refused => Some(
                 Error::new(
                     ErrorKind::TransportRefused,
@@ -268,7 +267,7 @@ impl Driver {
                 )
                 .with_source(self.shared_error("the last refusal")),
             ),
-            // Retried for a while, since it can pass (SUB-406); a person must know what it was.
+            // Retried for a while, since it can pass (SUB-406); the user must see the cause.
             End::StartTimeout
                 if self
                     .last_error
@@ -279,7 +278,7 @@ impl Driver {
             }
             End::StartTimeout => Some(
                 Error::new(ErrorKind::Timeout, "the subscription could not be created in time")
-                    .with_source(self.shared_error("no call failed, but none answered")),
+                    .with_source(self.shared_error("no call failed, but none was answered")),
             ),
         }
     }
@@ -295,13 +294,12 @@ impl Driver {
         self.end.is_some() && self.queue.is_empty() && self.is_settled() && self.draining.is_none()
     }
 
-    /// The end is told; then what is still under way gets its bound, so that a
-    /// grant that comes late is not left behind.
+    /// Reports the end; then calls in flight get a limited time, so that a late grant leaves no orphan.
     pub(super) async fn last_words(&mut self, out: mpsc::Sender<Handed>) {
         let links = std::mem::take(&mut self.reading);
         self.pending.extend(links.into_iter().map(|reading| ops::part(reading.link)));
         if let Some(error) = self.end.and_then(|end| self.end_error(end)) {
-            // A reader that is gone needs no farewell.
+            // A dropped reader needs no end.
             drop(out.send(Handed::End(error)).await);
         }
         drop(out);
@@ -310,7 +308,7 @@ impl Driver {
         }
     }
 
-    /// After a panic of the task: what it made is deleted, within the bound of a farewell.
+    /// After a panic of the task: deletes its subscriptions, within a limited time.
     pub(super) async fn abandon(mut self: Box<Self>) {
         tracing::error!(subscription = self.id_for_log(), "the subscription's task panicked");
         self.opening.clear();
@@ -328,7 +326,7 @@ impl Driver {
                 match done {
                     Done::Discarded { id, gone: true, .. } => registry.gone(&id),
                     Done::Discarded { id, gone: false, .. } => registry.left_over(&id),
-                    // What a call made that was under way is of no use now.
+                    // The result of a call in flight is not needed now.
                     Done::Lease { result, .. } => {
                         let made = result.ok().filter(|info| held.iter().all(|(_, id)| *id != info.id));
                         pending.extend(made.map(|info| ops::discard(control.clone(), info.id)));
@@ -346,7 +344,7 @@ impl Driver {
         let phase = match self.machine.phase() {
             machine::Phase::Starting => Phase::Starting,
             machine::Phase::Connecting => Phase::Connecting,
-            // Of what is polled, the sources tell how it is.
+            // The sources show the health of a polled subscription.
             machine::Phase::Live if self.setup.polls && !self.recovery.plan.is_well() => Phase::Reconnecting,
             machine::Phase::Live => Phase::Live,
             machine::Phase::Reconnecting => Phase::Reconnecting,
@@ -409,7 +407,7 @@ impl Driver {
 }
 
 impl Driver {
-    /// What the next try on the way to `Live` waits for, if that is worth a word.
+    /// What the next attempt on the way to `Live` waits for, if that is worth reporting.
     fn next_try(&mut self, phase: Phase) -> Option<Wait> {
         let now = Instant::now();
         let last_error = self.last_error.as_deref();
@@ -443,7 +441,7 @@ impl Driver {
     }
 }
 
-/// A payload that could not be read; `sealed`: another key might open it.
+/// An unreadable payload; `sealed`: another key might decrypt it.
 struct Unreadable {
     reason: String,
     raw: Box<str>,
@@ -469,10 +467,10 @@ fn read(frame: Frame, ciphers: &[&crate::codec::Cipher]) -> Result<Notification,
         .map_err(|malformed| unreadable(malformed.to_string(), malformed.raw().get().into()))
 }
 
-/// Whether another key could open a payload that these do not.
+/// Whether another key could decrypt a payload that these do not.
 fn needs_key(frame: &Frame, ciphers: &[&crate::codec::Cipher]) -> bool {
     let FrameBody::Payload(raw) = &frame.body else { return false };
-    // What is no text is not encrypted.
+    // A payload that is not a string is not encrypted.
     raw.get().starts_with('"') && crate::codec::decode(raw, ciphers).is_err_and(|error| is_for_want_of_a_key(&error))
 }
 

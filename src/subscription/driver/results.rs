@@ -1,4 +1,4 @@
-//! What the calls came to.
+//! Processes the results of calls.
 
 use super::*;
 use crate::timestamp::Timestamp;
@@ -24,7 +24,7 @@ impl Driver {
                 self.give(Input::Pruned { op, deleted: deleted.len() });
             }
             Done::Deleted { op, before, result } => {
-                // One whose first deletion was not answered may be gone by that.
+                // If its first deletion was not answered, that one may have deleted it.
                 let gone = matches!(result, Ok(Deletion::GoneAlready)) && !self.deletion_in_doubt;
                 if let Some(before) = before {
                     self.seen_at_end(*before, gone);
@@ -39,7 +39,7 @@ impl Driver {
             Done::Opened { link, result } => self.opened(link, result),
             Done::Discarded { id, gone: true, .. } => self.is_gone(&id),
             Done::Discarded { id, gone: false, may_pass } => {
-                tracing::warn!(subscription = %id, may_pass, "a subscription that is of no use could not be deleted");
+                tracing::warn!(subscription = %id, may_pass, "failed to delete an orphaned subscription");
                 self.setup.registry.left_over(&id);
                 self.orphans.failed(&id, may_pass, Instant::now());
             }
@@ -49,8 +49,8 @@ impl Driver {
         }
     }
 
-    /// What the service said of a subscription that another has taken over from. It may have
-    /// stopped serving it since it was asked last, without a word.
+    /// The service's description of a subscription that another has taken over from. It may have silently stopped
+    /// serving it since the last audit.
     fn looked_back(&mut self, taken_over: Instant, result: Result<SubscriptionInfo>) {
         let (cause, certainty) = match result {
             Ok(info) if lease::is_served(&info) => return self.ledger.confirm_superseded(),
@@ -75,19 +75,18 @@ impl Driver {
             || self.replacing == Some(op)
     }
 
-    /// The service may have made a subscription whose id was never read. What is listed
-    /// there with the same filters may be another process's, so it is not touched
-    /// (found 5.1).
+    /// The service may have created a subscription whose id was never read. A listed one with the same filters may be
+    /// another process's, so it is not touched (found 5.1).
     fn creation_unconfirmed(&mut self) {
         tracing::warn!(
             subscription = self.id_for_log(),
-            "a creation was not answered: what it may have made is left at the service until it expires"
+            "a creation was not answered: the subscription that it may have made stays at the service until it expires"
         );
         let life = if self.setup.has_address { UNCONFIRMED_FOR } else { UNCONFIRMED_IN_SESSION_FOR };
         self.unconfirmed_until = Some(Instant::now() + life);
     }
 
-    /// Whether a subscription may be left at the service whose id was never read.
+    /// Whether a subscription may remain at the service whose id was never read.
     pub(super) fn is_creation_unconfirmed(&self) -> bool {
         let unanswered = self.creating.is_some() || self.replacing.is_some() || !self.left_behind.is_empty();
         unanswered || self.unconfirmed_until.is_some_and(|until| until > Instant::now())
@@ -99,8 +98,7 @@ impl Driver {
         let error = if worked { error } else { refusal::explain(error, self.setup.transport.kind()) };
         tracing::debug!(%error, kind = ?error.kind(), subscription = self.id_for_log(), "a call failed");
         let mut disposition = error.disposition();
-        // "Not ready yet" (SUB-406) passes after an installation; later it is a
-        // permission that was taken away.
+        // "Not ready yet" (SUB-406) passes after an installation; later it is a withdrawn permission.
         if error.kind() == ErrorKind::Permission && self.machine.phase() != machine::Phase::Starting {
             disposition = Disposition::Fatal;
         }
@@ -114,7 +112,7 @@ impl Driver {
         if self.machine.expects(op) && disposition == Disposition::Fatal && self.fail_over_refused(&error) {
             return self.note(error);
         }
-        // Nothing is left of the one that was to be gone on with.
+        // The subscription that was to be continued is gone.
         self.former_is_settled |= self.lease.is_none() && error.status() == Some(404);
         let unclear = error.is_unclear();
         self.deletion_in_doubt |= unclear && self.machine.phase() == machine::Phase::Closing;
@@ -123,8 +121,8 @@ impl Driver {
         self.give(Input::Failed { op, disposition, unclear });
     }
 
-    /// What to do about an error of something that may have worked before: only what
-    /// cannot pass is final at once, a refusal when it `lasts` (found 6.4).
+    /// Classifies an error of a request that may have worked before: only permanent errors are fatal at once, a refusal
+    /// when it `lasts` (found 6.4).
     pub(super) fn final_if(
         &mut self,
         disposition: Disposition,
@@ -133,7 +131,7 @@ impl Driver {
     ) -> Disposition {
         let retry = Disposition::Retry { after: None };
         match (disposition, error.kind()) {
-            // Another token may do.
+            // Another token may work.
             (Disposition::Refresh, _) => retry,
             (Disposition::Fatal, ErrorKind::Auth) if error.is_login_refused() => Disposition::Fatal,
             (
@@ -155,7 +153,7 @@ impl Driver {
         }
     }
 
-    /// Once it is over, what ended it counts, and not what goes wrong on the way out.
+    /// After the end, the error that caused it counts, and not later ones.
     pub(super) fn note(&mut self, error: Error) {
         if self.machine.phase() != machine::Phase::Closing {
             self.last_error = Some(Arc::new(error));
@@ -167,14 +165,13 @@ impl Driver {
             return self.too_late(op, info.id);
         }
         if !self.machine.expects(op) {
-            // What came of a call that was given up. Another subscription than the
-            // present one is nobody's.
+            // The result of an abandoned call. It names another subscription than the present one: an orphan.
             if self.lease.as_ref().is_none_or(|lease| lease.id != info.id) {
                 self.too_late(op, info.id);
             }
             return;
         }
-        // What the user named and was never ours is not deleted.
+        // A subscription that the user named and that was never ours is not deleted.
         let ours = self.lease.is_some() || self.created.is_some();
         if !lease::is_served(&info) {
             self.note(Error::new(ErrorKind::Rejected, "the service does not serve the subscription"));
@@ -187,8 +184,7 @@ impl Driver {
         let lease = match read {
             Ok(lease) => lease,
             Err(error) => {
-                // Another process had it over another transport: it was ours, and is of no
-                // use to this one.
+                // Another process had it over another transport: it was ours, and is of no use to this one.
                 let taken_up = !ours && self.setup.resume.is_some();
                 if ours || taken_up {
                     self.discard(self.way, info.id);
@@ -208,7 +204,7 @@ impl Driver {
             None => Ok(()),
         };
         let lifetime = match self.machine.looks_at() {
-            // A look that does not say it changes nothing, and grants nothing.
+            // An audit without a lifetime changes nothing, and grants nothing.
             Some(end) if info.expires_in.is_none() && info.expiration_time.is_none() => {
                 end.saturating_duration_since(asked.at.into_std())
             }
@@ -233,7 +229,7 @@ impl Driver {
         self.tell_what_is_not_served();
     }
 
-    /// The service granted what nobody waits for any more.
+    /// The service granted an abandoned creation.
     pub(super) fn too_late(&mut self, op: Op, id: SubscriptionId) {
         if !self.keeps_subscription() {
             self.setup.registry.left_over(&id);
@@ -241,8 +237,8 @@ impl Driver {
         }
     }
 
-    /// A first lease whose payloads could never be read is no use; a later one is
-    /// better kept: its events come as undecodable, for all to see.
+    /// A first lease whose payloads could never be decrypted is useless; a later one is better held: its events are
+    /// delivered as undecodable.
     pub(super) fn bad_key(&mut self, error: Error, first: bool) {
         tracing::warn!(%error, subscription = self.id_for_log(), "the service sent an unusable key");
         if first {
@@ -277,12 +273,12 @@ impl Driver {
                 self.recreated = Some(Recreated { old, new: lease.id.clone() });
                 self.move_cursor(lease::before_first_event(info, asked.wall));
             }
-            // It moved at some time since the address was last confirmed, which may have been
-            // long before this answer was asked for (found 1.4).
+            // It moved at some time since the address was last confirmed, which may have been long before this answer
+            // was requested (found 1.4).
             Some(before) if !before.same_place(&lease) => {
                 let confirmed = lease::head_start(self.ledger.since(&[Loss::Address]));
-                // By the transport's own clock, should this machine's be ahead: it was confirmed
-                // at most a lifetime before the last answer. At a new address nothing is older.
+                // By the transport's own clock, should this machine's be ahead: it was confirmed at most a lifetime
+                // before the last answer. At a new address nothing is older.
                 let lifetime = self.granted.unwrap_or(lease::ASSUMED_LIFETIME).max(lease::ASSUMED_LIFETIME);
                 let read = self.cursor.as_ref().and_then(Cursor::time).and_then(|at| at.checked_sub(lifetime));
                 self.move_cursor(read.map_or(confirmed, |read| read.min(confirmed)));
@@ -317,14 +313,13 @@ impl Driver {
         }
     }
 
-    /// Goes on at a new address, from a moment before its first event. Not from
-    /// where the former address was read to: that may lie behind that event, if
-    /// the former link was answered while the address moved.
+    /// Continues at a new address, from a time before its first event. Not from the position at the former address:
+    /// that may lie behind that event, if the former link was answered while the address moved.
     pub(super) fn move_cursor(&mut self, made_before: SystemTime) {
         self.cursor = Some(Cursor::at(made_before));
         self.ledger.relocate();
-        // What is still on its way there is read, or it is known that it may be lost. That
-        // the peer answers something says nothing of it.
+        // Events in transit there are read, or reported as a possible loss. An answer of the peer proves nothing about
+        // them.
         for reading in self.reading.iter_mut().filter(|reading| reading.place == self.place) {
             reading.left_at = Some(Instant::now());
             reading.link.check();
@@ -348,14 +343,14 @@ impl Driver {
         match resumed {
             Some(token) if token.subscription_id == lease.id => self.resume_at(token, lease, made),
             Some(ResumeToken { subscription_id, .. }) => {
-                // The token proves that it is ours, and nobody can go on with it.
+                // The token proves that it is ours, and no other process can continue it.
                 if !self.former_is_settled {
                     self.discard(self.way, subscription_id.clone());
                 }
                 self.recreated = Some(Recreated { old: subscription_id, new: lease.id.clone() });
                 self.cursor = Some(Cursor::at(made));
             }
-            // An adopted one may be old: its events from now on are asked for.
+            // An adopted one may be old: its events from now on are requested.
             None if adopted.as_ref() == Some(&lease.id) => {
                 let answered = info.answered_at.unwrap_or(asked.wall);
                 self.cursor = Some(Cursor::at(answered.min(asked.wall) - Duration::from_secs(60)));
@@ -367,29 +362,26 @@ impl Driver {
         }
     }
 
-    /// Goes on where a reader stopped, and says so if that may be too long ago or
-    /// in another place.
+    /// Continues where a reader stopped, and reports it if that may be too long ago or at another address.
     pub(super) fn resume_at(&mut self, token: ResumeToken, lease: &Lease, made: SystemTime) {
         let same_place = token.address == lease.fingerprint();
         self.cursor = token.cursor.map(|cursor| Cursor { region: cursor.region.filter(|_| same_place), ..cursor });
         self.cursor.get_or_insert_with(|| Cursor::at(made));
         let now = Instant::now();
         if !same_place {
-            // At some time since it was last confirmed, with the answers of the former
-            // address going on.
+            // At some time since it was last confirmed, while the former address still answered.
             let gap = self.ledger.possible(now, &[Loss::Address, Loss::Read]);
             self.tell_gap(GapCause::AddressMoved, gap);
         } else if self.setup.has_address && self.ledger.read_at().is_none() {
-            // A clock that was set, or a machine younger than the token.
+            // A clock that was set, or a machine that is younger than the token.
             let pause = self.ledger.unread_for(now);
             let gap = self.ledger.possible(now, &[Loss::Read, Loss::Buffer]);
             self.tell_gap(GapCause::ServiceBufferAged { pause }, gap);
         }
     }
 
-    /// The service may have other filters than the ones asked for: in what was
-    /// taken over, and after a change that failed unclearly. What it answers to a
-    /// creation or a change is its own affair.
+    /// The service may have other filters than the requested ones: in an adopted subscription, and after a change that
+    /// failed ambiguously. Its answer to a creation or a change is authoritative.
     pub(super) fn check_filters(&mut self, first: bool) {
         let doubtful = self.filters_doubtful || first && self.created.is_none();
         let Some(lease) = self.lease.as_ref().filter(|_| doubtful && self.update.is_none()) else { return };
@@ -414,7 +406,7 @@ impl Driver {
     /// these are others. Of those that a change asks for, once it is answered.
     pub(super) fn tell_what_is_not_served(&mut self) {
         let Some(lease) = self.lease.as_ref().filter(|_| self.update.is_none()) else { return };
-        // An answer without any filter says nothing, and takes nothing back.
+        // An answer without any filter says nothing, and revokes nothing.
         if lease.filters.is_empty() && lease.disabled.is_empty() {
             return;
         }
@@ -431,8 +423,7 @@ impl Driver {
         }
     }
 
-    /// Deletes one that is provably ours. If that fails it is repeated: what is left behind
-    /// counts against the user's quota.
+    /// Deletes one that is provably ours. A failed deletion is repeated: an orphan counts against the user's quota.
     pub(super) fn discard(&mut self, way: usize, id: SubscriptionId) {
         let life = self.granted.map_or(lease::ASSUMED_LIFETIME, |granted| granted.max(lease::ASSUMED_LIFETIME));
         if self.orphans.add(way, &id, Instant::now() + life.min(ORPHAN_LIFE_CAP)) {
@@ -440,7 +431,7 @@ impl Driver {
         }
     }
 
-    /// Repeats the deletions that failed and are due.
+    /// Repeats the failed deletions that are due.
     pub(super) fn repeat_deletions(&mut self) {
         for (way, id) in self.orphans.due(Instant::now()) {
             self.pending.push(ops::discard(self.control_of(way), id));

@@ -12,7 +12,7 @@ impl Driver {
         let failover = self.failover.poll_timeout().map(Instant::from_std);
         let draining = self.draining.map(|draining| draining.until);
         let held = self.held_since.map(|since| since + HOLD);
-        // Before the end it is the machine that bounds the start: this one would be due for ever.
+        // Before the end the machine bounds the start: this timer would be due for ever.
         let start = self.start_by.filter(|_| self.end.is_some());
         let deletion = self.orphans.next();
         [machine, plan, failover, deletion, farewell, start, self.waits_until(), draining, held]
@@ -51,14 +51,14 @@ impl Driver {
         if !self.jumped.is_zero() {
             self.ask_about_jump();
         } else if passed > CLOCK_CHECK + FROZEN {
-            // Both clocks ran on, but this process did not.
+            // Both clocks continued, but this process did not.
             tracing::info!(seconds = passed.as_secs(), "the process stood still");
             self.give(Input::Slept { by: Duration::ZERO });
         }
     }
 
-    /// Asks the service for its time, if it can be asked: of what lives in a connection only
-    /// while there is one. Until then nothing is known of the jump.
+    /// Asks the service for its time, if possible: for a subscription in a connection only while that exists. Until
+    /// then the jump is unexplained.
     fn ask_about_jump(&mut self) {
         let can_ask = match self.machine.phase() {
             machine::Phase::Live => true,
@@ -74,9 +74,9 @@ impl Driver {
         }
     }
 
-    /// The wall clock had jumped, and the service was asked. It was set, and nothing was
-    /// missed, where the service's time went on with the monotonic clock; or where the answer
-    /// came over the connection that carries the events, which then outlived whatever it was.
+    /// The wall clock had jumped, and the service was asked. It was set, and nothing was missed, if the service's time
+    /// continued with the monotonic clock; or if the answer came over the connection that carries the events, which
+    /// then survived the jump.
     pub(super) fn judged(&mut self, by: Duration, asked: ops::Asked, result: Result<SubscriptionInfo>) {
         let now = Instant::now();
         let is_new = std::mem::take(&mut self.jump_is_new);
@@ -89,8 +89,7 @@ impl Driver {
                 }
                 lease::is_served(&info) && (on_time || !self.setup.has_address)
             }
-            // Nothing is known yet. The connections are not trusted, and the lease is not
-            // taken to have ended.
+            // Nothing is known yet. The connections are not trusted, and the lease is not considered expired.
             Err(error) if matches!(error.disposition(), Disposition::Retry { .. }) => {
                 self.jumped = self.jumped.saturating_add(by);
                 if is_new {

@@ -2,11 +2,11 @@
 
 use super::*;
 
-/// So many changes are remembered. Changes are a second apart at least and calls end
-/// within a minute, so none of an older one is under way.
+/// How many transport switches are remembered. They are a second apart at least and calls end within a minute, so no
+/// call of an older one is in flight.
 const CHANGES_KNOWN: usize = 128;
 
-/// One of the transports that a subscription may use.
+/// One of the transports of a subscription.
 #[derive(Clone)]
 pub(in crate::subscription) struct Way {
     pub(in crate::subscription) control: Arc<dyn ControlPlane>,
@@ -32,8 +32,8 @@ impl Driver {
         }
     }
 
-    /// Changes to another transport because the service refuses the present one;
-    /// `false` where that is no reason, or none is left.
+    /// Changes to another transport because the service refuses the present one; `false` if that is no reason, or none
+    /// is left.
     pub(super) fn fail_over_refused(&mut self, error: &Error) -> bool {
         if self.ending_since.is_some() || !matches!(error.kind(), ErrorKind::TransportRefused | ErrorKind::Permission) {
             return false;
@@ -46,7 +46,7 @@ impl Driver {
     fn exchange(&mut self, to: usize) {
         let Some(way) = self.setup.ways.get(to).cloned() else { return };
         tracing::info!(transport = %way.transport.kind(), subscription = self.id_for_log(), "another transport is used");
-        // A creation under way goes on: what it makes is deleted.
+        // A creation in flight continues: its result is deleted.
         self.left_behind.extend(self.creating.take());
         if self.ways_until.len() == CHANGES_KNOWN {
             self.ways_until.remove(0);
@@ -65,12 +65,12 @@ impl Driver {
         self.give(Input::Exchanged);
     }
 
-    /// The transport with which an operation was begun.
+    /// The transport of an operation.
     pub(super) fn way_of(&self, op: Op) -> usize {
         self.ways_until.iter().find(|(until, _)| op <= *until).map_or(self.way, |(_, way)| *way)
     }
 
-    /// What makes the calls of one of the transports.
+    /// The control plane of one of the transports.
     pub(super) fn control_of(&self, way: usize) -> Arc<dyn ControlPlane> {
         self.setup.ways.get(way).map_or_else(|| self.setup.control.clone(), |way| way.control.clone())
     }

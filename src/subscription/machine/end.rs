@@ -23,7 +23,7 @@ impl Machine {
     pub(super) fn close(&mut self, now: Instant, end: End, delete: bool, within: Duration, linger: bool) {
         if self.is_closing() {
             if end != (End::Closed { deleted: false }) {
-                // Nothing worse can come of it: what was asked for is under way.
+                // The end is already in progress.
                 self.finish_if_idle();
             }
             return;
@@ -36,12 +36,12 @@ impl Machine {
         self.arm(Timer::Close, now + within);
         let formers = self.formers.drain(..).map(|former| former.link);
         self.effects.extend(formers.map(|link| Effect::CloseLink { link }));
-        // What the service sent before its answer comes before it.
+        // Events that the service sent before its answer come before it.
         if !(linger && delete && matches!(self.link, Link::Up { .. })) {
             self.close_link();
         }
         match self.lease {
-            // What is under way is not waited for: its answer may never come.
+            // Calls in flight are not awaited: their answers may never arrive.
             Lease::Active { .. } | Lease::Renewing { .. } => self.end_lease(),
             Lease::Absent => self.end_nothing(),
             Lease::Gone => self.finish(),
@@ -57,8 +57,7 @@ impl Machine {
         }
     }
 
-    /// Ends without a lease: nothing is left at the service, but for one that was
-    /// lost here and may still be there.
+    /// Ends without a lease: nothing remains at the service, except a lost lease that may still exist there.
     pub(super) fn end_nothing(&mut self) {
         if self.stale {
             return self.end_lease();
@@ -99,7 +98,7 @@ impl Machine {
         }
     }
 
-    /// One that was gone before delivered nothing since, and nobody was told.
+    /// If it was gone before, it has delivered nothing since, and no gap reported it.
     pub(super) fn deleted(&mut self, op: Op, found: bool) {
         if self.lease != (Lease::Deleting { op }) {
             return;

@@ -1,4 +1,4 @@
-//! The lease: sought, held, renewed, lost.
+//! The lease: requested, held, renewed, lost.
 
 use super::*;
 
@@ -10,13 +10,13 @@ impl Machine {
         self.stage = Stage::Starting;
         let within = self.settings.start_within;
         self.start_by = Some(now + within);
-        // The end is part of it (found 6.12).
+        // Its end counts towards the limit (found 6.12).
         self.arm(Timer::Start, now + within - START_FAREWELL.min(within / START_FAREWELL_SHARE));
         self.plan = if adopt { Plan::Adopt } else { Plan::Create };
         self.acquire(now, None);
     }
 
-    /// Seeks a lease: at once the first time, later after a back-off.
+    /// Requests a lease: at once the first time, later after a back-off.
     pub(super) fn acquire(&mut self, now: Instant, retry_after: Option<Duration>) {
         self.lease = Lease::Absent;
         let attempt = self.acquire_attempts;
@@ -53,7 +53,7 @@ impl Machine {
         let lifetime = RenewalPolicy::lifetime(lifetime);
         let slept = std::mem::take(&mut self.slept_meanwhile);
         let expires_at = shortened(now, requested_at + lifetime, slept);
-        // A look renews nothing: what it says can only end the lease earlier.
+        // An audit renews nothing: its answer can only end the lease earlier.
         let expires_at = looked.map_or(expires_at, |known| known.min(expires_at));
         self.lease = Lease::Active { expires_at };
         let made = fresh && self.plan == Plan::Create;
@@ -63,7 +63,7 @@ impl Machine {
         self.renew_attempts = 0;
         self.disarm(Timer::Attempt);
         if let Stage::Closing { delete, .. } = &mut self.stage {
-            // One that is made while it ends is in no resume token: nobody can go on with it.
+            // If it was created during the end, no resume token contains it, so no process can continue it.
             *delete |= made;
             return self.end_lease();
         }
@@ -80,7 +80,7 @@ impl Machine {
             self.acquire_attempts = 0;
         }
         if !fresh && moved && self.link.id().is_none() {
-            // Nothing reads on at the former address.
+            // Nothing reads at the former address any more.
             self.effects.push_back(Effect::FormerLinkLost);
         }
         if fresh || moved {
@@ -101,16 +101,16 @@ impl Machine {
         }
     }
 
-    /// A look that was not answered, or for which there was no room, tells nothing: the next
-    /// comes sooner, so that a loss is noticed within a minute once the service answers.
+    /// An unanswered audit, or one without room in the rate group, shows nothing: the next one comes sooner, so that a
+    /// loss is noticed within a minute once the service answers.
     fn look_again(&mut self, now: Instant, after: Option<Duration>) {
         if let Some(every) = self.settings.look_every {
             self.arm(Timer::Look, now + after.unwrap_or_default().max(LOOK_AGAIN).min(every));
         }
     }
 
-    /// Arms what watches an active lease. Both lie in the future, so that a
-    /// slow answer to a short lease cannot make a hot loop.
+    /// Arms the timers of an active lease. Both lie in the future, so that a slow answer to a short lease cannot cause
+    /// a tight loop.
     pub(super) fn schedule(&mut self, now: Instant, renew_at: Instant, expires_at: Instant) {
         let earliest = now + RenewalPolicy::FLOOR;
         self.renew_at = Some(renew_at.max(earliest));
@@ -121,7 +121,7 @@ impl Machine {
     pub(super) fn inactive(&mut self, now: Instant, op: Op) {
         match self.lease {
             Lease::Acquiring { op: current } if current == op => {
-                // What was found serves nobody: make another.
+                // The adopted subscription is not served: create another.
                 self.plan = Plan::Create;
                 self.open_gap(Cause::Inactive);
                 self.acquire_or_end(now, None);
@@ -148,9 +148,8 @@ impl Machine {
         }
     }
 
-    /// What a creation without an answer may have made is neither looked for nor taken
-    /// over: nothing tells it from a subscription of another process with the same
-    /// filters, so it is left to expire (found 5.1).
+    /// The result of an unanswered creation is neither searched for nor taken over: it cannot be distinguished from a
+    /// subscription of another process with the same filters, so it is left to expire (found 5.1).
     pub(super) fn acquire_failed(&mut self, now: Instant, disposition: Disposition) {
         match disposition {
             Disposition::Retry { after } => self.acquire_or_end(now, after),
@@ -160,8 +159,7 @@ impl Machine {
                 self.lease = Lease::Pruning { op };
                 self.effects.push_back(Effect::Prune { op });
             }
-            // While running, leftovers of a former life expire; at the start the
-            // user should know at once.
+            // While running, orphans of a former process expire; at the start the user should know at once.
             Disposition::Prune if self.stage == Stage::Running => self.acquire_or_end(now, None),
             Disposition::Recreate if self.plan == Plan::Adopt => {
                 self.plan = Plan::Create;
@@ -180,7 +178,7 @@ impl Machine {
         }
     }
 
-    /// Tries again, unless it is ending.
+    /// Retries, unless it is ending.
     pub(super) fn acquire_or_end(&mut self, now: Instant, retry_after: Option<Duration>) {
         self.lease = Lease::Absent;
         if self.is_closing() {
@@ -242,8 +240,7 @@ impl Machine {
             return self.lose_lease(now, cause);
         }
         match (what, disposition) {
-            // What was asked for was refused, not the lease. A link that is about
-            // to end says so again.
+            // The request was refused, not the lease. A link that is about to end repeats its event.
             (Upkeep::Look | Upkeep::Update | Upkeep::Replace, _) => {
                 let renew_at = self.renew_at.unwrap_or(now);
                 self.schedule(now, renew_at, expires_at);
@@ -253,8 +250,7 @@ impl Machine {
                 self.renew_attempts = self.renew_attempts.saturating_add(1);
                 self.schedule(now, now + delay, expires_at);
                 if unclear {
-                    // It may have been carried out, and have changed the address or the key
-                    // (found 1.5).
+                    // It may have been carried out, and have changed the address or the key (found 1.5).
                     self.keep_up(Upkeep::Look);
                 }
             }
@@ -281,8 +277,8 @@ impl Machine {
         self.acquire(now, None);
     }
 
-    /// What was held or sought with the former transport is given up. Its link is
-    /// read on while it delivers, until the new one opens.
+    /// Gives up the lease of the former transport, held or requested. Its link is read while it delivers, until the new
+    /// one opens.
     pub(super) fn exchanged(&mut self, now: Instant) {
         if !matches!(self.stage, Stage::Starting | Stage::Running) {
             return;
@@ -320,9 +316,8 @@ impl Machine {
     }
 }
 
-/// When a lease ends that was thought to end at `expires_at`, after a sleep of
-/// `by` that the clock did not see. The true end is not known better than that:
-/// it may be past, so there is time left to ask.
+/// The end of a lease that was to end at `expires_at`, after a sleep of `by` that the clock did not see. The true end
+/// is uncertain: it may be past, so there is time left to ask.
 pub(super) fn shortened(now: Instant, expires_at: Instant, by: Duration) -> Instant {
     if by.is_zero() {
         return expires_at;

@@ -3,8 +3,7 @@
 use super::*;
 
 impl Machine {
-    /// Opens a link for the lease; the one that was current lingers, so that
-    /// what is still on its way over it arrives.
+    /// Opens a link for the lease; the former one lingers, so that events in transit over it arrive.
     pub(super) fn open_link(&mut self, now: Instant) {
         if let Some(link) = self.link.id() {
             let crowded = self.formers.len() >= FORMERS;
@@ -16,8 +15,7 @@ impl Machine {
         self.dial();
     }
 
-    /// Closes the oldest `count` former links. One that did not answer since it was left
-    /// may have left events unread.
+    /// Closes the oldest `count` former links. One that did not answer since it was left may have unread events.
     pub(super) fn retire(&mut self, count: usize) {
         let mut unread = false;
         for former in self.formers.drain(..count) {
@@ -75,7 +73,7 @@ impl Machine {
     }
 
     pub(super) fn link_failed(&mut self, now: Instant, link: LinkId, disposition: Disposition) {
-        // Without a lease there is nothing to open another for.
+        // Without a lease there is no address to open another for.
         if !self.link_ended(link) || self.is_closing() || self.expires_at().is_none() {
             return;
         }
@@ -99,7 +97,7 @@ impl Machine {
         }
     }
 
-    /// Takes a link that ended out; whether it was the current one.
+    /// Removes a link that ended; returns whether it was the current one.
     fn link_ended(&mut self, link: LinkId) -> bool {
         if let Some(at) = self.formers.iter().position(|former| former.link == link) {
             let former = self.formers.remove(at);
@@ -119,7 +117,7 @@ impl Machine {
         true
     }
 
-    /// While something is done to the lease already, the link says so again later.
+    /// During another operation on the lease, the link repeats its event later.
     pub(super) fn link_leaving(&mut self, link: LinkId) {
         if self.link.id() == Some(link) && !self.is_closing() {
             self.keep_up(Upkeep::Replace);
@@ -139,7 +137,7 @@ impl Machine {
         match self.lease {
             Lease::Active { .. } => self.lose_lease(now, cause),
             Lease::Renewing { .. } => self.pending_loss = Some(cause),
-            // A new lease is on its way, and a new link with it.
+            // A new lease is in progress, and a new link with it.
             Lease::Absent | Lease::Acquiring { .. } | Lease::Pruning { .. } | Lease::Deleting { .. } | Lease::Gone => {}
         }
     }
@@ -172,13 +170,13 @@ impl Machine {
             self.attempt();
         }
         if !by.is_zero() {
-            // Whatever they had proved is past.
+            // Their earlier proofs no longer count.
             self.formers.iter_mut().for_each(|former| former.proven = false);
             self.disarm(Timer::Retire);
             self.retire(self.formers.len());
         }
         match self.link {
-            // Connections do not outlive a sleep, but take their time to say so.
+            // Connections do not survive a sleep, but take time to report that.
             Link::Opening { link } | Link::Up { link } => {
                 self.effects.push_back(Effect::CloseLink { link });
                 if self.expires_at().is_some() {

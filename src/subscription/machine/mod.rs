@@ -1,12 +1,11 @@
 //! The lifecycle of a subscription, without IO.
 //!
-//! Three parts, each a small enum: the lease (our right at the service), the link
-//! (the connection that events come over) and the gap (whether events are being
-//! missed). Time comes in as an argument, what must be done comes out as
-//! [`Effect`]s, and each effect that will be answered carries a generation, so
-//! that an answer to an older one is recognised and dropped.
+//! Three parts, each a small enum: the lease (our right at the service), the link (the connection that carries the
+//! events) and the gap (whether events are being missed). Time comes in as an argument, actions come out as
+//! [`Effect`]s, and each effect with an answer carries a generation, so that an answer to an older one is recognized
+//! and dropped.
 //!
-//! Payloads never pass through here.
+//! Payloads never pass through this module.
 
 mod end;
 mod lease;
@@ -24,43 +23,42 @@ pub(in crate::subscription) type Op = u64;
 /// Generation of a link.
 pub(in crate::subscription) type LinkId = u64;
 
-/// So many links in a row that the peer refuses, over at least
-/// [`REFUSAL_PERIOD`], end the subscription: the transport is closed to this app.
+/// Consecutive links that the peer refuses, over at least [`REFUSAL_PERIOD`], before the subscription ends: the
+/// transport is closed to this app.
 pub(super) const MAX_REFUSALS: u32 = 5;
-/// Shorter spells of refusal are trouble on the way, not an answer.
+/// Shorter periods of refusal are transient.
 pub(super) const REFUSAL_PERIOD: Duration = Duration::from_secs(120);
-/// The longest pause before a link is opened again: buffers at the service hold seconds
-/// of events, and a dial that sends nothing costs nothing (found 6.1, 6.2).
+/// The longest pause before a link is opened again: buffers at the service hold seconds of events, and a dial that
+/// sends nothing costs nothing (found 6.1, 6.2).
 const LINK_PAUSE: Duration = Duration::from_secs(4);
-/// So many tries for a lease, over more than a minute, are no further apart than that
-/// either; later ones spare a service that is down for long.
+/// The first attempts at a lease, over more than a minute, have that limit too; later ones spare a service that is down
+/// for long.
 const EAGER_TRIES: u32 = 30;
-/// The most of the time of a start that its end may take, and how much of it at most.
+/// The most time that the end of a start may take, and its largest share of the start's time.
 const START_FAREWELL: Duration = Duration::from_secs(5);
 const START_FAREWELL_SHARE: u32 = 4;
 
-/// The pause after a look that told nothing.
+/// The pause after an audit without an answer.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
-/// How long a lease is trusted after the machine slept, while it is being
-/// renewed: the true expiry is unknown then.
+/// How long a lease is trusted after the machine slept, while it is being renewed: the true expiry is unknown then.
 const GRACE_AFTER_SLEEP: Duration = Duration::from_secs(30);
 
 /// The longest wait that a link's peer may name.
 const LONGEST_LINK_WAIT: Duration = Duration::from_secs(300);
 
-/// What can be set.
+/// The settings.
 #[derive(Clone, Debug)]
 pub(in crate::subscription) struct Settings {
     pub(in crate::subscription) renewal: RenewalPolicy,
     pub(in crate::subscription) backoff: BackoffPolicy,
-    /// How long the first creation may take, repeats included.
+    /// How long the first creation may take, including retries.
     pub(in crate::subscription) start_within: Duration,
     /// How long the old link stays open after the address moved.
     pub(in crate::subscription) linger: Duration,
     /// A link that stayed up this long is trusted again.
     pub(in crate::subscription) stable_after: Duration,
-    /// The time between two questions whether the service still has the subscription.
+    /// The time between two audits of the subscription.
     pub(in crate::subscription) look_every: Option<Duration>,
 }
 
@@ -77,23 +75,23 @@ impl Default for Settings {
     }
 }
 
-/// What happened.
+/// Something that happened.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::subscription) enum Input {
-    /// Begin: create a subscription, or take over one that exists.
+    /// Begin: create a subscription, or take over an existing one.
     Start { adopt: bool },
-    /// The service granted or prolonged the lease. `requested_at` is when the
-    /// request left, so that the lifetime is never counted too long.
+    /// The service granted or prolonged the lease. `requested_at` is when the request was sent, so that the lifetime is
+    /// never overestimated.
     Leased { op: Op, requested_at: Instant, lifetime: Duration, moved: bool },
     /// The subscription exists, but the service no longer serves it.
     Inactive { op: Op },
     /// The operation failed. `unclear`: the service may have carried it out.
     Failed { op: Op, disposition: Disposition, unclear: bool },
-    /// So many leftovers of our own were deleted.
+    /// This many of our own orphans were deleted.
     Pruned { op: Op, deleted: usize },
-    /// Nothing is left of the subscription; `found`: it was still there.
+    /// Nothing of the subscription remains; `found`: it still existed.
     Deleted { op: Op, found: bool },
-    /// The link's peer proved to be there.
+    /// The link's peer proved to be alive.
     LinkAlive { link: LinkId },
     /// The link delivered.
     LinkProgress { link: LinkId },
@@ -101,40 +99,39 @@ pub(in crate::subscription) enum Input {
     LinkRead { link: LinkId },
     /// The link ended.
     LinkFailed { link: LinkId, disposition: Disposition },
-    /// The link ended, and the subscription is of no use any more.
+    /// The link ended, and the subscription is no longer usable.
     LinkLost { link: LinkId, cause: Cause },
-    /// The link will be ended by its peer before long.
+    /// The link's peer will end it soon.
     LinkLeaving { link: LinkId },
     /// The user wants other filters.
     Update,
-    /// What makes the calls and opens the links is another one from here on: make
-    /// another subscription with it.
+    /// The control plane and the transport have changed: create another subscription with them.
     Exchanged,
-    /// Something came that no key opens: ask for the present one.
+    /// No key decrypts a payload: ask for the present one.
     Sealed,
     /// The clock jumped, by this much: check everything now.
     Slept { by: Duration },
-    /// What the lease gives is of no use: end with an error.
+    /// The lease is unusable: end with an error.
     Abort,
-    /// End. `delete` the subscription unless somebody is to take it over. `linger`: the
-    /// link is read until that is answered.
+    /// End. `delete` the subscription unless another process takes it over. `linger`: the link is read until the
+    /// deletion is answered.
     Close { delete: bool, within: Duration, linger: bool },
 }
 
-/// What must be done.
+/// An action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::subscription) enum Effect {
     /// Create a subscription.
     Create { op: Op },
-    /// Delete leftovers of our own.
+    /// Delete our own orphans.
     Prune { op: Op },
-    /// Take over the subscription the user named.
+    /// Take over the subscription that the user named.
     Adopt { op: Op },
     /// Renew.
     Renew { op: Op },
-    /// Ask how the subscription is, which renews nothing.
+    /// Ask for the subscription's state, which renews nothing.
     Look { op: Op },
-    /// Put the user's filters, which renews too.
+    /// Set the user's filters, which renews too.
     Update { op: Op },
     /// Create a subscription that takes over from the present one.
     Replace { op: Op },
@@ -149,14 +146,14 @@ pub(in crate::subscription) enum Effect {
     OpenLink { link: LinkId },
     /// Close a link.
     CloseLink { link: LinkId },
-    /// The link to a former address ended before its time, or was down when the
-    /// address moved: what was still on its way there may be lost.
+    /// The link to a former address ended too early, or was down when the address moved: events in transit there may be
+    /// lost.
     FormerLinkLost,
     /// Events are being missed from here on.
     Gap(Cause),
     /// Events arrive again.
     Resumed,
-    /// Over; nothing follows.
+    /// The end; nothing follows.
     Finish(End),
 }
 
@@ -173,7 +170,7 @@ pub(in crate::subscription) enum Cause {
     LinkRefused,
     /// The connection's session is lost, and the subscription with it.
     SessionLost,
-    /// Something came that is too large to be read, and would come again.
+    /// Something arrived that is too large to be read, and would come again.
     TooLarge,
     /// Another transport is used from here on.
     Exchanged,
@@ -182,9 +179,9 @@ pub(in crate::subscription) enum Cause {
 /// How it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::subscription) enum End {
-    /// As asked. `deleted` says whether nothing of it is left at the service.
+    /// As requested. `deleted` says whether nothing of it remains at the service.
     Closed { deleted: bool },
-    /// By an error that repeating cannot help.
+    /// By an error that a retry cannot fix.
     Fatal,
     /// The transport's peer refused too often.
     Refused,
@@ -195,40 +192,39 @@ pub(in crate::subscription) enum End {
 /// Our right at the service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Lease {
-    /// None; `Timer::Attempt` leads to the next try.
+    /// None; `Timer::Attempt` leads to the next attempt.
     Absent,
-    /// An operation that will give one is on its way.
+    /// An operation that will give one is in flight.
     Acquiring { op: Op },
-    /// Leftovers are being deleted to make room.
+    /// Orphans are being deleted to make room.
     Pruning { op: Op },
     /// Held; `Timer::Renew` and `Timer::Expire` watch it.
     Active { expires_at: Instant },
-    /// Held, while an operation on it is on its way.
+    /// Held, while an operation on it is in flight.
     Renewing { op: Op, expires_at: Instant, what: Upkeep },
-    /// On its way out.
+    /// Being deleted.
     Deleting { op: Op },
-    /// Deleted, or left to somebody else.
+    /// Deleted, or left to another process.
     Gone,
 }
 
-/// What is done to a lease that is held.
+/// The operation on a held lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Upkeep {
     /// It is renewed.
     Renew,
-    /// It is asked after.
+    /// An audit.
     Look,
-    /// The user's filters are put.
+    /// The user's filters are set.
     Update,
     /// Another is created that takes over, since the link is about to end.
     Replace,
 }
 
-/// The connection that events come over.
+/// The connection that carries the events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Link {
-    /// None. `Timer::Reopen` leads to the next one, unless there is no lease to
-    /// open it for.
+    /// None. `Timer::Reopen` leads to the next one, unless there is no lease to open it for.
     Down,
     /// Opened; the peer has not yet answered.
     Opening { link: LinkId },
@@ -245,19 +241,18 @@ impl Link {
     }
 }
 
-/// A link to an address that was left, still read for what is on its way there.
+/// A link to a former address, still read for events in transit there.
 #[derive(Clone, Copy, Debug)]
 struct Former {
     link: LinkId,
-    /// Whether its peer answered to what was asked since it was left: only then is its
-    /// silence an empty place.
+    /// Whether its peer answered to a question since it was left: only then does its silence mean that nothing is in
+    /// transit.
     proven: bool,
-    /// Whether what it may have missed was told already, by the gap in which it
-    /// was left.
+    /// Whether the gap in which it was left has reported its possible loss already.
     told: bool,
 }
 
-/// So many former links linger at once; moves come with renewals, minutes apart.
+/// The most former links that linger at once; moves come with renewals, minutes apart.
 const FORMERS: usize = 8;
 
 /// Whether events are being missed.
@@ -267,7 +262,7 @@ enum Gap {
     Open,
 }
 
-/// Where in its life the whole is.
+/// The stage of the subscription's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     Idle,
@@ -282,14 +277,14 @@ enum Stage {
     Finished,
 }
 
-/// How the next lease is sought.
+/// How the next lease is requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Plan {
     Create,
     Adopt,
 }
 
-/// What a user may see of it.
+/// The phase that a user sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::subscription) enum Phase {
     Starting,
@@ -301,7 +296,7 @@ pub(in crate::subscription) enum Phase {
     Closed,
 }
 
-/// One slot per reason to wait.
+/// One timer per reason to wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::subscription) enum Timer {
     /// The end must be reached by then.
@@ -310,13 +305,13 @@ pub(in crate::subscription) enum Timer {
     Start,
     /// The lease ends.
     Expire,
-    /// The lease is to be renewed.
+    /// The lease is due for renewal.
     Renew,
-    /// The subscription is to be asked after.
+    /// The subscription is due for an audit.
     Look,
-    /// The next try to get a lease, or to delete the one we have.
+    /// The next attempt to get a lease, or to delete the present one.
     Attempt,
-    /// The next try to open a link.
+    /// The next attempt to open a link.
     Reopen,
     /// The former link has lingered long enough.
     Retire,
@@ -326,8 +321,7 @@ pub(in crate::subscription) enum Timer {
 
 impl Timer {
     const COUNT: usize = 9;
-    /// The order in which timers that are due together are handled: ends first,
-    /// and expiry before the renewal it makes pointless.
+    /// The order of timers that are due together: ends first, and expiry before the renewal that it makes pointless.
     const ALL: [Self; Self::COUNT] = [
         Self::Close,
         Self::Start,
@@ -353,18 +347,18 @@ pub(in crate::subscription) struct Machine {
     gap: Gap,
     plan: Plan,
     pruned: bool,
-    /// Whether nothing is left at the service.
+    /// Whether nothing remains at the service.
     deleted: bool,
-    /// Whether a lease that was lost may still be there at the service.
+    /// Whether a lost lease may still exist at the service.
     stale: bool,
     update_wanted: bool,
-    /// How long the machine slept while the operation that gives the lease was on
-    /// its way: the clock stood still, the lifetime ran on.
+    /// How long the machine slept while the operation that gives the lease was in flight: the clock stood still, but
+    /// the lifetime continued.
     slept_meanwhile: Duration,
-    /// Whether the lease is to be checked once more: what is on its way may have been
-    /// answered before that was asked for.
+    /// Whether to check the lease once more: the operation in flight may have been answered before the check was
+    /// requested.
     check_again: bool,
-    /// A loss noticed while an operation was on its way; acted on at its answer.
+    /// A loss noticed during an operation; handled at its answer.
     pending_loss: Option<Cause>,
     acquire_attempts: u32,
     renew_attempts: u32,
@@ -374,7 +368,7 @@ pub(in crate::subscription) struct Machine {
     ever_up: bool,
     renew_at: Option<Instant>,
     timers: [Option<Instant>; Timer::COUNT],
-    /// When the start must have come out, its end included.
+    /// When the start must have ended, including its cleanup.
     start_by: Option<Instant>,
     effects: VecDeque<Effect>,
     generation: u64,
@@ -413,7 +407,7 @@ impl Machine {
         }
     }
 
-    /// Takes in what happened.
+    /// Processes an input.
     pub(in crate::subscription) fn handle(&mut self, now: Instant, input: Input) {
         if self.stage == Stage::Finished {
             return;
@@ -451,7 +445,7 @@ impl Machine {
         }
     }
 
-    /// The next thing to do.
+    /// The next action.
     pub(in crate::subscription) fn poll_effect(&mut self) -> Option<Effect> {
         self.effects.pop_front()
     }
@@ -461,7 +455,7 @@ impl Machine {
         self.timers.iter().flatten().min().copied()
     }
 
-    /// Until when nothing is tried, on the way to a lease or a link.
+    /// Until when no attempt is made on the way to a lease or a link.
     pub(in crate::subscription) fn waits_until(&self) -> Option<Instant> {
         let tries = [Timer::Attempt, Timer::Reopen].map(|timer| self.timers[timer as usize]);
         let is_on_the_way = matches!(self.stage, Stage::Starting | Stage::Running);
@@ -473,7 +467,7 @@ impl Machine {
         self.timers[Timer::Close as usize]
     }
 
-    /// What a user may see.
+    /// The phase that a user sees.
     pub(in crate::subscription) fn phase(&self) -> Phase {
         match (self.stage, self.lease, self.link) {
             (Stage::Finished, ..) => Phase::Closed,
@@ -491,22 +485,22 @@ impl Machine {
         self.ever_up
     }
 
-    /// Whether a link is the one that events come over now.
+    /// Whether a link is the one that carries the events now.
     pub(in crate::subscription) fn is_current(&self, link: LinkId) -> bool {
         self.link.id() == Some(link)
     }
 
-    /// The newest generation that was given out.
+    /// The newest generation that was issued.
     pub(in crate::subscription) fn generation(&self) -> u64 {
         self.generation
     }
 
-    /// Whether nothing is left at the service.
+    /// Whether nothing remains at the service.
     pub(in crate::subscription) fn is_deleted(&self) -> bool {
         self.deleted
     }
 
-    /// Whether the answer to `op` is still waited for.
+    /// Whether the answer to `op` is still awaited.
     pub(in crate::subscription) fn expects(&self, op: Op) -> bool {
         match self.lease {
             Lease::Acquiring { op: current }
@@ -522,12 +516,12 @@ impl Machine {
         self.update_wanted || matches!(self.lease, Lease::Renewing { what: Upkeep::Update, .. })
     }
 
-    /// Whether a renewal or a change is under way, whose answer may bring a key.
+    /// Whether a renewal or a change is in flight, whose answer may bring a key.
     pub(in crate::subscription) fn is_renewing(&self) -> bool {
         self.stage != Stage::Finished && matches!(self.lease, Lease::Renewing { .. })
     }
 
-    /// When the lease ends that is being asked after.
+    /// When the lease ends that is being audited.
     pub(in crate::subscription) fn looks_at(&self) -> Option<Instant> {
         match self.lease {
             Lease::Renewing { what: Upkeep::Look, expires_at, .. } => Some(expires_at),
@@ -545,7 +539,7 @@ impl Machine {
         }
     }
 
-    /// How many tries to get a lease or a link failed in a row.
+    /// How many consecutive attempts to get a lease or a link failed.
     pub(in crate::subscription) fn failed_attempts(&self) -> u32 {
         self.acquire_attempts.saturating_sub(1).max(self.link_attempts).max(self.renew_attempts)
     }

@@ -1,4 +1,4 @@
-//! When to look again.
+//! Handles the timers.
 
 use super::*;
 
@@ -7,7 +7,7 @@ impl Machine {
         match timer {
             Timer::Close => self.finish(),
             Timer::Start => self.fail(now, End::StartTimeout),
-            // A renewal that is still on its way comes too late, if at all.
+            // A renewal that is still in flight comes too late, if at all.
             Timer::Expire => match self.lease {
                 Lease::Active { .. } => self.lose_lease(now, Cause::Expired),
                 Lease::Renewing { what, .. } => {
@@ -23,7 +23,7 @@ impl Machine {
                 | Lease::Gone => {}
             },
             Timer::Renew => self.keep_up(Upkeep::Renew),
-            // While something else is done to the lease, that tells as much.
+            // Another operation on the lease shows the same.
             Timer::Look => self.keep_up(Upkeep::Look),
             Timer::Attempt => match self.lease {
                 Lease::Deleting { .. } => self.end_lease(),
