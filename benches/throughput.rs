@@ -137,7 +137,7 @@ impl Link for InstantLink {
             frames,
             cursor: Cursor::at(received_at),
             coverage: Coverage::Pushed,
-            suspected_loss: None,
+            possible_loss: None,
         })
     }
 

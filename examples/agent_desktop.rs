@@ -69,7 +69,7 @@ async fn play(sandbox: &Sandbox, center: &ContactCenter) -> Result<(), Failure> 
     read().await?;
     // Drops the answer to the poll after the next one.
     let dropped = sandbox.faults().inject(Operation::AgentPoll, Fault::reset().after_effect());
-    center.nudge()?;
+    center.end_poll()?;
     if !sandbox.faults().wait_hits(dropped, 1, SOON).await {
         return Err("the program does not poll".into());
     }

@@ -231,7 +231,7 @@ impl Error {
 
     /// Marks a request that may have been carried out though it failed here.
     #[must_use]
-    pub fn with_unclear(mut self, unclear: bool) -> Self {
+    pub fn with_ambiguous(mut self, unclear: bool) -> Self {
         self.0.unclear = unclear;
         self
     }
@@ -284,7 +284,7 @@ impl Error {
     ///
     /// After an unclear create, list what is there before you create again.
     #[must_use]
-    pub fn is_unclear(&self) -> bool {
+    pub fn is_ambiguous(&self) -> bool {
         self.0.unclear
     }
 

@@ -134,7 +134,7 @@ fn no_setting_of_the_digital_source_panics() {
     for size in SIZES {
         let endpoint = || Source::builder().build().map(|source| SourceEndpoint::builder(source, "token"));
         built("body", endpoint().and_then(|it| it.body_limit(size).build()));
-        built("at once", endpoint().and_then(|it| it.at_once(size).build()));
+        built("at once", endpoint().and_then(|it| it.max_concurrent(size).build()));
         built("page", Source::builder().page(size).build());
     }
     for text in texts() {

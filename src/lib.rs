@@ -139,9 +139,9 @@ pub use random::{Random, SystemRandom};
 pub use rest::Client;
 pub use secret::Secret;
 pub use subscription::{
-    AckMode, Certainty, Checkpoint, Closed, Delivery, FileCheckpoint, Gap, GapCause, LeftOpen, MemoryCheckpoint,
-    Notifications, OnDrop, Phase, Recreated, ResumeToken, Resumed, ShutdownHandle, Status, StatusWatch, Subscription,
-    SubscriptionBuilder, SubscriptionHandle, Undecodable, Wait,
+    AckMode, Certainty, Checkpoint, Closed, Delivery, FileCheckpoint, Gap, GapCause, MemoryCheckpoint, Notifications,
+    OnDrop, Phase, Recreated, ResumeToken, Resumed, ShutdownHandle, Status, StatusWatch, Subscription,
+    SubscriptionBuilder, SubscriptionHandle, Undecodable, Unrecovered, Wait,
 };
 #[cfg(feature = "redb")]
 pub use subscription::{RedbCheckpoint, RedbCheckpoints};

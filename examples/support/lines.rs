@@ -62,7 +62,7 @@ pub(crate) enum Line<'a> {
         old_id: Option<&'a SubscriptionId>,
         new_id: Option<&'a SubscriptionId>,
         /// The filters whose missing events cannot be recovered completely.
-        left_open: Vec<&'a str>,
+        unrecovered: Vec<&'a str>,
         index: usize,
     },
     Undecodable {
@@ -188,7 +188,7 @@ impl<'a> Line<'a> {
             at: resumed.at.into(),
             old_id: recreated.map(|it| &it.old),
             new_id: recreated.map(|it| &it.new),
-            left_open: resumed.left_open.iter().map(|open| open.filter.as_str()).collect(),
+            unrecovered: resumed.unrecovered.iter().map(|open| open.filter.as_str()).collect(),
             index,
         }
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use ringcentral_events::rest::ControlPlane;
-use ringcentral_events::transport::{DeliveryModeRequest, Link, Session, Target, Transport, TransportKind};
+use ringcentral_events::transport::{DeliveryModeRequest, Link, Target, Transport, TransportBinding, TransportKind};
 use ringcentral_events::{Error, ErrorKind, Result};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -53,8 +53,8 @@ impl Transport for Held {
         self.transport.delivery_mode()
     }
 
-    fn session(&self, control: &Arc<dyn ControlPlane>) -> Option<Session> {
-        let mut session = self.transport.session(control)?;
+    fn bind(&self, control: &Arc<dyn ControlPlane>) -> Option<TransportBinding> {
+        let mut session = self.transport.bind(control)?;
         session.transport = Arc::new(Self { transport: session.transport, held: self.held.clone() });
         Some(session)
     }

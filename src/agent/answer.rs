@@ -117,7 +117,7 @@ pub(crate) fn established(answer: &Answer) -> Result<Secret> {
         Error::new(ErrorKind::Protocol, "the service started a session without naming its id")
             .with_status(answer.status.as_u16())
             .with_disposition(Disposition::Fatal)
-            .with_unclear(true)
+            .with_ambiguous(true)
     })
 }
 
@@ -185,7 +185,7 @@ pub(crate) fn error(what: &str, answer: &Answer, secrets: &[&Secret]) -> Error {
     Error::new(kind, message)
         .with_disposition(disposition)
         .with_status(status.as_u16())
-        .with_unclear(kind == ErrorKind::Service)
+        .with_ambiguous(kind == ErrorKind::Service)
 }
 
 /// The wait that the service asks for, with a cap.
@@ -228,12 +228,12 @@ pub(crate) fn no_answer(error: &Error) -> machine::Answer {
         _ => machine::Answer::Transient(machine::Transient {
             retry_after: None,
             // With a status, the answer had begun.
-            doubt: match (error.is_unclear(), error.status()) {
+            doubt: match (error.is_ambiguous(), error.status()) {
                 (false, _) => Doubt::No,
                 (true, None) => Doubt::Unanswered,
                 (true, Some(_)) => Doubt::Broken,
             },
-            broken: error.kind() == ErrorKind::Network && error.is_unclear(),
+            broken: error.kind() == ErrorKind::Network && error.is_ambiguous(),
         }),
     }
 }
@@ -399,11 +399,11 @@ mod tests {
             machine::Answer::Transient(transient) => transient.doubt,
             other => panic!("{other:?}"),
         };
-        let broken = |sent| Error::new(ErrorKind::Network, "x").with_unclear(sent);
+        let broken = |sent| Error::new(ErrorKind::Network, "x").with_ambiguous(sent);
         assert_eq!(doubt(broken(false)), Doubt::No);
         assert_eq!(doubt(broken(true)), Doubt::Unanswered);
         assert_eq!(doubt(broken(true).with_status(200)), Doubt::Broken);
-        assert_eq!(doubt(Error::new(ErrorKind::Timeout, "x").with_unclear(true).with_status(200)), Doubt::Broken);
+        assert_eq!(doubt(Error::new(ErrorKind::Timeout, "x").with_ambiguous(true).with_status(200)), Doubt::Broken);
     }
 
     #[test]

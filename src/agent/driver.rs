@@ -342,7 +342,7 @@ impl Driver {
         });
         let resumed = report.resumed.then(|| {
             let at = self.proven.time(now);
-            Delivery::Resumed(Resumed { complete: false, at, recreated: None, left_open: Vec::new() })
+            Delivery::Resumed(Resumed { complete: false, at, recreated: None, unrecovered: Vec::new() })
         });
         [gap, resumed]
     }
@@ -534,7 +534,7 @@ mod tests {
         ) -> Result<crate::http::Answer> {
             let (takes, answer) = self.0.lock().unwrap().pop_front().unwrap();
             tokio::time::sleep(Duration::from_secs(takes)).await;
-            answer.ok_or_else(|| Error::new(ErrorKind::Timeout, "no answer").with_unclear(true))
+            answer.ok_or_else(|| Error::new(ErrorKind::Timeout, "no answer").with_ambiguous(true))
         }
 
         async fn start(&self, _station: &crate::agent::builder::Station) -> Result<crate::secret::Secret> {

@@ -150,7 +150,7 @@ impl Calls for Model {
             (dice, token.secret().expose().parse::<u32>().unwrap() < world.refused_before)
         });
         let _in_flight = InFlight(self.clone());
-        let broken = || Error::new(ErrorKind::Network, "the connection broke").with_unclear(true);
+        let broken = || Error::new(ErrorKind::Network, "the connection broke").with_ambiguous(true);
         if expired {
             return Ok(answer(StatusCode::UNAUTHORIZED, String::new(), None));
         }
@@ -160,7 +160,7 @@ impl Calls for Model {
             20..35 => return Err(broken()),
             35..45 => {
                 sleep(within).await;
-                return Err(Error::new(ErrorKind::Timeout, "no answer").with_unclear(true));
+                return Err(Error::new(ErrorKind::Timeout, "no answer").with_ambiguous(true));
             }
             45..50 => return Err(Error::new(ErrorKind::Network, "no connection")),
             _ => {}

@@ -122,7 +122,7 @@ pub(super) fn read_session(
     previous: Option<&StoredTokens>,
     asked_at: (Instant, SystemTime),
 ) -> Result<Session> {
-    let unreadable = |what| Error::new(ErrorKind::Protocol, what).with_status(200).with_unclear(true);
+    let unreadable = |what| Error::new(ErrorKind::Protocol, what).with_status(200).with_ambiguous(true);
     let answer: Value = serde_json::from_slice(body).map_err(|_| unreadable("the token answer is not valid JSON"))?;
     let text = |name: &str| match answer.get(name) {
         Some(Value::String(text)) => Some(text.trim().to_owned()).filter(|text| !text.is_empty()),
@@ -195,7 +195,7 @@ pub(super) fn read_refusal(status: u16, headers: &HeaderMap, body: &[u8], secret
             .with_status(status)
             .with_code(seen.code().map(str::to_owned))
             .with_request_id(seen.request_id().map(str::to_owned))
-            .with_unclear(seen.is_unclear())
+            .with_ambiguous(seen.is_ambiguous())
     };
     let refused = || recast(ErrorKind::Auth, "the service refused the login", Disposition::Fatal);
     let retry = Disposition::Retry { after: wait_asked_for(status, headers) };
@@ -267,7 +267,7 @@ impl Attempts {
         if matches!(error.status(), Some(300..=499)) && !matches!(error.status(), Some(408 | 429)) {
             return None;
         }
-        let lost = error.is_unclear() && !answered;
+        let lost = error.is_ambiguous() && !answered;
         if lost && !self.lost_once {
             self.lost_once = true;
             return (!left.is_zero()).then_some(Duration::ZERO);
@@ -278,7 +278,7 @@ impl Attempts {
         let wait = match after {
             Some(after) => after,
             // Nothing was sent, so the service needs no pause.
-            None if !error.is_unclear() && !answered => BackoffPolicy::default().delay(self.repeats, None, random),
+            None if !error.is_ambiguous() && !answered => BackoffPolicy::default().delay(self.repeats, None, random),
             None => pause,
         };
         self.repeats += 1;
@@ -380,7 +380,7 @@ mod tests {
             r#"{"access_token":"a\nb s3cret"}"#,
         ] {
             let error = session(body, None).unwrap_err();
-            assert_eq!((error.kind(), error.is_unclear()), (ErrorKind::Protocol, true), "{body}");
+            assert_eq!((error.kind(), error.is_ambiguous()), (ErrorKind::Protocol, true), "{body}");
             assert!(!format!("{error:?}").contains("s3cret"));
         }
     }
@@ -436,14 +436,14 @@ mod tests {
     fn transient_errors_are_retried_by_the_guides_rules() {
         let second = Duration::from_secs(1);
         let failed = |error: Error| Refusal::Failed(error);
-        let lost = || failed(Error::new(ErrorKind::Timeout, "x").with_unclear(true));
+        let lost = || failed(Error::new(ErrorKind::Timeout, "x").with_ambiguous(true));
         let unsent = || failed(Error::new(ErrorKind::Network, "x"));
-        let down = || failed(Error::new(ErrorKind::Service, "x").with_status(500).with_unclear(true));
+        let down = || failed(Error::new(ErrorKind::Service, "x").with_status(500).with_ambiguous(true));
         let requested = || {
             let after = Disposition::Retry { after: Some(second * 4) };
             failed(Error::new(ErrorKind::RateLimited, "x").with_status(429).with_disposition(after))
         };
-        let garbled = || failed(Error::new(ErrorKind::Protocol, "x").with_status(200).with_unclear(true));
+        let garbled = || failed(Error::new(ErrorKind::Protocol, "x").with_status(200).with_ambiguous(true));
         let again = |attempts: &mut Attempts, refusal: &Refusal, patient| {
             attempts.again(refusal, patient, PAUSE, 1.0, second * 30)
         };

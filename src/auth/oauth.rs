@@ -502,7 +502,7 @@ impl Shared {
         let permit = self.budget.admit(&Method::POST, TOKEN_PATH, patience).await.map_err(Refusal::Failed)?;
         let assertion = match self.app.assertion(deadline).await {
             Ok(assertion) => assertion,
-            Err(error) => return Err(unanswered(permit, error.with_unclear(false))),
+            Err(error) => return Err(unanswered(permit, error.with_ambiguous(false))),
         };
         let client = self.app.client(assertion.as_ref(), grant.names_client());
         let request = match self.app.post(TOKEN_PATH, form(grant, &self.app.options, client)) {

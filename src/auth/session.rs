@@ -370,7 +370,7 @@ mod tests {
         hold.failed(&Error::new(ErrorKind::Auth, "refused").with_status(400), now);
         assert!(hold.error(now).is_none());
         for pause in [10, 20, 40, 60, 60] {
-            hold.failed(&Error::new(ErrorKind::Service, "x").with_status(503).with_unclear(true), now);
+            hold.failed(&Error::new(ErrorKind::Service, "x").with_status(503).with_ambiguous(true), now);
             let error = hold.error(now).unwrap();
             assert_eq!((error.retry_after(), error.sent_nothing()), (Some(SECOND * pause), true));
             assert!(hold.error(now + SECOND * pause).is_none());
@@ -383,7 +383,7 @@ mod tests {
         let error = hold.error(now).unwrap();
         assert_eq!((error.kind(), error.retry_after()), (ErrorKind::RateLimited, Some(SECOND * 50)));
         hold.granted(now);
-        hold.failed(&Error::new(ErrorKind::Timeout, "x").with_unclear(true), now);
+        hold.failed(&Error::new(ErrorKind::Timeout, "x").with_ambiguous(true), now);
         assert_eq!(hold.error(now).and_then(|error| error.retry_after()), Some(PAUSE));
     }
 

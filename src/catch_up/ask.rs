@@ -71,7 +71,7 @@ pub(super) async fn ask<T>(
         Error::new(ErrorKind::Protocol, "unexpected answer")
             .with_status(response.status().as_u16())
             .with_request_id(response.request_id())
-            .with_unclear(true)
+            .with_ambiguous(true)
     })?;
     Ok(Answered { body, at: time::shift(ours, skew), skew })
 }

@@ -98,7 +98,7 @@ pub enum OpenReason {
     /// No catch-up source of the subscription covers the filter, or none does any more: the filter was removed before
     /// the gap ended.
     NoSource,
-    /// The source finds a state, or some of the events: see [`LeftOpen::closure`](crate::LeftOpen::closure).
+    /// The source finds a state, or some of the events: see [`Unrecovered::closure`](crate::Unrecovered::closure).
     InPart,
     /// The service refused the position, or none was as old as the gap: the source found what was created meanwhile,
     /// but no changes of older records.

@@ -25,7 +25,7 @@ const BODY_LIMIT: usize = 1 << 20;
 const BODY_LIMIT_CAP: usize = 64 << 20;
 const DEADLINE: Duration = Duration::from_secs(8);
 const DEADLINE_CAP: Duration = Duration::from_secs(600);
-const AT_ONCE: usize = 256;
+const MAX_CONCURRENT: usize = 256;
 const HEADER: HeaderName = HeaderName::from_static(SIGNATURE_HEADER);
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
@@ -51,7 +51,7 @@ struct Inner {
     deadline: Duration,
     max_age: Option<Duration>,
     query_signature: bool,
-    at_once: Arc<Semaphore>,
+    max_concurrent: Arc<Semaphore>,
     system: System,
 }
 
@@ -65,7 +65,7 @@ pub struct SourceEndpointBuilder {
     deadline: Duration,
     max_age: Option<Duration>,
     query_signature: bool,
-    at_once: usize,
+    max_concurrent: usize,
     system: System,
 }
 
@@ -79,7 +79,7 @@ impl SourceEndpoint {
             deadline: DEADLINE,
             max_age: None,
             query_signature: false,
-            at_once: AT_ONCE,
+            max_concurrent: MAX_CONCURRENT,
             system: System::default(),
         }
     }
@@ -207,7 +207,7 @@ impl Inner {
         let Ok(runtime) = Handle::try_current() else {
             return Err(Failure::status(500, "the source has no runtime"));
         };
-        let Ok(place) = Arc::clone(&self.at_once).try_acquire_owned() else {
+        let Ok(place) = Arc::clone(&self.max_concurrent).try_acquire_owned() else {
             return Err(Failure::unavailable("too many actions are under way"));
         };
         let (source, writes) = (self.source.clone(), action.writes());
@@ -290,8 +290,8 @@ impl SourceEndpointBuilder {
 
     /// Maximum number of concurrent actions; more get 503. Default 256. A write past its deadline
     /// counts until it ends.
-    pub fn at_once(mut self, actions: usize) -> Self {
-        self.at_once = actions;
+    pub fn max_concurrent(mut self, actions: usize) -> Self {
+        self.max_concurrent = actions;
         self
     }
 
@@ -310,7 +310,7 @@ impl SourceEndpointBuilder {
         if self.max_age.is_some_and(|age| age.is_zero()) {
             return Err(Error::config("no action is as new as that"));
         }
-        if !(1..=Semaphore::MAX_PERMITS).contains(&self.at_once) {
+        if !(1..=Semaphore::MAX_PERMITS).contains(&self.max_concurrent) {
             return Err(Error::config("at least one action runs at once"));
         }
         Ok(SourceEndpoint(Arc::new(Inner {
@@ -320,7 +320,7 @@ impl SourceEndpointBuilder {
             deadline: self.deadline,
             max_age: self.max_age,
             query_signature: self.query_signature,
-            at_once: Arc::new(Semaphore::new(self.at_once)),
+            max_concurrent: Arc::new(Semaphore::new(self.max_concurrent)),
             system: self.system,
         })))
     }

@@ -25,7 +25,7 @@ type Turn = tokio::sync::Mutex<()>;
 ///
 /// Retain entries for days, not minutes: a person can retry an old content.
 #[async_trait]
-pub trait ContentStore: fmt::Debug + Send + Sync + 'static {
+pub trait IdempotencyStore: fmt::Debug + Send + Sync + 'static {
     /// The answer to `content_id`, if there is one.
     ///
     /// # Errors
@@ -43,7 +43,7 @@ pub trait ContentStore: fmt::Debug + Send + Sync + 'static {
 
 /// Stores the latest answers in memory, for one process until it ends.
 #[derive(Debug)]
-pub struct MemoryContents {
+pub struct MemoryIdempotencyStore {
     limit: usize,
     kept: Mutex<Kept>,
 }
@@ -60,7 +60,7 @@ impl fmt::Debug for Kept {
     }
 }
 
-impl MemoryContents {
+impl MemoryIdempotencyStore {
     /// Stores the latest `limit` answers, at least one.
     #[must_use]
     pub fn new(limit: usize) -> Self {
@@ -74,14 +74,14 @@ impl MemoryContents {
 
 /// Stores 10 000 answers: about 10 MiB at 1 KiB each, and more than agents write while the platform
 /// repeats automatically.
-impl Default for MemoryContents {
+impl Default for MemoryIdempotencyStore {
     fn default() -> Self {
         Self::new(10_000)
     }
 }
 
 #[async_trait]
-impl ContentStore for MemoryContents {
+impl IdempotencyStore for MemoryIdempotencyStore {
     async fn load(&self, collection: CollectionName, content_id: &str) -> Result<Option<String>> {
         Ok(self.lock().answers.get(&(collection, content_id.to_owned())).cloned())
     }
@@ -104,12 +104,12 @@ impl ContentStore for MemoryContents {
 /// The store, and the creates in progress.
 #[derive(Debug)]
 pub(super) struct Once {
-    store: Arc<dyn ContentStore>,
+    store: Arc<dyn IdempotencyStore>,
     under_way: Mutex<HashMap<Key, Weak<Turn>>>,
 }
 
 impl Once {
-    pub(super) fn new(store: Arc<dyn ContentStore>) -> Self {
+    pub(super) fn new(store: Arc<dyn IdempotencyStore>) -> Self {
         Self { store, under_way: Mutex::default() }
     }
 
@@ -150,7 +150,7 @@ mod tests {
 
     #[tokio::test]
     async fn finished_creates_are_not_remembered_as_in_progress() {
-        let once = Once::new(Arc::new(MemoryContents::default()));
+        let once = Once::new(Arc::new(MemoryIdempotencyStore::default()));
         for number in 0..100 {
             let create = async { Ok(Bytes::from_static(b"{}")) };
             once.run(CollectionName::Messages, &format!("c-{number}"), create).await.unwrap();

@@ -42,7 +42,7 @@
 //! - A list is newest first and contains the oldest new contents, so that the next one continues
 //!   there; see [`Feed`].
 //! - A create that is repeated because its answer was lost gets the same answer and is not written
-//!   again; see [`ContentStore`].
+//!   again; see [`IdempotencyStore`].
 //! - Registering a handler also advertises it to the platform; see [`SourceBuilder`].
 //! - A handler that panics or takes too long produces an error response.
 //!
@@ -74,7 +74,7 @@ pub use create::{NewMessage, NewPrivateMessage, NewThread, QueuingUpdate, Typing
 pub use endpoint::{SourceEndpoint, SourceEndpointBuilder};
 pub use failure::Failure;
 pub use feed::{Entry, Feed, MemoryFeed};
-pub use idempotency::{ContentStore, MemoryContents};
+pub use idempotency::{IdempotencyStore, MemoryIdempotencyStore};
 pub use object::{Attachment, Gender, Message, PrivateMessage, Thread, User};
 pub use options::SourceOption;
 pub use send::{SendApi, SendApiBuilder};

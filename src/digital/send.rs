@@ -187,7 +187,7 @@ impl SendApi {
     /// - [`ErrorKind::RateLimited`]: too many requests (429).
     /// - [`ErrorKind::Service`], [`ErrorKind::Network`], [`ErrorKind::Timeout`],
     ///   [`ErrorKind::Protocol`]: after the last repetition. With
-    ///   [`is_unclear`](Error::is_unclear) it may have been performed.
+    ///   [`is_ambiguous`](Error::is_ambiguous) it may have been performed.
     pub async fn send(&self, action: &str, params: &(impl Serialize + Sync + ?Sized)) -> Result<()> {
         self.post(action, params, Idempotency::Safe).await
     }
@@ -377,7 +377,7 @@ fn outcome(status: StatusCode, headers: &HeaderMap, body: &[u8], secrets: &[&str
             Ok(())
         } else {
             let error = Error::new(ErrorKind::Protocol, "the answer is a success, but not the word that says so");
-            Err(error.with_status(status.as_u16()).with_unclear(true))
+            Err(error.with_status(status.as_u16()).with_ambiguous(true))
         };
     }
     let (kind, disposition, headline) = classify(status.as_u16(), &text, headers);
@@ -385,7 +385,7 @@ fn outcome(status: StatusCode, headers: &HeaderMap, body: &[u8], secrets: &[&str
     let repeats = secrets.iter().any(|secret| text.contains(secret));
     let message = if said.trim().is_empty() || repeats { headline.into() } else { format!("{headline}: {said}") };
     let error = Error::new(kind, message).with_disposition(disposition).with_status(status.as_u16());
-    Err(error.with_unclear(matches!(status.as_u16(), 408 | 500..=599)))
+    Err(error.with_ambiguous(matches!(status.as_u16(), 408 | 500..=599)))
 }
 
 fn classify(status: u16, text: &str, headers: &HeaderMap) -> (ErrorKind, Disposition, &'static str) {
@@ -447,7 +447,7 @@ mod tests {
         }
         for bad in ["", "OK", "<html>ok</html>", "{\"status\":\"ok\"}"] {
             let error = answered(200, bad).unwrap_err();
-            assert_eq!((error.kind(), error.is_unclear()), (ErrorKind::Protocol, true), "{bad}");
+            assert_eq!((error.kind(), error.is_ambiguous()), (ErrorKind::Protocol, true), "{bad}");
         }
     }
 
@@ -484,7 +484,7 @@ mod tests {
             let error = answered(status, text).unwrap_err();
             assert_eq!((error.kind(), error.disposition()), (kind, disposition), "{status} {text}");
             assert_eq!(error.status(), Some(status));
-            assert_eq!(error.is_unclear(), matches!(status, 408 | 500 | 503), "{status}");
+            assert_eq!(error.is_ambiguous(), matches!(status, 408 | 500 | 503), "{status}");
         }
     }
 

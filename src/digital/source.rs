@@ -13,7 +13,7 @@ use super::collection::{Collection, Content};
 use super::create::{QueuingUpdate, Typing};
 use super::failure::Failure;
 use super::feed::{Feed, page};
-use super::idempotency::{ContentStore, MemoryContents, Once};
+use super::idempotency::{IdempotencyStore, MemoryIdempotencyStore, Once};
 use super::options::{self, Operations, SourceOption};
 use crate::error::{Error, Result};
 
@@ -48,7 +48,7 @@ pub struct SourceBuilder {
     options: Vec<SourceOption>,
     locales: BTreeMap<String, BTreeMap<String, String>>,
     read_marks: bool,
-    once: Arc<dyn ContentStore>,
+    once: Arc<dyn IdempotencyStore>,
     once_used: Vec<PendingCreate>,
     page: usize,
     fault: Option<Error>,
@@ -74,7 +74,7 @@ impl Source {
             options: Vec::new(),
             locales: BTreeMap::new(),
             read_marks: false,
-            once: Arc::new(MemoryContents::default()),
+            once: Arc::new(MemoryIdempotencyStore::default()),
             once_used: Vec::new(),
             page: PAGE,
             fault: None,
@@ -318,9 +318,9 @@ impl SourceBuilder {
         self
     }
 
-    /// The store of answers to creates. Default [`MemoryContents`], which a restart empties: a
+    /// The store of answers to creates. Default [`MemoryIdempotencyStore`], which a restart empties: a
     /// create whose answer was lost at that time is then written again.
-    pub fn contents(mut self, store: impl ContentStore) -> Self {
+    pub fn contents(mut self, store: impl IdempotencyStore) -> Self {
         self.once = Arc::new(store);
         self
     }

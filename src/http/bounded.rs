@@ -72,7 +72,7 @@ impl BoundedClient {
     /// Cancel safe on this side: the connection is dropped.
     ///
     /// # Errors
-    /// `Network`, `Timeout` and `Protocol`; [`Error::is_unclear`] unless it is certain that nothing
+    /// `Network`, `Timeout` and `Protocol`; [`Error::is_ambiguous`] unless it is certain that nothing
     /// was sent.
     pub(crate) async fn exchange(&self, mut request: HttpRequest, deadline: Instant) -> Result<Answer> {
         request.headers_mut().entry(USER_AGENT).or_insert_with(|| self.user_agent.clone());
@@ -81,7 +81,7 @@ impl BoundedClient {
         }
         match timeout_at(deadline, self.redirected(request)).await {
             Ok(outcome) => outcome,
-            Err(_) => Err(Error::new(ErrorKind::Timeout, "no answer before the deadline").with_unclear(true)),
+            Err(_) => Err(Error::new(ErrorKind::Timeout, "no answer before the deadline").with_ambiguous(true)),
         }
     }
 
@@ -102,19 +102,19 @@ impl BoundedClient {
                 if chunk.len() > self.body_limit - bytes.len() {
                     let message = format!("the answer is longer than the limit of {} bytes", self.body_limit);
                     let error = Error::new(ErrorKind::Protocol, message).with_status(status.as_u16());
-                    return Err(error.with_unclear(true).with_source(Undecoded::TooLarge));
+                    return Err(error.with_ambiguous(true).with_source(Undecoded::TooLarge));
                 }
                 bytes.extend_from_slice(&chunk);
             }
             let body = decode(&mut headers, bytes.freeze(), self.body_limit).map_err(|why| {
                 Error::new(ErrorKind::Protocol, why.to_string())
                     .with_status(status.as_u16())
-                    .with_unclear(true)
+                    .with_ambiguous(true)
                     .with_source(why)
             })?;
             return Ok(Answer { status, headers, body });
         }
-        Err(Error::new(ErrorKind::Protocol, "more than ten redirects are not followed").with_unclear(true))
+        Err(Error::new(ErrorKind::Protocol, "more than ten redirects are not followed").with_ambiguous(true))
     }
 }
 
@@ -157,7 +157,7 @@ fn not_followed(what: &'static str, status: StatusCode) -> Error {
     let unclear = !matches!(status.as_u16(), 307 | 308);
     Error::new(ErrorKind::Protocol, format!("{what} is not followed"))
         .with_status(status.as_u16())
-        .with_unclear(unclear)
+        .with_ambiguous(unclear)
 }
 
 fn network_error(error: HttpError) -> Error {
@@ -169,7 +169,7 @@ fn network_error(error: HttpError) -> Error {
             (ErrorKind::Network, "the connection broke")
         }
     };
-    Error::new(kind, message).with_unclear(error.sent()).with_source(error)
+    Error::new(kind, message).with_ambiguous(error.sent()).with_source(error)
 }
 
 /// Parses a server's URL: `http` or `https`, a host, and nothing after the port.
@@ -247,7 +247,7 @@ mod tests {
                 let (canned, client) = answers([to(status, "https://other.example/"), done()]);
                 let error = ask(&client, method.clone()).await.unwrap_err();
                 assert_eq!(error.kind(), ErrorKind::Protocol, "{method} {status}");
-                assert_eq!((error.status(), error.is_unclear()), (Some(status), unclear), "{method} {status}");
+                assert_eq!((error.status(), error.is_ambiguous()), (Some(status), unclear), "{method} {status}");
                 assert!(error.to_string().contains("redirect") && !format!("{error:?}").contains("other.example"));
                 assert_eq!(canned.asked.lock().unwrap().len(), 1);
             }
@@ -332,7 +332,7 @@ mod tests {
         for what in ["bomb", "unknown", "long"] {
             let error = ask(&client, Method::GET).await.unwrap_err();
             assert_eq!(
-                (error.kind(), error.status(), error.is_unclear()),
+                (error.kind(), error.status(), error.is_ambiguous()),
                 (ErrorKind::Protocol, Some(200), true),
                 "{what}"
             );

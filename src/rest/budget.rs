@@ -957,7 +957,7 @@ mod tests {
         let start = Instant::now();
         let error = budget.admit(&Method::GET, LIGHT, start + Duration::from_secs(19)).await.unwrap_err();
         assert_eq!((error.kind(), error.retry_after()), (ErrorKind::RateLimited, Some(Duration::from_secs(20))));
-        assert!(!error.is_unclear());
+        assert!(!error.is_ambiguous());
         let _other_group = budget.admit(&Method::POST, POSTS, start).await.unwrap();
         assert_eq!(start.elapsed(), Duration::ZERO);
         let _permit = budget.admit(&Method::GET, LIGHT, start + Duration::from_secs(30)).await.unwrap();
@@ -1019,7 +1019,7 @@ mod tests {
         let last = waiting.await.unwrap().unwrap();
         assert_eq!(start.elapsed(), Duration::ZERO);
         // One that may have been sent, or that was answered, counts.
-        last.failed(&unsent().with_unclear(true));
+        last.failed(&unsent().with_ambiguous(true));
         assert!(budget.admit(&Method::GET, LIGHT, start).await.is_err());
         tokio::time::advance(Duration::from_secs(60)).await;
         for status in [500, 503] {

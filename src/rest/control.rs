@@ -25,7 +25,7 @@ const SOCKET_TOKEN: &str = "/restapi/oauth/wstoken";
 ///
 /// Each call is one attempt within the client's deadline; after a refused token it is repeated once
 /// with a new one, and it waits for a closed rate group. After a `create` that fails
-/// [unclearly](Error::is_unclear) a subscription may exist. `list` does not prove ownership:
+/// [unclearly](Error::is_ambiguous) a subscription may exist. `list` does not prove ownership:
 /// another process of the same user and app may have created one with the same filters.
 #[derive(Clone, Debug)]
 pub struct RestControl {
@@ -100,7 +100,7 @@ impl ControlPlane for RestControl {
             Ok(answer) => Err(Error::new(ErrorKind::Protocol, "the answer to the deletion is not the service's")
                 .with_status(answer.status().as_u16())
                 .with_disposition(Disposition::Retry { after: None })
-                .with_unclear(true)),
+                .with_ambiguous(true)),
             Err(error) if error.status() == Some(404) => Ok(Deletion::GoneAlready),
             Err(error) => Err(error),
         }

@@ -100,7 +100,7 @@ pub(crate) fn error_from(status: u16, headers: &HeaderMap, body: &[u8], secrets:
         .with_parameter(envelope.parameter)
         .with_permission(envelope.permission)
         .with_request_id(request_id(headers))
-        .with_unclear(matches!(status, 408 | 500..=599))
+        .with_ambiguous(matches!(status, 408 | 500..=599))
 }
 
 /// A short text for `kind`.
@@ -307,7 +307,7 @@ mod tests {
         for (status, unclear) in
             [(400, false), (401, false), (404, false), (408, true), (429, false), (500, true), (504, true)]
         {
-            assert_eq!(error(status, "").is_unclear(), unclear, "{status}");
+            assert_eq!(error(status, "").is_ambiguous(), unclear, "{status}");
         }
     }
 

@@ -159,7 +159,7 @@ impl RequestBuilder {
     /// # Errors
     /// Any response but 2xx (and 304), as described at [`Client`].
     /// [`Config`](crate::ErrorKind::Config) for an invalid value in this builder; nothing was sent
-    /// then. [`Error::is_unclear`] states whether the service may have carried it out nevertheless.
+    /// then. [`Error::is_ambiguous`] states whether the service may have carried it out nevertheless.
     pub async fn send(self) -> Result<Response> {
         self.client.run(&self.call?).await
     }
@@ -253,7 +253,7 @@ mod tests {
             get().json(&std::collections::HashMap::from([((1, 2), 3)])),
         ] {
             let error = request.query("a", "b").idempotent(true).send().await.unwrap_err();
-            assert_eq!((error.kind(), error.is_unclear()), (ErrorKind::Config, false));
+            assert_eq!((error.kind(), error.is_ambiguous()), (ErrorKind::Config, false));
         }
     }
 

@@ -55,13 +55,13 @@ impl Response {
     ///
     /// # Errors
     /// [`Protocol`](crate::ErrorKind::Protocol) if it is not JSON or not a `T`. The request was
-    /// carried out, so the error is [unclear](crate::Error::is_unclear).
+    /// carried out, so the error is [unclear](crate::Error::is_ambiguous).
     pub fn json<T: DeserializeOwned>(&self) -> Result<T> {
         serde_json::from_slice(&self.body).map_err(|error| {
             json_error("the answer", &error)
                 .with_status(self.status.as_u16())
                 .with_request_id(self.request_id())
-                .with_unclear(true)
+                .with_ambiguous(true)
         })
     }
 

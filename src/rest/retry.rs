@@ -51,7 +51,7 @@ pub(crate) fn next_step(
         Disposition::Retry { after } => {
             let allowed = match repeat {
                 Idempotency::Safe => true,
-                Idempotency::IfUndone => !error.is_unclear(),
+                Idempotency::IfUndone => !error.is_ambiguous(),
                 Idempotency::Never => false,
             };
             let wait = backoff.delay(attempts.repeats, after, random);
@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn only_safe_calls_are_retried_after_ambiguous_errors() {
-        let broken = Error::new(ErrorKind::Network, "x").with_unclear(true);
+        let broken = Error::new(ErrorKind::Network, "x").with_ambiguous(true);
         let unsent = Error::new(ErrorKind::Network, "x");
         let limited =
             Error::new(ErrorKind::RateLimited, "x").with_disposition(Disposition::Retry { after: Some(SECOND) });

@@ -27,7 +27,7 @@ use crate::policy::{BackoffPolicy, RenewalPolicy};
 use crate::registry::Registry;
 use crate::rest::ControlPlane;
 use crate::system::System;
-use crate::transport::{Session, Transport, TransportKind};
+use crate::transport::{Transport, TransportBinding, TransportKind};
 
 /// Commands are answered at once, so that no more than a few wait.
 const COMMANDS: usize = 8;
@@ -416,11 +416,10 @@ impl SubscriptionBuilder {
         let kept = self.checkpoint.clone().map(|store| (Keeper::new(store, read.clone()), self.ack));
         let claim = self.claim.clone();
         let ways: Vec<_> = self.transport.iter().chain(&self.fallbacks).cloned().collect();
-        let sessions: Vec<_> =
-            ways.into_iter().map(|transport| (transport.session(&self.control), transport)).collect();
+        let bindings: Vec<_> = ways.into_iter().map(|transport| (transport.bind(&self.control), transport)).collect();
         #[cfg(feature = "websocket")]
-        let socket = sessions.iter().find_map(|(session, _)| session.as_ref()?.socket.clone());
-        let setup = self.check(sessions)?;
+        let socket = bindings.iter().find_map(|(binding, _)| binding.as_ref()?.socket.clone());
+        let setup = self.check(bindings)?;
         let transport = setup.transport.kind();
         let (out, items) = mpsc::channel(buffer);
         let (commands_in, commands) = mpsc::channel(COMMANDS);
@@ -455,7 +454,7 @@ impl SubscriptionBuilder {
         Ok((subscription, started))
     }
 
-    fn check(self, sessions: Vec<(Option<Session>, Arc<dyn Transport>)>) -> Result<Setup> {
+    fn check(self, bindings: Vec<(Option<TransportBinding>, Arc<dyn Transport>)>) -> Result<Setup> {
         if self.transport.is_none() {
             return Err(Error::config("a subscription needs a transport"));
         }
@@ -485,17 +484,17 @@ impl SubscriptionBuilder {
         if [self.failover.after, self.failover.back_after].iter().any(|time| *time < Duration::from_secs(1)) {
             return Err(Error::config("fail_over needs at least a second each"));
         }
-        let mut ways = Vec::with_capacity(sessions.len());
+        let mut ways = Vec::with_capacity(bindings.len());
         let begun = polled::first_positions(self.catch_up);
-        for (session, transport) in sessions {
-            ways.push(match session {
-                Some(Session { control, transport, polls: true, has_address, .. }) => {
+        for (binding, transport) in bindings {
+            ways.push(match binding {
+                Some(TransportBinding { control, transport, polls: true, has_address, .. }) => {
                     let control = polled::beginning(control, &begun, self.filters.clone(), self.fallbacks.is_empty())?;
                     Way { control, transport, has_address, polls: true }
                 }
-                session => {
-                    let (control, transport, has_address) = match session {
-                        Some(session) => (session.control, session.transport, session.has_address),
+                binding => {
+                    let (control, transport, has_address) = match binding {
+                        Some(binding) => (binding.control, binding.transport, binding.has_address),
                         None => (self.control.clone(), transport, true),
                     };
                     let control =

@@ -245,13 +245,13 @@ pub struct Resumed {
     /// The subscription that replaced a lost one, if one did.
     pub recreated: Option<Recreated>,
     /// The filters for which that is not proven, and why. Empty exactly if it is [`complete`](Self::complete).
-    pub left_open: Vec<LeftOpen>,
+    pub unrecovered: Vec<Unrecovered>,
 }
 
 /// A filter whose events may be missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct LeftOpen {
+pub struct Unrecovered {
     /// The filter.
     pub filter: String,
     /// How well a source of this subscription covers it.

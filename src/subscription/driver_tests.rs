@@ -453,8 +453,8 @@ async fn l11_a_full_service_is_made_room_in_by_own_leftovers_only() {
 /// Found 5.1: another process with the same user, app and filters had just subscribed.
 #[tokio::test(start_paused = true)]
 async fn a_creation_without_an_answer_touches_no_subscription_of_another_process() {
-    let lost = || Error::new(ErrorKind::Timeout, "lost").with_unclear(true);
-    for script in [Script::Fail(unavailable().with_unclear(true)), Script::Fail(lost()), Script::Lose(lost())] {
+    let lost = || Error::new(ErrorKind::Timeout, "lost").with_ambiguous(true);
+    for script in [Script::Fail(unavailable().with_ambiguous(true)), Script::Fail(lost()), Script::Lose(lost())] {
         let world = World::new();
         let made_anyway = matches!(script, Script::Lose(_));
         let created = crate::Timestamp::from(crate::clock::wall_now());
@@ -475,7 +475,7 @@ async fn a_creation_without_an_answer_touches_no_subscription_of_another_process
 #[tokio::test(start_paused = true)]
 async fn what_an_unanswered_creation_made_has_expired_after_its_lifetime() {
     let world = World::new();
-    world.control.script("create", Script::Fail(unavailable().with_unclear(true)));
+    world.control.script("create", Script::Fail(unavailable().with_ambiguous(true)));
     let subscription = world.live().await;
     sleep(UNCONFIRMED_FOR + secs(1)).await;
     assert!(subscription.close().await.deleted);
@@ -516,7 +516,7 @@ async fn p3_a_link_goes_on_where_the_last_one_stopped() {
             frames: vec![],
             cursor: cursor(77_777_777_777_777_777),
             coverage: Coverage::Pushed,
-            suspected_loss: None,
+            possible_loss: None,
         }),
     );
     settle().await;
@@ -645,7 +645,7 @@ async fn found_6_11_a_deletion_that_is_not_answered_is_asked_for_again_within_th
 
 #[tokio::test(start_paused = true)]
 async fn found_6_12_a_start_ends_within_its_bound_farewell_included() {
-    let garbled = || Error::new(ErrorKind::Protocol, "x").with_status(200).with_unclear(true);
+    let garbled = || Error::new(ErrorKind::Protocol, "x").with_status(200).with_ambiguous(true);
     for within in [1, 4, 20] {
         for hangs in [false, true] {
             let world = World::new();
@@ -791,7 +791,7 @@ async fn a_suspected_loss_comes_before_the_events_behind_it() {
     let world = World::new();
     let mut subscription = world.live().await;
     world.transport.events(1, [1]);
-    world.transport.batch(1, vec![event_text(2)], Some(SuspectedLoss::BufferFull { events: 100 }));
+    world.transport.batch(1, vec![event_text(2)], Some(PossibleLoss::BufferFull { events: 100 }));
     assert_eq!(next_uuid(&mut subscription).await, 1);
     let gap = next_gap(&mut subscription).await;
     assert_eq!((gap.cause, gap.certainty), (GapCause::ServiceBufferFull { events: 100 }, Certainty::Possible));
@@ -844,7 +844,7 @@ async fn s2_a_stopped_reader_takes_bounded_memory_and_gets_one_gap() {
     // Room again: events flow.
     let end = next_resumed(&mut subscription).await;
     assert!(!end.complete);
-    assert_eq!(end.left_open.iter().map(|open| open.filter.as_str()).collect::<Vec<_>>(), [MESSAGES]);
+    assert_eq!(end.unrecovered.iter().map(|open| open.filter.as_str()).collect::<Vec<_>>(), [MESSAGES]);
     world.transport.events(1, [9999]);
     assert_eq!(next_uuid(&mut subscription).await, 9999);
 }
@@ -970,7 +970,7 @@ async fn what_was_gone_before_it_is_closed_is_told_as_a_gap() {
     // A deletion that was carried out and not answered is no such sign.
     let world = World::new();
     let subscription = world.live().await;
-    world.control.script("delete", Script::Lose(Error::new(ErrorKind::Timeout, "no answer").with_unclear(true)));
+    world.control.script("delete", Script::Lose(Error::new(ErrorKind::Timeout, "no answer").with_ambiguous(true)));
     let closed = subscription.close().await;
     assert_eq!(deletes(&world.control).len(), 2);
     assert!(closed.deleted && closed.unread.is_empty(), "{:?}", closed.unread);
@@ -1617,7 +1617,7 @@ async fn ending_while_the_connection_is_down_tells_of_what_may_wait() {
 #[tokio::test(start_paused = true)]
 async fn a_service_that_answers_nothing_any_more_does_not_keep_the_end() {
     let world = World::new();
-    world.control.script("create", Script::Fail(Error::new(ErrorKind::Timeout, "no answer").with_unclear(true)));
+    world.control.script("create", Script::Fail(Error::new(ErrorKind::Timeout, "no answer").with_ambiguous(true)));
     let subscription = world.live().await;
     for _ in 0..3 {
         world.control.script("delete", Script::Slow(secs(3600)));
@@ -1728,7 +1728,7 @@ async fn a_gap_is_filled_in_its_place_and_told_complete() {
         assert_eq!(next_sms(&mut subscription).await, (Origin::CatchUp, n));
     }
     let resumed = next_resumed(&mut subscription).await;
-    assert!(resumed.complete && resumed.left_open.is_empty());
+    assert!(resumed.complete && resumed.unrecovered.is_empty());
     assert_eq!(resumed.recreated.unwrap().new, "sub-2");
     assert_eq!(next_sms(&mut subscription).await, (Origin::Push, 5));
     settle().await;
@@ -1746,7 +1746,7 @@ async fn a_pushed_message_is_not_delivered_again_when_it_is_found_under_the_own_
         source.find_under(TEXTS);
         source.happen([1, 2]);
         let texts = [1, 2].map(|n| sms_text(n).replacen('{', &format!("{{{owner}"), 1));
-        let loss = SuspectedLoss::BufferFull { events: 2 };
+        let loss = PossibleLoss::BufferFull { events: 2 };
         world.transport.batch(1, vec![texts[0].clone()], None);
         assert_eq!(next_sms(&mut subscription).await, (Origin::Push, 1));
         world.transport.batch(1, vec![texts[1].clone()], Some(loss));
@@ -1764,7 +1764,7 @@ async fn a_possible_gap_is_filled_too_and_costs_nothing_where_nothing_was_missed
     let (world, source) = (World::new(), FakeSource::default());
     let mut subscription = with_source(&world, &source).await;
     source.happen([1, 2]);
-    let loss = SuspectedLoss::BufferFull { events: 2 };
+    let loss = PossibleLoss::BufferFull { events: 2 };
     world.transport.batch(1, vec![sms_text(1), sms_text(2)], Some(loss));
     assert!(matches!(next_gap(&mut subscription).await.cause, GapCause::ServiceBufferFull { .. }));
     assert_eq!(next_sms(&mut subscription).await, (Origin::CatchUp, 1));
@@ -1783,11 +1783,11 @@ async fn what_no_source_covers_is_told_as_left_open() {
     let builder = builder.transport(world.transport.clone()).catch_up(source.clone());
     let mut subscription = builder.start().await.unwrap();
     world.up(&subscription, 1).await;
-    world.transport.batch(1, Vec::new(), Some(SuspectedLoss::BufferAged { pause: secs(300) }));
+    world.transport.batch(1, Vec::new(), Some(PossibleLoss::BufferAged { pause: secs(300) }));
     assert_eq!(next_gap(&mut subscription).await.filters, [TEXTS, presence]);
     let resumed = next_resumed(&mut subscription).await;
     assert!(!resumed.complete);
-    let open: Vec<_> = resumed.left_open.iter().map(|open| (open.filter.as_str(), open.closure)).collect();
+    let open: Vec<_> = resumed.unrecovered.iter().map(|open| (open.filter.as_str(), open.closure)).collect();
     assert_eq!(open, [(presence, crate::event::GapClosure::Nothing)]);
     subscription.close().await;
 }
@@ -1850,7 +1850,7 @@ async fn a_source_that_fails_holds_pushed_events_back_for_five_seconds() {
     for _ in 0..1000 {
         source.fail(unavailable());
     }
-    world.transport.batch(1, vec![sms_text(7)], Some(SuspectedLoss::BufferFull { events: 1 }));
+    world.transport.batch(1, vec![sms_text(7)], Some(PossibleLoss::BufferFull { events: 1 }));
     next_gap(&mut subscription).await;
     let since = Instant::now();
     assert_eq!(next_sms(&mut subscription).await, (Origin::Push, 7));
@@ -1865,7 +1865,7 @@ async fn closing_while_a_gap_is_being_filled_ends_it() {
     let (world, source) = (World::new(), FakeSource::default());
     let mut subscription = with_source(&world, &source).await;
     source.slow(secs(3600));
-    world.transport.batch(1, vec![sms_text(7)], Some(SuspectedLoss::BufferFull { events: 1 }));
+    world.transport.batch(1, vec![sms_text(7)], Some(PossibleLoss::BufferFull { events: 1 }));
     next_gap(&mut subscription).await;
     let before = Instant::now();
     let unread = subscription.close().await.unread;
@@ -1883,7 +1883,7 @@ async fn ten_thousand_found_events_wait_at_the_source_while_nobody_reads() {
     settle().await;
     source.page(10);
     source.happen(1..=10_000);
-    world.transport.batch(1, Vec::new(), Some(SuspectedLoss::BufferAged { pause: secs(300) }));
+    world.transport.batch(1, Vec::new(), Some(PossibleLoss::BufferAged { pause: secs(300) }));
     sleep(secs(30)).await;
     assert!(source.calls().len() < 100, "{} pages asked for", source.calls().len());
     next_gap(&mut subscription).await;
@@ -1981,7 +1981,7 @@ async fn pushes_that_wait_behind_a_gap_do_not_keep_it_from_being_filled() {
     source.page(1);
     source.slow(Duration::from_millis(500));
     source.happen(1..=5);
-    world.transport.batch(1, Vec::new(), Some(SuspectedLoss::BufferAged { pause: secs(300) }));
+    world.transport.batch(1, Vec::new(), Some(PossibleLoss::BufferAged { pause: secs(300) }));
     next_gap(&mut subscription).await;
     // More is pushed meanwhile than may wait.
     push_sms(&world, 1, &(100..200).collect::<Vec<_>>());
@@ -2025,16 +2025,16 @@ async fn filters_that_are_changed_are_made_up_for_too() {
     settle().await;
     subscription.handle().update_filters([filter(TEXTS)]).await.unwrap();
     source.happen([1]);
-    world.transport.batch(1, Vec::new(), Some(SuspectedLoss::BufferAged { pause: secs(300) }));
+    world.transport.batch(1, Vec::new(), Some(PossibleLoss::BufferAged { pause: secs(300) }));
     next_gap(&mut subscription).await;
     assert_eq!(next_sms(&mut subscription).await, (Origin::CatchUp, 1));
     let resumed = next_resumed(&mut subscription).await;
-    let open: Vec<_> = resumed.left_open.iter().map(|open| open.filter.as_str()).collect();
+    let open: Vec<_> = resumed.unrecovered.iter().map(|open| open.filter.as_str()).collect();
     assert_eq!(open, [presence], "the gap begins before the change");
     // And what is no longer asked for is not.
     subscription.handle().update_filters([filter(presence)]).await.unwrap();
     let calls = source.calls().len();
-    world.transport.batch(1, Vec::new(), Some(SuspectedLoss::BufferAged { pause: secs(300) }));
+    world.transport.batch(1, Vec::new(), Some(PossibleLoss::BufferAged { pause: secs(300) }));
     next_gap(&mut subscription).await;
     assert!(!next_resumed(&mut subscription).await.complete);
     assert_eq!(source.calls().len(), calls);
@@ -2075,7 +2075,7 @@ async fn what_a_source_finds_again_and_cannot_name_is_told_once() {
     source.nameless();
     source.happen([1]);
     for _ in 0..2 {
-        world.transport.batch(1, Vec::new(), Some(SuspectedLoss::BufferAged { pause: secs(300) }));
+        world.transport.batch(1, Vec::new(), Some(PossibleLoss::BufferAged { pause: secs(300) }));
     }
     let mut told = 0;
     sleep(secs(5)).await;
@@ -2111,7 +2111,7 @@ async fn the_pages_of_a_round_are_asked_for_with_the_same_beginning() {
     source.page(1);
     source.slow(secs(20));
     source.happen(1..=8);
-    world.transport.batch(1, Vec::new(), Some(SuspectedLoss::BufferAged { pause: secs(300) }));
+    world.transport.batch(1, Vec::new(), Some(PossibleLoss::BufferAged { pause: secs(300) }));
     // The gap is given up after a minute; its source goes on, and pushes with it.
     for _ in 0..20 {
         sleep(secs(10)).await;
@@ -2209,7 +2209,7 @@ async fn a_check_between_a_loss_and_its_discovery_hides_nothing() {
     source.happen([1]);
     sleep(secs(2_100)).await;
     assert_eq!(source.calls().iter().filter(|(_, missed)| !missed).count(), 1, "checked once");
-    let loss = SuspectedLoss::BufferFull { events: 100 };
+    let loss = PossibleLoss::BufferFull { events: 100 };
     world.transport.batch(1, Vec::new(), Some(loss));
     let gap = next_gap(&mut subscription).await;
     assert!(gap.since.is_some());
@@ -2224,12 +2224,12 @@ async fn a_gap_is_not_complete_before_its_source_has_settled() {
     let (world, source) = (World::new(), FakeSource::default());
     source.settles_after(secs(180));
     let mut subscription = with_source(&world, &source).await;
-    let loss = SuspectedLoss::BufferFull { events: 100 };
+    let loss = PossibleLoss::BufferFull { events: 100 };
     world.transport.batch(1, Vec::new(), Some(loss));
     next_gap(&mut subscription).await;
     let resumed = next_resumed(&mut subscription).await;
     assert!(!resumed.complete);
-    let [open] = &resumed.left_open[..] else { panic!("{resumed:?}") };
+    let [open] = &resumed.unrecovered[..] else { panic!("{resumed:?}") };
     assert!(matches!(open.reason, crate::catch_up::OpenReason::NotSettled { until } if until > resumed.at), "{open:?}");
     // It is asked again, and what it finds late is delivered without another gap.
     sleep(secs(150)).await;
@@ -2255,13 +2255,13 @@ async fn a_gap_names_the_filters_that_were_taken_out_within_it() {
     sleep(secs(10)).await;
     update(&subscription, &[voicemail]).await;
     sleep(secs(10)).await;
-    world.transport.batch(1, Vec::new(), Some(SuspectedLoss::RegionChanged));
+    world.transport.batch(1, Vec::new(), Some(PossibleLoss::RegionChanged));
     let gap = next_gap(&mut subscription).await;
     assert_eq!(gap.filters, [voicemail, MESSAGES], "{gap:?}");
     // Each loss of a filter is reported once.
     next_resumed(&mut subscription).await;
     sleep(secs(10)).await;
-    world.transport.batch(1, Vec::new(), Some(SuspectedLoss::RegionChanged));
+    world.transport.batch(1, Vec::new(), Some(PossibleLoss::RegionChanged));
     assert_eq!(next_gap(&mut subscription).await.filters, [voicemail]);
     subscription.close().await;
 }
@@ -2283,10 +2283,10 @@ async fn a_gap_is_not_complete_for_a_filter_that_is_taken_out_before_its_end() {
     sleep(secs(10)).await;
     world.up(&subscription, 2).await;
     let resumed = next_resumed(&mut subscription).await;
-    let open: Vec<_> = resumed.left_open.iter().map(|open| (open.filter.as_str(), open.reason)).collect();
+    let open: Vec<_> = resumed.unrecovered.iter().map(|open| (open.filter.as_str(), open.reason)).collect();
     assert_eq!((resumed.complete, open), (false, vec![(presence, crate::catch_up::OpenReason::NoSource)]));
     // The next gap is another.
-    world.transport.batch(2, Vec::new(), Some(SuspectedLoss::BufferFull { events: 100 }));
+    world.transport.batch(2, Vec::new(), Some(PossibleLoss::BufferFull { events: 100 }));
     next_gap(&mut subscription).await;
     assert!(next_resumed(&mut subscription).await.complete);
     subscription.close().await;
@@ -2302,7 +2302,7 @@ async fn what_was_answered_for_other_filters_does_not_fill_a_gap() {
     settle().await;
     update(&subscription, &[MESSAGES]).await;
     source.slow(secs(20));
-    world.transport.batch(1, Vec::new(), Some(SuspectedLoss::BufferFull { events: 100 }));
+    world.transport.batch(1, Vec::new(), Some(PossibleLoss::BufferFull { events: 100 }));
     assert_eq!(next_gap(&mut subscription).await.filters, [MESSAGES, TEXTS]);
     sleep(secs(1)).await;
     update(&subscription, &[TEXTS, MESSAGES]).await;
@@ -2343,7 +2343,7 @@ async fn the_time_of_any_answer_counts_for_the_end_of_a_gap() {
     let awake = clock.wall() + secs(3600);
     let date = httpdate(awake);
     permit.answered(&method, path, 200, &[(http::header::DATE, date)].into_iter().collect());
-    world.transport.batch(1, Vec::new(), Some(SuspectedLoss::RegionChanged));
+    world.transport.batch(1, Vec::new(), Some(PossibleLoss::RegionChanged));
     let gap = next_gap(&mut subscription).await;
     assert!(gap.until.unwrap() >= awake - secs(1), "{gap:?} {awake:?}");
     assert!(gap.since.unwrap() < awake - secs(3500), "{gap:?} {awake:?}");

@@ -18,8 +18,8 @@ use crate::event::{EventFilter, GapClosure};
 use crate::ids::SubscriptionId;
 use crate::rest::{ControlPlane, CreateSubscription, Deletion, RateBudget, SubscriptionInfo};
 use crate::transport::{
-    Coverage, Cursor, DeliveryModeRequest, Frame, FrameBody, Link, LinkEvent, Session, SuspectedLoss, Target,
-    Transport, TransportKind,
+    Coverage, Cursor, DeliveryModeRequest, Frame, FrameBody, Link, LinkEvent, PossibleLoss, Target, Transport,
+    TransportBinding, TransportKind,
 };
 
 /// A call as it reached the service.
@@ -393,10 +393,10 @@ impl FakeTransport {
         let body = FrameBody::Payload(serde_json::value::RawValue::from_string(text.into()).unwrap());
         let frame = Frame::new(body, SystemTime::UNIX_EPOCH).at(position.map(Into::into));
         let cursor = cursor(self.next_token());
-        self.feed(n, Ok(LinkEvent::Batch { frames: vec![frame], cursor, coverage: whole(), suspected_loss: None }))
+        self.feed(n, Ok(LinkEvent::Batch { frames: vec![frame], cursor, coverage: whole(), possible_loss: None }))
     }
 
-    pub(super) fn batch(&self, n: usize, payloads: Vec<String>, suspected_loss: Option<SuspectedLoss>) -> bool {
+    pub(super) fn batch(&self, n: usize, payloads: Vec<String>, possible_loss: Option<PossibleLoss>) -> bool {
         let frames = payloads
             .into_iter()
             .map(|text| {
@@ -405,7 +405,7 @@ impl FakeTransport {
             })
             .collect();
         let cursor = cursor(self.next_token());
-        self.feed(n, Ok(LinkEvent::Batch { frames, cursor, coverage: whole(), suspected_loss }))
+        self.feed(n, Ok(LinkEvent::Batch { frames, cursor, coverage: whole(), possible_loss }))
     }
 
     /// Feeds the answer to a poll that left at `asked`: events by their numbers, each with when
@@ -420,7 +420,7 @@ impl FakeTransport {
         asked: Instant,
         events: &[(u64, SystemTime)],
         at: SystemTime,
-        suspected_loss: Option<SuspectedLoss>,
+        possible_loss: Option<PossibleLoss>,
     ) -> bool {
         let frame = |(n, sent): &(u64, SystemTime)| {
             let body = FrameBody::Payload(serde_json::value::RawValue::from_string(event_text(*n)).unwrap());
@@ -428,7 +428,7 @@ impl FakeTransport {
         };
         let frames = events.iter().map(frame).collect();
         let coverage = Coverage::Whole { asked };
-        self.feed(n, Ok(LinkEvent::Batch { frames, cursor: Cursor::at(at), coverage, suspected_loss }))
+        self.feed(n, Ok(LinkEvent::Batch { frames, cursor: Cursor::at(at), coverage, possible_loss }))
     }
 
     fn next_token(&self) -> u64 {
@@ -469,9 +469,9 @@ impl Transport for FakeTransport {
         DeliveryModeRequest::new(TransportKind::PubNub)
     }
 
-    fn session(&self, control: &Arc<dyn ControlPlane>) -> Option<Session> {
+    fn bind(&self, control: &Arc<dyn ControlPlane>) -> Option<TransportBinding> {
         let has_one = self.0.in_connection.load(Ordering::Relaxed);
-        has_one.then(|| Session::new(control.clone(), Arc::new(self.clone())))
+        has_one.then(|| TransportBinding::new(control.clone(), Arc::new(self.clone())))
     }
 
     async fn open(&self, target: Target) -> Result<Box<dyn Link>> {

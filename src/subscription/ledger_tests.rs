@@ -45,7 +45,7 @@ async fn found_1_2_and_1_3_an_answer_that_is_read_late_proves_only_what_it_says(
         assert_eq!(next_uuid(&mut subscription).await, 1);
         // What came meanwhile pushed itself out of the service's buffer.
         let first = time.now() - secs(1);
-        let full = Some(SuspectedLoss::BufferFull { events: 100 });
+        let full = Some(PossibleLoss::BufferFull { events: 100 });
         world.transport.answer_after(1, Instant::now(), &[(200, first)], time.now(), full);
         let gap = next_gap(&mut subscription).await;
         assert_eq!(gap.cause, GapCause::ServiceBufferFull { events: 100 });
@@ -88,7 +88,7 @@ async fn found_1_4_a_move_counts_from_when_the_address_was_confirmed_last() {
     let read_at = world.transport.target(2).last_good.unwrap();
     assert!(read_at <= confirmed, "{:?} after", read_at - confirmed);
     // So the link finds that the service may have dropped the oldest.
-    let aged = Some(SuspectedLoss::BufferAged { pause: secs(700) });
+    let aged = Some(PossibleLoss::BufferAged { pause: secs(700) });
     world.transport.answer_after(2, Instant::now(), &[(1, time.now())], time.now(), aged);
     let gap = next_gap(&mut subscription).await;
     assert!(near(gap.since.unwrap(), time.wall, secs(3)), "{gap:?} {:?}", time.wall);
@@ -137,7 +137,7 @@ async fn found_1_5_a_renewal_without_an_answer_is_looked_after_at_once() {
     let (world, time) = (World::new(), Time::begin());
     world.control.encrypt_with(OLD_KEY);
     let mut subscription = live(&world, &time).await;
-    let lost = Error::new(ErrorKind::Timeout, "lost").with_unclear(true);
+    let lost = Error::new(ErrorKind::Timeout, "lost").with_ambiguous(true);
     world.control.script("renew", Script::Lose(lost));
     sleep(secs(700)).await;
     world.control.encrypt_with(NEW_KEY);
@@ -265,7 +265,7 @@ async fn found_2_5_a_full_answer_that_begins_with_a_known_event_lost_nothing() {
     let (world, time) = (World::new(), Time::begin());
     let mut subscription = live(&world, &time).await;
     let events: Vec<(u64, SystemTime)> = (1..=100).map(|n| (n, time.now())).collect();
-    let full = || Some(SuspectedLoss::BufferFull { events: 100 });
+    let full = || Some(PossibleLoss::BufferFull { events: 100 });
     world.transport.answer_after(1, Instant::now(), &events, time.now(), full());
     assert_eq!(next_gap(&mut subscription).await.cause, GapCause::ServiceBufferFull { events: 100 });
     next_resumed(&mut subscription).await;
@@ -342,7 +342,7 @@ async fn what_came_behind_a_gap_waits_five_seconds_for_its_sources() {
     let mut subscription = with_source(&world, &source).await;
     source.slow(secs(30));
     source.happen([1]);
-    world.transport.batch(1, Vec::new(), Some(SuspectedLoss::BufferAged { pause: secs(300) }));
+    world.transport.batch(1, Vec::new(), Some(PossibleLoss::BufferAged { pause: secs(300) }));
     assert_eq!(next_gap(&mut subscription).await.certainty, Certainty::Possible);
     let came = Instant::now();
     push_sms(&world, 1, &[2]);
@@ -363,7 +363,7 @@ async fn a_gap_names_the_filters_from_before_a_change_and_those_asked_for_until_
     let world = World::new();
     let mut subscription = world.live().await;
     let presence = "/restapi/v1.0/account/~/extension/~/presence";
-    let aged = || Some(SuspectedLoss::BufferAged { pause: secs(300) });
+    let aged = || Some(PossibleLoss::BufferAged { pause: secs(300) });
     world.control.script("update", Script::Slow(secs(5)));
     let handle = subscription.handle();
     let change = tokio::spawn(async move { handle.update_filters([filter(presence)]).await });
@@ -589,7 +589,7 @@ async fn another_region_is_a_possible_gap_since_the_last_answer() {
     world.transport.answer(1, Instant::now(), &[], time.now());
     let proven = time.now();
     sleep(secs(20)).await;
-    world.transport.answer_after(1, Instant::now(), &[(1, time.now())], time.now(), Some(SuspectedLoss::RegionChanged));
+    world.transport.answer_after(1, Instant::now(), &[(1, time.now())], time.now(), Some(PossibleLoss::RegionChanged));
     let gap = next_gap(&mut subscription).await;
     assert_eq!((gap.cause.as_str(), gap.certainty), ("region_changed", Certainty::Possible));
     assert!(near(gap.since.unwrap(), proven, secs(2)) && gap.until.unwrap() >= time.now(), "{gap:?}");

@@ -42,7 +42,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 pub use builder::{OnDrop, SubscriptionBuilder};
 pub use checkpoint::{AckMode, Checkpoint, FileCheckpoint, MemoryCheckpoint};
-pub use delivery::{Certainty, Delivery, Gap, GapCause, LeftOpen, Recreated, Resumed, Undecodable};
+pub use delivery::{Certainty, Delivery, Gap, GapCause, Recreated, Resumed, Undecodable, Unrecovered};
 pub use handle::{ShutdownHandle, SubscriptionHandle};
 #[cfg(feature = "redb")]
 pub use redb_checkpoint::{RedbCheckpoint, RedbCheckpoints};

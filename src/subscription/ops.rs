@@ -143,7 +143,7 @@ const SOURCE: &str = "the catch-up source";
 
 async fn bounded<T>(what: impl Future<Output = Result<T>>, unclear: bool) -> Result<T> {
     timeout(CALL_WITHIN, what).await.unwrap_or_else(|_| {
-        Err(Error::new(ErrorKind::Timeout, "no answer from the service within a minute").with_unclear(unclear))
+        Err(Error::new(ErrorKind::Timeout, "no answer from the service within a minute").with_ambiguous(unclear))
     })
 }
 
@@ -153,7 +153,7 @@ pub(super) fn create(control: Arc<dyn ControlPlane>, op: Op, request: CreateSubs
         let result = bounded(control.create(&request), true).await;
         Done::Lease { op, asked, result: Box::new(result) }
     };
-    caught(CONTROL, call, move |error| Done::Lease { op, asked, result: Box::new(Err(error.with_unclear(true))) })
+    caught(CONTROL, call, move |error| Done::Lease { op, asked, result: Box::new(Err(error.with_ambiguous(true))) })
 }
 
 pub(super) fn replace(control: Arc<dyn ControlPlane>, op: Op, request: CreateSubscription) -> Pending {
@@ -162,7 +162,7 @@ pub(super) fn replace(control: Arc<dyn ControlPlane>, op: Op, request: CreateSub
         let result = bounded(control.replace(&request), true).await;
         Done::Lease { op, asked, result: Box::new(result) }
     };
-    caught(CONTROL, call, move |error| Done::Lease { op, asked, result: Box::new(Err(error.with_unclear(true))) })
+    caught(CONTROL, call, move |error| Done::Lease { op, asked, result: Box::new(Err(error.with_ambiguous(true))) })
 }
 
 /// Refuses an answer about another subscription than the requested one: it is not proven to be ours (found 5.1).
@@ -236,7 +236,7 @@ pub(super) fn update(control: Arc<dyn ControlPlane>, op: Op, id: SubscriptionId,
         let result = bounded(control.update(&id, &filters), true).await.and_then(|info| about(&id, info));
         Done::Lease { op, asked, result: Box::new(result) }
     };
-    caught(CONTROL, call, move |error| Done::Lease { op, asked, result: Box::new(Err(error.with_unclear(true))) })
+    caught(CONTROL, call, move |error| Done::Lease { op, asked, result: Box::new(Err(error.with_ambiguous(true))) })
 }
 
 pub(super) fn prune(control: Arc<dyn ControlPlane>, op: Op, ids: Vec<SubscriptionId>) -> Pending {
@@ -283,7 +283,7 @@ pub(super) fn delete(
         let result = bounded(delete_again(&*control, &id, left), false).await;
         Done::Deleted { op, before, result }
     };
-    caught(CONTROL, call, move |error| Done::Deleted { op, before: None, result: Err(error.with_unclear(true)) })
+    caught(CONTROL, call, move |error| Done::Deleted { op, before: None, result: Err(error.with_ambiguous(true)) })
 }
 
 /// Asks for the service's time, and audits the subscription, since the wall clock jumped.
@@ -317,7 +317,7 @@ async fn delete_again(control: &dyn ControlPlane, id: &SubscriptionId, within: D
             }
         }
     }
-    Err(Error::new(ErrorKind::Timeout, "the deletion was not answered").with_unclear(true))
+    Err(Error::new(ErrorKind::Timeout, "the deletion was not answered").with_ambiguous(true))
 }
 
 pub(super) fn discard(control: Arc<dyn ControlPlane>, id: SubscriptionId) -> Pending {

@@ -43,7 +43,7 @@ async fn a_source_that_panics_is_asked_again_and_the_gap_is_filled() {
     sleep(secs(5)).await;
     source.happen([1]);
     source.panic(2);
-    world.transport.batch(1, Vec::new(), Some(SuspectedLoss::BufferAged { pause: secs(300) }));
+    world.transport.batch(1, Vec::new(), Some(PossibleLoss::BufferAged { pause: secs(300) }));
     next_gap(&mut subscription).await;
     let Delivery::Notification(found) = next(&mut subscription).await else { panic!("what the source found") };
     assert_eq!(found.origin(), Origin::CatchUp);
@@ -57,7 +57,7 @@ async fn a_source_that_always_panics_leaves_its_gap_open_and_nothing_else() {
     source.panic(usize::MAX);
     let mut subscription = world.builder().catch_up(source.clone()).start().await.unwrap();
     world.up(&subscription, 1).await;
-    world.transport.batch(1, Vec::new(), Some(SuspectedLoss::BufferAged { pause: secs(300) }));
+    world.transport.batch(1, Vec::new(), Some(PossibleLoss::BufferAged { pause: secs(300) }));
     next_gap(&mut subscription).await;
     assert!(!next_resumed(&mut subscription).await.complete);
     world.transport.events(1, [7]);
@@ -73,7 +73,7 @@ async fn a_source_whose_pages_never_end_is_cut_off_and_its_gap_is_not_complete()
     settle().await;
     source.endless();
     let before = source.calls().len();
-    world.transport.batch(1, Vec::new(), Some(SuspectedLoss::BufferAged { pause: secs(300) }));
+    world.transport.batch(1, Vec::new(), Some(PossibleLoss::BufferAged { pause: secs(300) }));
     next_gap(&mut subscription).await;
     assert!(!next_resumed(&mut subscription).await.complete);
     assert_eq!(source.calls().len() - before, 1000, "one round, and no more");
@@ -159,7 +159,7 @@ async fn a_panic_of_the_task_deletes_the_subscription_before_the_reader_learns_o
         world.up(&subscription, 1).await;
         settle().await;
         bomb.0.store(true, std::sync::atomic::Ordering::SeqCst);
-        world.transport.batch(1, Vec::new(), Some(SuspectedLoss::BufferAged { pause: secs(300) }));
+        world.transport.batch(1, Vec::new(), Some(PossibleLoss::BufferAged { pause: secs(300) }));
         let error = loop {
             match timeout(secs(60), subscription.next()).await.unwrap().expect("an error first") {
                 Ok(_) => {}
@@ -180,7 +180,7 @@ async fn a_panic_of_the_task_waits_for_no_service_that_does_not_answer() {
     settle().await;
     world.control.script("delete", Script::Slow(secs(3600)));
     bomb.0.store(true, std::sync::atomic::Ordering::SeqCst);
-    world.transport.batch(1, Vec::new(), Some(SuspectedLoss::BufferAged { pause: secs(300) }));
+    world.transport.batch(1, Vec::new(), Some(PossibleLoss::BufferAged { pause: secs(300) }));
     let began = Instant::now();
     while let Some(Ok(_)) = subscription.next().await {}
     assert!(began.elapsed() <= FAREWELL + secs(1));

@@ -108,7 +108,7 @@ async fn what_a_source_cannot_tell_in_full_is_a_gap() {
     );
     assert!(gap.since.unwrap() <= gap.until.unwrap());
     let resumed = next_resumed(&mut subscription).await;
-    assert!(!resumed.complete && resumed.left_open[0].filter == TEXTS, "{resumed:?}");
+    assert!(!resumed.complete && resumed.unrecovered[0].filter == TEXTS, "{resumed:?}");
     assert_eq!(next_sms(&mut subscription).await, (Origin::CatchUp, 1));
     settle().await;
     assert!(is_quiet(&mut subscription));
@@ -238,7 +238,7 @@ async fn what_polls_leave_out_within_a_gap_is_left_open_by_its_end() {
     loop {
         match next(&mut subscription).await {
             Delivery::Gap(gap) => assert_eq!(gap.cause, GapCause::PolledInPart),
-            Delivery::Resumed(resumed) => break assert!(!resumed.complete && resumed.left_open[0].filter == MESSAGES),
+            Delivery::Resumed(resumed) => break assert!(!resumed.complete && resumed.unrecovered[0].filter == MESSAGES),
             other => panic!("{other:?}"),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use super::delivery::LeftOpen;
+use super::delivery::Unrecovered;
 use super::reconcile::Verdict;
 use crate::catch_up::{Changes, Open, OpenReason};
 use crate::event::{EventFilter, GapClosure};
@@ -17,15 +17,15 @@ pub(super) struct Answers<'a> {
 
 /// What is not proven for `filter`; `None` if everything is. `sources`: how well each covers the filter, and its
 /// answers. `end`: when the gap ended.
-pub(super) fn left_open<'a>(
+pub(super) fn unrecovered<'a>(
     filter: &str,
     sources: impl Iterator<Item = (GapClosure, Answers<'a>)>,
     end: SystemTime,
-) -> Option<LeftOpen> {
+) -> Option<Unrecovered> {
     let parsed = filter.parse::<EventFilter>().ok();
     let all = parsed.as_ref().map_or(Changes::ALL, Changes::reported_by);
-    let open = |closure, changes, reason| LeftOpen { filter: filter.to_owned(), closure, changes, reason };
-    let mut best: Option<LeftOpen> = None;
+    let open = |closure, changes, reason| Unrecovered { filter: filter.to_owned(), closure, changes, reason };
+    let mut best: Option<Unrecovered> = None;
     for (closure, answers) in sources.filter(|(closure, _)| *closure != GapClosure::Nothing) {
         let (changes, reason) = match answers.verdict {
             Verdict::Refused => (all, OpenReason::Refused),
@@ -120,7 +120,7 @@ mod tests {
             let case = format!("{filter} {sources:?}");
             let answers =
                 sources.iter().map(|(closure, verdict, open)| (*closure, Answers { verdict: *verdict, open }));
-            let got = left_open(filter.as_str(), answers, END);
+            let got = unrecovered(filter.as_str(), answers, END);
             assert_eq!(got.map(|it| (it.closure, it.changes, it.reason)), want, "{case}");
         }
     }

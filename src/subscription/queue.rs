@@ -292,7 +292,7 @@ impl Queue {
             let Delivery::Resumed(older_end) = delivery else { return };
             older_end.complete &= end.complete;
             older_end.at = end.at;
-            add(&mut older_end.left_open, end.left_open.clone(), |open| &open.filter);
+            add(&mut older_end.unrecovered, end.unrecovered.clone(), |open| &open.filter);
             older_end.recreated = match (older_end.recreated.take(), end.recreated.clone()) {
                 (Some(first), Some(last)) => Some(Recreated { old: first.old, new: last.new }),
                 (first, last) => first.or(last),
@@ -341,7 +341,7 @@ impl Queue {
             Slot::Overflow { emitted: Span { from: since, to: until }, lost, filters } => {
                 self.dropping &= self.slots.iter().any(|slot| matches!(slot, Slot::Overflow { .. }));
                 // Its weight passes to the end marker that replaces it.
-                let resumed = Resumed { complete: false, at: until, recreated: None, left_open: Vec::new() };
+                let resumed = Resumed { complete: false, at: until, recreated: None, unrecovered: Vec::new() };
                 self.slots.push_front(Slot::Item(Item::Marker(Delivery::Resumed(resumed))));
                 let gap = Gap {
                     cause: GapCause::Overflow,
@@ -392,7 +392,7 @@ fn marker_weight(delivery: &Delivery) -> usize {
     let text = |text: &str| TEXT_WEIGHT + text.len();
     let texts = match delivery {
         Delivery::Gap(gap) => gap.filters.iter().map(|filter| text(filter)).sum(),
-        Delivery::Resumed(resumed) => resumed.left_open.iter().map(|open| text(&open.filter)).sum(),
+        Delivery::Resumed(resumed) => resumed.unrecovered.iter().map(|open| text(&open.filter)).sum(),
         Delivery::FiltersDisabled(all) => {
             all.iter().map(|it| text(&it.filter) + text(&it.reason) + it.message.as_deref().map_or(0, text)).sum()
         }
@@ -409,7 +409,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::continuity::Proven;
-    use super::super::delivery::LeftOpen;
+    use super::super::delivery::Unrecovered;
     use super::*;
     use crate::catch_up::SyncToken;
     use crate::event::GapClosure;
@@ -451,7 +451,7 @@ mod tests {
     fn resumed(recreated: Option<(&str, &str)>) -> Delivery {
         let recreated =
             recreated.map(|(old, new)| Recreated { old: SubscriptionId::new(old), new: SubscriptionId::new(new) });
-        Delivery::Resumed(Resumed { complete: false, at: at(9), recreated, left_open: Vec::new() })
+        Delivery::Resumed(Resumed { complete: false, at: at(9), recreated, unrecovered: Vec::new() })
     }
 
     fn markers(queue: &mut Queue) -> Vec<Delivery> {
@@ -537,13 +537,13 @@ mod tests {
             let Delivery::Gap(gap) = gap(kinds[n % 3].clone()) else { panic!("a gap") };
             queue.push_marker(Delivery::Gap(Gap { filters: filters.clone(), ..gap }));
             let Delivery::Resumed(end) = resumed(None) else { panic!("an end") };
-            let left_open = filters.iter().map(|filter| LeftOpen {
+            let unrecovered = filters.iter().map(|filter| Unrecovered {
                 filter: filter.clone(),
                 closure: GapClosure::Nothing,
                 changes: crate::catch_up::Changes::ALL,
                 reason: crate::catch_up::OpenReason::NoSource,
             });
-            queue.push_marker(Delivery::Resumed(Resumed { left_open: left_open.collect(), ..end }));
+            queue.push_marker(Delivery::Resumed(Resumed { unrecovered: unrecovered.collect(), ..end }));
         }
         assert_eq!(queue.bytes(), 6 * (MARKER_WEIGHT + one));
         assert_eq!(markers(&mut queue).len(), 6);
@@ -604,7 +604,7 @@ mod tests {
     fn folded_gaps_name_the_filters_of_all() {
         let mut queue = Queue::new(1000);
         for name in ["a", "b", "a"] {
-            let open = LeftOpen {
+            let open = Unrecovered {
                 filter: name.into(),
                 closure: GapClosure::Nothing,
                 changes: crate::catch_up::Changes::ALL,
@@ -613,12 +613,12 @@ mod tests {
             let Delivery::Gap(gap) = gap(GapCause::SubscriptionGone) else { panic!("a gap") };
             queue.push_marker(Delivery::Gap(Gap { filters: vec![name.into()], ..gap }));
             let Delivery::Resumed(end) = resumed(None) else { panic!("an end") };
-            queue.push_marker(Delivery::Resumed(Resumed { left_open: vec![open], ..end }));
+            queue.push_marker(Delivery::Resumed(Resumed { unrecovered: vec![open], ..end }));
         }
         let got = markers(&mut queue);
         let [Delivery::Gap(gap), Delivery::Resumed(end)] = &got[..] else { panic!("{got:?}") };
         assert_eq!(gap.filters, ["a", "b"]);
-        let open: Vec<_> = end.left_open.iter().map(|open| open.filter.as_str()).collect();
+        let open: Vec<_> = end.unrecovered.iter().map(|open| open.filter.as_str()).collect();
         assert_eq!(open, ["a", "b"]);
     }
 

@@ -31,7 +31,7 @@ impl Log {
                 frames: frames.collect(),
                 cursor: cursor(Self::BASE + to),
                 coverage: Coverage::Whole { asked: Instant::now() },
-                suspected_loss: None,
+                possible_loss: None,
             };
             world.transport.feed(link, Ok(batch));
             from = to;
@@ -127,7 +127,7 @@ async fn a_gap_that_was_not_handled_is_told_again() {
     assert!(is_quiet(&mut subscription));
     sleep(secs(2)).await;
     let from = store.load().await.unwrap().unwrap();
-    world.transport.batch(1, Vec::new(), Some(SuspectedLoss::BufferAged { pause: secs(300) }));
+    world.transport.batch(1, Vec::new(), Some(PossibleLoss::BufferAged { pause: secs(300) }));
     next_gap(&mut subscription).await;
     next_resumed(&mut subscription).await;
     sleep(secs(2)).await;
@@ -172,7 +172,7 @@ async fn after_a_crash_a_lost_subscription_is_made_up_for_from_where_its_source_
     source.happen([1, 2]);
     world.transport.batch(1, vec![sms_text(1)], None);
     assert_eq!(next_sms(&mut subscription).await, (Origin::Push, 1));
-    world.transport.batch(1, Vec::new(), Some(SuspectedLoss::BufferAged { pause: secs(300) }));
+    world.transport.batch(1, Vec::new(), Some(PossibleLoss::BufferAged { pause: secs(300) }));
     next_gap(&mut subscription).await;
     assert_eq!(next_sms(&mut subscription).await, (Origin::CatchUp, 2));
     next_resumed(&mut subscription).await;
@@ -208,7 +208,7 @@ async fn a_source_that_began_after_a_gap_began_is_asked_from_before() {
         world.up(&subscription, 1).await;
         sleep(secs(11)).await;
         source.happen([2]);
-        world.transport.batch(1, Vec::new(), Some(SuspectedLoss::BufferAged { pause: secs(300) }));
+        world.transport.batch(1, Vec::new(), Some(PossibleLoss::BufferAged { pause: secs(300) }));
         next_gap(&mut subscription).await;
         for n in found {
             assert_eq!(next_sms(&mut subscription).await, (Origin::CatchUp, n), "young: {young}");

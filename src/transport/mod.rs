@@ -120,7 +120,7 @@ pub struct Target {
     /// The position to read from.
     pub cursor: Cursor,
     /// Everything that was published before this instant has been read, if that is known. If the pause since then is
-    /// longer than the service retains events, the link reports [`SuspectedLoss::BufferAged`].
+    /// longer than the service retains events, the link reports [`PossibleLoss::BufferAged`].
     pub last_good: Option<Instant>,
 }
 
@@ -218,7 +218,7 @@ pub enum LinkEvent {
         /// What the batch proves about events that were published before it.
         coverage: Coverage,
         /// Why events before these frames may be missing, if so.
-        suspected_loss: Option<SuspectedLoss>,
+        possible_loss: Option<PossibleLoss>,
     },
     /// This link continues a lost connection's session. Events of the lost connection were reported before this event,
     /// and those that follow came over the new one.
@@ -259,7 +259,7 @@ pub enum Coverage {
 /// Why a link suspects that events were dropped before it could read them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum SuspectedLoss {
+pub enum PossibleLoss {
     /// The answer was as large as the service's buffer: older events may have been pushed out of it.
     BufferFull {
         /// How many events the answer held.
@@ -282,10 +282,10 @@ pub enum SuspectedLoss {
     },
 }
 
-/// One subscription's part of a transport: see [`Transport::session`].
+/// One subscription's part of a transport: see [`Transport::bind`].
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct Session {
+pub struct TransportBinding {
     /// Makes the subscription's calls.
     pub control: Arc<dyn ControlPlane>,
     /// Opens the links.
@@ -299,7 +299,7 @@ pub struct Session {
     pub socket: Option<SocketClient>,
 }
 
-impl Session {
+impl TransportBinding {
     /// Makes a binding whose subscriptions have no address.
     #[must_use]
     pub fn new(control: Arc<dyn ControlPlane>, transport: Arc<dyn Transport>) -> Self {
@@ -326,7 +326,7 @@ pub trait Transport: Send + Sync + fmt::Debug + 'static {
     /// Called once for each subscription, before anything else. A transport whose subscriptions live in its connection
     /// returns the control plane that makes their calls over it; `control` is the one over REST. Default: `None`, the
     /// calls go over REST.
-    fn session(&self, control: &Arc<dyn ControlPlane>) -> Option<Session> {
+    fn bind(&self, control: &Arc<dyn ControlPlane>) -> Option<TransportBinding> {
         let _ = control;
         None
     }
@@ -353,8 +353,8 @@ impl<T: Transport + ?Sized> Transport for Arc<T> {
         (**self).delivery_mode()
     }
 
-    fn session(&self, control: &Arc<dyn ControlPlane>) -> Option<Session> {
-        (**self).session(control)
+    fn bind(&self, control: &Arc<dyn ControlPlane>) -> Option<TransportBinding> {
+        (**self).bind(control)
     }
 
     async fn open(&self, target: Target) -> Result<Box<dyn Link>> {

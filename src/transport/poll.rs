@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{DeliveryModeRequest, Link, LinkEvent, Session, Target, Transport, TransportKind};
+use super::{DeliveryModeRequest, Link, LinkEvent, Target, Transport, TransportBinding, TransportKind};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::SubscriptionId;
 use crate::rest::{ControlPlane, CreateSubscription, Deletion, RateBudget, SubscriptionInfo};
@@ -70,8 +70,8 @@ impl Transport for Poll {
         DeliveryModeRequest::new(TransportKind::Poll)
     }
 
-    fn session(&self, control: &Arc<dyn ControlPlane>) -> Option<Session> {
-        let mut session = Session::new(Arc::new(PollControl(control.clone())), Arc::new(*self));
+    fn bind(&self, control: &Arc<dyn ControlPlane>) -> Option<TransportBinding> {
+        let mut session = TransportBinding::new(Arc::new(PollControl(control.clone())), Arc::new(*self));
         session.polls = true;
         Some(session)
     }

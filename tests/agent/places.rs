@@ -45,7 +45,7 @@ async fn until(last: &str, events: &mut AgentEvents, desk: &mut Desk) -> Vec<Str
 async fn lose(sandbox: &Sandbox, center: &ContactCenter) {
     assert!(center.wait_caught_up(SOON).await);
     let hit = sandbox.faults().inject(Operation::AgentPoll, Fault::hang().after_effect());
-    center.nudge().unwrap();
+    center.end_poll().unwrap();
     assert!(sandbox.faults().wait_hits(hit, 1, SOON).await);
     push(center, "lost");
     assert!(center.wait_session(|session| session.queued == 0, SOON).await);

@@ -148,7 +148,7 @@ async fn f05_f06_f15_f44_f45_answers_of_every_form_are_read() {
     ] {
         held(&center).await;
         sandbox.faults().inject(Operation::AgentPoll, fault);
-        center.nudge().unwrap();
+        center.end_poll().unwrap();
         assert!(center.wait_session(|session| session.open_polls == 1, SOON).await);
         push(&center, "a");
         assert_eq!(word(&mut events).await, "CustomEvent");
@@ -165,9 +165,9 @@ async fn f05_f06_f15_f44_f45_answers_of_every_form_are_read() {
     }
     held(&center).await;
     sandbox.faults().inject(Operation::AgentPoll, Fault::amend().without_field("events"));
-    center.nudge().unwrap();
+    center.end_poll().unwrap();
     assert!(center.wait_session(|session| session.open_polls == 1, SOON).await);
-    center.nudge().unwrap();
+    center.end_poll().unwrap();
     push(&center, "d");
     assert_eq!(word(&mut events).await, "CustomEvent");
     assert_eq!(center.session().unwrap().overlaps, 0);
@@ -394,7 +394,7 @@ async fn f21_f22_f23_f26_f43_refusals_end_the_stream() {
             held(&center).await;
             let polls = sandbox.requests_to(Operation::AgentPoll).len();
             sandbox.faults().inject(Operation::AgentPoll, fault);
-            center.nudge().unwrap();
+            center.end_poll().unwrap();
             assert_eq!(words(&mut events, 2).await, [want, "none"]);
             assert_eq!(sandbox.requests_to(Operation::AgentPoll).len(), polls + 1, "no further poll");
             assert_eq!(session.events().unwrap_err().kind(), ErrorKind::Closed);
@@ -475,7 +475,7 @@ async fn f29_f30_f31_polls_have_a_deadline_and_a_margin() {
     push(&center, "a");
     assert_eq!(word(&mut events).await, "CustomEvent");
     center.terminate("RemoteLogoff").unwrap();
-    for fault in [Fault::hang(), Fault::black_hole(), Fault::drip(1, Duration::from_millis(100))] {
+    for fault in [Fault::hang(), Fault::blackhole(), Fault::drip(1, Duration::from_millis(100))] {
         let builder = builder(cxone(&center)).poll_timeout(Duration::ZERO).margin(Duration::from_millis(400));
         let session = builder.start().await.unwrap();
         let hit = sandbox.faults().inject(Operation::AgentPoll, fault.clone());

@@ -438,7 +438,7 @@ async fn f35_a_start_without_an_id_is_an_error() {
     let service = Service::start().await;
     service.calls.then(Reply::new(202, "")).then(Reply::new(200, "{\"sessionId\":\"S0\"}"));
     let error = service.builder().start().await.unwrap_err();
-    assert_eq!((error.kind(), error.is_unclear()), (ErrorKind::Protocol, true));
+    assert_eq!((error.kind(), error.is_ambiguous()), (ErrorKind::Protocol, true));
     assert!(service.builder().start().await.is_ok());
 }
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 use crate::support::digital::{TOKEN, act, agent, ask, body_of, endpoint};
 use async_trait::async_trait;
 use ringcentral_events::digital::{
-    CollectionName, ContentStore, Failure, MemoryContents, MemoryFeed, Message, Messages, NewMessage, Source,
-    SourceBuilder, SourceEndpoint, Thread, Threads,
+    CollectionName, Failure, IdempotencyStore, MemoryFeed, MemoryIdempotencyStore, Message, Messages, NewMessage,
+    Source, SourceBuilder, SourceEndpoint, Thread, Threads,
 };
 use ringcentral_events::{Error, ErrorKind, Result};
 use serde_json::{Value, json};
@@ -130,7 +130,7 @@ async fn a_created_content_has_a_new_id() {
 /// A store that fails on demand.
 #[derive(Clone, Debug, Default)]
 struct Moody {
-    stored: Arc<MemoryContents>,
+    stored: Arc<MemoryIdempotencyStore>,
     load_fails: Arc<AtomicBool>,
     save_fails: Arc<AtomicBool>,
 }
@@ -140,7 +140,7 @@ fn unless(fails: &AtomicBool) -> Result<()> {
 }
 
 #[async_trait]
-impl ContentStore for Moody {
+impl IdempotencyStore for Moody {
     async fn load(&self, collection: CollectionName, content_id: &str) -> Result<Option<String>> {
         unless(&self.load_fails)?;
         self.stored.load(collection, content_id).await
@@ -167,7 +167,7 @@ async fn a_store_that_fails_to_load_stops_the_write_and_one_that_fails_to_save_d
 
 #[tokio::test]
 async fn a_memory_store_drops_the_oldest() {
-    let store = MemoryContents::new(2);
+    let store = MemoryIdempotencyStore::new(2);
     for id in ["a", "b", "b", "c"] {
         store.save(CollectionName::Messages, id, id).await.unwrap();
     }

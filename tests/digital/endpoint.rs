@@ -279,7 +279,7 @@ async fn slow_reads_are_aborted_and_slow_writes_are_not() {
         })
         .build()
         .unwrap();
-    let endpoint = SourceEndpoint::builder(source, TOKEN).at_once(1).build().unwrap();
+    let endpoint = SourceEndpoint::builder(source, TOKEN).max_concurrent(1).build().unwrap();
     let late = (503, "the source did not answer in time".to_owned());
     let begun = tokio::time::Instant::now();
     assert_eq!(ask(&endpoint, body_of("messages.show", Some(json!({ "id": "m-1" })))).await, late);
@@ -392,8 +392,8 @@ fn a_setting_out_of_its_range_is_refused() {
         ("no time", builder().deadline(zero)),
         ("any time", builder().deadline(Duration::from_secs(601))),
         ("no age", builder().max_age(zero)),
-        ("no action", builder().at_once(0)),
-        ("any number of actions", builder().at_once(usize::MAX)),
+        ("no action", builder().max_concurrent(0)),
+        ("any number of actions", builder().max_concurrent(usize::MAX)),
     ] {
         assert_eq!(builder.build().unwrap_err().kind(), ErrorKind::Config, "{why}");
     }

@@ -243,7 +243,7 @@ async fn a_missing_or_silent_server_is_an_error_within_the_deadline() {
     let api = SendApi::builder(url.as_str(), TOKEN).deadline(Duration::from_millis(300)).build().unwrap();
     // No accept: the system completes the connection, and no response arrives.
     let error = api.create(Messages, &message("Hello")).await.unwrap_err();
-    assert_eq!((error.kind(), error.is_unclear()), (ErrorKind::Timeout, true), "{error}");
+    assert_eq!((error.kind(), error.is_ambiguous()), (ErrorKind::Timeout, true), "{error}");
     // Bound without listening, so that no other process takes the port.
     let closed = tokio::net::TcpSocket::new_v4().unwrap();
     closed.bind("127.0.0.1:0".parse().unwrap()).unwrap();

@@ -144,7 +144,7 @@ async fn an_ambiguous_post_is_not_retried() {
     for trouble in [Reply::new(500, ""), Reply::new(503, ""), Reply::new(504, ""), Reply::Reset, Reply::Cut] {
         let server = first(trouble.clone()).await;
         let error = client(&server).request(Method::POST, "/x").body("text", "text/plain").send().await.unwrap_err();
-        assert!(error.is_unclear(), "{trouble:?}");
+        assert!(error.is_ambiguous(), "{trouble:?}");
         assert_eq!(server.seen().len(), 1, "{trouble:?}");
         // Unless the caller declares it idempotent.
         let server = first(trouble).await;
@@ -158,7 +158,7 @@ async fn a_refused_request_is_not_repeated() {
     for status in [400, 403, 404, 405, 409] {
         let server = first(Reply::new(status, "")).await;
         let error = client(&server).request(Method::GET, "/x").send().await.unwrap_err();
-        assert_eq!((error.status(), error.is_unclear(), server.seen().len()), (Some(status), false, 1));
+        assert_eq!((error.status(), error.is_ambiguous(), server.seen().len()), (Some(status), false, 1));
     }
 }
 
@@ -182,7 +182,7 @@ async fn no_request_of_the_group_goes_out_during_a_penalty() {
     let client = client(&server);
     for path in ["/restapi/v1.0/subscription", "/team-messaging/v1/chats/1/posts", "/restapi/v1.0/subscription"] {
         let error = client.request(Method::POST, path).send().await.unwrap_err();
-        assert_eq!((error.kind(), error.is_unclear()), (ErrorKind::RateLimited, false));
+        assert_eq!((error.kind(), error.is_ambiguous()), (ErrorKind::RateLimited, false));
         let wait = error.retry_after().unwrap();
         assert!(wait > Duration::from_secs(55) && wait <= Duration::from_secs(60), "{wait:?}");
     }
@@ -233,7 +233,7 @@ async fn a_call_ends_at_its_deadline_and_is_ambiguous() {
     let server = always(Reply::Hang).await;
     let error =
         client(&server).request(Method::GET, "/x").deadline(Duration::from_millis(100)).send().await.unwrap_err();
-    assert_eq!((error.kind(), error.is_unclear(), server.seen().len()), (ErrorKind::Timeout, true, 1));
+    assert_eq!((error.kind(), error.is_ambiguous(), server.seen().len()), (ErrorKind::Timeout, true, 1));
 }
 
 #[tokio::test]
@@ -242,7 +242,7 @@ async fn a_hanging_provider_is_bounded_by_the_deadline_and_nothing_is_sent() {
     let tokens = TokenFn::new(|_| std::future::pending());
     let client = builder(&server, tokens).deadline(Duration::from_millis(50)).build().unwrap();
     let error = client.request(Method::GET, "/x").send().await.unwrap_err();
-    assert_eq!((error.kind(), error.is_unclear(), server.seen().len()), (ErrorKind::Timeout, false, 0));
+    assert_eq!((error.kind(), error.is_ambiguous(), server.seen().len()), (ErrorKind::Timeout, false, 0));
 }
 
 #[tokio::test]
@@ -277,7 +277,7 @@ async fn any_call_is_retried_without_a_connection() {
     let client =
         Client::builder(Counting(asked.clone())).server(format!("http://{address}")).backoff(quick).build().unwrap();
     let error = client.request(Method::POST, "/x").send().await.unwrap_err();
-    assert_eq!((error.kind(), error.is_unclear()), (ErrorKind::Network, false));
+    assert_eq!((error.kind(), error.is_ambiguous()), (ErrorKind::Network, false));
     assert_eq!(asked.load(Ordering::Relaxed), 4);
 }
 
@@ -286,7 +286,7 @@ async fn an_answer_beyond_the_limit_is_not_read() {
     let server = always(Reply::new(200, "x".repeat(1001))).await;
     let client = builder(&server, StaticToken::new(AccessToken::new(TOKEN))).body_limit(1000).build().unwrap();
     let error = client.request(Method::POST, "/x").send().await.unwrap_err();
-    assert_eq!((error.kind(), error.is_unclear()), (ErrorKind::Protocol, true));
+    assert_eq!((error.kind(), error.is_ambiguous()), (ErrorKind::Protocol, true));
     let server = always(Reply::new(200, "x".repeat(1000))).await;
     let client = builder(&server, StaticToken::new(AccessToken::new(TOKEN))).body_limit(1000).build().unwrap();
     assert_eq!(client.request(Method::POST, "/x").send().await.unwrap().bytes().len(), 1000);
@@ -321,7 +321,7 @@ async fn not_modified_is_an_answer() {
 async fn a_success_without_json_is_ambiguous_and_quotes_nothing() {
     let server = always(Reply::new(200, r#"{"id":{"key":"s3cret"}}"#)).await;
     let error = client(&server).send_sms("+1", "+2", "hi").await.unwrap_err();
-    assert_eq!((error.kind(), error.is_unclear()), (ErrorKind::Protocol, true));
+    assert_eq!((error.kind(), error.is_ambiguous()), (ErrorKind::Protocol, true));
     assert!(!texts_of(&error).contains("s3cret"));
 }
 

@@ -151,7 +151,7 @@ async fn an_ambiguous_create_is_reported_as_such() {
     ] {
         let server = always(reply.clone()).await;
         let error = control(&server).create(&request()).await.unwrap_err();
-        assert_eq!((error.is_unclear(), server.seen().len()), (unclear, 1), "{reply:?}");
+        assert_eq!((error.is_ambiguous(), server.seen().len()), (unclear, 1), "{reply:?}");
     }
 }
 

@@ -71,7 +71,7 @@ async fn messages_that_pubnub_dropped_are_found_in_the_message_store() {
         assert_eq!(next_text(&mut subscription).await, (Origin::CatchUp, format!("text {n}")));
     }
     let resumed = next_resumed(&mut subscription).await;
-    assert!(resumed.complete && resumed.left_open.is_empty(), "{resumed:?}");
+    assert!(resumed.complete && resumed.unrecovered.is_empty(), "{resumed:?}");
     sandbox.trigger(&sms(7));
     assert_eq!(next_text(&mut subscription).await, (Origin::Push, "text 7".into()));
     soon(subscription.close()).await;

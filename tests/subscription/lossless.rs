@@ -519,7 +519,7 @@ async fn over_websocket_events_between_two_processes_are_replayed_or_found() {
             assert_eq!(delivered, ["sms 3", "sms 4"]);
             let causes: Vec<_> = gaps.iter().map(|gap| &gap.cause).collect();
             assert_eq!(causes, [&GapCause::SubscriptionGone]);
-            assert_eq!(ends[0].left_open.len(), 1, "no source covers the chat: {ends:?}");
+            assert_eq!(ends[0].unrecovered.len(), 1, "no source covers the chat: {ends:?}");
         }
         sms(6);
         assert_eq!(read(&mut subscription, 1).await.0, ["sms 6"]);

@@ -117,7 +117,7 @@ async fn fault_server_never_answers() {
 
 #[tokio::test]
 async fn fault_half_open_connection() {
-    survives_with(Fault::black_hole(), 1, |transport| transport.poll_deadline(ms(900))).await;
+    survives_with(Fault::blackhole(), 1, |transport| transport.poll_deadline(ms(900))).await;
 }
 
 #[tokio::test]

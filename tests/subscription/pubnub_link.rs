@@ -4,7 +4,7 @@ use std::error::Error as StdError;
 use std::time::Duration;
 
 use crate::support::pubnub::*;
-use ringcentral_events::transport::{Link, LinkEvent, PubNub, SuspectedLoss, Target, Transport};
+use ringcentral_events::transport::{Link, LinkEvent, PossibleLoss, PubNub, Target, Transport};
 use ringcentral_events::{Disposition, Error, ErrorKind, Secret};
 use tokio::join;
 use tokio::net::{TcpListener, TcpSocket};
@@ -262,8 +262,8 @@ async fn a_thousand_messages_in_one_answer_all_arrive_with_a_warning() {
     let mut link = link(&server).await;
     for (count, loss) in [
         (99, None),
-        (100, Some(SuspectedLoss::BufferFull { events: 100 })),
-        (1000, Some(SuspectedLoss::BufferFull { events: 1000 })),
+        (100, Some(PossibleLoss::BufferFull { events: 100 })),
+        (1000, Some(PossibleLoss::BufferFull { events: 1000 })),
     ] {
         let ((frames, _, suspected), ()) =
             join!(batch(&mut link), async { server.poll().await.json(answer(TT, 0..count)).await });
@@ -289,7 +289,7 @@ async fn pause_beyond_the_buffers_age_is_a_possible_loss_once() {
     let mut link = transport.open(Target { last_good, ..target(cursor(TT, None)) }).await.unwrap();
     for expected in [true, false, false] {
         let ((_, _, loss), ()) = join!(batch(&mut link), async { server.poll().await.json(answer(TT, [])).await });
-        assert_eq!(matches!(loss, Some(SuspectedLoss::BufferAged { pause }) if !pause.is_zero()), expected, "{loss:?}");
+        assert_eq!(matches!(loss, Some(PossibleLoss::BufferAged { pause }) if !pause.is_zero()), expected, "{loss:?}");
     }
 }
 

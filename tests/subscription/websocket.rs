@@ -209,7 +209,7 @@ async fn probe_b_w12_a_black_hole_is_abandoned_and_no_event_is_lost_silently() {
     let mut subscription = live_with(&sandbox, nervous()).await;
     publish(&sandbox, [1]);
     let mut journal = Journal::upto(&mut subscription, 1).await;
-    sandbox.black_hole_connections(Service::Gateway);
+    sandbox.blackhole_connections(Service::Gateway);
     publish(&sandbox, 2..=4);
     journal.read_to(&mut subscription, 4).await;
     assert_eq!(journal.events(), [1, 2, 3, 4]);

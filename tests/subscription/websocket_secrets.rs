@@ -66,7 +66,7 @@ async fn a7_no_log_no_debug_and_no_error_shows_a_secret_of_the_gateway() {
         }
     }
     // Events before the detection may be lost.
-    sandbox.black_hole_connections(Service::Gateway);
+    sandbox.blackhole_connections(Service::Gateway);
     while !matches!(next(&mut subscription).await, Delivery::Gap(_)) {}
     inspection.event(&sandbox, &mut subscription).await;
 
@@ -80,7 +80,7 @@ async fn a7_no_log_no_debug_and_no_error_shows_a_secret_of_the_gateway() {
 
     // A call over a connection whose answer quotes the opening request.
     let outer: Arc<dyn ControlPlane> = Arc::new(RestControl::new(client.clone()));
-    let session = transport.session(&outer).unwrap();
+    let session = transport.bind(&outer).unwrap();
     let request = CreateSubscription::new(vec![STORE.into()], transport.delivery_mode());
     let made = soon(session.control.create(&request)).await.unwrap();
     // The connection never saw the login itself.

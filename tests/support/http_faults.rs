@@ -627,6 +627,6 @@ async fn as_a_call(row: &Row, http: Arc<dyn HttpClient>, url: &Url, peer: &Peer)
         Err(error) if error.disposition() != (Disposition::Retry { after: None }) => {
             Err(format!("{}: {error} is not to be retried", row.name))
         }
-        Err(error) => Ok(Call::Fails(error.kind(), Some(error.is_unclear()))),
+        Err(error) => Ok(Call::Fails(error.kind(), Some(error.is_ambiguous()))),
     }
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use ringcentral_events::Secret;
 use ringcentral_events::transport::{
-    Cursor, Frame, FrameBody, Link, LinkEvent, PubNub, PubNubBuilder, SuspectedLoss, Target, Transport,
+    Cursor, Frame, FrameBody, Link, LinkEvent, PossibleLoss, PubNub, PubNubBuilder, Target, Transport,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -188,12 +188,12 @@ pub(crate) async fn link_of(builder: PubNubBuilder) -> Box<dyn Link> {
 }
 
 /// The next batch; skips an `Alive` before it.
-pub(crate) async fn batch(link: &mut Box<dyn Link>) -> (Vec<String>, Cursor, Option<SuspectedLoss>) {
+pub(crate) async fn batch(link: &mut Box<dyn Link>) -> (Vec<String>, Cursor, Option<PossibleLoss>) {
     loop {
         match soon(link.next()).await.unwrap() {
             LinkEvent::Alive => {}
-            LinkEvent::Batch { frames, cursor, suspected_loss, .. } => {
-                return (frames.iter().map(shown).collect(), cursor, suspected_loss);
+            LinkEvent::Batch { frames, cursor, possible_loss, .. } => {
+                return (frames.iter().map(shown).collect(), cursor, possible_loss);
             }
             other => panic!("{other:?}"),
         }

@@ -158,7 +158,7 @@ impl Fault {
     /// Half-open: the request takes effect, but nothing is sent or read on its connection any more,
     /// not even the client's FIN.
     #[must_use]
-    pub fn black_hole() -> Self {
+    pub fn blackhole() -> Self {
         Self::new(Action::BlackHole)
     }
 

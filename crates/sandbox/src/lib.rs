@@ -88,13 +88,13 @@
 //! | `POST /_sandbox/tokens/expire`, `…/tokens/revoke` | |
 //! | `POST /_sandbox/advance` | `{"ms":900000}` moves the clock |
 //! | `POST /_sandbox/servers/pubnub`, `…/gateway`, `…/contact_center`, `…/api` | `{"down_ms":30000}` stops it for a time, `{}` starts it |
-//! | `POST /_sandbox/connections/pubnub`, `…/gateway`, `…/contact_center` | `{"action":"reset"}`, `close`, `finish` or `black_hole` |
+//! | `POST /_sandbox/connections/pubnub`, `…/gateway`, `…/contact_center` | `{"action":"reset"}`, `close`, `finish` or `blackhole` |
 //!
 //! A target is `"any"`, `"api"`, `"pubnub"`, `"gateway"`, `"contact_center"`, `"oauth"`,
 //! `"subscriptions"`, `"subscribe"`, `{"operation":"renew"}` (an [`Operation`] in snake case),
 //! `{"path":"/prefix"}` or `{"method_path":["POST","/prefix"]}`. A fault has a `kind`: `status`
 //! (with `status`, and `headers` as pairs, `body`), `code` (with `status`, `code`, and `parameter`,
-//! `headers`), `cut_json`, `close`, `reset_mid_body`, `hang`, `black_hole`, `drip` (with
+//! `headers`), `cut_json`, `close`, `reset_mid_body`, `hang`, `blackhole`, `drip` (with
 //! `every_ms`, and `chunk`), `delay` (with `ms`), `reset`, and for sockets `close_code` (with
 //! `code`, and `reason`), `error_frame` (with `code`, and `status`), `twice`, `garbage` (with
 //! `text`), `binary`, `padded` (with `bytes`), `boundary`, and `amend`, which changes the regular
@@ -522,7 +522,7 @@ impl Sandbox {
     /// Turns every open connection of a server into a black hole: it stays open, but nothing is
     /// read or sent on it any more. New connections are accepted. Polls on them no longer count as
     /// open.
-    pub fn black_hole_connections(&self, service: Service) {
+    pub fn blackhole_connections(&self, service: Service) {
         self.shared.update(|state| state.cut(service, Cut::BlackHole));
     }
 

@@ -72,7 +72,7 @@ struct Unended {
     /// The filters that the gap names. One that is taken out meanwhile is asked about no more.
     filters: Vec<String>,
     /// What another gap within this one leaves open: the next end is the end of both.
-    left_open: Vec<LeftOpen>,
+    unrecovered: Vec<Unrecovered>,
 }
 
 /// What came behind a gap waits this long for what the sources find; after that both
@@ -176,7 +176,7 @@ impl Recovery {
     }
 
     /// The filters whose events are not proven to be delivered, and why. `reason`: overrides the sources' answers.
-    fn left_open(&self, filters: &[String], reason: Option<OpenReason>, end: SystemTime) -> Vec<LeftOpen> {
+    fn unrecovered(&self, filters: &[String], reason: Option<OpenReason>, end: SystemTime) -> Vec<Unrecovered> {
         let of = |text: &String| {
             let filter = text.parse::<EventFilter>().ok();
             let sources = self.sources.iter().enumerate().map(|(at, source)| {
@@ -184,13 +184,13 @@ impl Recovery {
                 (closure, Answers { verdict: self.plan.verdict(at), open: &source.open })
             });
             match reason {
-                None => proof::left_open(text, sources, end),
+                None => proof::unrecovered(text, sources, end),
                 Some(reason) => {
                     let closure = sources.map(|(closure, _)| closure).max_by_key(|closure| proof::rank(*closure));
                     let closure = closure.unwrap_or(GapClosure::Nothing);
                     let changes = filter.as_ref().map_or(Changes::ALL, Changes::reported_by);
                     let reason = if closure == GapClosure::Nothing { OpenReason::NoSource } else { reason };
-                    Some(LeftOpen { filter: text.clone(), closure, changes, reason })
+                    Some(Unrecovered { filter: text.clone(), closure, changes, reason })
                 }
             }
         };
@@ -198,8 +198,8 @@ impl Recovery {
     }
 
     /// The filters that no source covers in full.
-    fn covered_in_part(&self, filters: &[String]) -> Vec<LeftOpen> {
-        let open = self.left_open(filters, Some(OpenReason::InPart), SystemTime::UNIX_EPOCH);
+    fn covered_in_part(&self, filters: &[String]) -> Vec<Unrecovered> {
+        let open = self.unrecovered(filters, Some(OpenReason::InPart), SystemTime::UNIX_EPOCH);
         open.into_iter().filter(|open| open.closure != GapClosure::Complete).collect()
     }
 }
@@ -232,7 +232,7 @@ impl Driver {
     /// The reader has come to a place where events were dropped or could not be opened:
     /// they are asked for before it goes on.
     pub(super) fn refill(&mut self, since: Option<SystemTime>, filters: Vec<String>) {
-        let unended = Unended { filters, left_open: Vec::new() };
+        let unended = Unended { filters, unrecovered: Vec::new() };
         // Without push nothing would end the wait.
         if !self.recovery.can_ask() || self.machine.phase() != machine::Phase::Live {
             let marker = self.resumed_marker(Some(OpenReason::NotAnswered), None, unended);
@@ -283,18 +283,18 @@ impl Driver {
         &self,
         reason: Option<OpenReason>,
         recreated: Option<Recreated>,
-        Unended { filters, left_open: more }: Unended,
+        Unended { filters, unrecovered: more }: Unended,
     ) -> Delivery {
         let at = self.now().to;
-        let mut left_open = self.recovery.left_open(&self.setup.filters, reason, at);
+        let mut unrecovered = self.recovery.unrecovered(&self.setup.filters, reason, at);
         let out = filters.iter().filter(|filter| !self.setup.filters.contains(filter));
-        let more = out.filter_map(|filter| proof::left_open(filter, std::iter::empty(), at)).chain(more);
+        let more = out.filter_map(|filter| proof::unrecovered(filter, std::iter::empty(), at)).chain(more);
         for open in more {
-            if left_open.iter().all(|it| it.filter != open.filter) {
-                left_open.push(open);
+            if unrecovered.iter().all(|it| it.filter != open.filter) {
+                unrecovered.push(open);
             }
         }
-        Delivery::Resumed(Resumed { complete: left_open.is_empty(), at, recreated, left_open })
+        Delivery::Resumed(Resumed { complete: unrecovered.is_empty(), at, recreated, unrecovered })
     }
 
     fn tell_resumed_in_hole(&mut self, reason: Option<OpenReason>, ending: Ending) {
@@ -524,7 +524,7 @@ impl Driver {
         let since = since.or(source.round.flatten().map(|since| since.service)).or(source.good);
         // What the answer left open; for a source that never answers, everything.
         let open = reason.or(source.open.first().map(|open| open.reason)).unwrap_or(OpenReason::Refused);
-        let left_open = self.recovery.left_open(&filters, Some(open), now);
+        let unrecovered = self.recovery.unrecovered(&filters, Some(open), now);
         let gap = Delivery::Gap(Gap {
             cause: GapCause::PolledInPart,
             certainty: Certainty::Possible,
@@ -540,12 +540,12 @@ impl Driver {
         };
         match around {
             Some(around) => {
-                around.left_open.extend(left_open);
+                around.unrecovered.extend(unrecovered);
                 self.queue.push_found(Item::Marker(gap));
             }
             None => {
                 self.queue.push_marker(gap);
-                let end = Resumed { complete: false, at: now, recreated: None, left_open };
+                let end = Resumed { complete: false, at: now, recreated: None, unrecovered };
                 self.queue.push_marker(Delivery::Resumed(end));
             }
         }

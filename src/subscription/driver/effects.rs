@@ -156,7 +156,7 @@ impl Driver {
         let Some(update) = self.update.take() else { return };
         self.filters_doubtful = !ok;
         // An unanswered change may have been carried out.
-        let unclear = !ok && self.last_error.as_ref().is_some_and(|error| error.is_unclear());
+        let unclear = !ok && self.last_error.as_ref().is_some_and(|error| error.is_ambiguous());
         let result = if ok {
             self.setup.filters = update.filters;
             self.cover();
@@ -272,8 +272,8 @@ impl Driver {
     fn read_out(&mut self, reading: &mut Reading) {
         for _ in 0..READ_OUT {
             match reading.link.next().now_or_never() {
-                Some(Ok(LinkEvent::Batch { frames, cursor, coverage, suspected_loss })) => {
-                    self.batch(reading.place, frames, cursor, coverage, suspected_loss);
+                Some(Ok(LinkEvent::Batch { frames, cursor, coverage, possible_loss })) => {
+                    self.batch(reading.place, frames, cursor, coverage, possible_loss);
                 }
                 Some(Ok(LinkEvent::Continued { asked, read_to_end, buffer })) => {
                     self.continued(reading.place, asked, read_to_end, buffer);

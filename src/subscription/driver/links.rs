@@ -70,7 +70,7 @@ impl Driver {
                 self.continued(place, asked, read_to_end, buffer);
             }
             Ok(LinkEvent::Leaving) => self.give(Input::LinkLeaving { link: id }),
-            Ok(LinkEvent::Batch { frames, cursor, coverage, suspected_loss }) => {
+            Ok(LinkEvent::Batch { frames, cursor, coverage, possible_loss }) => {
                 self.give(if frames.is_empty() {
                     Input::LinkAlive { link: id }
                 } else {
@@ -78,7 +78,7 @@ impl Driver {
                 });
                 // The effects (the end of a gap) come before the events.
                 self.carry_out();
-                self.batch(place, frames, cursor, coverage, suspected_loss);
+                self.batch(place, frames, cursor, coverage, possible_loss);
             }
         }
     }
@@ -142,7 +142,7 @@ impl Driver {
         frames: Vec<Frame>,
         cursor: Cursor,
         coverage: Coverage,
-        loss: Option<SuspectedLoss>,
+        loss: Option<PossibleLoss>,
     ) {
         let now = Instant::now();
         let is_present = place == self.place;
@@ -151,24 +151,24 @@ impl Driver {
         let known = first.is_some_and(|first| self.recent.holds(first, now));
         match loss {
             // The buffer still held events that were read before: it lost nothing (found 2.5).
-            Some(SuspectedLoss::BufferFull { .. }) if known => {}
-            Some(SuspectedLoss::BufferFull { events }) => {
+            Some(PossibleLoss::BufferFull { .. }) if known => {}
+            Some(PossibleLoss::BufferFull { events }) => {
                 let gap = self.ledger.pushed_out(now, frames.first().and_then(|first| first.sent_at), is_present);
                 self.tell_gap(GapCause::ServiceBufferFull { events }, gap);
             }
-            Some(SuspectedLoss::BufferAged { pause }) => {
+            Some(PossibleLoss::BufferAged { pause }) => {
                 let gap = self.ledger.aged(now, is_present);
                 self.tell_gap(GapCause::ServiceBufferAged { pause }, gap);
             }
-            Some(SuspectedLoss::RegionChanged) => {
+            Some(PossibleLoss::RegionChanged) => {
                 let gap = self.ledger.possible(now, &[Loss::Read, Loss::Buffer]);
                 self.tell_gap(GapCause::RegionChanged, gap);
             }
-            Some(SuspectedLoss::Overflow { .. }) => {
+            Some(PossibleLoss::Overflow { .. }) => {
                 let gap = self.ledger.possible(now, &[Loss::Read]);
                 self.tell_gap(GapCause::Overflow, gap);
             }
-            Some(SuspectedLoss::Unreadable) => {
+            Some(PossibleLoss::Unreadable) => {
                 let gap = self.ledger.possible(now, &[Loss::Read]);
                 self.tell_gap(GapCause::Unreadable, gap);
             }

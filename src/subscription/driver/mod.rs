@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::continuity::{Interval, Ledger, Loss, Proof, Proven, Span};
-use super::delivery::{Certainty, Delivery, Gap, GapCause, LeftOpen, Recreated, Resumed, Undecodable};
+use super::delivery::{Certainty, Delivery, Gap, GapCause, Recreated, Resumed, Undecodable, Unrecovered};
 use super::failover::{self, Failover};
 use super::in_force::InForce;
 use super::keys::Keys;
@@ -46,7 +46,7 @@ use crate::event::{self, DedupKey, Notification, Origin};
 use crate::ids::{ExtensionId, SubscriptionId};
 use crate::registry::Registry;
 use crate::rest::{ControlPlane, CreateSubscription, Deletion, DisabledFilter, SubscriptionInfo};
-use crate::transport::{Coverage, Cursor, Frame, FrameBody, Link, LinkEvent, SuspectedLoss, Target, Transport};
+use crate::transport::{Coverage, Cursor, Frame, FrameBody, Link, LinkEvent, PossibleLoss, Target, Transport};
 use crate::waiting::{Board, BoardReader, WaitCause, Waiting};
 use catch_up::Recovery;
 use links::next_event;

@@ -11,7 +11,7 @@ impl Driver {
                 match *result {
                     Ok(info) => self.leased(op, asked, info),
                     Err(error) => {
-                        if created && error.is_unclear() {
+                        if created && error.is_ambiguous() {
                             self.creation_unconfirmed();
                         }
                         self.failed(op, error);
@@ -114,7 +114,7 @@ impl Driver {
         }
         // The subscription that was to be continued is gone.
         self.former_is_settled |= self.lease.is_none() && error.status() == Some(404);
-        let unclear = error.is_unclear();
+        let unclear = error.is_ambiguous();
         self.deletion_in_doubt |= unclear && self.machine.phase() == machine::Phase::Closing;
         self.replacing.take_if(|replacing| *replacing == op);
         self.note(error);

@@ -17,7 +17,7 @@ use super::http::HttpTransport;
 use super::pace::Pace;
 use super::request::Endpoint;
 use crate::error::{Error, ErrorKind, Result};
-use crate::transport::{Coverage, Cursor, Frame, Link, LinkEvent, SuspectedLoss};
+use crate::transport::{Coverage, Cursor, Frame, Link, LinkEvent, PossibleLoss};
 
 /// A first poll without an answer by then is held by the service, or lost.
 const PROBE_AFTER: Duration = Duration::from_millis(250);
@@ -218,26 +218,26 @@ impl PubNubLink {
         let came = if stood_still { awake_at } else { now };
         let pause = self.last_good.replace(came).map(|good| sent_at.saturating_duration_since(good));
         let is_elsewhere = self.moves_to(&cursor);
-        let (suspected_loss, coverage) = match pause.filter(|pause| *pause > self.tuning.buffer_age) {
+        let (possible_loss, coverage) = match pause.filter(|pause| *pause > self.tuning.buffer_age) {
             Some(pause) => {
                 self.burst.fault();
-                (Some(SuspectedLoss::BufferAged { pause }), Coverage::Cut { asked: sent_at })
+                (Some(PossibleLoss::BufferAged { pause }), Coverage::Cut { asked: sent_at })
             }
             None if is_elsewhere => {
                 self.burst.fault();
-                (Some(SuspectedLoss::RegionChanged), Coverage::Cut { asked: sent_at })
+                (Some(PossibleLoss::RegionChanged), Coverage::Cut { asked: sent_at })
             }
             None => {
                 let (events, cut) = self.burst.answered(frames.len(), began);
                 let coverage = if cut { Coverage::Cut { asked: sent_at } } else { Coverage::Whole { asked: sent_at } };
-                (events.map(|events| SuspectedLoss::BufferFull { events }), coverage)
+                (events.map(|events| PossibleLoss::BufferFull { events }), coverage)
             }
         };
         let progress = !frames.is_empty() && cursor != self.cursor;
         self.pause = self.pace.after(held, progress).map(|gap| Box::pin(sleep(gap)));
         self.cursor = cursor.clone();
         let frames = frames.into_iter().map(stamped(self.http.now())).collect();
-        Ok(Taken::Event(LinkEvent::Batch { frames, cursor, coverage, suspected_loss }))
+        Ok(Taken::Event(LinkEvent::Batch { frames, cursor, coverage, possible_loss }))
     }
 
     /// A held poll proves that nothing newer than its position exists, as an empty answer would, which takes 280 s
@@ -253,7 +253,7 @@ impl PubNubLink {
         self.last_good = Some(sent_at);
         self.burst.answered(0, HELD);
         let coverage = Coverage::Whole { asked: sent_at };
-        Some(LinkEvent::Batch { frames: Vec::new(), cursor: self.cursor.clone(), coverage, suspected_loss: None })
+        Some(LinkEvent::Batch { frames: Vec::new(), cursor: self.cursor.clone(), coverage, possible_loss: None })
     }
 
     /// Repeats the poll, since the next answer may be better; after some attempts moves past the answer, with its
@@ -279,12 +279,12 @@ impl PubNubLink {
         let frames: Vec<Frame> = frames.into_iter().map(stamped(self.http.now())).collect();
         // The loss is known now, so nothing before it remains uncertain.
         self.last_good = Some(Instant::now());
-        let (coverage, suspected_loss) = match (has_all, is_elsewhere) {
+        let (coverage, possible_loss) = match (has_all, is_elsewhere) {
             (true, false) => (Coverage::Whole { asked }, None),
-            (true, true) => (Coverage::Cut { asked }, Some(SuspectedLoss::RegionChanged)),
-            (false, _) => (Coverage::Cut { asked }, Some(SuspectedLoss::Unreadable)),
+            (true, true) => (Coverage::Cut { asked }, Some(PossibleLoss::RegionChanged)),
+            (false, _) => (Coverage::Cut { asked }, Some(PossibleLoss::Unreadable)),
         };
-        LinkEvent::Batch { frames, cursor, coverage, suspected_loss }
+        LinkEvent::Batch { frames, cursor, coverage, possible_loss }
     }
 }
 
@@ -394,8 +394,8 @@ impl Link for PubNubLink {
                         // A held poll says nothing about the region.
                         if self.moves_to(&present) {
                             let coverage = Coverage::Cut { asked };
-                            let suspected_loss = Some(SuspectedLoss::RegionChanged);
-                            return Ok(LinkEvent::Batch { frames: Vec::new(), cursor: self.cursor.clone(), coverage, suspected_loss });
+                            let possible_loss = Some(PossibleLoss::RegionChanged);
+                            return Ok(LinkEvent::Batch { frames: Vec::new(), cursor: self.cursor.clone(), coverage, possible_loss });
                         }
                     }
                     _ => {

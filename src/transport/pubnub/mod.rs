@@ -28,7 +28,7 @@ use url::Url;
 use self::http::HttpTransport;
 use self::link::{PubNubLink, Tuning};
 use self::request::Endpoint;
-use super::{DeliveryModeRequest, Link, Session, Target, Transport, TransportKind};
+use super::{DeliveryModeRequest, Link, Target, Transport, TransportBinding, TransportKind};
 use crate::error::{Error, Result};
 use crate::http::loopback::is_loopback;
 use crate::rest::ControlPlane;
@@ -58,12 +58,12 @@ const MAX_RESPONSE: usize = 64 << 20;
 /// - an answer that cannot be read in full is requested again, five times within three
 ///   seconds if it is PubNub's and otherwise as after any fault; then its readable part is
 ///   delivered, the rest as malformed, and a possible loss is reported
-///   ([`SuspectedLoss::Unreadable`](super::SuspectedLoss)) unless every message was found;
+///   ([`PossibleLoss::Unreadable`](super::PossibleLoss)) unless every message was found;
 /// - a poll without any byte of an answer for 45 s is repeated from the same position, and the
 ///   service is asked for its time in parallel, so that a dead path is noticed within 60 s;
 /// - an answer as large as the service's buffer, or one after a fault and a pause
 ///   longer than the service keeps messages, is marked with
-///   [`SuspectedLoss`](super::SuspectedLoss).
+///   [`PossibleLoss`](super::PossibleLoss).
 ///
 /// An answer larger than [`max_response`](PubNubBuilder::max_response) would come
 /// again in the same size for the same position, so it is an error with
@@ -100,9 +100,9 @@ impl Transport for PubNub {
     }
 
     /// Uses the control plane's [`System`](crate::System), if it has one.
-    fn session(&self, control: &Arc<dyn ControlPlane>) -> Option<Session> {
+    fn bind(&self, control: &Arc<dyn ControlPlane>) -> Option<TransportBinding> {
         let http = self.http.clone().with_system(control.system()?);
-        let mut session = Session::new(control.clone(), Arc::new(Self { http, ..self.clone() }));
+        let mut session = TransportBinding::new(control.clone(), Arc::new(Self { http, ..self.clone() }));
         session.has_address = true;
         Some(session)
     }

@@ -626,17 +626,17 @@ async fn scripted_with(answer: fn(usize) -> Option<&'static str>, time: bool) ->
     PubNub::builder().origin(origin).build().unwrap()
 }
 
-async fn batch(link: &mut Box<dyn Link>) -> (usize, String, Option<crate::transport::SuspectedLoss>) {
+async fn batch(link: &mut Box<dyn Link>) -> (usize, String, Option<crate::transport::PossibleLoss>) {
     loop {
-        if let crate::transport::LinkEvent::Batch { frames, cursor, suspected_loss, .. } = link.next().await.unwrap() {
-            return (frames.len(), cursor.timetoken, suspected_loss);
+        if let crate::transport::LinkEvent::Batch { frames, cursor, possible_loss, .. } = link.next().await.unwrap() {
+            return (frames.len(), cursor.timetoken, possible_loss);
         }
     }
 }
 
 #[tokio::test]
 async fn found_6_5_an_unreadable_answer_is_skipped_after_some_attempts() {
-    use crate::transport::SuspectedLoss::Unreadable;
+    use crate::transport::PossibleLoss::Unreadable;
 
     // With a position, with all messages found, and without either.
     for (body, want) in [
@@ -761,10 +761,10 @@ async fn a_quiet_channel_is_no_pause() {
     let mut link = pubnub.open(target("k", "c", None)).await.unwrap();
     let (mut proofs, mut last) = (0, tokio::time::Instant::now());
     loop {
-        let LinkEvent::Batch { frames, cursor, coverage, suspected_loss } = link.next().await.unwrap() else {
+        let LinkEvent::Batch { frames, cursor, coverage, possible_loss } = link.next().await.unwrap() else {
             continue;
         };
-        assert_eq!(suspected_loss, None);
+        assert_eq!(possible_loss, None);
         if !frames.is_empty() {
             break;
         }
@@ -788,7 +788,7 @@ async fn a_held_poll_proves_nothing_unless_the_service_answers_beside_it() {
     tokio::time::sleep(Duration::from_secs(600)).await;
     let mut link = pubnub.open(Target { last_good: Some(old), ..target("k", "c", None) }).await.unwrap();
     let (frames, _, loss) = batch(&mut link).await;
-    assert!(frames == 1 && matches!(loss, Some(crate::transport::SuspectedLoss::BufferAged { .. })), "{loss:?}");
+    assert!(frames == 1 && matches!(loss, Some(crate::transport::PossibleLoss::BufferAged { .. })), "{loss:?}");
 }
 
 /// The answer is in transit, and slow.
@@ -806,7 +806,7 @@ async fn a_poll_whose_answer_has_begun_is_not_held() {
 
 #[tokio::test]
 async fn an_answer_from_another_region_is_a_possible_loss() {
-    use crate::transport::SuspectedLoss::RegionChanged;
+    use crate::transport::PossibleLoss::RegionChanged;
 
     let pubnub = scripted(|n| match n {
         0 => Some(r#"{"t":{"t":"17000000000000001","r":4},"m":[{"d":1}]}"#),
@@ -868,7 +868,7 @@ impl crate::http::HttpClient for SlowBody {
 /// Found 2.4, over a slow path: what waits is answered at once and arrives late.
 #[tokio::test(start_paused = true)]
 async fn large_answers_over_a_slow_path_add_up_to_a_full_buffer() {
-    use crate::transport::SuspectedLoss::BufferFull;
+    use crate::transport::PossibleLoss::BufferFull;
 
     let slow = SlowBody { polls: 0.into(), events: 25, body: Duration::from_secs(3) };
     let PubNub { http, tuning } = PubNub::builder().build().unwrap();

@@ -84,7 +84,7 @@ impl SocketSession {
         let answer = self.call(socket, &Method::POST, PATH, Some(&body), deadline).await;
         let mut info = match answer.and_then(|response| self.read(&response)) {
             Ok(info) => info,
-            Err(error) if error.is_unclear() => return Err(error),
+            Err(error) if error.is_ambiguous() => return Err(error),
             Err(error) => {
                 socket.own(before);
                 self.known().unanswered -= usize::from(is_first);
@@ -293,7 +293,7 @@ impl ControlPlane for SocketSession {
                 Ok(_) => done = Some(Deletion::Deleted),
                 Err(error) if error.status() == Some(404) => done = Some(Deletion::GoneAlready),
                 Err(error) => {
-                    asked = error.is_unclear();
+                    asked = error.is_ambiguous();
                     tracing::debug!(%error, %id, "not deleted over the connection");
                 }
             }

@@ -154,7 +154,7 @@ impl SocketRequest {
     /// # Errors
     /// Any status but 2xx (and 304); [`Config`](ErrorKind::Config) for an invalid value; [`Closed`](ErrorKind::Closed)
     /// when the subscription has ended; [`Network`](ErrorKind::Network) and [`Timeout`](ErrorKind::Timeout) when no
-    /// reply arrived. [`Error::is_unclear`] says whether the service may have carried out the call nevertheless.
+    /// reply arrived. [`Error::is_ambiguous`] says whether the service may have carried out the call nevertheless.
     pub async fn send(self) -> Result<Response> {
         self.client.run(self.call?).await
     }

@@ -114,7 +114,7 @@ impl HttpDialer {
         }
         if !is_upgraded(&headers, &key) {
             let error = Error::new(ErrorKind::Protocol, "the gateway's answer to the upgrade is invalid");
-            return Err(error.with_unclear(true));
+            return Err(error.with_ambiguous(true));
         }
         body.upgrade().await.map_err(failed)
     }
@@ -123,7 +123,7 @@ impl HttpDialer {
 #[async_trait]
 impl Dial for HttpDialer {
     async fn dial(&self, system: &System, to: &Address) -> Result<Stream> {
-        let late = |_| Error::new(ErrorKind::Timeout, "the gateway could not be reached in time").with_unclear(true);
+        let late = |_| Error::new(ErrorKind::Timeout, "the gateway could not be reached in time").with_ambiguous(true);
         timeout(self.within, self.upgrade(system, to)).await.map_err(late)?
     }
 }
@@ -161,7 +161,7 @@ pub(super) fn refusal(status: u16, headers: &HeaderMap, body: &[u8], secrets: &[
     let error = error_from(status, headers, body, secrets);
     let retry = Disposition::Retry { after: wait_asked_for(status, headers) };
     if !is_final(status) {
-        return error.with_disposition(retry).with_unclear(false);
+        return error.with_disposition(retry).with_ambiguous(false);
     }
     Error::new(ErrorKind::Network, "the gateway refused the connection")
         .with_disposition(retry)
@@ -181,7 +181,7 @@ fn failed(error: HttpError) -> Error {
         HttpErrorKind::Timeout => (ErrorKind::Timeout, "the gateway could not be reached in time"),
         _ => (ErrorKind::Network, "no connection to the gateway"),
     };
-    Error::new(kind, message).with_unclear(error.sent()).with_source(error)
+    Error::new(kind, message).with_ambiguous(error.sent()).with_source(error)
 }
 
 #[cfg(test)]
@@ -229,7 +229,7 @@ mod tests {
         ] {
             let error = refusal(status, &headers("7"), b"the T0KEN", &["T0KEN"]);
             assert_eq!((error.kind(), error.disposition()), (kind, retry(after)), "{status}");
-            assert_eq!((error.status(), error.is_unclear()), (Some(status), false));
+            assert_eq!((error.status(), error.is_ambiguous()), (Some(status), false));
         }
         assert_eq!(refusal(429, &HeaderMap::new(), b"", &[]).disposition(), retry(Some(30)));
         assert_eq!(refusal(503, &HeaderMap::new(), b"", &[]).disposition(), retry(None));

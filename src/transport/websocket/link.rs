@@ -11,7 +11,7 @@ use super::session::{Redialled, SocketSession};
 use super::socket::{Continued, Socket, State};
 use crate::error::{Error, ErrorKind, Result};
 use crate::transport::{
-    Coverage, Cursor, DeliveryModeRequest, Link, LinkEvent, SuspectedLoss, Target, Transport, TransportKind,
+    Coverage, Cursor, DeliveryModeRequest, Link, LinkEvent, PossibleLoss, Target, Transport, TransportKind,
 };
 
 /// How often the link repeats that another connection should take over.
@@ -93,8 +93,8 @@ fn batch(inbox: &mut Inbox, cursor: Cursor) -> Option<LinkEvent> {
         return None;
     }
     let (frames, lost) = inbox.take();
-    let suspected_loss = (lost > 0).then_some(SuspectedLoss::Overflow { events: lost });
-    Some(LinkEvent::Batch { frames, cursor, coverage: Coverage::Pushed, suspected_loss })
+    let possible_loss = (lost > 0).then_some(PossibleLoss::Overflow { events: lost });
+    Some(LinkEvent::Batch { frames, cursor, coverage: Coverage::Pushed, possible_loss })
 }
 
 /// The position from which another process would continue.

@@ -42,7 +42,7 @@ use self::dial::{Dial, HttpDialer};
 use self::link::Links;
 use self::liveness::Pace;
 use self::session::SocketSession;
-use super::{DeliveryModeRequest, Link, Session, Target, Transport, TransportKind};
+use super::{DeliveryModeRequest, Link, Target, Transport, TransportBinding, TransportKind};
 use crate::error::{Error, Result};
 use crate::rest::{ControlPlane, RateBudget};
 
@@ -144,16 +144,16 @@ impl Transport for WebSocket {
         DeliveryModeRequest::new(TransportKind::WebSocket)
     }
 
-    fn session(&self, control: &Arc<dyn ControlPlane>) -> Option<Session> {
+    fn bind(&self, control: &Arc<dyn ControlPlane>) -> Option<TransportBinding> {
         let session = Arc::new(SocketSession::new(control.clone(), self.gateway.clone()));
         let socket = SocketClient::new(Arc::downgrade(&session));
-        let mut parts = Session::new(session.clone(), Arc::new(Links(session)));
+        let mut parts = TransportBinding::new(session.clone(), Arc::new(Links(session)));
         parts.socket = Some(socket);
         Some(parts)
     }
 
     /// # Errors
-    /// Always `Config`: the subscription's own [`session`](Transport::session) opens its links.
+    /// Always `Config`: the subscription's own binding opens its links.
     async fn open(&self, _target: Target) -> Result<Box<dyn Link>> {
         Err(Error::config("a WebSocket link is opened by its subscription's session"))
     }

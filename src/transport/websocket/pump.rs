@@ -138,7 +138,7 @@ impl Pump {
         let ended = Ended { cause, complaint: self.complaint.take(), unread: false };
         // The peer may have carried out the requests that were sent, but not those that were not.
         for (_, waiting) in std::mem::take(&mut self.pending) {
-            let _ = waiting.answer.send(Err(ended.error().with_unclear(true)));
+            let _ = waiting.answer.send(Err(ended.error().with_ambiguous(true)));
         }
         self.commands.close();
         while let Ok(command) = self.commands.try_recv() {

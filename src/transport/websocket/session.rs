@@ -250,12 +250,12 @@ impl SocketSession {
                 }
             }
             Err(error) => {
-                let doubtful = error.is_unclear();
+                let doubtful = error.is_ambiguous();
                 if error.sent_nothing() {
                     self.known().unused = Some(ticket);
                 }
                 // No request was sent over it.
-                let error = error.with_unclear(false);
+                let error = error.with_ambiguous(false);
                 let error = if error.status().is_some_and(dial::is_final) { self.refused(error) } else { error };
                 Failed { error, ended: None, doubtful }
             }

@@ -378,8 +378,8 @@ impl Socket {
         match timeout_at(deadline, answered).await {
             Ok(Ok(reply)) => reply,
             // The task was aborted.
-            Ok(Err(_)) => Err(self.gone().with_unclear(true)),
-            Err(_) => Err(Error::new(ErrorKind::Timeout, "no reply before the deadline").with_unclear(true)),
+            Ok(Err(_)) => Err(self.gone().with_ambiguous(true)),
+            Err(_) => Err(Error::new(ErrorKind::Timeout, "no reply before the deadline").with_ambiguous(true)),
         }
     }
 

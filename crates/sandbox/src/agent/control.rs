@@ -71,8 +71,8 @@ pub(in super::super) fn handle(
             let done = step_for_agent(state, &asked.agent, &contact, step);
             return done.map(|()| None).ok_or(Not::Found("the agent has no such contact"));
         }
-        ("POST", ["nudge"], Some(asked)) => {
-            state.agents.of_agent(&asked.agent).ok_or(NO_SESSION)?.nudge();
+        ("POST", ["end_poll"], Some(asked)) => {
+            state.agents.of_agent(&asked.agent).ok_or(NO_SESSION)?.end_poll();
             return Ok(None);
         }
         ("POST", ["terminate"], Some(asked)) => {

@@ -225,8 +225,8 @@ impl ContactCenter {
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] if the agent has no session.
-    pub fn nudge(&self) -> Result<()> {
-        self.shared.update(|state| state.agents.of_agent(&self.agent).map(Session::nudge)).ok_or_else(no_session)
+    pub fn end_poll(&self) -> Result<()> {
+        self.shared.update(|state| state.agents.of_agent(&self.agent).map(Session::end_poll)).ok_or_else(no_session)
     }
 
     /// Starts an incoming call: one batch with the agent's state, the ringing leg, the contact and

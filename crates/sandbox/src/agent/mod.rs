@@ -43,7 +43,7 @@
 //! # Faults
 //!
 //! Use the [sandbox's faults](super::Fault) on [`Operation::AgentPoll`](super::Operation) and
-//! related operations. A fault applies to new polls: [`ContactCenter::nudge`] ends the open one.
+//! related operations. A fault applies to new polls: [`ContactCenter::end_poll`] ends the open one.
 //! [`Sandbox::advance`](super::Sandbox::advance) ends 60 s polls, idle sessions and tokens now.
 //!
 //! | Fault | How |
@@ -52,7 +52,7 @@
 //! | it breaks off, or contains half of its JSON | `Fault::reset_mid_body()`, `cut_json` |
 //! | the lost batch is repeated, or the old id is unknown | [`AgentKnobs::stale_id`] |
 //! | no id, no events, another branch, gzip, no content type, a closed connection | `Fault::amend()` with `without_field("sessionId")`, `header("icBranchValue", "03")` and so on |
-//! | an empty batch | [`ContactCenter::nudge`] |
+//! | an empty batch | [`ContactCenter::end_poll`] |
 //! | endless immediate empty answers | `Fault::status(304).until_cleared()` |
 //! | the queue overflows | [`AgentKnobs::queue_capacity`] |
 //! | 401, 403, 404, 409, 429, 500 | `Fault::status(…)`, with `header("Retry-After", …)` |
@@ -77,7 +77,7 @@
 //! | `POST /_sandbox/agents/events` | `{"agent":"7001","events":[…]}`, of JSON; answers `numbers` |
 //! | `POST /_sandbox/agents/call` | `{"from":"+12055550143"}`; answers `contact` |
 //! | `POST /_sandbox/agents/step` | `{"contact":"…","step":"hold"}`, a [`ContactStep`] |
-//! | `POST /_sandbox/agents/nudge` | `{}`: an empty batch |
+//! | `POST /_sandbox/agents/end_poll` | `{}`: an empty batch |
 //! | `POST /_sandbox/agents/terminate` | `{"message":"RemoteLogoff"}` |
 //! | `POST /_sandbox/agents/tokens` | `{"action":"expire"}` or `revoke`; `give` answers `access_token` |
 //! | `GET /_sandbox/agents/logins` | the accepted credentials of the three logins |

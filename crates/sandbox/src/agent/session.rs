@@ -154,7 +154,7 @@ impl Session {
     }
 
     /// Answers the waiting polls, or the next one, with an empty batch.
-    pub(super) fn nudge(&mut self) {
+    pub(super) fn end_poll(&mut self) {
         self.nudged = true;
         self.wake();
     }

@@ -229,7 +229,7 @@ async fn f05_f06_f15_answers_can_lack_fields() {
     let mut id = client.live().await;
     let event = json!({ "type": "CustomEvent", "eventName": "a" }).to_string();
     let held = client.hold(&id).await;
-    client.center.nudge().unwrap();
+    client.center.end_poll().unwrap();
     let empty = held.await.unwrap();
     assert_eq!((empty.status, &empty.body["events"]), (200, &json!([])));
     assert_ne!(empty.id(), id);
@@ -326,7 +326,7 @@ async fn f33_without_polls_the_session_ends_or_the_agent_is_unavailable() {
     let id = client.live().await;
     let held = client.hold(&id).await;
     sandbox.advance(Duration::from_secs(59));
-    client.center.nudge().unwrap();
+    client.center.end_poll().unwrap();
     let id = held.await.unwrap().id();
     assert!(client.center.wait_open_polls(0, SOON).await);
     sandbox.advance(Duration::from_secs(298));
@@ -360,7 +360,7 @@ async fn f42_ids_are_one_encoded_segment() {
         let id = client.start().await;
         let answer = client.poll(&id, 0).await;
         assert_eq!(answer.status, 200);
-        client.center.nudge().unwrap();
+        client.center.end_poll().unwrap();
         assert_eq!(client.poll(&answer.id(), 0).await.body["events"], json!([]));
         // Unencoded, it is another path; one that begins with a slash has no id.
         let raw = sent(client.request(Method::GET, &format!("/{id}/get-next-event?timeout=0"))).await;

@@ -463,7 +463,7 @@ async fn it_is_controlled_over_http() {
     assert_eq!(step.status, 204);
     let answer = client.poll(&id, 60).await;
     assert_eq!(answer.events().len(), 6);
-    assert_eq!(ask(Method::POST, "/agents/nudge", json!({})).await.status, 204);
+    assert_eq!(ask(Method::POST, "/agents/end_poll", json!({})).await.status, 204);
     id = client.poll(&answer.id(), 60).await.id();
     let state = ask(Method::GET, "/agents", json!(null)).await;
     let session = &state.body["sessions"][0];
@@ -499,7 +499,7 @@ async fn it_is_controlled_over_http() {
     );
     let fault = json!({ "target": { "operation": "agent_poll" }, "fault": { "kind": "amend", "fields": { "sessionId": null } } });
     assert_eq!(ask(Method::POST, "/faults", fault).await.status, 200);
-    ask(Method::POST, "/agents/nudge", json!({})).await;
+    ask(Method::POST, "/agents/end_poll", json!({})).await;
     assert_eq!(client.poll(&id, 60).await.body["sessionId"], Value::Null);
     let held = client.hold(&id).await;
     assert_eq!(ask(Method::POST, "/connections/contact_center", json!({ "action": "reset" })).await.status, 204);

@@ -133,7 +133,7 @@ async fn hang_never_answers_and_sees_the_client_go() {
 async fn a_black_hole_takes_effect_but_stays_silent() {
     let sandbox = quick().start().await.unwrap();
     let client = Client::login(&sandbox).await;
-    sandbox.faults().inject(Operation::Create, Fault::black_hole());
+    sandbox.faults().inject(Operation::Create, Fault::blackhole());
     let create = tokio::spawn({
         let filters = json!({ "eventFilters": [STORE], "deliveryMode": { "transportType": "PubNub" } });
         client.request(Method::POST, SUBSCRIPTION, Some(&filters)).send()
@@ -209,7 +209,7 @@ async fn open_connections_can_be_reset_closed_and_muted() {
     }
     let mut poll = tokio::spawn(client.poll(&info, &cursor).send());
     assert!(sandbox.wait_open_polls(1, SOON).await);
-    sandbox.black_hole_connections(Service::PubNub);
+    sandbox.blackhole_connections(Service::PubNub);
     assert!(sandbox.wait_open_polls(0, SOON).await, "no client listens any more");
     sandbox.trigger(&Fixture::team_post("into the void"));
     assert!(tokio::time::timeout(Duration::from_millis(50), &mut poll).await.is_err(), "but nothing comes");

@@ -57,7 +57,7 @@ async fn an_upgrade_can_be_refused_or_never_answered() {
         sandbox.faults().inject(Operation::Upgrade, Fault::status(status).header("Retry-After", "7"));
         assert_eq!(upgrade(&sandbox, &query(&client).await).await.err(), Some(status));
     }
-    for fault in [Fault::close(), Fault::reset(), Fault::hang(), Fault::black_hole()] {
+    for fault in [Fault::close(), Fault::reset(), Fault::hang(), Fault::blackhole()] {
         let silent = matches!(format!("{fault:?}"), text if text.contains("Hang") || text.contains("BlackHole"));
         let fault = sandbox.faults().inject(Operation::Upgrade, fault);
         let url = format!("{}?{}", sandbox.gateway_url(), query(&client).await);
@@ -263,7 +263,7 @@ async fn heartbeats_can_lack_an_echo() {
 #[tokio::test]
 async fn a_request_can_open_a_black_hole() {
     let (sandbox, client, mut socket, token) = started().await;
-    let fault = sandbox.faults().inject(Target::Gateway, Fault::black_hole());
+    let fault = sandbox.faults().inject(Target::Gateway, Fault::blackhole());
     socket.ask("GET", SUBSCRIPTION, None).await;
     assert!(sandbox.faults().wait_hits(fault, 1, SOON).await);
     assert!(sandbox.wait_open_sockets(0, SOON).await);

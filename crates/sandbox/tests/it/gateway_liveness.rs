@@ -164,7 +164,7 @@ async fn a_login_pushed_out_by_others_takes_its_socket_along() {
 async fn a_black_hole_is_silent_and_dropped_after_the_missing_pong() {
     let builder = patient().knobs(|knobs| knobs.gateway.live_recovery = LiveRecovery::Fail);
     let (sandbox, client, mut socket, token) = started(builder).await;
-    sandbox.black_hole_connections(Service::Gateway);
+    sandbox.blackhole_connections(Service::Gateway);
     assert_eq!((sandbox.gauges().open_sockets, sandbox.subscriptions()[0].connected), (0, Some(false)));
     sandbox.trigger(&Fixture::team_post("into the void"));
     let (_, details) = resume(&sandbox, &client, &token).await;

@@ -481,12 +481,12 @@ fn gap_item(gap: &Gap) -> Item {
 }
 
 fn resumed_item(resumed: &Resumed) -> Item {
-    let open: Vec<String> = resumed.left_open.iter().map(|it| it.filter.clone()).collect();
+    let open: Vec<String> = resumed.unrecovered.iter().map(|it| it.filter.clone()).collect();
     Item::Resumed {
         complete: resumed.complete,
         at: wall(resumed.at),
         recreated: resumed.recreated.is_some(),
-        left_open: filters_of(&open),
+        unrecovered: filters_of(&open),
     }
 }
 

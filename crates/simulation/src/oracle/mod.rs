@@ -36,7 +36,7 @@ pub(crate) enum Item {
         complete: bool,
         at: Wall,
         recreated: bool,
-        left_open: Vec<Filter>,
+        unrecovered: Vec<Filter>,
     },
     Undecodable,
     ContactsGone(Vec<u32>),
@@ -304,7 +304,7 @@ impl Oracle<'_> {
                         resumed: None,
                     });
                 }
-                Item::Resumed { complete, at: end, recreated, left_open } => {
+                Item::Resumed { complete, at: end, recreated, unrecovered } => {
                     let name = match (complete, recreated) {
                         (true, true) => "complete, recreated",
                         (true, false) => "complete",
@@ -313,7 +313,7 @@ impl Oracle<'_> {
                     };
                     *self.stats.resumed.entry(name).or_default() += 1;
                     for index in open.drain(..) {
-                        self.gaps[index].resumed = Some((*at, *complete, *end, left_open.clone()));
+                        self.gaps[index].resumed = Some((*at, *complete, *end, unrecovered.clone()));
                         self.stats.gap_length_ms.push((at - self.gaps[index].at) / MS);
                     }
                 }

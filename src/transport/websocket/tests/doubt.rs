@@ -112,7 +112,7 @@ async fn a_failed_dial_is_a_possible_loss_only_if_the_request_was_sent() {
     let network = || Error::new(ErrorKind::Network, "no");
     for (error, doubt) in [
         (network(), false),
-        (network().with_unclear(true), true),
+        (network().with_ambiguous(true), true),
         (network().with_status(503), false),
         (network().with_status(403), false),
     ] {

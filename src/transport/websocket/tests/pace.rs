@@ -77,7 +77,7 @@ async fn found_6_1_a_token_that_was_never_presented_is_used_again_while_it_is_va
     let (subscription, peer) = service.live("s1").await;
     wait_for(&subscription, Phase::Live).await;
     service.refuse_dial(unsent());
-    service.refuse_dial(unsent().with_unclear(true));
+    service.refuse_dial(unsent().with_ambiguous(true));
     peer.leave().await;
     let peer = service.accept().await;
     assert_eq!(peer.token().as_deref(), Some("T0KEN-3"));

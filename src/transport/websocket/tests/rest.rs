@@ -6,12 +6,12 @@ use http::Method;
 
 use super::*;
 use crate::rest::{ControlPlane, CreateSubscription};
-use crate::transport::{DeliveryModeRequest, Session, SocketClient, Target, Transport as _, TransportKind};
+use crate::transport::{DeliveryModeRequest, SocketClient, Target, Transport as _, TransportBinding, TransportKind};
 
 /// A session that holds the subscription `id`.
-async fn session(service: &mut Service, id: &str, terms: serde_json::Value) -> (Session, SocketClient, Peer) {
+async fn session(service: &mut Service, id: &str, terms: serde_json::Value) -> (TransportBinding, SocketClient, Peer) {
     let outer: Arc<dyn ControlPlane> = Arc::new(service.https.clone());
-    let session = service.transport.session(&outer).unwrap();
+    let session = service.transport.bind(&outer).unwrap();
     let control = session.control.clone();
     let create = tokio::spawn(async move {
         let mode = DeliveryModeRequest::new(TransportKind::WebSocket);
@@ -89,18 +89,18 @@ async fn w29_a_call_without_a_reply_ends_and_all_end_with_their_connection() {
     let call = |deadline| client.request(Method::GET, "/x").deadline(deadline).send();
     let since = Instant::now();
     let error = call(s(3)).await.unwrap_err();
-    assert_eq!((error.kind(), error.is_unclear(), since.elapsed()), (ErrorKind::Timeout, true, s(3)));
+    assert_eq!((error.kind(), error.is_ambiguous(), since.elapsed()), (ErrorKind::Timeout, true, s(3)));
     let (one, two) = (tokio::spawn(call(s(20))), tokio::spawn(call(s(20))));
     tokio::task::yield_now().await;
     peer.leave().await;
     for call in [one, two] {
         let error = call.await.unwrap().unwrap_err();
-        assert_eq!((error.kind(), error.is_unclear()), (ErrorKind::Network, true), "{error}");
+        assert_eq!((error.kind(), error.is_ambiguous()), (ErrorKind::Network, true), "{error}");
     }
     assert!(since.elapsed() < s(4));
     // Without a connection it waits for one, and nothing is sent.
     let error = call(s(5)).await.unwrap_err();
-    assert_eq!((error.kind(), error.is_unclear()), (ErrorKind::Network, false));
+    assert_eq!((error.kind(), error.is_ambiguous()), (ErrorKind::Network, false));
 }
 
 #[tokio::test(start_paused = true)]

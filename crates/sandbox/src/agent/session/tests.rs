@@ -351,10 +351,10 @@ fn an_ended_session_is_409_and_later_404() {
 }
 
 #[test]
-fn a_nudge_is_an_empty_batch() {
+fn an_ended_poll_gets_an_empty_batch() {
     let (mut run, s1) = Run::live(|_| {});
     let (number, _) = run.poll(&s1);
-    run.session.nudge();
+    run.session.end_poll();
     let (s2, events, branch) = batch(run.look(number));
     assert_eq!((events.len(), branch, s2 == s1), (0, 1, false));
     run.session.close(number, run.now);
