@@ -9,9 +9,9 @@ use http::Method;
 use tokio::time::{Instant, timeout};
 
 use super::client;
-use super::inbox::Owner;
+use super::event_buffer::Owner;
 use super::recovery::{audit_within, lease};
-use super::session::{Held, SocketSession, in_time};
+use super::session::{ActiveSubscription, SocketSession, in_time};
 use super::socket::Socket;
 use crate::error::{Disposition, Error, ErrorKind, Result};
 use crate::ids::SubscriptionId;
@@ -75,11 +75,11 @@ impl SocketSession {
     async fn subscribe(&self, socket: &Arc<Socket>, request: &CreateSubscription) -> Result<SubscriptionInfo> {
         let body = serde_json::to_string(request)
             .map_err(|error| Error::config("the request cannot be written as JSON").with_source(error))?;
-        let before = socket.lock().inbox.owner().clone();
+        let before = socket.lock().event_buffer.owner().clone();
         // From here on the service may carry it out without our seeing the answer.
         socket.own(Owner::Any);
         let is_first = before != Owner::Any;
-        self.known().unanswered += usize::from(is_first);
+        self.connections().unanswered += usize::from(is_first);
         let deadline = Instant::now() + REPLY_WITHIN;
         let answer = self.call(socket, &Method::POST, PATH, Some(&body), deadline).await;
         let mut info = match answer.and_then(|response| self.read(&response)) {
@@ -87,25 +87,25 @@ impl SocketSession {
             Err(error) if error.is_ambiguous() => return Err(error),
             Err(error) => {
                 socket.own(before);
-                self.known().unanswered -= usize::from(is_first);
+                self.connections().unanswered -= usize::from(is_first);
                 return Err(of_create(error));
             }
         };
         socket.own(if before == Owner::Any { before } else { Owner::Only(info.id.clone()) });
-        let mut known = self.known();
+        let mut connections = self.connections();
         // A session has one subscription: this one replaced any other in it (websocket §1.7).
-        known.unanswered = known.unanswered.saturating_sub(1);
-        info.is_only = known.unanswered == 0;
-        known.spare.take_if(|spare| Arc::ptr_eq(spare, socket));
-        known.held.retain(|held| held.id != info.id && !Arc::ptr_eq(&held.socket, socket));
-        known.held.push(Held {
+        connections.unanswered = connections.unanswered.saturating_sub(1);
+        info.is_only = connections.unanswered == 0;
+        connections.idle.take_if(|idle| Arc::ptr_eq(idle, socket));
+        connections.held.retain(|held| held.id != info.id && !Arc::ptr_eq(&held.socket, socket));
+        connections.held.push(ActiveSubscription {
             id: info.id.clone(),
             socket: socket.clone(),
             info: info.clone(),
             served_at: Instant::now(),
             doubtful: false,
         });
-        drop(known);
+        drop(connections);
         self.changed.notify_waiters();
         Ok(info)
     }
@@ -121,8 +121,8 @@ impl SocketSession {
     }
 
     fn describe(&self, id: &SubscriptionId, info: &SubscriptionInfo) {
-        let mut known = self.known();
-        if let Some(held) = known.held.iter_mut().find(|held| held.id == *id) {
+        let mut connections = self.connections();
+        if let Some(held) = connections.held.iter_mut().find(|held| held.id == *id) {
             held.info = info.clone();
             held.served_at = Instant::now();
         }
@@ -143,7 +143,7 @@ impl SocketSession {
     }
 
     /// Asks the service over the connection whether it serves the subscription.
-    async fn audit(&self, held: &Held, within: Duration) -> Result<SubscriptionInfo> {
+    async fn audit(&self, held: &ActiveSubscription, within: Duration) -> Result<SubscriptionInfo> {
         let path = path(&held.id)?;
         let deadline = Instant::now() + within;
         let answer = self.call(&held.socket, &Method::GET, &path, None, deadline).await?;
@@ -157,7 +157,7 @@ impl SocketSession {
 
     /// Like [`audit`](Self::audit), with a second question in parallel if no answer comes soon: the answer itself may
     /// be lost. Both end before the lifetime does.
-    async fn audit_twice(&self, held: &Held) -> Result<SubscriptionInfo> {
+    async fn audit_twice(&self, held: &ActiveSubscription) -> Result<SubscriptionInfo> {
         let within = audit_within(self.lease());
         let mut first = pin!(self.audit(held, within));
         if let Ok(answer) = timeout(within / 2, &mut first).await {
@@ -187,7 +187,7 @@ fn elsewhere(id: &SubscriptionId) -> Error {
 }
 
 /// The last known description with this lifetime: the service sent nothing new.
-fn unchanged(held: Held, lease: Duration) -> SubscriptionInfo {
+fn unchanged(held: ActiveSubscription, lease: Duration) -> SubscriptionInfo {
     let mut info = held.info;
     info.expires_in = Some(lease);
     (info.answered_at, info.remembered) = (None, true);
@@ -222,18 +222,18 @@ impl ControlPlane for SocketSession {
         let Some(token) = at.session.clone().filter(|_| self.held(id).is_none()) else { return self.get(id).await };
         let _turn = self.turn.lock().await;
         let socket = self.take_up(id, token).await?;
-        let held = Held {
+        let held = ActiveSubscription {
             id: id.clone(),
             socket: socket.clone(),
             info: SubscriptionInfo::new(id.clone()),
             served_at: Instant::now(),
             doubtful: false,
         };
-        self.known().held.push(held.clone());
+        self.connections().held.push(held.clone());
         // The subscription is gone: another can be created over the same connection.
         self.audit(&held, audit_within(self.lease())).await.inspect_err(|_| {
             self.forget(id);
-            self.known().spare = Some(socket);
+            self.connections().idle = Some(socket);
         })
     }
 
@@ -307,7 +307,8 @@ impl ControlPlane for SocketSession {
             },
         };
         self.forget(id);
-        let shared = |socket: &Arc<Socket>| self.known().held.iter().any(|held| Arc::ptr_eq(&held.socket, socket));
+        let shared =
+            |socket: &Arc<Socket>| self.connections().held.iter().any(|held| Arc::ptr_eq(&held.socket, socket));
         if let Some(held) = held.filter(|held| held.socket.is_open() && !shared(&held.socket)) {
             held.socket.close().await;
         }

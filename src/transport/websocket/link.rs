@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use tokio::time::{Instant, timeout_at};
 
-use super::inbox::Inbox;
-use super::session::{Redialled, SocketSession};
+use super::event_buffer::EventBuffer;
+use super::session::{Reconnect, SocketSession};
 use super::socket::{Continued, Socket, State};
 use crate::error::{Error, ErrorKind, Result};
 use crate::transport::{
@@ -65,7 +65,7 @@ impl SocketLink {
             return Look::Say(Ok(LinkEvent::At(place(&state, wall))));
         }
         let place = place(&state, wall);
-        if let Some(batch) = batch(&mut state.inbox, place) {
+        if let Some(batch) = batch(&mut state.event_buffer, place) {
             self.socket.drained();
             return Look::Say(Ok(batch));
         }
@@ -88,11 +88,11 @@ impl SocketLink {
 }
 
 /// The received events, if there are any.
-fn batch(inbox: &mut Inbox, cursor: Cursor) -> Option<LinkEvent> {
-    if inbox.is_empty() {
+fn batch(event_buffer: &mut EventBuffer, cursor: Cursor) -> Option<LinkEvent> {
+    if event_buffer.is_empty() {
         return None;
     }
-    let (frames, lost) = inbox.take();
+    let (frames, lost) = event_buffer.take();
     let possible_loss = (lost > 0).then_some(PossibleLoss::Overflow { events: lost });
     Some(LinkEvent::Batch { frames, cursor, coverage: Coverage::Pushed, possible_loss })
 }
@@ -163,8 +163,8 @@ impl Transport for Links {
             return Ok(Box::new(SocketLink::new(session.clone(), held.socket)));
         }
         match session.redial(&held).await? {
-            Redialled::Recovered(socket) => Ok(Box::new(SocketLink::new(session.clone(), socket))),
-            Redialled::Lost => {
+            Reconnect::Recovered(socket) => Ok(Box::new(SocketLink::new(session.clone(), socket))),
+            Reconnect::Lost => {
                 session.forget(id);
                 Err(lost())
             }

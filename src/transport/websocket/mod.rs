@@ -7,22 +7,23 @@
 //!
 //! - `session` makes connections and knows which subscription lives in which;
 //! - `calls` makes the subscription's calls over them, `link` reads them;
-//! - `socket` is one connection, `pump` the task that reads it;
-//! - `wire` passes a connection's bytes to the WebSocket library;
-//! - `frame`, `liveness`, `recovery`, `inbox`, `ended`, `pacing` and `refusals` decide, without IO.
+//! - `socket` is one connection, `reader` the task that reads it;
+//! - `payload_shim` passes a connection's bytes to the WebSocket library;
+//! - `frame`, `liveness`, `recovery`, `event_buffer`, `ended`, `pacing` and `refusals` decide, without IO.
 
 mod calls;
 mod client;
 mod dial;
 mod ended;
+mod event_buffer;
 #[cfg(test)]
 mod fakes;
 mod frame;
-mod inbox;
 mod link;
 mod liveness;
 mod pacing;
-mod pump;
+mod payload_shim;
+mod reader;
 mod recovery;
 mod refusals;
 mod session;
@@ -30,7 +31,6 @@ mod socket;
 mod stats;
 #[cfg(test)]
 mod tests;
-mod wire;
 
 use std::fmt;
 use std::sync::Arc;

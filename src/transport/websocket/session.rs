@@ -40,7 +40,7 @@ const SAME_AGAIN: Duration = Duration::from_secs(60);
 
 /// A subscription and its last connection.
 #[derive(Clone)]
-pub(super) struct Held {
+pub(super) struct ActiveSubscription {
     pub(super) id: SubscriptionId,
     pub(super) socket: Arc<Socket>,
     /// The service's last description of it.
@@ -52,11 +52,11 @@ pub(super) struct Held {
 }
 
 #[derive(Default)]
-pub(super) struct Known {
+pub(super) struct Connections {
     /// Two during a takeover, otherwise one or none.
-    pub(super) held: Vec<Held>,
+    pub(super) held: Vec<ActiveSubscription>,
     /// A connection whose session has no subscription yet, or may have one.
-    pub(super) spare: Option<Arc<Socket>>,
+    pub(super) idle: Option<Arc<Socket>>,
     /// A lost session that may have a subscription: a creation was sent, and its answer never arrived.
     orphan: Option<Resumable>,
     /// The number of sessions in which a creation was sent that is still unanswered.
@@ -88,7 +88,7 @@ pub(super) struct SocketSession {
     pub(super) gateway: Arc<Gateway>,
     pub(super) counters: Arc<Counters>,
     pub(super) system: System,
-    known: Mutex<Known>,
+    connections: Mutex<Connections>,
     /// Serializes the dials.
     pub(super) turn: tokio::sync::Mutex<()>,
     /// Signals a new connection.
@@ -98,10 +98,10 @@ pub(super) struct SocketSession {
 
 impl fmt::Debug for SocketSession {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let known = self.known();
+        let connections = self.connections();
         f.debug_struct("SocketSession")
-            .field("held", &known.held.iter().map(|held| (&held.id, &held.socket)).collect::<Vec<_>>())
-            .field("spare", &known.spare)
+            .field("held", &connections.held.iter().map(|held| (&held.id, &held.socket)).collect::<Vec<_>>())
+            .field("idle", &connections.idle)
             .finish_non_exhaustive()
     }
 }
@@ -115,7 +115,7 @@ pub(super) struct Failed {
 }
 
 /// The result of a redial.
-pub(super) enum Redialled {
+pub(super) enum Reconnect {
     /// The session continues.
     Recovered(Arc<Socket>),
     /// The session is lost.
@@ -132,23 +132,23 @@ impl SocketSession {
             gateway,
             system,
             counters: Arc::default(),
-            known: Mutex::default(),
+            connections: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
             changed: Notify::new(),
         }
     }
 
-    pub(super) fn known(&self) -> MutexGuard<'_, Known> {
+    pub(super) fn connections(&self) -> MutexGuard<'_, Connections> {
         // Every change is complete before anything can panic.
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn held(&self, id: &SubscriptionId) -> Option<Held> {
-        self.known().held.iter().find(|held| held.id == *id).cloned()
+    pub(super) fn held(&self, id: &SubscriptionId) -> Option<ActiveSubscription> {
+        self.connections().held.iter().find(|held| held.id == *id).cloned()
     }
 
     pub(super) fn forget(&self, id: &SubscriptionId) {
-        self.known().held.retain(|held| held.id != *id);
+        self.connections().held.retain(|held| held.id != *id);
     }
 
     /// The lifetime to report to the lifecycle.
@@ -170,29 +170,29 @@ impl SocketSession {
 
     /// A token to connect with: one that was never presented, otherwise a new one, once it is this subscription's turn.
     async fn ticket(&self) -> Result<Ticket> {
-        let unused = self.known().unused.take().filter(|ticket| ticket.good_until > Instant::now());
+        let unused = self.connections().unused.take().filter(|ticket| ticket.good_until > Instant::now());
         if let Some(ticket) = unused {
             return Ok(ticket);
         }
-        let next = self.known().pacing.next(Instant::now());
+        let next = self.connections().pacing.next(Instant::now());
         if let Some(next) = next {
             waiting::during(next, WaitCause::BackOff, sleep_until(next)).await;
         }
         let turn = self.budget().admit_dial(Instant::now() + TURN_WITHIN).await;
         let turn = turn.map_err(|error| self.cause_of(error))?;
         let asked_at = Instant::now();
-        let before = self.known().pacing;
-        self.known().pacing.began(asked_at, self.gateway.tuning.dial_pause, self.system.jitter());
+        let before = self.connections().pacing;
+        self.connections().pacing.began(asked_at, self.gateway.tuning.dial_pause, self.system.jitter());
         match self.outer.socket_token().await {
             Ok(token) => Ok(Ticket::new(token, asked_at)),
             Err(error) => {
                 if error.sent_nothing() {
                     // It cost no call of the group that the pause protects.
                     turn.give_back();
-                    self.known().pacing = before;
+                    self.connections().pacing = before;
                 }
                 let error = no_token(error);
-                self.known().trouble = Some(error.clone());
+                self.connections().trouble = Some(error.clone());
                 Err(error)
             }
         }
@@ -207,7 +207,7 @@ impl SocketSession {
     ) -> Result<Arc<Socket>, Failed> {
         let address = Address::new(&ticket.token, lost.map(|lost| &lost.wsc.token)).map_err(|error| {
             let error = self.odd(error);
-            self.known().trouble = Some(error.clone());
+            self.connections().trouble = Some(error.clone());
             Failed { error, ended: None, doubtful: false }
         })?;
         let address = &address;
@@ -230,14 +230,14 @@ impl SocketSession {
                 match opened {
                     Ok(socket) => {
                         self.counters.connected();
-                        let mut known = self.known();
-                        if !known.refusals.had_one() {
+                        let mut connections = self.connections();
+                        if !connections.refusals.had_one() {
                             // Replacing the first connection is not a repeat.
-                            known.pacing = Pacing::default();
+                            connections.pacing = Pacing::default();
                         }
-                        known.refusals.clear();
-                        known.trouble = None;
-                        drop(known);
+                        connections.refusals.clear();
+                        connections.trouble = None;
+                        drop(connections);
                         tracing::debug!(recovery = ?socket.recovery(), "connected to the gateway");
                         return Ok(Arc::new(socket));
                     }
@@ -252,7 +252,7 @@ impl SocketSession {
             Err(error) => {
                 let doubtful = error.is_ambiguous();
                 if error.sent_nothing() {
-                    self.known().unused = Some(ticket);
+                    self.connections().unused = Some(ticket);
                 }
                 // No request was sent over it.
                 let error = error.with_ambiguous(false);
@@ -260,22 +260,22 @@ impl SocketSession {
                 Failed { error, ended: None, doubtful }
             }
         };
-        self.known().trouble = Some(failed.error.clone());
+        self.connections().trouble = Some(failed.error.clone());
         Err(failed)
     }
 
     /// The user's rate has no room for another connection: the cause of the last failure says more.
     fn cause_of(&self, closed: Error) -> Error {
         let wait = closed.retry_after();
-        let trouble = self.known().trouble.clone();
+        let trouble = self.connections().trouble.clone();
         trouble.map_or(closed, |trouble| trouble.with_disposition(Disposition::Retry { after: wait }))
     }
 
     /// The service named an address to which no token may be sent. The cause may pass, and ends no subscription that
     /// was connected before.
     fn odd(&self, error: Error) -> Error {
-        let mut known = self.known();
-        let lasts = known.refusals.note();
+        let mut connections = self.connections();
+        let lasts = connections.refusals.note();
         if lasts { error } else { error.with_disposition(Disposition::Retry { after: None }) }
     }
 
@@ -283,7 +283,7 @@ impl SocketSession {
     /// Refusals end the subscription only before its first connection: later they are transient, and a withdrawn
     /// permission shows when a token is requested (found 6.4).
     pub(super) fn refused(&self, error: Error) -> Error {
-        if !self.known().refusals.note() {
+        if !self.connections().refusals.note() {
             return error;
         }
         let kind = if error.status().is_none() { ErrorKind::Config } else { ErrorKind::TransportRefused };
@@ -296,44 +296,44 @@ impl SocketSession {
 
     /// A connection for a subscription that is not created yet: one that remains from a failed recovery, or a new one.
     pub(super) async fn fresh(&self) -> Result<Arc<Socket>> {
-        let spare = self.known().spare.take_if(|spare| !spare.is_usable());
-        if let Some(dead) = spare {
+        let idle = self.connections().idle.take_if(|idle| !idle.is_usable());
+        if let Some(dead) = idle {
             self.orphaned(&dead);
         }
-        if let Some(spare) = self.known().spare.clone() {
-            return Ok(spare);
+        if let Some(idle) = self.connections().idle.clone() {
+            return Ok(idle);
         }
-        let orphan = self.known().orphan.clone().filter(|orphan| orphan.is_fresh(Instant::now()));
+        let orphan = self.connections().orphan.clone().filter(|orphan| orphan.is_fresh(Instant::now()));
         let connected = self.connect(orphan.as_ref()).await;
         if connected.as_ref().is_ok() || connected.as_ref().is_err_and(is_wsc_refused) {
-            self.known().orphan = None;
+            self.connections().orphan = None;
         }
         let socket = connected.map_err(|failed| failed.error)?;
         if orphan.is_some() && socket.recovery() == Some(RecoveryState::Successful) {
-            socket.own(super::inbox::Owner::Any);
+            socket.own(super::event_buffer::Owner::Any);
         }
-        self.known().spare = Some(socket.clone());
+        self.connections().idle = Some(socket.clone());
         Ok(socket)
     }
 
     /// A connection is gone over which a creation may have been carried out.
     fn orphaned(&self, socket: &Socket) {
-        if *socket.lock().inbox.owner() == super::inbox::Owner::Any {
-            self.known().orphan = socket.resumable();
+        if *socket.lock().event_buffer.owner() == super::event_buffer::Owner::Any {
+            self.connections().orphan = socket.resumable();
         }
     }
 
     /// Continues the session of a connection that is gone, or is being retired.
     ///
     /// If dropped halfway, it leaves a doubt: the gateway may have sent the missed events.
-    pub(super) async fn redial(&self, held: &Held) -> Result<Redialled> {
+    pub(super) async fn redial(&self, held: &ActiveSubscription) -> Result<Reconnect> {
         let left = &held.socket;
         left.break_off().await;
         let ended = left.ended();
         let unreadable = ended.as_ref().is_some_and(Ended::unreadable);
         let lost = left.resumable().filter(|lost| lost.is_fresh(Instant::now()));
-        let Some(lost) = lost else { return Ok(Redialled::Lost) };
-        self.known().pacing.lost(left.opened_at, Instant::now());
+        let Some(lost) = lost else { return Ok(Reconnect::Lost) };
+        self.connections().pacing.lost(left.opened_at, Instant::now());
         let ticket = self.ticket().await?;
         let doubtful = self.doubt(&held.id, true);
         let socket = match self.dial(ticket, Some(&lost), unreadable).await {
@@ -341,7 +341,7 @@ impl SocketSession {
             Err(failed) => {
                 self.doubt(&held.id, doubtful || failed.doubtful);
                 if is_wsc_refused(&failed) {
-                    return Ok(Redialled::Lost);
+                    return Ok(Reconnect::Lost);
                 }
                 let again = unreadable && failed.ended.as_ref().is_some_and(Ended::unreadable);
                 return Err(if again { poisoned() } else { failed.error });
@@ -349,18 +349,18 @@ impl SocketSession {
         };
         if socket.recovery() == Some(RecoveryState::Successful) {
             socket.inherit(left, !doubtful && ended.is_some_and(|ended| ended.read_to_end()));
-            let mut known = self.known();
-            if let Some(held) = known.held.iter_mut().find(|known| known.id == held.id) {
+            let mut connections = self.connections();
+            if let Some(held) = connections.held.iter_mut().find(|connections| connections.id == held.id) {
                 held.socket = socket.clone();
                 held.doubtful = false;
             }
-            drop(known);
+            drop(connections);
             self.changed.notify_waiters();
-            return Ok(Redialled::Recovered(socket));
+            return Ok(Reconnect::Recovered(socket));
         }
         // The connection is good: the next creation uses it.
-        self.known().spare = Some(socket);
-        Ok(Redialled::Lost)
+        self.connections().idle = Some(socket);
+        Ok(Reconnect::Lost)
     }
 
     /// A connection that continues the session of another process. Only the gateway knows when that connection ended.
@@ -381,7 +381,7 @@ impl SocketSession {
             Err(failed) => return Err(failed.error),
         };
         if socket.recovery() != Some(RecoveryState::Successful) {
-            self.known().spare = Some(socket);
+            self.connections().idle = Some(socket);
             return Err(gone());
         }
         socket.continues(id);
@@ -390,8 +390,8 @@ impl SocketSession {
 
     /// Sets whether the missed events may have been sent in vain; returns the former value.
     fn doubt(&self, id: &SubscriptionId, doubtful: bool) -> bool {
-        let mut known = self.known();
-        let held = known.held.iter_mut().find(|held| held.id == *id);
+        let mut connections = self.connections();
+        let held = connections.held.iter_mut().find(|held| held.id == *id);
         held.is_some_and(|held| std::mem::replace(&mut held.doubtful, doubtful))
     }
 

@@ -1,6 +1,6 @@
 //! One connection to the gateway: its state and its requests.
 //!
-//! A background task reads it, see [`pump`](super::pump). Dropping the last [`Socket`] ends that task.
+//! A background task reads it, see [`reader`](super::reader). Dropping the last [`Socket`] ends that task.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,9 +16,9 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::Tuning;
 use super::dial::{Address, Stream};
 use super::ended::{Cause, Ended};
+use super::event_buffer::{EventBuffer, Owner};
 use super::frame::{self, Reply};
-use super::inbox::{Inbox, Owner};
-use super::pump::{PROBE_WITHIN, Pump};
+use super::reader::{PROBE_WITHIN, ReaderTask};
 use super::recovery::{Details, RecoveryState, Resumable, Wsc};
 use super::stats::Counters;
 use crate::error::{Error, ErrorKind, Result};
@@ -57,9 +57,9 @@ pub(super) struct State {
     pub(super) opened_with: Vec<Secret>,
     /// When the peer last sent anything.
     pub(super) heard_at: Instant,
-    pub(super) inbox: Inbox,
+    pub(super) event_buffer: EventBuffer,
     /// Events that the connection before had received and not delivered.
-    pub(super) earlier: Option<Inbox>,
+    pub(super) earlier: Option<EventBuffer>,
     /// This connection continues the session of another; `None` once that is reported.
     pub(super) continued: Option<Continued>,
     /// When the newest question that the peer answered was sent.
@@ -123,7 +123,7 @@ impl fmt::Debug for Socket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = self.lock();
         f.debug_struct("Socket")
-            .field("owner", state.inbox.owner())
+            .field("owner", state.event_buffer.owner())
             .field("retired", &state.retired)
             .field("ended", &state.ended)
             .finish_non_exhaustive()
@@ -158,7 +158,7 @@ impl Socket {
                 wsc: lost.map(|lost| Wsc { token: lost.wsc.token.clone(), sequence: None }),
                 opened_with: address.secrets.clone(),
                 heard_at: now,
-                inbox: Inbox::new(tuning.inbox_bytes),
+                event_buffer: EventBuffer::new(tuning.inbox_bytes),
                 earlier: None,
                 continued: None,
                 answered: None,
@@ -175,13 +175,13 @@ impl Socket {
         });
         // The task never waits, so the channel stays short; slots bound the requests, and closes are few.
         let (commands, commands_out) = mpsc::unbounded_channel();
-        let pump = Pump::new(stream, shared.clone(), commands_out, tuning.clone(), control).await;
+        let reader = ReaderTask::new(stream, shared.clone(), commands_out, tuning.clone(), control).await;
         let socket = Self {
             shared,
             commands,
             slots: Semaphore::new(0),
             next_id: AtomicU64::new(1),
-            task: tokio::spawn(pump.run()),
+            task: tokio::spawn(reader.run()),
             asked_at,
             opened_at: now,
             after_unreadable,
@@ -196,7 +196,7 @@ impl Socket {
                     break;
                 }
                 if let Some(ended) = &state.ended {
-                    return Err(Ended { unread: !state.inbox.is_empty(), ..ended.clone() });
+                    return Err(Ended { unread: !state.event_buffer.is_empty(), ..ended.clone() });
                 }
             }
             changed.await;
@@ -241,7 +241,7 @@ impl Socket {
         let state = self.lock();
         Some(Resumable {
             wsc: state.wsc.clone()?,
-            subscription: match state.inbox.owner() {
+            subscription: match state.event_buffer.owner() {
                 Owner::Only(id) => Some(id.clone()),
                 Owner::Unknown | Owner::Any => None,
             },
@@ -252,7 +252,7 @@ impl Socket {
 
     /// Sets whose events it accepts.
     pub(super) fn own(&self, owner: Owner) {
-        let foreign = self.lock().inbox.own(owner, Instant::now());
+        let foreign = self.lock().event_buffer.own(owner, Instant::now());
         self.shared.counters.foreign(foreign);
         self.shared.changed.notify_waiters();
     }
@@ -324,18 +324,18 @@ impl Socket {
     /// Takes over the events that `earlier`, which has ended, had received and not delivered. `read_to_end`: it
     /// received everything that was sent to it.
     pub(super) fn inherit(&self, earlier: &Self, read_to_end: bool) {
-        let (inbox, owner, reported, answered) = {
+        let (event_buffer, owner, reported, answered) = {
             let mut state = earlier.lock();
-            let mut inbox = std::mem::replace(&mut state.inbox, Inbox::new(0));
-            let owner = inbox.owner().clone();
+            let mut event_buffer = std::mem::replace(&mut state.event_buffer, EventBuffer::new(0));
+            let owner = event_buffer.owner().clone();
             if let Some(before) = state.earlier.take() {
-                inbox.inherit(before);
+                event_buffer.inherit(before);
             }
-            (inbox, owner, state.continued.is_none(), state.answered.take())
+            (event_buffer, owner, state.continued.is_none(), state.answered.take())
         };
         self.own(owner);
         let mut state = self.lock();
-        state.earlier = Some(inbox);
+        state.earlier = Some(event_buffer);
         // A replay over a connection whose beginning was not reported is not counted, so it cannot be called complete.
         state.continued = Some(Continued { read_to_end: read_to_end && reported });
         state.answered = answered;

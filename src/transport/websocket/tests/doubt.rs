@@ -322,7 +322,7 @@ async fn found_6_13_while_nothing_is_read_calls_and_the_end_are_still_served() {
     peer.subscribed("s1").await;
     let mut subscription = start.await.unwrap().unwrap();
     let client = subscription.handle().socket().unwrap();
-    // More than the queue, the inbox and the pipe hold; the rest waits at the peer.
+    // More than the queue, the event buffer and the pipe hold; the rest waits at the peer.
     let sending = tokio::spawn(async move {
         for n in 1..=1_000 {
             peer.event("s1", n).await;

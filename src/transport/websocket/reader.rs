@@ -1,5 +1,5 @@
-//! The task that reads one connection. Received messages go into the inbox or to the caller; outgoing ones wait in the
-//! stream's buffer. While the inbox is full the task stops reading, for as long as the peer's pings and the calls in
+//! The task that reads one connection. Received messages go into the event buffer or to the caller; outgoing ones wait in the
+//! stream's buffer. While the event buffer is full the task stops reading, for as long as the peer's pings and the calls in
 //! flight allow: events wait in the buffers of the peer and of both systems meanwhile.
 
 use std::collections::BTreeMap;
@@ -22,9 +22,9 @@ use super::dial::Stream;
 use super::ended::{Cause, Ended};
 use super::frame::{self, Incoming, Reply, What};
 use super::liveness::{Due, Heard, Liveness};
+use super::payload_shim::PayloadShim;
 use super::recovery::Wsc;
 use super::socket::{CLOSE_WITHIN, Command, Shared};
-use super::wire::Wire;
 use crate::error::{Error, ErrorKind, Result};
 use crate::rest::ControlPlane;
 
@@ -50,15 +50,15 @@ struct Waiting {
     deadline: Instant,
 }
 
-pub(super) struct Pump {
-    ws: WebSocketStream<Wire>,
+pub(super) struct ReaderTask {
+    ws: WebSocketStream<PayloadShim>,
     shared: Arc<Shared>,
     commands: mpsc::UnboundedReceiver<Command>,
     tuning: Tuning,
     /// Keeps the login alive, which the session needs; never ends.
     upkeep: Pin<Box<dyn Future<Output = ()> + Send>>,
     pending: BTreeMap<String, Waiting>,
-    /// Since when data may be unread, because the inbox was full.
+    /// Since when data may be unread, because the event buffer was full.
     behind_since: Option<Instant>,
     /// Whether reading is paused.
     holding: bool,
@@ -98,7 +98,7 @@ impl Deadline {
     }
 }
 
-impl Pump {
+impl ReaderTask {
     pub(super) async fn new(
         stream: Stream,
         shared: Arc<Shared>,
@@ -113,7 +113,7 @@ impl Pump {
             .max_message_size(Some(tuning.max_message))
             .max_frame_size(Some(tuning.max_message));
         Self {
-            ws: WebSocketStream::from_raw_socket(Wire::new(stream), Role::Client, Some(config)).await,
+            ws: WebSocketStream::from_raw_socket(PayloadShim::new(stream), Role::Client, Some(config)).await,
             shared,
             commands,
             upkeep: upkeep(control, tuning.pace.beat_after.min(Duration::from_secs(30))).boxed(),
@@ -157,7 +157,7 @@ impl Pump {
                 return cause;
             }
             let liveness = self.liveness.as_ref().filter(|_| !self.holding).map(Liveness::next);
-            let adopts_at = self.shared.lock().inbox.adopts_at();
+            let adopts_at = self.shared.lock().event_buffer.adopts_at();
             let timer = liveness.into_iter().chain(self.deadline.at()).chain(held_until).chain(adopts_at).min();
             let timer = timer.unwrap_or_else(|| Instant::now() + CLOSE_WITHIN);
             tokio::select! {
@@ -196,7 +196,7 @@ impl Pump {
         {
             let state = self.shared.lock();
             // If no link reads, none will make room.
-            if !state.inbox.is_full() || !state.attached {
+            if !state.event_buffer.is_full() || !state.attached {
                 return None;
             }
         }
@@ -219,7 +219,7 @@ impl Pump {
             }
             Deadline::Details(_) | Deadline::None | Deadline::Bye(_) | Deadline::Gone(_) | Deadline::Probed(_) => {}
         }
-        if self.shared.lock().inbox.adopt_if_due(now) {
+        if self.shared.lock().event_buffer.adopt_if_due(now) {
             tracing::warn!("all events of the connection name another subscription than its own: they are delivered");
             self.shared.changed.notify_waiters();
         }
@@ -333,7 +333,11 @@ impl Pump {
                 self.shared.counters.unreadable();
                 // No subscription exists before `ConnectionDetails`.
                 if self.liveness.is_some() && !bytes.trim_ascii().is_empty() {
-                    self.shared.lock().inbox.push(frame::unreadable(bytes, reason), self.shared.system.now(), now);
+                    self.shared.lock().event_buffer.push(
+                        frame::unreadable(bytes, reason),
+                        self.shared.system.now(),
+                        now,
+                    );
                     self.shared.changed.notify_waiters();
                 }
             }
@@ -370,7 +374,7 @@ impl Pump {
         self.keep(wsc);
         match what {
             What::Notification(event) => {
-                let ours = self.shared.lock().inbox.push(event, self.shared.system.now(), now);
+                let ours = self.shared.lock().event_buffer.push(event, self.shared.system.now(), now);
                 if ours {
                     self.shared.changed.notify_waiters();
                 } else {
@@ -450,7 +454,7 @@ impl Pump {
 /// The next message, unless reading is paused; meanwhile flushes unsent data. `None` if no message is waiting. Cancel
 /// safe.
 async fn next(
-    ws: &mut WebSocketStream<Wire>,
+    ws: &mut WebSocketStream<PayloadShim>,
     unflushed: &mut bool,
     behind_since: &mut Option<Instant>,
     holding: bool,

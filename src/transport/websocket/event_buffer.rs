@@ -34,7 +34,7 @@ struct Waiting {
 
 /// Bounded by bytes; the oldest events are dropped, and their number is reported.
 #[derive(Debug)]
-pub(super) struct Inbox {
+pub(super) struct EventBuffer {
     owner: Owner,
     waiting: VecDeque<Waiting>,
     bytes: usize,
@@ -50,7 +50,7 @@ pub(super) struct Inbox {
     knows_ours: bool,
 }
 
-impl Inbox {
+impl EventBuffer {
     pub(super) fn new(limit: usize) -> Self {
         Self {
             owner: Owner::Unknown,
@@ -122,7 +122,7 @@ impl Inbox {
     }
 
     fn put(&mut self, new: Waiting) {
-        // An inbox that was not full drops nothing: then the connection should have been read.
+        // A buffer that was not full drops nothing: then the connection should have been read.
         while self.is_full() {
             let Some(oldest) = self.waiting.pop_front() else { break };
             self.bytes -= oldest.frame.weight();
@@ -205,26 +205,26 @@ mod tests {
         }
     }
 
-    fn push(inbox: &mut Inbox, event: Event) -> bool {
-        inbox.push(event, SystemTime::UNIX_EPOCH, Instant::now())
+    fn push(event_buffer: &mut EventBuffer, event: Event) -> bool {
+        event_buffer.push(event, SystemTime::UNIX_EPOCH, Instant::now())
     }
 
-    fn taken(inbox: &mut Inbox) -> (Vec<String>, usize) {
-        let (frames, lost) = inbox.take();
+    fn taken(event_buffer: &mut EventBuffer) -> (Vec<String>, usize) {
+        let (frames, lost) = event_buffer.take();
         (frames.into_iter().map(|frame| frame.position.unwrap().into()).collect(), lost)
     }
 
     #[test]
     fn w26_events_before_the_answer_wait_for_their_owner() {
-        let mut inbox = Inbox::new(10_000);
+        let mut event_buffer = EventBuffer::new(10_000);
         for (n, subscription) in [(1, Some("a")), (2, Some("b")), (3, None)] {
-            assert!(push(&mut inbox, event(n, subscription)));
+            assert!(push(&mut event_buffer, event(n, subscription)));
         }
-        assert_eq!(inbox.own(Owner::Only("a".into()), Instant::now()), 1);
-        assert!(push(&mut inbox, event(4, Some("a"))) && !push(&mut inbox, event(5, Some("b"))));
-        assert_eq!(taken(&mut inbox), (vec!["1".into(), "3".into(), "4".into()], 0));
-        assert_eq!(inbox.own(Owner::Any, Instant::now()), 0);
-        assert!(push(&mut inbox, event(6, Some("b"))));
+        assert_eq!(event_buffer.own(Owner::Only("a".into()), Instant::now()), 1);
+        assert!(push(&mut event_buffer, event(4, Some("a"))) && !push(&mut event_buffer, event(5, Some("b"))));
+        assert_eq!(taken(&mut event_buffer), (vec!["1".into(), "3".into(), "4".into()], 0));
+        assert_eq!(event_buffer.own(Owner::Any, Instant::now()), 0);
+        assert!(push(&mut event_buffer, event(6, Some("b"))));
     }
 
     #[test]
@@ -233,17 +233,17 @@ mod tests {
             Frame::new(FrameBody::Payload(RawValue::from_string("{}".into()).unwrap()), SystemTime::UNIX_EPOCH)
                 .at(Some("1".into()))
                 .weight();
-        let mut inbox = Inbox::new(3 * weight);
+        let mut event_buffer = EventBuffer::new(3 * weight);
         let second = std::time::Duration::from_secs(1);
         (1..=5_u32).for_each(|n| {
-            assert_eq!(inbox.is_full(), n > 3);
-            assert!(inbox.push(event(n as usize, None), SystemTime::UNIX_EPOCH + n * second, Instant::now()));
+            assert_eq!(event_buffer.is_full(), n > 3);
+            assert!(event_buffer.push(event(n as usize, None), SystemTime::UNIX_EPOCH + n * second, Instant::now()));
         });
-        assert_eq!(inbox.lost, 2);
-        assert_eq!(taken(&mut inbox), (vec!["3".into(), "4".into(), "5".into()], 2));
-        assert!(inbox.is_empty());
+        assert_eq!(event_buffer.lost, 2);
+        assert_eq!(taken(&mut event_buffer), (vec!["3".into(), "4".into(), "5".into()], 2));
+        assert!(event_buffer.is_empty());
         // One that is larger than the limit fits if nothing else waits.
-        let mut small = Inbox::new(1);
+        let mut small = EventBuffer::new(1);
         push(&mut small, event(1, None));
         push(&mut small, event(2, None));
         assert_eq!(taken(&mut small), (vec!["2".into()], 1));
@@ -253,53 +253,53 @@ mod tests {
     fn found_6_9_where_every_event_names_another_subscription_they_are_delivered_soon() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let mut inbox = Inbox::new(10_000);
-        push(&mut inbox, event(1, Some("b")));
-        assert_eq!(inbox.own(Owner::Only("a".into()), at(0)), 1);
-        assert!(!inbox.push(event(2, Some("b")), SystemTime::UNIX_EPOCH, at(1)));
-        assert!(inbox.is_empty() && !inbox.adopt_if_due(at(4)));
-        assert_eq!(inbox.adopts_at(), Some(at(5)));
-        assert!(inbox.adopt_if_due(at(5)));
-        assert_eq!(taken(&mut inbox), (vec!["1".into(), "2".into()], 0));
-        assert!(push(&mut inbox, event(3, Some("b"))), "and the next ones at once");
-        assert_eq!(inbox.adopts_at(), None);
+        let mut event_buffer = EventBuffer::new(10_000);
+        push(&mut event_buffer, event(1, Some("b")));
+        assert_eq!(event_buffer.own(Owner::Only("a".into()), at(0)), 1);
+        assert!(!event_buffer.push(event(2, Some("b")), SystemTime::UNIX_EPOCH, at(1)));
+        assert!(event_buffer.is_empty() && !event_buffer.adopt_if_due(at(4)));
+        assert_eq!(event_buffer.adopts_at(), Some(at(5)));
+        assert!(event_buffer.adopt_if_due(at(5)));
+        assert_eq!(taken(&mut event_buffer), (vec!["1".into(), "2".into()], 0));
+        assert!(push(&mut event_buffer, event(3, Some("b"))), "and the next ones at once");
+        assert_eq!(event_buffer.adopts_at(), None);
     }
 
     #[test]
     fn found_6_9_an_event_of_ours_proves_that_the_others_are_foreign() {
         let start = Instant::now();
-        let mut inbox = Inbox::new(10_000);
-        inbox.own(Owner::Only("a".into()), start);
-        push(&mut inbox, event(1, Some("b")));
-        push(&mut inbox, event(2, None));
-        assert!(inbox.adopts_at().is_some(), "one without an id proves nothing");
-        push(&mut inbox, event(3, Some("a")));
-        assert!(!inbox.adopt_if_due(start + Duration::from_secs(60)));
-        assert_eq!(taken(&mut inbox), (vec!["2".into(), "3".into()], 0));
+        let mut event_buffer = EventBuffer::new(10_000);
+        event_buffer.own(Owner::Only("a".into()), start);
+        push(&mut event_buffer, event(1, Some("b")));
+        push(&mut event_buffer, event(2, None));
+        assert!(event_buffer.adopts_at().is_some(), "one without an id proves nothing");
+        push(&mut event_buffer, event(3, Some("a")));
+        assert!(!event_buffer.adopt_if_due(start + Duration::from_secs(60)));
+        assert_eq!(taken(&mut event_buffer), (vec!["2".into(), "3".into()], 0));
         // After an event of ours, many are required.
         for n in 0..STRANGERS {
-            assert_eq!(inbox.adopts_at(), None);
-            inbox.push(event(n, Some("b")), SystemTime::UNIX_EPOCH, start);
+            assert_eq!(event_buffer.adopts_at(), None);
+            event_buffer.push(event(n, Some("b")), SystemTime::UNIX_EPOCH, start);
         }
-        assert!(inbox.adopt_if_due(start + STRANGE));
+        assert!(event_buffer.adopt_if_due(start + STRANGE));
     }
 
     #[test]
     fn found_6_9_events_put_aside_are_bounded() {
-        let mut inbox = Inbox::new(2_000);
-        inbox.own(Owner::Only("a".into()), Instant::now());
-        (0..1_000).for_each(|n| assert!(!push(&mut inbox, event(n, Some("b"))) || n > 5));
-        let (frames, lost) = inbox.take();
+        let mut event_buffer = EventBuffer::new(2_000);
+        event_buffer.own(Owner::Only("a".into()), Instant::now());
+        (0..1_000).for_each(|n| assert!(!push(&mut event_buffer, event(n, Some("b"))) || n > 5));
+        let (frames, lost) = event_buffer.take();
         assert_eq!(frames.len() + lost, 1_000);
         assert!(frames.len() < 30);
     }
 
     #[test]
     fn events_of_an_earlier_connection_come_first() {
-        let (mut earlier, mut inbox) = (Inbox::new(10_000), Inbox::new(10_000));
+        let (mut earlier, mut event_buffer) = (EventBuffer::new(10_000), EventBuffer::new(10_000));
         push(&mut earlier, event(1, None));
-        push(&mut inbox, event(2, None));
-        inbox.inherit(earlier);
-        assert_eq!(taken(&mut inbox), (vec!["1".into(), "2".into()], 0));
+        push(&mut event_buffer, event(2, None));
+        event_buffer.inherit(earlier);
+        assert_eq!(taken(&mut event_buffer), (vec!["1".into(), "2".into()], 0));
     }
 }

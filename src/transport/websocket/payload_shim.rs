@@ -3,7 +3,7 @@
 //! This layer changes what the library reads, for three reasons:
 //!
 //! - At the level `trace` the library logs whole messages, and the gateway's first one holds the session's token. So
-//!   the library sees zeros in place of a message's payload, and the payload waits in [`Wire::take`] for the message's
+//!   the library sees zeros in place of a message's payload, and the payload waits in [`PayloadShim::take`] for the message's
 //!   turn.
 //! - The library ends a connection on text that is not UTF-8, and loses all that follows. So text is passed on as
 //!   binary, and such a message becomes a single unreadable one.
@@ -121,12 +121,12 @@ impl Frames {
 }
 
 /// A connection whose bytes pass through [`Frames`].
-pub(super) struct Wire {
+pub(super) struct PayloadShim {
     stream: Stream,
     frames: Frames,
 }
 
-impl Wire {
+impl PayloadShim {
     pub(super) fn new(stream: Stream) -> Self {
         Self { stream, frames: Frames::default() }
     }
@@ -143,7 +143,7 @@ impl Wire {
     }
 }
 
-impl AsyncRead for Wire {
+impl AsyncRead for PayloadShim {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buf);
@@ -154,7 +154,7 @@ impl AsyncRead for Wire {
     }
 }
 
-impl AsyncWrite for Wire {
+impl AsyncWrite for PayloadShim {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
