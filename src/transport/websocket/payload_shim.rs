@@ -3,8 +3,8 @@
 //! This layer changes what the library reads, for three reasons:
 //!
 //! - At the level `trace` the library logs whole messages, and the gateway's first one holds the session's token. So
-//!   the library sees zeros in place of a message's payload, and the payload waits in [`PayloadShim::take`] for the message's
-//!   turn.
+//!   the library sees zeros in place of a message's payload, and the payload waits in [`PayloadShim::take`] for the
+//!   message's turn.
 //! - The library ends a connection on text that is not UTF-8, and loses all that follows. So text is passed on as
 //!   binary, and such a message becomes a single unreadable one.
 //! - While an incomplete message is arriving nothing else can, not even the answer to a ping. So the layer notes when

@@ -1,6 +1,6 @@
-//! The task that reads one connection. Received messages go into the event buffer or to the caller; outgoing ones wait in the
-//! stream's buffer. While the event buffer is full the task stops reading, for as long as the peer's pings and the calls in
-//! flight allow: events wait in the buffers of the peer and of both systems meanwhile.
+//! The task that reads one connection. Received messages go into the event buffer or to the caller; outgoing ones wait
+//! in the stream's buffer. While the event buffer is full the task stops reading, for as long as the peer's pings and
+//! the calls in flight allow: events wait in the buffers of the peer and of both systems meanwhile.
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
