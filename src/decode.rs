@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn found_6_7_a_compressed_answer_is_read_whether_or_not_it_was_asked_for() {
+    fn found_6_7_a_compressed_answer_is_read_whether_or_not_it_was_requested() {
         let plain = br#"{"access_token":"t"}"#.to_vec();
         let coded = |name: &'static str| (CONTENT_ENCODING, name);
         for (what, headers, body) in [
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_decoded_is_an_error_that_says_why() {
+    fn an_undecodable_body_is_an_error_with_the_reason() {
         let coded = |name: &'static str| (CONTENT_ENCODING, name);
         let whole = gzip(b"0123456789");
         for (what, coding, body, want) in [
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn the_limit_is_that_of_what_comes_out() {
+    fn the_limit_applies_to_the_decoded_body() {
         let bomb = gzip(&vec![b'x'; 64 << 20]);
         assert!(bomb.len() < 1 << 20);
         let length = |body: &[u8], limit| {

@@ -151,7 +151,7 @@ fn the_same_seed_gives_the_same_run() {
 }
 
 #[test]
-fn what_depends_on_chance_is_found_with_its_line() {
+fn nondeterminism_is_found_with_its_line() {
     for (text, wanted) in [
         ("struct S {\n    map: HashMap<u8, u8>,\n}\nfn f(s: &S) { s.map.keys() }", Some(4)),
         ("struct S {\n    map: Mutex<HashSet<u8>>,\n}\nfor x in &self.map {", Some(4)),

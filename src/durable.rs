@@ -498,7 +498,7 @@ mod tests {
 
     #[cfg(unix)]
     #[tokio::test]
-    async fn what_is_not_a_regular_file_is_refused_and_not_waited_for() {
+    async fn a_file_that_is_not_regular_is_refused_without_waiting() {
         let directory = tempfile::tempdir().unwrap();
         let (pipe, folder) = (directory.path().join("pipe"), directory.path().join("folder"));
         fifo(&pipe);

@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_was_left_over_is_a_leftover() {
+    fn only_undeleted_subscriptions_are_orphans() {
         let registry = Registry::default();
         let (a, b) = (SubscriptionId::new("a"), SubscriptionId::new("b"));
         registry.live(&a);

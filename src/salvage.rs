@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_is_cut_at_its_commas_whatever_its_parts_hold() {
+    fn a_list_is_split_at_its_commas_with_any_parts() {
         for (text, want, closed) in [
             ("[]", vec![], true),
             (" [ ] ", vec![], true),

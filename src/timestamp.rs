@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn text_that_is_no_time_is_kept() {
+    fn invalid_time_text_is_preserved() {
         for text in [
             "",
             "soon",
@@ -235,7 +235,7 @@ mod tests {
         }
 
         #[test]
-        fn no_text_panics_and_every_text_is_kept(text in "\\PC{0,40}") {
+        fn no_text_panics_and_every_text_is_preserved(text in "\\PC{0,40}") {
             let stamp = Timestamp::new(text.clone());
             prop_assert_eq!(stamp.as_str(), text);
         }

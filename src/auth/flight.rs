@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_flight_lands_though_nobody_waits() {
+    async fn a_flight_completes_without_a_waiting_caller() {
         let (sender, landed) = tokio::sync::oneshot::channel();
         let flight = Flight::start(async {
             let _sent = sender.send(());

@@ -234,7 +234,7 @@ mod tests {
     const NOON: u64 = 1_714_996_800_000;
 
     #[test]
-    fn a_message_is_told_where_it_counts() {
+    fn a_message_is_delivered_for_the_filters_that_count_it() {
         let after = Window { created: NOON, changed: Some(NOON) };
         let check = Window { created: NOON, changed: None };
         let filter =

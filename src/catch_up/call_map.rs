@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_is_told_to_the_filters_it_concerns() {
+    fn a_call_is_delivered_for_the_filters_it_matches() {
         let sessions = |query: &str| {
             EventFilter::custom(format!("/restapi/v1.0/account/~/extension/~/telephony/sessions{query}")).unwrap()
         };
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn an_odd_field_costs_only_itself() {
+    fn an_odd_field_spoils_only_itself() {
         let mut record = call("Missed", "Inbound");
         for (field, odd) in
             [("startTime", json!(7)), ("duration", json!("x")), ("from", json!([])), ("partyId", json!({}))]

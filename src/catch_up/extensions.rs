@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_are_compared_by_what_they_say() {
+    fn lists_are_compared_by_content() {
         let before = list(&[
             json!({"id": 1, "name": "a", "uri": "x"}),
             json!({"id": 2, "name": "b"}),

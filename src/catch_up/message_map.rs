@@ -242,7 +242,7 @@ mod tests {
     const CHECK: Window = Window { created: NOON, changed: None };
 
     #[test]
-    fn a_record_is_told_to_the_filters_it_concerns() {
+    fn a_record_is_delivered_for_the_filters_it_matches() {
         let store = |query: &str| {
             EventFilter::custom(format!("/restapi/v1.0/account/~/extension/~/message-store{query}")).unwrap()
         };
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_may_be_known_and_was_changed_since_is_told_as_both() {
+    fn a_possibly_known_and_changed_message_is_delivered_as_new_and_changed() {
         let window = Window { created: NOON, changed: Some(NOON + 10_000) };
         for (created, changed, want) in [
             ("12:00:01", "12:00:30", "+1 ~1"),
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_gone_is_an_update_of_the_store() {
+    fn a_deletion_is_an_update_of_the_store() {
         let fax_store = EventFilter::custom("/restapi/v1.0/account/~/extension/~/message-store?type=Fax").unwrap();
         let sms_store = EventFilter::custom("/restapi/v1.0/account/~/extension/~/message-store?type=SMS").unwrap();
         for availability in ["Deleted", "Purged"] {
@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_is_told_in_the_form_of_the_pushed_event() {
+    fn a_message_is_delivered_in_the_form_of_the_pushed_event() {
         let record = record("SMS", "Inbound", "12:00:01", "12:00:01");
         let instant = &told(&EventFilter::instant_message(), &record, None, AFTER)[0];
         let uri = "/restapi/v1.0/account/4/extension/7/message-store/instant?type=SMS";
@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn an_odd_record_is_told_and_never_an_error() {
+    fn an_odd_record_is_delivered_and_never_an_error() {
         for record in [json!({}), json!(null), json!([1]), json!({"id": {}, "type": 7, "creationTime": "soon"})] {
             let told = told(&EventFilter::message_store(), &record, None, AFTER);
             assert!(!told.is_empty(), "{record}: better told than passed over");

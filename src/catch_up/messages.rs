@@ -571,7 +571,7 @@ mod tests {
     }
 
     #[test]
-    fn a_position_that_cannot_be_read_is_none() {
+    fn an_unreadable_position_counts_as_absent() {
         let epoch = std::time::SystemTime::UNIX_EPOCH;
         let read = |token: &SyncToken| read_position::<Positions>(Some(token));
         for text in ["", "[]", r#"{"/x":{"token":7}}"#] {

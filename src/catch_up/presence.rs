@@ -162,7 +162,7 @@ mod tests {
     use crate::{Notification, Origin};
 
     #[test]
-    fn what_can_be_read_is_covered() {
+    fn readable_resources_are_covered() {
         let source = PresenceSnapshot::new(Client::builder(StaticToken::new(AccessToken::new("t"))).build().unwrap());
         let covered: Vec<&str> = EventFilter::catalog()
             .filter(|row| source.covers(&EventFilter::custom(row.template()).unwrap()) == GapClosure::StateOnly)
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_is_told_in_the_form_of_the_event() {
+    fn a_record_is_delivered_in_the_form_of_the_event() {
         let record = json!({
             "uri": "x", "extension": {"id": 7, "uri": "y"}, "presenceStatus": "Busy", "dndStatus": "TakeAllCalls",
             "activeCalls": [{"id": "1"}],

@@ -169,7 +169,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_left_open_concerns_the_filters_that_report_it() {
+    fn open_changes_concern_the_filters_that_report_them() {
         let (instant, store, missed) =
             (EventFilter::instant_message(), EventFilter::message_store(), EventFilter::missed_calls());
         let later = Changes::CHANGED.and(Changes::DELETED);

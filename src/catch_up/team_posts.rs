@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn a_post_is_told_as_added_or_changed() {
+    fn a_post_is_delivered_as_added_or_changed() {
         let after = Window { created: NOON, changed: Some(NOON) };
         let late = Window { created: NOON, changed: Some(NOON + 10_000) };
         let check = Window { created: NOON, changed: None };

@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_no_token_is_an_error_and_not_a_new_beginning() {
+    async fn a_corrupt_checkpoint_is_an_error_not_a_fresh_start() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("place.json");
         for bytes in [&b""[..], b"{", b"\xff\xfe", b"{\"v\":99}"] {
@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_subscription_at_a_time_holds_a_place_and_busy_names_the_other() {
+    async fn one_subscription_at_a_time_locks_a_checkpoint_and_busy_names_the_other() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("place.json");
         let memory = MemoryCheckpoint::new();
@@ -433,7 +433,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_place_is_held_until_its_last_save_has_ended() {
+    async fn a_checkpoint_is_locked_until_its_last_save_has_ended() {
         let (store, memory) = (Arc::new(Slow::new(0, false)), MemoryCheckpoint::new());
         let claim = memory.lock().await.unwrap().map(Arc::new);
         let keeper = Keeper::new(store.clone(), Progress::default());

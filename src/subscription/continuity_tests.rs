@@ -138,7 +138,7 @@ fn a_machine_that_slept_knows_the_time_again_with_the_next_date() {
 }
 
 #[test]
-fn a_gap_begins_where_the_kind_that_failed_was_excluded_and_settles_only_what_it_covers() {
+fn a_gap_begins_where_the_failed_kind_was_excluded_and_settles_only_its_span() {
     let mut world = World::new();
     world.prove(10_000, |world| Proof::Reply { asked: world.instant(9_000) });
     // The subscription was last known to be there at 0, so that stays open.
@@ -154,7 +154,7 @@ fn a_gap_begins_where_the_kind_that_failed_was_excluded_and_settles_only_what_it
 }
 
 #[test]
-fn found_1_4_a_moved_address_was_confirmed_when_it_was_asked_for_last() {
+fn found_1_4_a_moved_address_was_confirmed_at_its_last_request() {
     let mut world = World::new();
     world.prove(300_000, |world| Proof::Answer { asked: world.instant(299_000), cursor: Some(at(300_000)) });
     world.ledger.relocate();
@@ -259,7 +259,7 @@ fn nothing_is_proven_read_until_a_replay_must_have_begun() {
 }
 
 #[test]
-fn what_was_sent_after_a_replayed_event_came_is_behind_the_replay() {
+fn an_event_sent_after_a_replayed_one_arrived_is_behind_the_replay() {
     let mut world = World::new();
     world.prove(4_000, |_| Proof::Event { sent: at(4_000) });
     world.ledger.continued(world.instant(20_500), world.instant(20_000), true, 100);

@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_count_is_answered_by_what_it_counts() {
+    fn a_count_is_answered_by_its_messages() {
         for (pushed, answer, is_found) in [
             (hint(1, 0, &[7]), vec![hint(1, 0, &[7])], true),
             (hint(1, 0, &[7]), vec![], false),
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_that_failed_asked_for_nothing() {
+    fn a_failed_call_counts_as_no_query() {
         let mut counts = Counts::default();
         counts.push(hint(1, 0, &[7]), None);
         counts.ask();

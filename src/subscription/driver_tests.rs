@@ -293,7 +293,7 @@ async fn l6_a_renewal_that_moves_the_address_switches_without_loss() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_former_key_still_opens_what_was_made_with_it() {
+async fn the_former_key_still_decrypts_its_payloads() {
     let (old, new) = ("pdj+XYIRRBryWS2k33qXiA==", "e0bMTqmumPfFUbwzppkSbA==");
     let world = World::new();
     world.control.encrypt_with(old);
@@ -407,7 +407,7 @@ async fn l10_disabled_filters_are_delivered_and_again_only_when_they_change() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_filter_that_the_answer_leaves_out_is_told_as_disabled() {
+async fn a_filter_that_the_answer_omits_is_reported_as_disabled() {
     let world = World::new();
     world.control.refuse("get");
     let other = |info: &mut serde_json::Value| {
@@ -473,7 +473,7 @@ async fn a_creation_without_an_answer_touches_no_subscription_of_another_process
 
 /// The lifetime of what an unanswered creation may have made: then nothing is left.
 #[tokio::test(start_paused = true)]
-async fn what_an_unanswered_creation_made_has_expired_after_its_lifetime() {
+async fn an_unconfirmed_subscription_has_expired_after_its_lifetime() {
     let world = World::new();
     world.control.script("create", Script::Fail(unavailable().with_ambiguous(true)));
     let subscription = world.live().await;
@@ -507,7 +507,7 @@ async fn an_answer_that_names_another_subscription_is_neither_adopted_nor_delete
 }
 
 #[tokio::test(start_paused = true)]
-async fn p3_a_link_goes_on_where_the_last_one_stopped() {
+async fn p3_a_link_continues_where_the_last_one_stopped() {
     let world = World::new();
     let mut subscription = world.live().await;
     world.transport.feed(
@@ -531,7 +531,7 @@ async fn p3_a_link_goes_on_where_the_last_one_stopped() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p3_a_resume_token_goes_on_where_the_reader_stopped() {
+async fn p3_a_resume_token_continues_where_the_reader_stopped() {
     let world = World::new();
     let mut subscription = world.builder().on_drop(OnDrop::Keep).start().await.unwrap();
     world.up(&subscription, 1).await;
@@ -586,7 +586,7 @@ async fn a_permission_that_is_taken_away_for_long_ends_the_stream_with_its_error
 }
 
 #[tokio::test(start_paused = true)]
-async fn found_6_4_a_refusal_of_what_worked_ends_nothing_while_it_may_pass() {
+async fn found_6_4_a_transient_refusal_of_what_worked_does_not_end_the_subscription() {
     let refused = |kind: ErrorKind| Error::new(kind, "no").with_status(403);
     for kind in [ErrorKind::Auth, ErrorKind::Permission, ErrorKind::TransportRefused, ErrorKind::Rejected] {
         // A renewal is repeated.
@@ -620,7 +620,7 @@ async fn found_6_4_a_refusal_of_what_worked_ends_nothing_while_it_may_pass() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn found_6_11_a_deletion_that_is_not_answered_is_asked_for_again_within_the_bound() {
+async fn found_6_11_an_unanswered_deletion_is_repeated_within_the_deadline() {
     for hang in [1, 2] {
         let world = World::new();
         let subscription = world.live().await;
@@ -762,7 +762,7 @@ async fn an_unusable_key_at_the_start_is_an_error_and_leaves_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_cannot_be_read_is_delivered_as_such_and_the_rest_arrives() {
+async fn undecodable_payloads_are_delivered_as_such_and_the_rest_arrives() {
     let world = World::new();
     let mut subscription = world.live().await;
     let odd = ["42", "\"not base64!\"", "{\"no\":\"event\"}", "null"];
@@ -878,7 +878,7 @@ async fn found_6_13_a_link_that_ends_while_the_queue_is_full_is_noticed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn s6_draining_hands_out_what_came_and_ends() {
+async fn s6_draining_delivers_received_events_and_ends() {
     let world = World::new();
     let mut subscription = world.live().await;
     world.transport.events(1, [1, 2, 3]);
@@ -894,7 +894,7 @@ async fn s6_draining_hands_out_what_came_and_ends() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn s6_what_the_service_sent_before_it_answered_the_end_is_handed_out() {
+async fn s6_events_before_the_answer_to_the_end_are_delivered() {
     let world = World::new();
     let mut subscription = world.live().await;
     world.control.script("delete", Script::Slow(secs(1)));
@@ -928,7 +928,7 @@ async fn s6_what_the_service_sent_before_it_answered_the_end_is_handed_out() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn s6_discarding_tells_how_much() {
+async fn s6_discarding_reports_the_count() {
     let world = World::new();
     let mut subscription = world.builder().buffer(NonZeroUsize::MIN).start().await.unwrap();
     world.up(&subscription, 1).await;
@@ -945,7 +945,7 @@ async fn s6_discarding_tells_how_much() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn closing_returns_what_was_not_read_and_deletes() {
+async fn closing_returns_unread_events_and_deletes() {
     let world = World::new();
     let subscription = world.live().await;
     world.transport.events(1, 0..1000);
@@ -957,7 +957,7 @@ async fn closing_returns_what_was_not_read_and_deletes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_gone_before_it_is_closed_is_told_as_a_gap() {
+async fn a_subscription_gone_before_its_close_is_a_gap() {
     let world = World::new();
     let subscription = world.live().await;
     world.control.forget_all();
@@ -1062,7 +1062,7 @@ fn dropping_after_the_runtime_is_gone_is_safe() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn s1_a_panic_of_one_reader_stops_nobody_else() {
+async fn s1_a_panic_of_one_reader_stops_no_other_reader() {
     let world = World::new();
     let other_world = World::new();
     let mut other = other_world.live().await;
@@ -1117,7 +1117,7 @@ async fn found_8_a_subscription_in_a_state_that_is_not_active_is_replaced_on_eve
 }
 
 #[tokio::test(start_paused = true)]
-async fn status_tells_the_way_and_the_trouble() {
+async fn status_reports_the_phase_and_the_errors() {
     let world = World::new();
     let subscription = world.live().await;
     let mut status = subscription.status();
@@ -1132,7 +1132,7 @@ async fn status_tells_the_way_and_the_trouble() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_end_of_the_lease_as_told_changes_with_the_lease_only() {
+async fn the_reported_end_of_the_lease_changes_only_with_the_lease() {
     let world = World::new();
     let subscription = world.live().await;
     let mut status = subscription.status();
@@ -1184,7 +1184,7 @@ async fn settings_that_cannot_work_are_refused_before_anything_is_sent() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_resume_token_names_the_place_that_was_read_not_the_newest() {
+async fn a_resume_token_names_the_address_that_was_read_not_the_newest() {
     let world = World::new();
     let mut subscription = world.builder().buffer(NonZeroUsize::MIN).start().await.unwrap();
     world.up(&subscription, 1).await;
@@ -1210,7 +1210,7 @@ async fn a_resume_token_names_the_place_that_was_read_not_the_newest() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_resume_token_is_as_old_as_what_was_read_last() {
+async fn a_resume_token_has_the_time_of_the_last_read_event() {
     let clock = {
         let (began, real) = (Instant::now(), crate::clock::wall_now());
         Clock::from_fn(move || real + began.elapsed())
@@ -1247,7 +1247,7 @@ async fn repetitions_from_before_the_last_mark_are_recognised_after_a_restart() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_named_and_is_not_ours_is_not_deleted() {
+async fn a_named_subscription_that_is_not_ours_is_not_deleted() {
     for (path, value) in [("status", "Suspended"), ("transport", "WebHook")] {
         let world = World::new();
         world.control.plant("theirs", &[MESSAGES]);
@@ -1373,7 +1373,7 @@ async fn the_deletion_of_a_replaced_subscription_is_repeated_until_it_is_gone() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_close_deletes_what_an_earlier_deletion_left() {
+async fn a_close_repeats_an_earlier_failed_deletion() {
     let world = World { control: FakeControl::new(), transport: FakeTransport::in_connection() };
     world.control.refuse("delete");
     let subscription = taken_over(&world).await;
@@ -1385,7 +1385,7 @@ async fn a_close_deletes_what_an_earlier_deletion_left() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_close_reports_what_could_not_be_deleted_and_waits_no_longer_than_its_bound() {
+async fn a_close_reports_failed_deletions_within_its_deadline() {
     // The subscription itself can be deleted, and the one before it never.
     let refused = || unavailable().with_disposition(Disposition::Fatal);
     for (error, within) in [(refused as fn() -> Error, 3), (unavailable as fn() -> Error, 6)] {
@@ -1401,7 +1401,7 @@ async fn a_close_reports_what_could_not_be_deleted_and_waits_no_longer_than_its_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_restart_deletes_the_subscription_that_it_cannot_go_on_with() {
+async fn a_restart_deletes_a_subscription_that_it_cannot_continue() {
     // The service has suspended it, or it lives in a session that this login cannot have.
     let suspended = || Script::Answer(Box::new(|info| info["status"] = "Suspended".into()));
     let elsewhere = || Script::Fail(Error::new(ErrorKind::NotFound, "it lives elsewhere"));
@@ -1529,7 +1529,7 @@ async fn closing_does_not_wait_for_a_renewal_that_hangs() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_status_ends_with_the_subscription_whatever_is_still_awaited() {
+async fn the_status_ends_with_the_subscription_despite_pending_calls() {
     let world = World::new();
     let subscription = world.live().await;
     // One that is made anew without an answer, which is waited for in the background.
@@ -1548,7 +1548,7 @@ async fn the_status_ends_with_the_subscription_whatever_is_still_awaited() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_start_that_fails_has_deleted_what_is_of_no_use() {
+async fn a_failed_start_has_deleted_its_orphans() {
     let world = World::new();
     let no_address = Script::Answer(Box::new(|info| info["deliveryMode"]["address"] = "".into()));
     world.control.script("create", no_address);
@@ -1586,7 +1586,7 @@ async fn an_answer_that_comes_after_the_expiry_is_of_no_use_and_makes_no_harm() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_process_that_stood_still_goes_on_from_what_it_last_knew() {
+async fn a_suspended_process_continues_from_its_last_proof() {
     let world = World::new();
     let _subscription = world.live().await;
     world.transport.events(1, [1]);
@@ -1601,7 +1601,7 @@ async fn a_process_that_stood_still_goes_on_from_what_it_last_knew() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn ending_while_the_connection_is_down_tells_of_what_may_wait() {
+async fn ending_during_an_outage_reports_events_that_may_wait() {
     let world = World::new();
     let subscription = world.live().await;
     world.transport.feed(
@@ -1648,7 +1648,7 @@ async fn a_start_that_is_called_off_leaves_nothing_behind() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn not_ready_yet_is_waited_for_at_the_start_told_as_what_it_is_and_final_later() {
+async fn not_ready_yet_is_awaited_at_the_start_reported_as_such_and_fatal_later() {
     let not_ready = || {
         let wait = Disposition::Retry { after: Some(secs(10)) };
         Script::Fail(
@@ -1708,7 +1708,7 @@ fn push_sms(world: &World, link: usize, numbers: &[u64]) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_gap_is_filled_in_its_place_and_told_complete() {
+async fn a_gap_is_filled_in_order_and_reported_complete() {
     let (world, source) = (World::new(), FakeSource::default());
     let mut subscription = with_source(&world, &source).await;
     source.happen([1]);
@@ -1760,7 +1760,7 @@ async fn a_pushed_message_is_not_delivered_again_when_it_is_found_under_the_own_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_possible_gap_is_filled_too_and_costs_nothing_where_nothing_was_missed() {
+async fn a_possible_gap_is_filled_too() {
     let (world, source) = (World::new(), FakeSource::default());
     let mut subscription = with_source(&world, &source).await;
     source.happen([1, 2]);
@@ -1776,7 +1776,7 @@ async fn a_possible_gap_is_filled_too_and_costs_nothing_where_nothing_was_missed
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_no_source_covers_is_told_as_left_open() {
+async fn filters_without_a_source_are_reported_as_unrecovered() {
     let (world, source) = (World::new(), FakeSource::default());
     let presence = "/restapi/v1.0/account/~/extension/~/presence";
     let builder = SubscriptionBuilder::new(world.control.clone(), [filter(TEXTS), filter(presence)]);
@@ -1875,7 +1875,7 @@ async fn closing_while_a_gap_is_being_filled_ends_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn ten_thousand_found_events_wait_at_the_source_while_nobody_reads() {
+async fn ten_thousand_found_events_wait_at_the_source_without_a_reader() {
     let (world, source) = (World::new(), FakeSource::default());
     let builder = SubscriptionBuilder::new(world.control.clone(), [filter(TEXTS)]).transport(world.transport.clone());
     let mut subscription = builder.catch_up(source.clone()).queue_bytes(20_000).start().await.unwrap();
@@ -1894,7 +1894,7 @@ async fn ten_thousand_found_events_wait_at_the_source_while_nobody_reads() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_did_not_fit_into_the_queue_is_asked_for_when_there_is_room() {
+async fn events_dropped_by_the_queue_are_queried_when_there_is_room() {
     let (world, source) = (World::new(), FakeSource::default());
     let builder = SubscriptionBuilder::new(world.control.clone(), [filter(TEXTS)]).transport(world.transport.clone());
     let builder = builder.catch_up(source.clone()).queue_bytes(4_000).buffer(NonZeroUsize::MIN);
@@ -1994,7 +1994,7 @@ async fn pushes_that_wait_behind_a_gap_do_not_keep_it_from_being_filled() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn polls_stop_while_nobody_reads_what_they_found() {
+async fn polling_pauses_while_its_findings_are_unread() {
     let (world, source) = (World::new(), FakeSource::default());
     let builder = SubscriptionBuilder::new(world.control.clone(), [filter(TEXTS)]).transport(world.transport.clone());
     let builder = builder.catch_up(source.clone()).queue_bytes(4_000).buffer(NonZeroUsize::MIN);
@@ -2069,7 +2069,7 @@ async fn an_overflow_read_while_push_is_down_holds_nothing_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_source_finds_again_and_cannot_name_is_told_once() {
+async fn a_repeated_finding_without_an_id_is_delivered_once() {
     let (world, source) = (World::new(), FakeSource::default());
     let mut subscription = with_source(&world, &source).await;
     source.nameless();
@@ -2087,7 +2087,7 @@ async fn what_a_source_finds_again_and_cannot_name_is_told_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_missed_is_asked_for_from_where_the_gap_begins() {
+async fn missed_events_are_queried_from_the_gaps_beginning() {
     let (world, source) = (World::new(), FakeSource::default());
     let mut subscription = with_source(&world, &source).await;
     world.control.forget_all();
@@ -2105,7 +2105,7 @@ async fn what_was_missed_is_asked_for_from_where_the_gap_begins() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_pages_of_a_round_are_asked_for_with_the_same_beginning() {
+async fn the_pages_of_a_round_have_the_same_beginning() {
     let (world, source) = (World::new(), FakeSource::default());
     let mut subscription = with_source(&world, &source).await;
     source.page(1);
@@ -2136,7 +2136,7 @@ mod poll_tests;
 mod restart;
 
 #[test]
-fn what_waits_for_the_reader_is_small() {
+fn items_that_wait_for_the_reader_are_small() {
     // Each channel allocates room for 32 of these at once, and each queue for some slots.
     let (handed, mark) = (std::mem::size_of::<Handed>(), std::mem::size_of::<Mark>());
     assert!(handed <= 168 && mark <= 96, "{handed} {mark}");

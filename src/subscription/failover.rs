@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_refused_is_not_gone_back_to() {
+    fn a_refused_transport_is_not_used_again() {
         let now = start();
         let mut plan = Failover::new(Terms::default(), 3);
         assert_eq!(plan.refused(now), Some(1));

@@ -84,7 +84,7 @@ async fn when_every_one_is_refused_the_last_refusal_is_the_error() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_does_not_deliver_for_a_minute_is_left_and_nothing_is_lost_or_told_twice() {
+async fn a_transport_that_does_not_deliver_for_a_minute_is_replaced_without_loss_or_duplicates() {
     let two = Two::new();
     let mut subscription = two.builder().fall_back_to(two.second.clone()).start().await.unwrap();
     two.world.up(&subscription, 1).await;
@@ -150,7 +150,7 @@ async fn the_first_is_gone_back_to_while_the_other_still_delivers() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_former_told_and_the_present_tells_a_moment_later_comes_once() {
+async fn an_event_of_both_transports_around_a_switch_is_delivered_once() {
     let two = Two::new();
     let mut subscription = two.over_the_second().await;
     while !matches!(next(&mut subscription).await, Delivery::Resumed(_)) {}
@@ -279,7 +279,7 @@ async fn one_that_is_ended_while_the_way_back_waits_deletes_what_it_had() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_former_transport_makes_late_is_deleted() {
+async fn a_late_creation_of_a_former_transport_is_deleted() {
     // Whether it is carried out before or after the change.
     for script in [Script::Slow(secs(50)), Script::Late(secs(50))] {
         let two = Two::new();

@@ -53,7 +53,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_keys_are_kept_newest_first() {
+    fn the_newest_keys_are_stored_newest_first() {
         let mut keys = Keys::default();
         for n in 0..10 {
             keys.add(Some("AES"), &key(n)).unwrap();
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_comes_again_is_there_once() {
+    fn a_repeated_key_is_stored_once() {
         let mut keys = Keys::default();
         for n in [1, 2, 1] {
             keys.add(None, &key(n)).unwrap();

@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_renewal_leaves_out_stays() {
+    fn values_that_a_renewal_omits_stay_unchanged() {
         let first = Lease::read(&info(full()), None, TransportKind::PubNub, true).unwrap();
         let bare = info(json!({"id": "a", "deliveryMode": {"address": ""}}));
         let renewed = Lease::read(&bare, Some(&first), TransportKind::PubNub, true).unwrap();
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn without_an_address_each_subscription_is_a_place_of_its_own() {
+    fn without_an_address_each_subscription_counts_as_a_separate_address() {
         let read = |id: &str| {
             let value = json!({"id": id, "deliveryMode": {"transportType": "WebSocket", "encryption": false}});
             Lease::read(&info(value), None, TransportKind::WebSocket, false).unwrap()
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn another_transport_than_asked_for_is_refused() {
+    fn a_transport_other_than_the_requested_one_is_refused() {
         let mut value = full();
         value["deliveryMode"]["transportType"] = "WebHook".into();
         assert!(Lease::read(&info(value), None, TransportKind::PubNub, true).is_err());
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn found_6_8_the_lifetime_is_the_smaller_of_what_is_known() {
+    fn found_6_8_the_lifetime_is_the_smallest_known_one() {
         // The service answers at 1000 s; this machine's clock is an hour ahead.
         for (expires_in, expiration, dated, before, want) in [
             // Nothing said: as before, or as asked for, or as usual.

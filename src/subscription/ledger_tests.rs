@@ -35,7 +35,7 @@ fn near(one: SystemTime, other: SystemTime, within: Duration) -> bool {
 }
 
 #[tokio::test(start_paused = true)]
-async fn found_1_2_and_1_3_an_answer_that_is_read_late_proves_only_what_it_says() {
+async fn found_1_2_and_1_3_a_late_read_answer_proves_only_its_own_time() {
     for late in [12, 40, 200] {
         let (world, time) = (World::new(), Time::begin());
         let mut subscription = live(&world, &time).await;
@@ -56,7 +56,7 @@ async fn found_1_2_and_1_3_an_answer_that_is_read_late_proves_only_what_it_says(
 }
 
 #[tokio::test(start_paused = true)]
-async fn found_1_3_a_link_that_went_down_while_nothing_ran_is_opened_with_what_was_proven() {
+async fn found_1_3_a_link_lost_during_a_suspension_is_reopened_from_the_last_proof() {
     let (world, time) = (World::new(), Time::begin());
     let _subscription = live(&world, &time).await;
     let asked = Instant::now();
@@ -280,7 +280,7 @@ async fn found_2_5_a_full_answer_that_begins_with_a_known_event_lost_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_subscription_that_is_gone_without_a_word_is_noticed_within_a_minute() {
+async fn a_silently_lost_subscription_is_noticed_within_a_minute() {
     let (world, time) = (World::new(), Time::begin());
     let mut subscription = live(&world, &time).await;
     sleep(secs(100)).await;
@@ -297,7 +297,7 @@ async fn a_subscription_that_is_gone_without_a_word_is_noticed_within_a_minute()
 }
 
 #[tokio::test(start_paused = true)]
-async fn found_1_8_the_end_over_a_path_that_died_without_a_word_is_a_possible_gap() {
+async fn found_1_8_the_end_over_a_silently_dead_path_is_a_possible_gap() {
     for dead in [false, true] {
         let (world, time) = (World::new(), Time::begin());
         let subscription = live(&world, &time).await;
@@ -326,7 +326,7 @@ async fn found_1_8_the_end_over_a_path_that_died_without_a_word_is_a_possible_ga
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_unread_at_the_end_still_arrives() {
+async fn unread_events_at_the_end_still_arrive() {
     let (world, time) = (World::new(), Time::begin());
     let subscription = live(&world, &time).await;
     let closing = tokio::spawn(subscription.close());
@@ -337,7 +337,7 @@ async fn what_is_unread_at_the_end_still_arrives() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_came_behind_a_gap_waits_five_seconds_for_its_sources() {
+async fn events_behind_a_gap_wait_five_seconds_for_its_sources() {
     let (world, source) = (World::new(), FakeSource::default());
     let mut subscription = with_source(&world, &source).await;
     source.slow(secs(30));
@@ -359,7 +359,7 @@ async fn what_came_behind_a_gap_waits_five_seconds_for_its_sources() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_gap_names_the_filters_from_before_a_change_and_those_asked_for_until_it_is_answered() {
+async fn a_gap_during_a_change_names_the_old_and_the_requested_filters() {
     let world = World::new();
     let mut subscription = world.live().await;
     let presence = "/restapi/v1.0/account/~/extension/~/presence";
@@ -464,7 +464,7 @@ async fn a_wall_clock_that_is_set_while_the_link_is_down_is_no_sleep() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_machine_that_slept_is_told_from_a_clock_that_was_set_by_the_service_s_time() {
+async fn the_services_time_distinguishes_a_sleep_from_a_set_clock() {
     for answered in [true, false] {
         let world = World::new();
         let (clocks, subscription) = Clocks::live(&world).await;
@@ -487,7 +487,7 @@ fn gaps(unread: &[Delivery]) -> Vec<&Gap> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_close_reports_since_when_a_subscription_that_was_lost_without_a_word_is_not_proven() {
+async fn a_close_reports_since_when_a_silently_lost_subscription_is_not_proven() {
     let suspended = || Script::Answer(Box::new(|info: &mut serde_json::Value| info["status"] = "Suspended".into()));
     for in_connection in [false, true] {
         for (how, cause, certainty) in [
@@ -521,7 +521,7 @@ async fn a_close_reports_since_when_a_subscription_that_was_lost_without_a_word_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_discard_reports_a_subscription_that_was_suspended_without_a_word() {
+async fn a_discard_reports_a_silently_suspended_subscription() {
     let (world, time) = (World::new(), Time::begin());
     let mut subscription = live(&world, &time).await;
     sleep(secs(10)).await;
@@ -559,7 +559,7 @@ async fn a_subscription_that_is_replaced_may_have_been_gone_since_it_was_describ
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_is_closed_before_its_first_link_is_up_reports_what_was_not_read() {
+async fn a_close_before_the_first_link_reports_a_possible_loss() {
     let (world, time) = (World::new(), Time::begin());
     let mut subscription = live(&world, &time).await;
     world.transport.answer(1, Instant::now(), &[(1, time.now())], time.now());

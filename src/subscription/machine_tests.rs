@@ -419,7 +419,7 @@ fn links_that_move_without_end_are_bounded() {
 }
 
 #[test]
-fn a_sleep_ends_former_links_and_says_what_may_be_lost() {
+fn a_sleep_ends_former_links_and_reports_a_possible_loss() {
     let mut bench = Bench::live();
     bench.secs(780);
     bench.lease_moved(900, true);
@@ -451,7 +451,7 @@ fn found_6_2_a_failed_link_is_reopened_with_growing_delays_of_a_few_seconds_that
 }
 
 #[test]
-fn what_a_former_link_delivers_does_not_vouch_for_the_current_one() {
+fn a_former_links_events_do_not_prove_the_current_link() {
     let mut bench = Bench::live();
     let former = bench.link();
     bench.link_fail(RETRY);
@@ -677,7 +677,7 @@ fn a_fatal_answer_ends_it_and_takes_the_subscription_along() {
 }
 
 #[test]
-fn l7_closing_leaves_nothing_behind_wherever_it_strikes() {
+fn l7_closing_at_any_moment_leaves_no_orphan() {
     // During create: the answer is awaited, then deleted.
     let mut bench = Bench::started();
     assert!(bench.close(true).is_empty());
@@ -765,7 +765,7 @@ fn after_a_sleep_that_outlasted_the_lease_an_unanswered_renewal_is_not_waited_fo
 }
 
 #[test]
-fn what_was_under_way_when_all_was_to_be_checked_is_checked_again() {
+fn an_operation_in_flight_at_a_check_is_checked_again() {
     for creating in [true, false] {
         let mut bench = Bench::live();
         if creating {
@@ -840,7 +840,7 @@ fn another_transport_makes_another_subscription_at_once_and_reads_the_former_lin
 }
 
 #[test]
-fn what_was_lost_but_may_still_be_there_is_deleted_at_the_end() {
+fn a_lost_subscription_that_may_still_exist_is_deleted_at_the_end() {
     for cause in
         [Cause::SessionLost, Cause::TooLarge, Cause::LinkRefused, Cause::Inactive, Cause::Expired, Cause::Exchanged]
     {
@@ -972,7 +972,7 @@ fn timers_due_together_end_in_a_sane_state() {
 }
 
 #[test]
-fn an_adopted_subscription_that_is_gone_is_made_anew_with_a_gap() {
+fn a_lost_adopted_subscription_is_recreated_with_a_gap() {
     let mut bench = Bench::new();
     assert!(matches!(bench.give(Input::Start { adopt: true })[..], [Effect::Adopt { .. }]));
     let effects = bench.fail(Disposition::Recreate);
@@ -1013,7 +1013,7 @@ fn a_link_that_is_leaving_is_replaced_without_a_gap() {
 }
 
 #[test]
-fn what_a_link_may_have_missed_is_told_once() {
+fn a_links_possible_loss_is_reported_once() {
     // Left within a gap: the gap reports it already, however the link ends.
     let mut bench = Bench::live();
     bench.link_progress();
@@ -1032,7 +1032,7 @@ fn what_a_link_may_have_missed_is_told_once() {
 }
 
 #[test]
-fn an_end_by_an_error_tells_too_whether_anything_is_left() {
+fn an_end_by_an_error_reports_the_remains_too() {
     let mut bench = Bench::live();
     bench.secs(780);
     bench.fail(Disposition::Fatal);
@@ -1074,7 +1074,7 @@ fn a_replacement_that_fails_leaves_the_old_one_in_force() {
 }
 
 #[test]
-fn a_link_whose_session_is_lost_costs_the_subscription_and_tells() {
+fn a_lost_session_loses_the_subscription_and_reports_it() {
     for cause in [Cause::SessionLost, Cause::TooLarge] {
         let mut bench = Bench::live();
         bench.link_progress();
@@ -1276,7 +1276,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
 
     #[test]
-    fn whatever_happens_the_machine_stays_sane(adopt: bool, steps in prop::collection::vec(step(), 1..60)) {
+    fn with_any_inputs_the_machine_invariants_hold(adopt: bool, steps in prop::collection::vec(step(), 1..60)) {
         let mut bench = Bench::new();
         bench.give(Input::Start { adopt });
         for step in steps {

@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_refused_stays_known_and_the_end_waits_for_nothing_of_it() {
+    fn a_refused_deletion_stays_known_and_does_not_delay_the_end() {
         let start = Instant::now();
         let until = start + Duration::from_secs(300);
         let (mut orphans, a, b) = (Orphans::default(), SubscriptionId::new("a"), SubscriptionId::new("b"));

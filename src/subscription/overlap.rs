@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_like_something_told_long_before_the_other_was_made_is_new() {
+    fn an_event_equal_to_one_long_before_the_takeover_is_new() {
         let (mut overlap, now) = (Overlap::default(), Instant::now());
         overlap.begin_again(now);
         assert!(overlap.admit(&told("a", 1), now) && overlap.admit(&told("b", 1), now), "none is being made");
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_remembered_is_bounded() {
+    fn the_memory_of_events_is_bounded() {
         let now = Instant::now();
         let mut overlap = Overlap::new(2);
         for n in 0..u64::try_from(REMEMBERED_BETWEEN).unwrap() + 10 {
@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn a_third_subscription_repeats_what_two_delivered() {
+    fn a_third_subscription_repeats_events_of_two_others() {
         let (mut overlap, now) = (Overlap::default(), Instant::now());
         overlap.begin(now);
         assert!(overlap.admit(&told("a", 1), now));
@@ -360,7 +360,7 @@ mod tests {
         /// Events in a row, some of them equal. The old subscription delivers a first part, the new one a last part;
         /// together all of them. In any interleaving, each event is admitted once.
         #[test]
-        fn two_that_overlap_tell_each_event_once(
+        fn two_overlapping_subscriptions_deliver_each_event_once(
             events in proptest::collection::vec(0u8..4, 1..60),
             cut in (0.0..1.0f64, 0.0..1.0f64),
             order in proptest::collection::vec(any::<bool>(), 200),

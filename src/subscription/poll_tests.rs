@@ -8,7 +8,7 @@ fn polled(world: &World, source: &FakeSource) -> SubscriptionBuilder {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_happens_after_the_start_arrives_and_nothing_from_before() {
+async fn events_after_the_start_arrive_and_none_from_before() {
     let (world, source) = (World::new(), FakeSource::default());
     source.happen([1]);
     let mut subscription = polled(&world, &source).start().await.unwrap();
@@ -50,7 +50,7 @@ async fn the_interval_is_as_set_and_a_poll_can_be_had_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_filter_that_no_source_tells_of_is_refused() {
+async fn a_filter_without_a_source_is_refused() {
     let (world, source) = (World::new(), FakeSource::default());
     let presence = "/restapi/v1.0/account/~/extension/~/presence";
     let both = SubscriptionBuilder::new(world.control.clone(), [filter(TEXTS), filter(presence)]);
@@ -96,7 +96,7 @@ async fn its_health_is_that_of_its_sources() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_source_cannot_tell_in_full_is_a_gap() {
+async fn an_incomplete_answer_of_a_source_is_a_gap() {
     let (world, source) = (World::new(), FakeSource::default());
     let mut subscription = polled(&world, &source).start().await.unwrap();
     source.partial();
@@ -115,7 +115,7 @@ async fn what_a_source_cannot_tell_in_full_is_a_gap() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_restart_goes_on_where_the_sources_stood() {
+async fn a_restart_continues_from_the_sources_positions() {
     let (world, source) = (World::new(), FakeSource::default());
     let store = crate::MemoryCheckpoint::new();
     let start = async || {
@@ -152,7 +152,7 @@ fn trouble(source: &FakeSource) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_counted_and_not_yet_told_is_told_after_a_restart() {
+async fn pending_counts_are_delivered_after_a_restart() {
     let (world, source) = (World::new(), FakeSource::default());
     let mut subscription = enriched(&world, &source).on_drop(OnDrop::Keep).start().await.unwrap();
     world.up(&subscription, 1).await;
@@ -194,7 +194,7 @@ async fn a_source_that_is_due_before_a_restart_has_its_lease_does_not_spin_the_d
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_counted_and_not_yet_told_at_the_end_is_a_gap() {
+async fn pending_counts_at_the_end_are_a_gap() {
     for down in [false, true] {
         let (world, source) = (World::new(), FakeSource::default());
         let subscription = enriched(&world, &source).start().await.unwrap();

@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gap_is_asked_for_from_a_position_answered_before_it_began() {
+    fn a_gap_is_queried_from_a_position_before_its_beginning() {
         let positions = positions(&[1000, 2000, 3000]);
         for (since, overlap, want) in [
             (4000, 0, Some("3000")),

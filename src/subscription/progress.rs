@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_service_will_repeat_is_kept_and_not_much_more() {
+    fn events_that_the_service_will_repeat_are_remembered_and_few_others() {
         let mut progress = Progress::default();
         for n in 0..1000 {
             progress.take_in(event(n, false));
@@ -209,7 +209,7 @@ mod tests {
 
     /// Found 4.5: 3 000 read since the position, and each of them would be found again.
     #[test]
-    fn what_events_were_about_is_kept_as_far_back_as_a_source_is_asked_for() {
+    fn subjects_are_remembered_as_far_back_as_a_source_is_queried() {
         let mut progress = Progress::default();
         progress.take_in(mark(1));
         progress.take_in(position("a", 5_000));

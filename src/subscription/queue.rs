@@ -461,7 +461,7 @@ mod tests {
     }
 
     #[test]
-    fn overflow_is_one_gap_with_its_span_and_count_in_its_place() {
+    fn overflow_is_one_gap_in_order_with_its_span_and_count() {
         let mut queue = Queue::new(1000);
         for n in 0..100 {
             queue.spill();
@@ -527,7 +527,7 @@ mod tests {
     }
 
     #[test]
-    fn found_8_gaps_of_a_stalled_reader_weigh_what_they_hold_and_fold_kind_by_kind() {
+    fn found_8_gaps_of_a_stalled_reader_count_their_bytes_and_merge_by_kind() {
         let filters: Vec<String> =
             (0..500).map(|n| format!("/restapi/v1.0/account/~/extension/{n}/presence")).collect();
         let one: usize = filters.iter().map(|filter| filter.len() + TEXT_WEIGHT).sum();
@@ -558,7 +558,7 @@ mod tests {
     }
 
     #[test]
-    fn gaps_of_a_kind_fold_while_nobody_reads_and_keep_the_first_and_last_id() {
+    fn gaps_of_a_kind_merge_without_a_reader_and_preserve_the_first_and_last_id() {
         let mut queue = Queue::new(1000);
         for ids in [("a", "b"), ("b", "c"), ("c", "d")] {
             queue.push_marker(gap(GapCause::SubscriptionGone));
@@ -573,7 +573,7 @@ mod tests {
     }
 
     #[test]
-    fn positions_keep_behind_what_was_found_and_take_no_room_while_nobody_reads() {
+    fn positions_follow_their_findings_and_take_no_room_without_a_reader() {
         let mut queue = Queue::new(1000);
         let position = |n: u64| Position::new(SyncToken::new(n.to_string(), at(n)), false, at(n));
         let text = "{}".to_owned();
@@ -636,7 +636,7 @@ mod tests {
     }
 
     #[test]
-    fn marks_keep_their_place_and_the_newest_wins() {
+    fn marks_stay_in_order_and_the_newest_wins() {
         let place = std::sync::Arc::new(crate::subscription::driver::Place {
             id: "a".into(),
             fingerprint: String::new(),

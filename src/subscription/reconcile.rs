@@ -740,7 +740,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_since_a_poll_began_is_asked_for_as_soon_as_it_is_over() {
+    fn a_gap_during_a_poll_is_queried_as_soon_as_the_poll_ends() {
         let mut bench = Bench::alone(1);
         bench.gap();
         // That call may have been answered before more events went missing.
@@ -875,7 +875,7 @@ mod tests {
     }
 
     #[test]
-    fn a_source_with_more_to_tell_is_asked_on_before_the_gap_is_filled() {
+    fn a_source_with_more_pages_is_queried_again_before_the_gap_is_filled() {
         let mut bench = Bench::well(1);
         bench.gap();
         let asked = bench.answer(0, Outcome::Synced { found: 100, more: true });
@@ -893,7 +893,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gap_that_follows_on_a_gap_is_asked_about_anew() {
+    fn a_gap_after_a_gap_is_queried_anew() {
         let mut bench = Bench::well(1);
         bench.gap();
         let stale = bench.turn(0).unwrap();
@@ -906,7 +906,7 @@ mod tests {
     }
 
     #[test]
-    fn a_source_in_trouble_keeps_the_gap_for_a_minute_and_goes_on_trying() {
+    fn a_failing_source_keeps_the_gap_open_for_a_minute_and_is_retried() {
         let mut bench = Bench::well(1);
         bench.gap();
         let asked = bench.pass(70, RETRY);
@@ -951,7 +951,7 @@ mod tests {
     }
 
     #[test]
-    fn a_source_that_tells_late_is_asked_once_more_after_the_gap() {
+    fn a_late_source_is_queried_again_after_the_gap() {
         let mut bench = Bench::well(1);
         bench.plan.sources[0].settle = Duration::from_secs(30);
         bench.gap();
@@ -974,7 +974,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_final_turns_a_source_off() {
+    fn only_a_permanent_error_turns_a_source_off() {
         for how in [Disposition::Refresh, Disposition::Recreate, Disposition::Prune, Disposition::Resync] {
             let mut bench = Bench::well(1);
             bench.gap();
@@ -1076,7 +1076,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_happens_every_source_is_led_on_and_every_gap_is_told_filled_once(
+        fn with_any_inputs_every_source_advances_and_every_gap_is_reported_filled_once(
             sources in 1usize..4, comes_up in any::<bool>(), steps in prop::collection::vec(step(), 1..80),
         ) {
             let mut bench = Bench::new(sources);

@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn each_subscription_has_its_own_place_and_all_survive_the_process() {
+    async fn each_subscription_has_its_own_position_and_all_survive_the_process() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("places.redb");
         let all = RedbCheckpoints::open(&path).unwrap();
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_no_database_or_no_place_is_an_error_and_not_a_new_beginning() {
+    async fn a_corrupt_checkpoint_database_is_an_error_not_a_fresh_start() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("places.redb");
         std::fs::write(&path, "{}".repeat(4096)).unwrap();

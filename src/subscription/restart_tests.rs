@@ -50,7 +50,7 @@ async fn crash(subscription: Subscription) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_crash_at_any_point_loses_nothing_and_repeats_what_was_not_acknowledged_only() {
+async fn a_crash_at_any_point_loses_nothing_and_repeats_only_unacknowledged_events() {
     for seed in 0..60 {
         let mut chance = fastrand::Rng::with_seed(seed);
         let (world, store) = (World::new(), MemoryCheckpoint::new());
@@ -90,7 +90,7 @@ async fn a_crash_at_any_point_loses_nothing_and_repeats_what_was_not_acknowledge
 }
 
 #[tokio::test(start_paused = true)]
-async fn read_one_after_the_other_only_the_last_event_comes_again() {
+async fn only_the_last_event_of_a_sequential_reader_is_repeated() {
     let (world, store) = (World::new(), MemoryCheckpoint::new());
     let mut subscription = keeping(&world, &store, AckMode::OnNext).start().await.unwrap();
     world.up(&subscription, 1).await;
@@ -120,7 +120,7 @@ async fn read_one_after_the_other_only_the_last_event_comes_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_gap_that_was_not_handled_is_told_again() {
+async fn an_unprocessed_gap_is_reported_again() {
     let (world, store) = (World::new(), MemoryCheckpoint::new());
     let mut subscription = keeping(&world, &store, AckMode::Explicit).start().await.unwrap();
     world.up(&subscription, 1).await;
@@ -140,7 +140,7 @@ async fn a_gap_that_was_not_handled_is_told_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_first_place_is_kept_before_anything_came() {
+async fn the_first_position_is_stored_before_any_event() {
     let (world, store) = (World::new(), MemoryCheckpoint::new());
     let subscription = keeping(&world, &store, AckMode::Explicit).start().await.unwrap();
     let token = store.load().await.unwrap().expect("kept before the start is over");
@@ -235,7 +235,7 @@ impl Checkpoint for Broken {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_checkpoint_that_does_not_work_is_told_at_the_start_and_leaves_nothing_behind() {
+async fn a_broken_checkpoint_fails_the_start_and_leaves_no_orphan() {
     for load in [true, false] {
         let world = World::new();
         let error = world.builder().checkpoint(Broken { load }).start().await.unwrap_err();
@@ -252,7 +252,7 @@ async fn a_checkpoint_that_does_not_work_is_told_at_the_start_and_leaves_nothing
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_close_hands_out_is_not_finished() {
+async fn events_returned_by_close_are_not_finished() {
     let (world, store) = (World::new(), MemoryCheckpoint::new());
     let mut subscription = keeping(&world, &store, AckMode::OnNext).start().await.unwrap();
     world.up(&subscription, 1).await;
@@ -268,7 +268,7 @@ async fn what_close_hands_out_is_not_finished() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_comes_before_the_first_place_is_told_all_the_same() {
+async fn events_before_the_first_position_are_delivered_too() {
     let (world, store) = (World::new(), MemoryCheckpoint::new());
     world.control.script(
         "create",

@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_same_thing_is_told_once_whoever_is_first() {
+    async fn the_same_event_is_delivered_once_from_either_origin() {
         let now = Instant::now();
         let mut told = Told::default();
         assert!(told.pushed(&[key(1)], None, now));
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_found_for_two_filters_is_delivered_for_both() {
+    async fn an_event_found_for_two_filters_is_delivered_for_both() {
         let now = Instant::now();
         let mut told = Told::default();
         for scope in ["/a", "/b"] {
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_was_told_long_ago_may_be_told_again() {
+    async fn events_delivered_long_ago_may_be_delivered_again() {
         let now = Instant::now();
         let mut told = Told::default();
         assert!(told.found(&[key(1)], "/a", None, now).is_some());
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn an_older_change_of_what_was_found_in_its_newer_state_is_part_of_that() {
+    fn an_older_change_is_part_of_a_newer_found_state() {
         let mut told = Told::default();
         let now = Instant::now();
         let version = |at| Some((key(9), at));
@@ -361,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_remembered_before_a_restart_is_known_before_the_owner_is() {
+    fn subjects_from_before_a_restart_are_recognized_before_the_owner_is_known() {
         let now = Instant::now();
         let pushed = About::of(&event("missed-calls", "7", Some("7")));
         let mut token = super::super::resume::ResumeToken::new(

@@ -64,7 +64,7 @@ const ROWS: &[(&str, &str, &[&str])] = &[
         "L7",
         "cancelled during create, change or back-off: nothing of which the id was read is left",
         &[
-            "l7_closing_leaves_nothing_behind_wherever_it_strikes",
+            "l7_closing_at_any_moment_leaves_no_orphan",
             "l7_cancelling_the_start_leaves_nothing_at_the_service",
             "l7_a_start_cancelled_while_the_service_creates_leaves_nothing",
             "an_unconfirmed_subscription_is_left_to_expire",
@@ -122,8 +122,8 @@ const ROWS: &[(&str, &str, &[&str])] = &[
         "P3",
         "the position survives reconnect and restart",
         &[
-            "p3_a_link_goes_on_where_the_last_one_stopped",
-            "p3_a_resume_token_goes_on_where_the_reader_stopped",
+            "p3_a_link_continues_where_the_last_one_stopped",
+            "p3_a_resume_token_continues_where_the_reader_stopped",
             "p3_the_position_survives_a_reconnect",
             "p3_the_position_survives_a_restart",
         ],
@@ -145,7 +145,7 @@ const ROWS: &[(&str, &str, &[&str])] = &[
     (
         "S1",
         "a panicking handler stops no other subscription",
-        &["s1_a_panic_of_one_reader_stops_nobody_else", "s1_a_panic_of_one_reader_stops_no_other"],
+        &["s1_a_panic_of_one_reader_stops_no_other_reader", "s1_a_panic_of_one_reader_stops_no_other"],
     ),
     (
         "S2",
@@ -162,7 +162,7 @@ const ROWS: &[(&str, &str, &[&str])] = &[
         "what was delivered is known after a restart",
         &[
             "repetitions_from_before_the_last_mark_are_recognised_after_a_restart",
-            "a_crash_at_any_point_loses_nothing_and_repeats_what_was_not_acknowledged_only",
+            "a_crash_at_any_point_loses_nothing_and_repeats_only_unacknowledged_events",
             "after_a_crash_a_lost_subscription_is_made_up_for_from_where_its_source_stood",
         ],
     ),
@@ -171,7 +171,7 @@ const ROWS: &[(&str, &str, &[&str])] = &[
         "killed: at least once",
         &[
             "s5_a_killed_process_receives_unacknowledged_events_again",
-            "a_crash_at_any_point_loses_nothing_and_repeats_what_was_not_acknowledged_only",
+            "a_crash_at_any_point_loses_nothing_and_repeats_only_unacknowledged_events",
         ],
     ),
     ("A6", "a refresh does not break the recovery", &["a6_a_refreshed_token_continues_the_session"]),
@@ -197,8 +197,8 @@ const ROWS: &[(&str, &str, &[&str])] = &[
         "S6",
         "drain and discard",
         &[
-            "s6_draining_hands_out_what_came_and_ends",
-            "s6_discarding_tells_how_much",
+            "s6_draining_delivers_received_events_and_ends",
+            "s6_discarding_reports_the_count",
             "s6_draining_delivers_received_events_and_deletes",
             "s6_discarding_counts_the_discarded_events",
         ],

@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_synced_survives_and_the_last_rename_may() {
+    fn synced_data_survives_and_the_last_rename_may() {
         let mut seen = [0; 2];
         for seed in 0..100 {
             let mut disk = disk(0, seed);
@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn a_disk_that_lies_tears_what_it_said_was_synced_and_a_kill_loses_nothing() {
+    fn a_lying_disk_tears_synced_data_and_a_kill_loses_nothing() {
         let torn = (0..100).filter(|seed| {
             let mut disk = disk(100, *seed);
             replace(&mut disk, "some text");
@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn sectors_of_what_was_not_synced_survive_one_by_one() {
+    fn unsynced_sectors_survive_one_by_one() {
         let mut partly = 0;
         for seed in 0..100 {
             let mut disk = disk(0, seed);
@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn the_machine_stops_before_the_operation_that_was_asked_for() {
+    fn the_machine_stops_before_the_requested_operation() {
         let mut disk = disk(0, 1);
         disk.arm(2);
         assert_eq!([disk.begin(), disk.begin(), disk.begin()], [Ok(()), Ok(()), Err(Trouble::Crashed)]);

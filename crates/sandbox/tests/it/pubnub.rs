@@ -59,7 +59,7 @@ async fn an_envelope_has_the_service_s_fields_and_knobs_leave_them_out() {
 }
 
 #[tokio::test]
-async fn timetokens_only_grow_and_any_cursor_finds_what_came_after_it() {
+async fn timetokens_only_grow_and_any_cursor_finds_later_messages() {
     let (sandbox, client, info, start) = listening().await;
     post(&sandbox, 0..50);
     let mut cursor = start.clone();

@@ -731,7 +731,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lossy_reset_takes_what_is_on_its_way_and_a_fin_behind_does_not() {
+    fn a_lossy_reset_drops_data_in_transit_and_a_fin_behind_does_not() {
         for (how, arrives) in
             [(End::ResetLossy, false), (End::FinLossy, false), (End::ResetBehind, true), (End::FinBehind, true)]
         {
@@ -754,7 +754,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_held_comes_later_in_order_and_what_is_swallowed_never() {
+    fn held_data_arrives_later_in_order_and_swallowed_data_never() {
         let mut bench = Bench::new();
         let id = bench.net.connect(Host::PubNub, &mut bench.q);
         bench.run(SEC);
