@@ -101,11 +101,11 @@ async fn run(plan: Plan) -> Run {
     let enough = Arc::new(AtomicBool::new(false));
     let reader = tokio::spawn(read(subscription, enough.clone()));
     tokio::time::sleep(plan.around).await;
-    sandbox.take_down(plan.transport).await;
-    sandbox.take_down(Service::Api).await;
+    sandbox.stop_service(plan.transport).await;
+    sandbox.stop_service(Service::Api).await;
     tokio::time::sleep(plan.away).await;
-    sandbox.bring_up(Service::Api).await;
-    sandbox.bring_up(plan.transport).await;
+    sandbox.start_service(Service::Api).await;
+    sandbox.start_service(plan.transport).await;
     let back = Instant::now();
     status.wait_for(|status| status.phase == Phase::Live).await.unwrap();
     let live = back.elapsed();

@@ -62,8 +62,8 @@ async fn trouble(sandbox: &Sandbox, draw: &mut fastrand::Rng) {
         0 | 1 => sandbox.reset_connections(service),
         2 => sandbox.close_connections(service),
         3 => sandbox.finish_connections(service),
-        4 => sandbox.take_down_for(service, Duration::from_millis(draw.u64(500..15_000))).await,
-        5 => sandbox.take_down_for(Service::Api, Duration::from_millis(draw.u64(500..15_000))).await,
+        4 => sandbox.stop_service_for(service, Duration::from_millis(draw.u64(500..15_000))).await,
+        5 => sandbox.stop_service_for(Service::Api, Duration::from_millis(draw.u64(500..15_000))).await,
         6 => sandbox.expire_access_tokens(),
         7 => {
             if let Some(held) = sandbox.subscriptions().first() {

@@ -185,12 +185,12 @@ async fn script(app: &mut App, sandbox: &Sandbox, push: Service) -> Result<(), F
     sms("Sent while push is up");
     app.until("the first message", |app| app.texts.len() == 1).await?;
 
-    sandbox.take_down(push).await;
+    sandbox.stop_service(push).await;
     app.until("the outage to be noticed", |app| app.phase != Phase::Live).await?;
     sms("Sent while push is down");
     app.until("the second message", |app| app.texts.len() == 2).await?;
 
-    sandbox.bring_up(push).await;
+    sandbox.start_service(push).await;
     app.until("push to come back", |app| app.phase == Phase::Live).await?;
     sms("Sent after push came back");
     app.until("the third message", |app| app.texts.len() == 3).await

@@ -330,10 +330,10 @@ async fn script(bot: &mut Bot, sandbox: &Sandbox) -> Result<(), Failure> {
 
     bot.until("the renewal", |seen| seen.renewals > 0).await?;
 
-    sandbox.take_down(Service::PubNub).await;
+    sandbox.stop_service(Service::PubNub).await;
     bot.until("the link to break", |seen| seen.phase == Some(Phase::Reconnecting)).await?;
     sandbox.trigger(&Fixture::inbound_sms("+16505550100", "Sent while the link was down"));
-    sandbox.bring_up(Service::PubNub).await;
+    sandbox.start_service(Service::PubNub).await;
     bot.until("the message sent meanwhile", |seen| {
         seen.phase == Some(Phase::Live) && seen.sms == 2 && seen.replies == 3
     })

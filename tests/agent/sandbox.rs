@@ -632,13 +632,13 @@ async fn events_during_an_outage_arrive_after_it() {
     let (sandbox, center) = sandbox(|_| {}).await;
     let (session, mut events) = live(&center).await;
     held(&center).await;
-    sandbox.take_down(Service::ContactCenter).await;
+    sandbox.stop_service(Service::ContactCenter).await;
     push(&center, "a");
     let mut status = session.status();
     while status.current().phase != Phase::Reconnecting {
         tokio::time::timeout(SOON, status.changed()).await.unwrap().unwrap();
     }
-    sandbox.bring_up(Service::ContactCenter).await;
+    sandbox.start_service(Service::ContactCenter).await;
     assert_eq!(word(&mut events).await, "CustomEvent");
     assert_eq!(center.session().unwrap().snapshots, 0);
 }

@@ -425,11 +425,11 @@ async fn listen_prints_events_errors_and_its_end_in_json() {
     assert_eq!((bad.get("raw"), &bad["bytes"]), (None, &12.into()), "it may hold secrets: {bad}");
 
     // A broken connection is not a gap.
-    sandbox.take_down(Service::PubNub).await;
+    sandbox.stop_service(Service::PubNub).await;
     let down = listen.find(|line| line["phase"] == "reconnecting").await;
     assert!(down["failed_attempts"].as_u64() >= Some(1) && down["error"].is_string(), "{down}");
     let uuids = sandbox.trigger(&Fixture::inbound_sms("+16505550100", "meanwhile"));
-    sandbox.bring_up(Service::PubNub).await;
+    sandbox.start_service(Service::PubNub).await;
     let event = listen.find(|line| line["type"] == "event" || line["type"] == "gap").await;
     assert_eq!(event["uuid"], uuids[0].as_str(), "{event}");
 

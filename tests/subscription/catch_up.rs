@@ -58,14 +58,14 @@ async fn messages_that_pubnub_dropped_are_found_in_the_message_store() {
     let mut subscription = start(&sandbox, Duration::from_secs(600)).await;
     sandbox.trigger(&sms(1));
     assert_eq!(next_text(&mut subscription).await, (Origin::Push, "text 1".into()));
-    sandbox.take_down(Service::PubNub).await;
+    sandbox.stop_service(Service::PubNub).await;
     for n in 2..=6 {
         sandbox.trigger(&sms(n));
     }
     // Longer than PubNub retains it.
     sandbox.advance(ms(500));
     tokio::time::sleep(ms(400)).await;
-    sandbox.bring_up(Service::PubNub).await;
+    sandbox.start_service(Service::PubNub).await;
     assert_eq!(next_gap(&mut subscription).await.certainty, Certainty::Possible);
     for n in 2..=6 {
         assert_eq!(next_text(&mut subscription).await, (Origin::CatchUp, format!("text {n}")));
@@ -81,11 +81,11 @@ async fn messages_that_pubnub_dropped_are_found_in_the_message_store() {
 async fn during_a_pubnub_outage_the_message_store_is_polled_and_each_text_arrives_once() {
     let sandbox = quick().start().await.unwrap();
     let mut subscription = start(&sandbox, ms(200)).await;
-    sandbox.take_down(Service::PubNub).await;
+    sandbox.stop_service(Service::PubNub).await;
     soon(subscription.status().wait_for(|status| status.phase == Phase::Reconnecting)).await.unwrap();
     sandbox.trigger(&sms(1));
     assert_eq!(next_text(&mut subscription).await, (Origin::CatchUp, "text 1".into()));
-    sandbox.bring_up(Service::PubNub).await;
+    sandbox.start_service(Service::PubNub).await;
     sandbox.trigger(&sms(2));
     // PubNub delivers both; the first is a duplicate.
     loop {

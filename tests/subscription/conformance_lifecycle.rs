@@ -180,7 +180,7 @@ async fn l7_dropped_during_a_failing_change_or_a_back_off_leaves_nothing() {
     assert!(sandbox.wait_subscriptions(0, SOON).await);
 
     let subscription = live(&sandbox).await;
-    sandbox.take_down(Service::PubNub).await;
+    sandbox.stop_service(Service::PubNub).await;
     let mut status = subscription.status();
     soon(status.wait_for(|status| status.failed_attempts >= 3)).await.unwrap();
     drop(subscription);
@@ -298,9 +298,9 @@ async fn p3_the_position_survives_a_reconnect() {
     let mut subscription = live(&sandbox).await;
     publish(&sandbox, 1..=3);
     let mut journal = Journal::upto(&mut subscription, 3).await;
-    sandbox.take_down(Service::PubNub).await;
+    sandbox.stop_service(Service::PubNub).await;
     publish(&sandbox, 4..=6);
-    sandbox.bring_up(Service::PubNub).await;
+    sandbox.start_service(Service::PubNub).await;
     journal.read_to(&mut subscription, 6).await;
     journal.assert_only(1..=6);
     assert_eq!(sandbox.requests_to(Operation::Handshake).len(), 0, "no handshake: it means from now on");
@@ -350,10 +350,10 @@ async fn p5_a_service_down_beyond_the_lease_is_one_gap() {
     let sandbox = quick().knobs(short_leases).start().await.unwrap();
     let mut subscription = live(&sandbox).await;
     let old = subscription.id().unwrap();
-    sandbox.take_down(Service::Api).await;
+    sandbox.stop_service(Service::Api).await;
     let mut status = subscription.status();
     soon(status.wait_for(|status| status.phase == Phase::Recreating)).await.unwrap();
-    sandbox.bring_up(Service::Api).await;
+    sandbox.start_service(Service::Api).await;
     replaced(&sandbox, &subscription, &old).await;
     publish(&sandbox, 1..=3);
     let journal = Journal::upto(&mut subscription, 3).await;

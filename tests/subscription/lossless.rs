@@ -231,8 +231,8 @@ async fn trouble(sandbox: &Sandbox, over: Over, login: &mut Option<Instant>, cha
     ];
     let at = rest[chance.usize(..rest.len())];
     match (way, id) {
-        ("down", _) => sandbox.take_down_for(push, short).await,
-        ("down for long", _) => sandbox.take_down_for(push, RETENTION + short).await,
+        ("down", _) => sandbox.stop_service_for(push, short).await,
+        ("down for long", _) => sandbox.stop_service_for(push, RETENTION + short).await,
         ("reset", _) => sandbox.reset_connections(push),
         ("closed", _) => sandbox.close_connections(push),
         ("forgotten", Some(id)) => drop(sandbox.forget(&id)),

@@ -154,13 +154,13 @@ async fn fault_server_down_for_some_seconds() {
     publish(&sandbox, 1..=5);
     let mut journal = Journal::upto(&mut subscription, 5).await;
 
-    sandbox.take_down(Service::PubNub).await;
+    sandbox.stop_service(Service::PubNub).await;
     publish(&sandbox, 6..=10);
     let mut status = subscription.status();
     let down = soon(status.wait_for(|status| status.failed_attempts >= 12)).await.unwrap();
     assert_eq!(down.phase, Phase::Reconnecting);
     assert!(!down.is_healthy() && down.last_error.is_some());
-    sandbox.bring_up(Service::PubNub).await;
+    sandbox.start_service(Service::PubNub).await;
     publish(&sandbox, 11..=15);
 
     journal.read_to(&mut subscription, 15).await;
@@ -176,7 +176,7 @@ async fn fault_server_down_longer_than_it_retains_events_is_a_possible_gap() {
     let mut subscription = live_over(&sandbox, pubnub(&sandbox).buffer_age(ms(600))).await;
     publish(&sandbox, 1..=5);
     let mut journal = Journal::upto(&mut subscription, 5).await;
-    sandbox.take_down_for(Service::PubNub, ms(1500)).await;
+    sandbox.stop_service_for(Service::PubNub, ms(1500)).await;
     publish(&sandbox, 6..=10);
     journal.read_to(&mut subscription, 10).await;
     assert_eq!(journal.events(), (1..=10).collect::<Vec<_>>());

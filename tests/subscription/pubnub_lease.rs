@@ -127,7 +127,7 @@ async fn move_while_the_link_is_down_is_a_possible_gap() {
     let (id, handle) = (subscription.id().unwrap(), subscription.handle());
     publish(&sandbox, 1..=5);
     let mut journal = Journal::upto(&mut subscription, 5).await;
-    sandbox.take_down(Service::PubNub).await;
+    sandbox.stop_service(Service::PubNub).await;
     // These wait at an address that will not be read again.
     publish(&sandbox, 6..=10);
     let mut status = subscription.status();
@@ -136,7 +136,7 @@ async fn move_while_the_link_is_down_is_a_possible_gap() {
     // Not by `revalidate`, which dials at once.
     soon(handle.update_filters([filter(STORE)])).await.unwrap();
     publish(&sandbox, 11..=15);
-    sandbox.bring_up(Service::PubNub).await;
+    sandbox.start_service(Service::PubNub).await;
     journal.read_to(&mut subscription, 15).await;
     journal.assert_missing_only_in_gaps(1..=15);
     assert!(journal.events().ends_with(&[11, 12, 13, 14, 15]), "{:?}", journal.events());

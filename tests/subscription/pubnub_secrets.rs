@@ -63,10 +63,10 @@ async fn a7_no_log_no_debug_and_no_error_shows_a_secret() {
         inspection.show_all(&subscription);
         inspection.event(&sandbox, &mut subscription).await;
     }
-    sandbox.take_down(Service::PubNub).await;
+    sandbox.stop_service(Service::PubNub).await;
     soon(subscription.status().wait_for(|status| status.failed_attempts >= 2)).await.unwrap();
     inspection.show_all(&subscription);
-    sandbox.bring_up(Service::PubNub).await;
+    sandbox.start_service(Service::PubNub).await;
 
     // A renewal that changes everything; an expired token; login errors.
     let handle = subscription.handle();

@@ -459,10 +459,10 @@ async fn w05_a_token_is_requested_for_each_connection_and_a_refused_one_is_not_r
 async fn an_absent_gateway_is_awaited() {
     let sandbox = quick().start().await.unwrap();
     let mut subscription = live(&sandbox).await;
-    sandbox.take_down(Service::Gateway).await;
+    sandbox.stop_service(Service::Gateway).await;
     publish(&sandbox, 1..=3);
     phase(&subscription, Phase::Reconnecting).await;
-    sandbox.bring_up(Service::Gateway).await;
+    sandbox.start_service(Service::Gateway).await;
     assert_after_resets(&Journal::upto(&mut subscription, 3).await, 1..=3, 1);
     close_recovered(&sandbox, subscription).await;
 }

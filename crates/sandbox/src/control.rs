@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::cipher;
-use super::delivery::Happening;
+use super::delivery::DomainEvent;
 use super::fault::Fault;
 use super::faults::{FaultId, Target};
 use super::filters::EventUri;
@@ -321,14 +321,14 @@ fn trigger(state: &mut State, call: &Call) -> Answer {
     if let Ok(Event { event, body }) = serde_json::from_slice::<Event>(&call.body) {
         let uri = EventUri::parse(&event, &state.identity.account_id, &state.identity.extension_id);
         for _ in 0..count {
-            let happening = Happening { uri: uri.clone(), bodies: vec![body.get().to_owned()] };
-            uuids.extend(state.deliver(&happening));
+            let domain_event = DomainEvent { uri: uri.clone(), bodies: vec![body.get().to_owned()] };
+            uuids.extend(state.deliver(&domain_event));
         }
     } else {
         let fixture: Fixture = read(call)?;
         for _ in 0..count {
-            for happening in fixture.happen(state) {
-                uuids.extend(state.deliver(&happening));
+            for domain_event in fixture.apply(state) {
+                uuids.extend(state.deliver(&domain_event));
             }
         }
     }

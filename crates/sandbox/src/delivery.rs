@@ -14,13 +14,13 @@ use super::subscriptions::Subscription;
 /// A domain event: an event URI, and a body for each level of detail that a filter can request
 /// (plain, detailed, with SIP data); the last body also serves the levels above it.
 #[derive(Clone, Debug)]
-pub(super) struct Happening {
+pub(super) struct DomainEvent {
     pub(super) uri: EventUri,
     /// JSON bodies, least detailed first; at least one.
     pub(super) bodies: Vec<String>,
 }
 
-impl Happening {
+impl DomainEvent {
     fn body(&self, filter: &EventUri) -> &str {
         let richest = self.bodies.len().saturating_sub(1);
         self.bodies.get(richest.min(usize::from(filter.richness()))).map_or("null", String::as_str)
@@ -30,19 +30,19 @@ impl Happening {
 impl State {
     /// Delivers an event now, or after the configured latency. Returns the notifications' uuids if
     /// they are known.
-    pub(super) fn deliver(&mut self, happening: &Happening) -> Vec<String> {
+    pub(super) fn deliver(&mut self, domain_event: &DomainEvent) -> Vec<String> {
         let latency = self.knobs.event_latency;
         if latency.is_zero() {
-            return self.deliver_now(happening);
+            return self.deliver_now(domain_event);
         }
         let at = later(self.moment().now, latency);
-        self.schedule.add(at, Due::Deliver(happening.clone()));
+        self.schedule.add(at, Due::Deliver(domain_event.clone()));
         Vec::new()
     }
 
     /// Delivers to every live subscription with a matching filter, once each. Returns the
     /// notifications' uuids.
-    pub(super) fn deliver_now(&mut self, happening: &Happening) -> Vec<String> {
+    pub(super) fn deliver_now(&mut self, domain_event: &DomainEvent) -> Vec<String> {
         let moment = self.moment();
         let timestamp = self.write_time(moment.wall);
         let owner = self.identity.extension_id.clone();
@@ -52,7 +52,7 @@ impl State {
             .iter()
             .filter(|subscription| subscription.status == "Active")
             .filter_map(|subscription| {
-                let met = subscription.filters.iter().filter(|filter| happening.uri.meets(filter));
+                let met = subscription.filters.iter().filter(|filter| domain_event.uri.meets(filter));
                 // Where filters overlap, the most detailed body wins.
                 Some((subscription.clone(), met.max_by_key(|filter| filter.richness())?.clone()))
             })
@@ -61,12 +61,12 @@ impl State {
         let mut uuids = Vec::with_capacity(targets.len());
         for (subscription, filter) in targets {
             let id = shared.clone().unwrap_or_else(|| uuid(&mut self.rng));
-            let event = EventUri { path: event_path(&happening.uri, &filter), query: filter.query.clone() };
+            let event = EventUri { path: event_path(&domain_event.uri, &filter), query: filter.query.clone() };
             let text = format!(
                 r#"{{"uuid":"{id}","event":{},"timestamp":"{timestamp}","subscriptionId":"{}","ownerId":"{owner}","body":{}}}"#,
                 serde_json::Value::from(event.text()),
                 subscription.id,
-                happening.body(&filter),
+                domain_event.body(&filter),
             );
             self.send(&subscription, &text);
             uuids.push(id);

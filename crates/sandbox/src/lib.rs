@@ -115,8 +115,8 @@ mod fault;
 mod faults;
 mod filters;
 mod fixtures;
+mod fixtures_apply;
 mod gateway;
-mod happen;
 mod http;
 mod knobs;
 mod link;
@@ -150,7 +150,7 @@ pub use self::messages::{SentKind, SentMessage};
 pub use self::requests::{Operation, Recorded, Service};
 pub use self::view::{Faults, Gauges, SubscriptionView, Transport};
 
-use self::delivery::Happening;
+use self::delivery::DomainEvent;
 use self::filters::EventUri;
 use self::state::{Cut, Identity, Shared};
 use ringcentral_events::Secret;
@@ -171,9 +171,9 @@ use ringcentral_events::{Error, ErrorKind, Result};
 /// assert!(sandbox.wait_open_polls(1, minute).await, "it listens");
 ///
 /// // A message while PubNub is down is there when it is back.
-/// sandbox.take_down(Service::PubNub).await;
+/// sandbox.stop_service(Service::PubNub).await;
 /// sandbox.trigger(&Fixture::inbound_sms("+16505550100", "ping"));
-/// sandbox.bring_up(Service::PubNub).await;
+/// sandbox.start_service(Service::PubNub).await;
 /// assert!(sandbox.wait_sent_messages(1, minute).await, "it answered");
 /// assert_eq!(sandbox.sent_messages()[0].text, "pong");
 ///
@@ -230,10 +230,10 @@ impl Sandbox {
 
     /// Stops, and waits until its tasks and sockets are gone.
     pub async fn stop(mut self) {
-        self.take_down(Service::Api).await;
-        self.take_down(Service::PubNub).await;
-        self.take_down(Service::Gateway).await;
-        self.take_down(Service::ContactCenter).await;
+        self.stop_service(Service::Api).await;
+        self.stop_service(Service::PubNub).await;
+        self.stop_service(Service::Gateway).await;
+        self.stop_service(Service::ContactCenter).await;
         for task in std::mem::take(&mut self.running.0) {
             task.abort();
             let _ = task.await;
@@ -340,8 +340,8 @@ impl Sandbox {
         self.shared.update(|state| {
             let mut uuids = Vec::new();
             for fixture in fixtures {
-                for happening in fixture.happen(state) {
-                    uuids.extend(state.deliver(&happening));
+                for domain_event in fixture.apply(state) {
+                    uuids.extend(state.deliver(&domain_event));
                 }
             }
             uuids
@@ -373,7 +373,7 @@ impl Sandbox {
             let mut uuids = Vec::new();
             for body in bodies {
                 let bodies = vec![body.as_ref().to_owned()];
-                uuids.extend(state.deliver(&Happening { uri: uri.clone(), bodies }));
+                uuids.extend(state.deliver(&DomainEvent { uri: uri.clone(), bodies }));
             }
             uuids
         }))
@@ -476,13 +476,13 @@ impl Sandbox {
 
     /// Stops a server: open connections break, new ones are refused, and the port stays reserved.
     /// Events are queued meanwhile. Returns once it has stopped.
-    pub async fn take_down(&self, service: Service) {
+    pub async fn stop_service(&self, service: Service) {
         self.set_power(service, false).await;
     }
 
-    /// Like [`take_down`](Self::take_down), and restarts it after `time` of the sandbox's clock.
-    pub async fn take_down_for(&self, service: Service, time: Duration) {
-        self.take_down(service).await;
+    /// Like [`stop_service`](Self::stop_service), and restarts it after `time` of the sandbox's clock.
+    pub async fn stop_service_for(&self, service: Service, time: Duration) {
+        self.stop_service(service).await;
         self.shared.update(|state| {
             let at = state::later(state.moment().now, time);
             state.schedule.add(at, schedule::Due::Up(service));
@@ -490,7 +490,7 @@ impl Sandbox {
     }
 
     /// Restarts a server on its port. Returns once it listens.
-    pub async fn bring_up(&self, service: Service) {
+    pub async fn start_service(&self, service: Service) {
         self.set_power(service, true).await;
     }
 

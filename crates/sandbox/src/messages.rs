@@ -7,8 +7,8 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::account::messages::NewMessage;
-use super::delivery::Happening;
-use super::happen;
+use super::delivery::DomainEvent;
+use super::fixtures_apply;
 use super::http::{Call, Part, Refused, Reply, json_reply};
 use super::state::State;
 
@@ -118,7 +118,7 @@ fn recipients(body: &Value, names: &[&str]) -> Result<Vec<String>, Refused> {
 }
 
 /// `POST …/sms` and `…/mms`: the response and the events.
-pub(super) fn send_sms(state: &mut State, call: &Call) -> Result<(Reply, Vec<Happening>), Refused> {
+pub(super) fn send_sms(state: &mut State, call: &Call) -> Result<(Reply, Vec<DomainEvent>), Refused> {
     let (body, attachments) = sent_body(call)?;
     // A picture needs no text.
     let text = match (text_field(&body, "text"), attachments.is_empty()) {
@@ -138,17 +138,17 @@ pub(super) fn send_sms(state: &mut State, call: &Call) -> Result<(Reply, Vec<Hap
     // A message to the own number is also received.
     let received = to.contains(&state.identity.phone_number);
     state.note_sent(SentKind::Sms, to, text, id.to_string());
-    let mut hint = happen::hint(state, extension, "SMS", 1, 0, &[id]);
+    let mut hint = fixtures_apply::hint(state, extension, "SMS", 1, 0, &[id]);
     hint.uri.query.push_str("&direction=Outbound");
     let mut raised = vec![hint];
     if received {
-        raised.extend(happen::inbound_sms(state, from, text, None));
+        raised.extend(fixtures_apply::inbound_sms(state, from, text, None));
     }
     Ok((json_reply(StatusCode::OK, &record), raised))
 }
 
 /// `POST …/company-pager`.
-pub(super) fn send_pager(state: &mut State, call: &Call) -> Result<(Reply, Vec<Happening>), Refused> {
+pub(super) fn send_pager(state: &mut State, call: &Call) -> Result<(Reply, Vec<DomainEvent>), Refused> {
     let body = body(call)?;
     let text = text_field(&body, "text")?;
     let to = recipients(&body, &["extensionNumber", "extensionId"])?;
@@ -167,18 +167,18 @@ pub(super) fn send_pager(state: &mut State, call: &Call) -> Result<(Reply, Vec<H
     let (id, record) = state.store_message(&new);
     let received = to.iter().any(|it| it == extension || it == OWN_NUMBER);
     state.note_sent(SentKind::Pager, to, text, id.to_string());
-    let mut hint = happen::hint(state, extension, "Pager", 1, 0, &[id]);
+    let mut hint = fixtures_apply::hint(state, extension, "Pager", 1, 0, &[id]);
     hint.uri.query.push_str("&direction=Outbound");
     let mut raised = vec![hint];
     if received {
         let (inbound, _) = state.store_message(&NewMessage { direction: "Inbound", ..new });
-        raised.push(happen::hint(state, extension, "Pager", 1, 0, &[inbound]));
+        raised.push(fixtures_apply::hint(state, extension, "Pager", 1, 0, &[inbound]));
     }
     Ok((json_reply(StatusCode::OK, &record), raised))
 }
 
 /// `POST /team-messaging/v1/chats/{id}/posts`.
-pub(super) fn create_post(state: &mut State, call: &Call, chat_id: &str) -> Result<(Reply, Vec<Happening>), Refused> {
+pub(super) fn create_post(state: &mut State, call: &Call, chat_id: &str) -> Result<(Reply, Vec<DomainEvent>), Refused> {
     let body = body(call)?;
     let text = text_field(&body, "text")?;
     let creator = state.identity.extension_id.clone();

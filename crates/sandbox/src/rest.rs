@@ -6,12 +6,12 @@ use serde_json::json;
 
 use super::account::{a2p, calls, insights, message_sync, messages as store, people, team};
 use super::budget::{Group, Spent};
-use super::delivery::Happening;
+use super::delivery::DomainEvent;
 use super::http::{Call, Refused, Reply, json_reply};
 use super::state::{State, uuid};
 use super::{gateway, messages, oauth, subscriptions};
 
-type Routed = Result<(Reply, Vec<Happening>), Refused>;
+type Routed = Result<(Reply, Vec<DomainEvent>), Refused>;
 
 /// Handles a call: token, budget, resource, headers.
 pub(super) fn handle(state: &mut State, call: &Call) -> Reply {
@@ -19,9 +19,9 @@ pub(super) fn handle(state: &mut State, call: &Call) -> Reply {
     let path: Vec<&str> = segments.iter().map(String::as_str).collect();
     let mut spent = None;
     let mut reply = match route(state, call, &path, &mut spent) {
-        Ok((reply, happenings)) => {
-            for happening in &happenings {
-                state.deliver(happening);
+        Ok((reply, domain_events)) => {
+            for domain_event in &domain_events {
+                state.deliver(domain_event);
             }
             reply
         }
@@ -37,19 +37,19 @@ fn route(state: &mut State, call: &Call, path: &[&str], spent: &mut Option<Spent
         // Sockets depend on the access tokens that change here.
         state.schedule.poke();
         return match (method, rest) {
-            ("GET", ["authorize"]) => quiet(oauth::authorize(state, call)),
-            ("POST", ["token"]) => spend(state, Group::Auth, spent).and_then(|()| quiet(oauth::grant(state, call))),
-            ("POST", ["revoke"]) => spend(state, Group::Auth, spent).and_then(|()| quiet(oauth::revoke(state, call))),
+            ("GET", ["authorize"]) => ok(oauth::authorize(state, call)),
+            ("POST", ["token"]) => spend(state, Group::Auth, spent).and_then(|()| ok(oauth::grant(state, call))),
+            ("POST", ["revoke"]) => spend(state, Group::Auth, spent).and_then(|()| ok(oauth::revoke(state, call))),
             ("POST", ["wstoken"]) => {
                 let login = oauth::check(state, call)?;
                 spend(state, Group::Auth, spent)?;
-                loud(gateway::issue(state, login))
+                ok_or_refused(gateway::issue(state, login))
             }
             _ => Err(no_such(call)),
         };
     }
     if let ("GET", ["restapi"] | ["restapi", "v1.0"]) = (method, path) {
-        return quiet(versions(state));
+        return ok(versions(state));
     }
     oauth::check(state, call)?;
     let (group, handler) = resource(state, method, path).ok_or_else(|| no_such(call))?;
@@ -63,14 +63,20 @@ type Handler = fn(&mut State, &Call, &[&str]) -> Routed;
 fn resource(state: &State, method: &str, path: &[&str]) -> Option<(Group, Handler)> {
     use Group::{Heavy, Light, Medium};
     let found: (Group, Handler) = match (method, path) {
-        ("POST", ["restapi", "v1.0", "subscription"]) => (Medium, |s, c, _| loud(subscriptions::create(s, c))),
-        ("GET", ["restapi", "v1.0", "subscription"]) => (Light, |s, c, _| quiet(subscriptions::list(s, c))),
-        ("GET", ["restapi", "v1.0", "subscription", _]) => (Light, |s, c, p| loud(subscriptions::get(s, c, p[3]))),
-        ("PUT", ["restapi", "v1.0", "subscription", _]) => (Medium, |s, c, p| loud(subscriptions::update(s, c, p[3]))),
-        ("POST", ["restapi", "v1.0", "subscription", _, "renew"]) => {
-            (Light, |s, c, p| loud(subscriptions::renew(s, c, p[3])))
+        ("POST", ["restapi", "v1.0", "subscription"]) => (Medium, |s, c, _| ok_or_refused(subscriptions::create(s, c))),
+        ("GET", ["restapi", "v1.0", "subscription"]) => (Light, |s, c, _| ok(subscriptions::list(s, c))),
+        ("GET", ["restapi", "v1.0", "subscription", _]) => {
+            (Light, |s, c, p| ok_or_refused(subscriptions::get(s, c, p[3])))
         }
-        ("DELETE", ["restapi", "v1.0", "subscription", _]) => (Medium, |s, _, p| loud(subscriptions::delete(s, p[3]))),
+        ("PUT", ["restapi", "v1.0", "subscription", _]) => {
+            (Medium, |s, c, p| ok_or_refused(subscriptions::update(s, c, p[3])))
+        }
+        ("POST", ["restapi", "v1.0", "subscription", _, "renew"]) => {
+            (Light, |s, c, p| ok_or_refused(subscriptions::renew(s, c, p[3])))
+        }
+        ("DELETE", ["restapi", "v1.0", "subscription", _]) => {
+            (Medium, |s, _, p| ok_or_refused(subscriptions::delete(s, p[3])))
+        }
         (_, ["restapi", "v1.0", "account", account, rest @ ..]) => {
             if *account != "~" && *account != state.identity.account_id {
                 return None;
@@ -78,23 +84,23 @@ fn resource(state: &State, method: &str, path: &[&str]) -> Option<(Group, Handle
             return account_resource(state, method, rest);
         }
         ("GET", ["team-messaging", "v1", "chats"] | ["restapi", "v1.0", "glip", "chats" | "groups"]) => {
-            (Medium, |s, c, _| loud(team::list_chats(s, c)))
+            (Medium, |s, c, _| ok_or_refused(team::list_chats(s, c)))
         }
         ("GET", ["team-messaging", "v1", "recent", "chats"] | ["restapi", "v1.0", "glip", "recent", "chats"]) => {
-            (Light, |s, c, _| loud(team::recent_chats(s, c)))
+            (Light, |s, c, _| ok_or_refused(team::recent_chats(s, c)))
         }
-        ("GET", ["team-messaging", "v1", "chats", _]) => (Light, |s, _, p| loud(team::get_chat(s, p[3]))),
+        ("GET", ["team-messaging", "v1", "chats", _]) => (Light, |s, _, p| ok_or_refused(team::get_chat(s, p[3]))),
         ("GET", ["team-messaging", "v1", "chats", _, "posts"]) => {
-            (Medium, |s, c, p| loud(team::list_posts(s, c, p[3], None)))
+            (Medium, |s, c, p| ok_or_refused(team::list_posts(s, c, p[3], None)))
         }
         ("GET", ["team-messaging", "v1", "chats", _, "threads", _, "posts"]) => {
-            (Medium, |s, c, p| loud(team::list_posts(s, c, p[3], Some(p[5]))))
+            (Medium, |s, c, p| ok_or_refused(team::list_posts(s, c, p[3], Some(p[5]))))
         }
         ("POST", ["team-messaging", "v1", "chats", _, "posts"]) => {
             (Medium, |s, c, p| messages::create_post(s, c, p[3]))
         }
         ("GET", ["restapi", "v1.0", "glip", "chats" | "groups", _, "posts"]) => {
-            (Heavy, |s, c, p| loud(team::list_posts(s, c, p[4], None)))
+            (Heavy, |s, c, p| ok_or_refused(team::list_posts(s, c, p[4], None)))
         }
         ("POST", ["restapi", "v1.0", "glip", "chats" | "groups", _, "posts"]) => {
             (Heavy, |s, c, p| messages::create_post(s, c, p[4]))
@@ -102,7 +108,7 @@ fn resource(state: &State, method: &str, path: &[&str]) -> Option<(Group, Handle
         ("GET", ["ai", "ringsense", "v1", "public", "accounts", account, "domains", _, "sessions", _, "insights"])
             if *account == "~" || *account == state.identity.account_id =>
         {
-            (Light, |s, _, p| loud(insights::of_session(s, p[7], p[9])))
+            (Light, |s, _, p| ok_or_refused(insights::of_session(s, p[7], p[9])))
         }
         _ => return None,
     };
@@ -114,16 +120,16 @@ fn account_resource(state: &State, method: &str, rest: &[&str]) -> Option<(Group
     use Group::{Heavy, Light, Medium};
     let (extension, rest) = match (method, rest) {
         (_, ["extension", extension, rest @ ..]) => (*extension, rest),
-        ("GET", []) => return Some((Light, |s, _, _| quiet(messages::get_account(s)))),
-        ("GET", ["extension"]) => return Some((Medium, |s, c, _| loud(people::list(s, c)))),
-        ("GET", ["presence"]) => return Some((Heavy, |s, c, _| loud(people::account_presence(s, c)))),
-        ("GET", ["call-log"]) => return Some((Heavy, |s, c, _| loud(calls::list(s, c, None)))),
-        ("GET", ["call-log-sync"]) => return Some((Heavy, |s, c, _| loud(calls::sync(s, c, None)))),
-        ("GET", ["a2p-sms", "messages"]) => return Some((Light, |s, c, _| loud(a2p::list(s, c)))),
+        ("GET", []) => return Some((Light, |s, _, _| ok(messages::get_account(s)))),
+        ("GET", ["extension"]) => return Some((Medium, |s, c, _| ok_or_refused(people::list(s, c)))),
+        ("GET", ["presence"]) => return Some((Heavy, |s, c, _| ok_or_refused(people::account_presence(s, c)))),
+        ("GET", ["call-log"]) => return Some((Heavy, |s, c, _| ok_or_refused(calls::list(s, c, None)))),
+        ("GET", ["call-log-sync"]) => return Some((Heavy, |s, c, _| ok_or_refused(calls::sync(s, c, None)))),
+        ("GET", ["a2p-sms", "messages"]) => return Some((Light, |s, c, _| ok_or_refused(a2p::list(s, c)))),
         _ => return None,
     };
     if let ("GET", true, ["presence"]) = (method, extension.contains(','), rest) {
-        return Some((Light, |s, c, p| quiet(people::presences(s, c, p[5]))));
+        return Some((Light, |s, c, p| ok(people::presences(s, c, p[5]))));
     }
     let extension = state.extension_of(extension)?;
     let writes = matches!(rest, ["sms" | "mms" | "company-pager" | "phone-number"]);
@@ -131,19 +137,19 @@ fn account_resource(state: &State, method: &str, rest: &[&str]) -> Option<(Group
         return None;
     }
     let found: (Group, Handler) = match (method, rest) {
-        ("GET", []) => (Light, |s, _, p| quiet(people::get(s, &named(s, p)?))),
-        ("GET", ["phone-number"]) => (Light, |s, _, _| quiet(messages::list_phone_numbers(s))),
+        ("GET", []) => (Light, |s, _, p| ok(people::get(s, &named(s, p)?))),
+        ("GET", ["phone-number"]) => (Light, |s, _, _| ok(messages::list_phone_numbers(s))),
         ("POST", ["sms" | "mms"]) => (Medium, |s, c, _| messages::send_sms(s, c)),
         ("POST", ["company-pager"]) => (Medium, |s, c, _| messages::send_pager(s, c)),
-        ("GET", ["message-sync"]) => (Light, |s, c, p| loud(message_sync::answer(s, c, &named(s, p)?))),
-        ("GET", ["message-store"]) => (Light, |s, c, p| loud(store::list(s, c, &named(s, p)?))),
-        ("GET", ["message-store", _]) => (Light, |s, _, p| loud(store::get(s, &named(s, p)?, p[7]))),
+        ("GET", ["message-sync"]) => (Light, |s, c, p| ok_or_refused(message_sync::answer(s, c, &named(s, p)?))),
+        ("GET", ["message-store"]) => (Light, |s, c, p| ok_or_refused(store::list(s, c, &named(s, p)?))),
+        ("GET", ["message-store", _]) => (Light, |s, _, p| ok_or_refused(store::get(s, &named(s, p)?, p[7]))),
         ("PUT", ["message-store", _]) => (Medium, |s, c, p| store::update(s, c, &named(s, p)?, p[7])),
         ("DELETE", ["message-store", _]) => (Medium, |s, c, p| store::delete(s, c, &named(s, p)?, p[7])),
-        ("GET", ["presence"]) => (Light, |s, c, p| quiet(people::presence(s, c, &named(s, p)?))),
+        ("GET", ["presence"]) => (Light, |s, c, p| ok(people::presence(s, c, &named(s, p)?))),
         ("PUT", ["presence"]) => (Medium, |s, c, p| people::set(s, c, &named(s, p)?)),
-        ("GET", ["call-log"]) => (Heavy, |s, c, p| loud(calls::list(s, c, Some(&named(s, p)?)))),
-        ("GET", ["call-log-sync"]) => (Heavy, |s, c, p| loud(calls::sync(s, c, Some(&named(s, p)?)))),
+        ("GET", ["call-log"]) => (Heavy, |s, c, p| ok_or_refused(calls::list(s, c, Some(&named(s, p)?)))),
+        ("GET", ["call-log-sync"]) => (Heavy, |s, c, p| ok_or_refused(calls::sync(s, c, Some(&named(s, p)?)))),
         _ => return None,
     };
     Some(found)
@@ -156,11 +162,11 @@ fn named(state: &State, path: &[&str]) -> Result<String, Refused> {
 }
 
 #[allow(clippy::unnecessary_wraps, reason = "every route has one type")]
-fn quiet(reply: Reply) -> Routed {
+fn ok(reply: Reply) -> Routed {
     Ok((reply, Vec::new()))
 }
 
-fn loud(reply: Result<Reply, Refused>) -> Routed {
+fn ok_or_refused(reply: Result<Reply, Refused>) -> Routed {
     reply.map(|reply| (reply, Vec::new()))
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::delivery::Happening;
+use super::delivery::DomainEvent;
 use super::gateway;
 use super::pubnub::{ChannelId, Payload};
 use super::requests::Service;
@@ -15,7 +15,7 @@ use super::state::{Shared, State};
 #[derive(Clone, Debug)]
 pub(super) enum Due {
     /// A delayed event.
-    Deliver(Happening),
+    Deliver(DomainEvent),
     /// A delayed message.
     Publish(ChannelId, String),
     /// A server restarts.
@@ -58,7 +58,7 @@ impl Schedule {
 
 fn run(state: &mut State, due: Due) {
     match due {
-        Due::Deliver(happening) => drop(state.deliver_now(&happening)),
+        Due::Deliver(domain_event) => drop(state.deliver_now(&domain_event)),
         Due::Publish(channel, text) => state.publish_payload(&channel, Payload::Data(text)),
         Due::Gateway(later) => gateway::run_later(state, later),
         Due::Up(service) => state.server(service).want(true),

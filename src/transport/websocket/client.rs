@@ -63,7 +63,7 @@ impl SocketClient {
         loop {
             let session = self.session.upgrade().ok_or_else(closed)?;
             let changed = session.changed.notified();
-            let socket = session.known().held.iter().rev().find(|held| held.socket.is_usable()).cloned();
+            let socket = session.connections().held.iter().rev().find(|held| held.socket.is_usable()).cloned();
             if let Some(held) = socket {
                 let socket: &Socket = &held.socket;
                 return session.call(socket, &call.method, &call.path, call.body.as_deref(), deadline).await;

@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::super::delivery::Happening;
-use super::super::happen::happening;
+use super::super::delivery::DomainEvent;
+use super::super::fixtures_apply::domain_event;
 use super::super::http::{Call, Refused, Reply, json_reply};
 use super::super::messages::keep;
 use super::super::state::State;
@@ -24,7 +24,7 @@ pub(in super::super) struct A2p {
 
 impl State {
     /// Adds a message to the account; returns its id and its event.
-    pub(in super::super) fn add_a2p(&mut self, direction: &str, from: &str, text: &str) -> Happening {
+    pub(in super::super) fn add_a2p(&mut self, direction: &str, from: &str, text: &str) -> DomainEvent {
         let (created, now) = self.written_now();
         let inbound = direction == "Inbound";
         self.account.a2p.last_id += 1;
@@ -45,7 +45,7 @@ impl State {
     }
 
     /// Changes a message's status; does nothing if the id is unknown.
-    pub(in super::super) fn change_a2p(&mut self, id: u64, status: &str) -> Vec<Happening> {
+    pub(in super::super) fn change_a2p(&mut self, id: u64, status: &str) -> Vec<DomainEvent> {
         let (_, now) = self.written_now();
         let Some((_, record)) = self.account.a2p.messages.iter_mut().find(|(_, record)| record["id"] == id) else {
             return Vec::new();
@@ -57,10 +57,10 @@ impl State {
     }
 }
 
-fn change_event(state: &State, record: &Value) -> Happening {
+fn change_event(state: &State, record: &Value) -> DomainEvent {
     let direction = record["direction"].as_str().unwrap_or_default();
     let uri = format!("/restapi/v1.0/account/{}/a2p-sms/messages?direction={direction}", state.identity.account_id);
-    happening(state, &uri, record)
+    domain_event(state, &uri, record)
 }
 
 /// `GET …/a2p-sms/messages`: newest first, paged; texts with `view=Detailed`.

@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::super::delivery::Happening;
-use super::super::happen::happening;
+use super::super::delivery::DomainEvent;
+use super::super::fixtures_apply::domain_event;
 use super::super::http::{Refused, Reply, json_reply};
 use super::super::messages::keep;
 use super::super::state::{State, uuid};
@@ -21,7 +21,7 @@ pub(in super::super) struct Insights {
 
 impl State {
     /// Makes insights of a session, or adds to them; returns their event.
-    pub(in super::super) fn add_insights(&mut self, domain: &str, session: &str, summary: &str) -> Happening {
+    pub(in super::super) fn add_insights(&mut self, domain: &str, session: &str, summary: &str) -> DomainEvent {
         let (_, now) = self.written_now();
         let known = |record: &&mut Value| record["domain"] == domain && record["sourceSessionId"] == session;
         let record = if let Some(record) = self.account.insights.records.iter_mut().find(known) {
@@ -52,7 +52,7 @@ impl State {
             record
         };
         let account = &self.identity.account_id;
-        happening(self, &format!("/ai/ringsense/v1/public/accounts/{account}/domains/{domain}/insights"), &record)
+        domain_event(self, &format!("/ai/ringsense/v1/public/accounts/{account}/domains/{domain}/insights"), &record)
     }
 }
 

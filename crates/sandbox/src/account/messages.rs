@@ -6,8 +6,8 @@ use std::time::SystemTime;
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::super::delivery::Happening;
-use super::super::happen;
+use super::super::delivery::DomainEvent;
+use super::super::fixtures_apply;
 use super::super::http::{Call, Refused, Reply, empty_reply, json_reply};
 use super::super::state::{State, number};
 use super::{count_in, id_number, time_in};
@@ -155,7 +155,7 @@ impl State {
     }
 
     /// Changes a message and returns the events; does nothing if the id is unknown.
-    pub(in super::super) fn change_message(&mut self, id: u64, change: Change) -> Vec<Happening> {
+    pub(in super::super) fn change_message(&mut self, id: u64, change: Change) -> Vec<DomainEvent> {
         let (modified, now) = self.written_now();
         let Some(stored) = self.account.messages.find(id) else { return Vec::new() };
         let (field, value) = match change {
@@ -169,7 +169,7 @@ impl State {
         stored.modified = modified;
         let Stored { extension, record, .. } = stored.clone();
         let kind = record["type"].as_str().unwrap_or_default();
-        let mut hint = happen::hint(self, &extension, kind, 0, 1, &[]);
+        let mut hint = fixtures_apply::hint(self, &extension, kind, 0, 1, &[]);
         if record["direction"] == "Outbound" {
             hint.uri.query.push_str("&direction=Outbound");
         }
@@ -242,7 +242,7 @@ pub(in super::super) fn update(
     call: &Call,
     extension: &str,
     id: &str,
-) -> Result<(Reply, Vec<Happening>), Refused> {
+) -> Result<(Reply, Vec<DomainEvent>), Refused> {
     let key = found(state, extension, id)?.id;
     let body = super::super::messages::body(call)?;
     let change = match body["readStatus"].as_str() {
@@ -250,8 +250,8 @@ pub(in super::super) fn update(
         Some("Unread") => Change::Unread,
         _ => return Err(Refused::parameter("readStatus")),
     };
-    let happenings = state.change_message(key, change);
-    Ok((get(state, extension, id)?, happenings))
+    let domain_events = state.change_message(key, change);
+    Ok((get(state, extension, id)?, domain_events))
 }
 
 /// `DELETE …/message-store/{id}`; `purge=true` deletes permanently.
@@ -260,9 +260,9 @@ pub(in super::super) fn delete(
     call: &Call,
     extension: &str,
     id: &str,
-) -> Result<(Reply, Vec<Happening>), Refused> {
+) -> Result<(Reply, Vec<DomainEvent>), Refused> {
     let key = found(state, extension, id)?.id;
     let purge = call.query("purge").is_some_and(|purge| purge == "true");
-    let happenings = state.change_message(key, if purge { Change::Purge } else { Change::Delete });
-    Ok((empty_reply(StatusCode::NO_CONTENT), happenings))
+    let domain_events = state.change_message(key, if purge { Change::Purge } else { Change::Delete });
+    Ok((empty_reply(StatusCode::NO_CONTENT), domain_events))
 }

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::super::delivery::Happening;
-use super::super::happen::{self, happening};
+use super::super::delivery::DomainEvent;
+use super::super::fixtures_apply::{self, domain_event};
 use super::super::http::{Call, Refused, Reply, json_reply, text_reply};
 use super::super::state::State;
 use super::{count_in, id_number};
@@ -45,7 +45,7 @@ impl State {
 
     /// Changes the list of extensions and returns the events. Does nothing when creating a known
     /// extension or changing an unknown one.
-    pub(in super::super) fn change_extension(&mut self, id: &str, change: ExtensionChange) -> Vec<Happening> {
+    pub(in super::super) fn change_extension(&mut self, id: &str, change: ExtensionChange) -> Vec<DomainEvent> {
         let others = &mut self.knobs.account.other_extensions;
         let at = others.iter().position(|other| other == id);
         let what = match (change, at) {
@@ -71,9 +71,9 @@ impl State {
         if what == "Update" {
             changed["hints"] = json!(["ExtensionInfo"]);
         }
-        let mut all = vec![happening(self, &list, &json!({ "extensions": [changed] }))];
+        let mut all = vec![domain_event(self, &list, &json!({ "extensions": [changed] }))];
         if what != "Create" {
-            all.push(happening(self, &format!("{list}/{id}"), &changed));
+            all.push(domain_event(self, &format!("{list}/{id}"), &changed));
         }
         all
     }
@@ -179,7 +179,7 @@ pub(in super::super) fn set(
     state: &mut State,
     call: &Call,
     extension: &str,
-) -> Result<(Reply, Vec<Happening>), Refused> {
+) -> Result<(Reply, Vec<DomainEvent>), Refused> {
     if extension != state.identity.extension_id {
         return Err(Refused::new(
             403,
@@ -205,7 +205,7 @@ pub(in super::super) fn set(
     for name in ["message", "allowSeeMyPresence", "ringOnMonitoredCall", "pickUpCallsOnHold"] {
         changes.extend(asked.get(name).map(|value| (name.to_owned(), value.clone())));
     }
-    let event = happen::change_presence(state, &changes);
+    let event = fixtures_apply::change_presence(state, &changes);
     Ok((presence(state, call, extension), vec![event]))
 }
 

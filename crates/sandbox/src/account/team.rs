@@ -7,8 +7,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::super::delivery::Happening;
-use super::super::happen::happening;
+use super::super::delivery::DomainEvent;
+use super::super::fixtures_apply::domain_event;
 use super::super::http::{Call, Refused, Reply, json_reply};
 use super::super::messages::keep;
 use super::super::state::{State, number};
@@ -51,7 +51,7 @@ fn new_chat(id: &str, at: &str) -> Value {
 }
 
 /// The event of a post or chat: its record, and the kind of change.
-fn event_of(state: &State, uri: &str, record: &Value, what: &str) -> Happening {
+fn event_of(state: &State, uri: &str, record: &Value, what: &str) -> DomainEvent {
     let mut body = record.clone();
     body["eventType"] = json!(what);
     if let Some(public) = body.as_object_mut().and_then(|body| body.remove("public")) {
@@ -60,7 +60,7 @@ fn event_of(state: &State, uri: &str, record: &Value, what: &str) -> Happening {
     if let Some(members) = record["members"].as_array() {
         body["members"] = members.iter().map(|member| member["id"].clone()).collect();
     }
-    happening(state, uri, &body)
+    domain_event(state, uri, &body)
 }
 
 const POSTS: &str = "/team-messaging/v1/posts";
@@ -68,7 +68,7 @@ const CHATS: &str = "/team-messaging/v1/chats";
 
 impl State {
     /// Adds a post to a chat, which is created if it is new; returns the event.
-    pub(in super::super) fn add_post(&mut self, chat_id: &str, creator_id: &str, text: &str) -> (Value, Happening) {
+    pub(in super::super) fn add_post(&mut self, chat_id: &str, creator_id: &str, text: &str) -> (Value, DomainEvent) {
         let (_, now) = self.written_now();
         let record = json!({
             "id": number(&mut self.rng, 14),
@@ -97,7 +97,7 @@ impl State {
 
     /// Adds a reply to a post; the first reply starts a thread. Returns no events if the post
     /// does not exist.
-    pub(in super::super) fn reply_to_post(&mut self, parent: &str, creator_id: &str, text: &str) -> Vec<Happening> {
+    pub(in super::super) fn reply_to_post(&mut self, parent: &str, creator_id: &str, text: &str) -> Vec<DomainEvent> {
         let posts = &mut self.account.team.posts;
         let Some((_, first)) = posts.iter_mut().find(|(_, post)| post["id"] == parent) else { return Vec::new() };
         let chat = first["groupId"].as_str().unwrap_or(CHAT).to_owned();
@@ -125,7 +125,7 @@ impl State {
     }
 
     /// Changes the text of a post; does nothing if the id is unknown.
-    pub(in super::super) fn edit_post(&mut self, id: &str, text: &str) -> Vec<Happening> {
+    pub(in super::super) fn edit_post(&mut self, id: &str, text: &str) -> Vec<DomainEvent> {
         let (_, now) = self.written_now();
         let Some((_, post)) = self.account.team.posts.iter_mut().find(|(_, post)| post["id"] == id) else {
             return Vec::new();
@@ -138,7 +138,7 @@ impl State {
     }
 
     /// Removes a post; does nothing if the id is unknown.
-    pub(in super::super) fn remove_post(&mut self, id: &str) -> Vec<Happening> {
+    pub(in super::super) fn remove_post(&mut self, id: &str) -> Vec<DomainEvent> {
         let posts = &mut self.account.team.posts;
         let Some(at) = posts.iter().position(|(_, post)| post["id"] == id) else { return Vec::new() };
         let removed = posts.remove(at);
@@ -150,7 +150,7 @@ impl State {
     }
 
     /// Names a chat; the user joins it if it is new.
-    pub(in super::super) fn name_chat(&mut self, id: &str, name: &str) -> Happening {
+    pub(in super::super) fn name_chat(&mut self, id: &str, name: &str) -> DomainEvent {
         let (_, now) = self.written_now();
         let known = self.account.team.chats.iter().any(|chat| chat["id"] == id);
         let chat = self.touch_chat(id, &now);
@@ -160,7 +160,7 @@ impl State {
     }
 
     /// The user leaves a chat.
-    pub(in super::super) fn leave_chat(&mut self, id: &str) -> Vec<Happening> {
+    pub(in super::super) fn leave_chat(&mut self, id: &str) -> Vec<DomainEvent> {
         let chats = &mut self.account.team.chats;
         let Some(at) = chats.iter().position(|chat| chat["id"] == id) else { return Vec::new() };
         chats.remove(at);

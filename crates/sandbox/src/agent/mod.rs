@@ -64,7 +64,7 @@
 //! | odd events | [`ContactCenter::push`] of any JSON; [`AgentKnobs::values`], [`AgentKnobs::casing`] |
 //! | ids with `/`, `+`, `%`, or of 4 KB | [`AgentKnobs::ids`] |
 //! | redirects | `Fault::status(302).header("Location", …)` |
-//! | a GOAWAY, a reset, an outage | [`Sandbox::finish_connections`](super::Sandbox::finish_connections), `reset_connections`, `take_down` |
+//! | a GOAWAY, a reset, an outage | [`Sandbox::finish_connections`](super::Sandbox::finish_connections), `reset_connections`, `stop_service` |
 //!
 //! # Over HTTP
 //!

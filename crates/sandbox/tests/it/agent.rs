@@ -481,13 +481,13 @@ async fn the_server_can_be_stopped_and_disconnected_alone() {
     sandbox.reset_connections(Service::ContactCenter);
     assert!(held.await.is_err(), "the poll broke");
     assert!(client.center.wait_open_polls(0, SOON).await);
-    sandbox.take_down(Service::ContactCenter).await;
+    sandbox.stop_service(Service::ContactCenter).await;
     let path = format!("/{}/get-next-event?timeout=0", encoded(&id));
     assert!(client.request(Method::GET, &path).send().await.is_err());
     let state = client.http.get(format!("{}/_sandbox/state", sandbox.base_url())).send().await.unwrap();
     assert_eq!(state.status(), 200);
     client.center.push(&json!({ "type": "CustomEvent", "eventName": "a" }).to_string()).unwrap();
-    sandbox.bring_up(Service::ContactCenter).await;
+    sandbox.start_service(Service::ContactCenter).await;
     assert_eq!(client.poll(&id, 60).await.events(), ["a"]);
 }
 

@@ -505,9 +505,9 @@ async fn it_is_controlled_over_http() {
     assert_eq!(ask(Method::POST, "/connections/contact_center", json!({ "action": "reset" })).await.status, 204);
     assert!(held.await.is_err());
     assert_eq!(ask(Method::POST, "/servers/contact_center", json!({ "down_ms": 60_000 })).await.status, 204);
-    sandbox.take_down(Service::ContactCenter).await;
+    sandbox.stop_service(Service::ContactCenter).await;
     assert_eq!(ask(Method::POST, "/servers/contact_center", json!({})).await.status, 204);
-    sandbox.bring_up(Service::ContactCenter).await;
+    sandbox.start_service(Service::ContactCenter).await;
 
     for (path, body, status) in [
         ("/agents/terminate", json!({ "message": "RemoteLogoff" }), 204),

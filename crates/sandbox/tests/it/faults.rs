@@ -172,16 +172,16 @@ async fn a_drip_is_slow_and_whole() {
 async fn a_server_goes_down_and_comes_back_on_its_port_with_its_queue() {
     let (sandbox, client, info, mut cursor) = listening().await;
     for round in ["first", "second"] {
-        sandbox.take_down(Service::PubNub).await;
+        sandbox.stop_service(Service::PubNub).await;
         assert_eq!(sandbox.gauges().pubnub_connections, 0);
         let refused = TcpStream::connect(address(sandbox.pubnub_origin())).await.unwrap_err();
         assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
         sandbox.trigger(&Fixture::team_post(round));
         assert_eq!(client.get(SUBSCRIPTION).await.0, 200, "the other server stays");
-        sandbox.bring_up(Service::PubNub).await;
+        sandbox.start_service(Service::PubNub).await;
         assert_eq!(texts(&client.next(&info, &mut cursor).await), [round]);
     }
-    sandbox.take_down_for(Service::Api, Duration::from_secs(30)).await;
+    sandbox.stop_service_for(Service::Api, Duration::from_secs(30)).await;
     assert!(client.request(Method::GET, SUBSCRIPTION, None).send().await.is_err());
     sandbox.advance(Duration::from_secs(30));
     let back = async {

@@ -245,9 +245,9 @@ async fn a_live_session_is_taken_over_or_stays() {
 #[tokio::test]
 async fn a_gateway_that_was_down_recovers_its_sessions() {
     let bot = subscribed(quick()).await;
-    bot.sandbox.take_down(Service::Gateway).await;
+    bot.sandbox.stop_service(Service::Gateway).await;
     bot.post(&["meanwhile"]);
-    bot.sandbox.bring_up(Service::Gateway).await;
+    bot.sandbox.start_service(Service::Gateway).await;
     let (mut socket, _) = bot.resume().await;
     assert_eq!(socket.posts(1).await, ["meanwhile"]);
 }

@@ -62,8 +62,8 @@ async fn a_crowd_of_polls_is_served_and_leaves_nothing_behind() {
     let answers: Vec<Vec<Value>> = polls.join_all().await;
     assert!(answers.iter().all(|messages| messages.len() == 1));
     assert!(sandbox.wait_open_polls(0, SOON).await);
-    sandbox.take_down(Service::PubNub).await;
-    sandbox.take_down(Service::Api).await;
+    sandbox.stop_service(Service::PubNub).await;
+    sandbox.stop_service(Service::Api).await;
     let Gauges { api_connections, pubnub_connections, overlapping_polls, .. } = sandbox.gauges();
     assert_eq!((api_connections, pubnub_connections, overlapping_polls), (0, 0, 0));
     sandbox.stop().await;

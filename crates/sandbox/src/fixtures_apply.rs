@@ -5,14 +5,14 @@ use serde_json::{Value, json};
 use super::account::calls::NewCall;
 use super::account::messages::{Change, NewMessage};
 use super::account::people::ExtensionChange;
-use super::delivery::Happening;
+use super::delivery::DomainEvent;
 use super::filters::EventUri;
 use super::fixtures::{Fixture, caller, greeting};
 use super::state::{Identity, State, number};
 
 impl Fixture {
     /// Changes the account and returns the events.
-    pub(super) fn happen(&self, state: &mut State) -> Vec<Happening> {
+    pub(super) fn apply(&self, state: &mut State) -> Vec<DomainEvent> {
         match self {
             Self::InboundSms { from, text, extension } => inbound_sms(state, from, text, extension.as_deref()),
             Self::TeamPost { chat_id, creator_id, text } => vec![state.add_post(chat_id, creator_id, text).1],
@@ -45,7 +45,7 @@ impl Fixture {
                 vec![store_changed(state, message_type, *new_count, *updated_count)]
             }
             Self::SubscriptionReminder { expires_in } => {
-                vec![happening(state, "/restapi/v1.0/subscription/~", &json!({ "expiresIn": expires_in }))]
+                vec![domain_event(state, "/restapi/v1.0/subscription/~", &json!({ "expiresIn": expires_in }))]
             }
         }
     }
@@ -59,9 +59,9 @@ fn of(identity: &Identity, extension: &str, tail: &str) -> String {
     format!("/restapi/v1.0/account/{}/extension/{extension}/{tail}", identity.account_id)
 }
 
-pub(super) fn happening(state: &State, uri: &str, body: &Value) -> Happening {
+pub(super) fn domain_event(state: &State, uri: &str, body: &Value) -> DomainEvent {
     let uri = EventUri::parse(uri, &state.identity.account_id, &state.identity.extension_id);
-    Happening { uri, bodies: vec![body.to_string()] }
+    DomainEvent { uri, bodies: vec![body.to_string()] }
 }
 
 fn times(state: &State) -> String {
@@ -76,7 +76,7 @@ pub(super) fn hint(
     new_count: u32,
     updated_count: u32,
     ids: &[u64],
-) -> Happening {
+) -> DomainEvent {
     let mut change = json!({ "type": kind, "newCount": new_count, "updatedCount": updated_count });
     if !ids.is_empty() {
         change["newMessageIds"] = json!(ids);
@@ -86,7 +86,7 @@ pub(super) fn hint(
         "lastUpdated": times(state),
         "changes": [change],
     });
-    happening(state, &format!("{}?type={kind}", of(&state.identity, extension, "message-store")), &body)
+    domain_event(state, &format!("{}?type={kind}", of(&state.identity, extension, "message-store")), &body)
 }
 
 fn inbound(state: &mut State, extension: Option<&str>, kind: &str, from: &str, subject: &str) -> (String, u64, Value) {
@@ -99,22 +99,22 @@ fn inbound(state: &mut State, extension: Option<&str>, kind: &str, from: &str, s
     (extension, id, body)
 }
 
-pub(super) fn inbound_sms(state: &mut State, from: &str, text: &str, extension: Option<&str>) -> Vec<Happening> {
+pub(super) fn inbound_sms(state: &mut State, from: &str, text: &str, extension: Option<&str>) -> Vec<DomainEvent> {
     let (extension, id, body) = inbound(state, extension, "SMS", from, text);
-    let instant = happening(state, &of(&state.identity, &extension, "message-store/instant?type=SMS"), &body);
+    let instant = domain_event(state, &of(&state.identity, &extension, "message-store/instant?type=SMS"), &body);
     vec![instant, hint(state, &extension, "SMS", 1, 0, &[id])]
 }
 
-fn stored(state: &mut State, kind: &str, tail: &str, from: &str, extension: Option<&str>) -> Vec<Happening> {
+fn stored(state: &mut State, kind: &str, tail: &str, from: &str, extension: Option<&str>) -> Vec<DomainEvent> {
     let (extension, id, body) = inbound(state, extension, kind, from, from);
-    let event = happening(state, &of(&state.identity, &extension, tail), &body);
+    let event = domain_event(state, &of(&state.identity, &extension, tail), &body);
     vec![event, hint(state, &extension, kind, 1, 0, &[id])]
 }
 
 /// Maximum count of a hint that changes the store; callers may pass any number.
 const MOST: u32 = 10_000;
 
-fn store_changed(state: &mut State, kind: &str, new_count: u32, updated_count: u32) -> Happening {
+fn store_changed(state: &mut State, kind: &str, new_count: u32, updated_count: u32) -> DomainEvent {
     state.touch_messages(kind, usize::try_from(updated_count).unwrap_or(usize::MAX));
     for _ in 0..new_count.min(MOST) {
         inbound(state, None, kind, &caller(), &greeting());
@@ -123,7 +123,7 @@ fn store_changed(state: &mut State, kind: &str, new_count: u32, updated_count: u
     hint(state, &extension, kind, new_count, updated_count, &[])
 }
 
-fn presence(state: &mut State, presence_status: &str, telephony_status: &str) -> Happening {
+fn presence(state: &mut State, presence_status: &str, telephony_status: &str) -> DomainEvent {
     let sequence = state.messages.next_sequence();
     let identity = state.identity.clone();
     let simple = json!({
@@ -162,11 +162,11 @@ fn presence(state: &mut State, presence_status: &str, telephony_status: &str) ->
     }
     state.set_presence(&identity.extension_id, [simple.clone(), detailed.clone(), with_sip.clone()]);
     let uri = EventUri::parse(&own(&identity, "presence"), &identity.account_id, &identity.extension_id);
-    Happening { uri, bodies: vec![simple.to_string(), detailed.to_string(), with_sip.to_string()] }
+    DomainEvent { uri, bodies: vec![simple.to_string(), detailed.to_string(), with_sip.to_string()] }
 }
 
 /// Changes fields of the user's presence and returns the events.
-pub(super) fn change_presence(state: &mut State, changes: &serde_json::Map<String, Value>) -> Happening {
+pub(super) fn change_presence(state: &mut State, changes: &serde_json::Map<String, Value>) -> DomainEvent {
     let extension = state.identity.extension_id.clone();
     if state.last_presence(&extension).is_none() {
         drop(presence(state, "Available", "NoCall"));
@@ -182,10 +182,10 @@ pub(super) fn change_presence(state: &mut State, changes: &serde_json::Map<Strin
     state.set_presence(&extension, bodies.clone());
     let identity = &state.identity;
     let uri = EventUri::parse(&own(identity, "presence"), &identity.account_id, &identity.extension_id);
-    Happening { uri, bodies: bodies.iter().map(Value::to_string).collect() }
+    DomainEvent { uri, bodies: bodies.iter().map(Value::to_string).collect() }
 }
 
-fn telephony(state: &mut State, status: &str, from: &str, missed: bool) -> (String, Happening) {
+fn telephony(state: &mut State, status: &str, from: &str, missed: bool) -> (String, DomainEvent) {
     let session = number(&mut state.rng, 12);
     let identity = state.identity.clone();
     let body = json!({
@@ -214,11 +214,11 @@ fn telephony(state: &mut State, status: &str, from: &str, missed: bool) -> (Stri
         let result = if missed { "Missed" } else { "Call connected" };
         state.log_call(&NewCall { from, result, session: &session, recorded: false });
     }
-    let event = happening(state, &own(&identity, "telephony/sessions"), &body);
+    let event = domain_event(state, &own(&identity, "telephony/sessions"), &body);
     (session, event)
 }
 
-fn missed_call(state: &mut State, from: &str) -> Vec<Happening> {
+fn missed_call(state: &mut State, from: &str) -> Vec<DomainEvent> {
     let (session, event) = telephony(state, "Disconnected", from, true);
     let identity = &state.identity;
     let body = json!({
@@ -230,5 +230,5 @@ fn missed_call(state: &mut State, from: &str) -> Vec<Happening> {
         "to": identity.phone_number,
         "toName": "Sandbox User",
     });
-    vec![event, happening(state, &own(identity, "missed-calls"), &body)]
+    vec![event, domain_event(state, &own(identity, "missed-calls"), &body)]
 }
