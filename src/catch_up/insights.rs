@@ -20,33 +20,33 @@ use crate::rest::{Client, segment};
 use crate::salvage::unwrapped;
 use crate::timestamp::Timestamp;
 
-/// As many calls as one page of the log has at most.
+/// The maximum of one page of the call log.
 const PAGE: usize = 250;
-/// Sessions of one round, the newest; each is a request.
+/// The most sessions of one round, the newest; each is a request.
 const SESSIONS: usize = 100;
-/// Where the first so many are refused and none is answered, the others are not asked.
+/// If this many first requests are refused and none is answered, the round stops.
 const REFUSALS: u32 = 3;
-/// The log is asked by the start of a call, and insights follow its end.
+/// The log is queried by the start of a call, and insights follow its end.
 const LONG_CALL: u64 = 3_600_000;
 /// The published sample has its insights 5 min 16 s after the end of its recording.
 const LATE: Duration = Duration::from_secs(30 * 60);
 const LEAST_LATE: Duration = Duration::from_secs(10 * 60);
 const MOST_LATE: Duration = Duration::from_secs(7 * 86_400);
-/// Two rounds are at least so far apart: each reads the call log (rate group Heavy).
+/// The least time between two rounds: each reads the call log (rate group Heavy).
 const APART: u64 = 240_000;
-/// A round that is older begins anew.
+/// An older round begins anew.
 const STALE: u64 = 3_600_000;
-/// A round that was left out because of that follows within this.
+/// A round that was skipped because of that follows within this time.
 const SETTLES: Duration = Duration::from_secs(300);
 
 type Meetings = Arc<dyn Fn() -> Vec<String> + Send + Sync>;
 
-/// Makes up for insights of recorded calls
+/// Backfills insights of recorded calls
 /// (`GET /ai/ringsense/v1/public/accounts/{a}/domains/{d}/sessions/{id}/insights`, rate group
 /// Light), of the domains `pbx` and `rcv`. For the other domains push is the only way: a lost
 /// event is lost for good.
 ///
-/// The service has no list of insights, so they are asked for session by session:
+/// The service has no list of insights, so the source requests them session by session:
 ///
 /// - `pbx`: the calls of the account's log (rate group Heavy) that were recorded, the newest 100
 ///   of those that ended within [`late`](Self::late) before the gap, or in it.
@@ -55,7 +55,7 @@ type Meetings = Arc<dyn Fn() -> Vec<String> + Send + Sync>;
 ///
 /// Insights that were made or changed since the gap began are found, in their present state: of
 /// two events of one call only the later one. A gap of these filters is never complete
-/// ([`GapClosure::Partial`]): nothing proves that every session with new insights was asked for.
+/// ([`GapClosure::Partial`]): nothing proves that every session with new insights was requested.
 /// Rounds are 4 min apart, so the last part of a gap may be found 5 min after its end.
 ///
 /// Needs an ACE licence, the permission to read insights, and `ReadCallLog` for the account.
@@ -81,7 +81,7 @@ impl fmt::Debug for Insights {
 }
 
 impl Insights {
-    /// Asks through `client`.
+    /// Sends its requests through `client`.
     #[must_use]
     pub fn new(client: Client) -> Self {
         let clock = client.system().clock();
@@ -96,8 +96,8 @@ impl Insights {
         Self { late: late.clamp(LEAST_LATE, MOST_LATE), ..self }
     }
 
-    /// The ids of the meetings whose insights may be missing, asked for at each round: at most
-    /// 100 of them are read. The service has no documented list of meetings.
+    /// The ids of the meetings whose insights may be missing, requested at each round: at most 100 of them are read.
+    /// The service has no documented list of meetings.
     #[must_use]
     pub fn meetings(self, ids: impl Fn() -> Vec<String> + Send + Sync + 'static) -> Self {
         Self { meetings: Some(Arc::new(ids)), ..self }
@@ -112,24 +112,24 @@ struct Position {
     round: Option<Round>,
 }
 
-/// What the last round read.
+/// The span that the last round read.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Read {
-    /// From when on, by this machine's clock.
+    /// Its beginning, by this machine's clock.
     since: u64,
-    /// Up to when, by the service's clock.
+    /// Its end, by the service's clock.
     upto: u64,
     /// When it began, by this machine's clock.
     at: u64,
 }
 
-/// What is being read.
+/// The present round.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Round {
     /// By this machine's clock.
     since: u64,
     at: u64,
-    /// What was made before, by the service's clock, does not count. Known from the first answer on.
+    /// Earlier insights, by the service's clock, do not count. Known from the first answer on.
     #[serde(default)]
     from: Option<u64>,
     /// When the first request was answered, by the service's clock.
@@ -171,7 +171,7 @@ impl Step {
 }
 
 impl Position {
-    /// Whether the last round is so fresh that there is none now.
+    /// Whether the last round is so recent that none is due now.
     fn rests(&self, since: u64, now: u64) -> bool {
         let fresh = |read: &Read| read.reaches(since) && read.at <= now && now - read.at < APART;
         self.read.as_ref().is_some_and(fresh)
@@ -179,26 +179,26 @@ impl Position {
 }
 
 impl Read {
-    /// Whether it read everything from `since` on. Two readings of the clocks differ by something.
+    /// Whether it read everything from `since` on. Two readings of the clocks may differ.
     fn reaches(&self, since: u64) -> bool {
         since.saturating_add(OVERLAP) >= self.since
     }
 }
 
 impl Round {
-    /// For what may be missing since `since`: behind what was read.
+    /// A round for events that may be missing since `since`, behind the span that was read.
     fn new(since: u64, read: Option<Read>, now: u64) -> Self {
         let from = read.filter(|read| read.reaches(since)).map(|read| read.upto);
         let since = read.filter(|_| from.is_some()).map_or(since, |read| read.since);
         Self { since, at: now, from, ..Self::default() }
     }
 
-    /// Whether it reads all that is asked for. One from before a restart may be old.
+    /// Whether it covers the request. A round from before a restart may be old.
     fn serves(&self, since: u64, now: u64) -> bool {
         since.saturating_add(OVERLAP) >= self.since && self.at <= now && now - self.at < STALE
     }
 
-    /// Takes in the time of an answer; from when on insights count.
+    /// Records the time of an answer; returns from when on insights count.
     fn answered_at(&mut self, at: u64, skew: i64) -> u64 {
         self.upto.get_or_insert(at);
         *self.from.get_or_insert(time::shift(self.since, skew))
@@ -248,7 +248,7 @@ impl CatchUp for Insights {
         Duration::MAX
     }
 
-    /// Costs no request: what is asked for is asked by its time.
+    /// Needs no request: insights are requested by their time.
     async fn begin(&self, _filters: &[EventFilter]) -> Result<SyncToken> {
         write_position(&Position::default(), self.clock.wall())
     }
@@ -257,7 +257,7 @@ impl CatchUp for Insights {
         let wall = self.clock.wall();
         let now = time::millis(wall);
         let nothing = |held: &Position| Ok(SyncPage::new(Vec::new(), write_position(held, wall)?));
-        // A check has nothing to ask for.
+        // A check needs no request.
         let Some(since) = request.since.map(time::millis) else { return nothing(&Position::default()) };
         let mut held: Position = read_position(request.from).unwrap_or_default();
         held.round = held.round.filter(|round| round.serves(since, now));
@@ -281,8 +281,7 @@ impl CatchUp for Insights {
     }
 }
 
-/// What is open of a filter. Any kind of change: whether a session that was not read has new
-/// insights, changed ones or none is not known.
+/// The open changes of a filter, of any kind: a session that was not read may have new insights, changed ones or none.
 fn open_of(filter: &str, reason: OpenReason) -> Option<Open> {
     Some(Open { filter: Some(filter.parse().ok()?), changes: Changes::ALL, reason })
 }
@@ -382,13 +381,13 @@ impl Insights {
                     None => OpenReason::Unread,
                 }
             }
-            // It has no insights (yet): they will be pushed.
+            // It has no insights yet: push will deliver them.
             Err(error) if error.status() == Some(404) => {
                 round.answered = true;
                 return Ok(Vec::new());
             }
             Err(error) if is_too_large(&error) => OpenReason::TooMuch,
-            // The client repeated it. It does not hold up the other sessions.
+            // The client retried it. It does not delay the other sessions.
             Err(error) if error.status().is_some_and(|status| status >= 500 && status != 503) => {
                 tracing::debug!(%error, "insights of a session are not answered");
                 OpenReason::Unread
@@ -431,7 +430,7 @@ fn recorded(calls: &[Map<String, Value>]) -> Vec<String> {
     calls.iter().filter(is_recorded).filter_map(id).filter(|id| !id.is_empty()).collect()
 }
 
-/// The insights of an answer, in each form that it may have; `None` for anything else.
+/// The insights of an answer in any of its forms; `None` for anything else.
 fn records(answer: Value) -> Option<Vec<Map<String, Value>>> {
     let list = match answer {
         Value::Array(list) => list,
@@ -455,7 +454,7 @@ fn stamp(record: &Map<String, Value>, name: &str) -> Option<u64> {
     time::of(&Timestamp::new(record.get(name)?.as_str()?))
 }
 
-/// The insights that were made or changed since `from`, as they would have been pushed.
+/// The insights that were made or changed since `from`, in the form of the push.
 fn found(
     filter: &EventFilter,
     answered: Option<&str>,
@@ -587,7 +586,7 @@ mod tests {
             (json!({"creationTime": "2024-05-06T11:59:59Z"}), 0),
             (json!({"creationTime": "2024-05-06T12:00:01Z", "lastModifiedTime": "2024-05-06T11:59:59Z"}), 0),
             (json!({"creationTime": "2024-05-06T11:00:00Z", "lastModifiedTime": 7}), 0),
-            // It cannot be told apart from new ones.
+            // It cannot be distinguished from new ones.
             (json!({}), 1),
         ] {
             let mut record = object(times.clone());
