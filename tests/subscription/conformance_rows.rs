@@ -305,13 +305,13 @@ const ROWS: &[(&str, &str, &[&str])] = &[
             "reader_stopped_for_three_lease_lifetimes_loses_nothing",
         ],
     ),
-    ("W1", "sends nothing before ConnectionDetails", &["w01_nothing_is_sent_before_the_gateways_first_words"]),
+    ("W1", "sends nothing before ConnectionDetails", &["w01_nothing_is_sent_before_connection_details"]),
     (
         "W2",
         "heartbeat after silence, put off by any message",
         &[
-            "w02_heartbeats_are_sent_when_no_message_came_and_the_login_is_kept_alive",
-            "w02_any_text_puts_the_heartbeat_off_but_the_gateway_hears_of_us_every_third_of_its_limit",
+            "w02_heartbeats_are_sent_in_silence_and_the_login_stays_alive",
+            "w02_any_text_delays_the_heartbeat_up_to_a_third_of_the_gateways_limit",
         ],
     ),
     (
@@ -326,9 +326,9 @@ const ROWS: &[(&str, &str, &[&str])] = &[
         "W4",
         "every fault in every phase (probe A)",
         &[
-            "w04_every_fault_in_every_phase_is_survived_or_named",
+            "w04_the_subscription_survives_every_fault_in_every_phase_or_names_it",
             "probe_a_w04_one_refused_token_does_not_end_the_subscription",
-            "probe_a_one_refusal_of_a_token_during_a_recovery_ends_nothing",
+            "probe_a_one_refused_token_during_a_recovery_does_not_end_the_subscription",
         ],
     ),
     (
@@ -336,7 +336,7 @@ const ROWS: &[(&str, &str, &[&str])] = &[
         "replayed events in one segment with ConnectionDetails (probe E)",
         &[
             "probe_e_w05_replayed_events_in_the_segment_of_connection_details_arrive",
-            "w05_replayed_events_in_the_same_segment_as_the_first_words_arrive",
+            "w05_replayed_events_in_the_segment_of_connection_details_arrive",
         ],
     ),
     (
@@ -344,26 +344,26 @@ const ROWS: &[(&str, &str, &[&str])] = &[
         "recovery failed: resubscribe, again when refused, one gap (probe F)",
         &[
             "probe_f_w06_a_failed_recovery_and_a_refused_subscription_end_in_one_gap_and_a_live_stream",
-            "w06_a_failed_recovery_subscribes_on_that_connection_again_and_again_and_tells_one_gap",
+            "w06_a_failed_recovery_resubscribes_on_the_same_connection_and_reports_one_gap",
         ],
     ),
     (
         "W7",
         "after recoveryTimeout without wsc",
-        &["w07_after_the_window_the_token_is_not_offered_and_the_loss_is_told"],
+        &["w07_after_the_window_the_token_is_not_presented_and_the_loss_is_reported"],
     ),
     (
         "W8",
         "hand-over before 24 h, each event once",
-        &["w08_another_connection_takes_over_before_the_limit_and_each_event_is_told_once"],
+        &["w08_another_connection_takes_over_before_the_limit_and_each_event_is_delivered_once"],
     ),
     (
         "W9",
         "WSG-90x, 1003, 4400, any close",
         &[
-            "w09_every_end_of_a_connection_is_recovered_from_and_costs_no_gap",
-            "w40_every_end_of_a_connection_is_passing_trouble",
-            "w05_close_code_4400_gets_another_token_however_often_it_comes",
+            "w09_every_end_of_a_connection_is_recovered_without_a_gap",
+            "w40_every_end_of_a_connection_is_transient",
+            "w05_each_close_code_4400_gets_another_token",
             "another_login_cannot_recover_and_the_loss_is_reported",
         ],
     ),
@@ -371,7 +371,7 @@ const ROWS: &[(&str, &str, &[&str])] = &[
         "W10",
         "wsc from every frame, the newest of the present connection",
         &[
-            "w10_the_newest_token_of_the_present_connection_is_offered_whatever_frame_it_came_on",
+            "w10_the_newest_token_of_the_present_connection_is_presented_from_any_frame",
             "w10_the_newest_token_from_any_frame_recovers_the_session",
         ],
     ),
@@ -379,10 +379,10 @@ const ROWS: &[(&str, &str, &[&str])] = &[
         "W11",
         "frames in every bad shape",
         &[
-            "w11_frames_that_cannot_be_read_stop_nothing",
+            "w11_unreadable_frames_do_not_end_the_connection",
             "w11_malformed_frames_do_not_end_the_connection",
             "w11_an_oversized_frame_ends_only_the_connection",
-            "what_is_too_large_is_not_asked_for_for_ever",
+            "a_message_that_is_too_large_is_not_requested_for_ever",
         ],
     ),
     (
@@ -393,7 +393,7 @@ const ROWS: &[(&str, &str, &[&str])] = &[
             "probe_c_w12_a_refused_subscription_is_an_error_that_names_the_permission",
         ],
     ),
-    ("W13", "foreign subscriptionId dropped and counted", &["w13_w27_what_is_not_ours_is_dropped_and_counted"]),
+    ("W13", "foreign subscriptionId dropped and counted", &["w13_w27_foreign_messages_are_dropped_and_counted"]),
     (
         "W14",
         "ten subscriptions get only their own events, once (probe D)",
@@ -406,7 +406,7 @@ const ROWS: &[(&str, &str, &[&str])] = &[
     (
         "W15",
         "REST over the socket: any order, maxActiveRequests",
-        &["w15_answers_come_in_any_order_and_no_more_calls_are_under_way_than_allowed", "calls_go_over_the_connection"],
+        &["w15_answers_arrive_in_any_order_and_concurrent_calls_are_limited", "calls_go_over_the_connection"],
     ),
 ];
 

@@ -74,7 +74,7 @@ async fn events_arrive_and_the_subscription_is_deleted_over_its_connection() {
 }
 
 #[tokio::test]
-async fn w01_nothing_is_sent_before_the_gateways_first_words() {
+async fn w01_nothing_is_sent_before_connection_details() {
     let sandbox = quick()
         .knobs(|knobs| {
             knobs.gateway.strict_first_frame = true;
