@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_delivered_before_is_not_asked_for() {
+    fn delivered_messages_are_not_queried_again() {
         let mut counts = Counts::default();
         counts.push(hint(1, 0, &[7]), None);
         counts.ask();

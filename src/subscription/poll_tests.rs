@@ -238,7 +238,9 @@ async fn what_polls_leave_out_within_a_gap_is_left_open_by_its_end() {
     loop {
         match next(&mut subscription).await {
             Delivery::Gap(gap) => assert_eq!(gap.cause, GapCause::PolledInPart),
-            Delivery::Resumed(resumed) => break assert!(!resumed.complete && resumed.unrecovered[0].filter == MESSAGES),
+            Delivery::Resumed(resumed) => {
+                break assert!(!resumed.complete && resumed.unrecovered[0].filter == MESSAGES);
+            }
             other => panic!("{other:?}"),
         }
     }

@@ -230,7 +230,7 @@ impl Driver {
     }
 
     /// The reader has come to a place where events were dropped or could not be opened:
-    /// they are asked for before it goes on.
+    /// they are queried before it continues.
     pub(super) fn refill(&mut self, since: Option<SystemTime>, filters: Vec<String>) {
         let unended = Unended { filters, unrecovered: Vec::new() };
         // Without push nothing would end the wait.
@@ -278,7 +278,7 @@ impl Driver {
         }
     }
 
-    /// `reason`: why nothing is proven, whatever the sources answered.
+    /// `reason`: why nothing is proven, overriding the sources' answers.
     fn resumed_marker(
         &self,
         reason: Option<OpenReason>,
@@ -533,7 +533,7 @@ impl Driver {
             lost: None,
             filters,
         });
-        // Within another gap it has no end of its own, which would be the end of both.
+        // Within another gap it has no separate end, which would be the end of both.
         let around = match &mut self.recovery.ending {
             Some(ending) => Some(&mut ending.unended),
             None => self.ledger.open_since().map(|_| &mut self.recovery.unended),
