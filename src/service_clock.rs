@@ -32,11 +32,13 @@ pub(crate) struct ServiceClock {
     assumed: bool,
     /// When both clocks were compared last.
     compared: (Instant, SystemTime),
+    /// When the comparison was made that showed the last jump.
+    jumped_at: Option<Instant>,
 }
 
 impl ServiceClock {
     pub(crate) fn new(now: Instant, wall: SystemTime) -> Self {
-        Self { base: now, least: wall, most: wall, assumed: true, compared: (now, wall) }
+        Self { base: now, least: wall, most: wall, assumed: true, compared: (now, wall), jumped_at: None }
     }
 
     pub(crate) fn at(&self, instant: Instant) -> Span {
@@ -70,6 +72,10 @@ impl ServiceClock {
     /// At an instant between `asked` and `read` the service's time lay in `span`.
     fn learn(&mut self, asked: Instant, read: Instant, span: Span) {
         let (least, most) = (self.back(span.from, read), self.back(span.to, asked));
+        // Over a sleep nothing is known of how late it is at most: an answer from before it may
+        // be looked at after it.
+        let is_before_jump = self.jumped_at.is_some_and(|at| asked < at);
+        let most = if is_before_jump { most.max(self.most) } else { most };
         if self.assumed || least > self.most || most < self.least {
             // The newest word counts: one of the clocks was set, or the machine slept.
             (self.least, self.most, self.assumed) = (least, most, false);
@@ -94,6 +100,7 @@ impl ServiceClock {
         self.compared = (now, wall);
         if gained > JUMP {
             self.most = add(self.most, gained);
+            self.jumped_at = Some(now);
         }
     }
 
@@ -113,4 +120,30 @@ pub(crate) fn add(time: SystemTime, by: Duration) -> SystemTime {
 
 pub(crate) fn sub(time: SystemTime, by: Duration) -> SystemTime {
     time.checked_sub(by).unwrap_or(SystemTime::UNIX_EPOCH).max(SystemTime::UNIX_EPOCH)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn an_answer_from_before_a_sleep_does_not_hide_it() {
+        let (start, wall) = (Instant::now(), SystemTime::UNIX_EPOCH + 1_000 * SECOND);
+        let service = wall + 5_000 * SECOND;
+        for sleep in [0, 12] {
+            let mut clock = ServiceClock::new(start, wall);
+            clock.learn_date(start, start, service);
+            let now = start + 2 * SECOND;
+            clock.compare(now, wall + (2 + sleep) * SECOND);
+            clock.learn_date(start + SECOND / 2, start + SECOND, service);
+            let late = clock.at(now).to;
+            assert!(late >= service + (2 + sleep) * SECOND, "{sleep}");
+            // The next answer tells.
+            clock.learn_date(now, now, service + (2 + sleep) * SECOND);
+            let Span { from, to } = clock.at(now);
+            assert!(from >= service + (2 + sleep) * SECOND && to <= service + (3 + sleep) * SECOND, "{sleep}");
+        }
+    }
 }

@@ -421,20 +421,14 @@ fn report(asked: &Asked, totals: &Totals) -> ExitCode {
 /// Promises that the client still breaks, by suite, and in how many of 10 000 schedules at most. A number only ever
 /// falls; the list is empty when all is done.
 const KNOWN: &[(&str, Suite, u64)] = &[
-    ("complete-early", Suite::Wide, 3),
-    ("complete-unfound", Suite::Wide, 6),
-    ("disabled-unsaid", Suite::Wide, 12),
-    ("duplicate", Suite::Wide, 59),
     ("false-full", Suite::Wide, 1),
     ("left-behind", Suite::Wide, 2),
-    ("left-open-unnamed", Suite::Wide, 22),
-    ("lost", Suite::Main, 3),
-    ("lost", Suite::Wide, 33),
+    ("lost", Suite::Wide, 2),
     ("nondeterminism", Suite::Main, 2),
     ("nondeterminism", Suite::Wide, 2),
     ("not-back", Suite::Wide, 1),
     ("order", Suite::Wide, 1),
-    ("rate", Suite::Wide, 14),
+    ("rate", Suite::Wide, 2),
     ("unfinished-lost", Suite::Crash, 1),
 ];
 
