@@ -130,6 +130,8 @@ pub(crate) struct Stats {
     pub(crate) gap_length_ms: Vec<u64>,
     /// Gaps that the sources could fill for all filters.
     pub(crate) gaps_fillable: u64,
+    /// Why each of the others began, and how it ended.
+    pub(crate) unfilled: Vec<(String, &'static str)>,
     /// Those of them that ended complete within 10 s.
     pub(crate) gaps_filled: u64,
     /// Milliseconds from the service being reachable to events arriving again.
@@ -356,7 +358,16 @@ impl Oracle<'_> {
             if fillable {
                 self.stats.gaps_fillable += 1;
                 let soon = |(at, complete, ..): &(Us, bool, Wall, Vec<Filter>)| *complete && *at <= gap.at + SOON;
-                self.stats.gaps_filled += u64::from(gap.resumed.as_ref().is_some_and(soon));
+                if gap.resumed.as_ref().is_some_and(soon) {
+                    self.stats.gaps_filled += 1;
+                    continue;
+                }
+                let how = match &gap.resumed {
+                    None => "without an end",
+                    Some((_, false, ..)) => "incomplete",
+                    Some((_, true, ..)) => "complete, late",
+                };
+                self.stats.unfilled.push((gap.cause.clone(), how));
             }
         }
     }
@@ -384,8 +395,19 @@ impl Oracle<'_> {
             && schedule.deletions.is_empty()
             && !forgets_changes
             && !hindered
+            && !self.is_cut_off(gap)
+            // What no stream reported, no stream can end.
+            && gap.place.is_some()
             && gap.at + SOON < self.record.closing
             && after.all(|sample| sample.reachable)
+    }
+
+    /// The process that reported the gap ended before the time to fill it was over.
+    fn is_cut_off(&self, gap: &Gap) -> bool {
+        let restart =
+            |(index, ..): &&(usize, Us, &str)| matches!(self.schedule.faults[*index].what, FaultKind::Restart { .. });
+        let restarts = self.core.applied.iter().filter(restart).map(|(_, at, _)| at);
+        restarts.chain(&self.record.crashes).any(|at| gap.at <= *at && *at <= gap.at + SOON)
     }
 
     /// Whether the reader has a claim to the event.
@@ -700,7 +722,16 @@ impl Oracle<'_> {
         // A wrong clock allows no statement.
         let is_wrong =
             self.schedule.skew != 0 || self.schedule.faults.iter().any(|it| matches!(it.what, FaultKind::WallJump(_)));
+        // After a crash a gap begins where the program acknowledged last, however long ago.
+        let is_explicit = self.schedule.crashes.as_ref().is_some_and(|plan| plan.explicit);
+        let is_by_ack = |gap: &Gap, since: Wall| {
+            let crash = self.record.crashes.iter().rfind(|crash| **crash <= gap.at);
+            is_explicit && crash.is_some_and(|crash| Wall::try_from(*crash).is_ok_and(|crash| since < crash))
+        };
         for gap in &self.gaps {
+            if gap.since.is_some_and(|since| is_by_ack(gap, since)) {
+                continue;
+            }
             let Some(since) = gap.since.filter(|_| self.is_told_the_time() || !is_wrong) else { continue };
             let first = self.schedule.events.iter().find(|event| {
                 self.is_due(event)
