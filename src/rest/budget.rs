@@ -895,6 +895,27 @@ mod tests {
         assert_eq!(start.elapsed().as_secs(), 60);
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn gateway_tokens_keep_to_five_calls_a_minute_where_no_limit_is_announced() {
+        let (budget, start) = (RateBudget::new(), Instant::now());
+        let (token, wstoken) = ("/restapi/oauth/token", "/restapi/oauth/wstoken");
+        // A login counts, and does not wait itself.
+        for path in [token, wstoken, wstoken, wstoken, wstoken] {
+            answer(&budget, &Method::POST, path, 200, &[]).await;
+        }
+        assert_eq!(start.elapsed(), Duration::ZERO);
+        let refused = budget.admit(&Method::POST, wstoken, start + Duration::from_secs(59)).await.unwrap_err();
+        assert_eq!((refused.kind(), refused.retry_after()), (ErrorKind::RateLimited, Some(Duration::from_secs(60))));
+        drop(budget.admit(&Method::POST, wstoken, start + Duration::from_secs(61)).await.unwrap());
+        assert!(start.elapsed() >= Duration::from_secs(60) && start.elapsed() < Duration::from_secs(61));
+        // An announced limit takes its place.
+        answer(&budget, &Method::POST, wstoken, 200, &[("x-rate-limit-limit", "100")]).await;
+        let now = Instant::now();
+        for _ in 0..50 {
+            drop(budget.admit(&Method::POST, wstoken, now).await.unwrap());
+        }
+    }
+
     #[cfg(feature = "websocket")]
     #[tokio::test(start_paused = true)]
     async fn a_call_for_a_socket_token_counts_from_its_response() {

@@ -1353,6 +1353,59 @@ async fn taken_over(world: &World) -> Subscription {
     subscription
 }
 
+/// It may have stopped being served without a notice.
+#[tokio::test(start_paused = true)]
+async fn a_subscription_that_was_taken_over_from_is_asked_after() {
+    use Certainty::{Certain, Possible};
+    let suspended = || Script::Answer(Box::new(|info| info["status"] = "Suspended".into()));
+    type Reported = Option<(GapCause, Certainty)>;
+    let rows: [(Option<Script>, Reported); 4] = [
+        (None, None),
+        (Some(Script::Fail(gone())), Some((GapCause::SubscriptionGone, Certain))),
+        (Some(suspended()), Some((GapCause::SubscriptionInactive, Certain))),
+        (Some(Script::Fail(unavailable())), Some((GapCause::SubscriptionGone, Possible))),
+    ];
+    for (script, want) in rows {
+        let world = World { control: FakeControl::new(), transport: FakeTransport::in_connection() };
+        let mut subscription = world.live().await;
+        sleep(secs(40)).await;
+        let asked = world.control.count(|call| matches!(call, Call::Get(_)));
+        if let Some(script) = script {
+            world.control.script("get", script);
+        }
+        world.transport.feed(1, Ok(LinkEvent::Leaving));
+        world.up(&subscription, 2).await;
+        settle().await;
+        assert_eq!(world.control.count(|call| matches!(call, Call::Get(id) if id == "sub-1")), asked + 1);
+        if let Some(want) = want.clone() {
+            let gap = next_gap(&mut subscription).await;
+            assert_eq!((gap.cause, gap.certainty), want);
+            // From when it was described last, which was at its creation.
+            let length = gap.until.unwrap().duration_since(gap.since.unwrap()).unwrap();
+            assert!(length >= secs(40), "{want:?} {length:?}");
+            assert!(!next_resumed(&mut subscription).await.complete);
+        }
+        assert!(is_quiet(&mut subscription), "{want:?}");
+    }
+}
+
+/// Without the service's time, this machine's clock may be ahead of it by any time.
+#[tokio::test(start_paused = true)]
+async fn the_cursor_at_a_new_address_reaches_back_by_the_transports_own_clock() {
+    let world = World::new();
+    let mut subscription = world.live().await;
+    let behind = crate::clock::wall_now() - secs(7_200);
+    world.transport.answer(1, Instant::now(), &[(1, behind)], behind);
+    assert_eq!(next_uuid(&mut subscription).await, 1);
+    world.control.move_to("chan-2");
+    world.transport.opened(2).await;
+    let target = world.transport.target(2);
+    assert_eq!(target.address.expose(), "chan-2");
+    let from = target.cursor.time().unwrap();
+    // The address was confirmed at most a lifetime before that answer.
+    assert!(from <= behind - secs(900), "{:?}", behind.duration_since(from));
+}
+
 fn deletions(control: &FakeControl, id: &str) -> usize {
     control.count(|call| matches!(call, Call::Delete(of) if of == id))
 }

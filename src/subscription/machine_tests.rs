@@ -205,6 +205,61 @@ fn l5_a_subscription_that_is_gone_is_recreated_once() {
     assert_eq!(gaps(&bench.effects), [Cause::Gone]);
 }
 
+/// A live subscription that is lost in the given way, and whose successor could not be made yet.
+fn lost(gone: bool) -> Bench {
+    let mut bench = Bench::live();
+    bench.secs(780);
+    let op = bench.op();
+    bench.give(match gone {
+        true => Input::Failed { op, disposition: Disposition::Recreate, unclear: false },
+        false => Input::Inactive { op },
+    });
+    bench
+}
+
+#[test]
+fn a_close_deletes_a_lost_subscription_that_may_still_be_there() {
+    for (gone, deletes) in [(true, false), (false, true)] {
+        let mut bench = lost(gone);
+        bench.fail(RETRY);
+        let before = gaps(&bench.effects);
+        let effects = bench.close(true);
+        assert_eq!(has(&effects, |effect| matches!(effect, Effect::Delete { .. })), deletes, "{effects:?}");
+        if deletes {
+            let op = bench.op();
+            bench.give(Input::Deleted { op, found: false });
+        }
+        // Its gap is open already.
+        assert_eq!(gaps(&bench.effects), before);
+        assert!(has(&bench.effects, |effect| *effect == Effect::Finish(End::Closed { deleted: true })));
+    }
+}
+
+#[test]
+fn a_lost_subscription_of_before_does_not_hide_that_the_present_one_is_gone() {
+    let mut bench = lost(false);
+    bench.lease(900);
+    bench.link_up();
+    bench.effects.clear();
+    bench.close(true);
+    let op = bench.op();
+    bench.give(Input::Deleted { op, found: false });
+    assert_eq!(gaps(&bench.effects), [Cause::Gone]);
+}
+
+#[test]
+fn what_is_made_after_a_drop_that_keeps_is_deleted() {
+    // It is in no resume token, unlike one that is taken up.
+    for (adopt, deletes) in [(false, true), (true, false)] {
+        let mut bench = Bench::new();
+        bench.give(Input::Start { adopt });
+        assert_eq!(bench.close(false), []);
+        let effects = bench.lease(900);
+        assert_eq!(has(&effects, |effect| matches!(effect, Effect::Delete { .. })), deletes, "{effects:?}");
+        assert_eq!(has(&effects, |effect| matches!(effect, Effect::Finish(_))), !deletes, "{effects:?}");
+    }
+}
+
 #[test]
 fn answers_of_an_older_generation_change_nothing() {
     let mut bench = Bench::live();

@@ -102,6 +102,28 @@ async fn l9_a_delete_treats_404_as_done_and_401_as_transient() {
 }
 
 #[tokio::test]
+async fn a_page_in_answer_to_a_delete_is_no_confirmation() {
+    for (status, body, confirms) in [
+        (200, "<html><body>Please log in</body></html>", false),
+        (200, " \r\n<!DOCTYPE html>", false),
+        (204, "", true),
+        (200, "\r\n", true),
+        (200, INFO, true),
+    ] {
+        let server = always(Reply::new(status, body)).await;
+        match control(&server).delete(&id()).await {
+            Ok(done) => assert!(confirms && done == Deletion::Deleted, "{status} {body}"),
+            // It is repeated, and may have been carried out.
+            Err(error) => {
+                assert!(!confirms && error.is_ambiguous(), "{status} {body}: {error}");
+                assert_eq!(error.kind(), ErrorKind::Protocol);
+                assert!(matches!(error.disposition(), Disposition::Retry { after: None }), "{error:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_delete_is_sent_with_an_exhausted_budget_but_not_during_a_penalty() {
     let used_up = |status, body| {
         Reply::new(status, body).with("x-rate-limit-group", "medium").with("x-rate-limit-remaining", "0")

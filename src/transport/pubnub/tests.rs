@@ -881,3 +881,67 @@ async fn large_answers_over_a_slow_path_add_up_to_a_full_buffer() {
         assert_eq!((frames, suspected), (25, loss));
     }
 }
+
+/// A service with one message, which holds the polls behind it, and says where it is.
+#[derive(Debug)]
+struct Places {
+    asked: Arc<std::sync::Mutex<Vec<String>>>,
+    /// The region that answers when the present position is asked for; `None`: no answer.
+    region: Option<u32>,
+}
+
+#[async_trait]
+impl crate::http::HttpClient for Places {
+    async fn send(
+        &self,
+        request: crate::http::HttpRequest,
+    ) -> std::result::Result<crate::http::HttpResponse, crate::http::HttpError> {
+        let url = request.url();
+        let from = url.query_pairs().find(|(name, _)| name == "tt").map_or(url.path().to_owned(), |(_, at)| at.into());
+        self.asked.lock().unwrap().push(from.clone());
+        let body = match (&*from, self.region) {
+            ("/time/0", _) => "[17000000000000050]".to_owned(),
+            ("0", Some(region)) => format!(r#"{{"t":{{"t":"17000000000000099","r":{region}}},"m":[]}}"#),
+            ("17000000000000000", _) => r#"{"t":{"t":"17000000000000009","r":4},"m":[{"d":1}]}"#.to_owned(),
+            _ => return std::future::pending().await,
+        };
+        Ok(crate::http::HttpResponse::whole(::http::StatusCode::OK, ::http::HeaderMap::new(), body))
+    }
+}
+
+/// A held poll proves nothing: its connection may be dead, or another region may answer.
+#[tokio::test(start_paused = true)]
+async fn a_check_asks_for_the_present_position_and_then_again_at_the_cursor() {
+    use crate::transport::{Coverage, LinkEvent, PossibleLoss};
+    use futures_util::FutureExt as _;
+
+    for region in [Some(4), Some(7), None] {
+        let asked = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let PubNub { http, tuning } = PubNub::builder().build().unwrap();
+        let places = Places { asked: asked.clone(), region };
+        let pubnub = PubNub { http: http.with_system(crate::System::new().with_http(places)), tuning };
+        let mut link = pubnub.open(target("k", "c", None)).await.unwrap();
+        assert_eq!(batch(&mut link).await.0, 1);
+        assert!(link.next().now_or_never().is_none());
+        assert_eq!(*asked.lock().unwrap(), ["17000000000000000", "17000000000000009"]);
+        asked.lock().unwrap().clear();
+        tokio::time::advance(Duration::from_millis(100)).await;
+        let checked = tokio::time::Instant::now();
+        link.check();
+        let mut next = link.next().await;
+        if region == Some(7) {
+            let Ok(LinkEvent::Batch { frames, coverage, possible_loss, .. }) = next else { panic!("{next:?}") };
+            assert!(frames.is_empty() && possible_loss == Some(PossibleLoss::RegionChanged));
+            let Coverage::Cut { asked } = coverage else { panic!("{coverage:?}") };
+            assert_eq!(asked, checked, "what was published before may be lost");
+            next = link.next().await;
+        }
+        match (next, region) {
+            (Ok(LinkEvent::Answered { asked }), Some(_)) => assert!(asked >= checked),
+            (Err(error), None) => assert_eq!(error.kind(), ErrorKind::Timeout),
+            (other, _) => panic!("{other:?}"),
+        }
+        let again: &[&str] = if region.is_some() { &["0", "17000000000000009"] } else { &["0"] };
+        assert_eq!(*asked.lock().unwrap(), again, "{region:?}");
+    }
+}

@@ -53,7 +53,7 @@ struct Waiting {
 pub(super) struct ReaderTask {
     ws: WebSocketStream<PayloadShim>,
     shared: Arc<Shared>,
-    commands: mpsc::UnboundedReceiver<Command>,
+    commands: mpsc::Receiver<Command>,
     tuning: Tuning,
     /// Keeps the login alive, which the session needs; never ends.
     upkeep: Pin<Box<dyn Future<Output = ()> + Send>>,
@@ -102,7 +102,7 @@ impl ReaderTask {
     pub(super) async fn new(
         stream: Stream,
         shared: Arc<Shared>,
-        commands: mpsc::UnboundedReceiver<Command>,
+        commands: mpsc::Receiver<Command>,
         tuning: Tuning,
         control: Arc<dyn ControlPlane>,
     ) -> Self {

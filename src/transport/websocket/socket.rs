@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use http::Method;
 use tokio::sync::futures::Notified;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -29,6 +30,12 @@ use crate::system::System;
 
 /// How long to wait for the peer's close frame.
 pub(super) const CLOSE_WITHIN: Duration = Duration::from_secs(2);
+
+/// The capacity of the task's channel: more than the 100 requests in flight at most, and the pings, so that a close
+/// finds room. The task never waits, so commands gather only while it hangs.
+const COMMANDS: usize = 256;
+/// With so many commands waiting, a ping is left out.
+const PINGS: usize = 64;
 
 /// Requests to the task.
 pub(super) enum Command {
@@ -107,7 +114,7 @@ impl Shared {
 /// A connection.
 pub(super) struct Socket {
     shared: Arc<Shared>,
-    commands: mpsc::UnboundedSender<Command>,
+    commands: mpsc::Sender<Command>,
     /// One for each concurrent request that the gateway allows.
     slots: Semaphore,
     next_id: AtomicU64,
@@ -173,8 +180,7 @@ impl Socket {
             counters,
             system,
         });
-        // The task never waits, so the channel stays short; slots bound the requests, and closes are few.
-        let (commands, commands_out) = mpsc::unbounded_channel();
+        let (commands, commands_out) = mpsc::channel(COMMANDS);
         let reader = ReaderTask::new(stream, shared.clone(), commands_out, tuning.clone(), control).await;
         let socket = Self {
             shared,
@@ -284,14 +290,25 @@ impl Socket {
     /// Reserves it for its subscription's deletion; it closes after `grace`.
     pub(super) fn retire(&self, grace: Duration) {
         self.lock().retired = true;
-        // The task may have ended already.
-        let _ = self.commands.send(Command::Close { after: grace });
+        self.end(Command::Close { after: grace });
     }
 
     /// Pings the peer: after the pong, everything that it sent before has been read.
     pub(super) fn ping(&self) {
-        // The task may have ended already.
-        let _ = self.commands.send(Command::Ping);
+        if self.commands.capacity() > COMMANDS - PINGS {
+            // The task may have ended already.
+            let _ = self.commands.try_send(Command::Ping);
+        }
+    }
+
+    /// Asks the task to end, which it may have done already. One that took none of so many commands hangs.
+    fn end(&self, command: Command) {
+        if let Err(TrySendError::Full(_)) = self.commands.try_send(command) {
+            tracing::warn!("a connection's task hangs: it is aborted");
+            self.task.abort();
+            self.lock().ended.get_or_insert(Ended { cause: Cause::Ours, complaint: None, unread: false });
+            self.shared.changed.notify_waiters();
+        }
     }
 
     /// Sends a close frame and waits for the peer's, within a time limit.
@@ -313,7 +330,7 @@ impl Socket {
             state.attached = false;
         }
         // It ends by itself, so that nothing it has read is lost, unless it hangs.
-        let _ = self.commands.send(Command::BreakOff);
+        self.end(Command::BreakOff);
         if timeout(PROBE_WITHIN * 2, self.over()).await.is_err() {
             self.task.abort();
         }
@@ -374,7 +391,10 @@ impl Socket {
         let id = format!("r-{}", self.next_id.fetch_add(1, Ordering::Relaxed));
         let text = frame::request(&id, method, path, body);
         let (answer, answered) = oneshot::channel();
-        self.commands.send(Command::Request { id, text, deadline, answer }).map_err(|_| self.gone())?;
+        let room = timeout_at(deadline, self.commands.reserve()).await;
+        let room =
+            room.map_err(|_| Error::new(ErrorKind::Timeout, "the connection took no request until the deadline"))?;
+        room.map_err(|_| self.gone())?.send(Command::Request { id, text, deadline, answer });
         match timeout_at(deadline, answered).await {
             Ok(Ok(reply)) => reply,
             // The task was aborted.
@@ -389,5 +409,96 @@ impl Socket {
             Some(ended) => ended.error(),
             None => Error::new(ErrorKind::Network, "the connection has ended"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+    use futures_util::stream::FuturesUnordered;
+    use serde_json::json;
+    use tokio_tungstenite::WebSocketStream;
+    use tokio_tungstenite::tungstenite::protocol::{Message, Role};
+    use url::Url;
+
+    use super::super::WebSocket;
+    use super::super::fakes::{Https, Peer};
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_commands_that_wait_for_a_connection_are_bounded_and_leave_room_for_a_close() {
+        let (ours, theirs) = tokio::io::duplex(1 << 16);
+        let url = Url::parse("wss://gw.example/ws").unwrap();
+        let peer = tokio::spawn({
+            let url = url.clone();
+            async move {
+                let ws = WebSocketStream::from_raw_socket(theirs, Role::Server, None).await;
+                let mut peer = Peer { url, ws };
+                peer.details("W1", json!({"maxActiveRequests": 1_000_000})).await;
+                let (mut pings, mut requests) = (0, 0);
+                loop {
+                    match peer.next().await.unwrap() {
+                        Message::Ping(_) => pings += 1,
+                        Message::Text(text) if text.contains("ClientRequest") => requests += 1,
+                        Message::Close(_) => return (pings, requests),
+                        _ => {}
+                    }
+                }
+            }
+        });
+        let tuning = WebSocket::builder().tuning;
+        let address = Address { url, secrets: Vec::new() };
+        let https = Arc::new(Https::default());
+        let opening = Socket::open(
+            (Box::new(ours), Instant::now()),
+            &tuning,
+            &address,
+            None,
+            false,
+            https,
+            Arc::new(Counters::default()),
+        );
+        let socket = opening.await.unwrap();
+        // The task does not run in between.
+        for _ in 0..10_000 {
+            socket.ping();
+        }
+        assert_eq!(COMMANDS - socket.commands.capacity(), PINGS);
+        let by = Instant::now() + Duration::from_secs(60);
+        let mut calls: FuturesUnordered<_> =
+            (0..1_000).map(|_| socket.request(&Method::GET, "/x", None, by).boxed()).collect();
+        assert!(tokio::task::unconstrained(futures_util::StreamExt::next(&mut calls)).now_or_never().is_none());
+        assert_eq!(COMMANDS - socket.commands.capacity(), PINGS + 100, "one for each request in flight");
+        socket.close().await;
+        assert_eq!(peer.await.unwrap(), (PINGS, 100), "the task did not hang: nothing was left out");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_whose_task_takes_nothing_is_aborted_by_its_close() {
+        let (ours, theirs) = tokio::io::duplex(1 << 16);
+        let url = Url::parse("wss://gw.example/ws").unwrap();
+        let ws = WebSocketStream::from_raw_socket(theirs, Role::Server, None).await;
+        let mut peer = Peer { url: url.clone(), ws };
+        peer.details("W1", json!({})).await;
+        let tuning = WebSocket::builder().tuning;
+        let address = Address { url, secrets: Vec::new() };
+        let https = Arc::new(Https::default());
+        let opening = Socket::open(
+            (Box::new(ours), Instant::now()),
+            &tuning,
+            &address,
+            None,
+            false,
+            https,
+            Arc::new(Counters::default()),
+        );
+        let socket = opening.await.unwrap();
+        for _ in 0..COMMANDS {
+            assert!(socket.is_open());
+            socket.retire(Duration::from_secs(60));
+        }
+        socket.retire(Duration::ZERO);
+        assert!(!socket.is_open());
+        socket.over().await;
     }
 }

@@ -381,3 +381,28 @@ async fn found_6_13_a_reader_that_never_reads_costs_bounded_memory_and_one_gap()
     }
     assert_eq!(gaps, 1);
 }
+
+/// A session has one subscription: the one that is answered replaced the one that was not.
+#[tokio::test(start_paused = true)]
+async fn a_creation_in_the_same_session_replaces_one_without_an_answer() {
+    for same in [true, false] {
+        let mut service = Service::new();
+        let start = service.start();
+        let mut peer = service.accept().await;
+        peer.details("W1", json!({})).await;
+        let (meta, _) = peer.request().await.unwrap();
+        assert_eq!(meta["method"], "POST");
+        if !same {
+            drop(peer);
+            peer = service.accept().await;
+            peer.details("W2", json!({})).await;
+        }
+        peer.subscribed("s1").await;
+        let subscription = start.await.unwrap().unwrap();
+        wait_for(&subscription, Phase::Live).await;
+        let serving = tokio::spawn(peer.serve("s1"));
+        let closed = subscription.close().await;
+        assert_eq!(closed.deleted, same, "{closed:?}");
+        assert!(serving.await.unwrap().contains(&"DELETE".to_owned()));
+    }
+}
