@@ -12,6 +12,14 @@ pub(crate) const ORDER_SLACK: Duration = Duration::from_secs(1);
 /// A wall clock that gains more than this on the monotonic one was set, or the machine
 /// slept: either way the service's time is known less exactly.
 const JUMP: Duration = Duration::from_secs(1);
+/// Events that are less than this off the clock are late, not by another clock.
+const SKEW_FLOOR: Duration = Duration::from_secs(2);
+/// No host's clock is further off: an event that says so has a wrong time.
+const SKEW_CAP: Duration = Duration::from_secs(2 * 60 * 60);
+/// Events that come within this may be one answer, which was late as a whole.
+const SKEW_APART: Duration = Duration::from_millis(500);
+/// Two arrivals that are late by the same show a clock, up to this.
+const SKEW_AGREES: Duration = Duration::from_millis(1_500);
 
 /// A span of the service's time in which an instant surely lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,11 +42,56 @@ pub(crate) struct ServiceClock {
     compared: (Instant, SystemTime),
     /// When the comparison was made that showed the last jump.
     jumped_at: Option<Instant>,
+    skew: Skew,
+}
+
+/// How far the times on events are from the `Date` of answers: other hosts set them. In
+/// milliseconds, positive where events are ahead. An event may be late and is never early,
+/// so a larger offset counts at once, and a smaller one when two arrivals agree.
+#[derive(Clone, Copy, Debug, Default)]
+struct Skew {
+    offset: i64,
+    /// When an event showed a smaller offset, and the largest that came then.
+    smaller: Option<(Instant, i64)>,
+}
+
+impl Skew {
+    fn sample(&mut self, read: Instant, offset: i64) {
+        if offset >= self.offset {
+            (self.offset, self.smaller) = (offset, None);
+            return;
+        }
+        let agrees = |before: i64| offset.abs_diff(before) <= millis(SKEW_AGREES);
+        self.smaller = match self.smaller {
+            Some((at, before)) if read.saturating_duration_since(at) < SKEW_APART => Some((at, before.max(offset))),
+            Some((_, before)) if agrees(before) => {
+                self.offset = offset.max(before);
+                None
+            }
+            Some(_) | None => Some((read, offset)),
+        };
+    }
+
+    fn offset(&self) -> i64 {
+        if self.offset.unsigned_abs() < millis(SKEW_FLOOR) { 0 } else { self.offset }
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl ServiceClock {
     pub(crate) fn new(now: Instant, wall: SystemTime) -> Self {
-        Self { base: now, least: wall, most: wall, assumed: true, compared: (now, wall), jumped_at: None }
+        Self {
+            base: now,
+            least: wall,
+            most: wall,
+            assumed: true,
+            compared: (now, wall),
+            jumped_at: None,
+            skew: Skew::default(),
+        }
     }
 
     pub(crate) fn at(&self, instant: Instant) -> Span {
@@ -79,6 +132,7 @@ impl ServiceClock {
         if self.assumed || least > self.most || most < self.least {
             // The newest word counts: one of the clocks was set, or the machine slept.
             (self.least, self.most, self.assumed) = (least, most, false);
+            self.skew = Skew::default();
         } else {
             (self.least, self.most) = (self.least.max(least), self.most.min(most));
         }
@@ -92,6 +146,34 @@ impl ServiceClock {
         }
         self.least = self.least.max(least.min(self.most));
         true
+    }
+
+    /// An event was read that bears this time, by the clock of the host that sent it.
+    pub(crate) fn sample(&mut self, read: Instant, sent: SystemTime) {
+        let now = self.at(read);
+        let (ahead, behind) = (sent.duration_since(now.to), now.from.duration_since(sent));
+        let offset = match (ahead, behind) {
+            (Ok(ahead), _) if ahead <= SKEW_CAP => i64::try_from(ahead.as_millis()).unwrap_or_default(),
+            (_, Ok(behind)) if behind <= SKEW_CAP => -i64::try_from(behind.as_millis()).unwrap_or_default(),
+            (Err(_), Err(_)) => 0,
+            _ => return,
+        };
+        self.skew.sample(read, offset);
+    }
+
+    /// The time on an event, by this clock.
+    pub(crate) fn comparable(&self, sent: SystemTime) -> SystemTime {
+        let offset = self.skew.offset();
+        let by = Duration::from_millis(offset.unsigned_abs());
+        if offset > 0 { sub(sent, by) } else { add(sent, by) }
+    }
+
+    /// A span of this clock, as wide as the clocks of the hosts that send events make it: a
+    /// reader compares it with the times on events.
+    pub(crate) fn by_any_clock(&self, since: SystemTime, until: SystemTime) -> (SystemTime, SystemTime) {
+        let offset = self.skew.offset();
+        let by = Duration::from_millis(offset.unsigned_abs());
+        if offset > 0 { (since, add(until, by)) } else { (sub(since, by), until) }
     }
 
     pub(crate) fn compare(&mut self, now: Instant, wall: SystemTime) {

@@ -189,12 +189,18 @@ struct Replay {
     keeps_time: bool,
     /// Whether what was emitted before the recovery is inside a reported gap.
     is_reported: bool,
+    /// Whether a live event came, behind which nothing of it is expected. Some services mix
+    /// both (websocket-and-webhooks §1, W19), so frames from before the recovery still count.
+    is_over: bool,
 }
 
 impl Replay {
     /// Counts a frame that came at `now`; whether the buffer may have been full.
     fn came(&mut self, now: Span, sent: Option<SystemTime>) -> bool {
         let keeps_time = sent.is_some_and(|sent| sent < self.recovered.from);
+        if self.is_over && !keeps_time {
+            return false;
+        }
         self.keeps_time |= keeps_time;
         let (began, _) = *self.first.get_or_insert((now.to, sent.filter(|_| keeps_time)));
         let latest = if self.keeps_time { began } else { began.max(self.may_begin_until()) };
@@ -308,8 +314,24 @@ impl Ledger {
         self.clock.at(at)
     }
 
+    /// The beginning of a gap as it is reported: by whichever host's clock is behind.
+    pub(in crate::subscription) fn earliest(&self, since: SystemTime) -> SystemTime {
+        self.clock.by_any_clock(since, since).0
+    }
+
+    /// The end of a gap as it is reported: by whichever host's clock is ahead.
+    pub(in crate::subscription) fn latest(&self, until: SystemTime) -> SystemTime {
+        self.clock.by_any_clock(until, until).1
+    }
+
     /// Applies a proof, at `now`.
     pub(in crate::subscription) fn prove(&mut self, now: Instant, proof: Proof) {
+        // A replayed event is late, and shows no clock.
+        if let Proof::Event { sent } = proof
+            && self.replay.is_none_or(|replay| replay.is_over)
+        {
+            self.clock.sample(now, sent);
+        }
         let latest = self.clock.at(now).to;
         let upto = match proof {
             Proof::Described { asked } => Some(self.clock.at(asked).from),
@@ -338,12 +360,13 @@ impl Ledger {
         }
     }
 
-    /// Whether what was sent then came behind all that a recovered session replays, which
-    /// ends the count. Until then nothing proves what is older: a replayed frame may be the
+    /// Whether what was sent then came behind all that a recovered session replays. Until then nothing proves what is older: a replayed frame may be the
     /// first of as many as the buffer holds.
     fn is_behind_replay(&mut self, sent: SystemTime) -> bool {
-        self.replay.take_if(|replay| replay.is_before(sent));
-        self.replay.is_none()
+        let sent = self.clock.comparable(sent);
+        let Some(replay) = &mut self.replay else { return true };
+        replay.is_over |= replay.is_before(sent);
+        replay.is_over
     }
 
     fn excluded(&self, losses: &[Loss]) -> SystemTime {
@@ -522,6 +545,7 @@ impl Ledger {
             since,
             keeps_time: false,
             is_reported: !read_to_end,
+            is_over: false,
         });
         gap
     }
@@ -536,7 +560,7 @@ impl Ledger {
         let now = self.clock.at(now);
         let replay = self.replay.as_mut()?;
         // By a clock that cannot be compared nothing is known to be live.
-        let sent = sent.filter(|_| self.clock.is_given());
+        let sent = sent.filter(|_| self.clock.is_given()).map(|sent| self.clock.comparable(sent));
         if !replay.came(now, sent) {
             return None;
         }
@@ -552,7 +576,7 @@ impl Ledger {
     /// When an event was emitted that arrived at `now`, from the times in it: never before the subscription began.
     pub(in crate::subscription) fn emitted(&self, now: Instant, sent: Option<SystemTime>) -> Span {
         let latest = self.clock.at(now).to;
-        match sent.filter(|sent| *sent <= add(latest, ORDER_SLACK)) {
+        match sent.filter(|sent| *sent <= add(self.latest(latest), ORDER_SLACK)) {
             Some(sent) => {
                 Span { from: sub(sent, ORDER_SLACK).max(sub(self.began, ORDER_SLACK)), to: add(sent, ORDER_SLACK) }
             }

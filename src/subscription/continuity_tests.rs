@@ -504,3 +504,81 @@ proptest! {
         oracle.check()?;
     }
 }
+
+/// A gap is compared with the times on events, which other hosts set than the `Date` of
+/// answers.
+#[test]
+fn a_gap_is_as_wide_as_the_clocks_of_the_hosts_make_it() {
+    for (offset, until) in [(0, 20_000), (1_500, 20_000), (20_000, 39_500)] {
+        let mut world = World::new();
+        world.prove(5_000, |_| Proof::Event { sent: at(5_500 + offset) });
+        assert_eq!(world.ledger.earliest(at(10_000)), at(10_000), "{offset}");
+        assert_eq!(world.ledger.latest(at(20_000)), at(until), "{offset}");
+    }
+    let mut world = World::new();
+    // Late, and not by another clock: so are two that came at once.
+    world.prove(35_000, |_| Proof::Event { sent: at(5_000) });
+    world.prove(35_100, |_| Proof::Event { sent: at(6_000) });
+    assert_eq!(world.ledger.earliest(at(60_000)), at(60_000));
+    // The next one is as late, so its clock is behind.
+    world.prove(35_700, |_| Proof::Event { sent: at(6_500) });
+    assert_eq!(world.ledger.earliest(at(60_000)), at(30_900));
+    world.prove(35_800, |_| Proof::Event { sent: at(35_500) });
+    assert_eq!(world.ledger.earliest(at(60_000)), at(60_000));
+    // Two hours are the most: it is the event that is wrong.
+    world.prove(36_000, |_| Proof::Event { sent: at(36_000) + s(3 * 3_600) });
+    assert_eq!(world.ledger.latest(at(60_000)), at(60_000));
+    // A clock that was set an hour ahead counts from the first event that shows it, and no
+    // more once the `Date` of an answer shows it too.
+    world.prove(37_000, |_| Proof::Event { sent: at(38_000) + s(3_600) });
+    assert_eq!(world.ledger.latest(at(60_000)), at(60_000) + s(3_600));
+    world.ledger.learn_date(world.instant(38_000), world.instant(38_000), at(38_000) + s(3_600));
+    assert_eq!(world.ledger.latest(at(60_000)), at(60_000));
+}
+
+/// Replayed frames bear times of a host whose clock is off (found 2.1).
+#[test]
+fn a_replay_is_counted_by_the_clock_of_its_own_host() {
+    for (sign, offset) in [(1, 0), (1, 5_000), (-1, 5_000), (1, 60_000), (-1, 60_000)] {
+        let by = |millis: u64| if sign > 0 { at(millis + offset) } else { at(millis) - ms(offset) };
+        let mut world = World::new();
+        for live in [90_000, 100_000] {
+            world.prove(live, |_| Proof::Event { sent: by(live + 500) });
+        }
+        assert!(world.ledger.continued(world.instant(112_000), world.instant(111_900), true, 20).is_none());
+        let gaps: Vec<_> = (0..20)
+            .filter_map(|n| world.ledger.counted(world.instant(112_010 + n), Some(by(106_000 + n * 300))))
+            .collect();
+        assert_eq!(gaps.len(), 1, "{sign} {offset}");
+        // Live ones are no replay.
+        let mut world = World::new();
+        for live in [90_000, 100_000] {
+            world.prove(live, |_| Proof::Event { sent: by(live + 500) });
+        }
+        world.ledger.continued(world.instant(112_000), world.instant(111_900), true, 20);
+        assert!(world.ledger.counted(world.instant(112_010), Some(by(106_000))).is_none());
+        for n in 0..40 {
+            let now = 115_000 + n * 100;
+            let gap = world.ledger.counted(world.instant(now), Some(by(now + 500)));
+            assert!(gap.is_none(), "{sign} {offset} {n}");
+            world.prove(now, |_| Proof::Event { sent: by(now + 500) });
+        }
+    }
+}
+
+/// websocket-and-webhooks W19: replayed and live events may come mixed.
+#[test]
+fn a_replay_that_is_mixed_with_live_events_is_counted_to_its_end() {
+    let mut world = World::new();
+    world.ledger.continued(world.instant(12_000), world.instant(11_900), true, 20);
+    let mut gaps = Vec::new();
+    for n in 0..20 {
+        let now = 12_100 + n * 100;
+        gaps.extend(world.ledger.counted(world.instant(now), Some(at(6_000 + n * 200))));
+        world.prove(now, |_| Proof::Event { sent: at(6_000 + n * 200) });
+        gaps.extend(world.ledger.counted(world.instant(now + 50), Some(at(now + 40))));
+        world.prove(now + 50, |_| Proof::Event { sent: at(now + 40) });
+    }
+    let [(gap, 20)] = gaps[..] else { panic!("{gaps:?}") };
+    assert!(gap.since <= at(0) && gap.until >= at(6_000), "{gap:?}");
+}

@@ -285,15 +285,16 @@ impl Driver {
         recreated: Option<Recreated>,
         Unended { filters, unrecovered: more }: Unended,
     ) -> Delivery {
-        let at = self.now().to;
-        let mut unrecovered = self.recovery.unrecovered(&self.setup.filters, reason, at);
+        let now = self.now().to;
+        let mut unrecovered = self.recovery.unrecovered(&self.setup.filters, reason, now);
         let out = filters.iter().filter(|filter| !self.setup.filters.contains(filter));
-        let more = out.filter_map(|filter| proof::unrecovered(filter, std::iter::empty(), at)).chain(more);
+        let more = out.filter_map(|filter| proof::unrecovered(filter, std::iter::empty(), now)).chain(more);
         for open in more {
             if unrecovered.iter().all(|it| it.filter != open.filter) {
                 unrecovered.push(open);
             }
         }
+        let at = self.ledger.latest(now);
         Delivery::Resumed(Resumed { complete: unrecovered.is_empty(), at, recreated, unrecovered })
     }
 
@@ -560,7 +561,7 @@ impl Driver {
         self.queue.push_marker(Delivery::Gap(Gap {
             cause: GapCause::PolledInPart,
             certainty: Certainty::Possible,
-            since: Some(self.ledger.since(&[Loss::Read])),
+            since: Some(self.ledger.earliest(self.ledger.since(&[Loss::Read]))),
             until: None,
             lost: None,
             filters: open.into_iter().map(|open| open.filter).collect(),

@@ -299,11 +299,11 @@ impl Driver {
         };
         tracing::info!(cause = cause.as_str(), subscription = self.id_for_log(), "events are being missed");
         let certainty = if cause == GapCause::TransportChanged { Certainty::Possible } else { Certainty::Certain };
-        let until = self.is_ending().then(|| self.now().to);
+        let until = self.is_ending().then(|| self.ledger.latest(self.now().to));
         let filters = self.in_force.since(since).to_vec();
         self.cut_filling();
         self.recovery.opened(&filters);
-        let gap = Gap { cause, certainty, since: Some(since), until, lost: None, filters };
+        let gap = Gap { cause, certainty, since: Some(self.ledger.earliest(since)), until, lost: None, filters };
         self.queue.push_marker(Delivery::Gap(gap));
     }
 
@@ -324,11 +324,18 @@ impl Driver {
         self.tell_what_polls_leave_out();
     }
 
-    /// A possible gap ends where it is noticed.
-    pub(super) fn tell_gap(&mut self, cause: GapCause, Interval { since, until, certainty }: Interval) {
+    /// A gap as the reader gets it: the times on events are by other clocks than the `Date` of
+    /// answers.
+    pub(super) fn reported(&self, cause: GapCause, Interval { since, until, certainty }: Interval) -> Gap {
         let filters = self.in_force.since(since).to_vec();
-        self.recovery.opened(&filters);
-        let gap = Gap { cause, certainty, since: Some(since), until: Some(until), lost: None, filters };
+        let (since, until) = (Some(self.ledger.earliest(since)), Some(self.ledger.latest(until)));
+        Gap { cause, certainty, since, until, lost: None, filters }
+    }
+
+    /// A possible gap ends where it is noticed.
+    pub(super) fn tell_gap(&mut self, cause: GapCause, interval: Interval) {
+        let (gap, since) = (self.reported(cause, interval), interval.since);
+        self.recovery.opened(&gap.filters);
         tracing::info!(cause = gap.cause.as_str(), subscription = self.id_for_log(), "events may be missing");
         self.cut_filling();
         self.queue.push_marker(Delivery::Gap(gap));

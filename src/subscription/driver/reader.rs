@@ -64,11 +64,9 @@ impl Driver {
             return;
         }
         let Some(unopened) = self.unopened.take() else { return };
-        let Interval { since, until, certainty } = self.ledger.unopened(unopened);
-        let filters = self.in_force.since(since).to_vec();
-        self.refill(Some(since), filters.clone());
-        let gap =
-            Gap { cause: GapCause::KeyUnknown, certainty, since: Some(since), until: Some(until), lost: None, filters };
+        let interval = self.ledger.unopened(unopened);
+        let gap = self.reported(GapCause::KeyUnknown, interval);
+        self.refill(Some(interval.since), gap.filters.clone());
         self.queue.push_first(Delivery::Gap(gap));
     }
 
@@ -190,10 +188,8 @@ impl Driver {
     }
 
     /// A possible gap without an end marker, since nothing follows it.
-    pub(super) fn end_unread(&mut self, cause: GapCause, Interval { since, until, certainty }: Interval) {
-        let filters = self.in_force.since(since).to_vec();
-        let gap = Gap { cause, certainty, since: Some(since), until: Some(until), lost: None, filters };
-        self.queue.push_marker(Delivery::Gap(gap));
+    pub(super) fn end_unread(&mut self, cause: GapCause, interval: Interval) {
+        self.queue.push_marker(Delivery::Gap(self.reported(cause, interval)));
     }
 
     pub(super) fn discard_queue(&mut self) {
@@ -220,7 +216,7 @@ impl Driver {
         if lost + gaps > 0 {
             let certainty = if lost > 0 { Certainty::Certain } else { Certainty::Possible };
             let lost = (gaps == 0).then_some(lost);
-            let (cause, until) = (GapCause::Discarded, Some(self.now().to));
+            let (cause, until) = (GapCause::Discarded, Some(self.ledger.latest(self.now().to)));
             let filters = self.in_force.since(since.unwrap_or(SystemTime::UNIX_EPOCH)).to_vec();
             self.queue.push_marker(Delivery::Gap(Gap { cause, certainty, since, until, lost, filters }));
         }
