@@ -135,7 +135,8 @@ pub enum GapCause {
     /// session was continued. Events that the gateway had sent over it, or sent until it noticed, may be lost. Over
     /// PubNub a broken connection is no gap: its position covers everything in transit.
     ConnectionBroken,
-    /// No known key decrypts some events. The service was asked for its present key first.
+    /// No known key decrypts some events, which were delivered as [`Undecodable`]. They had waited, for at most 30 s,
+    /// until the service answered which key it uses. One gap per run of them, and at most one per minute.
     KeyUnknown,
     /// The address moved, and the connection to the former one ended before all events in transit there had certainly
     /// arrived.

@@ -23,17 +23,18 @@ struct Known {
 pub(super) struct Keys(Arc<[Arc<Known>]>);
 
 impl Keys {
-    /// Puts a key first, unless it already is; a key that came back is moved up.
-    pub(super) fn add(&mut self, algorithm: Option<&str>, text: &Secret) -> Result<()> {
+    /// Puts a key first, unless it already is; a key that came back is moved up. Returns whether it was unknown.
+    pub(super) fn add(&mut self, algorithm: Option<&str>, text: &Secret) -> Result<bool> {
         let is_it = |known: &Arc<Known>| known.text == *text && known.algorithm.as_deref() == algorithm;
         if self.0.first().is_some_and(is_it) {
-            return Ok(());
+            return Ok(false);
         }
         let cipher = Cipher::from_delivery_mode(algorithm, text)?;
         let newest = Known { algorithm: algorithm.map(str::to_owned), text: text.clone(), cipher };
+        let is_new = !self.0.iter().any(is_it);
         let former = self.0.iter().filter(|known| !is_it(known)).cloned();
         self.0 = std::iter::once(Arc::new(newest)).chain(former).take(REMEMBERED).collect();
-        Ok(())
+        Ok(is_new)
     }
 
     /// These keys, then those of `newer` that are not among them.

@@ -11,6 +11,7 @@ mod failover;
 mod fakes;
 mod handle;
 mod in_force;
+mod key_wait;
 mod keys;
 mod lease;
 mod machine;

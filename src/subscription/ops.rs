@@ -23,6 +23,8 @@ use crate::transport::{Cursor, Link, Target, Transport};
 const CALL_WITHIN: Duration = Duration::from_secs(60);
 /// The deadline of an audit.
 const LOOK_WITHIN: Duration = Duration::from_secs(10);
+/// The deadline of a request for the present key, while events wait for the answer.
+const KEY_WITHIN: Duration = Duration::from_secs(5);
 /// How long a subscription that another took over from is still read before it is deleted.
 const LOOK_BACK_WITHIN: Duration = Duration::from_secs(8);
 /// The deadline of opening a link. Longer than its parts may take together (a login, a turn within the rate, a token, a
@@ -70,6 +72,11 @@ pub(super) enum Done {
     Jumped {
         by: Duration,
         asked: Asked,
+        result: Box<Result<SubscriptionInfo>>,
+    },
+    /// The service's answer about the key of events that no known one decrypts.
+    Key {
+        id: SubscriptionId,
         result: Box<Result<SubscriptionInfo>>,
     },
     Opened {
@@ -297,6 +304,19 @@ pub(super) fn judge_jump(control: Arc<dyn ControlPlane>, id: SubscriptionId, by:
         Done::Jumped { by, asked, result: Box::new(result) }
     };
     caught(CONTROL, call, move |error| Done::Jumped { by, asked, result: Box::new(Err(error)) })
+}
+
+/// Asks for the present key, beside any renewal in flight, which may never be answered.
+pub(super) fn ask_for_key(control: Arc<dyn ControlPlane>, id: SubscriptionId) -> Pending {
+    let asked = id.clone();
+    let call = async move {
+        let result = timeout(KEY_WITHIN, control.get(&id))
+            .await
+            .unwrap_or_else(|_| Err(Error::new(ErrorKind::Timeout, "the service did not say soon which key it uses")));
+        let result = result.and_then(|info| about(&id, info));
+        Done::Key { id, result: Box::new(result) }
+    };
+    caught(CONTROL, call, move |error| Done::Key { id: asked, result: Box::new(Err(error)) })
 }
 
 /// Deletes it; without an answer, sends the request again after each third of `within`, without abandoning the first

@@ -115,6 +115,11 @@ impl Queue {
         self.slots.push_front(Slot::Item(Item::Marker(delivery)));
     }
 
+    /// Inserts a position before all waiting items.
+    pub(super) fn push_mark_first(&mut self, mark: Mark) {
+        self.slots.push_front(Slot::Item(Item::Mark(mark)));
+    }
+
     /// Removes the end of an overflow whose gap was just delivered.
     pub(super) fn drop_overflow_end(&mut self) {
         if let Some(Slot::Item(item @ Item::Marker(Delivery::Resumed(_)))) = self.slots.front() {

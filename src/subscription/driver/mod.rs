@@ -23,6 +23,7 @@ use super::continuity::{Interval, Ledger, Loss, Proof, Proven, Span};
 use super::delivery::{Certainty, Delivery, Gap, GapCause, Recreated, Resumed, Undecodable, Unrecovered};
 use super::failover::{self, Failover};
 use super::in_force::InForce;
+use super::key_wait::{KeyWait, Undecrypted};
 use super::keys::Keys;
 use super::lease::{self, Lease};
 use super::machine::{self, Cause, Effect, End, Input, LinkId, Machine, Op, Settings};
@@ -71,8 +72,6 @@ const ORPHAN_LIFE_CAP: Duration = Duration::from_secs(24 * 60 * 60);
 const LAST_LOOK: Duration = Duration::from_secs(1);
 /// Shorter waits are not reported.
 const WORTH_TELLING: Duration = Duration::from_secs(2);
-/// How often at most undecryptable payloads lead to a request for the present key.
-const KEY_EVERY: Duration = Duration::from_secs(30);
 /// How many frames are remembered to recognize repetitions, and for how long: several times an answer as large as the
 /// largest buffer.
 const RECENT: usize = 4096;
@@ -229,10 +228,12 @@ pub(in crate::subscription) struct Driver {
     in_force: InForce,
     /// The extension that `~` stands for, once the service has written it out.
     owner: Option<ExtensionId>,
-    /// When events were emitted that no key opened, since the last that one did.
-    unopened: Option<Span>,
-    /// When the service was last asked for the key of one.
-    key_asked: Option<Instant>,
+    /// Delivered events that no key decrypted and that no gap reports yet.
+    undecrypted: Undecrypted,
+    /// The newest position behind those.
+    held_mark: Option<Mark>,
+    /// The requests for the key of such events.
+    key_wait: KeyWait,
     /// Recent frames, by their position and text.
     recent: Seen,
     /// Whether a deletion was sent whose answer did not arrive.
@@ -367,8 +368,9 @@ impl Driver {
             ledger,
             in_force: InForce::new(&setup.filters),
             owner: setup.resume.as_ref().and_then(|token| token.owner.clone()),
-            unopened: None,
-            key_asked: None,
+            undecrypted: Undecrypted::default(),
+            held_mark: None,
+            key_wait: KeyWait::default(),
             recent: Seen::new(RECENT, RECENT_FOR),
             deletion_in_doubt: false,
             looked_at_end: false,

@@ -6,8 +6,8 @@ use super::*;
 
 impl Driver {
     pub(super) fn hand_out(&mut self, out: &mpsc::Sender<Handed>) -> Result<(), ()> {
-        while self.queue.is_ready() || self.unopened.is_some() {
-            self.tell_unopened();
+        loop {
+            self.report_undecrypted();
             self.sealed = self.is_sealed();
             if self.sealed || !self.queue.is_ready() {
                 break;
@@ -36,36 +36,45 @@ impl Driver {
         if out.is_closed() { Err(()) } else { Ok(()) }
     }
 
-    /// Whether no key decrypts the next payload while a renewal is in flight. The service may use the new key before it
-    /// sends it, so the payload waits for the answer.
+    /// Whether the next payload waits for the service's answer about the key: no known one decrypts it, and the service
+    /// may have changed the key without notice, or in a renewal whose answer is in transit or lost (found 1.5).
     pub(super) fn is_sealed(&mut self) -> bool {
         if !self.needs_key() {
             return false;
         }
-        let now = Instant::now();
-        let asked = self.key_asked.is_some_and(|at| now < at + KEY_EVERY);
-        if !asked && !self.machine.is_renewing() {
-            // A renewal whose answer was lost may have changed it (found 1.5).
-            self.key_asked = Some(now);
-            self.give(Input::Sealed);
-            self.carry_out();
+        // At the end nothing waits. Without a lease, or an address, there is no key to ask for.
+        let is_held = self.machine.expires_at().is_some() && self.setup.has_address;
+        let Some(lease) = self.lease.as_ref().filter(|_| is_held && self.ending_since.is_none()) else { return false };
+        let sealed = self.key_wait.sealed(Instant::now(), self.machine.is_renewing());
+        if sealed.ask {
+            let has_room = self.setup.control.rate_budget().is_none_or(|budget| budget.has_room_to_look());
+            if has_room {
+                self.passing.push(ops::ask_for_key(self.setup.control.clone(), lease.id.clone()));
+            } else {
+                self.key_wait.failed(Instant::now());
+            }
         }
-        self.machine.is_renewing()
+        // Events that wait cost no others their room.
+        sealed.wait && !self.queue.is_full()
     }
 
     fn needs_key(&self) -> bool {
         self.queue.next_frame().is_some_and(|(frame, keys)| needs_key(frame, &keys.and_then(&self.keys)))
     }
 
-    /// Events that no key decrypts are a possible gap, which begins with the last decrypted event and ends before the
-    /// next one.
-    fn tell_unopened(&mut self) {
-        if self.unopened.is_none() || self.needs_key() {
+    /// Events that no key decrypts are a possible gap, which begins with the last decrypted event.
+    fn report_undecrypted(&mut self) {
+        if self.undecrypted.is_empty() {
             return;
         }
-        let Some(unopened) = self.unopened.take() else { return };
-        let interval = self.ledger.unopened(unopened);
+        let is_over = self.queue.next_frame().is_some() && !self.needs_key();
+        let ends = self.ending_since.is_some() && self.queue.is_empty();
+        let Some(span) = self.undecrypted.due(Instant::now(), is_over, ends) else { return };
+        let interval = self.ledger.unopened(span);
         let gap = self.reported(GapCause::KeyUnknown, interval);
+        if let Some(mark) = self.held_mark.take() {
+            self.queue.push_mark_first(mark);
+        }
         self.refill(Some(interval.since), gap.filters.clone());
         self.queue.push_first(Delivery::Gap(gap));
     }
@@ -76,6 +85,11 @@ impl Driver {
             Item::Frame { frame, keys, emitted } => (frame, keys, emitted),
             Item::Found { found, at } => return self.found(found, at),
             Item::Marker(delivery) => return Some(Handed::Delivery { delivery, traces: Traces::default() }),
+            // A restart continues before events that no gap reports yet.
+            Item::Mark(mark) if !self.undecrypted.is_empty() => {
+                self.held_mark = Some(mark);
+                return None;
+            }
             Item::Mark(mark) => return Some(Handed::Step(Step::Mark(mark))),
             Item::Position { source, position } => return Some(Handed::Step(Step::Position { source, position })),
         };
@@ -104,8 +118,7 @@ impl Driver {
             Err(Unreadable { reason, raw, sealed }) => {
                 tracing::warn!(%reason, subscription = self.id_for_log(), "undecodable payload");
                 if sealed {
-                    let all = self.unopened.unwrap_or(emitted);
-                    self.unopened = Some(Span { from: all.from.min(emitted.from), to: all.to.max(emitted.to) });
+                    self.undecrypted.add(Instant::now(), emitted);
                 }
                 let key = DedupKey::over(2, &[&raw, position.as_deref().unwrap_or_default()]);
                 (key, Delivery::Undecodable(Undecodable { reason, raw, received_at }))

@@ -36,6 +36,7 @@ impl Driver {
             }
             Done::Superseded { taken_over, result } => self.looked_back(taken_over, *result),
             Done::Jumped { by, asked, result } => self.judged(by, asked, *result),
+            Done::Key { id, result } => self.key_answered(&id, *result),
             Done::Opened { link, result } => self.opened(link, result),
             Done::Discarded { id, gone: true, .. } => self.is_gone(&id),
             Done::Discarded { id, gone: false, may_pass } => {
@@ -46,6 +47,47 @@ impl Driver {
             Done::Begun { source, turn, result } => self.begun(source, turn, result),
             Done::Synced { source, turn, result } => self.synced(source, turn, result),
             Done::Parted | Done::BrokenOff => {}
+        }
+    }
+
+    /// The answer about the key of events that no known one decrypts.
+    fn key_answered(&mut self, id: &SubscriptionId, result: Result<SubscriptionInfo>) {
+        let now = Instant::now();
+        let Some(lease) = self.lease.as_ref().filter(|lease| lease.id == *id) else {
+            self.key_wait = KeyWait::default();
+            return;
+        };
+        match result {
+            Ok(info) => {
+                let kind = self.setup.transport.kind();
+                let moved = !lease::is_served(&info)
+                    || Lease::read(&info, Some(lease), kind, true).map_or(true, |read| !lease.same_place(&read));
+                let is_new = self.learn_key(&info).unwrap_or_else(|error| {
+                    self.bad_key(error, false);
+                    false
+                });
+                self.key_wait.answered(now, is_new);
+                if moved {
+                    // An audit carries out what follows.
+                    self.give(Input::Sealed);
+                }
+            }
+            Err(error) => {
+                tracing::debug!(%error, subscription = self.id_for_log(), "the present key is not known yet");
+                self.key_wait.failed(now);
+                if error.disposition() == Disposition::Recreate {
+                    self.give(Input::Sealed);
+                }
+            }
+        }
+    }
+
+    /// Adds the key of an answer; returns whether it was unknown.
+    fn learn_key(&mut self, info: &SubscriptionInfo) -> Result<bool> {
+        let mode = &info.delivery_mode;
+        match &mode.encryption_key {
+            Some(key) => self.keys.add(mode.encryption_algorithm.as_deref(), key),
+            None => Ok(false),
         }
     }
 
@@ -198,11 +240,10 @@ impl Driver {
         }
         let moved = self.lease.as_ref().is_some_and(|before| !before.same_place(&lease));
         let first = self.lease.is_none();
-        let mode = &info.delivery_mode;
-        let key = match &mode.encryption_key {
-            Some(key) => self.keys.add(mode.encryption_algorithm.as_deref(), key),
-            None => Ok(()),
-        };
+        let key = self.learn_key(&info);
+        if matches!(key, Ok(true)) {
+            self.key_wait.learned();
+        }
         let lifetime = match self.machine.looks_at() {
             // An audit without a lifetime changes nothing, and grants nothing.
             Some(end) if info.expires_in.is_none() && info.expiration_time.is_none() => {

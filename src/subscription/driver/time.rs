@@ -15,7 +15,9 @@ impl Driver {
         // Before the end the machine bounds the start: this timer would be due for ever.
         let start = self.start_by.filter(|_| self.end.is_some());
         let deletion = self.orphans.next();
-        [machine, plan, failover, deletion, farewell, start, self.waits_until(), draining, held]
+        let key = self.key_wait.next().filter(|_| self.sealed);
+        let undecrypted = self.undecrypted.next();
+        [machine, plan, failover, deletion, farewell, start, self.waits_until(), draining, held, key, undecrypted]
             .into_iter()
             .flatten()
             .fold(check, Instant::min)
