@@ -7,6 +7,7 @@
 //! begins where the kind that failed was last excluded. No other code chooses the
 //! beginning of a gap.
 
+use std::collections::VecDeque;
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
@@ -24,6 +25,14 @@ const STOOD_STILL: Duration = Duration::from_secs(8);
 /// new time carry one at most this much after it. When it begins, and whether they carry the
 /// old time, is unverified (websocket-and-webhooks §1.12).
 const REPLAY_WITHIN: Duration = Duration::from_secs(30);
+/// A replay whose frames carry new times is sent faster than as many live events arrive: within this time, or within
+/// that in which events could gather, if that is longer. Frames that come later than they were sent are counted apart.
+const REPLAY_TAKES: Duration = Duration::from_secs(5);
+/// A frame that arrives within this time of its sending, by the most that the clocks allow, did not wait on a slow path.
+const ON_TIME: Duration = Duration::from_secs(2);
+
+/// How far a source reaches back before its position: its own overlap, and the difference of two clocks.
+const SOURCE_OVERLAP: Duration = Duration::from_secs(10);
 
 /// A way in which an event can be lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -175,10 +184,15 @@ pub(in crate::subscription) struct Interval {
 /// replays nor marks the last (websocket-and-webhooks §1.12). So frames are counted,
 /// repetitions included, since the buffer counts frames (found 2.2), and no timer ends
 /// the count (found 2.1).
-#[derive(Clone, Copy, Debug)]
+///
+/// Where replayed frames carry new times, a frame that comes on time is replayed or live. As many events gathered, at a
+/// steady rate, as arrive in as much time: only that many within such a time may be a full buffer.
+#[derive(Clone, Debug)]
 struct Replay {
     buffer: usize,
     count: usize,
+    /// The times of those that may be live as well, within the time of a replay. Fewer than `buffer`.
+    on_time: VecDeque<SystemTime>,
     /// When the session was continued.
     recovered: Span,
     /// When the first frame came, and what is known of when it was sent. Until then events
@@ -204,9 +218,26 @@ impl Replay {
         self.keeps_time |= keeps_time;
         let (began, _) = *self.first.get_or_insert((now.to, sent.filter(|_| keeps_time)));
         let latest = if self.keeps_time { began } else { began.max(self.may_begin_until()) };
-        let is_live = sent.is_some_and(|sent| sent > latest);
-        self.count += usize::from(!is_live);
-        self.count >= self.buffer
+        match sent {
+            Some(sent) if sent > latest => return false,
+            Some(sent) if sent > began && now.to <= add(sent, ON_TIME) => {
+                let takes = began.duration_since(self.since).unwrap_or_default().max(REPLAY_TAKES);
+                // In order, so that the oldest come first.
+                let newest = self.on_time.back().map_or(sent, |last| sent.max(*last));
+                self.on_time.push_back(newest);
+                while self.on_time.front().is_some_and(|oldest| add(*oldest, takes) < newest) {
+                    self.on_time.pop_front();
+                }
+            }
+            _ => self.count += 1,
+        }
+        self.events() >= self.buffer
+    }
+
+    /// How many frames may have been replayed.
+    fn events(&self) -> usize {
+        // Frames that keep their time are not on time.
+        self.count + if self.keeps_time { 0 } else { self.on_time.len() }
     }
 
     /// The replay has begun by then.
@@ -247,6 +278,8 @@ pub(in crate::subscription) struct Ledger {
     excluded: [SystemTime; 5],
     /// No event of this subscription can be older.
     began: SystemTime,
+    /// When the subscription was requested; `None` if it continues another process's.
+    requested: Option<SystemTime>,
     /// Up to when the former address was read, while a link may still read it.
     former: Option<Former>,
     /// Up to when the subscription was there that the present one took over from, until it
@@ -268,6 +301,7 @@ impl Ledger {
             clock,
             excluded: [wall; 5],
             began: wall,
+            requested: None,
             former: None,
             superseded: None,
             open: None,
@@ -285,7 +319,7 @@ impl Ledger {
     /// The subscription begins: nothing is expected from before `asked`.
     pub(in crate::subscription) fn begin(&mut self, asked: Instant) {
         let at = self.clock.at(asked).from;
-        (self.excluded, self.began) = ([at; 5], at);
+        (self.excluded, self.began, self.requested) = ([at; 5], at, Some(at));
     }
 
     /// Compares both of this machine's clocks.
@@ -328,7 +362,7 @@ impl Ledger {
     pub(in crate::subscription) fn prove(&mut self, now: Instant, proof: Proof) {
         // A replayed event is late, and shows no clock.
         if let Proof::Event { sent } = proof
-            && self.replay.is_none_or(|replay| replay.is_over)
+            && self.replay.as_ref().is_none_or(|replay| replay.is_over)
         {
             self.clock.sample(now, sent);
         }
@@ -353,7 +387,7 @@ impl Ledger {
         // What was missed may still be on its way, behind an event that is live.
         let is_behind_replay = !matches!(proof, Proof::Event { .. })
             || self.replay.is_none()
-            || self.clock.is_given() && self.is_behind_replay(upto);
+            || self.clock.is_given() && self.is_behind_replay(upto.min(self.clock.comparable(upto)));
         for loss in proof.excludes().iter().filter(|loss| **loss != Loss::Read || is_behind_replay) {
             let excluded = &mut self.excluded[*loss as usize];
             *excluded = (*excluded).max(upto.min(latest));
@@ -363,7 +397,6 @@ impl Ledger {
     /// Whether what was sent then came behind all that a recovered session replays. Until then nothing proves what is older: a replayed frame may be the
     /// first of as many as the buffer holds.
     fn is_behind_replay(&mut self, sent: SystemTime) -> bool {
-        let sent = self.clock.comparable(sent);
         let Some(replay) = &mut self.replay else { return true };
         replay.is_over |= replay.is_before(sent);
         replay.is_over
@@ -540,6 +573,7 @@ impl Ledger {
         self.replay = Some(Replay {
             buffer,
             count: 0,
+            on_time: VecDeque::new(),
             recovered,
             first: None,
             since,
@@ -564,13 +598,12 @@ impl Ledger {
         if !replay.came(now, sent) {
             return None;
         }
-        let replay = *replay;
-        self.replay = None;
+        let replay = self.replay.take()?;
         // What was pushed out is older than the first that came.
         let since = replay.since;
         let until = replay.until()?.max(since);
         self.settle(since, until);
-        Some((Interval { since, until, certainty: Certainty::Possible }, replay.count))
+        Some((Interval { since, until, certainty: Certainty::Possible }, replay.events()))
     }
 
     /// When an event was emitted that arrived at `now`, from the times in it: never before the subscription began.
@@ -582,6 +615,14 @@ impl Ledger {
             }
             None => Span { from: self.since(&[Loss::Read]), to: latest },
         }
+    }
+
+    /// Whether a text message that was created then is older than the subscription, so that no event of it was due: a
+    /// source returns some of the time before its position. One that is older than that and is found nevertheless came
+    /// late, and its event too.
+    pub(in crate::subscription) fn is_from_before(&self, created: SystemTime) -> bool {
+        self.requested
+            .is_some_and(|requested| (sub(requested, SOURCE_OVERLAP)..sub(requested, ORDER_SLACK)).contains(&created))
     }
 
     /// What is proven now.

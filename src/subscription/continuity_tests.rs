@@ -270,6 +270,22 @@ fn an_event_sent_after_a_replayed_one_arrived_is_behind_the_replay() {
     assert_eq!(world.excluded()[Loss::Read as usize], 24_000);
 }
 
+/// Events that waited on a slow path look like those of a host whose clock is behind. A reply has the time of the
+/// request, by this side's clock.
+#[test]
+fn a_reply_is_not_behind_a_replay_because_events_were_late() {
+    let mut world = World::new();
+    for (now, sent) in [(30_700, 2), (32_000, 678)] {
+        world.prove(now, |_| Proof::Event { sent: at(sent) });
+    }
+    world.ledger.continued(world.instant(34_600), world.instant(34_300), true, 5);
+    let read = world.excluded()[Loss::Read as usize];
+    world.prove(36_000, |world| Proof::Reply { asked: world.instant(35_400) });
+    assert_eq!(world.excluded()[Loss::Read as usize], read);
+    world.prove(36_500, |_| Proof::Event { sent: at(36_400) });
+    assert_eq!(world.excluded()[Loss::Read as usize], read);
+}
+
 /// Where a replay gives its frames the time of their sending, a slow path makes them late too.
 #[test]
 fn a_replay_with_new_times_over_a_slow_path_is_counted() {
@@ -281,6 +297,54 @@ fn a_replay_with_new_times_over_a_slow_path_is_counted() {
         world.ledger.counted(world.instant(sent + 2_500), Some(at(sent)))
     });
     assert!(full.is_some_and(|(_, count)| count == 100), "{full:?}");
+}
+
+/// Where replayed frames carry new times, nothing marks a live one. As many as the buffer holds within the time in which
+/// events could gather, or within five seconds, may be a full buffer.
+#[test]
+fn live_events_after_a_clean_recovery_are_a_full_buffer_only_if_as_many_could_gather() {
+    for (away, per_second, late, is_full) in [
+        (100, 1, 100, false),
+        (100, 4, 100, false),
+        (100, 15, 100, false),
+        (100, 25, 100, true),
+        (12_000, 4, 100, false),
+        (12_000, 10, 100, true),
+        (30_000, 4, 100, true),
+        // They waited somewhere.
+        (100, 4, 3_000, true),
+    ] {
+        let mut world = World::new();
+        world.prove(4_000, |_| Proof::Event { sent: at(4_000) });
+        let back = 4_200 + away;
+        world.ledger.continued(world.instant(back), world.instant(back - 50), true, 100);
+        let mut gaps = Vec::new();
+        for n in 1..=60 * per_second {
+            let sent = back + n * 1_000 / per_second;
+            gaps.extend(world.ledger.counted(world.instant(sent + late), Some(at(sent))));
+            world.prove(sent + late, |_| Proof::Event { sent: at(sent) });
+        }
+        let counts: Vec<_> = gaps.iter().map(|(_, count)| *count).collect();
+        let want: &[usize] = if is_full { &[100] } else { &[] };
+        assert_eq!(counts, want, "{away} {per_second} {late}");
+        assert!(gaps.iter().all(|(gap, _)| gap.since == at(3_000) && gap.until >= at(back)), "{gaps:?}");
+    }
+}
+
+/// A replayed frame shows that it keeps its time, so that what was sent after the first one came is live.
+#[test]
+fn frames_that_came_on_time_are_no_replay_once_one_keeps_its_time() {
+    let mut world = World::new();
+    world.ledger.continued(world.instant(30_000), world.instant(29_900), true, 20);
+    let mut gaps = Vec::new();
+    for n in 0..12 {
+        let sent = 32_000 + n * 200;
+        gaps.extend(world.ledger.counted(world.instant(sent + 10), Some(at(sent))));
+    }
+    for n in 0..12 {
+        gaps.extend(world.ledger.counted(world.instant(35_000), Some(at(10_000 + n))));
+    }
+    assert_eq!(gaps, []);
 }
 
 #[test]
@@ -581,4 +645,18 @@ fn a_replay_that_is_mixed_with_live_events_is_counted_to_its_end() {
     }
     let [(gap, 20)] = gaps[..] else { panic!("{gaps:?}") };
     assert!(gap.since <= at(0) && gap.until >= at(6_000), "{gap:?}");
+}
+
+#[test]
+fn a_message_from_shortly_before_the_subscription_was_requested_is_not_due() {
+    let start = Instant::now();
+    let mut ledger = Ledger::new(start, ours(0));
+    ledger.learn_date(start, start, at(0));
+    ledger.begin(start + s(60));
+    let due = |ledger: &Ledger| [49_000, 51_000, 58_500, 59_500, 60_500].map(|time| !ledger.is_from_before(at(time)));
+    assert_eq!(due(&ledger), [true, false, false, true, true]);
+    // The former process's subscription was there.
+    let mut continued = Ledger::new(start, ours(0));
+    continued.restore(&Proven::all(at(60_000)));
+    assert_eq!(due(&continued), [true; 5]);
 }

@@ -117,8 +117,9 @@ pub enum GapCause {
     Unreadable,
     /// The reader was too slow: the queue between the connection and the reader reached its limit.
     Overflow,
-    /// One answer held as many events as the service's buffer does: older ones may
-    /// have been pushed out.
+    /// One answer held as many events as the service's buffer does: older ones may have been pushed out. Over a
+    /// WebSocket: as many may have been replayed after a recovery. Nothing marks a replayed event, so live ones count
+    /// too if they come late, or as many come within the time in which events could gather (5 s at least).
     ServiceBufferFull {
         /// How many events came at once.
         events: usize,

@@ -1812,6 +1812,53 @@ async fn a_pushed_message_is_not_delivered_again_when_it_is_found_under_the_own_
     }
 }
 
+/// A source's answer has the whole burst, whether it was requested for a gap or in a check.
+#[tokio::test(start_paused = true)]
+async fn each_of_20_000_pushed_messages_is_delivered_once_when_a_source_finds_all_of_them() {
+    let (world, source) = (World::new(), FakeSource::default());
+    let mut subscription = with_source(&world, &source).await;
+    source.happen(1..=20_000);
+    source.slow(secs(2));
+    for first in (1..20_000).step_by(1_000) {
+        let numbers: Vec<u64> = (first..first + 1_000).collect();
+        push_sms(&world, 1, &numbers);
+        for n in numbers {
+            assert_eq!(next_sms(&mut subscription).await, (Origin::Push, n));
+        }
+    }
+    sleep(secs(60)).await;
+    assert!(!source.calls().is_empty(), "a check is due after so many");
+    for _ in 0..2 {
+        world.transport.batch(1, Vec::new(), Some(PossibleLoss::BufferFull { events: 100 }));
+        next_gap(&mut subscription).await;
+        assert!(next_resumed(&mut subscription).await.complete);
+    }
+    settle().await;
+    assert!(is_quiet(&mut subscription));
+    subscription.close().await;
+}
+
+/// A source returns some of the time before its position, which was got right after the start.
+#[tokio::test(start_paused = true)]
+async fn a_message_from_before_the_subscription_is_not_delivered_after_the_first_gap() {
+    for (before, found) in [(secs(3), false), (secs(0), true), (secs(600), true)] {
+        let (world, source) = (World::new(), FakeSource::default());
+        let created = crate::clock::wall_now() - before;
+        let mut subscription = with_source(&world, &source).await;
+        source.created(created);
+        source.happen([1]);
+        world.transport.batch(1, Vec::new(), Some(PossibleLoss::BufferFull { events: 100 }));
+        next_gap(&mut subscription).await;
+        if found {
+            assert_eq!(next_sms(&mut subscription).await, (Origin::CatchUp, 1));
+        }
+        assert!(next_resumed(&mut subscription).await.complete, "{before:?}");
+        settle().await;
+        assert!(is_quiet(&mut subscription), "{before:?}");
+        subscription.close().await;
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_possible_gap_is_filled_too() {
     let (world, source) = (World::new(), FakeSource::default());

@@ -8,9 +8,14 @@ use super::resume::ResumeToken;
 use crate::dedup::Seen;
 use crate::event::{DedupKey, Notification, Spelling};
 
-/// The most remembered subjects, each in up to two spellings. At 16 bytes each and the overhead, some hundred KiB at
-/// most, in a process that is that busy.
-const REMEMBERED: usize = 2 * 16_384;
+/// Events that are recognized when a source finds them, or finds them again: what one answer of a source may hold, and
+/// what arrives until the next check advances the source's position. Beyond it the oldest may be delivered twice.
+const EVENTS: usize = 65_536;
+/// Most events have one subject, under up to three keys: in two spellings, and with the filter's scope. At about 65
+/// bytes each, 13 MB for each origin at most, in a process that is that busy.
+const REMEMBERED: usize = 3 * EVENTS;
+/// Last changes and states. One that was forgotten is delivered again.
+const STATES: usize = 32_768;
 /// How long: three times the time between two checks of a source, which may find again what was pushed since the last
 /// one.
 const KEEP: Duration = Duration::from_secs(100 * 60);
@@ -118,7 +123,7 @@ impl Told {
 
     /// Whether a state differs from the last delivered one.
     pub(super) fn admit_state(&mut self, subject: DedupKey, state: DedupKey) -> bool {
-        if self.states.len() >= REMEMBERED {
+        if self.states.len() >= STATES {
             self.states.clear();
         }
         self.states.insert(subject, state) != Some(state)
@@ -166,7 +171,7 @@ impl Told {
         // A state that push had delivered is not the source's: an older change that comes
         // behind it is delivered, as it is without a source.
         for (what, at) in about.spellings().filter_map(|names| names.version) {
-            if self.newest.len() >= REMEMBERED {
+            if self.newest.len() >= STATES {
                 self.newest.clear();
             }
             let newest = self.newest.entry(what).or_insert(at);
@@ -246,6 +251,29 @@ mod tests {
             assert!(told.found(&[key(1)], scope, None, now).is_none(), "{scope}");
         }
         assert!(!told.pushed(&[key(1)], None, now), "under whatever spelling it is pushed");
+    }
+
+    /// A burst that arrives while one answer of a source is on its way, which holds all of it.
+    #[test]
+    fn each_event_of_a_large_burst_is_delivered_once_from_either_origin() {
+        let now = Instant::now();
+        let all: Vec<About> = (0..EVENTS)
+            .map(|n| {
+                let [tilde, named] = [1, 2].map(|tag| Names {
+                    subjects: vec![DedupKey::over(tag, &[&n.to_string()])],
+                    scope: "/a".to_owned(),
+                    version: None,
+                });
+                About { tilde, named: Some(named) }
+            })
+            .collect();
+        let mut told = Told::default();
+        assert!(all.iter().all(|about| told.admit_pushed(about, now)));
+        assert_eq!(all.iter().filter(|about| told.admit_found(about, now).is_some()).count(), 0, "pushed and found");
+        let mut told = Told::default();
+        assert!(all.iter().all(|about| told.admit_found(about, now).is_some()));
+        assert_eq!(all.iter().filter(|about| told.admit_found(about, now).is_some()).count(), 0, "found twice");
+        assert_eq!(all.iter().filter(|about| told.admit_pushed(about, now)).count(), 0, "found and pushed");
     }
 
     #[tokio::test(start_paused = true)]
