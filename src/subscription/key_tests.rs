@@ -108,7 +108,10 @@ async fn found_1_5_a_key_that_never_comes_is_one_gap_per_minute_and_no_event_is_
 async fn found_1_5_a_short_run_without_a_key_is_one_gap_before_the_next_event() {
     let (world, mut subscription) = changed().await;
     world.control.encrypt_with(OLD_KEY);
-    emit(&world, NEW_KEY, 0..30).await;
+    emit(&world, NEW_KEY, 0..15).await;
+    // Not for want of a key.
+    world.transport.batch(1, vec!["17".into()], None);
+    emit(&world, NEW_KEY, 15..29).await;
     emit(&world, OLD_KEY, 30..31).await;
     for _ in 0..30 {
         assert!(matches!(next(&mut subscription).await, Delivery::Undecodable(_)));

@@ -67,7 +67,10 @@ impl Driver {
         if self.undecrypted.is_empty() {
             return;
         }
-        let is_over = self.queue.next_frame().is_some() && !self.needs_key();
+        let is_over = self.queue.next_frame().is_some_and(|(frame, keys)| {
+            let FrameBody::Payload(raw) = &frame.body else { return false };
+            crate::codec::decode(raw, &keys.and_then(&self.keys)).is_ok()
+        });
         let ends = self.ending_since.is_some() && self.queue.is_empty();
         let Some(span) = self.undecrypted.due(Instant::now(), is_over, ends) else { return };
         let interval = self.ledger.unopened(span);
