@@ -182,6 +182,21 @@ impl RateBudget {
         }
     }
 
+    /// How many more tokens for the gateway one of the subscriptions may request in this window.
+    #[cfg(feature = "websocket")]
+    pub(crate) fn dial_room(&self, now: Instant) -> DialRoom {
+        let limit = self.lock().dials().unwrap_or(DIALS);
+        let sockets = self.0.sockets.load(Ordering::Relaxed).max(1);
+        let (used, frees_at) = self.dials().used(now);
+        let share = |calls: usize| u32::try_from(calls / sockets).unwrap_or(u32::MAX);
+        DialRoom {
+            left: share(limit.saturating_sub(used)),
+            limit: share(limit),
+            frees_at: frees_at.unwrap_or(now + DIAL_WINDOW),
+            window: DIAL_WINDOW,
+        }
+    }
+
     /// Counts a subscription that needs connections to the gateway, while the returned value is
     /// held.
     #[cfg(feature = "websocket")]
@@ -228,6 +243,18 @@ pub(crate) enum BudgetMode {
     Penalty,
 }
 
+/// One subscription's share of the calls for socket tokens.
+#[cfg(feature = "websocket")]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DialRoom {
+    /// How many are left in the present window, and of how many.
+    pub(crate) left: u32,
+    pub(crate) limit: u32,
+    /// When the oldest call leaves the window.
+    pub(crate) frees_at: Instant,
+    pub(crate) window: Duration,
+}
+
 /// The calls for socket tokens.
 #[cfg(feature = "websocket")]
 #[derive(Debug, Default)]
@@ -239,12 +266,17 @@ struct Dials {
 
 #[cfg(feature = "websocket")]
 impl Dials {
-    /// Counts a call if there are fewer than `most` within the window.
-    fn enter(&mut self, most: usize, now: Instant) -> Gate {
+    /// How many count now, and when the oldest one no longer does.
+    fn used(&mut self, now: Instant) -> (usize, Option<Instant>) {
         while self.ended.front().is_some_and(|at| *at + DIAL_WINDOW <= now) {
             self.ended.pop_front();
         }
-        let used = self.ended.len() + self.under_way;
+        (self.ended.len() + self.under_way, self.ended.front().map(|at| *at + DIAL_WINDOW))
+    }
+
+    /// Counts a call if there are fewer than `most` within the window.
+    fn enter(&mut self, most: usize, now: Instant) -> Gate {
+        let (used, _) = self.used(now);
         if used < most {
             self.under_way += 1;
             return Gate::Open;

@@ -227,9 +227,9 @@ impl WebSocketBuilder {
     }
 
     /// How long to wait before the next dial after a connection that was refused, or lost within 10 s. Default 2 s, and
-    /// each time within a minute twice as long, up to eight times: so one subscription does not spend at once the four
-    /// connections a minute that the service's default leaves a user. Attempts that reach no server are not delayed by
-    /// it. From 100 ms to an hour.
+    /// twice as long before later ones; where the user's rate leaves little, the later ones are spread over its window, so
+    /// that one subscription does not spend at once the four connections a minute that the service's default leaves a
+    /// user. Attempts that reach no server are not delayed by it. From 100 ms to an hour.
     pub fn dial_pause(mut self, pause: Duration) -> Self {
         self.tuning.dial_pause = pause;
         self

@@ -182,7 +182,8 @@ impl SocketSession {
         let turn = turn.map_err(|error| self.cause_of(error))?;
         let asked_at = Instant::now();
         let before = self.connections().pacing;
-        self.connections().pacing.began(asked_at, self.gateway.tuning.dial_pause, self.system.jitter());
+        let room = self.budget().dial_room(asked_at);
+        self.connections().pacing.began(asked_at, self.gateway.tuning.dial_pause, self.system.jitter(), room);
         match self.outer.socket_token().await {
             Ok(token) => Ok(Ticket::new(token, asked_at)),
             Err(error) => {
