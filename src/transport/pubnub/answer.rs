@@ -46,6 +46,8 @@ pub(super) struct Damaged {
 pub(super) struct Answer {
     pub(super) frames: Vec<Message>,
     pub(super) cursor: Cursor,
+    /// The list of messages is null, which may be an empty list or a damaged one.
+    pub(super) is_null: bool,
 }
 
 /// One message of an answer.
@@ -133,7 +135,7 @@ enum Unusable {
 struct Body<'a> {
     #[serde(borrow, default)]
     t: Option<&'a RawValue>,
-    /// `None`: absent. `Some(None)`: null, which some servers write for an empty list.
+    /// `None`: absent. `Some(None)`: null.
     #[serde(borrow, default, deserialize_with = "present")]
     m: Option<Option<Vec<&'a RawValue>>>,
     #[serde(borrow, default)]
@@ -183,8 +185,9 @@ fn read_body(body: &[u8]) -> Result<Read, Unusable> {
     }
     match (body.t.and_then(position), body.m, status) {
         (Some(cursor), Some(envelopes), _) => {
+            let is_null = envelopes.is_none();
             let frames = envelopes.unwrap_or_default().into_iter().map(|raw| message(raw, patched)).collect();
-            Ok(Read::Whole(Answer { frames, cursor }))
+            Ok(Read::Whole(Answer { frames, cursor, is_null }))
         }
         (None, None, Some(status)) => Err(Unusable::Refused(status)),
         _ => salvage(text, patched),
@@ -222,8 +225,9 @@ fn salvage(text: &str, patched: bool) -> Result<Read, Unusable> {
         frames.push(malformed(text, "an answer without a list of messages"));
     }
     let is_read = |message: &Message| matches!(message.body, FrameBody::Payload(_));
+    let is_null = named("m").all(|list| list == "null");
     Ok(match cursor {
-        Some(cursor) if has_all && frames.iter().all(is_read) => Read::Whole(Answer { frames, cursor }),
+        Some(cursor) if has_all && frames.iter().all(is_read) => Read::Whole(Answer { frames, cursor, is_null }),
         cursor => Read::Damaged(Damaged { frames, cursor, has_all }),
     })
 }

@@ -111,6 +111,8 @@ pub(super) struct PubNubLink {
     held_by: Option<Instant>,
     /// How many answers in a row from this position were damaged.
     damaged: u32,
+    /// Whether the answer before from this position had null instead of a list of messages.
+    null_before: bool,
     /// Whether the present poll repeats one that got no byte of an answer.
     asked_again: bool,
     /// Whether a time request since then got no answer.
@@ -152,6 +154,7 @@ impl PubNubLink {
             hold: None,
             held_by: None,
             damaged: 0,
+            null_before: false,
             asked_again: false,
             unproven: false,
             behind: None,
@@ -201,11 +204,19 @@ impl PubNubLink {
             debug!(kind = ?error.kind(), status = error.status(), "poll failed");
             self.burst.fault();
         })?;
-        let Answer { frames, cursor } = match read {
+        let Answer { frames, cursor, is_null } = match read {
             Read::Whole(answer) => answer,
             Read::Damaged(damaged) => return Ok(self.take_damaged(damaged, sent_at)),
         };
-        self.damaged = 0;
+        // Behind another position a null instead of a list may hide messages. A server that writes it for an empty list
+        // does so again.
+        if is_null && cursor != self.cursor && !std::mem::replace(&mut self.null_before, true) {
+            debug!("the list of messages is null");
+            self.burst.fault();
+            self.pause = Some(Box::pin(sleep(DAMAGED_PAUSE)));
+            return Ok(Taken::Again);
+        }
+        (self.damaged, self.null_before) = (0, false);
         debug!(events = frames.len(), ?held, "poll answered");
 
         // The pause ends when the poll was sent: from then on the service held it and would have answered. The next
@@ -273,7 +284,7 @@ impl PubNubLink {
     }
 
     fn go_on(&mut self, Damaged { frames, has_all, .. }: Damaged, cursor: Cursor, asked: Instant) -> LinkEvent {
-        self.damaged = 0;
+        (self.damaged, self.null_before) = (0, false);
         let is_elsewhere = self.moves_to(&cursor);
         self.cursor = cursor.clone();
         let frames: Vec<Frame> = frames.into_iter().map(stamped(self.http.now())).collect();

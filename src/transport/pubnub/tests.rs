@@ -508,7 +508,7 @@ async fn found_6_7_a_poll_answered_in_gzip_is_read_without_the_feature_agent() {
 /// The result of an answer: its frames, its position, and `whole`, `damaged` or `lossy`.
 fn salvaged(body: &str) -> (Vec<String>, Option<String>, &'static str) {
     match answer::read(200, &HashMap::new(), body.as_bytes(), UNIX_EPOCH).unwrap() {
-        Read::Whole(Answer { frames, cursor }) => (shown(&frames), Some(cursor.timetoken), "whole"),
+        Read::Whole(Answer { frames, cursor, .. }) => (shown(&frames), Some(cursor.timetoken), "whole"),
         Read::Damaged(Damaged { frames, cursor, has_all }) => {
             let kind = if has_all { "damaged" } else { "lossy" };
             (shown(&frames), cursor.map(|cursor| cursor.timetoken), kind)
@@ -671,6 +671,39 @@ async fn found_6_5_one_damaged_answer_is_requested_again_without_loss() {
     .await;
     let mut link = pubnub.open(target("k", "c", None)).await.unwrap();
     assert_eq!(batch(&mut link).await, (2, "17000000000000009".into(), None));
+}
+
+#[tokio::test]
+async fn found_6_5_null_instead_of_messages_is_requested_again_without_loss() {
+    let pubnub = scripted(|n| match n {
+        0 => Some(r#"{"t":{"t":"17000000000000009","r":1},"m":null}"#),
+        // Also where the answer is otherwise damaged.
+        2 => Some(r#"{"t":{"t":"17000000000000019","r":1},"m":null,}"#),
+        1 => Some(r#"{"t":{"t":"17000000000000009","r":1},"m":[{"d":1},{"d":2}]}"#),
+        3 => Some(r#"{"t":{"t":"17000000000000019","r":1},"m":[{"d":3}]}"#),
+        _ => None,
+    })
+    .await;
+    let mut link = pubnub.open(target("k", "c", None)).await.unwrap();
+    assert_eq!(batch(&mut link).await, (2, "17000000000000009".into(), None));
+    assert_eq!(batch(&mut link).await, (1, "17000000000000019".into(), None));
+}
+
+#[tokio::test]
+async fn found_6_5_null_that_comes_again_is_an_empty_list() {
+    let pubnub = scripted(|n| match n {
+        0 | 1 => Some(r#"{"t":{"t":"17000000000000009","r":1},"m":null}"#),
+        // At the same position nothing can be missing.
+        2 => Some(r#"{"t":{"t":"17000000000000009","r":1},"m":null}"#),
+        3 | 4 => Some(r#"{"t":{"t":"17000000000000019","r":1},"m":null}"#),
+        5 => Some(r#"{"t":{"t":"17000000000000099","r":1},"m":[{"d":7}]}"#),
+        _ => None,
+    })
+    .await;
+    let mut link = pubnub.open(target("k", "c", None)).await.unwrap();
+    for (frames, position) in [(0, "09"), (0, "09"), (0, "19"), (1, "99")] {
+        assert_eq!(batch(&mut link).await, (frames, format!("170000000000000{position}"), None));
+    }
 }
 
 #[tokio::test]
