@@ -593,8 +593,9 @@ impl Ledger {
     ) -> Option<(Interval, usize)> {
         let now = self.clock.at(now);
         let replay = self.replay.as_mut()?;
-        // By a clock that cannot be compared nothing is known to be live.
-        let sent = sent.filter(|_| self.clock.is_given()).map(|sent| self.clock.comparable(sent));
+        // By a clock that cannot be compared nothing is known to be live. Late events may have shown a clock that is not
+        // behind: that moves no frame past its arrival.
+        let sent = sent.filter(|_| self.clock.is_given()).map(|sent| self.clock.comparable(sent).min(now.to.max(sent)));
         if !replay.came(now, sent) {
             return None;
         }

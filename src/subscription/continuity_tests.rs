@@ -286,6 +286,21 @@ fn a_reply_is_not_behind_a_replay_because_events_were_late() {
     assert_eq!(world.excluded()[Loss::Read as usize], read);
 }
 
+/// As before: the replayed frames would be live by that clock.
+#[test]
+fn a_replay_is_counted_though_earlier_events_were_late() {
+    let mut world = World::new();
+    for (now, sent) in [(30_443, 1), (31_001, 2)] {
+        world.prove(now, |_| Proof::Event { sent: at(sent) });
+    }
+    world.ledger.continued(world.instant(31_879), world.instant(31_321), true, 5);
+    let sent = [31_201, 31_241, 31_281, 31_321, 32_438];
+    let gaps: Vec<_> =
+        sent.iter().filter_map(|sent| world.ledger.counted(world.instant(32_996), Some(at(*sent)))).collect();
+    let [(gap, 5)] = gaps[..] else { panic!("{gaps:?}") };
+    assert!(gap.since <= at(0) && gap.until >= at(31_201), "{gap:?}");
+}
+
 /// Where a replay gives its frames the time of their sending, a slow path makes them late too.
 #[test]
 fn a_replay_with_new_times_over_a_slow_path_is_counted() {
