@@ -44,6 +44,14 @@ pub enum Delivery<E = Notification> {
 /// once, or after the events that catch-up sources found. Later events wait for that, for 5 s at most. A gap in which
 /// nothing was lost is a `Gap` directly followed by a complete `Resumed`.
 ///
+/// Gaps can overlap. The next `Resumed` in the stream ends every gap before it, so a reader that remembers the gaps
+/// since the last `Resumed` knows which are open. Therefore:
+///
+/// - No `Resumed` comes while the subscription is lost: a gap that is noticed meanwhile, or before the end of the loss
+///   is reported, ends with it.
+/// - Polls that leave out the events of a filter open a gap that lasts as long as they replace push. Behind every
+///   `Resumed` that comes meanwhile it is reported again, from there on.
+///
 /// These things open one, besides an ended subscription:
 ///
 /// - PubNub: only events that its buffer may have dropped, by number or age, or a change of its region. A broken
@@ -62,7 +70,8 @@ pub struct Gap {
     /// [`cause`](Self::cause) names, less a second for the order inside the service. Until the service has sent its
     /// time (the `Date` of its answers), this machine's clock is used. Never `None` for a subscription.
     pub since: Option<SystemTime>,
-    /// When it ends, by the service's clock, if that is known already; otherwise see [`Resumed::at`].
+    /// When it ends, by the service's clock, if that is known already. Otherwise it ends at the [`Resumed::at`] of the
+    /// next `Resumed` in the stream, and never before; without one it lasts to the end of the stream.
     pub until: Option<SystemTime>,
     /// How many events are missing, if that is known.
     pub lost: Option<u64>,
@@ -149,7 +158,8 @@ pub enum GapCause {
     /// fallback.
     TransportChanged,
     /// Without push, or if messages replace counts of them: a source could not find all events since its previous
-    /// answer, or can never find all of them.
+    /// answer. Without [`until`](Gap::until): no source ever finds all events of these filters, and the gap lasts as
+    /// long as polls replace push.
     PolledInPart,
     /// Without push: the subscription was ended, and the sources were not queried for the events since their last
     /// answers.
@@ -231,18 +241,20 @@ impl fmt::Display for GapCause {
     }
 }
 
-/// Events arrive again.
+/// Events arrive again: the end of every [`Gap`] before it in the stream. What is missing beyond it is in another gap,
+/// directly behind it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Resumed {
-    /// Whether all events of the gap are proven to have been delivered by now: every filter's every kind of change, in
-    /// all of the gap. Never so without a catch-up source for every filter. Some things no answer can prove; a setting
+    /// Whether all events of these gaps are proven to have been delivered by now: every filter's every kind of change, in
+    /// all of each gap. Never so without a catch-up source for every filter. Some things no answer can prove; a setting
     /// of the source bounds them: complete means complete within
     /// [`CallLogSync::late`](crate::catch_up::CallLogSync::late) and
     /// [`MessageSync::reach`](crate::catch_up::MessageSync::reach), and as far as the service's answers agree with its
     /// pushed events.
     pub complete: bool,
-    /// When events arrive again, by the service's clock, as [`Gap::since`].
+    /// When events arrive again, by the service's clock, as [`Gap::since`]: the end of the gaps without
+    /// [`until`](Gap::until).
     pub at: SystemTime,
     /// The subscription that replaced a lost one, if one did.
     pub recreated: Option<Recreated>,

@@ -2235,6 +2235,8 @@ mod failover_tests;
 mod key_tests;
 #[path = "ledger_tests.rs"]
 mod ledger_tests;
+#[path = "open_gap_tests.rs"]
+mod open_gap_tests;
 #[path = "panic_tests.rs"]
 mod panics;
 #[path = "poll_tests.rs"]

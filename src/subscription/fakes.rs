@@ -559,6 +559,8 @@ struct Account {
     counts: bool,
     /// When its messages were created.
     created: Option<crate::Timestamp>,
+    /// It reads the state of presence, and not the changes that led to it.
+    reads_presence: bool,
 }
 
 impl FakeSource {
@@ -570,6 +572,11 @@ impl FakeSource {
     /// Its messages were created at this time.
     pub(super) fn created(&self, at: SystemTime) {
         self.0.lock().unwrap().created = Some(at.into());
+    }
+
+    /// It covers presence in part.
+    pub(super) fn reads_presence(&self) {
+        self.0.lock().unwrap().reads_presence = true;
     }
 
     pub(super) fn slow(&self, time: Duration) {
@@ -680,7 +687,11 @@ impl CatchUp for FakeSource {
     }
 
     fn covers(&self, filter: &EventFilter) -> GapClosure {
-        if filter.as_str().contains("message-store") { GapClosure::Complete } else { GapClosure::Nothing }
+        match filter.as_str() {
+            text if text.contains("message-store") => GapClosure::Complete,
+            text if text.contains("presence") && self.0.lock().unwrap().reads_presence => GapClosure::StateOnly,
+            _ => GapClosure::Nothing,
+        }
     }
 
     fn covers_messages(&self) -> bool {

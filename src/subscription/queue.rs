@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::continuity::Span;
-use super::delivery::{Certainty, Delivery, Gap, GapCause, Recreated, Resumed};
+use super::delivery::{Certainty, Delivery, Gap, GapCause, Recreated, Resumed, Unrecovered};
 use super::driver::Mark;
 use super::keys::Keys;
 use super::resume::Position;
@@ -24,8 +24,10 @@ pub(super) enum Item {
     Frame { frame: Frame, keys: Keys, emitted: Span },
     /// An event that a catch-up source found.
     Found { found: Found, at: SystemTime },
-    /// Something to deliver unchanged.
+    /// Something to deliver unchanged; a `Resumed` is an [`End`](Self::End) until it is popped.
     Marker(Delivery),
+    /// The end of every gap before it. `continues`: what is missing beyond it, reported directly behind it.
+    End { resumed: Resumed, continues: Option<Gap> },
     /// Everything before this was read: continue here after a restart.
     Mark(Mark),
     /// Everything that a source knows up to this position was read.
@@ -64,11 +66,21 @@ pub(super) struct Queue {
     limit: usize,
     spilling: bool,
     dropping: bool,
+    /// The reader has a gap without `until` whose end it does not have yet.
+    is_gap_open: bool,
 }
 
 impl Queue {
     pub(super) fn new(limit: usize) -> Self {
-        Self { slots: VecDeque::new(), bytes: 0, found_bytes: 0, limit, spilling: false, dropping: false }
+        Self {
+            slots: VecDeque::new(),
+            bytes: 0,
+            found_bytes: 0,
+            limit,
+            spilling: false,
+            dropping: false,
+            is_gap_open: false,
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -110,9 +122,9 @@ impl Queue {
     }
 
     /// Inserts an item before all waiting ones.
-    pub(super) fn push_first(&mut self, delivery: Delivery) {
-        self.bytes += marker_weight(&delivery);
-        self.slots.push_front(Slot::Item(Item::Marker(delivery)));
+    pub(super) fn push_first(&mut self, item: Item) {
+        self.bytes += weight(&item);
+        self.slots.push_front(Slot::Item(item));
     }
 
     /// Inserts a position before all waiting items.
@@ -120,26 +132,44 @@ impl Queue {
         self.slots.push_front(Slot::Item(Item::Mark(mark)));
     }
 
-    /// Removes the end of an overflow whose gap was just delivered.
-    pub(super) fn drop_overflow_end(&mut self) {
-        if let Some(Slot::Item(item @ Item::Marker(Delivery::Resumed(_)))) = self.slots.front() {
-            self.bytes -= weight(item);
-            self.slots.pop_front();
+    /// Whether the reader has a gap without `until`, and its end is still to come.
+    pub(super) fn is_gap_open(&self) -> bool {
+        self.is_gap_open
+    }
+
+    /// The next end that the reader gets leaves these open, too; `false` if none waits.
+    pub(super) fn leave_open(&mut self, open: &[Unrecovered]) -> bool {
+        let is_end = |item: &&mut Item| matches!(item, Item::End { .. });
+        let end = self.slots.iter_mut().find_map(|slot| match slot {
+            Slot::Item(item) => Some(item).filter(is_end),
+            Slot::Hole { items, .. } => items.iter_mut().find(is_end),
+            Slot::Overflow { .. } => None,
+        });
+        let Some(item) = end else { return false };
+        let before = weight(item);
+        if let Item::End { resumed, .. } = item {
+            add(&mut resumed.unrecovered, open.to_vec(), |open| &open.filter);
+            resumed.complete &= resumed.unrecovered.is_empty();
         }
+        self.bytes = self.bytes - before + weight(item);
+        true
     }
 
     /// Adds an item to the open hole; without one, behind everything.
     pub(super) fn push_found(&mut self, item: Item) {
-        self.bytes += weight(&item);
-        self.found_bytes += found_weight(&item);
         let hole = self.slots.iter_mut().rev().find_map(|slot| match slot {
             Slot::Hole { items, open: true } => Some(items),
             Slot::Hole { .. } | Slot::Item(_) | Slot::Overflow { .. } => None,
         });
-        match hole {
-            Some(items) => items.push_back(item),
-            None => self.slots.push_back(Slot::Item(item)),
+        let (bytes, found_bytes) = (weight(&item), found_weight(&item));
+        match (hole, item) {
+            (Some(items), item) => items.push_back(item),
+            (None, Item::Marker(delivery)) => return self.push_marker(delivery),
+            (None, Item::End { resumed, continues }) => return self.push_end(resumed, continues),
+            (None, item) => self.slots.push_back(Slot::Item(item)),
         }
+        self.bytes += bytes;
+        self.found_bytes += found_bytes;
     }
 
     /// The position of a source once everything that it found was read: its newest position, if nothing is between
@@ -192,7 +222,9 @@ impl Queue {
     pub(super) fn next_frame(&self) -> Option<(&Frame, &Keys)> {
         match self.slots.front()? {
             Slot::Item(Item::Frame { frame, keys, .. }) => Some((frame, keys)),
-            Slot::Item(Item::Found { .. } | Item::Marker(_) | Item::Mark(_) | Item::Position { .. })
+            Slot::Item(
+                Item::Found { .. } | Item::Marker(_) | Item::End { .. } | Item::Mark(_) | Item::Position { .. },
+            )
             | Slot::Hole { .. }
             | Slot::Overflow { .. } => None,
         }
@@ -204,12 +236,12 @@ impl Queue {
         self.bytes
     }
 
-    /// Changes the marker in a slot, and its weight.
-    fn reweigh(&mut self, at: usize, change: impl FnOnce(&mut Delivery)) {
-        if let Some(Slot::Item(Item::Marker(delivery))) = self.slots.get_mut(at) {
-            self.bytes -= marker_weight(delivery);
-            change(delivery);
-            self.bytes += marker_weight(delivery);
+    /// Changes the item in a slot, and its weight.
+    fn reweigh(&mut self, at: usize, change: impl FnOnce(&mut Item)) {
+        if let Some(Slot::Item(item)) = self.slots.get_mut(at) {
+            self.bytes -= weight(item);
+            change(item);
+            self.bytes += weight(item);
         }
     }
 
@@ -251,67 +283,121 @@ impl Queue {
         }
     }
 
-    /// Markers stay in order and are never dropped. A gap that follows an equal one with no event between is merged
-    /// into it when it ends, so that repeated faults without a reader take no room.
+    /// Markers stay in order and are never dropped. A gap is merged into an equal one before it with neither an end nor
+    /// an event between, so that repeated faults without a reader take no room.
     pub(super) fn push_marker(&mut self, delivery: Delivery) {
-        if let Delivery::Resumed(resumed) = &delivery
-            && self.fold(resumed)
+        if let Delivery::Gap(gap) = &delivery
+            && let Some(older) =
+                self.waiting_markers().into_iter().take_while(|at| self.end(*at).is_none()).find(|at| {
+                    self.gap(*at)
+                        .is_some_and(|older| is_alike(older, gap) && older.until.is_some() == gap.until.is_some())
+                })
         {
-            return;
+            return self.merge_gap(older, gap);
         }
         self.bytes += marker_weight(&delivery);
         self.slots.push_back(Slot::Item(Item::Marker(delivery)));
     }
 
-    /// Merges the gap that `end` closes into an equal one that waits before it with no event between, also if gaps of
-    /// other kinds stand between them: there are only a few kinds.
-    fn fold(&mut self, end: &Resumed) -> bool {
-        let markers: Vec<usize> = (0..self.slots.len())
+    /// Ends every gap before it. Gaps that follow equal ones with no event between are merged into those, so that
+    /// repeated faults without a reader take no room.
+    pub(super) fn push_end(&mut self, resumed: Resumed, continues: Option<Gap>) {
+        if !self.fold(&resumed, continues.as_ref()) {
+            let item = Item::End { resumed, continues };
+            self.bytes += weight(&item);
+            self.slots.push_back(Slot::Item(item));
+        }
+    }
+
+    /// The waiting markers behind the last event, the newest first.
+    fn waiting_markers(&self) -> Vec<usize> {
+        (0..self.slots.len())
             .rev()
             .filter(|at| !matches!(self.slots[*at], Slot::Item(Item::Mark(_) | Item::Position { .. })))
-            .take_while(|at| matches!(self.slots[*at], Slot::Item(Item::Marker(_))))
-            .collect();
-        let Some((newer_at, Delivery::Gap(newer))) = markers.first().and_then(|at| Some((*at, self.marker(*at)?)))
-        else {
+            .take_while(|at| matches!(self.slots[*at], Slot::Item(Item::Marker(_) | Item::End { .. })))
+            .collect()
+    }
+
+    /// Merges the gaps that `end` ends into equal ones that wait before them with no event between, also if gaps of
+    /// other kinds stand between them: there are only a few kinds.
+    fn fold(&mut self, end: &Resumed, continues: Option<&Gap>) -> bool {
+        let markers = self.waiting_markers();
+        let count = markers.iter().take_while(|at| self.end(**at).is_none()).count();
+        let (ended, before) = markers.split_at(count);
+        let Some(last_end) = before.first() else { return false };
+        let alike = |newer: &usize| {
+            let newer = self.gap(*newer)?;
+            let mut its_end = *last_end;
+            before.iter().find_map(|at| {
+                if self.end(*at).is_some() {
+                    its_end = *at;
+                }
+                self.gap(*at).is_some_and(|older| is_alike(older, newer)).then_some((*at, its_end))
+            })
+        };
+        // A marker of another kind, or a gap that has no equal, stays, and with it the end.
+        let Some(older) = ended.iter().map(alike).collect::<Option<Vec<_>>>().filter(|it| !it.is_empty()) else {
             return false;
         };
-        // An end is that of all gaps before it: the one before this one has no other.
-        if markers.get(1).is_some_and(|at| matches!(self.marker(*at), Some(Delivery::Gap(_)))) {
-            return false;
+        // What continued beyond the last end began there, or at the end of one that was merged before.
+        let since = match self.slots.get(*last_end) {
+            Some(Slot::Item(Item::End { continues: Some(gap), .. })) => gap.since,
+            _ => None,
+        };
+        for (at, (newer_at, (older_at, end_at))) in ended.iter().zip(&older).enumerate() {
+            if let Some(newer) = self.gap(*newer_at).cloned() {
+                self.merge_gap(*older_at, &newer);
+            }
+            self.reweigh(*end_at, |item| {
+                let Item::End { resumed, continues } = item else { return };
+                resumed.complete &= end.complete;
+                resumed.at = resumed.at.max(end.at);
+                add(&mut resumed.unrecovered, end.unrecovered.clone(), |open| &open.filter);
+                if at == 0 {
+                    resumed.recreated = match (resumed.recreated.take(), end.recreated.clone()) {
+                        (Some(first), Some(last)) => Some(Recreated { old: first.old, new: last.new }),
+                        (first, last) => first.or(last),
+                    };
+                }
+                // It ends later now, and what continues is reported behind the last end.
+                *continues = None;
+            });
         }
-        let newer = newer.clone();
-        let older = markers[1..].windows(2).find(|pair| {
-            let (end, gap) = (self.marker(pair[0]), self.marker(pair[1]));
-            matches!((end, gap), (Some(Delivery::Resumed(_)), Some(Delivery::Gap(older))) if is_alike(older, &newer))
+        self.reweigh(*last_end, |item| {
+            let Item::End { resumed, continues: last } = item else { return };
+            resumed.at = resumed.at.max(end.at);
+            *last = continues.map(|gap| Gap { since: gap.since.into_iter().chain(since).min(), ..gap.clone() });
         });
-        let Some(&[end_at, older_at]) = older else { return false };
-        // From the first one's beginning to the last one's end.
-        self.reweigh(older_at, |delivery| {
-            let Delivery::Gap(older) = delivery else { return };
-            older.since = older.since.zip(newer.since).map(|(older, newer)| older.min(newer));
-            older.cause = newer.cause;
-            older.until = newer.until;
-            add(&mut older.filters, newer.filters, |filter| filter);
-        });
-        self.reweigh(end_at, |delivery| {
-            let Delivery::Resumed(older_end) = delivery else { return };
-            older_end.complete &= end.complete;
-            older_end.at = end.at;
-            add(&mut older_end.unrecovered, end.unrecovered.clone(), |open| &open.filter);
-            older_end.recreated = match (older_end.recreated.take(), end.recreated.clone()) {
-                (Some(first), Some(last)) => Some(Recreated { old: first.old, new: last.new }),
-                (first, last) => first.or(last),
-            };
-        });
-        if let Some(Slot::Item(item)) = self.slots.remove(newer_at) {
-            self.bytes -= weight(&item);
+        // The newest comes first, so that the others stay where they are.
+        for at in ended {
+            if let Some(Slot::Item(item)) = self.slots.remove(*at) {
+                self.bytes -= weight(&item);
+            }
         }
         true
     }
 
-    fn marker(&self, at: usize) -> Option<&Delivery> {
+    /// From the beginning of the older one to the end of the newer one.
+    fn merge_gap(&mut self, older: usize, newer: &Gap) {
+        self.reweigh(older, |item| {
+            let Item::Marker(Delivery::Gap(older)) = item else { return };
+            older.since = older.since.zip(newer.since).map(|(older, newer)| older.min(newer));
+            older.cause = newer.cause.clone();
+            older.until = older.until.zip(newer.until).map(|(older, newer)| older.max(newer));
+            add(&mut older.filters, newer.filters.clone(), |filter| filter);
+        });
+    }
+
+    fn gap(&self, at: usize) -> Option<&Gap> {
         match self.slots.get(at)? {
-            Slot::Item(Item::Marker(delivery)) => Some(delivery),
+            Slot::Item(Item::Marker(Delivery::Gap(gap))) => Some(gap),
+            Slot::Item(_) | Slot::Hole { .. } | Slot::Overflow { .. } => None,
+        }
+    }
+
+    fn end(&self, at: usize) -> Option<&Resumed> {
+        match self.slots.get(at)? {
+            Slot::Item(Item::End { resumed, .. }) => Some(resumed),
             Slot::Item(_) | Slot::Hole { .. } | Slot::Overflow { .. } => None,
         }
     }
@@ -324,8 +410,25 @@ impl Queue {
         }
     }
 
-    /// The next item; an overflow becomes a gap and its end.
+    /// The next item. An overflow becomes a gap; what continues beyond an end comes directly behind it.
     pub(super) fn pop(&mut self) -> Option<Item> {
+        let item = match self.take_first()? {
+            Item::End { resumed, continues } => {
+                self.is_gap_open = false;
+                if let Some(gap) = continues {
+                    self.push_first(Item::Marker(Delivery::Gap(gap)));
+                }
+                Item::Marker(Delivery::Resumed(resumed))
+            }
+            item => item,
+        };
+        if let Item::Marker(Delivery::Gap(gap)) = &item {
+            self.is_gap_open |= gap.until.is_none();
+        }
+        Some(item)
+    }
+
+    fn take_first(&mut self) -> Option<Item> {
         if let Some(Slot::Hole { items, open }) = self.slots.front_mut() {
             let item = items.pop_front();
             let done = items.is_empty() && !*open;
@@ -345,18 +448,15 @@ impl Queue {
             Slot::Hole { .. } => None,
             Slot::Overflow { emitted: Span { from: since, to: until }, lost, filters } => {
                 self.dropping &= self.slots.iter().any(|slot| matches!(slot, Slot::Overflow { .. }));
-                // Its weight passes to the end marker that replaces it.
-                let resumed = Resumed { complete: false, at: until, recreated: None, unrecovered: Vec::new() };
-                self.slots.push_front(Slot::Item(Item::Marker(Delivery::Resumed(resumed))));
-                let gap = Gap {
+                self.bytes -= MARKER_WEIGHT;
+                Some(Item::Marker(Delivery::Gap(Gap {
                     cause: GapCause::Overflow,
                     certainty: Certainty::Certain,
                     since: Some(since),
                     until: Some(until),
                     lost: Some(lost),
                     filters: filters.to_vec(),
-                };
-                Some(Item::Marker(Delivery::Gap(gap)))
+                })))
             }
         }
     }
@@ -388,16 +488,27 @@ fn weight(item: &Item) -> usize {
         Item::Frame { frame, .. } => frame.weight(),
         Item::Found { found, .. } => found.notification.get().len() + MARKER_WEIGHT,
         Item::Marker(delivery) => marker_weight(delivery),
+        Item::End { resumed, continues } => {
+            let texts = resumed.unrecovered.iter().map(|open| text_weight(&open.filter)).sum::<usize>();
+            MARKER_WEIGHT + texts + continues.as_ref().map_or(0, gap_weight)
+        }
         Item::Mark(_) | Item::Position { .. } => 0,
     }
 }
 
+fn text_weight(text: &str) -> usize {
+    TEXT_WEIGHT + text.len()
+}
+
+fn gap_weight(gap: &Gap) -> usize {
+    MARKER_WEIGHT + gap.filters.iter().map(|filter| text_weight(filter)).sum::<usize>()
+}
+
 /// By what it holds: a gap names every filter (found kind 8: 500 filters).
 fn marker_weight(delivery: &Delivery) -> usize {
-    let text = |text: &str| TEXT_WEIGHT + text.len();
+    let text = text_weight;
     let texts = match delivery {
-        Delivery::Gap(gap) => gap.filters.iter().map(|filter| text(filter)).sum(),
-        Delivery::Resumed(resumed) => resumed.unrecovered.iter().map(|open| text(&open.filter)).sum(),
+        Delivery::Gap(gap) => return gap_weight(gap),
         Delivery::FiltersDisabled(all) => {
             all.iter().map(|it| text(&it.filter) + text(&it.reason) + it.message.as_deref().map_or(0, text)).sum()
         }
@@ -414,7 +525,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::continuity::Proven;
-    use super::super::delivery::Unrecovered;
     use super::*;
     use crate::catch_up::SyncToken;
     use crate::event::GapClosure;
@@ -453,10 +563,10 @@ mod tests {
         })
     }
 
-    fn resumed(recreated: Option<(&str, &str)>) -> Delivery {
+    fn resumed(recreated: Option<(&str, &str)>) -> Resumed {
         let recreated =
             recreated.map(|(old, new)| Recreated { old: SubscriptionId::new(old), new: SubscriptionId::new(new) });
-        Delivery::Resumed(Resumed { complete: false, at: at(9), recreated, unrecovered: Vec::new() })
+        Resumed { complete: false, at: at(9), recreated, unrecovered: Vec::new() }
     }
 
     fn markers(queue: &mut Queue) -> Vec<Delivery> {
@@ -482,7 +592,6 @@ mod tests {
                     assert_eq!((gap.since, gap.until), (Some(at(100 - lost)), Some(at(99))));
                     assert_eq!(gap.cause, GapCause::Overflow);
                 }
-                Item::Marker(Delivery::Resumed(resumed)) => assert!(!resumed.complete),
                 other => panic!("{other:?}"),
             }
         }
@@ -504,8 +613,7 @@ mod tests {
         push(&mut queue, frame(77, 100));
         let tail: Vec<_> = std::iter::from_fn(|| queue.pop()).collect();
         let gap_at = tail.iter().position(|item| matches!(item, Item::Marker(Delivery::Gap(_)))).unwrap();
-        assert!(matches!(&tail[gap_at + 1], Item::Marker(Delivery::Resumed(_))));
-        assert!(matches!(&tail[gap_at + 2], Item::Frame { frame, .. } if number(frame) == 77));
+        assert!(matches!(&tail[gap_at + 1], Item::Frame { frame, .. } if number(frame) == 77));
     }
 
     #[test]
@@ -541,14 +649,13 @@ mod tests {
         for n in 0..3000 {
             let Delivery::Gap(gap) = gap(kinds[n % 3].clone()) else { panic!("a gap") };
             queue.push_marker(Delivery::Gap(Gap { filters: filters.clone(), ..gap }));
-            let Delivery::Resumed(end) = resumed(None) else { panic!("an end") };
             let unrecovered = filters.iter().map(|filter| Unrecovered {
                 filter: filter.clone(),
                 closure: GapClosure::Nothing,
                 changes: crate::catch_up::Changes::ALL,
                 reason: crate::catch_up::OpenReason::NoSource,
             });
-            queue.push_marker(Delivery::Resumed(Resumed { unrecovered: unrecovered.collect(), ..end }));
+            queue.push_end(Resumed { unrecovered: unrecovered.collect(), ..resumed(None) }, None);
         }
         assert_eq!(queue.bytes(), 6 * (MARKER_WEIGHT + one));
         assert_eq!(markers(&mut queue).len(), 6);
@@ -567,7 +674,7 @@ mod tests {
         let mut queue = Queue::new(1000);
         for ids in [("a", "b"), ("b", "c"), ("c", "d")] {
             queue.push_marker(gap(GapCause::SubscriptionGone));
-            queue.push_marker(resumed(Some(ids)));
+            queue.push_end(resumed(Some(ids)), None);
         }
         let got = markers(&mut queue);
         assert_eq!(got.len(), 2, "{got:?}");
@@ -617,8 +724,7 @@ mod tests {
             };
             let Delivery::Gap(gap) = gap(GapCause::SubscriptionGone) else { panic!("a gap") };
             queue.push_marker(Delivery::Gap(Gap { filters: vec![name.into()], ..gap }));
-            let Delivery::Resumed(end) = resumed(None) else { panic!("an end") };
-            queue.push_marker(Delivery::Resumed(Resumed { unrecovered: vec![open], ..end }));
+            queue.push_end(Resumed { unrecovered: vec![open], ..resumed(None) }, None);
         }
         let got = markers(&mut queue);
         let [Delivery::Gap(gap), Delivery::Resumed(end)] = &got[..] else { panic!("{got:?}") };
@@ -627,16 +733,120 @@ mod tests {
         assert_eq!(open, ["a", "b"]);
     }
 
+    fn bounded(cause: GapCause, since: u64, until: u64) -> Delivery {
+        let Delivery::Gap(gap) = gap(cause) else { panic!("a gap") };
+        Delivery::Gap(Gap { since: Some(at(since)), until: Some(at(until)), ..gap })
+    }
+
+    fn left_out(since: u64) -> Gap {
+        let Delivery::Gap(gap) = gap(GapCause::PolledInPart) else { panic!("a gap") };
+        Gap { since: Some(at(since)), filters: vec!["presence".into()], ..gap }
+    }
+
+    #[test]
+    fn what_continues_beyond_an_end_comes_directly_behind_it() {
+        for hole in [false, true] {
+            let mut queue = Queue::new(1000);
+            queue.push_marker(gap(GapCause::TransportChanged));
+            if hole {
+                queue.open_hole();
+                push(&mut queue, frame(1, 1));
+            }
+            queue.push_found(Item::End { resumed: resumed(None), continues: Some(left_out(9)) });
+            queue.push_found(Item::Marker(bounded(GapCause::PolledInPart, 9, 10)));
+            queue.close_hole();
+            assert!(matches!(queue.pop(), Some(Item::Marker(Delivery::Gap(gap))) if gap.until.is_none()));
+            assert!(queue.is_gap_open());
+            assert!(matches!(queue.pop(), Some(Item::Marker(Delivery::Resumed(_)))));
+            assert!(!queue.is_gap_open());
+            let Some(Item::Marker(Delivery::Gap(gap))) = queue.pop() else { panic!("{queue:?}") };
+            assert_eq!((gap, queue.is_gap_open()), (left_out(9), true));
+            assert!(matches!(queue.pop(), Some(Item::Marker(Delivery::Gap(gap))) if gap.until.is_some()));
+            assert!(queue.is_gap_open());
+            queue.pop();
+            assert_eq!((queue.is_empty(), queue.bytes()), (true, 0));
+        }
+    }
+
+    #[test]
+    fn gaps_with_one_that_continues_behind_each_take_no_room_without_a_reader() {
+        let mut queue = Queue::new(1000);
+        let ended = |n: u64| Resumed { at: at(n), ..resumed(None) };
+        queue.push_marker(Delivery::Gap(left_out(0)));
+        for n in 1..1000 {
+            let cause = if n % 3 == 0 { GapCause::Unreadable } else { GapCause::RegionChanged };
+            queue.push_marker(bounded(cause, n, n + 1));
+            queue.push_end(ended(n + 1), Some(left_out(n + 1)));
+        }
+        let got = markers(&mut queue);
+        assert!(got.len() <= 7, "{got:?}");
+        // Without an instant that no gap covers, and with a gap that is open at the end.
+        let (mut open, mut covered) = (None, at(0));
+        for delivery in &got {
+            match delivery {
+                Delivery::Gap(gap) if gap.filters.is_empty() => {}
+                Delivery::Gap(gap) => open = open.into_iter().chain(gap.since).min(),
+                Delivery::Resumed(resumed) => {
+                    if open.take().is_some_and(|since| since <= covered) {
+                        covered = covered.max(resumed.at);
+                    }
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!(open.is_some_and(|since| since <= covered), "{got:?}");
+        assert_eq!(queue.bytes(), 0);
+    }
+
+    #[test]
+    fn gaps_within_an_open_one_take_no_room_without_a_reader() {
+        let mut queue = Queue::new(1000);
+        for round in 0..50 {
+            queue.push_marker(gap(GapCause::LeaseExpired));
+            for n in 0..20 {
+                queue.push_marker(bounded(GapCause::KeyUnknown, round * 100 + n, round * 100 + n + 1));
+            }
+            queue.push_end(resumed(None), None);
+        }
+        let got = markers(&mut queue);
+        let [Delivery::Gap(lost), Delivery::Gap(within), Delivery::Resumed(_)] = &got[..] else { panic!("{got:?}") };
+        assert_eq!((lost.until, within.since, within.until), (None, Some(at(0)), Some(at(4920))));
+        assert_eq!(queue.bytes(), 0);
+    }
+
+    #[test]
+    fn the_next_end_leaves_open_what_is_added_to_it() {
+        let open = Unrecovered {
+            filter: "a".into(),
+            closure: GapClosure::Nothing,
+            changes: crate::catch_up::Changes::ALL,
+            reason: crate::catch_up::OpenReason::NotAnswered,
+        };
+        let mut queue = Queue::new(1000);
+        queue.push_marker(gap(GapCause::LeaseExpired));
+        assert!(!queue.leave_open(std::slice::from_ref(&open)));
+        for _ in 0..2 {
+            queue.open_hole();
+            queue.push_found(Item::End { resumed: Resumed { complete: true, ..resumed(None) }, continues: None });
+            queue.close_hole();
+        }
+        assert!(queue.leave_open(std::slice::from_ref(&open)));
+        let got = markers(&mut queue);
+        let [_, Delivery::Resumed(first), Delivery::Resumed(second)] = &got[..] else { panic!("{got:?}") };
+        assert_eq!((first.complete, &first.unrecovered[..], second.complete), (false, &[open][..], true));
+        assert_eq!(queue.bytes(), 0);
+    }
+
     #[test]
     fn gaps_that_differ_or_have_events_between_do_not_fold() {
         let mut queue = Queue::new(10_000);
         queue.push_marker(gap(GapCause::SubscriptionGone));
-        queue.push_marker(resumed(None));
+        queue.push_end(resumed(None), None);
         queue.push_marker(gap(GapCause::LeaseExpired));
-        queue.push_marker(resumed(None));
+        queue.push_end(resumed(None), None);
         push(&mut queue, frame(1, 1));
         queue.push_marker(gap(GapCause::LeaseExpired));
-        queue.push_marker(resumed(None));
+        queue.push_end(resumed(None), None);
         assert_eq!(markers(&mut queue).len(), 6);
     }
 

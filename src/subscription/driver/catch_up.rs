@@ -75,6 +75,13 @@ struct Unended {
     unrecovered: Vec<Unrecovered>,
 }
 
+impl Unended {
+    fn add(&mut self, filters: &[String]) {
+        let new: Vec<String> = filters.iter().filter(|it| !self.filters.contains(it)).cloned().collect();
+        self.filters.extend(new);
+    }
+}
+
 /// What came behind a gap waits this long for what the sources find; after that both
 /// arrive as they come.
 pub(super) const WAIT_FOR_SOURCES: Duration = Duration::from_secs(5);
@@ -146,8 +153,7 @@ impl Recovery {
 
     /// A gap that has no end yet names these filters.
     pub(super) fn opened(&mut self, filters: &[String]) {
-        let new: Vec<String> = filters.iter().filter(|it| !self.unended.filters.contains(it)).cloned().collect();
-        self.unended.filters.extend(new);
+        self.unended.add(filters);
     }
 
     /// Events are missing since then, or since earlier: the queries begin anew.
@@ -213,12 +219,17 @@ impl Driver {
         }
     }
 
-    /// A gap that ends here, unless its events can be asked for first.
+    /// A gap that ends here, unless its events can be asked for first. A `Resumed` ends every gap before it, so none
+    /// comes while the subscription is lost: what is missing now is asked for with what that loss left out.
     pub(super) fn end_gap(&mut self, since: Option<SystemTime>, recreated: Option<Recreated>) {
+        if self.ledger.open_since().is_some() {
+            return self.recovery.missing_since(since);
+        }
         let unended = std::mem::take(&mut self.recovery.unended);
         if !self.recovery.can_ask() {
-            let marker = self.resumed_marker(Some(OpenReason::NoSource), recreated, unended);
-            return self.queue.push_marker(marker);
+            let resumed = self.resumed_marker(Some(OpenReason::NoSource), recreated, unended);
+            let continues = self.left_out_from(resumed.at);
+            return self.queue.push_end(resumed, continues);
         }
         // A gap that is being filled ends before this one begins.
         self.cut_filling();
@@ -232,11 +243,15 @@ impl Driver {
     /// The reader has come to a place where events were dropped or could not be opened:
     /// they are queried before it continues.
     pub(super) fn refill(&mut self, since: Option<SystemTime>, filters: Vec<String>) {
+        // Another end would be that of the open gap, too.
+        if self.queue.is_gap_open() {
+            return self.leave_to_next_end(since, &filters);
+        }
         let unended = Unended { filters, unrecovered: Vec::new() };
         // Without push nothing would end the wait.
         if !self.recovery.can_ask() || self.machine.phase() != machine::Phase::Live {
-            let marker = self.resumed_marker(Some(OpenReason::NotAnswered), None, unended);
-            return self.queue.push_first(marker);
+            let resumed = self.resumed_marker(Some(OpenReason::NotAnswered), None, unended);
+            return self.queue.push_first(Item::End { resumed, continues: None });
         }
         self.cut_filling();
         self.told.forget_states();
@@ -244,6 +259,25 @@ impl Driver {
         self.recovery.ending = Some(Ending { recreated: None, unended, waits_until: None });
         self.queue.open_hole_first();
         self.recovery.plan.gap(Instant::now().into_std());
+    }
+
+    /// The end that the reader gets next is that of what is missing since then, too.
+    fn leave_to_next_end(&mut self, since: Option<SystemTime>, filters: &[String]) {
+        let open = self.recovery.unrecovered(filters, Some(OpenReason::NotAnswered), self.now().to);
+        if self.queue.leave_open(&open) {
+            return;
+        }
+        if let Some(ending) = &mut self.recovery.ending {
+            ending.unended.add(filters);
+            self.told.forget_states();
+            self.recovery.missing_since(since);
+            self.recovery.plan.gap(Instant::now().into_std());
+        } else if self.ledger.open_since().is_some() {
+            self.recovery.unended.add(filters);
+            self.recovery.missing_since(since);
+        } else {
+            self.recovery.unended.unrecovered.extend(open);
+        }
     }
 
     /// Reports the gap that is being filled as not filled.
@@ -284,7 +318,7 @@ impl Driver {
         reason: Option<OpenReason>,
         recreated: Option<Recreated>,
         Unended { filters, unrecovered: more }: Unended,
-    ) -> Delivery {
+    ) -> Resumed {
         let now = self.now().to;
         let mut unrecovered = self.recovery.unrecovered(&self.setup.filters, reason, now);
         let out = filters.iter().filter(|filter| !self.setup.filters.contains(filter));
@@ -295,12 +329,13 @@ impl Driver {
             }
         }
         let at = self.ledger.latest(now);
-        Delivery::Resumed(Resumed { complete: unrecovered.is_empty(), at, recreated, unrecovered })
+        Resumed { complete: unrecovered.is_empty(), at, recreated, unrecovered }
     }
 
     fn tell_resumed_in_hole(&mut self, reason: Option<OpenReason>, ending: Ending) {
-        let marker = self.resumed_marker(reason, ending.recreated, ending.unended);
-        self.queue.push_found(Item::Marker(marker));
+        let resumed = self.resumed_marker(reason, ending.recreated, ending.unended);
+        let continues = self.left_out_from(resumed.at);
+        self.queue.push_found(Item::End { resumed, continues });
         self.queue.close_hole();
     }
 
@@ -352,7 +387,7 @@ impl Driver {
     }
 
     fn sync(&mut self, at: usize, turn: Turn, missed: bool) {
-        let since = self.recovery.since.or(self.ledger.open_since());
+        let since = self.recovery.since.into_iter().chain(self.ledger.open_since()).min();
         let since = since.or_else(|| Some(self.ledger.since(&[Loss::There, Loss::Read]))).filter(|_| missed);
         let (asked, enrich) = (self.now().from, self.setup.enrich);
         let Some(source) = self.recovery.sources.get_mut(at) else { return };
@@ -546,26 +581,50 @@ impl Driver {
             }
             None => {
                 self.queue.push_marker(gap);
-                let end = Resumed { complete: false, at: now, recreated: None, unrecovered };
-                self.queue.push_marker(Delivery::Resumed(end));
+                let resumed = Resumed { complete: false, at: now, recreated: None, unrecovered };
+                let continues = self.left_out_from(now);
+                self.queue.push_end(resumed, continues);
             }
         }
     }
 
     /// Reports what polls can find only in part as missing, from the beginning.
     pub(super) fn tell_what_polls_leave_out(&mut self) {
+        let since = self.ledger.earliest(self.ledger.since(&[Loss::Read]));
+        if let Some(gap) = self.left_out(since) {
+            self.queue.push_marker(Delivery::Gap(gap));
+        }
+    }
+
+    /// The filters were changed: polls may find only in part what they did not have to find before.
+    pub(super) fn polls_leave_out_more(&mut self, before: &[String]) {
+        let filters = &self.setup.filters;
+        let new: Vec<String> = filters.iter().filter(|filter| !before.contains(filter)).cloned().collect();
+        if !self.recovery.covered_in_part(&new).is_empty() {
+            self.tell_what_polls_leave_out();
+        }
+    }
+
+    /// What polls leave out is missing for as long as they replace push: beyond the end of any gap.
+    fn left_out_from(&mut self, end: SystemTime) -> Option<Gap> {
+        self.left_out(self.ledger.earliest(self.now().from).min(end))
+    }
+
+    fn left_out(&mut self, since: SystemTime) -> Option<Gap> {
         let open = self.recovery.covered_in_part(&self.setup.filters);
         if !self.setup.polls || open.is_empty() {
-            return;
+            return None;
         }
-        self.queue.push_marker(Delivery::Gap(Gap {
+        let filters: Vec<String> = open.into_iter().map(|open| open.filter).collect();
+        self.recovery.unended.add(&filters);
+        Some(Gap {
             cause: GapCause::PolledInPart,
             certainty: Certainty::Possible,
-            since: Some(self.ledger.earliest(self.ledger.since(&[Loss::Read]))),
+            since: Some(since),
             until: None,
             lost: None,
-            filters: open.into_iter().map(|open| open.filter).collect(),
-        }));
+            filters,
+        })
     }
 
     /// The next answer may be large, so there has to be room for it.

@@ -158,8 +158,9 @@ impl Driver {
         // An unanswered change may have been carried out.
         let unclear = !ok && self.last_error.as_ref().is_some_and(|error| error.is_ambiguous());
         let result = if ok {
-            self.setup.filters = update.filters;
+            let before = std::mem::replace(&mut self.setup.filters, update.filters);
             self.cover();
+            self.polls_leave_out_more(&before);
             self.tell_what_is_not_served();
             Ok(())
         } else {
@@ -321,7 +322,6 @@ impl Driver {
         let recreated = self.recreated.take();
         let gap = self.ledger.close(Instant::now());
         self.end_gap(Some(gap.since), recreated);
-        self.tell_what_polls_leave_out();
     }
 
     /// A gap as the reader gets it: the times on events are by other clocks than the `Date` of

@@ -23,7 +23,6 @@ impl Driver {
                 && gap.lost.is_some()
             {
                 let (since, filters) = (gap.since, gap.filters.clone());
-                self.queue.drop_overflow_end();
                 self.refill(since, filters);
             }
             if let Some(handed) = item.and_then(|item| self.decode(item)) {
@@ -79,7 +78,7 @@ impl Driver {
             self.queue.push_mark_first(mark);
         }
         self.refill(Some(interval.since), gap.filters.clone());
-        self.queue.push_first(Delivery::Gap(gap));
+        self.queue.push_first(Item::Marker(Delivery::Gap(gap)));
     }
 
     /// Turns a waiting item into the reader's; `None` for a duplicate.
@@ -88,6 +87,9 @@ impl Driver {
             Item::Frame { frame, keys, emitted } => (frame, keys, emitted),
             Item::Found { found, at } => return self.found(found, at),
             Item::Marker(delivery) => return Some(Handed::Delivery { delivery, traces: Traces::default() }),
+            Item::End { resumed, .. } => {
+                return Some(Handed::Delivery { delivery: Delivery::Resumed(resumed), traces: Traces::default() });
+            }
             // A restart continues before events that no gap reports yet.
             Item::Mark(mark) if !self.undecrypted.is_empty() => {
                 self.held_mark = Some(mark);
@@ -226,7 +228,7 @@ impl Driver {
                     lost += 1;
                     began(Some(at));
                 }
-                Item::Marker(_) | Item::Mark(_) | Item::Position { .. } => {}
+                Item::Marker(_) | Item::End { .. } | Item::Mark(_) | Item::Position { .. } => {}
             }
         }
         if lost + gaps > 0 {
