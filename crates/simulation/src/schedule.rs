@@ -362,6 +362,7 @@ impl Schedule {
                 8..=14 => Mode::Agent,
                 15 | 16 | 20..=22 => Mode::WebSocket,
                 17..=19 | 23 => Mode::PubNub,
+                24 => Mode::FailOver,
                 _ if pairs.iter().any(|(name, _)| ["buffers lost", "all messages again"].contains(name)) => {
                     Mode::PubNub
                 }
@@ -387,6 +388,7 @@ impl Schedule {
             19 if schedule.mode == Mode::PubNub => schedule.lose_before_check(&mut rng),
             23 if schedule.mode == Mode::PubNub => schedule.page_in_a_millisecond(&mut rng),
             20..=22 if schedule.mode == Mode::WebSocket => schedule.replay(&mut rng),
+            24 if schedule.mode == Mode::FailOver => schedule.late_lists(&mut rng),
             _ if schedule.mode == Mode::Agent => {}
             _ => {
                 schedule.widen(&mut rng);
@@ -484,6 +486,32 @@ impl Schedule {
         let times = rng.range(1, 3);
         self.faults = vec![Fault::new(0, FaultKind::Http { op: Op::Renew, wrong, times, ms: 300_000 })];
         self.only_messages((0..330).map(|i| 2 * SEC + i * 500 * MS).collect());
+        if rng.percent(40) {
+            // The lease runs out in the client's view, and the former channel still delivers while no other can be had.
+            let fails = |op, times| FaultKind::Http { op, wrong: Wrong::Status(503, None), times, ms: 300_000 };
+            self.faults[0].what = FaultKind::Http { op: Op::Renew, wrong, times: 30, ms: 300_000 };
+            self.faults.push(Fault::new(0, fails(Op::Get, 60)));
+            self.faults.push(Fault::new(20 * SEC, fails(Op::Create, rng.range(2, 8))));
+        }
+    }
+
+    /// Push is down for so long that polls replace it, and their first lists answer late. Polls find no change of a call.
+    fn late_lists(&mut self, rng: &mut Rng) {
+        (self.filters, self.catch_up, self.queue_bytes) = (vec![Filter::Sms, Filter::Telephony], true, 8 << 20);
+        self.end = 260 * SEC;
+        let at = rng.range(10, 30) * SEC;
+        let kill = Some(draw_end(rng));
+        let ms = rng.range(90, 200) * 1000;
+        let wrong = Wrong::Slow(rng.pick(&[2_000, 7_000, 12_000, 20_000]));
+        let times = rng.range(2, 12);
+        self.faults = vec![
+            Fault::new(at, FaultKind::Refuse { hosts: Hosts::Push, ms, kill }),
+            Fault::new(at + rng.range(20, 35) * SEC, FaultKind::Http { op: Op::Sync, wrong, times, ms: 60_000 }),
+        ];
+        self.only_messages((0..220).map(|i| 2 * SEC + i * SEC).collect());
+        for event in self.events.iter_mut().filter(|event| event.id % 2 == 1) {
+            event.what = What::Telephony { call: 50_000 + event.id, step: 0, last: false };
+        }
     }
 
     /// The subscription is lost shortly before a source is asked to be up to date, which it is

@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use crate::client;
 use crate::runner::{judge_schedule, note_panics};
-use crate::schedule::{Schedule, Suite};
+use crate::schedule::{Fault, FaultKind, Mode, Schedule, Suite};
+use crate::service::Op;
+use crate::world::Filter;
 
 fn files(under: &Path, into: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(under).unwrap() {
@@ -107,6 +109,28 @@ fn a_crash_at_any_operation_of_the_store_loses_no_event_without_a_gap() {
     {
         let seeds = broken.get(class).map_or(&[][..], Vec::as_slice);
         assert!(seeds.is_empty(), "{class}: {}", seeds.join("\n"));
+    }
+}
+
+/// Two gaps at once, of which one lasts: what polls leave out while their lists answer late, and a lost subscription
+/// whose former channel still delivers.
+#[test]
+fn a_gap_that_lasts_is_not_ended_by_another() {
+    note_panics();
+    let op = |fault: &Fault| if let FaultKind::Http { op, .. } = fault.what { Some(op) } else { None };
+    let lists = |it: &Schedule| it.mode == Mode::FailOver && it.filters == [Filter::Sms, Filter::Telephony];
+    let late = |it: &Schedule| lists(it) && it.faults.len() == 2 && op(&it.faults[1]) == Some(Op::Sync);
+    let lost = |it: &Schedule| it.faults.iter().map(op).eq([Op::Renew, Op::Get, Op::Create].map(Some));
+    for is_one in [&late as &dyn Fn(&Schedule) -> bool, &lost] {
+        let drawn = (0..4_000).map(|seed| Suite::Wide.draw(seed, None)).filter(is_one).take(12);
+        let mut count = 0;
+        for schedule in drawn {
+            let seed = schedule.seed;
+            let violations = judge_schedule(&Arc::new(schedule));
+            assert!(violations.is_empty(), "seed {seed}: {violations:?}");
+            count += 1;
+        }
+        assert_eq!(count, 12);
     }
 }
 
