@@ -59,7 +59,7 @@ async fn p2_undecodable_payloads_are_delivered_and_the_stream_continues() {
     let gaps = journal.gaps();
     assert!(!gaps.is_empty() && gaps.iter().all(|gap| gap.cause == GapCause::KeyUnknown), "{gaps:?}");
     assert_eq!(subscription.status().current().phase, Phase::Live);
-    close(&sandbox, subscription).await;
+    close_undecrypted(&sandbox, subscription).await;
 }
 
 #[tokio::test]
