@@ -12,7 +12,7 @@ use super::machine::{self, Doubt};
 use crate::error::{Disposition, Error, ErrorKind, Result};
 use crate::event::lenient::elements;
 use crate::http::Answer;
-use crate::rest::{self, retry_after};
+use crate::http::envelope::{self, retry_after};
 use crate::salvage::{self, Parts};
 use crate::secret::Secret;
 
@@ -26,7 +26,7 @@ const MAX_EVENTS: usize = 100_000;
 
 /// When the service made an answer, by its own clock (`Date`).
 pub(super) fn date(answer: &Answer) -> Option<SystemTime> {
-    rest::date(&answer.headers).map(SystemTime::from)
+    envelope::date(&answer.headers).map(SystemTime::from)
 }
 
 /// Why a batch cannot be read.

@@ -14,11 +14,10 @@ use url::Url;
 
 use super::answer;
 use super::builder::Station;
-use crate::auth::{AccessToken, TokenProvider};
+use crate::auth::{AccessToken, TokenProvider, bearer};
 use crate::error::{Error, ErrorKind, Result};
 use crate::guard::guarded;
-use crate::http::{Answer, BoundedClient, HttpRequest, Purpose, Redirects};
-use crate::rest::{USER_AGENT, bearer, segment};
+use crate::http::{Answer, BoundedClient, HttpRequest, Purpose, Redirects, USER_AGENT, segment};
 use crate::secret::Secret;
 use crate::system::System;
 

@@ -12,8 +12,7 @@ use super::grant::{Attempts, TokenOptions};
 use super::oauth::{App, OAuth};
 use super::store::{MemoryTokenStore, TokenStore};
 use crate::error::{Error, Result};
-use crate::http::{BoundedClient, Redirects, server_url};
-use crate::rest::{PRODUCTION, USER_AGENT};
+use crate::http::{BoundedClient, PRODUCTION, Redirects, USER_AGENT, server_url};
 use crate::secret::Secret;
 use crate::system::System;
 

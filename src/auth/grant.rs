@@ -10,9 +10,9 @@ use url::form_urlencoded;
 use super::session::{PAUSE, Session, life};
 use super::store::StoredTokens;
 use crate::error::{Disposition, Error, ErrorKind, Result};
+use crate::http::classify::refuses_login;
+use crate::http::envelope::{Envelope, error_from, wait_asked_for};
 use crate::policy::BackoffPolicy;
-use crate::rest::envelope::{Envelope, error_from, wait_asked_for};
-use crate::rest::refuses_login;
 use crate::secret::Secret;
 
 /// The credentials of a token request.

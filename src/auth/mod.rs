@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use http::header::HeaderValue;
 use tokio::time::Instant;
 use url::Url;
 
@@ -27,8 +28,8 @@ pub use external::{StaticToken, TokenFn};
 pub use oauth::OAuth;
 pub use store::{FileTokenStore, MemoryTokenStore, StoreLock, StoredTokens, TokenStore};
 
-use crate::error::Result;
-use crate::rest::RateBudget;
+use crate::error::{Error, Result};
+use crate::http::RateBudget;
 use crate::secret::Secret;
 use crate::system::System;
 
@@ -190,6 +191,14 @@ impl AccessToken {
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         self.secret == other.secret
     }
+}
+
+/// The header that carries a token.
+pub(crate) fn bearer(token: &AccessToken) -> Result<HeaderValue> {
+    let value = HeaderValue::from_str(&format!("Bearer {}", token.secret().expose()));
+    let mut value = value.map_err(|_| Error::config("the access token cannot be sent in a header"))?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 #[cfg(test)]

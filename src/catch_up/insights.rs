@@ -16,7 +16,8 @@ use crate::decode::is_too_large;
 use crate::error::{Disposition, Result};
 use crate::event::uri::Parts;
 use crate::event::{EventFilter, EventKind, GapClosure, RingSenseDomain};
-use crate::rest::{Client, segment};
+use crate::http::segment;
+use crate::rest::Client;
 use crate::salvage::unwrapped;
 use crate::timestamp::Timestamp;
 

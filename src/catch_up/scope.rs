@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::event::EventFilter;
 use crate::event::uri::{Parts, unescape};
-use crate::rest::segment;
+use crate::http::segment;
 
 /// The API's path of the extension of `filter`.
 ///

@@ -12,7 +12,8 @@ use super::{CatchUp, Found, SyncPage, SyncRequest, SyncToken, time};
 use crate::clock::Clock;
 use crate::error::Result;
 use crate::event::{EventFilter, EventKind, GapClosure};
-use crate::rest::{Client, segment};
+use crate::http::segment;
+use crate::rest::Client;
 use crate::timestamp::Timestamp;
 
 /// Documented: the maximum of one answer.

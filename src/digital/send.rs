@@ -18,11 +18,10 @@ use super::create::Typing;
 use super::object::User;
 use super::signature::{SIGNATURE_HEADER, Signer};
 use crate::error::{Disposition, Error, ErrorKind, Result};
-use crate::http::{Answer, BoundedClient, HttpRequest, Purpose, Redirects};
+use crate::http::envelope::wait_asked_for;
+use crate::http::retry::{Attempts, Idempotency, Step, next_step};
+use crate::http::{Answer, BoundedClient, HttpRequest, Purpose, Redirects, USER_AGENT};
 use crate::policy::BackoffPolicy;
-use crate::rest::USER_AGENT;
-use crate::rest::envelope::wait_asked_for;
-use crate::rest::retry::{Attempts, Idempotency, Step, next_step};
 use crate::secret::Secret;
 use crate::system::System;
 

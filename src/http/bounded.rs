@@ -185,6 +185,24 @@ pub(crate) fn server_url(text: &str) -> Result<Url> {
     Ok(url)
 }
 
+/// `id` escaped as one path segment.
+///
+/// # Errors
+/// `Config` for an id that would change the path: empty, `.` or `..`.
+pub(crate) fn segment(id: &str) -> Result<String> {
+    if matches!(id, "" | "." | "..") {
+        return Err(Error::config("an empty or dotted id is no path segment"));
+    }
+    Ok(id.bytes().fold(String::with_capacity(id.len()), |mut text, byte| {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+            text.push(byte.into());
+        } else {
+            text.push_str(&format!("%{byte:02X}"));
+        }
+        text
+    }))
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::VecDeque;
@@ -350,6 +368,15 @@ mod tests {
             let error = server_url(bad).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Config, "{bad}");
             assert!(!format!("{error:?}").contains("pw"));
+        }
+    }
+
+    #[test]
+    fn an_id_is_one_segment() {
+        assert_eq!(segment("a-1.~_").unwrap(), "a-1.~_");
+        assert_eq!(segment("a/../b?c#d%é").unwrap(), "a%2F..%2Fb%3Fc%23d%25%C3%A9");
+        for bad in ["", ".", ".."] {
+            assert_eq!(segment(bad).unwrap_err().kind(), ErrorKind::Config);
         }
     }
 }

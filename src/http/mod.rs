@@ -45,8 +45,12 @@
 //! ```
 
 mod bounded;
+pub(crate) mod budget;
 mod builtin;
+pub(crate) mod classify;
+pub(crate) mod envelope;
 pub(crate) mod loopback;
+pub(crate) mod retry;
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -59,8 +63,14 @@ use http::{HeaderMap, Method, StatusCode};
 use tokio::io::{AsyncRead, AsyncWrite};
 use url::Url;
 
-pub(crate) use bounded::{Answer, BoundedClient, Redirects, server_url};
+pub(crate) use bounded::{Answer, BoundedClient, Redirects, segment, server_url};
+pub use budget::RateBudget;
 pub use builtin::ReqwestClient;
+
+/// Production, for API and OAuth alike.
+pub(crate) const PRODUCTION: &str = "https://platform.ringcentral.com";
+
+pub(crate) const USER_AGENT: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
 
 /// Sends HTTP requests, each independently.
 ///

@@ -9,16 +9,15 @@ use http::header::{ACCEPT, AUTHORIZATION, HeaderValue};
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
-use super::budget::{Permit, RateBudget};
-use super::envelope::error_from;
 use super::request::{Call, LONGEST, RequestBuilder};
 use super::response::Response;
-use super::retry::{Attempts, Step, next_step};
-use super::{PRODUCTION, USER_AGENT};
-use crate::auth::{AccessToken, TokenProvider};
+use crate::auth::{AccessToken, TokenProvider, bearer};
 use crate::error::{Disposition, Error, ErrorKind, Result};
 use crate::guard::guarded;
-use crate::http::{BoundedClient, HttpRequest, Purpose, Redirects, server_url};
+use crate::http::budget::Permit;
+use crate::http::envelope::error_from;
+use crate::http::retry::{Attempts, Step, next_step};
+use crate::http::{BoundedClient, HttpRequest, PRODUCTION, Purpose, RateBudget, Redirects, USER_AGENT, server_url};
 use crate::policy::BackoffPolicy;
 use crate::registry::Registry;
 use crate::system::System;
@@ -203,13 +202,6 @@ fn last_word(error: Error) -> Error {
         Disposition::Refresh => error.with_disposition(Disposition::Retry { after: None }),
         _ => error,
     }
-}
-
-pub(crate) fn bearer(token: &AccessToken) -> Result<HeaderValue> {
-    let value = HeaderValue::from_str(&format!("Bearer {}", token.secret().expose()));
-    let mut value = value.map_err(|_| Error::config("the access token cannot be sent in a header"))?;
-    value.set_sensitive(true);
-    Ok(value)
 }
 
 impl Call {

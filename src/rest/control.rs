@@ -5,16 +5,15 @@ use http::Method;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::budget::RateBudget;
-use super::classify::NOT_READY_PAUSE;
 use super::client::Client;
-use super::envelope::json_error;
-use super::request::segment;
 use super::response::Response;
 use super::subscription::{
     ControlPlane, CreateSubscription, Deletion, SocketToken, SocketTokenAnswer, SubscriptionInfo,
 };
 use crate::error::{Disposition, Error, ErrorKind, Result};
+use crate::http::classify::NOT_READY_PAUSE;
+use crate::http::envelope::json_error;
+use crate::http::{RateBudget, segment};
 use crate::ids::SubscriptionId;
 use crate::system::System;
 

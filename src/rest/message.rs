@@ -5,8 +5,8 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::client::Client;
-use super::request::segment;
 use crate::error::Result;
+use crate::http::segment;
 use crate::ids::text_or_number;
 use crate::timestamp::Timestamp;
 

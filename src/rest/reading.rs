@@ -9,9 +9,9 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, de};
 use serde_json::value::RawValue;
 
-use super::request::segment;
 use super::subscription::{BlacklistedData, DeliveryMode, DisabledFilter, SubscriptionInfo, SubscriptionStatus};
 use crate::event::lenient::{Lenient, Slot as _, object};
+use crate::http::segment;
 use crate::ids::SubscriptionId;
 use crate::secret::Secret;
 

@@ -9,11 +9,11 @@ use http::{HeaderMap, Method};
 use serde::Serialize;
 use url::Url;
 
-use super::budget::BudgetMode;
 use super::client::Client;
 use super::response::Response;
-use super::retry::Idempotency;
 use crate::error::{Error, Result};
+use crate::http::budget::BudgetMode;
+use crate::http::retry::Idempotency;
 
 /// The maximum deadline of a call; longer ones could exceed the clock's range.
 pub(super) const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
@@ -177,24 +177,6 @@ fn resolve(server: &Url, path: &str) -> Result<Url> {
     Ok(url)
 }
 
-/// `id` escaped as one path segment.
-///
-/// # Errors
-/// `Config` for an id that would change the path: empty, `.` or `..`.
-pub(crate) fn segment(id: &str) -> Result<String> {
-    if matches!(id, "" | "." | "..") {
-        return Err(Error::config("an empty or dotted id is no path segment"));
-    }
-    Ok(id.bytes().fold(String::with_capacity(id.len()), |mut text, byte| {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
-            text.push(byte.into());
-        } else {
-            text.push_str(&format!("%{byte:02X}"));
-        }
-        text
-    }))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -229,15 +211,6 @@ mod tests {
             "file:///etc/passwd",
         ] {
             assert_eq!(resolve(&server, path).unwrap_err().kind(), ErrorKind::Config, "{path}");
-        }
-    }
-
-    #[test]
-    fn an_id_is_one_segment() {
-        assert_eq!(segment("a-1.~_").unwrap(), "a-1.~_");
-        assert_eq!(segment("a/../b?c#d%é").unwrap(), "a%2F..%2Fb%3Fc%23d%25%C3%A9");
-        for bad in ["", ".", ".."] {
-            assert_eq!(segment(bad).unwrap_err().kind(), ErrorKind::Config);
         }
     }
 

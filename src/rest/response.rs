@@ -8,9 +8,9 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use serde::de::DeserializeOwned;
 
-use super::envelope::{date, json_error, request_id};
 use crate::error::Result;
 use crate::http::Answer;
+use crate::http::envelope::{date, json_error, request_id};
 
 /// A successful, complete response.
 ///

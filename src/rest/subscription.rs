@@ -7,9 +7,9 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::budget::RateBudget;
 use super::reading::lenient_seconds;
 use crate::error::Result;
+use crate::http::RateBudget;
 use crate::ids::SubscriptionId;
 use crate::secret::Secret;
 use crate::system::System;

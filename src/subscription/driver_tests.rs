@@ -2440,7 +2440,7 @@ async fn a_filter_that_a_change_of_filters_leaves_unserved_is_reported() {
 #[tokio::test(start_paused = true)]
 async fn the_time_of_any_answer_counts_for_the_end_of_a_gap() {
     let world = World::new();
-    let budget = crate::rest::RateBudget::new();
+    let budget = crate::http::RateBudget::new();
     world.control.shares(&budget);
     let clock = paused_wall();
     world.control.dates_by(clock.clone());

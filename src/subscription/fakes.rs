@@ -15,8 +15,9 @@ use crate::catch_up::{CatchUp, Found, SyncPage, SyncRequest, SyncToken};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{EventFilter, GapClosure};
+use crate::http::RateBudget;
 use crate::ids::SubscriptionId;
-use crate::rest::{ControlPlane, CreateSubscription, Deletion, RateBudget, SubscriptionInfo};
+use crate::rest::{ControlPlane, CreateSubscription, Deletion, SubscriptionInfo};
 use crate::transport::{
     Coverage, Cursor, DeliveryModeRequest, Frame, FrameBody, Link, LinkEvent, PossibleLoss, Target, Transport,
     TransportBinding, TransportKind,

@@ -8,8 +8,9 @@ use async_trait::async_trait;
 use crate::catch_up::{CatchUp, SyncPage, SyncRequest, SyncToken};
 use crate::error::{Error, Result};
 use crate::event::{EventFilter, GapClosure};
+use crate::http::RateBudget;
 use crate::ids::SubscriptionId;
-use crate::rest::{ControlPlane, CreateSubscription, Deletion, RateBudget, SocketToken, SubscriptionInfo};
+use crate::rest::{ControlPlane, CreateSubscription, Deletion, SocketToken, SubscriptionInfo};
 use crate::system::System;
 use crate::transport::Cursor;
 

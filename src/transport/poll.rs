@@ -7,8 +7,9 @@ use async_trait::async_trait;
 
 use super::{DeliveryModeRequest, Link, LinkEvent, Target, Transport, TransportBinding, TransportKind};
 use crate::error::{Error, ErrorKind, Result};
+use crate::http::RateBudget;
 use crate::ids::SubscriptionId;
-use crate::rest::{ControlPlane, CreateSubscription, Deletion, RateBudget, SubscriptionInfo};
+use crate::rest::{ControlPlane, CreateSubscription, Deletion, SubscriptionInfo};
 use crate::system::System;
 
 /// How often the login is renewed when nothing else needs it.

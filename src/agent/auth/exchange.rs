@@ -15,8 +15,7 @@ use super::super::event::value::{Fields, text};
 use super::{Granted, deadline};
 use crate::error::{Disposition, Error, ErrorKind, Result};
 use crate::event::lenient::Lenient as _;
-use crate::http::{Answer, BoundedClient, HttpRequest, Purpose, Redirects};
-use crate::rest::USER_AGENT;
+use crate::http::{Answer, BoundedClient, HttpRequest, Purpose, Redirects, USER_AGENT};
 use crate::secret::Secret;
 use crate::system::System;
 

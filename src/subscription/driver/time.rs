@@ -1,7 +1,7 @@
 //! The clocks.
 
 use super::*;
-use crate::rest::budget::Dated;
+use crate::http::budget::Dated;
 
 impl Driver {
     pub(super) fn next_timer(&self) -> Instant {

@@ -14,10 +14,11 @@ use super::recovery::{audit_within, lease};
 use super::session::{ActiveSubscription, SocketSession, in_time};
 use super::socket::Socket;
 use crate::error::{Disposition, Error, ErrorKind, Result};
+use crate::http::RateBudget;
+use crate::http::segment;
 use crate::ids::SubscriptionId;
 use crate::rest::control::of_create;
-use crate::rest::request::segment;
-use crate::rest::{ControlPlane, CreateSubscription, Deletion, RateBudget, Response, SocketToken, SubscriptionInfo};
+use crate::rest::{ControlPlane, CreateSubscription, Deletion, Response, SocketToken, SubscriptionInfo};
 use crate::system::System;
 use crate::transport::Cursor;
 

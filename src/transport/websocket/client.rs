@@ -16,8 +16,8 @@ use super::socket::Socket;
 use super::stats::{Counters, SocketStats};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::Answer;
+use crate::http::envelope::{Envelope, error_from};
 use crate::rest::Response;
-use crate::rest::envelope::{Envelope, error_from};
 use crate::secret::Secret;
 
 /// The longest deadline of a call.

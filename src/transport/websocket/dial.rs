@@ -17,10 +17,10 @@ use url::Url;
 
 use crate::decode::decode;
 use crate::error::{Disposition, Error, ErrorKind, Result};
+use crate::http::envelope::{error_from, wait_asked_for};
 use crate::http::loopback::is_loopback;
 use crate::http::{ByteStream, HttpBody, HttpError, HttpErrorKind, HttpRequest, Purpose};
 use crate::rest::SocketToken;
-use crate::rest::envelope::{error_from, wait_asked_for};
 use crate::secret::Secret;
 use crate::system::System;
 
@@ -100,7 +100,7 @@ impl HttpDialer {
         let connect_within = self.within * 9 / 10;
         let mut request = HttpRequest::new(Method::GET, url, Purpose::Upgrade).with_connect_within(connect_within);
         let headers = request.headers_mut();
-        headers.insert(USER_AGENT, HeaderValue::from_static(crate::rest::USER_AGENT));
+        headers.insert(USER_AGENT, HeaderValue::from_static(crate::http::USER_AGENT));
         headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
         headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
         headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));

@@ -44,7 +44,8 @@ use self::liveness::Pace;
 use self::session::SocketSession;
 use super::{DeliveryModeRequest, Link, Target, Transport, TransportBinding, TransportKind};
 use crate::error::{Error, Result};
-use crate::rest::{ControlPlane, RateBudget};
+use crate::http::RateBudget;
+use crate::rest::ControlPlane;
 
 pub use self::client::{SocketClient, SocketRequest};
 pub use self::stats::SocketStats;

@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 
 use super::super::dial::refusal;
 use super::*;
-use crate::rest::envelope::error_from;
+use crate::http::envelope::error_from;
 
 /// The kind of fault.
 #[derive(Clone, Copy, Debug)]

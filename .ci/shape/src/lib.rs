@@ -1,0 +1,7 @@
+//! Measures the structure of the code, and checks that its layers point one way.
+
+pub mod circles;
+pub mod count;
+pub mod graph;
+#[cfg(test)]
+mod layers_tests;
