@@ -9,8 +9,7 @@
 use std::time::Instant;
 
 use futures_util::StreamExt as _;
-use ringcentral_events::Delivery;
-use ringcentral_events::agent::AgentSession;
+use ringcentral_events::agent::{AgentDelivery, AgentSession};
 use ringcentral_events::auth::{AccessToken, StaticToken};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -78,7 +77,7 @@ async fn stream(url: &str, events: usize) -> f64 {
     let mut left = polls() * events;
     let began = Instant::now();
     while left > 0 {
-        if let Delivery::Notification(event) = stream.next().await.unwrap().unwrap() {
+        if let AgentDelivery::Notification(event) = stream.next().await.unwrap().unwrap() {
             std::hint::black_box(event.event());
             left -= 1;
         }

@@ -11,7 +11,6 @@ use std::time::Duration;
 use std::{env, io};
 
 use futures_util::StreamExt as _;
-use ringcentral_events::Delivery;
 use ringcentral_events::agent::auth::CxOneTokens;
 use ringcentral_events::agent::{
     AgentDelivery, AgentEvent, AgentNotification, AgentOrigin, AgentSession, AgentSessionBuilder, ContactStatus, Desk,
@@ -130,20 +129,20 @@ async fn run(session: AgentSession, one_call: bool) -> Result<Seen, Failure> {
 
 fn print(delivery: &AgentDelivery, desk: &Desk, seen: &mut Seen) -> Result<(), Failure> {
     match delivery {
-        Delivery::Notification(notification) => event(notification, desk, seen),
-        Delivery::Gap(gap) => {
+        AgentDelivery::Notification(notification) => event(notification, desk, seen),
+        AgentDelivery::Gap(gap) => {
             seen.gaps += 1;
             say("gap", &format!("events may be missing: {}", gap.cause))
         }
-        Delivery::Resumed(_) => say("resumed", &format!("{} contacts on the desk", desk.contacts().count())),
-        Delivery::ContactsGone(gone) => {
+        AgentDelivery::Resumed(_) => say("resumed", &format!("{} contacts on the desk", desk.contacts().count())),
+        AgentDelivery::ContactsGone(gone) => {
             for contact in gone {
                 say("gone", &format!("contact {} ended meanwhile", contact.contact_id))?;
             }
             Ok(())
         }
-        Delivery::Undecodable(bad) => say("undecodable", &bad.reason),
-        Delivery::SessionEnded(ended) => say("over", ended.reason.as_str()),
+        AgentDelivery::Undecodable(bad) => say("undecodable", &bad.reason),
+        AgentDelivery::SessionEnded(ended) => say("over", ended.reason.as_str()),
         other => say("other", &format!("{other:?}")),
     }
 }

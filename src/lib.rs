@@ -104,6 +104,7 @@ mod clock;
 pub mod codec;
 mod decode;
 mod dedup;
+mod delivery;
 #[cfg(test)]
 mod determinism_tests;
 #[cfg(feature = "digital")]
@@ -116,6 +117,7 @@ mod extremes;
 mod guard;
 pub mod http;
 mod ids;
+mod kind;
 pub mod policy;
 mod random;
 mod registry;
@@ -123,6 +125,7 @@ pub mod rest;
 mod salvage;
 mod secret;
 mod service_clock;
+mod status;
 mod subscription;
 mod system;
 mod timestamp;
@@ -131,6 +134,10 @@ mod waiting;
 
 pub use auth::OAuth;
 pub use clock::{SystemClock, WallClock};
+pub use delivery::{
+    Certainty, Changes, Delivery, DisabledFilter, Gap, GapCause, OpenReason, Recreated, Resumed, Undecodable,
+    Unrecovered,
+};
 pub use durable::{FileLock, Files};
 pub use error::{Disposition, Error, ErrorKind, Result};
 pub use event::{Event, EventFilter, EventKind, Notification, Origin};
@@ -138,10 +145,10 @@ pub use ids::{AccountId, ExtensionId, SubscriptionId};
 pub use random::{Random, SystemRandom};
 pub use rest::Client;
 pub use secret::Secret;
+pub use status::{Phase, Status, StatusWatch, Wait};
 pub use subscription::{
-    AckMode, Certainty, Checkpoint, Closed, Delivery, FileCheckpoint, Gap, GapCause, MemoryCheckpoint, Notifications,
-    OnDrop, Phase, Recreated, ResumeToken, Resumed, ShutdownHandle, Status, StatusWatch, Subscription,
-    SubscriptionBuilder, SubscriptionHandle, Undecodable, Unrecovered, Wait,
+    AckMode, Checkpoint, Closed, FileCheckpoint, MemoryCheckpoint, Notifications, OnDrop, ResumeToken, ShutdownHandle,
+    Subscription, SubscriptionBuilder, SubscriptionHandle,
 };
 #[cfg(feature = "redb")]
 pub use subscription::{RedbCheckpoint, RedbCheckpoints};

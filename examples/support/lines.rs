@@ -3,9 +3,10 @@
 use std::borrow::Cow;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use ringcentral_events::rest::DisabledFilter;
 use ringcentral_events::transport::TransportKind;
-use ringcentral_events::{Delivery, Error, ErrorKind, Gap, Notification, Resumed, Status, SubscriptionId, Timestamp};
+use ringcentral_events::{
+    Delivery, DisabledFilter, Error, ErrorKind, Gap, Notification, Resumed, Status, SubscriptionId, Timestamp,
+};
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 

@@ -298,9 +298,9 @@ mod tests {
     /// A GOAWAY breaks neither the answer in flight nor the next poll.
     #[tokio::test]
     async fn f45_a_connection_that_ends_by_goaway_is_replaced() {
-        use crate::agent::{AgentCursor, AgentSession, machine::SessionOrigin};
+        use crate::agent::machine::SessionOrigin;
+        use crate::agent::{AgentCursor, AgentDelivery, AgentSession};
         use crate::auth::StaticToken;
-        use crate::subscription::Delivery;
         use futures_util::StreamExt as _;
         use ringcentral_sandbox::{Operation, Sandbox, Service};
 
@@ -317,7 +317,7 @@ mod tests {
         let session = builder.session(api, AgentCursor::new(id), SessionOrigin::Started);
         let mut events = session.events().unwrap();
         let next = async |events: &mut crate::agent::AgentEvents| {
-            let Delivery::Notification(event) = events.next().await.unwrap().unwrap() else { panic!() };
+            let AgentDelivery::Notification(event) = events.next().await.unwrap().unwrap() else { panic!() };
             event.event().kind().as_str()
         };
         for kind in ["AgentSessionStart", "AgentState", "UpdateIndicators"] {

@@ -1,10 +1,28 @@
 //! The items of a session's stream besides events and gaps.
 
 use super::event::{AgentNotification, RemoteEnd};
-use crate::subscription::Delivery;
+use crate::delivery::{Gap, Resumed, Undecodable};
 
 /// One item of the stream of an agent session.
-pub type AgentDelivery = Delivery<AgentNotification>;
+///
+/// Every possible fate of an event is one of these: it arrives, or a [`Gap`] says that it may not, or it arrived and
+/// could not be decoded.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum AgentDelivery {
+    /// An event.
+    Notification(Box<AgentNotification>),
+    /// Events are missing, or may be, from here on.
+    Gap(Gap),
+    /// Events arrive again after a gap.
+    Resumed(Resumed),
+    /// Something arrived that could not be decoded.
+    Undecodable(Undecodable),
+    /// Contacts that existed before a gap have ended. The snapshot after it omits them, so no event reports their end.
+    ContactsGone(Vec<GoneContact>),
+    /// The last item: the session has ended.
+    SessionEnded(SessionEnded),
+}
 
 /// The channel of a contact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

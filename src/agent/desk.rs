@@ -7,7 +7,6 @@ use super::event::{
     AgentEvent, AgentLeg, AgentNotification, AgentOrigin, AgentSessionStart, AgentState, ContactStatus, Indicator,
     LegStatus,
 };
-use crate::subscription::Delivery;
 
 /// More contacts than any agent has: a fault of the service must not exhaust the memory.
 const MAX_CONTACTS: usize = 10_000;
@@ -63,9 +62,9 @@ impl Roster {
     /// Applies a delivery.
     pub(crate) fn note(&mut self, delivery: &AgentDelivery) {
         match delivery {
-            Delivery::Notification(event) => self.take(event),
-            Delivery::ContactsGone(gone) => self.0.retain(|id, _| gone.iter().all(|it| it.contact_id != *id)),
-            Delivery::SessionEnded(_) => self.0.clear(),
+            AgentDelivery::Notification(event) => self.take(event),
+            AgentDelivery::ContactsGone(gone) => self.0.retain(|id, _| gone.iter().all(|it| it.contact_id != *id)),
+            AgentDelivery::SessionEnded(_) => self.0.clear(),
             _ => {}
         }
     }
@@ -116,12 +115,11 @@ pub struct DeskContact {
 /// snapshot after a gap.
 ///
 /// ```
-/// use ringcentral_events::Delivery;
-/// use ringcentral_events::agent::{AgentNotification, Desk};
+/// use ringcentral_events::agent::{AgentDelivery, AgentNotification, Desk};
 ///
 /// let mut desk = Desk::new();
 /// let json = r#"{"Type":"CallContactEvent","ContactID":"7","Status":"Incoming","FinalState":"False"}"#;
-/// desk.apply(&Delivery::Notification(Box::new(AgentNotification::from_json(json)?)));
+/// desk.apply(&AgentDelivery::Notification(Box::new(AgentNotification::from_json(json)?)));
 /// assert_eq!(desk.contacts().count(), 1);
 /// # Ok::<(), serde_json::Error>(())
 /// ```
@@ -149,21 +147,21 @@ impl Desk {
     /// Applies a stream's item. Call it for each item, in the order of the stream.
     pub fn apply(&mut self, delivery: &AgentDelivery) {
         match delivery {
-            Delivery::Notification(notification) => self.take_in(notification),
-            Delivery::Gap(_) => self.stale = true,
-            Delivery::Resumed(_) => {
+            AgentDelivery::Notification(notification) => self.take_in(notification),
+            AgentDelivery::Gap(_) => self.stale = true,
+            AgentDelivery::Resumed(_) => {
                 self.stale = false;
                 self.snapshot = None;
             }
-            Delivery::ContactsGone(gone) => {
+            AgentDelivery::ContactsGone(gone) => {
                 for contact in gone {
                     self.contacts.remove(&contact.contact_id);
                 }
             }
-            Delivery::SessionEnded(_) => {
+            AgentDelivery::SessionEnded(_) => {
                 *self = Self { ended: true, session: self.session.take(), ..Self::default() };
             }
-            Delivery::Undecodable(_) | Delivery::FiltersDisabled(_) => {}
+            AgentDelivery::Undecodable(_) => {}
         }
     }
 
@@ -285,14 +283,14 @@ mod tests {
 
     use super::*;
     use crate::agent::{EndReason, SessionEnded};
-    use crate::subscription::{Certainty, Gap, GapCause};
+    use crate::delivery::{Certainty, Gap, GapCause};
 
     fn event(json: &Value) -> AgentNotification {
         AgentNotification::from_json(&json.to_string()).unwrap()
     }
 
     fn told(json: &Value) -> AgentDelivery {
-        Delivery::Notification(Box::new(event(json)))
+        AgentDelivery::Notification(Box::new(event(json)))
     }
 
     fn contact(name: &str, id: &str, status: &str, last: &str) -> Value {
@@ -351,7 +349,7 @@ mod tests {
         desk.apply(&told(&json!({ "Type": "Mute", "AgentMuted": "True" })));
         desk.apply(&told(&json!({ "Type": "Indicator", "Name": "VIP", "IndicatorState": "On" })));
         desk.apply(&told(&contact("CallContactEvent", "7", "Active", "False")));
-        desk.apply(&Delivery::Gap(Gap {
+        desk.apply(&AgentDelivery::Gap(Gap {
             cause: GapCause::AnswerLost,
             certainty: Certainty::Possible,
             since: None,
@@ -360,16 +358,17 @@ mod tests {
             filters: Vec::new(),
         }));
         assert!(desk.is_stale());
-        let snapshot = |json: Value| Delivery::Notification(Box::new(event(&json).with_origin(AgentOrigin::Snapshot)));
+        let snapshot =
+            |json: Value| AgentDelivery::Notification(Box::new(event(&json).with_origin(AgentOrigin::Snapshot)));
         desk.apply(&snapshot(json!({ "Type": "Indicator", "Name": "Late", "IndicatorState": "On" })));
         desk.apply(&snapshot(json!({ "Type": "AgentState", "CurrentState": "Available" })));
         assert!(desk.leg().is_none() && !desk.is_muted());
         assert_eq!(desk.indicators().map(|it| it.name.as_deref()).collect::<Vec<_>>(), [Some("Late")]);
         assert!(desk.contact("7").is_some(), "until its end is reported");
         let gone = GoneContact { contact_id: "7".into(), channel: Channel::Voice };
-        desk.apply(&Delivery::ContactsGone(vec![gone]));
+        desk.apply(&AgentDelivery::ContactsGone(vec![gone]));
         assert!(desk.contact("7").is_none());
-        desk.apply(&Delivery::SessionEnded(SessionEnded { reason: EndReason::Conflict, message: None }));
+        desk.apply(&AgentDelivery::SessionEnded(SessionEnded { reason: EndReason::Conflict, message: None }));
         assert!(desk.is_ended() && desk.state().is_none() && desk.indicators().next().is_none());
     }
 

@@ -17,8 +17,9 @@ use super::proven::Proven;
 use super::session::{AgentCursor, Place, Shared};
 use super::stream::{Backlog, QueuedBatch};
 use crate::auth::AccessToken;
+use crate::delivery::{Gap, Resumed, Undecodable};
 use crate::error::{Disposition, Error, ErrorKind, Result};
-use crate::subscription::{Delivery, Gap, Phase, Resumed, Undecodable};
+use crate::status::Phase;
 
 /// A queued batch's overhead in bytes.
 const BATCH_OVERHEAD: usize = 256;
@@ -188,9 +189,10 @@ impl Driver {
             Vec::new()
         };
         let weight = events.len() * (size_of::<AgentNotification>() + size_of::<Result<AgentDelivery>>());
-        let mut items: Vec<AgentDelivery> = events.into_iter().map(|it| Delivery::Notification(Box::new(it))).collect();
+        let mut items: Vec<AgentDelivery> =
+            events.into_iter().map(|it| AgentDelivery::Notification(Box::new(it))).collect();
         if !gone.is_empty() {
-            items.push(Delivery::ContactsGone(gone));
+            items.push(AgentDelivery::ContactsGone(gone));
         }
         // A gap before this answer begins where the previous answer proved that everything was read.
         let markers = self.markers(&report);
@@ -204,7 +206,8 @@ impl Driver {
         let report = self.report_to_machine(Answer::Transient(transient), elapsed);
         self.last_error = Some(Error::new(ErrorKind::Protocol, reason.clone()).with_status(answer.status.as_u16()));
         let raw = String::from_utf8_lossy(&answer.body).into_owned().into_boxed_str();
-        let odd = Delivery::Undecodable(Undecodable { reason, raw, received_at: self.shared.settings.system.now() });
+        let odd =
+            AgentDelivery::Undecodable(Undecodable { reason, raw, received_at: self.shared.settings.system.now() });
         self.deliver(&report, vec![odd], None, None, answer.body.len());
     }
 
@@ -245,7 +248,7 @@ impl Driver {
                     // The contacts of the previous session do not exist in this one.
                     let gone = self.roster.drain();
                     if !gone.is_empty() {
-                        self.deliver(&Report::default(), vec![Delivery::ContactsGone(gone)], None, None, 0);
+                        self.deliver(&Report::default(), vec![AgentDelivery::ContactsGone(gone)], None, None, 0);
                     }
                 }
                 if self.shared.ended_here.load(Ordering::Acquire) {
@@ -338,11 +341,11 @@ impl Driver {
         let gap = report.gap.clone().map(|(cause, certainty)| {
             tracing::info!(cause = cause.as_str(), certainty = certainty.as_str(), "events may be missing");
             let since = self.proven.since(now);
-            Delivery::Gap(Gap { cause, certainty, since, until: None, lost: None, filters: Vec::new() })
+            AgentDelivery::Gap(Gap { cause, certainty, since, until: None, lost: None, filters: Vec::new() })
         });
         let resumed = report.resumed.then(|| {
             let at = self.proven.time(now);
-            Delivery::Resumed(Resumed { complete: false, at, recreated: None, unrecovered: Vec::new() })
+            AgentDelivery::Resumed(Resumed { complete: false, at, recreated: None, unrecovered: Vec::new() })
         });
         [gap, resumed]
     }
@@ -404,7 +407,7 @@ impl Driver {
             Outcome::Invalid | Outcome::Refused | Outcome::GaveUp => None,
         };
         let last = match &ended {
-            Some(ended) => Ok(Delivery::SessionEnded(ended.clone())),
+            Some(ended) => Ok(AgentDelivery::SessionEnded(ended.clone())),
             None => Err(self.last_word(outcome)),
         };
         tracing::info!(?outcome, "the agent session's stream ends");
@@ -578,7 +581,7 @@ mod tests {
     }
 
     /// The gaps of four polls, as cause and beginning.
-    async fn gaps(session: &AgentSession) -> Vec<(crate::subscription::GapCause, Option<SystemTime>)> {
+    async fn gaps(session: &AgentSession) -> Vec<(crate::delivery::GapCause, Option<SystemTime>)> {
         let shared = session.shared();
         let (sender, mut batches) = mpsc::unbounded_channel();
         let mut driver = Driver::new(shared.clone(), &shared.place(), Arc::default(), sender);
@@ -588,7 +591,7 @@ mod tests {
         let mut gaps = Vec::new();
         while let Ok(queued) = batches.try_recv() {
             gaps.extend(queued.items.into_iter().filter_map(|item| match item {
-                Ok(Delivery::Gap(gap)) => Some((gap.cause, gap.since)),
+                Ok(AgentDelivery::Gap(gap)) => Some((gap.cause, gap.since)),
                 _ => None,
             }));
         }
@@ -624,7 +627,7 @@ mod tests {
         ] {
             let session = session(polls);
             let gaps = gaps(&session).await;
-            let [(crate::subscription::GapCause::AnswerLost, Some(since))] = gaps[..] else { panic!("{gaps:?}") };
+            let [(crate::delivery::GapCause::AnswerLost, Some(since))] = gaps[..] else { panic!("{gaps:?}") };
             let before = session.shared().settings.system.now().duration_since(since).unwrap();
             assert!(before >= Duration::from_secs(seconds), "{before:?} {seconds}");
         }
@@ -657,7 +660,7 @@ mod tests {
         ] {
             let gaps = gaps(&session(polls)).await;
             let since = base + Duration::from_secs(seconds) - Duration::from_secs(1);
-            assert_eq!(gaps, [(crate::subscription::GapCause::AnswerLost, Some(since))]);
+            assert_eq!(gaps, [(crate::delivery::GapCause::AnswerLost, Some(since))]);
         }
     }
 
@@ -686,8 +689,8 @@ mod tests {
             let mut times = Vec::new();
             while let Ok(queued) = batches.try_recv() {
                 times.extend(queued.items.into_iter().filter_map(|item| match item {
-                    Ok(Delivery::Gap(gap)) => gap.since,
-                    Ok(Delivery::Resumed(resumed)) => Some(resumed.at),
+                    Ok(AgentDelivery::Gap(gap)) => gap.since,
+                    Ok(AgentDelivery::Resumed(resumed)) => Some(resumed.at),
                     _ => None,
                 }));
             }
@@ -711,14 +714,14 @@ mod tests {
             ]);
             let mut events = session.events().unwrap();
             for _ in 0..read {
-                assert!(matches!(events.next().await, Some(Ok(Delivery::Notification(_)))));
+                assert!(matches!(events.next().await, Some(Ok(AgentDelivery::Notification(_)))));
             }
             // The second answer has arrived, read or not.
             tokio::time::sleep(Duration::from_secs(5)).await;
             drop(events);
             // The third poll of the stream is aborted, so the next one gets the fourth answer.
             let mut events = session.events().unwrap();
-            let Some(Ok(Delivery::Gap(gap))) = events.next().await else { panic!("no gap") };
+            let Some(Ok(AgentDelivery::Gap(gap))) = events.next().await else { panic!("no gap") };
             assert_eq!(gap.since, Some(base + Duration::from_secs(seconds) - Duration::from_secs(1)), "{read}");
         }
     }

@@ -5,8 +5,9 @@
 
 use std::time::{Duration, Instant};
 
+use crate::delivery::{Certainty, GapCause};
 use crate::policy::BackoffPolicy;
-use crate::subscription::{Certainty, GapCause, Phase};
+use crate::status::Phase;
 
 /// Consecutive immediate empty answers before polls are paced.
 const QUICK_ANSWERS: u32 = 5;

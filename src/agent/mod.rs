@@ -8,8 +8,7 @@
 //!
 //! ```no_run
 //! use futures_util::StreamExt as _;
-//! use ringcentral_events::Delivery;
-//! use ringcentral_events::agent::{AgentSession, Desk, EndSession};
+//! use ringcentral_events::agent::{AgentDelivery, AgentSession, Desk, EndSession};
 //! # async fn run(tokens: impl ringcentral_events::auth::TokenProvider) -> ringcentral_events::Result<()> {
 //!
 //! let session = AgentSession::builder(tokens).phone_number("+12055550100").start().await?;
@@ -19,8 +18,8 @@
 //!     let delivery = delivery?;
 //!     desk.apply(&delivery);
 //!     match &delivery {
-//!         Delivery::Notification(event) => println!("{:?}", event.event()),
-//!         Delivery::Gap(gap) => println!("events may be missing: {}", gap.cause),
+//!         AgentDelivery::Notification(event) => println!("{:?}", event.event()),
+//!         AgentDelivery::Gap(gap) => println!("events may be missing: {}", gap.cause),
 //!         other => println!("{other:?}"),
 //!     }
 //! }
@@ -35,8 +34,8 @@
 //! with the previous id, and the service answers with a *snapshot*: the session and
 //! the latest state of everything. The stream then yields a [`Gap`](crate::Gap), the
 //! snapshot's events with [`AgentOrigin::Snapshot`], the contacts that ended meanwhile as
-//! [`ContactsGone`](crate::Delivery::ContactsGone), and
-//! [`Resumed`](crate::Delivery::Resumed). State is correct again then; one-shots,
+//! [`ContactsGone`](crate::agent::AgentDelivery::ContactsGone), and
+//! [`Resumed`](crate::agent::AgentDelivery::Resumed). State is correct again then; one-shots,
 //! such as `PopURL` and `CustomEvent`, may be lost for good
 //! ([`AgentEvent::is_state`]). If the service sends the lost batch again instead,
 //! which is not documented, it arrives as if nothing had been lost.

@@ -17,7 +17,7 @@ use super::stream::AgentEvents;
 use crate::auth::TokenProvider;
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret::Secret;
-use crate::subscription::{Phase, StatusWatch};
+use crate::status::{Phase, StatusWatch};
 use crate::system::System;
 
 /// A position in a session's events: the session id, which is also the cursor and suffices to read and to end the
@@ -238,7 +238,7 @@ impl AgentSession {
     }
 
     /// Ends the session (`DELETE agent-sessions/{id}`). An open stream yields the remaining events and then
-    /// [`SessionEnded`](crate::Delivery::SessionEnded).
+    /// [`SessionEnded`](crate::agent::AgentDelivery::SessionEnded).
     ///
     /// A session that the service no longer knows counts as ended (404). The form of a refusal, with open contacts for
     /// instance, is not documented: an error here, or an `AgentSessionEnd` without success. Until a stream has reported

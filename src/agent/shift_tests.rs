@@ -15,13 +15,13 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::builder::Station;
 use super::client::Calls;
+use super::delivery::AgentDelivery;
 use super::machine::SessionOrigin;
 use super::{AgentCursor, AgentEvent, AgentOrigin, AgentSession, AgentSessionBuilder, Desk, EndReason};
 use crate::auth::{AccessToken, StaticToken};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::Answer;
 use crate::secret::Secret;
-use crate::subscription::Delivery;
 
 const SHIFT: Duration = Duration::from_secs(8 * 60 * 60);
 
@@ -311,14 +311,14 @@ async fn shift(seed: u64, stale: Stale, branch: bool) {
     while let Some(delivery) = events.next().await {
         let delivery = delivery.unwrap();
         match &delivery {
-            Delivery::Gap(_) => gaps += 1,
-            Delivery::Notification(event) => {
+            AgentDelivery::Gap(_) => gaps += 1,
+            AgentDelivery::Notification(event) => {
                 if let AgentEvent::Custom(custom) = event.event() {
                     assert_eq!(event.origin(), AgentOrigin::Live);
                     arrived.push((custom.name.as_ref().unwrap().parse::<u64>().unwrap(), gaps));
                 }
             }
-            Delivery::SessionEnded(ended) => {
+            AgentDelivery::SessionEnded(ended) => {
                 last = Some(ended.reason.clone());
                 before_end = desk.clone();
             }

@@ -18,7 +18,7 @@ use super::machine::{Doubt, SessionOrigin};
 use super::proven::Proven;
 use super::session::{AgentCursor, AgentStatus, Shared};
 use crate::error::{Error, ErrorKind, Result};
-use crate::subscription::{Delivery, Phase, StatusWatch};
+use crate::status::{Phase, StatusWatch};
 
 /// The deliveries of one answer.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ impl QueuedBatch {
     /// Whether it holds an event that the service does not send again.
     fn tells(&self) -> bool {
         let tells = |item: &Result<AgentDelivery>| {
-            matches!(item, Ok(Delivery::Notification(_) | Delivery::Undecodable(_) | Delivery::Gap(_)))
+            matches!(item, Ok(AgentDelivery::Notification(_) | AgentDelivery::Undecodable(_) | AgentDelivery::Gap(_)))
         };
         self.items.iter().any(tells)
     }
@@ -74,7 +74,7 @@ impl Backlog {
 /// The stream of a session's events.
 ///
 /// Yields the items of a [`Subscription`](crate::Subscription): events, gaps, and undecodable events. The last item is
-/// [`SessionEnded`](crate::Delivery::SessionEnded) or an `Err`; transient errors are retried inside and appear in
+/// [`SessionEnded`](crate::agent::AgentDelivery::SessionEnded) or an `Err`; transient errors are retried inside and appear in
 /// [`status`](Self::status).
 ///
 /// Reading is cancel safe: a dropped `next()` loses nothing. Dropping the stream aborts the poll, and leaves the

@@ -8,9 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use super::ask::{Listing, OVERLAP, get, is_stale, read_position, write_position};
 use super::call_map::{CallRecord, found};
-use super::proof::{Changes, OpenReason, open_for};
+use super::proof::open_for;
 use super::{CatchUp, Found, SyncPage, SyncRequest, SyncToken, scope, time};
 use crate::clock::Clock;
+use crate::delivery::{Changes, OpenReason};
 use crate::error::Result;
 use crate::event::{EventFilter, EventKind, GapClosure};
 use crate::rest::Client;

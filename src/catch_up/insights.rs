@@ -9,10 +9,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::ask::{OVERLAP, ask, get, objects, read_position, write_position};
-use super::proof::{Changes, Open, OpenReason};
+use super::proof::Open;
 use super::{CatchUp, Found, SyncPage, SyncRequest, SyncToken, scope, time};
 use crate::clock::Clock;
 use crate::decode::is_too_large;
+use crate::delivery::{Changes, OpenReason};
 use crate::error::{Disposition, Result};
 use crate::event::uri::Parts;
 use crate::event::{EventFilter, EventKind, GapClosure, RingSenseDomain};

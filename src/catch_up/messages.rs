@@ -9,10 +9,11 @@ use serde_json::value::RawValue;
 
 use super::ask::{Listing, OVERLAP, get, is_stale, read_position, write_position};
 use super::message_map::{Record, Window, found};
-use super::proof::{Changes, OpenReason, open_for};
+use super::proof::open_for;
 use super::{CatchUp, Found, SyncPage, SyncRequest, SyncToken, scope, time};
 use crate::clock::Clock;
 use crate::decode::is_too_large;
+use crate::delivery::{Changes, OpenReason};
 use crate::error::{Disposition, Result};
 use crate::event::uri::Parts;
 use crate::event::{EventFilter, EventKind, GapClosure, MessageType};

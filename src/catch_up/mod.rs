@@ -39,6 +39,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::delivery::{Changes, OpenReason};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{DedupKey, EventFilter, GapClosure};
 use crate::rest::Client;
@@ -50,7 +51,7 @@ pub use extensions::ExtensionList;
 pub use insights::Insights;
 pub use messages::MessageSync;
 pub use presence::PresenceSnapshot;
-pub use proof::{Changes, Open, OpenReason};
+pub use proof::Open;
 pub use team_posts::TeamPosts;
 
 /// Every source of this crate, with its defaults: sources that cover none of a subscription's filters cost it nothing.

@@ -16,6 +16,6 @@ pub use message::{SentPost, SentSms};
 pub use request::RequestBuilder;
 pub use response::Response;
 pub use subscription::{
-    BlacklistedData, ControlPlane, CreateSubscription, Deletion, DeliveryMode, DisabledFilter, SocketToken,
-    SubscriptionInfo, SubscriptionStatus,
+    BlacklistedData, ControlPlane, CreateSubscription, Deletion, DeliveryMode, SocketToken, SubscriptionInfo,
+    SubscriptionStatus,
 };

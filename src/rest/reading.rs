@@ -9,7 +9,8 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, de};
 use serde_json::value::RawValue;
 
-use super::subscription::{BlacklistedData, DeliveryMode, DisabledFilter, SubscriptionInfo, SubscriptionStatus};
+use super::subscription::{BlacklistedData, DeliveryMode, SubscriptionInfo, SubscriptionStatus};
+use crate::delivery::DisabledFilter;
 use crate::event::lenient::{Lenient, Slot as _, object};
 use crate::http::segment;
 use crate::ids::SubscriptionId;

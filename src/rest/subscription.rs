@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::reading::lenient_seconds;
+use crate::delivery::DisabledFilter;
 use crate::error::Result;
 use crate::http::RateBudget;
 use crate::ids::SubscriptionId;
@@ -83,29 +84,6 @@ impl SubscriptionInfo {
         mode.encryption_key = mode.encryption_key.take().or(before.encryption_key);
         self.creation_time = self.creation_time.or(earlier.creation_time);
         self
-    }
-}
-
-/// A filter that the service accepted but will not serve, or that its response omits.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct DisabledFilter {
-    /// The filter.
-    pub filter: String,
-    /// An error code, such as `SUB-412` (a permission is missing). Empty if the service gave none.
-    pub reason: String,
-    /// A message for humans.
-    pub message: Option<String>,
-}
-
-impl DisabledFilter {
-    /// A filter that the response omits, from both the served and the disabled ones.
-    pub(crate) fn left_out(filter: &str) -> Self {
-        Self {
-            filter: filter.to_owned(),
-            reason: String::new(),
-            message: Some("the service's answer leaves it out".to_owned()),
-        }
     }
 }
 

@@ -15,7 +15,6 @@ use super::machine::Settings;
 use super::progress::Progress;
 use super::reconcile::Pace;
 use super::resume::ResumeToken;
-use super::status::{Status, StatusWatch};
 use super::{Ended, Kept, Subscription, failover, polled};
 use crate::auth::StoreLock;
 use crate::catch_up::CatchUp;
@@ -23,11 +22,13 @@ use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::EventFilter;
 use crate::ids::SubscriptionId;
+use crate::kind::TransportKind;
 use crate::policy::{BackoffPolicy, RenewalPolicy};
 use crate::registry::Registry;
 use crate::rest::ControlPlane;
+use crate::status::{Status, StatusWatch};
 use crate::system::System;
-use crate::transport::{Transport, TransportBinding, TransportKind};
+use crate::transport::{Transport, TransportBinding};
 
 /// Commands are answered at once, so that no more than a few wait.
 const COMMANDS: usize = 8;

@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::delivery::Certainty;
+use crate::delivery::Certainty;
 use crate::service_clock::{ORDER_SLACK, ServiceClock, add, sub};
 use crate::timestamp::Timestamp;
 

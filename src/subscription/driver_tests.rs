@@ -2339,7 +2339,7 @@ async fn a_gap_is_not_complete_before_its_source_has_settled() {
     let resumed = next_resumed(&mut subscription).await;
     assert!(!resumed.complete);
     let [open] = &resumed.unrecovered[..] else { panic!("{resumed:?}") };
-    assert!(matches!(open.reason, crate::catch_up::OpenReason::NotSettled { until } if until > resumed.at), "{open:?}");
+    assert!(matches!(open.reason, crate::delivery::OpenReason::NotSettled { until } if until > resumed.at), "{open:?}");
     // It is asked again, and what it finds late is delivered without another gap.
     sleep(secs(150)).await;
     source.happen([1]);
@@ -2393,7 +2393,7 @@ async fn a_gap_is_not_complete_for_a_filter_that_is_taken_out_before_its_end() {
     world.up(&subscription, 2).await;
     let resumed = next_resumed(&mut subscription).await;
     let open: Vec<_> = resumed.unrecovered.iter().map(|open| (open.filter.as_str(), open.reason)).collect();
-    assert_eq!((resumed.complete, open), (false, vec![(presence, crate::catch_up::OpenReason::NoSource)]));
+    assert_eq!((resumed.complete, open), (false, vec![(presence, crate::delivery::OpenReason::NoSource)]));
     // The next gap is another.
     world.transport.batch(2, Vec::new(), Some(PossibleLoss::BufferFull { events: 100 }));
     next_gap(&mut subscription).await;

@@ -1,7 +1,8 @@
 //! Several transports.
 
 use super::*;
-use crate::transport::{Poll, TransportKind};
+use crate::kind::TransportKind;
+use crate::transport::Poll;
 
 /// Two push transports on one service; what falls back from the first to the second.
 struct Two {

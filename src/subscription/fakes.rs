@@ -17,10 +17,11 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::{EventFilter, GapClosure};
 use crate::http::RateBudget;
 use crate::ids::SubscriptionId;
+use crate::kind::TransportKind;
 use crate::rest::{ControlPlane, CreateSubscription, Deletion, SubscriptionInfo};
 use crate::transport::{
     Coverage, Cursor, DeliveryModeRequest, Frame, FrameBody, Link, LinkEvent, PossibleLoss, Target, Transport,
-    TransportBinding, TransportKind,
+    TransportBinding,
 };
 
 /// A call as it reached the service.

@@ -5,10 +5,10 @@ use std::fmt;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::driver::{Command, Shutdown};
-use super::status::{Phase, StatusWatch};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::EventFilter;
 use crate::ids::SubscriptionId;
+use crate::status::{Phase, StatusWatch};
 #[cfg(feature = "websocket")]
 use crate::transport::SocketClient;
 

@@ -3,12 +3,13 @@
 use std::time::{Duration, SystemTime};
 
 use super::resume::fingerprint;
+use crate::delivery::DisabledFilter;
 use crate::error::{Disposition, Error, ErrorKind, Result};
 use crate::ids::SubscriptionId;
-use crate::rest::{DisabledFilter, SubscriptionInfo};
+use crate::kind::TransportKind;
+use crate::rest::SubscriptionInfo;
 use crate::secret::Secret;
 use crate::timestamp::Timestamp;
-use crate::transport::TransportKind;
 
 /// Lifetime when the service names none, as RingCentral's own client assumes.
 pub(super) const ASSUMED_LIFETIME: Duration = Duration::from_secs(900);

@@ -4,7 +4,6 @@ mod builder;
 mod checkpoint;
 mod continuity;
 mod counts;
-mod delivery;
 mod driver;
 mod failover;
 #[cfg(test)]
@@ -28,7 +27,6 @@ mod reconcile;
 mod redb_checkpoint;
 mod refusal;
 mod resume;
-mod status;
 mod told;
 
 use std::collections::VecDeque;
@@ -43,18 +41,18 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 pub use builder::{OnDrop, SubscriptionBuilder};
 pub use checkpoint::{AckMode, Checkpoint, FileCheckpoint, MemoryCheckpoint};
-pub use delivery::{Certainty, Delivery, Gap, GapCause, Recreated, Resumed, Undecodable, Unrecovered};
 pub use handle::{ShutdownHandle, SubscriptionHandle};
 #[cfg(feature = "redb")]
 pub use redb_checkpoint::{RedbCheckpoint, RedbCheckpoints};
 pub use resume::ResumeToken;
-pub use status::{Phase, Status, StatusWatch, Wait};
 
 use crate::auth::StoreLock;
+use crate::delivery::Delivery;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{EventFilter, Notification};
 use crate::ids::SubscriptionId;
 use crate::rest::{Client, RestControl};
+use crate::status::{Phase, StatusWatch};
 use checkpoint::Keeper;
 use driver::{Handed, Shutdown};
 use progress::{Progress, Step};
@@ -399,8 +397,6 @@ impl Stream for Notifications {
                 Some(Ok(Delivery::FiltersDisabled(filters))) => {
                     tracing::warn!(count = filters.len(), "the service does not serve some filters");
                 }
-                #[cfg(feature = "agent")]
-                Some(Ok(Delivery::ContactsGone(_) | Delivery::SessionEnded(_))) => {}
                 // Logged when it arrived.
                 Some(Ok(Delivery::Undecodable(_) | Delivery::Resumed(_))) => {}
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),

@@ -1,7 +1,8 @@
 //! Subscriptions without push.
 
 use super::*;
-use crate::transport::{Poll, TransportKind};
+use crate::kind::TransportKind;
+use crate::transport::Poll;
 
 fn polled(world: &World, source: &FakeSource) -> SubscriptionBuilder {
     SubscriptionBuilder::new(world.control.clone(), [filter(TEXTS)]).transport(Poll::new()).catch_up(source.clone())

@@ -2,9 +2,9 @@
 
 use std::time::SystemTime;
 
-use super::delivery::Unrecovered;
 use super::reconcile::Verdict;
-use crate::catch_up::{Changes, Open, OpenReason};
+use crate::catch_up::Open;
+use crate::delivery::{Changes, OpenReason, Unrecovered};
 use crate::event::{EventFilter, GapClosure};
 
 /// One source's answers for the gap.

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::continuity::Span;
-use super::delivery::{Certainty, Delivery, Gap, GapCause, Recreated, Resumed, Unrecovered};
 use super::driver::Mark;
 use super::keys::Keys;
 use super::resume::Position;
 use crate::catch_up::Found;
+use crate::delivery::{Certainty, Delivery, Gap, GapCause, Recreated, Resumed, Unrecovered};
 use crate::transport::Frame;
 
 /// A marker's overhead. Markers are never dropped, but they count.
@@ -527,6 +527,7 @@ mod tests {
     use super::super::continuity::Proven;
     use super::*;
     use crate::catch_up::SyncToken;
+    use crate::delivery::Unrecovered;
     use crate::event::GapClosure;
     use crate::ids::SubscriptionId;
     use crate::transport::FrameBody;
@@ -652,8 +653,8 @@ mod tests {
             let unrecovered = filters.iter().map(|filter| Unrecovered {
                 filter: filter.clone(),
                 closure: GapClosure::Nothing,
-                changes: crate::catch_up::Changes::ALL,
-                reason: crate::catch_up::OpenReason::NoSource,
+                changes: crate::delivery::Changes::ALL,
+                reason: crate::delivery::OpenReason::NoSource,
             });
             queue.push_end(Resumed { unrecovered: unrecovered.collect(), ..resumed(None) }, None);
         }
@@ -719,8 +720,8 @@ mod tests {
             let open = Unrecovered {
                 filter: name.into(),
                 closure: GapClosure::Nothing,
-                changes: crate::catch_up::Changes::ALL,
-                reason: crate::catch_up::OpenReason::NoSource,
+                changes: crate::delivery::Changes::ALL,
+                reason: crate::delivery::OpenReason::NoSource,
             };
             let Delivery::Gap(gap) = gap(GapCause::SubscriptionGone) else { panic!("a gap") };
             queue.push_marker(Delivery::Gap(Gap { filters: vec![name.into()], ..gap }));

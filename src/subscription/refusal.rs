@@ -4,7 +4,7 @@ use tokio::time::Instant;
 
 use super::machine::{MAX_REFUSALS, REFUSAL_PERIOD};
 use crate::error::{Disposition, Error, ErrorKind};
-use crate::transport::TransportKind;
+use crate::kind::TransportKind;
 
 /// Counts consecutive refusals of requests that had worked before. Pure.
 #[derive(Clone, Copy, Debug, Default)]

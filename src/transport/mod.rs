@@ -3,7 +3,6 @@
 //! A [`Transport`] opens [`Link`]s; a link reads one connection and reports its events. Neither decides about the
 //! subscription's life: the lifecycle decides when to open, when to retry and when to give up.
 
-mod kind;
 mod poll;
 #[cfg(feature = "pubnub")]
 mod pubnub;
@@ -24,7 +23,7 @@ use crate::ids::SubscriptionId;
 use crate::rest::ControlPlane;
 use crate::secret::Secret;
 
-pub use kind::TransportKind;
+pub use crate::kind::TransportKind;
 pub use poll::Poll;
 #[cfg(feature = "pubnub")]
 pub use pubnub::{PubNub, PubNubBuilder};

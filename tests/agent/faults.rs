@@ -7,9 +7,9 @@ use std::time::Duration;
 use crate::support::agent::*;
 use crate::support::scripted::{Reply, Scripted};
 use ringcentral_events::agent::auth::CentralTokens;
-use ringcentral_events::agent::{AgentOrigin, AgentSession};
+use ringcentral_events::agent::{AgentDelivery, AgentOrigin, AgentSession};
 use ringcentral_events::auth::{AccessToken, StaticToken, TokenFn};
-use ringcentral_events::{Delivery, Disposition, Error, ErrorKind};
+use ringcentral_events::{Disposition, Error, ErrorKind};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -200,7 +200,7 @@ async fn f33_a_reader_that_stopped_too_long_gets_the_reason_of_the_end() {
     let mut events = session.events().unwrap();
     service.until("the first poll", |it| it.polled().len() == 1).await;
     assert_eq!(word(&mut events).await, "CustomEvent");
-    let Some(Ok(Delivery::SessionEnded(ended))) = next(&mut events).await else { panic!() };
+    let Some(Ok(AgentDelivery::SessionEnded(ended))) = next(&mut events).await else { panic!() };
     assert_eq!((ended.reason.as_str(), ended.message.as_deref()), ("conflict", Some("SessionTimeout")));
 }
 

@@ -6,10 +6,10 @@ use std::time::Duration;
 use crate::support::agent::*;
 use ringcentral_events::agent::auth::{AccessKeys, CentralTokens, CxOneTokens};
 use ringcentral_events::agent::{
-    AgentCursor, AgentEvents, AgentOrigin, AgentSession, AgentSessionBuilder, Desk, EndSession,
+    AgentCursor, AgentDelivery, AgentEvents, AgentOrigin, AgentSession, AgentSessionBuilder, Desk, EndSession,
 };
 use ringcentral_events::auth::TokenProvider;
-use ringcentral_events::{Delivery, ErrorKind, Phase};
+use ringcentral_events::{ErrorKind, Phase};
 use ringcentral_sandbox::agent::{
     AgentKnobs, Casing, ContactCenter, ContactStep, ErrorsIn, ExistingSession, Fate, IdForm, SnapshotOrder, StaleId,
     Values,
@@ -294,7 +294,7 @@ async fn f12_an_overflow_at_the_service_is_a_certain_gap() {
         push(&center, name);
     }
     let mut events = session.events().unwrap();
-    let Some(Ok(Delivery::Gap(gap))) = next(&mut events).await else { panic!() };
+    let Some(Ok(AgentDelivery::Gap(gap))) = next(&mut events).await else { panic!() };
     assert_eq!((gap.cause.as_str(), gap.certainty.as_str()), ("events_missed", "certain"));
     let delivered = words(&mut events, 4).await;
     assert_eq!(delivered[..3], ["AgentSessionStart", "AgentState", "AgentLeg"]);

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use crate::support::agent::*;
 use crate::support::scripted::{Reply, texts_of};
-use ringcentral_events::agent::{AgentCursor, AgentOrigin, Desk, EndSession, OnExisting, OnLost};
+use ringcentral_events::agent::{AgentCursor, AgentDelivery, AgentOrigin, Desk, EndSession, OnExisting, OnLost};
 use ringcentral_events::auth::{AccessToken, TokenFn};
-use ringcentral_events::{Delivery, Error, ErrorKind, Phase};
+use ringcentral_events::{Error, ErrorKind, Phase};
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -134,7 +134,7 @@ async fn f08_f10_a_lost_answer_is_a_gap_and_a_snapshot_and_a_repeated_one_is_no_
         let mut delivered = Vec::new();
         for _ in 0..10 {
             let delivery = next(&mut events).await.unwrap().unwrap();
-            if let Delivery::Notification(event) = &delivery {
+            if let AgentDelivery::Notification(event) = &delivery {
                 let from_snapshot = event.origin() == AgentOrigin::Snapshot;
                 assert_eq!(from_snapshot, event.batch() == 2, "{event:?}");
             }
@@ -200,7 +200,7 @@ async fn f12_a_branch_of_three_is_a_certain_gap() {
         .then(batch("S2", &[start_event(), state("Available")]).with("icBranchValue", "3"));
     let (_session, mut events) = service.events().await;
     assert_eq!(words(&mut events, 2).await, ["AgentSessionStart", "CallContactEvent"]);
-    let Some(Ok(Delivery::Gap(gap))) = next(&mut events).await else { panic!() };
+    let Some(Ok(AgentDelivery::Gap(gap))) = next(&mut events).await else { panic!() };
     assert_eq!((gap.cause.as_str(), gap.certainty.as_str()), ("events_missed", "certain"));
     assert!(gap.since.is_some());
     assert_eq!(words(&mut events, 4).await, ["AgentSessionStart", "AgentState", "gone 1", "resumed"]);

@@ -9,9 +9,8 @@ use std::time::Duration;
 use crate::support::agent::*;
 use fastrand::Rng;
 use futures_util::StreamExt as _;
-use ringcentral_events::Delivery;
 use ringcentral_events::agent::auth::CxOneTokens;
-use ringcentral_events::agent::{AgentOrigin, AgentSession, Desk, EndSession};
+use ringcentral_events::agent::{AgentDelivery, AgentOrigin, AgentSession, Desk, EndSession};
 use ringcentral_events::policy::BackoffPolicy;
 use ringcentral_sandbox::agent::{ContactCenter, ContactStep, Fate, IdForm, SnapshotOrder, StaleId};
 use ringcentral_sandbox::{Fault, Operation, Sandbox, Service};
@@ -117,11 +116,11 @@ async fn shift(seed: u64, stale_id: StaleId) {
         while let Some(delivery) = events.next().await {
             let delivery = delivery.unwrap();
             match &delivery {
-                Delivery::Gap(_) => gaps += 1,
-                Delivery::Notification(event) if event.origin() == AgentOrigin::Live => {
+                AgentDelivery::Gap(_) => gaps += 1,
+                AgentDelivery::Notification(event) if event.origin() == AgentOrigin::Live => {
                     live.push((event.raw().get().get().to_owned(), gaps));
                 }
-                Delivery::SessionEnded(_) => {
+                AgentDelivery::SessionEnded(_) => {
                     contacts = desk.contacts().map(|(id, _)| id.to_owned()).collect();
                 }
                 _ => {}

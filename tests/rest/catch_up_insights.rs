@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use crate::support::catch_up::{Follower, LATER, client, free, lines, now};
-use ringcentral_events::catch_up::{CatchUp as _, Insights, OpenReason, SyncRequest};
+use ringcentral_events::catch_up::{CatchUp as _, Insights, SyncRequest};
 use ringcentral_events::event::{GapClosure, RingSenseDomain};
-use ringcentral_events::{EventFilter, EventKind};
+use ringcentral_events::{EventFilter, EventKind, OpenReason};
 use ringcentral_sandbox::{Fault, Fixture, Operation, Sandbox, SandboxBuilder};
 
 fn filter(domain: RingSenseDomain) -> EventFilter {

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use ringcentral_events::Error;
 use ringcentral_events::agent::{AgentDelivery, AgentEvents, AgentNotification, AgentSession, AgentSessionBuilder};
 use ringcentral_events::auth::{AccessToken, StaticToken, TokenProvider};
-use ringcentral_events::{Delivery, Error};
 use serde_json::{Value, json};
 
 pub(crate) use super::common::*;
@@ -146,15 +146,15 @@ pub(crate) async fn words(events: &mut AgentEvents, count: usize) -> Vec<String>
 
 pub(crate) fn name(delivery: &AgentDelivery) -> String {
     match delivery {
-        Delivery::Notification(event) => event.event().kind().as_str().to_owned(),
-        Delivery::Gap(gap) => format!("gap {}", gap.cause.as_str()),
-        Delivery::Resumed(_) => "resumed".to_owned(),
-        Delivery::Undecodable(_) => "undecodable".to_owned(),
-        Delivery::ContactsGone(gone) => {
+        AgentDelivery::Notification(event) => event.event().kind().as_str().to_owned(),
+        AgentDelivery::Gap(gap) => format!("gap {}", gap.cause.as_str()),
+        AgentDelivery::Resumed(_) => "resumed".to_owned(),
+        AgentDelivery::Undecodable(_) => "undecodable".to_owned(),
+        AgentDelivery::ContactsGone(gone) => {
             let ids: Vec<_> = gone.iter().map(|contact| contact.contact_id.as_str()).collect();
             format!("gone {}", ids.join(","))
         }
-        Delivery::SessionEnded(ended) => format!("ended {}", ended.reason.as_str()),
+        AgentDelivery::SessionEnded(ended) => format!("ended {}", ended.reason.as_str()),
         other => panic!("{other:?}"),
     }
 }
@@ -165,7 +165,7 @@ pub(crate) async fn next(events: &mut AgentEvents) -> Option<Result<AgentDeliver
 
 pub(crate) async fn notification(events: &mut AgentEvents) -> AgentNotification {
     match next(events).await {
-        Some(Ok(Delivery::Notification(event))) => *event,
+        Some(Ok(AgentDelivery::Notification(event))) => *event,
         other => panic!("{other:?}"),
     }
 }

@@ -1,8 +1,9 @@
 //! Fills gaps, and polls in place of push.
 
 use super::*;
-use crate::catch_up::{CatchUp, Changes, Found, Open, OpenReason, SyncPage, SyncToken};
+use crate::catch_up::{CatchUp, Found, Open, SyncPage, SyncToken};
 use crate::decode::is_too_large;
+use crate::delivery::{Changes, OpenReason};
 use crate::event::{EventFilter, GapClosure};
 use crate::subscription::counts::{self, Counts};
 use crate::subscription::positions::Positions;

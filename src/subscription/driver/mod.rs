@@ -20,7 +20,6 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::continuity::{Interval, Ledger, Loss, Proof, Proven, Span};
-use super::delivery::{Certainty, Delivery, Gap, GapCause, Recreated, Resumed, Undecodable, Unrecovered};
 use super::failover::{self, Failover};
 use super::in_force::InForce;
 use super::key_wait::{KeyWait, Undecrypted};
@@ -35,18 +34,21 @@ use super::queue::{Item, Queue};
 use super::reconcile::Pace;
 use super::refusal::{self, Refusals};
 use super::resume::{Position, ResumeToken};
-use super::status::{Phase, Status, Wait};
 use super::told::{About, Told};
 use crate::auth::StoreLock;
 use crate::catch_up::CatchUp;
 use crate::clock::Clock;
 use crate::codec::DecodeError;
 use crate::dedup::Seen;
+use crate::delivery::{
+    Certainty, Delivery, DisabledFilter, Gap, GapCause, Recreated, Resumed, Undecodable, Unrecovered,
+};
 use crate::error::{Disposition, Error, ErrorKind, Result};
 use crate::event::{self, DedupKey, Notification, Origin};
 use crate::ids::{ExtensionId, SubscriptionId};
 use crate::registry::Registry;
-use crate::rest::{ControlPlane, CreateSubscription, Deletion, DisabledFilter, SubscriptionInfo};
+use crate::rest::{ControlPlane, CreateSubscription, Deletion, SubscriptionInfo};
+use crate::status::{Phase, Status, Wait};
 use crate::transport::{Coverage, Cursor, Frame, FrameBody, Link, LinkEvent, PossibleLoss, Target, Transport};
 use crate::waiting::{Board, BoardReader, WaitCause, Waiting};
 use catch_up::Recovery;

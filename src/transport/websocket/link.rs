@@ -10,9 +10,8 @@ use super::event_buffer::EventBuffer;
 use super::session::{Reconnect, SocketSession};
 use super::socket::{Continued, Socket, State};
 use crate::error::{Error, ErrorKind, Result};
-use crate::transport::{
-    Coverage, Cursor, DeliveryModeRequest, Link, LinkEvent, PossibleLoss, Target, Transport, TransportKind,
-};
+use crate::kind::TransportKind;
+use crate::transport::{Coverage, Cursor, DeliveryModeRequest, Link, LinkEvent, PossibleLoss, Target, Transport};
 
 /// How often the link repeats that another connection should take over.
 const LEAVING_AGAIN: Duration = Duration::from_secs(60);

@@ -17,8 +17,10 @@ use tokio_tungstenite::tungstenite::protocol::Message;
 
 use super::WebSocket;
 use super::fakes::*;
+use crate::delivery::{Certainty, Delivery, GapCause};
 use crate::error::{Disposition, Error, ErrorKind};
-use crate::subscription::{Certainty, Delivery, GapCause, Phase, Subscription};
+use crate::status::Phase;
+use crate::subscription::Subscription;
 
 fn s(seconds: u64) -> Duration {
     Duration::from_secs(seconds)

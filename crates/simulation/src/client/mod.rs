@@ -551,17 +551,17 @@ impl TokenProvider for AgentTokens {
 
 fn agent_item(delivery: AgentDelivery) -> Item {
     match delivery {
-        Delivery::Notification(event) => {
+        AgentDelivery::Notification(event) => {
             item_of(event.raw().get().get(), event.origin() != AgentOrigin::Live, Some(Filter::Agent))
         }
-        Delivery::Gap(gap) => gap_item(&gap),
-        Delivery::Resumed(resumed) => resumed_item(&resumed),
-        Delivery::Undecodable(_) => Item::Undecodable,
-        Delivery::ContactsGone(gone) => {
+        AgentDelivery::Gap(gap) => gap_item(&gap),
+        AgentDelivery::Resumed(resumed) => resumed_item(&resumed),
+        AgentDelivery::Undecodable(_) => Item::Undecodable,
+        AgentDelivery::ContactsGone(gone) => {
             let ids = gone.iter().filter_map(|it| it.contact_id.parse::<u32>().ok()?.checked_sub(900_100));
             Item::ContactsGone(ids.collect())
         }
-        Delivery::SessionEnded(_) => Item::SessionEnded,
+        AgentDelivery::SessionEnded(_) => Item::SessionEnded,
         other => Item::Other(format!("{other:?}")),
     }
 }

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use http::Method;
 
 use super::*;
+use crate::kind::TransportKind;
 use crate::rest::{ControlPlane, CreateSubscription};
-use crate::transport::{DeliveryModeRequest, SocketClient, Target, Transport as _, TransportBinding, TransportKind};
+use crate::transport::{DeliveryModeRequest, SocketClient, Target, Transport as _, TransportBinding};
 
 /// A session that holds the subscription `id`.
 async fn session(service: &mut Service, id: &str, terms: serde_json::Value) -> (TransportBinding, SocketClient, Peer) {

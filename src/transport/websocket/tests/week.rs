@@ -10,8 +10,8 @@ use tokio::time::{sleep, sleep_until};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use super::*;
+use crate::delivery::GapCause;
 use crate::error::Result;
-use crate::subscription::GapCause;
 
 const WEEK: Duration = Duration::from_secs(7 * 86_400);
 const EVENTS: usize = 100_000;

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use crate::error::Error;
 use crate::ids::SubscriptionId;
-use crate::transport::TransportKind;
+use crate::kind::TransportKind;
 use crate::waiting::WaitCause;
 
 /// The status of a [`Subscription`](crate::Subscription).
@@ -40,7 +40,7 @@ pub struct Status {
 
 impl Status {
     /// Before the first step.
-    pub(super) fn starting(transport: TransportKind) -> Self {
+    pub(crate) fn starting(transport: TransportKind) -> Self {
         Self {
             phase: Phase::Starting,
             subscription_id: None,
@@ -74,7 +74,7 @@ pub struct Wait {
 }
 
 impl Wait {
-    pub(super) fn new(until: SystemTime, cause: WaitCause) -> Self {
+    pub(crate) fn new(until: SystemTime, cause: WaitCause) -> Self {
         Self { until, cause }
     }
 }

@@ -1,24 +1,26 @@
 //! The items of the stream.
 
+mod unrecovered;
+
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
-use crate::catch_up::{Changes, OpenReason};
-use crate::event::{GapClosure, Notification};
+use serde::Serialize;
+
+use crate::event::Notification;
 use crate::ids::SubscriptionId;
-use crate::rest::DisabledFilter;
+
+pub use unrecovered::{Changes, OpenReason, Unrecovered};
 
 /// One item of a [`Subscription`](crate::Subscription)'s stream.
 ///
 /// Every possible fate of an event is one of these: it arrives, or a [`Gap`] says that it may not, or it arrived and
 /// could not be decoded.
-///
-/// With the feature `agent` the stream of an agent session yields them too, with another `E`.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub enum Delivery<E = Notification> {
+pub enum Delivery {
     /// An event.
-    Notification(Box<E>),
+    Notification(Box<Notification>),
     /// Events are missing, or may be, from here on.
     Gap(Gap),
     /// Events arrive again after a gap.
@@ -29,13 +31,29 @@ pub enum Delivery<E = Notification> {
     /// `disabledFilters`, and the requested filters that its answer omits from both lists, without a `reason`
     /// ([`missing_filters`](crate::event::missing_filters)). Reported again when they change.
     FiltersDisabled(Vec<DisabledFilter>),
-    /// Agent sessions only: contacts that existed before a gap have ended. The snapshot after it omits them, so no
-    /// event reports their end.
-    #[cfg(feature = "agent")]
-    ContactsGone(Vec<crate::agent::GoneContact>),
-    /// Agent sessions only, and the last item: the session has ended.
-    #[cfg(feature = "agent")]
-    SessionEnded(crate::agent::SessionEnded),
+}
+
+/// A filter that the service accepted but will not serve, or that its response omits.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct DisabledFilter {
+    /// The filter.
+    pub filter: String,
+    /// An error code, such as `SUB-412` (a permission is missing). Empty if the service gave none.
+    pub reason: String,
+    /// A message for humans.
+    pub message: Option<String>,
+}
+
+impl DisabledFilter {
+    /// A filter that the response omits, from both the served and the disabled ones.
+    pub(crate) fn left_out(filter: &str) -> Self {
+        Self {
+            filter: filter.to_owned(),
+            reason: String::new(),
+            message: Some("the service's answer leaves it out".to_owned()),
+        }
+    }
 }
 
 /// Events are missing, or may be.
@@ -260,20 +278,6 @@ pub struct Resumed {
     pub recreated: Option<Recreated>,
     /// The filters for which that is not proven, and why. Empty exactly if it is [`complete`](Self::complete).
     pub unrecovered: Vec<Unrecovered>,
-}
-
-/// A filter whose events may be missing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Unrecovered {
-    /// The filter.
-    pub filter: String,
-    /// How well a source of this subscription covers it.
-    pub closure: GapClosure,
-    /// Which kinds of change may be missing.
-    pub changes: Changes,
-    /// The reason.
-    pub reason: OpenReason,
 }
 
 /// A subscription was lost and another one replaced it.
