@@ -20,10 +20,10 @@ use ecb::cipher::block_padding::Pkcs7;
 use ecb::cipher::{BlockModeDecrypt as _, KeyInit as _};
 use futures_util::StreamExt as _;
 use ringcentral_events::codec::{self, Cipher};
+use ringcentral_events::control::{Cursor, DeliveryModeRequest};
 use ringcentral_events::rest::Client;
 use ringcentral_events::transport::{
-    Coverage, Cursor, DeliveryModeRequest, Frame, FrameBody, Link, LinkEvent, PubNub, Target, Transport, TransportKind,
-    WebSocket,
+    Coverage, Frame, FrameBody, Link, LinkEvent, PubNub, Target, Transport, TransportKind, WebSocket,
 };
 use ringcentral_events::{Delivery, EventFilter, Notification, OAuth, Origin, Result, Secret, Subscription};
 use ringcentral_sandbox::{Sandbox, encrypt};

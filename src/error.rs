@@ -142,7 +142,7 @@ impl Error {
     /// An error of `kind` with the disposition that is usual for it, for your own
     /// [`TokenProvider`](crate::auth::TokenProvider),
     /// [`TokenStore`](crate::auth::TokenStore),
-    /// [`ControlPlane`](crate::rest::ControlPlane) or
+    /// [`ControlPlane`](crate::control::ControlPlane) or
     /// [`Transport`](crate::transport::Transport).
     ///
     /// `message` is shown to people: no secret in it.

@@ -102,6 +102,7 @@ pub mod auth;
 pub mod catch_up;
 mod clock;
 pub mod codec;
+pub mod control;
 mod decode;
 mod dedup;
 mod delivery;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use ringcentral_events::rest::ControlPlane;
-use ringcentral_events::transport::{DeliveryModeRequest, Link, Target, Transport, TransportBinding, TransportKind};
+use ringcentral_events::control::{ControlPlane, DeliveryModeRequest};
+use ringcentral_events::transport::{Link, Target, Transport, TransportBinding, TransportKind};
 use ringcentral_events::{Error, ErrorKind, Result};
 use tokio::sync::mpsc;
 use tokio::time::timeout;

@@ -48,7 +48,7 @@ const RECOVERY_WINDOWS: usize = 3;
 ///
 /// The service counts requests per user, app and group (`Light` 50, `Medium` 40, `Heavy` 10, `Auth`
 /// 5 per minute by default), and every request during a penalty restarts it. So all clients of the
-/// same user and app should share one budget; clones do. [`Client`](super::Client) uses its
+/// same user and app should share one budget; clones do. [`Client`](crate::Client) uses its
 /// provider's, see [`TokenProvider::rate_budget`](crate::auth::TokenProvider::rate_budget).
 ///
 /// After a 429 it closes a group for the time of `Retry-After`. When `X-Rate-Limit-Remaining`

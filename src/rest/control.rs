@@ -1,20 +1,23 @@
 //! The subscription calls over REST.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use http::Method;
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use url::Url;
 
 use super::client::Client;
 use super::response::Response;
-use super::subscription::{
-    ControlPlane, CreateSubscription, Deletion, SocketToken, SocketTokenAnswer, SubscriptionInfo,
-};
+use crate::control::reading::lenient_seconds;
+use crate::control::{ControlPlane, CreateSubscription, Deletion, SocketToken, SubscriptionInfo};
 use crate::error::{Disposition, Error, ErrorKind, Result};
 use crate::http::classify::NOT_READY_PAUSE;
 use crate::http::envelope::json_error;
 use crate::http::{RateBudget, segment};
 use crate::ids::SubscriptionId;
+use crate::secret::Secret;
 use crate::system::System;
 
 const PATH: &str = "/restapi/v1.0/subscription";
@@ -140,6 +143,27 @@ pub(crate) fn of_create(error: Error) -> Error {
             error.with_disposition(Disposition::Retry { after: Some(NOT_READY_PAUSE) })
         }
         _ => error,
+    }
+}
+
+/// The raw response.
+#[derive(Deserialize)]
+struct SocketTokenAnswer {
+    /// May contain a query, and so a secret.
+    uri: Secret,
+    ws_access_token: Secret,
+    #[serde(default, deserialize_with = "lenient_seconds")]
+    expires_in: Option<Duration>,
+}
+
+impl TryFrom<SocketTokenAnswer> for SocketToken {
+    type Error = Error;
+
+    fn try_from(answer: SocketTokenAnswer) -> Result<Self> {
+        let uri = Url::parse(answer.uri.expose()).map_err(|error| {
+            Error::new(ErrorKind::Protocol, "the gateway's address is not a URL").with_source(error)
+        })?;
+        Ok(Self { uri, token: answer.ws_access_token, expires_in: answer.expires_in })
     }
 }
 

@@ -4,10 +4,8 @@
 mod client;
 pub(crate) mod control;
 mod message;
-mod reading;
 pub(crate) mod request;
 mod response;
-mod subscription;
 
 pub use client::{Client, ClientBuilder};
 pub use control::RestControl;
@@ -15,7 +13,3 @@ pub use http::Method;
 pub use message::{SentPost, SentSms};
 pub use request::RequestBuilder;
 pub use response::Response;
-pub use subscription::{
-    BlacklistedData, ControlPlane, CreateSubscription, Deletion, DeliveryMode, SocketToken, SubscriptionInfo,
-    SubscriptionStatus,
-};

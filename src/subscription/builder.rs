@@ -19,13 +19,13 @@ use super::{Ended, Kept, Subscription, failover, polled};
 use crate::auth::StoreLock;
 use crate::catch_up::CatchUp;
 use crate::clock::Clock;
+use crate::control::ControlPlane;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::EventFilter;
 use crate::ids::SubscriptionId;
 use crate::kind::TransportKind;
 use crate::policy::{BackoffPolicy, RenewalPolicy};
 use crate::registry::Registry;
-use crate::rest::ControlPlane;
 use crate::status::{Status, StatusWatch};
 use crate::system::System;
 use crate::transport::{Transport, TransportBinding};
@@ -168,7 +168,7 @@ impl SubscriptionBuilder {
     /// Adds a transport to use when the one before it, in the given order, is refused or does not deliver for a minute
     /// ([`fail_over`](Self::fail_over)): WebSocket, then PubNub, then [`Poll`](crate::transport::Poll), for example.
     ///
-    /// The reader sees one stream. A change is a possible [`Gap`](super::Delivery::Gap) with its end, which catch-up
+    /// The reader sees one stream. A change is a possible [`Gap`](crate::Delivery::Gap) with its end, which catch-up
     /// sources fill like any other; an event that both transports deliver arrives once. Duplicates are recognized by
     /// their content, since it is not published whether the service gives an event one uuid for both: of two events
     /// that are equal to the byte, within seconds of a change, one may be taken for a duplicate of the other.
@@ -218,7 +218,7 @@ impl SubscriptionBuilder {
     }
 
     /// How many bytes of undecoded payloads may wait. Default 8 MiB: some minutes at the service's highest rate. Events
-    /// that do not fit become a [`Delivery::Gap`](super::Delivery::Gap).
+    /// that do not fit become a [`Delivery::Gap`](crate::Delivery::Gap).
     pub fn queue_bytes(mut self, bytes: usize) -> Self {
         self.queue_bytes = bytes;
         self
@@ -253,7 +253,7 @@ impl SubscriptionBuilder {
     }
 
     /// Takes over an existing subscription, such as one that remains after a crash, instead of creating one. If it is
-    /// gone, another is created, and a [`Delivery::Gap`](super::Delivery::Gap) reports it. If its filters differ, they
+    /// gone, another is created, and a [`Delivery::Gap`](crate::Delivery::Gap) reports it. If its filters differ, they
     /// are replaced.
     ///
     /// Without a [`ResumeToken`] it is unknown which events were processed: events of the previous minute are delivered
@@ -264,7 +264,7 @@ impl SubscriptionBuilder {
     }
 
     /// Continues where another process stopped. Like [`adopt`](Self::adopt), and events since then are delivered as far
-    /// as the service still has them; otherwise a [`Delivery::Gap`](super::Delivery::Gap) reports it.
+    /// as the service still has them; otherwise a [`Delivery::Gap`](crate::Delivery::Gap) reports it.
     pub fn resume(mut self, from: ResumeToken) -> Self {
         self.resume = Some(from);
         self
@@ -272,7 +272,7 @@ impl SubscriptionBuilder {
 
     /// Stores the position in the stream in `checkpoint`, and continues from the stored one, like
     /// [`resume`](Self::resume). A crash at any point loses nothing: unfinished events ([`ack_mode`](Self::ack_mode))
-    /// are delivered again, or a [`Delivery::Gap`](super::Delivery::Gap) reports a possible loss.
+    /// are delivered again, or a [`Delivery::Gap`](crate::Delivery::Gap) reports a possible loss.
     ///
     /// The checkpoint belongs to this subscription until it has ended: while another one uses it,
     /// [`start`](Self::start) waits up to 10 s and then fails with [`Busy`](ErrorKind::Busy).

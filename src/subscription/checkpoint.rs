@@ -402,7 +402,7 @@ mod tests {
         let place = Arc::new(super::super::driver::Place { id: id.into(), fingerprint: String::new(), owner: None });
         let at = std::time::SystemTime::UNIX_EPOCH;
         let mark = super::super::driver::Mark {
-            cursor: crate::transport::Cursor::at(at),
+            cursor: crate::control::Cursor::at(at),
             place,
             proven: super::super::continuity::Proven::all(at),
         };

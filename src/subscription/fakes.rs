@@ -13,15 +13,14 @@ use tokio::time::Instant;
 
 use crate::catch_up::{CatchUp, Found, SyncPage, SyncRequest, SyncToken};
 use crate::clock::Clock;
+use crate::control::{ControlPlane, CreateSubscription, Cursor, Deletion, DeliveryModeRequest, SubscriptionInfo};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{EventFilter, GapClosure};
 use crate::http::RateBudget;
 use crate::ids::SubscriptionId;
 use crate::kind::TransportKind;
-use crate::rest::{ControlPlane, CreateSubscription, Deletion, SubscriptionInfo};
 use crate::transport::{
-    Coverage, Cursor, DeliveryModeRequest, Frame, FrameBody, Link, LinkEvent, PossibleLoss, Target, Transport,
-    TransportBinding,
+    Coverage, Frame, FrameBody, Link, LinkEvent, PossibleLoss, Target, Transport, TransportBinding,
 };
 
 /// A call as it reached the service.

@@ -111,7 +111,7 @@ impl ShutdownHandle {
     }
 
     /// Deletes the subscription; the stream ends soon. Received events that were not delivered are discarded, which a
-    /// last [`Gap`](super::Gap) reports. Returns at once.
+    /// last [`Gap`](crate::Gap) reports. Returns at once.
     pub fn discard(&self) {
         self.ask(Shutdown::Discard);
     }

@@ -3,11 +3,11 @@
 use std::time::{Duration, SystemTime};
 
 use super::resume::fingerprint;
+use crate::control::SubscriptionInfo;
 use crate::delivery::DisabledFilter;
 use crate::error::{Disposition, Error, ErrorKind, Result};
 use crate::ids::SubscriptionId;
 use crate::kind::TransportKind;
-use crate::rest::SubscriptionInfo;
 use crate::secret::Secret;
 use crate::timestamp::Timestamp;
 

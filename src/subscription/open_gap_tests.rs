@@ -2,7 +2,8 @@
 //! again behind the `Resumed`.
 
 use super::*;
-use crate::transport::{Poll, TransportKind};
+use crate::kind::TransportKind;
+use crate::transport::Poll;
 
 const PRESENCE: &str = "/restapi/v1.0/account/~/extension/~/presence";
 

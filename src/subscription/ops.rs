@@ -12,12 +12,12 @@ use super::lease;
 use super::machine::{LinkId, Op};
 use super::reconcile::Turn;
 use crate::catch_up::{CatchUp, SyncPage, SyncRequest, SyncToken};
+use crate::control::{ControlPlane, CreateSubscription, Cursor, Deletion, SubscriptionInfo};
 use crate::error::{Disposition, Error, ErrorKind, Result};
 use crate::event::EventFilter;
 use crate::guard::guarded;
 use crate::ids::SubscriptionId;
-use crate::rest::{ControlPlane, CreateSubscription, Deletion, SubscriptionInfo};
-use crate::transport::{Cursor, Link, Target, Transport};
+use crate::transport::{Link, Target, Transport};
 
 /// The deadline of every call, beside the control plane's own.
 const CALL_WITHIN: Duration = Duration::from_secs(60);

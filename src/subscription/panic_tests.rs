@@ -2,9 +2,10 @@
 
 use super::*;
 use crate::catch_up::{CatchUp, SyncPage, SyncRequest, SyncToken};
+use crate::control::DeliveryModeRequest;
 use crate::event::GapClosure;
 use crate::kind::TransportKind;
-use crate::transport::{DeliveryModeRequest, Link, Target, Transport};
+use crate::transport::{Link, Target, Transport};
 
 #[tokio::test(start_paused = true)]
 async fn a_call_that_panics_is_passing_trouble_that_the_status_shows() {

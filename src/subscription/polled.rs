@@ -6,13 +6,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::catch_up::{CatchUp, SyncPage, SyncRequest, SyncToken};
+use crate::control::{ControlPlane, CreateSubscription, Cursor, Deletion, SocketToken, SubscriptionInfo};
 use crate::error::{Error, Result};
 use crate::event::{EventFilter, GapClosure};
 use crate::http::RateBudget;
 use crate::ids::SubscriptionId;
-use crate::rest::{ControlPlane, CreateSubscription, Deletion, SocketToken, SubscriptionInfo};
 use crate::system::System;
-use crate::transport::Cursor;
 
 /// A source whose first position was taken when the subscription was created.
 #[derive(Debug)]

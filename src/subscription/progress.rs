@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 use super::driver::Mark;
 use super::positions::Positions;
 use super::resume::{Position, ResumeToken};
+use crate::control::Cursor;
 use crate::event::DedupKey;
-use crate::transport::Cursor;
 
 /// The most keys of events of one batch in the resume token. A batch of the service holds at most a few hundred events.
 const KEYS_KEPT: usize = 4096;

@@ -820,8 +820,8 @@ mod tests {
         let open = Unrecovered {
             filter: "a".into(),
             closure: GapClosure::Nothing,
-            changes: crate::catch_up::Changes::ALL,
-            reason: crate::catch_up::OpenReason::NotAnswered,
+            changes: crate::delivery::Changes::ALL,
+            reason: crate::delivery::OpenReason::NotAnswered,
         };
         let mut queue = Queue::new(1000);
         queue.push_marker(gap(GapCause::LeaseExpired));
@@ -859,7 +859,7 @@ mod tests {
             owner: None,
         });
         let mark = |n: u64| Mark {
-            cursor: crate::transport::Cursor { timetoken: n.to_string(), region: None, session: None },
+            cursor: crate::control::Cursor { timetoken: n.to_string(), region: None, session: None },
             place: place.clone(),
             proven: Proven::all(at(n)),
         };

@@ -11,12 +11,12 @@ use sha2::{Digest, Sha256};
 use super::continuity::Proven;
 use super::positions::Positions;
 use crate::catch_up::SyncToken;
+use crate::control::Cursor;
 use crate::error::{Error, Result};
 use crate::event::DedupKey;
 use crate::ids::{ExtensionId, SubscriptionId};
 use crate::secret::Secret;
 use crate::timestamp::Timestamp;
-use crate::transport::Cursor;
 
 /// The position of a stream when its reader stopped: enough to continue in another process without loss, as long as the
 /// service still has the events.

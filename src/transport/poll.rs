@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{DeliveryModeRequest, Link, LinkEvent, Target, Transport, TransportBinding, TransportKind};
+use super::{Link, LinkEvent, Target, Transport, TransportBinding, TransportKind};
+use crate::control::{ControlPlane, CreateSubscription, Deletion, DeliveryModeRequest, SubscriptionInfo};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::RateBudget;
 use crate::ids::SubscriptionId;
-use crate::rest::{ControlPlane, CreateSubscription, Deletion, SubscriptionInfo};
 use crate::system::System;
 
 /// How often the login is renewed when nothing else needs it.

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use crate::support::scripted::{Reply, Scripted};
 use ringcentral_events::auth::{AccessToken, StaticToken};
-use ringcentral_events::rest::{Client, ControlPlane, CreateSubscription, Deletion, RestControl};
-use ringcentral_events::transport::{DeliveryModeRequest, TransportKind};
+use ringcentral_events::control::{ControlPlane, CreateSubscription, Deletion, DeliveryModeRequest};
+use ringcentral_events::rest::{Client, RestControl};
+use ringcentral_events::transport::TransportKind;
 use ringcentral_events::{Disposition, ErrorKind, SubscriptionId};
 
 const INFO: &str = r#"{"id":"s-1","eventFilters":["/restapi/v1.0/account/1/extension/2/message-store"],"expiresIn":899,

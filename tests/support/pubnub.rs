@@ -3,8 +3,9 @@
 use std::net::SocketAddr;
 
 use ringcentral_events::Secret;
+use ringcentral_events::control::Cursor;
 use ringcentral_events::transport::{
-    Cursor, Frame, FrameBody, Link, LinkEvent, PossibleLoss, PubNub, PubNubBuilder, Target, Transport,
+    Frame, FrameBody, Link, LinkEvent, PossibleLoss, PubNub, PubNubBuilder, Target, Transport,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};

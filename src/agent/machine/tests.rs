@@ -529,7 +529,7 @@ fn the_machine_has_no_io_and_no_clock() {
     let uses = source.lines().filter(|line| line.starts_with("use "));
     for line in uses {
         assert!(
-            ["use std::time::", "use crate::policy::", "use crate::subscription::"]
+            ["use std::time::", "use crate::policy::", "use crate::delivery::", "use crate::status::"]
                 .iter()
                 .any(|ok| line.starts_with(ok)),
             "{line}"

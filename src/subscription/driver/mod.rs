@@ -39,6 +39,7 @@ use crate::auth::StoreLock;
 use crate::catch_up::CatchUp;
 use crate::clock::Clock;
 use crate::codec::DecodeError;
+use crate::control::{ControlPlane, CreateSubscription, Cursor, Deletion, SubscriptionInfo};
 use crate::dedup::Seen;
 use crate::delivery::{
     Certainty, Delivery, DisabledFilter, Gap, GapCause, Recreated, Resumed, Undecodable, Unrecovered,
@@ -47,9 +48,8 @@ use crate::error::{Disposition, Error, ErrorKind, Result};
 use crate::event::{self, DedupKey, Notification, Origin};
 use crate::ids::{ExtensionId, SubscriptionId};
 use crate::registry::Registry;
-use crate::rest::{ControlPlane, CreateSubscription, Deletion, SubscriptionInfo};
 use crate::status::{Phase, Status, Wait};
-use crate::transport::{Coverage, Cursor, Frame, FrameBody, Link, LinkEvent, PossibleLoss, Target, Transport};
+use crate::transport::{Coverage, Frame, FrameBody, Link, LinkEvent, PossibleLoss, Target, Transport};
 use crate::waiting::{Board, BoardReader, WaitCause, Waiting};
 use catch_up::Recovery;
 use links::next_event;

@@ -12,9 +12,10 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 
 use super::request::is_timetoken;
+use crate::control::Cursor;
 use crate::error::{Disposition, Error, ErrorKind, Result};
 use crate::salvage::{elements, fields, unwrapped};
-use crate::transport::{Cursor, FrameBody};
+use crate::transport::FrameBody;
 
 /// The longest `Retry-After` to obey. After a longer wait the service's buffer would no longer hold the messages.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(300);

@@ -16,8 +16,9 @@ use super::burst::Burst;
 use super::http::HttpTransport;
 use super::pace::Pace;
 use super::request::Endpoint;
+use crate::control::Cursor;
 use crate::error::{Error, ErrorKind, Result};
-use crate::transport::{Coverage, Cursor, Frame, Link, LinkEvent, PossibleLoss};
+use crate::transport::{Coverage, Frame, Link, LinkEvent, PossibleLoss};
 
 /// A first poll without an answer by then is held by the service, or lost.
 const PROBE_AFTER: Duration = Duration::from_millis(250);

@@ -28,10 +28,10 @@ use url::Url;
 use self::http::HttpTransport;
 use self::link::{PubNubLink, Tuning};
 use self::request::Endpoint;
-use super::{DeliveryModeRequest, Link, Target, Transport, TransportBinding, TransportKind};
+use super::{Link, Target, Transport, TransportBinding, TransportKind};
+use crate::control::{ControlPlane, DeliveryModeRequest};
 use crate::error::{Error, Result};
 use crate::http::loopback::is_loopback;
-use crate::rest::ControlPlane;
 
 const ORIGIN: &str = "https://ringcentral.pubnubapi.com";
 const POLL_DEADLINE: Duration = Duration::from_secs(310);

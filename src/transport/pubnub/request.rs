@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use ::pubnub::core::{TransportMethod, TransportRequest};
 
+use crate::control::Cursor;
 use crate::error::{Disposition, Error, ErrorKind, Result};
 use crate::secret::Secret;
-use crate::transport::{Cursor, Target};
+use crate::transport::Target;
 
 /// Replaces the owner's id where it is unknown. Constant, since PubNub counts users.
 const USER_ID: &str = "ringcentral-events";

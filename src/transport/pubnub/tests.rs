@@ -11,7 +11,8 @@ use super::answer::{self, Answer, Damaged, Message, Read};
 use super::pace::Pace;
 use super::request::{self, Endpoint, encode};
 use super::*;
-use crate::transport::{Cursor, FrameBody};
+use crate::control::Cursor;
+use crate::transport::FrameBody;
 use crate::{Disposition, ErrorKind, Secret};
 
 const RETRY: Disposition = Disposition::Retry { after: None };

@@ -13,14 +13,13 @@ use super::event_buffer::Owner;
 use super::recovery::{audit_within, lease};
 use super::session::{ActiveSubscription, SocketSession, in_time};
 use super::socket::Socket;
+use crate::control::{ControlPlane, CreateSubscription, Cursor, Deletion, SocketToken, SubscriptionInfo};
 use crate::error::{Disposition, Error, ErrorKind, Result};
-use crate::http::RateBudget;
-use crate::http::segment;
+use crate::http::{RateBudget, segment};
 use crate::ids::SubscriptionId;
+use crate::rest::Response;
 use crate::rest::control::of_create;
-use crate::rest::{ControlPlane, CreateSubscription, Deletion, Response, SocketToken, SubscriptionInfo};
 use crate::system::System;
-use crate::transport::Cursor;
 
 const PATH: &str = "/restapi/v1.0/subscription";
 /// The deadline of a reply.

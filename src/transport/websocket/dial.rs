@@ -15,12 +15,12 @@ use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use url::Url;
 
+use crate::control::SocketToken;
 use crate::decode::decode;
 use crate::error::{Disposition, Error, ErrorKind, Result};
 use crate::http::envelope::{error_from, wait_asked_for};
 use crate::http::loopback::is_loopback;
 use crate::http::{ByteStream, HttpBody, HttpError, HttpErrorKind, HttpRequest, Purpose};
-use crate::rest::SocketToken;
 use crate::secret::Secret;
 use crate::system::System;
 

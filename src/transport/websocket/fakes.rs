@@ -17,11 +17,11 @@ use url::Url;
 
 use super::dial::{Address, Dial, Stream};
 use super::{WebSocket, WebSocketBuilder};
+use crate::control::{ControlPlane, CreateSubscription, Deletion, SocketToken, SubscriptionInfo};
 use crate::error::{Error, Result};
 use crate::event::EventFilter;
 use crate::http::RateBudget;
 use crate::ids::SubscriptionId;
-use crate::rest::{ControlPlane, CreateSubscription, Deletion, SocketToken, SubscriptionInfo};
 use crate::secret::Secret;
 use crate::subscription::{Subscription, SubscriptionBuilder};
 use crate::system::System;

@@ -9,9 +9,10 @@ use tokio::time::{Instant, timeout_at};
 use super::event_buffer::EventBuffer;
 use super::session::{Reconnect, SocketSession};
 use super::socket::{Continued, Socket, State};
+use crate::control::{Cursor, DeliveryModeRequest};
 use crate::error::{Error, ErrorKind, Result};
 use crate::kind::TransportKind;
-use crate::transport::{Coverage, Cursor, DeliveryModeRequest, Link, LinkEvent, PossibleLoss, Target, Transport};
+use crate::transport::{Coverage, Link, LinkEvent, PossibleLoss, Target, Transport};
 
 /// How often the link repeats that another connection should take over.
 const LEAVING_AGAIN: Duration = Duration::from_secs(60);

@@ -42,10 +42,10 @@ use self::dial::{Dial, HttpDialer};
 use self::link::Links;
 use self::liveness::Pace;
 use self::session::SocketSession;
-use super::{DeliveryModeRequest, Link, Target, Transport, TransportBinding, TransportKind};
+use super::{Link, Target, Transport, TransportBinding, TransportKind};
+use crate::control::{ControlPlane, DeliveryModeRequest};
 use crate::error::{Error, Result};
 use crate::http::RateBudget;
-use crate::rest::ControlPlane;
 
 pub use self::client::{SocketClient, SocketRequest};
 pub use self::stats::SocketStats;

@@ -25,8 +25,8 @@ use super::liveness::{Due, Heard, Liveness};
 use super::payload_shim::PayloadShim;
 use super::recovery::Wsc;
 use super::socket::{CLOSE_WITHIN, Command, Shared};
+use crate::control::ControlPlane;
 use crate::error::{Error, ErrorKind, Result};
-use crate::rest::ControlPlane;
 
 /// Thousands of connections may be open: the buffers are small, and grow for larger messages.
 const BUFFER: usize = 4 << 10;

@@ -22,9 +22,9 @@ use super::frame::{self, Reply};
 use super::reader::{PROBE_WITHIN, ReaderTask};
 use super::recovery::{Details, RecoveryState, Resumable, Wsc};
 use super::stats::Counters;
+use crate::control::ControlPlane;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::SubscriptionId;
-use crate::rest::ControlPlane;
 use crate::secret::Secret;
 use crate::system::System;
 

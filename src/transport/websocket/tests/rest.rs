@@ -5,9 +5,9 @@ use std::sync::Arc;
 use http::Method;
 
 use super::*;
+use crate::control::{ControlPlane, CreateSubscription, DeliveryModeRequest};
 use crate::kind::TransportKind;
-use crate::rest::{ControlPlane, CreateSubscription};
-use crate::transport::{DeliveryModeRequest, SocketClient, Target, Transport as _, TransportBinding};
+use crate::transport::{SocketClient, Target, Transport as _, TransportBinding};
 
 /// A session that holds the subscription `id`.
 async fn session(service: &mut Service, id: &str, terms: serde_json::Value) -> (TransportBinding, SocketClient, Peer) {
@@ -135,7 +135,7 @@ fn target(id: &str) -> Target {
         address: "".into(),
         subscriber_key: "".into(),
         user_id: None,
-        cursor: crate::transport::Cursor::at(std::time::SystemTime::UNIX_EPOCH),
+        cursor: crate::control::Cursor::at(std::time::SystemTime::UNIX_EPOCH),
         last_good: None,
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, de};
 use serde_json::value::RawValue;
 
-use super::subscription::{BlacklistedData, DeliveryMode, SubscriptionInfo, SubscriptionStatus};
+use super::info::{BlacklistedData, DeliveryMode, SubscriptionInfo, SubscriptionStatus};
 use crate::delivery::DisabledFilter;
 use crate::event::lenient::{Lenient, Slot as _, object};
 use crate::http::segment;
@@ -136,7 +136,7 @@ impl<'de> Deserialize<'de> for DisabledFilter {
 }
 
 /// `expiresIn` of other responses.
-pub(super) fn lenient_seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+pub(crate) fn lenient_seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
     Ok(seconds(&Box::<RawValue>::deserialize(deserializer)?))
 }
 
