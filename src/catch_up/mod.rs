@@ -75,8 +75,8 @@ pub fn standard(client: &Client) -> Vec<Arc<dyn CatchUp>> {
 /// 65 536 events of at most 100 minutes. A source is also queried whenever some thousand events were pushed, so that its
 /// position stays within these; where more than that arrive before it answers, it may repeat the oldest.
 ///
-/// After a gap at the beginning of a subscription, text messages that were created 1 to 10 s before it was requested are
-/// not delivered: the service returns some of the time before a position.
+/// After a gap at the beginning of a subscription it may find messages from a few seconds before: the service returns
+/// some of the time before a position, and no clock excludes exactly these.
 ///
 /// Each call is one request or a few, with its own deadline, inside the rate budget of its client; the subscription
 /// decides when to call again. Cancel safe: a dropped call has no effect.

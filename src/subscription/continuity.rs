@@ -31,9 +31,6 @@ const REPLAY_TAKES: Duration = Duration::from_secs(5);
 /// A frame that arrives within this time of its sending, by the most that the clocks allow, did not wait on a slow path.
 const ON_TIME: Duration = Duration::from_secs(2);
 
-/// How far a source reaches back before its position: its own overlap, and the difference of two clocks.
-const SOURCE_OVERLAP: Duration = Duration::from_secs(10);
-
 /// A way in which an event can be lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(in crate::subscription) enum Loss {
@@ -278,8 +275,6 @@ pub(in crate::subscription) struct Ledger {
     excluded: [SystemTime; 5],
     /// No event of this subscription can be older.
     began: SystemTime,
-    /// When the subscription was requested; `None` if it continues another process's.
-    requested: Option<SystemTime>,
     /// Up to when the former address was read, while a link may still read it.
     former: Option<Former>,
     /// Up to when the subscription was there that the present one took over from, until it
@@ -301,7 +296,6 @@ impl Ledger {
             clock,
             excluded: [wall; 5],
             began: wall,
-            requested: None,
             former: None,
             superseded: None,
             open: None,
@@ -319,7 +313,7 @@ impl Ledger {
     /// The subscription begins: nothing is expected from before `asked`.
     pub(in crate::subscription) fn begin(&mut self, asked: Instant) {
         let at = self.clock.at(asked).from;
-        (self.excluded, self.began, self.requested) = ([at; 5], at, Some(at));
+        (self.excluded, self.began) = ([at; 5], at);
     }
 
     /// Compares both of this machine's clocks.
@@ -616,14 +610,6 @@ impl Ledger {
             }
             None => Span { from: self.since(&[Loss::Read]), to: latest },
         }
-    }
-
-    /// Whether a text message that was created then is older than the subscription, so that no event of it was due: a
-    /// source returns some of the time before its position. One that is older than that and is found nevertheless came
-    /// late, and its event too.
-    pub(in crate::subscription) fn is_from_before(&self, created: SystemTime) -> bool {
-        self.requested
-            .is_some_and(|requested| (sub(requested, SOURCE_OVERLAP)..sub(requested, ORDER_SLACK)).contains(&created))
     }
 
     /// What is proven now.

@@ -661,17 +661,3 @@ fn a_replay_that_is_mixed_with_live_events_is_counted_to_its_end() {
     let [(gap, 20)] = gaps[..] else { panic!("{gaps:?}") };
     assert!(gap.since <= at(0) && gap.until >= at(6_000), "{gap:?}");
 }
-
-#[test]
-fn a_message_from_shortly_before_the_subscription_was_requested_is_not_due() {
-    let start = Instant::now();
-    let mut ledger = Ledger::new(start, ours(0));
-    ledger.learn_date(start, start, at(0));
-    ledger.begin(start + s(60));
-    let due = |ledger: &Ledger| [49_000, 51_000, 58_500, 59_500, 60_500].map(|time| !ledger.is_from_before(at(time)));
-    assert_eq!(due(&ledger), [true, false, false, true, true]);
-    // The former process's subscription was there.
-    let mut continued = Ledger::new(start, ours(0));
-    continued.restore(&Proven::all(at(60_000)));
-    assert_eq!(due(&continued), [true; 5]);
-}

@@ -1838,32 +1838,6 @@ async fn each_of_20_000_pushed_messages_is_delivered_once_when_a_source_finds_al
     subscription.close().await;
 }
 
-/// A source returns some of the time before its position, which was got right after the start.
-#[tokio::test(start_paused = true)]
-async fn a_message_from_before_the_subscription_is_not_delivered_after_the_first_gap() {
-    let texts = "/restapi/v1.0/account/~/extension/~/message-store/instant?type=SMS";
-    // Its event may have a time from before the call.
-    let voicemail = "/restapi/v1.0/account/~/extension/~/voicemail";
-    let rows = [(secs(3), texts, false), (secs(0), texts, true), (secs(600), texts, true), (secs(3), voicemail, true)];
-    for (before, uri, found) in rows {
-        let (world, source) = (World::new(), FakeSource::default());
-        let created = crate::clock::wall_now() - before;
-        let mut subscription = with_source(&world, &source).await;
-        source.created(created);
-        source.find_under(uri);
-        source.happen([1]);
-        world.transport.batch(1, Vec::new(), Some(PossibleLoss::BufferFull { events: 100 }));
-        next_gap(&mut subscription).await;
-        if found {
-            assert_eq!(next_sms(&mut subscription).await, (Origin::CatchUp, 1));
-        }
-        assert!(next_resumed(&mut subscription).await.complete, "{before:?}");
-        settle().await;
-        assert!(is_quiet(&mut subscription), "{before:?}");
-        subscription.close().await;
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_possible_gap_is_filled_too() {
     let (world, source) = (World::new(), FakeSource::default());

@@ -558,8 +558,6 @@ struct Account {
     settles: Duration,
     /// It finds messages as counts that name them, of the login's own extension.
     counts: bool,
-    /// When its messages were created.
-    created: Option<crate::Timestamp>,
     /// It reads the state of presence, and not the changes that led to it.
     reads_presence: bool,
 }
@@ -568,11 +566,6 @@ impl FakeSource {
     /// Messages happen, whoever hears of them.
     pub(super) fn happen(&self, numbers: impl IntoIterator<Item = u64>) {
         self.0.lock().unwrap().messages.extend(numbers);
-    }
-
-    /// Its messages were created at this time.
-    pub(super) fn created(&self, at: SystemTime) {
-        self.0.lock().unwrap().created = Some(at.into());
     }
 
     /// It covers presence in part.
@@ -751,8 +744,7 @@ impl CatchUp for FakeSource {
         let to = from + new.len();
         let uri = account.uri.unwrap_or(SMS);
         let sees = request.since.is_some() || !account.blind_checks;
-        let created = account.created.as_ref().map(crate::Timestamp::as_str);
-        let found = new.iter().filter(|_| sees).map(|n| Found::change(uri, created, &text(n)).unwrap()).collect();
+        let found = new.iter().filter(|_| sees).map(|n| Found::change(uri, None, &text(n)).unwrap()).collect();
         let next = SyncToken::new(to.to_string(), SystemTime::UNIX_EPOCH);
         Ok(SyncPage::new(found, next).with_more(account.endless || to < account.messages.len()).with_complete(complete))
     }

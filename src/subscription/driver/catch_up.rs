@@ -715,10 +715,6 @@ impl Driver {
         let origin = if found.snapshot { Origin::Snapshot } else { Origin::CatchUp };
         match Notification::parse(found.notification, origin, at) {
             Ok(notification) => {
-                let time = notification.timestamp().and_then(crate::Timestamp::system_time);
-                if time.is_some_and(|time| is_text(&notification) && self.ledger.is_from_before(time)) {
-                    return None;
-                }
                 // The pushed event names its extension; the found one says `~` for the same.
                 self.learn_owner(&notification);
                 let notification = notification.owned_by(self.owner.as_ref());
@@ -742,19 +738,5 @@ impl Driver {
                 Some(Handed::Delivery { delivery: Delivery::Undecodable(undecodable), traces: Traces::default() })
             }
         }
-    }
-}
-
-/// Whether it reports text messages only: their event is sent when they are created or changed. That of a call, a fax or
-/// a voicemail may have an earlier time.
-fn is_text(notification: &Notification) -> bool {
-    use event::{Event, MessageType};
-    match notification.event() {
-        Event::InstantMessage(_) => true,
-        Event::MessageStore(store) => store
-            .changes
-            .iter()
-            .all(|change| matches!(change.message_type, Some(MessageType::Sms | MessageType::Pager))),
-        _ => false,
     }
 }
