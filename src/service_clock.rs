@@ -172,8 +172,13 @@ impl ServiceClock {
     /// reader compares it with the times on events.
     pub(crate) fn by_any_clock(&self, since: SystemTime, until: SystemTime) -> (SystemTime, SystemTime) {
         let offset = self.skew.offset();
-        let by = Duration::from_millis(offset.unsigned_abs());
-        if offset > 0 { (since, add(until, by)) } else { (sub(since, by), until) }
+        // A `Date` is exact to the second.
+        let by = Duration::from_millis(offset.unsigned_abs()) + ORDER_SLACK;
+        match offset.signum() {
+            0 => (since, until),
+            1 => (since, add(until, by)),
+            _ => (sub(since, by), until),
+        }
     }
 
     pub(crate) fn compare(&mut self, now: Instant, wall: SystemTime) {
