@@ -9,10 +9,9 @@
 //! ```
 //! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
 //! use futures_util::StreamExt;
-//! use ringcentral_events::agent::{AgentEvent, AgentSession, auth::CxOneTokens};
+//! use ringcentral_events::agent::{AgentDelivery, AgentEvent, AgentSession, auth::CxOneTokens};
 //! use ringcentral_sandbox::Sandbox;
 //! use ringcentral_sandbox::agent::ContactStep;
-//! use ringcentral_events::Delivery;
 //!
 //! let sandbox = Sandbox::start().await?;
 //! let center = sandbox.contact_center();
@@ -25,7 +24,7 @@
 //! let contact = center.call("+12055550143")?;
 //! center.step(&contact, ContactStep::Answer)?;
 //! while let Some(delivery) = events.next().await {
-//!     let Delivery::Notification(event) = delivery? else { continue };
+//!     let AgentDelivery::Notification(event) = delivery? else { continue };
 //!     if let AgentEvent::CallContact(call) = event.event() {
 //!         assert_eq!(call.ani.as_deref(), Some("+12055550143"));
 //!         break;
