@@ -9,7 +9,7 @@ use syn::visit::{self, Visit};
 
 use crate::graph::{Crate, attributes, is_test};
 
-/// What the production code of a package consists of, without its tests.
+/// Sizes of a package's production code, without its tests.
 #[derive(Clone, Debug, Default)]
 pub struct Figures {
     /// Source files.

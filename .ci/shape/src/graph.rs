@@ -27,7 +27,7 @@ pub struct Edge {
     pub path: String,
 }
 
-/// What a name in a module stands for.
+/// The meaning of a name in a module.
 #[derive(Debug)]
 enum Meaning {
     /// An item of that module.

@@ -33,7 +33,7 @@ const LAYERS: &[&[&str]] = &[
 ];
 /// The other event systems stand beside the subscription and do not know it.
 const ASIDE: &[&str] = &["digital", "agent"];
-/// What they stand on ends here.
+/// The highest layer that they may name.
 const ASIDE_STANDS_ON: usize = 3;
 
 fn layer(module: &[String]) -> Option<usize> {

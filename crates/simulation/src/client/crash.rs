@@ -158,7 +158,7 @@ impl Process<'_> {
         if let Some(follow) = follow {
             follow.abort();
         }
-        // What a process before it had asked for may be made after its end.
+        // A creation that an earlier process requested may be carried out after that process ended.
         let left = self.shared.with(|core| {
             let is_its = |sub: &Sub| sub.by.is_some_and(|by| by >= began) || adopted.as_ref() == Some(&sub.id);
             core.service.subs.ours_left(core.now(), is_its)
@@ -196,7 +196,7 @@ impl Process<'_> {
         }
     }
 
-    /// What a process does of an error is of no account once its machine stopped.
+    /// Errors that a process handles after its machine stopped do not count.
     async fn ends_with_the_machine(&self) {
         if self.disk.disk().is_down() {
             std::future::pending::<()>().await;

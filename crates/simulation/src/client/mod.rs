@@ -604,7 +604,7 @@ async fn agent(schedule: &Arc<Schedule>, shared: &Shared, log: &Log, system: Sys
             match tokio::time::timeout(Duration::from_secs(60), end).await {
                 Ok(Ok(())) => note(log, |record| record.deleted = true),
                 Ok(Err(_)) => {
-                    // What had come before is read.
+                    // Reads the items that had already arrived.
                     while let Some(Some(Ok(delivery))) = events.next().now_or_never() {
                         record(agent_item(delivery), shared, log);
                     }

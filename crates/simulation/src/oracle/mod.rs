@@ -396,7 +396,7 @@ impl Oracle<'_> {
             && !forgets_changes
             && !hindered
             && !self.is_cut_off(gap)
-            // What no stream reported, no stream can end.
+            // A loss that no stream reported has no end in a stream.
             && gap.place.is_some()
             && gap.at + SOON < self.record.closing
             && after.all(|sample| sample.reachable)
@@ -630,7 +630,7 @@ impl Oracle<'_> {
             }
             let may_be_kept = !plan.explicit || acks.next().is_some();
             if !may_be_kept && again.is_none() && self.is_due(event) {
-                // What comes late of a gap that is finished and was left open is reported lost.
+                // An event of an acknowledged gap that ended incomplete is already reported as lost.
                 let is_open = |gap: &Gap| match &gap.resumed {
                     None => true,
                     Some((_, complete, _, left)) => {
