@@ -2,6 +2,7 @@
 
 mod builder;
 mod checkpoint;
+mod cleanup;
 mod continuity;
 mod counts;
 mod driver;

@@ -27,7 +27,7 @@ enum State {
 struct Orphan {
     id: SubscriptionId,
     /// The transport that created it.
-    way: usize,
+    route: usize,
     failures: u32,
     /// When it ends at the service by itself.
     until: Instant,
@@ -41,14 +41,14 @@ pub(super) struct Orphans(Vec<Orphan>);
 
 impl Orphans {
     /// Returns whether to begin the deletion; `false` while one is in flight or planned.
-    pub(super) fn add(&mut self, way: usize, id: &SubscriptionId, until: Instant) -> bool {
+    pub(super) fn add(&mut self, route: usize, id: &SubscriptionId, until: Instant) -> bool {
         if self.0.iter().any(|orphan| orphan.id == *id) {
             return false;
         }
         if self.0.len() == REMEMBERED {
             self.0.remove(0);
         }
-        self.0.push(Orphan { id: id.clone(), way, failures: 0, until, state: State::Deleting });
+        self.0.push(Orphan { id: id.clone(), route, failures: 0, until, state: State::Deleting });
         true
     }
 
@@ -83,7 +83,7 @@ impl Orphans {
         for orphan in &mut self.0 {
             if matches!(orphan.state, State::Waiting(at) if at <= now) {
                 orphan.state = State::Deleting;
-                due.push((orphan.way, orphan.id.clone()));
+                due.push((orphan.route, orphan.id.clone()));
             }
         }
         due
@@ -118,7 +118,7 @@ mod tests {
         let start = Instant::now();
         let (mut orphans, id, mut now) = (Orphans::default(), SubscriptionId::new("a"), start);
         assert!(orphans.add(1, &id, start + Duration::from_secs(300)));
-        assert!(!orphans.add(1, &id, start), "its deletion is under way");
+        assert!(!orphans.add(1, &id, start), "its deletion is under route");
         let mut pauses = Vec::new();
         loop {
             assert!(!orphans.is_settled() && orphans.next().is_none());

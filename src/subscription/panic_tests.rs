@@ -185,7 +185,7 @@ async fn a_panic_of_the_task_waits_for_no_service_that_does_not_answer() {
     world.transport.batch(1, Vec::new(), Some(PossibleLoss::BufferAged { pause: secs(300) }));
     let began = Instant::now();
     while let Some(Ok(_)) = subscription.next().await {}
-    assert!(began.elapsed() <= FAREWELL + secs(1));
+    assert!(began.elapsed() <= END_WITHIN + secs(1));
 }
 
 /// A setting, applied to a builder.

@@ -23,14 +23,14 @@ impl Driver {
                 Effect::Replace { op } => self.replace(op),
                 Effect::Delete { op } => {
                     let by = self.machine.closes_at().map(Instant::from_std);
-                    let within = by.map_or(FAREWELL, |by| by.saturating_duration_since(Instant::now()));
+                    let within = by.map_or(END_WITHIN, |by| by.saturating_duration_since(Instant::now()));
                     let look = self.looks_before_the_end();
                     self.on_lease(op, |control, op, id| ops::delete(control, op, id, within, look));
                 }
                 Effect::DeleteFormer => {
                     if let Some(former) = self.lease.take() {
-                        self.setup.registry.left_over(&former.id);
-                        self.discard(self.lease_way, former.id);
+                        let orphan = self.cleanup.unused(Instant::now(), self.lease_way, former.id, self.granted);
+                        self.delete_orphans(orphan);
                     }
                 }
                 Effect::AnswerUpdate { ok } => self.answer_update(ok),
@@ -60,7 +60,7 @@ impl Driver {
         self.retiring = kept;
         let gone: Vec<(u64, usize, SubscriptionId)> = gone;
         for (_, way, id) in gone {
-            self.discard(way, id);
+            self.orphan(way, id);
         }
     }
 
@@ -76,15 +76,13 @@ impl Driver {
     }
 
     pub(super) fn create(&mut self, op: Op) {
-        self.created = Some(Asked::now(&*self.setup.control));
+        self.cleanup.creates(op);
         self.overlap.begin_again(Instant::now());
-        let create = self.watched(ops::create(self.setup.control.clone(), op, self.request()));
-        let (call, abort) = ops::abortable(create);
-        self.creating = Some((op, AbortOnDrop(abort)));
-        self.pending.push(call);
+        self.pending.push(self.watched(ops::create(self.setup.control.clone(), op, self.request())));
     }
 
     fn replace(&mut self, op: Op) {
+        self.cleanup.creates(op);
         self.replacing = Some(op);
         // The new subscription may deliver the present one's events before the answer arrives.
         self.overlap.begin(Instant::now());
@@ -92,13 +90,7 @@ impl Driver {
     }
 
     pub(super) fn prune(&mut self, op: Op) {
-        let mut ids = self.setup.registry.leftovers();
-        ids.extend(self.setup.leftovers.iter().cloned());
-        if let Some(former) = self.lease.as_ref().map(|lease| lease.id.clone()) {
-            ids.push(former);
-        }
-        ids.sort();
-        ids.dedup();
+        let ids = self.cleanup.to_prune(self.lease.as_ref().map(|lease| &lease.id));
         self.pending.push(ops::prune(self.setup.control.clone(), op, ids));
     }
 
@@ -142,7 +134,7 @@ impl Driver {
     fn looks_before_the_end(&mut self) -> bool {
         let is_closed = matches!(self.shutdown, Some(Shutdown::Drain | Shutdown::Discard));
         let asks = is_closed && !self.setup.polls && self.ledger.open_since().is_none();
-        asks && !std::mem::replace(&mut self.looked_at_end, true)
+        self.cleanup.audits(asks)
     }
 
     /// During a change the service may serve the old filters, or the requested ones: a gap names both.
@@ -347,27 +339,15 @@ impl Driver {
         self.end = Some(end);
         self.opening.clear();
         if let Some(lease) = &self.lease {
-            match end {
-                End::Closed { deleted: true } => self.setup.registry.gone(&lease.id),
-                End::Closed { deleted: false } if self.keeps_subscription() => self.setup.registry.gone(&lease.id),
-                _ => self.setup.registry.left_over(&lease.id),
-            }
+            let is_left = match end {
+                End::Closed { deleted } => !deleted && !self.keeps_subscription(),
+                End::Fatal | End::Refused | End::StartTimeout => true,
+            };
+            self.cleanup.ended(&lease.id, is_left);
         }
         self.update = None;
-        // Counted from the start of the end, so that the two deadlines are not added up.
-        let now = Instant::now();
-        self.orphans.hurry(now);
-        let since = self.ending_since.unwrap_or(now);
-        let by = (since + FAREWELL).max(now + LAST_LOOK);
-        // A call to `close` waits no longer than configured.
         let is_closed = matches!(self.shutdown, Some(Shutdown::Drain | Shutdown::Discard));
-        let bound = (since + self.setup.close_within).max(now);
-        self.farewell_by = Some(if is_closed { by.min(bound) } else { by });
-    }
-
-    /// Whether the end may be reported: no orphan is being deleted, or its time is up.
-    pub(super) fn is_settled(&self) -> bool {
-        self.orphans.is_settled() || self.farewell_by.is_some_and(|by| by <= Instant::now())
+        self.cleanup.end(Instant::now(), self.ending_since, is_closed.then_some(self.setup.close_within));
     }
 
     pub(super) fn keeps_subscription(&self) -> bool {

@@ -19,6 +19,7 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
+use super::cleanup::{Cleanup, END_WITHIN, Orphan};
 use super::continuity::{Interval, Ledger, Loss, Proof, Proven, Span};
 use super::failover::{self, Failover};
 use super::in_force::InForce;
@@ -27,7 +28,6 @@ use super::keys::Keys;
 use super::lease::{self, Lease};
 use super::machine::{self, Cause, Effect, End, Input, LinkId, Machine, Op, Settings};
 use super::ops::{self, Asked, Done, Pending};
-use super::orphans::Orphans;
 use super::overlap::Overlap;
 use super::progress::{Step, Traces};
 use super::queue::{Item, Queue};
@@ -39,7 +39,7 @@ use crate::auth::StoreLock;
 use crate::catch_up::CatchUp;
 use crate::clock::Clock;
 use crate::codec::DecodeError;
-use crate::control::{ControlPlane, CreateSubscription, Cursor, Deletion, SubscriptionInfo};
+use crate::control::{ControlPlane, CreateSubscription, Cursor, SubscriptionInfo};
 use crate::dedup::Seen;
 use crate::delivery::{
     Certainty, Delivery, DisabledFilter, Gap, GapCause, Recreated, Resumed, Undecodable, Unrecovered,
@@ -59,19 +59,8 @@ pub(in crate::subscription) use ways::Way;
 const CLOCK_CHECK: Duration = Duration::from_secs(15);
 /// If a comparison of the clocks is later than this, the process or its runtime was frozen.
 const FROZEN: Duration = Duration::from_secs(30);
-/// How long a subscription from an unanswered creation can exist, unless it is renewed: the lifetime of PubNub
-/// subscriptions (ringcentral-rest-and-events.md §2.5).
-const UNCONFIRMED_FOR: Duration = Duration::from_secs(900);
-/// The same over a WebSocket. It may stay for a day when its session has ended (websocket-and-webhooks.md §1.7).
-const UNCONFIRMED_IN_SESSION_FOR: Duration = Duration::from_secs(24 * 60 * 60);
-/// How long the end waits for the deletion of orphans.
-const FAREWELL: Duration = Duration::from_secs(5);
 /// How long the link has at the end to show whether something is unread.
 const DRAIN_WITHIN: Duration = Duration::from_secs(3);
-/// The longest assumed life of a lease after it was given up.
-const ORPHAN_LIFE_CAP: Duration = Duration::from_secs(24 * 60 * 60);
-/// The shortest one.
-const LAST_LOOK: Duration = Duration::from_secs(1);
 /// Shorter waits are not reported.
 const WORTH_TELLING: Duration = Duration::from_secs(2);
 /// How many frames are remembered to recognize repetitions, and for how long: several times an answer as large as the
@@ -238,18 +227,13 @@ pub(in crate::subscription) struct Driver {
     key_wait: KeyWait,
     /// Recent frames, by their position and text.
     recent: Seen,
-    /// Whether a deletion was sent whose answer did not arrive.
-    deletion_in_doubt: bool,
-    /// Whether the subscription was audited before its deletion.
-    looked_at_end: bool,
+    cleanup: Cleanup,
     failover: Failover,
     /// The transport in use, and up to which operation former ones were.
     way: usize,
     ways_until: Vec<(Op, usize)>,
     /// The transport of the lease.
     lease_way: usize,
-    /// Creations over former transports that may be in flight.
-    left_behind: Vec<(Op, AbortOnDrop)>,
     /// Whether the service may have other filters than the requested ones.
     filters_doubtful: bool,
     cursor: Option<Cursor>,
@@ -258,21 +242,11 @@ pub(in crate::subscription) struct Driver {
     recreated: Option<Recreated>,
     disabled: Vec<DisabledFilter>,
     update: Option<Update>,
-    created: Option<Asked>,
-    /// The present creation, or the last one.
-    creating: Option<(Op, AbortOnDrop)>,
     /// The creation of a subscription that takes over.
     replacing: Option<Op>,
     /// The subscriptions that were taken over from, the addresses where they are still read, and their transports.
     retiring: Vec<(u64, usize, SubscriptionId)>,
     overlap: Overlap,
-    /// Until when a subscription may exist at the service whose id was never read.
-    unconfirmed_until: Option<Instant>,
-    /// Whether the subscription of the resume token needs no action.
-    former_is_settled: bool,
-    /// Orphans, until they are deleted; and until when the end waits for that.
-    orphans: Orphans,
-    farewell_by: Option<Instant>,
     /// Since when it is being ended.
     ending_since: Option<Instant>,
     /// The link that is still read for events from before the end.
@@ -345,7 +319,7 @@ pub(in crate::subscription) fn run(setup: Setup, mut ports: Ports) -> impl Futur
 }
 
 impl Driver {
-    fn new(setup: Setup) -> Self {
+    fn new(mut setup: Setup) -> Self {
         let now = Instant::now();
         let board = Board::new();
         let mut ledger = Ledger::new(now, setup.clock.wall());
@@ -374,28 +348,20 @@ impl Driver {
             held_mark: None,
             key_wait: KeyWait::default(),
             recent: Seen::new(RECENT, RECENT_FOR),
-            deletion_in_doubt: false,
-            looked_at_end: false,
+            cleanup: Cleanup::new(setup.registry.clone(), std::mem::take(&mut setup.leftovers)),
             failover: Failover::new(setup.failover, setup.ways.len()),
             way: 0,
             ways_until: Vec::new(),
             lease_way: 0,
-            left_behind: Vec::new(),
             filters_doubtful: false,
             cursor: None,
             sealed: false,
             recreated: None,
             disabled: Vec::new(),
             update: None,
-            created: None,
-            creating: None,
             replacing: None,
             retiring: Vec::new(),
             overlap: Overlap::new(setup.ways.len()),
-            unconfirmed_until: None,
-            orphans: Orphans::default(),
-            former_is_settled: false,
-            farewell_by: None,
             ending_since: None,
             draining: None,
             last_error: None,
@@ -490,7 +456,8 @@ impl Driver {
             Woken::Timer | Woken::Room | Woken::Shutdown(None) => {}
         }
         self.check_clock();
-        self.repeat_deletions();
+        let due = self.cleanup.due(Instant::now());
+        self.delete_orphans(due);
         self.stop_waiting();
         self.drained();
         self.machine.handle_timeout(Instant::now().into_std());

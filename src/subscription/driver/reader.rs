@@ -253,7 +253,11 @@ impl Driver {
             // It ends before it began: the end reports the result.
             (machine::Phase::Closing, None) => return,
             // Orphans are being deleted, within the deadline of the start.
-            (_, Some(_)) if !self.is_settled() && self.start_by.is_some_and(|by| by > Instant::now()) => return,
+            (_, Some(_))
+                if !self.cleanup.is_settled(Instant::now()) && self.start_by.is_some_and(|by| by > Instant::now()) =>
+            {
+                return;
+            }
             (_, Some(end)) => match self.end_error(end) {
                 Some(error) => Err(error),
                 None => Err(Error::new(ErrorKind::Closed, "the subscription was closed while it was being created")),
@@ -305,7 +309,8 @@ impl Driver {
     }
 
     pub(super) fn is_over(&self) -> bool {
-        self.end.is_some() && self.queue.is_empty() && self.is_settled() && self.draining.is_none()
+        let is_settled = self.cleanup.is_settled(Instant::now());
+        self.end.is_some() && self.queue.is_empty() && is_settled && self.draining.is_none()
     }
 
     /// Reports the end; then calls in flight get a limited time, so that a late grant leaves no orphan.
@@ -349,7 +354,7 @@ impl Driver {
                 }
             }
         };
-        if timeout(FAREWELL, deleting).await.is_err() {
+        if timeout(END_WITHIN, deleting).await.is_err() {
             held.iter().for_each(|(_, id)| registry.left_over(id));
         }
     }
@@ -364,7 +369,7 @@ impl Driver {
             machine::Phase::Reconnecting => Phase::Reconnecting,
             machine::Phase::Recreating => Phase::Recreating,
             machine::Phase::Closing => Phase::Closing,
-            machine::Phase::Closed if !self.is_settled() => Phase::Closing,
+            machine::Phase::Closed if !self.cleanup.is_settled(Instant::now()) => Phase::Closing,
             machine::Phase::Closed => Phase::Closed,
         };
         if phase == Phase::Live && status.borrow().phase != Phase::Live {
@@ -374,7 +379,7 @@ impl Driver {
         let attempts = self.machine.failed_attempts();
         let transport = self.setup.transport.kind();
         let expires_at = self.expires_at();
-        let unconfirmed = self.is_creation_unconfirmed();
+        let is_clean = self.cleanup.is_clean(Instant::now());
         let is_polling = self.end.is_none() && self.recovery.plan.is_polling(Instant::now().into_std());
         let waiting = self.next_try(phase);
         status.send_if_modified(|status| {
@@ -401,7 +406,7 @@ impl Driver {
                     failed_attempts: attempts,
                     waiting,
                     last_error: self.last_error.clone(),
-                    deleted: self.end.is_some() && self.machine.is_deleted() && !unconfirmed && self.orphans.is_empty(),
+                    deleted: self.end.is_some() && self.machine.is_deleted() && is_clean,
                 };
             }
             changed

@@ -7,25 +7,25 @@ impl Driver {
     pub(super) fn done(&mut self, done: Done) {
         match done {
             Done::Lease { op, asked, result } => {
-                let created = self.creation_ended(op);
+                let is_ambiguous = result.as_ref().as_ref().is_err_and(|error| error.is_ambiguous());
+                if self.cleanup.answered(Instant::now(), op, is_ambiguous, self.setup.has_address) {
+                    tracing::warn!(
+                        subscription = self.id_for_log(),
+                        "a creation was not answered: the subscription that it may have made stays at the service until \
+                         it expires"
+                    );
+                }
                 match *result {
                     Ok(info) => self.leased(op, asked, info),
-                    Err(error) => {
-                        if created && error.is_ambiguous() {
-                            self.creation_unconfirmed();
-                        }
-                        self.failed(op, error);
-                    }
+                    Err(error) => self.failed(op, error),
                 }
             }
             Done::Pruned { op, deleted } => {
-                deleted.iter().for_each(|id| self.is_gone(id));
-                self.setup.leftovers.retain(|id| !deleted.contains(id));
+                deleted.iter().for_each(|id| self.cleanup.gone(id));
                 self.give(Input::Pruned { op, deleted: deleted.len() });
             }
             Done::Deleted { op, before, result } => {
-                // If its first deletion was not answered, that one may have deleted it.
-                let gone = matches!(result, Ok(Deletion::GoneAlready)) && !self.deletion_in_doubt;
+                let gone = self.cleanup.was_gone_before(&result);
                 if let Some(before) = before {
                     self.seen_at_end(*before, gone);
                 }
@@ -38,11 +38,10 @@ impl Driver {
             Done::Jumped { by, asked, result } => self.judged(by, asked, *result),
             Done::Key { id, result } => self.key_answered(&id, *result),
             Done::Opened { link, result } => self.opened(link, result),
-            Done::Discarded { id, gone: true, .. } => self.is_gone(&id),
+            Done::Discarded { id, gone: true, .. } => self.cleanup.gone(&id),
             Done::Discarded { id, gone: false, may_pass } => {
                 tracing::warn!(subscription = %id, may_pass, "failed to delete an orphaned subscription");
-                self.setup.registry.left_over(&id);
-                self.orphans.failed(&id, may_pass, Instant::now());
+                self.cleanup.not_deleted(Instant::now(), &id, may_pass);
             }
             Done::Begun { source, turn, result } => self.begun(source, turn, result),
             Done::Synced { source, turn, result } => self.synced(source, turn, result),
@@ -108,32 +107,6 @@ impl Driver {
         }
     }
 
-    /// Whether the call that was answered, or failed, was to create a subscription.
-    fn creation_ended(&mut self, op: Op) -> bool {
-        let before = self.left_behind.len();
-        self.left_behind.retain(|(left, _)| *left != op);
-        self.left_behind.len() < before
-            || self.creating.take_if(|(creating, _)| *creating == op).is_some()
-            || self.replacing == Some(op)
-    }
-
-    /// The service may have created a subscription whose id was never read. A listed one with the same filters may be
-    /// another process's, so it is not touched (found 5.1).
-    fn creation_unconfirmed(&mut self) {
-        tracing::warn!(
-            subscription = self.id_for_log(),
-            "a creation was not answered: the subscription that it may have made stays at the service until it expires"
-        );
-        let life = if self.setup.has_address { UNCONFIRMED_FOR } else { UNCONFIRMED_IN_SESSION_FOR };
-        self.unconfirmed_until = Some(Instant::now() + life);
-    }
-
-    /// Whether a subscription may remain at the service whose id was never read.
-    pub(super) fn is_creation_unconfirmed(&self) -> bool {
-        let unanswered = self.creating.is_some() || self.replacing.is_some() || !self.left_behind.is_empty();
-        unanswered || self.unconfirmed_until.is_some_and(|until| until > Instant::now())
-    }
-
     pub(super) fn failed(&mut self, op: Op, error: Error) {
         // A transport that has delivered is not withdrawn for this app (found 6.4).
         let worked = self.lease.is_some() && self.lease_way == self.way;
@@ -155,9 +128,13 @@ impl Driver {
             return self.note(error);
         }
         // The subscription that was to be continued is gone.
-        self.former_is_settled |= self.lease.is_none() && error.status() == Some(404);
+        if self.lease.is_none() && error.status() == Some(404) {
+            self.cleanup.former_is_settled();
+        }
         let unclear = error.is_ambiguous();
-        self.deletion_in_doubt |= unclear && self.machine.phase() == machine::Phase::Closing;
+        if unclear && self.machine.phase() == machine::Phase::Closing {
+            self.cleanup.deletion_unconfirmed();
+        }
         self.replacing.take_if(|replacing| *replacing == op);
         self.note(error);
         self.give(Input::Failed { op, disposition, unclear });
@@ -214,11 +191,11 @@ impl Driver {
             return;
         }
         // A subscription that the user named and that was never ours is not deleted.
-        let ours = self.lease.is_some() || self.created.is_some();
+        let ours = self.lease.is_some() || self.cleanup.has_created();
         if !lease::is_served(&info) {
             self.note(Error::new(ErrorKind::Rejected, "the service does not serve the subscription"));
             if ours {
-                self.discard(self.way, info.id);
+                self.orphan(self.way, info.id);
             }
             return self.give(Input::Inactive { op });
         }
@@ -229,14 +206,16 @@ impl Driver {
                 // Another process had it over another transport: it was ours, and is of no use to this one.
                 let taken_up = !ours && self.setup.resume.is_some();
                 if ours || taken_up {
-                    self.discard(self.way, info.id);
-                    self.former_is_settled |= taken_up;
+                    self.orphan(self.way, info.id);
+                }
+                if taken_up {
+                    self.cleanup.former_is_settled();
                 }
                 return self.failed(op, if taken_up { error.with_disposition(Disposition::Recreate) } else { error });
             }
         };
         if info.is_only {
-            self.unconfirmed_until = None;
+            self.cleanup.is_only();
         }
         let moved = self.lease.as_ref().is_some_and(|before| !before.same_place(&lease));
         let first = self.lease.is_none();
@@ -273,8 +252,8 @@ impl Driver {
     /// The service granted an abandoned creation.
     pub(super) fn too_late(&mut self, op: Op, id: SubscriptionId) {
         if !self.keeps_subscription() {
-            self.setup.registry.left_over(&id);
-            self.discard(self.way_of(op), id);
+            let orphan = self.cleanup.unused(Instant::now(), self.way_of(op), id, self.granted);
+            self.delete_orphans(orphan);
         }
     }
 
@@ -308,7 +287,7 @@ impl Driver {
                 self.move_cursor(lease::before_first_event(info, asked.wall));
             }
             Some(before) if before.id != lease.id => {
-                self.discard(self.lease_way, before.id.clone());
+                self.orphan(self.lease_way, before.id.clone());
                 // Lost again before events arrived: the gap is still the first one's.
                 let old = self.recreated.take().map_or(before.id, |recreated| recreated.old);
                 self.recreated = Some(Recreated { old, new: lease.id.clone() });
@@ -331,7 +310,7 @@ impl Driver {
         if !info.remembered {
             self.ledger.prove(Instant::now(), Proof::Described { asked: asked.at });
         }
-        self.setup.registry.live(&lease.id);
+        self.cleanup.in_use(&lease.id);
         if self.owner.is_none() {
             self.owner = event::own_extension(&self.setup.filters, &lease.filters);
         }
@@ -384,10 +363,8 @@ impl Driver {
         match resumed {
             Some(token) if token.subscription_id == lease.id => self.resume_at(token, lease, made),
             Some(ResumeToken { subscription_id, .. }) => {
-                // The token proves that it is ours, and no other process can continue it.
-                if !self.former_is_settled {
-                    self.discard(self.way, subscription_id.clone());
-                }
+                let orphan = self.cleanup.former(Instant::now(), self.way, subscription_id.clone(), self.granted);
+                self.delete_orphans(orphan);
                 self.recreated = Some(Recreated { old: subscription_id, new: lease.id.clone() });
                 self.cursor = Some(Cursor::at(made));
             }
@@ -424,7 +401,7 @@ impl Driver {
     /// The service may have other filters than the requested ones: in an adopted subscription, and after a change that
     /// failed ambiguously. Its answer to a creation or a change is authoritative.
     pub(super) fn check_filters(&mut self, first: bool) {
-        let doubtful = self.filters_doubtful || first && self.created.is_none();
+        let doubtful = self.filters_doubtful || first && !self.cleanup.has_created();
         let Some(lease) = self.lease.as_ref().filter(|_| doubtful && self.update.is_none()) else { return };
         if lease.filters.is_empty() {
             return;
@@ -464,23 +441,15 @@ impl Driver {
         }
     }
 
-    /// Deletes one that is provably ours. A failed deletion is repeated: an orphan counts against the user's quota.
-    pub(super) fn discard(&mut self, way: usize, id: SubscriptionId) {
-        let life = self.granted.map_or(lease::ASSUMED_LIFETIME, |granted| granted.max(lease::ASSUMED_LIFETIME));
-        if self.orphans.add(way, &id, Instant::now() + life.min(ORPHAN_LIFE_CAP)) {
-            self.pending.push(ops::discard(self.control_of(way), id));
-        }
+    /// Deletes a subscription that is provably ours.
+    pub(super) fn orphan(&mut self, way: usize, id: SubscriptionId) {
+        let orphan = self.cleanup.orphan(Instant::now(), way, id, self.granted);
+        self.delete_orphans(orphan);
     }
 
-    /// Repeats the failed deletions that are due.
-    pub(super) fn repeat_deletions(&mut self) {
-        for (way, id) in self.orphans.due(Instant::now()) {
+    pub(super) fn delete_orphans(&mut self, orphans: impl IntoIterator<Item = Orphan>) {
+        for (way, id) in orphans {
             self.pending.push(ops::discard(self.control_of(way), id));
         }
-    }
-
-    fn is_gone(&mut self, id: &SubscriptionId) {
-        self.orphans.gone(id);
-        self.setup.registry.gone(id);
     }
 }

@@ -7,17 +7,16 @@ impl Driver {
     pub(super) fn next_timer(&self) -> Instant {
         let check = self.clock_check.0 + CLOCK_CHECK;
         let machine = self.machine.poll_timeout().map(Instant::from_std);
-        let farewell = self.farewell_by.filter(|_| !self.is_settled());
         let plan = self.recovery.plan.poll_timeout().map(Instant::from_std);
         let failover = self.failover.poll_timeout().map(Instant::from_std);
         let draining = self.draining.map(|draining| draining.until);
         let held = self.held_since.map(|since| since + HOLD);
         // Before the end the machine bounds the start: this timer would be due for ever.
         let start = self.start_by.filter(|_| self.end.is_some());
-        let deletion = self.orphans.next();
+        let cleanup = self.cleanup.poll_timeout(Instant::now());
         let key = self.key_wait.next().filter(|_| self.sealed);
         let undecrypted = self.undecrypted.next();
-        [machine, plan, failover, deletion, farewell, start, self.waits_until(), draining, held, key, undecrypted]
+        [machine, plan, failover, cleanup, start, self.waits_until(), draining, held, key, undecrypted]
             .into_iter()
             .flatten()
             .fold(check, Instant::min)

@@ -46,8 +46,6 @@ impl Driver {
     fn exchange(&mut self, to: usize) {
         let Some(way) = self.setup.ways.get(to).cloned() else { return };
         tracing::info!(transport = %way.transport.kind(), subscription = self.id_for_log(), "another transport is used");
-        // A creation in flight continues: its result is deleted.
-        self.left_behind.extend(self.creating.take());
         if self.ways_until.len() == CHANGES_KNOWN {
             self.ways_until.remove(0);
         }
