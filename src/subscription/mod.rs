@@ -1,6 +1,7 @@
 //! A subscription: created, renewed, reconnected and deleted for you, and read as a stream.
 
 mod builder;
+mod calls;
 mod checkpoint;
 mod cleanup;
 mod continuity;

@@ -383,7 +383,7 @@ impl Driver {
         if source.filters.is_empty() {
             self.recovery.plan.done(Instant::now().into_std(), at, turn, Outcome::Began);
         } else {
-            self.passing.push(ops::begin(source.source.clone(), source.filters.clone(), at, turn));
+            self.calls.start_passing(ops::begin(source.source.clone(), source.filters.clone(), at, turn));
         }
     }
 
@@ -421,7 +421,7 @@ impl Driver {
             };
             let token = source.next.clone().or_else(|| position.map(|position| position.token.clone()));
             let (source, filters) = (source.source.clone(), source.filters.clone());
-            self.passing.push(ops::sync(source, filters, token, since.map(|since| since.wall), at, turn));
+            self.calls.start_passing(ops::sync(source, filters, token, since.map(|since| since.wall), at, turn));
         }
     }
 

@@ -64,11 +64,6 @@ impl Driver {
         }
     }
 
-    /// A call whose waits appear in the status.
-    fn watched(&self, call: Pending) -> Pending {
-        Box::pin(self.board.during(call))
-    }
-
     fn request(&self) -> CreateSubscription {
         let mut request = CreateSubscription::new(self.setup.filters.clone(), self.setup.transport.delivery_mode());
         request.expires_in = self.setup.expires_in;
@@ -78,7 +73,7 @@ impl Driver {
     pub(super) fn create(&mut self, op: Op) {
         self.cleanup.creates(op);
         self.overlap.begin_again(Instant::now());
-        self.pending.push(self.watched(ops::create(self.setup.control.clone(), op, self.request())));
+        self.calls.start(self.calls.watched(ops::create(self.setup.control.clone(), op, self.request())));
     }
 
     fn replace(&mut self, op: Op) {
@@ -86,12 +81,12 @@ impl Driver {
         self.replacing = Some(op);
         // The new subscription may deliver the present one's events before the answer arrives.
         self.overlap.begin(Instant::now());
-        self.pending.push(ops::replace(self.setup.control.clone(), op, self.request()));
+        self.calls.start(ops::replace(self.setup.control.clone(), op, self.request()));
     }
 
     pub(super) fn prune(&mut self, op: Op) {
         let ids = self.cleanup.to_prune(self.lease.as_ref().map(|lease| &lease.id));
-        self.pending.push(ops::prune(self.setup.control.clone(), op, ids));
+        self.calls.start(ops::prune(self.setup.control.clone(), op, ids));
     }
 
     pub(super) fn adopted_id(&self) -> Option<&SubscriptionId> {
@@ -101,8 +96,8 @@ impl Driver {
     pub(super) fn adopt(&mut self, op: Op) {
         if let Some(id) = self.adopted_id().cloned() {
             let from = self.setup.resume.as_ref().and_then(|token| token.cursor.clone());
-            let adopt = self.watched(ops::adopt(self.setup.control.clone(), op, id, from));
-            self.passing.push(adopt);
+            let adopt = self.calls.watched(ops::adopt(self.setup.control.clone(), op, id, from));
+            self.calls.start_passing(adopt);
         }
     }
 
@@ -119,13 +114,13 @@ impl Driver {
 
     fn upkeep(&mut self, op: Op, call: impl FnOnce(Arc<dyn ControlPlane>, Op, SubscriptionId) -> Pending) {
         if let Some(lease) = &self.lease {
-            self.passing.push(call(self.setup.control.clone(), op, lease.id.clone()));
+            self.calls.start_passing(call(self.setup.control.clone(), op, lease.id.clone()));
         }
     }
 
     pub(super) fn on_lease(&mut self, op: Op, call: impl FnOnce(Arc<dyn ControlPlane>, Op, SubscriptionId) -> Pending) {
         if let Some(lease) = &self.lease {
-            self.pending.push(call(self.control_of(self.lease_way), op, lease.id.clone()));
+            self.calls.start(call(self.control_of(self.lease_way), op, lease.id.clone()));
         }
     }
 
@@ -183,9 +178,9 @@ impl Driver {
             last_good: self.ledger.read_at(),
         };
         let opening = ops::open(self.setup.control.clone(), self.setup.transport.clone(), link, target);
-        let (call, abort) = ops::abortable(self.watched(opening));
+        let (call, abort) = ops::abortable(self.calls.watched(opening));
         self.opening.push(Opening { id: link, place: self.place, _abort: AbortOnDrop(abort) });
-        self.passing.push(call);
+        self.calls.start_passing(call);
     }
 
     pub(super) fn close(&mut self, link: LinkId) {
@@ -201,7 +196,7 @@ impl Driver {
             }
             // Without a close frame, if another process is to continue the session.
             if !self.keeps_subscription() {
-                self.pending.push(ops::part(reading.link));
+                self.calls.start(ops::part(reading.link));
             }
         }
     }

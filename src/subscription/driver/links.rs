@@ -10,7 +10,7 @@ impl Driver {
         let Some(at) = self.opening.iter().position(|opening| opening.id == id) else {
             // Closed while it was being opened.
             if let Ok(link) = result {
-                self.pending.push(ops::part(link));
+                self.calls.start(ops::part(link));
             }
             return;
         };

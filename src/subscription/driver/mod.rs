@@ -13,12 +13,12 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use futures_util::FutureExt as _;
 use futures_util::future::{AbortHandle, select_all};
-use futures_util::stream::FuturesUnordered;
-use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
+use super::calls::Calls;
 use super::cleanup::{Cleanup, END_WITHIN, Orphan};
 use super::continuity::{Interval, Ledger, Loss, Proof, Proven, Span};
 use super::failover::{self, Failover};
@@ -50,7 +50,7 @@ use crate::ids::{ExtensionId, SubscriptionId};
 use crate::registry::Registry;
 use crate::status::{Phase, Status, Wait};
 use crate::transport::{Coverage, Frame, FrameBody, Link, LinkEvent, PossibleLoss, Target, Transport};
-use crate::waiting::{Board, BoardReader, WaitCause, Waiting};
+use crate::waiting::{WaitCause, Waiting};
 use catch_up::Recovery;
 use links::next_event;
 pub(in crate::subscription) use ways::Way;
@@ -256,9 +256,7 @@ pub(in crate::subscription) struct Driver {
     shutdown: Option<Shutdown>,
     opening: Vec<Opening>,
     reading: Vec<Reading>,
-    pending: FuturesUnordered<Pending>,
-    /// Calls whose answers are not needed once the subscription has ended.
-    passing: FuturesUnordered<Pending>,
+    calls: Calls,
     clock_check: (Instant, SystemTime),
     /// When the newest answer was read that gave the service's time.
     dated: Option<Instant>,
@@ -273,9 +271,6 @@ pub(in crate::subscription) struct Driver {
     /// Refusals of what had worked before, of calls and of links.
     refused_calls: Refusals,
     refused_links: Refusals,
-    /// What the calls in flight wait for.
-    board: Board,
-    waits: BoardReader,
     /// Until when the next attempt is delayed, and the status of that delay if it is worth reporting: computed once for
     /// each wait.
     waiting: Option<(Waiting, Option<Wait>)>,
@@ -284,8 +279,6 @@ pub(in crate::subscription) struct Driver {
     /// The lease's end on the monotonic clock, and the reported one on the wall clock: computed once, so that the
     /// reported time changes only when the end does.
     expiry: Option<(std::time::Instant, SystemTime)>,
-    #[cfg(test)]
-    turns: tests::Turns,
 }
 
 /// What woke the driver.
@@ -321,7 +314,6 @@ pub(in crate::subscription) fn run(setup: Setup, mut ports: Ports) -> impl Futur
 impl Driver {
     fn new(mut setup: Setup) -> Self {
         let now = Instant::now();
-        let board = Board::new();
         let mut ledger = Ledger::new(now, setup.clock.wall());
         if let Some(token) = &setup.resume {
             ledger.restore(&token.proven);
@@ -369,8 +361,7 @@ impl Driver {
             shutdown: None,
             opening: Vec::new(),
             reading: Vec::new(),
-            pending: FuturesUnordered::new(),
-            passing: FuturesUnordered::new(),
+            calls: Calls::new(),
             clock_check: (now, setup.clock.wall()),
             dated: None,
             stood_still: false,
@@ -379,18 +370,16 @@ impl Driver {
             granted: None,
             refused_calls: Refusals::default(),
             refused_links: Refusals::default(),
-            waits: board.reader(),
-            board,
             waiting: None,
             start_by: Some(now + setup.settings.start_within),
             expiry: None,
-            #[cfg(test)]
-            turns: tests::Turns::new(now),
             setup,
         }
     }
 
     async fn run(&mut self, ports: &mut Ports) {
+        #[cfg(test)]
+        let mut turns = tests::Turns::new(Instant::now());
         self.give(Input::Start { adopt: self.adopted_id().is_some() });
         loop {
             self.carry_out();
@@ -410,7 +399,7 @@ impl Driver {
                 break;
             }
             #[cfg(test)]
-            self.turns.count(Instant::now());
+            turns.count(Instant::now());
             let woken = self.wait(&ports.out, &mut ports.commands, &mut ports.shutdown).await;
             self.take_in(woken);
         }
@@ -432,10 +421,8 @@ impl Driver {
                 Err(_) => Woken::ReaderGone,
             },
             Some(command) = commands.recv() => Woken::Command(command),
-            Some(done) = self.pending.next() => Woken::Done(Box::new(done)),
-            Some(done) = self.passing.next() => Woken::Done(Box::new(done)),
+            done = self.calls.next() => done.map_or(Woken::Timer, |done| Woken::Done(Box::new(done))),
             () = sleep_until(timer) => Woken::Timer,
-            () = self.waits.changed() => Woken::Timer,
             (at, event) = next_event(&mut self.reading), if reads_links => Woken::Link(at, event),
             permit = out.reserve(), if self.queue.is_ready() && !self.sealed => match permit {
                 Ok(_) => Woken::Room,

@@ -48,7 +48,7 @@ impl Driver {
         if sealed.ask {
             let has_room = self.setup.control.rate_budget().is_none_or(|budget| budget.has_room_to_look());
             if has_room {
-                self.passing.push(ops::ask_for_key(self.setup.control.clone(), lease.id.clone()));
+                self.calls.start_passing(ops::ask_for_key(self.setup.control.clone(), lease.id.clone()));
             } else {
                 self.key_wait.failed(Instant::now());
             }
@@ -316,13 +316,13 @@ impl Driver {
     /// Reports the end; then calls in flight get a limited time, so that a late grant leaves no orphan.
     pub(super) async fn last_words(&mut self, out: mpsc::Sender<Handed>) {
         let links = std::mem::take(&mut self.reading);
-        self.pending.extend(links.into_iter().map(|reading| ops::part(reading.link)));
+        links.into_iter().for_each(|reading| self.calls.start(ops::part(reading.link)));
         if let Some(error) = self.end.and_then(|end| self.end_error(end)) {
             // A dropped reader needs no end.
             drop(out.send(Handed::End(error)).await);
         }
         drop(out);
-        while let Some(done) = self.pending.next().await {
+        while let Some(done) = self.calls.next_lasting().await {
             self.done(done);
         }
     }
@@ -332,23 +332,23 @@ impl Driver {
         tracing::error!(subscription = self.id_for_log(), "the subscription's task panicked");
         self.opening.clear();
         self.reading.clear();
-        let mut pending = std::mem::take(&mut self.pending);
+        let mut calls = std::mem::replace(&mut self.calls, Calls::new()).without_passing();
         let mut held: Vec<_> = self.retiring.drain(..).map(|(_, way, id)| (way, id)).collect();
         if self.setup.delete_on_drop {
             held.extend(self.lease.as_ref().map(|lease| (self.lease_way, lease.id.clone())));
         }
-        pending.extend(held.iter().map(|(way, id)| ops::discard(self.control_of(*way), id.clone())));
+        held.iter().for_each(|(way, id)| calls.start(ops::discard(self.control_of(*way), id.clone())));
         let (control, registry) = (self.setup.control.clone(), self.setup.registry.clone());
         drop(self);
         let deleting = async {
-            while let Some(done) = pending.next().await {
+            while let Some(done) = calls.next_lasting().await {
                 match done {
                     Done::Discarded { id, gone: true, .. } => registry.gone(&id),
                     Done::Discarded { id, gone: false, .. } => registry.left_over(&id),
                     // The result of a call in flight is not needed now.
                     Done::Lease { result, .. } => {
                         let made = result.ok().filter(|info| held.iter().all(|(_, id)| *id != info.id));
-                        pending.extend(made.map(|info| ops::discard(control.clone(), info.id)));
+                        made.into_iter().for_each(|info| calls.start(ops::discard(control.clone(), info.id)));
                     }
                     _ => {}
                 }
@@ -437,7 +437,7 @@ impl Driver {
         let found = match phase {
             Phase::Live | Phase::Closing | Phase::Closed => None,
             Phase::Starting | Phase::Connecting | Phase::Reconnecting | Phase::Recreating => {
-                self.waits.current().or_else(by_machine)
+                self.calls.longest_wait().or_else(by_machine)
             }
         };
         if self.waiting.map(|(waiting, _)| waiting) != found {

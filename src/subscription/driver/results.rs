@@ -281,7 +281,11 @@ impl Driver {
                 }
                 if takes_over {
                     self.ledger.supersede();
-                    self.passing.push(ops::look_back(self.control_of(self.lease_way), before.id.clone(), asked.at));
+                    self.calls.start_passing(ops::look_back(
+                        self.control_of(self.lease_way),
+                        before.id.clone(),
+                        asked.at,
+                    ));
                 }
                 self.retiring.push((self.place, self.lease_way, before.id));
                 self.move_cursor(lease::before_first_event(info, asked.wall));
@@ -449,7 +453,7 @@ impl Driver {
 
     pub(super) fn delete_orphans(&mut self, orphans: impl IntoIterator<Item = Orphan>) {
         for (way, id) in orphans {
-            self.pending.push(ops::discard(self.control_of(way), id));
+            self.calls.start(ops::discard(self.control_of(way), id));
         }
     }
 }

@@ -71,7 +71,7 @@ impl Driver {
         };
         if let Some(lease) = self.lease.as_ref().filter(|_| can_ask) {
             let by = std::mem::take(&mut self.jumped);
-            self.passing.push(ops::judge_jump(self.setup.control.clone(), lease.id.clone(), by));
+            self.calls.start_passing(ops::judge_jump(self.setup.control.clone(), lease.id.clone(), by));
         }
     }
 
