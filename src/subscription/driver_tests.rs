@@ -1650,7 +1650,7 @@ async fn a_suspended_process_continues_from_its_last_proof() {
     advance(secs(150)).await;
     world.transport.opened(2).await;
     let last_good = world.transport.target(2).last_good.unwrap();
-    assert!(last_good <= good + CLOCK_CHECK, "{:?} after", last_good - good);
+    assert!(last_good <= good + super::super::clocks::CLOCK_CHECK, "{:?} after", last_good - good);
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,6 +4,7 @@ mod builder;
 mod calls;
 mod checkpoint;
 mod cleanup;
+mod clocks;
 mod continuity;
 mod counts;
 mod driver;

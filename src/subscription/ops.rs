@@ -71,7 +71,7 @@ pub(super) enum Done {
     /// The service's answer after the wall clock jumped by this much.
     Jumped {
         by: Duration,
-        asked: Asked,
+        asked: Instant,
         result: Box<Result<SubscriptionInfo>>,
     },
     /// The service's answer about the key of events that no known one decrypts.
@@ -295,7 +295,7 @@ pub(super) fn delete(
 
 /// Asks for the service's time, and audits the subscription, since the wall clock jumped.
 pub(super) fn judge_jump(control: Arc<dyn ControlPlane>, id: SubscriptionId, by: Duration) -> Pending {
-    let asked = Asked::now(&*control);
+    let asked = Instant::now();
     let call = async move {
         let result = timeout(JUMP_WITHIN, control.get(&id)).await.unwrap_or_else(|_| {
             Err(Error::new(ErrorKind::Timeout, "the service did not answer soon after the wall clock jumped"))

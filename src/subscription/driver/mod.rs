@@ -20,6 +20,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::calls::Calls;
 use super::cleanup::{Cleanup, END_WITHIN, Orphan};
+use super::clocks::Clocks;
 use super::continuity::{Interval, Ledger, Loss, Proof, Proven, Span};
 use super::failover::{self, Failover};
 use super::in_force::InForce;
@@ -55,10 +56,6 @@ use catch_up::Recovery;
 use links::next_event;
 pub(in crate::subscription) use ways::Way;
 
-/// How often the wall clock is compared with the monotonic one.
-const CLOCK_CHECK: Duration = Duration::from_secs(15);
-/// If a comparison of the clocks is later than this, the process or its runtime was frozen.
-const FROZEN: Duration = Duration::from_secs(30);
 /// How long the link has at the end to show whether something is unread.
 const DRAIN_WITHIN: Duration = Duration::from_secs(3);
 /// Shorter waits are not reported.
@@ -71,8 +68,6 @@ const RECENT_FOR: Duration = Duration::from_secs(30 * 60);
 /// meanwhile. A gateway wants its pings answered within 10 s (websocket-and-webhooks.md, D), and a dead link shows only
 /// when it is read.
 const HOLD: Duration = Duration::from_secs(7);
-/// How far the clocks may drift apart before it counts as a sleep.
-const CLOCK_SLACK: Duration = Duration::from_secs(10);
 
 /// The driver's configuration at its start.
 pub(in crate::subscription) struct Setup {
@@ -257,15 +252,7 @@ pub(in crate::subscription) struct Driver {
     opening: Vec<Opening>,
     reading: Vec<Reading>,
     calls: Calls,
-    clock_check: (Instant, SystemTime),
-    /// When the newest answer was read that gave the service's time.
-    dated: Option<Instant>,
-    /// Whether such an answer showed that the monotonic clock had stood still.
-    stood_still: bool,
-    /// By how much the wall clock gained on the monotonic one, where it is not known why; and
-    /// whether the service was not asked since.
-    jumped: Duration,
-    jump_is_new: bool,
+    clocks: Clocks,
     /// The lifetime that was last granted.
     granted: Option<Duration>,
     /// Refusals of what had worked before, of calls and of links.
@@ -362,11 +349,7 @@ impl Driver {
             opening: Vec::new(),
             reading: Vec::new(),
             calls: Calls::new(),
-            clock_check: (now, setup.clock.wall()),
-            dated: None,
-            stood_still: false,
-            jumped: Duration::ZERO,
-            jump_is_new: false,
+            clocks: Clocks::new(now, setup.clock.wall()),
             granted: None,
             refused_calls: Refusals::default(),
             refused_links: Refusals::default(),

@@ -35,7 +35,7 @@ impl Driver {
                 }
             }
             Done::Superseded { taken_over, result } => self.looked_back(taken_over, *result),
-            Done::Jumped { by, asked, result } => self.judged(by, asked, *result),
+            Done::Jumped { by, asked, result } => self.judged(by, asked, &result),
             Done::Key { id, result } => self.key_answered(&id, *result),
             Done::Opened { link, result } => self.opened(link, result),
             Done::Discarded { id, gone: true, .. } => self.cleanup.gone(&id),
