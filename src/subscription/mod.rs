@@ -11,8 +11,8 @@ mod driver;
 mod failover;
 #[cfg(test)]
 mod fakes;
+mod filters;
 mod handle;
-mod in_force;
 mod key_wait;
 mod keys;
 mod lease;

@@ -214,7 +214,7 @@ impl Recovery {
 impl Driver {
     /// The filters were changed. What was answered for others proves nothing for these.
     pub(super) fn cover(&mut self) {
-        let is_changed = self.recovery.cover(&self.setup.filters);
+        let is_changed = self.recovery.cover(self.filters.requested());
         if is_changed && self.recovery.ending.is_some() {
             self.recovery.plan.gap(Instant::now().into_std());
         }
@@ -321,8 +321,8 @@ impl Driver {
         Unended { filters, unrecovered: more }: Unended,
     ) -> Resumed {
         let now = self.now().to;
-        let mut unrecovered = self.recovery.unrecovered(&self.setup.filters, reason, now);
-        let out = filters.iter().filter(|filter| !self.setup.filters.contains(filter));
+        let mut unrecovered = self.recovery.unrecovered(self.filters.requested(), reason, now);
+        let out = filters.iter().filter(|filter| !self.filters.requested().contains(filter));
         let more = out.filter_map(|filter| proof::unrecovered(filter, std::iter::empty(), now)).chain(more);
         for open in more {
             if unrecovered.iter().all(|it| it.filter != open.filter) {
@@ -598,10 +598,8 @@ impl Driver {
     }
 
     /// The filters were changed: polls may find only in part what they did not have to find before.
-    pub(super) fn polls_leave_out_more(&mut self, before: &[String]) {
-        let filters = &self.setup.filters;
-        let new: Vec<String> = filters.iter().filter(|filter| !before.contains(filter)).cloned().collect();
-        if !self.recovery.covered_in_part(&new).is_empty() {
+    pub(super) fn polls_leave_out_more(&mut self, added: &[String]) {
+        if !self.recovery.covered_in_part(added).is_empty() {
             self.tell_what_polls_leave_out();
         }
     }
@@ -612,7 +610,7 @@ impl Driver {
     }
 
     fn left_out(&mut self, since: SystemTime) -> Option<Gap> {
-        let open = self.recovery.covered_in_part(&self.setup.filters);
+        let open = self.recovery.covered_in_part(self.filters.requested());
         if !self.setup.polls || open.is_empty() {
             return None;
         }

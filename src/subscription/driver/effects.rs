@@ -16,8 +16,7 @@ impl Driver {
                 Effect::Renew { op } => self.upkeep(op, ops::renew),
                 Effect::Look { op } => self.look_after(op),
                 Effect::Update { op } => {
-                    let filters =
-                        self.update.as_ref().map_or_else(|| self.setup.filters.clone(), |u| u.filters.clone());
+                    let filters = self.filters.to_set().to_vec();
                     self.upkeep(op, |control, op, id| ops::update(control, op, id, filters));
                 }
                 Effect::Replace { op } => self.replace(op),
@@ -65,7 +64,8 @@ impl Driver {
     }
 
     fn request(&self) -> CreateSubscription {
-        let mut request = CreateSubscription::new(self.setup.filters.clone(), self.setup.transport.delivery_mode());
+        let mut request =
+            CreateSubscription::new(self.filters.requested().to_vec(), self.setup.transport.delivery_mode());
         request.expires_in = self.setup.expires_in;
         request
     }
@@ -132,33 +132,20 @@ impl Driver {
         self.cleanup.audits(asks)
     }
 
-    /// During a change the service may serve the old filters, or the requested ones: a gap names both.
-    pub(super) fn cover_both(&mut self) {
-        if let Some(update) = &self.update {
-            self.in_force.may_become(&update.filters);
-        }
-    }
-
     pub(super) fn answer_update(&mut self, ok: bool) {
-        let Some(update) = self.update.take() else { return };
-        self.filters_doubtful = !ok;
-        // An unanswered change may have been carried out.
-        let unclear = !ok && self.last_error.as_ref().is_some_and(|error| error.is_ambiguous());
+        let is_ambiguous = self.last_error.as_ref().is_some_and(|error| error.is_ambiguous());
+        let Some(Changed { reply, added }) = self.filters.changed(ok, is_ambiguous, self.now().to) else { return };
         let result = if ok {
-            let before = std::mem::replace(&mut self.setup.filters, update.filters);
             self.cover();
-            self.polls_leave_out_more(&before);
-            self.tell_what_is_not_served();
+            self.polls_leave_out_more(&added);
+            self.report_not_served();
             Ok(())
         } else {
             Err(self.shared_error("the filters could not be changed"))
         };
-        if !unclear {
-            self.in_force.are(&self.setup.filters, self.ledger.time(Instant::now()).to);
-        }
-        match update.answer {
+        match reply {
             // The caller may have stopped waiting; the change stands.
-            Some(answer) => drop(answer.send(result)),
+            Some(reply) => drop(reply.send(result)),
             None => {
                 if let Err(error) = result {
                     tracing::warn!(%error, "the filters could not be set; again with the next renewal");
@@ -288,7 +275,7 @@ impl Driver {
         tracing::info!(cause = cause.as_str(), subscription = self.id_for_log(), "events are being missed");
         let certainty = if cause == GapCause::TransportChanged { Certainty::Possible } else { Certainty::Certain };
         let until = self.is_ending().then(|| self.ledger.latest(self.now().to));
-        let filters = self.in_force.since(since).to_vec();
+        let filters = self.filters.since(since).to_vec();
         self.cut_filling();
         self.recovery.opened(&filters);
         let gap = Gap { cause, certainty, since: Some(self.ledger.earliest(since)), until, lost: None, filters };
@@ -314,7 +301,7 @@ impl Driver {
     /// A gap as the reader gets it: the times on events are by other clocks than the `Date` of
     /// answers.
     pub(super) fn reported(&self, cause: GapCause, Interval { since, until, certainty }: Interval) -> Gap {
-        let filters = self.in_force.since(since).to_vec();
+        let filters = self.filters.since(since).to_vec();
         let (since, until) = (Some(self.ledger.earliest(since)), Some(self.ledger.latest(until)));
         Gap { cause, certainty, since, until, lost: None, filters }
     }
@@ -340,7 +327,7 @@ impl Driver {
             };
             self.cleanup.ended(&lease.id, is_left);
         }
-        self.update = None;
+        self.filters.end();
         let is_closed = matches!(self.shutdown, Some(Shutdown::Drain | Shutdown::Discard));
         self.cleanup.end(Instant::now(), self.ending_since, is_closed.then_some(self.setup.close_within));
     }

@@ -181,7 +181,7 @@ impl Driver {
             }
             self.recent.admit(trace(&frame), now);
             let emitted = self.ledger.emitted(now, sent);
-            self.queue.push_frame(frame, &self.keys, emitted, &self.in_force.since(emitted.from));
+            self.queue.push_frame(frame, &self.keys, emitted, &self.filters.since(emitted.from));
             if is_present && let Some(sent) = sent {
                 self.ledger.prove(now, Proof::Event { sent });
             }

@@ -23,7 +23,7 @@ use super::cleanup::{Cleanup, END_WITHIN, Orphan};
 use super::clocks::Clocks;
 use super::continuity::{Interval, Ledger, Loss, Proof, Proven, Span};
 use super::failover::{self, Failover};
-use super::in_force::InForce;
+use super::filters::{Changed, Filters};
 use super::key_wait::{KeyWait, Undecrypted};
 use super::keys::Keys;
 use super::lease::{self, Lease};
@@ -42,9 +42,7 @@ use crate::clock::Clock;
 use crate::codec::DecodeError;
 use crate::control::{ControlPlane, CreateSubscription, Cursor, SubscriptionInfo};
 use crate::dedup::Seen;
-use crate::delivery::{
-    Certainty, Delivery, DisabledFilter, Gap, GapCause, Recreated, Resumed, Undecodable, Unrecovered,
-};
+use crate::delivery::{Certainty, Delivery, Gap, GapCause, Recreated, Resumed, Undecodable, Unrecovered};
 use crate::error::{Disposition, Error, ErrorKind, Result};
 use crate::event::{self, DedupKey, Notification, Origin};
 use crate::ids::{ExtensionId, SubscriptionId};
@@ -188,11 +186,6 @@ struct Draining {
     until: Instant,
 }
 
-struct Update {
-    filters: Vec<String>,
-    answer: Option<oneshot::Sender<Result<()>>>,
-}
-
 pub(in crate::subscription) struct Driver {
     setup: Setup,
     machine: Machine,
@@ -211,7 +204,7 @@ pub(in crate::subscription) struct Driver {
     listening: Option<Arc<Place>>,
     /// Since when events may be missing.
     ledger: Ledger,
-    in_force: InForce,
+    filters: Filters<oneshot::Sender<Result<()>>>,
     /// The extension that `~` stands for, once the service has written it out.
     owner: Option<ExtensionId>,
     /// Delivered events that no key decrypted and that no gap reports yet.
@@ -229,14 +222,10 @@ pub(in crate::subscription) struct Driver {
     ways_until: Vec<(Op, usize)>,
     /// The transport of the lease.
     lease_way: usize,
-    /// Whether the service may have other filters than the requested ones.
-    filters_doubtful: bool,
     cursor: Option<Cursor>,
     /// The first waiting payload may be encrypted with a key that is in transit.
     sealed: bool,
     recreated: Option<Recreated>,
-    disabled: Vec<DisabledFilter>,
-    update: Option<Update>,
     /// The creation of a subscription that takes over.
     replacing: Option<Op>,
     /// The subscriptions that were taken over from, the addresses where they are still read, and their transports.
@@ -321,7 +310,7 @@ impl Driver {
             place: 0,
             listening: None,
             ledger,
-            in_force: InForce::new(&setup.filters),
+            filters: Filters::new(std::mem::take(&mut setup.filters)),
             owner: setup.resume.as_ref().and_then(|token| token.owner.clone()),
             undecrypted: Undecrypted::default(),
             held_mark: None,
@@ -332,12 +321,9 @@ impl Driver {
             way: 0,
             ways_until: Vec::new(),
             lease_way: 0,
-            filters_doubtful: false,
             cursor: None,
             sealed: false,
             recreated: None,
-            disabled: Vec::new(),
-            update: None,
             replacing: None,
             retiring: Vec::new(),
             overlap: Overlap::new(setup.ways.len()),

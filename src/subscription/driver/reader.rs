@@ -150,7 +150,7 @@ impl Driver {
     /// The first event that names its extension shows what `~` stands for.
     pub(super) fn learn_owner(&mut self, notification: &Notification) {
         if self.owner.is_none() {
-            let written = || event::own_extension(self.in_force.now(), &[notification.event_uri()]);
+            let written = || self.filters.own_extension(&[notification.event_uri()]);
             self.owner = notification.owner_id().cloned().or_else(written);
             if let Some(place) = self.listening.as_mut().filter(|_| self.owner.is_some()) {
                 Arc::make_mut(place).owner.clone_from(&self.owner);
@@ -161,13 +161,14 @@ impl Driver {
     pub(super) fn command(&mut self, command: Command) {
         match command {
             Command::Update { filters, answer } => {
-                if self.update.is_some() || self.machine.update_pending() {
-                    let busy = Error::new(ErrorKind::Busy, "another change of this subscription is pending");
-                    drop(answer.send(Err(busy)));
-                } else if self.end.is_none() {
-                    self.update = Some(Update { filters, answer: Some(answer) });
-                    self.cover_both();
-                    self.give(Input::Update);
+                if self.end.is_none() {
+                    match self.filters.change(filters, answer, self.machine.update_pending()) {
+                        Ok(()) => self.give(Input::Update),
+                        Err(answer) => {
+                            let busy = Error::new(ErrorKind::Busy, "another change of this subscription is pending");
+                            drop(answer.send(Err(busy)));
+                        }
+                    }
                 }
             }
             Command::Revalidate => {
@@ -235,7 +236,7 @@ impl Driver {
             let certainty = if lost > 0 { Certainty::Certain } else { Certainty::Possible };
             let lost = (gaps == 0).then_some(lost);
             let (cause, until) = (GapCause::Discarded, Some(self.ledger.latest(self.now().to)));
-            let filters = self.in_force.since(since.unwrap_or(SystemTime::UNIX_EPOCH)).to_vec();
+            let filters = self.filters.since(since.unwrap_or(SystemTime::UNIX_EPOCH)).to_vec();
             self.queue.push_marker(Delivery::Gap(Gap { cause, certainty, since, until, lost, filters }));
         }
     }

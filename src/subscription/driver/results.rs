@@ -246,7 +246,7 @@ impl Driver {
             self.bad_key(error, first);
         }
         self.check_filters(first);
-        self.tell_what_is_not_served();
+        self.report_not_served();
     }
 
     /// The service granted an abandoned creation.
@@ -316,7 +316,7 @@ impl Driver {
         }
         self.cleanup.in_use(&lease.id);
         if self.owner.is_none() {
-            self.owner = event::own_extension(&self.setup.filters, &lease.filters);
+            self.owner = self.filters.own_extension(&lease.filters);
         }
         let (id, fingerprint) = (lease.id.clone(), lease.fingerprint());
         let place = Arc::new(Place { id, fingerprint, owner: self.owner.clone() });
@@ -402,46 +402,17 @@ impl Driver {
         }
     }
 
-    /// The service may have other filters than the requested ones: in an adopted subscription, and after a change that
-    /// failed ambiguously. Its answer to a creation or a change is authoritative.
+    /// Sets the requested filters if the service may have others.
     pub(super) fn check_filters(&mut self, first: bool) {
-        let doubtful = self.filters_doubtful || first && !self.cleanup.has_created();
-        let Some(lease) = self.lease.as_ref().filter(|_| doubtful && self.update.is_none()) else { return };
-        if lease.filters.is_empty() {
-            return;
-        }
-        let served: Vec<&str> = lease
-            .filters
-            .iter()
-            .map(String::as_str)
-            .chain(lease.disabled.iter().map(|disabled| disabled.filter.as_str()))
-            .collect();
-        self.filters_doubtful = !event::same_filters(&served, &self.setup.filters);
-        if self.filters_doubtful {
-            self.update = Some(Update { filters: self.setup.filters.clone(), answer: None });
-            self.cover_both();
+        let is_adopted = first && !self.cleanup.has_created();
+        if self.lease.as_ref().is_some_and(|lease| self.filters.must_be_set(lease, is_adopted)) {
             self.give(Input::Update);
         }
     }
 
-    /// Filters that are asked for and whose events will not come, each time that
-    /// these are others. Of those that a change asks for, once it is answered.
-    pub(super) fn tell_what_is_not_served(&mut self) {
-        let Some(lease) = self.lease.as_ref().filter(|_| self.update.is_none()) else { return };
-        // An answer without any filter says nothing, and revokes nothing.
-        if lease.filters.is_empty() && lease.disabled.is_empty() {
-            return;
-        }
-        let mut not_served = lease.disabled.clone();
-        let named: Vec<&str> = not_served.iter().map(|disabled| disabled.filter.as_str()).collect();
-        let left_out = event::missing_filters(&self.setup.filters, &lease.filters, &named);
-        let left_out: Vec<_> = left_out.into_iter().map(DisabledFilter::left_out).collect();
-        not_served.extend(left_out);
-        if self.disabled != not_served {
-            self.disabled.clone_from(&not_served);
-            if !not_served.is_empty() {
-                self.queue.push_marker(Delivery::FiltersDisabled(not_served));
-            }
+    pub(super) fn report_not_served(&mut self) {
+        if let Some(not_served) = self.lease.as_ref().and_then(|lease| self.filters.not_served(lease)) {
+            self.queue.push_marker(Delivery::FiltersDisabled(not_served));
         }
     }
 
