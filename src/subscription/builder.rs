@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
 use super::checkpoint::{self, AckMode, Checkpoint, Keeper};
-use super::driver::{self, Ports, Setup, Shutdown, Way};
+use super::driver::{self, Ports, Route, Setup, Shutdown};
 use super::handle::SubscriptionHandle;
 use super::machine::Settings;
 use super::progress::Progress;
@@ -416,8 +416,9 @@ impl SubscriptionBuilder {
         let read = self.resume.as_ref().map(Progress::after).unwrap_or_default();
         let kept = self.checkpoint.clone().map(|store| (Keeper::new(store, read.clone()), self.ack));
         let claim = self.claim.clone();
-        let ways: Vec<_> = self.transport.iter().chain(&self.fallbacks).cloned().collect();
-        let bindings: Vec<_> = ways.into_iter().map(|transport| (transport.bind(&self.control), transport)).collect();
+        let transports: Vec<_> = self.transport.iter().chain(&self.fallbacks).cloned().collect();
+        let bindings: Vec<_> =
+            transports.into_iter().map(|transport| (transport.bind(&self.control), transport)).collect();
         #[cfg(feature = "websocket")]
         let socket = bindings.iter().find_map(|(binding, _)| binding.as_ref()?.socket.clone());
         let setup = self.check(bindings)?;
@@ -485,13 +486,13 @@ impl SubscriptionBuilder {
         if [self.failover.after, self.failover.back_after].iter().any(|time| *time < Duration::from_secs(1)) {
             return Err(Error::config("fail_over needs at least a second each"));
         }
-        let mut ways = Vec::with_capacity(bindings.len());
+        let mut routes = Vec::with_capacity(bindings.len());
         let begun = polled::first_positions(self.catch_up);
         for (binding, transport) in bindings {
-            ways.push(match binding {
+            routes.push(match binding {
                 Some(TransportBinding { control, transport, polls: true, has_address, .. }) => {
                     let control = polled::beginning(control, &begun, self.filters.clone(), self.fallbacks.is_empty())?;
-                    Way { control, transport, has_address, polls: true }
+                    Route { control, transport, has_address, polls: true }
                 }
                 binding => {
                     let (control, transport, has_address) = match binding {
@@ -500,12 +501,12 @@ impl SubscriptionBuilder {
                     };
                     let control =
                         if self.enrich { polled::enriching(control, &begun, self.filters.clone()) } else { control };
-                    Way { control, transport, has_address, polls: false }
+                    Route { control, transport, has_address, polls: false }
                 }
             });
         }
-        let first = ways.first().cloned().ok_or_else(|| Error::config("a subscription needs a transport"))?;
-        let Way { control, transport, has_address, polls } = first;
+        let first = routes.first().cloned().ok_or_else(|| Error::config("a subscription needs a transport"))?;
+        let Route { control, transport, has_address, polls } = first;
         let pace = Pace { alone: polls, ..self.pace };
         let catch_up = polled::erased(begun);
         Ok(Setup {
@@ -513,7 +514,7 @@ impl SubscriptionBuilder {
             transport,
             has_address,
             polls,
-            ways,
+            routes,
             failover: self.failover,
             registry: self.registry,
             filters: self.filters.iter().map(ToString::to_string).collect(),

@@ -40,17 +40,17 @@ enum State {
 pub(super) struct Failover {
     terms: Terms,
     /// The transports, in order of preference; `true`: refused for good.
-    ways: Vec<bool>,
-    way: usize,
+    routes: Vec<bool>,
+    route: usize,
     state: State,
     /// How many vain returns to an earlier transport there were.
     in_vain: u32,
 }
 
 impl Failover {
-    pub(super) fn new(terms: Terms, ways: usize) -> Self {
+    pub(super) fn new(terms: Terms, routes: usize) -> Self {
         let terms = Terms { after: terms.after.min(LONGEST_WAIT), back_after: terms.back_after.min(LONGEST_WAIT) };
-        Self { terms, ways: vec![false; ways], way: 0, state: State::Idle, in_vain: 0 }
+        Self { terms, routes: vec![false; routes], route: 0, state: State::Idle, in_vain: 0 }
     }
 
     /// Sets whether the present transport delivers, as of now.
@@ -61,7 +61,7 @@ impl Failover {
             (State::Up(_), true) | (State::Down(_), false) => {}
         }
         if let State::Up(since) = self.state
-            && self.way == self.first()
+            && self.route == self.first()
             && now.saturating_duration_since(since) >= self.terms.back_after
         {
             self.in_vain = 0;
@@ -70,19 +70,19 @@ impl Failover {
 
     /// No more changes.
     pub(super) fn end(&mut self) {
-        self.ways.clear();
+        self.routes.clear();
         self.state = State::Idle;
     }
 
     /// The first that was not refused.
     fn first(&self) -> usize {
-        self.ways.iter().position(|refused| !refused).unwrap_or(self.way)
+        self.routes.iter().position(|refused| !refused).unwrap_or(self.route)
     }
 
     /// The one to use after the present one, if there is any other.
     fn next(&self) -> Option<usize> {
-        let ways = self.ways.len();
-        (1..ways).map(|step| (self.way + step) % ways).find(|way| !self.ways[*way])
+        let routes = self.routes.len();
+        (1..routes).map(|step| (self.route + step) % routes).find(|route| !self.routes[*route])
     }
 
     fn wait(&self) -> Duration {
@@ -96,7 +96,7 @@ impl Failover {
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         match self.state {
             State::Down(since) => self.next().map(|_| since + self.terms.after),
-            State::Up(since) => (self.first() < self.way).then(|| since + self.wait()),
+            State::Up(since) => (self.first() < self.route).then(|| since + self.wait()),
             State::Idle => None,
         }
     }
@@ -120,14 +120,14 @@ impl Failover {
 
     /// The service refused the present transport: returns the one to change to, if any is left.
     pub(super) fn refused(&mut self, now: Instant) -> Option<usize> {
-        *self.ways.get_mut(self.way)? = true;
+        *self.routes.get_mut(self.route)? = true;
         let to = self.next()?;
         self.change(now, to);
         Some(to)
     }
 
     fn change(&mut self, now: Instant, to: usize) {
-        self.way = to;
+        self.route = to;
         self.state = State::Down(now);
     }
 }
@@ -229,19 +229,19 @@ mod tests {
     proptest! {
         #[test]
         fn it_never_stays_with_one_that_is_down_and_never_names_the_present_one(
-            ways in 1usize..4, steps in prop::collection::vec((0u64..2000, 0u8..5), 1..100),
+            routes in 1usize..4, steps in prop::collection::vec((0u64..2000, 0u8..5), 1..100),
         ) {
             let mut now = start();
-            let mut plan = Failover::new(Terms::default(), ways);
+            let mut plan = Failover::new(Terms::default(), routes);
             for (pass, what) in steps {
                 now += secs(pass);
-                let before = plan.way;
+                let before = plan.route;
                 let to = match what {
                     0 => plan.refused(now),
                     1 | 2 => { plan.observe(now, what == 1); None }
                     _ => plan.due(now),
                 };
-                prop_assert!(to.is_none_or(|to| to != before && to < ways && !plan.ways[to]));
+                prop_assert!(to.is_none_or(|to| to != before && to < routes && !plan.routes[to]));
                 if let State::Down(_) = plan.state && plan.next().is_some() {
                     prop_assert!(plan.poll_timeout().is_some());
                 }

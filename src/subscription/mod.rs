@@ -30,6 +30,7 @@ mod reconcile;
 mod redb_checkpoint;
 mod refusal;
 mod resume;
+mod routes;
 mod told;
 
 use std::collections::VecDeque;

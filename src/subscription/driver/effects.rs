@@ -28,7 +28,7 @@ impl Driver {
                 }
                 Effect::DeleteFormer => {
                     if let Some(former) = self.lease.take() {
-                        let orphan = self.cleanup.unused(Instant::now(), self.lease_way, former.id, self.granted);
+                        let orphan = self.cleanup.unused(Instant::now(), self.routes.leased(), former.id, self.granted);
                         self.delete_orphans(orphan);
                     }
                 }
@@ -49,17 +49,13 @@ impl Driver {
 
     /// Deletes subscriptions that were taken over from and are no longer read.
     fn retire(&mut self) {
-        let over = self.end.is_some();
-        let listened = |place: u64| {
-            self.reading.iter().any(|reading| reading.place == place)
-                || self.opening.iter().any(|opening| opening.place == place)
+        let is_read = |place: u64| {
+            self.end.is_none()
+                && (self.reading.iter().any(|reading| reading.place == place)
+                    || self.opening.iter().any(|opening| opening.place == place))
         };
-        let (kept, gone) =
-            std::mem::take(&mut self.retiring).into_iter().partition(|(place, ..)| !over && listened(*place));
-        self.retiring = kept;
-        let gone: Vec<(u64, usize, SubscriptionId)> = gone;
-        for (_, way, id) in gone {
-            self.orphan(way, id);
+        for (route, id) in self.routes.retired(is_read) {
+            self.orphan(route, id);
         }
     }
 
@@ -72,15 +68,13 @@ impl Driver {
 
     pub(super) fn create(&mut self, op: Op) {
         self.cleanup.creates(op);
-        self.overlap.begin_again(Instant::now());
+        self.routes.creates(Instant::now());
         self.calls.start(self.calls.watched(ops::create(self.setup.control.clone(), op, self.request())));
     }
 
     fn replace(&mut self, op: Op) {
         self.cleanup.creates(op);
-        self.replacing = Some(op);
-        // The new subscription may deliver the present one's events before the answer arrives.
-        self.overlap.begin(Instant::now());
+        self.routes.replaces(Instant::now(), op);
         self.calls.start(ops::replace(self.setup.control.clone(), op, self.request()));
     }
 
@@ -120,7 +114,7 @@ impl Driver {
 
     pub(super) fn on_lease(&mut self, op: Op, call: impl FnOnce(Arc<dyn ControlPlane>, Op, SubscriptionId) -> Pending) {
         if let Some(lease) = &self.lease {
-            self.calls.start(call(self.control_of(self.lease_way), op, lease.id.clone()));
+            self.calls.start(call(self.control_of(self.routes.leased()), op, lease.id.clone()));
         }
     }
 

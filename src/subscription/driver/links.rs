@@ -26,7 +26,7 @@ impl Driver {
 
     pub(super) fn link_failed(&mut self, link: LinkId, error: Error) {
         tracing::debug!(%error, kind = ?error.kind(), subscription = self.id_for_log(), "the link failed");
-        let is_current = self.machine.is_current(link) && self.lease_way == self.way;
+        let is_current = self.machine.is_current(link) && self.routes.has_lease();
         let mut disposition = error.disposition();
         if self.machine.phase() != machine::Phase::Closing {
             let lasts = |driver: &mut Self| !driver.machine.was_ever_up() || driver.refused_links.note(Instant::now());

@@ -6,8 +6,8 @@ mod effects;
 mod links;
 mod reader;
 mod results;
+mod routes;
 mod time;
-mod ways;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -22,19 +22,19 @@ use super::calls::Calls;
 use super::cleanup::{Cleanup, END_WITHIN, Orphan};
 use super::clocks::Clocks;
 use super::continuity::{Interval, Ledger, Loss, Proof, Proven, Span};
-use super::failover::{self, Failover};
+use super::failover;
 use super::filters::{Changed, Filters};
 use super::key_wait::{KeyWait, Undecrypted};
 use super::keys::Keys;
 use super::lease::{self, Lease};
 use super::machine::{self, Cause, Effect, End, Input, LinkId, Machine, Op, Settings};
 use super::ops::{self, Asked, Done, Pending};
-use super::overlap::Overlap;
 use super::progress::{Step, Traces};
 use super::queue::{Item, Queue};
 use super::reconcile::Pace;
 use super::refusal::{self, Refusals};
 use super::resume::{Position, ResumeToken};
+use super::routes::Routes;
 use super::told::{About, Told};
 use crate::auth::StoreLock;
 use crate::catch_up::CatchUp;
@@ -52,7 +52,7 @@ use crate::transport::{Coverage, Frame, FrameBody, Link, LinkEvent, PossibleLoss
 use crate::waiting::{WaitCause, Waiting};
 use catch_up::Recovery;
 use links::next_event;
-pub(in crate::subscription) use ways::Way;
+pub(in crate::subscription) use routes::Route;
 
 /// How long the link has at the end to show whether something is unread.
 const DRAIN_WITHIN: Duration = Duration::from_secs(3);
@@ -76,7 +76,7 @@ pub(in crate::subscription) struct Setup {
     /// Whether nothing is pushed.
     pub(in crate::subscription) polls: bool,
     /// The transports, the present one first.
-    pub(in crate::subscription) ways: Vec<Way>,
+    pub(in crate::subscription) routes: Vec<Route>,
     pub(in crate::subscription) failover: failover::Terms,
     pub(in crate::subscription) registry: Arc<Registry>,
     pub(in crate::subscription) filters: Vec<String>,
@@ -216,21 +216,11 @@ pub(in crate::subscription) struct Driver {
     /// Recent frames, by their position and text.
     recent: Seen,
     cleanup: Cleanup,
-    failover: Failover,
-    /// The transport in use, and up to which operation former ones were.
-    way: usize,
-    ways_until: Vec<(Op, usize)>,
-    /// The transport of the lease.
-    lease_way: usize,
+    routes: Routes,
     cursor: Option<Cursor>,
     /// The first waiting payload may be encrypted with a key that is in transit.
     sealed: bool,
     recreated: Option<Recreated>,
-    /// The creation of a subscription that takes over.
-    replacing: Option<Op>,
-    /// The subscriptions that were taken over from, the addresses where they are still read, and their transports.
-    retiring: Vec<(u64, usize, SubscriptionId)>,
-    overlap: Overlap,
     /// Since when it is being ended.
     ending_since: Option<Instant>,
     /// The link that is still read for events from before the end.
@@ -317,16 +307,10 @@ impl Driver {
             key_wait: KeyWait::default(),
             recent: Seen::new(RECENT, RECENT_FOR),
             cleanup: Cleanup::new(setup.registry.clone(), std::mem::take(&mut setup.leftovers)),
-            failover: Failover::new(setup.failover, setup.ways.len()),
-            way: 0,
-            ways_until: Vec::new(),
-            lease_way: 0,
+            routes: Routes::new(setup.failover, setup.routes.len()),
             cursor: None,
             sealed: false,
             recreated: None,
-            replacing: None,
-            retiring: Vec::new(),
-            overlap: Overlap::new(setup.ways.len()),
             ending_since: None,
             draining: None,
             last_error: None,

@@ -29,9 +29,8 @@ impl Driver {
                 permit.send(handed);
             }
         }
-        let settled = self.retiring.is_empty() && self.replacing.is_none() && self.lease_way == self.way;
-        let is_alone = settled && self.machine.phase() == machine::Phase::Live;
-        self.overlap.observe(Instant::now(), is_alone, self.queue.is_empty());
+        let is_live = self.machine.phase() == machine::Phase::Live;
+        self.routes.observe(Instant::now(), is_live, self.queue.is_empty());
         if out.is_closed() { Err(()) } else { Ok(()) }
     }
 
@@ -110,7 +109,7 @@ impl Driver {
                 if let Some(sent) = sent {
                     self.ledger.prove(Instant::now(), Proof::Decrypted { sent });
                 }
-                repeated = !self.overlap.admit(&owned, Instant::now());
+                repeated = !self.routes.admit(&owned, Instant::now());
                 let key = notification.dedup_key_at(position.as_deref());
                 // A count that two subscriptions push waits for its messages once.
                 if !repeated && !self.seen.holds(key, Instant::now()) && self.is_enriched(&notification) {
@@ -334,11 +333,11 @@ impl Driver {
         self.opening.clear();
         self.reading.clear();
         let mut calls = std::mem::replace(&mut self.calls, Calls::new()).without_passing();
-        let mut held: Vec<_> = self.retiring.drain(..).map(|(_, way, id)| (way, id)).collect();
+        let mut held = self.routes.retired(|_| false);
         if self.setup.delete_on_drop {
-            held.extend(self.lease.as_ref().map(|lease| (self.lease_way, lease.id.clone())));
+            held.extend(self.lease.as_ref().map(|lease| (self.routes.leased(), lease.id.clone())));
         }
-        held.iter().for_each(|(way, id)| calls.start(ops::discard(self.control_of(*way), id.clone())));
+        held.iter().for_each(|(route, id)| calls.start(ops::discard(self.control_of(*route), id.clone())));
         let (control, registry) = (self.setup.control.clone(), self.setup.registry.clone());
         drop(self);
         let deleting = async {

@@ -15,8 +15,9 @@ impl Driver {
                          it expires"
                     );
                 }
+                let takes_over = self.routes.answered(op);
                 match *result {
-                    Ok(info) => self.leased(op, asked, info),
+                    Ok(info) => self.leased(op, takes_over, asked, info),
                     Err(error) => self.failed(op, error),
                 }
             }
@@ -109,7 +110,7 @@ impl Driver {
 
     pub(super) fn failed(&mut self, op: Op, error: Error) {
         // A transport that has delivered is not withdrawn for this app (found 6.4).
-        let worked = self.lease.is_some() && self.lease_way == self.way;
+        let worked = self.lease.is_some() && self.routes.has_lease();
         let error = if worked { error } else { refusal::explain(error, self.setup.transport.kind()) };
         tracing::debug!(%error, kind = ?error.kind(), subscription = self.id_for_log(), "a call failed");
         let mut disposition = error.disposition();
@@ -135,7 +136,6 @@ impl Driver {
         if unclear && self.machine.phase() == machine::Phase::Closing {
             self.cleanup.deletion_unconfirmed();
         }
-        self.replacing.take_if(|replacing| *replacing == op);
         self.note(error);
         self.give(Input::Failed { op, disposition, unclear });
     }
@@ -179,7 +179,7 @@ impl Driver {
         }
     }
 
-    pub(super) fn leased(&mut self, op: Op, asked: Asked, info: SubscriptionInfo) {
+    pub(super) fn leased(&mut self, op: Op, takes_over: bool, asked: Asked, info: SubscriptionInfo) {
         if self.end.is_some() {
             return self.too_late(op, info.id);
         }
@@ -195,7 +195,7 @@ impl Driver {
         if !lease::is_served(&info) {
             self.note(Error::new(ErrorKind::Rejected, "the service does not serve the subscription"));
             if ours {
-                self.orphan(self.way, info.id);
+                self.orphan(self.routes.current(), info.id);
             }
             return self.give(Input::Inactive { op });
         }
@@ -206,7 +206,7 @@ impl Driver {
                 // Another process had it over another transport: it was ours, and is of no use to this one.
                 let taken_up = !ours && self.setup.resume.is_some();
                 if ours || taken_up {
-                    self.orphan(self.way, info.id);
+                    self.orphan(self.routes.current(), info.id);
                 }
                 if taken_up {
                     self.cleanup.former_is_settled();
@@ -240,7 +240,7 @@ impl Driver {
         if let Some(date) = info.answered_at {
             self.ledger.learn_date(asked.at, Instant::now(), date);
         }
-        self.replace_lease(op, lease, &info, asked);
+        self.replace_lease(takes_over, lease, &info, asked);
         self.give(Input::Leased { op, requested_at: asked.at.into_std(), lifetime, moved });
         if let Err(error) = key {
             self.bad_key(error, first);
@@ -252,7 +252,7 @@ impl Driver {
     /// The service granted an abandoned creation.
     pub(super) fn too_late(&mut self, op: Op, id: SubscriptionId) {
         if !self.keeps_subscription() {
-            let orphan = self.cleanup.unused(Instant::now(), self.way_of(op), id, self.granted);
+            let orphan = self.cleanup.unused(Instant::now(), self.routes.of(op), id, self.granted);
             self.delete_orphans(orphan);
         }
     }
@@ -267,31 +267,30 @@ impl Driver {
         }
     }
 
-    pub(super) fn replace_lease(&mut self, op: Op, lease: Lease, info: &SubscriptionInfo, asked: Asked) {
+    pub(super) fn replace_lease(&mut self, takes_over: bool, lease: Lease, info: &SubscriptionInfo, asked: Asked) {
         let resumed = self.setup.resume.take_if(|_| self.lease.is_none());
         let adopted = self.setup.adopt.take();
-        let takes_over = self.replacing.take_if(|replacing| *replacing == op).is_some();
-        let changed = self.lease_way != self.way;
+        let has_switched = !self.routes.has_lease();
         match self.lease.take() {
             // It delivers until its link is closed; then it is deleted.
-            Some(before) if (takes_over || changed) && before.id != lease.id => {
-                if changed {
+            Some(before) if (takes_over || has_switched) && before.id != lease.id => {
+                if has_switched {
                     let old = self.recreated.take().map_or_else(|| before.id.clone(), |recreated| recreated.old);
                     self.recreated = Some(Recreated { old, new: lease.id.clone() });
                 }
                 if takes_over {
                     self.ledger.supersede();
                     self.calls.start_passing(ops::look_back(
-                        self.control_of(self.lease_way),
+                        self.control_of(self.routes.leased()),
                         before.id.clone(),
                         asked.at,
                     ));
                 }
-                self.retiring.push((self.place, self.lease_way, before.id));
+                self.routes.retire(self.place, before.id);
                 self.move_cursor(lease::before_first_event(info, asked.wall));
             }
             Some(before) if before.id != lease.id => {
-                self.orphan(self.lease_way, before.id.clone());
+                self.orphan(self.routes.leased(), before.id.clone());
                 // Lost again before events arrived: the gap is still the first one's.
                 let old = self.recreated.take().map_or(before.id, |recreated| recreated.old);
                 self.recreated = Some(Recreated { old, new: lease.id.clone() });
@@ -310,7 +309,7 @@ impl Driver {
             Some(_) => {}
             None => self.first_cursor(&lease, info, asked, resumed, adopted),
         }
-        self.overlap.created(&lease.id, info.creation_time.as_ref().and_then(Timestamp::system_time));
+        self.routes.granted(&lease.id, info.creation_time.as_ref().and_then(Timestamp::system_time));
         if !info.remembered {
             self.ledger.prove(Instant::now(), Proof::Described { asked: asked.at });
         }
@@ -325,7 +324,6 @@ impl Driver {
             let cursor = self.cursor.clone().unwrap_or_else(|| Cursor::at(asked.wall));
             self.queue.push_mark(Mark { cursor, place: place.clone(), proven: self.ledger.proven() });
         }
-        self.lease_way = self.way;
         let first = self.listening.is_none();
         self.listening = Some(place);
         self.lease = Some(lease);
@@ -367,7 +365,8 @@ impl Driver {
         match resumed {
             Some(token) if token.subscription_id == lease.id => self.resume_at(token, lease, made),
             Some(ResumeToken { subscription_id, .. }) => {
-                let orphan = self.cleanup.former(Instant::now(), self.way, subscription_id.clone(), self.granted);
+                let orphan =
+                    self.cleanup.former(Instant::now(), self.routes.current(), subscription_id.clone(), self.granted);
                 self.delete_orphans(orphan);
                 self.recreated = Some(Recreated { old: subscription_id, new: lease.id.clone() });
                 self.cursor = Some(Cursor::at(made));
@@ -417,14 +416,14 @@ impl Driver {
     }
 
     /// Deletes a subscription that is provably ours.
-    pub(super) fn orphan(&mut self, way: usize, id: SubscriptionId) {
-        let orphan = self.cleanup.orphan(Instant::now(), way, id, self.granted);
+    pub(super) fn orphan(&mut self, route: usize, id: SubscriptionId) {
+        let orphan = self.cleanup.orphan(Instant::now(), route, id, self.granted);
         self.delete_orphans(orphan);
     }
 
     pub(super) fn delete_orphans(&mut self, orphans: impl IntoIterator<Item = Orphan>) {
-        for (way, id) in orphans {
-            self.calls.start(ops::discard(self.control_of(way), id));
+        for (route, id) in orphans {
+            self.calls.start(ops::discard(self.control_of(route), id));
         }
     }
 }

@@ -7,7 +7,7 @@ impl Driver {
     pub(super) fn next_timer(&self) -> Instant {
         let machine = self.machine.poll_timeout().map(Instant::from_std);
         let plan = self.recovery.plan.poll_timeout().map(Instant::from_std);
-        let failover = self.failover.poll_timeout().map(Instant::from_std);
+        let failover = self.routes.poll_timeout();
         let draining = self.draining.map(|draining| draining.until);
         let held = self.held_since.map(|since| since + HOLD);
         // Before the end the machine bounds the start: this timer would be due for ever.

@@ -1,0 +1,58 @@
+//! Several transports, one at a time.
+
+use super::*;
+
+/// One of the transports of a subscription.
+#[derive(Clone)]
+pub(in crate::subscription) struct Route {
+    pub(in crate::subscription) control: Arc<dyn ControlPlane>,
+    pub(in crate::subscription) transport: Arc<dyn Transport>,
+    pub(in crate::subscription) has_address: bool,
+    pub(in crate::subscription) polls: bool,
+}
+
+impl Driver {
+    /// Switches to another transport, if it is time to.
+    pub(super) fn fail_over(&mut self) {
+        let delivers = match self.machine.phase() {
+            machine::Phase::Live => true,
+            machine::Phase::Starting
+            | machine::Phase::Connecting
+            | machine::Phase::Reconnecting
+            | machine::Phase::Recreating => false,
+            machine::Phase::Closing | machine::Phase::Closed => return self.routes.end(),
+        };
+        if let Some(to) = self.routes.due(Instant::now(), delivers) {
+            self.switch(to);
+        }
+    }
+
+    /// Switches to another transport because the service refuses the present one; `false` if that is no reason, or none
+    /// is left.
+    pub(super) fn fail_over_refused(&mut self, error: &Error) -> bool {
+        if self.ending_since.is_some() || !matches!(error.kind(), ErrorKind::TransportRefused | ErrorKind::Permission) {
+            return false;
+        }
+        let Some(to) = self.routes.refused(Instant::now()) else { return false };
+        self.switch(to);
+        true
+    }
+
+    fn switch(&mut self, to: usize) {
+        let Some(route) = self.setup.routes.get(to).cloned() else { return };
+        tracing::info!(transport = %route.transport.kind(), subscription = self.id_for_log(), "another transport is used");
+        self.routes.switched(Instant::now(), to, self.machine.generation(), self.lease.is_some());
+        let Route { control, transport, has_address, polls } = route;
+        self.setup.control = control;
+        self.setup.transport = transport;
+        self.setup.has_address = has_address;
+        self.setup.polls = polls;
+        self.recovery.plan.polls_alone(polls);
+        self.give(Input::Exchanged);
+    }
+
+    /// The control plane of one of the transports.
+    pub(super) fn control_of(&self, route: usize) -> Arc<dyn ControlPlane> {
+        self.setup.routes.get(route).map_or_else(|| self.setup.control.clone(), |route| route.control.clone())
+    }
+}
