@@ -248,7 +248,7 @@ mod tests {
             let changed = Changed { reply: Some(2), added: names(added) };
             assert_eq!(filters.changed(ok, is_ambiguous, at(10)), Some(changed));
             assert_eq!(state(&filters), after, "{ok} {is_ambiguous}");
-            assert_eq!(filters.since(at(10)).contains(&"/b".to_owned()), true);
+            assert!(filters.since(at(10)).contains(&"/b".to_owned()));
             assert_eq!(filters.change(names("/d"), 4, false), Ok(()));
             filters.end();
             assert_eq!(filters.changed(true, false, at(20)), None);
