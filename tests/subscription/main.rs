@@ -15,6 +15,8 @@ mod conformance_stream;
 mod flood;
 #[cfg(all(feature = "pubnub", feature = "websocket"))]
 mod lossless;
+#[cfg(any(feature = "pubnub", feature = "websocket"))]
+mod own_parts;
 #[cfg(feature = "pubnub")]
 mod pubnub_bursts;
 #[cfg(feature = "pubnub")]

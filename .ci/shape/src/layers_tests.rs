@@ -5,47 +5,23 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::graph::{Crate, Edge};
-
-/// From the ground up: modules of one row may name each other.
-const LAYERS: &[&[&str]] = &[
-    &[
-        "error",
-        "ids",
-        "secret",
-        "timestamp",
-        "clock",
-        "random",
-        "guard",
-        "decode",
-        "salvage",
-        "waiting",
-        "durable",
-        "kind",
-        "registry",
-    ],
-    &["delivery", "status", "policy", "event", "codec", "dedup", "service_clock"],
-    &["http", "system"],
-    &["auth"],
-    &["control"],
-    &["rest"],
-    &["transport", "catch_up"],
-    &["subscription"],
-];
-/// The other event systems stand beside the subscription and do not know it.
-const ASIDE: &[&str] = &["digital", "agent"];
-/// The highest layer that they may name.
-const ASIDE_STANDS_ON: usize = 3;
+use crate::layers::{BESIDE, BESIDE_STANDS_ON, LAYERS};
+use crate::picture;
 
 fn layer(module: &[String]) -> Option<usize> {
     let name = module.first()?;
-    LAYERS.iter().position(|row| row.contains(&name.as_str()))
+    LAYERS.iter().position(|layer| layer.modules.contains(&name.as_str()))
+}
+
+fn is_beside(name: &str) -> bool {
+    BESIDE.iter().any(|(module, _)| *module == name)
 }
 
 fn points_up(edge: &Edge) -> bool {
     let (Some(from), Some(to)) = (edge.from.first(), edge.to.first()) else { return false };
-    let (from_aside, to_aside) = (ASIDE.contains(&from.as_str()), ASIDE.contains(&to.as_str()));
-    if from_aside || to_aside {
-        return from != to && (to_aside || layer(&edge.to).is_none_or(|layer| layer > ASIDE_STANDS_ON));
+    let (from_beside, to_beside) = (is_beside(from), is_beside(to));
+    if from_beside || to_beside {
+        return from != to && (to_beside || layer(&edge.to).is_none_or(|layer| layer > BESIDE_STANDS_ON));
     }
     match (layer(&edge.from), layer(&edge.to)) {
         (Some(from), Some(to)) => to > from,
@@ -63,4 +39,11 @@ fn every_path_points_to_its_own_layer_or_a_lower_one() {
     let lines: Vec<String> =
         up.iter().map(|edge| format!("{}:{} names {}", edge.file.display(), edge.line, edge.path)).collect();
     assert!(up.is_empty(), "{} paths point up:\n{}\n{pairs:#?}", up.len(), lines.join("\n"));
+}
+
+#[test]
+fn the_committed_picture_is_drawn_from_the_layers() {
+    let committed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/architecture.svg");
+    let committed = std::fs::read_to_string(committed).expect("docs/architecture.svg is readable");
+    assert!(committed == picture::draw(), "run: cargo run -p shape -- picture > docs/architecture.svg");
 }

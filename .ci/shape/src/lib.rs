@@ -3,5 +3,7 @@
 pub mod circles;
 pub mod count;
 pub mod graph;
+pub mod layers;
 #[cfg(test)]
 mod layers_tests;
+pub mod picture;

@@ -3,6 +3,7 @@
 //! ```text
 //! cargo run -p shape              the table
 //! cargo run -p shape -- circles   the circles of the root crate, module by module
+//! cargo run -p shape -- picture   the layers of the root crate as SVG
 //! ```
 
 use std::collections::BTreeSet;
@@ -41,6 +42,10 @@ fn row(title: &str, cells: impl IntoIterator<Item = String>) {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
+    if std::env::args().nth(1).as_deref() == Some("picture") {
+        print!("{}", shape::picture::draw());
+        return Ok(());
+    }
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let mut figures = Vec::new();
     let mut crates = Vec::new();
