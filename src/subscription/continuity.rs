@@ -61,9 +61,9 @@ pub(in crate::subscription) enum Proof {
     Described { asked: Instant },
     /// A poll that left then was answered with everything that was published before, or is
     /// held, while the service answers beside it; `cursor` is the position that came back.
-    Answer { asked: Instant, cursor: Option<SystemTime> },
+    Answer { asked: Instant, cursor: SystemTime },
     /// As [`Answer`](Self::Answer), by an answer that the service's buffer may have cut.
-    CutAnswer { asked: Instant, cursor: Option<SystemTime> },
+    CutAnswer { asked: Instant, cursor: SystemTime },
     /// An event of this subscription arrived that was sent at `sent`.
     Event { sent: SystemTime },
     /// The peer answered over the same connection to something that was sent at `asked`: a heartbeat, a ping, a
@@ -367,8 +367,8 @@ impl Ledger {
             Proof::Answer { asked, cursor } | Proof::CutAnswer { asked, cursor } => {
                 let asked = self.clock.at(asked).from;
                 // A position beyond the present is by a clock that cannot be compared.
-                let cursor = cursor.filter(|cursor| *cursor <= add(latest, ORDER_SLACK));
-                Some(cursor.map_or(asked, |cursor| cursor.min(latest).max(asked)))
+                let is_plausible = cursor <= add(latest, ORDER_SLACK);
+                Some(if is_plausible { cursor.min(latest).max(asked) } else { asked })
             }
             Proof::Event { sent } => self.clock.sent(now, sent).then_some(sent),
             Proof::Polled { upto } => Some(upto),

@@ -58,9 +58,9 @@ fn each_proof_moves_the_kinds_it_proves_and_no_other() {
     type Make = fn(Instant) -> Proof;
     let rows: [(Make, &[Loss], u64); 8] = [
         (|asked| Proof::Described { asked }, &[There, Address, Key], 5_000),
-        (|asked| Proof::Answer { asked, cursor: Some(at(9_000)) }, &[Read, Buffer], 9_000),
-        (|asked| Proof::Answer { asked, cursor: None }, &[Read, Buffer], 5_000),
-        (|asked| Proof::CutAnswer { asked, cursor: Some(at(9_000)) }, &[Read], 9_000),
+        (|asked| Proof::Answer { asked, cursor: at(9_000) }, &[Read, Buffer], 9_000),
+        (|asked| Proof::Answer { asked, cursor: at(9_000_000) }, &[Read, Buffer], 5_000),
+        (|asked| Proof::CutAnswer { asked, cursor: at(9_000) }, &[Read], 9_000),
         (|_| Proof::Event { sent: at(8_000) }, &[There, Address, Read], 8_000),
         (|asked| Proof::Reply { asked }, &[Read], 5_000),
         (|_| Proof::Decrypted { sent: at(8_000) }, &[Key], 8_000),
@@ -82,15 +82,15 @@ fn each_proof_moves_the_kinds_it_proves_and_no_other() {
 fn found_1_2_an_answer_proves_nothing_up_to_its_arrival() {
     let mut world = World::new();
     // Asked at 1 s, answered up to 2 s, arrived at 14 s.
-    world.prove(14_000, |world| Proof::Answer { asked: world.instant(1_000), cursor: Some(at(2_000)) });
+    world.prove(14_000, |world| Proof::Answer { asked: world.instant(1_000), cursor: at(2_000) });
     assert_eq!(world.excluded()[Loss::Read as usize], 2_000);
     // A position an hour ahead is by a clock that cannot be compared.
     let mut world = World::new();
-    world.prove(14_000, |world| Proof::Answer { asked: world.instant(1_000), cursor: Some(at(3_614_000)) });
+    world.prove(14_000, |world| Proof::Answer { asked: world.instant(1_000), cursor: at(3_614_000) });
     assert_eq!(world.excluded()[Loss::Read as usize], 1_000);
     // And one an hour behind.
     let mut world = World::new();
-    world.prove(14_000, |world| Proof::Answer { asked: world.instant(1_000), cursor: Some(ours(2_000)) });
+    world.prove(14_000, |world| Proof::Answer { asked: world.instant(1_000), cursor: ours(2_000) });
     assert_eq!(world.excluded()[Loss::Read as usize], 1_000);
 }
 
@@ -156,7 +156,7 @@ fn a_gap_begins_where_the_failed_kind_was_excluded_and_settles_only_its_span() {
 #[test]
 fn found_1_4_a_moved_address_was_confirmed_at_its_last_request() {
     let mut world = World::new();
-    world.prove(300_000, |world| Proof::Answer { asked: world.instant(299_000), cursor: Some(at(300_000)) });
+    world.prove(300_000, |world| Proof::Answer { asked: world.instant(299_000), cursor: at(300_000) });
     world.ledger.relocate();
     // The link can tell how long ago the new address may have come into use.
     let read_at = world.ledger.read_at().unwrap();
@@ -165,7 +165,7 @@ fn found_1_4_a_moved_address_was_confirmed_at_its_last_request() {
     // An event at the former address confirms it.
     let mut world = World::new();
     world.prove(300_000, |_| Proof::Event { sent: at(299_500) });
-    world.prove(300_000, |world| Proof::Answer { asked: world.instant(200_000), cursor: Some(at(299_600)) });
+    world.prove(300_000, |world| Proof::Answer { asked: world.instant(200_000), cursor: at(299_600) });
     world.ledger.relocate();
     assert!(world.ledger.read_at().unwrap() >= world.instant(298_000));
 }
@@ -181,7 +181,7 @@ fn the_buffer_of_a_new_address_holds_nothing_from_before() {
     assert!(age <= 2 * SECOND, "{age:?}");
     // What the link of a former address reports begins where that was excluded last.
     let mut world = World::new();
-    world.prove(300_000, |world| Proof::Answer { asked: world.instant(200_000), cursor: Some(at(200_000)) });
+    world.prove(300_000, |world| Proof::Answer { asked: world.instant(200_000), cursor: at(200_000) });
     world.prove(300_000, |world| Proof::Described { asked: world.instant(300_000) });
     world.ledger.relocate();
     let now = world.instant(310_000);

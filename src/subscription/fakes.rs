@@ -444,7 +444,7 @@ fn whole() -> Coverage {
 }
 
 pub(super) fn cursor(token: u64) -> Cursor {
-    Cursor { timetoken: token.to_string(), region: Some(7), session: None }
+    Cursor::from_ticks(token).with_detail(Some("7".to_owned()))
 }
 
 /// An event as subscription `by` tells it: its own uuid, the same body.

@@ -859,7 +859,7 @@ mod tests {
             owner: None,
         });
         let mark = |n: u64| Mark {
-            cursor: crate::control::Cursor { timetoken: n.to_string(), region: None, session: None },
+            cursor: crate::control::Cursor::from_ticks(n),
             place: place.clone(),
             proven: Proven::all(at(n)),
         };
@@ -868,9 +868,9 @@ mod tests {
         queue.push_mark(mark(2));
         push(&mut queue, frame(1, 1));
         queue.push_mark(mark(3));
-        assert!(matches!(queue.pop(), Some(Item::Mark(m)) if m.cursor.timetoken == "2"));
+        assert!(matches!(queue.pop(), Some(Item::Mark(m)) if m.cursor.ticks() == 2));
         assert!(matches!(queue.pop(), Some(Item::Frame { .. })));
-        assert!(matches!(queue.pop(), Some(Item::Mark(m)) if m.cursor.timetoken == "3"));
+        assert!(matches!(queue.pop(), Some(Item::Mark(m)) if m.cursor.ticks() == 3));
         assert!(queue.is_empty());
     }
 

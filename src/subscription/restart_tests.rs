@@ -13,7 +13,7 @@ impl Log {
 
     /// Where a link goes on: a first position lies before everything.
     fn place(world: &World, link: usize) -> u64 {
-        let token: u64 = world.transport.target(link).cursor.timetoken.parse().unwrap();
+        let token: u64 = world.transport.target(link).cursor.ticks();
         token.saturating_sub(Self::BASE)
     }
 

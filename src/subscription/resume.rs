@@ -122,9 +122,7 @@ impl ResumeToken {
 impl fmt::Display for ResumeToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = self.clone();
-        if let Some(cursor) = &mut shown.cursor {
-            cursor.session = None;
-        }
+        shown.cursor = shown.cursor.map(|cursor| cursor.with_secret(None));
         f.write_str(&serde_json::to_string(&shown).map_err(|_| fmt::Error)?)
     }
 }
@@ -167,7 +165,7 @@ mod tests {
     fn a_token_survives_its_text_and_shows_no_secret() {
         let address = fingerprint(&Secret::new("123_abc"), &Secret::new("sub-c-1"));
         let cursor =
-            Cursor { timetoken: "17000000000000000".into(), region: Some(4), session: Some(Secret::new("wsc-secret")) };
+            Cursor::from_ticks(7).with_detail(Some("4".to_owned())).with_secret(Some(Secret::new("wsc-secret")));
         let at = std::time::SystemTime::UNIX_EPOCH;
         let mut token = ResumeToken::new("id-1".into(), address, Some(cursor), Proven::all(at));
         token.seen.push(DedupKey::from_bytes([7; 16]));

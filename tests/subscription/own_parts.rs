@@ -11,11 +11,15 @@ use ringcentral_events::event::GapClosure;
 use ringcentral_events::transport::{
     Coverage, Frame, FrameBody, Link, LinkEvent, PossibleLoss, Target, Transport, TransportKind,
 };
-use ringcentral_events::{Delivery, Error, ErrorKind, EventFilter, Origin, Result};
+use ringcentral_events::{Delivery, Error, ErrorKind, EventFilter, Origin, Result, SystemClock, WallClock as _};
 use serde_json::json;
 use tokio::sync::mpsc;
 
 use crate::support::subscribing::{STORE, client, quick, soon, start, subscribe};
+
+fn now() -> SystemTime {
+    SystemClock.now()
+}
 
 /// Events of this process.
 #[derive(Debug)]
@@ -63,13 +67,13 @@ impl CatchUp for OneChange {
     }
 
     async fn begin(&self, _filters: &[EventFilter]) -> Result<SyncToken> {
-        Ok(SyncToken::new("start", SystemTime::now()))
+        Ok(SyncToken::new("start", now()))
     }
 
     async fn sync(&self, request: SyncRequest<'_>) -> Result<SyncPage> {
         let change = Found::change(STORE, None, &json!({ "found": "missed" }))?;
         let found = if request.since.is_some() { vec![change] } else { Vec::new() };
-        Ok(SyncPage::new(found, SyncToken::new("next", SystemTime::now())))
+        Ok(SyncPage::new(found, SyncToken::new("next", now())))
     }
 }
 
@@ -77,9 +81,9 @@ fn batch(text: Option<&str>, possible_loss: Option<PossibleLoss>) -> LinkEvent {
     let frames = text.map(|text| {
         let payload = json!({ "uuid": text, "event": STORE, "body": { "pushed": text } });
         let body = FrameBody::Payload(serde_json::value::to_raw_value(&payload).unwrap());
-        Frame::new(body, SystemTime::now())
+        Frame::new(body, now())
     });
-    let cursor = Cursor::at(SystemTime::now());
+    let cursor = Cursor::at(now());
     LinkEvent::Batch { frames: frames.into_iter().collect(), cursor, coverage: Coverage::Pushed, possible_loss }
 }
 

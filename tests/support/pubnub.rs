@@ -162,7 +162,7 @@ pub(crate) fn answer(tt: &str, numbers: impl IntoIterator<Item = usize>) -> Stri
 }
 
 pub(crate) fn cursor(timetoken: &str, region: Option<u32>) -> Cursor {
-    serde_json::from_value(serde_json::json!({"timetoken": timetoken, "region": region})).unwrap()
+    serde_json::from_value(serde_json::json!({"ticks": timetoken.parse::<u64>().unwrap(), "detail": region.map(|region| region.to_string())})).unwrap()
 }
 
 pub(crate) fn target(cursor: Cursor) -> Target {

@@ -303,7 +303,7 @@ impl Driver {
                 // By the transport's own clock, should this machine's be ahead: it was confirmed at most a lifetime
                 // before the last answer. At a new address nothing is older.
                 let lifetime = self.granted.unwrap_or(lease::ASSUMED_LIFETIME).max(lease::ASSUMED_LIFETIME);
-                let read = self.cursor.as_ref().and_then(Cursor::time).and_then(|at| at.checked_sub(lifetime));
+                let read = self.cursor.as_ref().and_then(|at| at.time().checked_sub(lifetime));
                 self.move_cursor(read.map_or(confirmed, |read| read.min(confirmed)));
             }
             Some(_) => {}
@@ -386,7 +386,7 @@ impl Driver {
     /// Continues where a reader stopped, and reports it if that may be too long ago or at another address.
     pub(super) fn resume_at(&mut self, token: ResumeToken, lease: &Lease, made: SystemTime) {
         let same_place = token.address == lease.fingerprint();
-        self.cursor = token.cursor.map(|cursor| Cursor { region: cursor.region.filter(|_| same_place), ..cursor });
+        self.cursor = token.cursor.map(|cursor| if same_place { cursor } else { cursor.with_detail(None) });
         self.cursor.get_or_insert_with(|| Cursor::at(made));
         let now = Instant::now();
         if !same_place {

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 
-use super::request::is_timetoken;
+use super::request::{cursor, timetoken};
 use crate::control::Cursor;
 use crate::error::{Disposition, Error, ErrorKind, Result};
 use crate::salvage::{elements, fields, unwrapped};
@@ -210,7 +210,7 @@ fn salvage(text: &str, patched: bool) -> Result<Read, Unusable> {
         return Err(Unusable::Malformed("PubNub's answer has neither a position nor messages"));
     }
     // Of two positions the earlier one: messages between them may be delivered twice, but none is lost.
-    let cursor = named("t").filter_map(position_in).min_by_key(|cursor| cursor.timetoken.parse::<u64>().ok());
+    let cursor = named("t").filter_map(position_in).min_by_key(Cursor::ticks);
     let (mut frames, mut has_all) = (Vec::new(), answer.closed);
     for list in named("m").filter(|list| *list != "null") {
         match elements(list) {
@@ -237,16 +237,16 @@ fn position_in(text: &str) -> Option<Cursor> {
     if let Some(cursor) = serde_json::from_str(text).ok().and_then(position) {
         return Some(cursor);
     }
-    let (mut timetoken, mut region) = (None, None);
+    let (mut ticks, mut region) = (None, None);
     // A truncated position may have lost digits.
     for (name, value) in fields(text).filter(|position| position.closed)?.parts {
         match &*name {
-            "t" => timetoken = Some(value.trim_matches('"')).filter(|digits| is_timetoken(digits)),
+            "t" => ticks = timetoken(value.trim_matches('"')),
             "r" => region = value.trim_matches('"').parse().ok(),
             _ => {}
         }
     }
-    Some(Cursor { timetoken: timetoken?.to_owned(), region, session: None })
+    Some(cursor(ticks?, region))
 }
 
 /// Reads one envelope; the payload may be readable though the envelope is not.
@@ -266,8 +266,8 @@ fn payload_in(text: &str) -> Message {
     match payload.and_then(|payload| RawValue::from_string(payload.to_owned()).ok()) {
         Some(payload) => {
             let published = envelope.iter().find(|(name, _)| name == "p").and_then(|(_, value)| position_in(value));
-            let sent_at = published.as_ref().and_then(Cursor::time);
-            Message { body: FrameBody::Payload(payload), position: published.map(written), sent_at }
+            let sent_at = published.as_ref().map(Cursor::time);
+            Message { body: FrameBody::Payload(payload), position: published.as_ref().map(written), sent_at }
         }
         None => malformed(text, "an envelope that cannot be read"),
     }
@@ -279,10 +279,10 @@ fn malformed(text: &str, reason: &'static str) -> Message {
     Message { body: FrameBody::Malformed { raw: text[..end].into(), reason }, position: None, sent_at: None }
 }
 
-fn written(Cursor { timetoken, region, .. }: Cursor) -> Box<str> {
-    match region {
-        Some(region) => format!("{timetoken}/{region}").into_boxed_str(),
-        None => timetoken.into_boxed_str(),
+fn written(cursor: &Cursor) -> Box<str> {
+    match cursor.detail() {
+        Some(region) => format!("{}/{region}", cursor.ticks()).into_boxed_str(),
+        None => cursor.ticks().to_string().into_boxed_str(),
     }
 }
 
@@ -290,8 +290,7 @@ fn written(Cursor { timetoken, region, .. }: Cursor) -> Box<str> {
 pub(super) fn time(status: u16, body: &[u8]) -> Option<Cursor> {
     let text = std::str::from_utf8(body).ok().filter(|_| status == 200)?;
     let digits = unwrapped(text).strip_prefix('[')?.strip_suffix(']')?.trim().trim_matches('"');
-    let timetoken = Some(digits).filter(|digits| digits.len() == 17 && is_timetoken(digits))?.to_owned();
-    Some(Cursor { timetoken, region: None, session: None })
+    timetoken(digits).filter(|_| digits.len() == 17).map(Cursor::from_ticks)
 }
 
 /// The payload of one envelope, byte for byte. Neither its kind (`e`) nor its channel is checked: the reader judges
@@ -308,8 +307,8 @@ fn message(raw: &RawValue, patched: bool) -> Message {
     match serde_json::from_str(raw.get()) {
         Ok(Envelope { d: Some(payload), p }) => {
             let published = p.and_then(position);
-            let sent_at = published.as_ref().and_then(Cursor::time);
-            Message { body: FrameBody::Payload(payload.to_owned()), position: published.map(written), sent_at }
+            let sent_at = published.as_ref().map(Cursor::time);
+            Message { body: FrameBody::Payload(payload.to_owned()), position: published.as_ref().map(written), sent_at }
         }
         Ok(Envelope { d: None, .. }) => malformed("an envelope without a payload"),
         // A repeated key, or half of a surrogate pair in one.
@@ -323,7 +322,7 @@ fn position(raw: &RawValue) -> Option<Cursor> {
     if !raw.get().starts_with('{') {
         return None;
     }
-    let (timetoken, region) = match serde_json::from_str::<SubscriptionCursor>(raw.get()) {
+    let (digits, region) = match serde_json::from_str::<SubscriptionCursor>(raw.get()) {
         Ok(cursor) => (cursor.timetoken, Some(cursor.region)),
         Err(_) => {
             let lenient: Position<'_> = serde_json::from_str(raw.get()).ok()?;
@@ -331,5 +330,5 @@ fn position(raw: &RawValue) -> Option<Cursor> {
             (digits(lenient.t?), lenient.r.and_then(|raw| digits(raw).parse().ok()))
         }
     };
-    is_timetoken(&timetoken).then_some(Cursor { timetoken, region, session: None })
+    timetoken(&digits).map(|ticks| cursor(ticks, region))
 }

@@ -96,7 +96,7 @@ pub(super) struct PubNubLink {
     endpoint: Endpoint,
     cursor: Cursor,
     /// The region that answered last.
-    region: Option<u32>,
+    region: Option<String>,
     /// Everything that was published before this instant has been read.
     last_good: Option<Instant>,
     burst: Burst,
@@ -137,13 +137,13 @@ impl PubNubLink {
         last_good: Option<Instant>,
     ) -> Self {
         // A cursor with a region came from an answer: this link continues one that failed.
-        let burst = Burst::new(tuning.buffer_size, cursor.region.is_some());
+        let burst = Burst::new(tuning.buffer_size, cursor.detail().is_some());
         Self {
             http,
             tuning,
             burst,
             endpoint,
-            region: cursor.region,
+            region: cursor.detail().map(str::to_owned),
             cursor,
             last_good,
             pace: Pace::default(),
@@ -171,9 +171,8 @@ impl PubNubLink {
     /// Whether another region answers than before: the only sign that it took over, without all events of the former
     /// one (pubnub.md §7, row 8).
     fn moves_to(&mut self, cursor: &Cursor) -> bool {
-        let before = self.region;
-        self.region = cursor.region.or(before);
-        before.is_some() && before != self.region
+        let Some(now) = cursor.detail() else { return false };
+        self.region.replace(now.to_owned()).is_some_and(|before| before != now)
     }
 
     /// The path to the service is dead.

@@ -49,8 +49,8 @@ impl Endpoint {
     /// One long poll from `cursor`.
     pub(super) fn subscribe(&self, cursor: &Cursor, deadline: Duration) -> TransportRequest {
         let mut query = self.query();
-        query.insert("tt".to_owned(), cursor.timetoken.clone());
-        if let Some(region) = cursor.region {
+        query.insert("tt".to_owned(), cursor.ticks().to_string());
+        if let Some(region) = cursor.detail() {
             query.insert("tr".to_owned(), region.to_string());
         }
         // The last segment stands for a JSONP callback and is required.
@@ -115,12 +115,18 @@ pub(super) fn encode(text: &str) -> String {
     out
 }
 
-/// Refuses an invalid cursor, or one that PubNub would take for "now".
+/// Refuses a cursor that PubNub would take for "now".
 pub(super) fn check(cursor: &Cursor) -> Result<()> {
-    if is_timetoken(&cursor.timetoken) { Ok(()) } else { Err(Error::config("the cursor is not one of PubNub's")) }
+    if cursor.ticks() > 0 { Ok(()) } else { Err(Error::config("the cursor is not one of PubNub's")) }
 }
 
-/// Whether `text` is a position: digits only, more than zero, within 64 bits.
-pub(super) fn is_timetoken(text: &str) -> bool {
-    text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u64>().is_ok_and(|ticks| ticks > 0)
+/// A position: digits only, more than zero, within 64 bits.
+pub(super) fn timetoken(text: &str) -> Option<u64> {
+    let is_digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|ticks| is_digits && *ticks > 0)
+}
+
+/// The position at a timetoken, in the region that named it.
+pub(super) fn cursor(timetoken: u64, region: Option<u32>) -> Cursor {
+    Cursor::from_ticks(timetoken).with_detail(region.map(|region| region.to_string()))
 }

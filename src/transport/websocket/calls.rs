@@ -219,7 +219,7 @@ impl ControlPlane for SocketSession {
 
     /// Continues the session of another process, if the gateway allows it.
     async fn resume(&self, id: &SubscriptionId, at: &Cursor) -> Result<SubscriptionInfo> {
-        let Some(token) = at.session.clone().filter(|_| self.held(id).is_none()) else { return self.get(id).await };
+        let Some(token) = at.secret().cloned().filter(|_| self.held(id).is_none()) else { return self.get(id).await };
         let _turn = self.turn.lock().await;
         let socket = self.take_up(id, token).await?;
         let held = ActiveSubscription {

@@ -99,7 +99,7 @@ fn batch(event_buffer: &mut EventBuffer, cursor: Cursor) -> Option<LinkEvent> {
 
 /// The position from which another process would continue.
 fn place(state: &State, wall: SystemTime) -> Cursor {
-    Cursor { session: state.wsc.as_ref().map(|wsc| wsc.token.clone()), ..Cursor::at(wall) }
+    Cursor::at(wall).with_secret(state.wsc.as_ref().map(|wsc| wsc.token.clone()))
 }
 
 #[async_trait]
