@@ -285,9 +285,9 @@ const ROWS: &[(&str, &str, &[&str])] = &[
     ("healthy: flood", "", &["a_flood_into_a_large_queue_arrives_whole"]),
     (
         "scale: 1000 subscriptions",
-        "1000 polls, 50 MB, nothing after",
+        "1000 polls, 54 MiB, nothing after",
         &[
-            "a_thousand_subscriptions_open_a_thousand_polls_within_50_mb",
+            "a_thousand_subscriptions_open_a_thousand_polls_within_54_mib",
             "a_thousand_subscriptions_fit_on_a_current_thread_runtime",
         ],
     ),
