@@ -16,6 +16,7 @@ mod handle;
 mod key_wait;
 mod keys;
 mod lease;
+mod links;
 mod machine;
 mod ops;
 mod orphans;

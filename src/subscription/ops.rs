@@ -128,10 +128,19 @@ fn wall(control: &dyn ControlPlane) -> SystemTime {
 
 pub(super) type Pending = BoxFuture<'static, Done>;
 
+/// Aborts a call whose result is no longer needed.
+pub(super) struct AbortOnDrop(AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 /// A call that can be aborted.
-pub(super) fn abortable(call: Pending) -> (Pending, AbortHandle) {
+pub(super) fn abortable(call: Pending) -> (Pending, AbortOnDrop) {
     let (call, handle) = futures_util::future::abortable(call);
-    (Box::pin(async move { call.await.unwrap_or(Done::BrokenOff) }), handle)
+    (Box::pin(async move { call.await.unwrap_or(Done::BrokenOff) }), AbortOnDrop(handle))
 }
 
 /// A call of users' code, which may panic: that is a result too, and the task that waits for it cleans up as after any

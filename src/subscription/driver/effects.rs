@@ -1,6 +1,7 @@
 //! Runs the machine's effects.
 
 use super::*;
+use crate::subscription::links::{Drained, Epoch};
 
 /// The most received answers that are read when the link is closed.
 const READ_OUT: usize = 10_000;
@@ -49,12 +50,8 @@ impl Driver {
 
     /// Deletes subscriptions that were taken over from and are no longer read.
     fn retire(&mut self) {
-        let is_read = |place: u64| {
-            self.end.is_none()
-                && (self.reading.iter().any(|reading| reading.place == place)
-                    || self.opening.iter().any(|opening| opening.place == place))
-        };
-        for (route, id) in self.routes.retired(is_read) {
+        let is_over = self.end.is_some();
+        for (route, id) in self.routes.retired(|place| !is_over && self.links.listen_at(place)) {
             self.orphan(route, id);
         }
     }
@@ -160,37 +157,26 @@ impl Driver {
         };
         let opening = ops::open(self.setup.control.clone(), self.setup.transport.clone(), link, target);
         let (call, abort) = ops::abortable(self.calls.watched(opening));
-        self.opening.push(Opening { id: link, place: self.place, _abort: AbortOnDrop(abort) });
+        self.links.open(link, abort);
         self.calls.start_passing(call);
     }
 
-    pub(super) fn close(&mut self, link: LinkId) {
-        self.opening.retain(|opening| opening.id != link);
-        if let Some(at) = self.reading.iter().position(|reading| reading.id == link) {
-            // It is closed once it has shown whether something is unread.
-            if self.draining.is_some_and(|draining| draining.link == link) {
-                return;
-            }
-            let mut reading = self.reading.swap_remove(at);
-            if self.shutdown == Some(Shutdown::Drain) {
-                self.read_out(&mut reading);
-            }
-            // Without a close frame, if another process is to continue the session.
-            if !self.keeps_subscription() {
-                self.calls.start(ops::part(reading.link));
-            }
+    pub(super) fn close(&mut self, id: LinkId) {
+        let Some((place, mut link)) = self.links.close(id) else { return };
+        if self.shutdown == Some(Shutdown::Drain) {
+            self.read_out(place, &mut *link);
+        }
+        // Without a close frame, if another process is to continue the session.
+        if !self.keeps_subscription() {
+            self.calls.start(ops::part(link));
         }
     }
 
-    /// The end is requested: the present link checks whether something is unread. A path that died silently looks the
-    /// same as a quiet one (found 1.8).
+    /// The end is requested: the present link checks whether something is unread.
     pub(super) fn drain(&mut self) {
-        let now = Instant::now();
-        let (place, machine) = (self.place, &self.machine);
-        let present = |reading: &&mut Reading| reading.place == place && machine.is_current(reading.id);
-        if let Some(reading) = self.reading.iter_mut().find(present) {
-            reading.link.check();
-            self.draining = Some(Draining { link: reading.id, asked: now, until: now + DRAIN_WITHIN });
+        let machine = &self.machine;
+        if let Some(link) = self.links.drain(Instant::now(), |link| machine.is_current(link)) {
+            link.check();
         }
     }
 
@@ -219,17 +205,11 @@ impl Driver {
         }
     }
 
-    /// Ends the draining once everything that was sent before the end is read, or cannot be.
     pub(super) fn drained(&mut self) {
-        let Some(Draining { link, asked, until }) = self.draining else { return };
-        let proven = self.ledger.is_read(asked);
-        let at = self.reading.iter().position(|reading| reading.id == link);
-        if !proven && at.is_some() && Instant::now() < until {
-            return;
-        }
-        self.draining = None;
-        if !proven {
-            let gap = self.ledger.possible(Instant::now(), &[Loss::Read]);
+        let (now, ledger) = (Instant::now(), &self.ledger);
+        let Some(Drained { link, is_read }) = self.links.drained(now, |asked| ledger.is_read(asked)) else { return };
+        if !is_read {
+            let gap = self.ledger.possible(now, &[Loss::Read]);
             self.end_unread(GapCause::EndedOffline, gap);
         }
         if self.end.is_some() {
@@ -238,16 +218,16 @@ impl Driver {
     }
 
     /// Delivers the events that arrived before the end.
-    fn read_out(&mut self, reading: &mut Reading) {
+    fn read_out(&mut self, place: Epoch, link: &mut dyn Link) {
         for _ in 0..READ_OUT {
-            match reading.link.next().now_or_never() {
+            match link.next().now_or_never() {
                 Some(Ok(LinkEvent::Batch { frames, cursor, coverage, possible_loss })) => {
-                    self.batch(reading.place, frames, cursor, coverage, possible_loss);
+                    self.batch(place, frames, cursor, coverage, possible_loss);
                 }
                 Some(Ok(LinkEvent::Continued { asked, read_to_end, buffer })) => {
-                    self.continued(reading.place, asked, read_to_end, buffer);
+                    self.continued(place, asked, read_to_end, buffer);
                 }
-                Some(Ok(LinkEvent::Answered { asked })) => self.answered(reading.place, asked),
+                Some(Ok(LinkEvent::Answered { asked })) => self.answered(place, asked),
                 Some(Ok(LinkEvent::Alive | LinkEvent::At(_) | LinkEvent::Leaving)) => {}
                 Some(Err(_)) | None => break,
             }
@@ -313,7 +293,7 @@ impl Driver {
     pub(super) fn finish(&mut self, end: End) {
         tracing::info!(?end, subscription = self.id_for_log(), "the subscription has ended");
         self.end = Some(end);
-        self.opening.clear();
+        self.links.end();
         if let Some(lease) = &self.lease {
             let is_left = match end {
                 End::Closed { deleted } => !deleted && !self.keeps_subscription(),

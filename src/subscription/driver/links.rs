@@ -4,23 +4,17 @@ use std::panic::AssertUnwindSafe;
 
 use super::*;
 use crate::guard;
+use crate::subscription::links::{Epoch, Reads};
 
 impl Driver {
     pub(super) fn opened(&mut self, id: LinkId, result: Result<Box<dyn Link>>) {
-        let Some(at) = self.opening.iter().position(|opening| opening.id == id) else {
-            // Closed while it was being opened.
-            if let Ok(link) = result {
-                self.calls.start(ops::part(link));
-            }
-            return;
-        };
-        let Opening { id, place, .. } = self.opening.swap_remove(at);
         match result {
             Ok(link) => {
-                let left_at = (place != self.place).then(Instant::now);
-                self.reading.push(Reading { id, place, link, left_at });
+                let unwanted = self.links.opened(Instant::now(), id, link);
+                unwanted.into_iter().for_each(|link| self.calls.start(ops::part(link)));
             }
-            Err(error) => self.link_failed(id, error),
+            Err(error) if self.links.not_opened(id) => self.link_failed(id, error),
+            Err(_) => {}
         }
     }
 
@@ -44,12 +38,11 @@ impl Driver {
         self.give(input);
     }
 
-    pub(super) fn link_event(&mut self, at: usize, event: Result<LinkEvent>) {
-        let Some(reading) = self.reading.get(at) else { return };
-        let (id, place, left_at) = (reading.id, reading.place, reading.left_at);
+    pub(super) fn link_event(&mut self, id: LinkId, event: Result<LinkEvent>) {
+        let Some(place) = self.links.address_of(id) else { return };
         match event {
             Err(error) => {
-                drop(self.reading.swap_remove(at));
+                self.links.ended(id);
                 self.link_failed(id, error);
             }
             Ok(LinkEvent::Alive) => {
@@ -58,11 +51,10 @@ impl Driver {
             }
             Ok(LinkEvent::At(cursor)) => self.at(place, cursor),
             Ok(LinkEvent::Answered { asked }) => {
-                // A question from before it was left proves nothing about later events.
-                self.give(if left_at.is_some_and(|left| asked < left) {
-                    Input::LinkAlive { link: id }
-                } else {
+                self.give(if self.links.is_read(id, asked) {
                     Input::LinkRead { link: id }
+                } else {
+                    Input::LinkAlive { link: id }
                 });
                 self.answered(place, asked);
             }
@@ -83,26 +75,24 @@ impl Driver {
         }
     }
 
-    /// Whether the links are read now: not for a while when the queue is full, and after that again, dropping events
-    /// that do not fit (found 6.13).
     pub(super) fn reads_links(&mut self, now: Instant) -> bool {
-        if !self.queue.is_full() {
-            self.held_since = None;
-            return true;
+        match self.links.reads(now, self.queue.is_full()) {
+            Reads::Yes => true,
+            Reads::No => false,
+            Reads::Dropping => {
+                tracing::debug!(
+                    subscription = self.id_for_log(),
+                    "the reader is too slow: what does not fit is dropped"
+                );
+                self.queue.spill();
+                true
+            }
         }
-        let since = *self.held_since.get_or_insert(now);
-        if now < since + HOLD {
-            return false;
-        }
-        tracing::debug!(subscription = self.id_for_log(), "the reader is too slow: what does not fit is dropped");
-        self.queue.spill();
-        self.held_since = None;
-        true
     }
 
     /// A position does not prove that the subscription delivers.
-    fn at(&mut self, place: u64, cursor: Cursor) {
-        if place == self.place {
+    fn at(&mut self, place: Epoch, cursor: Cursor) {
+        if self.links.is_present(place) {
             self.cursor = Some(cursor);
             self.push_mark();
         }
@@ -110,8 +100,7 @@ impl Driver {
 
     /// Everything before this position in the stream was read, and that is proven.
     pub(super) fn push_mark(&mut self) {
-        // While a former link still delivers, only its own position covers everything.
-        let alone = self.reading.iter().all(|reading| reading.place == self.place);
+        let alone = self.links.read_present_only();
         if alone {
             self.ledger.leave_former();
         }
@@ -121,15 +110,15 @@ impl Driver {
     }
 
     /// The peer answered over the link to a question that was sent at `asked`.
-    pub(super) fn answered(&mut self, place: u64, asked: Instant) {
-        if place == self.place {
+    pub(super) fn answered(&mut self, place: Epoch, asked: Instant) {
+        if self.links.is_present(place) {
             self.ledger.prove(Instant::now(), Proof::Reply { asked });
             self.push_mark();
         }
     }
 
-    pub(super) fn continued(&mut self, place: u64, asked: Instant, read_to_end: bool, buffer: usize) {
-        if place == self.place
+    pub(super) fn continued(&mut self, place: Epoch, asked: Instant, read_to_end: bool, buffer: usize) {
+        if self.links.is_present(place)
             && let Some(gap) = self.ledger.continued(Instant::now(), asked, read_to_end, buffer)
         {
             self.tell_gap(GapCause::ConnectionBroken, gap);
@@ -138,14 +127,14 @@ impl Driver {
 
     pub(super) fn batch(
         &mut self,
-        place: u64,
+        place: Epoch,
         frames: Vec<Frame>,
         cursor: Cursor,
         coverage: Coverage,
         loss: Option<PossibleLoss>,
     ) {
         let now = Instant::now();
-        let is_present = place == self.place;
+        let is_present = self.links.is_present(place);
         // Without a position two events of one text look the same.
         let first = frames.first().filter(|first| first.position.is_some()).map(trace);
         let known = first.is_some_and(|first| self.recent.holds(first, now));
@@ -214,16 +203,16 @@ fn trace(frame: &Frame) -> DedupKey {
 }
 
 /// The next event of any link; pends for ever without a link.
-pub(super) async fn next_event(links: &mut [Reading]) -> (usize, Result<LinkEvent>) {
-    if links.is_empty() {
+pub(super) async fn next_event(links: &mut Links<Box<dyn Link>, AbortOnDrop>) -> (LinkId, Result<LinkEvent>) {
+    let links = links.reading();
+    if links.len() == 0 {
         return std::future::pending().await;
     }
-    let (event, at, _) = select_all(links.iter_mut().map(event_of)).await;
-    (at, event)
+    select_all(links.map(|(id, link)| event_of(link).map(move |event| (id, event)))).await.0
 }
 
 /// A link may be a user's code, and panic.
-fn event_of(reading: &mut Reading) -> impl Future<Output = Result<LinkEvent>> + Send + Unpin {
-    let event = AssertUnwindSafe(reading.link.next()).catch_unwind();
+fn event_of(link: &mut Box<dyn Link>) -> impl Future<Output = Result<LinkEvent>> + Send + Unpin {
+    let event = AssertUnwindSafe(link.next()).catch_unwind();
     event.map(|event| event.unwrap_or_else(|_| Err(guard::panicked("the transport's link"))))
 }

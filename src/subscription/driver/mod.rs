@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use futures_util::FutureExt as _;
-use futures_util::future::{AbortHandle, select_all};
+use futures_util::future::select_all;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
@@ -27,8 +27,9 @@ use super::filters::{Changed, Filters};
 use super::key_wait::{KeyWait, Undecrypted};
 use super::keys::Keys;
 use super::lease::{self, Lease};
+use super::links::Links;
 use super::machine::{self, Cause, Effect, End, Input, LinkId, Machine, Op, Settings};
-use super::ops::{self, Asked, Done, Pending};
+use super::ops::{self, AbortOnDrop, Asked, Done, Pending};
 use super::progress::{Step, Traces};
 use super::queue::{Item, Queue};
 use super::reconcile::Pace;
@@ -54,19 +55,12 @@ use catch_up::Recovery;
 use links::next_event;
 pub(in crate::subscription) use routes::Route;
 
-/// How long the link has at the end to show whether something is unread.
-const DRAIN_WITHIN: Duration = Duration::from_secs(3);
 /// Shorter waits are not reported.
 const WORTH_TELLING: Duration = Duration::from_secs(2);
 /// How many frames are remembered to recognize repetitions, and for how long: several times an answer as large as the
 /// largest buffer.
 const RECENT: usize = 4096;
 const RECENT_FOR: Duration = Duration::from_secs(30 * 60);
-/// How long the links are not read while the reader's queue is full: events wait at the service and in the network
-/// meanwhile. A gateway wants its pings answered within 10 s (websocket-and-webhooks.md, D), and a dead link shows only
-/// when it is read.
-const HOLD: Duration = Duration::from_secs(7);
-
 /// The driver's configuration at its start.
 pub(in crate::subscription) struct Setup {
     pub(in crate::subscription) control: Arc<dyn ControlPlane>,
@@ -151,41 +145,6 @@ pub(in crate::subscription) struct Place {
     pub(in crate::subscription) owner: Option<ExtensionId>,
 }
 
-/// A link that is being read.
-struct Reading {
-    id: LinkId,
-    place: u64,
-    link: Box<dyn Link>,
-    /// When another address, or subscription, replaced the one that it reads.
-    left_at: Option<Instant>,
-}
-
-/// A link that is being opened.
-struct Opening {
-    id: LinkId,
-    place: u64,
-    /// Aborts the opening when dropped.
-    _abort: AbortOnDrop,
-}
-
-/// Aborts a call whose result is no longer needed.
-struct AbortOnDrop(AbortHandle);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-/// At the end the link checks whether something is unread.
-#[derive(Clone, Copy)]
-struct Draining {
-    link: LinkId,
-    /// When the end was requested: everything that was sent before is to be read.
-    asked: Instant,
-    until: Instant,
-}
-
 pub(in crate::subscription) struct Driver {
     setup: Setup,
     machine: Machine,
@@ -194,12 +153,8 @@ pub(in crate::subscription) struct Driver {
     /// The subjects of events.
     told: Told,
     recovery: Recovery,
-    /// Since when the links are not read, because the queue is full.
-    held_since: Option<Instant>,
     keys: Keys,
     lease: Option<Lease>,
-    /// Counts the addresses, so that links of a former one are distinguished.
-    place: u64,
     /// The present address, as in a resume token.
     listening: Option<Arc<Place>>,
     /// Since when events may be missing.
@@ -223,13 +178,10 @@ pub(in crate::subscription) struct Driver {
     recreated: Option<Recreated>,
     /// Since when it is being ended.
     ending_since: Option<Instant>,
-    /// The link that is still read for events from before the end.
-    draining: Option<Draining>,
     last_error: Option<Arc<Error>>,
     end: Option<End>,
     shutdown: Option<Shutdown>,
-    opening: Vec<Opening>,
-    reading: Vec<Reading>,
+    links: Links<Box<dyn Link>, AbortOnDrop>,
     calls: Calls,
     clocks: Clocks,
     /// The lifetime that was last granted.
@@ -252,7 +204,7 @@ enum Woken {
     Shutdown(Option<Shutdown>),
     Command(Command),
     Done(Box<Done>),
-    Link(usize, Result<LinkEvent>),
+    Link(LinkId, Result<LinkEvent>),
     Timer,
     Room,
     ReaderGone,
@@ -294,10 +246,8 @@ impl Driver {
             seen,
             told: Told::after(setup.resume.as_ref(), now),
             recovery: Recovery::new(&setup, now),
-            held_since: None,
             keys: Keys::default(),
             lease: None,
-            place: 0,
             listening: None,
             ledger,
             filters: Filters::new(std::mem::take(&mut setup.filters)),
@@ -312,12 +262,10 @@ impl Driver {
             sealed: false,
             recreated: None,
             ending_since: None,
-            draining: None,
             last_error: None,
             end: None,
             shutdown: None,
-            opening: Vec::new(),
-            reading: Vec::new(),
+            links: Links::new(),
             calls: Calls::new(),
             clocks: Clocks::new(now, setup.clock.wall()),
             granted: None,
@@ -376,7 +324,7 @@ impl Driver {
             Some(command) = commands.recv() => Woken::Command(command),
             done = self.calls.next() => done.map_or(Woken::Timer, |done| Woken::Done(Box::new(done))),
             () = sleep_until(timer) => Woken::Timer,
-            (at, event) = next_event(&mut self.reading), if reads_links => Woken::Link(at, event),
+            (link, event) = next_event(&mut self.links), if reads_links => Woken::Link(link, event),
             permit = out.reserve(), if self.queue.is_ready() && !self.sealed => match permit {
                 Ok(_) => Woken::Room,
                 Err(_) => Woken::ReaderGone,
@@ -391,7 +339,7 @@ impl Driver {
             Woken::Shutdown(Some(how)) => self.shut_down(how),
             Woken::Command(command) => self.command(command),
             Woken::Done(done) => self.done(*done),
-            Woken::Link(at, event) => self.link_event(at, event),
+            Woken::Link(link, event) => self.link_event(link, event),
             Woken::ReaderGone => self.reader_gone(),
             Woken::Timer | Woken::Room | Woken::Shutdown(None) => {}
         }

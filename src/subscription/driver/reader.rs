@@ -310,13 +310,12 @@ impl Driver {
 
     pub(super) fn is_over(&self) -> bool {
         let is_settled = self.cleanup.is_settled(Instant::now());
-        self.end.is_some() && self.queue.is_empty() && is_settled && self.draining.is_none()
+        self.end.is_some() && self.queue.is_empty() && is_settled && self.links.is_drained()
     }
 
     /// Reports the end; then calls in flight get a limited time, so that a late grant leaves no orphan.
     pub(super) async fn last_words(&mut self, out: mpsc::Sender<Handed>) {
-        let links = std::mem::take(&mut self.reading);
-        links.into_iter().for_each(|reading| self.calls.start(ops::part(reading.link)));
+        self.links.take_all().for_each(|link| self.calls.start(ops::part(link)));
         if let Some(error) = self.end.and_then(|end| self.end_error(end)) {
             // A dropped reader needs no end.
             drop(out.send(Handed::End(error)).await);
@@ -330,8 +329,7 @@ impl Driver {
     /// After a panic of the task: deletes its subscriptions, within a limited time.
     pub(super) async fn abandon(mut self: Box<Self>) {
         tracing::error!(subscription = self.id_for_log(), "the subscription's task panicked");
-        self.opening.clear();
-        self.reading.clear();
+        drop(self.links.take_all());
         let mut calls = std::mem::replace(&mut self.calls, Calls::new()).without_passing();
         let mut held = self.routes.retired(|_| false);
         if self.setup.delete_on_drop {

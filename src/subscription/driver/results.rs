@@ -286,7 +286,7 @@ impl Driver {
                         asked.at,
                     ));
                 }
-                self.routes.retire(self.place, before.id);
+                self.routes.retire(self.links.epoch(), before.id);
                 self.move_cursor(lease::before_first_event(info, asked.wall));
             }
             Some(before) if before.id != lease.id => {
@@ -340,13 +340,8 @@ impl Driver {
     pub(super) fn move_cursor(&mut self, made_before: SystemTime) {
         self.cursor = Some(Cursor::at(made_before));
         self.ledger.relocate();
-        // Events in transit there are read, or reported as a possible loss. An answer of the peer proves nothing about
-        // them.
-        for reading in self.reading.iter_mut().filter(|reading| reading.place == self.place) {
-            reading.left_at = Some(Instant::now());
-            reading.link.check();
-        }
-        self.place += 1;
+        // An answer of the peer proves nothing about events in transit there.
+        self.links.leave(Instant::now()).for_each(|link| link.check());
     }
 
     pub(super) fn first_cursor(
@@ -357,7 +352,7 @@ impl Driver {
         resumed: Option<ResumeToken>,
         adopted: Option<SubscriptionId>,
     ) {
-        self.place += 1;
+        self.links.begin();
         if resumed.is_none() {
             self.ledger.begin(asked.at);
         }

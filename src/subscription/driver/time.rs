@@ -8,14 +8,13 @@ impl Driver {
         let machine = self.machine.poll_timeout().map(Instant::from_std);
         let plan = self.recovery.plan.poll_timeout().map(Instant::from_std);
         let failover = self.routes.poll_timeout();
-        let draining = self.draining.map(|draining| draining.until);
-        let held = self.held_since.map(|since| since + HOLD);
+        let links = self.links.poll_timeout();
         // Before the end the machine bounds the start: this timer would be due for ever.
         let start = self.start_by.filter(|_| self.end.is_some());
         let cleanup = self.cleanup.poll_timeout(Instant::now());
         let key = self.key_wait.next().filter(|_| self.sealed);
         let undecrypted = self.undecrypted.next();
-        [machine, plan, failover, cleanup, start, self.waits_until(), draining, held, key, undecrypted]
+        [machine, plan, failover, cleanup, start, self.waits_until(), links, key, undecrypted]
             .into_iter()
             .flatten()
             .fold(self.clocks.next(), Instant::min)
