@@ -9,6 +9,7 @@ mod continuity;
 mod counts;
 mod driver;
 mod failover;
+mod failures;
 #[cfg(test)]
 mod fakes;
 mod filters;

@@ -1,26 +1,7 @@
 //! Explains refusals of the service.
 
-use tokio::time::Instant;
-
-use super::machine::{MAX_REFUSALS, REFUSAL_PERIOD};
 use crate::error::{Disposition, Error, ErrorKind};
 use crate::kind::TransportKind;
-
-/// Counts consecutive refusals of requests that had worked before. Pure.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Refusals {
-    count: u32,
-    first: Option<Instant>,
-}
-
-impl Refusals {
-    /// Counts one more; returns whether they last so long that they are permanent.
-    pub(super) fn note(&mut self, now: Instant) -> bool {
-        self.count = self.count.saturating_add(1);
-        let first = *self.first.get_or_insert(now);
-        self.count >= MAX_REFUSALS && now.saturating_duration_since(first) >= REFUSAL_PERIOD
-    }
-}
 
 /// Turns the service's refusal to create a subscription into an error that names the remedy. Other errors are returned
 /// unchanged.
@@ -89,19 +70,6 @@ mod tests {
             assert_eq!(told.permission().map(str::to_owned), permission);
             assert!(std::error::Error::source(&told).is_some());
         }
-    }
-
-    #[test]
-    fn refusals_are_an_answer_when_there_are_many_over_two_minutes() {
-        let start = Instant::now();
-        let note = |seconds: &[u64]| {
-            let mut refusals = Refusals::default();
-            let last = seconds.iter().map(|second| refusals.note(start + std::time::Duration::from_secs(*second)));
-            last.last().unwrap()
-        };
-        assert!(!note(&[0, 1, 2, 3, 4, 119]));
-        assert!(!note(&[0, 50, 100, 200]));
-        assert!(note(&[0, 1, 2, 3, 120]));
     }
 
     #[test]

@@ -124,7 +124,7 @@ impl Driver {
     }
 
     pub(super) fn answer_update(&mut self, ok: bool) {
-        let is_ambiguous = self.last_error.as_ref().is_some_and(|error| error.is_ambiguous());
+        let (error, is_ambiguous) = self.failures.of_update();
         let Some(Changed { reply, added }) = self.filters.changed(ok, is_ambiguous, self.now().to) else { return };
         let result = if ok {
             self.cover();
@@ -132,7 +132,7 @@ impl Driver {
             self.report_not_served();
             Ok(())
         } else {
-            Err(self.shared_error("the filters could not be changed"))
+            Err(error)
         };
         match reply {
             // The caller may have stopped waiting; the change stands.

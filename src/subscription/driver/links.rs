@@ -21,11 +21,8 @@ impl Driver {
     pub(super) fn link_failed(&mut self, link: LinkId, error: Error) {
         tracing::debug!(%error, kind = ?error.kind(), subscription = self.id_for_log(), "the link failed");
         let is_current = self.machine.is_current(link) && self.routes.has_lease();
-        let mut disposition = error.disposition();
-        if self.machine.phase() != machine::Phase::Closing {
-            let lasts = |driver: &mut Self| !driver.machine.was_ever_up() || driver.refused_links.note(Instant::now());
-            disposition = self.final_if(disposition, &error, lasts);
-        }
+        let (phase, was_up) = (self.machine.phase(), self.machine.was_ever_up());
+        let disposition = self.failures.link(Instant::now(), &error, phase, was_up);
         if is_current && disposition == Disposition::Fatal && self.fail_over_refused(&error) {
             return self.note(error);
         }
@@ -46,7 +43,7 @@ impl Driver {
                 self.link_failed(id, error);
             }
             Ok(LinkEvent::Alive) => {
-                self.refused_links = Refusals::default();
+                self.failures.link_succeeded();
                 self.give(Input::LinkAlive { link: id });
             }
             Ok(LinkEvent::At(cursor)) => self.at(place, cursor),

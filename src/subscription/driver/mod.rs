@@ -23,6 +23,7 @@ use super::cleanup::{Cleanup, END_WITHIN, Orphan};
 use super::clocks::Clocks;
 use super::continuity::{Interval, Ledger, Loss, Proof, Proven, Span};
 use super::failover;
+use super::failures::Failures;
 use super::filters::{Changed, Filters};
 use super::key_wait::{KeyWait, Undecrypted};
 use super::keys::Keys;
@@ -33,7 +34,6 @@ use super::ops::{self, AbortOnDrop, Asked, Done, Pending};
 use super::progress::{Step, Traces};
 use super::queue::{Item, Queue};
 use super::reconcile::Pace;
-use super::refusal::{self, Refusals};
 use super::resume::{Position, ResumeToken};
 use super::routes::Routes;
 use super::told::{About, Told};
@@ -50,7 +50,7 @@ use crate::ids::{ExtensionId, SubscriptionId};
 use crate::registry::Registry;
 use crate::status::{Phase, Status, Wait};
 use crate::transport::{Coverage, Frame, FrameBody, Link, LinkEvent, PossibleLoss, Target, Transport};
-use crate::waiting::{WaitCause, Waiting};
+use crate::waiting::Waiting;
 use catch_up::Recovery;
 use links::next_event;
 pub(in crate::subscription) use routes::Route;
@@ -178,7 +178,7 @@ pub(in crate::subscription) struct Driver {
     recreated: Option<Recreated>,
     /// Since when it is being ended.
     ending_since: Option<Instant>,
-    last_error: Option<Arc<Error>>,
+    failures: Failures,
     end: Option<End>,
     shutdown: Option<Shutdown>,
     links: Links<Box<dyn Link>, AbortOnDrop>,
@@ -186,9 +186,6 @@ pub(in crate::subscription) struct Driver {
     clocks: Clocks,
     /// The lifetime that was last granted.
     granted: Option<Duration>,
-    /// Refusals of what had worked before, of calls and of links.
-    refused_calls: Refusals,
-    refused_links: Refusals,
     /// Until when the next attempt is delayed, and the status of that delay if it is worth reporting: computed once for
     /// each wait.
     waiting: Option<(Waiting, Option<Wait>)>,
@@ -262,15 +259,13 @@ impl Driver {
             sealed: false,
             recreated: None,
             ending_since: None,
-            last_error: None,
+            failures: Failures::default(),
             end: None,
             shutdown: None,
             links: Links::new(),
             calls: Calls::new(),
             clocks: Clocks::new(now, setup.clock.wall()),
             granted: None,
-            refused_calls: Refusals::default(),
-            refused_links: Refusals::default(),
             waiting: None,
             start_by: Some(now + setup.settings.start_within),
             expiry: None,

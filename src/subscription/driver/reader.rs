@@ -258,7 +258,7 @@ impl Driver {
             {
                 return;
             }
-            (_, Some(end)) => match self.end_error(end) {
+            (_, Some(end)) => match self.failures.of_end(end) {
                 Some(error) => Err(error),
                 None => Err(Error::new(ErrorKind::Closed, "the subscription was closed while it was being created")),
             },
@@ -273,41 +273,6 @@ impl Driver {
         }
     }
 
-    pub(super) fn end_error(&self, end: End) -> Option<Error> {
-        match end {
-            End::Closed { .. } => None,
-            End::Fatal => Some(self.shared_error("the subscription cannot continue")),
-            End::Refused => Some(
-                Error::new(
-                    ErrorKind::TransportRefused,
-                    "the transport's peer keeps refusing the subscriptions that RingCentral makes for it; PubNub is \
-                     withdrawn for new apps: use the WebSocket transport or webhooks instead",
-                )
-                .with_source(self.shared_error("the last refusal")),
-            ),
-            // Retried for a while, since it can pass (SUB-406); the user must see the cause.
-            End::StartTimeout
-                if self
-                    .last_error
-                    .as_ref()
-                    .is_some_and(|it| matches!(it.kind(), ErrorKind::Permission | ErrorKind::Auth)) =>
-            {
-                Some(self.shared_error("a permission is missing").with_disposition(Disposition::Fatal))
-            }
-            End::StartTimeout => Some(
-                Error::new(ErrorKind::Timeout, "the subscription could not be created in time")
-                    .with_source(self.shared_error("no call failed, but none was answered")),
-            ),
-        }
-    }
-
-    pub(super) fn shared_error(&self, otherwise: &'static str) -> Error {
-        match &self.last_error {
-            Some(error) => Error::clone(error),
-            None => Error::new(ErrorKind::Internal, otherwise),
-        }
-    }
-
     pub(super) fn is_over(&self) -> bool {
         let is_settled = self.cleanup.is_settled(Instant::now());
         self.end.is_some() && self.queue.is_empty() && is_settled && self.links.is_drained()
@@ -316,7 +281,7 @@ impl Driver {
     /// Reports the end; then calls in flight get a limited time, so that a late grant leaves no orphan.
     pub(super) async fn last_words(&mut self, out: mpsc::Sender<Handed>) {
         self.links.take_all().for_each(|link| self.calls.start(ops::part(link)));
-        if let Some(error) = self.end.and_then(|end| self.end_error(end)) {
+        if let Some(error) = self.end.and_then(|end| self.failures.of_end(end)) {
             // A dropped reader needs no end.
             drop(out.send(Handed::End(error)).await);
         }
@@ -371,7 +336,7 @@ impl Driver {
             machine::Phase::Closed => Phase::Closed,
         };
         if phase == Phase::Live && status.borrow().phase != Phase::Live {
-            self.last_error = None;
+            self.failures.recovered();
         }
         let id = self.lease.as_ref().map(|lease| lease.id.clone());
         let attempts = self.machine.failed_attempts();
@@ -382,8 +347,8 @@ impl Driver {
         let waiting = self.next_try(phase);
         status.send_if_modified(|status| {
             let new_error = self
-                .last_error
-                .as_ref()
+                .failures
+                .last()
                 .is_some_and(|new| status.last_error.as_ref().is_none_or(|old| !Arc::ptr_eq(old, new)));
             let changed = status.phase != phase
                 || status.transport != transport
@@ -391,7 +356,7 @@ impl Driver {
                 || status.is_polling != is_polling
                 || status.failed_attempts != attempts
                 || status.waiting != waiting
-                || status.last_error.is_some() != self.last_error.is_some()
+                || status.last_error.is_some() != self.failures.last().is_some()
                 || new_error
                 || status.expires_at != expires_at;
             if changed {
@@ -403,7 +368,7 @@ impl Driver {
                     is_polling,
                     failed_attempts: attempts,
                     waiting,
-                    last_error: self.last_error.clone(),
+                    last_error: self.failures.last().cloned(),
                     deleted: self.end.is_some() && self.machine.is_deleted() && is_clean,
                 };
             }
@@ -427,10 +392,9 @@ impl Driver {
     /// What the next attempt on the way to `Live` waits for, if that is worth reporting.
     fn next_try(&mut self, phase: Phase) -> Option<Wait> {
         let now = Instant::now();
-        let last_error = self.last_error.as_deref();
         let by_machine = || {
             let until = Instant::from_std(self.machine.waits_until()?);
-            Some((until, last_error.map_or(WaitCause::BackOff, WaitCause::after)))
+            Some((until, self.failures.wait_cause()))
         };
         let found = match phase {
             Phase::Live | Phase::Closing | Phase::Closed => None,

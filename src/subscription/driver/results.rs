@@ -1,6 +1,7 @@
 //! Processes the results of calls.
 
 use super::*;
+use crate::subscription::failures::FailedCall;
 use crate::timestamp::Timestamp;
 
 impl Driver {
@@ -109,22 +110,14 @@ impl Driver {
     }
 
     pub(super) fn failed(&mut self, op: Op, error: Error) {
-        // A transport that has delivered is not withdrawn for this app (found 6.4).
-        let worked = self.lease.is_some() && self.routes.has_lease();
-        let error = if worked { error } else { refusal::explain(error, self.setup.transport.kind()) };
+        let call = FailedCall {
+            phase: self.machine.phase(),
+            transport: self.setup.transport.kind(),
+            has_worked: self.lease.is_some() && self.routes.has_lease(),
+            is_renewing: self.machine.is_renewing(),
+        };
+        let (error, disposition) = self.failures.call(Instant::now(), error, call);
         tracing::debug!(%error, kind = ?error.kind(), subscription = self.id_for_log(), "a call failed");
-        let mut disposition = error.disposition();
-        // "Not ready yet" (SUB-406) passes after an installation; later it is a withdrawn permission.
-        if error.kind() == ErrorKind::Permission && self.machine.phase() != machine::Phase::Starting {
-            disposition = Disposition::Fatal;
-        }
-        if self.machine.phase() != machine::Phase::Closing {
-            // While a lease is held, its end decides.
-            let lasts = |driver: &mut Self| {
-                !driver.machine.is_renewing() && (!worked || driver.refused_calls.note(Instant::now()))
-            };
-            disposition = self.final_if(disposition, &error, lasts);
-        }
         if self.machine.expects(op) && disposition == Disposition::Fatal && self.fail_over_refused(&error) {
             return self.note(error);
         }
@@ -140,43 +133,8 @@ impl Driver {
         self.give(Input::Failed { op, disposition, unclear });
     }
 
-    /// Classifies an error of a request that may have worked before: only permanent errors are fatal at once, a refusal
-    /// when it `lasts` (found 6.4).
-    pub(super) fn final_if(
-        &mut self,
-        disposition: Disposition,
-        error: &Error,
-        lasts: impl FnOnce(&mut Self) -> bool,
-    ) -> Disposition {
-        let retry = Disposition::Retry { after: None };
-        match (disposition, error.kind()) {
-            // Another token may work.
-            (Disposition::Refresh, _) => retry,
-            (Disposition::Fatal, ErrorKind::Auth) if error.is_login_refused() => Disposition::Fatal,
-            (
-                Disposition::Fatal,
-                ErrorKind::Auth
-                | ErrorKind::Permission
-                | ErrorKind::TransportRefused
-                | ErrorKind::Rejected
-                | ErrorKind::NotFound
-                | ErrorKind::Protocol,
-            ) => {
-                if lasts(self) {
-                    Disposition::Fatal
-                } else {
-                    retry
-                }
-            }
-            (disposition, _) => disposition,
-        }
-    }
-
-    /// After the end, the error that caused it counts, and not later ones.
     pub(super) fn note(&mut self, error: Error) {
-        if self.machine.phase() != machine::Phase::Closing {
-            self.last_error = Some(Arc::new(error));
-        }
+        self.failures.note(self.machine.phase(), error);
     }
 
     pub(super) fn leased(&mut self, op: Op, takes_over: bool, asked: Asked, info: SubscriptionInfo) {
@@ -236,7 +194,7 @@ impl Driver {
                 lifetime
             }
         };
-        self.refused_calls = Refusals::default();
+        self.failures.call_succeeded();
         if let Some(date) = info.answered_at {
             self.ledger.learn_date(asked.at, Instant::now(), date);
         }
@@ -262,7 +220,7 @@ impl Driver {
     pub(super) fn bad_key(&mut self, error: Error, first: bool) {
         tracing::warn!(%error, subscription = self.id_for_log(), "the service sent an unusable key");
         if first {
-            self.last_error = Some(Arc::new(error));
+            self.note(error);
             self.give(Input::Abort);
         }
     }
