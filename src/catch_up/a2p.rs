@@ -1,15 +1,16 @@
 //! High-volume messages, by date.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::ask::{Listing, OVERLAP, get, read_position, write_position};
+use super::ask::{Listing, OVERLAP, get};
+use super::round::{self, Ask, Keyed, Step};
 use super::{CatchUp, Found, SyncPage, SyncRequest, SyncToken, scope, time};
 use crate::clock::Clock;
+use crate::delivery::{Changes, OpenReason};
 use crate::error::Result;
 use crate::event::lenient::Lenient as _;
 use crate::event::uri::Parts;
@@ -43,7 +44,7 @@ impl A2pMessages {
 
 /// The position in one account's messages. All times are the service's.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Position {
+pub(super) struct A2pPosition {
     /// Every message that was created before this has been read.
     time: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -76,9 +77,6 @@ impl Window {
     }
 }
 
-/// Keyed by the account's path.
-type Positions = BTreeMap<String, Position>;
-
 #[async_trait]
 impl CatchUp for A2pMessages {
     fn name(&self) -> &'static str {
@@ -97,49 +95,36 @@ impl CatchUp for A2pMessages {
     }
 
     async fn begin(&self, filters: &[EventFilter]) -> Result<SyncToken> {
-        let now = self.clock.wall();
-        let mut positions = Positions::new();
-        for path in by_account(filters)?.into_keys() {
-            let from = time::millis(now).saturating_sub(OVERLAP);
-            let query = [("dateFrom", time::text(from)), ("perPage", "1".to_owned())];
-            let answer = get(&self.client, &self.clock, &list(&path), &query).await?;
-            positions.insert(path, Position { time: answer.at, back: None, read_since: None });
-        }
-        write_position(&positions, now)
+        round::begin(self, filters, &self.clock).await
     }
 
     async fn sync(&self, request: SyncRequest<'_>) -> Result<SyncPage> {
-        let now = self.clock.wall();
-        let accounts = by_account(request.filters)?;
-        let mut positions: Positions = read_position(request.from).unwrap_or_default();
-        positions.retain(|path, _| accounts.contains_key(path));
-        let unread = positions.iter().find(|(_, held)| held.back.is_some()).map(|(path, _)| path.clone());
-        let (mut all, mut complete) = (Vec::new(), true);
-        for (path, filters) in &accounts {
-            if unread.as_ref().is_some_and(|unread| unread != path) {
-                continue;
-            }
-            let (found, position, whole) = self.page(&request, path, filters, positions.remove(path)).await?;
-            all.extend(found);
-            complete &= whole;
-            positions.insert(path.clone(), position);
-        }
-        let more = (unread.is_some() && request.since.is_some()) || positions.values().any(|held| held.back.is_some());
-        Ok(SyncPage::new(all, write_position(&positions, now)?).with_more(more).with_complete(complete))
+        round::sync(self, request, &self.clock).await
     }
 }
 
-impl A2pMessages {
-    async fn page(
-        &self,
-        request: &SyncRequest<'_>,
-        path: &str,
-        filters: &[&EventFilter],
-        held: Option<Position>,
-    ) -> Result<(Vec<Found>, Position, bool)> {
+#[async_trait]
+impl Keyed for A2pMessages {
+    type Position = A2pPosition;
+
+    fn path(&self, filter: &EventFilter) -> Option<Result<String>> {
+        (filter.kind() == EventKind::A2pMessage).then(|| scope::account_path(filter))
+    }
+
+    fn is_partly_read(position: &A2pPosition) -> bool {
+        position.back.is_some()
+    }
+
+    async fn first(&self, ask: Ask<'_>) -> Result<A2pPosition> {
+        let from = time::millis(self.clock.wall()).saturating_sub(OVERLAP);
+        let query = [("dateFrom", time::text(from)), ("perPage", "1".to_owned())];
+        let answer = get(&self.client, &self.clock, &list(ask.path), &query).await?;
+        Ok(A2pPosition { time: answer.at, back: None, read_since: None })
+    }
+
+    async fn step(&self, ask: Ask<'_>, held: Option<A2pPosition>) -> Result<Step<A2pPosition>> {
         let ours = time::millis(self.clock.wall());
-        let since = request.since.map(time::millis);
-        let made = request.from.map(|token| time::millis(token.made_at()));
+        let Ask { path, filters, since, made } = ask;
         let time = held.as_ref().map(|held| held.time);
         let read_since = held.as_ref().and_then(|held| held.read_since);
         let back = held.and_then(|held| held.back);
@@ -169,7 +154,7 @@ impl A2pMessages {
         let mut all = Vec::new();
         for raw in records.iter().rev() {
             for filter in filters {
-                all.extend(found(filter, uri.as_deref(), raw, window)?);
+                all.extend(found(filter, uri.as_deref(), raw, window)?.map(|found| (None, found)));
             }
         }
         let to = back.as_ref().map_or(answer.at, |back| back.to);
@@ -177,24 +162,17 @@ impl A2pMessages {
         let position = match next {
             Some(page) => {
                 let time = time.unwrap_or(window.created);
-                Position { time, back: Some(Back { window, to, page }), read_since: None }
+                A2pPosition { time, back: Some(Back { window, to, page }), read_since: None }
             }
-            None => Position { time: to, back: None, read_since: since.filter(|_| back.is_some()) },
+            None => A2pPosition { time: to, back: None, read_since: since.filter(|_| back.is_some()) },
         };
-        Ok((all, position, is_whole))
+        let open = if is_whole { Vec::new() } else { vec![(Changes::ALL, OpenReason::Unread)] };
+        Ok(Step { found: all, position, open })
     }
 }
 
 fn list(path: &str) -> String {
     format!("{path}/a2p-sms/messages")
-}
-
-fn by_account(filters: &[EventFilter]) -> Result<BTreeMap<String, Vec<&EventFilter>>> {
-    let mut accounts = BTreeMap::<String, Vec<&EventFilter>>::new();
-    for filter in filters.iter().filter(|filter| filter.kind() == EventKind::A2pMessage) {
-        accounts.entry(scope::account_path(filter)?).or_default().push(filter);
-    }
-    Ok(accounts)
 }
 
 /// The events of a message for a filter.

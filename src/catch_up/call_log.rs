@@ -1,14 +1,13 @@
 //! Calls, by call-log-sync.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use super::ask::{Listing, OVERLAP, get, is_stale, read_position, write_position};
+use super::ask::{Listing, OVERLAP, get, is_stale};
 use super::call_map::{CallRecord, found};
-use super::proof::open_for;
+use super::round::{self, Ask, Keyed};
 use super::{CatchUp, Found, SyncPage, SyncRequest, SyncToken, scope, time};
 use crate::clock::Clock;
 use crate::delivery::{Changes, OpenReason};
@@ -67,7 +66,7 @@ impl CallLogSync {
 
 /// The position in one extension's or account's sync.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Position {
+pub(super) struct CallPosition {
     /// Empty if the service named none.
     token: String,
     /// When the token was made, by the service's clock.
@@ -89,7 +88,7 @@ struct Position {
     ended: Vec<String>,
 }
 
-impl Position {
+impl CallPosition {
     /// Continues from another position. `since`: later calls count, too.
     fn after(mut self, held: &Self, since: Option<u64>) -> Self {
         (self.first, self.ended) = (held.first, held.ended.clone());
@@ -131,40 +130,26 @@ struct Back {
     page: u64,
 }
 
-/// Keyed by the path of the extension or account.
-type Positions = BTreeMap<String, Position>;
+type Step = round::Step<CallPosition>;
 
-struct Ask<'a> {
-    path: &'a str,
-    filters: &'a [&'a EventFilter],
-    since: Option<u64>,
+/// Whether the filters want missed calls only.
+fn missed(ask: Ask<'_>) -> bool {
+    ask.filters.iter().all(|filter| filter.kind() == EventKind::MissedCall)
 }
 
-impl Ask<'_> {
-    fn missed(&self) -> bool {
-        self.filters.iter().all(|filter| filter.kind() == EventKind::MissedCall)
-    }
-
-    /// The events of the records for the filters, oldest first. `counts` selects the calls.
-    fn read(&self, listing: &Listing, counts: impl Fn(&CallRecord) -> bool) -> Result<Vec<(Option<u64>, Found)>> {
-        let (uri, mut all) = (listing.uri.as_deref(), Vec::new());
-        for raw in listing.records.iter().rev() {
-            let record = CallRecord::of(raw);
-            if !counts(&record) {
-                continue;
-            }
-            for filter in self.filters {
-                all.extend(found(filter, uri, &record)?.map(|found| (record.ended(), found)));
-            }
+/// The events of the records for the filters, oldest first. `counts` selects the calls.
+fn read(ask: Ask<'_>, listing: &Listing, counts: impl Fn(&CallRecord) -> bool) -> Result<Vec<(Option<u64>, Found)>> {
+    let (uri, mut all) = (listing.uri.as_deref(), Vec::new());
+    for raw in listing.records.iter().rev() {
+        let record = CallRecord::of(raw);
+        if !counts(&record) {
+            continue;
         }
-        Ok(all)
+        for filter in ask.filters {
+            all.extend(found(filter, uri, &record)?.map(|found| (record.ended(), found)));
+        }
     }
-}
-
-struct Step {
-    found: Vec<(Option<u64>, Found)>,
-    position: Position,
-    open: Vec<(Changes, OpenReason)>,
+    Ok(all)
 }
 
 #[async_trait]
@@ -190,61 +175,59 @@ impl CatchUp for CallLogSync {
     }
 
     async fn begin(&self, filters: &[EventFilter]) -> Result<SyncToken> {
-        let now = self.clock.wall();
-        let mut positions = Positions::new();
-        for (path, filters) in &by_owner(filters)? {
-            let ask = Ask { path, filters, since: None };
-            positions.insert(path.clone(), self.first(&ask).await?);
-        }
-        write_position(&positions, now)
+        round::begin(self, filters, &self.clock).await
     }
 
     async fn sync(&self, request: SyncRequest<'_>) -> Result<SyncPage> {
-        let now = self.clock.wall();
-        let owners = by_owner(request.filters)?;
-        let mut positions: Positions = read_position(request.from).unwrap_or_default();
-        positions.retain(|path, _| owners.contains_key(path));
-        // As with messages: the rest of a full sync goes first, and a round ends with a sync.
-        let unread = positions.iter().find(|(_, held)| held.back.is_some()).map(|(path, _)| path.clone());
-        let (mut all, mut left) = (Vec::new(), Vec::new());
-        for (path, filters) in &owners {
-            if unread.as_ref().is_some_and(|unread| unread != path) {
-                continue;
-            }
-            let ask = Ask { path, filters, since: request.since.map(time::millis) };
-            let made = request.from.map(|token| time::millis(token.made_at()));
-            let Step { found, position, open } = self.step(&ask, positions.remove(path), made).await?;
-            all.extend(found);
-            left.extend(open_for(filters, &open));
-            positions.insert(path.clone(), position);
-        }
-        all.sort_by_key(|(at, _)| (at.is_none(), *at));
-        let more = unread.is_some() || positions.values().any(|held| held.back.is_some());
-        let found = all.into_iter().map(|(_, found)| found).collect();
-        Ok(SyncPage::new(found, write_position(&positions, now)?).with_more(more).with_open(left))
+        round::sync(self, request, &self.clock).await
     }
 }
 
-impl CallLogSync {
-    async fn step(&self, ask: &Ask<'_>, held: Option<Position>, made: Option<u64>) -> Result<Step> {
-        let Some(mut held) = held else { return self.full(ask, None, made).await };
+#[async_trait]
+impl Keyed for CallLogSync {
+    type Position = CallPosition;
+
+    fn path(&self, filter: &EventFilter) -> Option<Result<String>> {
+        match filter.kind() {
+            EventKind::MissedCall | EventKind::ExtensionTelephonySessions => Some(scope::extension_path(filter)),
+            EventKind::AccountTelephonySessions => Some(scope::account_path(filter)),
+            _ => None,
+        }
+    }
+
+    fn is_partly_read(position: &CallPosition) -> bool {
+        position.back.is_some()
+    }
+
+    async fn first(&self, ask: Ask<'_>) -> Result<CallPosition> {
+        let (listed, mut position) = self.start(ask, self.before(time::millis(self.clock.wall())), PAGE).await?;
+        position.first = position.time;
+        let ended = listed.records.iter().filter_map(|raw| CallRecord::of(raw).endless_id().map(str::to_owned));
+        position.ended = ended.collect();
+        Ok(position)
+    }
+
+    async fn step(&self, ask: Ask<'_>, held: Option<CallPosition>) -> Result<Step> {
+        let Some(mut held) = held else { return self.full(ask, None).await };
         if let Some(back) = held.back.take() {
             return self.page(ask, held, back).await;
         }
         let age = time::millis(self.clock.wall()).saturating_sub(held.at);
-        if age > TOKEN_LIFE || held.missed != ask.missed() || held.token.is_empty() {
-            return self.full(ask, Some(&held), made).await;
+        if age > TOKEN_LIFE || held.missed != missed(ask) || held.token.is_empty() {
+            return self.full(ask, Some(&held)).await;
         }
         match self.incremental(ask, &held).await {
             Err(error) if is_stale(&error) => {
                 tracing::debug!(%error, "sync token refused: full sync");
-                self.full(ask, Some(&held), made).await
+                self.full(ask, Some(&held)).await
             }
             outcome => outcome,
         }
     }
+}
 
-    async fn incremental(&self, ask: &Ask<'_>, held: &Position) -> Result<Step> {
+impl CallLogSync {
+    async fn incremental(&self, ask: Ask<'_>, held: &CallPosition) -> Result<Step> {
         let query = [("syncType", "ISync".to_owned()), ("syncToken", held.token.clone())];
         let (synced, position) = self.ask(ask, &query).await?;
         // A call enters the log late, and an old one appears again when it changed.
@@ -253,12 +236,12 @@ impl CallLogSync {
         let since = ask.since.map(|since| time::shift(since, synced.sync_info.clocks(&self.clock).1));
         let mut held = held.clone();
         held.reach(since);
-        let found = ask.read(&synced, |call| self.counts(call, ended, &held))?;
+        let found = read(ask, &synced, |call| self.counts(call, ended, &held))?;
         let is_late = since.is_some_and(|since| held.time.saturating_sub(OVERLAP) > since);
         if !synced.is_whole || is_late && !held.has_read(ask.since) {
             // The omitted calls may be found by their time.
             tracing::debug!(is_late, "the sync is incomplete: full sync");
-            let mut step = self.full(ask, Some(&held), None).await?;
+            let mut step = self.full(Ask { made: None, ..ask }, Some(&held)).await?;
             step.found.splice(0..0, found);
             return Ok(step);
         }
@@ -268,11 +251,11 @@ impl CallLogSync {
         Ok(Step { found, position, open: Vec::new() })
     }
 
-    async fn full(&self, ask: &Ask<'_>, held: Option<&Position>, made: Option<u64>) -> Result<Step> {
+    async fn full(&self, ask: Ask<'_>, held: Option<&CallPosition>) -> Result<Step> {
         // Calls before the last start were read after it: so a service that accepts no position at all does not cause a
         // busy loop.
         let again = held.filter(|held| held.has_read(ask.since));
-        let from = again.map(|held| held.at).or(ask.since).or(held.map(|held| held.at)).or(made);
+        let from = again.map(|held| held.at).or(ask.since).or(held.map(|held| held.at)).or(ask.made);
         let Some(from) = from else {
             let position = self.first(ask).await?;
             return Ok(Step { found: Vec::new(), position, open: Vec::new() });
@@ -284,10 +267,10 @@ impl CallLogSync {
         let from_there = time::shift(from, skew);
         position = match held {
             Some(held) => position.after(held, ask.since.map(|since| time::shift(since, skew))),
-            None => Position { first: from_there, ..position },
+            None => CallPosition { first: from_there, ..position },
         };
         let ended = self.before(from_there);
-        let found = ask.read(&synced, |call| self.counts(call, ended, &position))?;
+        let found = read(ask, &synced, |call| self.counts(call, ended, &position))?;
         let oldest = synced.records.iter().filter_map(|raw| CallRecord::of(raw).started()).min();
         position.read_since = Some(ask.since.unwrap_or(0));
         // Whether `dateTo` is exclusive is unverified: one millisecond later (found 3.2).
@@ -301,40 +284,39 @@ impl CallLogSync {
         Ok(Step { found, position, open })
     }
 
-    /// The first position: from now on.
-    async fn first(&self, ask: &Ask<'_>) -> Result<Position> {
-        let (listed, mut position) = self.start(ask, self.before(time::millis(self.clock.wall())), PAGE).await?;
-        position.first = position.time;
-        let ended = listed.records.iter().filter_map(|raw| CallRecord::of(raw).endless_id().map(str::to_owned));
-        position.ended = ended.collect();
-        Ok(position)
-    }
-
     /// A position from now on, and the newest calls since `from`.
-    async fn start(&self, ask: &Ask<'_>, from: u64, count: usize) -> Result<(Listing, Position)> {
+    async fn start(&self, ask: Ask<'_>, from: u64, count: usize) -> Result<(Listing, CallPosition)> {
         let mut query = vec![
             ("syncType", "FSync".to_owned()),
             ("recordCount", count.to_string()),
             ("dateFrom", time::text(from)),
             ("view", "Simple".to_owned()),
         ];
-        query.extend(ask.missed().then(|| ("statusGroup", "Missed".to_owned())));
+        query.extend(missed(ask).then(|| ("statusGroup", "Missed".to_owned())));
         self.ask(ask, &query).await
     }
 
-    async fn ask(&self, ask: &Ask<'_>, query: &[(&str, String)]) -> Result<(Listing, Position)> {
+    async fn ask(&self, ask: Ask<'_>, query: &[(&str, String)]) -> Result<(Listing, CallPosition)> {
         let path = format!("{}/call-log-sync", ask.path);
         let mut synced = get(&self.client, &self.clock, &path, query).await?.body;
         let time = synced.sync_info.clocks(&self.clock).0;
         let at = time::millis(self.clock.wall());
         let token = synced.sync_info.sync_token.take().unwrap_or_default();
-        let missed = ask.missed();
-        let position = Position { token, time, at, missed, back: None, read_since: None, first: 0, ended: Vec::new() };
+        let position = CallPosition {
+            token,
+            time,
+            at,
+            missed: missed(ask),
+            back: None,
+            read_since: None,
+            first: 0,
+            ended: Vec::new(),
+        };
         Ok((synced, position))
     }
 
     /// Reads one page of the log itself.
-    async fn page(&self, ask: &Ask<'_>, mut position: Position, back: Back) -> Result<Step> {
+    async fn page(&self, ask: Ask<'_>, mut position: CallPosition, back: Back) -> Result<Step> {
         let query = [
             ("dateFrom", time::text(back.ended.saturating_sub(LONG_CALL))),
             ("dateTo", time::text(back.to)),
@@ -343,7 +325,7 @@ impl CallLogSync {
         ];
         let path = format!("{}/call-log", ask.path);
         let listed = get(&self.client, &self.clock, &path, &query).await?.body;
-        let found = ask.read(&listed, |call| self.counts(call, back.ended, &position))?;
+        let found = read(ask, &listed, |call| self.counts(call, back.ended, &position))?;
         let full = listed.records.len() >= PAGE;
         let oldest = listed.records.iter().filter_map(|raw| CallRecord::of(raw).started()).min();
         position.back = full.then(|| older(back, oldest));
@@ -352,7 +334,7 @@ impl CallLogSync {
     }
 
     /// Whether a call counts, if calls are requested from `ended` on.
-    fn counts(&self, call: &CallRecord, ended: u64, position: &Position) -> bool {
+    fn counts(&self, call: &CallRecord, ended: u64, position: &CallPosition) -> bool {
         call.ended().is_none_or(|at| at >= ended) && !position.is_before(call, self.late_ms())
     }
 
@@ -374,20 +356,6 @@ fn older(back: Back, oldest: Option<u64>) -> Back {
         // A page of calls that began in one millisecond.
         _ => Back { page: back.page.saturating_add(1), ..back },
     }
-}
-
-/// The filters of each extension or account, keyed by its path.
-fn by_owner(filters: &[EventFilter]) -> Result<BTreeMap<String, Vec<&EventFilter>>> {
-    let mut owners = BTreeMap::<String, Vec<&EventFilter>>::new();
-    for filter in filters {
-        let path = match filter.kind() {
-            EventKind::MissedCall | EventKind::ExtensionTelephonySessions => scope::extension_path(filter)?,
-            EventKind::AccountTelephonySessions => scope::account_path(filter)?,
-            _ => continue,
-        };
-        owners.entry(path).or_default().push(filter);
-    }
-    Ok(owners)
 }
 
 #[cfg(test)]
@@ -416,7 +384,7 @@ mod tests {
         let client = Client::builder(crate::auth::StaticToken::new(crate::auth::AccessToken::new("t")));
         let source = CallLogSync::new(client.build().unwrap());
         let noon = 1_714_996_800_000;
-        let begun = Position {
+        let begun = CallPosition {
             token: "t".into(),
             time: noon,
             at: noon,
@@ -448,7 +416,7 @@ mod tests {
             let start = time::text(noon.saturating_add_signed(start));
             let text = serde_json::json!({"id": id, "startTime": start, "duration": duration}).to_string();
             let record = RawValue::from_string(text).unwrap();
-            let counts = |position: &Position| source.counts(&CallRecord::of(&record), 0, position);
+            let counts = |position: &CallPosition| source.counts(&CallRecord::of(&record), 0, position);
             assert_eq!((counts(&begun), counts(&reaching)), (after_begin, after_gap), "{id} {start} {duration}");
         }
     }

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::ask::{Listing, get, read_position, write_position};
+use super::round::by_path;
 use super::{CatchUp, Found, SyncPage, SyncRequest, SyncToken, scope, time};
 use crate::clock::Clock;
 use crate::error::Result;
@@ -172,11 +173,7 @@ fn told(filter: &EventFilter, answer: &Answer, id: &str, what: What) -> Result<F
 }
 
 fn by_account(filters: &[EventFilter]) -> Result<BTreeMap<String, Vec<&EventFilter>>> {
-    let mut accounts = BTreeMap::<String, Vec<&EventFilter>>::new();
-    for filter in filters.iter().filter(|filter| filter.kind() == EventKind::ExtensionList) {
-        accounts.entry(scope::account_path(filter)?).or_default().push(filter);
-    }
-    Ok(accounts)
+    by_path(filters, |filter| (filter.kind() == EventKind::ExtensionList).then(|| scope::account_path(filter)))
 }
 
 #[cfg(test)]

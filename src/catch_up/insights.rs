@@ -107,7 +107,7 @@ impl Insights {
 }
 
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Position {
+struct InsightPosition {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     read: Option<Read>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -172,7 +172,7 @@ impl Step {
     }
 }
 
-impl Position {
+impl InsightPosition {
     /// Whether the last round is so recent that none is due now.
     fn rests(&self, since: u64, now: u64) -> bool {
         let fresh = |read: &Read| read.reaches(since) && read.at <= now && now - read.at < APART;
@@ -252,16 +252,16 @@ impl CatchUp for Insights {
 
     /// Needs no request: insights are requested by their time.
     async fn begin(&self, _filters: &[EventFilter]) -> Result<SyncToken> {
-        write_position(&Position::default(), self.clock.wall())
+        write_position(&InsightPosition::default(), self.clock.wall())
     }
 
     async fn sync(&self, request: SyncRequest<'_>) -> Result<SyncPage> {
         let wall = self.clock.wall();
         let now = time::millis(wall);
-        let nothing = |held: &Position| Ok(SyncPage::new(Vec::new(), write_position(held, wall)?));
+        let nothing = |held: &InsightPosition| Ok(SyncPage::new(Vec::new(), write_position(held, wall)?));
         // A check needs no request.
-        let Some(since) = request.since.map(time::millis) else { return nothing(&Position::default()) };
-        let mut held: Position = read_position(request.from).unwrap_or_default();
+        let Some(since) = request.since.map(time::millis) else { return nothing(&InsightPosition::default()) };
+        let mut held: InsightPosition = read_position(request.from).unwrap_or_default();
         held.round = held.round.filter(|round| round.serves(since, now));
         let mut open = Vec::new();
         if held.round.is_none() {
@@ -518,7 +518,7 @@ mod tests {
 
     #[test]
     fn rounds_are_minutes_apart_except_for_a_gap_that_began_earlier() {
-        let held = Position { read: Some(Read { since: NOON, upto: NOON, at: NOON }), round: None };
+        let held = InsightPosition { read: Some(Read { since: NOON, upto: NOON, at: NOON }), round: None };
         for (since, now, rests) in [
             (NOON, NOON, true),
             (NOON, NOON + APART - 1, true),
@@ -529,7 +529,7 @@ mod tests {
         ] {
             assert_eq!(held.rests(since, now), rests, "{since} {now}");
         }
-        assert!(!Position::default().rests(NOON, NOON));
+        assert!(!InsightPosition::default().rests(NOON, NOON));
         assert!(u128::from(APART) < SETTLES.as_millis(), "what one leaves out is read once it has settled");
     }
 

@@ -7,9 +7,9 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::ask::{Listing, OVERLAP, get, is_stale, read_position, write_position};
+use super::ask::{Listing, OVERLAP, get, is_stale};
 use super::message_map::{Record, Window, found};
-use super::proof::open_for;
+use super::round::{self, Ask, Keyed};
 use super::{CatchUp, Found, SyncPage, SyncRequest, SyncToken, scope, time};
 use crate::clock::Clock;
 use crate::decode::is_too_large;
@@ -92,7 +92,7 @@ impl MessageSync {
 
 /// The position in one extension's sync.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Position {
+pub(super) struct MessagePosition {
     /// Empty if the service named none.
     token: String,
     /// When the token was made, by the service's clock.
@@ -107,7 +107,7 @@ struct Position {
     read_since: Option<u64>,
 }
 
-impl Position {
+impl MessagePosition {
     /// Whether everything since `since` was read.
     fn has_read(&self, since: Option<u64>) -> bool {
         self.read_since.is_some_and(|read| since.is_none_or(|since| read == since))
@@ -128,24 +128,7 @@ struct Back {
     most: Option<usize>,
 }
 
-/// The position of the source: one for each extension, keyed by its path.
-type Positions = BTreeMap<String, Position>;
-
-/// The request for one extension.
-struct Ask<'a> {
-    path: &'a str,
-    filters: &'a [&'a EventFilter],
-    types: Vec<String>,
-    since: Option<u64>,
-}
-
-/// The result of one step.
-struct Step {
-    found: Vec<(Option<u64>, Found)>,
-    position: Position,
-    /// What it does not prove.
-    open: Vec<(Changes, OpenReason)>,
-}
+type Step = round::Step<MessagePosition>;
 
 #[async_trait]
 impl CatchUp for MessageSync {
@@ -173,64 +156,50 @@ impl CatchUp for MessageSync {
     }
 
     async fn begin(&self, filters: &[EventFilter]) -> Result<SyncToken> {
-        let now = self.clock.wall();
-        let mut positions = Positions::new();
-        for (path, filters) in &by_extension(filters)? {
-            let ask = Ask { path, filters, types: types(filters), since: None };
-            positions.insert(path.clone(), self.start(&ask).await?.0);
-        }
-        write_position(&positions, now)
+        round::begin(self, filters, &self.clock).await
     }
 
     async fn sync(&self, request: SyncRequest<'_>) -> Result<SyncPage> {
-        let now = self.clock.wall();
-        let extensions = by_extension(request.filters)?;
-        let mut positions: Positions = read_position(request.from).unwrap_or_default();
-        positions.retain(|path, _| extensions.contains_key(path));
-        // The rest of a full sync goes first. Every round ends with a sync of all extensions, so that the last page
-        // reaches up to its own time.
-        let unread = positions.iter().find(|(_, held)| held.back.is_some()).map(|(path, _)| path.clone());
-        let (mut all, mut left) = (Vec::new(), Vec::new());
-        for (path, filters) in &extensions {
-            if unread.as_ref().is_some_and(|unread| unread != path) {
-                continue;
-            }
-            let since = request.since.map(time::millis);
-            let ask = Ask { path, filters, types: types(filters), since };
-            // A position of another kind or version still has the time of its creation.
-            let made = request.from.map(|token| time::millis(token.made_at()));
-            let Step { found, position, open } = self.step(&ask, positions.remove(path), made).await?;
-            all.extend(found);
-            left.extend(open_for(filters, &open));
-            positions.insert(path.clone(), position);
+        round::sync(self, request, &self.clock).await
+    }
+}
+
+#[async_trait]
+impl Keyed for MessageSync {
+    type Position = MessagePosition;
+
+    fn path(&self, filter: &EventFilter) -> Option<Result<String>> {
+        types_of(filter).map(|_| scope::extension_path(filter))
+    }
+
+    fn is_partly_read(position: &MessagePosition) -> bool {
+        position.back.is_some()
+    }
+
+    async fn first(&self, ask: Ask<'_>) -> Result<MessagePosition> {
+        Ok(self.start(ask).await?.0)
+    }
+
+    async fn step(&self, ask: Ask<'_>, held: Option<MessagePosition>) -> Result<Step> {
+        let Some(mut held) = held else { return self.full(ask, None).await };
+        if let Some(back) = held.back.take() {
+            return self.page(ask, held, back).await;
         }
-        // A record without a time reports a deletion: it comes last.
-        all.sort_by_key(|(at, _)| (at.is_none(), *at));
-        let more = unread.is_some() || positions.values().any(|held| held.back.is_some());
-        let found = all.into_iter().map(|(_, found)| found).collect();
-        Ok(SyncPage::new(found, write_position(&positions, now)?).with_more(more).with_open(left))
+        if held.types != types(ask.filters) || held.token.is_empty() {
+            return self.full(ask, Some(&held)).await;
+        }
+        match self.incremental(ask, &held).await {
+            Err(error) if is_stale(&error) || is_too_large(&error) => {
+                tracing::debug!(%error, "sync token refused: full sync");
+                self.full(ask, Some(&held)).await
+            }
+            outcome => outcome,
+        }
     }
 }
 
 impl MessageSync {
-    async fn step(&self, ask: &Ask<'_>, held: Option<Position>, made: Option<u64>) -> Result<Step> {
-        match held {
-            Some(mut held) => match held.back.take() {
-                Some(back) => self.page(ask, held, back).await,
-                None if held.types != ask.types || held.token.is_empty() => self.full(ask, Some(&held), made).await,
-                None => match self.incremental(ask, &held).await {
-                    Err(error) if is_stale(&error) || is_too_large(&error) => {
-                        tracing::debug!(%error, "sync token refused: full sync");
-                        self.full(ask, Some(&held), made).await
-                    }
-                    outcome => outcome,
-                },
-            },
-            None => self.full(ask, None, made).await,
-        }
-    }
-
-    async fn incremental(&self, ask: &Ask<'_>, held: &Position) -> Result<Step> {
+    async fn incremental(&self, ask: Ask<'_>, held: &MessagePosition) -> Result<Step> {
         let query = [("syncType", "ISync".to_owned()), ("syncToken", held.token.clone())];
         let mut answer = self.ask(ask.path, &query).await?;
         let (time, skew) = answer.sync_info.clocks(&self.clock);
@@ -248,25 +217,20 @@ impl MessageSync {
         if !answer.is_whole || is_late && !held.has_read(ask.since) {
             // The omitted messages may be found by their time.
             tracing::debug!(is_late, "the sync is incomplete: full sync");
-            let mut step = self.full(ask, Some(held), None).await?;
+            let mut step = self.full(Ask { made: None, ..ask }, Some(held)).await?;
             step.found.splice(0..0, found);
             return Ok(step);
         }
         // Without a new position the next sync starts from the same one.
         let token = answer.sync_info.sync_token.take();
         let (token, time) = token.map_or_else(|| (held.token.clone(), held.time), |token| (token, time));
-        let position = Position { token, time, types: ask.types.clone(), back: None, read_since: ask.since };
+        let position = MessagePosition { token, time, types: types(ask.filters), back: None, read_since: ask.since };
         Ok(Step { found, position, open })
     }
 
     /// For a deleted message a sync has only the id. If it arrived and was deleted within the requested time, the
     /// message store shows it in full: that record replaces the bare one (found 3.3). Returns what remains open.
-    async fn show_deleted(
-        &self,
-        ask: &Ask<'_>,
-        answer: &mut Listing,
-        since: u64,
-    ) -> Result<Vec<(Changes, OpenReason)>> {
+    async fn show_deleted(&self, ask: Ask<'_>, answer: &mut Listing, since: u64) -> Result<Vec<(Changes, OpenReason)>> {
         let bare = |raw: &RawValue| Record::of(raw).bare_id();
         if !answer.records.iter().any(|raw| bare(raw).is_some()) {
             return Ok(Vec::new());
@@ -290,15 +254,15 @@ impl MessageSync {
     }
 
     /// The messages that were created since then and are deleted; `None` if the service does not list them all.
-    async fn deleted(&self, ask: &Ask<'_>, since: u64) -> Result<Option<Listing>> {
+    async fn deleted(&self, ask: Ask<'_>, since: u64) -> Result<Option<Listing>> {
         let mut query = vec![("availability", "Deleted".to_owned()), ("dateFrom", time::text(since))];
         query.push(("perPage", LIST.to_string()));
-        query.extend(ask.types.iter().map(|kind| ("messageType", kind.clone())));
+        query.extend(types(ask.filters).into_iter().map(|kind| ("messageType", kind)));
         self.store(ask, &query).await
     }
 
     /// A list of the message store; `None` if it is incomplete.
-    async fn store(&self, ask: &Ask<'_>, query: &[(&str, String)]) -> Result<Option<Listing>> {
+    async fn store(&self, ask: Ask<'_>, query: &[(&str, String)]) -> Result<Option<Listing>> {
         let path = format!("{}/message-store", ask.path);
         match get(&self.client, &self.clock, &path, query).await {
             Ok(listed) if listed.body.is_whole && listed.body.records.len() < LIST => Ok(Some(listed.body)),
@@ -308,15 +272,15 @@ impl MessageSync {
     }
 
     /// Starts a full sync, and reads the messages that were created since then.
-    async fn full(&self, ask: &Ask<'_>, held: Option<&Position>, made: Option<u64>) -> Result<Step> {
+    async fn full(&self, ask: Ask<'_>, held: Option<&MessagePosition>) -> Result<Step> {
         let (mut position, skew, uri) = self.start(ask).await?;
         let from = match (ask.since, held) {
             // Messages before the last start were read after it. So a service that accepts no position at all does not
             // cause a busy loop.
-            (since, Some(held)) if held.types == ask.types && held.has_read(since) => Some(held.time),
+            (since, Some(held)) if held.types == types(ask.filters) && held.has_read(since) => Some(held.time),
             (Some(since), _) => Some(time::shift(since, skew).saturating_sub(OVERLAP)),
             (None, Some(held)) => Some(held.time.saturating_sub(OVERLAP)),
-            (None, None) => made.map(|made| time::shift(made, skew).saturating_sub(OVERLAP)),
+            (None, None) => ask.made.map(|made| time::shift(made, skew).saturating_sub(OVERLAP)),
         };
         let Some(from) = from else { return Ok(Step { found: Vec::new(), position, open: Vec::new() }) };
         position.read_since = Some(ask.since.unwrap_or(0));
@@ -340,18 +304,18 @@ impl MessageSync {
 
     /// A position from now on, by how much the service's clock is ahead, and the URI of its
     /// answer.
-    async fn start(&self, ask: &Ask<'_>) -> Result<(Position, i64, Option<String>)> {
+    async fn start(&self, ask: Ask<'_>) -> Result<(MessagePosition, i64, Option<String>)> {
         let from =
             time::millis(self.clock.wall()).saturating_sub(u64::try_from(self.reach.as_millis()).unwrap_or(u64::MAX));
         let answer = self.ask(ask.path, &frame(ask, from, None, 1)).await?;
         let (time, skew) = answer.sync_info.clocks(&self.clock);
         let token = answer.sync_info.sync_token.unwrap_or_default();
-        let position = Position { token, time, types: ask.types.clone(), back: None, read_since: None };
+        let position = MessagePosition { token, time, types: types(ask.filters), back: None, read_since: None };
         Ok((position, skew, answer.uri))
     }
 
     /// Reads one page of the past, the newest part of it.
-    async fn page(&self, ask: &Ask<'_>, mut position: Position, back: Back) -> Result<Step> {
+    async fn page(&self, ask: Ask<'_>, mut position: MessagePosition, back: Back) -> Result<Step> {
         // An oversized page is requested in smaller ones (found 6.10).
         let mut most = back.most;
         let mut count = back.count.max(self.page).min(most.unwrap_or(LIST));
@@ -394,24 +358,25 @@ impl MessageSync {
 
     /// All messages of one millisecond, by the message store; `None` if it does not list them all. `page`: a part of
     /// them.
-    async fn moment(&self, ask: &Ask<'_>, page: &Listing, at: u64) -> Result<Option<Listing>> {
+    async fn moment(&self, ask: Ask<'_>, page: &Listing, at: u64) -> Result<Option<Listing>> {
         let mut query = vec![("dateFrom", time::text(at.saturating_sub(1))), ("dateTo", time::text(at + 1))];
         query.push(("perPage", LIST.to_string()));
-        query.extend(ask.types.iter().map(|kind| ("messageType", kind.clone())));
+        query.extend(types(ask.filters).into_iter().map(|kind| ("messageType", kind)));
         let count =
             |listing: &Listing| listing.records.iter().filter(|raw| Record::of(raw).created_up() == Some(at)).count();
         let listed = self.store(ask, &query).await?;
         Ok(listed.filter(|listed| count(listed) >= count(page)))
     }
 
-    fn read(&self, ask: &Ask<'_>, answer: &Listing, window: Window) -> Result<Vec<(Option<u64>, Found)>> {
+    fn read(&self, ask: Ask<'_>, answer: &Listing, window: Window) -> Result<Vec<(Option<u64>, Found)>> {
         let mut all = Vec::new();
+        let types = types(ask.filters);
+        let known_type = match types.as_slice() {
+            [only] => Some(only.as_str()),
+            _ => None,
+        };
         for raw in answer.records.iter().rev() {
             let record = Record::of(raw);
-            let known_type = match ask.types.as_slice() {
-                [only] => Some(only.as_str()),
-                _ => None,
-            };
             for filter in ask.filters {
                 let found = found(filter, answer.uri.as_deref(), &record, known_type, window)?;
                 all.extend(found.into_iter().map(|found| (record.changed(), found)));
@@ -426,11 +391,11 @@ impl MessageSync {
 }
 
 /// The query of a full sync.
-fn frame(ask: &Ask<'_>, from: u64, to: Option<u64>, count: usize) -> Vec<(&'static str, String)> {
+fn frame(ask: Ask<'_>, from: u64, to: Option<u64>, count: usize) -> Vec<(&'static str, String)> {
     let mut query = vec![("syncType", "FSync".to_owned()), ("recordCount", count.to_string())];
     query.push(("dateFrom", time::text(from)));
     query.extend(to.map(|to| ("dateTo", time::text(to))));
-    query.extend(ask.types.iter().map(|kind| ("messageType", kind.clone())));
+    query.extend(types(ask.filters).into_iter().map(|kind| ("messageType", kind)));
     query
 }
 
@@ -451,15 +416,6 @@ fn older(back: Back, oldest: Option<u64>, full_page: bool, exist: Option<bool>) 
             .then(|| (Back { to: Some(oldest.min(to.saturating_sub(1))), count: 0, ..back }, true)),
         _ => Some((Back { to: Some(next), count: 0, ..back }, false)),
     }
-}
-
-/// The filters of each extension, keyed by its path.
-fn by_extension(filters: &[EventFilter]) -> Result<BTreeMap<String, Vec<&EventFilter>>> {
-    let mut extensions = BTreeMap::<String, Vec<&EventFilter>>::new();
-    for filter in filters.iter().filter(|filter| types_of(filter).is_some()) {
-        extensions.entry(scope::extension_path(filter)?).or_default().push(filter);
-    }
-    Ok(extensions)
 }
 
 /// The types that the filters want, in a fixed order; empty for all.
@@ -494,6 +450,7 @@ fn types_of(filter: &EventFilter) -> Option<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::catch_up::ask::{read_position, write_position};
 
     #[test]
     fn every_message_filter_is_covered_and_no_other() {
@@ -574,12 +531,12 @@ mod tests {
     #[test]
     fn an_unreadable_position_counts_as_absent() {
         let epoch = std::time::SystemTime::UNIX_EPOCH;
-        let read = |token: &SyncToken| read_position::<Positions>(Some(token));
+        let read = |token: &SyncToken| read_position::<BTreeMap<String, MessagePosition>>(Some(token));
         for text in ["", "[]", r#"{"/x":{"token":7}}"#] {
             assert!(read(&SyncToken::new(text, epoch)).is_none(), "{text}");
         }
-        let position = Position { token: "t".into(), time: 7, types: vec![], back: None, read_since: None };
-        let all = Positions::from([("/x".to_owned(), position)]);
+        let position = MessagePosition { token: "t".into(), time: 7, types: vec![], back: None, read_since: None };
+        let all = BTreeMap::from([("/x".to_owned(), position)]);
         assert!(read(&write_position(&all, epoch).unwrap()) == Some(all));
     }
 }

@@ -27,6 +27,7 @@ mod message_map;
 mod messages;
 mod presence;
 mod proof;
+mod round;
 mod scope;
 mod team_posts;
 mod time;

@@ -39,7 +39,7 @@ impl PresenceSnapshot {
 
 /// Pages of accounts' lists that remain to be read, keyed by the filter.
 #[derive(Default, Serialize, Deserialize)]
-struct Position {
+struct PagePosition {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pages: BTreeMap<String, u64>,
 }
@@ -66,12 +66,12 @@ impl CatchUp for PresenceSnapshot {
     }
 
     async fn begin(&self, _filters: &[EventFilter]) -> Result<SyncToken> {
-        write_position(&Position::default(), self.clock.wall())
+        write_position(&PagePosition::default(), self.clock.wall())
     }
 
     async fn sync(&self, request: SyncRequest<'_>) -> Result<SyncPage> {
         let now = self.clock.wall();
-        let mut held: Position = read_position(request.from).unwrap_or_default();
+        let mut held: PagePosition = read_position(request.from).unwrap_or_default();
         let covered = |filter: &&EventFilter| self.covers(filter) != GapClosure::Nothing;
         let filters: Vec<&EventFilter> = request.filters.iter().filter(covered).collect();
         held.pages.retain(|uri, _| filters.iter().any(|filter| filter.as_str() == uri));
@@ -106,7 +106,7 @@ impl PresenceSnapshot {
         &self,
         filter: &EventFilter,
         page: u64,
-        held: &mut Position,
+        held: &mut PagePosition,
         all: &mut Vec<Found>,
     ) -> Result<bool> {
         let path = format!("{}/presence", scope::account_path(filter)?);

@@ -52,7 +52,7 @@ impl TeamPosts {
 
 /// The position. All times are the service's.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Position {
+struct ChatPosition {
     /// Everything before this was read.
     time: u64,
     /// When the list of chats was read that `todo` comes from.
@@ -69,7 +69,7 @@ struct Position {
     read: BTreeMap<String, u64>,
 }
 
-impl Position {
+impl ChatPosition {
     fn at(time: u64) -> Self {
         Self { time, listed: time, todo: Vec::new(), looks: 0, read: BTreeMap::new() }
     }
@@ -118,12 +118,12 @@ impl CatchUp for TeamPosts {
     async fn begin(&self, _filters: &[EventFilter]) -> Result<SyncToken> {
         let now = self.clock.wall();
         let at = self.recent(1).await?.at;
-        write_position(&Position::at(at), now)
+        write_position(&ChatPosition::at(at), now)
     }
 
     async fn sync(&self, request: SyncRequest<'_>) -> Result<SyncPage> {
         let now = self.clock.wall();
-        let held: Option<Position> = read_position(request.from);
+        let held: Option<ChatPosition> = read_position(request.from);
         match held {
             Some(mut held) if !held.todo.is_empty() => {
                 let todo = held.todo.remove(0);
@@ -148,12 +148,12 @@ impl TeamPosts {
     }
 
     /// Determines which chats to read.
-    async fn list(&self, request: &SyncRequest<'_>, held: Option<Position>) -> Result<(Position, bool)> {
+    async fn list(&self, request: &SyncRequest<'_>, held: Option<ChatPosition>) -> Result<(ChatPosition, bool)> {
         let Answered { body, at, skew } = self.recent(PAGE).await?;
         let (chats, whole) = objects(&body);
         let since = request.since.or(request.from.map(SyncToken::made_at));
         let since = since.map_or(at, |since| time::shift(time::millis(since), skew));
-        let mut held = held.unwrap_or_else(|| Position::at(since));
+        let mut held = held.unwrap_or_else(|| ChatPosition::at(since));
         if request.since.is_some() && held.looks == 0 {
             // A gap may begin before the position (found 3.1).
             held.time = held.time.min(since);
@@ -164,10 +164,10 @@ impl TeamPosts {
         let due: Vec<_> = changed.into_iter().filter(|(chat, at)| held.read.get(chat) != Some(at)).collect();
         // The next round begins where the last list was read whose posts were read, too.
         if due.is_empty() {
-            return Ok((Position::at(at), complete));
+            return Ok((ChatPosition::at(at), complete));
         }
         if held.looks >= LOOKS {
-            return Ok((Position::at(held.listed), complete));
+            return Ok((ChatPosition::at(held.listed), complete));
         }
         held.looks += 1;
         let todo = |chat: &String| Todo { chat: chat.clone(), thread: None, threads: 0, page: None, pages: 0 };
@@ -178,7 +178,12 @@ impl TeamPosts {
     }
 
     /// Reads a page of one chat, or of one of its threads.
-    async fn posts(&self, request: &SyncRequest<'_>, held: &mut Position, todo: Todo) -> Result<(Vec<Found>, bool)> {
+    async fn posts(
+        &self,
+        request: &SyncRequest<'_>,
+        held: &mut ChatPosition,
+        todo: Todo,
+    ) -> Result<(Vec<Found>, bool)> {
         let mut query = vec![("recordCount", PAGE.to_string())];
         query.extend(todo.page.iter().map(|page| ("pageToken", page.clone())));
         let thread = todo.thread.as_deref().map(segment).transpose()?;

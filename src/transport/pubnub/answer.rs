@@ -154,7 +154,7 @@ struct Envelope<'a> {
 }
 
 #[derive(Deserialize)]
-struct Position<'a> {
+struct LooseCursor<'a> {
     #[serde(borrow, default)]
     t: Option<&'a RawValue>,
     #[serde(borrow, default)]
@@ -325,7 +325,7 @@ fn position(raw: &RawValue) -> Option<Cursor> {
     let (digits, region) = match serde_json::from_str::<SubscriptionCursor>(raw.get()) {
         Ok(cursor) => (cursor.timetoken, Some(cursor.region)),
         Err(_) => {
-            let lenient: Position<'_> = serde_json::from_str(raw.get()).ok()?;
+            let lenient: LooseCursor<'_> = serde_json::from_str(raw.get()).ok()?;
             let digits = |raw: &RawValue| raw.get().trim_matches('"').to_owned();
             (digits(lenient.t?), lenient.r.and_then(|raw| digits(raw).parse().ok()))
         }
