@@ -261,10 +261,12 @@ impl Replay {
 }
 
 /// What was excluded at an address that is left.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Former {
     read: SystemTime,
     buffer: SystemTime,
+    /// The replay of a session that was continued over its link.
+    replay: Option<Replay>,
 }
 
 /// Up to when each loss is excluded, and since when events are missing. See the module.
@@ -415,7 +417,8 @@ impl Ledger {
     /// As [`since`](Self::since), for what a link reports of the service's buffer: the
     /// former address has another one.
     fn since_of_buffer(&self, losses: &[Loss], is_present: bool) -> SystemTime {
-        let former = self.former.filter(|_| !is_present).map(|former| sub(former.read.min(former.buffer), ORDER_SLACK));
+        let former = self.former.as_ref().filter(|_| !is_present);
+        let former = former.map(|former| sub(former.read.min(former.buffer), ORDER_SLACK));
         let since = self.since(losses);
         former.map_or(since, |former| former.min(since))
     }
@@ -498,16 +501,19 @@ impl Ledger {
     /// address was last confirmed.
     pub(in crate::subscription) fn relocate(&mut self) {
         let [read, buffer] = [Loss::Read, Loss::Buffer].map(|loss| self.excluded(&[loss]));
-        let former = self.former.map_or(Former { read, buffer }, |former| Former {
-            read: former.read.min(read),
-            buffer: former.buffer.min(buffer),
+        let replay = self.replay.take();
+        self.former = Some(match self.former.take() {
+            None => Former { read, buffer, replay },
+            Some(former) => Former {
+                read: former.read.min(read),
+                buffer: former.buffer.min(buffer),
+                replay: replay.or(former.replay),
+            },
         });
-        self.former = Some(former);
         let confirmed = self.excluded(&[Loss::Address]);
         self.excluded[Loss::Read as usize] = read.min(confirmed);
         // Nothing was in the buffer of an address before it came into use.
         self.excluded[Loss::Buffer as usize] = confirmed;
-        self.replay = None;
     }
 
     /// Another subscription takes over: what proves that this one is there says nothing of the
@@ -550,50 +556,75 @@ impl Ledger {
         self.clock.at(now).to.duration_since(self.excluded(&[Loss::Read, Loss::Buffer])).unwrap_or_default()
     }
 
-    /// A lost session is continued over a connection that was requested at `asked`. `read_to_end`: everything that was
-    /// sent over the lost one was read. A gap, unless it was.
+    /// A lost session is continued over a connection that was requested at `asked`, by the present link or by one to a
+    /// former address. `read_to_end`: everything that was sent over the lost one was read. A gap, unless it was.
     pub(in crate::subscription) fn continued(
         &mut self,
         now: Instant,
         asked: Instant,
         read_to_end: bool,
         buffer: usize,
+        is_present: bool,
     ) -> Option<Interval> {
-        // What a replay leaves out that was still under way is read, or left out, with this one.
-        self.replay = None;
-        let gap = (!read_to_end).then(|| self.possible(now, &[Loss::Read]));
-        let recovered = Span { from: self.clock.at(asked).from, to: self.clock.at(now).to };
-        let since = self.since(&[Loss::Read]);
-        self.replay = Some(Replay {
+        let former = self.former.take_if(|_| !is_present);
+        if former.is_none() {
+            // What a replay leaves out that was still under way is read, or left out, with this one.
+            self.replay = None;
+        }
+        let since = former.as_ref().map_or_else(|| self.since(&[Loss::Read]), |former| sub(former.read, ORDER_SLACK));
+        let gap = (!read_to_end).then(|| self.report(now, since));
+        let recovered = self.clock.at(now);
+        let recovered_since = if read_to_end { since } else { sub(recovered.from, ORDER_SLACK) };
+        let replay = Replay {
             buffer,
             count: 0,
             on_time: VecDeque::new(),
-            recovered,
+            recovered: Span { from: self.clock.at(asked).from, to: recovered.to },
             first: None,
-            since,
+            since: recovered_since,
             keeps_time: false,
             is_reported: !read_to_end,
             is_over: false,
-        });
+        };
+        match former {
+            None => self.replay = Some(replay),
+            Some(former) => {
+                let read = if read_to_end { former.read } else { former.read.max(recovered.from) };
+                self.former = Some(Former { read, replay: Some(replay), ..former });
+            }
+        }
         gap
     }
 
-    /// An event arrived over the present link: counts it as replayed, if it may be. A gap, and how many arrived, when
-    /// as many may have been replayed as the service retains.
+    /// Whether everything that was sent over the link to the former address before `asked`, when its peer was asked a
+    /// question that it answered, is read: a replay may still follow.
+    pub(in crate::subscription) fn is_former_read(&mut self, asked: Instant) -> bool {
+        let asked = self.clock.at(asked).from;
+        let replay = self.former.as_mut().and_then(|former| former.replay.as_mut());
+        replay.is_none_or(|replay| {
+            replay.is_over |= replay.is_before(asked);
+            replay.is_over
+        })
+    }
+
+    /// An event arrived over the present link, or over one to a former address: counts it as replayed, if it may be. A
+    /// gap, and how many arrived, when as many may have been replayed as the service retains.
     pub(in crate::subscription) fn counted(
         &mut self,
         now: Instant,
         sent: Option<SystemTime>,
+        is_present: bool,
     ) -> Option<(Interval, usize)> {
         let now = self.clock.at(now);
-        let replay = self.replay.as_mut()?;
+        let counting = if is_present { &mut self.replay } else { &mut self.former.as_mut()?.replay };
+        let replay = counting.as_mut()?;
         // By a clock that cannot be compared nothing is known to be live. Late events may have shown a clock that is not
         // behind: that moves no frame past its arrival.
         let sent = sent.filter(|_| self.clock.is_given()).map(|sent| self.clock.comparable(sent).min(now.to.max(sent)));
         if !replay.came(now, sent) {
             return None;
         }
-        let replay = self.replay.take()?;
+        let replay = counting.take()?;
         // What was pushed out is older than the first that came.
         let since = replay.since;
         let until = replay.until()?.max(since);

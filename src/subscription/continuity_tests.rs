@@ -227,10 +227,10 @@ fn found_2_1_and_2_2_replayed_frames_are_counted_without_an_end_and_with_repetit
         let mut world = World::new();
         world.prove(4_000, |_| Proof::Event { sent: at(4_000) });
         let (asked, now) = (world.instant(20_000), world.instant(20_500));
-        assert_eq!(world.ledger.continued(now, asked, true, 100), None, "{what}");
+        assert_eq!(world.ledger.continued(now, asked, true, 100, true), None, "{what}");
         // It begins 12 s after the recovery.
         let now = world.instant(33_000);
-        let told: Vec<_> = frames.into_iter().filter_map(|sent| world.ledger.counted(now, sent)).collect();
+        let told: Vec<_> = frames.into_iter().filter_map(|sent| world.ledger.counted(now, sent, true)).collect();
         assert!(told.len() <= 1, "{what}: once");
         let told = told.first().map(|(gap, count)| (*count, gap.since, gap.until));
         assert_eq!(told, want.map(|(count, until)| (count, at(3_000), at(until))), "{what}");
@@ -241,29 +241,73 @@ fn found_2_1_and_2_2_replayed_frames_are_counted_without_an_end_and_with_repetit
 fn nothing_is_proven_read_until_a_replay_must_have_begun() {
     let mut world = World::new();
     world.prove(4_000, |_| Proof::Event { sent: at(4_000) });
-    world.ledger.continued(world.instant(20_500), world.instant(20_000), true, 100);
+    world.ledger.continued(world.instant(20_500), world.instant(20_000), true, 100, true);
     // Answers come, and an event that may be live.
     world.prove(26_000, |world| Proof::Reply { asked: world.instant(25_000) });
     let mut quiet = world.ledger.clone();
-    assert!(world.ledger.counted(world.instant(30_000), None).is_none());
+    assert!(world.ledger.counted(world.instant(30_000), None, true).is_none());
     world.prove(30_000, |_| Proof::Event { sent: at(29_000) });
     assert_eq!(world.excluded()[Loss::Read as usize], 4_000);
     assert_eq!(world.excluded()[Loss::There as usize], 29_000);
     // The connection breaks: what was missed may be lost.
-    let gap = world.ledger.continued(world.instant(41_000), world.instant(40_500), false, 100);
+    let gap = world.ledger.continued(world.instant(41_000), world.instant(40_500), false, 100, true);
     assert_eq!(gap.map(|gap| gap.since), Some(at(3_000)));
     // What was sent half a minute after the recovery came behind all of it.
     quiet.prove(world.instant(53_000), Proof::Reply { asked: world.instant(52_000) });
     assert_eq!(quiet.proven().get(Loss::Read), at(52_000));
-    assert!((0..200).all(|_| quiet.counted(world.instant(54_000), Some(at(53_900))).is_none()));
+    assert!((0..200).all(|_| quiet.counted(world.instant(54_000), Some(at(53_900)), true).is_none()));
+}
+
+#[test]
+fn a_session_that_the_link_to_a_former_address_continues_is_judged_like_the_present_one() {
+    let relocated = || {
+        let mut world = World::new();
+        world.prove(4_000, |_| Proof::Event { sent: at(4_000) });
+        world.prove(9_000, |world| Proof::Described { asked: world.instant(8_500) });
+        world.ledger.relocate();
+        // The new address proves nothing about the former one.
+        world.prove(11_000, |world| Proof::Reply { asked: world.instant(10_500) });
+        world
+    };
+    // What was sent over the lost connection may not have been read.
+    let mut world = relocated();
+    let gap = world.ledger.continued(world.instant(12_500), world.instant(12_000), false, 100, false);
+    assert_eq!(gap.map(|gap| gap.since), Some(at(3_000)));
+    assert_eq!(world.ledger.former(world.instant(20_000)).since, at(11_500), "it is reported once");
+    // As many events are replayed as the service retains.
+    let mut world = relocated();
+    assert_eq!(world.ledger.continued(world.instant(12_500), world.instant(12_000), true, 100, false), None);
+    let counted = |world: &mut World, is_present| {
+        let now = world.instant(13_000);
+        (0..100).filter_map(|n| world.ledger.counted(now, Some(at(5_000 + n)), is_present)).next()
+    };
+    assert_eq!(counted(&mut world, true), None);
+    assert_eq!(counted(&mut world, false).map(|(gap, count)| (gap.since, count)), Some((at(3_000), 100)));
+    // A replay that was counted when the address moved is counted to its end.
+    let mut world = World::new();
+    world.prove(4_000, |_| Proof::Event { sent: at(4_000) });
+    world.ledger.continued(world.instant(12_500), world.instant(12_000), true, 100, true);
+    world.ledger.relocate();
+    assert!(counted(&mut world, false).is_some());
+}
+
+#[test]
+fn a_link_to_a_former_address_is_not_read_to_its_end_before_a_replay() {
+    let mut world = World::new();
+    world.prove(4_000, |_| Proof::Event { sent: at(4_000) });
+    world.ledger.relocate();
+    assert!(world.ledger.is_former_read(world.instant(11_000)));
+    world.ledger.continued(world.instant(12_500), world.instant(12_000), true, 100, false);
+    assert!(!world.ledger.is_former_read(world.instant(13_000)));
+    assert!(world.ledger.is_former_read(world.instant(45_000)), "half a minute later it has begun");
 }
 
 #[test]
 fn an_event_sent_after_a_replayed_one_arrived_is_behind_the_replay() {
     let mut world = World::new();
     world.prove(4_000, |_| Proof::Event { sent: at(4_000) });
-    world.ledger.continued(world.instant(20_500), world.instant(20_000), true, 100);
-    assert!(world.ledger.counted(world.instant(22_500), Some(at(9_000))).is_none());
+    world.ledger.continued(world.instant(20_500), world.instant(20_000), true, 100, true);
+    assert!(world.ledger.counted(world.instant(22_500), Some(at(9_000)), true).is_none());
     world.prove(22_500, |_| Proof::Event { sent: at(9_000) });
     assert_eq!(world.excluded()[Loss::Read as usize], 4_000, "it may be the first of many");
     world.prove(25_000, |world| Proof::Reply { asked: world.instant(24_000) });
@@ -278,7 +322,7 @@ fn a_reply_is_not_behind_a_replay_because_events_were_late() {
     for (now, sent) in [(30_700, 2), (32_000, 678)] {
         world.prove(now, |_| Proof::Event { sent: at(sent) });
     }
-    world.ledger.continued(world.instant(34_600), world.instant(34_300), true, 5);
+    world.ledger.continued(world.instant(34_600), world.instant(34_300), true, 5, true);
     let read = world.excluded()[Loss::Read as usize];
     world.prove(36_000, |world| Proof::Reply { asked: world.instant(35_400) });
     assert_eq!(world.excluded()[Loss::Read as usize], read);
@@ -293,10 +337,10 @@ fn a_replay_is_counted_though_earlier_events_were_late() {
     for (now, sent) in [(30_443, 1), (31_001, 2)] {
         world.prove(now, |_| Proof::Event { sent: at(sent) });
     }
-    world.ledger.continued(world.instant(31_879), world.instant(31_321), true, 5);
+    world.ledger.continued(world.instant(31_879), world.instant(31_321), true, 5, true);
     let sent = [31_201, 31_241, 31_281, 31_321, 32_438];
     let gaps: Vec<_> =
-        sent.iter().filter_map(|sent| world.ledger.counted(world.instant(32_996), Some(at(*sent)))).collect();
+        sent.iter().filter_map(|sent| world.ledger.counted(world.instant(32_996), Some(at(*sent)), true)).collect();
     let [(gap, 5)] = gaps[..] else { panic!("{gaps:?}") };
     assert!(gap.since <= at(0) && gap.until >= at(31_201), "{gap:?}");
 }
@@ -306,10 +350,10 @@ fn a_replay_is_counted_though_earlier_events_were_late() {
 fn a_replay_with_new_times_over_a_slow_path_is_counted() {
     let mut world = World::new();
     world.prove(4_000, |_| Proof::Event { sent: at(4_000) });
-    world.ledger.continued(world.instant(20_500), world.instant(20_000), true, 100);
+    world.ledger.continued(world.instant(20_500), world.instant(20_000), true, 100, true);
     let full = (0..150).find_map(|n| {
         let sent = 20_600 + n * 50;
-        world.ledger.counted(world.instant(sent + 2_500), Some(at(sent)))
+        world.ledger.counted(world.instant(sent + 2_500), Some(at(sent)), true)
     });
     assert!(full.is_some_and(|(_, count)| count == 100), "{full:?}");
 }
@@ -332,11 +376,11 @@ fn live_events_after_a_clean_recovery_are_a_full_buffer_only_if_as_many_could_ga
         let mut world = World::new();
         world.prove(4_000, |_| Proof::Event { sent: at(4_000) });
         let back = 4_200 + away;
-        world.ledger.continued(world.instant(back), world.instant(back - 50), true, 100);
+        world.ledger.continued(world.instant(back), world.instant(back - 50), true, 100, true);
         let mut gaps = Vec::new();
         for n in 1..=60 * per_second {
             let sent = back + n * 1_000 / per_second;
-            gaps.extend(world.ledger.counted(world.instant(sent + late), Some(at(sent))));
+            gaps.extend(world.ledger.counted(world.instant(sent + late), Some(at(sent)), true));
             world.prove(sent + late, |_| Proof::Event { sent: at(sent) });
         }
         let counts: Vec<_> = gaps.iter().map(|(_, count)| *count).collect();
@@ -350,14 +394,14 @@ fn live_events_after_a_clean_recovery_are_a_full_buffer_only_if_as_many_could_ga
 #[test]
 fn frames_that_came_on_time_are_no_replay_once_one_keeps_its_time() {
     let mut world = World::new();
-    world.ledger.continued(world.instant(30_000), world.instant(29_900), true, 20);
+    world.ledger.continued(world.instant(30_000), world.instant(29_900), true, 20, true);
     let mut gaps = Vec::new();
     for n in 0..12 {
         let sent = 32_000 + n * 200;
-        gaps.extend(world.ledger.counted(world.instant(sent + 10), Some(at(sent))));
+        gaps.extend(world.ledger.counted(world.instant(sent + 10), Some(at(sent)), true));
     }
     for n in 0..12 {
-        gaps.extend(world.ledger.counted(world.instant(35_000), Some(at(10_000 + n))));
+        gaps.extend(world.ledger.counted(world.instant(35_000), Some(at(10_000 + n)), true));
     }
     assert_eq!(gaps, []);
 }
@@ -366,11 +410,11 @@ fn frames_that_came_on_time_are_no_replay_once_one_keeps_its_time() {
 fn found_2_3_a_busy_stream_after_a_clean_recovery_is_no_replay() {
     let mut world = World::new();
     world.prove(4_000, |_| Proof::Event { sent: at(4_000) });
-    world.ledger.continued(world.instant(4_300), world.instant(4_200), true, 100);
+    world.ledger.continued(world.instant(4_300), world.instant(4_200), true, 100, true);
     // 20 missed ones, then 50 a second.
     let missed = (0..10).map(|n| at(4_010 + n * 18));
     let live = (0..1_000).map(|n| at(5_400 + n * 20));
-    assert!(missed.chain(live).all(|sent| world.ledger.counted(world.instant(5_300), Some(sent)).is_none()));
+    assert!(missed.chain(live).all(|sent| world.ledger.counted(world.instant(5_300), Some(sent), true).is_none()));
 }
 
 #[test]
@@ -504,7 +548,7 @@ proptest! {
                     let now = millis + latency;
                     let due = flight.len().min(most);
                     for (n, sent) in flight.drain(..due) {
-                        if let Some((gap, _)) = world.ledger.counted(world.instant(now), Some(at(sent))) {
+                        if let Some((gap, _)) = world.ledger.counted(world.instant(now), Some(at(sent)), true) {
                             oracle.gaps.push((gap.since, gap.until));
                         }
                         world.prove(now, |_| Proof::Event { sent: at(sent) });
@@ -535,7 +579,7 @@ proptest! {
                     let clean = close_frame && alive;
                     if clean {
                         for (n, sent) in flight.drain(..) {
-                            if let Some((gap, _)) = world.ledger.counted(world.instant(millis), Some(at(sent))) {
+                            if let Some((gap, _)) = world.ledger.counted(world.instant(millis), Some(at(sent)), true) {
                                 oracle.gaps.push((gap.since, gap.until));
                             }
                             world.prove(millis, |_| Proof::Event { sent: at(sent) });
@@ -555,7 +599,7 @@ proptest! {
                     let asked = world.instant(millis);
                     millis += latency;
                     flight.clear();
-                    let gap = world.ledger.continued(world.instant(millis), asked, clean, BUFFER);
+                    let gap = world.ledger.continued(world.instant(millis), asked, clean, BUFFER, true);
                     oracle.gaps.extend(gap.map(|gap| (gap.since, gap.until)));
                     (alive, recovered) = (true, Some(millis));
                 }
@@ -624,9 +668,9 @@ fn a_replay_is_counted_by_the_clock_of_its_own_host() {
         for live in [90_000, 100_000] {
             world.prove(live, |_| Proof::Event { sent: by(live + 500) });
         }
-        assert!(world.ledger.continued(world.instant(112_000), world.instant(111_900), true, 20).is_none());
+        assert!(world.ledger.continued(world.instant(112_000), world.instant(111_900), true, 20, true).is_none());
         let gaps: Vec<_> = (0..20)
-            .filter_map(|n| world.ledger.counted(world.instant(112_010 + n), Some(by(106_000 + n * 300))))
+            .filter_map(|n| world.ledger.counted(world.instant(112_010 + n), Some(by(106_000 + n * 300)), true))
             .collect();
         assert_eq!(gaps.len(), 1, "{sign} {offset}");
         // Live ones are no replay.
@@ -634,11 +678,11 @@ fn a_replay_is_counted_by_the_clock_of_its_own_host() {
         for live in [90_000, 100_000] {
             world.prove(live, |_| Proof::Event { sent: by(live + 500) });
         }
-        world.ledger.continued(world.instant(112_000), world.instant(111_900), true, 20);
-        assert!(world.ledger.counted(world.instant(112_010), Some(by(106_000))).is_none());
+        world.ledger.continued(world.instant(112_000), world.instant(111_900), true, 20, true);
+        assert!(world.ledger.counted(world.instant(112_010), Some(by(106_000)), true).is_none());
         for n in 0..40 {
             let now = 115_000 + n * 100;
-            let gap = world.ledger.counted(world.instant(now), Some(by(now + 500)));
+            let gap = world.ledger.counted(world.instant(now), Some(by(now + 500)), true);
             assert!(gap.is_none(), "{sign} {offset} {n}");
             world.prove(now, |_| Proof::Event { sent: by(now + 500) });
         }
@@ -649,13 +693,13 @@ fn a_replay_is_counted_by_the_clock_of_its_own_host() {
 #[test]
 fn a_replay_that_is_mixed_with_live_events_is_counted_to_its_end() {
     let mut world = World::new();
-    world.ledger.continued(world.instant(12_000), world.instant(11_900), true, 20);
+    world.ledger.continued(world.instant(12_000), world.instant(11_900), true, 20, true);
     let mut gaps = Vec::new();
     for n in 0..20 {
         let now = 12_100 + n * 100;
-        gaps.extend(world.ledger.counted(world.instant(now), Some(at(6_000 + n * 200))));
+        gaps.extend(world.ledger.counted(world.instant(now), Some(at(6_000 + n * 200)), true));
         world.prove(now, |_| Proof::Event { sent: at(6_000 + n * 200) });
-        gaps.extend(world.ledger.counted(world.instant(now + 50), Some(at(now + 40))));
+        gaps.extend(world.ledger.counted(world.instant(now + 50), Some(at(now + 40)), true));
         world.prove(now + 50, |_| Proof::Event { sent: at(now + 40) });
     }
     let [(gap, 20)] = gaps[..] else { panic!("{gaps:?}") };

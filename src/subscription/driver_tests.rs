@@ -293,6 +293,55 @@ async fn l6_a_renewal_that_moves_the_address_switches_without_loss() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_former_link_whose_session_continues_reports_what_broke_off() {
+    let world = World::new();
+    let mut subscription = world.live().await;
+    world.control.move_to("chan-2");
+    update(&subscription, &[MESSAGES]).await;
+    world.up(&subscription, 2).await;
+    let asked = Instant::now();
+    world.transport.feed(1, Ok(LinkEvent::Continued { asked, read_to_end: false, buffer: 100 }));
+    assert_eq!(next_gap(&mut subscription).await.cause, GapCause::ConnectionBroken);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_former_link_that_is_closed_before_a_replay_may_have_begun_is_a_possible_loss() {
+    for (since, is_over) in [(5, false), (35, true)] {
+        let world = World::new();
+        let mut subscription = world.live().await;
+        let asked = Instant::now();
+        world.transport.feed(1, Ok(LinkEvent::Continued { asked, read_to_end: true, buffer: 100 }));
+        sleep(secs(since)).await;
+        world.control.move_to("chan-2");
+        update(&subscription, &[MESSAGES]).await;
+        world.up(&subscription, 2).await;
+        world.transport.feed(1, Ok(LinkEvent::Answered { asked: Instant::now() }));
+        sleep(secs(11)).await;
+        assert!(!world.transport.is_open(1));
+        match is_over {
+            true => assert!(is_quiet(&mut subscription)),
+            false => assert_eq!(next_gap(&mut subscription).await.cause, GapCause::AddressMoved),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_position_at_a_new_address_covers_no_former_one_whose_link_is_being_opened() {
+    let world = World::new();
+    let mut subscription = world.live().await;
+    world.transport.events(1, [1]);
+    assert_eq!(next_uuid(&mut subscription).await, 1);
+    let before = subscription.resume_token().unwrap();
+    world.transport.hang();
+    world.transport.feed(1, Err(Error::new(ErrorKind::Network, "reset")));
+    sleep(secs(5)).await;
+    world.control.move_to("chan-2");
+    update(&subscription, &[MESSAGES]).await;
+    settle().await;
+    assert_eq!(subscription.resume_token().unwrap().address, before.address);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_former_key_still_decrypts_its_payloads() {
     let (old, new) = ("pdj+XYIRRBryWS2k33qXiA==", "e0bMTqmumPfFUbwzppkSbA==");
     let world = World::new();

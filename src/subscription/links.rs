@@ -86,9 +86,11 @@ impl<L, O> Links<L, O> {
         epoch == self.epoch
     }
 
-    /// Whether no link reads a former address. While one does, only its own position covers everything.
-    pub(super) fn read_present_only(&self) -> bool {
-        self.reading.iter().all(|reading| reading.epoch == self.epoch)
+    /// Whether no link reads a former address, or is being opened for one. While one does, or may, only its own position
+    /// covers everything.
+    pub(super) fn listen_at_present_only(&self) -> bool {
+        let opening = self.opening.iter().map(|opening| opening.epoch);
+        self.reading.iter().map(|reading| reading.epoch).chain(opening).all(|it| it == self.epoch)
     }
 
     /// Whether a link reads the address, or is being opened for it.
@@ -273,9 +275,9 @@ mod tests {
         opened(&mut links, 1, "a");
         links.open(2, Rc::default());
         let first = links.epoch();
-        assert!(links.is_present(first) && links.read_present_only() && links.is_read(1, start));
+        assert!(links.is_present(first) && links.listen_at_present_only() && links.is_read(1, start));
         assert_eq!(links.leave(start + SECOND).map(|link| *link).collect::<Vec<_>>(), ["a"]);
-        assert!(!links.is_present(first) && !links.read_present_only());
+        assert!(!links.is_present(first) && !links.listen_at_present_only());
         assert_eq!((links.address_of(1), links.listen_at(first)), (Some(first), true));
         // A question from before it was left proves nothing about later events.
         assert!(!links.is_read(1, start) && links.is_read(1, start + SECOND));
@@ -288,12 +290,16 @@ mod tests {
         assert!(links.is_read(1, start + SECOND), "it was left before");
         links.ended(1);
         assert!(links.listen_at(first));
+        links.open(5, Rc::default());
         links.close(2);
         assert!(!links.listen_at(first));
         assert_eq!(links.address_of(3), Some(first + 1));
         links.close(3);
+        links.leave(start + 4 * SECOND).for_each(drop);
+        assert!(!links.listen_at_present_only(), "one that is being opened for a former address may still read there");
+        links.close(5);
         links.open(4, Rc::default());
-        assert!(links.read_present_only() && links.listen_at(links.epoch()), "one that is being opened listens");
+        assert!(links.listen_at_present_only() && links.listen_at(links.epoch()), "one that is being opened listens");
         assert_eq!(links.take_all().count(), 0);
         assert!(!links.listen_at(links.epoch()));
     }

@@ -12,9 +12,19 @@ impl Driver {
             Ok(link) => {
                 let unwanted = self.links.opened(Instant::now(), id, link);
                 unwanted.into_iter().for_each(|link| self.calls.start(ops::part(link)));
+                self.check_if_former(id);
             }
             Err(error) if self.links.not_opened(id) => self.link_failed(id, error),
             Err(_) => {}
+        }
+    }
+
+    /// The address moved while the link was being opened: its peer is asked whether everything there is read.
+    fn check_if_former(&mut self, id: LinkId) {
+        if self.links.address_of(id).is_some_and(|epoch| !self.links.is_present(epoch))
+            && let Some((_, link)) = self.links.reading().find(|(it, _)| *it == id)
+        {
+            link.check();
         }
     }
 
@@ -48,11 +58,9 @@ impl Driver {
             }
             Ok(LinkEvent::At(cursor)) => self.at(place, cursor),
             Ok(LinkEvent::Answered { asked }) => {
-                self.give(if self.links.is_read(id, asked) {
-                    Input::LinkRead { link: id }
-                } else {
-                    Input::LinkAlive { link: id }
-                });
+                let is_read = self.links.is_read(id, asked)
+                    && (self.links.is_present(place) || self.ledger.is_former_read(asked));
+                self.give(if is_read { Input::LinkRead { link: id } } else { Input::LinkAlive { link: id } });
                 self.answered(place, asked);
             }
             Ok(LinkEvent::Continued { asked, read_to_end, buffer }) => {
@@ -97,7 +105,7 @@ impl Driver {
 
     /// Everything before this position in the stream was read, and that is proven.
     pub(super) fn push_mark(&mut self) {
-        let alone = self.links.read_present_only();
+        let alone = self.links.listen_at_present_only();
         if alone {
             self.ledger.leave_former();
         }
@@ -115,9 +123,8 @@ impl Driver {
     }
 
     pub(super) fn continued(&mut self, place: Epoch, asked: Instant, read_to_end: bool, buffer: usize) {
-        if self.links.is_present(place)
-            && let Some(gap) = self.ledger.continued(Instant::now(), asked, read_to_end, buffer)
-        {
+        let is_present = self.links.is_present(place);
+        if let Some(gap) = self.ledger.continued(Instant::now(), asked, read_to_end, buffer, is_present) {
             self.tell_gap(GapCause::ConnectionBroken, gap);
         }
     }
@@ -162,7 +169,7 @@ impl Driver {
         }
         for frame in frames {
             let sent = frame.sent_at;
-            if is_present && let Some((gap, events)) = self.ledger.counted(now, sent) {
+            if let Some((gap, events)) = self.ledger.counted(now, sent, is_present) {
                 self.tell_gap(GapCause::ServiceBufferFull { events }, gap);
             }
             self.recent.admit(trace(&frame), now);

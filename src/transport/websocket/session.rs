@@ -312,7 +312,7 @@ impl SocketSession {
         }
         let socket = connected.map_err(|failed| failed.error)?;
         if orphan.is_some() && socket.recovery() == Some(RecoveryState::Successful) {
-            socket.own(super::event_buffer::Owner::Any);
+            socket.continues_orphan();
         }
         self.connections().idle = Some(socket.clone());
         Ok(socket)

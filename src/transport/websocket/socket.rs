@@ -364,6 +364,13 @@ impl Socket {
         self.lock().continued = Some(Continued { read_to_end: false });
     }
 
+    /// Continues a session in which a creation may have been carried out whose answer was lost. Nothing is expected from
+    /// before the next creation, but what the gateway retained until then is replayed, and may be cut.
+    pub(super) fn continues_orphan(&self) {
+        self.own(Owner::Any);
+        self.lock().continued = Some(Continued { read_to_end: true });
+    }
+
     async fn over(&self) {
         loop {
             let changed = self.changed();

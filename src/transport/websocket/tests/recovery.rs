@@ -280,6 +280,37 @@ async fn a_creation_without_an_answer_is_replaced_in_the_same_session() {
     assert!(is_silent(&mut subscription, s(5)).await);
 }
 
+/// The service retains no more for a session whose creation was not answered than for any other.
+#[tokio::test(start_paused = true)]
+async fn a_full_replay_in_the_session_of_an_unanswered_creation_is_a_possible_loss() {
+    for (replayed, is_full) in [(99, false), (100, true)] {
+        let mut service = Service::new();
+        let start = service.start();
+        let mut peer = service.accept().await;
+        peer.details("W1", json!({})).await;
+        peer.request().await.unwrap();
+        peer.leave().await;
+        let mut peer = service.accept().await;
+        peer.recovered("W2").await;
+        peer.subscribed("s2").await;
+        let mut subscription = start.await.unwrap().unwrap();
+        wait_for(&subscription, Phase::Live).await;
+        // The replay begins late.
+        tokio::time::sleep(s(12)).await;
+        for n in 1..=replayed {
+            peer.event("s2", n).await;
+        }
+        for n in 1..=replayed {
+            if is_full && n == 100 {
+                assert_eq!(delivered(&mut subscription).await, "gap service_buffer_full");
+                assert_eq!(delivered(&mut subscription).await, "resumed");
+            }
+            assert_eq!(delivered(&mut subscription).await, n.to_string());
+        }
+        assert!(is_silent(&mut subscription, s(5)).await);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn w42_after_a_sleep_another_connection_continues_the_session() {
     let mut service = Service::new();
