@@ -338,6 +338,7 @@ async fn a_position_at_a_new_address_covers_no_former_one_whose_link_is_being_op
     world.control.move_to("chan-2");
     update(&subscription, &[MESSAGES]).await;
     settle().await;
+    assert!(is_quiet(&mut subscription));
     assert_eq!(subscription.resume_token().unwrap().address, before.address);
 }
 

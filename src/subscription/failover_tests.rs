@@ -202,6 +202,42 @@ async fn a_refusal_of_the_former_transport_says_nothing_of_the_present_one() {
     subscription.close().await;
 }
 
+/// A call enters the log up to minutes after its end (ringcentral-rest-and-events.md §6.3).
+#[tokio::test(start_paused = true)]
+async fn what_the_last_poll_of_a_source_may_not_have_found_yet_is_inside_a_gap() {
+    for is_closed in [false, true] {
+        let two = Two::new();
+        two.source.settles_after(secs(180));
+        let clock = paused_wall();
+        let builder = two.builder().clock(clock.clone()).fail_over(secs(60), secs(3000)).fall_back_to(Poll::new());
+        let mut subscription = builder.start().await.unwrap();
+        two.world.up(&subscription, 1).await;
+        let cutting = cut(&two.world.transport);
+        is_over(&subscription, TransportKind::Poll).await;
+        sleep(secs(600)).await;
+        while next(&mut subscription).now_or_never().is_some() {}
+        let (unread, asked) = if is_closed {
+            (subscription.close().await.unread, clock.wall())
+        } else {
+            // Back to push.
+            cutting.abort();
+            let link = two.world.transport.count() + 1;
+            two.world.transport.opened(link).await;
+            let asked = clock.wall();
+            settle().await;
+            let mut unread = Vec::new();
+            while let Some(delivery) = next(&mut subscription).now_or_never() {
+                unread.push(delivery);
+            }
+            (unread, asked)
+        };
+        let gaps = unread.iter().filter_map(|it| if let Delivery::Gap(gap) = it { gap.since } else { None });
+        let since = gaps.min().expect("a gap");
+        let before = asked.duration_since(since).unwrap();
+        assert!((secs(180)..secs(245)).contains(&before), "{is_closed} {before:?} {unread:?}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn polls_stand_in_as_a_transport_and_hand_back() {
     let two = Two::new();

@@ -5,6 +5,7 @@ use crate::catch_up::{CatchUp, Found, Open, SyncPage, SyncToken};
 use crate::decode::is_too_large;
 use crate::delivery::{Changes, OpenReason};
 use crate::event::{EventFilter, GapClosure};
+use crate::service_clock::sub;
 use crate::subscription::counts::{self, Counts};
 use crate::subscription::positions::Positions;
 use crate::subscription::proof::{self, Answers};
@@ -26,6 +27,8 @@ pub(super) struct Recovery {
     since: Option<SystemTime>,
     /// Counts of messages that were pushed and whose messages are queried.
     counts: Counts,
+    /// Since when polls replace push.
+    polled_since: Option<SystemTime>,
     /// A source with further pages waits until there is room for them.
     held_back: Vec<(usize, Turn, Outcome)>,
 }
@@ -111,6 +114,7 @@ impl Recovery {
             unended: Unended::default(),
             since: None,
             counts: Counts::default(),
+            polled_since: None,
             held_back: Vec::new(),
         };
         recovery.cover(&setup.filters);
@@ -169,6 +173,26 @@ impl Recovery {
     pub(super) fn good_since(&self) -> Option<SystemTime> {
         let asked = self.sources.iter().filter(|source| !source.filters.is_empty()).map(|source| source.good);
         asked.min().flatten()
+    }
+
+    /// What the answers of sources in place of push do not prove: an event may enter a source some time after it
+    /// happened. Since when, and for which filters.
+    fn unsettled(&self) -> Option<(SystemTime, Vec<String>)> {
+        let begin = self.polled_since?;
+        let unsettled = |source: &Source| {
+            let settles_after = source.source.settles_after();
+            (!settles_after.is_zero() && !source.filters.is_empty())
+                .then(|| source.good.map_or(begin, |good| sub(good, settles_after).max(begin)))
+        };
+        let late: Vec<_> = self.sources.iter().filter_map(|source| Some((unsettled(source)?, source))).collect();
+        let since = late.iter().map(|(since, _)| *since).min()?;
+        let mut filters: Vec<String> = Vec::new();
+        for filter in late.iter().flat_map(|(_, source)| source.filters.iter()).map(ToString::to_string) {
+            if !filters.contains(&filter) {
+                filters.push(filter);
+            }
+        }
+        Some((since, filters))
     }
 
     /// Since when a count is pending whose messages no source has found yet.
@@ -642,9 +666,28 @@ impl Driver {
         }
     }
 
+    /// Polls end here: what may not have been in a source yet at its last answer is a possible gap.
+    pub(super) fn polls_end(&mut self, cause: GapCause) {
+        let unsettled = self.recovery.unsettled();
+        self.recovery.polled_since = None;
+        let Some((since, filters)) = unsettled else { return };
+        let now = self.now().to;
+        self.cut_filling();
+        self.recovery.opened(&filters);
+        self.queue.push_marker(Delivery::Gap(Gap {
+            cause,
+            certainty: Certainty::Possible,
+            since: Some(self.ledger.earliest(since)),
+            until: Some(self.ledger.latest(now)),
+            lost: None,
+            filters,
+        }));
+    }
+
     /// Without push, everything up to the last answers of all sources is read.
     fn prove_polled(&mut self) {
         if let Some(upto) = self.recovery.good_since().filter(|_| self.setup.polls) {
+            self.recovery.polled_since.get_or_insert_with(|| self.ledger.since(&[Loss::Read]));
             self.ledger.prove(Instant::now(), Proof::Polled { upto });
         }
     }

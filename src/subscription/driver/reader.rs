@@ -189,6 +189,9 @@ impl Driver {
             let cause = if is_polled { GapCause::NotPolled } else { GapCause::EndedOffline };
             let gap = self.ledger.possible(Instant::now(), &[Loss::Read]);
             let since = self.recovery.untold_since().map_or(gap.since, |untold| untold.min(gap.since));
+            if is_polled {
+                self.polls_end(GapCause::NotPolled);
+            }
             self.end_unread(cause, Interval { since, ..gap });
         } else if how == Shutdown::Drain && phase == machine::Phase::Live {
             self.drain();
