@@ -15,7 +15,7 @@ use url::Url;
 use super::answer;
 use super::builder::Station;
 use crate::auth::{AccessToken, TokenProvider, bearer};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Disposition, Error, ErrorKind, Result};
 use crate::guard::guarded;
 use crate::http::{Answer, BoundedClient, HttpRequest, Purpose, Redirects, USER_AGENT, segment};
 use crate::secret::Secret;
@@ -202,13 +202,13 @@ impl Calls for Api {
         if answer.status == http::StatusCode::NOT_FOUND {
             return Ok(());
         }
-        succeeded("end the session", answer, &[id]).map(drop)
+        carried_out("end the session", answer, &[id])
     }
 
     async fn set_state(&self, id: &Secret, state: &str, reason: Option<&str>) -> Result<()> {
         let body = json!({ "state": state, "reason": reason.unwrap_or_default() });
         let answer = self.called(&[id.expose(), "state"], Method::POST, &[], Some(body)).await?;
-        succeeded("set the state", answer, &[id]).map(drop)
+        carried_out("set the state", answer, &[id])
     }
 }
 
@@ -258,6 +258,18 @@ fn succeeded(what: &str, answer: Answer, secrets: &[&Secret]) -> Result<Answer> 
     if answer.status.is_success() { Ok(answer) } else { Err(answer::error(what, &answer, secrets)) }
 }
 
+/// Something between this machine and the service, such as a portal, answers everything with a page and 200.
+fn carried_out(what: &str, answer: Answer, secrets: &[&Secret]) -> Result<()> {
+    let answer = succeeded(what, answer, secrets)?;
+    if !answer.body.trim_ascii_start().starts_with(b"<") {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Protocol, format!("could not {what}: the answer is not the service's"))
+        .with_status(answer.status.as_u16())
+        .with_disposition(Disposition::Retry { after: None })
+        .with_ambiguous(true))
+}
+
 async fn in_time<T>(asked: impl Future<Output = Result<T>>) -> Result<T> {
     let late = |_| Err(Error::new(ErrorKind::Timeout, "the token provider did not answer in time"));
     let asked = guarded("the token provider", asked);
@@ -267,6 +279,25 @@ async fn in_time<T>(asked: impl Future<Output = Result<T>>) -> Result<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_page_in_place_of_the_services_answer_carries_nothing_out() {
+        for (status, body, is_done) in [
+            (202, "", true),
+            (200, " {}", true),
+            (200, "null", true),
+            (200, "\n<html>Log in to the network</html>", false),
+            (500, "", false),
+        ] {
+            let answer = Answer {
+                status: http::StatusCode::from_u16(status).unwrap(),
+                headers: HeaderMap::new(),
+                body: body.as_bytes().to_vec().into(),
+            };
+            let done = carried_out("end the session", answer, &[]);
+            assert_eq!(done.is_ok(), is_done, "{status} {body}");
+        }
+    }
 
     #[test]
     fn a_base_url_is_joined_with_any_slashes_and_casing() {

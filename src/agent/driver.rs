@@ -11,9 +11,9 @@ use super::answer::{self, Batch, Unread};
 use super::builder::is_there;
 use super::delivery::{AgentDelivery, EndReason, SessionEnded};
 use super::desk::Roster;
-use super::event::{AgentEvent, AgentNotification, AgentOrigin};
+use super::event::{AgentEvent, AgentNotification, AgentOrigin, RemoteEnd};
 use super::machine::{self, Answer, Doubt, EndSeen, Machine, Next, Outcome, Report, SessionOrigin};
-use super::proven::Proven;
+use super::proven::{Made, Proven};
 use super::session::{AgentCursor, Place, Shared};
 use super::stream::{Backlog, QueuedBatch};
 use crate::auth::AccessToken;
@@ -138,7 +138,7 @@ impl Driver {
         let report = self.report_to_machine(means, elapsed);
         self.deliver(&report, Vec::new(), None, None, 0);
         if means == Answer::Quiet {
-            self.good(&answer);
+            self.good(&answer, Made::Quiet { timeout: ask });
             let mut place = self.shared.place();
             if place.stream == self.stream {
                 place.proven = self.proven.clone();
@@ -172,6 +172,7 @@ impl Driver {
             missed: answer::says_missed(&answer.headers),
             end: events.iter().filter_map(|event| end_of(event.event())).max(),
         };
+        let newest = events.iter().filter_map(AgentNotification::happened_at).max();
         let report = self.ask_machine(Answer::Batch(facts), elapsed);
         if report.end_refused {
             let mut place = self.shared.place();
@@ -196,7 +197,7 @@ impl Driver {
         }
         // A gap before this answer begins where the previous answer proved that everything was read.
         let markers = self.markers(&report);
-        self.good(answer);
+        self.good(answer, Made::Batch { newest });
         self.cursor = batch.next.map_or_else(|| self.cursor.clone(), AgentCursor::new);
         self.send(markers, items, None, Some(self.cursor.clone()), answer.body.len() + weight);
     }
@@ -313,11 +314,11 @@ impl Driver {
         }
     }
 
-    fn good(&mut self, answer: &crate::http::Answer) {
+    fn good(&mut self, answer: &crate::http::Answer, made: Made) {
         // A quiet answer after one that may be lost does not prove that the lost one was empty: a gap that is noticed
         // later begins before it.
         if self.machine.doubt() == Doubt::No {
-            self.proven.answered(answer::date(answer));
+            self.proven.answered(answer::date(answer), made);
         }
         self.last_error = None;
     }
@@ -447,7 +448,9 @@ fn now() -> Instant {
 fn end_of(event: &AgentEvent) -> Option<EndSeen> {
     match event {
         AgentEvent::AgentSessionEnd(end) => Some(EndSeen::Own { success: end.success != Some(false) }),
-        AgentEvent::RemoteAgentSessionEnd(_) => Some(EndSeen::Remote),
+        AgentEvent::RemoteAgentSessionEnd(end) => {
+            Some(EndSeen::Remote { unpolled: end.reason() == Some(RemoteEnd::SessionTimeout) })
+        }
         _ => None,
     }
 }
@@ -633,9 +636,10 @@ mod tests {
         }
     }
 
-    /// A poll that is held for a minute proves that nothing was missed during it.
+    /// A poll that is held for a minute proves that nothing was missed during it; one with events without times proves
+    /// what happened before it was sent.
     #[tokio::test(start_paused = true)]
-    async fn a_gap_begins_at_the_date_of_the_last_proving_answer() {
+    async fn a_gap_begins_where_the_last_proving_answer_was_made() {
         let base = SystemTime::UNIX_EPOCH + Duration::from_secs(784_108_800);
         for (polls, seconds) in [
             (
@@ -655,7 +659,23 @@ mod tests {
                     (60, Some(answer(304, Some(88), ""))),
                     (1, Some(start(Some(89), "S2"))),
                 ],
-                1,
+                0,
+            ),
+            (
+                vec![
+                    (1, Some(start(Some(1), "S1"))),
+                    (
+                        40,
+                        Some(answer(
+                            200,
+                            Some(41),
+                            r#"{"sessionId":"S2","events":[{"Type":"AgentState","StartTimeUTC":"1994-11-06T08:00:21Z"}]}"#,
+                        )),
+                    ),
+                    (27, None),
+                    (1, Some(start(Some(89), "S2"))),
+                ],
+                21,
             ),
         ] {
             let gaps = gaps(&session(polls)).await;
@@ -704,7 +724,7 @@ mod tests {
 
         let base = SystemTime::UNIX_EPOCH + Duration::from_secs(784_108_800);
         // How many answers of the first stream are read, and where the second one's gap begins.
-        for (read, seconds) in [(2, 2), (1, 1)] {
+        for (read, seconds) in [(2, 1), (1, 0)] {
             let session = session(vec![
                 (1, Some(start(Some(1), "S1"))),
                 (1, Some(answer(200, Some(2), r#"{"sessionId":"S2","events":[{"Type":"Mute"}]}"#))),

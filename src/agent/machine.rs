@@ -92,8 +92,8 @@ pub(crate) struct Batch {
 pub(crate) enum EndSeen {
     /// `AgentSessionEnd`.
     Own { success: bool },
-    /// `RemoteAgentSessionEnd`.
-    Remote,
+    /// `RemoteAgentSessionEnd`. `unpolled`: because no poll arrived for too long.
+    Remote { unpolled: bool },
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -370,6 +370,9 @@ impl Machine {
             _ if batch.missed => Some((GapCause::EventsMissed, Certainty::Certain)),
             Some(SessionOrigin::Joined) => Some((GapCause::SessionJoined, Certainty::Possible)),
             _ if is_snapshot && self.doubt == Doubt::No => Some((GapCause::EventsMissed, Certainty::Possible)),
+            // The session ended at some time since the last answer, and what happened after that is not in it
+            // (incontact-agent-events.md §5.5).
+            _ if self.ended_unpolled(batch) => Some((GapCause::SessionLost, Certainty::Possible)),
             // A replay of lost events cannot be distinguished from new ones.
             _ if is_snapshot || self.is_lost_by(batch) => Some(self.answer_lost()),
             Some(SessionOrigin::Started | SessionOrigin::Continued) | None => None,
@@ -386,7 +389,7 @@ impl Machine {
         self.good();
         let is_end = batch.end.is_some_and(|end| match end {
             EndSeen::Own { success } => success || self.rules.unsuccessful_end_is_end,
-            EndSeen::Remote => true,
+            EndSeen::Remote { .. } => true,
         });
         if is_end {
             self.want = Want::Nothing(Outcome::Ended);
@@ -395,6 +398,11 @@ impl Machine {
         self.ended_here &= !end_refused;
         let resumed = cause.is_some() || std::mem::take(&mut self.gap_open);
         Report { gap: cause, is_snapshot, resumed, end_refused }
+    }
+
+    fn ended_unpolled(&self, batch: Batch) -> bool {
+        let Some(EndSeen::Remote { unpolled }) = batch.end else { return false };
+        unpolled || self.failures > 0
     }
 
     /// Whether an answer before one that is no snapshot may have been lost.

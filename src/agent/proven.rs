@@ -1,6 +1,6 @@
 //! Since when events of a session may be missing. Pure.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
@@ -23,11 +23,17 @@ struct Good {
     service: Option<SystemTime>,
 }
 
+/// An answer, and what is known of when the service made it. It holds everything that happened before
+/// (incontact-agent-events.md §5.4). Its `Date` may be of its sending, which a slow server delays.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Made {
+    /// With events, of which the newest bears this time.
+    Batch { newest: Option<SystemTime> },
+    /// Without: once this timeout was over.
+    Quiet { timeout: Duration },
+}
+
 /// The latest time before which no event can be missing. It alone decides where an agent's gap begins.
-///
-/// The answer to a poll holds everything that happened before the answer was made (incontact-agent-events.md §5.4), so
-/// an answer proves "read" up to its `Date`, and without one up to the sending of its poll: it may have been in transit
-/// for long.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Proven {
     clock: Option<ServiceClock>,
@@ -56,10 +62,15 @@ impl Proven {
     }
 
     /// No answer up to this one may have been lost.
-    pub(super) fn answered(&mut self, date: Option<SystemTime>) {
+    pub(super) fn answered(&mut self, date: Option<SystemTime>, made: Made) {
         let Some(asked) = self.asked else { return };
         let left = self.clock.as_ref().filter(|clock| clock.is_given()).map(|clock| clock.at(asked.at).from);
-        self.good = Some(Good { asked, service: left.max(date) });
+        let made = match made {
+            // Other hosts set the times of events, and a `Date` is exact to the second.
+            Made::Batch { newest } => newest.zip(date).filter(|(at, date)| *at < add(*date, ORDER_SLACK)),
+            Made::Quiet { timeout } => left.map(|left| add(left, timeout)).zip(date),
+        };
+        self.good = Some(Good { asked, service: left.max(made.map(|(at, date)| at.min(date))) });
     }
 
     /// Where a gap begins that is noticed now.
@@ -114,7 +125,7 @@ mod tests {
             assert_eq!(proven.since(at(left)), None, "{what}");
             proven.asked(at(left));
             assert_eq!(proven.since(at(left)), None, "{what}");
-            proven.answered(None);
+            proven.answered(None, NONE);
             // A poll that failed since proves nothing.
             proven.asked(at(noticed));
             assert_eq!(proven.since(at(noticed)), Some(wall(want)), "{what}");
@@ -122,21 +133,35 @@ mod tests {
         }
     }
 
+    const NONE: Made = Made::Batch { newest: None };
+
     #[test]
-    fn an_answer_proves_that_events_before_its_date_were_read() {
+    fn an_answer_proves_that_events_before_it_was_made_were_read() {
         let start = Instant::now();
-        // When the poll was sent and its answer was read, on the monotonic clock; the answer's date; where a gap begins
-        // by the service's clock. This machine's is 4 000 s slow.
-        for (what, left, read, date, want) in [
-            ("a poll that is held", 0, 60, 5060, 5059),
-            ("an answer that takes long to arrive", 0, 60, 5001, 5000),
-            ("one that is answered at once", 0, 0, 5000, 4999),
+        let batch = |newest| Made::Batch { newest: Some(wall(newest)) };
+        let quiet = Made::Quiet { timeout: Duration::from_secs(60) };
+        // When the answer was read, on the monotonic clock; its date; how it was made; where a gap begins by the
+        // service's clock. The poll was sent at 5 000 s of that; this machine's clock is 4 000 s slow.
+        for (what, read, date, made, want) in [
+            ("a poll that is held to its timeout", 60, 5060, quiet, 5059),
+            ("a poll that is held to its timeout, and answered late", 80, 5080, quiet, 5059),
+            ("a poll without events that is answered at once", 0, 5000, quiet, 4999),
+            ("an event", 40, 5040, batch(5040), 5039),
+            ("an answer that takes long to arrive", 60, 5001, batch(5001), 5000),
+            // The date is that of the sending.
+            ("an answer that the service holds back", 60, 5060, batch(5020), 5019),
+            ("one with events that bear no time", 60, 5060, NONE, 4999),
+            ("one with an event of before", 60, 5060, batch(4000), 4999),
+            // Another host's clock.
+            ("one with an event of later", 60, 5060, batch(5070), 4999),
         ] {
             let mut proven = Proven::default();
-            proven.asked(moment(start, (left, 1000 + left)));
+            // The service's clock is known.
+            proven.asked(moment(start, (0, 1000)));
+            proven.dated(start, wall(5000));
             let now = moment(start, (read, 1000 + read));
             proven.dated(now.at, wall(date));
-            proven.answered(Some(wall(date)));
+            proven.answered(Some(wall(date)), made);
             let noticed = moment(start, (200, 1200));
             proven.asked(noticed);
             assert_eq!(proven.since(noticed), Some(wall(want)), "{what}");
@@ -153,9 +178,9 @@ mod tests {
         proven.asked(moment(start, (10, 1010)));
         proven.dated(start + Duration::from_secs(10), wall(5010));
         assert_eq!(proven.since(moment(start, (20, 1020))), Some(wall(4999)), "now of the service");
-        proven.answered(Some(wall(5010)));
+        proven.answered(Some(wall(5010)), NONE);
         proven.asked(moment(start, (30, 1030)));
-        proven.answered(None);
+        proven.answered(None, NONE);
         assert_eq!(proven.since(moment(start, (90, 1090))), Some(wall(5029)));
     }
 }

@@ -265,12 +265,16 @@ pub struct AgentNotification {
     batch: u64,
     index: usize,
     received_at: SystemTime,
+    happened_at: Option<SystemTime>,
 }
 
 impl AgentNotification {
     pub(crate) fn new(raw: Box<RawValue>, batch: u64, index: usize, received_at: SystemTime) -> Self {
         let event = AgentEvent::read(&raw);
-        Self { event, raw: raw.into(), origin: AgentOrigin::Live, batch, index, received_at }
+        let time = |fields: &Fields<'_>, key| value::date(fields.get(&[key])?)?.system_time();
+        let happened_at = Fields::of(&raw)
+            .and_then(|fields| time(&fields, "LastStateChangeTimeUTC").max(time(&fields, "StartTimeUTC")));
+        Self { event, raw: raw.into(), origin: AgentOrigin::Live, batch, index, received_at, happened_at }
     }
 
     pub(crate) fn with_origin(self, origin: AgentOrigin) -> Self {
@@ -297,6 +301,11 @@ impl AgentNotification {
     #[must_use]
     pub fn raw(&self) -> &RawJson {
         &self.raw
+    }
+
+    /// When it happened, by the service's clock: the newest of its times in UTC. Most kinds of event have none.
+    pub(crate) fn happened_at(&self) -> Option<SystemTime> {
+        self.happened_at
     }
 
     /// Whether it is live or part of a snapshot.

@@ -443,9 +443,11 @@ fn an_oversized_answer_is_a_gap_and_polling_continues_behind_it() {
 
 #[test]
 fn f24_f25_an_end_event_ends_the_session_in_any_batch() {
-    for (end, is_end) in
-        [(EndSeen::Own { success: true }, true), (EndSeen::Own { success: false }, false), (EndSeen::Remote, true)]
-    {
+    for (end, is_end) in [
+        (EndSeen::Own { success: true }, true),
+        (EndSeen::Own { success: false }, false),
+        (EndSeen::Remote { unpolled: false }, true),
+    ] {
         let batch = Answer::Batch(Batch { end: Some(end), ..FRESH });
         let mut strict = Run::live();
         strict.after(batch, SECOND);
@@ -453,6 +455,21 @@ fn f24_f25_an_end_event_ends_the_session_in_any_batch() {
         let mut lenient = Run::live_with(Rules { unsuccessful_end_is_end: false, ..rules() });
         lenient.after(batch, SECOND);
         assert_eq!(lenient.next() == Next::Nothing(Outcome::Ended), is_end, "{end:?}");
+    }
+}
+
+#[test]
+fn a_session_that_ended_while_nothing_polled_is_a_possible_gap_since_the_last_answer() {
+    let gap = Some((GapCause::SessionLost, Certainty::Possible));
+    for (unpolled, fails, want) in
+        [(false, false, None), (false, true, gap.clone()), (true, false, gap.clone()), (true, true, gap)]
+    {
+        let mut run = Run::live();
+        if fails {
+            run.after(Answer::Transient(DOWN), SECOND);
+        }
+        let report = run.after(Answer::Batch(Batch { end: Some(EndSeen::Remote { unpolled }), ..FRESH }), SECOND);
+        assert_eq!((report.resumed, report.gap), (want.is_some(), want), "{unpolled} {fails}");
     }
 }
 
@@ -543,7 +560,7 @@ fn any_answer() -> impl Strategy<Value = Answer> {
         |(moves, has_events, has_start, missed, end)| {
             let end = match end {
                 0 => Some(EndSeen::Own { success: true }),
-                1 => Some(EndSeen::Remote),
+                1 => Some(EndSeen::Remote { unpolled: true }),
                 _ => None,
             };
             Answer::Batch(Batch { moves, new_id: moves, has_events, has_start, missed, end })
