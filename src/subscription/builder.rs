@@ -9,7 +9,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
 use super::checkpoint::{self, AckMode, Checkpoint, Keeper};
-use super::driver::{self, Ports, Route, Setup, Shutdown};
+use super::driver::{self, Ports, Route, Setup};
+use super::ending::{self, Shutdown};
 use super::handle::SubscriptionHandle;
 use super::machine::Settings;
 use super::progress::Progress;
@@ -528,9 +529,11 @@ impl SubscriptionBuilder {
             catch_up,
             pace,
             enrich: self.enrich,
-            delete_on_drop: self.on_drop == OnDrop::Delete,
-            close_within: self.close_within,
-            drop_within: Duration::from_secs(5),
+            ending: ending::Terms {
+                delete_on_drop: self.on_drop == OnDrop::Delete,
+                close_within: self.close_within,
+                drop_within: Duration::from_secs(5),
+            },
             clock: self.clock,
             seed: u64::from_le_bytes(self.system.random_bytes()?),
         })

@@ -11,6 +11,7 @@ use super::super::{Subscription, SubscriptionBuilder};
 use super::*;
 use crate::OnDrop;
 use crate::event::EventFilter;
+use crate::status::Phase;
 
 const MESSAGES: &str = "/restapi/v1.0/account/~/extension/~/message-store";
 

@@ -4,7 +4,8 @@ use std::fmt;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::driver::{Command, Shutdown};
+use super::driver::Command;
+use super::ending::Shutdown;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::EventFilter;
 use crate::ids::SubscriptionId;

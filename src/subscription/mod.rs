@@ -8,6 +8,7 @@ mod clocks;
 mod continuity;
 mod counts;
 mod driver;
+mod ending;
 mod failover;
 mod failures;
 #[cfg(test)]
@@ -31,6 +32,7 @@ mod reconcile;
 #[cfg(feature = "redb")]
 mod redb_checkpoint;
 mod refusal;
+mod report;
 mod resume;
 mod routes;
 mod told;
@@ -60,7 +62,8 @@ use crate::ids::SubscriptionId;
 use crate::rest::{Client, RestControl};
 use crate::status::{Phase, StatusWatch};
 use checkpoint::Keeper;
-use driver::{Handed, Shutdown};
+use driver::Handed;
+use ending::Shutdown;
 use progress::{Progress, Step};
 
 impl Client {

@@ -50,7 +50,7 @@ impl Driver {
 
     /// Deletes subscriptions that were taken over from and are no longer read.
     fn retire(&mut self) {
-        let is_over = self.end.is_some();
+        let is_over = self.ending.has_ended();
         for (route, id) in self.routes.retired(|place| !is_over && self.links.listen_at(place)) {
             self.orphan(route, id);
         }
@@ -118,8 +118,7 @@ impl Driver {
     /// Whether to audit the subscription before it is deleted: once, if a reader can receive a gap, and none is open
     /// already.
     fn looks_before_the_end(&mut self) -> bool {
-        let is_closed = matches!(self.shutdown, Some(Shutdown::Drain | Shutdown::Discard));
-        let asks = is_closed && !self.setup.polls && self.ledger.open_since().is_none();
+        let asks = self.ending.has_reader_at_end() && !self.setup.polls && self.ledger.open_since().is_none();
         self.cleanup.audits(asks)
     }
 
@@ -163,11 +162,11 @@ impl Driver {
 
     pub(super) fn close(&mut self, id: LinkId) {
         let Some((place, mut link)) = self.links.close(id) else { return };
-        if self.shutdown == Some(Shutdown::Drain) {
+        if self.ending.drains_links() {
             self.read_out(place, &mut *link);
         }
         // Without a close frame, if another process is to continue the session.
-        if !self.keeps_subscription() {
+        if !self.ending.keeps_subscription() {
             self.calls.start(ops::part(link));
         }
     }
@@ -212,7 +211,7 @@ impl Driver {
             let gap = self.ledger.possible(now, &[Loss::Read]);
             self.end_unread(GapCause::EndedOffline, gap);
         }
-        if self.end.is_some() {
+        if self.ending.has_ended() {
             self.close(link);
         }
     }
@@ -292,21 +291,12 @@ impl Driver {
 
     pub(super) fn finish(&mut self, end: End) {
         tracing::info!(?end, subscription = self.id_for_log(), "the subscription has ended");
-        self.end = Some(end);
+        let Ended { began, within, leaves_orphan } = self.ending.ended(end);
         self.links.end();
         if let Some(lease) = &self.lease {
-            let is_left = match end {
-                End::Closed { deleted } => !deleted && !self.keeps_subscription(),
-                End::Fatal | End::Refused | End::StartTimeout => true,
-            };
-            self.cleanup.ended(&lease.id, is_left);
+            self.cleanup.ended(&lease.id, leaves_orphan);
         }
         self.filters.end();
-        let is_closed = matches!(self.shutdown, Some(Shutdown::Drain | Shutdown::Discard));
-        self.cleanup.end(Instant::now(), self.ending_since, is_closed.then_some(self.setup.close_within));
-    }
-
-    pub(super) fn keeps_subscription(&self) -> bool {
-        self.shutdown == Some(Shutdown::Dropped) && !self.setup.delete_on_drop
+        self.cleanup.end(Instant::now(), began, within);
     }
 }

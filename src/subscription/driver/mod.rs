@@ -22,6 +22,7 @@ use super::calls::Calls;
 use super::cleanup::{Cleanup, END_WITHIN, Orphan};
 use super::clocks::Clocks;
 use super::continuity::{Interval, Ledger, Loss, Proof, Proven, Span};
+use super::ending::{self, Ended, Ending, Request, Shutdown, Start, Unread};
 use super::failover;
 use super::failures::Failures;
 use super::filters::{Changed, Filters};
@@ -34,6 +35,7 @@ use super::ops::{self, AbortOnDrop, Asked, Done, Pending};
 use super::progress::{Step, Traces};
 use super::queue::{Item, Queue};
 use super::reconcile::Pace;
+use super::report::{Facts, Report};
 use super::resume::{Position, ResumeToken};
 use super::routes::Routes;
 use super::told::{About, Told};
@@ -48,15 +50,12 @@ use crate::error::{Disposition, Error, ErrorKind, Result};
 use crate::event::{self, DedupKey, Notification, Origin};
 use crate::ids::{ExtensionId, SubscriptionId};
 use crate::registry::Registry;
-use crate::status::{Phase, Status, Wait};
+use crate::status::Status;
 use crate::transport::{Coverage, Frame, FrameBody, Link, LinkEvent, PossibleLoss, Target, Transport};
-use crate::waiting::Waiting;
 use catch_up::Recovery;
 use links::next_event;
 pub(in crate::subscription) use routes::Route;
 
-/// Shorter waits are not reported.
-const WORTH_TELLING: Duration = Duration::from_secs(2);
 /// How many frames are remembered to recognize repetitions, and for how long: several times an answer as large as the
 /// largest buffer.
 const RECENT: usize = 4096;
@@ -85,9 +84,7 @@ pub(in crate::subscription) struct Setup {
     pub(in crate::subscription) adopt: Option<SubscriptionId>,
     pub(in crate::subscription) resume: Option<ResumeToken>,
     pub(in crate::subscription) leftovers: Vec<SubscriptionId>,
-    pub(in crate::subscription) delete_on_drop: bool,
-    pub(in crate::subscription) close_within: Duration,
-    pub(in crate::subscription) drop_within: Duration,
+    pub(in crate::subscription) ending: ending::Terms,
     pub(in crate::subscription) clock: Clock,
     pub(in crate::subscription) seed: u64,
 }
@@ -114,17 +111,6 @@ pub(in crate::subscription) enum Handed {
 pub(in crate::subscription) enum Command {
     Update { filters: Vec<String>, answer: oneshot::Sender<Result<()>> },
     Revalidate,
-}
-
-/// How to end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::subscription) enum Shutdown {
-    /// Delete, deliver the waiting items, end.
-    Drain,
-    /// Delete, discard the waiting items and report that, end.
-    Discard,
-    /// The reader was dropped.
-    Dropped,
 }
 
 /// A position in the stream: everything before it was delivered.
@@ -176,24 +162,14 @@ pub(in crate::subscription) struct Driver {
     /// The first waiting payload may be encrypted with a key that is in transit.
     sealed: bool,
     recreated: Option<Recreated>,
-    /// Since when it is being ended.
-    ending_since: Option<Instant>,
+    ending: Ending,
     failures: Failures,
-    end: Option<End>,
-    shutdown: Option<Shutdown>,
     links: Links<Box<dyn Link>, AbortOnDrop>,
     calls: Calls,
     clocks: Clocks,
     /// The lifetime that was last granted.
     granted: Option<Duration>,
-    /// Until when the next attempt is delayed, and the status of that delay if it is worth reporting: computed once for
-    /// each wait.
-    waiting: Option<(Waiting, Option<Wait>)>,
-    /// When the start must be answered, until it is.
-    start_by: Option<Instant>,
-    /// The lease's end on the monotonic clock, and the reported one on the wall clock: computed once, so that the
-    /// reported time changes only when the end does.
-    expiry: Option<(std::time::Instant, SystemTime)>,
+    report: Report,
 }
 
 /// What woke the driver.
@@ -258,17 +234,13 @@ impl Driver {
             cursor: None,
             sealed: false,
             recreated: None,
-            ending_since: None,
+            ending: Ending::new(setup.ending, now + setup.settings.start_within),
             failures: Failures::default(),
-            end: None,
-            shutdown: None,
             links: Links::new(),
             calls: Calls::new(),
             clocks: Clocks::new(now, setup.clock.wall()),
             granted: None,
-            waiting: None,
-            start_by: Some(now + setup.settings.start_within),
-            expiry: None,
+            report: Report::default(),
             setup,
         }
     }
@@ -309,7 +281,7 @@ impl Driver {
     ) -> Woken {
         let reads_links = self.reads_links(Instant::now());
         let timer = self.next_timer();
-        let watching = self.shutdown != Some(Shutdown::Dropped);
+        let watching = !self.ending.is_dropped();
         tokio::select! {
             biased;
             changed = shutdown.changed(), if watching => match changed {
@@ -348,9 +320,7 @@ impl Driver {
 
     fn give(&mut self, input: Input) {
         self.machine.handle(Instant::now().into_std(), input);
-        if self.machine.phase() == machine::Phase::Closing {
-            self.ending_since.get_or_insert_with(Instant::now);
-        }
+        self.ending.observe(Instant::now(), self.machine.phase());
     }
 }
 

@@ -42,7 +42,7 @@ impl Driver {
         }
         // At the end nothing waits. Without a lease, or an address, there is no key to ask for.
         let is_held = self.machine.expires_at().is_some() && self.setup.has_address;
-        let Some(lease) = self.lease.as_ref().filter(|_| is_held && self.ending_since.is_none()) else { return false };
+        let Some(lease) = self.lease.as_ref().filter(|_| is_held && !self.ending.has_begun()) else { return false };
         let sealed = self.key_wait.sealed(Instant::now(), self.machine.is_renewing());
         if sealed.ask {
             let has_room = self.setup.control.rate_budget().is_none_or(|budget| budget.has_room_to_look());
@@ -69,7 +69,7 @@ impl Driver {
             let FrameBody::Payload(raw) = &frame.body else { return false };
             crate::codec::decode(raw, &keys.and_then(&self.keys)).is_ok()
         });
-        let ends = self.ending_since.is_some() && self.queue.is_empty();
+        let ends = self.ending.has_begun() && self.queue.is_empty();
         let Some(span) = self.undecrypted.due(Instant::now(), is_over, ends) else { return };
         let interval = self.ledger.unopened(span);
         let gap = self.reported(GapCause::KeyUnknown, interval);
@@ -160,7 +160,7 @@ impl Driver {
     pub(super) fn command(&mut self, command: Command) {
         match command {
             Command::Update { filters, answer } => {
-                if self.end.is_none() {
+                if !self.ending.has_ended() {
                     match self.filters.change(filters, answer, self.machine.update_pending()) {
                         Ok(()) => self.give(Input::Update),
                         Err(answer) => {
@@ -180,27 +180,22 @@ impl Driver {
     }
 
     pub(super) fn shut_down(&mut self, how: Shutdown) {
-        self.shutdown = Some(how);
         let phase = self.machine.phase();
-        let is_polled = (self.setup.polls || self.recovery.plan.has_news()) && phase == machine::Phase::Live;
-        // A subscription that continues another process's has not read the events since then.
-        if is_polled || matches!(phase, machine::Phase::Connecting | machine::Phase::Reconnecting) {
-            // Events that wait at the service are deleted with the subscription.
-            let cause = if is_polled { GapCause::NotPolled } else { GapCause::EndedOffline };
-            let gap = self.ledger.possible(Instant::now(), &[Loss::Read]);
-            let since = self.recovery.untold_since().map_or(gap.since, |untold| untold.min(gap.since));
-            if is_polled {
-                self.polls_end(GapCause::NotPolled);
+        let is_polled = self.setup.polls || self.recovery.plan.has_news();
+        let Request { unread, delete, within, linger } = self.ending.request(how, phase, is_polled);
+        match unread {
+            Unread::Report(cause) => {
+                let gap = self.ledger.possible(Instant::now(), &[Loss::Read]);
+                let since = self.recovery.untold_since().map_or(gap.since, |untold| untold.min(gap.since));
+                if cause == GapCause::NotPolled {
+                    self.polls_end(GapCause::NotPolled);
+                }
+                self.end_unread(cause, Interval { since, ..gap });
             }
-            self.end_unread(cause, Interval { since, ..gap });
-        } else if how == Shutdown::Drain && phase == machine::Phase::Live {
-            self.drain();
+            Unread::Check => self.drain(),
+            Unread::Ignore => {}
         }
-        let (delete, within) = match how {
-            Shutdown::Drain | Shutdown::Discard => (true, self.setup.close_within),
-            Shutdown::Dropped => (self.setup.delete_on_drop, self.setup.drop_within),
-        };
-        self.give(Input::Close { delete, within, linger: how == Shutdown::Drain });
+        self.give(Input::Close { delete, within, linger });
         match how {
             Shutdown::Drain => {}
             Shutdown::Discard => self.discard_queue(),
@@ -244,30 +239,21 @@ impl Driver {
     }
 
     pub(super) fn reader_gone(&mut self) {
-        if self.shutdown != Some(Shutdown::Dropped) {
+        if !self.ending.is_dropped() {
             self.shut_down(Shutdown::Dropped);
         }
         self.queue = Queue::new(self.setup.queue_bytes);
     }
 
     pub(super) fn report_start(&mut self, started: &mut Option<oneshot::Sender<Result<()>>>) {
-        let outcome = match (self.machine.phase(), self.end) {
-            (machine::Phase::Starting, None) => return,
-            // It ends before it began: the end reports the result.
-            (machine::Phase::Closing, None) => return,
-            // Orphans are being deleted, within the deadline of the start.
-            (_, Some(_))
-                if !self.cleanup.is_settled(Instant::now()) && self.start_by.is_some_and(|by| by > Instant::now()) =>
-            {
-                return;
-            }
-            (_, Some(end)) => match self.failures.of_end(end) {
-                Some(error) => Err(error),
-                None => Err(Error::new(ErrorKind::Closed, "the subscription was closed while it was being created")),
-            },
-            (_, None) => Ok(()),
+        let (now, phase) = (Instant::now(), self.machine.phase());
+        let outcome = match self.ending.start(now, phase, self.cleanup.is_settled(now)) {
+            Start::Pending => return,
+            Start::Succeeded => Ok(()),
+            Start::Failed(end) => Err(self.failures.of_end(end).unwrap_or_else(|| {
+                Error::new(ErrorKind::Closed, "the subscription was closed while it was being created")
+            })),
         };
-        self.start_by = None;
         if let Some(started) = started.take() {
             let refused = started.send(outcome).is_err();
             if refused {
@@ -278,13 +264,13 @@ impl Driver {
 
     pub(super) fn is_over(&self) -> bool {
         let is_settled = self.cleanup.is_settled(Instant::now());
-        self.end.is_some() && self.queue.is_empty() && is_settled && self.links.is_drained()
+        self.ending.has_ended() && self.queue.is_empty() && is_settled && self.links.is_drained()
     }
 
     /// Reports the end; then calls in flight get a limited time, so that a late grant leaves no orphan.
     pub(super) async fn last_words(&mut self, out: mpsc::Sender<Handed>) {
         self.links.take_all().for_each(|link| self.calls.start(ops::part(link)));
-        if let Some(error) = self.end.and_then(|end| self.failures.of_end(end)) {
+        if let Some(error) = self.ending.end().and_then(|end| self.failures.of_end(end)) {
             // A dropped reader needs no end.
             drop(out.send(Handed::End(error)).await);
         }
@@ -300,7 +286,7 @@ impl Driver {
         drop(self.links.take_all());
         let mut calls = std::mem::replace(&mut self.calls, Calls::new()).without_passing();
         let mut held = self.routes.retired(|_| false);
-        if self.setup.delete_on_drop {
+        if self.ending.deletes_when_dropped() {
             held.extend(self.lease.as_ref().map(|lease| (self.routes.leased(), lease.id.clone())));
         }
         held.iter().for_each(|(route, id)| calls.start(ops::discard(self.control_of(*route), id.clone())));
@@ -326,102 +312,35 @@ impl Driver {
     }
 
     pub(super) fn publish(&mut self, status: &watch::Sender<Status>) {
-        let phase = match self.machine.phase() {
-            machine::Phase::Starting => Phase::Starting,
-            machine::Phase::Connecting => Phase::Connecting,
-            // The sources show the health of a polled subscription.
-            machine::Phase::Live if self.setup.polls && !self.recovery.plan.is_well() => Phase::Reconnecting,
-            machine::Phase::Live => Phase::Live,
-            machine::Phase::Reconnecting => Phase::Reconnecting,
-            machine::Phase::Recreating => Phase::Recreating,
-            machine::Phase::Closing => Phase::Closing,
-            machine::Phase::Closed if !self.cleanup.is_settled(Instant::now()) => Phase::Closing,
-            machine::Phase::Closed => Phase::Closed,
+        let (now, wall) = (Instant::now(), self.setup.clock.wall());
+        let facts = Facts {
+            phase: self.machine.phase(),
+            transport: self.setup.transport.kind(),
+            id: self.lease.as_ref().map(|lease| &lease.id),
+            expires_at: self.machine.expires_at(),
+            failed_attempts: self.machine.failed_attempts(),
+            is_polling: self.recovery.plan.is_polling(now.into_std()),
+            is_poll_failing: self.setup.polls && !self.recovery.plan.is_well(),
+            is_settled: self.cleanup.is_settled(now),
+            has_ended: self.ending.has_ended(),
+            is_deleted: self.machine.is_deleted() && self.cleanup.is_clean(now),
+            call_waits: self.calls.longest_wait(),
+            next_attempt: self.machine.waits_until().map(Instant::from_std),
         };
-        if phase == Phase::Live && status.borrow().phase != Phase::Live {
-            self.failures.recovered();
-        }
-        let id = self.lease.as_ref().map(|lease| lease.id.clone());
-        let attempts = self.machine.failed_attempts();
-        let transport = self.setup.transport.kind();
-        let expires_at = self.expires_at();
-        let is_clean = self.cleanup.is_clean(Instant::now());
-        let is_polling = self.end.is_none() && self.recovery.plan.is_polling(Instant::now().into_std());
-        let waiting = self.next_try(phase);
         status.send_if_modified(|status| {
-            let new_error = self
-                .failures
-                .last()
-                .is_some_and(|new| status.last_error.as_ref().is_none_or(|old| !Arc::ptr_eq(old, new)));
-            let changed = status.phase != phase
-                || status.transport != transport
-                || status.subscription_id != id
-                || status.is_polling != is_polling
-                || status.failed_attempts != attempts
-                || status.waiting != waiting
-                || status.last_error.is_some() != self.failures.last().is_some()
-                || new_error
-                || status.expires_at != expires_at;
-            if changed {
-                *status = Status {
-                    phase,
-                    subscription_id: id.clone(),
-                    transport,
-                    expires_at,
-                    is_polling,
-                    failed_attempts: attempts,
-                    waiting,
-                    last_error: self.failures.last().cloned(),
-                    deleted: self.end.is_some() && self.machine.is_deleted() && is_clean,
-                };
+            let Some(new) = self.report.update(now, wall, facts, &mut self.failures, status) else { return false };
+            if let Some(wait) = new.waiting.filter(|wait| status.waiting != Some(*wait)) {
+                tracing::warn!(
+                    cause = wait.cause.as_str(),
+                    seconds = wait.until.duration_since(wall).unwrap_or_default().as_secs(),
+                    phase = new.phase.as_str(),
+                    subscription = facts.id.map(SubscriptionId::as_str),
+                    "waiting before the next try"
+                );
             }
-            changed
+            *status = new;
+            true
         });
-    }
-
-    pub(super) fn expires_at(&mut self) -> Option<SystemTime> {
-        let end = self.machine.expires_at();
-        if self.expiry.map(|(told, _)| told) != end {
-            self.expiry = end.and_then(|end| {
-                let left = end.saturating_duration_since(Instant::now().into_std());
-                Some((end, self.setup.clock.wall().checked_add(left)?))
-            });
-        }
-        self.expiry.map(|(_, wall)| wall)
-    }
-}
-
-impl Driver {
-    /// What the next attempt on the way to `Live` waits for, if that is worth reporting.
-    fn next_try(&mut self, phase: Phase) -> Option<Wait> {
-        let now = Instant::now();
-        let by_machine = || {
-            let until = Instant::from_std(self.machine.waits_until()?);
-            Some((until, self.failures.wait_cause()))
-        };
-        let found = match phase {
-            Phase::Live | Phase::Closing | Phase::Closed => None,
-            Phase::Starting | Phase::Connecting | Phase::Reconnecting | Phase::Recreating => {
-                self.calls.longest_wait().or_else(by_machine)
-            }
-        };
-        if self.waiting.map(|(waiting, _)| waiting) != found {
-            self.waiting = found.map(|(until, cause)| {
-                let left = until.saturating_duration_since(now);
-                let wait = (left > WORTH_TELLING).then(|| {
-                    tracing::warn!(
-                        cause = cause.as_str(),
-                        seconds = left.as_secs(),
-                        phase = phase.as_str(),
-                        subscription = self.id_for_log(),
-                        "waiting before the next try"
-                    );
-                    Wait::new(self.setup.clock.wall() + left, cause)
-                });
-                ((until, cause), wait)
-            });
-        }
-        self.waiting.and_then(|(_, wait)| wait)
     }
 }
 

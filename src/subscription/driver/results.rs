@@ -138,7 +138,7 @@ impl Driver {
     }
 
     pub(super) fn leased(&mut self, op: Op, takes_over: bool, asked: Asked, info: SubscriptionInfo) {
-        if self.end.is_some() {
+        if self.ending.has_ended() {
             return self.too_late(op, info.id);
         }
         if !self.machine.expects(op) {
@@ -209,7 +209,7 @@ impl Driver {
 
     /// The service granted an abandoned creation.
     pub(super) fn too_late(&mut self, op: Op, id: SubscriptionId) {
-        if !self.keeps_subscription() {
+        if !self.ending.keeps_subscription() {
             let orphan = self.cleanup.unused(Instant::now(), self.routes.of(op), id, self.granted);
             self.delete_orphans(orphan);
         }

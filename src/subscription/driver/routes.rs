@@ -30,7 +30,7 @@ impl Driver {
     /// Switches to another transport because the service refuses the present one; `false` if that is no reason, or none
     /// is left.
     pub(super) fn fail_over_refused(&mut self, error: &Error) -> bool {
-        if self.ending_since.is_some() || !matches!(error.kind(), ErrorKind::TransportRefused | ErrorKind::Permission) {
+        if self.ending.has_begun() || !matches!(error.kind(), ErrorKind::TransportRefused | ErrorKind::Permission) {
             return false;
         }
         let Some(to) = self.routes.refused(Instant::now()) else { return false };

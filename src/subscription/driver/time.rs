@@ -9,8 +9,7 @@ impl Driver {
         let plan = self.recovery.plan.poll_timeout().map(Instant::from_std);
         let failover = self.routes.poll_timeout();
         let links = self.links.poll_timeout();
-        // Before the end the machine bounds the start: this timer would be due for ever.
-        let start = self.start_by.filter(|_| self.end.is_some());
+        let start = self.ending.poll_timeout();
         let cleanup = self.cleanup.poll_timeout(Instant::now());
         let key = self.key_wait.next().filter(|_| self.sealed);
         let undecrypted = self.undecrypted.next();

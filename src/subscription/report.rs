@@ -1,0 +1,283 @@
+//! What the status shows. Pure.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
+
+use super::failures::Failures;
+use super::machine;
+use crate::ids::SubscriptionId;
+use crate::kind::TransportKind;
+use crate::status::{Phase, Status, Wait};
+use crate::waiting::Waiting;
+
+/// Shorter waits are not reported.
+const REPORTED_WAIT: Duration = Duration::from_secs(2);
+
+/// What the other owners answer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Facts<'a> {
+    pub(super) phase: machine::Phase,
+    pub(super) transport: TransportKind,
+    pub(super) id: Option<&'a SubscriptionId>,
+    /// When the lease ends.
+    pub(super) expires_at: Option<std::time::Instant>,
+    pub(super) failed_attempts: u32,
+    pub(super) is_polling: bool,
+    /// Whether nothing is pushed and a source fails: the sources show the health of a polled subscription.
+    pub(super) is_poll_failing: bool,
+    /// Whether no orphan is being deleted.
+    pub(super) is_settled: bool,
+    pub(super) has_ended: bool,
+    /// Whether nothing of it remains at the service.
+    pub(super) is_deleted: bool,
+    /// What a call in flight waits for.
+    pub(super) call_waits: Option<Waiting>,
+    /// Until when the machine delays the next attempt.
+    pub(super) next_attempt: Option<Instant>,
+}
+
+/// Owns what the status shows by the wall clock, computed once for each deadline, so that a reported time changes only
+/// when the deadline does.
+#[derive(Debug, Default)]
+pub(super) struct Report {
+    /// The lease's end by both clocks.
+    expiry: Option<(std::time::Instant, SystemTime)>,
+    /// The delay of the next attempt, and what is reported of it.
+    waiting: Option<(Waiting, Option<Wait>)>,
+}
+
+impl Report {
+    /// The status to publish, if it differs from the published one. Once events can arrive, the last error is over.
+    pub(super) fn update(
+        &mut self,
+        now: Instant,
+        wall: SystemTime,
+        facts: Facts<'_>,
+        failures: &mut Failures,
+        published: &Status,
+    ) -> Option<Status> {
+        let phase = phase(facts);
+        if phase == Phase::Live && published.phase != Phase::Live {
+            failures.recovered();
+        }
+        let new = Status {
+            phase,
+            subscription_id: facts.id.cloned(),
+            transport: facts.transport,
+            expires_at: self.expires_at(now, wall, facts.expires_at),
+            is_polling: facts.is_polling && !facts.has_ended,
+            failed_attempts: facts.failed_attempts,
+            waiting: self.waiting(now, wall, phase, facts, failures),
+            last_error: failures.last().cloned(),
+            deleted: facts.has_ended && facts.is_deleted,
+        };
+        differs(&new, published).then_some(new)
+    }
+
+    fn expires_at(&mut self, now: Instant, wall: SystemTime, end: Option<std::time::Instant>) -> Option<SystemTime> {
+        if self.expiry.map(|(reported, _)| reported) != end {
+            self.expiry = end.and_then(|end| {
+                let left = end.saturating_duration_since(now.into_std());
+                Some((end, wall.checked_add(left)?))
+            });
+        }
+        self.expiry.map(|(_, wall)| wall)
+    }
+
+    /// What the next attempt on the way to [`Phase::Live`] waits for, if that is worth reporting.
+    fn waiting(
+        &mut self,
+        now: Instant,
+        wall: SystemTime,
+        phase: Phase,
+        facts: Facts<'_>,
+        failures: &Failures,
+    ) -> Option<Wait> {
+        let next_attempt = || facts.next_attempt.map(|until| (until, failures.wait_cause()));
+        let found = match phase {
+            Phase::Live | Phase::Closing | Phase::Closed => None,
+            Phase::Starting | Phase::Connecting | Phase::Reconnecting | Phase::Recreating => {
+                facts.call_waits.or_else(next_attempt)
+            }
+        };
+        if self.waiting.map(|(waiting, _)| waiting) != found {
+            self.waiting = found.map(|(until, cause)| {
+                let left = until.saturating_duration_since(now);
+                ((until, cause), (left > REPORTED_WAIT).then(|| Wait::new(wall + left, cause)))
+            });
+        }
+        self.waiting.and_then(|(_, wait)| wait)
+    }
+}
+
+fn phase(facts: Facts<'_>) -> Phase {
+    match facts.phase {
+        machine::Phase::Starting => Phase::Starting,
+        machine::Phase::Connecting => Phase::Connecting,
+        machine::Phase::Live if facts.is_poll_failing => Phase::Reconnecting,
+        machine::Phase::Live => Phase::Live,
+        machine::Phase::Reconnecting => Phase::Reconnecting,
+        machine::Phase::Recreating => Phase::Recreating,
+        machine::Phase::Closing => Phase::Closing,
+        machine::Phase::Closed if !facts.is_settled => Phase::Closing,
+        machine::Phase::Closed => Phase::Closed,
+    }
+}
+
+fn differs(new: &Status, published: &Status) -> bool {
+    let same_error = match (&new.last_error, &published.last_error) {
+        (Some(new), Some(published)) => Arc::ptr_eq(new, published),
+        (None, None) => true,
+        (Some(_), None) | (None, Some(_)) => false,
+    };
+    let rest = |it: &Status| {
+        (it.phase, it.transport, it.expires_at, it.is_polling, it.failed_attempts, it.waiting, it.deleted)
+    };
+    !same_error || new.subscription_id != published.subscription_id || rest(new) != rest(published)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::{Error, ErrorKind};
+    use crate::waiting::WaitCause;
+
+    const WALL: SystemTime = SystemTime::UNIX_EPOCH;
+
+    fn secs(secs: u64) -> Duration {
+        Duration::from_secs(secs)
+    }
+
+    fn in_phase(phase: machine::Phase) -> Facts<'static> {
+        Facts {
+            phase,
+            transport: TransportKind::PubNub,
+            id: None,
+            expires_at: None,
+            failed_attempts: 0,
+            is_polling: false,
+            is_poll_failing: false,
+            is_settled: true,
+            has_ended: false,
+            is_deleted: false,
+            call_waits: None,
+            next_attempt: None,
+        }
+    }
+
+    #[test]
+    fn a_status_is_published_when_a_part_of_it_changed() {
+        let (now, id) = (Instant::now(), SubscriptionId::new("a"));
+        let base = in_phase(machine::Phase::Connecting);
+        let wait = Some((now + secs(9), WaitCause::RateLimit));
+        for (name, facts) in [
+            ("phase", in_phase(machine::Phase::Recreating)),
+            ("transport", Facts { transport: TransportKind::WebSocket, ..base }),
+            ("id", Facts { id: Some(&id), ..base }),
+            ("expires_at", Facts { expires_at: Some(now.into_std()), ..base }),
+            ("failed_attempts", Facts { failed_attempts: 1, ..base }),
+            ("is_polling", Facts { is_polling: true, ..base }),
+            ("waiting", Facts { call_waits: wait, ..base }),
+            ("deleted", Facts { has_ended: true, is_deleted: true, ..base }),
+        ] {
+            let (mut report, mut failures) = (Report::default(), Failures::default());
+            let mut status = Status::starting(TransportKind::PubNub);
+            let mut update = |facts, status: &mut Status| {
+                let new = report.update(now, WALL, facts, &mut failures, status);
+                let is_new = new.is_some();
+                new.into_iter().for_each(|new| *status = new);
+                is_new
+            };
+            assert!(update(base, &mut status) && !update(base, &mut status));
+            assert!(update(facts, &mut status) && !update(facts, &mut status), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_last_error_is_shown_until_events_can_arrive() {
+        let (mut report, mut failures, now) = (Report::default(), Failures::default(), Instant::now());
+        let mut status = Status::starting(TransportKind::PubNub);
+        let error = |text| Error::new(ErrorKind::Service, text);
+        let mut at = |phase, error: Option<Error>| {
+            let facts = in_phase(phase);
+            error.into_iter().for_each(|error| failures.note(phase, error));
+            report.update(now, WALL, facts, &mut failures, &status).map(|new| {
+                status = new;
+                status.last_error.as_ref().map(ToString::to_string)
+            })
+        };
+        assert_eq!(at(machine::Phase::Starting, Some(error("a"))), Some(Some("a".into())));
+        assert_eq!(at(machine::Phase::Starting, None), None);
+        assert_eq!(at(machine::Phase::Starting, Some(error("b"))), Some(Some("b".into())));
+        assert_eq!(at(machine::Phase::Live, None), Some(None));
+        assert_eq!(at(machine::Phase::Live, Some(error("c"))), Some(Some("c".into())), "a renewal failed");
+    }
+
+    #[test]
+    fn each_phase_is_shown_as_the_user_sees_it() {
+        for (facts, want) in [
+            (in_phase(machine::Phase::Starting), Phase::Starting),
+            (in_phase(machine::Phase::Connecting), Phase::Connecting),
+            (in_phase(machine::Phase::Live), Phase::Live),
+            (Facts { is_poll_failing: true, ..in_phase(machine::Phase::Live) }, Phase::Reconnecting),
+            (in_phase(machine::Phase::Reconnecting), Phase::Reconnecting),
+            (in_phase(machine::Phase::Recreating), Phase::Recreating),
+            (in_phase(machine::Phase::Closing), Phase::Closing),
+            (Facts { is_settled: false, ..in_phase(machine::Phase::Closed) }, Phase::Closing),
+            (in_phase(machine::Phase::Closed), Phase::Closed),
+        ] {
+            assert_eq!(phase(facts), want, "{facts:?}");
+        }
+        let end = Facts { is_polling: true, has_ended: true, ..in_phase(machine::Phase::Closed) };
+        let before = Status::starting(TransportKind::PubNub);
+        for (facts, polls, deleted) in [
+            (end, false, false),
+            (Facts { has_ended: false, is_deleted: true, ..end }, true, false),
+            (Facts { is_deleted: true, ..end }, false, true),
+        ] {
+            let mut failures = Failures::default();
+            let new = Report::default().update(Instant::now(), WALL, facts, &mut failures, &before).unwrap();
+            assert_eq!((new.is_polling, new.deleted), (polls, deleted), "{facts:?}");
+        }
+    }
+
+    #[test]
+    fn a_reported_time_stays_the_same_while_its_deadline_does() {
+        let (mut report, start) = (Report::default(), Instant::now());
+        let end = |after| Some((start + secs(after)).into_std());
+        assert_eq!(report.expires_at(start, WALL, end(60)), Some(WALL + secs(60)));
+        // The wall clock was set, and time passed.
+        assert_eq!(report.expires_at(start + secs(1), WALL + secs(99), end(60)), Some(WALL + secs(60)));
+        assert_eq!(report.expires_at(start + secs(1), WALL + secs(99), end(61)), Some(WALL + secs(159)));
+        assert_eq!(report.expires_at(start, WALL, None), None);
+    }
+
+    #[test]
+    fn a_long_wait_is_shown_while_events_cannot_arrive() {
+        let start = Instant::now();
+        let by_call = |after| Facts {
+            call_waits: Some((start + secs(after), WaitCause::RateLimit)),
+            next_attempt: Some(start + secs(50)),
+            ..in_phase(machine::Phase::Starting)
+        };
+        let by_machine = Facts { call_waits: None, ..by_call(0) };
+        for (phase, facts, want) in [
+            (Phase::Starting, by_call(9), Some((9, WaitCause::RateLimit))),
+            (Phase::Connecting, by_machine, Some((50, WaitCause::BackOff))),
+            (Phase::Reconnecting, by_call(2), None),
+            (Phase::Recreating, by_call(3), Some((3, WaitCause::RateLimit))),
+            (Phase::Recreating, in_phase(machine::Phase::Recreating), None),
+            (Phase::Live, by_call(9), None),
+            (Phase::Closing, by_call(9), None),
+            (Phase::Closed, by_machine, None),
+        ] {
+            let (mut report, failures) = (Report::default(), Failures::default());
+            let want = want.map(|(after, cause)| Wait::new(WALL + secs(after), cause));
+            assert_eq!(report.waiting(start, WALL, phase, facts, &failures), want, "{phase:?} {facts:?}");
+            // Computed once for each wait.
+            assert_eq!(report.waiting(start + secs(1), WALL + secs(77), phase, facts, &failures), want);
+        }
+    }
+}
