@@ -35,7 +35,7 @@ mod refusal;
 mod report;
 mod resume;
 mod routes;
-mod told;
+mod subjects;
 
 use std::collections::VecDeque;
 use std::fmt;

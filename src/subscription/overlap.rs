@@ -191,7 +191,7 @@ mod tests {
     use super::*;
     use crate::event::Origin;
 
-    fn told(by: &str, body: u8) -> Notification {
+    fn event(by: &str, body: u8) -> Notification {
         let text = format!(r#"{{"event":"/x","subscriptionId":"{by}","body":{{"n":{body}}}}}"#);
         let json = serde_json::value::RawValue::from_string(text).unwrap();
         Notification::parse(json, Origin::Push, std::time::SystemTime::UNIX_EPOCH).unwrap()
@@ -200,12 +200,12 @@ mod tests {
     #[test]
     fn outside_an_overlap_everything_is_new() {
         let (mut overlap, now) = (Overlap::default(), Instant::now());
-        assert!(overlap.admit(&told("a", 1), now) && overlap.admit(&told("b", 1), now));
+        assert!(overlap.admit(&event("a", 1), now) && overlap.admit(&event("b", 1), now));
         overlap.begin(now);
-        assert!(overlap.admit(&told("a", 1), now) && !overlap.admit(&told("b", 1), now));
+        assert!(overlap.admit(&event("a", 1), now) && !overlap.admit(&event("b", 1), now));
         overlap.observe(now, true, true);
         overlap.observe(now + SPAN, true, true);
-        assert!(overlap.admit(&told("b", 1), now + SPAN) && overlap.admit(&told("b", 1), now + SPAN));
+        assert!(overlap.admit(&event("b", 1), now + SPAN) && overlap.admit(&event("b", 1), now + SPAN));
     }
 
     #[test]
@@ -223,11 +223,11 @@ mod tests {
         ] {
             let mut overlap = Overlap::default();
             overlap.begin(now);
-            overlap.admit(&told("a", 1), now);
+            overlap.admit(&event("a", 1), now);
             for (share, is_alone, is_read) in observed {
                 overlap.observe(at(*share), *is_alone, *is_read);
             }
-            assert_eq!(!overlap.admit(&told("b", 1), at(20)), is_on, "{observed:?}");
+            assert_eq!(!overlap.admit(&event("b", 1), at(20)), is_on, "{observed:?}");
         }
     }
 
@@ -235,14 +235,14 @@ mod tests {
     fn an_event_equal_to_one_long_before_the_takeover_is_new() {
         let (mut overlap, now) = (Overlap::default(), Instant::now());
         overlap.begin_again(now);
-        assert!(overlap.admit(&told("a", 1), now) && overlap.admit(&told("b", 1), now), "none is being made");
+        assert!(overlap.admit(&event("a", 1), now) && overlap.admit(&event("b", 1), now), "none is being made");
         overlap.begin(now);
-        overlap.admit(&told("a", 1), now);
+        overlap.admit(&event("a", 1), now);
         overlap.begin_again(now + SPAN);
-        assert!(!overlap.admit(&told("b", 1), now + SPAN));
-        overlap.admit(&told("a", 2), now + SPAN);
+        assert!(!overlap.admit(&event("b", 1), now + SPAN));
+        overlap.admit(&event("a", 2), now + SPAN);
         overlap.begin_again(now + SPAN * 3);
-        assert!(overlap.admit(&told("b", 2), now + SPAN * 3));
+        assert!(overlap.admit(&event("b", 2), now + SPAN * 3));
     }
 
     fn sent_at(by: &str, uuid: &str, secs: u64) -> Notification {
@@ -296,9 +296,9 @@ mod tests {
         assert!(overlap.admit(&sent_at("socket", "3", 107), later(101)), "an equal one, sent later");
         assert!(overlap.admit(&sent_at("pubnub", "4", 100), later(101)), "an equal one by the same subscription");
         let mut overlap = Overlap::new(2);
-        assert!(overlap.admit(&told("pubnub", 1), start));
+        assert!(overlap.admit(&event("pubnub", 1), start));
         overlap.begin(later(100));
-        assert!(overlap.admit(&told("socket", 1), later(101)), "when it was sent is not known");
+        assert!(overlap.admit(&event("socket", 1), later(101)), "when it was sent is not known");
     }
 
     #[test]
@@ -314,7 +314,7 @@ mod tests {
         let mut overlap = Overlap::new(1);
         overlap.begin(now);
         for n in 0..10 {
-            overlap.admit(&told("a", n), now + SPAN * u32::from(n));
+            overlap.admit(&event("a", n), now + SPAN * u32::from(n));
         }
         overlap.begin(now + SPAN * 9);
         let left = overlap.delivered.values().map(Vec::len).sum::<usize>();
@@ -325,9 +325,9 @@ mod tests {
     fn a_third_subscription_repeats_events_of_two_others() {
         let (mut overlap, now) = (Overlap::default(), Instant::now());
         overlap.begin(now);
-        assert!(overlap.admit(&told("a", 1), now));
-        assert!(!overlap.admit(&told("b", 1), now) && !overlap.admit(&told("c", 1), now));
-        assert!(overlap.admit(&told("c", 1), now), "once more than the others");
+        assert!(overlap.admit(&event("a", 1), now));
+        assert!(!overlap.admit(&event("b", 1), now) && !overlap.admit(&event("c", 1), now));
+        assert!(overlap.admit(&event("c", 1), now), "once more than the others");
     }
 
     /// A flat notification has no body: its own fields are its content.
@@ -382,7 +382,7 @@ mod tests {
                     new.next().map(|event| ("new", event)).or_else(|| old.next().map(|event| ("old", event)))
                 };
                 let Some((by, event)) = next else { break };
-                if overlap.admit(&told(by, *event), now) {
+                if overlap.admit(&event(by, *event), now) {
                     admitted.push(*event);
                 }
             }

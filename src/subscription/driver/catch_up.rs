@@ -258,7 +258,7 @@ impl Driver {
         }
         // A gap that is being filled ends before this one begins.
         self.cut_filling();
-        self.told.forget_states();
+        self.subjects.forget_states();
         self.recovery.missing_since(since);
         self.recovery.ending = Some(Ending { recreated, unended, waits_until: None });
         self.queue.open_hole();
@@ -279,7 +279,7 @@ impl Driver {
             return self.queue.push_first(Item::End { resumed, continues: None });
         }
         self.cut_filling();
-        self.told.forget_states();
+        self.subjects.forget_states();
         self.recovery.missing_since(since);
         self.recovery.ending = Some(Ending { recreated: None, unended, waits_until: None });
         self.queue.open_hole_first();
@@ -294,7 +294,7 @@ impl Driver {
         }
         if let Some(ending) = &mut self.recovery.ending {
             ending.unended.add(filters);
-            self.told.forget_states();
+            self.subjects.forget_states();
             self.recovery.missing_since(since);
             self.recovery.plan.gap(Instant::now().into_std());
         } else if self.ledger.open_since().is_some() {
@@ -553,7 +553,7 @@ impl Driver {
         }
         let Some(source) = self.recovery.sources.get_mut(at) else { return };
         let (found, now) = (std::mem::take(&mut source.messages), Instant::now());
-        let judged = self.recovery.counts.judge(&found, |key| self.told.is_known(*key, now));
+        let judged = self.recovery.counts.judge(&found, |key| self.subjects.is_known(*key, now));
         for count in judged.deliver {
             self.queue.push_marker(Delivery::Notification(Box::new(count)));
         }
@@ -749,7 +749,7 @@ impl Driver {
     /// An event that a source found; `None` for a duplicate.
     pub(super) fn found(&mut self, found: Found, at: SystemTime) -> Option<Handed> {
         if let Some((subject, state)) = found.state
-            && !self.told.admit_state(subject, state)
+            && !self.subjects.admit_state(subject, state)
         {
             return None;
         }
@@ -767,7 +767,7 @@ impl Driver {
                 } else if found.snapshot {
                     (None, subjects)
                 } else {
-                    (None, self.told.admit_found(&About::of(&notification), now)?)
+                    (None, self.subjects.admit_found(&About::of(&notification), now)?)
                 };
                 let delivery = Delivery::Notification(Box::new(notification));
                 Some(Handed::Delivery { delivery, traces: Traces { key, subjects, found: true, at: Some(at) } })

@@ -38,7 +38,7 @@ use super::reconcile::Pace;
 use super::report::{Facts, Report};
 use super::resume::{Position, ResumeToken};
 use super::routes::Routes;
-use super::told::{About, Told};
+use super::subjects::{About, Subjects};
 use crate::auth::StoreLock;
 use crate::catch_up::CatchUp;
 use crate::clock::Clock;
@@ -137,7 +137,7 @@ pub(in crate::subscription) struct Driver {
     queue: Queue,
     seen: Seen,
     /// The subjects of events.
-    told: Told,
+    subjects: Subjects,
     recovery: Recovery,
     keys: Keys,
     lease: Option<Lease>,
@@ -217,7 +217,7 @@ impl Driver {
             machine: Machine::new(setup.settings.clone(), setup.seed),
             queue: Queue::new(setup.queue_bytes),
             seen,
-            told: Told::after(setup.resume.as_ref(), now),
+            subjects: Subjects::after(setup.resume.as_ref(), now),
             recovery: Recovery::new(&setup, now),
             keys: Keys::default(),
             lease: None,

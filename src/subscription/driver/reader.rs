@@ -131,7 +131,7 @@ impl Driver {
         // Both are called: each counts the events.
         let now = Instant::now();
         repeated |= !self.seen.admit(key, now);
-        repeated = repeated || about.as_ref().is_some_and(|about| !self.told.admit_pushed(about, now));
+        repeated = repeated || about.as_ref().is_some_and(|about| !self.subjects.admit_pushed(about, now));
         if repeated {
             tracing::trace!(subscription = self.id_for_log(), "a repetition");
             return None;

@@ -90,7 +90,7 @@ impl About {
 
 /// The deliveries by origin.
 #[derive(Debug)]
-pub(super) struct Told {
+pub(super) struct Subjects {
     by_push: Seen,
     by_catch_up: Seen,
     /// The last change of a subject that catch-up delivered.
@@ -99,26 +99,26 @@ pub(super) struct Told {
     states: HashMap<DedupKey, DedupKey>,
 }
 
-impl Default for Told {
+impl Default for Subjects {
     fn default() -> Self {
         let seen = || Seen::new(REMEMBERED, KEEP);
         Self { by_push: seen(), by_catch_up: seen(), newest: HashMap::new(), states: HashMap::new() }
     }
 }
 
-impl Told {
+impl Subjects {
     /// Restores the deliveries from before a restart.
     pub(super) fn after(token: Option<&ResumeToken>, now: Instant) -> Self {
-        let mut told = Self::default();
+        let mut subjects = Self::default();
         if let Some(token) = token {
             for key in &token.pushed {
-                told.by_push.admit(*key, now);
+                subjects.by_push.admit(*key, now);
             }
             for key in &token.found {
-                told.by_catch_up.admit(*key, now);
+                subjects.by_catch_up.admit(*key, now);
             }
         }
-        told
+        subjects
     }
 
     /// Whether a state differs from the last delivered one.
@@ -202,7 +202,7 @@ mod tests {
         About { tilde, named: None }
     }
 
-    impl Told {
+    impl Subjects {
         fn pushed(&mut self, subjects: &[DedupKey], version: Version, now: Instant) -> bool {
             self.admit_pushed(&about(subjects, "", version), now)
         }
@@ -221,36 +221,36 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_same_event_is_delivered_once_from_either_origin() {
         let now = Instant::now();
-        let mut told = Told::default();
-        assert!(told.pushed(&[key(1)], None, now));
-        assert!(told.found(&[key(1)], "/a", None, now).is_none());
-        assert!(told.found(&[key(2)], "/a", None, now).is_some());
-        assert!(told.found(&[key(2)], "/a", None, now).is_none());
-        assert!(!told.pushed(&[key(2)], None, now));
-        assert!(told.pushed(&[key(1)], None, now), "a push about what a push told is the service's affair");
+        let mut subjects = Subjects::default();
+        assert!(subjects.pushed(&[key(1)], None, now));
+        assert!(subjects.found(&[key(1)], "/a", None, now).is_none());
+        assert!(subjects.found(&[key(2)], "/a", None, now).is_some());
+        assert!(subjects.found(&[key(2)], "/a", None, now).is_none());
+        assert!(!subjects.pushed(&[key(2)], None, now));
+        assert!(subjects.pushed(&[key(1)], None, now), "two pushes with one subject are the service's decision");
     }
 
     #[tokio::test(start_paused = true)]
     async fn several_subjects_are_a_repetition_only_together() {
         let now = Instant::now();
-        let mut told = Told::default();
-        assert!(told.found(&[key(1)], "/a", None, now).is_some());
-        assert!(told.pushed(&[key(1), key(2)], None, now));
+        let mut subjects = Subjects::default();
+        assert!(subjects.found(&[key(1)], "/a", None, now).is_some());
+        assert!(subjects.pushed(&[key(1), key(2)], None, now));
         assert!(
-            told.found(&[], "/a", None, now).is_some() && told.found(&[], "/a", None, now).is_some(),
-            "what cannot be told apart passes"
+            subjects.found(&[], "/a", None, now).is_some() && subjects.found(&[], "/a", None, now).is_some(),
+            "events without a distinguishable subject pass"
         );
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_event_found_for_two_filters_is_delivered_for_both() {
         let now = Instant::now();
-        let mut told = Told::default();
+        let mut subjects = Subjects::default();
         for scope in ["/a", "/b"] {
-            assert!(told.found(&[key(1)], scope, None, now).is_some(), "{scope}");
-            assert!(told.found(&[key(1)], scope, None, now).is_none(), "{scope}");
+            assert!(subjects.found(&[key(1)], scope, None, now).is_some(), "{scope}");
+            assert!(subjects.found(&[key(1)], scope, None, now).is_none(), "{scope}");
         }
-        assert!(!told.pushed(&[key(1)], None, now), "under whatever spelling it is pushed");
+        assert!(!subjects.pushed(&[key(1)], None, now), "under whatever spelling it is pushed");
     }
 
     /// A burst that arrives while one answer of a source is on its way, which holds all of it.
@@ -267,58 +267,62 @@ mod tests {
                 About { tilde, named: Some(named) }
             })
             .collect();
-        let mut told = Told::default();
-        assert!(all.iter().all(|about| told.admit_pushed(about, now)));
-        assert_eq!(all.iter().filter(|about| told.admit_found(about, now).is_some()).count(), 0, "pushed and found");
-        let mut told = Told::default();
-        assert!(all.iter().all(|about| told.admit_found(about, now).is_some()));
-        assert_eq!(all.iter().filter(|about| told.admit_found(about, now).is_some()).count(), 0, "found twice");
-        assert_eq!(all.iter().filter(|about| told.admit_pushed(about, now)).count(), 0, "found and pushed");
+        let mut subjects = Subjects::default();
+        assert!(all.iter().all(|about| subjects.admit_pushed(about, now)));
+        assert_eq!(
+            all.iter().filter(|about| subjects.admit_found(about, now).is_some()).count(),
+            0,
+            "pushed and found"
+        );
+        let mut subjects = Subjects::default();
+        assert!(all.iter().all(|about| subjects.admit_found(about, now).is_some()));
+        assert_eq!(all.iter().filter(|about| subjects.admit_found(about, now).is_some()).count(), 0, "found twice");
+        assert_eq!(all.iter().filter(|about| subjects.admit_pushed(about, now)).count(), 0, "found and pushed");
     }
 
     #[tokio::test(start_paused = true)]
     async fn events_delivered_long_ago_may_be_delivered_again() {
         let now = Instant::now();
-        let mut told = Told::default();
-        assert!(told.found(&[key(1)], "/a", None, now).is_some());
-        assert!(told.found(&[key(1)], "/a", None, now + KEEP).is_some());
+        let mut subjects = Subjects::default();
+        assert!(subjects.found(&[key(1)], "/a", None, now).is_some());
+        assert!(subjects.found(&[key(1)], "/a", None, now + KEEP).is_some());
     }
 
     #[test]
     fn a_state_is_news_when_it_differs_from_the_last_one_or_that_may_be_past() {
-        let mut told = Told::default();
+        let mut subjects = Subjects::default();
         let now = Instant::now();
         for (state, new) in [(1, true), (1, false), (2, true), (1, true)] {
-            assert_eq!(told.admit_state(key(9), key(state)), new, "{state}");
+            assert_eq!(subjects.admit_state(key(9), key(state)), new, "{state}");
         }
-        assert!(told.admit_state(key(8), key(1)), "of something else");
-        told.pushed(&[], None, now);
-        assert!(told.admit_state(key(9), key(1)), "something was pushed since");
+        assert!(subjects.admit_state(key(8), key(1)), "of something else");
+        subjects.pushed(&[], None, now);
+        assert!(subjects.admit_state(key(9), key(1)), "something was pushed since");
     }
 
     #[test]
     fn an_older_change_is_part_of_a_newer_found_state() {
-        let mut told = Told::default();
+        let mut subjects = Subjects::default();
         let now = Instant::now();
         let version = |at| Some((key(9), at));
-        assert!(told.pushed(&[key(1)], version(5), now));
-        assert!(told.found(&[key(3)], "/a", version(7), now).is_some());
+        assert!(subjects.pushed(&[key(1)], version(5), now));
+        assert!(subjects.found(&[key(3)], "/a", version(7), now).is_some());
         for (at, new) in [(6, false), (7, true), (8, true)] {
             let subject = key(20 + u8::try_from(at).unwrap());
-            assert_eq!(told.pushed(&[subject], version(at), now), new, "{at}");
+            assert_eq!(subjects.pushed(&[subject], version(at), now), new, "{at}");
         }
-        assert!(told.pushed(&[key(2)], Some((key(8), 6)), now), "of something else");
+        assert!(subjects.pushed(&[key(2)], Some((key(8), 6)), now), "of something else");
     }
 
     /// The service may send changes of one thing in another order (websocket-and-webhooks
     /// §1.8), and the source finds the newest state, which push has delivered.
     #[test]
     fn an_older_change_behind_a_newer_one_that_was_pushed_is_delivered() {
-        let mut told = Told::default();
+        let mut subjects = Subjects::default();
         let now = Instant::now();
-        assert!(told.pushed(&[key(2)], Some((key(9), 7)), now));
-        assert!(told.found(&[key(2)], "/a", Some((key(9), 7)), now).is_none());
-        assert!(told.pushed(&[key(1)], Some((key(9), 6)), now));
+        assert!(subjects.pushed(&[key(2)], Some((key(9), 7)), now));
+        assert!(subjects.found(&[key(2)], "/a", Some((key(9), 7)), now).is_none());
+        assert!(subjects.pushed(&[key(1)], Some((key(9), 6)), now));
     }
 
     /// A missed call, an event that changes and a message; without `body`'s extension.
@@ -344,10 +348,10 @@ mod tests {
             Notification::parse(raw, crate::event::Origin::CatchUp, std::time::SystemTime::UNIX_EPOCH).unwrap()
         };
         let now = Instant::now();
-        let mut told = Told::default();
-        assert!(told.admit_found(&About::of(&found(None)), now).is_some());
+        let mut subjects = Subjects::default();
+        assert!(subjects.admit_found(&About::of(&found(None)), now).is_some());
         for owner in [None, Some("7")] {
-            assert!(told.admit_found(&About::of(&found(owner)), now).is_none(), "{owner:?}");
+            assert!(subjects.admit_found(&About::of(&found(owner)), now).is_none(), "{owner:?}");
         }
     }
 
@@ -362,13 +366,13 @@ mod tests {
                 for second in spellings {
                     let [one, other] = [first, second].map(|(extension, owner)| event(kind, extension, owner));
                     let case = format!("{kind} {first:?} {second:?}");
-                    let mut told = Told::default();
-                    assert!(told.admit_found(&About::of(&one), now).is_some(), "{case}");
-                    assert!(!told.admit_pushed(&About::of(&other), now), "found first: {case}");
-                    assert!(told.admit_found(&About::of(&other), now).is_none(), "found twice: {case}");
-                    let mut told = Told::default();
-                    assert!(told.admit_pushed(&About::of(&one), now), "{case}");
-                    assert!(told.admit_found(&About::of(&other), now).is_none(), "pushed first: {case}");
+                    let mut subjects = Subjects::default();
+                    assert!(subjects.admit_found(&About::of(&one), now).is_some(), "{case}");
+                    assert!(!subjects.admit_pushed(&About::of(&other), now), "found first: {case}");
+                    assert!(subjects.admit_found(&About::of(&other), now).is_none(), "found twice: {case}");
+                    let mut subjects = Subjects::default();
+                    assert!(subjects.admit_pushed(&About::of(&one), now), "{case}");
+                    assert!(subjects.admit_found(&About::of(&other), now).is_none(), "pushed first: {case}");
                 }
             }
         }
@@ -380,10 +384,10 @@ mod tests {
         for kind in ["message-store/instant?type=SMS", "voicemail", "missed-calls"] {
             for own in [("~", None), ("~", Some("7")), ("7", Some("7"))] {
                 let (own, other) = (event(kind, own.0, own.1), event(kind, "8", Some("7")));
-                let mut told = Told::default();
-                assert!(told.admit_found(&About::of(&own), now).is_some());
-                assert!(told.admit_pushed(&About::of(&other), now), "{kind}");
-                assert!(told.admit_found(&About::of(&other), now).is_none(), "{kind}: it was pushed");
+                let mut subjects = Subjects::default();
+                assert!(subjects.admit_found(&About::of(&own), now).is_some());
+                assert!(subjects.admit_pushed(&About::of(&other), now), "{kind}");
+                assert!(subjects.admit_found(&About::of(&other), now).is_none(), "{kind}: it was pushed");
             }
         }
     }
@@ -399,10 +403,10 @@ mod tests {
             super::super::continuity::Proven::all(std::time::SystemTime::UNIX_EPOCH),
         );
         token.pushed = pushed.keys();
-        let mut told = Told::after(Some(&token), now);
+        let mut subjects = Subjects::after(Some(&token), now);
         for extension in ["~", "7"] {
             let found = event("missed-calls", extension, (extension == "7").then_some("7"));
-            assert!(told.admit_found(&About::of(&found), now).is_none(), "{extension}");
+            assert!(subjects.admit_found(&About::of(&found), now).is_none(), "{extension}");
         }
     }
 
@@ -419,10 +423,10 @@ mod tests {
         let proven = super::super::continuity::Proven::all(std::time::SystemTime::UNIX_EPOCH);
         let mut token = super::super::resume::ResumeToken::new("sub-1".into(), String::new(), None, proven);
         let now = Instant::now();
-        let mut told = Told::default();
-        assert!(told.admit_pushed(&pushed, now));
-        assert!(told.admit_found(&found, now).is_none(), "in the process that read it");
+        let mut subjects = Subjects::default();
+        assert!(subjects.admit_pushed(&pushed, now));
+        assert!(subjects.admit_found(&found, now).is_none(), "in the process that read it");
         token.pushed = pushed.keys();
-        assert!(Told::after(Some(&token), now).admit_found(&found, now).is_none(), "after a restart");
+        assert!(Subjects::after(Some(&token), now).admit_found(&found, now).is_none(), "after a restart");
     }
 }
