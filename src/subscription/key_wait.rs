@@ -28,7 +28,7 @@ const QUIET: Duration = Duration::from_secs(2);
 
 /// What to do about the first waiting event, which no key decrypts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Sealed {
+pub(super) struct Needed {
     /// Request the present key.
     pub(super) ask: bool,
     /// Hold the event back.
@@ -52,19 +52,19 @@ pub(super) struct KeyWait {
 
 impl KeyWait {
     /// The first waiting event cannot be decrypted. `is_renewing`: a renewal is in flight, whose answer may bring a key.
-    pub(super) fn sealed(&mut self, now: Instant, is_renewing: bool) -> Sealed {
+    pub(super) fn needed(&mut self, now: Instant, is_renewing: bool) -> Needed {
         if self.seen.is_some_and(|seen| now.saturating_duration_since(seen) >= FORGET) {
             let asking = self.asking;
             *self = Self { asking, ..Self::default() };
         }
         self.seen = Some(now);
         if self.settled_until.is_some_and(|until| now < until) {
-            return Sealed { ask: false, wait: is_renewing };
+            return Needed { ask: false, wait: is_renewing };
         }
         let since = *self.since.get_or_insert(now);
         let ask = !self.asking && self.ask_at.is_none_or(|at| at <= now);
         self.asking |= ask;
-        Sealed { ask, wait: now < since + WAIT }
+        Needed { ask, wait: now < since + WAIT }
     }
 
     /// The request failed, or was not sent: that says nothing about the key.
@@ -152,16 +152,16 @@ mod tests {
         Duration::from_millis(millis)
     }
 
-    const ASK: Sealed = Sealed { ask: true, wait: true };
-    const HOLD: Sealed = Sealed { ask: false, wait: true };
-    const PASS: Sealed = Sealed { ask: false, wait: false };
+    const ASK: Needed = Needed { ask: true, wait: true };
+    const HOLD: Needed = Needed { ask: false, wait: true };
+    const PASS: Needed = Needed { ask: false, wait: false };
 
     #[test]
     fn found_1_5_a_failed_request_for_the_key_is_repeated_while_events_wait() {
         let start = Instant::now();
         let (mut wait, mut now, mut asked) = (KeyWait::default(), start, Vec::new());
         loop {
-            match wait.sealed(now, false) {
+            match wait.needed(now, false) {
                 ASK => {
                     asked.push((now - start).as_secs());
                     wait.failed(now);
@@ -174,12 +174,12 @@ mod tests {
         }
         assert_eq!((now - start, asked), (WAIT, vec![0, 1, 3, 7, 15, 23]));
         // Requested on, while the events are delivered.
-        assert_eq!(wait.sealed(start + ms(31_000), true), Sealed { ask: true, wait: false });
+        assert_eq!(wait.needed(start + ms(31_000), true), Needed { ask: true, wait: false });
         wait.answered(start + ms(31_100), true);
-        assert_eq!(wait.sealed(start + ms(32_000), false), ASK);
+        assert_eq!(wait.needed(start + ms(32_000), false), ASK);
         // Forgotten after a quiet minute.
         wait.failed(start + ms(32_000));
-        assert_eq!(wait.sealed(start + ms(92_000), false), ASK);
+        assert_eq!(wait.needed(start + ms(92_000), false), ASK);
         assert_eq!(wait.next(), Some(start + ms(122_000)));
     }
 
@@ -189,20 +189,20 @@ mod tests {
         let mut wait = KeyWait::default();
         let mut now = start;
         for pause in [2, 4, 8, 16, 30, 30] {
-            assert_eq!(wait.sealed(now, false), ASK);
-            assert_eq!(wait.sealed(now + ms(50), false), HOLD);
+            assert_eq!(wait.needed(now, false), ASK);
+            assert_eq!(wait.needed(now + ms(50), false), HOLD);
             now += ms(100);
             wait.answered(now, false);
-            assert_eq!(wait.sealed(now, false), PASS);
+            assert_eq!(wait.needed(now, false), PASS);
             now += ms(pause * 1_000);
             assert_eq!(wait.next(), Some(now));
-            assert_eq!(wait.sealed(now - ms(1), false), PASS);
+            assert_eq!(wait.needed(now - ms(1), false), PASS);
             // A renewal may bring it.
-            assert_eq!(wait.sealed(now - ms(1), true), HOLD);
+            assert_eq!(wait.needed(now - ms(1), true), HOLD);
         }
         // Another answer had the key: the next change is asked about at once.
         wait.learned();
-        assert_eq!(wait.sealed(now, false), ASK);
+        assert_eq!(wait.needed(now, false), ASK);
     }
 
     fn span(from: u64, to: u64) -> Span {

@@ -207,7 +207,7 @@ async fn found_1_5_events_that_no_key_opens_are_a_possible_gap_that_sources_are_
 async fn found_1_6_an_overflow_begins_when_the_first_dropped_event_was_sent() {
     let (world, time) = (World::new(), Time::begin());
     let weight = Frame::new(
-        FrameBody::Payload(serde_json::value::RawValue::from_string(event_text(10)).unwrap()),
+        crate::transport::FrameBody::Payload(serde_json::value::RawValue::from_string(event_text(10)).unwrap()),
         SystemTime::UNIX_EPOCH,
     )
     .weight();

@@ -15,6 +15,7 @@ mod failures;
 mod fakes;
 mod filters;
 mod handle;
+mod intake;
 mod key_wait;
 mod keys;
 mod lease;

@@ -377,13 +377,13 @@ mod tests {
             loop {
                 let first_old = order.next().unwrap_or(true);
                 let next = if first_old {
-                    old.next().map(|event| ("old", event)).or_else(|| new.next().map(|event| ("new", event)))
+                    old.next().map(|body| ("old", body)).or_else(|| new.next().map(|body| ("new", body)))
                 } else {
-                    new.next().map(|event| ("new", event)).or_else(|| old.next().map(|event| ("old", event)))
+                    new.next().map(|body| ("new", body)).or_else(|| old.next().map(|body| ("old", body)))
                 };
-                let Some((by, event)) = next else { break };
-                if overlap.admit(&event(by, *event), now) {
-                    admitted.push(*event);
+                let Some((by, body)) = next else { break };
+                if overlap.admit(&event(by, *body), now) {
+                    admitted.push(*body);
                 }
             }
             let mut wanted = events[new_from..].to_vec();

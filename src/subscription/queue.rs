@@ -34,6 +34,15 @@ pub(super) enum Item {
     Position { source: &'static str, position: Position },
 }
 
+/// What is lost with items that the reader does not get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Discarded {
+    pub(super) since: Option<SystemTime>,
+    pub(super) certainty: Certainty,
+    /// How many events, if that is known.
+    pub(super) lost: Option<u64>,
+}
+
 #[derive(Debug)]
 enum Slot {
     Item(Item),
@@ -85,6 +94,33 @@ impl Queue {
 
     pub(super) fn is_empty(&self) -> bool {
         self.slots.is_empty()
+    }
+
+    /// Drops what waits. Returns what is lost with it.
+    pub(super) fn discard(&mut self) -> Option<Discarded> {
+        let (mut lost, mut gaps, mut since) = (0, 0, None::<SystemTime>);
+        let mut began = |at: Option<SystemTime>| since = since.into_iter().chain(at).min();
+        while let Some(item) = self.pop() {
+            match item {
+                Item::Frame { emitted, .. } => {
+                    lost += 1;
+                    began(Some(emitted.from));
+                }
+                Item::Marker(Delivery::Gap(gap)) => {
+                    gaps += 1;
+                    lost += gap.lost.unwrap_or(0);
+                    began(gap.since);
+                }
+                Item::Found { at, .. } => {
+                    lost += 1;
+                    began(Some(at));
+                }
+                Item::Marker(_) | Item::End { .. } | Item::Mark(_) | Item::Position { .. } => {}
+            }
+        }
+        let certainty = if lost > 0 { Certainty::Certain } else { Certainty::Possible };
+        // How many events an unread gap hides is not known.
+        (lost + gaps > 0).then(|| Discarded { since, certainty, lost: (gaps == 0).then_some(lost) })
     }
 
     /// Whether an item can be delivered now.
@@ -599,6 +635,34 @@ mod tests {
         assert_eq!(got, (0..got.len() as u64).collect::<Vec<_>>());
         assert_eq!(got.len() as u64 + lost, 100);
         assert_eq!(queue.bytes(), 0);
+    }
+
+    #[test]
+    fn discarded_items_are_counted_unless_an_unread_gap_is_among_them() {
+        let Delivery::Gap(unread) = gap(GapCause::SubscriptionGone) else { panic!("a gap") };
+        let one = Delivery::Gap(Gap { lost: Some(2), since: Some(at(3)), ..unread });
+        let item =
+            |n| Item::Frame { frame: frame(n, 10), keys: Keys::default(), emitted: Span { from: at(n), to: at(n) } };
+        let found = |n| Item::Found { found: Found::change("/x", None, &n).unwrap(), at: at(n) };
+        for (items, want) in [
+            (vec![], None),
+            (vec![Item::Marker(Delivery::Resumed(resumed(None)))], None),
+            (vec![item(7), item(5)], Some((Some(at(5)), Certainty::Certain, Some(2)))),
+            (
+                vec![item(7), Item::Marker(gap(GapCause::SubscriptionGone))],
+                Some((Some(at(7)), Certainty::Certain, None)),
+            ),
+            (vec![Item::Marker(gap(GapCause::SubscriptionGone))], Some((None, Certainty::Possible, None))),
+            (vec![Item::Marker(one)], Some((Some(at(3)), Certainty::Certain, None))),
+            (vec![found(4)], Some((Some(at(4)), Certainty::Certain, Some(1)))),
+        ] {
+            let mut queue = Queue::new(1 << 20);
+            let case = format!("{items:?}");
+            items.into_iter().for_each(|item| queue.push_found(item));
+            let want = want.map(|(since, certainty, lost)| Discarded { since, certainty, lost });
+            assert_eq!(queue.discard(), want, "{case}");
+            assert!(queue.is_empty(), "{case}");
+        }
     }
 
     #[test]

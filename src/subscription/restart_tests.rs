@@ -25,7 +25,7 @@ impl Log {
             let payloads = (from..to).map(event_text);
             let frames = payloads.map(|text| {
                 let raw = serde_json::value::RawValue::from_string(text).unwrap();
-                Frame::new(FrameBody::Payload(raw), SystemTime::UNIX_EPOCH)
+                Frame::new(crate::transport::FrameBody::Payload(raw), SystemTime::UNIX_EPOCH)
             });
             let batch = LinkEvent::Batch {
                 frames: frames.collect(),

@@ -254,14 +254,14 @@ impl Driver {
         if !self.recovery.can_ask() {
             let resumed = self.resumed_marker(Some(OpenReason::NoSource), recreated, unended);
             let continues = self.left_out_from(resumed.at);
-            return self.queue.push_end(resumed, continues);
+            return self.intake.queue_mut().push_end(resumed, continues);
         }
         // A gap that is being filled ends before this one begins.
         self.cut_filling();
-        self.subjects.forget_states();
+        self.intake.forget_states();
         self.recovery.missing_since(since);
         self.recovery.ending = Some(Ending { recreated, unended, waits_until: None });
-        self.queue.open_hole();
+        self.intake.queue_mut().open_hole();
         self.recovery.plan.gap(Instant::now().into_std());
     }
 
@@ -269,32 +269,32 @@ impl Driver {
     /// they are queried before it continues.
     pub(super) fn refill(&mut self, since: Option<SystemTime>, filters: Vec<String>) {
         // Another end would be that of the open gap, too.
-        if self.queue.is_gap_open() {
+        if self.intake.queue().is_gap_open() {
             return self.leave_to_next_end(since, &filters);
         }
         let unended = Unended { filters, unrecovered: Vec::new() };
         // Without push nothing would end the wait.
         if !self.recovery.can_ask() || self.machine.phase() != machine::Phase::Live {
             let resumed = self.resumed_marker(Some(OpenReason::NotAnswered), None, unended);
-            return self.queue.push_first(Item::End { resumed, continues: None });
+            return self.intake.queue_mut().push_first(Item::End { resumed, continues: None });
         }
         self.cut_filling();
-        self.subjects.forget_states();
+        self.intake.forget_states();
         self.recovery.missing_since(since);
         self.recovery.ending = Some(Ending { recreated: None, unended, waits_until: None });
-        self.queue.open_hole_first();
+        self.intake.queue_mut().open_hole_first();
         self.recovery.plan.gap(Instant::now().into_std());
     }
 
     /// The end that the reader gets next is that of what is missing since then, too.
     fn leave_to_next_end(&mut self, since: Option<SystemTime>, filters: &[String]) {
         let open = self.recovery.unrecovered(filters, Some(OpenReason::NotAnswered), self.now().to);
-        if self.queue.leave_open(&open) {
+        if self.intake.queue_mut().leave_open(&open) {
             return;
         }
         if let Some(ending) = &mut self.recovery.ending {
             ending.unended.add(filters);
-            self.subjects.forget_states();
+            self.intake.forget_states();
             self.recovery.missing_since(since);
             self.recovery.plan.gap(Instant::now().into_std());
         } else if self.ledger.open_since().is_some() {
@@ -316,18 +316,18 @@ impl Driver {
     /// first waiting event.
     pub(super) fn stop_waiting(&mut self) {
         let now = Instant::now();
-        let holds_back = self.queue.holds_back();
+        let holds_back = self.intake.queue().holds_back();
         let Some(Ending { waits_until, .. }) = &mut self.recovery.ending else { return };
         if !holds_back {
             *waits_until = None;
         } else if *waits_until.get_or_insert(now + WAIT_FOR_SOURCES) <= now {
-            self.queue.close_hole();
+            self.intake.queue_mut().close_hole();
         }
     }
 
     /// When [`stop_waiting`](Self::stop_waiting) must be called next.
     pub(super) fn waits_until(&self) -> Option<Instant> {
-        self.recovery.ending.as_ref().and_then(|ending| ending.waits_until).filter(|_| self.queue.holds_back())
+        self.recovery.ending.as_ref().and_then(|ending| ending.waits_until).filter(|_| self.intake.queue().holds_back())
     }
 
     fn filled(&mut self) {
@@ -360,8 +360,8 @@ impl Driver {
     fn tell_resumed_in_hole(&mut self, reason: Option<OpenReason>, ending: Ending) {
         let resumed = self.resumed_marker(reason, ending.recreated, ending.unended);
         let continues = self.left_out_from(resumed.at);
-        self.queue.push_found(Item::End { resumed, continues });
-        self.queue.close_hole();
+        self.intake.queue_mut().push_found(Item::End { resumed, continues });
+        self.intake.queue_mut().close_hole();
     }
 
     /// Passes the state of push to the plan, and runs its requests.
@@ -390,7 +390,7 @@ impl Driver {
                 Ask::Sync { source, turn, missed } => self.sync(source, turn, missed),
                 Ask::Untold { source } => {
                     for count in self.recovery.counts.give_up() {
-                        self.queue.push_marker(Delivery::Notification(Box::new(count)));
+                        self.intake.queue_mut().push_marker(Delivery::Notification(Box::new(count)));
                     }
                     self.polled_in_part(source, None, None);
                 }
@@ -495,7 +495,7 @@ impl Driver {
                 }
                 for found in page.found {
                     self.note_messages(at, &found, wall);
-                    self.queue.push_found(Item::Found { found, at: wall });
+                    self.intake.queue_mut().push_found(Item::Found { found, at: wall });
                 }
                 self.tell_position(at, position);
                 outcome
@@ -541,7 +541,7 @@ impl Driver {
             && let Some(source) = self.recovery.sources.get_mut(at)
         {
             // With the same extension as the pushed counts.
-            source.messages.add(&notification.owned_by(self.owner.as_ref()));
+            source.messages.add(&self.intake.owned(&notification));
         }
     }
 
@@ -553,9 +553,9 @@ impl Driver {
         }
         let Some(source) = self.recovery.sources.get_mut(at) else { return };
         let (found, now) = (std::mem::take(&mut source.messages), Instant::now());
-        let judged = self.recovery.counts.judge(&found, |key| self.subjects.is_known(*key, now));
+        let judged = self.recovery.counts.judge(&found, |key| self.intake.is_known(*key, now));
         for count in judged.deliver {
-            self.queue.push_marker(Delivery::Notification(Box::new(count)));
+            self.intake.queue_mut().push_marker(Delivery::Notification(Box::new(count)));
         }
         if let Some(since) = judged.missing_since {
             self.polled_in_part(at, Some(since), Some(OpenReason::NotFound));
@@ -602,13 +602,13 @@ impl Driver {
         match around {
             Some(around) => {
                 around.unrecovered.extend(unrecovered);
-                self.queue.push_found(Item::Marker(gap));
+                self.intake.queue_mut().push_found(Item::Marker(gap));
             }
             None => {
-                self.queue.push_marker(gap);
+                self.intake.queue_mut().push_marker(gap);
                 let resumed = Resumed { complete: false, at: now, recreated: None, unrecovered };
                 let continues = self.left_out_from(now);
-                self.queue.push_end(resumed, continues);
+                self.intake.queue_mut().push_end(resumed, continues);
             }
         }
     }
@@ -617,7 +617,7 @@ impl Driver {
     pub(super) fn tell_what_polls_leave_out(&mut self) {
         let since = self.ledger.earliest(self.ledger.since(&[Loss::Read]));
         if let Some(gap) = self.left_out(since) {
-            self.queue.push_marker(Delivery::Gap(gap));
+            self.intake.queue_mut().push_marker(Delivery::Gap(gap));
         }
     }
 
@@ -653,7 +653,7 @@ impl Driver {
     /// The next answer may be large, so there has to be room for it.
     fn release(&mut self) {
         let wants_room = |outcome: &Outcome| matches!(outcome, Outcome::Synced { .. });
-        let room = self.queue.has_room();
+        let room = self.intake.queue().has_room();
         let now = Instant::now().into_std();
         for (at, turn, outcome) in std::mem::take(&mut self.recovery.held_back) {
             if wants_room(&outcome) && !room {
@@ -674,7 +674,7 @@ impl Driver {
         let now = self.now().to;
         self.cut_filling();
         self.recovery.opened(&filters);
-        self.queue.push_marker(Delivery::Gap(Gap {
+        self.intake.queue_mut().push_marker(Delivery::Gap(Gap {
             cause,
             certainty: Certainty::Possible,
             since: Some(self.ledger.earliest(since)),
@@ -705,7 +705,7 @@ impl Driver {
     /// The position of a source once its findings were read.
     fn tell_position(&mut self, at: usize, position: Position) {
         if let Some(source) = self.recovery.sources.get(at) {
-            self.queue.push_position(source.source.name(), position);
+            self.intake.queue_mut().push_position(source.source.name(), position);
         }
     }
 
@@ -740,17 +740,15 @@ impl Driver {
         if !self.recovery.plan.news(Instant::now().into_std(), at) {
             return false;
         }
-        if let Some(oldest) = self.recovery.counts.push(Box::new(notification.clone()), self.owner.as_ref()) {
-            self.queue.push_marker(Delivery::Notification(oldest));
+        if let Some(oldest) = self.recovery.counts.push(Box::new(notification.clone()), self.intake.owner()) {
+            self.intake.queue_mut().push_marker(Delivery::Notification(oldest));
         }
         true
     }
 
     /// An event that a source found; `None` for a duplicate.
     pub(super) fn found(&mut self, found: Found, at: SystemTime) -> Option<Handed> {
-        if let Some((subject, state)) = found.state
-            && !self.subjects.admit_state(subject, state)
-        {
+        if !self.intake.admit_state(found.state) {
             return None;
         }
         let origin = if found.snapshot { Origin::Snapshot } else { Origin::CatchUp };
@@ -758,19 +756,9 @@ impl Driver {
             Ok(notification) => {
                 // The pushed event names its extension; the found one says `~` for the same.
                 self.learn_owner(&notification);
-                let notification = notification.owned_by(self.owner.as_ref());
-                let (subjects, now) = (notification.subject_keys(), Instant::now());
-                // Events without a distinguishable subject are compared by their text: sources overlap on purpose.
-                let (key, subjects) = if subjects.is_empty() {
-                    let key = notification.dedup_key();
-                    (Some(self.seen.admit(key, now).then_some(key)?), subjects)
-                } else if found.snapshot {
-                    (None, subjects)
-                } else {
-                    (None, self.subjects.admit_found(&About::of(&notification), now)?)
-                };
-                let delivery = Delivery::Notification(Box::new(notification));
-                Some(Handed::Delivery { delivery, traces: Traces { key, subjects, found: true, at: Some(at) } })
+                let notification = self.intake.owned(&notification);
+                let (delivery, traces) = self.intake.admit_found(notification, at, Instant::now())?;
+                Some(Handed::Delivery { delivery, traces })
             }
             Err(malformed) => {
                 let reason = malformed.to_string();

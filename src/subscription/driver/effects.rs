@@ -252,7 +252,7 @@ impl Driver {
         self.cut_filling();
         self.recovery.opened(&filters);
         let gap = Gap { cause, certainty, since: Some(self.ledger.earliest(since)), until, lost: None, filters };
-        self.queue.push_marker(Delivery::Gap(gap));
+        self.intake.queue_mut().push_marker(Delivery::Gap(gap));
     }
 
     /// The service's time.
@@ -285,7 +285,7 @@ impl Driver {
         self.recovery.opened(&gap.filters);
         tracing::info!(cause = gap.cause.as_str(), subscription = self.id_for_log(), "events may be missing");
         self.cut_filling();
-        self.queue.push_marker(Delivery::Gap(gap));
+        self.intake.queue_mut().push_marker(Delivery::Gap(gap));
         self.end_gap(Some(since), None);
     }
 

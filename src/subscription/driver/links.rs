@@ -81,7 +81,7 @@ impl Driver {
     }
 
     pub(super) fn reads_links(&mut self, now: Instant) -> bool {
-        match self.links.reads(now, self.queue.is_full()) {
+        match self.links.reads(now, self.intake.queue().is_full()) {
             Reads::Yes => true,
             Reads::No => false,
             Reads::Dropping => {
@@ -89,7 +89,7 @@ impl Driver {
                     subscription = self.id_for_log(),
                     "the reader is too slow: what does not fit is dropped"
                 );
-                self.queue.spill();
+                self.intake.queue_mut().spill();
                 true
             }
         }
@@ -110,7 +110,7 @@ impl Driver {
             self.ledger.leave_former();
         }
         if let Some((place, cursor)) = self.listening.clone().zip(self.cursor.clone()).filter(|_| alone) {
-            self.queue.push_mark(Mark { cursor, place, proven: self.ledger.proven() });
+            self.intake.queue_mut().push_mark(Mark { cursor, place, proven: self.ledger.proven() });
         }
     }
 
@@ -139,9 +139,7 @@ impl Driver {
     ) {
         let now = Instant::now();
         let is_present = self.links.is_present(place);
-        // Without a position two events of one text look the same.
-        let first = frames.first().filter(|first| first.position.is_some()).map(trace);
-        let known = first.is_some_and(|first| self.recent.holds(first, now));
+        let known = frames.first().is_some_and(|first| self.intake.has_seen(first, now));
         match loss {
             // The buffer still held events that were read before: it lost nothing (found 2.5).
             Some(PossibleLoss::BufferFull { .. }) if known => {}
@@ -172,9 +170,8 @@ impl Driver {
             if let Some((gap, events)) = self.ledger.counted(now, sent, is_present) {
                 self.tell_gap(GapCause::ServiceBufferFull { events }, gap);
             }
-            self.recent.admit(trace(&frame), now);
             let emitted = self.ledger.emitted(now, sent);
-            self.queue.push_frame(frame, &self.keys, emitted, &self.filters.since(emitted.from));
+            self.intake.arrived(now, frame, emitted, &self.filters.since(emitted.from));
             if is_present && let Some(sent) = sent {
                 self.ledger.prove(now, Proof::Event { sent });
             }
@@ -195,15 +192,6 @@ impl Driver {
         self.cursor = Some(cursor);
         self.push_mark();
     }
-}
-
-/// The key by which a repeated frame is recognized.
-fn trace(frame: &Frame) -> DedupKey {
-    let text = match &frame.body {
-        FrameBody::Payload(raw) => raw.get(),
-        FrameBody::Malformed { raw, .. } => raw,
-    };
-    DedupKey::over(4, &[text, frame.position.as_deref().unwrap_or_default()])
 }
 
 /// The next event of any link; pends for ever without a link.

@@ -26,40 +26,32 @@ use super::ending::{self, Ended, Ending, Request, Shutdown, Start, Unread};
 use super::failover;
 use super::failures::Failures;
 use super::filters::{Changed, Filters};
-use super::key_wait::{KeyWait, Undecrypted};
-use super::keys::Keys;
+use super::intake::{Admitted, Intake};
 use super::lease::{self, Lease};
 use super::links::Links;
 use super::machine::{self, Cause, Effect, End, Input, LinkId, Machine, Op, Settings};
 use super::ops::{self, AbortOnDrop, Asked, Done, Pending};
 use super::progress::{Step, Traces};
-use super::queue::{Item, Queue};
+use super::queue::{Discarded, Item};
 use super::reconcile::Pace;
 use super::report::{Facts, Report};
 use super::resume::{Position, ResumeToken};
 use super::routes::Routes;
-use super::subjects::{About, Subjects};
 use crate::auth::StoreLock;
 use crate::catch_up::CatchUp;
 use crate::clock::Clock;
-use crate::codec::DecodeError;
 use crate::control::{ControlPlane, CreateSubscription, Cursor, SubscriptionInfo};
-use crate::dedup::Seen;
 use crate::delivery::{Certainty, Delivery, Gap, GapCause, Recreated, Resumed, Undecodable, Unrecovered};
 use crate::error::{Disposition, Error, ErrorKind, Result};
-use crate::event::{self, DedupKey, Notification, Origin};
+use crate::event::{self, Notification, Origin};
 use crate::ids::{ExtensionId, SubscriptionId};
 use crate::registry::Registry;
 use crate::status::Status;
-use crate::transport::{Coverage, Frame, FrameBody, Link, LinkEvent, PossibleLoss, Target, Transport};
+use crate::transport::{Coverage, Frame, Link, LinkEvent, PossibleLoss, Target, Transport};
 use catch_up::Recovery;
 use links::next_event;
 pub(in crate::subscription) use routes::Route;
 
-/// How many frames are remembered to recognize repetitions, and for how long: several times an answer as large as the
-/// largest buffer.
-const RECENT: usize = 4096;
-const RECENT_FOR: Duration = Duration::from_secs(30 * 60);
 /// The driver's configuration at its start.
 pub(in crate::subscription) struct Setup {
     pub(in crate::subscription) control: Arc<dyn ControlPlane>,
@@ -134,33 +126,17 @@ pub(in crate::subscription) struct Place {
 pub(in crate::subscription) struct Driver {
     setup: Setup,
     machine: Machine,
-    queue: Queue,
-    seen: Seen,
-    /// The subjects of events.
-    subjects: Subjects,
+    intake: Intake,
     recovery: Recovery,
-    keys: Keys,
     lease: Option<Lease>,
     /// The present address, as in a resume token.
     listening: Option<Arc<Place>>,
     /// Since when events may be missing.
     ledger: Ledger,
     filters: Filters<oneshot::Sender<Result<()>>>,
-    /// The extension that `~` stands for, once the service has written it out.
-    owner: Option<ExtensionId>,
-    /// Delivered events that no key decrypted and that no gap reports yet.
-    undecrypted: Undecrypted,
-    /// The newest position behind those.
-    held_mark: Option<Mark>,
-    /// The requests for the key of such events.
-    key_wait: KeyWait,
-    /// Recent frames, by their position and text.
-    recent: Seen,
     cleanup: Cleanup,
     routes: Routes,
     cursor: Option<Cursor>,
-    /// The first waiting payload may be encrypted with a key that is in transit.
-    sealed: bool,
     recreated: Option<Recreated>,
     ending: Ending,
     failures: Failures,
@@ -209,30 +185,17 @@ impl Driver {
         if let Some(token) = &setup.resume {
             ledger.restore(&token.proven);
         }
-        let mut seen = Seen::new(setup.dedup_window.0, setup.dedup_window.1);
-        for key in setup.resume.iter().flat_map(|token| &token.seen) {
-            seen.admit(*key, now);
-        }
         Self {
             machine: Machine::new(setup.settings.clone(), setup.seed),
-            queue: Queue::new(setup.queue_bytes),
-            seen,
-            subjects: Subjects::after(setup.resume.as_ref(), now),
+            intake: Intake::new(setup.queue_bytes, setup.dedup_window, setup.resume.as_ref(), now),
             recovery: Recovery::new(&setup, now),
-            keys: Keys::default(),
             lease: None,
             listening: None,
             ledger,
             filters: Filters::new(std::mem::take(&mut setup.filters)),
-            owner: setup.resume.as_ref().and_then(|token| token.owner.clone()),
-            undecrypted: Undecrypted::default(),
-            held_mark: None,
-            key_wait: KeyWait::default(),
-            recent: Seen::new(RECENT, RECENT_FOR),
             cleanup: Cleanup::new(setup.registry.clone(), std::mem::take(&mut setup.leftovers)),
             routes: Routes::new(setup.failover, setup.routes.len()),
             cursor: None,
-            sealed: false,
             recreated: None,
             ending: Ending::new(setup.ending, now + setup.settings.start_within),
             failures: Failures::default(),
@@ -292,7 +255,7 @@ impl Driver {
             done = self.calls.next() => done.map_or(Woken::Timer, |done| Woken::Done(Box::new(done))),
             () = sleep_until(timer) => Woken::Timer,
             (link, event) = next_event(&mut self.links), if reads_links => Woken::Link(link, event),
-            permit = out.reserve(), if self.queue.is_ready() && !self.sealed => match permit {
+            permit = out.reserve(), if self.intake.is_ready() => match permit {
                 Ok(_) => Woken::Room,
                 Err(_) => Woken::ReaderGone,
             },

@@ -8,8 +8,8 @@ impl Driver {
     pub(super) fn hand_out(&mut self, out: &mpsc::Sender<Handed>) -> Result<(), ()> {
         loop {
             self.report_undecrypted();
-            self.sealed = self.is_sealed();
-            if self.sealed || !self.queue.is_ready() {
+            self.check_key();
+            if !self.intake.is_ready() {
                 break;
             }
             let permit = match out.try_reserve() {
@@ -17,7 +17,7 @@ impl Driver {
                 Err(mpsc::error::TrySendError::Full(())) => return Ok(()),
                 Err(mpsc::error::TrySendError::Closed(())) => return Err(()),
             };
-            let item = self.queue.pop();
+            let item = self.intake.next();
             if let Some(Item::Marker(Delivery::Gap(gap))) = &item
                 && gap.cause == GapCause::Overflow
                 && gap.lost.is_some()
@@ -30,54 +30,31 @@ impl Driver {
             }
         }
         let is_live = self.machine.phase() == machine::Phase::Live;
-        self.routes.observe(Instant::now(), is_live, self.queue.is_empty());
+        self.routes.observe(Instant::now(), is_live, self.intake.queue().is_empty());
         if out.is_closed() { Err(()) } else { Ok(()) }
     }
 
-    /// Whether the next payload waits for the service's answer about the key: no known one decrypts it, and the service
-    /// may have changed the key without notice, or in a renewal whose answer is in transit or lost (found 1.5).
-    pub(super) fn is_sealed(&mut self) -> bool {
-        if !self.needs_key() {
-            return false;
-        }
+    /// Asks the service for the key that the next payload waits for.
+    fn check_key(&mut self) {
         // At the end nothing waits. Without a lease, or an address, there is no key to ask for.
         let is_held = self.machine.expires_at().is_some() && self.setup.has_address;
-        let Some(lease) = self.lease.as_ref().filter(|_| is_held && !self.ending.has_begun()) else { return false };
-        let sealed = self.key_wait.sealed(Instant::now(), self.machine.is_renewing());
-        if sealed.ask {
-            let has_room = self.setup.control.rate_budget().is_none_or(|budget| budget.has_room_to_look());
-            if has_room {
-                self.calls.start_passing(ops::ask_for_key(self.setup.control.clone(), lease.id.clone()));
-            } else {
-                self.key_wait.failed(Instant::now());
-            }
+        let lease = self.lease.as_ref().filter(|_| is_held && !self.ending.has_begun());
+        let must_ask = self.intake.needs_key(Instant::now(), lease.is_some(), self.machine.is_renewing());
+        let Some(lease) = lease.filter(|_| must_ask) else { return };
+        if self.setup.control.rate_budget().is_none_or(|budget| budget.has_room_to_look()) {
+            self.calls.start_passing(ops::ask_for_key(self.setup.control.clone(), lease.id.clone()));
+        } else {
+            self.intake.key_unanswered(Instant::now());
         }
-        // Events that wait cost no others their room.
-        sealed.wait && !self.queue.is_full()
-    }
-
-    fn needs_key(&self) -> bool {
-        self.queue.next_frame().is_some_and(|(frame, keys)| needs_key(frame, &keys.and_then(&self.keys)))
     }
 
     /// Events that no key decrypts are a possible gap, which begins with the last decrypted event.
     fn report_undecrypted(&mut self) {
-        if self.undecrypted.is_empty() {
-            return;
-        }
-        let is_over = self.queue.next_frame().is_some_and(|(frame, keys)| {
-            let FrameBody::Payload(raw) = &frame.body else { return false };
-            crate::codec::decode(raw, &keys.and_then(&self.keys)).is_ok()
-        });
-        let ends = self.ending.has_begun() && self.queue.is_empty();
-        let Some(span) = self.undecrypted.due(Instant::now(), is_over, ends) else { return };
+        let Some(span) = self.intake.undecrypted_due(Instant::now(), self.ending.has_begun()) else { return };
         let interval = self.ledger.unopened(span);
         let gap = self.reported(GapCause::KeyUnknown, interval);
-        if let Some(mark) = self.held_mark.take() {
-            self.queue.push_mark_first(mark);
-        }
         self.refill(Some(interval.since), gap.filters.clone());
-        self.queue.push_first(Item::Marker(Delivery::Gap(gap)));
+        self.intake.queue_mut().push_first(Item::Marker(Delivery::Gap(gap)));
     }
 
     /// Turns a waiting item into the reader's; `None` for a duplicate.
@@ -89,71 +66,49 @@ impl Driver {
             Item::End { resumed, .. } => {
                 return Some(Handed::Delivery { delivery: Delivery::Resumed(resumed), traces: Traces::default() });
             }
-            // A restart continues before events that no gap reports yet.
-            Item::Mark(mark) if !self.undecrypted.is_empty() => {
-                self.held_mark = Some(mark);
-                return None;
-            }
             Item::Mark(mark) => return Some(Handed::Step(Step::Mark(mark))),
             Item::Position { source, position } => return Some(Handed::Step(Step::Position { source, position })),
         };
-        let received_at = frame.received_at;
-        let position = frame.position.clone();
-        let sent = frame.sent_at;
-        let (mut repeated, mut about) = (false, None);
-        let (key, delivery) = match read(frame, &keys.and_then(&self.keys)) {
-            Ok(notification) => {
-                self.learn_owner(&notification);
-                // Delivered unchanged: its own key does not depend on earlier events.
-                let owned = notification.clone().owned_by(self.owner.as_ref());
+        let (now, sent) = (Instant::now(), frame.sent_at);
+        let opened = self.intake.open(now, frame, &keys, emitted);
+        let (mut owned, mut is_copy) = (None, false);
+        match &opened.delivery {
+            Delivery::Notification(notification) => {
+                self.learn_owner(notification);
                 if let Some(sent) = sent {
-                    self.ledger.prove(Instant::now(), Proof::Decrypted { sent });
+                    self.ledger.prove(now, Proof::Decrypted { sent });
                 }
-                repeated = !self.routes.admit(&owned, Instant::now());
-                let key = notification.dedup_key_at(position.as_deref());
+                let event = self.intake.owned(notification);
+                is_copy = !self.routes.admit(&event, now);
                 // A count that two subscriptions push waits for its messages once.
-                if !repeated && !self.seen.holds(key, Instant::now()) && self.is_enriched(&notification) {
-                    self.seen.admit(key, Instant::now());
+                if !is_copy && self.intake.is_first(&opened, now) && self.is_enriched(notification) {
+                    self.intake.replaced(&opened, now);
                     return None;
                 }
-                about = Some(About::of(&owned));
-                (key, Delivery::Notification(Box::new(notification)))
+                owned = Some(event);
             }
-            Err(Unreadable { reason, raw, sealed }) => {
+            Delivery::Undecodable(Undecodable { reason, .. }) => {
                 tracing::warn!(%reason, subscription = self.id_for_log(), "undecodable payload");
-                if sealed {
-                    self.undecrypted.add(Instant::now(), emitted);
-                }
-                let key = DedupKey::over(2, &[&raw, position.as_deref().unwrap_or_default()]);
-                (key, Delivery::Undecodable(Undecodable { reason, raw, received_at }))
             }
-        };
-        // Both are called: each counts the events.
-        let now = Instant::now();
-        repeated |= !self.seen.admit(key, now);
-        repeated = repeated || about.as_ref().is_some_and(|about| !self.subjects.admit_pushed(about, now));
-        if repeated {
+            _ => {}
+        }
+        let can_ask = self.recovery.can_ask();
+        let Some(Admitted { delivery, traces, subjects }) =
+            self.intake.admit(opened, owned.as_ref(), is_copy, can_ask, now)
+        else {
             tracing::trace!(subscription = self.id_for_log(), "a repetition");
             return None;
-        }
-        // Without a source no pushed event is ever found again.
-        let about = about.filter(|_| self.recovery.can_ask());
-        self.recovery.plan.delivered(now.into_std(), about.as_ref().map_or(0, About::len));
-        let subjects = about.map(About::keys).unwrap_or_default();
-        Some(Handed::Delivery {
-            delivery,
-            traces: Traces { key: Some(key), subjects, found: false, at: Some(received_at) },
-        })
+        };
+        self.recovery.plan.delivered(now.into_std(), subjects);
+        Some(Handed::Delivery { delivery, traces })
     }
 
     /// The first event that names its extension shows what `~` stands for.
     pub(super) fn learn_owner(&mut self, notification: &Notification) {
-        if self.owner.is_none() {
-            let written = || self.filters.own_extension(&[notification.event_uri()]);
-            self.owner = notification.owner_id().cloned().or_else(written);
-            if let Some(place) = self.listening.as_mut().filter(|_| self.owner.is_some()) {
-                Arc::make_mut(place).owner.clone_from(&self.owner);
-            }
+        let written = || self.filters.own_extension(&[notification.event_uri()]);
+        let owner = self.intake.learn_owner(|| notification.owner_id().cloned().or_else(written));
+        if let Some((place, owner)) = self.listening.as_mut().zip(owner) {
+            Arc::make_mut(place).owner = Some(owner.clone());
         }
     }
 
@@ -199,42 +154,22 @@ impl Driver {
         match how {
             Shutdown::Drain => {}
             Shutdown::Discard => self.discard_queue(),
-            Shutdown::Dropped => self.queue = Queue::new(self.setup.queue_bytes),
+            Shutdown::Dropped => self.intake.drop_items(),
         }
     }
 
     /// A possible gap without an end marker, since nothing follows it.
     pub(super) fn end_unread(&mut self, cause: GapCause, interval: Interval) {
-        self.queue.push_marker(Delivery::Gap(self.reported(cause, interval)));
+        let gap = self.reported(cause, interval);
+        self.intake.queue_mut().push_marker(Delivery::Gap(gap));
     }
 
     pub(super) fn discard_queue(&mut self) {
-        let (mut lost, mut gaps, mut since) = (0, 0, None::<SystemTime>);
-        let mut began = |at: Option<SystemTime>| since = since.into_iter().chain(at).min();
-        while let Some(item) = self.queue.pop() {
-            match item {
-                Item::Frame { emitted, .. } => {
-                    lost += 1;
-                    began(Some(emitted.from));
-                }
-                Item::Marker(Delivery::Gap(gap)) => {
-                    gaps += 1;
-                    lost += gap.lost.unwrap_or(0);
-                    began(gap.since);
-                }
-                Item::Found { at, .. } => {
-                    lost += 1;
-                    began(Some(at));
-                }
-                Item::Marker(_) | Item::End { .. } | Item::Mark(_) | Item::Position { .. } => {}
-            }
-        }
-        if lost + gaps > 0 {
-            let certainty = if lost > 0 { Certainty::Certain } else { Certainty::Possible };
-            let lost = (gaps == 0).then_some(lost);
+        if let Some(Discarded { since, certainty, lost }) = self.intake.queue_mut().discard() {
             let (cause, until) = (GapCause::Discarded, Some(self.ledger.latest(self.now().to)));
             let filters = self.filters.since(since.unwrap_or(SystemTime::UNIX_EPOCH)).to_vec();
-            self.queue.push_marker(Delivery::Gap(Gap { cause, certainty, since, until, lost, filters }));
+            let gap = Gap { cause, certainty, since, until, lost, filters };
+            self.intake.queue_mut().push_marker(Delivery::Gap(gap));
         }
     }
 
@@ -242,7 +177,7 @@ impl Driver {
         if !self.ending.is_dropped() {
             self.shut_down(Shutdown::Dropped);
         }
-        self.queue = Queue::new(self.setup.queue_bytes);
+        self.intake.drop_items();
     }
 
     pub(super) fn report_start(&mut self, started: &mut Option<oneshot::Sender<Result<()>>>) {
@@ -264,7 +199,7 @@ impl Driver {
 
     pub(super) fn is_over(&self) -> bool {
         let is_settled = self.cleanup.is_settled(Instant::now());
-        self.ending.has_ended() && self.queue.is_empty() && is_settled && self.links.is_drained()
+        self.ending.has_ended() && self.intake.queue().is_empty() && is_settled && self.links.is_drained()
     }
 
     /// Reports the end; then calls in flight get a limited time, so that a late grant leaves no orphan.
@@ -341,48 +276,5 @@ impl Driver {
             *status = new;
             true
         });
-    }
-}
-
-/// An unreadable payload; `sealed`: another key might decrypt it.
-struct Unreadable {
-    reason: String,
-    raw: Box<str>,
-    sealed: bool,
-}
-
-fn read(frame: Frame, ciphers: &[&crate::codec::Cipher]) -> Result<Notification, Unreadable> {
-    let unreadable = |reason, raw| Unreadable { reason, raw, sealed: false };
-    let raw = match frame.body {
-        FrameBody::Payload(raw) => raw,
-        FrameBody::Malformed { raw, reason } => return Err(unreadable(reason.to_owned(), raw)),
-    };
-    let json = match crate::codec::decode(&raw, ciphers) {
-        Ok(json) => json,
-        Err(error) => {
-            return Err(Unreadable {
-                sealed: is_for_want_of_a_key(&error),
-                ..unreadable(error.to_string(), raw.get().into())
-            });
-        }
-    };
-    Notification::parse(json, Origin::Push, frame.received_at)
-        .map_err(|malformed| unreadable(malformed.to_string(), malformed.raw().get().into()))
-}
-
-/// Whether another key could decrypt a payload that these do not.
-fn needs_key(frame: &Frame, ciphers: &[&crate::codec::Cipher]) -> bool {
-    let FrameBody::Payload(raw) = &frame.body else { return false };
-    // A payload that is not a string is not encrypted.
-    raw.get().starts_with('"') && crate::codec::decode(raw, ciphers).is_err_and(|error| is_for_want_of_a_key(&error))
-}
-
-fn is_for_want_of_a_key(error: &DecodeError) -> bool {
-    match error {
-        DecodeError::NoKey { .. }
-        | DecodeError::Padding { .. }
-        | DecodeError::Utf8 { .. }
-        | DecodeError::Json { .. } => true,
-        DecodeError::Base64 { .. } | DecodeError::Length { .. } | DecodeError::NotAnObject { .. } => false,
     }
 }

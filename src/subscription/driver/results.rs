@@ -55,40 +55,28 @@ impl Driver {
     fn key_answered(&mut self, id: &SubscriptionId, result: Result<SubscriptionInfo>) {
         let now = Instant::now();
         let Some(lease) = self.lease.as_ref().filter(|lease| lease.id == *id) else {
-            self.key_wait = KeyWait::default();
-            return;
+            return self.intake.key_outdated();
         };
         match result {
             Ok(info) => {
                 let kind = self.setup.transport.kind();
                 let moved = !lease::is_served(&info)
                     || Lease::read(&info, Some(lease), kind, true).map_or(true, |read| !lease.same_place(&read));
-                let is_new = self.learn_key(&info).unwrap_or_else(|error| {
+                if let Err(error) = self.intake.key_answered(now, &info.delivery_mode) {
                     self.bad_key(error, false);
-                    false
-                });
-                self.key_wait.answered(now, is_new);
+                }
                 if moved {
                     // An audit carries out what follows.
-                    self.give(Input::Sealed);
+                    self.give(Input::KeyMissing);
                 }
             }
             Err(error) => {
                 tracing::debug!(%error, subscription = self.id_for_log(), "the present key is not known yet");
-                self.key_wait.failed(now);
+                self.intake.key_unanswered(now);
                 if error.disposition() == Disposition::Recreate {
-                    self.give(Input::Sealed);
+                    self.give(Input::KeyMissing);
                 }
             }
-        }
-    }
-
-    /// Adds the key of an answer; returns whether it was unknown.
-    fn learn_key(&mut self, info: &SubscriptionInfo) -> Result<bool> {
-        let mode = &info.delivery_mode;
-        match &mode.encryption_key {
-            Some(key) => self.keys.add(mode.encryption_algorithm.as_deref(), key),
-            None => Ok(false),
         }
     }
 
@@ -177,10 +165,7 @@ impl Driver {
         }
         let moved = self.lease.as_ref().is_some_and(|before| !before.same_place(&lease));
         let first = self.lease.is_none();
-        let key = self.learn_key(&info);
-        if matches!(key, Ok(true)) {
-            self.key_wait.learned();
-        }
+        let key = self.intake.learn_key(&info.delivery_mode);
         let lifetime = match self.machine.looks_at() {
             // An audit without a lifetime changes nothing, and grants nothing.
             Some(end) if info.expires_in.is_none() && info.expiration_time.is_none() => {
@@ -272,15 +257,13 @@ impl Driver {
             self.ledger.prove(Instant::now(), Proof::Described { asked: asked.at });
         }
         self.cleanup.in_use(&lease.id);
-        if self.owner.is_none() {
-            self.owner = self.filters.own_extension(&lease.filters);
-        }
+        self.intake.learn_owner(|| self.filters.own_extension(&lease.filters));
         let (id, fingerprint) = (lease.id.clone(), lease.fingerprint());
-        let place = Arc::new(Place { id, fingerprint, owner: self.owner.clone() });
+        let place = Arc::new(Place { id, fingerprint, owner: self.intake.owner().cloned() });
         if self.listening.is_none() {
             // Nothing was read yet, and a restart begins where this does.
             let cursor = self.cursor.clone().unwrap_or_else(|| Cursor::at(asked.wall));
-            self.queue.push_mark(Mark { cursor, place: place.clone(), proven: self.ledger.proven() });
+            self.intake.queue_mut().push_mark(Mark { cursor, place: place.clone(), proven: self.ledger.proven() });
         }
         let first = self.listening.is_none();
         self.listening = Some(place);
@@ -364,7 +347,7 @@ impl Driver {
 
     pub(super) fn report_not_served(&mut self) {
         if let Some(not_served) = self.lease.as_ref().and_then(|lease| self.filters.not_served(lease)) {
-            self.queue.push_marker(Delivery::FiltersDisabled(not_served));
+            self.intake.queue_mut().push_marker(Delivery::FiltersDisabled(not_served));
         }
     }
 

@@ -11,9 +11,8 @@ impl Driver {
         let links = self.links.poll_timeout();
         let start = self.ending.poll_timeout();
         let cleanup = self.cleanup.poll_timeout(Instant::now());
-        let key = self.key_wait.next().filter(|_| self.sealed);
-        let undecrypted = self.undecrypted.next();
-        [machine, plan, failover, cleanup, start, self.waits_until(), links, key, undecrypted]
+        let intake = self.intake.poll_timeout();
+        [machine, plan, failover, cleanup, start, self.waits_until(), links, intake]
             .into_iter()
             .flatten()
             .fold(self.clocks.next(), Instant::min)

@@ -108,7 +108,7 @@ pub(in crate::subscription) enum Input {
     /// The control plane and the transport have changed: create another subscription with them.
     Exchanged,
     /// No key decrypts a payload: ask for the present one.
-    Sealed,
+    KeyMissing,
     /// The clock jumped, by this much: check everything now.
     Slept { by: Duration },
     /// The lease is unusable: end with an error.
@@ -427,7 +427,7 @@ impl Machine {
             Input::LinkLeaving { link } => self.link_leaving(link),
             Input::Update => self.update(),
             Input::Exchanged => self.exchanged(now),
-            Input::Sealed => self.keep_up(Upkeep::Look),
+            Input::KeyMissing => self.keep_up(Upkeep::Look),
             Input::Slept { by } => self.slept(now, by),
             Input::Abort => self.fail(now, End::Fatal),
             Input::Close { delete, within, linger } => {
