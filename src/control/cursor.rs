@@ -42,7 +42,9 @@ impl Cursor {
         Self::from_ticks(u64::try_from(ticks).unwrap_or(MOST).clamp(LEAST, MOST))
     }
 
-    pub(crate) fn from_ticks(ticks: u64) -> Self {
+    /// The position at a time in units of 100 ns since 1970.
+    #[must_use]
+    pub fn from_ticks(ticks: u64) -> Self {
         Self { ticks, detail: None, secret: None }
     }
 
@@ -69,7 +71,9 @@ impl Cursor {
         UNIX_EPOCH + Duration::from_secs(self.ticks / PER_SECOND) + fraction
     }
 
-    pub(crate) fn ticks(&self) -> u64 {
+    /// Its time in units of 100 ns since 1970.
+    #[must_use]
+    pub fn ticks(&self) -> u64 {
         self.ticks
     }
 

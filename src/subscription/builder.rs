@@ -420,8 +420,7 @@ impl SubscriptionBuilder {
         let transports: Vec<_> = self.transport.iter().chain(&self.fallbacks).cloned().collect();
         let bindings: Vec<_> =
             transports.into_iter().map(|transport| (transport.bind(&self.control), transport)).collect();
-        #[cfg(feature = "websocket")]
-        let socket = bindings.iter().find_map(|(binding, _)| binding.as_ref()?.socket.clone());
+        let caller = bindings.iter().find_map(|(binding, _)| binding.as_ref()?.caller.clone());
         let setup = self.check(bindings)?;
         let transport = setup.transport.kind();
         let (out, items) = mpsc::channel(buffer);
@@ -445,10 +444,7 @@ impl SubscriptionBuilder {
         let subscription = Subscription {
             items,
             shutdown,
-            #[cfg(feature = "websocket")]
-            handle: SubscriptionHandle::new(commands_in, StatusWatch::new(status)).with_socket(socket),
-            #[cfg(not(feature = "websocket"))]
-            handle: SubscriptionHandle::new(commands_in, StatusWatch::new(status)),
+            handle: SubscriptionHandle::new(commands_in, StatusWatch::new(status)).with_caller(caller),
             read,
             kept: kept.map(|(keeper, mode)| Kept::new(keeper, mode, claim)),
             ahead: VecDeque::new(),

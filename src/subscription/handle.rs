@@ -1,6 +1,8 @@
 //! Handles that outlive a borrow of the stream.
 
+use std::any::Any;
 use std::fmt;
+use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -10,39 +12,37 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::EventFilter;
 use crate::ids::SubscriptionId;
 use crate::status::{Phase, StatusWatch};
-#[cfg(feature = "websocket")]
-use crate::transport::SocketClient;
 
 /// Changes a subscription while its stream is being read. Cheap to clone; does not keep the subscription alive.
 #[derive(Clone)]
 pub struct SubscriptionHandle {
     commands: mpsc::Sender<Command>,
     status: StatusWatch,
-    #[cfg(feature = "websocket")]
-    socket: Option<SocketClient>,
+    caller: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 impl SubscriptionHandle {
     pub(super) fn new(commands: mpsc::Sender<Command>, status: StatusWatch) -> Self {
-        Self {
-            commands,
-            status,
-            #[cfg(feature = "websocket")]
-            socket: None,
-        }
+        Self { commands, status, caller: None }
     }
 
-    #[cfg(feature = "websocket")]
-    pub(super) fn with_socket(self, socket: Option<SocketClient>) -> Self {
-        Self { socket, ..self }
+    pub(super) fn with_caller(self, caller: Option<Arc<dyn Any + Send + Sync>>) -> Self {
+        Self { caller, ..self }
+    }
+
+    /// What makes the app's own calls over the subscription's connection, if the transport supports that, by its type:
+    /// see [`TransportBinding::caller`](crate::transport::TransportBinding).
+    #[must_use]
+    pub fn caller<T: Clone + 'static>(&self) -> Option<T> {
+        self.caller.as_ref()?.downcast_ref().cloned()
     }
 
     /// Makes REST calls over the subscription's own connection to the WebSocket
     /// gateway; `None` with another transport.
     #[cfg(feature = "websocket")]
     #[must_use]
-    pub fn socket(&self) -> Option<SocketClient> {
-        self.socket.clone()
+    pub fn socket(&self) -> Option<crate::transport::SocketClient> {
+        self.caller()
     }
 
     /// The subscription's id at the service; changes when it is recreated.

@@ -9,6 +9,7 @@ mod pubnub;
 #[cfg(feature = "websocket")]
 mod websocket;
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -221,23 +222,15 @@ pub struct TransportBinding {
     pub has_address: bool,
     /// Whether nothing is pushed, so that all events come from catch-up sources that are polled at intervals.
     pub polls: bool,
-    /// Makes calls over the subscription's own connection, if the transport supports that.
-    #[cfg(feature = "websocket")]
-    pub socket: Option<SocketClient>,
+    /// What makes the app's own calls over the subscription's connection, if the transport supports that.
+    pub caller: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 impl TransportBinding {
     /// Makes a binding whose subscriptions have no address.
     #[must_use]
     pub fn new(control: Arc<dyn ControlPlane>, transport: Arc<dyn Transport>) -> Self {
-        Self {
-            control,
-            transport,
-            has_address: false,
-            polls: false,
-            #[cfg(feature = "websocket")]
-            socket: None,
-        }
+        Self { control, transport, has_address: false, polls: false, caller: None }
     }
 }
 

@@ -11,7 +11,7 @@ use crate::support::process::ran_alone;
 use crate::support::subscribing::*;
 use ringcentral_events::control::{ControlPlane, CreateSubscription};
 use ringcentral_events::rest::{Client, Method, RestControl};
-use ringcentral_events::transport::{Transport as _, WebSocket};
+use ringcentral_events::transport::{SocketClient, Transport as _, WebSocket};
 use ringcentral_events::{Delivery, Phase};
 use ringcentral_sandbox::{AuthRefusal, Fault, Operation, Sandbox, Service, WscRotation};
 
@@ -88,7 +88,13 @@ async fn a7_no_log_no_debug_and_no_error_shows_a_secret_of_the_gateway() {
     let token = sandbox.requests_to(Operation::Upgrade).pop().unwrap().query("access_token").unwrap();
     let body = serde_json::json!({"errorCode": "CMN-101", "message": format!("bad {token}")});
     let fault = sandbox.faults().inject(Operation::OtherApi, Fault::status(400).body(body.to_string()));
-    let call = session.socket.as_ref().unwrap().request(Method::GET, "/restapi/v1.0/account/~/extension/~");
+    let call = session
+        .caller
+        .as_ref()
+        .unwrap()
+        .downcast_ref::<SocketClient>()
+        .unwrap()
+        .request(Method::GET, "/restapi/v1.0/account/~/extension/~");
     inspection.show(&(&session, &call));
     inspection.show_error(&soon(call.send()).await.unwrap_err());
     assert_eq!(sandbox.faults().hits(fault), 1);

@@ -149,7 +149,7 @@ impl Transport for WebSocket {
         let session = Arc::new(SocketSession::new(control.clone(), self.gateway.clone()));
         let socket = SocketClient::new(Arc::downgrade(&session));
         let mut parts = TransportBinding::new(session.clone(), Arc::new(Links(session)));
-        parts.socket = Some(socket);
+        parts.caller = Some(Arc::new(socket));
         Some(parts)
     }
 

@@ -22,7 +22,7 @@ async fn session(service: &mut Service, id: &str, terms: serde_json::Value) -> (
     peer.details("W1", terms).await;
     peer.subscribed(id).await;
     create.await.unwrap().unwrap();
-    let socket = session.socket.clone().unwrap();
+    let socket = session.caller.as_ref().unwrap().downcast_ref::<SocketClient>().unwrap().clone();
     (session, socket, peer)
 }
 
