@@ -35,6 +35,8 @@ pub struct SubscriptionInfo {
     pub blacklisted_data: Option<BlacklistedData>,
     /// The `Date` header of the response, if it had one.
     pub(crate) answered_at: Option<std::time::SystemTime>,
+    /// When the request was sent whose response this is, if it was.
+    pub(crate) sent_at: Option<tokio::time::Instant>,
     /// Whether this repeats an earlier response in place of one that did not arrive.
     pub(crate) remembered: bool,
     /// Whether it took the place of everything that earlier creations without an answer may
@@ -56,6 +58,7 @@ impl SubscriptionInfo {
             delivery_mode: DeliveryMode::default(),
             blacklisted_data: None,
             answered_at: None,
+            sent_at: None,
             remembered: false,
             is_only: false,
         }

@@ -160,7 +160,7 @@ impl Client {
         permit.answered(&call.method, call.path(), status, &answer.headers);
         // 304 answers a condition set by the caller.
         if answer.status.is_success() || status == 304 {
-            return Ok(Response::new(answer));
+            return Ok(Response::new(answer, started));
         }
         Err(error_from(status, &answer.headers, &answer.body, &[token.secret().expose()]))
     }

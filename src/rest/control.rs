@@ -49,6 +49,7 @@ impl RestControl {
 fn read(response: &Response) -> Result<SubscriptionInfo> {
     let mut info: SubscriptionInfo = response.json()?;
     info.answered_at = response.answered_at();
+    info.sent_at = Some(response.sent_at());
     Ok(info)
 }
 
@@ -177,11 +178,15 @@ mod tests {
     use crate::http::Answer;
 
     #[test]
-    fn a_response_carries_the_services_time() {
+    fn a_response_carries_the_services_time_and_that_of_its_request() {
+        let sent_at = tokio::time::Instant::now();
         let answered_at = |date: &str| {
             let headers = HeaderMap::from_iter([(http::header::DATE, date.parse().unwrap())]);
             let body = r#"{"id":"a","deliveryMode":{}}"#.into();
-            read(&Response::new(Answer { status: StatusCode::OK, headers, body })).unwrap().answered_at
+            let answer = Answer { status: StatusCode::OK, headers, body };
+            let info = read(&Response::new(answer, sent_at)).unwrap();
+            assert_eq!(info.sent_at, Some(sent_at));
+            info.answered_at
         };
         let want = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
         assert_eq!(answered_at("Sun, 06 Nov 1994 08:49:37 GMT"), Some(want));

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 
 use crate::error::Result;
 use crate::http::Answer;
@@ -20,11 +21,13 @@ pub struct Response {
     status: StatusCode,
     headers: HeaderMap,
     body: Bytes,
+    sent_at: Instant,
 }
 
 impl Response {
-    pub(crate) fn new(answer: Answer) -> Self {
-        Self { status: answer.status, headers: answer.headers, body: answer.body }
+    /// The answer to a request that was sent at `sent_at`.
+    pub(crate) fn new(answer: Answer, sent_at: Instant) -> Self {
+        Self { status: answer.status, headers: answer.headers, body: answer.body, sent_at }
     }
 
     /// The HTTP status: 2xx, or 304.
@@ -80,6 +83,11 @@ impl Response {
     /// The time of the response by the service's clock (`Date`).
     pub(crate) fn answered_at(&self) -> Option<SystemTime> {
         date(&self.headers).map(SystemTime::from)
+    }
+
+    /// When the request was sent, after every wait for a login and for its turn.
+    pub(crate) fn sent_at(&self) -> Instant {
+        self.sent_at
     }
 }
 

@@ -41,6 +41,8 @@ pub(super) enum Script {
     Lose(Error),
     /// Answers after this long.
     Slow(Duration),
+    /// Sends the request after this long.
+    Queued(Duration),
     /// Done at once, answered after so long.
     Late(Duration),
     /// Changes the answer.
@@ -66,6 +68,8 @@ struct Service {
     clock: Option<Clock>,
     /// What other calls of the same login share.
     budget: Option<RateBudget>,
+    /// When the request was sent that is answered next, if the client knows.
+    sent_at: Option<Instant>,
 }
 
 /// The service's REST side.
@@ -119,7 +123,9 @@ impl FakeControl {
 
     fn dated(&self, value: serde_json::Value) -> SubscriptionInfo {
         let mut info = parse(value);
-        info.answered_at = self.0.lock().unwrap().clock.as_ref().map(Clock::wall);
+        let mut service = self.0.lock().unwrap();
+        info.answered_at = service.clock.as_ref().map(Clock::wall);
+        info.sent_at = service.sent_at.take();
         info
     }
 
@@ -177,6 +183,12 @@ impl FakeControl {
             Some(Script::Slow(time)) => {
                 tokio::time::sleep(time).await;
                 act(&mut self.0.lock().unwrap())
+            }
+            Some(Script::Queued(time)) => {
+                tokio::time::sleep(time).await;
+                let mut service = self.0.lock().unwrap();
+                service.sent_at = Some(Instant::now());
+                act(&mut service)
             }
             Some(Script::Late(time)) => {
                 let answer = act(&mut self.0.lock().unwrap());

@@ -558,6 +558,20 @@ async fn a_subscription_that_is_replaced_may_have_been_gone_since_it_was_describ
     }
 }
 
+/// A call waits for a login, a connection and its turn within the rate.
+#[tokio::test(start_paused = true)]
+async fn a_description_counts_from_the_sending_of_its_request() {
+    let (world, time) = (World::new(), Time::begin());
+    world.control.script("create", Script::Queued(secs(20)));
+    let mut subscription = live(&world, &time).await;
+    let created = time.now();
+    sleep(secs(10)).await;
+    world.transport.feed(1, Err(gone().with_disposition(Disposition::Recreate)));
+    let gap = next_gap(&mut subscription).await;
+    assert!(near(gap.since.unwrap(), created, secs(2)), "{:?} {gap:?}", time.wall);
+    subscription.close().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_close_before_the_first_link_reports_a_possible_loss() {
     let (world, time) = (World::new(), Time::begin());

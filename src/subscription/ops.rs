@@ -108,7 +108,7 @@ pub(super) enum Done {
     },
 }
 
-/// When a request was sent, by both clocks.
+/// When a call began, by both clocks.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Asked {
     pub(super) at: Instant,
@@ -118,6 +118,11 @@ pub(super) struct Asked {
 impl Asked {
     pub(super) fn now(control: &dyn ControlPlane) -> Self {
         Self { at: Instant::now(), wall: wall(control) }
+    }
+
+    /// As its answer shows: a call waits for a login, a connection and its turn before its request is sent.
+    pub(super) fn as_sent(self, answer: &SubscriptionInfo) -> Self {
+        Self { at: answer.sent_at.map_or(self.at, |sent| sent.max(self.at)), ..self }
     }
 }
 

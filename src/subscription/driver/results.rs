@@ -18,7 +18,7 @@ impl Driver {
                 }
                 let takes_over = self.routes.answered(op);
                 match *result {
-                    Ok(info) => self.leased(op, takes_over, asked, info),
+                    Ok(info) => self.leased(op, takes_over, asked.as_sent(&info), info),
                     Err(error) => self.failed(op, error),
                 }
             }

@@ -45,10 +45,11 @@ impl SocketSession {
         deadline: Instant,
     ) -> Result<Response> {
         let permit = self.budget().admit(method, path, deadline).await?;
+        let sent_at = Instant::now();
         let outcome = match socket.request(method, path, body, deadline).await {
             Ok(reply) => {
                 permit.answered(method, path, client::status_of(&reply), &reply.headers);
-                client::answer(reply, &socket.lock().secrets())
+                client::answer(reply, sent_at, &socket.lock().secrets())
             }
             Err(error) => {
                 permit.failed(&error);
@@ -114,6 +115,7 @@ impl SocketSession {
     fn read(&self, response: &Response) -> Result<SubscriptionInfo> {
         let mut info: SubscriptionInfo = response.json()?;
         info.answered_at = response.answered_at();
+        info.sent_at = Some(response.sent_at());
         info.expires_in = Some(self.lease());
         // The service's own expiry is that of the session, and is renewed with it.
         info.expiration_time = None;
@@ -190,7 +192,7 @@ fn elsewhere(id: &SubscriptionId) -> Error {
 fn unchanged(held: ActiveSubscription, lease: Duration) -> SubscriptionInfo {
     let mut info = held.info;
     info.expires_in = Some(lease);
-    (info.answered_at, info.remembered) = (None, true);
+    (info.answered_at, info.sent_at, info.remembered) = (None, None, true);
     info
 }
 

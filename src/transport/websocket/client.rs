@@ -167,11 +167,12 @@ pub(super) fn status_of(reply: &Reply) -> u16 {
 }
 
 /// Classifies a reply of the service. Texts that quote one of `secrets` are left out.
-pub(super) fn answer(reply: Reply, secrets: &[Secret]) -> Result<Response> {
+pub(super) fn answer(reply: Reply, sent_at: Instant, secrets: &[Secret]) -> Result<Response> {
     let status = status_of(&reply);
     match StatusCode::from_u16(status) {
         Ok(code) if code.is_success() || status == 304 => {
-            Ok(Response::new(Answer { status: code, headers: reply.headers, body: Bytes::from(reply.body) }))
+            let answer = Answer { status: code, headers: reply.headers, body: Bytes::from(reply.body) };
+            Ok(Response::new(answer, sent_at))
         }
         _ => Err(error_of(status, &reply, secrets)),
     }
