@@ -67,6 +67,7 @@ impl DisabledFilter {
 ///
 /// - No `Resumed` comes while the subscription is lost: a gap that is noticed meanwhile, or before the end of the loss
 ///   is reported, ends with it.
+/// - A gap that is noticed while sources are still asked about another one ends with it: they are asked about both.
 /// - Polls that leave out the events of a filter open a gap that lasts as long as they replace push. Behind every
 ///   `Resumed` that comes meanwhile it is reported again, from there on.
 ///
@@ -288,6 +289,16 @@ pub struct Recreated {
     pub old: SubscriptionId,
     /// The new subscription.
     pub new: SubscriptionId,
+}
+
+impl Recreated {
+    /// Of two gaps with one end: the first lost subscription, and the last new one.
+    pub(crate) fn joined(first: Option<Self>, last: Option<Self>) -> Option<Self> {
+        match (first, last) {
+            (Some(first), Some(last)) => Some(Self { old: first.old, new: last.new }),
+            (first, last) => first.or(last),
+        }
+    }
 }
 
 /// Something that arrived and could not be decoded.

@@ -117,8 +117,7 @@ pub enum OpenReason {
     Refused,
     /// The source does not find a message that was pushed as a count, in several attempts.
     NotFound,
-    /// Another gap began, or the subscription ended, before the sources had answered. Events that are found for that
-    /// gap may belong to this one.
+    /// The subscription ended before the sources had answered.
     CutShort,
 }
 

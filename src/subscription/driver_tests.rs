@@ -2446,6 +2446,21 @@ async fn what_was_answered_for_other_filters_does_not_fill_a_gap() {
     subscription.close().await;
 }
 
+/// Without one a gap that began soon after would be asked about by its time, which shows no changes.
+#[tokio::test(start_paused = true)]
+async fn a_source_gets_a_position_for_changed_filters_at_once() {
+    let (world, source) = (World::new(), FakeSource::default());
+    let mut subscription = with_source(&world, &source).await;
+    update(&subscription, &[TEXTS, MESSAGES]).await;
+    settle().await;
+    let missed: Vec<bool> = source.calls().iter().map(|(_, missed)| *missed).collect();
+    assert_eq!(missed, [false], "a check");
+    update(&subscription, &[MESSAGES, TEXTS]).await;
+    settle().await;
+    assert!(is_quiet(&mut subscription));
+    subscription.close().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_filter_that_a_change_of_filters_leaves_unserved_is_reported() {
     let world = World::new();

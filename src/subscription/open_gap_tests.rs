@@ -288,3 +288,72 @@ async fn a_close_does_not_end_the_gap_of_a_lost_subscription() {
     all.extend(subscription.close().await.unread);
     assert!(causes(&all).contains(&"service_buffer_full") && ends(&all).is_empty(), "{all:?}");
 }
+
+/// Cut short, the first one would never be proven, though its source was there all the time.
+#[tokio::test(start_paused = true)]
+async fn a_gap_that_begins_while_another_is_being_filled_is_filled_with_it() {
+    for is_lost in [false, true] {
+        let (world, source) = (World::new(), FakeSource::default());
+        let mut subscription = with_source(&world, &source).await;
+        source.slow(secs(2));
+        source.happen([1]);
+        world.transport.batch(1, Vec::new(), Some(PossibleLoss::BufferFull { events: 100 }));
+        sleep(secs(1)).await;
+        source.happen([2]);
+        if is_lost {
+            world.transport.feed(1, Err(gone().with_disposition(Disposition::Recreate)));
+            // Much longer than a gap is filled for.
+            sleep(secs(90)).await;
+            world.up(&subscription, 2).await;
+        } else {
+            world.transport.batch(1, Vec::new(), Some(PossibleLoss::RegionChanged));
+        }
+        sleep(secs(10)).await;
+        let all = read(&mut subscription).await;
+        let second = if is_lost { "transport_refused" } else { "region_changed" };
+        assert_eq!(causes(&all), ["service_buffer_full", second], "{all:?}");
+        let [end] = ends(&all)[..] else { panic!("{all:?}") };
+        assert!(end.complete && end.recreated.is_some() == is_lost, "{all:?}");
+        assert!(matches!(all.last(), Some(Delivery::Resumed(_))), "{all:?}");
+        let events = all.iter().filter(|it| matches!(it, Delivery::Notification(_))).count();
+        assert_eq!(events, 2, "{all:?}");
+        subscription.close().await;
+    }
+}
+
+/// Both replaced subscriptions lie in gaps with one end.
+#[tokio::test(start_paused = true)]
+async fn the_end_of_two_losses_names_the_first_lost_and_the_last_new_subscription() {
+    let (world, source) = (World::new(), FakeSource::default());
+    let mut subscription = with_source(&world, &source).await;
+    source.slow(secs(2));
+    for link in [1, 2] {
+        world.transport.feed(link, Err(gone().with_disposition(Disposition::Recreate)));
+        world.up(&subscription, link + 1).await;
+    }
+    sleep(secs(10)).await;
+    let all = read(&mut subscription).await;
+    let [end] = ends(&all)[..] else { panic!("{all:?}") };
+    let recreated = end.recreated.as_ref().unwrap();
+    assert_eq!((recreated.old.as_str(), recreated.new.as_str()), ("sub-1", "sub-3"), "{all:?}");
+    assert!(end.complete, "{all:?}");
+    subscription.close().await;
+}
+
+/// The reader has a gap of its own while a later one is being filled: one end, behind both.
+#[tokio::test(start_paused = true)]
+async fn events_that_no_key_decrypts_are_filled_with_the_gap_that_is_being_filled() {
+    let (world, source) = (World::new(), FakeSource::default());
+    let mut subscription = with_source(&world, &source).await;
+    source.slow(secs(4));
+    source.happen([1]);
+    assert!(world.transport.batch(1, vec![sealed()], None));
+    settle().await;
+    world.transport.batch(1, Vec::new(), Some(PossibleLoss::RegionChanged));
+    sleep(secs(20)).await;
+    let all = read(&mut subscription).await;
+    assert!(causes(&all).contains(&"key_unknown") && causes(&all).contains(&"region_changed"), "{all:?}");
+    assert!(ends(&all).iter().all(|end| end.complete), "{all:?}");
+    assert!(matches!(all.last(), Some(Delivery::Resumed(_))), "{all:?}");
+    subscription.close().await;
+}

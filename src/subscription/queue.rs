@@ -390,10 +390,7 @@ impl Queue {
                 resumed.at = resumed.at.max(end.at);
                 add(&mut resumed.unrecovered, end.unrecovered.clone(), |open| &open.filter);
                 if at == 0 {
-                    resumed.recreated = match (resumed.recreated.take(), end.recreated.clone()) {
-                        (Some(first), Some(last)) => Some(Recreated { old: first.old, new: last.new }),
-                        (first, last) => first.or(last),
-                    };
+                    resumed.recreated = Recreated::joined(resumed.recreated.take(), end.recreated.clone());
                 }
                 // It ends later now, and what continues is reported behind the last end.
                 *continues = None;

@@ -337,7 +337,7 @@ impl Reconciler {
             source.is_early = matches!(source.doing, Doing::Beginning { .. } | Doing::Syncing { .. });
         }
         match self.push {
-            // A gap that is being filled starts over, to query the later part too.
+            // A gap that is being filled starts over, to query the later part too, and keeps its deadline.
             Push::Up => self.fill(now),
             Push::Down { .. } if self.pace.alone => self.fill(now),
             Push::Unmade | Push::Down { .. } => self.filling = Some(None),
@@ -345,8 +345,14 @@ impl Reconciler {
         }
     }
 
+    /// The gap that is being filled lasts: it is filled with the next one.
+    pub(super) fn put_off(&mut self) {
+        self.filling = None;
+    }
+
     fn fill(&mut self, now: Instant) {
-        self.filling = Some(Some(now));
+        // Gaps that follow each other closely put off the end of the first no further.
+        self.filling = Some(Some(self.filling.flatten().unwrap_or(now)));
         self.gap_end = Some(now);
         for at in 0..self.sources.len() {
             let source = &mut self.sources[at];
@@ -606,9 +612,15 @@ impl Reconciler {
     /// One call of each source during healthy push, so that no position is older than the time between two checks.
     fn check(&mut self, now: Instant) {
         for at in 0..self.sources.len() {
-            if let Doing::Resting { until: None } = self.sources[at].doing {
-                self.sync(now, at, false);
-            }
+            self.check_one(now, at);
+        }
+    }
+
+    /// One call of a source during healthy push, unless one is due or in flight.
+    pub(super) fn check_one(&mut self, now: Instant, at: usize) {
+        let rests = self.sources.get(at).is_some_and(|source| source.doing == Doing::Resting { until: None });
+        if rests && self.push == Push::Up {
+            self.sync(now, at, false);
         }
     }
 
@@ -812,6 +824,36 @@ mod tests {
         bench.plan.handle_timeout(bench.now);
         assert!(bench.drain().contains(&Ask::Filled));
         assert_eq!(bench.plan.verdict(0), Verdict::NotAnswered);
+    }
+
+    /// The second gap is to be filled within the time of the first, or anew if it was put off.
+    #[test]
+    fn gaps_that_follow_each_other_put_off_the_end_of_the_first_no_further() {
+        let within = Pace::default().fill_within;
+        for (is_put_off, want) in [(false, within), (true, within + Duration::from_secs(40))] {
+            let mut bench = Bench::well(1);
+            let begin = bench.now;
+            bench.gap();
+            bench.now += Duration::from_secs(40);
+            if is_put_off {
+                bench.plan.put_off();
+            }
+            bench.gap();
+            assert_eq!(bench.plan.fill_deadline().map(|at| at - begin), Some(want), "{is_put_off}");
+        }
+    }
+
+    #[test]
+    fn a_source_whose_filters_changed_is_checked_at_once_if_it_rests() {
+        let mut bench = Bench::well(2);
+        bench.plan.check_one(bench.now, 1);
+        assert!(matches!(bench.drain()[..], [Ask::Sync { source: 1, missed: false, .. }]));
+        bench.plan.check_one(bench.now, 1);
+        assert_eq!(bench.drain(), [], "it is being asked");
+        bench.answer(1, synced(0));
+        bench.down();
+        bench.plan.check_one(bench.now, 0);
+        assert_eq!(bench.drain(), [], "it is asked once push has been down for long");
     }
 
     /// Found 3.5: an answer finds what happened up to the settle time before it.

@@ -64,7 +64,6 @@ struct Since {
 
 /// What is reported once a gap is filled.
 struct Ending {
-    recreated: Option<Recreated>,
     unended: Unended,
     /// Until when what came later waits for it.
     waits_until: Option<Instant>,
@@ -77,12 +76,21 @@ struct Unended {
     filters: Vec<String>,
     /// What another gap within this one leaves open: the next end is the end of both.
     unrecovered: Vec<Unrecovered>,
+    /// The subscription that replaced a lost one.
+    recreated: Option<Recreated>,
 }
 
 impl Unended {
     fn add(&mut self, filters: &[String]) {
         let new: Vec<String> = filters.iter().filter(|it| !self.filters.contains(it)).cloned().collect();
         self.filters.extend(new);
+    }
+
+    /// What a gap whose end is still to come makes up for.
+    fn join(&mut self, Self { filters, unrecovered, recreated }: Self) {
+        self.add(&filters);
+        self.unrecovered.extend(unrecovered);
+        self.recreated = Recreated::joined(recreated, self.recreated.take());
     }
 }
 
@@ -139,21 +147,21 @@ impl Recovery {
 
     /// Covers `filters` from now on. A position is good for what it was made for:
     /// where that changed, the next call begins at the time since when events may
-    /// be missing. Whether it changed for any source.
-    pub(super) fn cover(&mut self, filters: &[String]) -> bool {
-        let mut is_changed = false;
+    /// be missing. The sources for which that changed.
+    pub(super) fn cover(&mut self, filters: &[String]) -> Vec<usize> {
+        let mut changed = Vec::new();
         let filters: Vec<EventFilter> = filters.iter().filter_map(|text| text.parse().ok()).collect();
-        for source in &mut self.sources {
+        for (at, source) in self.sources.iter_mut().enumerate() {
             let covered = filters.iter().filter(|filter| source.source.covers(filter) != GapClosure::Nothing);
             let covered: Arc<[EventFilter]> = covered.cloned().collect();
             if covered != source.filters {
                 source.positions.clear();
                 source.next = None;
                 source.filters = covered;
-                is_changed = true;
+                changed.push(at);
             }
         }
-        is_changed
+        changed
     }
 
     /// A gap that has no end yet names these filters.
@@ -238,10 +246,12 @@ impl Recovery {
 impl Driver {
     /// The filters were changed. What was answered for others proves nothing for these.
     pub(super) fn cover(&mut self) {
-        let is_changed = self.recovery.cover(self.filters.requested());
-        if is_changed && self.recovery.ending.is_some() {
-            self.recovery.plan.gap(Instant::now().into_std());
+        let (changed, now) = (self.recovery.cover(self.filters.requested()), Instant::now().into_std());
+        if !changed.is_empty() && self.recovery.ending.is_some() {
+            self.recovery.plan.gap(now);
         }
+        // A gap that begins soon needs a position for the present filters.
+        changed.into_iter().for_each(|at| self.recovery.plan.check_one(now, at));
     }
 
     /// A gap that ends here, unless its events can be asked for first. A `Resumed` ends every gap before it, so none
@@ -250,17 +260,16 @@ impl Driver {
         if self.ledger.open_since().is_some() {
             return self.recovery.missing_since(since);
         }
-        let unended = std::mem::take(&mut self.recovery.unended);
+        let mut unended = std::mem::take(&mut self.recovery.unended);
+        unended.recreated = Recreated::joined(unended.recreated, recreated);
         if !self.recovery.can_ask() {
-            let resumed = self.resumed_marker(Some(OpenReason::NoSource), recreated, unended);
+            let resumed = self.resumed_marker(Some(OpenReason::NoSource), unended);
             let continues = self.left_out_from(resumed.at);
             return self.intake.queue_mut().push_end(resumed, continues);
         }
-        // A gap that is being filled ends before this one begins.
-        self.cut_filling();
         self.intake.forget_states();
         self.recovery.missing_since(since);
-        self.recovery.ending = Some(Ending { recreated, unended, waits_until: None });
+        self.recovery.ending = Some(Ending { unended, waits_until: None });
         self.intake.queue_mut().open_hole();
         self.recovery.plan.gap(Instant::now().into_std());
     }
@@ -268,20 +277,19 @@ impl Driver {
     /// The reader has come to a place where events were dropped or could not be opened:
     /// they are queried before it continues.
     pub(super) fn refill(&mut self, since: Option<SystemTime>, filters: Vec<String>) {
-        // Another end would be that of the open gap, too.
-        if self.intake.queue().is_gap_open() {
+        // Another end would be that of the open gap, too, and what is being filled is filled with this.
+        if self.intake.queue().is_gap_open() || self.recovery.ending.is_some() {
             return self.leave_to_next_end(since, &filters);
         }
-        let unended = Unended { filters, unrecovered: Vec::new() };
+        let unended = Unended { filters, ..Unended::default() };
         // Without push nothing would end the wait.
         if !self.recovery.can_ask() || self.machine.phase() != machine::Phase::Live {
-            let resumed = self.resumed_marker(Some(OpenReason::NotAnswered), None, unended);
+            let resumed = self.resumed_marker(Some(OpenReason::NotAnswered), unended);
             return self.intake.queue_mut().push_first(Item::End { resumed, continues: None });
         }
-        self.cut_filling();
         self.intake.forget_states();
         self.recovery.missing_since(since);
-        self.recovery.ending = Some(Ending { recreated: None, unended, waits_until: None });
+        self.recovery.ending = Some(Ending { unended, waits_until: None });
         self.intake.queue_mut().open_hole_first();
         self.recovery.plan.gap(Instant::now().into_std());
     }
@@ -305,7 +313,16 @@ impl Driver {
         }
     }
 
-    /// Reports the gap that is being filled as not filled.
+    /// Another gap begins before the sources have answered for the one that is being filled: both are filled together,
+    /// and the end of the later one is that of both. Cut short, the first would never be proven.
+    pub(super) fn fill_with_next(&mut self) {
+        if let Some(Ending { unended, .. }) = self.recovery.ending.take() {
+            self.recovery.unended.join(unended);
+            self.intake.queue_mut().close_hole();
+        }
+    }
+
+    /// Reports the gap that is being filled as not filled, since nothing follows.
     pub(super) fn cut_filling(&mut self) {
         if let Some(ending) = self.recovery.ending.take() {
             self.tell_resumed_in_hole(Some(OpenReason::CutShort), ending);
@@ -341,8 +358,7 @@ impl Driver {
     fn resumed_marker(
         &self,
         reason: Option<OpenReason>,
-        recreated: Option<Recreated>,
-        Unended { filters, unrecovered: more }: Unended,
+        Unended { filters, unrecovered: more, recreated }: Unended,
     ) -> Resumed {
         let now = self.now().to;
         let mut unrecovered = self.recovery.unrecovered(self.filters.requested(), reason, now);
@@ -358,7 +374,7 @@ impl Driver {
     }
 
     fn tell_resumed_in_hole(&mut self, reason: Option<OpenReason>, ending: Ending) {
-        let resumed = self.resumed_marker(reason, ending.recreated, ending.unended);
+        let resumed = self.resumed_marker(reason, ending.unended);
         let continues = self.left_out_from(resumed.at);
         self.intake.queue_mut().push_found(Item::End { resumed, continues });
         self.intake.queue_mut().close_hole();

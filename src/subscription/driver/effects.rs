@@ -249,7 +249,8 @@ impl Driver {
         let certainty = if cause == GapCause::TransportChanged { Certainty::Possible } else { Certainty::Certain };
         let until = self.is_ending().then(|| self.ledger.latest(self.now().to));
         let filters = self.filters.since(since).to_vec();
-        self.cut_filling();
+        self.fill_with_next();
+        self.recovery.plan.put_off();
         self.recovery.opened(&filters);
         let gap = Gap { cause, certainty, since: Some(self.ledger.earliest(since)), until, lost: None, filters };
         self.intake.queue_mut().push_marker(Delivery::Gap(gap));
@@ -284,7 +285,7 @@ impl Driver {
         let (gap, since) = (self.reported(cause, interval), interval.since);
         self.recovery.opened(&gap.filters);
         tracing::info!(cause = gap.cause.as_str(), subscription = self.id_for_log(), "events may be missing");
-        self.cut_filling();
+        self.fill_with_next();
         self.intake.queue_mut().push_marker(Delivery::Gap(gap));
         self.end_gap(Some(since), None);
     }
