@@ -353,11 +353,11 @@ impl Oracle<'_> {
                 resumed: None,
             });
         }
-        let fillable: Vec<bool> = self.gaps.iter().map(|gap| self.is_fillable(gap)).collect();
-        for (gap, fillable) in self.gaps.iter().zip(fillable) {
-            if fillable {
+        let fillable: Vec<Option<Us>> = self.gaps.iter().map(|gap| self.fillable_from(gap)).collect();
+        for (gap, from) in self.gaps.iter().zip(fillable) {
+            if let Some(from) = from {
                 self.stats.gaps_fillable += 1;
-                let soon = |(at, complete, ..): &(Us, bool, Wall, Vec<Filter>)| *complete && *at <= gap.at + SOON;
+                let soon = |(at, complete, ..): &(Us, bool, Wall, Vec<Filter>)| *complete && *at <= from + SOON;
                 if gap.resumed.as_ref().is_some_and(soon) {
                     self.stats.gaps_filled += 1;
                     continue;
@@ -372,42 +372,68 @@ impl Oracle<'_> {
         }
     }
 
-    /// Each filter has a source, and nothing prevented it from answering at once. A call appears in the log much later,
-    /// a removed post in no list, and a deleted message nowhere.
-    fn is_fillable(&self, gap: &Gap) -> bool {
+    /// When a gap can end: as soon as it is noticed, or, without an end of its own, as soon as events arrive again and
+    /// go on to. How soon they do is measured apart.
+    fn may_end_from(&self, gap: &Gap) -> Option<Us> {
+        if gap.until.is_some() {
+            return Some(gap.at);
+        }
+        let samples = &self.core.samples;
+        let mut since: Option<Us> = None;
+        for sample in samples.iter().filter(|sample| sample.at >= gap.at) {
+            if !sample.delivers {
+                since = None;
+                continue;
+            }
+            let since = *since.get_or_insert(sample.at);
+            if sample.at >= since + SOON {
+                return Some(since);
+            }
+        }
+        None
+    }
+
+    /// From when on each filter has a source, and nothing prevents it from answering at once; none if that never holds.
+    /// A call appears in the log much later, a removed post in no list, and a deleted message nowhere.
+    fn fillable_from(&self, gap: &Gap) -> Option<Us> {
+        let from = self.may_end_from(gap)?;
         let schedule = self.schedule;
         let covered = |filter: &Filter| matches!(filter, Filter::Sms | Filter::Voicemail);
         let hindered = schedule.faults.iter().any(|fault| match fault.what {
             FaultKind::Http { op, .. } => matches!(op, Op::Sync | Op::Token),
             FaultKind::Slow { .. } | FaultKind::ExpireTokens | FaultKind::EndLogins => true,
             FaultKind::Freeze(_) | FaultKind::Sleep(_) | FaultKind::Stall(_) => {
-                fault.at < gap.at + SOON && gap.at < fault.at + 100 * SEC
+                fault.at < from + SOON && gap.at < fault.at + 100 * SEC
             }
             _ => false,
         });
         // Where the token has expired, a full sync shows what was created, and no change of what had existed before
         // (rest §6.1): no answer proves that a voicemail did not change.
         let forgets_changes = schedule.knobs.sync_token_life_s < 3600 && schedule.filters.contains(&Filter::Voicemail);
-        let mut after = self.core.samples.iter().filter(|sample| sample.at >= gap.at && sample.at <= gap.at + SOON);
-        schedule.catch_up
+        let mut after = self.core.samples.iter().filter(|sample| sample.at >= gap.at && sample.at <= from + SOON);
+        // A source is not asked for what the program does not want any more.
+        let wanted = |filter: &Filter| [gap.at, from + SOON].iter().all(|at| self.is_subscribed(*filter, *at));
+        let is_fillable = schedule.catch_up
             && schedule.mode != Mode::Agent
             && schedule.filters.iter().all(covered)
             && schedule.deletions.is_empty()
             && !forgets_changes
             && !hindered
-            && !self.is_cut_off(gap)
+            && gap.filters.iter().all(wanted)
+            && !self.is_cut_off(gap, from)
             // A loss that no stream reported has no end in a stream.
             && gap.place.is_some()
-            && gap.at + SOON < self.record.closing
-            && after.all(|sample| sample.reachable)
+            && from + SOON < self.record.closing
+            && after.all(|sample| sample.reachable);
+        is_fillable.then_some(from)
     }
 
     /// The process that reported the gap ended before the time to fill it was over.
-    fn is_cut_off(&self, gap: &Gap) -> bool {
+    fn is_cut_off(&self, gap: &Gap, from: Us) -> bool {
         let restart =
             |(index, ..): &&(usize, Us, &str)| matches!(self.schedule.faults[*index].what, FaultKind::Restart { .. });
         let restarts = self.core.applied.iter().filter(restart).map(|(_, at, _)| at);
-        restarts.chain(&self.record.crashes).any(|at| gap.at <= *at && *at <= gap.at + SOON)
+        restarts.chain(&self.record.crashes).any(|at| gap.at <= *at && *at <= from + SOON)
     }
 
     /// Whether the reader has a claim to the event.
