@@ -71,6 +71,79 @@ impl Lease {
     }
 }
 
+/// Owns the lease that is held, and the lifetime that was last granted.
+///
+/// Inputs: the service's answers. Answers: what the lease is, whether an answer moves it, the lifetime that one grants.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    lease: Option<Lease>,
+    granted: Option<Duration>,
+}
+
+impl Held {
+    pub(super) fn lease(&self) -> Option<&Lease> {
+        self.lease.as_ref()
+    }
+
+    pub(super) fn id(&self) -> Option<&SubscriptionId> {
+        self.lease.as_ref().map(|lease| &lease.id)
+    }
+
+    /// Whether it is a lease of this subscription.
+    pub(super) fn is_of(&self, id: &SubscriptionId) -> bool {
+        self.id() == Some(id)
+    }
+
+    pub(super) fn hold(&mut self, lease: Lease) {
+        self.lease = Some(lease);
+    }
+
+    /// It is given up, or replaced.
+    pub(super) fn take(&mut self) -> Option<Lease> {
+        self.lease.take()
+    }
+
+    /// Reads an answer as a lease. See [`Lease::read`].
+    pub(super) fn read(&self, info: &SubscriptionInfo, transport: TransportKind, has_address: bool) -> Result<Lease> {
+        Lease::read(info, self.lease.as_ref(), transport, has_address)
+    }
+
+    /// Whether the subscription delivers at another address with the new lease.
+    pub(super) fn moves_to(&self, new: &Lease) -> bool {
+        self.lease.as_ref().is_some_and(|lease| !lease.same_place(new))
+    }
+
+    /// The lifetime after an answer. `left`: what was left of the lease when this answer was requested, if it is an
+    /// audit, which grants nothing: without a lifetime it changes nothing.
+    pub(super) fn lifetime(
+        &mut self,
+        info: &SubscriptionInfo,
+        asked_for: Option<Duration>,
+        left: Option<Duration>,
+        wall: SystemTime,
+    ) -> Duration {
+        match left {
+            Some(left) if info.expires_in.is_none() && info.expiration_time.is_none() => left,
+            Some(_) => lifetime(info, None, None, wall),
+            None => {
+                let granted = lifetime(info, asked_for, self.granted, wall);
+                self.granted = Some(granted);
+                granted
+            }
+        }
+    }
+
+    /// The lifetime that was last granted.
+    pub(super) fn granted(&self) -> Option<Duration> {
+        self.granted
+    }
+
+    /// How long ago the lease was confirmed last, at most.
+    pub(super) fn longest_lifetime(&self) -> Duration {
+        self.granted.unwrap_or(ASSUMED_LIFETIME).max(ASSUMED_LIFETIME)
+    }
+}
+
 fn unusable(what: &'static str) -> Error {
     Error::new(ErrorKind::Protocol, what).with_disposition(Disposition::Fatal)
 }
@@ -237,5 +310,44 @@ mod tests {
         assert_eq!(before_first_event(&made, at(700)), at(640));
         made.answered_at = Some(at(900));
         assert_eq!(before_first_event(&made, at(5000)), at(840));
+    }
+
+    #[test]
+    fn only_a_grant_is_remembered_as_the_lifetime() {
+        let secs = Duration::from_secs;
+        let answer = |expires_in: Option<u64>| info(json!({"id": "a", "deliveryMode": {}, "expiresIn": expires_in}));
+        let mut held = Held::default();
+        assert_eq!((held.granted(), held.longest_lifetime()), (None, ASSUMED_LIFETIME));
+        // What the answer says, what was asked for, what was left if it is an audit; the lifetime, and what is granted.
+        for (expires_in, asked_for, left, want, granted) in [
+            (None, Some(600), None, 600, 600),
+            (Some(3_600), Some(600), None, 3_600, 3_600),
+            (None, None, Some(77), 77, 3_600),
+            (Some(50), None, Some(77), 50, 3_600),
+            (Some(30), None, None, 30, 30),
+            (None, Some(600), None, 30, 30),
+        ] {
+            let got = held.lifetime(&answer(expires_in), asked_for.map(secs), left.map(secs), at(0));
+            assert_eq!((got, held.granted()), (secs(want), Some(secs(granted))), "{expires_in:?} {left:?}");
+            assert_eq!(held.longest_lifetime(), secs(granted).max(ASSUMED_LIFETIME));
+        }
+    }
+
+    #[test]
+    fn the_lease_that_is_held_is_known_by_its_subscription_and_address() {
+        let mut held = Held::default();
+        let first = held.read(&info(full()), TransportKind::PubNub, true).unwrap();
+        assert!(!held.moves_to(&first) && held.lease().is_none() && !held.is_of(&first.id));
+        held.hold(first.clone());
+        assert!(held.is_of(&first.id) && !held.is_of(&SubscriptionId::new("b")));
+        let mut value = full();
+        value["deliveryMode"]["address"] = "another".into();
+        let moved = held.read(&info(value), TransportKind::PubNub, true).unwrap();
+        assert!(held.moves_to(&moved) && !held.moves_to(&first));
+        // What a renewal omits is that of the lease.
+        let bare = held.read(&info(json!({"id": "a", "deliveryMode": {}})), TransportKind::PubNub, true).unwrap();
+        assert!(!held.moves_to(&bare));
+        assert_eq!(held.take().map(|lease| lease.id), Some(first.id));
+        assert_eq!(held.id(), None);
     }
 }

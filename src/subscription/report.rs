@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
+use super::ending::Ending;
 use super::failures::Failures;
 use super::machine;
 use crate::ids::SubscriptionId;
@@ -29,7 +30,6 @@ pub(super) struct Facts<'a> {
     pub(super) is_poll_failing: bool,
     /// Whether no orphan is being deleted.
     pub(super) is_settled: bool,
-    pub(super) has_ended: bool,
     /// Whether nothing of it remains at the service.
     pub(super) is_deleted: bool,
     /// What a call in flight waits for.
@@ -38,10 +38,12 @@ pub(super) struct Facts<'a> {
     pub(super) next_attempt: Option<Instant>,
 }
 
-/// Owns what the status shows by the wall clock, computed once for each deadline, so that a reported time changes only
-/// when the deadline does.
-#[derive(Debug, Default)]
+/// Owns what is reported of the subscription as a whole: how it ends, its last error, its status. What the status shows
+/// by the wall clock is computed once for each deadline, so that a reported time changes only when the deadline does.
+#[derive(Debug)]
 pub(super) struct Report {
+    pub(super) ending: Ending,
+    pub(super) failures: Failures,
     /// The lease's end by both clocks.
     expiry: Option<(std::time::Instant, SystemTime)>,
     /// The delay of the next attempt, and what is reported of it.
@@ -49,29 +51,32 @@ pub(super) struct Report {
 }
 
 impl Report {
+    pub(super) fn new(ending: Ending) -> Self {
+        Self { ending, failures: Failures::default(), expiry: None, waiting: None }
+    }
+
     /// The status to publish, if it differs from the published one. Once events can arrive, the last error is over.
     pub(super) fn update(
         &mut self,
         now: Instant,
         wall: SystemTime,
         facts: Facts<'_>,
-        failures: &mut Failures,
         published: &Status,
     ) -> Option<Status> {
-        let phase = phase(facts);
+        let (phase, has_ended) = (phase(facts), self.ending.has_ended());
         if phase == Phase::Live && published.phase != Phase::Live {
-            failures.recovered();
+            self.failures.recovered();
         }
         let new = Status {
             phase,
             subscription_id: facts.id.cloned(),
             transport: facts.transport,
             expires_at: self.expires_at(now, wall, facts.expires_at),
-            is_polling: facts.is_polling && !facts.has_ended,
+            is_polling: facts.is_polling && !has_ended,
             failed_attempts: facts.failed_attempts,
-            waiting: self.waiting(now, wall, phase, facts, failures),
-            last_error: failures.last().cloned(),
-            deleted: facts.has_ended && facts.is_deleted,
+            waiting: self.waiting(now, wall, phase, facts),
+            last_error: self.failures.last().cloned(),
+            deleted: has_ended && facts.is_deleted,
         };
         differs(&new, published).then_some(new)
     }
@@ -87,15 +92,8 @@ impl Report {
     }
 
     /// What the next attempt on the way to [`Phase::Live`] waits for, if that is worth reporting.
-    fn waiting(
-        &mut self,
-        now: Instant,
-        wall: SystemTime,
-        phase: Phase,
-        facts: Facts<'_>,
-        failures: &Failures,
-    ) -> Option<Wait> {
-        let next_attempt = || facts.next_attempt.map(|until| (until, failures.wait_cause()));
+    fn waiting(&mut self, now: Instant, wall: SystemTime, phase: Phase, facts: Facts<'_>) -> Option<Wait> {
+        let next_attempt = || facts.next_attempt.map(|until| (until, self.failures.wait_cause()));
         let found = match phase {
             Phase::Live | Phase::Closing | Phase::Closed => None,
             Phase::Starting | Phase::Connecting | Phase::Reconnecting | Phase::Recreating => {
@@ -142,12 +140,20 @@ fn differs(new: &Status, published: &Status) -> bool {
 mod tests {
     use super::*;
     use crate::error::{Error, ErrorKind};
+    use crate::subscription::ending::Terms;
+    use crate::subscription::machine::End;
     use crate::waiting::WaitCause;
 
     const WALL: SystemTime = SystemTime::UNIX_EPOCH;
 
     fn secs(secs: u64) -> Duration {
         Duration::from_secs(secs)
+    }
+
+    fn report() -> Report {
+        let within = secs(10);
+        let terms = Terms { delete_on_drop: true, close_within: within, drop_within: within };
+        Report::new(Ending::new(terms, Instant::now()))
     }
 
     fn in_phase(phase: machine::Phase) -> Facts<'static> {
@@ -160,7 +166,6 @@ mod tests {
             is_polling: false,
             is_poll_failing: false,
             is_settled: true,
-            has_ended: false,
             is_deleted: false,
             call_waits: None,
             next_attempt: None,
@@ -180,12 +185,10 @@ mod tests {
             ("failed_attempts", Facts { failed_attempts: 1, ..base }),
             ("is_polling", Facts { is_polling: true, ..base }),
             ("waiting", Facts { call_waits: wait, ..base }),
-            ("deleted", Facts { has_ended: true, is_deleted: true, ..base }),
         ] {
-            let (mut report, mut failures) = (Report::default(), Failures::default());
-            let mut status = Status::starting(TransportKind::PubNub);
+            let (mut report, mut status) = (report(), Status::starting(TransportKind::PubNub));
             let mut update = |facts, status: &mut Status| {
-                let new = report.update(now, WALL, facts, &mut failures, status);
+                let new = report.update(now, WALL, facts, status);
                 let is_new = new.is_some();
                 new.into_iter().for_each(|new| *status = new);
                 is_new
@@ -197,13 +200,13 @@ mod tests {
 
     #[test]
     fn the_last_error_is_shown_until_events_can_arrive() {
-        let (mut report, mut failures, now) = (Report::default(), Failures::default(), Instant::now());
+        let (mut report, now) = (report(), Instant::now());
         let mut status = Status::starting(TransportKind::PubNub);
         let error = |text| Error::new(ErrorKind::Service, text);
         let mut at = |phase, error: Option<Error>| {
             let facts = in_phase(phase);
-            error.into_iter().for_each(|error| failures.note(phase, error));
-            report.update(now, WALL, facts, &mut failures, &status).map(|new| {
+            error.into_iter().for_each(|error| report.failures.note(phase, error));
+            report.update(now, WALL, facts, &status).map(|new| {
                 status = new;
                 status.last_error.as_ref().map(ToString::to_string)
             })
@@ -230,22 +233,26 @@ mod tests {
         ] {
             assert_eq!(phase(facts), want, "{facts:?}");
         }
-        let end = Facts { is_polling: true, has_ended: true, ..in_phase(machine::Phase::Closed) };
         let before = Status::starting(TransportKind::PubNub);
-        for (facts, polls, deleted) in [
-            (end, false, false),
-            (Facts { has_ended: false, is_deleted: true, ..end }, true, false),
-            (Facts { is_deleted: true, ..end }, false, true),
-        ] {
-            let mut failures = Failures::default();
-            let new = Report::default().update(Instant::now(), WALL, facts, &mut failures, &before).unwrap();
-            assert_eq!((new.is_polling, new.deleted), (polls, deleted), "{facts:?}");
+        for (has_ended, is_deleted, polls, deleted) in
+            [(true, false, false, false), (false, true, true, false), (true, true, false, true)]
+        {
+            let mut report = report();
+            if has_ended {
+                report.ending.ended(End::Fatal);
+            }
+            let facts = Facts { is_polling: true, is_deleted, ..in_phase(machine::Phase::Closed) };
+            let new = report.update(Instant::now(), WALL, facts, &before).unwrap();
+            assert_eq!((new.is_polling, new.deleted), (polls, deleted), "{has_ended} {is_deleted}");
+            assert!(report.update(Instant::now(), WALL, facts, &new).is_none());
+            let other = Status { deleted: !deleted, ..new };
+            assert!(report.update(Instant::now(), WALL, facts, &other).is_some());
         }
     }
 
     #[test]
     fn a_reported_time_stays_the_same_while_its_deadline_does() {
-        let (mut report, start) = (Report::default(), Instant::now());
+        let (mut report, start) = (report(), Instant::now());
         let end = |after| Some((start + secs(after)).into_std());
         assert_eq!(report.expires_at(start, WALL, end(60)), Some(WALL + secs(60)));
         // The wall clock was set, and time passed.
@@ -273,11 +280,11 @@ mod tests {
             (Phase::Closing, by_call(9), None),
             (Phase::Closed, by_machine, None),
         ] {
-            let (mut report, failures) = (Report::default(), Failures::default());
+            let mut report = report();
             let want = want.map(|(after, cause)| Wait::new(WALL + secs(after), cause));
-            assert_eq!(report.waiting(start, WALL, phase, facts, &failures), want, "{phase:?} {facts:?}");
+            assert_eq!(report.waiting(start, WALL, phase, facts), want, "{phase:?} {facts:?}");
             // Computed once for each wait.
-            assert_eq!(report.waiting(start + secs(1), WALL + secs(77), phase, facts, &failures), want);
+            assert_eq!(report.waiting(start + secs(1), WALL + secs(77), phase, facts), want);
         }
     }
 }

@@ -28,8 +28,9 @@ impl Driver {
                     self.on_lease(op, |control, op, id| ops::delete(control, op, id, within, look));
                 }
                 Effect::DeleteFormer => {
-                    if let Some(former) = self.lease.take() {
-                        let orphan = self.cleanup.unused(Instant::now(), self.routes.leased(), former.id, self.granted);
+                    if let Some(former) = self.held.take() {
+                        let orphan =
+                            self.cleanup.unused(Instant::now(), self.routes.leased(), former.id, self.held.granted());
                         self.delete_orphans(orphan);
                     }
                 }
@@ -50,7 +51,7 @@ impl Driver {
 
     /// Deletes subscriptions that were taken over from and are no longer read.
     fn retire(&mut self) {
-        let is_over = self.ending.has_ended();
+        let is_over = self.report.ending.has_ended();
         for (route, id) in self.routes.retired(|place| !is_over && self.links.listen_at(place)) {
             self.orphan(route, id);
         }
@@ -76,7 +77,7 @@ impl Driver {
     }
 
     pub(super) fn prune(&mut self, op: Op) {
-        let ids = self.cleanup.to_prune(self.lease.as_ref().map(|lease| &lease.id));
+        let ids = self.cleanup.to_prune(self.held.id());
         self.calls.start(ops::prune(self.setup.control.clone(), op, ids));
     }
 
@@ -104,13 +105,13 @@ impl Driver {
     }
 
     fn upkeep(&mut self, op: Op, call: impl FnOnce(Arc<dyn ControlPlane>, Op, SubscriptionId) -> Pending) {
-        if let Some(lease) = &self.lease {
+        if let Some(lease) = self.held.lease() {
             self.calls.start_passing(call(self.setup.control.clone(), op, lease.id.clone()));
         }
     }
 
     pub(super) fn on_lease(&mut self, op: Op, call: impl FnOnce(Arc<dyn ControlPlane>, Op, SubscriptionId) -> Pending) {
-        if let Some(lease) = &self.lease {
+        if let Some(lease) = self.held.lease() {
             self.calls.start(call(self.control_of(self.routes.leased()), op, lease.id.clone()));
         }
     }
@@ -118,12 +119,12 @@ impl Driver {
     /// Whether to audit the subscription before it is deleted: once, if a reader can receive a gap, and none is open
     /// already.
     fn looks_before_the_end(&mut self) -> bool {
-        let asks = self.ending.has_reader_at_end() && !self.setup.polls && self.ledger.open_since().is_none();
+        let asks = self.report.ending.has_reader_at_end() && !self.setup.polls && self.ledger.open_since().is_none();
         self.cleanup.audits(asks)
     }
 
     pub(super) fn answer_update(&mut self, ok: bool) {
-        let (error, is_ambiguous) = self.failures.of_update();
+        let (error, is_ambiguous) = self.report.failures.of_update();
         let Some(Changed { reply, added }) = self.filters.changed(ok, is_ambiguous, self.now().to) else { return };
         let result = if ok {
             self.cover();
@@ -145,7 +146,7 @@ impl Driver {
     }
 
     pub(super) fn open(&mut self, link: LinkId) {
-        let Some(lease) = &self.lease else { return };
+        let Some(lease) = self.held.lease() else { return };
         let target = Target {
             subscription_id: lease.id.clone(),
             address: lease.address.clone(),
@@ -162,11 +163,11 @@ impl Driver {
 
     pub(super) fn close(&mut self, id: LinkId) {
         let Some((place, mut link)) = self.links.close(id) else { return };
-        if self.ending.drains_links() {
+        if self.report.ending.drains_links() {
             self.read_out(place, &mut *link);
         }
         // Without a close frame, if another process is to continue the session.
-        if !self.ending.keeps_subscription() {
+        if !self.report.ending.keeps_subscription() {
             self.calls.start(ops::part(link));
         }
     }
@@ -211,7 +212,7 @@ impl Driver {
             let gap = self.ledger.possible(now, &[Loss::Read]);
             self.end_unread(GapCause::EndedOffline, gap);
         }
-        if self.ending.has_ended() {
+        if self.report.ending.has_ended() {
             self.close(link);
         }
     }
@@ -292,9 +293,9 @@ impl Driver {
 
     pub(super) fn finish(&mut self, end: End) {
         tracing::info!(?end, subscription = self.id_for_log(), "the subscription has ended");
-        let Ended { began, within, leaves_orphan } = self.ending.ended(end);
+        let Ended { began, within, leaves_orphan } = self.report.ending.ended(end);
         self.links.end();
-        if let Some(lease) = &self.lease {
+        if let Some(lease) = self.held.lease() {
             self.cleanup.ended(&lease.id, leaves_orphan);
         }
         self.filters.end();

@@ -32,7 +32,7 @@ impl Driver {
         tracing::debug!(%error, kind = ?error.kind(), subscription = self.id_for_log(), "the link failed");
         let is_current = self.machine.is_current(link) && self.routes.has_lease();
         let (phase, was_up) = (self.machine.phase(), self.machine.was_ever_up());
-        let disposition = self.failures.link(Instant::now(), &error, phase, was_up);
+        let disposition = self.report.failures.link(Instant::now(), &error, phase, was_up);
         if is_current && disposition == Disposition::Fatal && self.fail_over_refused(&error) {
             return self.note(error);
         }
@@ -53,7 +53,7 @@ impl Driver {
                 self.link_failed(id, error);
             }
             Ok(LinkEvent::Alive) => {
-                self.failures.link_succeeded();
+                self.report.failures.link_succeeded();
                 self.give(Input::LinkAlive { link: id });
             }
             Ok(LinkEvent::At(cursor)) => self.at(place, cursor),

@@ -24,10 +24,9 @@ use super::clocks::Clocks;
 use super::continuity::{Interval, Ledger, Loss, Proof, Proven, Span};
 use super::ending::{self, Ended, Ending, Request, Shutdown, Start, Unread};
 use super::failover;
-use super::failures::Failures;
 use super::filters::{Changed, Filters};
 use super::intake::{Admitted, Intake};
-use super::lease::{self, Lease};
+use super::lease::{self, Held, Lease};
 use super::links::Links;
 use super::machine::{self, Cause, Effect, End, Input, LinkId, Machine, Op, Settings};
 use super::ops::{self, AbortOnDrop, Asked, Done, Pending};
@@ -128,7 +127,7 @@ pub(in crate::subscription) struct Driver {
     machine: Machine,
     intake: Intake,
     recovery: Recovery,
-    lease: Option<Lease>,
+    held: Held,
     /// The present address, as in a resume token.
     listening: Option<Arc<Place>>,
     /// Since when events may be missing.
@@ -138,13 +137,9 @@ pub(in crate::subscription) struct Driver {
     routes: Routes,
     cursor: Option<Cursor>,
     recreated: Option<Recreated>,
-    ending: Ending,
-    failures: Failures,
     links: Links<Box<dyn Link>, AbortOnDrop>,
     calls: Calls,
     clocks: Clocks,
-    /// The lifetime that was last granted.
-    granted: Option<Duration>,
     report: Report,
 }
 
@@ -189,7 +184,7 @@ impl Driver {
             machine: Machine::new(setup.settings.clone(), setup.seed),
             intake: Intake::new(setup.queue_bytes, setup.dedup_window, setup.resume.as_ref(), now),
             recovery: Recovery::new(&setup, now),
-            lease: None,
+            held: Held::default(),
             listening: None,
             ledger,
             filters: Filters::new(std::mem::take(&mut setup.filters)),
@@ -197,13 +192,10 @@ impl Driver {
             routes: Routes::new(setup.failover, setup.routes.len()),
             cursor: None,
             recreated: None,
-            ending: Ending::new(setup.ending, now + setup.settings.start_within),
-            failures: Failures::default(),
             links: Links::new(),
             calls: Calls::new(),
             clocks: Clocks::new(now, setup.clock.wall()),
-            granted: None,
-            report: Report::default(),
+            report: Report::new(Ending::new(setup.ending, now + setup.settings.start_within)),
             setup,
         }
     }
@@ -244,7 +236,7 @@ impl Driver {
     ) -> Woken {
         let reads_links = self.reads_links(Instant::now());
         let timer = self.next_timer();
-        let watching = !self.ending.is_dropped();
+        let watching = !self.report.ending.is_dropped();
         tokio::select! {
             biased;
             changed = shutdown.changed(), if watching => match changed {
@@ -283,7 +275,7 @@ impl Driver {
 
     fn give(&mut self, input: Input) {
         self.machine.handle(Instant::now().into_std(), input);
-        self.ending.observe(Instant::now(), self.machine.phase());
+        self.report.ending.observe(Instant::now(), self.machine.phase());
     }
 }
 

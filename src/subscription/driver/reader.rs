@@ -38,7 +38,7 @@ impl Driver {
     fn check_key(&mut self) {
         // At the end nothing waits. Without a lease, or an address, there is no key to ask for.
         let is_held = self.machine.expires_at().is_some() && self.setup.has_address;
-        let lease = self.lease.as_ref().filter(|_| is_held && !self.ending.has_begun());
+        let lease = self.held.lease().filter(|_| is_held && !self.report.ending.has_begun());
         let must_ask = self.intake.needs_key(Instant::now(), lease.is_some(), self.machine.is_renewing());
         let Some(lease) = lease.filter(|_| must_ask) else { return };
         if self.setup.control.rate_budget().is_none_or(|budget| budget.has_room_to_look()) {
@@ -50,7 +50,7 @@ impl Driver {
 
     /// Events that no key decrypts are a possible gap, which begins with the last decrypted event.
     fn report_undecrypted(&mut self) {
-        let Some(span) = self.intake.undecrypted_due(Instant::now(), self.ending.has_begun()) else { return };
+        let Some(span) = self.intake.undecrypted_due(Instant::now(), self.report.ending.has_begun()) else { return };
         let interval = self.ledger.unopened(span);
         let gap = self.reported(GapCause::KeyUnknown, interval);
         self.refill(Some(interval.since), gap.filters.clone());
@@ -115,7 +115,7 @@ impl Driver {
     pub(super) fn command(&mut self, command: Command) {
         match command {
             Command::Update { filters, answer } => {
-                if !self.ending.has_ended() {
+                if !self.report.ending.has_ended() {
                     match self.filters.change(filters, answer, self.machine.update_pending()) {
                         Ok(()) => self.give(Input::Update),
                         Err(answer) => {
@@ -137,7 +137,7 @@ impl Driver {
     pub(super) fn shut_down(&mut self, how: Shutdown) {
         let phase = self.machine.phase();
         let is_polled = self.setup.polls || self.recovery.plan.has_news();
-        let Request { unread, delete, within, linger } = self.ending.request(how, phase, is_polled);
+        let Request { unread, delete, within, linger } = self.report.ending.request(how, phase, is_polled);
         match unread {
             Unread::Report(cause) => {
                 let gap = self.ledger.possible(Instant::now(), &[Loss::Read]);
@@ -174,7 +174,7 @@ impl Driver {
     }
 
     pub(super) fn reader_gone(&mut self) {
-        if !self.ending.is_dropped() {
+        if !self.report.ending.is_dropped() {
             self.shut_down(Shutdown::Dropped);
         }
         self.intake.drop_items();
@@ -182,10 +182,10 @@ impl Driver {
 
     pub(super) fn report_start(&mut self, started: &mut Option<oneshot::Sender<Result<()>>>) {
         let (now, phase) = (Instant::now(), self.machine.phase());
-        let outcome = match self.ending.start(now, phase, self.cleanup.is_settled(now)) {
+        let outcome = match self.report.ending.start(now, phase, self.cleanup.is_settled(now)) {
             Start::Pending => return,
             Start::Succeeded => Ok(()),
-            Start::Failed(end) => Err(self.failures.of_end(end).unwrap_or_else(|| {
+            Start::Failed(end) => Err(self.report.failures.of_end(end).unwrap_or_else(|| {
                 Error::new(ErrorKind::Closed, "the subscription was closed while it was being created")
             })),
         };
@@ -199,13 +199,13 @@ impl Driver {
 
     pub(super) fn is_over(&self) -> bool {
         let is_settled = self.cleanup.is_settled(Instant::now());
-        self.ending.has_ended() && self.intake.queue().is_empty() && is_settled && self.links.is_drained()
+        self.report.ending.has_ended() && self.intake.queue().is_empty() && is_settled && self.links.is_drained()
     }
 
     /// Reports the end; then calls in flight get a limited time, so that a late grant leaves no orphan.
     pub(super) async fn last_words(&mut self, out: mpsc::Sender<Handed>) {
         self.links.take_all().for_each(|link| self.calls.start(ops::part(link)));
-        if let Some(error) = self.ending.end().and_then(|end| self.failures.of_end(end)) {
+        if let Some(error) = self.report.ending.end().and_then(|end| self.report.failures.of_end(end)) {
             // A dropped reader needs no end.
             drop(out.send(Handed::End(error)).await);
         }
@@ -221,8 +221,8 @@ impl Driver {
         drop(self.links.take_all());
         let mut calls = std::mem::replace(&mut self.calls, Calls::new()).without_passing();
         let mut held = self.routes.retired(|_| false);
-        if self.ending.deletes_when_dropped() {
-            held.extend(self.lease.as_ref().map(|lease| (self.routes.leased(), lease.id.clone())));
+        if self.report.ending.deletes_when_dropped() {
+            held.extend(self.held.lease().map(|lease| (self.routes.leased(), lease.id.clone())));
         }
         held.iter().for_each(|(route, id)| calls.start(ops::discard(self.control_of(*route), id.clone())));
         let (control, registry) = (self.setup.control.clone(), self.setup.registry.clone());
@@ -251,19 +251,18 @@ impl Driver {
         let facts = Facts {
             phase: self.machine.phase(),
             transport: self.setup.transport.kind(),
-            id: self.lease.as_ref().map(|lease| &lease.id),
+            id: self.held.id(),
             expires_at: self.machine.expires_at(),
             failed_attempts: self.machine.failed_attempts(),
             is_polling: self.recovery.plan.is_polling(now.into_std()),
             is_poll_failing: self.setup.polls && !self.recovery.plan.is_well(),
             is_settled: self.cleanup.is_settled(now),
-            has_ended: self.ending.has_ended(),
             is_deleted: self.machine.is_deleted() && self.cleanup.is_clean(now),
             call_waits: self.calls.longest_wait(),
             next_attempt: self.machine.waits_until().map(Instant::from_std),
         };
         status.send_if_modified(|status| {
-            let Some(new) = self.report.update(now, wall, facts, &mut self.failures, status) else { return false };
+            let Some(new) = self.report.update(now, wall, facts, status) else { return false };
             if let Some(wait) = new.waiting.filter(|wait| status.waiting != Some(*wait)) {
                 tracing::warn!(
                     cause = wait.cause.as_str(),

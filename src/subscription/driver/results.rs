@@ -54,7 +54,7 @@ impl Driver {
     /// The answer about the key of events that no known one decrypts.
     fn key_answered(&mut self, id: &SubscriptionId, result: Result<SubscriptionInfo>) {
         let now = Instant::now();
-        let Some(lease) = self.lease.as_ref().filter(|lease| lease.id == *id) else {
+        let Some(lease) = self.held.lease().filter(|lease| lease.id == *id) else {
             return self.intake.key_outdated();
         };
         match result {
@@ -101,16 +101,16 @@ impl Driver {
         let call = FailedCall {
             phase: self.machine.phase(),
             transport: self.setup.transport.kind(),
-            has_worked: self.lease.is_some() && self.routes.has_lease(),
+            has_worked: self.held.lease().is_some() && self.routes.has_lease(),
             is_renewing: self.machine.is_renewing(),
         };
-        let (error, disposition) = self.failures.call(Instant::now(), error, call);
+        let (error, disposition) = self.report.failures.call(Instant::now(), error, call);
         tracing::debug!(%error, kind = ?error.kind(), subscription = self.id_for_log(), "a call failed");
         if self.machine.expects(op) && disposition == Disposition::Fatal && self.fail_over_refused(&error) {
             return self.note(error);
         }
         // The subscription that was to be continued is gone.
-        if self.lease.is_none() && error.status() == Some(404) {
+        if self.held.lease().is_none() && error.status() == Some(404) {
             self.cleanup.former_is_settled();
         }
         let unclear = error.is_ambiguous();
@@ -122,22 +122,22 @@ impl Driver {
     }
 
     pub(super) fn note(&mut self, error: Error) {
-        self.failures.note(self.machine.phase(), error);
+        self.report.failures.note(self.machine.phase(), error);
     }
 
     pub(super) fn leased(&mut self, op: Op, takes_over: bool, asked: Asked, info: SubscriptionInfo) {
-        if self.ending.has_ended() {
+        if self.report.ending.has_ended() {
             return self.too_late(op, info.id);
         }
         if !self.machine.expects(op) {
             // The result of an abandoned call. It names another subscription than the present one: an orphan.
-            if self.lease.as_ref().is_none_or(|lease| lease.id != info.id) {
+            if !self.held.is_of(&info.id) {
                 self.too_late(op, info.id);
             }
             return;
         }
         // A subscription that the user named and that was never ours is not deleted.
-        let ours = self.lease.is_some() || self.cleanup.has_created();
+        let ours = self.held.lease().is_some() || self.cleanup.has_created();
         if !lease::is_served(&info) {
             self.note(Error::new(ErrorKind::Rejected, "the service does not serve the subscription"));
             if ours {
@@ -145,7 +145,7 @@ impl Driver {
             }
             return self.give(Input::Inactive { op });
         }
-        let read = Lease::read(&info, self.lease.as_ref(), self.setup.transport.kind(), self.setup.has_address);
+        let read = self.held.read(&info, self.setup.transport.kind(), self.setup.has_address);
         let lease = match read {
             Ok(lease) => lease,
             Err(error) => {
@@ -163,23 +163,13 @@ impl Driver {
         if info.is_only {
             self.cleanup.is_only();
         }
-        let moved = self.lease.as_ref().is_some_and(|before| !before.same_place(&lease));
-        let first = self.lease.is_none();
+        let moved = self.held.moves_to(&lease);
+        let first = self.held.lease().is_none();
         let key = self.intake.learn_key(&info.delivery_mode);
-        let lifetime = match self.machine.looks_at() {
-            // An audit without a lifetime changes nothing, and grants nothing.
-            Some(end) if info.expires_in.is_none() && info.expiration_time.is_none() => {
-                end.saturating_duration_since(asked.at.into_std())
-            }
-            Some(_) => lease::lifetime(&info, None, None, self.setup.clock.wall()),
-            None => {
-                let asked_for = self.setup.expires_in.map(Duration::from_secs);
-                let lifetime = lease::lifetime(&info, asked_for, self.granted, self.setup.clock.wall());
-                self.granted = Some(lifetime);
-                lifetime
-            }
-        };
-        self.failures.call_succeeded();
+        let asked_for = self.setup.expires_in.map(Duration::from_secs);
+        let left = self.machine.looks_at().map(|end| end.saturating_duration_since(asked.at.into_std()));
+        let lifetime = self.held.lifetime(&info, asked_for, left, self.setup.clock.wall());
+        self.report.failures.call_succeeded();
         if let Some(date) = info.answered_at {
             self.ledger.learn_date(asked.at, Instant::now(), date);
         }
@@ -194,8 +184,8 @@ impl Driver {
 
     /// The service granted an abandoned creation.
     pub(super) fn too_late(&mut self, op: Op, id: SubscriptionId) {
-        if !self.ending.keeps_subscription() {
-            let orphan = self.cleanup.unused(Instant::now(), self.routes.of(op), id, self.granted);
+        if !self.report.ending.keeps_subscription() {
+            let orphan = self.cleanup.unused(Instant::now(), self.routes.of(op), id, self.held.granted());
             self.delete_orphans(orphan);
         }
     }
@@ -211,10 +201,10 @@ impl Driver {
     }
 
     pub(super) fn replace_lease(&mut self, takes_over: bool, lease: Lease, info: &SubscriptionInfo, asked: Asked) {
-        let resumed = self.setup.resume.take_if(|_| self.lease.is_none());
+        let resumed = self.setup.resume.take_if(|_| self.held.lease().is_none());
         let adopted = self.setup.adopt.take();
         let has_switched = !self.routes.has_lease();
-        match self.lease.take() {
+        match self.held.take() {
             // It delivers until its link is closed; then it is deleted.
             Some(before) if (takes_over || has_switched) && before.id != lease.id => {
                 if has_switched {
@@ -245,7 +235,7 @@ impl Driver {
                 let confirmed = lease::head_start(self.ledger.since(&[Loss::Address]));
                 // By the transport's own clock, should this machine's be ahead: it was confirmed at most a lifetime
                 // before the last answer. At a new address nothing is older.
-                let lifetime = self.granted.unwrap_or(lease::ASSUMED_LIFETIME).max(lease::ASSUMED_LIFETIME);
+                let lifetime = self.held.longest_lifetime();
                 let read = self.cursor.as_ref().and_then(|at| at.time().checked_sub(lifetime));
                 self.move_cursor(read.map_or(confirmed, |read| read.min(confirmed)));
             }
@@ -267,7 +257,7 @@ impl Driver {
         }
         let first = self.listening.is_none();
         self.listening = Some(place);
-        self.lease = Some(lease);
+        self.held.hold(lease);
         if !first {
             self.push_mark();
         }
@@ -301,8 +291,12 @@ impl Driver {
         match resumed {
             Some(token) if token.subscription_id == lease.id => self.resume_at(token, lease, made),
             Some(ResumeToken { subscription_id, .. }) => {
-                let orphan =
-                    self.cleanup.former(Instant::now(), self.routes.current(), subscription_id.clone(), self.granted);
+                let orphan = self.cleanup.former(
+                    Instant::now(),
+                    self.routes.current(),
+                    subscription_id.clone(),
+                    self.held.granted(),
+                );
                 self.delete_orphans(orphan);
                 self.recreated = Some(Recreated { old: subscription_id, new: lease.id.clone() });
                 self.cursor = Some(Cursor::at(made));
@@ -340,20 +334,20 @@ impl Driver {
     /// Sets the requested filters if the service may have others.
     pub(super) fn check_filters(&mut self, first: bool) {
         let is_adopted = first && !self.cleanup.has_created();
-        if self.lease.as_ref().is_some_and(|lease| self.filters.must_be_set(lease, is_adopted)) {
+        if self.held.lease().is_some_and(|lease| self.filters.must_be_set(lease, is_adopted)) {
             self.give(Input::Update);
         }
     }
 
     pub(super) fn report_not_served(&mut self) {
-        if let Some(not_served) = self.lease.as_ref().and_then(|lease| self.filters.not_served(lease)) {
+        if let Some(not_served) = self.held.lease().and_then(|lease| self.filters.not_served(lease)) {
             self.intake.queue_mut().push_marker(Delivery::FiltersDisabled(not_served));
         }
     }
 
     /// Deletes a subscription that is provably ours.
     pub(super) fn orphan(&mut self, route: usize, id: SubscriptionId) {
-        let orphan = self.cleanup.orphan(Instant::now(), route, id, self.granted);
+        let orphan = self.cleanup.orphan(Instant::now(), route, id, self.held.granted());
         self.delete_orphans(orphan);
     }
 

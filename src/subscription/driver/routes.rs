@@ -30,7 +30,9 @@ impl Driver {
     /// Switches to another transport because the service refuses the present one; `false` if that is no reason, or none
     /// is left.
     pub(super) fn fail_over_refused(&mut self, error: &Error) -> bool {
-        if self.ending.has_begun() || !matches!(error.kind(), ErrorKind::TransportRefused | ErrorKind::Permission) {
+        if self.report.ending.has_begun()
+            || !matches!(error.kind(), ErrorKind::TransportRefused | ErrorKind::Permission)
+        {
             return false;
         }
         let Some(to) = self.routes.refused(Instant::now()) else { return false };
@@ -41,7 +43,7 @@ impl Driver {
     fn switch(&mut self, to: usize) {
         let Some(route) = self.setup.routes.get(to).cloned() else { return };
         tracing::info!(transport = %route.transport.kind(), subscription = self.id_for_log(), "another transport is used");
-        self.routes.switched(Instant::now(), to, self.machine.generation(), self.lease.is_some());
+        self.routes.switched(Instant::now(), to, self.machine.generation(), self.held.lease().is_some());
         if self.setup.polls {
             self.polls_end(GapCause::TransportChanged);
         }

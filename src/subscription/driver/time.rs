@@ -9,7 +9,7 @@ impl Driver {
         let plan = self.recovery.plan.poll_timeout().map(Instant::from_std);
         let failover = self.routes.poll_timeout();
         let links = self.links.poll_timeout();
-        let start = self.ending.poll_timeout();
+        let start = self.report.ending.poll_timeout();
         let cleanup = self.cleanup.poll_timeout(Instant::now());
         let intake = self.intake.poll_timeout();
         [machine, plan, failover, cleanup, start, self.waits_until(), links, intake]
@@ -26,7 +26,7 @@ impl Driver {
     pub(super) fn check_clock(&mut self) {
         let (now, wall) = (Instant::now(), self.setup.clock.wall());
         let can_ask = clocks::can_ask(self.machine.phase(), self.setup.has_address);
-        let lease = self.lease.as_ref().filter(|_| can_ask);
+        let lease = self.held.lease().filter(|_| can_ask);
         match (self.clocks.compare(now, wall, lease.is_some()), lease) {
             (Some(Finding::AskService { jumped }), Some(lease)) => {
                 tracing::info!(seconds = jumped.as_secs(), "the wall clock jumped");
@@ -53,6 +53,6 @@ impl Driver {
     }
 
     pub(super) fn id_for_log(&self) -> Option<&str> {
-        self.lease.as_ref().map(|lease| lease.id.as_str())
+        self.held.id().map(SubscriptionId::as_str)
     }
 }
