@@ -61,6 +61,13 @@ mod stream;
 pub use builder::{AgentSessionBuilder, OnExisting, OnLost};
 pub use delivery::{AgentDelivery, Channel, EndReason, GoneContact, SessionEnded};
 pub use desk::{Desk, DeskContact};
-pub use event::*;
+pub use event::{
+    ActionType, AgentAssist, AgentEvent, AgentEventKind, AgentLeg, AgentNotification, AgentOrigin, AgentSessionEnd,
+    AgentSessionStart, AgentState, AgentWorkflow, CallContact, CallType, Conference, ContactStatus, CustomEvent,
+    DigitalContact, HoursOfOperation, Indicator, LegStatus, ListChanged, MchAgentSettingsChange, Mute,
+    NaturalCallingSkillList, NextState, PageOpen, PopUrl, PromiseKeeper, PromiseKeeperStatus, RemoteAgentSessionEnd,
+    RemoteEnd, RunApp, SessionStartFailed, SmartReachValidation, State, Supervisor, TextContact, Undocumented,
+    UnknownAgentEvent, VoiceMailContact, VoiceMailPlayBack, WorkItemContact,
+};
 pub use session::{AgentCursor, AgentSession, AgentStatus, EndSession};
 pub use stream::AgentEvents;

@@ -52,30 +52,52 @@ use lenient::Body;
 use route::route;
 use table::{constructors, events, flat, gap, permission, scope};
 
-pub use account::*;
+pub use account::{
+    ChangeType, CompanyDirectory, ContactCenterNumber, ContactCenterPhoneNumber, ContactCenterProvider,
+    DirectoryAccount, DirectoryContact, DirectoryPhoneNumber, DirectorySite, DirectoryUsage, EmergencyAddress,
+    ExtensionChange, ExtensionHint, ExtensionList, ExtensionRef, ExtensionStatus, NumberEventType, PhoneNumberType,
+    ProfileImage,
+};
 pub use catalog::{CatalogRow, FilterScope, GapClosure};
 pub use filter::{AccountScope, EventFilter, ExtensionScope, same_filters};
 pub use id::{
     AttachmentId, BatchId, CallQueueId, ChatId, ConversationId, DeviceId, MessageId, PartyId, PersonId, PhoneNumberId,
     PostId, RecordingId, SessionId, SiteId, TelephonySessionId,
 };
-pub use insights::*;
+pub use insights::{Insight, RingSenseDomain, RingSenseInsights, Speaker};
 pub use lenient::RawJson;
-pub use message::*;
+pub use message::{
+    AttachmentType, Availability, Conversation, Direction, FaxResolution, Message, MessageAttachment, MessageOwner,
+    MessageParty, MessageStatus, MessageStore, MessageStoreChange, MessageType, PhoneNumberParts, Priority, ReadStatus,
+    TranscriptionStatus,
+};
 pub use missing::missing_filters;
 pub use notification::{DedupKey, Malformed, MalformedReason, Notification, Origin, Resource, Sequence};
 pub(crate) use own::own_extension;
-pub use presence::*;
-pub use push::*;
+pub use presence::{
+    ActiveCall, ActiveCallSipData, Appearance, CallInfo, CallInfoLine, CallInfoType, DndStatus, ExtensionDnd,
+    LineExtension, LineStatus, MeetingStatus, Presence, PresenceLine, PresenceStatus, QueueMember, QueueMemberRef,
+    QueuePresence, TelephonyStatus, TerminationType,
+};
+pub use push::{Aps, ApsAlert, InboundMessagePush};
 pub use query::{
     A2pMessageQuery, AccountPresenceQuery, BatchQuery, MessageStoreQuery, OptOutQuery, PresenceQuery, Seconds,
     SmsV2MessageQuery, TelephonyQuery, WebinarQuery,
 };
-pub use reminder::*;
-pub use sms::*;
+pub use reminder::SubscriptionReminder;
+pub use sms::{
+    A2pBatch, A2pMessage, A2pOptOut, BatchStatus, ConsentSource, OptStatus, SmsAttachment, SmsConsent, SmsConsents,
+    SmsParty, SmsV2Batch, SmsV2Message, ThreadsChange,
+};
 pub(crate) use subject::Spelling;
-pub use team::*;
-pub use telephony::*;
+pub use team::{
+    CardAuthor, CardField, CardFieldStyle, CardFootnote, Chat, ChatEventType, ChatStatus, ChatType, Mention,
+    MentionType, Post, PostAttachment, PostAttachmentType, PostEventType, PostType, Recurrence,
+};
+pub use telephony::{
+    CallOrigin, CallPush, ConferenceRole, MobilePickup, Park, Party, PartyAddress, PartySipData, PartyStatus,
+    PartyStatusCode, PartyStatusReason, Peer, Recording, SessionOrigin, TelephonySession,
+};
 pub use unknown::{Undocumented, UnknownEvent};
 
 events! {
