@@ -72,6 +72,32 @@
 //! [`EventKind`] shows where the service can be asked for them; a subscription with
 //! sources from [`catch_up`] asks by itself.
 //!
+//! # Where things are
+//!
+//! You use:
+//!
+//! | For | Start at |
+//! | --- | --- |
+//! | a login | [`OAuth`], [`auth`] |
+//! | REST calls | [`Client`] |
+//! | a subscription | [`Client::subscribe`], [`SubscriptionBuilder`], [`transport`] |
+//! | what it delivers | [`Delivery`], [`Notification`], [`Event`], [`Gap`], [`Resumed`] |
+//! | filters | [`EventFilter`], [`EventKind`] |
+//! | missed events | [`catch_up`] |
+//! | restarts and crashes | [`Checkpoint`], [`ResumeToken`], [`AckMode`] |
+//! | errors | [`Error`], [`ErrorKind`], [`Disposition`] |
+//!
+//! You may implement, to replace a part of the crate by your own:
+//!
+//! | Trait | Replaces |
+//! | --- | --- |
+//! | [`Transport`](transport::Transport), [`Link`](transport::Link) | how events travel to this process |
+//! | [`CatchUp`](catch_up::CatchUp) | where missed events are asked for |
+//! | [`Checkpoint`], [`TokenStore`](auth::TokenStore) | where positions and tokens are stored |
+//! | [`TokenProvider`](auth::TokenProvider) | where tokens come from |
+//! | [`ControlPlane`](control::ControlPlane) | the calls that create, renew and delete a subscription |
+//! | [`HttpClient`](http::HttpClient), [`WallClock`], [`Random`], [`Files`] | the network, time, randomness and the disk |
+//!
 //! # Features
 //!
 //! | Feature | Default | What it adds |
