@@ -171,13 +171,16 @@ pub(super) fn lifetime(
             Some(_) | None => said,
         },
         None => {
-            // Without the service's own time, the clocks may differ by any amount.
+            // Without the service's own time, the clocks may differ by any amount. A creation that is just answered
+            // gives it; after that, it lies too far back to shorten anything.
+            let created = info.creation_time.as_ref().filter(|_| info.answered_at.is_none());
+            let created = created.and_then(Timestamp::system_time).and_then(left);
             let usual = asked.map_or(ASSUMED_LIFETIME, |asked| asked.min(ASSUMED_LIFETIME));
             let left = match info.answered_at {
                 Some(_) => by_service,
                 None => left(now).map(|left| left.clamp(LEAST_DOUBTED, usual.max(LEAST_DOUBTED))),
             };
-            left.into_iter().chain(before).min().unwrap_or(usual)
+            left.into_iter().chain(created).chain(before).min().unwrap_or(usual)
         }
     }
 }
@@ -300,6 +303,25 @@ mod tests {
             let secs = Duration::from_secs;
             let got = lifetime(&info, Some(secs(600)), before.map(secs), at(4600));
             assert_eq!(got, secs(want), "{case}");
+        }
+    }
+
+    /// Its wall clock behind, a client without the service's time would renew too late.
+    #[test]
+    fn a_creation_gives_the_lifetime_by_the_services_clock() {
+        // Created at 1000 s by the service, for 90 s; this machine's clock shows another time, and before that granted.
+        for (expiration, now, before, want) in [
+            ("1970-01-01T00:18:10Z", 960, None, 90),
+            ("1970-01-01T00:18:10Z", 1000, None, 90),
+            ("1970-01-01T00:18:10Z", 1060, None, 30),
+            // A renewal, an hour later.
+            ("1970-01-01T01:18:10Z", 4560, Some(90), 90),
+        ] {
+            let mut value = full();
+            value["expirationTime"] = expiration.into();
+            let secs = Duration::from_secs;
+            let got = lifetime(&info(value), None, before.map(secs), at(now));
+            assert_eq!(got, secs(want), "{expiration} {now}");
         }
     }
 

@@ -114,6 +114,8 @@ pub(super) struct PubNubLink {
     damaged: u32,
     /// Whether the answer before from this position had null instead of a list of messages.
     null_before: bool,
+    /// The event to report next.
+    next: Option<LinkEvent>,
     /// Whether the present poll repeats one that got no byte of an answer.
     asked_again: bool,
     /// Whether a time request since then got no answer.
@@ -156,6 +158,7 @@ impl PubNubLink {
             held_by: None,
             damaged: 0,
             null_before: false,
+            next: None,
             asked_again: false,
             unproven: false,
             behind: None,
@@ -228,6 +231,7 @@ impl PubNubLink {
         }
         let came = if stood_still { awake_at } else { now };
         let pause = self.last_good.replace(came).map(|good| sent_at.saturating_duration_since(good));
+        let before = self.located(&cursor);
         let is_elsewhere = self.moves_to(&cursor);
         let (possible_loss, coverage) = match pause.filter(|pause| *pause > self.tuning.buffer_age) {
             Some(pause) => {
@@ -247,8 +251,23 @@ impl PubNubLink {
         let progress = !frames.is_empty() && cursor != self.cursor;
         self.pause = self.pace.after(held, progress).map(|gap| Box::pin(sleep(gap)));
         self.cursor = cursor.clone();
-        let frames = frames.into_iter().map(stamped(self.http.now())).collect();
-        Ok(Taken::Event(LinkEvent::Batch { frames, cursor, coverage, possible_loss }))
+        let frames: Vec<Frame> = frames.into_iter().map(stamped(self.http.now())).collect();
+        let before = before.filter(|_| !frames.is_empty());
+        let batch = LinkEvent::Batch { frames, cursor, coverage, possible_loss };
+        Ok(Taken::Event(match before {
+            Some(before) => {
+                self.next = Some(batch);
+                LinkEvent::At(before)
+            }
+            None => batch,
+        }))
+    }
+
+    /// The present position, with the region of the first answer that names one: a process that continues from before
+    /// that answer recognizes another region by it.
+    fn located(&self, answered: &Cursor) -> Option<Cursor> {
+        let region = answered.detail().filter(|_| self.region.is_none())?;
+        Some(self.cursor.clone().with_detail(Some(region.to_owned())))
     }
 
     /// A held poll proves that nothing newer than its position exists, as an empty answer would, which takes 280 s
@@ -311,6 +330,9 @@ fn stamped(received_at: SystemTime) -> impl FnMut(Message) -> Frame {
 #[async_trait]
 impl Link for PubNubLink {
     async fn next(&mut self) -> Result<LinkEvent> {
+        if let Some(next) = self.next.take() {
+            return Ok(next);
+        }
         loop {
             if let Some(pause) = &mut self.pause {
                 pause.await;

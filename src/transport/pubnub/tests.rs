@@ -504,7 +504,11 @@ async fn found_6_7_a_poll_answered_in_gzip_is_read_without_the_feature_agent() {
     });
     let pubnub = PubNub::builder().origin(origin).build().unwrap();
     let mut link = pubnub.open(target("k", "c", None)).await.unwrap();
-    let crate::transport::LinkEvent::Batch { frames, .. } = link.next().await.unwrap() else { panic!("no batch") };
+    let frames = loop {
+        if let crate::transport::LinkEvent::Batch { frames, .. } = link.next().await.unwrap() {
+            break frames;
+        }
+    };
     assert!(matches!(&frames[0].body, FrameBody::Payload(raw) if raw.get() == r#"{"x":1}"#));
 }
 
@@ -860,6 +864,34 @@ async fn an_answer_from_another_region_is_a_possible_loss() {
     for (n, loss) in [(1, None), (2, None), (3, None), (4, Some(RegionChanged)), (5, None)] {
         assert_eq!(batch(&mut link).await, (1, format!("1700000000000000{n}"), loss));
     }
+}
+
+/// A process that stops before the first events are finished continues from before them: only with their region does it
+/// recognize another one (pubnub.md §7, row 8).
+#[tokio::test]
+async fn the_region_of_the_first_answer_belongs_to_the_position_before_it() {
+    use crate::transport::LinkEvent;
+
+    let pubnub = scripted(|n| match n {
+        0 => Some(r#"{"t":{"t":"17000000000000001","r":4},"m":[{"d":1}]}"#),
+        1 => Some(r#"{"t":{"t":"17000000000000002","r":4},"m":[{"d":2}]}"#),
+        _ => None,
+    })
+    .await;
+    let target = target("k", "c", None);
+    let first = target.cursor.clone().with_detail(Some("4".into()));
+    let mut link = pubnub.open(target).await.unwrap();
+    let mut at = Vec::new();
+    for _ in 0..2 {
+        loop {
+            match link.next().await.unwrap() {
+                LinkEvent::Batch { .. } => break,
+                LinkEvent::At(cursor) => at.push(cursor),
+                _ => {}
+            }
+        }
+    }
+    assert_eq!(at, [first]);
 }
 
 /// Answers with bodies that take `body` to come.
