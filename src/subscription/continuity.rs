@@ -66,6 +66,8 @@ pub(in crate::subscription) enum Proof {
     CutAnswer { asked: Instant, cursor: SystemTime },
     /// An event of this subscription arrived that was sent at `sent`.
     Event { sent: SystemTime },
+    /// As [`Event`](Self::Event), by an answer out of the service's buffer.
+    Retained { sent: SystemTime },
     /// The peer answered over the same connection to something that was sent at `asked`: a heartbeat, a ping, a
     /// request.
     Reply { asked: Instant },
@@ -91,7 +93,7 @@ impl Proof {
             Self::CutAnswer { .. } => &[Loss::Read],
             // The service published it for this subscription, at this address. One
             // connection keeps its order, so what was sent before was read (found 1.1).
-            Self::Event { .. } => &[Loss::There, Loss::Address, Loss::Read],
+            Self::Event { .. } | Self::Retained { .. } => &[Loss::There, Loss::Address, Loss::Read],
             // As an event, but the peer answers by itself: nothing about the subscription.
             Self::Reply { .. } => &[Loss::Read],
             // A key proves what it opened (found 1.5).
@@ -356,7 +358,7 @@ impl Ledger {
 
     /// Applies a proof, at `now`.
     pub(in crate::subscription) fn prove(&mut self, now: Instant, proof: Proof) {
-        // A replayed event is late, and shows no clock.
+        // A replayed event is late, and shows no clock, and so is one that waited in the service's buffer (pubnub.md §6).
         if let Proof::Event { sent } = proof
             && self.replay.as_ref().is_none_or(|replay| replay.is_over)
         {
@@ -372,7 +374,7 @@ impl Ledger {
                 let is_plausible = cursor <= add(latest, ORDER_SLACK);
                 Some(if is_plausible { cursor.min(latest).max(asked) } else { asked })
             }
-            Proof::Event { sent } => self.clock.sent(now, sent).then_some(sent),
+            Proof::Event { sent } | Proof::Retained { sent } => self.clock.sent(now, sent).then_some(sent),
             Proof::Polled { upto } => Some(upto),
             Proof::Decrypted { sent } => (sent <= add(latest, ORDER_SLACK)).then_some(sent),
         };

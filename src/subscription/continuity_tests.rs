@@ -56,12 +56,13 @@ fn each_proof_moves_the_kinds_it_proves_and_no_other() {
     use Loss::*;
     let asked = |world: &World| world.instant(5_000);
     type Make = fn(Instant) -> Proof;
-    let rows: [(Make, &[Loss], u64); 8] = [
+    let rows: [(Make, &[Loss], u64); 9] = [
         (|asked| Proof::Described { asked }, &[There, Address, Key], 5_000),
         (|asked| Proof::Answer { asked, cursor: at(9_000) }, &[Read, Buffer], 9_000),
         (|asked| Proof::Answer { asked, cursor: at(9_000_000) }, &[Read, Buffer], 5_000),
         (|asked| Proof::CutAnswer { asked, cursor: at(9_000) }, &[Read], 9_000),
         (|_| Proof::Event { sent: at(8_000) }, &[There, Address, Read], 8_000),
+        (|_| Proof::Retained { sent: at(8_000) }, &[There, Address, Read], 8_000),
         (|asked| Proof::Reply { asked }, &[Read], 5_000),
         (|_| Proof::Decrypted { sent: at(8_000) }, &[Key], 8_000),
         (|_| Proof::Polled { upto: at(8_000) }, &Loss::ALL, 8_000),
@@ -657,6 +658,16 @@ fn a_gap_is_as_wide_as_the_clocks_of_the_hosts_make_it() {
     assert_eq!(world.ledger.latest(at(60_000)), at(61_000) + s(3_600));
     world.ledger.learn_date(world.instant(38_000), world.instant(38_000), at(38_000) + s(3_600));
     assert_eq!(world.ledger.latest(at(60_000)), at(60_000));
+}
+
+/// After an outage they come in several answers, all late by the same (found 2.4): no clock is off by that.
+#[test]
+fn events_that_waited_in_the_services_buffer_show_no_clock() {
+    let mut world = World::new();
+    for (now, sent) in [(35_000, 20_000), (35_700, 20_600), (36_400, 21_200)] {
+        world.prove(now, |_| Proof::Retained { sent: at(sent) });
+        assert_eq!(world.ledger.earliest(at(18_000)), at(18_000), "{now}");
+    }
 }
 
 /// Replayed frames bear times of a host whose clock is off (found 2.1).

@@ -608,3 +608,30 @@ async fn another_region_is_a_possible_gap_since_the_last_answer() {
     assert_eq!((gap.cause.as_str(), gap.certainty), ("region_changed", Certainty::Possible));
     assert!(near(gap.since.unwrap(), proven, secs(2)) && gap.until.unwrap() >= time.now(), "{gap:?}");
 }
+
+/// They are late as a whole, and no clock is off by that: the gap behind them begins where push ended.
+#[tokio::test(start_paused = true)]
+async fn what_the_service_retained_over_an_outage_widens_no_gap() {
+    let (world, time) = (World::new(), Time::begin());
+    let mut subscription = live(&world, &time).await;
+    sleep(secs(10)).await;
+    world.transport.answer(1, Instant::now(), &[(1, time.now())], time.now());
+    let proven = time.now();
+    sleep(secs(20)).await;
+    for n in 2..6 {
+        let raw = serde_json::value::RawValue::from_string(event_text(n));
+        let body = crate::transport::FrameBody::Payload(raw.unwrap());
+        let frames = vec![Frame::new(body, time.now()).sent(Some(time.now() - secs(15)))];
+        let (cursor, coverage) = (Cursor::at(time.now()), Coverage::Cut { asked: Instant::now() });
+        world.transport.feed(1, Ok(LinkEvent::Batch { frames, cursor, coverage, possible_loss: None }));
+        sleep(Duration::from_millis(600)).await;
+    }
+    let full = Some(PossibleLoss::BufferFull { events: 100 });
+    world.transport.answer_after(1, Instant::now(), &[(9, time.now())], time.now(), full);
+    for n in [1, 2, 3, 4, 5] {
+        assert_eq!(next_uuid(&mut subscription).await, n);
+    }
+    let gap = next_gap(&mut subscription).await;
+    assert!(near(gap.since.unwrap(), proven, secs(2)), "{gap:?}");
+    subscription.close().await;
+}

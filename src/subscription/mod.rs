@@ -153,10 +153,13 @@ impl Kept {
 
     fn handed_out(&mut self, step: &Step) {
         let is_event = matches!(step, Step::Event(_));
+        // The first position of a source covers nothing before it: a source is asked from an older place for what is
+        // not finished, and from this one for the changes that no later position shows.
+        let is_first = matches!(step, Step::Position { position, .. } if position.begun);
         match self.mode {
             AckMode::OnNext if is_event => self.last = Some(step.clone()),
-            AckMode::Explicit if is_event || self.behind => self.behind = true,
-            // Nothing before it is unfinished.
+            AckMode::Explicit if is_event || self.behind && !is_first => self.behind = true,
+            // Nothing that it covers is unfinished.
             AckMode::OnNext | AckMode::Explicit => self.keeper.finish(|finished| finished.take_in(step.clone())),
         }
     }

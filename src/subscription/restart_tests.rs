@@ -281,3 +281,23 @@ async fn events_before_the_first_position_are_delivered_too() {
     assert!(matches!(next(&mut subscription).await, Delivery::FiltersDisabled(filters) if filters.len() == 1));
     crash(subscription).await;
 }
+
+/// Without it a gap that began after it could not be asked about from a position, which alone shows changes.
+#[tokio::test(start_paused = true)]
+async fn the_first_position_of_a_source_is_stored_though_events_before_it_are_not_finished() {
+    let (world, store, source) = (World::new(), MemoryCheckpoint::new(), FakeSource::default());
+    source.begin_after(secs(5));
+    let builder = SubscriptionBuilder::new(world.control.clone(), [filter(TEXTS)]).on_drop(OnDrop::Keep);
+    let builder = builder.transport(world.transport.clone()).catch_up(source.clone());
+    let mut subscription = builder.checkpoint(store.clone()).ack_mode(AckMode::Explicit).start().await.unwrap();
+    world.up(&subscription, 1).await;
+    push_sms(&world, 1, &[1]);
+    assert_eq!(next_sms(&mut subscription).await, (Origin::Push, 1));
+    sleep(secs(10)).await;
+    assert!(is_quiet(&mut subscription));
+    sleep(secs(2)).await;
+    let token = store.load().await.unwrap().unwrap();
+    assert_eq!(token.positions.len(), 1);
+    assert!(token.seen.is_empty() && token.pushed.is_empty(), "the event is not finished: {token:?}");
+    crash(subscription).await;
+}

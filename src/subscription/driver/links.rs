@@ -165,6 +165,8 @@ impl Driver {
             }
             None => {}
         }
+        // A service that limits its answers sends what it retained in several of them (found 2.4).
+        let is_retained = matches!(coverage, Coverage::Cut { .. });
         for frame in frames {
             let sent = frame.sent_at;
             if let Some((gap, events)) = self.ledger.counted(now, sent, is_present) {
@@ -173,7 +175,7 @@ impl Driver {
             let emitted = self.ledger.emitted(now, sent);
             self.intake.arrived(now, frame, emitted, &self.filters.since(emitted.from));
             if is_present && let Some(sent) = sent {
-                self.ledger.prove(now, Proof::Event { sent });
+                self.ledger.prove(now, if is_retained { Proof::Retained { sent } } else { Proof::Event { sent } });
             }
         }
         if !is_present {
