@@ -410,6 +410,9 @@ impl Oracle<'_> {
         // Where the token has expired, a full sync shows what was created, and no change of what had existed before
         // (rest §6.1): no answer proves that a voicemail did not change.
         let forgets_changes = schedule.knobs.sync_token_life_s < 3600 && schedule.filters.contains(&Filter::Voicemail);
+        // Nor does any answer without a position of a source, and a store has none before it is saved, within a second.
+        let forgets_changes = forgets_changes
+            || schedule.filters.contains(&Filter::Voicemail) && self.is_before_first_position(gap);
         let mut after = self.core.samples.iter().filter(|sample| sample.at >= gap.at && sample.at <= from + SOON);
         // A source is not asked for what the program does not want any more.
         let wanted = |filter: &Filter| [gap.at, from + SOON].iter().all(|at| self.is_subscribed(*filter, *at));
@@ -426,6 +429,16 @@ impl Oracle<'_> {
             && from + SOON < self.record.closing
             && after.all(|sample| sample.reachable);
         is_fillable.then_some(from)
+    }
+
+    /// The gap begins before the first process crashed, which had not saved a position of a source yet.
+    fn is_before_first_position(&self, gap: &Gap) -> bool {
+        const SAVED_WITHIN: Us = 2 * SEC;
+        let Some(crash) = self.record.crashes.first().copied() else { return false };
+        let has_position = self.core.service.first_source.is_some_and(|at| at + SAVED_WITHIN < crash);
+        let by_service = Wall::try_from(crash).unwrap_or(Wall::MAX);
+        let until = if self.is_told_the_time() { by_service } else { by_service.max(wall_at(self.core, crash)) };
+        !has_position && gap.since.is_none_or(|since| since <= until)
     }
 
     /// The process that reported the gap ended before the time to fill it was over.
@@ -770,7 +783,13 @@ impl Oracle<'_> {
                         && it.at >= self.record.started.unwrap_or(0)
                         && Wall::try_from(it.at).is_ok_and(|at| at >= since)
                 });
-                let first = down.map_or(event.at, |sample| sample.at.min(event.at));
+                // What a region that another one replaces had not delivered by then is lost.
+                let purged = self.core.applied.iter().filter(|(index, ..)| {
+                    matches!(self.schedule.faults[*index].what, FaultKind::PurgeBuffers)
+                });
+                let purged = purged.map(|(_, at, _)| *at).find(|at| Wall::try_from(*at).is_ok_and(|at| at >= since));
+                let down = down.map(|sample| sample.at).into_iter().chain(purged).min();
+                let first = down.map_or(event.at, |at| at.min(event.at));
                 let by_service = Wall::try_from(first).unwrap_or(Wall::MAX) - since;
                 let by_wall = wall_at(self.core, first) - since;
                 let is_nearer = self.is_told_the_time() || by_service.abs() <= by_wall.abs();

@@ -171,6 +171,8 @@ pub(crate) struct Service {
     pub(crate) facts: BTreeMap<&'static str, u64>,
     /// When a source was answered last.
     pub(crate) last_source: Option<Us>,
+    /// When a source was first asked.
+    pub(crate) first_source: Option<Us>,
 }
 
 impl Service {
@@ -192,6 +194,7 @@ impl Service {
             requests: 0,
             facts: BTreeMap::new(),
             last_source: None,
+            first_source: None,
             knobs,
             rng,
         }
@@ -488,6 +491,7 @@ impl Service {
                             None => {
                                 self.fact("a source is answered");
                                 self.last_source = Some(now);
+                                self.first_source.get_or_insert(now);
                                 self.data_call(request, now)
                             }
                         }
