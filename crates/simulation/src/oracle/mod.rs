@@ -411,8 +411,8 @@ impl Oracle<'_> {
         // (rest §6.1): no answer proves that a voicemail did not change.
         let forgets_changes = schedule.knobs.sync_token_life_s < 3600 && schedule.filters.contains(&Filter::Voicemail);
         // Nor does any answer without a position of a source, and a store has none before it is saved, within a second.
-        let forgets_changes = forgets_changes
-            || schedule.filters.contains(&Filter::Voicemail) && self.is_before_first_position(gap);
+        let forgets_changes =
+            forgets_changes || schedule.filters.contains(&Filter::Voicemail) && self.is_before_first_position(gap);
         let mut after = self.core.samples.iter().filter(|sample| sample.at >= gap.at && sample.at <= from + SOON);
         // A source is not asked for what the program does not want any more.
         let wanted = |filter: &Filter| [gap.at, from + SOON].iter().all(|at| self.is_subscribed(*filter, *at));
@@ -784,10 +784,9 @@ impl Oracle<'_> {
                         && Wall::try_from(it.at).is_ok_and(|at| at >= since)
                 });
                 // What a region that another one replaces had not delivered by then is lost.
-                let purged = self.core.applied.iter().filter(|(index, ..)| {
-                    matches!(self.schedule.faults[*index].what, FaultKind::PurgeBuffers)
-                });
-                let purged = purged.map(|(_, at, _)| *at).find(|at| Wall::try_from(*at).is_ok_and(|at| at >= since));
+                let is_purge = |index: &usize| matches!(self.schedule.faults[*index].what, FaultKind::PurgeBuffers);
+                let mut purges = self.core.applied.iter().filter(|(index, ..)| is_purge(index)).map(|(_, at, _)| *at);
+                let purged = purges.find(|at| Wall::try_from(*at).is_ok_and(|at| at >= since));
                 let down = down.map(|sample| sample.at).into_iter().chain(purged).min();
                 let first = down.map_or(event.at, |at| at.min(event.at));
                 let by_service = Wall::try_from(first).unwrap_or(Wall::MAX) - since;
