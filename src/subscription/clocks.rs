@@ -7,17 +7,19 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-use super::continuity::Ledger;
 use super::lease;
 use super::machine::Phase;
 use crate::control::SubscriptionInfo;
 use crate::error::{Disposition, Result};
 use crate::http::budget::Dated;
+use crate::service_clock::{ServiceClock, add};
 
 /// How often the wall clock is compared with the monotonic one.
 pub(super) const CLOCK_CHECK: Duration = Duration::from_secs(15);
 /// If a comparison of the clocks is later than this, the process or its runtime was frozen.
 const FROZEN: Duration = Duration::from_secs(30);
+/// If the service's clock is ahead of the monotonic clock by this much, the latter stood still.
+const STOOD_STILL: Duration = Duration::from_secs(8);
 /// How far the clocks may drift apart before it counts as a jump.
 const CLOCK_SLACK: Duration = Duration::from_secs(10);
 
@@ -44,7 +46,7 @@ pub(super) enum Verdict {
 
 /// The comparison of the clocks. It owns the jumps of the wall clock that are not explained yet; its inputs are readings
 /// and dated answers, its results say what to do.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Clocks {
     /// When they were compared last, by both.
     compared: (Instant, SystemTime),
@@ -79,12 +81,12 @@ impl Clocks {
 
     /// The newest answer that gave the service's time. An answer to any call counts: after a sleep a token for the
     /// socket is requested first.
-    pub(super) fn learn(&mut self, newest: Option<Dated>, ledger: &mut Ledger) {
+    pub(super) fn learn(&mut self, newest: Option<Dated>, clock: &mut ServiceClock) {
         let is_new = |it: &Dated| self.dated.is_none_or(|last| it.read > last);
         if let Some(Dated { asked, read, date }) = newest.filter(is_new) {
             self.dated = Some(read);
-            self.stood_still |= ledger.is_ahead(read, date);
-            ledger.learn_date(asked, read, date);
+            self.stood_still |= stood_still(clock, read, date);
+            clock.learn_date(asked, read, date);
         }
     }
 
@@ -118,15 +120,15 @@ impl Clocks {
         asked: Instant,
         has_address: bool,
         answer: &Result<SubscriptionInfo>,
-        ledger: &mut Ledger,
+        clock: &mut ServiceClock,
     ) -> Verdict {
         let is_new = std::mem::take(&mut self.jump_is_new);
         let was_set = match answer {
             Ok(info) => {
-                let stood_still = std::mem::take(&mut self.stood_still);
-                let on_time = !stood_still && info.answered_at.is_some_and(|date| ledger.runs_with(now, date));
+                let runs_on = |date| clock.is_given() && !stood_still(clock, now, date);
+                let on_time = !std::mem::take(&mut self.stood_still) && info.answered_at.is_some_and(runs_on);
                 if let Some(date) = info.answered_at {
-                    ledger.learn_date(asked, now, date);
+                    clock.learn_date(asked, now, date);
                 }
                 lease::is_served(info) && (on_time || !has_address)
             }
@@ -138,6 +140,12 @@ impl Clocks {
         };
         if was_set { Verdict::WasSet } else { Verdict::Slept }
     }
+}
+
+/// Whether the `Date` of an answer read at `read` shows that the monotonic clock stood still since the service first gave
+/// its time.
+fn stood_still(clock: &ServiceClock, read: Instant, date: SystemTime) -> bool {
+    clock.is_given() && date >= add(clock.at(read).from, STOOD_STILL)
 }
 
 #[cfg(test)]
@@ -240,25 +248,25 @@ mod tests {
             (busy(), false, Unknown { is_new: true }, Unknown { is_new: true }),
         ] {
             for (has_address, want) in [(true, by_address), (false, in_connection)] {
-                let mut ledger = Ledger::new(start, wall);
+                let mut clock = ServiceClock::new(start, wall);
                 let mut clocks = Clocks::new(start, wall);
-                clocks.learn(Some(Dated { asked: start, read: start, date: wall }), &mut ledger);
+                clocks.learn(Some(Dated { asked: start, read: start, date: wall }), &mut clock);
                 let read = start + ms(100);
                 if stood_still {
-                    clocks.learn(Some(Dated { asked: start, read, date: wall + MINUTE }), &mut ledger);
+                    clocks.learn(Some(Dated { asked: start, read, date: wall + MINUTE }), &mut clock);
                 }
                 assert_eq!(clocks.compare(start + ms(15_000), wall + ms(75_000), true), ask(60));
-                // The time that an answer gave is the ledger's from then on.
+                // The time that an answer gave is known from then on.
                 let answer = match &answer {
                     Ok(info) if stood_still => described("Active", info.answered_at.map(|date| date + MINUTE)),
                     Ok(info) => Ok(info.clone()),
                     Err(error) => Err(error.clone()),
                 };
                 let now = start + ms(200);
-                let judged = clocks.judged(now, MINUTE, start, has_address, &answer, &mut ledger);
+                let judged = clocks.judged(now, MINUTE, start, has_address, &answer, &mut clock);
                 assert_eq!(judged, want, "{answer:?} {stood_still} {has_address}");
                 if let Ok(SubscriptionInfo { answered_at: Some(date), .. }) = answer {
-                    assert!(!ledger.is_ahead(now, date), "the ledger has learned it");
+                    assert!(!super::stood_still(&clock, now, date), "it has been learned");
                 }
             }
         }
@@ -267,37 +275,37 @@ mod tests {
     #[test]
     fn without_an_answer_the_jump_is_asked_about_again_and_connections_are_checked_once() {
         let (start, wall) = (Instant::now(), SystemTime::UNIX_EPOCH);
-        let (mut clocks, mut ledger) = (Clocks::new(start, wall), Ledger::new(start, wall));
+        let (mut clocks, mut clock) = (Clocks::new(start, wall), ServiceClock::new(start, wall));
         let busy = Err(Error::new(ErrorKind::Service, "x").with_disposition(Disposition::Retry { after: None }));
         let mut at = |secs: u64| {
             let (now, wall) = (start + Duration::from_secs(secs), wall + Duration::from_secs(secs + 60));
             let found = clocks.compare(now, wall, true);
-            (found, clocks.judged(now, MINUTE, now, true, &busy, &mut ledger))
+            (found, clocks.judged(now, MINUTE, now, true, &busy, &mut clock))
         };
         assert_eq!(at(15), (ask(60), Verdict::Unknown { is_new: true }));
         assert_eq!(at(30), (ask(60), Verdict::Unknown { is_new: false }));
         // Another jump.
         let found = clocks.compare(start + ms(45_000), wall + ms(45_000 + 120_000), true);
         assert_eq!(found, ask(120));
-        let judged = clocks.judged(start, 2 * MINUTE, start, true, &busy, &mut ledger);
+        let judged = clocks.judged(start, 2 * MINUTE, start, true, &busy, &mut clock);
         assert_eq!(judged, Verdict::Unknown { is_new: true });
     }
 
     #[test]
     fn an_answer_is_learned_once() {
         let (start, wall) = (Instant::now(), SystemTime::UNIX_EPOCH + MINUTE);
-        let (mut clocks, mut ledger) = (Clocks::new(start, wall), Ledger::new(start, wall));
+        let (mut clocks, mut clock) = (Clocks::new(start, wall), ServiceClock::new(start, wall));
         let dated = |millis, date| Some(Dated { asked: start, read: start + ms(millis), date });
-        clocks.learn(dated(100, wall), &mut ledger);
-        let before = ledger.time(start);
+        clocks.learn(dated(100, wall), &mut clock);
+        let before = clock.at(start);
         // Read before that one.
-        clocks.learn(dated(100, wall + MINUTE), &mut ledger);
-        clocks.learn(None, &mut ledger);
-        assert_eq!((ledger.time(start), clocks.stood_still), (before, false));
-        clocks.learn(dated(101, wall + MINUTE), &mut ledger);
-        assert!(clocks.stood_still && ledger.time(start) != before);
+        clocks.learn(dated(100, wall + MINUTE), &mut clock);
+        clocks.learn(None, &mut clock);
+        assert_eq!((clock.at(start), clocks.stood_still), (before, false));
+        clocks.learn(dated(101, wall + MINUTE), &mut clock);
+        assert!(clocks.stood_still && clock.at(start) != before);
         // An answer that is on time again changes nothing about that.
-        clocks.learn(dated(102, wall + MINUTE), &mut ledger);
+        clocks.learn(dated(102, wall + MINUTE), &mut clock);
         assert!(clocks.stood_still);
     }
 }

@@ -13,14 +13,16 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use super::clocks::{Clocks, Finding, Verdict};
+use crate::control::SubscriptionInfo;
 use crate::delivery::Certainty;
+use crate::error::Result;
+use crate::http::budget::Dated;
 use crate::service_clock::{ORDER_SLACK, ServiceClock, add, sub};
 use crate::timestamp::Timestamp;
 
 pub(in crate::subscription) use crate::service_clock::Span;
 
-/// If the service's clock is ahead of the monotonic clock by this much, the latter stood still.
-const STOOD_STILL: Duration = Duration::from_secs(8);
 /// A replay begins at most this long after the recovery, and replayed frames that carry a
 /// new time carry one at most this much after it. When it begins, and whether they carry the
 /// old time, is unverified (websocket-and-webhooks §1.12).
@@ -275,6 +277,7 @@ struct Former {
 #[derive(Clone, Debug)]
 pub(in crate::subscription) struct Ledger {
     clock: ServiceClock,
+    clocks: Clocks,
     /// By [`Loss`].
     excluded: [SystemTime; 5],
     /// No event of this subscription can be older.
@@ -298,6 +301,7 @@ impl Ledger {
         let clock = ServiceClock::new(now, wall);
         Self {
             clock,
+            clocks: Clocks::new(now, wall),
             excluded: [wall; 5],
             began: wall,
             former: None,
@@ -330,15 +334,36 @@ impl Ledger {
         self.clock.learn_date(asked, read, date);
     }
 
-    /// Whether the service's `Date` of an answer read at `read` shows that the monotonic clock
-    /// did not stand still since the service gave its time first.
-    pub(in crate::subscription) fn runs_with(&self, read: Instant, date: SystemTime) -> bool {
-        self.clock.is_given() && !self.is_ahead(read, date)
+    /// The newest answer that gave the service's time. See [`Clocks::learn`].
+    pub(in crate::subscription) fn learn(&mut self, newest: Option<Dated>) {
+        self.clocks.learn(newest, &mut self.clock);
     }
 
-    /// Whether it shows that the monotonic clock did stand still.
-    pub(in crate::subscription) fn is_ahead(&self, read: Instant, date: SystemTime) -> bool {
-        self.clock.is_given() && date >= add(self.clock.at(read).from, STOOD_STILL)
+    /// Looks for a jump of the wall clock, if it is time. See [`Clocks::compare`].
+    pub(in crate::subscription) fn find_jump(
+        &mut self,
+        now: Instant,
+        wall: SystemTime,
+        can_ask: bool,
+    ) -> Option<Finding> {
+        self.clocks.compare(now, wall, can_ask)
+    }
+
+    /// The service's answer after a jump. See [`Clocks::judged`].
+    pub(in crate::subscription) fn judge_jump(
+        &mut self,
+        now: Instant,
+        jumped: Duration,
+        asked: Instant,
+        has_address: bool,
+        answer: &Result<SubscriptionInfo>,
+    ) -> Verdict {
+        self.clocks.judged(now, jumped, asked, has_address, answer, &mut self.clock)
+    }
+
+    /// When [`find_jump`](Self::find_jump) is due.
+    pub(in crate::subscription) fn next_comparison(&self) -> Instant {
+        self.clocks.next()
     }
 
     /// The service's time now, or at another instant.

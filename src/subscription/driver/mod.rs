@@ -20,7 +20,6 @@ use tokio::time::{Instant, sleep_until};
 
 use super::calls::Calls;
 use super::cleanup::{Cleanup, END_WITHIN, Orphan};
-use super::clocks::Clocks;
 use super::continuity::{Interval, Ledger, Loss, Proof, Proven, Span};
 use super::ending::{self, Ended, Ending, Request, Shutdown, Start, Unread};
 use super::failover;
@@ -139,7 +138,6 @@ pub(in crate::subscription) struct Driver {
     recreated: Option<Recreated>,
     links: Links<Box<dyn Link>, AbortOnDrop>,
     calls: Calls,
-    clocks: Clocks,
     report: Report,
 }
 
@@ -194,7 +192,6 @@ impl Driver {
             recreated: None,
             links: Links::new(),
             calls: Calls::new(),
-            clocks: Clocks::new(now, setup.clock.wall()),
             report: Report::new(Ending::new(setup.ending, now + setup.settings.start_within)),
             setup,
         }
