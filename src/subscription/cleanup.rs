@@ -1,5 +1,6 @@
 //! Which subscriptions of ours may be at the service, and which have to be deleted there. Pure.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,8 +41,8 @@ pub(super) struct Cleanup {
     has_created: bool,
     /// The creations in flight.
     creating: Vec<Op>,
-    /// Until when a subscription may exist at the service whose id was never read.
-    unconfirmed_until: Option<Instant>,
+    /// Until when a subscription may exist at the service whose id was never read, by its route.
+    unconfirmed: BTreeMap<usize, Instant>,
     orphans: Orphans,
     /// Whether the subscription of the resume token needs no action.
     former_is_settled: bool,
@@ -60,7 +61,7 @@ impl Cleanup {
             leftovers,
             has_created: false,
             creating: Vec::new(),
-            unconfirmed_until: None,
+            unconfirmed: BTreeMap::new(),
             orphans: Orphans::default(),
             former_is_settled: false,
             is_deletion_unconfirmed: false,
@@ -82,20 +83,27 @@ impl Cleanup {
 
     /// A call ended, with an answer unless `is_ambiguous`. Returns whether it may have created a subscription whose id
     /// was never read. A listed one with the same filters may be another process's, so it is not touched (found 5.1).
-    pub(super) fn answered(&mut self, now: Instant, op: Op, is_ambiguous: bool, has_address: bool) -> bool {
+    pub(super) fn answered(
+        &mut self,
+        now: Instant,
+        op: Op,
+        route: usize,
+        is_ambiguous: bool,
+        has_address: bool,
+    ) -> bool {
         let before = self.creating.len();
         self.creating.retain(|creating| *creating != op);
         let is_unconfirmed = is_ambiguous && self.creating.len() < before;
         if is_unconfirmed {
             let life = if has_address { UNCONFIRMED_FOR } else { UNCONFIRMED_IN_SESSION_FOR };
-            self.unconfirmed_until = Some(now + life);
+            self.unconfirmed.insert(route, now + life);
         }
         is_unconfirmed
     }
 
-    /// The service has no other subscription of this session.
-    pub(super) fn is_only(&mut self) {
-        self.unconfirmed_until = None;
+    /// The service has no other subscription of this session, which every creation over the route was made in.
+    pub(super) fn is_only(&mut self, route: usize) {
+        self.unconfirmed.remove(&route);
     }
 
     /// The subscription is in use.
@@ -211,7 +219,7 @@ impl Cleanup {
 
     /// Whether nothing that this process created may remain at the service.
     pub(super) fn is_clean(&self, now: Instant) -> bool {
-        let is_confirmed = self.creating.is_empty() && self.unconfirmed_until.is_none_or(|until| until <= now);
+        let is_confirmed = self.creating.is_empty() && self.unconfirmed.values().all(|until| *until <= now);
         is_confirmed && self.orphans.is_empty()
     }
 
@@ -244,13 +252,15 @@ mod tests {
             cleanup.creates(1);
             cleanup.creates(2);
             assert!(cleanup.has_created());
-            assert!(!cleanup.answered(now, 3, true, has_address), "another call");
-            assert!(!cleanup.answered(now, 1, false, has_address), "it was answered");
+            assert!(!cleanup.answered(now, 3, 0, true, has_address), "another call");
+            assert!(!cleanup.answered(now, 1, 0, false, has_address), "it was answered");
             assert!(!cleanup.is_clean(now), "the other creation is in flight");
-            assert!(cleanup.answered(now, 2, true, has_address));
-            assert!(!cleanup.answered(now, 2, true, has_address), "it has ended");
+            assert!(cleanup.answered(now, 2, 0, true, has_address));
+            assert!(!cleanup.answered(now, 2, 0, true, has_address), "it has ended");
             assert!(!cleanup.is_clean(now + secs(life - 1)) && cleanup.is_clean(now + secs(life)), "{has_address}");
-            cleanup.is_only();
+            cleanup.is_only(1);
+            assert!(!cleanup.is_clean(now), "another route has other sessions");
+            cleanup.is_only(0);
             assert!(cleanup.is_clean(now));
         }
     }

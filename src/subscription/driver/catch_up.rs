@@ -686,7 +686,9 @@ impl Driver {
     pub(super) fn polls_end(&mut self, cause: GapCause) {
         let unsettled = self.recovery.unsettled();
         self.recovery.polled_since = None;
-        let Some((since, filters)) = unsettled else { return };
+        // The gap that begins here covers what lies behind the last answers of all sources.
+        let last = self.ledger.since(&Loss::ALL);
+        let Some((since, filters)) = unsettled.filter(|(since, _)| *since < last) else { return };
         let now = self.now().to;
         self.cut_filling();
         self.recovery.opened(&filters);

@@ -140,11 +140,11 @@ impl Driver {
         let Request { unread, delete, within, linger } = self.report.ending.request(how, phase, is_polled);
         match unread {
             Unread::Report(cause) => {
-                let gap = self.ledger.possible(Instant::now(), &[Loss::Read]);
-                let since = self.recovery.untold_since().map_or(gap.since, |untold| untold.min(gap.since));
                 if cause == GapCause::NotPolled {
                     self.polls_end(GapCause::NotPolled);
                 }
+                let gap = self.ledger.possible(Instant::now(), &[Loss::Read]);
+                let since = self.recovery.untold_since().map_or(gap.since, |untold| untold.min(gap.since));
                 self.end_unread(cause, Interval { since, ..gap });
             }
             Unread::Check => self.drain(),

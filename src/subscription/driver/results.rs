@@ -9,7 +9,9 @@ impl Driver {
         match done {
             Done::Lease { op, asked, result } => {
                 let is_ambiguous = result.as_ref().as_ref().is_err_and(|error| error.is_ambiguous());
-                if self.cleanup.answered(Instant::now(), op, is_ambiguous, self.setup.has_address) {
+                let route = self.routes.of(op);
+                let has_address = self.setup.routes.get(route).map_or(self.setup.has_address, |it| it.has_address);
+                if self.cleanup.answered(Instant::now(), op, route, is_ambiguous, has_address) {
                     tracing::warn!(
                         subscription = self.id_for_log(),
                         "a creation was not answered: the subscription that it may have made stays at the service until \
@@ -161,7 +163,7 @@ impl Driver {
             }
         };
         if info.is_only {
-            self.cleanup.is_only();
+            self.cleanup.is_only(self.routes.of(op));
         }
         let moved = self.held.moves_to(&lease);
         let first = self.held.lease().is_none();
