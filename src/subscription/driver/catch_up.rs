@@ -257,7 +257,7 @@ impl Driver {
     /// A gap that ends here, unless its events can be asked for first. A `Resumed` ends every gap before it, so none
     /// comes while the subscription is lost: what is missing now is asked for with what that loss left out.
     pub(super) fn end_gap(&mut self, since: Option<SystemTime>, recreated: Option<Recreated>) {
-        if self.ledger.open_since().is_some() {
+        if self.active.ledger.open_since().is_some() {
             return self.recovery.missing_since(since);
         }
         let mut unended = std::mem::take(&mut self.recovery.unended);
@@ -305,7 +305,7 @@ impl Driver {
             self.intake.forget_states();
             self.recovery.missing_since(since);
             self.recovery.plan.gap(Instant::now().into_std());
-        } else if self.ledger.open_since().is_some() {
+        } else if self.active.ledger.open_since().is_some() {
             self.recovery.unended.add(filters);
             self.recovery.missing_since(since);
         } else {
@@ -369,7 +369,7 @@ impl Driver {
                 unrecovered.push(open);
             }
         }
-        let at = self.ledger.latest(now);
+        let at = self.active.ledger.latest(now);
         Resumed { complete: unrecovered.is_empty(), at, recreated, unrecovered }
     }
 
@@ -428,8 +428,8 @@ impl Driver {
     }
 
     fn sync(&mut self, at: usize, turn: Turn, missed: bool) {
-        let since = self.recovery.since.into_iter().chain(self.ledger.open_since()).min();
-        let since = since.or_else(|| Some(self.ledger.since(&[Loss::There, Loss::Read]))).filter(|_| missed);
+        let since = self.recovery.since.into_iter().chain(self.active.ledger.open_since()).min();
+        let since = since.or_else(|| Some(self.active.ledger.since(&[Loss::There, Loss::Read]))).filter(|_| missed);
         let (asked, enrich) = (self.now().from, self.setup.enrich);
         let Some(source) = self.recovery.sources.get_mut(at) else { return };
         source.asked.get_or_insert(asked);
@@ -613,7 +613,7 @@ impl Driver {
         // Within another gap it has no separate end, which would be the end of both.
         let around = match &mut self.recovery.ending {
             Some(ending) => Some(&mut ending.unended),
-            None => self.ledger.open_since().map(|_| &mut self.recovery.unended),
+            None => self.active.ledger.open_since().map(|_| &mut self.recovery.unended),
         };
         match around {
             Some(around) => {
@@ -631,7 +631,7 @@ impl Driver {
 
     /// Reports what polls can find only in part as missing, from the beginning.
     pub(super) fn tell_what_polls_leave_out(&mut self) {
-        let since = self.ledger.earliest(self.ledger.since(&[Loss::Read]));
+        let since = self.active.ledger.earliest(self.active.ledger.since(&[Loss::Read]));
         if let Some(gap) = self.left_out(since) {
             self.intake.queue_mut().push_marker(Delivery::Gap(gap));
         }
@@ -646,7 +646,7 @@ impl Driver {
 
     /// What polls leave out is missing for as long as they replace push: beyond the end of any gap.
     fn left_out_from(&mut self, end: SystemTime) -> Option<Gap> {
-        self.left_out(self.ledger.earliest(self.now().from).min(end))
+        self.left_out(self.active.ledger.earliest(self.now().from).min(end))
     }
 
     fn left_out(&mut self, since: SystemTime) -> Option<Gap> {
@@ -687,7 +687,7 @@ impl Driver {
         let unsettled = self.recovery.unsettled();
         self.recovery.polled_since = None;
         // The gap that begins here covers what lies behind the last answers of all sources.
-        let last = self.ledger.since(&Loss::ALL);
+        let last = self.active.ledger.since(&Loss::ALL);
         let Some((since, filters)) = unsettled.filter(|(since, _)| *since < last) else { return };
         let now = self.now().to;
         self.cut_filling();
@@ -695,8 +695,8 @@ impl Driver {
         self.intake.queue_mut().push_marker(Delivery::Gap(Gap {
             cause,
             certainty: Certainty::Possible,
-            since: Some(self.ledger.earliest(since)),
-            until: Some(self.ledger.latest(now)),
+            since: Some(self.active.ledger.earliest(since)),
+            until: Some(self.active.ledger.latest(now)),
             lost: None,
             filters,
         }));
@@ -705,8 +705,8 @@ impl Driver {
     /// Without push, everything up to the last answers of all sources is read.
     fn prove_polled(&mut self) {
         if let Some(upto) = self.recovery.good_since().filter(|_| self.setup.polls) {
-            self.recovery.polled_since.get_or_insert_with(|| self.ledger.since(&[Loss::Read]));
-            self.ledger.prove(Instant::now(), Proof::Polled { upto });
+            self.recovery.polled_since.get_or_insert_with(|| self.active.ledger.since(&[Loss::Read]));
+            self.active.ledger.prove(Instant::now(), Proof::Polled { upto });
         }
     }
 

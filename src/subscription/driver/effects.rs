@@ -28,9 +28,13 @@ impl Driver {
                     self.on_lease(op, |control, op, id| ops::delete(control, op, id, within, look));
                 }
                 Effect::DeleteFormer => {
-                    if let Some(former) = self.held.take() {
-                        let orphan =
-                            self.cleanup.unused(Instant::now(), self.routes.leased(), former.id, self.held.granted());
+                    if let Some(former) = self.active.held.take() {
+                        let orphan = self.cleanup.unused(
+                            Instant::now(),
+                            self.routes.leased(),
+                            former.id,
+                            self.active.held.granted(),
+                        );
                         self.delete_orphans(orphan);
                     }
                 }
@@ -38,7 +42,7 @@ impl Driver {
                 Effect::OpenLink { link } => self.open(link),
                 Effect::CloseLink { link } => self.close(link),
                 Effect::FormerLinkLost => {
-                    let gap = self.ledger.former(Instant::now());
+                    let gap = self.active.ledger.former(Instant::now());
                     self.tell_gap(GapCause::AddressMoved, gap);
                 }
                 Effect::Gap(cause) => self.gap(cause),
@@ -77,19 +81,14 @@ impl Driver {
     }
 
     pub(super) fn prune(&mut self, op: Op) {
-        let ids = self.cleanup.to_prune(self.held.id());
+        let ids = self.cleanup.to_prune(self.active.id());
         self.calls.start(ops::prune(self.setup.control.clone(), op, ids));
     }
 
-    pub(super) fn adopted_id(&self) -> Option<&SubscriptionId> {
-        self.setup.resume.as_ref().map(|token| &token.subscription_id).or(self.setup.adopt.as_ref())
-    }
-
     pub(super) fn adopt(&mut self, op: Op) {
-        if let Some(id) = self.adopted_id().cloned() {
-            let from = self.setup.resume.as_ref().and_then(|token| token.cursor.clone());
-            let adopt = self.calls.watched(ops::adopt(self.setup.control.clone(), op, id, from));
-            self.calls.start_passing(adopt);
+        if let Some((id, from)) = self.active.to_adopt() {
+            let adopt = ops::adopt(self.setup.control.clone(), op, id.clone(), from.cloned());
+            self.calls.start_passing(self.calls.watched(adopt));
         }
     }
 
@@ -105,13 +104,13 @@ impl Driver {
     }
 
     fn upkeep(&mut self, op: Op, call: impl FnOnce(Arc<dyn ControlPlane>, Op, SubscriptionId) -> Pending) {
-        if let Some(lease) = self.held.lease() {
+        if let Some(lease) = self.active.held.lease() {
             self.calls.start_passing(call(self.setup.control.clone(), op, lease.id.clone()));
         }
     }
 
     pub(super) fn on_lease(&mut self, op: Op, call: impl FnOnce(Arc<dyn ControlPlane>, Op, SubscriptionId) -> Pending) {
-        if let Some(lease) = self.held.lease() {
+        if let Some(lease) = self.active.held.lease() {
             self.calls.start(call(self.control_of(self.routes.leased()), op, lease.id.clone()));
         }
     }
@@ -119,7 +118,8 @@ impl Driver {
     /// Whether to audit the subscription before it is deleted: once, if a reader can receive a gap, and none is open
     /// already.
     fn looks_before_the_end(&mut self) -> bool {
-        let asks = self.report.ending.has_reader_at_end() && !self.setup.polls && self.ledger.open_since().is_none();
+        let asks =
+            self.report.ending.has_reader_at_end() && !self.setup.polls && self.active.ledger.open_since().is_none();
         self.cleanup.audits(asks)
     }
 
@@ -146,14 +146,14 @@ impl Driver {
     }
 
     pub(super) fn open(&mut self, link: LinkId) {
-        let Some(lease) = self.held.lease() else { return };
+        let Some(lease) = self.active.held.lease() else { return };
         let target = Target {
             subscription_id: lease.id.clone(),
             address: lease.address.clone(),
             subscriber_key: lease.subscriber_key.clone(),
             user_id: None,
-            cursor: self.cursor.clone().unwrap_or_else(|| Cursor::at(self.setup.clock.wall())),
-            last_good: self.ledger.read_at(),
+            cursor: self.active.cursor().cloned().unwrap_or_else(|| Cursor::at(self.setup.clock.wall())),
+            last_good: self.active.ledger.read_at(),
         };
         let opening = ops::open(self.setup.control.clone(), self.setup.transport.clone(), link, target);
         let (call, abort) = ops::abortable(self.calls.watched(opening));
@@ -188,28 +188,28 @@ impl Driver {
         match before {
             Ok(info) if lease::is_served(&info) => {}
             Ok(_) => {
-                let gap = Interval { certainty: Certainty::Certain, ..self.ledger.possible(now, &losses) };
+                let gap = Interval { certainty: Certainty::Certain, ..self.active.ledger.possible(now, &losses) };
                 self.end_unread(GapCause::SubscriptionInactive, gap);
             }
             // The end of the deletion opens the gap.
             Err(_) if gone => {}
             Err(error) if error.status() == Some(404) => {
-                let gap = Interval { certainty: Certainty::Certain, ..self.ledger.possible(now, &losses) };
+                let gap = Interval { certainty: Certainty::Certain, ..self.active.ledger.possible(now, &losses) };
                 self.end_unread(GapCause::SubscriptionGone, gap);
             }
             Err(error) => {
                 tracing::debug!(%error, subscription = self.id_for_log(), "not known to be served until the end");
-                let gap = self.ledger.possible(now, &losses);
+                let gap = self.active.ledger.possible(now, &losses);
                 self.end_unread(GapCause::EndedOffline, gap);
             }
         }
     }
 
     pub(super) fn drained(&mut self) {
-        let (now, ledger) = (Instant::now(), &self.ledger);
+        let (now, ledger) = (Instant::now(), &self.active.ledger);
         let Some(Drained { link, is_read }) = self.links.drained(now, |asked| ledger.is_read(asked)) else { return };
         if !is_read {
-            let gap = self.ledger.possible(now, &[Loss::Read]);
+            let gap = self.active.ledger.possible(now, &[Loss::Read]);
             self.end_unread(GapCause::EndedOffline, gap);
         }
         if self.report.ending.has_ended() {
@@ -236,7 +236,7 @@ impl Driver {
 
     pub(super) fn gap(&mut self, cause: Cause) {
         // The subscription may have been gone before the event that made its replacement necessary.
-        let since = self.ledger.open(&Loss::REPLACED);
+        let since = self.active.ledger.open(&Loss::REPLACED);
         let cause = match cause {
             Cause::Expired => GapCause::LeaseExpired,
             Cause::Gone => GapCause::SubscriptionGone,
@@ -248,18 +248,18 @@ impl Driver {
         };
         tracing::info!(cause = cause.as_str(), subscription = self.id_for_log(), "events are being missed");
         let certainty = if cause == GapCause::TransportChanged { Certainty::Possible } else { Certainty::Certain };
-        let until = self.is_ending().then(|| self.ledger.latest(self.now().to));
+        let until = self.is_ending().then(|| self.active.ledger.latest(self.now().to));
         let filters = self.filters.since(since).to_vec();
         self.fill_with_next();
         self.recovery.plan.put_off();
         self.recovery.opened(&filters);
-        let gap = Gap { cause, certainty, since: Some(self.ledger.earliest(since)), until, lost: None, filters };
+        let gap = Gap { cause, certainty, since: Some(self.active.ledger.earliest(since)), until, lost: None, filters };
         self.intake.queue_mut().push_marker(Delivery::Gap(gap));
     }
 
     /// The service's time.
     pub(super) fn now(&self) -> Span {
-        self.ledger.time(Instant::now())
+        self.active.ledger.time(Instant::now())
     }
 
     fn is_ending(&self) -> bool {
@@ -268,8 +268,8 @@ impl Driver {
 
     pub(super) fn resumed(&mut self) {
         tracing::info!(subscription = self.id_for_log(), "events arrive again");
-        let recreated = self.recreated.take();
-        let gap = self.ledger.close(Instant::now());
+        let recreated = self.active.take_recreated();
+        let gap = self.active.ledger.close(Instant::now());
         self.end_gap(Some(gap.since), recreated);
     }
 
@@ -277,7 +277,7 @@ impl Driver {
     /// answers.
     pub(super) fn reported(&self, cause: GapCause, Interval { since, until, certainty }: Interval) -> Gap {
         let filters = self.filters.since(since).to_vec();
-        let (since, until) = (Some(self.ledger.earliest(since)), Some(self.ledger.latest(until)));
+        let (since, until) = (Some(self.active.ledger.earliest(since)), Some(self.active.ledger.latest(until)));
         Gap { cause, certainty, since, until, lost: None, filters }
     }
 
@@ -295,7 +295,7 @@ impl Driver {
         tracing::info!(?end, subscription = self.id_for_log(), "the subscription has ended");
         let Ended { began, within, leaves_orphan } = self.report.ending.ended(end);
         self.links.end();
-        if let Some(lease) = self.held.lease() {
+        if let Some(lease) = self.active.held.lease() {
             self.cleanup.ended(&lease.id, leaves_orphan);
         }
         self.filters.end();

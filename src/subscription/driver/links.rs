@@ -59,7 +59,7 @@ impl Driver {
             Ok(LinkEvent::At(cursor)) => self.at(place, cursor),
             Ok(LinkEvent::Answered { asked }) => {
                 let is_read = self.links.is_read(id, asked)
-                    && (self.links.is_present(place) || self.ledger.is_former_read(asked));
+                    && (self.links.is_present(place) || self.active.ledger.is_former_read(asked));
                 self.give(if is_read { Input::LinkRead { link: id } } else { Input::LinkAlive { link: id } });
                 self.answered(place, asked);
             }
@@ -98,7 +98,7 @@ impl Driver {
     /// A position does not prove that the subscription delivers.
     fn at(&mut self, place: Epoch, cursor: Cursor) {
         if self.links.is_present(place) {
-            self.cursor = Some(cursor);
+            self.active.read_to(cursor);
             self.push_mark();
         }
     }
@@ -107,24 +107,24 @@ impl Driver {
     pub(super) fn push_mark(&mut self) {
         let alone = self.links.listen_at_present_only();
         if alone {
-            self.ledger.leave_former();
+            self.active.ledger.leave_former();
         }
-        if let Some((place, cursor)) = self.listening.clone().zip(self.cursor.clone()).filter(|_| alone) {
-            self.intake.queue_mut().push_mark(Mark { cursor, place, proven: self.ledger.proven() });
+        if let Some(mark) = self.active.mark().filter(|_| alone) {
+            self.intake.queue_mut().push_mark(mark);
         }
     }
 
     /// The peer answered over the link to a question that was sent at `asked`.
     pub(super) fn answered(&mut self, place: Epoch, asked: Instant) {
         if self.links.is_present(place) {
-            self.ledger.prove(Instant::now(), Proof::Reply { asked });
+            self.active.ledger.prove(Instant::now(), Proof::Reply { asked });
             self.push_mark();
         }
     }
 
     pub(super) fn continued(&mut self, place: Epoch, asked: Instant, read_to_end: bool, buffer: usize) {
         let is_present = self.links.is_present(place);
-        if let Some(gap) = self.ledger.continued(Instant::now(), asked, read_to_end, buffer, is_present) {
+        if let Some(gap) = self.active.ledger.continued(Instant::now(), asked, read_to_end, buffer, is_present) {
             self.tell_gap(GapCause::ConnectionBroken, gap);
         }
     }
@@ -144,23 +144,24 @@ impl Driver {
             // The buffer still held events that were read before: it lost nothing (found 2.5).
             Some(PossibleLoss::BufferFull { .. }) if known => {}
             Some(PossibleLoss::BufferFull { events }) => {
-                let gap = self.ledger.pushed_out(now, frames.first().and_then(|first| first.sent_at), is_present);
+                let gap =
+                    self.active.ledger.pushed_out(now, frames.first().and_then(|first| first.sent_at), is_present);
                 self.tell_gap(GapCause::ServiceBufferFull { events }, gap);
             }
             Some(PossibleLoss::BufferAged { pause }) => {
-                let gap = self.ledger.aged(now, is_present);
+                let gap = self.active.ledger.aged(now, is_present);
                 self.tell_gap(GapCause::ServiceBufferAged { pause }, gap);
             }
             Some(PossibleLoss::RegionChanged) => {
-                let gap = self.ledger.possible(now, &[Loss::Read, Loss::Buffer]);
+                let gap = self.active.ledger.possible(now, &[Loss::Read, Loss::Buffer]);
                 self.tell_gap(GapCause::RegionChanged, gap);
             }
             Some(PossibleLoss::Overflow { .. }) => {
-                let gap = self.ledger.possible(now, &[Loss::Read]);
+                let gap = self.active.ledger.possible(now, &[Loss::Read]);
                 self.tell_gap(GapCause::Overflow, gap);
             }
             Some(PossibleLoss::Unreadable) => {
-                let gap = self.ledger.possible(now, &[Loss::Read]);
+                let gap = self.active.ledger.possible(now, &[Loss::Read]);
                 self.tell_gap(GapCause::Unreadable, gap);
             }
             None => {}
@@ -169,13 +170,15 @@ impl Driver {
         let is_retained = matches!(coverage, Coverage::Cut { .. });
         for frame in frames {
             let sent = frame.sent_at;
-            if let Some((gap, events)) = self.ledger.counted(now, sent, is_present) {
+            if let Some((gap, events)) = self.active.ledger.counted(now, sent, is_present) {
                 self.tell_gap(GapCause::ServiceBufferFull { events }, gap);
             }
-            let emitted = self.ledger.emitted(now, sent);
+            let emitted = self.active.ledger.emitted(now, sent);
             self.intake.arrived(now, frame, emitted, &self.filters.since(emitted.from));
             if is_present && let Some(sent) = sent {
-                self.ledger.prove(now, if is_retained { Proof::Retained { sent } } else { Proof::Event { sent } });
+                self.active
+                    .ledger
+                    .prove(now, if is_retained { Proof::Retained { sent } } else { Proof::Event { sent } });
             }
         }
         if !is_present {
@@ -185,13 +188,13 @@ impl Driver {
         match coverage {
             Coverage::Pushed => {}
             // Events that it may have cut off are reported, or known to be read.
-            Coverage::Whole { asked } => self.ledger.prove(now, Proof::Answer { asked, cursor: at }),
+            Coverage::Whole { asked } => self.active.ledger.prove(now, Proof::Answer { asked, cursor: at }),
             Coverage::Cut { asked } if loss.is_some() => {
-                self.ledger.prove(now, Proof::Answer { asked, cursor: at });
+                self.active.ledger.prove(now, Proof::Answer { asked, cursor: at });
             }
-            Coverage::Cut { asked } => self.ledger.prove(now, Proof::CutAnswer { asked, cursor: at }),
+            Coverage::Cut { asked } => self.active.ledger.prove(now, Proof::CutAnswer { asked, cursor: at }),
         }
-        self.cursor = Some(cursor);
+        self.active.read_to(cursor);
         self.push_mark();
     }
 }

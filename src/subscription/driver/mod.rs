@@ -18,14 +18,15 @@ use futures_util::future::select_all;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
+use super::active::{Active, Address, Described, Former, Handover};
 use super::calls::Calls;
 use super::cleanup::{Cleanup, END_WITHIN, Orphan};
-use super::continuity::{Interval, Ledger, Loss, Proof, Proven, Span};
+use super::continuity::{Interval, Loss, Proof, Proven, Span};
 use super::ending::{self, Ended, Ending, Request, Shutdown, Start, Unread};
 use super::failover;
 use super::filters::{Changed, Filters};
 use super::intake::{Admitted, Intake};
-use super::lease::{self, Held, Lease};
+use super::lease::{self, Lease};
 use super::links::Links;
 use super::machine::{self, Cause, Effect, End, Input, LinkId, Machine, Op, Settings};
 use super::ops::{self, AbortOnDrop, Asked, Done, Pending};
@@ -126,16 +127,10 @@ pub(in crate::subscription) struct Driver {
     machine: Machine,
     intake: Intake,
     recovery: Recovery,
-    held: Held,
-    /// The present address, as in a resume token.
-    listening: Option<Arc<Place>>,
-    /// Since when events may be missing.
-    ledger: Ledger,
+    active: Active,
     filters: Filters<oneshot::Sender<Result<()>>>,
     cleanup: Cleanup,
     routes: Routes,
-    cursor: Option<Cursor>,
-    recreated: Option<Recreated>,
     links: Links<Box<dyn Link>, AbortOnDrop>,
     calls: Calls,
     report: Report,
@@ -174,22 +169,14 @@ pub(in crate::subscription) fn run(setup: Setup, mut ports: Ports) -> impl Futur
 impl Driver {
     fn new(mut setup: Setup) -> Self {
         let now = Instant::now();
-        let mut ledger = Ledger::new(now, setup.clock.wall());
-        if let Some(token) = &setup.resume {
-            ledger.restore(&token.proven);
-        }
         Self {
             machine: Machine::new(setup.settings.clone(), setup.seed),
             intake: Intake::new(setup.queue_bytes, setup.dedup_window, setup.resume.as_ref(), now),
             recovery: Recovery::new(&setup, now),
-            held: Held::default(),
-            listening: None,
-            ledger,
+            active: Active::new(now, setup.clock.wall(), setup.resume.take(), setup.adopt.take()),
             filters: Filters::new(std::mem::take(&mut setup.filters)),
             cleanup: Cleanup::new(setup.registry.clone(), std::mem::take(&mut setup.leftovers)),
             routes: Routes::new(setup.failover, setup.routes.len()),
-            cursor: None,
-            recreated: None,
             links: Links::new(),
             calls: Calls::new(),
             report: Report::new(Ending::new(setup.ending, now + setup.settings.start_within)),
@@ -200,7 +187,7 @@ impl Driver {
     async fn run(&mut self, ports: &mut Ports) {
         #[cfg(test)]
         let mut turns = tests::Turns::new(Instant::now());
-        self.give(Input::Start { adopt: self.adopted_id().is_some() });
+        self.give(Input::Start { adopt: self.active.to_adopt().is_some() });
         loop {
             self.carry_out();
             self.fail_over();
@@ -252,7 +239,7 @@ impl Driver {
     }
 
     fn take_in(&mut self, woken: Woken) {
-        self.ledger.compare_clocks(Instant::now(), self.setup.clock.wall());
+        self.active.ledger.compare_clocks(Instant::now(), self.setup.clock.wall());
         self.learn_time();
         match woken {
             Woken::Shutdown(Some(how)) => self.shut_down(how),

@@ -38,7 +38,7 @@ impl Driver {
     fn check_key(&mut self) {
         // At the end nothing waits. Without a lease, or an address, there is no key to ask for.
         let is_held = self.machine.expires_at().is_some() && self.setup.has_address;
-        let lease = self.held.lease().filter(|_| is_held && !self.report.ending.has_begun());
+        let lease = self.active.held.lease().filter(|_| is_held && !self.report.ending.has_begun());
         let must_ask = self.intake.needs_key(Instant::now(), lease.is_some(), self.machine.is_renewing());
         let Some(lease) = lease.filter(|_| must_ask) else { return };
         if self.setup.control.rate_budget().is_none_or(|budget| budget.has_room_to_look()) {
@@ -51,7 +51,7 @@ impl Driver {
     /// Events that no key decrypts are a possible gap, which begins with the last decrypted event.
     fn report_undecrypted(&mut self) {
         let Some(span) = self.intake.undecrypted_due(Instant::now(), self.report.ending.has_begun()) else { return };
-        let interval = self.ledger.unopened(span);
+        let interval = self.active.ledger.unopened(span);
         let gap = self.reported(GapCause::KeyUnknown, interval);
         self.refill(Some(interval.since), gap.filters.clone());
         self.intake.queue_mut().push_first(Item::Marker(Delivery::Gap(gap)));
@@ -76,7 +76,7 @@ impl Driver {
             Delivery::Notification(notification) => {
                 self.learn_owner(notification);
                 if let Some(sent) = sent {
-                    self.ledger.prove(now, Proof::Decrypted { sent });
+                    self.active.ledger.prove(now, Proof::Decrypted { sent });
                 }
                 let event = self.intake.owned(notification);
                 is_copy = !self.routes.admit(&event, now);
@@ -106,9 +106,8 @@ impl Driver {
     /// The first event that names its extension shows what `~` stands for.
     pub(super) fn learn_owner(&mut self, notification: &Notification) {
         let written = || self.filters.own_extension(&[notification.event_uri()]);
-        let owner = self.intake.learn_owner(|| notification.owner_id().cloned().or_else(written));
-        if let Some((place, owner)) = self.listening.as_mut().zip(owner) {
-            Arc::make_mut(place).owner = Some(owner.clone());
+        if let Some(owner) = self.intake.learn_owner(|| notification.owner_id().cloned().or_else(written)) {
+            self.active.learn_owner(owner);
         }
     }
 
@@ -143,7 +142,7 @@ impl Driver {
                 if cause == GapCause::NotPolled {
                     self.polls_end(GapCause::NotPolled);
                 }
-                let gap = self.ledger.possible(Instant::now(), &[Loss::Read]);
+                let gap = self.active.ledger.possible(Instant::now(), &[Loss::Read]);
                 let since = self.recovery.untold_since().map_or(gap.since, |untold| untold.min(gap.since));
                 self.end_unread(cause, Interval { since, ..gap });
             }
@@ -166,7 +165,7 @@ impl Driver {
 
     pub(super) fn discard_queue(&mut self) {
         if let Some(Discarded { since, certainty, lost }) = self.intake.queue_mut().discard() {
-            let (cause, until) = (GapCause::Discarded, Some(self.ledger.latest(self.now().to)));
+            let (cause, until) = (GapCause::Discarded, Some(self.active.ledger.latest(self.now().to)));
             let filters = self.filters.since(since.unwrap_or(SystemTime::UNIX_EPOCH)).to_vec();
             let gap = Gap { cause, certainty, since, until, lost, filters };
             self.intake.queue_mut().push_marker(Delivery::Gap(gap));
@@ -222,7 +221,7 @@ impl Driver {
         let mut calls = std::mem::replace(&mut self.calls, Calls::new()).without_passing();
         let mut held = self.routes.retired(|_| false);
         if self.report.ending.deletes_when_dropped() {
-            held.extend(self.held.lease().map(|lease| (self.routes.leased(), lease.id.clone())));
+            held.extend(self.active.held.lease().map(|lease| (self.routes.leased(), lease.id.clone())));
         }
         held.iter().for_each(|(route, id)| calls.start(ops::discard(self.control_of(*route), id.clone())));
         let (control, registry) = (self.setup.control.clone(), self.setup.registry.clone());
@@ -251,7 +250,7 @@ impl Driver {
         let facts = Facts {
             phase: self.machine.phase(),
             transport: self.setup.transport.kind(),
-            id: self.held.id(),
+            id: self.active.id(),
             expires_at: self.machine.expires_at(),
             failed_attempts: self.machine.failed_attempts(),
             is_polling: self.recovery.plan.is_polling(now.into_std()),

@@ -56,7 +56,7 @@ impl Driver {
     /// The answer about the key of events that no known one decrypts.
     fn key_answered(&mut self, id: &SubscriptionId, result: Result<SubscriptionInfo>) {
         let now = Instant::now();
-        let Some(lease) = self.held.lease().filter(|lease| lease.id == *id) else {
+        let Some(lease) = self.active.held.lease().filter(|lease| lease.id == *id) else {
             return self.intake.key_outdated();
         };
         match result {
@@ -86,7 +86,7 @@ impl Driver {
     /// serving it since the last audit.
     fn looked_back(&mut self, taken_over: Instant, result: Result<SubscriptionInfo>) {
         let (cause, certainty) = match result {
-            Ok(info) if lease::is_served(&info) => return self.ledger.confirm_superseded(),
+            Ok(info) if lease::is_served(&info) => return self.active.ledger.confirm_superseded(),
             Ok(_) => (GapCause::SubscriptionInactive, Certainty::Certain),
             Err(error) if error.status() == Some(404) => (GapCause::SubscriptionGone, Certainty::Certain),
             Err(error) => {
@@ -94,7 +94,7 @@ impl Driver {
                 (GapCause::SubscriptionGone, Certainty::Possible)
             }
         };
-        if let Some(gap) = self.ledger.superseded(taken_over) {
+        if let Some(gap) = self.active.ledger.superseded(taken_over) {
             self.tell_gap(cause, Interval { certainty, ..gap });
         }
     }
@@ -103,7 +103,7 @@ impl Driver {
         let call = FailedCall {
             phase: self.machine.phase(),
             transport: self.setup.transport.kind(),
-            has_worked: self.held.lease().is_some() && self.routes.has_lease(),
+            has_worked: self.active.held.lease().is_some() && self.routes.has_lease(),
             is_renewing: self.machine.is_renewing(),
         };
         let (error, disposition) = self.report.failures.call(Instant::now(), error, call);
@@ -112,7 +112,7 @@ impl Driver {
             return self.note(error);
         }
         // The subscription that was to be continued is gone.
-        if self.held.lease().is_none() && error.status() == Some(404) {
+        if self.active.held.lease().is_none() && error.status() == Some(404) {
             self.cleanup.former_is_settled();
         }
         let unclear = error.is_ambiguous();
@@ -133,13 +133,13 @@ impl Driver {
         }
         if !self.machine.expects(op) {
             // The result of an abandoned call. It names another subscription than the present one: an orphan.
-            if !self.held.is_of(&info.id) {
+            if !self.active.held.is_of(&info.id) {
                 self.too_late(op, info.id);
             }
             return;
         }
         // A subscription that the user named and that was never ours is not deleted.
-        let ours = self.held.lease().is_some() || self.cleanup.has_created();
+        let ours = self.active.held.lease().is_some() || self.cleanup.has_created();
         if !lease::is_served(&info) {
             self.note(Error::new(ErrorKind::Rejected, "the service does not serve the subscription"));
             if ours {
@@ -147,12 +147,12 @@ impl Driver {
             }
             return self.give(Input::Inactive { op });
         }
-        let read = self.held.read(&info, self.setup.transport.kind(), self.setup.has_address);
+        let read = self.active.held.read(&info, self.setup.transport.kind(), self.setup.has_address);
         let lease = match read {
             Ok(lease) => lease,
             Err(error) => {
                 // Another process had it over another transport: it was ours, and is of no use to this one.
-                let taken_up = !ours && self.setup.resume.is_some();
+                let taken_up = !ours && self.active.is_resumed();
                 if ours || taken_up {
                     self.orphan(self.routes.current(), info.id);
                 }
@@ -165,17 +165,22 @@ impl Driver {
         if info.is_only {
             self.cleanup.is_only(self.routes.of(op));
         }
-        let moved = self.held.moves_to(&lease);
-        let first = self.held.lease().is_none();
+        let moved = self.active.held.moves_to(&lease);
+        let first = self.active.held.lease().is_none();
         let key = self.intake.learn_key(&info.delivery_mode);
         let asked_for = self.setup.expires_in.map(Duration::from_secs);
         let left = self.machine.looks_at().map(|end| end.saturating_duration_since(asked.at.into_std()));
-        let lifetime = self.held.lifetime(&info, asked_for, left, self.setup.clock.wall());
+        let lifetime = self.active.held.lifetime(&info, asked_for, left, self.setup.clock.wall());
         self.report.failures.call_succeeded();
         if let Some(date) = info.answered_at {
-            self.ledger.learn_date(asked.at, Instant::now(), date);
+            self.active.ledger.learn_date(asked.at, Instant::now(), date);
         }
-        self.replace_lease(takes_over, lease, &info, asked);
+        let handover = match (takes_over, self.routes.has_lease()) {
+            (true, _) => Handover::TakesOver,
+            (false, false) => Handover::Switched,
+            (false, true) => Handover::Plain,
+        };
+        self.replace_lease(handover, lease, &info, asked);
         self.give(Input::Leased { op, requested_at: asked.at.into_std(), lifetime, moved });
         if let Err(error) = key {
             self.bad_key(error, first);
@@ -187,7 +192,7 @@ impl Driver {
     /// The service granted an abandoned creation.
     pub(super) fn too_late(&mut self, op: Op, id: SubscriptionId) {
         if !self.report.ending.keeps_subscription() {
-            let orphan = self.cleanup.unused(Instant::now(), self.routes.of(op), id, self.held.granted());
+            let orphan = self.cleanup.unused(Instant::now(), self.routes.of(op), id, self.active.held.granted());
             self.delete_orphans(orphan);
         }
     }
@@ -202,154 +207,60 @@ impl Driver {
         }
     }
 
-    pub(super) fn replace_lease(&mut self, takes_over: bool, lease: Lease, info: &SubscriptionInfo, asked: Asked) {
-        let resumed = self.setup.resume.take_if(|_| self.held.lease().is_none());
-        let adopted = self.setup.adopt.take();
-        let has_switched = !self.routes.has_lease();
-        match self.held.take() {
-            // It delivers until its link is closed; then it is deleted.
-            Some(before) if (takes_over || has_switched) && before.id != lease.id => {
-                if has_switched {
-                    let old = self.recreated.take().map_or_else(|| before.id.clone(), |recreated| recreated.old);
-                    self.recreated = Some(Recreated { old, new: lease.id.clone() });
-                }
-                if takes_over {
-                    self.ledger.supersede();
-                    self.calls.start_passing(ops::look_back(
-                        self.control_of(self.routes.leased()),
-                        before.id.clone(),
-                        asked.at,
-                    ));
-                }
-                self.routes.retire(self.links.epoch(), before.id);
-                self.move_cursor(lease::before_first_event(info, asked.wall));
-            }
-            Some(before) if before.id != lease.id => {
-                self.orphan(self.routes.leased(), before.id.clone());
-                // Lost again before events arrived: the gap is still the first one's.
-                let old = self.recreated.take().map_or(before.id, |recreated| recreated.old);
-                self.recreated = Some(Recreated { old, new: lease.id.clone() });
-                self.move_cursor(lease::before_first_event(info, asked.wall));
-            }
-            // It moved at some time since the address was last confirmed, which may have been long before this answer
-            // was requested (found 1.4).
-            Some(before) if !before.same_place(&lease) => {
-                let confirmed = lease::head_start(self.ledger.since(&[Loss::Address]));
-                // By the transport's own clock, should this machine's be ahead: it was confirmed at most a lifetime
-                // before the last answer. At a new address nothing is older.
-                let lifetime = self.held.longest_lifetime();
-                let read = self.cursor.as_ref().and_then(|at| at.time().checked_sub(lifetime));
-                self.move_cursor(read.map_or(confirmed, |read| read.min(confirmed)));
-            }
-            Some(_) => {}
-            None => self.first_cursor(&lease, info, asked, resumed, adopted),
-        }
-        self.routes.granted(&lease.id, info.creation_time.as_ref().and_then(Timestamp::system_time));
-        if !info.remembered {
-            self.ledger.prove(Instant::now(), Proof::Described { asked: asked.at });
-        }
-        self.cleanup.in_use(&lease.id);
+    fn replace_lease(&mut self, handover: Handover, lease: Lease, info: &SubscriptionInfo, asked: Asked) {
+        let (now, id) = (Instant::now(), lease.id.clone());
         self.intake.learn_owner(|| self.filters.own_extension(&lease.filters));
-        let (id, fingerprint) = (lease.id.clone(), lease.fingerprint());
-        let place = Arc::new(Place { id, fingerprint, owner: self.intake.owner().cloned() });
-        if self.listening.is_none() {
-            // Nothing was read yet, and a restart begins where this does.
-            let cursor = self.cursor.clone().unwrap_or_else(|| Cursor::at(asked.wall));
-            self.intake.queue_mut().push_mark(Mark { cursor, place: place.clone(), proven: self.ledger.proven() });
-        }
-        let first = self.listening.is_none();
-        self.listening = Some(place);
-        self.held.hold(lease);
-        if !first {
-            self.push_mark();
-        }
-        if first {
-            self.tell_what_polls_leave_out();
-        }
-    }
-
-    /// Continues at a new address, from a time before its first event. Not from the position at the former address:
-    /// that may lie behind that event, if the former link was answered while the address moved.
-    pub(super) fn move_cursor(&mut self, made_before: SystemTime) {
-        self.cursor = Some(Cursor::at(made_before));
-        self.ledger.relocate();
-        // An answer of the peer proves nothing about events in transit there.
-        self.links.leave(Instant::now()).for_each(|link| link.check());
-    }
-
-    pub(super) fn first_cursor(
-        &mut self,
-        lease: &Lease,
-        info: &SubscriptionInfo,
-        asked: Asked,
-        resumed: Option<ResumeToken>,
-        adopted: Option<SubscriptionId>,
-    ) {
-        self.links.begin();
-        if resumed.is_none() {
-            self.ledger.begin(asked.at);
-        }
-        let made = lease::before_first_event(info, asked.wall);
-        match resumed {
-            Some(token) if token.subscription_id == lease.id => self.resume_at(token, lease, made),
-            Some(ResumeToken { subscription_id, .. }) => {
-                let orphan = self.cleanup.former(
-                    Instant::now(),
-                    self.routes.current(),
-                    subscription_id.clone(),
-                    self.held.granted(),
-                );
+        let (has_address, owner) = (self.setup.has_address, self.intake.owner().cloned());
+        let succession = self.active.leased(now, lease, Described { info, asked, handover, has_address, owner });
+        match succession.former {
+            Some(Former::TakenOver(former)) => {
+                let control = self.control_of(self.routes.leased());
+                self.calls.start_passing(ops::look_back(control, former.clone(), asked.at));
+                self.routes.retire(self.links.epoch(), former);
+            }
+            Some(Former::Left(former)) => self.routes.retire(self.links.epoch(), former),
+            Some(Former::Lost(former)) => self.orphan(self.routes.leased(), former),
+            Some(Former::OfToken(former)) => {
+                let orphan = self.cleanup.former(now, self.routes.current(), former, self.active.held.granted());
                 self.delete_orphans(orphan);
-                self.recreated = Some(Recreated { old: subscription_id, new: lease.id.clone() });
-                self.cursor = Some(Cursor::at(made));
             }
-            // An adopted one may be old: its events from now on are requested.
-            None if adopted.as_ref() == Some(&lease.id) => {
-                let answered = info.answered_at.unwrap_or(asked.wall);
-                self.cursor = Some(Cursor::at(answered.min(asked.wall) - Duration::from_secs(60)));
-            }
-            None => {
-                self.recreated = adopted.map(|old| Recreated { old, new: lease.id.clone() });
-                self.cursor = Some(Cursor::at(made));
-            }
+            None => {}
         }
-    }
-
-    /// Continues where a reader stopped, and reports it if that may be too long ago or at another address.
-    pub(super) fn resume_at(&mut self, token: ResumeToken, lease: &Lease, made: SystemTime) {
-        let same_place = token.address == lease.fingerprint();
-        self.cursor = token.cursor.map(|cursor| if same_place { cursor } else { cursor.with_detail(None) });
-        self.cursor.get_or_insert_with(|| Cursor::at(made));
-        let now = Instant::now();
-        if !same_place {
-            // At some time since it was last confirmed, while the former address still answered.
-            let gap = self.ledger.possible(now, &[Loss::Address, Loss::Read]);
-            self.tell_gap(GapCause::AddressMoved, gap);
-        } else if self.setup.has_address && self.ledger.read_at().is_none() {
-            // A clock that was set, or a machine that is younger than the token.
-            let pause = self.ledger.unread_for(now);
-            let gap = self.ledger.possible(now, &[Loss::Read, Loss::Buffer]);
-            self.tell_gap(GapCause::ServiceBufferAged { pause }, gap);
+        match succession.address {
+            Address::First => self.links.begin(),
+            Address::Same => {}
+            // An answer of the peer proves nothing about events in transit at the former one.
+            Address::Other => self.links.leave(now).for_each(|link| link.check()),
+        }
+        if let Some((cause, gap)) = succession.gap {
+            self.tell_gap(cause, gap);
+        }
+        self.routes.granted(&id, info.creation_time.as_ref().and_then(Timestamp::system_time));
+        self.cleanup.in_use(&id);
+        // A restart continues from here, also before anything was read.
+        self.push_mark();
+        if succession.address == Address::First {
+            self.tell_what_polls_leave_out();
         }
     }
 
     /// Sets the requested filters if the service may have others.
     pub(super) fn check_filters(&mut self, first: bool) {
         let is_adopted = first && !self.cleanup.has_created();
-        if self.held.lease().is_some_and(|lease| self.filters.must_be_set(lease, is_adopted)) {
+        if self.active.held.lease().is_some_and(|lease| self.filters.must_be_set(lease, is_adopted)) {
             self.give(Input::Update);
         }
     }
 
     pub(super) fn report_not_served(&mut self) {
-        if let Some(not_served) = self.held.lease().and_then(|lease| self.filters.not_served(lease)) {
+        if let Some(not_served) = self.active.held.lease().and_then(|lease| self.filters.not_served(lease)) {
             self.intake.queue_mut().push_marker(Delivery::FiltersDisabled(not_served));
         }
     }
 
     /// Deletes a subscription that is provably ours.
     pub(super) fn orphan(&mut self, route: usize, id: SubscriptionId) {
-        let orphan = self.cleanup.orphan(Instant::now(), route, id, self.held.granted());
+        let orphan = self.cleanup.orphan(Instant::now(), route, id, self.active.held.granted());
         self.delete_orphans(orphan);
     }
 

@@ -43,7 +43,7 @@ impl Driver {
     fn switch(&mut self, to: usize) {
         let Some(route) = self.setup.routes.get(to).cloned() else { return };
         tracing::info!(transport = %route.transport.kind(), subscription = self.id_for_log(), "another transport is used");
-        self.routes.switched(Instant::now(), to, self.machine.generation(), self.held.lease().is_some());
+        self.routes.switched(Instant::now(), to, self.machine.generation(), self.active.held.lease().is_some());
         if self.setup.polls {
             self.polls_end(GapCause::TransportChanged);
         }

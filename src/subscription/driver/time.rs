@@ -15,19 +15,19 @@ impl Driver {
         [machine, plan, failover, cleanup, start, self.waits_until(), links, intake]
             .into_iter()
             .flatten()
-            .fold(self.ledger.next_comparison(), Instant::min)
+            .fold(self.active.ledger.next_comparison(), Instant::min)
     }
 
     pub(super) fn learn_time(&mut self) {
         let newest = self.setup.control.rate_budget().and_then(|budget| budget.dated());
-        self.ledger.learn(newest);
+        self.active.ledger.learn(newest);
     }
 
     pub(super) fn check_clock(&mut self) {
         let (now, wall) = (Instant::now(), self.setup.clock.wall());
         let can_ask = clocks::can_ask(self.machine.phase(), self.setup.has_address);
-        let lease = self.held.lease().filter(|_| can_ask);
-        match (self.ledger.find_jump(now, wall, lease.is_some()), lease) {
+        let lease = self.active.held.lease().filter(|_| can_ask);
+        match (self.active.ledger.find_jump(now, wall, lease.is_some()), lease) {
             (Some(Finding::AskService { jumped }), Some(lease)) => {
                 tracing::info!(seconds = jumped.as_secs(), "the wall clock jumped");
                 self.calls.start_passing(ops::judge_jump(self.setup.control.clone(), lease.id.clone(), jumped));
@@ -41,7 +41,7 @@ impl Driver {
     }
 
     pub(super) fn judged(&mut self, by: Duration, asked: Instant, answer: &Result<SubscriptionInfo>) {
-        match self.ledger.judge_jump(Instant::now(), by, asked, self.setup.has_address, answer) {
+        match self.active.ledger.judge_jump(Instant::now(), by, asked, self.setup.has_address, answer) {
             Verdict::WasSet => tracing::info!(seconds = by.as_secs(), "the wall clock was set"),
             Verdict::Slept => {
                 tracing::info!(seconds = by.as_secs(), "the machine slept");
@@ -53,6 +53,6 @@ impl Driver {
     }
 
     pub(super) fn id_for_log(&self) -> Option<&str> {
-        self.held.id().map(SubscriptionId::as_str)
+        self.active.id().map(SubscriptionId::as_str)
     }
 }
