@@ -147,6 +147,11 @@ impl RateBudget {
         self.lock().has_room(&Group::new("light"), Instant::now())
     }
 
+    /// Whether another connection to the gateway, which needs a token, could be requested now.
+    pub(crate) fn has_room_to_connect(&self) -> bool {
+        self.lock().has_room(&Group::new("auth"), Instant::now())
+    }
+
     /// Waits until another token for the gateway may be requested. Many sockets that are lost
     /// together reconnect one after the other, and leave part of the group for the login itself.
     ///
@@ -601,7 +606,8 @@ impl Groups {
         if standing.penalty_until.is_some_and(|at| at > now) {
             return false;
         }
-        let limit = standing.limit(now).unwrap_or(LIGHT);
+        let documented = if &*group.0 == "auth" { AUTH } else { LIGHT };
+        let limit = standing.limit(now).unwrap_or(documented);
         standing.used(now).saturating_add(standing.under_way) < limit.saturating_mul(4) / 5
     }
 

@@ -6,6 +6,8 @@ use crate::policy::LONGEST_WAIT;
 
 /// The longest wait before the first transport is tried again, after any number of vain attempts.
 const LONGEST: Duration = Duration::from_secs(6 * 60 * 60);
+/// An earlier transport that could not connect now is not tried for this long.
+const PUT_OFF: Duration = Duration::from_secs(10);
 /// The most doublings of a wait.
 const DOUBLINGS: u32 = 16;
 
@@ -101,13 +103,18 @@ impl Failover {
         }
     }
 
-    /// The transport to change to now, if it is time.
-    pub(super) fn due(&mut self, now: Instant) -> Option<usize> {
+    /// The transport to change to now, if it is time. `can_connect`: without a wait for its turn within the rate. One
+    /// that delivers is not left for such a wait.
+    pub(super) fn due(&mut self, now: Instant, can_connect: impl Fn(usize) -> bool) -> Option<usize> {
         if self.poll_timeout().is_none_or(|at| at > now) {
             return None;
         }
         let to = match self.state {
             State::Down(_) => self.next()?,
+            State::Up(since) if !can_connect(self.first()) => {
+                self.state = State::Up(since + PUT_OFF);
+                return None;
+            }
             State::Up(_) => {
                 self.in_vain = self.in_vain.saturating_add(1);
                 self.first()
@@ -159,7 +166,7 @@ mod tests {
             plan.observe(now, false);
             assert_eq!(plan.poll_timeout(), Some(now + terms.after.min(LONGEST_WAIT)));
             let later = now + LONGEST_WAIT;
-            assert_eq!(plan.due(later), Some(1));
+            assert_eq!(plan.due(later, |_| true), Some(1));
             for _ in 0..40 {
                 plan.observe(later, true);
                 assert_eq!(plan.poll_timeout(), Some(later + LONGEST_WAIT));
@@ -174,16 +181,16 @@ mod tests {
         let mut plan = Failover::new(Terms::default(), 3);
         assert_eq!(plan.poll_timeout(), None);
         plan.observe(now, false);
-        assert_eq!(plan.due(now + secs(59)), None);
-        assert_eq!(plan.due(now + secs(60)), Some(1));
-        assert_eq!(plan.due(now + secs(119)), None, "it has its minute");
-        assert_eq!(plan.due(now + secs(120)), Some(2));
-        assert_eq!(plan.due(now + secs(180)), Some(0));
+        assert_eq!(plan.due(now + secs(59), |_| true), None);
+        assert_eq!(plan.due(now + secs(60), |_| true), Some(1));
+        assert_eq!(plan.due(now + secs(119), |_| true), None, "it has its minute");
+        assert_eq!(plan.due(now + secs(120), |_| true), Some(2));
+        assert_eq!(plan.due(now + secs(180), |_| true), Some(0));
         // Down for a moment only, again and again.
         for n in 0..10 {
             plan.observe(now + secs(200 + 60 * n), true);
             plan.observe(now + secs(201 + 60 * n), false);
-            assert_eq!(plan.due(now + secs(250 + 60 * n)), None);
+            assert_eq!(plan.due(now + secs(250 + 60 * n), |_| true), None);
         }
     }
 
@@ -195,21 +202,34 @@ mod tests {
         for _ in 0..8 {
             plan.observe(now, false);
             now += secs(60);
-            assert_eq!(plan.due(now), Some(1));
+            assert_eq!(plan.due(now, |_| true), Some(1));
             plan.observe(now, true);
             let at = plan.poll_timeout().unwrap();
             waits.push((at - now).as_secs() / 60);
             now = at;
-            assert_eq!(plan.due(now), Some(0));
+            assert_eq!(plan.due(now, |_| true), Some(0));
         }
         assert_eq!(waits, [10, 20, 40, 80, 160, 320, 360, 360]);
         // Once it has delivered for long, all of that is forgotten.
         plan.observe(now, true);
         plan.observe(now + secs(600), true);
         plan.observe(now + secs(700), false);
-        assert_eq!(plan.due(now + secs(760)), Some(1));
+        assert_eq!(plan.due(now + secs(760), |_| true), Some(1));
         plan.observe(now + secs(760), true);
         assert_eq!(plan.poll_timeout(), Some(now + secs(760 + 600)));
+    }
+
+    #[test]
+    fn one_that_delivers_is_not_left_for_one_that_could_not_connect_yet() {
+        let now = start();
+        let mut plan = Failover::new(Terms::default(), 2);
+        plan.observe(now, false);
+        assert_eq!(plan.due(now + secs(60), |_| false), Some(1), "it does not deliver");
+        plan.observe(now + secs(60), true);
+        let at = plan.poll_timeout().unwrap();
+        assert_eq!(plan.due(at, |to| to != 0), None);
+        assert_eq!(plan.poll_timeout(), Some(at + PUT_OFF));
+        assert_eq!(plan.due(at + PUT_OFF, |_| true), Some(0));
     }
 
     #[test]
@@ -239,7 +259,7 @@ mod tests {
                 let to = match what {
                     0 => plan.refused(now),
                     1 | 2 => { plan.observe(now, what == 1); None }
-                    _ => plan.due(now),
+                    _ => plan.due(now, |_| true),
                 };
                 prop_assert!(to.is_none_or(|to| to != before && to < routes && !plan.routes[to]));
                 if let State::Down(_) = plan.state && plan.next().is_some() {
@@ -247,7 +267,7 @@ mod tests {
                 }
             }
             plan.end();
-            prop_assert_eq!((plan.poll_timeout(), plan.due(now), plan.refused(now)), (None, None, None));
+            prop_assert_eq!((plan.poll_timeout(), plan.due(now, |_| true), plan.refused(now)), (None, None, None));
         }
     }
 }

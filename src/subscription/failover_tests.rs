@@ -118,6 +118,29 @@ async fn a_transport_that_does_not_deliver_for_a_minute_is_replaced_without_loss
     assert!(two.world.control.alive().is_empty());
 }
 
+/// Left for it, nothing would deliver until its token may be requested.
+#[tokio::test(start_paused = true)]
+async fn one_that_delivers_is_not_left_for_a_socket_that_has_no_turn_within_the_rate() {
+    let world = World { control: FakeControl::new(), transport: FakeTransport::in_connection() };
+    let budget = crate::http::RateBudget::new();
+    world.control.shares(&budget);
+    let two = Two { world, ..Two::new() };
+    let mut subscription = two.over_the_second().await;
+    while !matches!(next(&mut subscription).await, Delivery::Resumed(_)) {}
+    let before = Instant::now();
+    let link = two.world.transport.count() + 1;
+    sleep(secs(590)).await;
+    let (method, path) = (http::Method::POST, "/restapi/oauth/wstoken");
+    let permit = budget.admit(&method, path, Instant::now()).await.unwrap();
+    let after = [(http::header::RETRY_AFTER, "60".parse().unwrap())].into_iter().collect();
+    permit.answered(&method, path, 429, &after);
+    sleep(secs(30)).await;
+    assert!(subscription.status().current().is_healthy());
+    two.world.transport.opened(link).await;
+    assert!((secs(649)..secs(665)).contains(&before.elapsed()), "{:?}", before.elapsed());
+    subscription.close().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_first_is_gone_back_to_while_the_other_still_delivers() {
     let two = Two::new();

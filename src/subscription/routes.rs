@@ -76,9 +76,10 @@ impl Routes {
     }
 
     /// The route to switch to now, if the present one has not delivered for long, or an earlier one is to be tried again.
-    pub(super) fn due(&mut self, now: Instant, delivers: bool) -> Option<usize> {
+    /// `can_connect`: that route, without a wait for its turn within the rate.
+    pub(super) fn due(&mut self, now: Instant, delivers: bool, can_connect: impl Fn(usize) -> bool) -> Option<usize> {
         self.failover.observe(now.into_std(), delivers);
-        self.failover.due(now.into_std())
+        self.failover.due(now.into_std(), can_connect)
     }
 
     /// The route to switch to, since the service refuses the present one; `None` if none is left.
@@ -197,9 +198,9 @@ mod tests {
         let now = Instant::now();
         let mut routes = Routes::new(Terms::default(), 2);
         assert!(routes.has_lease());
-        routes.due(now, false);
+        routes.due(now, false, |_| true);
         assert_eq!(routes.poll_timeout(), Some(now + secs(60)));
-        assert_eq!(routes.due(now + secs(60), false), Some(1));
+        assert_eq!(routes.due(now + secs(60), false, |_| true), Some(1));
         routes.switched(now, 1, 1, true);
         assert_eq!((routes.current(), routes.leased(), routes.has_lease()), (1, 0, false));
         routes.retire(7, "a".into());

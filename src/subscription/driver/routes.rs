@@ -11,6 +11,14 @@ pub(in crate::subscription) struct Route {
     pub(in crate::subscription) polls: bool,
 }
 
+impl Route {
+    /// Whether it could connect without a wait: a socket needs a token of the rate group Auth.
+    fn can_connect(&self) -> bool {
+        let is_socket = !self.has_address && !self.polls;
+        !is_socket || self.control.rate_budget().is_none_or(|budget| budget.has_room_to_connect())
+    }
+}
+
 impl Driver {
     /// Switches to another transport, if it is time to.
     pub(super) fn fail_over(&mut self) {
@@ -22,7 +30,9 @@ impl Driver {
             | machine::Phase::Recreating => false,
             machine::Phase::Closing | machine::Phase::Closed => return self.routes.end(),
         };
-        if let Some(to) = self.routes.due(Instant::now(), delivers) {
+        let routes = &self.setup.routes;
+        let can_connect = |to: usize| routes.get(to).is_none_or(Route::can_connect);
+        if let Some(to) = self.routes.due(Instant::now(), delivers, can_connect) {
             self.switch(to);
         }
     }
