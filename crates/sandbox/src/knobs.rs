@@ -117,8 +117,6 @@ pub struct Knobs {
     pub omit: Vec<String>,
     /// `e` of each message, unless omitted. Default 0.
     pub event_type: u32,
-    /// Whether an unknown subscribe key gets 400. Default true.
-    pub check_subscribe_key: bool,
 }
 
 impl Default for Knobs {
@@ -159,7 +157,6 @@ impl Default for Knobs {
             published_ahead: 0,
             omit: vec!["e".into(), "s".into()],
             event_type: 0,
-            check_subscribe_key: true,
         }
     }
 }

@@ -119,7 +119,8 @@ async fn subscribe(
     let several = poll.channels.len() > 1;
     let wake = Arc::new(Notify::new());
     let opened = shared.update(|state| {
-        if state.knobs.check_subscribe_key && !state.pubnub.keys.contains(key) {
+        // An unknown key is refused for good (pubnub.md §10).
+        if !state.pubnub.keys.contains(key) {
             return None;
         }
         state.pubnub.acknowledge(&poll);

@@ -54,12 +54,6 @@ pub struct AgentKnobs {
     pub casing: Casing,
     /// The form of ids. Default base64 of base64.
     pub ids: IdForm,
-    /// The tenant's cluster and the domain of its host, `api-{cluster}.{domain}`, which a client
-    /// asks who it is. Default `c99` and `localhost` with the port: a resolver for such a name
-    /// reaches the sandbox.
-    pub cluster: String,
-    /// See [`cluster`](Self::cluster).
-    pub acd_domain: Option<String>,
     /// The order of a snapshot. Default `AgentSessionStart` first.
     pub snapshot_order: SnapshotOrder,
     /// Maximum number of events queued for a session's polls; beyond it, only a snapshot is
@@ -100,8 +94,6 @@ impl Default for AgentKnobs {
             values: Values::Strings,
             casing: Casing::Documented,
             ids: IdForm::Base64,
-            cluster: "c99".into(),
-            acd_domain: None,
             snapshot_order: SnapshotOrder::StartFirst,
             queue_capacity: 10_000,
             answer_late: Duration::ZERO,

@@ -220,9 +220,10 @@ pub(super) fn configuration(state: &State, call: &Call) -> Reply {
     }
     let url = &state.agents.url;
     let port = url.rsplit(':').next().unwrap_or_default();
-    let knobs = &state.knobs.agent;
-    let domain = knobs.acd_domain.clone().unwrap_or_else(|| format!("localhost:{port}"));
-    ok(&json!({ "private": false, "area": "sandbox", "cluster": knobs.cluster, "domain": domain, "acdDomain": domain,
+    // A client asks `api-{cluster}.{acdDomain}` who it is (incontact-agent-events.md §3): names under `localhost` reach
+    // the sandbox.
+    let domain = format!("localhost:{port}");
+    ok(&json!({ "private": false, "area": "sandbox", "cluster": "c99", "domain": domain, "acdDomain": domain,
         "uhDomain": domain, "ui_endpoint": url, "auth_endpoint": url, "api_endpoint": server(state).1,
         "tenantId": tenant }))
 }

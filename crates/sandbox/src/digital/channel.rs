@@ -132,7 +132,7 @@ impl DigitalChannel {
         self.inner.run().await
     }
 
-    /// Starts periodic runs: the first at once, then one after each gap ([`DigitalKnobs::gap`]),
+    /// Starts periodic runs: the first at once, then one after each gap ([`DigitalKnobs::faster`]),
     /// until the channel is dropped or [stopped](Self::stop).
     pub fn start(&mut self) {
         if self.crawl.is_none() {

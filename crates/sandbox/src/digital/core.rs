@@ -11,6 +11,10 @@ use super::run::Run;
 use super::store::Store;
 use ringcentral_events::digital::{Date, Signer};
 
+/// The time between two runs of a source with a list: the documented minimum (digital-source.md §10).
+const LIST_GAP: Duration = Duration::from_secs(60);
+/// The same of a source without a list (digital-source.md §10).
+const SILENT_GAP: Duration = Duration::from_secs(180);
 /// Maximum number of runs remembered; the oldest are dropped.
 const RUNS: usize = 1000;
 
@@ -85,7 +89,7 @@ impl Core {
     /// The time between two runs.
     pub(super) fn gap(&self, knobs: &DigitalKnobs) -> Duration {
         let lists = self.caps.as_ref().is_some_and(Capabilities::lists);
-        let gap = if lists { knobs.gap } else { knobs.silent_gap };
+        let gap = if lists { LIST_GAP } else { SILENT_GAP };
         gap / knobs.faster.max(1)
     }
 

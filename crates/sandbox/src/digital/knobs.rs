@@ -12,13 +12,8 @@ use super::super::knobs::millis;
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct DigitalKnobs {
-    /// The time between two runs of a source with a list. Default 60 s, the documented minimum.
-    #[serde(with = "millis")]
-    pub gap: Duration,
-    /// The time between two runs of a source without a list. Default 180 s.
-    #[serde(with = "millis")]
-    pub silent_gap: Duration,
-    /// How much faster than real time the gaps pass. Default 600: a minute in 100 ms.
+    /// How much faster than real time the gaps between runs pass: a minute for a source with a
+    /// list, 3 minutes for one without. Default 600: a minute in 100 ms.
     /// [`Sandbox::advance`](super::super::Sandbox::advance) skips the rest of a gap.
     pub faster: u32,
     /// The timeout of a response, in real time. Default 10 s; *unverified*.
@@ -46,7 +41,7 @@ pub struct DigitalKnobs {
     /// Whether unknown contents that others point to are requested (`show`). Default true;
     /// *unverified*.
     pub show_unknown: bool,
-    /// Maximum number of attempts per write. Default 3.
+    /// Maximum number of attempts per write. Default 3; which failures count is *unverified*.
     pub attempts: u32,
     /// Whether a write is sent as soon as an agent makes it instead of in the next run. Default
     /// true; inferred from captured traffic.
@@ -70,16 +65,11 @@ pub struct DigitalKnobs {
     pub send_window: Duration,
     /// `Retry-After` of a 429, in seconds. Default none.
     pub retry_after: Option<u32>,
-    /// Minimum time between two `typing.start` of one thread. Default 2 s.
-    #[serde(with = "millis")]
-    pub typing_gap: Duration,
 }
 
 impl Default for DigitalKnobs {
     fn default() -> Self {
         Self {
-            gap: Duration::from_secs(60),
-            silent_gap: Duration::from_secs(180),
             faster: 600,
             timeout: Duration::from_secs(10),
             answer_limit: 20 << 20,
@@ -100,7 +90,6 @@ impl Default for DigitalKnobs {
             send_limit: None,
             send_window: Duration::from_secs(60),
             retry_after: None,
-            typing_gap: Duration::from_secs(2),
         }
     }
 }

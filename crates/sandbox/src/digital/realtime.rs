@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::header::RETRY_AFTER;
 use http::{HeaderValue, StatusCode};
@@ -23,6 +24,8 @@ pub(super) const PATH: &str = "/realtime/sdk/";
 /// The documented limit of a request, in bytes.
 const REQUEST_LIMIT: usize = 20_971_520;
 const RECEIVED: usize = 10_000;
+/// The documented minimum time between two `typing.start` of one thread (digital-source.md §11).
+const TYPING_GAP: Duration = Duration::from_secs(2);
 /// Maximum number of threads whose typing is remembered.
 const THREADS: usize = 10_000;
 /// Length of the title of a thread created from a message, in characters.
@@ -179,7 +182,7 @@ pub(super) fn receive(
         }
         "typing.start" | "typing.stop" => {
             declared(caps.has("messaging.typing_indicator"))?;
-            core.realtime.typing(knobs, action == "typing.start", params, now)?;
+            core.realtime.typing(action == "typing.start", params, now)?;
         }
         _ => return refused(422, "Invalid action"),
     }
@@ -240,13 +243,7 @@ impl Realtime {
         Ok(())
     }
 
-    fn typing(
-        &mut self,
-        knobs: &DigitalKnobs,
-        start: bool,
-        params: &Map<String, Value>,
-        now: Instant,
-    ) -> Result<(), Refusal> {
+    fn typing(&mut self, start: bool, params: &Map<String, Value>, now: Instant) -> Result<(), Refusal> {
         let place = id_of(params.get("thread_id")).or_else(|| id_of(params.get("in_reply_to_id")));
         let Some((place, _)) = place else { return refused(422, "Invalid resource format") };
         if !start {
@@ -256,11 +253,11 @@ impl Realtime {
         if !matches!(field(params, "preview"), Some(Value::String(_))) {
             return refused(422, "Invalid resource format");
         }
-        if self.typing.get(&place).is_some_and(|&at| now < later(at, knobs.typing_gap)) {
+        if self.typing.get(&place).is_some_and(|&at| now < later(at, TYPING_GAP)) {
             return refused(429, "too many typing requests, please try again in a few seconds");
         }
         if self.typing.len() >= THREADS {
-            self.typing.retain(|_, at| now < later(*at, knobs.typing_gap));
+            self.typing.retain(|_, at| now < later(*at, TYPING_GAP));
         }
         self.typing.insert(place, now);
         Ok(())
@@ -269,8 +266,6 @@ impl Realtime {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use ringcentral_events::digital::Signer;
 

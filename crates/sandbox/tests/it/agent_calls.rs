@@ -317,6 +317,25 @@ async fn f16_f21_central_logs_in_refreshes_and_expires() {
 }
 
 #[tokio::test]
+async fn the_knob_sets_the_lifetime_of_a_refresh_token() {
+    let (sandbox, client) = sandbox(|knobs| knobs.refresh_ttl = Duration::from_secs(600)).await;
+    let post = async |path: &str, body: Value| {
+        let request = client.http.post(format!("{}{path}", client.center.url()));
+        sent(request.header("content-type", "application/json").body(body.to_string())).await
+    };
+    let (key, secret) = client.center.access_key();
+    let keys = json!({ "accessKeyId": key.expose(), "accessKeySecret": secret.expose() });
+    let first = post("/authentication/v1/token/access-key", keys).await.body["refresh_token"].clone();
+    sandbox.advance(Duration::from_secs(500));
+    let renewed = post("/public/user/refresh", json!({ "token": first })).await;
+    assert_eq!((renewed.status, &renewed.body["refreshTokenExpirationTimeSec"]), (200, &json!(600)));
+    sandbox.advance(Duration::from_secs(100));
+    assert_eq!(post("/public/user/refresh", json!({ "token": first })).await.status, 401);
+    let second = &renewed.body["refreshToken"];
+    assert_eq!(post("/public/user/refresh", json!({ "token": second })).await.status, 200);
+}
+
+#[tokio::test]
 async fn user_hub_and_cxone_accept_access_keys() {
     let (sandbox, client) = sandbox(|_| {}).await;
     let id = client.live().await;
@@ -360,6 +379,9 @@ async fn user_hub_and_cxone_accept_access_keys() {
     let configuration =
         get(&format!("/.well-known/cxone-configuration?tenantId={}", claims["tenantId"].as_str().unwrap())).await;
     assert_eq!(configuration.body["api_endpoint"], client.center.url());
+    let host = client.center.url().replace("http://127.0.0.1", "localhost");
+    let discovered = (&configuration.body["cluster"], &configuration.body["acdDomain"]);
+    assert_eq!(discovered, (&json!("c99"), &json!(host)));
     assert_eq!(get("/.well-known/cxone-configuration").await.body["tenantId"], claims["tenantId"], "of the region");
     for base in ["https://moved.example/x/inContactAPI/", "https://moved.example/x"] {
         sandbox.knobs(|knobs| knobs.agent.resource_server = Some(base.to_owned()));

@@ -1,5 +1,6 @@
 //! The sandbox's crawler against correct sources.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::support::digital::{Forum, TOKEN};
@@ -8,9 +9,9 @@ use ringcentral_events::ErrorKind;
 use ringcentral_events::digital::{CollectionName, Message, SourceEndpoint, Thread};
 use ringcentral_sandbox::Sandbox;
 use ringcentral_sandbox::digital::{
-    DigitalChannel, Origin, RunEnd, SignatureIn, SourceAt, SyncStatus, WireForm, Write,
+    DigitalChannel, Origin, Rule, RunEnd, SignatureIn, SourceAt, SyncStatus, WireForm, Write,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -65,6 +66,28 @@ async fn the_knob_limits_a_run_to_one_page() {
         assert!(run.is_clean(), "{run}");
         assert_eq!(run.actions().collect::<Vec<_>>(), ["implementation.info", "threads.list", "messages.list"]);
         assert_eq!(ids(&channel, MESSAGES).len(), want);
+    }
+}
+
+#[tokio::test]
+async fn the_knob_adds_empty_params_to_first_lists() {
+    let forum = Forum::new();
+    forum.messages.put(forum.message("m-1", "t-1", None));
+    for empty in [false, true] {
+        let sandbox = Sandbox::builder().knobs(|knobs| knobs.digital.empty_params = empty).start().await.unwrap();
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let (endpoint, requests) = (endpoint(&forum), Arc::clone(&seen));
+        let source = SourceAt::answers(move |request| {
+            requests.lock().unwrap().push(serde_json::from_slice::<Value>(request.body()).unwrap());
+            let endpoint = endpoint.clone();
+            async move { endpoint.handle(request).await }
+        });
+        let run = sandbox.digital_channel(source, TOKEN).unwrap().run().await;
+        assert!(run.is_clean(), "{run}");
+        let first = empty.then(|| json!({}));
+        let params: Vec<_> = seen.lock().unwrap().iter().map(|body| body.get("params").cloned()).collect();
+        let since = |id: &str| Some(json!({ "since_id": id }));
+        assert_eq!(params, [None, first.clone(), since("t-1"), first, since("m-1")]);
     }
 }
 
@@ -206,6 +229,26 @@ async fn referenced_contents_are_requested() {
     assert_eq!(shows, ["messages.show", "threads.show"]);
     assert_eq!(channel.content(MESSAGES, "m-old").unwrap().origin, Origin::Shown);
     assert!(channel.show(MESSAGES, "nobody").await.is_clean());
+}
+
+#[tokio::test]
+async fn the_knob_leaves_referenced_contents_unrequested() {
+    for show in [true, false] {
+        let forum = Forum::new();
+        forum.messages.put(forum.message("m-9", "t-1", Some("m-old")));
+        forum.archive(forum.message("m-old", "t-1", None), Thread::new("t-1", "Delivery"));
+        let sandbox = Sandbox::builder().knobs(|knobs| knobs.digital.show_unknown = show).start().await.unwrap();
+        let channel = sandbox.digital_channel(SourceAt::endpoint(endpoint(&forum)), TOKEN).unwrap();
+        let run = channel.run().await;
+        let shows = run.actions().filter(|action| action.ends_with(".show")).count();
+        let rules: Vec<_> = run.findings().map(|finding| finding.rule).collect();
+        if show {
+            assert_eq!((shows, rules), (1, Vec::new()), "{run}");
+        } else {
+            assert_eq!((shows, rules), (0, vec![Rule::ReplyUnresolved]), "{run}");
+        }
+        assert_eq!(channel.content(MESSAGES, "m-old").is_some(), show);
+    }
 }
 
 #[tokio::test]

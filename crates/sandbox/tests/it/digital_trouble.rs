@@ -56,6 +56,39 @@ async fn a_failed_info_ends_the_run_a_failed_list_does_not() {
 }
 
 #[tokio::test]
+async fn the_knob_makes_a_failed_list_end_the_run() {
+    for ends in [false, true] {
+        // The first run asks twice for threads.
+        let own: Own = |action, _, calls| (action == "threads.list" && calls == 2).then(|| Answer::bytes(503, "later"));
+        let (_, _, channel, sandbox) = find(wrong(own), Then::Nothing).await;
+        sandbox.knobs(|knobs| knobs.digital.failed_list_ends_run = ends);
+        let run = channel.run().await;
+        let actions: Vec<_> = run.actions().collect();
+        if ends {
+            assert_eq!((run.end, &*actions), (RunEnd::Aborted, &["implementation.info", "threads.list"][..]), "{run}");
+        } else {
+            assert_eq!((run.end, actions[2]), (RunEnd::Complete, "messages.list"), "{run}");
+        }
+        assert!(channel.run().await.is_clean());
+    }
+}
+
+#[tokio::test]
+async fn the_knob_sets_how_often_a_write_is_tried() {
+    for most in [1, 2] {
+        let own: Own = |action, _, _| (action == "messages.create").then(|| Answer::bytes(503, "later"));
+        let (_, _, channel, sandbox) = find(wrong(own), Then::Nothing).await;
+        sandbox.knobs(|knobs| knobs.digital.attempts = most);
+        let number = channel.write(reply()).await.unwrap().job.number;
+        for _ in 0..2 {
+            channel.run().await;
+        }
+        let job = channel.job(number).unwrap();
+        assert_eq!((job.status, job.attempts), (SyncStatus::ExportAborted, most));
+    }
+}
+
+#[tokio::test]
 async fn a_write_is_tried_three_times_and_abandoned_at_once_if_fatal() {
     for (own, statuses, attempts) in [
         // 503 twice, then success.

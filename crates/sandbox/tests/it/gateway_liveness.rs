@@ -79,6 +79,49 @@ async fn a_socket_has_an_absolute_end() {
 }
 
 #[tokio::test]
+async fn the_knob_sets_and_announces_the_absolute_end() {
+    let builder = patient().knobs(|knobs| {
+        knobs.gateway.absolute_timeout = Duration::from_secs(600);
+        // Each ping would extend the wait for an end that does not come.
+        knobs.gateway.ping_period = Duration::from_secs(3600);
+    });
+    let sandbox = builder.start().await.unwrap();
+    let client = Client::login(&sandbox).await;
+    let (mut socket, details) = connect(&sandbox, &client).await;
+    assert_eq!(details[1]["absoluteTimeout"], 600);
+    sandbox.advance(Duration::from_secs(500));
+    socket.beat().await;
+    sandbox.advance(Duration::from_secs(100));
+    fails(&mut socket, "WSG-903").await;
+}
+
+#[tokio::test]
+async fn the_knob_sets_the_interval_of_pings() {
+    let (sandbox, client, mut socket, _) = started(patient().knobs(|knobs| {
+        knobs.gateway.ping_period = Duration::from_secs(3600);
+        knobs.gateway.idle_timeout = Duration::from_secs(1_000_000);
+    }))
+    .await;
+    sandbox.knobs(|knobs| knobs.gateway.absolute_timeout = Duration::from_secs(3000));
+    // The first interval begins when the socket opens, each further one at the pong.
+    for _ in 0..2 {
+        let (mut other, _) = connect(&sandbox, &client).await;
+        sandbox.advance(Duration::from_secs(3000));
+        // Pings that are due are sent together with this end.
+        fails(&mut other, "WSG-903").await;
+        let beat = json!([{ "type": "Heartbeat", "messageId": "beat/1" }]);
+        socket.send(&beat).await;
+        let echo = soon(socket.stream.next()).await.unwrap().unwrap();
+        assert!(echo.is_text(), "no ping is due: {echo:?}");
+        sandbox.advance(Duration::from_secs(600));
+        let ping = soon(socket.stream.next()).await.unwrap().unwrap();
+        assert!(ping.is_ping(), "{ping:?}");
+        // The pong is sent before this heartbeat.
+        socket.beat().await;
+    }
+}
+
+#[tokio::test]
 async fn pings_come_and_no_clock_that_is_moved_makes_a_client_late() {
     let (sandbox, _, mut socket, _) = started(patient()).await;
     for _ in 0..3 {
@@ -127,6 +170,20 @@ async fn an_expired_access_token_closes_the_socket_or_makes_it_a_zombie() {
         socket.beat().await;
         assert_eq!(socket.call("GET", SUBSCRIPTION, None).await[0]["status"], 401);
     }
+}
+
+#[tokio::test]
+async fn the_knob_sets_how_long_a_socket_works_after_a_logout() {
+    let (sandbox, client, mut socket, _) =
+        started(quick().knobs(|knobs| knobs.gateway.logout_grace = Duration::from_secs(60))).await;
+    let request = http().post(format!("{}/restapi/oauth/revoke", sandbox.base_url()));
+    let request = request.basic_auth(sandbox.client_id(), Some(sandbox.client_secret().expose()));
+    let answer = request.body(format!("token={}", client.token)).send().await.unwrap();
+    assert_eq!(answer.status().as_u16(), 200);
+    sandbox.advance(Duration::from_secs(50));
+    assert_eq!(socket.call("GET", SUBSCRIPTION, None).await[0]["status"], 200);
+    sandbox.advance(Duration::from_secs(10));
+    assert_eq!(socket.closed().await, Some(1000));
 }
 
 #[tokio::test]

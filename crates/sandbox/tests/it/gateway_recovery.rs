@@ -118,6 +118,41 @@ async fn without_a_subscription_there_is_nothing_to_recover() {
 }
 
 #[tokio::test]
+async fn the_knob_lets_another_login_recover_a_session() {
+    for needs in [true, false] {
+        let bot = subscribed(quick().knobs(|knobs| knobs.gateway.recovery_needs_same_login = needs)).await;
+        let other = Client::login(&bot.sandbox).await;
+        bot.lose();
+        bot.post(&["missed"]);
+        let (mut socket, details) = resume(&bot.sandbox, &other, wsc(&bot.details)).await;
+        if needs {
+            failed(&details, Some("WSG-1003"));
+        } else {
+            assert_eq!(details[1]["recoveryState"], "Successful");
+            assert_eq!(socket.posts(1).await, ["missed"]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_knob_lets_a_session_without_a_subscription_recover() {
+    for needs in [true, false] {
+        let builder = quick().knobs(|knobs| knobs.gateway.recovery_needs_subscription = needs);
+        let sandbox = builder.start().await.unwrap();
+        let client = Client::login(&sandbox).await;
+        let (_socket, details) = connect(&sandbox, &client).await;
+        sandbox.close_connections(Service::Gateway);
+        let (_socket, second) = resume(&sandbox, &client, wsc(&details)).await;
+        if needs {
+            failed(&second, Some("WSG-1005"));
+        } else {
+            assert_eq!(second[1]["recoveryState"], "Successful");
+            assert_eq!(second[1]["creationTime"], details[1]["creationTime"]);
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_expired_session_ends_its_subscription() {
     let bot = subscribed(quick()).await;
     bot.lose();

@@ -109,6 +109,20 @@ async fn a_refresh_rotates_and_may_be_repeated_until_its_grace_ends() {
 }
 
 #[tokio::test]
+async fn the_knob_sets_how_long_a_used_refresh_token_works_after_the_new_access_token_is_used() {
+    let builder = quick().knobs(|knobs| knobs.refresh_reuse_grace = Duration::from_secs(60));
+    let sandbox = builder.start().await.unwrap();
+    let first = login(&sandbox).await;
+    let second = refresh(&sandbox, &first["refresh_token"]).await.1;
+    assert_eq!(is_let_in(&sandbox, second["access_token"].as_str().unwrap()).await.0, 200);
+    sandbox.advance(Duration::from_secs(50));
+    assert_eq!(refresh(&sandbox, &first["refresh_token"]).await.0, 200);
+    sandbox.advance(Duration::from_secs(10));
+    let (status, refused) = refresh(&sandbox, &first["refresh_token"]).await;
+    assert_eq!((status, &refused["errors"][0]["errorCode"]), (400, &json!("OAU-211")));
+}
+
+#[tokio::test]
 async fn tokens_expire_are_revoked_and_make_room() {
     let sandbox = quick().start().await.unwrap();
     let answer = login(&sandbox).await;
