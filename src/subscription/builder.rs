@@ -545,7 +545,7 @@ impl SubscriptionBuilder {
 /// Waits for the creation, and stores the first position.
 async fn begun(subscription: &mut Subscription, started: oneshot::Receiver<Result<()>>, by: Instant) -> Result<()> {
     let anew = subscription.kept.is_some() && !subscription.read.is_after_restart();
-    told(started).await?;
+    start_result(started).await?;
     if anew { in_time(by, subscription.keep_first_place()).await } else { Ok(()) }
 }
 
@@ -555,6 +555,6 @@ async fn in_time<T>(by: Instant, work: impl Future<Output = Result<T>>) -> Resul
     timeout_at(by, work).await.map_err(late)?
 }
 
-async fn told(started: oneshot::Receiver<Result<()>>) -> Result<()> {
+async fn start_result(started: oneshot::Receiver<Result<()>>) -> Result<()> {
     started.await.unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "the subscription's task ended")))
 }

@@ -208,12 +208,12 @@ mod tests {
             Box::new(Notification::parse(raw, Origin::Push, SystemTime::UNIX_EPOCH).unwrap())
         };
         let owner = ExtensionId::from("2");
-        let (nobody, named) = (serde_json::Value::Null, json!("2"));
+        let (unnamed, named) = (serde_json::Value::Null, json!("2"));
         for (pushed, owner, answer) in [
-            (of("2", nobody.clone()), Some(&owner), of("~", nobody.clone())),
-            (of("~", named.clone()), None, of("~", nobody.clone())),
-            (of("2", named.clone()), None, of("~", nobody.clone())),
-            (of("~", named), None, of("2", nobody)),
+            (of("2", unnamed.clone()), Some(&owner), of("~", unnamed.clone())),
+            (of("~", named.clone()), None, of("~", unnamed.clone())),
+            (of("2", named.clone()), None, of("~", unnamed.clone())),
+            (of("~", named), None, of("2", unnamed)),
         ] {
             let found = found(&[answer]);
             for known in [false, true] {

@@ -773,7 +773,7 @@ fn l7_closing_at_any_moment_leaves_no_orphan() {
 fn l7_closing_while_another_is_made_deletes_the_former_that_may_be_there() {
     for (delete, wanted) in [(true, true), (false, false)] {
         let mut bench = Bench::live();
-        bench.give(Input::Exchanged);
+        bench.give(Input::TransportSwitched);
         let effects = bench.close(delete);
         assert_eq!(has(&effects, |effect| *effect == Effect::DeleteFormer), wanted, "{effects:?}");
         let op = bench.op();
@@ -824,7 +824,7 @@ fn an_operation_in_flight_at_a_check_is_checked_again() {
     for creating in [true, false] {
         let mut bench = Bench::live();
         if creating {
-            bench.give(Input::Exchanged);
+            bench.give(Input::TransportSwitched);
         } else {
             bench.secs(780);
         }
@@ -841,17 +841,17 @@ fn another_transport_makes_another_subscription_at_once_and_reads_the_former_lin
     // Before there is one, nothing can be missing.
     let mut bench = Bench::started();
     bench.fail(RETRY);
-    assert!(matches!(bench.give(Input::Exchanged)[..], [Effect::Create { .. }]));
+    assert!(matches!(bench.give(Input::TransportSwitched)[..], [Effect::Create { .. }]));
     assert_eq!(bench.secs(20), [], "the attempt that was due is no other one");
 
     let mut bench = Bench::live();
     let former = bench.link();
     bench.give(Input::Update);
-    let effects = bench.give(Input::Exchanged);
+    let effects = bench.give(Input::TransportSwitched);
     assert!(
         matches!(
             effects[..],
-            [Effect::AnswerUpdate { ok: false }, Effect::Gap(Cause::Exchanged), Effect::Create { .. }]
+            [Effect::AnswerUpdate { ok: false }, Effect::Gap(Cause::TransportSwitched), Effect::Create { .. }]
         ),
         "{effects:?}"
     );
@@ -865,7 +865,7 @@ fn another_transport_makes_another_subscription_at_once_and_reads_the_former_lin
     let mut bench = Bench::live();
     let link = bench.link();
     bench.give(Input::LinkFailed { link, disposition: Disposition::Retry { after: Some(Duration::from_secs(5)) } });
-    bench.give(Input::Exchanged);
+    bench.give(Input::TransportSwitched);
     assert_eq!(bench.secs(10), []);
     assert!(matches!(bench.lease(900)[..], [Effect::OpenLink { .. }]));
 
@@ -873,7 +873,7 @@ fn another_transport_makes_another_subscription_at_once_and_reads_the_former_lin
     for asleep in [true, false] {
         let mut bench = Bench::live();
         let link = bench.link();
-        bench.give(Input::Exchanged);
+        bench.give(Input::TransportSwitched);
         if asleep {
             bench.give(Input::Slept { by: Duration::ZERO });
         } else {
@@ -889,16 +889,21 @@ fn another_transport_makes_another_subscription_at_once_and_reads_the_former_lin
     bench.link_fail(RETRY);
     bench.secs(60);
     let opening = bench.link();
-    let effects = bench.give(Input::Exchanged);
+    let effects = bench.give(Input::TransportSwitched);
     assert!(has(&effects, |effect| *effect == Effect::CloseLink { link: opening }), "{effects:?}");
     assert!(!has(&bench.secs(60), |effect| matches!(effect, Effect::OpenLink { .. })));
 }
 
 #[test]
 fn a_lost_subscription_that_may_still_exist_is_deleted_at_the_end() {
-    for cause in
-        [Cause::SessionLost, Cause::TooLarge, Cause::LinkRefused, Cause::Inactive, Cause::Expired, Cause::Exchanged]
-    {
+    for cause in [
+        Cause::SessionLost,
+        Cause::TooLarge,
+        Cause::LinkRefused,
+        Cause::Inactive,
+        Cause::Expired,
+        Cause::TransportSwitched,
+    ] {
         let mut bench = Bench::live();
         match cause {
             Cause::SessionLost | Cause::TooLarge | Cause::Gone => {
@@ -912,7 +917,7 @@ fn a_lost_subscription_that_may_still_exist_is_deleted_at_the_end() {
                 bench.give(Input::Inactive { op });
             }
             Cause::Expired => drop(bench.secs(901)),
-            Cause::Exchanged => drop(bench.give(Input::Exchanged)),
+            Cause::TransportSwitched => drop(bench.give(Input::TransportSwitched)),
         }
         assert_eq!(gaps(&bench.effects), [cause]);
         // Whether the next one is waited for or under way.
@@ -1232,7 +1237,7 @@ enum Step {
     Failed { back: u64, disposition: Disposition },
     Pruned { back: u64, deleted: usize },
     Deleted { back: u64, found: bool },
-    Exchanged,
+    TransportSwitched,
     Alive { back: u64 },
     Read { back: u64 },
     Progress { back: u64 },
@@ -1265,7 +1270,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (back(), disposition()).prop_map(|(back, disposition)| Step::Failed { back, disposition }),
         2 => (back(), 0usize..3).prop_map(|(back, deleted)| Step::Pruned { back, deleted }),
         2 => (back(), any::<bool>()).prop_map(|(back, found)| Step::Deleted { back, found }),
-        1 => Just(Step::Exchanged),
+        1 => Just(Step::TransportSwitched),
         5 => back().prop_map(|back| Step::Alive { back }),
         2 => back().prop_map(|back| Step::Read { back }),
         3 => back().prop_map(|back| Step::Progress { back }),
@@ -1346,7 +1351,7 @@ proptest! {
                 Step::Inactive { back } => { bench.give(Input::Inactive { op: at(back) }); }
                 Step::Failed { back, disposition } => { bench.give(Input::Failed { op: at(back), disposition, unclear: false }); }
                 Step::Pruned { back, deleted } => { bench.give(Input::Pruned { op: at(back), deleted }); }
-                Step::Exchanged => { bench.give(Input::Exchanged); }
+                Step::TransportSwitched => { bench.give(Input::TransportSwitched); }
                 Step::Deleted { back, found } => { bench.give(Input::Deleted { op: at(back), found }); }
                 Step::Alive { back } => { bench.give(Input::LinkAlive { link: at(back) }); }
                 Step::Read { back } => { bench.give(Input::LinkRead { link: at(back) }); }

@@ -89,9 +89,9 @@ impl Progress {
                 self.since_mark += usize::from(key.is_some());
                 self.keys.extend(key);
                 keep_last(&mut self.keys, (self.since_mark + KEYS_BEFORE_MARK).min(KEYS_KEPT));
-                let told = if found { &mut self.found } else { &mut self.pushed };
-                told.extend(subjects.into_iter().map(|subject| (at, subject)));
-                keep_last(told, SUBJECTS_KEPT);
+                let delivered = if found { &mut self.found } else { &mut self.pushed };
+                delivered.extend(subjects.into_iter().map(|subject| (at, subject)));
+                keep_last(delivered, SUBJECTS_KEPT);
             }
             // The service will repeat everything since the mark, and a few events before it, as a position of PubNub
             // may lie a little before the events of its answer.

@@ -764,13 +764,13 @@ mod tests {
             queue.push_found(Item::Found { found: found(), at: at(1) });
             queue.push_position("a", position(77));
             queue.close_hole();
-            let told: Vec<_> = std::iter::from_fn(|| queue.pop())
+            let taken: Vec<_> = std::iter::from_fn(|| queue.pop())
                 .map(|item| match item {
                     Item::Position { source, position } => (source, position.token.made_at()),
                     _ => ("found", at(0)),
                 })
                 .collect();
-            assert_eq!(told, [("a", at(49)), ("b", at(49)), ("found", at(0)), ("a", at(77))]);
+            assert_eq!(taken, [("a", at(49)), ("b", at(49)), ("found", at(0)), ("a", at(77))]);
         }
     }
 

@@ -62,7 +62,7 @@ pub(super) enum Ask {
     /// Query a source. `missed`: events are known to be missing, or nothing else delivers them.
     Sync { source: usize, turn: Turn, missed: bool },
     /// The source failed permanently; deliver the count instead.
-    Untold { source: usize },
+    GiveUpCounts { source: usize },
     /// The gap is filled as far as possible: see [`Reconciler::verdict`].
     Filled,
 }
@@ -246,7 +246,7 @@ impl Reconciler {
     }
 
     /// A source has a position from before a restart.
-    pub(super) fn goes_on_from_position(&mut self, at: usize) {
+    pub(super) fn continues_from_position(&mut self, at: usize) {
         if let Some(source) = self.sources.get_mut(at) {
             source.has_position = true;
         }
@@ -371,7 +371,7 @@ impl Reconciler {
     }
 
     /// A gap is being filled as fast as its reader accepts it: its deadline begins anew.
-    pub(super) fn goes_on(&mut self, now: Instant) {
+    pub(super) fn waits_for_room(&mut self, now: Instant) {
         if let Some(Some(since)) = &mut self.filling {
             *since = now;
         }
@@ -433,7 +433,7 @@ impl Reconciler {
                 source.doing = Doing::Off;
                 source.debt = Debt::Refused;
                 if std::mem::replace(&mut source.news, News::None) != News::None {
-                    self.asks.push_back(Ask::Untold { source: at });
+                    self.asks.push_back(Ask::GiveUpCounts { source: at });
                 }
             }
             // Transient: a login that is just being renewed, or a refused position.
@@ -1053,7 +1053,7 @@ mod tests {
         // A permanent failure is reported.
         bench.plan.news(bench.now, 0);
         let asked = bench.pass(1, OFF);
-        assert!(asked.iter().any(|(_, ask)| *ask == Ask::Untold { source: 0 }), "{asked:?}");
+        assert!(asked.iter().any(|(_, ask)| *ask == Ask::GiveUpCounts { source: 0 }), "{asked:?}");
         assert!(!bench.plan.news(bench.now, 0));
     }
 
@@ -1112,7 +1112,7 @@ mod tests {
         }
         if plan.is_filling() {
             assert!(plan.poll_timeout().is_some(), "filling is bounded: {plan:?}");
-            assert!(plan.sources.iter().any(|source| source.debt == Debt::Owed), "filled is told: {plan:?}");
+            assert!(plan.sources.iter().any(|source| source.debt == Debt::Owed), "reported as filled: {plan:?}");
         }
     }
 
@@ -1153,9 +1153,9 @@ mod tests {
                 }
                 check(&bench.plan);
             }
-            let told = bench.asked.iter().filter(|(_, ask)| matches!(ask, Ask::Filled)).count();
-            let told = i64::try_from(told).unwrap();
-            prop_assert_eq!(told, open - i64::from(bench.plan.filling.is_some()));
+            let fills = bench.asked.iter().filter(|(_, ask)| matches!(ask, Ask::Filled)).count();
+            let fills = i64::try_from(fills).unwrap();
+            prop_assert_eq!(fills, open - i64::from(bench.plan.filling.is_some()));
         }
 
         /// A timer that stays due makes the driver's loop turn without end.

@@ -63,12 +63,12 @@ mod tests {
             (mode, ErrorKind::TransportRefused),
         ] {
             let permission = error.permission().map(str::to_owned);
-            let told = explain(error, TransportKind::PubNub);
-            assert_eq!((told.kind(), told.disposition()), (kind, Disposition::Fatal));
-            let text = told.to_string();
+            let explained = explain(error, TransportKind::PubNub);
+            assert_eq!((explained.kind(), explained.disposition()), (kind, Disposition::Fatal));
+            let text = explained.to_string();
             assert!(text.contains("WebSocket") && text.contains("webhooks"), "{text}");
-            assert_eq!(told.permission().map(str::to_owned), permission);
-            assert!(std::error::Error::source(&told).is_some());
+            assert_eq!(explained.permission().map(str::to_owned), permission);
+            assert!(std::error::Error::source(&explained).is_some());
         }
     }
 

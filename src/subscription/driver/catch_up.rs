@@ -135,7 +135,7 @@ impl Recovery {
             let counted = setup.enrich && resumed.is_some() && source.source.covers_messages();
             // Without push, the events since then are queried in any case.
             if held.is_some() || counted || setup.polls && resumed.is_some() {
-                recovery.plan.goes_on_from_position(at);
+                recovery.plan.continues_from_position(at);
             }
             if counted {
                 source.good = resumed.map(|token| token.proven.get(Loss::There).min(token.proven.get(Loss::Read)));
@@ -204,7 +204,7 @@ impl Recovery {
     }
 
     /// Since when a count is pending whose messages no source has found yet.
-    pub(super) fn untold_since(&self) -> Option<SystemTime> {
+    pub(super) fn counts_wait_since(&self) -> Option<SystemTime> {
         let sources = self.sources.iter().enumerate().filter(|(at, _)| self.plan.has_news_for(*at));
         sources.filter_map(|(_, source)| source.good).min()
     }
@@ -325,7 +325,7 @@ impl Driver {
     /// Reports the gap that is being filled as not filled, since nothing follows.
     pub(super) fn cut_filling(&mut self) {
         if let Some(ending) = self.recovery.ending.take() {
-            self.tell_resumed_in_hole(Some(OpenReason::CutShort), ending);
+            self.report_resumed(Some(OpenReason::CutShort), ending);
         }
     }
 
@@ -350,7 +350,7 @@ impl Driver {
     fn filled(&mut self) {
         if let Some(ending) = self.recovery.ending.take() {
             self.recovery.since = None;
-            self.tell_resumed_in_hole(None, ending);
+            self.report_resumed(None, ending);
         }
     }
 
@@ -373,7 +373,7 @@ impl Driver {
         Resumed { complete: unrecovered.is_empty(), at, recreated, unrecovered }
     }
 
-    fn tell_resumed_in_hole(&mut self, reason: Option<OpenReason>, ending: Ending) {
+    fn report_resumed(&mut self, reason: Option<OpenReason>, ending: Ending) {
         let resumed = self.resumed_marker(reason, ending.unended);
         let continues = self.left_out_from(resumed.at);
         self.intake.queue_mut().push_found(Item::End { resumed, continues });
@@ -404,7 +404,7 @@ impl Driver {
             match ask {
                 Ask::Begin { source, turn } => self.begin(source, turn),
                 Ask::Sync { source, turn, missed } => self.sync(source, turn, missed),
-                Ask::Untold { source } => {
+                Ask::GiveUpCounts { source } => {
                     for count in self.recovery.counts.give_up() {
                         self.intake.queue_mut().push_marker(Delivery::Notification(Box::new(count)));
                     }
@@ -474,7 +474,7 @@ impl Driver {
                     source.positions.push(position.clone());
                 }
                 self.prove_polled();
-                self.tell_position(at, position);
+                self.push_position(at, position);
                 Outcome::Began
             }
             Err(error) => self.source_failed(at, error),
@@ -513,7 +513,7 @@ impl Driver {
                     self.note_messages(at, &found, wall);
                     self.intake.queue_mut().push_found(Item::Found { found, at: wall });
                 }
-                self.tell_position(at, position);
+                self.push_position(at, position);
                 outcome
             }
             // The next answer would be as large: the gap does not wait for it (found 6.10).
@@ -528,10 +528,10 @@ impl Driver {
             }
             Err(error) => {
                 // If no page of the round was answered, it begins anew.
-                let tells_messages = self.tells_messages(at);
+                let finds_messages = self.finds_messages(at);
                 if let Some(source) = self.recovery.sources.get_mut(at).filter(|source| source.next.is_none()) {
                     source.round = None;
-                    if tells_messages {
+                    if finds_messages {
                         self.recovery.counts.not_asked();
                     }
                 }
@@ -545,12 +545,12 @@ impl Driver {
         }
     }
 
-    fn tells_messages(&self, at: usize) -> bool {
+    fn finds_messages(&self, at: usize) -> bool {
         self.setup.enrich && self.recovery.sources.get(at).is_some_and(|source| source.source.covers_messages())
     }
 
     fn note_messages(&mut self, at: usize, found: &Found, wall: SystemTime) {
-        if !self.tells_messages(at) {
+        if !self.finds_messages(at) {
             return;
         }
         if let Ok(notification) = Notification::parse(found.notification.clone(), Origin::CatchUp, wall)
@@ -564,7 +564,7 @@ impl Driver {
     /// Counts whose messages the source did not find are delivered themselves, queried again, and finally reported
     /// missing (found 3.7).
     fn judge_counts(&mut self, at: usize) {
-        if !self.tells_messages(at) {
+        if !self.finds_messages(at) {
             return;
         }
         let Some(source) = self.recovery.sources.get_mut(at) else { return };
@@ -630,7 +630,7 @@ impl Driver {
     }
 
     /// Reports what polls can find only in part as missing, from the beginning.
-    pub(super) fn tell_what_polls_leave_out(&mut self) {
+    pub(super) fn report_left_out(&mut self) {
         let since = self.active.ledger.earliest(self.active.ledger.since(&[Loss::Read]));
         if let Some(gap) = self.left_out(since) {
             self.intake.queue_mut().push_marker(Delivery::Gap(gap));
@@ -640,7 +640,7 @@ impl Driver {
     /// The filters were changed: polls may find only in part what they did not have to find before.
     pub(super) fn polls_leave_out_more(&mut self, added: &[String]) {
         if !self.recovery.covered_in_part(added).is_empty() {
-            self.tell_what_polls_leave_out();
+            self.report_left_out();
         }
     }
 
@@ -675,7 +675,7 @@ impl Driver {
             if wants_room(&outcome) && !room {
                 self.recovery.held_back.push((at, turn, outcome));
                 // The reader's time does not count as the source's.
-                self.recovery.plan.goes_on(now);
+                self.recovery.plan.waits_for_room(now);
             } else {
                 self.recovery.plan.done(now, at, turn, outcome);
             }
@@ -721,7 +721,7 @@ impl Driver {
     }
 
     /// The position of a source once its findings were read.
-    fn tell_position(&mut self, at: usize, position: Position) {
+    fn push_position(&mut self, at: usize, position: Position) {
         if let Some(source) = self.recovery.sources.get(at) {
             self.intake.queue_mut().push_position(source.source.name(), position);
         }
@@ -733,13 +733,13 @@ impl Driver {
         let disposition = error.disposition();
         if self.setup.polls {
             if disposition == Disposition::Fatal && self.fail_over_refused(&error) {
-                self.note(error);
+                self.record_error(error);
                 return Outcome::Failed(disposition);
             }
-            self.note(error);
+            self.record_error(error);
             if disposition == Disposition::Fatal {
                 // Nothing else would ever find its events.
-                self.give(Input::Abort);
+                self.feed(Input::Abort);
             }
         }
         Outcome::Failed(disposition)

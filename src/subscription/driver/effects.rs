@@ -7,7 +7,7 @@ use crate::subscription::links::{Drained, Epoch};
 const READ_OUT: usize = 10_000;
 
 impl Driver {
-    pub(super) fn carry_out(&mut self) {
+    pub(super) fn run_effects(&mut self) {
         while let Some(effect) = self.machine.poll_effect() {
             tracing::debug!(?effect, subscription = self.id_for_log(), "lifecycle");
             match effect {
@@ -15,7 +15,7 @@ impl Driver {
                 Effect::Prune { op } => self.prune(op),
                 Effect::Adopt { op } => self.adopt(op),
                 Effect::Renew { op } => self.upkeep(op, ops::renew),
-                Effect::Look { op } => self.look_after(op),
+                Effect::Look { op } => self.audit(op),
                 Effect::Update { op } => {
                     let filters = self.filters.to_set().to_vec();
                     self.upkeep(op, |control, op, id| ops::update(control, op, id, filters));
@@ -24,7 +24,7 @@ impl Driver {
                 Effect::Delete { op } => {
                     let by = self.machine.closes_at().map(Instant::from_std);
                     let within = by.map_or(END_WITHIN, |by| by.saturating_duration_since(Instant::now()));
-                    let look = self.looks_before_the_end();
+                    let look = self.audits_before_the_end();
                     self.on_lease(op, |control, op, id| ops::delete(control, op, id, within, look));
                 }
                 Effect::DeleteFormer => {
@@ -43,7 +43,7 @@ impl Driver {
                 Effect::CloseLink { link } => self.close(link),
                 Effect::FormerLinkLost => {
                     let gap = self.active.ledger.former(Instant::now());
-                    self.tell_gap(GapCause::AddressMoved, gap);
+                    self.report_gap(GapCause::AddressMoved, gap);
                 }
                 Effect::Gap(cause) => self.gap(cause),
                 Effect::Resumed => self.resumed(),
@@ -94,13 +94,13 @@ impl Driver {
 
     /// Audits the subscription if the transport does not do so by itself, and if that leaves room for the user's other
     /// calls.
-    fn look_after(&mut self, op: Op) {
+    fn audit(&mut self, op: Op) {
         let budget = self.setup.control.rate_budget();
         let has_room = budget.is_none_or(|budget| budget.has_room_to_look());
         if self.setup.has_address && has_room {
             return self.upkeep(op, ops::look);
         }
-        self.give(Input::Failed { op, disposition: Disposition::Retry { after: None }, unclear: false });
+        self.feed(Input::Failed { op, disposition: Disposition::Retry { after: None }, unclear: false });
     }
 
     fn upkeep(&mut self, op: Op, call: impl FnOnce(Arc<dyn ControlPlane>, Op, SubscriptionId) -> Pending) {
@@ -117,7 +117,7 @@ impl Driver {
 
     /// Whether to audit the subscription before it is deleted: once, if a reader can receive a gap, and none is open
     /// already.
-    fn looks_before_the_end(&mut self) -> bool {
+    fn audits_before_the_end(&mut self) -> bool {
         let asks =
             self.report.ending.has_reader_at_end() && !self.setup.polls && self.active.ledger.open_since().is_none();
         self.cleanup.audits(asks)
@@ -182,7 +182,7 @@ impl Driver {
 
     /// The service's description of the subscription before its deletion. It may have silently stopped serving it since
     /// the last audit.
-    pub(super) fn seen_at_end(&mut self, before: Result<SubscriptionInfo>, gone: bool) {
+    pub(super) fn audited_at_end(&mut self, before: Result<SubscriptionInfo>, gone: bool) {
         let losses = [Loss::There];
         let now = Instant::now();
         match before {
@@ -244,7 +244,7 @@ impl Driver {
             Cause::LinkRefused => GapCause::TransportRefused,
             Cause::SessionLost => GapCause::SessionLost,
             Cause::TooLarge => GapCause::TooLarge,
-            Cause::Exchanged => GapCause::TransportChanged,
+            Cause::TransportSwitched => GapCause::TransportChanged,
         };
         tracing::info!(cause = cause.as_str(), subscription = self.id_for_log(), "events are being missed");
         let certainty = if cause == GapCause::TransportChanged { Certainty::Possible } else { Certainty::Certain };
@@ -282,7 +282,7 @@ impl Driver {
     }
 
     /// A possible gap ends where it is noticed.
-    pub(super) fn tell_gap(&mut self, cause: GapCause, interval: Interval) {
+    pub(super) fn report_gap(&mut self, cause: GapCause, interval: Interval) {
         let (gap, since) = (self.reported(cause, interval), interval.since);
         self.recovery.opened(&gap.filters);
         tracing::info!(cause = gap.cause.as_str(), subscription = self.id_for_log(), "events may be missing");

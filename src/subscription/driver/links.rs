@@ -34,15 +34,15 @@ impl Driver {
         let (phase, was_up) = (self.machine.phase(), self.machine.was_ever_up());
         let disposition = self.report.failures.link(Instant::now(), &error, phase, was_up);
         if is_current && disposition == Disposition::Fatal && self.fail_over_refused(&error) {
-            return self.note(error);
+            return self.record_error(error);
         }
         let input = match (disposition, error.kind()) {
             (Disposition::Recreate, ErrorKind::SessionLost) => Input::LinkLost { link, cause: Cause::SessionLost },
             (Disposition::Recreate, ErrorKind::Protocol) => Input::LinkLost { link, cause: Cause::TooLarge },
             (disposition, _) => Input::LinkFailed { link, disposition },
         };
-        self.note(error);
-        self.give(input);
+        self.record_error(error);
+        self.feed(input);
     }
 
     pub(super) fn link_event(&mut self, id: LinkId, event: Result<LinkEvent>) {
@@ -54,27 +54,27 @@ impl Driver {
             }
             Ok(LinkEvent::Alive) => {
                 self.report.failures.link_succeeded();
-                self.give(Input::LinkAlive { link: id });
+                self.feed(Input::LinkAlive { link: id });
             }
             Ok(LinkEvent::At(cursor)) => self.at(place, cursor),
             Ok(LinkEvent::Answered { asked }) => {
                 let is_read = self.links.is_read(id, asked)
                     && (self.links.is_present(place) || self.active.ledger.is_former_read(asked));
-                self.give(if is_read { Input::LinkRead { link: id } } else { Input::LinkAlive { link: id } });
+                self.feed(if is_read { Input::LinkRead { link: id } } else { Input::LinkAlive { link: id } });
                 self.answered(place, asked);
             }
             Ok(LinkEvent::Continued { asked, read_to_end, buffer }) => {
                 self.continued(place, asked, read_to_end, buffer);
             }
-            Ok(LinkEvent::Leaving) => self.give(Input::LinkLeaving { link: id }),
+            Ok(LinkEvent::Leaving) => self.feed(Input::LinkLeaving { link: id }),
             Ok(LinkEvent::Batch { frames, cursor, coverage, possible_loss }) => {
-                self.give(if frames.is_empty() {
+                self.feed(if frames.is_empty() {
                     Input::LinkAlive { link: id }
                 } else {
                     Input::LinkProgress { link: id }
                 });
                 // The effects (the end of a gap) come before the events.
-                self.carry_out();
+                self.run_effects();
                 self.batch(place, frames, cursor, coverage, possible_loss);
             }
         }
@@ -125,7 +125,7 @@ impl Driver {
     pub(super) fn continued(&mut self, place: Epoch, asked: Instant, read_to_end: bool, buffer: usize) {
         let is_present = self.links.is_present(place);
         if let Some(gap) = self.active.ledger.continued(Instant::now(), asked, read_to_end, buffer, is_present) {
-            self.tell_gap(GapCause::ConnectionBroken, gap);
+            self.report_gap(GapCause::ConnectionBroken, gap);
         }
     }
 
@@ -146,23 +146,23 @@ impl Driver {
             Some(PossibleLoss::BufferFull { events }) => {
                 let gap =
                     self.active.ledger.pushed_out(now, frames.first().and_then(|first| first.sent_at), is_present);
-                self.tell_gap(GapCause::ServiceBufferFull { events }, gap);
+                self.report_gap(GapCause::ServiceBufferFull { events }, gap);
             }
             Some(PossibleLoss::BufferAged { pause }) => {
                 let gap = self.active.ledger.aged(now, is_present);
-                self.tell_gap(GapCause::ServiceBufferAged { pause }, gap);
+                self.report_gap(GapCause::ServiceBufferAged { pause }, gap);
             }
             Some(PossibleLoss::RegionChanged) => {
                 let gap = self.active.ledger.possible(now, &[Loss::Read, Loss::Buffer]);
-                self.tell_gap(GapCause::RegionChanged, gap);
+                self.report_gap(GapCause::RegionChanged, gap);
             }
             Some(PossibleLoss::Overflow { .. }) => {
                 let gap = self.active.ledger.possible(now, &[Loss::Read]);
-                self.tell_gap(GapCause::Overflow, gap);
+                self.report_gap(GapCause::Overflow, gap);
             }
             Some(PossibleLoss::Unreadable) => {
                 let gap = self.active.ledger.possible(now, &[Loss::Read]);
-                self.tell_gap(GapCause::Unreadable, gap);
+                self.report_gap(GapCause::Unreadable, gap);
             }
             None => {}
         }
@@ -171,7 +171,7 @@ impl Driver {
         for frame in frames {
             let sent = frame.sent_at;
             if let Some((gap, events)) = self.active.ledger.counted(now, sent, is_present) {
-                self.tell_gap(GapCause::ServiceBufferFull { events }, gap);
+                self.report_gap(GapCause::ServiceBufferFull { events }, gap);
             }
             let emitted = self.active.ledger.emitted(now, sent);
             self.intake.arrived(now, frame, emitted, &self.filters.since(emitted.from));

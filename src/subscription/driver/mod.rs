@@ -137,7 +137,7 @@ pub(in crate::subscription) struct Driver {
 }
 
 /// What woke the driver.
-enum Woken {
+enum Wakeup {
     Shutdown(Option<Shutdown>),
     Command(Command),
     Done(Box<Done>),
@@ -162,7 +162,7 @@ pub(in crate::subscription) fn run(setup: Setup, mut ports: Ports) -> impl Futur
         // Closes the status channel first so that watchers do not wait for cleanup.
         drop(ports.status);
         drop(ports.claim);
-        driver.last_words(ports.out).await;
+        driver.report_end(ports.out).await;
     }
 }
 
@@ -187,17 +187,17 @@ impl Driver {
     async fn run(&mut self, ports: &mut Ports) {
         #[cfg(test)]
         let mut turns = tests::Turns::new(Instant::now());
-        self.give(Input::Start { adopt: self.active.to_adopt().is_some() });
+        self.feed(Input::Start { adopt: self.active.to_adopt().is_some() });
         loop {
-            self.carry_out();
+            self.run_effects();
             self.fail_over();
-            self.carry_out();
+            self.run_effects();
             self.reconcile();
             self.publish(&ports.status);
             self.report_start(&mut ports.started);
-            if self.hand_out(&ports.out).is_err() {
+            if self.deliver(&ports.out).is_err() {
                 self.reader_gone();
-                self.carry_out();
+                self.run_effects();
             }
             // There may be room now for a source's further pages.
             self.reconcile();
@@ -207,8 +207,8 @@ impl Driver {
             }
             #[cfg(test)]
             turns.count(Instant::now());
-            let woken = self.wait(&ports.out, &mut ports.commands, &mut ports.shutdown).await;
-            self.take_in(woken);
+            let wakeup = self.wait(&ports.out, &mut ports.commands, &mut ports.shutdown).await;
+            self.handle_wakeup(wakeup);
         }
     }
 
@@ -217,37 +217,37 @@ impl Driver {
         out: &mpsc::Sender<Handed>,
         commands: &mut mpsc::Receiver<Command>,
         shutdown: &mut watch::Receiver<Option<Shutdown>>,
-    ) -> Woken {
+    ) -> Wakeup {
         let reads_links = self.reads_links(Instant::now());
         let timer = self.next_timer();
         let watching = !self.report.ending.is_dropped();
         tokio::select! {
             biased;
             changed = shutdown.changed(), if watching => match changed {
-                Ok(()) => Woken::Shutdown(*shutdown.borrow_and_update()),
-                Err(_) => Woken::ReaderGone,
+                Ok(()) => Wakeup::Shutdown(*shutdown.borrow_and_update()),
+                Err(_) => Wakeup::ReaderGone,
             },
-            Some(command) = commands.recv() => Woken::Command(command),
-            done = self.calls.next() => done.map_or(Woken::Timer, |done| Woken::Done(Box::new(done))),
-            () = sleep_until(timer) => Woken::Timer,
-            (link, event) = next_event(&mut self.links), if reads_links => Woken::Link(link, event),
+            Some(command) = commands.recv() => Wakeup::Command(command),
+            done = self.calls.next() => done.map_or(Wakeup::Timer, |done| Wakeup::Done(Box::new(done))),
+            () = sleep_until(timer) => Wakeup::Timer,
+            (link, event) = next_event(&mut self.links), if reads_links => Wakeup::Link(link, event),
             permit = out.reserve(), if self.intake.is_ready() => match permit {
-                Ok(_) => Woken::Room,
-                Err(_) => Woken::ReaderGone,
+                Ok(_) => Wakeup::Room,
+                Err(_) => Wakeup::ReaderGone,
             },
         }
     }
 
-    fn take_in(&mut self, woken: Woken) {
+    fn handle_wakeup(&mut self, wakeup: Wakeup) {
         self.active.ledger.compare_clocks(Instant::now(), self.setup.clock.wall());
         self.learn_time();
-        match woken {
-            Woken::Shutdown(Some(how)) => self.shut_down(how),
-            Woken::Command(command) => self.command(command),
-            Woken::Done(done) => self.done(*done),
-            Woken::Link(link, event) => self.link_event(link, event),
-            Woken::ReaderGone => self.reader_gone(),
-            Woken::Timer | Woken::Room | Woken::Shutdown(None) => {}
+        match wakeup {
+            Wakeup::Shutdown(Some(how)) => self.shut_down(how),
+            Wakeup::Command(command) => self.command(command),
+            Wakeup::Done(done) => self.done(*done),
+            Wakeup::Link(link, event) => self.link_event(link, event),
+            Wakeup::ReaderGone => self.reader_gone(),
+            Wakeup::Timer | Wakeup::Room | Wakeup::Shutdown(None) => {}
         }
         self.check_clock();
         let due = self.cleanup.due(Instant::now());
@@ -257,7 +257,7 @@ impl Driver {
         self.machine.handle_timeout(Instant::now().into_std());
     }
 
-    fn give(&mut self, input: Input) {
+    fn feed(&mut self, input: Input) {
         self.machine.handle(Instant::now().into_std(), input);
         self.report.ending.observe(Instant::now(), self.machine.phase());
     }

@@ -5,7 +5,7 @@ use tokio::time::timeout;
 use super::*;
 
 impl Driver {
-    pub(super) fn hand_out(&mut self, out: &mpsc::Sender<Handed>) -> Result<(), ()> {
+    pub(super) fn deliver(&mut self, out: &mpsc::Sender<Handed>) -> Result<(), ()> {
         loop {
             self.report_undecrypted();
             self.check_key();
@@ -116,7 +116,7 @@ impl Driver {
             Command::Update { filters, answer } => {
                 if !self.report.ending.has_ended() {
                     match self.filters.change(filters, answer, self.machine.update_pending()) {
-                        Ok(()) => self.give(Input::Update),
+                        Ok(()) => self.feed(Input::Update),
                         Err(answer) => {
                             let busy = Error::new(ErrorKind::Busy, "another change of this subscription is pending");
                             drop(answer.send(Err(busy)));
@@ -125,7 +125,7 @@ impl Driver {
                 }
             }
             Command::Revalidate => {
-                self.give(Input::Slept { by: Duration::ZERO });
+                self.feed(Input::Slept { by: Duration::ZERO });
                 if self.setup.polls {
                     self.recovery.plan.poll_now(Instant::now().into_std());
                 }
@@ -143,13 +143,13 @@ impl Driver {
                     self.polls_end(GapCause::NotPolled);
                 }
                 let gap = self.active.ledger.possible(Instant::now(), &[Loss::Read]);
-                let since = self.recovery.untold_since().map_or(gap.since, |untold| untold.min(gap.since));
+                let since = self.recovery.counts_wait_since().map_or(gap.since, |counts| counts.min(gap.since));
                 self.end_unread(cause, Interval { since, ..gap });
             }
             Unread::Check => self.drain(),
             Unread::Ignore => {}
         }
-        self.give(Input::Close { delete, within, linger });
+        self.feed(Input::Close { delete, within, linger });
         match how {
             Shutdown::Drain => {}
             Shutdown::Discard => self.discard_queue(),
@@ -202,7 +202,7 @@ impl Driver {
     }
 
     /// Reports the end; then calls in flight get a limited time, so that a late grant leaves no orphan.
-    pub(super) async fn last_words(&mut self, out: mpsc::Sender<Handed>) {
+    pub(super) async fn report_end(&mut self, out: mpsc::Sender<Handed>) {
         self.links.take_all().for_each(|link| self.calls.start(ops::part(link)));
         if let Some(error) = self.report.ending.end().and_then(|end| self.report.failures.of_end(end)) {
             // A dropped reader needs no end.

@@ -26,19 +26,19 @@ impl Driver {
             }
             Done::Pruned { op, deleted } => {
                 deleted.iter().for_each(|id| self.cleanup.gone(id));
-                self.give(Input::Pruned { op, deleted: deleted.len() });
+                self.feed(Input::Pruned { op, deleted: deleted.len() });
             }
             Done::Deleted { op, before, result } => {
                 let gone = self.cleanup.was_gone_before(&result);
                 if let Some(before) = before {
-                    self.seen_at_end(*before, gone);
+                    self.audited_at_end(*before, gone);
                 }
                 match result {
-                    Ok(_) => self.give(Input::Deleted { op, found: !gone }),
+                    Ok(_) => self.feed(Input::Deleted { op, found: !gone }),
                     Err(error) => self.failed(op, error),
                 }
             }
-            Done::Superseded { taken_over, result } => self.looked_back(taken_over, *result),
+            Done::Superseded { taken_over, result } => self.former_described(taken_over, *result),
             Done::Jumped { by, asked, result } => self.judged(by, asked, &result),
             Done::Key { id, result } => self.key_answered(&id, *result),
             Done::Opened { link, result } => self.opened(link, result),
@@ -69,14 +69,14 @@ impl Driver {
                 }
                 if moved {
                     // An audit carries out what follows.
-                    self.give(Input::KeyMissing);
+                    self.feed(Input::KeyMissing);
                 }
             }
             Err(error) => {
                 tracing::debug!(%error, subscription = self.id_for_log(), "the present key is not known yet");
                 self.intake.key_unanswered(now);
                 if error.disposition() == Disposition::Recreate {
-                    self.give(Input::KeyMissing);
+                    self.feed(Input::KeyMissing);
                 }
             }
         }
@@ -84,7 +84,7 @@ impl Driver {
 
     /// The service's description of a subscription that another has taken over from. It may have silently stopped
     /// serving it since the last audit.
-    fn looked_back(&mut self, taken_over: Instant, result: Result<SubscriptionInfo>) {
+    fn former_described(&mut self, taken_over: Instant, result: Result<SubscriptionInfo>) {
         let (cause, certainty) = match result {
             Ok(info) if lease::is_served(&info) => return self.active.ledger.confirm_superseded(),
             Ok(_) => (GapCause::SubscriptionInactive, Certainty::Certain),
@@ -95,7 +95,7 @@ impl Driver {
             }
         };
         if let Some(gap) = self.active.ledger.superseded(taken_over) {
-            self.tell_gap(cause, Interval { certainty, ..gap });
+            self.report_gap(cause, Interval { certainty, ..gap });
         }
     }
 
@@ -109,7 +109,7 @@ impl Driver {
         let (error, disposition) = self.report.failures.call(Instant::now(), error, call);
         tracing::debug!(%error, kind = ?error.kind(), subscription = self.id_for_log(), "a call failed");
         if self.machine.expects(op) && disposition == Disposition::Fatal && self.fail_over_refused(&error) {
-            return self.note(error);
+            return self.record_error(error);
         }
         // The subscription that was to be continued is gone.
         if self.active.held.lease().is_none() && error.status() == Some(404) {
@@ -119,11 +119,11 @@ impl Driver {
         if unclear && self.machine.phase() == machine::Phase::Closing {
             self.cleanup.deletion_unconfirmed();
         }
-        self.note(error);
-        self.give(Input::Failed { op, disposition, unclear });
+        self.record_error(error);
+        self.feed(Input::Failed { op, disposition, unclear });
     }
 
-    pub(super) fn note(&mut self, error: Error) {
+    pub(super) fn record_error(&mut self, error: Error) {
         self.report.failures.note(self.machine.phase(), error);
     }
 
@@ -141,11 +141,11 @@ impl Driver {
         // A subscription that the user named and that was never ours is not deleted.
         let ours = self.active.held.lease().is_some() || self.cleanup.has_created();
         if !lease::is_served(&info) {
-            self.note(Error::new(ErrorKind::Rejected, "the service does not serve the subscription"));
+            self.record_error(Error::new(ErrorKind::Rejected, "the service does not serve the subscription"));
             if ours {
                 self.orphan(self.routes.current(), info.id);
             }
-            return self.give(Input::Inactive { op });
+            return self.feed(Input::Inactive { op });
         }
         let read = self.active.held.read(&info, self.setup.transport.kind(), self.setup.has_address);
         let lease = match read {
@@ -181,7 +181,7 @@ impl Driver {
             (false, true) => Handover::Plain,
         };
         self.replace_lease(handover, lease, &info, asked);
-        self.give(Input::Leased { op, requested_at: asked.at.into_std(), lifetime, moved });
+        self.feed(Input::Leased { op, requested_at: asked.at.into_std(), lifetime, moved });
         if let Err(error) = key {
             self.bad_key(error, first);
         }
@@ -202,8 +202,8 @@ impl Driver {
     pub(super) fn bad_key(&mut self, error: Error, first: bool) {
         tracing::warn!(%error, subscription = self.id_for_log(), "the service sent an unusable key");
         if first {
-            self.note(error);
-            self.give(Input::Abort);
+            self.record_error(error);
+            self.feed(Input::Abort);
         }
     }
 
@@ -233,14 +233,14 @@ impl Driver {
             Address::Other => self.links.leave(now).for_each(|link| link.check()),
         }
         if let Some((cause, gap)) = succession.gap {
-            self.tell_gap(cause, gap);
+            self.report_gap(cause, gap);
         }
         self.routes.granted(&id, info.creation_time.as_ref().and_then(Timestamp::system_time));
         self.cleanup.in_use(&id);
         // A restart continues from here, also before anything was read.
         self.push_mark();
         if succession.address == Address::First {
-            self.tell_what_polls_leave_out();
+            self.report_left_out();
         }
     }
 
@@ -248,7 +248,7 @@ impl Driver {
     pub(super) fn check_filters(&mut self, first: bool) {
         let is_adopted = first && !self.cleanup.has_created();
         if self.active.held.lease().is_some_and(|lease| self.filters.must_be_set(lease, is_adopted)) {
-            self.give(Input::Update);
+            self.feed(Input::Update);
         }
     }
 

@@ -63,7 +63,7 @@ impl Driver {
         self.setup.has_address = has_address;
         self.setup.polls = polls;
         self.recovery.plan.polls_alone(polls);
-        self.give(Input::Exchanged);
+        self.feed(Input::TransportSwitched);
     }
 
     /// The control plane of one of the transports.

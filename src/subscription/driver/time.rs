@@ -34,7 +34,7 @@ impl Driver {
             }
             (Some(Finding::Frozen), _) => {
                 tracing::info!("the process stood still");
-                self.give(Input::Slept { by: Duration::ZERO });
+                self.feed(Input::Slept { by: Duration::ZERO });
             }
             (Some(Finding::AskService { .. }) | None, _) => {}
         }
@@ -45,9 +45,9 @@ impl Driver {
             Verdict::WasSet => tracing::info!(seconds = by.as_secs(), "the wall clock was set"),
             Verdict::Slept => {
                 tracing::info!(seconds = by.as_secs(), "the machine slept");
-                self.give(Input::Slept { by });
+                self.feed(Input::Slept { by });
             }
-            Verdict::Unknown { is_new: true } => self.give(Input::Slept { by: Duration::ZERO }),
+            Verdict::Unknown { is_new: true } => self.feed(Input::Slept { by: Duration::ZERO }),
             Verdict::Unknown { is_new: false } => {}
         }
     }

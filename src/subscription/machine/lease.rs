@@ -279,7 +279,7 @@ impl Machine {
 
     /// Gives up the lease of the former transport, held or requested. Its link is read while it delivers, until the new
     /// one opens.
-    pub(super) fn exchanged(&mut self, now: Instant) {
+    pub(super) fn transport_switched(&mut self, now: Instant) {
         if !matches!(self.stage, Stage::Starting | Stage::Running) {
             return;
         }
@@ -296,7 +296,7 @@ impl Machine {
         self.pruned = false;
         self.trust_link();
         if self.stage == Stage::Running || self.plan == Plan::Adopt {
-            self.lose_lease(now, Cause::Exchanged);
+            self.lose_lease(now, Cause::TransportSwitched);
         } else {
             self.plan = Plan::Create;
             self.acquire(now, None);

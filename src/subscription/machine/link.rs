@@ -8,8 +8,8 @@ impl Machine {
         if let Some(link) = self.link.id() {
             let crowded = self.formers.len() >= FORMERS;
             self.retire(usize::from(crowded));
-            let told = self.gap == Gap::Open;
-            self.formers.push(Former { link, proven: false, told });
+            let reported = self.gap == Gap::Open;
+            self.formers.push(Former { link, proven: false, reported });
             self.arm(Timer::Retire, now + self.settings.linger);
         }
         self.dial();
@@ -20,7 +20,7 @@ impl Machine {
         let mut unread = false;
         for former in self.formers.drain(..count) {
             self.effects.push_back(Effect::CloseLink { link: former.link });
-            unread |= !former.proven && !former.told;
+            unread |= !former.proven && !former.reported;
         }
         if unread {
             self.effects.push_back(Effect::FormerLinkLost);
@@ -104,7 +104,7 @@ impl Machine {
             if self.formers.is_empty() {
                 self.disarm(Timer::Retire);
             }
-            if !former.told {
+            if !former.reported {
                 self.effects.push_back(Effect::FormerLinkLost);
             }
             return false;

@@ -106,7 +106,7 @@ pub(in crate::subscription) enum Input {
     /// The user wants other filters.
     Update,
     /// The control plane and the transport have changed: create another subscription with them.
-    Exchanged,
+    TransportSwitched,
     /// No key decrypts a payload: ask for the present one.
     KeyMissing,
     /// The clock jumped, by this much: check everything now.
@@ -173,7 +173,7 @@ pub(in crate::subscription) enum Cause {
     /// Something arrived that is too large to be read, and would come again.
     TooLarge,
     /// Another transport is used from here on.
-    Exchanged,
+    TransportSwitched,
 }
 
 /// How it ended.
@@ -249,7 +249,7 @@ struct Former {
     /// transit.
     proven: bool,
     /// Whether the gap in which it was left has reported its possible loss already.
-    told: bool,
+    reported: bool,
 }
 
 /// The most former links that linger at once; moves come with renewals, minutes apart.
@@ -426,7 +426,7 @@ impl Machine {
             Input::LinkLost { link, cause } => self.link_lost(now, link, cause),
             Input::LinkLeaving { link } => self.link_leaving(link),
             Input::Update => self.update(),
-            Input::Exchanged => self.exchanged(now),
+            Input::TransportSwitched => self.transport_switched(now),
             Input::KeyMissing => self.keep_up(Upkeep::Look),
             Input::Slept { by } => self.slept(now, by),
             Input::Abort => self.fail(now, End::Fatal),
