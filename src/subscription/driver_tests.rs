@@ -1,4 +1,5 @@
 use std::num::NonZeroUsize;
+use std::time::SystemTime;
 
 use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::time::{advance, sleep, timeout};
@@ -10,8 +11,13 @@ use super::super::fakes::{
 use super::super::{Subscription, SubscriptionBuilder};
 use super::*;
 use crate::OnDrop;
-use crate::event::EventFilter;
+use crate::delivery::{Certainty, Gap, GapCause, Resumed};
+use crate::error::{Disposition, ErrorKind};
+use crate::event::{EventFilter, Origin};
 use crate::status::Phase;
+use crate::subscription::cleanup::END_WITHIN;
+use crate::subscription::continuity::Loss;
+use crate::transport::{Coverage, Frame, PossibleLoss};
 
 const MESSAGES: &str = "/restapi/v1.0/account/~/extension/~/message-store";
 

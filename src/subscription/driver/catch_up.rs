@@ -1,15 +1,29 @@
 //! Fills gaps, and polls in place of push.
 
-use super::*;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
+
+use super::{Driver, Handed, Setup};
 use crate::catch_up::{CatchUp, Found, Open, SyncPage, SyncToken};
 use crate::decode::is_too_large;
-use crate::delivery::{Changes, OpenReason};
-use crate::event::{EventFilter, GapClosure};
+use crate::delivery::{
+    Certainty, Changes, Delivery, Gap, GapCause, OpenReason, Recreated, Resumed, Undecodable, Unrecovered,
+};
+use crate::error::{Disposition, Error, Result};
+use crate::event::{self, EventFilter, GapClosure, Notification, Origin};
 use crate::service_clock::sub;
+use crate::subscription::continuity::{Loss, Proof};
 use crate::subscription::counts::{self, Counts};
+use crate::subscription::machine::{self, Input};
+use crate::subscription::ops;
 use crate::subscription::positions::Positions;
+use crate::subscription::progress::Traces;
 use crate::subscription::proof::{self, Answers};
+use crate::subscription::queue::Item;
 use crate::subscription::reconcile::{Ask, Outcome, Reconciler, Turn};
+use crate::subscription::resume::Position;
 
 /// The most pages of one round. The largest documented page has 1 000 records; a longer list has no end, or repeats
 /// itself.

@@ -1,7 +1,24 @@
 //! Runs the machine's effects.
 
-use super::*;
+use std::sync::Arc;
+
+use futures_util::FutureExt as _;
+use tokio::time::Instant;
+
+use super::Driver;
+use crate::control::{ControlPlane, CreateSubscription, Cursor, SubscriptionInfo};
+use crate::delivery::{Certainty, Delivery, Gap, GapCause};
+use crate::error::{Disposition, Result};
+use crate::ids::SubscriptionId;
+use crate::subscription::cleanup::END_WITHIN;
+use crate::subscription::continuity::{Interval, Loss, Span};
+use crate::subscription::ending::Ended;
+use crate::subscription::filters::Changed;
+use crate::subscription::lease;
 use crate::subscription::links::{Drained, Epoch};
+use crate::subscription::machine::{self, Cause, Effect, End, Input, LinkId, Op};
+use crate::subscription::ops::{self, Pending};
+use crate::transport::{Link, LinkEvent, Target};
 
 /// The most received answers that are read when the link is closed.
 const READ_OUT: usize = 10_000;

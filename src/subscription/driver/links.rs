@@ -2,9 +2,20 @@
 
 use std::panic::AssertUnwindSafe;
 
-use super::*;
+use futures_util::FutureExt as _;
+use futures_util::future::select_all;
+use tokio::time::Instant;
+
+use super::Driver;
+use crate::control::Cursor;
+use crate::delivery::GapCause;
+use crate::error::{Disposition, Error, ErrorKind, Result};
 use crate::guard;
-use crate::subscription::links::{Epoch, Reads};
+use crate::subscription::continuity::{Loss, Proof};
+use crate::subscription::links::{Epoch, Links, Reads};
+use crate::subscription::machine::{Cause, Input, LinkId};
+use crate::subscription::ops::{self, AbortOnDrop};
+use crate::transport::{Coverage, Frame, Link, LinkEvent, PossibleLoss};
 
 impl Driver {
     pub(super) fn opened(&mut self, id: LinkId, result: Result<Box<dyn Link>>) {

@@ -1,8 +1,26 @@
 //! Delivers items to the reader, and handles its requests.
 
-use tokio::time::timeout;
+use std::time::{Duration, SystemTime};
 
-use super::*;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, timeout};
+
+use super::{Command, Driver, Handed};
+use crate::delivery::{Delivery, Gap, GapCause, Undecodable};
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::Notification;
+use crate::ids::SubscriptionId;
+use crate::status::Status;
+use crate::subscription::calls::Calls;
+use crate::subscription::cleanup::END_WITHIN;
+use crate::subscription::continuity::{Interval, Loss, Proof};
+use crate::subscription::ending::{Request, Shutdown, Start, Unread};
+use crate::subscription::intake::Admitted;
+use crate::subscription::machine::{self, Input};
+use crate::subscription::ops::{self, Done};
+use crate::subscription::progress::{Step, Traces};
+use crate::subscription::queue::{Discarded, Item};
+use crate::subscription::report::Facts;
 
 impl Driver {
     pub(super) fn deliver(&mut self, out: &mpsc::Sender<Handed>) -> Result<(), ()> {

@@ -1,7 +1,21 @@
 //! Processes the results of calls.
 
-use super::*;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Driver;
+use crate::control::SubscriptionInfo;
+use crate::delivery::{Certainty, Delivery, GapCause};
+use crate::error::{Disposition, Error, ErrorKind, Result};
+use crate::ids::SubscriptionId;
+use crate::subscription::active::{Address, Described, Former, Handover};
+use crate::subscription::cleanup::Orphan;
+use crate::subscription::continuity::Interval;
 use crate::subscription::failures::FailedCall;
+use crate::subscription::lease::{self, Lease};
+use crate::subscription::machine::{self, Input, Op};
+use crate::subscription::ops::{self, Asked, Done};
 use crate::timestamp::Timestamp;
 
 impl Driver {

@@ -1,6 +1,15 @@
 //! Several transports, one at a time.
 
-use super::*;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::Driver;
+use crate::control::ControlPlane;
+use crate::delivery::GapCause;
+use crate::error::{Error, ErrorKind};
+use crate::subscription::machine::{self, Input};
+use crate::transport::Transport;
 
 /// One of the transports of a subscription.
 #[derive(Clone)]

@@ -1,7 +1,16 @@
 //! The clocks.
 
-use super::*;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Driver;
+use crate::control::SubscriptionInfo;
+use crate::error::Result;
+use crate::ids::SubscriptionId;
 use crate::subscription::clocks::{self, Finding, Verdict};
+use crate::subscription::machine::Input;
+use crate::subscription::ops;
 
 impl Driver {
     pub(super) fn next_timer(&self) -> Instant {
