@@ -177,7 +177,7 @@ fn options(options: Option<&Value>, findings: &mut Findings) -> BTreeSet<String>
     };
     for option in &options {
         if !OPTIONS.contains(option) {
-            findings.add(Rule::OptionUnknown, None, format!("unknown option {option:?}"));
+            findings.add(Rule::OptionUnknown, None, format!("options has the unknown option {option:?}"));
         }
     }
     options.into_iter().map(str::to_owned).collect()
@@ -284,7 +284,12 @@ mod tests {
             (json!({ "objects": { "message": ["list"] } }), Rule::CollectionUnknown, "objects.message is not", true),
             (json!({ "objects": { "messages": ["a b"] } }), Rule::OperationName, "\"a b\", which is not a word", true),
             (json!({ "objects": {}, "options": "x" }), Rule::OptionsShape, "options is a text", true),
-            (json!({ "objects": {}, "options": ["x"] }), Rule::OptionUnknown, "unknown option \"x\"", true),
+            (
+                json!({ "objects": {}, "options": ["x"] }),
+                Rule::OptionUnknown,
+                "options has the unknown option \"x\"",
+                true,
+            ),
             (json!({ "objects": {}, "locales": ["x"] }), Rule::LocalesShape, "locales is a list", true),
             (
                 json!({ "objects": {}, "locales": { "fr": "x" } }),

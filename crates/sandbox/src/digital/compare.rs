@@ -35,7 +35,7 @@ pub(super) fn compare(core: &Core, collection: CollectionName, walk: &Walk, find
     let there: HashSet<&str> = walk.order.iter().map(String::as_str).collect();
     for id in &there {
         if core.store.get(collection, id).is_some_and(|content| content.deleted) {
-            findings.add(Rule::DeletedListed, Some(id), "it was deleted, and is listed");
+            findings.add(Rule::DeletedListed, Some(id), "the content was deleted, but is listed");
         }
     }
     for job in &core.jobs {
@@ -44,7 +44,11 @@ pub(super) fn compare(core: &Core, collection: CollectionName, walk: &Walk, find
             && !there.contains(id)
             && core.store.get(collection, id).is_some_and(|content| !content.deleted)
         {
-            findings.add(Rule::CreateNotListed, Some(id), "it was created, and is not in a list from the start");
+            findings.add(
+                Rule::CreateNotListed,
+                Some(id),
+                "the content was created, but a list from the start omits it",
+            );
         }
     }
     let since = core.store.since.get(&collection);
@@ -52,7 +56,7 @@ pub(super) fn compare(core: &Core, collection: CollectionName, walk: &Walk, find
         for id in walk.order.iter().take(place) {
             if core.store.get(collection, id).is_none() {
                 let why = format!(
-                    "a list from the start has it before {}; the lists so far went past it",
+                    "a list from the start has the content before {}, but the incremental lists omitted it",
                     since.map_or("", String::as_str)
                 );
                 findings.add(Rule::ListLost, Some(id), why);
@@ -64,7 +68,7 @@ pub(super) fn compare(core: &Core, collection: CollectionName, walk: &Walk, find
     for content in all.iter().filter(|content| content.listed > 0 && !content.deleted && content.content_id.is_none()) {
         // A source may return as little history as it likes, and its users may delete.
         if begins.is_some_and(|begins| content.sequence > begins) && !there.contains(content.id.as_str()) {
-            let why = "it was listed, and a list from the start that begins before it has it no more";
+            let why = "the content was listed, but a list from the start that begins before it omits it";
             findings.add_as(Severity::Warning, Rule::ListLost, Some(&content.id), why);
         }
     }

@@ -364,8 +364,7 @@ impl Crawl {
                 "thread_id" => (Rule::ThreadUnresolved, "no thread"),
                 _ => (Rule::ReplyUnresolved, "no content"),
             };
-            let why =
-                format!("{} is {:?}, and {of} of this id was there by the end of the run", pointer.field, pointer.to);
+            let why = format!("{} is {:?}, but the run found {of} with this id", pointer.field, pointer.to);
             // A failed list may have contained it.
             let severity = if self.failed { Severity::Warning } else { rule.severity() };
             findings.add_as(severity, rule, Some(id), why);
@@ -416,7 +415,7 @@ impl Crawl {
         let given = super::item::id_of(content.get("id")).map(|(id, _)| id);
         if given.as_deref() != Some(id) {
             let given = given.map_or("no id".to_owned(), |given| format!("the id {given:?}"));
-            let why = format!("{id:?} was asked for, and the answer has {given}");
+            let why = format!("the content {id:?} was requested, but the answer has {given}");
             findings.add(Rule::ShowOther, Some(id), why.clone());
             return Err(why);
         }

@@ -100,7 +100,11 @@ impl Item<'_> {
             Some(Value::String(text)) => {
                 let length = text.chars().count();
                 if length > BODY {
-                    findings.add(Rule::BodyTooLong, id, format!("body has {length} characters; {BODY} are the most"));
+                    findings.add(
+                        Rule::BodyTooLong,
+                        id,
+                        format!("body has {length} characters; at most {BODY} are allowed"),
+                    );
                 }
                 true
             }

@@ -59,11 +59,11 @@ pub(super) fn read_page<'a>(
         }
         page.first.get_or_insert_with(|| id.clone());
         if Some(id.as_str()) == since {
-            findings.add(Rule::SinceListed, Some(&id), "since_id itself is listed; only newer contents belong here");
+            findings.add(Rule::SinceListed, Some(&id), "since_id itself is listed; only newer contents may be listed");
             continue;
         }
         if !page.ids.insert(id.clone()) {
-            findings.add(Rule::IdTwice, Some(&id), format!("the page has the id twice, again in element {number}"));
+            findings.add(Rule::IdTwice, Some(&id), format!("element {number} has the id of an earlier element"));
             continue;
         }
         if (Item { collection, caps, object: content }).check(Some(&id), findings) {
@@ -93,13 +93,13 @@ pub(super) fn again(
         .partition(|id| before.is_some_and(|page| page.contains(*id)));
     if !of_page.is_empty() {
         let why = format!(
-            "{} came again after {since}, which was the first of the page that had them: that page was not newest first",
+            "the list after {since} repeats {}: the page that began with {since} was not newest first",
             named(&of_page)
         );
         findings.add(Rule::ListOrder, Some(since), why);
     }
     if !older.is_empty() {
-        let why = format!("{} came before {since}, and is listed after it", named(&older));
+        let why = format!("the list after {since} repeats {}, which was listed before {since}", named(&older));
         findings.add(Rule::ListedAgain, Some(since), why);
     }
 }

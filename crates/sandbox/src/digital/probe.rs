@@ -164,7 +164,7 @@ impl Probe {
         };
         let accepted = outcome == "accepted";
         match (self.want, status) {
-            (_, None) => findings.add(Rule::NoAnswer, None, outcome),
+            (_, None) => findings.add(Rule::NoAnswer, None, format!("the source sent {outcome}")),
             (Want::Forged, Some(_)) if accepted => {
                 findings.add(Rule::ForgeryAccepted, None, format!("a request with {} is accepted", self.name));
             }

@@ -106,7 +106,7 @@ pub(super) fn read(
         findings.add(
             Rule::ContentCoding,
             None,
-            "the answer has a content coding, and the signature is over the plain body",
+            "the answer has a content coding, but the signature must cover the plain body",
         );
     }
     if needs == Needs::Success {
@@ -143,9 +143,9 @@ fn json(answer: &Answer, needs: Needs, findings: &mut Findings) -> Result<Said, 
 fn no_answer(lost: &Lost, knobs: &DigitalKnobs, findings: &mut Findings) -> Failed {
     let (rule, why) = match lost {
         Lost::Scripted => return Failed { status: None, why: "the test discarded the answer".into() },
-        Lost::Late => (Rule::Late, format!("no answer within {} ms", knobs.timeout.as_millis())),
+        Lost::Late => (Rule::Late, format!("the source sent no answer within {} ms", knobs.timeout.as_millis())),
         Lost::TooLarge(limit) => (Rule::TooLarge, format!("the body is larger than {limit} bytes")),
-        Lost::Broken(why) => (Rule::NoAnswer, why.clone()),
+        Lost::Broken(why) => (Rule::NoAnswer, format!("the source sent no answer: {why}")),
     };
     findings.add(rule, None, why.clone());
     Failed { status: None, why }
@@ -155,11 +155,11 @@ fn refused(answer: &Answer, findings: &mut Findings) -> String {
     let said: String = String::from_utf8_lossy(&answer.body).chars().filter(|c| !c.is_control()).take(120).collect();
     let (rule, why) = if (300..400).contains(&answer.status) {
         let to = if answer.headers.contains_key(LOCATION) { "somewhere else" } else { "nowhere" };
-        (Rule::Redirect, format!("status {} redirects {to}; redirects are not followed", answer.status))
+        (Rule::Redirect, format!("the answer with status {} redirects {to}; redirects are not followed", answer.status))
     } else if said.is_empty() {
-        (Rule::Status, format!("status {}", answer.status))
+        (Rule::Status, format!("the answer has status {}", answer.status))
     } else {
-        (Rule::Status, format!("status {}: {said}", answer.status))
+        (Rule::Status, format!("the answer has status {}: {said}", answer.status))
     };
     findings.add(rule, None, why.clone());
     why

@@ -53,7 +53,11 @@ pub(super) fn answered(
         Err(failed) => (failed.why, false),
     };
     if repeated {
-        findings.add(Rule::RepeatRefused, target(&job), format!("it succeeded before and is refused now: {why}"));
+        findings.add(
+            Rule::RepeatRefused,
+            target(&job),
+            format!("the write succeeded before, but is refused now: {why}"),
+        );
     } else if let Some(job) = core.jobs.get_mut(number) {
         // Writes without a content are sent once: by the next run they are outdated.
         job.fail(why.clone(), fatal || job.write.collection.is_none(), knobs.attempts);
@@ -129,7 +133,7 @@ fn succeeded(
         findings.add(
             shape_rule(&job.write),
             Some(&asked),
-            format!("it was about {asked:?}, and the answer has {given}"),
+            format!("the write concerns {asked:?}, but the answer has {given}"),
         );
         done(core, job, None);
         return Ok(format!("{} {asked}, by its status", past(&job.write)));
@@ -177,21 +181,21 @@ fn created(
 ) -> String {
     if let (true, Some(first)) = (repeated, job.id.as_deref()) {
         if first != id {
-            let why = format!("the same content_id was answered with {first:?} before, and with {id:?} now");
+            let why = format!("the create got the id {first:?} before, but gets {id:?} now");
             findings.add(Rule::CreateIdChanged, Some(id), why);
         }
         return format!("answered again with {id}");
     }
     let echoes = job.write.reply_to().as_deref() == Some(id);
     if echoes {
-        let why = "the new content has the id of the one that it answers: the platform merges the two";
+        let why = "the new content has the id of the content it replies to, so the platform merges the two";
         findings.add(Rule::CreateEchoes, Some(id), why);
     }
     let taken = core.store.get(collection, id);
     // A content that arrived after the first attempt may be this very one.
     let is_taken = taken.is_some_and(|taken| taken.content_id != job.content_id && Some(taken.sequence) <= job.mark);
     if is_taken && !echoes {
-        findings.add(Rule::CreateIdTaken, Some(id), "the new content has an id that another content has");
+        findings.add(Rule::CreateIdTaken, Some(id), "the new content has the id of another content");
     }
     done(core, job, Some(id.to_owned()));
     if is_taken {
@@ -232,7 +236,7 @@ pub(super) fn compare_listed(
 ) {
     let Some(kept) = core.store.get(collection, id) else { return };
     if kept.deleted {
-        findings.add(Rule::DeletedListed, Some(id), "it was deleted, and is listed");
+        findings.add(Rule::DeletedListed, Some(id), "the content was deleted, but is listed");
     }
     let Some(content_id) = &kept.content_id else { return };
     let job = core.jobs.iter().find(|job| job.content_id.as_ref() == Some(content_id));
@@ -240,7 +244,7 @@ pub(super) fn compare_listed(
     let listed = content.get("body").and_then(Value::as_str).unwrap_or_default();
     if wrote != listed {
         let (wrote, listed) = (wrote.chars().count(), listed.chars().count());
-        let why = format!("it was written with other {wrote} characters than the {listed} that are listed");
+        let why = format!("the listed body of {listed} characters differs from the written one of {wrote}");
         findings.add(Rule::CreateBodyChanged, Some(id), why);
     }
 }

@@ -224,13 +224,20 @@ fn of_lists() -> Vec<Row> {
         (Rule::ItemShape, LIST, None, "element 1 is a text", list!([message("m-1"), "x"]), Then::Nothing),
         (Rule::IdMissing, LIST, None, "element 0 has no id", list!([{ "body": "x" }]), Then::Nothing),
         (Rule::IdForm, LIST, Some("7"), "the id of element 0 is a number", item!({ "id": 7 }), Then::Nothing),
-        (Rule::IdTwice, LIST, m1, "again in element 1", list!([message("m-1"), message("m-1")]), Then::Nothing),
+        (
+            Rule::IdTwice,
+            LIST,
+            m1,
+            "element 1 has the id of an earlier element",
+            list!([message("m-1"), message("m-1")]),
+            Then::Nothing,
+        ),
         (Rule::SinceListed, LIST, m1, "since_id itself", says!("messages.list", [message("m-1")]), Then::Nothing),
         (
             Rule::ListOrder,
             LIST,
             m1,
-            "m-2, m-3 came again after m-1",
+            "the list after m-1 repeats m-2, m-3",
             |action, params, _| {
                 let after = params["since_id"].as_str().map_or(0, |id| id[2..].parse::<usize>().unwrap());
                 (action == LIST).then(|| Answer::json(&(after + 1..4).map(|it| message(&format!("m-{it}"))).collect()))
@@ -241,7 +248,7 @@ fn of_lists() -> Vec<Row> {
             Rule::ListedAgain,
             LIST,
             Some("m-3"),
-            "m-1 came before m-3",
+            "the list after m-3 repeats m-1",
             |action, params, _| {
                 let body = match params["since_id"].as_str() {
                     None => json!([message("m-1")]),
@@ -358,7 +365,7 @@ fn of_writes() -> Vec<Row> {
             Rule::CreateEchoes,
             CREATE,
             m1,
-            "the id of the one that it answers",
+            "the id of the content it replies to",
             says!("messages.create", { "id": "m-1" }),
             Then::Write(reply()),
         ),
@@ -366,7 +373,7 @@ fn of_writes() -> Vec<Row> {
             Rule::CreateIdTaken,
             CREATE,
             m1,
-            "an id that another content has",
+            "the id of another content",
             says!("messages.create", { "id": "m-1" }),
             Then::Write(Write::message("agent-1", "Hello").in_thread("t-1")),
         ),
@@ -374,7 +381,7 @@ fn of_writes() -> Vec<Row> {
             Rule::CreateIdChanged,
             CREATE,
             Some("w-1"),
-            "answered with \"w-0\" before",
+            "the id \"w-0\" before",
             |action, _, calls| (action == CREATE).then(|| Answer::json(&json!({ "id": format!("w-{calls}") }))),
             Then::Repeat(reply()),
         ),
@@ -382,7 +389,7 @@ fn of_writes() -> Vec<Row> {
             Rule::CreateNotListed,
             "messages.list",
             m2,
-            "not in a list from the start",
+            "a list from the start omits it",
             |_, _, _| None,
             Then::WriteAndAudit(reply()),
         ),
@@ -390,7 +397,7 @@ fn of_writes() -> Vec<Row> {
             Rule::CreateBodyChanged,
             "messages.list",
             m2,
-            "other 5 characters than the 11",
+            "the listed body of 11 characters differs from the written one of 5",
             |action, params, _| {
                 (action == "messages.list" && params["since_id"] == "m-1" && WRITTEN.load(ORDER))
                     .then(|| Answer::json(&json!([message("m-2")])))
@@ -413,7 +420,7 @@ fn of_writes() -> Vec<Row> {
             Rule::DeletedListed,
             "messages.list",
             m1,
-            "it was deleted, and is listed",
+            "the content was deleted, but is listed",
             |_, _, _| None,
             Then::WriteAndAudit(delete()),
         ),
@@ -429,7 +436,7 @@ fn of_writes() -> Vec<Row> {
             Rule::RepeatRefused,
             "messages.delete",
             m1,
-            "refused now: status 404",
+            "refused now: the answer has status 404",
             |action, _, calls| (action == "messages.delete" && calls > 0).then(|| Answer::bytes(404, "")),
             Then::Repeat(delete()),
         ),
