@@ -198,23 +198,15 @@ impl Recovery {
     }
 
     /// What the answers of sources in place of push do not prove: an event may enter a source some time after it
-    /// happened. Since when, and for which filters.
-    fn unsettled(&self) -> Option<(SystemTime, Vec<String>)> {
-        let begin = self.polled_since?;
+    /// happened. For which filters, and since when.
+    fn unsettled(&self) -> Vec<(SystemTime, Vec<String>)> {
         let unsettled = |source: &Source| {
-            let settles_after = source.source.settles_after();
-            (!settles_after.is_zero() && !source.filters.is_empty())
-                .then(|| source.good.map_or(begin, |good| sub(good, settles_after).max(begin)))
+            let (begin, settles_after) = (self.polled_since?, source.source.settles_after());
+            let since = source.good.map_or(begin, |good| sub(good, settles_after).max(begin));
+            let filters: Vec<String> = source.filters.iter().map(ToString::to_string).collect();
+            (!settles_after.is_zero() && !filters.is_empty()).then_some((since, filters))
         };
-        let late: Vec<_> = self.sources.iter().filter_map(|source| Some((unsettled(source)?, source))).collect();
-        let since = late.iter().map(|(since, _)| *since).min()?;
-        let mut filters: Vec<String> = Vec::new();
-        for filter in late.iter().flat_map(|(_, source)| source.filters.iter()).map(ToString::to_string) {
-            if !filters.contains(&filter) {
-                filters.push(filter);
-            }
-        }
-        Some((since, filters))
+        self.sources.iter().filter_map(unsettled).collect()
     }
 
     /// Since when a count is pending whose messages no source has found yet.
@@ -697,23 +689,24 @@ impl Driver {
     }
 
     /// Polls end here: what may not have been in a source yet at its last answer is a possible gap.
-    pub(super) fn polls_end(&mut self, cause: GapCause) {
+    pub(super) fn polls_end(&mut self, cause: &GapCause) {
         let unsettled = self.recovery.unsettled();
         self.recovery.polled_since = None;
         // The gap that begins here covers what lies behind the last answers of all sources.
         let last = self.active.ledger.since(&Loss::ALL);
-        let Some((since, filters)) = unsettled.filter(|(since, _)| *since < last) else { return };
-        let now = self.now().to;
-        self.cut_filling();
-        self.recovery.opened(&filters);
-        self.intake.queue_mut().push_marker(Delivery::Gap(Gap {
-            cause,
-            certainty: Certainty::Possible,
-            since: Some(self.active.ledger.earliest(since)),
-            until: Some(self.active.ledger.latest(now)),
-            lost: None,
-            filters,
-        }));
+        let until = Some(self.active.ledger.latest(self.now().to));
+        for (since, filters) in unsettled.into_iter().filter(|(since, _)| *since < last) {
+            self.cut_filling();
+            self.recovery.opened(&filters);
+            self.intake.queue_mut().push_marker(Delivery::Gap(Gap {
+                cause: cause.clone(),
+                certainty: Certainty::Possible,
+                since: Some(self.active.ledger.earliest(since)),
+                until,
+                lost: None,
+                filters,
+            }));
+        }
     }
 
     /// Without push, everything up to the last answers of all sources is read.

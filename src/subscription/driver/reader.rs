@@ -158,7 +158,7 @@ impl Driver {
         match unread {
             Unread::Report(cause) => {
                 if cause == GapCause::NotPolled {
-                    self.polls_end(GapCause::NotPolled);
+                    self.polls_end(&GapCause::NotPolled);
                 }
                 let gap = self.active.ledger.possible(Instant::now(), &[Loss::Read]);
                 let since = self.recovery.counts_wait_since().map_or(gap.since, |counts| counts.min(gap.since));

@@ -53,9 +53,10 @@ pub(crate) struct PubNub {
     located: BTreeSet<String>,
     /// The next poll is answered with the whole buffer, from any position.
     pub(crate) repeats_all: bool,
-    /// The last message that each channel was sent, and how many new ones lately.
-    answered: BTreeMap<String, u64>,
-    recent: VecDeque<(Us, usize)>,
+    /// Up to which message each channel was read: a poll names the position of an answer that arrived.
+    read: BTreeMap<String, u64>,
+    /// How many new messages the answers lately had, and from which position on.
+    recent: VecDeque<(Us, u64, usize)>,
     /// When so much that was new was answered in a short time that more may have been dropped.
     pub(crate) full: Vec<Us>,
 }
@@ -78,7 +79,7 @@ impl PubNub {
             last_poll: BTreeMap::new(),
             located: BTreeSet::new(),
             repeats_all: false,
-            answered: BTreeMap::new(),
+            read: BTreeMap::new(),
             recent: VecDeque::new(),
             full: Vec::new(),
         }
@@ -106,19 +107,15 @@ impl PubNub {
         }
     }
 
-    /// Notes an answer's messages, and how many of them are new.
-    fn note_answer(&mut self, found: &[(String, Message)], now: Us) {
-        let mut new = 0;
-        for (channel, message) in found {
-            let upto = self.answered.entry(channel.clone()).or_default();
-            if message.token > *upto {
-                *upto = message.token;
-                new += 1;
-            }
-        }
-        self.recent.retain(|(at, _)| at + BURST > now);
-        self.recent.push_back((now, new));
-        if self.recent.iter().map(|(_, n)| n).sum::<usize>() >= LEAST_BUFFER {
+    /// Notes an answer's messages, and how many of them are new to its reader. The answer before from the same position
+    /// did not arrive.
+    fn note_answer(&mut self, found: &[(String, Message)], after: u64, now: Us) {
+        let is_new =
+            |(channel, message): &&(String, Message)| self.read.get(channel).is_none_or(|it| message.token > *it);
+        let new = found.iter().filter(is_new).count();
+        self.recent.retain(|(at, from, _)| at + BURST > now && *from != after);
+        self.recent.push_back((now, after, new));
+        if self.recent.iter().map(|(.., n)| n).sum::<usize>() >= LEAST_BUFFER {
             self.full.push(now);
         }
     }
@@ -217,6 +214,10 @@ impl Service {
             cx.trace(format_args!("#{conn} is a second poll of one channel"));
         }
         let mut after = self.pubnub.cursors.get(&asked).copied().unwrap_or(asked);
+        for channel in &channels {
+            let read = self.pubnub.read.entry(channel.clone()).or_default();
+            *read = after.max(*read);
+        }
         if std::mem::take(&mut self.pubnub.repeats_all) {
             after = 0;
         }
@@ -265,7 +266,7 @@ impl Service {
             // The rest is for the next poll.
             found.truncate(limit);
         }
-        self.pubnub.note_answer(&found, now);
+        self.pubnub.note_answer(&found, poll.after, now);
         self.fact(match found.len() {
             0 => "an answer without messages",
             n if n < LEAST_BUFFER => "an answer that is not full",
