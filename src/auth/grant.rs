@@ -184,9 +184,15 @@ impl Refusal {
     }
 }
 
-/// Interprets a response other than 200. The service's text is dropped, since it may contain
-/// credentials.
-pub(super) fn read_refusal(status: u16, headers: &HeaderMap, body: &[u8], secrets: &[&str]) -> Refusal {
+/// Interprets a response other than 200 to a grant, which is a refresh token if `is_refresh`. The service's text is
+/// dropped, since it may contain credentials.
+pub(super) fn read_refusal(
+    is_refresh: bool,
+    status: u16,
+    headers: &HeaderMap,
+    body: &[u8],
+    secrets: &[&str],
+) -> Refusal {
     let seen = error_from(status, headers, body, secrets);
     let envelope = Envelope::read(body);
     let recast = |kind, message, disposition| {
@@ -200,7 +206,7 @@ pub(super) fn read_refusal(status: u16, headers: &HeaderMap, body: &[u8], secret
     let refused = || recast(ErrorKind::Auth, "the service refused the login", Disposition::Fatal);
     let retry = Disposition::Retry { after: wait_asked_for(status, headers) };
     match status {
-        400 | 401 | 403 if is_dead(&envelope) => Refusal::Dead(refused()),
+        400 | 401 | 403 if is_dead(&envelope, status == 400 || is_refresh) => Refusal::Dead(refused()),
         400 | 401 | 403 if is_refused(&envelope) => Refusal::Refused(refused()),
         // A gateway's page or an undocumented code says nothing about the grant (found 6.4).
         400 | 401 | 403 => Refusal::Failed(recast(ErrorKind::Auth, "the login was turned away", retry)),
@@ -226,16 +232,22 @@ fn is_refused(envelope: &Envelope) -> bool {
                 | "unsupported_response_type"
         )
     );
-    by_word || envelope.code.as_deref().is_some_and(refuses_login)
+    by_word || !names_token(envelope) && envelope.code.as_deref().is_some_and(refuses_login)
 }
 
-/// Whether the grant itself has ended: revoked, expired, used, unknown.
-fn is_dead(envelope: &Envelope) -> bool {
-    matches!(envelope.oauth_error.as_deref(), Some("invalid_grant" | "expired_token"))
-        || matches!(
-            envelope.code.as_deref(),
-            Some("OAU-106" | "OAU-108" | "OAU-110" | "OAU-128" | "OAU-129" | "OAU-149" | "OAU-211" | "OAU-213")
-        )
+/// Whether the grant itself has ended: revoked, expired, used, unknown. Codes of tokens concern it if `of_grant`: with
+/// other statuses than 400 they concern the token of a call (ringcentral-rest-and-events.md §1.6), and a login has none.
+fn is_dead(envelope: &Envelope, of_grant: bool) -> bool {
+    let by_word = matches!(envelope.oauth_error.as_deref(), Some("invalid_grant" | "expired_token"));
+    by_word || of_grant && names_token(envelope)
+}
+
+/// Whether a token is invalid.
+fn names_token(envelope: &Envelope) -> bool {
+    matches!(
+        envelope.code.as_deref(),
+        Some("OAU-106" | "OAU-108" | "OAU-110" | "OAU-128" | "OAU-129" | "OAU-149" | "OAU-211" | "OAU-213")
+    )
 }
 
 /// The attempts of one grant.
@@ -387,7 +399,13 @@ mod tests {
 
     #[test]
     fn only_invalid_grant_responses_end_a_grant() {
-        let word = |status, body: &str| match read_refusal(status, &HeaderMap::new(), body.as_bytes(), &[]) {
+        let word = |is_refresh, status, body: &str| match read_refusal(
+            is_refresh,
+            status,
+            &HeaderMap::new(),
+            body.as_bytes(),
+            &[],
+        ) {
             Refusal::Dead(error) => ("dead", error.kind(), error.disposition()),
             Refusal::Refused(error) => ("refused", error.kind(), error.disposition()),
             Refusal::Failed(error) => ("failed", error.kind(), error.disposition()),
@@ -420,7 +438,15 @@ mod tests {
             (500, r#"{"error":"invalid_grant"}"#, ("failed", ErrorKind::Service, retry)),
             (503, "", ("failed", ErrorKind::Service, retry)),
         ] {
-            assert_eq!(word(status, body), want, "{status} {body}");
+            for is_refresh in [false, true] {
+                assert_eq!(word(is_refresh, status, body), want, "{is_refresh} {status} {body}");
+            }
+        }
+        // A token that the service does not know is the grant only where the grant is a token.
+        for code in ["OAU-128", "OAU-211", "OAU-213"] {
+            let body = format!(r#"{{"errors":[{{"errorCode":"{code}"}}]}}"#);
+            assert_eq!(word(true, 401, &body), ("dead", ErrorKind::Auth, fatal), "{code}");
+            assert_eq!(word(false, 401, &body), ("failed", ErrorKind::Auth, retry), "{code}");
         }
     }
 
@@ -428,7 +454,7 @@ mod tests {
     fn a7_a_refusal_drops_the_services_text() {
         let body = r#"{"error":"invalid_grant","error_description":"JWT s3cret is revoked","message":"s3cret",
             "errors":[{"errorCode":"OAU-211 s3cret","message":"s3cret","parameterName":"s3cret"}]}"#;
-        let refusal = read_refusal(400, &HeaderMap::new(), body.as_bytes(), &["s3cret"]);
+        let refusal = read_refusal(true, 400, &HeaderMap::new(), body.as_bytes(), &["s3cret"]);
         assert!(!format!("{refusal:?} {}", refusal.error()).contains("s3cret"), "{refusal:?}");
     }
 
@@ -477,7 +503,7 @@ mod tests {
         #[test]
         fn no_answer_panics(body: Vec<u8>, status in 100_u16..1000) {
             let _ = session(&String::from_utf8_lossy(&body), None);
-            let _ = read_refusal(status, &HeaderMap::new(), &body, &[]);
+            let _ = read_refusal(false, status, &HeaderMap::new(), &body, &[]);
         }
 
         #[test]

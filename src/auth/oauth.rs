@@ -523,7 +523,8 @@ impl Shared {
         }
         let mut secrets = grant.secrets();
         secrets.extend(self.app.client_secret.iter().chain(&assertion).map(Secret::expose));
-        Err(read_refusal(status, &answer.headers, &answer.body, &secrets))
+        let is_refresh = matches!(grant, Grant::Refresh(_));
+        Err(read_refusal(is_refresh, status, &answer.headers, &answer.body, &secrets))
     }
 
     async fn revoke(&self) -> Result<()> {
