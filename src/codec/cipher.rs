@@ -1,5 +1,8 @@
 //! A cipher: a key and a mode.
 
+use base64::Engine as _;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use std::fmt;
 
 use aes::cipher::block_padding::Pkcs7;
@@ -7,9 +10,15 @@ use aes::cipher::common::InnerInit;
 use aes::cipher::{BlockCipherDecrypt, BlockModeDecrypt, InnerIvInit, KeyInit, consts::U16};
 use aes::{Aes128, Aes192, Aes256};
 
-use super::{DecodeError, base64_bytes};
+use super::DecodeError;
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret::Secret;
+
+/// Standard alphabet, `=` optional.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
 
 const BLOCK: usize = 16;
 
@@ -127,6 +136,15 @@ where
     Ok(plaintext)
 }
 
+/// Base64, white space skipped.
+pub(super) fn base64_bytes(text: &str) -> Option<Vec<u8>> {
+    if text.bytes().any(|byte| byte.is_ascii_whitespace()) {
+        let dense: Vec<u8> = text.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
+        return BASE64.decode(dense).ok();
+    }
+    BASE64.decode(text).ok()
+}
+
 #[cfg(test)]
 mod encrypt {
     use aes::cipher::block_padding::Pkcs7;
@@ -145,7 +163,7 @@ mod encrypt {
                 Key::Aes192(key) => encrypt(self.mode, &**key, plaintext, iv),
                 Key::Aes256(key) => encrypt(self.mode, &**key, plaintext, iv),
             }?;
-            Ok(super::super::BASE64.encode(ciphertext))
+            Ok(super::BASE64.encode(ciphertext))
         }
     }
 

@@ -8,74 +8,18 @@
 //! Nothing here does IO, waits, or panics on any input.
 
 mod cipher;
+mod error;
 #[cfg(test)]
 mod tests;
 
 use std::borrow::Cow;
 
-use base64::Engine as _;
-use base64::alphabet;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde_json::value::RawValue;
 
+use cipher::base64_bytes;
+
 pub use cipher::Cipher;
-
-/// Standard alphabet, `=` optional.
-const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &alphabet::STANDARD,
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
-);
-
-/// Why a payload could not be decoded.
-///
-/// Carries lengths and never text: a payload belongs to the user, and text decrypted with a wrong
-/// key is meaningless.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum DecodeError {
-    /// The payload is a string, so encrypted, but there is no key.
-    #[error("an encrypted payload of {chars} characters, and no key is known")]
-    NoKey {
-        /// Length of the text.
-        chars: usize,
-    },
-    /// The text is not base64.
-    #[error("a payload of {chars} characters is not base64")]
-    Base64 {
-        /// Length of the text.
-        chars: usize,
-    },
-    /// The ciphertext is empty or not a whole number of blocks.
-    #[error("a ciphertext of {bytes} bytes is not a whole number of 16-byte blocks")]
-    Length {
-        /// Length of the ciphertext.
-        bytes: usize,
-    },
-    /// The padding is wrong: another key, or damaged text.
-    #[error("a ciphertext of {bytes} bytes has wrong padding under every known key")]
-    Padding {
-        /// Length of the ciphertext.
-        bytes: usize,
-    },
-    /// The decrypted text is not UTF-8.
-    #[error("a decrypted payload of {bytes} bytes is not UTF-8")]
-    Utf8 {
-        /// Length of the plaintext.
-        bytes: usize,
-    },
-    /// The text is not JSON.
-    #[error("a payload text of {bytes} bytes is not JSON")]
-    Json {
-        /// Length of the text.
-        bytes: usize,
-    },
-    /// The JSON is not an object; every notification is one.
-    #[error("a payload of {bytes} bytes is JSON but not an object")]
-    NotAnObject {
-        /// Length of the JSON text.
-        bytes: usize,
-    },
-}
+pub use error::DecodeError;
 
 /// Decodes a payload (`d` of a PubNub envelope) into the JSON object of one notification.
 ///
@@ -141,13 +85,4 @@ fn object_from(text: String) -> Result<Box<RawValue>, DecodeError> {
     let bytes = text.len();
     let value = RawValue::from_string(text).map_err(|_| DecodeError::Json { bytes })?;
     if value.get().starts_with('{') { Ok(value) } else { Err(DecodeError::NotAnObject { bytes }) }
-}
-
-/// Base64, white space skipped.
-fn base64_bytes(text: &str) -> Option<Vec<u8>> {
-    if text.bytes().any(|byte| byte.is_ascii_whitespace()) {
-        let dense: Vec<u8> = text.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
-        return BASE64.decode(dense).ok();
-    }
-    BASE64.decode(text).ok()
 }

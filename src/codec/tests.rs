@@ -1,4 +1,5 @@
 use aes::cipher::{Array, BlockCipherEncrypt, KeyInit};
+use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
 
