@@ -309,8 +309,9 @@ mod tests {
 
     impl World {
         fn new(token: Option<ResumeToken>, named: Option<&str>) -> Self {
-            let now = Instant::now();
-            Self { now, active: Active::new(now, at(1_000), token, named.map(Into::into)) }
+            let start = Instant::now();
+            let now = start + Duration::from_secs(100);
+            Self { now, active: Active::new(start, at(900), token, named.map(Into::into)) }
         }
 
         fn leased(&mut self, info: &SubscriptionInfo, handover: Handover) -> Succession {
@@ -432,10 +433,14 @@ mod tests {
             }
             assert_eq!(world.leased(&same, Handover::Plain).address, Address::Same);
             world.active.read_to(Cursor::at(at(read)));
+            let later = world.now + Duration::from_secs(500);
+            world.active.ledger.prove(later, Proof::Reply { asked: later });
+            assert_eq!(world.excluded(Loss::Read), 1_500);
             let moved = info("s", "b");
             let succession = world.leased(&moved, Handover::Plain);
             assert_eq!(succession, Succession { former: None, address: Address::Other, gap: None });
             assert_eq!(world.cursor().0, begins, "{read} {granted:?}");
+            assert_eq!(world.excluded(Loss::Read), 1_000, "nothing was read there");
             assert!(world.recreated().is_none());
         }
     }

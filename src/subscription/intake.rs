@@ -579,7 +579,7 @@ mod tests {
         };
         let mut intake = waiting();
         intake.key_answered(now, &mode(NEW_KEY)).unwrap();
-        assert!(!intake.needs_key(now, true, false));
+        assert!(!intake.needs_key(now, true, false) && intake.is_ready());
         assert_eq!(deliver(&mut intake, false), "1");
         for answer in [mode(OLD_KEY), DeliveryMode::default()] {
             let mut intake = waiting();
