@@ -30,6 +30,8 @@ pub(crate) struct Sub {
     /// The previous key, for messages that are published until then.
     pub(crate) old_key: Option<([u8; 16], Us)>,
     pub(crate) renewals: u64,
+    /// When its channel changed last.
+    pub(crate) moved: Option<Us>,
     pub(crate) session: Option<usize>,
     /// The filter that is not served, though the subscription is.
     pub(crate) disabled: Option<Filter>,
@@ -225,6 +227,7 @@ impl Service {
             key: encrypted.then(|| self.aes_key()),
             old_key: None,
             renewals: 0,
+            moved: None,
             session: None,
             disabled: None,
         };
@@ -285,6 +288,7 @@ impl Service {
         }
         if matches!(moves, 2..=4) {
             sub.channel = channel;
+            sub.moved = Some(now);
         }
         if moves == 4 {
             sub.subscriber_key = subscriber_key;
