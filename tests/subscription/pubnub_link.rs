@@ -403,7 +403,7 @@ async fn failed_probe_neither_proves_life_nor_fails_the_link() {
             poll.json(answer(TT, [1])).await;
         });
         // The poll's own answer is reported first.
-        assert!(matches!(event.unwrap(), LinkEvent::Batch { .. }), "{status}");
+        assert!(matches!(event.unwrap(), LinkEvent::At(_)), "{status}");
         assert_eq!(server.waiting(), (0, 0, 0));
     }
 }
@@ -418,7 +418,7 @@ async fn poll_answer_before_the_probes_answer_ends_the_probe() {
         poll.json(answer(TT, [1])).await;
         time
     });
-    assert!(matches!(event.unwrap(), LinkEvent::Batch { .. }));
+    assert!(matches!(event.unwrap(), LinkEvent::At(_)));
     time.closed_by_client().await;
 }
 

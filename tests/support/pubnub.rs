@@ -188,11 +188,11 @@ pub(crate) async fn link_of(builder: PubNubBuilder) -> Box<dyn Link> {
     builder.build().unwrap().open(target(cursor(TT, None))).await.unwrap()
 }
 
-/// The next batch; skips an `Alive` before it.
+/// The next batch; skips an `Alive` and a position before it.
 pub(crate) async fn batch(link: &mut Box<dyn Link>) -> (Vec<String>, Cursor, Option<PossibleLoss>) {
     loop {
         match soon(link.next()).await.unwrap() {
-            LinkEvent::Alive => {}
+            LinkEvent::Alive | LinkEvent::At(_) => {}
             LinkEvent::Batch { frames, cursor, possible_loss, .. } => {
                 return (frames.iter().map(shown).collect(), cursor, possible_loss);
             }
