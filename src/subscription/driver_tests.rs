@@ -2282,6 +2282,33 @@ fn items_that_wait_for_the_reader_are_small() {
     assert!(handed <= 168 && mark <= 96, "{handed} {mark}");
 }
 
+#[test]
+fn a_driver_and_its_owners_are_small() {
+    use std::mem::size_of;
+    fn future<F>(_: fn(Setup, Ports) -> F) -> usize {
+        size_of::<F>()
+    }
+    let (driver, future) = (size_of::<Driver>(), future(run));
+    for (name, bytes) in [
+        ("the driver's future", future),
+        ("Driver", driver),
+        ("Setup", size_of::<Setup>()),
+        ("Machine", size_of::<Machine>()),
+        ("Intake", size_of::<Intake>()),
+        ("Recovery", size_of::<Recovery>()),
+        ("Active", size_of::<Active>()),
+        ("Filters", size_of::<Filters<oneshot::Sender<Result<()>>>>()),
+        ("Cleanup", size_of::<Cleanup>()),
+        ("Routes", size_of::<Routes>()),
+        ("Links", size_of::<Links<Box<dyn Link>, AbortOnDrop>>()),
+        ("Calls", size_of::<Calls>()),
+        ("Report", size_of::<Report>()),
+    ] {
+        println!("{bytes:>6} {name}");
+    }
+    assert!(driver <= 5120 && future <= 6144, "{driver} {future}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_poll_that_becomes_due_while_closing_does_not_spin_the_driver() {
     let (world, source) = (World::new(), FakeSource::default());

@@ -253,7 +253,7 @@ impl Intake {
             return None;
         }
         let about = owned.map(About::of);
-        if about.as_ref().is_some_and(|about| !self.subjects.admit_pushed(about, now)) {
+        if about.as_ref().is_some_and(|about| !self.subjects.admit_pushed(about, can_ask, now)) {
             return None;
         }
         let about = about.filter(|_| can_ask);
@@ -501,6 +501,8 @@ mod tests {
             let opened = intake.open(now, frame(event(1), None), &Keys::default(), span(1));
             let owned = parse(event(1), Origin::Push);
             let admitted = intake.admit(opened, Some(&owned), false, can_ask, now).unwrap();
+            let known = owned.subject_keys().into_iter().all(|subject| intake.is_known(subject, now));
+            assert_eq!(known, can_ask, "only what a source can find again takes memory");
             assert_eq!((admitted.subjects, admitted.traces.subjects.is_empty()), (usize::from(can_ask), !can_ask));
             let traces = admitted.traces;
             assert_eq!((traces.key, traces.found, traces.at), (Some(owned.dedup_key()), false, Some(at(9))));

@@ -140,8 +140,9 @@ impl Subjects {
     }
 
     /// Whether a pushed event contains something that catch-up has not delivered. An event without a distinguishable
-    /// subject always does. Two pushes with the same subject are the service's decision.
-    pub(super) fn admit_pushed(&mut self, about: &About, now: Instant) -> bool {
+    /// subject always does. Two pushes with the same subject are the service's decision. `can_ask`: a source may find
+    /// the event again, so that it is remembered.
+    pub(super) fn admit_pushed(&mut self, about: &About, can_ask: bool, now: Instant) -> bool {
         self.forget_states();
         // An older change of something that was found in its newer state is part of that.
         let is_older = |(what, at): &(DedupKey, i128)| self.newest.get(what).is_some_and(|newest| at < newest);
@@ -151,7 +152,7 @@ impl Subjects {
         if about.all(|names, at| self.by_catch_up.holds(names.subjects[at], now)) {
             return false;
         }
-        for key in about.spellings().flat_map(|names| &names.subjects) {
+        for key in about.spellings().filter(|_| can_ask).flat_map(|names| &names.subjects) {
             self.by_push.admit(*key, now);
         }
         true
@@ -204,7 +205,7 @@ mod tests {
 
     impl Subjects {
         fn pushed(&mut self, subjects: &[DedupKey], version: Version, now: Instant) -> bool {
-            self.admit_pushed(&about(subjects, "", version), now)
+            self.admit_pushed(&about(subjects, "", version), true, now)
         }
 
         fn found(
@@ -268,7 +269,7 @@ mod tests {
             })
             .collect();
         let mut subjects = Subjects::default();
-        assert!(all.iter().all(|about| subjects.admit_pushed(about, now)));
+        assert!(all.iter().all(|about| subjects.admit_pushed(about, true, now)));
         assert_eq!(
             all.iter().filter(|about| subjects.admit_found(about, now).is_some()).count(),
             0,
@@ -277,7 +278,7 @@ mod tests {
         let mut subjects = Subjects::default();
         assert!(all.iter().all(|about| subjects.admit_found(about, now).is_some()));
         assert_eq!(all.iter().filter(|about| subjects.admit_found(about, now).is_some()).count(), 0, "found twice");
-        assert_eq!(all.iter().filter(|about| subjects.admit_pushed(about, now)).count(), 0, "found and pushed");
+        assert_eq!(all.iter().filter(|about| subjects.admit_pushed(about, true, now)).count(), 0, "found and pushed");
     }
 
     #[tokio::test(start_paused = true)]
@@ -368,10 +369,10 @@ mod tests {
                     let case = format!("{kind} {first:?} {second:?}");
                     let mut subjects = Subjects::default();
                     assert!(subjects.admit_found(&About::of(&one), now).is_some(), "{case}");
-                    assert!(!subjects.admit_pushed(&About::of(&other), now), "found first: {case}");
+                    assert!(!subjects.admit_pushed(&About::of(&other), true, now), "found first: {case}");
                     assert!(subjects.admit_found(&About::of(&other), now).is_none(), "found twice: {case}");
                     let mut subjects = Subjects::default();
-                    assert!(subjects.admit_pushed(&About::of(&one), now), "{case}");
+                    assert!(subjects.admit_pushed(&About::of(&one), true, now), "{case}");
                     assert!(subjects.admit_found(&About::of(&other), now).is_none(), "pushed first: {case}");
                 }
             }
@@ -386,7 +387,7 @@ mod tests {
                 let (own, other) = (event(kind, own.0, own.1), event(kind, "8", Some("7")));
                 let mut subjects = Subjects::default();
                 assert!(subjects.admit_found(&About::of(&own), now).is_some());
-                assert!(subjects.admit_pushed(&About::of(&other), now), "{kind}");
+                assert!(subjects.admit_pushed(&About::of(&other), true, now), "{kind}");
                 assert!(subjects.admit_found(&About::of(&other), now).is_none(), "{kind}: it was pushed");
             }
         }
@@ -424,7 +425,7 @@ mod tests {
         let mut token = super::super::resume::ResumeToken::new("sub-1".into(), String::new(), None, proven);
         let now = Instant::now();
         let mut subjects = Subjects::default();
-        assert!(subjects.admit_pushed(&pushed, now));
+        assert!(subjects.admit_pushed(&pushed, true, now));
         assert!(subjects.admit_found(&found, now).is_none(), "in the process that read it");
         token.pushed = pushed.keys();
         assert!(Subjects::after(Some(&token), now).admit_found(&found, now).is_none(), "after a restart");
