@@ -29,6 +29,14 @@ const ORPHAN_LIFE_CAP: Duration = Duration::from_secs(24 * 60 * 60);
 /// A subscription to delete, over the route that created it.
 pub(super) type Orphan = (usize, SubscriptionId);
 
+/// The audit of the subscription at the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Audit {
+    NotRequested,
+    Pending,
+    Over,
+}
+
 /// Owns the creations without an answer, the orphans until they are deleted, and the deadline of their deletion.
 ///
 /// Inputs: the calls that create and delete, and how they ended. Effects: the [`Orphan`]s to delete now. Answers:
@@ -48,8 +56,8 @@ pub(super) struct Cleanup {
     former_is_settled: bool,
     /// Whether a deletion was sent whose answer did not arrive.
     is_deletion_unconfirmed: bool,
-    /// Whether the subscription was audited before its deletion.
-    is_audited: bool,
+    /// The audit of the subscription before its deletion.
+    audit: Audit,
     /// Until when the end waits.
     deadline: Option<Instant>,
 }
@@ -65,7 +73,7 @@ impl Cleanup {
             orphans: Orphans::default(),
             former_is_settled: false,
             is_deletion_unconfirmed: false,
-            is_audited: false,
+            audit: Audit::NotRequested,
             deadline: None,
         }
     }
@@ -183,7 +191,20 @@ impl Cleanup {
 
     /// Whether to audit the subscription before this deletion, if the audit is wanted at all: once.
     pub(super) fn audits(&mut self, is_wanted: bool) -> bool {
-        is_wanted && !std::mem::replace(&mut self.is_audited, true)
+        let is_new = is_wanted && self.audit == Audit::NotRequested;
+        if is_new {
+            self.audit = Audit::Pending;
+        }
+        is_new
+    }
+
+    /// The audit was answered, or is not waited for any more. Returns whether it was pending until now.
+    pub(super) fn audited(&mut self) -> bool {
+        let was_pending = self.audit == Audit::Pending;
+        if was_pending {
+            self.audit = Audit::Over;
+        }
+        was_pending
     }
 
     /// The deletion of the subscription may have been carried out.
@@ -326,7 +347,10 @@ mod tests {
     #[test]
     fn a_subscription_is_audited_once_before_its_deletion() {
         let mut cleanup = cleanup();
+        assert!(!cleanup.audited(), "none is pending");
         assert_eq!([false, true, true].map(|is_wanted| cleanup.audits(is_wanted)), [false, true, false]);
+        assert_eq!([cleanup.audited(), cleanup.audited()], [true, false]);
+        assert!(!cleanup.audits(true));
     }
 
     #[test]

@@ -521,6 +521,25 @@ async fn a_close_reports_since_when_a_silently_lost_subscription_is_not_proven()
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_close_that_the_service_does_not_answer_reports_a_possible_gap() {
+    for (deletions, is_deleted) in [(1, true), (9, false)] {
+        let (world, time) = (World::new(), Time::begin());
+        let subscription = live(&world, &time).await;
+        sleep(secs(10)).await;
+        world.control.script("get", Script::Slow(secs(600)));
+        for _ in 0..deletions {
+            world.control.script("delete", Script::Slow(secs(600)));
+        }
+        let closed = subscription.close().await;
+        assert_eq!(closed.deleted, is_deleted);
+        let found = gaps(&closed.unread);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!((&found[0].cause, found[0].certainty), (&GapCause::EndedOffline, Certainty::Possible));
+        assert!(near(found[0].since.unwrap(), time.wall, secs(3)), "{:?}", found[0]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_discard_reports_a_silently_suspended_subscription() {
     let (world, time) = (World::new(), Time::begin());
     let mut subscription = live(&world, &time).await;

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::Driver;
 use crate::control::{ControlPlane, CreateSubscription, Cursor, SubscriptionInfo};
 use crate::delivery::{Certainty, Delivery, Gap, GapCause};
-use crate::error::{Disposition, Result};
+use crate::error::{Disposition, Error, ErrorKind, Result};
 use crate::ids::SubscriptionId;
 use crate::subscription::cleanup::END_WITHIN;
 use crate::subscription::continuity::{Interval, Loss, Span};
@@ -311,6 +311,10 @@ impl Driver {
     pub(super) fn finish(&mut self, end: End) {
         tracing::info!(?end, subscription = self.id_for_log(), "the subscription has ended");
         let Ended { began, within, leaves_orphan } = self.report.ending.ended(end);
+        if self.cleanup.audited() {
+            // The end's time was over before the service answered.
+            self.audited_at_end(Err(Error::new(ErrorKind::Timeout, "the audit was not answered")), false);
+        }
         self.links.end();
         if let Some(lease) = self.active.held.lease() {
             self.cleanup.ended(&lease.id, leaves_orphan);

@@ -44,7 +44,7 @@ impl Driver {
             }
             Done::Deleted { op, before, result } => {
                 let gone = self.cleanup.was_gone_before(&result);
-                if let Some(before) = before {
+                if let Some(before) = before.filter(|_| self.cleanup.audited()) {
                     self.audited_at_end(*before, gone);
                 }
                 match result {
