@@ -42,7 +42,7 @@ const LIST: usize = 1_000;
 ///   only if all filters of the extension want the same one.
 ///
 /// The message store shows a message that arrived and was deleted since; it does not show a purged one, which leaves
-/// the gap open ([`OpenReason::Deleted`](super::OpenReason)).
+/// the gap open ([`OpenReason::Deleted`](crate::OpenReason)).
 ///
 /// A sync costs one request per extension, and one more if messages were deleted. When the service no longer accepts
 /// the position, it costs three, and one for each 250 messages: the pages of such a full sync come newest first, each

@@ -31,7 +31,7 @@ pub(crate) const USER_AGENT: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("C
 ///   the rest.
 /// - **Put no URL into errors** or their causes: some URLs have tokens in their query.
 ///
-/// See the [module](self) for an example.
+/// See the [module](crate::http) for an example.
 #[async_trait]
 pub trait HttpClient: fmt::Debug + Send + Sync + 'static {
     /// Sends `request` and returns the head of the response.
