@@ -437,8 +437,11 @@ impl Link for PubNubLink {
                     }
                 },
                 () = sleep_until(held_by.unwrap_or(poll.sent_at)), if held_by.is_some() && poll.begun.get().is_none() => {
-                    self.check = None;
-                    return Ok(LinkEvent::Answered { asked: poll.sent_at });
+                    // Its answer may have begun meanwhile, and holds what was unread.
+                    if poll.begun.get().is_none() {
+                        self.check = None;
+                        return Ok(LinkEvent::Answered { asked: poll.sent_at });
+                    }
                 }
                 () = sleep_until(self.held_by.unwrap_or(poll.sent_at)), if self.held_by.is_some() => {
                     let due = self.held_by.take().unwrap_or(poll.sent_at);

@@ -1015,3 +1015,41 @@ async fn a_check_asks_for_the_present_position_and_then_again_at_the_cursor() {
         assert_eq!(*asked.lock().unwrap(), again, "{region:?}");
     }
 }
+
+/// The first poll gets no answer; the next one gets its head soon and its body late.
+#[derive(Debug, Default)]
+struct LateAnswer {
+    polls: std::sync::atomic::AtomicUsize,
+}
+
+#[async_trait]
+impl crate::http::HttpClient for LateAnswer {
+    async fn send(
+        &self,
+        request: crate::http::HttpRequest,
+    ) -> std::result::Result<crate::http::HttpResponse, crate::http::HttpError> {
+        let is_present = request.url().query_pairs().any(|(name, value)| name == "tt" && value == "0");
+        let (status, headers) = (::http::StatusCode::OK, ::http::HeaderMap::new());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        if is_present {
+            let body = r#"{"t":{"t":"17000000000000099","r":4},"m":[]}"#;
+            return Ok(crate::http::HttpResponse::whole(status, headers, body));
+        }
+        if request.url().path() == "/time/0" || self.polls.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 0 {
+            return std::future::pending().await;
+        }
+        let body = Late(Some(r#"{"t":{"t":"17000000000000009","r":4},"m":[{"d":1}]}"#.into()), Duration::from_secs(2));
+        Ok(crate::http::HttpResponse::new(status, headers, body))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_check_waits_for_an_answer_that_has_begun() {
+    let PubNub { http, tuning } = PubNub::builder().build().unwrap();
+    let pubnub = PubNub { http: http.with_system(crate::System::new().with_http(LateAnswer::default())), tuning };
+    let mut link = pubnub.open(target("k", "c", None)).await.unwrap();
+    link.check();
+    let first = link.next().await.unwrap();
+    let crate::transport::LinkEvent::Batch { frames, .. } = first else { panic!("taken for a held poll: {first:?}") };
+    assert_eq!(frames.len(), 1);
+}
