@@ -105,9 +105,9 @@ pub(super) struct PubNubLink {
     poll: Option<Poll>,
     check: Option<Check>,
     probe: Probe,
-    /// The time request that precedes a repeated poll, and when it was sent; then how long the poll has to be held to
-    /// prove anything, and until when.
-    ahead: Option<(Instant, BoxFuture<'static, bool>)>,
+    /// The request for the present position that precedes a repeated poll, and when it was sent: its answer names the
+    /// region, which a held poll does not. Then how long the poll has to be held to prove anything, and until when.
+    ahead: Option<(Instant, BoxFuture<'static, Option<Cursor>>)>,
     hold: Option<Duration>,
     held_by: Option<Instant>,
     /// How many answers in a row from this position were damaged.
@@ -165,10 +165,29 @@ impl PubNubLink {
         }
     }
 
-    /// Whether the service answers a time request soon.
-    fn time(&self) -> BoxFuture<'static, bool> {
-        let (http, request) = (self.http.clone(), self.endpoint.time());
-        async move { timeout(PRESENT_WITHIN, http.send(request)).await.is_ok_and(|answer| is_life(&answer)) }.boxed()
+    /// The present position, if the service answers soon.
+    fn present(&self) -> BoxFuture<'static, Option<Cursor>> {
+        let (http, request) = (self.http.clone(), self.endpoint.present());
+        let present = async move {
+            let response = timeout(PRESENT_WITHIN, http.send(request)).await.ok()?.ok()?;
+            let body = response.body.as_deref().unwrap_or_default();
+            match answer::read(response.status, &response.headers, body, http.now()).ok()? {
+                Read::Whole(Answer { cursor, .. }) => Some(cursor),
+                Read::Damaged(_) => None,
+            }
+        };
+        present.boxed()
+    }
+
+    /// A possible loss, if the present position, requested at `asked`, is of another region. A poll that is held says
+    /// nothing about the region.
+    fn moved(&mut self, present: &Cursor, asked: Instant) -> Option<LinkEvent> {
+        self.moves_to(present).then(|| LinkEvent::Batch {
+            frames: Vec::new(),
+            cursor: self.cursor.clone(),
+            coverage: Coverage::Cut { asked },
+            possible_loss: Some(PossibleLoss::RegionChanged),
+        })
     }
 
     /// Whether another region answers than before: the only sign that it took over, without all events of the former
@@ -350,14 +369,22 @@ impl Link for PubNubLink {
                     return Ok(self.go_on(damaged, cursor, asked));
                 }
             }
-            if let Some((asked, time)) = &mut self.ahead {
-                let (alive, took) = (time.await, asked.elapsed());
+            if let Some((asked, present)) = &mut self.ahead {
+                let (asked, present, took) = (*asked, present.await, asked.elapsed());
                 self.ahead = None;
-                if alive {
+                if let Some(present) = present {
                     // The poll follows over a connection that works, and needs no time request beside it. Its answer
-                    // would take about as long.
+                    // would take about as long. In another region it would be held although events are missing.
                     (self.unproven, self.probe) = (false, Probe::Done);
                     self.hold = Some((took * 3).max(HELD));
+                    let located = self.located(&present);
+                    if let Some(event) = self.moved(&present, asked) {
+                        return Ok(event);
+                    }
+                    if let Some(located) = located {
+                        self.cursor = located.clone();
+                        self.next = Some(LinkEvent::At(located));
+                    }
                     return Ok(LinkEvent::Alive);
                 }
             }
@@ -391,7 +418,7 @@ impl Link for PubNubLink {
                         Ok(None) => {
                             self.probe = Probe::Unarmed;
                             self.asked_again = true;
-                            self.ahead = Some((Instant::now(), self.time()));
+                            self.ahead = Some((Instant::now(), self.present()));
                             continue;
                         }
                         Ok(Some(response)) => self.take(Ok(response), sent_at, awake_at, begun)?,
@@ -424,11 +451,8 @@ impl Link for PubNubLink {
                     (Some(present), Some(Check { asked, .. })) => {
                         let asked = *asked;
                         (self.poll, self.held_by) = (None, None);
-                        // A held poll says nothing about the region.
-                        if self.moves_to(&present) {
-                            let coverage = Coverage::Cut { asked };
-                            let possible_loss = Some(PossibleLoss::RegionChanged);
-                            return Ok(LinkEvent::Batch { frames: Vec::new(), cursor: self.cursor.clone(), coverage, possible_loss });
+                        if let Some(event) = self.moved(&present, asked) {
+                            return Ok(event);
                         }
                     }
                     _ => {
@@ -459,16 +483,7 @@ impl Link for PubNubLink {
     /// connection may be dead, while the one that was used last, which the next request takes, has just proved to be
     /// alive.
     fn check(&mut self) {
-        let (http, request) = (self.http.clone(), self.endpoint.present());
-        let present = async move {
-            let response = timeout(PRESENT_WITHIN, http.send(request)).await.ok()?.ok()?;
-            let body = response.body.as_deref().unwrap_or_default();
-            match answer::read(response.status, &response.headers, body, http.now()).ok()? {
-                Read::Whole(Answer { cursor, .. }) => Some(cursor),
-                Read::Damaged(_) => None,
-            }
-        };
-        self.check = Some(Check { asked: Instant::now(), held: HELD, present: Some(present.boxed()) });
+        self.check = Some(Check { asked: Instant::now(), held: HELD, present: Some(self.present()) });
     }
 
     /// Aborts the poll and sends a leave to the service, within 2 s. The service needs neither: a closed poll is a

@@ -617,11 +617,18 @@ async fn scripted_with(answer: fn(usize) -> Option<&'static str>, time: bool) ->
             tokio::spawn(async move {
                 let mut request = [0; 4096];
                 while let Ok(1..) = socket.read(&mut request).await {
-                    let body = if request.starts_with(b"GET /time/0") {
+                    let line = String::from_utf8_lossy(&request);
+                    let line = line.lines().next().unwrap_or_default().to_owned();
+                    let is_present = line.contains("tt=0&") || line.contains("tt=0 ");
+                    let body = if line.contains("/time/0") || is_present {
                         if !time {
                             return;
                         }
-                        Some("[17000000000000050]")
+                        Some(if is_present {
+                            r#"{"t":{"t":"17000000000000050","r":1},"m":[]}"#
+                        } else {
+                            "[17000000000000050]"
+                        })
                     } else {
                         answer(polls.fetch_add(1, std::sync::atomic::Ordering::SeqCst))
                     };
@@ -744,6 +751,9 @@ struct Holds {
     tells_time: bool,
     /// Whether the answers only begin.
     begins: bool,
+    /// After how many requests for the present position another region answers.
+    moves_after: usize,
+    presents: std::sync::atomic::AtomicUsize,
 }
 
 /// The body of an answer that never arrives.
@@ -763,11 +773,11 @@ impl crate::http::HttpBody for Never {
 
 impl Holds {
     fn pubnub(held: usize, tells_time: bool) -> PubNub {
-        Self::with(held, tells_time, false)
+        Self::with(held, tells_time, false, usize::MAX)
     }
 
-    fn with(held: usize, tells_time: bool, begins: bool) -> PubNub {
-        let holds = Self { polls: 0.into(), held, tells_time, begins };
+    fn with(held: usize, tells_time: bool, begins: bool, moves_after: usize) -> PubNub {
+        let holds = Self { polls: 0.into(), held, tells_time, begins, moves_after, presents: 0.into() };
         let PubNub { http, tuning } = PubNub::builder().build().unwrap();
         PubNub { http: http.with_system(crate::System::new().with_http(holds)), tuning }
     }
@@ -779,13 +789,20 @@ impl crate::http::HttpClient for Holds {
         &self,
         request: crate::http::HttpRequest,
     ) -> std::result::Result<crate::http::HttpResponse, crate::http::HttpError> {
-        let is_time = request.url().path() == "/time/0";
+        let is_present = request.url().query_pairs().any(|(name, value)| name == "tt" && value == "0");
+        let is_time = request.url().path() == "/time/0" || is_present;
         let is_held = !is_time && self.polls.fetch_add(1, std::sync::atomic::Ordering::SeqCst) < self.held;
         if is_held || is_time && !self.tells_time {
             return std::future::pending().await;
         }
         let body = r#"{"t":{"t":"17000000000000009","r":1},"m":[{"d":1}]}"#;
-        let body = if is_time { "[17000000000000050]" } else { body };
+        let before = self.presents.fetch_add(usize::from(is_present), std::sync::atomic::Ordering::SeqCst);
+        let body = match (is_present, is_time) {
+            (true, _) if before < self.moves_after => r#"{"t":{"t":"17000000000000050","r":1},"m":[]}"#,
+            (true, _) => r#"{"t":{"t":"17000000000000050","r":2},"m":[]}"#,
+            (_, true) => "[17000000000000050]",
+            _ => body,
+        };
         if self.begins && !is_time {
             let (status, headers) = (::http::StatusCode::OK, ::http::HeaderMap::new());
             return Ok(crate::http::HttpResponse::new(status, headers, Never));
@@ -811,7 +828,7 @@ async fn a_quiet_channel_is_no_pause() {
             break;
         }
         let Coverage::Whole { asked } = coverage else { panic!("{coverage:?}") };
-        assert_eq!(cursor, self::cursor("17000000000000000", None), "the position stays");
+        assert_eq!(cursor, self::cursor("17000000000000000", Some(1)), "the position stays");
         assert!(asked.elapsed() < Duration::from_secs(1) && asked - last <= ASK_AGAIN, "{proofs}");
         (proofs, last) = (proofs + 1, asked);
     }
@@ -833,14 +850,38 @@ async fn a_held_poll_proves_nothing_unless_the_service_answers_beside_it() {
     assert!(frames == 1 && matches!(loss, Some(crate::transport::PossibleLoss::BufferAged { .. })), "{loss:?}");
 }
 
+/// Another region holds the poll although it has not all events of the former one (pubnub.md §7, row 8).
+#[tokio::test(start_paused = true)]
+async fn a_held_poll_proves_nothing_where_another_region_answers() {
+    use crate::transport::{Coverage, LinkEvent, PossibleLoss};
+
+    let pubnub = Holds::with(80, true, false, 2);
+    let mut link = pubnub.open(target("k", "c", None)).await.unwrap();
+    let mut seen = Vec::new();
+    while seen.last() != Some(&Some(PossibleLoss::RegionChanged)) {
+        match link.next().await.unwrap() {
+            LinkEvent::Batch { coverage, possible_loss, .. } => {
+                assert_eq!(matches!(coverage, Coverage::Cut { .. }), possible_loss.is_some());
+                seen.push(possible_loss);
+            }
+            LinkEvent::At(located) => assert_eq!(located, cursor("17000000000000000", Some(1))),
+            other => assert!(matches!(other, LinkEvent::Alive), "{other:?}"),
+        }
+    }
+    assert_eq!(seen.len(), 3, "two polls were held in the first region: {seen:?}");
+}
+
 /// The answer is in transit, and slow.
 #[tokio::test(start_paused = true)]
 async fn a_poll_whose_answer_has_begun_is_not_held() {
-    let pubnub = Holds::with(1, true, true);
+    let pubnub = Holds::with(1, true, true, usize::MAX);
     let mut link = pubnub.open(target("k", "c", None)).await.unwrap();
     loop {
         match link.next().await {
-            Ok(event) => assert!(matches!(event, crate::transport::LinkEvent::Alive), "{event:?}"),
+            Ok(event) => assert!(
+                matches!(event, crate::transport::LinkEvent::Alive | crate::transport::LinkEvent::At(_)),
+                "{event:?}"
+            ),
             Err(error) => break assert_eq!(error.kind(), ErrorKind::Timeout),
         }
     }
