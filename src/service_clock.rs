@@ -12,6 +12,8 @@ pub(crate) const ORDER_SLACK: Duration = Duration::from_secs(1);
 /// A wall clock that gains more than this on the monotonic one was set, or the machine
 /// slept: either way the service's time is known less exactly.
 const JUMP: Duration = Duration::from_secs(1);
+/// The two clocks are read one after the other: differences below this are not counted.
+const READING: Duration = Duration::from_millis(10);
 /// Events that are less than this off the clock are late, not by another clock.
 const SKEW_FLOOR: Duration = Duration::from_secs(2);
 /// No host's clock is further off: an event that says so has a wrong time.
@@ -181,12 +183,18 @@ impl ServiceClock {
         }
     }
 
+    /// Compares this machine's clocks. By as much as the wall clock gained, the monotonic one may have stood still: a
+    /// sleep of less than a second counts, too.
     pub(crate) fn compare(&mut self, now: Instant, wall: SystemTime) {
         let passed = now.saturating_duration_since(self.compared.0);
-        let gained = wall.duration_since(self.compared.1).unwrap_or_default().saturating_sub(passed);
+        let passed_by_wall = wall.duration_since(self.compared.1).unwrap_or_default();
+        if passed_by_wall.abs_diff(passed) < READING {
+            return;
+        }
+        let gained = passed_by_wall.saturating_sub(passed);
         self.compared = (now, wall);
+        self.most = add(self.most, gained);
         if gained > JUMP {
-            self.most = add(self.most, gained);
             self.jumped_at = Some(now);
         }
     }
@@ -214,6 +222,34 @@ mod tests {
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_sleep_of_less_than_a_second_widens_the_span() {
+        let (start, wall) = (Instant::now(), SystemTime::UNIX_EPOCH + 1_000 * SECOND);
+        let ms = Duration::from_millis;
+        // What the wall clock gains or loses at each of a hundred comparisons, and how much wider the span is then.
+        for (gained, lost, wider) in [(ms(700), ms(0), ms(70_000)), (ms(0), ms(700), ms(0)), (ms(0), ms(0), ms(0))] {
+            let mut clock = ServiceClock::new(start, wall);
+            clock.learn_date(start, start, wall);
+            for n in 1..=100 {
+                clock.compare(start + SECOND * n, wall + SECOND * n + gained * n - lost * n);
+            }
+            let now = start + 100 * SECOND;
+            assert_eq!(clock.at(now), Span { from: wall + 100 * SECOND, to: wall + 101 * SECOND + wider });
+        }
+        // Small gains add up, and those of reading the clocks do not.
+        let mut clock = ServiceClock::new(start, wall);
+        for n in 1..=1_000 {
+            let noise = if n % 2 == 0 { ms(3) } else { ms(0) };
+            clock.compare(start + SECOND * n, wall + SECOND * n + noise);
+        }
+        assert_eq!(clock.at(start).to, wall);
+        for n in 1..=1_000 {
+            clock.compare(start + 1_000 * SECOND + SECOND * n, wall + 1_000 * SECOND + SECOND * n + ms(3) * n);
+        }
+        let gained = clock.at(start).to.duration_since(wall).unwrap();
+        assert!(gained > ms(3_000) - READING && gained <= ms(3_000), "{gained:?}");
+    }
 
     #[test]
     fn an_answer_from_before_a_sleep_does_not_hide_it() {
