@@ -30,7 +30,7 @@ pub(super) struct Step<P> {
     /// With the times by which they are ordered.
     pub(super) found: Vec<(Option<u64>, Found)>,
     pub(super) position: P,
-    /// What it does not prove.
+    /// The changes that it does not prove, and why.
     pub(super) open: Vec<(Changes, OpenReason)>,
 }
 

@@ -1,4 +1,4 @@
-//! What a source of missed events is.
+//! The trait of catch-up sources, with its requests and answers.
 
 use super::Open;
 use crate::delivery::{Changes, OpenReason};
@@ -130,7 +130,7 @@ pub struct SyncPage {
     /// Whether `found` has everything from the requested position up to `next`, as far as the source can know: see
     /// [`CatchUp::covers`]. `false` as soon as something is [`open`](Self::open).
     pub complete: bool,
-    /// What `found` is not proven to contain, and why.
+    /// The changes that `found` may lack, and why.
     pub open: Vec<Open>,
 }
 

@@ -77,13 +77,13 @@ impl Cursor {
         self.ticks
     }
 
-    /// What holds at the address of the transport that made it.
+    /// The part that is valid only at the address for which the transport made it.
     #[must_use]
     pub fn detail(&self) -> Option<&str> {
         self.detail.as_deref()
     }
 
-    /// What grants access to the stream.
+    /// The secret that grants access to the stream.
     #[must_use]
     pub fn secret(&self) -> Option<&Secret> {
         self.secret.as_ref()

@@ -43,11 +43,11 @@ pub(super) struct Described<'a> {
     pub(super) handover: Handover,
     /// Whether the transport listens at an address.
     pub(super) has_address: bool,
-    /// What `~` stands for.
+    /// The extension that `~` stands for.
     pub(super) owner: Option<ExtensionId>,
 }
 
-/// What becomes of the subscription before.
+/// The fate of the previous subscription.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Former {
     /// It delivers until its link is closed. Whether it was served until now has to be asked.
@@ -68,12 +68,12 @@ pub(super) enum Address {
     Other,
 }
 
-/// What follows from a lease.
+/// The consequences of a new lease.
 #[derive(Debug, PartialEq)]
 pub(super) struct Succession {
     pub(super) former: Option<Former>,
     pub(super) address: Address,
-    /// What may be missing since another process stopped reading.
+    /// The losses that are possible since another process stopped reading.
     pub(super) gap: Option<(GapCause, Interval)>,
 }
 
@@ -90,7 +90,7 @@ pub(super) struct Active {
     /// The present address, as in a resume token.
     place: Option<Arc<Place>>,
     cursor: Option<Cursor>,
-    /// What the next end of a gap reports as replaced.
+    /// The replacement that the next end of a gap reports.
     recreated: Option<Recreated>,
 }
 
@@ -250,7 +250,7 @@ impl Active {
         Some(Mark { cursor, place, proven: self.ledger.proven() })
     }
 
-    /// What `~` stands for is known.
+    /// The extension that `~` stands for is known.
     pub(super) fn learn_owner(&mut self, owner: &ExtensionId) {
         if let Some(place) = &mut self.place {
             Arc::make_mut(place).owner = Some(owner.clone());

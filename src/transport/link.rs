@@ -1,4 +1,4 @@
-//! What a transport and its links are.
+//! The traits of transports and links, and the events of a link.
 
 use crate::control::{ControlPlane, Cursor, DeliveryModeRequest};
 use crate::error::Result;

@@ -3,7 +3,7 @@
 /// A layer: what it is for, and its modules.
 #[derive(Clone, Copy, Debug)]
 pub struct Layer {
-    /// What it is for.
+    /// Its purpose.
     pub title: &'static str,
     /// Its modules, by their paths below `src`.
     pub modules: &'static [&'static str],

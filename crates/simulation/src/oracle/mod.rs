@@ -372,8 +372,8 @@ impl Oracle<'_> {
         }
     }
 
-    /// When a gap can end: as soon as it is noticed, or, without an end of its own, as soon as events arrive again and
-    /// go on to. How soon they do is measured apart.
+    /// The earliest time at which a gap can end: when it is noticed; without an `until`, when events arrive again and
+    /// continue to. How soon they do is another figure.
     fn may_end_from(&self, gap: &Gap) -> Option<Us> {
         if gap.until.is_some() {
             return Some(gap.at);
@@ -783,7 +783,7 @@ impl Oracle<'_> {
                         && it.at >= self.record.started.unwrap_or(0)
                         && Wall::try_from(it.at).is_ok_and(|at| at >= since)
                 });
-                // What a region that another one replaces had not delivered by then is lost.
+                // A region that another one replaces loses the events that it had not delivered.
                 let is_purge = |index: &usize| matches!(self.schedule.faults[*index].what, FaultKind::PurgeBuffers);
                 let mut purges = self.core.applied.iter().filter(|(index, ..)| is_purge(index)).map(|(_, at, _)| *at);
                 let purged = purges.find(|at| Wall::try_from(*at).is_ok_and(|at| at >= since));
