@@ -2,6 +2,7 @@
 """Takes each fix back in a copy of the tree, and reports whether the simulator finds it.
 
     python3 crates/simulation/mutants/run.py [NAME...]     without a name: every one
+    python3 crates/simulation/mutants/run.py --check       only: does each edit match the tree?
 
 A file NAME.edit says what a fix is taken back by: lines `== path`, then `--` and the text
 that is there, then `++` and the text that takes its place; `#` lines before are a title.
@@ -67,13 +68,14 @@ def edits(path):
     return title, found
 
 
-def apply(path):
+def apply(path, tree=COPY):
     for name, old, new in edits(path)[1]:
-        file = COPY / name
-        text = file.read_text()
+        file = tree / name
+        text = file.read_text() if file.is_file() else ""
         if text.count(old) != 1:
             return f"the text is {text.count(old)} times in {name}"
-        file.write_text(text.replace(old, new))
+        if tree == COPY:
+            file.write_text(text.replace(old, new))
     return None
 
 
@@ -112,6 +114,9 @@ def chunks():
 
 def main(names):
     all_edits = sorted(HERE.glob("*.edit"), key=lambda it: [int(n) for n in re.findall(r"\d+", it.stem)])
+    if names == ["--check"]:
+        stale = [f"{path.name}: {trouble}" for path in all_edits if (trouble := apply(path, ROOT))]
+        sys.exit("\n".join(stale) or 0)
     wanted = [it for it in all_edits if not names or it.stem in names]
     copy()
     trouble = build("base")

@@ -517,12 +517,19 @@ impl Schedule {
     /// The subscription is lost shortly before a source is asked to be up to date, which it is
     /// every half an hour (found 3.1).
     fn lose_before_check(&mut self, rng: &mut Rng) {
-        (self.filters, self.catch_up) = (vec![Filter::Sms], true);
+        (self.filters, self.catch_up) = (vec![Filter::Sms, Filter::Voicemail], true);
         self.end = 2_100 * SEC;
         let at = rng.range(1_740, 1_830) * SEC;
         let what = rng.pick(&[FaultKind::LoseSubscription, FaultKind::Suspend]);
         self.faults = vec![Fault::new(at, what)];
-        self.only_messages((0..90).map(|i| 1_700 * SEC + i * 4 * SEC).collect());
+        let before = (0..30).map(|i| 1_600 * SEC + i * 3 * SEC);
+        self.only_messages(before.chain((0..90).map(|i| 1_700 * SEC + i * 4 * SEC)).collect());
+        // Changes of what had come before: only a list of changes shows them.
+        let (before, then) = self.events.split_at_mut(30);
+        before.iter_mut().for_each(|event| event.what = What::Voicemail);
+        for (event, voicemail) in then.iter_mut().step_by(2).zip(before) {
+            event.what = What::VoicemailRead(voicemail.id);
+        }
     }
 
     /// An outage that is longer than the service retains messages.

@@ -58,6 +58,8 @@ pub(crate) enum What {
     /// A message of another kind, which only the store's counts report.
     Stored,
     Voicemail,
+    /// The voicemail of the event with this number is marked as read.
+    VoicemailRead(u32),
     /// A new post with this number.
     PostAdded(u32),
     /// Another text of the post with this number.
@@ -84,7 +86,7 @@ impl What {
         match self {
             Self::Sms => Filter::Sms,
             Self::Stored => Filter::Store,
-            Self::Voicemail => Filter::Voicemail,
+            Self::Voicemail | Self::VoicemailRead(_) => Filter::Voicemail,
             Self::PostAdded(_) | Self::PostChanged(_) => Filter::Posts,
             Self::MissedCall => Filter::Missed,
             Self::Telephony { .. } => Filter::Telephony,

@@ -617,6 +617,11 @@ impl Oracle<'_> {
             self.stats.events += 1;
             if deliveries.is_empty() {
                 let superseded = match event.what {
+                    // A list shows its newest state.
+                    What::Voicemail => events.iter().any(|it| {
+                        let found = |deliveries: &Vec<(usize, bool)>| deliveries.iter().any(|(_, found)| *found);
+                        it.what == What::VoicemailRead(event.id) && got.get(&it.id).is_some_and(found)
+                    }),
                     What::PostChanged(post) => newest.get(&(false, post)).is_some_and(|tag| *tag >= event.id),
                     What::AgentContact { contact, .. } => {
                         newest.get(&(true, contact)).is_some_and(|tag| *tag >= event.id) || gone.contains(&contact)

@@ -14,6 +14,7 @@ pub(crate) struct Message {
     id: u64,
     kind: &'static str,
     created: Us,
+    read: Option<Us>,
     visible: Us,
     deleted: Option<Us>,
     text: String,
@@ -21,7 +22,7 @@ pub(crate) struct Message {
 
 impl Message {
     fn changed(&self) -> Us {
-        self.deleted.unwrap_or(self.created)
+        self.deleted.or(self.read).unwrap_or(self.created)
     }
 
     /// The form in a sync: only the id of a deleted message (rest §6.1).
@@ -37,8 +38,8 @@ impl Message {
             "id": self.id, "uri": format!("https://platform.sim.example/restapi/v1.0/account/~/extension/~/message-store/{}", self.id),
             "extensionId": EXTENSION.parse::<u64>().unwrap_or_default(),
             "to": [{"phoneNumber": "+16505550199", "name": "Sim"}], "from": {"phoneNumber": "+16505550100", "name": self.text},
-            "type": self.kind, "creationTime": stamp(self.created), "lastModifiedTime": stamp(self.created),
-            "readStatus": "Unread", "priority": "Normal", "attachments": [], "direction": "Inbound",
+            "type": self.kind, "creationTime": stamp(self.created), "lastModifiedTime": stamp(self.read.unwrap_or(self.created)),
+            "readStatus": if self.read.is_some() { "Read" } else { "Unread" }, "priority": "Normal", "attachments": [], "direction": "Inbound",
             "availability": if self.deleted.is_some() { "Deleted" } else { "Alive" },
             "subject": self.text, "messageStatus": "Received", "conversationId": 77, "conversation": {"id": "77"},
         })
@@ -138,10 +139,17 @@ impl Service {
                     id,
                     kind,
                     created: now,
+                    read: None,
                     visible,
                     deleted: None,
                     text,
                 });
+            }
+            What::VoicemailRead(voicemail) => {
+                if let Some(it) = self.store.messages.iter_mut().find(|it| it.event == voicemail) {
+                    it.read = Some(now);
+                    it.text = text;
+                }
             }
             What::PostAdded(post) => {
                 self.store.posts.push(Post { post, created: now, modified: now, visible, text });

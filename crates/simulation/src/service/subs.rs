@@ -381,6 +381,7 @@ impl Service {
         let body = match event.what {
             What::AgentShot | What::AgentContact { .. } => Value::Null,
             What::Sms | What::Voicemail => self.store.message(event.id).map(|it| it.record()).unwrap_or_default(),
+            What::VoicemailRead(voicemail) => self.store.message(voicemail).map(|it| it.record()).unwrap_or_default(),
             What::Stored => json!({
                 "extensionId": EXTENSION.parse::<u64>().unwrap_or_default(), "lastUpdated": at,
                 "changes": [{"type": "Fax", "newCount": 1, "updatedCount": 0, "newMessageIds": [600_000 + u64::from(event.id)]}],
