@@ -40,6 +40,8 @@ pub struct SentMessage {
 pub enum SentKind {
     /// `POST …/sms`.
     Sms,
+    /// `POST …/fax`.
+    Fax,
     /// `POST …/company-pager`.
     Pager,
     /// `POST …/chats/{id}/posts`.
@@ -95,8 +97,10 @@ fn sent_body(call: &Call) -> Result<(Value, Vec<String>), Refused> {
             continue;
         }
         match (&part.name, &part.content_type) {
-            (Some(name), kind) if whole.is_none() && ["from", "to", "text", "country"].contains(&name.as_str()) => {
-                let _ = kind;
+            (Some(name), _)
+                if whole.is_none()
+                    && ["from", "to", "text", "country", "coverPageText", "faxResolution"].contains(&name.as_str()) =>
+            {
                 let text = String::from_utf8_lossy(&part.data).into_owned();
                 message[name.as_str()] = serde_json::from_str(&text).unwrap_or(Value::String(text));
             }
@@ -107,7 +111,7 @@ fn sent_body(call: &Call) -> Result<(Value, Vec<String>), Refused> {
     Ok((message, attachments))
 }
 
-fn text_field<'a>(body: &'a Value, name: &str) -> Result<&'a str, Refused> {
+pub(super) fn text_field<'a>(body: &'a Value, name: &str) -> Result<&'a str, Refused> {
     body[name].as_str().filter(|text| !text.is_empty()).ok_or_else(|| Refused::parameter(name))
 }
 
@@ -145,6 +149,36 @@ pub(super) fn send_sms(state: &mut State, call: &Call) -> Result<(Reply, Vec<Dom
         raised.extend(fixtures_apply::inbound_sms(state, from, text, None));
     }
     Ok((json_reply(StatusCode::OK, &record), raised))
+}
+
+/// `POST …/fax`: at least one document or a text for the cover page.
+pub(super) fn send_fax(state: &mut State, call: &Call) -> Result<(Reply, Vec<DomainEvent>), Refused> {
+    let (body, documents) = sent_body(call)?;
+    let text = body["coverPageText"].as_str().unwrap_or_default();
+    if documents.is_empty() && text.is_empty() {
+        return Err(Refused::parameter("attachment"));
+    }
+    // A form names each recipient in a field of its own.
+    let to = match &body["to"] {
+        Value::String(number) => vec![number.clone()],
+        _ => recipients(&body, &["phoneNumber"])?,
+    };
+    let extension = &state.identity.extension_id.clone();
+    let from = &state.identity.phone_number.clone();
+    let new = NewMessage {
+        extension,
+        kind: "Fax",
+        direction: "Outbound",
+        from,
+        to: &to,
+        subject: text,
+        attachments: &documents,
+    };
+    let (id, record) = state.store_message(&new);
+    state.note_sent(SentKind::Fax, to, text, id.to_string());
+    let mut hint = fixtures_apply::hint(state, extension, "Fax", 1, 0, &[id]);
+    hint.uri.query.push_str("&direction=Outbound");
+    Ok((json_reply(StatusCode::OK, &record), vec![hint]))
 }
 
 /// `POST …/company-pager`.

@@ -99,6 +99,15 @@ fn resource(state: &State, method: &str, path: &[&str]) -> Option<(Group, Handle
         ("POST", ["team-messaging", "v1", "chats", _, "posts"]) => {
             (Medium, |s, c, p| messages::create_post(s, c, p[3]))
         }
+        ("GET", ["team-messaging", "v1", "chats", _, "posts", _]) => {
+            (Light, |s, _, p| ok_or_refused(team::get_post(s, p[3], p[5])))
+        }
+        ("PATCH", ["team-messaging", "v1", "chats", _, "posts", _]) => {
+            (Medium, |s, c, p| team::update_post(s, c, p[3], p[5]))
+        }
+        ("DELETE", ["team-messaging", "v1", "chats", _, "posts", _]) => {
+            (Medium, |s, _, p| team::delete_post(s, p[3], p[5]))
+        }
         ("GET", ["restapi", "v1.0", "glip", "chats" | "groups", _, "posts"]) => {
             (Heavy, |s, c, p| ok_or_refused(team::list_posts(s, c, p[4], None)))
         }
@@ -128,11 +137,13 @@ fn account_resource(state: &State, method: &str, rest: &[&str]) -> Option<(Group
         ("GET", ["a2p-sms", "messages"]) => return Some((Light, |s, c, _| ok_or_refused(a2p::list(s, c)))),
         _ => return None,
     };
-    if let ("GET", true, ["presence"]) = (method, extension.contains(','), rest) {
-        return Some((Light, |s, c, p| ok(people::presences(s, c, p[5]))));
+    match (method, extension.contains(','), rest) {
+        ("GET", true, ["presence"]) => return Some((Light, |s, c, p| ok(people::presences(s, c, p[5])))),
+        ("GET", true, []) => return Some((Light, |s, c, p| ok(people::several(s, c, p[5])))),
+        _ => {}
     }
     let extension = state.extension_of(extension)?;
-    let writes = matches!(rest, ["sms" | "mms" | "company-pager" | "phone-number"]);
+    let writes = matches!(rest, ["sms" | "mms" | "fax" | "company-pager" | "phone-number"]);
     if writes && extension != state.identity.extension_id {
         return None;
     }
@@ -140,9 +151,16 @@ fn account_resource(state: &State, method: &str, rest: &[&str]) -> Option<(Group
         ("GET", []) => (Light, |s, _, p| ok(people::get(s, &named(s, p)?))),
         ("GET", ["phone-number"]) => (Light, |s, _, _| ok(messages::list_phone_numbers(s))),
         ("POST", ["sms" | "mms"]) => (Medium, |s, c, _| messages::send_sms(s, c)),
+        ("POST", ["fax"]) => (Heavy, |s, c, _| messages::send_fax(s, c)),
         ("POST", ["company-pager"]) => (Medium, |s, c, _| messages::send_pager(s, c)),
         ("GET", ["message-sync"]) => (Light, |s, c, p| ok_or_refused(message_sync::answer(s, c, &named(s, p)?))),
         ("GET", ["message-store"]) => (Light, |s, c, p| ok_or_refused(store::list(s, c, &named(s, p)?))),
+        ("GET", ["message-store", ids]) if ids.contains(',') => {
+            (Light, |s, c, p| ok(store::several(s, c, &named(s, p)?, p[7])))
+        }
+        ("GET", ["message-store", _, "content", _]) => {
+            (Medium, |s, _, p| ok_or_refused(store::content(s, &named(s, p)?, p[7], p[9])))
+        }
         ("GET", ["message-store", _]) => (Light, |s, _, p| ok_or_refused(store::get(s, &named(s, p)?, p[7]))),
         ("PUT", ["message-store", _]) => (Medium, |s, c, p| store::update(s, c, &named(s, p)?, p[7])),
         ("DELETE", ["message-store", _]) => (Medium, |s, c, p| store::delete(s, c, &named(s, p)?, p[7])),

@@ -37,7 +37,7 @@ pub struct AccountKnobs {
     /// Whether every call-log sync token is stale. Default false.
     pub refuse_call_log_tokens: bool,
     /// How a full sync of the call log with a `dateFrom` of more than 30 days ago is answered.
-    /// Default refused; *unverified*.
+    /// Default cut, as a test of an official SDK expects; *unverified*.
     pub old_call_log: OldCallLog,
     /// Maximum number of calls in one answer to a sync; more since the token get 400 `CLG-104`.
     /// Default 250; the code is *unverified*.
@@ -72,7 +72,7 @@ impl Default for AccountKnobs {
             call_log_delay: Duration::from_secs(15),
             call_log_token_life: Duration::from_secs(86_400),
             refuse_call_log_tokens: false,
-            old_call_log: OldCallLog::Refuse,
+            old_call_log: OldCallLog::Cut,
             call_log_limit: 250,
             frame_hides_older: true,
             replies_in_posts: true,

@@ -3,14 +3,15 @@
 use std::collections::VecDeque;
 use std::time::SystemTime;
 
-use http::StatusCode;
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, StatusCode};
 use serde_json::{Value, json};
 
 use super::super::delivery::DomainEvent;
 use super::super::fixtures_apply;
-use super::super::http::{Call, Refused, Reply, empty_reply, json_reply};
+use super::super::http::{Call, Refused, Reply, empty_reply, json_reply, text_reply};
 use super::super::state::{State, number};
-use super::{count_in, id_number, time_in};
+use super::{batch, count_in, id_number, time_in};
 
 /// Maximum number of stored messages; the oldest are dropped.
 const KEPT: usize = 20_000;
@@ -128,21 +129,21 @@ impl State {
             "Fax" => {
                 record["faxResolution"] = json!("High");
                 record["faxPageCount"] = json!(2);
-                record["attachments"] =
-                    json!([{ "id": attachment, "type": "RenderedDocument", "contentType": "application/pdf" }]);
+                record["attachments"] = json!([{ "id": attachment, "uri": format!("{path}/content/{attachment}"), "type": "RenderedDocument", "contentType": "application/pdf" }]);
             }
             "VoiceMail" => {
                 record["vmTranscriptionStatus"] = json!("NotAvailable");
                 record["attachments"] = json!([{
-                    "id": attachment, "type": "AudioRecording", "contentType": "audio/mpeg", "vmDuration": 7,
+                    "id": attachment, "uri": format!("{path}/content/{attachment}"), "type": "AudioRecording", "contentType": "audio/mpeg", "vmDuration": 7,
                 }]);
             }
             _ => {}
         }
+        let sort = if new.kind == "Fax" { "RenderedDocument" } else { "MmsAttachment" };
         for kind in new.attachments {
             let attached = number(&mut self.rng, 12);
             let item = json!({
-                "id": attached, "uri": format!("{path}/content/{attached}"), "type": "MmsAttachment", "contentType": kind,
+                "id": attached, "uri": format!("{path}/content/{attached}"), "type": sort, "contentType": kind,
             });
             if let Some(list) = record["attachments"].as_array_mut() {
                 list.push(item);
@@ -236,6 +237,30 @@ pub(in super::super) fn get(state: &State, extension: &str, id: &str) -> Result<
     found(state, extension, id).map(|stored| json_reply(StatusCode::OK, &stored.record))
 }
 
+/// `GET …/message-store/{id},{id}`: each part has a status.
+pub(in super::super) fn several(state: &State, call: &Call, extension: &str, ids: &str) -> Reply {
+    batch(call, ids, |id| {
+        let uri = state.extension_uri(extension, &format!("/message-store/{id}"));
+        (uri, found(state, extension, id).map(|stored| stored.record.clone()))
+    })
+}
+
+/// `GET …/message-store/{id}/content/{id}`: the text of a message, or a short file of the attachment's type.
+pub(in super::super) fn content(state: &State, extension: &str, id: &str, attachment: &str) -> Result<Reply, Refused> {
+    let record = &found(state, extension, id)?.record;
+    let is_it =
+        |it: &&Value| it["id"] == *attachment || it["id"].as_u64().is_some_and(|id| id.to_string() == attachment);
+    let found = record["attachments"].as_array().and_then(|all| all.iter().find(is_it));
+    let found = found.ok_or_else(|| Refused::not_found("attachmentId", attachment))?;
+    let kind = found["contentType"].as_str().unwrap_or_default();
+    let body = if found["type"] == "Text" { record["subject"].as_str().unwrap_or_default() } else { "sandbox" };
+    let mut reply = text_reply(StatusCode::OK, "application/octet-stream", body.to_owned());
+    if let Ok(kind) = HeaderValue::from_str(kind) {
+        reply.headers_mut().insert(CONTENT_TYPE, kind);
+    }
+    Ok(reply)
+}
+
 /// `PUT …/message-store/{id}`: sets the read status.
 pub(in super::super) fn update(
     state: &mut State,
@@ -254,15 +279,16 @@ pub(in super::super) fn update(
     Ok((get(state, extension, id)?, domain_events))
 }
 
-/// `DELETE …/message-store/{id}`; `purge=true` deletes permanently.
+/// `DELETE …/message-store/{id}`, or of several ids; `purge=true` deletes permanently.
 pub(in super::super) fn delete(
     state: &mut State,
     call: &Call,
     extension: &str,
     id: &str,
 ) -> Result<(Reply, Vec<DomainEvent>), Refused> {
-    let key = found(state, extension, id)?.id;
+    let keys = id.split(',').map(|id| found(state, extension, id).map(|it| it.id)).collect::<Result<Vec<_>, _>>()?;
     let purge = call.query("purge").is_some_and(|purge| purge == "true");
-    let domain_events = state.change_message(key, if purge { Change::Purge } else { Change::Delete });
+    let change = if purge { Change::Purge } else { Change::Delete };
+    let domain_events = keys.into_iter().flat_map(|key| state.change_message(key, change)).collect();
     Ok((empty_reply(StatusCode::NO_CONTENT), domain_events))
 }

@@ -17,7 +17,11 @@ pub use self::knobs::{AccountKnobs, OldCallLog, StaleToken};
 
 use std::time::SystemTime;
 
-use super::http::{Call, Refused};
+use http::StatusCode;
+use http::header::ACCEPT;
+use serde_json::{Value, json};
+
+use super::http::{Call, Refused, Reply, text_reply};
 use super::state::State;
 use ringcentral_events::Timestamp;
 
@@ -80,7 +84,44 @@ fn count_in(call: &Call, name: &str) -> Result<Option<usize>, Refused> {
     text.parse().ok().filter(|count| *count > 0).map(Some).ok_or_else(|| Refused::parameter(name))
 }
 
+const MULTIPART_JSON: &str = "application/vnd.ringcentral.multipart+json";
+const BOUNDARY: &str = "Boundary_sandbox";
+
+/// The answer to a request for several resources, whose ids are separated by commas: `read` gives the address and the
+/// record of one. Multipart, or one JSON list where the client asks for that.
+fn batch(call: &Call, ids: &str, read: impl Fn(&str) -> (String, Result<Value, Refused>)) -> Reply {
+    let answers: Vec<(&str, String, u16, Value)> = ids
+        .split(',')
+        .map(|id| match read(id) {
+            (uri, Ok(record)) => (id, uri, 200, record),
+            (uri, Err(refused)) => {
+                let reply = refused.reply();
+                (id, uri, reply.status().as_u16(), serde_json::from_slice(reply.body()).unwrap_or_default())
+            }
+        })
+        .collect();
+    let status = StatusCode::MULTI_STATUS;
+    let wanted = call.headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if wanted.contains(MULTIPART_JSON) {
+        let all =
+            answers.iter().map(|(id, _, status, body)| json!({ "resourceId": id, "status": status, "body": body }));
+        return text_reply(status, MULTIPART_JSON, Value::from(all.collect::<Vec<_>>()).to_string());
+    }
+    let described = answers.iter().map(|(_, uri, status, _)| {
+        let words = if *status == 200 { "OK" } else { "Not Found" };
+        json!({ "href": uri, "status": status, "responseDescription": words })
+    });
+    let head = json!({ "response": described.collect::<Vec<_>>() });
+    let parts = std::iter::once(&head).chain(answers.iter().map(|(.., body)| body));
+    let mut text = String::new();
+    for part in parts {
+        text.push_str(&format!("--{BOUNDARY}\r\nContent-Type: application/json\r\n\r\n{part}\r\n"));
+    }
+    text.push_str(&format!("--{BOUNDARY}--\r\n"));
+    text_reply(status, "multipart/mixed; boundary=Boundary_sandbox", text)
+}
+
 /// A decimal id as a JSON number, as the API writes it.
-fn id_number(id: &str) -> serde_json::Value {
-    id.parse::<u64>().map_or(serde_json::Value::Null, serde_json::Value::from)
+fn id_number(id: &str) -> Value {
+    id.parse::<u64>().map_or(Value::Null, Value::from)
 }

@@ -7,12 +7,9 @@ use serde_json::{Value, json};
 
 use super::super::delivery::DomainEvent;
 use super::super::fixtures_apply::{self, domain_event};
-use super::super::http::{Call, Refused, Reply, json_reply, text_reply};
+use super::super::http::{Call, Refused, Reply, json_reply};
 use super::super::state::State;
-use super::{count_in, id_number};
-
-const MULTIPART_JSON: &str = "application/vnd.ringcentral.multipart+json";
-const BOUNDARY: &str = "Boundary_sandbox";
+use super::{batch, count_in, id_number};
 
 /// Names and presence of the extensions.
 #[derive(Debug, Default)]
@@ -95,6 +92,15 @@ impl State {
         })
     }
 
+    fn extension_info(&self, extension: &str) -> Value {
+        let at = self.extensions().position(|other| other == extension).unwrap_or(0);
+        let mut body = self.extension_record(extension, at);
+        let account = format!("{}/restapi/v1.0/account/{}", self.base_url, self.identity.account_id);
+        body["contact"] = json!({ "firstName": "Sandbox", "lastName": "User", "email": "user@sandbox.invalid" });
+        body["account"] = json!({ "id": self.identity.account_id, "uri": account });
+        body
+    }
+
     fn presence_record(&self, id: &str, richness: usize) -> Value {
         let simple = json!({
             "presenceStatus": "Available",
@@ -144,34 +150,18 @@ pub(in super::super) fn presence(state: &State, call: &Call, extension: &str) ->
 /// `GET …/extension/{id},{id}/presence`: each part has a status.
 pub(in super::super) fn presences(state: &State, call: &Call, ids: &str) -> Reply {
     let richness = richness(call);
-    let answers: Vec<(&str, u16, Value)> = ids
-        .split(',')
-        .map(|id| match state.extension_of(id) {
-            Some(known) => (id, 200, state.presence_record(&known, richness)),
-            None => {
-                let refused = Refused::not_found("extensionId", id).reply();
-                (id, 404, serde_json::from_slice(refused.body()).unwrap_or_default())
-            }
-        })
-        .collect();
-    let status = StatusCode::MULTI_STATUS;
-    let wanted = call.headers.get(http::header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if wanted.contains(MULTIPART_JSON) {
-        let all = answers.iter().map(|(id, status, body)| json!({ "resourceId": id, "status": status, "body": body }));
-        return text_reply(status, MULTIPART_JSON, Value::from(all.collect::<Vec<_>>()).to_string());
-    }
-    let described = answers.iter().map(|(id, status, _)| {
-        let words = if *status == 200 { "OK" } else { "Not Found" };
-        json!({ "href": state.extension_uri(id, "/presence"), "status": status, "responseDescription": words })
-    });
-    let head = json!({ "response": described.collect::<Vec<_>>() });
-    let parts = std::iter::once(&head).chain(answers.iter().map(|(_, _, body)| body));
-    let mut text = String::new();
-    for part in parts {
-        text.push_str(&format!("--{BOUNDARY}\r\nContent-Type: application/json\r\n\r\n{part}\r\n"));
-    }
-    text.push_str(&format!("--{BOUNDARY}--\r\n"));
-    text_reply(status, "multipart/mixed; boundary=Boundary_sandbox", text)
+    batch(call, ids, |id| {
+        let known = state.extension_of(id).ok_or_else(|| Refused::not_found("extensionId", id));
+        (state.extension_uri(id, "/presence"), known.map(|known| state.presence_record(&known, richness)))
+    })
+}
+
+/// `GET …/extension/{id},{id}`: each part has a status.
+pub(in super::super) fn several(state: &State, call: &Call, ids: &str) -> Reply {
+    batch(call, ids, |id| {
+        let known = state.extension_of(id).ok_or_else(|| Refused::not_found("extensionId", id));
+        (state.extension_uri(id, ""), known.map(|known| state.extension_info(&known)))
+    })
 }
 
 /// `PUT …/extension/~/presence`: only for the user's extension.
@@ -252,11 +242,5 @@ fn paged(
 
 /// `GET …/extension/{id}`.
 pub(in super::super) fn get(state: &State, extension: &str) -> Reply {
-    let identity = &state.identity;
-    let at = state.extensions().position(|other| other == extension).unwrap_or(0);
-    let mut body = state.extension_record(extension, at);
-    let account = format!("{}/restapi/v1.0/account/{}", state.base_url, identity.account_id);
-    body["contact"] = json!({ "firstName": "Sandbox", "lastName": "User", "email": "user@sandbox.invalid" });
-    body["account"] = json!({ "id": identity.account_id, "uri": account });
-    json_reply(StatusCode::OK, &body)
+    json_reply(StatusCode::OK, &state.extension_info(extension))
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::super::delivery::DomainEvent;
 use super::super::fixtures_apply::domain_event;
-use super::super::http::{Call, Refused, Reply, json_reply};
+use super::super::http::{Call, Refused, Reply, empty_reply, json_reply};
 use super::super::messages::keep;
 use super::super::state::{State, number};
 use super::count_in;
@@ -254,4 +254,35 @@ pub(in super::super) fn list_posts(
     }
     let records: Vec<&Value> = shown.iter().map(|(_, post)| post).collect();
     Ok(json_reply(StatusCode::OK, &json!({ "records": records, "navigation": navigation })))
+}
+
+/// `GET /team-messaging/v1/chats/{id}/posts/{id}`.
+pub(in super::super) fn get_post(state: &State, chat_id: &str, id: &str) -> Result<Reply, Refused> {
+    let is_it = |(_, post): &&(u64, Value)| post["id"] == id && post["groupId"] == chat_id;
+    let found = state.account.team.posts.iter().find(is_it);
+    found.map(|(_, post)| json_reply(StatusCode::OK, post)).ok_or_else(|| Refused::not_found("postId", id))
+}
+
+/// `PATCH /team-messaging/v1/chats/{id}/posts/{id}`: a new text.
+pub(in super::super) fn update_post(
+    state: &mut State,
+    call: &Call,
+    chat_id: &str,
+    id: &str,
+) -> Result<(Reply, Vec<DomainEvent>), Refused> {
+    get_post(state, chat_id, id)?;
+    let body = super::super::messages::body(call)?;
+    let text = super::super::messages::text_field(&body, "text")?;
+    let events = state.edit_post(id, text);
+    Ok((get_post(state, chat_id, id)?, events))
+}
+
+/// `DELETE /team-messaging/v1/chats/{id}/posts/{id}`.
+pub(in super::super) fn delete_post(
+    state: &mut State,
+    chat_id: &str,
+    id: &str,
+) -> Result<(Reply, Vec<DomainEvent>), Refused> {
+    get_post(state, chat_id, id)?;
+    Ok((empty_reply(StatusCode::NO_CONTENT), state.remove_post(id)))
 }

@@ -3,7 +3,7 @@
 use crate::support::bare::*;
 use crate::support::gateway::{POSTS, connect};
 use reqwest::Method;
-use ringcentral_sandbox::{Fixture, OldCallLog, Sandbox};
+use ringcentral_sandbox::{Fixture, OldCallLog, Sandbox, SentKind};
 use serde_json::{Value, json};
 
 const EXTENSION: &str = "/restapi/v1.0/account/~/extension/~";
@@ -181,13 +181,146 @@ async fn with_a_latency_a_later_subscriber_gets_the_event() {
     assert_eq!(events.len(), 1);
 }
 
+/// The call-log test of `@rc-ex/core` begins years ago and continues with `recordCount`.
 #[tokio::test]
-async fn a_call_log_sync_from_long_ago_is_refused_or_cut() {
+async fn a_call_log_sync_from_long_ago_is_cut_or_refused() {
     let (sandbox, client) = logged_in().await;
     let path = format!("{EXTENSION}/call-log-sync?syncType=FSync&recordCount=10&dateFrom=2001-01-01T00:00:00Z");
+    let (status, first) = client.get(&path).await;
+    assert_eq!(status, 200, "{first}");
+    let token = first["syncInfo"]["syncToken"].as_str().unwrap();
+    let next = format!("{EXTENSION}/call-log-sync?syncType=ISync&recordCount=5&syncToken={token}");
+    assert_eq!(client.get(&next).await.0, 200);
+    sandbox.knobs(|knobs| knobs.account.old_call_log = OldCallLog::Refuse);
     assert_eq!(client.get(&path).await.0, 400);
-    sandbox.knobs(|knobs| knobs.account.old_call_log = OldCallLog::Cut);
-    assert_eq!(client.get(&path).await.0, 200);
+}
+
+/// Resources that share a request: their parts, as the default and as the JSON form has them.
+async fn parts(client: &Client, path: &str) -> (Vec<u64>, Vec<Value>) {
+    let text = client.request(Method::GET, path, None).send().await.unwrap();
+    assert_eq!(text.status().as_u16(), 207, "{path}");
+    let text = text.text().await.unwrap();
+    assert!(text.starts_with("--Boundary"), "{text}");
+    let accept = "application/vnd.ringcentral.multipart+json";
+    let answer = client.request(Method::GET, path, None).header("accept", accept).send().await.unwrap();
+    let (status, all) = body(answer).await;
+    assert_eq!(status, 207, "{path}");
+    let all = all.as_array().unwrap();
+    for part in all {
+        assert!(text.contains(&part["body"].to_string()), "{text} lacks {part}");
+    }
+    let statuses = all.iter().map(|it| it["status"].as_u64().unwrap()).collect();
+    (statuses, all.iter().map(|it| it["body"].clone()).collect())
+}
+
+#[tokio::test]
+async fn messages_and_extensions_are_read_and_deleted_in_bulk() {
+    let (sandbox, client) = logged_in().await;
+    for text in ["one", "two"] {
+        sandbox.trigger(&Fixture::inbound_sms("+12055550143", text));
+    }
+    let ids: Vec<String> = sandbox.stored_messages().iter().map(|it| it["id"].to_string()).collect();
+    let both = format!("{STORE}/{},{}", ids[0], ids[1]);
+    let (statuses, bodies) = parts(&client, &format!("{both},7")).await;
+    assert_eq!((statuses, &bodies[1]["subject"]), (vec![200, 200, 404], &json!("two")));
+    assert_eq!(client.call(Method::DELETE, &format!("{both},7"), None).await.0, 404, "all or none");
+    assert_eq!(client.call(Method::DELETE, &both, None).await.0, 204);
+    assert!(sandbox.stored_messages().iter().all(|it| it["availability"] == "Deleted"));
+
+    let several = format!("/restapi/v1.0/account/~/extension/{},100200302,7", sandbox.extension_id());
+    let (statuses, bodies) = parts(&client, &several).await;
+    assert_eq!((statuses, &bodies[1]["id"]), (vec![200, 200, 404], &json!(100_200_302)));
+}
+
+#[tokio::test]
+async fn each_attachment_of_a_message_is_served_at_its_address() {
+    let (sandbox, client) = logged_in().await;
+    for fixture in [Fixture::inbound_sms("+12055550143", "hello"), Fixture::fax("+12055550143")] {
+        sandbox.trigger(&fixture);
+    }
+    for record in sandbox.stored_messages() {
+        let attachment = &record["attachments"][0];
+        let path = attachment["uri"].as_str().unwrap().strip_prefix(sandbox.base_url()).unwrap();
+        let answer = client.request(Method::GET, path, None).send().await.unwrap();
+        let kind = answer.headers()["content-type"].to_str().unwrap().to_owned();
+        assert_eq!((answer.status().as_u16(), kind.as_str()), (200, attachment["contentType"].as_str().unwrap()));
+        let text = answer.text().await.unwrap();
+        assert!(record["type"] == "Fax" || text == "hello", "{text}");
+        assert_eq!(client.get(&format!("{path}9")).await.0, 404);
+    }
+}
+
+#[tokio::test]
+async fn a_fax_is_sent_as_multipart_and_stored() {
+    let (sandbox, client) = logged_in().await;
+    let info = client.subscribed(&[STORE]).await;
+    let mut cursor = Cursor::start();
+    client.next(&info, &mut cursor).await;
+    let json = json!({ "to": [{ "phoneNumber": "+12055550143" }], "coverPageText": "see below" });
+    let part = |head: &str, data: &str| format!("--b0\r\nContent-Disposition: form-data; {head}\r\n\r\n{data}\r\n");
+    let whole = part("name=\"json\"; filename=\"r.json\"\r\nContent-Type: application/json", &json.to_string());
+    let file = part("name=\"attachment\"; filename=\"a.txt\"\r\nContent-Type: text/plain", "hello world");
+    let fields = part("name=\"to\"", "+12055550143");
+    for (body, want) in [
+        (format!("{whole}{file}--b0--\r\n"), 200),
+        (format!("{fields}{file}--b0--\r\n"), 200),
+        (format!("{fields}--b0--\r\n"), 400),
+        (format!("{file}--b0--\r\n"), 400),
+    ] {
+        let request = client.request(Method::POST, &format!("{EXTENSION}/fax"), None);
+        let request = request.header("content-type", "multipart/form-data; boundary=b0").body(body.clone());
+        let (status, answer) = read(request.send().await.unwrap()).await;
+        assert_eq!(status, want, "{body}: {answer}");
+        if want == 200 {
+            assert_eq!((&answer["type"], &answer["direction"]), (&json!("Fax"), &json!("Outbound")));
+            let events = client.next(&info, &mut cursor).await;
+            assert_eq!(notification(&info, &events[0])["body"]["changes"][0]["type"], "Fax");
+        }
+    }
+    let sent: Vec<SentKind> = sandbox.sent_messages().iter().map(|it| it.kind).collect();
+    assert_eq!(sent, [SentKind::Fax, SentKind::Fax]);
+}
+
+#[tokio::test]
+async fn a_post_is_read_changed_and_deleted_by_its_id() {
+    let (sandbox, client) = logged_in().await;
+    let info = client.subscribed(&["/team-messaging/v1/posts"]).await;
+    let mut cursor = Cursor::start();
+    client.next(&info, &mut cursor).await;
+    let posts = format!("/team-messaging/v1/chats/{}/posts", sandbox.chat_id());
+    let (_, post) = client.call(Method::POST, &posts, Some(&json!({ "text": "helo" }))).await;
+    let path = format!("{posts}/{}", post["id"].as_str().unwrap());
+    assert_eq!(client.get(&path).await.1["text"], "helo");
+    let change = json!({ "text": "hello" });
+    assert_eq!(client.call(Method::PATCH, &path, Some(&change)).await.1["text"], "hello");
+    assert_eq!(client.call(Method::DELETE, &path, None).await.0, 204);
+    for method in [Method::GET, Method::DELETE] {
+        assert_eq!(client.call(method, &path, None).await.0, 404);
+    }
+    assert_eq!(client.call(Method::PATCH, &path, Some(&change)).await.0, 404);
+    let mut kinds = Vec::new();
+    while kinds.len() < 3 {
+        let events = client.next(&info, &mut cursor).await;
+        kinds.extend(events.iter().map(|it| notification(&info, it)["body"]["eventType"].clone()));
+    }
+    assert_eq!(kinds, ["PostAdded", "PostChanged", "PostRemoved"]);
+}
+
+#[tokio::test]
+async fn a_replay_does_not_follow_its_details_in_one_read_by_default() {
+    let (sandbox, _) = logged_in().await;
+    sandbox.knobs(|knobs| assert!(knobs.gateway.replay_delay >= ms(20), "{:?}", knobs.gateway.replay_delay));
+}
+
+#[tokio::test]
+async fn an_unknown_refresh_token_is_named_as_the_service_names_it() {
+    let sandbox = quick().start().await.unwrap();
+    let (status, answer) = token(&sandbox, &[("grant_type", "refresh_token"), ("refresh_token", "stale")]).await;
+    assert_eq!((status, &answer["error"]), (400, &json!("invalid_grant")));
+    assert_eq!(
+        (&answer["error_description"], &answer["errors"][0]["errorCode"]),
+        (&json!("Token not found"), &json!("OAU-213"))
+    );
 }
 
 #[tokio::test]
