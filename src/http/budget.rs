@@ -143,7 +143,7 @@ impl RateBudget {
 
     /// Whether an optional request leaves room for other light calls: there is no penalty, and more
     /// than a fifth of the window's limit remains.
-    pub(crate) fn has_room_to_look(&self) -> bool {
+    pub(crate) fn has_room_to_audit(&self) -> bool {
         self.lock().has_room(&Group::new("light"), Instant::now())
     }
 

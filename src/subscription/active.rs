@@ -7,10 +7,10 @@ use std::time::SystemTime;
 use tokio::time::Instant;
 
 use super::continuity::{Interval, Ledger, Loss, Proof};
-use super::driver::{Mark, Place};
+use super::endpoint::Endpoint;
 use super::lease::{self, Held, Lease};
 use super::ops::Asked;
-use super::resume::ResumeToken;
+use super::resume::{Mark, ResumeToken};
 use crate::control::{Cursor, SubscriptionInfo};
 use crate::delivery::{GapCause, Recreated};
 use crate::ids::{ExtensionId, SubscriptionId};
@@ -88,7 +88,7 @@ pub(super) struct Active {
     pub(super) ledger: Ledger,
     origin: Option<Origin>,
     /// The present address, as in a resume token.
-    place: Option<Arc<Place>>,
+    endpoint: Option<Arc<Endpoint>>,
     cursor: Option<Cursor>,
     /// The replacement that the next end of a gap reports.
     recreated: Option<Recreated>,
@@ -107,7 +107,7 @@ impl Active {
             ledger.restore(&token.proven);
         }
         let origin = token.map(|token| Origin::Token(Box::new(token))).or(named.map(Origin::Named));
-        Self { held: Held::default(), ledger, origin, place: None, cursor: None, recreated: None }
+        Self { held: Held::default(), ledger, origin, endpoint: None, cursor: None, recreated: None }
     }
 
     /// The subscription to take up, and the position where a reader stopped.
@@ -151,7 +151,7 @@ impl Active {
             }
             // It moved at some time since the address was last confirmed, which may have been long before this answer
             // was requested (found 1.4).
-            Some(before) if !before.same_place(&lease) => {
+            Some(before) if !before.same_endpoint(&lease) => {
                 let confirmed = lease::head_start(self.ledger.since(&[Loss::Address]));
                 // By the transport's own clock, should this machine's be ahead: it was confirmed at most a lifetime
                 // before the last answer. At a new address nothing is older.
@@ -166,7 +166,7 @@ impl Active {
             self.ledger.prove(now, Proof::Described { asked: described.asked.at });
         }
         let (id, fingerprint) = (lease.id.clone(), lease.fingerprint());
-        self.place = Some(Arc::new(Place { id, fingerprint, owner: described.owner }));
+        self.endpoint = Some(Arc::new(Endpoint { id, fingerprint, owner: described.owner }));
         self.held.hold(lease);
         succession
     }
@@ -218,11 +218,11 @@ impl Active {
         lease: &Lease,
         has_address: bool,
     ) -> Option<(GapCause, Interval)> {
-        let is_same_place = token.address == lease.fingerprint();
+        let is_same_endpoint = token.address == lease.fingerprint();
         if let Some(cursor) = token.cursor {
-            self.cursor = Some(if is_same_place { cursor } else { cursor.with_detail(None) });
+            self.cursor = Some(if is_same_endpoint { cursor } else { cursor.with_detail(None) });
         }
-        if !is_same_place {
+        if !is_same_endpoint {
             // At some time since it was last confirmed, while the former address still answered.
             return Some((GapCause::AddressMoved, self.ledger.possible(now, &[Loss::Address, Loss::Read])));
         }
@@ -246,14 +246,14 @@ impl Active {
 
     /// Where a restart may continue once everything so far was delivered.
     pub(super) fn mark(&self) -> Option<Mark> {
-        let (place, cursor) = self.place.clone().zip(self.cursor.clone())?;
-        Some(Mark { cursor, place, proven: self.ledger.proven() })
+        let (endpoint, cursor) = self.endpoint.clone().zip(self.cursor.clone())?;
+        Some(Mark { cursor, endpoint, proven: self.ledger.proven() })
     }
 
     /// The extension that `~` stands for is known.
     pub(super) fn learn_owner(&mut self, owner: &ExtensionId) {
-        if let Some(place) = &mut self.place {
-            Arc::make_mut(place).owner = Some(owner.clone());
+        if let Some(endpoint) = &mut self.endpoint {
+            Arc::make_mut(endpoint).owner = Some(owner.clone());
         }
     }
 
@@ -467,6 +467,6 @@ mod tests {
         let mark = world.active.mark().unwrap();
         assert_eq!((secs(mark.cursor.time()), mark.proven), (800, world.active.ledger.proven()));
         let fingerprint = lease(&info("s", "a")).fingerprint();
-        assert_eq!(*mark.place, Place { id: "s".into(), fingerprint, owner: Some("7".into()) });
+        assert_eq!(*mark.endpoint, Endpoint { id: "s".into(), fingerprint, owner: Some("7".into()) });
     }
 }

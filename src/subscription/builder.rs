@@ -1,6 +1,5 @@
 //! Configures a subscription.
 
-use std::collections::VecDeque;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,14 +8,17 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
 use super::checkpoint::{self, AckMode, Checkpoint, Keeper};
-use super::driver::{self, Ports, Route, Setup};
+use super::driver;
 use super::ending::{self, Shutdown};
 use super::handle::SubscriptionHandle;
 use super::machine::Settings;
+use super::ports::Ports;
 use super::progress::Progress;
 use super::reconcile::Pace;
 use super::resume::ResumeToken;
-use super::{Ended, Kept, Subscription, failover, polled};
+use super::setup::{Route, Setup};
+use super::stream::{Acks, Subscription};
+use super::{failover, polled};
 use crate::auth::StoreLock;
 use crate::catch_up::CatchUp;
 use crate::clock::Clock;
@@ -35,7 +37,7 @@ use crate::transport::{Transport, TransportBinding};
 const COMMANDS: usize = 8;
 /// The time between two audits of the subscription: a silent loss is noticed within a minute, including the answer. 1.3
 /// of 50 light calls a minute.
-const LOOK_EVERY: Duration = Duration::from_secs(45);
+const AUDIT_EVERY: Duration = Duration::from_secs(45);
 
 /// What happens to the service's subscription when a [`Subscription`] is dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,7 +107,7 @@ impl SubscriptionBuilder {
             fallbacks: Vec::new(),
             failover: failover::Terms::default(),
             expires_in: None,
-            settings: Settings { look_every: Some(LOOK_EVERY), ..Settings::default() },
+            settings: Settings { audit_every: Some(AUDIT_EVERY), ..Settings::default() },
             buffer: NonZeroUsize::new(256).unwrap_or(NonZeroUsize::MIN),
             queue_bytes: 8 << 20,
             dedup_window: (8192, Duration::from_secs(30 * 60)),
@@ -415,7 +417,7 @@ impl SubscriptionBuilder {
         let buffer = self.buffer.get();
         let followed = self.status.take();
         let read = self.resume.as_ref().map(Progress::after).unwrap_or_default();
-        let kept = self.checkpoint.clone().map(|store| (Keeper::new(store, read.clone()), self.ack));
+        let acks = self.checkpoint.clone().map(|store| (Keeper::new(store, read.clone()), self.ack));
         let claim = self.claim.clone();
         let transports: Vec<_> = self.transport.iter().chain(&self.fallbacks).cloned().collect();
         let bindings: Vec<_> =
@@ -441,15 +443,9 @@ impl SubscriptionBuilder {
         };
         tokio::spawn(driver::run(setup, ports));
         // Made before the wait, so that dropping the wait drops it, which ends the task.
-        let subscription = Subscription {
-            items,
-            shutdown,
-            handle: SubscriptionHandle::new(commands_in, StatusWatch::new(status)).with_caller(caller),
-            read,
-            kept: kept.map(|(keeper, mode)| Kept::new(keeper, mode, claim)),
-            ahead: VecDeque::new(),
-            ended: Ended::No,
-        };
+        let handle = SubscriptionHandle::new(commands_in, StatusWatch::new(status)).with_caller(caller);
+        let acks = acks.map(|(keeper, mode)| Acks::new(keeper, mode, claim));
+        let subscription = Subscription::new(items, shutdown, handle, read, acks);
         Ok((subscription, started))
     }
 
@@ -544,9 +540,9 @@ impl SubscriptionBuilder {
 
 /// Waits for the creation, and stores the first position.
 async fn begun(subscription: &mut Subscription, started: oneshot::Receiver<Result<()>>, by: Instant) -> Result<()> {
-    let anew = subscription.kept.is_some() && !subscription.read.is_after_restart();
+    let anew = subscription.needs_first_position();
     start_result(started).await?;
-    if anew { in_time(by, subscription.keep_first_place()).await } else { Ok(()) }
+    if anew { in_time(by, subscription.save_first_position()).await } else { Ok(()) }
 }
 
 /// Waits for the checkpoint within the start's time limit (found 6.12).

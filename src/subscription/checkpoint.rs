@@ -287,9 +287,9 @@ mod tests {
     use super::*;
 
     fn token(id: &str) -> ResumeToken {
-        let place = super::super::driver::Place { id: id.into(), fingerprint: String::new(), owner: None };
+        let endpoint = super::super::endpoint::Endpoint { id: id.into(), fingerprint: String::new(), owner: None };
         let proven = super::super::continuity::Proven::all(std::time::SystemTime::UNIX_EPOCH);
-        ResumeToken::new(place.id, place.fingerprint, None, proven)
+        ResumeToken::new(endpoint.id, endpoint.fingerprint, None, proven)
     }
 
     #[tokio::test]
@@ -399,11 +399,12 @@ mod tests {
 
     fn progress(id: &str) -> Progress {
         let mut progress = Progress::default();
-        let place = Arc::new(super::super::driver::Place { id: id.into(), fingerprint: String::new(), owner: None });
+        let endpoint =
+            Arc::new(super::super::endpoint::Endpoint { id: id.into(), fingerprint: String::new(), owner: None });
         let at = std::time::SystemTime::UNIX_EPOCH;
-        let mark = super::super::driver::Mark {
+        let mark = super::super::resume::Mark {
             cursor: crate::control::Cursor::at(at),
-            place,
+            endpoint,
             proven: super::super::continuity::Proven::all(at),
         };
         progress.take_in(super::super::progress::Step::Mark(mark));
@@ -414,16 +415,16 @@ mod tests {
     async fn a_dropped_ack_runs_to_its_end_before_the_next_save_begins() {
         let store = Arc::new(Slow::new(0, false));
         let keeper = Keeper::new(store.clone(), Progress::default());
-        let mut kept = super::super::Kept::new(keeper, AckMode::Explicit, None);
+        let mut acks = super::super::stream::Acks::new(keeper, AckMode::Explicit, None);
         let read = progress("older");
-        let mut older = Box::pin(kept.ack(&read));
+        let mut older = Box::pin(acks.ack(&read));
         assert!(futures_util::poll!(&mut older).is_pending());
         tokio::task::yield_now().await;
         drop(older);
         let begun = || store.begun.load(std::sync::atomic::Ordering::SeqCst);
         assert_eq!(begun(), 1, "the older save is under way");
         let read = progress("newer");
-        let mut newer = Box::pin(kept.ack(&read));
+        let mut newer = Box::pin(acks.ack(&read));
         assert!(futures_util::poll!(&mut newer).is_pending());
         tokio::task::yield_now().await;
         assert_eq!(begun(), 1, "one at a time");
@@ -437,11 +438,11 @@ mod tests {
         let (store, memory) = (Arc::new(Slow::new(0, false)), MemoryCheckpoint::new());
         let claim = memory.lock().await.unwrap().map(Arc::new);
         let keeper = Keeper::new(store.clone(), Progress::default());
-        let mut kept = super::super::Kept::new(keeper, AckMode::Explicit, claim);
+        let mut acks = super::super::stream::Acks::new(keeper, AckMode::Explicit, claim);
         let read = progress("last");
-        assert!(futures_util::poll!(Box::pin(kept.ack(&read))).is_pending());
+        assert!(futures_util::poll!(Box::pin(acks.ack(&read))).is_pending());
         tokio::task::yield_now().await;
-        drop(kept);
+        drop(acks);
         tokio::task::yield_now().await;
         assert_eq!(memory.lock().await.unwrap_err().kind(), ErrorKind::Busy);
         store.go.add_permits(1);
@@ -457,10 +458,10 @@ mod tests {
             let store = Arc::new(Slow::new(usize::from(panics), panics));
             assert_eq!(load(&*store).await.unwrap_err().kind(), kind, "panics: {panics}");
             let keeper = Keeper::new(store.clone(), Progress::default());
-            let mut kept = super::super::Kept::new(keeper, AckMode::Explicit, None);
+            let mut acks = super::super::stream::Acks::new(keeper, AckMode::Explicit, None);
             for _ in 0..2 {
                 store.go.add_permits(usize::from(panics));
-                assert_eq!(kept.ack(&progress("a")).await.unwrap_err().kind(), kind, "panics: {panics}");
+                assert_eq!(acks.ack(&progress("a")).await.unwrap_err().kind(), kind, "panics: {panics}");
             }
         }
     }

@@ -21,7 +21,7 @@ use crate::http::budget::Dated;
 use crate::service_clock::{ORDER_SLACK, ServiceClock, add, sub};
 use crate::timestamp::Timestamp;
 
-pub(in crate::subscription) use crate::service_clock::Span;
+pub(super) use crate::service_clock::Span;
 
 /// A replay begins at most this long after the recovery, and replayed frames that carry a
 /// new time carry one at most this much after it. When it begins, and whether they carry the
@@ -35,7 +35,7 @@ const ON_TIME: Duration = Duration::from_secs(2);
 
 /// A way in which an event can be lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(in crate::subscription) enum Loss {
+pub(super) enum Loss {
     /// The service did not have the subscription.
     There,
     /// The subscription published at another address than the one listened to.
@@ -49,16 +49,15 @@ pub(in crate::subscription) enum Loss {
 }
 
 impl Loss {
-    pub(in crate::subscription) const ALL: [Self; 5] =
-        [Self::There, Self::Address, Self::Key, Self::Read, Self::Buffer];
+    pub(super) const ALL: [Self; 5] = [Self::There, Self::Address, Self::Key, Self::Read, Self::Buffer];
     /// What a replaced subscription may have lost: it may have been gone, or have moved, at any time since the service
     /// last described it.
-    pub(in crate::subscription) const REPLACED: [Self; 3] = [Self::There, Self::Address, Self::Read];
+    pub(super) const REPLACED: [Self; 3] = [Self::There, Self::Address, Self::Read];
 }
 
 /// Something that excludes a loss.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::subscription) enum Proof {
+pub(super) enum Proof {
     /// The service described the subscription as served, in answer to a call that was sent at `asked`.
     Described { asked: Instant },
     /// A poll that left then was answered with everything that was published before, or is
@@ -81,7 +80,7 @@ pub(in crate::subscription) enum Proof {
 
 impl Proof {
     /// The table: what each proof excludes, and why.
-    pub(in crate::subscription) const fn excludes(self) -> &'static [Loss] {
+    pub(super) const fn excludes(self) -> &'static [Loss] {
         match self {
             // A description holds for a moment after it was asked for, never for the
             // moment of its arrival (found 1.2). It names id, address and key
@@ -150,7 +149,7 @@ impl From<ProvenText> for Proven {
 impl Proven {
     /// Everything is excluded up to `at`.
     #[cfg(test)]
-    pub(in crate::subscription) fn all(at: SystemTime) -> Self {
+    pub(super) fn all(at: SystemTime) -> Self {
         Self([millis(at); 5])
     }
 
@@ -159,7 +158,7 @@ impl Proven {
     }
 
     /// Up to when a loss is excluded.
-    pub(in crate::subscription) fn get(&self, loss: Loss) -> SystemTime {
+    pub(super) fn get(&self, loss: Loss) -> SystemTime {
         SystemTime::UNIX_EPOCH + Duration::from_millis(self.0[loss as usize])
     }
 }
@@ -174,10 +173,10 @@ fn millis(at: SystemTime) -> u64 {
 
 /// A span in which events may be missing, by the service's clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::subscription) struct Interval {
-    pub(in crate::subscription) since: SystemTime,
-    pub(in crate::subscription) until: SystemTime,
-    pub(in crate::subscription) certainty: Certainty,
+pub(super) struct Interval {
+    pub(super) since: SystemTime,
+    pub(super) until: SystemTime,
+    pub(super) certainty: Certainty,
 }
 
 /// The frames that follow the recovery of a session. The service keeps the newest
@@ -275,7 +274,7 @@ struct Former {
 
 /// Up to when each loss is excluded, and since when events are missing. See the module.
 #[derive(Clone, Debug)]
-pub(in crate::subscription) struct Ledger {
+pub(super) struct Ledger {
     clock: ServiceClock,
     clocks: Clocks,
     /// By [`Loss`].
@@ -297,7 +296,7 @@ pub(in crate::subscription) struct Ledger {
 
 impl Ledger {
     /// Nothing is expected from before now.
-    pub(in crate::subscription) fn new(now: Instant, wall: SystemTime) -> Self {
+    pub(super) fn new(now: Instant, wall: SystemTime) -> Self {
         let clock = ServiceClock::new(now, wall);
         Self {
             clock,
@@ -313,44 +312,39 @@ impl Ledger {
     }
 
     /// Continues where another process stopped.
-    pub(in crate::subscription) fn restore(&mut self, proven: &Proven) {
+    pub(super) fn restore(&mut self, proven: &Proven) {
         self.excluded = Loss::ALL.map(|loss| proven.get(loss));
         self.began = self.excluded.into_iter().min().unwrap_or(self.began);
     }
 
     /// The subscription begins: nothing is expected from before `asked`.
-    pub(in crate::subscription) fn begin(&mut self, asked: Instant) {
+    pub(super) fn begin(&mut self, asked: Instant) {
         let at = self.clock.at(asked).from;
         (self.excluded, self.began) = ([at; 5], at);
     }
 
     /// Compares both of this machine's clocks.
-    pub(in crate::subscription) fn compare_clocks(&mut self, now: Instant, wall: SystemTime) {
+    pub(super) fn compare_clocks(&mut self, now: Instant, wall: SystemTime) {
         self.clock.compare(now, wall);
     }
 
     /// The service's `Date` of an answer, to the second, asked for at `asked` and read at `read`.
-    pub(in crate::subscription) fn learn_date(&mut self, asked: Instant, read: Instant, date: SystemTime) {
+    pub(super) fn learn_date(&mut self, asked: Instant, read: Instant, date: SystemTime) {
         self.clock.learn_date(asked, read, date);
     }
 
     /// The newest answer that gave the service's time. See [`Clocks::learn`].
-    pub(in crate::subscription) fn learn(&mut self, newest: Option<Dated>) {
+    pub(super) fn learn(&mut self, newest: Option<Dated>) {
         self.clocks.learn(newest, &mut self.clock);
     }
 
     /// Looks for a jump of the wall clock, if it is time. See [`Clocks::compare`].
-    pub(in crate::subscription) fn find_jump(
-        &mut self,
-        now: Instant,
-        wall: SystemTime,
-        can_ask: bool,
-    ) -> Option<Finding> {
+    pub(super) fn find_jump(&mut self, now: Instant, wall: SystemTime, can_ask: bool) -> Option<Finding> {
         self.clocks.compare(now, wall, can_ask)
     }
 
     /// The service's answer after a jump. See [`Clocks::judged`].
-    pub(in crate::subscription) fn judge_jump(
+    pub(super) fn judge_jump(
         &mut self,
         now: Instant,
         jumped: Duration,
@@ -362,27 +356,27 @@ impl Ledger {
     }
 
     /// When [`find_jump`](Self::find_jump) is due.
-    pub(in crate::subscription) fn next_comparison(&self) -> Instant {
+    pub(super) fn next_comparison(&self) -> Instant {
         self.clocks.next()
     }
 
     /// The service's time now, or at another instant.
-    pub(in crate::subscription) fn time(&self, at: Instant) -> Span {
+    pub(super) fn time(&self, at: Instant) -> Span {
         self.clock.at(at)
     }
 
     /// The beginning of a gap as it is reported: by whichever host's clock is behind.
-    pub(in crate::subscription) fn earliest(&self, since: SystemTime) -> SystemTime {
+    pub(super) fn earliest(&self, since: SystemTime) -> SystemTime {
         self.clock.by_any_clock(since, since).0
     }
 
     /// The end of a gap as it is reported: by whichever host's clock is ahead.
-    pub(in crate::subscription) fn latest(&self, until: SystemTime) -> SystemTime {
+    pub(super) fn latest(&self, until: SystemTime) -> SystemTime {
         self.clock.by_any_clock(until, until).1
     }
 
     /// Applies a proof, at `now`.
-    pub(in crate::subscription) fn prove(&mut self, now: Instant, proof: Proof) {
+    pub(super) fn prove(&mut self, now: Instant, proof: Proof) {
         // A replayed event is late, and shows no clock, and so is one that waited in the service's buffer (pubnub.md §6).
         if let Proof::Event { sent } = proof
             && self.replay.as_ref().is_none_or(|replay| replay.is_over)
@@ -431,12 +425,12 @@ impl Ledger {
     }
 
     /// Where a gap of these kinds would begin.
-    pub(in crate::subscription) fn since(&self, losses: &[Loss]) -> SystemTime {
+    pub(super) fn since(&self, losses: &[Loss]) -> SystemTime {
         sub(self.excluded(losses), ORDER_SLACK)
     }
 
     /// A possible gap of these kinds that ends now. What it covers counts as excluded.
-    pub(in crate::subscription) fn possible(&mut self, now: Instant, losses: &[Loss]) -> Interval {
+    pub(super) fn possible(&mut self, now: Instant, losses: &[Loss]) -> Interval {
         let since = self.since(losses);
         self.report(now, since)
     }
@@ -451,18 +445,13 @@ impl Ledger {
     }
 
     /// The service's buffer may no longer have had all of what it holds for the address.
-    pub(in crate::subscription) fn aged(&mut self, now: Instant, is_present: bool) -> Interval {
+    pub(super) fn aged(&mut self, now: Instant, is_present: bool) -> Interval {
         let since = self.since_of_buffer(&[Loss::Buffer, Loss::Read], is_present);
         self.report(now, since)
     }
 
     /// Events up to the first of an answer may have been pushed out of the service's buffer.
-    pub(in crate::subscription) fn pushed_out(
-        &mut self,
-        now: Instant,
-        first: Option<SystemTime>,
-        is_present: bool,
-    ) -> Interval {
+    pub(super) fn pushed_out(&mut self, now: Instant, first: Option<SystemTime>, is_present: bool) -> Interval {
         let since = self.since_of_buffer(&[Loss::Buffer], is_present);
         let Some(first) = first else { return self.report(now, since) };
         if first > self.clock.at(now).to {
@@ -475,14 +464,14 @@ impl Ledger {
     }
 
     /// Events that were emitted in `span` could not be opened.
-    pub(in crate::subscription) fn unopened(&mut self, span: Span) -> Interval {
+    pub(super) fn unopened(&mut self, span: Span) -> Interval {
         let since = self.since(&[Loss::Key]).min(span.from);
         self.settle(since, span.to);
         Interval { since, until: span.to.max(since), certainty: Certainty::Possible }
     }
 
     /// What may be missing of the former address, whose link ended early.
-    pub(in crate::subscription) fn former(&mut self, now: Instant) -> Interval {
+    pub(super) fn former(&mut self, now: Instant) -> Interval {
         let read = self.former.take().map_or_else(|| self.excluded(&[Loss::Read]), |former| former.read);
         self.report(now, sub(read, ORDER_SLACK))
     }
@@ -508,25 +497,25 @@ impl Ledger {
     }
 
     /// Events are missing from here on; the beginning of the gap.
-    pub(in crate::subscription) fn open(&mut self, losses: &[Loss]) -> SystemTime {
+    pub(super) fn open(&mut self, losses: &[Loss]) -> SystemTime {
         let since = self.since(losses);
         *self.open.get_or_insert(since)
     }
 
     /// Since when events are missing, while they are.
-    pub(in crate::subscription) fn open_since(&self) -> Option<SystemTime> {
+    pub(super) fn open_since(&self) -> Option<SystemTime> {
         self.open
     }
 
     /// Events arrive again: the gap, with its end.
-    pub(in crate::subscription) fn close(&mut self, now: Instant) -> Interval {
+    pub(super) fn close(&mut self, now: Instant) -> Interval {
         let since = self.open.take().unwrap_or_else(|| self.since(&Loss::ALL));
         Interval { certainty: Certainty::Certain, ..self.report(now, since) }
     }
 
     /// From here on another address is read, at a position that covers everything that was published there since the
     /// address was last confirmed.
-    pub(in crate::subscription) fn relocate(&mut self) {
+    pub(super) fn relocate(&mut self) {
         let [read, buffer] = [Loss::Read, Loss::Buffer].map(|loss| self.excluded(&[loss]));
         let replay = self.replay.take();
         self.former = Some(match self.former.take() {
@@ -545,47 +534,47 @@ impl Ledger {
 
     /// Another subscription takes over: what proves that this one is there says nothing of the
     /// one before, which may have been gone for a while.
-    pub(in crate::subscription) fn supersede(&mut self) {
+    pub(super) fn supersede(&mut self) {
         self.superseded = Some(self.excluded(&[Loss::There]));
     }
 
     /// The one before was there to the last.
-    pub(in crate::subscription) fn confirm_superseded(&mut self) {
+    pub(super) fn confirm_superseded(&mut self) {
         self.superseded = None;
     }
 
     /// The one before was not there to the last, or that is not known: a gap, up to when the
     /// present one was asked for.
-    pub(in crate::subscription) fn superseded(&mut self, asked: Instant) -> Option<Interval> {
+    pub(super) fn superseded(&mut self, asked: Instant) -> Option<Interval> {
         let since = sub(self.superseded.take()?, ORDER_SLACK);
         let until = self.clock.at(asked).to.max(since);
         Some(Interval { since, until, certainty: Certainty::Possible })
     }
 
     /// The former place was read to its end, or what was missed there is in a gap.
-    pub(in crate::subscription) fn leave_former(&mut self) {
+    pub(super) fn leave_former(&mut self) {
         self.former = None;
     }
 
     /// The instant up to which everything published was read, as far as this machine's
     /// monotonic clock reaches back.
-    pub(in crate::subscription) fn read_at(&self) -> Option<Instant> {
+    pub(super) fn read_at(&self) -> Option<Instant> {
         self.clock.instant(self.excluded(&[Loss::Read, Loss::Buffer]))
     }
 
     /// Whether everything that was sent before `asked` is read, or inside a reported gap.
-    pub(in crate::subscription) fn is_read(&self, asked: Instant) -> bool {
+    pub(super) fn is_read(&self, asked: Instant) -> bool {
         self.read_before.is_some_and(|before| before >= asked)
     }
 
     /// For how long nothing was read for certain.
-    pub(in crate::subscription) fn unread_for(&self, now: Instant) -> Duration {
+    pub(super) fn unread_for(&self, now: Instant) -> Duration {
         self.clock.at(now).to.duration_since(self.excluded(&[Loss::Read, Loss::Buffer])).unwrap_or_default()
     }
 
     /// A lost session is continued over a connection that was requested at `asked`, by the present link or by one to a
     /// former address. `read_to_end`: everything that was sent over the lost one was read. A gap, unless it was.
-    pub(in crate::subscription) fn continued(
+    pub(super) fn continued(
         &mut self,
         now: Instant,
         asked: Instant,
@@ -625,7 +614,7 @@ impl Ledger {
 
     /// Whether everything that was sent over the link to the former address before `asked`, when its peer was asked a
     /// question that it answered, is read: a replay may still follow.
-    pub(in crate::subscription) fn is_former_read(&mut self, asked: Instant) -> bool {
+    pub(super) fn is_former_read(&mut self, asked: Instant) -> bool {
         let asked = self.clock.at(asked).from;
         let replay = self.former.as_mut().and_then(|former| former.replay.as_mut());
         replay.is_none_or(|replay| {
@@ -636,7 +625,7 @@ impl Ledger {
 
     /// An event arrived over the present link, or over one to a former address: counts it as replayed, if it may be. A
     /// gap, and how many arrived, when as many may have been replayed as the service retains.
-    pub(in crate::subscription) fn counted(
+    pub(super) fn counted(
         &mut self,
         now: Instant,
         sent: Option<SystemTime>,
@@ -660,7 +649,7 @@ impl Ledger {
     }
 
     /// When an event was emitted that arrived at `now`, from the times in it: never before the subscription began.
-    pub(in crate::subscription) fn emitted(&self, now: Instant, sent: Option<SystemTime>) -> Span {
+    pub(super) fn emitted(&self, now: Instant, sent: Option<SystemTime>) -> Span {
         let latest = self.clock.at(now).to;
         match sent.filter(|sent| *sent <= add(self.latest(latest), ORDER_SLACK)) {
             Some(sent) => {
@@ -671,7 +660,7 @@ impl Ledger {
     }
 
     /// What is proven now.
-    pub(in crate::subscription) fn proven(&self) -> Proven {
+    pub(super) fn proven(&self) -> Proven {
         Proven::of(&Loss::ALL.map(|loss| self.excluded(&[loss])))
     }
 }

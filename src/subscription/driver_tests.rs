@@ -1,5 +1,6 @@
 use std::num::NonZeroUsize;
-use std::time::SystemTime;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::time::{advance, sleep, timeout};
@@ -11,12 +12,15 @@ use super::super::fakes::{
 use super::super::{Subscription, SubscriptionBuilder};
 use super::*;
 use crate::OnDrop;
-use crate::delivery::{Certainty, Gap, GapCause, Resumed};
-use crate::error::{Disposition, ErrorKind};
+use crate::clock::Clock;
+use crate::control::Cursor;
+use crate::delivery::{Certainty, Delivery, Gap, GapCause, Resumed};
+use crate::error::{Disposition, Error, ErrorKind};
 use crate::event::{EventFilter, Origin};
 use crate::status::Phase;
 use crate::subscription::cleanup::END_WITHIN;
 use crate::subscription::continuity::Loss;
+use crate::subscription::resume::{Mark, ResumeToken};
 use crate::transport::{Coverage, Frame, PossibleLoss};
 
 const MESSAGES: &str = "/restapi/v1.0/account/~/extension/~/message-store";
@@ -2278,7 +2282,7 @@ mod restart;
 #[test]
 fn items_that_wait_for_the_reader_are_small() {
     // Each channel allocates room for 32 of these at once, and each queue for some slots.
-    let (handed, mark) = (std::mem::size_of::<Handed>(), std::mem::size_of::<Mark>());
+    let (handed, mark) = (std::mem::size_of::<StreamItem>(), std::mem::size_of::<Mark>());
     assert!(handed <= 168 && mark <= 96, "{handed} {mark}");
 }
 

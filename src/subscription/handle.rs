@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::driver::Command;
 use super::ending::Shutdown;
+use super::ports::Command;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::EventFilter;
 use crate::ids::SubscriptionId;

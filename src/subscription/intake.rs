@@ -7,12 +7,11 @@ use serde_json::value::RawValue;
 use tokio::time::Instant;
 
 use super::continuity::Span;
-use super::driver::Mark;
 use super::key_wait::{KeyWait, Undecrypted};
 use super::keys::Keys;
 use super::progress::Traces;
 use super::queue::{Item, Queue};
-use super::resume::ResumeToken;
+use super::resume::{Mark, ResumeToken};
 use super::subjects::{About, Subjects};
 use crate::codec::{self, Cipher, DecodeError};
 use crate::control::DeliveryMode;
@@ -369,7 +368,7 @@ fn is_for_want_of_a_key(error: &DecodeError) -> bool {
 #[cfg(test)]
 mod tests {
     use super::super::continuity::Proven;
-    use super::super::driver::Place;
+    use super::super::endpoint::Endpoint;
     use super::*;
     use crate::control::Cursor;
     use crate::secret::Secret;
@@ -422,8 +421,8 @@ mod tests {
     }
 
     fn mark(n: u64) -> Mark {
-        let place = Place { id: "s".into(), fingerprint: String::new(), owner: None };
-        Mark { cursor: Cursor::at(at(n)), place: Arc::new(place), proven: Proven::all(at(n)) }
+        let endpoint = Endpoint { id: "s".into(), fingerprint: String::new(), owner: None };
+        Mark { cursor: Cursor::at(at(n)), endpoint: Arc::new(endpoint), proven: Proven::all(at(n)) }
     }
 
     fn parse(text: String, origin: Origin) -> Notification {

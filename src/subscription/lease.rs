@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::resume::fingerprint;
+use super::endpoint::fingerprint;
 use crate::control::SubscriptionInfo;
 use crate::delivery::DisabledFilter;
 use crate::error::{Disposition, Error, ErrorKind, Result};
@@ -59,7 +59,7 @@ impl Lease {
     }
 
     /// Whether `other` has the same address. Without addresses, each subscription counts as a separate one.
-    pub(super) fn same_place(&self, other: &Self) -> bool {
+    pub(super) fn same_endpoint(&self, other: &Self) -> bool {
         let addressed = !self.address.expose().is_empty();
         self.address == other.address
             && self.subscriber_key == other.subscriber_key
@@ -110,7 +110,7 @@ impl Held {
 
     /// Whether the subscription delivers at another address with the new lease.
     pub(super) fn moves_to(&self, new: &Lease) -> bool {
-        self.lease.as_ref().is_some_and(|lease| !lease.same_place(new))
+        self.lease.as_ref().is_some_and(|lease| !lease.same_endpoint(new))
     }
 
     /// The lifetime after an answer. `left`: what was left of the lease when this answer was requested, if it is an
@@ -229,7 +229,7 @@ mod tests {
         let first = Lease::read(&info(full()), None, TransportKind::PubNub, true).unwrap();
         let bare = info(json!({"id": "a", "deliveryMode": {"address": ""}}));
         let renewed = Lease::read(&bare, Some(&first), TransportKind::PubNub, true).unwrap();
-        assert!(renewed.same_place(&first));
+        assert!(renewed.same_endpoint(&first));
         let other = info(json!({"id": "b", "deliveryMode": {}}));
         let error = Lease::read(&other, Some(&first), TransportKind::PubNub, true).unwrap_err();
         assert_eq!(error.disposition(), Disposition::Fatal);
@@ -241,8 +241,8 @@ mod tests {
             let value = json!({"id": id, "deliveryMode": {"transportType": "WebSocket", "encryption": false}});
             Lease::read(&info(value), None, TransportKind::WebSocket, false).unwrap()
         };
-        assert!(read("a").same_place(&read("a")));
-        assert!(!read("a").same_place(&read("b")));
+        assert!(read("a").same_endpoint(&read("a")));
+        assert!(!read("a").same_endpoint(&read("b")));
     }
 
     #[test]

@@ -102,12 +102,12 @@ fn sealed_text() -> String {
     format!("\"{}\"", include_str!("../../tests/fixtures/v1.base64").trim())
 }
 
-fn looks(control: &FakeControl) -> usize {
+fn audits(control: &FakeControl) -> usize {
     control.count(|call| matches!(call, Call::Get(_)))
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_subscription_that_is_lost_is_noticed_within_a_minute_though_a_look_fails() {
+async fn a_subscription_that_is_lost_is_noticed_within_a_minute_though_an_audit_fails() {
     let world = World::new();
     let mut subscription = world.live().await;
     let lost = Instant::now();
@@ -115,21 +115,21 @@ async fn a_subscription_that_is_lost_is_noticed_within_a_minute_though_a_look_fa
     world.control.script("get", Script::Fail(unavailable()));
     assert_eq!(next_gap(&mut subscription).await.cause, GapCause::SubscriptionGone);
     assert!(lost.elapsed() < secs(60), "{:?}", lost.elapsed());
-    assert_eq!(looks(&world.control), 2);
+    assert_eq!(audits(&world.control), 2);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_look_that_is_put_off_by_the_service_waits_for_as_long_as_it_says() {
+async fn an_audit_that_is_put_off_by_the_service_waits_for_as_long_as_it_says() {
     let world = World::new();
     let _subscription = world.live().await;
     let busy = || unavailable().with_disposition(Disposition::Retry { after: Some(secs(30)) });
     world.control.script("get", Script::Fail(busy()));
     sleep(secs(46)).await;
-    assert_eq!(looks(&world.control), 1);
+    assert_eq!(audits(&world.control), 1);
     sleep(secs(28)).await;
-    assert_eq!(looks(&world.control), 1);
+    assert_eq!(audits(&world.control), 1);
     sleep(secs(2)).await;
-    assert_eq!(looks(&world.control), 2);
+    assert_eq!(audits(&world.control), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -163,7 +163,7 @@ async fn found_1_5_a_payload_that_no_key_opens_asks_for_the_key() {
     world.control.script("get", Script::Late(secs(2)));
     world.transport.batch(1, vec![sealed_text()], None);
     assert!(matches!(next(&mut subscription).await, Delivery::Notification(_)));
-    assert_eq!((looks(&world.control), renews(&world.control)), (1, 0));
+    assert_eq!((audits(&world.control), renews(&world.control)), (1, 0));
     settle().await;
     assert!(is_quiet(&mut subscription), "no gap");
 }

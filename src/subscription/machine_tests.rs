@@ -1411,7 +1411,7 @@ fn check_history(effects: &[Effect]) {
             | Effect::Prune { .. }
             | Effect::Adopt { .. }
             | Effect::Renew { .. }
-            | Effect::Look { .. }
+            | Effect::Audit { .. }
             | Effect::Update { .. }
             | Effect::Delete { .. }
             | Effect::DeleteFormer

@@ -10,6 +10,7 @@ mod continuity;
 mod counts;
 mod driver;
 mod ending;
+mod endpoint;
 mod failover;
 mod failures;
 #[cfg(test)]
@@ -26,28 +27,24 @@ mod ops;
 mod orphans;
 mod overlap;
 mod polled;
+mod ports;
 mod positions;
 mod progress;
 mod proof;
 mod queue;
 mod reconcile;
+mod recovery;
 #[cfg(feature = "redb")]
 mod redb_checkpoint;
 mod refusal;
 mod report;
 mod resume;
 mod routes;
+mod setup;
+mod stream;
 mod subjects;
 
-use std::collections::VecDeque;
-use std::fmt;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
-
-use futures_core::Stream;
-use futures_core::stream::FusedStream;
-use tokio::sync::{mpsc, oneshot, watch};
 
 pub use builder::{OnDrop, SubscriptionBuilder};
 pub use checkpoint::{AckMode, Checkpoint, FileCheckpoint, MemoryCheckpoint};
@@ -55,18 +52,10 @@ pub use handle::{ShutdownHandle, SubscriptionHandle};
 #[cfg(feature = "redb")]
 pub use redb_checkpoint::{RedbCheckpoint, RedbCheckpoints};
 pub use resume::ResumeToken;
+pub use stream::{Closed, Notifications, Subscription};
 
-use crate::auth::StoreLock;
-use crate::delivery::Delivery;
-use crate::error::{Error, ErrorKind, Result};
-use crate::event::{EventFilter, Notification};
-use crate::ids::SubscriptionId;
+use crate::event::EventFilter;
 use crate::rest::{Client, RestControl};
-use crate::status::{Phase, StatusWatch};
-use checkpoint::Keeper;
-use driver::Handed;
-use ending::Shutdown;
-use progress::{Progress, Step};
 
 impl Client {
     /// Sets up a subscription to `filters`: at least one.
@@ -94,328 +83,5 @@ impl Client {
     pub fn subscribe(&self, filters: impl IntoIterator<Item = EventFilter>) -> SubscriptionBuilder {
         let control = Arc::new(RestControl::new(self.clone()));
         SubscriptionBuilder::with_registry(control, self.registry().clone(), filters)
-    }
-}
-
-/// A subscription, and the stream of its deliveries.
-///
-/// A background task renews it before expiry, reconnects, and recreates it when it is lost, whether or not the stream
-/// is read. The stream yields [`Delivery`]s; an `Err` is always the last item, and means that nothing more can come.
-/// Transient errors are retried inside and appear in [`status`](Self::status) and as [`Delivery::Gap`].
-///
-/// Reading is cancel safe: a dropped `next()` loses nothing.
-///
-/// A slow reader blocks nothing: events wait in a queue bounded by bytes ([`SubscriptionBuilder::queue_bytes`]), and
-/// those that do not fit become a [`Delivery::Gap`].
-///
-/// Dropping it deletes the subscription at the service, in the background and within a time limit ([`OnDrop`]);
-/// [`close`](Self::close) waits for that.
-#[must_use = "dropping a subscription deletes it"]
-pub struct Subscription {
-    items: mpsc::Receiver<Handed>,
-    shutdown: watch::Sender<Option<Shutdown>>,
-    handle: SubscriptionHandle,
-    /// What the stream has yielded.
-    read: Progress,
-    /// The store of that position.
-    kept: Option<Kept>,
-    /// Items that were taken from `items` to find the first mark; they come first.
-    ahead: VecDeque<Handed>,
-    ended: Ended,
-}
-
-/// The reader's side of a checkpoint.
-struct Kept {
-    keeper: Arc<Keeper>,
-    /// Requests a save at once. Closing it ends the task that saves.
-    ask: mpsc::Sender<oneshot::Sender<Result<()>>>,
-    mode: AckMode,
-    /// Delivered, and finished when the reader comes back.
-    last: Option<Step>,
-    /// Whether a delivery is not finished.
-    behind: bool,
-}
-
-impl Kept {
-    fn new(keeper: Keeper, mode: AckMode, claim: Option<Arc<StoreLock>>) -> Self {
-        let keeper = Arc::new(keeper);
-        // No more callers ever wait: there is one reader, and a save serves all waiting callers.
-        let (ask, asked) = mpsc::channel(8);
-        drop(tokio::spawn(keeper.clone().run(asked, claim)));
-        Self { keeper, ask, mode, last: None, behind: false }
-    }
-
-    /// The reader requests the next item.
-    fn comes_back(&mut self) {
-        if let Some(step) = self.last.take() {
-            self.keeper.finish(|finished| finished.take_in(step));
-        }
-    }
-
-    fn handed_out(&mut self, step: &Step) {
-        let is_event = matches!(step, Step::Event(_));
-        // The first position of a source covers nothing before it: a source is asked from an older place for what is
-        // not finished, and from this one for the changes that no later position shows.
-        let is_first = matches!(step, Step::Position { position, .. } if position.begun);
-        match self.mode {
-            AckMode::OnNext if is_event => self.last = Some(step.clone()),
-            AckMode::Explicit if is_event || self.behind && !is_first => self.behind = true,
-            // Nothing that it covers is unfinished.
-            AckMode::OnNext | AckMode::Explicit => self.keeper.finish(|finished| finished.take_in(step.clone())),
-        }
-    }
-
-    async fn ack(&mut self, read: &Progress) -> Result<()> {
-        self.behind = false;
-        self.keeper.finish(|finished| finished.clone_from(read));
-        self.save().await
-    }
-
-    /// Saves what is finished by now. A dropped call does not drop the save.
-    async fn save(&self) -> Result<()> {
-        let (answer, saved) = oneshot::channel();
-        let over = || Error::new(ErrorKind::Internal, "the task that saves the checkpoint ended with its runtime");
-        self.ask.send(answer).await.map_err(|_| over())?;
-        saved.await.unwrap_or_else(|_| Err(over()))
-    }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Ended {
-    No,
-    /// The stream has reported its end.
-    Yes,
-}
-
-impl Subscription {
-    /// The subscription's id at the service; changes when it is recreated.
-    #[must_use]
-    pub fn id(&self) -> Option<SubscriptionId> {
-        self.handle.id()
-    }
-
-    /// A watch of the subscription's status.
-    #[must_use]
-    pub fn status(&self) -> StatusWatch {
-        self.handle.status()
-    }
-
-    /// A handle to change filters and the like while the stream is being read.
-    #[must_use]
-    pub fn handle(&self) -> SubscriptionHandle {
-        self.handle.clone()
-    }
-
-    /// A handle to end the subscription from another task, such as a signal handler.
-    #[must_use]
-    pub fn shutdown_handle(&self) -> ShutdownHandle {
-        ShutdownHandle::new(self.shutdown.clone(), self.status())
-    }
-
-    /// Where to go on after a restart: covers what the stream has yielded, and
-    /// nothing that still waits. Of a subscription that was resumed, that is the place it
-    /// continued from until something was read; of another one `None` before the stream was
-    /// polled for the first time.
-    #[must_use]
-    pub fn resume_token(&self) -> Option<ResumeToken> {
-        self.read.token()
-    }
-
-    /// Marks everything that the stream has yielded as finished, and saves that in the [`Checkpoint`]: after a restart
-    /// none of it is delivered again, and everything after it is.
-    ///
-    /// Works in both [`AckMode`]s. Cancel safe: after a drop, it is saved now or within a second.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Store`] when it cannot be saved: the save is repeated in the background, and the stream continues.
-    /// [`ErrorKind::Config`] without a checkpoint.
-    pub async fn ack(&mut self) -> Result<()> {
-        let read = &self.read;
-        match &mut self.kept {
-            Some(kept) => kept.ack(read).await,
-            None => Err(Error::config("there is no checkpoint to store the position in")),
-        }
-    }
-
-    /// Stores the position where a new subscription begins.
-    async fn keep_first_place(&mut self) -> Result<()> {
-        while let Some(handed) = self.items.recv().await {
-            let found = matches!(handed, Handed::Step(Step::Mark(_)));
-            let is_end = matches!(handed, Handed::End(_));
-            if let Handed::Step(step) = handed {
-                self.read.take_in(step);
-            } else {
-                self.ahead.push_back(handed);
-            }
-            if found || is_end {
-                break;
-            }
-        }
-        self.ack().await
-    }
-
-    /// Only the events, without the other deliveries.
-    ///
-    /// Gaps and undecodable payloads then appear only in logs (`tracing`, level `warn`): for apps that can tolerate a
-    /// missed event.
-    pub fn notifications(self) -> Notifications {
-        Notifications(self)
-    }
-
-    /// Deletes the subscription, waits for that, and returns the received events that were not read.
-    ///
-    /// Takes at most the time of [`SubscriptionBuilder::close_within`]. Dropping the future leaves the deletion to the
-    /// background.
-    pub async fn close(mut self) -> Closed {
-        let _ = self.shutdown.send_replace(Some(Shutdown::Drain));
-        let (mut unread, mut error) = (Vec::new(), None);
-        // The deliveries returned below are not finished.
-        if let Some(mut kept) = self.kept.take() {
-            kept.comes_back();
-            error = kept.save().await.err();
-        }
-        while let Some(item) = std::future::poll_fn(|cx| Pin::new(&mut self).poll_next(cx)).await {
-            match item {
-                Ok(delivery) => unread.push(delivery),
-                Err(ended_by) => error = Some(ended_by),
-            }
-        }
-        Closed { deleted: self.shutdown_handle().finished().await, unread, error }
-    }
-
-    fn take_in(&mut self, handed: Handed) -> Option<Result<Delivery>> {
-        match handed {
-            Handed::Delivery { delivery, traces } => {
-                self.step(Step::Event(traces));
-                Some(Ok(delivery))
-            }
-            Handed::Step(step) => {
-                self.step(step);
-                None
-            }
-            Handed::End(error) => {
-                self.ended = Ended::Yes;
-                Some(Err(error))
-            }
-        }
-    }
-
-    fn step(&mut self, step: Step) {
-        if let Some(kept) = &mut self.kept {
-            kept.handed_out(&step);
-        }
-        self.read.take_in(step);
-    }
-
-    /// The task ended without reporting it: by a panic, or with its runtime.
-    fn ended_quietly(&mut self) -> Option<Result<Delivery>> {
-        self.ended = Ended::Yes;
-        let closed = self.handle.status().current().phase == Phase::Closed;
-        (!closed).then(|| {
-            Err(Error::new(
-                ErrorKind::Internal,
-                "the subscription's task ended: its runtime was shut down, or it panicked",
-            ))
-        })
-    }
-}
-
-impl Stream for Subscription {
-    type Item = Result<Delivery>;
-
-    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let this = self.get_mut();
-        if let Some(kept) = &mut this.kept {
-            kept.comes_back();
-        }
-        while this.ended == Ended::No {
-            let handed = match this.ahead.pop_front() {
-                Some(handed) => Some(handed),
-                None => std::task::ready!(this.items.poll_recv(cx)),
-            };
-            let item = match handed {
-                Some(handed) => this.take_in(handed),
-                None => return Poll::Ready(this.ended_quietly()),
-            };
-            if item.is_some() {
-                return Poll::Ready(item);
-            }
-        }
-        Poll::Ready(None)
-    }
-}
-
-impl FusedStream for Subscription {
-    fn is_terminated(&self) -> bool {
-        self.ended == Ended::Yes
-    }
-}
-
-impl Drop for Subscription {
-    fn drop(&mut self) {
-        // The task is already running, so this needs no runtime. If the task has ended, the message has no receiver.
-        let _ = self.shutdown.send_replace(Some(Shutdown::Dropped));
-    }
-}
-
-impl fmt::Debug for Subscription {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Subscription").field("status", &self.handle.status().current()).finish_non_exhaustive()
-    }
-}
-
-/// The result of closing a subscription.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct Closed {
-    /// Whether nothing of it remains at the service: the service confirmed that the subscription is gone, and so is
-    /// each one that it took over from, and answered every attempt to create one. Otherwise the remains end by
-    /// themselves when their leases do. A subscription whose id was never read is never deleted: it could belong to
-    /// another process with the same filters.
-    pub deleted: bool,
-    /// Received deliveries that were not read.
-    pub unread: Vec<Delivery>,
-    /// The error that ended the subscription before it was closed, if there was one; otherwise the error that prevented
-    /// storing its position in its [`Checkpoint`].
-    pub error: Option<Error>,
-}
-
-/// The events of a [`Subscription`], without the other deliveries. See
-/// [`Subscription::notifications`].
-#[derive(Debug)]
-#[must_use = "dropping it deletes the subscription"]
-pub struct Notifications(Subscription);
-
-impl Notifications {
-    /// The subscription with all its deliveries.
-    pub fn into_inner(self) -> Subscription {
-        self.0
-    }
-
-    /// The subscription.
-    pub fn subscription(&self) -> &Subscription {
-        &self.0
-    }
-}
-
-impl Stream for Notifications {
-    type Item = Result<Notification>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        loop {
-            match std::task::ready!(Pin::new(&mut self.0).poll_next(cx)) {
-                Some(Ok(Delivery::Notification(notification))) => return Poll::Ready(Some(Ok(*notification))),
-                Some(Ok(Delivery::Gap(gap))) => {
-                    tracing::warn!(cause = gap.cause.as_str(), "events are missing, or may be")
-                }
-                Some(Ok(Delivery::FiltersDisabled(filters))) => {
-                    tracing::warn!(count = filters.len(), "the service does not serve some filters");
-                }
-                // Logged when it arrived.
-                Some(Ok(Delivery::Undecodable(_) | Delivery::Resumed(_))) => {}
-                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
-                None => return Poll::Ready(None),
-            }
-        }
     }
 }

@@ -22,11 +22,11 @@ use crate::transport::{Link, Target, Transport};
 /// The deadline of every call, beside the control plane's own.
 const CALL_WITHIN: Duration = Duration::from_secs(60);
 /// The deadline of an audit.
-const LOOK_WITHIN: Duration = Duration::from_secs(10);
+const AUDIT_WITHIN: Duration = Duration::from_secs(10);
 /// The deadline of a request for the present key, while events wait for the answer.
 const KEY_WITHIN: Duration = Duration::from_secs(5);
 /// How long a subscription that another took over from is still read before it is deleted.
-const LOOK_BACK_WITHIN: Duration = Duration::from_secs(8);
+const FORMER_WITHIN: Duration = Duration::from_secs(8);
 /// The deadline of opening a link. Longer than its parts may take together (a login, a turn within the rate, a token, a
 /// connection, its first message): aborting it early could lose events that the service sends at once.
 const OPEN_WITHIN: Duration = Duration::from_secs(120);
@@ -39,9 +39,9 @@ const DELETE_TRIES: u32 = 3;
 /// The deadline of deleting an orphan.
 const DISCARD_WITHIN: Duration = Duration::from_secs(30);
 
-/// The last audit before the end may take this share of the deletion's time, and no longer than [`LAST_LOOK_WITHIN`].
-const LAST_LOOK_SHARE: u32 = 4;
-const LAST_LOOK_WITHIN: Duration = Duration::from_secs(2);
+/// The last audit before the end may take this share of the deletion's time, and no longer than [`LAST_AUDIT_WITHIN`].
+const LAST_AUDIT_SHARE: u32 = 4;
+const LAST_AUDIT_WITHIN: Duration = Duration::from_secs(2);
 /// The deadline of the answer that explains a jump of the wall clock.
 const JUMP_WITHIN: Duration = Duration::from_secs(5);
 
@@ -228,10 +228,10 @@ pub(super) fn renew(control: Arc<dyn ControlPlane>, op: Op, id: SubscriptionId) 
 }
 
 /// Audits the subscription. An unanswered audit is repeated later.
-pub(super) fn look(control: Arc<dyn ControlPlane>, op: Op, id: SubscriptionId) -> Pending {
+pub(super) fn audit(control: Arc<dyn ControlPlane>, op: Op, id: SubscriptionId) -> Pending {
     let asked = Asked::now(&*control);
     let call = async move {
-        let result = timeout(LOOK_WITHIN, control.get(&id)).await.unwrap_or_else(|_| {
+        let result = timeout(AUDIT_WITHIN, control.get(&id)).await.unwrap_or_else(|_| {
             Err(Error::new(ErrorKind::Timeout, "the service did not say in time how the subscription is"))
         });
         let result = result.and_then(|info| about(&id, info));
@@ -241,9 +241,9 @@ pub(super) fn look(control: Arc<dyn ControlPlane>, op: Op, id: SubscriptionId) -
 }
 
 /// Audits a subscription that another took over from at `taken_over`.
-pub(super) fn look_back(control: Arc<dyn ControlPlane>, id: SubscriptionId, taken_over: Instant) -> Pending {
+pub(super) fn audit_former(control: Arc<dyn ControlPlane>, id: SubscriptionId, taken_over: Instant) -> Pending {
     let call = async move {
-        let result = timeout(LOOK_BACK_WITHIN, control.get(&id)).await.unwrap_or_else(|_| {
+        let result = timeout(FORMER_WITHIN, control.get(&id)).await.unwrap_or_else(|_| {
             Err(Error::new(ErrorKind::Timeout, "the service did not say in time how the former subscription is"))
         });
         Done::Superseded { taken_over, result: Box::new(result.and_then(|info| about(&id, info))) }
@@ -274,23 +274,23 @@ pub(super) fn prune(control: Arc<dyn ControlPlane>, op: Op, ids: Vec<Subscriptio
     caught(CONTROL, call, move |_| Done::Pruned { op, deleted: Vec::new() })
 }
 
-/// `look`: audits the subscription first, since the answer to a deletion does not show whether it was served until
+/// `audit`: audits the subscription first, since the answer to a deletion does not show whether it was served until
 /// then.
 pub(super) fn delete(
     control: Arc<dyn ControlPlane>,
     op: Op,
     id: SubscriptionId,
     within: Duration,
-    look: bool,
+    audit: bool,
 ) -> Pending {
     let call = async move {
         let began = Instant::now();
-        let before = if look {
-            let patience = (within / LAST_LOOK_SHARE).min(LAST_LOOK_WITHIN);
+        let before = if audit {
+            let patience = (within / LAST_AUDIT_SHARE).min(LAST_AUDIT_WITHIN);
             let unanswered = || Error::new(ErrorKind::Timeout, "the service did not say how the subscription is");
             // Many subscriptions that end together leave the rate group to the deletions, and report what is not
             // proven.
-            let has_room = control.rate_budget().is_none_or(|budget| budget.has_room_to_look());
+            let has_room = control.rate_budget().is_none_or(|budget| budget.has_room_to_audit());
             let answer = if has_room {
                 timeout(patience, control.get(&id)).await.unwrap_or_else(|_| Err(unanswered()))
             } else {

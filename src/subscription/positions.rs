@@ -8,7 +8,8 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use super::resume::Position;
+use crate::catch_up::SyncToken;
+use crate::timestamp::Timestamp;
 
 /// How many positions are remembered. Checks are half an hour apart.
 const REMEMBERED: usize = 4;
@@ -16,14 +17,38 @@ const REMEMBERED: usize = 4;
 /// discovered.
 const APART: Duration = Duration::from_secs(120);
 
+/// The position of a catch-up source.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SourcePosition {
+    #[serde(flatten)]
+    pub(crate) token: SyncToken,
+    /// Whether no sync was made yet: it does not cover earlier events.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) begun: bool,
+    /// When it arrived.
+    answered: Timestamp,
+}
+
+impl SourcePosition {
+    pub(super) fn new(token: SyncToken, begun: bool, answered: SystemTime) -> Self {
+        Self { token, begun, answered: answered.into() }
+    }
+
+    /// When it arrived, by the service's clock: a sync from it finds everything that happens later.
+    pub(super) fn answered_at(&self) -> SystemTime {
+        self.answered.system_time().unwrap_or_else(|| self.token.made_at())
+    }
+}
+
 /// The positions of one source, the newest last.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub(crate) struct Positions(VecDeque<Position>);
+pub(crate) struct Positions(VecDeque<SourcePosition>);
 
 impl Positions {
-    pub(super) fn push(&mut self, position: Position) {
-        let crowded = |(before, last): (&Position, &Position)| last.token.made_at() < before.token.made_at() + APART;
+    pub(super) fn push(&mut self, position: SourcePosition) {
+        let crowded =
+            |(before, last): (&SourcePosition, &SourcePosition)| last.token.made_at() < before.token.made_at() + APART;
         let before_last = self.0.len().checked_sub(2).and_then(|at| self.0.get(at));
         if before_last.zip(self.0.back()).is_some_and(crowded) {
             self.0.pop_back();
@@ -35,7 +60,7 @@ impl Positions {
     }
 
     /// A page of the same round: the next page replaces it.
-    pub(super) fn replace(&mut self, position: Position) {
+    pub(super) fn replace(&mut self, position: SourcePosition) {
         self.0.pop_back();
         self.0.push_back(position);
     }
@@ -44,17 +69,17 @@ impl Positions {
         self.0.clear();
     }
 
-    pub(super) fn newest(&self) -> Option<&Position> {
+    pub(super) fn newest(&self) -> Option<&SourcePosition> {
         self.0.back()
     }
 
-    pub(super) fn oldest(&self) -> Option<&Position> {
+    pub(super) fn oldest(&self) -> Option<&SourcePosition> {
         self.0.front()
     }
 
     /// The newest one from which a sync finds everything since `since`; `overlap`: how far a sync reaches back before
     /// its position.
-    pub(super) fn reaching(&self, since: SystemTime, overlap: Duration) -> Option<&Position> {
+    pub(super) fn reaching(&self, since: SystemTime, overlap: Duration) -> Option<&SourcePosition> {
         let by = since.checked_add(overlap);
         self.0.iter().rev().find(|position| by.is_none_or(|by| position.answered_at() <= by))
     }
@@ -63,7 +88,6 @@ impl Positions {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catch_up::SyncToken;
 
     fn at(secs: u64) -> SystemTime {
         SystemTime::UNIX_EPOCH + Duration::from_secs(secs)
@@ -73,7 +97,7 @@ mod tests {
         let mut positions = Positions::default();
         for secs in made {
             let token = SyncToken::new(secs.to_string(), at(*secs));
-            positions.push(Position::new(token, false, at(secs + 2)));
+            positions.push(SourcePosition::new(token, false, at(secs + 2)));
         }
         positions
     }

@@ -3,9 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, SystemTime};
 
-use super::driver::Mark;
-use super::positions::Positions;
-use super::resume::{Position, ResumeToken};
+use super::positions::{Positions, SourcePosition};
+use super::resume::{Mark, ResumeToken};
 use crate::control::Cursor;
 use crate::event::DedupKey;
 
@@ -30,20 +29,20 @@ pub(super) enum Step {
     /// Everything before this was.
     Mark(Mark),
     /// Everything that a source knows up to this position was.
-    Position { source: &'static str, position: Position },
+    Position { source: &'static str, position: SourcePosition },
 }
 
 /// Keys that recognize a redelivery.
 #[derive(Clone, Debug, Default)]
-pub(in crate::subscription) struct Traces {
+pub(super) struct Traces {
     /// The event's own key.
-    pub(in crate::subscription) key: Option<DedupKey>,
+    pub(super) key: Option<DedupKey>,
     /// Its subjects.
-    pub(in crate::subscription) subjects: Vec<DedupKey>,
+    pub(super) subjects: Vec<DedupKey>,
     /// Whether a catch-up source found it.
-    pub(in crate::subscription) found: bool,
+    pub(super) found: bool,
     /// When it arrived.
-    pub(in crate::subscription) at: Option<SystemTime>,
+    pub(super) at: Option<SystemTime>,
 }
 
 /// What events were about, with the time when they came; `None`: before the next position.
@@ -132,9 +131,10 @@ impl Progress {
     /// Where to continue; `None` before the first mark, unless another process had a place.
     pub(super) fn token(&self) -> Option<ResumeToken> {
         let mut token = match self.mark.clone() {
-            Some(Mark { cursor, place, proven }) => {
-                let mut token = ResumeToken::new(place.id.clone(), place.fingerprint.clone(), Some(cursor), proven);
-                token.owner.clone_from(&place.owner);
+            Some(Mark { cursor, endpoint, proven }) => {
+                let mut token =
+                    ResumeToken::new(endpoint.id.clone(), endpoint.fingerprint.clone(), Some(cursor), proven);
+                token.owner.clone_from(&endpoint.owner);
                 token
             }
             None => ResumeToken::clone(self.before.as_deref()?),
@@ -164,14 +164,14 @@ mod tests {
     use std::sync::Arc;
 
     use super::super::continuity::Proven;
-    use super::super::driver::Place;
+    use super::super::endpoint::Endpoint;
     use super::*;
     use crate::catch_up::SyncToken;
 
     fn mark(n: u64) -> Step {
         let at = SystemTime::UNIX_EPOCH + Duration::from_secs(n);
-        let place = Arc::new(Place { id: "sub-1".into(), fingerprint: "f".into(), owner: Some("7".into()) });
-        Step::Mark(Mark { cursor: Cursor::at(at), place, proven: Proven::all(at) })
+        let endpoint = Arc::new(Endpoint { id: "sub-1".into(), fingerprint: "f".into(), owner: Some("7".into()) });
+        Step::Mark(Mark { cursor: Cursor::at(at), endpoint, proven: Proven::all(at) })
     }
 
     fn event(n: usize, found: bool) -> Step {
@@ -204,7 +204,7 @@ mod tests {
     }
 
     fn position(source: &'static str, secs: u64) -> Step {
-        Step::Position { source, position: Position::new(SyncToken::new("t", at(secs)), false, at(secs)) }
+        Step::Position { source, position: SourcePosition::new(SyncToken::new("t", at(secs)), false, at(secs)) }
     }
 
     /// Found 4.5: 3 000 read since the position, and each of them would be found again.
@@ -305,7 +305,7 @@ mod tests {
         for n in 0..10 {
             progress.take_in(event(n, n > 5));
         }
-        let position = Position::new(SyncToken::new("t", SystemTime::UNIX_EPOCH), true, SystemTime::UNIX_EPOCH);
+        let position = SourcePosition::new(SyncToken::new("t", SystemTime::UNIX_EPOCH), true, SystemTime::UNIX_EPOCH);
         progress.take_in(Step::Position { source: "s", position });
         progress.take_in(mark(3));
         let token: ResumeToken = progress.token().unwrap().to_string().parse().unwrap();

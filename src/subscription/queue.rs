@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::continuity::Span;
-use super::driver::Mark;
 use super::keys::Keys;
-use super::resume::Position;
+use super::positions::SourcePosition;
+use super::resume::Mark;
 use crate::catch_up::Found;
 use crate::delivery::{Certainty, Delivery, Gap, GapCause, Recreated, Resumed, Unrecovered};
 use crate::transport::Frame;
@@ -31,7 +31,7 @@ pub(super) enum Item {
     /// Everything before this was read: continue here after a restart.
     Mark(Mark),
     /// Everything that a source knows up to this position was read.
-    Position { source: &'static str, position: Position },
+    Position { source: &'static str, position: SourcePosition },
 }
 
 /// What is lost with items that the reader does not get.
@@ -210,7 +210,7 @@ impl Queue {
 
     /// The position of a source once everything that it found was read: its newest position, if nothing is between
     /// them.
-    pub(super) fn push_position(&mut self, source: &'static str, position: Position) {
+    pub(super) fn push_position(&mut self, source: &'static str, position: SourcePosition) {
         let is_former = |item: &Item| matches!(item, Item::Position { source: former, .. } if *former == source);
         let hole = self.slots.iter_mut().rev().find_map(|slot| match slot {
             Slot::Hole { items, open: true } => Some(items),
@@ -749,7 +749,7 @@ mod tests {
     #[test]
     fn positions_follow_their_findings_and_take_no_room_without_a_reader() {
         let mut queue = Queue::new(1000);
-        let position = |n: u64| Position::new(SyncToken::new(n.to_string(), at(n)), false, at(n));
+        let position = |n: u64| SourcePosition::new(SyncToken::new(n.to_string(), at(n)), false, at(n));
         let text = "{}".to_owned();
         let notification = serde_json::value::RawValue::from_string(text).unwrap();
         let found = || Found { notification: notification.clone(), snapshot: false, state: None };
@@ -914,14 +914,14 @@ mod tests {
 
     #[test]
     fn marks_stay_in_order_and_the_newest_wins() {
-        let place = std::sync::Arc::new(crate::subscription::driver::Place {
+        let endpoint = std::sync::Arc::new(crate::subscription::endpoint::Endpoint {
             id: "a".into(),
             fingerprint: String::new(),
             owner: None,
         });
         let mark = |n: u64| Mark {
             cursor: crate::control::Cursor::from_ticks(n),
-            place: place.clone(),
+            endpoint: endpoint.clone(),
             proven: Proven::all(at(n)),
         };
         let mut queue = Queue::new(1000);

@@ -3,20 +3,18 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
-use std::time::SystemTime;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use super::continuity::Proven;
+use super::endpoint::Endpoint;
 use super::positions::Positions;
-use crate::catch_up::SyncToken;
 use crate::control::Cursor;
 use crate::error::{Error, Result};
 use crate::event::DedupKey;
 use crate::ids::{ExtensionId, SubscriptionId};
 use crate::secret::Secret;
-use crate::timestamp::Timestamp;
 
 /// The position of a stream when its reader stopped: enough to continue in another process without loss, as long as the
 /// service still has the events.
@@ -58,27 +56,13 @@ pub struct ResumeToken {
     pub(crate) owner: Option<ExtensionId>,
 }
 
-/// The position of a catch-up source.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Position {
-    #[serde(flatten)]
-    pub(crate) token: SyncToken,
-    /// Whether no sync was made yet: it does not cover earlier events.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub(crate) begun: bool,
-    /// When it arrived.
-    answered: Timestamp,
-}
-
-impl Position {
-    pub(super) fn new(token: SyncToken, begun: bool, answered: SystemTime) -> Self {
-        Self { token, begun, answered: answered.into() }
-    }
-
-    /// When it arrived, by the service's clock: a sync from it finds everything that happens later.
-    pub(super) fn answered_at(&self) -> SystemTime {
-        self.answered.system_time().unwrap_or_else(|| self.token.made_at())
-    }
+/// A position in the stream: everything before it was delivered.
+#[derive(Clone, Debug)]
+pub(super) struct Mark {
+    pub(super) cursor: Cursor,
+    pub(super) endpoint: Arc<Endpoint>,
+    /// What is proven once everything before it was read.
+    pub(super) proven: Proven,
 }
 
 impl ResumeToken {
@@ -148,18 +132,12 @@ impl FromStr for ResumeToken {
     }
 }
 
-/// A digest that identifies an address without revealing it.
-pub(super) fn fingerprint(address: &Secret, subscriber_key: &Secret) -> String {
-    let mut hash = Sha256::new();
-    hash.update(address.expose());
-    hash.update([0]);
-    hash.update(subscriber_key.expose());
-    hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::endpoint::fingerprint;
+    use super::super::positions::SourcePosition;
     use super::*;
+    use crate::catch_up::SyncToken;
 
     #[test]
     fn a_token_survives_its_text_and_shows_no_secret() {
@@ -170,7 +148,7 @@ mod tests {
         let mut token = ResumeToken::new("id-1".into(), address, Some(cursor), Proven::all(at));
         token.seen.push(DedupKey::from_bytes([7; 16]));
         token.found.push(DedupKey::from_bytes([8; 16]));
-        let position = Position::new(SyncToken::new("position", at), true, at);
+        let position = SourcePosition::new(SyncToken::new("position", at), true, at);
         token.positions.entry("message-sync".into()).or_default().push(position);
         let whole = token.to_secret();
         assert_eq!(whole.expose().parse::<ResumeToken>().unwrap(), token);

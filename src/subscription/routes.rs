@@ -15,10 +15,10 @@ use crate::ids::SubscriptionId;
 /// older one is in flight.
 const SWITCHES: usize = 128;
 
-/// A subscription that another took over from, read while a link to its place is open.
+/// A subscription that another took over from, read while a link to its address is open.
 #[derive(Debug)]
 struct Retiring {
-    place: u64,
+    epoch: u64,
     route: usize,
     id: SubscriptionId,
 }
@@ -129,13 +129,13 @@ impl Routes {
     }
 
     /// Another subscription takes over from this one, which delivers until its links are closed.
-    pub(super) fn retire(&mut self, place: u64, id: SubscriptionId) {
-        self.retiring.push(Retiring { place, route: self.leased, id });
+    pub(super) fn retire(&mut self, epoch: u64, id: SubscriptionId) {
+        self.retiring.push(Retiring { epoch, route: self.leased, id });
     }
 
     /// The subscriptions taken over from that are no longer read.
     pub(super) fn retired(&mut self, is_read: impl Fn(u64) -> bool) -> Vec<Orphan> {
-        self.retiring.extract_if(.., |it| !is_read(it.place)).map(|it| (it.route, it.id)).collect()
+        self.retiring.extract_if(.., |it| !is_read(it.epoch)).map(|it| (it.route, it.id)).collect()
     }
 
     /// Remembers a pushed event; `false` if it is a copy of one that another subscription delivered.
@@ -209,7 +209,7 @@ mod tests {
         assert_eq!(routes.refused(now), Some(0));
         routes.end();
         assert_eq!((routes.refused(now), routes.poll_timeout()), (None, None));
-        assert_eq!(routes.retired(|place| place == 7), []);
+        assert_eq!(routes.retired(|epoch| epoch == 7), []);
         assert_eq!(routes.retired(|_| false), [(0, "a".into())], "over the route that created it");
         assert_eq!(routes.retired(|_| false), []);
     }

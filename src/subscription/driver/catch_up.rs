@@ -1,259 +1,36 @@
 //! Fills gaps, and polls in place of push.
 
-use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use tokio::time::Instant;
 
-use super::{Driver, Handed, Setup};
-use crate::catch_up::{CatchUp, Found, Open, SyncPage, SyncToken};
+use super::Driver;
+use crate::catch_up::{Found, Open, SyncPage, SyncToken};
 use crate::decode::is_too_large;
-use crate::delivery::{
-    Certainty, Changes, Delivery, Gap, GapCause, OpenReason, Recreated, Resumed, Undecodable, Unrecovered,
-};
+use crate::delivery::{Certainty, Changes, Delivery, Gap, GapCause, OpenReason, Recreated, Resumed, Undecodable};
 use crate::error::{Disposition, Error, Result};
-use crate::event::{self, EventFilter, GapClosure, Notification, Origin};
-use crate::service_clock::sub;
+use crate::event::{self, Notification, Origin};
 use crate::subscription::continuity::{Loss, Proof};
-use crate::subscription::counts::{self, Counts};
+use crate::subscription::counts;
 use crate::subscription::machine::{self, Input};
 use crate::subscription::ops;
-use crate::subscription::positions::Positions;
+use crate::subscription::ports::StreamItem;
+use crate::subscription::positions::SourcePosition;
 use crate::subscription::progress::Traces;
-use crate::subscription::proof::{self, Answers};
+use crate::subscription::proof;
 use crate::subscription::queue::Item;
-use crate::subscription::reconcile::{Ask, Outcome, Reconciler, Turn};
-use crate::subscription::resume::Position;
+use crate::subscription::reconcile::{Ask, Outcome, Turn};
+use crate::subscription::recovery::{Filling, Since, Source, Unended, WAIT_FOR_SOURCES};
 
 /// The most pages of one round. The largest documented page has 1 000 records; a longer list has no end, or repeats
 /// itself.
 const PAGES: u32 = 1000;
 
-/// The catch-up side of a subscription.
-pub(super) struct Recovery {
-    pub(super) sources: Vec<Source>,
-    pub(super) plan: Reconciler,
-    /// The gap that ends once it is filled.
-    ending: Option<Ending>,
-    /// What is reported of gaps that are not over.
-    unended: Unended,
-    /// Since when events may be missing, for the calls to come.
-    since: Option<SystemTime>,
-    /// Counts of messages that were pushed and whose messages are queried.
-    counts: Counts,
-    /// Since when polls replace push.
-    polled_since: Option<SystemTime>,
-    /// A source with further pages waits until there is room for them.
-    held_back: Vec<(usize, Turn, Outcome)>,
-}
-
-pub(super) struct Source {
-    pub(super) source: Arc<dyn CatchUp>,
-    pub(super) filters: Arc<[EventFilter]>,
-    /// Its position, now and before.
-    positions: Positions,
-    /// Where the next page of the present round begins.
-    next: Option<SyncToken>,
-    /// The messages that the present round found.
-    messages: counts::Found,
-    /// What the answers of the present round, or the last one, left open.
-    open: Vec<Open>,
-    /// The parameters of all pages of the present round.
-    round: Option<Option<Since>>,
-    /// How many pages of it were read.
-    pages: u32,
-    /// When the last answered call was sent, and the one in flight.
-    good: Option<SystemTime>,
-    asked: Option<SystemTime>,
-}
-
-/// Since when events may be missing.
-#[derive(Clone, Copy)]
-struct Since {
-    /// By the service's clock.
-    service: SystemTime,
-    /// By this machine's, in which sources are asked.
-    wall: SystemTime,
-}
-
-/// What is reported once a gap is filled.
-struct Ending {
-    unended: Unended,
-    /// Until when what came later waits for it.
-    waits_until: Option<Instant>,
-}
-
-/// What the end of a gap has to make up for, beside the filters that are in force then.
-#[derive(Default)]
-struct Unended {
-    /// The filters that the gap names. One that is taken out meanwhile is asked about no more.
-    filters: Vec<String>,
-    /// What another gap within this one leaves open: the next end is the end of both.
-    unrecovered: Vec<Unrecovered>,
-    /// The subscription that replaced a lost one.
-    recreated: Option<Recreated>,
-}
-
-impl Unended {
-    fn add(&mut self, filters: &[String]) {
-        let new: Vec<String> = filters.iter().filter(|it| !self.filters.contains(it)).cloned().collect();
-        self.filters.extend(new);
-    }
-
-    /// What a gap whose end is still to come makes up for.
-    fn join(&mut self, Self { filters, unrecovered, recreated }: Self) {
-        self.add(&filters);
-        self.unrecovered.extend(unrecovered);
-        self.recreated = Recreated::joined(recreated, self.recreated.take());
-    }
-}
-
-/// What came behind a gap waits this long for what the sources find; after that both
-/// arrive as they come.
-pub(super) const WAIT_FOR_SOURCES: Duration = Duration::from_secs(5);
-
-impl Recovery {
-    /// With the sources, each for the filters that it covers, and its position.
-    pub(super) fn new(setup: &Setup, now: Instant) -> Self {
-        let settle: Vec<Duration> = setup.catch_up.iter().map(|source| source.settles_after()).collect();
-        let plan = Reconciler::new(setup.pace, &settle, setup.seed);
-        let sources = setup.catch_up.iter().map(|source| Source {
-            source: source.clone(),
-            filters: [].into(),
-            positions: Positions::default(),
-            next: None,
-            messages: counts::Found::default(),
-            open: Vec::new(),
-            round: None,
-            pages: 0,
-            good: None,
-            asked: None,
-        });
-        let mut recovery = Self {
-            sources: sources.collect(),
-            plan,
-            ending: None,
-            unended: Unended::default(),
-            since: None,
-            counts: Counts::default(),
-            polled_since: None,
-            held_back: Vec::new(),
-        };
-        recovery.cover(&setup.filters);
-        // Each source knows for which filters its positions are valid.
-        for (at, source) in recovery.sources.iter_mut().enumerate() {
-            let held = setup.resume.as_ref().and_then(|token| token.positions.get(source.source.name()));
-            source.positions = held.cloned().unwrap_or_default();
-            let resumed = setup.resume.as_ref();
-            // A count that was not replaced by its messages before is queried at once.
-            let counted = setup.enrich && resumed.is_some() && source.source.covers_messages();
-            // Without push, the events since then are queried in any case.
-            if held.is_some() || counted || setup.polls && resumed.is_some() {
-                recovery.plan.continues_from_position(at);
-            }
-            if counted {
-                source.good = resumed.map(|token| token.proven.get(Loss::There).min(token.proven.get(Loss::Read)));
-                recovery.plan.news(now.into_std(), at);
-            }
-        }
-        recovery
-    }
-
-    /// Covers `filters` from now on. A position is good for what it was made for:
-    /// where that changed, the next call begins at the time since when events may
-    /// be missing. The sources for which that changed.
-    pub(super) fn cover(&mut self, filters: &[String]) -> Vec<usize> {
-        let mut changed = Vec::new();
-        let filters: Vec<EventFilter> = filters.iter().filter_map(|text| text.parse().ok()).collect();
-        for (at, source) in self.sources.iter_mut().enumerate() {
-            let covered = filters.iter().filter(|filter| source.source.covers(filter) != GapClosure::Nothing);
-            let covered: Arc<[EventFilter]> = covered.cloned().collect();
-            if covered != source.filters {
-                source.positions.clear();
-                source.next = None;
-                source.filters = covered;
-                changed.push(at);
-            }
-        }
-        changed
-    }
-
-    /// A gap that has no end yet names these filters.
-    pub(super) fn opened(&mut self, filters: &[String]) {
-        self.unended.add(filters);
-    }
-
-    /// Events are missing since then, or since earlier: the queries begin anew.
-    fn missing_since(&mut self, since: Option<SystemTime>) {
-        self.since = self.since.into_iter().chain(since).min();
-        for source in &mut self.sources {
-            (source.round, source.next) = (None, None);
-        }
-    }
-
-    /// When the source was queried whose last query is the oldest; `None` before all were.
-    pub(super) fn good_since(&self) -> Option<SystemTime> {
-        let asked = self.sources.iter().filter(|source| !source.filters.is_empty()).map(|source| source.good);
-        asked.min().flatten()
-    }
-
-    /// What the answers of sources in place of push do not prove: an event may enter a source some time after it
-    /// happened. For which filters, and since when.
-    fn unsettled(&self) -> Vec<(SystemTime, Vec<String>)> {
-        let unsettled = |source: &Source| {
-            let (begin, settles_after) = (self.polled_since?, source.source.settles_after());
-            let since = source.good.map_or(begin, |good| sub(good, settles_after).max(begin));
-            let filters: Vec<String> = source.filters.iter().map(ToString::to_string).collect();
-            (!settles_after.is_zero() && !filters.is_empty()).then_some((since, filters))
-        };
-        self.sources.iter().filter_map(unsettled).collect()
-    }
-
-    /// Since when a count is pending whose messages no source has found yet.
-    pub(super) fn counts_wait_since(&self) -> Option<SystemTime> {
-        let sources = self.sources.iter().enumerate().filter(|(at, _)| self.plan.has_news_for(*at));
-        sources.filter_map(|(_, source)| source.good).min()
-    }
-
-    /// Whether there is a source to query.
-    pub(super) fn can_ask(&self) -> bool {
-        self.sources.iter().any(|source| !source.filters.is_empty())
-    }
-
-    /// The filters whose events are not proven to be delivered, and why. `reason`: overrides the sources' answers.
-    fn unrecovered(&self, filters: &[String], reason: Option<OpenReason>, end: SystemTime) -> Vec<Unrecovered> {
-        let of = |text: &String| {
-            let filter = text.parse::<EventFilter>().ok();
-            let sources = self.sources.iter().enumerate().map(|(at, source)| {
-                let closure = filter.as_ref().map_or(GapClosure::Nothing, |filter| source.source.covers(filter));
-                (closure, Answers { verdict: self.plan.verdict(at), open: &source.open })
-            });
-            match reason {
-                None => proof::unrecovered(text, sources, end),
-                Some(reason) => {
-                    let closure = sources.map(|(closure, _)| closure).max_by_key(|closure| proof::rank(*closure));
-                    let closure = closure.unwrap_or(GapClosure::Nothing);
-                    let changes = filter.as_ref().map_or(Changes::ALL, Changes::reported_by);
-                    let reason = if closure == GapClosure::Nothing { OpenReason::NoSource } else { reason };
-                    Some(Unrecovered { filter: text.clone(), closure, changes, reason })
-                }
-            }
-        };
-        filters.iter().filter_map(of).collect()
-    }
-
-    /// The filters that no source covers in full.
-    fn covered_in_part(&self, filters: &[String]) -> Vec<Unrecovered> {
-        let open = self.unrecovered(filters, Some(OpenReason::InPart), SystemTime::UNIX_EPOCH);
-        open.into_iter().filter(|open| open.closure != GapClosure::Complete).collect()
-    }
-}
-
 impl Driver {
     /// The filters were changed. What was answered for others proves nothing for these.
     pub(super) fn cover(&mut self) {
         let (changed, now) = (self.recovery.cover(self.filters.requested()), Instant::now().into_std());
-        if !changed.is_empty() && self.recovery.ending.is_some() {
+        if !changed.is_empty() && self.recovery.filling.is_some() {
             self.recovery.plan.gap(now);
         }
         // A gap that begins soon needs a position for the present filters.
@@ -275,7 +52,7 @@ impl Driver {
         }
         self.intake.forget_states();
         self.recovery.missing_since(since);
-        self.recovery.ending = Some(Ending { unended, waits_until: None });
+        self.recovery.filling = Some(Filling { unended, waits_until: None });
         self.intake.queue_mut().open_hole();
         self.recovery.plan.gap(Instant::now().into_std());
     }
@@ -284,7 +61,7 @@ impl Driver {
     /// they are queried before it continues.
     pub(super) fn refill(&mut self, since: Option<SystemTime>, filters: Vec<String>) {
         // Another end would be that of the open gap, too, and what is being filled is filled with this.
-        if self.intake.queue().is_gap_open() || self.recovery.ending.is_some() {
+        if self.intake.queue().is_gap_open() || self.recovery.filling.is_some() {
             return self.leave_to_next_end(since, &filters);
         }
         let unended = Unended { filters, ..Unended::default() };
@@ -295,7 +72,7 @@ impl Driver {
         }
         self.intake.forget_states();
         self.recovery.missing_since(since);
-        self.recovery.ending = Some(Ending { unended, waits_until: None });
+        self.recovery.filling = Some(Filling { unended, waits_until: None });
         self.intake.queue_mut().open_hole_first();
         self.recovery.plan.gap(Instant::now().into_std());
     }
@@ -306,8 +83,8 @@ impl Driver {
         if self.intake.queue_mut().leave_open(&open) {
             return;
         }
-        if let Some(ending) = &mut self.recovery.ending {
-            ending.unended.add(filters);
+        if let Some(filling) = &mut self.recovery.filling {
+            filling.unended.add(filters);
             self.intake.forget_states();
             self.recovery.missing_since(since);
             self.recovery.plan.gap(Instant::now().into_std());
@@ -322,7 +99,7 @@ impl Driver {
     /// Another gap begins before the sources have answered for the one that is being filled: both are filled together,
     /// and the end of the later one is that of both. Cut short, the first would never be proven.
     pub(super) fn fill_with_next(&mut self) {
-        if let Some(Ending { unended, .. }) = self.recovery.ending.take() {
+        if let Some(Filling { unended, .. }) = self.recovery.filling.take() {
             self.recovery.unended.join(unended);
             self.intake.queue_mut().close_hole();
         }
@@ -330,8 +107,8 @@ impl Driver {
 
     /// Reports the gap that is being filled as not filled, since nothing follows.
     pub(super) fn cut_filling(&mut self) {
-        if let Some(ending) = self.recovery.ending.take() {
-            self.report_resumed(Some(OpenReason::CutShort), ending);
+        if let Some(filling) = self.recovery.filling.take() {
+            self.report_resumed(Some(OpenReason::CutShort), filling);
         }
     }
 
@@ -340,7 +117,7 @@ impl Driver {
     pub(super) fn stop_waiting(&mut self) {
         let now = Instant::now();
         let holds_back = self.intake.queue().holds_back();
-        let Some(Ending { waits_until, .. }) = &mut self.recovery.ending else { return };
+        let Some(Filling { waits_until, .. }) = &mut self.recovery.filling else { return };
         if !holds_back {
             *waits_until = None;
         } else if *waits_until.get_or_insert(now + WAIT_FOR_SOURCES) <= now {
@@ -350,13 +127,17 @@ impl Driver {
 
     /// When [`stop_waiting`](Self::stop_waiting) must be called next.
     pub(super) fn waits_until(&self) -> Option<Instant> {
-        self.recovery.ending.as_ref().and_then(|ending| ending.waits_until).filter(|_| self.intake.queue().holds_back())
+        self.recovery
+            .filling
+            .as_ref()
+            .and_then(|filling| filling.waits_until)
+            .filter(|_| self.intake.queue().holds_back())
     }
 
     fn filled(&mut self) {
-        if let Some(ending) = self.recovery.ending.take() {
+        if let Some(filling) = self.recovery.filling.take() {
             self.recovery.since = None;
-            self.report_resumed(None, ending);
+            self.report_resumed(None, filling);
         }
     }
 
@@ -379,8 +160,8 @@ impl Driver {
         Resumed { complete: unrecovered.is_empty(), at, recreated, unrecovered }
     }
 
-    fn report_resumed(&mut self, reason: Option<OpenReason>, ending: Ending) {
-        let resumed = self.resumed_marker(reason, ending.unended);
+    fn report_resumed(&mut self, reason: Option<OpenReason>, filling: Filling) {
+        let resumed = self.resumed_marker(reason, filling.unended);
         let continues = self.left_out_from(resumed.at);
         self.intake.queue_mut().push_found(Item::End { resumed, continues });
         self.intake.queue_mut().close_hole();
@@ -474,7 +255,7 @@ impl Driver {
     pub(super) fn begun(&mut self, at: usize, turn: Turn, result: Result<SyncToken>) {
         let outcome = match result {
             Ok(token) => {
-                let position = Position::new(token, true, self.now().to);
+                let position = SourcePosition::new(token, true, self.now().to);
                 if let Some(source) = self.recovery.sources.get_mut(at) {
                     source.good = source.asked.take();
                     source.positions.push(position.clone());
@@ -496,7 +277,7 @@ impl Driver {
                 is_answered = !page.more;
                 let outcome = Outcome::Synced { found: page.found.len(), more: page.more };
                 let (wall, answered) = (self.setup.clock.wall(), self.now().to);
-                let position = Position::new(page.next.clone(), false, answered);
+                let position = SourcePosition::new(page.next.clone(), false, answered);
                 if let Some(source) = self.recovery.sources.get_mut(at) {
                     if source.next.is_some() {
                         source.positions.replace(position.clone());
@@ -511,7 +292,7 @@ impl Driver {
                     }
                 }
                 self.prove_polled();
-                let cut = (self.setup.polls || self.setup.enrich) && !page.complete && self.recovery.ending.is_none();
+                let cut = (self.setup.polls || self.setup.enrich) && !page.complete && self.recovery.filling.is_none();
                 if cut {
                     self.polled_in_part(at, None, None);
                 }
@@ -523,7 +304,7 @@ impl Driver {
                 outcome
             }
             // The next answer would be as large: the gap does not wait for it (found 6.10).
-            Err(error) if is_too_large(&error) && self.recovery.ending.is_some() => {
+            Err(error) if is_too_large(&error) && self.recovery.filling.is_some() => {
                 self.source_failed(at, error);
                 if let Some(source) = self.recovery.sources.get_mut(at) {
                     source.open.push(Open { filter: None, changes: Changes::ALL, reason: OpenReason::TooMuch });
@@ -617,8 +398,8 @@ impl Driver {
             filters,
         });
         // Within another gap it has no separate end, which would be the end of both.
-        let around = match &mut self.recovery.ending {
-            Some(ending) => Some(&mut ending.unended),
+        let around = match &mut self.recovery.filling {
+            Some(filling) => Some(&mut filling.unended),
             None => self.active.ledger.open_since().map(|_| &mut self.recovery.unended),
         };
         match around {
@@ -728,7 +509,7 @@ impl Driver {
     }
 
     /// The position of a source once its findings were read.
-    fn push_position(&mut self, at: usize, position: Position) {
+    fn push_position(&mut self, at: usize, position: SourcePosition) {
         if let Some(source) = self.recovery.sources.get(at) {
             self.intake.queue_mut().push_position(source.source.name(), position);
         }
@@ -772,7 +553,7 @@ impl Driver {
     }
 
     /// An event that a source found; `None` for a duplicate.
-    pub(super) fn found(&mut self, found: Found, at: SystemTime) -> Option<Handed> {
+    pub(super) fn found(&mut self, found: Found, at: SystemTime) -> Option<StreamItem> {
         if !self.intake.admit_state(found.state) {
             return None;
         }
@@ -783,13 +564,13 @@ impl Driver {
                 self.learn_owner(&notification);
                 let notification = self.intake.owned(&notification);
                 let (delivery, traces) = self.intake.admit_found(notification, at, Instant::now())?;
-                Some(Handed::Delivery { delivery, traces })
+                Some(StreamItem::Delivery { delivery, traces })
             }
             Err(malformed) => {
                 let reason = malformed.to_string();
                 let raw = malformed.raw().get().into();
                 let undecodable = Undecodable { reason, raw, received_at: at };
-                Some(Handed::Delivery { delivery: Delivery::Undecodable(undecodable), traces: Traces::default() })
+                Some(StreamItem::Delivery { delivery: Delivery::Undecodable(undecodable), traces: Traces::default() })
             }
         }
     }

@@ -31,18 +31,18 @@ impl Driver {
                 Effect::Create { op } => self.create(op),
                 Effect::Prune { op } => self.prune(op),
                 Effect::Adopt { op } => self.adopt(op),
-                Effect::Renew { op } => self.upkeep(op, ops::renew),
-                Effect::Look { op } => self.audit(op),
+                Effect::Renew { op } => self.maintain(op, ops::renew),
+                Effect::Audit { op } => self.audit(op),
                 Effect::Update { op } => {
                     let filters = self.filters.to_set().to_vec();
-                    self.upkeep(op, |control, op, id| ops::update(control, op, id, filters));
+                    self.maintain(op, |control, op, id| ops::update(control, op, id, filters));
                 }
                 Effect::Replace { op } => self.replace(op),
                 Effect::Delete { op } => {
                     let by = self.machine.closes_at().map(Instant::from_std);
                     let within = by.map_or(END_WITHIN, |by| by.saturating_duration_since(Instant::now()));
-                    let look = self.audits_before_the_end();
-                    self.on_lease(op, |control, op, id| ops::delete(control, op, id, within, look));
+                    let audit = self.audits_before_the_end();
+                    self.on_lease(op, |control, op, id| ops::delete(control, op, id, within, audit));
                 }
                 Effect::DeleteFormer => {
                     if let Some(former) = self.active.held.take() {
@@ -73,7 +73,7 @@ impl Driver {
     /// Deletes subscriptions that were taken over from and are no longer read.
     fn retire(&mut self) {
         let is_over = self.report.ending.has_ended();
-        for (route, id) in self.routes.retired(|place| !is_over && self.links.listen_at(place)) {
+        for (route, id) in self.routes.retired(|epoch| !is_over && self.links.listen_at(epoch)) {
             self.orphan(route, id);
         }
     }
@@ -113,14 +113,14 @@ impl Driver {
     /// calls.
     fn audit(&mut self, op: Op) {
         let budget = self.setup.control.rate_budget();
-        let has_room = budget.is_none_or(|budget| budget.has_room_to_look());
+        let has_room = budget.is_none_or(|budget| budget.has_room_to_audit());
         if self.setup.has_address && has_room {
-            return self.upkeep(op, ops::look);
+            return self.maintain(op, ops::audit);
         }
         self.feed(Input::Failed { op, disposition: Disposition::Retry { after: None }, unclear: false });
     }
 
-    fn upkeep(&mut self, op: Op, call: impl FnOnce(Arc<dyn ControlPlane>, Op, SubscriptionId) -> Pending) {
+    fn maintain(&mut self, op: Op, call: impl FnOnce(Arc<dyn ControlPlane>, Op, SubscriptionId) -> Pending) {
         if let Some(lease) = self.active.held.lease() {
             self.calls.start_passing(call(self.setup.control.clone(), op, lease.id.clone()));
         }
@@ -179,9 +179,9 @@ impl Driver {
     }
 
     pub(super) fn close(&mut self, id: LinkId) {
-        let Some((place, mut link)) = self.links.close(id) else { return };
+        let Some((epoch, mut link)) = self.links.close(id) else { return };
         if self.report.ending.drains_links() {
-            self.read_out(place, &mut *link);
+            self.read_out(epoch, &mut *link);
         }
         // Without a close frame, if another process is to continue the session.
         if !self.report.ending.keeps_subscription() {
@@ -235,16 +235,16 @@ impl Driver {
     }
 
     /// Delivers the events that arrived before the end.
-    fn read_out(&mut self, place: Epoch, link: &mut dyn Link) {
+    fn read_out(&mut self, epoch: Epoch, link: &mut dyn Link) {
         for _ in 0..READ_OUT {
             match link.next().now_or_never() {
                 Some(Ok(LinkEvent::Batch { frames, cursor, coverage, possible_loss })) => {
-                    self.batch(place, frames, cursor, coverage, possible_loss);
+                    self.batch(epoch, frames, cursor, coverage, possible_loss);
                 }
                 Some(Ok(LinkEvent::Continued { asked, read_to_end, buffer })) => {
-                    self.continued(place, asked, read_to_end, buffer);
+                    self.continued(epoch, asked, read_to_end, buffer);
                 }
-                Some(Ok(LinkEvent::Answered { asked })) => self.answered(place, asked),
+                Some(Ok(LinkEvent::Answered { asked })) => self.answered(epoch, asked),
                 Some(Ok(LinkEvent::Alive | LinkEvent::At(_) | LinkEvent::Leaving)) => {}
                 Some(Err(_)) | None => break,
             }

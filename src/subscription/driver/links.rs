@@ -1,20 +1,15 @@
 //! Processes the links' events.
 
-use std::panic::AssertUnwindSafe;
-
-use futures_util::FutureExt as _;
-use futures_util::future::select_all;
 use tokio::time::Instant;
 
 use super::Driver;
 use crate::control::Cursor;
 use crate::delivery::GapCause;
 use crate::error::{Disposition, Error, ErrorKind, Result};
-use crate::guard;
 use crate::subscription::continuity::{Loss, Proof};
-use crate::subscription::links::{Epoch, Links, Reads};
+use crate::subscription::links::{Epoch, Reads};
 use crate::subscription::machine::{Cause, Input, LinkId};
-use crate::subscription::ops::{self, AbortOnDrop};
+use crate::subscription::ops;
 use crate::transport::{Coverage, Frame, Link, LinkEvent, PossibleLoss};
 
 impl Driver {
@@ -57,7 +52,7 @@ impl Driver {
     }
 
     pub(super) fn link_event(&mut self, id: LinkId, event: Result<LinkEvent>) {
-        let Some(place) = self.links.address_of(id) else { return };
+        let Some(epoch) = self.links.address_of(id) else { return };
         match event {
             Err(error) => {
                 self.links.ended(id);
@@ -67,15 +62,15 @@ impl Driver {
                 self.report.failures.link_succeeded();
                 self.feed(Input::LinkAlive { link: id });
             }
-            Ok(LinkEvent::At(cursor)) => self.at(place, cursor),
+            Ok(LinkEvent::At(cursor)) => self.at(epoch, cursor),
             Ok(LinkEvent::Answered { asked }) => {
                 let is_read = self.links.is_read(id, asked)
-                    && (self.links.is_present(place) || self.active.ledger.is_former_read(asked));
+                    && (self.links.is_present(epoch) || self.active.ledger.is_former_read(asked));
                 self.feed(if is_read { Input::LinkRead { link: id } } else { Input::LinkAlive { link: id } });
-                self.answered(place, asked);
+                self.answered(epoch, asked);
             }
             Ok(LinkEvent::Continued { asked, read_to_end, buffer }) => {
-                self.continued(place, asked, read_to_end, buffer);
+                self.continued(epoch, asked, read_to_end, buffer);
             }
             Ok(LinkEvent::Leaving) => self.feed(Input::LinkLeaving { link: id }),
             Ok(LinkEvent::Batch { frames, cursor, coverage, possible_loss }) => {
@@ -86,7 +81,7 @@ impl Driver {
                 });
                 // The effects (the end of a gap) come before the events.
                 self.run_effects();
-                self.batch(place, frames, cursor, coverage, possible_loss);
+                self.batch(epoch, frames, cursor, coverage, possible_loss);
             }
         }
     }
@@ -107,8 +102,8 @@ impl Driver {
     }
 
     /// A position does not prove that the subscription delivers.
-    fn at(&mut self, place: Epoch, cursor: Cursor) {
-        if self.links.is_present(place) {
+    fn at(&mut self, epoch: Epoch, cursor: Cursor) {
+        if self.links.is_present(epoch) {
             self.active.read_to(cursor);
             self.push_mark();
         }
@@ -126,15 +121,15 @@ impl Driver {
     }
 
     /// The peer answered over the link to a question that was sent at `asked`.
-    pub(super) fn answered(&mut self, place: Epoch, asked: Instant) {
-        if self.links.is_present(place) {
+    pub(super) fn answered(&mut self, epoch: Epoch, asked: Instant) {
+        if self.links.is_present(epoch) {
             self.active.ledger.prove(Instant::now(), Proof::Reply { asked });
             self.push_mark();
         }
     }
 
-    pub(super) fn continued(&mut self, place: Epoch, asked: Instant, read_to_end: bool, buffer: usize) {
-        let is_present = self.links.is_present(place);
+    pub(super) fn continued(&mut self, epoch: Epoch, asked: Instant, read_to_end: bool, buffer: usize) {
+        let is_present = self.links.is_present(epoch);
         if let Some(gap) = self.active.ledger.continued(Instant::now(), asked, read_to_end, buffer, is_present) {
             self.report_gap(GapCause::ConnectionBroken, gap);
         }
@@ -142,14 +137,14 @@ impl Driver {
 
     pub(super) fn batch(
         &mut self,
-        place: Epoch,
+        epoch: Epoch,
         frames: Vec<Frame>,
         cursor: Cursor,
         coverage: Coverage,
         loss: Option<PossibleLoss>,
     ) {
         let now = Instant::now();
-        let is_present = self.links.is_present(place);
+        let is_present = self.links.is_present(epoch);
         let known = frames.first().is_some_and(|first| self.intake.has_seen(first, now));
         match loss {
             // The buffer still held events that were read before: it lost nothing (found 2.5).
@@ -208,19 +203,4 @@ impl Driver {
         self.active.read_to(cursor);
         self.push_mark();
     }
-}
-
-/// The next event of any link; pends for ever without a link.
-pub(super) async fn next_event(links: &mut Links<Box<dyn Link>, AbortOnDrop>) -> (LinkId, Result<LinkEvent>) {
-    let links = links.reading();
-    if links.len() == 0 {
-        return std::future::pending().await;
-    }
-    select_all(links.map(|(id, link)| event_of(link).map(move |event| (id, event)))).await.0
-}
-
-/// A link may be a user's code, and panic.
-fn event_of(link: &mut Box<dyn Link>) -> impl Future<Output = Result<LinkEvent>> + Send + Unpin {
-    let event = AssertUnwindSafe(link.next()).catch_unwind();
-    event.map(|event| event.unwrap_or_else(|_| Err(guard::panicked("the transport's link"))))
 }

@@ -10,115 +10,31 @@ mod routes;
 mod time;
 
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::FutureExt as _;
+use futures_util::future::select_all;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::active::Active;
 use super::calls::Calls;
 use super::cleanup::Cleanup;
-use super::continuity::Proven;
-use super::ending::{self, Ending, Shutdown};
-use super::failover;
+use super::ending::{Ending, Shutdown};
 use super::filters::Filters;
 use super::intake::Intake;
 use super::links::Links;
-use super::machine::{Input, LinkId, Machine, Settings};
+use super::machine::{Input, LinkId, Machine};
 use super::ops::{AbortOnDrop, Done};
-use super::progress::{Step, Traces};
-use super::reconcile::Pace;
+use super::ports::{Command, Ports, StreamItem};
+use super::recovery::Recovery;
 use super::report::Report;
-use super::resume::ResumeToken;
 use super::routes::Routes;
-use crate::auth::StoreLock;
-use crate::catch_up::CatchUp;
-use crate::clock::Clock;
-use crate::control::{ControlPlane, Cursor};
-use crate::delivery::Delivery;
-use crate::error::{Error, Result};
-use crate::ids::{ExtensionId, SubscriptionId};
-use crate::registry::Registry;
-use crate::status::Status;
-use crate::transport::{Link, LinkEvent, Transport};
-use catch_up::Recovery;
-use links::next_event;
-pub(in crate::subscription) use routes::Route;
+use super::setup::Setup;
+use crate::error::Result;
+use crate::guard;
+use crate::transport::{Link, LinkEvent};
 
-/// The driver's configuration at its start.
-pub(in crate::subscription) struct Setup {
-    pub(in crate::subscription) control: Arc<dyn ControlPlane>,
-    pub(in crate::subscription) transport: Arc<dyn Transport>,
-    /// Whether the service names an address to listen at.
-    pub(in crate::subscription) has_address: bool,
-    /// Whether nothing is pushed.
-    pub(in crate::subscription) polls: bool,
-    /// The transports, the present one first.
-    pub(in crate::subscription) routes: Vec<Route>,
-    pub(in crate::subscription) failover: failover::Terms,
-    pub(in crate::subscription) registry: Arc<Registry>,
-    pub(in crate::subscription) filters: Vec<String>,
-    pub(in crate::subscription) catch_up: Vec<Arc<dyn CatchUp>>,
-    pub(in crate::subscription) pace: Pace,
-    /// Whether counts of messages are replaced by the messages.
-    pub(in crate::subscription) enrich: bool,
-    pub(in crate::subscription) expires_in: Option<u64>,
-    pub(in crate::subscription) settings: Settings,
-    pub(in crate::subscription) queue_bytes: usize,
-    pub(in crate::subscription) dedup_window: (usize, Duration),
-    pub(in crate::subscription) adopt: Option<SubscriptionId>,
-    pub(in crate::subscription) resume: Option<ResumeToken>,
-    pub(in crate::subscription) leftovers: Vec<SubscriptionId>,
-    pub(in crate::subscription) ending: ending::Terms,
-    pub(in crate::subscription) clock: Clock,
-    pub(in crate::subscription) seed: u64,
-}
-
-/// The ends of the channels that the driver holds.
-pub(in crate::subscription) struct Ports {
-    pub(in crate::subscription) out: mpsc::Sender<Handed>,
-    pub(in crate::subscription) commands: mpsc::Receiver<Command>,
-    pub(in crate::subscription) shutdown: watch::Receiver<Option<Shutdown>>,
-    pub(in crate::subscription) status: watch::Sender<Status>,
-    pub(in crate::subscription) started: Option<oneshot::Sender<Result<()>>>,
-    /// Holds the checkpoint for as long as the subscription may be at the service.
-    pub(in crate::subscription) claim: Option<Arc<StoreLock>>,
-}
-
-/// An item for the reader.
-pub(in crate::subscription) enum Handed {
-    Delivery { delivery: Delivery, traces: Traces },
-    Step(Step),
-    End(Error),
-}
-
-/// A request of the user.
-pub(in crate::subscription) enum Command {
-    Update { filters: Vec<String>, answer: oneshot::Sender<Result<()>> },
-    Revalidate,
-}
-
-/// A position in the stream: everything before it was delivered.
-#[derive(Clone, Debug)]
-pub(in crate::subscription) struct Mark {
-    pub(in crate::subscription) cursor: Cursor,
-    pub(in crate::subscription) place: Arc<Place>,
-    /// What is proven once everything before it was read.
-    pub(in crate::subscription) proven: Proven,
-}
-
-/// The subscription, and a fingerprint of its address.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::subscription) struct Place {
-    pub(in crate::subscription) id: SubscriptionId,
-    pub(in crate::subscription) fingerprint: String,
-    /// The extension that `~` stands for, once that is known.
-    pub(in crate::subscription) owner: Option<ExtensionId>,
-}
-
-pub(in crate::subscription) struct Driver {
+pub(super) struct Driver {
     setup: Setup,
     machine: Machine,
     intake: Intake,
@@ -148,7 +64,7 @@ enum Wakeup {
 ///
 /// Made before the first poll and boxed, since a future holds its arguments and the values made of them side by side:
 /// that is several KiB for each subscription.
-pub(in crate::subscription) fn run(setup: Setup, mut ports: Ports) -> impl Future<Output = ()> + Send {
+pub(super) fn run(setup: Setup, mut ports: Ports) -> impl Future<Output = ()> + Send {
     let mut driver = Box::new(Driver::new(setup));
     async move {
         if AssertUnwindSafe(driver.run(&mut ports)).catch_unwind().await.is_err() {
@@ -210,7 +126,7 @@ impl Driver {
 
     async fn wait(
         &mut self,
-        out: &mpsc::Sender<Handed>,
+        out: &mpsc::Sender<StreamItem>,
         commands: &mut mpsc::Receiver<Command>,
         shutdown: &mut watch::Receiver<Option<Shutdown>>,
     ) -> Wakeup {
@@ -257,6 +173,21 @@ impl Driver {
         self.machine.handle(Instant::now().into_std(), input);
         self.report.ending.observe(Instant::now(), self.machine.phase());
     }
+}
+
+/// The next event of any link; pends for ever without a link.
+async fn next_event(links: &mut Links<Box<dyn Link>, AbortOnDrop>) -> (LinkId, Result<LinkEvent>) {
+    let links = links.reading();
+    if links.len() == 0 {
+        return std::future::pending().await;
+    }
+    select_all(links.map(|(id, link)| event_of(link).map(move |event| (id, event)))).await.0
+}
+
+/// A link may be a user's code, and panic.
+fn event_of(link: &mut Box<dyn Link>) -> impl Future<Output = Result<LinkEvent>> + Send + Unpin {
+    let event = AssertUnwindSafe(link.next()).catch_unwind();
+    event.map(|event| event.unwrap_or_else(|_| Err(guard::panicked("the transport's link"))))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout};
 
-use super::{Command, Driver, Handed};
+use super::Driver;
 use crate::delivery::{Delivery, Gap, GapCause, Undecodable};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Notification;
@@ -18,12 +18,13 @@ use crate::subscription::ending::{Request, Shutdown, Start, Unread};
 use crate::subscription::intake::Admitted;
 use crate::subscription::machine::{self, Input};
 use crate::subscription::ops::{self, Done};
+use crate::subscription::ports::{Command, StreamItem};
 use crate::subscription::progress::{Step, Traces};
 use crate::subscription::queue::{Discarded, Item};
 use crate::subscription::report::Facts;
 
 impl Driver {
-    pub(super) fn deliver(&mut self, out: &mpsc::Sender<Handed>) -> Result<(), ()> {
+    pub(super) fn deliver(&mut self, out: &mpsc::Sender<StreamItem>) -> Result<(), ()> {
         loop {
             self.report_undecrypted();
             self.check_key();
@@ -59,7 +60,7 @@ impl Driver {
         let lease = self.active.held.lease().filter(|_| is_held && !self.report.ending.has_begun());
         let must_ask = self.intake.needs_key(Instant::now(), lease.is_some(), self.machine.is_renewing());
         let Some(lease) = lease.filter(|_| must_ask) else { return };
-        if self.setup.control.rate_budget().is_none_or(|budget| budget.has_room_to_look()) {
+        if self.setup.control.rate_budget().is_none_or(|budget| budget.has_room_to_audit()) {
             self.calls.start_passing(ops::ask_for_key(self.setup.control.clone(), lease.id.clone()));
         } else {
             self.intake.key_unanswered(Instant::now());
@@ -76,16 +77,16 @@ impl Driver {
     }
 
     /// Turns a waiting item into the reader's; `None` for a duplicate.
-    pub(super) fn decode(&mut self, item: Item) -> Option<Handed> {
+    pub(super) fn decode(&mut self, item: Item) -> Option<StreamItem> {
         let (frame, keys, emitted) = match item {
             Item::Frame { frame, keys, emitted } => (frame, keys, emitted),
             Item::Found { found, at } => return self.found(found, at),
-            Item::Marker(delivery) => return Some(Handed::Delivery { delivery, traces: Traces::default() }),
+            Item::Marker(delivery) => return Some(StreamItem::Delivery { delivery, traces: Traces::default() }),
             Item::End { resumed, .. } => {
-                return Some(Handed::Delivery { delivery: Delivery::Resumed(resumed), traces: Traces::default() });
+                return Some(StreamItem::Delivery { delivery: Delivery::Resumed(resumed), traces: Traces::default() });
             }
-            Item::Mark(mark) => return Some(Handed::Step(Step::Mark(mark))),
-            Item::Position { source, position } => return Some(Handed::Step(Step::Position { source, position })),
+            Item::Mark(mark) => return Some(StreamItem::Step(Step::Mark(mark))),
+            Item::Position { source, position } => return Some(StreamItem::Step(Step::Position { source, position })),
         };
         let (now, sent) = (Instant::now(), frame.sent_at);
         let opened = self.intake.open(now, frame, &keys, emitted);
@@ -118,7 +119,7 @@ impl Driver {
             return None;
         };
         self.recovery.plan.delivered(now.into_std(), subjects);
-        Some(Handed::Delivery { delivery, traces })
+        Some(StreamItem::Delivery { delivery, traces })
     }
 
     /// The first event that names its extension shows what `~` stands for.
@@ -220,11 +221,11 @@ impl Driver {
     }
 
     /// Reports the end; then calls in flight get a limited time, so that a late grant leaves no orphan.
-    pub(super) async fn report_end(&mut self, out: mpsc::Sender<Handed>) {
+    pub(super) async fn report_end(&mut self, out: mpsc::Sender<StreamItem>) {
         self.links.take_all().for_each(|link| self.calls.start(ops::part(link)));
         if let Some(error) = self.report.ending.end().and_then(|end| self.report.failures.of_end(end)) {
             // A dropped reader needs no end.
-            drop(out.send(Handed::End(error)).await);
+            drop(out.send(StreamItem::End(error)).await);
         }
         drop(out);
         while let Some(done) = self.calls.next_lasting().await {

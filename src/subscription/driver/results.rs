@@ -77,7 +77,7 @@ impl Driver {
             Ok(info) => {
                 let kind = self.setup.transport.kind();
                 let moved = !lease::is_served(&info)
-                    || Lease::read(&info, Some(lease), kind, true).map_or(true, |read| !lease.same_place(&read));
+                    || Lease::read(&info, Some(lease), kind, true).map_or(true, |read| !lease.same_endpoint(&read));
                 if let Err(error) = self.intake.key_answered(now, &info.delivery_mode) {
                     self.bad_key(error, false);
                 }
@@ -183,7 +183,7 @@ impl Driver {
         let first = self.active.held.lease().is_none();
         let key = self.intake.learn_key(&info.delivery_mode);
         let asked_for = self.setup.expires_in.map(Duration::from_secs);
-        let left = self.machine.looks_at().map(|end| end.saturating_duration_since(asked.at.into_std()));
+        let left = self.machine.audited_lease_ends_at().map(|end| end.saturating_duration_since(asked.at.into_std()));
         let lifetime = self.active.held.lifetime(&info, asked_for, left, self.setup.clock.wall());
         self.report.failures.call_succeeded();
         if let Some(date) = info.answered_at {
@@ -229,7 +229,7 @@ impl Driver {
         match succession.former {
             Some(Former::TakenOver(former)) => {
                 let control = self.control_of(self.routes.leased());
-                self.calls.start_passing(ops::look_back(control, former.clone(), asked.at));
+                self.calls.start_passing(ops::audit_former(control, former.clone(), asked.at));
                 self.routes.retire(self.links.epoch(), former);
             }
             Some(Former::Left(former)) => self.routes.retire(self.links.epoch(), former),

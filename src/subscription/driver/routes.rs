@@ -9,24 +9,7 @@ use crate::control::ControlPlane;
 use crate::delivery::GapCause;
 use crate::error::{Error, ErrorKind};
 use crate::subscription::machine::{self, Input};
-use crate::transport::Transport;
-
-/// One of the transports of a subscription.
-#[derive(Clone)]
-pub(in crate::subscription) struct Route {
-    pub(in crate::subscription) control: Arc<dyn ControlPlane>,
-    pub(in crate::subscription) transport: Arc<dyn Transport>,
-    pub(in crate::subscription) has_address: bool,
-    pub(in crate::subscription) polls: bool,
-}
-
-impl Route {
-    /// Whether it could connect without a wait: a socket needs a token of the rate group Auth.
-    fn can_connect(&self) -> bool {
-        let is_socket = !self.has_address && !self.polls;
-        !is_socket || self.control.rate_budget().is_none_or(|budget| budget.has_room_to_connect())
-    }
-}
+use crate::subscription::setup::Route;
 
 impl Driver {
     /// Switches to another transport, if it is time to.

@@ -43,7 +43,7 @@ impl Machine {
         let (fresh, updated, looked) = match self.lease {
             Lease::Acquiring { op: current } if current == op => (true, false, None),
             Lease::Renewing { op: current, what, expires_at } if current == op => {
-                (false, what == Upkeep::Update, Some(expires_at).filter(|_| what == Upkeep::Look))
+                (false, what == LeaseOp::Update, Some(expires_at).filter(|_| what == LeaseOp::Audit))
             }
             _ => return,
         };
@@ -71,7 +71,7 @@ impl Machine {
         let renew_at = requested_at + renew_after.saturating_sub(slept);
         let renew_at = self.renew_at.filter(|_| looked.is_some()).map_or(renew_at, |planned| planned.min(renew_at));
         self.schedule(now, renew_at, expires_at);
-        self.look_later(now);
+        self.audit_later(now);
         if self.stage == Stage::Starting {
             self.stage = Stage::Running;
             self.disarm(Timer::Start);
@@ -91,21 +91,21 @@ impl Machine {
         }
         self.start_update();
         if std::mem::take(&mut self.check_again) {
-            self.keep_up(Upkeep::Renew);
+            self.maintain(LeaseOp::Renew);
         }
     }
 
-    fn look_later(&mut self, now: Instant) {
-        if let Some(every) = self.settings.look_every {
-            self.arm(Timer::Look, now + every);
+    fn audit_later(&mut self, now: Instant) {
+        if let Some(every) = self.settings.audit_every {
+            self.arm(Timer::Audit, now + every);
         }
     }
 
     /// An unanswered audit, or one without room in the rate group, shows nothing: the next one comes sooner, so that a
     /// loss is noticed within a minute once the service answers.
-    fn look_again(&mut self, now: Instant, after: Option<Duration>) {
-        if let Some(every) = self.settings.look_every {
-            self.arm(Timer::Look, now + after.unwrap_or_default().max(LOOK_AGAIN).min(every));
+    fn audit_again(&mut self, now: Instant, after: Option<Duration>) {
+        if let Some(every) = self.settings.audit_every {
+            self.arm(Timer::Audit, now + after.unwrap_or_default().max(AUDIT_AGAIN).min(every));
         }
     }
 
@@ -127,7 +127,7 @@ impl Machine {
                 self.acquire_or_end(now, None);
             }
             Lease::Renewing { op: current, what, .. } if current == op => {
-                if what == Upkeep::Update {
+                if what == LeaseOp::Update {
                     self.effects.push_back(Effect::AnswerUpdate { ok: false });
                 }
                 self.lose_lease(now, Cause::Inactive);
@@ -201,17 +201,17 @@ impl Machine {
         }
     }
 
-    pub(super) fn keep_up(&mut self, what: Upkeep) {
+    pub(super) fn maintain(&mut self, what: LeaseOp) {
         let Lease::Active { expires_at } = self.lease else { return };
         let op = self.next_generation();
         self.slept_meanwhile = Duration::ZERO;
         self.lease = Lease::Renewing { op, expires_at, what };
         self.disarm(Timer::Renew);
         self.effects.push_back(match what {
-            Upkeep::Renew => Effect::Renew { op },
-            Upkeep::Look => Effect::Look { op },
-            Upkeep::Update => Effect::Update { op },
-            Upkeep::Replace => Effect::Replace { op },
+            LeaseOp::Renew => Effect::Renew { op },
+            LeaseOp::Audit => Effect::Audit { op },
+            LeaseOp::Update => Effect::Update { op },
+            LeaseOp::Replace => Effect::Replace { op },
         });
     }
 
@@ -220,19 +220,19 @@ impl Machine {
         now: Instant,
         disposition: Disposition,
         expires_at: Instant,
-        what: Upkeep,
+        what: LeaseOp,
         unclear: bool,
     ) {
         self.lease = Lease::Active { expires_at };
         match (what, disposition) {
-            (Upkeep::Look, Disposition::Retry { after }) => self.look_again(now, after),
-            _ => self.look_later(now),
+            (LeaseOp::Audit, Disposition::Retry { after }) => self.audit_again(now, after),
+            _ => self.audit_later(now),
         }
-        if what == Upkeep::Update {
+        if what == LeaseOp::Update {
             self.effects.push_back(Effect::AnswerUpdate { ok: false });
         }
         let lost = match disposition {
-            Disposition::Recreate if what != Upkeep::Replace => Some(Cause::Gone),
+            Disposition::Recreate if what != LeaseOp::Replace => Some(Cause::Gone),
             _ if expires_at <= now => Some(Cause::Expired),
             _ => self.pending_loss,
         };
@@ -241,21 +241,21 @@ impl Machine {
         }
         match (what, disposition) {
             // The request was refused, not the lease. A link that is about to end repeats its event.
-            (Upkeep::Look | Upkeep::Update | Upkeep::Replace, _) => {
+            (LeaseOp::Audit | LeaseOp::Update | LeaseOp::Replace, _) => {
                 let renew_at = self.renew_at.unwrap_or(now);
                 self.schedule(now, renew_at, expires_at);
             }
-            (Upkeep::Renew, Disposition::Retry { after }) => {
+            (LeaseOp::Renew, Disposition::Retry { after }) => {
                 let delay = self.back_off(self.renew_attempts, after);
                 self.renew_attempts = self.renew_attempts.saturating_add(1);
                 self.schedule(now, now + delay, expires_at);
                 if unclear {
                     // It may have been carried out, and have changed the address or the key (found 1.5).
-                    self.keep_up(Upkeep::Look);
+                    self.maintain(LeaseOp::Audit);
                 }
             }
             (
-                Upkeep::Renew,
+                LeaseOp::Renew,
                 Disposition::Fatal
                 | Disposition::Refresh
                 | Disposition::Recreate
@@ -270,7 +270,7 @@ impl Machine {
         self.pending_loss = None;
         self.stale = cause != Cause::Gone;
         self.disarm(Timer::Renew);
-        self.disarm(Timer::Look);
+        self.disarm(Timer::Audit);
         self.disarm(Timer::Expire);
         self.open_gap(cause);
         self.plan = Plan::Create;
@@ -283,7 +283,7 @@ impl Machine {
         if !matches!(self.stage, Stage::Starting | Stage::Running) {
             return;
         }
-        if let Lease::Renewing { what: Upkeep::Update, .. } = self.lease {
+        if let Lease::Renewing { what: LeaseOp::Update, .. } = self.lease {
             self.effects.push_back(Effect::AnswerUpdate { ok: false });
         }
         if let Link::Opening { link } = self.link {
@@ -311,7 +311,7 @@ impl Machine {
     pub(super) fn start_update(&mut self) {
         if self.update_wanted && matches!(self.lease, Lease::Active { .. }) && !self.is_closing() {
             self.update_wanted = false;
-            self.keep_up(Upkeep::Update);
+            self.maintain(LeaseOp::Update);
         }
     }
 }

@@ -120,7 +120,7 @@ impl Machine {
     /// During another operation on the lease, the link repeats its event later.
     pub(super) fn link_leaving(&mut self, link: LinkId) {
         if self.link.id() == Some(link) && !self.is_closing() {
-            self.keep_up(Upkeep::Replace);
+            self.maintain(LeaseOp::Replace);
         }
     }
 
@@ -151,7 +151,7 @@ impl Machine {
                 let expires_at = lease::shortened(now, expires_at, by);
                 self.lease = Lease::Active { expires_at };
                 self.arm(Timer::Expire, expires_at);
-                self.keep_up(Upkeep::Renew);
+                self.maintain(LeaseOp::Renew);
             }
             Lease::Renewing { op, expires_at, what } => {
                 let expires_at = lease::shortened(now, expires_at, by);

@@ -19,9 +19,9 @@ use crate::error::Disposition;
 use crate::policy::{BackoffPolicy, RenewalPolicy};
 
 /// Generation of an operation on the lease.
-pub(in crate::subscription) type Op = u64;
+pub(super) type Op = u64;
 /// Generation of a link.
-pub(in crate::subscription) type LinkId = u64;
+pub(super) type LinkId = u64;
 
 /// Consecutive links that the peer refuses, over at least [`REFUSAL_PERIOD`], before the subscription ends: the
 /// transport is closed to this app.
@@ -39,7 +39,7 @@ const START_FAREWELL: Duration = Duration::from_secs(5);
 const START_FAREWELL_SHARE: u32 = 4;
 
 /// The pause after an audit without an answer.
-const LOOK_AGAIN: Duration = Duration::from_secs(10);
+const AUDIT_AGAIN: Duration = Duration::from_secs(10);
 
 /// How long a lease is trusted after the machine slept, while it is being renewed: the true expiry is unknown then.
 const GRACE_AFTER_SLEEP: Duration = Duration::from_secs(30);
@@ -49,17 +49,17 @@ const LONGEST_LINK_WAIT: Duration = Duration::from_secs(300);
 
 /// The settings.
 #[derive(Clone, Debug)]
-pub(in crate::subscription) struct Settings {
-    pub(in crate::subscription) renewal: RenewalPolicy,
-    pub(in crate::subscription) backoff: BackoffPolicy,
+pub(super) struct Settings {
+    pub(super) renewal: RenewalPolicy,
+    pub(super) backoff: BackoffPolicy,
     /// How long the first creation may take, including retries.
-    pub(in crate::subscription) start_within: Duration,
+    pub(super) start_within: Duration,
     /// How long the old link stays open after the address moved.
-    pub(in crate::subscription) linger: Duration,
+    pub(super) linger: Duration,
     /// A link that stayed up this long is trusted again.
-    pub(in crate::subscription) stable_after: Duration,
+    pub(super) stable_after: Duration,
     /// The time between two audits of the subscription.
-    pub(in crate::subscription) look_every: Option<Duration>,
+    pub(super) audit_every: Option<Duration>,
 }
 
 impl Default for Settings {
@@ -70,14 +70,14 @@ impl Default for Settings {
             start_within: Duration::from_secs(150),
             linger: Duration::from_secs(10),
             stable_after: Duration::from_secs(60),
-            look_every: None,
+            audit_every: None,
         }
     }
 }
 
 /// Something that happened.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::subscription) enum Input {
+pub(super) enum Input {
     /// Begin: create a subscription, or take over an existing one.
     Start { adopt: bool },
     /// The service granted or prolonged the lease. `requested_at` is when the request was sent, so that the lifetime is
@@ -120,7 +120,7 @@ pub(in crate::subscription) enum Input {
 
 /// An action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::subscription) enum Effect {
+pub(super) enum Effect {
     /// Create a subscription.
     Create { op: Op },
     /// Delete our own orphans.
@@ -130,7 +130,7 @@ pub(in crate::subscription) enum Effect {
     /// Renew.
     Renew { op: Op },
     /// Ask for the subscription's state, which renews nothing.
-    Look { op: Op },
+    Audit { op: Op },
     /// Set the user's filters, which renews too.
     Update { op: Op },
     /// Create a subscription that takes over from the present one.
@@ -159,7 +159,7 @@ pub(in crate::subscription) enum Effect {
 
 /// Why events are being missed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::subscription) enum Cause {
+pub(super) enum Cause {
     /// The lease ended before it could be renewed.
     Expired,
     /// The service no longer knows the subscription.
@@ -178,7 +178,7 @@ pub(in crate::subscription) enum Cause {
 
 /// How it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::subscription) enum End {
+pub(super) enum End {
     /// As requested. `deleted` says whether nothing of it remains at the service.
     Closed { deleted: bool },
     /// By an error that a retry cannot fix.
@@ -201,7 +201,7 @@ enum Lease {
     /// Held; `Timer::Renew` and `Timer::Expire` watch it.
     Active { expires_at: Instant },
     /// Held, while an operation on it is in flight.
-    Renewing { op: Op, expires_at: Instant, what: Upkeep },
+    Renewing { op: Op, expires_at: Instant, what: LeaseOp },
     /// Being deleted.
     Deleting { op: Op },
     /// Deleted, or left to another process.
@@ -210,11 +210,11 @@ enum Lease {
 
 /// The operation on a held lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Upkeep {
+enum LeaseOp {
     /// It is renewed.
     Renew,
     /// An audit.
-    Look,
+    Audit,
     /// The user's filters are set.
     Update,
     /// Another is created that takes over, since the link is about to end.
@@ -286,7 +286,7 @@ enum Plan {
 
 /// The phase that a user sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::subscription) enum Phase {
+pub(super) enum Phase {
     Starting,
     Connecting,
     Live,
@@ -298,7 +298,7 @@ pub(in crate::subscription) enum Phase {
 
 /// One timer per reason to wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::subscription) enum Timer {
+pub(super) enum Timer {
     /// The end must be reached by then.
     Close,
     /// The first lease must be held by then.
@@ -308,7 +308,7 @@ pub(in crate::subscription) enum Timer {
     /// The lease is due for renewal.
     Renew,
     /// The subscription is due for an audit.
-    Look,
+    Audit,
     /// The next attempt to get a lease, or to delete the present one.
     Attempt,
     /// The next attempt to open a link.
@@ -327,7 +327,7 @@ impl Timer {
         Self::Start,
         Self::Expire,
         Self::Renew,
-        Self::Look,
+        Self::Audit,
         Self::Attempt,
         Self::Reopen,
         Self::Retire,
@@ -337,7 +337,7 @@ impl Timer {
 
 /// The lifecycle. See the module.
 #[derive(Debug)]
-pub(in crate::subscription) struct Machine {
+pub(super) struct Machine {
     settings: Settings,
     chance: fastrand::Rng,
     stage: Stage,
@@ -376,7 +376,7 @@ pub(in crate::subscription) struct Machine {
 
 impl Machine {
     /// A machine at rest; `seed` makes its jitter.
-    pub(in crate::subscription) fn new(settings: Settings, seed: u64) -> Self {
+    pub(super) fn new(settings: Settings, seed: u64) -> Self {
         Self {
             settings,
             chance: fastrand::Rng::with_seed(seed),
@@ -408,7 +408,7 @@ impl Machine {
     }
 
     /// Processes an input.
-    pub(in crate::subscription) fn handle(&mut self, now: Instant, input: Input) {
+    pub(super) fn handle(&mut self, now: Instant, input: Input) {
         if self.stage == Stage::Finished {
             return;
         }
@@ -427,7 +427,7 @@ impl Machine {
             Input::LinkLeaving { link } => self.link_leaving(link),
             Input::Update => self.update(),
             Input::TransportSwitched => self.transport_switched(now),
-            Input::KeyMissing => self.keep_up(Upkeep::Look),
+            Input::KeyMissing => self.maintain(LeaseOp::Audit),
             Input::Slept { by } => self.slept(now, by),
             Input::Abort => self.fail(now, End::Fatal),
             Input::Close { delete, within, linger } => {
@@ -437,7 +437,7 @@ impl Machine {
     }
 
     /// Handles every timer that is due, in a fixed order.
-    pub(in crate::subscription) fn handle_timeout(&mut self, now: Instant) {
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
         for timer in Timer::ALL {
             if self.stage != Stage::Finished && self.take_if_due(now, timer) {
                 self.fire(now, timer);
@@ -446,29 +446,29 @@ impl Machine {
     }
 
     /// The next action.
-    pub(in crate::subscription) fn poll_effect(&mut self) -> Option<Effect> {
+    pub(super) fn poll_effect(&mut self) -> Option<Effect> {
         self.effects.pop_front()
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) must be called next.
-    pub(in crate::subscription) fn poll_timeout(&self) -> Option<Instant> {
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
         self.timers.iter().flatten().min().copied()
     }
 
     /// Until when no attempt is made on the way to a lease or a link.
-    pub(in crate::subscription) fn waits_until(&self) -> Option<Instant> {
+    pub(super) fn waits_until(&self) -> Option<Instant> {
         let tries = [Timer::Attempt, Timer::Reopen].map(|timer| self.timers[timer as usize]);
         let is_on_the_way = matches!(self.stage, Stage::Starting | Stage::Running);
         tries.into_iter().flatten().min().filter(|_| is_on_the_way)
     }
 
     /// By when the end must be reached, once it has begun.
-    pub(in crate::subscription) fn closes_at(&self) -> Option<Instant> {
+    pub(super) fn closes_at(&self) -> Option<Instant> {
         self.timers[Timer::Close as usize]
     }
 
     /// The phase that a user sees.
-    pub(in crate::subscription) fn phase(&self) -> Phase {
+    pub(super) fn phase(&self) -> Phase {
         match (self.stage, self.lease, self.link) {
             (Stage::Finished, ..) => Phase::Closed,
             (Stage::Closing { .. }, ..) => Phase::Closing,
@@ -481,27 +481,27 @@ impl Machine {
     }
 
     /// Whether a link ever came up.
-    pub(in crate::subscription) fn was_ever_up(&self) -> bool {
+    pub(super) fn was_ever_up(&self) -> bool {
         self.ever_up
     }
 
     /// Whether a link is the one that carries the events now.
-    pub(in crate::subscription) fn is_current(&self, link: LinkId) -> bool {
+    pub(super) fn is_current(&self, link: LinkId) -> bool {
         self.link.id() == Some(link)
     }
 
     /// The newest generation that was issued.
-    pub(in crate::subscription) fn generation(&self) -> u64 {
+    pub(super) fn generation(&self) -> u64 {
         self.generation
     }
 
     /// Whether nothing remains at the service.
-    pub(in crate::subscription) fn is_deleted(&self) -> bool {
+    pub(super) fn is_deleted(&self) -> bool {
         self.deleted
     }
 
     /// Whether the answer to `op` is still awaited.
-    pub(in crate::subscription) fn expects(&self, op: Op) -> bool {
+    pub(super) fn expects(&self, op: Op) -> bool {
         match self.lease {
             Lease::Acquiring { op: current }
             | Lease::Pruning { op: current }
@@ -512,25 +512,25 @@ impl Machine {
     }
 
     /// Whether a change of filters is pending.
-    pub(in crate::subscription) fn update_pending(&self) -> bool {
-        self.update_wanted || matches!(self.lease, Lease::Renewing { what: Upkeep::Update, .. })
+    pub(super) fn update_pending(&self) -> bool {
+        self.update_wanted || matches!(self.lease, Lease::Renewing { what: LeaseOp::Update, .. })
     }
 
     /// Whether a renewal or a change is in flight, whose answer may bring a key.
-    pub(in crate::subscription) fn is_renewing(&self) -> bool {
+    pub(super) fn is_renewing(&self) -> bool {
         self.stage != Stage::Finished && matches!(self.lease, Lease::Renewing { .. })
     }
 
     /// When the lease ends that is being audited.
-    pub(in crate::subscription) fn looks_at(&self) -> Option<Instant> {
+    pub(super) fn audited_lease_ends_at(&self) -> Option<Instant> {
         match self.lease {
-            Lease::Renewing { what: Upkeep::Look, expires_at, .. } => Some(expires_at),
+            Lease::Renewing { what: LeaseOp::Audit, expires_at, .. } => Some(expires_at),
             _ => None,
         }
     }
 
     /// When the lease ends, if one is held.
-    pub(in crate::subscription) fn expires_at(&self) -> Option<Instant> {
+    pub(super) fn expires_at(&self) -> Option<Instant> {
         match self.lease {
             Lease::Active { expires_at } | Lease::Renewing { expires_at, .. } => Some(expires_at),
             Lease::Absent | Lease::Acquiring { .. } | Lease::Pruning { .. } | Lease::Deleting { .. } | Lease::Gone => {
@@ -540,7 +540,7 @@ impl Machine {
     }
 
     /// How many consecutive attempts to get a lease or a link failed.
-    pub(in crate::subscription) fn failed_attempts(&self) -> u32 {
+    pub(super) fn failed_attempts(&self) -> u32 {
         self.acquire_attempts.saturating_sub(1).max(self.link_attempts).max(self.renew_attempts)
     }
 }

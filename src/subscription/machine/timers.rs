@@ -11,7 +11,7 @@ impl Machine {
             Timer::Expire => match self.lease {
                 Lease::Active { .. } => self.lose_lease(now, Cause::Expired),
                 Lease::Renewing { what, .. } => {
-                    if what == Upkeep::Update {
+                    if what == LeaseOp::Update {
                         self.effects.push_back(Effect::AnswerUpdate { ok: false });
                     }
                     self.lose_lease(now, Cause::Expired);
@@ -22,9 +22,9 @@ impl Machine {
                 | Lease::Deleting { .. }
                 | Lease::Gone => {}
             },
-            Timer::Renew => self.keep_up(Upkeep::Renew),
+            Timer::Renew => self.maintain(LeaseOp::Renew),
             // Another operation on the lease shows the same.
-            Timer::Look => self.keep_up(Upkeep::Look),
+            Timer::Audit => self.maintain(LeaseOp::Audit),
             Timer::Attempt => match self.lease {
                 Lease::Deleting { .. } => self.end_lease(),
                 Lease::Absent => self.attempt(),

@@ -165,7 +165,7 @@ impl SocketSession {
         if let Ok(answer) = timeout(within / 2, &mut first).await {
             return answer;
         }
-        if !held.socket.is_usable() || !self.budget().has_room_to_look() {
+        if !held.socket.is_usable() || !self.budget().has_room_to_audit() {
             return first.await;
         }
         let mut second = pin!(self.audit(held, within / 2));
@@ -257,7 +257,7 @@ impl ControlPlane for SocketSession {
         let held = self.held(id).ok_or_else(|| elsewhere(id))?;
         // The room belongs to the user's other calls, but not for ever.
         let may_wait = held.served_at.elapsed() < UNANSWERED;
-        if held.socket.is_usable() && may_wait && !self.budget().has_room_to_look() {
+        if held.socket.is_usable() && may_wait && !self.budget().has_room_to_audit() {
             return Ok(unchanged(held, lease(self.gateway.audit_every.min(ASK_AGAIN))));
         }
         let mut ended = false;

@@ -1,0 +1,36 @@
+//! The channels between the task of a subscription, its stream and its handles.
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::ending::Shutdown;
+use super::progress::{Step, Traces};
+use crate::auth::StoreLock;
+use crate::delivery::Delivery;
+use crate::error::{Error, Result};
+use crate::status::Status;
+
+/// The ends of the channels that the driver holds.
+pub(super) struct Ports {
+    pub(super) out: mpsc::Sender<StreamItem>,
+    pub(super) commands: mpsc::Receiver<Command>,
+    pub(super) shutdown: watch::Receiver<Option<Shutdown>>,
+    pub(super) status: watch::Sender<Status>,
+    pub(super) started: Option<oneshot::Sender<Result<()>>>,
+    /// Holds the checkpoint for as long as the subscription may be at the service.
+    pub(super) claim: Option<Arc<StoreLock>>,
+}
+
+/// An item for the stream: a delivery, or a step of its position.
+pub(super) enum StreamItem {
+    Delivery { delivery: Delivery, traces: Traces },
+    Step(Step),
+    End(Error),
+}
+
+/// A request of the user.
+pub(super) enum Command {
+    Update { filters: Vec<String>, answer: oneshot::Sender<Result<()>> },
+    Revalidate,
+}
