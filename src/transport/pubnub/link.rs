@@ -31,6 +31,9 @@ const PRESENT_WITHIN: Duration = Duration::from_secs(2);
 /// The service answers a poll at once if messages are waiting (pubnub.md §3.2): if it is alive and has held a poll for
 /// this long, none are.
 const HELD: Duration = Duration::from_millis(500);
+/// The first poll of a link is repeated sooner: only that proves on a quiet channel that nothing is missing. An address
+/// may change more often than other polls are repeated.
+const FIRST_AGAIN: Duration = Duration::from_secs(15);
 /// How many times an answer is requested before its readable part must do (found 6.5), and the waits in between.
 const DAMAGED_TRIES: u32 = 5;
 const DAMAGED_PAUSE: Duration = Duration::from_millis(100);
@@ -103,6 +106,8 @@ pub(super) struct PubNubLink {
     pace: Pace,
     pause: Option<Pin<Box<Sleep>>>,
     poll: Option<Poll>,
+    /// Whether no poll was answered or repeated yet.
+    is_first: bool,
     check: Option<Check>,
     probe: Probe,
     /// The request for the present position that precedes a repeated poll, and when it was sent: its answer names the
@@ -151,6 +156,7 @@ impl PubNubLink {
             pace: Pace::default(),
             pause: None,
             poll: None,
+            is_first: true,
             check: None,
             probe: Probe::Unarmed,
             ahead: None,
@@ -291,18 +297,21 @@ impl PubNubLink {
 
     /// A held poll proves that nothing newer than its position exists, as an empty answer would, which takes 280 s
     /// (pubnub.md §3.2, §3.3): this poll was sent at `sent_at`, and the service, which had just answered, would have
-    /// answered it by now. `None` where an event may have left the service's buffer before the poll arrived, or where
-    /// this process was suspended and may not have read what is there.
+    /// answered it by now. An event may have left the service's buffer before the poll arrived: a possible loss, which
+    /// no event need reveal. `None` where this process was suspended and may not have read what is there.
     fn held(&mut self, sent_at: Instant, due: Instant) -> Option<LinkEvent> {
         let stood_still = due.elapsed() > AWAKE_EVERY;
-        let pause = self.last_good.map(|good| sent_at.saturating_duration_since(good));
-        if stood_still || pause.is_some_and(|pause| pause > self.tuning.buffer_age) {
+        if stood_still {
             return None;
         }
-        self.last_good = Some(sent_at);
+        let pause = self.last_good.replace(sent_at).map(|good| sent_at.saturating_duration_since(good));
+        let pause = pause.filter(|pause| *pause > self.tuning.buffer_age);
         self.burst.answered(0, HELD);
-        let coverage = Coverage::Whole { asked: sent_at };
-        Some(LinkEvent::Batch { frames: Vec::new(), cursor: self.cursor.clone(), coverage, possible_loss: None })
+        let (coverage, possible_loss) = match pause {
+            None => (Coverage::Whole { asked: sent_at }, None),
+            Some(pause) => (Coverage::Cut { asked: sent_at }, Some(PossibleLoss::BufferAged { pause })),
+        };
+        Some(LinkEvent::Batch { frames: Vec::new(), cursor: self.cursor.clone(), coverage, possible_loss })
     }
 
     /// Repeats the poll, since the next answer may be better; after some attempts moves past the answer, with its
@@ -393,6 +402,7 @@ impl Link for PubNubLink {
             let poll = self.poll.get_or_insert_with(|| {
                 let (http, request) = (self.http.clone(), self.endpoint.subscribe(&self.cursor, self.http.deadline()));
                 let held = self.tuning.ask_again;
+                let held = if self.is_first { held.min(FIRST_AGAIN) } else { held };
                 let now = Instant::now();
                 *held_by = hold.map(|hold| now + hold);
                 let begun = Arc::new(OnceLock::new());
@@ -412,6 +422,7 @@ impl Link for PubNubLink {
                     self.poll = None;
                     self.probe = Probe::Done;
                     self.held_by = None;
+                    self.is_first = false;
                     let taken = match answer {
                         // Neither the poll nor the time request was answered.
                         Ok(None) if self.unproven => return Err(self.unanswered()),

@@ -871,6 +871,38 @@ async fn a_held_poll_proves_nothing_where_another_region_answers() {
     assert_eq!(seen.len(), 3, "two polls were held in the first region: {seen:?}");
 }
 
+/// Without an event nothing else would reveal it, and each later proof would be missing.
+#[tokio::test(start_paused = true)]
+async fn a_pause_longer_than_the_buffer_lasts_is_reported_without_an_event() {
+    use crate::transport::{Coverage, LinkEvent, PossibleLoss};
+
+    let pubnub = Holds::pubnub(80, true);
+    let old = tokio::time::Instant::now();
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    let mut link = pubnub.open(Target { last_good: Some(old), ..target("k", "c", None) }).await.unwrap();
+    let mut seen = Vec::new();
+    while seen.len() < 2 {
+        if let LinkEvent::Batch { frames, coverage, possible_loss, .. } = link.next().await.unwrap() {
+            assert!(frames.is_empty() && matches!(coverage, Coverage::Cut { .. }) == possible_loss.is_some());
+            seen.push(possible_loss);
+        }
+    }
+    assert!(matches!(seen[..], [Some(PossibleLoss::BufferAged { .. }), None]), "once: {seen:?}");
+}
+
+/// Addresses that change every 46 s would otherwise never be proven to be read.
+#[tokio::test(start_paused = true)]
+async fn a_link_on_a_quiet_channel_proves_soon_that_nothing_is_missing() {
+    let pubnub = Holds::pubnub(80, true);
+    let begin = tokio::time::Instant::now();
+    let mut link = pubnub.open(target("k", "c", None)).await.unwrap();
+    batch(&mut link).await;
+    assert!(begin.elapsed() < Duration::from_secs(17), "{:?}", begin.elapsed());
+    let proven = tokio::time::Instant::now();
+    batch(&mut link).await;
+    assert!(proven.elapsed() >= ASK_AGAIN, "later polls are repeated less often: {:?}", proven.elapsed());
+}
+
 /// The answer is in transit, and slow.
 #[tokio::test(start_paused = true)]
 async fn a_poll_whose_answer_has_begun_is_not_held() {
