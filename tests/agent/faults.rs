@@ -4,27 +4,32 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+
 use crate::support::agent::*;
 use crate::support::scripted::{Reply, Scripted};
 use ringcentral_events::agent::auth::CentralTokens;
 use ringcentral_events::agent::{AgentDelivery, AgentOrigin, AgentSession};
 use ringcentral_events::auth::{AccessToken, StaticToken, TokenFn};
-use ringcentral_events::{Disposition, Error, ErrorKind};
+use ringcentral_events::http::{ByteStream, HttpBody, HttpClient, HttpError, HttpErrorKind, HttpRequest, HttpResponse};
+use ringcentral_events::{Disposition, Error, ErrorKind, System};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 /// A server whose every byte the test writes: a start is answered, and the n-th poll by `write`, which gets its
 /// connection; then the connection is closed.
-async fn raw<F, Fut>(write: F) -> (String, Arc<Mutex<Vec<String>>>)
+async fn raw<F, Fut>(write: F) -> (String, watch::Sender<Vec<String>>)
 where
     F: Fn(usize, TcpStream) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = ()> + Send + 'static,
 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let polls = Arc::new(Mutex::new(Vec::new()));
+    let polls = watch::Sender::new(Vec::new());
     let (log, write) = (polls.clone(), Arc::new(write));
     tokio::spawn(async move {
         while let Ok((mut socket, _)) = listener.accept().await {
@@ -32,11 +37,11 @@ where
             tokio::spawn(async move {
                 let Some(head) = head(&mut socket).await else { return };
                 if head.contains("get-next-event") {
-                    let n = {
-                        let mut log = log.lock().unwrap();
+                    let mut n = 0;
+                    log.send_modify(|log| {
+                        n = log.len();
                         log.push(head);
-                        log.len() - 1
-                    };
+                    });
                     return write(n, socket).await;
                 }
                 let body = r#"{"sessionId":"S0"}"#;
@@ -150,43 +155,73 @@ async fn f20_polls_follow_the_token_provider_to_another_host() {
     assert!(first.server.seen().iter().all(|it| it.header("authorization") == Some("Bearer at-0")));
 }
 
-#[tokio::test]
-async fn f30_a_late_answer_within_the_margin_is_read() {
-    let (url, polls) = raw(|n, mut socket| async move {
-        if n > 0 {
-            return hold(socket).await;
-        }
-        tokio::time::sleep(Duration::from_millis(1500)).await;
-        let body = r#"{"sessionId":"S1","events":[{"Type":"Mute"}]}"#;
-        let text = format!("HTTP/1.1 200 X\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len());
-        let _sent = socket.write_all(text.as_bytes()).await;
-    })
-    .await;
-    let session = session(&url).poll_timeout(Duration::from_secs(1)).start().await.unwrap();
-    let mut events = session.events().unwrap();
-    assert_eq!(word(&mut events).await, "Mute");
-    assert!(polls.lock().unwrap()[0].contains("timeout=1 "), "it was asked for a second");
+/// The service in virtual time: it answers a start at once, and the n-th poll as the n-th of `answers` says: how long
+/// its head takes, and then each byte. It holds later polls.
+#[derive(Debug)]
+struct Timed {
+    answers: Vec<(Duration, Duration)>,
+    body: &'static str,
+    polls: Mutex<Vec<Option<String>>>,
 }
 
-#[tokio::test]
+#[async_trait]
+impl HttpClient for Timed {
+    async fn send(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        if !request.url().path().ends_with("/get-next-event") {
+            return Ok(HttpResponse::whole(StatusCode::ACCEPTED, HeaderMap::new(), r#"{"sessionId":"S0"}"#));
+        }
+        let n = {
+            let mut polls = self.polls.lock().unwrap();
+            polls.push(request.url().query().map(str::to_owned));
+            polls.len() - 1
+        };
+        let Some((head, byte)) = self.answers.get(n).copied() else { return std::future::pending().await };
+        tokio::time::sleep(head).await;
+        let body = Trickle { rest: self.body.as_bytes(), pause: byte };
+        Ok(HttpResponse::new(StatusCode::OK, HeaderMap::new(), body))
+    }
+}
+
+/// A body that arrives byte by byte.
+struct Trickle {
+    rest: &'static [u8],
+    pause: Duration,
+}
+
+#[async_trait]
+impl HttpBody for Trickle {
+    async fn chunk(&mut self) -> Result<Option<Bytes>, HttpError> {
+        tokio::time::sleep(self.pause).await;
+        let Some((first, rest)) = self.rest.split_at_checked(1) else { return Ok(None) };
+        self.rest = rest;
+        Ok(Some(Bytes::from_static(first)))
+    }
+
+    async fn upgrade(self: Box<Self>) -> Result<Box<dyn ByteStream>, HttpError> {
+        Err(HttpError::new(HttpErrorKind::Body))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn f30_a_late_answer_within_the_margin_is_read() {
+    let answers = vec![(Duration::from_millis(1500), Duration::ZERO)];
+    let body = r#"{"sessionId":"S1","events":[{"Type":"Mute"}]}"#;
+    let service = Arc::new(Timed { answers, body, polls: Mutex::default() });
+    let system = System::new().with_http(service.clone());
+    let session =
+        session("https://sim.example").system(system).poll_timeout(Duration::from_secs(1)).start().await.unwrap();
+    let mut events = session.events().unwrap();
+    assert_eq!(word(&mut events).await, "Mute");
+    assert_eq!(service.polls.lock().unwrap()[0].as_deref(), Some("timeout=1"), "it was asked for a second");
+}
+
+#[tokio::test(start_paused = true)]
 async fn f31_a_body_that_trickles_is_bounded_by_the_deadline() {
-    let (url, _polls) = raw(|n, mut socket| async move {
-        let body = r#"{"sessionId":"S1","events":[{"Type":"AgentSessionStart"}]}"#;
-        let text = format!("HTTP/1.1 200 X\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
-        let _sent = socket.write_all(text.as_bytes()).await;
-        if n > 0 {
-            let _sent = socket.write_all(body.as_bytes()).await;
-            return;
-        }
-        for byte in body.bytes() {
-            if socket.write_all(&[byte]).await.is_err() {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    })
-    .await;
-    let builder = session(&url).poll_timeout(Duration::ZERO).margin(Duration::from_millis(400));
+    let answers = vec![(Duration::ZERO, Duration::from_millis(100)), (Duration::ZERO, Duration::ZERO)];
+    let body = r#"{"sessionId":"S1","events":[{"Type":"AgentSessionStart"}]}"#;
+    let system = System::new().with_http(Timed { answers, body, polls: Mutex::default() });
+    let builder =
+        session("https://sim.example").system(system).poll_timeout(Duration::ZERO).margin(Duration::from_millis(400));
     let mut events = builder.start().await.unwrap().events().unwrap();
     assert_eq!(words(&mut events, 3).await, ["gap answer_lost", "AgentSessionStart", "resumed"]);
 }
@@ -262,7 +297,7 @@ async fn f45_a_connection_that_closes_while_idle_is_replaced_at_once() {
     assert_eq!(words(&mut events, 3).await, ["Mute", "Mute", "Mute"]);
     assert_eq!(session.status().current().failed_attempts, 0);
     // After a failure that counts, the timeout would be shorter.
-    assert!(polls.lock().unwrap().iter().all(|head| head.contains("timeout=60 ")));
+    assert!(polls.borrow().iter().all(|head| head.contains("timeout=60 ")));
 }
 
 #[tokio::test]
@@ -312,7 +347,7 @@ async fn an_answer_that_is_too_large_is_a_gap() {
 }
 
 /// A server that holds every poll, and reports when the client closes one.
-async fn held() -> (String, Arc<Mutex<Vec<String>>>, mpsc::UnboundedReceiver<()>) {
+async fn held() -> (String, watch::Sender<Vec<String>>, mpsc::UnboundedReceiver<()>) {
     let (sender, closed) = mpsc::unbounded_channel();
     let (url, polls) = raw(move |_, mut socket| {
         let sender = sender.clone();
@@ -338,12 +373,7 @@ async fn f29_an_abandoned_poll_is_closed() {
 async fn f48_the_poll_of_a_dropped_stream_is_closed_at_once() {
     let (url, polls, mut closed) = held().await;
     let events = session(&url).start().await.unwrap().events().unwrap();
-    let open = async {
-        while polls.lock().unwrap().is_empty() {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    };
-    tokio::time::timeout(SOON, open).await.unwrap();
+    soon(polls.subscribe().wait_for(|polls| !polls.is_empty())).await.unwrap();
     assert!(closed.try_recv().is_err());
     drop(events);
     assert_eq!(tokio::time::timeout(SOON, closed.recv()).await.unwrap(), Some(()));

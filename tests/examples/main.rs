@@ -655,14 +655,31 @@ async fn listen_reports_an_unconfirmed_deletion() {
     assert_eq!(parse(&lines).last().unwrap()["deleted"], false);
 }
 
-/// Reads the output until the process is killed, `after` its start or after it has printed the event `seen`; returns
-/// the numbers of the events in complete lines.
+/// Reads the output until the process is killed, a random time `after` its start; with `saved`, after it has also saved
+/// a new position there. Calls `publish` at each line. Returns the numbers of the events in complete lines.
 #[cfg(unix)]
-async fn printed_until_killed(mut listen: Running, seen: Option<u64>, after: Duration) -> Vec<u64> {
+async fn printed_until_killed(
+    mut listen: Running,
+    saved: Option<&std::path::Path>,
+    after: Duration,
+    publish: &mut impl FnMut() -> Option<u64>,
+) -> Vec<u64> {
     let mut numbers: Vec<u64> = Vec::new();
-    while let Some(seen) = seen.filter(|seen| numbers.last() != Some(seen)) {
-        let line = listen.line().await.unwrap_or_else(|| panic!("ended before it printed {seen}"));
-        numbers.extend(number(&line));
+    if let Some(place) = saved {
+        let first = publish().expect("one is left");
+        while numbers.last() != Some(&first) {
+            let line = listen.line().await.unwrap_or_else(|| panic!("ended before it printed {first}"));
+            numbers.extend(number(&line));
+        }
+        // It saves the position of this event or, if it has done so by now, that of the next one.
+        let before = std::fs::read(place).unwrap();
+        publish();
+        let changes = async {
+            while std::fs::read(place).unwrap() == before {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(PATIENCE, changes).await.expect("saved in time");
     }
     let killed = tokio::time::sleep(after);
     tokio::pin!(killed);
@@ -670,7 +687,10 @@ async fn printed_until_killed(mut listen: Running, seen: Option<u64>, after: Dur
         tokio::select! {
             biased;
             () = &mut killed => break,
-            line = listen.stdout.next_line() => numbers.extend(number(&line.unwrap().expect("runs until it is killed"))),
+            line = listen.stdout.next_line() => {
+                numbers.extend(number(&line.unwrap().expect("runs until it is killed")));
+                publish();
+            }
         }
     }
     listen.child.kill().await.unwrap();
@@ -724,21 +744,23 @@ async fn s5_listen_prints_every_event_though_killed_repeatedly() {
     for _ in 0..kills {
         // During the start, reading or saving, and sometimes much later.
         let longest = if chance.u8(0..5) == 0 { 1500 } else { 300 };
+        let after = Duration::from_millis(chance.u64(0..longest));
         // On a busy machine no process may have lived long enough to save anything: a position is saved once a second.
-        // Then one process lives until it has read everything, and for longer.
+        // Then one process lives until it has.
         let room = (saved + RETAINED).saturating_sub(published);
-        let least = if room == 0 { 1500 } else { 0 };
-        let after = Duration::from_millis(least + chance.u64(0..longest));
-        let life = printed_until_killed(listen, (room == 0).then_some(published), after);
-        let publish = async {
-            for _ in 0..chance.u64(1..12).min(room.max(1)) {
-                let body = serde_json::json!({ "id": published.to_string(), "n": published });
-                assert!(!sandbox.trigger_json(SMS, &body.to_string()).unwrap().is_empty(), "it was left to live");
-                published += 1;
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
+        let until_saved = (room == 0).then_some(place.as_path());
+        let mut left = if room == 0 { 2 } else { chance.u64(1..12).min(room) };
+        let mut publish = || {
+            left = left.checked_sub(1)?;
+            let number = published;
+            let body = serde_json::json!({ "id": number.to_string(), "n": number });
+            assert!(!sandbox.trigger_json(SMS, &body.to_string()).unwrap().is_empty(), "it was left to live");
+            published += 1;
+            Some(number)
         };
-        let (numbers, ()) = tokio::join!(life, publish);
+        let numbers = printed_until_killed(listen, until_saved, after, &mut publish).await;
+        // The rest while no process runs.
+        while publish().is_some() {}
         saved = numbers.first().copied().unwrap_or(saved);
         assert!(numbers.is_sorted_by(|a, b| a < b), "in order, and once in a life: {numbers:?}");
         again += numbers.into_iter().map(|n| u64::from(!printed.insert(n))).sum::<u64>();

@@ -255,10 +255,10 @@ async fn a_wait_past_the_deadline_is_an_error_at_once() {
 
 #[tokio::test]
 async fn any_call_is_retried_without_a_connection() {
-    let address = {
-        let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        gone.local_addr().unwrap()
-    };
+    // Bound without listening: another program may listen at a port that is free.
+    let closed = tokio::net::TcpSocket::new_v4().unwrap();
+    closed.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = closed.local_addr().unwrap();
     let asked = Arc::new(AtomicUsize::new(0));
     // The provider is called once per attempt: that counts the attempts.
     #[derive(Debug)]

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use async_trait::async_trait;
 use ringcentral_events::http::{HttpClient, ReqwestClient};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
@@ -53,9 +53,12 @@ impl Harness for Loopback {
         (format!("https://localhost:{port}/").parse().unwrap(), Box::new(tls))
     }
 
-    async fn nowhere(&self) -> Url {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap()
+    async fn nowhere(&self) -> (Url, Box<dyn Send>) {
+        // Bound, and not listening.
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let url = format!("http://{}/", socket.local_addr().unwrap()).parse().unwrap();
+        (url, Box::new(socket))
     }
 }
 
@@ -64,7 +67,10 @@ struct Plain(TcpListener);
 #[async_trait]
 impl Listener for Plain {
     async fn accept(&mut self) -> Box<dyn Connection> {
-        Box::new(Socket::Plain(self.0.accept().await.unwrap().0))
+        let (stream, _) = self.0.accept().await.unwrap();
+        // Each write is sent at once.
+        stream.set_nodelay(true).unwrap();
+        Box::new(Socket::Plain(stream))
     }
 }
 

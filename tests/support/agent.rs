@@ -2,13 +2,14 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use ringcentral_events::Error;
 use ringcentral_events::agent::{AgentDelivery, AgentEvents, AgentNotification, AgentSession, AgentSessionBuilder};
 use ringcentral_events::auth::{AccessToken, StaticToken, TokenProvider};
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 
 pub(crate) use super::common::*;
 
@@ -86,22 +87,19 @@ impl Service {
             .collect()
     }
 
-    /// Whether at most this many polls arrive in a while; fewer on a slow machine.
+    /// Whether at most this many polls were sent by now: other requests that begin later arrive, one after the other.
     pub(crate) async fn is_held_back(&self, polls: usize) -> bool {
-        let more = async {
-            while self.polled().len() <= polls {
-                tokio::time::sleep(Duration::from_millis(2)).await;
-            }
-        };
-        tokio::time::timeout(Duration::from_millis(100), more).await.is_err()
+        for _ in 0..20 {
+            let seen = self.server.seen().len();
+            let mut other = TcpStream::connect(&self.server.url()["http://".len()..]).await.unwrap();
+            other.write_all(b"GET /other HTTP/1.1\r\n\r\n").await.unwrap();
+            self.server.until(|| self.server.seen().len() > seen).await;
+        }
+        self.polled().len() <= polls
     }
 
     pub(crate) async fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
-        let wait = async {
-            while !holds(self) {
-                tokio::time::sleep(Duration::from_millis(2)).await;
-            }
-        };
+        let wait = self.server.until(|| holds(self));
         assert!(tokio::time::timeout(SOON, wait).await.is_ok(), "{what}: {:?}", self.server.lines());
     }
 }

@@ -29,8 +29,9 @@ pub(crate) trait Harness: Send + Sync {
     /// A listening peer, and its URL; for [`Protocol::Tls`] with `https`.
     async fn listen(&self, protocol: Protocol) -> (Url, Box<dyn Listener>);
 
-    /// A URL without a listener.
-    async fn nowhere(&self) -> Url;
+    /// A URL that refuses connections, and what reserves it meanwhile: another program may listen at a port that is
+    /// free.
+    async fn nowhere(&self) -> (Url, Box<dyn Send>);
 }
 
 /// Accepts connections.
@@ -69,7 +70,7 @@ pub(crate) enum Step {
     Request,
     /// Writes these bytes.
     Send(Vec<u8>),
-    /// Writes these bytes one by one, with a pause after each.
+    /// Writes these bytes one by one, and lets the client read each.
     Dribble(Vec<u8>),
     /// FIN.
     Close,
@@ -412,6 +413,8 @@ struct Peer {
     /// The number of requests that were read completely, and of connections that were played to their end.
     seen: Arc<Mutex<(usize, usize)>>,
     changed: Arc<tokio::sync::Notify>,
+    /// An address at which nothing listens.
+    _reserved: Option<Box<dyn Send>>,
 }
 
 impl Peer {
@@ -441,7 +444,8 @@ impl Drop for Peer {
 async fn start(row: &Row, harness: &dyn Harness) -> (Url, Peer) {
     let (seen, changed) = (Arc::<Mutex<(usize, usize)>>::default(), Arc::new(tokio::sync::Notify::new()));
     if row.peer.is_empty() {
-        return (harness.nowhere().await, Peer { task: None, seen, changed });
+        let (url, reserved) = harness.nowhere().await;
+        return (url, Peer { task: None, seen, changed, _reserved: Some(reserved) });
     }
     let (url, mut listener) = harness.listen(row.protocol).await;
     let (scripts, protocol) = (row.peer.clone(), row.protocol);
@@ -459,7 +463,7 @@ async fn start(row: &Row, harness: &dyn Harness) -> (Url, Peer) {
             });
         }
     });
-    (url, Peer { task: Some(task), seen, changed })
+    (url, Peer { task: Some(task), seen, changed, _reserved: None })
 }
 
 /// Plays one connection. Write errors mean that the client has closed.
@@ -487,7 +491,7 @@ async fn play(
                 let mut outcome = Ok(());
                 for byte in bytes {
                     outcome = outcome.and(write(&mut connection, &[byte]).await);
-                    tokio::time::sleep(Duration::from_millis(1)).await;
+                    tokio::task::yield_now().await;
                 }
                 outcome
             }

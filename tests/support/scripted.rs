@@ -1,10 +1,11 @@
 //! A loopback HTTP server with a scripted reply to each request.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 /// A received request.
@@ -71,7 +72,7 @@ impl Reply {
 /// The server; it stops when it is dropped.
 pub(crate) struct Scripted {
     address: SocketAddr,
-    seen: Arc<Mutex<Vec<Seen>>>,
+    seen: watch::Sender<Vec<Seen>>,
     _tasks: JoinSet<()>,
 }
 
@@ -83,7 +84,7 @@ impl Scripted {
     {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let seen = Arc::new(Mutex::new(Vec::new()));
+        let seen = watch::Sender::new(Vec::new());
         let mut tasks = JoinSet::new();
         let (script, log) = (Arc::new(script), seen.clone());
         tasks.spawn(async move {
@@ -106,7 +107,15 @@ impl Scripted {
     }
 
     pub(crate) fn seen(&self) -> Vec<Seen> {
-        self.seen.lock().unwrap().clone()
+        self.seen.borrow().clone()
+    }
+
+    /// Waits until `holds`, which is checked again after each request.
+    pub(crate) async fn until(&self, holds: impl Fn() -> bool) {
+        let mut requests = self.seen.subscribe();
+        while !holds() {
+            requests.changed().await.unwrap();
+        }
     }
 
     /// Method and target of each request so far.
@@ -115,17 +124,16 @@ impl Scripted {
     }
 }
 
-async fn serve<F, Fut>(mut socket: TcpStream, log: Arc<Mutex<Vec<Seen>>>, script: F)
+async fn serve<F, Fut>(mut socket: TcpStream, log: watch::Sender<Vec<Seen>>, script: F)
 where
     F: Fn(Seen) -> Fut,
     Fut: Future<Output = Reply>,
 {
     let Some(mut seen) = read(&mut socket).await else { return };
-    {
-        let mut log = log.lock().unwrap();
+    log.send_modify(|log| {
         seen.n = log.len();
         log.push(seen.clone());
-    }
+    });
     let (text, reset) = match script(seen).await {
         Reply::Answer { status, headers, body } => {
             let mut text = format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\nconnection: close\r\n", body.len());
