@@ -29,6 +29,11 @@ pub(super) fn date(answer: &Answer) -> Option<SystemTime> {
     envelope::date(&answer.headers).map(SystemTime::from)
 }
 
+/// Whether a start failed because a session exists.
+pub(super) fn session_exists(error: &Error) -> bool {
+    error.status() == Some(409) || (error.status() == Some(400) && error.to_string().contains("SessionInProgress"))
+}
+
 /// Why a batch cannot be read.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Unread {

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::{Value, json};
 use url::Url;
 
+use super::answer::session_exists;
 use super::client::{Api, Calls, api_base};
 use super::machine::{Rules, SessionOrigin};
 use super::proven::Moment;
-use super::session::{AgentCursor, AgentSession, Settings};
+use super::session::AgentSession;
+use super::shared::{AgentCursor, Settings};
+use super::station::Station;
 use crate::auth::TokenProvider;
 use crate::error::{Error, Result};
 use crate::http::server_url;
@@ -50,38 +52,6 @@ pub enum OnLost {
     Reestablish,
 }
 
-/// The location of the agent's phone.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Station {
-    id: String,
-    phone: String,
-    agent: Option<String>,
-    inactivity: Option<Duration>,
-    force_logout: Option<bool>,
-    context: Option<String>,
-}
-
-impl Station {
-    /// The body of a start.
-    pub(crate) fn to_json(&self) -> Value {
-        let mut body = json!({ "stationId": self.id, "stationPhoneNumber": self.phone });
-        let mut put = |key: &str, value: Option<Value>| {
-            if let Some(value) = value {
-                body[key] = value;
-            }
-        };
-        put("asAgentId", self.agent.as_deref().map(Value::from));
-        put("inactivityTimeout", self.inactivity.map(|time| time.as_secs().into()));
-        put("inactivityForceLogout", self.force_logout.map(Value::from));
-        put("apiApplicationContext", self.context.as_deref().map(Value::from));
-        body
-    }
-
-    pub(crate) fn agent(&self) -> Option<&str> {
-        self.agent.as_deref()
-    }
-}
-
 /// Sets up an [`AgentSession`].
 #[derive(Clone, Debug)]
 #[must_use]
@@ -101,6 +71,13 @@ pub struct AgentSessionBuilder {
     queue_bytes: usize,
     body_limit: usize,
     system: Option<System>,
+}
+
+impl AgentSession {
+    /// Configures a session whose calls carry the tokens of `tokens`.
+    pub fn builder(tokens: impl TokenProvider) -> AgentSessionBuilder {
+        AgentSessionBuilder::new(tokens)
+    }
 }
 
 impl AgentSessionBuilder {
@@ -282,7 +259,7 @@ impl AgentSessionBuilder {
         let asked = Moment { at: tokio::time::Instant::now(), wall: self.inherited_system().unwrap_or_default().now() };
         match api.start(&self.station).await {
             Ok(id) => Ok(self.session(api, AgentCursor::new(id), SessionOrigin::Started).began(asked)),
-            Err(error) if self.on_existing == OnExisting::Join && is_there(&error) => {
+            Err(error) if self.on_existing == OnExisting::Join && session_exists(&error) => {
                 tracing::info!("joining the existing session");
                 let id = api.join(self.station.agent()).await?;
                 Ok(self.session(api, AgentCursor::new(id), SessionOrigin::Joined))
@@ -355,11 +332,6 @@ impl AgentSessionBuilder {
     }
 }
 
-/// Whether a start failed because a session exists.
-pub(crate) fn is_there(error: &Error) -> bool {
-    error.status() == Some(409) || (error.status() == Some(400) && error.to_string().contains("SessionInProgress"))
-}
-
 /// Reads an API's URL: `http` or `https`, a host, a path, and no more.
 pub(crate) fn api_url(text: &str) -> Result<Url> {
     let mut url =
@@ -373,6 +345,8 @@ pub(crate) fn api_url(text: &str) -> Result<Url> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::auth::{AccessToken, StaticToken};
     use crate::error::ErrorKind;

@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout};
 use url::Url;
 
 use super::answer;
-use super::builder::Station;
+use super::station::Station;
 use crate::auth::{AccessToken, TokenProvider, bearer};
 use crate::error::{Disposition, Error, ErrorKind, Result};
 use crate::guard::guarded;

@@ -7,15 +7,14 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
-use super::answer::{self, Batch, Unread};
-use super::builder::is_there;
+use super::answer::{self, Batch, Unread, session_exists};
+use super::backlog::{Backlog, QueuedBatch};
 use super::delivery::{AgentDelivery, EndReason, SessionEnded};
 use super::desk::Roster;
 use super::event::{AgentEvent, AgentNotification, AgentOrigin, RemoteEnd};
 use super::machine::{self, Answer, Doubt, EndSeen, Machine, Next, Outcome, Report, SessionOrigin};
 use super::proven::{Made, Proven};
-use super::session::{AgentCursor, Place, Shared};
-use super::stream::{Backlog, QueuedBatch};
+use super::shared::{AgentCursor, Shared, StreamStart};
 use crate::auth::AccessToken;
 use crate::delivery::{Gap, Resumed, Undecodable};
 use crate::error::{Disposition, Error, ErrorKind, Result};
@@ -46,21 +45,21 @@ pub(crate) struct Driver {
 impl Driver {
     pub(crate) fn new(
         shared: Arc<Shared>,
-        place: &Place,
+        start: &StreamStart,
         backlog: Arc<Backlog>,
         out: mpsc::UnboundedSender<QueuedBatch>,
     ) -> Self {
         Self {
-            machine: Machine::new(shared.settings.rules, place.origin, place.doubt),
-            cursor: place.cursor.clone(),
-            stream: place.stream,
-            discarded: place.discarded,
+            machine: Machine::new(shared.settings.rules, start.origin, start.doubt),
+            cursor: start.cursor.clone(),
+            stream: start.stream,
+            discarded: start.discarded,
             batches: 0,
-            roster: place.roster.clone(),
+            roster: start.roster.clone(),
             backlog,
             out,
             refused: None,
-            proven: place.proven.clone(),
+            proven: start.proven.clone(),
             last_error: None,
             ended: None,
             shared,
@@ -139,9 +138,9 @@ impl Driver {
         self.deliver(&report, Vec::new(), None, None, 0);
         if means == Answer::Quiet {
             self.good(&answer, Made::Quiet { timeout: ask });
-            let mut place = self.shared.place();
-            if place.stream == self.stream {
-                place.proven = self.proven.clone();
+            let mut start = self.shared.stream_start();
+            if start.stream == self.stream {
+                start.proven = self.proven.clone();
             }
         }
     }
@@ -175,8 +174,8 @@ impl Driver {
         let newest = events.iter().filter_map(AgentNotification::happened_at).max();
         let report = self.ask_machine(Answer::Batch(facts), elapsed);
         if report.end_refused {
-            let mut place = self.shared.place();
-            place.refused_ends += 1;
+            let mut start = self.shared.stream_start();
+            start.refused_ends += 1;
             self.shared.ended_here.store(false, Ordering::Release);
         }
         if matches!(self.machine.next(now()), Next::Nothing(Outcome::Ended)) {
@@ -231,7 +230,7 @@ impl Driver {
             Err(error) if may_start && matches!(error.status(), Some(404 | 409)) => match api.start(station).await {
                 Ok(id) => Ok((id, SessionOrigin::Started)),
                 // Another session started in between: the next attempt can join it.
-                Err(error) if is_there(&error) => Err(error.with_disposition(Disposition::Retry { after: None })),
+                Err(error) if session_exists(&error) => Err(error.with_disposition(Disposition::Retry { after: None })),
                 Err(error) => Err(error),
             },
             Err(error) => Err(error),
@@ -280,11 +279,11 @@ impl Driver {
 
     /// Adopts the id of a joined or started session for the next poll. `false` if another stream has taken over.
     fn adopt(&mut self, next: AgentCursor, origin: SessionOrigin) -> bool {
-        let mut place = self.shared.place();
-        if place.stream != self.stream {
+        let mut start = self.shared.stream_start();
+        if start.stream != self.stream {
             return false;
         }
-        (place.cursor, place.origin) = (next.clone(), origin);
+        (start.cursor, start.origin) = (next.clone(), origin);
         self.cursor = next;
         true
     }
@@ -308,9 +307,9 @@ impl Driver {
 
     /// Records for the next stream whether an answer may have been lost.
     fn doubt(&self, doubt: Doubt) {
-        let mut place = self.shared.place();
-        if place.stream == self.stream {
-            place.doubt = doubt;
+        let mut start = self.shared.stream_start();
+        if start.stream == self.stream {
+            start.doubt = doubt;
         }
     }
 
@@ -366,14 +365,14 @@ impl Driver {
         let weight = bytes + BATCH_OVERHEAD;
         // The position moves together with the delivery: if the stream is dropped in between, the next one polls for
         // the same events again.
-        let mut place = self.shared.place();
-        if place.stream != self.stream {
+        let mut start = self.shared.stream_start();
+        if start.stream != self.stream {
             return;
         }
         if let Some(after) = &after {
-            (place.cursor, place.origin, place.doubt) = (after.clone(), SessionOrigin::Continued, self.machine.doubt());
+            (start.cursor, start.origin, start.doubt) = (after.clone(), SessionOrigin::Continued, self.machine.doubt());
         }
-        place.proven = self.proven.clone();
+        start.proven = self.proven.clone();
         self.backlog.add(weight);
         // The lock is held, so the reader exists; its drop empties the channel.
         let _ = self.out.send(QueuedBatch { items, after, proven: self.proven.clone(), weight });
@@ -484,13 +483,13 @@ mod tests {
         let events = session.events().unwrap();
         {
             // As its task does after the session was lost and started again.
-            let mut place = shared.place();
-            (place.cursor, place.origin) = (AgentCursor::from_text("S1"), SessionOrigin::Started);
+            let mut start = shared.stream_start();
+            (start.cursor, start.origin) = (AgentCursor::from_text("S1"), SessionOrigin::Started);
         }
         drop(events);
         // The answer to an old position is a snapshot and no list of new events.
-        let place = shared.place();
-        assert_eq!((place.cursor.expose(), place.origin), ("S0", SessionOrigin::Continued));
+        let start = shared.stream_start();
+        assert_eq!((start.cursor.expose(), start.origin), ("S0", SessionOrigin::Continued));
     }
 
     #[tokio::test]
@@ -504,11 +503,11 @@ mod tests {
             body: format!(r#"{{"sessionId":"{id}","events":[{{"Type":"Mute"}}]}}"#).into(),
         };
         let (sender, mut batches) = mpsc::unbounded_channel();
-        let mut driver = Driver::new(shared.clone(), &shared.place(), Arc::default(), sender);
+        let mut driver = Driver::new(shared.clone(), &shared.stream_start(), Arc::default(), sender);
         driver.batch(&answer("S1"), Duration::ZERO);
         assert_eq!(session.newest_cursor().expose(), "S1");
         assert_eq!(batches.try_recv().unwrap().items.len(), 1);
-        shared.place().stream += 1;
+        shared.stream_start().stream += 1;
         driver.batch(&answer("S2"), Duration::ZERO);
         assert_eq!(session.newest_cursor().expose(), "S1");
         assert!(batches.try_recv().is_err());
@@ -543,7 +542,7 @@ mod tests {
             answer.ok_or_else(|| Error::new(ErrorKind::Timeout, "no answer").with_ambiguous(true))
         }
 
-        async fn start(&self, _station: &crate::agent::builder::Station) -> Result<crate::secret::Secret> {
+        async fn start(&self, _station: &crate::agent::station::Station) -> Result<crate::secret::Secret> {
             unreachable!("no session is started")
         }
 
@@ -587,7 +586,7 @@ mod tests {
     async fn gaps(session: &AgentSession) -> Vec<(crate::delivery::GapCause, Option<SystemTime>)> {
         let shared = session.shared();
         let (sender, mut batches) = mpsc::unbounded_channel();
-        let mut driver = Driver::new(shared.clone(), &shared.place(), Arc::default(), sender);
+        let mut driver = Driver::new(shared.clone(), &shared.stream_start(), Arc::default(), sender);
         for _ in 0..4 {
             driver.poll(Duration::from_secs(60)).await;
         }
@@ -702,7 +701,7 @@ mod tests {
             let session = session(polls);
             let shared = session.shared();
             let (sender, mut batches) = mpsc::unbounded_channel();
-            let mut driver = Driver::new(shared.clone(), &shared.place(), Arc::default(), sender);
+            let mut driver = Driver::new(shared.clone(), &shared.stream_start(), Arc::default(), sender);
             for _ in 0..4 {
                 driver.poll(Duration::from_secs(60)).await;
             }

@@ -45,6 +45,7 @@
 
 mod answer;
 pub mod auth;
+mod backlog;
 mod builder;
 mod client;
 mod delivery;
@@ -54,8 +55,10 @@ mod event;
 mod machine;
 mod proven;
 mod session;
+mod shared;
 #[cfg(test)]
 mod shift_tests;
+mod station;
 mod stream;
 
 pub use builder::{AgentSessionBuilder, OnExisting, OnLost};
@@ -69,5 +72,6 @@ pub use event::{
     RemoteEnd, RunApp, SessionStartFailed, SmartReachValidation, State, Supervisor, TextContact, Undocumented,
     UnknownAgentEvent, VoiceMailContact, VoiceMailPlayBack, WorkItemContact,
 };
-pub use session::{AgentCursor, AgentSession, AgentStatus, EndSession};
+pub use session::{AgentSession, EndSession};
+pub use shared::{AgentCursor, AgentStatus};
 pub use stream::AgentEvents;

@@ -2,76 +2,18 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::watch;
 
-use super::builder::{AgentSessionBuilder, Station};
 use super::client::Calls;
-use super::delivery::SessionEnded;
 use super::desk::Roster;
-use super::machine::{Doubt, Rules, SessionOrigin};
+use super::machine::{Doubt, SessionOrigin};
 use super::proven::{Moment, Proven};
+use super::shared::{AgentCursor, AgentStatus, Settings, Shared, StreamStart};
 use super::stream::AgentEvents;
-use crate::auth::TokenProvider;
 use crate::error::{Error, ErrorKind, Result};
-use crate::secret::Secret;
 use crate::status::{Phase, StatusWatch};
-use crate::system::System;
-
-/// A position in a session's events: the session id, which is also the cursor and suffices to read and to end the
-/// session.
-///
-/// A secret, so `Debug` does not show it. [`expose`](Self::expose) it only to your store, and pass it to
-/// [`AgentSessionBuilder::resume`] after a restart.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AgentCursor(Secret);
-
-impl AgentCursor {
-    pub(crate) fn new(id: Secret) -> Self {
-        Self(id)
-    }
-
-    /// Makes a cursor from a stored text. The text is the service's: do not assemble one.
-    pub fn from_text(text: impl Into<String>) -> Self {
-        Self(Secret::new(text))
-    }
-
-    /// The text, for your store.
-    #[must_use]
-    pub fn expose(&self) -> &str {
-        self.0.expose()
-    }
-
-    pub(crate) fn secret(&self) -> &Secret {
-        &self.0
-    }
-}
-
-/// The status of a session.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct AgentStatus {
-    /// Its phase: [`Connecting`](Phase::Connecting) until the first answer to a poll,
-    /// [`Reconnecting`](Phase::Reconnecting) while polls fail, [`Recreating`](Phase::Recreating) while a lost session
-    /// is being replaced.
-    pub phase: Phase,
-    /// How many consecutive attempts failed; 0 while polls succeed.
-    pub failed_attempts: u32,
-    /// How it ended, if it has.
-    pub ended: Option<SessionEnded>,
-    /// The latest error, until a poll succeeds again.
-    pub last_error: Option<Arc<Error>>,
-}
-
-impl AgentStatus {
-    /// Whether events can arrive.
-    #[must_use]
-    pub fn is_healthy(&self) -> bool {
-        self.phase == Phase::Live
-    }
-}
 
 /// How to end a session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -107,58 +49,6 @@ impl EndSession {
     }
 }
 
-#[derive(Debug)]
-pub(crate) struct Settings {
-    pub(crate) rules: Rules,
-    pub(crate) margin: Duration,
-    pub(crate) queue_bytes: usize,
-    pub(crate) station: Station,
-    pub(crate) system: System,
-}
-
-impl Settings {
-    pub(crate) fn moment(&self) -> Moment {
-        Moment { at: tokio::time::Instant::now(), wall: self.system.now() }
-    }
-}
-
-/// Where the next stream begins.
-#[derive(Debug)]
-pub(crate) struct Place {
-    pub(crate) cursor: AgentCursor,
-    pub(crate) origin: SessionOrigin,
-    /// Up to when every event was delivered, or is in a gap.
-    pub(crate) proven: Proven,
-    /// Whether an answer with that id may have been lost.
-    pub(crate) doubt: Doubt,
-    /// A stream was dropped with unread events that have no later id at the service.
-    pub(crate) discarded: bool,
-    /// The contacts that were delivered.
-    pub(crate) roster: Roster,
-    /// The number of ends without success that were read.
-    pub(crate) refused_ends: u64,
-    /// Counts the streams: only the newest may move the position.
-    pub(crate) stream: u64,
-}
-
-#[derive(Debug)]
-pub(crate) struct Shared {
-    pub(crate) api: Box<dyn Calls>,
-    pub(crate) settings: Settings,
-    place: Mutex<Place>,
-    pub(crate) status: watch::Sender<AgentStatus>,
-    /// Whether a stream is being read.
-    pub(crate) is_read: AtomicBool,
-    /// Whether the service agreed to end the session.
-    pub(crate) ended_here: AtomicBool,
-}
-
-impl Shared {
-    pub(crate) fn place(&self) -> MutexGuard<'_, Place> {
-        self.place.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// An agent's session. Cheap to clone; clones are the same session.
 ///
 /// Dropping it, or its stream, does not end it at the service: [`end`](Self::end) does.
@@ -166,17 +56,12 @@ impl Shared {
 pub struct AgentSession(Arc<Shared>);
 
 impl AgentSession {
-    /// Configures a session whose calls carry the tokens of `tokens`.
-    pub fn builder(tokens: impl TokenProvider) -> AgentSessionBuilder {
-        AgentSessionBuilder::new(tokens)
-    }
-
     pub(crate) fn new(api: impl Calls, settings: Settings, cursor: AgentCursor, origin: SessionOrigin) -> Self {
         let status = AgentStatus { phase: Phase::Connecting, failed_attempts: 0, ended: None, last_error: None };
         Self(Arc::new(Shared {
             api: Box::new(api),
             settings,
-            place: Mutex::new(Place {
+            start: Mutex::new(StreamStart {
                 cursor,
                 origin,
                 proven: Proven::default(),
@@ -195,7 +80,7 @@ impl AgentSession {
 
     /// The session was requested at `asked`: none of its events is older.
     pub(crate) fn began(self, asked: Moment) -> Self {
-        self.0.place().proven = Proven::began(asked);
+        self.0.stream_start().proven = Proven::began(asked);
         self
     }
 
@@ -205,7 +90,7 @@ impl AgentSession {
     }
 
     /// The stream of events. It polls from now on, in a background task, whether or not it is read, as far as
-    /// [`queue_bytes`](AgentSessionBuilder::queue_bytes) allow.
+    /// [`queue_bytes`](super::AgentSessionBuilder::queue_bytes) allow.
     ///
     /// Only one stream at a time: two polls of one session would take each other's events. A second stream after the
     /// drop of the first continues from where that one was read; the service answers an old position with a snapshot,
@@ -234,7 +119,7 @@ impl AgentSession {
     /// covers only what was read.
     #[must_use]
     pub fn newest_cursor(&self) -> AgentCursor {
-        self.0.place().cursor.clone()
+        self.0.stream_start().cursor.clone()
     }
 
     /// Ends the session (`DELETE agent-sessions/{id}`). An open stream yields the remaining events and then
@@ -253,8 +138,8 @@ impl AgentSession {
             ("ignorePersonalQueue", how.ignore_personal_queue.to_string()),
         ];
         let (cursor, refused) = {
-            let place = self.0.place();
-            (place.cursor.clone(), place.refused_ends)
+            let start = self.0.stream_start();
+            (start.cursor.clone(), start.refused_ends)
         };
         if let Err(error) = self.0.api.end(cursor.secret(), &query).await {
             // The service may answer so for a session that has ended before.
@@ -262,8 +147,8 @@ impl AgentSession {
             return if is_over { Ok(()) } else { Err(error) };
         }
         {
-            let place = self.0.place();
-            if place.refused_ends != refused {
+            let start = self.0.stream_start();
+            if start.refused_ends != refused {
                 // The stream has read already that this end had no success.
                 return Ok(());
             }

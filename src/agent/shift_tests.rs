@@ -13,10 +13,10 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::builder::Station;
 use super::client::Calls;
 use super::delivery::AgentDelivery;
 use super::machine::SessionOrigin;
+use super::station::Station;
 use super::{AgentCursor, AgentEvent, AgentOrigin, AgentSession, AgentSessionBuilder, Desk, EndReason};
 use crate::auth::{AccessToken, StaticToken};
 use crate::error::{Error, ErrorKind, Result};

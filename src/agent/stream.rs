@@ -1,75 +1,24 @@
 //! The reader's side of a session.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use futures_core::Stream;
 use futures_core::stream::FusedStream;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
+use super::backlog::{Backlog, QueuedBatch};
 use super::delivery::AgentDelivery;
 use super::driver::Driver;
 use super::machine::{Doubt, SessionOrigin};
 use super::proven::Proven;
-use super::session::{AgentCursor, AgentStatus, Shared};
+use super::shared::{AgentCursor, AgentStatus, Shared};
 use crate::error::{Error, ErrorKind, Result};
 use crate::status::{Phase, StatusWatch};
-
-/// The deliveries of one answer.
-#[derive(Debug)]
-pub(crate) struct QueuedBatch {
-    pub(crate) items: VecDeque<Result<AgentDelivery>>,
-    /// The position to continue from once all of it was read.
-    pub(crate) after: Option<AgentCursor>,
-    /// What is proven then.
-    pub(crate) proven: Proven,
-    /// Its size in bytes.
-    pub(crate) weight: usize,
-}
-
-impl QueuedBatch {
-    /// Whether it holds an event that the service does not send again.
-    fn tells(&self) -> bool {
-        let tells = |item: &Result<AgentDelivery>| {
-            matches!(item, Ok(AgentDelivery::Notification(_) | AgentDelivery::Undecodable(_) | AgentDelivery::Gap(_)))
-        };
-        self.items.iter().any(tells)
-    }
-}
-
-/// The bytes that wait for the reader.
-#[derive(Debug, Default)]
-pub(crate) struct Backlog {
-    bytes: AtomicUsize,
-    read: Notify,
-}
-
-impl Backlog {
-    pub(crate) fn add(&self, bytes: usize) {
-        self.bytes.fetch_add(bytes, Ordering::AcqRel);
-    }
-
-    fn take(&self, bytes: usize) {
-        self.bytes.fetch_sub(bytes, Ordering::AcqRel);
-        self.read.notify_one();
-    }
-
-    pub(crate) fn is_over(&self, limit: usize) -> bool {
-        self.bytes.load(Ordering::Acquire) > limit
-    }
-
-    /// Waits until no more than `limit` bytes wait.
-    pub(crate) async fn room(&self, limit: usize) {
-        while self.is_over(limit) {
-            self.read.notified().await;
-        }
-    }
-}
 
 /// The stream of a session's events.
 ///
@@ -102,11 +51,11 @@ impl AgentEvents {
         let (sender, batches) = mpsc::unbounded_channel();
         let backlog = Arc::new(Backlog::default());
         let (driver, read, read_proven) = {
-            let mut place = shared.place();
-            place.stream += 1;
-            let driver = Driver::new(shared.clone(), &place, backlog.clone(), sender);
-            place.discarded = false;
-            (driver, place.cursor.clone(), place.proven.clone())
+            let mut start = shared.stream_start();
+            start.stream += 1;
+            let driver = Driver::new(shared.clone(), &start, backlog.clone(), sender);
+            start.discarded = false;
+            (driver, start.cursor.clone(), start.proven.clone())
         };
         let task = runtime.spawn(driver.run()).abort_handle();
         Ok(Self { shared, batches, backlog, task, open: None, read, read_proven, over: false })
@@ -133,7 +82,7 @@ impl AgentEvents {
         let queued = self.open.as_mut()?;
         let item = queued.items.pop_front();
         if let Some(Ok(delivery)) = &item {
-            self.shared.place().roster.note(delivery);
+            self.shared.stream_start().roster.note(delivery);
         }
         if queued.items.is_empty() {
             if let Some(after) = queued.after.take() {
@@ -185,26 +134,26 @@ impl Drop for AgentEvents {
         self.task.abort();
         {
             // From here on the task moves no position, in any state.
-            let mut place = self.shared.place();
-            place.stream += 1;
-            let mut unread = self.open.as_ref().is_some_and(QueuedBatch::tells);
+            let mut start = self.shared.stream_start();
+            start.stream += 1;
+            let mut unread = self.open.as_ref().is_some_and(QueuedBatch::holds_events);
             let mut waits = self.open.is_some();
             while let Ok(queued) = self.batches.try_recv() {
-                unread |= queued.tells();
+                unread |= queued.holds_events();
                 waits = true;
             }
             if waits {
                 // A gap that the next stream reports begins before the unread events.
-                place.proven = self.read_proven.clone();
+                start.proven = self.read_proven.clone();
             }
-            if place.cursor != self.read {
+            if start.cursor != self.read {
                 // The service sends unread events again, as far as they are state.
-                place.cursor = self.read.clone();
-                place.origin = SessionOrigin::Continued;
-                place.doubt = Doubt::Broken;
+                start.cursor = self.read.clone();
+                start.origin = SessionOrigin::Continued;
+                start.doubt = Doubt::Broken;
             } else if unread {
                 // It came without a new id, so the service considers it read.
-                place.discarded = true;
+                start.discarded = true;
             }
         }
         self.shared.is_read.store(false, Ordering::Release);

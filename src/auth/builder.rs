@@ -38,8 +38,22 @@ pub struct OAuthBuilder {
     deadline: Duration,
 }
 
+impl OAuth {
+    /// An app that logs in with a JWT from the developer console (grant
+    /// `urn:ietf:params:oauth:grant-type:jwt-bearer`).
+    pub fn jwt(client_id: impl Into<String>, jwt: impl Into<Secret>) -> OAuthBuilder {
+        OAuthBuilder::new(client_id.into(), Some(jwt.into()))
+    }
+
+    /// An app whose users log in with their browser (grant
+    /// `authorization_code`, always with PKCE): see [`authorize`](Self::authorize).
+    pub fn authorization_code(client_id: impl Into<String>) -> OAuthBuilder {
+        OAuthBuilder::new(client_id.into(), None)
+    }
+}
+
 impl OAuthBuilder {
-    pub(super) fn new(client_id: String, jwt: Option<Secret>) -> Self {
+    fn new(client_id: String, jwt: Option<Secret>) -> Self {
         Self {
             client_id,
             client_secret: None,

@@ -11,7 +11,6 @@ use tokio::time::{Instant, timeout};
 use url::Url;
 
 use super::assertion::Assertion;
-use super::builder::OAuthBuilder;
 use super::code::AuthorizationRequest;
 use super::flight::{Flight, Outcome};
 use super::grant::{
@@ -113,18 +112,6 @@ impl OAuth {
     pub(super) fn new(app: App, http: BoundedClient, system: System, store: Arc<dyn TokenStore>) -> Self {
         let state = Mutex::new(State { phase: Phase::Unread, hold: Hold::default(), flight: None });
         Self(Arc::new(Shared { app, http, system, budget: RateBudget::new(), store, state }))
-    }
-
-    /// An app that logs in with a JWT from the developer console (grant
-    /// `urn:ietf:params:oauth:grant-type:jwt-bearer`).
-    pub fn jwt(client_id: impl Into<String>, jwt: impl Into<Secret>) -> OAuthBuilder {
-        OAuthBuilder::new(client_id.into(), Some(jwt.into()))
-    }
-
-    /// An app whose users log in with their browser (grant
-    /// `authorization_code`, always with PKCE): see [`authorize`](Self::authorize).
-    pub fn authorization_code(client_id: impl Into<String>) -> OAuthBuilder {
-        OAuthBuilder::new(client_id.into(), None)
     }
 
     /// Starts a login in the user's browser. `redirect_uri` must exactly match one registered for

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use super::EventKind;
+use super::kind::EventKind;
+use super::table::event_table;
 
 /// One filter of the catalog.
 #[derive(Clone, Copy, Debug)]
@@ -105,8 +106,50 @@ impl fmt::Display for GapClosure {
     }
 }
 
-/// A filter's template in the form used for matching events.
-pub(super) struct Route {
-    pub(super) kind: EventKind,
-    pub(super) template: &'static str,
+macro_rules! scope {
+    (service) => {
+        FilterScope::Service
+    };
+    (account) => {
+        FilterScope::Account
+    };
+    (extension) => {
+        FilterScope::Extension
+    };
 }
+
+macro_rules! permission {
+    (none) => {
+        None
+    };
+    ($name:literal) => {
+        Some($name)
+    };
+}
+
+macro_rules! catalog {
+    ($(
+        $(#[doc = $doc:literal])+
+        $kind:ident($body:ty) $($flat:ident)? {
+            permission: $permission:tt,
+            gap: $gap:ident $source:literal,
+            $(
+                $scope:ident $ctor:ident($($arg:ident: $arg_ty:ty),*) $(/ $with:ident($query:ty))? = $template:literal;
+            )+
+        }
+    )+) => {
+        /// Every documented filter. Routes and the docs have the same order.
+        pub(super) const CATALOG: &[CatalogRow] = &[
+            $($(CatalogRow {
+                kind: EventKind::$kind,
+                constructor: stringify!($ctor),
+                template: $template,
+                scope: scope!($scope),
+                permission: permission!($permission),
+                gap: GapClosure::$gap,
+                gap_source: $source,
+            },)+)+
+        ];
+    };
+}
+event_table!(catalog);

@@ -5,9 +5,11 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use super::catalog::{CATALOG, CatalogRow};
+use super::kind::EventKind;
 use super::query::Query;
+use super::route::route;
 use super::uri::{self, Normal, Parts};
-use super::{EventKind, route};
 use crate::error::Error;
 use crate::ids::{AccountId, ExtensionId};
 
@@ -35,7 +37,7 @@ use crate::ids::{AccountId, ExtensionId};
 /// is a row of [`catalog`](Self::catalog).
 ///
 /// Two filters are equal if their texts are; to compare requested filters with those that the
-/// service reports, use [`same_filters`](super::same_filters).
+/// service reports, use [`same_filters`].
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EventFilter(Box<str>);
 
@@ -62,6 +64,11 @@ impl EventFilter {
     /// Filters of another extension of the login's account.
     pub fn extension(extension: impl Into<ExtensionId>) -> ExtensionScope {
         ExtensionScope(Scope { account: None, extension: Some(extension.into()) })
+    }
+
+    /// Every documented filter, in the order of the table at [`EventKind`].
+    pub fn catalog() -> impl Iterator<Item = &'static CatalogRow> + Clone {
+        CATALOG.iter()
     }
 
     /// The URI as sent to the service.

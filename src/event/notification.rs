@@ -9,10 +9,11 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
+use super::kind::EventKind;
 use super::lenient::{Lenient, object};
-use super::subject::Spelling;
+use super::route::route;
+use super::typed::{Event, Payload};
 use super::uri::{Normal, Parts};
-use super::{Event, EventKind, Payload, route};
 use crate::ids::{ExtensionId, SubscriptionId};
 use crate::timestamp::Timestamp;
 
@@ -40,6 +41,17 @@ pub struct Notification {
     event: Event,
     origin: Origin,
     received_at: SystemTime,
+}
+
+/// The form of an event's extension in its keys. The service may write `~` for the login's
+/// extension in a URI (ringcentral-rest-and-events §5.1), and its id is unknown until something
+/// names the owner of the subscription.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Spelling {
+    /// The login's extension by its id, if known.
+    Named,
+    /// The login's extension as `~`: the form of its keys before the owner is known.
+    Tilde,
 }
 
 /// How an event became known.

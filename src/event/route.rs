@@ -3,16 +3,19 @@
 use std::borrow::Cow;
 use std::sync::LazyLock;
 
-use super::catalog::Route;
+use super::catalog::CATALOG;
+use super::kind::EventKind;
 use super::uri::Parts;
-use super::{EventKind, ROUTES};
 
 /// The kind of a URI: the template with the most matching words of its path; among equal paths, the
 /// one with the largest matching query.
 pub(super) fn route(uri: &str) -> EventKind {
-    static TREE: LazyLock<Node> = LazyLock::new(|| Node::of(ROUTES));
+    static TREE: LazyLock<Node> = LazyLock::new(|| Node::of(CATALOG.iter().map(|row| (row.kind, row.template))));
     TREE.best(uri)
 }
+
+/// A kind, and the template of a filter that delivers it.
+type Route = (EventKind, &'static str);
 
 /// The templates as a tree of path segments, so that common segments are compared once instead of
 /// once per template.
@@ -33,11 +36,11 @@ struct End {
 }
 
 impl Node {
-    fn of(routes: &'static [Route]) -> Self {
+    fn of(routes: impl Iterator<Item = Route>) -> Self {
         let mut root = Self::default();
-        for (order, route) in routes.iter().enumerate() {
-            let template = Parts::of(route.template);
-            let end = End { kind: route.kind, order, query: template.pairs().collect() };
+        for (order, (kind, template)) in routes.enumerate() {
+            let template = Parts::of(template);
+            let end = End { kind, order, query: template.pairs().collect() };
             template.segments().fold(&mut root, Self::child).ends.push(end);
         }
         root
@@ -105,20 +108,24 @@ mod tests {
     use super::*;
 
     /// The reference implementation of the rule: checks every template.
-    fn by_the_rule(routes: &'static [Route], uri: &str) -> EventKind {
+    fn by_the_rule(routes: &[Route], uri: &str) -> EventKind {
         let uri = Parts::of(uri);
         let segments: Vec<&str> = uri.segments().collect();
         let matching = routes.iter().filter_map(|route| {
-            let template = Parts::of(route.template);
+            let template = Parts::of(route.1);
             let expected: Vec<&str> = template.segments().collect();
             let agree = |(want, got): (&&str, &&str)| want == got || (is_placeholder(want) && !got.is_empty());
             let takes = expected.len() == segments.len() && expected.iter().zip(&segments).all(agree);
             let words = expected.iter().filter(|segment| !is_placeholder(segment)).count();
-            let end = End { kind: route.kind, order: 0, query: template.pairs().collect() };
-            takes.then(|| ((words, end.agrees(uri), end.query.len()), route.kind))
+            let end = End { kind: route.0, order: 0, query: template.pairs().collect() };
+            takes.then(|| ((words, end.agrees(uri), end.query.len()), route.0))
         });
         // The last of equals.
         matching.max_by_key(|(score, _)| *score).map_or(EventKind::Unknown, |(_, kind)| kind)
+    }
+
+    fn routes() -> Vec<Route> {
+        CATALOG.iter().map(|row| (row.kind, row.template)).collect()
     }
 
     /// A template with `fill` for each placeholder of its path.
@@ -134,12 +141,12 @@ mod tests {
 
     #[test]
     fn every_template_leads_to_its_kind_in_every_spelling() {
-        for route in ROUTES {
+        for row in CATALOG {
             for fill in ["~", "100200300", "{accountId}", "~é"] {
-                let uri = filled(route.template, &[fill.to_owned()]);
+                let uri = filled(row.template, &[fill.to_owned()]);
                 for uri in [uri.clone(), format!("https://platform.ringcentral.com{uri}"), format!("{uri}&more=1")] {
-                    assert_eq!(super::route(&uri), route.kind, "{uri}");
-                    assert_eq!(by_the_rule(ROUTES, &uri), route.kind, "{uri}");
+                    assert_eq!(super::route(&uri), row.kind, "{uri}");
+                    assert_eq!(by_the_rule(&routes(), &uri), row.kind, "{uri}");
                 }
             }
         }
@@ -147,13 +154,13 @@ mod tests {
 
     /// Competing templates, which the table hardly has.
     const RIVALS: &[Route] = &[
-        Route { kind: EventKind::MessageStore, template: "/a/b/c" },
-        Route { kind: EventKind::InstantMessage, template: "/a/{x}/c" },
-        Route { kind: EventKind::ExtensionList, template: "/{x}/b/{y}" },
-        Route { kind: EventKind::ExtensionInfo, template: "/a/{x}/{y}" },
-        Route { kind: EventKind::ExtensionFavorites, template: "/q?one={x}" },
-        Route { kind: EventKind::ExtensionGrants, template: "/q?two={x}" },
-        Route { kind: EventKind::CompanyDirectory, template: "/q?one=1&two=2" },
+        (EventKind::MessageStore, "/a/b/c"),
+        (EventKind::InstantMessage, "/a/{x}/c"),
+        (EventKind::ExtensionList, "/{x}/b/{y}"),
+        (EventKind::ExtensionInfo, "/a/{x}/{y}"),
+        (EventKind::ExtensionFavorites, "/q?one={x}"),
+        (EventKind::ExtensionGrants, "/q?two={x}"),
+        (EventKind::CompanyDirectory, "/q?one=1&two=2"),
     ];
 
     #[test]
@@ -167,26 +174,26 @@ mod tests {
             ("/q?two=7&one=7", EventKind::ExtensionGrants),
             ("/q?two=2&one=1", EventKind::CompanyDirectory),
         ] {
-            assert_eq!(Node::of(RIVALS).best(uri), want, "{uri}");
+            assert_eq!(Node::of(RIVALS.iter().copied()).best(uri), want, "{uri}");
         }
     }
 
     proptest! {
         #[test]
         fn competing_templates_follow_the_rule(uri in "(/[abc1]){1,4}|/q[?](one|two)=[12](&(one|two)=[12])?") {
-            prop_assert_eq!(Node::of(RIVALS).best(&uri), by_the_rule(RIVALS, &uri), "{}", uri);
+            prop_assert_eq!(Node::of(RIVALS.iter().copied()).best(&uri), by_the_rule(RIVALS, &uri), "{}", uri);
         }
 
         #[test]
         fn the_tree_follows_the_rule(
-            at in 0..ROUTES.len(),
+            at in 0..CATALOG.len(),
             fill in proptest::collection::vec("[0-9]{1,9}|~|[{]accountId[}]|extension|messages|", 1..4),
             host in select(vec!["", "https://platform.ringcentral.com", "http://127.0.0.1:8080", "!"]),
             query in select(vec!["", "type=SMS", "type=sms&direction=Inbound", "direction=Outbound&x", "&&usageType=X"]),
             tail in select(vec!["", "", "", "/", "/more", "//"]),
             swap in proptest::option::of((0_usize..9, "[a-z~-]{0,12}")),
         ) {
-            let uri = filled(ROUTES[at].template, &fill);
+            let uri = filled(CATALOG[at].template, &fill);
             let (path, own) = uri.split_once('?').unwrap();
             let mut segments: Vec<&str> = path.split('/').collect();
             if let Some((at, word)) = &swap {
@@ -195,13 +202,13 @@ mod tests {
             }
             let path = segments.join("/");
             for uri in [format!("{host}{path}{tail}?{own}&{query}"), format!("{host}{path}{tail}?{query}"), format!("{host}{path}{tail}")] {
-                prop_assert_eq!(super::route(&uri), by_the_rule(ROUTES, &uri), "{}", uri);
+                prop_assert_eq!(super::route(&uri), by_the_rule(&routes(), &uri), "{}", uri);
             }
         }
 
         #[test]
         fn any_text_follows_the_rule(uri in "\\PC{0,60}") {
-            prop_assert_eq!(super::route(&uri), by_the_rule(ROUTES, &uri));
+            prop_assert_eq!(super::route(&uri), by_the_rule(&routes(), &uri));
         }
     }
 }

@@ -1,26 +1,16 @@
 //! The subject of an event, independent of how it became known.
 
+use super::kind::EventKind;
 use super::message::{Message, MessageStore};
-use super::notification::{DedupKey, Notification};
+use super::notification::{DedupKey, Notification, Spelling};
 use super::team::PostEventType;
 use super::telephony::{Party, PartyStatusCode, TelephonySession};
-use super::{Event, EventKind};
+use super::typed::Event;
 use crate::ids::ExtensionId;
 use crate::timestamp::Timestamp;
 
 /// Distinguishes these keys from those over `uuid` (1) and over the whole text (0).
 const TAG: u8 = 2;
-
-/// The form of an event's extension in its keys. The service may write `~` for the login's
-/// extension in a URI (ringcentral-rest-and-events §5.1), and its id is unknown until something
-/// names the owner of the subscription.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Spelling {
-    /// The login's extension by its id, if known.
-    Named,
-    /// The login's extension as `~`: the form of its keys before the owner is known.
-    Tilde,
-}
 
 impl Notification {
     /// The subject of this event, as keys shared by the pushed event and the one found by a later

@@ -3,8 +3,9 @@
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
+use super::kind::EventKind;
 use super::lenient::{Body, RawJson};
-use super::{EventKind, route};
+use super::route::route;
 
 /// An event of an unknown type, or whose body is not a JSON object.
 #[derive(Clone, Debug, PartialEq)]

@@ -4,12 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Method;
-use http::header::{ACCEPT, AUTHORIZATION, HeaderValue};
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
-use super::request::{Call, LONGEST, RequestBuilder};
+use super::call::{Call, LONGEST};
 use super::response::Response;
 use crate::auth::{AccessToken, TokenProvider, bearer};
 use crate::error::{Disposition, Error, ErrorKind, Result};
@@ -17,7 +15,7 @@ use crate::guard::guarded;
 use crate::http::budget::Permit;
 use crate::http::envelope::error_from;
 use crate::http::retry::{Attempts, Step, next_step};
-use crate::http::{BoundedClient, HttpRequest, PRODUCTION, Purpose, RateBudget, Redirects, USER_AGENT, server_url};
+use crate::http::{BoundedClient, PRODUCTION, RateBudget, Redirects, USER_AGENT, server_url};
 use crate::policy::BackoffPolicy;
 use crate::registry::Registry;
 use crate::system::System;
@@ -74,12 +72,6 @@ impl Client {
             user_agent: None,
             system: None,
         }
-    }
-
-    /// Starts a call. `path` begins with `/` or is a URL on the same server; it may have a query.
-    /// Path segments are sent unescaped: escape them yourself.
-    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        RequestBuilder::new(self.clone(), method, path)
     }
 
     /// The server.
@@ -201,18 +193,6 @@ fn last_word(error: Error) -> Error {
     match error.disposition() {
         Disposition::Refresh => error.with_disposition(Disposition::Retry { after: None }),
         _ => error,
-    }
-}
-
-impl Call {
-    fn build(&self, bearer: &HeaderValue) -> HttpRequest {
-        let request = HttpRequest::new(self.method.clone(), self.url.clone(), Purpose::Call);
-        let mut request = request.with_body(self.body.clone().unwrap_or_default());
-        let headers = request.headers_mut();
-        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-        headers.extend(self.headers.clone());
-        headers.insert(AUTHORIZATION, bearer.clone());
-        request
     }
 }
 

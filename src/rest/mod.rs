@@ -1,6 +1,7 @@
 //! RingCentral's REST API, as far as events need it, and a client for any other call with the same
 //! rules.
 
+mod call;
 mod client;
 pub(crate) mod control;
 mod message;

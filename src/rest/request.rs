@@ -1,46 +1,18 @@
 //! The builder of a call.
 
-use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, Method};
 use serde::Serialize;
-use url::Url;
 
+use super::call::{Call, LONGEST, resolve};
 use super::client::Client;
 use super::response::Response;
 use crate::error::{Error, Result};
 use crate::http::budget::BudgetMode;
 use crate::http::retry::Idempotency;
-
-/// The maximum deadline of a call; longer ones could exceed the clock's range.
-pub(super) const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// A call, ready to be sent.
-pub(super) struct Call {
-    pub(super) method: Method,
-    pub(super) url: Url,
-    pub(super) headers: HeaderMap,
-    pub(super) body: Option<Bytes>,
-    pub(super) repeat: Idempotency,
-    pub(super) mode: BudgetMode,
-    pub(super) deadline: Duration,
-}
-
-impl Call {
-    pub(super) fn path(&self) -> &str {
-        self.url.path()
-    }
-}
-
-impl fmt::Debug for Call {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // No query, headers or body: any of them may carry a secret.
-        f.debug_struct("Call").field("method", &self.method).field("path", &self.path()).finish_non_exhaustive()
-    }
-}
 
 /// The builder of a call; from [`Client::request`].
 ///
@@ -52,8 +24,16 @@ pub struct RequestBuilder {
     call: Result<Call>,
 }
 
+impl Client {
+    /// Starts a call. `path` begins with `/` or is a URL on the same server; it may have a query.
+    /// Path segments are sent unescaped: escape them yourself.
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        RequestBuilder::new(self.clone(), method, path)
+    }
+}
+
 impl RequestBuilder {
-    pub(super) fn new(client: Client, method: Method, path: &str) -> Self {
+    fn new(client: Client, method: Method, path: &str) -> Self {
         let idempotent = matches!(method, Method::GET | Method::HEAD | Method::PUT | Method::DELETE | Method::OPTIONS);
         let call = resolve(client.server(), path).map(|url| Call {
             method,
@@ -165,18 +145,6 @@ impl RequestBuilder {
     }
 }
 
-/// The URL of `path` on `server`, never on another one.
-fn resolve(server: &Url, path: &str) -> Result<Url> {
-    let relative = path.starts_with('/');
-    let url = if relative { server.join(path) } else { Url::parse(path) };
-    let url = url.map_err(|error| Error::config("the path is neither a path nor a URL").with_source(error))?;
-    let anonymous = url.username().is_empty() && url.password().is_none();
-    if url.origin() != server.origin() || !anonymous {
-        return Err(Error::config("the path leads to another server; the access token stays here"));
-    }
-    Ok(url)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -185,33 +153,6 @@ mod tests {
 
     fn client() -> Client {
         Client::builder(StaticToken::new(AccessToken::new("t"))).server("https://api.example:8443").build().unwrap()
-    }
-
-    #[test]
-    fn a_path_never_leaves_the_server() {
-        let server = client().server().clone();
-        for (path, want) in [
-            ("/restapi/v1.0/x?a=b", "https://api.example:8443/restapi/v1.0/x?a=b"),
-            ("https://api.example:8443/y", "https://api.example:8443/y"),
-            ("HTTPS://API.EXAMPLE:8443/y", "https://api.example:8443/y"),
-        ] {
-            assert_eq!(resolve(&server, path).unwrap().as_str(), want);
-        }
-        for path in [
-            "",
-            "restapi",
-            "//evil.example/x",
-            "/\\evil.example/x",
-            "\\\\evil.example",
-            "https://evil.example:8443/x",
-            "https://api.example/x",
-            "http://api.example:8443/x",
-            "https://api.example:8443@evil.example/x",
-            "https://user@api.example:8443/x",
-            "file:///etc/passwd",
-        ] {
-            assert_eq!(resolve(&server, path).unwrap_err().kind(), ErrorKind::Config, "{path}");
-        }
     }
 
     #[tokio::test]

@@ -49,21 +49,10 @@ fn the_committed_picture_is_drawn_from_the_layers() {
     assert!(committed == picture::draw(), "run: cargo run -p shape -- picture > docs/architecture.svg");
 }
 
-/// Circles that are still there. Only ever shortened.
-const CIRCLES: [&str; 6] = [
-    "event event::catalog event::filter event::notification event::route event::subject event::unknown",
-    "transport::websocket transport::websocket::calls transport::websocket::client transport::websocket::link \
-     transport::websocket::reader transport::websocket::session transport::websocket::socket",
-    "agent::auth agent::auth::central agent::auth::cxone agent::auth::exchange agent::auth::user_hub",
-    "agent::builder agent::client agent::driver agent::session agent::stream",
-    "auth::builder auth::oauth",
-    "rest::client rest::request",
-];
-
 #[test]
-fn the_modules_form_no_circles_but_the_listed_ones() {
+fn no_modules_name_each_other_in_a_circle() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../src");
     let read = Crate::read(&root).expect("the sources of the root crate are readable");
     let found: Vec<String> = circles(&read.edges(), usize::MAX).into_iter().map(|group| group.join(" ")).collect();
-    assert_eq!(found, CIRCLES);
+    assert!(found.is_empty(), "run: cargo run -p shape -- circles\n{}", found.join("\n"));
 }

@@ -4,8 +4,9 @@ use async_trait::async_trait;
 use http::Method;
 use url::Url;
 
-use super::exchange::{Asking, Body, Exchange, Object};
-use super::{Granted, Keeper, Route, named};
+use super::exchange::{Asking, Body, Exchange, Granted, Object};
+use super::keeper::{Keeper, Route, provide};
+use super::urls::named;
 use crate::agent::builder::api_url;
 use crate::error::Result;
 use crate::secret::Secret;
@@ -31,6 +32,8 @@ pub struct CentralTokensBuilder {
     http1_only: bool,
     system: Option<System>,
 }
+
+provide!(CentralTokens);
 
 impl CentralTokens {
     /// `app` is `AppName@VendorName:BusinessUnitNumber`, as registered.

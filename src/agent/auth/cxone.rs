@@ -9,9 +9,9 @@ use serde_json::json;
 use serde_json::value::RawValue;
 use url::Url;
 
-use super::exchange::{Asking, Body, Exchange, Object};
-use super::user_hub::at;
-use super::{Granted, Keeper, Route, WELL_KNOWN, named, service_url};
+use super::exchange::{Asking, Body, Exchange, Granted, Object};
+use super::keeper::{Keeper, Route, provide};
+use super::urls::{WELL_KNOWN, at, named, service_url};
 use crate::agent::event::value::{Fields, text};
 use crate::error::{Disposition, Error, ErrorKind, Result};
 use crate::secret::Secret;
@@ -38,6 +38,8 @@ pub struct CxOneTokensBuilder {
     http1_only: bool,
     system: Option<System>,
 }
+
+provide!(CxOneTokens);
 
 impl CxOneTokens {
     /// The registered client's id and secret, and an access key.

@@ -8,11 +8,12 @@ use base64::engine::general_purpose::STANDARD;
 use http::Method;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use serde_json::value::RawValue;
+use tokio::time::Instant;
 use url::{Url, form_urlencoded};
 
 use super::super::answer;
 use super::super::event::value::{Fields, text};
-use super::{Granted, deadline};
+use crate::auth::AccessToken;
 use crate::error::{Disposition, Error, ErrorKind, Result};
 use crate::event::lenient::Lenient as _;
 use crate::http::{Answer, BoundedClient, HttpRequest, Purpose, Redirects, USER_AGENT};
@@ -24,6 +25,24 @@ const WITHIN: Duration = Duration::from_secs(7);
 const BODY_LIMIT: usize = 1024 * 1024;
 /// A token with a longer life is a fault: it would never be renewed.
 const MAX_LIFE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// A token with less time left counts as expired, as in the vendor's own program; for a token with a shorter life, a
+/// quarter of its life.
+const EARLY: Duration = Duration::from_secs(120);
+
+/// The result of a login or a renewal.
+#[derive(Clone, Debug)]
+pub(super) struct Granted {
+    pub(super) access: AccessToken,
+    pub(super) life: Option<Duration>,
+    pub(super) refresh: Option<Secret>,
+    /// The URL of renewals.
+    pub(super) refresh_at: Option<Url>,
+    /// The URL of sessions, if the answer named it.
+    pub(super) server: Option<Url>,
+    /// The tenant, if a token named it.
+    pub(super) tenant: Option<String>,
+}
 
 #[derive(Debug)]
 pub(super) struct Exchange {
@@ -62,7 +81,7 @@ impl Exchange {
     /// One exchange. A server that breaks its HTTP/2 streams is asked over HTTP/1.1 from then on: it offers HTTP/2 and
     /// resets its streams (found 7).
     async fn exchange(&self, request: &HttpRequest) -> Result<Answer> {
-        let deadline = deadline(WITHIN);
+        let deadline = Instant::now() + WITHIN;
         if !self.http1_only.load(Ordering::Relaxed) {
             match self.http.exchange(request.clone(), deadline).await {
                 Err(error) if is_broken_http2(&error) => {
@@ -117,6 +136,35 @@ impl Exchange {
             };
             Error::new(ErrorKind::Protocol, message).with_status(answer.status.as_u16())
         })
+    }
+}
+
+impl Granted {
+    pub(super) fn new(access: Secret, life: Option<Duration>) -> Self {
+        let token = AccessToken::new(access);
+        let access = match life {
+            Some(life) => token.with_expires_in(life),
+            None => token,
+        };
+        Self { access, life, refresh: None, refresh_at: None, server: None, tenant: None }
+    }
+
+    /// Fills the values that a renewal omitted from `former`.
+    pub(super) fn with_rest_of(mut self, former: &Self) -> Self {
+        self.refresh = self.refresh.or_else(|| former.refresh.clone());
+        self.refresh_at = self.refresh_at.or_else(|| former.refresh_at.clone());
+        self.server = self.server.or_else(|| former.server.clone());
+        self.tenant = self.tenant.or_else(|| former.tenant.clone());
+        self
+    }
+
+    pub(super) fn is_good(&self) -> bool {
+        let early = EARLY.min(self.life.unwrap_or(Duration::MAX) / 4);
+        self.access.expires_in().is_none_or(|left| left > early)
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.access.expires_in().is_some_and(|left| left.is_zero())
     }
 }
 

@@ -5,8 +5,9 @@ use http::Method;
 use serde_json::json;
 use url::Url;
 
-use super::exchange::{Asking, Body, Exchange};
-use super::{Granted, Keeper, Route, WELL_KNOWN, named, service_url};
+use super::exchange::{Asking, Body, Exchange, Granted};
+use super::keeper::{Keeper, Route, provide};
+use super::urls::{WELL_KNOWN, at, named, service_url};
 use crate::error::{Error, Result};
 use crate::secret::Secret;
 use crate::system::System;
@@ -29,6 +30,8 @@ pub struct AccessKeysBuilder {
     http1_only: bool,
     system: Option<System>,
 }
+
+provide!(AccessKeys);
 
 impl AccessKeys {
     /// `region` is the tenant's, such as `na1`.
@@ -88,12 +91,6 @@ impl UserHub {
     fn at(&self, path: &str) -> Result<Url> {
         at(&self.url, path)
     }
-}
-
-/// A path below a base.
-pub(super) fn at(base: &Url, path: &str) -> Result<Url> {
-    let text = format!("{}/{path}", base.as_str().trim_end_matches('/'));
-    Url::parse(&text).map_err(|error| Error::config("invalid URL of the service").with_source(error))
 }
 
 #[async_trait]

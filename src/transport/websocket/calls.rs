@@ -8,9 +8,9 @@ use async_trait::async_trait;
 use http::Method;
 use tokio::time::{Instant, timeout};
 
-use super::client;
 use super::event_buffer::Owner;
 use super::recovery::{audit_within, lease};
+use super::replies::{REPLY_WITHIN, answer, status_of};
 use super::session::{ActiveSubscription, SocketSession, in_time};
 use super::socket::Socket;
 use crate::control::{ControlPlane, CreateSubscription, Cursor, Deletion, SocketToken, SubscriptionInfo};
@@ -22,8 +22,6 @@ use crate::rest::control::of_create;
 use crate::system::System;
 
 const PATH: &str = "/restapi/v1.0/subscription";
-/// The deadline of a reply.
-pub(super) const REPLY_WITHIN: Duration = Duration::from_secs(30);
 /// A subscription's last call must leave time for another transport, and for another attempt.
 const DELETE_WITHIN: Duration = Duration::from_secs(2);
 /// How much longer than the service retains the session the lifecycle waits before it considers the subscription lost.
@@ -48,8 +46,8 @@ impl SocketSession {
         let sent_at = Instant::now();
         let outcome = match socket.request(method, path, body, deadline).await {
             Ok(reply) => {
-                permit.answered(method, path, client::status_of(&reply), &reply.headers);
-                client::answer(reply, sent_at, &socket.lock().secrets())
+                permit.answered(method, path, status_of(&reply), &reply.headers);
+                answer(reply, sent_at, &socket.lock().secrets())
             }
             Err(error) => {
                 permit.failed(&error);

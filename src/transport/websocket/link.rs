@@ -8,7 +8,8 @@ use tokio::time::{Instant, timeout_at};
 
 use super::event_buffer::EventBuffer;
 use super::session::{Reconnect, SocketSession};
-use super::socket::{Continued, Socket, State};
+use super::socket::Socket;
+use super::state::{Continued, State};
 use crate::control::{Cursor, DeliveryModeRequest};
 use crate::error::{Error, ErrorKind, Result};
 use crate::kind::TransportKind;

@@ -7,7 +7,7 @@
 //!
 //! - `session` makes connections and knows which subscription lives in which;
 //! - `calls` makes the subscription's calls over them, `link` reads them;
-//! - `socket` is one connection, `reader` the task that reads it;
+//! - `socket` is one connection, `reader` the task that reads it, `state` what both share;
 //! - `payload_shim` passes a connection's bytes to the WebSocket library;
 //! - `frame`, `liveness`, `recovery`, `event_buffer`, `ended`, `pacing` and `refusals` decide, without IO.
 
@@ -19,6 +19,7 @@ mod event_buffer;
 #[cfg(test)]
 mod fakes;
 mod frame;
+mod gateway;
 mod link;
 mod liveness;
 mod pacing;
@@ -26,8 +27,10 @@ mod payload_shim;
 mod reader;
 mod recovery;
 mod refusals;
+mod replies;
 mod session;
 mod socket;
+mod state;
 mod stats;
 #[cfg(test)]
 mod tests;
@@ -39,6 +42,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use self::dial::{Dial, HttpDialer};
+use self::gateway::{Gateway, Tuning};
 use self::link::Links;
 use self::liveness::Pace;
 use self::session::SocketSession;
@@ -49,26 +53,6 @@ use crate::http::RateBudget;
 
 pub use self::client::{SocketClient, SocketRequest};
 pub use self::stats::SocketStats;
-
-/// The settings of each connection.
-#[derive(Clone, Debug)]
-struct Tuning {
-    pace: Pace,
-    details_within: Duration,
-    dial_pause: Duration,
-    max_message: usize,
-    inbox_bytes: usize,
-}
-
-/// State that all subscriptions of a [`WebSocket`] share.
-#[derive(Debug)]
-struct Gateway {
-    dial: Arc<dyn Dial>,
-    tuning: Tuning,
-    audit_every: Duration,
-    /// For a control plane without a budget.
-    budget: RateBudget,
-}
 
 /// The WebSocket transport: one connection per subscription, to RingCentral's own gateway.
 ///

@@ -17,14 +17,15 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error as WsError, error::ProtocolError};
 
-use super::Tuning;
 use super::dial::Stream;
 use super::ended::{Cause, Ended};
 use super::frame::{self, Incoming, Reply, What};
+use super::gateway::Tuning;
 use super::liveness::{Due, Heard, Liveness};
 use super::payload_shim::PayloadShim;
 use super::recovery::Wsc;
-use super::socket::{CLOSE_WITHIN, Command, Shared};
+use super::replies;
+use super::state::{CLOSE_WITHIN, Command, Shared};
 use crate::control::ControlPlane;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -392,7 +393,7 @@ impl ReaderTask {
                 }
             }
             What::Error(reply) => {
-                let refusal = super::client::refusal(&reply, &self.shared.lock().secrets());
+                let refusal = replies::refusal(&reply, &self.shared.lock().secrets());
                 let code = refusal.code().map(Box::from);
                 if !self.answer(reply.id, || Err(refusal)) {
                     tracing::debug!(code = code.as_deref(), "the gateway complains of the connection");

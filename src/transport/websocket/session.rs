@@ -12,12 +12,12 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::dial::{self, Address};
 use super::ended::Ended;
+use super::gateway::Gateway;
 use super::pacing::Pacing;
-use super::recovery::{RecoveryState, Resumable, Wsc};
+use super::recovery::{self, RecoveryState, Resumable, Wsc};
 use super::refusals::Refusals;
 use super::socket::Socket;
 use super::stats::Counters;
-use super::{Gateway, recovery};
 use crate::control::{ControlPlane, SocketToken, SubscriptionInfo};
 use crate::error::{Disposition, Error, ErrorKind, Result};
 use crate::http::RateBudget;

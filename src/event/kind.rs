@@ -1,0 +1,115 @@
+//! The kinds of events.
+
+use std::fmt;
+
+use serde::{Serialize, Serializer};
+
+use super::table::event_table;
+
+macro_rules! permission {
+    (none) => {
+        ""
+    };
+    ($name:literal) => {
+        $name
+    };
+}
+
+macro_rules! gap {
+    (Complete) => {
+        "complete"
+    };
+    (StateOnly) => {
+        "state only"
+    };
+    (Partial) => {
+        "partial"
+    };
+    (Nothing) => {
+        "nothing"
+    };
+}
+
+macro_rules! flat {
+    () => {
+        false
+    };
+    (flat) => {
+        true
+    };
+}
+
+macro_rules! kinds {
+    ($(
+        $(#[doc = $doc:literal])+
+        $kind:ident($body:ty) $($flat:ident)? {
+            permission: $permission:tt,
+            gap: $gap:ident $source:literal,
+            $(
+                $scope:ident $ctor:ident($($arg:ident: $arg_ty:ty),*) $(/ $with:ident($query:ty))? = $template:literal;
+            )+
+        }
+    )+) => {
+        /// The kind of an event, with the names of the catalog.
+        ///
+        /// | Filter | Event, body | Permission | Recovery of missed events |
+        /// | --- | --- | --- | --- |
+        $($(
+            #[doc = concat!(
+                "| [`", $template, "`](super::EventFilter::", stringify!($ctor), ") | [`", stringify!($kind),
+                "`](super::Event::", stringify!($kind), "), [`", stringify!($body), "`](super::", stringify!($body),
+                ") | ", permission!($permission), " | ", gap!($gap), ": ", $source, " |"
+            )]
+        )+)+
+        /// | anything else | [`Unknown`](super::Event::Unknown), [`UnknownEvent`](super::UnknownEvent) | | nothing |
+        ///
+        /// `unverified` means that no public source states it, or that sources conflict.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[non_exhaustive]
+        pub enum EventKind {
+            $(
+                $(#[doc = $doc])+
+                $kind,
+            )+
+            /// Any other event.
+            Unknown,
+        }
+
+        impl EventKind {
+            /// The kind's name.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$kind => stringify!($kind),)+
+                    Self::Unknown => "Unknown",
+                }
+            }
+
+            /// Every kind, in the table's order, `Unknown` last.
+            pub fn all() -> impl Iterator<Item = Self> + Clone {
+                [$(Self::$kind,)+ Self::Unknown].into_iter()
+            }
+
+            /// Whether the fields are beside the envelope's instead of in a body.
+            pub(super) const fn is_flat(self) -> bool {
+                match self {
+                    $(Self::$kind => flat!($($flat)?),)+
+                    Self::Unknown => false,
+                }
+            }
+        }
+    };
+}
+event_table!(kinds);
+
+impl fmt::Display for EventKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Serialize for EventKind {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
