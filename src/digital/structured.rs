@@ -132,8 +132,8 @@ impl StructuredContent {
 
     /// A link with a title.
     #[must_use]
-    pub fn rich_link(url: impl Into<String>, title: impl Into<String>) -> Self {
-        let (url, title) = (Some(url.into()), Some(title.into()));
+    pub fn rich_link(title: impl Into<String>, url: impl Into<String>) -> Self {
+        let (title, url) = (Some(title.into()), Some(url.into()));
         Self { kind: Some(StructuredKind::RichLink), url, title, ..Self::default() }
     }
 

@@ -1,6 +1,7 @@
 //! Configures a subscription.
 
 use std::num::NonZeroUsize;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -169,7 +170,7 @@ impl SubscriptionBuilder {
     }
 
     /// Adds a transport to use when the one before it, in the given order, is refused or does not deliver for a minute
-    /// ([`fail_over`](Self::fail_over)): WebSocket, then PubNub, then [`Poll`](crate::transport::Poll), for example.
+    /// ([`fail_over_after`](Self::fail_over_after)): WebSocket, then PubNub, then [`Poll`](crate::transport::Poll), for example.
     ///
     /// The reader sees one stream. A change is a possible [`Gap`](crate::Delivery::Gap) with its end, which catch-up
     /// sources fill like any other; an event that both transports deliver arrives once. Duplicates are recognized by
@@ -182,12 +183,18 @@ impl SubscriptionBuilder {
         self
     }
 
-    /// When to change the transport, if [there are several](Self::fall_back_to): `after` it did not deliver for this
-    /// long (default 60 s: catch-up sources replace it meanwhile), and back to an earlier one after `back_after`
-    /// (default 10 min), twice as long after each vain attempt, up to 6 h. Both at least 1 s; more than a year counts
-    /// as a year.
-    pub fn fail_over(mut self, after: Duration, back_after: Duration) -> Self {
-        self.failover = failover::Terms { after, back_after };
+    /// How long a transport may deliver nothing before the next one replaces it, if [there are
+    /// several](Self::fall_back_to). Default 60 s: catch-up sources replace it meanwhile. At least 1 s; more than a
+    /// year counts as a year.
+    pub fn fail_over_after(mut self, down: Duration) -> Self {
+        self.failover.after = down;
+        self
+    }
+
+    /// After how long in use of a later transport an earlier one is tried again; twice as long after each vain attempt,
+    /// up to 6 h. Default 10 min; at least 1 s; more than a year counts as a year.
+    pub fn return_after(mut self, used: Duration) -> Self {
+        self.failover.back_after = used;
         self
     }
 
@@ -335,12 +342,12 @@ impl SubscriptionBuilder {
         self
     }
 
-    /// How often catch-up sources are polled when nothing is pushed, or during a long outage of push: every `least`
-    /// after an event was found, and then less and less often, up to every `most`. Default 10 s and 30 s, which keep
-    /// one source well within each of the service's rate groups; at least 1 s. A poll that exceeds the rate of the user
-    /// and app waits.
-    pub fn poll_every(mut self, least: Duration, most: Duration) -> Self {
-        self.pace.poll_every = (least, most);
+    /// How often catch-up sources are polled when nothing is pushed, or during a long outage of push: at the start
+    /// of the range after an event was found, and then less and less often, up to its end. Default 10 s to 30 s, which
+    /// keeps one source well within each of the service's rate groups; at least 1 s. A poll that exceeds the rate of the
+    /// user and app waits.
+    pub fn poll_every(mut self, range: RangeInclusive<Duration>) -> Self {
+        self.pace.poll_every = range.into_inner();
         self
     }
 

@@ -232,7 +232,12 @@ async fn what_the_last_poll_of_a_source_may_not_have_found_yet_is_inside_a_gap()
         let two = Two::new();
         two.source.settles_after(secs(180));
         let clock = paused_wall();
-        let builder = two.builder().clock(clock.clone()).fail_over(secs(60), secs(3000)).fall_back_to(Poll::new());
+        let builder = two
+            .builder()
+            .clock(clock.clone())
+            .fail_over_after(secs(60))
+            .return_after(secs(3000))
+            .fall_back_to(Poll::new());
         let mut subscription = builder.start().await.unwrap();
         two.world.up(&subscription, 1).await;
         let cutting = cut(&two.world.transport);
@@ -344,7 +349,7 @@ async fn a_late_creation_of_a_former_transport_is_deleted() {
     for script in [Script::Slow(secs(50)), Script::Late(secs(50))] {
         let two = Two::new();
         two.world.control.script("create", script);
-        let builder = two.builder().fail_over(secs(20), secs(600)).fall_back_to(Poll::new());
+        let builder = two.builder().fail_over_after(secs(20)).return_after(secs(600)).fall_back_to(Poll::new());
         let subscription = builder.start().await.unwrap();
         assert_eq!(subscription.status().current().transport, TransportKind::Poll);
         sleep(secs(40)).await;

@@ -196,9 +196,9 @@ async fn no_setting_of_a_subscription_panics_or_leaves_it_behind() {
     let most = NonZeroUsize::MAX;
     assert_eq!(most.get(), usize::MAX);
     let settings: [(&str, Set); 22] = [
-        ("fail_over max", |it| it.fail_over(Duration::MAX, Duration::MAX)),
-        ("fail_over max, 1", |it| it.fail_over(secs(1), Duration::MAX)),
-        ("fail_over 0", |it| it.fail_over(Duration::ZERO, Duration::ZERO)),
+        ("fail_over_after max", |it| it.fail_over_after(Duration::MAX)),
+        ("return_after max", |it| it.fail_over_after(secs(1)).return_after(Duration::MAX)),
+        ("fail_over_after 0", |it| it.fail_over_after(Duration::ZERO).return_after(Duration::ZERO)),
         ("expires_in max", |it| it.expires_in(Duration::MAX)),
         ("expires_in 0", |it| it.expires_in(Duration::ZERO)),
         ("buffer max", |it| it.buffer(NonZeroUsize::MAX)),
@@ -214,8 +214,8 @@ async fn no_setting_of_a_subscription_panics_or_leaves_it_behind() {
         ("close_within 0", |it| it.close_within(Duration::ZERO)),
         ("poll_after max", |it| it.poll_after(Duration::MAX)),
         ("poll_after 0", |it| it.poll_after(Duration::ZERO)),
-        ("poll_every max", |it| it.poll_every(Duration::MAX, Duration::MAX)),
-        ("poll_every 0", |it| it.poll_every(Duration::ZERO, Duration::ZERO)),
+        ("poll_every max", |it| it.poll_every(Duration::MAX..=Duration::MAX)),
+        ("poll_every 0", |it| it.poll_every(Duration::ZERO..=Duration::ZERO)),
         ("backoff max", |it| it.backoff(crate::policy::BackoffPolicy::new().base(Duration::MAX).cap(Duration::MAX))),
         ("renewal max", |it| {
             it.renewal(crate::policy::RenewalPolicy::default().min_lead(Duration::MAX).max_lead(Duration::MAX))

@@ -34,7 +34,7 @@ async fn events_after_the_start_arrive_and_none_from_before() {
 #[tokio::test(start_paused = true)]
 async fn the_interval_is_as_set_and_a_poll_can_be_had_at_once() {
     let (world, source) = (World::new(), FakeSource::default());
-    let every = polled(&world, &source).poll_every(secs(100), secs(400));
+    let every = polled(&world, &source).poll_every(secs(100)..=secs(400));
     let mut subscription = every.start().await.unwrap();
     sleep(secs(4000)).await;
     let polls = source.calls().len();
@@ -45,7 +45,7 @@ async fn the_interval_is_as_set_and_a_poll_can_be_had_at_once() {
     assert_eq!(next_sms(&mut subscription).await, (Origin::CatchUp, 1));
     assert!(asked.elapsed() < secs(1), "{:?}", asked.elapsed());
     for (least, most) in [(0, 10), (20, 10), (10, 100_000)] {
-        let error = polled(&world, &source).poll_every(secs(least), secs(most)).start().await.unwrap_err();
+        let error = polled(&world, &source).poll_every(secs(least)..=secs(most)).start().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Config);
     }
 }

@@ -295,7 +295,7 @@ fn structured_messages_are_validated() {
     let long = |count: usize| "x".repeat(count);
     let choices = |count: usize| StructuredContent::select((0..count).map(|_| StructuredItem::choice("a")));
     let buttons = |count: usize| (0..count).map(|_| StructuredItem::reply("a")).collect::<Vec<_>>();
-    let link = |url: &str| StructuredContent::rich_link(url, "Example");
+    let link = |url: &str| StructuredContent::rich_link("Example", url);
     let card = |button: StructuredItem| StructuredContent::template("Order 7", [button]);
     let carousel = |cards: usize, count: usize| {
         StructuredContent::carousel((0..cards).map(|_| StructuredItem::card("A", buttons(count))))
@@ -314,7 +314,7 @@ fn structured_messages_are_validated() {
         ("another scheme", link("github://a")),
         ("no URL", link("")),
         ("a long URL", link(&format!("https://example.com/{}", long(2048)))),
-        ("no title", StructuredContent::rich_link("https://example.com", "")),
+        ("no title", StructuredContent::rich_link("", "https://example.com")),
         ("a long title", StructuredContent::template(long(351), [])),
         ("five buttons", StructuredContent::template("a", buttons(5))),
         ("a button that is neither", std::mem::take(&mut untyped)),

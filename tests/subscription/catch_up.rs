@@ -175,7 +175,7 @@ async fn no_rate_group_is_exceeded_while_polling_replaces_push() {
         EventFilter::account_presence(),
     ];
     let second = Duration::from_secs(1);
-    let builder = app.subscribe(filters).transport(Poll::new()).poll_every(second, second);
+    let builder = app.subscribe(filters).transport(Poll::new()).poll_every(second..=second);
     let mut subscription = soon(builder.catch_up_all(catch_up::standard(&app)).start()).await.unwrap();
     for n in 1..=6 {
         sandbox.trigger(&sms(n));
@@ -205,7 +205,7 @@ async fn a_polled_state_is_delivered_when_it_changes() {
     let sandbox = quick().start().await.unwrap();
     let app = client(&sandbox);
     let second = Duration::from_secs(1);
-    let builder = app.subscribe([EventFilter::presence()]).transport(Poll::new()).poll_every(second, second);
+    let builder = app.subscribe([EventFilter::presence()]).transport(Poll::new()).poll_every(second..=second);
     let mut subscription = soon(builder.catch_up_all(catch_up::standard(&app)).start()).await.unwrap();
     let Delivery::Gap(gap) = next(&mut subscription).await else { panic!("what polls leave out") };
     assert_eq!((gap.cause, gap.until), (GapCause::PolledInPart, None));

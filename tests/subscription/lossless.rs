@@ -180,10 +180,10 @@ impl Over {
         match self {
             Self::PubNub => builder.transport(pubnub()),
             Self::WebSocket => builder.transport(websocket()),
-            Self::Poll => builder.transport(Poll::new()).poll_every(SECOND, SECOND),
+            Self::Poll => builder.transport(Poll::new()).poll_every(SECOND..=SECOND),
             Self::All => {
                 let all = builder.transport(websocket()).fall_back_to(pubnub()).fall_back_to(Poll::new());
-                all.fail_over(SECOND, SECOND * 2).poll_every(SECOND, SECOND)
+                all.fail_over_after(SECOND).return_after(SECOND * 2).poll_every(SECOND..=SECOND)
             }
         }
     }

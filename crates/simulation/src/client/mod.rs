@@ -304,7 +304,7 @@ fn build(schedule: &Schedule, client: &Client) -> ringcentral_events::Result<rin
     let mut builder = client.subscribe(filters).shared_transport(first).queue_bytes(queue);
     if schedule.mode == Mode::FailOver {
         let (after, back) = (Duration::from_secs(15), Duration::from_secs(30));
-        builder = builder.fall_back_to(pubnub()?).fall_back_to(Poll::new()).fail_over(after, back);
+        builder = builder.fall_back_to(pubnub()?).fall_back_to(Poll::new()).fail_over_after(after).return_after(back);
     }
     if schedule.catch_up {
         builder = builder.catch_up_all(catch_up::standard(client));
