@@ -125,6 +125,7 @@
 #[cfg(feature = "agent")]
 pub mod agent;
 pub mod auth;
+mod batches;
 pub mod catch_up;
 mod clock;
 pub mod codec;

@@ -5,17 +5,16 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc;
-
 use super::answer::{self, Batch, Unread, session_exists};
-use super::backlog::{Backlog, QueuedBatch};
 use super::delivery::{AgentDelivery, EndReason, SessionEnded};
 use super::desk::Roster;
 use super::event::{AgentEvent, AgentNotification, AgentOrigin, RemoteEnd};
 use super::machine::{self, Answer, Doubt, EndSeen, Machine, Next, Outcome, Report, SessionOrigin};
 use super::proven::{Made, Proven};
+use super::queued_batch::QueuedBatch;
 use super::shared::{AgentCursor, Shared, StreamStart};
 use crate::auth::AccessToken;
+use crate::batches::Sender;
 use crate::delivery::{Gap, Resumed, Undecodable};
 use crate::error::{Disposition, Error, ErrorKind, Result};
 use crate::status::Phase;
@@ -33,8 +32,7 @@ pub(crate) struct Driver {
     discarded: bool,
     batches: u64,
     roster: Roster,
-    backlog: Arc<Backlog>,
-    out: mpsc::UnboundedSender<QueuedBatch>,
+    out: Sender<QueuedBatch>,
     refused: Option<AccessToken>,
     /// Where a gap begins.
     proven: Proven,
@@ -43,12 +41,7 @@ pub(crate) struct Driver {
 }
 
 impl Driver {
-    pub(crate) fn new(
-        shared: Arc<Shared>,
-        start: &StreamStart,
-        backlog: Arc<Backlog>,
-        out: mpsc::UnboundedSender<QueuedBatch>,
-    ) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, start: &StreamStart, out: Sender<QueuedBatch>) -> Self {
         Self {
             machine: Machine::new(shared.settings.rules, start.origin, start.doubt),
             cursor: start.cursor.clone(),
@@ -56,7 +49,6 @@ impl Driver {
             discarded: start.discarded,
             batches: 0,
             roster: start.roster.clone(),
-            backlog,
             out,
             refused: None,
             proven: start.proven.clone(),
@@ -88,10 +80,10 @@ impl Driver {
     }
 
     async fn poll(&mut self, ask: Duration) {
-        let limit = self.shared.settings.queue_bytes;
-        if self.backlog.is_over(limit) {
+        if !self.out.has_room(0) {
+            let limit = self.shared.settings.queue_bytes;
             tracing::warn!(limit, "the reader is slow: polling is paused, and the session may end meanwhile");
-            self.backlog.room(limit).await;
+            self.out.room().await;
         }
         let within = ask.saturating_add(self.shared.settings.margin);
         let token = match self.shared.api.token(within).await {
@@ -362,7 +354,6 @@ impl Driver {
         if items.is_empty() && after.is_none() {
             return;
         }
-        let weight = bytes + BATCH_OVERHEAD;
         // The position moves together with the delivery: if the stream is dropped in between, the next one polls for
         // the same events again.
         let mut start = self.shared.stream_start();
@@ -373,9 +364,8 @@ impl Driver {
             (start.cursor, start.origin, start.doubt) = (after.clone(), SessionOrigin::Continued, self.machine.doubt());
         }
         start.proven = self.proven.clone();
-        self.backlog.add(weight);
         // The lock is held, so the reader exists; its drop empties the channel.
-        let _ = self.out.send(QueuedBatch { items, after, proven: self.proven.clone(), weight });
+        self.out.send(QueuedBatch { items, after, proven: self.proven.clone() }, bytes + BATCH_OVERHEAD);
     }
 
     fn tell_status(&self) {
@@ -474,6 +464,7 @@ mod tests {
     use super::*;
     use crate::agent::AgentSession;
     use crate::auth::StaticToken;
+    use crate::batches;
 
     #[tokio::test]
     async fn unread_events_of_a_dropped_stream_do_not_move_the_next_ones_start() {
@@ -502,11 +493,11 @@ mod tests {
             headers: http::HeaderMap::new(),
             body: format!(r#"{{"sessionId":"{id}","events":[{{"Type":"Mute"}}]}}"#).into(),
         };
-        let (sender, mut batches) = mpsc::unbounded_channel();
-        let mut driver = Driver::new(shared.clone(), &shared.stream_start(), Arc::default(), sender);
+        let (sender, mut batches) = batches::channel(1 << 20);
+        let mut driver = Driver::new(shared.clone(), &shared.stream_start(), sender);
         driver.batch(&answer("S1"), Duration::ZERO);
         assert_eq!(session.newest_cursor().expose(), "S1");
-        assert_eq!(batches.try_recv().unwrap().items.len(), 1);
+        assert_eq!(batches.try_recv().unwrap().0.items.len(), 1);
         shared.stream_start().stream += 1;
         driver.batch(&answer("S2"), Duration::ZERO);
         assert_eq!(session.newest_cursor().expose(), "S1");
@@ -585,13 +576,13 @@ mod tests {
     /// The gaps of four polls, as cause and beginning.
     async fn gaps(session: &AgentSession) -> Vec<(crate::delivery::GapCause, Option<SystemTime>)> {
         let shared = session.shared();
-        let (sender, mut batches) = mpsc::unbounded_channel();
-        let mut driver = Driver::new(shared.clone(), &shared.stream_start(), Arc::default(), sender);
+        let (sender, mut batches) = batches::channel(1 << 20);
+        let mut driver = Driver::new(shared.clone(), &shared.stream_start(), sender);
         for _ in 0..4 {
             driver.poll(Duration::from_secs(60)).await;
         }
         let mut gaps = Vec::new();
-        while let Ok(queued) = batches.try_recv() {
+        while let Ok((queued, _)) = batches.try_recv() {
             gaps.extend(queued.items.into_iter().filter_map(|item| match item {
                 Ok(AgentDelivery::Gap(gap)) => Some((gap.cause, gap.since)),
                 _ => None,
@@ -700,13 +691,13 @@ mod tests {
             }
             let session = session(polls);
             let shared = session.shared();
-            let (sender, mut batches) = mpsc::unbounded_channel();
-            let mut driver = Driver::new(shared.clone(), &shared.stream_start(), Arc::default(), sender);
+            let (sender, mut batches) = batches::channel(1 << 20);
+            let mut driver = Driver::new(shared.clone(), &shared.stream_start(), sender);
             for _ in 0..4 {
                 driver.poll(Duration::from_secs(60)).await;
             }
             let mut times = Vec::new();
-            while let Ok(queued) = batches.try_recv() {
+            while let Ok((queued, _)) = batches.try_recv() {
                 times.extend(queued.items.into_iter().filter_map(|item| match item {
                     Ok(AgentDelivery::Gap(gap)) => gap.since,
                     Ok(AgentDelivery::Resumed(resumed)) => Some(resumed.at),

@@ -45,7 +45,6 @@
 
 mod answer;
 pub mod auth;
-mod backlog;
 mod builder;
 mod client;
 mod delivery;
@@ -54,6 +53,7 @@ mod driver;
 mod event;
 mod machine;
 mod proven;
+mod queued_batch;
 mod session;
 mod shared;
 #[cfg(test)]

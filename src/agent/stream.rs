@@ -8,15 +8,15 @@ use std::task::{Context, Poll};
 
 use futures_core::Stream;
 use futures_core::stream::FusedStream;
-use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
-use super::backlog::{Backlog, QueuedBatch};
 use super::delivery::AgentDelivery;
 use super::driver::Driver;
 use super::machine::{Doubt, SessionOrigin};
 use super::proven::Proven;
+use super::queued_batch::QueuedBatch;
 use super::shared::{AgentCursor, AgentStatus, Shared};
+use crate::batches::{self, Batches, Counted};
 use crate::error::{Error, ErrorKind, Result};
 use crate::status::{Phase, StatusWatch};
 
@@ -31,11 +31,10 @@ use crate::status::{Phase, StatusWatch};
 #[must_use = "a dropped stream stops polling"]
 pub struct AgentEvents {
     shared: Arc<Shared>,
-    batches: mpsc::UnboundedReceiver<QueuedBatch>,
-    backlog: Arc<Backlog>,
+    batches: Batches<QueuedBatch>,
     task: AbortHandle,
     /// The unread rest of the newest batch.
-    open: Option<QueuedBatch>,
+    open: Option<(QueuedBatch, Counted)>,
     /// The position after everything that was read.
     read: AgentCursor,
     /// What is proven by that.
@@ -47,18 +46,17 @@ impl AgentEvents {
     pub(crate) fn open(shared: Arc<Shared>) -> Result<Self> {
         let runtime = tokio::runtime::Handle::try_current()
             .map_err(|error| Error::config("polls need a tokio runtime").with_source(error))?;
-        // Bounded by the backlog's bytes: while they exceed the limit, there is no poll.
-        let (sender, batches) = mpsc::unbounded_channel();
-        let backlog = Arc::new(Backlog::default());
+        // While they have no room, there is no poll.
+        let (sender, batches) = batches::channel(shared.settings.queue_bytes);
         let (driver, read, read_proven) = {
             let mut start = shared.stream_start();
             start.stream += 1;
-            let driver = Driver::new(shared.clone(), &start, backlog.clone(), sender);
+            let driver = Driver::new(shared.clone(), &start, sender);
             start.discarded = false;
             (driver, start.cursor.clone(), start.proven.clone())
         };
         let task = runtime.spawn(driver.run()).abort_handle();
-        Ok(Self { shared, batches, backlog, task, open: None, read, read_proven, over: false })
+        Ok(Self { shared, batches, task, open: None, read, read_proven, over: false })
     }
 
     /// The position to continue from after a restart: it covers the batches that were read to their end and no delivery
@@ -79,7 +77,7 @@ impl AgentEvents {
     }
 
     fn next_open(&mut self) -> Option<Result<AgentDelivery>> {
-        let queued = self.open.as_mut()?;
+        let (queued, _) = self.open.as_mut()?;
         let item = queued.items.pop_front();
         if let Some(Ok(delivery)) = &item {
             self.shared.stream_start().roster.note(delivery);
@@ -89,7 +87,6 @@ impl AgentEvents {
                 self.read = after;
             }
             self.read_proven = std::mem::take(&mut queued.proven);
-            self.backlog.take(queued.weight);
             self.open = None;
         }
         item
@@ -136,9 +133,9 @@ impl Drop for AgentEvents {
             // From here on the task moves no position, in any state.
             let mut start = self.shared.stream_start();
             start.stream += 1;
-            let mut unread = self.open.as_ref().is_some_and(QueuedBatch::holds_events);
+            let mut unread = self.open.as_ref().is_some_and(|(queued, _)| queued.holds_events());
             let mut waits = self.open.is_some();
-            while let Ok(queued) = self.batches.try_recv() {
+            while let Ok((queued, _)) = self.batches.try_recv() {
                 unread |= queued.holds_events();
                 waits = true;
             }

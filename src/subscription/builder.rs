@@ -21,6 +21,7 @@ use super::setup::{Route, Setup};
 use super::stream::{Acks, Subscription};
 use super::{failover, polled};
 use crate::auth::StoreLock;
+use crate::batches;
 use crate::catch_up::CatchUp;
 use crate::clock::Clock;
 use crate::control::ControlPlane;
@@ -34,6 +35,8 @@ use crate::status::{Status, StatusWatch};
 use crate::system::System;
 use crate::transport::{Transport, TransportBinding};
 
+/// How many bytes of decoded deliveries may wait for the reader, as they arrived.
+const DECODED_BYTES: usize = 256 << 10;
 /// Commands are answered at once, so that no more than a few wait.
 const COMMANDS: usize = 8;
 /// The time between two audits of the subscription: a silent loss is noticed within a minute, including the answer. 1.3
@@ -221,7 +224,8 @@ impl SubscriptionBuilder {
     }
 
     /// How many decoded deliveries may wait for the reader. Default 256: small, since undecoded events wait before
-    /// that. At most 65 536.
+    /// that. At most 65 536. Deliveries that arrive together are one batch, for which the reader's task wakes up once.
+    /// Of large ones fewer wait: 256 KiB and one more, in bytes as they arrived.
     pub fn buffer(mut self, deliveries: NonZeroUsize) -> Self {
         self.buffer = deliveries.min(Self::LARGEST_BUFFER);
         self
@@ -421,7 +425,6 @@ impl SubscriptionBuilder {
     }
 
     fn launch(mut self) -> Result<(Subscription, oneshot::Receiver<Result<()>>)> {
-        let buffer = self.buffer.get();
         let followed = self.status.take();
         let read = self.resume.as_ref().map(Progress::after).unwrap_or_default();
         let acks = self.checkpoint.clone().map(|store| (Keeper::new(store, read.clone()), self.ack));
@@ -432,7 +435,7 @@ impl SubscriptionBuilder {
         let caller = bindings.iter().find_map(|(binding, _)| binding.as_ref()?.caller.clone());
         let setup = self.check(bindings)?;
         let transport = setup.transport.kind();
-        let (out, items) = mpsc::channel(buffer);
+        let (out, batches) = batches::channel(DECODED_BYTES);
         let (commands_in, commands) = mpsc::channel(COMMANDS);
         let (shutdown, shutdown_out) = watch::channel(None::<Shutdown>);
         let status_in = followed.unwrap_or_else(|| watch::Sender::new(Status::starting(transport)));
@@ -452,7 +455,7 @@ impl SubscriptionBuilder {
         // Made before the wait, so that dropping the wait drops it, which ends the task.
         let handle = SubscriptionHandle::new(commands_in, StatusWatch::new(status)).with_caller(caller);
         let acks = acks.map(|(keeper, mode)| Acks::new(keeper, mode, claim));
-        let subscription = Subscription::new(items, shutdown, handle, read, acks);
+        let subscription = Subscription::new(batches, shutdown, handle, read, acks);
         Ok((subscription, started))
     }
 
@@ -521,6 +524,7 @@ impl SubscriptionBuilder {
             expires_in: self.expires_in.map(|lifetime| lifetime.as_secs()),
             settings: self.settings,
             queue_bytes: self.queue_bytes,
+            item_bytes: DECODED_BYTES.div_ceil(self.buffer.get()),
             dedup_window: self.dedup_window,
             adopt: self.adopt,
             resume: self.resume,

@@ -20,6 +20,7 @@ use crate::event::{EventFilter, Origin};
 use crate::status::Phase;
 use crate::subscription::cleanup::END_WITHIN;
 use crate::subscription::continuity::Loss;
+use crate::subscription::ports::StreamItem;
 use crate::subscription::resume::{Mark, ResumeToken};
 use crate::transport::{Coverage, Frame, PossibleLoss};
 
@@ -936,6 +937,40 @@ async fn found_6_13_a_link_that_ends_while_the_queue_is_full_is_noticed() {
     sleep(secs(8)).await;
     assert_eq!(world.transport.count(), 2, "another link was opened");
     subscription.close().await;
+}
+
+/// How many deliveries each batch has that waits for the reader.
+async fn batches(subscription: &mut Subscription) -> Vec<usize> {
+    let mut sizes = Vec::new();
+    loop {
+        settle().await;
+        let Ok((batch, _)) = subscription.batches.try_recv() else { return sizes };
+        sizes.push(batch.iter().filter(|handed| matches!(handed, StreamItem::Delivery { .. })).count());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_arrives_together_is_one_batch_bounded_by_count_and_bytes() {
+    let event = |n: u64, bytes: usize| {
+        let body = serde_json::json!({"extensionId": 2, "text": "x".repeat(bytes)});
+        serde_json::json!({"uuid": n.to_string(), "event": MESSAGES, "body": body}).to_string()
+    };
+    for (buffer, bytes, sizes) in [
+        (256, 1, vec![100]),
+        (30, 1, vec![30, 30, 30, 10]),
+        (1, 1, vec![1; 100]),
+        (256, 64 << 10, vec![4; 25]),
+        (256, 1 << 20, vec![1; 100]),
+    ] {
+        let world = World::new();
+        let buffer = NonZeroUsize::new(buffer).unwrap();
+        let mut subscription = world.builder().buffer(buffer).queue_bytes(1 << 30).start().await.unwrap();
+        world.up(&subscription, 1).await;
+        assert_eq!(batches(&mut subscription).await.iter().sum::<usize>(), 0, "only the first position waits");
+        world.transport.batch(1, (0..100).map(|n| event(n, bytes)).collect(), None);
+        let got = batches(&mut subscription).await;
+        assert_eq!(got.into_iter().filter(|size| *size > 0).collect::<Vec<_>>(), sizes, "{buffer} {bytes}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -34,6 +34,26 @@ pub(super) enum Item {
     Position { source: &'static str, position: SourcePosition },
 }
 
+impl Item {
+    /// The bytes that it takes in the queue.
+    pub(super) fn weight(&self) -> usize {
+        match self {
+            Self::Frame { frame, .. } => frame.weight(),
+            Self::Found { found, .. } => found.notification.get().len() + MARKER_WEIGHT,
+            Self::Marker(delivery) => marker_weight(delivery),
+            Self::End { resumed, continues } => {
+                let texts = resumed.unrecovered.iter().map(|open| text_weight(&open.filter)).sum::<usize>();
+                MARKER_WEIGHT + texts + continues.as_ref().map_or(0, gap_weight)
+            }
+            Self::Mark(_) | Self::Position { .. } => 0,
+        }
+    }
+
+    fn found_weight(&self) -> usize {
+        if matches!(self, Self::Found { .. }) { self.weight() } else { 0 }
+    }
+}
+
 /// What is lost with items that the reader does not get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Discarded {
@@ -159,7 +179,7 @@ impl Queue {
 
     /// Inserts an item before all waiting ones.
     pub(super) fn push_first(&mut self, item: Item) {
-        self.bytes += weight(&item);
+        self.bytes += item.weight();
         self.slots.push_front(Slot::Item(item));
     }
 
@@ -182,12 +202,12 @@ impl Queue {
             Slot::Overflow { .. } => None,
         });
         let Some(item) = end else { return false };
-        let before = weight(item);
+        let before = item.weight();
         if let Item::End { resumed, .. } = item {
             add(&mut resumed.unrecovered, open.to_vec(), |open| &open.filter);
             resumed.complete &= resumed.unrecovered.is_empty();
         }
-        self.bytes = self.bytes - before + weight(item);
+        self.bytes = self.bytes - before + item.weight();
         true
     }
 
@@ -197,7 +217,7 @@ impl Queue {
             Slot::Hole { items, open: true } => Some(items),
             Slot::Hole { .. } | Slot::Item(_) | Slot::Overflow { .. } => None,
         });
-        let (bytes, found_bytes) = (weight(&item), found_weight(&item));
+        let (bytes, found_bytes) = (item.weight(), item.found_weight());
         match (hole, item) {
             (Some(items), item) => items.push_back(item),
             (None, Item::Marker(delivery)) => return self.push_marker(delivery),
@@ -275,9 +295,9 @@ impl Queue {
     /// Changes the item in a slot, and its weight.
     fn reweigh(&mut self, at: usize, change: impl FnOnce(&mut Item)) {
         if let Some(Slot::Item(item)) = self.slots.get_mut(at) {
-            self.bytes -= weight(item);
+            self.bytes -= item.weight();
             change(item);
-            self.bytes += weight(item);
+            self.bytes += item.weight();
         }
     }
 
@@ -340,7 +360,7 @@ impl Queue {
     pub(super) fn push_end(&mut self, resumed: Resumed, continues: Option<Gap>) {
         if !self.fold(&resumed, continues.as_ref()) {
             let item = Item::End { resumed, continues };
-            self.bytes += weight(&item);
+            self.bytes += item.weight();
             self.slots.push_back(Slot::Item(item));
         }
     }
@@ -404,7 +424,7 @@ impl Queue {
         // The newest comes first, so that the others stay where they are.
         for at in ended {
             if let Some(Slot::Item(item)) = self.slots.remove(*at) {
-                self.bytes -= weight(&item);
+                self.bytes -= item.weight();
             }
         }
         true
@@ -468,14 +488,14 @@ impl Queue {
             if done {
                 self.slots.pop_front();
             }
-            self.bytes -= item.as_ref().map_or(0, weight);
-            self.found_bytes -= item.as_ref().map_or(0, found_weight);
+            self.bytes -= item.as_ref().map_or(0, Item::weight);
+            self.found_bytes -= item.as_ref().map_or(0, Item::found_weight);
             return item;
         }
         match self.slots.pop_front()? {
             Slot::Item(item) => {
-                self.bytes -= weight(&item);
-                self.found_bytes -= found_weight(&item);
+                self.bytes -= item.weight();
+                self.found_bytes -= item.found_weight();
                 Some(item)
             }
             Slot::Hole { .. } => None,
@@ -509,23 +529,6 @@ fn add<T>(to: &mut Vec<T>, more: Vec<T>, name: impl Fn(&T) -> &String) {
         if !to.iter().any(|known| name(known) == name(&item)) {
             to.push(item);
         }
-    }
-}
-
-fn found_weight(item: &Item) -> usize {
-    if matches!(item, Item::Found { .. }) { weight(item) } else { 0 }
-}
-
-fn weight(item: &Item) -> usize {
-    match item {
-        Item::Frame { frame, .. } => frame.weight(),
-        Item::Found { found, .. } => found.notification.get().len() + MARKER_WEIGHT,
-        Item::Marker(delivery) => marker_weight(delivery),
-        Item::End { resumed, continues } => {
-            let texts = resumed.unrecovered.iter().map(|open| text_weight(&open.filter)).sum::<usize>();
-            MARKER_WEIGHT + texts + continues.as_ref().map_or(0, gap_weight)
-        }
-        Item::Mark(_) | Item::Position { .. } => 0,
     }
 }
 

@@ -34,6 +34,8 @@ pub(super) struct Setup {
     pub(super) expires_in: Option<u64>,
     pub(super) settings: Settings,
     pub(super) queue_bytes: usize,
+    /// What an item for the reader costs at least, of the bytes that may wait for it decoded.
+    pub(super) item_bytes: usize,
     pub(super) dedup_window: (usize, Duration),
     pub(super) adopt: Option<SubscriptionId>,
     pub(super) resume: Option<ResumeToken>,

@@ -1,6 +1,5 @@
 //! The stream of a subscription, and what its reader has acknowledged.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,10 +12,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::checkpoint::{AckMode, Keeper};
 use super::ending::Shutdown;
 use super::handle::{ShutdownHandle, SubscriptionHandle};
-use super::ports::StreamItem;
+use super::ports::{Batch, StreamItem};
 use super::progress::{Progress, Step};
 use super::resume::ResumeToken;
 use crate::auth::StoreLock;
+use crate::batches::{Batches, Counted};
 use crate::delivery::Delivery;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Notification;
@@ -38,15 +38,16 @@ use crate::status::{Phase, StatusWatch};
 /// [`close`](Self::close) waits for that.
 #[must_use = "dropping a subscription deletes it"]
 pub struct Subscription {
-    items: mpsc::Receiver<StreamItem>,
+    pub(super) batches: Batches<Batch>,
+    /// The unread rest of the last batch.
+    batch: Batch,
+    counted: Option<Counted>,
     shutdown: watch::Sender<Option<Shutdown>>,
     handle: SubscriptionHandle,
     /// What the stream has yielded.
     read: Progress,
     /// The store of that position.
     acks: Option<Acks>,
-    /// Items that were taken from `items` to find the first mark; they come first.
-    ahead: VecDeque<StreamItem>,
     ended: Ended,
 }
 
@@ -115,13 +116,13 @@ enum Ended {
 
 impl Subscription {
     pub(super) fn new(
-        items: mpsc::Receiver<StreamItem>,
+        batches: Batches<Batch>,
         shutdown: watch::Sender<Option<Shutdown>>,
         handle: SubscriptionHandle,
         read: Progress,
         acks: Option<Acks>,
     ) -> Self {
-        Self { items, shutdown, handle, read, acks, ahead: VecDeque::new(), ended: Ended::No }
+        Self { batches, batch: Batch::new(), counted: None, shutdown, handle, read, acks, ended: Ended::No }
     }
 
     /// Whether it has a checkpoint that holds no position yet.
@@ -179,16 +180,20 @@ impl Subscription {
 
     /// Stores the position where a new subscription begins.
     pub(super) async fn save_first_position(&mut self) -> Result<()> {
-        while let Some(handed) = self.items.recv().await {
-            let found = matches!(handed, StreamItem::Step(Step::Mark(_)));
-            let is_end = matches!(handed, StreamItem::End(_));
-            if let StreamItem::Step(step) = handed {
-                self.read.take_in(step);
-            } else {
-                self.ahead.push_back(handed);
-            }
-            if found || is_end {
-                break;
+        let mut is_found = false;
+        while !is_found && let Some((batch, counted)) = self.batches.recv().await {
+            self.counted = Some(counted);
+            for item in batch {
+                match item {
+                    StreamItem::Step(step) if !is_found => {
+                        is_found = matches!(step, Step::Mark(_));
+                        self.read.take_in(step);
+                    }
+                    item => {
+                        is_found |= matches!(item, StreamItem::End(_));
+                        self.batch.push_back(item);
+                    }
+                }
             }
         }
         self.ack().await
@@ -223,8 +228,8 @@ impl Subscription {
         Closed { deleted: self.shutdown_handle().finished().await, unread, error }
     }
 
-    fn take_in(&mut self, handed: StreamItem) -> Option<Result<Delivery>> {
-        match handed {
+    fn take_in(&mut self, item: StreamItem) -> Option<Result<Delivery>> {
+        match item {
             StreamItem::Delivery { delivery, traces } => {
                 self.step(Step::Event(traces));
                 Some(Ok(delivery))
@@ -269,16 +274,19 @@ impl Stream for Subscription {
             acks.next_requested();
         }
         while this.ended == Ended::No {
-            let handed = match this.ahead.pop_front() {
-                Some(handed) => Some(handed),
-                None => std::task::ready!(this.items.poll_recv(cx)),
+            let Some(item) = this.batch.pop_front() else {
+                let Some((batch, counted)) = std::task::ready!(this.batches.poll_recv(cx)) else {
+                    return Poll::Ready(this.ended_quietly());
+                };
+                (this.batch, this.counted) = (batch, Some(counted));
+                continue;
             };
-            let item = match handed {
-                Some(handed) => this.take_in(handed),
-                None => return Poll::Ready(this.ended_quietly()),
-            };
-            if item.is_some() {
-                return Poll::Ready(item);
+            if this.batch.is_empty() {
+                // Makes room for the next one, and releases the memory of this one.
+                (this.batch, this.counted) = (Batch::new(), None);
+            }
+            if let Some(item) = this.take_in(item) {
+                return Poll::Ready(Some(item));
             }
         }
         Poll::Ready(None)

@@ -28,6 +28,7 @@ pub const LAYERS: &[Layer] = &[
             "decode",
             "salvage",
             "waiting",
+            "batches",
             "durable",
             "kind",
             "registry",

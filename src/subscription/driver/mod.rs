@@ -25,11 +25,12 @@ use super::intake::Intake;
 use super::links::Links;
 use super::machine::{Input, LinkId, Machine};
 use super::ops::{AbortOnDrop, Done};
-use super::ports::{Command, Ports, StreamItem};
+use super::ports::{Batch, Command, Ports};
 use super::recovery::Recovery;
 use super::report::Report;
 use super::routes::Routes;
 use super::setup::Setup;
+use crate::batches::Sender;
 use crate::error::Result;
 use crate::guard;
 use crate::transport::{Link, LinkEvent};
@@ -126,7 +127,7 @@ impl Driver {
 
     async fn wait(
         &mut self,
-        out: &mpsc::Sender<StreamItem>,
+        out: &Sender<Batch>,
         commands: &mut mpsc::Receiver<Command>,
         shutdown: &mut watch::Receiver<Option<Shutdown>>,
     ) -> Wakeup {
@@ -143,10 +144,7 @@ impl Driver {
             done = self.calls.next() => done.map_or(Wakeup::Timer, |done| Wakeup::Done(Box::new(done))),
             () = sleep_until(timer) => Wakeup::Timer,
             (link, event) = next_event(&mut self.links), if reads_links => Wakeup::Link(link, event),
-            permit = out.reserve(), if self.intake.is_ready() => match permit {
-                Ok(_) => Wakeup::Room,
-                Err(_) => Wakeup::ReaderGone,
-            },
+            () = out.room(), if self.intake.is_ready() => Wakeup::Room,
         }
     }
 

@@ -2,10 +2,11 @@
 
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, timeout};
 
 use super::Driver;
+use crate::batches::Sender;
 use crate::delivery::{Delivery, Gap, GapCause, Undecodable};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Notification;
@@ -18,35 +19,35 @@ use crate::subscription::ending::{Request, Shutdown, Start, Unread};
 use crate::subscription::intake::Admitted;
 use crate::subscription::machine::{self, Input};
 use crate::subscription::ops::{self, Done};
-use crate::subscription::ports::{Command, StreamItem};
+use crate::subscription::ports::{Batch, Command, StreamItem};
 use crate::subscription::progress::{Step, Traces};
 use crate::subscription::queue::{Discarded, Item};
 use crate::subscription::report::Facts;
 
 impl Driver {
-    pub(super) fn deliver(&mut self, out: &mpsc::Sender<StreamItem>) -> Result<(), ()> {
+    /// Sends what waits in one batch, as far as there is room. The rest stays in the queue, where it can be amended:
+    /// equal gaps become one, and an end names what else stays open.
+    pub(super) fn deliver(&mut self, out: &Sender<Batch>) -> Result<(), ()> {
+        let (mut batch, mut bytes) = (Batch::new(), 0);
         loop {
             self.report_undecrypted();
             self.check_key();
-            if !self.intake.is_ready() {
+            if !out.has_room(bytes) || !self.intake.is_ready() {
                 break;
             }
-            let permit = match out.try_reserve() {
-                Ok(permit) => permit,
-                Err(mpsc::error::TrySendError::Full(())) => return Ok(()),
-                Err(mpsc::error::TrySendError::Closed(())) => return Err(()),
-            };
-            let item = self.intake.next();
-            if let Some(Item::Marker(Delivery::Gap(gap))) = &item
+            // A position that is held back is no item.
+            let Some(item) = self.intake.next() else { continue };
+            bytes += item.weight().max(self.setup.item_bytes);
+            if let Item::Marker(Delivery::Gap(gap)) = &item
                 && gap.cause == GapCause::Overflow
                 && gap.lost.is_some()
             {
-                let (since, filters) = (gap.since, gap.filters.clone());
-                self.refill(since, filters);
+                self.refill(gap.since, gap.filters.clone());
             }
-            if let Some(handed) = item.and_then(|item| self.decode(item)) {
-                permit.send(handed);
-            }
+            batch.extend(self.decode(item));
+        }
+        if !batch.is_empty() {
+            out.send(batch, bytes);
         }
         let is_live = self.machine.phase() == machine::Phase::Live;
         self.routes.observe(Instant::now(), is_live, self.intake.queue().is_empty());
@@ -221,11 +222,10 @@ impl Driver {
     }
 
     /// Reports the end; then calls in flight get a limited time, so that a late grant leaves no orphan.
-    pub(super) async fn report_end(&mut self, out: mpsc::Sender<StreamItem>) {
+    pub(super) async fn report_end(&mut self, out: Sender<Batch>) {
         self.links.take_all().for_each(|link| self.calls.start(ops::part(link)));
         if let Some(error) = self.report.ending.end().and_then(|end| self.report.failures.of_end(end)) {
-            // A dropped reader needs no end.
-            drop(out.send(StreamItem::End(error)).await);
+            out.send(Batch::from([StreamItem::End(error)]), 0);
         }
         drop(out);
         while let Some(done) = self.calls.next_lasting().await {
