@@ -304,6 +304,29 @@ async fn l6_a_renewal_that_moves_the_address_switches_without_loss() {
     assert_eq!(creates(&world.control), 1);
 }
 
+/// Events of one resource arrive in order, unless the former link shows nothing for too long.
+#[tokio::test(start_paused = true)]
+async fn events_at_a_new_address_wait_for_those_in_transit_at_the_former_one() {
+    for (is_dead, after, order) in [(true, 1, [1, 2]), (true, 5, [2, 1]), (false, 1, [2, 1])] {
+        let world = World::new();
+        let mut subscription = world.live().await;
+        if is_dead {
+            world.transport.die();
+        }
+        world.control.move_to("chan-2");
+        update(&subscription, &[MESSAGES]).await;
+        world.transport.opened(2).await;
+        world.transport.events(2, [2]);
+        sleep(secs(after)).await;
+        world.transport.events(1, [1]);
+        assert_eq!(
+            [next_uuid(&mut subscription).await, next_uuid(&mut subscription).await],
+            order,
+            "{is_dead} {after}"
+        );
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_former_link_whose_session_continues_reports_what_broke_off() {
     let world = World::new();
@@ -1367,6 +1390,37 @@ async fn a_creation_answered_after_the_end_is_not_left_behind() {
     assert!(timeout(secs(1), world.start()).await.is_err());
     sleep(secs(60)).await;
     assert_eq!((creates(&world.control), world.control.alive()), (1, vec![]));
+}
+
+/// Another process continues the present one, and knows of no other.
+#[tokio::test(start_paused = true)]
+async fn a_subscription_granted_after_a_drop_is_deleted_unless_it_is_the_present_one() {
+    for (verb, left) in [("take over", &["sub-1"][..]), ("create", &[]), ("renew", &["sub-1"])] {
+        let transport = if verb == "renew" { FakeTransport::default() } else { FakeTransport::in_connection() };
+        let world = World { control: FakeControl::new(), transport };
+        let subscription = world.builder().on_drop(OnDrop::Keep).start().await.unwrap();
+        world.up(&subscription, 1).await;
+        for verb in ["create", "renew"] {
+            world.control.script(verb, Script::Slow(secs(20)));
+        }
+        match verb {
+            "take over" => {
+                world.transport.feed(1, Ok(LinkEvent::Leaving));
+            }
+            "create" => {
+                world.control.forget_all();
+                world.transport.feed(1, Err(Error::new(ErrorKind::SessionLost, "lost")));
+            }
+            _ => {}
+        }
+        while world.control.count(|call| matches!(call, Call::Create(..) | Call::Renew(..))) < 2 {
+            sleep(secs(1)).await;
+        }
+        drop(subscription);
+        sleep(secs(60)).await;
+        assert_eq!(creates(&world.control), 1 + usize::from(verb != "renew"), "{verb}");
+        assert_eq!(world.control.alive(), left, "{verb}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -10,7 +10,7 @@ use super::machine::LinkId;
 /// meanwhile. A gateway wants its pings answered within 10 s (websocket-and-webhooks.md, D), and a dead link shows only
 /// when it is read.
 const HOLD: Duration = Duration::from_secs(7);
-/// How long the link has at the end to show whether something is unread.
+/// How long a link has, at the end or at an address that is left, to show whether something is unread.
 const DRAIN_WITHIN: Duration = Duration::from_secs(3);
 
 /// Counts the addresses of the subscription, so that links of a former one are distinguished.
@@ -62,6 +62,8 @@ struct Reading<L> {
     link: L,
     /// When another address, or subscription, replaced the one that it reads.
     left_at: Option<Instant>,
+    /// Whether everything that was sent before is read.
+    is_read: bool,
 }
 
 /// The link that is checked at the end.
@@ -109,7 +111,9 @@ impl<L, O> Links<L, O> {
     pub(super) fn leave(&mut self, now: Instant) -> impl Iterator<Item = &mut L> {
         let left = self.epoch;
         self.epoch += 1;
-        self.reading.iter_mut().filter(|reading| reading.epoch == left).for_each(|it| it.left_at = Some(now));
+        for reading in self.reading.iter_mut().filter(|reading| reading.epoch == left) {
+            (reading.left_at, reading.is_read) = (Some(now), false);
+        }
         self.reading.iter_mut().filter(move |reading| reading.epoch == left).map(|reading| &mut reading.link)
     }
 
@@ -122,7 +126,7 @@ impl<L, O> Links<L, O> {
     pub(super) fn opened(&mut self, now: Instant, id: LinkId, link: L) -> Option<L> {
         let Some(epoch) = self.take_opening(id) else { return Some(link) };
         let left_at = (epoch != self.epoch).then_some(now);
-        self.reading.push(Reading { id, epoch, link, left_at });
+        self.reading.push(Reading { id, epoch, link, left_at, is_read: false });
         None
     }
 
@@ -136,9 +140,29 @@ impl<L, O> Links<L, O> {
         Some(self.opening.swap_remove(at).epoch)
     }
 
-    /// The links to read, in the order in which their events are taken.
-    pub(super) fn reading(&mut self) -> impl ExactSizeIterator<Item = (LinkId, &mut L)> {
+    /// The links that are open.
+    pub(super) fn reading(&mut self) -> impl Iterator<Item = (LinkId, &mut L)> {
         self.reading.iter_mut().map(|reading| (reading.id, &mut reading.link))
+    }
+
+    /// The links to read now, in the order in which their events are taken. Those of later addresses wait while a link
+    /// of a former one may have older events: events of one resource arrive in order.
+    pub(super) fn ready(&mut self, now: Instant) -> impl Iterator<Item = (LinkId, &mut L)> {
+        let oldest = self.unread(now).map(|(epoch, _)| epoch).min();
+        let is_ready = move |reading: &&mut Reading<L>| oldest.is_none_or(|oldest| reading.epoch <= oldest);
+        self.reading.iter_mut().filter(is_ready).map(|reading| (reading.id, &mut reading.link))
+    }
+
+    /// The former addresses that may have unread events, and until when that is waited for. The end waits for none.
+    fn unread(&self, now: Instant) -> impl Iterator<Item = (Epoch, Instant)> {
+        let unread = self.reading.iter().filter(|reading| !reading.is_read && self.draining.is_none());
+        let until = unread.filter_map(|reading| Some((reading.epoch, reading.left_at? + DRAIN_WITHIN)));
+        until.filter(move |(_, until)| now < *until)
+    }
+
+    /// Everything that was sent over the link before its address was left is read.
+    pub(super) fn read(&mut self, id: LinkId) {
+        self.reading.iter_mut().filter(|reading| reading.id == id).for_each(|reading| reading.is_read = true);
     }
 
     /// The address that a link reads, unless it is closed.
@@ -223,10 +247,11 @@ impl<L, O> Links<L, O> {
         Reads::Dropping
     }
 
-    /// When [`drained`](Self::drained) or [`reads`](Self::reads) may change.
-    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+    /// When [`drained`](Self::drained), [`ready`](Self::ready) or [`reads`](Self::reads) may change.
+    pub(super) fn poll_timeout(&self, now: Instant) -> Option<Instant> {
         let drained = self.draining.map(|draining| draining.asked + DRAIN_WITHIN);
-        drained.into_iter().chain(self.held_since.map(|since| since + HOLD)).min()
+        let held = self.held_since.map(|since| since + HOLD);
+        drained.into_iter().chain(held).chain(self.unread(now).map(|(_, until)| until)).min()
     }
 }
 
@@ -305,6 +330,33 @@ mod tests {
     }
 
     #[test]
+    fn links_of_later_addresses_wait_for_older_events_and_not_for_long() {
+        let (mut links, start) = (Named::new(), Instant::now());
+        let at = |ms| start + Duration::from_millis(ms);
+        let ready = |links: &mut Named, ms| links.ready(at(ms)).map(|(_, link)| *link).collect::<Vec<_>>();
+        links.begin();
+        opened(&mut links, 1, "a");
+        links.read(1);
+        assert_eq!((ready(&mut links, 0), links.poll_timeout(at(0))), (vec!["a"], None));
+        links.leave(at(0)).for_each(drop);
+        opened(&mut links, 2, "b");
+        assert_eq!((ready(&mut links, 0), links.poll_timeout(at(0))), (vec!["a"], Some(at(3_000))));
+        links.leave(at(1_000)).for_each(drop);
+        opened(&mut links, 3, "c");
+        assert_eq!(ready(&mut links, 2_999), ["a"]);
+        assert_eq!((ready(&mut links, 3_000), links.poll_timeout(at(3_000))), (vec!["a", "b"], Some(at(4_000))));
+        links.read(1);
+        assert_eq!(ready(&mut links, 1_000), ["a", "b"], "the oldest is read");
+        links.read(2);
+        assert_eq!((ready(&mut links, 1_000), links.poll_timeout(at(1_000))), (vec!["a", "b", "c"], None));
+        links.leave(at(5_000)).for_each(drop);
+        opened(&mut links, 4, "d");
+        assert_eq!(ready(&mut links, 5_000), ["a", "b", "c"]);
+        links.drain(at(5_000), |id| id == 4);
+        assert_eq!(ready(&mut links, 5_000), ["a", "b", "c", "d"], "the end waits for no other");
+    }
+
+    #[test]
     fn all_links_are_given_up_at_once() {
         let mut links = Named::new();
         opened(&mut links, 1, "a");
@@ -334,7 +386,7 @@ mod tests {
             assert!(links.drain(start, |id| id == 1).is_none(), "it reads a former address");
             assert!(links.is_drained() && links.drained(start, |_| true).is_none());
             assert_eq!(links.drain(start, |id| id == 3), Some(&mut "present"));
-            assert_eq!((links.is_drained(), links.poll_timeout()), (false, Some(start + 3 * SECOND)));
+            assert_eq!((links.is_drained(), links.poll_timeout(start)), (false, Some(start + 3 * SECOND)));
             assert_eq!((links.close(3), links.close(2)), (None, Some((1, "other"))));
             if has_ended {
                 links.ended(3);
@@ -364,10 +416,10 @@ mod tests {
             (10, false, Reads::Yes, None),
             (11, true, Reads::No, Some(18)),
         ] {
-            assert_eq!((links.reads(at(now), is_full), links.poll_timeout()), (want, next.map(at)), "{now}");
+            assert_eq!((links.reads(at(now), is_full), links.poll_timeout(at(now))), (want, next.map(at)), "{now}");
         }
         opened(&mut links, 1, "a");
         links.drain(at(12), |_| true);
-        assert_eq!(links.poll_timeout(), Some(at(15)), "whichever is first");
+        assert_eq!(links.poll_timeout(at(12)), Some(at(15)), "whichever is first");
     }
 }

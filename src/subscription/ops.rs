@@ -292,7 +292,7 @@ pub(super) fn delete(
             // proven.
             let has_room = control.rate_budget().is_none_or(|budget| budget.has_room_to_audit());
             let answer = if has_room {
-                timeout(patience, control.get(&id)).await.unwrap_or_else(|_| Err(unanswered()))
+                timeout(patience, get_again(&*control, &id)).await.unwrap_or_else(|_| Err(unanswered()))
             } else {
                 Err(unanswered())
             };
@@ -331,6 +331,15 @@ pub(super) fn ask_for_key(control: Arc<dyn ControlPlane>, id: SubscriptionId) ->
         Done::Key { id, result: Box::new(result) }
     };
     caught(CONTROL, call, move |error| Done::Key { id: asked, result: Box::new(Err(error)) })
+}
+
+/// Reads the description, a second time if the connection broke: the service may close one just when an idle client uses
+/// it again.
+async fn get_again(control: &dyn ControlPlane, id: &SubscriptionId) -> Result<SubscriptionInfo> {
+    match control.get(id).await {
+        Err(error) if error.kind() == ErrorKind::Network => control.get(id).await,
+        answer => answer,
+    }
 }
 
 /// Deletes it; without an answer, sends the request again after each third of `within`, without abandoning the first

@@ -66,6 +66,9 @@ impl Driver {
             Ok(LinkEvent::Answered { asked }) => {
                 let is_read = self.links.is_read(id, asked)
                     && (self.links.is_present(epoch) || self.active.ledger.is_former_read(asked));
+                if is_read {
+                    self.links.read(id);
+                }
                 self.feed(if is_read { Input::LinkRead { link: id } } else { Input::LinkAlive { link: id } });
                 self.answered(epoch, asked);
             }

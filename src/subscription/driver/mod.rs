@@ -175,8 +175,8 @@ impl Driver {
 
 /// The next event of any link; pends for ever without a link.
 async fn next_event(links: &mut Links<Box<dyn Link>, AbortOnDrop>) -> (LinkId, Result<LinkEvent>) {
-    let links = links.reading();
-    if links.len() == 0 {
+    let mut links = links.ready(Instant::now()).peekable();
+    if links.peek().is_none() {
         return std::future::pending().await;
     }
     select_all(links.map(|(id, link)| event_of(link).map(move |event| (id, event)))).await.0

@@ -203,9 +203,10 @@ impl Driver {
         self.report_not_served();
     }
 
-    /// The service granted an abandoned creation.
+    /// The service granted an abandoned creation. Another process may continue the present subscription, and knows of no
+    /// other.
     pub(super) fn too_late(&mut self, op: Op, id: SubscriptionId) {
-        if !self.report.ending.keeps_subscription() {
+        if !self.report.ending.keeps_subscription() || !self.active.held.is_of(&id) {
             let orphan = self.cleanup.unused(Instant::now(), self.routes.of(op), id, self.active.held.granted());
             self.delete_orphans(orphan);
         }

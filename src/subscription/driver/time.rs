@@ -17,7 +17,7 @@ impl Driver {
         let machine = self.machine.poll_timeout().map(Instant::from_std);
         let plan = self.recovery.plan.poll_timeout().map(Instant::from_std);
         let failover = self.routes.poll_timeout();
-        let links = self.links.poll_timeout();
+        let links = self.links.poll_timeout(Instant::now());
         let start = self.report.ending.poll_timeout();
         let cleanup = self.cleanup.poll_timeout(Instant::now());
         let intake = self.intake.poll_timeout();
