@@ -84,6 +84,8 @@ pub(crate) struct Core {
     waiting: Vec<usize>,
     /// Until when the client's process stands still, and whether its clock continues.
     stops: VecDeque<(Us, bool)>,
+    /// How often it stood still.
+    stopped: u64,
     /// When the client's wall clock jumped, and by how many seconds.
     pub(crate) jumps: Vec<(Us, i64)>,
     /// The program's next actions.
@@ -132,6 +134,7 @@ impl Core {
             up: Vec::new(),
             waiting: Vec::new(),
             stops: VecDeque::new(),
+            stopped: 0,
             jumps: Vec::new(),
             program: VecDeque::new(),
             bell: Arc::default(),
@@ -465,6 +468,19 @@ impl Shared {
         result
     }
 
+    /// Waits for `what`, no longer than `bound`: `None`. If the process stood still meanwhile, it has that time again.
+    pub(crate) async fn within<T>(&self, bound: Duration, what: impl Future<Output = T>) -> Option<T> {
+        let mut what = std::pin::pin!(what);
+        loop {
+            let stopped = self.with(|core| core.stopped);
+            match tokio::time::timeout(bound, &mut what).await {
+                Ok(done) => return Some(done),
+                Err(_) if self.with(|core| core.stopped) > stopped => {}
+                Err(_) => return None,
+            }
+        }
+    }
+
     /// No time passes from here on: the runtime is about to end.
     pub(crate) fn end(&self) {
         self.0.is_over.store(true, Ordering::Relaxed);
@@ -498,6 +514,7 @@ impl Shared {
             core.frozen = true;
             core.run_until(until);
             core.frozen = false;
+            core.stopped += 1;
         });
         if counts {
             tokio::time::advance(Duration::from_micros(length)).await;

@@ -438,15 +438,8 @@ fn report(asked: &Asked, totals: &Totals) -> ExitCode {
 
 /// Promises that the client still breaks, by suite, and in how many of 10 000 schedules at most. A number only ever
 /// falls; the list is empty when all is done.
-const KNOWN: &[(&str, Suite, u64)] = &[
-    ("left-behind", Suite::Wide, 2),
-    ("nondeterminism", Suite::Main, 2),
-    ("nondeterminism", Suite::Wide, 2),
-    ("not-back", Suite::Wide, 1),
-    ("order", Suite::Wide, 1),
-    ("rate", Suite::Wide, 1),
-    ("unfinished-lost", Suite::Crash, 1),
-];
+const KNOWN: &[(&str, Suite, u64)] =
+    &[("nondeterminism", Suite::Main, 2), ("nondeterminism", Suite::Wide, 2), ("rate", Suite::Wide, 1)];
 
 fn known(class: &str, suite: Suite) -> u64 {
     KNOWN.iter().find(|(name, of, _)| *name == class && *of == suite).map_or(0, |(.., most)| *most)

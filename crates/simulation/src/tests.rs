@@ -9,6 +9,7 @@ use crate::client;
 use crate::runner::{judge_schedule, note_panics};
 use crate::schedule::{Fault, FaultKind, Mode, Schedule, Suite};
 use crate::service::Op;
+use crate::time::SEC;
 use crate::world::Filter;
 
 fn files(under: &Path, into: &mut Vec<PathBuf>) {
@@ -132,6 +133,58 @@ fn a_gap_that_lasts_is_not_ended_by_another() {
         }
         assert_eq!(count, 12);
     }
+}
+
+/// The process stands still for longer than a close may take, and has not run meanwhile.
+#[test]
+fn a_process_that_stands_still_while_it_closes_is_not_stuck() {
+    note_panics();
+    for mode in Mode::ALL {
+        let mut schedule = Schedule::draw(3, Some(mode));
+        let end = schedule.end;
+        schedule.faults =
+            vec![Fault::new(end - 2 * SEC, FaultKind::Freeze(3_000)), Fault::new(end - SEC, FaultKind::Freeze(90_000))];
+        let violations = judge_schedule(&Arc::new(schedule));
+        assert!(violations.iter().all(|it| it.class != "stuck"), "{}: {violations:?}", mode.name());
+    }
+}
+
+/// Seeds in which the client, the model or the oracle was wrong.
+#[test]
+fn seeds_that_broke_a_promise_once_break_none() {
+    note_panics();
+    let pubnub = Some(Mode::PubNub);
+    let mut broken = Vec::new();
+    for (suite, mode, seed) in [
+        // Events at a new address came before those in transit at the former one.
+        (Suite::Main, None, 68_793),
+        (Suite::Wide, None, 3_773),
+        // The service repeated a message before it had sent it.
+        (Suite::Crash, pubnub, 1_303),
+        // The last audit used a connection that the service was closing.
+        (Suite::Main, None, 95_307),
+        // A subscription that was granted after its reader was dropped stayed.
+        (Suite::Main, None, 78_151),
+        // A creation was not answered, and the end says that something may be left.
+        (Suite::Main, None, 31_029),
+        (Suite::Main, None, 36_019),
+        (Suite::Main, None, 61_192),
+        (Suite::Main, None, 95_335),
+        (Suite::Wide, None, 4_787),
+        // One fault after the other, or calls of a former process, kept events from arriving.
+        (Suite::Main, None, 10_645),
+        (Suite::Main, None, 78_984),
+        (Suite::Main, None, 83_348),
+        (Suite::Wide, None, 1_055),
+        // The process stood still while it closed.
+        (Suite::Main, None, 31_894),
+        (Suite::Wide, pubnub, 77),
+    ] {
+        for violation in judge_schedule(&Arc::new(suite.draw(seed, mode))) {
+            broken.push(format!("{} {seed}: {}: {}", suite.name(), violation.class, violation.detail));
+        }
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
 }
 
 #[test]

@@ -227,9 +227,9 @@ impl Process<'_> {
         let builder = builder.checkpoint(store);
         let mode = if self.plan.explicit { AckMode::Explicit } else { AckMode::OnNext };
         let start = builder.ack_mode(mode).on_drop(OnDrop::Keep).start();
-        let subscription = match tokio::time::timeout(Duration::from_secs(170), start).await {
-            Ok(Ok(subscription)) => subscription,
-            Ok(Err(error)) => {
+        let subscription = match self.shared.within(Duration::from_secs(170), start).await {
+            Some(Ok(subscription)) => subscription,
+            Some(Err(error)) => {
                 self.ends_with_the_machine().await;
                 if error.kind() == ErrorKind::Store {
                     self.refused(&error);
@@ -240,7 +240,7 @@ impl Process<'_> {
                 }
                 return served;
             }
-            Err(_) => {
+            None => {
                 note(log, |record| record.stuck = Some("start"));
                 return served;
             }

@@ -214,15 +214,15 @@ async fn subscription(schedule: &Arc<Schedule>, shared: &Shared, log: &Log, syst
         // Longer than the client's own deadline.
         let bound = Duration::from_secs(170);
         let started = match built {
-            Ok(builder) => tokio::time::timeout(bound, builder.start()).await,
+            Ok(builder) => shared.within(bound, builder.start()).await,
             Err(error) => return failed(log, &error),
         };
         let started = match started {
-            Ok(Ok(subscription)) => subscription,
-            Ok(Err(error)) if is_first => return failed(log, &error),
+            Some(Ok(subscription)) => subscription,
+            Some(Err(error)) if is_first => return failed(log, &error),
             // The second program never started: it has no claim to the events that it missed.
-            Ok(Err(_)) => return,
-            Err(_) => return note(log, |record| record.stuck = Some("start")),
+            Some(Err(_)) => return,
+            None => return note(log, |record| record.stuck = Some("start")),
         };
         if is_first {
             note(log, |record| record.started = Some(shared.now()));
@@ -268,8 +268,8 @@ async fn subscription(schedule: &Arc<Schedule>, shared: &Shared, log: &Log, syst
 
 async fn close(subscription: Subscription, shared: &Shared, log: &Log) {
     shared.with(|core| core.note(format_args!("close")));
-    match tokio::time::timeout(Duration::from_secs(30), subscription.close()).await {
-        Ok(closed) => {
+    match shared.within(Duration::from_secs(30), subscription.close()).await {
+        Some(closed) => {
             let now = shared.now();
             for delivery in closed.unread {
                 take(delivery, shared, log);
@@ -282,7 +282,7 @@ async fn close(subscription: Subscription, shared: &Shared, log: &Log) {
                 }
             });
         }
-        Err(_) => note(log, |record| record.stuck = Some("close")),
+        None => note(log, |record| record.stuck = Some("close")),
     }
 }
 
@@ -574,10 +574,10 @@ async fn agent(schedule: &Arc<Schedule>, shared: &Shared, log: &Log, system: Sys
         .phone_number("+12055550100")
         .on_lost(OnLost::Reestablish)
         .system(system);
-    let session = match tokio::time::timeout(Duration::from_secs(170), builder.start()).await {
-        Ok(Ok(session)) => session,
-        Ok(Err(error)) => return failed(log, &error),
-        Err(_) => return note(log, |record| record.stuck = Some("start")),
+    let session = match shared.within(Duration::from_secs(170), builder.start()).await {
+        Some(Ok(session)) => session,
+        Some(Err(error)) => return failed(log, &error),
+        None => return note(log, |record| record.stuck = Some("start")),
     };
     let mut events = match session.events() {
         Ok(events) => events,
@@ -601,16 +601,16 @@ async fn agent(schedule: &Arc<Schedule>, shared: &Shared, log: &Log, system: Sys
             note(log, |record| record.closing = shared.now());
             shared.with(|core| core.note(format_args!("end")));
             let end = session.end(EndSession::new().force_logoff(true));
-            match tokio::time::timeout(Duration::from_secs(60), end).await {
-                Ok(Ok(())) => note(log, |record| record.deleted = true),
-                Ok(Err(_)) => {
+            match shared.within(Duration::from_secs(60), end).await {
+                Some(Ok(())) => note(log, |record| record.deleted = true),
+                Some(Err(_)) => {
                     // Reads the items that had already arrived.
                     while let Some(Some(Ok(delivery))) = events.next().now_or_never() {
                         record(agent_item(delivery), shared, log);
                     }
                     break;
                 }
-                Err(_) => {
+                None => {
                     note(log, |record| record.stuck = Some("end"));
                     break;
                 }

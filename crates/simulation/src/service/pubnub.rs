@@ -279,14 +279,15 @@ impl Service {
             Some((channel, last)) => {
                 let (token, channel) = (last.token, channel.clone());
                 let repeat = self.pubnub.repeats.insert(channel.clone(), last.clone());
-                // Only what is still in the buffer can come again, and no answer is larger than that.
+                // Only what is still in the buffer can come again, and no answer is larger than that. To this reader it
+                // comes again: it is older than the position that the poll names.
                 let is_there = |it: &Message| {
                     self.pubnub
                         .channels
                         .get(&channel)
                         .is_some_and(|ring| ring.iter().any(|message| message.token == it.token))
                 };
-                let repeat = repeat.filter(|it| found.len() < most && is_there(it));
+                let repeat = repeat.filter(|it| it.token <= poll.after && found.len() < most && is_there(it));
                 if self.rng.percent(self.knobs.pn_repeat_percent)
                     && let Some(repeat) = repeat
                 {

@@ -71,9 +71,9 @@ impl Subs {
         self.all.iter().position(|sub| sub.id == id && sub.exists(now))
     }
 
-    /// How many of ours exist, of those that count.
-    pub(crate) fn ours_left(&self, now: Us, counts: impl Fn(&Sub) -> bool) -> usize {
-        self.all.iter().filter(|sub| sub.is_ours && sub.exists(now) && counts(sub)).count()
+    /// When ours that exist were created, of those that count.
+    pub(crate) fn ours_left(&self, now: Us, counts: impl Fn(&Sub) -> bool) -> Vec<Us> {
+        self.all.iter().filter(|sub| sub.is_ours && sub.exists(now) && counts(sub)).map(|sub| sub.created).collect()
     }
 }
 
